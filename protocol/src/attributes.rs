@@ -1,0 +1,214 @@
+//! What may stand before the verb: `@key=value;flag `.
+//!
+//! Keys are lower-case letters, digits and `-`. In a value, space, `;`, backslash, LF and CR are
+//! written `\s`, `\:`, `\\`, `\n` and `\r`; any other backslash stands for itself.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// On PUBLISH: keep the message as the topic's last value.
+pub const RETAIN: &str = "retain";
+
+/// On MESSAGE: sent because of a subscription, not published just now.
+pub const RETAINED: &str = "retained";
+
+/// The attributes of a frame, in order. A key may stand more than once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attributes<'a>(Cow<'a, [u8]>);
+
+impl<'a> Attributes<'a> {
+    /// Checks the first word of a line, without its `@`.
+    pub(crate) fn parse(word: &'a [u8]) -> Result<Self, BadAttribute> {
+        for item in word.split(|&byte| byte == b';') {
+            check_key(split_item(item).0)?;
+        }
+        if word.contains(&b'\r') {
+            return Err(BadAttribute::CarriageReturn);
+        }
+        Ok(Self(Cow::Borrowed(word)))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Each key with its value; a flag has none.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Option<Cow<'_, [u8]>>)> {
+        self.items().map(|item| {
+            let (key, value) = split_item(item);
+            let key = str::from_utf8(key).expect("a checked key is ASCII");
+            (key, value.map(unescape))
+        })
+    }
+
+    /// Whether `key` is there, with or without a value.
+    pub fn contains(&self, key: &str) -> bool {
+        self.iter().any(|(each, _)| each == key)
+    }
+
+    /// Adds `key=value`.
+    pub fn push(&mut self, key: &str, value: &[u8]) -> Result<(), BadAttribute> {
+        self.push_flag(key)?;
+        let word = self.0.to_mut();
+        word.push(b'=');
+        for &byte in value {
+            match byte {
+                b' ' => word.extend_from_slice(b"\\s"),
+                b';' => word.extend_from_slice(b"\\:"),
+                b'\\' => word.extend_from_slice(b"\\\\"),
+                b'\n' => word.extend_from_slice(b"\\n"),
+                b'\r' => word.extend_from_slice(b"\\r"),
+                _ => word.push(byte),
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds `key` without a value.
+    pub fn push_flag(&mut self, key: &str) -> Result<(), BadAttribute> {
+        check_key(key.as_bytes())?;
+        let word = self.0.to_mut();
+        if !word.is_empty() {
+            word.push(b';');
+        }
+        word.extend_from_slice(key.as_bytes());
+        Ok(())
+    }
+
+    /// The same attributes but for those named in `keys`.
+    #[must_use]
+    pub fn without(&self, keys: &[&str]) -> Attributes<'static> {
+        let kept: Vec<&[u8]> = self
+            .items()
+            .filter(|item| !keys.iter().any(|key| key.as_bytes() == split_item(item).0))
+            .collect();
+        Attributes(Cow::Owned(kept.join(&b';')))
+    }
+
+    /// The word as it stands on the line, without its `@`.
+    pub(crate) fn as_word(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn items(&self) -> impl Iterator<Item = &[u8]> {
+        self.0
+            .split(|&byte| byte == b';')
+            .filter(|item| !item.is_empty())
+    }
+}
+
+fn split_item(item: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr::memchr(b'=', item) {
+        Some(at) => (&item[..at], Some(&item[at + 1..])),
+        None => (item, None),
+    }
+}
+
+fn check_key(key: &[u8]) -> Result<(), BadAttribute> {
+    let allowed = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    match key.iter().find(|byte| !allowed(byte)) {
+        _ if key.is_empty() => Err(BadAttribute::EmptyKey),
+        Some(&byte) => Err(BadAttribute::InKey(byte)),
+        None => Ok(()),
+    }
+}
+
+fn unescape(value: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr(b'\\', value).is_none() {
+        return Cow::Borrowed(value);
+    }
+    let mut meant = Vec::with_capacity(value.len());
+    let mut rest = value;
+    while let [byte, tail @ ..] = rest {
+        let (byte, used) = match (byte, tail.first()) {
+            (b'\\', Some(b's')) => (b' ', 2),
+            (b'\\', Some(b':')) => (b';', 2),
+            (b'\\', Some(b'\\')) => (b'\\', 2),
+            (b'\\', Some(b'n')) => (b'\n', 2),
+            (b'\\', Some(b'r')) => (b'\r', 2),
+            _ => (*byte, 1),
+        };
+        meant.push(byte);
+        rest = &rest[used..];
+    }
+    Cow::Owned(meant)
+}
+
+/// Why the word after `@` is not attributes. `Display` says what to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadAttribute {
+    /// Nothing before `=`, or nothing between two `;`.
+    EmptyKey,
+    /// A byte that no key may hold.
+    InKey(u8),
+    /// A bare carriage return in a value.
+    CarriageReturn,
+}
+
+impl fmt::Display for BadAttribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EmptyKey => write!(f, "an attribute has no key; write @key=value;flag"),
+            Self::InKey(byte) => write!(
+                f,
+                "the key of an attribute holds {:?}; use lower-case letters, digits and -",
+                char::from(*byte)
+            ),
+            Self::CarriageReturn => {
+                write!(f, "an attribute holds a carriage return; write it as \\r")
+            }
+        }
+    }
+}
+
+impl std::error::Error for BadAttribute {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(word: &str) -> Attributes<'_> {
+        Attributes::parse(word.as_bytes()).expect("attributes")
+    }
+
+    #[test]
+    fn a_value_may_hold_any_byte() {
+        let value: Vec<u8> = (0..=255).collect();
+        let mut attributes = Attributes::default();
+        attributes.push("a", &value).expect("a valid key");
+        attributes.push_flag("b").expect("a valid key");
+        let word = attributes.as_word().to_vec();
+        assert!(!word.iter().any(|byte| b" \n\r".contains(byte)));
+        let again = Attributes::parse(&word).expect("attributes");
+        let items: Vec<_> = again.iter().collect();
+        assert_eq!(items, [("a", Some(Cow::from(value))), ("b", None)]);
+    }
+
+    #[test]
+    fn an_empty_value_is_not_a_flag() {
+        let items = parsed("a=;b");
+        let items: Vec<_> = items.iter().collect();
+        assert_eq!(items, [("a", Some(Cow::from(&b""[..]))), ("b", None)]);
+    }
+
+    #[test]
+    fn a_key_is_lower_case_letters_digits_and_dashes() {
+        for (word, why) in [
+            ("", BadAttribute::EmptyKey),
+            ("=x", BadAttribute::EmptyKey),
+            ("a;;b", BadAttribute::EmptyKey),
+            ("A=x", BadAttribute::InKey(b'A')),
+            ("a_b", BadAttribute::InKey(b'_')),
+            ("a=x\ry", BadAttribute::CarriageReturn),
+        ] {
+            assert_eq!(Attributes::parse(word.as_bytes()), Err(why), "{word:?}");
+        }
+    }
+
+    #[test]
+    fn some_can_be_taken_out() {
+        assert_eq!(parsed("a=1;retain;b").without(&[RETAIN]), parsed("a=1;b"));
+        assert!(parsed("retain").without(&[RETAIN]).is_empty());
+    }
+}

@@ -1,0 +1,728 @@
+//! Bytes to frames. The mirror of `encode.rs`.
+//!
+//! [`Framer`] finds the lines in any buffer and owns none of it; [`Decoder`] is a buffer with a
+//! framer, for those who have no buffer of their own. A frame borrows from the line it came from.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use memchr::memchr;
+
+use crate::attributes::Attributes;
+use crate::error::DecodeError;
+use crate::escape::Escaped;
+use crate::filter::Filters;
+use crate::frame::{Reply, Request, Subject};
+use crate::topic::Topic;
+use crate::verb::Verb;
+
+/// How much of a word that is no verb is worth repeating.
+const SHOWN_WORD_BYTES: usize = 32;
+
+/// A decoder's buffer that grew beyond this is given back once it is empty.
+const KEPT_BYTES: usize = 256 * 1024;
+
+/// Finds line ends, remembers how far it has looked, and skips lines that are too long.
+#[derive(Clone, Debug)]
+pub struct Framer {
+    max_line: usize,
+    /// Bytes at the front of what is unread that hold no line end.
+    scanned: usize,
+    skipping: bool,
+}
+
+/// What the front of the unread bytes is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A line of that many bytes, and then its LF. See [`Framer::content`].
+    Line(usize),
+    /// That many bytes of a line that is too long: refuse it and drop them.
+    TooLong(usize),
+    /// That many more bytes of a refused line: drop them.
+    Skip(usize),
+    /// No whole line yet.
+    More,
+}
+
+impl Framer {
+    /// A framer that takes lines of up to `max_line` bytes, not counting their line end.
+    pub fn new(max_line: usize) -> Self {
+        Self {
+            max_line,
+            scanned: 0,
+            skipping: false,
+        }
+    }
+
+    /// Looks at the bytes behind those that the steps before have covered. After
+    /// [`Step::More`], the next call takes the same bytes with more behind them.
+    #[inline]
+    pub fn next(&mut self, unread: &[u8]) -> Step {
+        if self.skipping {
+            return self.skip(unread);
+        }
+        match memchr(b'\n', &unread[self.scanned..]) {
+            Some(at) => {
+                let len = self.scanned + at;
+                self.scanned = 0;
+                if len > self.max_line && Self::content(&unread[..len]).len() > self.max_line {
+                    return Step::TooLong(len + 1);
+                }
+                Step::Line(len)
+            }
+            // One more byte than the limit may still be the CR of the line end.
+            None if unread.len() > self.max_line.saturating_add(1) => {
+                self.scanned = 0;
+                self.skipping = true;
+                Step::TooLong(unread.len())
+            }
+            None => {
+                self.scanned = unread.len();
+                Step::More
+            }
+        }
+    }
+
+    fn skip(&mut self, unread: &[u8]) -> Step {
+        match memchr(b'\n', unread) {
+            Some(at) => {
+                self.skipping = false;
+                Step::Skip(at + 1)
+            }
+            None if unread.is_empty() => Step::More,
+            None => Step::Skip(unread.len()),
+        }
+    }
+
+    /// A line without the one CR that may stand before its LF.
+    #[inline]
+    pub fn content(line: &[u8]) -> &[u8] {
+        line.strip_suffix(b"\r").unwrap_or(line)
+    }
+
+    /// The error for a line of which [`Step::TooLong`] tells, from its first bytes.
+    pub fn refusal(&self, beginning: &[u8]) -> DecodeError {
+        let (_, rest) = split_attributes(beginning);
+        DecodeError::TooLong {
+            max: self.max_line,
+            verb: Verb::parse(split_word(rest).0),
+        }
+    }
+}
+
+/// Bytes in, frames out, in whatever pieces they arrive.
+#[derive(Debug)]
+pub struct Decoder {
+    buffer: Vec<u8>,
+    /// Where the unread bytes begin.
+    start: usize,
+    framer: Framer,
+}
+
+impl Decoder {
+    /// A decoder for lines of up to `max_line` bytes, not counting their line end.
+    pub fn new(max_line: usize) -> Self {
+        Self {
+            buffer: Vec::new(),
+            start: 0,
+            framer: Framer::new(max_line),
+        }
+    }
+
+    /// Takes bytes as they came.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.start == self.buffer.len() {
+            self.buffer.clear();
+            self.start = 0;
+            if self.buffer.capacity() > KEPT_BYTES {
+                self.buffer = Vec::new();
+            }
+        } else if self.start > self.buffer.len() / 2 {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next thing a client said; `None` until more bytes are pushed. After an error the next
+    /// call goes on with the next line.
+    pub fn next_request(&mut self) -> Result<Option<Request<'_>>, DecodeError> {
+        match self.next_line()? {
+            Some(line) => Request::decode(&self.buffer[line]).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The next thing the broker said; `None` until more bytes are pushed. After an error the next
+    /// call goes on with the next line.
+    pub fn next_reply(&mut self) -> Result<Option<Reply<'_>>, DecodeError> {
+        match self.next_line()? {
+            Some(line) => Reply::decode(&self.buffer[line]).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Where the next line stands that is not empty.
+    fn next_line(&mut self) -> Result<Option<Range<usize>>, DecodeError> {
+        loop {
+            let begin = self.start;
+            let unread = &self.buffer[begin..];
+            match self.framer.next(unread) {
+                Step::Line(len) => {
+                    self.start += len + 1;
+                    let content = Framer::content(&unread[..len]).len();
+                    if content > 0 {
+                        return Ok(Some(begin..begin + content));
+                    }
+                }
+                Step::TooLong(len) => {
+                    self.start += len;
+                    return Err(self.framer.refusal(&unread[..len]));
+                }
+                Step::Skip(len) => self.start += len,
+                Step::More => return Ok(None),
+            }
+        }
+    }
+}
+
+impl<'a> Request<'a> {
+    /// Reads one line, without its line end and not empty.
+    pub fn decode(line: &'a [u8]) -> Result<Self, DecodeError> {
+        let Line {
+            attributes,
+            verb,
+            word,
+            rest,
+        } = Line::split(line)?;
+        match verb {
+            Some(Verb::Publish) => {
+                let (topic, payload) = topic_and_payload(Verb::Publish, rest)?;
+                Ok(Self::Publish {
+                    topic,
+                    payload,
+                    attributes: attributes?,
+                })
+            }
+            Some(Verb::Subscribe) => Ok(Self::Subscribe {
+                filters: Filters::from_line(required(Verb::Subscribe, rest)?),
+            }),
+            Some(Verb::Unsubscribe) => Ok(Self::Unsubscribe {
+                filters: Filters::from_line(required(Verb::Unsubscribe, rest)?),
+            }),
+            Some(Verb::Ping) => Ok(Self::Ping {
+                token: rest.unwrap_or_default(),
+            }),
+            Some(Verb::Pong) => Ok(Self::Pong {
+                token: rest.unwrap_or_default(),
+            }),
+            Some(Verb::Help) => match rest.unwrap_or_default() {
+                b"" => Ok(Self::Help { verb: None }),
+                name => match Verb::parse(name) {
+                    Some(verb) => Ok(Self::Help { verb: Some(verb) }),
+                    None => Err(unknown(name)),
+                },
+            },
+            Some(Verb::Bye) => Ok(Self::Bye),
+            Some(
+                Verb::Message
+                | Verb::PubAck
+                | Verb::SubAck
+                | Verb::UnsubAck
+                | Verb::Error
+                | Verb::Gap,
+            )
+            | None => Err(unknown(word)),
+        }
+    }
+}
+
+impl<'a> Reply<'a> {
+    /// Reads one line, without its line end and not empty.
+    pub fn decode(line: &'a [u8]) -> Result<Self, DecodeError> {
+        let Line {
+            attributes,
+            verb,
+            word,
+            rest,
+        } = Line::split(line)?;
+        match verb {
+            Some(Verb::Message) => {
+                let (topic, payload) = topic_and_payload(Verb::Message, rest)?;
+                Ok(Self::Message {
+                    topic,
+                    payload,
+                    attributes: attributes?,
+                })
+            }
+            Some(Verb::PubAck) => {
+                let (answered, copies) = split_word(required(Verb::PubAck, rest)?);
+                Ok(Self::PubAck {
+                    answered: number(Verb::PubAck, answered)?,
+                    copies: number(Verb::PubAck, copies.unwrap_or_default())?,
+                })
+            }
+            Some(Verb::SubAck) => Ok(Self::SubAck {
+                filter: required(Verb::SubAck, rest)?,
+            }),
+            Some(Verb::UnsubAck) => Ok(Self::UnsubAck {
+                filter: required(Verb::UnsubAck, rest)?,
+            }),
+            Some(Verb::Error) => {
+                let (code, rest) = split_word(required(Verb::Error, rest)?);
+                let (subject, text) = split_word(rest.unwrap_or_default());
+                Ok(Self::Error {
+                    code: String::from_utf8_lossy(code),
+                    subject: Subject::decode(subject)?,
+                    text: String::from_utf8_lossy(text.unwrap_or_default()),
+                })
+            }
+            Some(Verb::Gap) => Ok(Self::Gap {
+                count: number(Verb::Gap, required(Verb::Gap, rest)?)?,
+            }),
+            Some(Verb::Ping) => Ok(Self::Ping {
+                token: rest.unwrap_or_default(),
+            }),
+            Some(Verb::Pong) => Ok(Self::Pong {
+                token: rest.unwrap_or_default(),
+            }),
+            Some(Verb::Help) => Ok(Self::Help {
+                text: String::from_utf8_lossy(rest.unwrap_or_default()),
+            }),
+            Some(Verb::Bye) => Ok(Self::Bye),
+            Some(Verb::Publish | Verb::Subscribe | Verb::Unsubscribe) | None => Err(unknown(word)),
+        }
+    }
+}
+
+impl<'a> Subject<'a> {
+    fn decode(word: &'a [u8]) -> Result<Self, DecodeError> {
+        match word.iter().position(|&byte| byte == b':') {
+            Some(at) => match (&word[..at], &word[at + 1..]) {
+                (b"publish", n) => Ok(Self::Publish(number(Verb::Error, n)?)),
+                (b"subscribe", filter) => Ok(Self::Subscribe(filter)),
+                (b"unsubscribe", filter) => Ok(Self::Unsubscribe(filter)),
+                _ => Err(DecodeError::Malformed { verb: Verb::Error }),
+            },
+            None if word == b"line" => Ok(Self::Line),
+            None => Err(DecodeError::Malformed { verb: Verb::Error }),
+        }
+    }
+}
+
+/// What every line consists of.
+struct Line<'a> {
+    /// Bad ones matter only where attributes mean something.
+    attributes: Result<Attributes<'a>, DecodeError>,
+    verb: Option<Verb>,
+    word: &'a [u8],
+    rest: Option<&'a [u8]>,
+}
+
+impl<'a> Line<'a> {
+    fn split(line: &'a [u8]) -> Result<Self, DecodeError> {
+        let (attributes, line) = split_attributes(line);
+        let (word, rest) = split_word(line);
+        let verb = Verb::parse(word);
+        let attributes = match attributes {
+            Some(text) => {
+                Attributes::parse(text).map_err(|why| DecodeError::BadAttribute { verb, why })
+            }
+            None => Ok(Attributes::default()),
+        };
+        match (&attributes, verb) {
+            (Err(refused), None) => Err(refused.clone()),
+            _ => Ok(Self {
+                attributes,
+                verb,
+                word,
+                rest,
+            }),
+        }
+    }
+}
+
+/// The word after `@`, if the line begins with one, and the rest.
+fn split_attributes(line: &[u8]) -> (Option<&[u8]>, &[u8]) {
+    match line.split_first() {
+        Some((b'@', tail)) => {
+            let (word, rest) = split_word(tail);
+            (Some(word), rest.unwrap_or_default())
+        }
+        _ => (None, line),
+    }
+}
+
+/// The bytes before the first space, and those behind it.
+fn split_word(line: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr(b' ', line) {
+        Some(at) => (&line[..at], Some(&line[at + 1..])),
+        None => (line, None),
+    }
+}
+
+fn required(verb: Verb, rest: Option<&[u8]>) -> Result<&[u8], DecodeError> {
+    match rest {
+        Some(rest) if !rest.is_empty() => Ok(rest),
+        _ => Err(DecodeError::MissingArgument { verb }),
+    }
+}
+
+fn topic_and_payload(
+    verb: Verb,
+    rest: Option<&[u8]>,
+) -> Result<(Topic<'_>, Escaped<'_>), DecodeError> {
+    let (topic, payload) = split_word(required(verb, rest)?);
+    let topic = Topic::parse(topic).map_err(DecodeError::BadTopic)?;
+    Ok((topic, Escaped::from_line(payload.unwrap_or_default())))
+}
+
+fn number(verb: Verb, digits: &[u8]) -> Result<u64, DecodeError> {
+    str::from_utf8(digits)
+        .ok()
+        .and_then(|digits| digits.parse().ok())
+        .ok_or(DecodeError::Malformed { verb })
+}
+
+fn unknown(word: &[u8]) -> DecodeError {
+    let shown = &word[..word.len().min(SHOWN_WORD_BYTES)];
+    let word = match String::from_utf8_lossy(shown) {
+        Cow::Borrowed(text) => text.escape_default().to_string(),
+        Cow::Owned(text) => text.replace(char::is_control, "?"),
+    };
+    DecodeError::UnknownVerb { word }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::LINE_BYTES;
+    use crate::{BadAttribute, BadTopic};
+
+    const NEXT: &[u8] = b"PING next\n";
+
+    /// The frames that `arrivals` give, with errors in their place.
+    fn decoded(arrivals: &[&[u8]], max_line: usize) -> Vec<String> {
+        let mut decoder = Decoder::new(max_line);
+        let mut seen = Vec::new();
+        for bytes in arrivals {
+            decoder.push(bytes);
+            loop {
+                match decoder.next_request() {
+                    Ok(Some(request)) => seen.push(format!("{request:?}")),
+                    Ok(None) => break,
+                    Err(refused) => seen.push(format!("{refused:?}")),
+                }
+            }
+        }
+        seen
+    }
+
+    /// In one piece, byte by byte, and with the next frame close behind.
+    fn arrives(bytes: &[u8], max_line: usize, expected: &[String]) {
+        let text = String::from_utf8_lossy(bytes);
+        assert_eq!(decoded(&[bytes], max_line), expected, "whole: {text:?}");
+        let each: Vec<&[u8]> = bytes.chunks(1).collect();
+        assert_eq!(decoded(&each, max_line), expected, "bytes: {text:?}");
+        let joined = [bytes, NEXT].concat();
+        let mut seen = decoded(&[&joined], max_line);
+        let next = seen.pop().expect("the next frame");
+        assert_eq!(next, format!("{:?}", Request::Ping { token: b"next" }));
+        assert_eq!(seen, expected, "joined: {text:?}");
+    }
+
+    fn reads(bytes: &[u8], expected: Request<'_>) {
+        arrives(bytes, LINE_BYTES, &[format!("{expected:?}")]);
+    }
+
+    fn refuses(bytes: &[u8], expected: DecodeError) {
+        arrives(bytes, LINE_BYTES, &[format!("{expected:?}")]);
+    }
+
+    /// Both directions, and the three ways of arrival.
+    fn check(frame: Request<'_>, bytes: &[u8]) {
+        let mut encoded = Vec::new();
+        frame.encode(&mut encoded);
+        assert_eq!(
+            String::from_utf8_lossy(&encoded),
+            String::from_utf8_lossy(bytes)
+        );
+        reads(bytes, frame);
+    }
+
+    fn check_reply(frame: Reply<'_>, bytes: &[u8]) {
+        let mut encoded = Vec::new();
+        frame.encode(&mut encoded);
+        assert_eq!(
+            String::from_utf8_lossy(&encoded),
+            String::from_utf8_lossy(bytes)
+        );
+        let mut decoder = Decoder::new(LINE_BYTES);
+        for byte in bytes {
+            assert_eq!(decoder.next_reply(), Ok(None));
+            decoder.push(&[*byte]);
+        }
+        assert_eq!(decoder.next_reply(), Ok(Some(frame.clone())));
+        decoder.push(&[bytes, b"BYE\n"].concat());
+        assert_eq!(decoder.next_reply(), Ok(Some(frame)));
+        assert_eq!(decoder.next_reply(), Ok(Some(Reply::Bye)));
+    }
+
+    fn topic(name: &str) -> Topic<'_> {
+        Topic::parse(name).expect("a topic")
+    }
+
+    fn publish<'a>(name: &'a str, payload: &'a [u8]) -> Request<'a> {
+        Request::Publish {
+            topic: topic(name),
+            payload: Escaped::escape(payload),
+            attributes: Attributes::default(),
+        }
+    }
+
+    fn filters(words: &str) -> Filters<'_> {
+        Filters::from_words(words.as_bytes()).expect("filters")
+    }
+
+    fn attributes(items: &[(&str, Option<&str>)]) -> Attributes<'static> {
+        let mut attributes = Attributes::default();
+        for (key, value) in items {
+            match value {
+                Some(value) => attributes.push(key, value.as_bytes()),
+                None => attributes.push_flag(key),
+            }
+            .expect("a valid key");
+        }
+        attributes
+    }
+
+    #[test]
+    fn a_payload_is_the_rest_of_the_line() {
+        check(publish("news", b"hi"), b"PUBLISH news hi\n");
+        check(
+            publish("news", b" two  spaces "),
+            b"PUBLISH news  two  spaces \n",
+        );
+        check(publish("news", b""), b"PUBLISH news\n");
+        reads(b"PUBLISH news \n", publish("news", b""));
+    }
+
+    #[test]
+    fn a_payload_may_contain_a_line_end() {
+        let mut decoder = Decoder::new(LINE_BYTES);
+        decoder.push(b"PUBLISH news a\\nb\\r\\\\\n");
+        let Ok(Some(Request::Publish { payload, .. })) = decoder.next_request() else {
+            panic!("a publish");
+        };
+        assert_eq!(payload.unescape(), &b"a\nb\r\\"[..]);
+        let mut encoded = Vec::new();
+        publish("news", b"a\nb\r\\").encode(&mut encoded);
+        assert_eq!(encoded, b"PUBLISH news a\\nb\\r\\\\\n");
+    }
+
+    #[test]
+    fn a_payload_may_be_any_bytes() {
+        reads(b"PUBLISH b \xff\x00\xfe\n", publish("b", b"\xff\x00\xfe"));
+    }
+
+    #[test]
+    fn attributes_stand_before_the_verb() {
+        check(
+            Request::Publish {
+                topic: topic("t"),
+                payload: Escaped::escape(b"x"),
+                attributes: attributes(&[("retain", None), ("unit", Some("a b"))]),
+            },
+            b"@retain;unit=a\\sb PUBLISH t x\n",
+        );
+        reads(b"@whatever=1 PING x\n", Request::Ping { token: b"x" });
+        reads(b"@BAD PING x\n", Request::Ping { token: b"x" });
+        refuses(
+            b"@BAD PUBLISH t x\n",
+            DecodeError::BadAttribute {
+                verb: Some(Verb::Publish),
+                why: BadAttribute::InKey(b'B'),
+            },
+        );
+        refuses(
+            b"@ FOO\n",
+            DecodeError::BadAttribute {
+                verb: None,
+                why: BadAttribute::EmptyKey,
+            },
+        );
+    }
+
+    #[test]
+    fn the_other_requests() {
+        check(
+            Request::Subscribe {
+                filters: filters("a/+ b/#"),
+            },
+            b"SUBSCRIBE a/+ b/#\n",
+        );
+        check(
+            Request::Unsubscribe {
+                filters: filters("a"),
+            },
+            b"UNSUBSCRIBE a\n",
+        );
+        check(Request::Ping { token: b"" }, b"PING\n");
+        check(Request::Ping { token: b"a b" }, b"PING a b\n");
+        check(Request::Pong { token: b"7" }, b"PONG 7\n");
+        check(Request::Help { verb: None }, b"HELP\n");
+        check(
+            Request::Help {
+                verb: Some(Verb::Gap),
+            },
+            b"HELP GAP\n",
+        );
+        check(Request::Bye, b"BYE\n");
+    }
+
+    #[test]
+    fn every_reply_in_both_directions() {
+        let message = |payload, attributes| Reply::Message {
+            topic: topic("t/u"),
+            payload: Escaped::escape(payload),
+            attributes,
+        };
+        check_reply(
+            message(b"hi there", Attributes::default()),
+            b"MESSAGE t/u hi there\n",
+        );
+        check_reply(
+            message(b"", attributes(&[(crate::RETAINED, None)])),
+            b"@retained MESSAGE t/u\n",
+        );
+        check_reply(
+            Reply::PubAck {
+                answered: 3,
+                copies: 12,
+            },
+            b"PUBACK 3 12\n",
+        );
+        check_reply(Reply::SubAck { filter: b"a/#" }, b"SUBACK a/#\n");
+        check_reply(Reply::UnsubAck { filter: b"a/#" }, b"UNSUBACK a/#\n");
+        for (subject, word) in [
+            (Subject::Publish(7), "publish:7"),
+            (Subject::Subscribe(b"a:#b"), "subscribe:a:#b"),
+            (Subject::Unsubscribe(b""), "unsubscribe:"),
+            (Subject::Line, "line"),
+        ] {
+            let error = Reply::Error {
+                code: "bad-topic".into(),
+                subject,
+                text: "do this".into(),
+            };
+            check_reply(
+                error,
+                format!("ERROR bad-topic {word} do this\n").as_bytes(),
+            );
+        }
+        check_reply(Reply::Gap { count: 9 }, b"GAP 9\n");
+        check_reply(Reply::Ping { token: b"" }, b"PING\n");
+        check_reply(Reply::Pong { token: b"x" }, b"PONG x\n");
+        check_reply(
+            Reply::Help {
+                text: "PING - x".into(),
+            },
+            b"HELP PING - x\n",
+        );
+        check_reply(Reply::Bye, b"BYE\n");
+    }
+
+    #[test]
+    fn verbs_are_read_in_any_case_and_one_cr_is_dropped() {
+        reads(b"publish t x\n", publish("t", b"x"));
+        reads(b"Publish t x\r\n", publish("t", b"x"));
+        reads(b"PUBLISH t x\r\r\n", publish("t", b"x\r"));
+        reads(b"PUBLISH t\r\n", publish("t", b""));
+    }
+
+    #[test]
+    fn empty_lines_are_ignored() {
+        arrives(b"\n\r\n\n", LINE_BYTES, &[]);
+    }
+
+    #[test]
+    fn fields_are_separated_by_exactly_one_space() {
+        refuses(b"PUBLISH  t x\n", DecodeError::BadTopic(BadTopic::Empty));
+        refuses(
+            b" PING\n",
+            DecodeError::UnknownVerb {
+                word: String::new(),
+            },
+        );
+        let seen: Vec<_> = filters("a  b").iter().map(|(word, _)| word).collect();
+        assert_eq!(seen, [&b"a"[..], b"", b"b"]);
+    }
+
+    #[test]
+    fn a_missing_argument_and_an_unknown_verb_are_refused() {
+        for (line, verb) in [
+            (&b"PUBLISH\n"[..], Verb::Publish),
+            (b"PUBLISH \n", Verb::Publish),
+            (b"SUBSCRIBE\n", Verb::Subscribe),
+            (b"UNSUBSCRIBE\n", Verb::Unsubscribe),
+        ] {
+            refuses(line, DecodeError::MissingArgument { verb });
+        }
+        for word in ["PUBLSH", "MESSAGE", "SUBACK"] {
+            let line = format!("{word} a\n");
+            let word = word.to_owned();
+            refuses(line.as_bytes(), DecodeError::UnknownVerb { word });
+        }
+        let word = String::new();
+        refuses(b"@retain\n", DecodeError::UnknownVerb { word });
+        refuses(
+            b"\xff\xfe\x01 a\n",
+            DecodeError::UnknownVerb {
+                word: "\u{fffd}\u{fffd}?".into(),
+            },
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_skipped_to_its_end() {
+        let too_long = |verb| format!("{:?}", DecodeError::TooLong { max: 12, verb });
+        arrives(
+            b"PUBLISH t 12\n",
+            12,
+            &[format!("{:?}", publish("t", b"12"))],
+        );
+        arrives(
+            b"PUBLISH t 12\r\n",
+            12,
+            &[format!("{:?}", publish("t", b"12"))],
+        );
+        arrives(b"PUBLISH t 123\n", 12, &[too_long(Some(Verb::Publish))]);
+        arrives(
+            b"@a PUBLISH t 123\r\n",
+            12,
+            &[too_long(Some(Verb::Publish))],
+        );
+        let endless = [&b"x".repeat(100)[..], b"\n"].concat();
+        arrives(&endless, 12, &[too_long(None)]);
+    }
+
+    #[test]
+    fn a_long_line_is_scanned_once() {
+        let mut framer = Framer::new(100);
+        assert_eq!(framer.next(b"PUBL"), Step::More);
+        assert_eq!(framer.scanned, 4);
+        assert_eq!(framer.next(b"PUBLISH t x\n"), Step::Line(11));
+        assert_eq!(framer.scanned, 0);
+    }
+
+    #[test]
+    fn no_more_than_the_limit_is_held_of_a_line() {
+        let mut decoder = Decoder::new(1000);
+        for _ in 0..1000 {
+            decoder.push(&[b'x'; 100]);
+            let _ = decoder.next_request();
+            assert!(decoder.buffer.len() - decoder.start <= 1001);
+            assert!(decoder.buffer.capacity() < 5000);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Frames to bytes, in the order of `frame.rs`. The mirror of `decode.rs`.
+
+use std::io::Write;
+
+use crate::attributes::Attributes;
+use crate::escape::Escaped;
+use crate::frame::{Reply, Request, Subject};
+use crate::limits::ECHO_BYTES;
+use crate::topic::Topic;
+use crate::verb::Verb;
+
+impl Request<'_> {
+    /// Appends the frame with its line end.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Publish {
+                topic,
+                payload,
+                attributes,
+            } => message(out, Verb::Publish, *topic, payload, attributes),
+            Self::Subscribe { filters } => word(out, Verb::Subscribe, filters.as_bytes()),
+            Self::Unsubscribe { filters } => word(out, Verb::Unsubscribe, filters.as_bytes()),
+            Self::Ping { token } => optional(out, Verb::Ping, token),
+            Self::Pong { token } => optional(out, Verb::Pong, token),
+            Self::Help { verb } => {
+                optional(out, Verb::Help, verb.map_or("", Verb::as_str).as_bytes());
+            }
+            Self::Bye => optional(out, Verb::Bye, b""),
+        }
+    }
+}
+
+impl Reply<'_> {
+    /// Appends the frame with its line end.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Message {
+                topic,
+                payload,
+                attributes,
+            } => message(out, Verb::Message, *topic, payload, attributes),
+            Self::PubAck { answered, copies } => {
+                line(out, format_args!("{} {answered} {copies}\n", Verb::PubAck));
+            }
+            Self::SubAck { filter } => word(out, Verb::SubAck, filter),
+            Self::UnsubAck { filter } => word(out, Verb::UnsubAck, filter),
+            Self::Error {
+                code,
+                subject,
+                text,
+            } => {
+                line(out, format_args!("{} {code} ", Verb::Error));
+                subject.encode(out);
+                out.push(b' ');
+                one_line(out, text);
+            }
+            Self::Gap { count } => line(out, format_args!("{} {count}\n", Verb::Gap)),
+            Self::Ping { token } => optional(out, Verb::Ping, token),
+            Self::Pong { token } => optional(out, Verb::Pong, token),
+            Self::Help { text } => {
+                line(out, format_args!("{} ", Verb::Help));
+                one_line(out, text);
+            }
+            Self::Bye => optional(out, Verb::Bye, b""),
+        }
+    }
+}
+
+impl Subject<'_> {
+    /// A name is echoed up to [`ECHO_BYTES`], so that a long mistake gets a short answer.
+    fn encode(self, out: &mut Vec<u8>) {
+        let mut echo = |what: &[u8], name: &[u8]| {
+            out.extend_from_slice(what);
+            out.extend_from_slice(&name[..name.len().min(ECHO_BYTES)]);
+        };
+        match self {
+            Self::Publish(number) => line(out, format_args!("publish:{number}")),
+            Self::Subscribe(filter) => echo(b"subscribe:", filter),
+            Self::Unsubscribe(filter) => echo(b"unsubscribe:", filter),
+            Self::Line => echo(b"line", b""),
+        }
+    }
+}
+
+fn message(
+    out: &mut Vec<u8>,
+    verb: Verb,
+    topic: Topic<'_>,
+    payload: &Escaped<'_>,
+    attributes: &Attributes<'_>,
+) {
+    if !attributes.is_empty() {
+        out.push(b'@');
+        out.extend_from_slice(attributes.as_word());
+        out.push(b' ');
+    }
+    out.extend_from_slice(verb.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(topic.as_str().as_bytes());
+    if !payload.is_empty() {
+        out.push(b' ');
+        payload.encode(out);
+    }
+    out.push(b'\n');
+}
+
+fn word(out: &mut Vec<u8>, verb: Verb, argument: &[u8]) {
+    out.extend_from_slice(verb.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(argument);
+    out.push(b'\n');
+}
+
+fn optional(out: &mut Vec<u8>, verb: Verb, argument: &[u8]) {
+    out.extend_from_slice(verb.as_str().as_bytes());
+    if !argument.is_empty() {
+        out.push(b' ');
+        out.extend_from_slice(argument);
+    }
+    out.push(b'\n');
+}
+
+/// Text that must not end its line early, whatever it quotes.
+fn one_line(out: &mut Vec<u8>, text: &str) {
+    out.extend(
+        text.bytes()
+            .map(|byte| if byte < b' ' { b' ' } else { byte }),
+    );
+    out.push(b'\n');
+}
+
+fn line(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("writing to a Vec cannot fail");
+}

@@ -1,0 +1,147 @@
+//! Payload bytes to a line and back.
+//!
+//! On a line LF, CR and backslash are written `\n`, `\r` and `\\`. A backslash before any other
+//! byte, or at the end, stands for itself: every byte string decodes, and none is invalid.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use memchr::{memchr, memchr3};
+
+/// A payload as it stands on a line. Two are equal if they mean the same bytes.
+#[derive(Clone, Default)]
+pub struct Escaped<'a>(Cow<'a, [u8]>);
+
+impl<'a> Escaped<'a> {
+    /// Escapes a payload. Copies only if there is something to escape.
+    pub fn escape(payload: &'a [u8]) -> Self {
+        if memchr3(b'\n', b'\r', b'\\', payload).is_none() {
+            return Self(Cow::Borrowed(payload));
+        }
+        let mut line = Vec::with_capacity(payload.len() + payload.len() / 8);
+        escape_into(payload, &mut line);
+        Self(Cow::Owned(line))
+    }
+
+    /// What stands on a line, which has no LF in it.
+    pub(crate) fn from_line(line: &'a [u8]) -> Self {
+        debug_assert!(memchr(b'\n', line).is_none());
+        Self(Cow::Borrowed(line))
+    }
+
+    /// The payload that is meant. Copies only if something was escaped.
+    pub fn unescape(&self) -> Cow<'_, [u8]> {
+        let Some(first) = memchr(b'\\', &self.0) else {
+            return Cow::Borrowed(&self.0);
+        };
+        let mut payload = Vec::with_capacity(self.0.len());
+        let (mut rest, mut next) = (&self.0[..], Some(first));
+        while let Some(at) = next {
+            payload.extend_from_slice(&rest[..at]);
+            let (byte, used) = match rest.get(at + 1) {
+                Some(b'n') => (b'\n', 2),
+                Some(b'r') => (b'\r', 2),
+                Some(b'\\') => (b'\\', 2),
+                _ => (b'\\', 1),
+            };
+            payload.push(byte);
+            rest = &rest[at + used..];
+            next = memchr(b'\\', rest);
+        }
+        payload.extend_from_slice(rest);
+        Cow::Owned(payload)
+    }
+
+    /// The bytes as they stand on the line.
+    pub fn as_line(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether the payload has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Writes it so that it reads the same anywhere in a line. A peer may have sent a bare CR;
+    /// at the end of a line that would be taken for half of a line end.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let mut rest = &self.0[..];
+        while let Some(at) = memchr(b'\r', rest) {
+            out.extend_from_slice(&rest[..at]);
+            out.extend_from_slice(b"\\r");
+            rest = &rest[at + 1..];
+        }
+        out.extend_from_slice(rest);
+    }
+}
+
+impl PartialEq for Escaped<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.unescape() == other.unescape()
+    }
+}
+
+impl Eq for Escaped<'_> {}
+
+/// Shows what is meant.
+impl fmt::Debug for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "b\"{}\"", self.unescape().escape_ascii())
+    }
+}
+
+fn escape_into(payload: &[u8], line: &mut Vec<u8>) {
+    let mut rest = payload;
+    while let Some(at) = memchr3(b'\n', b'\r', b'\\', rest) {
+        line.extend_from_slice(&rest[..at]);
+        line.extend_from_slice(match rest[at] {
+            b'\n' => b"\\n",
+            b'\r' => b"\\r",
+            _ => b"\\\\",
+        });
+        rest = &rest[at + 1..];
+    }
+    line.extend_from_slice(rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn means(line: &[u8], payload: &[u8]) {
+        assert_eq!(Escaped::from_line(line).unescape(), payload);
+    }
+
+    #[test]
+    fn exactly_three_bytes_are_escaped() {
+        let all: Vec<u8> = (0..=255).collect();
+        let escaped = Escaped::escape(&all);
+        assert_eq!(escaped.as_line().len(), 256 + 3);
+        assert_eq!(escaped.unescape(), all);
+    }
+
+    #[test]
+    fn a_backslash_before_any_other_byte_or_at_the_end_stands_for_itself() {
+        means(br"\x", br"\x");
+        means(br"a\", br"a\");
+        means(br"\\n", br"\n");
+        means(br"\\\n", b"\\\n");
+        means(br"\r\n", b"\r\n");
+    }
+
+    #[test]
+    fn nothing_to_escape_is_not_copied() {
+        assert!(matches!(Escaped::escape(b"plain").0, Cow::Borrowed(_)));
+        assert!(matches!(
+            Escaped::from_line(b"plain").unescape(),
+            Cow::Borrowed(_)
+        ));
+    }
+
+    #[test]
+    fn a_bare_carriage_return_is_escaped_when_written_again() {
+        let mut out = Vec::new();
+        Escaped::from_line(b"a\rb\r").encode(&mut out);
+        assert_eq!(out, br"a\rb\r");
+    }
+}

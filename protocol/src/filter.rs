@@ -1,0 +1,250 @@
+//! A filter: what a client subscribes to, and which topics it matches.
+
+use std::fmt;
+
+use crate::topic::{BadTopic, Topic, checked_text};
+
+const SHARE: &str = "$share";
+
+/// A checked filter: a topic whose levels may also be `+` or, last only, `#`; with
+/// `$share/<group>/` before it, its messages go to one member of the group each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Filter<'a> {
+    text: &'a str,
+    group: Option<&'a str>,
+    pattern: &'a str,
+}
+
+impl<'a> Filter<'a> {
+    /// Checks a filter. This is the only way to have one.
+    pub fn parse<T: AsRef<[u8]> + ?Sized>(text: &'a T) -> Result<Self, BadFilter> {
+        let text = checked_text(text.as_ref()).map_err(BadFilter::Name)?;
+        let (group, pattern) = split_share(text)?;
+        let mut levels = pattern.split('/').peekable();
+        while let Some(level) = levels.next() {
+            match level {
+                "+" => {}
+                "#" if levels.peek().is_none() => {}
+                "#" => return Err(BadFilter::HashNotLast),
+                _ if level.contains(['+', '#']) => return Err(BadFilter::WildcardInLevel),
+                _ => {}
+            }
+        }
+        Ok(Self {
+            text,
+            group,
+            pattern,
+        })
+    }
+
+    /// The whole text, as the client wrote it.
+    pub fn as_str(self) -> &'a str {
+        self.text
+    }
+
+    /// The group of a shared subscription.
+    pub fn group(self) -> Option<&'a str> {
+        self.group
+    }
+
+    /// The text without `$share/<group>/`: what is held against topics.
+    pub fn pattern(self) -> &'a str {
+        self.pattern
+    }
+
+    /// Whether the pattern has no wildcard, and so matches exactly one topic.
+    pub fn is_exact(self) -> bool {
+        !self.pattern.contains(['+', '#'])
+    }
+
+    /// Whether a message on `topic` is meant for this filter.
+    pub fn matches(self, topic: Topic<'_>) -> bool {
+        if topic.is_hidden() && self.pattern.starts_with(['+', '#']) {
+            return false;
+        }
+        let mut names = topic.levels();
+        for level in self.pattern.split('/') {
+            match (level, names.next()) {
+                ("#", _) => return true,
+                ("+", Some(_)) => {}
+                (literal, Some(name)) if literal == name => {}
+                _ => return false,
+            }
+        }
+        names.next().is_none()
+    }
+}
+
+impl fmt::Display for Filter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text)
+    }
+}
+
+/// The group and the pattern of a filter that has a group; else the text is the pattern.
+fn split_share(text: &str) -> Result<(Option<&str>, &str), BadFilter> {
+    let Some(rest) = text.strip_prefix(SHARE) else {
+        return Ok((None, text));
+    };
+    let Some(rest) = rest.strip_prefix('/') else {
+        // `$shared` is a name like any other, `$share` alone lacks the rest.
+        return if rest.is_empty() {
+            Err(BadFilter::Share)
+        } else {
+            Ok((None, text))
+        };
+    };
+    match rest.split_once('/') {
+        Some((group, pattern))
+            if !group.is_empty() && !pattern.is_empty() && !group.contains(['+', '#']) =>
+        {
+            Ok((Some(group), pattern))
+        }
+        _ => Err(BadFilter::Share),
+    }
+}
+
+/// The filters of a SUBSCRIBE or UNSUBSCRIBE, in order: at least one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filters<'a>(&'a [u8]);
+
+impl<'a> Filters<'a> {
+    pub(crate) fn from_line(words: &'a [u8]) -> Self {
+        Self(words)
+    }
+
+    /// Takes one or more words separated by single spaces, as they stand on the wire. `None` if
+    /// they could not stand there: a line end, or a carriage return as the last byte.
+    pub fn from_words(words: &'a [u8]) -> Option<Self> {
+        let fits = memchr::memchr(b'\n', words).is_none() && words.last() != Some(&b'\r');
+        fits.then_some(Self(words))
+    }
+
+    /// Each word with what it is. One bad filter does not spoil the others.
+    pub fn iter(self) -> impl Iterator<Item = (&'a [u8], Result<Filter<'a>, BadFilter>)> {
+        self.0
+            .split(|&byte| byte == b' ')
+            .map(|word| (word, Filter::parse(word)))
+    }
+
+    pub(crate) fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+}
+
+/// Why some bytes are not a filter. `Display` says what to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadFilter {
+    /// It would not be a topic either.
+    Name(BadTopic),
+    /// `#` stands before the last level.
+    HashNotLast,
+    /// `+` or `#` shares its level with other bytes.
+    WildcardInLevel,
+    /// `$share` without a group or without a filter behind it.
+    Share,
+}
+
+impl fmt::Display for BadFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(why) => why.fmt(f),
+            Self::HashNotLast => write!(f, "# must be the last level; use + for one level"),
+            Self::WildcardInLevel => write!(
+                f,
+                "+ and # must stand alone in their level, as in a/+/b or a/#"
+            ),
+            Self::Share => write!(
+                f,
+                "a shared subscription is $share/<group>/<filter>, the group without + # /"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for BadFilter {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(filter: &str, topic: &str, expected: bool) {
+        let (filter, topic) = (Filter::parse(filter), Topic::parse(topic));
+        let matched = filter.expect("a filter").matches(topic.expect("a topic"));
+        assert_eq!(matched, expected, "{filter:?} {topic:?}");
+    }
+
+    #[test]
+    fn plus_matches_exactly_one_level() {
+        check("a/+/c", "a/b/c", true);
+        check("a/+/c", "a//c", true);
+        check("a/+/c", "a/b/b/c", false);
+        check("a/+", "a", false);
+        check("+", "a", true);
+        check("+", "/a", false);
+        check("+/+", "/a", true);
+    }
+
+    #[test]
+    fn hash_matches_this_level_all_below_and_the_parent() {
+        check("a/#", "a", true);
+        check("a/#", "a/", true);
+        check("a/#", "a/b/c", true);
+        check("a/#", "ab", false);
+        check("#", "a/b", true);
+        check("+/#", "a", true);
+    }
+
+    #[test]
+    fn a_leading_slash_makes_another_topic() {
+        check("/a", "/a", true);
+        check("/a", "a", false);
+        check("a", "/a", false);
+        check("a/", "a", false);
+    }
+
+    #[test]
+    fn a_wildcard_in_the_first_level_does_not_see_dollar_topics() {
+        check("#", "$SYS/uptime", false);
+        check("+/uptime", "$SYS/uptime", false);
+        check("$SYS/#", "$SYS/uptime", true);
+        check("a/+", "a/$b", true);
+        check("$share/g/#", "$SYS/uptime", false);
+    }
+
+    #[test]
+    fn a_shared_filter_has_a_group_and_a_pattern() {
+        let filter = Filter::parse("$share/g/a/+").expect("a filter");
+        assert_eq!((filter.group(), filter.pattern()), (Some("g"), "a/+"));
+        check("$share/g/a/+", "a/b", true);
+        check("$share/g//a", "/a", true);
+        for bad in [
+            "$share",
+            "$share/",
+            "$share/g",
+            "$share/g/",
+            "$share//a",
+            "$share/+/a",
+        ] {
+            assert_eq!(Filter::parse(bad), Err(BadFilter::Share), "{bad}");
+        }
+        assert_eq!(Filter::parse("$shared").map(Filter::group), Ok(None));
+    }
+
+    #[test]
+    fn a_wildcard_stands_alone_and_hash_stands_last() {
+        assert_eq!(Filter::parse("a/#/b"), Err(BadFilter::HashNotLast));
+        assert_eq!(Filter::parse("a/b#"), Err(BadFilter::WildcardInLevel));
+        assert_eq!(Filter::parse("a+/b"), Err(BadFilter::WildcardInLevel));
+        assert_eq!(Filter::parse("##"), Err(BadFilter::WildcardInLevel));
+    }
+
+    #[test]
+    fn only_a_filter_without_wildcards_is_exact() {
+        let exact = |text: &str| Filter::parse(text).map(Filter::is_exact);
+        assert_eq!(exact("a/b"), Ok(true));
+        assert_eq!(exact("$share/g/a"), Ok(true));
+        assert_eq!(exact("a/+"), Ok(false));
+        assert_eq!(exact("#"), Ok(false));
+    }
+}

@@ -1,0 +1,27 @@
+//! The line protocol as values and bytes, with no I/O.
+//!
+//! Bytes from a peer go into a [`Decoder`] and whole frames come out: a broker asks it for
+//! [`Request`]s, a client for [`Reply`]s. `encode` on either turns a frame back into bytes. Nothing
+//! here opens a socket, starts a thread or reads a clock, so every rule of the protocol can be
+//! tested with a byte string. `docs/protocol.md` is the contract: where the two differ, this crate
+//! has the bug.
+
+mod attributes;
+mod decode;
+mod encode;
+mod error;
+mod escape;
+mod filter;
+mod frame;
+pub mod limits;
+mod topic;
+mod verb;
+
+pub use attributes::{Attributes, BadAttribute, RETAIN, RETAINED};
+pub use decode::{Decoder, Framer, Step};
+pub use error::{Code, DecodeError};
+pub use escape::Escaped;
+pub use filter::{BadFilter, Filter, Filters};
+pub use frame::{Reply, Request, Subject};
+pub use topic::{BadTopic, Topic};
+pub use verb::Verb;

@@ -1,0 +1,152 @@
+//! The words that a line can begin with, and what HELP says about them.
+
+use std::fmt;
+
+/// Every verb of the protocol, in both directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// Sends a message.
+    Publish,
+    /// Asks for messages.
+    Subscribe,
+    /// Asks for no more of them.
+    Unsubscribe,
+    /// Are you there?
+    Ping,
+    /// Yes.
+    Pong,
+    /// Explains the verbs.
+    Help,
+    /// Ends the conversation.
+    Bye,
+    /// A message.
+    Message,
+    /// The receipt of one or more PUBLISH.
+    PubAck,
+    /// The receipt of a SUBSCRIBE.
+    SubAck,
+    /// The receipt of an UNSUBSCRIBE.
+    UnsubAck,
+    /// A frame was refused.
+    Error,
+    /// Messages were dropped here.
+    Gap,
+}
+
+impl Verb {
+    /// What a client can say, in the order in which HELP lists it.
+    pub const OF_CLIENTS: [Self; 7] = [
+        Self::Publish,
+        Self::Subscribe,
+        Self::Unsubscribe,
+        Self::Ping,
+        Self::Pong,
+        Self::Help,
+        Self::Bye,
+    ];
+
+    /// What the broker can say.
+    pub const OF_BROKERS: [Self; 10] = [
+        Self::Message,
+        Self::PubAck,
+        Self::SubAck,
+        Self::UnsubAck,
+        Self::Error,
+        Self::Gap,
+        Self::Ping,
+        Self::Pong,
+        Self::Help,
+        Self::Bye,
+    ];
+
+    /// The verb as it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Publish => "PUBLISH",
+            Self::Subscribe => "SUBSCRIBE",
+            Self::Unsubscribe => "UNSUBSCRIBE",
+            Self::Ping => "PING",
+            Self::Pong => "PONG",
+            Self::Help => "HELP",
+            Self::Bye => "BYE",
+            Self::Message => "MESSAGE",
+            Self::PubAck => "PUBACK",
+            Self::SubAck => "SUBACK",
+            Self::UnsubAck => "UNSUBACK",
+            Self::Error => "ERROR",
+            Self::Gap => "GAP",
+        }
+    }
+
+    /// Reads a verb in any ASCII case.
+    pub fn parse(word: &[u8]) -> Option<Self> {
+        let is_it = |verb: &Self| verb.as_str().as_bytes().eq_ignore_ascii_case(word);
+        Self::OF_CLIENTS
+            .into_iter()
+            .chain(Self::OF_BROKERS)
+            .find(is_it)
+    }
+
+    /// How a client writes it and what it gets, on one line; only for [`Self::OF_CLIENTS`].
+    pub fn help(self) -> Option<&'static str> {
+        match self {
+            Self::Publish => Some(
+                "PUBLISH <topic>[ <payload>] - send a message to all who subscribed; answer: PUBACK <n> <copies>",
+            ),
+            Self::Subscribe => Some(
+                "SUBSCRIBE <filter>[ <filter>...] - get messages; + is one level, # all below; answer: SUBACK <filter>",
+            ),
+            Self::Unsubscribe => Some(
+                "UNSUBSCRIBE <filter>[ <filter>...] - get no more of them; answer: UNSUBACK <filter>",
+            ),
+            Self::Ping => Some(
+                "PING[ <token>] - have all frames before this one been handled? answer: PONG[ <token>]",
+            ),
+            Self::Pong => Some("PONG[ <token>] - answer to the broker's PING; no answer"),
+            Self::Help => Some("HELP[ <verb>] - this list, or one line of it"),
+            Self::Bye => Some("BYE - leave; answer: what still waits for you, then BYE"),
+            Self::Message
+            | Self::PubAck
+            | Self::SubAck
+            | Self::UnsubAck
+            | Self::Error
+            | Self::Gap => None,
+        }
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verb_is_read_in_any_case() {
+        assert_eq!(Verb::parse(b"publish"), Some(Verb::Publish));
+        assert_eq!(Verb::parse(b"PuBaCk"), Some(Verb::PubAck));
+        assert_eq!(Verb::parse(b"PUBLISHED"), None);
+        assert_eq!(Verb::parse(b""), None);
+    }
+
+    #[test]
+    fn every_verb_of_a_client_is_explained() {
+        for verb in Verb::OF_CLIENTS {
+            let help = verb.help().expect("a client's verb has a line of help");
+            assert!(help.starts_with(verb.as_str()));
+        }
+    }
+
+    #[test]
+    fn no_verb_is_an_http_method() {
+        for method in [
+            "GET", "POST", "PUT", "HEAD", "OPTIONS", "DELETE", "PATCH", "CONNECT", "TRACE",
+        ] {
+            assert_eq!(Verb::parse(method.as_bytes()), None, "{method}");
+        }
+    }
+}
