@@ -1,1 +1,177 @@
-//! stub
+//! A publish/subscribe broker as a value: [`Broker::bind`], [`Broker::run`], and a [`Handle`] to
+//! stop it. Two of them in one process share nothing.
+//!
+//! ```
+//! let config = broker::Config { port: 0, ..Default::default() };
+//! let broker = broker::Broker::bind(config)?;
+//! let (address, handle) = (broker.local_addr(), broker.handle());
+//! let serving = std::thread::spawn(move || broker.run());
+//! assert!(std::net::TcpStream::connect(address).is_ok());
+//! handle.stop();
+//! serving.join().expect("the broker does not panic");
+//! # Ok::<(), broker::BindError>(())
+//! ```
+
+mod block;
+mod capacity;
+mod config;
+mod dispatch;
+mod engine;
+mod filter_tree;
+mod flusher;
+mod interest;
+mod listener;
+mod metrics;
+mod outbox;
+mod retained;
+mod route_cache;
+mod router;
+mod session;
+mod storm;
+mod wire;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+
+pub use config::{BadConfig, Config};
+
+use capacity::Capacity;
+use engine::Engine;
+use listener::Listener;
+use session::Settings;
+use wire::line::Limits;
+
+/// A broker that listens and does not serve yet.
+pub struct Broker {
+    listener: Arc<Listener>,
+    engine: Arc<Engine>,
+    address: SocketAddr,
+    capacity: Capacity,
+}
+
+/// Stops a [`Broker`] from another thread.
+#[derive(Clone)]
+pub struct Handle(Arc<Listener>);
+
+impl Broker {
+    /// Takes the port. Clients can connect from here on; [`Broker::run`] serves them.
+    pub fn bind(config: Config) -> Result<Self, BindError> {
+        config.check().map_err(BindError::Config)?;
+        let capacity = Capacity::of_machine(config.max_connections);
+        let engine = Engine::new(config.max_retained, config.max_retained_bytes)
+            .map_err(BindError::Machine)?;
+        let engine = Arc::new(engine);
+        let settings = Settings {
+            limits: Limits {
+                line_bytes: config.max_line,
+                subscriptions: config.max_subscriptions,
+            },
+            outbox_bytes: config.outbox_bytes,
+            ping_interval: config.ping_interval,
+        };
+        let address = config.address();
+        let wrong = |source| BindError::Address { address, source };
+        let listener = Listener::bind(address, engine.clone(), settings, capacity.connections)
+            .map_err(wrong)?;
+        Ok(Self {
+            address: listener.local_addr().map_err(wrong)?,
+            listener: Arc::new(listener),
+            engine,
+            capacity,
+        })
+    }
+
+    /// Where it listens, with the port that was picked.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What stops it.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle(self.listener.clone())
+    }
+
+    /// Serves until it is stopped. Then everybody is told BYE and gets what waits, for at most
+    /// five seconds.
+    pub fn run(self) {
+        let Capacity { connections, bound } = self.capacity;
+        log::info!(
+            "listening on {}, at most {connections} connections ({bound})",
+            self.address
+        );
+        let flusher = self.engine.flusher.clone();
+        thread::scope(|scope| {
+            scope.spawn(|| flusher.run());
+            self.listener.accept_loop();
+            log::info!("stopping");
+            self.listener.close_all();
+            flusher.stop();
+        });
+        let metrics = &self.engine.metrics;
+        log::info!(
+            "stopped; {} connections served, {} turned away, {} found stale, {} ended by a bug, \
+             {} messages dropped for slow clients",
+            metrics.ended.get(),
+            metrics.refused.get(),
+            metrics.stale.get(),
+            metrics.panicked.get(),
+            metrics.dropped.get(),
+        );
+    }
+}
+
+impl Handle {
+    /// Makes [`Broker::run`] return, soon. May be called at any time and more than once.
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+}
+
+/// Why there is no broker. `Display` says what to do about it.
+#[derive(Debug)]
+pub enum BindError {
+    /// The configuration contradicts itself.
+    Config(BadConfig),
+    /// The address cannot be listened on.
+    Address {
+        /// Which address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The system does not give what any broker needs.
+    Machine(io::Error),
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(why) => why.fmt(f),
+            Self::Address { address, source } => match source.kind() {
+                io::ErrorKind::AddrInUse => write!(
+                    f,
+                    "{address} is taken; stop what listens there, or choose another port with \
+                     --port (0 picks a free one)"
+                ),
+                io::ErrorKind::AddrNotAvailable => write!(
+                    f,
+                    "{} is no address of this machine; choose another with --host",
+                    address.ip()
+                ),
+                io::ErrorKind::PermissionDenied => write!(
+                    f,
+                    "listening on {address} is not allowed; choose a port above 1023 with --port"
+                ),
+                _ => write!(f, "cannot listen on {address}: {source}"),
+            },
+            Self::Machine(source) => write!(f, "the system refuses what a broker needs: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for BindError {}

@@ -102,7 +102,9 @@ impl Framer {
 
     /// The error for a line of which [`Step::TooLong`] tells, from its first bytes.
     pub fn refusal(&self, beginning: &[u8]) -> DecodeError {
-        let (_, rest) = split_attributes(beginning);
+        // No more than is there however the line arrives, so that its pieces do not matter.
+        let known = &beginning[..beginning.len().min(self.max_line.saturating_add(1))];
+        let (_, rest) = split_attributes(known);
         DecodeError::TooLong {
             max: self.max_line,
             verb: Verb::parse(split_word(rest).0),
@@ -641,6 +643,13 @@ mod tests {
     }
 
     #[test]
+    fn a_carriage_return_that_belongs_to_a_frame_is_not_taken_for_its_line_end() {
+        check(Request::Ping { token: b"a\r" }, b"PING a\r\r\n");
+        check_reply(Reply::Pong { token: b"\r" }, b"PONG \r\r\n");
+        check_reply(Reply::SubAck { filter: b"a\r" }, b"SUBACK a\r\r\n");
+    }
+
+    #[test]
     fn empty_lines_are_ignored() {
         arrives(b"\n\r\n\n", LINE_BYTES, &[]);
     }
@@ -704,6 +713,14 @@ mod tests {
         );
         let endless = [&b"x".repeat(100)[..], b"\n"].concat();
         arrives(&endless, 12, &[too_long(None)]);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_for_its_verb_is_refused_alike_in_any_pieces() {
+        let too_long = |max, verb| [format!("{:?}", DecodeError::TooLong { max, verb })];
+        arrives(b"UNSUBSCRIBE a\n", 9, &too_long(9, None));
+        arrives(b"UNSUBSCRIBE\n", 10, &too_long(10, Some(Verb::Unsubscribe)));
+        arrives(b"@abcdefgh PUBLISH t\n", 9, &too_long(9, None));
     }
 
     #[test]

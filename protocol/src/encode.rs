@@ -108,7 +108,7 @@ fn word(out: &mut Vec<u8>, verb: Verb, argument: &[u8]) {
     out.extend_from_slice(verb.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(argument);
-    out.push(b'\n');
+    end(out);
 }
 
 fn optional(out: &mut Vec<u8>, verb: Verb, argument: &[u8]) {
@@ -116,6 +116,14 @@ fn optional(out: &mut Vec<u8>, verb: Verb, argument: &[u8]) {
     if !argument.is_empty() {
         out.push(b' ');
         out.extend_from_slice(argument);
+    }
+    end(out);
+}
+
+/// Ends a line. The reader drops one CR before the LF, so a CR of the frame's own gets a second.
+fn end(out: &mut Vec<u8>) {
+    if out.last() == Some(&b'\r') {
+        out.push(b'\r');
     }
     out.push(b'\n');
 }

@@ -65,13 +65,11 @@ impl<'a> Escaped<'a> {
     /// Writes it so that it reads the same anywhere in a line. A peer may have sent a bare CR;
     /// at the end of a line that would be taken for half of a line end.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        let mut rest = &self.0[..];
-        while let Some(at) = memchr(b'\r', rest) {
-            out.extend_from_slice(&rest[..at]);
-            out.extend_from_slice(b"\\r");
-            rest = &rest[at + 1..];
+        match memchr(b'\r', &self.0) {
+            // A backslash before the CR stands for itself only until the CR is escaped.
+            Some(_) => escape_into(&self.unescape(), out),
+            None => out.extend_from_slice(&self.0),
         }
-        out.extend_from_slice(rest);
     }
 }
 
@@ -143,5 +141,13 @@ mod tests {
         let mut out = Vec::new();
         Escaped::from_line(b"a\rb\r").encode(&mut out);
         assert_eq!(out, br"a\rb\r");
+    }
+
+    #[test]
+    fn a_backslash_before_a_bare_carriage_return_keeps_its_meaning_when_written_again() {
+        let mut out = Vec::new();
+        Escaped::from_line(b"a\\\rb").encode(&mut out);
+        assert_eq!(out, br"a\\\rb");
+        means(&out, b"a\\\rb");
     }
 }

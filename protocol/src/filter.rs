@@ -114,10 +114,10 @@ impl<'a> Filters<'a> {
     }
 
     /// Takes one or more words separated by single spaces, as they stand on the wire. `None` if
-    /// they could not stand there: a line end, or a carriage return as the last byte.
+    /// they could not stand there: nothing, a line end, or a carriage return as the last byte.
     pub fn from_words(words: &'a [u8]) -> Option<Self> {
-        let fits = memchr::memchr(b'\n', words).is_none() && words.last() != Some(&b'\r');
-        fits.then_some(Self(words))
+        let ends_well = words.last().is_some_and(|&byte| byte != b'\r');
+        (ends_well && memchr::memchr(b'\n', words).is_none()).then_some(Self(words))
     }
 
     /// Each word with what it is. One bad filter does not spoil the others.
@@ -237,6 +237,14 @@ mod tests {
         assert_eq!(Filter::parse("a/b#"), Err(BadFilter::WildcardInLevel));
         assert_eq!(Filter::parse("a+/b"), Err(BadFilter::WildcardInLevel));
         assert_eq!(Filter::parse("##"), Err(BadFilter::WildcardInLevel));
+    }
+
+    #[test]
+    fn words_that_could_not_stand_on_a_line_are_no_filters() {
+        for words in [&b""[..], b"a\nb", b"a\r"] {
+            assert_eq!(Filters::from_words(words), None);
+        }
+        assert!(Filters::from_words(b"a \rb ").is_some());
     }
 
     #[test]

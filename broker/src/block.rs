@@ -1,0 +1,105 @@
+//! The bytes a connection has read and not yet handled.
+//!
+//! An idle connection holds little; one that fills its block gets a larger one, until it goes
+//! quiet.
+
+use bytes::Bytes;
+
+/// What an idle connection holds.
+const IDLE_BYTES: usize = 2 * 1024;
+
+/// A block that was filled grows to the next of these; beyond the last only for a longer line.
+const SIZES: [usize; 2] = [16 * 1024, 64 * 1024];
+
+/// A run that is less than this share of its block is not worth keeping the block for.
+const WORTH_KEEPING: (usize, usize) = (15, 16);
+
+/// Bytes in the order they came, the handled ones first.
+pub(crate) struct Block {
+    bytes: Vec<u8>,
+    /// Where the unhandled bytes begin.
+    start: usize,
+}
+
+impl Block {
+    pub(crate) fn new() -> Self {
+        Self {
+            bytes: Vec::with_capacity(IDLE_BYTES),
+            start: 0,
+        }
+    }
+
+    /// All bytes; those from [`Block::start`] on are not handled yet.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    pub(crate) fn start(&self) -> usize {
+        self.start
+    }
+
+    pub(crate) fn unread(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    /// Counts `len` more bytes as handled.
+    pub(crate) fn consume(&mut self, len: usize) {
+        self.start += len;
+    }
+
+    /// Makes room and gives the vector to append to. `most` is the longest a line may get.
+    pub(crate) fn fill(&mut self, most: usize) -> &mut Vec<u8> {
+        let was_full = self.bytes.len() == self.bytes.capacity();
+        self.bytes.drain(..self.start);
+        self.start = 0;
+        if was_full {
+            let next = SIZES.into_iter().find(|&size| size > self.bytes.capacity());
+            let size = match next {
+                Some(size) => size,
+                // A line and its end that the largest block cannot hold.
+                None if self.bytes.len() == self.bytes.capacity() => {
+                    (self.bytes.capacity() * 2).min(most + 2)
+                }
+                None => self.bytes.capacity(),
+            };
+            self.bytes
+                .reserve_exact(size.saturating_sub(self.bytes.len()));
+        }
+        &mut self.bytes
+    }
+
+    /// Gives back what an idle connection does not need.
+    pub(crate) fn shrink(&mut self) {
+        self.bytes.drain(..self.start);
+        self.start = 0;
+        self.bytes.shrink_to(IDLE_BYTES);
+    }
+
+    /// Whether `len` bytes of it are worth keeping all of it.
+    pub(crate) fn is_worth_keeping(&self, len: usize) -> bool {
+        len * WORTH_KEEPING.1 >= self.bytes.capacity() * WORTH_KEEPING.0
+    }
+
+    /// Lends the bytes in a form that others can keep. To be followed by [`Block::take_back`].
+    pub(crate) fn lend(&mut self) -> Bytes {
+        Bytes::from(std::mem::take(&mut self.bytes))
+    }
+
+    /// Takes the lent bytes back, or, if somebody kept them, goes on with a new block that begins
+    /// with a copy of those from `handled` on.
+    pub(crate) fn take_back(&mut self, lent: Bytes, handled: usize) {
+        match lent.try_into_mut() {
+            Ok(bytes) => self.bytes = bytes.into(),
+            Err(kept) => {
+                let size = SIZES[SIZES.len() - 1].max(kept.len() - handled);
+                self.bytes = Vec::with_capacity(size);
+                self.bytes.extend_from_slice(&kept[handled..]);
+                self.start -= handled;
+            }
+        }
+    }
+}

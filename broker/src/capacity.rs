@@ -1,0 +1,99 @@
+//! How many connections the machine lets this process have.
+
+use std::fmt;
+use std::fs;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors that are not connections.
+const OTHER_DESCRIPTORS: u64 = 64;
+
+/// Memory maps of a thread: its stack and its signal stack, each with a guard page.
+const MAPS_PER_THREAD: u64 = 4;
+
+/// Memory maps for everything else. A process that runs out of them cannot even allocate.
+const OTHER_MAPS: u64 = 4096;
+
+/// What Linux allows where it does not say.
+const USUAL_MAPS: u64 = 65_530;
+
+/// A number of connections and what sets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Capacity {
+    pub(crate) connections: usize,
+    pub(crate) bound: Bound,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bound {
+    Asked,
+    Descriptors,
+    Maps,
+}
+
+impl Capacity {
+    /// What the machine bears, or less if less is asked for. Raises the soft limit of open files
+    /// as far as it goes.
+    pub(crate) fn of_machine(asked: Option<usize>) -> Self {
+        let descriptors = raise_open_files().saturating_sub(OTHER_DESCRIPTORS);
+        let maps = read_number("/proc/sys/vm/max_map_count").unwrap_or(USUAL_MAPS);
+        let by_maps = maps.saturating_sub(OTHER_MAPS) / MAPS_PER_THREAD;
+        let number = |connections: u64, bound| Self {
+            connections: usize::try_from(connections).unwrap_or(usize::MAX),
+            bound,
+        };
+        let machine = if descriptors < by_maps {
+            number(descriptors, Bound::Descriptors)
+        } else {
+            number(by_maps, Bound::Maps)
+        };
+        match asked {
+            Some(asked) if asked <= machine.connections => Self {
+                connections: asked,
+                bound: Bound::Asked,
+            },
+            _ => machine,
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Asked => "--max-connections",
+            Self::Descriptors => "the limit of open files (ulimit -n)",
+            Self::Maps => "the limit of memory maps (sysctl vm.max_map_count)",
+        })
+    }
+}
+
+/// Returns how many files may be open.
+fn raise_open_files() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let now = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => raised.current,
+        Err(_) => limit.current,
+    };
+    now.unwrap_or(u64::MAX)
+}
+
+fn read_number(path: &str) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_holds_if_the_machine_bears_it() {
+        let machine = Capacity::of_machine(None);
+        assert_ne!(machine.bound, Bound::Asked);
+        assert_eq!(Capacity::of_machine(Some(usize::MAX)), machine);
+        assert_eq!(Capacity::of_machine(Some(7)).connections, 7);
+    }
+}

@@ -1,0 +1,242 @@
+//! Flags and environment in, one checked [`Config`] out.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::Parser;
+use protocol::limits::LINE_BYTES;
+
+/// What a broker is told before it begins.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The address to listen on.
+    pub host: IpAddr,
+    /// The port to listen on; 0 picks a free one.
+    pub port: u16,
+    /// The longest line taken, in bytes without its line end.
+    pub max_line: usize,
+    /// The most connections at a time; by default what the machine bears.
+    pub max_connections: Option<usize>,
+    /// The most bytes of messages that wait for one client. Not less than `max_line`.
+    pub outbox_bytes: usize,
+    /// A client that has been silent so long is sent a PING; zero for never.
+    pub ping_interval: Duration,
+    /// The most subscriptions of one connection.
+    pub max_subscriptions: usize,
+    /// The most retained messages.
+    pub max_retained: usize,
+    /// The most bytes of retained messages, with their topics.
+    pub max_retained_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            host: Ipv4Addr::LOCALHOST.into(),
+            port: 1373,
+            max_line: LINE_BYTES,
+            max_connections: None,
+            outbox_bytes: LINE_BYTES,
+            ping_interval: Duration::from_secs(30),
+            max_subscriptions: 250_000,
+            max_retained: 1_000_000,
+            max_retained_bytes: 256 * 1024 * 1024,
+        }
+    }
+}
+
+/// The longest line that can be asked for: lengths of lines are counted in 32 bits here and there.
+const MOST_LINE_BYTES: usize = 1 << 30;
+
+impl Config {
+    /// Checks what no single value shows.
+    pub(crate) fn check(&self) -> Result<(), BadConfig> {
+        if self.max_line > MOST_LINE_BYTES {
+            return Err(BadConfig::LineTooLong);
+        }
+        if self.outbox_bytes < self.max_line {
+            return Err(BadConfig::OutboxBelowLine {
+                outbox_bytes: self.outbox_bytes,
+                max_line: self.max_line,
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        (self.host, self.port).into()
+    }
+}
+
+/// Why a [`Config`] cannot be. `Display` says what to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadConfig {
+    /// `max_line` is more than a gibibyte.
+    LineTooLong,
+    /// One message could be longer than what may wait for a client.
+    OutboxBelowLine {
+        /// The smaller one.
+        outbox_bytes: usize,
+        /// The larger one.
+        max_line: usize,
+    },
+}
+
+impl fmt::Display for BadConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LineTooLong => write!(f, "--max-line is at most 1 GiB"),
+            Self::OutboxBelowLine {
+                outbox_bytes,
+                max_line,
+            } => write!(
+                f,
+                "--outbox-bytes ({outbox_bytes}) is less than --max-line ({max_line}), so the \
+                 longest message would have no room; raise the one or lower the other"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for BadConfig {}
+
+/// A message broker that you can talk to with netcat.
+#[derive(Debug, Parser)]
+#[command(name = "broker", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub(crate) struct Flags {
+    /// Port to listen on; 0 picks a free one
+    #[arg(short, long, env = "BROKER_PORT", default_value = "1373")]
+    port: u16,
+    /// Address to listen on; 0.0.0.0 or :: for all
+    #[arg(long, env = "BROKER_HOST", default_value = "127.0.0.1", value_parser = host)]
+    host: IpAddr,
+    /// Longest line taken
+    #[arg(
+        long,
+        env = "BROKER_MAX_LINE",
+        default_value = "64MiB",
+        value_name = "BYTES"
+    )]
+    max_line: ByteSize,
+    /// Most connections at a time [default: what the machine bears]
+    #[arg(long, env = "BROKER_MAX_CONNECTIONS", value_name = "N")]
+    max_connections: Option<usize>,
+    /// Most bytes that wait for one slow client; then it is sent a GAP
+    #[arg(
+        long,
+        env = "BROKER_OUTBOX_BYTES",
+        default_value = "64MiB",
+        value_name = "BYTES"
+    )]
+    outbox_bytes: ByteSize,
+    /// A client silent for so long is sent a PING; 0s for never
+    #[arg(long, env = "BROKER_PING_INTERVAL", default_value = "30s", value_name = "TIME",
+          value_parser = humantime::parse_duration)]
+    ping_interval: Duration,
+    /// Most subscriptions of one connection
+    #[arg(
+        long,
+        env = "BROKER_MAX_SUBSCRIPTIONS",
+        default_value = "250000",
+        value_name = "N"
+    )]
+    max_subscriptions: usize,
+    /// Most retained messages
+    #[arg(
+        long,
+        env = "BROKER_MAX_RETAINED",
+        default_value = "1000000",
+        value_name = "N"
+    )]
+    max_retained: usize,
+    /// Most bytes of retained messages
+    #[arg(
+        long,
+        env = "BROKER_MAX_RETAINED_BYTES",
+        default_value = "256MiB",
+        value_name = "BYTES"
+    )]
+    max_retained_bytes: ByteSize,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  broker                                 serve programs on this machine
+  broker --host 0.0.0.0 --port 1373      serve the network (anyone may publish)
+  RUST_LOG=debug broker                  log refused lines too
+  nc 127.0.0.1 1373                      talk to it; type HELP
+
+Exit: 0 stopped by SIGTERM or SIGINT   1 cannot serve, such as a taken port   2 wrong usage";
+
+impl From<Flags> for Config {
+    fn from(flags: Flags) -> Self {
+        let bytes = |size: ByteSize| usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
+        Self {
+            host: flags.host,
+            port: flags.port,
+            max_line: bytes(flags.max_line),
+            max_connections: flags.max_connections,
+            outbox_bytes: bytes(flags.outbox_bytes),
+            ping_interval: flags.ping_interval,
+            max_subscriptions: flags.max_subscriptions,
+            max_retained: flags.max_retained,
+            max_retained_bytes: bytes(flags.max_retained_bytes),
+        }
+    }
+}
+
+impl Config {
+    /// From this process's arguments and environment. Wrong usage, `--help` and `--version` end
+    /// the process, as is usual.
+    #[must_use]
+    pub fn from_arguments() -> Self {
+        let config = Self::from(Flags::parse());
+        if let Err(why) = config.check() {
+            use clap::CommandFactory;
+            use clap::error::ErrorKind;
+            Flags::command()
+                .error(ErrorKind::ValueValidation, why)
+                .exit();
+        }
+        config
+    }
+}
+
+/// An address, or a name that stands for one.
+fn host(text: &str) -> Result<IpAddr, String> {
+    let mut found = (text, 0).to_socket_addrs().map_err(|err| err.to_string())?;
+    let first = found.next().ok_or("the name has no address")?;
+    Ok(first.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flags_have_the_defaults_of_the_config() {
+        let flags = Config::from(Flags::parse_from(["broker"]));
+        assert_eq!(format!("{flags:?}"), format!("{:?}", Config::default()));
+    }
+
+    #[test]
+    fn the_longest_line_must_fit_into_an_outbox() {
+        let flags = Flags::parse_from(["broker", "--max-line", "2KiB", "--outbox-bytes", "2047"]);
+        assert!(matches!(
+            Config::from(flags).check(),
+            Err(BadConfig::OutboxBelowLine {
+                outbox_bytes: 2047,
+                max_line: 2048
+            })
+        ));
+    }
+
+    #[test]
+    fn help_fits_a_screen() {
+        use clap::CommandFactory;
+        let help = Flags::command().render_help().to_string();
+        assert!(help.lines().count() <= 50, "{}", help.lines().count());
+    }
+}

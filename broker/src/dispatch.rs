@@ -1,0 +1,553 @@
+//! A publisher's side of the engine: what one batch of messages holds for each subscriber.
+//!
+//! A wire tells for each message of a batch where it stands and what its topic is; at the end of
+//! the batch every subscriber gets, in one delivery, all that is for it. Routes are remembered per
+//! topic, and equal sets of subscribers are recognised as one audience, so that messages that
+//! stand one after another and go to the same clients are handed over as one run.
+
+use std::collections::HashMap;
+use std::mem;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use foldhash::fast::RandomState;
+use protocol::Topic;
+
+use crate::block::Block;
+use crate::interest::{Group, Subscriber};
+use crate::outbox::{COPY_BELOW_BYTES, Run};
+use crate::route_cache::{Known, RouteCache};
+use crate::router::{Route, Router};
+
+/// So much may be copied together for all subscribers before it is delivered.
+const GATHERED_BYTES: usize = 1024 * 1024;
+
+/// So many entries of old audiences may be held before all is forgotten.
+const STALE_ENTRIES: usize = 4096;
+
+/// So many entries of audiences may be held at all.
+const MOST_ENTRIES: usize = 1024 * 1024;
+
+/// The messages of one publisher on their way to outboxes.
+pub(crate) struct Dispatch {
+    router: Arc<Router>,
+    cache: RouteCache,
+    slots: Vec<Slot>,
+    slot_of: HashMap<u64, u32, RandomState>,
+    audiences: Vec<Audience>,
+    audience_of: HashMap<Arc<[u32]>, u32, RandomState>,
+    /// Entries of all audiences.
+    entries: usize,
+    /// Entries of audiences that some topic no longer has.
+    stale: usize,
+    batch: Batch,
+}
+
+/// A subscriber, and what the batch holds for it.
+struct Slot {
+    outbox: Subscriber,
+    pieces: Vec<Piece>,
+    copied: Vec<u8>,
+}
+
+enum Piece {
+    /// The next so many bytes of what was copied, with so many messages.
+    Copied { bytes: usize, messages: u64 },
+    /// A run of the batch, by its number.
+    Run(usize),
+}
+
+/// A set of subscribers that some topic has, by their slots.
+struct Audience {
+    slots: Arc<[u32]>,
+}
+
+#[derive(Default)]
+struct Batch {
+    segments: Vec<Segment>,
+    /// Messages that do not stand in the block as they must leave.
+    beside: Vec<u8>,
+    /// The router's departures when the batch began.
+    departures: u64,
+    /// Copies made of each message like the last one.
+    copies: u64,
+}
+
+/// Consecutive messages on one topic to the same subscribers.
+struct Segment {
+    to: To,
+    place: Place,
+    bytes: Range<usize>,
+    messages: u64,
+    /// Where its topic stands, in the same place.
+    topic: Range<usize>,
+}
+
+#[derive(Clone)]
+enum To {
+    Audience(u32),
+    /// One member of a group, by its slot.
+    Member(u32, Arc<Group>),
+}
+
+/// Which buffer a message stands in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Block,
+    Beside,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy)]
+pub(crate) struct Added {
+    /// Copies made of it.
+    pub(crate) copies: u64,
+    /// The next message on the same topic may be added by [`Dispatch::repeat`].
+    pub(crate) repeatable: bool,
+}
+
+impl Dispatch {
+    pub(crate) fn new(router: Arc<Router>) -> Self {
+        Self {
+            router,
+            cache: RouteCache::default(),
+            slots: Vec::new(),
+            slot_of: HashMap::default(),
+            audiences: Vec::new(),
+            audience_of: HashMap::default(),
+            entries: 0,
+            stale: 0,
+            batch: Batch::default(),
+        }
+    }
+
+    /// Adds a message that stands in the block, if its topic is known already. `block` is all of
+    /// the block, the ranges count from its beginning.
+    #[inline]
+    pub(crate) fn add_known(
+        &mut self,
+        block: &[u8],
+        topic: Range<usize>,
+        bytes: Range<usize>,
+    ) -> Option<Added> {
+        self.begin();
+        let name = &block[topic.clone()];
+        let hash = self.router.hash(name);
+        let known = self.cache.get(name, hash)?;
+        if !self.router.is_current(known.stamps, hash) {
+            return None;
+        }
+        let known = known.clone();
+        Some(self.add_to(known, Place::Block, topic, bytes))
+    }
+
+    /// Adds a message. `topic` and `bytes` are ranges of the place.
+    pub(crate) fn add(
+        &mut self,
+        name: Topic<'_>,
+        place: Place,
+        topic: Range<usize>,
+        bytes: Range<usize>,
+    ) -> Added {
+        self.begin();
+        let hash = self.router.hash(name.as_str().as_bytes());
+        let route = self.router.route(name, hash);
+        let known = Known {
+            stamps: route.stamps(),
+            audience: self.audience(&route),
+            groups: (!route.groups.is_empty()).then_some(route.groups),
+        };
+        if let Some(before) = self
+            .cache
+            .insert(name.as_str().as_bytes(), hash, known.clone())
+        {
+            self.stale += self.audiences[before.audience as usize].slots.len() + 1;
+        }
+        self.add_to(known, place, topic, bytes)
+    }
+
+    /// Adds the message that follows the last one in the block and has the same topic.
+    #[inline]
+    pub(crate) fn repeat(&mut self, end: usize) -> u64 {
+        if self.batch.copies > 0
+            && let Some(last) = self.batch.segments.last_mut()
+        {
+            last.bytes.end = end;
+            last.messages += 1;
+        }
+        self.batch.copies
+    }
+
+    /// Where messages can be put that do not stand in the block as they must leave.
+    pub(crate) fn beside(&mut self) -> &mut Vec<u8> {
+        &mut self.batch.beside
+    }
+
+    /// Delivers what was added. `block` is all of the block.
+    pub(crate) fn deliver(&mut self, block: &[u8]) {
+        if self.batch.segments.is_empty() {
+            return;
+        }
+        let mut batch = mem::take(&mut self.batch);
+        let runs = merged(&batch.segments);
+        match runs.as_slice() {
+            [only] if let To::Audience(audience) = batch.segments[only.start].to => {
+                let (bytes, messages) = batch.run(only, block);
+                let run = Run::borrowed(bytes, messages);
+                self.deliver_run(&run, audience, &batch, block);
+            }
+            _ => self.gather(&runs, &batch, block),
+        }
+        batch.segments.clear();
+        batch.beside.clear();
+        self.batch = batch;
+        if self.stale > STALE_ENTRIES || self.entries > MOST_ENTRIES {
+            self.forget();
+        }
+    }
+
+    /// The same, when nothing else needs the handled part of the block. If somebody must wait
+    /// for bytes that make up nearly all of it, the block itself is kept for them.
+    pub(crate) fn deliver_last(&mut self, block: &mut Block) {
+        if !self.is_worth_keeping(block) {
+            return self.deliver(block.bytes());
+        }
+        let batch = mem::take(&mut self.batch);
+        let (lent, handled) = (block.lend(), block.start());
+        let first = &batch.segments[0];
+        if let To::Audience(audience) = first.to {
+            let range = first.bytes.start..batch.segments[batch.segments.len() - 1].bytes.end;
+            let (_, messages) = batch.run(&(0..batch.segments.len()), &lent);
+            let run_bytes = lent.slice(range);
+            self.deliver_run(&Run::shared(&run_bytes, messages), audience, &batch, &lent);
+        }
+        block.take_back(lent, handled);
+        self.batch = batch;
+        self.batch.segments.clear();
+    }
+
+    /// Whether the batch is one run of nearly all the block, and not everybody can take it now.
+    fn is_worth_keeping(&self, block: &Block) -> bool {
+        let (Some(first), Some(last)) = (self.batch.segments.first(), self.batch.segments.last())
+        else {
+            return false;
+        };
+        let To::Audience(audience) = first.to else {
+            return false;
+        };
+        first.place == Place::Block
+            && last.place == Place::Block
+            && block.is_worth_keeping(last.bytes.end - first.bytes.start)
+            && self.audiences[audience as usize]
+                .slots
+                .iter()
+                .any(|&slot| self.slots[slot as usize].outbox.seems_blocked())
+            && merged(&self.batch.segments).len() == 1
+    }
+
+    /// Forgets all routes, which keep the outboxes of clients that have left. Only between
+    /// batches.
+    pub(crate) fn forget(&mut self) {
+        debug_assert!(self.batch.segments.is_empty());
+        *self = Self::new(self.router.clone());
+    }
+
+    fn begin(&mut self) {
+        if self.batch.segments.is_empty() {
+            self.batch.departures = self.router.departures();
+        }
+    }
+
+    fn add_to(
+        &mut self,
+        known: Known,
+        place: Place,
+        topic: Range<usize>,
+        bytes: Range<usize>,
+    ) -> Added {
+        let slots = &self.audiences[known.audience as usize].slots;
+        self.batch.copies = slots.len() as u64;
+        if self.batch.copies > 0 {
+            self.batch.segments.push(Segment {
+                to: To::Audience(known.audience),
+                place,
+                bytes: bytes.clone(),
+                messages: 1,
+                topic: topic.clone(),
+            });
+        }
+        if let Some(groups) = &known.groups {
+            self.add_to_groups(groups, &slots.clone(), place, &topic, &bytes);
+        }
+        Added {
+            copies: self.batch.copies,
+            repeatable: known.groups.is_none(),
+        }
+    }
+
+    /// One member of each group gets the message, unless it gets a copy anyway.
+    fn add_to_groups(
+        &mut self,
+        groups: &[Arc<Group>],
+        everyone: &[u32],
+        place: Place,
+        topic: &Range<usize>,
+        bytes: &Range<usize>,
+    ) {
+        let mut chosen = Vec::new();
+        for group in groups {
+            let slot = slot(&mut self.slots, &mut self.slot_of, group.next_member());
+            if everyone.contains(&slot) || chosen.contains(&slot) {
+                continue;
+            }
+            chosen.push(slot);
+            self.batch.copies += 1;
+            self.batch.segments.push(Segment {
+                to: To::Member(slot, group.clone()),
+                place,
+                bytes: bytes.clone(),
+                messages: 1,
+                topic: topic.clone(),
+            });
+        }
+    }
+
+    fn audience(&mut self, route: &Route) -> u32 {
+        let slots: Arc<[u32]> = route
+            .subscribers
+            .iter()
+            .map(|subscriber| slot(&mut self.slots, &mut self.slot_of, subscriber))
+            .collect();
+        *self.audience_of.entry(slots).or_insert_with_key(|slots| {
+            self.entries += slots.len() + 1;
+            self.audiences.push(Audience {
+                slots: slots.clone(),
+            });
+            self.audiences.len() as u32 - 1
+        })
+    }
+
+    fn deliver_run(&self, run: &Run<'_>, audience: u32, batch: &Batch, block: &[u8]) {
+        for &slot in &*self.audiences[audience as usize].slots {
+            let outbox = &self.slots[slot as usize].outbox;
+            let mut held = outbox.hold();
+            if self.router.departures() == batch.departures {
+                held.deliver(&[run]);
+            } else {
+                drop(held);
+                self.deliver_checked(slot, &batch.segments, batch, block);
+            }
+        }
+    }
+
+    /// Several runs: collects what each subscriber gets, then delivers once to each.
+    fn gather(&mut self, runs: &[Range<usize>], batch: &Batch, block: &[u8]) {
+        let bodies: Vec<Run<'_>> = runs
+            .iter()
+            .map(|run| {
+                let (bytes, messages) = batch.run(run, block);
+                Run::borrowed(bytes, messages)
+            })
+            .collect();
+        let mut touched: Vec<u32> = Vec::new();
+        let (mut gathered, mut delivered) = (0, 0);
+        for (number, run) in runs.iter().enumerate() {
+            let mut add = |slot: u32| {
+                let entry = &mut self.slots[slot as usize];
+                if entry.pieces.is_empty() {
+                    touched.push(slot);
+                }
+                gathered += entry.add(number, &bodies[number]);
+            };
+            match &batch.segments[run.start].to {
+                To::Audience(audience) => {
+                    let slots = &self.audiences[*audience as usize].slots;
+                    slots.iter().for_each(|&slot| add(slot));
+                }
+                To::Member(slot, _) => add(*slot),
+            }
+            if gathered > GATHERED_BYTES || number + 1 == runs.len() {
+                let part = &batch.segments[runs[delivered].start..run.end];
+                for slot in touched.drain(..) {
+                    self.deliver_gathered(slot, &bodies, part, batch, block);
+                }
+                (gathered, delivered) = (0, number + 1);
+            }
+        }
+    }
+
+    /// Hands one subscriber what was collected for it from `part` of the batch.
+    fn deliver_gathered(
+        &mut self,
+        slot: u32,
+        bodies: &[Run<'_>],
+        part: &[Segment],
+        batch: &Batch,
+        block: &[u8],
+    ) {
+        let entry = &mut self.slots[slot as usize];
+        let pieces = mem::take(&mut entry.pieces);
+        let copied = mem::take(&mut entry.copied);
+        let outbox = &entry.outbox;
+        let mut at = 0;
+        let copies: Vec<Run<'_>> = pieces
+            .iter()
+            .filter_map(|piece| match *piece {
+                Piece::Copied { bytes, messages } => {
+                    at += bytes;
+                    Some(Run::borrowed(&copied[at - bytes..at], messages))
+                }
+                Piece::Run(_) => None,
+            })
+            .collect();
+        let mut next_copy = copies.iter();
+        let all: Vec<&Run<'_>> = pieces
+            .iter()
+            .filter_map(|piece| match piece {
+                Piece::Copied { .. } => next_copy.next(),
+                Piece::Run(number) => bodies.get(*number),
+            })
+            .collect();
+        let mut held = outbox.hold();
+        let done = self.router.departures() == batch.departures && held.deliver(&all);
+        drop(held);
+        if !done {
+            self.deliver_checked(slot, part, batch, block);
+        }
+        let entry = &mut self.slots[slot as usize];
+        (entry.pieces, entry.copied) = (pieces, copied);
+        entry.pieces.clear();
+        entry.copied.clear();
+    }
+
+    /// Somebody has unsubscribed since the routes were looked up, or the client is gone: delivers
+    /// only what is for it still, and what it shared to another member of its group.
+    fn deliver_checked(&self, slot: u32, segments: &[Segment], batch: &Batch, block: &[u8]) {
+        let outbox = &self.slots[slot as usize].outbox;
+        for segment in segments {
+            let buffer = batch.buffer(segment.place, block);
+            let run = Run::borrowed(&buffer[segment.bytes.clone()], segment.messages);
+            let topic = &buffer[segment.topic.clone()];
+            match &segment.to {
+                To::Audience(audience) => {
+                    if self.audiences[*audience as usize].slots.contains(&slot) {
+                        self.deliver_if(outbox, topic, &run, |route| route.reaches(outbox.id()));
+                    }
+                }
+                To::Member(member, group) => {
+                    if *member == slot {
+                        self.deliver_to_one_of(group, outbox, topic, &run);
+                    }
+                }
+            }
+        }
+    }
+
+    fn deliver_to_one_of(&self, group: &Group, first: &Subscriber, topic: &[u8], run: &Run<'_>) {
+        let may = |outbox: &Subscriber| {
+            self.deliver_if(outbox, topic, run, |route| route.may_reach(outbox.id()))
+        };
+        // As many tries as there are members: each has its turn at least once.
+        let _ = may(first) || (0..group.size()).any(|_| may(group.next_member()));
+    }
+
+    /// Delivers a run if the client wants it at the moment it gets it.
+    fn deliver_if(
+        &self,
+        outbox: &Subscriber,
+        topic: &[u8],
+        run: &Run<'_>,
+        wanted: impl Fn(&Route) -> bool,
+    ) -> bool {
+        let Ok(topic) = Topic::parse(topic) else {
+            return false;
+        };
+        let hash = self.router.hash(topic.as_str().as_bytes());
+        loop {
+            let departures = outbox.departures().load(Ordering::Acquire);
+            if !wanted(&self.router.route(topic, hash)) {
+                return false;
+            }
+            let mut held = outbox.hold();
+            if outbox.departures().load(Ordering::Acquire) == departures {
+                return held.deliver(&[run]);
+            }
+        }
+    }
+}
+
+impl Slot {
+    /// Adds a run; returns how many bytes that copied.
+    fn add(&mut self, number: usize, run: &Run<'_>) -> usize {
+        let len = run.bytes().len();
+        if len >= COPY_BELOW_BYTES {
+            self.pieces.push(Piece::Run(number));
+            return 0;
+        }
+        self.copied.extend_from_slice(run.bytes());
+        if let Some(Piece::Copied { bytes, messages }) = self.pieces.last_mut() {
+            *bytes += len;
+            *messages += run.messages();
+        } else {
+            self.pieces.push(Piece::Copied {
+                bytes: len,
+                messages: run.messages(),
+            });
+        }
+        len
+    }
+}
+
+impl Batch {
+    fn buffer<'a>(&'a self, place: Place, block: &'a [u8]) -> &'a [u8] {
+        match place {
+            Place::Block => block,
+            Place::Beside => &self.beside,
+        }
+    }
+
+    /// The bytes of some consecutive segments that are one run, and how many messages they hold.
+    fn run<'a>(&'a self, run: &Range<usize>, block: &'a [u8]) -> (&'a [u8], u64) {
+        let segments = &self.segments[run.clone()];
+        let (first, last) = (&segments[0], &segments[segments.len() - 1]);
+        let bytes = &self.buffer(first.place, block)[first.bytes.start..last.bytes.end];
+        let messages = segments.iter().map(|segment| segment.messages).sum();
+        (bytes, messages)
+    }
+}
+
+/// The number of a subscriber in this dispatch.
+fn slot(
+    slots: &mut Vec<Slot>,
+    slot_of: &mut HashMap<u64, u32, RandomState>,
+    subscriber: &Subscriber,
+) -> u32 {
+    *slot_of.entry(subscriber.id()).or_insert_with(|| {
+        slots.push(Slot {
+            outbox: subscriber.clone(),
+            pieces: Vec::new(),
+            copied: Vec::new(),
+        });
+        slots.len() as u32 - 1
+    })
+}
+
+/// Ranges of segments that stand one after another and go to the same audience.
+fn merged(segments: &[Segment]) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for (number, segment) in segments.iter().enumerate() {
+        match runs.last_mut() {
+            Some(run) if segments[run.end - 1].continues(segment) => run.end += 1,
+            _ => runs.push(number..number + 1),
+        }
+    }
+    runs
+}
+
+impl Segment {
+    fn continues(&self, next: &Self) -> bool {
+        let same = matches!((&self.to, &next.to), (To::Audience(a), To::Audience(b)) if a == b);
+        same && self.place == next.place && self.bytes.end == next.bytes.start
+    }
+}

@@ -1,0 +1,35 @@
+//! What a broker knows, in one value: two of them share nothing.
+
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::flusher::Flusher;
+use crate::metrics::Metrics;
+use crate::retained::Retained;
+use crate::router::Router;
+use crate::storm::Storm;
+
+/// Everything that connections have in common.
+pub(crate) struct Engine {
+    pub(crate) router: Arc<Router>,
+    /// Its lock is taken before that of an outbox, never after.
+    pub(crate) retained: Mutex<Retained>,
+    pub(crate) flusher: Arc<Flusher>,
+    pub(crate) metrics: Metrics,
+    /// Warnings that a peer does not answer.
+    pub(crate) stale_storm: Storm,
+}
+
+impl Engine {
+    pub(crate) fn new(max_retained: usize, max_retained_bytes: usize) -> io::Result<Self> {
+        Ok(Self {
+            router: Arc::new(Router::new()),
+            retained: Mutex::new(Retained::new(max_retained, max_retained_bytes)),
+            flusher: Arc::new(Flusher::new()?),
+            metrics: Metrics::default(),
+            stale_storm: Storm::default(),
+        })
+    }
+}

@@ -1,0 +1,152 @@
+//! Filters with wildcards, as a tree of levels, and which of them match a topic.
+//!
+//! The nodes lie in one vector and know each other by number, so no walk recurses: neither a deep
+//! filter nor the end of a large tree needs stack.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use protocol::Topic;
+
+use crate::interest::{Group, Interest, Subscriber};
+
+const ROOT: usize = 0;
+
+/// The filters that are not the name of one topic.
+pub(crate) struct FilterTree {
+    nodes: Vec<Node>,
+    /// Numbers of nodes that are not in the tree at present.
+    free: Vec<usize>,
+}
+
+#[derive(Default)]
+struct Node {
+    parent: usize,
+    /// Literal levels, and `#` as a level of its own.
+    children: HashMap<Box<str>, usize, RandomState>,
+    /// The child for `+`.
+    plus: Option<usize>,
+    /// Who subscribed to the filter that ends here.
+    interest: Interest,
+}
+
+impl FilterTree {
+    pub(crate) fn new() -> Self {
+        Self {
+            nodes: vec![Node::default()],
+            free: Vec::new(),
+        }
+    }
+
+    /// Adds a subscriber to the filter `pattern`.
+    pub(crate) fn insert(&mut self, pattern: &str, subscriber: &Subscriber, group: Option<&str>) {
+        let mut at = ROOT;
+        for level in pattern.split('/') {
+            at = match self.child(at, level) {
+                Some(child) => child,
+                None => self.grow(at, level),
+            };
+        }
+        self.nodes[at].interest.insert(subscriber, group);
+    }
+
+    /// Takes a subscriber away from the filter `pattern`, and with the last one the filter.
+    pub(crate) fn remove(&mut self, pattern: &str, id: u64, group: Option<&str>) {
+        let mut at = ROOT;
+        for level in pattern.split('/') {
+            match self.child(at, level) {
+                Some(child) => at = child,
+                None => return,
+            }
+        }
+        self.nodes[at].interest.remove(id, group);
+        for level in pattern.rsplit('/') {
+            if !self.nodes[at].is_empty() {
+                return;
+            }
+            let parent = self.nodes[at].parent;
+            match level {
+                "+" => self.nodes[parent].plus = None,
+                _ => drop(self.nodes[parent].children.remove(level)),
+            }
+            self.free.push(at);
+            at = parent;
+        }
+        if self.nodes[ROOT].is_empty() {
+            *self = Self::new();
+        }
+    }
+
+    /// Adds the subscribers and groups of every filter that matches `topic`, in no order.
+    pub(crate) fn collect(
+        &self,
+        topic: Topic<'_>,
+        subscribers: &mut Vec<Subscriber>,
+        groups: &mut Vec<Arc<Group>>,
+    ) {
+        if self.nodes[ROOT].is_empty() {
+            return;
+        }
+        let mut add = |node: usize| {
+            let interest = &self.nodes[node].interest;
+            subscribers.extend_from_slice(interest.plain());
+            groups.extend_from_slice(interest.groups());
+        };
+        let levels: Vec<&str> = topic.levels().collect();
+        let mut open = vec![(ROOT, 0)];
+        while let Some((at, depth)) = open.pop() {
+            let node = &self.nodes[at];
+            // In the first level a wildcard does not see a topic that begins with `$`.
+            let wildcards = depth > 0 || !topic.is_hidden();
+            if wildcards && let Some(&hash) = node.children.get("#") {
+                add(hash);
+            }
+            let Some(level) = levels.get(depth) else {
+                add(at);
+                continue;
+            };
+            if wildcards && let Some(plus) = node.plus {
+                open.push((plus, depth + 1));
+            }
+            if let Some(&child) = node.children.get(*level) {
+                open.push((child, depth + 1));
+            }
+        }
+    }
+
+    fn child(&self, at: usize, level: &str) -> Option<usize> {
+        match level {
+            "+" => self.nodes[at].plus,
+            _ => self.nodes[at].children.get(level).copied(),
+        }
+    }
+
+    fn grow(&mut self, parent: usize, level: &str) -> usize {
+        let node = Node {
+            parent,
+            ..Node::default()
+        };
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.nodes[at] = node;
+                at
+            }
+            None => {
+                self.nodes.push(node);
+                self.nodes.len() - 1
+            }
+        };
+        match level {
+            "+" => self.nodes[parent].plus = Some(at),
+            _ => drop(self.nodes[parent].children.insert(level.into(), at)),
+        }
+        at
+    }
+}
+
+impl Node {
+    fn is_empty(&self) -> bool {
+        self.children.is_empty() && self.plus.is_none() && self.interest.is_empty()
+    }
+}

@@ -1,0 +1,97 @@
+//! The one thread that finishes what a full socket left behind.
+//!
+//! An outbox whose socket is full arms it here; once the socket has room, the thread calls
+//! [`Outbox::flush`], which sends what fits and arms again if something is left.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use foldhash::fast::RandomState;
+use parking_lot::Mutex;
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::outbox::Outbox;
+
+/// The number of no connection: it wakes the thread to stop it.
+const STOP: u64 = 0;
+
+const EVENTS: usize = 256;
+
+/// Watches the sockets of blocked outboxes.
+pub(crate) struct Flusher {
+    epoll: OwnedFd,
+    stop: OwnedFd,
+    stopped: AtomicBool,
+    outboxes: Mutex<HashMap<u64, Arc<Outbox>, RandomState>>,
+}
+
+impl Flusher {
+    pub(crate) fn new() -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
+        epoll::add(&epoll, &stop, EventData::new_u64(STOP), EventFlags::IN)?;
+        Ok(Self {
+            epoll,
+            stop,
+            stopped: AtomicBool::new(false),
+            outboxes: Mutex::default(),
+        })
+    }
+
+    /// Makes an outbox known under its number, so that it can be armed.
+    pub(crate) fn register(&self, outbox: Arc<Outbox>) {
+        self.outboxes.lock().insert(outbox.id(), outbox);
+    }
+
+    /// Forgets an outbox; an event that is under way finds nobody.
+    pub(crate) fn unregister(&self, id: u64) {
+        self.outboxes.lock().remove(&id);
+    }
+
+    /// Watches a socket until it has room once. `known` tells whether it has been watched before.
+    pub(crate) fn arm(&self, socket: impl AsFd, id: u64, known: &AtomicBool) -> io::Result<()> {
+        let (data, flags) = (
+            EventData::new_u64(id),
+            EventFlags::OUT | EventFlags::ONESHOT,
+        );
+        if known.swap(true, Ordering::Relaxed) {
+            epoll::modify(&self.epoll, socket, data, flags)?;
+        } else {
+            epoll::add(&self.epoll, socket, data, flags)?;
+        }
+        Ok(())
+    }
+
+    /// Flushes until it is stopped.
+    pub(crate) fn run(&self) {
+        let mut events: Vec<Event> = Vec::with_capacity(EVENTS);
+        while !self.stopped.load(Ordering::Acquire) {
+            events.clear();
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(err) => {
+                    log::error!("the flusher ends, slow clients will get nothing more: {err}");
+                    return;
+                }
+            }
+            for event in &events {
+                let outbox = self.outboxes.lock().get(&event.data.u64()).cloned();
+                if let Some(outbox) = outbox {
+                    outbox.flush();
+                }
+            }
+        }
+    }
+
+    /// Ends [`Flusher::run`].
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        // Only a full counter could refuse, and then the thread is awake anyway.
+        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+    }
+}

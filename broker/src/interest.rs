@@ -1,0 +1,146 @@
+//! Who wants the messages of one filter: plain subscribers, and groups that share.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crate::outbox::Outbox;
+
+/// A client as the router sees it.
+pub(crate) type Subscriber = Arc<Outbox>;
+
+/// The subscribers of one filter. Lists are sorted by the number of the connection.
+#[derive(Default)]
+pub(crate) struct Interest {
+    plain: Vec<Subscriber>,
+    /// A copy of `plain` for publishers, made when one asks.
+    snapshot: OnceLock<Arc<[Subscriber]>>,
+    groups: Vec<Arc<Group>>,
+}
+
+/// The members of one shared subscription, of whom each message goes to one. It never changes:
+/// who joins or leaves makes a new one.
+pub(crate) struct Group {
+    name: Box<str>,
+    members: Vec<Subscriber>,
+    turn: AtomicUsize,
+}
+
+impl Interest {
+    /// Adds a subscriber; whoever is there already stays as it is.
+    pub(crate) fn insert(&mut self, subscriber: &Subscriber, group: Option<&str>) {
+        match group {
+            None => {
+                if insert(&mut self.plain, subscriber) {
+                    self.snapshot.take();
+                }
+            }
+            Some(name) => match self.groups.iter().position(|group| &*group.name == name) {
+                Some(at) => self.groups[at] = self.groups[at].with(subscriber),
+                None => self.groups.push(Arc::new(Group {
+                    name: name.into(),
+                    members: vec![subscriber.clone()],
+                    turn: AtomicUsize::new(0),
+                })),
+            },
+        }
+    }
+
+    /// Takes a subscriber out, if it is there.
+    pub(crate) fn remove(&mut self, id: u64, group: Option<&str>) {
+        match group {
+            None => {
+                if remove(&mut self.plain, id) {
+                    self.snapshot.take();
+                }
+            }
+            Some(name) => {
+                if let Some(at) = self.groups.iter().position(|group| &*group.name == name) {
+                    match self.groups[at].without(id) {
+                        Some(smaller) => self.groups[at] = smaller,
+                        None => drop(self.groups.swap_remove(at)),
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.groups.is_empty()
+    }
+
+    pub(crate) fn plain(&self) -> &[Subscriber] {
+        &self.plain
+    }
+
+    /// The plain subscribers as a list that can be kept; all who ask get the same one.
+    pub(crate) fn shared_plain(&self) -> Arc<[Subscriber]> {
+        self.snapshot
+            .get_or_init(|| self.plain.as_slice().into())
+            .clone()
+    }
+
+    pub(crate) fn groups(&self) -> &[Arc<Group>] {
+        &self.groups
+    }
+}
+
+impl Group {
+    /// Whose turn it is: the next member in the round that has nothing waiting, else just the next.
+    pub(crate) fn next_member(&self) -> &Subscriber {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let member = |offset: usize| &self.members[(turn + offset) % self.members.len()];
+        (0..self.members.len())
+            .map(member)
+            .find(|member| !member.seems_blocked())
+            .unwrap_or_else(|| member(0))
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.members.len()
+    }
+
+    pub(crate) fn has(&self, id: u64) -> bool {
+        self.members
+            .binary_search_by_key(&id, |each| each.id())
+            .is_ok()
+    }
+
+    fn with(&self, subscriber: &Subscriber) -> Arc<Self> {
+        self.changed(|members| insert(members, subscriber))
+    }
+
+    fn without(&self, id: u64) -> Option<Arc<Self>> {
+        let smaller = self.changed(|members| remove(members, id));
+        (!smaller.members.is_empty()).then_some(smaller)
+    }
+
+    fn changed(&self, change: impl FnOnce(&mut Vec<Subscriber>) -> bool) -> Arc<Self> {
+        let mut members = self.members.clone();
+        change(&mut members);
+        Arc::new(Self {
+            name: self.name.clone(),
+            members,
+            turn: AtomicUsize::new(self.turn.load(Ordering::Relaxed)),
+        })
+    }
+}
+
+fn insert(list: &mut Vec<Subscriber>, subscriber: &Subscriber) -> bool {
+    match list.binary_search_by_key(&subscriber.id(), |each| each.id()) {
+        Ok(_) => false,
+        Err(at) => {
+            list.insert(at, subscriber.clone());
+            true
+        }
+    }
+}
+
+fn remove(list: &mut Vec<Subscriber>, id: u64) -> bool {
+    match list.binary_search_by_key(&id, |each| each.id()) {
+        Ok(at) => {
+            list.remove(at);
+            true
+        }
+        Err(_) => false,
+    }
+}

@@ -1,0 +1,243 @@
+//! Accepts connections, gives each its thread, and turns away those there is no room for.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use foldhash::fast::RandomState;
+use parking_lot::{Condvar, Mutex};
+use protocol::{Code, Reply, Subject};
+use rustix::net::{SendFlags, send, sockopt};
+
+use crate::engine::Engine;
+use crate::session::{Handle, Session, Settings, Stopping};
+use crate::storm::Storm;
+
+/// A connection's thread needs little; what it does not touch is not there.
+const STACK_BYTES: usize = 128 * 1024;
+
+/// How long goodbyes may take when the broker stops.
+const GOODBYES: Duration = Duration::from_secs(5);
+
+/// How long threads whose connection has been cut may take to end.
+const CUTS: Duration = Duration::from_secs(2);
+
+/// A pause after an error that is likely to come again at once.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// A peer that answers no probe for so long has vanished: idle time, then so many probes so far
+/// apart.
+const PROBE_AFTER: Duration = Duration::from_secs(30);
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+const PROBES: u32 = 3;
+
+/// The listening socket and everybody who came through it.
+pub(crate) struct Listener {
+    socket: TcpListener,
+    engine: Arc<Engine>,
+    settings: Settings,
+    max_connections: usize,
+    next_id: AtomicU64,
+    stopping: Arc<Stopping>,
+    sessions: Mutex<HashMap<u64, Handle, RandomState>>,
+    /// Signalled when the last session has ended.
+    empty: Condvar,
+    /// Closed for a moment when there is no other descriptor, to turn a newcomer away.
+    spare: Mutex<Option<File>>,
+    refusals: Storm,
+}
+
+impl Listener {
+    pub(crate) fn bind(
+        address: SocketAddr,
+        engine: Arc<Engine>,
+        settings: Settings,
+        max_connections: usize,
+    ) -> io::Result<Self> {
+        let socket = TcpListener::bind(address)?;
+        prepare(&socket)?;
+        Ok(Self {
+            socket,
+            engine,
+            settings,
+            max_connections,
+            next_id: AtomicU64::new(1),
+            stopping: Arc::default(),
+            sessions: Mutex::default(),
+            empty: Condvar::new(),
+            spare: Mutex::new(spare()),
+            refusals: Storm::default(),
+        })
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Accepts until the broker stops.
+    pub(crate) fn accept_loop(self: &Arc<Self>) {
+        loop {
+            let accepted = self.socket.accept();
+            if self.stopping.deadline().is_some() {
+                return;
+            }
+            match accepted {
+                Ok((stream, peer)) => self.admit(stream, peer),
+                Err(err) if is_out_of_descriptors(&err) => self.turn_away_with_spare(&err),
+                Err(err) if is_passing(&err) => {}
+                Err(err) => {
+                    self.warn_refusal(&err);
+                    thread::sleep(BREATH);
+                }
+            }
+        }
+    }
+
+    /// Says goodbye to everybody and waits for them to end.
+    pub(crate) fn close_all(&self) {
+        let deadline = self.stopping.deadline().unwrap_or_else(Instant::now);
+        let mut sessions = self.sessions.lock();
+        sessions.values().for_each(Handle::wake);
+        while !sessions.is_empty() && !self.empty.wait_until(&mut sessions, deadline).timed_out() {}
+        if sessions.is_empty() {
+            return;
+        }
+        log::warn!(
+            "{} connections did not take what waited for them in time; they are cut",
+            sessions.len()
+        );
+        sessions.values().for_each(Handle::cut);
+        let deadline = Instant::now() + CUTS;
+        while !sessions.is_empty() && !self.empty.wait_until(&mut sessions, deadline).timed_out() {}
+    }
+
+    /// Ends [`Listener::accept_loop`], from any thread.
+    pub(crate) fn stop(&self) {
+        self.stopping.begin(Instant::now() + GOODBYES);
+        if let Err(err) = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Read) {
+            log::error!("the listening socket cannot be shut down: {err}");
+        }
+    }
+
+    fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let connections = self.sessions.lock().len();
+        if connections >= self.max_connections {
+            let why = format!("{connections} connections are open, the most this broker takes");
+            return self.turn_away(&stream, &why);
+        }
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let session = Session::new(
+            id,
+            stream,
+            peer,
+            &self.engine.flusher,
+            self.stopping.clone(),
+            self.settings,
+        );
+        self.sessions.lock().insert(id, session.handle());
+        let listener = self.clone();
+        let builder = thread::Builder::new().stack_size(STACK_BYTES);
+        let spawned = builder.spawn(move || {
+            let leaving = Leaving {
+                listener: &listener,
+                id: session.id(),
+            };
+            session.run(&listener.engine);
+            drop(leaving);
+        });
+        match spawned {
+            Ok(_) => self.engine.metrics.accepted.add(1),
+            Err(err) => {
+                if let Some(handle) = self.sessions.lock().remove(&id) {
+                    self.turn_away(handle.socket(), &format!("no thread for it ({err})"));
+                }
+            }
+        }
+    }
+
+    /// Out of descriptors: gives up the spare one, so that the newcomer can be told.
+    fn turn_away_with_spare(&self, err: &io::Error) {
+        let mut reserve = self.spare.lock();
+        let had_one = reserve.take().is_some();
+        match self.socket.accept() {
+            Ok((stream, _)) if had_one => self.turn_away(&stream, &err.to_string()),
+            _ => {
+                self.warn_refusal(err);
+                thread::sleep(BREATH);
+            }
+        }
+        *reserve = spare();
+    }
+
+    fn turn_away(&self, stream: &TcpStream, why: &str) {
+        let mut line = Vec::new();
+        Reply::Error {
+            code: Code::Busy.as_str().into(),
+            subject: Subject::Line,
+            text: format!("{why}; try again later or ask its operator for a higher limit").into(),
+        }
+        .encode(&mut line);
+        // Whoever has no room for one line is turned away without it.
+        let _ = send(stream, &line, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        let _ = stream.shutdown(Shutdown::Write);
+        self.warn_refusal(&why);
+    }
+
+    fn warn_refusal(&self, why: &dyn std::fmt::Display) {
+        self.engine.metrics.refused.add(1);
+        if let Some(more) = self.refusals.say(Instant::now()) {
+            log::warn!("a connection was turned away: {why}{more}");
+        }
+    }
+}
+
+/// Takes a session off the list however its thread ends.
+struct Leaving<'a> {
+    listener: &'a Listener,
+    id: u64,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        let mut sessions = self.listener.sessions.lock();
+        sessions.remove(&self.id);
+        if sessions.is_empty() {
+            self.listener.empty.notify_all();
+        }
+    }
+}
+
+/// Accepted sockets inherit all of this.
+fn prepare(socket: &TcpListener) -> io::Result<()> {
+    sockopt::set_tcp_nodelay(socket, true)?;
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(socket, PROBE_EVERY)?;
+    sockopt::set_tcp_keepcnt(socket, PROBES)?;
+    Ok(())
+}
+
+fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+fn is_out_of_descriptors(err: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = Errno::from_io_error(err);
+    errno == Some(Errno::MFILE) || errno == Some(Errno::NFILE)
+}
+
+/// Errors that concern only the connection that was to be accepted.
+fn is_passing(err: &io::Error) -> bool {
+    matches!(
+        err.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::ConnectionReset
+    )
+}

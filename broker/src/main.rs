@@ -1,0 +1,63 @@
+//! The broker as a program: arguments, signals, exit code.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::thread;
+
+use broker::{Broker, Config, Handle};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+fn main() -> ExitCode {
+    let config = Config::from_arguments();
+    let logging = env_logger::Env::default().default_filter_or("info");
+    env_logger::Builder::from_env(logging).init();
+    let broker = match Broker::bind(config) {
+        Ok(broker) => broker,
+        Err(why) => return fail(&why),
+    };
+    if let Err(why) = stop_on_signals(broker.handle()) {
+        return fail(&why);
+    }
+    greet(broker.local_addr());
+    broker.run();
+    ExitCode::SUCCESS
+}
+
+fn stop_on_signals(handle: Handle) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    thread::spawn(move || {
+        for _ in &mut signals {
+            handle.stop();
+        }
+    });
+    Ok(())
+}
+
+/// Says where it listens, and what to type.
+fn greet(address: SocketAddr) {
+    let (host, port) = match address.ip() {
+        ip if ip.is_unspecified() => ("localhost".to_owned(), address.port()),
+        ip => (ip.to_string(), address.port()),
+    };
+    say(format_args!(
+        "dallal {} listens on {address}\n  \
+         netcat:  nc {host} {port}   and then type  SUBSCRIBE news  or  PUBLISH news hello\n  \
+         client:  cargo run --release --bin client -- --host {host} --port {port} subscribe news",
+        env!("CARGO_PKG_VERSION"),
+    ));
+    if !address.ip().is_loopback() {
+        log::warn!("anyone who can reach {address} may publish and subscribe");
+    }
+}
+
+fn fail(why: &dyn std::fmt::Display) -> ExitCode {
+    say(format_args!("broker: {why}"));
+    ExitCode::FAILURE
+}
+
+/// Whether anybody reads standard error is not the broker's concern.
+fn say(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{text}");
+}

@@ -1,0 +1,591 @@
+//! One client's bounded queue and how it empties: a send that never waits, then the flusher.
+//!
+//! Whoever has something for a client puts it here on its own thread. An idle outbox hands the
+//! bytes to its [`Sink`] at once; what the sink does not take is queued, and the flusher sends it
+//! when there is room. Messages that would push the queue over its limit are dropped and reported
+//! in their place; answers are never dropped, their asker waits instead. The outbox knows no frame
+//! and no socket: the wire gives it bytes and a [`Wording`] for the two things it says itself.
+
+use std::cell::OnceCell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::mem;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+/// A run shorter than this is copied to the end of the queue, a longer one shared.
+pub(crate) const COPY_BELOW_BYTES: usize = 1024;
+
+/// Small runs are collected in pieces of this size.
+const COLLECTED_BYTES: usize = 16 * 1024;
+
+/// How many stretches one send is given at most.
+const SLICES: usize = 16;
+
+/// How much the flusher sends before it lets go of the lock.
+const FLUSH_BYTES: usize = 256 * 1024;
+
+/// With more answers than this waiting, a client is not read from.
+const ANSWER_BYTES: usize = 64 * 1024;
+
+/// Where the bytes of an outbox leave.
+pub(crate) trait Sink: Send + Sync {
+    /// Sends what can be sent without waiting; `WouldBlock` if that is nothing.
+    fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Asks for one call of [`Outbox::flush`] once there is room. Called under the outbox's lock.
+    fn arm(&self) -> io::Result<()>;
+}
+
+/// How a wire words what an outbox itself has to say.
+pub(crate) struct Wording {
+    /// That many messages were dropped here.
+    pub(crate) gap: fn(count: u64) -> Vec<u8>,
+    /// So many publishes have been answered; so many copies were made of the newly answered.
+    pub(crate) receipt: fn(answered: u64, copies: u64) -> Vec<u8>,
+}
+
+/// Whole messages one after another, on their way into outboxes. They are sent from where they
+/// are; the first outbox that must keep them makes a copy, which all others share.
+pub(crate) struct Run<'a> {
+    bytes: &'a [u8],
+    messages: u64,
+    kept: OnceCell<Bytes>,
+}
+
+impl<'a> Run<'a> {
+    /// `messages` messages in `bytes`, copied if they must be kept.
+    pub(crate) fn borrowed(bytes: &'a [u8], messages: u64) -> Self {
+        Self {
+            bytes,
+            messages,
+            kept: OnceCell::new(),
+        }
+    }
+
+    /// `messages` messages in `bytes`, which can be kept without a copy.
+    pub(crate) fn shared(bytes: &'a Bytes, messages: u64) -> Self {
+        Self {
+            bytes,
+            messages,
+            kept: OnceCell::from(bytes.clone()),
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes
+    }
+
+    pub(crate) fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    fn keep(&self) -> &Bytes {
+        self.kept.get_or_init(|| Bytes::copy_from_slice(self.bytes))
+    }
+}
+
+/// The way to one client.
+pub(crate) struct Outbox {
+    id: u64,
+    limit: usize,
+    wording: &'static Wording,
+    /// A hint for publishers, written under the lock.
+    blocked: AtomicBool,
+    /// How often the client has unsubscribed.
+    departures: AtomicU64,
+    queue: Mutex<Queue>,
+    /// Signalled when something left the queue and somebody waits for that.
+    moved: Condvar,
+}
+
+/// What an outbox has seen so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Messages handed to the sink, to their last byte.
+    pub(crate) written: u64,
+    /// Messages dropped because the queue was full.
+    pub(crate) dropped: u64,
+    /// Messages that were still waiting when the outbox was closed.
+    pub(crate) discarded: u64,
+    /// Bytes of all kinds handed to the sink.
+    pub(crate) bytes: u64,
+}
+
+struct Queue {
+    state: State,
+    chunks: VecDeque<Chunk>,
+    /// Bytes of the first chunk that have been sent.
+    sent: usize,
+    /// Bytes of messages and notices that wait.
+    message_bytes: usize,
+    /// Bytes of answers that wait.
+    answer_bytes: usize,
+    /// The queue was full and is not yet half empty: nothing is taken in.
+    dropping: bool,
+    /// Dropped and not yet reported.
+    gap: u64,
+    /// The last answer has been queued; no message may follow it.
+    ending: bool,
+    /// Nobody shall wait for this client any more.
+    hurried: bool,
+    waiters: usize,
+    failure: Option<io::Error>,
+    tally: Tally,
+}
+
+enum State {
+    /// Nothing waits.
+    Idle(Box<dyn Sink>),
+    /// Something waits, and the sink is armed exactly once.
+    Blocked(Box<dyn Sink>),
+    /// The end. Nothing is taken in, nothing is held.
+    Closed,
+}
+
+struct Chunk {
+    data: Data,
+    kind: Kind,
+}
+
+enum Data {
+    Shared(Bytes),
+    Owned(Vec<u8>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// So many messages end in this chunk.
+    Messages(u64),
+    Answer,
+    /// The newest receipt, which a newer one may replace until it has begun to leave.
+    Receipt {
+        copies: u64,
+    },
+}
+
+impl Outbox {
+    pub(crate) fn new(
+        id: u64,
+        limit: usize,
+        wording: &'static Wording,
+        sink: Box<dyn Sink>,
+    ) -> Self {
+        Self {
+            id,
+            limit,
+            wording,
+            blocked: AtomicBool::new(false),
+            departures: AtomicU64::new(0),
+            queue: Mutex::new(Queue {
+                state: State::Idle(sink),
+                chunks: VecDeque::new(),
+                sent: 0,
+                message_bytes: 0,
+                answer_bytes: 0,
+                dropping: false,
+                gap: 0,
+                ending: false,
+                hurried: false,
+                waiters: 0,
+                failure: None,
+                tally: Tally::default(),
+            }),
+            moved: Condvar::new(),
+        }
+    }
+
+    /// The number of the connection.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether something waits; may be old by the time it is read.
+    pub(crate) fn seems_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
+    }
+
+    /// How often the client has unsubscribed; moved before it is told that it has.
+    pub(crate) fn departures(&self) -> &AtomicU64 {
+        &self.departures
+    }
+
+    /// Takes the lock, so that several things can be said with nothing in between.
+    pub(crate) fn hold(&self) -> Held<'_> {
+        Held {
+            outbox: self,
+            queue: self.queue.lock(),
+        }
+    }
+
+    /// Sends what waits, as far as that goes without waiting. For the flusher, once per
+    /// [`Sink::arm`].
+    pub(crate) fn flush(&self) {
+        let mut held = self.hold();
+        if let State::Blocked(sink) = held.take_state() {
+            held.queue.state = held.flush_into(sink);
+        }
+        held.note_state();
+        if held.queue.waiters > 0 {
+            self.moved.notify_all();
+        }
+    }
+
+    /// Returns when the client has taken enough of its answers, is gone, or nobody shall wait.
+    pub(crate) fn wait_for_room(&self) {
+        if self.seems_blocked() {
+            self.wait(None, |queue| {
+                queue.hurried || queue.answer_bytes <= ANSWER_BYTES
+            });
+        }
+    }
+
+    /// Returns when nothing waits any more, the client is gone, or it is `deadline`. Without a
+    /// deadline it also returns when nobody shall wait.
+    pub(crate) fn drain(&self, deadline: Option<Instant>) {
+        self.wait(deadline, |queue| {
+            matches!(queue.state, State::Idle(_)) || (deadline.is_none() && queue.hurried)
+        });
+    }
+
+    /// Ends all waiting without a deadline, now and later: the broker stops.
+    pub(crate) fn hurry(&self) {
+        self.queue.lock().hurried = true;
+        self.moved.notify_all();
+    }
+
+    /// Closes: what waits is given up, nothing is taken in any more. Returns what was seen, and
+    /// why sending failed, if it did.
+    pub(crate) fn close(&self) -> (Tally, Option<io::Error>) {
+        let mut queue = self.queue.lock();
+        queue.close();
+        self.blocked.store(false, Ordering::Relaxed);
+        self.moved.notify_all();
+        (queue.tally, queue.failure.take())
+    }
+
+    fn wait(&self, deadline: Option<Instant>, done: impl Fn(&Queue) -> bool) {
+        let mut queue = self.queue.lock();
+        queue.waiters += 1;
+        while !done(&queue) && !matches!(queue.state, State::Closed) {
+            match deadline {
+                None => self.moved.wait(&mut queue),
+                Some(deadline) if self.moved.wait_until(&mut queue, deadline).timed_out() => break,
+                Some(_) => {}
+            }
+        }
+        queue.waiters -= 1;
+    }
+}
+
+/// An outbox under its lock.
+pub(crate) struct Held<'a> {
+    outbox: &'a Outbox,
+    queue: MutexGuard<'a, Queue>,
+}
+
+impl Held<'_> {
+    /// Takes in messages, or drops them if the queue is full; both count as done. Returns false if
+    /// the client is gone or has said goodbye.
+    pub(crate) fn deliver(&mut self, runs: &[&Run<'_>]) -> bool {
+        if self.queue.ending || matches!(self.queue.state, State::Closed) {
+            return false;
+        }
+        self.queue.state = match self.take_state() {
+            State::Idle(sink) => self.send_now(sink, runs),
+            State::Blocked(sink) => {
+                for run in runs {
+                    self.queue.take(run, 0, self.outbox.limit);
+                }
+                State::Blocked(sink)
+            }
+            State::Closed => State::Closed,
+        };
+        self.note_state();
+        true
+    }
+
+    /// Takes in an answer. It is never dropped, and what was dropped before it is reported first.
+    pub(crate) fn answer(&mut self, bytes: &[u8]) {
+        self.report_gap();
+        self.say(bytes, Kind::Answer);
+    }
+
+    /// Takes in the last answer: no message follows it.
+    pub(crate) fn farewell(&mut self, bytes: &[u8]) {
+        if !mem::replace(&mut self.queue.ending, true) {
+            self.answer(bytes);
+        }
+    }
+
+    /// Takes in a receipt. One that still waits behind everything else is replaced by it, so that
+    /// a publisher that reads no receipts does not pile them up.
+    pub(crate) fn receipt(&mut self, answered: u64, copies: u64) {
+        let sent = self.queue.sent;
+        let alone = self.queue.chunks.len() == 1;
+        let wording = self.outbox.wording;
+        if let Some(Chunk { data, kind }) = self.queue.chunks.back_mut()
+            && let Kind::Receipt { copies: before } = *kind
+            && !(alone && sent > 0)
+        {
+            let bytes = (wording.receipt)(answered, before + copies);
+            let grown = bytes.len() as isize - data.as_slice().len() as isize;
+            *kind = Kind::Receipt {
+                copies: before + copies,
+            };
+            *data = Data::Owned(bytes);
+            self.queue.answer_bytes = self.queue.answer_bytes.saturating_add_signed(grown);
+        } else {
+            self.say(
+                &(wording.receipt)(answered, copies),
+                Kind::Receipt { copies },
+            );
+        }
+    }
+
+    /// Leaves `Closed` behind, so that a panic before the next state is known ends the outbox.
+    fn take_state(&mut self) -> State {
+        mem::replace(&mut self.queue.state, State::Closed)
+    }
+
+    fn note_state(&self) {
+        let blocked = matches!(self.queue.state, State::Blocked(_));
+        self.outbox.blocked.store(blocked, Ordering::Relaxed);
+    }
+
+    /// Sends from where the bytes are; keeps what is left over.
+    fn send_now(&mut self, sink: Box<dyn Sink>, runs: &[&Run<'_>]) -> State {
+        let mut groups = runs.chunks(SLICES);
+        while let Some(group) = groups.next() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            for (slice, run) in slices.iter_mut().zip(group) {
+                *slice = IoSlice::new(run.bytes);
+            }
+            let mut sent = match send(&*sink, &slices[..group.len()]) {
+                Ok(sent) => sent,
+                Err(failure) => return self.fail(failure),
+            };
+            self.queue.tally.bytes += sent as u64;
+            let mut left = false;
+            for run in group {
+                let from = sent.min(run.bytes.len());
+                sent -= from;
+                if from < run.bytes.len() {
+                    left = true;
+                    self.queue.take(run, from, self.outbox.limit);
+                } else {
+                    self.queue.tally.written += run.messages;
+                }
+            }
+            if left {
+                for run in groups.flatten() {
+                    self.queue.take(run, 0, self.outbox.limit);
+                }
+                return self.arm(sink);
+            }
+        }
+        State::Idle(sink)
+    }
+
+    /// Sends or queues something that is not a message.
+    fn say(&mut self, bytes: &[u8], kind: Kind) {
+        self.queue.state = match self.take_state() {
+            State::Idle(sink) => match send(&*sink, &[IoSlice::new(bytes)]) {
+                Ok(sent) => {
+                    self.queue.tally.bytes += sent as u64;
+                    if sent == bytes.len() {
+                        State::Idle(sink)
+                    } else {
+                        // A receipt of which a part has left is an answer like any other.
+                        let kind = if sent > 0 { Kind::Answer } else { kind };
+                        self.queue.push(Data::Owned(bytes[sent..].to_vec()), kind);
+                        self.arm(sink)
+                    }
+                }
+                Err(failure) => self.fail(failure),
+            },
+            State::Blocked(sink) => {
+                self.queue.push(Data::Owned(bytes.to_vec()), kind);
+                State::Blocked(sink)
+            }
+            State::Closed => State::Closed,
+        };
+        self.note_state();
+    }
+
+    fn flush_into(&mut self, sink: Box<dyn Sink>) -> State {
+        let mut budget = FLUSH_BYTES;
+        while !self.queue.chunks.is_empty() {
+            if budget == 0 {
+                return self.arm(sink);
+            }
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let (count, offered) = self.queue.front_slices(&mut slices, budget);
+            match send(&*sink, &slices[..count]) {
+                Ok(sent) => {
+                    self.queue.advance(sent);
+                    self.end_dropping();
+                    if sent < offered {
+                        return self.arm(sink);
+                    }
+                    budget -= sent;
+                }
+                Err(failure) => return self.fail(failure),
+            }
+        }
+        self.queue.chunks = VecDeque::new();
+        State::Idle(sink)
+    }
+
+    /// Below half the limit messages are taken in again, after the notice of those that were not.
+    fn end_dropping(&mut self) {
+        if self.queue.dropping && self.queue.message_bytes <= self.outbox.limit / 2 {
+            self.queue.dropping = false;
+            self.report_gap();
+        }
+    }
+
+    fn report_gap(&mut self) {
+        if self.queue.gap > 0 {
+            let notice = (self.outbox.wording.gap)(mem::take(&mut self.queue.gap));
+            self.queue.push(Data::Owned(notice), Kind::Messages(0));
+        }
+    }
+
+    fn arm(&mut self, sink: Box<dyn Sink>) -> State {
+        match sink.arm() {
+            Ok(()) => State::Blocked(sink),
+            Err(failure) => self.fail(failure),
+        }
+    }
+
+    /// The client's own thread learns of it from its socket.
+    fn fail(&mut self, failure: io::Error) -> State {
+        self.queue.failure = Some(failure);
+        self.queue.close();
+        State::Closed
+    }
+}
+
+impl Queue {
+    /// Queues a run from byte `from` on. One that has begun to leave is finished; any other is
+    /// dropped if there is no room for it. The limit is never less than the longest message, so an
+    /// empty queue has room for any.
+    fn take(&mut self, run: &Run<'_>, from: usize, limit: usize) {
+        let rest = run.bytes.len() - from;
+        let full = self.message_bytes > 0 && self.message_bytes + rest > limit;
+        if from == 0 && (self.dropping || full) {
+            self.dropping = true;
+            self.gap += run.messages;
+            self.tally.dropped += run.messages;
+            return;
+        }
+        if rest >= COPY_BELOW_BYTES {
+            let kept = run.keep().slice(from..);
+            self.push(Data::Shared(kept), Kind::Messages(run.messages));
+            return;
+        }
+        let bytes = &run.bytes[from..];
+        if let Some(Chunk {
+            data: Data::Owned(collected),
+            kind: Kind::Messages(messages),
+        }) = self.chunks.back_mut()
+            && collected.capacity() - collected.len() >= rest
+        {
+            collected.extend_from_slice(bytes);
+            *messages += run.messages;
+            self.message_bytes += rest;
+        } else {
+            let mut collected = Vec::with_capacity(COLLECTED_BYTES);
+            collected.extend_from_slice(bytes);
+            self.push(Data::Owned(collected), Kind::Messages(run.messages));
+        }
+    }
+
+    fn push(&mut self, data: Data, kind: Kind) {
+        *self.bytes_of(kind) += data.as_slice().len();
+        self.chunks.push_back(Chunk { data, kind });
+    }
+
+    fn bytes_of(&mut self, kind: Kind) -> &mut usize {
+        match kind {
+            Kind::Messages(_) => &mut self.message_bytes,
+            Kind::Answer | Kind::Receipt { .. } => &mut self.answer_bytes,
+        }
+    }
+
+    /// What to send next: how many slices, and how many bytes they hold.
+    fn front_slices<'a>(
+        &'a self,
+        slices: &mut [IoSlice<'a>; SLICES],
+        budget: usize,
+    ) -> (usize, usize) {
+        let (mut count, mut offered) = (0, 0);
+        for (at, (chunk, slice)) in self.chunks.iter().zip(slices).enumerate() {
+            let bytes = chunk.data.as_slice();
+            let bytes = if at == 0 { &bytes[self.sent..] } else { bytes };
+            let bytes = &bytes[..bytes.len().min(budget - offered)];
+            if bytes.is_empty() {
+                break;
+            }
+            *slice = IoSlice::new(bytes);
+            count += 1;
+            offered += bytes.len();
+        }
+        (count, offered)
+    }
+
+    /// Forgets `sent` bytes at the front.
+    fn advance(&mut self, mut sent: usize) {
+        self.tally.bytes += sent as u64;
+        while let Some(chunk) = self.chunks.front() {
+            let left = chunk.data.as_slice().len() - self.sent;
+            let kind = chunk.kind;
+            let gone = left.min(sent);
+            *self.bytes_of(kind) -= gone;
+            sent -= gone;
+            if gone < left {
+                self.sent += gone;
+                return;
+            }
+            self.sent = 0;
+            self.chunks.pop_front();
+            if let Kind::Messages(messages) = kind {
+                self.tally.written += messages;
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        self.state = State::Closed;
+        for chunk in mem::take(&mut self.chunks) {
+            if let Kind::Messages(messages) = chunk.kind {
+                self.tally.discarded += messages;
+            }
+        }
+        (self.sent, self.message_bytes, self.answer_bytes) = (0, 0, 0);
+    }
+}
+
+impl Data {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Shared(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// A full sink takes nothing; an interrupted one is asked again.
+fn send(sink: &dyn Sink, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    loop {
+        match sink.send(slices) {
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! One connection from accept to its end: its one thread, its cleanup, its log lines.
+
+use std::io::{self, IoSlice};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::sockopt::{self, Timeout};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
+
+use crate::block::Block;
+use crate::engine::Engine;
+use crate::flusher::Flusher;
+use crate::interest::Subscriber;
+use crate::outbox::{Outbox, Sink, Tally};
+use crate::wire::line::{self, Conversation, Limits};
+use crate::wire::{Arrival, End, Source, Wire, sniff};
+
+/// A connection that has been quiet this long gives back what it does not need.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a connection that can only end looks whether the broker stops.
+const GLANCE: Duration = Duration::from_secs(1);
+
+/// How long a client may take to close after the broker has.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// What an HTTP client hears for now.
+const NOT_HTTP: &str = "This broker does not speak HTTP yet. \
+    Talk to it with netcat or with its client; type HELP to begin.\n";
+
+/// What all sessions of a broker are given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) limits: Limits,
+    pub(crate) outbox_bytes: usize,
+    /// Zero for never.
+    pub(crate) ping_interval: Duration,
+}
+
+/// One connection.
+pub(crate) struct Session {
+    id: u64,
+    peer: SocketAddr,
+    socket: Arc<TcpStream>,
+    outbox: Subscriber,
+    stopping: Arc<Stopping>,
+    settings: Settings,
+}
+
+/// Whether the broker stops, and until when goodbyes may take.
+#[derive(Default)]
+pub(crate) struct Stopping(std::sync::OnceLock<Instant>);
+
+impl Stopping {
+    pub(crate) fn begin(&self, deadline: Instant) {
+        let _ = self.0.set(deadline);
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.0.get().copied()
+    }
+}
+
+impl Session {
+    pub(crate) fn new(
+        id: u64,
+        socket: TcpStream,
+        peer: SocketAddr,
+        flusher: &Arc<Flusher>,
+        stopping: Arc<Stopping>,
+        settings: Settings,
+    ) -> Self {
+        let socket = Arc::new(socket);
+        let sink = SocketSink {
+            id,
+            socket: socket.clone(),
+            flusher: flusher.clone(),
+            watched: AtomicBool::new(false),
+        };
+        let outbox = Outbox::new(id, settings.outbox_bytes, &line::WORDING, Box::new(sink));
+        Self {
+            id,
+            peer,
+            socket,
+            outbox: Arc::new(outbox),
+            stopping,
+            settings,
+        }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// How others can end it.
+    pub(crate) fn handle(&self) -> Handle {
+        Handle {
+            socket: self.socket.clone(),
+            outbox: self.outbox.clone(),
+        }
+    }
+
+    /// Serves the client until the end. A panic on the way ends this connection alone.
+    pub(crate) fn run(self, engine: &Engine) {
+        let began = Instant::now();
+        log::info!("connection {} from {} begins", self.id, self.peer);
+        engine.flusher.register(self.outbox.clone());
+        let mut conversation = Conversation::new(engine, &self.outbox, self.settings.limits);
+        let mut source = SocketSource::new(&self);
+        let end = panic::catch_unwind(AssertUnwindSafe(|| {
+            self.converse(&mut conversation, &mut source)
+        }));
+        let end = end.unwrap_or(End::Panicked);
+        let (tally, failure) = self.outbox.close();
+        conversation.forget_filters();
+        engine.flusher.unregister(self.id);
+        self.hang_up(&end);
+
+        let end = match (end, failure) {
+            (End::Left, Some(err)) => err.into(),
+            (end, _) => end,
+        };
+        engine.metrics.ended.add(1);
+        engine.metrics.dropped.add(tally.dropped);
+        if matches!(end, End::Panicked) {
+            engine.metrics.panicked.add(1);
+        }
+        self.log_end(&end, began, source.bytes, conversation.published(), &tally);
+    }
+
+    fn converse(&self, conversation: &mut Conversation<'_>, source: &mut SocketSource<'_>) -> End {
+        let mut block = Block::new();
+        let wire = loop {
+            if let Some(wire) = sniff(block.unread()) {
+                break wire;
+            }
+            match source.fill(&mut block, self.settings.limits.line_bytes) {
+                Arrival::Bytes | Arrival::Pause | Arrival::Silence => {}
+                Arrival::End => return End::Left,
+                Arrival::Stopping => return self.say_goodbye(),
+                Arrival::Failed(err) => return err.into(),
+            }
+        };
+        match wire {
+            Wire::Line => {}
+            Wire::Http => {
+                self.outbox.hold().farewell(not_http().as_bytes());
+                return End::NotSpoken(wire);
+            }
+            Wire::Mqtt | Wire::Tls => return End::NotSpoken(wire),
+        }
+        let end = conversation.read_loop(source, &mut block);
+        match end {
+            End::Stopping => return self.say_goodbye(),
+            End::Left | End::SaidBye => self.outbox.drain(None),
+            End::Vanished | End::NotSpoken(_) | End::Failed(_) | End::Panicked => {}
+        }
+        match self.stopping.deadline() {
+            Some(_) => self.say_goodbye(),
+            None => end,
+        }
+    }
+
+    /// The broker stops: what waits is sent as long as there is time.
+    fn say_goodbye(&self) -> End {
+        self.outbox.hold().farewell(b"BYE\n");
+        self.outbox.drain(self.stopping.deadline());
+        End::Stopping
+    }
+
+    /// Ends the connection so that what was sent last arrives: closing a socket with unread bytes
+    /// would make the client's system throw it away.
+    fn hang_up(&self, end: &End) {
+        if self.socket.shutdown(Shutdown::Write).is_err()
+            || !matches!(end, End::SaidBye | End::NotSpoken(_))
+        {
+            return;
+        }
+        let _ = sockopt::set_socket_timeout(&self.socket, Timeout::Recv, Some(LINGER));
+        let deadline = Instant::now() + LINGER;
+        let mut bin = [0; 4096];
+        while Instant::now() < deadline
+            && matches!(
+                recv(&self.socket, &mut bin[..], RecvFlags::empty()),
+                Ok((_, 1..))
+            )
+        {}
+    }
+
+    fn log_end(&self, end: &End, began: Instant, read: u64, published: u64, tally: &Tally) {
+        log::info!(
+            "connection {} from {} ends after {:.3} s: {end}; \
+             read {read} bytes, {published} published; wrote {} bytes, {} delivered, {} dropped, {} discarded",
+            self.id,
+            self.peer,
+            began.elapsed().as_secs_f64(),
+            tally.bytes,
+            tally.written,
+            tally.dropped,
+            tally.discarded,
+        );
+    }
+}
+
+/// How others can end a session.
+pub(crate) struct Handle {
+    socket: Arc<TcpStream>,
+    outbox: Subscriber,
+}
+
+impl Handle {
+    /// Wakes the session's thread wherever it waits: [`Stopping`] tells it why.
+    pub(crate) fn wake(&self) {
+        self.outbox.hurry();
+        let _ = self.socket.shutdown(Shutdown::Read);
+    }
+
+    pub(crate) fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// Ends it at once; what still waits is lost.
+    pub(crate) fn cut(&self) {
+        let _ = self.socket.shutdown(Shutdown::Both);
+        self.outbox.close();
+    }
+}
+
+/// The reading side of a socket, with its pauses.
+struct SocketSource<'a> {
+    session: &'a Session,
+    /// How long the next read waits before it says so.
+    patience: Patience,
+    bytes: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Bytes came lately: a pause is worth knowing.
+    Short,
+    /// A whole interval between PINGs.
+    Long,
+}
+
+impl<'a> SocketSource<'a> {
+    fn new(session: &'a Session) -> Self {
+        let mut source = Self {
+            session,
+            patience: Patience::Long,
+            bytes: 0,
+        };
+        source.set_patience(Patience::Short);
+        source
+    }
+
+    fn set_patience(&mut self, patience: Patience) {
+        if self.patience != patience {
+            self.patience = patience;
+            let time = match patience {
+                Patience::Short => PAUSE,
+                Patience::Long => self.session.settings.ping_interval,
+            };
+            let time = (!time.is_zero()).then_some(time);
+            // It cannot fail on an open socket; if it did, silence would go unnoticed longer.
+            let _ = sockopt::set_socket_timeout(&self.session.socket, Timeout::Recv, time);
+        }
+    }
+
+    fn ended(&self) -> Arrival {
+        match self.session.stopping.deadline() {
+            Some(_) => Arrival::Stopping,
+            None => Arrival::End,
+        }
+    }
+}
+
+impl Source for SocketSource<'_> {
+    fn fill(&mut self, block: &mut Block, most: usize) -> Arrival {
+        let room = block.fill(most);
+        loop {
+            match recv(
+                &self.session.socket,
+                spare_capacity(room),
+                RecvFlags::empty(),
+            ) {
+                Ok((_, 0)) => return self.ended(),
+                Ok((_, len)) => {
+                    self.bytes += len as u64;
+                    self.set_patience(Patience::Short);
+                    return Arrival::Bytes;
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(err) => return Arrival::Failed(err.into()),
+            }
+        }
+        match self.patience {
+            Patience::Short => {
+                block.shrink();
+                self.set_patience(Patience::Long);
+                Arrival::Pause
+            }
+            Patience::Long => Arrival::Silence,
+        }
+    }
+
+    fn wait_for_end(&mut self) -> Arrival {
+        let interval = self.session.settings.ping_interval;
+        let began = Instant::now();
+        while interval.is_zero() || began.elapsed() < interval {
+            if self.session.stopping.deadline().is_some() {
+                return Arrival::Stopping;
+            }
+            let mut socket = [PollFd::new(&self.session.socket, PollFlags::empty())];
+            let glance = Timespec::try_from(GLANCE).expect("a second is a time");
+            match poll(&mut socket, Some(&glance)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return self.ended(),
+                Err(err) => return Arrival::Failed(err.into()),
+            }
+        }
+        Arrival::Silence
+    }
+}
+
+fn not_http() -> String {
+    format!(
+        "HTTP/1.1 501 Not Implemented\r\nContent-Type: text/plain\r\n\
+         Connection: close\r\nContent-Length: {}\r\n\r\n{NOT_HTTP}",
+        NOT_HTTP.len()
+    )
+}
+
+/// The writing side of a socket.
+struct SocketSink {
+    id: u64,
+    socket: Arc<TcpStream>,
+    flusher: Arc<Flusher>,
+    /// Whether the flusher has watched it before.
+    watched: AtomicBool,
+}
+
+const AT_ONCE: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+
+impl Sink for SocketSink {
+    fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let sent = match slices {
+            [only] => send(&self.socket, only, AT_ONCE),
+            _ => sendmsg(
+                &self.socket,
+                slices,
+                &mut SendAncillaryBuffer::default(),
+                AT_ONCE,
+            ),
+        };
+        Ok(sent?)
+    }
+
+    fn arm(&self) -> io::Result<()> {
+        self.flusher.arm(&self.socket, self.id, &self.watched)
+    }
+}

@@ -1,0 +1,81 @@
+//! Equal warnings in large numbers, as one line with a rate.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// After a warning its like are counted for this long.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// One kind of warning.
+#[derive(Default)]
+pub(crate) struct Storm(Mutex<Option<Counting>>);
+
+struct Counting {
+    since: Instant,
+    suppressed: u64,
+}
+
+/// What was counted instead of said since the last time; shown as words in parentheses.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Suppressed {
+    count: u64,
+    seconds: u64,
+}
+
+impl Storm {
+    /// Whether the warning should be said now. If so, what has been left out before.
+    pub(crate) fn say(&self, now: Instant) -> Option<Suppressed> {
+        let mut counting = self.0.lock();
+        if let Some(counting) = counting.as_mut()
+            && now.duration_since(counting.since) < QUIET
+        {
+            counting.suppressed += 1;
+            return None;
+        }
+        let before = counting.replace(Counting {
+            since: now,
+            suppressed: 0,
+        });
+        Some(match before {
+            Some(before) => Suppressed {
+                count: before.suppressed,
+                seconds: now.duration_since(before.since).as_secs().max(1),
+            },
+            None => Suppressed {
+                count: 0,
+                seconds: 1,
+            },
+        })
+    }
+}
+
+impl fmt::Display for Suppressed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.count {
+            0 => Ok(()),
+            count => {
+                let rate = count as f64 / self.seconds as f64;
+                write!(f, " ({count} more in {} s, {rate:.1}/s)", self.seconds)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storm_is_one_line_with_a_rate() {
+        let (storm, start) = (Storm::default(), Instant::now());
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!(storm.say(at(0)).expect("the first is said").to_string(), "");
+        for ms in 1..=200 {
+            assert_eq!(storm.say(at(ms)), None);
+        }
+        let said = storm.say(at(20_000)).expect("said again");
+        assert_eq!(said.to_string(), " (200 more in 20 s, 10.0/s)");
+    }
+}

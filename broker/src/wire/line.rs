@@ -1,0 +1,587 @@
+//! The line protocol: requests in, engine calls and answers out.
+//!
+//! A batch is what one read brought. Its messages are gathered and delivered at its end, and only
+//! then are its answers sent, so that a receipt or a PONG never runs ahead of what it promises.
+
+use std::collections::HashSet;
+use std::mem;
+use std::ops::{ControlFlow, Range};
+use std::time::Instant;
+
+use foldhash::fast::RandomState;
+use memchr::memchr;
+use protocol::{
+    Attributes, Code, DecodeError, Escaped, Filter, Filters, Framer, RETAIN, RETAINED, Reply,
+    Request, Step, Subject, Topic, Verb,
+};
+
+use crate::block::Block;
+use crate::dispatch::{Added, Dispatch, Place};
+use crate::engine::Engine;
+use crate::interest::Subscriber;
+use crate::outbox::{Run, Wording};
+use crate::retained::{Full, Retained};
+use crate::wire::{Arrival, End, Source};
+
+const PUBLISH: &[u8] = b"PUBLISH ";
+const MESSAGE: &[u8] = b"MESSAGE ";
+
+/// With more answers than this in hand the batch is ended early.
+const ANSWER_BYTES: usize = 32 * 1024;
+
+/// So many filters are handled under one hold of the outbox, during which publishers to this
+/// client wait.
+const FILTERS_PER_HOLD: usize = 64;
+
+/// What this wire's outboxes say by themselves.
+pub(crate) const WORDING: Wording = Wording {
+    gap: |count| encoded(&Reply::Gap { count }),
+    receipt: |answered, copies| encoded(&Reply::PubAck { answered, copies }),
+};
+
+/// The limits of one conversation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) line_bytes: usize,
+    pub(crate) subscriptions: usize,
+}
+
+/// One client's conversation.
+pub(crate) struct Conversation<'a> {
+    engine: &'a Engine,
+    outbox: &'a Subscriber,
+    limits: Limits,
+    framer: Framer,
+    dispatch: Dispatch,
+    filters: HashSet<Box<str>, RandomState>,
+    /// Answers to be sent after the batch has been delivered.
+    answers: Vec<u8>,
+    receipts: Receipts,
+    /// The last message of the batch, if the next may simply be added to it.
+    last: Option<Last>,
+    silence: Silence,
+}
+
+/// What PUBACK has to tell.
+#[derive(Default)]
+struct Receipts {
+    /// PUBLISH frames so far, refused ones too.
+    published: u64,
+    /// Those that a PUBACK has covered.
+    covered: u64,
+    /// Copies made of those that none has covered.
+    copies: u64,
+    /// Whether one of those was accepted.
+    accepted: bool,
+}
+
+struct Last {
+    topic: Range<usize>,
+    end: usize,
+}
+
+/// Whether the client is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Silence {
+    No,
+    Pinged,
+    Stale,
+}
+
+impl<'a> Conversation<'a> {
+    pub(crate) fn new(engine: &'a Engine, outbox: &'a Subscriber, limits: Limits) -> Self {
+        Self {
+            engine,
+            outbox,
+            limits,
+            framer: Framer::new(limits.line_bytes),
+            dispatch: Dispatch::new(engine.router.clone()),
+            filters: HashSet::default(),
+            answers: Vec::new(),
+            receipts: Receipts::default(),
+            last: None,
+            silence: Silence::No,
+        }
+    }
+
+    /// Serves the client until it says goodbye, leaves or vanishes. Nothing else it sends can end
+    /// this loop. `block` holds what has been read already.
+    pub(crate) fn read_loop(&mut self, source: &mut impl Source, block: &mut Block) -> End {
+        loop {
+            if let ControlFlow::Break(end) = self.handle(block) {
+                return end;
+            }
+            match source.fill(block, self.limits.line_bytes) {
+                Arrival::Bytes => self.silence = Silence::No,
+                Arrival::Pause => self.pause(),
+                Arrival::Silence => self.ask(),
+                Arrival::End if self.filters.is_empty() => return End::Left,
+                Arrival::End => return self.only_deliver(source),
+                Arrival::Stopping => return End::Stopping,
+                Arrival::Failed(err) => return err.into(),
+            }
+        }
+    }
+
+    /// How many PUBLISH frames came.
+    pub(crate) fn published(&self) -> u64 {
+        self.receipts.published
+    }
+
+    /// Ends all subscriptions of a client that gets no more messages.
+    pub(crate) fn forget_filters(&mut self) {
+        for text in self.filters.drain() {
+            if let Ok(filter) = Filter::parse(text.as_bytes()) {
+                self.engine.router.forget(filter, self.outbox.id());
+            }
+        }
+    }
+
+    /// The client has ended its side and still has subscriptions, as in
+    /// `echo SUBSCRIBE news | ncat ...`: it goes on receiving. If it is gone altogether, a PING
+    /// finds out.
+    fn only_deliver(&mut self, source: &mut impl Source) -> End {
+        loop {
+            self.outbox.hold().answer(b"PING\n");
+            match source.wait_for_end() {
+                Arrival::Bytes | Arrival::Pause | Arrival::Silence => {}
+                Arrival::End => return End::Left,
+                Arrival::Stopping => return End::Stopping,
+                Arrival::Failed(err) => return err.into(),
+            }
+        }
+    }
+
+    /// Handles all whole lines.
+    fn handle(&mut self, block: &mut Block) -> ControlFlow<End> {
+        loop {
+            match self.framer.next(block.unread()) {
+                Step::Line(len) => {
+                    let start = block.start();
+                    block.consume(len + 1);
+                    if !self.publish_known(block, start, len) {
+                        self.answer(block, start, len)?;
+                    }
+                }
+                Step::TooLong(len) => {
+                    let refused = self.framer.refusal(&block.unread()[..len]);
+                    block.consume(len);
+                    self.refuse(&refused);
+                }
+                Step::Skip(len) => block.consume(len),
+                Step::More => break,
+            }
+            if self.answers.len() > ANSWER_BYTES {
+                self.finish_part(block.bytes());
+                self.outbox.wait_for_room();
+            }
+        }
+        self.dispatch.deliver_last(block);
+        self.send_answers();
+        self.outbox.wait_for_room();
+        ControlFlow::Continue(())
+    }
+
+    /// Ends the batch before its time: all that was asked so far is done and answered.
+    fn finish_part(&mut self, block: &[u8]) {
+        self.dispatch.deliver(block);
+        self.send_answers();
+    }
+
+    /// Sends the answers. What they promise has been done.
+    fn send_answers(&mut self) {
+        self.last = None;
+        if !self.answers.is_empty() {
+            self.receipts.write(&mut self.answers);
+            self.outbox.hold().answer(&self.answers);
+            self.answers.clear();
+        } else if let Some((answered, copies)) = self.receipts.take() {
+            self.outbox.hold().receipt(answered, copies);
+        }
+    }
+
+    /// The short way for what nearly every line of a busy publisher is: a PUBLISH without
+    /// attributes whose topic has been looked up before. Returns false for all others.
+    #[inline]
+    fn publish_known(&mut self, block: &mut Block, start: usize, len: usize) -> bool {
+        let bytes = block.bytes();
+        let line = &bytes[start..start + len];
+        if !line.starts_with(PUBLISH) || line.ends_with(b"\r") {
+            return false;
+        }
+        let rest = &line[PUBLISH.len()..];
+        let end = start + len + 1;
+        let copies = match &mut self.last {
+            Some(last) if last.end == start && is_topic(rest, &bytes[last.topic.clone()]) => {
+                last.end = end;
+                self.dispatch.repeat(end)
+            }
+            _ => {
+                let topic_start = start + PUBLISH.len();
+                let topic = topic_start..topic_start + memchr(b' ', rest).unwrap_or(rest.len());
+                match self.dispatch.add_known(bytes, topic.clone(), start..end) {
+                    Some(added) => {
+                        self.last = added.repeatable.then_some(Last { topic, end });
+                        added.copies
+                    }
+                    None => return false,
+                }
+            }
+        };
+        block.bytes_mut()[start..start + MESSAGE.len()].copy_from_slice(MESSAGE);
+        self.receipts.accept(copies);
+        true
+    }
+
+    /// Handles any line.
+    fn answer(&mut self, block: &mut Block, start: usize, len: usize) -> ControlFlow<End> {
+        let bytes = block.bytes();
+        let line = Framer::content(&bytes[start..start + len]);
+        if line.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        match Request::decode(line) {
+            Ok(Request::Publish {
+                topic,
+                payload,
+                attributes,
+            }) => {
+                if topic.is_brokers_own() {
+                    self.refuse_publish(Code::Denied, "only the broker publishes under $SYS/");
+                } else if attributes.contains(RETAIN) {
+                    self.finish_part(bytes);
+                    self.publish_retained(bytes, topic, &payload, &attributes);
+                } else if attributes.contains(RETAINED) || payload.as_line().ends_with(b"\r") {
+                    self.publish_beside(topic, &payload, &attributes);
+                } else {
+                    let end = start + line.len() + 1;
+                    let verb = self.publish_in_place(bytes, topic, start..end);
+                    let bytes = block.bytes_mut();
+                    bytes[verb..verb + MESSAGE.len()].copy_from_slice(MESSAGE);
+                    // Of CR LF only an LF travels on.
+                    bytes[end - 1] = b'\n';
+                }
+            }
+            Ok(Request::Subscribe { filters }) => {
+                self.finish_part(bytes);
+                self.subscribe(filters);
+            }
+            Ok(Request::Unsubscribe { filters }) => {
+                self.finish_part(bytes);
+                self.unsubscribe(filters);
+            }
+            Ok(Request::Ping { token }) => {
+                self.receipts.write(&mut self.answers);
+                Reply::Pong { token }.encode(&mut self.answers);
+            }
+            Ok(Request::Pong { .. }) => {}
+            Ok(Request::Help { verb }) => self.help(verb),
+            Ok(Request::Bye) => {
+                self.finish_part(bytes);
+                self.forget_filters();
+                self.outbox.hold().farewell(&encoded(&Reply::Bye));
+                return ControlFlow::Break(End::SaidBye);
+            }
+            Err(refused) => self.refuse(&refused),
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Adds a message that can leave as it stands but for its verb; returns where the verb is.
+    fn publish_in_place(&mut self, bytes: &[u8], topic: Topic<'_>, range: Range<usize>) -> usize {
+        let verb = match bytes[range.start] {
+            b'@' => range.start + memchr(b' ', &bytes[range.clone()]).map_or(0, |at| at + 1),
+            _ => range.start,
+        };
+        let topic_start = verb + PUBLISH.len();
+        let topic_range = topic_start..topic_start + topic.as_str().len();
+        let added = self
+            .dispatch
+            .add(topic, Place::Block, topic_range.clone(), range.clone());
+        self.last = added.repeatable.then_some(Last {
+            topic: topic_range,
+            end: range.end,
+        });
+        self.receipts.accept(added.copies);
+        verb
+    }
+
+    /// Adds a message that must be written anew.
+    fn publish_beside(
+        &mut self,
+        topic: Topic<'_>,
+        payload: &Escaped<'_>,
+        attributes: &Attributes<'_>,
+    ) {
+        let added = self.add_beside(topic, payload, attributes);
+        self.receipts.accept(added.copies);
+    }
+
+    fn add_beside(
+        &mut self,
+        topic: Topic<'_>,
+        payload: &Escaped<'_>,
+        attributes: &Attributes<'_>,
+    ) -> Added {
+        let beside = self.dispatch.beside();
+        let start = beside.len();
+        let attributes = attributes.without(&[RETAIN, RETAINED]);
+        message(topic, payload, attributes).encode(beside);
+        let end = beside.len();
+        // `MESSAGE <topic>` ends the line or is followed by the payload; attributes have no spaces.
+        let verb = match beside[start] {
+            b'@' => start + memchr(b' ', &beside[start..]).map_or(0, |at| at + 1),
+            _ => start,
+        };
+        let topic_start = verb + MESSAGE.len();
+        let topic_range = topic_start..topic_start + topic.as_str().len();
+        self.dispatch
+            .add(topic, Place::Beside, topic_range, start..end)
+    }
+
+    /// Keeps the last value of a topic and delivers it at once, both under the lock of the
+    /// retained messages: whoever subscribes in this moment gets it once, by one way or the other.
+    fn publish_retained(
+        &mut self,
+        block: &[u8],
+        topic: Topic<'_>,
+        payload: &Escaped<'_>,
+        attributes: &Attributes<'_>,
+    ) {
+        let mut retained = self.engine.retained.lock();
+        if let Err(full) = retain(&mut retained, topic, payload, attributes) {
+            drop(retained);
+            return self.refuse_publish(Code::TooMany, &full.to_string());
+        }
+        let added = self.add_beside(topic, payload, attributes);
+        self.dispatch.deliver(block);
+        drop(retained);
+        self.receipts.accept(added.copies);
+    }
+
+    /// Subscribes under the hold of the outbox, so that a SUBACK comes before the first message
+    /// and retained messages come before newer ones.
+    fn subscribe(&mut self, filters: Filters<'_>) {
+        let mut words = filters.iter().peekable();
+        while words.peek().is_some() {
+            let retained = self.engine.retained.lock();
+            let mut held = self.outbox.hold();
+            for (word, filter) in words.by_ref().take(FILTERS_PER_HOLD) {
+                let filter = match filter {
+                    Ok(filter) => filter,
+                    Err(why) => {
+                        refusal(
+                            &mut self.answers,
+                            Code::BadFilter,
+                            Subject::Subscribe(word),
+                            &why.to_string(),
+                        );
+                        continue;
+                    }
+                };
+                let known = self.filters.contains(filter.as_str());
+                if !known && self.filters.len() >= self.limits.subscriptions {
+                    let text = format!(
+                        "this connection has {} subscriptions and gets no more; UNSUBSCRIBE from some or use a wildcard",
+                        self.filters.len()
+                    );
+                    refusal(
+                        &mut self.answers,
+                        Code::TooMany,
+                        Subject::Subscribe(word),
+                        &text,
+                    );
+                    continue;
+                }
+                if !known {
+                    self.filters.insert(filter.as_str().into());
+                    self.engine.router.subscribe(filter, self.outbox);
+                }
+                Reply::SubAck { filter: word }.encode(&mut self.answers);
+                if filter.group().is_none() {
+                    let mut matching = retained.matching(filter).peekable();
+                    if matching.peek().is_some() {
+                        held.answer(&self.answers);
+                        self.answers.clear();
+                    }
+                    for message in matching {
+                        held.deliver(&[&Run::shared(message, 1)]);
+                    }
+                }
+            }
+            if !self.answers.is_empty() {
+                held.answer(&self.answers);
+                self.answers.clear();
+            }
+            drop((held, retained));
+            self.outbox.wait_for_room();
+        }
+    }
+
+    fn unsubscribe(&mut self, filters: Filters<'_>) {
+        for (word, filter) in filters.iter() {
+            match filter {
+                Ok(filter) => {
+                    if self.filters.remove(filter.as_str()) {
+                        self.engine.router.unsubscribe(filter, self.outbox);
+                    }
+                    Reply::UnsubAck { filter: word }.encode(&mut self.answers);
+                }
+                Err(why) => {
+                    refusal(
+                        &mut self.answers,
+                        Code::BadFilter,
+                        Subject::Unsubscribe(word),
+                        &why.to_string(),
+                    );
+                }
+            }
+            if self.answers.len() > ANSWER_BYTES {
+                self.send_answers();
+                self.outbox.wait_for_room();
+            }
+        }
+    }
+
+    fn help(&mut self, verb: Option<Verb>) {
+        self.receipts.write(&mut self.answers);
+        let verbs = match &verb {
+            Some(verb) => std::slice::from_ref(verb),
+            None => &Verb::OF_CLIENTS[..],
+        };
+        for verb in verbs {
+            let text = match verb.help() {
+                Some(text) => text.into(),
+                None => format!("{verb} is what the broker says; docs/protocol.md has it").into(),
+            };
+            Reply::Help { text }.encode(&mut self.answers);
+        }
+    }
+
+    fn refuse(&mut self, refused: &DecodeError) {
+        let text = refused.to_string();
+        if refused.is_publish() {
+            self.refuse_publish(refused.code(), &text);
+        } else {
+            self.receipts.write(&mut self.answers);
+            self.log_refusal(refused.code(), &text);
+            refusal(&mut self.answers, refused.code(), Subject::Line, &text);
+        }
+    }
+
+    /// A refused PUBLISH counts; the next PUBACK covers it.
+    fn refuse_publish(&mut self, code: Code, text: &str) {
+        if self.receipts.accepted {
+            self.receipts.write(&mut self.answers);
+        }
+        self.receipts.published += 1;
+        self.log_refusal(code, text);
+        let subject = Subject::Publish(self.receipts.published);
+        refusal(&mut self.answers, code, subject, text);
+    }
+
+    fn log_refusal(&self, code: Code, text: &str) {
+        log::debug!("connection {}: refused, {code}: {text}", self.outbox.id());
+    }
+
+    /// The client has been quiet for a moment: memory goes back, and so do the outboxes of others
+    /// that remembered routes keep.
+    fn pause(&mut self) {
+        self.dispatch.forget();
+        self.answers.shrink_to_fit();
+    }
+
+    /// The client has been silent for an interval. It is asked once; that it does not answer is
+    /// worth a line, and no more: whether it is dead is for TCP to find out.
+    fn ask(&mut self) {
+        match self.silence {
+            Silence::No => {
+                self.silence = Silence::Pinged;
+                self.outbox
+                    .hold()
+                    .answer(&encoded(&Reply::Ping { token: b"" }));
+            }
+            Silence::Pinged => {
+                self.silence = Silence::Stale;
+                self.engine.metrics.stale.add(1);
+                if let Some(more) = self.engine.stale_storm.say(Instant::now()) {
+                    log::info!(
+                        "connection {} is stale: no answer to PING, it stays{more}",
+                        self.outbox.id()
+                    );
+                }
+            }
+            Silence::Stale => {}
+        }
+    }
+}
+
+impl Receipts {
+    #[inline]
+    fn accept(&mut self, copies: u64) {
+        self.published += 1;
+        self.copies += copies;
+        self.accepted = true;
+    }
+
+    /// What a PUBACK would have to say now, if anything; it is said then.
+    fn take(&mut self) -> Option<(u64, u64)> {
+        if self.published == self.covered {
+            return None;
+        }
+        self.covered = self.published;
+        self.accepted = false;
+        Some((self.published, mem::take(&mut self.copies)))
+    }
+
+    fn write(&mut self, answers: &mut Vec<u8>) {
+        if let Some((answered, copies)) = self.take() {
+            Reply::PubAck { answered, copies }.encode(answers);
+        }
+    }
+}
+
+/// Whether the rest of a PUBLISH line is on this topic.
+fn is_topic(rest: &[u8], topic: &[u8]) -> bool {
+    rest.starts_with(topic) && matches!(rest.get(topic.len()), None | Some(b' '))
+}
+
+fn retain(
+    retained: &mut Retained,
+    topic: Topic<'_>,
+    payload: &Escaped<'_>,
+    attributes: &Attributes<'_>,
+) -> Result<(), Full> {
+    if payload.is_empty() {
+        retained.clear(topic);
+        return Ok(());
+    }
+    let mut marked = attributes.without(&[RETAIN, RETAINED]);
+    marked
+        .push_flag(RETAINED)
+        .expect("`retained` is a valid key");
+    retained.set(topic, &encoded(&message(topic, payload, marked)))
+}
+
+fn message<'a>(topic: Topic<'a>, payload: &Escaped<'a>, attributes: Attributes<'a>) -> Reply<'a> {
+    Reply::Message {
+        topic,
+        payload: payload.clone(),
+        attributes,
+    }
+}
+
+fn refusal(answers: &mut Vec<u8>, code: Code, subject: Subject<'_>, text: &str) {
+    Reply::Error {
+        code: code.as_str().into(),
+        subject,
+        text: text.into(),
+    }
+    .encode(answers);
+}
+
+fn encoded(reply: &Reply<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    reply.encode(&mut bytes);
+    bytes
+}

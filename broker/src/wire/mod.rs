@@ -1,0 +1,142 @@
+//! Conversations: bytes on one side, the engine on the other.
+//!
+//! The first bytes of a connection decide its wire. A wire gets its bytes from a [`Source`] and
+//! says everything through the client's outbox.
+
+pub(crate) mod line;
+
+use std::fmt;
+use std::io;
+
+use crate::block::Block;
+
+/// Where the bytes of one client come from.
+pub(crate) trait Source {
+    /// Waits for bytes and appends them to `block`. A line gets at most `most` bytes long.
+    fn fill(&mut self, block: &mut Block, most: usize) -> Arrival;
+
+    /// The client sends nothing more: waits until the connection is gone altogether.
+    fn wait_for_end(&mut self) -> Arrival;
+}
+
+/// What came.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    Bytes,
+    /// Nothing for a moment: time to give back memory.
+    Pause,
+    /// Nothing for a whole interval between PINGs.
+    Silence,
+    /// The client has ended its side.
+    End,
+    /// The broker stops.
+    Stopping,
+    Failed(io::Error),
+}
+
+/// How a conversation ended. Most endings are ordinary, so this is not called an error.
+#[derive(Debug)]
+pub(crate) enum End {
+    Left,
+    SaidBye,
+    Vanished,
+    Stopping,
+    /// It speaks what the broker does not.
+    NotSpoken(Wire),
+    Failed(io::Error),
+    Panicked,
+}
+
+impl From<io::Error> for End {
+    fn from(err: io::Error) -> Self {
+        match err.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Left,
+            io::ErrorKind::TimedOut => Self::Vanished,
+            _ => Self::Failed(err),
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Left => write!(f, "the client left"),
+            Self::SaidBye => write!(f, "the client said BYE"),
+            Self::Vanished => write!(f, "the client vanished and answers no probe"),
+            Self::Stopping => write!(f, "the broker stops"),
+            Self::NotSpoken(wire) => write!(f, "it speaks {wire}, which this broker does not yet"),
+            Self::Failed(err) => write!(f, "the connection failed: {err}"),
+            Self::Panicked => write!(f, "a bug of the broker, see the line before"),
+        }
+    }
+}
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wire {
+    Line,
+    Http,
+    Mqtt,
+    Tls,
+}
+
+impl fmt::Display for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Line => "the line protocol",
+            Self::Http => "HTTP",
+            Self::Mqtt => "MQTT",
+            Self::Tls => "TLS",
+        })
+    }
+}
+
+const HTTP_METHODS: [&[u8]; 6] = [
+    b"GET ",
+    b"POST ",
+    b"PUT ",
+    b"HEAD ",
+    b"OPTIONS ",
+    b"DELETE ",
+];
+
+/// Which wire these first bytes belong to; `None` if it takes more of them to tell.
+pub(crate) fn sniff(first: &[u8]) -> Option<Wire> {
+    match first.first()? {
+        0x10 => return Some(Wire::Mqtt),
+        0x16 => return Some(Wire::Tls),
+        _ => {}
+    }
+    if HTTP_METHODS.iter().any(|method| first.starts_with(method)) {
+        return Some(Wire::Http);
+    }
+    let undecided = HTTP_METHODS.iter().any(|method| method.starts_with(first));
+    (!undecided).then_some(Wire::Line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_decide_the_wire() {
+        for (first, wire) in [
+            (&b"PUBLISH a"[..], Some(Wire::Line)),
+            (b"@", Some(Wire::Line)),
+            (b"\n", Some(Wire::Line)),
+            (b"get /", Some(Wire::Line)),
+            (b"PU", None),
+            (b"PUB", Some(Wire::Line)),
+            (b"P\n", Some(Wire::Line)),
+            (b"POST", None),
+            (b"POST ", Some(Wire::Http)),
+            (b"POSTER", Some(Wire::Line)),
+            (b"GET / HTTP/1.1", Some(Wire::Http)),
+            (b"\x10\x0c", Some(Wire::Mqtt)),
+            (b"\x16\x03", Some(Wire::Tls)),
+            (b"", None),
+        ] {
+            assert_eq!(sniff(first), wire, "{:?}", first.escape_ascii().to_string());
+        }
+    }
+}

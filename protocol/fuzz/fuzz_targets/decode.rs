@@ -1,0 +1,179 @@
+//! Any bytes as a stream of lines, heard by a broker and by a client.
+//!
+//! The first three bytes of the input choose the longest line and the sizes of two pieces, which
+//! take turns. However the rest is cut, every line has one outcome, a line that is too long and no
+//! other is refused as such, the frame that follows is heard, and every frame means the same when
+//! it is written and read again.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use protocol::limits::{ECHO_BYTES, LINE_BYTES};
+use protocol::{Attributes, DecodeError, Decoder, Escaped, Filter, Reply, Request, Subject, Topic};
+
+/// The line behind everything else. It is shorter than any limit.
+const FENCE: &[u8] = b"PING fence";
+
+/// What a line was taken for, as bytes that outlive the decoder's buffer.
+type Outcome = Result<Vec<u8>, DecodeError>;
+
+/// What a decoder says next.
+type Hear = fn(&mut Decoder) -> Result<Option<Vec<u8>>, DecodeError>;
+
+fuzz_target!(|input: &[u8]| {
+    let [limit, first, second, stream @ ..] = input else {
+        return;
+    };
+    // A square, so that tiny limits and those above the longest topic are one byte away.
+    let max_line = FENCE.len() + usize::from(*limit) * usize::from(*limit) / 16;
+    let sizes = [1 + usize::from(*first), 1 + usize::from(*second)];
+
+    let stream = [stream, b"\n", FENCE, b"\n"].concat();
+    let lines = lines_that_count(&stream);
+    for hear in [hear_request as Hear, hear_reply] {
+        let whole = heard([&stream[..]].into_iter(), max_line, hear);
+        assert_eq!(heard(cut(&stream, sizes), max_line, hear), whole);
+        assert_eq!(whole.len(), lines.len());
+        assert_eq!(whole.last(), Some(&Ok([FENCE, b"\n"].concat())));
+        for (outcome, line) in whole.iter().zip(&lines) {
+            let is_refused = matches!(outcome, Err(DecodeError::TooLong { .. }));
+            assert_eq!(is_refused, line.len() > max_line);
+        }
+    }
+});
+
+/// All that is heard while `pieces` arrive, with errors in their place.
+fn heard<'a>(pieces: impl Iterator<Item = &'a [u8]>, max_line: usize, hear: Hear) -> Vec<Outcome> {
+    let mut decoder = Decoder::new(max_line);
+    let mut outcomes = Vec::new();
+    for piece in pieces {
+        decoder.push(piece);
+        while let Some(outcome) = hear(&mut decoder).transpose() {
+            if let Err(refused) = &outcome {
+                tell(refused);
+            }
+            outcomes.push(outcome);
+        }
+    }
+    outcomes
+}
+
+/// Every refusal has a sentence, which fits on one line.
+fn tell(refused: &DecodeError) {
+    let sentence = refused.to_string();
+    assert!(!sentence.is_empty() && !sentence.contains(char::is_control));
+}
+
+fn hear_request(decoder: &mut Decoder) -> Result<Option<Vec<u8>>, DecodeError> {
+    let Some(request) = decoder.next_request()? else {
+        return Ok(None);
+    };
+    match &request {
+        Request::Publish {
+            payload,
+            attributes,
+            ..
+        } => {
+            check_payload(payload);
+            check_attributes(attributes);
+        }
+        Request::Subscribe { filters } | Request::Unsubscribe { filters } => {
+            for (word, filter) in filters.iter() {
+                assert_eq!(filter, Filter::parse(word));
+                let _ = filter.map(check_filter);
+            }
+        }
+        Request::Ping { .. } | Request::Pong { .. } | Request::Help { .. } | Request::Bye => {}
+    }
+    let mut bytes = Vec::new();
+    request.encode(&mut bytes);
+    let mut again = Decoder::new(LINE_BYTES);
+    again.push(&bytes);
+    assert_eq!(again.next_request(), Ok(Some(request)));
+    assert_eq!(again.next_request(), Ok(None));
+    Ok(Some(bytes))
+}
+
+fn hear_reply(decoder: &mut Decoder) -> Result<Option<Vec<u8>>, DecodeError> {
+    let Some(reply) = decoder.next_reply()? else {
+        return Ok(None);
+    };
+    let mut bytes = Vec::new();
+    reply.encode(&mut bytes);
+    let mut again = Decoder::new(LINE_BYTES);
+    again.push(&bytes);
+    assert_eq!(again.next_reply(), Ok(Some(as_written(reply))));
+    assert_eq!(again.next_reply(), Ok(None));
+    Ok(Some(bytes))
+}
+
+/// A frame as its encoding promises to read: names in an `ERROR` are cut, and its text, like that
+/// of `HELP`, has no control bytes.
+fn as_written(reply: Reply<'_>) -> Reply<'_> {
+    let shown = |name: &'_ [u8]| name.len().min(ECHO_BYTES);
+    let clean = |text: &str| text.replace(|letter| letter < ' ', " ").into();
+    match reply {
+        Reply::Error {
+            code,
+            subject,
+            text,
+        } => Reply::Error {
+            code,
+            subject: match subject {
+                Subject::Subscribe(name) => Subject::Subscribe(&name[..shown(name)]),
+                Subject::Unsubscribe(name) => Subject::Unsubscribe(&name[..shown(name)]),
+                other => other,
+            },
+            text: clean(&text),
+        },
+        Reply::Help { text } => Reply::Help { text: clean(&text) },
+        other => other,
+    }
+}
+
+/// A payload survives being escaped.
+fn check_payload(payload: &Escaped<'_>) {
+    let meant = payload.unescape();
+    assert_eq!(Escaped::escape(&meant).unescape(), meant);
+}
+
+/// Attributes survive being taken apart and put together.
+fn check_attributes(attributes: &Attributes<'_>) {
+    let mut again = Attributes::default();
+    for (key, value) in attributes.iter() {
+        match value {
+            Some(value) => again.push(key, &value),
+            None => again.push_flag(key),
+        }
+        .expect("a key that was there is valid");
+        assert!(attributes.contains(key));
+        assert!(!attributes.without(&[key]).contains(key));
+    }
+    assert!(again.iter().eq(attributes.iter()));
+}
+
+/// A filter matches the topic that its own pattern is, if it is one and the topic is not hidden.
+fn check_filter(filter: Filter<'_>) {
+    let filled = filter.pattern().replace(['+', '#'], "x");
+    let topic = Topic::parse(&filled).expect("a pattern without wildcards is a topic");
+    assert!(filter.matches(topic));
+    assert_eq!(filter.is_exact(), filled == filter.pattern());
+}
+
+/// The lines that ask for an outcome, each without its line end.
+fn lines_that_count(stream: &[u8]) -> Vec<&[u8]> {
+    stream
+        .split(|&byte| byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+        .filter(|line| !line.is_empty())
+        .collect()
+}
+
+/// Cuts `bytes` into pieces of two sizes by turns.
+fn cut(mut bytes: &[u8], sizes: [usize; 2]) -> impl Iterator<Item = &[u8]> {
+    sizes.into_iter().cycle().map_while(move |size| {
+        let (piece, rest) = bytes.split_at(size.min(bytes.len()));
+        bytes = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
