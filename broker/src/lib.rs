@@ -28,6 +28,7 @@ mod route_cache;
 mod router;
 mod session;
 mod storm;
+mod tcp_info;
 mod wire;
 
 use std::fmt;
@@ -105,10 +106,13 @@ impl Broker {
             self.address
         );
         let flusher = self.engine.flusher.clone();
+        let (stop_watching, stopped) = crossbeam_channel::bounded(0);
         thread::scope(|scope| {
             scope.spawn(|| flusher.run());
+            scope.spawn(|| self.listener.watch_loop(&stopped));
             self.listener.accept_loop();
             log::info!("stopping");
+            drop(stop_watching);
             self.listener.close_all();
             flusher.stop();
         });

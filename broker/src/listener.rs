@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use foldhash::fast::RandomState;
 use parking_lot::{Condvar, Mutex};
 use protocol::{Code, Reply, Subject};
@@ -17,6 +18,7 @@ use rustix::net::{SendFlags, send, sockopt};
 use crate::engine::Engine;
 use crate::session::{Handle, Session, Settings, Stopping};
 use crate::storm::Storm;
+use crate::tcp_info;
 
 /// A connection's thread needs little; what it does not touch is not there.
 const STACK_BYTES: usize = 128 * 1024;
@@ -30,8 +32,11 @@ const CUTS: Duration = Duration::from_secs(2);
 /// A pause after an error that is likely to come again at once.
 const BREATH: Duration = Duration::from_millis(50);
 
-/// A peer that answers no probe for so long has vanished: idle time, then so many probes so far
-/// apart.
+/// How often connections with something on the way are looked at.
+const WATCH: Duration = Duration::from_secs(10);
+
+/// An idle peer that answers no probe for so long has vanished: idle time, then so many probes so
+/// far apart. `TCP_USER_TIMEOUT` is not for us, it would also end a peer that only reads nothing.
 const PROBE_AFTER: Duration = Duration::from_secs(30);
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 const PROBES: u32 = 3;
@@ -111,9 +116,24 @@ impl Listener {
             "{} connections did not take what waited for them in time; they are cut",
             sessions.len()
         );
-        sessions.values().for_each(Handle::cut);
+        sessions
+            .values()
+            .for_each(|session| session.cut(io::ErrorKind::Interrupted));
         let deadline = Instant::now() + CUTS;
         while !sessions.is_empty() && !self.empty.wait_until(&mut sessions, deadline).timed_out() {}
+    }
+
+    /// Looks after peers that have vanished while something was on the way to them, until
+    /// `stopped` is closed.
+    pub(crate) fn watch_loop(&self, stopped: &Receiver<()>) {
+        while stopped.recv_timeout(WATCH) == Err(RecvTimeoutError::Timeout) {
+            let sessions: Vec<Handle> = self.sessions.lock().values().cloned().collect();
+            for session in sessions {
+                if tcp_info::has_vanished(session.socket()) {
+                    session.cut(io::ErrorKind::TimedOut);
+                }
+            }
+        }
     }
 
     /// Ends [`Listener::accept_loop`], from any thread.
@@ -151,7 +171,8 @@ impl Listener {
             drop(leaving);
         });
         match spawned {
-            Ok(_) => self.engine.metrics.accepted.add(1),
+            // Said here, because logging would cost every session's thread a page or two of stack.
+            Ok(_) => log::info!("connection {id} from {peer} begins"),
             Err(err) => {
                 if let Some(handle) = self.sessions.lock().remove(&id) {
                     self.turn_away(handle.socket(), &format!("no thread for it ({err})"));

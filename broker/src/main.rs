@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::panic;
 use std::process::ExitCode;
 use std::thread;
 
@@ -13,6 +14,7 @@ fn main() -> ExitCode {
     let config = Config::from_arguments();
     let logging = env_logger::Env::default().default_filter_or("info");
     env_logger::Builder::from_env(logging).init();
+    panic::set_hook(Box::new(|bug| log::error!("a bug of the broker: {bug}")));
     let broker = match Broker::bind(config) {
         Ok(broker) => broker,
         Err(why) => return fail(&why),

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// What has happened to connections since the broker began.
 #[derive(Default)]
 pub(crate) struct Metrics {
-    pub(crate) accepted: Counter,
     pub(crate) ended: Counter,
     /// Turned away because the broker was full.
     pub(crate) refused: Counter,

@@ -267,6 +267,15 @@ impl Outbox {
         (queue.tally, queue.failure.take())
     }
 
+    /// Closes because the connection has failed.
+    pub(crate) fn fail(&self, failure: io::Error) {
+        let mut queue = self.queue.lock();
+        queue.failure.get_or_insert(failure);
+        queue.close();
+        self.blocked.store(false, Ordering::Relaxed);
+        self.moved.notify_all();
+    }
+
     fn wait(&self, deadline: Option<Instant>, done: impl Fn(&Queue) -> bool) {
         let mut queue = self.queue.lock();
         queue.waiters += 1;

@@ -106,16 +106,24 @@ impl Session {
         }
     }
 
-    /// Serves the client until the end. A panic on the way ends this connection alone.
-    pub(crate) fn run(self, engine: &Engine) {
+    /// Serves the client until the end.
+    pub(crate) fn run(&self, engine: &Engine) {
+        self.run_with(engine, |conversation, source| {
+            self.converse(conversation, source)
+        });
+    }
+
+    /// A panic in `serve` ends this connection alone.
+    fn run_with(
+        &self,
+        engine: &Engine,
+        serve: impl FnOnce(&mut Conversation<'_>, &mut SocketSource<'_>) -> End,
+    ) {
         let began = Instant::now();
-        log::info!("connection {} from {} begins", self.id, self.peer);
         engine.flusher.register(self.outbox.clone());
         let mut conversation = Conversation::new(engine, &self.outbox, self.settings.limits);
-        let mut source = SocketSource::new(&self);
-        let end = panic::catch_unwind(AssertUnwindSafe(|| {
-            self.converse(&mut conversation, &mut source)
-        }));
+        let mut source = SocketSource::new(self);
+        let end = panic::catch_unwind(AssertUnwindSafe(|| serve(&mut conversation, &mut source)));
         let end = end.unwrap_or(End::Panicked);
         let (tally, failure) = self.outbox.close();
         conversation.forget_filters();
@@ -175,7 +183,9 @@ impl Session {
     }
 
     /// Ends the connection so that what was sent last arrives: closing a socket with unread bytes
-    /// would make the client's system throw it away.
+    /// would make the client's system throw it away. Kept out of line, as is the next: their stack
+    /// need not be there while the client is served.
+    #[inline(never)]
     fn hang_up(&self, end: &End) {
         if self.socket.shutdown(Shutdown::Write).is_err()
             || !matches!(end, End::SaidBye | End::NotSpoken(_))
@@ -184,7 +194,7 @@ impl Session {
         }
         let _ = sockopt::set_socket_timeout(&self.socket, Timeout::Recv, Some(LINGER));
         let deadline = Instant::now() + LINGER;
-        let mut bin = [0; 4096];
+        let mut bin = [0; 512];
         while Instant::now() < deadline
             && matches!(
                 recv(&self.socket, &mut bin[..], RecvFlags::empty()),
@@ -193,6 +203,7 @@ impl Session {
         {}
     }
 
+    #[inline(never)]
     fn log_end(&self, end: &End, began: Instant, read: u64, published: u64, tally: &Tally) {
         log::info!(
             "connection {} from {} ends after {:.3} s: {end}; \
@@ -209,6 +220,7 @@ impl Session {
 }
 
 /// How others can end a session.
+#[derive(Clone)]
 pub(crate) struct Handle {
     socket: Arc<TcpStream>,
     outbox: Subscriber,
@@ -225,10 +237,10 @@ impl Handle {
         &self.socket
     }
 
-    /// Ends it at once; what still waits is lost.
-    pub(crate) fn cut(&self) {
+    /// Ends it at once, for this reason; what still waits is lost.
+    pub(crate) fn cut(&self, why: io::ErrorKind) {
+        self.outbox.fail(why.into());
         let _ = self.socket.shutdown(Shutdown::Both);
-        self.outbox.close();
     }
 }
 
@@ -364,5 +376,78 @@ impl Sink for SocketSink {
 
     fn arm(&self) -> io::Result<()> {
         self.flusher.arm(&self.socket, self.id, &self.watched)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use protocol::Topic;
+
+    use super::*;
+    use crate::outbox::Run;
+
+    fn settings() -> Settings {
+        Settings {
+            limits: Limits {
+                line_bytes: 1024,
+                subscriptions: 10,
+            },
+            outbox_bytes: 4096,
+            ping_interval: Duration::from_secs(30),
+        }
+    }
+
+    /// A session and the client's end of its connection.
+    fn session(engine: &Engine, id: u64) -> (Session, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let client = TcpStream::connect(address).expect("it listens");
+        let (socket, peer) = listener.accept().expect("somebody connected");
+        let session = Session::new(
+            id,
+            socket,
+            peer,
+            &engine.flusher,
+            Arc::default(),
+            settings(),
+        );
+        (session, client)
+    }
+
+    #[test]
+    fn a_panic_ends_one_connection_and_leaves_nothing_behind() {
+        let engine = Engine::new(10, 1000).expect("an engine");
+        let (session, mut client) = session(&engine, 1);
+        client
+            .write_all(b"SUBSCRIBE a\n")
+            .expect("the socket is open");
+        session.run_with(&engine, |conversation, source| {
+            let mut block = Block::new();
+            assert!(matches!(source.fill(&mut block, 1024), Arrival::Bytes));
+            let _ = client.shutdown(Shutdown::Write);
+            let topic = Topic::parse("a").expect("a topic");
+            thread::scope(|scope| {
+                let reader = scope.spawn(|| conversation.read_loop(source, &mut block));
+                let mut line = String::new();
+                BufReader::new(&client)
+                    .read_line(&mut line)
+                    .expect("a line");
+                assert_eq!(line, "SUBACK a\n");
+                let hash = engine.router.hash(b"a");
+                assert_eq!(engine.router.route(topic, hash).subscribers.len(), 1);
+                session.handle().cut(io::ErrorKind::Other);
+                let _ = reader.join();
+            });
+            panic!("a bug");
+        });
+        let topic = Topic::parse("a").expect("a topic");
+        let hash = engine.router.hash(b"a");
+        assert_eq!(engine.router.route(topic, hash).subscribers.len(), 0);
+        assert_eq!(engine.metrics.panicked.get(), 1);
+        assert!(!session.outbox.hold().deliver(&[&Run::borrowed(b"x", 1)]));
     }
 }
