@@ -103,3 +103,62 @@ impl Block {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads `len` bytes into it, as far as there is room.
+    fn read(block: &mut Block, len: usize) -> usize {
+        let room = block.fill(1 << 20);
+        let len = len.min(room.capacity() - room.len());
+        room.resize(room.len() + len, b'x');
+        len
+    }
+
+    #[test]
+    fn it_grows_when_it_is_filled_and_shrinks_on_demand() {
+        let mut block = Block::new();
+        let mut sizes = Vec::new();
+        for _ in 0..5 {
+            sizes.push(read(&mut block, usize::MAX));
+            block.consume(block.unread().len());
+        }
+        assert_eq!(sizes, [2048, 16 * 1024, 64 * 1024, 64 * 1024, 64 * 1024]);
+        read(&mut block, 10);
+        block.shrink();
+        assert_eq!(
+            (block.unread().len(), block.bytes.capacity()),
+            (10, IDLE_BYTES)
+        );
+    }
+
+    #[test]
+    fn it_grows_beyond_for_a_line_but_never_past_the_longest() {
+        let mut block = Block::new();
+        let mut total = 0;
+        loop {
+            match read(&mut block, usize::MAX) {
+                0 => break,
+                len => total += len,
+            }
+        }
+        assert_eq!(total, (1 << 20) + 2);
+    }
+
+    #[test]
+    fn what_nobody_kept_comes_back_and_what_somebody_kept_is_replaced() {
+        let mut block = Block::new();
+        read(&mut block, 100);
+        block.consume(60);
+        let before = block.bytes().as_ptr();
+        let lent = block.lend();
+        block.take_back(lent, 60);
+        assert_eq!((block.bytes().as_ptr(), block.unread().len()), (before, 40));
+        let lent = block.lend();
+        let kept = lent.slice(..60);
+        block.take_back(lent, 60);
+        assert_ne!(block.bytes().as_ptr(), before);
+        assert_eq!((block.unread(), kept.len()), (&[b'x'; 40][..], 60));
+    }
+}

@@ -551,3 +551,189 @@ impl Segment {
         same && self.place == next.place && self.bytes.end == next.bytes.start
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::tests::{TestSink, outbox};
+    use protocol::Filter;
+
+    struct Scene {
+        router: Arc<Router>,
+        dispatch: Dispatch,
+        block: Block,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let router = Arc::new(Router::new());
+            Self {
+                dispatch: Dispatch::new(router.clone()),
+                router,
+                block: Block::new(),
+            }
+        }
+
+        fn subscriber(&self, id: u64, filters: &[&str]) -> (Subscriber, TestSink) {
+            let (outbox, sink) = outbox(id, 1 << 20, usize::MAX);
+            for filter in filters {
+                self.router
+                    .subscribe(Filter::parse(*filter).expect("a filter"), &outbox);
+            }
+            (outbox, sink)
+        }
+
+        /// Adds `<topic> <text>;` for each pair; returns the copies made.
+        fn add(&mut self, messages: &[(&str, &str)]) -> u64 {
+            let mut copies = 0;
+            for (topic, text) in messages {
+                let bytes = self.block.fill(1 << 20);
+                let start = bytes.len();
+                bytes.extend_from_slice(format!("{topic} {text};").as_bytes());
+                let (end, topic_end) = (bytes.len(), start + topic.len());
+                let known =
+                    self.dispatch
+                        .add_known(self.block.bytes(), start..topic_end, start..end);
+                let added = known.unwrap_or_else(|| {
+                    let name = Topic::parse(*topic).expect("a topic");
+                    self.dispatch
+                        .add(name, Place::Block, start..topic_end, start..end)
+                });
+                copies += added.copies;
+            }
+            copies
+        }
+
+        fn deliver(&mut self) {
+            self.block.consume(self.block.unread().len());
+            self.dispatch.deliver_last(&mut self.block);
+            self.block.fill(1 << 20);
+        }
+    }
+
+    #[test]
+    fn each_subscriber_gets_its_part_of_a_batch_in_order() {
+        let mut scene = Scene::new();
+        let (_one, one) = scene.subscriber(1, &["a", "b"]);
+        let (_two, two) = scene.subscriber(2, &["b", "c"]);
+        let copies = scene.add(&[("a", "1"), ("b", "2"), ("c", "3"), ("a", "4"), ("x", "5")]);
+        scene.deliver();
+        assert_eq!(copies, 5);
+        assert_eq!(one.taken(), "a 1;b 2;a 4;");
+        assert_eq!(two.taken(), "b 2;c 3;");
+    }
+
+    #[test]
+    fn long_and_short_messages_keep_their_order() {
+        let mut scene = Scene::new();
+        let (_one, one) = scene.subscriber(1, &["a", "b"]);
+        let (_two, _) = scene.subscriber(2, &["b"]);
+        let long = "x".repeat(COPY_BELOW_BYTES);
+        scene.add(&[
+            ("a", "1"),
+            ("b", &long),
+            ("a", "2"),
+            ("b", "3"),
+            ("a", &long),
+        ]);
+        scene.deliver();
+        assert_eq!(one.taken(), format!("a 1;b {long};a 2;b 3;a {long};"));
+    }
+
+    #[test]
+    fn much_is_gathered_in_parts_and_nothing_is_lost() {
+        let mut scene = Scene::new();
+        let clients: Vec<_> = (1..=40)
+            .map(|id| scene.subscriber(id, &["a", "b"]))
+            .collect();
+        let (_other, other) = scene.subscriber(99, &["b"]);
+        let text = "x".repeat(900);
+        let messages: Vec<_> = (0..80)
+            .map(|n| (["a", "b"][n % 2], text.as_str()))
+            .collect();
+        let expected: String = messages
+            .iter()
+            .map(|(topic, text)| format!("{topic} {text};"))
+            .collect();
+        scene.add(&messages);
+        scene.deliver();
+        for (_, sink) in &clients {
+            assert_eq!(sink.taken(), expected);
+        }
+        assert_eq!(other.taken().len(), 40 * (900 + 3));
+    }
+
+    #[test]
+    fn who_unsubscribes_within_a_batch_gets_nothing_more_of_it() {
+        let mut scene = Scene::new();
+        let (leaver, leavers) = scene.subscriber(1, &["a", "b"]);
+        let (_other, others) = scene.subscriber(2, &["a"]);
+        for several in [false, true] {
+            scene.add(&[("a", "1")]);
+            if several {
+                scene.add(&[("b", "2")]);
+            }
+            scene
+                .router
+                .unsubscribe(Filter::parse("a").expect("a filter"), &leaver);
+            scene.deliver();
+            assert_eq!(leavers.taken(), if several { "b 2;" } else { "" });
+            assert_eq!(others.taken(), "a 1;");
+            scene
+                .router
+                .subscribe(Filter::parse("a").expect("a filter"), &leaver);
+        }
+    }
+
+    #[test]
+    fn each_message_goes_to_one_member_of_a_group_who_is_still_there() {
+        let mut scene = Scene::new();
+        let (one, ones) = scene.subscriber(1, &["$share/g/a"]);
+        let (_two, twos) = scene.subscriber(2, &["$share/g/a"]);
+        assert_eq!(scene.add(&[("a", "1"), ("a", "2"), ("a", "3")]), 3);
+        scene.deliver();
+        assert_eq!(
+            (ones.taken(), twos.taken()),
+            ("a 1;a 3;".into(), "a 2;".into())
+        );
+        scene.add(&[("a", "4"), ("a", "5")]);
+        scene
+            .router
+            .unsubscribe(Filter::parse("$share/g/a").expect("a filter"), &one);
+        scene.deliver();
+        assert_eq!((ones.taken(), twos.taken()), ("".into(), "a 4;a 5;".into()));
+    }
+
+    #[test]
+    fn a_member_that_gets_a_plain_copy_gets_no_second_one() {
+        let mut scene = Scene::new();
+        let (_one, one) = scene.subscriber(1, &["$share/g/a", "a", "$share/h/a"]);
+        assert_eq!(scene.add(&[("a", "1")]), 1);
+        scene.deliver();
+        assert_eq!(one.taken(), "a 1;");
+    }
+
+    #[test]
+    fn a_changed_subscription_is_seen_by_the_next_message() {
+        let mut scene = Scene::new();
+        assert_eq!(scene.add(&[("a", "1")]), 0);
+        let (_one, one) = scene.subscriber(1, &["+"]);
+        assert_eq!(scene.add(&[("a", "2")]), 1);
+        scene.deliver();
+        assert_eq!(one.taken(), "a 2;");
+    }
+
+    #[test]
+    fn old_audiences_are_forgotten() {
+        let mut scene = Scene::new();
+        for id in 1..10_000 {
+            let (client, _) = scene.subscriber(id, &["a"]);
+            scene.add(&[("a", "1")]);
+            scene.deliver();
+            scene
+                .router
+                .unsubscribe(Filter::parse("a").expect("a filter"), &client);
+        }
+        assert!(scene.dispatch.slots.len() < 2 * STALE_ENTRIES);
+    }
+}

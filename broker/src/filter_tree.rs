@@ -150,3 +150,76 @@ impl Node {
         self.children.is_empty() && self.plus.is_none() && self.interest.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::tests::outbox;
+
+    fn ids(tree: &FilterTree, topic: &str) -> Vec<u64> {
+        let (mut subscribers, mut groups) = (Vec::new(), Vec::new());
+        let topic = Topic::parse(topic).expect("a topic");
+        tree.collect(topic, &mut subscribers, &mut groups);
+        let mut ids: Vec<u64> = subscribers.iter().map(|each| each.id()).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    #[test]
+    fn it_finds_what_the_filters_match() {
+        let filters = [
+            "#", "+", "+/+", "a/#", "a/+", "a/+/c", "+/b/#", "$SYS/#", "+/+/c", "a/b/+/#", "/+",
+        ];
+        let topics = [
+            "a", "b", "a/b", "a/b/c", "a//c", "/", "/a", "$SYS", "$SYS/b", "$SYS/b/c", "x/b", "a/",
+        ];
+        let mut tree = FilterTree::new();
+        for (id, filter) in filters.iter().enumerate() {
+            tree.insert(filter, &outbox(id as u64, 1, 0).0, None);
+        }
+        for topic in topics {
+            let expected: Vec<u64> = filters
+                .iter()
+                .enumerate()
+                .filter(|(_, filter)| {
+                    let filter = protocol::Filter::parse(*filter).expect("a filter");
+                    filter.matches(Topic::parse(topic).expect("a topic"))
+                })
+                .map(|(id, _)| id as u64)
+                .collect();
+            assert_eq!(ids(&tree, topic), expected, "{topic}");
+        }
+    }
+
+    #[test]
+    fn filters_go_with_their_last_subscriber() {
+        let mut tree = FilterTree::new();
+        let (one, two) = (outbox(1, 1, 0).0, outbox(2, 1, 0).0);
+        for filter in ["a/+/b", "a/#", "+"] {
+            tree.insert(filter, &one, None);
+            tree.insert(filter, &two, None);
+        }
+        tree.insert("a/#", &one, Some("g"));
+        for filter in ["a/+/b", "a/#", "+", "x/+"] {
+            tree.remove(filter, 1, None);
+        }
+        assert_eq!(ids(&tree, "a/x/b"), [2, 2]);
+        tree.remove("a/#", 1, Some("g"));
+        for filter in ["a/+/b", "a/#", "+"] {
+            tree.remove(filter, 2, None);
+        }
+        assert_eq!(ids(&tree, "a/x/b"), [0; 0]);
+        assert_eq!(tree.nodes.len(), 1);
+    }
+
+    #[test]
+    fn the_deepest_filter_needs_no_deep_stack() {
+        let deep = vec!["+"; protocol::limits::TOPIC_LEVELS].join("/");
+        let topic = vec!["x"; protocol::limits::TOPIC_LEVELS].join("/");
+        let mut tree = FilterTree::new();
+        tree.insert(&deep, &outbox(1, 1, 0).0, None);
+        assert_eq!(ids(&tree, &topic), [1]);
+        tree.remove(&deep, 1, None);
+        assert_eq!(tree.nodes.len(), 1);
+    }
+}

@@ -598,3 +598,259 @@ fn send(sink: &dyn Sink, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// A sink that takes what a test lets it take.
+    #[derive(Default)]
+    pub(crate) struct Pipe {
+        pub(crate) taken: Vec<u8>,
+        room: usize,
+        armed: u32,
+        broken: bool,
+    }
+
+    #[derive(Clone, Default)]
+    pub(crate) struct TestSink(pub(crate) Arc<Mutex<Pipe>>);
+
+    impl Sink for TestSink {
+        fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            let mut pipe = self.0.lock();
+            if pipe.broken {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            let mut sent = 0;
+            for slice in slices {
+                let fits = slice.len().min(pipe.room);
+                pipe.taken.extend_from_slice(&slice[..fits]);
+                pipe.room -= fits;
+                sent += fits;
+            }
+            match sent {
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                _ => Ok(sent),
+            }
+        }
+
+        fn arm(&self) -> io::Result<()> {
+            self.0.lock().armed += 1;
+            Ok(())
+        }
+    }
+
+    const WORDING: Wording = Wording {
+        gap: |count| format!("<gap {count}>").into_bytes(),
+        receipt: |answered, copies| format!("<{answered}:{copies}>").into_bytes(),
+    };
+
+    /// An outbox whose sink takes `room` bytes for now.
+    pub(crate) fn outbox(id: u64, limit: usize, room: usize) -> (Arc<Outbox>, TestSink) {
+        let sink = TestSink::default();
+        sink.0.lock().room = room;
+        let outbox = Outbox::new(id, limit, &WORDING, Box::new(sink.clone()));
+        (Arc::new(outbox), sink)
+    }
+
+    impl TestSink {
+        /// What came since the last call.
+        pub(crate) fn taken(&self) -> String {
+            let taken = mem::take(&mut self.0.lock().taken);
+            String::from_utf8(taken).expect("tests send text")
+        }
+
+        /// Gives room, and the call that the outbox has asked for.
+        fn make_room(&self, outbox: &Outbox, room: usize) {
+            let armed = {
+                let mut pipe = self.0.lock();
+                pipe.room = room;
+                mem::take(&mut pipe.armed)
+            };
+            assert!(armed <= 1, "armed more than once");
+            if armed == 1 {
+                outbox.flush();
+            }
+        }
+    }
+
+    fn deliver(outbox: &Outbox, messages: &[&str]) {
+        let runs: Vec<_> = messages
+            .iter()
+            .map(|message| Run::borrowed(message.as_bytes(), 1))
+            .collect();
+        outbox.hold().deliver(&runs.iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_idle_outbox_sends_at_once_and_holds_nothing() {
+        let (outbox, sink) = outbox(1, 100, usize::MAX);
+        deliver(&outbox, &["a", "b"]);
+        outbox.hold().answer(b"c");
+        assert_eq!(sink.taken(), "abc");
+        assert_eq!(sink.0.lock().armed, 0);
+        let (tally, _) = outbox.close();
+        assert_eq!((tally.written, tally.bytes, tally.discarded), (2, 3, 0));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_finished_in_order_when_there_is_room() {
+        let (outbox, sink) = outbox(1, 100, 3);
+        deliver(&outbox, &["12", "34", "56"]);
+        assert!(outbox.seems_blocked());
+        deliver(&outbox, &["78"]);
+        outbox.hold().answer(b"!");
+        assert_eq!(sink.taken(), "123");
+        sink.make_room(&outbox, 2);
+        assert_eq!(sink.taken(), "45");
+        sink.make_room(&outbox, 100);
+        assert_eq!(sink.taken(), "678!");
+        assert!(!outbox.seems_blocked());
+        sink.make_room(&outbox, 100);
+        assert_eq!(outbox.close().0.written, 4);
+    }
+
+    #[test]
+    fn it_is_armed_exactly_once_while_something_waits() {
+        let (outbox, sink) = outbox(1, 100, 0);
+        for _ in 0..5 {
+            deliver(&outbox, &["x"]);
+            outbox.hold().receipt(1, 1);
+        }
+        assert_eq!(sink.0.lock().armed, 1);
+        sink.make_room(&outbox, 1);
+        assert_eq!(sink.0.lock().armed, 1);
+    }
+
+    #[test]
+    fn what_is_dropped_is_told_in_its_place() {
+        let (outbox, sink) = outbox(1, 80, 0);
+        let message = |digit: &str| digit.repeat(40);
+        let [one, two, three, four] = ["1", "2", "3", "4"].map(message);
+        deliver(&outbox, &[&one, &two, &three, &four]);
+        sink.make_room(&outbox, 20);
+        // 60 of 80 bytes wait, more than half of the limit: nothing is taken in.
+        deliver(&outbox, &["5"]);
+        sink.make_room(&outbox, 20);
+        deliver(&outbox, &["6"]);
+        sink.make_room(&outbox, 1000);
+        assert_eq!(sink.taken(), format!("{one}{two}<gap 3>6"));
+        assert_eq!(outbox.close().0.dropped, 3);
+    }
+
+    #[test]
+    fn a_gap_is_told_when_nothing_follows_it() {
+        let (outbox, sink) = outbox(1, 4, 0);
+        deliver(&outbox, &["1111", "2222"]);
+        sink.make_room(&outbox, 100);
+        assert_eq!(sink.taken(), "1111<gap 1>");
+    }
+
+    #[test]
+    fn an_answer_comes_after_the_gap_it_follows_and_is_never_dropped() {
+        let (outbox, sink) = outbox(1, 4, 0);
+        deliver(&outbox, &["1111", "2222"]);
+        outbox.hold().answer(b"PONG");
+        deliver(&outbox, &["3333"]);
+        sink.make_room(&outbox, 100);
+        assert_eq!(sink.taken(), "1111<gap 1>PONG<gap 1>");
+    }
+
+    #[test]
+    fn a_message_that_has_begun_to_leave_is_finished() {
+        let (outbox, sink) = outbox(1, 4, 2);
+        deliver(&outbox, &["123456"]);
+        deliver(&outbox, &["78"]);
+        sink.make_room(&outbox, 100);
+        assert_eq!(sink.taken(), "123456<gap 1>");
+    }
+
+    #[test]
+    fn an_empty_queue_has_room_for_the_longest_message() {
+        let (outbox, sink) = outbox(1, 4, 0);
+        outbox.hold().answer(b"a");
+        deliver(&outbox, &["12345"]);
+        sink.make_room(&outbox, 100);
+        assert_eq!(sink.taken(), "a12345");
+    }
+
+    #[test]
+    fn waiting_receipts_become_one() {
+        let (outbox, sink) = outbox(1, 100, 1);
+        outbox.hold().receipt(1, 1); // Its first byte leaves.
+        outbox.hold().receipt(2, 1);
+        outbox.hold().receipt(5, 4);
+        sink.make_room(&outbox, 4 + 1);
+        outbox.hold().receipt(6, 1);
+        sink.make_room(&outbox, 100);
+        assert_eq!(sink.taken(), "<1:1><5:5><6:1>");
+    }
+
+    #[test]
+    fn no_message_follows_the_last_answer() {
+        let (outbox, sink) = outbox(1, 100, 0);
+        deliver(&outbox, &["a"]);
+        outbox.hold().farewell(b"BYE");
+        outbox.hold().farewell(b"BYE");
+        let run = Run::borrowed(b"b", 1);
+        assert!(!outbox.hold().deliver(&[&run]));
+        sink.make_room(&outbox, 100);
+        assert_eq!(sink.taken(), "aBYE");
+    }
+
+    #[test]
+    fn a_closed_outbox_takes_nothing_and_tells_what_was_lost() {
+        let (outbox, sink) = outbox(1, 100, 0);
+        deliver(&outbox, &["a", "b"]);
+        assert_eq!(outbox.close().0.discarded, 2);
+        deliver(&outbox, &["c"]);
+        outbox.hold().answer(b"d");
+        outbox.flush();
+        sink.make_room(&outbox, 100);
+        assert_eq!(sink.taken(), "");
+    }
+
+    #[test]
+    fn a_broken_sink_closes_and_leaves_its_reason() {
+        let (outbox, sink) = outbox(1, 100, 100);
+        sink.0.lock().broken = true;
+        deliver(&outbox, &["a"]);
+        let (_, failure) = outbox.close();
+        assert_eq!(
+            failure.map(|err| err.kind()),
+            Some(io::ErrorKind::BrokenPipe)
+        );
+        outbox.drain(None);
+    }
+
+    #[test]
+    fn long_runs_are_copied_once_for_all() {
+        let long = "x".repeat(COPY_BELOW_BYTES);
+        let run = Run::borrowed(long.as_bytes(), 1);
+        let ((one, _), (two, _)) = (outbox(1, 10_000, 0), outbox(2, 10_000, 0));
+        one.hold().deliver(&[&run]);
+        two.hold().deliver(&[&run]);
+        let kept = |outbox: &Outbox| match &outbox.queue.lock().chunks[0].data {
+            Data::Shared(bytes) => bytes.as_ptr(),
+            Data::Owned(_) => panic!("a long run is shared"),
+        };
+        assert_eq!(kept(&one), kept(&two));
+    }
+
+    #[test]
+    fn a_waiter_returns_when_there_is_room_or_hurry() {
+        let (outbox, sink) = outbox(1, 100, 0);
+        outbox.hold().answer(&[b'x'; 2 * ANSWER_BYTES]);
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| outbox.wait_for_room());
+            sink.make_room(&outbox, ANSWER_BYTES);
+            waiter.join().expect("it returns");
+            let waiter = scope.spawn(|| outbox.drain(None));
+            outbox.hurry();
+            waiter.join().expect("it returns");
+            outbox.drain(Some(Instant::now()));
+        });
+    }
+}

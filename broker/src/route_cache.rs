@@ -75,3 +75,56 @@ impl RouteCache {
         self.conflicts = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::router::Router;
+
+    fn known(router: &Router, audience: u32) -> Known {
+        let topic = protocol::Topic::parse("t").expect("a topic");
+        Known {
+            stamps: router.route(topic, 0).stamps(),
+            audience,
+            groups: None,
+        }
+    }
+
+    #[test]
+    fn it_grows_until_the_topics_fit_and_no_further() {
+        let router = Router::new();
+        let mut cache = RouteCache::default();
+        let name = |n: u32| n.to_le_bytes();
+        for _ in 0..20 {
+            for n in 0..10_000 {
+                let hash = router.hash(&name(n));
+                if cache.get(&name(n), hash).is_none() {
+                    cache.insert(&name(n), hash, known(&router, n));
+                }
+            }
+        }
+        let found = (0..10_000)
+            .filter(|&n| {
+                cache
+                    .get(&name(n), router.hash(&name(n)))
+                    .is_some_and(|known| known.audience == n)
+            })
+            .count();
+        assert!(found > 5_000, "{found}");
+        for n in 0..1_000_000 {
+            cache.insert(&name(n), router.hash(&name(n)), known(&router, n));
+        }
+        assert_eq!(cache.places.len(), MOST_PLACES);
+    }
+
+    #[test]
+    fn a_new_route_of_a_topic_takes_the_place_of_the_old() {
+        let router = Router::new();
+        let mut cache = RouteCache::default();
+        assert!(cache.insert(b"a", 7, known(&router, 1)).is_none());
+        let before = cache.insert(b"a", 7, known(&router, 2));
+        assert_eq!(before.map(|known| known.audience), Some(1));
+        assert_eq!(cache.get(b"a", 7).map(|known| known.audience), Some(2));
+        assert!(cache.get(b"b", 7).is_none());
+    }
+}

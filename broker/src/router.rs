@@ -203,3 +203,107 @@ impl Route {
         self.stamps
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::tests::outbox;
+
+    fn filter(text: &str) -> Filter<'_> {
+        Filter::parse(text).expect("a filter")
+    }
+
+    fn route(router: &Router, name: &str) -> Route {
+        let topic = Topic::parse(name).expect("a topic");
+        router.route(topic, router.hash(name.as_bytes()))
+    }
+
+    fn ids(route: &Route) -> Vec<u64> {
+        route.subscribers.iter().map(|each| each.id()).collect()
+    }
+
+    #[test]
+    fn a_client_with_several_matching_filters_stands_there_once() {
+        let router = Router::new();
+        let (one, two) = (outbox(1, 1, 0).0, outbox(2, 1, 0).0);
+        for text in ["a/b", "a/+", "#"] {
+            router.subscribe(filter(text), &two);
+            router.subscribe(filter(text), &two);
+        }
+        router.subscribe(filter("a/b"), &one);
+        assert_eq!(ids(&route(&router, "a/b")), [1, 2]);
+        router.unsubscribe(filter("a/b"), &two);
+        assert_eq!(ids(&route(&router, "a/b")), [1, 2]);
+        router.unsubscribe(filter("a/+"), &two);
+        router.unsubscribe(filter("#"), &two);
+        assert_eq!(ids(&route(&router, "a/b")), [1]);
+    }
+
+    #[test]
+    fn a_route_is_current_until_a_subscription_that_may_concern_it_changes() {
+        let router = Router::new();
+        let one = outbox(1, 1, 0).0;
+        let hash = router.hash(b"a");
+        let stamps = route(&router, "a").stamps();
+        assert!(router.is_current(stamps, hash));
+        router.subscribe(filter("a"), &one);
+        assert!(!router.is_current(stamps, hash));
+        let stamps = route(&router, "a").stamps();
+        router.subscribe(filter("b/+"), &one);
+        assert!(!router.is_current(stamps, hash));
+        let (stamps, departures) = (route(&router, "a").stamps(), router.departures());
+        router.unsubscribe(filter("a"), &one);
+        assert!(!router.is_current(stamps, hash));
+        assert_ne!(router.departures(), departures);
+    }
+
+    #[test]
+    fn an_exact_subscription_leaves_most_other_routes_current() {
+        let router = Router::new();
+        let names: Vec<String> = (0..1000).map(|n| format!("t/{n}")).collect();
+        let routes: Vec<Route> = names.iter().map(|name| route(&router, name)).collect();
+        router.subscribe(filter("x"), &outbox(1, 1, 0).0);
+        let current = names
+            .iter()
+            .zip(&routes)
+            .filter(|(name, route)| router.is_current(route.stamps(), router.hash(name.as_bytes())))
+            .count();
+        assert!(current > 980, "{current}");
+    }
+
+    #[test]
+    fn publishers_share_the_list_of_a_topic() {
+        let router = Router::new();
+        router.subscribe(filter("a"), &outbox(1, 1, 0).0);
+        let (first, second) = (route(&router, "a"), route(&router, "a"));
+        assert!(Arc::ptr_eq(&first.subscribers, &second.subscribers));
+    }
+
+    #[test]
+    fn a_group_serves_its_members_in_turn_and_skips_the_blocked() {
+        let router = Router::new();
+        let clients: Vec<_> = (1..=3)
+            .map(|id| outbox(id, 100, usize::from(id != 2) * 100))
+            .collect();
+        for (client, _) in &clients {
+            router.subscribe(filter("$share/g/a"), client);
+        }
+        let turns = |count: usize| -> Vec<u64> {
+            let route = route(&router, "a");
+            (0..count)
+                .map(|_| route.groups[0].next_member().id())
+                .collect()
+        };
+        assert_eq!(turns(3), [1, 2, 3]);
+        clients[1].0.hold().answer(b"it has no room for this");
+        let busy = turns(6);
+        assert!(
+            !busy.contains(&2) && busy.contains(&1) && busy.contains(&3),
+            "{busy:?}"
+        );
+        for (client, _) in &clients {
+            router.unsubscribe(filter("$share/g/a"), client);
+        }
+        assert!(route(&router, "a").groups.is_empty());
+    }
+}
