@@ -1,4 +1,4 @@
-//! The routes a publisher has used lately, by topic: a direct-mapped table that grows while the
+//! The routes a publisher has used lately, by topic: a table of small buckets that grows while the
 //! publisher goes round more topics than it has places.
 
 use std::sync::Arc;
@@ -6,10 +6,13 @@ use std::sync::Arc;
 use crate::interest::Group;
 use crate::router::Stamps;
 
-const FIRST_PLACES: usize = 16;
+/// Places in a bucket. Their hashes fit into half a cache line.
+const WAYS: usize = 4;
 
-/// A publisher that goes round more topics than this asks the router for each.
-const MOST_PLACES: usize = 32 * 1024;
+const FIRST_BUCKETS: usize = 4;
+
+/// A publisher that goes round more topics than four times this asks the router for most.
+const MOST_BUCKETS: usize = 8 * 1024;
 
 /// What a publisher remembers of a route.
 #[derive(Clone)]
@@ -22,13 +25,14 @@ pub(crate) struct Known {
 
 #[derive(Default)]
 pub(crate) struct RouteCache {
-    places: Vec<Option<Item>>,
+    /// Hashes of what stands at the same place in `items`; zero where nothing does.
+    hashes: Vec<[u64; WAYS]>,
+    items: Vec<[Option<Item>; WAYS]>,
     /// Items that took another topic's place since the table last grew.
     conflicts: usize,
 }
 
 struct Item {
-    hash: u64,
     name: Box<[u8]>,
     known: Known,
 }
@@ -37,42 +41,61 @@ impl RouteCache {
     /// What is known of the topic `name` with this hash, which may be out of date.
     #[inline]
     pub(crate) fn get(&self, name: &[u8], hash: u64) -> Option<&Known> {
-        let at = hash as usize & self.places.len().wrapping_sub(1);
-        match self.places.get(at) {
-            Some(Some(item)) if item.hash == hash && *item.name == *name => Some(&item.known),
+        let bucket = hash as usize & self.hashes.len().wrapping_sub(1);
+        let way = self
+            .hashes
+            .get(bucket)?
+            .iter()
+            .position(|&each| each == hash)?;
+        match &self.items[bucket][way] {
+            Some(item) if *item.name == *name => Some(&item.known),
             _ => None,
         }
     }
 
     /// Remembers a route; returns the one that was known for the same topic.
     pub(crate) fn insert(&mut self, name: &[u8], hash: u64, known: Known) -> Option<Known> {
-        let crowded = self.conflicts > self.places.len() / 2 && self.places.len() < MOST_PLACES;
-        if self.places.is_empty() || crowded {
+        let crowded = self.conflicts > self.hashes.len() / 8 && self.hashes.len() < MOST_BUCKETS;
+        if self.hashes.is_empty() || crowded {
             self.grow();
         }
-        let at = hash as usize & (self.places.len() - 1);
         let item = Item {
-            hash,
             name: name.into(),
             known,
         };
-        let before = self.places[at].replace(item)?;
-        if before.hash == hash {
-            return Some(before.known);
-        }
-        self.conflicts += 1;
-        None
+        let before = self.put(hash, item)?;
+        (*before.name == *name).then_some(before.known)
+    }
+
+    /// Returns what had to make room.
+    fn put(&mut self, hash: u64, item: Item) -> Option<Item> {
+        let bucket = hash as usize & (self.hashes.len() - 1);
+        let hashes = &mut self.hashes[bucket];
+        let same = hashes.iter().position(|&each| each == hash);
+        let way = match same.or_else(|| hashes.iter().position(|&each| each == 0)) {
+            Some(way) => way,
+            None => {
+                self.conflicts += 1;
+                self.conflicts % WAYS
+            }
+        };
+        hashes[way] = hash;
+        self.items[bucket][way].replace(item)
     }
 
     fn grow(&mut self) {
-        let size = (self.places.len() * 2).clamp(FIRST_PLACES, MOST_PLACES);
-        let mut places: Vec<Option<Item>> = (0..size).map(|_| None).collect();
-        for item in self.places.drain(..).flatten() {
-            let at = item.hash as usize & (size - 1);
-            places[at] = Some(item);
-        }
-        self.places = places;
+        let size = (self.hashes.len() * 2).clamp(FIRST_BUCKETS, MOST_BUCKETS);
+        let hashes = std::mem::replace(&mut self.hashes, vec![[0; WAYS]; size]);
+        let items = std::mem::take(&mut self.items);
+        self.items.resize_with(size, Default::default);
         self.conflicts = 0;
+        for (hashes, items) in hashes.into_iter().zip(items) {
+            for (hash, item) in hashes.into_iter().zip(items) {
+                if let Some(item) = item {
+                    self.put(hash, item);
+                }
+            }
+        }
     }
 }
 
@@ -95,7 +118,7 @@ mod tests {
         let router = Router::new();
         let mut cache = RouteCache::default();
         let name = |n: u32| n.to_le_bytes();
-        for _ in 0..20 {
+        for _ in 0..10 {
             for n in 0..10_000 {
                 let hash = router.hash(&name(n));
                 if cache.get(&name(n), hash).is_none() {
@@ -110,11 +133,11 @@ mod tests {
                     .is_some_and(|known| known.audience == n)
             })
             .count();
-        assert!(found > 5_000, "{found}");
+        assert!(found > 9_900, "{found}");
         for n in 0..1_000_000 {
             cache.insert(&name(n), router.hash(&name(n)), known(&router, n));
         }
-        assert_eq!(cache.places.len(), MOST_PLACES);
+        assert_eq!(cache.items.len(), MOST_BUCKETS);
     }
 
     #[test]
