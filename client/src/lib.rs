@@ -1,1 +1,57 @@
-//! stub
+//! A blocking client of the dallal broker.
+//!
+//! [`Client`] is one connection, used by one thread: it publishes with a receipt for each message
+//! or, as a [`Publisher`], with few receipts for many; it subscribes and hands out [`Messages`].
+//! It starts no thread and needs no runtime. `docs/protocol.md` has the promises behind each call.
+//!
+//! ```
+//! use client::Client;
+//!
+//! # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
+//! # let address = broker.local_addr();
+//! # std::thread::spawn(move || broker.run());
+//! let mut ann = Client::connect(address)?;
+//! ann.subscribe("news")?;
+//!
+//! let mut bob = Client::connect(address)?;
+//! let copies = bob.publish("news", "hello")?;
+//! assert_eq!(copies, 1);
+//!
+//! for message in ann.messages() {
+//!     let message = message?;
+//!     println!("{}: {}", message.topic, message.payload.escape_ascii());
+//! #   break;
+//! }
+//! # Ok::<(), client::Error>(())
+//! ```
+
+mod backlog;
+mod client;
+mod clock;
+mod connection;
+mod conversation;
+mod error;
+mod exchange;
+mod interrupt;
+mod ledger;
+mod liveness;
+mod message;
+mod messages;
+mod options;
+mod poll;
+mod publisher;
+#[cfg(test)]
+mod scripted;
+
+pub use client::Client;
+pub use error::{Error, Refusal};
+pub use interrupt::Interrupt;
+pub use message::{Delivery, Message};
+pub use messages::Messages;
+pub use options::Options;
+pub use publisher::{Publisher, Receipt};
+
+pub use protocol::{
+    Attributes, BadAttribute, BadFilter, BadTopic, Code, DecodeError, Escaped, Filter, RETAIN,
+    RETAINED, Topic, Verb,
+};

@@ -1,0 +1,583 @@
+//! What can be asked of a broker: one call for each, which blocks until its answer is there.
+
+use std::fmt::Display;
+use std::net::ToSocketAddrs;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use protocol::{Attributes, Filter, Filters, Topic, Verb};
+
+use crate::clock;
+use crate::conversation::Conversation;
+use crate::error::Error;
+use crate::exchange::Exchange;
+use crate::message::{Delivery, Message};
+use crate::messages::Messages;
+use crate::options::Options;
+use crate::publisher::Publisher;
+
+/// A client of a broker.
+///
+/// A call that fails leaves the client usable, unless [`Error::is_disconnect`] says that the
+/// connection is gone. Dropping a client closes its connection; [`close`](Self::close) says
+/// goodbye first.
+///
+/// ```
+/// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
+/// # let address = broker.local_addr();
+/// # std::thread::spawn(move || broker.run());
+/// let mut client = client::Client::connect(address)?;
+/// client.subscribe("news/#")?;
+/// assert_eq!(client.publish("news/today", "hello")?, 1);
+///
+/// let message = client.messages().next().expect("the connection stands")?;
+/// assert_eq!(message.topic, "news/today");
+/// assert_eq!(message.payload, b"hello");
+/// client.close()?;
+/// # Ok::<(), client::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Client {
+    exchange: Exchange,
+    /// Gaps since the last message that was handed out.
+    missed: u64,
+}
+
+impl Client {
+    /// Connects with the usual [`Options`].
+    pub fn connect(server: impl ToSocketAddrs + Display) -> Result<Self, Error> {
+        Self::connect_with(server, &Options::default())
+    }
+
+    /// Connects. Of the addresses that a name stands for, the first that answers is taken.
+    pub fn connect_with(
+        server: impl ToSocketAddrs + Display,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            exchange: Exchange::open(server, options)?,
+            missed: 0,
+        })
+    }
+
+    /// Publishes and waits for the receipt: how many subscribers get a copy.
+    ///
+    /// ```
+    /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
+    /// # let address = broker.local_addr();
+    /// # std::thread::spawn(move || broker.run());
+    /// let mut client = client::Client::connect(address)?;
+    /// let copies = client.publish("news", "is anybody there?")?;
+    /// assert_eq!(copies, 0);
+    /// # Ok::<(), client::Error>(())
+    /// ```
+    pub fn publish(&mut self, topic: &str, payload: impl AsRef<[u8]>) -> Result<u64, Error> {
+        self.publish_with(topic, payload, &Attributes::default())
+    }
+
+    /// Publishes with attributes, such as [`RETAIN`](crate::RETAIN), and waits for the receipt.
+    ///
+    /// ```
+    /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
+    /// # let address = broker.local_addr();
+    /// # std::thread::spawn(move || broker.run());
+    /// let mut attributes = client::Attributes::default();
+    /// attributes.push_flag(client::RETAIN).expect("a key");
+    /// attributes.push("unit", b"C").expect("a key");
+    ///
+    /// let mut client = client::Client::connect(address)?;
+    /// client.publish_with("attic", "21.5", &attributes)?;
+    /// client.subscribe("attic")?;
+    /// let message = client.next_message(None)?.expect("there is no timeout");
+    /// assert!(message.is_retained());
+    /// # Ok::<(), client::Error>(())
+    /// ```
+    pub fn publish_with(
+        &mut self,
+        topic: &str,
+        payload: impl AsRef<[u8]>,
+        attributes: &Attributes<'_>,
+    ) -> Result<u64, Error> {
+        let topic = Topic::parse(topic).map_err(Error::BadTopic)?;
+        // The receipt is to be for this message alone.
+        self.exchange.settle()?;
+        self.exchange.conversation.ledger.take_refusal();
+        let copies = self.exchange.conversation.ledger.copies();
+        self.exchange
+            .conversation
+            .publish(topic, payload.as_ref(), attributes.clone());
+        self.exchange.settle()?;
+        match self.exchange.conversation.ledger.take_refusal() {
+            Some(refusal) => Err(Error::Refused(refusal)),
+            None => Ok(self.exchange.conversation.ledger.copies() - copies),
+        }
+    }
+
+    /// Publishes without waiting for each receipt. See [`Publisher`].
+    pub fn publisher(&mut self) -> Publisher<'_> {
+        Publisher::new(&mut self.exchange)
+    }
+
+    /// Subscribes and waits for the answer: from now on every message that matches is delivered.
+    pub fn subscribe(&mut self, filter: &str) -> Result<(), Error> {
+        self.subscribe_all(&[filter])
+    }
+
+    /// Subscribes to several filters at once and waits for all answers. The error is the first
+    /// refusal; the filters that were not refused are subscribed even so.
+    ///
+    /// ```
+    /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
+    /// # let address = broker.local_addr();
+    /// # std::thread::spawn(move || broker.run());
+    /// let mut client = client::Client::connect(address)?;
+    /// client.subscribe_all(&["news", "weather/+"])?;
+    /// client.unsubscribe("news")?;
+    /// assert_eq!(client.publish("news", "for nobody")?, 0);
+    /// assert_eq!(client.publish("weather/here", "rain")?, 1);
+    /// # Ok::<(), client::Error>(())
+    /// ```
+    pub fn subscribe_all(&mut self, filters: &[impl AsRef<str>]) -> Result<(), Error> {
+        self.ask(Verb::Subscribe, filters, Conversation::subscribe)
+    }
+
+    /// Takes a subscription back and waits for the answer: no message for it comes after those
+    /// that have come already.
+    pub fn unsubscribe(&mut self, filter: &str) -> Result<(), Error> {
+        self.ask(Verb::Unsubscribe, &[filter], Conversation::unsubscribe)
+    }
+
+    fn ask(
+        &mut self,
+        verb: Verb,
+        filters: &[impl AsRef<str>],
+        request: fn(&mut Conversation, Filters<'_>),
+    ) -> Result<(), Error> {
+        let filters: Vec<&str> = filters.iter().map(AsRef::as_ref).collect();
+        for filter in &filters {
+            Filter::parse(filter).map_err(Error::BadFilter)?;
+        }
+        if filters.is_empty() {
+            return Ok(());
+        }
+        let words = filters.join(" ");
+        let filters = Filters::from_words(words.as_bytes()).expect("a filter has no line end");
+        self.exchange.conversation.ledger.take_refusal();
+        request(&mut self.exchange.conversation, filters);
+        self.exchange
+            .wait_for(verb, |conversation| conversation.ledger.all_replied())?;
+        match self.exchange.conversation.ledger.take_refusal() {
+            Some(refusal) => Err(Error::Refused(refusal)),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until the broker has handled everything sent before; how long that took.
+    ///
+    /// ```
+    /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
+    /// # let address = broker.local_addr();
+    /// # std::thread::spawn(move || broker.run());
+    /// let mut client = client::Client::connect(address)?;
+    /// println!("there and back in {:?}", client.ping()?);
+    /// # Ok::<(), client::Error>(())
+    /// ```
+    pub fn ping(&mut self) -> Result<Duration, Error> {
+        let start = Instant::now();
+        let number = self.exchange.conversation.ping();
+        self.exchange.wait_for(Verb::Ping, |conversation| {
+            conversation.ledger.is_ponged(number)
+        })?;
+        Ok(start.elapsed())
+    }
+
+    /// The messages as they come. It ends after the error with which the connection ends.
+    pub fn messages(&mut self) -> Messages<'_> {
+        Messages::new(self)
+    }
+
+    /// The next message; `None` if none comes in time. Without a time it waits for as long as the
+    /// connection stands.
+    ///
+    /// ```
+    /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
+    /// # let address = broker.local_addr();
+    /// # std::thread::spawn(move || broker.run());
+    /// # use std::time::Duration;
+    /// let mut client = client::Client::connect(address)?;
+    /// client.subscribe("news")?;
+    /// let message = client.next_message(Some(Duration::from_millis(10)))?;
+    /// assert!(message.is_none());
+    /// # Ok::<(), client::Error>(())
+    /// ```
+    pub fn next_message(&mut self, timeout: Option<Duration>) -> Result<Option<Message>, Error> {
+        let deadline = timeout.map(clock::after);
+        loop {
+            let (mut message, mut missed) = (None, self.missed);
+            let taken = self.take_ready(|delivery| match delivery {
+                Delivery::Gap { count } => {
+                    missed = missed.saturating_add(count);
+                    ControlFlow::Continue(())
+                }
+                Delivery::Message {
+                    topic,
+                    payload,
+                    attributes,
+                } => {
+                    message = Some(Message {
+                        topic: topic.to_string(),
+                        payload: payload.unescape().into_owned(),
+                        attributes: attributes.without(&[]),
+                        missed: std::mem::take(&mut missed),
+                    });
+                    ControlFlow::Break(())
+                }
+            });
+            self.missed = missed;
+            if message.is_some() {
+                return Ok(message);
+            }
+            taken?;
+            if !self.exchange.wait(deadline)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Hands over everything that has been delivered by now, without waiting and without copying,
+    /// until `each` breaks. How many that were; if none, [`wait`](Self::wait) for more.
+    ///
+    /// This is the way to keep up with millions of messages per second; [`messages`](Self::messages)
+    /// is the comfortable one.
+    ///
+    /// ```
+    /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
+    /// # let address = broker.local_addr();
+    /// # std::thread::spawn(move || broker.run());
+    /// use client::Delivery;
+    /// use std::ops::ControlFlow;
+    ///
+    /// let mut client = client::Client::connect(address)?;
+    /// client.subscribe("numbers")?;
+    /// (1..=3).try_for_each(|n| client.publish("numbers", n.to_string()).map(drop))?;
+    ///
+    /// let mut bytes = 0;
+    /// while bytes < 3 {
+    ///     let taken = client.take_ready(|delivery| {
+    ///         match delivery {
+    ///             Delivery::Message { payload, .. } => bytes += payload.unescape().len(),
+    ///             Delivery::Gap { count } => eprintln!("{count} messages were dropped"),
+    ///         }
+    ///         ControlFlow::Continue(())
+    ///     })?;
+    ///     if taken == 0 {
+    ///         client.wait(None)?;
+    ///     }
+    /// }
+    /// # Ok::<(), client::Error>(())
+    /// ```
+    pub fn take_ready(
+        &mut self,
+        each: impl FnMut(Delivery<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, Error> {
+        self.exchange.take_ready(each)
+    }
+
+    /// Waits until the broker has said something; `false` if it has not within `timeout`. For when
+    /// [`take_ready`](Self::take_ready) found nothing: what it has left behind is not waited for.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool, Error> {
+        self.exchange.wait(timeout.map(clock::after))
+    }
+
+    /// Does nothing for so long but answer the broker's PINGs.
+    pub fn rest(&mut self, time: Duration) -> Result<(), Error> {
+        self.exchange.serve(Some(clock::after(time)), None)
+    }
+
+    /// Says goodbye, waits until the broker has said the same, and closes. What is delivered until
+    /// then is dropped.
+    pub fn close(mut self) -> Result<(), Error> {
+        self.exchange.conversation.bye();
+        let is_done = |conversation: &Conversation| conversation.ledger.has_left();
+        match self.exchange.wait_for(Verb::Bye, is_done) {
+            Err(Error::Closed) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::scripted::{Peer, ScriptedBroker};
+
+    const SHORT: Duration = Duration::from_millis(50);
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// A client, and a broker on another thread that plays `script` with it.
+    fn play(
+        options: &Options,
+        script: impl FnOnce(Peer) + Send + 'static,
+    ) -> (Client, thread::JoinHandle<()>) {
+        let broker = ScriptedBroker::start();
+        let client = Client::connect_with(broker.address(), options).expect("a connection");
+        (client, thread::spawn(move || script(broker.accept())))
+    }
+
+    fn check(script: fn(&mut Peer), client: impl FnOnce(&mut Client)) {
+        let (mut one, broker) = play(&Options::default(), move |mut peer| script(&mut peer));
+        client(&mut one);
+        drop(one);
+        broker.join().expect("the script was played");
+    }
+
+    #[test]
+    fn a_receipt_tells_how_many_copies_were_made_of_one_message() {
+        check(
+            |peer| {
+                peer.expect("PUBLISH a x y").say("PUBACK 1 3");
+                peer.expect("@retain;k=v PUBLISH b").say("PUBACK 2 0");
+            },
+            |client| {
+                assert_eq!(client.publish("a", "x y").expect("a receipt"), 3);
+                let mut attributes = Attributes::default();
+                attributes.push_flag(crate::RETAIN).expect("a key");
+                attributes.push("k", b"v").expect("a key");
+                let copies = client.publish_with("b", "", &attributes);
+                assert_eq!(copies.expect("a receipt"), 0);
+            },
+        );
+    }
+
+    #[test]
+    fn a_refused_message_is_an_error_and_the_next_one_is_not() {
+        check(
+            |peer| {
+                peer.expect("PUBLISH a x").say("ERROR denied publish:1 no");
+                peer.say("PUBACK 1 0");
+                peer.expect("PUBLISH b x").say("PUBACK 2 1");
+            },
+            |client| {
+                let refused = client.publish("a", "x");
+                assert!(matches!(refused, Err(Error::Refused(why)) if why.is_denied()));
+                assert_eq!(client.publish("b", "x").expect("a receipt"), 1);
+            },
+        );
+    }
+
+    #[test]
+    fn what_is_no_topic_or_filter_is_never_sent() {
+        check(
+            |peer| peer.expect_end(),
+            |client| {
+                let refused = client.publish("a b", "x");
+                assert!(matches!(refused, Err(Error::BadTopic(_))));
+                let refused = client.subscribe_all(&["a", "b#"]);
+                assert!(matches!(refused, Err(Error::BadFilter(_))));
+            },
+        );
+    }
+
+    #[test]
+    fn every_filter_has_its_answer_and_the_first_refusal_is_told() {
+        check(
+            |peer| {
+                peer.expect("SUBSCRIBE a b c").say("SUBACK a");
+                peer.say("ERROR denied subscribe:b no").say("SUBACK c");
+                peer.expect("UNSUBSCRIBE a").say("UNSUBACK a");
+            },
+            |client| {
+                let refused = client.subscribe_all(&["a", "b", "c"]);
+                assert!(
+                    matches!(refused, Err(Error::Refused(why)) if why.subject == "subscribe:b")
+                );
+                client.unsubscribe("a").expect("an answer");
+            },
+        );
+    }
+
+    #[test]
+    fn messages_that_come_before_an_answer_are_kept_in_order() {
+        check(
+            |peer| {
+                peer.expect("SUBSCRIBE #").say("MESSAGE a 1").say("GAP 2");
+                peer.say("@retained;k=v MESSAGE b 2").say("SUBACK #");
+                peer.say("MESSAGE c 3").say("BYE");
+            },
+            |client| {
+                client.subscribe("#").expect("an answer");
+                let mut messages = client.messages();
+                let mut next = || messages.next().expect("not the end").expect("a message");
+                let (first, second, third) = (next(), next(), next());
+                assert_eq!((&*first.topic, &*first.payload), ("a", &b"1"[..]));
+                assert_eq!((&*second.topic, second.missed), ("b", 2));
+                assert!(second.is_retained() && !first.is_retained());
+                assert_eq!((&*third.topic, third.missed), ("c", 0));
+                assert!(matches!(messages.next(), Some(Err(Error::Stopping))));
+                assert!(messages.next().is_none());
+            },
+        );
+    }
+
+    // An answer that came in one piece with messages stayed in the buffer when only the first
+    // message was taken, and the next call waited for what it already had.
+    #[test]
+    fn an_answer_behind_a_message_that_was_not_taken_yet_is_seen() {
+        check(
+            |peer| {
+                peer.expect("PUBLISH a 1");
+                peer.send(b"MESSAGE a 1\nMESSAGE a 2\nPUBACK 1 1\n");
+                peer.expect("PUBLISH a 3").say("PUBACK 2 1");
+            },
+            |client| {
+                let mut publisher = client.publisher();
+                publisher.publish("a", "1").expect("room");
+                publisher.flush().expect("room");
+                let mut next = || client.next_message(None).expect("a connection");
+                assert_eq!(next().expect("a message").payload, b"1");
+                assert_eq!(client.publish("a", "3").expect("a receipt"), 1);
+                let next = client.next_message(None).expect("a connection");
+                assert_eq!(next.expect("a message").payload, b"2");
+            },
+        );
+    }
+
+    #[test]
+    fn pings_of_the_broker_are_answered_inside_any_call() {
+        check(
+            |peer| {
+                peer.expect("PING 1").say("PING a b").say("PONG 1");
+                peer.expect("PONG a b").say("PING");
+                peer.expect("PONG").say("MESSAGE t x");
+            },
+            |client| {
+                client.ping().expect("an answer");
+                let message = client.next_message(None).expect("a connection");
+                assert_eq!(message.expect("a message").topic, "t");
+            },
+        );
+    }
+
+    #[test]
+    fn words_of_a_newer_broker_are_ignored() {
+        check(
+            |peer| {
+                peer.say("WELCOME x").say("@New NOVELTY").say("HELP x");
+                peer.expect("PING 1").say("PONG other").say("PONG 1");
+            },
+            |client| assert!(client.ping().is_ok()),
+        );
+    }
+
+    #[test]
+    fn no_answer_is_an_error_and_a_late_one_does_no_harm() {
+        let options = Options {
+            answer_timeout: SHORT,
+            ..Options::default()
+        };
+        let (mut client, broker) = play(&options, |mut peer| {
+            peer.expect("SUBSCRIBE a").expect("SUBSCRIBE b");
+            peer.say("SUBACK a").say("SUBACK b").expect_end();
+        });
+        let late = client.subscribe("a");
+        assert!(matches!(
+            late,
+            Err(Error::NoAnswer {
+                to: Verb::Subscribe,
+                ..
+            })
+        ));
+        client.exchange.answer_timeout = LONG;
+        client.subscribe("b").expect("both answers");
+        drop(client);
+        broker.join().expect("the script was played");
+    }
+
+    #[test]
+    fn a_silent_broker_is_asked_and_then_given_up() {
+        let options = Options {
+            answer_timeout: Duration::from_secs(1),
+            silence: SHORT,
+            ..Options::default()
+        };
+        let (mut client, broker) = play(&options, |mut peer| {
+            peer.expect("PING alive").say("PONG alive");
+            peer.expect("PING alive").expect_end();
+        });
+        assert!(matches!(client.next_message(None), Err(Error::Silent(_))));
+        drop(client);
+        broker.join().expect("the script was played");
+    }
+
+    #[test]
+    fn a_full_broker_says_so_whatever_was_asked() {
+        check(
+            |peer| {
+                peer.expect("PING 1").say("ERROR busy line come back later");
+            },
+            |client| assert!(matches!(client.ping(), Err(Error::Busy(_)))),
+        );
+    }
+
+    #[test]
+    fn a_broker_that_closes_is_gone() {
+        check(
+            |peer| {
+                peer.expect("PUBLISH a x");
+            },
+            |client| {
+                let gone = client.publish("a", "x").expect_err("no receipt");
+                assert!(gone.is_disconnect(), "{gone:?}");
+                assert!(client.publish("a", "x").is_err());
+            },
+        );
+    }
+
+    #[test]
+    fn closing_waits_for_the_goodbye() {
+        let (client, broker) = play(&Options::default(), |mut peer| {
+            peer.expect("BYE").say("MESSAGE a late").say("BYE");
+            peer.expect_end();
+        });
+        client.close().expect("a goodbye");
+        broker.join().expect("the script was played");
+    }
+
+    #[test]
+    fn an_interrupt_ends_a_wait_without_end() {
+        let interrupt = crate::Interrupt::new().expect("a pipe");
+        let options = Options {
+            interrupt: Some(interrupt.clone()),
+            ..Options::default()
+        };
+        let (mut client, broker) = play(&options, move |mut peer| {
+            peer.say("MESSAGE a x");
+            peer.expect("PING 1");
+            interrupt.raise();
+            peer.expect_end();
+        });
+        assert!(matches!(client.ping(), Err(Error::Interrupted)));
+        drop(client);
+        broker.join().expect("the script was played");
+    }
+
+    #[test]
+    fn resting_answers_pings_and_keeps_messages() {
+        check(
+            |peer| {
+                peer.say("PING x").say("MESSAGE a 1").expect("PONG x");
+                peer.expect_end();
+            },
+            |client| {
+                client.rest(SHORT).expect("a connection");
+                let mut came = 0;
+                while came == 0 {
+                    let take = |_: Delivery<'_>| ControlFlow::Continue(());
+                    came += client.take_ready(take).expect("a connection");
+                }
+            },
+        );
+    }
+}

@@ -1,0 +1,51 @@
+//! The commands, each in a file of its own.
+
+mod ping;
+mod publish;
+mod subscribe;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::{self, Exit, Failure};
+
+const EXAMPLES: &str = "\
+Examples:
+  client subscribe 'sensors/#'            print what is published below sensors
+  client publish sensors/attic 21.5       publish one message
+  tail -f app.log | client publish --lines logs
+
+`client COMMAND --help` says more about a command.
+";
+
+/// Publishes to a dallal broker and subscribes to it
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    after_help = [EXAMPLES, exit::HELP].join("\n"),
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Publish a message, or what stands in a file or on standard input
+    Publish(publish::Arguments),
+    /// Print messages as they arrive, until interrupted
+    Subscribe(subscribe::Arguments),
+    /// Measure the way to the broker and back
+    Ping(ping::Arguments),
+}
+
+/// Runs the command that was given.
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    match &arguments.command {
+        Command::Publish(arguments) => publish::run(arguments),
+        Command::Subscribe(arguments) => subscribe::run(arguments),
+        Command::Ping(arguments) => ping::run(arguments),
+    }
+}

@@ -1,0 +1,214 @@
+//! `client publish`: one message, or one for each line, and what became of it.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use client::{Attributes, BadTopic, Client, Publisher, RETAIN, RETAINED, Receipt, Topic};
+
+use crate::duration;
+use crate::exit::{self, Exit, Failure};
+use crate::interruption::Interruption;
+use crate::lines::{self, Lines};
+use crate::server::ServerArguments;
+use crate::talk::say;
+
+const FAILED: &str = "your message publishing failed";
+
+const EXAMPLES: &str = "\
+Examples:
+  client publish news 'hello, world'      publish one message
+  client publish news < letter.txt        publish a whole file as one message
+  tail -f app.log | client publish --lines logs
+  client publish -r -H unit:C attic 21.5  keep it for those who subscribe later
+";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
+pub(crate) struct Arguments {
+    /// Where to, such as sensors/attic
+    #[arg(value_parser = topic)]
+    topic: String,
+    /// What; without it, all of standard input is one message
+    #[arg(allow_negative_numbers = true)]
+    message: Option<OsString>,
+    /// Publish each line as one message
+    #[arg(short, long, conflicts_with = "message")]
+    lines: bool,
+    /// Read the message, or the lines, from FILE
+    #[arg(short, long, conflicts_with = "message")]
+    file: Option<PathBuf>,
+    /// Keep it as the topic's last value; an empty message clears that
+    #[arg(short, long)]
+    retain: bool,
+    /// Send an attribute along; may be given more than once
+    #[arg(short = 'H', long = "attribute", value_name = "KEY:VALUE", value_parser = attribute)]
+    attributes: Vec<(String, String)>,
+    /// Publish the same message N times
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "lines")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    repeat: u64,
+    /// Wait so long between two times
+    #[arg(long, value_name = "TIME", requires = "repeat", value_parser = duration::parse)]
+    delay: Option<Duration>,
+    #[command(flatten)]
+    server: ServerArguments,
+}
+
+fn topic(text: &str) -> Result<String, BadTopic> {
+    Topic::parse(text).map(|topic| topic.to_string())
+}
+
+fn attribute(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once(':').ok_or("write KEY:VALUE")?;
+    if key == RETAIN || key == RETAINED {
+        return Err(format!("{key} is the broker's own; give --retain"));
+    }
+    let checked = Attributes::default().push(key, value.as_bytes());
+    checked.map_err(|bad| bad.to_string())?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// What is to be published.
+enum Source {
+    Message(Vec<u8>),
+    Lines(File),
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let interruption = Interruption::watch()?;
+    let source = arguments.source()?;
+    let mut client = arguments
+        .server
+        .connect(interruption.interrupt())
+        .map_err(|error| Failure::of(&error, FAILED))?;
+    let receipt = match source {
+        Source::Message(message) => arguments.publish_message(&mut client, &message)?,
+        Source::Lines(input) => arguments.publish_lines(&mut client, input)?,
+    };
+    tell(&receipt, &arguments.topic)
+}
+
+impl Arguments {
+    fn source(&self) -> Result<Source, Failure> {
+        if let Some(message) = &self.message {
+            return Ok(Source::Message(message.as_bytes().to_vec()));
+        }
+        let input = self.input()?;
+        if self.lines {
+            return Ok(Source::Lines(input));
+        }
+        if self.file.is_none() && input.is_terminal() {
+            return Err(Failure::new(
+                Exit::Usage,
+                "client",
+                "there is no message; write it behind the topic, pipe it in, or type one \
+                 message a line with --lines",
+            ));
+        }
+        let whole = lines::read_whole(input);
+        whole
+            .map(Source::Message)
+            .map_err(|error| self.cannot_read(&error))
+    }
+
+    fn input(&self) -> Result<File, Failure> {
+        let input = match &self.file {
+            Some(path) => File::open(path),
+            None => io::stdin().as_fd().try_clone_to_owned().map(File::from),
+        };
+        input.map_err(|error| self.cannot_read(&error))
+    }
+
+    fn cannot_read(&self, error: &io::Error) -> Failure {
+        let name = match &self.file {
+            Some(path) => path.to_string_lossy(),
+            None => "standard input".into(),
+        };
+        let why = format_args!("cannot read {name} ({error})");
+        Failure::new(Exit::Failed, FAILED, why)
+    }
+
+    fn attributes(&self) -> Attributes<'static> {
+        let mut attributes = Attributes::default();
+        if self.retain {
+            attributes.push_flag(RETAIN).expect("it is a key");
+        }
+        for (key, value) in &self.attributes {
+            let pushed = attributes.push(key, value.as_bytes());
+            pushed.expect("the key was checked when it was parsed");
+        }
+        attributes
+    }
+
+    fn publish_message(&self, client: &mut Client, message: &[u8]) -> Result<Receipt, Failure> {
+        let attributes = self.attributes();
+        let mut publisher = client.publisher();
+        let repeated = (1..=self.repeat).try_for_each(|time| {
+            publisher.publish_with(&self.topic, message, &attributes)?;
+            match self.delay {
+                Some(delay) if time < self.repeat => publisher.rest(delay),
+                _ => Ok(()),
+            }
+        });
+        repeated
+            .and_then(|()| publisher.finish())
+            .map_err(|error| Failure::of(&error, FAILED))
+    }
+
+    fn publish_lines(&self, client: &mut Client, mut input: File) -> Result<Receipt, Failure> {
+        let attributes = self.attributes();
+        let failed = |error| Failure::of(&error, FAILED);
+        let publish = |publisher: &mut Publisher<'_>, line: &[u8]| {
+            publisher
+                .publish_with(&self.topic, line, &attributes)
+                .map_err(failed)
+        };
+        let cannot_read = |error| self.cannot_read(&error);
+        let mut publisher = client.publisher();
+        let mut lines = Lines::new();
+        loop {
+            publisher.wait_for_input(&input).map_err(failed)?;
+            if !lines.fill(&mut input).map_err(cannot_read)? {
+                break;
+            }
+            while let Some(line) = lines.next().map_err(cannot_read)? {
+                publish(&mut publisher, line)?;
+            }
+        }
+        if let Some(line) = lines.rest() {
+            publish(&mut publisher, line)?;
+        }
+        publisher.finish().map_err(failed)
+    }
+}
+
+fn tell(receipt: &Receipt, topic: &str) -> Result<Exit, Failure> {
+    if let Some(refusal) = &receipt.first_refusal {
+        let exit = Exit::of_refusal(refusal);
+        let why = match (receipt.refused, receipt.published) {
+            (1, 1) => refusal.to_string(),
+            (refused, all) => format!("{refused} of {all} were refused, the first: {refusal}"),
+        };
+        return Err(Failure::new(exit, FAILED, why));
+    }
+    if receipt.published == 0 {
+        say("client: there was no line, so nothing was published");
+        return Ok(Exit::Done);
+    }
+    let text = match receipt.published {
+        1 => "your message published successfully".to_owned(),
+        n => format!("your {n} messages published successfully"),
+    };
+    writeln!(io::stdout().lock(), "{text}").map_err(|error| Failure::of_output(&error))?;
+    if receipt.copies == 0 {
+        say(format_args!(
+            "client: nobody listens to {topic} right now; to listen, type: client subscribe {topic}"
+        ));
+    }
+    Ok(Exit::Done)
+}

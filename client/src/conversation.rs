@@ -1,0 +1,135 @@
+//! Frames over a connection: asks, sorts what comes back, and answers the broker's PINGs.
+
+use std::fmt::Display;
+use std::net::ToSocketAddrs;
+use std::ops::ControlFlow;
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+use protocol::{Attributes, DecodeError, Decoder, Escaped, Filters, Reply, Request, Topic};
+
+use crate::connection::{Connection, Woken};
+use crate::error::Error;
+use crate::ledger::Ledger;
+use crate::message::Delivery;
+use crate::options::Options;
+
+/// The longest line of a broker that is believed. Brokers may be told to take longer lines than
+/// the usual limit; this one only guards against a peer that never ends its line.
+const MAX_LINE_BYTES: usize = 1024 * 1024 * 1024;
+
+/// A connection, and the account of what was said on it.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    connection: Connection,
+    decoder: Decoder,
+    pub(crate) ledger: Ledger,
+}
+
+impl Conversation {
+    pub(crate) fn open(
+        server: impl ToSocketAddrs + Display,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            connection: Connection::open(server, options)?,
+            decoder: Decoder::new(MAX_LINE_BYTES),
+            ledger: Ledger::default(),
+        })
+    }
+
+    pub(crate) fn publish(&mut self, topic: Topic<'_>, payload: &[u8], attributes: Attributes<'_>) {
+        self.ledger.publish();
+        self.connection.push(&Request::Publish {
+            topic,
+            payload: Escaped::escape(payload),
+            attributes,
+        });
+    }
+
+    pub(crate) fn subscribe(&mut self, filters: Filters<'_>) {
+        self.ledger.ask(filters.iter().count() as u64);
+        self.connection.push(&Request::Subscribe { filters });
+    }
+
+    pub(crate) fn unsubscribe(&mut self, filters: Filters<'_>) {
+        self.ledger.ask(filters.iter().count() as u64);
+        self.connection.push(&Request::Unsubscribe { filters });
+    }
+
+    /// The number of the PING, for [`Ledger::is_ponged`].
+    pub(crate) fn ping(&mut self) -> u64 {
+        let number = self.ledger.ping();
+        let token = number.to_string();
+        let token = token.as_bytes();
+        self.connection.push(&Request::Ping { token });
+        number
+    }
+
+    pub(crate) fn bye(&mut self) {
+        self.ledger.leave();
+        self.connection.push(&Request::Bye);
+    }
+
+    /// Sends what the socket takes, without waiting.
+    pub(crate) fn send(&mut self) {
+        self.connection.send();
+    }
+
+    pub(crate) fn unsent(&self) -> usize {
+        self.connection.unsent()
+    }
+
+    /// Takes what has come, without waiting; whether there was any. [`Self::sort`] looks at it.
+    pub(crate) fn receive(&mut self) -> Result<bool, Error> {
+        self.connection.receive(&mut self.decoder)
+    }
+
+    /// Sends what waits to be sent, then waits. See [`Connection::wait`].
+    pub(crate) fn wait(
+        &mut self,
+        deadline: Option<Instant>,
+        input: Option<BorrowedFd<'_>>,
+    ) -> Result<Woken, Error> {
+        self.connection.send();
+        self.connection.wait(deadline, input)
+    }
+
+    /// Looks at what has been received: hands deliveries to `each` until it breaks, and takes care
+    /// of the rest.
+    pub(crate) fn sort(
+        &mut self,
+        mut each: impl FnMut(Delivery<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, Error> {
+        loop {
+            let reply = match self.decoder.next_reply() {
+                Ok(Some(reply)) => reply,
+                Ok(None) => return Ok(ControlFlow::Continue(())),
+                Err(error) if is_news(&error) => continue,
+                Err(error) => return Err(Error::NotTheProtocol(error)),
+            };
+            match Delivery::from_reply(reply) {
+                Ok(delivery) => {
+                    if each(delivery).is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                }
+                Err(Reply::Ping { token }) => self.connection.push(&Request::Pong { token }),
+                Err(answer) => self.ledger.take(answer)?,
+            }
+        }
+    }
+
+    /// Changes whenever bytes leave or answers come.
+    pub(crate) fn progress(&self) -> impl PartialEq + use<> {
+        (self.connection.total_sent(), self.ledger.answers())
+    }
+}
+
+/// Whether a newer broker may say this to an older client, which is to ignore it.
+fn is_news(error: &DecodeError) -> bool {
+    matches!(
+        error,
+        DecodeError::UnknownVerb { .. } | DecodeError::BadAttribute { verb: None, .. }
+    )
+}

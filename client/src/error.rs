@@ -1,0 +1,198 @@
+//! Why something did not work, and whose turn it is.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use protocol::{BadFilter, BadTopic, Code, DecodeError, Subject, Verb};
+
+/// Why a call did not do what it was asked to. After those for which
+/// [`is_disconnect`](Self::is_disconnect) holds, a new connection may help; after all others the
+/// connection goes on.
+#[derive(Debug)]
+pub enum Error {
+    /// No broker could be reached.
+    Unreachable {
+        /// Where it was looked for.
+        server: String,
+        /// Why it was not found.
+        why: io::Error,
+    },
+    /// The broker is full; what it says about it.
+    Busy(String),
+    /// The broker said BYE unasked: it is stopping.
+    Stopping,
+    /// The broker closed the connection without a word.
+    Closed,
+    /// The connection broke.
+    Lost(io::Error),
+    /// The broker said nothing for the given time, not even when asked.
+    Silent(Duration),
+    /// What the other side says is not this protocol.
+    NotTheProtocol(DecodeError),
+    /// The broker refused a frame.
+    Refused(Refusal),
+    /// No answer to such a frame came in time.
+    NoAnswer {
+        /// What was asked.
+        to: Verb,
+        /// For how long nothing moved.
+        after: Duration,
+    },
+    /// Nothing was sent, because the topic is none.
+    BadTopic(BadTopic),
+    /// Nothing was sent, because the filter is none.
+    BadFilter(BadFilter),
+    /// An [`Interrupt`](crate::Interrupt) was raised.
+    Interrupted,
+}
+
+impl Error {
+    /// Whether there is no connection any more, so that a new one may help.
+    pub fn is_disconnect(&self) -> bool {
+        match self {
+            Self::Unreachable { .. }
+            | Self::Busy(_)
+            | Self::Stopping
+            | Self::Closed
+            | Self::Lost(_)
+            | Self::Silent(_) => true,
+            Self::NotTheProtocol(_)
+            | Self::Refused(_)
+            | Self::NoAnswer { .. }
+            | Self::BadTopic(_)
+            | Self::BadFilter(_)
+            | Self::Interrupted => false,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable { server, why } => {
+                write!(f, "no broker at {server} ({})", reason(why))
+            }
+            Self::Busy(text) => write!(f, "the broker is full: {text}"),
+            Self::Stopping => write!(f, "the broker is stopping"),
+            Self::Closed => write!(f, "the broker closed the connection"),
+            Self::Lost(why) => write!(f, "the connection broke: {}", reason(why)),
+            Self::Silent(time) => write!(f, "the broker has been silent for {time:?}"),
+            Self::NotTheProtocol(why) => {
+                write!(f, "what answers there is no broker of this protocol: {why}")
+            }
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::NoAnswer { to, after } => write!(f, "no answer to {to} within {after:?}"),
+            Self::BadTopic(why) => why.fmt(f),
+            Self::BadFilter(why) => why.fmt(f),
+            Self::Interrupted => write!(f, "interrupted"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreachable { why, .. } | Self::Lost(why) => Some(why),
+            Self::NotTheProtocol(why) => Some(why),
+            Self::BadTopic(why) => Some(why),
+            Self::BadFilter(why) => Some(why),
+            Self::Refused(refusal) => Some(refusal),
+            Self::Busy(_)
+            | Self::Stopping
+            | Self::Closed
+            | Self::Silent(_)
+            | Self::NoAnswer { .. }
+            | Self::Interrupted => None,
+        }
+    }
+}
+
+/// The system's own words, in lower case and without its number: they stand inside a sentence.
+fn reason(error: &io::Error) -> String {
+    let text = match error.kind() {
+        io::ErrorKind::TimedOut => "timed out".to_owned(),
+        _ => error.to_string(),
+    };
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_lowercase().chain(letters).collect(),
+        None => String::new(),
+    }
+}
+
+/// An `ERROR` of the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// A word for programs: one of [`Code`], or one that a newer broker knows.
+    pub code: String,
+    /// Which frame, as on the wire: `publish:3`, `subscribe:a/#`, `unsubscribe:a/#` or `line`.
+    pub subject: String,
+    /// A sentence for people, which says what to do.
+    pub text: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(code: &str, subject: Subject<'_>, text: &str) -> Self {
+        let named = |what: &str, name| format!("{what}:{}", String::from_utf8_lossy(name));
+        let subject = match subject {
+            Subject::Publish(number) => format!("publish:{number}"),
+            Subject::Subscribe(filter) => named("subscribe", filter),
+            Subject::Unsubscribe(filter) => named("unsubscribe", filter),
+            Subject::Line => "line".to_owned(),
+        };
+        Self {
+            code: printable(code),
+            subject: printable(&subject),
+            text: printable(text),
+        }
+    }
+
+    /// Whether the broker does not allow it to this client.
+    pub fn is_denied(&self) -> bool {
+        self.code == Code::Denied.as_str()
+    }
+
+    /// Whether the broker has no room for this connection.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.code == Code::Busy.as_str()
+    }
+}
+
+/// What a peer sent may end on somebody's terminal.
+fn printable(text: &str) -> String {
+    text.replace(char::is_control, "?")
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} {})", self.text, self.code, self.subject)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_its_frame() {
+        let refusal = Refusal::new("denied", Subject::Subscribe(b"a/#"), "ask for b/#");
+        assert_eq!(refusal.to_string(), "ask for b/# (denied subscribe:a/#)");
+        assert!(refusal.is_denied());
+    }
+
+    #[test]
+    fn a_refusal_cannot_command_a_terminal() {
+        let refusal = Refusal::new("x", Subject::Line, "\x1b[2J");
+        assert_eq!(refusal.text, "?[2J");
+    }
+
+    #[test]
+    fn a_reason_of_the_system_fits_into_a_sentence() {
+        let refused = io::Error::from_raw_os_error(rustix::io::Errno::CONNREFUSED.raw_os_error());
+        assert_eq!(reason(&refused), "connection refused");
+    }
+}

@@ -1,0 +1,161 @@
+//! Waits for an answer without losing what comes before it.
+//!
+//! What is delivered meanwhile is kept for those who ask for messages, and so is the end of the
+//! connection, so that everything comes out in its order. PINGs of the broker are answered whatever
+//! is waited for.
+
+use std::fmt::Display;
+use std::net::ToSocketAddrs;
+use std::ops::ControlFlow;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use protocol::Verb;
+
+use crate::backlog::{self, Backlog};
+use crate::clock;
+use crate::connection::Woken;
+use crate::conversation::Conversation;
+use crate::error::Error;
+use crate::message::Delivery;
+use crate::options::Options;
+
+/// A conversation, and what it has brought that nobody has asked for yet.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) conversation: Conversation,
+    backlog: Backlog,
+    pub(crate) answer_timeout: Duration,
+    /// How the connection ended, to be told after all that came before.
+    ended: Option<Error>,
+}
+
+impl Exchange {
+    pub(crate) fn open(
+        server: impl ToSocketAddrs + Display,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            conversation: Conversation::open(server, options)?,
+            backlog: Backlog::default(),
+            answer_timeout: options.answer_timeout,
+            ended: None,
+        })
+    }
+
+    /// See [`crate::Client::take_ready`].
+    pub(crate) fn take_ready(
+        &mut self,
+        mut each: impl FnMut(Delivery<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, Error> {
+        let mut taken = 0;
+        while let Some(line) = self.backlog.pop() {
+            taken += 1;
+            if each(backlog::delivery(&line)).is_break() {
+                return Ok(taken);
+            }
+        }
+        if taken == 0
+            && let Some(ended) = self.ended.take()
+        {
+            return Err(ended);
+        }
+        let mut each = |delivery: Delivery<'_>| {
+            taken += 1;
+            each(delivery)
+        };
+        let flow = self.conversation.sort(&mut each)?;
+        if flow.is_continue() && self.conversation.receive()? {
+            let _ = self.conversation.sort(&mut each)?;
+        }
+        self.conversation.send();
+        Ok(taken)
+    }
+
+    /// Waits until there is something to take; `false` if the deadline passed first.
+    pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Result<bool, Error> {
+        Ok(self.conversation.wait(deadline, None)? != Woken::Deadline)
+    }
+
+    /// Answers the broker's PINGs until the deadline, or until `input` can be read.
+    pub(crate) fn serve(
+        &mut self,
+        deadline: Option<Instant>,
+        input: Option<BorrowedFd<'_>>,
+    ) -> Result<(), Error> {
+        self.keep_received()?;
+        loop {
+            self.check_end()?;
+            match self.conversation.wait(deadline, input)? {
+                Woken::Connection => self.keep_ready()?,
+                Woken::Input | Woken::Deadline => return Ok(()),
+            }
+        }
+    }
+
+    /// Waits for the receipts of everything published so far.
+    pub(crate) fn settle(&mut self) -> Result<(), Error> {
+        self.wait_for(Verb::Publish, |conversation| {
+            conversation.ledger.outstanding() == 0
+        })
+    }
+
+    /// Keeps both directions moving until it is `done`.
+    pub(crate) fn wait_for(
+        &mut self,
+        what: Verb,
+        done: impl Fn(&Conversation) -> bool,
+    ) -> Result<(), Error> {
+        self.keep_received()?;
+        let mut deadline = clock::after(self.answer_timeout);
+        while !done(&self.conversation) {
+            self.check_end()?;
+            let before = self.conversation.progress();
+            if self.conversation.wait(Some(deadline), None)? == Woken::Deadline {
+                let after = self.answer_timeout;
+                return Err(Error::NoAnswer { to: what, after });
+            }
+            self.keep_ready()?;
+            if self.conversation.progress() != before {
+                deadline = clock::after(self.answer_timeout);
+            }
+            if self.conversation.ledger.is_line_refused() {
+                let refusal = self.conversation.ledger.take_refusal();
+                return Err(Error::Refused(refusal.expect("it is there")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what has come and keeps the messages for later.
+    fn keep_ready(&mut self) -> Result<(), Error> {
+        let received = self.conversation.receive();
+        self.keep_received()?;
+        self.hold_end(received.map(drop))
+    }
+
+    /// The same for what lies in the buffer.
+    fn keep_received(&mut self) -> Result<(), Error> {
+        let sorted = self.conversation.sort(|delivery| {
+            self.backlog.push(delivery);
+            ControlFlow::Continue(())
+        });
+        self.hold_end(sorted.map(drop))
+    }
+
+    /// Keeps an end of the connection for later: the answer that is waited for may have come
+    /// before it, and so may messages.
+    fn hold_end(&mut self, result: Result<(), Error>) -> Result<(), Error> {
+        match result {
+            Err(error) if error.is_disconnect() => {
+                self.ended.get_or_insert(error);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn check_end(&mut self) -> Result<(), Error> {
+        self.ended.take().map_or(Ok(()), Err)
+    }
+}

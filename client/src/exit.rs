@@ -1,0 +1,158 @@
+//! How a run of the program ends: the exit codes, the same for every command.
+
+use std::fmt::Display;
+use std::io;
+use std::process::ExitCode;
+
+use client::{Error, Refusal};
+
+use crate::talk::say;
+
+/// The codes as `--help` shows them.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0 done   1 refused or failed   2 wrong usage   3 no connection   4 not allowed
+  124 timed out   130 interrupted";
+
+/// What the shell is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    Done = 0,
+    /// The broker refused it, did not answer, or something here failed.
+    Failed = 1,
+    /// The same code that `clap` uses.
+    Usage = 2,
+    /// There is no broker, or no more.
+    NoConnection = 3,
+    /// The broker does not allow it to this client.
+    Denied = 4,
+    /// As `timeout(1)` has it.
+    TimedOut = 124,
+    /// As a shell has it for Ctrl-C.
+    Interrupted = 130,
+}
+
+impl Exit {
+    pub(crate) fn of(error: &Error) -> Self {
+        match error {
+            Error::Refused(refusal) => Self::of_refusal(refusal),
+            Error::Interrupted => Self::Interrupted,
+            Error::BadTopic(_) | Error::BadFilter(_) => Self::Usage,
+            _ if error.is_disconnect() => Self::NoConnection,
+            _ => Self::Failed,
+        }
+    }
+
+    pub(crate) fn of_refusal(refusal: &Refusal) -> Self {
+        if refusal.is_denied() {
+            Self::Denied
+        } else {
+            Self::Failed
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// An end that needs words.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    /// Empty if there is nothing to say.
+    text: String,
+}
+
+impl Failure {
+    /// What failed, and why.
+    pub(crate) fn new(exit: Exit, what: &str, why: impl Display) -> Self {
+        let text = format!("{what}: {why}");
+        Self { exit, text }
+    }
+
+    /// What failed, why, and what to do about it.
+    pub(crate) fn of(error: &Error, what: &str) -> Self {
+        let advice = match error {
+            Error::Unreachable { .. } => "; start one with `broker`, or give --server HOST:PORT",
+            Error::NotTheProtocol(_) => "; give the right --server HOST:PORT",
+            Error::NoAnswer { .. } => "; try again, or give --wait a longer time",
+            _ if error.is_disconnect() => "; try again when it is ready",
+            _ => "",
+        };
+        Self::new(Exit::of(error), what, format_args!("{error}{advice}"))
+    }
+
+    /// Standard output takes no more. That its reader has enough is no failure.
+    pub(crate) fn of_output(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self {
+                exit: Exit::Done,
+                text: String::new(),
+            },
+            _ => Self::new(
+                Exit::Failed,
+                "client",
+                format_args!("cannot write to standard output ({error})"),
+            ),
+        }
+    }
+
+    /// Says it on standard error; what to end with.
+    pub(crate) fn tell(self) -> Exit {
+        if !self.text.is_empty() {
+            say(&self.text);
+        }
+        self.exit
+    }
+}
+
+/// What stops a command in the middle.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Standard output takes no more.
+    Output(io::Error),
+    Connection(Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Connection(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_has_enough_is_a_quiet_end() {
+        let failure = Failure::of_output(&io::ErrorKind::BrokenPipe.into());
+        assert_eq!((failure.exit, &*failure.text), (Exit::Done, ""));
+        let failure = Failure::of_output(&io::ErrorKind::StorageFull.into());
+        assert_eq!(failure.exit, Exit::Failed);
+    }
+
+    #[test]
+    fn what_is_not_allowed_has_its_own_code() {
+        let refusal = |code: &str| {
+            Error::Refused(Refusal {
+                code: code.to_owned(),
+                subject: "publish:1".to_owned(),
+                text: "no".to_owned(),
+            })
+        };
+        assert_eq!(Exit::of(&refusal("denied")), Exit::Denied);
+        assert_eq!(Exit::of(&refusal("too-long")), Exit::Failed);
+        assert_eq!(Exit::of(&Error::Closed), Exit::NoConnection);
+    }
+}

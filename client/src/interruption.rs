@@ -1,0 +1,104 @@
+//! What ends a command from outside: a signal, or a reader that has enough of our output.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use client::{Error, Interrupt};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::exit::{Exit, Failure, Stop};
+
+/// How long a command may take to finish its output. It may hang on a pipe that nobody reads.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Watches for the whole run.
+#[derive(Clone, Debug)]
+pub(crate) struct Interruption {
+    interrupt: Interrupt,
+    is_reader_gone: Arc<AtomicBool>,
+}
+
+impl Interruption {
+    /// Watches for SIGINT and SIGTERM from now on.
+    pub(crate) fn watch() -> Result<Self, Failure> {
+        Self::start().map_err(|error| {
+            let why = format_args!("cannot watch for signals ({error})");
+            Failure::new(Exit::Failed, "client", why)
+        })
+    }
+
+    fn start() -> io::Result<Self> {
+        let interrupt = Interrupt::new()?;
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        let raised = interrupt.clone();
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || {
+                if signals.forever().next().is_some() {
+                    raised.raise();
+                    thread::sleep(GRACE);
+                    process::exit(Exit::Interrupted as i32);
+                }
+            })?;
+        Ok(Self {
+            interrupt,
+            is_reader_gone: Arc::default(),
+        })
+    }
+
+    /// Watches for the end of a pipe behind standard output too: for commands that would else go
+    /// on for nobody until their next line.
+    pub(crate) fn watch_output(&self) -> Result<(), Failure> {
+        let this = self.clone();
+        thread::Builder::new()
+            .name("output".to_owned())
+            .spawn(move || {
+                wait_for_hang_up(io::stdout());
+                this.is_reader_gone.store(true, Ordering::Release);
+                this.interrupt.raise();
+            })
+            .map(drop)
+            .map_err(|error| Failure::new(Exit::Failed, "client", error))
+    }
+
+    /// What every wait is to end with.
+    pub(crate) fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
+    /// How a command ends that was stopped while it did `what`.
+    pub(crate) fn end(&self, stop: Stop, what: &str) -> Result<Exit, Failure> {
+        match stop {
+            Stop::Connection(Error::Interrupted) if self.is_reader_gone() => Ok(Exit::Done),
+            Stop::Connection(Error::Interrupted) => Ok(Exit::Interrupted),
+            Stop::Connection(error) => Err(Failure::of(&error, what)),
+            Stop::Output(error) => Err(Failure::of_output(&error)),
+        }
+    }
+
+    fn is_reader_gone(&self) -> bool {
+        self.is_reader_gone.load(Ordering::Acquire)
+    }
+}
+
+/// Errors and hang-ups are reported unasked. Returns never for a file or a terminal.
+fn wait_for_hang_up(output: impl AsFd) {
+    loop {
+        match rustix::event::poll(&mut [PollFd::new(&output, PollFlags::empty())], None) {
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return,
+            // It cannot be watched; then the next write will tell.
+            Err(_) => loop {
+                thread::park();
+            },
+        }
+    }
+}

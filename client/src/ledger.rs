@@ -1,0 +1,202 @@
+//! What was asked and what has been answered, in numbers.
+//!
+//! Answers come in the order of the requests, so a count of each is enough to know which request
+//! an answer belongs to, also when one comes late.
+
+use protocol::{Reply, Subject};
+
+use crate::error::{Error, Refusal};
+
+/// The account of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    published: u64,
+    answered: u64,
+    copies: u64,
+    refused: u64,
+    /// SUBSCRIBE and UNSUBSCRIBE, counted by filters.
+    asked: u64,
+    replied: u64,
+    pings: u64,
+    pongs: u64,
+    /// The first refusal that nobody has looked at.
+    refusal: Option<Refusal>,
+    leaving: bool,
+    left: bool,
+}
+
+impl Ledger {
+    /// Notes a PUBLISH that is to be sent.
+    pub(crate) fn publish(&mut self) {
+        self.published += 1;
+    }
+
+    /// Notes a SUBSCRIBE or UNSUBSCRIBE of so many filters.
+    pub(crate) fn ask(&mut self, filters: u64) {
+        self.asked += filters;
+    }
+
+    /// Notes a PING; its number.
+    pub(crate) fn ping(&mut self) -> u64 {
+        self.pings += 1;
+        self.pings
+    }
+
+    /// Notes a BYE.
+    pub(crate) fn leave(&mut self) {
+        self.leaving = true;
+    }
+
+    /// Notes an answer. `Err` if it says that there is no conversation to go on with.
+    pub(crate) fn take(&mut self, reply: Reply<'_>) -> Result<(), Error> {
+        match reply {
+            Reply::PubAck { answered, copies } => {
+                self.answered = answered.clamp(self.answered, self.published);
+                self.copies = self.copies.saturating_add(copies);
+            }
+            Reply::SubAck { .. } | Reply::UnsubAck { .. } => self.replied += 1,
+            Reply::Pong { token } => self.pongs = self.pongs.max(number(token)),
+            Reply::Error {
+                code,
+                subject,
+                text,
+            } => {
+                return self.refuse(subject, Refusal::new(&code, subject, &text));
+            }
+            Reply::Bye if self.leaving => self.left = true,
+            Reply::Bye => return Err(Error::Stopping),
+            Reply::Message { .. } | Reply::Gap { .. } | Reply::Ping { .. } | Reply::Help { .. } => {
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, subject: Subject<'_>, refusal: Refusal) -> Result<(), Error> {
+        match subject {
+            Subject::Line if refusal.is_busy() => return Err(Error::Busy(refusal.text)),
+            Subject::Publish(_) => self.refused += 1,
+            Subject::Subscribe(_) | Subject::Unsubscribe(_) => self.replied += 1,
+            // A whole line of filters was refused.
+            Subject::Line => self.replied = self.asked,
+        }
+        self.refusal.get_or_insert(refusal);
+        Ok(())
+    }
+
+    /// How many PUBLISH frames have no receipt yet.
+    pub(crate) fn outstanding(&self) -> u64 {
+        self.published - self.answered
+    }
+
+    /// Whether every SUBSCRIBE and UNSUBSCRIBE has its answers.
+    pub(crate) fn all_replied(&self) -> bool {
+        self.replied >= self.asked
+    }
+
+    /// Whether the answer to PING number `ping` has come.
+    pub(crate) fn is_ponged(&self, ping: u64) -> bool {
+        self.pongs >= ping
+    }
+
+    /// Whether the broker has answered our BYE.
+    pub(crate) fn has_left(&self) -> bool {
+        self.left
+    }
+
+    /// How many frames were published so far.
+    pub(crate) fn published(&self) -> u64 {
+        self.published
+    }
+
+    /// How many subscriber copies were made so far.
+    pub(crate) fn copies(&self) -> u64 {
+        self.copies
+    }
+
+    /// How many PUBLISH frames were refused so far.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Something that changes with each answer.
+    pub(crate) fn answers(&self) -> (u64, u64, u64) {
+        (self.answered, self.replied, self.pongs)
+    }
+
+    /// The first refusal since this was last called.
+    pub(crate) fn take_refusal(&mut self) -> Option<Refusal> {
+        self.refusal.take()
+    }
+
+    /// Whether something was refused that is neither a message nor a filter.
+    pub(crate) fn is_line_refused(&self) -> bool {
+        self.refusal
+            .as_ref()
+            .is_some_and(|refusal| refusal.subject == "line")
+    }
+}
+
+/// Zero for what is no number of ours.
+fn number(token: &[u8]) -> u64 {
+    str::from_utf8(token)
+        .ok()
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(ledger: &mut Ledger, line: &str) -> Result<(), Error> {
+        ledger.take(Reply::decode(line.as_bytes()).expect("a reply"))
+    }
+
+    #[test]
+    fn one_receipt_may_cover_many_messages() {
+        let mut ledger = Ledger::default();
+        (0..5).for_each(|_| ledger.publish());
+        told(&mut ledger, "PUBACK 3 6").expect("a receipt");
+        assert_eq!((ledger.outstanding(), ledger.copies()), (2, 6));
+        told(&mut ledger, "PUBACK 5 1").expect("a receipt");
+        assert_eq!((ledger.outstanding(), ledger.copies()), (0, 7));
+    }
+
+    #[test]
+    fn a_receipt_for_what_was_never_sent_counts_no_further_than_what_was() {
+        let mut ledger = Ledger::default();
+        ledger.publish();
+        told(&mut ledger, "PUBACK 9 0").expect("a receipt");
+        assert_eq!(ledger.outstanding(), 0);
+    }
+
+    #[test]
+    fn a_refused_message_is_covered_by_the_next_receipt() {
+        let mut ledger = Ledger::default();
+        ledger.publish();
+        told(&mut ledger, "ERROR denied publish:1 no").expect("a refusal");
+        assert_eq!((ledger.outstanding(), ledger.refused()), (1, 1));
+        told(&mut ledger, "PUBACK 1 0").expect("a receipt");
+        assert_eq!(ledger.outstanding(), 0);
+    }
+
+    #[test]
+    fn a_refused_line_answers_all_its_filters() {
+        let mut ledger = Ledger::default();
+        ledger.ask(2);
+        told(&mut ledger, "ERROR too-long line send less").expect("a refusal");
+        assert!(ledger.all_replied());
+        assert!(ledger.is_line_refused());
+    }
+
+    #[test]
+    fn an_unasked_bye_and_a_full_broker_end_the_conversation() {
+        let mut ledger = Ledger::default();
+        assert!(matches!(told(&mut ledger, "BYE"), Err(Error::Stopping)));
+        let full = told(&mut ledger, "ERROR busy line come back later");
+        assert!(matches!(full, Err(Error::Busy(text)) if text == "come back later"));
+        ledger.leave();
+        told(&mut ledger, "BYE").expect("the answer");
+        assert!(ledger.has_left());
+    }
+}

@@ -1,0 +1,26 @@
+//! `client`, the terminal program of the dallal broker.
+//!
+//! Data goes to standard output and all talk to standard error, so the program fits into a pipe.
+//! Each command has a file of its own under `command/`.
+
+mod command;
+mod duration;
+mod exit;
+mod interruption;
+mod lines;
+mod output;
+mod reconnect;
+mod server;
+mod talk;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::command::Arguments;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let exit = command::run(&arguments).unwrap_or_else(|failure| failure.tell());
+    exit.into()
+}

@@ -1,0 +1,119 @@
+//! A message as one JSON object:
+//! `{"topic":"t","payload":"text","attributes":{"k":"v","flag":true},"retained":true}`.
+//!
+//! The last two stand there only if there is something to say. A payload that is not UTF-8 stands
+//! as `payload_base64`, such a value of an attribute as `{"base64":"..."}`. A key that comes more
+//! than once has an array of its values.
+
+use std::io::{self, Write};
+
+use base64::display::Base64Display;
+use base64::engine::general_purpose::STANDARD;
+use client::{Attributes, RETAINED};
+use serde_json::{Map, Value, json};
+
+use super::Arrived;
+
+/// Without a line end.
+pub(crate) fn write(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
+    out.write_all(b"{\"topic\":")?;
+    serde_json::to_writer(&mut *out, message.topic.as_str())?;
+    match str::from_utf8(message.payload) {
+        Ok(text) => {
+            out.write_all(b",\"payload\":")?;
+            serde_json::to_writer(&mut *out, text)?;
+        }
+        Err(_) => {
+            let payload = Base64Display::new(message.payload, &STANDARD);
+            write!(out, ",\"payload_base64\":\"{payload}\"")?;
+        }
+    }
+    if !message.attributes.is_empty() {
+        write_attributes(out, message.attributes)?;
+    }
+    out.write_all(b"}")
+}
+
+fn write_attributes(out: &mut impl Write, attributes: &Attributes<'_>) -> io::Result<()> {
+    let mut object = Map::new();
+    for (key, value) in attributes.iter().filter(|(key, _)| *key != RETAINED) {
+        add(&mut object, key, value.map_or(json!(true), |it| text(&it)));
+    }
+    if !object.is_empty() {
+        out.write_all(b",\"attributes\":")?;
+        serde_json::to_writer(&mut *out, &object)?;
+    }
+    if attributes.contains(RETAINED) {
+        out.write_all(b",\"retained\":true")?;
+    }
+    Ok(())
+}
+
+fn add(object: &mut Map<String, Value>, key: &str, value: Value) {
+    match object.get_mut(key) {
+        None => {
+            object.insert(key.to_owned(), value);
+        }
+        Some(Value::Array(values)) => values.push(value),
+        Some(first) => *first = json!([first.take(), value]),
+    }
+}
+
+fn text(value: &[u8]) -> Value {
+    match str::from_utf8(value) {
+        Ok(text) => json!(text),
+        Err(_) => json!({ "base64": Base64Display::new(value, &STANDARD).to_string() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Style, shown};
+    use super::*;
+
+    fn check(payload: &[u8], attributes: &[(&str, Option<&[u8]>)], expected: &str) {
+        let mut pushed = Attributes::default();
+        for (key, value) in attributes {
+            match value {
+                Some(value) => pushed.push(key, value),
+                None => pushed.push_flag(key),
+            }
+            .expect("a key");
+        }
+        let shown = shown(&Style::Json, "t", payload, &pushed);
+        assert_eq!(shown, format!("{expected}\n"));
+    }
+
+    #[test]
+    fn a_message_is_an_object_on_one_line() {
+        check(b"a\"b\n", &[], r#"{"topic":"t","payload":"a\"b\n"}"#);
+    }
+
+    #[test]
+    fn a_payload_that_is_not_text_is_base64() {
+        check(b"\xff\x00", &[], r#"{"topic":"t","payload_base64":"/wA="}"#);
+    }
+
+    #[test]
+    fn attributes_are_an_object_and_retained_stands_beside_it() {
+        check(
+            b"",
+            &[("k", Some(b"v")), ("flag", None), (RETAINED, None)],
+            r#"{"topic":"t","payload":"","attributes":{"flag":true,"k":"v"},"retained":true}"#,
+        );
+        check(
+            b"",
+            &[(RETAINED, None)],
+            r#"{"topic":"t","payload":"","retained":true}"#,
+        );
+    }
+
+    #[test]
+    fn no_attribute_is_lost() {
+        check(
+            b"",
+            &[("k", Some(b"1")), ("k", Some(b"2")), ("k", Some(b"\xff"))],
+            r#"{"topic":"t","payload":"","attributes":{"k":["1","2",{"base64":"/w=="}]}}"#,
+        );
+    }
+}

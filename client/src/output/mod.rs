@@ -1,0 +1,91 @@
+//! How a message looks on standard output.
+
+mod format;
+mod human;
+mod json;
+mod printer;
+
+use std::io::{self, Write};
+
+use client::{Attributes, Topic};
+
+pub(crate) use format::Format;
+pub(crate) use printer::{Hiding, Printer};
+
+/// A message that is to be shown.
+#[derive(Debug)]
+pub(crate) struct Arrived<'a> {
+    pub(crate) topic: Topic<'a>,
+    pub(crate) payload: &'a [u8],
+    pub(crate) attributes: &'a Attributes<'a>,
+}
+
+/// One way to show messages.
+#[derive(Clone, Debug)]
+pub(crate) enum Style {
+    /// `<topic>: <payload>` with the payload's bytes as they are.
+    Human,
+    /// The same for a terminal, which must not take a payload for commands.
+    Terminal,
+    /// One JSON object a line.
+    Json,
+    /// The payload's bytes and nothing else.
+    Raw,
+    /// As the user wrote it, and a line end.
+    Format(Format),
+}
+
+impl Style {
+    pub(crate) fn write(&self, out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
+        match self {
+            Self::Human => human::write(out, message),
+            Self::Terminal => human::write_for_terminal(out, message),
+            Self::Json => {
+                json::write(out, message)?;
+                out.write_all(b"\n")
+            }
+            Self::Raw => out.write_all(message.payload),
+            Self::Format(format) => format.write(out, message),
+        }
+    }
+
+    /// Shows that messages are missing here, if there is a way to say that among the data.
+    pub(crate) fn write_gap(&self, out: &mut impl Write, count: u64) -> io::Result<bool> {
+        match self {
+            Self::Json => writeln!(out, "{{\"gap\":{count}}}").map(|()| true),
+            Self::Human | Self::Terminal | Self::Raw | Self::Format(_) => Ok(false),
+        }
+    }
+}
+
+/// What a style makes of one message.
+#[cfg(test)]
+fn shown(style: &Style, topic: &str, payload: &[u8], attributes: &Attributes<'_>) -> String {
+    let message = Arrived {
+        topic: Topic::parse(topic).expect("a topic"),
+        payload,
+        attributes,
+    };
+    let mut out = Vec::new();
+    style.write(&mut out, &message).expect("room");
+    String::from_utf8(out).expect("text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raw_adds_nothing() {
+        let shown = shown(&Style::Raw, "t", b"a\n", &Attributes::default());
+        assert_eq!(shown, "a\n");
+    }
+
+    #[test]
+    fn only_json_has_a_place_for_a_gap() {
+        let mut out = Vec::new();
+        assert!(Style::Json.write_gap(&mut out, 12).expect("room"));
+        assert!(!Style::Raw.write_gap(&mut out, 12).expect("room"));
+        assert_eq!(out, b"{\"gap\":12}\n");
+    }
+}

@@ -1,0 +1,162 @@
+//! Messages to standard output: which ones, how many, and when the bytes leave.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::ops::ControlFlow;
+use std::os::fd::AsFd;
+
+use client::{Attributes, Delivery, Filter, RETAINED, Topic};
+
+use super::{Arrived, Style};
+use crate::talk::say;
+
+/// As many bytes are collected before they are written, unless there is a pause.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Which messages are not shown.
+#[derive(Debug, Default)]
+pub(crate) struct Hiding<'a> {
+    pub(crate) topics: Vec<Filter<'a>>,
+    pub(crate) retained: bool,
+}
+
+impl Hiding<'_> {
+    fn hides(&self, topic: Topic<'_>, attributes: &Attributes<'_>) -> bool {
+        self.topics.iter().any(|filter| filter.matches(topic))
+            || (self.retained && attributes.contains(RETAINED))
+    }
+}
+
+/// Writes what is delivered.
+#[derive(Debug)]
+pub(crate) struct Printer<'a, W: Write> {
+    out: BufWriter<W>,
+    style: Style,
+    hiding: Hiding<'a>,
+    /// How many more messages to show; `None` for all.
+    left: Option<u64>,
+}
+
+impl<'a> Printer<'a, File> {
+    /// Writes to standard output, past the line buffer of the standard library.
+    pub(crate) fn to_stdout(
+        style: Style,
+        hiding: Hiding<'a>,
+        count: Option<u64>,
+    ) -> io::Result<Self> {
+        let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+        Ok(Self::new(stdout.into(), style, hiding, count))
+    }
+}
+
+impl<'a, W: Write> Printer<'a, W> {
+    fn new(out: W, style: Style, hiding: Hiding<'a>, left: Option<u64>) -> Self {
+        Self {
+            out: BufWriter::with_capacity(BUFFER_BYTES, out),
+            style,
+            hiding,
+            left,
+        }
+    }
+
+    /// Breaks after the last message that is wanted.
+    pub(crate) fn print(&mut self, delivery: &Delivery<'_>) -> io::Result<ControlFlow<()>> {
+        match delivery {
+            Delivery::Gap { count } => self.print_gap(*count)?,
+            Delivery::Message {
+                topic,
+                payload,
+                attributes,
+            } => {
+                if self.hiding.hides(*topic, attributes) {
+                    return Ok(ControlFlow::Continue(()));
+                }
+                let message = Arrived {
+                    topic: *topic,
+                    payload: &payload.unescape(),
+                    attributes,
+                };
+                self.style.write(&mut self.out, &message)?;
+                self.left = self.left.map(|left| left - 1);
+            }
+        }
+        Ok(if self.is_done() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
+    }
+
+    fn print_gap(&mut self, count: u64) -> io::Result<()> {
+        if self.style.write_gap(&mut self.out, count)? {
+            return Ok(());
+        }
+        // The words are to stand behind what came before them.
+        self.out.flush()?;
+        let were = if count == 1 {
+            "message was"
+        } else {
+            "messages were"
+        };
+        say(format_args!(
+            "client: {count} {were} dropped here because this client was too slow"
+        ));
+        Ok(())
+    }
+
+    /// Whether all that was wanted has been shown.
+    pub(crate) fn is_done(&self) -> bool {
+        self.left == Some(0)
+    }
+
+    /// Lets all bytes leave: for when nothing more is ready.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use client::Escaped;
+
+    use super::*;
+
+    /// What is shown of retained messages on these topics.
+    fn shown(topics: &[&str], hiding: Hiding<'_>, count: Option<u64>) -> String {
+        let mut attributes = Attributes::default();
+        attributes.push_flag(RETAINED).expect("a key");
+        let mut printer = Printer::new(Vec::new(), Style::Human, hiding, count);
+        for topic in topics {
+            let delivery = Delivery::Message {
+                topic: Topic::parse(topic).expect("a topic"),
+                payload: Escaped::escape(b"x"),
+                attributes: attributes.clone(),
+            };
+            if printer.print(&delivery).expect("room").is_break() {
+                break;
+            }
+        }
+        printer.flush().expect("room");
+        String::from_utf8_lossy(printer.out.get_ref()).into_owned()
+    }
+
+    #[test]
+    fn hidden_messages_do_not_count() {
+        let topics = vec![Filter::parse("a/#").expect("a filter")];
+        let hiding = Hiding {
+            topics,
+            retained: false,
+        };
+        let shown = shown(&["a", "b", "a/c", "d", "e"], hiding, Some(2));
+        assert_eq!(shown, "b: x\nd: x\n");
+    }
+
+    #[test]
+    fn retained_messages_can_be_hidden() {
+        let hiding = Hiding {
+            topics: Vec::new(),
+            retained: true,
+        };
+        assert_eq!(shown(&["a"], hiding, None), "");
+    }
+}

@@ -1,0 +1,265 @@
+//! Publishing without waiting for each receipt.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use protocol::{Attributes, Topic, Verb};
+
+use crate::clock;
+use crate::error::{Error, Refusal};
+use crate::exchange::Exchange;
+
+/// How many messages may be without a receipt unless it is told otherwise. Enough to hide the way
+/// to another continent from small messages, few enough to be sent again by hand.
+const WINDOW: u64 = 1024;
+
+/// As many bytes are collected before they are sent.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// Publishes message after message while up to a window of them have no receipt yet; from
+/// [`Client::publisher`](crate::Client::publisher).
+///
+/// [`finish`](Self::finish) waits for the rest. A publisher that is dropped leaves that to the
+/// client: what has not been sent yet goes with the client's next call, and the receipts that are
+/// outstanding count for the next publisher.
+///
+/// The client may subscribe to what it publishes: what is delivered meanwhile is kept for it, up
+/// to 64 MiB; beyond that messages are dropped and counted, just as a broker does with a client
+/// that does not read. See [`Message::missed`](crate::Message::missed).
+///
+/// ```
+/// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
+/// # let address = broker.local_addr();
+/// # std::thread::spawn(move || broker.run());
+/// let mut client = client::Client::connect(address)?;
+/// let mut publisher = client.publisher();
+/// for n in 0..10_000 {
+///     publisher.publish("numbers", n.to_string())?;
+/// }
+/// let receipt = publisher.finish()?;
+/// assert_eq!((receipt.published, receipt.refused), (10_000, 0));
+/// # Ok::<(), client::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Publisher<'c> {
+    exchange: &'c mut Exchange,
+    window: u64,
+    published_before: u64,
+    copies_before: u64,
+    refused_before: u64,
+}
+
+/// What became of the messages of a [`Publisher`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// How many were sent.
+    pub published: u64,
+    /// How many subscriber copies were made of them.
+    pub copies: u64,
+    /// How many of them the broker refused.
+    pub refused: u64,
+    /// Why it refused the first of those.
+    pub first_refusal: Option<Refusal>,
+}
+
+impl<'c> Publisher<'c> {
+    pub(crate) fn new(exchange: &'c mut Exchange) -> Self {
+        let ledger = &mut exchange.conversation.ledger;
+        ledger.take_refusal();
+        Self {
+            window: WINDOW,
+            published_before: ledger.published(),
+            copies_before: ledger.copies(),
+            refused_before: ledger.refused(),
+            exchange,
+        }
+    }
+
+    /// Lets up to `messages` be without a receipt, at least one.
+    #[must_use]
+    pub fn window(mut self, messages: u64) -> Self {
+        self.window = messages.max(1);
+        self
+    }
+
+    /// Publishes, or waits first until the window has room.
+    pub fn publish(&mut self, topic: &str, payload: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.publish_with(topic, payload, &Attributes::default())
+    }
+
+    /// Publishes with attributes.
+    pub fn publish_with(
+        &mut self,
+        topic: &str,
+        payload: impl AsRef<[u8]>,
+        attributes: &Attributes<'_>,
+    ) -> Result<(), Error> {
+        let topic = Topic::parse(topic).map_err(Error::BadTopic)?;
+        self.make_room()?;
+        self.exchange
+            .conversation
+            .publish(topic, payload.as_ref(), attributes.clone());
+        if self.exchange.conversation.unsent() >= BATCH_BYTES {
+            self.exchange.conversation.send();
+            self.wait_for_unsent_below(BATCH_BYTES)?;
+        }
+        Ok(())
+    }
+
+    /// A full window is emptied by half, so that both sides work in batches.
+    fn make_room(&mut self) -> Result<(), Error> {
+        if self.exchange.conversation.ledger.outstanding() < self.window {
+            return Ok(());
+        }
+        let half = self.window / 2;
+        self.exchange.wait_for(Verb::Publish, |conversation| {
+            conversation.ledger.outstanding() <= half
+        })
+    }
+
+    /// Waits until all that was published is on its way, whatever its receipts.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        self.exchange.conversation.send();
+        self.wait_for_unsent_below(1)
+    }
+
+    fn wait_for_unsent_below(&mut self, bytes: usize) -> Result<(), Error> {
+        self.exchange
+            .wait_for(Verb::Publish, |conversation| conversation.unsent() < bytes)
+    }
+
+    /// Sends what was published, then does nothing for so long but answer the broker's PINGs.
+    pub fn rest(&mut self, time: Duration) -> Result<(), Error> {
+        self.exchange.serve(Some(clock::after(time)), None)
+    }
+
+    /// Sends what was published and serves the connection until `input` can be read: for those who
+    /// publish what they read from elsewhere, at its pace.
+    pub fn wait_for_input(&mut self, input: impl AsFd) -> Result<(), Error> {
+        self.exchange.serve(None, Some(input.as_fd()))
+    }
+
+    /// Waits for all receipts.
+    pub fn finish(self) -> Result<Receipt, Error> {
+        self.exchange.settle()?;
+        let ledger = &mut self.exchange.conversation.ledger;
+        Ok(Receipt {
+            published: ledger.published() - self.published_before,
+            copies: ledger.copies() - self.copies_before,
+            refused: ledger.refused() - self.refused_before,
+            first_refusal: ledger.take_refusal(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::ops::ControlFlow;
+    use std::thread;
+
+    use crate::client::Client;
+    use crate::message::Delivery;
+    use crate::scripted::{Peer, ScriptedBroker};
+
+    fn check(script: impl FnOnce(&mut Peer) + Send + 'static, client: impl FnOnce(&mut Client)) {
+        let broker = ScriptedBroker::start();
+        let mut one = Client::connect(broker.address()).expect("a connection");
+        let broker = thread::spawn(move || script(&mut broker.accept()));
+        client(&mut one);
+        drop(one);
+        broker.join().expect("the script was played");
+    }
+
+    #[test]
+    fn a_full_window_waits_for_receipts() {
+        check(
+            |peer| {
+                for n in 1..=4 {
+                    peer.expect(&format!("PUBLISH a {n}"));
+                }
+                peer.say("PUBACK 2 5").expect("PUBLISH a 5");
+                peer.say("ERROR denied publish:5 no").say("PUBACK 5 1");
+            },
+            |client| {
+                let mut publisher = client.publisher().window(4);
+                for n in 1..=5 {
+                    publisher.publish("a", n.to_string()).expect("room");
+                }
+                let receipt = publisher.finish().expect("receipts");
+                assert_eq!((receipt.published, receipt.copies), (5, 6));
+                assert_eq!(receipt.refused, 1);
+                let first = receipt.first_refusal.expect("a refusal");
+                assert_eq!(first.subject, "publish:5");
+            },
+        );
+    }
+
+    #[test]
+    fn what_one_publisher_left_behind_does_not_count_for_the_next_message() {
+        check(
+            |peer| {
+                peer.expect("PUBLISH a 1").say("PUBACK 1 7");
+                peer.expect("PUBLISH a 2").say("PUBACK 2 1");
+            },
+            |client| {
+                client.publisher().publish("a", "1").expect("room");
+                assert_eq!(client.publish("a", "2").expect("a receipt"), 1);
+            },
+        );
+    }
+
+    // A broker that gives back all it gets and reads no further until that is taken: with both
+    // socket buffers full, a client that only writes would wait for ever.
+    #[test]
+    fn a_client_that_subscribes_to_what_it_publishes_never_waits_for_itself() {
+        const MESSAGES: u64 = 200;
+        let payload = vec![b'x'; 256 * 1024];
+        let sent = payload.clone();
+        check(
+            |peer| {
+                for n in 1..=MESSAGES {
+                    let mut line = peer.line();
+                    line[..7].copy_from_slice(b"MESSAGE");
+                    peer.send(&line).say("").say(&format!("PUBACK {n} 1"));
+                }
+            },
+            move |client| {
+                let mut publisher = client.publisher();
+                for _ in 0..MESSAGES {
+                    publisher.publish("a", &sent).expect("room");
+                }
+                assert_eq!(publisher.finish().expect("receipts").copies, MESSAGES);
+                let mut came = 0;
+                let take = |delivery: Delivery<'_>| {
+                    let Delivery::Message { payload: each, .. } = delivery else {
+                        panic!("nothing is dropped below the limit");
+                    };
+                    assert_eq!(each.as_line(), payload);
+                    came += 1;
+                    ControlFlow::Continue(())
+                };
+                let _ = client.take_ready(take);
+                assert_eq!(came, MESSAGES);
+            },
+        );
+    }
+
+    #[test]
+    fn waiting_for_input_sends_what_was_published() {
+        let (input, mut other) = std::io::pipe().expect("a pipe");
+        check(
+            move |peer| {
+                peer.expect("PUBLISH a 1").say("PING").expect("PONG");
+                other.write_all(b"go on").expect("a reader");
+                peer.say("PUBACK 1 0");
+            },
+            |client| {
+                let mut publisher = client.publisher();
+                publisher.publish("a", "1").expect("room");
+                publisher.wait_for_input(&input).expect("a connection");
+                assert_eq!(publisher.finish().expect("receipts").published, 1);
+            },
+        );
+    }
+}

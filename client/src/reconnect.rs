@@ -1,0 +1,105 @@
+//! Finding the broker again after it was lost: with pauses that grow, and differ from those of
+//! other clients that lost the same broker at the same moment.
+
+use std::time::{Duration, Instant};
+
+use client::{Client, Error, Interrupt};
+
+use crate::talk::say;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// A connection that held for so long was a good one: after it the pauses begin anew.
+const GOOD_CONNECTION: Duration = Duration::from_secs(10);
+
+/// How long to wait before the next attempt.
+#[derive(Debug)]
+pub(crate) struct Pauses {
+    next: Duration,
+}
+
+impl Pauses {
+    pub(crate) fn new() -> Self {
+        Self { next: FIRST_PAUSE }
+    }
+
+    /// Begins anew if the last connection was a good one.
+    pub(crate) fn connection_held(&mut self, time: Duration) {
+        if time >= GOOD_CONNECTION {
+            self.next = FIRST_PAUSE;
+        }
+    }
+
+    /// Twice the pause before; `share`, from 0 to 1, decides how much of its second half.
+    fn next(&mut self, share: f64) -> Duration {
+        let longest = self.next;
+        self.next = (longest * 2).min(LONGEST_PAUSE);
+        longest.mul_f64(0.5 + share / 2.0)
+    }
+
+    /// Calls `connect` until it works, and says so. `None` if it has not by the deadline; an
+    /// error only if trying again cannot help.
+    pub(crate) fn reconnect(
+        &mut self,
+        lost: &Error,
+        interrupt: &Interrupt,
+        deadline: Option<Instant>,
+        mut connect: impl FnMut() -> Result<Client, Error>,
+    ) -> Result<Option<Client>, Error> {
+        let mut trouble = format!("lost the broker: {lost}");
+        loop {
+            let pause = self.next(fastrand::f64());
+            let seconds = pause.as_secs_f64();
+            say(format_args!(
+                "client: {trouble}; trying again in {seconds:.1} s"
+            ));
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if interrupt.wait(left.map_or(pause, |left| left.min(pause))) {
+                return Err(Error::Interrupted);
+            }
+            if left.is_some_and(|left| left <= pause) {
+                return Ok(None);
+            }
+            match connect() {
+                Ok(client) => {
+                    say("client: connected again; messages may have been missed meanwhile");
+                    return Ok(Some(client));
+                }
+                Err(error) if is_worth_another_try(&error) => trouble = error.to_string(),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn is_worth_another_try(error: &Error) -> bool {
+    error.is_disconnect() || matches!(error, Error::NoAnswer { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_ten_seconds() {
+        let mut pauses = Pauses::new();
+        let millis: Vec<_> = (0..8).map(|_| pauses.next(1.0).as_millis()).collect();
+        assert_eq!(millis, [200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
+    }
+
+    #[test]
+    fn a_pause_is_at_least_half_of_its_length() {
+        assert_eq!(Pauses::new().next(0.0), FIRST_PAUSE / 2);
+    }
+
+    #[test]
+    fn only_a_good_connection_makes_the_pauses_short_again() {
+        let mut pauses = Pauses::new();
+        pauses.next(1.0);
+        pauses.connection_held(Duration::from_secs(1));
+        assert_eq!(pauses.next(1.0), FIRST_PAUSE * 2);
+        pauses.connection_held(GOOD_CONNECTION);
+        assert_eq!(pauses.next(1.0), FIRST_PAUSE);
+    }
+}

@@ -1,0 +1,152 @@
+//! Where the broker is.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use client::{Client, Interrupt, Options};
+
+use crate::duration;
+
+/// The port of the line protocol where none is given.
+const DEFAULT_PORT: u16 = 1373;
+
+/// A name or number, and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Server {
+    host: String,
+    port: u16,
+}
+
+/// Takes `HOST`, `HOST:PORT`, `[::1]:PORT`, and each behind `dallal://`.
+impl FromStr for Server {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let place = text.strip_prefix("dallal://").unwrap_or(text);
+        let place = place.strip_suffix('/').unwrap_or(place);
+        let (host, port) = split(place);
+        let is_name = |byte: u8| byte.is_ascii_graphic() && !b"/@[]".contains(&byte);
+        if host.is_empty() || !host.bytes().all(is_name) {
+            return Err("give HOST:PORT, such as 127.0.0.1:1373".to_owned());
+        }
+        let port = match port {
+            Some(digits) => match digits.parse() {
+                Ok(port) if port > 0 => port,
+                _ => return Err(format!("{digits:?} is no port; give one from 1 to 65535")),
+            },
+            None => DEFAULT_PORT,
+        };
+        let host = host.to_owned();
+        Ok(Self { host, port })
+    }
+}
+
+/// The host without brackets, and what stands behind its colon.
+fn split(place: &str) -> (&str, Option<&str>) {
+    if let Some((host, rest)) = place.strip_prefix('[').and_then(|it| it.split_once(']')) {
+        return match rest.strip_prefix(':') {
+            Some(port) => (host, Some(port)),
+            None if rest.is_empty() => (host, None),
+            None => ("", None),
+        };
+    }
+    match place.split_once(':') {
+        // More than one colon: an IPv6 address that needs no brackets, because no port follows.
+        Some((_, rest)) if rest.contains(':') => (place, None),
+        Some((host, port)) => (host, Some(port)),
+        None => (place, None),
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') {
+            write!(f, "[{host}]:{port}")
+        } else {
+            write!(f, "{host}:{port}")
+        }
+    }
+}
+
+/// The options of every command that talks to a broker.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ServerArguments {
+    /// Where the broker is
+    #[arg(
+        short,
+        long,
+        value_name = "HOST:PORT",
+        env = "BROKER_URL",
+        hide_env_values = true,
+        default_value = "127.0.0.1:1373"
+    )]
+    server: Server,
+    /// Another host than that of --server
+    #[arg(long)]
+    host: Option<String>,
+    /// Another port than that of --server
+    #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// Wait so long for each answer
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse_positive)]
+    wait: Duration,
+}
+
+impl ServerArguments {
+    /// What all of them together say.
+    pub(crate) fn server(&self) -> Server {
+        Server {
+            host: self.host.as_ref().unwrap_or(&self.server.host).clone(),
+            port: self.port.unwrap_or(self.server.port),
+        }
+    }
+
+    /// Connects; `interrupt` ends every wait.
+    pub(crate) fn connect(&self, interrupt: &Interrupt) -> Result<Client, client::Error> {
+        let options = Options {
+            connect_timeout: self.wait,
+            answer_timeout: self.wait,
+            interrupt: Some(interrupt.clone()),
+            ..Options::default()
+        };
+        Client::connect_with(self.server().to_string(), &options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, host: &str, port: u16) {
+        let host = host.to_owned();
+        assert_eq!(text.parse(), Ok(Server { host, port }), "{text}");
+    }
+
+    #[test]
+    fn a_server_is_a_host_with_or_without_a_port() {
+        check("localhost", "localhost", 1373);
+        check("10.0.0.1:99", "10.0.0.1", 99);
+        check("dallal://example.org:99", "example.org", 99);
+        check("dallal://example.org/", "example.org", 1373);
+    }
+
+    #[test]
+    fn an_ipv6_address_stands_in_brackets_before_a_port() {
+        check("[::1]:99", "::1", 99);
+        check("[::1]", "::1", 1373);
+        check("::1", "::1", 1373);
+        let server: Server = "[::1]:99".parse().expect("a server");
+        assert_eq!(server.to_string(), "[::1]:99");
+    }
+
+    #[test]
+    fn what_is_no_server_is_refused() {
+        for text in [
+            "", ":99", "a:", "a:0", "a:65536", "a b", "[::1", "[::1]99", "mqtt://a", "u@a",
+        ] {
+            assert!(text.parse::<Server>().is_err(), "{text:?}");
+        }
+    }
+}

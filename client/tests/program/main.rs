@@ -1,0 +1,11 @@
+//! The program `client` as its user meets it, against a broker that does as the test says.
+
+mod ending;
+mod ping;
+mod publish;
+mod run;
+#[path = "../../src/scripted.rs"]
+mod scripted;
+mod server;
+mod subscribe;
+mod terminal;

@@ -1,0 +1,151 @@
+//! One run of the program.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::scripted::ScriptedBroker;
+
+/// The program, started.
+pub(crate) struct Run {
+    child: Child,
+    input: Option<ChildStdin>,
+    out: BufReader<ChildStdout>,
+    err: BufReader<ChildStderr>,
+}
+
+/// All that is left when it has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: Vec<u8>,
+    pub(crate) err: String,
+}
+
+/// The program with these arguments, separated by spaces, and none of the environment's.
+pub(crate) fn command(arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+    command.env_remove("BROKER_URL").args(arguments.split(' '));
+    command
+}
+
+/// The same for a broker.
+pub(crate) fn command_for(broker: &ScriptedBroker, arguments: &str) -> Command {
+    let mut command = command(arguments);
+    command.env("BROKER_URL", broker.address().to_string());
+    command
+}
+
+/// Runs to its end without any broker.
+pub(crate) fn end(arguments: &str) -> Ended {
+    Run::spawn(&mut command(arguments)).end()
+}
+
+impl Run {
+    /// Starts the program for a broker.
+    pub(crate) fn start(broker: &ScriptedBroker, arguments: &str) -> Self {
+        Self::spawn(&mut command_for(broker, arguments))
+    }
+
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program was built");
+        Self {
+            input: child.stdin.take(),
+            out: BufReader::new(child.stdout.take().expect("it is piped")),
+            err: BufReader::new(child.stderr.take().expect("it is piped")),
+            child,
+        }
+    }
+
+    /// Types something.
+    pub(crate) fn input(&mut self, text: &[u8]) -> &mut Self {
+        let input = self.input.as_mut().expect("it is open");
+        input.write_all(text).expect("a reader");
+        self
+    }
+
+    /// Ends its input.
+    pub(crate) fn end_input(&mut self) {
+        self.input = None;
+    }
+
+    /// The next line on standard output, without its end.
+    pub(crate) fn line(&mut self) -> String {
+        line(&mut self.out)
+    }
+
+    /// The next line on standard error, without its end.
+    pub(crate) fn said(&mut self) -> String {
+        line(&mut self.err)
+    }
+
+    /// Goes away, as `head` does.
+    pub(crate) fn close_output(self) -> Closed {
+        let Self {
+            child, err, input, ..
+        } = self;
+        drop(input);
+        Closed { child, err }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+    }
+
+    /// Ends its input and waits for its end.
+    pub(crate) fn end(mut self) -> Ended {
+        self.input = None;
+        let mut out = Vec::new();
+        self.out.read_to_end(&mut out).expect("a pipe");
+        let mut ended = wait(self.child, self.err);
+        ended.out = out;
+        ended
+    }
+}
+
+/// A run whose standard output nobody reads any more.
+pub(crate) struct Closed {
+    child: Child,
+    err: BufReader<ChildStderr>,
+}
+
+impl Closed {
+    pub(crate) fn end(self) -> Ended {
+        wait(self.child, self.err)
+    }
+}
+
+fn wait(mut child: Child, mut err: BufReader<ChildStderr>) -> Ended {
+    let mut text = String::new();
+    err.read_to_string(&mut text).expect("text");
+    Ended {
+        code: child.wait().expect("a child").code(),
+        out: Vec::new(),
+        err: text,
+    }
+}
+
+fn line(from: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    from.read_line(&mut line).expect("text");
+    line.trim_end_matches('\n').to_owned()
+}
+
+impl Ended {
+    /// It ended with this code, and said this somewhere on standard error.
+    pub(crate) fn expect(&self, code: i32, err: &str) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert!(self.err.contains(err), "{err:?} in {self:?}");
+    }
+
+    /// It printed this and nothing else.
+    pub(crate) fn expect_out(&self, out: &str) {
+        assert_eq!(String::from_utf8_lossy(&self.out), out, "{self:?}");
+    }
+}

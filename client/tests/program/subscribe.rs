@@ -1,0 +1,194 @@
+//! `client subscribe`.
+
+use crate::run::{Run, end};
+use crate::scripted::{Peer, ScriptedBroker};
+
+/// The program, subscribed to `#` with more `arguments`, and its broker.
+fn subscribed(arguments: &str) -> (ScriptedBroker, Peer, Run) {
+    let broker = ScriptedBroker::start();
+    let mut run = Run::start(&broker, format!("subscribe # {arguments}").trim());
+    let mut peer = broker.accept();
+    peer.expect("SUBSCRIBE #").say("SUBACK #");
+    assert_eq!(run.said(), "subscribing on #");
+    (broker, peer, run)
+}
+
+/// What is printed when the broker sends these lines.
+fn check(arguments: &str, lines: &[&str], expected: &str) {
+    let (_broker, mut peer, run) = subscribed(arguments);
+    for line in lines {
+        peer.say(line);
+    }
+    peer.say("BYE");
+    run.end().expect_out(expected);
+}
+
+#[test]
+fn it_says_so_once_every_filter_is_answered() {
+    let broker = ScriptedBroker::start();
+    let mut run = Run::start(&broker, "subscribe a b/+ -C 1");
+    let mut peer = broker.accept();
+    peer.expect("SUBSCRIBE a b/+").say("SUBACK a");
+    peer.say("MESSAGE a x").say("SUBACK b/+");
+    assert_eq!(run.said(), "subscribing on a, b/+");
+    assert_eq!(run.line(), "a: x");
+    run.end().expect(0, "");
+}
+
+#[test]
+fn a_refused_filter_is_a_failure_with_its_reason() {
+    let broker = ScriptedBroker::start();
+    let run = Run::start(&broker, "subscribe a b");
+    let mut peer = broker.accept();
+    peer.expect("SUBSCRIBE a b").say("SUBACK a");
+    peer.say("ERROR denied subscribe:b ask the owner");
+    run.end().expect(4, "subscribing failed: ask the owner");
+}
+
+#[test]
+fn a_filter_that_is_not_answered_is_a_failure() {
+    let broker = ScriptedBroker::start();
+    let run = Run::start(&broker, "subscribe a --wait 50ms");
+    let mut peer = broker.accept();
+    peer.expect("SUBSCRIBE a");
+    run.end()
+        .expect(1, "subscribing failed: no answer to SUBSCRIBE within 50ms");
+}
+
+#[test]
+fn each_message_stands_behind_its_topic() {
+    let lines = ["MESSAGE a x y", "@k=v MESSAGE b/c", "MESSAGE a 1\\n2"];
+    check("--no-retry", &lines, "a: x y\nb/c: \na: 1\n2\n");
+}
+
+#[test]
+fn a_message_is_printed_at_once() {
+    let (_broker, mut peer, mut run) = subscribed("--no-retry");
+    peer.say("MESSAGE a 1");
+    assert_eq!(run.line(), "a: 1");
+    peer.say("MESSAGE a 2");
+    assert_eq!(run.line(), "a: 2");
+}
+
+#[test]
+fn json_is_one_object_a_line_and_a_gap_is_one_too() {
+    let lines = ["@retained;k=v MESSAGE a x", "GAP 12", "MESSAGE a y"];
+    let expected = "{\"topic\":\"a\",\"payload\":\"x\",\"attributes\":{\"k\":\"v\"},\"retained\":true}\n\
+                    {\"gap\":12}\n\
+                    {\"topic\":\"a\",\"payload\":\"y\"}\n";
+    check("-o json --no-retry", &lines, expected);
+}
+
+#[test]
+fn a_gap_is_told_on_standard_error() {
+    let (_broker, mut peer, mut run) = subscribed("--no-retry");
+    peer.say("MESSAGE a 1").say("GAP 12");
+    assert_eq!(
+        run.said(),
+        "client: 12 messages were dropped here because this client was too slow"
+    );
+    assert_eq!(run.line(), "a: 1");
+}
+
+#[test]
+fn a_format_says_what_is_printed() {
+    let lines = ["MESSAGE a x\\n"];
+    check("-F %t|%x|%l|%% --no-retry", &lines, "a|780a|2|%\n");
+}
+
+#[test]
+fn raw_prints_payloads_and_nothing_else() {
+    let lines = ["MESSAGE a 1", "MESSAGE a 2\\n", "MESSAGE a"];
+    check("-o raw --no-retry", &lines, "12\n");
+}
+
+#[test]
+fn topics_and_retained_messages_can_be_hidden() {
+    let lines = ["MESSAGE a 1", "@retained MESSAGE b 2", "MESSAGE c/d 3"];
+    check("-T a -T c/# --no-retry", &lines, "b: 2\n");
+    check("--no-retained --no-retry", &lines, "a: 1\nc/d: 3\n");
+}
+
+#[test]
+fn a_count_ends_it_after_as_many_messages() {
+    let (_broker, mut peer, run) = subscribed("-C 2 -T b");
+    peer.say("MESSAGE a 1").say("MESSAGE b 2");
+    peer.say("MESSAGE a 3").say("MESSAGE a 4");
+    let ended = run.end();
+    ended.expect(0, "");
+    ended.expect_out("a: 1\na: 3\n");
+}
+
+#[test]
+fn pings_of_the_broker_are_answered() {
+    let (_broker, mut peer, _run) = subscribed("--no-retry");
+    peer.say("PING x").expect("PONG x");
+    peer.say("PING").expect("PONG");
+}
+
+#[test]
+fn a_lost_broker_is_found_again_and_told_what_for() {
+    let (broker, mut peer, mut run) = subscribed("-C 2");
+    peer.say("MESSAGE a 1");
+    assert_eq!(run.line(), "a: 1");
+    drop(peer);
+    let mut peer = broker.accept();
+    peer.expect("SUBSCRIBE #").say("SUBACK #");
+    peer.say("MESSAGE a 2");
+    let ended = run.end();
+    ended.expect(
+        0,
+        "client: lost the broker: the broker closed the connection",
+    );
+    ended.expect(0, "messages may have been missed");
+    ended.expect_out("a: 2\n");
+}
+
+#[test]
+fn a_broker_that_stops_is_looked_for_too() {
+    let (broker, mut peer, mut run) = subscribed("-C 1");
+    peer.say("BYE");
+    let mut next = broker.accept();
+    next.expect("SUBSCRIBE #").say("SUBACK #");
+    next.say("MESSAGE a 1");
+    assert_eq!(run.line(), "a: 1");
+    run.end().expect(0, "the broker is stopping");
+}
+
+#[test]
+fn a_broker_that_is_full_on_return_is_tried_again() {
+    let (broker, peer, run) = subscribed("-C 1");
+    drop(peer);
+    broker.accept().say("ERROR busy line come back later");
+    let mut peer = broker.accept();
+    peer.expect("SUBSCRIBE #").say("SUBACK #");
+    peer.say("MESSAGE a 1");
+    run.end()
+        .expect(0, "the broker is full: come back later; trying again");
+}
+
+#[test]
+fn without_retry_a_lost_broker_is_the_end() {
+    let (_broker, mut peer, run) = subscribed("--no-retry");
+    peer.say("MESSAGE a 1").say("BYE");
+    let ended = run.end();
+    ended.expect(3, "client: the broker is stopping");
+    ended.expect_out("a: 1\n");
+}
+
+#[test]
+fn a_wrong_argument_is_refused_before_connecting() {
+    for (arguments, why) in [
+        ("subscribe a/#/b", "# must be the last level"),
+        ("subscribe a+", "must stand alone"),
+        ("subscribe a -T b#", "must stand alone"),
+        ("subscribe a -F %q", "there is no %q"),
+        ("subscribe a -F %t -o raw", "cannot be used with"),
+        ("subscribe a -C 0", "0 is not in"),
+        ("subscribe a -W soon", "write seconds"),
+        ("subscribe a --wait 0", "more than no time"),
+        ("subscribe", "<FILTER>"),
+    ] {
+        end(arguments).expect(2, why);
+    }
+}
