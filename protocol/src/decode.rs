@@ -644,6 +644,7 @@ mod tests {
 
     #[test]
     fn a_carriage_return_that_belongs_to_a_frame_is_not_taken_for_its_line_end() {
+        // A token `a` CR was written with a bare LF behind it once, and came back as `a`.
         check(Request::Ping { token: b"a\r" }, b"PING a\r\r\n");
         check_reply(Reply::Pong { token: b"\r" }, b"PONG \r\r\n");
         check_reply(Reply::SubAck { filter: b"a\r" }, b"SUBACK a\r\r\n");
@@ -717,6 +718,8 @@ mod tests {
 
     #[test]
     fn a_line_that_is_too_long_for_its_verb_is_refused_alike_in_any_pieces() {
+        // The verb was looked for in all that had arrived once, so the count of publishes depended
+        // on how the line was cut.
         let too_long = |max, verb| [format!("{:?}", DecodeError::TooLong { max, verb })];
         arrives(b"UNSUBSCRIBE a\n", 9, &too_long(9, None));
         arrives(b"UNSUBSCRIBE\n", 10, &too_long(10, Some(Verb::Unsubscribe)));

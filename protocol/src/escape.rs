@@ -145,6 +145,7 @@ mod tests {
 
     #[test]
     fn a_backslash_before_a_bare_carriage_return_keeps_its_meaning_when_written_again() {
+        // Only the CR was escaped once, and `\` CR `b` came out as `\\rb`, which reads as `\rb`.
         let mut out = Vec::new();
         Escaped::from_line(b"a\\\rb").encode(&mut out);
         assert_eq!(out, br"a\\\rb");
