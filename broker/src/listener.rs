@@ -181,18 +181,30 @@ impl Listener {
         }
     }
 
-    /// Out of descriptors: gives up the spare one, so that the newcomer can be told.
-    fn turn_away_with_spare(&self, err: &io::Error) {
+    /// Out of descriptors: waits for the next newcomer with the spare one. Unless others have
+    /// become free by then, it can only be told that there is no room.
+    fn turn_away_with_spare(self: &Arc<Self>, err: &io::Error) {
         let mut reserve = self.spare.lock();
-        let had_one = reserve.take().is_some();
-        match self.socket.accept() {
-            Ok((stream, _)) if had_one => self.turn_away(&stream, &err.to_string()),
-            _ => {
-                self.warn_refusal(err);
-                thread::sleep(BREATH);
-            }
+        if reserve.take().is_none() {
+            *reserve = spare();
+            self.warn_refusal(err);
+            thread::sleep(BREATH);
+            return;
         }
+        let accepted = self.socket.accept();
         *reserve = spare();
+        if self.stopping.deadline().is_some() {
+            return;
+        }
+        match accepted {
+            Ok((stream, peer)) if reserve.is_some() => self.admit(stream, peer),
+            Ok((stream, _)) => {
+                self.turn_away(&stream, &err.to_string());
+                drop(stream);
+                *reserve = spare();
+            }
+            Err(_) => thread::sleep(BREATH),
+        }
     }
 
     fn turn_away(&self, stream: &TcpStream, why: &str) {
