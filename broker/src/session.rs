@@ -1,4 +1,6 @@
 //! One connection from accept to its end: its one thread, its cleanup, its log lines.
+//!
+//! What happens only at the end is kept out of line, so that its stack need not be there before.
 
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -176,6 +178,7 @@ impl Session {
     }
 
     /// The broker stops: what waits is sent as long as there is time.
+    #[inline(never)]
     fn say_goodbye(&self) -> End {
         self.outbox.hold().farewell(b"BYE\n");
         self.outbox.drain(self.stopping.deadline());
@@ -183,8 +186,7 @@ impl Session {
     }
 
     /// Ends the connection so that what was sent last arrives: closing a socket with unread bytes
-    /// would make the client's system throw it away. Kept out of line, as is the next: their stack
-    /// need not be there while the client is served.
+    /// would make the client's system throw it away.
     #[inline(never)]
     fn hang_up(&self, end: &End) {
         if self.socket.shutdown(Shutdown::Write).is_err()
@@ -341,6 +343,7 @@ impl Source for SocketSource<'_> {
     }
 }
 
+#[inline(never)]
 fn not_http() -> String {
     format!(
         "HTTP/1.1 501 Not Implemented\r\nContent-Type: text/plain\r\n\

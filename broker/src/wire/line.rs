@@ -2,6 +2,9 @@
 //!
 //! A batch is what one read brought. Its messages are gathered and delivered at its end, and only
 //! then are its answers sent, so that a receipt or a PONG never runs ahead of what it promises.
+//!
+//! What is rare is kept out of line: with all of it in one frame, the stack of each idle connection
+//! took a page more.
 
 use std::collections::HashSet;
 use std::mem;
@@ -140,6 +143,7 @@ impl<'a> Conversation<'a> {
     /// The client has ended its side and still has subscriptions, as in
     /// `echo SUBSCRIBE news | ncat ...`: it goes on receiving. If it is gone altogether, a PING
     /// finds out.
+    #[inline(never)]
     fn only_deliver(&mut self, source: &mut impl Source) -> End {
         loop {
             self.outbox.hold().answer(b"PING\n");
@@ -307,6 +311,7 @@ impl<'a> Conversation<'a> {
     }
 
     /// Adds a message that must be written anew.
+    #[inline(never)]
     fn publish_beside(
         &mut self,
         topic: Topic<'_>,
@@ -341,6 +346,7 @@ impl<'a> Conversation<'a> {
 
     /// Keeps the last value of a topic and delivers it at once, both under the lock of the
     /// retained messages: whoever subscribes in this moment gets it once, by one way or the other.
+    #[inline(never)]
     fn publish_retained(
         &mut self,
         block: &[u8],
@@ -361,6 +367,7 @@ impl<'a> Conversation<'a> {
 
     /// Subscribes under the hold of the outbox, so that a SUBACK comes before the first message
     /// and retained messages come before newer ones.
+    #[inline(never)]
     fn subscribe(&mut self, filters: Filters<'_>) {
         let mut words = filters.iter().peekable();
         while words.peek().is_some() {
@@ -418,6 +425,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
+    #[inline(never)]
     fn unsubscribe(&mut self, filters: Filters<'_>) {
         for (word, filter) in filters.iter() {
             match filter {
@@ -443,6 +451,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
+    #[inline(never)]
     fn help(&mut self, verb: Option<Verb>) {
         self.receipts.write(&mut self.answers);
         let verbs = match &verb {
@@ -458,6 +467,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
+    #[inline(never)]
     fn refuse(&mut self, refused: &DecodeError) {
         let text = refused.to_string();
         if refused.is_publish() {
@@ -470,6 +480,7 @@ impl<'a> Conversation<'a> {
     }
 
     /// A refused PUBLISH counts; the next PUBACK covers it.
+    #[inline(never)]
     fn refuse_publish(&mut self, code: Code, text: &str) {
         if self.receipts.accepted {
             self.receipts.write(&mut self.answers);
@@ -493,6 +504,7 @@ impl<'a> Conversation<'a> {
 
     /// The client has been silent for an interval. It is asked once; that it does not answer is
     /// worth a line, and no more: whether it is dead is for TCP to find out.
+    #[inline(never)]
     fn ask(&mut self) {
         match self.silence {
             Silence::No => {
