@@ -1,1 +1,35 @@
-//! stub
+//! What the tests of this folder are written with: a [`TestBroker`] to start, a [`TestClient`] to
+//! talk to it in raw lines, a [`Process`] for other programs, and a [`Dialogue`] to play.
+//!
+//! Nothing here knows the protocol beyond `PING`, the fence. A client that waits for something
+//! gives up after [`PATIENCE`] and says what it waited for; nothing sleeps to be on time.
+
+mod broker;
+mod client;
+mod dialogue;
+mod process;
+mod programs;
+mod random;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use broker::{Ended, TestBroker};
+pub use client::{SMALL_BUFFER, TestClient};
+pub use dialogue::Dialogue;
+pub use process::Process;
+pub use programs::{installed, program};
+pub use random::Random;
+
+/// How long anything may take before a test fails. Nothing that works comes near it.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits until `is_so`, for what nobody announces. Fails with `what` when it does not become so.
+#[track_caller]
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it did not happen that {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}

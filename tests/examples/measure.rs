@@ -1,0 +1,226 @@
+//! The figures in `docs/operating.md`, measured on the real broker. Prints what it finds, and ends
+//! with 1 if a message was lost that nobody was told of.
+//!
+//!     cargo run --release -p tests --example measure -- idle 10000
+//!     cargo run --release -p tests --example measure -- stall 60
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tests::TestBroker;
+
+const BROADCASTS: usize = 10;
+const OTHERS: usize = 3;
+const PAYLOAD_BYTES: usize = 100;
+
+/// So many messages are published, then the publisher waits for the receipt of all of them.
+const BURST: u64 = 500;
+
+/// Long enough for a connection to have given back what it does not need.
+const SETTLED: Duration = Duration::from_secs(3);
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let measured = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["idle", connections] => connections.parse().map(idle),
+        ["stall", seconds] => seconds.parse().map(|s| stall(Duration::from_secs(s))),
+        _ => {
+            say(format_args!(
+                "usage: measure idle CONNECTIONS | stall SECONDS"
+            ));
+            return ExitCode::from(2);
+        }
+    };
+    match measured {
+        Ok(Ok(true)) => ExitCode::SUCCESS,
+        Ok(Ok(false)) => ExitCode::FAILURE,
+        Ok(Err(err)) => {
+            say(format_args!("measure: {err}"));
+            ExitCode::FAILURE
+        }
+        Err(err) => {
+            say(format_args!("measure: the number: {err}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Many connections with a subscription each, then one message to all of them.
+fn idle(connections: usize) -> io::Result<bool> {
+    let broker = TestBroker::start();
+    let mut publisher = TcpStream::connect(broker.address())?;
+    let before = broker.resident_kib();
+    let began = Instant::now();
+    let mut clients = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        let mut client = TcpStream::connect(broker.address())?;
+        client.set_read_timeout(Some(tests::PATIENCE))?;
+        client.write_all(b"SUBSCRIBE news\n")?;
+        take(&mut client, b"SUBACK news\n")?;
+        clients.push(client);
+    }
+    let rate = connections as f64 / began.elapsed().as_secs_f64();
+    thread::sleep(SETTLED);
+    let grown = broker.resident_kib() - before;
+    let mut times = Vec::new();
+    for _ in 0..BROADCASTS {
+        let began = Instant::now();
+        publisher.write_all(b"PUBLISH news to all\n")?;
+        for client in &mut clients {
+            take(client, b"MESSAGE news to all\n")?;
+        }
+        times.push(began.elapsed());
+    }
+    times.sort_unstable();
+    say(format_args!(
+        "{connections} connections, each subscribed: {:.1} KB of resident memory for each, \
+         {rate:.0} connects/s, a broadcast reached all of them in {:.0} ms (median of {BROADCASTS})",
+        grown as f64 * 1.024 / connections as f64,
+        times[times.len() / 2].as_secs_f64() * 1e3,
+    ));
+    Ok(true)
+}
+
+/// One subscriber that does not read while a publisher works at full speed, beside some that do.
+fn stall(time: Duration) -> io::Result<bool> {
+    let broker = TestBroker::start();
+    let mut stalled = subscriber(&broker, "news")?;
+    let others = (0..OTHERS)
+        .map(|_| subscriber(&broker, "news end"))
+        .collect::<io::Result<Vec<_>>>()?;
+    let before = broker.resident_kib();
+    let (done, total) = (AtomicBool::new(false), AtomicU64::new(u64::MAX));
+    thread::scope(|scope| {
+        let total = &total;
+        let others: Vec<_> = others
+            .into_iter()
+            .map(|mut other| scope.spawn(move || count(&mut other, total)))
+            .collect();
+        let memory = scope.spawn(|| peak(&broker, &done));
+        let published = publish(&broker, time)?;
+        done.store(true, Ordering::Relaxed);
+        total.store(published, Ordering::Relaxed);
+        // Whoever reads is woken to see that.
+        TcpStream::connect(broker.address())?.write_all(b"PUBLISH end\n")?;
+        let grown = memory.join().map_err(|_| io::ErrorKind::Other)? - before;
+        say(format_args!(
+            "{published} messages of {PAYLOAD_BYTES} bytes in {} s; the broker's memory grew by {:.1} MB",
+            time.as_secs(),
+            grown as f64 * 1.024 / 1e3
+        ));
+        let mut all_told = true;
+        let mut tell = |who: &str, seen: Seen| {
+            let told = seen.came + seen.missed == published;
+            all_told &= told && seen.in_order;
+            say(format_args!(
+                "{who}: {} came, {} told missing in {} gaps, {} in all: {}",
+                seen.came,
+                seen.missed,
+                seen.gaps,
+                seen.came + seen.missed,
+                if told {
+                    "exact"
+                } else {
+                    "NOT what was published"
+                },
+            ));
+        };
+        tell("stalled", count(&mut stalled, total)?);
+        for other in others {
+            tell("reading", other.join().map_err(|_| io::ErrorKind::Other)??);
+        }
+        Ok(all_told)
+    })
+}
+
+/// Publishes numbered messages as fast as it can.
+fn publish(broker: &TestBroker, time: Duration) -> io::Result<u64> {
+    let mut publisher = BufReader::new(TcpStream::connect(broker.address())?);
+    let pad = "x".repeat(PAYLOAD_BYTES);
+    let deadline = Instant::now() + time;
+    let (mut published, mut receipt) = (0, String::new());
+    while Instant::now() < deadline {
+        let burst: String = (published..published + BURST)
+            .map(|n| format!("PUBLISH news {n} {pad}\n"))
+            .collect();
+        published += BURST;
+        publisher.get_mut().write_all(burst.as_bytes())?;
+        while !receipt.starts_with(&format!("PUBACK {published} ")) {
+            receipt.clear();
+            publisher.read_line(&mut receipt)?;
+        }
+    }
+    Ok(published)
+}
+
+struct Seen {
+    came: u64,
+    missed: u64,
+    gaps: u64,
+    in_order: bool,
+}
+
+/// Reads until `published` messages came or are told missing, or nothing comes any more.
+fn count(subscriber: &mut BufReader<TcpStream>, published: &AtomicU64) -> io::Result<Seen> {
+    let mut seen = Seen {
+        came: 0,
+        missed: 0,
+        gaps: 0,
+        in_order: true,
+    };
+    let mut line = String::new();
+    while seen.came + seen.missed < published.load(Ordering::Relaxed) {
+        line.clear();
+        if subscriber.read_line(&mut line)? == 0 {
+            break;
+        }
+        let due = seen.came + seen.missed;
+        if let Some(rest) = line.strip_prefix("MESSAGE news ") {
+            let number = rest.split(' ').next().and_then(|n| n.parse().ok());
+            seen.in_order &= number == Some(due);
+            seen.came += 1;
+        } else if let Some(count) = line.strip_prefix("GAP ") {
+            seen.missed += count.trim_end().parse::<u64>().map_err(io::Error::other)?;
+            seen.gaps += 1;
+        }
+    }
+    Ok(seen)
+}
+
+fn subscriber(broker: &TestBroker, topics: &str) -> io::Result<BufReader<TcpStream>> {
+    let mut client = TcpStream::connect(broker.address())?;
+    client.set_read_timeout(Some(tests::PATIENCE))?;
+    client.write_all(format!("SUBSCRIBE {topics}\n").as_bytes())?;
+    for topic in topics.split(' ') {
+        take(&mut client, format!("SUBACK {topic}\n").as_bytes())?;
+    }
+    Ok(BufReader::with_capacity(256 * 1024, client))
+}
+
+fn peak(broker: &TestBroker, done: &AtomicBool) -> u64 {
+    let mut most = 0;
+    while !done.load(Ordering::Relaxed) {
+        most = most.max(broker.resident_kib());
+        thread::sleep(Duration::from_millis(100));
+    }
+    most
+}
+
+fn take(client: &mut TcpStream, expected: &[u8]) -> io::Result<()> {
+    let mut came = vec![0; expected.len()];
+    client.read_exact(&mut came)?;
+    if came == expected {
+        return Ok(());
+    }
+    let came = String::from_utf8_lossy(&came).into_owned();
+    Err(io::Error::other(format!("unexpected: {came:?}")))
+}
+
+/// A closed pipe is no reason to fail.
+fn say(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stdout(), "{text}");
+}

@@ -1,0 +1,156 @@
+//! The real broker program, on a port of its own.
+
+use std::env;
+use std::fs;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+
+use crate::process::Process;
+use crate::{TestClient, program};
+
+/// A running broker. Dropping it kills it, and fails the test if one of its threads panicked.
+#[derive(Debug)]
+pub struct TestBroker {
+    process: Process,
+    address: SocketAddr,
+}
+
+/// How a broker ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// All that stood on its standard error.
+    pub log: String,
+    /// From the signal to the end.
+    pub took: Duration,
+}
+
+impl TestBroker {
+    /// A broker with everything as it is by default.
+    #[track_caller]
+    pub fn start() -> Self {
+        Self::with_args(&[])
+    }
+
+    /// A broker with these flags. Without `--port` it takes any that is free.
+    #[track_caller]
+    pub fn with_args(args: &[&str]) -> Self {
+        allow_many_files();
+        let mut command = Self::command(args);
+        let process = Process::start(&mut command);
+        process.wait_for_complaint("\n");
+        let log = process.complaints();
+        let first = log.lines().next().unwrap_or_default();
+        let address = first
+            .strip_prefix("dallal ")
+            .and_then(|rest| rest.split_once(" listens on "))
+            .and_then(|(_, address)| address.parse().ok());
+        let Some(address) = address else {
+            panic!("the broker does not begin with the address it listens on:\n{log}");
+        };
+        Self { process, address }
+    }
+
+    /// How the program is called with these flags.
+    pub fn command(args: &[&str]) -> Command {
+        let mut command = Command::new(program("broker"));
+        if !args.contains(&"--port") {
+            command.args(["--port", "0"]);
+        }
+        command.args(["--host", "127.0.0.1"]).args(args);
+        // What the tester has set for brokers elsewhere does not count here.
+        for (name, _) in env::vars().filter(|(name, _)| name.starts_with("BROKER_")) {
+            command.env_remove(name);
+        }
+        command.env_remove("RUST_LOG");
+        command
+    }
+
+    /// A new connection to it.
+    #[track_caller]
+    pub fn connect(&self) -> TestClient {
+        TestClient::connect(self.address)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until it has written `text` to its log.
+    #[track_caller]
+    pub fn wait_for_log(&self, text: &str) {
+        self.process.wait_for_complaint(text);
+    }
+
+    /// What it has written to its log so far.
+    pub fn log(&self) -> String {
+        self.process.complaints()
+    }
+
+    /// The memory it has in use, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process.pid());
+        let status = fs::read_to_string(path).expect("a running process has a status");
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"))
+            .and_then(|number| number.trim().parse().ok())
+            .expect("the status has a line VmRSS")
+    }
+
+    /// Sends it a signal and goes on.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Sends it SIGTERM and waits for its end.
+    #[track_caller]
+    pub fn stop(self) -> Ended {
+        self.stop_by(Signal::TERM)
+    }
+
+    /// Sends it a signal and waits for its end.
+    #[track_caller]
+    pub fn stop_by(mut self, signal: Signal) -> Ended {
+        let asked = Instant::now();
+        self.signal(signal);
+        let (status, _, log) = self.process.end();
+        Ended {
+            code: status.code(),
+            log,
+            took: asked.elapsed(),
+        }
+    }
+}
+
+impl Drop for TestBroker {
+    #[allow(
+        clippy::print_stderr,
+        reason = "what the broker had to say belongs to the report of a test that failed"
+    )]
+    fn drop(&mut self) {
+        let log = self.log();
+        if thread::panicking() {
+            eprintln!("--- log of the broker at {} ---\n{log}", self.address);
+        } else {
+            let bug = log.contains("panicked at") || log.contains("a bug of the broker");
+            assert!(!bug, "a thread of the broker panicked:\n{log}");
+        }
+    }
+}
+
+/// A thousand connections have a thousand ends on each side.
+fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).expect("a process may use its own limit up");
+}

@@ -1,0 +1,140 @@
+//! The dialogues of a document, read and played.
+//!
+//! A dialogue stands in a fenced block that begins with the word `dialogue` and the broker's flags.
+//! `A> line` is sent by client A, `A< line` is received by it, `A| closed` is the end of its
+//! connection. A received line may end with `...`, which stands for any text.
+
+use std::collections::BTreeMap;
+
+use crate::{TestBroker, TestClient};
+
+/// One fenced block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dialogue {
+    /// Where it begins in its document, counted from 1.
+    pub line: usize,
+    /// What its broker is started with.
+    pub flags: Vec<String>,
+    steps: Vec<Step>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Step {
+    client: String,
+    action: Action,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Action {
+    Send(String),
+    Receive(String),
+    Closed,
+}
+
+impl Dialogue {
+    /// All dialogues of a document, in order.
+    pub fn all_in(document: &str) -> Vec<Self> {
+        let mut dialogues = Vec::new();
+        let mut lines = document.lines().enumerate();
+        while let Some((at, line)) = lines.next() {
+            let Some(flags) = line.strip_prefix("```dialogue") else {
+                continue;
+            };
+            dialogues.push(Self {
+                line: at + 1,
+                flags: flags.split_whitespace().map(str::to_owned).collect(),
+                steps: lines
+                    .by_ref()
+                    .take_while(|(_, line)| *line != "```")
+                    .map(|(at, line)| Step::parse(line, at + 1))
+                    .collect(),
+            });
+        }
+        dialogues
+    }
+
+    /// Plays it against a broker of its own. Fails if anything else is received.
+    pub fn play(&self) {
+        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
+        let broker = TestBroker::with_args(&flags);
+        let mut clients: BTreeMap<&str, TestClient> = BTreeMap::new();
+        for Step { client, action } in &self.steps {
+            let name = client.as_str();
+            let client = clients.entry(name).or_insert_with(|| broker.connect());
+            match action {
+                Action::Send(line) => {
+                    client.send(line);
+                }
+                Action::Receive(line) => match line.strip_suffix("...") {
+                    Some(prefix) => {
+                        client.expect_prefix(prefix);
+                    }
+                    None => {
+                        client.expect(line);
+                    }
+                },
+                Action::Closed => {
+                    client.expect_end();
+                    clients.remove(name);
+                }
+            }
+        }
+        for client in clients.values_mut() {
+            client.expect_silence();
+        }
+    }
+}
+
+impl Step {
+    fn parse(line: &str, number: usize) -> Self {
+        let cut = line.find(['>', '<', '|']).unwrap_or_default();
+        let (client, rest) = line.split_at(cut);
+        let text = rest.get(1..).unwrap_or_default();
+        let text = text.strip_prefix(' ').unwrap_or(text).to_owned();
+        let action = match rest.chars().next() {
+            Some('>') => Action::Send(text),
+            Some('<') => Action::Receive(text),
+            Some('|') if text == "closed" => Action::Closed,
+            _ => panic!("line {number} is no step of a dialogue: {line:?}"),
+        };
+        assert!(
+            !client.is_empty(),
+            "line {number} names no client: {line:?}"
+        );
+        Self {
+            client: client.to_owned(),
+            action,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dialogue_is_read_from_its_fenced_block() {
+        let document =
+            "text\n```dialogue --max-line 9\nA> PING\nB< PONG a...\nA| closed\n```\nA> no\n";
+        let step = |client: &str, action| Step {
+            client: client.to_owned(),
+            action,
+        };
+        let expected = Dialogue {
+            line: 2,
+            flags: vec!["--max-line".to_owned(), "9".to_owned()],
+            steps: vec![
+                step("A", Action::Send("PING".to_owned())),
+                step("B", Action::Receive("PONG a...".to_owned())),
+                step("A", Action::Closed),
+            ],
+        };
+        assert_eq!(Dialogue::all_in(document), [expected]);
+    }
+
+    #[test]
+    #[should_panic(expected = "line 2 is no step")]
+    fn what_is_no_step_is_not_passed_over() {
+        Dialogue::all_in("```dialogue\nA said hello\n```\n");
+    }
+}

@@ -1,0 +1,60 @@
+//! Where the programs are that the tests start.
+//!
+//! Cargo does not build the programs of another package for a test. So the first test of a process
+//! has them built, unless `TESTS_PROGRAMS_BUILT` says that this was done.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
+
+/// A program of this workspace, of the same profile as the test: `broker` or `client`.
+pub fn program(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let program = FOLDER.get_or_init(built).join(name);
+    assert!(
+        program.is_file(),
+        "there is no {}; run `cargo build --bin {name}`",
+        program.display()
+    );
+    program
+}
+
+/// A program that has to be installed, from the Debian package of that name.
+#[track_caller]
+pub fn installed(name: &str, package: &str) -> Command {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&path).any(|folder| folder.join(name).is_file());
+    assert!(
+        found,
+        "{name} is needed; install the Debian package {package}"
+    );
+    Command::new(name)
+}
+
+fn built() -> PathBuf {
+    let test = env::current_exe().expect("a running program has a path");
+    let folder = test
+        .parent()
+        .and_then(|deps| deps.parent())
+        .expect("a test stands in <target>/<profile>/deps");
+    if env::var_os("TESTS_PROGRAMS_BUILT").is_none() {
+        let target = folder.parent().expect("a profile has a folder of its own");
+        let profile = match folder.file_name().and_then(|name| name.to_str()) {
+            Some("debug") | None => "dev",
+            Some(profile) => profile,
+        };
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let built = Command::new(cargo)
+            .args(["build", "--quiet", "--bin", "broker", "--bin", "client"])
+            .args(["--manifest-path", MANIFEST, "--profile", profile])
+            .arg("--target-dir")
+            .arg(target)
+            .status()
+            .expect("cargo can be run");
+        assert!(built.success(), "the programs cannot be built: {built}");
+    }
+    folder.to_owned()
+}

@@ -1,0 +1,113 @@
+//! Promises of "Several protocols on one port": what the first bytes decide.
+
+use tests::{TestBroker, TestClient};
+
+const BODY: &str = "PUBLISH x y\nSUBSCRIBE x\n";
+
+#[track_caller]
+fn expect_501(client: &mut TestClient) {
+    let status = client.read_line();
+    assert!(status.starts_with("HTTP/1.1 501 "), "came {status:?}");
+    let text = client.read_to_end();
+    assert!(text.contains("netcat"), "it says what to do: {text}");
+    for word in ["ERROR", "PUBACK", "SUBACK"] {
+        assert!(!text.contains(word), "read as lines: {text}");
+    }
+}
+
+#[test]
+fn what_begins_as_http_is_never_read_as_lines() {
+    let broker = TestBroker::start();
+    let mut ann = broker.connect();
+    ann.send("SUBSCRIBE #").expect("SUBACK #");
+    for method in ["GET", "POST", "PUT", "HEAD", "OPTIONS", "DELETE"] {
+        let len = BODY.len();
+        let head = format!("{method} / HTTP/1.1\r\nHost: x\r\nContent-Length: {len}\r\n\r\n");
+        for request in [format!("{head}{BODY}"), format!("{method} {BODY}{head}")] {
+            let mut page = broker.connect();
+            page.write(request);
+            expect_501(&mut page);
+        }
+    }
+    ann.expect_silence();
+}
+
+#[test]
+fn the_first_bytes_may_come_one_by_one() {
+    let broker = TestBroker::start();
+    let mut ann = broker.connect();
+    ann.send("SUBSCRIBE #").expect("SUBACK #");
+    let mut page = broker.connect();
+    for byte in b"POST" {
+        page.write([*byte]);
+        // Time for the broker to see this byte alone.
+        ann.expect_silence();
+    }
+    page.write(format!(" / HTTP/1.1\r\n\r\n{BODY}"));
+    expect_501(&mut page);
+    ann.expect_silence();
+}
+
+#[test]
+fn a_frame_that_begins_like_a_method_is_a_frame() {
+    let broker = TestBroker::start();
+    let mut other = broker.connect();
+    for (frame, answer) in [
+        ("PUBLISH a b\n", "PUBACK 1 0"),
+        ("PING\n", "PONG"),
+        ("HELP ping\n", "HELP PING"),
+        ("GET\n", "ERROR unknown-verb line "),
+        ("GETTING here\n", "ERROR unknown-verb line "),
+        ("PUTT x\n", "ERROR unknown-verb line "),
+        ("get / HTTP/1.1\n", "ERROR unknown-verb line "),
+        ("OPTIONSX\n", "ERROR unknown-verb line "),
+        ("D\n", "ERROR unknown-verb line "),
+        ("@a=1 PING x\n", "PONG x"),
+        ("\nPING x\n", "PONG x"),
+        ("1 2 3\n", "ERROR unknown-verb line "),
+    ] {
+        let mut whole = broker.connect();
+        whole.write(frame).expect_prefix(answer);
+        let mut split = broker.connect();
+        for byte in frame.bytes() {
+            split.write([byte]);
+            other.expect_silence();
+        }
+        split.expect_prefix(answer);
+    }
+}
+
+#[test]
+fn http_on_a_connection_that_began_with_a_frame_is_an_unknown_verb() {
+    let broker = TestBroker::start();
+    let mut ann = broker.connect();
+    ann.send("PING").expect("PONG");
+    ann.send("GET / HTTP/1.1")
+        .expect_error("unknown-verb", "line")
+        .expect_silence();
+}
+
+#[test]
+fn mqtt_and_tls_are_closed_and_reported() {
+    let broker = TestBroker::start();
+    let mqtt = [
+        &b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00"[..],
+        BODY.as_bytes(),
+    ]
+    .concat();
+    let tls = [
+        &b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03"[..],
+        BODY.as_bytes(),
+    ]
+    .concat();
+    let mut ann = broker.connect();
+    ann.send("SUBSCRIBE #").expect("SUBACK #");
+    for (bytes, name) in [(mqtt, "MQTT"), (tls, "TLS")] {
+        let mut stranger = broker.connect();
+        stranger.write(&bytes).expect_closed();
+        broker.wait_for_log(name);
+        let mut slow = broker.connect();
+        slow.write(&bytes[..1]).expect_closed();
+    }
+    ann.expect_silence();
+}
