@@ -10,6 +10,7 @@ use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -40,12 +41,18 @@ pub(crate) trait Sink: Send + Sync {
     fn arm(&self) -> io::Result<()>;
 }
 
-/// How a wire words what an outbox itself has to say.
+/// How a wire words what an outbox itself has to say, and where its messages end.
 pub(crate) struct Wording {
     /// That many messages were dropped here.
     pub(crate) gap: fn(count: u64) -> Vec<u8>,
     /// So many publishes have been answered; so many copies were made of the newly answered.
     pub(crate) receipt: fn(answered: u64, copies: u64) -> Vec<u8>,
+    /// How long the first message is, or what is left of it.
+    pub(crate) first: fn(messages: &[u8]) -> usize,
+    /// How much of this whole messages are that fit into `room` bytes.
+    pub(crate) fitting: fn(messages: &[u8], room: usize) -> usize,
+    /// How many messages end in this.
+    pub(crate) count: fn(messages: &[u8]) -> u64,
 }
 
 /// Whole messages one after another, on their way into outboxes. They are sent from where they
@@ -307,7 +314,7 @@ impl Held<'_> {
             State::Idle(sink) => self.send_now(sink, runs),
             State::Blocked(sink) => {
                 for run in runs {
-                    self.queue.take(run, 0, self.outbox.limit);
+                    self.queue.take(run, 0, self.outbox);
                 }
                 State::Blocked(sink)
             }
@@ -384,14 +391,14 @@ impl Held<'_> {
                 sent -= from;
                 if from < run.bytes.len() {
                     left = true;
-                    self.queue.take(run, from, self.outbox.limit);
+                    self.queue.take(run, from, self.outbox);
                 } else {
                     self.queue.tally.written += run.messages;
                 }
             }
             if left {
                 for run in groups.flatten() {
-                    self.queue.take(run, 0, self.outbox.limit);
+                    self.queue.take(run, 0, self.outbox);
                 }
                 return self.arm(sink);
             }
@@ -480,37 +487,67 @@ impl Held<'_> {
 }
 
 impl Queue {
-    /// Queues a run from byte `from` on. One that has begun to leave is finished; any other is
-    /// dropped if there is no room for it. The limit is never less than the longest message, so an
-    /// empty queue has room for any.
-    fn take(&mut self, run: &Run<'_>, from: usize, limit: usize) {
-        let rest = run.bytes.len() - from;
-        let full = self.message_bytes > 0 && self.message_bytes + rest > limit;
-        if from == 0 && (self.dropping || full) {
+    /// Queues a run from byte `from` on, as much of it as there is room for. A message that has
+    /// begun to leave is finished, and an empty queue has room for any one message: the limit is
+    /// never less than the longest.
+    fn take(&mut self, run: &Run<'_>, from: usize, outbox: &Outbox) {
+        if from == 0 && self.dropping {
+            return self.drop_messages(run.messages);
+        }
+        let rest = &run.bytes[from..];
+        let room = outbox.limit.saturating_sub(self.message_bytes);
+        let fitting = if rest.len() <= room {
+            rest.len()
+        } else if from > 0 || self.message_bytes == 0 {
+            (outbox.wording.fitting)(rest, room).max((outbox.wording.first)(rest))
+        } else {
+            (outbox.wording.fitting)(rest, room)
+        };
+        let dropped = match &rest[fitting..] {
+            [] => 0,
+            left => (outbox.wording.count)(left),
+        };
+        if fitting > 0 {
+            let capacity = COLLECTED_BYTES.min(outbox.limit);
+            self.take_part(run, from..from + fitting, run.messages - dropped, capacity);
+        }
+        if dropped > 0 {
             self.dropping = true;
-            self.gap += run.messages;
-            self.tally.dropped += run.messages;
-            return;
+            self.drop_messages(dropped);
         }
-        if rest >= COPY_BELOW_BYTES {
-            let kept = run.keep().slice(from..);
-            self.push(Data::Shared(kept), Kind::Messages(run.messages));
-            return;
+    }
+
+    fn drop_messages(&mut self, messages: u64) {
+        self.gap += messages;
+        self.tally.dropped += messages;
+    }
+
+    /// Queues a part of a run, in which so many messages end. Small ones are collected in pieces
+    /// of this capacity.
+    fn take_part(&mut self, run: &Run<'_>, part: Range<usize>, messages: u64, capacity: usize) {
+        let bytes = &run.bytes[part.clone()];
+        if bytes.len() >= COPY_BELOW_BYTES {
+            // All of the run is kept only for nearly all of it.
+            let kept = if bytes.len() * 4 >= run.bytes.len() * 3 {
+                run.keep().slice(part)
+            } else {
+                Bytes::copy_from_slice(bytes)
+            };
+            return self.push(Data::Shared(kept), Kind::Messages(messages));
         }
-        let bytes = &run.bytes[from..];
         if let Some(Chunk {
             data: Data::Owned(collected),
-            kind: Kind::Messages(messages),
+            kind: Kind::Messages(before),
         }) = self.chunks.back_mut()
-            && collected.capacity() - collected.len() >= rest
+            && collected.capacity() - collected.len() >= bytes.len()
         {
             collected.extend_from_slice(bytes);
-            *messages += run.messages;
-            self.message_bytes += rest;
+            *before += messages;
+            self.message_bytes += bytes.len();
         } else {
-            let mut collected = Vec::with_capacity(COLLECTED_BYTES);
+            let mut collected = Vec::with_capacity(capacity.max(bytes.len()));
             collected.extend_from_slice(bytes);
-            self.push(Data::Owned(collected), Kind::Messages(run.messages));
+            self.push(Data::Owned(collected), Kind::Messages(messages));
         }
     }
 
@@ -645,6 +682,19 @@ pub(crate) mod tests {
     const WORDING: Wording = Wording {
         gap: |count| format!("<gap {count}>").into_bytes(),
         receipt: |answered, copies| format!("<{answered}:{copies}>").into_bytes(),
+        first: |messages| {
+            messages
+                .iter()
+                .position(|&byte| byte == b';')
+                .map_or(messages.len(), |at| at + 1)
+        },
+        fitting: |messages, room| {
+            messages[..room]
+                .iter()
+                .rposition(|&byte| byte == b';')
+                .map_or(0, |at| at + 1)
+        },
+        count: |messages| 1.max(messages.iter().filter(|&&byte| byte == b';').count() as u64),
     };
 
     /// An outbox whose sink takes `room` bytes for now.
@@ -765,6 +815,18 @@ pub(crate) mod tests {
         deliver(&outbox, &["78"]);
         sink.make_room(&outbox, 100);
         assert_eq!(sink.taken(), "123456<gap 1>");
+    }
+
+    #[test]
+    fn of_a_run_as_many_messages_are_taken_as_there_is_room_for() {
+        let (outbox, sink) = outbox(1, 9, 2);
+        let run = Run::borrowed(b"111;222;333;444;", 4);
+        outbox.hold().deliver(&[&run]);
+        deliver(&outbox, &["555;"]);
+        sink.make_room(&outbox, 100);
+        assert_eq!(sink.taken(), "111;222;<gap 3>");
+        let (tally, _) = outbox.close();
+        assert_eq!((tally.written, tally.dropped), (2, 3));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::ops::{ControlFlow, Range};
 use std::time::Instant;
 
 use foldhash::fast::RandomState;
-use memchr::memchr;
+use memchr::{memchr, memchr_iter, memrchr};
 use protocol::{
     Attributes, Code, DecodeError, Escaped, Filter, Filters, Framer, RETAIN, RETAINED, Reply,
     Request, Step, Subject, Topic, Verb,
@@ -36,11 +36,22 @@ const ANSWER_BYTES: usize = 32 * 1024;
 /// client wait.
 const FILTERS_PER_HOLD: usize = 64;
 
-/// What this wire's outboxes say by themselves.
+/// What this wire's outboxes say by themselves, and where its messages end.
 pub(crate) const WORDING: Wording = Wording {
     gap: |count| encoded(&Reply::Gap { count }),
     receipt: |answered, copies| encoded(&Reply::PubAck { answered, copies }),
+    first: |lines| memchr(b'\n', lines).map_or(lines.len(), |at| at + 1),
+    fitting: |lines, room| memrchr(b'\n', &lines[..room]).map_or(0, |at| at + 1),
+    count: |lines| memchr_iter(b'\n', lines).count() as u64,
 };
+
+/// What a newcomer hears for whom there is no room.
+pub(crate) fn busy(why: &str) -> Vec<u8> {
+    let mut answer = Vec::new();
+    let text = format!("{why}; try again later or ask its operator for a higher limit");
+    refusal(&mut answer, Code::Busy, Subject::Line, &text);
+    answer
+}
 
 /// The limits of one conversation.
 #[derive(Clone, Copy, Debug)]
