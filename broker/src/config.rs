@@ -53,8 +53,8 @@ const MOST_LINE_BYTES: usize = 1 << 30;
 impl Config {
     /// Checks what no single value shows.
     pub(crate) fn check(&self) -> Result<(), BadConfig> {
-        if self.max_line > MOST_LINE_BYTES {
-            return Err(BadConfig::LineTooLong);
+        if !(1..=MOST_LINE_BYTES).contains(&self.max_line) {
+            return Err(BadConfig::Line);
         }
         if self.outbox_bytes < self.max_line {
             return Err(BadConfig::OutboxBelowLine {
@@ -73,8 +73,8 @@ impl Config {
 /// Why a [`Config`] cannot be. `Display` says what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadConfig {
-    /// `max_line` is more than a gibibyte.
-    LineTooLong,
+    /// `max_line` is nothing, or more than a gibibyte.
+    Line,
     /// One message could be longer than what may wait for a client.
     OutboxBelowLine {
         /// The smaller one.
@@ -87,7 +87,7 @@ pub enum BadConfig {
 impl fmt::Display for BadConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::LineTooLong => write!(f, "--max-line is at most 1 GiB"),
+            Self::Line => write!(f, "--max-line is from 1 byte to 1 GiB"),
             Self::OutboxBelowLine {
                 outbox_bytes,
                 max_line,

@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use foldhash::fast::RandomState;
 use parking_lot::{Condvar, Mutex};
-use protocol::{Code, Reply, Subject};
 use rustix::net::{SendFlags, send, sockopt};
 
 use crate::engine::Engine;
 use crate::session::{Handle, Session, Settings, Stopping};
 use crate::storm::Storm;
 use crate::tcp_info;
+use crate::wire::line;
 
 /// A connection's thread needs little; what it does not touch is not there.
 const STACK_BYTES: usize = 128 * 1024;
@@ -31,6 +31,9 @@ const CUTS: Duration = Duration::from_secs(2);
 
 /// A pause after an error that is likely to come again at once.
 const BREATH: Duration = Duration::from_millis(50);
+
+/// How many connections may wait to be accepted; the system may allow fewer.
+const BACKLOG: i32 = 4096;
 
 /// How often connections with something on the way are looked at.
 const WATCH: Duration = Duration::from_secs(10);
@@ -208,15 +211,12 @@ impl Listener {
     }
 
     fn turn_away(&self, stream: &TcpStream, why: &str) {
-        let mut line = Vec::new();
-        Reply::Error {
-            code: Code::Busy.as_str().into(),
-            subject: Subject::Line,
-            text: format!("{why}; try again later or ask its operator for a higher limit").into(),
-        }
-        .encode(&mut line);
         // Whoever has no room for one line is turned away without it.
-        let _ = send(stream, &line, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        let _ = send(
+            stream,
+            &line::busy(why),
+            SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+        );
         let _ = stream.shutdown(Shutdown::Write);
         self.warn_refusal(&why);
     }
@@ -245,8 +245,10 @@ impl Drop for Leaving<'_> {
     }
 }
 
-/// Accepted sockets inherit all of this.
+/// Accepted sockets inherit all of this, and more of them can wait to be accepted than usual: who
+/// finds no room there tries again only after a second.
 fn prepare(socket: &TcpListener) -> io::Result<()> {
+    rustix::net::listen(socket, BACKLOG)?;
     sockopt::set_tcp_nodelay(socket, true)?;
     sockopt::set_socket_keepalive(socket, true)?;
     sockopt::set_tcp_keepidle(socket, PROBE_AFTER)?;
