@@ -8,8 +8,12 @@ use bytes::Bytes;
 /// What an idle connection holds.
 const IDLE_BYTES: usize = 2 * 1024;
 
-/// A block that was filled grows to the next of these; beyond the last only for a longer line.
+/// A block that was filled grows to the next of these.
 const SIZES: [usize; 2] = [16 * 1024, 64 * 1024];
+
+/// The next size, for lines so long that the beginning of one would be moved to the front after
+/// nearly every read. What even this cannot hold doubles it.
+const LONG_LINES_BYTES: usize = 256 * 1024;
 
 /// A run that is less than this share of its block is not worth keeping the block for.
 const WORTH_KEEPING: (usize, usize) = (15, 16);
@@ -53,21 +57,19 @@ impl Block {
 
     /// Makes room and gives the vector to append to. `most` is the longest a line may get.
     pub(crate) fn fill(&mut self, most: usize) -> &mut Vec<u8> {
-        let was_full = self.bytes.len() == self.bytes.capacity();
+        let capacity = self.bytes.capacity();
+        let was_full = self.bytes.len() == capacity;
         self.bytes.drain(..self.start);
         self.start = 0;
         if was_full {
-            let next = SIZES.into_iter().find(|&size| size > self.bytes.capacity());
-            let size = match next {
+            let begun = self.bytes.len();
+            let long = begun == capacity || (begun > capacity / 4 && capacity < LONG_LINES_BYTES);
+            let size = match SIZES.into_iter().find(|&size| size > capacity) {
                 Some(size) => size,
-                // A line and its end that the largest block cannot hold.
-                None if self.bytes.len() == self.bytes.capacity() => {
-                    (self.bytes.capacity() * 2).min(most + 2)
-                }
-                None => self.bytes.capacity(),
+                None if long => LONG_LINES_BYTES.max(capacity * 2).min(most + 2),
+                None => capacity,
             };
-            self.bytes
-                .reserve_exact(size.saturating_sub(self.bytes.len()));
+            self.bytes.reserve_exact(size.saturating_sub(begun));
         }
         &mut self.bytes
     }
@@ -131,6 +133,17 @@ mod tests {
             (block.unread().len(), block.bytes.capacity()),
             (10, IDLE_BYTES)
         );
+    }
+
+    #[test]
+    fn it_grows_once_more_for_long_lines_that_it_could_hold() {
+        let mut block = Block::new();
+        for _ in 0..10 {
+            read(&mut block, usize::MAX);
+            let beginning = block.unread().len() / 3;
+            block.consume(block.unread().len() - beginning);
+        }
+        assert_eq!(block.bytes.capacity(), LONG_LINES_BYTES);
     }
 
     #[test]
