@@ -62,6 +62,15 @@ fn what_one_client_takes_away_others_keep() {
 fn nothing_for_a_filter_follows_its_unsuback() {
     let broker = TestBroker::start();
     let mut bob = broker.connect();
+    // Those who connected first are delivered to first, which gives the one under test the time to
+    // take back its subscription between the look-up of a message's way and its delivery.
+    let crowd: Vec<_> = (0..100)
+        .map(|_| {
+            let mut client = broker.connect();
+            client.send("SUBSCRIBE busy/#").expect("SUBACK busy/#");
+            client
+        })
+        .collect();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let stop = &stop;
@@ -85,4 +94,5 @@ fn nothing_for_a_filter_follows_its_unsuback() {
         }
         stop.store(true, Ordering::Relaxed);
     });
+    drop(crowd);
 }
