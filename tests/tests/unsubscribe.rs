@@ -82,8 +82,9 @@ fn nothing_for_a_filter_follows_its_unsuback() {
                 bob.read_until_prefix(&format!("PUBACK {n} "));
             }
         });
+        let _stop = OnDrop(stop);
         let mut ann = broker.connect();
-        for n in 0..200 {
+        for n in 0..1000 {
             let filter = ["busy/topic", "busy/+", "#", "$share/g/busy/topic"][n % 4];
             ann.send(format!("SUBSCRIBE {filter}"))
                 .expect(format!("SUBACK {filter}"));
@@ -92,7 +93,15 @@ fn nothing_for_a_filter_follows_its_unsuback() {
             ann.read_until(&format!("UNSUBACK {filter}"));
             ann.expect_silence();
         }
-        stop.store(true, Ordering::Relaxed);
     });
     drop(crowd);
+}
+
+/// Ends the other thread also when this one fails.
+struct OnDrop<'a>(&'a AtomicBool);
+
+impl Drop for OnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
