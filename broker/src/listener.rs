@@ -163,6 +163,8 @@ impl Listener {
             self.settings,
         );
         self.sessions.lock().insert(id, session.handle());
+        // Said here, because logging costs a thread a page or two of stack.
+        log::info!("connection {id} from {peer} begins");
         let listener = self.clone();
         let builder = thread::Builder::new().stack_size(STACK_BYTES);
         let spawned = builder.spawn(move || {
@@ -173,14 +175,11 @@ impl Listener {
             session.run(&listener.engine);
             drop(leaving);
         });
-        match spawned {
-            // Said here, because logging would cost every session's thread a page or two of stack.
-            Ok(_) => log::info!("connection {id} from {peer} begins"),
-            Err(err) => {
-                if let Some(handle) = self.sessions.lock().remove(&id) {
-                    self.turn_away(handle.socket(), &format!("no thread for it ({err})"));
-                }
-            }
+        if let Err(err) = spawned
+            && let Some(handle) = self.sessions.lock().remove(&id)
+        {
+            log::info!("connection {id} from {peer} ends: it is turned away");
+            self.turn_away(handle.socket(), &format!("no thread for it ({err})"));
         }
     }
 

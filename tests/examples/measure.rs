@@ -20,6 +20,9 @@ const PAYLOAD_BYTES: usize = 100;
 /// So many messages are published, then the publisher waits for the receipt of all of them.
 const BURST: u64 = 500;
 
+/// So many messages may be on their way to those who read.
+const AHEAD: u64 = 20 * BURST;
+
 /// Long enough for a connection to have given back what it does not need.
 const SETTLED: Duration = Duration::from_secs(3);
 
@@ -94,14 +97,16 @@ fn stall(time: Duration) -> io::Result<bool> {
         .collect::<io::Result<Vec<_>>>()?;
     let before = broker.resident_kib();
     let (done, total) = (AtomicBool::new(false), AtomicU64::new(u64::MAX));
+    let progress: [AtomicU64; OTHERS] = Default::default();
     thread::scope(|scope| {
-        let total = &total;
+        let (total, progress) = (&total, &progress);
         let others: Vec<_> = others
             .into_iter()
-            .map(|mut other| scope.spawn(move || count(&mut other, total)))
+            .zip(progress)
+            .map(|(mut other, came)| scope.spawn(move || count(&mut other, total, came)))
             .collect();
         let memory = scope.spawn(|| peak(&broker, &done));
-        let published = publish(&broker, time)?;
+        let published = publish(&broker, time, progress)?;
         done.store(true, Ordering::Relaxed);
         total.store(published, Ordering::Relaxed);
         // Whoever reads is woken to see that.
@@ -129,7 +134,7 @@ fn stall(time: Duration) -> io::Result<bool> {
                 },
             ));
         };
-        tell("stalled", count(&mut stalled, total)?);
+        tell("stalled", count(&mut stalled, total, &AtomicU64::new(0))?);
         for other in others {
             tell("reading", other.join().map_err(|_| io::ErrorKind::Other)??);
         }
@@ -137,13 +142,19 @@ fn stall(time: Duration) -> io::Result<bool> {
     })
 }
 
-/// Publishes numbered messages as fast as it can.
-fn publish(broker: &TestBroker, time: Duration) -> io::Result<u64> {
+/// Publishes numbered messages as fast as those who read can take them, so that what the broker
+/// holds, it holds for the one that does not.
+fn publish(broker: &TestBroker, time: Duration, progress: &[AtomicU64]) -> io::Result<u64> {
     let mut publisher = BufReader::new(TcpStream::connect(broker.address())?);
     let pad = "x".repeat(PAYLOAD_BYTES);
     let deadline = Instant::now() + time;
     let (mut published, mut receipt) = (0, String::new());
     while Instant::now() < deadline {
+        let came = progress.iter().map(|each| each.load(Ordering::Relaxed));
+        if came.min().is_some_and(|least| published > least + AHEAD) {
+            thread::yield_now();
+            continue;
+        }
         let burst: String = (published..published + BURST)
             .map(|n| format!("PUBLISH news {n} {pad}\n"))
             .collect();
@@ -165,7 +176,11 @@ struct Seen {
 }
 
 /// Reads until `published` messages came or are told missing, or nothing comes any more.
-fn count(subscriber: &mut BufReader<TcpStream>, published: &AtomicU64) -> io::Result<Seen> {
+fn count(
+    subscriber: &mut BufReader<TcpStream>,
+    published: &AtomicU64,
+    progress: &AtomicU64,
+) -> io::Result<Seen> {
     let mut seen = Seen {
         came: 0,
         missed: 0,
@@ -187,6 +202,7 @@ fn count(subscriber: &mut BufReader<TcpStream>, published: &AtomicU64) -> io::Re
             seen.missed += count.trim_end().parse::<u64>().map_err(io::Error::other)?;
             seen.gaps += 1;
         }
+        progress.store(seen.came + seen.missed, Ordering::Relaxed);
     }
     Ok(seen)
 }

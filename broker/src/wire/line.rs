@@ -130,7 +130,11 @@ impl<'a> Conversation<'a> {
                 Arrival::Pause => self.pause(),
                 Arrival::Silence => self.ask(),
                 Arrival::End if self.filters.is_empty() => return End::Left,
-                Arrival::End => return self.only_deliver(source),
+                Arrival::End => {
+                    self.pause();
+                    block.shrink();
+                    return self.only_deliver(source);
+                }
                 Arrival::Stopping => return End::Stopping,
                 Arrival::Failed(err) => return err.into(),
             }
