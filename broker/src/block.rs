@@ -11,9 +11,12 @@ const IDLE_BYTES: usize = 2 * 1024;
 /// A block that was filled grows to the next of these.
 const SIZES: [usize; 2] = [16 * 1024, 64 * 1024];
 
-/// The next size, for lines so long that the beginning of one would be moved to the front after
-/// nearly every read. What even this cannot hold doubles it.
-const LONG_LINES_BYTES: usize = 256 * 1024;
+/// The next size, where it pays: if each batch is divided among several sends, or if lines are so
+/// long that the beginning of one would be moved to the front after nearly every read. A line that
+/// even this cannot hold doubles it.
+const WIDE_BYTES: usize = 256 * 1024;
+
+const WIDE_SENDS: usize = 4;
 
 /// A run that is less than this share of its block is not worth keeping the block for.
 const WORTH_KEEPING: (usize, usize) = (15, 16);
@@ -23,6 +26,8 @@ pub(crate) struct Block {
     bytes: Vec<u8>,
     /// Where the unhandled bytes begin.
     start: usize,
+    /// Whether its batches are divided among several sends.
+    wide: bool,
 }
 
 impl Block {
@@ -30,6 +35,7 @@ impl Block {
         Self {
             bytes: Vec::with_capacity(IDLE_BYTES),
             start: 0,
+            wide: false,
         }
     }
 
@@ -63,15 +69,21 @@ impl Block {
         self.start = 0;
         if was_full {
             let begun = self.bytes.len();
-            let long = begun == capacity || (begun > capacity / 4 && capacity < LONG_LINES_BYTES);
+            let wide = self.wide || begun > capacity / 4;
             let size = match SIZES.into_iter().find(|&size| size > capacity) {
                 Some(size) => size,
-                None if long => LONG_LINES_BYTES.max(capacity * 2).min(most + 2),
+                None if begun == capacity => WIDE_BYTES.max(capacity * 2).min(most + 2),
+                None if wide => WIDE_BYTES.max(capacity),
                 None => capacity,
             };
             self.bytes.reserve_exact(size.saturating_sub(begun));
         }
         &mut self.bytes
+    }
+
+    /// Tells among how many sends its last batch was divided.
+    pub(crate) fn note_sends(&mut self, sends: usize) {
+        self.wide = sends >= WIDE_SENDS;
     }
 
     /// Gives back what an idle connection does not need.
@@ -97,7 +109,7 @@ impl Block {
         match lent.try_into_mut() {
             Ok(bytes) => self.bytes = bytes.into(),
             Err(kept) => {
-                let size = SIZES[SIZES.len() - 1].max(kept.len() - handled);
+                let size = SIZES[SIZES.len() - 1].max(kept.len());
                 self.bytes = Vec::with_capacity(size);
                 self.bytes.extend_from_slice(&kept[handled..]);
                 self.start -= handled;
@@ -143,7 +155,7 @@ mod tests {
             let beginning = block.unread().len() / 3;
             block.consume(block.unread().len() - beginning);
         }
-        assert_eq!(block.bytes.capacity(), LONG_LINES_BYTES);
+        assert_eq!(block.bytes.capacity(), WIDE_BYTES);
     }
 
     #[test]

@@ -133,12 +133,7 @@ impl Dispatch {
     ) -> Option<Added> {
         self.begin();
         let name = &block[topic.clone()];
-        let hash = self.router.hash(name);
-        let known = self.cache.get(name, hash)?;
-        if !self.router.is_current(known.stamps, hash) {
-            return None;
-        }
-        let known = known.clone();
+        let known = self.known(name, self.router.hash(name))?;
         Some(self.add_to(known, Place::Block, topic, bytes))
     }
 
@@ -152,18 +147,10 @@ impl Dispatch {
     ) -> Added {
         self.begin();
         let hash = self.router.hash(name.as_str().as_bytes());
-        let route = self.router.route(name, hash);
-        let known = Known {
-            stamps: route.stamps(),
-            audience: self.audience(&route),
-            groups: (!route.groups.is_empty()).then_some(route.groups),
+        let known = match self.known(name.as_str().as_bytes(), hash) {
+            Some(known) => known,
+            None => self.look_up(name, hash),
         };
-        if let Some(before) = self
-            .cache
-            .insert(name.as_str().as_bytes(), hash, known.clone())
-        {
-            self.stale += self.audiences[before.audience as usize].slots.len() + 1;
-        }
         self.add_to(known, place, topic, bytes)
     }
 
@@ -184,34 +171,37 @@ impl Dispatch {
         &mut self.batch.beside
     }
 
-    /// Delivers what was added. `block` is all of the block.
-    pub(crate) fn deliver(&mut self, block: &[u8]) {
+    /// Delivers what was added; returns among how many subscribers. `block` is all of the block.
+    pub(crate) fn deliver(&mut self, block: &[u8]) -> usize {
         if self.batch.segments.is_empty() {
-            return;
+            self.batch.beside.clear();
+            return 0;
         }
         let mut batch = mem::take(&mut self.batch);
         let runs = merged(&batch.segments);
-        match runs.as_slice() {
+        let sends = match runs.as_slice() {
             [only] if let To::Audience(audience) = batch.segments[only.start].to => {
                 let (bytes, messages) = batch.run(only, block);
                 let run = Run::borrowed(bytes, messages);
-                self.deliver_run(&run, audience, &batch, block);
+                self.deliver_run(&run, audience, &batch, block)
             }
             _ => self.gather(&runs, &batch, block),
-        }
+        };
         batch.segments.clear();
         batch.beside.clear();
         self.batch = batch;
         if self.stale > STALE_ENTRIES || self.entries > MOST_ENTRIES {
             self.forget();
         }
+        sends
     }
 
     /// The same, when nothing else needs the handled part of the block. If somebody must wait
     /// for bytes that make up nearly all of it, the block itself is kept for them.
     pub(crate) fn deliver_last(&mut self, block: &mut Block) {
         if !self.is_worth_keeping(block) {
-            return self.deliver(block.bytes());
+            let sends = self.deliver(block.bytes());
+            return block.note_sends(sends);
         }
         let batch = mem::take(&mut self.batch);
         let (lent, handled) = (block.lend(), block.start());
@@ -220,11 +210,13 @@ impl Dispatch {
             let range = first.bytes.start..batch.segments[batch.segments.len() - 1].bytes.end;
             let (_, messages) = batch.run(&(0..batch.segments.len()), &lent);
             let run_bytes = lent.slice(range);
-            self.deliver_run(&Run::shared(&run_bytes, messages), audience, &batch, &lent);
+            let run = Run::shared(&run_bytes, messages);
+            block.note_sends(self.deliver_run(&run, audience, &batch, &lent));
         }
         block.take_back(lent, handled);
         self.batch = batch;
         self.batch.segments.clear();
+        self.batch.beside.clear();
     }
 
     /// Whether the batch is one run of nearly all the block, and not everybody can take it now.
@@ -251,6 +243,30 @@ impl Dispatch {
     pub(crate) fn forget(&mut self) {
         debug_assert!(self.batch.segments.is_empty());
         *self = Self::new(self.router.clone());
+    }
+
+    /// What is remembered of a topic, if it still holds.
+    #[inline]
+    fn known(&self, name: &[u8], hash: u64) -> Option<Known> {
+        let known = self.cache.get(name, hash)?;
+        self.router
+            .is_current(known.stamps, hash)
+            .then(|| known.clone())
+    }
+
+    /// Asks the router, and remembers what it says.
+    fn look_up(&mut self, name: Topic<'_>, hash: u64) -> Known {
+        let route = self.router.route(name, hash);
+        let known = Known {
+            stamps: route.stamps(),
+            audience: self.audience(&route),
+            groups: (!route.groups.is_empty()).then_some(route.groups),
+        };
+        let name = name.as_str().as_bytes();
+        if let Some(before) = self.cache.insert(name, hash, known.clone()) {
+            self.stale += self.audiences[before.audience as usize].slots.len() + 1;
+        }
+        known
     }
 
     fn begin(&mut self) {
@@ -328,8 +344,10 @@ impl Dispatch {
         })
     }
 
-    fn deliver_run(&self, run: &Run<'_>, audience: u32, batch: &Batch, block: &[u8]) {
-        for &slot in &*self.audiences[audience as usize].slots {
+    /// Returns how many subscribers that were.
+    fn deliver_run(&self, run: &Run<'_>, audience: u32, batch: &Batch, block: &[u8]) -> usize {
+        let slots = &self.audiences[audience as usize].slots;
+        for &slot in &**slots {
             let outbox = &self.slots[slot as usize].outbox;
             let mut held = outbox.hold();
             if self.router.departures() == batch.departures {
@@ -339,10 +357,12 @@ impl Dispatch {
                 self.deliver_checked(slot, &batch.segments, batch, block);
             }
         }
+        slots.len()
     }
 
-    /// Several runs: collects what each subscriber gets, then delivers once to each.
-    fn gather(&mut self, runs: &[Range<usize>], batch: &Batch, block: &[u8]) {
+    /// Several runs: collects what each subscriber gets, then delivers once to each. Returns how
+    /// many deliveries that were.
+    fn gather(&mut self, runs: &[Range<usize>], batch: &Batch, block: &[u8]) -> usize {
         let bodies: Vec<Run<'_>> = runs
             .iter()
             .map(|run| {
@@ -351,7 +371,7 @@ impl Dispatch {
             })
             .collect();
         let mut touched: Vec<u32> = Vec::new();
-        let (mut gathered, mut delivered) = (0, 0);
+        let (mut gathered, mut delivered, mut sends) = (0, 0, 0);
         for (number, run) in runs.iter().enumerate() {
             let mut add = |slot: u32| {
                 let entry = &mut self.slots[slot as usize];
@@ -369,12 +389,14 @@ impl Dispatch {
             }
             if gathered > GATHERED_BYTES || number + 1 == runs.len() {
                 let part = &batch.segments[runs[delivered].start..run.end];
+                sends += touched.len();
                 for slot in touched.drain(..) {
                     self.deliver_gathered(slot, &bodies, part, batch, block);
                 }
                 (gathered, delivered) = (0, number + 1);
             }
         }
+        sends
     }
 
     /// Hands one subscriber what was collected for it from `part` of the batch.
@@ -448,8 +470,7 @@ impl Dispatch {
         let may = |outbox: &Subscriber| {
             self.deliver_if(outbox, topic, run, |route| route.may_reach(outbox.id()))
         };
-        // As many tries as there are members: each has its turn at least once.
-        let _ = may(first) || (0..group.size()).any(|_| may(group.next_member()));
+        let _ = may(first) || group.members().any(may);
     }
 
     /// Delivers a run if the client wants it at the moment it gets it.
@@ -705,6 +726,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_leaving_member_does_not_take_waits_for_the_others_if_all_are_busy() {
+        // Members with nothing waiting were asked first, and the leaver is always such a one.
+        let mut scene = Scene::new();
+        let (leaver, leavers) = scene.subscriber(1, &["$share/g/a"]);
+        let (busy, _) = outbox(2, 100, 0);
+        let filter = Filter::parse("$share/g/a").expect("a filter");
+        scene.router.subscribe(filter, &busy);
+        busy.hold().answer(b"it has no room for this");
+        scene.add(&[("a", "1")]);
+        scene.router.unsubscribe(filter, &leaver);
+        scene.deliver();
+        assert_eq!(leavers.taken(), "");
+        assert_eq!(busy.close().0.discarded, 1);
+    }
+
+    #[test]
     fn a_member_that_gets_a_plain_copy_gets_no_second_one() {
         let mut scene = Scene::new();
         let (_one, one) = scene.subscriber(1, &["$share/g/a", "a", "$share/h/a"]);
@@ -721,6 +758,19 @@ mod tests {
         assert_eq!(scene.add(&[("a", "2")]), 1);
         scene.deliver();
         assert_eq!(one.taken(), "a 2;");
+    }
+
+    #[test]
+    fn what_nobody_gets_is_not_kept() {
+        let mut scene = Scene::new();
+        for _ in 0..3 {
+            scene.dispatch.beside().extend_from_slice(b"a 1;");
+            let name = Topic::parse("a").expect("a topic");
+            let added = scene.dispatch.add(name, Place::Beside, 0..1, 0..4);
+            assert_eq!(added.copies, 0);
+            scene.deliver();
+            assert!(scene.dispatch.beside().is_empty());
+        }
     }
 
     #[test]

@@ -88,15 +88,21 @@ impl Group {
     /// Whose turn it is: the next member in the round that has nothing waiting, else just the next.
     pub(crate) fn next_member(&self) -> &Subscriber {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let member = |offset: usize| &self.members[(turn + offset) % self.members.len()];
-        (0..self.members.len())
-            .map(member)
+        self.round(turn)
             .find(|member| !member.seems_blocked())
-            .unwrap_or_else(|| member(0))
+            .unwrap_or_else(|| &self.members[turn % self.members.len()])
     }
 
-    pub(crate) fn size(&self) -> usize {
-        self.members.len()
+    /// All members, those first that have nothing waiting. For a message whose turn has failed.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Subscriber> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let idle = self.round(turn).filter(|member| !member.seems_blocked());
+        idle.chain(self.round(turn))
+    }
+
+    fn round(&self, turn: usize) -> impl Iterator<Item = &Subscriber> {
+        let count = self.members.len();
+        (0..count).map(move |offset| &self.members[turn.wrapping_add(offset) % count])
     }
 
     pub(crate) fn has(&self, id: u64) -> bool {
