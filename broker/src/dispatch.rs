@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use foldhash::fast::RandomState;
 use protocol::Topic;
@@ -19,6 +18,7 @@ use crate::interest::{Group, Subscriber};
 use crate::outbox::{COPY_BELOW_BYTES, Run};
 use crate::route_cache::{Known, RouteCache};
 use crate::router::{Route, Router};
+use crate::sync::Ordering;
 
 /// So much may be copied together for all subscribers before it is delivered.
 const GATHERED_BYTES: usize = 1024 * 1024;

@@ -3,13 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::flusher::Flusher;
 use crate::metrics::Metrics;
 use crate::retained::Retained;
 use crate::router::Router;
 use crate::storm::Storm;
+use crate::sync::Mutex;
 
 /// Everything that connections have in common.
 pub(crate) struct Engine {

@@ -6,16 +6,16 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use foldhash::fast::RandomState;
-use parking_lot::Mutex;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::outbox::Outbox;
+use crate::sync::{AtomicBool, Mutex, Ordering};
 
 /// The number of no connection: it wakes the thread to stop it.
 const STOP: u64 = 0;
@@ -82,7 +82,7 @@ impl Flusher {
             for event in &events {
                 let outbox = self.outboxes.lock().get(&event.data.u64()).cloned();
                 if let Some(outbox) = outbox {
-                    outbox.flush();
+                    flush(&outbox);
                 }
             }
         }
@@ -93,5 +93,12 @@ impl Flusher {
         self.stopped.store(true, Ordering::Release);
         // Only a full counter could refuse, and then the thread is awake anyway.
         let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+    }
+}
+
+/// A bug in one outbox ends that one. The thread goes on for all others.
+fn flush(outbox: &Outbox) {
+    if panic::catch_unwind(AssertUnwindSafe(|| outbox.flush())).is_err() {
+        outbox.fail(io::Error::other("a bug of the broker"));
     }
 }

@@ -1,9 +1,9 @@
 //! Who wants the messages of one filter: plain subscribers, and groups that share.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::outbox::Outbox;
+use crate::sync::{AtomicUsize, Ordering};
 
 /// A client as the router sees it.
 pub(crate) type Subscriber = Arc<Outbox>;

@@ -28,6 +28,7 @@ mod route_cache;
 mod router;
 mod session;
 mod storm;
+mod sync;
 mod tcp_info;
 mod wire;
 

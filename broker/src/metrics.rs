@@ -1,6 +1,6 @@
 //! The counters of a broker. Nothing here moves per message.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 
 /// What has happened to connections since the broker began.
 #[derive(Default)]

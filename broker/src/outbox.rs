@@ -11,11 +11,11 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 
 /// A run shorter than this is copied to the end of the queue, a longer one shared.
 pub(crate) const COPY_BELOW_BYTES: usize = 1024;

@@ -8,14 +8,13 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::RandomState;
-use parking_lot::RwLock;
 use protocol::{Filter, Topic};
 
 use crate::filter_tree::FilterTree;
 use crate::interest::{Group, Interest, Subscriber};
+use crate::sync::{AtomicU64, Ordering, RwLock};
 
 const SHARDS: usize = 64;
 

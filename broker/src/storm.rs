@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 /// After a warning its like are counted for this long.
 const QUIET: Duration = Duration::from_secs(10);

@@ -1,0 +1,50 @@
+//! Clients whose sockets cost nothing.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use crate::interest::Subscriber;
+use crate::outbox::{Outbox, Sink};
+use crate::wire::line;
+
+const OUTBOX_BYTES: usize = 1024 * 1024;
+
+/// Takes everything.
+struct Hole;
+
+impl Sink for Hole {
+    fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(slices.iter().map(|slice| slice.len()).sum())
+    }
+
+    fn arm(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Takes nothing.
+struct Wall;
+
+impl Sink for Wall {
+    fn send(&self, _: &[IoSlice<'_>]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn arm(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A client that takes everything at once.
+pub(crate) fn idle(id: u64) -> Subscriber {
+    client(id, Box::new(Hole))
+}
+
+/// A client that takes nothing any more.
+pub(crate) fn blocked(id: u64) -> Subscriber {
+    client(id, Box::new(Wall))
+}
+
+fn client(id: u64, sink: Box<dyn Sink>) -> Subscriber {
+    Arc::new(Outbox::new(id, OUTBOX_BYTES, &line::WORDING, sink))
+}

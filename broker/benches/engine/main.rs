@@ -1,0 +1,63 @@
+//! What the engine costs without sockets: routes, outboxes, whole conversations of a publisher.
+//!
+//! `cargo bench -p broker` measures time. `--workload <name> <rounds>` instead plays one stream and
+//! measures nothing, for a tool that counts instructions; `tests/instructions` does so.
+//!
+//! The sources of the broker are compiled a second time, so that what is private can stay private.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "measured is a part of the sources, and none of their unit tests"
+)]
+
+#[path = "../../src/block.rs"]
+mod block;
+#[path = "../../src/dispatch.rs"]
+mod dispatch;
+#[path = "../../src/engine.rs"]
+mod engine;
+#[path = "../../src/filter_tree.rs"]
+mod filter_tree;
+#[path = "../../src/flusher.rs"]
+mod flusher;
+#[path = "../../src/interest.rs"]
+mod interest;
+#[path = "../../src/metrics.rs"]
+mod metrics;
+#[path = "../../src/outbox.rs"]
+mod outbox;
+#[path = "../../src/retained.rs"]
+mod retained;
+#[path = "../../src/route_cache.rs"]
+mod route_cache;
+#[path = "../../src/router.rs"]
+mod router;
+#[path = "../../src/storm.rs"]
+mod storm;
+#[path = "../../src/sync.rs"]
+mod sync;
+#[path = "../../src/wire/mod.rs"]
+mod wire;
+
+mod client;
+mod delivery;
+mod publishing;
+mod routing;
+
+use std::env;
+
+fn main() {
+    let words: Vec<String> = env::args().skip(1).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--workload", name, rounds] => {
+            publishing::play(name, rounds.parse().expect("a number of rounds"));
+        }
+        ["--bench"] => {
+            // First, as long as there is no freed memory that could be used again.
+            routing::print_memory();
+            divan::main();
+        }
+        _ => divan::main(),
+    }
+}

@@ -1,0 +1,116 @@
+//! A publisher's conversation from the bytes it sends to the bytes its subscriber is sent, with no
+//! kernel in between.
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use protocol::Filter;
+
+use crate::block::Block;
+use crate::client::idle;
+use crate::engine::Engine;
+use crate::interest::Subscriber;
+use crate::wire::line::{Conversation, Limits};
+use crate::wire::{Arrival, Source};
+
+/// Messages in a round.
+const MESSAGES: usize = 10_000;
+
+const LIMITS: Limits = Limits {
+    line_bytes: 1024 * 1024,
+    subscriptions: 10,
+};
+
+/// A stream: its name, how many topics it goes round, how long its payloads are.
+const WORKLOADS: [(&str, usize, usize); 5] = [
+    ("one-topic-16", 1, 16),
+    ("one-topic-128", 1, 128),
+    ("ten-topics-16", 10, 16),
+    ("ten-topics-128", 10, 128),
+    ("ten-thousand-topics-16", 10_000, 16),
+];
+
+/// The same lines over and over, as much of them at a time as there is room for.
+struct Rounds<'a> {
+    lines: &'a [u8],
+    at: usize,
+    left: usize,
+}
+
+impl Source for Rounds<'_> {
+    fn fill(&mut self, block: &mut Block, most: usize) -> Arrival {
+        if self.left == 0 {
+            return Arrival::End;
+        }
+        let room = block.fill(most);
+        let rest = &self.lines[self.at..];
+        let part = &rest[..rest.len().min(room.capacity() - room.len())];
+        room.extend_from_slice(part);
+        self.at += part.len();
+        if self.at == self.lines.len() {
+            (self.at, self.left) = (0, self.left - 1);
+        }
+        Arrival::Bytes
+    }
+
+    fn wait_for_end(&mut self) -> Arrival {
+        Arrival::End
+    }
+}
+
+struct Scene {
+    engine: Engine,
+    subscriber: Subscriber,
+    publisher: Subscriber,
+    lines: Vec<u8>,
+}
+
+impl Scene {
+    fn new(name: &str) -> Self {
+        let found = WORKLOADS.iter().find(|(each, _, _)| *each == name);
+        let &(_, topics, payload) = found.expect("the name of a workload");
+        let scene = Self {
+            engine: Engine::new(0, 0).expect("an engine"),
+            subscriber: idle(1),
+            publisher: idle(2),
+            lines: (0..MESSAGES)
+                .flat_map(|number| {
+                    let payload = "x".repeat(payload);
+                    format!("PUBLISH sensors/{} {payload}\n", number % topics).into_bytes()
+                })
+                .collect(),
+        };
+        for number in 0..topics {
+            let text = format!("sensors/{number}");
+            let filter = Filter::parse(&text).expect("a filter");
+            scene.engine.router.subscribe(filter, &scene.subscriber);
+        }
+        scene
+    }
+
+    fn source(&self, rounds: usize) -> Rounds<'_> {
+        Rounds {
+            lines: &self.lines,
+            at: 0,
+            left: rounds,
+        }
+    }
+}
+
+/// Plays so many rounds of ten thousand messages.
+pub(crate) fn play(name: &str, rounds: usize) {
+    let scene = Scene::new(name);
+    let mut conversation = Conversation::new(&scene.engine, &scene.publisher, LIMITS);
+    conversation.read_loop(&mut scene.source(rounds), &mut Block::new());
+    let written = scene.subscriber.close().0.written;
+    assert_eq!(written, (MESSAGES * rounds) as u64);
+}
+
+#[divan::bench(args = WORKLOADS.map(|(name, _, _)| name))]
+fn publish(bencher: Bencher, name: &str) {
+    let scene = Scene::new(name);
+    let mut conversation = Conversation::new(&scene.engine, &scene.publisher, LIMITS);
+    let mut block = Block::new();
+    bencher
+        .counter(ItemsCount::new(MESSAGES))
+        .bench_local(|| conversation.read_loop(&mut scene.source(1), &mut block));
+}

@@ -1,0 +1,144 @@
+//! Whole conversations of the line protocol side by side, held to what `docs/protocol.md` promises
+//! about the order of what a client hears.
+
+use protocol::Filter;
+use shuttle::thread;
+
+use crate::block::Block;
+use crate::engine::Engine;
+use crate::socket::{Flushing, Socket};
+use crate::wire::line::{self, Conversation, Limits};
+use crate::wire::{Arrival, Source};
+
+const LIMITS: Limits = Limits {
+    line_bytes: 1000,
+    subscriptions: 10,
+};
+
+/// A client that says what it has to say, one read after another, and then waits for the end.
+struct Script(std::vec::IntoIter<String>);
+
+impl Source for Script {
+    fn fill(&mut self, block: &mut Block, most: usize) -> Arrival {
+        thread::yield_now();
+        match self.0.next() {
+            Some(lines) => {
+                block.fill(most).extend_from_slice(lines.as_bytes());
+                Arrival::Bytes
+            }
+            None => Arrival::Stopping,
+        }
+    }
+
+    fn wait_for_end(&mut self) -> Arrival {
+        Arrival::Stopping
+    }
+}
+
+/// Each client says its lines on its own thread. Returns what each of them heard, and the engine.
+fn converse<const N: usize>(scripts: [Vec<String>; N]) -> ([Vec<String>; N], Engine) {
+    let engine = Engine::new(10, 1000).expect("an engine");
+    let flushing = Flushing::new();
+    let mut id = 0;
+    let clients = scripts.map(|script| {
+        id += 1;
+        let socket = Socket::new(id, 60, &flushing);
+        let outbox = socket.outbox(100_000, &line::WORDING);
+        (script, socket, outbox)
+    });
+    thread::scope(|scope| {
+        scope.spawn(|| flushing.run());
+        let speaking: Vec<_> = clients
+            .iter()
+            .map(|(script, _, outbox)| {
+                let mut source = Script(script.clone().into_iter());
+                let engine = &engine;
+                scope.spawn(move || {
+                    let mut conversation = Conversation::new(engine, outbox, LIMITS);
+                    conversation.read_loop(&mut source, &mut Block::new());
+                })
+            })
+            .collect();
+        for client in speaking {
+            client.join().expect("it speaks");
+        }
+        flushing.end();
+    });
+    let heard = clients.map(|(_, socket, _)| socket.text().lines().map(str::to_owned).collect());
+    (heard, engine)
+}
+
+fn lines(reads: &[&str]) -> Vec<String> {
+    reads.iter().map(|lines| (*lines).to_owned()).collect()
+}
+
+/// Where this line stands.
+fn place(heard: &[String], line: &str) -> usize {
+    let found = heard.iter().position(|each| each == line);
+    found.unwrap_or_else(|| panic!("no {line} in {heard:?}"))
+}
+
+pub(crate) fn a_suback_comes_first_and_nothing_follows_an_unsuback() {
+    let publisher = lines(&[
+        "PUBLISH x 1\nPUBLISH x 2\n",
+        "PUBLISH x 3\nPUBLISH y 4\nPUBLISH x 5\n",
+        "PUBLISH x 6\n",
+    ]);
+    let subscriber = lines(&["SUBSCRIBE x\n", "PING\n", "UNSUBSCRIBE x\n", "PING\n"]);
+    let ([heard, ..], _) = converse([subscriber, publisher.clone(), publisher]);
+    assert_eq!(heard[0], "SUBACK x");
+    let end = place(&heard, "UNSUBACK x");
+    assert_eq!(heard[end + 1..], ["PONG"], "{heard:?}");
+    // What came is what was published in between, without a hole.
+    let came = |number: usize| {
+        let message = format!("MESSAGE x {number}");
+        heard.iter().filter(|line| **line == message).count()
+    };
+    let total: usize = [1, 2, 3, 5, 6].map(came).iter().sum();
+    assert_eq!(total, heard.len() - 4, "{heard:?}");
+}
+
+pub(crate) fn retained_messages_come_once_and_before_newer_ones() {
+    let publisher = |name: char| {
+        lines(&[
+            &format!("@retain PUBLISH x {name}1\n"),
+            &format!("@retain PUBLISH x {name}2\n@retain PUBLISH x {name}3\n"),
+        ])
+    };
+    let subscriber = lines(&["SUBSCRIBE x\n"]);
+    let ([heard, ..], engine) = converse([subscriber, publisher('a'), publisher('b')]);
+    assert_eq!(heard[0], "SUBACK x");
+    let payload = |line: &str| line.trim_end().rsplit(' ').next().unwrap_or("").to_owned();
+    let payloads: Vec<String> = heard[1..].iter().map(|line| payload(line)).collect();
+    for publisher in ['a', 'b'] {
+        let all = ["1", "2", "3"].map(|number| format!("{publisher}{number}"));
+        let of_publisher = |text: &&String| text.starts_with(publisher);
+        let came: Vec<String> = payloads.iter().filter(of_publisher).cloned().collect();
+        assert!(all.ends_with(&came), "{heard:?}");
+    }
+    // Who subscribes later is told what the others heard last.
+    let retained = engine.retained.lock();
+    let mut kept = retained.matching(Filter::parse("x").expect("a filter"));
+    let kept = kept
+        .next()
+        .map(|message| String::from_utf8_lossy(message).into_owned());
+    assert_eq!(
+        payloads.last().cloned(),
+        kept.map(|line| payload(&line)),
+        "{heard:?}"
+    );
+}
+
+pub(crate) fn a_receipt_comes_after_what_it_promises() {
+    let publisher = lines(&["SUBSCRIBE x\n", "PUBLISH x 1\nPUBLISH x 2\nPING a\n"]);
+    let ([heard, other], _) = converse([publisher, lines(&["PUBLISH x 3\nPUBLISH z 4\n"])]);
+    let receipt = place(&heard, "PUBACK 2 2");
+    for line in ["MESSAGE x 1", "MESSAGE x 2"] {
+        assert!(place(&heard, line) < receipt, "{heard:?}");
+    }
+    assert!(receipt < place(&heard, "PONG a"), "{heard:?}");
+    assert!(
+        other == ["PUBACK 2 0"] || other == ["PUBACK 2 1"],
+        "{other:?}"
+    );
+}

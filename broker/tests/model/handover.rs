@@ -1,0 +1,151 @@
+//! From publishers through an outbox to the flusher: nothing is lost, nothing overtakes.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use shuttle::thread;
+
+use crate::outbox::{Outbox, Run};
+use crate::socket::{Flushing, Heard, Socket, WORDING, deliver};
+
+const PUBLISHERS: Range<char> = 'a'..'d';
+
+/// Messages of each publisher, in batches of [`BATCH`].
+const MESSAGES: u64 = 9;
+const BATCH: u64 = 3;
+
+/// Room for four messages. The client takes about one at a time.
+const LIMIT: usize = 20;
+const TAKEN_AT_ONCE: usize = 8;
+
+/// What the broker does with an outbox from the first message to the last; returns what the client
+/// has heard once nothing waits any more.
+fn flushed(publishers: Range<char>) -> (Heard, u64) {
+    let flushing = Flushing::new();
+    let socket = Socket::new(1, TAKEN_AT_ONCE, &flushing);
+    let outbox = socket.outbox(LIMIT, &WORDING);
+    thread::scope(|scope| {
+        let flusher = scope.spawn(|| flushing.run());
+        let publishing: Vec<_> = publishers
+            .map(|publisher| {
+                let outbox = &outbox;
+                scope.spawn(move || {
+                    for from in (1..=MESSAGES).step_by(BATCH as usize) {
+                        assert!(deliver(outbox, publisher, from, from + BATCH));
+                        let done = from + BATCH - 1;
+                        outbox.hold().answer(format!("{done};").as_bytes());
+                    }
+                })
+            })
+            .collect();
+        for publisher in publishing {
+            publisher.join().expect("it publishes");
+        }
+        flushing.end();
+        flusher.join().expect("it flushes");
+    });
+    let dropped = nothing_waits(&outbox, &socket.heard());
+    (socket.heard(), dropped)
+}
+
+/// The flusher has nothing more to do: then the outbox must be idle. Returns what it has dropped.
+fn nothing_waits(outbox: &Arc<Outbox>, heard: &Heard) -> u64 {
+    assert!(
+        !outbox.seems_blocked(),
+        "something waits and nothing is armed"
+    );
+    outbox.drain(None);
+    let (tally, failure) = outbox.close();
+    assert!(failure.is_none());
+    assert_eq!(tally.discarded, 0);
+    assert_eq!(tally.written, heard.messages.len() as u64, "{heard:?}");
+    assert_eq!(tally.dropped, heard.missing(), "{heard:?}");
+    tally.dropped
+}
+
+pub(crate) fn everything_delivered_leaves_in_order_or_is_told_as_a_gap() {
+    let (heard, dropped) = flushed(PUBLISHERS);
+    let written: usize = PUBLISHERS
+        .map(|publisher| heard.numbers(publisher).len())
+        .sum();
+    let delivered = PUBLISHERS.count() as u64 * MESSAGES;
+    assert_eq!(written as u64 + dropped, delivered);
+}
+
+pub(crate) fn a_gap_stands_exactly_where_the_messages_are_missing() {
+    let (heard, _) = flushed('a'..'b');
+    let mut numbers = heard.numbers('a').into_iter().enumerate();
+    let (mut next, mut gaps) = (1, heard.gaps.iter());
+    let mut gap = gaps.next();
+    loop {
+        let came = numbers.next();
+        let at = came.map_or(heard.messages.len(), |(at, _)| at);
+        while let Some(&(before, count)) = gap
+            && before == at
+        {
+            next += count;
+            gap = gaps.next();
+        }
+        match came {
+            Some((_, number)) => assert_eq!(number, next, "{heard:?}"),
+            None => break,
+        }
+        next += 1;
+    }
+    assert_eq!(next, MESSAGES + 1, "{heard:?}");
+    for (before, done) in &heard.answers {
+        assert_eq!(before.to_string(), *done, "{heard:?}");
+    }
+}
+
+pub(crate) fn much_is_flushed_in_parts_and_all_of_it_leaves() {
+    let flushing = Flushing::new();
+    let socket = Socket::new(1, 400_000, &flushing);
+    let outbox = socket.outbox(1_000_000, &WORDING);
+    let zeros = "0".repeat(300_000);
+    thread::scope(|scope| {
+        let flusher = scope.spawn(|| flushing.run());
+        for number in 1..=2 {
+            let text = format!("t:a{zeros}{number};");
+            let run = Run::borrowed(text.as_bytes(), 1);
+            outbox.hold().deliver(&[&run]);
+        }
+        flushing.end();
+        flusher.join().expect("it flushes");
+    });
+    let heard = socket.heard();
+    assert_eq!(heard.numbers('a'), [1, 2]);
+    assert_eq!(nothing_waits(&outbox, &heard), 0);
+}
+
+/// Two wait, of whom the second may find that nothing waits any more and be back at once.
+pub(crate) fn who_waits_for_room_is_woken_by_the_flusher() {
+    let flushing = Flushing::new();
+    let socket = Socket::new(1, 80_000, &flushing);
+    let outbox = socket.outbox(LIMIT, &WORDING);
+    thread::scope(|scope| {
+        scope.spawn(|| flushing.run());
+        let own = scope.spawn(|| {
+            outbox.hold().answer(&answer(70_000));
+            outbox.wait_for_room();
+            assert!(socket.text().len() >= 70_000 - 64 * 1024, "back too early");
+            outbox.hold().answer(&answer(70_000));
+            outbox.drain(None);
+        });
+        let publisher = scope.spawn(|| deliver(&outbox, 'a', 1, 4));
+        own.join().expect("it returns");
+        publisher.join().expect("it publishes");
+        outbox.drain(None);
+        flushing.end();
+    });
+    let heard = socket.heard();
+    assert_eq!(heard.answers.len(), 2);
+    nothing_waits(&outbox, &heard);
+}
+
+/// An answer of so many bytes.
+pub(crate) fn answer(bytes: usize) -> Vec<u8> {
+    let mut answer = vec![b'x'; bytes - 1];
+    answer.push(b';');
+    answer
+}

@@ -1,0 +1,174 @@
+//! Model checks: the broker's floors 1 and 2, taken from their sources, on threads whose every step
+//! is chosen by a model checker.
+//!
+//! Each check runs under hundreds or thousands of schedules: half of them chosen at random, half with few and
+//! well placed changes of thread (PCT, depth 3). A failure prints its schedule. Two variables
+//! help then: `MODEL_SCHEDULE=<schedule>` plays it again, `MODEL_ITERATIONS=<n>` looks longer.
+//!
+//! The sources are compiled a second time, with `sync.rs` of this folder instead of their own, so
+//! nothing in the broker has to know of this. Hence also a `main` instead of the usual harness, which
+//! would run their unit tests once more.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the checks need less of the sources than the broker does, and none of their unit tests"
+)]
+
+#[path = "../../src/block.rs"]
+mod block;
+#[path = "../../src/dispatch.rs"]
+mod dispatch;
+#[path = "../../src/engine.rs"]
+mod engine;
+#[path = "../../src/filter_tree.rs"]
+mod filter_tree;
+#[path = "../../src/flusher.rs"]
+mod flusher;
+#[path = "../../src/interest.rs"]
+mod interest;
+#[path = "../../src/metrics.rs"]
+mod metrics;
+#[path = "../../src/outbox.rs"]
+mod outbox;
+#[path = "../../src/retained.rs"]
+mod retained;
+#[path = "../../src/route_cache.rs"]
+mod route_cache;
+#[path = "../../src/router.rs"]
+mod router;
+#[path = "../../src/storm.rs"]
+mod storm;
+#[path = "../../src/wire/mod.rs"]
+mod wire;
+
+mod conversation;
+mod ending;
+mod handover;
+mod socket;
+mod subscription;
+mod sync;
+
+use std::env;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+use shuttle::{Config, Runner};
+
+/// How many changes of thread at chosen places make up the bugs that are looked for.
+const DEPTH: usize = 3;
+
+/// A check, and how many schedules of each kind it gets.
+type Check = (&'static str, fn(), usize);
+
+const CHECKS: [Check; 16] = [
+    (
+        "everything_delivered_leaves_in_order_or_is_told_as_a_gap",
+        handover::everything_delivered_leaves_in_order_or_is_told_as_a_gap,
+        1500,
+    ),
+    (
+        "a_gap_stands_exactly_where_the_messages_are_missing",
+        handover::a_gap_stands_exactly_where_the_messages_are_missing,
+        1500,
+    ),
+    (
+        "much_is_flushed_in_parts_and_all_of_it_leaves",
+        handover::much_is_flushed_in_parts_and_all_of_it_leaves,
+        150,
+    ),
+    (
+        "who_waits_for_room_is_woken_by_the_flusher",
+        handover::who_waits_for_room_is_woken_by_the_flusher,
+        400,
+    ),
+    (
+        "nothing_leaves_after_the_close",
+        ending::nothing_leaves_after_the_close,
+        1000,
+    ),
+    (
+        "nobody_sleeps_on_after_the_close",
+        ending::nobody_sleeps_on_after_the_close,
+        400,
+    ),
+    (
+        "nobody_sleeps_on_when_the_socket_fails",
+        ending::nobody_sleeps_on_when_the_socket_fails,
+        400,
+    ),
+    (
+        "hurry_ends_all_waiting_without_a_deadline",
+        ending::hurry_ends_all_waiting_without_a_deadline,
+        400,
+    ),
+    (
+        "nothing_follows_the_end_of_a_subscription",
+        subscription::nothing_follows_the_end_of_a_subscription,
+        500,
+    ),
+    (
+        "nothing_follows_when_the_publisher_looks_twice",
+        subscription::nothing_follows_when_the_publisher_looks_twice,
+        250,
+    ),
+    (
+        "who_has_subscribed_gets_all_from_then_on",
+        subscription::who_has_subscribed_gets_all_from_then_on,
+        500,
+    ),
+    (
+        "a_group_loses_nothing_when_a_member_unsubscribes",
+        subscription::a_group_loses_nothing_when_a_member_unsubscribes,
+        500,
+    ),
+    (
+        "a_group_loses_nothing_when_a_member_is_gone",
+        subscription::a_group_loses_nothing_when_a_member_is_gone,
+        500,
+    ),
+    (
+        "a_suback_comes_first_and_nothing_follows_an_unsuback",
+        conversation::a_suback_comes_first_and_nothing_follows_an_unsuback,
+        300,
+    ),
+    (
+        "retained_messages_come_once_and_before_newer_ones",
+        conversation::retained_messages_come_once_and_before_newer_ones,
+        300,
+    ),
+    (
+        "a_receipt_comes_after_what_it_promises",
+        conversation::a_receipt_comes_after_what_it_promises,
+        300,
+    ),
+];
+
+fn main() -> ExitCode {
+    let trials = CHECKS.map(|(name, check, iterations)| {
+        Trial::test(name, move || {
+            explore(check, iterations);
+            Ok(())
+        })
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
+}
+
+fn explore(check: fn(), iterations: usize) {
+    if let Ok(schedule) = env::var("MODEL_SCHEDULE") {
+        return shuttle::replay(check, &schedule);
+    }
+    let iterations = match env::var("MODEL_ITERATIONS") {
+        Ok(number) => number.parse().expect("MODEL_ITERATIONS is a number"),
+        Err(_) => iterations,
+    };
+    run(RandomScheduler::new(iterations), check);
+    run(PctScheduler::new(DEPTH, iterations), check);
+}
+
+fn run(scheduler: impl Scheduler + 'static, check: fn()) {
+    let mut config = Config::new();
+    config.silence_warnings = true;
+    Runner::new(scheduler, config).run(check);
+}

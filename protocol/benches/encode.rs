@@ -1,0 +1,43 @@
+//! From a frame to bytes, and from a payload to what a line can hold.
+
+use divan::counter::{BytesCount, ItemsCount};
+use divan::{Bencher, black_box};
+use protocol::{Attributes, Escaped, Reply, Topic};
+
+const PAYLOADS: [usize; 3] = [16, 128, 1024];
+
+fn main() {
+    divan::main();
+}
+
+#[divan::bench(args = PAYLOADS)]
+fn message(bencher: Bencher, payload: usize) {
+    let payload = vec![b'x'; payload];
+    let reply = Reply::Message {
+        topic: Topic::parse("sensors/kitchen/temperature").expect("a topic"),
+        payload: Escaped::escape(&payload),
+        attributes: Attributes::default(),
+    };
+    let mut out = Vec::new();
+    bencher
+        .counter(ItemsCount::new(1usize))
+        .counter(BytesCount::new(payload.len()))
+        .bench_local(|| {
+            out.clear();
+            black_box(&reply).encode(&mut out);
+        });
+}
+
+/// One byte in sixteen is a line end.
+#[divan::bench(args = PAYLOADS)]
+fn escape(bencher: Bencher, payload: usize) {
+    let payload: Vec<u8> = b"fifteen letters\n"
+        .iter()
+        .copied()
+        .cycle()
+        .take(payload)
+        .collect();
+    bencher
+        .counter(BytesCount::new(payload.len()))
+        .bench_local(|| Escaped::escape(black_box(&payload)).as_line().len());
+}
