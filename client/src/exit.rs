@@ -14,6 +14,12 @@ Exit codes:
   0 done   1 refused or failed   2 wrong usage   3 no connection   4 not allowed
   124 timed out   130 interrupted";
 
+/// The same for `bench`, which has one of its own.
+pub(crate) const BENCH_HELP: &str = "\
+Exit codes:
+  0 done   1 refused or failed   2 wrong usage   3 no connection
+  7 messages were lost, doubled or reordered     130 interrupted";
+
 /// What the shell is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -27,6 +33,8 @@ pub(crate) enum Exit {
     NoConnection = 3,
     /// The broker does not allow it to this client.
     Denied = 4,
+    /// `bench` found messages lost, doubled or reordered.
+    Astray = 7,
     /// As `timeout(1)` has it.
     TimedOut = 124,
     /// As a shell has it for Ctrl-C.

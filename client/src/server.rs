@@ -24,6 +24,13 @@ impl FromStr for Server {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let place = text.strip_prefix("dallal://").unwrap_or(text);
+        Self::parse(place, DEFAULT_PORT)
+    }
+}
+
+impl Server {
+    /// Takes `HOST`, `HOST:PORT` and `[::1]:PORT`.
+    pub(crate) fn parse(place: &str, default_port: u16) -> Result<Self, String> {
         let place = place.strip_suffix('/').unwrap_or(place);
         let (host, port) = split(place);
         let is_name = |byte: u8| byte.is_ascii_graphic() && !b"/@[]".contains(&byte);
@@ -35,7 +42,7 @@ impl FromStr for Server {
                 Ok(port) if port > 0 => port,
                 _ => return Err(format!("{digits:?} is no port; give one from 1 to 65535")),
             },
-            None => DEFAULT_PORT,
+            None => default_port,
         };
         let host = host.to_owned();
         Ok(Self { host, port })
@@ -56,6 +63,16 @@ fn split(place: &str) -> (&str, Option<&str>) {
         Some((_, rest)) if rest.contains(':') => (place, None),
         Some((host, port)) => (host, Some(port)),
         None => (place, None),
+    }
+}
+
+impl Server {
+    /// The same with another host or another port, if they are given.
+    pub(crate) fn but_at(&self, host: Option<&str>, port: Option<u16>) -> Self {
+        Self {
+            host: host.unwrap_or(&self.host).to_owned(),
+            port: port.unwrap_or(self.port),
+        }
     }
 }
 
@@ -97,10 +114,7 @@ pub(crate) struct ServerArguments {
 impl ServerArguments {
     /// What all of them together say.
     pub(crate) fn server(&self) -> Server {
-        Server {
-            host: self.host.as_ref().unwrap_or(&self.server.host).clone(),
-            port: self.port.unwrap_or(self.server.port),
-        }
+        self.server.but_at(self.host.as_deref(), self.port)
     }
 
     /// Connects; `interrupt` ends every wait.

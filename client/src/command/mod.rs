@@ -1,5 +1,6 @@
 //! The commands, each in a file of its own.
 
+mod bench;
 mod ping;
 mod publish;
 mod subscribe;
@@ -39,6 +40,8 @@ enum Command {
     Subscribe(subscribe::Arguments),
     /// Measure the way to the broker and back
     Ping(ping::Arguments),
+    /// Measure how much a broker carries, how fast, and whether anything is lost
+    Bench(bench::Arguments),
 }
 
 /// Runs the command that was given.
@@ -47,5 +50,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Publish(arguments) => publish::run(arguments),
         Command::Subscribe(arguments) => subscribe::run(arguments),
         Command::Ping(arguments) => ping::run(arguments),
+        Command::Bench(arguments) => bench::run(arguments),
     }
 }

@@ -147,6 +147,7 @@ fn help_fits_a_screen_and_ends_with_examples_and_codes() {
         "publish --help",
         "subscribe --help",
         "ping --help",
+        "bench --help",
     ] {
         for columns in [80, 100] {
             let mut command = command(arguments);

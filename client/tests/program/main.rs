@@ -1,5 +1,6 @@
 //! The program `client` as its user meets it, against a broker that does as the test says.
 
+mod bench;
 mod ending;
 mod ping;
 mod publish;

@@ -1,0 +1,101 @@
+//! Acknowledged publishing: no more than a window of messages without their receipts.
+
+use hdrhistogram::Histogram;
+use indicatif::HumanCount;
+use rustix::event::PollFlags;
+
+use super::link::BEAT;
+use super::publisher::Publisher;
+use super::report::Report;
+use super::stage::{Manner, Setting, play};
+use super::times::{histogram, record};
+use super::trouble::Trouble;
+
+pub(crate) fn run(setting: &Setting, window: u64) -> Result<Report, Trouble> {
+    let manner = Manner {
+        acked: true,
+        at_once: window.min(setting.most_at_once()),
+    };
+    let played = play(
+        setting,
+        manner,
+        |publisher| publish(publisher, window),
+        |_| {},
+    )?;
+    let mut acked = 0;
+    let mut times = histogram();
+    for brought in &played.brought {
+        acked += brought.acked;
+        if let Some(of_one) = &brought.times {
+            times.add(of_one).expect("the same bounds");
+        }
+    }
+    let mut report = Report::new("acknowledged", setting);
+    report.cast(setting);
+    report.with(&format!("a window of {}", HumanCount(window)));
+    report.figure("window", window);
+    report.rate("acked", acked, setting.size, played.publishing);
+    report.rate(
+        "delivered",
+        played.delivered,
+        setting.size,
+        played.delivering,
+    );
+    report.times_head();
+    report.times("acked after", "ack_after", &times);
+    report.faults(played.faults);
+    report.interrupted = played.interrupted;
+    Ok(report)
+}
+
+/// What one publisher brings back.
+#[derive(Debug, Default)]
+struct Receipts {
+    acked: u64,
+    times: Option<Histogram<u64>>,
+}
+
+fn publish(publisher: &mut Publisher<'_>, window: u64) -> Result<Receipts, Trouble> {
+    let mut times = histogram();
+    // When each message that is on the way left.
+    let mut sent_ns = vec![0; window as usize];
+    let mut acked = 0;
+    let mut quiet_since_ns = publisher.flow.now_ns();
+    loop {
+        let published = publisher.published();
+        let free = window - (published - acked);
+        let count = free
+            .min(publisher.left())
+            .min(publisher.frames.count() as u64);
+        if count > 0 && publisher.wait_for_room(count as usize) {
+            let now_ns = publisher.flow.now_ns();
+            for number in published..published + count {
+                sent_ns[(number % window) as usize] = now_ns;
+            }
+            publisher.publish(count as usize)?;
+        } else if acked == published {
+            let times = Some(times);
+            return Ok(Receipts { acked, times });
+        } else {
+            match publisher.link.wait(PollFlags::IN, BEAT) {
+                Err(Trouble::Interrupted) => {
+                    let times = Some(times);
+                    return Ok(Receipts { acked, times });
+                }
+                waited => waited?,
+            }
+        }
+        publisher.link.receive(|_, _| {})?;
+        let now_ns = publisher.flow.now_ns();
+        // A broker that acknowledges what was not published has no say in it.
+        let now_acked = publisher.link.acked().min(publisher.published());
+        if now_acked > acked || count > 0 {
+            quiet_since_ns = now_ns;
+        }
+        for number in acked..now_acked {
+            record(&mut times, now_ns - sent_ns[(number % window) as usize]);
+        }
+        acked = acked.max(now_acked);
+        publisher.check_patience(now_ns - quiet_since_ns)?;
+    }
+}

@@ -1,0 +1,133 @@
+//! Ready-made frames, in which only numbers change from one write to the next.
+
+use super::layout::{Layout, TOPIC_DIGITS};
+use super::payload;
+use super::wire::Wire;
+
+/// How much is written at once.
+const WRITE_BYTES: usize = 64 * 1024;
+
+/// As many frames as one write takes, all of one length.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    wire: &'static dyn Wire,
+    bytes: Vec<u8>,
+    len: usize,
+    /// Where the number of the topic stands in a frame; `None` if there is only one topic.
+    digits_at: Option<usize>,
+    payload_at: usize,
+    acked: bool,
+}
+
+impl Frames {
+    /// `most` frames or what one write takes, at least one.
+    pub(crate) fn new(
+        wire: &'static dyn Wire,
+        publisher: usize,
+        topics: &[usize],
+        size: usize,
+        acked: bool,
+        most: u64,
+    ) -> Self {
+        let mut payload = payload::blank(size);
+        payload::set_publisher(&mut payload, publisher);
+        let name = Layout::topic(wire, topics[0]);
+        let mut frame = Vec::new();
+        wire.publish(&name, &payload, acked, &mut frame);
+        let place = |part: &[u8]| memchr::memmem::find(&frame, part);
+        let topic_at = place(name.as_bytes()).expect("a frame has its topic");
+        let payload_at = place(&payload).expect("a frame has its payload");
+        let fit = (WRITE_BYTES / frame.len()).max(1);
+        let count = usize::try_from(most).unwrap_or(fit).clamp(1, fit);
+        Self {
+            wire,
+            len: frame.len(),
+            digits_at: (topics.len() > 1).then_some(topic_at + name.len() - TOPIC_DIGITS),
+            payload_at,
+            bytes: frame.repeat(count),
+            acked,
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.bytes.len() / self.len
+    }
+
+    /// How long each of them is.
+    pub(crate) fn frame_bytes(&self) -> usize {
+        self.len
+    }
+
+    /// Makes one of them the publisher's message `turn`, with this number on this topic.
+    pub(crate) fn set(&mut self, index: usize, topic: usize, number: u64, turn: u64) {
+        let frame = &mut self.bytes[index * self.len..(index + 1) * self.len];
+        if let Some(at) = self.digits_at {
+            put_decimal(&mut frame[at..at + TOPIC_DIGITS], topic);
+        }
+        payload::set_sequence(&mut frame[self.payload_at..], number);
+        if self.acked {
+            self.wire.identify(frame, self.payload_at, turn);
+        }
+    }
+
+    /// Says when the first `count` leave.
+    pub(crate) fn stamp(&mut self, count: usize, time_ns: u64) {
+        for frame in self.bytes.chunks_exact_mut(self.len).take(count) {
+            payload::set_time(&mut frame[self.payload_at..], time_ns);
+        }
+    }
+
+    /// The first `count`, to be sent.
+    pub(crate) fn first(&self, count: usize) -> &[u8] {
+        &self.bytes[..count * self.len]
+    }
+}
+
+fn put_decimal(digits: &mut [u8], mut number: usize) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::{Event, Line, Mqtt, Nats, Redis};
+    use super::*;
+
+    fn check(wire: &'static dyn Wire) {
+        for acked in [false, true] {
+            let mut frames = Frames::new(wire, 3, &[1, 4], payload::MIN_BYTES, acked, 2);
+            assert_eq!(frames.count(), 2);
+            for (index, topic) in [4, 1].into_iter().enumerate() {
+                frames.set(index, topic, 70 + index as u64, 0);
+            }
+            frames.stamp(2, 99);
+            let mut expected = Vec::new();
+            for (index, topic) in [4, 1].into_iter().enumerate() {
+                let mut payload = payload::blank(payload::MIN_BYTES);
+                payload::set_publisher(&mut payload, 3);
+                payload::set_sequence(&mut payload, 70 + index as u64);
+                payload::set_time(&mut payload, 99);
+                wire.publish(&Layout::topic(wire, topic), &payload, acked, &mut expected);
+            }
+            assert_eq!(frames.first(2), expected);
+        }
+    }
+
+    #[test]
+    fn a_ready_made_frame_is_as_if_made_anew() {
+        for wire in [&Line as &dyn Wire, &Nats, &Redis, &Mqtt] {
+            check(wire);
+        }
+    }
+
+    #[test]
+    fn a_long_message_is_written_alone() {
+        let frames = Frames::new(&Mqtt, 0, &[0], 1_000_000, false, 10);
+        assert_eq!(frames.count(), 1);
+        let event = Mqtt.scan(frames.first(1)).map(|(event, _)| event);
+        assert!(matches!(event, Some(Event::Message { .. })));
+    }
+}

@@ -1,0 +1,125 @@
+//! Many connections with little to do: how fast they come, and how fast one message reaches all.
+
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::flow::Flow;
+use super::frames::Frames;
+use super::layout::Layout;
+use super::link::{BEAT, Dialer, Link};
+use super::progress;
+use super::publisher::Publisher;
+use super::reader::Reader;
+use super::report::Report;
+use super::stage::Setting;
+use super::tally::Faults;
+use super::times::{histogram, record};
+use super::trouble::Trouble;
+
+/// So many messages go to all of them, one after another.
+const BROADCASTS: u64 = 20;
+
+pub(crate) fn run(setting: &Setting) -> Result<Report, Trouble> {
+    let layout = &setting.layout;
+    let begin = Instant::now();
+    let links = connect(setting)?;
+    let connecting = begin.elapsed();
+
+    let flow = &Flow::new(layout);
+    let link = setting.dialer.dial("p0", false)?;
+    let frames = Frames::new(link.wire, 0, &[0], setting.size, false, 1);
+    let mut publisher = Publisher::new(0, link, frames, layout, flow);
+    let reader = Reader::new(links, layout, flow, setting.size).map_err(Trouble::Machine)?;
+    let all = layout.subscribers as u64;
+    let (arrived_at_all, arrivals) = mpsc::channel();
+    let mut times = histogram();
+    let (broadcast, tallies) = thread::scope(|scope| {
+        let mut copies = [0; BROADCASTS as usize];
+        let reading = scope.spawn(move || {
+            reader.run(|arrival| {
+                let Some(copies) = copies.get_mut(arrival.number as usize) else {
+                    return;
+                };
+                *copies += 1;
+                if *copies == all {
+                    // The other side may have lost its patience.
+                    let _ = arrived_at_all.send((arrival.number, arrival.now_ns));
+                }
+            })
+        });
+        let broadcast = (0..BROADCASTS).try_for_each(|number| {
+            if let Some(time_ns) = broadcast(&mut publisher, number, &arrivals, &setting.dialer)? {
+                record(&mut times, time_ns);
+            }
+            Ok(())
+        });
+        flow.close();
+        (broadcast, reading.join().expect("no panic"))
+    });
+    let interrupted = setting.dialer.interrupt.is_raised();
+    match broadcast {
+        Err(Trouble::Interrupted) => {}
+        broadcast => broadcast?,
+    }
+
+    let mut faults = Faults::default();
+    for mut tally in tallies? {
+        if !interrupted {
+            tally.end(0, publisher.published());
+        }
+        faults += tally.faults();
+    }
+    let mut report = Report::new("idle", setting);
+    report.connections(setting.layout.subscribers, setting.size);
+    report.pace("connected", all, connecting);
+    report.times_head();
+    report.times("to all", "broadcast", &times);
+    report.faults(faults);
+    report.interrupted = interrupted;
+    Ok(report)
+}
+
+/// Connects and subscribes one after another.
+fn connect(setting: &Setting) -> Result<Vec<Link>, Trouble> {
+    let topic = [Layout::topic(setting.dialer.target.wire, 0)];
+    let bar = progress::bar(setting.progress, setting.layout.subscribers as u64);
+    let links = (0..setting.layout.subscribers).map(|subscriber| {
+        let mut link = setting.dialer.dial(&format!("s{subscriber}"), false)?;
+        link.subscribe(&topic)?;
+        bar.inc(1);
+        Ok(link)
+    });
+    let links = links.collect();
+    bar.finish_and_clear();
+    links
+}
+
+/// Publishes one message; how long the last connection waited for it. `None` if that was too long.
+fn broadcast(
+    publisher: &mut Publisher<'_>,
+    number: u64,
+    arrivals: &Receiver<(u64, u64)>,
+    dialer: &Dialer,
+) -> Result<Option<u64>, Trouble> {
+    let sent_ns = publisher.flow.now_ns();
+    publisher.publish(1)?;
+    let since = Instant::now();
+    while since.elapsed() < dialer.wait {
+        if dialer.interrupt.is_raised() {
+            return Err(Trouble::Interrupted);
+        }
+        match arrivals.recv_timeout(BEAT.min(dialer.wait)) {
+            Ok((arrived, now_ns)) if arrived == number => {
+                publisher.link.receive(|_, _| {})?;
+                // A breath, so that no message meets the echo of the one before.
+                thread::sleep(Duration::from_millis(1));
+                return Ok(Some(now_ns.saturating_sub(sent_ns)));
+            }
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            // The reader has ended, and says why.
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
+        }
+    }
+    Ok(None)
+}

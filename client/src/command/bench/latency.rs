@@ -1,0 +1,226 @@
+//! How long messages are on the way at a fixed rate.
+//!
+//! The loop is open: each message is due at a moment that was set before the run, whether or not
+//! those before it have arrived. Time counts from that moment, so a broker that stalls a publisher
+//! cannot hide it. It is also told from the moment of sending, which leaves out how late the
+//! publisher itself was.
+
+use std::fs::File;
+use std::num::NonZeroU64;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use indicatif::HumanFloatCount;
+
+use crate::exit::{Exit, Failure};
+
+use super::layout::Layout;
+use super::link::BEAT;
+use super::payload;
+use super::publisher::{Extent, Publisher};
+use super::reader::Arrival;
+use super::report::Report;
+use super::stage::{Manner, Setting, play};
+use super::times::{histogram, record, write_distribution};
+use super::trouble::Trouble;
+
+/// What a run at a fixed rate needs to know besides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace<'a> {
+    /// Messages a second, of all publishers together.
+    pub(crate) rate: f64,
+    /// Messages due before this do not count.
+    pub(crate) warmup: Duration,
+    /// Where the distribution goes.
+    pub(crate) hdr: Option<&'a Path>,
+}
+
+/// When each message is due.
+#[derive(Clone, Copy, Debug)]
+struct Schedule {
+    interval_ns: f64,
+    publishers: usize,
+}
+
+impl Schedule {
+    /// The publishers take turns.
+    fn due_ns(&self, publisher: usize, turn: u64) -> u64 {
+        let place = turn * self.publishers as u64 + publisher as u64;
+        (place as f64 * self.interval_ns) as u64
+    }
+}
+
+pub(crate) fn run(setting: &Setting, pace: Pace<'_>) -> Result<Report, Failure> {
+    let cannot_write = |error| {
+        let path = pace.hdr.unwrap_or(Path::new(""));
+        let why = format_args!("cannot write {} ({error})", path.display());
+        Failure::new(Exit::Failed, "client", why)
+    };
+    // Before the run, which may be long, rather than after it.
+    let file = pace
+        .hdr
+        .map(File::create)
+        .transpose()
+        .map_err(cannot_write)?;
+    let schedule = Schedule {
+        interval_ns: 1e9 / pace.rate,
+        publishers: setting.layout.publishers,
+    };
+    let warmup_ns = pace.warmup.as_nanos() as u64;
+    let mut times = Times {
+        from_schedule: histogram(),
+        from_sending: histogram(),
+    };
+    let setting = &with_warmup(setting, pace);
+    let manner = Manner {
+        acked: false,
+        at_once: u64::MAX,
+    };
+    let played = play(
+        setting,
+        manner,
+        |publisher| publish(publisher, schedule),
+        |arrival| times.add(&setting.layout, schedule, warmup_ns, arrival),
+    )?;
+    if let Some(file) = file {
+        write_distribution(file, &times.from_schedule).map_err(cannot_write)?;
+    }
+    let mut report = Report::new("latency", setting);
+    report.cast(setting);
+    report.with(&format!("{} msg/s", HumanFloatCount(pace.rate)));
+    report.figure("rate", pace.rate);
+    report.rate(
+        "published",
+        played.published,
+        setting.size,
+        played.publishing,
+    );
+    report.rate(
+        "delivered",
+        played.delivered,
+        setting.size,
+        played.delivering,
+    );
+    report.times_head();
+    report.times("scheduled", "from_schedule", &times.from_schedule);
+    report.times("sent", "from_sending", &times.from_sending);
+    report.faults(played.faults);
+    report.interrupted = played.interrupted;
+    Ok(report)
+}
+
+/// The same, with the messages of the warm-up counted in.
+fn with_warmup(setting: &Setting, pace: Pace<'_>) -> Setting {
+    let messages = |time: Duration| (time.as_secs_f64() * pace.rate).ceil() as u64;
+    let measured = match setting.extent {
+        Extent::Time(time) => messages(time),
+        Extent::Count(count) => count,
+    };
+    Setting {
+        extent: Extent::Count(messages(pace.warmup) + measured),
+        ..setting.clone()
+    }
+}
+
+#[derive(Debug)]
+struct Times {
+    from_schedule: Histogram<u64>,
+    from_sending: Histogram<u64>,
+}
+
+impl Times {
+    fn add(&mut self, layout: &Layout, schedule: Schedule, warmup_ns: u64, arrival: Arrival<'_>) {
+        let turn = layout.turn(arrival.publisher, arrival.topic, arrival.number);
+        let due_ns = schedule.due_ns(arrival.publisher, turn);
+        if due_ns < warmup_ns {
+            return;
+        }
+        record(
+            &mut self.from_schedule,
+            arrival.now_ns.saturating_sub(due_ns),
+        );
+        if let Some(sent_ns) = payload::time_ns(arrival.payload) {
+            record(
+                &mut self.from_sending,
+                arrival.now_ns.saturating_sub(sent_ns),
+            );
+        }
+    }
+}
+
+/// Publishes what is due, and sleeps until the next is.
+fn publish(publisher: &mut Publisher<'_>, schedule: Schedule) -> Result<(), Trouble> {
+    // Else a sleeper is woken up to 50 µs late. Where that cannot be had, it is told as lateness.
+    let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+    loop {
+        let left = publisher.left();
+        if left == 0 {
+            return Ok(());
+        }
+        let now_ns = publisher.flow.now_ns();
+        let next = publisher.published();
+        let is_due = |turn| schedule.due_ns(publisher.number, turn) <= now_ns;
+        let most = left.min(publisher.frames.count() as u64);
+        let due = (next..next + most).take_while(|turn| is_due(*turn)).count();
+        if due > 0 {
+            publisher.frames.stamp(due, now_ns);
+            publisher.publish(due)?;
+            continue;
+        }
+        publisher.link.receive(|_, _| {})?;
+        let wait_ns = schedule.due_ns(publisher.number, next) - now_ns;
+        thread::sleep(Duration::from_nanos(wait_ns).min(BEAT));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn publishers_take_turns() {
+        let schedule = Schedule {
+            interval_ns: 1000.0,
+            publishers: 2,
+        };
+        let due: Vec<_> = (0..3)
+            .flat_map(|turn| [0, 1].map(|publisher| schedule.due_ns(publisher, turn)))
+            .collect();
+        assert_eq!(due, [0, 1000, 2000, 3000, 4000, 5000]);
+    }
+
+    #[test]
+    fn a_stall_counts_for_all_that_was_due_meanwhile() {
+        let schedule = Schedule {
+            interval_ns: 1e6,
+            publishers: 1,
+        };
+        let layout = Layout {
+            publishers: 1,
+            subscribers: 1,
+            topics: 1,
+            spread: false,
+        };
+        let mut times = Times {
+            from_schedule: histogram(),
+            from_sending: histogram(),
+        };
+        let mut payload = payload::blank(payload::MIN_BYTES);
+        payload::set_time(&mut payload, 10_000_000);
+        for number in 0..10 {
+            let arrival = Arrival {
+                publisher: 0,
+                topic: 0,
+                number,
+                payload: &payload,
+                now_ns: 10_001_000,
+            };
+            times.add(&layout, schedule, 2_000_000, arrival);
+        }
+        assert_eq!(times.from_schedule.len(), 8);
+        assert!(times.from_schedule.max() >= 8_000_000);
+        assert!(times.from_sending.max() < 1_100);
+    }
+}

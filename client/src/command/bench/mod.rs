@@ -1,0 +1,234 @@
+//! `client bench`: how much a broker carries, how long a message takes, and whether each arrives
+//! once and in order.
+//!
+//! It favours no broker: all are loaded with the same code, which speaks their protocols itself.
+//! `stage.rs` has what most kinds of runs share; `wire/` is all that differs between brokers.
+
+mod acked;
+mod flow;
+mod frames;
+mod idle;
+mod latency;
+mod layout;
+mod link;
+mod payload;
+mod progress;
+mod publisher;
+mod reader;
+mod report;
+mod request;
+mod stage;
+mod stencil;
+mod tally;
+mod target;
+mod throughput;
+mod times;
+mod trouble;
+mod wire;
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::builder::{RangedU64ValueParser, TypedValueParser};
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use crate::duration;
+use crate::exit::{self, Exit, Failure};
+use crate::interruption::Interruption;
+use crate::talk::say;
+
+use latency::Pace;
+use layout::Layout;
+use link::Dialer;
+use publisher::Extent;
+use report::Report;
+use stage::Setting;
+use target::TargetArguments;
+
+/// A frame that is longer would not fit into the lines of a broker.
+const MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// MQTT numbers the messages of a window with 16 bits.
+const MAX_WINDOW: u64 = 65_535;
+
+/// More counters than this are no account but a burden.
+const MAX_STREAMS: usize = 64 * 1024 * 1024;
+
+const EXAMPLES: &str = "\
+Examples:
+  client bench --size 16 --subs 10         how much goes through
+  client bench --rate 10000 --hdr h.txt    how long it takes, and a plot of that
+  client bench -s nats://127.0.0.1         the same for another broker
+";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = [EXAMPLES, exit::BENCH_HELP].join("\n"))]
+pub(crate) struct Arguments {
+    /// Publishers
+    #[arg(long, value_name = "P", default_value_t = 1, value_parser = within(1, payload::MAX_PUBLISHERS))]
+    pubs: usize,
+    /// Subscribers
+    #[arg(long, value_name = "S", default_value_t = 1, value_parser = within(0, 100_000))]
+    subs: usize,
+    /// Topics; everybody has all of them
+    #[arg(long, value_name = "T", default_value_t = 1, value_parser = within(1, layout::MAX_TOPICS))]
+    topics: usize,
+    /// Give each topic to one publisher and one subscriber
+    #[arg(long)]
+    spread: bool,
+    /// Bytes of a payload, at least 16 of them
+    #[arg(long, value_name = "BYTES", default_value = "128", value_parser = size)]
+    size: usize,
+    /// Publish for so long
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration::parse_positive)]
+    duration: Duration,
+    /// Publish so many messages instead
+    #[arg(long, value_name = "N", conflicts_with = "duration")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Bytes that a subscriber may be behind
+    #[arg(long, value_name = "BYTES", default_value = "4MiB", value_parser = bytes)]
+    cap: usize,
+    /// Latency: publish R messages a second
+    #[arg(long, value_name = "R", group = "mode", value_parser = rate)]
+    rate: Option<f64>,
+    /// With --rate: how long not to count
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = duration::parse)]
+    warmup: Duration,
+    /// With --rate: write the distribution to FILE
+    #[arg(long, value_name = "FILE", requires = "rate")]
+    hdr: Option<PathBuf>,
+    /// Receipts: at most W messages without one
+    #[arg(long, value_name = "W", group = "mode")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=MAX_WINDOW))]
+    window: Option<u64>,
+    /// Round trips: ask and answer
+    #[arg(long, group = "mode", conflicts_with_all = ["pubs", "subs", "topics", "spread"])]
+    request: bool,
+    /// Connections: N that wait for a message
+    #[arg(long, value_name = "N", group = "mode", conflicts_with_all = ["pubs", "subs", "topics", "spread", "duration", "count"])]
+    #[arg(value_parser = within(1, 1_000_000))]
+    idle: Option<usize>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: TargetArguments,
+}
+
+/// A number within bounds.
+fn within(least: usize, most: usize) -> impl TypedValueParser<Value = usize> {
+    let parser = RangedU64ValueParser::<u64>::new().range(least as u64..=most as u64);
+    parser.map(|number| number as usize)
+}
+
+fn bytes(text: &str) -> Result<usize, String> {
+    let ByteSize(bytes) = text.parse()?;
+    match usize::try_from(bytes) {
+        Ok(bytes) if bytes > 0 => Ok(bytes),
+        _ => Err("give bytes, such as 1000 or 4MiB".to_owned()),
+    }
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    match bytes(text)? {
+        size @ payload::MIN_BYTES..=MAX_BYTES => Ok(size),
+        _ => Err("give 16 bytes to 32MiB; fewer cannot be numbered".to_owned()),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
+        _ => Err("give messages a second, such as 10000".to_owned()),
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let layout = arguments.layout()?;
+    let interruption = Interruption::watch()?;
+    raise_open_files();
+    let setting = Setting {
+        dialer: Dialer {
+            target: arguments.target.target(),
+            wait: arguments.target.wait,
+            interrupt: interruption.interrupt().clone(),
+        },
+        layout,
+        size: arguments.size,
+        extent: arguments
+            .count
+            .map_or(Extent::Time(arguments.duration), Extent::Count),
+        cap: arguments.cap,
+        progress: !arguments.json || io::stdout().is_terminal(),
+    };
+    let report = arguments.measure(&setting)?;
+    report.print(arguments.json)?;
+    Ok(end(&report))
+}
+
+/// Each connection is an open file. Without the permission for more, connecting says so.
+fn raise_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
+fn end(report: &Report) -> Exit {
+    if report.interrupted {
+        return Exit::Interrupted;
+    }
+    if report.faults.any() {
+        say("client: messages were lost, doubled or reordered on their way");
+        return Exit::Astray;
+    }
+    Exit::Done
+}
+
+impl Arguments {
+    fn layout(&self) -> Result<Layout, Failure> {
+        let wrong = |why| Err(Failure::new(Exit::Usage, "client", why));
+        let layout = Layout {
+            publishers: self.pubs,
+            subscribers: self.idle.unwrap_or(self.subs),
+            topics: self.topics,
+            spread: self.spread,
+        };
+        let Layout {
+            publishers,
+            subscribers,
+            topics,
+            spread,
+        } = layout;
+        if spread && (subscribers == 0 || topics < publishers.max(subscribers)) {
+            return wrong("--spread needs a topic for each publisher and each subscriber");
+        }
+        if layout.streams().saturating_mul(subscribers) > MAX_STREAMS {
+            return wrong("that is too much to keep account of; give fewer --topics, or --spread");
+        }
+        Ok(layout)
+    }
+
+    fn measure(&self, setting: &Setting) -> Result<Report, Failure> {
+        if let Some(rate) = self.rate {
+            let pace = Pace {
+                rate,
+                warmup: self.warmup,
+                hdr: self.hdr.as_deref(),
+            };
+            return latency::run(setting, pace);
+        }
+        let measured = if let Some(window) = self.window {
+            acked::run(setting, window)
+        } else if self.request {
+            request::run(setting)
+        } else if self.idle.is_some() {
+            idle::run(setting)
+        } else {
+            throughput::run(setting)
+        };
+        Ok(measured?)
+    }
+}

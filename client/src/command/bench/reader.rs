@@ -1,0 +1,170 @@
+//! The thread that reads all subscribers.
+
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+
+use client::Error;
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::io::Errno;
+
+use super::flow::Flow;
+use super::layout::Layout;
+use super::link::{BEAT, Link};
+use super::payload;
+use super::stencil::{Stencil, Step};
+use super::tally::Tally;
+use super::trouble::Trouble;
+use super::wire;
+
+/// How much one read takes, or four frames if that is more.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+const MAX_EVENTS: usize = 1024;
+
+/// One message that has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival<'a> {
+    pub(crate) publisher: usize,
+    pub(crate) topic: usize,
+    /// Which message of this publisher on this topic.
+    pub(crate) number: u64,
+    pub(crate) payload: &'a [u8],
+    pub(crate) now_ns: u64,
+}
+
+/// All subscribers, and what they got.
+#[derive(Debug)]
+pub(crate) struct Reader<'a> {
+    links: Vec<Link>,
+    tallies: Vec<Tally>,
+    layout: &'a Layout,
+    flow: &'a Flow,
+    stencil: Stencil,
+    buffer: Vec<u8>,
+    epoll: OwnedFd,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(
+        links: Vec<Link>,
+        layout: &'a Layout,
+        flow: &'a Flow,
+        size: usize,
+    ) -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        for (subscriber, link) in links.iter().enumerate() {
+            let data = EventData::new_u64(subscriber as u64);
+            epoll::add(&epoll, &link.stream, data, EventFlags::IN)?;
+        }
+        let tallies = links.iter().map(|_| Tally::new(layout.streams()));
+        Ok(Self {
+            tallies: tallies.collect(),
+            stencil: Stencil::new(layout.topics),
+            buffer: vec![0; BUFFER_BYTES.max(4 * (size + 1024))],
+            links,
+            layout,
+            flow,
+            epoll,
+        })
+    }
+
+    /// Reads until the run is closed; what each subscriber got.
+    pub(crate) fn run(
+        mut self,
+        mut on_message: impl FnMut(Arrival<'_>),
+    ) -> Result<Vec<Tally>, Trouble> {
+        let beat = Timespec::try_from(BEAT).expect("a short time");
+        let mut events: Vec<Event> = Vec::with_capacity(MAX_EVENTS);
+        while !self.flow.is_closed() {
+            events.clear();
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&beat)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(Trouble::Machine(error.into())),
+            }
+            for event in &events {
+                self.read(event.data.u64() as usize, &mut on_message)?;
+            }
+        }
+        Ok(self.tallies)
+    }
+
+    /// Reads once from one subscriber.
+    fn read(
+        &mut self,
+        subscriber: usize,
+        on_message: &mut impl FnMut(Arrival<'_>),
+    ) -> Result<(), Trouble> {
+        let link = &mut self.links[subscriber];
+        let held = link.held.len();
+        if held >= self.buffer.len() {
+            return Err(Trouble::Strange);
+        }
+        self.buffer[..held].copy_from_slice(&link.held);
+        let read = match link.stream.read(&mut self.buffer[held..]) {
+            Ok(0) => return Err(Trouble::Connection(Error::Closed)),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(Trouble::Connection(Error::Lost(error))),
+        };
+        let now_ns = self.flow.now_ns();
+        self.take(subscriber, held + read, now_ns, on_message)?;
+        let passed = self.tallies[subscriber].passed();
+        self.flow.set_passed(subscriber, passed, now_ns);
+        Ok(())
+    }
+
+    /// Takes the messages among the first bytes of the buffer, and holds what is left.
+    fn take(
+        &mut self,
+        subscriber: usize,
+        len: usize,
+        now_ns: u64,
+        on_message: &mut impl FnMut(Arrival<'_>),
+    ) -> Result<(), Trouble> {
+        let link = &mut self.links[subscriber];
+        let tally = &mut self.tallies[subscriber];
+        let layout = self.layout;
+        let mut count = |topic: usize, payload: &[u8]| {
+            let (publisher, number) = payload::number(payload)
+                .filter(|(publisher, _)| *publisher < layout.publishers)
+                .ok_or(Trouble::Strange)?;
+            tally.push(layout.stream(publisher, topic), number);
+            on_message(Arrival {
+                publisher,
+                topic,
+                number,
+                payload,
+                now_ns,
+            });
+            Ok(())
+        };
+        let mut rest = &self.buffer[..len];
+        loop {
+            match self.stencil.step(rest) {
+                Step::Message { topic, payload } => {
+                    count(topic, payload)?;
+                    rest = &rest[self.stencil.len()..];
+                    continue;
+                }
+                Step::Partial => break,
+                Step::Unknown => {}
+            }
+            let Some((event, len)) = link.wire.scan(rest) else {
+                break;
+            };
+            let (frame, behind) = rest.split_at(len);
+            if let wire::Event::Message { topic, payload } = &event {
+                let learned = self.stencil.learn(frame, topic.clone(), payload.clone());
+                count(learned.ok_or(Trouble::Strange)?, &frame[payload.clone()])?;
+            }
+            link.handle(event, frame)?;
+            rest = behind;
+        }
+        link.held.clear();
+        link.held.extend_from_slice(rest);
+        Ok(())
+    }
+}

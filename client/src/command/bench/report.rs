@@ -1,0 +1,214 @@
+//! The figures of a run: lines for people, or one JSON object.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use indicatif::HumanCount;
+use serde_json::{Map, Value, json};
+
+use crate::exit::Failure;
+
+use super::stage::Setting;
+use super::tally::Faults;
+
+/// Which percentiles are told, in per cent.
+const PERCENTILES: [(&str, f64); 5] = [
+    ("p50", 50.0),
+    ("p90", 90.0),
+    ("p99", 99.0),
+    ("p99.9", 99.9),
+    ("p99.99", 99.99),
+];
+
+/// What a run found out, and whether it ended well.
+#[derive(Debug)]
+pub(crate) struct Report {
+    text: String,
+    json: Map<String, Value>,
+    pub(crate) faults: Faults,
+    pub(crate) interrupted: bool,
+}
+
+impl Report {
+    pub(crate) fn new(mode: &str, setting: &Setting) -> Self {
+        let target = &setting.dialer.target;
+        let mut report = Self {
+            text: format!("{mode} at {target}"),
+            json: Map::new(),
+            faults: Faults::default(),
+            interrupted: false,
+        };
+        report.figure("mode", mode);
+        report.figure("server", target.to_string());
+        report
+    }
+
+    /// One value for programs.
+    pub(crate) fn figure(&mut self, key: &str, value: impl Into<Value>) {
+        self.json.insert(key.replace(' ', "_"), value.into());
+    }
+
+    /// One line for people.
+    pub(crate) fn line(&mut self, label: &str, text: &str) {
+        self.text.push_str(&format!("\n  {label:<12}{text}"));
+    }
+
+    /// Who took part.
+    pub(crate) fn cast(&mut self, setting: &Setting) {
+        let layout = &setting.layout;
+        let size = setting.size;
+        let text = format!(
+            "{}, {}, {}{}, {size} bytes",
+            plural(layout.publishers, "publisher"),
+            plural(layout.subscribers, "subscriber"),
+            plural(layout.topics, "topic"),
+            if layout.spread { " spread" } else { "" },
+        );
+        self.text.push_str(&format!(": {text}"));
+        self.figure("publishers", layout.publishers);
+        self.figure("subscribers", layout.subscribers);
+        self.figure("topics", layout.topics);
+        self.figure("spread", layout.spread);
+        self.figure("size", size);
+    }
+
+    /// One more word on what was done.
+    pub(crate) fn with(&mut self, text: &str) {
+        self.text.push_str(", ");
+        self.text.push_str(text);
+    }
+
+    /// Who took part where all are alike.
+    pub(crate) fn connections(&mut self, count: usize, size: usize) {
+        let text = format!(": {}, {size} bytes", plural(count, "connection"));
+        self.text.push_str(&text);
+        self.figure("connections", count);
+        self.figure("size", size);
+    }
+
+    /// How many messages of `size` bytes in which time.
+    pub(crate) fn rate(&mut self, what: &str, count: u64, size: usize, time: Duration) {
+        let seconds = time.as_secs_f64();
+        let rate = if count == 0 {
+            0.0
+        } else {
+            count as f64 / seconds
+        };
+        let megabytes = rate * size as f64 / 1e6;
+        let text = format!(
+            "{:>13} msg/s {megabytes:>10.1} MB/s {:>15} in {seconds:.2} s",
+            HumanCount(rate as u64).to_string(),
+            HumanCount(count).to_string(),
+        );
+        self.line(what, &text);
+        self.figure(what, count);
+        self.figure(&format!("{what}_seconds"), rounded(seconds));
+        self.figure(&format!("{what}_per_s"), rate.round());
+        self.figure(&format!("{what}_mb_per_s"), rounded(megabytes));
+    }
+
+    /// How many of something without a size in which time.
+    pub(crate) fn pace(&mut self, what: &str, count: u64, time: Duration) {
+        let seconds = time.as_secs_f64();
+        let rate = if count == 0 {
+            0.0
+        } else {
+            count as f64 / seconds
+        };
+        let text = format!(
+            "{:>13}/s {:>15} in {seconds:.2} s",
+            HumanCount(rate as u64).to_string(),
+            HumanCount(count).to_string(),
+        );
+        self.line(what, &text);
+        self.figure(what, count);
+        self.figure(&format!("{what}_seconds"), rounded(seconds));
+        self.figure(&format!("{what}_per_s"), rate.round());
+    }
+
+    pub(crate) fn faults(&mut self, faults: Faults) {
+        let Faults {
+            lost,
+            doubled,
+            reordered,
+        } = faults;
+        let text = format!(
+            "{} lost, {} doubled, {} reordered",
+            HumanCount(lost),
+            HumanCount(doubled),
+            HumanCount(reordered)
+        );
+        self.line("faults", &text);
+        self.figure("lost", lost);
+        self.figure("doubled", doubled);
+        self.figure("reordered", reordered);
+        self.faults = faults;
+    }
+
+    /// Names the columns of the times that follow.
+    pub(crate) fn times_head(&mut self) {
+        let names = PERCENTILES.iter().map(|(name, _)| name);
+        let names: String = names
+            .chain([&"max"])
+            .map(|name| format!("{name:>11}"))
+            .collect();
+        self.line("µs", &names);
+    }
+
+    /// How long something took.
+    pub(crate) fn times(&mut self, what: &str, key: &str, times: &Histogram<u64>) {
+        let at = PERCENTILES.map(|(name, percent)| (name, times.value_at_percentile(percent)));
+        let all = at.into_iter().chain([("max", times.max())]);
+        let mut row = String::new();
+        let mut object = Map::new();
+        for (name, nanoseconds) in all {
+            let microseconds = nanoseconds as f64 / 1e3;
+            row.push_str(&format!("{microseconds:>11.1}"));
+            object.insert(
+                format!("{}_us", name.replace('.', "_")),
+                json!(rounded(microseconds)),
+            );
+        }
+        object.insert("count".to_owned(), times.len().into());
+        self.line(what, &row);
+        self.figure(key, object);
+    }
+
+    /// To standard output.
+    pub(crate) fn print(&self, as_json: bool) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        let printed = if as_json {
+            writeln!(out, "{}", Value::Object(self.json.clone()))
+        } else {
+            writeln!(out, "{}", self.text)
+        };
+        printed.map_err(|error| Failure::of_output(&error))
+    }
+}
+
+fn plural(count: usize, noun: &str) -> String {
+    let end = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{end}", HumanCount(count as u64))
+}
+
+/// To three digits behind the point, which is more than any of it is good for.
+pub(crate) fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!(plural(1, "topic"), "1 topic");
+        assert_eq!(plural(10_000, "topic"), "10,000 topics");
+    }
+
+    #[test]
+    fn figures_have_three_digits_behind_the_point() {
+        assert_eq!(rounded(1.23456), 1.235);
+    }
+}

@@ -1,0 +1,152 @@
+//! Messages that need no parsing. All messages of a run are of one length, and on one topic they
+//! begin with the same bytes. Once a message of a topic has been parsed, the next ones are known by
+//! those bytes and stepped over. Whatever looks different is left to the parser.
+
+use std::ops::Range;
+
+use super::layout::TOPIC_DIGITS;
+
+/// The known shape.
+#[derive(Debug, Default)]
+pub(crate) struct Stencil {
+    len: usize,
+    /// Where the number of the topic stands.
+    digits_at: usize,
+    payload: Range<usize>,
+    /// What stands before the payload, topic after topic; of an unknown topic nothing does.
+    heads: Vec<Option<Box<[u8]>>>,
+    tail: Vec<u8>,
+}
+
+/// What bytes begin with.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step<'a> {
+    Message {
+        topic: usize,
+        payload: &'a [u8],
+    },
+    /// A message whose end has not come.
+    Partial,
+    Unknown,
+}
+
+impl Stencil {
+    pub(crate) fn new(topics: usize) -> Self {
+        Self {
+            heads: vec![None; topics],
+            ..Self::default()
+        }
+    }
+
+    /// How long a message is that was stepped over.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn step<'a>(&self, bytes: &'a [u8]) -> Step<'a> {
+        let digits = bytes.get(self.digits_at..self.digits_at + TOPIC_DIGITS);
+        let Some(topic) = digits.and_then(number) else {
+            return Step::Unknown;
+        };
+        let Some(Some(head)) = self.heads.get(topic) else {
+            return Step::Unknown;
+        };
+        if !bytes.starts_with(head) {
+            return Step::Unknown;
+        }
+        match bytes.get(self.payload.end..self.len) {
+            None => Step::Partial,
+            Some(tail) if tail == self.tail => Step::Message {
+                topic,
+                payload: &bytes[self.payload.clone()],
+            },
+            Some(_) => Step::Unknown,
+        }
+    }
+
+    /// Remembers the shape of a message that was parsed; its topic, if it is one of this run.
+    pub(crate) fn learn(
+        &mut self,
+        frame: &[u8],
+        topic: Range<usize>,
+        payload: Range<usize>,
+    ) -> Option<usize> {
+        let digits_at = topic.end.checked_sub(TOPIC_DIGITS)?;
+        let number = number(&frame[digits_at..topic.end])?;
+        if self.len == 0 {
+            self.len = frame.len();
+            self.digits_at = digits_at;
+            self.payload = payload.clone();
+            self.tail = frame[payload.end..].to_vec();
+        }
+        let is_alike =
+            (self.len, self.digits_at, &self.payload) == (frame.len(), digits_at, &payload);
+        let head = self.heads.get_mut(number)?;
+        if is_alike {
+            *head = Some(frame[..payload.start].into());
+        }
+        Some(number)
+    }
+}
+
+fn number(digits: &[u8]) -> Option<usize> {
+    digits.iter().try_fold(0, |number, digit| {
+        digit
+            .is_ascii_digit()
+            .then(|| number * 10 + usize::from(digit - b'0'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: &[u8] = b"MESSAGE a/00001 hi\n";
+
+    fn stencil() -> Stencil {
+        let mut stencil = Stencil::new(3);
+        assert_eq!(stencil.step(FIRST), Step::Unknown);
+        assert_eq!(stencil.learn(FIRST, 8..15, 16..18), Some(1));
+        stencil
+    }
+
+    #[test]
+    fn what_looks_the_same_is_stepped_over() {
+        let stencil = stencil();
+        let step = stencil.step(b"MESSAGE a/00001 yo\nMORE");
+        assert_eq!(
+            step,
+            Step::Message {
+                topic: 1,
+                payload: b"yo"
+            }
+        );
+        assert_eq!(stencil.len(), FIRST.len());
+    }
+
+    #[test]
+    fn the_beginning_of_a_message_is_partial() {
+        assert_eq!(stencil().step(b"MESSAGE a/00001 y"), Step::Partial);
+    }
+
+    #[test]
+    fn what_looks_different_is_left_to_the_parser() {
+        for other in [
+            &b"MESSAGE a/00002 yo\n"[..],
+            b"MESSAGE b/00001 yo\n",
+            b"MESSAGE a/00001 long\n",
+            b"MESSAGE a/0000x yo\n",
+            b"PING\n",
+            b"",
+        ] {
+            assert_eq!(stencil().step(other), Step::Unknown, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_topic_beyond_those_of_the_run_is_none() {
+        let frame = b"MESSAGE a/00003 hi\n";
+        assert_eq!(stencil().learn(frame, 8..15, 16..18), None);
+        assert_eq!(stencil().learn(b"MESSAGE x hi\n", 8..9, 10..12), None);
+    }
+}

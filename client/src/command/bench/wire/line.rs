@@ -1,0 +1,129 @@
+//! The line protocol of `docs/protocol.md`.
+
+use super::{Ack, Event, Wire, first_line, number, refused};
+
+#[derive(Debug)]
+pub(crate) struct Line;
+
+impl Wire for Line {
+    fn scheme(&self) -> &'static str {
+        "dallal"
+    }
+
+    fn default_port(&self) -> u16 {
+        1373
+    }
+
+    fn hello(&self, _client: &str, _acked: bool, out: &mut Vec<u8>) {
+        self.ping(out);
+    }
+
+    fn subscribe(&self, topics: &[String], out: &mut Vec<u8>) -> usize {
+        out.extend_from_slice(b"SUBSCRIBE");
+        for topic in topics {
+            out.push(b' ');
+            out.extend_from_slice(topic.as_bytes());
+        }
+        out.push(b'\n');
+        topics.len()
+    }
+
+    fn publish(&self, topic: &str, payload: &[u8], _acked: bool, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"PUBLISH ");
+        out.extend_from_slice(topic.as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(payload);
+        out.push(b'\n');
+    }
+
+    fn ping(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"PING\n");
+    }
+
+    fn pong(&self, token: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(b"PONG");
+        if !token.is_empty() {
+            out.push(b' ');
+            out.extend_from_slice(token);
+        }
+        out.push(b'\n');
+    }
+
+    fn scan(&self, bytes: &[u8]) -> Option<(Event, usize)> {
+        let (line, len) = first_line(bytes)?;
+        let space_from = |at: usize| memchr::memchr(b' ', &line[at..]).map(|found| at + found);
+        let skipped = match (line.first(), space_from(0)) {
+            (Some(b'@'), Some(space)) => space + 1,
+            _ => 0,
+        };
+        let verb_end = space_from(skipped).unwrap_or(line.len());
+        let rest = (verb_end + 1).min(line.len());
+        let event = match &line[skipped..verb_end] {
+            b"MESSAGE" => {
+                let topic_end = space_from(rest).unwrap_or(line.len());
+                Event::Message {
+                    topic: rest..topic_end,
+                    payload: (topic_end + 1).min(line.len())..line.len(),
+                }
+            }
+            b"PUBACK" => {
+                let count_end = space_from(rest).unwrap_or(line.len());
+                match number(&line[rest..count_end]) {
+                    Some(count) => Event::Ack(Ack::Total(count as u64)),
+                    None => refused(line),
+                }
+            }
+            b"SUBACK" | b"PONG" => Event::Confirm,
+            b"PING" => Event::Ping {
+                token: rest..line.len(),
+            },
+            b"GAP" | b"BYE" | b"HELP" | b"UNSUBACK" => Event::Other,
+            _ => refused(line),
+        };
+        Some((event, len))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{check, check_message, said};
+    use super::*;
+
+    #[test]
+    fn a_message_may_have_attributes() {
+        check_message(&Line, b"MESSAGE a/b hi\n", "a/b");
+        check_message(&Line, b"@unit=C MESSAGE a/b hi\r\n", "a/b");
+    }
+
+    #[test]
+    fn a_receipt_counts_all_before_it() {
+        check(&Line, b"PUBACK 17 3\n", &Event::Ack(Ack::Total(17)));
+    }
+
+    #[test]
+    fn answers_and_refusals_are_told_apart() {
+        check(&Line, b"SUBACK a\n", &Event::Confirm);
+        check(&Line, b"PONG\n", &Event::Confirm);
+        check(&Line, b"GAP 3\n", &Event::Other);
+        for text in ["ERROR busy line no room", "+PONG"] {
+            let refusal = Event::Refused(text.to_owned());
+            check(&Line, format!("{text}\n").as_bytes(), &refusal);
+        }
+    }
+
+    #[test]
+    fn a_question_is_answered_with_its_token() {
+        check(&Line, b"PING a b\n", &Event::Ping { token: 5..8 });
+        assert_eq!(said(|out| Line.pong(b"a b", out)), b"PONG a b\n");
+        assert_eq!(said(|out| Line.pong(b"", out)), b"PONG\n");
+    }
+
+    #[test]
+    fn several_topics_are_one_subscribe() {
+        let topics = ["a".to_owned(), "b".to_owned()];
+        let mut out = Vec::new();
+        assert_eq!(Line.subscribe(&topics, &mut out), 2);
+        Line.publish("a", b"hi", false, &mut out);
+        assert_eq!(out, b"SUBSCRIBE a b\nPUBLISH a hi\n");
+    }
+}

@@ -1,0 +1,133 @@
+//! What the brokers under test speak: just enough of each protocol to load them.
+//!
+//! A wire turns what a client says into bytes and finds what a broker says among the bytes that
+//! came. It opens no socket and keeps no state. Payloads are those of `payload.rs`, which stand in
+//! every protocol as they are, so no wire escapes anything.
+
+mod line;
+mod mqtt;
+mod nats;
+mod redis;
+
+use std::fmt::Debug;
+use std::ops::Range;
+
+pub(crate) use line::Line;
+pub(crate) use mqtt::Mqtt;
+pub(crate) use nats::Nats;
+pub(crate) use redis::Redis;
+
+/// One protocol.
+pub(crate) trait Wire: Debug + Sync {
+    /// What stands before `://` in the address of such a broker.
+    fn scheme(&self) -> &'static str;
+
+    fn default_port(&self) -> u16;
+
+    /// Between the levels of a topic.
+    fn separator(&self) -> char {
+        '/'
+    }
+
+    /// Whether a connection with subscriptions can publish too.
+    fn subscribers_may_publish(&self) -> bool {
+        true
+    }
+
+    /// Begins a conversation; answered by one [`Event::Confirm`]. `acked` asks for
+    /// acknowledgements where that is for the whole connection.
+    fn hello(&self, client: &str, acked: bool, out: &mut Vec<u8>);
+
+    /// Subscribes to topics; how many [`Event::Confirm`] answer that.
+    fn subscribe(&self, topics: &[String], out: &mut Vec<u8>) -> usize;
+
+    /// Puts one message behind `out`.
+    fn publish(&self, topic: &str, payload: &[u8], acked: bool, out: &mut Vec<u8>);
+
+    /// Numbers an acknowledged message whose payload stands at `payload_at` of `frame`.
+    fn identify(&self, _frame: &mut [u8], _payload_at: usize, _number: u64) {}
+
+    /// Asks for a word; answered by one [`Event::Confirm`] after all that was sent before.
+    fn ping(&self, out: &mut Vec<u8>);
+
+    /// Answers an [`Event::Ping`].
+    fn pong(&self, _token: &[u8], _out: &mut Vec<u8>) {}
+
+    /// The first event of `bytes` and the bytes it takes; `None` if it is not there as a whole.
+    fn scan(&self, bytes: &[u8]) -> Option<(Event, usize)>;
+}
+
+/// What a broker can say, as far as it matters here. Ranges are places in the bytes scanned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    Message {
+        topic: Range<usize>,
+        payload: Range<usize>,
+    },
+    /// Messages of this connection are acknowledged.
+    Ack(Ack),
+    /// The answer to [`Wire::hello`], [`Wire::ping`] or a part of [`Wire::subscribe`].
+    Confirm,
+    /// The broker wants to be answered by [`Wire::pong`].
+    Ping { token: Range<usize> },
+    /// The broker refuses something, in its own words, or speaks another protocol.
+    Refused(String),
+    /// What needs no answer.
+    Other,
+}
+
+/// How brokers count acknowledgements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ack {
+    /// One more.
+    One,
+    /// The first so many of this connection.
+    Total(u64),
+}
+
+/// The first line without its end, and the bytes it takes.
+fn first_line(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    let end = memchr::memchr(b'\n', bytes)?;
+    let line = &bytes[..end];
+    Some((line.strip_suffix(b"\r").unwrap_or(line), end + 1))
+}
+
+/// A decimal number.
+fn number(digits: &[u8]) -> Option<usize> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+fn refused(text: &[u8]) -> Event {
+    Event::Refused(String::from_utf8_lossy(text).replace(char::is_control, "?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `frame` is this event, whole only with its last byte, also with more behind it.
+    pub(super) fn check(wire: &dyn Wire, frame: &[u8], event: &Event) {
+        for cut in 0..frame.len() {
+            assert_eq!(wire.scan(&frame[..cut]), None, "{cut} bytes of {frame:?}");
+        }
+        let twice = frame.repeat(2);
+        assert_eq!(wire.scan(&twice), Some((event.clone(), frame.len())));
+    }
+
+    /// `frame` is a message with the payload `hi`.
+    pub(super) fn check_message(wire: &dyn Wire, frame: &[u8], name: &str) {
+        let Some((Event::Message { topic, payload }, _)) = wire.scan(frame) else {
+            panic!("no message in {frame:?}");
+        };
+        assert_eq!(&frame[topic.clone()], name.as_bytes());
+        assert_eq!(&frame[payload.clone()], b"hi");
+        check(wire, frame, &Event::Message { topic, payload });
+    }
+
+    /// What a wire says when it is told to.
+    pub(super) fn said(say: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut out = Vec::new();
+        say(&mut out);
+        out
+    }
+}

@@ -1,0 +1,123 @@
+//! The client protocol of NATS. Acknowledgements are the `+OK` of its verbose mode.
+
+use super::{Ack, Event, Wire, first_line, number, refused};
+
+#[derive(Debug)]
+pub(crate) struct Nats;
+
+impl Wire for Nats {
+    fn scheme(&self) -> &'static str {
+        "nats"
+    }
+
+    fn default_port(&self) -> u16 {
+        4222
+    }
+
+    fn separator(&self) -> char {
+        '.'
+    }
+
+    fn hello(&self, client: &str, acked: bool, out: &mut Vec<u8>) {
+        let options = format!(
+            "CONNECT {{\"verbose\":{acked},\"pedantic\":false,\"lang\":\"rust\",\"version\":\"1\",\
+             \"name\":\"{client}\"}}\r\n"
+        );
+        out.extend_from_slice(options.as_bytes());
+        self.ping(out);
+    }
+
+    fn subscribe(&self, topics: &[String], out: &mut Vec<u8>) -> usize {
+        for (id, topic) in topics.iter().enumerate() {
+            out.extend_from_slice(format!("SUB {topic} {id}\r\n").as_bytes());
+        }
+        self.ping(out);
+        1
+    }
+
+    fn publish(&self, topic: &str, payload: &[u8], _acked: bool, out: &mut Vec<u8>) {
+        out.extend_from_slice(format!("PUB {topic} {}\r\n", payload.len()).as_bytes());
+        out.extend_from_slice(payload);
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn ping(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"PING\r\n");
+    }
+
+    fn pong(&self, _token: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(b"PONG\r\n");
+    }
+
+    fn scan(&self, bytes: &[u8]) -> Option<(Event, usize)> {
+        let (line, len) = first_line(bytes)?;
+        if line.starts_with(b"MSG ") {
+            return message(bytes, line, len);
+        }
+        let event = match line {
+            b"PING" => Event::Ping { token: 0..0 },
+            b"PONG" => Event::Confirm,
+            b"+OK" => Event::Ack(Ack::One),
+            _ if line.starts_with(b"INFO ") => Event::Other,
+            _ => refused(line),
+        };
+        Some((event, len))
+    }
+}
+
+/// `MSG <subject> <id> [<reply>] <length>` and a payload of that length.
+fn message(bytes: &[u8], line: &[u8], head: usize) -> Option<(Event, usize)> {
+    let topic = 4..4 + memchr::memchr(b' ', &line[4..]).unwrap_or(line.len() - 4);
+    let last = memchr::memrchr(b' ', line).map_or(0, |space| space + 1);
+    let Some(size) = number(&line[last..]) else {
+        return Some((refused(line), head));
+    };
+    let end = head.checked_add(size)?.checked_add(2)?;
+    let payload = head..head + size;
+    (bytes.len() >= end).then_some((Event::Message { topic, payload }, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{check, check_message, said};
+    use super::*;
+
+    #[test]
+    fn a_message_has_its_length_last() {
+        check_message(&Nats, b"MSG a.b 1 2\r\nhi\r\n", "a.b");
+        check_message(&Nats, b"MSG a.b 1 reply 2\r\nhi\r\n", "a.b");
+    }
+
+    #[test]
+    fn in_verbose_mode_each_message_is_acknowledged() {
+        check(&Nats, b"+OK\r\n", &Event::Ack(Ack::One));
+        let hello = said(|out| Nats.hello("b", true, out));
+        let hello = String::from_utf8(hello).expect("text");
+        assert!(hello.contains("\"verbose\":true"), "{hello}");
+        assert!(hello.ends_with("}\r\nPING\r\n"), "{hello}");
+    }
+
+    #[test]
+    fn a_subscription_is_confirmed_by_the_ping_behind_it() {
+        let mut out = Vec::new();
+        assert_eq!(Nats.subscribe(&["a".to_owned()], &mut out), 1);
+        assert_eq!(out, b"SUB a 0\r\nPING\r\n");
+        check(&Nats, b"PONG\r\n", &Event::Confirm);
+        check(&Nats, b"PING\r\n", &Event::Ping { token: 0..0 });
+    }
+
+    #[test]
+    fn a_published_message_says_its_length() {
+        let out = said(|out| Nats.publish("a", b"hi", false, out));
+        assert_eq!(out, b"PUB a 2\r\nhi\r\n");
+    }
+
+    #[test]
+    fn errors_and_other_protocols_are_refusals() {
+        check(&Nats, b"INFO {\"a\":1}\r\n", &Event::Other);
+        for text in ["-ERR 'Slow Consumer'", "ERROR unknown-verb line"] {
+            let refusal = Event::Refused(text.to_owned());
+            check(&Nats, format!("{text}\r\n").as_bytes(), &refusal);
+        }
+    }
+}

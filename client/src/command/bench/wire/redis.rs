@@ -1,0 +1,159 @@
+//! The publish/subscribe commands of Redis in RESP2. Every PUBLISH is answered by a number, which
+//! serves as the acknowledgement.
+
+use std::ops::Range;
+
+use super::{Ack, Event, Wire, first_line, number, refused};
+
+#[derive(Debug)]
+pub(crate) struct Redis;
+
+/// No answer to the commands used here has more elements.
+const MAX_ELEMENTS: usize = 8;
+
+impl Wire for Redis {
+    fn scheme(&self) -> &'static str {
+        "redis"
+    }
+
+    fn default_port(&self) -> u16 {
+        6379
+    }
+
+    fn subscribers_may_publish(&self) -> bool {
+        false
+    }
+
+    fn hello(&self, _client: &str, _acked: bool, out: &mut Vec<u8>) {
+        self.ping(out);
+    }
+
+    fn subscribe(&self, topics: &[String], out: &mut Vec<u8>) -> usize {
+        out.extend_from_slice(format!("*{}\r\n", topics.len() + 1).as_bytes());
+        bulk(b"SUBSCRIBE", out);
+        for topic in topics {
+            bulk(topic.as_bytes(), out);
+        }
+        topics.len()
+    }
+
+    fn publish(&self, topic: &str, payload: &[u8], _acked: bool, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"*3\r\n");
+        for part in [b"PUBLISH", topic.as_bytes(), payload] {
+            bulk(part, out);
+        }
+    }
+
+    fn ping(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"*1\r\n");
+        bulk(b"PING", out);
+    }
+
+    fn scan(&self, bytes: &[u8]) -> Option<(Event, usize)> {
+        let (line, len) = first_line(bytes)?;
+        let event = match line.split_first() {
+            Some((b'*', digits)) => match number(digits) {
+                Some(count @ ..=MAX_ELEMENTS) => return array(bytes, count, len),
+                _ => refused(line),
+            },
+            Some((b':', _)) => Event::Ack(Ack::One),
+            Some((b'+', b"PONG")) => Event::Confirm,
+            Some((b'+' | b'$', _)) => Event::Other,
+            _ => refused(line),
+        };
+        Some((event, len))
+    }
+}
+
+fn bulk(part: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("${}\r\n", part.len()).as_bytes());
+    out.extend_from_slice(part);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What is pushed to a subscriber is an array whose first element says what it is.
+fn array(bytes: &[u8], count: usize, head: usize) -> Option<(Event, usize)> {
+    let mut parts: [Range<usize>; MAX_ELEMENTS] = Default::default();
+    let mut at = head;
+    for slot in &mut parts[..count] {
+        let (line, len) = first_line(&bytes[at..])?;
+        let mut part = at..at + line.len();
+        at += len;
+        if let Some((b'$', digits)) = line.split_first()
+            && let Some(size) = number(digits)
+        {
+            part = at..at.checked_add(size)?;
+            at = part.end.checked_add(2)?;
+        }
+        *slot = part;
+        if bytes.len() < at {
+            return None;
+        }
+    }
+    let [kind, first, second, third, ..] = parts;
+    let event = match &bytes[kind] {
+        b"message" => Event::Message {
+            topic: first,
+            payload: second,
+        },
+        b"pmessage" => Event::Message {
+            topic: second,
+            payload: third,
+        },
+        b"subscribe" | b"pong" => Event::Confirm,
+        _ => Event::Other,
+    };
+    Some((event, at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{check, check_message, said};
+    use super::*;
+
+    #[test]
+    fn a_message_is_an_array() {
+        check_message(
+            &Redis,
+            b"*3\r\n$7\r\nmessage\r\n$3\r\na/b\r\n$2\r\nhi\r\n",
+            "a/b",
+        );
+        check_message(
+            &Redis,
+            b"*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$1\r\na\r\n$2\r\nhi\r\n",
+            "a",
+        );
+    }
+
+    #[test]
+    fn each_topic_is_confirmed() {
+        let mut out = Vec::new();
+        assert_eq!(Redis.subscribe(&["a".to_owned()], &mut out), 1);
+        assert_eq!(out, b"*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n");
+        let answer = b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n";
+        check(&Redis, answer, &Event::Confirm);
+    }
+
+    #[test]
+    fn a_number_acknowledges_one_message() {
+        let out = said(|out| Redis.publish("a", b"hi", true, out));
+        assert_eq!(out, b"*3\r\n$7\r\nPUBLISH\r\n$1\r\na\r\n$2\r\nhi\r\n");
+        check(&Redis, b":12\r\n", &Event::Ack(Ack::One));
+    }
+
+    #[test]
+    fn a_ping_is_confirmed_to_publishers_and_to_subscribers() {
+        check(&Redis, b"+PONG\r\n", &Event::Confirm);
+        check(&Redis, b"*2\r\n$4\r\npong\r\n$0\r\n\r\n", &Event::Confirm);
+    }
+
+    #[test]
+    fn an_error_is_a_refusal() {
+        let text = "-NOAUTH Authentication required.".to_owned();
+        check(
+            &Redis,
+            b"-NOAUTH Authentication required.\r\n",
+            &Event::Refused(text),
+        );
+    }
+}

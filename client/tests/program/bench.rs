@@ -1,0 +1,313 @@
+//! `client bench`: against a real broker it loses nothing, and a broker that does is found out.
+
+use std::net::SocketAddr;
+use std::thread::{self, JoinHandle};
+
+use broker::{Broker, Config, Handle};
+use client::Client;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::run::{Ended, Run, command};
+use crate::scripted::{Peer, ScriptedBroker};
+
+/// A broker for one test.
+struct RealBroker {
+    address: SocketAddr,
+    handle: Handle,
+    serving: Option<JoinHandle<()>>,
+}
+
+impl RealBroker {
+    fn start() -> Self {
+        let config = Config {
+            port: 0,
+            ..Config::default()
+        };
+        let broker = Broker::bind(config).expect("a free port");
+        Self {
+            address: broker.local_addr(),
+            handle: broker.handle(),
+            serving: Some(thread::spawn(|| broker.run())),
+        }
+    }
+
+    fn bench(&self, arguments: &str) -> Run {
+        let address = self.address;
+        Run::spawn(&mut command(&format!("bench -s {address} {arguments}")))
+    }
+}
+
+impl Drop for RealBroker {
+    fn drop(&mut self) {
+        self.handle.stop();
+        if let Some(serving) = self.serving.take() {
+            let _ = serving.join();
+        }
+    }
+}
+
+fn figures(ended: &Ended) -> Value {
+    serde_json::from_slice(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+}
+
+/// The run ends well, and has these figures, written as JSON.
+fn loses_nothing(arguments: &str, expected: &str) -> Value {
+    let broker = RealBroker::start();
+    let ended = broker.bench(&format!("{arguments} --json")).end();
+    ended.expect(0, "");
+    let figures = figures(&ended);
+    let expected: Value = serde_json::from_str(expected).expect("JSON");
+    let faultless = serde_json::json!({"lost": 0, "doubled": 0, "reordered": 0});
+    for wanted in [&expected, &faultless] {
+        for (key, value) in wanted.as_object().expect("an object") {
+            assert_eq!(&figures[key], value, "{key} in {figures}");
+        }
+    }
+    figures
+}
+
+#[test]
+fn as_much_as_goes_through_is_counted_and_none_is_lost() {
+    loses_nothing(
+        "--count 20001 --pubs 2 --subs 3 --topics 7 --size 16",
+        r#"{"mode": "throughput", "published": 20001, "delivered": 60003, "size": 16}"#,
+    );
+}
+
+#[test]
+fn spread_topics_reach_one_subscriber_each() {
+    loses_nothing(
+        "--count 20001 --pubs 2 --subs 3 --topics 7 --spread",
+        r#"{"published": 20001, "delivered": 20001}"#,
+    );
+}
+
+#[test]
+fn a_small_cap_only_slows_publishers_down() {
+    loses_nothing(
+        "--count 2000 --size 64KiB --cap 100KiB --subs 2",
+        r#"{"published": 2000, "delivered": 4000}"#,
+    );
+}
+
+#[test]
+fn a_run_without_subscribers_counts_what_was_published() {
+    loses_nothing(
+        "--duration 200ms --subs 0",
+        r#"{"delivered": 0, "subscribers": 0}"#,
+    );
+}
+
+#[test]
+fn a_fixed_rate_measures_every_message_after_the_warm_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("distribution.txt");
+    let arguments = format!(
+        "--rate 2000 --count 300 --warmup 100ms --pubs 2 --topics 3 --hdr {}",
+        file.display()
+    );
+    let figures = loses_nothing(&arguments, r#"{"published": 500, "delivered": 500}"#);
+    assert_eq!(figures["from_schedule"]["count"], 300, "{figures}");
+    assert_eq!(figures["from_sending"]["count"], 300, "{figures}");
+    let distribution = std::fs::read_to_string(file).expect("a file");
+    assert!(distribution.contains("1/(1-Percentile)"), "{distribution}");
+    assert!(distribution.contains("Total count    =          300]"));
+}
+
+#[test]
+fn with_a_window_every_message_gets_its_receipt() {
+    for window in [1, 1000] {
+        let figures = loses_nothing(
+            &format!("--window {window} --count 3001 --pubs 2"),
+            r#"{"mode": "acknowledged", "acked": 3001, "delivered": 3001}"#,
+        );
+        assert_eq!(figures["ack_after"]["count"], 3001, "{figures}");
+    }
+}
+
+#[test]
+fn every_question_is_answered() {
+    let figures = loses_nothing("--request --count 200", r#"{"round_trips": 200}"#);
+    assert_eq!(figures["round_trip"]["count"], 200, "{figures}");
+}
+
+#[test]
+fn a_broadcast_reaches_all_connections() {
+    let figures = loses_nothing("--idle 50", r#"{"connected": 50, "connections": 50}"#);
+    assert_eq!(figures["broadcast"]["count"], 20, "{figures}");
+}
+
+#[test]
+fn people_get_lines() {
+    let broker = RealBroker::start();
+    let ended = broker.bench("--count 1000").end();
+    ended.expect(0, "");
+    let out = String::from_utf8(ended.out).expect("text");
+    let address = broker.address;
+    let head = format!(
+        "throughput at dallal://{address}: 1 publisher, 1 subscriber, 1 topic, 128 bytes\n"
+    );
+    assert!(out.starts_with(&head), "{out}");
+    assert!(out.contains("0 lost, 0 doubled, 0 reordered"), "{out}");
+}
+
+#[test]
+fn an_interrupted_run_tells_what_it_has_measured() {
+    for mode in ["", "--rate 1000", "--window 10", "--request"] {
+        let broker = RealBroker::start();
+        let mut witness = Client::connect(broker.address).expect("a broker");
+        witness.subscribe("bench/#").expect("a subscription");
+        let arguments = format!("--duration 1h --json {mode}");
+        let run = broker.bench(arguments.trim_end());
+        let message = witness.messages().next().expect("a message");
+        message.expect("a connection");
+        run.signal(Signal::INT);
+        let ended = run.end();
+        ended.expect(130, "");
+        assert_eq!(figures(&ended)["lost"], 0, "{mode}: {ended:?}");
+    }
+}
+
+/// What a broker has of a bench with one subscriber and one publisher.
+struct Bench {
+    run: Run,
+    subscriber: Peer,
+    publisher: Peer,
+    /// What was published, without the verb.
+    published: Vec<String>,
+}
+
+/// A run of three messages that the test delivers itself.
+fn bench_of_three(broker: &ScriptedBroker) -> Bench {
+    let run = Run::start(broker, "bench --count 3 --wait 1s --json");
+    let mut subscriber = broker.accept();
+    subscriber.expect("PING").say("PONG");
+    let subscribe = String::from_utf8(subscriber.line()).expect("text");
+    let topic = subscribe.strip_prefix("SUBSCRIBE ").expect("a SUBSCRIBE");
+    subscriber.say(&format!("SUBACK {topic}"));
+    let mut publisher = broker.accept();
+    publisher.expect("PING").say("PONG");
+    let published = (0..3).map(|_| {
+        let line = String::from_utf8(publisher.line()).expect("text");
+        let message = line.strip_prefix("PUBLISH ").expect("a PUBLISH");
+        message.to_owned()
+    });
+    let published = published.collect();
+    publisher.expect("PING").say("PUBACK 3 3").say("PONG");
+    Bench {
+        run,
+        subscriber,
+        publisher,
+        published,
+    }
+}
+
+/// A broker that delivers these of three messages is found out.
+fn finds(delivered: &[usize], lost: u64, doubled: u64, reordered: u64) {
+    let broker = ScriptedBroker::start();
+    let mut bench = bench_of_three(&broker);
+    for &message in delivered {
+        let message = &bench.published[message];
+        bench.subscriber.say(&format!("MESSAGE {message}"));
+    }
+    let ended = bench.run.end();
+    drop(bench.publisher);
+    ended.expect(7, "messages were lost, doubled or reordered");
+    let figures = figures(&ended);
+    let found = ["lost", "doubled", "reordered"].map(|key| figures[key].as_u64());
+    assert_eq!(found, [lost, doubled, reordered].map(Some), "{figures}");
+}
+
+#[test]
+fn a_lost_message_is_found_wherever_it_was() {
+    finds(&[0, 2], 1, 0, 0);
+    finds(&[0, 1], 1, 0, 0);
+    finds(&[], 3, 0, 0);
+}
+
+#[test]
+fn a_doubled_message_is_found() {
+    finds(&[0, 1, 1, 2], 0, 1, 0);
+}
+
+#[test]
+fn a_reordered_message_is_found() {
+    finds(&[1, 0, 2], 0, 0, 1);
+}
+
+#[test]
+fn a_broker_that_asks_is_answered() {
+    let broker = ScriptedBroker::start();
+    let mut bench = bench_of_three(&broker);
+    bench.subscriber.say("PING still there?");
+    bench.subscriber.expect("PONG still there?");
+    for message in &bench.published {
+        bench.subscriber.say(&format!("MESSAGE {message}"));
+    }
+    bench.run.end().expect(0, "");
+}
+
+#[test]
+fn a_broker_that_leaves_ends_the_run() {
+    let broker = ScriptedBroker::start();
+    let bench = bench_of_three(&broker);
+    drop(bench.subscriber);
+    bench
+        .run
+        .end()
+        .expect(3, "client: the broker closed the connection");
+}
+
+#[test]
+fn what_the_broker_refuses_is_said() {
+    let broker = ScriptedBroker::start();
+    let run = Run::start(&broker, "bench");
+    broker
+        .accept()
+        .expect("PING")
+        .say("ERROR busy line come back later");
+    run.end()
+        .expect(1, "the broker said: ERROR busy line come back later");
+}
+
+#[test]
+fn a_message_of_somebody_else_is_no_figure() {
+    let broker = ScriptedBroker::start();
+    let mut bench = bench_of_three(&broker);
+    bench.subscriber.say("MESSAGE news hi");
+    bench
+        .run
+        .end()
+        .expect(1, "a message came that was not published here");
+}
+
+#[test]
+fn without_a_broker_it_says_where_and_what_to_do() {
+    let ended = crate::run::end("bench -s nats://127.0.0.1 -p 1");
+    ended.expect(
+        3,
+        "client: no broker at nats://127.0.0.1:1 (connection refused); start one with",
+    );
+    ended.expect_out("");
+}
+
+#[test]
+fn a_distribution_that_cannot_be_written_is_known_before_the_run() {
+    let ended = crate::run::end("bench --rate 1 --hdr /nowhere/at/all");
+    ended.expect(1, "client: cannot write /nowhere/at/all (");
+}
+
+#[test]
+fn what_cannot_be_measured_is_wrong_usage() {
+    for (arguments, why) in [
+        ("bench --size 15", "16 bytes"),
+        ("bench --rate 0", "messages a second"),
+        ("bench --rate 1 --window 1", "cannot be used with"),
+        ("bench --hdr file", "--rate"),
+        ("bench --spread --pubs 2", "a topic for each publisher"),
+        ("bench -s amqp://x", "no protocol of bench"),
+    ] {
+        crate::run::end(arguments).expect(2, why);
+    }
+}
