@@ -11,12 +11,14 @@ const IDLE_BYTES: usize = 2 * 1024;
 /// A block that was filled grows to the next of these.
 const SIZES: [usize; 2] = [16 * 1024, 64 * 1024];
 
-/// The next size, where it pays: if each batch is divided among several sends, or if lines are so
-/// long that the beginning of one would be moved to the front after nearly every read. A line that
-/// even this cannot hold doubles it.
+/// The next size, where it pays: if each batch is divided among several sends, or if lines are not
+/// short. Of short ones so many fit into less that the handling of more in a row only keeps their
+/// receivers waiting. A line that even this cannot hold doubles it.
 const WIDE_BYTES: usize = 256 * 1024;
 
 const WIDE_SENDS: usize = 4;
+
+const SHORT_LINE_BYTES: usize = 96;
 
 /// A run that is less than this share of its block is not worth keeping the block for.
 const WORTH_KEEPING: (usize, usize) = (15, 16);
@@ -26,6 +28,8 @@ pub(crate) struct Block {
     bytes: Vec<u8>,
     /// Where the unhandled bytes begin.
     start: usize,
+    /// How many times bytes have been handled since the last read.
+    lines: usize,
     /// Whether its batches are divided among several sends.
     wide: bool,
 }
@@ -35,6 +39,7 @@ impl Block {
         Self {
             bytes: Vec::with_capacity(IDLE_BYTES),
             start: 0,
+            lines: 0,
             wide: false,
         }
     }
@@ -56,29 +61,36 @@ impl Block {
         &self.bytes[self.start..]
     }
 
-    /// Counts `len` more bytes as handled.
+    /// Counts `len` more bytes, a line as a rule, as handled.
     pub(crate) fn consume(&mut self, len: usize) {
         self.start += len;
+        self.lines += 1;
     }
 
     /// Makes room and gives the vector to append to. `most` is the longest a line may get.
     pub(crate) fn fill(&mut self, most: usize) -> &mut Vec<u8> {
         let capacity = self.bytes.capacity();
-        let was_full = self.bytes.len() == capacity;
-        self.bytes.drain(..self.start);
-        self.start = 0;
-        if was_full {
-            let begun = self.bytes.len();
-            let wide = self.wide || begun > capacity / 4;
-            let size = match SIZES.into_iter().find(|&size| size > capacity) {
-                Some(size) => size,
-                None if begun == capacity => WIDE_BYTES.max(capacity * 2).min(most + 2),
-                None if wide => WIDE_BYTES.max(capacity),
-                None => capacity,
-            };
-            self.bytes.reserve_exact(size.saturating_sub(begun));
+        if self.bytes.len() < capacity {
+            self.drop_handled();
+            return &mut self.bytes;
         }
+        let wide = self.wide || self.start >= self.lines * SHORT_LINE_BYTES;
+        self.drop_handled();
+        let begun = self.bytes.len();
+        let size = match SIZES.into_iter().find(|&size| size > capacity) {
+            Some(size) => size,
+            None if begun == capacity => WIDE_BYTES.max(capacity * 2).min(most + 2),
+            // A small limit of lines may go with small outboxes, which a wide batch would fill.
+            None if wide => WIDE_BYTES.min(most + 2).max(capacity),
+            None => capacity,
+        };
+        self.bytes.reserve_exact(size - begun);
         &mut self.bytes
+    }
+
+    fn drop_handled(&mut self) {
+        self.bytes.drain(..self.start);
+        (self.start, self.lines) = (0, 0);
     }
 
     /// Tells among how many sends its last batch was divided.
@@ -88,8 +100,7 @@ impl Block {
 
     /// Gives back what an idle connection does not need.
     pub(crate) fn shrink(&mut self) {
-        self.bytes.drain(..self.start);
-        self.start = 0;
+        self.drop_handled();
         self.bytes.shrink_to(IDLE_BYTES);
     }
 
@@ -130,32 +141,40 @@ mod tests {
         len
     }
 
-    #[test]
-    fn it_grows_when_it_is_filled_and_shrinks_on_demand() {
+    /// Fills it some times with lines of `len` bytes; how much it then holds.
+    fn size_with_lines(len: usize, most: usize) -> usize {
         let mut block = Block::new();
-        let mut sizes = Vec::new();
-        for _ in 0..5 {
-            sizes.push(read(&mut block, usize::MAX));
+        for _ in 0..10 {
+            let room = block.fill(most);
+            room.resize(room.capacity(), b'x');
+            while block.unread().len() >= len {
+                block.consume(len);
+            }
+        }
+        block.bytes.capacity()
+    }
+
+    #[test]
+    fn it_grows_with_what_pays() {
+        assert_eq!(size_with_lines(40, 1 << 20), 64 * 1024);
+        assert_eq!(size_with_lines(150, 1 << 20), WIDE_BYTES);
+        assert_eq!(size_with_lines(60_000, 1 << 20), WIDE_BYTES);
+        assert_eq!(size_with_lines(150, 1000), 64 * 1024);
+    }
+
+    #[test]
+    fn it_shrinks_on_demand() {
+        let mut block = Block::new();
+        for _ in 0..3 {
+            read(&mut block, usize::MAX);
             block.consume(block.unread().len());
         }
-        assert_eq!(sizes, [2048, 16 * 1024, 64 * 1024, 64 * 1024, 64 * 1024]);
         read(&mut block, 10);
         block.shrink();
         assert_eq!(
             (block.unread().len(), block.bytes.capacity()),
             (10, IDLE_BYTES)
         );
-    }
-
-    #[test]
-    fn it_grows_once_more_for_long_lines_that_it_could_hold() {
-        let mut block = Block::new();
-        for _ in 0..10 {
-            read(&mut block, usize::MAX);
-            let beginning = block.unread().len() / 3;
-            block.consume(block.unread().len() - beginning);
-        }
-        assert_eq!(block.bytes.capacity(), WIDE_BYTES);
     }
 
     #[test]
