@@ -182,8 +182,7 @@ impl Dispatch {
         let sends = match runs.as_slice() {
             [only] if let To::Audience(audience) = batch.segments[only.start].to => {
                 let (bytes, messages) = batch.run(only, block);
-                let run = Run::borrowed(bytes, messages);
-                self.deliver_run(&run, audience, &batch, block)
+                self.deliver_run(Run::borrowed(bytes, messages), audience, &batch, block)
             }
             _ => self.gather(&runs, &batch, block),
         };
@@ -211,7 +210,7 @@ impl Dispatch {
             let (_, messages) = batch.run(&(0..batch.segments.len()), &lent);
             let run_bytes = lent.slice(range);
             let run = Run::shared(&run_bytes, messages);
-            block.note_sends(self.deliver_run(&run, audience, &batch, &lent));
+            block.note_sends(self.deliver_run(run, audience, &batch, &lent));
         }
         block.take_back(lent, handled);
         self.batch = batch;
@@ -345,13 +344,14 @@ impl Dispatch {
     }
 
     /// Returns how many subscribers that were.
-    fn deliver_run(&self, run: &Run<'_>, audience: u32, batch: &Batch, block: &[u8]) -> usize {
+    fn deliver_run(&self, run: Run<'_>, audience: u32, batch: &Batch, block: &[u8]) -> usize {
         let slots = &self.audiences[audience as usize].slots;
+        let run = run.to(slots.len());
         for &slot in &**slots {
             let outbox = &self.slots[slot as usize].outbox;
             let mut held = outbox.hold();
             if self.router.departures() == batch.departures {
-                held.deliver(&[run]);
+                held.deliver(&[&run]);
             } else {
                 drop(held);
                 self.deliver_checked(slot, &batch.segments, batch, block);

@@ -15,7 +15,8 @@ use parking_lot::{Condvar, Mutex};
 use rustix::net::{SendFlags, send, sockopt};
 
 use crate::engine::Engine;
-use crate::session::{Handle, Session, Settings, Stopping};
+use crate::session::{Handle, Session, Settings};
+use crate::stopping::Stopping;
 use crate::storm::Storm;
 use crate::tcp_info;
 use crate::wire::line;

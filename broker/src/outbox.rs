@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::stage::{self, Stage};
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 
 /// A run shorter than this is copied to the end of the queue, a longer one shared.
@@ -36,6 +37,11 @@ const ANSWER_BYTES: usize = 64 * 1024;
 pub(crate) trait Sink: Send + Sync {
     /// Sends what can be sent without waiting; `WouldBlock` if that is nothing.
     fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// The same for bytes that the stage holds too, for a sink that can send them from there.
+    fn send_staged(&self, _stage: &Stage, bytes: &[u8]) -> io::Result<usize> {
+        self.send(&[IoSlice::new(bytes)])
+    }
 
     /// Asks for one call of [`Outbox::flush`] once there is room. Called under the outbox's lock.
     fn arm(&self) -> io::Result<()>;
@@ -61,6 +67,9 @@ pub(crate) struct Run<'a> {
     bytes: &'a [u8],
     messages: u64,
     kept: OnceCell<Bytes>,
+    /// Where many sockets can be sent it from, made when the first needs it; none if it cannot be
+    /// made or is not worth it.
+    stage: OnceCell<Option<Stage>>,
 }
 
 impl<'a> Run<'a> {
@@ -70,6 +79,7 @@ impl<'a> Run<'a> {
             bytes,
             messages,
             kept: OnceCell::new(),
+            stage: OnceCell::from(None),
         }
     }
 
@@ -79,7 +89,16 @@ impl<'a> Run<'a> {
             bytes,
             messages,
             kept: OnceCell::from(bytes.clone()),
+            stage: OnceCell::from(None),
         }
+    }
+
+    /// The same run, on its way to so many outboxes.
+    pub(crate) fn to(mut self, outboxes: usize) -> Self {
+        if stage::is_worth_it(self.bytes.len(), outboxes) {
+            self.stage = OnceCell::new();
+        }
+        self
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -88,6 +107,13 @@ impl<'a> Run<'a> {
 
     pub(crate) fn messages(&self) -> u64 {
         self.messages
+    }
+
+    /// Without a stage it is sent all the same.
+    fn stage(&self) -> Option<&Stage> {
+        self.stage
+            .get_or_init(|| Stage::new(self.bytes).ok())
+            .as_ref()
     }
 
     fn keep(&self) -> &Bytes {
@@ -376,11 +402,7 @@ impl Held<'_> {
     fn send_now(&mut self, sink: Box<dyn Sink>, runs: &[&Run<'_>]) -> State {
         let mut groups = runs.chunks(SLICES);
         while let Some(group) = groups.next() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            for (slice, run) in slices.iter_mut().zip(group) {
-                *slice = IoSlice::new(run.bytes);
-            }
-            let mut sent = match send(&*sink, &slices[..group.len()]) {
+            let mut sent = match send_runs(&*sink, group) {
                 Ok(sent) => sent,
                 Err(failure) => return self.fail(failure),
             };
@@ -409,7 +431,7 @@ impl Held<'_> {
     /// Sends or queues something that is not a message.
     fn say(&mut self, bytes: &[u8], kind: Kind) {
         self.queue.state = match self.take_state() {
-            State::Idle(sink) => match send(&*sink, &[IoSlice::new(bytes)]) {
+            State::Idle(sink) => match send(|| sink.send(&[IoSlice::new(bytes)])) {
                 Ok(sent) => {
                     self.queue.tally.bytes += sent as u64;
                     if sent == bytes.len() {
@@ -440,7 +462,7 @@ impl Held<'_> {
             }
             let mut slices = [IoSlice::new(&[]); SLICES];
             let (count, offered) = self.queue.front_slices(&mut slices, budget);
-            match send(&*sink, &slices[..count]) {
+            match send(|| sink.send(&slices[..count])) {
                 Ok(sent) => {
                     self.queue.advance(sent);
                     self.end_dropping();
@@ -625,10 +647,24 @@ impl Data {
     }
 }
 
+/// At most [`SLICES`] of them.
+fn send_runs(sink: &dyn Sink, runs: &[&Run<'_>]) -> io::Result<usize> {
+    if let [only] = runs
+        && let Some(stage) = only.stage()
+    {
+        return send(|| sink.send_staged(stage, only.bytes));
+    }
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    for (slice, run) in slices.iter_mut().zip(runs) {
+        *slice = IoSlice::new(run.bytes);
+    }
+    send(|| sink.send(&slices[..runs.len()]))
+}
+
 /// A full sink takes nothing; an interrupted one is asked again.
-fn send(sink: &dyn Sink, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+fn send(once: impl Fn() -> io::Result<usize>) -> io::Result<usize> {
     loop {
-        match sink.send(slices) {
+        match once() {
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => return Ok(0),
             Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
             done => return done,

@@ -2,32 +2,24 @@
 //!
 //! What happens only at the end is kept out of line, so that its stack need not be there before.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use rustix::buffer::spare_capacity;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 use rustix::net::sockopt::{self, Timeout};
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
+use rustix::net::{RecvFlags, recv};
 
 use crate::block::Block;
 use crate::engine::Engine;
 use crate::flusher::Flusher;
 use crate::interest::Subscriber;
-use crate::outbox::{Outbox, Sink, Tally};
+use crate::outbox::{Outbox, Tally};
+use crate::socket::{Socket, SocketSink, SocketSource};
+use crate::stopping::Stopping;
 use crate::wire::line::{self, Conversation, Limits};
 use crate::wire::{Arrival, End, Source, Wire, sniff};
-
-/// A connection that has been quiet this long gives back what it does not need.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// How often a connection that can only end looks whether the broker stops.
-const GLANCE: Duration = Duration::from_secs(1);
 
 /// How long a client may take to close after the broker has.
 const LINGER: Duration = Duration::from_millis(500);
@@ -49,24 +41,10 @@ pub(crate) struct Settings {
 pub(crate) struct Session {
     id: u64,
     peer: SocketAddr,
-    socket: Arc<TcpStream>,
+    socket: Arc<Socket>,
     outbox: Subscriber,
     stopping: Arc<Stopping>,
     settings: Settings,
-}
-
-/// Whether the broker stops, and until when goodbyes may take.
-#[derive(Default)]
-pub(crate) struct Stopping(std::sync::OnceLock<Instant>);
-
-impl Stopping {
-    pub(crate) fn begin(&self, deadline: Instant) {
-        let _ = self.0.set(deadline);
-    }
-
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.0.get().copied()
-    }
 }
 
 impl Session {
@@ -78,13 +56,8 @@ impl Session {
         stopping: Arc<Stopping>,
         settings: Settings,
     ) -> Self {
-        let socket = Arc::new(socket);
-        let sink = SocketSink {
-            id,
-            socket: socket.clone(),
-            flusher: flusher.clone(),
-            watched: AtomicBool::new(false),
-        };
+        let socket = Arc::new(Socket::new(socket));
+        let sink = SocketSink::new(id, socket.clone(), flusher.clone());
         let outbox = Outbox::new(id, settings.outbox_bytes, &line::WORDING, Box::new(sink));
         Self {
             id,
@@ -124,7 +97,8 @@ impl Session {
         let began = Instant::now();
         engine.flusher.register(self.outbox.clone());
         let mut conversation = Conversation::new(engine, &self.outbox, self.settings.limits);
-        let mut source = SocketSource::new(self);
+        let mut source =
+            SocketSource::new(&self.socket, &self.stopping, self.settings.ping_interval);
         let end = panic::catch_unwind(AssertUnwindSafe(|| serve(&mut conversation, &mut source)));
         let end = end.unwrap_or(End::Panicked);
         let (tally, failure) = self.outbox.close();
@@ -189,17 +163,18 @@ impl Session {
     /// would make the client's system throw it away.
     #[inline(never)]
     fn hang_up(&self, end: &End) {
-        if self.socket.shutdown(Shutdown::Write).is_err()
+        if self.socket.stream.shutdown(Shutdown::Write).is_err()
             || !matches!(end, End::SaidBye | End::NotSpoken(_))
         {
             return;
         }
-        let _ = sockopt::set_socket_timeout(&self.socket, Timeout::Recv, Some(LINGER));
+        let _ = sockopt::set_socket_timeout(&self.socket.stream, Timeout::Recv, Some(LINGER));
+        self.socket.wait_again();
         let deadline = Instant::now() + LINGER;
         let mut bin = [0; 512];
         while Instant::now() < deadline
             && matches!(
-                recv(&self.socket, &mut bin[..], RecvFlags::empty()),
+                recv(&self.socket.stream, &mut bin[..], RecvFlags::empty()),
                 Ok((_, 1..))
             )
         {}
@@ -224,7 +199,7 @@ impl Session {
 /// How others can end a session.
 #[derive(Clone)]
 pub(crate) struct Handle {
-    socket: Arc<TcpStream>,
+    socket: Arc<Socket>,
     outbox: Subscriber,
 }
 
@@ -232,114 +207,17 @@ impl Handle {
     /// Wakes the session's thread wherever it waits: [`Stopping`] tells it why.
     pub(crate) fn wake(&self) {
         self.outbox.hurry();
-        let _ = self.socket.shutdown(Shutdown::Read);
+        let _ = self.socket.stream.shutdown(Shutdown::Read);
     }
 
     pub(crate) fn socket(&self) -> &TcpStream {
-        &self.socket
+        &self.socket.stream
     }
 
     /// Ends it at once, for this reason; what still waits is lost.
     pub(crate) fn cut(&self, why: io::ErrorKind) {
         self.outbox.fail(why.into());
-        let _ = self.socket.shutdown(Shutdown::Both);
-    }
-}
-
-/// The reading side of a socket, with its pauses.
-struct SocketSource<'a> {
-    session: &'a Session,
-    /// How long the next read waits before it says so.
-    patience: Patience,
-    bytes: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Patience {
-    /// Bytes came lately: a pause is worth knowing.
-    Short,
-    /// A whole interval between PINGs.
-    Long,
-}
-
-impl<'a> SocketSource<'a> {
-    fn new(session: &'a Session) -> Self {
-        let mut source = Self {
-            session,
-            patience: Patience::Long,
-            bytes: 0,
-        };
-        source.set_patience(Patience::Short);
-        source
-    }
-
-    fn set_patience(&mut self, patience: Patience) {
-        if self.patience != patience {
-            self.patience = patience;
-            let time = match patience {
-                Patience::Short => PAUSE,
-                Patience::Long => self.session.settings.ping_interval,
-            };
-            let time = (!time.is_zero()).then_some(time);
-            // It cannot fail on an open socket; if it did, silence would go unnoticed longer.
-            let _ = sockopt::set_socket_timeout(&self.session.socket, Timeout::Recv, time);
-        }
-    }
-
-    fn ended(&self) -> Arrival {
-        match self.session.stopping.deadline() {
-            Some(_) => Arrival::Stopping,
-            None => Arrival::End,
-        }
-    }
-}
-
-impl Source for SocketSource<'_> {
-    fn fill(&mut self, block: &mut Block, most: usize) -> Arrival {
-        let room = block.fill(most);
-        loop {
-            match recv(
-                &self.session.socket,
-                spare_capacity(room),
-                RecvFlags::empty(),
-            ) {
-                Ok((_, 0)) => return self.ended(),
-                Ok((_, len)) => {
-                    self.bytes += len as u64;
-                    self.set_patience(Patience::Short);
-                    return Arrival::Bytes;
-                }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => break,
-                Err(err) => return Arrival::Failed(err.into()),
-            }
-        }
-        match self.patience {
-            Patience::Short => {
-                block.shrink();
-                self.set_patience(Patience::Long);
-                Arrival::Pause
-            }
-            Patience::Long => Arrival::Silence,
-        }
-    }
-
-    fn wait_for_end(&mut self) -> Arrival {
-        let interval = self.session.settings.ping_interval;
-        let began = Instant::now();
-        while interval.is_zero() || began.elapsed() < interval {
-            if self.session.stopping.deadline().is_some() {
-                return Arrival::Stopping;
-            }
-            let mut socket = [PollFd::new(&self.session.socket, PollFlags::empty())];
-            let glance = Timespec::try_from(GLANCE).expect("a second is a time");
-            match poll(&mut socket, Some(&glance)) {
-                Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) => return self.ended(),
-                Err(err) => return Arrival::Failed(err.into()),
-            }
-        }
-        Arrival::Silence
+        let _ = self.socket.stream.shutdown(Shutdown::Both);
     }
 }
 
@@ -350,36 +228,6 @@ fn not_http() -> String {
          Connection: close\r\nContent-Length: {}\r\n\r\n{NOT_HTTP}",
         NOT_HTTP.len()
     )
-}
-
-/// The writing side of a socket.
-struct SocketSink {
-    id: u64,
-    socket: Arc<TcpStream>,
-    flusher: Arc<Flusher>,
-    /// Whether the flusher has watched it before.
-    watched: AtomicBool,
-}
-
-const AT_ONCE: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
-
-impl Sink for SocketSink {
-    fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let sent = match slices {
-            [only] => send(&self.socket, only, AT_ONCE),
-            _ => sendmsg(
-                &self.socket,
-                slices,
-                &mut SendAncillaryBuffer::default(),
-                AT_ONCE,
-            ),
-        };
-        Ok(sent?)
-    }
-
-    fn arm(&self) -> io::Result<()> {
-        self.flusher.arm(&self.socket, self.id, &self.watched)
-    }
 }
 
 #[cfg(test)]

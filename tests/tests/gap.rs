@@ -163,6 +163,37 @@ fn others_get_everything_meanwhile() {
     }
 }
 
+/// What many get at once is sent to them in another way than what few get.
+#[test]
+fn of_a_wide_audience_only_the_slow_ones_miss_anything() {
+    let broker = broker();
+    let slow = [slow(&broker), slow(&broker)];
+    let mut quick: Vec<_> = (0..30).map(|_| broker.connect()).collect();
+    for client in &mut quick {
+        client.send("SUBSCRIBE news").expect("SUBACK news");
+    }
+    let mut publisher = Publisher::new(&broker);
+    let mut tallies: Vec<Tally> = quick.iter().map(|_| Tally::default()).collect();
+    for _ in 0..200 {
+        // Nearly all that an outbox has room for, so that even a full socket loses nothing.
+        publisher.publish(60);
+        for (client, tally) in quick.iter_mut().zip(&mut tallies) {
+            (0..60).for_each(|_| tally.add(&client.read_line()));
+        }
+    }
+    for (mut client, tally) in quick.into_iter().zip(tallies) {
+        assert_eq!((tally.came, tally.missing), (publisher.published, 0));
+        client.expect_silence();
+        client.send("PUBLISH else x").expect("PUBACK 1 0");
+    }
+    for mut slow in slow {
+        let mut tally = Tally::default();
+        tally.add_all(&slow.read_to_fence());
+        assert_eq!(tally.last, publisher.published);
+        assert!(tally.missing > 0, "it was not slow enough: {tally:?}");
+    }
+}
+
 #[test]
 fn the_outbox_drains_to_half_before_messages_are_taken_again() {
     // More than the kernel takes at once, or every drop would find the outbox empty.

@@ -37,6 +37,8 @@ mod retained;
 mod route_cache;
 #[path = "../../src/router.rs"]
 mod router;
+#[path = "../../src/stage.rs"]
+mod stage;
 #[path = "../../src/storm.rs"]
 mod storm;
 #[path = "../../src/wire/mod.rs"]

@@ -1,0 +1,299 @@
+//! A socket of a connection: its reading side, which knows pauses, and its writing side, which
+//! never waits.
+
+use std::io::{self, IoSlice};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::sendfile;
+use rustix::io::{Errno, ioctl_fionbio};
+use rustix::net::sockopt::{self, Timeout};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
+
+use crate::block::Block;
+use crate::flusher::Flusher;
+use crate::outbox::Sink;
+use crate::stage::Stage;
+use crate::stopping::Stopping;
+use crate::wire::{Arrival, Source};
+
+/// A connection that has been quiet this long gives back what it does not need.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a connection that can only end looks whether the broker stops.
+const GLANCE: Duration = Duration::from_secs(1);
+
+/// A socket, and how its reads wait.
+pub(crate) struct Socket {
+    pub(crate) stream: TcpStream,
+    /// Reads fail where they would have to wait. So they do from the first staged send on, because
+    /// `sendfile` has no flag of its own for that.
+    never_waits: AtomicBool,
+}
+
+impl Socket {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            never_waits: AtomicBool::new(false),
+        }
+    }
+
+    /// Makes reads wait again.
+    pub(crate) fn wait_again(&self) {
+        // If it fails, a read ends too soon.
+        let _ = ioctl_fionbio(&self.stream, false);
+        self.never_waits.store(false, Ordering::Release);
+    }
+
+    fn never_wait(&self) -> io::Result<()> {
+        if !self.never_waits.load(Ordering::Acquire) {
+            // First this, as a reader that is turned away must find out why.
+            self.never_waits.store(true, Ordering::Release);
+            ioctl_fionbio(&self.stream, true)?;
+        }
+        Ok(())
+    }
+}
+
+/// The reading side of a socket, with its pauses.
+pub(crate) struct SocketSource<'a> {
+    socket: &'a Socket,
+    stopping: &'a Stopping,
+    /// How long a silence is; zero for endless.
+    ping_interval: Duration,
+    /// How long the next read waits before it says so.
+    patience: Patience,
+    /// Read so far.
+    pub(crate) bytes: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Bytes came lately: a pause is worth knowing.
+    Short,
+    /// A whole interval between PINGs.
+    Long,
+}
+
+impl<'a> SocketSource<'a> {
+    pub(crate) fn new(socket: &'a Socket, stopping: &'a Stopping, ping_interval: Duration) -> Self {
+        let mut source = Self {
+            socket,
+            stopping,
+            ping_interval,
+            patience: Patience::Long,
+            bytes: 0,
+        };
+        source.set_patience(Patience::Short);
+        source
+    }
+
+    fn set_patience(&mut self, patience: Patience) {
+        if self.patience != patience {
+            self.patience = patience;
+            let time = self.time();
+            // It cannot fail on an open socket; if it did, silence would go unnoticed longer.
+            let _ = sockopt::set_socket_timeout(&self.socket.stream, Timeout::Recv, time);
+        }
+    }
+
+    /// How long a read waits; none for as long as it takes.
+    fn time(&self) -> Option<Duration> {
+        let time = match self.patience {
+            Patience::Short => PAUSE,
+            Patience::Long => self.ping_interval,
+        };
+        (!time.is_zero()).then_some(time)
+    }
+
+    /// Waits for something to read where a read itself does not. Returns whether there is.
+    fn wait(&self) -> bool {
+        let time = self.time().and_then(|time| Timespec::try_from(time).ok());
+        let mut socket = [PollFd::new(&self.socket.stream, PollFlags::IN)];
+        self.socket.never_waits.load(Ordering::Acquire)
+            && loop {
+                match poll(&mut socket, time.as_ref()) {
+                    Err(Errno::INTR) => {}
+                    ready => break ready != Ok(0),
+                }
+            }
+    }
+
+    fn ended(&self) -> Arrival {
+        match self.stopping.deadline() {
+            Some(_) => Arrival::Stopping,
+            None => Arrival::End,
+        }
+    }
+}
+
+impl Source for SocketSource<'_> {
+    fn fill(&mut self, block: &mut Block, most: usize) -> Arrival {
+        let room = block.fill(most);
+        loop {
+            match recv(
+                &self.socket.stream,
+                spare_capacity(room),
+                RecvFlags::empty(),
+            ) {
+                Ok((_, 0)) => return self.ended(),
+                Ok((_, len)) => {
+                    self.bytes += len as u64;
+                    self.set_patience(Patience::Short);
+                    return Arrival::Bytes;
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if self.wait() => {}
+                Err(Errno::AGAIN) => break,
+                Err(err) => return Arrival::Failed(err.into()),
+            }
+        }
+        match self.patience {
+            Patience::Short => {
+                block.shrink();
+                self.set_patience(Patience::Long);
+                Arrival::Pause
+            }
+            Patience::Long => Arrival::Silence,
+        }
+    }
+
+    fn wait_for_end(&mut self) -> Arrival {
+        let interval = self.ping_interval;
+        let began = Instant::now();
+        while interval.is_zero() || began.elapsed() < interval {
+            if self.stopping.deadline().is_some() {
+                return Arrival::Stopping;
+            }
+            let mut socket = [PollFd::new(&self.socket.stream, PollFlags::empty())];
+            let glance = Timespec::try_from(GLANCE).expect("a second is a time");
+            match poll(&mut socket, Some(&glance)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return self.ended(),
+                Err(err) => return Arrival::Failed(err.into()),
+            }
+        }
+        Arrival::Silence
+    }
+}
+
+/// The writing side of a socket.
+pub(crate) struct SocketSink {
+    id: u64,
+    socket: Arc<Socket>,
+    flusher: Arc<Flusher>,
+    /// Whether the flusher has watched it before.
+    watched: AtomicBool,
+}
+
+impl SocketSink {
+    pub(crate) fn new(id: u64, socket: Arc<Socket>, flusher: Arc<Flusher>) -> Self {
+        Self {
+            id,
+            socket,
+            flusher,
+            watched: AtomicBool::new(false),
+        }
+    }
+}
+
+const AT_ONCE: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+
+impl Sink for SocketSink {
+    fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let sent = match slices {
+            [only] => send(&self.socket.stream, only, AT_ONCE),
+            _ => sendmsg(
+                &self.socket.stream,
+                slices,
+                &mut SendAncillaryBuffer::default(),
+                AT_ONCE,
+            ),
+        };
+        Ok(sent?)
+    }
+
+    fn send_staged(&self, stage: &Stage, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.never_wait()?;
+        match sendfile(&self.socket.stream, stage, Some(&mut 0), bytes.len()) {
+            Err(Errno::INVAL | Errno::NOSYS) => self.send(&[IoSlice::new(bytes)]),
+            sent => Ok(sent?),
+        }
+    }
+
+    fn arm(&self) -> io::Result<()> {
+        self.flusher
+            .arm(&self.socket.stream, self.id, &self.watched)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpListener};
+    use std::thread;
+
+    use super::*;
+
+    /// A socket's sink, the socket, and the other end.
+    fn sink() -> (SocketSink, Arc<Socket>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let client = TcpStream::connect(address).expect("it listens");
+        let (stream, _) = listener.accept().expect("somebody connected");
+        let socket = Arc::new(Socket::new(stream));
+        let flusher = Arc::new(Flusher::new().expect("an epoll"));
+        let sink = SocketSink::new(1, socket.clone(), flusher);
+        (sink, socket, client)
+    }
+
+    #[test]
+    fn staged_bytes_are_sent_as_far_as_there_is_room() {
+        let (sink, _, mut client) = sink();
+        let bytes: Vec<u8> = (0..300_000u32).flat_map(u32::to_ne_bytes).collect();
+        let stage = Stage::new(&bytes).expect("a file in memory");
+        let mut sent = 0;
+        // Nobody reads, so it is full before long, within a stage or between two.
+        loop {
+            match sink.send_staged(&stage, &bytes) {
+                Ok(len) => sent += len,
+                Err(err) => {
+                    assert_eq!(err.kind(), io::ErrorKind::WouldBlock);
+                    break;
+                }
+            }
+        }
+        drop((stage, sink));
+        let mut came = vec![0; sent];
+        client.read_exact(&mut came).expect("all that was sent");
+        let first = &came[..bytes.len().min(sent)];
+        assert!(first == &bytes[..first.len()], "not what was staged");
+    }
+
+    #[test]
+    fn reads_wait_as_before_after_a_staged_send() {
+        let (sink, socket, client) = sink();
+        let stage = Stage::new(b"hi").expect("a file in memory");
+        assert_eq!(sink.send_staged(&stage, b"hi").ok(), Some(2));
+        let stopping = Stopping::default();
+        let mut source = SocketSource::new(&socket, &stopping, Duration::from_millis(100));
+        let mut block = Block::new();
+        let began = Instant::now();
+        assert!(matches!(source.fill(&mut block, 100), Arrival::Pause));
+        assert!(began.elapsed() >= PAUSE);
+        assert!(matches!(source.fill(&mut block, 100), Arrival::Silence));
+        let mut other = client.try_clone().expect("a descriptor");
+        let writer = thread::spawn(move || other.write_all(b"there"));
+        assert!(matches!(source.fill(&mut block, 100), Arrival::Bytes));
+        assert_eq!(block.unread(), b"there");
+        let written = writer.join().expect("no panic");
+        written.expect("the socket is open");
+        client.shutdown(Shutdown::Write).expect("it is still open");
+        assert!(matches!(source.fill(&mut block, 100), Arrival::End));
+    }
+}
