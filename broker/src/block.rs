@@ -3,7 +3,11 @@
 //! An idle connection holds little; one that fills its block gets a larger one, until it goes
 //! quiet.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+
+use crate::memory::{Charge, Memory};
 
 /// What an idle connection holds.
 const IDLE_BYTES: usize = 2 * 1024;
@@ -32,15 +36,18 @@ pub(crate) struct Block {
     lines: usize,
     /// Whether its batches are divided among several sends.
     wide: bool,
+    /// What it takes of the memory beyond what an idle one holds.
+    charge: Charge,
 }
 
 impl Block {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(memory: &Arc<Memory>) -> Self {
         Self {
             bytes: Vec::with_capacity(IDLE_BYTES),
             start: 0,
             lines: 0,
             wide: false,
+            charge: memory.charge(0),
         }
     }
 
@@ -67,12 +74,13 @@ impl Block {
         self.lines += 1;
     }
 
-    /// Makes room and gives the vector to append to. `most` is the longest a line may get.
-    pub(crate) fn fill(&mut self, most: usize) -> &mut Vec<u8> {
+    /// Makes room and gives the vector to append to. `most` is the longest a line may get. `None` if
+    /// a line fills the block and there is no memory for more of it, even after a while.
+    pub(crate) fn fill(&mut self, most: usize) -> Option<&mut Vec<u8>> {
         let capacity = self.bytes.capacity();
         if self.bytes.len() < capacity {
             self.drop_handled();
-            return &mut self.bytes;
+            return Some(&mut self.bytes);
         }
         let wide = self.wide || self.start >= self.lines * SHORT_LINE_BYTES;
         self.drop_handled();
@@ -84,8 +92,26 @@ impl Block {
             None if wide => WIDE_BYTES.min(most + 2).max(capacity),
             None => capacity,
         };
-        self.bytes.reserve_exact(size - begun);
-        &mut self.bytes
+        if begun < capacity {
+            if self.charge.grow(beyond_idle(size)) {
+                self.bytes.reserve_exact(size - begun);
+            }
+        } else {
+            // For a moment there are both.
+            let memory = self.charge.memory().clone();
+            if !memory.wait(size) || !self.charge.grow(beyond_idle(size)) {
+                return None;
+            }
+            self.bytes.reserve_exact(size - begun);
+        }
+        Some(&mut self.bytes)
+    }
+
+    /// Forgets the line that has begun.
+    pub(crate) fn give_up(&mut self) {
+        self.bytes = Vec::with_capacity(IDLE_BYTES);
+        (self.start, self.lines) = (0, 0);
+        self.charge.resize(0);
     }
 
     fn drop_handled(&mut self) {
@@ -102,6 +128,12 @@ impl Block {
     pub(crate) fn shrink(&mut self) {
         self.drop_handled();
         self.bytes.shrink_to(IDLE_BYTES);
+        self.charge.resize(beyond_idle(self.bytes.capacity()));
+    }
+
+    /// How much memory it takes.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.capacity()
     }
 
     /// Whether `len` bytes of it are worth keeping all of it.
@@ -124,18 +156,27 @@ impl Block {
                 self.bytes = Vec::with_capacity(size);
                 self.bytes.extend_from_slice(&kept[handled..]);
                 self.start -= handled;
+                self.charge.resize(beyond_idle(size));
             }
         }
     }
+}
+
+fn beyond_idle(size: usize) -> usize {
+    size.saturating_sub(IDLE_BYTES)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn memory() -> Arc<Memory> {
+        Arc::new(Memory::new(1 << 30))
+    }
+
     /// Reads `len` bytes into it, as far as there is room.
     fn read(block: &mut Block, len: usize) -> usize {
-        let room = block.fill(1 << 20);
+        let room = block.fill(1 << 20).expect("there is memory");
         let len = len.min(room.capacity() - room.len());
         room.resize(room.len() + len, b'x');
         len
@@ -143,9 +184,9 @@ mod tests {
 
     /// Fills it some times with lines of `len` bytes; how much it then holds.
     fn size_with_lines(len: usize, most: usize) -> usize {
-        let mut block = Block::new();
+        let mut block = Block::new(&memory());
         for _ in 0..10 {
-            let room = block.fill(most);
+            let room = block.fill(most).expect("there is memory");
             room.resize(room.capacity(), b'x');
             while block.unread().len() >= len {
                 block.consume(len);
@@ -164,7 +205,7 @@ mod tests {
 
     #[test]
     fn it_shrinks_on_demand() {
-        let mut block = Block::new();
+        let mut block = Block::new(&memory());
         for _ in 0..3 {
             read(&mut block, usize::MAX);
             block.consume(block.unread().len());
@@ -179,7 +220,7 @@ mod tests {
 
     #[test]
     fn it_grows_beyond_for_a_line_but_never_past_the_longest() {
-        let mut block = Block::new();
+        let mut block = Block::new(&memory());
         let mut total = 0;
         loop {
             match read(&mut block, usize::MAX) {
@@ -192,7 +233,7 @@ mod tests {
 
     #[test]
     fn what_nobody_kept_comes_back_and_what_somebody_kept_is_replaced() {
-        let mut block = Block::new();
+        let mut block = Block::new(&memory());
         read(&mut block, 100);
         block.consume(60);
         let before = block.bytes().as_ptr();
@@ -204,5 +245,26 @@ mod tests {
         block.take_back(lent, 60);
         assert_ne!(block.bytes().as_ptr(), before);
         assert_eq!((block.unread(), kept.len()), (&[b'x'; 40][..], 60));
+    }
+
+    #[test]
+    fn it_takes_no_more_than_there_is() {
+        let memory = Arc::new(Memory::new(100 * 1024));
+        let mut block = Block::new(&memory);
+        // A line that never ends.
+        while let Some(room) = block.fill(1 << 30) {
+            room.resize(room.capacity(), b'x');
+        }
+        assert!(block.size() <= 100 * 1024, "{}", block.size());
+        block.give_up();
+        assert_eq!((block.size(), memory.free()), (IDLE_BYTES, 100 * 1024));
+        // Whole lines need no more than there is.
+        let _others = memory.charge(99 * 1024);
+        for _ in 0..10 {
+            let room = block.fill(1 << 30).expect("there is always some");
+            room.resize(room.capacity(), b'x');
+            block.consume(block.unread().len());
+        }
+        assert_eq!(block.size(), IDLE_BYTES);
     }
 }

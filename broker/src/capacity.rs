@@ -17,6 +17,9 @@ const OTHER_MAPS: u64 = 4096;
 /// What Linux allows where it does not say.
 const USUAL_MAPS: u64 = 65_530;
 
+/// What is assumed where the machine does not say, in bytes.
+const USUAL_MEMORY: u64 = 1 << 30;
+
 /// A number of connections and what sets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Capacity {
@@ -79,6 +82,21 @@ fn raise_open_files() -> u64 {
         Err(_) => limit.current,
     };
     now.unwrap_or(u64::MAX)
+}
+
+/// Half of the memory that this process may use, in bytes.
+pub(crate) fn half_of_memory() -> usize {
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let total = text
+            .lines()
+            .find_map(|line| line.strip_prefix("MemTotal:"))?;
+        let kib: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kib * 1024)
+    });
+    // What a container or a service may use; `max` where that is not limited.
+    let group = read_number("/sys/fs/cgroup/memory.max");
+    let bytes = [machine, group].into_iter().flatten().min();
+    usize::try_from(bytes.unwrap_or(USUAL_MEMORY) / 2).unwrap_or(usize::MAX)
 }
 
 fn read_number(path: &str) -> Option<u64> {

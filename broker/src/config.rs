@@ -21,6 +21,9 @@ pub struct Config {
     pub max_connections: Option<usize>,
     /// The most bytes of messages that wait for one client. Not less than `max_line`.
     pub outbox_bytes: usize,
+    /// The most bytes that messages for slow clients and lines that have begun may take together; by
+    /// default half of the machine's memory. Not less than `outbox_bytes`.
+    pub memory: Option<usize>,
     /// A client that has been silent so long is sent a PING; zero for never.
     pub ping_interval: Duration,
     /// The most subscriptions of one connection.
@@ -39,6 +42,7 @@ impl Default for Config {
             max_line: LINE_BYTES,
             max_connections: None,
             outbox_bytes: LINE_BYTES,
+            memory: None,
             ping_interval: Duration::from_secs(30),
             max_subscriptions: 250_000,
             max_retained: 1_000_000,
@@ -62,7 +66,13 @@ impl Config {
                 max_line: self.max_line,
             });
         }
-        Ok(())
+        match self.memory {
+            Some(memory) if memory < self.outbox_bytes => Err(BadConfig::MemoryBelowOutbox {
+                memory,
+                outbox_bytes: self.outbox_bytes,
+            }),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -82,6 +92,13 @@ pub enum BadConfig {
         /// The larger one.
         max_line: usize,
     },
+    /// One client's messages could take more than all clients' may.
+    MemoryBelowOutbox {
+        /// The smaller one.
+        memory: usize,
+        /// The larger one.
+        outbox_bytes: usize,
+    },
 }
 
 impl fmt::Display for BadConfig {
@@ -95,6 +112,14 @@ impl fmt::Display for BadConfig {
                 f,
                 "--outbox-bytes ({outbox_bytes}) is less than --max-line ({max_line}), so the \
                  longest message would have no room; raise the one or lower the other"
+            ),
+            Self::MemoryBelowOutbox {
+                memory,
+                outbox_bytes,
+            } => write!(
+                f,
+                "--memory ({memory}) is less than --outbox-bytes ({outbox_bytes}), which is for \
+                 one client alone; raise the one or lower the other"
             ),
         }
     }
@@ -131,6 +156,9 @@ pub(crate) struct Flags {
         value_name = "BYTES"
     )]
     outbox_bytes: ByteSize,
+    /// Most bytes that wait for all slow clients [default: half of the machine's]
+    #[arg(long, env = "BROKER_MEMORY", value_name = "BYTES")]
+    memory: Option<ByteSize>,
     /// A client silent for so long is sent a PING; 0s for never
     #[arg(long, env = "BROKER_PING_INTERVAL", default_value = "30s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
@@ -179,6 +207,7 @@ impl From<Flags> for Config {
             max_line: bytes(flags.max_line),
             max_connections: flags.max_connections,
             outbox_bytes: bytes(flags.outbox_bytes),
+            memory: flags.memory.map(bytes),
             ping_interval: flags.ping_interval,
             max_subscriptions: flags.max_subscriptions,
             max_retained: flags.max_retained,
@@ -231,6 +260,9 @@ mod tests {
                 max_line: 2048
             })
         ));
+        let flags = Flags::parse_from(["broker", "--outbox-bytes", "1GiB", "--memory", "1MiB"]);
+        let why = Config::from(flags).check().expect_err("it is less");
+        assert!(why.to_string().contains("--memory (1048576)"), "{why}");
     }
 
     #[test]

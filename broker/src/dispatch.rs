@@ -203,13 +203,14 @@ impl Dispatch {
             return block.note_sends(sends);
         }
         let batch = mem::take(&mut self.batch);
+        let size = block.size();
         let (lent, handled) = (block.lend(), block.start());
         let first = &batch.segments[0];
         if let To::Audience(audience) = first.to {
             let range = first.bytes.start..batch.segments[batch.segments.len() - 1].bytes.end;
             let (_, messages) = batch.run(&(0..batch.segments.len()), &lent);
             let run_bytes = lent.slice(range);
-            let run = Run::shared(&run_bytes, messages);
+            let run = Run::shared(&run_bytes, messages, size);
             block.note_sends(self.deliver_run(run, audience, &batch, &lent));
         }
         block.take_back(lent, handled);
@@ -576,6 +577,7 @@ impl Segment {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Memory;
     use crate::outbox::tests::{TestSink, outbox};
     use protocol::Filter;
 
@@ -591,7 +593,7 @@ mod tests {
             Self {
                 dispatch: Dispatch::new(router.clone()),
                 router,
-                block: Block::new(),
+                block: Block::new(&Arc::new(Memory::new(usize::MAX))),
             }
         }
 
@@ -608,7 +610,7 @@ mod tests {
         fn add(&mut self, messages: &[(&str, &str)]) -> u64 {
             let mut copies = 0;
             for (topic, text) in messages {
-                let bytes = self.block.fill(1 << 20);
+                let bytes = self.block.fill(1 << 20).expect("there is memory");
                 let start = bytes.len();
                 bytes.extend_from_slice(format!("{topic} {text};").as_bytes());
                 let (end, topic_end) = (bytes.len(), start + topic.len());

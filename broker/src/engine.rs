@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::flusher::Flusher;
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::retained::Retained;
 use crate::router::Router;
@@ -16,19 +17,29 @@ pub(crate) struct Engine {
     /// Its lock is taken before that of an outbox, never after.
     pub(crate) retained: Mutex<Retained>,
     pub(crate) flusher: Arc<Flusher>,
+    /// What waits for slow clients, and lines that have begun.
+    pub(crate) memory: Arc<Memory>,
     pub(crate) metrics: Metrics,
     /// Warnings that a peer does not answer.
     pub(crate) stale_storm: Storm,
+    /// Warnings that publishers wait for memory.
+    pub(crate) memory_storm: Storm,
 }
 
 impl Engine {
-    pub(crate) fn new(max_retained: usize, max_retained_bytes: usize) -> io::Result<Self> {
+    pub(crate) fn new(
+        max_retained: usize,
+        max_retained_bytes: usize,
+        memory_bytes: usize,
+    ) -> io::Result<Self> {
         Ok(Self {
             router: Arc::new(Router::new()),
             retained: Mutex::new(Retained::new(max_retained, max_retained_bytes)),
             flusher: Arc::new(Flusher::new()?),
+            memory: Arc::new(Memory::new(memory_bytes)),
             metrics: Metrics::default(),
             stale_storm: Storm::default(),
+            memory_storm: Storm::default(),
         })
     }
 }

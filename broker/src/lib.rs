@@ -21,6 +21,7 @@ mod filter_tree;
 mod flusher;
 mod interest;
 mod listener;
+mod memory;
 mod metrics;
 mod outbox;
 mod retained;
@@ -66,7 +67,8 @@ impl Broker {
     pub fn bind(config: Config) -> Result<Self, BindError> {
         config.check().map_err(BindError::Config)?;
         let capacity = Capacity::of_machine(config.max_connections);
-        let engine = Engine::new(config.max_retained, config.max_retained_bytes)
+        let memory = config.memory.unwrap_or_else(capacity::half_of_memory);
+        let engine = Engine::new(config.max_retained, config.max_retained_bytes, memory)
             .map_err(BindError::Machine)?;
         let engine = Arc::new(engine);
         let settings = Settings {
@@ -123,12 +125,14 @@ impl Broker {
         let metrics = &self.engine.metrics;
         log::info!(
             "stopped; {} connections served, {} turned away, {} found stale, {} ended by a bug, \
-             {} messages dropped for slow clients",
+             {} messages dropped for slow clients, {} waits for memory of {} ms together",
             metrics.ended.get(),
             metrics.refused.get(),
             metrics.stale.get(),
             metrics.panicked.get(),
             metrics.dropped.get(),
+            metrics.waits.get(),
+            metrics.waited.get() / 1000,
         );
     }
 }

@@ -159,7 +159,7 @@ impl Listener {
             id,
             stream,
             peer,
-            &self.engine.flusher,
+            &self.engine,
             self.stopping.clone(),
             self.settings,
         );

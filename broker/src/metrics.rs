@@ -10,6 +10,10 @@ pub(crate) struct Metrics {
     pub(crate) refused: Counter,
     /// Found not to answer a PING.
     pub(crate) stale: Counter,
+    /// How often a client was not read from for a moment because memory was short.
+    pub(crate) waits: Counter,
+    /// For how many microseconds, together.
+    pub(crate) waited: Counter,
     /// Ended by a bug of ours.
     pub(crate) panicked: Counter,
     /// Messages dropped because an outbox was full, as of the ends of connections.

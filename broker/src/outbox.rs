@@ -11,10 +11,12 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::memory::{Charge, Memory};
 use crate::stage::{self, Stage};
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 
@@ -66,10 +68,30 @@ pub(crate) struct Wording {
 pub(crate) struct Run<'a> {
     bytes: &'a [u8],
     messages: u64,
-    kept: OnceCell<Bytes>,
+    /// What can be kept without a copy, and how much that takes.
+    shared: Option<(&'a Bytes, usize)>,
+    kept: OnceCell<Kept>,
     /// Where many sockets can be sent it from, made when the first needs it; none if it cannot be
     /// made or is not worth it.
     stage: OnceCell<Option<Stage>>,
+}
+
+/// Bytes that outboxes share, and the memory that is taken for them once.
+#[derive(Clone)]
+struct Kept {
+    bytes: Bytes,
+    charge: Arc<Charge>,
+}
+
+impl Kept {
+    fn new(bytes: Bytes, size: usize, memory: &Arc<Memory>) -> Self {
+        let charge = Arc::new(memory.charge(size));
+        Self { bytes, charge }
+    }
+
+    fn copy(bytes: &[u8], memory: &Arc<Memory>) -> Self {
+        Self::new(Bytes::copy_from_slice(bytes), bytes.len(), memory)
+    }
 }
 
 impl<'a> Run<'a> {
@@ -78,17 +100,20 @@ impl<'a> Run<'a> {
         Self {
             bytes,
             messages,
+            shared: None,
             kept: OnceCell::new(),
             stage: OnceCell::from(None),
         }
     }
 
-    /// `messages` messages in `bytes`, which can be kept without a copy.
-    pub(crate) fn shared(bytes: &'a Bytes, messages: u64) -> Self {
+    /// `messages` messages in `bytes`, which can be kept without a copy. `size` is what keeping them
+    /// takes of the memory.
+    pub(crate) fn shared(bytes: &'a Bytes, messages: u64, size: usize) -> Self {
         Self {
             bytes,
             messages,
-            kept: OnceCell::from(bytes.clone()),
+            shared: Some((bytes, size)),
+            kept: OnceCell::new(),
             stage: OnceCell::from(None),
         }
     }
@@ -116,8 +141,16 @@ impl<'a> Run<'a> {
             .as_ref()
     }
 
-    fn keep(&self) -> &Bytes {
-        self.kept.get_or_init(|| Bytes::copy_from_slice(self.bytes))
+    /// Some of it, kept together with the rest.
+    fn keep(&self, part: Range<usize>, memory: &Arc<Memory>) -> Kept {
+        let kept = self.kept.get_or_init(|| match self.shared {
+            Some((bytes, size)) => Kept::new(bytes.clone(), size, memory),
+            None => Kept::copy(self.bytes, memory),
+        });
+        Kept {
+            bytes: kept.bytes.slice(part),
+            charge: kept.charge.clone(),
+        }
     }
 }
 
@@ -125,6 +158,7 @@ impl<'a> Run<'a> {
 pub(crate) struct Outbox {
     id: u64,
     limit: usize,
+    memory: Arc<Memory>,
     wording: &'static Wording,
     /// A hint for publishers, written under the lock.
     blocked: AtomicBool,
@@ -185,8 +219,12 @@ struct Chunk {
 }
 
 enum Data {
-    Shared(Bytes),
-    Owned(Vec<u8>),
+    Shared(Kept),
+    /// With what its capacity takes of the memory.
+    Owned(
+        Vec<u8>,
+        #[expect(dead_code, reason = "it gives back when it is dropped")] Charge,
+    ),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -204,12 +242,14 @@ impl Outbox {
     pub(crate) fn new(
         id: u64,
         limit: usize,
+        memory: Arc<Memory>,
         wording: &'static Wording,
         sink: Box<dyn Sink>,
     ) -> Self {
         Self {
             id,
             limit,
+            memory,
             wording,
             blocked: AtomicBool::new(false),
             departures: AtomicU64::new(0),
@@ -234,6 +274,17 @@ impl Outbox {
     /// The number of the connection.
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// How many bytes of messages may wait now.
+    fn room(&self) -> usize {
+        self.limit.min(self.memory.free())
+    }
+
+    /// Bytes that only this outbox has.
+    fn own(&self, bytes: Vec<u8>) -> Data {
+        let charge = self.memory.charge(bytes.capacity());
+        Data::Owned(bytes, charge)
     }
 
     /// Whether something waits; may be old by the time it is read.
@@ -378,7 +429,7 @@ impl Held<'_> {
             *kind = Kind::Receipt {
                 copies: before + copies,
             };
-            *data = Data::Owned(bytes);
+            *data = self.outbox.own(bytes);
             self.queue.answer_bytes = self.queue.answer_bytes.saturating_add_signed(grown);
         } else {
             self.say(
@@ -439,14 +490,15 @@ impl Held<'_> {
                     } else {
                         // A receipt of which a part has left is an answer like any other.
                         let kind = if sent > 0 { Kind::Answer } else { kind };
-                        self.queue.push(Data::Owned(bytes[sent..].to_vec()), kind);
+                        self.queue
+                            .push(self.outbox.own(bytes[sent..].to_vec()), kind);
                         self.arm(sink)
                     }
                 }
                 Err(failure) => self.fail(failure),
             },
             State::Blocked(sink) => {
-                self.queue.push(Data::Owned(bytes.to_vec()), kind);
+                self.queue.push(self.outbox.own(bytes.to_vec()), kind);
                 State::Blocked(sink)
             }
             State::Closed => State::Closed,
@@ -455,6 +507,8 @@ impl Held<'_> {
     }
 
     fn flush_into(&mut self, sink: Box<dyn Sink>) -> State {
+        // There may be nothing but a gap to tell.
+        self.end_dropping();
         let mut budget = FLUSH_BYTES;
         while !self.queue.chunks.is_empty() {
             if budget == 0 {
@@ -480,7 +534,7 @@ impl Held<'_> {
 
     /// Below half the limit messages are taken in again, after the notice of those that were not.
     fn end_dropping(&mut self) {
-        if self.queue.dropping && self.queue.message_bytes <= self.outbox.limit / 2 {
+        if self.queue.dropping && self.queue.message_bytes <= self.outbox.room() / 2 {
             self.queue.dropping = false;
             self.report_gap();
         }
@@ -489,7 +543,7 @@ impl Held<'_> {
     fn report_gap(&mut self) {
         if self.queue.gap > 0 {
             let notice = (self.outbox.wording.gap)(mem::take(&mut self.queue.gap));
-            self.queue.push(Data::Owned(notice), Kind::Messages(0));
+            self.queue.push(self.outbox.own(notice), Kind::Messages(0));
         }
     }
 
@@ -510,28 +564,31 @@ impl Held<'_> {
 
 impl Queue {
     /// Queues a run from byte `from` on, as much of it as there is room for. A message that has
-    /// begun to leave is finished, and an empty queue has room for any one message: the limit is
-    /// never less than the longest.
+    /// begun to leave is finished, and an empty queue has room for any one message that the memory
+    /// has room for: the limit is never less than the longest.
     fn take(&mut self, run: &Run<'_>, from: usize, outbox: &Outbox) {
         if from == 0 && self.dropping {
             return self.drop_messages(run.messages);
         }
         let rest = &run.bytes[from..];
-        let room = outbox.limit.saturating_sub(self.message_bytes);
+        let room = outbox.room().saturating_sub(self.message_bytes);
         let fitting = if rest.len() <= room {
             rest.len()
-        } else if from > 0 || self.message_bytes == 0 {
-            (outbox.wording.fitting)(rest, room).max((outbox.wording.first)(rest))
         } else {
-            (outbox.wording.fitting)(rest, room)
+            let first = (outbox.wording.first)(rest);
+            let whole = (outbox.wording.fitting)(rest, room);
+            if from > 0 || (self.message_bytes == 0 && first <= outbox.memory.free()) {
+                whole.max(first)
+            } else {
+                whole
+            }
         };
         let dropped = match &rest[fitting..] {
             [] => 0,
             left => (outbox.wording.count)(left),
         };
         if fitting > 0 {
-            let capacity = COLLECTED_BYTES.min(outbox.limit);
-            self.take_part(run, from..from + fitting, run.messages - dropped, capacity);
+            self.take_part(run, from..from + fitting, run.messages - dropped, outbox);
         }
         if dropped > 0 {
             self.dropping = true;
@@ -544,21 +601,20 @@ impl Queue {
         self.tally.dropped += messages;
     }
 
-    /// Queues a part of a run, in which so many messages end. Small ones are collected in pieces
-    /// of this capacity.
-    fn take_part(&mut self, run: &Run<'_>, part: Range<usize>, messages: u64, capacity: usize) {
+    /// Queues a part of a run, in which so many messages end.
+    fn take_part(&mut self, run: &Run<'_>, part: Range<usize>, messages: u64, outbox: &Outbox) {
         let bytes = &run.bytes[part.clone()];
         if bytes.len() >= COPY_BELOW_BYTES {
             // All of the run is kept only for nearly all of it.
             let kept = if bytes.len() * 4 >= run.bytes.len() * 3 {
-                run.keep().slice(part)
+                run.keep(part, &outbox.memory)
             } else {
-                Bytes::copy_from_slice(bytes)
+                Kept::copy(bytes, &outbox.memory)
             };
             return self.push(Data::Shared(kept), Kind::Messages(messages));
         }
         if let Some(Chunk {
-            data: Data::Owned(collected),
+            data: Data::Owned(collected, _),
             kind: Kind::Messages(before),
         }) = self.chunks.back_mut()
             && collected.capacity() - collected.len() >= bytes.len()
@@ -567,9 +623,10 @@ impl Queue {
             *before += messages;
             self.message_bytes += bytes.len();
         } else {
-            let mut collected = Vec::with_capacity(capacity.max(bytes.len()));
+            let capacity = COLLECTED_BYTES.min(outbox.room()).max(bytes.len());
+            let mut collected = Vec::with_capacity(capacity);
             collected.extend_from_slice(bytes);
-            self.push(Data::Owned(collected), Kind::Messages(messages));
+            self.push(outbox.own(collected), Kind::Messages(messages));
         }
     }
 
@@ -641,8 +698,8 @@ impl Queue {
 impl Data {
     fn as_slice(&self) -> &[u8] {
         match self {
-            Self::Shared(bytes) => bytes,
-            Self::Owned(bytes) => bytes,
+            Self::Shared(kept) => &kept.bytes,
+            Self::Owned(bytes, _) => bytes,
         }
     }
 }
@@ -735,9 +792,19 @@ pub(crate) mod tests {
 
     /// An outbox whose sink takes `room` bytes for now.
     pub(crate) fn outbox(id: u64, limit: usize, room: usize) -> (Arc<Outbox>, TestSink) {
+        let memory = Arc::new(Memory::new(usize::MAX));
+        outbox_with(id, limit, memory, room)
+    }
+
+    fn outbox_with(
+        id: u64,
+        limit: usize,
+        memory: Arc<Memory>,
+        room: usize,
+    ) -> (Arc<Outbox>, TestSink) {
         let sink = TestSink::default();
         sink.0.lock().room = room;
-        let outbox = Outbox::new(id, limit, &WORDING, Box::new(sink.clone()));
+        let outbox = Outbox::new(id, limit, memory, &WORDING, Box::new(sink.clone()));
         (Arc::new(outbox), sink)
     }
 
@@ -930,11 +997,77 @@ pub(crate) mod tests {
         let ((one, _), (two, _)) = (outbox(1, 10_000, 0), outbox(2, 10_000, 0));
         one.hold().deliver(&[&run]);
         two.hold().deliver(&[&run]);
-        let kept = |outbox: &Outbox| match &outbox.queue.lock().chunks[0].data {
-            Data::Shared(bytes) => bytes.as_ptr(),
-            Data::Owned(_) => panic!("a long run is shared"),
-        };
+        let kept = |outbox: &Outbox| outbox.queue.lock().chunks[0].data.as_slice().as_ptr();
         assert_eq!(kept(&one), kept(&two));
+    }
+
+    #[test]
+    fn a_run_that_many_keep_takes_memory_once_and_until_the_last_has_sent_it() {
+        let memory = Arc::new(Memory::new(10 * COPY_BELOW_BYTES));
+        let long = "x".repeat(COPY_BELOW_BYTES);
+        let clients: Vec<_> = (1..=4)
+            .map(|id| outbox_with(id, 1 << 20, memory.clone(), 0))
+            .collect();
+        let run = Run::borrowed(long.as_bytes(), 1);
+        for (outbox, _) in &clients {
+            outbox.hold().deliver(&[&run]);
+        }
+        drop(run);
+        assert_eq!(memory.free(), 9 * COPY_BELOW_BYTES);
+        for (outbox, sink) in &clients[1..] {
+            sink.make_room(outbox, usize::MAX);
+        }
+        assert_eq!(memory.free(), 9 * COPY_BELOW_BYTES);
+        clients[0].0.close();
+        assert_eq!(memory.free(), 10 * COPY_BELOW_BYTES);
+    }
+
+    #[test]
+    fn queues_share_the_memory_and_what_is_dropped_for_want_of_it_is_told() {
+        const ALL: usize = 100 * COPY_BELOW_BYTES;
+        let memory = Arc::new(Memory::new(ALL));
+        let clients: Vec<_> = (1..=3)
+            .map(|id| outbox_with(id, ALL, memory.clone(), 0))
+            .collect();
+        let message = format!("{};", "x".repeat(COPY_BELOW_BYTES - 1));
+        for (outbox, _) in clients.iter().rev() {
+            for _ in 0..100 {
+                deliver(outbox, &[&message]);
+            }
+        }
+        // A queue stops growing when it is as long as what is free: a half, a quarter, an eighth.
+        let waiting = clients
+            .iter()
+            .map(|(outbox, _)| outbox.queue.lock().message_bytes);
+        let waiting: Vec<usize> = waiting.map(|bytes| bytes / COPY_BELOW_BYTES).collect();
+        assert_eq!(waiting, [13, 25, 50]);
+        assert_eq!(memory.free(), 12 * COPY_BELOW_BYTES);
+        // Half of what is free is room enough again.
+        let (outbox, sink) = &clients[2];
+        sink.make_room(outbox, usize::MAX);
+        let came = sink.taken();
+        assert_eq!(came, format!("{}<gap 50>", message.repeat(50)));
+    }
+
+    #[test]
+    fn a_gap_is_told_even_if_there_was_no_memory_for_a_single_message() {
+        let memory = Arc::new(Memory::new(1000));
+        let taken = memory.charge(1000);
+        let (outbox, sink) = outbox_with(1, 100, memory.clone(), 2);
+        deliver(&outbox, &["1111;"]);
+        deliver(&outbox, &["2222;", "3333;"]);
+        assert!(outbox.seems_blocked());
+        sink.make_room(&outbox, usize::MAX);
+        drop(taken);
+        deliver(&outbox, &["4444;"]);
+        assert_eq!(sink.taken(), "1111;<gap 2>4444;");
+        assert!(!outbox.seems_blocked());
+        let other = memory.charge(1000);
+        sink.make_room(&outbox, 0);
+        deliver(&outbox, &["5555;"]);
+        sink.make_room(&outbox, usize::MAX);
+        assert_eq!(sink.taken(), "<gap 1>");
+        drop(other);
     }
 
     #[test]

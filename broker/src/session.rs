@@ -13,7 +13,6 @@ use rustix::net::{RecvFlags, recv};
 
 use crate::block::Block;
 use crate::engine::Engine;
-use crate::flusher::Flusher;
 use crate::interest::Subscriber;
 use crate::outbox::{Outbox, Tally};
 use crate::socket::{Socket, SocketSink, SocketSource};
@@ -52,13 +51,19 @@ impl Session {
         id: u64,
         socket: TcpStream,
         peer: SocketAddr,
-        flusher: &Arc<Flusher>,
+        engine: &Engine,
         stopping: Arc<Stopping>,
         settings: Settings,
     ) -> Self {
         let socket = Arc::new(Socket::new(socket));
-        let sink = SocketSink::new(id, socket.clone(), flusher.clone());
-        let outbox = Outbox::new(id, settings.outbox_bytes, &line::WORDING, Box::new(sink));
+        let sink = SocketSink::new(id, socket.clone(), engine.flusher.clone());
+        let outbox = Outbox::new(
+            id,
+            settings.outbox_bytes,
+            engine.memory.clone(),
+            &line::WORDING,
+            Box::new(sink),
+        );
         Self {
             id,
             peer,
@@ -84,7 +89,7 @@ impl Session {
     /// Serves the client until the end.
     pub(crate) fn run(&self, engine: &Engine) {
         self.run_with(engine, |conversation, source| {
-            self.converse(conversation, source)
+            self.converse(engine, conversation, source)
         });
     }
 
@@ -118,14 +123,19 @@ impl Session {
         self.log_end(&end, began, source.bytes, conversation.published(), &tally);
     }
 
-    fn converse(&self, conversation: &mut Conversation<'_>, source: &mut SocketSource<'_>) -> End {
-        let mut block = Block::new();
+    fn converse(
+        &self,
+        engine: &Engine,
+        conversation: &mut Conversation<'_>,
+        source: &mut SocketSource<'_>,
+    ) -> End {
+        let mut block = Block::new(&engine.memory);
         let wire = loop {
             if let Some(wire) = sniff(block.unread()) {
                 break wire;
             }
             match source.fill(&mut block, self.settings.limits.line_bytes) {
-                Arrival::Bytes | Arrival::Pause | Arrival::Silence => {}
+                Arrival::Bytes | Arrival::NoMemory | Arrival::Pause | Arrival::Silence => {}
                 Arrival::End => return End::Left,
                 Arrival::Stopping => return self.say_goodbye(),
                 Arrival::Failed(err) => return err.into(),
@@ -258,26 +268,19 @@ mod tests {
         let address = listener.local_addr().expect("it is bound");
         let client = TcpStream::connect(address).expect("it listens");
         let (socket, peer) = listener.accept().expect("somebody connected");
-        let session = Session::new(
-            id,
-            socket,
-            peer,
-            &engine.flusher,
-            Arc::default(),
-            settings(),
-        );
+        let session = Session::new(id, socket, peer, engine, Arc::default(), settings());
         (session, client)
     }
 
     #[test]
     fn a_panic_ends_one_connection_and_leaves_nothing_behind() {
-        let engine = Engine::new(10, 1000).expect("an engine");
+        let engine = Engine::new(10, 1000, usize::MAX).expect("an engine");
         let (session, mut client) = session(&engine, 1);
         client
             .write_all(b"SUBSCRIBE a\n")
             .expect("the socket is open");
         session.run_with(&engine, |conversation, source| {
-            let mut block = Block::new();
+            let mut block = Block::new(&engine.memory);
             assert!(matches!(source.fill(&mut block, 1024), Arrival::Bytes));
             let _ = client.shutdown(Shutdown::Write);
             let topic = Topic::parse("a").expect("a topic");

@@ -134,7 +134,9 @@ impl<'a> SocketSource<'a> {
 
 impl Source for SocketSource<'_> {
     fn fill(&mut self, block: &mut Block, most: usize) -> Arrival {
-        let room = block.fill(most);
+        let Some(room) = block.fill(most) else {
+            return Arrival::NoMemory;
+        };
         loop {
             match recv(
                 &self.socket.stream,
@@ -239,6 +241,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::memory::Memory;
 
     /// A socket's sink, the socket, and the other end.
     fn sink() -> (SocketSink, Arc<Socket>, TcpStream) {
@@ -282,7 +285,7 @@ mod tests {
         assert_eq!(sink.send_staged(&stage, b"hi").ok(), Some(2));
         let stopping = Stopping::default();
         let mut source = SocketSource::new(&socket, &stopping, Duration::from_millis(100));
-        let mut block = Block::new();
+        let mut block = Block::new(&Arc::new(Memory::new(usize::MAX)));
         let began = Instant::now();
         assert!(matches!(source.fill(&mut block, 100), Arrival::Pause));
         assert!(began.elapsed() >= PAUSE);

@@ -100,6 +100,17 @@ impl Framer {
         line.strip_suffix(b"\r").unwrap_or(line)
     }
 
+    /// Gives up the line that has begun, for want of memory: what is still to come of it is skipped.
+    /// `beginning` is what has come; the next call of [`Framer::next`] takes what comes after it.
+    pub fn give_up(&mut self, beginning: &[u8]) -> DecodeError {
+        (self.scanned, self.skipping) = (0, true);
+        let (_, rest) = split_attributes(beginning);
+        DecodeError::NoMemory {
+            begun: beginning.len(),
+            verb: Verb::parse(split_word(rest).0),
+        }
+    }
+
     /// The error for a line of which [`Step::TooLong`] tells, from its first bytes.
     pub fn refusal(&self, beginning: &[u8]) -> DecodeError {
         // No more than is there however the line arrives, so that its pieces do not matter.
@@ -714,6 +725,19 @@ mod tests {
         );
         let endless = [&b"x".repeat(100)[..], b"\n"].concat();
         arrives(&endless, 12, &[too_long(None)]);
+    }
+
+    #[test]
+    fn a_line_that_is_given_up_is_skipped_to_its_end() {
+        let mut framer = Framer::new(100);
+        let begun = b"@a PUBLISH t 12";
+        assert!(matches!(framer.next(begun), Step::More));
+        let refused = framer.give_up(begun);
+        assert!(refused.is_publish());
+        assert_eq!(refused.code(), crate::Code::TooMany);
+        assert!(matches!(framer.next(b"345"), Step::Skip(3)));
+        assert!(matches!(framer.next(b"67\nPING\n"), Step::Skip(3)));
+        assert!(matches!(framer.next(b"PING\n"), Step::Line(4)));
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub enum Code {
     MissingArgument,
     /// The line is longer than the broker takes.
     TooLong,
-    /// A limit on subscriptions or retained messages is reached.
+    /// A limit on subscriptions, retained messages or memory is reached.
     TooMany,
     /// Not allowed for this client.
     Denied,
@@ -63,6 +63,13 @@ pub enum DecodeError {
         /// What it began with.
         verb: Option<Verb>,
     },
+    /// There was no memory for more of the line; it is skipped to its end.
+    NoMemory {
+        /// How many bytes of it had come.
+        begun: usize,
+        /// What it began with.
+        verb: Option<Verb>,
+    },
     /// The line begins with no verb that may stand there.
     UnknownVerb {
         /// The beginning of the word, made printable.
@@ -94,6 +101,7 @@ impl DecodeError {
     pub fn code(&self) -> Code {
         match self {
             Self::TooLong { .. } => Code::TooLong,
+            Self::NoMemory { .. } => Code::TooMany,
             Self::UnknownVerb { .. } => Code::UnknownVerb,
             Self::MissingArgument { .. } | Self::Malformed { .. } => Code::MissingArgument,
             Self::BadTopic(_) => Code::BadTopic,
@@ -104,9 +112,9 @@ impl DecodeError {
     /// Whether the refused line was a PUBLISH, which counts on its connection.
     pub fn is_publish(&self) -> bool {
         match self {
-            Self::TooLong { verb, .. } | Self::BadAttribute { verb, .. } => {
-                *verb == Some(Verb::Publish)
-            }
+            Self::TooLong { verb, .. }
+            | Self::NoMemory { verb, .. }
+            | Self::BadAttribute { verb, .. } => *verb == Some(Verb::Publish),
             Self::MissingArgument { verb } | Self::Malformed { verb } => *verb == Verb::Publish,
             Self::BadTopic(_) => true,
             Self::UnknownVerb { .. } => false,
@@ -120,6 +128,11 @@ impl fmt::Display for DecodeError {
             Self::TooLong { max, .. } => {
                 write!(f, "the line has more than {max} bytes; send less at a time")
             }
+            Self::NoMemory { begun, .. } => write!(
+                f,
+                "there is no memory for more than {begun} bytes of this line now; send it again \
+                 later, or in smaller parts"
+            ),
             Self::UnknownVerb { word } if word.is_empty() => {
                 write!(
                     f,

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use crate::interest::Subscriber;
+use crate::memory::Memory;
 use crate::outbox::{Outbox, Sink};
 use crate::wire::line;
 
@@ -45,6 +46,17 @@ pub(crate) fn blocked(id: u64) -> Subscriber {
     client(id, Box::new(Wall))
 }
 
+/// More than anything here needs.
+pub(crate) fn memory() -> Arc<Memory> {
+    Arc::new(Memory::new(usize::MAX))
+}
+
 fn client(id: u64, sink: Box<dyn Sink>) -> Subscriber {
-    Arc::new(Outbox::new(id, OUTBOX_BYTES, &line::WORDING, sink))
+    Arc::new(Outbox::new(
+        id,
+        OUTBOX_BYTES,
+        memory(),
+        &line::WORDING,
+        sink,
+    ))
 }

@@ -74,8 +74,8 @@ fn dispatch(bencher: Bencher, subscribers: u64, topics: &[&str]) {
     (1..subscribers).for_each(|id| subscribe("a", id));
     subscribe("b", subscribers);
     let mut dispatch = Dispatch::new(router);
-    let mut block = Block::new();
-    let bytes = block.fill(1 << 20);
+    let mut block = Block::new(&crate::client::memory());
+    let bytes = block.fill(1 << 20).expect("there is memory");
     let mut messages = Vec::new();
     for topic in topics.iter().cycle().take(BATCH) {
         let start = bytes.len();

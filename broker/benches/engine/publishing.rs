@@ -41,7 +41,7 @@ impl Source for Rounds<'_> {
         if self.left == 0 {
             return Arrival::End;
         }
-        let room = block.fill(most);
+        let room = block.fill(most).expect("there is memory");
         let rest = &self.lines[self.at..];
         let part = &rest[..rest.len().min(room.capacity() - room.len())];
         room.extend_from_slice(part);
@@ -69,7 +69,7 @@ impl Scene {
         let found = WORKLOADS.iter().find(|(each, _, _)| *each == name);
         let &(_, topics, payload) = found.expect("the name of a workload");
         let scene = Self {
-            engine: Engine::new(0, 0).expect("an engine"),
+            engine: Engine::new(0, 0, usize::MAX).expect("an engine"),
             subscriber: idle(1),
             publisher: idle(2),
             lines: (0..MESSAGES)
@@ -100,7 +100,10 @@ impl Scene {
 pub(crate) fn play(name: &str, rounds: usize) {
     let scene = Scene::new(name);
     let mut conversation = Conversation::new(&scene.engine, &scene.publisher, LIMITS);
-    conversation.read_loop(&mut scene.source(rounds), &mut Block::new());
+    conversation.read_loop(
+        &mut scene.source(rounds),
+        &mut Block::new(&scene.engine.memory),
+    );
     let written = scene.subscriber.close().0.written;
     assert_eq!(written, (MESSAGES * rounds) as u64);
 }
@@ -109,7 +112,7 @@ pub(crate) fn play(name: &str, rounds: usize) {
 fn publish(bencher: Bencher, name: &str) {
     let scene = Scene::new(name);
     let mut conversation = Conversation::new(&scene.engine, &scene.publisher, LIMITS);
-    let mut block = Block::new();
+    let mut block = Block::new(&scene.engine.memory);
     bencher
         .counter(ItemsCount::new(MESSAGES))
         .bench_local(|| conversation.read_loop(&mut scene.source(1), &mut block));

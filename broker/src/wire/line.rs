@@ -127,6 +127,7 @@ impl<'a> Conversation<'a> {
             }
             match source.fill(block, self.limits.line_bytes) {
                 Arrival::Bytes => self.silence = Silence::No,
+                Arrival::NoMemory => self.give_up_line(block),
                 Arrival::Pause => self.pause(),
                 Arrival::Silence => self.ask(),
                 Arrival::End if self.filters.is_empty() => return End::Left,
@@ -163,7 +164,7 @@ impl<'a> Conversation<'a> {
         loop {
             self.outbox.hold().answer(b"PING\n");
             match source.wait_for_end() {
-                Arrival::Bytes | Arrival::Pause | Arrival::Silence => {}
+                Arrival::Bytes | Arrival::NoMemory | Arrival::Pause | Arrival::Silence => {}
                 Arrival::End => return End::Left,
                 Arrival::Stopping => return End::Stopping,
                 Arrival::Failed(err) => return err.into(),
@@ -198,7 +199,38 @@ impl<'a> Conversation<'a> {
         self.dispatch.deliver_last(block);
         self.send_answers();
         self.outbox.wait_for_room();
+        if self.engine.memory.is_short() {
+            self.wait_for_memory();
+        }
         ControlFlow::Continue(())
+    }
+
+    /// Slow clients take nearly all the memory: the next batch comes a little later.
+    #[inline(never)]
+    fn wait_for_memory(&self) {
+        let began = Instant::now();
+        self.engine.memory.wait_for_reserve();
+        self.engine.metrics.waits.add(1);
+        self.engine
+            .metrics
+            .waited
+            .add(began.elapsed().as_micros() as u64);
+        if let Some(more) = self.engine.memory_storm.say(began) {
+            log::warn!(
+                "connection {}: messages that wait for slow clients take nearly all of --memory, \
+                 so who sends waits a moment and slow clients get a GAP sooner{more}",
+                self.outbox.id()
+            );
+        }
+    }
+
+    /// There is no memory for more of a line that has begun: it is refused, the conversation goes on.
+    #[inline(never)]
+    fn give_up_line(&mut self, block: &mut Block) {
+        let refused = self.framer.give_up(block.unread());
+        block.give_up();
+        self.refuse(&refused);
+        self.send_answers();
     }
 
     /// Ends the batch before its time: all that was asked so far is done and answered.
@@ -427,7 +459,7 @@ impl<'a> Conversation<'a> {
                         self.answers.clear();
                     }
                     for message in matching {
-                        held.deliver(&[&Run::shared(message, 1)]);
+                        held.deliver(&[&Run::shared(message, 1, message.len())]);
                     }
                 }
             }

@@ -23,6 +23,8 @@ pub(crate) trait Source {
 #[derive(Debug)]
 pub(crate) enum Arrival {
     Bytes,
+    /// The line that has begun fills the block, and there is no memory for more of it.
+    NoMemory,
     /// Nothing for a moment: time to give back memory.
     Pause,
     /// Nothing for a whole interval between PINGs.

@@ -23,7 +23,10 @@ impl Source for Script {
         thread::yield_now();
         match self.0.next() {
             Some(lines) => {
-                block.fill(most).extend_from_slice(lines.as_bytes());
+                block
+                    .fill(most)
+                    .expect("there is memory")
+                    .extend_from_slice(lines.as_bytes());
                 Arrival::Bytes
             }
             None => Arrival::Stopping,
@@ -37,7 +40,7 @@ impl Source for Script {
 
 /// Each client says its lines on its own thread. Returns what each of them heard, and the engine.
 fn converse<const N: usize>(scripts: [Vec<String>; N]) -> ([Vec<String>; N], Engine) {
-    let engine = Engine::new(10, 1000).expect("an engine");
+    let engine = Engine::new(10, 1000, usize::MAX).expect("an engine");
     let flushing = Flushing::new();
     let mut id = 0;
     let clients = scripts.map(|script| {
@@ -55,7 +58,7 @@ fn converse<const N: usize>(scripts: [Vec<String>; N]) -> ([Vec<String>; N], Eng
                 let engine = &engine;
                 scope.spawn(move || {
                     let mut conversation = Conversation::new(engine, outbox, LIMITS);
-                    conversation.read_loop(&mut source, &mut Block::new());
+                    conversation.read_loop(&mut source, &mut Block::new(&engine.memory));
                 })
             })
             .collect();

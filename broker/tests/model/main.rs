@@ -27,6 +27,8 @@ mod filter_tree;
 mod flusher;
 #[path = "../../src/interest.rs"]
 mod interest;
+#[path = "../../src/memory.rs"]
+mod memory;
 #[path = "../../src/metrics.rs"]
 mod metrics;
 #[path = "../../src/outbox.rs"]

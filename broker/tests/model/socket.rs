@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use shuttle::rand::{self, Rng};
 
+use crate::memory::Memory;
 use crate::outbox::{Outbox, Run, Sink, Wording};
 use crate::sync::{Condvar, Mutex};
 
@@ -57,7 +58,13 @@ impl Socket {
     /// An outbox that leaves here and holds so many bytes.
     pub(crate) fn outbox(&self, limit: usize, wording: &'static Wording) -> Arc<Outbox> {
         let id = self.0.lock().id;
-        let outbox = Outbox::new(id, limit, wording, Box::new(self.clone()));
+        let outbox = Outbox::new(
+            id,
+            limit,
+            Arc::new(Memory::new(usize::MAX)),
+            wording,
+            Box::new(self.clone()),
+        );
         let outbox = Arc::new(outbox);
         self.1.outboxes.lock().push((self.clone(), outbox.clone()));
         outbox

@@ -11,6 +11,7 @@ use shuttle::thread;
 use crate::block::Block;
 use crate::dispatch::{Dispatch, Place};
 use crate::interest::Subscriber;
+use crate::memory::Memory;
 use crate::router::Router;
 use crate::socket::{Flushing, Socket, WORDING};
 
@@ -41,7 +42,7 @@ impl Publisher {
             name,
             number: 0,
             dispatch: Dispatch::new(router.clone()),
-            block: Block::new(),
+            block: Block::new(&Arc::new(Memory::new(usize::MAX))),
         }
     }
 
@@ -69,7 +70,7 @@ impl Publisher {
 
     fn add(&mut self, topic: &str) {
         // Nothing that was added before counts as handled, so it stays where it is.
-        let bytes = self.block.fill(1000);
+        let bytes = self.block.fill(1000).expect("there is memory");
         let start = bytes.len();
         bytes.extend_from_slice(format!("{topic}:{}{};", self.name, self.number).as_bytes());
         let (name, all) = (start..start + topic.len(), start..bytes.len());
