@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use shuttle::thread;
 
+use crate::memory::Memory;
 use crate::outbox::{Outbox, Run};
 use crate::socket::{Flushing, Heard, Socket, WORDING, deliver};
 
@@ -20,20 +21,23 @@ const TAKEN_AT_ONCE: usize = 8;
 
 /// What the broker does with an outbox from the first message to the last; returns what the client
 /// has heard once nothing waits any more.
-fn flushed(publishers: Range<char>) -> (Heard, u64) {
+fn flushed(publishers: Range<char>, memory: usize) -> (Heard, u64) {
     let flushing = Flushing::new();
     let socket = Socket::new(1, TAKEN_AT_ONCE, &flushing);
-    let outbox = socket.outbox(LIMIT, &WORDING);
+    let all = memory;
+    let memory = Arc::new(Memory::new(all));
+    let outbox = socket.outbox_in(&memory, LIMIT, &WORDING);
     thread::scope(|scope| {
         let flusher = scope.spawn(|| flushing.run());
         let publishing: Vec<_> = publishers
             .map(|publisher| {
-                let outbox = &outbox;
+                let (outbox, memory) = (&outbox, &memory);
                 scope.spawn(move || {
                     for from in (1..=MESSAGES).step_by(BATCH as usize) {
                         assert!(deliver(outbox, publisher, from, from + BATCH));
                         let done = from + BATCH - 1;
                         outbox.hold().answer(format!("{done};").as_bytes());
+                        memory.wait_for_reserve();
                     }
                 })
             })
@@ -45,6 +49,7 @@ fn flushed(publishers: Range<char>) -> (Heard, u64) {
         flusher.join().expect("it flushes");
     });
     let dropped = nothing_waits(&outbox, &socket.heard());
+    assert_eq!(memory.free(), all, "not all was given back");
     (socket.heard(), dropped)
 }
 
@@ -64,7 +69,16 @@ fn nothing_waits(outbox: &Arc<Outbox>, heard: &Heard) -> u64 {
 }
 
 pub(crate) fn everything_delivered_leaves_in_order_or_is_told_as_a_gap() {
-    let (heard, dropped) = flushed(PUBLISHERS);
+    everything_leaves_or_is_told(usize::MAX);
+}
+
+pub(crate) fn for_want_of_memory_nothing_is_lost_untold() {
+    // Of which the answers may take all.
+    everything_leaves_or_is_told(16);
+}
+
+fn everything_leaves_or_is_told(memory: usize) {
+    let (heard, dropped) = flushed(PUBLISHERS, memory);
     let written: usize = PUBLISHERS
         .map(|publisher| heard.numbers(publisher).len())
         .sum();
@@ -73,7 +87,7 @@ pub(crate) fn everything_delivered_leaves_in_order_or_is_told_as_a_gap() {
 }
 
 pub(crate) fn a_gap_stands_exactly_where_the_messages_are_missing() {
-    let (heard, _) = flushed('a'..'b');
+    let (heard, _) = flushed('a'..'b', usize::MAX);
     let mut numbers = heard.numbers('a').into_iter().enumerate();
     let (mut next, mut gaps) = (1, heard.gaps.iter());
     let mut gap = gaps.next();

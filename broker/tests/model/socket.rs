@@ -57,14 +57,18 @@ impl Socket {
 
     /// An outbox that leaves here and holds so many bytes.
     pub(crate) fn outbox(&self, limit: usize, wording: &'static Wording) -> Arc<Outbox> {
+        self.outbox_in(&Arc::new(Memory::new(usize::MAX)), limit, wording)
+    }
+
+    /// The same, with this memory.
+    pub(crate) fn outbox_in(
+        &self,
+        memory: &Arc<Memory>,
+        limit: usize,
+        wording: &'static Wording,
+    ) -> Arc<Outbox> {
         let id = self.0.lock().id;
-        let outbox = Outbox::new(
-            id,
-            limit,
-            Arc::new(Memory::new(usize::MAX)),
-            wording,
-            Box::new(self.clone()),
-        );
+        let outbox = Outbox::new(id, limit, memory.clone(), wording, Box::new(self.clone()));
         let outbox = Arc::new(outbox);
         self.1.outboxes.lock().push((self.clone(), outbox.clone()));
         outbox
