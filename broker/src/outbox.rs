@@ -528,6 +528,7 @@ impl Held<'_> {
                 Err(failure) => return self.fail(failure),
             }
         }
+        debug_assert_eq!(self.queue.gap, 0, "idle with a gap to tell");
         self.queue.chunks = VecDeque::new();
         State::Idle(sink)
     }

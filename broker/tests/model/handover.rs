@@ -19,6 +19,11 @@ const BATCH: u64 = 3;
 const LIMIT: usize = 20;
 const TAKEN_AT_ONCE: usize = 8;
 
+const LESS_THAN_A_MESSAGE: usize = 4;
+
+/// Memory that is never short.
+const PLENTY: usize = usize::MAX / 2;
+
 /// What the broker does with an outbox from the first message to the last; returns what the client
 /// has heard once nothing waits any more.
 fn flushed(publishers: Range<char>, memory: usize) -> (Heard, u64) {
@@ -29,6 +34,14 @@ fn flushed(publishers: Range<char>, memory: usize) -> (Heard, u64) {
     let outbox = socket.outbox_in(&memory, LIMIT, &WORDING);
     thread::scope(|scope| {
         let flusher = scope.spawn(|| flushing.run());
+        // At first others take nearly all, so that there is not enough for a single message.
+        let taken = if all == PLENTY {
+            0
+        } else {
+            all - LESS_THAN_A_MESSAGE
+        };
+        let others = memory.charge(taken);
+        scope.spawn(move || drop(others));
         let publishing: Vec<_> = publishers
             .map(|publisher| {
                 let (outbox, memory) = (&outbox, &memory);
@@ -36,7 +49,10 @@ fn flushed(publishers: Range<char>, memory: usize) -> (Heard, u64) {
                     for from in (1..=MESSAGES).step_by(BATCH as usize) {
                         assert!(deliver(outbox, publisher, from, from + BATCH));
                         let done = from + BATCH - 1;
-                        outbox.hold().answer(format!("{done};").as_bytes());
+                        // After the last, a gap has nothing to come before.
+                        if done < MESSAGES {
+                            outbox.hold().answer(format!("{done};").as_bytes());
+                        }
                         memory.wait_for_reserve();
                     }
                 })
@@ -69,7 +85,7 @@ fn nothing_waits(outbox: &Arc<Outbox>, heard: &Heard) -> u64 {
 }
 
 pub(crate) fn everything_delivered_leaves_in_order_or_is_told_as_a_gap() {
-    everything_leaves_or_is_told(usize::MAX);
+    everything_leaves_or_is_told(PLENTY);
 }
 
 pub(crate) fn for_want_of_memory_nothing_is_lost_untold() {
@@ -87,7 +103,7 @@ fn everything_leaves_or_is_told(memory: usize) {
 }
 
 pub(crate) fn a_gap_stands_exactly_where_the_messages_are_missing() {
-    let (heard, _) = flushed('a'..'b', usize::MAX);
+    let (heard, _) = flushed('a'..'b', PLENTY);
     let mut numbers = heard.numbers('a').into_iter().enumerate();
     let (mut next, mut gaps) = (1, heard.gaps.iter());
     let mut gap = gaps.next();
