@@ -105,9 +105,15 @@ impl Session {
         let mut source =
             SocketSource::new(&self.socket, &self.stopping, self.settings.ping_interval);
         let end = panic::catch_unwind(AssertUnwindSafe(|| serve(&mut conversation, &mut source)));
-        let end = end.unwrap_or(End::Panicked);
+        let mut end = end.unwrap_or(End::Panicked);
         let (tally, failure) = self.outbox.close();
         conversation.forget_filters();
+        if !matches!(end, End::SaidBye | End::Stopping) {
+            let will = panic::catch_unwind(AssertUnwindSafe(|| conversation.publish_will()));
+            if will.is_err() {
+                end = End::Panicked;
+            }
+        }
         engine.flusher.unregister(self.id);
         self.hang_up(&end);
 
@@ -120,7 +126,7 @@ impl Session {
         if matches!(end, End::Panicked) {
             engine.metrics.panicked.add(1);
         }
-        self.log_end(&end, began, source.bytes, conversation.published(), &tally);
+        self.log_end(&end, began, source.bytes, &conversation, &tally);
     }
 
     fn converse(
@@ -191,13 +197,23 @@ impl Session {
     }
 
     #[inline(never)]
-    fn log_end(&self, end: &End, began: Instant, read: u64, published: u64, tally: &Tally) {
+    fn log_end(
+        &self,
+        end: &End,
+        began: Instant,
+        read: u64,
+        conversation: &Conversation<'_>,
+        tally: &Tally,
+    ) {
+        let name = conversation.name().map(|name| format!(" ({name:?})"));
         log::info!(
-            "connection {} from {} ends after {:.3} s: {end}; \
-             read {read} bytes, {published} published; wrote {} bytes, {} delivered, {} dropped, {} discarded",
+            "connection {}{} from {} ends after {:.3} s: {end}; \
+             read {read} bytes, {} published; wrote {} bytes, {} delivered, {} dropped, {} discarded",
             self.id,
+            name.unwrap_or_default(),
             self.peer,
             began.elapsed().as_secs_f64(),
+            conversation.published(),
             tally.bytes,
             tally.written,
             tally.dropped,

@@ -49,7 +49,10 @@ impl Conversation {
 
     pub(crate) fn subscribe(&mut self, filters: Filters<'_>) {
         self.ledger.ask(filters.iter().count() as u64);
-        self.connection.push(&Request::Subscribe { filters });
+        self.connection.push(&Request::Subscribe {
+            filters,
+            attributes: Attributes::default(),
+        });
     }
 
     pub(crate) fn unsubscribe(&mut self, filters: Filters<'_>) {

@@ -54,7 +54,10 @@ impl Ledger {
                 self.answered = answered.clamp(self.answered, self.published);
                 self.copies = self.copies.saturating_add(copies);
             }
-            Reply::SubAck { .. } | Reply::UnsubAck { .. } => self.replied += 1,
+            Reply::SubAck { .. }
+            | Reply::UnsubAck { .. }
+            | Reply::WillAck { .. }
+            | Reply::NameAck { .. } => self.replied += 1,
             Reply::Pong { token } => self.pongs = self.pongs.max(number(token)),
             Reply::Error {
                 code,

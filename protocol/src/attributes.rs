@@ -12,6 +12,15 @@ pub const RETAIN: &str = "retain";
 /// On MESSAGE: sent because of a subscription, not published just now.
 pub const RETAINED: &str = "retained";
 
+/// On PUBLISH: the topic that an answer shall be published to.
+pub const REPLY: &str = "reply";
+
+/// On PUBLISH: what tells one question from another; an answer repeats it.
+pub const ID: &str = "id";
+
+/// On SUBSCRIBE: what shall happen when the client is slow.
+pub const SLOW: &str = "slow";
+
 /// The attributes of a frame, in order. A key may stand more than once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attributes<'a>(Cow<'a, [u8]>);
@@ -45,6 +54,12 @@ impl<'a> Attributes<'a> {
     /// Whether `key` is there, with or without a value.
     pub fn contains(&self, key: &str) -> bool {
         self.iter().any(|(each, _)| each == key)
+    }
+
+    /// The value of the first `key`; a flag has an empty one.
+    pub fn get(&self, key: &str) -> Option<Cow<'_, [u8]>> {
+        let found = self.iter().find(|(each, _)| *each == key);
+        found.map(|(_, value)| value.unwrap_or_default())
     }
 
     /// Adds `key=value`.

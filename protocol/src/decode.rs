@@ -13,6 +13,7 @@ use crate::error::DecodeError;
 use crate::escape::Escaped;
 use crate::filter::Filters;
 use crate::frame::{Reply, Request, Subject};
+use crate::name::Name;
 use crate::topic::Topic;
 use crate::verb::Verb;
 
@@ -219,6 +220,7 @@ impl<'a> Request<'a> {
             }
             Some(Verb::Subscribe) => Ok(Self::Subscribe {
                 filters: Filters::from_line(required(Verb::Subscribe, rest)?),
+                attributes: attributes?,
             }),
             Some(Verb::Unsubscribe) => Ok(Self::Unsubscribe {
                 filters: Filters::from_line(required(Verb::Unsubscribe, rest)?),
@@ -236,12 +238,25 @@ impl<'a> Request<'a> {
                     None => Err(unknown(name)),
                 },
             },
+            Some(Verb::Will) => {
+                let (topic, payload) = topic_and_payload(Verb::Will, rest)?;
+                Ok(Self::Will {
+                    topic,
+                    payload,
+                    attributes: attributes?,
+                })
+            }
+            Some(Verb::Name) => Ok(Self::Name {
+                name: Name::parse(required(Verb::Name, rest)?).map_err(DecodeError::BadName)?,
+            }),
             Some(Verb::Bye) => Ok(Self::Bye),
             Some(
                 Verb::Message
                 | Verb::PubAck
                 | Verb::SubAck
                 | Verb::UnsubAck
+                | Verb::WillAck
+                | Verb::NameAck
                 | Verb::Error
                 | Verb::Gap,
             )
@@ -281,6 +296,12 @@ impl<'a> Reply<'a> {
             Some(Verb::UnsubAck) => Ok(Self::UnsubAck {
                 filter: required(Verb::UnsubAck, rest)?,
             }),
+            Some(Verb::WillAck) => Ok(Self::WillAck {
+                topic: required(Verb::WillAck, rest)?,
+            }),
+            Some(Verb::NameAck) => Ok(Self::NameAck {
+                name: required(Verb::NameAck, rest)?,
+            }),
             Some(Verb::Error) => {
                 let (code, rest) = split_word(required(Verb::Error, rest)?);
                 let (subject, text) = split_word(rest.unwrap_or_default());
@@ -303,7 +324,8 @@ impl<'a> Reply<'a> {
                 text: String::from_utf8_lossy(rest.unwrap_or_default()),
             }),
             Some(Verb::Bye) => Ok(Self::Bye),
-            Some(Verb::Publish | Verb::Subscribe | Verb::Unsubscribe) | None => Err(unknown(word)),
+            Some(Verb::Publish | Verb::Subscribe | Verb::Unsubscribe | Verb::Will | Verb::Name)
+            | None => Err(unknown(word)),
         }
     }
 }
@@ -386,7 +408,7 @@ fn topic_and_payload(
     rest: Option<&[u8]>,
 ) -> Result<(Topic<'_>, Escaped<'_>), DecodeError> {
     let (topic, payload) = split_word(required(verb, rest)?);
-    let topic = Topic::parse(topic).map_err(DecodeError::BadTopic)?;
+    let topic = Topic::parse(topic).map_err(|why| DecodeError::BadTopic { verb, why })?;
     Ok((topic, Escaped::from_line(payload.unwrap_or_default())))
 }
 
@@ -410,7 +432,7 @@ fn unknown(word: &[u8]) -> DecodeError {
 mod tests {
     use super::*;
     use crate::limits::LINE_BYTES;
-    use crate::{BadAttribute, BadTopic};
+    use crate::{BadAttribute, BadName, BadTopic};
 
     const NEXT: &[u8] = b"PING next\n";
 
@@ -571,8 +593,30 @@ mod tests {
         check(
             Request::Subscribe {
                 filters: filters("a/+ b/#"),
+                attributes: Attributes::default(),
             },
             b"SUBSCRIBE a/+ b/#\n",
+        );
+        check(
+            Request::Subscribe {
+                filters: filters("a"),
+                attributes: attributes(&[("slow", Some("latest"))]),
+            },
+            b"@slow=latest SUBSCRIBE a\n",
+        );
+        check(
+            Request::Will {
+                topic: topic("t"),
+                payload: Escaped::escape(b"gone"),
+                attributes: attributes(&[("retain", None)]),
+            },
+            b"@retain WILL t gone\n",
+        );
+        check(
+            Request::Name {
+                name: Name::parse("Ann Lee").expect("a name"),
+            },
+            b"NAME Ann Lee\n",
         );
         check(
             Request::Unsubscribe {
@@ -668,7 +712,15 @@ mod tests {
 
     #[test]
     fn fields_are_separated_by_exactly_one_space() {
-        refuses(b"PUBLISH  t x\n", DecodeError::BadTopic(BadTopic::Empty));
+        let why = BadTopic::Empty;
+        let verb = Verb::Publish;
+        refuses(b"PUBLISH  t x\n", DecodeError::BadTopic { verb, why });
+        let verb = Verb::Will;
+        refuses(b"WILL  t x\n", DecodeError::BadTopic { verb, why });
+        refuses(
+            b"NAME \x07\n",
+            DecodeError::BadName(BadName::Control('\x07')),
+        );
         refuses(
             b" PING\n",
             DecodeError::UnknownVerb {

@@ -18,13 +18,25 @@ impl Request<'_> {
                 payload,
                 attributes,
             } => message(out, Verb::Publish, *topic, payload, attributes),
-            Self::Subscribe { filters } => word(out, Verb::Subscribe, filters.as_bytes()),
+            Self::Subscribe {
+                filters,
+                attributes,
+            } => {
+                before(out, attributes);
+                word(out, Verb::Subscribe, filters.as_bytes());
+            }
             Self::Unsubscribe { filters } => word(out, Verb::Unsubscribe, filters.as_bytes()),
             Self::Ping { token } => optional(out, Verb::Ping, token),
             Self::Pong { token } => optional(out, Verb::Pong, token),
             Self::Help { verb } => {
                 optional(out, Verb::Help, verb.map_or("", Verb::as_str).as_bytes());
             }
+            Self::Will {
+                topic,
+                payload,
+                attributes,
+            } => message(out, Verb::Will, *topic, payload, attributes),
+            Self::Name { name } => word(out, Verb::Name, name.as_str().as_bytes()),
             Self::Bye => optional(out, Verb::Bye, b""),
         }
     }
@@ -44,6 +56,8 @@ impl Reply<'_> {
             }
             Self::SubAck { filter } => word(out, Verb::SubAck, filter),
             Self::UnsubAck { filter } => word(out, Verb::UnsubAck, filter),
+            Self::WillAck { topic } => word(out, Verb::WillAck, topic),
+            Self::NameAck { name } => word(out, Verb::NameAck, name),
             Self::Error {
                 code,
                 subject,
@@ -89,11 +103,7 @@ fn message(
     payload: &Escaped<'_>,
     attributes: &Attributes<'_>,
 ) {
-    if !attributes.is_empty() {
-        out.push(b'@');
-        out.extend_from_slice(attributes.as_word());
-        out.push(b' ');
-    }
+    before(out, attributes);
     out.extend_from_slice(verb.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(topic.as_str().as_bytes());
@@ -102,6 +112,15 @@ fn message(
         payload.encode(out);
     }
     out.push(b'\n');
+}
+
+/// What stands before the verb.
+fn before(out: &mut Vec<u8>, attributes: &Attributes<'_>) {
+    if !attributes.is_empty() {
+        out.push(b'@');
+        out.extend_from_slice(attributes.as_word());
+        out.push(b' ');
+    }
 }
 
 fn word(out: &mut Vec<u8>, verb: Verb, argument: &[u8]) {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::attributes::BadAttribute;
+use crate::name::BadName;
 use crate::topic::BadTopic;
 use crate::verb::Verb;
 
@@ -15,6 +16,8 @@ pub enum Code {
     BadTopic,
     /// A SUBSCRIBE or UNSUBSCRIBE of what is not a filter.
     BadFilter,
+    /// A NAME that is none.
+    BadName,
     /// What stands after `@` is not attributes.
     BadAttribute,
     /// The verb needs an argument.
@@ -36,6 +39,7 @@ impl Code {
             Self::UnknownVerb => "unknown-verb",
             Self::BadTopic => "bad-topic",
             Self::BadFilter => "bad-filter",
+            Self::BadName => "bad-name",
             Self::BadAttribute => "bad-attribute",
             Self::MissingArgument => "missing-argument",
             Self::TooLong => "too-long",
@@ -81,7 +85,14 @@ pub enum DecodeError {
         verb: Verb,
     },
     /// The topic is none.
-    BadTopic(BadTopic),
+    BadTopic {
+        /// Of which verb.
+        verb: Verb,
+        /// What is wrong with it.
+        why: BadTopic,
+    },
+    /// The name is none.
+    BadName(BadName),
     /// What stands after `@` is not attributes.
     BadAttribute {
         /// Of which verb.
@@ -104,7 +115,8 @@ impl DecodeError {
             Self::NoMemory { .. } => Code::TooMany,
             Self::UnknownVerb { .. } => Code::UnknownVerb,
             Self::MissingArgument { .. } | Self::Malformed { .. } => Code::MissingArgument,
-            Self::BadTopic(_) => Code::BadTopic,
+            Self::BadTopic { .. } => Code::BadTopic,
+            Self::BadName(_) => Code::BadName,
             Self::BadAttribute { .. } => Code::BadAttribute,
         }
     }
@@ -115,9 +127,10 @@ impl DecodeError {
             Self::TooLong { verb, .. }
             | Self::NoMemory { verb, .. }
             | Self::BadAttribute { verb, .. } => *verb == Some(Verb::Publish),
-            Self::MissingArgument { verb } | Self::Malformed { verb } => *verb == Verb::Publish,
-            Self::BadTopic(_) => true,
-            Self::UnknownVerb { .. } => false,
+            Self::MissingArgument { verb }
+            | Self::Malformed { verb }
+            | Self::BadTopic { verb, .. } => *verb == Verb::Publish,
+            Self::BadName(_) | Self::UnknownVerb { .. } => false,
         }
     }
 }
@@ -147,7 +160,8 @@ impl fmt::Display for DecodeError {
                 Some(help) => write!(f, "an argument is missing: {help}"),
                 None => write!(f, "an argument of {verb} is missing"),
             },
-            Self::BadTopic(why) => why.fmt(f),
+            Self::BadTopic { why, .. } => why.fmt(f),
+            Self::BadName(why) => why.fmt(f),
             Self::BadAttribute { why, .. } => why.fmt(f),
             Self::Malformed { verb } => write!(f, "this is not the form of {verb}"),
         }

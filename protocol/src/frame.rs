@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::attributes::Attributes;
 use crate::escape::Escaped;
 use crate::filter::Filters;
+use crate::name::Name;
 use crate::topic::Topic;
 use crate::verb::Verb;
 
@@ -24,6 +25,8 @@ pub enum Request<'a> {
     Subscribe {
         /// What for.
         filters: Filters<'a>,
+        /// What stood before the verb.
+        attributes: Attributes<'a>,
     },
     /// `UNSUBSCRIBE <filter>[ <filter>...]`. Answered by one [`Reply::UnsubAck`] for each.
     Unsubscribe {
@@ -44,6 +47,21 @@ pub enum Request<'a> {
     Help {
         /// The one verb to explain, else all.
         verb: Option<Verb>,
+    },
+    /// `WILL <topic>[ <payload>]`. Answered by [`Reply::WillAck`]. Published if the connection ends
+    /// without [`Request::Bye`]; a newer one takes its place.
+    Will {
+        /// Where to.
+        topic: Topic<'a>,
+        /// What; may be empty.
+        payload: Escaped<'a>,
+        /// What stood before the verb, as on a PUBLISH.
+        attributes: Attributes<'a>,
+    },
+    /// `NAME <name>`. Answered by [`Reply::NameAck`].
+    Name {
+        /// What the client calls itself.
+        name: Name<'a>,
     },
     /// `BYE`. Answered by [`Reply::Bye`] after everything queued; then the broker closes.
     Bye,
@@ -77,6 +95,16 @@ pub enum Reply<'a> {
     UnsubAck {
         /// As the client wrote it.
         filter: &'a [u8],
+    },
+    /// `WILLACK <topic>`.
+    WillAck {
+        /// As the client wrote it.
+        topic: &'a [u8],
+    },
+    /// `NAMEACK <name>`.
+    NameAck {
+        /// As the client wrote it.
+        name: &'a [u8],
     },
     /// `ERROR <code> <subject> <text>`. A frame was refused; the connection stays.
     Error {

@@ -14,14 +14,16 @@ mod escape;
 mod filter;
 mod frame;
 pub mod limits;
+mod name;
 mod topic;
 mod verb;
 
-pub use attributes::{Attributes, BadAttribute, RETAIN, RETAINED};
+pub use attributes::{Attributes, BadAttribute, ID, REPLY, RETAIN, RETAINED, SLOW};
 pub use decode::{Decoder, Framer, Step};
 pub use error::{Code, DecodeError};
 pub use escape::Escaped;
 pub use filter::{BadFilter, Filter, Filters};
 pub use frame::{Reply, Request, Subject};
+pub use name::{BadName, Name};
 pub use topic::{BadTopic, Topic};
 pub use verb::Verb;

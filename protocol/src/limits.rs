@@ -4,6 +4,9 @@
 /// enough that a name can be echoed, logged and hashed without a thought.
 pub const TOPIC_BYTES: usize = 1024;
 
+/// The longest name of a client, in bytes: it stands in log lines and in columns.
+pub const NAME_BYTES: usize = 128;
+
 /// The most levels of a topic or filter. It bounds the depth of every walk through a tree of
 /// filters.
 pub const TOPIC_LEVELS: usize = 128;

@@ -17,6 +17,10 @@ pub enum Verb {
     Pong,
     /// Explains the verbs.
     Help,
+    /// What to publish when the connection breaks.
+    Will,
+    /// What the client calls itself.
+    Name,
     /// Ends the conversation.
     Bye,
     /// A message.
@@ -27,6 +31,10 @@ pub enum Verb {
     SubAck,
     /// The receipt of an UNSUBSCRIBE.
     UnsubAck,
+    /// The receipt of a WILL.
+    WillAck,
+    /// The receipt of a NAME.
+    NameAck,
     /// A frame was refused.
     Error,
     /// Messages were dropped here.
@@ -35,10 +43,12 @@ pub enum Verb {
 
 impl Verb {
     /// What a client can say, in the order in which HELP lists it.
-    pub const OF_CLIENTS: [Self; 7] = [
+    pub const OF_CLIENTS: [Self; 9] = [
         Self::Publish,
         Self::Subscribe,
         Self::Unsubscribe,
+        Self::Will,
+        Self::Name,
         Self::Ping,
         Self::Pong,
         Self::Help,
@@ -46,11 +56,13 @@ impl Verb {
     ];
 
     /// What the broker can say.
-    pub const OF_BROKERS: [Self; 10] = [
+    pub const OF_BROKERS: [Self; 12] = [
         Self::Message,
         Self::PubAck,
         Self::SubAck,
         Self::UnsubAck,
+        Self::WillAck,
+        Self::NameAck,
         Self::Error,
         Self::Gap,
         Self::Ping,
@@ -68,11 +80,15 @@ impl Verb {
             Self::Ping => "PING",
             Self::Pong => "PONG",
             Self::Help => "HELP",
+            Self::Will => "WILL",
+            Self::Name => "NAME",
             Self::Bye => "BYE",
             Self::Message => "MESSAGE",
             Self::PubAck => "PUBACK",
             Self::SubAck => "SUBACK",
             Self::UnsubAck => "UNSUBACK",
+            Self::WillAck => "WILLACK",
+            Self::NameAck => "NAMEACK",
             Self::Error => "ERROR",
             Self::Gap => "GAP",
         }
@@ -104,11 +120,19 @@ impl Verb {
             ),
             Self::Pong => Some("PONG[ <token>] - answer to the broker's PING; no answer"),
             Self::Help => Some("HELP[ <verb>] - this list, or one line of it"),
+            Self::Will => Some(
+                "WILL <topic>[ <payload>] - publish this if the connection ends without BYE; answer: WILLACK <topic>",
+            ),
+            Self::Name => Some(
+                "NAME <name> - what to call this client in lists and logs; answer: NAMEACK <name>",
+            ),
             Self::Bye => Some("BYE - leave; answer: what still waits for you, then BYE"),
             Self::Message
             | Self::PubAck
             | Self::SubAck
             | Self::UnsubAck
+            | Self::WillAck
+            | Self::NameAck
             | Self::Error
             | Self::Gap => None,
         }

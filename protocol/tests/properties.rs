@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use protocol::limits::{LINE_BYTES, TOPIC_BYTES, TOPIC_LEVELS};
 use protocol::{
-    Attributes, DecodeError, Decoder, Escaped, Filter, Filters, Framer, Reply, Request, Step,
+    Attributes, DecodeError, Decoder, Escaped, Filter, Filters, Framer, Name, Reply, Request, Step,
     Subject, Topic, Verb,
 };
 
@@ -216,6 +216,7 @@ struct Parts {
     verb: Verb,
     numbers: (u64, u64),
     text: String,
+    name: String,
 }
 
 prop_compose! {
@@ -228,8 +229,9 @@ prop_compose! {
         verb in verb(),
         numbers in any::<(u64, u64)>(),
         text in "[^\\x00-\\x1f]{0,40}",
+        name in "\\PC{1,30}".prop_filter("not a name", |name| Name::parse(name).is_ok()),
     ) -> Parts {
-        Parts { topic, payload, items, words, token, verb, numbers, text }
+        Parts { topic, payload, items, words, token, verb, numbers, text, name }
     }
 }
 
@@ -244,7 +246,18 @@ fn each_request(parts: &Parts, mut check: impl FnMut(Request<'_>)) {
             payload: Escaped::escape(&parts.payload),
             attributes: attributes(&parts.items),
         },
-        Request::Subscribe { filters },
+        Request::Subscribe {
+            filters,
+            attributes: attributes(&parts.items),
+        },
+        Request::Will {
+            topic: Topic::parse(&parts.topic).expect("a topic"),
+            payload: Escaped::escape(&parts.payload),
+            attributes: attributes(&parts.items),
+        },
+        Request::Name {
+            name: Name::parse(&parts.name).expect("a name"),
+        },
         Request::Unsubscribe { filters },
         Request::Ping { token },
         Request::Pong { token },
@@ -276,6 +289,8 @@ fn each_reply(parts: &Parts, mut check: impl FnMut(Reply<'_>)) {
         Reply::PubAck { answered, copies },
         Reply::SubAck { filter },
         Reply::UnsubAck { filter },
+        Reply::WillAck { topic: filter },
+        Reply::NameAck { name: filter },
         error(Subject::Publish(answered)),
         error(Subject::Subscribe(filter)),
         error(Subject::Unsubscribe(filter)),
@@ -517,6 +532,7 @@ fn the_properties_speak_every_verb() {
         verb: Verb::Gap,
         numbers: (0, 0),
         text: String::new(),
+        name: "n".into(),
     };
     let (mut requests, mut replies) = (Vec::new(), Vec::new());
     each_request(&parts, |request| request.encode(&mut requests));

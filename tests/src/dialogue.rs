@@ -2,7 +2,7 @@
 //!
 //! A dialogue stands in a fenced block that begins with the word `dialogue` and the broker's flags.
 //! `A> line` is sent by client A, `A< line` is received by it, `A| closed` is the end of its
-//! connection. A received line may end with `...`, which stands for any text.
+//! connection, `A| hangs up` makes one. A received line may end with `...`, which stands for any text.
 
 use std::collections::BTreeMap;
 
@@ -29,6 +29,7 @@ enum Action {
     Send(String),
     Receive(String),
     Closed,
+    HangUp,
 }
 
 impl Dialogue {
@@ -77,6 +78,9 @@ impl Dialogue {
                     client.expect_end();
                     clients.remove(name);
                 }
+                Action::HangUp => {
+                    clients.remove(name);
+                }
             }
         }
         for client in clients.values_mut() {
@@ -95,6 +99,7 @@ impl Step {
             Some('>') => Action::Send(text),
             Some('<') => Action::Receive(text),
             Some('|') if text == "closed" => Action::Closed,
+            Some('|') if text == "hangs up" => Action::HangUp,
             _ => panic!("line {number} is no step of a dialogue: {line:?}"),
         };
         assert!(

@@ -14,7 +14,7 @@ use std::time::Instant;
 use foldhash::fast::RandomState;
 use memchr::{memchr, memchr_iter, memrchr};
 use protocol::{
-    Attributes, Code, DecodeError, Escaped, Filter, Filters, Framer, RETAIN, RETAINED, Reply,
+    Attributes, Code, DecodeError, Escaped, Filter, Filters, Framer, Name, RETAIN, RETAINED, Reply,
     Request, Step, Subject, Topic, Verb,
 };
 
@@ -22,6 +22,7 @@ use crate::block::Block;
 use crate::dispatch::{Added, Dispatch, Place};
 use crate::engine::Engine;
 use crate::interest::Subscriber;
+use crate::memory::Charge;
 use crate::outbox::{Run, Wording};
 use crate::retained::{Full, Retained};
 use crate::wire::{Arrival, End, Source};
@@ -71,6 +72,10 @@ pub(crate) struct Conversation<'a> {
     /// Answers to be sent after the batch has been delivered.
     answers: Vec<u8>,
     receipts: Receipts,
+    /// What the client calls itself.
+    name: Option<Box<str>>,
+    /// What to publish if the client is cut off.
+    will: Option<Will>,
     /// The last message of the batch, if the next may simply be added to it.
     last: Option<Last>,
     silence: Silence,
@@ -87,6 +92,13 @@ struct Receipts {
     copies: u64,
     /// Whether one of those was accepted.
     accepted: bool,
+}
+
+/// A PUBLISH that waits for the end of its connection.
+struct Will {
+    /// Without its line end.
+    line: Vec<u8>,
+    _charge: Charge,
 }
 
 struct Last {
@@ -113,6 +125,8 @@ impl<'a> Conversation<'a> {
             filters: HashSet::default(),
             answers: Vec::new(),
             receipts: Receipts::default(),
+            name: None,
+            will: None,
             last: None,
             silence: Silence::No,
         }
@@ -138,6 +152,33 @@ impl<'a> Conversation<'a> {
                 }
                 Arrival::Stopping => return End::Stopping,
                 Arrival::Failed(err) => return err.into(),
+            }
+        }
+    }
+
+    /// What the client calls itself, if it has said.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// The connection has ended without BYE: what the client wanted to be said then is published.
+    pub(crate) fn publish_will(&mut self) {
+        let Some(will) = self.will.take() else {
+            return;
+        };
+        // A panic may have left half a batch behind.
+        self.dispatch = Dispatch::new(self.engine.router.clone());
+        if let Ok(Request::Publish {
+            topic,
+            payload,
+            attributes,
+        }) = Request::decode(&will.line)
+        {
+            if attributes.contains(RETAIN) {
+                self.publish_retained(&[], topic, &payload, &attributes);
+            } else {
+                self.publish_beside(topic, &payload, &attributes);
+                self.dispatch.deliver(&[]);
             }
         }
     }
@@ -313,7 +354,7 @@ impl<'a> Conversation<'a> {
                     bytes[end - 1] = b'\n';
                 }
             }
-            Ok(Request::Subscribe { filters }) => {
+            Ok(Request::Subscribe { filters, .. }) => {
                 self.finish_part(bytes);
                 self.subscribe(filters);
             }
@@ -326,10 +367,17 @@ impl<'a> Conversation<'a> {
                 Reply::Pong { token }.encode(&mut self.answers);
             }
             Ok(Request::Pong { .. }) => {}
+            Ok(Request::Will {
+                topic,
+                payload,
+                attributes,
+            }) => self.set_will(topic, payload, attributes),
+            Ok(Request::Name { name }) => self.set_name(name),
             Ok(Request::Help { verb }) => self.help(verb),
             Ok(Request::Bye) => {
                 self.finish_part(bytes);
                 self.forget_filters();
+                self.will = None;
                 self.outbox.hold().farewell(&encoded(&Reply::Bye));
                 return ControlFlow::Break(End::SaidBye);
             }
@@ -499,6 +547,47 @@ impl<'a> Conversation<'a> {
     }
 
     #[inline(never)]
+    fn set_will(&mut self, topic: Topic<'_>, payload: Escaped<'_>, attributes: Attributes<'_>) {
+        self.receipts.write(&mut self.answers);
+        if topic.is_brokers_own() {
+            return self.refuse_line(Code::Denied, "only the broker publishes under $SYS/");
+        }
+        let mut line = Vec::new();
+        let name = topic.as_str();
+        let will = Request::Publish {
+            topic,
+            payload,
+            attributes,
+        };
+        will.encode(&mut line);
+        line.pop();
+        line.shrink_to_fit();
+        if line.len() > self.engine.memory.free() {
+            return self.refuse_line(
+                Code::TooMany,
+                "there is no memory for this will now; send it again later, or a shorter one",
+            );
+        }
+        let _charge = self.engine.memory.charge(line.len());
+        self.will = Some(Will { line, _charge });
+        let topic = name.as_bytes();
+        Reply::WillAck { topic }.encode(&mut self.answers);
+    }
+
+    #[inline(never)]
+    fn set_name(&mut self, name: Name<'_>) {
+        self.receipts.write(&mut self.answers);
+        self.name = Some(name.as_str().into());
+        log::info!(
+            "connection {} is called {:?}",
+            self.outbox.id(),
+            name.as_str()
+        );
+        let name = name.as_str().as_bytes();
+        Reply::NameAck { name }.encode(&mut self.answers);
+    }
+
+    #[inline(never)]
     fn help(&mut self, verb: Option<Verb>) {
         self.receipts.write(&mut self.answers);
         let verbs = match &verb {
@@ -521,9 +610,13 @@ impl<'a> Conversation<'a> {
             self.refuse_publish(refused.code(), &text);
         } else {
             self.receipts.write(&mut self.answers);
-            self.log_refusal(refused.code(), &text);
-            refusal(&mut self.answers, refused.code(), Subject::Line, &text);
+            self.refuse_line(refused.code(), &text);
         }
+    }
+
+    fn refuse_line(&mut self, code: Code, text: &str) {
+        self.log_refusal(code, text);
+        refusal(&mut self.answers, code, Subject::Line, text);
     }
 
     /// A refused PUBLISH counts; the next PUBACK covers it.

@@ -9,7 +9,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use protocol::limits::{ECHO_BYTES, LINE_BYTES};
-use protocol::{Attributes, DecodeError, Decoder, Escaped, Filter, Reply, Request, Subject, Topic};
+use protocol::{
+    Attributes, DecodeError, Decoder, Escaped, Filter, Name, Reply, Request, Subject, Topic,
+};
 
 /// The line behind everything else. It is shorter than any limit.
 const FENCE: &[u8] = b"PING fence";
@@ -73,16 +75,22 @@ fn hear_request(decoder: &mut Decoder) -> Result<Option<Vec<u8>>, DecodeError> {
             payload,
             attributes,
             ..
+        }
+        | Request::Will {
+            payload,
+            attributes,
+            ..
         } => {
             check_payload(payload);
             check_attributes(attributes);
         }
-        Request::Subscribe { filters } | Request::Unsubscribe { filters } => {
+        Request::Subscribe { filters, .. } | Request::Unsubscribe { filters } => {
             for (word, filter) in filters.iter() {
                 assert_eq!(filter, Filter::parse(word));
                 let _ = filter.map(check_filter);
             }
         }
+        Request::Name { name } => assert_eq!(Name::parse(name.as_str()), Ok(*name)),
         Request::Ping { .. } | Request::Pong { .. } | Request::Help { .. } | Request::Bye => {}
     }
     let mut bytes = Vec::new();
