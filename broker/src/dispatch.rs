@@ -5,6 +5,7 @@
 //! topic, and equal sets of subscribers are recognised as one audience, so that messages that
 //! stand one after another and go to the same clients are handed over as one run.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::mem;
 use std::ops::Range;
@@ -42,6 +43,8 @@ pub(crate) struct Dispatch {
     /// Entries of audiences that some topic no longer has.
     stale: usize,
     batch: Batch,
+    /// Copies whose subscriber did not want them any more when they came.
+    withdrawn: Cell<u64>,
 }
 
 /// A subscriber, and what the batch holds for it.
@@ -119,7 +122,14 @@ impl Dispatch {
             entries: 0,
             stale: 0,
             batch: Batch::default(),
+            withdrawn: Cell::new(0),
         }
+    }
+
+    /// How many copies so far could not be handed over, because their subscriber had left or
+    /// unsubscribed meanwhile.
+    pub(crate) fn withdrawn(&self) -> u64 {
+        self.withdrawn.get()
     }
 
     /// Adds a message that stands in the block, if its topic is known already. `block` is all of
@@ -242,7 +252,14 @@ impl Dispatch {
     /// batches.
     pub(crate) fn forget(&mut self) {
         debug_assert!(self.batch.segments.is_empty());
+        self.abandon();
+    }
+
+    /// The same in the middle of a batch, which is lost.
+    pub(crate) fn abandon(&mut self) {
+        let withdrawn = self.withdrawn.take();
         *self = Self::new(self.router.clone());
+        self.withdrawn.set(withdrawn);
     }
 
     /// What is remembered of a topic, if it still holds.
@@ -352,7 +369,9 @@ impl Dispatch {
             let outbox = &self.slots[slot as usize].outbox;
             let mut held = outbox.hold();
             if self.router.departures() == batch.departures {
-                held.deliver(&[&run]);
+                if !held.deliver(&[&run]) {
+                    self.withdraw(run.messages());
+                }
             } else {
                 drop(held);
                 self.deliver_checked(slot, &batch.segments, batch, block);
@@ -454,24 +473,36 @@ impl Dispatch {
             let topic = &buffer[segment.topic.clone()];
             match &segment.to {
                 To::Audience(audience) => {
-                    if self.audiences[*audience as usize].slots.contains(&slot) {
-                        self.deliver_if(outbox, topic, &run, |route| route.reaches(outbox.id()));
+                    if self.audiences[*audience as usize].slots.contains(&slot)
+                        && !self.deliver_if(outbox, topic, &run, |route| route.reaches(outbox.id()))
+                    {
+                        self.withdraw(segment.messages);
                     }
                 }
                 To::Member(member, group) => {
-                    if *member == slot {
-                        self.deliver_to_one_of(group, outbox, topic, &run);
+                    if *member == slot && !self.deliver_to_one_of(group, outbox, topic, &run) {
+                        self.withdraw(segment.messages);
                     }
                 }
             }
         }
     }
 
-    fn deliver_to_one_of(&self, group: &Group, first: &Subscriber, topic: &[u8], run: &Run<'_>) {
+    fn withdraw(&self, copies: u64) {
+        self.withdrawn.set(self.withdrawn.get() + copies);
+    }
+
+    fn deliver_to_one_of(
+        &self,
+        group: &Group,
+        first: &Subscriber,
+        topic: &[u8],
+        run: &Run<'_>,
+    ) -> bool {
         let may = |outbox: &Subscriber| {
             self.deliver_if(outbox, topic, run, |route| route.may_reach(outbox.id()))
         };
-        let _ = may(first) || group.members().any(may);
+        may(first) || group.members().any(may)
     }
 
     /// Delivers a run if the client wants it at the moment it gets it.

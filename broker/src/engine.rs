@@ -7,6 +7,7 @@ use crate::flusher::Flusher;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::retained::Retained;
+use crate::roster::Roster;
 use crate::router::Router;
 use crate::storm::Storm;
 use crate::sync::Mutex;
@@ -19,6 +20,7 @@ pub(crate) struct Engine {
     pub(crate) flusher: Arc<Flusher>,
     /// What waits for slow clients, and lines that have begun.
     pub(crate) memory: Arc<Memory>,
+    pub(crate) roster: Roster,
     pub(crate) metrics: Metrics,
     /// Warnings that a peer does not answer.
     pub(crate) stale_storm: Storm,
@@ -37,6 +39,7 @@ impl Engine {
             retained: Mutex::new(Retained::new(max_retained, max_retained_bytes)),
             flusher: Arc::new(Flusher::new()?),
             memory: Arc::new(Memory::new(memory_bytes)),
+            roster: Roster::default(),
             metrics: Metrics::default(),
             stale_storm: Storm::default(),
             memory_storm: Storm::default(),

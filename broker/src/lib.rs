@@ -20,11 +20,13 @@ mod engine;
 mod filter_tree;
 mod flusher;
 mod interest;
+mod ledger;
 mod listener;
 mod memory;
 mod metrics;
 mod outbox;
 mod retained;
+mod roster;
 mod route_cache;
 mod router;
 mod session;
@@ -122,6 +124,7 @@ impl Broker {
             self.listener.close_all();
             flusher.stop();
         });
+        log_audit(&self.engine);
         let metrics = &self.engine.metrics;
         log::info!(
             "stopped; {} connections served, {} turned away, {} found stale, {} ended by a bug, \
@@ -137,7 +140,28 @@ impl Broker {
     }
 }
 
+fn log_audit(engine: &Engine) {
+    let audit = engine.roster.audit();
+    let busy = if audit.is_exact {
+        ""
+    } else {
+        " (batches are under way; they may be missing)"
+    };
+    let balances = audit.ledger.is_balanced() || !audit.is_exact;
+    let level = if balances {
+        log::Level::Info
+    } else {
+        log::Level::Error
+    };
+    log::log!(level, "ledger {}{busy}", audit.ledger);
+}
+
 impl Handle {
+    /// Writes to the log what became of all messages so far.
+    pub fn log_audit(&self) {
+        log_audit(self.0.engine());
+    }
+
     /// Makes [`Broker::run`] return, soon. May be called at any time and more than once.
     pub fn stop(&self) {
         self.0.stop();

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use broker::{Broker, Config, Handle};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 fn main() -> ExitCode {
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         Ok(broker) => broker,
         Err(why) => return fail(&why),
     };
-    if let Err(why) = stop_on_signals(broker.handle()) {
+    if let Err(why) = obey_signals(broker.handle()) {
         return fail(&why);
     }
     greet(broker.local_addr());
@@ -27,11 +27,14 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn stop_on_signals(handle: Handle) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+fn obey_signals(handle: Handle) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
     thread::spawn(move || {
-        for _ in &mut signals {
-            handle.stop();
+        for signal in &mut signals {
+            match signal {
+                SIGUSR1 => handle.log_audit(),
+                _ => handle.stop(),
+            }
         }
     });
     Ok(())

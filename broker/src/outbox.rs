@@ -10,7 +10,7 @@ use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem;
-use std::ops::Range;
+use std::ops::{AddAssign, Range};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -182,6 +182,16 @@ pub(crate) struct Tally {
     pub(crate) bytes: u64,
 }
 
+/// What an outbox has been handed, and where it is now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stock {
+    /// Messages it was handed.
+    pub(crate) taken: u64,
+    /// Messages that stand in the queue; of the first, a part may have left.
+    pub(crate) waiting: u64,
+    pub(crate) tally: Tally,
+}
+
 struct Queue {
     state: State,
     chunks: VecDeque<Chunk>,
@@ -201,6 +211,8 @@ struct Queue {
     hurried: bool,
     waiters: usize,
     failure: Option<io::Error>,
+    /// Messages it was handed.
+    taken: u64,
     tally: Tally,
 }
 
@@ -238,6 +250,15 @@ enum Kind {
     },
 }
 
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.written += other.written;
+        self.dropped += other.dropped;
+        self.discarded += other.discarded;
+        self.bytes += other.bytes;
+    }
+}
+
 impl Outbox {
     pub(crate) fn new(
         id: u64,
@@ -265,6 +286,7 @@ impl Outbox {
                 hurried: false,
                 waiters: 0,
                 failure: None,
+                taken: 0,
                 tally: Tally::default(),
             }),
             moved: Condvar::new(),
@@ -295,6 +317,20 @@ impl Outbox {
     /// How often the client has unsubscribed; moved before it is told that it has.
     pub(crate) fn departures(&self) -> &AtomicU64 {
         &self.departures
+    }
+
+    /// What it was handed and where that is.
+    pub(crate) fn stock(&self) -> Stock {
+        let queue = self.queue.lock();
+        let waiting = queue.chunks.iter().map(|chunk| match chunk.kind {
+            Kind::Messages(messages) => messages,
+            Kind::Answer | Kind::Receipt { .. } => 0,
+        });
+        Stock {
+            taken: queue.taken,
+            waiting: waiting.sum(),
+            tally: queue.tally,
+        }
     }
 
     /// Takes the lock, so that several things can be said with nothing in between.
@@ -387,6 +423,7 @@ impl Held<'_> {
         if self.queue.ending || matches!(self.queue.state, State::Closed) {
             return false;
         }
+        self.queue.taken += runs.iter().map(|run| run.messages).sum::<u64>();
         self.queue.state = match self.take_state() {
             State::Idle(sink) => self.send_now(sink, runs),
             State::Blocked(sink) => {
@@ -455,7 +492,11 @@ impl Held<'_> {
         while let Some(group) = groups.next() {
             let mut sent = match send_runs(&*sink, group) {
                 Ok(sent) => sent,
-                Err(failure) => return self.fail(failure),
+                Err(failure) => {
+                    let lost = group.iter().chain(groups.flatten());
+                    self.queue.tally.discarded += lost.map(|run| run.messages).sum::<u64>();
+                    return self.fail(failure);
+                }
             };
             self.queue.tally.bytes += sent as u64;
             let mut left = false;

@@ -15,6 +15,7 @@ use crate::block::Block;
 use crate::engine::Engine;
 use crate::interest::Subscriber;
 use crate::outbox::{Outbox, Tally};
+use crate::roster::Member;
 use crate::socket::{Socket, SocketSink, SocketSource};
 use crate::stopping::Stopping;
 use crate::wire::line::{self, Conversation, Limits};
@@ -39,9 +40,8 @@ pub(crate) struct Settings {
 /// One connection.
 pub(crate) struct Session {
     id: u64,
-    peer: SocketAddr,
     socket: Arc<Socket>,
-    outbox: Subscriber,
+    member: Arc<Member>,
     stopping: Arc<Stopping>,
     settings: Settings,
 }
@@ -66,9 +66,8 @@ impl Session {
         );
         Self {
             id,
-            peer,
             socket,
-            outbox: Arc::new(outbox),
+            member: Arc::new(Member::new(Arc::new(outbox), peer)),
             stopping,
             settings,
         }
@@ -82,7 +81,7 @@ impl Session {
     pub(crate) fn handle(&self) -> Handle {
         Handle {
             socket: self.socket.clone(),
-            outbox: self.outbox.clone(),
+            outbox: self.member.outbox.clone(),
         }
     }
 
@@ -100,13 +99,15 @@ impl Session {
         serve: impl FnOnce(&mut Conversation<'_>, &mut SocketSource<'_>) -> End,
     ) {
         let began = Instant::now();
-        engine.flusher.register(self.outbox.clone());
-        let mut conversation = Conversation::new(engine, &self.outbox, self.settings.limits);
+        engine.flusher.register(self.member.outbox.clone());
+        engine.roster.enter(self.member.clone());
+        let mut conversation = Conversation::new(engine, &self.member, self.settings.limits);
         let mut source =
             SocketSource::new(&self.socket, &self.stopping, self.settings.ping_interval);
         let end = panic::catch_unwind(AssertUnwindSafe(|| serve(&mut conversation, &mut source)));
         let mut end = end.unwrap_or(End::Panicked);
-        let (tally, failure) = self.outbox.close();
+        self.member.begin(&engine.roster);
+        let (tally, failure) = self.member.outbox.close();
         conversation.forget_filters();
         if !matches!(end, End::SaidBye | End::Stopping) {
             let will = panic::catch_unwind(AssertUnwindSafe(|| conversation.publish_will()));
@@ -114,6 +115,8 @@ impl Session {
                 end = End::Panicked;
             }
         }
+        conversation.settle();
+        engine.roster.leave(&self.member);
         engine.flusher.unregister(self.id);
         self.hang_up(&end);
 
@@ -150,7 +153,7 @@ impl Session {
         match wire {
             Wire::Line => {}
             Wire::Http => {
-                self.outbox.hold().farewell(not_http().as_bytes());
+                self.member.outbox.hold().farewell(not_http().as_bytes());
                 return End::NotSpoken(wire);
             }
             Wire::Mqtt | Wire::Tls => return End::NotSpoken(wire),
@@ -158,7 +161,7 @@ impl Session {
         let end = conversation.read_loop(source, &mut block);
         match end {
             End::Stopping => return self.say_goodbye(),
-            End::Left | End::SaidBye => self.outbox.drain(None),
+            End::Left | End::SaidBye => self.member.outbox.drain(None),
             End::Vanished | End::NotSpoken(_) | End::Failed(_) | End::Panicked => {}
         }
         match self.stopping.deadline() {
@@ -170,8 +173,8 @@ impl Session {
     /// The broker stops: what waits is sent as long as there is time.
     #[inline(never)]
     fn say_goodbye(&self) -> End {
-        self.outbox.hold().farewell(b"BYE\n");
-        self.outbox.drain(self.stopping.deadline());
+        self.member.outbox.hold().farewell(b"BYE\n");
+        self.member.outbox.drain(self.stopping.deadline());
         End::Stopping
     }
 
@@ -205,13 +208,13 @@ impl Session {
         conversation: &Conversation<'_>,
         tally: &Tally,
     ) {
-        let name = conversation.name().map(|name| format!(" ({name:?})"));
+        let name = self.member.name().map(|name| format!(" ({name:?})"));
         log::info!(
             "connection {}{} from {} ends after {:.3} s: {end}; \
              read {read} bytes, {} published; wrote {} bytes, {} delivered, {} dropped, {} discarded",
             self.id,
             name.unwrap_or_default(),
-            self.peer,
+            self.member.peer,
             began.elapsed().as_secs_f64(),
             conversation.published(),
             tally.bytes,
@@ -318,6 +321,12 @@ mod tests {
         let hash = engine.router.hash(b"a");
         assert_eq!(engine.router.route(topic, hash).subscribers.len(), 0);
         assert_eq!(engine.metrics.panicked.get(), 1);
-        assert!(!session.outbox.hold().deliver(&[&Run::borrowed(b"x", 1)]));
+        assert!(
+            !session
+                .member
+                .outbox
+                .hold()
+                .deliver(&[&Run::borrowed(b"x", 1)])
+        );
     }
 }

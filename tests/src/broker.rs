@@ -3,7 +3,7 @@
 use std::env;
 use std::fs;
 use std::net::SocketAddr;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,12 +12,17 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use crate::process::Process;
 use crate::{TestClient, program};
 
-/// A running broker. Dropping it kills it, and fails the test if one of its threads panicked.
+/// A running broker. Dropping it kills it, and fails the test if one of its threads panicked or
+/// its ledger does not balance: some message is unaccounted for.
 #[derive(Debug)]
 pub struct TestBroker {
     process: Process,
     address: SocketAddr,
+    ending: Option<ExitStatus>,
 }
+
+/// What stands in the log before each ledger.
+const LEDGER: &str = "] ledger ";
 
 /// How a broker ended.
 #[derive(Debug)]
@@ -53,7 +58,11 @@ impl TestBroker {
         let Some(address) = address else {
             panic!("the broker does not begin with the address it listens on:\n{log}");
         };
-        Self { process, address }
+        Self {
+            process,
+            address,
+            ending: None,
+        }
     }
 
     /// How the program is called with these flags.
@@ -109,6 +118,18 @@ impl TestBroker {
         self.process.signal(signal);
     }
 
+    /// What became of all messages, as the broker adds it up now: one line that begins with
+    /// `balanced` or does not.
+    #[track_caller]
+    pub fn ledger(&self) -> String {
+        let ledgers = |log: &str| log.matches(LEDGER).count();
+        let before = ledgers(&self.log());
+        self.signal(Signal::USR1);
+        self.process
+            .wait_for_complaints(|log| ledgers(log) > before && log.ends_with('\n'));
+        last_ledger(&self.log())
+    }
+
     /// Sends it SIGTERM and waits for its end.
     #[track_caller]
     pub fn stop(self) -> Ended {
@@ -121,6 +142,7 @@ impl TestBroker {
         let asked = Instant::now();
         self.signal(signal);
         let (status, _, log) = self.process.end();
+        self.ending = Some(status);
         Ended {
             code: status.code(),
             log,
@@ -135,14 +157,30 @@ impl Drop for TestBroker {
         reason = "what the broker had to say belongs to the report of a test that failed"
     )]
     fn drop(&mut self) {
-        let log = self.log();
         if thread::panicking() {
+            let log = self.log();
             eprintln!("--- log of the broker at {} ---\n{log}", self.address);
         } else {
+            let ledger = match self.ending {
+                None => self.ledger(),
+                Some(status) if status.success() => last_ledger(&self.log()),
+                // Killed, it has not told.
+                Some(_) => "balanced".to_owned(),
+            };
+            assert!(
+                ledger.starts_with("balanced"),
+                "a message is unaccounted for: {ledger}"
+            );
+            let log = self.log();
             let bug = log.contains("panicked at") || log.contains("a bug of the broker");
             assert!(!bug, "a thread of the broker panicked:\n{log}");
         }
     }
+}
+
+fn last_ledger(log: &str) -> String {
+    let last = log.rsplit(LEDGER).next().unwrap_or_default();
+    last.lines().next().unwrap_or_default().to_owned()
 }
 
 /// A thousand connections have a thousand ends on each side.

@@ -87,6 +87,20 @@ impl Process {
         );
     }
 
+    /// Waits until its standard error, whole, is as wanted.
+    #[track_caller]
+    pub fn wait_for_complaints(&self, wanted: impl Fn(&str) -> bool) {
+        let found = self
+            .err
+            .wait(|collected| wanted(&String::from_utf8_lossy(&collected.bytes)).then_some(()));
+        assert!(
+            found.is_some(),
+            "{} did not say what is wanted{}",
+            self.name,
+            self.complaint()
+        );
+    }
+
     /// What stands on its standard error so far.
     pub fn complaints(&self) -> String {
         String::from_utf8_lossy(&self.err.so_far()).into_owned()

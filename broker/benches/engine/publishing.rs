@@ -9,6 +9,7 @@ use crate::block::Block;
 use crate::client::idle;
 use crate::engine::Engine;
 use crate::interest::Subscriber;
+use crate::roster::Member;
 use crate::wire::line::{Conversation, Limits};
 use crate::wire::{Arrival, Source};
 
@@ -60,7 +61,7 @@ impl Source for Rounds<'_> {
 struct Scene {
     engine: Engine,
     subscriber: Subscriber,
-    publisher: Subscriber,
+    publisher: Member,
     lines: Vec<u8>,
 }
 
@@ -71,7 +72,7 @@ impl Scene {
         let scene = Self {
             engine: Engine::new(0, 0, usize::MAX).expect("an engine"),
             subscriber: idle(1),
-            publisher: idle(2),
+            publisher: Member::new(idle(2), ([127, 0, 0, 1], 1).into()),
             lines: (0..MESSAGES)
                 .flat_map(|number| {
                     let payload = "x".repeat(payload);

@@ -22,9 +22,11 @@ use crate::block::Block;
 use crate::dispatch::{Added, Dispatch, Place};
 use crate::engine::Engine;
 use crate::interest::Subscriber;
+use crate::ledger::Totals;
 use crate::memory::Charge;
 use crate::outbox::{Run, Wording};
 use crate::retained::{Full, Retained};
+use crate::roster::Member;
 use crate::wire::{Arrival, End, Source};
 
 const PUBLISH: &[u8] = b"PUBLISH ";
@@ -64,6 +66,7 @@ pub(crate) struct Limits {
 /// One client's conversation.
 pub(crate) struct Conversation<'a> {
     engine: &'a Engine,
+    member: &'a Member,
     outbox: &'a Subscriber,
     limits: Limits,
     framer: Framer,
@@ -72,8 +75,6 @@ pub(crate) struct Conversation<'a> {
     /// Answers to be sent after the batch has been delivered.
     answers: Vec<u8>,
     receipts: Receipts,
-    /// What the client calls itself.
-    name: Option<Box<str>>,
     /// What to publish if the client is cut off.
     will: Option<Will>,
     /// The last message of the batch, if the next may simply be added to it.
@@ -81,17 +82,29 @@ pub(crate) struct Conversation<'a> {
     silence: Silence,
 }
 
-/// What PUBACK has to tell.
+/// What PUBACK has to tell, and the connection's account.
 #[derive(Default)]
 struct Receipts {
     /// PUBLISH frames so far, refused ones too.
     published: u64,
     /// Those that a PUBACK has covered.
     covered: u64,
-    /// Copies made of those that none has covered.
+    /// Copies made so far.
     copies: u64,
-    /// Whether one of those was accepted.
+    /// Those that a PUBACK has told of.
+    told: u64,
+    /// Whether one of those that none has covered was accepted.
     accepted: bool,
+    /// Messages that somebody wanted.
+    matched: u64,
+    /// Messages that nobody wanted.
+    unmatched: u64,
+    /// Copies of retained messages, made for this client's own subscriptions.
+    retained: u64,
+    /// Frames refused.
+    refused: u64,
+    /// PUBLISH frames among them.
+    refused_publishes: u64,
 }
 
 /// A PUBLISH that waits for the end of its connection.
@@ -115,17 +128,17 @@ enum Silence {
 }
 
 impl<'a> Conversation<'a> {
-    pub(crate) fn new(engine: &'a Engine, outbox: &'a Subscriber, limits: Limits) -> Self {
+    pub(crate) fn new(engine: &'a Engine, member: &'a Member, limits: Limits) -> Self {
         Self {
             engine,
-            outbox,
+            member,
+            outbox: &member.outbox,
             limits,
             framer: Framer::new(limits.line_bytes),
             dispatch: Dispatch::new(engine.router.clone()),
             filters: HashSet::default(),
             answers: Vec::new(),
             receipts: Receipts::default(),
-            name: None,
             will: None,
             last: None,
             silence: Silence::No,
@@ -156,18 +169,13 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// What the client calls itself, if it has said.
-    pub(crate) fn name(&self) -> Option<&str> {
-        self.name.as_deref()
-    }
-
     /// The connection has ended without BYE: what the client wanted to be said then is published.
     pub(crate) fn publish_will(&mut self) {
         let Some(will) = self.will.take() else {
             return;
         };
         // A panic may have left half a batch behind.
-        self.dispatch = Dispatch::new(self.engine.router.clone());
+        self.dispatch.abandon();
         if let Ok(Request::Publish {
             topic,
             payload,
@@ -215,6 +223,7 @@ impl<'a> Conversation<'a> {
 
     /// Handles all whole lines.
     fn handle(&mut self, block: &mut Block) -> ControlFlow<End> {
+        self.member.begin(&self.engine.roster);
         loop {
             match self.framer.next(block.unread()) {
                 Step::Line(len) => {
@@ -234,11 +243,12 @@ impl<'a> Conversation<'a> {
             }
             if self.answers.len() > ANSWER_BYTES {
                 self.finish_part(block.bytes());
-                self.outbox.wait_for_room();
+                self.wait_for_room();
             }
         }
         self.dispatch.deliver_last(block);
         self.send_answers();
+        self.settle();
         self.outbox.wait_for_room();
         if self.engine.memory.is_short() {
             self.wait_for_memory();
@@ -278,6 +288,28 @@ impl<'a> Conversation<'a> {
     fn finish_part(&mut self, block: &[u8]) {
         self.dispatch.deliver(block);
         self.send_answers();
+    }
+
+    /// Ends the part of a batch that has been delivered, waits, and begins the next.
+    fn wait_for_room(&mut self) {
+        if self.outbox.seems_blocked() {
+            self.settle();
+            self.outbox.wait_for_room();
+            self.member.begin(&self.engine.roster);
+        }
+    }
+
+    /// All that has been published is delivered: enters it in the account.
+    pub(crate) fn settle(&mut self) {
+        let receipts = &self.receipts;
+        self.member.settle(Totals {
+            published: receipts.published - receipts.refused_publishes,
+            matched: receipts.matched,
+            unmatched: receipts.unmatched,
+            refused: receipts.refused,
+            copies: receipts.copies + receipts.retained,
+            withdrawn: self.dispatch.withdrawn(),
+        });
     }
 
     /// Sends the answers. What they promise has been done.
@@ -472,6 +504,7 @@ impl<'a> Conversation<'a> {
                 let filter = match filter {
                     Ok(filter) => filter,
                     Err(why) => {
+                        self.receipts.refused += 1;
                         refusal(
                             &mut self.answers,
                             Code::BadFilter,
@@ -487,6 +520,7 @@ impl<'a> Conversation<'a> {
                         "this connection has {} subscriptions and gets no more; UNSUBSCRIBE from some or use a wildcard",
                         self.filters.len()
                     );
+                    self.receipts.refused += 1;
                     refusal(
                         &mut self.answers,
                         Code::TooMany,
@@ -507,6 +541,7 @@ impl<'a> Conversation<'a> {
                         self.answers.clear();
                     }
                     for message in matching {
+                        self.receipts.retained += 1;
                         held.deliver(&[&Run::shared(message, 1, message.len())]);
                     }
                 }
@@ -516,7 +551,7 @@ impl<'a> Conversation<'a> {
                 self.answers.clear();
             }
             drop((held, retained));
-            self.outbox.wait_for_room();
+            self.wait_for_room();
         }
     }
 
@@ -531,6 +566,7 @@ impl<'a> Conversation<'a> {
                     Reply::UnsubAck { filter: word }.encode(&mut self.answers);
                 }
                 Err(why) => {
+                    self.receipts.refused += 1;
                     refusal(
                         &mut self.answers,
                         Code::BadFilter,
@@ -541,7 +577,7 @@ impl<'a> Conversation<'a> {
             }
             if self.answers.len() > ANSWER_BYTES {
                 self.send_answers();
-                self.outbox.wait_for_room();
+                self.wait_for_room();
             }
         }
     }
@@ -577,7 +613,7 @@ impl<'a> Conversation<'a> {
     #[inline(never)]
     fn set_name(&mut self, name: Name<'_>) {
         self.receipts.write(&mut self.answers);
-        self.name = Some(name.as_str().into());
+        self.member.set_name(name.as_str());
         log::info!(
             "connection {} is called {:?}",
             self.outbox.id(),
@@ -626,12 +662,14 @@ impl<'a> Conversation<'a> {
             self.receipts.write(&mut self.answers);
         }
         self.receipts.published += 1;
+        self.receipts.refused_publishes += 1;
         self.log_refusal(code, text);
         let subject = Subject::Publish(self.receipts.published);
         refusal(&mut self.answers, code, subject, text);
     }
 
-    fn log_refusal(&self, code: Code, text: &str) {
+    fn log_refusal(&mut self, code: Code, text: &str) {
+        self.receipts.refused += 1;
         log::debug!("connection {}: refused, {code}: {text}", self.outbox.id());
     }
 
@@ -673,6 +711,8 @@ impl Receipts {
     fn accept(&mut self, copies: u64) {
         self.published += 1;
         self.copies += copies;
+        self.matched += u64::from(copies > 0);
+        self.unmatched += u64::from(copies == 0);
         self.accepted = true;
     }
 
@@ -683,7 +723,8 @@ impl Receipts {
         }
         self.covered = self.published;
         self.accepted = false;
-        Some((self.published, mem::take(&mut self.copies)))
+        let copies = self.copies - mem::replace(&mut self.told, self.copies);
+        Some((self.published, copies))
     }
 
     fn write(&mut self, answers: &mut Vec<u8>) {

@@ -1,11 +1,14 @@
 //! Whole conversations of the line protocol side by side, held to what `docs/protocol.md` promises
 //! about the order of what a client hears.
 
+use std::sync::Arc;
+
 use protocol::Filter;
 use shuttle::thread;
 
 use crate::block::Block;
 use crate::engine::Engine;
+use crate::roster::Member;
 use crate::socket::{Flushing, Socket};
 use crate::wire::line::{self, Conversation, Limits};
 use crate::wire::{Arrival, Source};
@@ -47,17 +50,19 @@ fn converse<const N: usize>(scripts: [Vec<String>; N]) -> ([Vec<String>; N], Eng
         id += 1;
         let socket = Socket::new(id, 60, &flushing);
         let outbox = socket.outbox(100_000, &line::WORDING);
-        (script, socket, outbox)
+        let member = Arc::new(Member::new(outbox, ([127, 0, 0, 1], 1).into()));
+        engine.roster.enter(member.clone());
+        (script, socket, member)
     });
     thread::scope(|scope| {
         scope.spawn(|| flushing.run());
         let speaking: Vec<_> = clients
             .iter()
-            .map(|(script, _, outbox)| {
+            .map(|(script, _, member)| {
                 let mut source = Script(script.clone().into_iter());
                 let engine = &engine;
                 scope.spawn(move || {
-                    let mut conversation = Conversation::new(engine, outbox, LIMITS);
+                    let mut conversation = Conversation::new(engine, member, LIMITS);
                     conversation.read_loop(&mut source, &mut Block::new(&engine.memory));
                 })
             })
@@ -67,6 +72,12 @@ fn converse<const N: usize>(scripts: [Vec<String>; N]) -> ([Vec<String>; N], Eng
         }
         flushing.end();
     });
+    let audit = engine.roster.audit();
+    assert!(
+        audit.is_exact && audit.ledger.is_balanced(),
+        "{}",
+        audit.ledger
+    );
     let heard = clients.map(|(_, socket, _)| socket.text().lines().map(str::to_owned).collect());
     (heard, engine)
 }

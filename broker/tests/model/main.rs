@@ -27,6 +27,8 @@ mod filter_tree;
 mod flusher;
 #[path = "../../src/interest.rs"]
 mod interest;
+#[path = "../../src/ledger.rs"]
+mod ledger;
 #[path = "../../src/memory.rs"]
 mod memory;
 #[path = "../../src/metrics.rs"]
@@ -35,6 +37,8 @@ mod metrics;
 mod outbox;
 #[path = "../../src/retained.rs"]
 mod retained;
+#[path = "../../src/roster.rs"]
+mod roster;
 #[path = "../../src/route_cache.rs"]
 mod route_cache;
 #[path = "../../src/router.rs"]

@@ -54,6 +54,12 @@ pub(crate) struct Condvar(sync::Condvar);
 /// Whether the time came before a signal.
 pub(crate) struct TimedOut(bool);
 
+impl Default for Condvar {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Condvar {
     pub(crate) fn new() -> Self {
         Self(sync::Condvar::new())

@@ -1,0 +1,154 @@
+//! What became of every message, in figures that must balance.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+use crate::outbox::Tally;
+
+/// Sums over connections, those that have ended included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ledger {
+    pub(crate) account: Totals,
+    /// Copies that outboxes were handed.
+    pub(crate) taken: u64,
+    /// Copies that stand in outboxes, counted there and now.
+    pub(crate) waiting: u64,
+    pub(crate) tally: Tally,
+}
+
+/// What one connection has done with its own messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// Messages accepted.
+    pub(crate) published: u64,
+    /// Those that somebody wanted.
+    pub(crate) matched: u64,
+    /// Those that nobody wanted.
+    pub(crate) unmatched: u64,
+    /// Frames answered by an `ERROR`, those of filters one by one.
+    pub(crate) refused: u64,
+    /// Copies made, one for each subscriber of each message.
+    pub(crate) copies: u64,
+    /// Copies whose subscriber had left or unsubscribed before it could be handed them.
+    pub(crate) withdrawn: u64,
+}
+
+impl Ledger {
+    /// Whether every message and every copy is accounted for.
+    pub(crate) fn is_balanced(&self) -> bool {
+        let Totals {
+            published,
+            matched,
+            unmatched,
+            copies,
+            withdrawn,
+            ..
+        } = self.account;
+        let Tally {
+            written,
+            dropped,
+            discarded,
+            ..
+        } = self.tally;
+        published == matched + unmatched
+            && copies == self.taken + withdrawn
+            && self.taken == written + self.waiting + dropped + discarded
+    }
+}
+
+impl AddAssign for Ledger {
+    fn add_assign(&mut self, other: Self) {
+        self.account += other.account;
+        self.taken += other.taken;
+        self.waiting += other.waiting;
+        self.tally += other.tally;
+    }
+}
+
+impl AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        self.published += other.published;
+        self.matched += other.matched;
+        self.unmatched += other.unmatched;
+        self.refused += other.refused;
+        self.copies += other.copies;
+        self.withdrawn += other.withdrawn;
+    }
+}
+
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.is_balanced() {
+            "balanced"
+        } else {
+            "DOES NOT BALANCE, please report it"
+        };
+        let Self {
+            account,
+            waiting,
+            tally,
+            ..
+        } = self;
+        write!(
+            f,
+            "{verdict}: {} published = {} matched + {} unmatched, {} refused; \
+             {} copies = {} written + {waiting} waiting + {} dropped + {} discarded + {} withdrawn",
+            account.published,
+            account.matched,
+            account.unmatched,
+            account.refused,
+            account.copies,
+            tally.written,
+            tally.dropped,
+            tally.discarded,
+            account.withdrawn,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_copy_too_many_or_too_few_anywhere_shows() {
+        let balanced = Ledger {
+            account: Totals {
+                published: 5,
+                matched: 3,
+                unmatched: 2,
+                refused: 1,
+                copies: 10,
+                withdrawn: 1,
+            },
+            taken: 9,
+            waiting: 2,
+            tally: Tally {
+                written: 4,
+                dropped: 2,
+                discarded: 1,
+                bytes: 100,
+            },
+        };
+        assert!(balanced.is_balanced());
+        let changes: [fn(&mut Ledger); 9] = [
+            |ledger| ledger.account.published += 1,
+            |ledger| ledger.account.matched += 1,
+            |ledger| ledger.account.unmatched += 1,
+            |ledger| ledger.account.copies += 1,
+            |ledger| ledger.account.withdrawn += 1,
+            |ledger| ledger.waiting += 1,
+            |ledger| ledger.tally.written += 1,
+            |ledger| ledger.tally.dropped += 1,
+            |ledger| ledger.tally.discarded += 1,
+        ];
+        for change in changes {
+            let mut ledger = balanced;
+            change(&mut ledger);
+            assert!(!ledger.is_balanced(), "{ledger}");
+        }
+        let mut twice = balanced;
+        twice += balanced;
+        assert!(twice.is_balanced());
+    }
+}

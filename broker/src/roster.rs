@@ -1,0 +1,241 @@
+//! Who is connected, and the account each of them keeps of its messages.
+//!
+//! A connection's account is written by its own thread alone, at the end of each batch. To add all
+//! of them up at one moment, the batches of all connections are held off for an instant: see
+//! [`Roster::audit`].
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use foldhash::fast::RandomState;
+
+use crate::interest::Subscriber;
+use crate::ledger::{Ledger, Totals};
+use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
+
+/// How long an audit waits for batches that are under way.
+const BATCHES: Duration = Duration::from_secs(2);
+
+/// How often it looks.
+const GLANCE: Duration = Duration::from_micros(50);
+
+/// All connections.
+#[derive(Default)]
+pub(crate) struct Roster {
+    members: Mutex<Members>,
+    /// One audit at a time.
+    auditing: Mutex<()>,
+    /// Batches are held off.
+    held_off: AtomicBool,
+    gate: Mutex<()>,
+    opened: Condvar,
+}
+
+#[derive(Default)]
+struct Members {
+    present: HashMap<u64, Arc<Member>, RandomState>,
+    /// The accounts of those who have left.
+    past: Ledger,
+}
+
+/// One connection as others may see it.
+pub(crate) struct Member {
+    pub(crate) outbox: Subscriber,
+    pub(crate) peer: SocketAddr,
+    name: Mutex<Option<Box<str>>>,
+    /// Its own thread's, as of the end of the last batch.
+    account: Mutex<Totals>,
+    /// It handles a batch: its account and others' outboxes may differ for now.
+    busy: AtomicBool,
+}
+
+/// The sum of all accounts.
+pub(crate) struct Audit {
+    pub(crate) ledger: Ledger,
+    /// Whether no batch was under way. If one was, the figures may be out by what it holds.
+    pub(crate) is_exact: bool,
+}
+
+impl Roster {
+    pub(crate) fn enter(&self, member: Arc<Member>) {
+        let id = member.outbox.id();
+        self.members.lock().present.insert(id, member);
+    }
+
+    /// Its outbox is closed, and it does nothing more.
+    pub(crate) fn leave(&self, member: &Member) {
+        let mut members = self.members.lock();
+        members.past += member.ledger();
+        members.present.remove(&member.outbox.id());
+    }
+
+    /// Adds everything up, at a moment when no batch is under way. For a thread that handles a
+    /// batch itself, only after [`Member::settle`].
+    pub(crate) fn audit(&self) -> Audit {
+        let _alone = self.auditing.lock();
+        self.held_off.store(true, Ordering::SeqCst);
+        let deadline = Instant::now() + BATCHES;
+        let present: Vec<_> = self.members.lock().present.values().cloned().collect();
+        for member in &present {
+            while member.busy.load(Ordering::SeqCst) && Instant::now() < deadline {
+                thread::sleep(GLANCE);
+            }
+        }
+        let members = self.members.lock();
+        let mut ledger = members.past;
+        let mut is_exact = true;
+        for member in members.present.values() {
+            is_exact &= !member.busy.load(Ordering::SeqCst);
+            ledger += member.ledger();
+        }
+        drop(members);
+        self.held_off.store(false, Ordering::SeqCst);
+        drop(self.gate.lock());
+        self.opened.notify_all();
+        Audit { ledger, is_exact }
+    }
+
+    fn wait_until_opened(&self) {
+        let mut gate = self.gate.lock();
+        while self.held_off.load(Ordering::SeqCst) {
+            self.opened.wait(&mut gate);
+        }
+    }
+}
+
+impl Member {
+    pub(crate) fn new(outbox: Subscriber, peer: SocketAddr) -> Self {
+        Self {
+            outbox,
+            peer,
+            name: Mutex::new(None),
+            account: Mutex::default(),
+            busy: AtomicBool::new(false),
+        }
+    }
+
+    /// What it calls itself.
+    pub(crate) fn name(&self) -> Option<Box<str>> {
+        self.name.lock().clone()
+    }
+
+    pub(crate) fn set_name(&self, name: &str) {
+        *self.name.lock() = Some(name.into());
+    }
+
+    /// Begins a batch, as soon as none are held off; goes on with one that has begun. For its own
+    /// thread.
+    pub(crate) fn begin(&self, roster: &Roster) {
+        if self.busy.load(Ordering::Relaxed) {
+            return;
+        }
+        loop {
+            self.busy.store(true, Ordering::SeqCst);
+            if !roster.held_off.load(Ordering::SeqCst) {
+                return;
+            }
+            self.busy.store(false, Ordering::SeqCst);
+            roster.wait_until_opened();
+        }
+    }
+
+    /// Ends a batch: all it has published is delivered, and this is its account from the beginning.
+    pub(crate) fn settle(&self, totals: Totals) {
+        *self.account.lock() = totals;
+        self.busy.store(false, Ordering::Release);
+    }
+
+    /// What it has published so far.
+    pub(crate) fn totals(&self) -> Totals {
+        *self.account.lock()
+    }
+
+    fn ledger(&self) -> Ledger {
+        let stock = self.outbox.stock();
+        Ledger {
+            account: self.totals(),
+            taken: stock.taken,
+            waiting: stock.waiting,
+            tally: stock.tally,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::Run;
+    use crate::outbox::tests::outbox;
+
+    fn member(id: u64, room: usize) -> Arc<Member> {
+        let peer = ([127, 0, 0, 1], 1).into();
+        Arc::new(Member::new(outbox(id, 100, room).0, peer))
+    }
+
+    #[test]
+    fn who_leaves_stays_in_the_sum() {
+        let roster = Roster::default();
+        let (publisher, reader) = (member(1, 100), member(2, 3));
+        roster.enter(publisher.clone());
+        roster.enter(reader.clone());
+        publisher.begin(&roster);
+        for message in [b"1;", b"2;", b"3;"] {
+            reader.outbox.hold().deliver(&[&Run::borrowed(message, 1)]);
+        }
+        publisher.settle(Totals {
+            published: 3,
+            matched: 3,
+            copies: 3,
+            ..Totals::default()
+        });
+        let audit = roster.audit();
+        assert!(
+            audit.is_exact && audit.ledger.is_balanced(),
+            "{}",
+            audit.ledger
+        );
+        assert_eq!((audit.ledger.tally.written, audit.ledger.waiting), (1, 2));
+        reader.outbox.close();
+        roster.leave(&reader);
+        roster.leave(&publisher);
+        let ledger = roster.audit().ledger;
+        assert!(ledger.is_balanced(), "{ledger}");
+        assert_eq!((ledger.tally.discarded, ledger.waiting), (2, 0));
+    }
+
+    #[test]
+    fn an_audit_among_batches_sees_none_of_them_half_done() {
+        const BATCHES: u64 = 2000;
+        let roster = Roster::default();
+        let reader = member(0, usize::MAX);
+        roster.enter(reader.clone());
+        thread::scope(|scope| {
+            for id in 1..=2 {
+                let publisher = member(id, 100);
+                roster.enter(publisher.clone());
+                let (roster, reader) = (&roster, &reader);
+                scope.spawn(move || {
+                    for done in 1..=BATCHES {
+                        publisher.begin(roster);
+                        reader.outbox.hold().deliver(&[&Run::borrowed(b"x;", 1)]);
+                        publisher.settle(Totals {
+                            published: done,
+                            matched: done,
+                            copies: done,
+                            ..Totals::default()
+                        });
+                    }
+                });
+            }
+            for _ in 0..50 {
+                let audit = roster.audit();
+                assert!(audit.is_exact);
+                assert!(audit.ledger.is_balanced(), "{}", audit.ledger);
+            }
+        });
+        assert_eq!(roster.audit().ledger.tally.written, 2 * BATCHES);
+    }
+}
