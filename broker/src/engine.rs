@@ -10,13 +10,13 @@ use crate::retained::Retained;
 use crate::roster::Roster;
 use crate::router::Router;
 use crate::storm::Storm;
-use crate::sync::Mutex;
+use crate::sync::RwLock;
 
 /// Everything that connections have in common.
 pub(crate) struct Engine {
     pub(crate) router: Arc<Router>,
     /// Its lock is taken before that of an outbox, never after.
-    pub(crate) retained: Mutex<Retained>,
+    pub(crate) retained: RwLock<Retained>,
     pub(crate) flusher: Arc<Flusher>,
     /// What waits for slow clients, and lines that have begun.
     pub(crate) memory: Arc<Memory>,
@@ -36,7 +36,7 @@ impl Engine {
     ) -> io::Result<Self> {
         Ok(Self {
             router: Arc::new(Router::new()),
-            retained: Mutex::new(Retained::new(max_retained, max_retained_bytes)),
+            retained: RwLock::new(Retained::new(max_retained, max_retained_bytes)),
             flusher: Arc::new(Flusher::new()?),
             memory: Arc::new(Memory::new(memory_bytes)),
             roster: Roster::default(),

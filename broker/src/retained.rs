@@ -1,7 +1,8 @@
 //! The last value of each topic whose publisher asked to keep it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::fmt;
+use std::iter;
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -56,20 +57,85 @@ impl Retained {
         }
     }
 
-    /// The messages that `filter` matches, in topic order.
+    /// The messages that `filter` matches, in topic order. Subtrees that cannot match are leapt over,
+    /// so a filter costs what a walk through a tree of levels would.
     pub(crate) fn matching(&self, filter: Filter<'_>) -> impl Iterator<Item = &Bytes> {
-        let pattern = filter.pattern();
-        let wildcard = pattern.find(['+', '#']).unwrap_or(pattern.len());
-        // `a/#` also matches `a`, so the slash before `#` is not part of what all have in common.
-        let prefix = pattern[..wildcard].trim_end_matches('/').to_owned();
-        let from = Bound::Included(prefix.as_str());
-        self.messages
-            .range::<str, _>((from, Bound::Unbounded))
-            .take_while(move |(name, _)| name.starts_with(&prefix))
-            .filter(move |(name, _)| {
-                Topic::parse(name.as_bytes()).is_ok_and(|topic| filter.matches(topic))
-            })
-            .map(|(_, message)| message)
+        let mut names = self.from(first_name(filter));
+        iter::from_fn(move || {
+            loop {
+                let (name, message) = names.next()?;
+                match leap(filter.pattern(), name) {
+                    Leap::Matches => return Some(message),
+                    Leap::Next => {}
+                    Leap::To(target) => names = self.from(&target),
+                    Leap::End => return None,
+                }
+            }
+        })
+    }
+
+    fn from(&self, name: &str) -> btree_map::Range<'_, Box<str>, Bytes> {
+        let bounds = (Bound::Included(name), Bound::Unbounded);
+        self.messages.range::<str, _>(bounds)
+    }
+}
+
+/// No name before this one matches.
+fn first_name(filter: Filter<'_>) -> &str {
+    let pattern = filter.pattern();
+    let wildcard = pattern.find(['+', '#']).unwrap_or(pattern.len());
+    // `a/#` also matches `a`, so the slash before `#` is not part of what all have in common.
+    pattern[..wildcard].trim_end_matches('/')
+}
+
+/// Where the next name may stand that matches.
+enum Leap {
+    /// Here, and perhaps at the next.
+    Matches,
+    Next,
+    /// Not before this name.
+    To(String),
+    End,
+}
+
+/// Holds a name against a pattern. Names are in the order of their bytes, in which `/` is followed
+/// by `0`: so all below `a/` ends before `a0`.
+fn leap(pattern: &str, name: &str) -> Leap {
+    if name.starts_with('$') && pattern.starts_with(['+', '#']) {
+        return Leap::To("%".to_owned());
+    }
+    let mut wanted = pattern.split('/').peekable();
+    let mut names = name.split('/').peekable();
+    // Where the level at hand begins.
+    let mut start = 0;
+    loop {
+        match (wanted.next(), names.next()) {
+            (Some("#"), _) | (None, None) => return Leap::Matches,
+            (Some("+"), Some(level)) => start += level.len() + 1,
+            (Some(literal), Some(level)) if literal == level => start += level.len() + 1,
+            (Some(literal), Some(_)) => {
+                let mut target = format!("{}{literal}", &name[..start]);
+                // `a/x!` stands between `a/x` and all below it.
+                if target.as_str() <= name && wanted.peek().is_some() {
+                    target.push('/');
+                }
+                return if target.as_str() > name {
+                    Leap::To(target)
+                } else {
+                    after_all_below(&name[..start])
+                };
+            }
+            (Some(_), None) => return Leap::Next,
+            (None, Some(_)) => return after_all_below(&name[..start]),
+        }
+    }
+}
+
+/// Past all names that begin with `above`, which ends with a slash or is empty.
+fn after_all_below(above: &str) -> Leap {
+    match above.strip_suffix('/') {
+        Some(above) => Leap::To(format!("{above}0")),
+        None => Leap::End,
     }
 }
 
@@ -119,6 +185,83 @@ mod tests {
         assert_eq!(matching(&retained, "+/x"), ["a/x"]);
         assert_eq!(matching(&retained, "a"), ["a"]);
         assert_eq!(matching(&retained, "c"), [""; 0]);
+    }
+
+    /// Names made of few and awkward levels, so that many are prefixes of others.
+    fn names() -> Vec<String> {
+        let levels = ["", "a", "a!", "a0", "b", "$x"];
+        let mut names: Vec<String> = levels[1..].iter().map(|&level| level.to_owned()).collect();
+        for depth in 0..2 {
+            for at in 0..names.len() {
+                for level in levels {
+                    if depth == 0 || at % 3 == 0 {
+                        names.push(format!("{}/{level}", names[at]));
+                    }
+                }
+            }
+        }
+        names
+    }
+
+    #[test]
+    fn what_is_found_is_what_matches_one_by_one() {
+        let mut retained = Retained::new(10_000, 1 << 20);
+        let mut names = names();
+        for name in &names {
+            retained.set(topic(name), name.as_bytes()).expect("room");
+        }
+        names.sort_unstable();
+        names.dedup();
+        let mut filters: Vec<String> = names.clone();
+        for name in &names {
+            for (from, to) in [("a", "+"), ("b", "+"), ("$x", "+"), ("a!", "+")] {
+                filters.push(name.replace(from, to));
+            }
+            filters.push(format!("{name}/#"));
+            filters.push(format!("+/{name}/#"));
+        }
+        filters.extend(["#", "+", "+/#", "+/+", "/#", "c/#", "+/c"].map(str::to_owned));
+        let mut checked = 0;
+        for text in &filters {
+            let Ok(filter) = Filter::parse(text) else {
+                continue;
+            };
+            let expected: Vec<String> = names
+                .iter()
+                .filter(|name| filter.matches(topic(name)))
+                .cloned()
+                .collect();
+            assert_eq!(matching(&retained, text), expected, "{text}");
+            checked += 1;
+        }
+        assert!(checked > 500, "{checked}");
+    }
+
+    #[test]
+    fn a_wildcard_looks_at_no_more_than_the_branches_it_has_to() {
+        // A hundred rooms of a hundred sensors: one of each room is asked for.
+        let names: Vec<String> = (0..10_000)
+            .map(|n| format!("home/{:02}/{:02}", n / 100, n % 100))
+            .collect();
+        let names: std::collections::BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        let (mut from, mut looked, mut found) = ("home".to_owned(), 0, 0);
+        while let Some(name) = {
+            let bounds = (Bound::Included(from.as_str()), Bound::Unbounded);
+            names.range::<str, _>(bounds).next()
+        } {
+            looked += 1;
+            from = match leap("home/+/50", name) {
+                Leap::Matches => {
+                    found += 1;
+                    format!("{name}\0")
+                }
+                Leap::Next => format!("{name}\0"),
+                Leap::To(target) => target,
+                Leap::End => break,
+            };
+        }
+        assert_eq!(found, 100);
+        assert!(looked <= 301, "{looked} names looked at for {found}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::mem;
 use std::ops::{ControlFlow, Range};
 use std::time::Instant;
 
+use bytes::Bytes;
 use foldhash::fast::RandomState;
 use memchr::{memchr, memchr_iter, memrchr};
 use protocol::{
@@ -24,7 +25,7 @@ use crate::engine::Engine;
 use crate::interest::Subscriber;
 use crate::ledger::Totals;
 use crate::memory::Charge;
-use crate::outbox::{Run, Wording};
+use crate::outbox::{Held, Run, Wording};
 use crate::retained::{Full, Retained};
 use crate::roster::Member;
 use crate::wire::{Arrival, End, Source};
@@ -34,6 +35,9 @@ const MESSAGE: &[u8] = b"MESSAGE ";
 
 /// With more answers than this in hand the batch is ended early.
 const ANSWER_BYTES: usize = 32 * 1024;
+
+/// So many bytes of retained messages are delivered at a time.
+const GATHERED_BYTES: usize = 64 * 1024;
 
 /// So many filters are handled under one hold of the outbox, during which publishers to this
 /// client wait.
@@ -481,7 +485,7 @@ impl<'a> Conversation<'a> {
         payload: &Escaped<'_>,
         attributes: &Attributes<'_>,
     ) {
-        let mut retained = self.engine.retained.lock();
+        let mut retained = self.engine.retained.write();
         if let Err(full) = retain(&mut retained, topic, payload, attributes) {
             drop(retained);
             return self.refuse_publish(Code::TooMany, &full.to_string());
@@ -498,7 +502,7 @@ impl<'a> Conversation<'a> {
     fn subscribe(&mut self, filters: Filters<'_>) {
         let mut words = filters.iter().peekable();
         while words.peek().is_some() {
-            let retained = self.engine.retained.lock();
+            let retained = self.engine.retained.read();
             let mut held = self.outbox.hold();
             for (word, filter) in words.by_ref().take(FILTERS_PER_HOLD) {
                 let filter = match filter {
@@ -540,10 +544,7 @@ impl<'a> Conversation<'a> {
                         held.answer(&self.answers);
                         self.answers.clear();
                     }
-                    for message in matching {
-                        self.receipts.retained += 1;
-                        held.deliver(&[&Run::shared(message, 1, message.len())]);
-                    }
+                    self.receipts.retained += deliver_all(&mut held, matching);
                 }
             }
             if !self.answers.is_empty() {
@@ -732,6 +733,30 @@ impl Receipts {
             Reply::PubAck { answered, copies }.encode(answers);
         }
     }
+}
+
+/// Delivers retained messages, many at a time; returns how many were taken.
+fn deliver_all<'a>(held: &mut Held<'_>, messages: impl Iterator<Item = &'a Bytes>) -> u64 {
+    let mut deliver = |run: Run<'_>| match run.messages() {
+        0 => 0,
+        messages if held.deliver(&[&run]) => messages,
+        _ => 0,
+    };
+    let (mut gathered, mut waiting, mut taken) = (Vec::new(), 0, 0);
+    for message in messages {
+        let is_long = message.len() > GATHERED_BYTES;
+        if is_long || gathered.len() + message.len() > GATHERED_BYTES {
+            taken += deliver(Run::borrowed(&gathered, mem::take(&mut waiting)));
+            gathered.clear();
+        }
+        if is_long {
+            taken += deliver(Run::shared(message, 1, message.len()));
+        } else {
+            gathered.extend_from_slice(message);
+            waiting += 1;
+        }
+    }
+    taken + deliver(Run::borrowed(&gathered, waiting))
 }
 
 /// Whether the rest of a PUBLISH line is on this topic.

@@ -131,7 +131,7 @@ pub(crate) fn retained_messages_come_once_and_before_newer_ones() {
         assert!(all.ends_with(&came), "{heard:?}");
     }
     // Who subscribes later is told what the others heard last.
-    let retained = engine.retained.lock();
+    let retained = engine.retained.read();
     let mut kept = retained.matching(Filter::parse("x").expect("a filter"));
     let kept = kept
         .next()
