@@ -55,8 +55,12 @@ struct Slot {
 }
 
 enum Piece {
-    /// The next so many bytes of what was copied, with so many messages.
-    Copied { bytes: usize, messages: u64 },
+    /// The next so many bytes of what was copied, with so many messages, perhaps for one of a group.
+    Copied {
+        bytes: usize,
+        messages: u64,
+        share: Option<Arc<str>>,
+    },
     /// A run of the batch, by its number.
     Run(usize),
 }
@@ -387,7 +391,12 @@ impl Dispatch {
             .iter()
             .map(|run| {
                 let (bytes, messages) = batch.run(run, block);
-                Run::borrowed(bytes, messages)
+                match &batch.segments[run.start].to {
+                    To::Audience(_) => Run::borrowed(bytes, messages),
+                    To::Member(_, group) => {
+                        Run::borrowed(bytes, messages).for_one_of(group.filter())
+                    }
+                }
             })
             .collect();
         let mut touched: Vec<u32> = Vec::new();
@@ -435,10 +444,18 @@ impl Dispatch {
         let mut at = 0;
         let copies: Vec<Run<'_>> = pieces
             .iter()
-            .filter_map(|piece| match *piece {
-                Piece::Copied { bytes, messages } => {
+            .filter_map(|piece| match piece {
+                Piece::Copied {
+                    bytes,
+                    messages,
+                    share,
+                } => {
                     at += bytes;
-                    Some(Run::borrowed(&copied[at - bytes..at], messages))
+                    let run = Run::borrowed(&copied[at - bytes..at], *messages);
+                    Some(match share {
+                        Some(filter) => run.for_one_of(filter),
+                        None => run,
+                    })
                 }
                 Piece::Run(_) => None,
             })
@@ -480,11 +497,30 @@ impl Dispatch {
                     }
                 }
                 To::Member(member, group) => {
+                    let run = run.for_one_of(group.filter());
                     if *member == slot && !self.deliver_to_one_of(group, outbox, topic, &run) {
                         self.withdraw(segment.messages);
                     }
                 }
             }
+        }
+    }
+
+    /// Delivers a message that a member of the group with this filter has left behind to another.
+    /// Who gets a copy anyway has had it.
+    pub(crate) fn hand_over(&self, filter: &Arc<str>, topic: Topic<'_>, message: &[u8]) {
+        let run = Run::borrowed(message, 1).for_one_of(filter);
+        let name = topic.as_str().as_bytes();
+        let route = self.router.route(topic, self.router.hash(name));
+        let group = route.groups.iter().find(|group| group.filter() == filter);
+        let taken = group.is_some_and(|group| {
+            let mut others = group.members().filter(|member| !route.reaches(member.id()));
+            others.any(|member| {
+                self.deliver_if(member, name, &run, |route| route.may_reach(member.id()))
+            })
+        });
+        if !taken {
+            self.withdraw(1);
         }
     }
 
@@ -539,13 +575,20 @@ impl Slot {
             return 0;
         }
         self.copied.extend_from_slice(run.bytes());
-        if let Some(Piece::Copied { bytes, messages }) = self.pieces.last_mut() {
+        if let Some(Piece::Copied {
+            bytes,
+            messages,
+            share,
+        }) = self.pieces.last_mut()
+            && share.as_ref() == run.share()
+        {
             *bytes += len;
             *messages += run.messages();
         } else {
             self.pieces.push(Piece::Copied {
                 bytes: len,
                 messages: run.messages(),
+                share: run.share().cloned(),
             });
         }
         len
@@ -771,7 +814,9 @@ mod tests {
         scene.router.unsubscribe(filter, &leaver);
         scene.deliver();
         assert_eq!(leavers.taken(), "");
-        assert_eq!(busy.close().0.discarded, 1);
+        let waiting = busy.close().orphans;
+        assert_eq!(waiting.len(), 1);
+        assert_eq!(waiting[0].bytes, "a 1;");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use protocol::Topic;
+use protocol::{Filter, Topic};
 
 use crate::interest::{Group, Interest, Subscriber};
 
@@ -39,29 +39,29 @@ impl FilterTree {
         }
     }
 
-    /// Adds a subscriber to the filter `pattern`.
-    pub(crate) fn insert(&mut self, pattern: &str, subscriber: &Subscriber, group: Option<&str>) {
+    /// Adds a subscriber to a filter.
+    pub(crate) fn insert(&mut self, filter: Filter<'_>, subscriber: &Subscriber) {
         let mut at = ROOT;
-        for level in pattern.split('/') {
+        for level in filter.pattern().split('/') {
             at = match self.child(at, level) {
                 Some(child) => child,
                 None => self.grow(at, level),
             };
         }
-        self.nodes[at].interest.insert(subscriber, group);
+        self.nodes[at].interest.insert(subscriber, filter);
     }
 
-    /// Takes a subscriber away from the filter `pattern`, and with the last one the filter.
-    pub(crate) fn remove(&mut self, pattern: &str, id: u64, group: Option<&str>) {
+    /// Takes a subscriber away from a filter, and with the last one the filter.
+    pub(crate) fn remove(&mut self, filter: Filter<'_>, id: u64) {
         let mut at = ROOT;
-        for level in pattern.split('/') {
+        for level in filter.pattern().split('/') {
             match self.child(at, level) {
                 Some(child) => at = child,
                 None => return,
             }
         }
-        self.nodes[at].interest.remove(id, group);
-        for level in pattern.rsplit('/') {
+        self.nodes[at].interest.remove(id, filter);
+        for level in filter.pattern().rsplit('/') {
             if !self.nodes[at].is_empty() {
                 return;
             }
@@ -165,6 +165,10 @@ mod tests {
         ids
     }
 
+    fn parsed(filter: &str) -> Filter<'_> {
+        Filter::parse(filter).expect("a filter")
+    }
+
     #[test]
     fn it_finds_what_the_filters_match() {
         let filters = [
@@ -175,16 +179,13 @@ mod tests {
         ];
         let mut tree = FilterTree::new();
         for (id, filter) in filters.iter().enumerate() {
-            tree.insert(filter, &outbox(id as u64, 1, 0).0, None);
+            tree.insert(parsed(filter), &outbox(id as u64, 1, 0).0);
         }
         for topic in topics {
             let expected: Vec<u64> = filters
                 .iter()
                 .enumerate()
-                .filter(|(_, filter)| {
-                    let filter = protocol::Filter::parse(*filter).expect("a filter");
-                    filter.matches(Topic::parse(topic).expect("a topic"))
-                })
+                .filter(|(_, filter)| parsed(filter).matches(Topic::parse(topic).expect("a topic")))
                 .map(|(id, _)| id as u64)
                 .collect();
             assert_eq!(ids(&tree, topic), expected, "{topic}");
@@ -196,17 +197,17 @@ mod tests {
         let mut tree = FilterTree::new();
         let (one, two) = (outbox(1, 1, 0).0, outbox(2, 1, 0).0);
         for filter in ["a/+/b", "a/#", "+"] {
-            tree.insert(filter, &one, None);
-            tree.insert(filter, &two, None);
+            tree.insert(parsed(filter), &one);
+            tree.insert(parsed(filter), &two);
         }
-        tree.insert("a/#", &one, Some("g"));
+        tree.insert(parsed("$share/g/a/#"), &one);
         for filter in ["a/+/b", "a/#", "+", "x/+"] {
-            tree.remove(filter, 1, None);
+            tree.remove(parsed(filter), 1);
         }
         assert_eq!(ids(&tree, "a/x/b"), [2, 2]);
-        tree.remove("a/#", 1, Some("g"));
+        tree.remove(parsed("$share/g/a/#"), 1);
         for filter in ["a/+/b", "a/#", "+"] {
-            tree.remove(filter, 2, None);
+            tree.remove(parsed(filter), 2);
         }
         assert_eq!(ids(&tree, "a/x/b"), [0; 0]);
         assert_eq!(tree.nodes.len(), 1);
@@ -217,9 +218,9 @@ mod tests {
         let deep = vec!["+"; protocol::limits::TOPIC_LEVELS].join("/");
         let topic = vec!["x"; protocol::limits::TOPIC_LEVELS].join("/");
         let mut tree = FilterTree::new();
-        tree.insert(&deep, &outbox(1, 1, 0).0, None);
+        tree.insert(parsed(&deep), &outbox(1, 1, 0).0);
         assert_eq!(ids(&tree, &topic), [1]);
-        tree.remove(&deep, 1, None);
+        tree.remove(parsed(&deep), 1);
         assert_eq!(tree.nodes.len(), 1);
     }
 }

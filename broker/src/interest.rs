@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use protocol::Filter;
+
 use crate::outbox::Outbox;
 use crate::sync::{AtomicUsize, Ordering};
 
@@ -20,24 +22,25 @@ pub(crate) struct Interest {
 /// The members of one shared subscription, of whom each message goes to one. It never changes:
 /// who joins or leaves makes a new one.
 pub(crate) struct Group {
-    name: Box<str>,
+    /// The whole filter, with its `$share/<name>/`.
+    filter: Arc<str>,
     members: Vec<Subscriber>,
     turn: AtomicUsize,
 }
 
 impl Interest {
     /// Adds a subscriber; whoever is there already stays as it is.
-    pub(crate) fn insert(&mut self, subscriber: &Subscriber, group: Option<&str>) {
-        match group {
+    pub(crate) fn insert(&mut self, subscriber: &Subscriber, filter: Filter<'_>) {
+        match filter.group() {
             None => {
                 if insert(&mut self.plain, subscriber) {
                     self.snapshot.take();
                 }
             }
-            Some(name) => match self.groups.iter().position(|group| &*group.name == name) {
+            Some(_) => match self.position(filter) {
                 Some(at) => self.groups[at] = self.groups[at].with(subscriber),
                 None => self.groups.push(Arc::new(Group {
-                    name: name.into(),
+                    filter: filter.as_str().into(),
                     members: vec![subscriber.clone()],
                     turn: AtomicUsize::new(0),
                 })),
@@ -46,15 +49,15 @@ impl Interest {
     }
 
     /// Takes a subscriber out, if it is there.
-    pub(crate) fn remove(&mut self, id: u64, group: Option<&str>) {
-        match group {
+    pub(crate) fn remove(&mut self, id: u64, filter: Filter<'_>) {
+        match filter.group() {
             None => {
                 if remove(&mut self.plain, id) {
                     self.snapshot.take();
                 }
             }
-            Some(name) => {
-                if let Some(at) = self.groups.iter().position(|group| &*group.name == name) {
+            Some(_) => {
+                if let Some(at) = self.position(filter) {
                     match self.groups[at].without(id) {
                         Some(smaller) => self.groups[at] = smaller,
                         None => drop(self.groups.swap_remove(at)),
@@ -62,6 +65,11 @@ impl Interest {
                 }
             }
         }
+    }
+
+    fn position(&self, filter: Filter<'_>) -> Option<usize> {
+        let is_it = |group: &Arc<Group>| &*group.filter == filter.as_str();
+        self.groups.iter().position(is_it)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -85,6 +93,11 @@ impl Interest {
 }
 
 impl Group {
+    /// What its members have subscribed to.
+    pub(crate) fn filter(&self) -> &Arc<str> {
+        &self.filter
+    }
+
     /// Whose turn it is: the next member in the round that has nothing waiting, else just the next.
     pub(crate) fn next_member(&self) -> &Subscriber {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
@@ -124,7 +137,7 @@ impl Group {
         let mut members = self.members.clone();
         change(&mut members);
         Arc::new(Self {
-            name: self.name.clone(),
+            filter: self.filter.clone(),
             members,
             turn: AtomicUsize::new(self.turn.load(Ordering::Relaxed)),
         })

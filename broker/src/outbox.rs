@@ -71,6 +71,8 @@ pub(crate) struct Run<'a> {
     /// What can be kept without a copy, and how much that takes.
     shared: Option<(&'a Bytes, usize)>,
     kept: OnceCell<Kept>,
+    /// If it is for one member of a group, the filter of that group.
+    share: Option<Arc<str>>,
     /// Where many sockets can be sent it from, made when the first needs it; none if it cannot be
     /// made or is not worth it.
     stage: OnceCell<Option<Stage>>,
@@ -101,6 +103,7 @@ impl<'a> Run<'a> {
             bytes,
             messages,
             shared: None,
+            share: None,
             kept: OnceCell::new(),
             stage: OnceCell::from(None),
         }
@@ -113,6 +116,7 @@ impl<'a> Run<'a> {
             bytes,
             messages,
             shared: Some((bytes, size)),
+            share: None,
             kept: OnceCell::new(),
             stage: OnceCell::from(None),
         }
@@ -124,6 +128,17 @@ impl<'a> Run<'a> {
             self.stage = OnceCell::new();
         }
         self
+    }
+
+    /// The same run, for one member of the group with this filter. What the member cannot take
+    /// comes back when its outbox is closed.
+    pub(crate) fn for_one_of(mut self, filter: &Arc<str>) -> Self {
+        self.share = Some(filter.clone());
+        self
+    }
+
+    pub(crate) fn share(&self) -> Option<&Arc<str>> {
+        self.share.as_ref()
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -192,6 +207,22 @@ pub(crate) struct Stock {
     pub(crate) tally: Tally,
 }
 
+/// What is left of a closed outbox.
+pub(crate) struct Remains {
+    pub(crate) tally: Tally,
+    /// Why sending failed, if it did.
+    pub(crate) failure: Option<io::Error>,
+    /// Messages for one member of a group that this member did not take.
+    pub(crate) orphans: Vec<Orphan>,
+}
+
+/// Whole messages for another member of a group.
+pub(crate) struct Orphan {
+    /// The filter of the group.
+    pub(crate) filter: Arc<str>,
+    pub(crate) bytes: Bytes,
+}
+
 struct Queue {
     state: State,
     chunks: VecDeque<Chunk>,
@@ -211,7 +242,9 @@ struct Queue {
     hurried: bool,
     waiters: usize,
     failure: Option<io::Error>,
-    /// Messages it was handed.
+    /// Of a closed outbox.
+    orphans: Vec<Orphan>,
+    /// Messages it was handed, but for the orphans.
     taken: u64,
     tally: Tally,
 }
@@ -228,6 +261,8 @@ enum State {
 struct Chunk {
     data: Data,
     kind: Kind,
+    /// If they are for one member of a group, the filter of that group.
+    share: Option<Arc<str>>,
 }
 
 enum Data {
@@ -286,6 +321,7 @@ impl Outbox {
                 hurried: false,
                 waiters: 0,
                 failure: None,
+                orphans: Vec::new(),
                 taken: 0,
                 tally: Tally::default(),
             }),
@@ -377,21 +413,24 @@ impl Outbox {
         self.moved.notify_all();
     }
 
-    /// Closes: what waits is given up, nothing is taken in any more. Returns what was seen, and
-    /// why sending failed, if it did.
-    pub(crate) fn close(&self) -> (Tally, Option<io::Error>) {
+    /// Closes: what waits is given up, nothing is taken in any more.
+    pub(crate) fn close(&self) -> Remains {
         let mut queue = self.queue.lock();
-        queue.close();
+        queue.close(self.wording);
         self.blocked.store(false, Ordering::Relaxed);
         self.moved.notify_all();
-        (queue.tally, queue.failure.take())
+        Remains {
+            tally: queue.tally,
+            failure: queue.failure.take(),
+            orphans: mem::take(&mut queue.orphans),
+        }
     }
 
     /// Closes because the connection has failed.
     pub(crate) fn fail(&self, failure: io::Error) {
         let mut queue = self.queue.lock();
         queue.failure.get_or_insert(failure);
-        queue.close();
+        queue.close(self.wording);
         self.blocked.store(false, Ordering::Relaxed);
         self.moved.notify_all();
     }
@@ -457,7 +496,7 @@ impl Held<'_> {
         let sent = self.queue.sent;
         let alone = self.queue.chunks.len() == 1;
         let wording = self.outbox.wording;
-        if let Some(Chunk { data, kind }) = self.queue.chunks.back_mut()
+        if let Some(Chunk { data, kind, .. }) = self.queue.chunks.back_mut()
             && let Kind::Receipt { copies: before } = *kind
             && !(alone && sent > 0)
         {
@@ -493,8 +532,10 @@ impl Held<'_> {
             let mut sent = match send_runs(&*sink, group) {
                 Ok(sent) => sent,
                 Err(failure) => {
-                    let lost = group.iter().chain(groups.flatten());
-                    self.queue.tally.discarded += lost.map(|run| run.messages).sum::<u64>();
+                    for run in group.iter().chain(groups.flatten()) {
+                        let bytes = || Bytes::copy_from_slice(run.bytes);
+                        self.queue.give_up(run.share.as_ref(), run.messages, bytes);
+                    }
                     return self.fail(failure);
                 }
             };
@@ -532,14 +573,14 @@ impl Held<'_> {
                         // A receipt of which a part has left is an answer like any other.
                         let kind = if sent > 0 { Kind::Answer } else { kind };
                         self.queue
-                            .push(self.outbox.own(bytes[sent..].to_vec()), kind);
+                            .push(self.outbox.own(bytes[sent..].to_vec()), kind, None);
                         self.arm(sink)
                     }
                 }
                 Err(failure) => self.fail(failure),
             },
             State::Blocked(sink) => {
-                self.queue.push(self.outbox.own(bytes.to_vec()), kind);
+                self.queue.push(self.outbox.own(bytes.to_vec()), kind, None);
                 State::Blocked(sink)
             }
             State::Closed => State::Closed,
@@ -585,7 +626,8 @@ impl Held<'_> {
     fn report_gap(&mut self) {
         if self.queue.gap > 0 {
             let notice = (self.outbox.wording.gap)(mem::take(&mut self.queue.gap));
-            self.queue.push(self.outbox.own(notice), Kind::Messages(0));
+            self.queue
+                .push(self.outbox.own(notice), Kind::Messages(0), None);
         }
     }
 
@@ -599,7 +641,7 @@ impl Held<'_> {
     /// The client's own thread learns of it from its socket.
     fn fail(&mut self, failure: io::Error) -> State {
         self.queue.failure = Some(failure);
-        self.queue.close();
+        self.queue.close(self.outbox.wording);
         State::Closed
     }
 }
@@ -630,7 +672,23 @@ impl Queue {
             left => (outbox.wording.count)(left),
         };
         if fitting > 0 {
-            self.take_part(run, from..from + fitting, run.messages - dropped, outbox);
+            let mut messages = run.messages - dropped;
+            let mut start = from;
+            if run.share.is_some() && from > 0 {
+                // What has left as a whole is done with; of a message that has begun to leave all is
+                // kept, because it may have to go to another member.
+                start = (outbox.wording.fitting)(run.bytes, from);
+                if start > 0 {
+                    let left = (outbox.wording.count)(&run.bytes[..start]);
+                    self.tally.written += left;
+                    messages -= left;
+                }
+            }
+            self.take_part(run, start..from + fitting, messages, outbox);
+            if start < from {
+                self.sent = from - start;
+                self.message_bytes -= self.sent;
+            }
         }
         if dropped > 0 {
             self.dropping = true;
@@ -653,12 +711,15 @@ impl Queue {
             } else {
                 Kept::copy(bytes, &outbox.memory)
             };
-            return self.push(Data::Shared(kept), Kind::Messages(messages));
+            let share = run.share.clone();
+            return self.push(Data::Shared(kept), Kind::Messages(messages), share);
         }
         if let Some(Chunk {
             data: Data::Owned(collected, _),
             kind: Kind::Messages(before),
+            share,
         }) = self.chunks.back_mut()
+            && *share == run.share
             && collected.capacity() - collected.len() >= bytes.len()
         {
             collected.extend_from_slice(bytes);
@@ -668,13 +729,14 @@ impl Queue {
             let capacity = COLLECTED_BYTES.min(outbox.room()).max(bytes.len());
             let mut collected = Vec::with_capacity(capacity);
             collected.extend_from_slice(bytes);
-            self.push(outbox.own(collected), Kind::Messages(messages));
+            let share = run.share.clone();
+            self.push(outbox.own(collected), Kind::Messages(messages), share);
         }
     }
 
-    fn push(&mut self, data: Data, kind: Kind) {
+    fn push(&mut self, data: Data, kind: Kind, share: Option<Arc<str>>) {
         *self.bytes_of(kind) += data.as_slice().len();
-        self.chunks.push_back(Chunk { data, kind });
+        self.chunks.push_back(Chunk { data, kind, share });
     }
 
     fn bytes_of(&mut self, kind: Kind) -> &mut usize {
@@ -726,14 +788,44 @@ impl Queue {
         }
     }
 
-    fn close(&mut self) {
+    fn close(&mut self, wording: &Wording) {
         self.state = State::Closed;
+        let mut sent = mem::take(&mut self.sent);
         for chunk in mem::take(&mut self.chunks) {
-            if let Kind::Messages(messages) = chunk.kind {
-                self.tally.discarded += messages;
-            }
+            let begun = mem::take(&mut sent);
+            let Kind::Messages(messages) = chunk.kind else {
+                continue;
+            };
+            let bytes = chunk.data.as_slice();
+            // Messages of the first chunk that have left as a whole.
+            let gone = match begun {
+                0 => 0,
+                _ => (wording.fitting)(bytes, begun),
+            };
+            let left = match gone {
+                0 => messages,
+                _ => (wording.count)(&bytes[gone..]),
+            };
+            self.tally.written += messages - left;
+            let rest = || Bytes::copy_from_slice(&bytes[gone..]);
+            self.give_up(chunk.share.as_ref(), left, rest);
         }
-        (self.sent, self.message_bytes, self.answer_bytes) = (0, 0, 0);
+        (self.message_bytes, self.answer_bytes) = (0, 0);
+    }
+
+    /// Messages that this client does not get: they are lost, unless another member of the group
+    /// can get them.
+    fn give_up(&mut self, share: Option<&Arc<str>>, messages: u64, bytes: impl FnOnce() -> Bytes) {
+        match share {
+            Some(filter) if messages > 0 => {
+                self.taken -= messages;
+                self.orphans.push(Orphan {
+                    filter: filter.clone(),
+                    bytes: bytes(),
+                });
+            }
+            _ => self.tally.discarded += messages,
+        }
     }
 }
 
@@ -886,7 +978,7 @@ pub(crate) mod tests {
         outbox.hold().answer(b"c");
         assert_eq!(sink.taken(), "abc");
         assert_eq!(sink.0.lock().armed, 0);
-        let (tally, _) = outbox.close();
+        let tally = outbox.close().tally;
         assert_eq!((tally.written, tally.bytes, tally.discarded), (2, 3, 0));
     }
 
@@ -904,7 +996,7 @@ pub(crate) mod tests {
         assert_eq!(sink.taken(), "678!");
         assert!(!outbox.seems_blocked());
         sink.make_room(&outbox, 100);
-        assert_eq!(outbox.close().0.written, 4);
+        assert_eq!(outbox.close().tally.written, 4);
     }
 
     #[test]
@@ -932,7 +1024,7 @@ pub(crate) mod tests {
         deliver(&outbox, &["6"]);
         sink.make_room(&outbox, 1000);
         assert_eq!(sink.taken(), format!("{one}{two}<gap 3>6"));
-        assert_eq!(outbox.close().0.dropped, 3);
+        assert_eq!(outbox.close().tally.dropped, 3);
     }
 
     #[test]
@@ -970,7 +1062,7 @@ pub(crate) mod tests {
         deliver(&outbox, &["555;"]);
         sink.make_room(&outbox, 100);
         assert_eq!(sink.taken(), "111;222;<gap 3>");
-        let (tally, _) = outbox.close();
+        let tally = outbox.close().tally;
         assert_eq!((tally.written, tally.dropped), (2, 3));
     }
 
@@ -1011,7 +1103,7 @@ pub(crate) mod tests {
     fn a_closed_outbox_takes_nothing_and_tells_what_was_lost() {
         let (outbox, sink) = outbox(1, 100, 0);
         deliver(&outbox, &["a", "b"]);
-        assert_eq!(outbox.close().0.discarded, 2);
+        assert_eq!(outbox.close().tally.discarded, 2);
         deliver(&outbox, &["c"]);
         outbox.hold().answer(b"d");
         outbox.flush();
@@ -1024,7 +1116,7 @@ pub(crate) mod tests {
         let (outbox, sink) = outbox(1, 100, 100);
         sink.0.lock().broken = true;
         deliver(&outbox, &["a"]);
-        let (_, failure) = outbox.close();
+        let failure = outbox.close().failure;
         assert_eq!(
             failure.map(|err| err.kind()),
             Some(io::ErrorKind::BrokenPipe)

@@ -70,21 +70,21 @@ impl Router {
 
     /// From now on `subscriber` gets what `filter` matches.
     pub(crate) fn subscribe(&self, filter: Filter<'_>, subscriber: &Subscriber) {
-        let (pattern, group) = (filter.pattern(), filter.group());
         if filter.is_exact() {
+            let pattern = filter.pattern();
             let hash = self.hash(pattern.as_bytes());
             let mut shard = self.shard(hash).write();
             match shard.get_mut(pattern) {
-                Some(interest) => interest.insert(subscriber, group),
+                Some(interest) => interest.insert(subscriber, filter),
                 None => {
                     let mut interest = Interest::default();
-                    interest.insert(subscriber, group);
+                    interest.insert(subscriber, filter);
                     shard.insert(pattern.into(), interest);
                 }
             }
             self.stamp(hash).fetch_add(1, Ordering::Release);
         } else {
-            self.wild.write().insert(pattern, subscriber, group);
+            self.wild.write().insert(filter, subscriber);
             self.wild_stamp.fetch_add(1, Ordering::Release);
         }
     }
@@ -99,12 +99,12 @@ impl Router {
 
     /// The same for a client whose outbox is closed, so that nobody need look.
     pub(crate) fn forget(&self, filter: Filter<'_>, id: u64) {
-        let (pattern, group) = (filter.pattern(), filter.group());
         if filter.is_exact() {
+            let pattern = filter.pattern();
             let hash = self.hash(pattern.as_bytes());
             let mut shard = self.shard(hash).write();
             if let Some(interest) = shard.get_mut(pattern) {
-                interest.remove(id, group);
+                interest.remove(id, filter);
                 if interest.is_empty() {
                     shard.remove(pattern);
                     if shard.len() < shard.capacity() / 8 {
@@ -114,7 +114,7 @@ impl Router {
             }
             self.stamp(hash).fetch_add(1, Ordering::Release);
         } else {
-            self.wild.write().remove(pattern, id, group);
+            self.wild.write().remove(filter, id);
             self.wild_stamp.fetch_add(1, Ordering::Release);
         }
     }

@@ -14,7 +14,7 @@ use rustix::net::{RecvFlags, recv};
 use crate::block::Block;
 use crate::engine::Engine;
 use crate::interest::Subscriber;
-use crate::outbox::{Outbox, Tally};
+use crate::outbox::{Outbox, Remains, Tally};
 use crate::roster::Member;
 use crate::socket::{Socket, SocketSink, SocketSource};
 use crate::stopping::Stopping;
@@ -107,13 +107,20 @@ impl Session {
         let end = panic::catch_unwind(AssertUnwindSafe(|| serve(&mut conversation, &mut source)));
         let mut end = end.unwrap_or(End::Panicked);
         self.member.begin(&engine.roster);
-        let (tally, failure) = self.member.outbox.close();
+        let Remains {
+            tally,
+            failure,
+            orphans,
+        } = self.member.outbox.close();
         conversation.forget_filters();
-        if !matches!(end, End::SaidBye | End::Stopping) {
-            let will = panic::catch_unwind(AssertUnwindSafe(|| conversation.publish_will()));
-            if will.is_err() {
-                end = End::Panicked;
+        let last = panic::catch_unwind(AssertUnwindSafe(|| {
+            conversation.hand_over(&orphans);
+            if !matches!(end, End::SaidBye | End::Stopping) {
+                conversation.publish_will();
             }
+        }));
+        if last.is_err() {
+            end = End::Panicked;
         }
         conversation.settle();
         engine.roster.leave(&self.member);

@@ -1,5 +1,7 @@
 //! Promises of "Filters" about `$share/<group>/<filter>`: one member of the group each.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tests::{TestBroker, TestClient};
 
 fn member(broker: &TestBroker, filter: &str) -> TestClient {
@@ -141,4 +143,96 @@ fn a_member_whose_outbox_is_full_is_passed_over_and_nothing_is_lost() {
         "no GAP"
     );
     assert_eq!(taken + left.len(), published);
+}
+
+/// What waits in the outbox of a member that is cut off is not lost: it has not been on the wire.
+#[test]
+fn what_waits_for_a_member_that_is_gone_goes_to_the_others() {
+    let broker = TestBroker::start();
+    let mut gone = TestClient::connect_with_small_buffer(broker.address());
+    gone.send("SUBSCRIBE $share/g/jobs/#")
+        .expect("SUBACK $share/g/jobs/#");
+    let mut boss = broker.connect();
+    let pad = "x".repeat(1000);
+    let jobs: String = (0..8000)
+        .map(|n| format!("PUBLISH jobs/{} {n} {pad}\n", n % 3))
+        .collect();
+    boss.write(jobs).read_until_prefix("PUBACK 8000 ");
+    let mut stays = member(&broker, "$share/g/jobs/#");
+    let (mut numbers, mut came) = (Vec::new(), 0);
+    while came < 100 {
+        gone.expect_prefix(&format!("MESSAGE jobs/{} {came} ", came % 3));
+        came += 1;
+    }
+    gone.vanish();
+    broker.wait_for_log(" ends after ");
+    for line in stays.read_to_fence() {
+        let number = line.split(' ').nth(2).expect("a number");
+        numbers.push(number.parse::<usize>().expect("a number"));
+    }
+    // All from the first on that had not left whole.
+    let first = numbers.first().copied().expect("some have waited");
+    assert!(first >= came, "{first} came twice");
+    assert!(numbers.iter().copied().eq(first..8000), "some are missing");
+    let ledger = broker.ledger();
+    assert!(
+        ledger.contains("8000 copies = 8000 written + 0 waiting + 0 dropped + 0 discarded"),
+        "{ledger}"
+    );
+}
+
+/// Members come, read a little, and leave by BYE, while four publishers are at work.
+#[test]
+fn a_group_whose_members_come_and_go_by_bye_loses_and_doubles_nothing() {
+    const PUBLISHERS: usize = 4;
+    const EACH: usize = 10_000;
+    let broker = TestBroker::start();
+    let counts = std::sync::Mutex::new(vec![0u8; PUBLISHERS * EACH]);
+    let count = |lines: &[String]| {
+        let mut counts = counts.lock().expect("nobody panics with it");
+        for line in lines {
+            let number = line
+                .strip_prefix("MESSAGE jobs ")
+                .expect("a message and no GAP");
+            counts[number.parse::<usize>().expect("a number")] += 1;
+        }
+    };
+    let left = AtomicUsize::new(PUBLISHERS);
+    let mut last = member(&broker, "$share/g/jobs");
+    std::thread::scope(|scope| {
+        for publisher in 0..PUBLISHERS {
+            let (mut boss, left) = (broker.connect(), &left);
+            scope.spawn(move || {
+                for first in (0..EACH).step_by(100) {
+                    let jobs: String = (first..first + 100)
+                        .map(|n| format!("PUBLISH jobs {}\n", publisher * EACH + n))
+                        .collect();
+                    boss.write(jobs);
+                    boss.read_until_prefix(&format!("PUBACK {} ", first + 100));
+                }
+                left.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+        for _ in 0..3 {
+            let (broker, count, left) = (&broker, &count, &left);
+            scope.spawn(move || {
+                while left.load(Ordering::SeqCst) > 0 {
+                    let mut member = member(broker, "$share/g/jobs");
+                    let mut lines = member.read_to_fence();
+                    lines.extend(member.send("BYE").read_until("BYE"));
+                    count(&lines);
+                }
+            });
+        }
+    });
+    count(&last.read_to_fence());
+    let counts = counts.into_inner().expect("nobody panicked");
+    let wrong = counts.iter().filter(|&&count| count != 1).count();
+    assert_eq!(
+        wrong,
+        0,
+        "of {} messages: {}",
+        counts.len(),
+        broker.ledger()
+    );
 }

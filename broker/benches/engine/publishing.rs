@@ -105,7 +105,7 @@ pub(crate) fn play(name: &str, rounds: usize) {
         &mut scene.source(rounds),
         &mut Block::new(&scene.engine.memory),
     );
-    let written = scene.subscriber.close().0.written;
+    let written = scene.subscriber.close().tally.written;
     assert_eq!(written, (MESSAGES * rounds) as u64);
 }
 

@@ -100,7 +100,7 @@ fn route_wild(bencher: Bencher, count: usize) {
 fn collect_from_tree(bencher: Bencher, count: usize) {
     let (mut tree, names, one) = (FilterTree::new(), names(count), idle(1));
     for text in patterns(count) {
-        tree.insert(&text, &one, None);
+        tree.insert(Filter::parse(&text).expect("a filter"), &one);
     }
     let mut next = names.iter().cycle();
     let (mut subscribers, mut groups) = (Vec::new(), Vec::new());

@@ -25,7 +25,7 @@ use crate::engine::Engine;
 use crate::interest::Subscriber;
 use crate::ledger::Totals;
 use crate::memory::Charge;
-use crate::outbox::{Held, Run, Wording};
+use crate::outbox::{Held, Orphan, Run, Wording};
 use crate::retained::{Full, Retained};
 use crate::roster::Member;
 use crate::wire::{Arrival, End, Source};
@@ -169,6 +169,22 @@ impl<'a> Conversation<'a> {
                 }
                 Arrival::Stopping => return End::Stopping,
                 Arrival::Failed(err) => return err.into(),
+            }
+        }
+    }
+
+    /// The connection has ended: what it did not take and others of its groups can, goes to them.
+    pub(crate) fn hand_over(&mut self, orphans: &[Orphan]) {
+        for orphan in orphans {
+            let lines = orphan.bytes.split_inclusive(|&byte| byte == b'\n');
+            for line in lines {
+                let content = Framer::content(line.strip_suffix(b"\n").unwrap_or(line));
+                match Reply::decode(content) {
+                    Ok(Reply::Message { topic, .. }) => {
+                        self.dispatch.hand_over(&orphan.filter, topic, line);
+                    }
+                    _ => unreachable!("an outbox holds whole messages"),
+                }
             }
         }
     }

@@ -9,7 +9,7 @@ use shuttle::rand::{self, Rng};
 use shuttle::thread;
 
 use crate::handover::answer;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Remains};
 use crate::socket::{Flushing, Socket, WORDING, deliver};
 
 const LIMIT: usize = 20;
@@ -55,7 +55,7 @@ pub(crate) fn nothing_leaves_after_the_close() {
             outbox.hold().answer(b"answer;");
             outbox.hold().farewell(b"bye;");
         });
-        let (tally, failure) = outbox.close();
+        let Remains { tally, failure, .. } = outbox.close();
         socket.close();
         assert!(failure.is_none());
         let delivered: u64 = publishing
@@ -68,7 +68,7 @@ pub(crate) fn nothing_leaves_after_the_close() {
         flusher.join().expect("it flushes");
         assert_eq!(
             tally,
-            outbox.close().0,
+            outbox.close().tally,
             "something was done after the close"
         );
         assert_eq!(tally.bytes, socket.text().len() as u64);
@@ -113,7 +113,7 @@ pub(crate) fn nobody_sleeps_on_when_the_socket_fails() {
         });
         flushing.end();
     });
-    assert!(outbox.close().1.is_some(), "it tells why");
+    assert!(outbox.close().failure.is_some(), "it tells why");
 }
 
 /// Nothing moves any more, and only those with a deadline wait for it.

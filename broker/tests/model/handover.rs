@@ -6,7 +6,7 @@ use std::sync::Arc;
 use shuttle::thread;
 
 use crate::memory::Memory;
-use crate::outbox::{Outbox, Run};
+use crate::outbox::{Outbox, Remains, Run};
 use crate::socket::{Flushing, Heard, Socket, WORDING, deliver};
 
 const PUBLISHERS: Range<char> = 'a'..'d';
@@ -76,7 +76,7 @@ fn nothing_waits(outbox: &Arc<Outbox>, heard: &Heard) -> u64 {
         "something waits and nothing is armed"
     );
     outbox.drain(None);
-    let (tally, failure) = outbox.close();
+    let Remains { tally, failure, .. } = outbox.close();
     assert!(failure.is_none());
     assert_eq!(tally.discarded, 0);
     assert_eq!(tally.written, heard.messages.len() as u64, "{heard:?}");
