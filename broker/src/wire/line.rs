@@ -174,6 +174,7 @@ impl<'a> Conversation<'a> {
     }
 
     /// The connection has ended: what it did not take and others of its groups can, goes to them.
+    #[inline(never)]
     pub(crate) fn hand_over(&mut self, orphans: &[Orphan]) {
         for orphan in orphans {
             let lines = orphan.bytes.split_inclusive(|&byte| byte == b'\n');
@@ -190,6 +191,7 @@ impl<'a> Conversation<'a> {
     }
 
     /// The connection has ended without BYE: what the client wanted to be said then is published.
+    #[inline(never)]
     pub(crate) fn publish_will(&mut self) {
         let Some(will) = self.will.take() else {
             return;
