@@ -1,19 +1,16 @@
-//! The figures in `docs/operating.md`, measured on the real broker. Prints what it finds, and ends
-//! with 1 if a message was lost that nobody was told of.
-//!
-//!     cargo run --release -p tests --example measure -- idle 10000
-//!     cargo run --release -p tests --example measure -- stall 60
+//! One subscriber that does not read, beside some that do.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tests::TestBroker;
 
-const BROADCASTS: usize = 10;
+use crate::idle::take;
+use crate::say;
+
 const OTHERS: usize = 3;
 const PAYLOAD_BYTES: usize = 100;
 
@@ -23,73 +20,8 @@ const BURST: u64 = 500;
 /// So many messages may be on their way to those who read.
 const AHEAD: u64 = 20 * BURST;
 
-/// Long enough for a connection to have given back what it does not need.
-const SETTLED: Duration = Duration::from_secs(3);
-
-fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let measured = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["idle", connections] => connections.parse().map(idle),
-        ["stall", seconds] => seconds.parse().map(|s| stall(Duration::from_secs(s))),
-        _ => {
-            say(format_args!(
-                "usage: measure idle CONNECTIONS | stall SECONDS"
-            ));
-            return ExitCode::from(2);
-        }
-    };
-    match measured {
-        Ok(Ok(true)) => ExitCode::SUCCESS,
-        Ok(Ok(false)) => ExitCode::FAILURE,
-        Ok(Err(err)) => {
-            say(format_args!("measure: {err}"));
-            ExitCode::FAILURE
-        }
-        Err(err) => {
-            say(format_args!("measure: the number: {err}"));
-            ExitCode::from(2)
-        }
-    }
-}
-
-/// Many connections with a subscription each, then one message to all of them.
-fn idle(connections: usize) -> io::Result<bool> {
-    let broker = TestBroker::start();
-    let mut publisher = TcpStream::connect(broker.address())?;
-    let before = broker.resident_kib();
-    let began = Instant::now();
-    let mut clients = Vec::with_capacity(connections);
-    for _ in 0..connections {
-        let mut client = TcpStream::connect(broker.address())?;
-        client.set_read_timeout(Some(tests::PATIENCE))?;
-        client.write_all(b"SUBSCRIBE news\n")?;
-        take(&mut client, b"SUBACK news\n")?;
-        clients.push(client);
-    }
-    let rate = connections as f64 / began.elapsed().as_secs_f64();
-    thread::sleep(SETTLED);
-    let grown = broker.resident_kib() - before;
-    let mut times = Vec::new();
-    for _ in 0..BROADCASTS {
-        let began = Instant::now();
-        publisher.write_all(b"PUBLISH news to all\n")?;
-        for client in &mut clients {
-            take(client, b"MESSAGE news to all\n")?;
-        }
-        times.push(began.elapsed());
-    }
-    times.sort_unstable();
-    say(format_args!(
-        "{connections} connections, each subscribed: {:.1} KB of resident memory for each, \
-         {rate:.0} connects/s, a broadcast reached all of them in {:.0} ms (median of {BROADCASTS})",
-        grown as f64 * 1.024 / connections as f64,
-        times[times.len() / 2].as_secs_f64() * 1e3,
-    ));
-    Ok(true)
-}
-
 /// One subscriber that does not read while a publisher works at full speed, beside some that do.
-fn stall(time: Duration) -> io::Result<bool> {
+pub(crate) fn measure(time: Duration) -> io::Result<bool> {
     let broker = TestBroker::start();
     let mut stalled = subscriber(&broker, "news")?;
     let others = (0..OTHERS)
@@ -224,19 +156,4 @@ fn peak(broker: &TestBroker, done: &AtomicBool) -> u64 {
         thread::sleep(Duration::from_millis(100));
     }
     most
-}
-
-fn take(client: &mut TcpStream, expected: &[u8]) -> io::Result<()> {
-    let mut came = vec![0; expected.len()];
-    client.read_exact(&mut came)?;
-    if came == expected {
-        return Ok(());
-    }
-    let came = String::from_utf8_lossy(&came).into_owned();
-    Err(io::Error::other(format!("unexpected: {came:?}")))
-}
-
-/// A closed pipe is no reason to fail.
-fn say(text: std::fmt::Arguments<'_>) {
-    let _ = writeln!(io::stdout(), "{text}");
 }

@@ -1,0 +1,87 @@
+//! The figures in `docs/operating.md`, measured on the real broker. Prints what it finds, and ends
+//! with 1 if a message was lost that nobody was told of.
+//!
+//!     cargo run --release -p tests --example measure -- idle 10000
+//!     cargo run --release -p tests --example measure -- fairness
+//!
+//! Each measurement has a file of its own. Times depend on the machine and on what else it does, so
+//! everything that is compared is measured in the same run, in turns.
+
+mod burst;
+mod client;
+mod crowd;
+mod fairness;
+mod flood;
+mod idle;
+mod latency;
+mod one_of;
+mod registry;
+mod stall;
+mod topics;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::num::ParseIntError;
+use std::process::ExitCode;
+use std::time::Duration;
+
+const USAGE: &str = "usage: measure WHAT
+  idle CONNECTIONS     memory of connections that do nothing, and a broadcast to all of them
+  stall SECONDS        one subscriber that does not read, and a publisher at full speed
+  fairness             a quiet pair, alone and beside a publisher at full speed
+  one-of SUBSCRIBERS   one that stalls, trickles or vanishes, and what the others notice
+  registry             a million subscriptions, and clients that come and go
+  topics               a publisher that goes round 10,000 topics
+  idle-after-burst     memory of connections that were busy and are not any more";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match measure(&arguments) {
+        Ok(Some(Ok(true))) => ExitCode::SUCCESS,
+        Ok(Some(Ok(false))) => ExitCode::FAILURE,
+        Ok(Some(Err(err))) => {
+            say(format_args!("measure: {err}"));
+            ExitCode::FAILURE
+        }
+        Ok(None) => {
+            say(format_args!("{USAGE}"));
+            ExitCode::from(2)
+        }
+        Err(err) => {
+            say(format_args!("measure: the number: {err}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether all messages are accounted for; `None` if there is no such measurement.
+fn measure(arguments: &[&str]) -> Result<Option<io::Result<bool>>, ParseIntError> {
+    Ok(Some(match *arguments {
+        ["idle", connections] => idle::measure(connections.parse()?),
+        ["stall", seconds] => stall::measure(Duration::from_secs(seconds.parse()?)),
+        ["fairness"] => fairness::measure(),
+        ["one-of", subscribers] => one_of::measure(subscribers.parse()?),
+        ["registry"] => registry::measure(),
+        ["topics"] => topics::measure(),
+        ["idle-after-burst"] => burst::measure(),
+        _ => return Ok(None),
+    }))
+}
+
+/// A closed pipe is no reason to fail.
+fn say(text: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
+/// The one in the middle, of a few rounds that differ by what else the machine does.
+fn median(mut rounds: Vec<f64>) -> f64 {
+    rounds.sort_unstable_by(f64::total_cmp);
+    rounds[rounds.len() / 2]
+}
+
+/// What a thread of the measurement found out; that it panicked is an error like others.
+fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, io::Result<T>>) -> io::Result<T> {
+    let panicked = |_| io::Error::other("a thread of the measurement panicked");
+    thread.join().map_err(panicked)?
+}
