@@ -13,10 +13,33 @@ const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
 /// A program of this workspace, of the same profile as the test: `broker` or `client`.
 pub fn program(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let program = FOLDER.get_or_init(built).join(name);
+    let bins = || built(&["--bin", "broker", "--bin", "client"]);
+    let program = FOLDER.get_or_init(bins).join(name);
     assert!(
         program.is_file(),
         "there is no {}; run `cargo build --bin {name}`",
+        program.display()
+    );
+    program
+}
+
+/// A program under `tests/examples`, of the same profile as the test: `peers` or `relay`.
+pub fn example(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let examples = || {
+        built(&[
+            "--package",
+            "tests",
+            "--example",
+            "peers",
+            "--example",
+            "relay",
+        ])
+    };
+    let program = FOLDER.get_or_init(examples).join("examples").join(name);
+    assert!(
+        program.is_file(),
+        "there is no {}; run `cargo build --package tests --example {name}`",
         program.display()
     );
     program
@@ -34,7 +57,8 @@ pub fn installed(name: &str, package: &str) -> Command {
     Command::new(name)
 }
 
-fn built() -> PathBuf {
+/// Where cargo puts programs; those that it is told to build are built then.
+fn built(targets: &[&str]) -> PathBuf {
     let test = env::current_exe().expect("a running program has a path");
     let folder = test
         .parent()
@@ -48,7 +72,8 @@ fn built() -> PathBuf {
         };
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
-            .args(["build", "--quiet", "--bin", "broker", "--bin", "client"])
+            .args(["build", "--quiet"])
+            .args(targets)
             .args(["--manifest-path", MANIFEST, "--profile", profile])
             .arg("--target-dir")
             .arg(target)

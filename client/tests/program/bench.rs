@@ -116,6 +116,16 @@ fn a_fixed_rate_measures_every_message_after_the_warm_up() {
 }
 
 #[test]
+fn with_several_subscribers_the_last_of_them_is_measured_too() {
+    let figures = loses_nothing(
+        "--rate 2000 --count 200 --warmup 50ms --subs 3",
+        r#"{"published": 300, "delivered": 900}"#,
+    );
+    assert_eq!(figures["from_schedule"]["count"], 600, "{figures}");
+    assert_eq!(figures["to_all"]["count"], 200, "{figures}");
+}
+
+#[test]
 fn with_a_window_every_message_gets_its_receipt() {
     for window in [1, 1000] {
         let figures = loses_nothing(
@@ -134,7 +144,10 @@ fn every_question_is_answered() {
 
 #[test]
 fn a_broadcast_reaches_all_connections() {
-    let figures = loses_nothing("--idle 50", r#"{"connected": 50, "connections": 50}"#);
+    let figures = loses_nothing(
+        "--idle 50 --hold 50ms",
+        r#"{"connected": 50, "connections": 50}"#,
+    );
     assert_eq!(figures["broadcast"]["count"], 20, "{figures}");
 }
 
@@ -305,6 +318,7 @@ fn what_cannot_be_measured_is_wrong_usage() {
         ("bench --rate 0", "messages a second"),
         ("bench --rate 1 --window 1", "cannot be used with"),
         ("bench --hdr file", "--rate"),
+        ("bench --hold 1s", "--idle"),
         ("bench --spread --pubs 2", "a topic for each publisher"),
         ("bench -s amqp://x", "no protocol of bench"),
     ] {

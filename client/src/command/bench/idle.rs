@@ -20,11 +20,13 @@ use super::trouble::Trouble;
 /// So many messages go to all of them, one after another.
 const BROADCASTS: u64 = 20;
 
-pub(crate) fn run(setting: &Setting) -> Result<Report, Trouble> {
+/// `hold` is how long nothing happens once all are connected, for whoever watches the broker.
+pub(crate) fn run(setting: &Setting, hold: Duration) -> Result<Report, Trouble> {
     let layout = &setting.layout;
     let begin = Instant::now();
     let links = connect(setting)?;
     let connecting = begin.elapsed();
+    wait(hold, &setting.dialer);
 
     let flow = &Flow::new(layout);
     let link = setting.dialer.dial("p0", false)?;
@@ -93,6 +95,14 @@ fn connect(setting: &Setting) -> Result<Vec<Link>, Trouble> {
     let links = links.collect();
     bar.finish_and_clear();
     links
+}
+
+/// Ends early only with an interruption, which the first message then meets.
+fn wait(hold: Duration, dialer: &Dialer) {
+    let since = Instant::now();
+    while since.elapsed() < hold && !dialer.interrupt.is_raised() {
+        thread::sleep(BEAT.min(hold - since.elapsed().min(hold)));
+    }
 }
 
 /// Publishes one message; how long the last connection waited for it. `None` if that was too long.

@@ -3,8 +3,10 @@
 //! The loop is open: each message is due at a moment that was set before the run, whether or not
 //! those before it have arrived. Time counts from that moment, so a broker that stalls a publisher
 //! cannot hide it. It is also told from the moment of sending, which leaves out how late the
-//! publisher itself was.
+//! publisher itself was. Where a message has several subscribers, the time until the last of them
+//! has it is told besides.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -25,6 +27,10 @@ use super::report::Report;
 use super::stage::{Manner, Setting, play};
 use super::times::{histogram, record, write_distribution};
 use super::trouble::Trouble;
+
+/// So many messages may be with some of their subscribers and not yet with all. Beyond that, the
+/// time until all have one is not measured.
+const MAX_UNFINISHED: usize = 1 << 20;
 
 /// What a run at a fixed rate needs to know besides.
 #[derive(Clone, Copy, Debug)]
@@ -69,10 +75,7 @@ pub(crate) fn run(setting: &Setting, pace: Pace<'_>) -> Result<Report, Failure> 
         publishers: setting.layout.publishers,
     };
     let warmup_ns = pace.warmup.as_nanos() as u64;
-    let mut times = Times {
-        from_schedule: histogram(),
-        from_sending: histogram(),
-    };
+    let mut times = Times::default();
     let setting = &with_warmup(setting, pace);
     let manner = Manner {
         acked: false,
@@ -106,6 +109,9 @@ pub(crate) fn run(setting: &Setting, pace: Pace<'_>) -> Result<Report, Failure> 
     report.times_head();
     report.times("scheduled", "from_schedule", &times.from_schedule);
     report.times("sent", "from_sending", &times.from_sending);
+    if setting.layout.fan_out() > 1 {
+        report.times("to all", "to_all", &times.to_all);
+    }
     report.faults(played.faults);
     report.interrupted = played.interrupted;
     Ok(report)
@@ -128,6 +134,21 @@ fn with_warmup(setting: &Setting, pace: Pace<'_>) -> Setting {
 struct Times {
     from_schedule: Histogram<u64>,
     from_sending: Histogram<u64>,
+    /// From the schedule until the last subscriber has it.
+    to_all: Histogram<u64>,
+    /// How many have it, by publisher and turn.
+    unfinished: HashMap<(usize, u64), usize>,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            from_schedule: histogram(),
+            from_sending: histogram(),
+            to_all: histogram(),
+            unfinished: HashMap::new(),
+        }
+    }
 }
 
 impl Times {
@@ -137,16 +158,31 @@ impl Times {
         if due_ns < warmup_ns {
             return;
         }
-        record(
-            &mut self.from_schedule,
-            arrival.now_ns.saturating_sub(due_ns),
-        );
+        let time_ns = arrival.now_ns.saturating_sub(due_ns);
+        record(&mut self.from_schedule, time_ns);
+        if layout.fan_out() > 1 && self.is_last((arrival.publisher, turn), layout.fan_out()) {
+            record(&mut self.to_all, time_ns);
+        }
         if let Some(sent_ns) = payload::time_ns(arrival.payload) {
             record(
                 &mut self.from_sending,
                 arrival.now_ns.saturating_sub(sent_ns),
             );
         }
+    }
+
+    /// One more subscriber has this message; whether that was the last.
+    fn is_last(&mut self, message: (usize, u64), fan_out: usize) -> bool {
+        if self.unfinished.len() >= MAX_UNFINISHED && !self.unfinished.contains_key(&message) {
+            return false;
+        }
+        let having = self.unfinished.entry(message).or_insert(0);
+        *having += 1;
+        let is_last = *having == fan_out;
+        if is_last {
+            self.unfinished.remove(&message);
+        }
+        is_last
     }
 }
 
@@ -203,10 +239,7 @@ mod tests {
             topics: 1,
             spread: false,
         };
-        let mut times = Times {
-            from_schedule: histogram(),
-            from_sending: histogram(),
-        };
+        let mut times = Times::default();
         let mut payload = payload::blank(payload::MIN_BYTES);
         payload::set_time(&mut payload, 10_000_000);
         for number in 0..10 {
@@ -222,5 +255,35 @@ mod tests {
         assert_eq!(times.from_schedule.len(), 8);
         assert!(times.from_schedule.max() >= 8_000_000);
         assert!(times.from_sending.max() < 1_100);
+        assert_eq!(times.to_all.len(), 0);
+    }
+
+    #[test]
+    fn a_message_has_reached_all_when_it_has_reached_the_last() {
+        let schedule = Schedule {
+            interval_ns: 1e6,
+            publishers: 1,
+        };
+        let layout = Layout {
+            publishers: 1,
+            subscribers: 3,
+            topics: 1,
+            spread: false,
+        };
+        let mut times = Times::default();
+        let payload = payload::blank(payload::MIN_BYTES);
+        for (number, now_ns) in [(0, 100), (1, 1_000_100), (0, 300), (0, 7_000)] {
+            let arrival = Arrival {
+                publisher: 0,
+                topic: 0,
+                number,
+                payload: &payload,
+                now_ns,
+            };
+            times.add(&layout, schedule, 0, arrival);
+        }
+        assert_eq!((times.from_schedule.len(), times.to_all.len()), (4, 1));
+        assert!(times.to_all.max() >= 7_000);
+        assert_eq!(times.unfinished.len(), 1);
     }
 }

@@ -94,9 +94,10 @@ impl Link {
     }
 
     pub(crate) fn subscribe(&mut self, topics: &[String]) -> Result<(), Trouble> {
-        for some in topics.chunks(TOPICS_AT_ONCE) {
+        for first in (0..topics.len()).step_by(TOPICS_AT_ONCE) {
+            let these = first..topics.len().min(first + TOPICS_AT_ONCE);
             let mut bytes = Vec::new();
-            let confirms = self.wire.subscribe(some, &mut bytes);
+            let confirms = self.wire.subscribe(topics, these, &mut bytes);
             self.ask(&bytes, confirms)?;
         }
         Ok(())

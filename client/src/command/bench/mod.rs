@@ -111,6 +111,16 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", group = "mode", conflicts_with_all = ["pubs", "subs", "topics", "spread", "duration", "count"])]
     #[arg(value_parser = within(1, 1_000_000))]
     idle: Option<usize>,
+    /// With --idle: keep them so long before the messages
+    #[arg(
+        long,
+        value_name = "TIME",
+        requires = "idle",
+        default_value = "0s",
+        hide_default_value = true
+    )]
+    #[arg(value_parser = duration::parse)]
+    hold: Duration,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -225,7 +235,7 @@ impl Arguments {
         } else if self.request {
             request::run(setting)
         } else if self.idle.is_some() {
-            idle::run(setting)
+            idle::run(setting, self.hold)
         } else {
             throughput::run(setting)
         };

@@ -1,5 +1,7 @@
 //! The line protocol of `docs/protocol.md`.
 
+use std::ops::Range;
+
 use super::{Ack, Event, Wire, first_line, number, refused};
 
 #[derive(Debug)]
@@ -18,7 +20,8 @@ impl Wire for Line {
         self.ping(out);
     }
 
-    fn subscribe(&self, topics: &[String], out: &mut Vec<u8>) -> usize {
+    fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize {
+        let topics = &topics[these];
         out.extend_from_slice(b"SUBSCRIBE");
         for topic in topics {
             out.push(b' ');
@@ -122,7 +125,7 @@ mod tests {
     fn several_topics_are_one_subscribe() {
         let topics = ["a".to_owned(), "b".to_owned()];
         let mut out = Vec::new();
-        assert_eq!(Line.subscribe(&topics, &mut out), 2);
+        assert_eq!(Line.subscribe(&topics, 0..2, &mut out), 2);
         Line.publish("a", b"hi", false, &mut out);
         assert_eq!(out, b"SUBSCRIBE a b\nPUBLISH a hi\n");
     }

@@ -38,8 +38,8 @@ pub(crate) trait Wire: Debug + Sync {
     /// acknowledgements where that is for the whole connection.
     fn hello(&self, client: &str, acked: bool, out: &mut Vec<u8>);
 
-    /// Subscribes to topics; how many [`Event::Confirm`] answer that.
-    fn subscribe(&self, topics: &[String], out: &mut Vec<u8>) -> usize;
+    /// Subscribes to `these` of all topics of a connection; how many [`Event::Confirm`] answer that.
+    fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize;
 
     /// Puts one message behind `out`.
     fn publish(&self, topic: &str, payload: &[u8], acked: bool, out: &mut Vec<u8>);

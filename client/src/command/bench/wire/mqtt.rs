@@ -1,5 +1,7 @@
 //! MQTT 3.1.1 at QoS 0, and at QoS 1 for publishers that want acknowledgements.
 
+use std::ops::Range;
+
 use super::{Ack, Event, Wire};
 
 #[derive(Debug)]
@@ -36,7 +38,8 @@ impl Wire for Mqtt {
         put_text(client, out);
     }
 
-    fn subscribe(&self, topics: &[String], out: &mut Vec<u8>) -> usize {
+    fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize {
+        let topics = &topics[these];
         let filters: usize = topics.iter().map(|topic| topic.len() + 3).sum();
         out.push(SUBSCRIBE);
         put_length(2 + filters, out);

@@ -1,5 +1,7 @@
 //! The client protocol of NATS. Acknowledgements are the `+OK` of its verbose mode.
 
+use std::ops::Range;
+
 use super::{Ack, Event, Wire, first_line, number, refused};
 
 #[derive(Debug)]
@@ -27,9 +29,12 @@ impl Wire for Nats {
         self.ping(out);
     }
 
-    fn subscribe(&self, topics: &[String], out: &mut Vec<u8>) -> usize {
-        for (id, topic) in topics.iter().enumerate() {
-            out.extend_from_slice(format!("SUB {topic} {id}\r\n").as_bytes());
+    /// Each subscription has an id of its own. They are of one length, as short as that can be, so
+    /// that the messages of a run are of one length as well.
+    fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize {
+        let digits = topics.len().saturating_sub(1).to_string().len();
+        for (id, topic) in these.clone().zip(&topics[these]) {
+            out.extend_from_slice(format!("SUB {topic} {id:0digits$}\r\n").as_bytes());
         }
         self.ping(out);
         1
@@ -100,10 +105,23 @@ mod tests {
     #[test]
     fn a_subscription_is_confirmed_by_the_ping_behind_it() {
         let mut out = Vec::new();
-        assert_eq!(Nats.subscribe(&["a".to_owned()], &mut out), 1);
+        assert_eq!(Nats.subscribe(&["a".to_owned()], 0..1, &mut out), 1);
         assert_eq!(out, b"SUB a 0\r\nPING\r\n");
         check(&Nats, b"PONG\r\n", &Event::Confirm);
         check(&Nats, b"PING\r\n", &Event::Ping { token: 0..0 });
+    }
+
+    // Ids that began anew with each part of the topics were taken for the same subscriptions.
+    #[test]
+    fn no_two_subscriptions_of_a_connection_have_one_id() {
+        let topics: Vec<String> = (0..11).map(|topic| format!("t{topic}")).collect();
+        let mut out = Vec::new();
+        Nats.subscribe(&topics, 0..1, &mut out);
+        Nats.subscribe(&topics, 9..11, &mut out);
+        assert_eq!(
+            out,
+            b"SUB t0 00\r\nPING\r\nSUB t9 09\r\nSUB t10 10\r\nPING\r\n"
+        );
     }
 
     #[test]

@@ -1,0 +1,180 @@
+//! `docs/benchmarks.md`, written as a whole from the results.
+
+mod judgement;
+mod tables;
+mod text;
+
+use crate::case::Lengths;
+use crate::number::counted;
+use crate::peer::{PEERS, Peer, Role};
+use crate::results::Results;
+use crate::table::Table;
+
+use judgement::{bars, rivals_ahead};
+use tables::groups;
+use text::{HEAD, LIMITS, METHOD, RELAY};
+
+pub(crate) fn write(results: &Results) -> String {
+    let sections = [
+        HEAD.to_owned(),
+        conditions(results),
+        brokers(results),
+        settings(),
+        groups(results),
+        bars(results),
+        rivals_ahead(results),
+    ];
+    sections.join("\n")
+}
+
+fn conditions(results: &Results) -> String {
+    let about = &results.about;
+    let lengths = Lengths {
+        seconds: about.seconds,
+    };
+    let rounds = plural(about.rounds, "round");
+    format!(
+        "## What was measured, and how\n\n\
+         {date}, on {machine}. {rounds}, with {seconds} s of load in each run; at a fixed rate {latency} s, after {warmup} s \
+         that do not count. Idle connections were held for {hold} s.\n\n{METHOD}",
+        date = about.date,
+        machine = about.machine,
+        seconds = about.seconds,
+        latency = in_ms(lengths.latency()),
+        warmup = in_ms(lengths.warmup()),
+        hold = in_ms(lengths.hold()),
+    )
+}
+
+fn brokers(results: &Results) -> String {
+    let mut table = Table::new(&["broker", "version", "what it is"]);
+    for peer in &PEERS {
+        let version = match (
+            results.about.versions.get(peer.name),
+            results.about.left_out.get(peer.name),
+        ) {
+            (Some(_), _) if peer.role == Role::Yardstick => "built here".to_owned(),
+            (Some(version), _) => version.clone(),
+            (None, Some(why)) => format!("not measured: {why}"),
+            (None, None) => "not measured".to_owned(),
+        };
+        table.row([peer.name.to_owned(), version, peer.what.to_owned()]);
+    }
+    format!(
+        "## Brokers\n\n{}\n**N** is, in each figure, the better of the two nats-servers.\n\n{RELAY}",
+        table.write()
+    )
+}
+
+fn settings() -> String {
+    let mut out =
+        "## Settings\n\nEach is called as it is here, with `PORT` and `FILE` filled in.\n"
+            .to_owned();
+    for Peer {
+        name,
+        arguments,
+        settings,
+        note,
+        ..
+    } in &PEERS
+    {
+        if settings.is_empty() {
+            out.push_str(&format!(
+                "\n**{name}** `{arguments}`, all else as it is by default.\n"
+            ));
+        } else {
+            out.push_str(&format!(
+                "\n**{name}** `{arguments}`, with this in `FILE`. {note}\n\n```\n{settings}```\n"
+            ));
+        }
+    }
+    out.push_str(LIMITS);
+    out
+}
+
+/// A time without the digits that calculation leaves behind.
+fn in_ms(seconds: f64) -> f64 {
+    (seconds * 1e3).round() / 1e3
+}
+
+fn plural(count: u64, noun: &str) -> String {
+    let end = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{end}", counted(count))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::figure::Figure;
+    use crate::results::{Run, made_up};
+
+    use super::*;
+
+    const VALUES: [(&str, &[f64]); 4] = [
+        ("dallal", &[8e6, 9e6, 7e6]),
+        ("nats", &[1e6]),
+        ("nats-debian", &[5e5]),
+        ("redis", &[16e6]),
+    ];
+
+    fn measured() -> Results {
+        let mut results = made_up("8x8 separate topics", Figure::Delivered, &VALUES);
+        for broker in ["dallal", "nats", "nats-debian", "redis", "relay"] {
+            results
+                .about
+                .versions
+                .insert(broker.to_owned(), "1.0.0".to_owned());
+        }
+        results
+            .about
+            .left_out
+            .insert("mosquitto".to_owned(), "it is not there".to_owned());
+        results
+    }
+
+    #[track_caller]
+    fn contains(document: &str, part: &str) {
+        assert!(document.contains(part), "no {part:?} in\n{document}");
+    }
+
+    #[test]
+    fn the_document_has_medians_ranges_ratios_and_reasons() {
+        let document = write(&measured());
+        for part in [
+            "| 8x8 separate topics | **dallal** | 8.00 M (7.00 to 9.00), 8.00x |",
+            "| 8x8 separate topics | relay | not measured: it hands everything to everybody",
+            "| mosquitto | not measured: it is not there |",
+            "| 8x8 separate topics | messages/s: at least 4x N | 8.00x, 8.00 M to 1.00 M | yes |",
+            "| 8x8 separate topics | messages/s | redis | 16.0 M | 8.00 M (7.00 to 9.00) | 2.00x | apart |",
+            "client-output-buffer-limit pubsub 0 0 0",
+            "max_pending: 1GB",
+        ] {
+            contains(&document, part);
+        }
+    }
+
+    #[test]
+    fn a_run_that_failed_is_told_with_its_reason() {
+        let mut results = measured();
+        let failed = |broker: &str| Run {
+            broker: broker.to_owned(),
+            figures: Err("it broke".to_owned()),
+            ..results.runs[0].clone()
+        };
+        let failed = ["relay", "nats"].map(failed);
+        results.runs.extend(failed);
+        for run in &mut results.runs {
+            run.case = "1x1 16 B".to_owned();
+        }
+        let document = write(&results);
+        contains(&document, "| 1x1 16 B | relay | no figures: it broke |");
+        contains(&document, "| 1 run failed: it broke |");
+    }
+
+    #[test]
+    fn without_rivals_none_is_ahead() {
+        let results = made_up("1x1 16 B", Figure::Delivered, &VALUES[..1]);
+        contains(&write(&results), "No rival was measured.");
+        let results = made_up("1x1 16 B", Figure::Delivered, &VALUES[..2]);
+        contains(&write(&results), "Nowhere: in all 1 comparisons");
+    }
+}

@@ -1,0 +1,86 @@
+//! The words of the document that are the same for all results.
+
+use crate::case::Group;
+
+pub(super) const HEAD: &str = "\
+# Benchmarks
+
+<!-- Written by `tests/peers`. What is changed here by hand is gone with the next run. -->
+
+This broker beside others, all loaded by one program with the same code, on one machine. To repeat it on yours:
+
+```sh
+tests/peers
+```
+
+It installs the other brokers if they are missing, builds this one, measures, and writes this page and its plots anew.
+`tests/peers --help` tells how to measure a part of it. All single results are in
+[results.jsonl](benchmarks/results.jsonl), one line for each run, and `tests/peers --from docs/benchmarks/results.jsonl`
+writes this page from them without measuring.
+";
+
+pub(super) const METHOD: &str = "\
+- **The load** is `client bench`, which speaks all these protocols itself over plain sockets and favours none.
+  Publishers write as fast as the slowest subscriber reads, but no more than 4 MiB ahead of any subscriber, and 256 MiB
+  ahead of all together, so no broker has to drop anything. Payloads are of 128 bytes if nothing else is said. In a name
+  such as 8x1, publishers come first.
+- **Turns.** In each round every case is run with every broker, one after another, and each round begins with another
+  broker. A run has a broker started afresh, in an empty folder, on the loopback interface.
+- **One machine** carries the load and the broker, and they compete for it. What the kernel does on loopback is charged to
+  whoever sends, broker or load. The *processor a message* of the broker, user and system time for each message
+  delivered, depends least on that. The kernel counts it in hundredths of a second as a rule.
+- **Latency** counts from when a message was *due*, not from when it could be sent, so a broker that stalls its publisher
+  cannot hide that. With 100 subscribers it counts until the last of them has the message.
+- **Memory** is what is resident. Of an idle connection it is the growth of the broker by that many connections, each with
+  one subscription to the same topic, divided by their number. What the kernel holds for sockets and threads is not in it.
+- **Faults**: every message is numbered, and those that are lost, doubled or out of order are counted, over all rounds.
+";
+
+pub(super) const RELAY: &str = "\
+**relay** is no broker but a yardstick, `tests/examples/relay.rs`: a thread for each connection that reads, finds the line
+ends, writes `MESSAGE` over `PUBLISH` and hands what it read to every connection that subscribed to anything. It looks up
+no topic, bounds no memory and waits for whoever is slow. It tells what this machine and its kernel allow a program with
+threads and sockets like ours to reach while it does none of a broker's work.
+";
+
+pub(super) const LIMITS: &str = "
+Everybody has the same limit of open files, 65,536 where that can be had. Where this is run by root, programs of others run
+as nobody.
+";
+
+/// The title of a group, and what its cases have in common.
+pub(super) fn introduction(group: Group) -> (&'static str, &'static str) {
+    match group {
+        Group::Payload => (
+            "Throughput by payload",
+            "One publisher, one subscriber, one topic.",
+        ),
+        Group::FanOut => (
+            "Fan-out",
+            "One publisher, one topic, and many subscribers who all get every message. Deliveries are counted.",
+        ),
+        Group::Many => (
+            "Publishers and topics",
+            "With 8x8 separate topics, each topic has one publisher and one subscriber. Of the 10,000 topics, a publisher \
+             takes the next one for each message; ten subscribers have a thousand of them each.",
+        ),
+        Group::Receipts => (
+            "Receipts",
+            "One publisher with at most so many messages that are not acknowledged: `PUBACK` here and in MQTT (QoS 1 up to the \
+             broker), `+OK` of NATS in verbose mode, the number that Redis answers. Times are from sending to the receipt.",
+        ),
+        Group::RoundTrips => (
+            "Round trips",
+            "One client asks, another answers on a second topic, one question at a time.",
+        ),
+        Group::Latency => (
+            "Latency",
+            "Messages at a fixed rate. The last case has 100 subscribers, and its times are until the last has the message. \
+             The plot has the cases with one subscriber.",
+        ),
+        Group::Idle => (
+            "Idle connections",
+            "They connect one after another, subscribe and wait; then one message at a time goes to all of them.",
+        ),
+    }
+}

@@ -1,0 +1,281 @@
+//! All single results, in memory and as lines of JSON, from which the document can be written again.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+use crate::arguments::Arguments;
+use crate::bench::Figures;
+use crate::case::Case;
+use crate::figure::Figure;
+use crate::machine;
+use crate::peer::NATS;
+use crate::programs::Programs;
+use crate::spread::Spread;
+use crate::trouble::Trouble;
+
+/// What holds for all of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct About {
+    pub(crate) date: String,
+    pub(crate) machine: String,
+    pub(crate) rounds: u64,
+    pub(crate) seconds: f64,
+    /// By broker.
+    pub(crate) versions: BTreeMap<String, String>,
+    /// Why a broker was not measured.
+    pub(crate) left_out: BTreeMap<String, String>,
+}
+
+/// One run.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Run {
+    pub(crate) case: String,
+    pub(crate) broker: String,
+    pub(crate) round: u64,
+    /// Or why there are none.
+    pub(crate) figures: Result<Figures, String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Results {
+    pub(crate) about: About,
+    pub(crate) runs: Vec<Run>,
+}
+
+impl About {
+    pub(crate) fn of_now(arguments: &Arguments, programs: &Programs) -> Self {
+        let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let versions = programs.found.iter();
+        let left_out = programs.left_out().iter();
+        Self {
+            date: now.split('T').next().unwrap_or_default().to_owned(),
+            machine: machine::describe(),
+            rounds: arguments.rounds.into(),
+            seconds: arguments.seconds,
+            versions: versions
+                .map(|found| (found.peer.name.to_owned(), found.version.clone()))
+                .collect(),
+            left_out: left_out
+                .map(|(name, why)| ((*name).to_owned(), why.clone()))
+                .collect(),
+        }
+    }
+
+    pub(crate) fn to_line(&self) -> String {
+        let about = json!({
+            "date": self.date,
+            "machine": self.machine,
+            "rounds": self.rounds,
+            "seconds": self.seconds,
+            "versions": self.versions,
+            "left_out": self.left_out,
+        });
+        format!("{}\n", json!({ "about": about }))
+    }
+
+    fn from_value(value: &Value) -> Option<Self> {
+        let text = |key: &str| Some(value[key].as_str()?.to_owned());
+        Some(Self {
+            date: text("date")?,
+            machine: text("machine")?,
+            rounds: value["rounds"].as_u64()?,
+            seconds: value["seconds"].as_f64()?,
+            versions: texts(&value["versions"])?,
+            left_out: texts(&value["left_out"])?,
+        })
+    }
+}
+
+fn texts(value: &Value) -> Option<BTreeMap<String, String>> {
+    let pairs = value.as_object()?.iter();
+    pairs
+        .map(|(key, text)| Some((key.clone(), text.as_str()?.to_owned())))
+        .collect()
+}
+
+impl Run {
+    pub(crate) fn to_line(&self) -> String {
+        let mut line = json!({"case": self.case, "broker": self.broker, "round": self.round});
+        match &self.figures {
+            Ok(figures) => line["figures"] = json!(figures),
+            Err(why) => line["failed"] = json!(why),
+        }
+        format!("{line}\n")
+    }
+
+    fn from_value(value: &Value) -> Option<Self> {
+        let figures = match &value["failed"] {
+            Value::String(why) => Err(why.clone()),
+            _ => {
+                let figures = value["figures"].as_object()?.iter();
+                let figures = figures.map(|(key, figure)| Some((key.clone(), figure.as_f64()?)));
+                Ok(figures.collect::<Option<_>>()?)
+            }
+        };
+        Some(Self {
+            case: value["case"].as_str()?.to_owned(),
+            broker: value["broker"].as_str()?.to_owned(),
+            round: value["round"].as_u64()?,
+            figures,
+        })
+    }
+}
+
+impl Results {
+    pub(crate) fn read(path: &Path) -> Result<Self, Trouble> {
+        let text = fs::read_to_string(path).map_err(|error| Trouble::file(path, error))?;
+        Self::from_lines(&text).map_err(|line| Trouble::Line(path.to_owned(), line))
+    }
+
+    pub(crate) fn to_lines(&self) -> String {
+        let runs = self.runs.iter().map(Run::to_line);
+        [self.about.to_line()].into_iter().chain(runs).collect()
+    }
+
+    /// Fails with the number of the line that is none of ours.
+    fn from_lines(text: &str) -> Result<Self, usize> {
+        let mut values = (1_usize..).zip(text.lines().map(serde_json::from_str::<Value>));
+        let about = match values.next() {
+            Some((_, Ok(value))) => About::from_value(&value["about"]).ok_or(1_usize)?,
+            Some((_, Err(_))) | None => return Err(1),
+        };
+        let runs = values.map(|(number, value)| {
+            let value = value.map_err(|_| number)?;
+            Run::from_value(&value).ok_or(number)
+        });
+        Ok(Self {
+            about,
+            runs: runs.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn of(&self, case: &str, broker: &str) -> impl Iterator<Item = &Run> {
+        let is_of = move |run: &&Run| run.case == case && run.broker == broker;
+        self.runs.iter().filter(is_of)
+    }
+
+    /// Whether there was any run of it.
+    pub(crate) fn has(&self, case: &str, broker: &str) -> bool {
+        self.of(case, broker).next().is_some()
+    }
+
+    fn values(&self, case: &str, broker: &str, figure: Figure) -> Vec<f64> {
+        let figures = self
+            .of(case, broker)
+            .filter_map(|run| run.figures.as_ref().ok());
+        figures
+            .filter_map(|figures| figures.get(figure.key()).copied())
+            .collect()
+    }
+
+    /// `None` if that was not measured.
+    pub(crate) fn spread(&self, case: &str, broker: &str, figure: Figure) -> Option<Spread> {
+        Spread::of(self.values(case, broker, figure))
+    }
+
+    pub(crate) fn median(&self, case: &str, broker: &str, figure: Figure) -> Option<f64> {
+        self.spread(case, broker, figure)
+            .map(|spread| spread.median)
+    }
+
+    /// Over all rounds.
+    pub(crate) fn sum(&self, case: &str, broker: &str, figure: Figure) -> f64 {
+        self.values(case, broker, figure).iter().sum()
+    }
+
+    /// Why runs of it failed.
+    pub(crate) fn failures(&self, case: &str, broker: &str) -> Vec<&str> {
+        let failed = self
+            .of(case, broker)
+            .filter_map(|run| run.figures.as_ref().err());
+        failed.map(String::as_str).collect()
+    }
+
+    /// The better of the two nats-servers.
+    pub(crate) fn nats(&self, case: &str, figure: Figure) -> Option<f64> {
+        let medians = NATS
+            .iter()
+            .filter_map(|nats| self.median(case, nats, figure));
+        figure.better().best(medians)
+    }
+
+    /// How many times the better nats-server's figure this one is.
+    pub(crate) fn of_nats(&self, case: &Case, broker: &str, figure: Figure) -> Option<f64> {
+        let nats = self.nats(case.name, figure)?;
+        ratio(self.median(case.name, broker, figure)?, nats)
+    }
+}
+
+/// `None` if it says nothing.
+pub(crate) fn ratio(value: f64, other: f64) -> Option<f64> {
+    (other > 0.0).then(|| value / other)
+}
+
+/// Results made up for tests: for each broker the values of one figure of one case.
+#[cfg(test)]
+pub(crate) fn made_up(case: &str, figure: Figure, values: &[(&str, &[f64])]) -> Results {
+    let mut results = Results::default();
+    for (broker, values) in values {
+        for (round, value) in (1..).zip(*values) {
+            results.runs.push(Run {
+                case: case.to_owned(),
+                broker: (*broker).to_owned(),
+                round,
+                figures: Ok([(figure.key().to_owned(), *value)].into()),
+            });
+        }
+    }
+    results
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CASE: &str = "1x1 16 B";
+
+    #[test]
+    fn what_is_written_can_be_read_again() {
+        let mut results = made_up(CASE, Figure::Cpu, &[("dallal", &[5.0, 7.5])]);
+        results.about = About {
+            date: "2026-01-31".to_owned(),
+            machine: "a machine".to_owned(),
+            rounds: 2,
+            seconds: 0.5,
+            versions: [("dallal".to_owned(), "1.2.3".to_owned())].into(),
+            left_out: [("redis".to_owned(), "it is \"not\" there".to_owned())].into(),
+        };
+        results.runs.push(Run {
+            figures: Err("it failed".to_owned()),
+            ..results.runs[0].clone()
+        });
+        assert_eq!(Results::from_lines(&results.to_lines()), Ok(results));
+    }
+
+    #[test]
+    fn the_line_that_is_no_result_is_named() {
+        let good = made_up(CASE, Figure::Cpu, &[("dallal", &[1.0])]).to_lines();
+        assert_eq!(Results::from_lines(""), Err(1));
+        assert_eq!(Results::from_lines("{}\n"), Err(1));
+        assert_eq!(Results::from_lines(&format!("{good}nonsense\n")), Err(3));
+        assert_eq!(Results::from_lines(&format!("{good}{{}}\n")), Err(3));
+    }
+
+    #[test]
+    fn ratios_are_to_the_better_of_the_two_nats_servers() {
+        let case = Case::find(CASE).expect("a case");
+        let values: [(&str, &[f64]); 3] = [
+            ("dallal", &[80.0, 81.0, 60.0]),
+            ("nats", &[10.0]),
+            ("nats-debian", &[20.0]),
+        ];
+        let of_nats = |figure| made_up(CASE, figure, &values).of_nats(case, "dallal", figure);
+        assert_eq!(of_nats(Figure::Delivered), Some(4.0));
+        assert_eq!(of_nats(Figure::Cpu), Some(8.0));
+        assert_eq!(ratio(1.0, 0.0), None);
+    }
+}

@@ -1,0 +1,177 @@
+//! A broker that runs for one measurement: started afresh in an empty folder, and gone afterwards.
+
+use std::env;
+use std::fs::{self, File};
+use std::io;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::geteuid;
+use tempfile::TempDir;
+
+use crate::peer::{Peer, Role};
+use crate::programs::Found;
+
+/// A free port may be taken by somebody else before the broker takes it.
+const ATTEMPTS: usize = 3;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// So much of what a broker said at last tells why it ended.
+const SHOWN_CHARACTERS: usize = 300;
+
+/// User and group where the system names none.
+const NOBODY: u32 = 65_534;
+
+/// A broker that takes connections. Dropping it kills it and waits for its end.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    peer: &'static Peer,
+    port: u16,
+    folder: TempDir,
+}
+
+impl Server {
+    pub(crate) fn start(found: &Found) -> Result<Self, String> {
+        let mut why = String::new();
+        for _ in 0..ATTEMPTS {
+            match Self::try_start(found) {
+                Ok(server) => return Ok(server),
+                Err(reason) => why = reason,
+            }
+        }
+        Err(why)
+    }
+
+    fn try_start(found: &Found) -> Result<Self, String> {
+        let mut server = Self::spawn(found).map_err(|error| format!("cannot start: {error}"))?;
+        let since = Instant::now();
+        while since.elapsed() < PATIENCE {
+            if !matches!(server.child.try_wait(), Ok(None)) {
+                return Err(format!("ended at once: {}", server.last_words()));
+            }
+            if TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).is_ok() {
+                return Ok(server);
+            }
+            thread::sleep(PAUSE);
+        }
+        Err(format!("takes no connections: {}", server.last_words()))
+    }
+
+    fn spawn(found: &Found) -> io::Result<Self> {
+        let peer = found.peer;
+        let folder = tempfile::tempdir()?;
+        let path = folder.path();
+        let port = free_port()?;
+        let settings = path.join("settings.conf");
+        fs::write(&settings, peer.settings.replace("PORT", &port.to_string()))?;
+        if runs_as_nobody(peer) {
+            let (user, group) = nobody();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+            chown(path, Some(user), Some(group))?;
+        }
+        let log = File::create(path.join("log"))?;
+        let mut command = Command::new(&found.path);
+        for word in peer.arguments.split(' ') {
+            match word {
+                "FILE" => command.arg(&settings),
+                "PORT" => command.arg(port.to_string()),
+                word => command.arg(word),
+            };
+        }
+        as_nobody(&mut command, peer);
+        // What is set for brokers elsewhere does not count here.
+        for (name, _) in env::vars_os() {
+            if name.to_string_lossy().starts_with("BROKER_") || name == "RUST_LOG" {
+                command.env_remove(name);
+            }
+        }
+        let child = command
+            .current_dir(path)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        Ok(Self {
+            child,
+            peer,
+            port,
+            folder,
+        })
+    }
+
+    /// How `client bench` names it.
+    pub(crate) fn address(&self) -> String {
+        format!("{}://127.0.0.1:{}", self.peer.scheme, self.port)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn last_words(&self) -> String {
+        let log = fs::read(self.folder.path().join("log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let words = log.split_whitespace().collect::<Vec<_>>().join(" ");
+        let skipped = words.chars().count().saturating_sub(SHOWN_CHARACTERS);
+        words.chars().skip(skipped).collect()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail only if it has ended, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> io::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// Programs of others need no more rights than anybody has.
+fn runs_as_nobody(peer: &Peer) -> bool {
+    peer.role == Role::Rival && geteuid().is_root()
+}
+
+/// Takes the rights of root from the programs of others.
+pub(crate) fn as_nobody(command: &mut Command, peer: &Peer) {
+    if runs_as_nobody(peer) {
+        let (user, group) = nobody();
+        command.uid(user).gid(group).current_dir(Path::new("/"));
+    }
+}
+
+fn nobody() -> (u32, u32) {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    users
+        .lines()
+        .find_map(ids_of_nobody)
+        .unwrap_or((NOBODY, NOBODY))
+}
+
+fn ids_of_nobody(line: &str) -> Option<(u32, u32)> {
+    let mut fields = line.strip_prefix("nobody:")?.split(':').skip(1);
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_has_the_numbers_that_the_system_gives_him() {
+        let line = "nobody:x:99:98:nobody:/nonexistent:/usr/sbin/nologin";
+        assert_eq!(ids_of_nobody(line), Some((99, 98)));
+        assert_eq!(ids_of_nobody("root:x:0:0:root:/root:/bin/bash"), None);
+    }
+}
