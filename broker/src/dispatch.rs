@@ -284,7 +284,9 @@ impl Dispatch {
             groups: (!route.groups.is_empty()).then_some(route.groups),
         };
         let name = name.as_str().as_bytes();
-        if let Some(before) = self.cache.insert(name, hash, known.clone()) {
+        if let Some(before) = self.cache.insert(name, hash, known.clone())
+            && before.audience != known.audience
+        {
             self.stale += self.audiences[before.audience as usize].slots.len() + 1;
         }
         known

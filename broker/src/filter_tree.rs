@@ -4,6 +4,7 @@
 //! filter nor the end of a large tree needs stack.
 
 use std::collections::HashMap;
+use std::mem;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -51,31 +52,33 @@ impl FilterTree {
         self.nodes[at].interest.insert(subscriber, filter);
     }
 
-    /// Takes a subscriber away from a filter, and with the last one the filter.
-    pub(crate) fn remove(&mut self, filter: Filter<'_>, id: u64) {
+    /// Takes a subscriber away from a filter, and with the last one the filter. What is returned is the
+    /// old tree if nothing is left of it, to be dropped when nobody waits for that.
+    pub(crate) fn remove(&mut self, filter: Filter<'_>, id: u64) -> Option<Self> {
         let mut at = ROOT;
         for level in filter.pattern().split('/') {
             match self.child(at, level) {
                 Some(child) => at = child,
-                None => return,
+                None => return None,
             }
         }
         self.nodes[at].interest.remove(id, filter);
         for level in filter.pattern().rsplit('/') {
             if !self.nodes[at].is_empty() {
-                return;
+                return None;
             }
             let parent = self.nodes[at].parent;
             match level {
                 "+" => self.nodes[parent].plus = None,
                 _ => drop(self.nodes[parent].children.remove(level)),
             }
+            self.nodes[at] = Node::default();
             self.free.push(at);
             at = parent;
         }
-        if self.nodes[ROOT].is_empty() {
-            *self = Self::new();
-        }
+        self.nodes[ROOT]
+            .is_empty()
+            .then(|| mem::replace(self, Self::new()))
     }
 
     /// Adds the subscribers and groups of every filter that matches `topic`, in no order.

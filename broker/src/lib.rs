@@ -19,6 +19,7 @@ mod dispatch;
 mod engine;
 mod filter_tree;
 mod flusher;
+mod heap;
 mod interest;
 mod ledger;
 mod listener;

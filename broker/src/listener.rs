@@ -15,6 +15,7 @@ use parking_lot::{Condvar, Mutex};
 use rustix::net::{SendFlags, send, sockopt};
 
 use crate::engine::Engine;
+use crate::heap;
 use crate::session::{Handle, Session, Settings};
 use crate::stopping::Stopping;
 use crate::storm::Storm;
@@ -35,6 +36,9 @@ const BREATH: Duration = Duration::from_millis(50);
 
 /// How many connections may wait to be accepted; the system may allow fewer.
 const BACKLOG: i32 = 4096;
+
+/// With so many bytes become free, it is time to give memory back to the system.
+const WORTH_TRIMMING: usize = 16 * 1024 * 1024;
 
 /// How often connections with something on the way are looked at.
 const WATCH: Duration = Duration::from_secs(10);
@@ -131,8 +135,8 @@ impl Listener {
         while !sessions.is_empty() && !self.empty.wait_until(&mut sessions, deadline).timed_out() {}
     }
 
-    /// Looks after peers that have vanished while something was on the way to them, until
-    /// `stopped` is closed.
+    /// Looks after peers that have vanished while something was on the way to them, and gives back
+    /// memory that has become free, until `stopped` is closed.
     pub(crate) fn watch_loop(&self, stopped: &Receiver<()>) {
         while stopped.recv_timeout(WATCH) == Err(RecvTimeoutError::Timeout) {
             let sessions: Vec<Handle> = self.sessions.lock().values().cloned().collect();
@@ -140,6 +144,9 @@ impl Listener {
                 if tcp_info::has_vanished(session.socket()) {
                     session.cut(io::ErrorKind::TimedOut);
                 }
+            }
+            if self.engine.memory.take_returned() >= WORTH_TRIMMING {
+                heap::trim();
             }
         }
     }

@@ -28,6 +28,8 @@ pub(crate) struct Memory {
     still: AtomicBool,
     turn: Mutex<()>,
     released: Condvar,
+    /// Given back since somebody last asked.
+    returned: AtomicUsize,
 }
 
 /// Some memory that is taken until this is dropped.
@@ -45,6 +47,7 @@ impl Memory {
             still: AtomicBool::new(false),
             turn: Mutex::new(()),
             released: Condvar::new(),
+            returned: AtomicUsize::new(0),
         }
     }
 
@@ -107,8 +110,19 @@ impl Memory {
         enough
     }
 
+    /// Notes that so much has been given back that is not counted here.
+    pub(crate) fn note_returned(&self, bytes: usize) {
+        self.returned.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How much has been given back since the last call.
+    pub(crate) fn take_returned(&self) -> usize {
+        self.returned.swap(0, Ordering::Relaxed)
+    }
+
     fn release(&self, bytes: usize) {
         self.taken.fetch_sub(bytes, Ordering::SeqCst);
+        self.note_returned(bytes);
         if self.still.load(Ordering::Relaxed) {
             self.still.store(false, Ordering::Relaxed);
         }

@@ -50,6 +50,10 @@ impl Retained {
         Ok(())
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
     /// Forgets the last value of `topic`.
     pub(crate) fn clear(&mut self, topic: Topic<'_>) {
         if let Some(old) = self.messages.remove(topic.as_str()) {

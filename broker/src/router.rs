@@ -10,6 +10,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use memchr::memchr_iter;
 use protocol::{Filter, Topic};
 
 use crate::filter_tree::FilterTree;
@@ -27,9 +28,10 @@ pub(crate) struct Router {
     hasher: RandomState,
     exact: Box<[RwLock<Shard>]>,
     wild: RwLock<FilterTree>,
-    /// Moved after each change of an exact filter, each by its topics' hash.
+    /// Moved after each change of a filter, each by the hash of what its topics begin with: an exact
+    /// filter's is the topic, one with wildcards has its [`stem`].
     stamps: Box<[AtomicU64]>,
-    /// Moved after each change of a filter with wildcards.
+    /// Moved after each change of a filter that begins with a wildcard.
     wild_stamp: AtomicU64,
     /// How often somebody has unsubscribed.
     departures: AtomicU64,
@@ -47,10 +49,12 @@ pub(crate) struct Route {
 }
 
 /// When a route was looked up.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) struct Stamps {
-    exact: u64,
-    wild: u64,
+    /// Of the stamps that concern it. They only ever rise, so the sum is the same if they all are.
+    sum: u64,
+    /// Where those of its first level and its first two are.
+    stems: [u16; 2],
 }
 
 impl Router {
@@ -85,7 +89,7 @@ impl Router {
             self.stamp(hash).fetch_add(1, Ordering::Release);
         } else {
             self.wild.write().insert(filter, subscriber);
-            self.wild_stamp.fetch_add(1, Ordering::Release);
+            self.wild_stamp_of(filter).fetch_add(1, Ordering::Release);
         }
     }
 
@@ -114,15 +118,20 @@ impl Router {
             }
             self.stamp(hash).fetch_add(1, Ordering::Release);
         } else {
-            self.wild.write().remove(filter, id);
-            self.wild_stamp.fetch_add(1, Ordering::Release);
+            let old = self.wild.write().remove(filter, id);
+            self.wild_stamp_of(filter).fetch_add(1, Ordering::Release);
+            drop(old);
         }
     }
 
     /// Who gets a message on `topic` now. `hash` is [`Router::hash`] of its name.
     pub(crate) fn route(&self, topic: Topic<'_>, hash: u64) -> Route {
         // Read first: what changes during the look-up makes the route old, not wrong.
-        let stamps = self.stamps_now(hash);
+        let stems = self.stems(topic.as_str());
+        let stamps = Stamps {
+            sum: self.sum(hash, stems),
+            stems,
+        };
         let (mut subscribers, mut groups) = (Vec::new(), Vec::new());
         self.wild
             .read()
@@ -151,7 +160,7 @@ impl Router {
     /// Whether a route with these stamps, for a topic with this hash, is still the one.
     #[inline]
     pub(crate) fn is_current(&self, stamps: Stamps, hash: u64) -> bool {
-        self.stamps_now(hash) == stamps
+        self.sum(hash, stamps.stems) == stamps.sum
     }
 
     /// A number that changes before anybody is told that a subscription has ended. Who reads it,
@@ -168,10 +177,25 @@ impl Router {
     }
 
     #[inline]
-    fn stamps_now(&self, hash: u64) -> Stamps {
-        Stamps {
-            exact: self.stamp(hash).load(Ordering::Acquire),
-            wild: self.wild_stamp.load(Ordering::Acquire),
+    fn sum(&self, hash: u64, stems: [u16; 2]) -> u64 {
+        let [one, two] = stems.map(|at| self.stamps[usize::from(at)].load(Ordering::Acquire));
+        let exact = self.stamp(hash).load(Ordering::Acquire);
+        let wild = self.wild_stamp.load(Ordering::Acquire);
+        // Adding to what only rises cannot wrap before one of them does.
+        exact.wrapping_add(wild).wrapping_add(one).wrapping_add(two)
+    }
+
+    fn stems(&self, topic: &str) -> [u16; 2] {
+        let mut ends = memchr_iter(b'/', topic.as_bytes());
+        let one = ends.next().unwrap_or(topic.len());
+        let two = ends.next().unwrap_or(topic.len());
+        [one, two].map(|end| (self.hash(&topic.as_bytes()[..end]) as usize % STAMPS) as u16)
+    }
+
+    fn wild_stamp_of(&self, filter: Filter<'_>) -> &AtomicU64 {
+        match stem(filter.pattern()) {
+            Some(stem) => self.stamp(self.hash(stem.as_bytes())),
+            None => &self.wild_stamp,
         }
     }
 
@@ -183,6 +207,16 @@ impl Router {
     fn shard(&self, hash: u64) -> &RwLock<Shard> {
         &self.exact[(hash >> 32) as usize % SHARDS]
     }
+}
+
+/// The levels before the first wildcard, at most two: with them begins every topic that matches.
+fn stem(pattern: &str) -> Option<&str> {
+    let literal = pattern
+        .split('/')
+        .take_while(|level| !matches!(*level, "+" | "#"))
+        .take(2);
+    let len = literal.map(|level| level.len() + 1).sum::<usize>();
+    len.checked_sub(1).map(|len| &pattern[..len])
 }
 
 impl Route {
@@ -248,12 +282,46 @@ mod tests {
         router.subscribe(filter("a"), &one);
         assert!(!router.is_current(stamps, hash));
         let stamps = route(&router, "a").stamps();
-        router.subscribe(filter("b/+"), &one);
+        router.subscribe(filter("+/b"), &one);
         assert!(!router.is_current(stamps, hash));
         let (stamps, departures) = (route(&router, "a").stamps(), router.departures());
         router.unsubscribe(filter("a"), &one);
         assert!(!router.is_current(stamps, hash));
         assert_ne!(router.departures(), departures);
+    }
+
+    #[test]
+    fn a_wildcard_makes_the_routes_old_that_it_may_concern_and_few_others() {
+        let router = Router::new();
+        let one = outbox(1, 1, 0).0;
+        let topics = ["a", "a/b", "a/b/c", "a/c", "b/b", "b", "a/b/c/d/e"];
+        for (text, concerned) in [
+            ("#", &topics[..]),
+            ("+/x", &topics),
+            ("a/#", &["a", "a/b", "a/b/c", "a/c", "a/b/c/d/e"]),
+            ("a/+/x", &["a", "a/b", "a/b/c", "a/c", "a/b/c/d/e"]),
+            ("a/b/#", &["a/b", "a/b/c", "a/b/c/d/e"]),
+            ("a/b/c/+", &["a/b", "a/b/c", "a/b/c/d/e"]),
+            ("$share/g/b/+", &["b/b", "b"]),
+        ] {
+            for change in [Router::subscribe, Router::unsubscribe] {
+                let routes = topics.map(|name| route(&router, name).stamps());
+                change(&router, filter(text), &one);
+                let old: Vec<&str> = topics
+                    .into_iter()
+                    .zip(routes)
+                    .filter(|(name, stamps)| {
+                        !router.is_current(*stamps, router.hash(name.as_bytes()))
+                    })
+                    .map(|(name, _)| name)
+                    .collect();
+                for name in concerned {
+                    assert!(old.contains(name), "{text}: {name} is not old");
+                }
+                // Stamps are shared by chance now and then.
+                assert!(old.len() <= concerned.len() + 2, "{text}: {old:?}");
+            }
+        }
     }
 
     #[test]

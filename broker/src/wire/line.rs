@@ -15,8 +15,8 @@ use bytes::Bytes;
 use foldhash::fast::RandomState;
 use memchr::{memchr, memchr_iter, memrchr};
 use protocol::{
-    Attributes, Code, DecodeError, Escaped, Filter, Filters, Framer, Name, RETAIN, RETAINED, Reply,
-    Request, Step, Subject, Topic, Verb,
+    Attributes, BadFilter, Code, DecodeError, Escaped, Filter, Filters, Framer, Name, RETAIN,
+    RETAINED, Reply, Request, Step, Subject, Topic, Verb,
 };
 
 use crate::block::Block;
@@ -36,11 +36,14 @@ const MESSAGE: &[u8] = b"MESSAGE ";
 /// With more answers than this in hand the batch is ended early.
 const ANSWER_BYTES: usize = 32 * 1024;
 
+/// What a subscription takes, roughly.
+const SUBSCRIPTION_BYTES: usize = 256;
+
 /// So many bytes of retained messages are delivered at a time.
 const GATHERED_BYTES: usize = 64 * 1024;
 
 /// So many filters are handled under one hold of the outbox, during which publishers to this
-/// client wait.
+/// client wait; with wildcards, and anything retained, one at a time.
 const FILTERS_PER_HOLD: usize = 64;
 
 /// What this wire's outboxes say by themselves, and where its messages end.
@@ -220,6 +223,8 @@ impl<'a> Conversation<'a> {
 
     /// Ends all subscriptions of a client that gets no more messages.
     pub(crate) fn forget_filters(&mut self) {
+        let ended = self.filters.len() * SUBSCRIPTION_BYTES;
+        self.engine.memory.note_returned(ended);
         for text in self.filters.drain() {
             if let Ok(filter) = Filter::parse(text.as_bytes()) {
                 self.engine.router.forget(filter, self.outbox.id());
@@ -521,48 +526,29 @@ impl<'a> Conversation<'a> {
         let mut words = filters.iter().peekable();
         while words.peek().is_some() {
             let retained = self.engine.retained.read();
-            let mut held = self.outbox.hold();
-            for (word, filter) in words.by_ref().take(FILTERS_PER_HOLD) {
-                let filter = match filter {
-                    Ok(filter) => filter,
-                    Err(why) => {
-                        self.receipts.refused += 1;
-                        refusal(
-                            &mut self.answers,
-                            Code::BadFilter,
-                            Subject::Subscribe(word),
-                            &why.to_string(),
-                        );
-                        continue;
-                    }
-                };
-                let known = self.filters.contains(filter.as_str());
-                if !known && self.filters.len() >= self.limits.subscriptions {
-                    let text = format!(
-                        "this connection has {} subscriptions and gets no more; UNSUBSCRIBE from some or use a wildcard",
-                        self.filters.len()
-                    );
-                    self.receipts.refused += 1;
-                    refusal(
-                        &mut self.answers,
-                        Code::TooMany,
-                        Subject::Subscribe(word),
-                        &text,
-                    );
-                    continue;
+            // Found before the outbox is held: publishers to this client wait for that one.
+            let mut found = Vec::new();
+            let mut looked_up = false;
+            while found.len() < FILTERS_PER_HOLD
+                && !looked_up
+                && let Some((word, filter)) = words.next()
+            {
+                let mut matching = Vec::new();
+                if let Ok(filter) = filter
+                    && filter.group().is_none()
+                {
+                    looked_up = !filter.is_exact() && !retained.is_empty();
+                    matching.extend(retained.matching(filter).cloned());
                 }
-                if !known {
-                    self.filters.insert(filter.as_str().into());
-                    self.engine.router.subscribe(filter, self.outbox);
-                }
-                Reply::SubAck { filter: word }.encode(&mut self.answers);
-                if filter.group().is_none() {
-                    let mut matching = retained.matching(filter).peekable();
-                    if matching.peek().is_some() {
-                        held.answer(&self.answers);
-                        self.answers.clear();
-                    }
-                    self.receipts.retained += deliver_all(&mut held, matching);
+                found.push((word, filter, matching));
+            }
+            let outbox = self.outbox;
+            let mut held = outbox.hold();
+            for (word, filter, matching) in found {
+                if self.add_filter(word, filter) && !matching.is_empty() {
+                    held.answer(&self.answers);
+                    self.answers.clear();
+                    self.receipts.retained += deliver_all(&mut held, &matching);
                 }
             }
             if !self.answers.is_empty() {
@@ -572,6 +558,33 @@ impl<'a> Conversation<'a> {
             drop((held, retained));
             self.wait_for_room();
         }
+    }
+
+    /// Answers one filter of a SUBSCRIBE; returns whether it is served.
+    fn add_filter(&mut self, word: &[u8], filter: Result<Filter<'_>, BadFilter>) -> bool {
+        let refused = match filter {
+            Err(why) => (Code::BadFilter, why.to_string()),
+            Ok(filter) => {
+                let known = self.filters.contains(filter.as_str());
+                if known || self.filters.len() < self.limits.subscriptions {
+                    if !known {
+                        self.filters.insert(filter.as_str().into());
+                        self.engine.router.subscribe(filter, self.outbox);
+                    }
+                    Reply::SubAck { filter: word }.encode(&mut self.answers);
+                    return true;
+                }
+                let text = format!(
+                    "this connection has {} subscriptions and gets no more; UNSUBSCRIBE from some or use a wildcard",
+                    self.filters.len()
+                );
+                (Code::TooMany, text)
+            }
+        };
+        let (code, text) = refused;
+        self.receipts.refused += 1;
+        refusal(&mut self.answers, code, Subject::Subscribe(word), &text);
+        false
     }
 
     #[inline(never)]
@@ -754,7 +767,7 @@ impl Receipts {
 }
 
 /// Delivers retained messages, many at a time; returns how many were taken.
-fn deliver_all<'a>(held: &mut Held<'_>, messages: impl Iterator<Item = &'a Bytes>) -> u64 {
+fn deliver_all(held: &mut Held<'_>, messages: &[Bytes]) -> u64 {
     let mut deliver = |run: Run<'_>| match run.messages() {
         0 => 0,
         messages if held.deliver(&[&run]) => messages,

@@ -64,13 +64,13 @@ fn measure_some(burst: Burst) -> io::Result<bool> {
         })?;
         all_told &= came == burst.messages();
         let quiet = Instant::now();
-        let after = [1, 2, 3].map(|seconds| {
+        let after = [1, 3, 11].map(|seconds| {
             thread::sleep(Duration::from_secs(seconds).saturating_sub(quiet.elapsed()));
             broker.resident_kib()
         });
         let megabytes = |kib: u64| kib as f64 * 1.024 / 1e3;
         say(format_args!(
-            "{}, burst {number}: {:.1} MB before, {:.1} MB at the peak, {:.1}, {:.1}, {:.1} MB after 1, 2, 3 s",
+            "{}, burst {number}: {:.1} MB before, {:.1} MB at the peak, {:.1}, {:.1}, {:.1} MB after 1, 3, 11 s",
             burst.name(),
             megabytes(before),
             megabytes(peak),
