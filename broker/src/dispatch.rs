@@ -16,9 +16,10 @@ use protocol::Topic;
 
 use crate::block::Block;
 use crate::interest::{Group, Subscriber};
-use crate::outbox::{COPY_BELOW_BYTES, Run};
+use crate::queue::COPY_BELOW_BYTES;
 use crate::route_cache::{Known, RouteCache};
 use crate::router::{Route, Router};
+use crate::run::Run;
 use crate::sync::Ordering;
 
 /// So much may be copied together for all subscribers before it is delivered.

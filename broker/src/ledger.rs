@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::AddAssign;
 
-use crate::outbox::Tally;
+use crate::queue::Tally;
 
 /// Sums over connections, those that have ended included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,33 +1,21 @@
-//! One client's bounded queue and how it empties: a send that never waits, then the flusher.
+//! The way to one client: a send that never waits, then a queue that the flusher empties.
 //!
 //! Whoever has something for a client puts it here on its own thread. An idle outbox hands the
 //! bytes to its [`Sink`] at once; what the sink does not take is queued, and the flusher sends it
-//! when there is room. Messages that would push the queue over its limit are dropped and reported
-//! in their place; answers are never dropped, their asker waits instead. The outbox knows no frame
-//! and no socket: the wire gives it bytes and a [`Wording`] for the two things it says itself.
+//! when there is room. The outbox knows no socket.
 
-use std::cell::OnceCell;
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem;
-use std::ops::{AddAssign, Range};
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::memory::{Charge, Memory};
-use crate::stage::{self, Stage};
+use crate::memory::Memory;
+use crate::queue::{Kind, Orphan, Queue, SLICES, Stock, Tally, Terms, Wording};
+use crate::run::Run;
+use crate::stage::Stage;
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
-
-/// A run shorter than this is copied to the end of the queue, a longer one shared.
-pub(crate) const COPY_BELOW_BYTES: usize = 1024;
-
-/// Small runs are collected in pieces of this size.
-const COLLECTED_BYTES: usize = 16 * 1024;
-
-/// How many stretches one send is given at most.
-const SLICES: usize = 16;
 
 /// How much the flusher sends before it lets go of the lock.
 const FLUSH_BYTES: usize = 256 * 1024;
@@ -49,162 +37,17 @@ pub(crate) trait Sink: Send + Sync {
     fn arm(&self) -> io::Result<()>;
 }
 
-/// How a wire words what an outbox itself has to say, and where its messages end.
-pub(crate) struct Wording {
-    /// That many messages were dropped here.
-    pub(crate) gap: fn(count: u64) -> Vec<u8>,
-    /// So many publishes have been answered; so many copies were made of the newly answered.
-    pub(crate) receipt: fn(answered: u64, copies: u64) -> Vec<u8>,
-    /// How long the first message is, or what is left of it.
-    pub(crate) first: fn(messages: &[u8]) -> usize,
-    /// How much of this whole messages are that fit into `room` bytes.
-    pub(crate) fitting: fn(messages: &[u8], room: usize) -> usize,
-    /// How many messages end in this.
-    pub(crate) count: fn(messages: &[u8]) -> u64,
-}
-
-/// Whole messages one after another, on their way into outboxes. They are sent from where they
-/// are; the first outbox that must keep them makes a copy, which all others share.
-pub(crate) struct Run<'a> {
-    bytes: &'a [u8],
-    messages: u64,
-    /// What can be kept without a copy, and how much that takes.
-    shared: Option<(&'a Bytes, usize)>,
-    kept: OnceCell<Kept>,
-    /// If it is for one member of a group, the filter of that group.
-    share: Option<Arc<str>>,
-    /// Where many sockets can be sent it from, made when the first needs it; none if it cannot be
-    /// made or is not worth it.
-    stage: OnceCell<Option<Stage>>,
-}
-
-/// Bytes that outboxes share, and the memory that is taken for them once.
-#[derive(Clone)]
-struct Kept {
-    bytes: Bytes,
-    charge: Arc<Charge>,
-}
-
-impl Kept {
-    fn new(bytes: Bytes, size: usize, memory: &Arc<Memory>) -> Self {
-        let charge = Arc::new(memory.charge(size));
-        Self { bytes, charge }
-    }
-
-    fn copy(bytes: &[u8], memory: &Arc<Memory>) -> Self {
-        Self::new(Bytes::copy_from_slice(bytes), bytes.len(), memory)
-    }
-}
-
-impl<'a> Run<'a> {
-    /// `messages` messages in `bytes`, copied if they must be kept.
-    pub(crate) fn borrowed(bytes: &'a [u8], messages: u64) -> Self {
-        Self {
-            bytes,
-            messages,
-            shared: None,
-            share: None,
-            kept: OnceCell::new(),
-            stage: OnceCell::from(None),
-        }
-    }
-
-    /// `messages` messages in `bytes`, which can be kept without a copy. `size` is what keeping them
-    /// takes of the memory.
-    pub(crate) fn shared(bytes: &'a Bytes, messages: u64, size: usize) -> Self {
-        Self {
-            bytes,
-            messages,
-            shared: Some((bytes, size)),
-            share: None,
-            kept: OnceCell::new(),
-            stage: OnceCell::from(None),
-        }
-    }
-
-    /// The same run, on its way to so many outboxes.
-    pub(crate) fn to(mut self, outboxes: usize) -> Self {
-        if stage::is_worth_it(self.bytes.len(), outboxes) {
-            self.stage = OnceCell::new();
-        }
-        self
-    }
-
-    /// The same run, for one member of the group with this filter. What the member cannot take
-    /// comes back when its outbox is closed.
-    pub(crate) fn for_one_of(mut self, filter: &Arc<str>) -> Self {
-        self.share = Some(filter.clone());
-        self
-    }
-
-    pub(crate) fn share(&self) -> Option<&Arc<str>> {
-        self.share.as_ref()
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.bytes
-    }
-
-    pub(crate) fn messages(&self) -> u64 {
-        self.messages
-    }
-
-    /// Without a stage it is sent all the same.
-    fn stage(&self) -> Option<&Stage> {
-        self.stage
-            .get_or_init(|| Stage::new(self.bytes).ok())
-            .as_ref()
-    }
-
-    /// Some of it, kept together with the rest.
-    fn keep(&self, part: Range<usize>, memory: &Arc<Memory>) -> Kept {
-        let kept = self.kept.get_or_init(|| match self.shared {
-            Some((bytes, size)) => Kept::new(bytes.clone(), size, memory),
-            None => Kept::copy(self.bytes, memory),
-        });
-        Kept {
-            bytes: kept.bytes.slice(part),
-            charge: kept.charge.clone(),
-        }
-    }
-}
-
 /// The way to one client.
 pub(crate) struct Outbox {
     id: u64,
-    limit: usize,
-    memory: Arc<Memory>,
-    wording: &'static Wording,
+    terms: Terms,
     /// A hint for publishers, written under the lock.
     blocked: AtomicBool,
     /// How often the client has unsubscribed.
     departures: AtomicU64,
-    queue: Mutex<Queue>,
+    inside: Mutex<Inside>,
     /// Signalled when something left the queue and somebody waits for that.
     moved: Condvar,
-}
-
-/// What an outbox has seen so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    /// Messages handed to the sink, to their last byte.
-    pub(crate) written: u64,
-    /// Messages dropped because the queue was full.
-    pub(crate) dropped: u64,
-    /// Messages that were still waiting when the outbox was closed.
-    pub(crate) discarded: u64,
-    /// Bytes of all kinds handed to the sink.
-    pub(crate) bytes: u64,
-}
-
-/// What an outbox has been handed, and where it is now.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stock {
-    /// Messages it was handed.
-    pub(crate) taken: u64,
-    /// Messages that stand in the queue; of the first, a part may have left.
-    pub(crate) waiting: u64,
-    pub(crate) tally: Tally,
 }
 
 /// What is left of a closed outbox.
@@ -216,37 +59,16 @@ pub(crate) struct Remains {
     pub(crate) orphans: Vec<Orphan>,
 }
 
-/// Whole messages for another member of a group.
-pub(crate) struct Orphan {
-    /// The filter of the group.
-    pub(crate) filter: Arc<str>,
-    pub(crate) bytes: Bytes,
-}
-
-struct Queue {
+/// What is under the lock.
+struct Inside {
     state: State,
-    chunks: VecDeque<Chunk>,
-    /// Bytes of the first chunk that have been sent.
-    sent: usize,
-    /// Bytes of messages and notices that wait.
-    message_bytes: usize,
-    /// Bytes of answers that wait.
-    answer_bytes: usize,
-    /// The queue was full and is not yet half empty: nothing is taken in.
-    dropping: bool,
-    /// Dropped and not yet reported.
-    gap: u64,
+    queue: Queue,
     /// The last answer has been queued; no message may follow it.
     ending: bool,
     /// Nobody shall wait for this client any more.
     hurried: bool,
     waiters: usize,
     failure: Option<io::Error>,
-    /// Of a closed outbox.
-    orphans: Vec<Orphan>,
-    /// Messages it was handed, but for the orphans.
-    taken: u64,
-    tally: Tally,
 }
 
 enum State {
@@ -256,42 +78,6 @@ enum State {
     Blocked(Box<dyn Sink>),
     /// The end. Nothing is taken in, nothing is held.
     Closed,
-}
-
-struct Chunk {
-    data: Data,
-    kind: Kind,
-    /// If they are for one member of a group, the filter of that group.
-    share: Option<Arc<str>>,
-}
-
-enum Data {
-    Shared(Kept),
-    /// With what its capacity takes of the memory.
-    Owned(
-        Vec<u8>,
-        #[expect(dead_code, reason = "it gives back when it is dropped")] Charge,
-    ),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// So many messages end in this chunk.
-    Messages(u64),
-    Answer,
-    /// The newest receipt, which a newer one may replace until it has begun to leave.
-    Receipt {
-        copies: u64,
-    },
-}
-
-impl AddAssign for Tally {
-    fn add_assign(&mut self, other: Self) {
-        self.written += other.written;
-        self.dropped += other.dropped;
-        self.discarded += other.discarded;
-        self.bytes += other.bytes;
-    }
 }
 
 impl Outbox {
@@ -304,26 +90,20 @@ impl Outbox {
     ) -> Self {
         Self {
             id,
-            limit,
-            memory,
-            wording,
+            terms: Terms {
+                limit,
+                memory,
+                wording,
+            },
             blocked: AtomicBool::new(false),
             departures: AtomicU64::new(0),
-            queue: Mutex::new(Queue {
+            inside: Mutex::new(Inside {
                 state: State::Idle(sink),
-                chunks: VecDeque::new(),
-                sent: 0,
-                message_bytes: 0,
-                answer_bytes: 0,
-                dropping: false,
-                gap: 0,
+                queue: Queue::default(),
                 ending: false,
                 hurried: false,
                 waiters: 0,
                 failure: None,
-                orphans: Vec::new(),
-                taken: 0,
-                tally: Tally::default(),
             }),
             moved: Condvar::new(),
         }
@@ -332,17 +112,6 @@ impl Outbox {
     /// The number of the connection.
     pub(crate) fn id(&self) -> u64 {
         self.id
-    }
-
-    /// How many bytes of messages may wait now.
-    fn room(&self) -> usize {
-        self.limit.min(self.memory.free())
-    }
-
-    /// Bytes that only this outbox has.
-    fn own(&self, bytes: Vec<u8>) -> Data {
-        let charge = self.memory.charge(bytes.capacity());
-        Data::Owned(bytes, charge)
     }
 
     /// Whether something waits; may be old by the time it is read.
@@ -357,23 +126,14 @@ impl Outbox {
 
     /// What it was handed and where that is.
     pub(crate) fn stock(&self) -> Stock {
-        let queue = self.queue.lock();
-        let waiting = queue.chunks.iter().map(|chunk| match chunk.kind {
-            Kind::Messages(messages) => messages,
-            Kind::Answer | Kind::Receipt { .. } => 0,
-        });
-        Stock {
-            taken: queue.taken,
-            waiting: waiting.sum(),
-            tally: queue.tally,
-        }
+        self.inside.lock().queue.stock()
     }
 
     /// Takes the lock, so that several things can be said with nothing in between.
     pub(crate) fn hold(&self) -> Held<'_> {
         Held {
             outbox: self,
-            queue: self.queue.lock(),
+            inside: self.inside.lock(),
         }
     }
 
@@ -382,10 +142,10 @@ impl Outbox {
     pub(crate) fn flush(&self) {
         let mut held = self.hold();
         if let State::Blocked(sink) = held.take_state() {
-            held.queue.state = held.flush_into(sink);
+            held.inside.state = held.flush_into(sink);
         }
         held.note_state();
-        if held.queue.waiters > 0 {
+        if held.inside.waiters > 0 {
             self.moved.notify_all();
         }
     }
@@ -393,8 +153,8 @@ impl Outbox {
     /// Returns when the client has taken enough of its answers, is gone, or nobody shall wait.
     pub(crate) fn wait_for_room(&self) {
         if self.seems_blocked() {
-            self.wait(None, |queue| {
-                queue.hurried || queue.answer_bytes <= ANSWER_BYTES
+            self.wait(None, |inside| {
+                inside.hurried || inside.queue.answer_bytes <= ANSWER_BYTES
             });
         }
     }
@@ -402,72 +162,79 @@ impl Outbox {
     /// Returns when nothing waits any more, the client is gone, or it is `deadline`. Without a
     /// deadline it also returns when nobody shall wait.
     pub(crate) fn drain(&self, deadline: Option<Instant>) {
-        self.wait(deadline, |queue| {
-            matches!(queue.state, State::Idle(_)) || (deadline.is_none() && queue.hurried)
+        self.wait(deadline, |inside| {
+            matches!(inside.state, State::Idle(_)) || (deadline.is_none() && inside.hurried)
         });
     }
 
     /// Ends all waiting without a deadline, now and later: the broker stops.
     pub(crate) fn hurry(&self) {
-        self.queue.lock().hurried = true;
+        self.inside.lock().hurried = true;
         self.moved.notify_all();
     }
 
     /// Closes: what waits is given up, nothing is taken in any more.
     pub(crate) fn close(&self) -> Remains {
-        let mut queue = self.queue.lock();
-        queue.close(self.wording);
+        let mut inside = self.inside.lock();
+        inside.close(&self.terms);
         self.blocked.store(false, Ordering::Relaxed);
         self.moved.notify_all();
         Remains {
-            tally: queue.tally,
-            failure: queue.failure.take(),
-            orphans: mem::take(&mut queue.orphans),
+            tally: inside.queue.tally,
+            failure: inside.failure.take(),
+            orphans: mem::take(&mut inside.queue.orphans),
         }
     }
 
     /// Closes because the connection has failed.
     pub(crate) fn fail(&self, failure: io::Error) {
-        let mut queue = self.queue.lock();
-        queue.failure.get_or_insert(failure);
-        queue.close(self.wording);
+        let mut inside = self.inside.lock();
+        inside.failure.get_or_insert(failure);
+        inside.close(&self.terms);
         self.blocked.store(false, Ordering::Relaxed);
         self.moved.notify_all();
     }
 
-    fn wait(&self, deadline: Option<Instant>, done: impl Fn(&Queue) -> bool) {
-        let mut queue = self.queue.lock();
-        queue.waiters += 1;
-        while !done(&queue) && !matches!(queue.state, State::Closed) {
+    fn wait(&self, deadline: Option<Instant>, done: impl Fn(&Inside) -> bool) {
+        let mut inside = self.inside.lock();
+        inside.waiters += 1;
+        while !done(&inside) && !matches!(inside.state, State::Closed) {
             match deadline {
-                None => self.moved.wait(&mut queue),
-                Some(deadline) if self.moved.wait_until(&mut queue, deadline).timed_out() => break,
+                None => self.moved.wait(&mut inside),
+                Some(deadline) if self.moved.wait_until(&mut inside, deadline).timed_out() => break,
                 Some(_) => {}
             }
         }
-        queue.waiters -= 1;
+        inside.waiters -= 1;
+    }
+}
+
+impl Inside {
+    fn close(&mut self, terms: &Terms) {
+        self.state = State::Closed;
+        self.queue.clear(terms.wording);
     }
 }
 
 /// An outbox under its lock.
 pub(crate) struct Held<'a> {
     outbox: &'a Outbox,
-    queue: MutexGuard<'a, Queue>,
+    inside: MutexGuard<'a, Inside>,
 }
 
 impl Held<'_> {
     /// Takes in messages, or drops them if the queue is full; both count as done. Returns false if
     /// the client is gone or has said goodbye.
     pub(crate) fn deliver(&mut self, runs: &[&Run<'_>]) -> bool {
-        if self.queue.ending || matches!(self.queue.state, State::Closed) {
+        if self.inside.ending || matches!(self.inside.state, State::Closed) {
             return false;
         }
-        self.queue.taken += runs.iter().map(|run| run.messages).sum::<u64>();
-        self.queue.state = match self.take_state() {
+        self.inside.queue.taken += runs.iter().map(|run| run.messages()).sum::<u64>();
+        self.inside.state = match self.take_state() {
             State::Idle(sink) => self.send_now(sink, runs),
             State::Blocked(sink) => {
                 for run in runs {
-                    self.queue.take(run, 0, self.outbox);
+                    self.inside.queue.take(run, 0, &self.outbox.terms);
                 }
                 State::Blocked(sink)
             }
@@ -479,13 +246,13 @@ impl Held<'_> {
 
     /// Takes in an answer. It is never dropped, and what was dropped before it is reported first.
     pub(crate) fn answer(&mut self, bytes: &[u8]) {
-        self.report_gap();
+        self.inside.queue.report_gap(&self.outbox.terms);
         self.say(bytes, Kind::Answer);
     }
 
     /// Takes in the last answer: no message follows it.
     pub(crate) fn farewell(&mut self, bytes: &[u8]) {
-        if !mem::replace(&mut self.queue.ending, true) {
+        if !mem::replace(&mut self.inside.ending, true) {
             self.answer(bytes);
         }
     }
@@ -493,35 +260,20 @@ impl Held<'_> {
     /// Takes in a receipt. One that still waits behind everything else is replaced by it, so that
     /// a publisher that reads no receipts does not pile them up.
     pub(crate) fn receipt(&mut self, answered: u64, copies: u64) {
-        let sent = self.queue.sent;
-        let alone = self.queue.chunks.len() == 1;
-        let wording = self.outbox.wording;
-        if let Some(Chunk { data, kind, .. }) = self.queue.chunks.back_mut()
-            && let Kind::Receipt { copies: before } = *kind
-            && !(alone && sent > 0)
-        {
-            let bytes = (wording.receipt)(answered, before + copies);
-            let grown = bytes.len() as isize - data.as_slice().len() as isize;
-            *kind = Kind::Receipt {
-                copies: before + copies,
-            };
-            *data = self.outbox.own(bytes);
-            self.queue.answer_bytes = self.queue.answer_bytes.saturating_add_signed(grown);
-        } else {
-            self.say(
-                &(wording.receipt)(answered, copies),
-                Kind::Receipt { copies },
-            );
+        let terms = &self.outbox.terms;
+        if !self.inside.queue.replace_receipt(answered, copies, terms) {
+            let bytes = (terms.wording.receipt)(answered, copies);
+            self.say(&bytes, Kind::Receipt { copies });
         }
     }
 
     /// Leaves `Closed` behind, so that a panic before the next state is known ends the outbox.
     fn take_state(&mut self) -> State {
-        mem::replace(&mut self.queue.state, State::Closed)
+        mem::replace(&mut self.inside.state, State::Closed)
     }
 
     fn note_state(&self) {
-        let blocked = matches!(self.queue.state, State::Blocked(_));
+        let blocked = matches!(self.inside.state, State::Blocked(_));
         self.outbox.blocked.store(blocked, Ordering::Relaxed);
     }
 
@@ -533,27 +285,29 @@ impl Held<'_> {
                 Ok(sent) => sent,
                 Err(failure) => {
                     for run in group.iter().chain(groups.flatten()) {
-                        let bytes = || Bytes::copy_from_slice(run.bytes);
-                        self.queue.give_up(run.share.as_ref(), run.messages, bytes);
+                        let bytes = || Bytes::copy_from_slice(run.bytes());
+                        self.inside
+                            .queue
+                            .give_up(run.share(), run.messages(), bytes);
                     }
                     return self.fail(failure);
                 }
             };
-            self.queue.tally.bytes += sent as u64;
+            self.inside.queue.tally.bytes += sent as u64;
             let mut left = false;
             for run in group {
-                let from = sent.min(run.bytes.len());
+                let from = sent.min(run.bytes().len());
                 sent -= from;
-                if from < run.bytes.len() {
+                if from < run.bytes().len() {
                     left = true;
-                    self.queue.take(run, from, self.outbox);
+                    self.inside.queue.take(run, from, &self.outbox.terms);
                 } else {
-                    self.queue.tally.written += run.messages;
+                    self.inside.queue.tally.written += run.messages();
                 }
             }
             if left {
                 for run in groups.flatten() {
-                    self.queue.take(run, 0, self.outbox);
+                    self.inside.queue.take(run, 0, &self.outbox.terms);
                 }
                 return self.arm(sink);
             }
@@ -563,24 +317,29 @@ impl Held<'_> {
 
     /// Sends or queues something that is not a message.
     fn say(&mut self, bytes: &[u8], kind: Kind) {
-        self.queue.state = match self.take_state() {
+        self.inside.state = match self.take_state() {
             State::Idle(sink) => match send(|| sink.send(&[IoSlice::new(bytes)])) {
                 Ok(sent) => {
-                    self.queue.tally.bytes += sent as u64;
+                    self.inside.queue.tally.bytes += sent as u64;
                     if sent == bytes.len() {
                         State::Idle(sink)
                     } else {
                         // A receipt of which a part has left is an answer like any other.
                         let kind = if sent > 0 { Kind::Answer } else { kind };
-                        self.queue
-                            .push(self.outbox.own(bytes[sent..].to_vec()), kind, None);
+                        self.inside.queue.push(
+                            self.outbox.terms.own(bytes[sent..].to_vec()),
+                            kind,
+                            None,
+                        );
                         self.arm(sink)
                     }
                 }
                 Err(failure) => self.fail(failure),
             },
             State::Blocked(sink) => {
-                self.queue.push(self.outbox.own(bytes.to_vec()), kind, None);
+                self.inside
+                    .queue
+                    .push(self.outbox.terms.own(bytes.to_vec()), kind, None);
                 State::Blocked(sink)
             }
             State::Closed => State::Closed,
@@ -590,18 +349,18 @@ impl Held<'_> {
 
     fn flush_into(&mut self, sink: Box<dyn Sink>) -> State {
         // There may be nothing but a gap to tell.
-        self.end_dropping();
+        self.inside.queue.end_dropping(&self.outbox.terms);
         let mut budget = FLUSH_BYTES;
-        while !self.queue.chunks.is_empty() {
+        while !self.inside.queue.is_empty() {
             if budget == 0 {
                 return self.arm(sink);
             }
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let (count, offered) = self.queue.front_slices(&mut slices, budget);
+            let (count, offered) = self.inside.queue.front_slices(&mut slices, budget);
             match send(|| sink.send(&slices[..count])) {
                 Ok(sent) => {
-                    self.queue.advance(sent);
-                    self.end_dropping();
+                    self.inside.queue.advance(sent);
+                    self.inside.queue.end_dropping(&self.outbox.terms);
                     if sent < offered {
                         return self.arm(sink);
                     }
@@ -610,25 +369,8 @@ impl Held<'_> {
                 Err(failure) => return self.fail(failure),
             }
         }
-        debug_assert_eq!(self.queue.gap, 0, "idle with a gap to tell");
-        self.queue.chunks = VecDeque::new();
+        self.inside.queue.rest();
         State::Idle(sink)
-    }
-
-    /// Below half the limit messages are taken in again, after the notice of those that were not.
-    fn end_dropping(&mut self) {
-        if self.queue.dropping && self.queue.message_bytes <= self.outbox.room() / 2 {
-            self.queue.dropping = false;
-            self.report_gap();
-        }
-    }
-
-    fn report_gap(&mut self) {
-        if self.queue.gap > 0 {
-            let notice = (self.outbox.wording.gap)(mem::take(&mut self.queue.gap));
-            self.queue
-                .push(self.outbox.own(notice), Kind::Messages(0), None);
-        }
     }
 
     fn arm(&mut self, sink: Box<dyn Sink>) -> State {
@@ -640,201 +382,9 @@ impl Held<'_> {
 
     /// The client's own thread learns of it from its socket.
     fn fail(&mut self, failure: io::Error) -> State {
-        self.queue.failure = Some(failure);
-        self.queue.close(self.outbox.wording);
+        self.inside.failure = Some(failure);
+        self.inside.close(&self.outbox.terms);
         State::Closed
-    }
-}
-
-impl Queue {
-    /// Queues a run from byte `from` on, as much of it as there is room for. A message that has
-    /// begun to leave is finished, and an empty queue has room for any one message that the memory
-    /// has room for: the limit is never less than the longest.
-    fn take(&mut self, run: &Run<'_>, from: usize, outbox: &Outbox) {
-        if from == 0 && self.dropping {
-            return self.drop_messages(run.messages);
-        }
-        let rest = &run.bytes[from..];
-        let room = outbox.room().saturating_sub(self.message_bytes);
-        let fitting = if rest.len() <= room {
-            rest.len()
-        } else {
-            let first = (outbox.wording.first)(rest);
-            let whole = (outbox.wording.fitting)(rest, room);
-            if from > 0 || (self.message_bytes == 0 && first <= outbox.memory.free()) {
-                whole.max(first)
-            } else {
-                whole
-            }
-        };
-        let dropped = match &rest[fitting..] {
-            [] => 0,
-            left => (outbox.wording.count)(left),
-        };
-        if fitting > 0 {
-            let mut messages = run.messages - dropped;
-            let mut start = from;
-            if run.share.is_some() && from > 0 {
-                // What has left as a whole is done with; of a message that has begun to leave all is
-                // kept, because it may have to go to another member.
-                start = (outbox.wording.fitting)(run.bytes, from);
-                if start > 0 {
-                    let left = (outbox.wording.count)(&run.bytes[..start]);
-                    self.tally.written += left;
-                    messages -= left;
-                }
-            }
-            self.take_part(run, start..from + fitting, messages, outbox);
-            if start < from {
-                self.sent = from - start;
-                self.message_bytes -= self.sent;
-            }
-        }
-        if dropped > 0 {
-            self.dropping = true;
-            self.drop_messages(dropped);
-        }
-    }
-
-    fn drop_messages(&mut self, messages: u64) {
-        self.gap += messages;
-        self.tally.dropped += messages;
-    }
-
-    /// Queues a part of a run, in which so many messages end.
-    fn take_part(&mut self, run: &Run<'_>, part: Range<usize>, messages: u64, outbox: &Outbox) {
-        let bytes = &run.bytes[part.clone()];
-        if bytes.len() >= COPY_BELOW_BYTES {
-            // All of the run is kept only for nearly all of it.
-            let kept = if bytes.len() * 4 >= run.bytes.len() * 3 {
-                run.keep(part, &outbox.memory)
-            } else {
-                Kept::copy(bytes, &outbox.memory)
-            };
-            let share = run.share.clone();
-            return self.push(Data::Shared(kept), Kind::Messages(messages), share);
-        }
-        if let Some(Chunk {
-            data: Data::Owned(collected, _),
-            kind: Kind::Messages(before),
-            share,
-        }) = self.chunks.back_mut()
-            && *share == run.share
-            && collected.capacity() - collected.len() >= bytes.len()
-        {
-            collected.extend_from_slice(bytes);
-            *before += messages;
-            self.message_bytes += bytes.len();
-        } else {
-            let capacity = COLLECTED_BYTES.min(outbox.room()).max(bytes.len());
-            let mut collected = Vec::with_capacity(capacity);
-            collected.extend_from_slice(bytes);
-            let share = run.share.clone();
-            self.push(outbox.own(collected), Kind::Messages(messages), share);
-        }
-    }
-
-    fn push(&mut self, data: Data, kind: Kind, share: Option<Arc<str>>) {
-        *self.bytes_of(kind) += data.as_slice().len();
-        self.chunks.push_back(Chunk { data, kind, share });
-    }
-
-    fn bytes_of(&mut self, kind: Kind) -> &mut usize {
-        match kind {
-            Kind::Messages(_) => &mut self.message_bytes,
-            Kind::Answer | Kind::Receipt { .. } => &mut self.answer_bytes,
-        }
-    }
-
-    /// What to send next: how many slices, and how many bytes they hold.
-    fn front_slices<'a>(
-        &'a self,
-        slices: &mut [IoSlice<'a>; SLICES],
-        budget: usize,
-    ) -> (usize, usize) {
-        let (mut count, mut offered) = (0, 0);
-        for (at, (chunk, slice)) in self.chunks.iter().zip(slices).enumerate() {
-            let bytes = chunk.data.as_slice();
-            let bytes = if at == 0 { &bytes[self.sent..] } else { bytes };
-            let bytes = &bytes[..bytes.len().min(budget - offered)];
-            if bytes.is_empty() {
-                break;
-            }
-            *slice = IoSlice::new(bytes);
-            count += 1;
-            offered += bytes.len();
-        }
-        (count, offered)
-    }
-
-    /// Forgets `sent` bytes at the front.
-    fn advance(&mut self, mut sent: usize) {
-        self.tally.bytes += sent as u64;
-        while let Some(chunk) = self.chunks.front() {
-            let left = chunk.data.as_slice().len() - self.sent;
-            let kind = chunk.kind;
-            let gone = left.min(sent);
-            *self.bytes_of(kind) -= gone;
-            sent -= gone;
-            if gone < left {
-                self.sent += gone;
-                return;
-            }
-            self.sent = 0;
-            self.chunks.pop_front();
-            if let Kind::Messages(messages) = kind {
-                self.tally.written += messages;
-            }
-        }
-    }
-
-    fn close(&mut self, wording: &Wording) {
-        self.state = State::Closed;
-        let mut sent = mem::take(&mut self.sent);
-        for chunk in mem::take(&mut self.chunks) {
-            let begun = mem::take(&mut sent);
-            let Kind::Messages(messages) = chunk.kind else {
-                continue;
-            };
-            let bytes = chunk.data.as_slice();
-            // Messages of the first chunk that have left as a whole.
-            let gone = match begun {
-                0 => 0,
-                _ => (wording.fitting)(bytes, begun),
-            };
-            let left = match gone {
-                0 => messages,
-                _ => (wording.count)(&bytes[gone..]),
-            };
-            self.tally.written += messages - left;
-            let rest = || Bytes::copy_from_slice(&bytes[gone..]);
-            self.give_up(chunk.share.as_ref(), left, rest);
-        }
-        (self.message_bytes, self.answer_bytes) = (0, 0);
-    }
-
-    /// Messages that this client does not get: they are lost, unless another member of the group
-    /// can get them.
-    fn give_up(&mut self, share: Option<&Arc<str>>, messages: u64, bytes: impl FnOnce() -> Bytes) {
-        match share {
-            Some(filter) if messages > 0 => {
-                self.taken -= messages;
-                self.orphans.push(Orphan {
-                    filter: filter.clone(),
-                    bytes: bytes(),
-                });
-            }
-            _ => self.tally.discarded += messages,
-        }
-    }
-}
-
-impl Data {
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            Self::Shared(kept) => &kept.bytes,
-            Self::Owned(bytes, _) => bytes,
-        }
     }
 }
 
@@ -843,11 +393,11 @@ fn send_runs(sink: &dyn Sink, runs: &[&Run<'_>]) -> io::Result<usize> {
     if let [only] = runs
         && let Some(stage) = only.stage()
     {
-        return send(|| sink.send_staged(stage, only.bytes));
+        return send(|| sink.send_staged(stage, only.bytes()));
     }
     let mut slices = [IoSlice::new(&[]); SLICES];
     for (slice, run) in slices.iter_mut().zip(runs) {
-        *slice = IoSlice::new(run.bytes);
+        *slice = IoSlice::new(run.bytes());
     }
     send(|| sink.send(&slices[..runs.len()]))
 }
@@ -868,6 +418,7 @@ pub(crate) mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::queue::COPY_BELOW_BYTES;
 
     /// A sink that takes what a test lets it take.
     #[derive(Default)]
@@ -1131,7 +682,7 @@ pub(crate) mod tests {
         let ((one, _), (two, _)) = (outbox(1, 10_000, 0), outbox(2, 10_000, 0));
         one.hold().deliver(&[&run]);
         two.hold().deliver(&[&run]);
-        let kept = |outbox: &Outbox| outbox.queue.lock().chunks[0].data.as_slice().as_ptr();
+        let kept = |outbox: &Outbox| outbox.inside.lock().queue.first_bytes().as_ptr();
         assert_eq!(kept(&one), kept(&two));
     }
 
@@ -1172,7 +723,7 @@ pub(crate) mod tests {
         // A queue stops growing when it is as long as what is free: a half, a quarter, an eighth.
         let waiting = clients
             .iter()
-            .map(|(outbox, _)| outbox.queue.lock().message_bytes);
+            .map(|(outbox, _)| outbox.inside.lock().queue.message_bytes);
         let waiting: Vec<usize> = waiting.map(|bytes| bytes / COPY_BELOW_BYTES).collect();
         assert_eq!(waiting, [13, 25, 50]);
         assert_eq!(memory.free(), 12 * COPY_BELOW_BYTES);

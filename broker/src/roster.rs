@@ -167,8 +167,8 @@ impl Member {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::Run;
     use crate::outbox::tests::outbox;
+    use crate::run::Run;
 
     fn member(id: u64, room: usize) -> Arc<Member> {
         let peer = ([127, 0, 0, 1], 1).into();

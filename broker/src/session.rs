@@ -14,7 +14,8 @@ use rustix::net::{RecvFlags, recv};
 use crate::block::Block;
 use crate::engine::Engine;
 use crate::interest::Subscriber;
-use crate::outbox::{Outbox, Remains, Tally};
+use crate::outbox::{Outbox, Remains};
+use crate::queue::Tally;
 use crate::roster::Member;
 use crate::socket::{Socket, SocketSink, SocketSource};
 use crate::stopping::Stopping;
@@ -275,7 +276,7 @@ mod tests {
     use protocol::Topic;
 
     use super::*;
-    use crate::outbox::Run;
+    use crate::run::Run;
 
     fn settings() -> Settings {
         Settings {

@@ -9,8 +9,8 @@ use protocol::{Filter, Topic};
 use crate::block::Block;
 use crate::client::{blocked, idle};
 use crate::dispatch::{Dispatch, Place};
-use crate::outbox::Run;
 use crate::router::Router;
+use crate::run::Run;
 
 /// Messages in a batch.
 const BATCH: usize = 64;

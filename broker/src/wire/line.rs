@@ -25,9 +25,11 @@ use crate::engine::Engine;
 use crate::interest::Subscriber;
 use crate::ledger::Totals;
 use crate::memory::Charge;
-use crate::outbox::{Held, Orphan, Run, Wording};
+use crate::outbox::Held;
+use crate::queue::{Orphan, Wording};
 use crate::retained::{Full, Retained};
 use crate::roster::Member;
+use crate::run::Run;
 use crate::wire::{Arrival, End, Source};
 
 const PUBLISH: &[u8] = b"PUBLISH ";

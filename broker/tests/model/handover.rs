@@ -6,7 +6,8 @@ use std::sync::Arc;
 use shuttle::thread;
 
 use crate::memory::Memory;
-use crate::outbox::{Outbox, Remains, Run};
+use crate::outbox::{Outbox, Remains};
+use crate::run::Run;
 use crate::socket::{Flushing, Heard, Socket, WORDING, deliver};
 
 const PUBLISHERS: Range<char> = 'a'..'d';

@@ -35,6 +35,8 @@ mod memory;
 mod metrics;
 #[path = "../../src/outbox.rs"]
 mod outbox;
+#[path = "../../src/queue.rs"]
+mod queue;
 #[path = "../../src/retained.rs"]
 mod retained;
 #[path = "../../src/roster.rs"]
@@ -43,6 +45,8 @@ mod roster;
 mod route_cache;
 #[path = "../../src/router.rs"]
 mod router;
+#[path = "../../src/run.rs"]
+mod run;
 #[path = "../../src/stage.rs"]
 mod stage;
 #[path = "../../src/storm.rs"]

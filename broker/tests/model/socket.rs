@@ -9,7 +9,9 @@ use std::sync::Arc;
 use shuttle::rand::{self, Rng};
 
 use crate::memory::Memory;
-use crate::outbox::{Outbox, Run, Sink, Wording};
+use crate::outbox::{Outbox, Sink};
+use crate::queue::Wording;
+use crate::run::Run;
 use crate::sync::{Condvar, Mutex};
 
 /// Everything ends with a semicolon: `news:a1;` is the first message of `a` on `news`, `-3;` says
