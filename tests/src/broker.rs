@@ -86,6 +86,16 @@ impl TestBroker {
         TestClient::connect(self.address)
     }
 
+    /// A new connection that is subscribed and, reading nothing, is slow soon.
+    #[track_caller]
+    pub fn connect_slow(&self, filter: &str) -> TestClient {
+        let mut client = TestClient::connect_with_small_buffer(self.address);
+        client
+            .send(format!("SUBSCRIBE {filter}"))
+            .expect(format!("SUBACK {filter}"));
+        client
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -16,9 +16,7 @@ fn broker() -> TestBroker {
 
 /// A subscriber of `news` that is not going to read for a while.
 fn slow(broker: &TestBroker) -> TestClient {
-    let mut client = TestClient::connect_with_small_buffer(broker.address());
-    client.send("SUBSCRIBE news").expect("SUBACK news");
-    client
+    broker.connect_slow("news")
 }
 
 /// Sends numbered messages and waits for all receipts now and then.
@@ -269,13 +267,7 @@ fn a_small_outbox_is_not_filled_beyond_its_limit_by_what_comes_at_once() {
     const CLIENTS: usize = 100;
     let broker = TestBroker::with_args(&["--max-line", "4096", "--outbox-bytes", "4096"]);
     let slow: Vec<_> = (0..CLIENTS)
-        .map(|n| {
-            let mut client = TestClient::connect_with_small_buffer(broker.address());
-            client
-                .send(format!("SUBSCRIBE news/{n}"))
-                .expect(format!("SUBACK news/{n}"));
-            client
-        })
+        .map(|n| broker.connect_slow(&format!("news/{n}")))
         .collect();
     let mut bob = broker.connect();
     let mut published = 0;

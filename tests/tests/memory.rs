@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tests::{TestBroker, TestClient};
+use tests::TestBroker;
 
 const MEMORY: &str = "8MiB";
 const MEMORY_KIB: u64 = 8 * 1024;
@@ -27,13 +27,7 @@ fn many_slow_clients_together_take_no_more_than_they_may_and_are_told_what_they_
     let mut bob = broker.connect();
     bob.send("PUBLISH warm up").expect("PUBACK 1 0");
     let mut slow: Vec<_> = (0..CLIENTS)
-        .map(|n| {
-            let mut client = TestClient::connect_with_small_buffer(broker.address());
-            client
-                .send(format!("SUBSCRIBE news/{n}"))
-                .expect(format!("SUBACK news/{n}"));
-            client
-        })
+        .map(|n| broker.connect_slow(&format!("news/{n}")))
         .collect();
     let before = broker.resident_kib();
     let mut answered = 1;
@@ -129,13 +123,7 @@ fn publishers_do_not_wait_for_those_who_never_read() {
     let broker = broker();
     let mut bob = broker.connect();
     let slow: Vec<_> = (0..40)
-        .map(|n| {
-            let mut client = TestClient::connect_with_small_buffer(broker.address());
-            client
-                .send(format!("SUBSCRIBE news/{n}"))
-                .expect(format!("SUBACK news/{n}"));
-            client
-        })
+        .map(|n| broker.connect_slow(&format!("news/{n}")))
         .collect();
     let mut answered = 0;
     for round in 0..50 {

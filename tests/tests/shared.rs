@@ -119,9 +119,7 @@ fn who_is_in_no_group_is_not_touched_by_an_unsubscribe_of_the_shared_filter() {
 #[test]
 fn a_member_whose_outbox_is_full_is_passed_over_and_nothing_is_lost() {
     let broker = TestBroker::with_args(&["--max-line", "65536", "--outbox-bytes", "65536"]);
-    let mut slow = TestClient::connect_with_small_buffer(broker.address());
-    slow.send("SUBSCRIBE $share/g/jobs")
-        .expect("SUBACK $share/g/jobs");
+    let mut slow = broker.connect_slow("$share/g/jobs");
     let mut quick = member(&broker, "$share/g/jobs");
     let mut boss = broker.connect();
     let job = format!("PUBLISH jobs {}\n", "x".repeat(1000));
@@ -149,9 +147,7 @@ fn a_member_whose_outbox_is_full_is_passed_over_and_nothing_is_lost() {
 #[test]
 fn what_waits_for_a_member_that_is_gone_goes_to_the_others() {
     let broker = TestBroker::start();
-    let mut gone = TestClient::connect_with_small_buffer(broker.address());
-    gone.send("SUBSCRIBE $share/g/jobs/#")
-        .expect("SUBACK $share/g/jobs/#");
+    let mut gone = broker.connect_slow("$share/g/jobs/#");
     let mut boss = broker.connect();
     let pad = "x".repeat(1000);
     let jobs: String = (0..8000)
