@@ -12,6 +12,7 @@ mod output;
 mod reconnect;
 mod server;
 mod talk;
+mod value;
 
 use std::process::ExitCode;
 

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use client::{Attributes, BadTopic, Client, Publisher, RETAIN, RETAINED, Receipt, Topic};
+use client::{Attributes, Client, Publisher, RETAIN, Receipt};
 
 use crate::duration;
 use crate::exit::{self, Exit, Failure};
@@ -16,6 +16,7 @@ use crate::interruption::Interruption;
 use crate::lines::{self, Lines};
 use crate::server::ServerArguments;
 use crate::talk::say;
+use crate::value;
 
 const FAILED: &str = "your message publishing failed";
 
@@ -31,7 +32,7 @@ Examples:
 #[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
 pub(crate) struct Arguments {
     /// Where to, such as sensors/attic
-    #[arg(value_parser = topic)]
+    #[arg(value_parser = value::topic)]
     topic: String,
     /// What; without it, all of standard input is one message
     #[arg(allow_negative_numbers = true)]
@@ -46,7 +47,7 @@ pub(crate) struct Arguments {
     #[arg(short, long)]
     retain: bool,
     /// Send an attribute along; may be given more than once
-    #[arg(short = 'H', long = "attribute", value_name = "KEY:VALUE", value_parser = attribute)]
+    #[arg(short = 'H', long = "attribute", value_name = "KEY:VALUE", value_parser = value::attribute)]
     attributes: Vec<(String, String)>,
     /// Publish the same message N times
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "lines")]
@@ -57,20 +58,6 @@ pub(crate) struct Arguments {
     delay: Option<Duration>,
     #[command(flatten)]
     server: ServerArguments,
-}
-
-fn topic(text: &str) -> Result<String, BadTopic> {
-    Topic::parse(text).map(|topic| topic.to_string())
-}
-
-fn attribute(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once(':').ok_or("write KEY:VALUE")?;
-    if key == RETAIN || key == RETAINED {
-        return Err(format!("{key} is the broker's own; give --retain"));
-    }
-    let checked = Attributes::default().push(key, value.as_bytes());
-    checked.map_err(|bad| bad.to_string())?;
-    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// What is to be published.

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use client::{BadFilter, Client, Error, Filter, Interrupt};
+use client::{Client, Error, Filter, Interrupt};
 
 use crate::duration;
 use crate::exit::{self, Exit, Failure, Stop};
@@ -16,6 +16,7 @@ use crate::output::{Format, Hiding, Printer, Style};
 use crate::reconnect::Pauses;
 use crate::server::ServerArguments;
 use crate::talk::say;
+use crate::value;
 
 const FAILED: &str = "subscribing failed";
 
@@ -30,7 +31,7 @@ Examples:
 #[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
 pub(crate) struct Arguments {
     /// What for: topics, where + stands for one level and # for all below
-    #[arg(required = true, value_name = "FILTER", value_parser = filter)]
+    #[arg(required = true, value_name = "FILTER", value_parser = value::filter)]
     filters: Vec<String>,
     /// End after N messages
     #[arg(short = 'C', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -45,7 +46,7 @@ pub(crate) struct Arguments {
     #[arg(short = 'F', long, value_name = "FORMAT", conflicts_with = "output")]
     format: Option<Format>,
     /// Hide topics that match; may be given more than once
-    #[arg(short = 'T', long, value_name = "FILTER", value_parser = filter)]
+    #[arg(short = 'T', long, value_name = "FILTER", value_parser = value::filter)]
     hide: Vec<String>,
     /// Hide messages that were kept from before
     #[arg(long)]
@@ -62,10 +63,6 @@ enum Output {
     Human,
     Json,
     Raw,
-}
-
-fn filter(text: &str) -> Result<String, BadFilter> {
-    Filter::parse(text).map(|filter| filter.to_string())
 }
 
 impl Arguments {
