@@ -3,14 +3,17 @@
 use std::fmt::Display;
 use std::net::ToSocketAddrs;
 use std::ops::ControlFlow;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use protocol::{Attributes, Filter, Filters, Topic, Verb};
+use protocol::{Attributes, Filter, Filters, ID, Topic, Verb};
 
+use crate::answers::Answers;
 use crate::clock;
 use crate::conversation::Conversation;
 use crate::error::Error;
 use crate::exchange::Exchange;
+use crate::inbox::Inbox;
 use crate::message::{Delivery, Message};
 use crate::messages::Messages;
 use crate::options::Options;
@@ -118,6 +121,81 @@ impl Client {
         Publisher::new(&mut self.exchange)
     }
 
+    /// Asks those who listen to a topic, and waits for the first answer: at most so long, and not
+    /// at all if nobody listens. See `docs/protocol.md`, "Requests and answers".
+    ///
+    /// ```
+    /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
+    /// # let address = broker.local_addr();
+    /// # std::thread::spawn(move || broker.run());
+    /// # use std::time::Duration;
+    /// let mut teacher = client::Client::connect(address)?;
+    /// teacher.subscribe("double")?;
+    /// std::thread::spawn(move || -> Result<(), client::Error> {
+    ///     while let Some(question) = teacher.next_message(None)? {
+    ///         let answer = question.payload.repeat(2);
+    ///         teacher.answer(&question, answer)?;
+    ///     }
+    ///     Ok(())
+    /// });
+    ///
+    /// let mut client = client::Client::connect(address)?;
+    /// let answer = client.request("double", "ha", Duration::from_secs(10))?;
+    /// assert_eq!(answer.payload, b"haha");
+    ///
+    /// let nobody = client.request("half", "haha", Duration::from_secs(10));
+    /// assert!(matches!(nobody, Err(client::Error::NobodyListens)));
+    /// # Ok::<(), client::Error>(())
+    /// ```
+    pub fn request(
+        &mut self,
+        topic: &str,
+        payload: impl AsRef<[u8]>,
+        timeout: Duration,
+    ) -> Result<Message, Error> {
+        let mut answers = self.request_with(topic, payload, &Attributes::default())?;
+        if answers.copies() == 0 {
+            return Err(Error::NobodyListens);
+        }
+        let answer = answers.next(Some(timeout))?;
+        answer.ok_or(Error::NobodyAnswered { within: timeout })
+    }
+
+    /// Asks those who listen to a topic; the answers come one by one. The attributes get the two
+    /// that make a message a request.
+    pub fn request_with(
+        &mut self,
+        topic: &str,
+        payload: impl AsRef<[u8]>,
+        attributes: &Attributes<'_>,
+    ) -> Result<Answers<'_>, Error> {
+        Topic::parse(topic).map_err(Error::BadTopic)?;
+        if self.exchange.inbox.is_none() {
+            let inbox = Inbox::new();
+            self.subscribe(inbox.topic())?;
+            self.exchange.inbox = Some(inbox);
+        }
+        let inbox = self.exchange.inbox.as_mut().expect("it was made above");
+        let attributes = inbox.open(attributes);
+        let published = self.publish_with(topic, payload, &attributes);
+        // Made before a failure is looked at: it closes the inbox when it is dropped.
+        let answers = Answers::new(&mut self.exchange, *published.as_ref().unwrap_or(&0));
+        published.map(|_| answers)
+    }
+
+    /// Publishes the answer to a request and waits for the receipt: how many subscribers get a
+    /// copy. Zero also if the message was no request.
+    pub fn answer(&mut self, request: &Message, payload: impl AsRef<[u8]>) -> Result<u64, Error> {
+        let Some(topic) = request.reply_topic() else {
+            return Ok(0);
+        };
+        let mut attributes = Attributes::default();
+        if let Some(id) = request.attributes.get(ID) {
+            attributes.push(ID, &id).expect("it is a key");
+        }
+        self.publish_with(&topic, payload, &attributes)
+    }
+
     /// Subscribes and waits for the answer: from now on every message that matches is delivered.
     pub fn subscribe(&mut self, filter: &str) -> Result<(), Error> {
         self.subscribe_all(&[filter])
@@ -214,22 +292,14 @@ impl Client {
         let deadline = timeout.map(clock::after);
         loop {
             let (mut message, mut missed) = (None, self.missed);
-            let taken = self.take_ready(|delivery| match delivery {
-                Delivery::Gap { count } => {
+            let taken = self.take_ready(|delivery| match delivery.into_message(missed) {
+                Err(count) => {
                     missed = missed.saturating_add(count);
                     ControlFlow::Continue(())
                 }
-                Delivery::Message {
-                    topic,
-                    payload,
-                    attributes,
-                } => {
-                    message = Some(Message {
-                        topic: topic.to_string(),
-                        payload: payload.unescape().into_owned(),
-                        attributes: attributes.without(&[]),
-                        missed: std::mem::take(&mut missed),
-                    });
+                Ok(whole) => {
+                    message = Some(whole);
+                    missed = 0;
                     ControlFlow::Break(())
                 }
             });
@@ -287,6 +357,17 @@ impl Client {
     /// [`take_ready`](Self::take_ready) found nothing: what it has left behind is not waited for.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool, Error> {
         self.exchange.wait(timeout.map(clock::after))
+    }
+
+    /// The same, and `true` also as soon as `input` can be read: for those who serve something else
+    /// beside the broker.
+    pub fn wait_for_input(
+        &mut self,
+        timeout: Option<Duration>,
+        input: impl AsFd,
+    ) -> Result<bool, Error> {
+        let deadline = timeout.map(clock::after);
+        self.exchange.wait_for_input(deadline, input.as_fd())
     }
 
     /// Does nothing for so long but answer the broker's PINGs.
@@ -543,6 +624,124 @@ mod tests {
         });
         client.close().expect("a goodbye");
         broker.join().expect("the script was played");
+    }
+
+    /// The topic that a client asks for answers on, from the word before its PUBLISH.
+    fn reply_topic(peer: &mut Peer) -> String {
+        let line = String::from_utf8(peer.line()).expect("text");
+        let topic = line.strip_prefix("SUBSCRIBE ").expect("a SUBSCRIBE");
+        peer.say(&format!("SUBACK {topic}"));
+        topic.to_owned()
+    }
+
+    #[test]
+    fn a_request_has_its_answer_and_all_else_stays_in_order() {
+        check(
+            |peer| {
+                let topic = reply_topic(peer);
+                peer.expect(&format!("@reply={topic};id=1 PUBLISH time now?"));
+                peer.say("MESSAGE news 1")
+                    .say(&format!("@id=1 MESSAGE {topic} noon"));
+                peer.say("PUBACK 1 1").say("MESSAGE news 2");
+                peer.expect(&format!("@reply={topic};id=2 PUBLISH time"));
+                // An answer too late, one from a second clock, and the one that is wanted.
+                peer.say("PUBACK 2 1");
+                peer.say(&format!("@id=1 MESSAGE {topic} later"));
+                peer.say(&format!("@error=7;id=2 MESSAGE {topic} broken"));
+                peer.say("MESSAGE news 3");
+            },
+            |client| {
+                let answer = client.request("time", "now?", LONG).expect("an answer");
+                assert_eq!((&*answer.payload, answer.error()), (&b"noon"[..], None));
+                let answer = client.request("time", "", LONG).expect("an answer");
+                assert_eq!(answer.error().as_deref(), Some("7"));
+                for expected in [b"1", b"2", b"3"] {
+                    let message = client.next_message(None).expect("a connection");
+                    assert_eq!(message.expect("a message").payload, expected);
+                }
+            },
+        );
+    }
+
+    #[test]
+    fn a_request_without_listeners_or_answers_says_so() {
+        check(
+            |peer| {
+                let topic = reply_topic(peer);
+                peer.expect(&format!("@reply={topic};id=1 PUBLISH a"))
+                    .say("PUBACK 1 0");
+                peer.expect(&format!("@reply={topic};id=2 PUBLISH a"))
+                    .say("PUBACK 2 1");
+                peer.expect_end();
+            },
+            |client| {
+                let nobody = client.request("a", "", LONG);
+                assert!(matches!(nobody, Err(Error::NobodyListens)));
+                let nobody = client.request("a", "", SHORT);
+                assert!(matches!(
+                    nobody,
+                    Err(Error::NobodyAnswered { within: SHORT })
+                ));
+            },
+        );
+    }
+
+    #[test]
+    fn several_answers_come_one_by_one() {
+        check(
+            |peer| {
+                let topic = reply_topic(peer);
+                peer.line();
+                peer.say(&format!("@id=1 MESSAGE {topic} a"));
+                peer.say("PUBACK 1 2");
+                peer.say(&format!("@id=1 MESSAGE {topic} b"));
+                peer.expect_end();
+            },
+            |client| {
+                let asked = client.request_with("who", "", &Attributes::default());
+                let mut answers = asked.expect("a receipt");
+                assert_eq!(answers.copies(), 2);
+                for expected in [b"a", b"b"] {
+                    let answer = answers.next(Some(LONG)).expect("a connection");
+                    assert_eq!(answer.expect("an answer").payload, expected);
+                }
+                assert_eq!(answers.next(Some(SHORT)).expect("a connection"), None);
+            },
+        );
+    }
+
+    #[test]
+    fn an_answer_goes_where_its_request_wants_it() {
+        check(
+            |peer| {
+                peer.say("@reply=there;id=x\\sy MESSAGE a 1");
+                peer.expect("@id=x\\sy PUBLISH there one").say("PUBACK 1 1");
+                peer.say("MESSAGE a 2").say("@reply=a+ MESSAGE a 3");
+                peer.expect_end();
+            },
+            |client| {
+                for (answer, copies) in [("one", 1), ("two", 0), ("three", 0)] {
+                    let request = client.next_message(None).expect("a connection");
+                    let answered = client.answer(&request.expect("a message"), answer);
+                    assert_eq!(answered.expect("a receipt"), copies);
+                }
+            },
+        );
+    }
+
+    #[test]
+    fn another_input_ends_a_wait() {
+        let (input, mut other) = std::io::pipe().expect("a pipe");
+        std::io::Write::write_all(&mut other, b"!").expect("room");
+        check(
+            |peer| peer.expect_end(),
+            |client| {
+                assert!(client.wait_for_input(None, &input).expect("a connection"));
+                let (silent, _writer) = std::io::pipe().expect("a pipe");
+                let woken = client.wait_for_input(Some(SHORT), &silent);
+                assert!(!woken.expect("a connection"));
+            },
+        );
     }
 
     #[test]

@@ -39,6 +39,13 @@ pub enum Error {
         /// For how long nothing moved.
         after: Duration,
     },
+    /// A request reached no subscriber, so nobody will answer it.
+    NobodyListens,
+    /// No answer to a request came in time.
+    NobodyAnswered {
+        /// How long it was waited for.
+        within: Duration,
+    },
     /// Nothing was sent, because the topic is none.
     BadTopic(BadTopic),
     /// Nothing was sent, because the filter is none.
@@ -60,6 +67,8 @@ impl Error {
             Self::NotTheProtocol(_)
             | Self::Refused(_)
             | Self::NoAnswer { .. }
+            | Self::NobodyListens
+            | Self::NobodyAnswered { .. }
             | Self::BadTopic(_)
             | Self::BadFilter(_)
             | Self::Interrupted => false,
@@ -83,6 +92,8 @@ impl fmt::Display for Error {
             }
             Self::Refused(refusal) => refusal.fmt(f),
             Self::NoAnswer { to, after } => write!(f, "no answer to {to} within {after:?}"),
+            Self::NobodyListens => write!(f, "nobody listens there"),
+            Self::NobodyAnswered { within } => write!(f, "nobody answered within {within:?}"),
             Self::BadTopic(why) => why.fmt(f),
             Self::BadFilter(why) => why.fmt(f),
             Self::Interrupted => write!(f, "interrupted"),
@@ -103,6 +114,8 @@ impl std::error::Error for Error {
             | Self::Closed
             | Self::Silent(_)
             | Self::NoAnswer { .. }
+            | Self::NobodyListens
+            | Self::NobodyAnswered { .. }
             | Self::Interrupted => None,
         }
     }

@@ -17,7 +17,8 @@ use crate::clock;
 use crate::connection::Woken;
 use crate::conversation::Conversation;
 use crate::error::Error;
-use crate::message::Delivery;
+use crate::inbox::Inbox;
+use crate::message::{Delivery, Message};
 use crate::options::Options;
 
 /// A conversation, and what it has brought that nobody has asked for yet.
@@ -25,6 +26,8 @@ use crate::options::Options;
 pub(crate) struct Exchange {
     pub(crate) conversation: Conversation,
     backlog: Backlog,
+    /// There from the first request on.
+    pub(crate) inbox: Option<Inbox>,
     pub(crate) answer_timeout: Duration,
     /// How the connection ended, to be told after all that came before.
     ended: Option<Error>,
@@ -38,6 +41,7 @@ impl Exchange {
         Ok(Self {
             conversation: Conversation::open(server, options)?,
             backlog: Backlog::default(),
+            inbox: None,
             answer_timeout: options.answer_timeout,
             ended: None,
         })
@@ -60,9 +64,12 @@ impl Exchange {
         {
             return Err(ended);
         }
-        let mut each = |delivery: Delivery<'_>| {
-            taken += 1;
-            each(delivery)
+        let mut each = |delivery: Delivery<'_>| match sort_out(&mut self.inbox, delivery) {
+            Some(delivery) => {
+                taken += 1;
+                each(delivery)
+            }
+            None => ControlFlow::Continue(()),
         };
         let flow = self.conversation.sort(&mut each)?;
         if flow.is_continue() && self.conversation.receive()? {
@@ -75,6 +82,33 @@ impl Exchange {
     /// Waits until there is something to take; `false` if the deadline passed first.
     pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Result<bool, Error> {
         Ok(self.conversation.wait(deadline, None)? != Woken::Deadline)
+    }
+
+    /// The same, until there is something in `input`, too.
+    pub(crate) fn wait_for_input(
+        &mut self,
+        deadline: Option<Instant>,
+        input: BorrowedFd<'_>,
+    ) -> Result<bool, Error> {
+        Ok(self.conversation.wait(deadline, Some(input))? != Woken::Deadline)
+    }
+
+    /// The next answer to the request that was made last; `None` if the deadline passed first.
+    pub(crate) fn next_answer(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Message>, Error> {
+        self.keep_received()?;
+        loop {
+            if let Some(answer) = self.inbox.as_mut().and_then(Inbox::next) {
+                return Ok(Some(answer));
+            }
+            self.check_end()?;
+            if self.conversation.wait(deadline, None)? == Woken::Deadline {
+                return Ok(None);
+            }
+            self.keep_ready()?;
+        }
     }
 
     /// Answers the broker's PINGs until the deadline, or until `input` can be read.
@@ -137,7 +171,9 @@ impl Exchange {
     /// The same for what lies in the buffer.
     fn keep_received(&mut self) -> Result<(), Error> {
         let sorted = self.conversation.sort(|delivery| {
-            self.backlog.push(delivery);
+            if let Some(delivery) = sort_out(&mut self.inbox, delivery) {
+                self.backlog.push(delivery);
+            }
             ControlFlow::Continue(())
         });
         self.hold_end(sorted.map(drop))
@@ -157,5 +193,13 @@ impl Exchange {
 
     fn check_end(&mut self) -> Result<(), Error> {
         self.ended.take().map_or(Ok(()), Err)
+    }
+}
+
+/// Keeps an answer in the inbox; gives back everything else.
+fn sort_out<'d>(inbox: &mut Option<Inbox>, delivery: Delivery<'d>) -> Option<Delivery<'d>> {
+    match inbox {
+        Some(inbox) => inbox.sort_out(delivery),
+        None => Some(delivery),
     }
 }

@@ -1,7 +1,8 @@
 //! A blocking client of the dallal broker.
 //!
 //! [`Client`] is one connection, used by one thread: it publishes with a receipt for each message
-//! or, as a [`Publisher`], with few receipts for many; it subscribes and hands out [`Messages`].
+//! or, as a [`Publisher`], with few receipts for many; it subscribes and hands out [`Messages`];
+//! it asks others and gets their [`Answers`].
 //! It starts no thread and needs no runtime. `docs/protocol.md` has the promises behind each call.
 //!
 //! ```
@@ -25,6 +26,7 @@
 //! # Ok::<(), client::Error>(())
 //! ```
 
+mod answers;
 mod backlog;
 mod client;
 mod clock;
@@ -32,6 +34,7 @@ mod connection;
 mod conversation;
 mod error;
 mod exchange;
+mod inbox;
 mod interrupt;
 mod ledger;
 mod liveness;
@@ -43,6 +46,7 @@ mod publisher;
 #[cfg(test)]
 mod scripted;
 
+pub use answers::Answers;
 pub use client::Client;
 pub use error::{Error, Refusal};
 pub use interrupt::Interrupt;
@@ -52,6 +56,6 @@ pub use options::Options;
 pub use publisher::{Publisher, Receipt};
 
 pub use protocol::{
-    Attributes, BadAttribute, BadFilter, BadTopic, Code, DecodeError, Escaped, Filter, RETAIN,
-    RETAINED, Topic, Verb,
+    Attributes, BadAttribute, BadFilter, BadTopic, Code, DecodeError, ERROR, Escaped, Filter, ID,
+    REPLY, RETAIN, RETAINED, Topic, Verb,
 };

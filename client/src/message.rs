@@ -1,6 +1,6 @@
 //! What a subscriber gets.
 
-use protocol::{Attributes, Escaped, RETAINED, Reply, Topic};
+use protocol::{Attributes, ERROR, Escaped, REPLY, RETAINED, Reply, Topic};
 
 /// A message of one's own to keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,18 @@ impl Message {
     /// Whether it was sent because of a subscription, not published just now.
     pub fn is_retained(&self) -> bool {
         self.attributes.contains(RETAINED)
+    }
+
+    /// The topic that an answer shall be published to, if this is a request for one.
+    pub fn reply_topic(&self) -> Option<String> {
+        let topic = self.attributes.get(REPLY)?;
+        Some(Topic::parse(&*topic).ok()?.to_string())
+    }
+
+    /// What went wrong, if this is the answer of somebody who failed.
+    pub fn error(&self) -> Option<String> {
+        let status = self.attributes.get(ERROR)?;
+        Some(String::from_utf8_lossy(&status).into_owned())
     }
 }
 
@@ -57,6 +69,23 @@ impl<'a> Delivery<'a> {
             }),
             Reply::Gap { count } => Ok(Self::Gap { count }),
             other => Err(other),
+        }
+    }
+
+    /// A message to keep, after so many that were `missed`; `Err` says how many a gap stands for.
+    pub(crate) fn into_message(self, missed: u64) -> Result<Message, u64> {
+        match self {
+            Self::Message {
+                topic,
+                payload,
+                attributes,
+            } => Ok(Message {
+                topic: topic.to_string(),
+                payload: payload.unescape().into_owned(),
+                attributes: attributes.without(&[]),
+                missed,
+            }),
+            Self::Gap { count } => Err(count),
         }
     }
 

@@ -18,6 +18,9 @@ pub const REPLY: &str = "reply";
 /// On PUBLISH: what tells one question from another; an answer repeats it.
 pub const ID: &str = "id";
 
+/// On PUBLISH: this answer tells of a failure; its value says which.
+pub const ERROR: &str = "error";
+
 /// On SUBSCRIBE: what shall happen when the client is slow.
 pub const SLOW: &str = "slow";
 

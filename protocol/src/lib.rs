@@ -18,7 +18,7 @@ mod name;
 mod topic;
 mod verb;
 
-pub use attributes::{Attributes, BadAttribute, ID, REPLY, RETAIN, RETAINED, SLOW};
+pub use attributes::{Attributes, BadAttribute, ERROR, ID, REPLY, RETAIN, RETAINED, SLOW};
 pub use decode::{Decoder, Framer, Step};
 pub use error::{Code, DecodeError};
 pub use escape::Escaped;

@@ -1,0 +1,41 @@
+//! Answers to one request, one by one.
+
+use std::time::Duration;
+
+use crate::clock;
+use crate::error::Error;
+use crate::exchange::Exchange;
+use crate::message::Message;
+
+/// The answers to a request as they come, from [`Client::request_with`](crate::Client::request_with). Those that come
+/// after this is dropped are dropped too.
+#[derive(Debug)]
+pub struct Answers<'c> {
+    exchange: &'c mut Exchange,
+    copies: u64,
+}
+
+impl<'c> Answers<'c> {
+    pub(crate) fn new(exchange: &'c mut Exchange, copies: u64) -> Self {
+        Self { exchange, copies }
+    }
+
+    /// How many subscribers got the request. With none of them there will be no answer.
+    pub fn copies(&self) -> u64 {
+        self.copies
+    }
+
+    /// The next answer; `None` if none comes in time. Without a time it waits for as long as the
+    /// connection stands.
+    pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Message>, Error> {
+        self.exchange.next_answer(timeout.map(clock::after))
+    }
+}
+
+impl Drop for Answers<'_> {
+    fn drop(&mut self) {
+        if let Some(inbox) = &mut self.exchange.inbox {
+            inbox.close();
+        }
+    }
+}
