@@ -20,6 +20,12 @@ Exit codes:
   0 done   1 refused or failed   2 wrong usage   3 no connection
   7 messages were lost, doubled or reordered     130 interrupted";
 
+/// The same for `request`.
+pub(crate) const REQUEST_HELP: &str = "\
+Exit codes:
+  0 done   1 failed, or the answer is an error   2 wrong usage   3 no connection
+  4 not allowed   5 nobody answered   130 interrupted";
+
 /// What the shell is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -33,6 +39,8 @@ pub(crate) enum Exit {
     NoConnection = 3,
     /// The broker does not allow it to this client.
     Denied = 4,
+    /// Nobody answers a request.
+    Unanswered = 5,
     /// `bench` found messages lost, doubled or reordered.
     Astray = 7,
     /// As `timeout(1)` has it.
@@ -47,6 +55,7 @@ impl Exit {
             Error::Refused(refusal) => Self::of_refusal(refusal),
             Error::Interrupted => Self::Interrupted,
             Error::BadTopic(_) | Error::BadFilter(_) => Self::Usage,
+            Error::NobodyListens | Error::NobodyAnswered { .. } => Self::Unanswered,
             _ if error.is_disconnect() => Self::NoConnection,
             _ => Self::Failed,
         }
@@ -88,6 +97,8 @@ impl Failure {
             Error::Unreachable { .. } => "; start one with `broker`, or give --server HOST:PORT",
             Error::NotTheProtocol(_) => "; give the right --server HOST:PORT",
             Error::NoAnswer { .. } => "; try again, or give --wait a longer time",
+            Error::NobodyListens => "; start somebody who answers with `client reply`",
+            Error::NobodyAnswered { .. } => "; give --wait a longer time, or see who listens",
             _ if error.is_disconnect() => "; try again when it is ready",
             _ => "",
         };
@@ -162,5 +173,6 @@ mod tests {
         assert_eq!(Exit::of(&refusal("denied")), Exit::Denied);
         assert_eq!(Exit::of(&refusal("too-long")), Exit::Failed);
         assert_eq!(Exit::of(&Error::Closed), Exit::NoConnection);
+        assert_eq!(Exit::of(&Error::NobodyListens), Exit::Unanswered);
     }
 }

@@ -117,6 +117,11 @@ impl ServerArguments {
         self.server.but_at(self.host.as_deref(), self.port)
     }
 
+    /// How long to wait for each answer.
+    pub(crate) fn wait(&self) -> Duration {
+        self.wait
+    }
+
     /// Connects; `interrupt` ends every wait.
     pub(crate) fn connect(&self, interrupt: &Interrupt) -> Result<Client, client::Error> {
         let options = Options {

@@ -18,7 +18,7 @@ pub use broker::{Ended, TestBroker};
 pub use client::{SMALL_BUFFER, TestClient};
 pub use dialogue::Dialogue;
 pub use process::Process;
-pub use programs::{example, installed, program};
+pub use programs::{client, client_of, example, installed, program};
 pub use random::Random;
 
 /// How long anything may take before a test fails. Nothing that works comes near it.

@@ -7,21 +7,12 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
-use tests::{Process, Random, TestBroker, program};
-
-/// How the program is called for this broker.
-fn client(broker: &TestBroker, command: &str, args: &[&str]) -> Command {
-    let server = broker.address().to_string();
-    let mut client = Command::new(program("client"));
-    client.env_remove("BROKER_URL").arg(command);
-    client.args(["--server", &server]).args(args);
-    client
-}
+use tests::{Process, Random, TestBroker, client, client_of};
 
 /// Starts `client subscribe` and waits until it has subscribed.
 #[track_caller]
 fn subscribe(broker: &TestBroker, args: &[&str]) -> Process {
-    let subscriber = Process::start(&mut client(broker, "subscribe", args));
+    let subscriber = Process::start(&mut client_of(broker, "subscribe", args));
     subscriber.wait_for_complaint("subscribing on ");
     subscriber
 }
@@ -44,7 +35,7 @@ fn run(command: &mut Command, input: &[u8]) -> (Option<i32>, String, String) {
 /// Publishes, which has to succeed.
 #[track_caller]
 fn publish(broker: &TestBroker, args: &[&str], input: &[u8]) -> String {
-    let (code, out, err) = run(&mut client(broker, "publish", args), input);
+    let (code, out, err) = run(&mut client_of(broker, "publish", args), input);
     assert_eq!(code, Some(0), "{err}");
     out
 }
@@ -89,7 +80,7 @@ fn each_line_can_be_a_message() {
 fn lines_are_published_as_they_come() {
     let broker = TestBroker::start();
     let mut subscriber = subscribe(&broker, &["logs"]);
-    let mut publisher = Process::start(&mut client(&broker, "publish", &["--lines", "logs"]));
+    let mut publisher = Process::start(&mut client_of(&broker, "publish", &["--lines", "logs"]));
     for line in ["first", "second"] {
         publisher.write(format!("{line}\n"));
         subscriber.expect(&format!("logs: {line}"));
@@ -179,7 +170,7 @@ fn a_retained_message_is_printed_for_those_who_subscribe_later() {
 fn a_publish_that_is_refused_exits_with_1_and_says_why() {
     let broker = TestBroker::with_args(&["--max-line", "100"]);
     let long = "x".repeat(200);
-    let (code, out, err) = run(&mut client(&broker, "publish", &["news", &long]), b"");
+    let (code, out, err) = run(&mut client_of(&broker, "publish", &["news", &long]), b"");
     assert_eq!((code, &out[..]), (Some(1), ""), "{err}");
     assert!(
         err.contains("too-long") || err.contains("more than 100 bytes"),
@@ -190,7 +181,7 @@ fn a_publish_that_is_refused_exits_with_1_and_says_why() {
 #[test]
 fn what_is_not_allowed_exits_with_4() {
     let broker = TestBroker::start();
-    let (code, out, err) = run(&mut client(&broker, "publish", &["$SYS/x", "1"]), b"");
+    let (code, out, err) = run(&mut client_of(&broker, "publish", &["$SYS/x", "1"]), b"");
     assert_eq!((code, &out[..]), (Some(4), ""), "{err}");
     assert!(err.contains("$SYS/"), "{err}");
 }
@@ -208,7 +199,7 @@ fn wrong_usage_exits_with_2() {
         ("publish", &["--no-such-flag", "a", "b"]),
         ("shout", &["a"]),
     ] {
-        let (code, out, err) = run(&mut client(&broker, command, args), b"");
+        let (code, out, err) = run(&mut client_of(&broker, command, args), b"");
         assert_eq!((code, &out[..]), (Some(2), ""), "{command} {args:?}: {err}");
         assert!(!err.is_empty());
     }
@@ -224,8 +215,7 @@ fn without_a_broker_it_exits_with_3_and_says_what_to_do() {
         ["publish", "news", "hi"],
         ["subscribe", "--no-retry", "news"],
     ] {
-        let mut command = Command::new(program("client"));
-        command.env_remove("BROKER_URL").args(args);
+        let mut command = client(&args);
         let (code, out, err) = run(command.args(["--server", &address]), b"");
         assert_eq!((code, &out[..]), (Some(3), ""), "{err}");
         assert!(err.contains(&address) && err.contains("broker"), "{err}");
@@ -254,7 +244,7 @@ fn an_interrupted_subscriber_exits_with_130_and_has_printed_everything() {
 #[test]
 fn a_closed_pipe_is_success() {
     let broker = TestBroker::start();
-    let mut command = client(&broker, "subscribe", &["news"]);
+    let mut command = client_of(&broker, "subscribe", &["news"]);
     command
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -331,7 +321,10 @@ fn the_client_answers_the_pings_of_the_broker() {
 #[test]
 fn ping_measures_the_way_and_exits_with_0() {
     let broker = TestBroker::start();
-    let (code, out, err) = run(&mut client(&broker, "ping", &["-C", "3", "-i", "0"]), b"");
+    let (code, out, err) = run(
+        &mut client_of(&broker, "ping", &["-C", "3", "-i", "0"]),
+        b"",
+    );
     assert_eq!(code, Some(0), "{err}");
     assert!(out.lines().count() >= 3, "{out}{err}");
 }
@@ -340,10 +333,7 @@ fn ping_measures_the_way_and_exits_with_0() {
 fn a_server_that_is_no_broker_is_told_from_one() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("a bound socket").to_string();
-    let mut command = Command::new(program("client"));
-    command
-        .env_remove("BROKER_URL")
-        .args(["publish", "--wait", "300ms", "news", "hi"]);
+    let mut command = client(&["publish", "--wait", "300ms", "news", "hi"]);
     let mut publisher = Process::start(command.args(["--server", &address]));
     // Somebody who takes the connection and never answers.
     let accepted: TcpStream = listener.accept().expect("the client connects").0;

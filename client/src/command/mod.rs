@@ -3,6 +3,8 @@
 mod bench;
 mod ping;
 mod publish;
+mod reply;
+mod request;
 mod subscribe;
 
 use clap::{Parser, Subcommand};
@@ -38,6 +40,10 @@ enum Command {
     Publish(publish::Arguments),
     /// Print messages as they arrive, until interrupted
     Subscribe(subscribe::Arguments),
+    /// Ask those who listen to a topic, and print the answer
+    Request(request::Arguments),
+    /// Answer requests with a text, or with what a command prints
+    Reply(reply::Arguments),
     /// Measure the way to the broker and back
     Ping(ping::Arguments),
     /// Measure how much a broker carries, how fast, and whether anything is lost
@@ -49,6 +55,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     match &arguments.command {
         Command::Publish(arguments) => publish::run(arguments),
         Command::Subscribe(arguments) => subscribe::run(arguments),
+        Command::Request(arguments) => request::run(arguments),
+        Command::Reply(arguments) => reply::run(arguments),
         Command::Ping(arguments) => ping::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
     }

@@ -14,16 +14,38 @@ pub(crate) fn write(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<(
 
 /// What a terminal would take for a command is escaped: control characters, and what is not UTF-8.
 pub(crate) fn write_for_terminal(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
-    write_visible(out, message.topic.as_str().as_bytes())?;
+    write_visible(out, message.topic.as_str().as_bytes(), |letter| {
+        letter == '\t'
+    })?;
     out.write_all(b": ")?;
-    write_visible(out, message.payload)?;
+    write_visible(out, message.payload, |letter| letter == '\t')?;
     out.write_all(b"\n")
 }
 
-fn write_visible(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+/// The payload alone as lines of text: with a line end behind it if it has none.
+pub(crate) fn write_text(out: &mut impl Write, payload: &[u8]) -> io::Result<()> {
+    out.write_all(payload)?;
+    end_line(out, payload)
+}
+
+/// The same for a terminal.
+pub(crate) fn write_text_for_terminal(out: &mut impl Write, payload: &[u8]) -> io::Result<()> {
+    write_visible(out, payload, |letter| "\t\n".contains(letter))?;
+    end_line(out, payload)
+}
+
+fn end_line(out: &mut impl Write, payload: &[u8]) -> io::Result<()> {
+    if payload.ends_with(b"\n") {
+        return Ok(());
+    }
+    out.write_all(b"\n")
+}
+
+/// Escapes control characters that are not `harmless`.
+fn write_visible(out: &mut impl Write, bytes: &[u8], harmless: fn(char) -> bool) -> io::Result<()> {
     for chunk in bytes.utf8_chunks() {
         let mut rest = chunk.valid();
-        while let Some(at) = rest.find(|letter: char| letter.is_control() && letter != '\t') {
+        while let Some(at) = rest.find(|letter: char| letter.is_control() && !harmless(letter)) {
             let (plain, from) = rest.split_at(at);
             let control = from.chars().next().expect("it was found there");
             write!(out, "{plain}{}", control.escape_default())?;
@@ -65,5 +87,13 @@ mod tests {
         check(&Style::Terminal, "\u{9b}2J".as_bytes(), "a/b: \\u{9b}2J\n");
         check(&Style::Terminal, b"caf\xe9", "a/b: caf\\xe9\n");
         check(&Style::Terminal, "سلام".as_bytes(), "a/b: سلام\n");
+    }
+
+    #[test]
+    fn text_alone_ends_with_one_line_end() {
+        check(&Style::Text, b"x\x07", "x\x07\n");
+        check(&Style::Text, b"1\n2\n", "1\n2\n");
+        check(&Style::TerminalText, b"x\x07", "x\\u{7}\n");
+        check(&Style::TerminalText, b"1\n2\n", "1\n2\n");
     }
 }

@@ -27,6 +27,10 @@ pub(crate) enum Style {
     Human,
     /// The same for a terminal, which must not take a payload for commands.
     Terminal,
+    /// The payload alone, as lines.
+    Text,
+    /// The same for a terminal.
+    TerminalText,
     /// One JSON object a line.
     Json,
     /// The payload's bytes and nothing else.
@@ -40,6 +44,8 @@ impl Style {
         match self {
             Self::Human => human::write(out, message),
             Self::Terminal => human::write_for_terminal(out, message),
+            Self::Text => human::write_text(out, message.payload),
+            Self::TerminalText => human::write_text_for_terminal(out, message.payload),
             Self::Json => {
                 json::write(out, message)?;
                 out.write_all(b"\n")
@@ -53,7 +59,12 @@ impl Style {
     pub(crate) fn write_gap(&self, out: &mut impl Write, count: u64) -> io::Result<bool> {
         match self {
             Self::Json => writeln!(out, "{{\"gap\":{count}}}").map(|()| true),
-            Self::Human | Self::Terminal | Self::Raw | Self::Format(_) => Ok(false),
+            Self::Human
+            | Self::Terminal
+            | Self::Text
+            | Self::TerminalText
+            | Self::Raw
+            | Self::Format(_) => Ok(false),
         }
     }
 }

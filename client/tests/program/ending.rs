@@ -146,6 +146,8 @@ fn help_fits_a_screen_and_ends_with_examples_and_codes() {
         "--help",
         "publish --help",
         "subscribe --help",
+        "request --help",
+        "reply --help",
         "ping --help",
         "bench --help",
     ] {

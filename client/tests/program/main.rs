@@ -4,6 +4,8 @@ mod bench;
 mod ending;
 mod ping;
 mod publish;
+mod reply;
+mod request;
 mod run;
 #[path = "../../src/scripted.rs"]
 mod scripted;

@@ -27,6 +27,8 @@ pub(crate) struct Ended {
 pub(crate) fn command(arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
     command.env_remove("BROKER_URL").args(arguments.split(' '));
+    // A folder that is not there has no configuration file in it.
+    command.env("XDG_CONFIG_HOME", "/nonexistent");
     command
 }
 

@@ -1,0 +1,254 @@
+//! Commands that run beside each other, one for each request, up to a limit.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use crate::exit::{Exit, Failure};
+use crate::lines;
+use crate::talk::say;
+
+use super::request::{Answer, Request};
+
+/// What a shell says when it cannot run a command.
+const CANNOT_RUN: i32 = 126;
+
+/// What a shell adds to the number of the signal that ended a command.
+const SIGNALLED: i32 = 128;
+
+/// Threads that each look after one command at a time.
+#[derive(Debug)]
+pub(super) struct Crew {
+    size: usize,
+    running: usize,
+    requests: Sender<Request>,
+    ended: Receiver<Option<Answer>>,
+    /// Holds one byte for each that has ended and was not taken, so that a poll sees it.
+    bell: PipeReader,
+}
+
+impl Crew {
+    pub(super) fn hire(command: &OsStr, size: u64) -> Result<Self, Failure> {
+        Self::start_threads(command, size as usize).map_err(|error| {
+            let why = format_args!("cannot run so many commands at a time ({error})");
+            Failure::new(Exit::Failed, "client", why)
+        })
+    }
+
+    fn start_threads(command: &OsStr, size: usize) -> io::Result<Self> {
+        let (bell, ringer) = io::pipe()?;
+        let ringer = Arc::new(ringer);
+        let (requests, to_run) = mpsc::channel();
+        let to_run = Arc::new(Mutex::new(to_run));
+        let (to_tell, ended) = mpsc::channel();
+        for _ in 0..size {
+            let hand = Hand {
+                command: command.to_owned(),
+                to_run: Arc::clone(&to_run),
+                to_tell: to_tell.clone(),
+                ringer: Arc::clone(&ringer),
+            };
+            let named = thread::Builder::new().name("command".to_owned());
+            named.spawn(move || hand.work())?;
+        }
+        Ok(Self {
+            size,
+            running: 0,
+            requests,
+            ended,
+            bell,
+        })
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.running < self.size
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.running == 0
+    }
+
+    /// Runs the command for a request.
+    pub(super) fn start(&mut self, request: Request) {
+        self.running += 1;
+        let sent = self.requests.send(request);
+        sent.expect("the threads go on until this sender is gone");
+    }
+
+    /// One that has ended, with the answer if one is wanted.
+    pub(super) fn next_ended(&mut self) -> Option<Option<Answer>> {
+        let ended = self.ended.try_recv().ok()?;
+        // Who told of the end rings right after it.
+        let rung = self.bell.read_exact(&mut [0]);
+        rung.expect("a pipe whose writer is held by the threads");
+        self.running -= 1;
+        Some(ended)
+    }
+
+    /// Can be read when one has ended.
+    pub(super) fn bell(&self) -> impl AsFd {
+        &self.bell
+    }
+}
+
+/// One of the threads.
+struct Hand {
+    command: OsString,
+    to_run: Arc<Mutex<Receiver<Request>>>,
+    to_tell: Sender<Option<Answer>>,
+    ringer: Arc<PipeWriter>,
+}
+
+impl Hand {
+    fn work(self) {
+        while let Some(request) = self.next() {
+            let answer = answer(&self.command, request);
+            if self.to_tell.send(answer).is_err() || (&*self.ringer).write_all(b"!").is_err() {
+                return;
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Request> {
+        let to_run = self.to_run.lock().expect("nobody panics with the lock");
+        to_run.recv().ok()
+    }
+}
+
+/// Runs the command; the answer, if one is wanted.
+fn answer(command: &OsStr, request: Request) -> Option<Answer> {
+    let tell = |what: &dyn std::fmt::Display| {
+        let (command, topic) = (command.display(), request.shown_topic());
+        say(format_args!(
+            "client: `{command}` {what} for a request on {topic}"
+        ));
+    };
+    let (payload, error) = match run(command, &request) {
+        Ok((payload, status)) => match error(status) {
+            None => (payload, None),
+            Some(code) => {
+                tell(&format_args!("failed ({status})"));
+                (payload, Some(code))
+            }
+        },
+        Err(why) => {
+            tell(&format_args!("could not be run ({why})"));
+            (Vec::new(), Some(CANNOT_RUN))
+        }
+    };
+    request.answer(payload, error)
+}
+
+/// As a shell has it.
+fn error(status: ExitStatus) -> Option<i32> {
+    match (status.code(), status.signal()) {
+        (Some(0), _) => None,
+        (Some(code), _) => Some(code),
+        (None, signal) => Some(SIGNALLED + signal.unwrap_or_default()),
+    }
+}
+
+fn run(command: &OsStr, request: &Request) -> io::Result<(Vec<u8>, ExitStatus)> {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(command);
+    shell.env("DALLAL_TOPIC", &request.topic);
+    match &request.id {
+        // No variable can hold a zero byte.
+        Some(id) if !id.contains(&0) => shell.env("DALLAL_ID", OsStr::from_bytes(id)),
+        _ => shell.env_remove("DALLAL_ID"),
+    };
+    let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let payload = converse(&mut child, &request.payload);
+    if payload.is_err() {
+        // What it would still say is not read any more.
+        let _ = child.kill();
+    }
+    let status = child.wait()?;
+    Ok((payload?, status))
+}
+
+/// Gives a command its input and takes its output, both at once: it may do either first.
+fn converse(child: &mut Child, payload: &[u8]) -> io::Result<Vec<u8>> {
+    let mut input = child.stdin.take().expect("it is piped");
+    let output = child.stdout.take().expect("it is piped");
+    thread::scope(|scope| {
+        thread::Builder::new().spawn_scoped(scope, move || {
+            // A command need not read its input.
+            let _ = input.write_all(payload);
+        })?;
+        lines::read_whole(output)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use client::{Attributes, Escaped, ID, REPLY, Topic};
+
+    use super::*;
+
+    fn request(payload: &[u8], id: &[u8]) -> Request {
+        let mut attributes = Attributes::default();
+        attributes.push(REPLY, b"here").expect("a key");
+        attributes.push(ID, id).expect("a key");
+        let topic = Topic::parse("a/b").expect("a topic");
+        Request::new(topic, &Escaped::escape(payload), &attributes)
+    }
+
+    fn check(command: &str, payload: &[u8], id: &[u8], output: &[u8], code: Option<i32>) {
+        let ran = run(OsStr::new(command), &request(payload, id));
+        let (came, status) = ran.expect("a shell");
+        assert!(came == output, "{command}: {}", came.escape_ascii());
+        assert_eq!(error(status), code, "{command}");
+    }
+
+    #[test]
+    fn a_command_gets_the_payload_and_knows_which_request_it_is() {
+        check("cat", b"x\0\ny", b"1", b"x\0\ny", None);
+        let which = "printf '%s %s' \"$DALLAL_TOPIC\" \"${DALLAL_ID-none}\"";
+        check(which, b"", b"7 up", b"a/b 7 up", None);
+        check(which, b"", b"a\0b", b"a/b none", None);
+    }
+
+    #[test]
+    fn a_command_that_fails_has_its_status_and_its_output() {
+        check("echo half; exit 3", b"", b"1", b"half\n", Some(3));
+        check("kill -KILL $$", b"", b"1", b"", Some(137));
+        check(
+            "exec no-such-program-here 2> /dev/null",
+            b"",
+            b"1",
+            b"",
+            Some(127),
+        );
+    }
+
+    #[test]
+    fn neither_side_waits_for_the_other_with_more_than_a_pipe_holds() {
+        let payload = vec![b'x'; 1_000_000];
+        check("cat", &payload, b"1", &payload, None);
+        check("true", &payload, b"1", b"", None);
+    }
+
+    #[test]
+    fn each_request_ends_once_and_rings_once() {
+        let mut crew = Crew::hire(OsStr::new("cat"), 2).expect("two threads");
+        for _ in 0..2 {
+            assert!(crew.has_room());
+            crew.start(request(b"x", b"1"));
+        }
+        assert!(!crew.has_room());
+        let mut ended = 0;
+        while !crew.is_idle() {
+            ended += usize::from(crew.next_ended().is_some());
+            thread::yield_now();
+        }
+        assert_eq!(ended, 2);
+        assert!(crew.next_ended().is_none());
+    }
+}

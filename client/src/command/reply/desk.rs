@@ -1,0 +1,149 @@
+//! Where requests come in and answers go out: as many requests are taken as can be looked after,
+//! the others wait, and the answers that are ready leave together.
+
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
+
+use client::{Client, Delivery, Error, RETAINED};
+
+use crate::exit::Failure;
+use crate::talk::say;
+
+use super::Arguments;
+use super::crew::Crew;
+use super::request::{Answer, Request};
+
+/// As many answers are collected before they are sent.
+const BATCH: usize = 1024;
+
+/// All that is under way.
+#[derive(Debug)]
+pub(super) struct Desk {
+    way: Way,
+    answers: Vec<Answer>,
+    /// How many more requests to take; `None` for all.
+    left: Option<u64>,
+}
+
+/// How a request is answered.
+#[derive(Debug)]
+enum Way {
+    Text(Vec<u8>),
+    Command(Crew),
+}
+
+impl Desk {
+    pub(super) fn open(arguments: &Arguments) -> Result<Self, Failure> {
+        let way = match (&arguments.exec, &arguments.text) {
+            (Some(command), _) => Way::Command(Crew::hire(command, arguments.jobs)?),
+            (None, Some(text)) => Way::Text(text.as_bytes().to_vec()),
+            (None, None) => unreachable!("one of the two is required"),
+        };
+        Ok(Self {
+            way,
+            answers: Vec::new(),
+            left: arguments.count,
+        })
+    }
+
+    /// Answers over this connection until all requests that were wanted are answered.
+    pub(super) fn serve(&mut self, client: &mut Client) -> Result<(), Error> {
+        loop {
+            let taken = self.take(client)?;
+            let sent = self.send(client)?;
+            if self.is_done() {
+                return Ok(());
+            }
+            if taken + sent == 0 {
+                self.wait(client)?;
+            }
+        }
+    }
+
+    /// Takes what has come and can be looked after; how many deliveries that were.
+    fn take(&mut self, client: &mut Client) -> Result<usize, Error> {
+        if !self.has_room() {
+            return Ok(0);
+        }
+        client.take_ready(|delivery| {
+            self.accept(&delivery);
+            if self.has_room() {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        })
+    }
+
+    fn accept(&mut self, delivery: &Delivery<'_>) {
+        match delivery {
+            Delivery::Gap { count } => say(format_args!(
+                "client: {count} messages were dropped here because this client was too slow"
+            )),
+            // What was asked before anybody listened is not asked now.
+            Delivery::Message { attributes, .. } if attributes.contains(RETAINED) => {}
+            Delivery::Message {
+                topic,
+                payload,
+                attributes,
+            } => {
+                self.left = self.left.map(|left| left - 1);
+                let request = Request::new(*topic, payload, attributes);
+                match &mut self.way {
+                    Way::Text(text) => self.answers.extend(request.answer(text.clone(), None)),
+                    Way::Command(crew) => crew.start(request),
+                }
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let is_free = match &self.way {
+            Way::Text(_) => self.answers.len() < BATCH,
+            Way::Command(crew) => crew.has_room(),
+        };
+        is_free && self.left != Some(0)
+    }
+
+    /// Publishes the answers that are ready; how many requests are off the desk.
+    fn send(&mut self, client: &mut Client) -> Result<usize, Error> {
+        let mut ended = 0;
+        if let Way::Command(crew) = &mut self.way {
+            while let Some(answer) = crew.next_ended() {
+                ended += 1;
+                self.answers.extend(answer);
+            }
+        }
+        let sent = self.answers.len();
+        if sent > 0 {
+            let mut publisher = client.publisher();
+            for answer in self.answers.drain(..) {
+                answer.publish(&mut publisher)?;
+            }
+            if let Some(refusal) = publisher.finish()?.first_refusal {
+                say(format_args!("client: an answer was refused: {refusal}"));
+            }
+        }
+        Ok(ended.max(sent))
+    }
+
+    fn is_done(&self) -> bool {
+        let is_idle = match &self.way {
+            Way::Text(_) => true,
+            Way::Command(crew) => crew.is_idle(),
+        };
+        is_idle && self.left == Some(0)
+    }
+
+    /// Waits for a request if there is room for one, and for a command to end.
+    fn wait(&self, client: &mut Client) -> Result<(), Error> {
+        match &self.way {
+            Way::Text(_) => client.wait(None).map(drop),
+            Way::Command(crew) if self.has_room() => {
+                client.wait_for_input(None, crew.bell()).map(drop)
+            }
+            // The connection is looked after, and what comes is kept.
+            Way::Command(crew) => client.publisher().wait_for_input(crew.bell()),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! `client reply`: an answer for each request, for as long as there are any, whatever happens to the
+//! broker.
+
+mod crew;
+mod desk;
+mod request;
+
+use std::ffi::OsString;
+use std::time::Instant;
+
+use client::{Client, Error, Interrupt};
+
+use crate::exit::{self, Exit, Failure};
+use crate::interruption::Interruption;
+use crate::reconnect::Pauses;
+use crate::server::ServerArguments;
+use crate::talk::say;
+use crate::value;
+
+use desk::Desk;
+
+const FAILED: &str = "replying failed";
+
+/// Each has a thread here and a process of its own.
+const MAX_JOBS: u64 = 1024;
+
+const EXAMPLES: &str = "\
+CMD finds the topic in $DALLAL_TOPIC and the request's id in $DALLAL_ID. If it
+fails, the answer has the attribute error=STATUS. A message that names no topic
+to reply to is looked after all the same, and not answered.
+
+Examples:
+  client reply time --exec date          answer with what a command prints
+  client reply 'who/#' 'ann is here'     answer with a text
+  client reply '$share/workers/jobs' -j 2 --exec 'timeout 60 ./work'
+";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
+pub(crate) struct Arguments {
+    /// Which requests: topics, where + stands for one level and # for all below
+    #[arg(value_parser = value::filter)]
+    filter: String,
+    /// Answer each with this
+    #[arg(required_unless_present = "exec", conflicts_with = "exec")]
+    #[arg(allow_negative_numbers = true)]
+    text: Option<OsString>,
+    /// Give each to CMD in a shell, as its input, and answer with its output
+    #[arg(short = 'x', long, value_name = "CMD")]
+    exec: Option<OsString>,
+    /// Run up to N commands at a time
+    #[arg(short, long, value_name = "N", default_value_t = 8, requires = "exec")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=MAX_JOBS))]
+    jobs: u64,
+    /// End after N requests
+    #[arg(short = 'C', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    #[command(flatten)]
+    server: ServerArguments,
+}
+
+impl Arguments {
+    fn subscribe(&self, interrupt: &Interrupt) -> Result<Client, Error> {
+        let mut client = self.server.connect(interrupt)?;
+        client.subscribe(&self.filter)?;
+        Ok(client)
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let interruption = Interruption::watch()?;
+    let mut desk = Desk::open(arguments)?;
+    let subscribed = arguments.subscribe(interruption.interrupt());
+    let client = match subscribed {
+        Ok(client) => client,
+        Err(error) => return interruption.end(error.into(), FAILED),
+    };
+    say(format_args!("replying on {}", arguments.filter));
+    follow(arguments, client, interruption.interrupt(), &mut desk)
+        .or_else(|error| interruption.end(error.into(), "client"))
+}
+
+/// Answers, and starts over when the broker is lost.
+fn follow(
+    arguments: &Arguments,
+    mut client: Client,
+    interrupt: &Interrupt,
+    desk: &mut Desk,
+) -> Result<Exit, Error> {
+    let mut pauses = Pauses::new();
+    loop {
+        let start = Instant::now();
+        let lost = match desk.serve(&mut client) {
+            Ok(()) => return Ok(Exit::Done),
+            Err(lost) if lost.is_disconnect() || matches!(lost, Error::NoAnswer { .. }) => lost,
+            Err(error) => return Err(error),
+        };
+        pauses.connection_held(start.elapsed());
+        let again = || arguments.subscribe(interrupt);
+        let connected = pauses.reconnect(&lost, interrupt, None, again)?;
+        client = connected.expect("without a deadline it goes on until it is connected");
+    }
+}
