@@ -10,6 +10,7 @@ mod interruption;
 mod lines;
 mod output;
 mod reconnect;
+mod recording;
 mod server;
 mod talk;
 mod value;

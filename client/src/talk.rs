@@ -7,3 +7,11 @@ use std::io::{self, Write};
 pub(crate) fn say(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
+
+/// So many messages, in words.
+pub(crate) fn messages(count: u64) -> String {
+    match count {
+        1 => "1 message".to_owned(),
+        count => format!("{count} messages"),
+    }
+}

@@ -2,7 +2,9 @@
 
 mod bench;
 mod ping;
+mod play;
 mod publish;
+mod record;
 mod reply;
 mod request;
 mod subscribe;
@@ -44,6 +46,10 @@ enum Command {
     Request(request::Arguments),
     /// Answer requests with a text, or with what a command prints
     Reply(reply::Arguments),
+    /// Write what is published to a file, with its times
+    Record(record::Arguments),
+    /// Publish what a file of `record` holds, at its pace or another
+    Play(play::Arguments),
     /// Measure the way to the broker and back
     Ping(ping::Arguments),
     /// Measure how much a broker carries, how fast, and whether anything is lost
@@ -57,6 +63,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Subscribe(arguments) => subscribe::run(arguments),
         Command::Request(arguments) => request::run(arguments),
         Command::Reply(arguments) => reply::run(arguments),
+        Command::Record(arguments) => record::run(arguments),
+        Command::Play(arguments) => play::run(arguments),
         Command::Ping(arguments) => ping::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
     }

@@ -16,7 +16,14 @@ use super::Arrived;
 
 /// Without a line end.
 pub(crate) fn write(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
-    out.write_all(b"{\"topic\":")?;
+    out.write_all(b"{")?;
+    write_members(out, message)?;
+    out.write_all(b"}")
+}
+
+/// The same without its braces, for an object that says more.
+pub(crate) fn write_members(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
+    out.write_all(b"\"topic\":")?;
     serde_json::to_writer(&mut *out, message.topic.as_str())?;
     match str::from_utf8(message.payload) {
         Ok(text) => {
@@ -31,7 +38,7 @@ pub(crate) fn write(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<(
     if !message.attributes.is_empty() {
         write_attributes(out, message.attributes)?;
     }
-    out.write_all(b"}")
+    Ok(())
 }
 
 fn write_attributes(out: &mut impl Write, attributes: &Attributes<'_>) -> io::Result<()> {

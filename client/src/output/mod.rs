@@ -2,7 +2,7 @@
 
 mod format;
 mod human;
-mod json;
+pub(crate) mod json;
 mod printer;
 
 use std::io::{self, Write};

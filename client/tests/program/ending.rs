@@ -148,6 +148,8 @@ fn help_fits_a_screen_and_ends_with_examples_and_codes() {
         "subscribe --help",
         "request --help",
         "reply --help",
+        "record --help",
+        "play --help",
         "ping --help",
         "bench --help",
     ] {

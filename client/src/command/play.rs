@@ -1,0 +1,392 @@
+//! `client play`: what `client record` wrote, published again with its timing.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use client::{Client, Error, Publisher, RETAIN, RETAINED, Receipt, Topic};
+
+use crate::exit::{self, Exit, Failure, Stop};
+use crate::interruption::Interruption;
+use crate::lines::Lines;
+use crate::recording::{Entry, Event};
+use crate::server::ServerArguments;
+use crate::talk::{messages, say};
+
+const FAILED: &str = "playing failed";
+
+const EXAMPLES: &str = "\
+What was retained when it was recorded is retained again.
+
+Examples:
+  client play today.jsonl                         at the pace of the recording
+  client play today.jsonl --speed max             as fast as the broker takes it
+  client play - --topic-prefix test/ < today.jsonl
+";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
+pub(crate) struct Arguments {
+    /// What `client record` wrote; - is standard input
+    file: PathBuf,
+    /// So many times as fast as it was, or `max`
+    #[arg(long, value_name = "X", default_value = "1")]
+    speed: Speed,
+    /// Put this before each topic
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    #[arg(value_parser = prefix)]
+    topic_prefix: String,
+    #[command(flatten)]
+    server: ServerArguments,
+}
+
+/// How fast.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Speed {
+    /// So many times as fast as it was.
+    Times(f64),
+    /// Without any pause.
+    Max,
+}
+
+impl FromStr for Speed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "max" {
+            return Ok(Self::Max);
+        }
+        match text.parse::<f64>() {
+            Ok(times) if times.is_finite() && times > 0.0 => Ok(Self::Times(times)),
+            _ => Err("give a number above zero, such as 2 or 0.5, or max".to_owned()),
+        }
+    }
+}
+
+fn prefix(text: &str) -> Result<String, String> {
+    // A topic begins with it if one does that is a letter longer.
+    match Topic::parse(&format!("{text}x")) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(why) => Err(why.to_string()),
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let interruption = Interruption::watch()?;
+    let input = arguments
+        .open()
+        .map_err(|error| arguments.cannot_read(&error))?;
+    let connected = arguments.server.connect(interruption.interrupt());
+    let mut client = match connected {
+        Ok(client) => client,
+        Err(error) => return interruption.end(error.into(), FAILED),
+    };
+    let mut player = Player {
+        prefix: &arguments.topic_prefix,
+        timeline: Timeline::new(arguments.speed),
+        line: 0,
+        gaps: 0,
+        delays: Delays::default(),
+    };
+    let began = Instant::now();
+    let played = player.play(&mut client, input);
+    match played {
+        Ok(receipt) => player.tell(&receipt, began.elapsed()),
+        Err(Trouble::Connection(error)) => interruption.end(Stop::Connection(error), FAILED),
+        Err(Trouble::Input(error)) => Err(arguments.cannot_read(&error)),
+        Err(Trouble::Line(why)) => {
+            let (name, line) = (arguments.name(), player.line);
+            let before = messages(player.delays.count);
+            let why = format_args!("{name}, line {line}: {why}; published before it: {before}");
+            Err(Failure::new(Exit::Failed, FAILED, why))
+        }
+    }
+}
+
+impl Arguments {
+    fn open(&self) -> io::Result<File> {
+        if self.file == Path::new("-") {
+            return io::stdin().as_fd().try_clone_to_owned().map(File::from);
+        }
+        File::open(&self.file)
+    }
+
+    fn name(&self) -> String {
+        if self.file == Path::new("-") {
+            return "standard input".to_owned();
+        }
+        self.file.display().to_string()
+    }
+
+    fn cannot_read(&self, error: &io::Error) -> Failure {
+        let why = format_args!("cannot read {} ({error})", self.name());
+        Failure::new(Exit::Failed, FAILED, why)
+    }
+}
+
+/// Why it does not go on.
+#[derive(Debug)]
+enum Trouble {
+    Connection(Error),
+    Input(io::Error),
+    /// A line that was never recorded.
+    Line(String),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Connection(error)
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Input(error)
+    }
+}
+
+/// Publishes line by line.
+#[derive(Debug)]
+struct Player<'a> {
+    prefix: &'a str,
+    timeline: Timeline,
+    /// The number of the line that was read last.
+    line: u64,
+    /// How many messages are missing in the recording.
+    gaps: u64,
+    delays: Delays,
+}
+
+impl Player<'_> {
+    fn play(&mut self, client: &mut Client, input: File) -> Result<Receipt, Trouble> {
+        let mut publisher = client.publisher();
+        let published = self.publish_all(&mut publisher, input);
+        if let Err(Trouble::Connection(error)) = published {
+            return Err(error.into());
+        }
+        let receipt = publisher.finish()?;
+        published.map(|()| receipt)
+    }
+
+    fn publish_all(
+        &mut self,
+        publisher: &mut Publisher<'_>,
+        mut input: File,
+    ) -> Result<(), Trouble> {
+        let mut lines = Lines::new();
+        loop {
+            publisher.wait_for_input(&input)?;
+            if !lines.fill(&mut input)? {
+                break;
+            }
+            while let Some(line) = lines.next()? {
+                self.publish(publisher, line)?;
+            }
+        }
+        match lines.rest() {
+            Some(line) => self.publish(publisher, line),
+            None => Ok(()),
+        }
+    }
+
+    fn publish(&mut self, publisher: &mut Publisher<'_>, line: &[u8]) -> Result<(), Trouble> {
+        self.line += 1;
+        let entry = Entry::parse(line).map_err(|bad| Trouble::Line(bad.to_string()))?;
+        let due = self.timeline.due(entry.offset, Instant::now());
+        let (topic, payload, mut attributes) = match entry.event {
+            Event::Gap(count) => {
+                self.gaps = self.gaps.saturating_add(count);
+                return Ok(());
+            }
+            Event::Message {
+                topic,
+                payload,
+                attributes,
+            } => (format!("{}{topic}", self.prefix), payload, attributes),
+        };
+        Topic::parse(&topic).map_err(|bad| Trouble::Line(bad.to_string()))?;
+        if attributes.contains(RETAINED) {
+            attributes = attributes.without(&[RETAINED, RETAIN]);
+            attributes.push_flag(RETAIN).expect("it is a key");
+        }
+        if let Some(due) = due {
+            let early = due.saturating_duration_since(Instant::now());
+            if !early.is_zero() {
+                publisher.rest(early)?;
+            }
+        }
+        publisher.publish_with(&topic, &payload, &attributes)?;
+        let now = Instant::now();
+        self.delays.add(now - due.unwrap_or(now).min(now));
+        Ok(())
+    }
+
+    fn tell(&self, receipt: &Receipt, took: Duration) -> Result<Exit, Failure> {
+        if self.gaps > 0 {
+            let gaps = messages(self.gaps);
+            say(format_args!(
+                "client: missed when this was recorded: {gaps}"
+            ));
+        }
+        if let Some(refusal) = &receipt.first_refusal {
+            let (refused, all) = (receipt.refused, receipt.published);
+            let why = format_args!("{refused} of {all} were refused, the first: {refusal}");
+            return Err(Failure::new(Exit::of_refusal(refusal), FAILED, why));
+        }
+        let (published, took) = (messages(receipt.published), took.as_secs_f64());
+        let late = match self.timeline.speed {
+            Speed::Max => String::new(),
+            Speed::Times(_) => format!("; {}", self.delays),
+        };
+        writeln!(
+            io::stdout().lock(),
+            "published {published} in {took:.3} s{late}"
+        )
+        .map_err(|error| Failure::of_output(&error))?;
+        Ok(Exit::Done)
+    }
+}
+
+/// When each message is due.
+#[derive(Debug)]
+struct Timeline {
+    speed: Speed,
+    /// A moment and the offset that belongs to it.
+    anchor: Option<(Instant, Duration)>,
+    last: Duration,
+}
+
+impl Timeline {
+    fn new(speed: Speed) -> Self {
+        Self {
+            speed,
+            anchor: None,
+            last: Duration::ZERO,
+        }
+    }
+
+    /// The first message is due at once, and so is one that goes back in time: there another
+    /// recording begins, whose times count from there.
+    fn due(&mut self, offset: Duration, now: Instant) -> Option<Instant> {
+        let Speed::Times(times) = self.speed else {
+            return None;
+        };
+        let (then, from) = match self.anchor {
+            Some(anchor) if offset >= self.last => anchor,
+            _ => (now, offset),
+        };
+        self.anchor = Some((then, from));
+        self.last = offset;
+        let wait = (offset - from).as_secs_f64() / times;
+        // What is later than any clock can show is not due any more.
+        let wait = Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX);
+        Some(then.checked_add(wait).unwrap_or(now + FAR))
+    }
+}
+
+/// Nobody waits for so long.
+const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// By how much messages were late.
+#[derive(Debug, Default)]
+struct Delays {
+    count: u64,
+    sum: Duration,
+    longest: Duration,
+}
+
+impl Delays {
+    fn add(&mut self, delay: Duration) {
+        self.count += 1;
+        self.sum += delay;
+        self.longest = self.longest.max(delay);
+    }
+}
+
+impl fmt::Display for Delays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = |time: Duration| time.as_secs_f64() * 1000.0;
+        let mean = millis(self.sum) / self.count.max(1) as f64;
+        let longest = millis(self.longest);
+        write!(
+            f,
+            "late by {mean:.3} ms on average, {longest:.3} ms at most"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn messages_are_due_as_far_apart_as_they_came() {
+        let now = Instant::now();
+        for (speed, apart) in [("1", SECOND), ("2", SECOND / 2), ("0.5", 2 * SECOND)] {
+            let mut timeline = Timeline::new(speed.parse().expect("a speed"));
+            assert_eq!(timeline.due(3600 * SECOND, now), Some(now));
+            // When the second is asked for does not matter.
+            let later = now + 5 * SECOND;
+            assert_eq!(timeline.due(3601 * SECOND, later), Some(now + apart));
+        }
+        let mut timeline = Timeline::new(Speed::Max);
+        assert_eq!(timeline.due(3600 * SECOND, now), None);
+    }
+
+    #[test]
+    fn a_recording_behind_another_begins_when_that_has_ended() {
+        let now = Instant::now();
+        let mut timeline = Timeline::new(Speed::Times(1.0));
+        timeline.due(5 * SECOND, now);
+        let later = now + 2 * SECOND;
+        assert_eq!(timeline.due(SECOND, later), Some(later));
+        assert_eq!(timeline.due(2 * SECOND, later), Some(later + SECOND));
+    }
+
+    #[test]
+    fn a_time_beyond_all_clocks_is_only_far_away() {
+        let now = Instant::now();
+        let mut timeline = Timeline::new(Speed::Times(1e-300));
+        timeline.due(Duration::ZERO, now);
+        let due = timeline.due(Duration::from_micros(u64::MAX), now);
+        assert!(due.is_some_and(|due| due > now + 1000 * SECOND));
+    }
+
+    #[test]
+    fn a_speed_is_a_number_above_zero_or_max() {
+        assert_eq!("max".parse(), Ok(Speed::Max));
+        assert_eq!("1e3".parse(), Ok(Speed::Times(1000.0)));
+        for text in ["0", "-1", "fast", "inf", "NaN", ""] {
+            assert!(text.parse::<Speed>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_can_begin_a_topic() {
+        assert_eq!(prefix("test/"), Ok("test/".to_owned()));
+        for text in ["a b", "#", "+/"] {
+            assert!(prefix(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn delays_are_told_by_their_mean_and_their_longest() {
+        let mut delays = Delays::default();
+        for millis in [1, 2, 6] {
+            delays.add(Duration::from_millis(millis));
+        }
+        let told = "late by 3.000 ms on average, 6.000 ms at most";
+        assert_eq!(delays.to_string(), told);
+    }
+}

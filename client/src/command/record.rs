@@ -1,0 +1,192 @@
+//! `client record`: what is published, to a file that `client play` publishes again.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::ops::ControlFlow;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use client::{Client, Delivery, Error, Interrupt};
+
+use crate::duration;
+use crate::exit::{self, Exit, Failure, Stop};
+use crate::interruption::Interruption;
+use crate::reconnect::Pauses;
+use crate::recording;
+use crate::server::ServerArguments;
+use crate::talk::{messages, say};
+use crate::value;
+
+const FAILED: &str = "recording failed";
+
+/// As many bytes are collected before they are written, unless there is a pause.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+const EXAMPLES: &str = "\
+Each line of FILE is a JSON object: when it came, topic, payload, attributes.
+
+Examples:
+  client record -o today.jsonl                everything, until interrupted
+  client record 'sensors/#' --duration 10s | grep attic > attic.jsonl
+  client play today.jsonl --speed 10          publish it again, ten times as fast
+";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
+pub(crate) struct Arguments {
+    /// What: topics, where + stands for one level and # for all below
+    #[arg(value_name = "FILTER", default_value = "#", value_parser = value::filter)]
+    filters: Vec<String>,
+    /// Write to FILE instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// End after N messages
+    #[arg(short = 'C', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// End after so long
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    duration: Option<Duration>,
+    #[command(flatten)]
+    server: ServerArguments,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let interruption = Interruption::watch()?;
+    if arguments.output.is_none() {
+        interruption.watch_output()?;
+    }
+    let output = arguments
+        .open()
+        .map_err(|error| arguments.cannot_write(&error))?;
+    let subscribed = arguments.subscribe(interruption.interrupt());
+    let client = match subscribed {
+        Ok(client) => client,
+        Err(error) => return interruption.end(error.into(), FAILED),
+    };
+    let filters = arguments.filters.join(", ");
+    say(format_args!("recording {filters}"));
+    let mut recorder = Recorder {
+        out: BufWriter::with_capacity(BUFFER_BYTES, output),
+        began: Instant::now(),
+        recorded: 0,
+        missed: 0,
+        left: arguments.count,
+    };
+    let followed = follow(arguments, client, interruption.interrupt(), &mut recorder);
+    recorder.tell();
+    followed.or_else(|stop| match stop {
+        Stop::Output(error) => Err(arguments.cannot_write(&error)),
+        stop => interruption.end(stop, "client"),
+    })
+}
+
+impl Arguments {
+    fn open(&self) -> io::Result<File> {
+        match &self.output {
+            Some(path) => File::create(path),
+            None => io::stdout().as_fd().try_clone_to_owned().map(File::from),
+        }
+    }
+
+    fn cannot_write(&self, error: &io::Error) -> Failure {
+        match &self.output {
+            Some(path) => {
+                let why = format_args!("cannot write {} ({error})", path.display());
+                Failure::new(Exit::Failed, FAILED, why)
+            }
+            None => Failure::of_output(error),
+        }
+    }
+
+    fn subscribe(&self, interrupt: &Interrupt) -> Result<Client, Error> {
+        let mut client = self.server.connect(interrupt)?;
+        client.subscribe_all(&self.filters)?;
+        Ok(client)
+    }
+}
+
+/// Records, and starts over when the broker is lost.
+fn follow(
+    arguments: &Arguments,
+    mut client: Client,
+    interrupt: &Interrupt,
+    recorder: &mut Recorder,
+) -> Result<Exit, Stop> {
+    let deadline = arguments
+        .duration
+        .and_then(|time| recorder.began.checked_add(time));
+    let mut pauses = Pauses::new();
+    loop {
+        let start = Instant::now();
+        let recorded = recorder.record(&mut client, deadline);
+        // All bytes leave, however it ended.
+        recorder.out.flush()?;
+        let lost = match recorded {
+            Err(Stop::Connection(lost)) if lost.is_disconnect() => lost,
+            end => return end.map(|()| Exit::Done),
+        };
+        pauses.connection_held(start.elapsed());
+        let again = || arguments.subscribe(interrupt);
+        client = match pauses.reconnect(&lost, interrupt, deadline, again)? {
+            Some(client) => client,
+            None => return Ok(Exit::Done),
+        };
+    }
+}
+
+/// Writes what is delivered.
+#[derive(Debug)]
+struct Recorder {
+    out: BufWriter<File>,
+    began: Instant,
+    recorded: u64,
+    missed: u64,
+    /// How many more messages to take; `None` for all.
+    left: Option<u64>,
+}
+
+impl Recorder {
+    /// Takes what one connection delivers, until all that was wanted is there.
+    fn record(&mut self, client: &mut Client, deadline: Option<Instant>) -> Result<(), Stop> {
+        loop {
+            let mut written = Ok(());
+            let taken = client.take_ready(|delivery| {
+                written = self.write(&delivery);
+                match &written {
+                    Ok(()) if self.left != Some(0) => ControlFlow::Continue(()),
+                    _ => ControlFlow::Break(()),
+                }
+            });
+            written?;
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if self.left == Some(0) || left == Some(Duration::ZERO) {
+                return Ok(());
+            }
+            if taken? == 0 {
+                self.out.flush()?;
+                client.wait(left)?;
+            }
+        }
+    }
+
+    fn write(&mut self, delivery: &Delivery<'_>) -> io::Result<()> {
+        match delivery {
+            Delivery::Gap { count } => self.missed += count,
+            Delivery::Message { .. } => {
+                self.recorded += 1;
+                self.left = self.left.map(|left| left - 1);
+            }
+        }
+        recording::write(&mut self.out, self.began.elapsed(), delivery)
+    }
+
+    fn tell(&self) {
+        let missing = match self.missed {
+            0 => String::new(),
+            missed => format!("; {missed} are missing, because this client was too slow"),
+        };
+        let recorded = messages(self.recorded);
+        say(format_args!("recorded {recorded}{missing}"));
+    }
+}

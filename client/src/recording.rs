@@ -1,0 +1,306 @@
+//! The file format of `client record` and `client play`: one JSON object a line.
+//!
+//! `{"offset_us":1500,"topic":"t","payload":"text"}` is a message, with all members that
+//! `subscribe -o json` has, and when it came: in microseconds since the recording began.
+//! `{"offset_us":1500,"gap":3}` says that three messages are missing there.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use client::{Attributes, BadAttribute, BadTopic, Delivery, RETAINED, Topic};
+use serde_json::{Map, Value};
+
+use crate::output::{Arrived, json};
+
+/// One line.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Since the recording began.
+    pub(crate) offset: Duration,
+    pub(crate) event: Event,
+}
+
+/// What was delivered.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    Message {
+        topic: String,
+        payload: Vec<u8>,
+        attributes: Attributes<'static>,
+    },
+    /// So many are missing.
+    Gap(u64),
+}
+
+/// Writes a line with its end.
+pub(crate) fn write(
+    out: &mut impl Write,
+    offset: Duration,
+    delivery: &Delivery<'_>,
+) -> io::Result<()> {
+    write!(out, "{{\"offset_us\":{},", offset.as_micros())?;
+    match delivery {
+        Delivery::Gap { count } => write!(out, "\"gap\":{count}")?,
+        Delivery::Message {
+            topic,
+            payload,
+            attributes,
+        } => {
+            let message = Arrived {
+                topic: *topic,
+                payload: &payload.unescape(),
+                attributes,
+            };
+            json::write_members(out, &message)?;
+        }
+    }
+    out.write_all(b"}\n")
+}
+
+/// Why a line is none of a recording.
+#[derive(Debug)]
+pub(crate) enum BadLine {
+    Json(serde_json::Error),
+    NoObject,
+    /// A member is not there or not what it should be.
+    Member {
+        name: &'static str,
+        should_be: &'static str,
+    },
+    /// There is no such member.
+    Unknown(String),
+    Topic(BadTopic),
+    Attribute(BadAttribute),
+}
+
+impl fmt::Display for BadLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json(why) => write!(f, "this is not JSON: {why}"),
+            Self::NoObject => write!(f, "this is not a JSON object"),
+            Self::Member { name, should_be } => write!(f, "{name} should be {should_be}"),
+            Self::Unknown(name) => write!(f, "nothing is known of a member {name:?}"),
+            Self::Topic(why) => write!(f, "the topic is none: {why}"),
+            Self::Attribute(why) => why.fmt(f),
+        }
+    }
+}
+
+impl Entry {
+    /// Reads a line without its end.
+    pub(crate) fn parse(line: &[u8]) -> Result<Self, BadLine> {
+        let value = serde_json::from_slice(line).map_err(BadLine::Json)?;
+        let Value::Object(mut members) = value else {
+            return Err(BadLine::NoObject);
+        };
+        let offset = number(members.remove("offset_us"), "offset_us")?;
+        let event = match members.remove("gap") {
+            Some(count) => Event::Gap(number(Some(count), "gap")?),
+            None => message(&mut members)?,
+        };
+        match members.into_iter().next() {
+            Some((name, _)) => Err(BadLine::Unknown(name)),
+            None => Ok(Self {
+                offset: Duration::from_micros(offset),
+                event,
+            }),
+        }
+    }
+}
+
+fn number(value: Option<Value>, name: &'static str) -> Result<u64, BadLine> {
+    let should_be = "a whole number";
+    let number = value.as_ref().and_then(Value::as_u64);
+    number.ok_or(BadLine::Member { name, should_be })
+}
+
+fn message(members: &mut Map<String, Value>) -> Result<Event, BadLine> {
+    let Some(Value::String(topic)) = members.remove("topic") else {
+        return Err(BadLine::Member {
+            name: "topic",
+            should_be: "a text",
+        });
+    };
+    Topic::parse(&topic).map_err(BadLine::Topic)?;
+    let payload = match (members.remove("payload"), members.remove("payload_base64")) {
+        (Some(Value::String(text)), None) => Some(text.into_bytes()),
+        (None, Some(Value::String(text))) => STANDARD.decode(text).ok(),
+        _ => None,
+    };
+    let payload = payload.ok_or(BadLine::Member {
+        name: "payload",
+        should_be: "a text, or payload_base64 in its place",
+    })?;
+    let mut attributes = Attributes::default();
+    match members.remove("attributes") {
+        None => {}
+        Some(Value::Object(object)) => {
+            for (key, value) in &object {
+                push_all(&mut attributes, key, value)?;
+            }
+        }
+        Some(_) => return Err(BAD_ATTRIBUTES),
+    }
+    match members.remove("retained") {
+        None | Some(Value::Bool(false)) => {}
+        Some(Value::Bool(true)) => attributes.push_flag(RETAINED).expect("it is a key"),
+        Some(_) => {
+            return Err(BadLine::Member {
+                name: "retained",
+                should_be: "true or false",
+            });
+        }
+    }
+    Ok(Event::Message {
+        topic,
+        payload,
+        attributes,
+    })
+}
+
+const BAD_ATTRIBUTES: BadLine = BadLine::Member {
+    name: "attributes",
+    should_be: "an object of texts, of true for flags, of {\"base64\":text}, or of arrays of these",
+};
+
+fn push_all(attributes: &mut Attributes<'_>, key: &str, value: &Value) -> Result<(), BadLine> {
+    match value {
+        Value::Array(values) => values
+            .iter()
+            .try_for_each(|value| push(attributes, key, value)),
+        value => push(attributes, key, value),
+    }
+}
+
+fn push(attributes: &mut Attributes<'_>, key: &str, value: &Value) -> Result<(), BadLine> {
+    let pushed = match value {
+        Value::Bool(true) => attributes.push_flag(key),
+        Value::String(text) => attributes.push(key, text.as_bytes()),
+        Value::Object(object) => {
+            let bytes = object.get("base64").and_then(Value::as_str);
+            let bytes = bytes.and_then(|text| STANDARD.decode(text).ok());
+            attributes.push(key, &bytes.ok_or(BAD_ATTRIBUTES)?)
+        }
+        Value::Null | Value::Bool(false) | Value::Number(_) | Value::Array(_) => {
+            return Err(BAD_ATTRIBUTES);
+        }
+    };
+    pushed.map_err(BadLine::Attribute)
+}
+
+#[cfg(test)]
+mod tests {
+    use client::Escaped;
+
+    use super::*;
+
+    const OFFSET: Duration = Duration::from_micros(1_500_000);
+
+    fn check(payload: &[u8], attributes: &[(&str, Option<&[u8]>)], line: &str) {
+        let mut pushed = Attributes::default();
+        for (key, value) in attributes {
+            match value {
+                Some(value) => pushed.push(key, value),
+                None => pushed.push_flag(key),
+            }
+            .expect("a key");
+        }
+        let delivery = Delivery::Message {
+            topic: Topic::parse("a/b").expect("a topic"),
+            payload: Escaped::escape(payload),
+            attributes: pushed.clone(),
+        };
+        let mut out = Vec::new();
+        write(&mut out, OFFSET, &delivery).expect("room");
+        assert_eq!(String::from_utf8_lossy(&out), format!("{line}\n"));
+        let entry = Entry::parse(line.as_bytes()).expect(line);
+        let event = Event::Message {
+            topic: "a/b".to_owned(),
+            payload: payload.to_vec(),
+            attributes: pushed,
+        };
+        assert_eq!((entry.offset, entry.event), (OFFSET, event));
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        check(
+            b"x\n",
+            &[],
+            r#"{"offset_us":1500000,"topic":"a/b","payload":"x\n"}"#,
+        );
+        check(
+            b"\xff",
+            &[
+                ("k", Some(b"1")),
+                ("k", Some(b"\xff")),
+                ("l", None),
+                (RETAINED, None),
+            ],
+            r#"{"offset_us":1500000,"topic":"a/b","payload_base64":"/w==","attributes":{"k":["1",{"base64":"/w=="}],"l":true},"retained":true}"#,
+        );
+    }
+
+    #[test]
+    fn a_gap_is_a_line_of_its_own() {
+        let mut out = Vec::new();
+        write(&mut out, OFFSET, &Delivery::Gap { count: 3 }).expect("room");
+        assert_eq!(out, b"{\"offset_us\":1500000,\"gap\":3}\n");
+        let entry = Entry::parse(&out).expect("a gap");
+        assert_eq!((entry.offset, entry.event), (OFFSET, Event::Gap(3)));
+    }
+
+    #[test]
+    fn what_is_no_line_of_a_recording_is_refused_with_a_reason() {
+        for (line, why) in [
+            ("", "this is not JSON"),
+            ("hello", "this is not JSON"),
+            ("[1]", "this is not a JSON object"),
+            (
+                r#"{"topic":"a","payload":""}"#,
+                "offset_us should be a whole number",
+            ),
+            (
+                r#"{"offset_us":-1,"topic":"a","payload":""}"#,
+                "offset_us should be",
+            ),
+            (r#"{"offset_us":1,"payload":""}"#, "topic should be a text"),
+            (
+                r#"{"offset_us":1,"topic":"a+","payload":""}"#,
+                "the topic is none",
+            ),
+            (r#"{"offset_us":1,"topic":"a"}"#, "payload should be"),
+            (
+                r#"{"offset_us":1,"topic":"a","payload_base64":"!"}"#,
+                "payload should be",
+            ),
+            (r#"{"offset_us":1,"gap":"many"}"#, "gap should be"),
+            (
+                r#"{"offset_us":1,"gap":1,"x":2}"#,
+                "nothing is known of a member \"x\"",
+            ),
+            (
+                r#"{"offset_us":1,"topic":"a","payload":"","attributes":[]}"#,
+                "attributes should be",
+            ),
+            (
+                r#"{"offset_us":1,"topic":"a","payload":"","attributes":{"k":1}}"#,
+                "attributes should be",
+            ),
+            (
+                r#"{"offset_us":1,"topic":"a","payload":"","attributes":{"K":"1"}}"#,
+                "the key of an attribute",
+            ),
+            (
+                r#"{"offset_us":1,"topic":"a","payload":"","retained":1}"#,
+                "retained should be",
+            ),
+        ] {
+            let refused = Entry::parse(line.as_bytes()).expect_err(line).to_string();
+            assert!(refused.contains(why), "{line}: {refused}");
+        }
+    }
+}
