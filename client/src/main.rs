@@ -4,6 +4,7 @@
 //! Each command has a file of its own under `command/`.
 
 mod command;
+mod configuration;
 mod duration;
 mod exit;
 mod interruption;

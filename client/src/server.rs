@@ -4,8 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, FromArgMatches};
 use client::{Client, Interrupt, Options};
 
+use crate::configuration::Configuration;
 use crate::duration;
 
 /// The port of the line protocol where none is given.
@@ -87,9 +91,12 @@ impl fmt::Display for Server {
     }
 }
 
-/// The options of every command that talks to a broker.
+/// Where the broker is if nobody says so.
+const USUAL: &str = "127.0.0.1:1373";
+
+/// The options of every command that talks to a broker, as they are given.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct ServerArguments {
+pub(crate) struct ServerFlags {
     /// Where the broker is
     #[arg(
         short,
@@ -97,9 +104,12 @@ pub(crate) struct ServerArguments {
         value_name = "HOST:PORT",
         env = "BROKER_URL",
         hide_env_values = true,
-        default_value = "127.0.0.1:1373"
+        default_value = USUAL
     )]
     server: Server,
+    /// Use the server of this name in the configuration file
+    #[arg(short, long, value_name = "NAME")]
+    configured: Option<String>,
     /// Another host than that of --server
     #[arg(long)]
     host: Option<String>,
@@ -111,10 +121,67 @@ pub(crate) struct ServerArguments {
     wait: Duration,
 }
 
+/// What they mean: which of the flags, the environment and the configuration file counts has been
+/// decided.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerArguments {
+    server: Server,
+    wait: Duration,
+}
+
+impl Args for ServerArguments {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        ServerFlags::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        ServerFlags::augment_args_for_update(command)
+    }
+}
+
+impl FromArgMatches for ServerArguments {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let flags = ServerFlags::from_arg_matches(matches)?;
+        let given = choose(matches, flags.configured.as_deref(), |url| {
+            url.parse::<Server>().map(drop)
+        })?;
+        let server = given.map_or(Ok(flags.server), |url| url.parse());
+        let server = server.expect("it was checked when the file was read");
+        Ok(Self {
+            server: server.but_at(flags.host.as_deref(), flags.port),
+            wait: flags.wait,
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// The URL of the configuration file that counts, if `--server` does not: a name that is given wins
+/// over the environment, and the environment over the file's default.
+fn choose(
+    matches: &ArgMatches,
+    configured: Option<&str>,
+    check: impl Fn(&str) -> Result<(), String>,
+) -> Result<Option<String>, clap::Error> {
+    let chosen = match (configured, matches.value_source("server")) {
+        (Some(_), Some(ValueSource::CommandLine)) => {
+            let why = "--server and --configured each name a server; give one of them\n";
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, why));
+        }
+        (Some(name), _) => Configuration::find(name, check).map(Some),
+        (None, Some(ValueSource::DefaultValue)) => Configuration::find_default(check),
+        (None, _) => Ok(None),
+    };
+    chosen.map_err(|why| clap::Error::raw(ErrorKind::ValueValidation, format!("{why}\n")))
+}
+
 impl ServerArguments {
-    /// What all of them together say.
+    /// Where the broker is.
     pub(crate) fn server(&self) -> Server {
-        self.server.but_at(self.host.as_deref(), self.port)
+        self.server.clone()
     }
 
     /// How long to wait for each answer.

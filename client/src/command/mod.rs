@@ -1,6 +1,7 @@
 //! The commands, each in a file of its own.
 
 mod bench;
+mod config;
 mod ping;
 mod play;
 mod publish;
@@ -54,6 +55,8 @@ enum Command {
     Ping(ping::Arguments),
     /// Measure how much a broker carries, how fast, and whether anything is lost
     Bench(bench::Arguments),
+    /// Show the configuration file, which gives names to servers
+    Config(config::Arguments),
 }
 
 /// Runs the command that was given.
@@ -67,5 +70,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Play(arguments) => play::run(arguments),
         Command::Ping(arguments) => ping::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
+        Command::Config(arguments) => config::run(arguments),
     }
 }

@@ -152,6 +152,7 @@ fn help_fits_a_screen_and_ends_with_examples_and_codes() {
         "play --help",
         "ping --help",
         "bench --help",
+        "config --help",
     ] {
         for columns in [80, 100] {
             let mut command = command(arguments);

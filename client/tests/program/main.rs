@@ -1,6 +1,7 @@
 //! The program `client` as its user meets it, against a broker that does as the test says.
 
 mod bench;
+mod config;
 mod ending;
 mod ping;
 mod publish;

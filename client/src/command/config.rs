@@ -1,0 +1,106 @@
+//! `client config`: where the configuration file is, what it says, and what it could say.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::configuration::{self, Configuration, EXAMPLE};
+use crate::exit::{self, Exit, Failure};
+use crate::server::Server;
+
+const EXAMPLES: &str = "\
+Flags and the environment (BROKER_URL) win over the file.
+
+Examples:
+  client config                       show it
+  client publish -c work news hello   use the server that it calls work
+";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
+pub(crate) struct Arguments {}
+
+pub(crate) fn run(_: &Arguments) -> Result<Exit, Failure> {
+    let wrong = |why| Failure::new(Exit::Usage, "client", why);
+    let path = configuration::path().map_err(wrong)?;
+    let check = |url: &str| url.parse::<Server>().map(drop);
+    let configuration = Configuration::read(&path, check).map_err(wrong)?;
+    let shown = Shown {
+        path: &path,
+        configuration: configuration.as_ref(),
+    };
+    write!(io::stdout().lock(), "{shown}").map_err(|error| Failure::of_output(&error))?;
+    Ok(Exit::Done)
+}
+
+/// All there is to say about it.
+struct Shown<'a> {
+    path: &'a Path,
+    configuration: Option<&'a Configuration>,
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match self.configuration {
+            None => writeln!(f, "There is no {path} yet. It could say:")?,
+            Some(Configuration { servers, default }) => {
+                writeln!(f, "{path} says:\n")?;
+                if servers.is_empty() {
+                    writeln!(f, "  nothing")?;
+                }
+                let width = servers.keys().map(|name| name.chars().count()).max();
+                let width = width.unwrap_or_default();
+                for (name, url) in servers {
+                    let is_default = default.as_ref() == Some(name);
+                    let mark = if is_default { "   (default)" } else { "" };
+                    writeln!(f, "  {name:width$}   {url}{mark}")?;
+                }
+                writeln!(f, "\nAn example of such a file:")?;
+            }
+        }
+        writeln!(f)?;
+        EXAMPLE.lines().try_for_each(|line| match line {
+            "" => writeln!(f),
+            line => writeln!(f, "  {line}"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(configuration: Option<Configuration>) -> String {
+        let path = Path::new("/home/ann/client.toml");
+        let configuration = configuration.as_ref();
+        Shown {
+            path,
+            configuration,
+        }
+        .to_string()
+    }
+
+    #[test]
+    fn a_file_is_shown_with_its_default() {
+        let servers = [("home", "localhost"), ("office", "10.0.0.1:99")];
+        let shown = shown(Some(Configuration {
+            servers: servers
+                .map(|(name, url)| (name.to_owned(), url.to_owned()))
+                .into(),
+            default: Some("office".to_owned()),
+        }));
+        let said = "/home/ann/client.toml says:\n\n  home     localhost\n  \
+                    office   10.0.0.1:99   (default)\n\nAn example of such a file:\n\n  \
+                    default = \"home\"\n";
+        assert!(shown.starts_with(said), "{shown}");
+    }
+
+    #[test]
+    fn without_a_file_there_is_an_example() {
+        let shown = shown(None);
+        let said = "There is no /home/ann/client.toml yet. It could say:\n\n  default";
+        assert!(shown.starts_with(said), "{shown}");
+        assert!(shown.ends_with("example.org:1373\"\n"), "{shown}");
+    }
+}
