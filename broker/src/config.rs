@@ -1,12 +1,17 @@
 //! Flags and environment in, one checked [`Config`] out.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::process;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use protocol::limits::LINE_BYTES;
+
+use crate::manual;
 
 /// What a broker is told before it begins.
 #[derive(Clone, Debug)]
@@ -187,6 +192,9 @@ pub(crate) struct Flags {
         value_name = "BYTES"
     )]
     max_retained_bytes: ByteSize,
+    /// Print the manual page and exit: broker --man | man -l -
+    #[arg(long)]
+    man: bool,
 }
 
 const AFTER_HELP: &str = "\
@@ -217,20 +225,30 @@ impl From<Flags> for Config {
 }
 
 impl Config {
-    /// From this process's arguments and environment. Wrong usage, `--help` and `--version` end
-    /// the process, as is usual.
+    /// From this process's arguments and environment. Wrong usage, `--help`, `--version` and
+    /// `--man` end the process, as is usual.
     #[must_use]
     pub fn from_arguments() -> Self {
-        let config = Self::from(Flags::parse());
+        let flags = Flags::parse();
+        if flags.man {
+            print_manual();
+        }
+        let config = Self::from(flags);
         if let Err(why) = config.check() {
-            use clap::CommandFactory;
-            use clap::error::ErrorKind;
             Flags::command()
                 .error(ErrorKind::ValueValidation, why)
                 .exit();
         }
         config
     }
+}
+
+/// Prints the page and ends the process.
+fn print_manual() -> ! {
+    let mut page = Vec::new();
+    let written = manual::write_page(&mut page, &Flags::command());
+    let printed = written.and_then(|()| io::stdout().lock().write_all(&page));
+    process::exit(i32::from(printed.is_err()))
 }
 
 /// An address, or a name that stands for one.

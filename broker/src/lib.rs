@@ -23,6 +23,7 @@ mod heap;
 mod interest;
 mod ledger;
 mod listener;
+mod manual;
 mod memory;
 mod metrics;
 mod outbox;

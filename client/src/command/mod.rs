@@ -1,7 +1,9 @@
 //! The commands, each in a file of its own.
 
 mod bench;
+mod completions;
 mod config;
+mod man;
 mod ping;
 mod play;
 mod publish;
@@ -10,7 +12,7 @@ mod reply;
 mod request;
 mod subscribe;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::exit::{self, Exit, Failure};
 
@@ -57,6 +59,10 @@ enum Command {
     Bench(bench::Arguments),
     /// Show the configuration file, which gives names to servers
     Config(config::Arguments),
+    /// Print what a shell needs to complete this program's arguments
+    Completions(completions::Arguments),
+    /// Print the manual, or write its pages to a folder
+    Man(man::Arguments),
 }
 
 /// Runs the command that was given.
@@ -71,5 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Ping(arguments) => ping::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Config(arguments) => config::run(arguments),
+        Command::Completions(arguments) => completions::run(arguments, Arguments::command()),
+        Command::Man(arguments) => man::run(arguments, Arguments::command()),
     }
 }

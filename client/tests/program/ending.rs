@@ -118,7 +118,7 @@ fn without_a_command_it_says_which_there_are() {
         "CARGO_BIN_EXE_client"
     )))
     .end();
-    ended.expect(2, "subscribe  Print messages");
+    ended.expect(2, "  Print messages as they arrive");
 }
 
 #[test]
@@ -153,6 +153,8 @@ fn help_fits_a_screen_and_ends_with_examples_and_codes() {
         "ping --help",
         "bench --help",
         "config --help",
+        "completions --help",
+        "man --help",
     ] {
         for columns in [80, 100] {
             let mut command = command(arguments);
