@@ -75,6 +75,14 @@ impl Process {
         self
     }
 
+    /// Waits for its end; what stands on its standard output behind the lines that were taken.
+    #[track_caller]
+    pub fn rest(&mut self) -> String {
+        let taken = self.taken;
+        let (_, out, _) = self.end();
+        String::from_utf8_lossy(out.get(taken..).unwrap_or_default()).into_owned()
+    }
+
     /// Waits until its standard error holds `text`.
     #[track_caller]
     pub fn wait_for_complaint(&self, text: &str) {

@@ -1,0 +1,69 @@
+//! `docs/client.md` shows nothing that does not happen: its sessions are played.
+
+use std::fs;
+
+use tests::{Session, client};
+
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/client.md");
+
+fn document() -> String {
+    fs::read_to_string(DOCUMENT).expect("docs/client.md can be read")
+}
+
+#[test]
+#[allow(
+    clippy::print_stderr,
+    reason = "a failure inside a session has to say which one it is"
+)]
+fn every_session_of_the_document_happens() {
+    let sessions = Session::all_in(&document());
+    assert!(sessions.len() >= 5, "only {} sessions", sessions.len());
+    for session in sessions {
+        eprintln!("docs/client.md:{}", session.line);
+        let folder = tempfile::tempdir().expect("a folder");
+        session.play(folder.path());
+    }
+}
+
+#[test]
+fn the_configuration_file_of_the_document_is_understood() {
+    let document = document();
+    let (_, rest) = document.split_once("```toml\n").expect("a file");
+    let (file, _) = rest.split_once("```").expect("its end");
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::create_dir(folder.path().join("dallal")).expect("an empty folder");
+    fs::write(folder.path().join("dallal/client.toml"), file).expect("room");
+    let mut config = client(&["config"]);
+    let out = config.env("XDG_CONFIG_HOME", folder.path()).output();
+    let out = out.expect("the client starts");
+    let out = String::from_utf8(out.stdout).expect("text");
+    assert!(
+        out.contains("\n  home   localhost   (default)\n  work   dallal://"),
+        "{out}"
+    );
+    // What the program shows as an example is what stands here.
+    let example: Vec<&str> = file.lines().collect();
+    let (_, shown) = out
+        .split_once("An example of such a file:\n\n")
+        .expect("an example");
+    let shown: Vec<&str> = shown.lines().map(str::trim_start).collect();
+    assert_eq!(shown, example);
+}
+
+#[test]
+fn every_command_is_in_the_document() {
+    let document = document();
+    let help = client(&["--help"])
+        .output()
+        .expect("the client starts")
+        .stdout;
+    let help = String::from_utf8(help).expect("text");
+    let (_, list) = help.split_once("Commands:\n").expect("a list of commands");
+    for line in list.lines().take_while(|line| !line.is_empty()) {
+        let name = line
+            .strip_prefix("  ")
+            .and_then(|line| line.split(' ').next());
+        let name = name.expect("a name");
+        assert!(document.contains(&format!("`{name}`")), "{name} is missing");
+    }
+}
