@@ -3,15 +3,16 @@
 use std::fmt::Display;
 use std::net::ToSocketAddrs;
 use std::ops::ControlFlow;
-use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use protocol::{Attributes, Filter, Filters, ID, Topic, Verb};
+use protocol::{Attributes, Filter, Filters, ID, Name, Topic, Verb};
 
 use crate::answers::Answers;
 use crate::clock;
+use crate::connection::Woken;
 use crate::conversation::Conversation;
-use crate::error::Error;
+use crate::error::{Error, Refusal};
 use crate::exchange::Exchange;
 use crate::inbox::Inbox;
 use crate::message::{Delivery, Message};
@@ -44,6 +45,24 @@ pub struct Client {
     exchange: Exchange,
     /// Gaps since the last message that was handed out.
     missed: u64,
+}
+
+/// What a connection has published so far, and what the broker has said about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// How many messages were published.
+    pub published: u64,
+    /// The first so many of them have been answered, by a receipt or a refusal.
+    pub answered: u64,
+    /// How many subscriber copies the receipts speak of.
+    pub copies: u64,
+}
+
+impl Account {
+    /// How many messages have no answer yet.
+    pub fn outstanding(&self) -> u64 {
+        self.published - self.answered
+    }
 }
 
 impl Client {
@@ -114,6 +133,54 @@ impl Client {
             Some(refusal) => Err(Error::Refused(refusal)),
             None => Ok(self.exchange.conversation.ledger.copies() - copies),
         }
+    }
+
+    /// Publishes and does not wait: the number of the message on this connection, counted from 1.
+    /// It leaves with the next call that waits or takes. What becomes of it is told by
+    /// [`account`](Self::account) and [`take_refusal`](Self::take_refusal). For those who look
+    /// after several things at once; [`publisher`](Self::publisher) bounds what is unanswered.
+    ///
+    /// ```
+    /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
+    /// # let address = broker.local_addr();
+    /// # std::thread::spawn(move || broker.run());
+    /// use client::{Attributes, Client};
+    /// use std::ops::ControlFlow;
+    ///
+    /// let mut client = Client::connect(address)?;
+    /// let number = client.post("news", "hello", &Attributes::default())?;
+    /// while client.account().answered < number {
+    ///     client.wait(None)?;
+    ///     client.take_ready(|_| ControlFlow::Continue(()))?;
+    /// }
+    /// assert!(client.take_refusal().is_none());
+    /// # Ok::<(), client::Error>(())
+    /// ```
+    pub fn post(
+        &mut self,
+        topic: &str,
+        payload: impl AsRef<[u8]>,
+        attributes: &Attributes<'_>,
+    ) -> Result<u64, Error> {
+        let topic = Topic::parse(topic).map_err(Error::BadTopic)?;
+        let conversation = &mut self.exchange.conversation;
+        conversation.publish(topic, payload.as_ref(), attributes.clone());
+        Ok(conversation.ledger.published())
+    }
+
+    /// What was published on this connection, and what the answers that have come say about it.
+    pub fn account(&self) -> Account {
+        let ledger = &self.exchange.conversation.ledger;
+        Account {
+            published: ledger.published(),
+            answered: ledger.answered(),
+            copies: ledger.copies(),
+        }
+    }
+
+    /// The first refusal since this was last called, or since the last call that tells its own.
+    pub fn take_refusal(&mut self) -> Option<Refusal> {
+        self.exchange.conversation.ledger.take_refusal()
     }
 
     /// Publishes without waiting for each receipt. See [`Publisher`].
@@ -240,14 +307,71 @@ impl Client {
         }
         let words = filters.join(" ");
         let filters = Filters::from_words(words.as_bytes()).expect("a filter has no line end");
-        self.exchange.conversation.ledger.take_refusal();
+        self.take_refusal();
         request(&mut self.exchange.conversation, filters);
+        self.wait_for_answers(verb)
+    }
+
+    /// Waits for the answers to what has just been asked. The error is the first refusal.
+    fn wait_for_answers(&mut self, verb: Verb) -> Result<(), Error> {
         self.exchange
             .wait_for(verb, |conversation| conversation.ledger.all_replied())?;
-        match self.exchange.conversation.ledger.take_refusal() {
+        match self.take_refusal() {
             Some(refusal) => Err(Error::Refused(refusal)),
             None => Ok(()),
         }
+    }
+
+    /// Says what the broker is to publish if this connection ends without
+    /// [`close`](Self::close), with attributes such as [`RETAIN`](crate::RETAIN), and waits for
+    /// the answer. It takes the place of the one before.
+    ///
+    /// ```
+    /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
+    /// # let address = broker.local_addr();
+    /// # std::thread::spawn(move || broker.run());
+    /// use client::{Attributes, Client};
+    ///
+    /// let mut bob = Client::connect(address)?;
+    /// bob.subscribe("gone/+")?;
+    ///
+    /// let mut ann = Client::connect(address)?;
+    /// ann.set_will("gone/ann", "without a word", &Attributes::default())?;
+    /// drop(ann);
+    /// let message = bob.next_message(None)?.expect("there is no timeout");
+    /// assert_eq!(message.payload, b"without a word");
+    /// # Ok::<(), client::Error>(())
+    /// ```
+    pub fn set_will(
+        &mut self,
+        topic: &str,
+        payload: impl AsRef<[u8]>,
+        attributes: &Attributes<'_>,
+    ) -> Result<(), Error> {
+        let topic = Topic::parse(topic).map_err(Error::BadTopic)?;
+        self.take_refusal();
+        self.exchange
+            .conversation
+            .will(topic, payload.as_ref(), attributes.clone());
+        self.wait_for_answers(Verb::Will)
+    }
+
+    /// Says what people are to call this client in the broker's lists and log, and waits for the
+    /// answer. It is a label, no proof of anything.
+    ///
+    /// ```
+    /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
+    /// # let address = broker.local_addr();
+    /// # std::thread::spawn(move || broker.run());
+    /// let mut client = client::Client::connect(address)?;
+    /// client.set_name("the lamp in the kitchen")?;
+    /// # Ok::<(), client::Error>(())
+    /// ```
+    pub fn set_name(&mut self, name: &str) -> Result<(), Error> {
+        let name = Name::parse(name).map_err(Error::BadName)?;
+        self.take_refusal();
+        self.exchange.conversation.name(name);
+        self.wait_for_answers(Verb::Name)
     }
 
     /// Waits until the broker has handled everything sent before; how long that took.
@@ -308,7 +432,7 @@ impl Client {
                 return Ok(message);
             }
             taken?;
-            if !self.exchange.wait(deadline)? {
+            if self.exchange.wait(deadline, None)? == Woken::Deadline {
                 return Ok(None);
             }
         }
@@ -356,18 +480,33 @@ impl Client {
     /// Waits until the broker has said something; `false` if it has not within `timeout`. For when
     /// [`take_ready`](Self::take_ready) found nothing: what it has left behind is not waited for.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool, Error> {
-        self.exchange.wait(timeout.map(clock::after))
+        let woken = self.exchange.wait(timeout.map(clock::after), None)?;
+        Ok(woken != Woken::Deadline)
     }
 
-    /// The same, and `true` also as soon as `input` can be read: for those who serve something else
-    /// beside the broker.
-    pub fn wait_for_input(
+    /// Waits like [`wait`](Self::wait), and for another `input` at the same time: for those who
+    /// look after a person, or a second connection, on the same thread.
+    ///
+    /// ```
+    /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
+    /// # let address = broker.local_addr();
+    /// # std::thread::spawn(move || broker.run());
+    /// use client::Woken;
+    /// use std::io::Write;
+    /// use std::os::fd::AsFd;
+    ///
+    /// let mut client = client::Client::connect(address)?;
+    /// let (input, mut writer) = std::io::pipe().expect("a pipe");
+    /// writer.write_all(b"typed").expect("a reader");
+    /// assert_eq!(client.wait_with(Some(input.as_fd()), None)?, Woken::Input);
+    /// # Ok::<(), client::Error>(())
+    /// ```
+    pub fn wait_with(
         &mut self,
+        input: Option<BorrowedFd<'_>>,
         timeout: Option<Duration>,
-        input: impl AsFd,
-    ) -> Result<bool, Error> {
-        let deadline = timeout.map(clock::after);
-        self.exchange.wait_for_input(deadline, input.as_fd())
+    ) -> Result<Woken, Error> {
+        self.exchange.wait(timeout.map(clock::after), input)
     }
 
     /// Does nothing for so long but answer the broker's PINGs.
@@ -389,6 +528,7 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
     use std::thread;
 
     use super::*;
@@ -498,6 +638,56 @@ mod tests {
                 assert_eq!((&*third.topic, third.missed), ("c", 0));
                 assert!(matches!(messages.next(), Some(Err(Error::Stopping))));
                 assert!(messages.next().is_none());
+            },
+        );
+    }
+
+    #[test]
+    fn a_will_and_a_name_are_answered_or_refused() {
+        check(
+            |peer| {
+                peer.expect("@retain WILL who/ann").say("WILLACK who/ann");
+                peer.expect("NAME Ann Lee").say("NAMEACK Ann Lee");
+                peer.expect("WILL $SYS/x y").say("ERROR denied line no");
+                peer.expect("WILL a b").say("WILLACK a");
+            },
+            |client| {
+                let mut retain = Attributes::default();
+                retain.push_flag(crate::RETAIN).expect("a key");
+                client.set_will("who/ann", "", &retain).expect("an answer");
+                client.set_name("Ann Lee").expect("an answer");
+                let none = Attributes::default();
+                let refused = client.set_will("$SYS/x", "y", &none);
+                assert!(matches!(refused, Err(Error::Refused(why)) if why.is_denied()));
+                client.set_will("a", "b", &none).expect("an answer");
+                let refused = client.set_name("\x1b");
+                assert!(matches!(refused, Err(Error::BadName(_))));
+            },
+        );
+    }
+
+    #[test]
+    fn what_is_posted_is_accounted_for_without_waiting() {
+        check(
+            |peer| {
+                peer.expect("PUBLISH a 1").expect("PUBLISH a 2");
+                peer.say("ERROR denied publish:2 no").say("PUBACK 2 3");
+                peer.expect("PING 1").say("PONG 1");
+            },
+            |client| {
+                let none = Attributes::default();
+                assert_eq!(client.post("a", "1", &none).expect("a topic"), 1);
+                assert_eq!(client.post("a", "2", &none).expect("a topic"), 2);
+                assert_eq!(client.account().outstanding(), 2);
+                client.ping().expect("an answer");
+                let account = Account {
+                    published: 2,
+                    answered: 2,
+                    copies: 3,
+                };
+                assert_eq!(client.account(), account);
+                let refusal = client.take_refusal().expect("a refusal");
+                assert_eq!(refusal.subject, "publish:2");
             },
         );
     }
@@ -736,10 +926,11 @@ mod tests {
         check(
             |peer| peer.expect_end(),
             |client| {
-                assert!(client.wait_for_input(None, &input).expect("a connection"));
+                let woken = client.wait_with(Some(input.as_fd()), None);
+                assert_eq!(woken.expect("a connection"), Woken::Input);
                 let (silent, _writer) = std::io::pipe().expect("a pipe");
-                let woken = client.wait_for_input(Some(SHORT), &silent);
-                assert!(!woken.expect("a connection"));
+                let woken = client.wait_with(Some(silent.as_fd()), Some(SHORT));
+                assert_eq!(woken.expect("a connection"), Woken::Deadline);
             },
         );
     }

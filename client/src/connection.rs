@@ -49,9 +49,9 @@ pub(crate) struct Connection {
     broken: Option<io::Error>,
 }
 
-/// What ended a wait.
+/// What ended a wait of [`Client::wait_with`](crate::Client::wait_with).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Woken {
+pub enum Woken {
     /// The connection can be read or written.
     Connection,
     /// The other input can be read.

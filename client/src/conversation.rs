@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
-use protocol::{Attributes, DecodeError, Decoder, Escaped, Filters, Reply, Request, Topic};
+use protocol::{Attributes, DecodeError, Decoder, Escaped, Filters, Name, Reply, Request, Topic};
 
 use crate::connection::{Connection, Woken};
 use crate::error::Error;
@@ -58,6 +58,20 @@ impl Conversation {
     pub(crate) fn unsubscribe(&mut self, filters: Filters<'_>) {
         self.ledger.ask(filters.iter().count() as u64);
         self.connection.push(&Request::Unsubscribe { filters });
+    }
+
+    pub(crate) fn will(&mut self, topic: Topic<'_>, payload: &[u8], attributes: Attributes<'_>) {
+        self.ledger.ask(1);
+        self.connection.push(&Request::Will {
+            topic,
+            payload: Escaped::escape(payload),
+            attributes,
+        });
+    }
+
+    pub(crate) fn name(&mut self, name: Name<'_>) {
+        self.ledger.ask(1);
+        self.connection.push(&Request::Name { name });
     }
 
     /// The number of the PING, for [`Ledger::is_ponged`].

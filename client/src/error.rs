@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use protocol::{BadFilter, BadTopic, Code, DecodeError, Subject, Verb};
+use protocol::{BadFilter, BadName, BadTopic, Code, DecodeError, Subject, Verb};
 
 /// Why a call did not do what it was asked to. After those for which
 /// [`is_disconnect`](Self::is_disconnect) holds, a new connection may help; after all others the
@@ -50,6 +50,8 @@ pub enum Error {
     BadTopic(BadTopic),
     /// Nothing was sent, because the filter is none.
     BadFilter(BadFilter),
+    /// Nothing was sent, because nobody can be called so.
+    BadName(BadName),
     /// An [`Interrupt`](crate::Interrupt) was raised.
     Interrupted,
 }
@@ -71,6 +73,7 @@ impl Error {
             | Self::NobodyAnswered { .. }
             | Self::BadTopic(_)
             | Self::BadFilter(_)
+            | Self::BadName(_)
             | Self::Interrupted => false,
         }
     }
@@ -96,6 +99,7 @@ impl fmt::Display for Error {
             Self::NobodyAnswered { within } => write!(f, "nobody answered within {within:?}"),
             Self::BadTopic(why) => why.fmt(f),
             Self::BadFilter(why) => why.fmt(f),
+            Self::BadName(why) => why.fmt(f),
             Self::Interrupted => write!(f, "interrupted"),
         }
     }
@@ -108,6 +112,7 @@ impl std::error::Error for Error {
             Self::NotTheProtocol(why) => Some(why),
             Self::BadTopic(why) => Some(why),
             Self::BadFilter(why) => Some(why),
+            Self::BadName(why) => Some(why),
             Self::Refused(refusal) => Some(refusal),
             Self::Busy(_)
             | Self::Stopping

@@ -79,18 +79,14 @@ impl Exchange {
         Ok(taken)
     }
 
-    /// Waits until there is something to take; `false` if the deadline passed first.
-    pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Result<bool, Error> {
-        Ok(self.conversation.wait(deadline, None)? != Woken::Deadline)
-    }
-
-    /// The same, until there is something in `input`, too.
-    pub(crate) fn wait_for_input(
+    /// Waits until there is something to take, another `input` can be read, or the deadline has
+    /// passed.
+    pub(crate) fn wait(
         &mut self,
         deadline: Option<Instant>,
-        input: BorrowedFd<'_>,
-    ) -> Result<bool, Error> {
-        Ok(self.conversation.wait(deadline, Some(input))? != Woken::Deadline)
+        input: Option<BorrowedFd<'_>>,
+    ) -> Result<Woken, Error> {
+        self.conversation.wait(deadline, input)
     }
 
     /// The next answer to the request that was made last; `None` if the deadline passed first.

@@ -54,7 +54,7 @@ impl Exit {
         match error {
             Error::Refused(refusal) => Self::of_refusal(refusal),
             Error::Interrupted => Self::Interrupted,
-            Error::BadTopic(_) | Error::BadFilter(_) => Self::Usage,
+            Error::BadTopic(_) | Error::BadFilter(_) | Error::BadName(_) => Self::Usage,
             Error::NobodyListens | Error::NobodyAnswered { .. } => Self::Unanswered,
             _ if error.is_disconnect() => Self::NoConnection,
             _ => Self::Failed,

@@ -14,7 +14,7 @@ pub(crate) struct Ledger {
     answered: u64,
     copies: u64,
     refused: u64,
-    /// SUBSCRIBE and UNSUBSCRIBE, counted by filters.
+    /// SUBSCRIBE and UNSUBSCRIBE, counted by filters, and WILL and NAME.
     asked: u64,
     replied: u64,
     pings: u64,
@@ -31,9 +31,9 @@ impl Ledger {
         self.published += 1;
     }
 
-    /// Notes a SUBSCRIBE or UNSUBSCRIBE of so many filters.
-    pub(crate) fn ask(&mut self, filters: u64) {
-        self.asked += filters;
+    /// Notes a SUBSCRIBE or UNSUBSCRIBE of so many filters, or one WILL or NAME.
+    pub(crate) fn ask(&mut self, answers: u64) {
+        self.asked += answers;
     }
 
     /// Notes a PING; its number.
@@ -91,7 +91,12 @@ impl Ledger {
         self.published - self.answered
     }
 
-    /// Whether every SUBSCRIBE and UNSUBSCRIBE has its answers.
+    /// How many PUBLISH frames have their receipt.
+    pub(crate) fn answered(&self) -> u64 {
+        self.answered
+    }
+
+    /// Whether every SUBSCRIBE, UNSUBSCRIBE, WILL and NAME has its answers.
     pub(crate) fn all_replied(&self) -> bool {
         self.replied >= self.asked
     }

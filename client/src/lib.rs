@@ -47,7 +47,8 @@ mod publisher;
 mod scripted;
 
 pub use answers::Answers;
-pub use client::Client;
+pub use client::{Account, Client};
+pub use connection::Woken;
 pub use error::{Error, Refusal};
 pub use interrupt::Interrupt;
 pub use message::{Delivery, Message};
@@ -56,6 +57,6 @@ pub use options::Options;
 pub use publisher::{Publisher, Receipt};
 
 pub use protocol::{
-    Attributes, BadAttribute, BadFilter, BadTopic, Code, DecodeError, ERROR, Escaped, Filter, ID,
-    REPLY, RETAIN, RETAINED, Topic, Verb,
+    Attributes, BadAttribute, BadFilter, BadName, BadTopic, Code, DecodeError, ERROR, Escaped,
+    Filter, ID, REPLY, RETAIN, RETAINED, Topic, Verb,
 };

@@ -2,6 +2,7 @@
 //! the others wait, and the answers that are ready leave together.
 
 use std::ops::ControlFlow;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
 use client::{Client, Delivery, Error, RETAINED};
@@ -140,7 +141,7 @@ impl Desk {
         match &self.way {
             Way::Text(_) => client.wait(None).map(drop),
             Way::Command(crew) if self.has_room() => {
-                client.wait_for_input(None, crew.bell()).map(drop)
+                client.wait_with(Some(crew.bell().as_fd()), None).map(drop)
             }
             // The connection is looked after, and what comes is kept.
             Way::Command(crew) => client.publisher().wait_for_input(crew.bell()),
