@@ -5,8 +5,6 @@ use std::time::{Duration, Instant};
 
 use client::{Client, Error, Interrupt};
 
-use crate::talk::say;
-
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -38,22 +36,21 @@ impl Pauses {
         longest.mul_f64(0.5 + share / 2.0)
     }
 
-    /// Calls `connect` until it works, and says so. `None` if it has not by the deadline; an
-    /// error only if trying again cannot help.
+    /// Calls `connect` until it works, and tells the user why it has to and how it goes. `None` if
+    /// it has not worked by the deadline; an error only if trying again cannot help.
     pub(crate) fn reconnect(
         &mut self,
         lost: &Error,
         interrupt: &Interrupt,
         deadline: Option<Instant>,
         mut connect: impl FnMut() -> Result<Client, Error>,
+        mut tell: impl FnMut(String),
     ) -> Result<Option<Client>, Error> {
         let mut trouble = format!("lost the broker: {lost}");
         loop {
             let pause = self.next(fastrand::f64());
             let seconds = pause.as_secs_f64();
-            say(format_args!(
-                "client: {trouble}; trying again in {seconds:.1} s"
-            ));
+            tell(format!("{trouble}; trying again in {seconds:.1} s"));
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if interrupt.wait(left.map_or(pause, |left| left.min(pause))) {
                 return Err(Error::Interrupted);
@@ -63,7 +60,7 @@ impl Pauses {
             }
             match connect() {
                 Ok(client) => {
-                    say("client: connected again; messages may have been missed meanwhile");
+                    tell("connected again; messages may have been missed meanwhile".to_owned());
                     return Ok(Some(client));
                 }
                 Err(error) if is_worth_another_try(&error) => trouble = error.to_string(),
@@ -73,7 +70,8 @@ impl Pauses {
     }
 }
 
-fn is_worth_another_try(error: &Error) -> bool {
+/// Whether a new connection may help.
+pub(crate) fn is_worth_another_try(error: &Error) -> bool {
     error.is_disconnect() || matches!(error, Error::NoAnswer { .. })
 }
 
