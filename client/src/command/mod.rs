@@ -1,6 +1,7 @@
 //! The commands, each in a file of its own.
 
 mod bench;
+mod chat;
 mod completions;
 mod config;
 mod man;
@@ -21,6 +22,7 @@ Examples:
   client subscribe 'sensors/#'            print what is published below sensors
   client publish sensors/attic 21.5       publish one message
   tail -f app.log | client publish --lines logs
+  client chat lobby --nick ann            talk to others
 
 `client COMMAND --help` says more about a command.
 ";
@@ -53,6 +55,8 @@ enum Command {
     Record(record::Arguments),
     /// Publish what a file of `record` holds, at its pace or another
     Play(play::Arguments),
+    /// Talk to others in a room
+    Chat(chat::Arguments),
     /// Measure the way to the broker and back
     Ping(ping::Arguments),
     /// Measure how much a broker carries, how fast, and whether anything is lost
@@ -74,6 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Reply(arguments) => reply::run(arguments),
         Command::Record(arguments) => record::run(arguments),
         Command::Play(arguments) => play::run(arguments),
+        Command::Chat(arguments) => chat::run(arguments),
         Command::Ping(arguments) => ping::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Config(arguments) => config::run(arguments),

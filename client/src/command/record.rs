@@ -128,7 +128,8 @@ fn follow(
         };
         pauses.connection_held(start.elapsed());
         let again = || arguments.subscribe(interrupt);
-        client = match pauses.reconnect(&lost, interrupt, deadline, again)? {
+        let tell = |text| say(format_args!("client: {text}"));
+        client = match pauses.reconnect(&lost, interrupt, deadline, again, tell)? {
             Some(client) => client,
             None => return Ok(Exit::Done),
         };

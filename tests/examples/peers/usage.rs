@@ -78,10 +78,8 @@ mod tests {
     fn a_running_process_has_used_something() {
         let pid = std::process::id();
         assert!(processor_ns(pid).is_some());
-        let (peak, resident) = (peak_bytes(pid), resident_bytes(pid));
-        assert!(
-            peak >= resident && resident > Some(1e5),
-            "{peak:?} {resident:?}"
-        );
+        for bytes in [peak_bytes(pid), resident_bytes(pid)] {
+            assert!(bytes > Some(1e5), "{bytes:?}");
+        }
     }
 }

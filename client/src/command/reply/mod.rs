@@ -97,7 +97,8 @@ fn follow(
         };
         pauses.connection_held(start.elapsed());
         let again = || arguments.subscribe(interrupt);
-        let connected = pauses.reconnect(&lost, interrupt, None, again)?;
+        let tell = |text| say(format_args!("client: {text}"));
+        let connected = pauses.reconnect(&lost, interrupt, None, again, tell)?;
         client = connected.expect("without a deadline it goes on until it is connected");
     }
 }

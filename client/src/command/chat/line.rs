@@ -1,0 +1,84 @@
+//! What is shown: said by somebody, or a notice. `Display` is how a pipe gets it.
+
+use std::fmt;
+
+/// One thing that is shown. All text in it is harmless already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// To everybody.
+    Said {
+        nick: String,
+        text: String,
+        /// Whether it was typed here.
+        own: bool,
+    },
+    /// To one alone.
+    Private {
+        from: String,
+        to: String,
+        text: String,
+        own: bool,
+    },
+    /// What happened.
+    Notice(String),
+}
+
+impl Line {
+    pub(crate) fn notice(text: impl fmt::Display) -> Self {
+        Self::Notice(text.to_string())
+    }
+
+    /// Whether it was typed here.
+    pub(crate) fn is_own(&self) -> bool {
+        match self {
+            Self::Said { own, .. } | Self::Private { own, .. } => *own,
+            Self::Notice(_) => false,
+        }
+    }
+
+    /// What was said or happened, without by whom.
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::Said { text, .. } | Self::Private { text, .. } | Self::Notice(text) => text,
+        }
+    }
+}
+
+/// No other line begins with two spaces: a message of several lines cannot pass for several.
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Said { nick, .. } => write!(f, "{nick}: ")?,
+            Self::Private { from, to, .. } => write!(f, "{from} -> {to}: ")?,
+            Self::Notice(_) => f.write_str("* ")?,
+        }
+        for (at, line) in self.text().split('\n').enumerate() {
+            let before = if at == 0 { "" } else { "\n  " };
+            write!(f, "{before}{line}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_begins_with_who_said_it() {
+        let said = Line::Said {
+            nick: "ann".to_owned(),
+            text: "one\n* bob left\nbob: x".to_owned(),
+            own: false,
+        };
+        assert_eq!(said.to_string(), "ann: one\n  * bob left\n  bob: x");
+        let private = Line::Private {
+            from: "ann".to_owned(),
+            to: "bob".to_owned(),
+            text: "psst".to_owned(),
+            own: false,
+        };
+        assert_eq!(private.to_string(), "ann -> bob: psst");
+        assert_eq!(Line::notice("bob left").to_string(), "* bob left");
+    }
+}

@@ -1,0 +1,152 @@
+//! Names of rooms and of people: each is one level of a topic.
+
+use std::fmt;
+
+use client::Topic;
+
+use super::visible;
+
+/// The longest name, in characters. Longer ones leave no room for what is said.
+pub(crate) const MAX_LETTERS: usize = 32;
+
+/// A name that has been checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Name(String);
+
+impl Name {
+    /// Checks what somebody wants to be called.
+    pub(crate) fn nick(text: &str) -> Result<Self, BadName> {
+        Self::checked("nick", text)
+    }
+
+    /// Checks the name of a room.
+    pub(crate) fn room(text: &str) -> Result<Self, BadName> {
+        Self::checked("room", text)
+    }
+
+    fn checked(what: &'static str, text: &str) -> Result<Self, BadName> {
+        let bad = |why| {
+            Err(BadName {
+                what,
+                text: visible::name(text),
+                why,
+            })
+        };
+        if text.is_empty() {
+            return bad(Why::Empty);
+        }
+        if text.chars().count() > MAX_LETTERS {
+            return bad(Why::TooLong);
+        }
+        if text.contains(char::is_whitespace) {
+            return bad(Why::Space);
+        }
+        if let Some(letter) = text.chars().find(|letter| "/+#".contains(*letter)) {
+            return bad(Why::OfTopics(letter));
+        }
+        if visible::name(text) != text || Topic::parse(text).is_err() {
+            return bad(Why::Invisible);
+        }
+        // Such topics are the broker's own, and hidden from filters.
+        if what == "room" && text.starts_with('$') {
+            return bad(Why::Dollar);
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a text is no name. `Display` says what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BadName {
+    what: &'static str,
+    text: String,
+    why: Why,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    Empty,
+    TooLong,
+    Space,
+    OfTopics(char),
+    Invisible,
+    Dollar,
+}
+
+impl fmt::Display for BadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, text, why } = self;
+        match why {
+            Why::Empty => write!(f, "the {what} is empty; give it a name, such as ann"),
+            Why::TooLong => write!(
+                f,
+                "the {what} is too long; use at most {MAX_LETTERS} letters"
+            ),
+            Why::Space => write!(f, "the {what} {text} holds a space; use - or _ instead"),
+            Why::OfTopics(letter) => {
+                write!(
+                    f,
+                    "the {what} {text} holds {letter}, which divides topics; leave it out"
+                )
+            }
+            Why::Invisible => write!(
+                f,
+                "the {what} {text} holds a character that cannot be shown; leave it out"
+            ),
+            Why::Dollar => write!(
+                f,
+                "the {what} {text} begins with $, as the broker's own topics do; leave it out"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for BadName {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_be_in_any_script() {
+        for name in ["ann", "آن", "می‌خواهم", "דנה", "李明", "ann-2", "@ann", "🦊"]
+        {
+            assert!(Name::nick(name).is_ok(), "{name}");
+            assert!(Name::room(name).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_level_of_a_topic_is_refused_with_advice() {
+        for (name, advice) in [
+            ("", "give it a name"),
+            ("ann lee", "use - or _ instead"),
+            ("ann\u{2003}lee", "use - or _ instead"),
+            ("a/b", "holds /, which divides topics; leave it out"),
+            ("a+", "holds +"),
+            ("#a", "holds #"),
+            (
+                "a\x1b[2J",
+                "the nick a\u{fffd}[2J holds a character that cannot be shown",
+            ),
+            ("a\u{202e}b", "cannot be shown"),
+            (&"x".repeat(33), "use at most 32 letters"),
+        ] {
+            let refused = Name::nick(name).expect_err(name).to_string();
+            assert!(refused.contains(advice), "{name:?}: {refused}");
+        }
+        let refused = Name::room("$SYS").expect_err("the broker's").to_string();
+        assert!(refused.contains("begins with $"), "{refused}");
+        assert!(Name::nick("$").is_ok());
+    }
+}

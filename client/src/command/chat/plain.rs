@@ -1,0 +1,72 @@
+//! Lines in, lines out: for pipes, scripts and people who want nothing more.
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::front::Front;
+use super::line::Line;
+use super::room::Room;
+use crate::lines::Lines;
+
+/// Standard input and standard output.
+#[derive(Debug)]
+pub(crate) struct Plain {
+    input: File,
+    lines: Lines,
+    has_ended: bool,
+    out: BufWriter<File>,
+    /// Whether the terminal has shown already what was typed.
+    is_echoed: bool,
+}
+
+impl Plain {
+    pub(crate) fn new() -> io::Result<Self> {
+        let file = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map(File::from);
+        Ok(Self {
+            input: file(io::stdin().as_fd())?,
+            lines: Lines::new(),
+            has_ended: false,
+            out: BufWriter::new(file(io::stdout().as_fd())?),
+            is_echoed: io::stdin().is_terminal(),
+        })
+    }
+}
+
+impl Front for Plain {
+    fn show(&mut self, line: Line) -> io::Result<()> {
+        if self.is_echoed && line.is_own() {
+            return Ok(());
+        }
+        writeln!(self.out, "{line}")
+    }
+
+    fn refresh(&mut self, _room: &Room, _trouble: Option<&str>) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn input(&self, is_ready: bool) -> Option<BorrowedFd<'_>> {
+        (is_ready && !self.has_ended).then(|| self.input.as_fd())
+    }
+
+    fn read(&mut self) -> io::Result<Vec<String>> {
+        let text = |line: &[u8]| String::from_utf8_lossy(line).into_owned();
+        let mut typed = Vec::new();
+        self.has_ended = !self.lines.fill(&self.input)?;
+        while let Some(line) = self.lines.next()? {
+            typed.push(text(line));
+        }
+        if self.has_ended {
+            typed.extend(self.lines.rest().map(text));
+        }
+        Ok(typed)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    fn is_impatient(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,476 @@
+//! A room as one of those in it knows it, with no I/O: what is heard goes in, and what is to be
+//! shown or done comes out.
+
+use std::collections::BTreeMap;
+
+use client::{Delivery, ID, RETAINED};
+
+use super::letters::{Letter, Letters};
+use super::line::Line;
+use super::name::Name;
+use super::place::{Part, Place};
+use super::said::{self, Badge, Said};
+use super::visible;
+
+/// The most people that are counted. Others may be here, and are heard.
+const MAX_PEOPLE: usize = 1000;
+
+/// What a delivery leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    Show(Line),
+    /// Our presence is to be said again: somebody of the same name has taken it away.
+    Announce,
+    /// Who is here is to be asked again.
+    Recount,
+}
+
+/// Where we are, who else is, and what we have said.
+#[derive(Debug)]
+pub(crate) struct Room {
+    place: Place,
+    badge: Badge,
+    /// Everybody whose presence is known, by the name in its topic, with the id in its payload.
+    present: BTreeMap<String, Option<String>>,
+    pub(crate) letters: Letters,
+}
+
+impl Room {
+    pub(crate) fn new(place: Place, badge: Badge) -> Self {
+        Self {
+            place,
+            badge,
+            present: BTreeMap::new(),
+            letters: Letters::default(),
+        }
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(crate) fn badge(&self) -> &Badge {
+        &self.badge
+    }
+
+    /// The payload that says that we are here.
+    pub(crate) fn presence(&self) -> String {
+        self.badge.presence(self.place.nick.as_str())
+    }
+
+    /// Whether the presence under our name is ours, and so to be taken away when we leave.
+    pub(crate) fn is_announced(&self) -> bool {
+        let known = self.present.get(self.place.nick.as_str());
+        known.is_none_or(|id| self.is_ours(id.as_deref()))
+    }
+
+    fn is_ours(&self, id: Option<&str>) -> bool {
+        id == Some(&self.badge.id)
+    }
+
+    /// We are somewhere else, or called otherwise.
+    pub(crate) fn move_to(&mut self, place: Place) {
+        if place.room != self.place.room {
+            self.forget_people();
+        } else if self.is_announced() {
+            self.present.remove(self.place.nick.as_str());
+        }
+        self.place = place;
+    }
+
+    /// Who is here will be told anew.
+    pub(crate) fn forget_people(&mut self) {
+        self.present.clear();
+    }
+
+    /// How many are known to be here.
+    pub(crate) fn people(&self) -> usize {
+        self.present.len()
+    }
+
+    /// For somebody who has just come in.
+    pub(crate) fn greeting(&self) -> Line {
+        let Place { room, nick } = &self.place;
+        let others: Vec<String> = self.others().collect();
+        Line::Notice(if others.is_empty() {
+            format!("you are {nick} in {room}; nobody else is known to be here")
+        } else {
+            format!("you are {nick} in {room}; also here: {}", others.join(", "))
+        })
+    }
+
+    /// What `/who` shows.
+    pub(crate) fn who(&self) -> Line {
+        let Place { room, nick } = &self.place;
+        let mut people = vec![format!("{nick} (you)")];
+        people.extend(self.others());
+        Line::Notice(format!("{} in {room}: {}", people.len(), people.join(", ")))
+    }
+
+    fn others(&self) -> impl Iterator<Item = String> {
+        let own = self.place.nick.as_str();
+        let names = self.present.keys().filter(move |name| *name != own);
+        names.map(|name| visible::name(name))
+    }
+
+    /// If somebody else is called `nick` here, what to say about it.
+    pub(crate) fn is_taken(&self, nick: &Name) -> Option<Line> {
+        let id = self.present.get(nick.as_str())?;
+        (!self.is_ours(id.as_deref())).then(|| taken(nick))
+    }
+
+    /// Puts what was typed among the letters, under an id that nobody can guess.
+    pub(crate) fn say(&mut self, id: String, text: &str) {
+        let Place { room, nick } = &self.place;
+        let line = Line::Said {
+            nick: nick.to_string(),
+            text: visible::text(text),
+            own: true,
+        };
+        let payload = said::message(nick.as_str(), text);
+        self.letters.push(Letter {
+            id,
+            topic: room.to_string(),
+            payload,
+            line,
+        });
+    }
+
+    /// The same for one person alone.
+    pub(crate) fn say_to(&mut self, id: String, to: &Name, text: &str) {
+        let nick = self.place.nick.as_str();
+        let line = Line::Private {
+            from: nick.to_owned(),
+            to: to.to_string(),
+            text: visible::text(text),
+            own: true,
+        };
+        let (topic, payload) = (self.place.private_topic(to), said::message(nick, text));
+        self.letters.push(Letter {
+            id,
+            topic,
+            payload,
+            line,
+        });
+    }
+
+    /// What a delivery leads to, in order.
+    pub(crate) fn hear(&mut self, delivery: &Delivery<'_>) -> Vec<Event> {
+        let (topic, payload, attributes) = match delivery {
+            Delivery::Gap { count } => {
+                let missed = match count {
+                    1 => "1 message was missed here".to_owned(),
+                    n => format!("{n} messages were missed here"),
+                };
+                return vec![Event::Show(Line::Notice(missed)), Event::Recount];
+            }
+            Delivery::Message {
+                topic,
+                payload,
+                attributes,
+            } => (topic, payload, attributes),
+        };
+        let payload = payload.unescape();
+        match self.place.part(topic.as_str()) {
+            Some(Part::Presence(nick)) => {
+                let is_news = !attributes.contains(RETAINED);
+                self.hear_presence(nick, &payload, is_news)
+            }
+            Some(part) => {
+                let id = attributes.get(ID).unwrap_or_default();
+                let line = match self.letters.take_copy(&id, &payload) {
+                    Some(own) => own,
+                    None => Some(self.heard(part, &payload)),
+                };
+                line.map(Event::Show).into_iter().collect()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    fn heard(&self, part: Part<'_>, payload: &[u8]) -> Line {
+        let Said { nick, text } = Said::read(payload);
+        match part {
+            Part::Private => Line::Private {
+                from: nick,
+                to: self.place.nick.to_string(),
+                text,
+                own: false,
+            },
+            Part::Room | Part::Presence(_) => Line::Said {
+                nick,
+                text,
+                own: false,
+            },
+        }
+    }
+
+    fn hear_presence(&mut self, nick: &str, payload: &[u8], is_news: bool) -> Vec<Event> {
+        let is_own_name = nick == self.place.nick.as_str();
+        if payload.is_empty() {
+            let was_here = self.present.remove(nick).is_some();
+            return match (is_own_name, was_here) {
+                // A second one of our name has left, or an earlier connection of ours has ended.
+                (true, _) => vec![Event::Announce],
+                (false, true) => vec![notice(nick, "left")],
+                (false, false) => Vec::new(),
+            };
+        }
+        let id = said::presence_id(payload);
+        if is_own_name {
+            let is_new = self.present.insert(nick.to_owned(), id.clone()) != Some(id.clone());
+            let is_other = is_new && !self.is_ours(id.as_deref());
+            let taken = is_other.then(|| Event::Show(taken(&self.place.nick)));
+            return taken.into_iter().collect();
+        }
+        if let Some(known) = self.present.get_mut(nick) {
+            *known = id;
+            return Vec::new();
+        }
+        if self.is_ours(id.as_deref()) {
+            // The name that we are about to have.
+            self.present.insert(nick.to_owned(), id);
+            return Vec::new();
+        }
+        // A new name of somebody whom we know is announced before the old one is taken away.
+        let renamed = id.as_ref().and_then(|id| {
+            let mut people = self.present.iter();
+            let (old, _) = people.find(|(_, known)| known.as_ref() == Some(id))?;
+            Some(old.clone())
+        });
+        if let Some(old) = renamed.as_ref().filter(|_| is_news) {
+            self.present.remove(old);
+        }
+        if self.present.len() < MAX_PEOPLE {
+            self.present.insert(nick.to_owned(), id);
+        }
+        match renamed {
+            _ if !is_news => Vec::new(),
+            Some(old) => {
+                let new = visible::name(nick);
+                vec![notice(&old, &format!("is now called {new}"))]
+            }
+            None => vec![notice(nick, "joined")],
+        }
+    }
+}
+
+fn notice(nick: &str, what: &str) -> Event {
+    Event::Show(Line::Notice(format!("{} {what}", visible::name(nick))))
+}
+
+fn taken(nick: &Name) -> Line {
+    Line::notice(format_args!(
+        "somebody else here is called {nick} as well, and gets your private messages too; \
+         /nick NAME gives you another name"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use client::{Attributes, Escaped, Topic};
+
+    use super::*;
+
+    fn room() -> Room {
+        let place = place("lobby", "ann");
+        let badge = Badge {
+            id: "id-of-ann".to_owned(),
+            since: "2026-01-01T00:00:00Z".to_owned(),
+        };
+        let mut room = Room::new(place, badge);
+        let presence = room.presence();
+        assert_eq!(hear(&mut room, "", "lobby/$who/ann", &presence), [""; 0]);
+        room
+    }
+
+    fn place(room: &str, nick: &str) -> Place {
+        Place {
+            room: Name::room(room).expect("a name"),
+            nick: Name::nick(nick).expect("a name"),
+        }
+    }
+
+    /// What comes out when this is delivered, in words.
+    fn hear(room: &mut Room, id_or_flag: &str, topic: &str, payload: &str) -> Vec<String> {
+        let mut attributes = Attributes::default();
+        match id_or_flag {
+            "" => {}
+            RETAINED => attributes.push_flag(RETAINED).expect("a key"),
+            id => attributes.push(ID, id.as_bytes()).expect("a key"),
+        }
+        let delivery = Delivery::Message {
+            topic: Topic::parse(topic).expect("a topic"),
+            payload: Escaped::escape(payload.as_bytes()),
+            attributes,
+        };
+        words(room.hear(&delivery))
+    }
+
+    fn words(events: Vec<Event>) -> Vec<String> {
+        let word = |event| match event {
+            Event::Show(line) => line.to_string(),
+            Event::Announce => "announce".to_owned(),
+            Event::Recount => "recount".to_owned(),
+        };
+        events.into_iter().map(word).collect()
+    }
+
+    fn presence(nick: &str, id: &str) -> String {
+        Badge {
+            id: id.to_owned(),
+            since: String::new(),
+        }
+        .presence(nick)
+    }
+
+    #[test]
+    fn what_is_said_is_heard_by_everybody_and_in_private_by_one() {
+        let mut room = room();
+        let payload = said::message("bob", "hi");
+        assert_eq!(hear(&mut room, "", "lobby", &payload), ["bob: hi"]);
+        assert_eq!(
+            hear(&mut room, "", "lobby/@ann", &payload),
+            ["bob -> ann: hi"]
+        );
+        assert_eq!(hear(&mut room, "", "lobby/@eve", &payload), [""; 0]);
+        assert_eq!(
+            hear(&mut room, "", "lobby", "typed by hand"),
+            ["?: typed by hand"]
+        );
+    }
+
+    #[test]
+    fn our_own_message_is_shown_once_although_another_has_our_name() {
+        let mut room = room();
+        room.say("id-1".to_owned(), "hello");
+        let account = client::Account {
+            published: 0,
+            answered: 0,
+            copies: 0,
+        };
+        let letter = room.letters.next(&account).expect("a letter").clone();
+        assert_eq!(letter.topic, "lobby");
+        room.letters.posted(1, &account);
+        assert_eq!(
+            hear(&mut room, "id-1", "lobby", &letter.payload),
+            ["ann: hello"]
+        );
+        assert_eq!(
+            hear(&mut room, "id-2", "lobby", &letter.payload),
+            ["ann: hello"]
+        );
+        assert_eq!(
+            hear(&mut room, "", "lobby", &letter.payload),
+            ["ann: hello"]
+        );
+    }
+
+    #[test]
+    fn people_come_go_and_change_their_names() {
+        let mut room = room();
+        assert_eq!(
+            hear(&mut room, RETAINED, "lobby/$who/bob", &presence("bob", "b")),
+            [""; 0]
+        );
+        assert_eq!(
+            hear(&mut room, "", "lobby/$who/eve", "here"),
+            ["* eve joined"]
+        );
+        assert_eq!(
+            room.greeting().text(),
+            "you are ann in lobby; also here: bob, eve"
+        );
+        assert_eq!(hear(&mut room, "", "lobby/$who/eve", "still here"), [""; 0]);
+        assert_eq!(
+            hear(&mut room, "", "lobby/$who/rob", &presence("rob", "b")),
+            ["* bob is now called rob"]
+        );
+        assert_eq!(hear(&mut room, "", "lobby/$who/bob", ""), [""; 0]);
+        assert_eq!(room.who().text(), "3 in lobby: ann (you), eve, rob");
+        assert_eq!(hear(&mut room, "", "lobby/$who/eve", ""), ["* eve left"]);
+        assert_eq!(room.people(), 2);
+    }
+
+    #[test]
+    fn somebody_else_of_our_name_is_told_once() {
+        let mut room = room();
+        let other = presence("ann", "another");
+        let said = hear(&mut room, "", "lobby/$who/ann", &other);
+        assert!(
+            said[0].contains("somebody else here is called ann"),
+            "{said:?}"
+        );
+        assert_eq!(hear(&mut room, "", "lobby/$who/ann", &other), [""; 0]);
+        assert!(!room.is_announced(), "it is not ours to take away");
+    }
+
+    #[test]
+    fn our_presence_is_said_again_when_another_has_taken_it_away() {
+        let mut room = room();
+        assert_eq!(hear(&mut room, "", "lobby/$who/ann", ""), ["announce"]);
+        assert!(room.is_announced());
+    }
+
+    #[test]
+    fn our_own_new_name_is_no_news() {
+        for is_early in [true, false] {
+            let mut room = room();
+            let new = presence("anna", "id-of-ann");
+            if is_early {
+                assert_eq!(hear(&mut room, "", "lobby/$who/anna", &new), [""; 0]);
+            }
+            room.move_to(place("lobby", "anna"));
+            assert_eq!(hear(&mut room, "", "lobby/$who/anna", &new), [""; 0]);
+            assert_eq!(hear(&mut room, "", "lobby/$who/ann", ""), [""; 0]);
+            assert_eq!(room.who().text(), "1 in lobby: anna (you)");
+            assert_eq!(room.people(), 1);
+            assert!(room.is_announced());
+        }
+    }
+
+    #[test]
+    fn a_name_that_another_has_is_taken() {
+        let mut room = room();
+        hear(&mut room, "", "lobby/$who/bob", "here");
+        assert!(room.is_taken(&place("lobby", "bob").nick).is_some());
+        assert!(room.is_taken(&place("lobby", "eve").nick).is_none());
+        assert!(room.is_taken(&place("lobby", "ann").nick).is_none());
+    }
+
+    #[test]
+    fn in_another_room_other_people_are_present() {
+        let mut room = room();
+        hear(&mut room, "", "lobby/$who/bob", "here");
+        room.move_to(place("attic", "ann"));
+        assert_eq!(
+            room.greeting().text(),
+            "you are ann in attic; nobody else is known to be here"
+        );
+        assert_eq!(hear(&mut room, "", "lobby", "late"), [""; 0]);
+    }
+
+    #[test]
+    fn a_gap_is_told_and_people_are_counted_again() {
+        let mut room = room();
+        let mut gap = |count| words(room.hear(&Delivery::Gap { count }));
+        assert_eq!(gap(12), ["* 12 messages were missed here", "recount"]);
+        assert_eq!(gap(1), ["* 1 message was missed here", "recount"]);
+    }
+
+    #[test]
+    fn a_stranger_cannot_command_the_terminal_with_any_part() {
+        let mut room = room();
+        for (topic, payload) in [
+            ("lobby", "\x1b[2J\x07"),
+            ("lobby", &*said::message("\x1b]0;x\x07", "\x1b[31m")),
+            ("lobby/@ann", "\u{9b}2J"),
+            ("lobby/$who/a\u{9b}2J", "here"),
+            ("lobby/$who/a\u{9b}2J", ""),
+        ] {
+            let lines = hear(&mut room, "", topic, payload);
+            let is_plain = lines.iter().all(|line| !line.contains(char::is_control));
+            assert!(is_plain && !lines.is_empty(), "{lines:?}");
+        }
+    }
+}

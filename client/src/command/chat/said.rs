@@ -1,0 +1,135 @@
+//! What goes over the wire: JSON for a message and for somebody's presence.
+
+use serde_json::{Map, Value};
+
+use super::visible;
+
+/// Who is called so when nobody said who it was.
+const NOBODY: &str = "?";
+
+/// A message as it may be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) nick: String,
+    pub(crate) text: String,
+}
+
+impl Said {
+    /// Reads a payload. What is no JSON of ours is shown as it is, as said by nobody.
+    pub(crate) fn read(payload: &[u8]) -> Self {
+        let (nick, text) = parse(payload).unwrap_or_else(|| {
+            (
+                NOBODY.to_owned(),
+                String::from_utf8_lossy(payload).into_owned(),
+            )
+        });
+        let nick = match visible::name(&nick) {
+            nothing if nothing.is_empty() => NOBODY.to_owned(),
+            nick => nick,
+        };
+        let text = visible::text(text.strip_suffix('\n').unwrap_or(&text));
+        Self { nick, text }
+    }
+}
+
+fn parse(payload: &[u8]) -> Option<(String, String)> {
+    let object = object(payload)?;
+    let text = |key| object.get(key).and_then(Value::as_str).map(str::to_owned);
+    Some((text("nick")?, text("message")?))
+}
+
+fn object(payload: &[u8]) -> Option<Map<String, Value>> {
+    match serde_json::from_slice(payload) {
+        Ok(Value::Object(object)) => Some(object),
+        _ => None,
+    }
+}
+
+/// The payload of a message.
+pub(crate) fn message(nick: &str, text: &str) -> String {
+    format!(
+        r#"{{"nick":{},"message":{}}}"#,
+        Value::from(nick),
+        Value::from(text)
+    )
+}
+
+/// What tells this run of the program from another of the same name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Badge {
+    pub(crate) id: String,
+    /// Since when, as RFC 3339 has it.
+    pub(crate) since: String,
+}
+
+impl Badge {
+    /// The payload that says that we are here.
+    pub(crate) fn presence(&self, nick: &str) -> String {
+        let Self { id, since } = self;
+        let [nick, since, id] = [nick, since, id].map(Value::from);
+        format!(r#"{{"nick":{nick},"since":{since},"id":{id}}}"#)
+    }
+}
+
+/// Whose presence this is, if it says.
+pub(crate) fn presence_id(payload: &[u8]) -> Option<String> {
+    object(payload)?.get("id")?.as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(payload: &str, nick: &str, text: &str) {
+        let said = Said::read(payload.as_bytes());
+        assert_eq!((&*said.nick, &*said.text), (nick, text), "{payload}");
+    }
+
+    #[test]
+    fn a_message_says_who_and_what() {
+        check(r#"{"nick":"ann","message":"hi"}"#, "ann", "hi");
+        check(r#"{"message":"hi","x":[1],"nick":"ann"}"#, "ann", "hi");
+        check(&message("آن", "a\"b\nc\x1b"), "آن", "a\"b\nc�");
+    }
+
+    #[test]
+    fn anything_else_is_shown_as_it_is() {
+        for payload in [
+            "hello there",
+            "",
+            "[1]",
+            "7",
+            r#"{"nick":"ann"}"#,
+            r#"{"nick":1,"message":"x"}"#,
+        ] {
+            check(payload, "?", payload);
+        }
+        check("a line\n", "?", "a line");
+        assert_eq!(Said::read(b"caf\xe9").text, "caf\u{fffd}");
+    }
+
+    #[test]
+    fn a_name_cannot_look_like_something_else() {
+        check(r#"{"nick":"","message":"x"}"#, "?", "x");
+        check(
+            r#"{"nick":"* ann left\nbob","message":"x"}"#,
+            "*_ann_left_bob",
+            "x",
+        );
+    }
+
+    #[test]
+    fn presence_tells_one_ann_from_another() {
+        let badge = Badge {
+            id: "7f".to_owned(),
+            since: "2026-01-01T00:00:00Z".to_owned(),
+        };
+        let payload = badge.presence("ann");
+        assert_eq!(
+            payload,
+            r#"{"nick":"ann","since":"2026-01-01T00:00:00Z","id":"7f"}"#
+        );
+        assert_eq!(presence_id(payload.as_bytes()).as_deref(), Some("7f"));
+        assert_eq!(presence_id(b"here"), None);
+    }
+}

@@ -1,0 +1,222 @@
+//! The room on the whole screen: who and where at the top, what was said below it, and at the
+//! bottom the line that is being typed, which nothing else ever touches.
+
+mod editor;
+mod keyboard;
+mod palette;
+mod scrollback;
+mod wrap;
+
+use std::io::{self, stdout};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use jiff::Zoned;
+use ratatui::crossterm::event::{
+    DisableBracketedPaste, EnableBracketedPaste, Event, KeyCode, KeyEvent, KeyEventKind,
+};
+use ratatui::crossterm::execute;
+use ratatui::layout::{Constraint, Layout, Position, Rect};
+use ratatui::style::{Modifier, Style};
+use ratatui::text::{Line as Row, Span, Text};
+use ratatui::{DefaultTerminal, Frame};
+
+use super::front::Front;
+use super::line::Line;
+use super::room::Room;
+
+use editor::{Editor, Pressed};
+use keyboard::Keyboard;
+use palette::Palette;
+use scrollback::Scrollback;
+use wrap::clipped;
+
+/// Stands before the line that is being typed.
+const PROMPT: &str = "> ";
+
+/// The most rows that the input takes. Longer texts scroll in it.
+const MAX_INPUT_ROWS: u16 = 5;
+
+/// A terminal that we have for ourselves. Dropping it gives it back.
+pub(crate) struct Screen {
+    terminal: DefaultTerminal,
+    keyboard: Keyboard,
+    has_ended: bool,
+    pane: Pane,
+}
+
+/// What is on the screen.
+struct Pane {
+    scrollback: Scrollback,
+    editor: Editor,
+    /// The rows of the scrollback, when it was last drawn.
+    page: usize,
+}
+
+impl Screen {
+    /// Takes the terminal.
+    pub(crate) fn open() -> io::Result<Self> {
+        let terminal = ratatui::try_init()?;
+        // From here on `Drop` gives it back, also when something below fails.
+        let screen = Self {
+            terminal,
+            keyboard: Keyboard::listen()?,
+            has_ended: false,
+            pane: Pane {
+                scrollback: Scrollback::new(Palette::of_environment()),
+                editor: Editor::new(),
+                page: 1,
+            },
+        };
+        // So that a pasted line end does not send what stands before it.
+        execute!(stdout(), EnableBracketedPaste)?;
+        Ok(screen)
+    }
+
+    fn handle(&mut self, event: Event) -> io::Result<Option<String>> {
+        let pane = &mut self.pane;
+        match event {
+            Event::Key(key) if key.kind != KeyEventKind::Release => match pane.press(key) {
+                Some(Pressed::Submitted(text)) => {
+                    pane.scrollback.scroll_to_end();
+                    return Ok(Some(text));
+                }
+                Some(Pressed::Redraw) => self.terminal.clear()?,
+                None => {}
+            },
+            Event::Paste(text) => pane.editor.paste(&text),
+            _ => {}
+        }
+        Ok(None)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // There is nobody left to tell if the terminal is gone.
+        let _ = execute!(stdout(), DisableBracketedPaste);
+        let _ = ratatui::try_restore();
+    }
+}
+
+impl Front for Screen {
+    fn show(&mut self, line: Line) -> io::Result<()> {
+        let time = Zoned::now().strftime("%H:%M").to_string();
+        self.pane.scrollback.push(time, line);
+        Ok(())
+    }
+
+    fn refresh(&mut self, room: &Room, trouble: Option<&str>) -> io::Result<()> {
+        let pane = &mut self.pane;
+        self.terminal
+            .draw(|frame| pane.draw(frame, room, trouble))?;
+        Ok(())
+    }
+
+    fn input(&self, _is_ready: bool) -> Option<BorrowedFd<'_>> {
+        Some(self.keyboard.as_fd())
+    }
+
+    fn read(&mut self) -> io::Result<Vec<String>> {
+        let mut typed = Vec::new();
+        while let Some(event) = self.keyboard.next() {
+            match event {
+                Ok(event) => typed.extend(self.handle(event)?),
+                Err(_) => self.has_ended = true,
+            }
+        }
+        Ok(typed)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    fn is_impatient(&self) -> bool {
+        true
+    }
+}
+
+impl Pane {
+    fn press(&mut self, key: KeyEvent) -> Option<Pressed> {
+        match key.code {
+            KeyCode::PageUp => self.scrollback.scroll_up(self.page),
+            KeyCode::PageDown => self.scrollback.scroll_down(self.page),
+            KeyCode::Esc => self.scrollback.scroll_to_end(),
+            _ => return self.editor.press(key),
+        }
+        None
+    }
+
+    fn draw(&mut self, frame: &mut Frame<'_>, room: &Room, trouble: Option<&str>) {
+        let area = frame.area();
+        let prompt = PROMPT.len() as u16;
+        let rows = self.editor.rows(area.width.saturating_sub(prompt));
+        let [title, said, rule, input] = Layout::vertical([
+            Constraint::Length(1),
+            Constraint::Fill(1),
+            Constraint::Length(1),
+            Constraint::Length(rows.min(MAX_INPUT_ROWS)),
+        ])
+        .areas(area);
+        frame.render_widget(title_row(room, trouble, title.width), title);
+        self.draw_said(frame, said, room);
+        frame.render_widget(self.rule(rule.width), rule);
+        let [prompt, input] =
+            Layout::horizontal([Constraint::Length(prompt), Constraint::Fill(1)]).areas(input);
+        frame.render_widget(PROMPT, prompt);
+        self.draw_input(frame, input, room);
+    }
+
+    fn draw_said(&mut self, frame: &mut Frame<'_>, area: Rect, room: &Room) {
+        let height = usize::from(area.height);
+        // One row of the page before stays, to go on reading from.
+        self.page = height.saturating_sub(1).max(1);
+        let pending = room.letters.pending();
+        let rows = self
+            .scrollback
+            .view(usize::from(area.width), height, pending);
+        // The newest stands directly above the input, as it does in every other terminal.
+        let free = area.height.saturating_sub(rows.len() as u16);
+        let [_, filled] =
+            Layout::vertical([Constraint::Length(free), Constraint::Fill(1)]).areas(area);
+        frame.render_widget(Text::from(rows), filled);
+    }
+
+    fn rule(&self, width: u16) -> Row<'static> {
+        let note = match self.scrollback.below() {
+            0 => String::new(),
+            rows => format!(" {rows} more below, PageDown "),
+        };
+        let width = usize::from(width);
+        let note = clipped(&note, width).to_owned();
+        let rule = "─".repeat(width.saturating_sub(Span::raw(&*note).width() + 1));
+        let dim = Style::new().add_modifier(Modifier::DIM);
+        Row::from(vec![
+            Span::styled(rule, dim),
+            Span::raw(note),
+            Span::styled("─", dim),
+        ])
+    }
+
+    fn draw_input(&mut self, frame: &mut Frame<'_>, area: Rect, room: &Room) {
+        let place = room.place();
+        let hint = format!("say something to {}, or /help", place.room);
+        let Position { x, y } = self.editor.draw(frame, area, &hint);
+        if x < area.width && y < area.height {
+            frame.set_cursor_position((area.x + x, area.y + y));
+        }
+    }
+}
+
+fn title_row(room: &Room, trouble: Option<&str>, width: u16) -> Row<'static> {
+    let place = room.place();
+    let mut title = format!(" {} · {}", place.room, place.nick);
+    match trouble {
+        Some(trouble) => title.push_str(&format!(" · {trouble}")),
+        None => title.push_str(&format!(" · {} here", room.people())),
+    }
+    let shown = clipped(&title, usize::from(width)).to_owned();
+    let rest = usize::from(width).saturating_sub(Span::raw(&*shown).width());
+    let bar = Style::new().add_modifier(Modifier::REVERSED);
+    Row::styled(format!("{shown}{}", " ".repeat(rest)), bar)
+}

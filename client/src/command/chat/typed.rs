@@ -1,0 +1,155 @@
+//! What a person types: something to say, or a command.
+
+use super::name::{BadName, Name};
+
+/// What `/help` shows.
+pub(crate) const HELP: &str = "\
+/who            who is here
+/msg NICK TEXT  tell NICK alone
+/join ROOM      go elsewhere
+/nick NAME      change your name
+/help           this list
+/quit, or bye   leave
+//TEXT          say /TEXT";
+
+const COMMANDS: &str = "/who, /msg, /join, /nick, /help and /quit";
+
+/// A line that was typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Typed<'a> {
+    Nothing,
+    Say(&'a str),
+    Who,
+    Private {
+        to: Name,
+        text: &'a str,
+    },
+    Join(Name),
+    Nick(Name),
+    Help,
+    Leave,
+    /// It cannot be done; why, and what to type instead.
+    Wrong(String),
+}
+
+/// Understands a line without its end.
+pub(crate) fn parse(line: &str) -> Typed<'_> {
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.trim().is_empty() {
+        return Typed::Nothing;
+    }
+    if line.trim() == "bye" {
+        return Typed::Leave;
+    }
+    let Some(command) = line.strip_prefix('/') else {
+        return Typed::Say(line);
+    };
+    if command.starts_with('/') {
+        return Typed::Say(command);
+    }
+    let (verb, rest) = split(command);
+    match verb {
+        "who" => alone(verb, rest, Typed::Who),
+        "help" => alone(verb, rest, Typed::Help),
+        "quit" => alone(verb, rest, Typed::Leave),
+        "msg" => private(rest),
+        "join" => named(rest, "/join ROOM", Name::room, Typed::Join),
+        "nick" => named(rest, "/nick NAME", Name::nick, Typed::Nick),
+        _ => {
+            let verb = super::visible::name(verb);
+            Typed::Wrong(format!(
+                "there is no /{verb}; there are {COMMANDS}. To say a line that begins with /, type // for it"
+            ))
+        }
+    }
+}
+
+/// The first word, and what stands behind it.
+fn split(text: &str) -> (&str, &str) {
+    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    (word, rest.trim_start())
+}
+
+fn alone<'a>(verb: &str, rest: &str, typed: Typed<'a>) -> Typed<'a> {
+    if rest.is_empty() {
+        return typed;
+    }
+    Typed::Wrong(format!("nothing may stand behind /{verb}; type it alone"))
+}
+
+fn private(rest: &str) -> Typed<'_> {
+    let (nick, text) = split(rest);
+    if text.is_empty() {
+        return Typed::Wrong("say to whom, and what: /msg NICK TEXT".to_owned());
+    }
+    match Name::nick(nick) {
+        Ok(to) => Typed::Private { to, text },
+        Err(bad) => Typed::Wrong(bad.to_string()),
+    }
+}
+
+fn named<'a>(
+    rest: &str,
+    usage: &str,
+    check: fn(&str) -> Result<Name, BadName>,
+    typed: fn(Name) -> Typed<'a>,
+) -> Typed<'a> {
+    let name = rest.trim_end();
+    if name.is_empty() {
+        return Typed::Wrong(format!("a name is missing: {usage}"));
+    }
+    check(name).map_or_else(|bad| Typed::Wrong(bad.to_string()), typed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nick(name: &str) -> Name {
+        Name::nick(name).expect("a name")
+    }
+
+    #[test]
+    fn what_is_no_command_is_said_as_it_is() {
+        for line in ["hello", " hello ", "bye now", "good bye", "سلام", "1/2"] {
+            assert_eq!(parse(line), Typed::Say(line));
+        }
+        assert_eq!(parse("//etc is a folder"), Typed::Say("/etc is a folder"));
+        assert_eq!(parse("hello\r"), Typed::Say("hello"));
+        assert_eq!(parse("  "), Typed::Nothing);
+    }
+
+    #[test]
+    fn each_command_is_understood() {
+        assert_eq!(parse("/who"), Typed::Who);
+        assert_eq!(parse("/help "), Typed::Help);
+        assert_eq!(parse("/quit"), Typed::Leave);
+        assert_eq!(parse(" bye "), Typed::Leave);
+        assert_eq!(parse("/join attic "), Typed::Join(nick("attic")));
+        assert_eq!(parse("/nick דנה"), Typed::Nick(nick("דנה")));
+        let to = nick("bob");
+        let text = "two  words ";
+        assert_eq!(parse("/msg  bob  two  words "), Typed::Private { to, text });
+    }
+
+    #[test]
+    fn what_is_wrong_says_what_to_type() {
+        for (line, advice) in [
+            ("/wave", "there is no /wave; there are /who, /msg"),
+            ("/", "there is no /;"),
+            ("/\x1b[2J", "there is no /\u{fffd}[2J"),
+            ("/msg", "/msg NICK TEXT"),
+            ("/msg bob", "/msg NICK TEXT"),
+            ("/msg a/b hi", "leave it out"),
+            ("/join", "/join ROOM"),
+            ("/join two words", "use - or _ instead"),
+            ("/nick a+b", "leave it out"),
+            ("/who is there", "type it alone"),
+        ] {
+            let Typed::Wrong(why) = parse(line) else {
+                panic!("{line:?} was understood");
+            };
+            assert!(why.contains(advice), "{line:?}: {why}");
+        }
+    }
+}

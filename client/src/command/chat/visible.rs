@@ -1,0 +1,90 @@
+//! Text of strangers, made harmless: nothing in it can command a terminal, turn the direction of
+//! what stands around it, or pass for a line of somebody else.
+
+/// The most of one message that is shown, in bytes.
+const MAX_TEXT_BYTES: usize = 16 * 1024;
+
+/// Stands for what cannot be shown.
+const REPLACEMENT: char = '\u{fffd}';
+
+/// A message. Its line ends stay; whoever shows it has to indent what follows them.
+pub(crate) fn text(text: &str) -> String {
+    let cut = text.floor_char_boundary(MAX_TEXT_BYTES);
+    let (shown, rest) = text.split_at(cut);
+    let mut visible = String::with_capacity(shown.len());
+    let mut letters = shown.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\r' if letters.peek() == Some(&'\n') => {}
+            '\n' => visible.push('\n'),
+            '\t' => visible.push_str("    "),
+            _ if is_harmless(letter) => visible.push(letter),
+            _ => visible.push(REPLACEMENT),
+        }
+    }
+    if !rest.is_empty() {
+        visible.push_str(&format!("… ({} more bytes)", rest.len()));
+    }
+    visible
+}
+
+/// A name: on one line, without spaces, and not longer than names may be.
+pub(crate) fn name(name: &str) -> String {
+    let visible = |letter: char| match letter {
+        _ if letter.is_whitespace() => '_',
+        _ if is_harmless(letter) => letter,
+        _ => REPLACEMENT,
+    };
+    let mut letters = name.chars().map(visible);
+    let mut shown: String = letters.by_ref().take(super::name::MAX_LETTERS).collect();
+    if letters.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+fn is_harmless(letter: char) -> bool {
+    !letter.is_control() && !turns_direction(letter) && !matches!(letter, '\u{2028}' | '\u{2029}')
+}
+
+/// Whether what follows may be shown in another direction or order. Marks that say nothing about
+/// others (U+200E, U+200F) and the joiners that Persian is written with are not among these.
+fn turns_direction(letter: char) -> bool {
+    matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_can_command_a_terminal() {
+        assert_eq!(text("a\x1b[2Jb\x07\u{9b}31m\x7f"), "a�[2Jb��31m�");
+        assert_eq!(text("gnp.\u{202e}exe"), "gnp.�exe");
+        assert_eq!(text("a\rb\u{2028}c"), "a�b�c");
+        for letter in (0..=0x9f).filter_map(char::from_u32) {
+            let shown = text(&letter.to_string());
+            let is_plain = !shown.contains(|shown: char| shown.is_control() && shown != '\n');
+            assert!(is_plain, "{letter:?} became {shown:?}");
+        }
+    }
+
+    #[test]
+    fn text_keeps_its_lines_and_its_joiners() {
+        assert_eq!(text("a\r\nb\n\tc"), "a\nb\n    c");
+        assert_eq!(text("می‌خواهم 👩‍🚀 שלום"), "می‌خواهم 👩‍🚀 שלום");
+    }
+
+    #[test]
+    fn a_name_is_short_and_on_one_line() {
+        assert_eq!(name("ann lee\nbob"), "ann_lee_bob");
+        assert_eq!(name("\x1b]0;x"), "�]0;x");
+        assert_eq!(name(&"x".repeat(40)), format!("{}…", "x".repeat(32)));
+    }
+
+    #[test]
+    fn of_a_long_text_only_the_beginning_is_shown() {
+        let shown = text(&"é".repeat(10_000));
+        assert!(shown.starts_with('é') && shown.ends_with("… (3616 more bytes)"));
+    }
+}
