@@ -1,5 +1,6 @@
 //! What the tests of this folder are written with: a [`TestBroker`] to start, a [`TestClient`] to
-//! talk to it in raw lines, a [`Process`] for other programs, and a [`Dialogue`] or a [`Session`] to play.
+//! talk to it in raw lines, a [`Process`] for other programs, [`Tmux`] for those that want a
+//! terminal, and a [`Dialogue`] or a [`Session`] to play.
 //!
 //! Nothing here knows the protocol beyond `PING`, the fence. A client that waits for something
 //! gives up after [`PATIENCE`] and says what it waited for; nothing sleeps to be on time.
@@ -11,6 +12,7 @@ mod process;
 mod programs;
 mod random;
 mod session;
+mod tmux;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,6 +24,7 @@ pub use process::Process;
 pub use programs::{client, client_of, example, installed, program};
 pub use random::Random;
 pub use session::Session;
+pub use tmux::Tmux;
 
 /// How long anything may take before a test fails. Nothing that works comes near it.
 pub const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,13 +1,20 @@
-//! `docs/protocol.md` says nothing that does not happen: its dialogues and its client are played.
+//! The documents say nothing that does not happen: their dialogues, and the client of
+//! `docs/protocol.md`, are played.
 
 use std::fs;
 
 use tests::{Dialogue, Process, TestBroker, installed};
 
-const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/protocol.md");
+/// The documents with dialogues, and how many each has at least.
+const DOCUMENTS: [(&str, usize); 2] = [("protocol.md", 10), ("chat.md", 1)];
+
+fn read(name: &str) -> String {
+    let path = format!("{}/../docs/{name}", env!("CARGO_MANIFEST_DIR"));
+    fs::read_to_string(path).unwrap_or_else(|err| panic!("docs/{name} cannot be read: {err}"))
+}
 
 fn document() -> String {
-    fs::read_to_string(DOCUMENT).expect("docs/protocol.md can be read")
+    read("protocol.md")
 }
 
 #[test]
@@ -15,12 +22,18 @@ fn document() -> String {
     clippy::print_stderr,
     reason = "a failure inside a dialogue has to say which one it is"
 )]
-fn every_dialogue_of_the_document_happens() {
-    let dialogues = Dialogue::all_in(&document());
-    assert!(dialogues.len() >= 10, "only {} dialogues", dialogues.len());
-    for dialogue in dialogues {
-        eprintln!("docs/protocol.md:{}", dialogue.line);
-        dialogue.play();
+fn every_dialogue_of_the_documents_happens() {
+    for (name, least) in DOCUMENTS {
+        let dialogues = Dialogue::all_in(&read(name));
+        assert!(
+            dialogues.len() >= least,
+            "only {} dialogues",
+            dialogues.len()
+        );
+        for dialogue in dialogues {
+            eprintln!("docs/{name}:{}", dialogue.line);
+            dialogue.play();
+        }
     }
 }
 
