@@ -418,6 +418,7 @@ pub(crate) mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::block::Block;
     use crate::queue::COPY_BELOW_BYTES;
 
     /// A sink that takes what a test lets it take.
@@ -705,6 +706,34 @@ pub(crate) mod tests {
         assert_eq!(memory.free(), 9 * COPY_BELOW_BYTES);
         clients[0].0.close();
         assert_eq!(memory.free(), 10 * COPY_BELOW_BYTES);
+    }
+
+    #[test]
+    fn what_clients_keep_stays_as_it_was_while_its_block_is_filled_again() {
+        const LEN: usize = COPY_BELOW_BYTES + COPY_BELOW_BYTES / 2;
+        let clients = [1, 2].map(|id| outbox(id, 1 << 20, 0));
+        let mut block = Block::new(&Arc::new(Memory::new(usize::MAX)));
+        std::thread::scope(|scope| {
+            for round in *b"123" {
+                let room = block.fill(1 << 20).expect("there is memory");
+                room.extend_from_slice(&[round; LEN]);
+                block.consume(LEN);
+                let (size, lent) = (block.size(), block.lend());
+                for (outbox, sink) in &clients {
+                    sink.0.lock().room = 0;
+                    let run = Run::shared(&lent, 1, size);
+                    outbox.hold().deliver(&[&run]);
+                    scope.spawn(|| sink.make_room(outbox, usize::MAX));
+                }
+                block.take_back(lent, block.start());
+            }
+        });
+        for (outbox, sink) in &clients {
+            // It may have been armed by the last flush that found no room.
+            sink.make_room(outbox, usize::MAX);
+            let expected = ["1", "2", "3"].map(|round| round.repeat(LEN)).concat();
+            assert_eq!(sink.taken(), expected);
+        }
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Real terminals of any size for programs that fill the screen: those of tmux, on a server of
 //! their own, which ends with the test.
 
+use std::env;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::{Command, id};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,7 +13,7 @@ use crate::{eventually, installed};
 /// Terminals with names. Dropping it ends all programs in them.
 #[derive(Debug)]
 pub struct Tmux {
-    socket: String,
+    socket: PathBuf,
 }
 
 impl Tmux {
@@ -18,9 +22,9 @@ impl Tmux {
     pub fn start() -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        Self {
-            socket: format!("dallal-{}-{number}", id()),
-        }
+        // Not in the target folder: the path of a socket must be short.
+        let socket = env::temp_dir().join(format!("dallal-{}-{number}", id()));
+        Self { socket }
     }
 
     /// Starts a program in a new terminal of so many columns and rows.
@@ -61,6 +65,18 @@ impl Tmux {
     pub fn paste(&self, name: &str, text: &str) -> &Self {
         run(self.tmux().args(["set-buffer", "--", text]));
         run(self.tmux().args(["paste-buffer", "-p", "-t", name]));
+        self
+    }
+
+    /// Writes to a terminal as another program would that runs there.
+    #[track_caller]
+    pub fn scribble(&self, name: &str, text: &str) -> &Self {
+        let path = run(self
+            .tmux()
+            .args(["display-message", "-p", "-t", name, "#{pane_tty}"]));
+        let terminal = OpenOptions::new().write(true).open(path.trim());
+        let written = terminal.and_then(|mut terminal| terminal.write_all(text.as_bytes()));
+        written.unwrap_or_else(|err| panic!("{} takes no text: {err}", path.trim()));
         self
     }
 
@@ -123,7 +139,8 @@ impl Tmux {
     fn tmux(&self) -> Command {
         let mut tmux = installed("tmux", "tmux");
         // Neither what the tester has set up nor where they are counts here.
-        tmux.args(["-L", &self.socket, "-f", "/dev/null", "-u"]);
+        tmux.arg("-S").arg(&self.socket);
+        tmux.args(["-f", "/dev/null", "-u"]);
         tmux.env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
         for name in ["TMUX", "NO_COLOR", "BROKER_URL"] {
             tmux.env_remove(name);
@@ -136,6 +153,7 @@ impl Drop for Tmux {
     fn drop(&mut self) {
         // It fails only if all its programs have ended, and it with them.
         let _ = self.tmux().arg("kill-server").output();
+        let _ = fs::remove_file(&self.socket);
     }
 }
 

@@ -63,8 +63,20 @@ fn say(tmux: &Tmux, name: &str, text: &str) {
     tmux.write(name, text).press(name, "Enter");
 }
 
-fn input(tmux: &Tmux, name: &str) -> String {
-    tmux.screen(name).pop().unwrap_or_default()
+/// Waits until the row that is being typed begins so.
+#[track_caller]
+fn wait_for_input(tmux: &Tmux, name: &str, row: &str) {
+    eventually(&format!("{name} has {row:?} in the input"), || {
+        tmux.screen(name).pop().unwrap_or_default().starts_with(row)
+    });
+}
+
+/// Waits until the cursor stands there: it is put there when everything has been drawn.
+#[track_caller]
+fn wait_for_cursor(tmux: &Tmux, name: &str, place: (u16, u16)) {
+    eventually(&format!("the cursor of {name} is at {place:?}"), || {
+        tmux.cursor(name) == place
+    });
 }
 
 #[test]
@@ -82,6 +94,12 @@ fn three_terminals_and_netcat_chat() {
     assert!(nc.read_line().ends_with(&format!(
         r#" MESSAGE lobby {{"nick":"ann","message":"{text}"}}"#
     )));
+    for name in ["ann", "bob", "eve"] {
+        eventually("everybody has read it", || {
+            let screen = tmux.screen(name);
+            screen.iter().any(|row| row.ends_with("morning?"))
+        });
+    }
     nc.send("PUBLISH lobby yes, I did");
     for name in ["ann", "bob", "eve"] {
         wait_for(&tmux, name, "?: yes, I did");
@@ -119,7 +137,7 @@ fn what_others_write_never_mixes_with_the_line_being_typed() {
     assert_eq!(screen.len(), usize::from(USUAL.1));
     assert_eq!(screen[23], "> half of a sent");
     assert_eq!(screen[22], "─".repeat(80));
-    assert_eq!(tmux.cursor("ann"), (16, 23));
+    wait_for_cursor(&tmux, "ann", (16, 23));
     tmux.write("ann", "ence").press("ann", "Enter");
     wait_for(&tmux, "ann", "ann: half of a sentence");
 }
@@ -160,11 +178,9 @@ fn a_line_can_be_edited_pasted_and_fetched_back() {
         .press("ann", "BSpace")
         .write("ann", "es");
     tmux.wait_for("ann", "> yes好, سلام");
-    assert_eq!(tmux.cursor("ann"), (5, 23));
+    wait_for_cursor(&tmux, "ann", (5, 23));
     tmux.press("ann", "Right");
-    eventually("the cursor passes a wide letter", || {
-        tmux.cursor("ann") == (7, 23)
-    });
+    wait_for_cursor(&tmux, "ann", (7, 23));
     tmux.press("ann", "Enter");
     wait_for(&tmux, "ann", "ann: yes好, سلام");
 
@@ -180,9 +196,7 @@ fn a_line_can_be_edited_pasted_and_fetched_back() {
         .press("ann", "Up");
     tmux.wait_for("ann", "> one");
     tmux.press("ann", "C-c");
-    eventually("it is empty", || {
-        input(&tmux, "ann").contains("say something to lobby")
-    });
+    wait_for_input(&tmux, "ann", "> say something to lobby");
 }
 
 #[test]
@@ -203,7 +217,7 @@ fn a_screen_may_change_its_size() {
     tmux.write("ann", "typing");
     tmux.resize("ann", (30, 8));
     wait_for(&tmux, "ann", "ann: a line that fits");
-    assert_eq!(input(&tmux, "ann"), "> typing");
+    wait_for_input(&tmux, "ann", "> typing");
     for size in [(1, 1), (2, 2), (10, 3), (200, 50)] {
         tmux.resize("ann", size);
     }
@@ -212,7 +226,19 @@ fn a_screen_may_change_its_size() {
         "ann",
         "ann: a line that fits into eighty columns and not into thirty",
     );
-    assert_eq!(input(&tmux, "ann"), "> typing");
+    wait_for_input(&tmux, "ann", "> typing");
+}
+
+#[test]
+fn a_screen_that_another_program_has_written_on_is_drawn_anew() {
+    let broker = TestBroker::start();
+    let tmux = Tmux::start();
+    enter(&tmux, &broker, "ann", USUAL);
+    let before = tmux.screen("ann");
+    tmux.scribble("ann", "\x1b[H\x1b[2Jgarbage");
+    tmux.wait_for("ann", "garbage");
+    tmux.press("ann", "C-l");
+    eventually("it is as before", || tmux.screen("ann") == before);
 }
 
 #[test]

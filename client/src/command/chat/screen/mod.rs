@@ -80,13 +80,24 @@ impl Screen {
                     pane.scrollback.scroll_to_end();
                     return Ok(Some(text));
                 }
-                Some(Pressed::Redraw) => self.terminal.clear()?,
+                Some(Pressed::Redraw) => self.clear()?,
                 None => {}
             },
             Event::Paste(text) => pane.editor.paste(&text),
+            // A terminal that was smaller for a moment has the same size as before, and not the
+            // same contents.
+            Event::Resize(..) => self.clear()?,
             _ => {}
         }
         Ok(None)
+    }
+
+    /// Has everything drawn anew.
+    fn clear(&mut self) -> io::Result<()> {
+        // `Terminal::clear` would ask the terminal where the cursor is, and the answer would go to
+        // the keyboard's thread.
+        let size = self.terminal.size()?;
+        self.terminal.resize(size.into())
     }
 }
 
