@@ -54,7 +54,6 @@ use capacity::Capacity;
 use engine::Engine;
 use listener::Listener;
 use session::Settings;
-use wire::line::Limits;
 
 /// A broker that listens and does not serve yet.
 pub struct Broker {
@@ -78,10 +77,8 @@ impl Broker {
             .map_err(BindError::Machine)?;
         let engine = Arc::new(engine);
         let settings = Settings {
-            limits: Limits {
-                line_bytes: config.max_line,
-                subscriptions: config.max_subscriptions,
-            },
+            line_bytes: config.max_line,
+            subscriptions: config.max_subscriptions,
             outbox_bytes: config.outbox_bytes,
             ping_interval: config.ping_interval,
         };

@@ -19,7 +19,8 @@ use crate::queue::Tally;
 use crate::roster::Member;
 use crate::socket::{Socket, SocketSink, SocketSource};
 use crate::stopping::Stopping;
-use crate::wire::line::{self, Conversation, Limits};
+use crate::wire::desk::Desk;
+use crate::wire::line::{self, Conversation};
 use crate::wire::{Arrival, End, Source, Wire, sniff};
 
 /// How long a client may take to close after the broker has.
@@ -32,7 +33,9 @@ const NOT_HTTP: &str = "This broker does not speak HTTP yet. \
 /// What all sessions of a broker are given.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
-    pub(crate) limits: Limits,
+    /// The longest line taken.
+    pub(crate) line_bytes: usize,
+    pub(crate) subscriptions: usize,
     pub(crate) outbox_bytes: usize,
     /// Zero for never.
     pub(crate) ping_interval: Duration,
@@ -88,24 +91,22 @@ impl Session {
 
     /// Serves the client until the end.
     pub(crate) fn run(&self, engine: &Engine) {
-        self.run_with(engine, |conversation, source| {
-            self.converse(engine, conversation, source)
-        });
+        self.run_with(engine, |desk, source| self.converse(desk, source));
     }
 
     /// A panic in `serve` ends this connection alone.
     fn run_with(
         &self,
         engine: &Engine,
-        serve: impl FnOnce(&mut Conversation<'_>, &mut SocketSource<'_>) -> End,
+        serve: impl FnOnce(&mut Desk<'_>, &mut SocketSource<'_>) -> End,
     ) {
         let began = Instant::now();
         engine.flusher.register(self.member.outbox.clone());
         engine.roster.enter(self.member.clone());
-        let mut conversation = Conversation::new(engine, &self.member, self.settings.limits);
+        let mut desk = Desk::new(engine, &self.member, self.settings.subscriptions);
         let mut source =
             SocketSource::new(&self.socket, &self.stopping, self.settings.ping_interval);
-        let end = panic::catch_unwind(AssertUnwindSafe(|| serve(&mut conversation, &mut source)));
+        let end = panic::catch_unwind(AssertUnwindSafe(|| serve(&mut desk, &mut source)));
         let mut end = end.unwrap_or(End::Panicked);
         self.member.begin(&engine.roster);
         let Remains {
@@ -113,17 +114,17 @@ impl Session {
             failure,
             orphans,
         } = self.member.outbox.close();
-        conversation.forget_filters();
+        desk.forget_filters();
         let last = panic::catch_unwind(AssertUnwindSafe(|| {
-            conversation.hand_over(&orphans);
+            desk.hand_over(&orphans);
             if !matches!(end, End::SaidBye | End::Stopping) {
-                conversation.publish_will();
+                desk.publish_will();
             }
         }));
         if last.is_err() {
             end = End::Panicked;
         }
-        conversation.settle();
+        desk.settle();
         engine.roster.leave(&self.member);
         engine.flusher.unregister(self.id);
         self.hang_up(&end);
@@ -137,21 +138,17 @@ impl Session {
         if matches!(end, End::Panicked) {
             engine.metrics.panicked.add(1);
         }
-        self.log_end(&end, began, source.bytes, &conversation, &tally);
+        self.log_end(&end, began, source.bytes, desk.account.published, &tally);
     }
 
-    fn converse(
-        &self,
-        engine: &Engine,
-        conversation: &mut Conversation<'_>,
-        source: &mut SocketSource<'_>,
-    ) -> End {
-        let mut block = Block::new(&engine.memory);
+    fn converse(&self, desk: &mut Desk<'_>, source: &mut SocketSource<'_>) -> End {
+        let mut block = Block::new(&desk.engine.memory);
+        let line_bytes = self.settings.line_bytes;
         let wire = loop {
             if let Some(wire) = sniff(block.unread()) {
                 break wire;
             }
-            match source.fill(&mut block, self.settings.limits.line_bytes) {
+            match source.fill(&mut block, line_bytes) {
                 Arrival::Bytes | Arrival::NoMemory | Arrival::Pause | Arrival::Silence => {}
                 Arrival::End => return End::Left,
                 Arrival::Stopping => return self.say_goodbye(),
@@ -166,7 +163,7 @@ impl Session {
             }
             Wire::Mqtt | Wire::Tls => return End::NotSpoken(wire),
         }
-        let end = conversation.read_loop(source, &mut block);
+        let end = Conversation::new(desk, line_bytes).read_loop(source, &mut block);
         match end {
             End::Stopping => return self.say_goodbye(),
             End::Left | End::SaidBye => self.member.outbox.drain(None),
@@ -208,23 +205,15 @@ impl Session {
     }
 
     #[inline(never)]
-    fn log_end(
-        &self,
-        end: &End,
-        began: Instant,
-        read: u64,
-        conversation: &Conversation<'_>,
-        tally: &Tally,
-    ) {
+    fn log_end(&self, end: &End, began: Instant, read: u64, published: u64, tally: &Tally) {
         let name = self.member.name().map(|name| format!(" ({name:?})"));
         log::info!(
             "connection {}{} from {} ends after {:.3} s: {end}; \
-             read {read} bytes, {} published; wrote {} bytes, {} delivered, {} dropped, {} discarded",
+             read {read} bytes, {published} published; wrote {} bytes, {} delivered, {} dropped, {} discarded",
             self.id,
             name.unwrap_or_default(),
             self.member.peer,
             began.elapsed().as_secs_f64(),
-            conversation.published(),
             tally.bytes,
             tally.written,
             tally.dropped,
@@ -280,10 +269,8 @@ mod tests {
 
     fn settings() -> Settings {
         Settings {
-            limits: Limits {
-                line_bytes: 1024,
-                subscriptions: 10,
-            },
+            line_bytes: 1024,
+            subscriptions: 10,
             outbox_bytes: 4096,
             ping_interval: Duration::from_secs(30),
         }
@@ -306,13 +293,14 @@ mod tests {
         client
             .write_all(b"SUBSCRIBE a\n")
             .expect("the socket is open");
-        session.run_with(&engine, |conversation, source| {
+        session.run_with(&engine, |desk, source| {
             let mut block = Block::new(&engine.memory);
             assert!(matches!(source.fill(&mut block, 1024), Arrival::Bytes));
             let _ = client.shutdown(Shutdown::Write);
             let topic = Topic::parse("a").expect("a topic");
             thread::scope(|scope| {
-                let reader = scope.spawn(|| conversation.read_loop(source, &mut block));
+                let reader =
+                    scope.spawn(|| Conversation::new(desk, 1024).read_loop(source, &mut block));
                 let mut line = String::new();
                 BufReader::new(&client)
                     .read_line(&mut line)

@@ -10,16 +10,16 @@ use crate::client::idle;
 use crate::engine::Engine;
 use crate::interest::Subscriber;
 use crate::roster::Member;
-use crate::wire::line::{Conversation, Limits};
+use crate::wire::desk::Desk;
+use crate::wire::line::Conversation;
 use crate::wire::{Arrival, Source};
 
 /// Messages in a round.
 const MESSAGES: usize = 10_000;
 
-const LIMITS: Limits = Limits {
-    line_bytes: 1024 * 1024,
-    subscriptions: 10,
-};
+const LINE_BYTES: usize = 1 << 20;
+
+const SUBSCRIPTIONS: usize = 10;
 
 /// A stream: its name, how many topics it goes round, how long its payloads are.
 const WORKLOADS: [(&str, usize, usize); 5] = [
@@ -100,7 +100,8 @@ impl Scene {
 /// Plays so many rounds of ten thousand messages.
 pub(crate) fn play(name: &str, rounds: usize) {
     let scene = Scene::new(name);
-    let mut conversation = Conversation::new(&scene.engine, &scene.publisher, LIMITS);
+    let mut desk = Desk::new(&scene.engine, &scene.publisher, SUBSCRIPTIONS);
+    let mut conversation = Conversation::new(&mut desk, LINE_BYTES);
     conversation.read_loop(
         &mut scene.source(rounds),
         &mut Block::new(&scene.engine.memory),
@@ -112,7 +113,8 @@ pub(crate) fn play(name: &str, rounds: usize) {
 #[divan::bench(args = WORKLOADS.map(|(name, _, _)| name))]
 fn publish(bencher: Bencher, name: &str) {
     let scene = Scene::new(name);
-    let mut conversation = Conversation::new(&scene.engine, &scene.publisher, LIMITS);
+    let mut desk = Desk::new(&scene.engine, &scene.publisher, SUBSCRIPTIONS);
+    let mut conversation = Conversation::new(&mut desk, LINE_BYTES);
     let mut block = Block::new(&scene.engine.memory);
     bencher
         .counter(ItemsCount::new(MESSAGES))

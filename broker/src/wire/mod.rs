@@ -3,6 +3,7 @@
 //! The first bytes of a connection decide its wire. A wire gets its bytes from a [`Source`] and
 //! says everything through the client's outbox.
 
+pub(crate) mod desk;
 pub(crate) mod line;
 
 use std::fmt;

@@ -10,13 +10,13 @@ use crate::block::Block;
 use crate::engine::Engine;
 use crate::roster::Member;
 use crate::socket::{Flushing, Socket};
-use crate::wire::line::{self, Conversation, Limits};
+use crate::wire::desk::Desk;
+use crate::wire::line::{self, Conversation};
 use crate::wire::{Arrival, Source};
 
-const LIMITS: Limits = Limits {
-    line_bytes: 1000,
-    subscriptions: 10,
-};
+const LINE_BYTES: usize = 1000;
+
+const SUBSCRIPTIONS: usize = 10;
 
 /// A client that says what it has to say, one read after another, and then waits for the end.
 struct Script(std::vec::IntoIter<String>);
@@ -62,7 +62,8 @@ fn converse<const N: usize>(scripts: [Vec<String>; N]) -> ([Vec<String>; N], Eng
                 let mut source = Script(script.clone().into_iter());
                 let engine = &engine;
                 scope.spawn(move || {
-                    let mut conversation = Conversation::new(engine, member, LIMITS);
+                    let mut desk = Desk::new(engine, member, SUBSCRIPTIONS);
+                    let mut conversation = Conversation::new(&mut desk, LINE_BYTES);
                     conversation.read_loop(&mut source, &mut Block::new(&engine.memory));
                 })
             })

@@ -1,0 +1,371 @@
+//! A client's desk in the engine: what it publishes, wants and leaves behind, whatever wire it speaks.
+//!
+//! Messages go through the engine as the lines that a client of the line protocol is sent; a wire
+//! with other bytes says in its [`Wording`](crate::queue::Wording) how to make them from these. The
+//! desk answers nobody: that is for the conversation, which may end before it, by a panic too.
+
+use std::collections::HashSet;
+use std::mem;
+use std::time::Instant;
+
+use bytes::Bytes;
+use foldhash::fast::RandomState;
+use memchr::memchr;
+use protocol::{Attributes, Escaped, Filter, Framer, RETAIN, RETAINED, Reply, Request, Topic};
+
+use crate::dispatch::{Added, Dispatch, Place};
+use crate::engine::Engine;
+use crate::interest::Subscriber;
+use crate::ledger::Totals;
+use crate::memory::Charge;
+use crate::outbox::Held;
+use crate::queue::Orphan;
+use crate::retained::{Full, Retained};
+use crate::roster::Member;
+use crate::run::Run;
+
+/// What a message begins with on its way through the engine, attributes aside.
+pub(crate) const MESSAGE: &[u8] = b"MESSAGE ";
+
+/// What a subscription takes, roughly.
+const SUBSCRIPTION_BYTES: usize = 256;
+
+/// So many bytes of retained messages are delivered at a time.
+const GATHERED_BYTES: usize = 64 * 1024;
+
+/// One client's place in the engine.
+pub(crate) struct Desk<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) member: &'a Member,
+    pub(crate) outbox: &'a Subscriber,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) account: Account,
+    filters: HashSet<Box<str>, RandomState>,
+    most_subscriptions: usize,
+    /// What to publish if the client is cut off.
+    will: Option<Will>,
+}
+
+/// What the client has done with its own messages, to the end of the batch at hand.
+#[derive(Default)]
+pub(crate) struct Account {
+    /// Messages accepted.
+    pub(crate) published: u64,
+    /// Messages that somebody wanted.
+    matched: u64,
+    /// Messages that nobody wanted.
+    unmatched: u64,
+    /// Copies made of them.
+    copies: u64,
+    /// Copies of retained messages, made for this client's own subscriptions.
+    pub(crate) retained: u64,
+    /// Frames refused.
+    pub(crate) refused: u64,
+}
+
+/// A message that waits for the end of its connection.
+struct Will {
+    /// As a PUBLISH without its line end.
+    line: Vec<u8>,
+    _charge: Charge,
+}
+
+/// There is no memory for a will.
+pub(crate) struct NoMemory;
+
+/// The client has as many subscriptions as it may have.
+pub(crate) struct TooMany {
+    pub(crate) subscriptions: usize,
+}
+
+impl Account {
+    /// A message was accepted and so many copies made of it.
+    #[inline]
+    pub(crate) fn accept(&mut self, copies: u64) {
+        self.published += 1;
+        self.copies += copies;
+        self.matched += u64::from(copies > 0);
+        self.unmatched += u64::from(copies == 0);
+    }
+}
+
+impl<'a> Desk<'a> {
+    pub(crate) fn new(engine: &'a Engine, member: &'a Member, most_subscriptions: usize) -> Self {
+        Self {
+            engine,
+            member,
+            outbox: &member.outbox,
+            dispatch: Dispatch::new(engine.router.clone()),
+            account: Account::default(),
+            filters: HashSet::default(),
+            most_subscriptions,
+            will: None,
+        }
+    }
+
+    /// Begins a batch: see [`Member::begin`].
+    pub(crate) fn begin(&self) {
+        self.member.begin(&self.engine.roster);
+    }
+
+    /// All that has been published is delivered: enters it in the account that others may see.
+    pub(crate) fn settle(&mut self) {
+        let account = &self.account;
+        self.member.settle(Totals {
+            published: account.published,
+            matched: account.matched,
+            unmatched: account.unmatched,
+            refused: account.refused,
+            copies: account.copies + account.retained,
+            withdrawn: self.dispatch.withdrawn(),
+        });
+    }
+
+    /// Ends a batch that has been delivered; returns when the client may be read from again.
+    pub(crate) fn rest(&mut self) {
+        self.settle();
+        self.outbox.wait_for_room();
+        if self.engine.memory.is_short() {
+            self.wait_for_memory();
+        }
+    }
+
+    /// Ends the part of a batch that has been delivered, waits, and begins the next.
+    pub(crate) fn wait_for_room(&mut self) {
+        if self.outbox.seems_blocked() {
+            self.settle();
+            self.outbox.wait_for_room();
+            self.begin();
+        }
+    }
+
+    /// The client has been quiet for a moment: memory goes back, and so do the outboxes of others
+    /// that remembered routes keep.
+    pub(crate) fn pause(&mut self) {
+        self.dispatch.forget();
+    }
+
+    /// Adds a message that does not stand in the block as it must leave.
+    pub(crate) fn add_beside(
+        &mut self,
+        topic: Topic<'_>,
+        payload: &Escaped<'_>,
+        attributes: &Attributes<'_>,
+    ) -> Added {
+        let beside = self.dispatch.beside();
+        let start = beside.len();
+        let attributes = attributes.without(&[RETAIN, RETAINED]);
+        message(topic, payload, attributes).encode(beside);
+        let end = beside.len();
+        // `MESSAGE <topic>` ends the line or is followed by the payload; attributes have no spaces.
+        let verb = match beside[start] {
+            b'@' => start + memchr(b' ', &beside[start..]).map_or(0, |at| at + 1),
+            _ => start,
+        };
+        let topic_start = verb + MESSAGE.len();
+        let topic_range = topic_start..topic_start + topic.as_str().len();
+        let added = self
+            .dispatch
+            .add(topic, Place::Beside, topic_range, start..end);
+        self.account.accept(added.copies);
+        added
+    }
+
+    /// Keeps the last value of a topic and delivers it at once, both under the lock of the
+    /// retained messages: whoever subscribes in this moment gets it once, by one way or the other.
+    /// What was added to the batch before is delivered first; `block` is all of the block.
+    pub(crate) fn publish_retained(
+        &mut self,
+        block: &[u8],
+        topic: Topic<'_>,
+        payload: &Escaped<'_>,
+        attributes: &Attributes<'_>,
+    ) -> Result<Added, Full> {
+        let mut retained = self.engine.retained.write();
+        retain(&mut retained, topic, payload, attributes)?;
+        let added = self.add_beside(topic, payload, attributes);
+        self.dispatch.deliver(block);
+        Ok(added)
+    }
+
+    pub(crate) fn has_subscriptions(&self) -> bool {
+        !self.filters.is_empty()
+    }
+
+    /// From now on the client gets what `filter` matches.
+    pub(crate) fn subscribe(&mut self, filter: Filter<'_>) -> Result<(), TooMany> {
+        if self.filters.contains(filter.as_str()) {
+            return Ok(());
+        }
+        if self.filters.len() >= self.most_subscriptions {
+            return Err(TooMany {
+                subscriptions: self.filters.len(),
+            });
+        }
+        self.filters.insert(filter.as_str().into());
+        self.engine.router.subscribe(filter, self.outbox);
+        Ok(())
+    }
+
+    /// Delivers retained messages to the client itself, many at a time.
+    pub(crate) fn deliver_retained(&mut self, held: &mut Held<'_>, messages: &[Bytes]) {
+        let mut deliver = |run: Run<'_>| match run.messages() {
+            0 => 0,
+            messages if held.deliver(&[&run]) => messages,
+            _ => 0,
+        };
+        let (mut gathered, mut waiting) = (Vec::new(), 0);
+        for message in messages {
+            let is_long = message.len() > GATHERED_BYTES;
+            if is_long || gathered.len() + message.len() > GATHERED_BYTES {
+                let run = Run::borrowed(&gathered, mem::take(&mut waiting));
+                self.account.retained += deliver(run);
+                gathered.clear();
+            }
+            if is_long {
+                self.account.retained += deliver(Run::shared(message, 1, message.len()));
+            } else {
+                gathered.extend_from_slice(message);
+                waiting += 1;
+            }
+        }
+        self.account.retained += deliver(Run::borrowed(&gathered, waiting));
+    }
+
+    /// From now on it does not, on the strength of this filter.
+    pub(crate) fn unsubscribe(&mut self, filter: Filter<'_>) {
+        if self.filters.remove(filter.as_str()) {
+            self.engine.router.unsubscribe(filter, self.outbox);
+        }
+    }
+
+    /// Ends all subscriptions of a client that gets no more messages.
+    pub(crate) fn forget_filters(&mut self) {
+        let ended = self.filters.len() * SUBSCRIPTION_BYTES;
+        self.engine.memory.note_returned(ended);
+        for text in self.filters.drain() {
+            if let Ok(filter) = Filter::parse(text.as_bytes()) {
+                self.engine.router.forget(filter, self.outbox.id());
+            }
+        }
+    }
+
+    /// Sets what is published if the client is cut off. It takes the place of an earlier one.
+    pub(crate) fn set_will(
+        &mut self,
+        topic: Topic<'_>,
+        payload: Escaped<'_>,
+        attributes: Attributes<'_>,
+    ) -> Result<(), NoMemory> {
+        let mut line = Vec::new();
+        let will = Request::Publish {
+            topic,
+            payload,
+            attributes,
+        };
+        will.encode(&mut line);
+        line.pop();
+        line.shrink_to_fit();
+        if line.len() > self.engine.memory.free() {
+            return Err(NoMemory);
+        }
+        let _charge = self.engine.memory.charge(line.len());
+        self.will = Some(Will { line, _charge });
+        Ok(())
+    }
+
+    /// The client takes its leave: there is nothing to say for it.
+    pub(crate) fn forget_will(&mut self) {
+        self.will = None;
+    }
+
+    /// The connection has ended: what it did not take and others of its groups can, goes to them.
+    #[inline(never)]
+    pub(crate) fn hand_over(&mut self, orphans: &[Orphan]) {
+        for orphan in orphans {
+            let lines = orphan.bytes.split_inclusive(|&byte| byte == b'\n');
+            for line in lines {
+                let content = Framer::content(line.strip_suffix(b"\n").unwrap_or(line));
+                match Reply::decode(content) {
+                    Ok(Reply::Message { topic, .. }) => {
+                        self.dispatch.hand_over(&orphan.filter, topic, line);
+                    }
+                    _ => unreachable!("an outbox holds whole messages"),
+                }
+            }
+        }
+    }
+
+    /// The connection has ended without a goodbye: what the client wanted to be said then is
+    /// published.
+    #[inline(never)]
+    pub(crate) fn publish_will(&mut self) {
+        let Some(will) = self.will.take() else {
+            return;
+        };
+        // A panic may have left half a batch behind.
+        self.dispatch.abandon();
+        if let Ok(Request::Publish {
+            topic,
+            payload,
+            attributes,
+        }) = Request::decode(&will.line)
+        {
+            if !attributes.contains(RETAIN) {
+                self.add_beside(topic, &payload, &attributes);
+                self.dispatch.deliver(&[]);
+            } else if self
+                .publish_retained(&[], topic, &payload, &attributes)
+                .is_err()
+            {
+                self.account.refused += 1;
+            }
+        }
+    }
+
+    /// Slow clients take nearly all the memory: the next batch comes a little later.
+    #[inline(never)]
+    fn wait_for_memory(&self) {
+        let began = Instant::now();
+        self.engine.memory.wait_for_reserve();
+        self.engine.metrics.waits.add(1);
+        self.engine
+            .metrics
+            .waited
+            .add(began.elapsed().as_micros() as u64);
+        if let Some(more) = self.engine.memory_storm.say(began) {
+            log::warn!(
+                "connection {}: messages that wait for slow clients take nearly all of --memory, \
+                 so who sends waits a moment and slow clients get a GAP sooner{more}",
+                self.outbox.id()
+            );
+        }
+    }
+}
+
+fn retain(
+    retained: &mut Retained,
+    topic: Topic<'_>,
+    payload: &Escaped<'_>,
+    attributes: &Attributes<'_>,
+) -> Result<(), Full> {
+    if payload.is_empty() {
+        retained.clear(topic);
+        return Ok(());
+    }
+    let mut marked = attributes.without(&[RETAIN, RETAINED]);
+    marked
+        .push_flag(RETAINED)
+        .expect("`retained` is a valid key");
+    let mut line = Vec::new();
+    message(topic, payload, marked).encode(&mut line);
+    retained.set(topic, &line)
+}
+
+fn message<'a>(topic: Topic<'a>, payload: &Escaped<'a>, attributes: Attributes<'a>) -> Reply<'a> {
+    Reply::Message {
+        topic,
+        payload: payload.clone(),
+        attributes,
+    }
+}
