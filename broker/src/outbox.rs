@@ -9,8 +9,6 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use crate::memory::Memory;
 use crate::queue::{Kind, Orphan, Queue, SLICES, Stock, Tally, Terms, Wording};
 use crate::run::Run;
@@ -40,7 +38,6 @@ pub(crate) trait Sink: Send + Sync {
 /// The way to one client.
 pub(crate) struct Outbox {
     id: u64,
-    terms: Terms,
     /// A hint for publishers, written under the lock.
     blocked: AtomicBool,
     /// How often the client has unsubscribed.
@@ -61,6 +58,7 @@ pub(crate) struct Remains {
 
 /// What is under the lock.
 struct Inside {
+    terms: Terms,
     state: State,
     queue: Queue,
     /// The last answer has been queued; no message may follow it.
@@ -90,14 +88,14 @@ impl Outbox {
     ) -> Self {
         Self {
             id,
-            terms: Terms {
-                limit,
-                memory,
-                wording,
-            },
             blocked: AtomicBool::new(false),
             departures: AtomicU64::new(0),
             inside: Mutex::new(Inside {
+                terms: Terms {
+                    limit,
+                    memory,
+                    wording,
+                },
                 state: State::Idle(sink),
                 queue: Queue::default(),
                 ending: false,
@@ -117,6 +115,12 @@ impl Outbox {
     /// Whether something waits; may be old by the time it is read.
     pub(crate) fn seems_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed)
+    }
+
+    /// From now on everything is said in these words. For a client that has not been sent anything.
+    #[cfg(test)]
+    pub(crate) fn speak(&self, wording: &'static Wording) {
+        self.inside.lock().terms.wording = wording;
     }
 
     /// How often the client has unsubscribed; moved before it is told that it has.
@@ -176,7 +180,7 @@ impl Outbox {
     /// Closes: what waits is given up, nothing is taken in any more.
     pub(crate) fn close(&self) -> Remains {
         let mut inside = self.inside.lock();
-        inside.close(&self.terms);
+        inside.close();
         self.blocked.store(false, Ordering::Relaxed);
         self.moved.notify_all();
         Remains {
@@ -190,7 +194,7 @@ impl Outbox {
     pub(crate) fn fail(&self, failure: io::Error) {
         let mut inside = self.inside.lock();
         inside.failure.get_or_insert(failure);
-        inside.close(&self.terms);
+        inside.close();
         self.blocked.store(false, Ordering::Relaxed);
         self.moved.notify_all();
     }
@@ -210,9 +214,17 @@ impl Outbox {
 }
 
 impl Inside {
-    fn close(&mut self, terms: &Terms) {
+    fn enqueue(&mut self, run: &Run<'_>, from: usize) {
+        self.queue.take(run, from, &self.terms);
+    }
+
+    fn end_dropping(&mut self) {
+        self.queue.end_dropping(&self.terms);
+    }
+
+    fn close(&mut self) {
         self.state = State::Closed;
-        self.queue.clear(terms.wording);
+        self.queue.clear(self.terms.wording);
     }
 }
 
@@ -230,23 +242,37 @@ impl Held<'_> {
             return false;
         }
         self.inside.queue.taken += runs.iter().map(|run| run.messages()).sum::<u64>();
+        let wording = self.inside.terms.wording;
+        match wording.encode {
+            None => self.take(runs),
+            Some(encode) => {
+                let worded: Vec<_> = runs.iter().map(|run| run.worded(wording, encode)).collect();
+                let worded: Vec<&Run<'_>> = worded.iter().flat_map(|runs| runs.iter()).collect();
+                self.take(&worded);
+            }
+        }
+        true
+    }
+
+    /// The same for messages in the words of this client's wire.
+    fn take(&mut self, runs: &[&Run<'_>]) {
         self.inside.state = match self.take_state() {
             State::Idle(sink) => self.send_now(sink, runs),
             State::Blocked(sink) => {
                 for run in runs {
-                    self.inside.queue.take(run, 0, &self.outbox.terms);
+                    self.inside.enqueue(run, 0);
                 }
                 State::Blocked(sink)
             }
             State::Closed => State::Closed,
         };
         self.note_state();
-        true
     }
 
     /// Takes in an answer. It is never dropped, and what was dropped before it is reported first.
     pub(crate) fn answer(&mut self, bytes: &[u8]) {
-        self.inside.queue.report_gap(&self.outbox.terms);
+        let inside = &mut *self.inside;
+        inside.queue.report_gap(&inside.terms);
         self.say(bytes, Kind::Answer);
     }
 
@@ -257,11 +283,17 @@ impl Held<'_> {
         }
     }
 
+    /// Says that the broker stops, as the last answer.
+    pub(crate) fn goodbye(&mut self) {
+        let goodbye = self.inside.terms.wording.goodbye;
+        self.farewell(goodbye);
+    }
+
     /// Takes in a receipt. One that still waits behind everything else is replaced by it, so that
     /// a publisher that reads no receipts does not pile them up.
     pub(crate) fn receipt(&mut self, answered: u64, copies: u64) {
-        let terms = &self.outbox.terms;
-        if !self.inside.queue.replace_receipt(answered, copies, terms) {
+        let Inside { queue, terms, .. } = &mut *self.inside;
+        if !queue.replace_receipt(answered, copies, terms) {
             let bytes = (terms.wording.receipt)(answered, copies);
             self.say(&bytes, Kind::Receipt { copies });
         }
@@ -285,10 +317,7 @@ impl Held<'_> {
                 Ok(sent) => sent,
                 Err(failure) => {
                     for run in group.iter().chain(groups.flatten()) {
-                        let bytes = || Bytes::copy_from_slice(run.bytes());
-                        self.inside
-                            .queue
-                            .give_up(run.share(), run.messages(), bytes);
+                        self.inside.queue.give_up_run(run);
                     }
                     return self.fail(failure);
                 }
@@ -300,14 +329,14 @@ impl Held<'_> {
                 sent -= from;
                 if from < run.bytes().len() {
                     left = true;
-                    self.inside.queue.take(run, from, &self.outbox.terms);
+                    self.inside.enqueue(run, from);
                 } else {
                     self.inside.queue.tally.written += run.messages();
                 }
             }
             if left {
                 for run in groups.flatten() {
-                    self.inside.queue.take(run, 0, &self.outbox.terms);
+                    self.inside.enqueue(run, 0);
                 }
                 return self.arm(sink);
             }
@@ -326,20 +355,16 @@ impl Held<'_> {
                     } else {
                         // A receipt of which a part has left is an answer like any other.
                         let kind = if sent > 0 { Kind::Answer } else { kind };
-                        self.inside.queue.push(
-                            self.outbox.terms.own(bytes[sent..].to_vec()),
-                            kind,
-                            None,
-                        );
+                        let rest = self.inside.terms.own(bytes[sent..].to_vec());
+                        self.inside.queue.push(rest, kind);
                         self.arm(sink)
                     }
                 }
                 Err(failure) => self.fail(failure),
             },
             State::Blocked(sink) => {
-                self.inside
-                    .queue
-                    .push(self.outbox.terms.own(bytes.to_vec()), kind, None);
+                let bytes = self.inside.terms.own(bytes.to_vec());
+                self.inside.queue.push(bytes, kind);
                 State::Blocked(sink)
             }
             State::Closed => State::Closed,
@@ -349,7 +374,7 @@ impl Held<'_> {
 
     fn flush_into(&mut self, sink: Box<dyn Sink>) -> State {
         // There may be nothing but a gap to tell.
-        self.inside.queue.end_dropping(&self.outbox.terms);
+        self.inside.end_dropping();
         let mut budget = FLUSH_BYTES;
         while !self.inside.queue.is_empty() {
             if budget == 0 {
@@ -360,7 +385,7 @@ impl Held<'_> {
             match send(|| sink.send(&slices[..count])) {
                 Ok(sent) => {
                     self.inside.queue.advance(sent);
-                    self.inside.queue.end_dropping(&self.outbox.terms);
+                    self.inside.end_dropping();
                     if sent < offered {
                         return self.arm(sink);
                     }
@@ -383,7 +408,7 @@ impl Held<'_> {
     /// The client's own thread learns of it from its socket.
     fn fail(&mut self, failure: io::Error) -> State {
         self.inside.failure = Some(failure);
-        self.inside.close(&self.outbox.terms);
+        self.inside.close();
         State::Closed
     }
 }
@@ -474,6 +499,22 @@ pub(crate) mod tests {
                 .map_or(0, |at| at + 1)
         },
         count: |messages| 1.max(messages.iter().filter(|&&byte| byte == b';').count() as u64),
+        goodbye: b"<bye>",
+        encode: None,
+    };
+
+    /// The same messages in capitals, from lines.
+    const LOUD: Wording = Wording {
+        encode: Some(|lines| {
+            let mut loud = lines.to_ascii_uppercase();
+            for byte in &mut loud {
+                if *byte == b'\n' {
+                    *byte = b';';
+                }
+            }
+            loud
+        }),
+        ..WORDING
     };
 
     /// An outbox whose sink takes `room` bytes for now.
@@ -782,6 +823,44 @@ pub(crate) mod tests {
         sink.make_room(&outbox, usize::MAX);
         assert_eq!(sink.taken(), "<gap 1>");
         drop(other);
+    }
+
+    #[test]
+    fn what_another_wire_sends_is_made_once_for_all_of_its_clients() {
+        let clients: Vec<_> = (1..=3)
+            .map(|id| outbox(id, 10_000, if id == 1 { usize::MAX } else { 0 }))
+            .collect();
+        let line = format!("{}\n", "x".repeat(COPY_BELOW_BYTES));
+        let lines = line.repeat(2);
+        let run = Run::borrowed(lines.as_bytes(), 2);
+        for (outbox, _) in &clients {
+            outbox.speak(&LOUD);
+            assert!(outbox.hold().deliver(&[&run]));
+        }
+        let loud = format!("{};", "X".repeat(COPY_BELOW_BYTES)).repeat(2);
+        assert_eq!(clients[0].1.taken(), loud);
+        let kept = |at: usize| {
+            let inside = clients[at].0.inside.lock();
+            inside.queue.first_bytes().as_ptr()
+        };
+        assert_eq!(kept(1), kept(2));
+        for (outbox, sink) in &clients[1..] {
+            sink.make_room(outbox, usize::MAX);
+            assert_eq!(sink.taken(), loud);
+        }
+    }
+
+    #[test]
+    fn what_a_member_with_other_words_leaves_behind_are_lines() {
+        let (outbox, sink) = outbox(1, 10_000, 4);
+        outbox.speak(&LOUD);
+        let run = Run::borrowed(b"ab\ncd\nef\n", 3).for_one_of(&"$share/g/a".into());
+        outbox.hold().deliver(&[&run]);
+        assert_eq!(sink.taken(), "AB;C");
+        let remains = outbox.close();
+        let left: Vec<_> = remains.orphans.iter().map(|each| &each.bytes[..]).collect();
+        assert_eq!(left, [b"cd\n", b"ef\n"]);
+        assert_eq!(remains.tally.written, 1);
     }
 
     #[test]

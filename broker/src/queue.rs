@@ -24,8 +24,14 @@ const COLLECTED_BYTES: usize = 16 * 1024;
 /// How many stretches one send is given at most.
 pub(crate) const SLICES: usize = 16;
 
-/// How a wire words what an outbox itself has to say, and where its messages end.
+/// Makes messages of a wire from lines, as many as there are lines.
+pub(crate) type Encode = fn(lines: &[u8]) -> Vec<u8>;
+
+/// How a wire words messages and what an outbox itself has to say, and where its messages end.
 pub(crate) struct Wording {
+    /// For messages on their way through the engine, which are lines of the line protocol; none if
+    /// these are what the wire sends.
+    pub(crate) encode: Option<Encode>,
     /// That many messages were dropped here.
     pub(crate) gap: fn(count: u64) -> Vec<u8>,
     /// So many publishes have been answered; so many copies were made of the newly answered.
@@ -36,6 +42,8 @@ pub(crate) struct Wording {
     pub(crate) fitting: fn(messages: &[u8], room: usize) -> usize,
     /// How many messages end in this.
     pub(crate) count: fn(messages: &[u8]) -> u64,
+    /// The broker stops.
+    pub(crate) goodbye: &'static [u8],
 }
 
 /// What an outbox has seen so far.
@@ -65,6 +73,7 @@ pub(crate) struct Stock {
 pub(crate) struct Orphan {
     /// The filter of the group.
     pub(crate) filter: Arc<str>,
+    /// Their lines.
     pub(crate) bytes: Bytes,
 }
 
@@ -91,6 +100,7 @@ pub(crate) struct Queue {
 
 /// What a queue may take, and how it words what it says.
 pub(crate) struct Terms {
+    /// How many bytes of messages may wait.
     pub(crate) limit: usize,
     pub(crate) memory: Arc<Memory>,
     pub(crate) wording: &'static Wording,
@@ -114,6 +124,9 @@ struct Chunk {
     kind: Kind,
     /// If they are for one member of a group, the filter of that group.
     share: Option<Arc<str>>,
+    /// The line of the only message here, if it is for one member of a group and `data` holds
+    /// something else.
+    line: Option<Bytes>,
 }
 
 pub(crate) enum Data {
@@ -210,15 +223,16 @@ impl Queue {
             } else {
                 Kept::copy(bytes, &terms.memory)
             };
-            let share = run.share().cloned();
-            return self.push(Data::Shared(kept), Kind::Messages(messages), share);
+            return self.push_part(Data::Shared(kept), messages, run);
         }
         if let Some(Chunk {
             data: Data::Owned(collected, _),
             kind: Kind::Messages(before),
             share,
+            line: None,
         }) = self.chunks.back_mut()
             && share.as_ref() == run.share()
+            && run.line().is_none()
             && collected.capacity() - collected.len() >= bytes.len()
         {
             collected.extend_from_slice(bytes);
@@ -228,14 +242,29 @@ impl Queue {
             let capacity = COLLECTED_BYTES.min(terms.room()).max(bytes.len());
             let mut collected = Vec::with_capacity(capacity);
             collected.extend_from_slice(bytes);
-            let share = run.share().cloned();
-            self.push(terms.own(collected), Kind::Messages(messages), share);
+            self.push_part(terms.own(collected), messages, run);
         }
     }
 
-    pub(crate) fn push(&mut self, data: Data, kind: Kind, share: Option<Arc<str>>) {
+    fn push_part(&mut self, data: Data, messages: u64, run: &Run<'_>) {
+        self.message_bytes += data.as_slice().len();
+        self.chunks.push_back(Chunk {
+            data,
+            kind: Kind::Messages(messages),
+            share: run.share().cloned(),
+            line: run.line().cloned(),
+        });
+    }
+
+    /// Queues what is no message.
+    pub(crate) fn push(&mut self, data: Data, kind: Kind) {
         *self.bytes_of(kind) += data.as_slice().len();
-        self.chunks.push_back(Chunk { data, kind, share });
+        self.chunks.push_back(Chunk {
+            data,
+            kind,
+            share: None,
+            line: None,
+        });
     }
 
     fn bytes_of(&mut self, kind: Kind) -> &mut usize {
@@ -306,20 +335,27 @@ impl Queue {
                 _ => (wording.count)(&bytes[gone..]),
             };
             self.tally.written += messages - left;
-            let rest = || Bytes::copy_from_slice(&bytes[gone..]);
+            let rest = || match &chunk.line {
+                Some(line) => line.clone(),
+                None => Bytes::copy_from_slice(&bytes[gone..]),
+            };
             self.give_up(chunk.share.as_ref(), left, rest);
         }
         (self.message_bytes, self.answer_bytes) = (0, 0);
     }
 
+    /// All of a run that this client does not get.
+    pub(crate) fn give_up_run(&mut self, run: &Run<'_>) {
+        let line = || match run.line() {
+            Some(line) => line.clone(),
+            None => Bytes::copy_from_slice(run.bytes()),
+        };
+        self.give_up(run.share(), run.messages(), line);
+    }
+
     /// Messages that this client does not get: they are lost, unless another member of the group
     /// can get them.
-    pub(crate) fn give_up(
-        &mut self,
-        share: Option<&Arc<str>>,
-        messages: u64,
-        bytes: impl FnOnce() -> Bytes,
-    ) {
+    fn give_up(&mut self, share: Option<&Arc<str>>, messages: u64, bytes: impl FnOnce() -> Bytes) {
         match share {
             Some(filter) if messages > 0 => {
                 self.taken -= messages;
@@ -371,7 +407,7 @@ impl Queue {
     pub(crate) fn report_gap(&mut self, terms: &Terms) {
         if self.gap > 0 {
             let notice = (terms.wording.gap)(mem::take(&mut self.gap));
-            self.push(terms.own(notice), Kind::Messages(0), None);
+            self.push(terms.own(notice), Kind::Messages(0));
         }
     }
 

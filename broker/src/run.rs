@@ -1,27 +1,43 @@
 //! Messages on their way from a publisher into outboxes.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::ops::Range;
+use std::ptr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::memory::{Charge, Memory};
+use crate::queue::{Encode, Wording};
 use crate::stage::{self, Stage};
 
 /// Whole messages one after another, on their way into outboxes. They are sent from where they
 /// are; the first outbox that must keep them makes a copy, which all others share.
 pub(crate) struct Run<'a> {
-    bytes: &'a [u8],
+    body: Body<'a>,
     messages: u64,
-    /// What can be kept without a copy, and how much that takes.
-    shared: Option<(&'a Bytes, usize)>,
     kept: OnceCell<Kept>,
     /// If it is for one member of a group, the filter of that group.
     share: Option<Arc<str>>,
+    /// The line of a message for one member of a group, if that is not what `body` holds.
+    line: Option<Bytes>,
+    /// How many outboxes it goes to, if that is known.
+    outboxes: usize,
     /// Where many sockets can be sent it from, made when the first needs it; none if it cannot be
     /// made or is not worth it.
     stage: OnceCell<Option<Stage>>,
+    /// The same in the words of other wires, made when the first outbox of that wire comes.
+    worded: RefCell<Vec<(&'static Wording, Worded)>>,
+}
+
+type Worded = Rc<[Run<'static>]>;
+
+enum Body<'a> {
+    Borrowed(&'a [u8]),
+    /// Can be kept without a copy, which takes so much of the memory.
+    Lent(&'a Bytes, usize),
+    Own(Bytes),
 }
 
 /// Bytes that outboxes share, and the memory that is taken for them once.
@@ -43,34 +59,34 @@ impl Kept {
 }
 
 impl<'a> Run<'a> {
+    fn new(body: Body<'a>, messages: u64) -> Self {
+        Self {
+            body,
+            messages,
+            kept: OnceCell::new(),
+            share: None,
+            line: None,
+            outboxes: 1,
+            stage: OnceCell::from(None),
+            worded: RefCell::default(),
+        }
+    }
+
     /// `messages` messages in `bytes`, copied if they must be kept.
     pub(crate) fn borrowed(bytes: &'a [u8], messages: u64) -> Self {
-        Self {
-            bytes,
-            messages,
-            shared: None,
-            share: None,
-            kept: OnceCell::new(),
-            stage: OnceCell::from(None),
-        }
+        Self::new(Body::Borrowed(bytes), messages)
     }
 
     /// `messages` messages in `bytes`, which can be kept without a copy. `size` is what keeping them
     /// takes of the memory.
     pub(crate) fn shared(bytes: &'a Bytes, messages: u64, size: usize) -> Self {
-        Self {
-            bytes,
-            messages,
-            shared: Some((bytes, size)),
-            share: None,
-            kept: OnceCell::new(),
-            stage: OnceCell::from(None),
-        }
+        Self::new(Body::Lent(bytes, size), messages)
     }
 
     /// The same run, on its way to so many outboxes.
     pub(crate) fn to(mut self, outboxes: usize) -> Self {
-        if stage::is_worth_it(self.bytes.len(), outboxes) {
+        self.outboxes = outboxes;
+        if stage::is_worth_it(self.bytes().len(), outboxes) {
             self.stage = OnceCell::new();
         }
         self
@@ -87,26 +103,60 @@ impl<'a> Run<'a> {
         self.share.as_ref()
     }
 
-    pub(crate) fn bytes(&self) -> &'a [u8] {
-        self.bytes
+    pub(crate) fn line(&self) -> Option<&Bytes> {
+        self.line.as_ref()
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match &self.body {
+            Body::Borrowed(bytes) => bytes,
+            Body::Lent(bytes, _) => bytes,
+            Body::Own(bytes) => bytes,
+        }
     }
 
     pub(crate) fn messages(&self) -> u64 {
         self.messages
     }
 
+    /// The same messages in the words of a wire that `encode`s its own: one run, or one for each
+    /// message if they are for one of a group, so that each can come back by itself.
+    pub(crate) fn worded(&self, wording: &'static Wording, encode: Encode) -> Worded {
+        let mut worded = self.worded.borrow_mut();
+        if let Some((_, runs)) = worded.iter().find(|(known, _)| ptr::eq(*known, wording)) {
+            return runs.clone();
+        }
+        let lines = self.bytes();
+        let own = |lines: &[u8], messages| {
+            Run::new(Body::Own(encode(lines).into()), messages).to(self.outboxes)
+        };
+        let runs: Worded = match &self.share {
+            None => Rc::new([own(lines, self.messages)]),
+            Some(filter) => lines
+                .split_inclusive(|&byte| byte == b'\n')
+                .map(|line| Run {
+                    line: Some(Bytes::copy_from_slice(line)),
+                    ..own(line, 1).for_one_of(filter)
+                })
+                .collect(),
+        };
+        worded.push((wording, runs.clone()));
+        runs
+    }
+
     /// Without a stage it is sent all the same.
     pub(crate) fn stage(&self) -> Option<&Stage> {
         self.stage
-            .get_or_init(|| Stage::new(self.bytes).ok())
+            .get_or_init(|| Stage::new(self.bytes()).ok())
             .as_ref()
     }
 
     /// Some of it, kept together with the rest.
     pub(crate) fn keep(&self, part: Range<usize>, memory: &Arc<Memory>) -> Kept {
-        let kept = self.kept.get_or_init(|| match self.shared {
-            Some((bytes, size)) => Kept::new(bytes.clone(), size, memory),
-            None => Kept::copy(self.bytes, memory),
+        let kept = self.kept.get_or_init(|| match &self.body {
+            Body::Borrowed(bytes) => Kept::copy(bytes, memory),
+            Body::Lent(bytes, size) => Kept::new((*bytes).clone(), *size, memory),
+            Body::Own(bytes) => Kept::new(bytes.clone(), bytes.len(), memory),
         });
         Kept {
             bytes: kept.bytes.slice(part),

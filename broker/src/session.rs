@@ -178,7 +178,7 @@ impl Session {
     /// The broker stops: what waits is sent as long as there is time.
     #[inline(never)]
     fn say_goodbye(&self) -> End {
-        self.member.outbox.hold().farewell(b"BYE\n");
+        self.member.outbox.hold().goodbye();
         self.member.outbox.drain(self.stopping.deadline());
         End::Stopping
     }

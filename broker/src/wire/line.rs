@@ -33,11 +33,13 @@ const FILTERS_PER_HOLD: usize = 64;
 
 /// What this wire's outboxes say by themselves, and where its messages end.
 pub(crate) const WORDING: Wording = Wording {
+    encode: None,
     gap: |count| encoded(&Reply::Gap { count }),
     receipt: |answered, copies| encoded(&Reply::PubAck { answered, copies }),
     first: |lines| memchr(b'\n', lines).map_or(lines.len(), |at| at + 1),
     fitting: |lines, room| memrchr(b'\n', &lines[..room]).map_or(0, |at| at + 1),
     count: |lines| memchr_iter(b'\n', lines).count() as u64,
+    goodbye: b"BYE\n",
 };
 
 /// What a newcomer hears for whom there is no room.

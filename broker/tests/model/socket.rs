@@ -17,11 +17,13 @@ use crate::sync::{Condvar, Mutex};
 /// Everything ends with a semicolon: `news:a1;` is the first message of `a` on `news`, `-3;` says
 /// that three are missing, anything else is an answer.
 pub(crate) const WORDING: Wording = Wording {
+    encode: None,
     gap: |count| format!("-{count};").into_bytes(),
     receipt: |answered, copies| format!("={answered}/{copies};").into_bytes(),
     first: |messages| ends(messages).next().unwrap_or(messages.len()),
     fitting: |messages, room| ends(&messages[..room]).last().unwrap_or(0),
     count: |messages| ends(messages).count() as u64,
+    goodbye: b"bye;",
 };
 
 fn ends(messages: &[u8]) -> impl Iterator<Item = usize> {
