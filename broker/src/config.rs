@@ -29,6 +29,9 @@ pub struct Config {
     /// The most bytes that messages for slow clients and lines that have begun may take together; by
     /// default half of the machine's memory. Not less than `outbox_bytes`.
     pub memory: Option<usize>,
+    /// The longest that a publisher waits at a time for slow subscribers that ask for it by
+    /// `slow=block`; zero for never.
+    pub max_block: Duration,
     /// A client that has been silent so long is sent a PING; zero for never.
     pub ping_interval: Duration,
     /// The most subscriptions of one connection.
@@ -48,6 +51,7 @@ impl Default for Config {
             max_connections: None,
             outbox_bytes: LINE_BYTES,
             memory: None,
+            max_block: Duration::from_secs(1),
             ping_interval: Duration::from_secs(30),
             max_subscriptions: 250_000,
             max_retained: 1_000_000,
@@ -164,6 +168,10 @@ pub(crate) struct Flags {
     /// Most bytes that wait for all slow clients [default: half of the machine's]
     #[arg(long, env = "BROKER_MEMORY", value_name = "BYTES")]
     memory: Option<ByteSize>,
+    /// Longest wait of a publisher for subscribers with slow=block; 0s for never
+    #[arg(long, env = "BROKER_MAX_BLOCK", default_value = "1s", value_name = "TIME",
+          value_parser = humantime::parse_duration)]
+    max_block: Duration,
     /// A client silent for so long is sent a PING; 0s for never
     #[arg(long, env = "BROKER_PING_INTERVAL", default_value = "30s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
@@ -216,6 +224,7 @@ impl From<Flags> for Config {
             max_connections: flags.max_connections,
             outbox_bytes: bytes(flags.outbox_bytes),
             memory: flags.memory.map(bytes),
+            max_block: flags.max_block,
             ping_interval: flags.ping_interval,
             max_subscriptions: flags.max_subscriptions,
             max_retained: flags.max_retained,

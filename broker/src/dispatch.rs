@@ -5,7 +5,7 @@
 //! topic, and equal sets of subscribers are recognised as one audience, so that messages that
 //! stand one after another and go to the same clients are handed over as one run.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::mem;
 use std::ops::Range;
@@ -16,6 +16,7 @@ use protocol::Topic;
 
 use crate::block::Block;
 use crate::interest::{Group, Subscriber};
+use crate::outbox::Held;
 use crate::queue::COPY_BELOW_BYTES;
 use crate::route_cache::{Known, RouteCache};
 use crate::router::{Route, Router};
@@ -46,6 +47,8 @@ pub(crate) struct Dispatch {
     batch: Batch,
     /// Copies whose subscriber did not want them any more when they came.
     withdrawn: Cell<u64>,
+    /// Subscribers that want their publishers to wait for them.
+    pressing: RefCell<Vec<Subscriber>>,
 }
 
 /// A subscriber, and what the batch holds for it.
@@ -128,6 +131,7 @@ impl Dispatch {
             stale: 0,
             batch: Batch::default(),
             withdrawn: Cell::new(0),
+            pressing: RefCell::default(),
         }
     }
 
@@ -135,6 +139,19 @@ impl Dispatch {
     /// unsubscribed meanwhile.
     pub(crate) fn withdrawn(&self) -> u64 {
         self.withdrawn.get()
+    }
+
+    /// Whether some subscriber wants to be waited for.
+    pub(crate) fn is_pressed(&mut self) -> bool {
+        !self.pressing.get_mut().is_empty()
+    }
+
+    /// Those who want to be waited for, once each.
+    pub(crate) fn take_pressing(&mut self) -> Vec<Subscriber> {
+        let mut pressing = mem::take(self.pressing.get_mut());
+        pressing.sort_unstable_by_key(|each| each.id());
+        pressing.dedup_by_key(|each| each.id());
+        pressing
     }
 
     /// Adds a message that stands in the block, if its topic is known already. `block` is all of
@@ -376,7 +393,7 @@ impl Dispatch {
             let outbox = &self.slots[slot as usize].outbox;
             let mut held = outbox.hold();
             if self.router.departures() == batch.departures {
-                if !held.deliver(&[&run]) {
+                if !hand(&self.pressing, outbox, &mut held, &[&run]) {
                     self.withdraw(run.messages());
                 }
             } else {
@@ -472,7 +489,8 @@ impl Dispatch {
             })
             .collect();
         let mut held = outbox.hold();
-        let done = self.router.departures() == batch.departures && held.deliver(&all);
+        let done = self.router.departures() == batch.departures
+            && hand(&self.pressing, outbox, &mut held, &all);
         drop(held);
         if !done {
             self.deliver_checked(slot, part, batch, block);
@@ -563,7 +581,7 @@ impl Dispatch {
             }
             let mut held = outbox.hold();
             if outbox.departures().load(Ordering::Acquire) == departures {
-                return held.deliver(&[run]);
+                return hand(&self.pressing, outbox, &mut held, &[run]);
             }
         }
     }
@@ -614,6 +632,20 @@ impl Batch {
         let messages = segments.iter().map(|segment| segment.messages).sum();
         (bytes, messages)
     }
+}
+
+/// Delivers, and notes a subscriber that wants to be waited for. Returns false if it is gone.
+fn hand(
+    pressing: &RefCell<Vec<Subscriber>>,
+    outbox: &Subscriber,
+    held: &mut Held<'_>,
+    runs: &[&Run<'_>],
+) -> bool {
+    let taken = held.deliver(runs);
+    if held.take_press() {
+        pressing.borrow_mut().push(outbox.clone());
+    }
+    taken
 }
 
 /// The number of a subscriber in this dispatch.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::flusher::Flusher;
 use crate::memory::Memory;
@@ -21,11 +22,15 @@ pub(crate) struct Engine {
     /// What waits for slow clients, and lines that have begun.
     pub(crate) memory: Arc<Memory>,
     pub(crate) roster: Roster,
+    /// The longest that a publisher waits at a time for slow clients that ask for it.
+    pub(crate) max_block: Duration,
     pub(crate) metrics: Metrics,
     /// Warnings that a peer does not answer.
     pub(crate) stale_storm: Storm,
     /// Warnings that publishers wait for memory.
     pub(crate) memory_storm: Storm,
+    /// Warnings that publishers wait for clients that ask for it.
+    pub(crate) block_storm: Storm,
 }
 
 impl Engine {
@@ -33,6 +38,7 @@ impl Engine {
         max_retained: usize,
         max_retained_bytes: usize,
         memory_bytes: usize,
+        max_block: Duration,
     ) -> io::Result<Self> {
         Ok(Self {
             router: Arc::new(Router::new()),
@@ -40,9 +46,11 @@ impl Engine {
             flusher: Arc::new(Flusher::new()?),
             memory: Arc::new(Memory::new(memory_bytes)),
             roster: Roster::default(),
+            max_block,
             metrics: Metrics::default(),
             stale_storm: Storm::default(),
             memory_storm: Storm::default(),
+            block_storm: Storm::default(),
         })
     }
 }

@@ -52,7 +52,7 @@ impl Ledger {
         } = self.tally;
         published == matched + unmatched
             && copies == self.taken + withdrawn
-            && self.taken == written + self.waiting + dropped + discarded
+            && self.taken == written + self.waiting + dropped.total() + discarded
     }
 }
 
@@ -92,7 +92,7 @@ impl fmt::Display for Ledger {
         write!(
             f,
             "{verdict}: {} published = {} matched + {} unmatched, {} refused; \
-             {} copies = {} written + {waiting} waiting + {} dropped + {} discarded + {} withdrawn",
+             {} copies = {} written + {waiting} waiting + {} + {} discarded + {} withdrawn",
             account.published,
             account.matched,
             account.unmatched,
@@ -109,10 +109,11 @@ impl fmt::Display for Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::Reason;
 
     #[test]
     fn one_copy_too_many_or_too_few_anywhere_shows() {
-        let balanced = Ledger {
+        let mut balanced = Ledger {
             account: Totals {
                 published: 5,
                 matched: 3,
@@ -125,11 +126,12 @@ mod tests {
             waiting: 2,
             tally: Tally {
                 written: 4,
-                dropped: 2,
                 discarded: 1,
                 bytes: 100,
+                ..Tally::default()
             },
         };
+        balanced.tally.dropped.add(Reason::Full, 2);
         assert!(balanced.is_balanced());
         let changes: [fn(&mut Ledger); 9] = [
             |ledger| ledger.account.published += 1,
@@ -139,7 +141,7 @@ mod tests {
             |ledger| ledger.account.withdrawn += 1,
             |ledger| ledger.waiting += 1,
             |ledger| ledger.tally.written += 1,
-            |ledger| ledger.tally.dropped += 1,
+            |ledger| ledger.tally.dropped.add(Reason::Memory, 1),
             |ledger| ledger.tally.discarded += 1,
         ];
         for change in changes {

@@ -14,6 +14,7 @@
 
 mod block;
 mod capacity;
+mod choices;
 mod config;
 mod dispatch;
 mod engine;
@@ -41,6 +42,7 @@ mod storm;
 mod sync;
 mod tcp_info;
 mod wire;
+mod wording;
 
 use std::fmt;
 use std::io;
@@ -73,8 +75,13 @@ impl Broker {
         config.check().map_err(BindError::Config)?;
         let capacity = Capacity::of_machine(config.max_connections);
         let memory = config.memory.unwrap_or_else(capacity::half_of_memory);
-        let engine = Engine::new(config.max_retained, config.max_retained_bytes, memory)
-            .map_err(BindError::Machine)?;
+        let engine = Engine::new(
+            config.max_retained,
+            config.max_retained_bytes,
+            memory,
+            config.max_block,
+        )
+        .map_err(BindError::Machine)?;
         let engine = Arc::new(engine);
         let settings = Settings {
             line_bytes: config.max_line,
@@ -129,7 +136,8 @@ impl Broker {
         let metrics = &self.engine.metrics;
         log::info!(
             "stopped; {} connections served, {} turned away, {} found stale, {} ended by a bug, \
-             {} messages dropped for slow clients, {} waits for memory of {} ms together",
+             {} messages dropped for slow clients, {} waits for memory of {} ms together, \
+             {} for slow clients that block of {} ms",
             metrics.ended.get(),
             metrics.refused.get(),
             metrics.stale.get(),
@@ -137,6 +145,8 @@ impl Broker {
             metrics.dropped.get(),
             metrics.waits.get(),
             metrics.waited.get() / 1000,
+            metrics.blocks.get(),
+            metrics.blocked.get() / 1000,
         );
     }
 }

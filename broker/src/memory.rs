@@ -110,6 +110,16 @@ impl Memory {
         enough
     }
 
+    /// Gives back what was dropped for want of room, which gives nobody hope who waits for slow
+    /// clients to take something.
+    pub(crate) fn give_up<T>(&self, dropped: T) {
+        let still = self.still.load(Ordering::Relaxed);
+        drop(dropped);
+        if still {
+            self.still.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Notes that so much has been given back that is not counted here.
     pub(crate) fn note_returned(&self, bytes: usize) {
         self.returned.fetch_add(bytes, Ordering::Relaxed);
@@ -207,6 +217,16 @@ mod tests {
             assert!(waiting.join().expect("it does not panic"));
         });
         assert!(!memory.is_short());
+    }
+
+    #[test]
+    fn what_is_dropped_for_want_of_room_is_no_reason_to_wait_again() {
+        let memory = Arc::new(Memory::new(1600));
+        let (dropped, _other) = (memory.charge(100), memory.charge(1500));
+        assert!(!memory.wait(200));
+        memory.give_up(dropped);
+        assert_eq!(memory.free(), 100);
+        assert!(memory.still.load(Ordering::Relaxed));
     }
 
     #[test]

@@ -14,6 +14,10 @@ pub(crate) struct Metrics {
     pub(crate) waits: Counter,
     /// For how many microseconds, together.
     pub(crate) waited: Counter,
+    /// How often a publisher waited for a slow client that asks for it.
+    pub(crate) blocks: Counter,
+    /// For how many microseconds, together.
+    pub(crate) blocked: Counter,
     /// Ended by a bug of ours.
     pub(crate) panicked: Counter,
     /// Messages dropped because an outbox was full, as of the ends of connections.

@@ -9,11 +9,15 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
+use protocol::{Filter, Slow};
+
+use crate::choices::TooManyChoices;
 use crate::memory::Memory;
-use crate::queue::{Kind, Orphan, Queue, SLICES, Stock, Tally, Terms, Wording};
+use crate::queue::{Kind, Orphan, Queue, SLICES, Stock, Tally, Terms};
 use crate::run::Run;
 use crate::stage::Stage;
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
+use crate::wording::Wording;
 
 /// How much the flusher sends before it lets go of the lock.
 const FLUSH_BYTES: usize = 256 * 1024;
@@ -171,6 +175,22 @@ impl Outbox {
         });
     }
 
+    /// Returns when less than half of what may wait for the client does, it is gone, nobody shall
+    /// wait, or it is `deadline`; whether it was that. If the client has taken nothing at all by then,
+    /// nobody waits for it again until it does.
+    pub(crate) fn wait_for_half(&self, deadline: Instant) -> bool {
+        let bytes = |inside: &Inside| inside.queue.tally.bytes;
+        let before = bytes(&self.inside.lock());
+        let done = |inside: &Inside| inside.hurried || inside.queue.is_half_empty(&inside.terms);
+        self.wait(Some(deadline), done);
+        let mut inside = self.inside.lock();
+        let in_vain = !done(&inside) && !matches!(inside.state, State::Closed);
+        if in_vain && bytes(&inside) == before {
+            inside.queue.give_up_waiting();
+        }
+        in_vain
+    }
+
     /// Ends all waiting without a deadline, now and later: the broker stops.
     pub(crate) fn hurry(&self) {
         self.inside.lock().hurried = true;
@@ -267,6 +287,21 @@ impl Held<'_> {
             State::Closed => State::Closed,
         };
         self.note_state();
+    }
+
+    /// Whether the client wants publishers to wait for it now, because of what was delivered last.
+    pub(crate) fn take_press(&mut self) -> bool {
+        self.inside.queue.take_press()
+    }
+
+    /// Sets what shall happen to messages of a filter while the client is slow; none for what is
+    /// usual.
+    pub(crate) fn choose(
+        &mut self,
+        filter: Filter<'_>,
+        slow: Option<Slow>,
+    ) -> Result<(), TooManyChoices> {
+        self.inside.queue.choose(filter, slow)
     }
 
     /// Takes in an answer. It is never dropped, and what was dropped before it is reported first.
@@ -441,6 +476,7 @@ fn send(once: impl Fn() -> io::Result<usize>) -> io::Result<usize> {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
     use crate::block::Block;
@@ -499,6 +535,7 @@ pub(crate) mod tests {
                 .map_or(0, |at| at + 1)
         },
         count: |messages| 1.max(messages.iter().filter(|&&byte| byte == b';').count() as u64),
+        topic: |message| &message[..1],
         goodbye: b"<bye>",
         encode: None,
     };
@@ -564,6 +601,12 @@ pub(crate) mod tests {
         outbox.hold().deliver(&runs.iter().collect::<Vec<_>>());
     }
 
+    fn choose(outbox: &Outbox, filter: &str, slow: Slow) {
+        let filter = Filter::parse(filter).expect("a filter");
+        let chosen = outbox.hold().choose(filter, Some(slow));
+        assert_eq!(chosen, Ok(()));
+    }
+
     #[test]
     fn an_idle_outbox_sends_at_once_and_holds_nothing() {
         let (outbox, sink) = outbox(1, 100, usize::MAX);
@@ -607,6 +650,7 @@ pub(crate) mod tests {
     #[test]
     fn what_is_dropped_is_told_in_its_place() {
         let (outbox, sink) = outbox(1, 80, 0);
+        choose(&outbox, "+", Slow::DropNewest);
         let message = |digit: &str| digit.repeat(40);
         let [one, two, three, four] = ["1", "2", "3", "4"].map(message);
         deliver(&outbox, &[&one, &two, &three, &four]);
@@ -617,12 +661,13 @@ pub(crate) mod tests {
         deliver(&outbox, &["6"]);
         sink.make_room(&outbox, 1000);
         assert_eq!(sink.taken(), format!("{one}{two}<gap 3>6"));
-        assert_eq!(outbox.close().tally.dropped, 3);
+        assert_eq!(outbox.close().tally.dropped.total(), 3);
     }
 
     #[test]
     fn a_gap_is_told_when_nothing_follows_it() {
         let (outbox, sink) = outbox(1, 4, 0);
+        choose(&outbox, "+", Slow::DropNewest);
         deliver(&outbox, &["1111", "2222"]);
         sink.make_room(&outbox, 100);
         assert_eq!(sink.taken(), "1111<gap 1>");
@@ -631,6 +676,7 @@ pub(crate) mod tests {
     #[test]
     fn an_answer_comes_after_the_gap_it_follows_and_is_never_dropped() {
         let (outbox, sink) = outbox(1, 4, 0);
+        choose(&outbox, "+", Slow::DropNewest);
         deliver(&outbox, &["1111", "2222"]);
         outbox.hold().answer(b"PONG");
         deliver(&outbox, &["3333"]);
@@ -650,13 +696,14 @@ pub(crate) mod tests {
     #[test]
     fn of_a_run_as_many_messages_are_taken_as_there_is_room_for() {
         let (outbox, sink) = outbox(1, 9, 2);
+        choose(&outbox, "+", Slow::DropNewest);
         let run = Run::borrowed(b"111;222;333;444;", 4);
         outbox.hold().deliver(&[&run]);
         deliver(&outbox, &["555;"]);
         sink.make_room(&outbox, 100);
         assert_eq!(sink.taken(), "111;222;<gap 3>");
         let tally = outbox.close().tally;
-        assert_eq!((tally.written, tally.dropped), (2, 3));
+        assert_eq!((tally.written, tally.dropped.total()), (2, 3));
     }
 
     #[test]
@@ -786,6 +833,7 @@ pub(crate) mod tests {
             .collect();
         let message = format!("{};", "x".repeat(COPY_BELOW_BYTES - 1));
         for (outbox, _) in clients.iter().rev() {
+            choose(outbox, "+", Slow::DropNewest);
             for _ in 0..100 {
                 deliver(outbox, &[&message]);
             }
@@ -861,6 +909,171 @@ pub(crate) mod tests {
         let left: Vec<_> = remains.orphans.iter().map(|each| &each.bytes[..]).collect();
         assert_eq!(left, [b"cd\n", b"ef\n"]);
         assert_eq!(remains.tally.written, 1);
+    }
+
+    #[test]
+    fn the_oldest_make_room_for_the_newest_in_their_place() {
+        let (outbox, sink) = outbox(1, 80, 0);
+        let message = |digit: &str| format!("{};", digit.repeat(19));
+        let [one, two, three, four, five] = ["1", "2", "3", "4", "5"].map(message);
+        deliver(&outbox, &[&one, &two]);
+        outbox.hold().answer(b"!");
+        deliver(&outbox, &[&three, &four, &five]);
+        sink.make_room(&outbox, usize::MAX);
+        assert_eq!(sink.taken(), format!("<gap 2>!<gap 1>{four}{five}"));
+        let dropped = outbox.close().tally.dropped;
+        assert_eq!(dropped.to_string(), "3 dropped (3 full)");
+    }
+
+    #[test]
+    fn of_what_comes_at_once_the_newest_is_kept_and_what_has_begun_is_finished() {
+        let (outbox, sink) = outbox(1, 12, 2);
+        let run = Run::borrowed(b"111;222;333;444;555;", 5);
+        outbox.hold().deliver(&[&run]);
+        sink.make_room(&outbox, usize::MAX);
+        assert_eq!(sink.taken(), "111;<gap 3>555;");
+        assert_eq!(outbox.close().tally.written, 2);
+    }
+
+    #[test]
+    fn only_the_newest_of_each_topic_is_kept_where_that_is_chosen() {
+        let (outbox, sink) = outbox(1, 100, 1);
+        choose(&outbox, "+", Slow::Latest);
+        deliver(&outbox, &["a1;", "b1;", "a2;", "c1;", "a3;", "b2;"]);
+        assert_eq!(sink.taken(), "a");
+        sink.make_room(&outbox, 2);
+        assert_eq!(sink.taken(), "1;");
+        deliver(&outbox, &["b3;", "a4;"]);
+        // What has begun to leave is finished.
+        sink.make_room(&outbox, 8);
+        assert_eq!(sink.taken(), "<gap 2>b");
+        deliver(&outbox, &["b4;", "b5;"]);
+        sink.make_room(&outbox, usize::MAX);
+        assert_eq!(sink.taken(), "3;<gap 2>a4;c1;<gap 1>b5;");
+        let tally = outbox.close().tally;
+        assert_eq!(tally.dropped.to_string(), "5 dropped (5 replaced)");
+        assert_eq!(tally.written, 5);
+    }
+
+    #[test]
+    fn what_others_chose_to_keep_is_not_dropped_for_a_flood() {
+        let (outbox, sink) = outbox(1, 30, 0);
+        choose(&outbox, "k", Slow::Block);
+        deliver(&outbox, &["k1;", "k2;", "x1;", "k3;", "x2;"]);
+        assert!(!outbox.hold().take_press(), "less than half waits");
+        for _ in 0..100 {
+            deliver(&outbox, &["x3;"]);
+        }
+        sink.make_room(&outbox, usize::MAX);
+        let came = sink.taken();
+        let kept: Vec<_> = came
+            .split_inclusive(';')
+            .filter(|part| part.contains('k'))
+            .collect();
+        assert_eq!(kept, ["k1;", "k2;", "<gap 1>k3;"], "{came}");
+    }
+
+    #[test]
+    fn a_publisher_waits_for_who_blocks_until_half_is_free_or_it_is_in_vain() {
+        let (outbox, sink) = outbox(1, 20, 0);
+        choose(&outbox, "k", Slow::Block);
+        let soon = || Instant::now() + Duration::from_millis(50);
+        let late = || Instant::now() + Duration::from_secs(60);
+        deliver(&outbox, &["k1;", "k2;", "k3;", "k4;"]);
+        assert!(outbox.hold().take_press());
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| outbox.wait_for_half(late()));
+            sink.make_room(&outbox, 3);
+            assert!(!waiter.join().expect("it returns"));
+        });
+        deliver(&outbox, &["k5;", "k6;"]);
+        assert!(outbox.hold().take_press());
+        assert!(outbox.wait_for_half(soon()), "nothing was taken");
+        // Nobody waits for it again until it takes something.
+        deliver(&outbox, &["k7;"]);
+        assert!(!outbox.hold().take_press());
+        assert!(!outbox.wait_for_half(late()));
+        sink.make_room(&outbox, 1);
+        deliver(&outbox, &["k8;"]);
+        assert!(outbox.hold().take_press());
+    }
+
+    /// What is published by chance to a client that reads by chance.
+    #[test]
+    fn whatever_is_chosen_every_message_comes_or_is_told_in_its_place() {
+        const TOPICS: [&str; 3] = ["a", "b", "c"];
+        for seed in 0..3000 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            // Long messages are kept in another way than short ones.
+            let size = [1, 80][random.usize(0..2)];
+            let memory = Arc::new(Memory::new(size * random.usize(200..2000)));
+            let (outbox, sink) = outbox_with(1, size * random.usize(20..200), memory, 0);
+            let mut has_latest = false;
+            for topic in TOPICS {
+                if random.u8(0..3) > 0 {
+                    let slow = Slow::ALL[random.usize(0..Slow::ALL.len())];
+                    has_latest |= slow == Slow::Latest;
+                    choose(&outbox, topic, slow);
+                }
+            }
+            let mut number = 0;
+            let mut taken = 0;
+            for _ in 0..random.usize(1..60) {
+                match random.u8(0..10) {
+                    0 => outbox.hold().answer(format!("!{number};").as_bytes()),
+                    1..4 => sink.make_room(&outbox, size * random.usize(0..60)),
+                    _ => {
+                        let mut text = String::new();
+                        let messages = random.u64(1..6);
+                        for _ in 0..messages {
+                            number += 1;
+                            let topic = TOPICS[random.usize(0..TOPICS.len())];
+                            let pad = "x".repeat(size * random.usize(0..12));
+                            text += &format!("{topic}{number}{pad};");
+                        }
+                        let run = Run::borrowed(text.as_bytes(), messages);
+                        assert!(outbox.hold().deliver(&[&run]));
+                        taken += messages;
+                    }
+                }
+                let mut latest = outbox.inside.lock().queue.latest_topics();
+                latest.sort_unstable();
+                assert!(latest.is_sorted_by(|one, next| one < next), "{seed}");
+            }
+            // A flush sends a part at a time.
+            while outbox.seems_blocked() {
+                sink.make_room(&outbox, 1 << 20);
+            }
+            let heard = sink.taken();
+            let (mut came, mut missing, mut last) = (0, 0, [0; TOPICS.len()]);
+            for part in heard.replace('>', ">;").split_terminator(';') {
+                if let Some(count) = part.strip_prefix("<gap ") {
+                    let count = count.trim_end_matches('>').parse::<u64>();
+                    missing += count.expect("a number");
+                } else if let Some(before) = part.strip_prefix('!') {
+                    if !has_latest {
+                        assert_eq!(before, (came + missing).to_string(), "{seed}: {heard}");
+                    }
+                } else {
+                    let (topic, rest) = part.split_at(1);
+                    let at = TOPICS
+                        .iter()
+                        .position(|each| *each == topic)
+                        .expect("a topic");
+                    let number: u64 = rest.trim_end_matches('x').parse().expect("a number");
+                    assert!(number > last[at], "{seed}: {heard}");
+                    last[at] = number;
+                    came += 1;
+                    if !has_latest {
+                        assert_eq!(number, came + missing, "{seed}: {heard}");
+                    }
+                }
+            }
+            let tally = outbox.close().tally;
+            assert_eq!(tally.written, came, "{seed}: {heard}");
+            assert_eq!(tally.dropped.total(), missing, "{seed}: {heard}");
+            assert_eq!(came + missing, taken, "{seed}: {heard}");
+        }
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::memory::{Charge, Memory};
-use crate::queue::{Encode, Wording};
 use crate::stage::{self, Stage};
+use crate::wording::{Encode, Wording};
 
 /// Whole messages one after another, on their way into outboxes. They are sent from where they
 /// are; the first outbox that must keep them makes a copy, which all others share.

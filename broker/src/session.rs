@@ -134,7 +134,7 @@ impl Session {
             (end, _) => end,
         };
         engine.metrics.ended.add(1);
-        engine.metrics.dropped.add(tally.dropped);
+        engine.metrics.dropped.add(tally.dropped.total());
         if matches!(end, End::Panicked) {
             engine.metrics.panicked.add(1);
         }
@@ -209,7 +209,7 @@ impl Session {
         let name = self.member.name().map(|name| format!(" ({name:?})"));
         log::info!(
             "connection {}{} from {} ends after {:.3} s: {end}; \
-             read {read} bytes, {published} published; wrote {} bytes, {} delivered, {} dropped, {} discarded",
+             read {read} bytes, {published} published; wrote {} bytes, {} delivered, {}, {} discarded",
             self.id,
             name.unwrap_or_default(),
             self.member.peer,
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_panic_ends_one_connection_and_leaves_nothing_behind() {
-        let engine = Engine::new(10, 1000, usize::MAX).expect("an engine");
+        let engine = Engine::new(10, 1000, usize::MAX, Duration::ZERO).expect("an engine");
         let (session, mut client) = session(&engine, 1);
         client
             .write_all(b"SUBSCRIBE a\n")

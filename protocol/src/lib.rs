@@ -15,6 +15,7 @@ mod filter;
 mod frame;
 pub mod limits;
 mod name;
+mod slow;
 mod topic;
 mod verb;
 
@@ -25,5 +26,6 @@ pub use escape::Escaped;
 pub use filter::{BadFilter, Filter, Filters};
 pub use frame::{Reply, Request, Subject};
 pub use name::{BadName, Name};
+pub use slow::{BadSlow, Slow};
 pub use topic::{BadTopic, Topic};
 pub use verb::Verb;

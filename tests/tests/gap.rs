@@ -198,7 +198,9 @@ fn the_outbox_drains_to_half_before_messages_are_taken_again() {
     const LARGE_OUTBOX_BYTES: usize = 8 * 1024 * 1024;
     let bytes = LARGE_OUTBOX_BYTES.to_string();
     let broker = TestBroker::with_args(&["--max-line", "65536", "--outbox-bytes", &bytes]);
-    let mut slow = slow(&broker);
+    let mut slow = TestClient::connect_with_small_buffer(broker.address());
+    slow.send("@slow=drop-newest SUBSCRIBE news")
+        .expect("SUBACK news");
     let mut publisher = Publisher::new(&broker);
     publisher.publish(20_000);
     let mut tally = Tally::default();

@@ -66,7 +66,7 @@ fn many_slow_clients_together_take_no_more_than_they_may_and_are_told_what_they_
                 (next, missed) = (next + count, missed + count);
             } else {
                 let start = format!("MESSAGE news/{n} {next} ");
-                assert!(line.starts_with(&start), "{} after {next}", &line[..30]);
+                assert!(line.starts_with(&start), "{:.30} after {next}", line);
                 next += 1;
             }
         }

@@ -13,6 +13,8 @@
 
 #[path = "../../src/block.rs"]
 mod block;
+#[path = "../../src/choices.rs"]
+mod choices;
 #[path = "../../src/dispatch.rs"]
 mod dispatch;
 #[path = "../../src/engine.rs"]
@@ -31,7 +33,7 @@ mod memory;
 mod metrics;
 #[path = "../../src/outbox.rs"]
 mod outbox;
-#[path = "../../src/queue.rs"]
+#[path = "../../src/queue/mod.rs"]
 mod queue;
 #[path = "../../src/retained.rs"]
 mod retained;
@@ -51,6 +53,8 @@ mod storm;
 mod sync;
 #[path = "../../src/wire/mod.rs"]
 mod wire;
+#[path = "../../src/wording.rs"]
+mod wording;
 
 mod client;
 mod delivery;

@@ -4,6 +4,7 @@
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use protocol::Filter;
+use std::time::Duration;
 
 use crate::block::Block;
 use crate::client::idle;
@@ -70,7 +71,7 @@ impl Scene {
         let found = WORKLOADS.iter().find(|(each, _, _)| *each == name);
         let &(_, topics, payload) = found.expect("the name of a workload");
         let scene = Self {
-            engine: Engine::new(0, 0, usize::MAX).expect("an engine"),
+            engine: Engine::new(0, 0, usize::MAX, Duration::ZERO).expect("an engine"),
             subscriber: idle(1),
             publisher: Member::new(idle(2), ([127, 0, 0, 1], 1).into()),
             lines: (0..MESSAGES)

@@ -1,7 +1,7 @@
 //! A client's desk in the engine: what it publishes, wants and leaves behind, whatever wire it speaks.
 //!
 //! Messages go through the engine as the lines that a client of the line protocol is sent; a wire
-//! with other bytes says in its [`Wording`](crate::queue::Wording) how to make them from these. The
+//! with other bytes says in its [`Wording`](crate::wording::Wording) how to make them from these. The
 //! desk answers nobody: that is for the conversation, which may end before it, by a panic too.
 
 use std::collections::HashSet;
@@ -11,8 +11,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use memchr::memchr;
-use protocol::{Attributes, Escaped, Filter, Framer, RETAIN, RETAINED, Reply, Request, Topic};
+use protocol::{
+    Attributes, Escaped, Filter, Framer, RETAIN, RETAINED, Reply, Request, Slow, Topic,
+};
 
+use crate::choices::TooManyChoices;
 use crate::dispatch::{Added, Dispatch, Place};
 use crate::engine::Engine;
 use crate::interest::Subscriber;
@@ -73,9 +76,11 @@ struct Will {
 /// There is no memory for a will.
 pub(crate) struct NoMemory;
 
-/// The client has as many subscriptions as it may have.
-pub(crate) struct TooMany {
-    pub(crate) subscriptions: usize,
+/// The client has as many as it may have.
+pub(crate) enum TooMany {
+    Subscriptions(usize),
+    /// Filters with wildcards and a choice of their own.
+    Choices,
 }
 
 impl Account {
@@ -125,6 +130,9 @@ impl<'a> Desk<'a> {
     pub(crate) fn rest(&mut self) {
         self.settle();
         self.outbox.wait_for_room();
+        if self.dispatch.is_pressed() {
+            self.wait_for_slow();
+        }
         if self.engine.memory.is_short() {
             self.wait_for_memory();
         }
@@ -192,15 +200,22 @@ impl<'a> Desk<'a> {
         !self.filters.is_empty()
     }
 
-    /// From now on the client gets what `filter` matches.
-    pub(crate) fn subscribe(&mut self, filter: Filter<'_>) -> Result<(), TooMany> {
-        if self.filters.contains(filter.as_str()) {
-            return Ok(());
+    /// From now on the client gets what `filter` matches. `held` is its own outbox, in which its
+    /// choice for messages of this filter is noted.
+    pub(crate) fn subscribe(
+        &mut self,
+        held: &mut Held<'_>,
+        filter: Filter<'_>,
+        slow: Option<Slow>,
+    ) -> Result<(), TooMany> {
+        let is_known = self.filters.contains(filter.as_str());
+        if !is_known && self.filters.len() >= self.most_subscriptions {
+            return Err(TooMany::Subscriptions(self.filters.len()));
         }
-        if self.filters.len() >= self.most_subscriptions {
-            return Err(TooMany {
-                subscriptions: self.filters.len(),
-            });
+        held.choose(filter, slow)
+            .map_err(|TooManyChoices| TooMany::Choices)?;
+        if is_known {
+            return Ok(());
         }
         self.filters.insert(filter.as_str().into());
         self.engine.router.subscribe(filter, self.outbox);
@@ -236,6 +251,8 @@ impl<'a> Desk<'a> {
     pub(crate) fn unsubscribe(&mut self, filter: Filter<'_>) {
         if self.filters.remove(filter.as_str()) {
             self.engine.router.unsubscribe(filter, self.outbox);
+            // To take a choice back never fails.
+            let _ = self.outbox.hold().choose(filter, None);
         }
     }
 
@@ -321,6 +338,30 @@ impl<'a> Desk<'a> {
                 self.account.refused += 1;
             }
         }
+    }
+
+    /// Slow clients want their publishers to wait for them.
+    #[inline(never)]
+    fn wait_for_slow(&mut self) {
+        let began = Instant::now();
+        let deadline = began + self.engine.max_block;
+        for slow in self.dispatch.take_pressing() {
+            let in_vain = slow.wait_for_half(deadline);
+            if in_vain
+                && !self.engine.max_block.is_zero()
+                && let Some(more) = self.engine.block_storm.say(Instant::now())
+            {
+                log::warn!(
+                    "connection {} waited --max-block for connection {}, which still reads too \
+                     slowly and gets a GAP next{more}",
+                    self.outbox.id(),
+                    slow.id()
+                );
+            }
+        }
+        self.engine.metrics.blocks.add(1);
+        let waited = began.elapsed().as_micros() as u64;
+        self.engine.metrics.blocked.add(waited);
     }
 
     /// Slow clients take nearly all the memory: the next batch comes a little later.

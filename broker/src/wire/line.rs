@@ -10,17 +10,19 @@ use std::mem;
 use std::ops::{ControlFlow, Range};
 use std::time::Instant;
 
-use memchr::{memchr, memchr_iter, memrchr};
+use memchr::{memchr, memchr_iter, memchr2, memrchr};
 use protocol::{
-    Attributes, BadFilter, Code, DecodeError, Escaped, Filter, Filters, Framer, Name, RETAIN,
-    RETAINED, Reply, Request, Step, Subject, Topic, Verb,
+    Attributes, BadFilter, BadSlow, Code, DecodeError, Escaped, Filter, Filters, Framer, Name,
+    RETAIN, RETAINED, Reply, Request, SLOW, Slow, Step, Subject, Topic, Verb,
 };
 
 use crate::block::Block;
+use crate::choices::MOST_WILD;
 use crate::dispatch::Place;
-use crate::queue::Wording;
+use crate::outbox::Held;
 use crate::wire::desk::{Desk, MESSAGE, NoMemory, TooMany};
 use crate::wire::{Arrival, End, Source};
+use crate::wording::Wording;
 
 const PUBLISH: &[u8] = b"PUBLISH ";
 
@@ -39,6 +41,7 @@ pub(crate) const WORDING: Wording = Wording {
     first: |lines| memchr(b'\n', lines).map_or(lines.len(), |at| at + 1),
     fitting: |lines, room| memrchr(b'\n', &lines[..room]).map_or(0, |at| at + 1),
     count: |lines| memchr_iter(b'\n', lines).count() as u64,
+    topic: topic_of,
     goodbye: b"BYE\n",
 };
 
@@ -267,9 +270,12 @@ impl<'a, 'b> Conversation<'a, 'b> {
                     bytes[end - 1] = b'\n';
                 }
             }
-            Ok(Request::Subscribe { filters, .. }) => {
+            Ok(Request::Subscribe {
+                filters,
+                attributes,
+            }) => {
                 self.finish_part(bytes);
-                self.subscribe(filters);
+                self.subscribe(filters, &attributes);
             }
             Ok(Request::Unsubscribe { filters }) => {
                 self.finish_part(bytes);
@@ -352,7 +358,12 @@ impl<'a, 'b> Conversation<'a, 'b> {
     /// Subscribes under the hold of the outbox, so that a SUBACK comes before the first message
     /// and retained messages come before newer ones.
     #[inline(never)]
-    fn subscribe(&mut self, filters: Filters<'_>) {
+    fn subscribe(&mut self, filters: Filters<'_>, attributes: &Attributes<'_>) {
+        let chosen = attributes.get(SLOW).map(|value| Slow::parse(&value));
+        let slow = match chosen.transpose() {
+            Ok(slow) => slow,
+            Err(why) => return self.refuse_filters(filters, why),
+        };
         let mut words = filters.iter().peekable();
         while words.peek().is_some() {
             let retained = self.desk.engine.retained.read();
@@ -375,7 +386,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
             let outbox = self.desk.outbox;
             let mut held = outbox.hold();
             for (word, filter, matching) in found {
-                if self.add_filter(word, filter) && !matching.is_empty() {
+                if self.add_filter(&mut held, word, filter, slow) && !matching.is_empty() {
                     held.answer(&self.answers);
                     self.answers.clear();
                     self.desk.deliver_retained(&mut held, &matching);
@@ -390,16 +401,38 @@ impl<'a, 'b> Conversation<'a, 'b> {
         }
     }
 
+    /// Answers a SUBSCRIBE that asks for what is not known.
+    fn refuse_filters(&mut self, filters: Filters<'_>, why: BadSlow) {
+        for (word, _) in filters.iter() {
+            self.desk.account.refused += 1;
+            let (code, subject) = (Code::BadAttribute, Subject::Subscribe(word));
+            refusal(&mut self.answers, code, subject, &why.to_string());
+        }
+    }
+
     /// Answers one filter of a SUBSCRIBE; returns whether it is served.
-    fn add_filter(&mut self, word: &[u8], filter: Result<Filter<'_>, BadFilter>) -> bool {
+    fn add_filter(
+        &mut self,
+        held: &mut Held<'_>,
+        word: &[u8],
+        filter: Result<Filter<'_>, BadFilter>,
+        slow: Option<Slow>,
+    ) -> bool {
         let refused = match filter {
             Err(why) => (Code::BadFilter, why.to_string()),
-            Ok(filter) => match self.desk.subscribe(filter) {
+            Ok(filter) => match self.desk.subscribe(held, filter, slow) {
                 Ok(()) => {
                     Reply::SubAck { filter: word }.encode(&mut self.answers);
                     return true;
                 }
-                Err(TooMany { subscriptions }) => {
+                Err(TooMany::Choices) => {
+                    let text = format!(
+                        "{MOST_WILD} filters with wildcards of this connection come with `slow` \
+                         and no more can; leave it out or UNSUBSCRIBE from some"
+                    );
+                    (Code::TooMany, text)
+                }
+                Err(TooMany::Subscriptions(subscriptions)) => {
                     let text = format!(
                         "this connection has {subscriptions} subscriptions and gets no more; \
                          UNSUBSCRIBE from some or use a wildcard"
@@ -582,6 +615,17 @@ impl Receipts {
         self.copies += copies;
         self.accepted = true;
     }
+}
+
+/// The topic of a message, as it is spelt.
+fn topic_of(line: &[u8]) -> &[u8] {
+    let verb = match line.first() {
+        Some(b'@') => memchr(b' ', line).map_or(0, |at| at + 1),
+        _ => 0,
+    };
+    let rest = line[verb..].strip_prefix(MESSAGE).unwrap_or_default();
+    let end = memchr2(b' ', b'\n', rest).unwrap_or(rest.len());
+    &rest[..end]
 }
 
 /// Whether the rest of a PUBLISH line is on this topic.

@@ -2,6 +2,7 @@
 //! about the order of what a client hears.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::Filter;
 use shuttle::thread;
@@ -43,7 +44,7 @@ impl Source for Script {
 
 /// Each client says its lines on its own thread. Returns what each of them heard, and the engine.
 fn converse<const N: usize>(scripts: [Vec<String>; N]) -> ([Vec<String>; N], Engine) {
-    let engine = Engine::new(10, 1000, usize::MAX).expect("an engine");
+    let engine = Engine::new(10, 1000, usize::MAX, Duration::ZERO).expect("an engine");
     let flushing = Flushing::new();
     let mut id = 0;
     let clients = scripts.map(|script| {

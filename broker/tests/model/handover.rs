@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
+use protocol::{Filter, Slow};
+use shuttle::rand::{self, Rng};
 use shuttle::thread;
 
 use crate::memory::Memory;
@@ -27,12 +30,14 @@ const PLENTY: usize = usize::MAX / 2;
 
 /// What the broker does with an outbox from the first message to the last; returns what the client
 /// has heard once nothing waits any more.
-fn flushed(publishers: Range<char>, memory: usize) -> (Heard, u64) {
+fn flushed(publishers: Range<char>, memory: usize, chosen: Option<Slow>) -> (Heard, u64) {
     let flushing = Flushing::new();
     let socket = Socket::new(1, TAKEN_AT_ONCE, &flushing);
     let all = memory;
     let memory = Arc::new(Memory::new(all));
     let outbox = socket.outbox_in(&memory, LIMIT, &WORDING);
+    let everything = Filter::parse("#").expect("a filter");
+    assert_eq!(outbox.hold().choose(everything, chosen), Ok(()));
     thread::scope(|scope| {
         let flusher = scope.spawn(|| flushing.run());
         // At first others take nearly all, so that there is not enough for a single message.
@@ -55,6 +60,9 @@ fn flushed(publishers: Range<char>, memory: usize) -> (Heard, u64) {
                             outbox.hold().answer(format!("{done};").as_bytes());
                         }
                         memory.wait_for_reserve();
+                        if outbox.hold().take_press() {
+                            outbox.wait_for_half(Instant::now());
+                        }
                     }
                 })
             })
@@ -81,21 +89,26 @@ fn nothing_waits(outbox: &Arc<Outbox>, heard: &Heard) -> u64 {
     assert!(failure.is_none());
     assert_eq!(tally.discarded, 0);
     assert_eq!(tally.written, heard.messages.len() as u64, "{heard:?}");
-    assert_eq!(tally.dropped, heard.missing(), "{heard:?}");
-    tally.dropped
+    assert_eq!(tally.dropped.total(), heard.missing(), "{heard:?}");
+    tally.dropped.total()
 }
 
 pub(crate) fn everything_delivered_leaves_in_order_or_is_told_as_a_gap() {
-    everything_leaves_or_is_told(PLENTY);
+    everything_leaves_or_is_told(PLENTY, None);
 }
 
 pub(crate) fn for_want_of_memory_nothing_is_lost_untold() {
     // Of which the answers may take all.
-    everything_leaves_or_is_told(16);
+    everything_leaves_or_is_told(16, None);
 }
 
-fn everything_leaves_or_is_told(memory: usize) {
-    let (heard, dropped) = flushed(PUBLISHERS, memory);
+pub(crate) fn whatever_is_chosen_nothing_is_lost_untold() {
+    let chosen = Slow::ALL[rand::thread_rng().gen_range(0..Slow::ALL.len())];
+    everything_leaves_or_is_told(PLENTY, Some(chosen));
+}
+
+fn everything_leaves_or_is_told(memory: usize, chosen: Option<Slow>) {
+    let (heard, dropped) = flushed(PUBLISHERS, memory, chosen);
     let written: usize = PUBLISHERS
         .map(|publisher| heard.numbers(publisher).len())
         .sum();
@@ -104,7 +117,7 @@ fn everything_leaves_or_is_told(memory: usize) {
 }
 
 pub(crate) fn a_gap_stands_exactly_where_the_messages_are_missing() {
-    let (heard, _) = flushed('a'..'b', PLENTY);
+    let (heard, _) = flushed('a'..'b', PLENTY, None);
     let mut numbers = heard.numbers('a').into_iter().enumerate();
     let (mut next, mut gaps) = (1, heard.gaps.iter());
     let mut gap = gaps.next();

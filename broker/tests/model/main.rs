@@ -17,6 +17,8 @@
 
 #[path = "../../src/block.rs"]
 mod block;
+#[path = "../../src/choices.rs"]
+mod choices;
 #[path = "../../src/dispatch.rs"]
 mod dispatch;
 #[path = "../../src/engine.rs"]
@@ -35,7 +37,7 @@ mod memory;
 mod metrics;
 #[path = "../../src/outbox.rs"]
 mod outbox;
-#[path = "../../src/queue.rs"]
+#[path = "../../src/queue/mod.rs"]
 mod queue;
 #[path = "../../src/retained.rs"]
 mod retained;
@@ -53,6 +55,8 @@ mod stage;
 mod storm;
 #[path = "../../src/wire/mod.rs"]
 mod wire;
+#[path = "../../src/wording.rs"]
+mod wording;
 
 mod conversation;
 mod ending;
@@ -74,7 +78,7 @@ const DEPTH: usize = 3;
 /// A check, and how many schedules of each kind it gets.
 type Check = (&'static str, fn(), usize);
 
-const CHECKS: [Check; 17] = [
+const CHECKS: [Check; 18] = [
     (
         "everything_delivered_leaves_in_order_or_is_told_as_a_gap",
         handover::everything_delivered_leaves_in_order_or_is_told_as_a_gap,
@@ -84,6 +88,11 @@ const CHECKS: [Check; 17] = [
         "for_want_of_memory_nothing_is_lost_untold",
         handover::for_want_of_memory_nothing_is_lost_untold,
         500,
+    ),
+    (
+        "whatever_is_chosen_nothing_is_lost_untold",
+        handover::whatever_is_chosen_nothing_is_lost_untold,
+        1000,
     ),
     (
         "a_gap_stands_exactly_where_the_messages_are_missing",

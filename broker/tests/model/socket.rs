@@ -10,9 +10,9 @@ use shuttle::rand::{self, Rng};
 
 use crate::memory::Memory;
 use crate::outbox::{Outbox, Sink};
-use crate::queue::Wording;
 use crate::run::Run;
 use crate::sync::{Condvar, Mutex};
+use crate::wording::Wording;
 
 /// Everything ends with a semicolon: `news:a1;` is the first message of `a` on `news`, `-3;` says
 /// that three are missing, anything else is an answer.
@@ -23,6 +23,7 @@ pub(crate) const WORDING: Wording = Wording {
     first: |messages| ends(messages).next().unwrap_or(messages.len()),
     fitting: |messages, room| ends(&messages[..room]).last().unwrap_or(0),
     count: |messages| ends(messages).count() as u64,
+    topic: |message| &message[..memchr::memchr(b':', message).unwrap_or(0)],
     goodbye: b"bye;",
 };
 

@@ -1,0 +1,144 @@
+//! What a client has chosen to happen to its messages while it is slow, filter by filter.
+//!
+//! Only choices that were made stand here, and nobody looks before the client is slow.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use protocol::{Filter, Slow, Topic};
+
+/// So many filters with wildcards may come with a choice: each is held against every message that
+/// waits.
+pub(crate) const MOST_WILD: usize = 16;
+
+/// The choices of one client.
+#[derive(Default)]
+pub(crate) struct Choices {
+    exact: HashMap<Box<str>, Slow, RandomState>,
+    wild: Vec<(Box<str>, Slow)>,
+    /// The answer for the topic that was asked for last.
+    last: Option<(Box<[u8]>, Slow)>,
+    /// Where the newest message of each topic waits, for topics of which only that is kept.
+    pub(crate) latest: HashMap<Arc<[u8]>, u64, RandomState>,
+}
+
+/// [`MOST_WILD`] filters with wildcards have a choice already.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TooManyChoices;
+
+impl Choices {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.wild.is_empty()
+    }
+
+    /// Chooses for the messages of a filter.
+    pub(crate) fn choose(&mut self, filter: Filter<'_>, slow: Slow) -> Result<(), TooManyChoices> {
+        self.last = None;
+        let text = filter.as_str();
+        if filter.is_exact() || filter.group().is_some() {
+            self.exact.insert(text.into(), slow);
+        } else if let Some((_, chosen)) = self.wild.iter_mut().find(|(each, _)| &**each == text) {
+            *chosen = slow;
+        } else if self.wild.len() < MOST_WILD {
+            self.wild.push((text.into(), slow));
+        } else {
+            return Err(TooManyChoices);
+        }
+        Ok(())
+    }
+
+    /// Takes a choice back.
+    pub(crate) fn forget(&mut self, filter: Filter<'_>) {
+        self.last = None;
+        self.exact.remove(filter.as_str());
+        self.wild.retain(|(each, _)| &**each != filter.as_str());
+    }
+
+    /// What is chosen for a message on this topic: of several choices the most careful.
+    pub(crate) fn of(&mut self, topic: &[u8]) -> Slow {
+        if let Some((last, slow)) = &self.last
+            && **last == *topic
+        {
+            return *slow;
+        }
+        let slow = self.look_up(topic).unwrap_or_default();
+        self.last = Some((topic.into(), slow));
+        slow
+    }
+
+    fn look_up(&self, topic: &[u8]) -> Option<Slow> {
+        let topic = Topic::parse(topic).ok()?;
+        let exact = self.exact.get(topic.as_str()).copied();
+        let wild = self.wild.iter().filter_map(|(text, slow)| {
+            let filter = Filter::parse(text.as_bytes()).ok()?;
+            filter.matches(topic).then_some(*slow)
+        });
+        wild.chain(exact).max()
+    }
+
+    /// What is chosen for a message to one member of the group with this filter.
+    pub(crate) fn of_group(&self, filter: &str) -> Slow {
+        self.exact.get(filter).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(text: &str) -> Filter<'_> {
+        Filter::parse(text).expect("a filter")
+    }
+
+    #[test]
+    fn the_most_careful_choice_holds_and_no_choice_is_none() {
+        let mut choices = Choices::default();
+        assert_eq!(choices.of(b"a/b"), Slow::DropOldest);
+        for (text, slow) in [
+            ("a/#", Slow::Latest),
+            ("a/b", Slow::DropNewest),
+            ("+/c", Slow::Block),
+        ] {
+            choices.choose(filter(text), slow).expect("there is room");
+        }
+        assert_eq!(choices.of(b"a/x"), Slow::Latest);
+        assert_eq!(choices.of(b"a/b"), Slow::DropNewest);
+        assert_eq!(choices.of(b"a/c"), Slow::Block);
+        assert_eq!(choices.of(b"b"), Slow::DropOldest);
+        choices.forget(filter("+/c"));
+        assert_eq!(choices.of(b"a/c"), Slow::Latest);
+        choices
+            .choose(filter("a/#"), Slow::Block)
+            .expect("it takes the place of the old one");
+        assert_eq!(choices.of(b"a/c"), Slow::Block);
+    }
+
+    #[test]
+    fn a_group_has_the_choice_of_its_own_filter() {
+        let mut choices = Choices::default();
+        choices
+            .choose(filter("$share/g/a/#"), Slow::Latest)
+            .expect("there is room");
+        assert_eq!(choices.of_group("$share/g/a/#"), Slow::Latest);
+        assert_eq!(choices.of_group("$share/h/a/#"), Slow::DropOldest);
+        assert_eq!(choices.of(b"a/b"), Slow::DropOldest);
+    }
+
+    #[test]
+    fn only_so_many_wildcards_have_a_choice() {
+        let mut choices = Choices::default();
+        let texts: Vec<String> = (0..=MOST_WILD).map(|n| format!("{n}/+")).collect();
+        let (last, others) = texts.split_last().expect("some");
+        for text in others {
+            assert_eq!(choices.choose(filter(text), Slow::Latest), Ok(()));
+        }
+        assert_eq!(
+            choices.choose(filter(last), Slow::Latest),
+            Err(TooManyChoices)
+        );
+        assert_eq!(choices.choose(filter(&texts[0]), Slow::Block), Ok(()));
+        choices.forget(filter(&texts[0]));
+        assert_eq!(choices.choose(filter(last), Slow::Latest), Ok(()));
+    }
+}

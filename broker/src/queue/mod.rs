@@ -1,0 +1,562 @@
+//! What waits for one client: bounded, in order, and each message in it accounted for.
+//!
+//! When there is no room, messages are dropped as the client has chosen, and reported in their
+//! place. Answers are never dropped. The queue knows no frame: the wire gives it bytes and a
+//! [`Wording`] for what it says itself.
+
+mod overflow;
+mod tally;
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::mem;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use protocol::{Filter, Slow};
+
+use crate::choices::{Choices, TooManyChoices};
+use crate::memory::{Charge, Memory};
+use crate::run::{Kept, Run};
+use crate::wording::Wording;
+
+pub(crate) use tally::{Reason, Tally};
+
+/// A run shorter than this is copied to the end of the queue, a longer one shared.
+pub(crate) const COPY_BELOW_BYTES: usize = 1024;
+
+/// Small runs are collected in pieces of this size.
+const COLLECTED_BYTES: usize = 16 * 1024;
+
+/// How many stretches one send is given at most.
+pub(crate) const SLICES: usize = 16;
+
+/// What an outbox has been handed, and where it is now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stock {
+    /// Messages it was handed.
+    pub(crate) taken: u64,
+    /// Messages that stand in the queue; of the first, a part may have left.
+    pub(crate) waiting: u64,
+    pub(crate) tally: Tally,
+}
+
+/// Whole messages for another member of a group.
+pub(crate) struct Orphan {
+    /// The filter of the group.
+    pub(crate) filter: Arc<str>,
+    /// Their lines.
+    pub(crate) bytes: Bytes,
+}
+
+/// What waits for one client, in order.
+#[derive(Default)]
+pub(crate) struct Queue {
+    chunks: VecDeque<Chunk>,
+    /// Chunks that have left, so that a chunk keeps its number while those before it leave.
+    left: u64,
+    /// Bytes of the first chunk that have been sent.
+    sent: usize,
+    /// Bytes of messages that wait, without the notices among them.
+    pub(crate) message_bytes: usize,
+    /// Bytes of answers that wait.
+    pub(crate) answer_bytes: usize,
+    /// Until the queue is half empty, messages are refused for which that was chosen.
+    refuses_newest: bool,
+    /// So are all, because nothing that waits may be dropped for them.
+    refuses_all: bool,
+    /// Dropped behind all that waits, and not yet reported.
+    gap: u64,
+    choices: Option<Box<Choices>>,
+    /// More than half of what may wait does, and publishers shall wait for it.
+    presses: bool,
+    /// Publishers have waited in vain: they do so no more until the client takes something.
+    is_stuck: bool,
+    /// Of a closed outbox.
+    pub(crate) orphans: Vec<Orphan>,
+    /// Messages that the outbox was handed, but for the orphans.
+    pub(crate) taken: u64,
+    pub(crate) tally: Tally,
+}
+
+/// What a queue may take, and how it words what it says.
+pub(crate) struct Terms {
+    /// How many bytes of messages may wait.
+    pub(crate) limit: usize,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) wording: &'static Wording,
+}
+
+impl Terms {
+    /// How many bytes of messages may wait now.
+    fn room(&self) -> usize {
+        self.limit.min(self.memory.free())
+    }
+
+    /// Why there is no more room.
+    fn reason(&self) -> Reason {
+        if self.memory.free() < self.limit {
+            Reason::Memory
+        } else {
+            Reason::Full
+        }
+    }
+
+    /// Bytes that only one outbox has.
+    pub(crate) fn own(&self, bytes: Vec<u8>) -> Data {
+        let charge = self.memory.charge(bytes.capacity());
+        Data::Owned(bytes, charge)
+    }
+}
+
+struct Chunk {
+    data: Data,
+    kind: Kind,
+    /// What may happen to messages.
+    slow: Slow,
+    /// If they are for one member of a group, the filter of that group.
+    share: Option<Arc<str>>,
+    /// The line of the only message here, if it is for one member of a group and `data` holds
+    /// something else.
+    line: Option<Bytes>,
+    /// The topic of the only message here, if only the newest of that topic is kept.
+    latest: Option<Arc<[u8]>>,
+}
+
+pub(crate) enum Data {
+    Shared(Kept),
+    /// With what its capacity takes of the memory.
+    Owned(Vec<u8>, Charge),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// So many messages end in this chunk.
+    Messages(u64),
+    /// The notice that so many messages are missing here; it has no bytes if none is.
+    Gap(u64),
+    Answer,
+    /// The newest receipt, which a newer one may replace until it has begun to leave.
+    Receipt {
+        copies: u64,
+    },
+}
+
+impl Queue {
+    /// Queues a run from byte `from` on, or drops what there is no room for. A message that has begun
+    /// to leave is finished, and an empty queue has room for any one message that the memory has
+    /// room for: the limit is never less than the longest.
+    pub(crate) fn take(&mut self, run: &Run<'_>, from: usize, terms: &Terms) {
+        let rest = run.bytes().len() - from;
+        let has_room = self.message_bytes + rest <= terms.room();
+        if has_room && self.choices.is_none() && !self.refuses_newest && !self.refuses_all {
+            let at = match from {
+                0 => 0,
+                _ => (terms.wording.fitting)(run.bytes(), from),
+            };
+            // To count what has left costs too much here. It counts as waiting until all has left,
+            // unless the first message that waits could not be told from it then.
+            let left = match at {
+                1.. if at == from || run.share().is_some() => {
+                    (terms.wording.count)(&run.bytes()[..at])
+                }
+                _ => 0,
+            };
+            self.tally.written += left;
+            let messages = run.messages() - left;
+            self.take_part(run, at..run.bytes().len(), messages, terms);
+            self.skip(from - at);
+        } else {
+            self.take_as_chosen(run, from, terms);
+        }
+    }
+
+    /// So much at the front has left already.
+    fn skip(&mut self, sent: usize) {
+        if sent > 0 {
+            debug_assert_eq!(self.chunks.len(), 1, "more than one has begun to leave");
+            self.sent = sent;
+            self.message_bytes -= sent;
+        }
+    }
+
+    fn take_part(&mut self, run: &Run<'_>, part: Range<usize>, messages: u64, terms: &Terms) {
+        self.take_part_as(Slow::default(), run, part, messages, terms);
+    }
+
+    /// Queues a part of a run, in which so many messages end.
+    fn take_part_as(
+        &mut self,
+        slow: Slow,
+        run: &Run<'_>,
+        part: Range<usize>,
+        messages: u64,
+        terms: &Terms,
+    ) {
+        let bytes = &run.bytes()[part.clone()];
+        if bytes.len() < COPY_BELOW_BYTES
+            && let Some(Chunk {
+                data: Data::Owned(collected, _),
+                kind: Kind::Messages(before),
+                slow: chosen,
+                share,
+                line: None,
+                latest: None,
+            }) = self.chunks.back_mut()
+            && *chosen == slow
+            && share.as_ref() == run.share()
+            && run.line().is_none()
+            && collected.capacity() - collected.len() >= bytes.len()
+        {
+            collected.extend_from_slice(bytes);
+            *before += messages;
+            self.message_bytes += bytes.len();
+        } else {
+            let data = match bytes.len() {
+                COPY_BELOW_BYTES.. => Data::new(run, part, terms),
+                _ => {
+                    let capacity = COLLECTED_BYTES.min(terms.room()).max(bytes.len());
+                    let mut collected = Vec::with_capacity(capacity);
+                    collected.extend_from_slice(bytes);
+                    terms.own(collected)
+                }
+            };
+            self.push_part(data, messages, slow, run);
+        }
+    }
+
+    fn push_part(&mut self, data: Data, messages: u64, slow: Slow, run: &Run<'_>) {
+        self.message_bytes += data.as_slice().len();
+        self.chunks.push_back(Chunk {
+            data,
+            kind: Kind::Messages(messages),
+            slow,
+            share: run.share().cloned(),
+            line: run.line().cloned(),
+            latest: None,
+        });
+    }
+
+    /// Queues what is no message.
+    pub(crate) fn push(&mut self, data: Data, kind: Kind) {
+        self.note_bytes(kind, data.as_slice().len() as isize);
+        self.chunks.push_back(Chunk::plain(data, kind));
+    }
+
+    /// So many bytes more or less wait.
+    fn note_bytes(&mut self, kind: Kind, change: isize) {
+        let bytes = match kind {
+            Kind::Messages(_) => &mut self.message_bytes,
+            Kind::Gap(_) => return,
+            Kind::Answer | Kind::Receipt { .. } => &mut self.answer_bytes,
+        };
+        *bytes = bytes.saturating_add_signed(change);
+    }
+
+    /// What to send next: how many slices, and how many bytes they hold.
+    pub(crate) fn front_slices<'a>(
+        &'a self,
+        slices: &mut [IoSlice<'a>; SLICES],
+        budget: usize,
+    ) -> (usize, usize) {
+        let (mut count, mut offered) = (0, 0);
+        for (at, chunk) in self.chunks.iter().enumerate() {
+            let bytes = chunk.data.as_slice();
+            let bytes = if at == 0 { &bytes[self.sent..] } else { bytes };
+            let bytes = &bytes[..bytes.len().min(budget - offered)];
+            if count == SLICES || offered == budget {
+                break;
+            }
+            if !bytes.is_empty() {
+                slices[count] = IoSlice::new(bytes);
+                count += 1;
+                offered += bytes.len();
+            }
+        }
+        (count, offered)
+    }
+
+    /// Forgets `sent` bytes at the front.
+    pub(crate) fn advance(&mut self, mut sent: usize) {
+        self.tally.bytes += sent as u64;
+        self.is_stuck &= sent == 0;
+        while let Some(chunk) = self.chunks.front() {
+            let left = chunk.data.as_slice().len() - self.sent;
+            let kind = chunk.kind;
+            let gone = left.min(sent);
+            self.note_bytes(kind, -(gone as isize));
+            sent -= gone;
+            if gone < left {
+                self.sent += gone;
+                return;
+            }
+            self.sent = 0;
+            let number = self.left;
+            self.left = number.wrapping_add(1);
+            if let Some(chunk) = self.chunks.pop_front()
+                && let Some(topic) = chunk.latest
+                && let Some(choices) = &mut self.choices
+                && choices.latest.get(&topic) == Some(&number)
+            {
+                choices.latest.remove(&topic);
+            }
+            if let Kind::Messages(messages) = kind {
+                self.tally.written += messages;
+            }
+        }
+    }
+
+    /// Gives up what waits.
+    pub(crate) fn clear(&mut self, wording: &Wording) {
+        let mut sent = mem::take(&mut self.sent);
+        for chunk in mem::take(&mut self.chunks) {
+            let begun = mem::take(&mut sent);
+            let Kind::Messages(messages) = chunk.kind else {
+                continue;
+            };
+            let bytes = chunk.data.as_slice();
+            // Messages of the first chunk that have left as a whole.
+            let gone = match begun {
+                0 => 0,
+                _ => (wording.fitting)(bytes, begun),
+            };
+            let left = match gone {
+                0 => messages,
+                _ => (wording.count)(&bytes[gone..]),
+            };
+            self.tally.written += messages - left;
+            let rest = || match &chunk.line {
+                Some(line) => line.clone(),
+                None => Bytes::copy_from_slice(&bytes[gone..]),
+            };
+            self.give_up(chunk.share.as_ref(), left, rest);
+        }
+        (self.message_bytes, self.answer_bytes) = (0, 0);
+    }
+
+    /// All of a run that this client does not get.
+    pub(crate) fn give_up_run(&mut self, run: &Run<'_>) {
+        let line = || match run.line() {
+            Some(line) => line.clone(),
+            None => Bytes::copy_from_slice(run.bytes()),
+        };
+        self.give_up(run.share(), run.messages(), line);
+    }
+
+    /// Messages that this client does not get: they are lost, unless another member of the group
+    /// can get them.
+    fn give_up(&mut self, share: Option<&Arc<str>>, messages: u64, bytes: impl FnOnce() -> Bytes) {
+        match share {
+            Some(filter) if messages > 0 => {
+                self.taken -= messages;
+                self.orphans.push(Orphan {
+                    filter: filter.clone(),
+                    bytes: bytes(),
+                });
+            }
+            _ => self.tally.discarded += messages,
+        }
+    }
+
+    /// What it was handed, and where that is.
+    pub(crate) fn stock(&self) -> Stock {
+        let waiting = self.chunks.iter().map(|chunk| match chunk.kind {
+            Kind::Messages(messages) => messages,
+            Kind::Gap(_) | Kind::Answer | Kind::Receipt { .. } => 0,
+        });
+        Stock {
+            taken: self.taken,
+            waiting: waiting.sum(),
+            tally: self.tally,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// All has left: an idle outbox holds nothing.
+    pub(crate) fn rest(&mut self) {
+        debug_assert_eq!(self.gap, 0, "idle with a gap to tell");
+        self.chunks = VecDeque::new();
+        self.number_latest();
+    }
+
+    /// Chooses what shall happen to messages of a filter while the client is slow, or takes the
+    /// choice back.
+    pub(crate) fn choose(
+        &mut self,
+        filter: Filter<'_>,
+        slow: Option<Slow>,
+    ) -> Result<(), TooManyChoices> {
+        match slow {
+            Some(slow) => {
+                let choices = self.choices.get_or_insert_default();
+                choices.choose(filter, slow)?;
+            }
+            None => {
+                if let Some(choices) = &mut self.choices {
+                    choices.forget(filter);
+                    if choices.is_empty() {
+                        self.choices = None;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether publishers shall wait, for messages that came since the last call.
+    pub(crate) fn take_press(&mut self) -> bool {
+        mem::take(&mut self.presses) && !self.is_stuck
+    }
+
+    /// Whether publishers that wait may go on.
+    pub(crate) fn is_half_empty(&self, terms: &Terms) -> bool {
+        self.is_stuck || self.message_bytes <= terms.room() / 2
+    }
+
+    /// Publishers have waited, and the client has taken nothing.
+    pub(crate) fn give_up_waiting(&mut self) {
+        self.is_stuck = true;
+    }
+
+    /// The topics of which only the newest message is kept, for each that waits and has not begun.
+    #[cfg(test)]
+    pub(crate) fn latest_topics(&self) -> Vec<Arc<[u8]>> {
+        let begun = usize::from(self.sent > 0);
+        let waiting = self.chunks.iter().skip(begun);
+        waiting.filter_map(|chunk| chunk.latest.clone()).collect()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn first_bytes(&self) -> &[u8] {
+        self.chunks[0].data.as_slice()
+    }
+
+    /// Below half the limit messages are taken in again, after the notice of those that were not.
+    pub(crate) fn end_dropping(&mut self, terms: &Terms) {
+        if (self.refuses_newest || self.refuses_all) && self.message_bytes <= terms.room() / 2 {
+            (self.refuses_newest, self.refuses_all) = (false, false);
+            self.report_gap(terms);
+        }
+    }
+
+    /// Puts in the notice of what was dropped behind all that waits.
+    pub(crate) fn report_gap(&mut self, terms: &Terms) {
+        let gap = mem::take(&mut self.gap);
+        self.add_gap(gap, terms);
+    }
+
+    fn add_gap(&mut self, count: u64, terms: &Terms) {
+        if count == 0 {
+            return;
+        }
+        let begun = self.chunks.len() == 1 && self.sent > 0;
+        let before = match self.chunks.back() {
+            Some(&Chunk {
+                kind: Kind::Gap(before),
+                ..
+            }) if !begun => {
+                self.chunks.pop_back();
+                before
+            }
+            _ => 0,
+        };
+        self.chunks.push_back(gap_chunk(before + count, terms));
+    }
+
+    /// Puts a receipt into the place of the one that waits behind everything else. Returns false if
+    /// none does, or a part of it has left.
+    pub(crate) fn replace_receipt(&mut self, answered: u64, copies: u64, terms: &Terms) -> bool {
+        let begun = self.chunks.len() == 1 && self.sent > 0;
+        let Some(Chunk { data, kind, .. }) = self.chunks.back_mut() else {
+            return false;
+        };
+        let Kind::Receipt { copies: before } = *kind else {
+            return false;
+        };
+        if begun {
+            return false;
+        }
+        let copies = before + copies;
+        let bytes = (terms.wording.receipt)(answered, copies);
+        let grown = bytes.len() as isize - data.as_slice().len() as isize;
+        *kind = Kind::Receipt { copies };
+        *data = terms.own(bytes);
+        self.answer_bytes = self.answer_bytes.saturating_add_signed(grown);
+        true
+    }
+}
+
+fn gap_chunk(count: u64, terms: &Terms) -> Chunk {
+    let notice = match count {
+        0 => Vec::new(),
+        _ => (terms.wording.gap)(count),
+    };
+    // It is short, and it comes and goes with what is dropped: that is nothing to wait for.
+    let charge = terms.memory.charge(0);
+    Chunk::plain(Data::Owned(notice, charge), Kind::Gap(count))
+}
+
+impl Chunk {
+    fn plain(data: Data, kind: Kind) -> Self {
+        Self {
+            data,
+            kind,
+            slow: Slow::default(),
+            share: None,
+            line: None,
+            latest: None,
+        }
+    }
+}
+
+impl Data {
+    /// A part of a run, shared if it is long.
+    fn new(run: &Run<'_>, part: Range<usize>, terms: &Terms) -> Self {
+        let bytes = &run.bytes()[part.clone()];
+        if bytes.len() < COPY_BELOW_BYTES {
+            terms.own(bytes.to_vec())
+        } else if bytes.len() * 4 >= run.bytes().len() * 3 {
+            // All of the run is kept only for nearly all of it.
+            Self::Shared(run.keep(part, &terms.memory))
+        } else {
+            Self::Shared(Kept::copy(bytes, &terms.memory))
+        }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Shared(kept) => &kept.bytes,
+            Self::Owned(bytes, _) => bytes,
+        }
+    }
+
+    fn forget_front(&mut self, count: usize) {
+        match self {
+            Self::Shared(kept) => kept.bytes.advance(count),
+            Self::Owned(bytes, _) => {
+                bytes.drain(..count);
+            }
+        }
+    }
+
+    /// Takes so much off the front.
+    fn split_front(&mut self, count: usize) -> Self {
+        match self {
+            Self::Shared(kept) => {
+                let mut front = kept.clone();
+                front.bytes = kept.bytes.split_to(count);
+                Self::Shared(front)
+            }
+            Self::Owned(bytes, charge) => {
+                let front = bytes[..count].to_vec();
+                bytes.drain(..count);
+                let charge = charge.memory().charge(front.capacity());
+                Self::Owned(front, charge)
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What became of the messages of an outbox, in figures.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+/// What an outbox has seen so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Messages handed to the sink, to their last byte.
+    pub(crate) written: u64,
+    pub(crate) dropped: Dropped,
+    /// Messages that were still waiting when the outbox was closed.
+    pub(crate) discarded: u64,
+    /// Bytes of all kinds handed to the sink.
+    pub(crate) bytes: u64,
+}
+
+/// Why a message was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// As much waited for its client as may.
+    Full,
+    /// What waits for all clients took nearly all the memory.
+    Memory,
+    /// A newer one took its place, as its client has asked.
+    Replaced,
+}
+
+/// Messages dropped, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dropped([u64; Reason::ALL.len()]);
+
+impl Reason {
+    pub(crate) const ALL: [Self; 3] = [Self::Full, Self::Memory, Self::Replaced];
+
+    /// Its name in figures.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Memory => "memory",
+            Self::Replaced => "replaced",
+        }
+    }
+}
+
+impl Dropped {
+    pub(crate) fn add(&mut self, reason: Reason, messages: u64) {
+        self.0[reason as usize] += messages;
+    }
+
+    /// For any reason.
+    pub(crate) fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Each reason and how many.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Reason, u64)> {
+        Reason::ALL.into_iter().zip(self.0)
+    }
+}
+
+/// How many, and why if any.
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} dropped", self.total())?;
+        let mut before = " (";
+        for (reason, count) in self.iter().filter(|(_, count)| *count > 0) {
+            write!(f, "{before}{count} {}", reason.as_str())?;
+            before = ", ";
+        }
+        match before {
+            ", " => f.write_str(")"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.written += other.written;
+        for (count, more) in self.dropped.0.iter_mut().zip(other.dropped.0) {
+            *count += more;
+        }
+        self.discarded += other.discarded;
+        self.bytes += other.bytes;
+    }
+}

@@ -1,0 +1,238 @@
+//! Promises of "Slow subscribers": what is dropped is the subscriber's choice, and told in its place.
+
+use std::time::{Duration, Instant};
+
+use tests::{TestBroker, TestClient};
+
+const OUTBOX_BYTES: usize = 1024 * 1024;
+const PAYLOAD_BYTES: usize = 1000;
+
+fn broker(args: &[&str]) -> TestBroker {
+    let bytes = OUTBOX_BYTES.to_string();
+    let mut all = vec!["--max-line", "65536", "--outbox-bytes", &bytes];
+    all.extend(args);
+    TestBroker::with_args(&all)
+}
+
+/// Subscribes with a choice, and is not going to read for a while.
+fn slow(broker: &TestBroker, choice: &str, filter: &str) -> TestClient {
+    let mut client = TestClient::connect_with_small_buffer(broker.address());
+    client
+        .send(format!("@slow={choice} SUBSCRIBE {filter}"))
+        .expect(format!("SUBACK {filter}"));
+    client
+}
+
+/// Publishes the numbers from 1 on, on these topics in turn.
+fn publish(broker: &TestBroker, topics: &[&str], count: usize) {
+    let mut client = broker.connect();
+    let pad = "x".repeat(PAYLOAD_BYTES);
+    let numbers: Vec<usize> = (1..=count).collect();
+    for some in numbers.chunks(32) {
+        let frames: String = some
+            .iter()
+            .map(|n| format!("PUBLISH {} {n} {pad}\n", topics[n % topics.len()]))
+            .collect();
+        client.write(frames);
+        let last = some.last().expect("chunks are not empty");
+        client.read_until_prefix(&format!("PUBACK {last} "));
+    }
+}
+
+/// What came: the topic and number of each message, or a gap.
+#[derive(Debug, PartialEq, Eq)]
+enum Came {
+    Message(String, usize),
+    Gap(usize),
+}
+
+fn came(lines: Vec<String>) -> Vec<Came> {
+    let parse = |line: String| {
+        if let Some(count) = line.strip_prefix("GAP ") {
+            return Came::Gap(count.parse().expect("a number"));
+        }
+        let mut words = line.split(' ').skip(1);
+        let topic = words.next().expect("a topic").to_owned();
+        let number = words.next().and_then(|number| number.parse().ok());
+        Came::Message(topic, number.expect("a number"))
+    };
+    lines.into_iter().map(parse).collect()
+}
+
+fn missing(came: &[Came]) -> usize {
+    let counts = came.iter().map(|each| match each {
+        Came::Gap(count) => *count,
+        Came::Message(..) => 0,
+    });
+    counts.sum()
+}
+
+/// Every message came or is counted just where it is missing.
+#[track_caller]
+fn assert_exact(came: &[Came], published: usize) {
+    let mut last = 0;
+    for each in came {
+        match each {
+            Came::Gap(count) => last += count,
+            Came::Message(_, number) => {
+                assert_eq!(*number, last + 1);
+                last = *number;
+            }
+        }
+    }
+    assert_eq!(last, published);
+    assert!(missing(came) > 0, "it was not slow enough");
+}
+
+#[test]
+fn by_default_the_oldest_are_dropped_and_the_newest_come() {
+    let broker = broker(&[]);
+    let mut clients = [
+        broker.connect_slow("news"),
+        slow(&broker, "drop-oldest", "news"),
+    ];
+    publish(&broker, &["news"], 20_000);
+    for client in &mut clients {
+        let came = came(client.read_to_fence());
+        assert_exact(&came, 20_000);
+        assert_eq!(came.last(), Some(&Came::Message("news".into(), 20_000)));
+    }
+}
+
+#[test]
+fn who_chooses_drop_newest_gets_the_oldest() {
+    let broker = broker(&[]);
+    let mut client = slow(&broker, "drop-newest", "news");
+    publish(&broker, &["news"], 20_000);
+    let came = came(client.read_to_fence());
+    assert_exact(&came, 20_000);
+    let at_once = came
+        .iter()
+        .take_while(|each| matches!(each, Came::Message(..)));
+    assert!(at_once.count() >= OUTBOX_BYTES / (PAYLOAD_BYTES + 20));
+    assert!(matches!(came.last(), Some(Came::Gap(_))), "{came:?}");
+}
+
+#[test]
+fn who_chooses_latest_gets_the_newest_of_each_topic() {
+    let broker = broker(&[]);
+    let mut client = slow(&broker, "latest", "room/+");
+    let topics = ["room/a", "room/b", "room/c"];
+    publish(&broker, &topics, 20_000);
+    let came = came(client.read_to_fence());
+    let messages = came.len()
+        - came
+            .iter()
+            .filter(|each| matches!(each, Came::Gap(_)))
+            .count();
+    assert_eq!(messages + missing(&came), 20_000);
+    assert!(missing(&came) > 0, "it was not slow enough");
+    for (at, topic) in topics.iter().enumerate() {
+        let numbers: Vec<usize> = came
+            .iter()
+            .filter_map(|each| match each {
+                Came::Message(name, number) if name == topic => Some(*number),
+                _ => None,
+            })
+            .collect();
+        assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
+        let newest = (1..=20_000).rev().find(|n| n % topics.len() == at);
+        assert_eq!(numbers.last().copied(), newest);
+    }
+}
+
+#[test]
+fn publishers_wait_for_who_chooses_block() {
+    let broker = broker(&["--max-block", "60s"]);
+    let mut client = slow(&broker, "block", "news");
+    let mut other = slow(&broker, "drop-newest", "else");
+    std::thread::scope(|scope| {
+        let publishing = scope.spawn(|| publish(&broker, &["news"], 10_000));
+        // Nobody else notices.
+        publish(&broker, &["else"], 100);
+        let mut came = Vec::new();
+        while came.len() < 10_000 {
+            came.push(client.read_line());
+        }
+        publishing.join().expect("it publishes");
+        let numbers = self::came(came);
+        let all = (1..=10_000).map(|number| Came::Message("news".into(), number));
+        assert!(numbers.into_iter().eq(all), "something is missing");
+    });
+    other.read_to_fence();
+    client.expect_silence();
+}
+
+#[test]
+fn publishers_wait_for_who_reads_nothing_once_and_no_longer_than_max_block() {
+    let broker = broker(&["--max-block", "300ms"]);
+    let mut client = slow(&broker, "block", "news");
+    let began = Instant::now();
+    publish(&broker, &["news"], 20_000);
+    // Hundreds of batches find the outbox full; one wait each would be minutes.
+    assert!(began.elapsed() < Duration::from_secs(60));
+    let came = came(client.read_to_fence());
+    assert_exact(&came, 20_000);
+    let log = broker.stop().log;
+    assert!(log.contains("waited --max-block for connection"), "{log}");
+}
+
+#[test]
+fn each_filter_has_its_own_choice_and_the_most_careful_holds() {
+    let broker = broker(&["--max-block", "0s"]);
+    let mut client = slow(&broker, "latest", "#");
+    client
+        .send("@slow=drop-newest SUBSCRIBE keep/#")
+        .expect("SUBACK keep/#");
+    publish(&broker, &["keep/a", "flood"], 20_000);
+    let came = came(client.read_to_fence());
+    let of = |topic: &str| -> Vec<usize> {
+        let numbers = came.iter().filter_map(|each| match each {
+            Came::Message(name, number) if name == topic => Some(*number),
+            _ => None,
+        });
+        numbers.collect()
+    };
+    assert_eq!(of("flood").last(), Some(&19_999));
+    // The oldest stay: those that came first have no hole.
+    let kept = of("keep/a");
+    let first = kept
+        .iter()
+        .zip((2..).step_by(2))
+        .take_while(|(n, due)| **n == *due);
+    assert!(first.count() > OUTBOX_BYTES / (PAYLOAD_BYTES + 20) / 2);
+    assert_eq!(kept.len() + of("flood").len() + missing(&came), 20_000);
+}
+
+#[test]
+fn a_choice_ends_with_its_subscription_and_a_new_one_takes_its_place() {
+    let broker = broker(&[]);
+    let mut client = slow(&broker, "drop-newest", "news");
+    client.send("SUBSCRIBE news").expect("SUBACK news");
+    publish(&broker, &["news"], 20_000);
+    let came = came(client.read_to_fence());
+    assert_exact(&came, 20_000);
+    assert_eq!(came.last(), Some(&Came::Message("news".into(), 20_000)));
+}
+
+#[test]
+fn an_unknown_choice_is_refused_and_tells_the_known_ones() {
+    let broker = TestBroker::start();
+    let mut ann = broker.connect();
+    ann.send("@slow=never SUBSCRIBE a b");
+    for filter in ["a", "b"] {
+        ann.expect(format!(
+            "ERROR bad-attribute subscribe:{filter} `slow` is one of drop-oldest, drop-newest, latest or block"
+        ));
+    }
+    ann.send("@slow SUBSCRIBE a");
+    ann.expect_prefix("ERROR bad-attribute subscribe:a ");
+    for n in 0..16 {
+        ann.send(format!("@slow=latest SUBSCRIBE {n}/#"))
+            .expect(format!("SUBACK {n}/#"));
+    }
+    ann.send("@slow=latest SUBSCRIBE 16/# 17");
+    ann.expect_prefix("ERROR too-many subscribe:16/# ");
+    ann.expect("SUBACK 17");
+    ann.send("SUBSCRIBE 16/#").expect("SUBACK 16/#");
+}
