@@ -505,32 +505,78 @@ impl Dispatch {
     /// only what is for it still, and what it shared to another member of its group.
     fn deliver_checked(&self, slot: u32, segments: &[Segment], batch: &Batch, block: &[u8]) {
         let outbox = &self.slots[slot as usize].outbox;
-        for segment in segments {
-            let buffer = batch.buffer(segment.place, block);
-            let run = Run::borrowed(&buffer[segment.bytes.clone()], segment.messages);
-            let topic = &buffer[segment.topic.clone()];
-            match &segment.to {
-                To::Audience(audience) => {
-                    if self.audiences[*audience as usize].slots.contains(&slot)
-                        && !self.deliver_if(outbox, topic, &run, |route| route.reaches(outbox.id()))
-                    {
-                        self.withdraw(segment.messages);
+        let own: Vec<&Segment> = segments
+            .iter()
+            .filter(|segment| match &segment.to {
+                To::Audience(audience) => self.audiences[*audience as usize].slots.contains(&slot),
+                To::Member(member, _) => *member == slot,
+            })
+            .collect();
+        let runs: Vec<Run<'_>> = own
+            .iter()
+            .map(|segment| batch.run_of(segment, block))
+            .collect();
+        let wanted = loop {
+            let departures = outbox.departures().load(Ordering::Acquire);
+            let wanted = self.wanted(outbox.id(), &own, batch, block);
+            let mut held = outbox.hold();
+            if outbox.departures().load(Ordering::Acquire) != departures {
+                continue;
+            }
+            let all: Vec<&Run<'_>> = runs
+                .iter()
+                .zip(&wanted)
+                .filter_map(|(run, wanted)| wanted.then_some(run))
+                .collect();
+            if all.is_empty() || hand(&self.pressing, outbox, &mut held, &all) {
+                break wanted;
+            }
+            break vec![false; own.len()];
+        };
+        for ((segment, run), taken) in own.iter().zip(&runs).zip(wanted) {
+            let is_lost = !taken
+                && match &segment.to {
+                    To::Audience(_) => true,
+                    To::Member(_, group) => {
+                        let topic = &batch.buffer(segment.place, block)[segment.topic.clone()];
+                        !self.deliver_to_one_of(group, topic, run)
                     }
-                }
-                To::Member(member, group) => {
-                    let run = run.for_one_of(group.filter());
-                    if *member == slot && !self.deliver_to_one_of(group, outbox, topic, &run) {
-                        self.withdraw(segment.messages);
-                    }
-                }
+                };
+            if is_lost {
+                self.withdraw(run.messages());
             }
         }
     }
 
-    /// Delivers a message that a member of the group with this filter has left behind to another.
-    /// Who gets a copy anyway has had it.
-    pub(crate) fn hand_over(&self, filter: &Arc<str>, topic: Topic<'_>, message: &[u8]) {
-        let run = Run::borrowed(message, 1).for_one_of(filter);
+    /// Which of these segments are for the client now. Each topic is looked up once.
+    fn wanted(&self, id: u64, segments: &[&Segment], batch: &Batch, block: &[u8]) -> Vec<bool> {
+        let mut routes: HashMap<&[u8], Option<Route>, RandomState> = HashMap::default();
+        segments
+            .iter()
+            .map(|segment| {
+                let name = &batch.buffer(segment.place, block)[segment.topic.clone()];
+                let route = routes.entry(name).or_insert_with(|| {
+                    let topic = Topic::parse(name).ok()?;
+                    Some(self.router.route(topic, self.router.hash(name)))
+                });
+                route.as_ref().is_some_and(|route| match &segment.to {
+                    To::Audience(_) => route.reaches(id),
+                    To::Member(..) => route.may_reach(id),
+                })
+            })
+            .collect()
+    }
+
+    /// Delivers messages on one topic that a member of the group with this filter has left behind to
+    /// another. Who gets a copy anyway has had it.
+    pub(crate) fn hand_over(
+        &self,
+        filter: &Arc<str>,
+        topic: Topic<'_>,
+        lines: &[u8],
+        messages: u64,
+    ) {
+        let run = Run::borrowed(lines, messages).for_one_of(filter);
         let name = topic.as_str().as_bytes();
         let route = self.router.route(topic, self.router.hash(name));
         let group = route.groups.iter().find(|group| group.filter() == filter);
@@ -541,7 +587,7 @@ impl Dispatch {
             })
         });
         if !taken {
-            self.withdraw(1);
+            self.withdraw(messages);
         }
     }
 
@@ -549,17 +595,10 @@ impl Dispatch {
         self.withdrawn.set(self.withdrawn.get() + copies);
     }
 
-    fn deliver_to_one_of(
-        &self,
-        group: &Group,
-        first: &Subscriber,
-        topic: &[u8],
-        run: &Run<'_>,
-    ) -> bool {
-        let may = |outbox: &Subscriber| {
-            self.deliver_if(outbox, topic, run, |route| route.may_reach(outbox.id()))
-        };
-        may(first) || group.members().any(may)
+    fn deliver_to_one_of(&self, group: &Group, topic: &[u8], run: &Run<'_>) -> bool {
+        group
+            .members()
+            .any(|outbox| self.deliver_if(outbox, topic, run, |route| route.may_reach(outbox.id())))
     }
 
     /// Delivers a run if the client wants it at the moment it gets it.
@@ -621,6 +660,15 @@ impl Batch {
         match place {
             Place::Block => block,
             Place::Beside => &self.beside,
+        }
+    }
+
+    fn run_of<'a>(&'a self, segment: &Segment, block: &'a [u8]) -> Run<'a> {
+        let bytes = &self.buffer(segment.place, block)[segment.bytes.clone()];
+        let run = Run::borrowed(bytes, segment.messages);
+        match &segment.to {
+            To::Audience(_) => run,
+            To::Member(_, group) => run.for_one_of(group.filter()),
         }
     }
 

@@ -102,7 +102,12 @@ impl fmt::Display for Ledger {
             tally.dropped,
             tally.discarded,
             account.withdrawn,
-        )
+        )?;
+        if !self.is_balanced() {
+            // Between the publishers' side and the outboxes', where copies change hands.
+            write!(f, "; {} taken", self.taken)?;
+        }
+        Ok(())
     }
 }
 

@@ -206,7 +206,7 @@ impl Outbox {
         Remains {
             tally: inside.queue.tally,
             failure: inside.failure.take(),
-            orphans: mem::take(&mut inside.queue.orphans),
+            orphans: inside.queue.take_orphans(),
         }
     }
 

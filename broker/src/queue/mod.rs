@@ -74,8 +74,10 @@ pub(crate) struct Queue {
     /// Publishers have waited in vain: they do so no more until the client takes something.
     is_stuck: bool,
     /// Of a closed outbox.
-    pub(crate) orphans: Vec<Orphan>,
-    /// Messages that the outbox was handed, but for the orphans.
+    orphans: Vec<Orphan>,
+    /// How many messages they are.
+    orphaned: u64,
+    /// Messages that the outbox was handed, but for orphans that have been taken out.
     pub(crate) taken: u64,
     pub(crate) tally: Tally,
 }
@@ -349,7 +351,7 @@ impl Queue {
     fn give_up(&mut self, share: Option<&Arc<str>>, messages: u64, bytes: impl FnOnce() -> Bytes) {
         match share {
             Some(filter) if messages > 0 => {
-                self.taken -= messages;
+                self.orphaned += messages;
                 self.orphans.push(Orphan {
                     filter: filter.clone(),
                     bytes: bytes(),
@@ -357,6 +359,12 @@ impl Queue {
             }
             _ => self.tally.discarded += messages,
         }
+    }
+
+    /// Takes out what others may get: it is as if it had never been handed over here.
+    pub(crate) fn take_orphans(&mut self) -> Vec<Orphan> {
+        self.taken -= mem::take(&mut self.orphaned);
+        mem::take(&mut self.orphans)
     }
 
     /// What it was handed, and where that is.
@@ -367,7 +375,8 @@ impl Queue {
         });
         Stock {
             taken: self.taken,
-            waiting: waiting.sum(),
+            // Orphans wait to be handed to others.
+            waiting: waiting.sum::<u64>() + self.orphaned,
             tally: self.tally,
         }
     }

@@ -140,7 +140,8 @@ impl Queue {
         terms: &Terms,
     ) -> (Range<usize>, u64) {
         let bytes = &run.bytes()[part.clone()];
-        let excess = self.message_bytes + bytes.len() - terms.room() / 2;
+        // Meanwhile there may be more room: others give memory back.
+        let excess = (self.message_bytes + bytes.len()).saturating_sub(terms.room() / 2);
         let freed = self.evict(excess, slow, terms);
         let room = terms.room().saturating_sub(self.message_bytes);
         // Once all that may go is gone, of what comes the oldest goes too.
@@ -300,7 +301,8 @@ impl Queue {
             }
         }
         if self.message_bytes > terms.room() {
-            self.evict(self.message_bytes - terms.room() / 2, Slow::Latest, terms);
+            let excess = self.message_bytes.saturating_sub(terms.room() / 2);
+            self.evict(excess, Slow::Latest, terms);
         }
         true
     }

@@ -33,6 +33,9 @@ pub(crate) const MESSAGE: &[u8] = b"MESSAGE ";
 /// What a subscription takes, roughly.
 const SUBSCRIPTION_BYTES: usize = 256;
 
+/// So many messages that a member of a group leaves behind go to another together.
+const AT_ONCE: u64 = 64;
+
 /// So many bytes of retained messages are delivered at a time.
 const GATHERED_BYTES: usize = 64 * 1024;
 
@@ -300,15 +303,12 @@ impl<'a> Desk<'a> {
     #[inline(never)]
     pub(crate) fn hand_over(&mut self, orphans: &[Orphan]) {
         for orphan in orphans {
-            let lines = orphan.bytes.split_inclusive(|&byte| byte == b'\n');
-            for line in lines {
-                let content = Framer::content(line.strip_suffix(b"\n").unwrap_or(line));
-                match Reply::decode(content) {
-                    Ok(Reply::Message { topic, .. }) => {
-                        self.dispatch.hand_over(&orphan.filter, topic, line);
-                    }
-                    _ => unreachable!("an outbox holds whole messages"),
-                }
+            let mut rest = &orphan.bytes[..];
+            while let Some((topic, len, messages)) = stretch(rest) {
+                let (lines, others) = rest.split_at(len);
+                self.dispatch
+                    .hand_over(&orphan.filter, topic, lines, messages);
+                rest = others;
             }
         }
     }
@@ -382,6 +382,27 @@ impl<'a> Desk<'a> {
             );
         }
     }
+}
+
+/// The messages on one topic that these lines begin with: the topic, how many bytes they are, and how
+/// many messages.
+fn stretch(lines: &[u8]) -> Option<(Topic<'_>, usize, u64)> {
+    let mut found: Option<(Topic<'_>, usize, u64)> = None;
+    for line in lines.split_inclusive(|&byte| byte == b'\n') {
+        let content = Framer::content(line.strip_suffix(b"\n").unwrap_or(line));
+        let Ok(Reply::Message { topic, .. }) = Reply::decode(content) else {
+            unreachable!("an outbox holds whole messages");
+        };
+        match &mut found {
+            None => found = Some((topic, line.len(), 1)),
+            Some((first, len, messages)) if *first == topic && *messages < AT_ONCE => {
+                *len += line.len();
+                *messages += 1;
+            }
+            Some(_) => break,
+        }
+    }
+    found
 }
 
 fn retain(
