@@ -1,8 +1,10 @@
 //! Promises of "Filters" about `$share/<group>/<filter>`: one member of the group each.
 
+use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tests::{TestBroker, TestClient};
+use tests::{Random, TestBroker, TestClient, eventually};
 
 fn member(broker: &TestBroker, filter: &str) -> TestClient {
     let mut client = broker.connect();
@@ -177,58 +179,139 @@ fn what_waits_for_a_member_that_is_gone_goes_to_the_others() {
     );
 }
 
-/// Members come, read a little, and leave by BYE, while four publishers are at work.
-#[test]
-fn a_group_whose_members_come_and_go_by_bye_loses_and_doubles_nothing() {
-    const PUBLISHERS: usize = 4;
-    const EACH: usize = 10_000;
-    let broker = TestBroker::start();
-    let counts = std::sync::Mutex::new(vec![0u8; PUBLISHERS * EACH]);
-    let count = |lines: &[String]| {
-        let mut counts = counts.lock().expect("nobody panics with it");
-        for line in lines {
+/// How members leave.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    ByBye,
+    /// Some by BYE, others cut off with messages on the wire.
+    Killed,
+}
+
+/// What a group has got.
+struct Got {
+    /// How often each message came.
+    counts: Vec<u8>,
+    /// How many messages each killed member has read, by its address.
+    killed: Vec<(SocketAddr, u64)>,
+}
+
+impl Got {
+    fn count(&mut self, lines: &[String]) {
+        // Who has been silent for long is asked.
+        for line in lines.iter().filter(|line| *line != "PING") {
             let number = line
                 .strip_prefix("MESSAGE jobs ")
                 .expect("a message and no GAP");
-            counts[number.parse::<usize>().expect("a number")] += 1;
+            self.counts[number.parse::<usize>().expect("a number")] += 1;
         }
-    };
+    }
+
+    fn times(&self, is_so: impl Fn(u8) -> bool) -> usize {
+        self.counts.iter().filter(|&&count| is_so(count)).count()
+    }
+}
+
+/// Four publishers, each with so many messages, and a group of four: one that stays and three that
+/// come, read a little, and leave.
+fn come_and_go(broker: &TestBroker, each: usize, leaving: Leaving) -> Got {
+    const PUBLISHERS: usize = 4;
+    const AT_ONCE: usize = 500;
+    let got = Mutex::new(Got {
+        counts: vec![0; PUBLISHERS * each],
+        killed: Vec::new(),
+    });
+    let got_now = || got.lock().expect("nobody panics with it");
     let left = AtomicUsize::new(PUBLISHERS);
-    let mut last = member(&broker, "$share/g/jobs");
+    let mut last = member(broker, "$share/g/jobs");
     std::thread::scope(|scope| {
         for publisher in 0..PUBLISHERS {
             let (mut boss, left) = (broker.connect(), &left);
             scope.spawn(move || {
-                for first in (0..EACH).step_by(100) {
-                    let jobs: String = (first..first + 100)
-                        .map(|n| format!("PUBLISH jobs {}\n", publisher * EACH + n))
+                for first in (0..each).step_by(AT_ONCE) {
+                    let jobs: String = (first..first + AT_ONCE)
+                        .map(|n| format!("PUBLISH jobs {}\n", publisher * each + n))
                         .collect();
                     boss.write(jobs);
-                    boss.read_until_prefix(&format!("PUBACK {} ", first + 100));
+                    boss.read_until_prefix(&format!("PUBACK {} ", first + AT_ONCE));
                 }
                 left.fetch_sub(1, Ordering::SeqCst);
             });
         }
-        for _ in 0..3 {
-            let (broker, count, left) = (&broker, &count, &left);
+        for number in 0..3 {
+            let (broker, left, got_now) = (&broker, &left, &got_now);
             scope.spawn(move || {
+                let mut random = Random::new(number + 1);
                 while left.load(Ordering::SeqCst) > 0 {
                     let mut member = member(broker, "$share/g/jobs");
-                    let mut lines = member.read_to_fence();
-                    lines.extend(member.send("BYE").read_until("BYE"));
-                    count(&lines);
+                    let mut lines = Vec::new();
+                    for _ in 0..=random.below(20) {
+                        lines.extend(member.read_to_fence());
+                    }
+                    if leaving == Leaving::Killed && random.below(2) == 0 {
+                        let entry = (member.local_addr(), lines.len() as u64);
+                        got_now().killed.push(entry);
+                        member.vanish();
+                    } else {
+                        lines.extend(member.send("BYE").read_until("BYE"));
+                    }
+                    got_now().count(&lines);
                 }
             });
         }
     });
-    count(&last.read_to_fence());
-    let counts = counts.into_inner().expect("nobody panicked");
-    let wrong = counts.iter().filter(|&&count| count != 1).count();
+    let mut got = got.into_inner().expect("nobody panicked");
+    // Whoever was killed has left its messages to others by then.
+    eventually("all but the last have ended", || {
+        let log = broker.log();
+        log.matches(" begins").count() == log.matches(" ends after ").count() + 1
+    });
+    got.count(&last.read_to_fence());
+    got
+}
+
+#[test]
+fn a_group_whose_members_come_and_go_by_bye_loses_and_doubles_nothing() {
+    let broker = TestBroker::start();
+    let got = come_and_go(&broker, 250_000, Leaving::ByBye);
+    let ledger = broker.ledger();
+    assert_eq!(got.times(|count| count != 1), 0, "{ledger}");
+    let all =
+        "1000000 copies = 1000000 written + 0 waiting + 0 dropped + 0 discarded + 0 withdrawn";
+    assert!(ledger.contains(all), "{ledger}");
+}
+
+/// A message that had left when its member was killed may be lost. Every other comes, none twice.
+#[test]
+fn of_a_group_whose_members_are_killed_only_what_was_on_the_wire_is_lost() {
+    let broker = TestBroker::start();
+    let got = come_and_go(&broker, 50_000, Leaving::Killed);
+    let ledger = broker.ledger();
+    let all = "200000 copies = 200000 written + 0 waiting + 0 dropped + 0 discarded + 0 withdrawn";
+    assert!(ledger.contains(all), "{ledger}");
+    assert_eq!(got.times(|count| count > 1), 0, "{ledger}");
+    let log = broker.log();
+    let on_the_wire: u64 = got
+        .killed
+        .iter()
+        .map(|(address, read)| {
+            let end = log
+                .lines()
+                .find(|line| line.contains(&format!(" from {address} ends after ")))
+                .expect("its end is logged");
+            let written = end.split_once(" delivered").and_then(|(before, _)| {
+                let (_, number) = before.rsplit_once(' ')?;
+                number.parse::<u64>().ok()
+            });
+            written.expect("it says how many were delivered") - read
+        })
+        .sum();
+    assert!(
+        on_the_wire > 0,
+        "nobody was killed with anything on the wire"
+    );
     assert_eq!(
-        wrong,
-        0,
-        "of {} messages: {}",
-        counts.len(),
-        broker.ledger()
+        got.times(|count| count == 0) as u64,
+        on_the_wire,
+        "{ledger}"
     );
 }
