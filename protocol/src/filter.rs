@@ -73,6 +73,24 @@ impl<'a> Filter<'a> {
         }
         names.next().is_none()
     }
+
+    /// Whether some topic matches both. Groups make no difference.
+    pub fn overlaps(self, other: Filter<'_>) -> bool {
+        let hidden = |filter: &Filter<'_>| filter.pattern.starts_with('$');
+        let wild = |filter: &Filter<'_>| filter.pattern.starts_with(['+', '#']);
+        if (hidden(&self) && wild(&other)) || (hidden(&other) && wild(&self)) {
+            return false;
+        }
+        let (mut ours, mut theirs) = (self.pattern.split('/'), other.pattern.split('/'));
+        loop {
+            match (ours.next(), theirs.next()) {
+                (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+                (Some("+"), Some(_)) | (Some(_), Some("+")) => {}
+                (Some(one), Some(two)) if one == two => {}
+                _ => return false,
+            }
+        }
+    }
 }
 
 impl fmt::Display for Filter<'_> {
@@ -172,6 +190,28 @@ mod tests {
         let (filter, topic) = (Filter::parse(filter), Topic::parse(topic));
         let matched = filter.expect("a filter").matches(topic.expect("a topic"));
         assert_eq!(matched, expected, "{filter:?} {topic:?}");
+    }
+
+    #[test]
+    fn two_filters_overlap_if_some_topic_matches_both() {
+        let filters = [
+            "#", "+", "a", "a/#", "a/+", "a/b", "+/b", "+/#", "a/b/#", "b/+", "$x", "$x/#", "$x/+",
+            "+/+", "/b", "$share/g/a/+",
+        ];
+        let topics = [
+            "a", "b", "/", "a/", "a/b", "b/b", "/b", "a/c", "b/c", "a/b/c", "$x", "$x/b", "$x/b/c",
+        ];
+        for one in filters {
+            for two in filters {
+                let (ours, theirs) = (Filter::parse(one), Filter::parse(two));
+                let (ours, theirs) = (ours.expect("a filter"), theirs.expect("a filter"));
+                let expected = topics.iter().any(|topic| {
+                    let topic = Topic::parse(*topic).expect("a topic");
+                    ours.matches(topic) && theirs.matches(topic)
+                });
+                assert_eq!(ours.overlaps(theirs), expected, "{one} {two}");
+            }
+        }
     }
 
     #[test]
