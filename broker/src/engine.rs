@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Moment;
 use crate::flusher::Flusher;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
@@ -11,7 +12,7 @@ use crate::retained::Retained;
 use crate::roster::Roster;
 use crate::router::Router;
 use crate::storm::Storm;
-use crate::sync::RwLock;
+use crate::sync::{Mutex, RwLock};
 
 /// Everything that connections have in common.
 pub(crate) struct Engine {
@@ -25,6 +26,11 @@ pub(crate) struct Engine {
     /// The longest that a publisher waits at a time for slow clients that ask for it.
     pub(crate) max_block: Duration,
     pub(crate) metrics: Metrics,
+    /// One inquiry at a time: their answers take memory while they are worked out.
+    pub(crate) asking: Mutex<()>,
+    pub(crate) began: Moment,
+    /// The most connections at a time.
+    pub(crate) max_connections: usize,
     /// Warnings that a peer does not answer.
     pub(crate) stale_storm: Storm,
     /// Warnings that publishers wait for memory.
@@ -48,6 +54,9 @@ impl Engine {
             roster: Roster::default(),
             max_block,
             metrics: Metrics::default(),
+            asking: Mutex::default(),
+            began: Moment::now(),
+            max_connections: usize::MAX,
             stale_storm: Storm::default(),
             memory_storm: Storm::default(),
             block_storm: Storm::default(),

@@ -15,12 +15,14 @@
 mod block;
 mod capacity;
 mod choices;
+mod clock;
 mod config;
 mod dispatch;
 mod engine;
 mod filter_tree;
 mod flusher;
 mod heap;
+mod inquiry;
 mod interest;
 mod ledger;
 mod listener;
@@ -75,13 +77,14 @@ impl Broker {
         config.check().map_err(BindError::Config)?;
         let capacity = Capacity::of_machine(config.max_connections);
         let memory = config.memory.unwrap_or_else(capacity::half_of_memory);
-        let engine = Engine::new(
+        let mut engine = Engine::new(
             config.max_retained,
             config.max_retained_bytes,
             memory,
             config.max_block,
         )
         .map_err(BindError::Machine)?;
+        engine.max_connections = capacity.connections;
         let engine = Arc::new(engine);
         let settings = Settings {
             line_bytes: config.max_line,

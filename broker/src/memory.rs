@@ -51,6 +51,10 @@ impl Memory {
         }
     }
 
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
     pub(crate) fn free(&self) -> usize {
         self.limit
             .saturating_sub(self.taken.load(Ordering::Relaxed))

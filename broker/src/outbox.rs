@@ -12,6 +12,7 @@ use std::time::Instant;
 use protocol::{Filter, Slow};
 
 use crate::choices::TooManyChoices;
+use crate::clock::Moment;
 use crate::memory::Memory;
 use crate::queue::{Kind, Orphan, Queue, SLICES, Stock, Tally, Terms};
 use crate::run::Run;
@@ -71,6 +72,8 @@ struct Inside {
     hurried: bool,
     waiters: usize,
     failure: Option<io::Error>,
+    /// When it last became blocked.
+    blocked_at: Option<Moment>,
 }
 
 enum State {
@@ -106,6 +109,7 @@ impl Outbox {
                 hurried: false,
                 waiters: 0,
                 failure: None,
+                blocked_at: None,
             }),
             moved: Condvar::new(),
         }
@@ -135,6 +139,21 @@ impl Outbox {
     /// What it was handed and where that is.
     pub(crate) fn stock(&self) -> Stock {
         self.inside.lock().queue.stock()
+    }
+
+    /// The same, and since when something waits without a break, if something does.
+    pub(crate) fn backlog(&self) -> (Stock, Option<Moment>) {
+        let inside = self.inside.lock();
+        let since = match inside.state {
+            State::Blocked(_) => inside.blocked_at,
+            State::Idle(_) | State::Closed => None,
+        };
+        (inside.queue.stock(), since)
+    }
+
+    /// What people call the wire of its client.
+    pub(crate) fn wire(&self) -> &'static str {
+        self.inside.lock().terms.wording.wire
     }
 
     /// Takes the lock, so that several things can be said with nothing in between.
@@ -373,7 +392,7 @@ impl Held<'_> {
                 for run in groups.flatten() {
                     self.inside.enqueue(run, 0);
                 }
-                return self.arm(sink);
+                return self.block(sink);
             }
         }
         State::Idle(sink)
@@ -392,7 +411,7 @@ impl Held<'_> {
                         let kind = if sent > 0 { Kind::Answer } else { kind };
                         let rest = self.inside.terms.own(bytes[sent..].to_vec());
                         self.inside.queue.push(rest, kind);
-                        self.arm(sink)
+                        self.block(sink)
                     }
                 }
                 Err(failure) => self.fail(failure),
@@ -431,6 +450,12 @@ impl Held<'_> {
         }
         self.inside.queue.rest();
         State::Idle(sink)
+    }
+
+    /// Something waits from now on.
+    fn block(&mut self, sink: Box<dyn Sink>) -> State {
+        self.inside.blocked_at = Some(Moment::now());
+        self.arm(sink)
     }
 
     fn arm(&mut self, sink: Box<dyn Sink>) -> State {
@@ -520,6 +545,7 @@ pub(crate) mod tests {
     }
 
     const WORDING: Wording = Wording {
+        wire: "test",
         gap: |count| format!("<gap {count}>").into_bytes(),
         receipt: |answered, copies| format!("<{answered}:{copies}>").into_bytes(),
         first: |messages| {

@@ -23,6 +23,16 @@ pub(crate) enum Full {
     Bytes(usize),
 }
 
+/// How much is retained, and the most that may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub(crate) count: usize,
+    /// With their topics.
+    pub(crate) bytes: usize,
+    pub(crate) max_count: usize,
+    pub(crate) max_bytes: usize,
+}
+
 impl Retained {
     pub(crate) fn new(max_count: usize, max_bytes: usize) -> Self {
         Self {
@@ -52,6 +62,16 @@ impl Retained {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty()
+    }
+
+    /// How many there are, how many bytes they have, and the most of each.
+    pub(crate) fn size(&self) -> Size {
+        Size {
+            count: self.messages.len(),
+            bytes: self.bytes,
+            max_count: self.max_count,
+            max_bytes: self.max_bytes,
+        }
     }
 
     /// Forgets the last value of `topic`.

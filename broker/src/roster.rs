@@ -1,17 +1,24 @@
 //! Who is connected, and the account each of them keeps of its messages.
 //!
+//! Besides the account it has what others may ask about a connection: since when it is there, what it
+//! is called, what it subscribed to. Each stands under a lock that is taken by its own thread now and
+//! then and by those who ask.
+//!
 //! A connection's account is written by its own thread alone, at the end of each batch. To add all
 //! of them up at one moment, the batches of all connections are held off for an instant: see
 //! [`Roster::audit`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::mem;
 use std::net::SocketAddr;
+use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 
+use crate::clock::Moment;
 use crate::interest::Subscriber;
 use crate::ledger::{Ledger, Totals};
 use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
@@ -21,6 +28,9 @@ const BATCHES: Duration = Duration::from_secs(2);
 
 /// How often it looks.
 const GLANCE: Duration = Duration::from_micros(50);
+
+/// So many filters of a connection are looked at under one hold of their lock.
+const FILTERS_AT_A_TIME: usize = 4096;
 
 /// All connections.
 #[derive(Default)]
@@ -45,11 +55,22 @@ struct Members {
 pub(crate) struct Member {
     pub(crate) outbox: Subscriber,
     pub(crate) peer: SocketAddr,
+    pub(crate) since: Moment,
     name: Mutex<Option<Box<str>>>,
+    /// What it has subscribed to.
+    filters: Mutex<BTreeSet<Box<str>>>,
     /// Its own thread's, as of the end of the last batch.
-    account: Mutex<Totals>,
+    account: Mutex<Account>,
     /// It handles a batch: its account and others' outboxes may differ for now.
     busy: AtomicBool,
+}
+
+/// What one connection says of itself.
+#[derive(Clone, Copy)]
+struct Account {
+    totals: Totals,
+    /// When it last sent something.
+    heard: Moment,
 }
 
 /// The sum of all accounts.
@@ -98,6 +119,13 @@ impl Roster {
         Audit { ledger, is_exact }
     }
 
+    /// Who is connected at this moment, in the order in which they came.
+    pub(crate) fn present(&self) -> Vec<Arc<Member>> {
+        let mut present: Vec<_> = self.members.lock().present.values().cloned().collect();
+        present.sort_unstable_by_key(|member| member.outbox.id());
+        present
+    }
+
     fn wait_until_opened(&self) {
         let mut gate = self.gate.lock();
         while self.held_off.load(Ordering::SeqCst) {
@@ -108,11 +136,17 @@ impl Roster {
 
 impl Member {
     pub(crate) fn new(outbox: Subscriber, peer: SocketAddr) -> Self {
+        let since = Moment::now();
         Self {
             outbox,
             peer,
+            since,
             name: Mutex::new(None),
-            account: Mutex::default(),
+            filters: Mutex::new(BTreeSet::new()),
+            account: Mutex::new(Account {
+                totals: Totals::default(),
+                heard: since,
+            }),
             busy: AtomicBool::new(false),
         }
     }
@@ -143,14 +177,66 @@ impl Member {
     }
 
     /// Ends a batch: all it has published is delivered, and this is its account from the beginning.
-    pub(crate) fn settle(&self, totals: Totals) {
-        *self.account.lock() = totals;
+    /// `heard` is when it last sent something.
+    pub(crate) fn settle(&self, totals: Totals, heard: Moment) {
+        *self.account.lock() = Account { totals, heard };
         self.busy.store(false, Ordering::Release);
     }
 
     /// What it has published so far.
     pub(crate) fn totals(&self) -> Totals {
-        *self.account.lock()
+        self.account.lock().totals
+    }
+
+    /// When it last sent something.
+    pub(crate) fn heard(&self) -> Moment {
+        self.account.lock().heard
+    }
+
+    /// Notes that it subscribes to this; false if it did before.
+    pub(crate) fn add_filter(&self, filter: &str) -> bool {
+        self.filters.lock().insert(filter.into())
+    }
+
+    /// Notes that it does no longer; false if it did not before.
+    pub(crate) fn remove_filter(&self, filter: &str) -> bool {
+        self.filters.lock().remove(filter)
+    }
+
+    pub(crate) fn has_filter(&self, filter: &str) -> bool {
+        self.filters.lock().contains(filter)
+    }
+
+    /// How many filters it has subscribed to.
+    pub(crate) fn filter_count(&self) -> usize {
+        self.filters.lock().len()
+    }
+
+    /// Takes out all that it has subscribed to.
+    pub(crate) fn take_filters(&self) -> BTreeSet<Box<str>> {
+        mem::take(&mut *self.filters.lock())
+    }
+
+    /// Shows what it has subscribed to, in order, until `look` has seen enough. The lock is held for a
+    /// part at a time, so that its own thread waits for no more than that.
+    pub(crate) fn look_at_filters(&self, mut look: impl FnMut(&str) -> ControlFlow<()>) {
+        let mut last: Option<Box<str>> = None;
+        loop {
+            let filters = self.filters.lock();
+            let from = last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let mut part = filters.range::<str, _>((from, Bound::Unbounded));
+            let mut seen = None;
+            for filter in part.by_ref().take(FILTERS_AT_A_TIME) {
+                if look(filter).is_break() {
+                    return;
+                }
+                seen = Some(filter);
+            }
+            match (seen, part.next()) {
+                (Some(seen), Some(_)) => last = Some(seen.clone()),
+                _ => return,
+            }
+        }
     }
 
     fn ledger(&self) -> Ledger {
@@ -185,12 +271,15 @@ mod tests {
         for message in [b"1;", b"2;", b"3;"] {
             reader.outbox.hold().deliver(&[&Run::borrowed(message, 1)]);
         }
-        publisher.settle(Totals {
-            published: 3,
-            matched: 3,
-            copies: 3,
-            ..Totals::default()
-        });
+        publisher.settle(
+            Totals {
+                published: 3,
+                matched: 3,
+                copies: 3,
+                ..Totals::default()
+            },
+            Moment::now(),
+        );
         let audit = roster.audit();
         assert!(
             audit.is_exact && audit.ledger.is_balanced(),
@@ -221,12 +310,15 @@ mod tests {
                     for done in 1..=BATCHES {
                         publisher.begin(roster);
                         reader.outbox.hold().deliver(&[&Run::borrowed(b"x;", 1)]);
-                        publisher.settle(Totals {
-                            published: done,
-                            matched: done,
-                            copies: done,
-                            ..Totals::default()
-                        });
+                        publisher.settle(
+                            Totals {
+                                published: done,
+                                matched: done,
+                                copies: done,
+                                ..Totals::default()
+                            },
+                            Moment::now(),
+                        );
                     }
                 });
             }
@@ -237,5 +329,31 @@ mod tests {
             }
         });
         assert_eq!(roster.audit().ledger.tally.written, 2 * BATCHES);
+    }
+
+    #[test]
+    fn what_somebody_subscribed_to_is_shown_in_order_and_in_parts() {
+        let member = member(1, 0);
+        let count = FILTERS_AT_A_TIME * 2 + 1;
+        for number in (0..count).rev() {
+            assert!(member.add_filter(&format!("{number:05}")));
+        }
+        assert!(!member.add_filter("00000"));
+        let mut shown = 0;
+        member.look_at_filters(|filter| {
+            assert_eq!(filter, format!("{shown:05}"));
+            shown += 1;
+            ControlFlow::Continue(())
+        });
+        assert_eq!(shown, count);
+        member.look_at_filters(|filter| {
+            shown -= 1;
+            if filter == "00009" {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        assert_eq!(shown, count - 10);
     }
 }

@@ -155,6 +155,7 @@ impl Session {
                 Arrival::Failed(err) => return err.into(),
             }
         };
+        desk.note_heard();
         match wire {
             Wire::Line => {}
             Wire::Http => {

@@ -18,6 +18,9 @@ pub const REPLY: &str = "reply";
 /// On PUBLISH: what tells one question from another; an answer repeats it.
 pub const ID: &str = "id";
 
+/// On PUBLISH to `$SYS/request/...`: how many rows the answer may have.
+pub const LIMIT: &str = "limit";
+
 /// On PUBLISH: this answer tells of a failure; its value says which.
 pub const ERROR: &str = "error";
 

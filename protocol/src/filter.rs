@@ -195,8 +195,22 @@ mod tests {
     #[test]
     fn two_filters_overlap_if_some_topic_matches_both() {
         let filters = [
-            "#", "+", "a", "a/#", "a/+", "a/b", "+/b", "+/#", "a/b/#", "b/+", "$x", "$x/#", "$x/+",
-            "+/+", "/b", "$share/g/a/+",
+            "#",
+            "+",
+            "a",
+            "a/#",
+            "a/+",
+            "a/b",
+            "+/b",
+            "+/#",
+            "a/b/#",
+            "b/+",
+            "$x",
+            "$x/#",
+            "$x/+",
+            "+/+",
+            "/b",
+            "$share/g/a/+",
         ];
         let topics = [
             "a", "b", "/", "a/", "a/b", "b/b", "/b", "a/c", "b/c", "a/b/c", "$x", "$x/b", "$x/b/c",

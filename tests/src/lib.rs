@@ -1,10 +1,11 @@
 //! What the tests of this folder are written with: a [`TestBroker`] to start, a [`TestClient`] to
 //! talk to it in raw lines, a [`Process`] for other programs, [`Tmux`] for those that want a
-//! terminal, and a [`Dialogue`] or a [`Session`] to play.
+//! terminal, a [`Dialogue`] or a [`Session`] to play, and an [`Asker`] of the broker's own figures.
 //!
 //! Nothing here knows the protocol beyond `PING`, the fence. A client that waits for something
 //! gives up after [`PATIENCE`] and says what it waited for; nothing sleeps to be on time.
 
+mod asker;
 mod broker;
 mod client;
 mod dialogue;
@@ -17,6 +18,7 @@ mod tmux;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use asker::Asker;
 pub use broker::{Ended, TestBroker};
 pub use client::{SMALL_BUFFER, TestClient};
 pub use dialogue::Dialogue;

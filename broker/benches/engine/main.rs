@@ -15,6 +15,8 @@
 mod block;
 #[path = "../../src/choices.rs"]
 mod choices;
+#[path = "../../src/clock.rs"]
+mod clock;
 #[path = "../../src/dispatch.rs"]
 mod dispatch;
 #[path = "../../src/engine.rs"]
@@ -23,6 +25,8 @@ mod engine;
 mod filter_tree;
 #[path = "../../src/flusher.rs"]
 mod flusher;
+#[path = "../../src/inquiry/mod.rs"]
+mod inquiry;
 #[path = "../../src/interest.rs"]
 mod interest;
 #[path = "../../src/ledger.rs"]

@@ -17,6 +17,7 @@ use bytes::{Buf, Bytes};
 use protocol::{Filter, Slow};
 
 use crate::choices::{Choices, TooManyChoices};
+use crate::clock::Moment;
 use crate::memory::{Charge, Memory};
 use crate::run::{Kept, Run};
 use crate::wording::Wording;
@@ -39,6 +40,10 @@ pub(crate) struct Stock {
     pub(crate) taken: u64,
     /// Messages that stand in the queue; of the first, a part may have left.
     pub(crate) waiting: u64,
+    /// Bytes of them that have not left.
+    pub(crate) waiting_bytes: usize,
+    /// When something was dropped last.
+    pub(crate) dropped_at: Option<Moment>,
     pub(crate) tally: Tally,
 }
 
@@ -73,6 +78,8 @@ pub(crate) struct Queue {
     presses: bool,
     /// Publishers have waited in vain: they do so no more until the client takes something.
     is_stuck: bool,
+    /// When something was dropped last.
+    dropped_at: Option<Moment>,
     /// Of a closed outbox.
     orphans: Vec<Orphan>,
     /// How many messages they are.
@@ -377,6 +384,8 @@ impl Queue {
             taken: self.taken,
             // Orphans wait to be handed to others.
             waiting: waiting.sum::<u64>() + self.orphaned,
+            waiting_bytes: self.message_bytes,
+            dropped_at: self.dropped_at,
             tally: self.tally,
         }
     }

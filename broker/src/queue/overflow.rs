@@ -10,6 +10,7 @@ use std::sync::Arc;
 use protocol::Slow;
 
 use super::{Chunk, Data, Kind, Queue, Reason, Terms, gap_chunk};
+use crate::clock::Moment;
 use crate::run::Run;
 
 impl Queue {
@@ -197,7 +198,7 @@ impl Queue {
             };
             freed += cut;
             self.message_bytes -= cut;
-            self.tally.dropped.add(terms.reason(), dropped);
+            self.count_dropped(terms.reason(), dropped);
             merge_gap(&mut kept, begun, dropped, terms);
             if dropped < messages {
                 chunk.data.forget_front(cut);
@@ -286,7 +287,7 @@ impl Queue {
         chunk.data = data;
         chunk.share = run.share().cloned();
         chunk.line = run.line().cloned();
-        self.tally.dropped.add(Reason::Replaced, 1);
+        self.count_dropped(Reason::Replaced, 1);
         let before = at.wrapping_sub(1);
         match self.chunks.get_mut(before) {
             Some(
@@ -341,7 +342,14 @@ impl Queue {
     /// Drops messages behind all that waits.
     fn drop_newest(&mut self, messages: u64, terms: &Terms) {
         self.gap += messages;
-        self.tally.dropped.add(terms.reason(), messages);
+        self.count_dropped(terms.reason(), messages);
+    }
+
+    fn count_dropped(&mut self, reason: Reason, messages: u64) {
+        if messages > 0 {
+            self.tally.dropped.add(reason, messages);
+            self.dropped_at = Some(Moment::now());
+        }
     }
 }
 

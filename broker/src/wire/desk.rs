@@ -4,18 +4,17 @@
 //! with other bytes says in its [`Wording`](crate::wording::Wording) how to make them from these. The
 //! desk answers nobody: that is for the conversation, which may end before it, by a panic too.
 
-use std::collections::HashSet;
 use std::mem;
 use std::time::Instant;
 
 use bytes::Bytes;
-use foldhash::fast::RandomState;
 use memchr::memchr;
 use protocol::{
     Attributes, Escaped, Filter, Framer, RETAIN, RETAINED, Reply, Request, Slow, Topic,
 };
 
 use crate::choices::TooManyChoices;
+use crate::clock::Moment;
 use crate::dispatch::{Added, Dispatch, Place};
 use crate::engine::Engine;
 use crate::interest::Subscriber;
@@ -46,7 +45,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) outbox: &'a Subscriber,
     pub(crate) dispatch: Dispatch,
     pub(crate) account: Account,
-    filters: HashSet<Box<str>, RandomState>,
+    /// When the client last sent something.
+    heard: Moment,
     most_subscriptions: usize,
     /// What to publish if the client is cut off.
     will: Option<Will>,
@@ -105,10 +105,15 @@ impl<'a> Desk<'a> {
             outbox: &member.outbox,
             dispatch: Dispatch::new(engine.router.clone()),
             account: Account::default(),
-            filters: HashSet::default(),
+            heard: member.since,
             most_subscriptions,
             will: None,
         }
+    }
+
+    /// The client has sent something.
+    pub(crate) fn note_heard(&mut self) {
+        self.heard = Moment::now();
     }
 
     /// Begins a batch: see [`Member::begin`].
@@ -119,14 +124,15 @@ impl<'a> Desk<'a> {
     /// All that has been published is delivered: enters it in the account that others may see.
     pub(crate) fn settle(&mut self) {
         let account = &self.account;
-        self.member.settle(Totals {
+        let totals = Totals {
             published: account.published,
             matched: account.matched,
             unmatched: account.unmatched,
             refused: account.refused,
             copies: account.copies + account.retained,
             withdrawn: self.dispatch.withdrawn(),
-        });
+        };
+        self.member.settle(totals, self.heard);
     }
 
     /// Ends a batch that has been delivered; returns when the client may be read from again.
@@ -200,7 +206,7 @@ impl<'a> Desk<'a> {
     }
 
     pub(crate) fn has_subscriptions(&self) -> bool {
-        !self.filters.is_empty()
+        self.member.filter_count() > 0
     }
 
     /// From now on the client gets what `filter` matches. `held` is its own outbox, in which its
@@ -211,16 +217,17 @@ impl<'a> Desk<'a> {
         filter: Filter<'_>,
         slow: Option<Slow>,
     ) -> Result<(), TooMany> {
-        let is_known = self.filters.contains(filter.as_str());
-        if !is_known && self.filters.len() >= self.most_subscriptions {
-            return Err(TooMany::Subscriptions(self.filters.len()));
+        let is_known = self.member.has_filter(filter.as_str());
+        let subscriptions = self.member.filter_count();
+        if !is_known && subscriptions >= self.most_subscriptions {
+            return Err(TooMany::Subscriptions(subscriptions));
         }
         held.choose(filter, slow)
             .map_err(|TooManyChoices| TooMany::Choices)?;
         if is_known {
             return Ok(());
         }
-        self.filters.insert(filter.as_str().into());
+        self.member.add_filter(filter.as_str());
         self.engine.router.subscribe(filter, self.outbox);
         Ok(())
     }
@@ -252,7 +259,7 @@ impl<'a> Desk<'a> {
 
     /// From now on it does not, on the strength of this filter.
     pub(crate) fn unsubscribe(&mut self, filter: Filter<'_>) {
-        if self.filters.remove(filter.as_str()) {
+        if self.member.remove_filter(filter.as_str()) {
             self.engine.router.unsubscribe(filter, self.outbox);
             // To take a choice back never fails.
             let _ = self.outbox.hold().choose(filter, None);
@@ -261,9 +268,10 @@ impl<'a> Desk<'a> {
 
     /// Ends all subscriptions of a client that gets no more messages.
     pub(crate) fn forget_filters(&mut self) {
-        let ended = self.filters.len() * SUBSCRIPTION_BYTES;
+        let filters = self.member.take_filters();
+        let ended = filters.len() * SUBSCRIPTION_BYTES;
         self.engine.memory.note_returned(ended);
-        for text in self.filters.drain() {
+        for text in filters {
             if let Ok(filter) = Filter::parse(text.as_bytes()) {
                 self.engine.router.forget(filter, self.outbox.id());
             }

@@ -21,6 +21,7 @@ use crate::choices::MOST_WILD;
 use crate::dispatch::Place;
 use crate::outbox::Held;
 use crate::wire::desk::{Desk, MESSAGE, NoMemory, TooMany};
+use crate::wire::question::Unanswered;
 use crate::wire::{Arrival, End, Source};
 use crate::wording::Wording;
 
@@ -35,6 +36,7 @@ const FILTERS_PER_HOLD: usize = 64;
 
 /// What this wire's outboxes say by themselves, and where its messages end.
 pub(crate) const WORDING: Wording = Wording {
+    wire: "line",
     encode: None,
     gap: |count| encoded(&Reply::Gap { count }),
     receipt: |answered, copies| encoded(&Reply::PubAck { answered, copies }),
@@ -113,7 +115,10 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 return end;
             }
             match source.fill(block, self.line_bytes) {
-                Arrival::Bytes => self.silence = Silence::No,
+                Arrival::Bytes => {
+                    self.silence = Silence::No;
+                    self.desk.note_heard();
+                }
                 Arrival::NoMemory => self.give_up_line(block),
                 Arrival::Pause => self.pause(),
                 Arrival::Silence => self.ask(),
@@ -255,7 +260,8 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 attributes,
             }) => {
                 if topic.is_brokers_own() {
-                    self.refuse_publish(Code::Denied, "only the broker publishes under $SYS/");
+                    self.finish_part(bytes);
+                    self.inquire(topic, &payload, &attributes);
                 } else if attributes.contains(RETAIN) {
                     self.finish_part(bytes);
                     self.publish_retained(bytes, topic, &payload, &attributes);
@@ -324,6 +330,18 @@ impl<'a, 'b> Conversation<'a, 'b> {
         self.desk.account.accept(added.copies);
         self.receipts.accept(added.copies);
         verb
+    }
+
+    /// A message for the broker itself.
+    #[inline(never)]
+    fn inquire(&mut self, topic: Topic<'_>, payload: &Escaped<'_>, attributes: &Attributes<'_>) {
+        match self
+            .desk
+            .inquire(topic, payload, attributes, self.line_bytes)
+        {
+            Ok(added) => self.receipts.accept(added.copies),
+            Err(Unanswered { code, text }) => self.refuse_publish(code, &text),
+        }
     }
 
     /// Adds a message that must be written anew.

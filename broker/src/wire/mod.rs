@@ -5,6 +5,7 @@
 
 pub(crate) mod desk;
 pub(crate) mod line;
+pub(crate) mod question;
 
 use std::fmt;
 use std::io;

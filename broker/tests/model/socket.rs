@@ -17,6 +17,7 @@ use crate::wording::Wording;
 /// Everything ends with a semicolon: `news:a1;` is the first message of `a` on `news`, `-3;` says
 /// that three are missing, anything else is an answer.
 pub(crate) const WORDING: Wording = Wording {
+    wire: "model",
     encode: None,
     gap: |count| format!("-{count};").into_bytes(),
     receipt: |answered, copies| format!("={answered}/{copies};").into_bytes(),

@@ -1,0 +1,118 @@
+//! Who is connected, and how each of them is doing.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use protocol::Filter;
+use serde::Serialize;
+
+use super::{ago, by_reason};
+use crate::clock::Moment;
+use crate::engine::Engine;
+use crate::roster::Member;
+
+/// So many filters of a connection are shown.
+const SHOWN_FILTERS: usize = 10;
+
+/// Connections in the order in which they came.
+#[derive(Debug, Serialize)]
+pub(crate) struct Connections {
+    /// How many match; there may be fewer rows.
+    total: usize,
+    pub(super) connections: Vec<Connection>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Connection {
+    id: u64,
+    name: Option<Box<str>>,
+    peer: String,
+    wire: &'static str,
+    connected_s: f64,
+    /// Since it last sent something.
+    idle_s: f64,
+    subscriptions: usize,
+    /// The first of them.
+    filters: Vec<Box<str>>,
+    waiting: u64,
+    waiting_bytes: usize,
+    /// Since when something waits for it without a break.
+    lag_s: Option<f64>,
+    published: u64,
+    refused: u64,
+    /// Made of its messages.
+    copies: u64,
+    written: u64,
+    bytes: u64,
+    dropped: BTreeMap<&'static str, u64>,
+    dropped_last_s: Option<f64>,
+}
+
+impl Connections {
+    /// All, or those with a subscription that some topic matches as well as `filter`.
+    pub(super) fn of(engine: &Engine, filter: Option<Filter<'_>>, limit: usize) -> Self {
+        let mut present = engine.roster.present();
+        if let Some(filter) = filter {
+            present.retain(|member| has_overlapping(member, filter));
+        }
+        let now = Moment::now();
+        Self {
+            total: present.len(),
+            connections: present
+                .iter()
+                .take(limit)
+                .map(|member| Connection::of(member, now))
+                .collect(),
+        }
+    }
+}
+
+impl Connection {
+    fn of(member: &Arc<Member>, now: Moment) -> Self {
+        let totals = member.totals();
+        let (stock, blocked_at) = member.outbox.backlog();
+        let mut filters = Vec::new();
+        member.look_at_filters(|filter| {
+            filters.push(filter.into());
+            if filters.len() < SHOWN_FILTERS {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        });
+        Self {
+            id: member.outbox.id(),
+            name: member.name(),
+            peer: member.peer.to_string(),
+            wire: member.outbox.wire(),
+            connected_s: ago(now, member.since),
+            idle_s: ago(now, member.heard()),
+            subscriptions: member.filter_count(),
+            filters,
+            waiting: stock.waiting,
+            waiting_bytes: stock.waiting_bytes,
+            lag_s: blocked_at.map(|since| ago(now, since)),
+            published: totals.published,
+            refused: totals.refused,
+            copies: totals.copies,
+            written: stock.tally.written,
+            bytes: stock.tally.bytes,
+            dropped: by_reason(&stock.tally),
+            dropped_last_s: stock.dropped_at.map(|at| ago(now, at)),
+        }
+    }
+}
+
+fn has_overlapping(member: &Member, wanted: Filter<'_>) -> bool {
+    let mut found = false;
+    member.look_at_filters(|text| {
+        let overlaps = Filter::parse(text).is_ok_and(|filter| filter.overlaps(wanted));
+        if overlaps {
+            found = true;
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    });
+    found
+}

@@ -1,0 +1,147 @@
+//! What the broker can be asked about itself, and the answers as values that serialise.
+//!
+//! Whoever asks is read from again only when it has its answer; nobody else waits. Locks that
+//! publishers need are held for one connection or one part of a list at a time, lists are bounded,
+//! and one inquiry is worked out at a time. Which bytes a question comes in, and which bytes carry
+//! the answer away, is for the wires.
+
+mod connections;
+mod figures;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use protocol::{BadFilter, Filter};
+use serde::Serialize;
+
+use crate::clock::Moment;
+use crate::engine::Engine;
+use crate::queue::Tally;
+
+pub(crate) use connections::Connections;
+pub(crate) use figures::{Audit, Broker};
+
+/// So many rows has a list unless the asker wants more or fewer.
+pub(crate) const ROWS: usize = 1000;
+
+/// The most rows that can be asked for.
+pub(crate) const MOST_ROWS: usize = 100_000;
+
+/// What can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// What became of all messages.
+    Audit,
+    /// Who is connected.
+    Who,
+    /// How the broker as a whole is.
+    Broker,
+}
+
+impl What {
+    pub(crate) const ALL: [Self; 3] = [Self::Audit, Self::Who, Self::Broker];
+
+    /// What is meant by this word.
+    pub(crate) fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|what| what.word() == word)
+    }
+
+    /// Its word.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Audit => "audit",
+            Self::Who => "who",
+            Self::Broker => "broker",
+        }
+    }
+}
+
+/// What is known about what was asked.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Answer {
+    Audit(Audit),
+    Who(Connections),
+    Broker(Broker),
+}
+
+/// Why there is no answer. `Display` says what to do about it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum BadArgument {
+    Filter(BadFilter),
+}
+
+/// Works the answer out. `argument` is empty for none. For a thread that handles a batch only after
+/// [`Member::settle`](crate::roster::Member::settle), because an audit waits for batches.
+pub(crate) fn answer(
+    engine: &Engine,
+    what: What,
+    argument: &[u8],
+    limit: usize,
+) -> Result<Answer, BadArgument> {
+    let _one_at_a_time = engine.asking.lock();
+    Ok(match what {
+        What::Audit => Answer::Audit(Audit::of(engine)),
+        What::Who => {
+            let filter = match argument {
+                [] => None,
+                _ => Some(Filter::parse(argument)?),
+            };
+            Answer::Who(Connections::of(engine, filter, limit))
+        }
+        What::Broker => Answer::Broker(Broker::of(engine)),
+    })
+}
+
+impl Answer {
+    /// As JSON of which `fits` is true. A list that is too long loses rows; its `total` tells.
+    pub(crate) fn into_json(mut self, fits: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+        loop {
+            let json = serde_json::to_vec(&self).expect("its maps have strings for keys");
+            if fits(&json) || !self.halve() {
+                return json;
+            }
+        }
+    }
+
+    /// Leaves out half of the rows; false if there is none.
+    fn halve(&mut self) -> bool {
+        match self {
+            Self::Audit(_) | Self::Broker(_) => false,
+            Self::Who(list) => halve(&mut list.connections),
+        }
+    }
+}
+
+fn halve<T>(rows: &mut Vec<T>) -> bool {
+    let any = !rows.is_empty();
+    rows.truncate(rows.len() / 2);
+    any
+}
+
+/// What was dropped, by the name of the reason.
+fn by_reason(tally: &Tally) -> BTreeMap<&'static str, u64> {
+    let dropped = tally.dropped.iter();
+    dropped
+        .map(|(reason, count)| (reason.as_str(), count))
+        .collect()
+}
+
+/// How long ago, in seconds.
+fn ago(now: Moment, then: Moment) -> f64 {
+    now.seconds_since(then)
+}
+
+impl From<BadFilter> for BadArgument {
+    fn from(why: BadFilter) -> Self {
+        Self::Filter(why)
+    }
+}
+
+impl fmt::Display for BadArgument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Filter(why) => why.fmt(f),
+        }
+    }
+}

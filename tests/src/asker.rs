@@ -1,0 +1,59 @@
+//! A client that asks the broker about itself, and reads the answers as JSON.
+
+use serde_json::Value;
+
+use crate::{TestBroker, TestClient};
+
+/// What its answers come on.
+const REPLY: &str = "$reply/asker";
+
+/// A connection for questions alone.
+#[derive(Debug)]
+pub struct Asker {
+    client: TestClient,
+    asked: u64,
+}
+
+impl Asker {
+    /// A new connection that is subscribed to its answers and to nothing else.
+    #[track_caller]
+    pub fn of(broker: &TestBroker) -> Self {
+        let mut client = broker.connect();
+        client
+            .send(format!("SUBSCRIBE {REPLY}"))
+            .expect(format!("SUBACK {REPLY}"));
+        Self { client, asked: 0 }
+    }
+
+    /// Asks, as in `who` or `who news/#`, and returns the answer.
+    #[track_caller]
+    pub fn ask(&mut self, question: &str) -> Value {
+        self.ask_with("", question)
+    }
+
+    /// The same with more attributes, as in `;limit=1`. An answer bears the id of its question, goes to
+    /// one subscriber, and comes before its receipt.
+    #[track_caller]
+    pub fn ask_with(&mut self, attributes: &str, question: &str) -> Value {
+        self.asked += 1;
+        let number = self.asked;
+        self.client.send(format!(
+            "@reply={REPLY};id={number}{attributes} PUBLISH $SYS/request/{question}"
+        ));
+        let line = self.client.read_line();
+        let start = format!("@id={number} MESSAGE {REPLY} ");
+        let Some(payload) = line.strip_prefix(&start) else {
+            panic!("expected {start}<answer>, came {line:?}");
+        };
+        self.client.expect(format!("PUBACK {number} 1"));
+        // There are no line ends in JSON, so of three escapes one is left.
+        let json = payload.replace("\\\\", "\\");
+        serde_json::from_str(&json)
+            .unwrap_or_else(|err| panic!("{question} is not answered in JSON: {err}: {json}"))
+    }
+
+    /// The connection itself.
+    pub fn client(&mut self) -> &mut TestClient {
+        &mut self.client
+    }
+}
