@@ -25,6 +25,11 @@ impl Moment {
     pub(crate) fn seconds_since(self, earlier: Self) -> f64 {
         self.ms_since(earlier) as f64 / 1000.0
     }
+
+    /// So many milliseconds after this.
+    pub(crate) fn later(self, ms: u64) -> Self {
+        Self(self.0 + ms)
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@
 //! the batch every subscriber gets, in one delivery, all that is for it. Routes are remembered per
 //! topic, and equal sets of subscribers are recognised as one audience, so that messages that
 //! stand one after another and go to the same clients are handed over as one run.
+//!
+//! What was published is counted beside the remembered routes, in plain numbers, and handed in when
+//! the wire says so: see [`Dispatch::hand_in`].
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -15,13 +18,15 @@ use foldhash::fast::RandomState;
 use protocol::Topic;
 
 use crate::block::Block;
+use crate::clock::Moment;
 use crate::interest::{Group, Subscriber};
 use crate::outbox::Held;
 use crate::queue::COPY_BELOW_BYTES;
-use crate::route_cache::{Known, RouteCache};
+use crate::route_cache::{Count, Item, Known, RouteCache};
 use crate::router::{Route, Router};
 use crate::run::Run;
 use crate::sync::Ordering;
+use crate::traffic::Traffic;
 
 /// So much may be copied together for all subscribers before it is delivered.
 const GATHERED_BYTES: usize = 1024 * 1024;
@@ -35,7 +40,12 @@ const MOST_ENTRIES: usize = 1024 * 1024;
 /// The messages of one publisher on their way to outboxes.
 pub(crate) struct Dispatch {
     router: Arc<Router>,
+    traffic: Arc<Traffic>,
     cache: RouteCache,
+    /// Where the topic of the last message stands in the cache.
+    place: usize,
+    /// Messages that followed it and are not counted there yet.
+    repeats: u64,
     slots: Vec<Slot>,
     slot_of: HashMap<u64, u32, RandomState>,
     audiences: Vec<Audience>,
@@ -119,10 +129,13 @@ pub(crate) struct Added {
 }
 
 impl Dispatch {
-    pub(crate) fn new(router: Arc<Router>) -> Self {
+    pub(crate) fn new(router: Arc<Router>, traffic: Arc<Traffic>) -> Self {
         Self {
             router,
+            traffic,
             cache: RouteCache::default(),
+            place: 0,
+            repeats: 0,
             slots: Vec::new(),
             slot_of: HashMap::default(),
             audiences: Vec::new(),
@@ -189,6 +202,7 @@ impl Dispatch {
     /// Adds the message that follows the last one in the block and has the same topic.
     #[inline]
     pub(crate) fn repeat(&mut self, end: usize) -> u64 {
+        self.repeats += 1;
         if self.batch.copies > 0
             && let Some(last) = self.batch.segments.last_mut()
         {
@@ -279,38 +293,70 @@ impl Dispatch {
 
     /// The same in the middle of a batch, which is lost.
     pub(crate) fn abandon(&mut self) {
+        self.hand_in(Moment::now());
         let withdrawn = self.withdrawn.take();
-        *self = Self::new(self.router.clone());
+        *self = Self::new(self.router.clone(), self.traffic.clone());
         self.withdrawn.set(withdrawn);
     }
 
     /// What is remembered of a topic, if it still holds.
     #[inline]
-    fn known(&self, name: &[u8], hash: u64) -> Option<Known> {
-        let known = self.cache.get(name, hash)?;
-        self.router
-            .is_current(known.stamps, hash)
-            .then(|| known.clone())
+    fn known(&mut self, name: &[u8], hash: u64) -> Option<Known> {
+        let (place, item) = self.cache.get(name, hash)?;
+        if !self.router.is_current(item.known.stamps, hash) {
+            return None;
+        }
+        item.count.messages += 1;
+        self.place = place;
+        Some(item.known.clone())
     }
 
     /// Asks the router, and remembers what it says.
     fn look_up(&mut self, name: Topic<'_>, hash: u64) -> Known {
-        let route = self.router.route(name, hash);
+        let mut route = self.router.route(name, hash);
+        let mut count = Count::new(mem::take(&mut route.counters));
+        count.messages = 1;
         let known = Known {
             stamps: route.stamps(),
             audience: self.audience(&route),
             groups: (!route.groups.is_empty()).then_some(route.groups),
         };
         let name = name.as_str().as_bytes();
-        if let Some(before) = self.cache.insert(name, hash, known.clone())
-            && before.audience != known.audience
-        {
-            self.stale += self.audiences[before.audience as usize].slots.len() + 1;
+        let (place, before) = self.cache.insert(name, hash, known.clone(), count);
+        self.place = place;
+        if let Some(mut before) = before {
+            let audience = before.known.audience;
+            if *before.name == *name && audience != known.audience {
+                self.stale += self.audiences[audience as usize].slots.len() + 1;
+            }
+            hand_in(&mut before, &self.audiences, &self.traffic, Moment::now());
         }
         known
     }
 
+    /// Hands in what was published since the last time: to the table of topics, and to the counters of
+    /// the filters that matched.
+    #[inline(never)]
+    pub(crate) fn hand_in(&mut self, now: Moment) {
+        self.count_repeats();
+        for item in self.cache.items() {
+            hand_in(item, &self.audiences, &self.traffic, now);
+        }
+    }
+
+    #[inline]
+    fn count_repeats(&mut self) {
+        if self.repeats > 0 {
+            let repeats = mem::take(&mut self.repeats);
+            if let Some(item) = self.cache.at(self.place) {
+                item.count.messages += repeats;
+            }
+        }
+    }
+
+    #[inline]
     fn begin(&mut self) {
+        self.count_repeats();
         if self.batch.segments.is_empty() {
             self.batch.departures = self.router.departures();
         }
@@ -335,7 +381,11 @@ impl Dispatch {
             });
         }
         if let Some(groups) = &known.groups {
-            self.add_to_groups(groups, &slots.clone(), place, &topic, &bytes);
+            let everyone = slots.clone();
+            self.add_to_groups(groups, &everyone, place, &topic, &bytes);
+            if let Some(item) = self.cache.at(self.place) {
+                item.count.shared += self.batch.copies - everyone.len() as u64;
+            }
         }
         Added {
             copies: self.batch.copies,
@@ -696,6 +746,23 @@ fn hand(
     taken
 }
 
+/// Hands in what was counted with one topic.
+fn hand_in(item: &mut Item, audiences: &[Audience], traffic: &Traffic, now: Moment) {
+    let count = &mut item.count;
+    let messages = mem::take(&mut count.messages);
+    if messages == 0 {
+        return;
+    }
+    let everyone = audiences[item.known.audience as usize].slots.len() as u64;
+    let copies = messages * everyone + mem::take(&mut count.shared);
+    for counter in &count.counters {
+        counter.add(messages);
+    }
+    if let Ok(name) = str::from_utf8(&item.name) {
+        traffic.add(name, messages, copies, now);
+    }
+}
+
 /// The number of a subscriber in this dispatch.
 fn slot(
     slots: &mut Vec<Slot>,
@@ -748,7 +815,7 @@ mod tests {
         fn new() -> Self {
             let router = Arc::new(Router::new());
             Self {
-                dispatch: Dispatch::new(router.clone()),
+                dispatch: Dispatch::new(router.clone(), Arc::default()),
                 router,
                 block: Block::new(&Arc::new(Memory::new(usize::MAX))),
             }

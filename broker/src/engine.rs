@@ -13,6 +13,7 @@ use crate::roster::Roster;
 use crate::router::Router;
 use crate::storm::Storm;
 use crate::sync::{Mutex, RwLock};
+use crate::traffic::Traffic;
 
 /// Everything that connections have in common.
 pub(crate) struct Engine {
@@ -25,6 +26,8 @@ pub(crate) struct Engine {
     pub(crate) roster: Roster,
     /// The longest that a publisher waits at a time for slow clients that ask for it.
     pub(crate) max_block: Duration,
+    /// What was published on each topic.
+    pub(crate) traffic: Arc<Traffic>,
     pub(crate) metrics: Metrics,
     /// One inquiry at a time: their answers take memory while they are worked out.
     pub(crate) asking: Mutex<()>,
@@ -53,6 +56,7 @@ impl Engine {
             memory: Arc::new(Memory::new(memory_bytes)),
             roster: Roster::default(),
             max_block,
+            traffic: Arc::default(),
             metrics: Metrics::default(),
             asking: Mutex::default(),
             began: Moment::now(),

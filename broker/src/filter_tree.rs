@@ -11,6 +11,7 @@ use foldhash::fast::RandomState;
 use protocol::{Filter, Topic};
 
 use crate::interest::{Group, Interest, Subscriber};
+use crate::metrics::Counter;
 
 const ROOT: usize = 0;
 
@@ -81,12 +82,20 @@ impl FilterTree {
             .then(|| mem::replace(self, Self::new()))
     }
 
-    /// Adds the subscribers and groups of every filter that matches `topic`, in no order.
+    /// What is known of a filter.
+    pub(crate) fn interest(&self, filter: Filter<'_>) -> Option<&Interest> {
+        let mut levels = filter.pattern().split('/');
+        let at = levels.try_fold(ROOT, |at, level| self.child(at, level))?;
+        Some(&self.nodes[at].interest)
+    }
+
+    /// Adds the subscribers, groups and counters of every filter that matches `topic`, in no order.
     pub(crate) fn collect(
         &self,
         topic: Topic<'_>,
         subscribers: &mut Vec<Subscriber>,
         groups: &mut Vec<Arc<Group>>,
+        counters: &mut Vec<Arc<Counter>>,
     ) {
         if self.nodes[ROOT].is_empty() {
             return;
@@ -95,6 +104,7 @@ impl FilterTree {
             let interest = &self.nodes[node].interest;
             subscribers.extend_from_slice(interest.plain());
             groups.extend_from_slice(interest.groups());
+            counters.extend(interest.counters());
         };
         let levels: Vec<&str> = topic.levels().collect();
         let mut open = vec![(ROOT, 0)];
@@ -162,7 +172,7 @@ mod tests {
     fn ids(tree: &FilterTree, topic: &str) -> Vec<u64> {
         let (mut subscribers, mut groups) = (Vec::new(), Vec::new());
         let topic = Topic::parse(topic).expect("a topic");
-        tree.collect(topic, &mut subscribers, &mut groups);
+        tree.collect(topic, &mut subscribers, &mut groups, &mut Vec::new());
         let mut ids: Vec<u64> = subscribers.iter().map(|each| each.id()).collect();
         ids.sort_unstable();
         ids

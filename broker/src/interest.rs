@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use protocol::Filter;
 
+use crate::metrics::Counter;
 use crate::outbox::Outbox;
 use crate::sync::{AtomicUsize, Ordering};
 
@@ -16,6 +17,8 @@ pub(crate) struct Interest {
     plain: Vec<Subscriber>,
     /// A copy of `plain` for publishers, made when one asks.
     snapshot: OnceLock<Arc<[Subscriber]>>,
+    /// Messages that matched while somebody was in `plain`, made when a publisher first asks.
+    matched: OnceLock<Arc<Counter>>,
     groups: Vec<Arc<Group>>,
 }
 
@@ -26,6 +29,8 @@ pub(crate) struct Group {
     filter: Arc<str>,
     members: Vec<Subscriber>,
     turn: AtomicUsize,
+    /// Messages that matched while the group had members.
+    matched: Arc<Counter>,
 }
 
 impl Interest {
@@ -43,6 +48,7 @@ impl Interest {
                     filter: filter.as_str().into(),
                     members: vec![subscriber.clone()],
                     turn: AtomicUsize::new(0),
+                    matched: Arc::default(),
                 })),
             },
         }
@@ -54,6 +60,9 @@ impl Interest {
             None => {
                 if remove(&mut self.plain, id) {
                     self.snapshot.take();
+                    if self.plain.is_empty() {
+                        self.matched.take();
+                    }
                 }
             }
             Some(_) => {
@@ -85,6 +94,27 @@ impl Interest {
         self.snapshot
             .get_or_init(|| self.plain.as_slice().into())
             .clone()
+    }
+
+    /// The counters of all filters here; publishers add to them what matched.
+    pub(crate) fn counters(&self) -> impl Iterator<Item = Arc<Counter>> {
+        let plain = (!self.plain.is_empty()).then(|| self.matched.get_or_init(Arc::default));
+        let groups = self.groups.iter().map(|group| &group.matched);
+        plain.into_iter().chain(groups).cloned()
+    }
+
+    /// How many subscribers this filter has, and how many messages have matched it.
+    pub(crate) fn figures(&self, filter: Filter<'_>) -> (usize, u64) {
+        match filter.group() {
+            None => {
+                let matched = self.matched.get();
+                (self.plain.len(), matched.map_or(0, |counter| counter.get()))
+            }
+            Some(_) => self.position(filter).map_or((0, 0), |at| {
+                let group = &self.groups[at];
+                (group.members.len(), group.matched.get())
+            }),
+        }
     }
 
     pub(crate) fn groups(&self) -> &[Arc<Group>] {
@@ -140,6 +170,7 @@ impl Group {
             filter: self.filter.clone(),
             members,
             turn: AtomicUsize::new(self.turn.load(Ordering::Relaxed)),
+            matched: self.matched.clone(),
         })
     }
 }

@@ -43,6 +43,7 @@ mod stopping;
 mod storm;
 mod sync;
 mod tcp_info;
+mod traffic;
 mod wire;
 mod wording;
 

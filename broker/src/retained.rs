@@ -8,9 +8,11 @@ use std::ops::Bound;
 use bytes::Bytes;
 use protocol::{Filter, Topic};
 
+use crate::clock::Moment;
+
 /// Retained messages, ready for the wire, by topic.
 pub(crate) struct Retained {
-    messages: BTreeMap<Box<str>, Bytes>,
+    messages: BTreeMap<Box<str>, Entry>,
     bytes: usize,
     max_count: usize,
     max_bytes: usize,
@@ -21,6 +23,19 @@ pub(crate) struct Retained {
 pub(crate) enum Full {
     Count(usize),
     Bytes(usize),
+}
+
+struct Entry {
+    message: Bytes,
+    kept: Kept,
+}
+
+/// What is known of a retained message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
+    /// Bytes of its payload.
+    pub(crate) payload: usize,
+    pub(crate) since: Moment,
 }
 
 /// How much is retained, and the most that may be.
@@ -43,10 +58,16 @@ impl Retained {
         }
     }
 
-    /// Keeps `message` as the last value of `topic`.
-    pub(crate) fn set(&mut self, topic: Topic<'_>, message: &[u8]) -> Result<(), Full> {
+    /// Keeps `message`, in which so many bytes are the payload's, as the last value of `topic`.
+    pub(crate) fn set(
+        &mut self,
+        topic: Topic<'_>,
+        message: &[u8],
+        payload: usize,
+    ) -> Result<(), Full> {
         let name = topic.as_str();
-        let before = self.messages.get(name).map(|old| size(name, old));
+        let before = self.messages.get(name);
+        let before = before.map(|old| size(name, &old.message));
         if before.is_none() && self.messages.len() >= self.max_count {
             return Err(Full::Count(self.max_count));
         }
@@ -55,8 +76,14 @@ impl Retained {
             return Err(Full::Bytes(self.max_bytes));
         }
         self.bytes = bytes;
-        self.messages
-            .insert(name.into(), Bytes::copy_from_slice(message));
+        let entry = Entry {
+            message: Bytes::copy_from_slice(message),
+            kept: Kept {
+                payload,
+                since: Moment::now(),
+            },
+        };
+        self.messages.insert(name.into(), entry);
         Ok(())
     }
 
@@ -77,7 +104,7 @@ impl Retained {
     /// Forgets the last value of `topic`.
     pub(crate) fn clear(&mut self, topic: Topic<'_>) {
         if let Some(old) = self.messages.remove(topic.as_str()) {
-            self.bytes -= size(topic.as_str(), &old);
+            self.bytes -= size(topic.as_str(), &old.message);
         }
     }
 
@@ -89,7 +116,7 @@ impl Retained {
             loop {
                 let (name, message) = names.next()?;
                 match leap(filter.pattern(), name) {
-                    Leap::Matches => return Some(message),
+                    Leap::Matches => return Some(&message.message),
                     Leap::Next => {}
                     Leap::To(target) => names = self.from(&target),
                     Leap::End => return None,
@@ -98,7 +125,37 @@ impl Retained {
         })
     }
 
-    fn from(&self, name: &str) -> btree_map::Range<'_, Box<str>, Bytes> {
+    /// What is known of the message on `topic`.
+    pub(crate) fn find(&self, topic: Topic<'_>) -> Option<Kept> {
+        self.messages.get(topic.as_str()).map(|entry| entry.kept)
+    }
+
+    /// Shows what `filter` matches from a name on, until so many names have been looked at. Returns the
+    /// name to go on from, if there may be more.
+    pub(crate) fn look(
+        &self,
+        filter: Filter<'_>,
+        from: &str,
+        mut most: usize,
+        mut show: impl FnMut(&str, Kept),
+    ) -> Option<String> {
+        let mut names = self.from(from.max(first_name(filter)));
+        while let Some((name, entry)) = names.next() {
+            if most == 0 {
+                return Some(name.to_string());
+            }
+            most -= 1;
+            match leap(filter.pattern(), name) {
+                Leap::Matches => show(name, entry.kept),
+                Leap::Next => {}
+                Leap::To(target) => names = self.from(&target),
+                Leap::End => return None,
+            }
+        }
+        None
+    }
+
+    fn from(&self, name: &str) -> btree_map::Range<'_, Box<str>, Entry> {
         let bounds = (Bound::Included(name), Bound::Unbounded);
         self.messages.range::<str, _>(bounds)
     }
@@ -201,7 +258,7 @@ mod tests {
     fn a_filter_gets_its_messages_in_topic_order() {
         let mut retained = Retained::new(10, 1000);
         for name in ["b", "a/x", "a", "ab", "a/b/c", "$SYS/x"] {
-            retained.set(topic(name), name.as_bytes()).expect("room");
+            retained.set(topic(name), name.as_bytes(), 0).expect("room");
         }
         assert_eq!(matching(&retained, "#"), ["a", "a/b/c", "a/x", "ab", "b"]);
         assert_eq!(matching(&retained, "a/#"), ["a", "a/b/c", "a/x"]);
@@ -232,7 +289,7 @@ mod tests {
         let mut retained = Retained::new(10_000, 1 << 20);
         let mut names = names();
         for name in &names {
-            retained.set(topic(name), name.as_bytes()).expect("room");
+            retained.set(topic(name), name.as_bytes(), 0).expect("room");
         }
         names.sort_unstable();
         names.dedup();
@@ -291,13 +348,34 @@ mod tests {
     #[test]
     fn the_limits_hold_and_a_new_value_takes_the_place_of_the_old() {
         let mut retained = Retained::new(2, 10);
-        retained.set(topic("a"), b"1234").expect("room");
-        retained.set(topic("a"), b"12345").expect("room");
-        assert_eq!(retained.set(topic("b"), b"1234"), Err(Full::Bytes(10)));
-        retained.set(topic("b"), b"123").expect("room");
-        assert_eq!(retained.set(topic("c"), b""), Err(Full::Count(2)));
+        retained.set(topic("a"), b"1234", 0).expect("room");
+        retained.set(topic("a"), b"12345", 0).expect("room");
+        assert_eq!(retained.set(topic("b"), b"1234", 0), Err(Full::Bytes(10)));
+        retained.set(topic("b"), b"123", 0).expect("room");
+        assert_eq!(retained.set(topic("c"), b"", 0), Err(Full::Count(2)));
         retained.clear(topic("a"));
-        retained.set(topic("c"), b"12345").expect("room");
+        retained.set(topic("c"), b"12345", 0).expect("room");
         assert_eq!(matching(&retained, "#"), ["123", "12345"]);
+    }
+
+    #[test]
+    fn what_is_shown_in_parts_is_all_that_matches() {
+        let mut retained = Retained::new(10_000, 1 << 20);
+        for name in names() {
+            retained
+                .set(topic(&name), name.as_bytes(), name.len())
+                .expect("room");
+        }
+        for text in ["#", "a/+", "+/a/#", "$x/#", "a", "nothing/#"] {
+            let filter = Filter::parse(text).expect("a filter");
+            let (mut shown, mut from) = (Vec::new(), Some(String::new()));
+            while let Some(name) = from {
+                from = retained.look(filter, &name, 3, |name, kept| {
+                    assert_eq!(kept.payload, name.len());
+                    shown.push(name.to_owned());
+                });
+            }
+            assert_eq!(shown, matching(&retained, text), "{text}");
+        }
     }
 }

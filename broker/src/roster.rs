@@ -21,10 +21,13 @@ use foldhash::fast::RandomState;
 use crate::clock::Moment;
 use crate::interest::Subscriber;
 use crate::ledger::{Ledger, Totals};
-use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 
 /// How long an audit waits for batches that are under way.
 const BATCHES: Duration = Duration::from_secs(2);
+
+/// How long whoever asks waits for batches that are under way to be handed in.
+const HAND_IN: Duration = Duration::from_millis(20);
 
 /// How often it looks.
 const GLANCE: Duration = Duration::from_micros(50);
@@ -42,6 +45,8 @@ pub(crate) struct Roster {
     held_off: AtomicBool,
     gate: Mutex<()>,
     opened: Condvar,
+    /// How often somebody has asked for what has been published.
+    asked: AtomicU64,
 }
 
 #[derive(Default)]
@@ -71,6 +76,8 @@ struct Account {
     totals: Totals,
     /// When it last sent something.
     heard: Moment,
+    /// Up to which time of asking it has handed in what it published.
+    asked: u64,
 }
 
 /// The sum of all accounts.
@@ -126,6 +133,27 @@ impl Roster {
         present
     }
 
+    /// A number that changes when somebody wants to know what has been published.
+    #[inline]
+    pub(crate) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Asks everybody to hand in what was published, and waits a moment for those who are busy. Others
+    /// have done so when they paused, or do within a second.
+    pub(crate) fn ask(&self) {
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        let deadline = Instant::now() + HAND_IN;
+        for member in self.present() {
+            while member.busy.load(Ordering::Relaxed)
+                && member.account.lock().asked < asked
+                && Instant::now() < deadline
+            {
+                thread::sleep(GLANCE);
+            }
+        }
+    }
+
     fn wait_until_opened(&self) {
         let mut gate = self.gate.lock();
         while self.held_off.load(Ordering::SeqCst) {
@@ -146,6 +174,7 @@ impl Member {
             account: Mutex::new(Account {
                 totals: Totals::default(),
                 heard: since,
+                asked: 0,
             }),
             busy: AtomicBool::new(false),
         }
@@ -177,9 +206,14 @@ impl Member {
     }
 
     /// Ends a batch: all it has published is delivered, and this is its account from the beginning.
-    /// `heard` is when it last sent something.
-    pub(crate) fn settle(&self, totals: Totals, heard: Moment) {
-        *self.account.lock() = Account { totals, heard };
+    /// `heard` is when it last sent something, `asked` what [`Roster::asked`] was when it last handed in
+    /// what it published on each topic.
+    pub(crate) fn settle(&self, totals: Totals, heard: Moment, asked: u64) {
+        *self.account.lock() = Account {
+            totals,
+            heard,
+            asked,
+        };
         self.busy.store(false, Ordering::Release);
     }
 
@@ -279,6 +313,7 @@ mod tests {
                 ..Totals::default()
             },
             Moment::now(),
+            0,
         );
         let audit = roster.audit();
         assert!(
@@ -318,6 +353,7 @@ mod tests {
                                 ..Totals::default()
                             },
                             Moment::now(),
+                            0,
                         );
                     }
                 });

@@ -1,9 +1,11 @@
 //! The routes a publisher has used lately, by topic: a table of small buckets that grows while the
-//! publisher goes round more topics than it has places.
+//! publisher goes round more topics than it has places. With each route stands what was published on
+//! its topic and has not been handed in yet.
 
 use std::sync::Arc;
 
 use crate::interest::Group;
+use crate::metrics::Counter;
 use crate::router::Stamps;
 
 /// Places in a bucket. Their hashes fit into half a cache line.
@@ -32,29 +34,67 @@ pub(crate) struct RouteCache {
     conflicts: usize,
 }
 
-struct Item {
-    name: Box<[u8]>,
-    known: Known,
+/// A topic that is remembered.
+pub(crate) struct Item {
+    pub(crate) name: Box<[u8]>,
+    pub(crate) known: Known,
+    pub(crate) count: Count,
+}
+
+/// What was published on a topic and has not been handed in yet.
+pub(crate) struct Count {
+    pub(crate) messages: u64,
+    /// Copies for members of groups. Besides them each message had one for everybody in the audience.
+    pub(crate) shared: u64,
+    /// Of the filters that match.
+    pub(crate) counters: Box<[Arc<Counter>]>,
+}
+
+impl Count {
+    pub(crate) fn new(counters: Vec<Arc<Counter>>) -> Self {
+        Self {
+            messages: 0,
+            shared: 0,
+            counters: counters.into(),
+        }
+    }
 }
 
 impl RouteCache {
-    /// What is known of the topic `name` with this hash, which may be out of date.
+    /// What is known of the topic `name` with this hash, which may be out of date, and its place.
     #[inline]
-    pub(crate) fn get(&self, name: &[u8], hash: u64) -> Option<&Known> {
+    pub(crate) fn get(&mut self, name: &[u8], hash: u64) -> Option<(usize, &mut Item)> {
         let bucket = hash as usize & self.hashes.len().wrapping_sub(1);
         let way = self
             .hashes
             .get(bucket)?
             .iter()
             .position(|&each| each == hash)?;
-        match &self.items[bucket][way] {
-            Some(item) if *item.name == *name => Some(&item.known),
+        match &mut self.items[bucket][way] {
+            Some(item) if *item.name == *name => Some((bucket * WAYS + way, item)),
             _ => None,
         }
     }
 
-    /// Remembers a route; returns the one that was known for the same topic.
-    pub(crate) fn insert(&mut self, name: &[u8], hash: u64, known: Known) -> Option<Known> {
+    /// What stands in this place, if nothing has been inserted since it was told.
+    pub(crate) fn at(&mut self, place: usize) -> Option<&mut Item> {
+        self.items.get_mut(place / WAYS)?[place % WAYS].as_mut()
+    }
+
+    /// All that is known.
+    pub(crate) fn items(&mut self) -> impl Iterator<Item = &mut Item> {
+        self.items.iter_mut().flatten().flatten()
+    }
+
+    /// Remembers a route. Returns its place, and what had to make room: what was known of the same
+    /// topic, or of another.
+    pub(crate) fn insert(
+        &mut self,
+        name: &[u8],
+        hash: u64,
+        known: Known,
+        count: Count,
+    ) -> (usize, Option<Item>) {
         let crowded = self.conflicts > self.hashes.len() / 8 && self.hashes.len() < MOST_BUCKETS;
         if self.hashes.is_empty() || crowded {
             self.grow();
@@ -62,13 +102,12 @@ impl RouteCache {
         let item = Item {
             name: name.into(),
             known,
+            count,
         };
-        let before = self.put(hash, item)?;
-        (*before.name == *name).then_some(before.known)
+        self.put(hash, item)
     }
 
-    /// Returns what had to make room.
-    fn put(&mut self, hash: u64, item: Item) -> Option<Item> {
+    fn put(&mut self, hash: u64, item: Item) -> (usize, Option<Item>) {
         let bucket = hash as usize & (self.hashes.len() - 1);
         let hashes = &mut self.hashes[bucket];
         let same = hashes.iter().position(|&each| each == hash);
@@ -80,7 +119,8 @@ impl RouteCache {
             }
         };
         hashes[way] = hash;
-        self.items[bucket][way].replace(item)
+        let before = self.items[bucket][way].replace(item);
+        (bucket * WAYS + way, before)
     }
 
     fn grow(&mut self) {
@@ -113,6 +153,10 @@ mod tests {
         }
     }
 
+    fn nothing() -> Count {
+        Count::new(Vec::new())
+    }
+
     #[test]
     fn it_grows_until_the_topics_fit_and_no_further() {
         let router = Router::new();
@@ -122,7 +166,7 @@ mod tests {
             for n in 0..10_000 {
                 let hash = router.hash(&name(n));
                 if cache.get(&name(n), hash).is_none() {
-                    cache.insert(&name(n), hash, known(&router, n));
+                    cache.insert(&name(n), hash, known(&router, n), nothing());
                 }
             }
         }
@@ -130,7 +174,7 @@ mod tests {
             .filter(|&n| {
                 cache
                     .get(&name(n), router.hash(&name(n)))
-                    .is_some_and(|known| known.audience == n)
+                    .is_some_and(|(_, item)| item.known.audience == n)
             })
             .count();
         // With as few ways as it has, about eighty of ten thousand have no place.
@@ -138,7 +182,12 @@ mod tests {
         // with the seed of the hash (60 runs: 9,877 to 9,937 found).
         assert!(found > 9_800, "{found}");
         for n in 0..1_000_000 {
-            cache.insert(&name(n), router.hash(&name(n)), known(&router, n));
+            cache.insert(
+                &name(n),
+                router.hash(&name(n)),
+                known(&router, n),
+                nothing(),
+            );
         }
         assert_eq!(cache.items.len(), MOST_BUCKETS);
     }
@@ -147,10 +196,13 @@ mod tests {
     fn a_new_route_of_a_topic_takes_the_place_of_the_old() {
         let router = Router::new();
         let mut cache = RouteCache::default();
-        assert!(cache.insert(b"a", 7, known(&router, 1)).is_none());
-        let before = cache.insert(b"a", 7, known(&router, 2));
-        assert_eq!(before.map(|known| known.audience), Some(1));
-        assert_eq!(cache.get(b"a", 7).map(|known| known.audience), Some(2));
+        let (place, before) = cache.insert(b"a", 7, known(&router, 1), nothing());
+        assert!(before.is_none());
+        let (again, before) = cache.insert(b"a", 7, known(&router, 2), nothing());
+        assert_eq!(before.map(|item| item.known.audience), Some(1));
+        assert_eq!(again, place);
+        let (found, item) = cache.get(b"a", 7).expect("it is known");
+        assert_eq!((found, item.known.audience), (place, 2));
         assert!(cache.get(b"b", 7).is_none());
     }
 }

@@ -15,6 +15,7 @@ use protocol::{Filter, Topic};
 
 use crate::filter_tree::FilterTree;
 use crate::interest::{Group, Interest, Subscriber};
+use crate::metrics::Counter;
 use crate::sync::{AtomicU64, Ordering, RwLock};
 
 const SHARDS: usize = 64;
@@ -45,6 +46,8 @@ pub(crate) struct Route {
     pub(crate) subscribers: Arc<[Subscriber]>,
     /// Each gives every message to one of its members.
     pub(crate) groups: Arc<[Arc<Group>]>,
+    /// Of all filters that match; who publishes adds to them now and then.
+    pub(crate) counters: Vec<Arc<Counter>>,
     stamps: Stamps,
 }
 
@@ -132,14 +135,15 @@ impl Router {
             sum: self.sum(hash, stems),
             stems,
         };
-        let (mut subscribers, mut groups) = (Vec::new(), Vec::new());
+        let (mut subscribers, mut groups, mut counters) = (Vec::new(), Vec::new(), Vec::new());
         self.wild
             .read()
-            .collect(topic, &mut subscribers, &mut groups);
+            .collect(topic, &mut subscribers, &mut groups, &mut counters);
         let shard = self.shard(hash).read();
         let interest = shard.get(topic.as_str());
         if let Some(interest) = interest {
             groups.extend_from_slice(interest.groups());
+            counters.extend(interest.counters());
         }
         let subscribers = match interest {
             Some(interest) if subscribers.is_empty() => interest.shared_plain(),
@@ -153,7 +157,22 @@ impl Router {
         Route {
             subscribers,
             groups: groups.into(),
+            counters,
             stamps,
+        }
+    }
+
+    /// How many subscribers a filter has, and how many messages have matched it since it has.
+    pub(crate) fn figures(&self, filter: Filter<'_>) -> (usize, u64) {
+        if filter.is_exact() {
+            let pattern = filter.pattern();
+            let shard = self.shard(self.hash(pattern.as_bytes())).read();
+            let interest = shard.get(pattern);
+            interest.map_or((0, 0), |interest| interest.figures(filter))
+        } else {
+            let wild = self.wild.read();
+            let interest = wild.interest(filter);
+            interest.map_or((0, 0), |interest| interest.figures(filter))
         }
     }
 

@@ -273,7 +273,11 @@ fn an_audit_in_the_middle_of_a_flood_balances() {
 #[test]
 fn a_list_has_no_more_rows_than_asked_for_and_tells_of_the_rest() {
     let broker = TestBroker::start();
-    let clients: Vec<_> = (0..20).map(|_| broker.connect()).collect();
+    let mut clients: Vec<_> = (0..20).map(|_| broker.connect()).collect();
+    // Accepted is not yet served.
+    clients
+        .iter_mut()
+        .for_each(|client| drop(client.read_to_fence()));
     let mut eve = Asker::of(&broker);
     let rows = |who: &Value| who["connections"].as_array().map_or(0, Vec::len);
     let who = eve.ask_with(";limit=3", "who");
@@ -399,4 +403,220 @@ fn an_answer_comes_behind_what_was_published_before_the_question() {
     let audit = ann.read_line();
     assert!(audit.contains("\"published\":1,"), "{audit}");
     ann.expect("MESSAGE a 2").expect("PUBACK 3 2");
+}
+
+/// The rows of a list by what stands in one of their fields.
+fn by<'a>(answer: &'a Value, list: &str, key: &str) -> Vec<(&'a str, &'a Value)> {
+    let rows = answer[list].as_array().expect("rows");
+    rows.iter()
+        .map(|row| (row[key].as_str().expect("a text"), row))
+        .collect()
+}
+
+#[test]
+fn topics_tell_what_was_published_on_each() {
+    let broker = TestBroker::start();
+    let (mut ann, mut bob, mut cat) = (broker.connect(), broker.connect(), broker.connect());
+    ann.send("SUBSCRIBE lamp/# $share/g/lamp/hall $share/h/lamp/hall")
+        .read_to_fence();
+    cat.send("SUBSCRIBE lamp/hall $share/h/lamp/hall")
+        .read_to_fence();
+    bob.write("PUBLISH lamp/hall 1\n".repeat(7) + &"PUBLISH door x\n".repeat(3));
+    bob.write("@retain PUBLISH lamp/kitchen on\\n\nPUBLISH lamp/hall 8\n");
+    bob.read_until_prefix("PUBACK 12 ");
+    let mut eve = Asker::of(&broker);
+    // Bob has been busy for less than a second: he hands the rest in when he pauses.
+    let mut topics = Value::Null;
+    eventually("all has been counted", || {
+        topics = eve.ask("topics");
+        let rows = by(&topics, "topics", "topic");
+        rows.iter()
+            .filter_map(|(_, row)| row["messages"].as_u64())
+            .sum::<u64>()
+            == 12
+    });
+    let rows = by(&topics, "topics", "topic");
+    let expected = [
+        ("door", 3, 0, 0, Value::Null),
+        // Two plain subscribers, who get a copy each, and so nothing as members of groups.
+        ("lamp/hall", 8, 16, 4, Value::Null),
+        ("lamp/kitchen", 1, 1, 1, json!(3)),
+    ];
+    assert_eq!(topics["total"], 3);
+    assert_eq!(topics["forgotten"], 0);
+    assert_eq!(rows.len(), 3);
+    for ((name, row), (topic, messages, copies, subscribers, retained)) in rows.iter().zip(expected)
+    {
+        assert_eq!(*name, topic);
+        assert_eq!(row["messages"], messages, "{row}");
+        assert_eq!(row["copies"], copies, "{row}");
+        assert_eq!(row["subscribers"], subscribers, "{row}");
+        assert_eq!(row["retained"], retained, "{row}");
+        assert!(is_between(&row["last_s"], 0.0, 60.0), "{row}");
+        assert!(is_between(&row["rate"], 0.1, 8.0), "{row}");
+    }
+    let lamps = eve.ask_with(";limit=1", "topics lamp/+");
+    assert_eq!(lamps["total"], 2);
+    assert_eq!(by(&lamps, "topics", "topic").len(), 1);
+    // Topics under $ are found by name only, as always.
+    assert_eq!(
+        eve.ask("topics $reply/#")["topics"][0]["topic"],
+        "$reply/asker"
+    );
+}
+
+#[test]
+fn a_copy_for_a_member_of_a_group_counts_on_its_topic() {
+    let broker = TestBroker::start();
+    let (mut ann, mut bob) = (broker.connect(), broker.connect());
+    ann.send("SUBSCRIBE $share/g/a $share/h/a").read_to_fence();
+    bob.write("PUBLISH a 1\nPUBLISH a 2\n")
+        .read_until_prefix("PUBACK 2 2");
+    let mut eve = Asker::of(&broker);
+    let mut topics = Value::Null;
+    eventually("both have been counted", || {
+        topics = eve.ask("topics a");
+        topics["topics"][0]["messages"] == 2
+    });
+    assert_eq!(topics["topics"][0]["copies"], 2, "{topics}");
+    assert_eq!(topics["topics"][0]["subscribers"], 2, "{topics}");
+}
+
+#[test]
+fn filters_tell_who_subscribed_to_each_and_what_matched() {
+    let broker = TestBroker::start();
+    let (mut ann, mut bob, mut cat) = (broker.connect(), broker.connect(), broker.connect());
+    ann.send("SUBSCRIBE a/b a/+ x").read_to_fence();
+    bob.send("SUBSCRIBE a/+ $share/g/a/b").read_to_fence();
+    cat.write("PUBLISH a/b 1\nPUBLISH a/c 2\nPUBLISH a/b 3\n");
+    cat.read_until_prefix("PUBACK 3 ");
+    cat.send("BYE").expect("BYE").expect_end();
+    let mut eve = Asker::of(&broker);
+    let figures = |filters: &Value| -> Vec<(String, u64, u64)> {
+        let rows = filters["filters"].as_array().expect("rows");
+        let number = |row: &Value, key: &str| row[key].as_u64().expect("a number");
+        rows.iter()
+            .map(|row| {
+                let filter = row["filter"].as_str().expect("a text").to_owned();
+                (filter, number(row, "subscribers"), number(row, "messages"))
+            })
+            .filter(|(filter, ..)| !filter.starts_with("$reply"))
+            .collect()
+    };
+    let row = |filter: &str, subscribers, messages| (filter.to_owned(), subscribers, messages);
+    // Who leaves hands in what it has published, a moment after the last line has been sent.
+    let mut filters = Value::Null;
+    eventually("all has been counted", || {
+        filters = eve.ask("filters");
+        filters["filters"][2]["messages"] == 3
+    });
+    assert_eq!(
+        figures(&filters),
+        [
+            row("$share/g/a/b", 1, 2),
+            row("a/+", 2, 3),
+            row("a/b", 1, 2),
+            row("x", 1, 0),
+        ]
+    );
+    assert_eq!(filters["total"], 5);
+    let some = eve.ask_with(";limit=2", "filters a/b");
+    assert_eq!(
+        figures(&some),
+        [row("$share/g/a/b", 1, 2), row("a/+", 2, 3)]
+    );
+    assert_eq!(some["total"], 3);
+
+    // Whoever comes after the last has left begins anew.
+    ann.send("UNSUBSCRIBE a/b a/+").read_to_fence();
+    ann.send("SUBSCRIBE a/b").read_to_fence();
+    assert_eq!(
+        figures(&eve.ask("filters a/b")),
+        [
+            row("$share/g/a/b", 1, 2),
+            row("a/+", 1, 3),
+            row("a/b", 1, 0)
+        ]
+    );
+}
+
+#[test]
+fn who_asks_while_others_publish_soon_sees_what_they_published() {
+    let broker = TestBroker::start();
+    let (mut ann, mut eve) = (broker.connect(), Asker::of(&broker));
+    let mut published = 0;
+    // Never a pause, and never the time to hand in by itself: only asking helps.
+    for _ in 0..50 {
+        ann.write("PUBLISH a 1\nPUBLISH b 2\n");
+        published += 2;
+        ann.read_until_prefix(&format!("PUBACK {published} "));
+        let topics = eve.ask("topics");
+        let seen: u64 = by(&topics, "topics", "topic")
+            .iter()
+            .filter_map(|(_, row)| row["messages"].as_u64())
+            .sum();
+        assert!(seen + 2 >= published, "{seen} of {published}");
+    }
+}
+
+#[test]
+fn retained_tells_what_is_kept_how_long_it_is_and_how_old() {
+    let broker = TestBroker::with_args(&["--max-retained", "10", "--max-retained-bytes", "1000"]);
+    let mut ann = broker.connect();
+    let messages = [
+        ("a/b", "12345"),
+        ("a/c", "\\n\\\\"),
+        ("b", "x"),
+        ("$h/x", "yy"),
+        ("gone", "1"),
+    ];
+    for (number, (topic, payload)) in messages.iter().enumerate() {
+        ann.send(format!("@retain PUBLISH {topic} {payload}"));
+        ann.expect(format!("PUBACK {} 0", number + 1));
+    }
+    ann.send("@retain PUBLISH gone").expect("PUBACK 6 0");
+    let mut eve = Asker::of(&broker);
+    let kept = eve.ask("retained");
+    let sizes: Vec<(&str, &Value)> = by(&kept, "retained", "topic")
+        .into_iter()
+        .map(|(topic, row)| (topic, &row["bytes"]))
+        .collect();
+    assert_eq!(
+        sizes,
+        [("a/b", &json!(5)), ("a/c", &json!(2)), ("b", &json!(1))]
+    );
+    assert_eq!(kept["total"], 3);
+    assert_eq!(
+        (&kept["max_count"], &kept["max_bytes"]),
+        (&json!(10), &json!(1000))
+    );
+    assert!(kept["bytes"].as_u64() > Some(20), "{kept}");
+    assert!(
+        is_between(&kept["retained"][0]["age_s"], 0.0, 60.0),
+        "{kept}"
+    );
+    let some = eve.ask_with(";limit=1", "retained a/#");
+    assert_eq!(
+        (&some["total"], &some["retained"][0]["topic"]),
+        (&json!(2), &json!("a/b"))
+    );
+    assert_eq!(eve.ask("retained $h/+")["retained"][0]["bytes"], 2);
+}
+
+#[test]
+fn ten_thousand_retained_messages_are_listed_in_order() {
+    let broker = TestBroker::start();
+    let mut ann = broker.connect();
+    let lines: String = (0..10_000)
+        .map(|number| format!("@retain PUBLISH r/{number:04} {number}\n"))
+        .collect();
+    ann.write(lines).read_until_prefix("PUBACK 10000 ");
+    let answer = Asker::of(&broker).ask_with(";limit=20000", "retained r/#");
+    let names: Vec<&str> = by(&answer, "retained", "topic")
+        .iter()
+        .map(|(name, _)| *name)
+        .collect();
+    assert_eq!(names.len(), 10_000);
+    assert!(names.is_sorted(), "not in order");
+    assert_eq!(answer["total"], 10_000);
 }

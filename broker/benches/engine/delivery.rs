@@ -73,7 +73,7 @@ fn dispatch(bencher: Bencher, subscribers: u64, topics: &[&str]) {
     }
     (1..subscribers).for_each(|id| subscribe("a", id));
     subscribe("b", subscribers);
-    let mut dispatch = Dispatch::new(router);
+    let mut dispatch = Dispatch::new(router, Arc::default());
     let mut block = Block::new(&crate::client::memory());
     let bytes = block.fill(1 << 20).expect("there is memory");
     let mut messages = Vec::new();

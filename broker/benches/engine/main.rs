@@ -55,6 +55,8 @@ mod stage;
 mod storm;
 #[path = "../../src/sync.rs"]
 mod sync;
+#[path = "../../src/traffic.rs"]
+mod traffic;
 #[path = "../../src/wire/mod.rs"]
 mod wire;
 #[path = "../../src/wording.rs"]

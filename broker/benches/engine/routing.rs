@@ -10,7 +10,7 @@ use protocol::{Filter, Topic};
 use crate::client::idle;
 use crate::filter_tree::FilterTree;
 use crate::interest::Subscriber;
-use crate::route_cache::{Known, RouteCache};
+use crate::route_cache::{Count, Known, RouteCache};
 use crate::router::Router;
 
 const FILTERS: usize = 100_000;
@@ -107,7 +107,7 @@ fn collect_from_tree(bencher: Bencher, count: usize) {
     bencher.bench_local(|| {
         subscribers.clear();
         let name = next.next().expect("it goes round");
-        tree.collect(topic(name), &mut subscribers, &mut groups);
+        tree.collect(topic(name), &mut subscribers, &mut groups, &mut Vec::new());
         subscribers.len()
     });
 }
@@ -124,7 +124,7 @@ fn known_route(bencher: Bencher, count: usize) {
                 audience: 0,
                 groups: None,
             };
-            cache.insert(name.as_bytes(), hash, known);
+            cache.insert(name.as_bytes(), hash, known, Count::new(Vec::new()));
         }
     }
     let mut next = names.iter().cycle();
@@ -133,7 +133,7 @@ fn known_route(bencher: Bencher, count: usize) {
         let hash = router.hash(name);
         cache
             .get(name, hash)
-            .is_some_and(|known| router.is_current(known.stamps, hash))
+            .is_some_and(|(_, item)| router.is_current(item.known.stamps, hash))
     });
 }
 

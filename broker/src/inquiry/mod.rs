@@ -7,6 +7,8 @@
 
 mod connections;
 mod figures;
+mod retained;
+mod topics;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,6 +22,8 @@ use crate::queue::Tally;
 
 pub(crate) use connections::Connections;
 pub(crate) use figures::{Audit, Broker};
+pub(crate) use retained::Retained;
+pub(crate) use topics::{Filters, Topics};
 
 /// So many rows has a list unless the asker wants more or fewer.
 pub(crate) const ROWS: usize = 1000;
@@ -34,12 +38,25 @@ pub(crate) enum What {
     Audit,
     /// Who is connected.
     Who,
+    /// What has been published on which topic.
+    Topics,
+    /// What has been subscribed to.
+    Filters,
+    /// What is retained.
+    Retained,
     /// How the broker as a whole is.
     Broker,
 }
 
 impl What {
-    pub(crate) const ALL: [Self; 3] = [Self::Audit, Self::Who, Self::Broker];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Audit,
+        Self::Who,
+        Self::Topics,
+        Self::Filters,
+        Self::Retained,
+        Self::Broker,
+    ];
 
     /// What is meant by this word.
     pub(crate) fn from_word(word: &str) -> Option<Self> {
@@ -51,6 +68,9 @@ impl What {
         match self {
             Self::Audit => "audit",
             Self::Who => "who",
+            Self::Topics => "topics",
+            Self::Filters => "filters",
+            Self::Retained => "retained",
             Self::Broker => "broker",
         }
     }
@@ -62,6 +82,9 @@ impl What {
 pub(crate) enum Answer {
     Audit(Audit),
     Who(Connections),
+    Topics(Topics),
+    Filters(Filters),
+    Retained(Retained),
     Broker(Broker),
 }
 
@@ -79,16 +102,19 @@ pub(crate) fn answer(
     argument: &[u8],
     limit: usize,
 ) -> Result<Answer, BadArgument> {
+    let filter = match argument {
+        [] => None,
+        _ if matches!(what, What::Audit | What::Broker) => None,
+        _ => Some(Filter::parse(argument)?),
+    };
+    let every = Filter::parse("#")?;
     let _one_at_a_time = engine.asking.lock();
     Ok(match what {
         What::Audit => Answer::Audit(Audit::of(engine)),
-        What::Who => {
-            let filter = match argument {
-                [] => None,
-                _ => Some(Filter::parse(argument)?),
-            };
-            Answer::Who(Connections::of(engine, filter, limit))
-        }
+        What::Who => Answer::Who(Connections::of(engine, filter, limit)),
+        What::Topics => Answer::Topics(Topics::of(engine, filter.unwrap_or(every), limit)),
+        What::Filters => Answer::Filters(Filters::of(engine, filter, limit)),
+        What::Retained => Answer::Retained(Retained::of(engine, filter.unwrap_or(every), limit)),
         What::Broker => Answer::Broker(Broker::of(engine)),
     })
 }
@@ -109,6 +135,9 @@ impl Answer {
         match self {
             Self::Audit(_) | Self::Broker(_) => false,
             Self::Who(list) => halve(&mut list.connections),
+            Self::Topics(list) => halve(&mut list.topics),
+            Self::Filters(list) => halve(&mut list.filters),
+            Self::Retained(list) => halve(&mut list.retained),
         }
     }
 }

@@ -35,6 +35,9 @@ const SUBSCRIPTION_BYTES: usize = 256;
 /// So many messages that a member of a group leaves behind go to another together.
 const AT_ONCE: u64 = 64;
 
+/// A busy client hands in what it published when so many milliseconds have passed.
+const HAND_IN_MS: u64 = 1000;
+
 /// So many bytes of retained messages are delivered at a time.
 const GATHERED_BYTES: usize = 64 * 1024;
 
@@ -47,6 +50,9 @@ pub(crate) struct Desk<'a> {
     pub(crate) account: Account,
     /// When the client last sent something.
     heard: Moment,
+    /// When it last handed in what it published, and what the roster's number of askers was then.
+    handed_in: Moment,
+    asked: u64,
     most_subscriptions: usize,
     /// What to publish if the client is cut off.
     will: Option<Will>,
@@ -103,9 +109,11 @@ impl<'a> Desk<'a> {
             engine,
             member,
             outbox: &member.outbox,
-            dispatch: Dispatch::new(engine.router.clone()),
+            dispatch: Dispatch::new(engine.router.clone(), engine.traffic.clone()),
             account: Account::default(),
             heard: member.since,
+            handed_in: Moment::default(),
+            asked: 0,
             most_subscriptions,
             will: None,
         }
@@ -123,6 +131,10 @@ impl<'a> Desk<'a> {
 
     /// All that has been published is delivered: enters it in the account that others may see.
     pub(crate) fn settle(&mut self) {
+        let asked = self.engine.roster.asked();
+        if asked != self.asked || self.heard.ms_since(self.handed_in) >= HAND_IN_MS {
+            self.hand_in(asked);
+        }
         let account = &self.account;
         let totals = Totals {
             published: account.published,
@@ -132,7 +144,13 @@ impl<'a> Desk<'a> {
             copies: account.copies + account.retained,
             withdrawn: self.dispatch.withdrawn(),
         };
-        self.member.settle(totals, self.heard);
+        self.member.settle(totals, self.heard, asked);
+    }
+
+    #[inline(never)]
+    fn hand_in(&mut self, asked: u64) {
+        self.dispatch.hand_in(self.heard);
+        (self.handed_in, self.asked) = (self.heard, asked);
     }
 
     /// Ends a batch that has been delivered; returns when the client may be read from again.
@@ -160,6 +178,8 @@ impl<'a> Desk<'a> {
     /// that remembered routes keep.
     pub(crate) fn pause(&mut self) {
         self.dispatch.forget();
+        // What comes next may be little: it is handed in at once.
+        self.handed_in = Moment::default();
     }
 
     /// Adds a message that does not stand in the block as it must leave.
@@ -429,7 +449,7 @@ fn retain(
         .expect("`retained` is a valid key");
     let mut line = Vec::new();
     message(topic, payload, marked).encode(&mut line);
-    retained.set(topic, &line)
+    retained.set(topic, &line, payload.unescape().len())
 }
 
 fn message<'a>(topic: Topic<'a>, payload: &Escaped<'a>, attributes: Attributes<'a>) -> Reply<'a> {

@@ -57,6 +57,8 @@ mod run;
 mod stage;
 #[path = "../../src/storm.rs"]
 mod storm;
+#[path = "../../src/traffic.rs"]
+mod traffic;
 #[path = "../../src/wire/mod.rs"]
 mod wire;
 #[path = "../../src/wording.rs"]

@@ -41,7 +41,7 @@ impl Publisher {
         Self {
             name,
             number: 0,
-            dispatch: Dispatch::new(router.clone()),
+            dispatch: Dispatch::new(router.clone(), Arc::default()),
             block: Block::new(&Arc::new(Memory::new(usize::MAX))),
         }
     }
@@ -180,7 +180,7 @@ pub(crate) fn a_group_loses_nothing_when_a_member_is_gone() {
         let remains = leaver.close();
         socket.close();
         router.forget(filter("$share/g/#"), leaver.id());
-        let dispatch = Dispatch::new(router.clone());
+        let dispatch = Dispatch::new(router.clone(), Arc::default());
         for orphan in &remains.orphans {
             for message in orphan.bytes.split_inclusive(|&byte| byte == b';') {
                 let name = message.split(|&byte| byte == b':').next();

@@ -1,0 +1,64 @@
+//! What is retained.
+
+use protocol::Filter;
+use serde::Serialize;
+
+use super::ago;
+use crate::clock::Moment;
+use crate::engine::Engine;
+
+/// So many retained messages are looked at under one hold of their lock.
+const AT_A_TIME: usize = 4096;
+
+/// Retained messages, in the order of their topics.
+#[derive(Debug, Serialize)]
+pub(crate) struct Retained {
+    /// How many match; there may be fewer rows.
+    total: usize,
+    /// Of all that is retained, with the topics.
+    bytes: usize,
+    max_count: usize,
+    max_bytes: usize,
+    pub(super) retained: Vec<Row>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    topic: Box<str>,
+    /// Of the payload.
+    bytes: usize,
+    age_s: f64,
+}
+
+impl Retained {
+    pub(super) fn of(engine: &Engine, filter: Filter<'_>, limit: usize) -> Self {
+        let now = Moment::now();
+        let size = engine.retained.read().size();
+        let (mut total, mut rows) = (0, Vec::new());
+        let mut from = String::new();
+        loop {
+            let retained = engine.retained.read();
+            let next = retained.look(filter, &from, AT_A_TIME, |topic, kept| {
+                total += 1;
+                if rows.len() < limit {
+                    rows.push(Row {
+                        topic: topic.into(),
+                        bytes: kept.payload,
+                        age_s: ago(now, kept.since),
+                    });
+                }
+            });
+            match next {
+                Some(next) => from = next,
+                None => break,
+            }
+        }
+        Self {
+            total,
+            bytes: size.bytes,
+            max_count: size.max_count,
+            max_bytes: size.max_bytes,
+            retained: rows,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What has been published on which topic, and which filters it matched.
+
+use std::collections::{BTreeSet, HashSet};
+use std::hash::BuildHasher;
+use std::ops::ControlFlow;
+
+use foldhash::fast::RandomState;
+use protocol::{Filter, Topic};
+use serde::Serialize;
+
+use super::ago;
+use crate::clock::Moment;
+use crate::engine::Engine;
+use crate::traffic::Seen;
+
+/// Topics that have been seen, in order.
+#[derive(Debug, Serialize)]
+pub(crate) struct Topics {
+    /// How many match; there may be fewer rows.
+    total: usize,
+    /// How often a topic has made room for another since the broker began.
+    forgotten: u64,
+    pub(super) topics: Vec<Row>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    topic: Box<str>,
+    messages: u64,
+    copies: u64,
+    /// Messages a second.
+    rate: f64,
+    last_s: f64,
+    /// Plain subscribers, and one for each group.
+    subscribers: usize,
+    retained: Option<usize>,
+}
+
+impl Topics {
+    pub(super) fn of(engine: &Engine, filter: Filter<'_>, limit: usize) -> Self {
+        engine.roster.ask();
+        let seen = engine.traffic.matching(filter);
+        let now = Moment::now();
+        Self {
+            total: seen.len(),
+            forgotten: engine.traffic.forgotten(),
+            topics: seen
+                .into_iter()
+                .take(limit)
+                .map(|(name, seen)| Row::of(engine, name, &seen, now))
+                .collect(),
+        }
+    }
+}
+
+impl Row {
+    fn of(engine: &Engine, name: Box<str>, seen: &Seen, now: Moment) -> Self {
+        let topic = Topic::parse(name.as_bytes()).ok();
+        let route = topic.map(|topic| {
+            let hash = engine.router.hash(name.as_bytes());
+            engine.router.route(topic, hash)
+        });
+        let retained = topic.and_then(|topic| engine.retained.read().find(topic));
+        Self {
+            messages: seen.messages,
+            copies: seen.copies,
+            rate: (seen.rate(now) * 1000.0).round() / 1000.0,
+            last_s: ago(now, seen.last),
+            subscribers: route.map_or(0, |route| route.subscribers.len() + route.groups.len()),
+            retained: retained.map(|kept| kept.payload),
+            topic: name,
+        }
+    }
+}
+
+/// Filters that somebody has subscribed to, in order.
+#[derive(Debug, Serialize)]
+pub(crate) struct Filters {
+    /// How many match; there may be fewer rows.
+    total: usize,
+    pub(super) filters: Vec<Subscribed>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Subscribed {
+    filter: Box<str>,
+    subscribers: usize,
+    /// Those that matched since it has a subscriber.
+    messages: u64,
+}
+
+impl Filters {
+    /// All, or those that some topic matches as well as `wanted`.
+    pub(super) fn of(engine: &Engine, wanted: Option<Filter<'_>>, limit: usize) -> Self {
+        engine.roster.ask();
+        let hasher = RandomState::default();
+        // A million filters are as many numbers here, and `limit` texts.
+        let mut known: HashSet<u64, RandomState> = HashSet::default();
+        let mut first: BTreeSet<Box<str>> = BTreeSet::new();
+        for member in engine.roster.present() {
+            member.look_at_filters(|text| {
+                let overlaps = wanted.is_none_or(|wanted| {
+                    Filter::parse(text).is_ok_and(|filter| filter.overlaps(wanted))
+                });
+                if overlaps && known.insert(hasher.hash_one(text)) {
+                    let is_full = first.len() >= limit;
+                    if !is_full || first.last().is_some_and(|last| text < &**last) {
+                        first.insert(text.into());
+                        if is_full {
+                            first.pop_last();
+                        }
+                    }
+                }
+                ControlFlow::Continue(())
+            });
+        }
+        let rows = first.into_iter().filter_map(|text| {
+            let filter = Filter::parse(text.as_bytes()).ok()?;
+            let (subscribers, messages) = engine.router.figures(filter);
+            Some(Subscribed {
+                subscribers,
+                messages,
+                filter: text,
+            })
+        });
+        Self {
+            total: known.len(),
+            filters: rows.collect(),
+        }
+    }
+}

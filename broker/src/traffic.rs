@@ -1,0 +1,251 @@
+//! What has been published on each topic, as publishers hand it in from time to time.
+//!
+//! Nothing here is on a message's way: a publisher counts in its own route cache, and brings what it
+//! has when it pauses, when it forgets a route, when somebody asks, and about once a second while it is
+//! busy. The table holds so many topics and so many bytes of their names, and those not seen for
+//! longest go first.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+use protocol::{Filter, Topic};
+
+use crate::clock::Moment;
+use crate::metrics::Counter;
+use crate::sync::Mutex;
+
+/// So many topics are remembered, in parts that have a lock each.
+const MOST_TOPICS: usize = 100_000;
+
+/// So many bytes their names may have together.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+
+const SHARDS: usize = 64;
+
+/// A rate is that of about so many milliseconds.
+const WINDOW_MS: u64 = 10_000;
+
+/// Topics that have been published to.
+pub(crate) struct Traffic {
+    hasher: RandomState,
+    shards: Box<[Mutex<Shard>]>,
+    forgotten: Counter,
+}
+
+#[derive(Default)]
+struct Shard {
+    topics: HashMap<Box<str>, Seen, RandomState>,
+    /// Of the names.
+    bytes: usize,
+}
+
+/// What was seen of a topic.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) messages: u64,
+    pub(crate) copies: u64,
+    pub(crate) last: Moment,
+    first: Moment,
+    /// When the window at hand began, and the messages in it and in the one before.
+    window: Moment,
+    recent: [u64; 2],
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::default(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            forgotten: Counter::default(),
+        }
+    }
+}
+
+impl Traffic {
+    /// Enters what a publisher has counted.
+    pub(crate) fn add(&self, topic: &str, messages: u64, copies: u64, now: Moment) {
+        let mut shard = self.shard(topic).lock();
+        if let Some(seen) = shard.topics.get_mut(topic) {
+            return seen.add(messages, copies, now);
+        }
+        let forgotten = shard.make_room(topic.len());
+        let mut seen = Seen::new(now);
+        seen.add(messages, copies, now);
+        shard.bytes += topic.len();
+        shard.topics.insert(topic.into(), seen);
+        drop(shard);
+        if forgotten > 0 {
+            self.forgotten.add(forgotten as u64);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn find(&self, topic: &str) -> Option<Seen> {
+        self.shard(topic).lock().topics.get(topic).copied()
+    }
+
+    /// The topics that `filter` matches, in order.
+    pub(crate) fn matching(&self, filter: Filter<'_>) -> Vec<(Box<str>, Seen)> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            let matching = shard.topics.iter().filter(|(name, _)| {
+                Topic::parse(name.as_bytes()).is_ok_and(|topic| filter.matches(topic))
+            });
+            found.extend(matching.map(|(name, seen)| (name.clone(), *seen)));
+        }
+        found.sort_unstable_by(|(one, _), (two, _)| one.cmp(two));
+        found
+    }
+
+    /// How often a topic had to make room for another.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.forgotten.get()
+    }
+
+    fn shard(&self, topic: &str) -> &Mutex<Shard> {
+        &self.shards[self.hasher.hash_one(topic) as usize % SHARDS]
+    }
+}
+
+impl Shard {
+    /// Forgets the topics not seen for longest, a quarter at a time, if there is no room for one more
+    /// name of this length. Returns how many.
+    fn make_room(&mut self, bytes: usize) -> usize {
+        let before = self.topics.len();
+        while self.topics.len() >= MOST_TOPICS / SHARDS
+            || (self.bytes + bytes > MOST_BYTES / SHARDS && !self.topics.is_empty())
+        {
+            let mut ages: Vec<Moment> = self.topics.values().map(|seen| seen.last).collect();
+            let (_, &mut oldest, _) = ages.select_nth_unstable(before / 4);
+            // Of those seen at the same time as the last to go, some may stay.
+            let mut too_many = self.topics.len() / 4 + 1;
+            self.topics.retain(|_, seen| {
+                let goes = too_many > 0 && seen.last <= oldest;
+                too_many -= usize::from(goes);
+                !goes
+            });
+            self.bytes = self.topics.keys().map(|name| name.len()).sum();
+        }
+        before - self.topics.len()
+    }
+}
+
+impl Seen {
+    fn new(now: Moment) -> Self {
+        Self {
+            messages: 0,
+            copies: 0,
+            last: now,
+            first: now,
+            window: now,
+            recent: [0, 0],
+        }
+    }
+
+    fn add(&mut self, messages: u64, copies: u64, now: Moment) {
+        (self.window, self.recent) = self.recent_at(now);
+        self.recent[0] += messages;
+        self.messages += messages;
+        self.copies += copies;
+        self.last = self.last.max(now);
+    }
+
+    /// Messages a second, over the last ten seconds or so, or since the first if that is less.
+    pub(crate) fn rate(&self, now: Moment) -> f64 {
+        let (window, [this, before]) = self.recent_at(now);
+        let within = now.ms_since(window).min(WINDOW_MS);
+        // Of the window before, the part that still lies within the last ten seconds.
+        let overlap = (WINDOW_MS - within) as f64 / WINDOW_MS as f64;
+        let messages = this as f64 + before as f64 * overlap;
+        let ms = now.ms_since(self.first).clamp(1000, WINDOW_MS);
+        messages * 1000.0 / ms as f64
+    }
+
+    /// The window that `now` lies in, and the messages in it and in the one before.
+    fn recent_at(&self, now: Moment) -> (Moment, [u64; 2]) {
+        let [this, before] = self.recent;
+        match now.ms_since(self.window) / WINDOW_MS {
+            0 => (self.window, [this, before]),
+            1 => (self.window.later(WINDOW_MS), [0, this]),
+            _ => (now, [0, 0]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Moment {
+        Moment::default().later(1_000_000 + ms)
+    }
+
+    fn names(traffic: &Traffic, filter: &str) -> Vec<String> {
+        let filter = Filter::parse(filter).expect("a filter");
+        let matching = traffic.matching(filter).into_iter();
+        matching.map(|(name, _)| name.into()).collect()
+    }
+
+    #[test]
+    fn what_several_publishers_bring_is_added_up() {
+        let traffic = Traffic::default();
+        traffic.add("b", 2, 4, at(0));
+        traffic.add("a/x", 1, 0, at(1));
+        traffic.add("b", 3, 3, at(2));
+        traffic.add("$x", 1, 1, at(3));
+        let seen = traffic.find("b").expect("it was seen");
+        assert_eq!((seen.messages, seen.copies, seen.last), (5, 7, at(2)));
+        assert_eq!(names(&traffic, "#"), ["a/x", "b"]);
+        assert_eq!(names(&traffic, "+"), ["b"]);
+        assert_eq!(names(&traffic, "$x"), ["$x"]);
+        assert!(traffic.find("c").is_none());
+    }
+
+    #[test]
+    fn those_not_seen_for_longest_make_room() {
+        let traffic = Traffic::default();
+        let count = MOST_TOPICS * 2;
+        for number in 0..count {
+            traffic.add(&format!("t/{number}"), 1, 0, at(number as u64));
+            traffic.add("always", 1, 0, at(number as u64));
+        }
+        let kept = names(&traffic, "#").len();
+        assert!((MOST_TOPICS / 2..=MOST_TOPICS).contains(&kept), "{kept}");
+        assert_eq!(traffic.forgotten() as usize, count + 1 - kept);
+        let always = traffic.find("always").expect("it was seen all the time");
+        assert_eq!(always.messages, count as u64);
+        assert!(traffic.find("t/0").is_none());
+        assert!(traffic.find(&format!("t/{}", count - 1)).is_some());
+    }
+
+    #[test]
+    fn long_names_take_no_more_than_they_may() {
+        let traffic = Traffic::default();
+        for number in 0..MOST_TOPICS {
+            traffic.add(&format!("{number}/{}", "x".repeat(1000)), 1, 0, at(0));
+        }
+        let bytes: usize = names(&traffic, "#").iter().map(String::len).sum();
+        assert!((MOST_BYTES / 2..=MOST_BYTES).contains(&bytes), "{bytes}");
+    }
+
+    #[test]
+    fn a_rate_is_that_of_the_last_ten_seconds() {
+        let mut seen = Seen::new(at(0));
+        for second in 0..60 {
+            seen.add(100, 0, at(second * 1000));
+        }
+        let rate = seen.rate(at(60_000));
+        assert!((90.0..=110.0).contains(&rate), "{rate}");
+        let rate = seen.rate(at(65_000));
+        assert!((40.0..=60.0).contains(&rate), "{rate}");
+        assert!(seen.rate(at(81_000)) < 1.0);
+        // One that has just begun is not measured by seconds in which it was not there.
+        let mut seen = Seen::new(at(0));
+        seen.add(300, 0, at(0));
+        seen.add(300, 0, at(2000));
+        let rate = seen.rate(at(3000));
+        assert!((190.0..=210.0).contains(&rate), "{rate}");
+    }
+}
