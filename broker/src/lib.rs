@@ -18,6 +18,7 @@ mod choices;
 mod clock;
 mod config;
 mod dispatch;
+mod drops;
 mod engine;
 mod filter_tree;
 mod flusher;

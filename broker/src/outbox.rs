@@ -151,6 +151,16 @@ impl Outbox {
         (inside.queue.stock(), since)
     }
 
+    /// The most bytes of messages that may wait.
+    pub(crate) fn limit(&self) -> usize {
+        self.inside.lock().terms.limit
+    }
+
+    /// At least how many messages on a topic were dropped lately, and when the last.
+    pub(crate) fn dropped_on(&self, topic: &str) -> Option<(u64, Moment)> {
+        self.inside.lock().queue.dropped_on(topic)
+    }
+
     /// What people call the wire of its client.
     pub(crate) fn wire(&self) -> &'static str {
         self.inside.lock().terms.wording.wire

@@ -139,13 +139,13 @@ impl Roster {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// Asks everybody to hand in what was published, and waits a moment for those who are busy. Others
-    /// have done so when they paused, or do within a second.
+    /// Asks everybody to hand in what was published, and waits a moment for those who are busy: who has
+    /// its receipt is settled then. Others have handed in when they paused, or do so within a second.
     pub(crate) fn ask(&self) {
         let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
         let deadline = Instant::now() + HAND_IN;
         for member in self.present() {
-            while member.busy.load(Ordering::Relaxed)
+            while member.busy.load(Ordering::Acquire)
                 && member.account.lock().asked < asked
                 && Instant::now() < deadline
             {

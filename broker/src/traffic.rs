@@ -80,7 +80,6 @@ impl Traffic {
         }
     }
 
-    #[cfg(test)]
     pub(crate) fn find(&self, topic: &str) -> Option<Seen> {
         self.shard(topic).lock().topics.get(topic).copied()
     }

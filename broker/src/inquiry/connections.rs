@@ -52,6 +52,7 @@ pub(super) struct Connection {
 impl Connections {
     /// All, or those with a subscription that some topic matches as well as `filter`.
     pub(super) fn of(engine: &Engine, filter: Option<Filter<'_>>, limit: usize) -> Self {
+        engine.roster.ask();
         let mut present = engine.roster.present();
         if let Some(filter) = filter {
             present.retain(|member| has_overlapping(member, filter));

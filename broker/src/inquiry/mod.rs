@@ -7,13 +7,15 @@
 
 mod connections;
 mod figures;
+mod near;
 mod retained;
 mod topics;
+mod why;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use protocol::{BadFilter, Filter};
+use protocol::{BadFilter, BadTopic, Filter, Topic};
 use serde::Serialize;
 
 use crate::clock::Moment;
@@ -24,6 +26,7 @@ pub(crate) use connections::Connections;
 pub(crate) use figures::{Audit, Broker};
 pub(crate) use retained::Retained;
 pub(crate) use topics::{Filters, Topics};
+pub(crate) use why::Why;
 
 /// So many rows has a list unless the asker wants more or fewer.
 pub(crate) const ROWS: usize = 1000;
@@ -42,6 +45,8 @@ pub(crate) enum What {
     Topics,
     /// What has been subscribed to.
     Filters,
+    /// Why a message on a topic comes or does not come.
+    Why,
     /// What is retained.
     Retained,
     /// How the broker as a whole is.
@@ -49,11 +54,12 @@ pub(crate) enum What {
 }
 
 impl What {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Audit,
         Self::Who,
         Self::Topics,
         Self::Filters,
+        Self::Why,
         Self::Retained,
         Self::Broker,
     ];
@@ -70,6 +76,7 @@ impl What {
             Self::Who => "who",
             Self::Topics => "topics",
             Self::Filters => "filters",
+            Self::Why => "why",
             Self::Retained => "retained",
             Self::Broker => "broker",
         }
@@ -84,6 +91,7 @@ pub(crate) enum Answer {
     Who(Connections),
     Topics(Topics),
     Filters(Filters),
+    Why(Why),
     Retained(Retained),
     Broker(Broker),
 }
@@ -92,6 +100,9 @@ pub(crate) enum Answer {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum BadArgument {
     Filter(BadFilter),
+    Topic(BadTopic),
+    /// There is none where a topic is needed.
+    NoTopic,
 }
 
 /// Works the answer out. `argument` is empty for none. For a thread that handles a batch only after
@@ -104,7 +115,7 @@ pub(crate) fn answer(
 ) -> Result<Answer, BadArgument> {
     let filter = match argument {
         [] => None,
-        _ if matches!(what, What::Audit | What::Broker) => None,
+        _ if matches!(what, What::Audit | What::Why | What::Broker) => None,
         _ => Some(Filter::parse(argument)?),
     };
     let every = Filter::parse("#")?;
@@ -114,9 +125,17 @@ pub(crate) fn answer(
         What::Who => Answer::Who(Connections::of(engine, filter, limit)),
         What::Topics => Answer::Topics(Topics::of(engine, filter.unwrap_or(every), limit)),
         What::Filters => Answer::Filters(Filters::of(engine, filter, limit)),
+        What::Why => Answer::Why(Why::of(engine, topic(argument)?, limit)),
         What::Retained => Answer::Retained(Retained::of(engine, filter.unwrap_or(every), limit)),
         What::Broker => Answer::Broker(Broker::of(engine)),
     })
+}
+
+fn topic(argument: &[u8]) -> Result<Topic<'_>, BadArgument> {
+    match argument {
+        [] => Err(BadArgument::NoTopic),
+        _ => Topic::parse(argument).map_err(BadArgument::Topic),
+    }
 }
 
 impl Answer {
@@ -137,6 +156,7 @@ impl Answer {
             Self::Who(list) => halve(&mut list.connections),
             Self::Topics(list) => halve(&mut list.topics),
             Self::Filters(list) => halve(&mut list.filters),
+            Self::Why(why) => why.halve(),
             Self::Retained(list) => halve(&mut list.retained),
         }
     }
@@ -171,6 +191,8 @@ impl fmt::Display for BadArgument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Filter(why) => why.fmt(f),
+            Self::Topic(why) => why.fmt(f),
+            Self::NoTopic => write!(f, "the topic is missing; write it behind one space"),
         }
     }
 }

@@ -18,6 +18,7 @@ use protocol::{Filter, Slow};
 
 use crate::choices::{Choices, TooManyChoices};
 use crate::clock::Moment;
+use crate::drops::Drops;
 use crate::memory::{Charge, Memory};
 use crate::run::{Kept, Run};
 use crate::wording::Wording;
@@ -42,6 +43,8 @@ pub(crate) struct Stock {
     pub(crate) waiting: u64,
     /// Bytes of them that have not left.
     pub(crate) waiting_bytes: usize,
+    /// Whether what comes now is dropped.
+    pub(crate) is_full: bool,
     /// When something was dropped last.
     pub(crate) dropped_at: Option<Moment>,
     pub(crate) tally: Tally,
@@ -78,8 +81,8 @@ pub(crate) struct Queue {
     presses: bool,
     /// Publishers have waited in vain: they do so no more until the client takes something.
     is_stuck: bool,
-    /// When something was dropped last.
-    dropped_at: Option<Moment>,
+    /// Where and when something was dropped, if anything was.
+    drops: Option<Box<Drops>>,
     /// Of a closed outbox.
     orphans: Vec<Orphan>,
     /// How many messages they are.
@@ -385,13 +388,19 @@ impl Queue {
             // Orphans wait to be handed to others.
             waiting: waiting.sum::<u64>() + self.orphaned,
             waiting_bytes: self.message_bytes,
-            dropped_at: self.dropped_at,
+            is_full: self.refuses_newest || self.refuses_all,
+            dropped_at: self.drops.as_ref().map(|drops| drops.last),
             tally: self.tally,
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.chunks.is_empty()
+    }
+
+    /// At least how many messages on a topic were dropped lately, and when the last.
+    pub(crate) fn dropped_on(&self, topic: &str) -> Option<(u64, Moment)> {
+        self.drops.as_ref()?.on(topic)
     }
 
     /// All has left: an idle outbox holds nothing.

@@ -77,7 +77,7 @@ impl Queue {
             return;
         }
         if self.refuses_all || (self.refuses_newest && slow == Slow::DropNewest) {
-            return self.drop_newest(messages, terms);
+            return self.drop_newest(messages, &run.bytes()[part], terms);
         }
         let (part, messages) = if self.message_bytes + part.len() <= terms.room() {
             (part, messages)
@@ -127,7 +127,7 @@ impl Queue {
             self.take_part_as(Slow::DropNewest, run, part.clone(), taken, terms);
         }
         self.refuses_newest = true;
-        self.drop_newest(messages - taken, terms);
+        self.drop_newest(messages - taken, &bytes[fitting..], terms);
         (part.end..part.end, 0)
     }
 
@@ -165,7 +165,7 @@ impl Queue {
             0 => 0,
             _ => (terms.wording.count)(&bytes[..cut]),
         };
-        self.drop_newest(dropped, terms);
+        self.drop_newest(dropped, &bytes[..cut], terms);
         (part.start + cut..part.end, messages - dropped)
     }
 
@@ -198,7 +198,7 @@ impl Queue {
             };
             freed += cut;
             self.message_bytes -= cut;
-            self.count_dropped(terms.reason(), dropped);
+            self.count_dropped(terms.reason(), dropped, &bytes[..cut], terms);
             merge_gap(&mut kept, begun, dropped, terms);
             if dropped < messages {
                 chunk.data.forget_front(cut);
@@ -284,10 +284,10 @@ impl Queue {
         let chunk = &mut self.chunks[at];
         self.message_bytes += data.as_slice().len();
         self.message_bytes -= chunk.data.as_slice().len();
-        chunk.data = data;
+        let old = mem::replace(&mut chunk.data, data);
         chunk.share = run.share().cloned();
         chunk.line = run.line().cloned();
-        self.count_dropped(Reason::Replaced, 1);
+        self.count_dropped(Reason::Replaced, 1, old.as_slice(), terms);
         let before = at.wrapping_sub(1);
         match self.chunks.get_mut(before) {
             Some(
@@ -340,15 +340,21 @@ impl Queue {
     }
 
     /// Drops messages behind all that waits.
-    fn drop_newest(&mut self, messages: u64, terms: &Terms) {
+    fn drop_newest(&mut self, messages: u64, bytes: &[u8], terms: &Terms) {
         self.gap += messages;
-        self.count_dropped(terms.reason(), messages);
+        self.count_dropped(terms.reason(), messages, bytes, terms);
     }
 
-    fn count_dropped(&mut self, reason: Reason, messages: u64) {
+    fn count_dropped(&mut self, reason: Reason, messages: u64, bytes: &[u8], terms: &Terms) {
         if messages > 0 {
             self.tally.dropped.add(reason, messages);
-            self.dropped_at = Some(Moment::now());
+            let drops = self.drops.get_or_insert_default();
+            drops.add(
+                bytes,
+                terms.wording.first,
+                terms.wording.topic,
+                Moment::now(),
+            );
         }
     }
 }

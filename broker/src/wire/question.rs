@@ -128,6 +128,8 @@ impl From<BadArgument> for Unanswered {
     fn from(why: BadArgument) -> Self {
         let code = match why {
             BadArgument::Filter(_) => Code::BadFilter,
+            BadArgument::Topic(_) => Code::BadTopic,
+            BadArgument::NoTopic => Code::MissingArgument,
         };
         unanswered(code, &why.to_string())
     }

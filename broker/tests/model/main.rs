@@ -23,6 +23,8 @@ mod choices;
 mod clock;
 #[path = "../../src/dispatch.rs"]
 mod dispatch;
+#[path = "../../src/drops.rs"]
+mod drops;
 #[path = "../../src/engine.rs"]
 mod engine;
 #[path = "../../src/filter_tree.rs"]

@@ -1,0 +1,141 @@
+//! What an outbox remembers of what it dropped: when, and on which topics at least how much.
+//!
+//! It is for people who ask why a message did not come. The exact number is in the tally; here a look
+//! at the beginning of what is dropped has to do, so that dropping stays cheap.
+
+use crate::clock::Moment;
+
+/// So many topics are remembered, those with the latest drops.
+const MOST_TOPICS: usize = 16;
+
+/// So much of what is dropped at a time is looked at: bytes, and messages.
+const LOOK_BYTES: usize = 64 * 1024;
+const LOOK_MESSAGES: usize = 256;
+
+/// Drops of one outbox.
+#[derive(Default)]
+pub(crate) struct Drops {
+    pub(crate) last: Moment,
+    topics: Vec<Dropped>,
+}
+
+/// What was dropped on a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Dropped {
+    topic: Box<[u8]>,
+    at_least: u64,
+    last: Moment,
+}
+
+impl Drops {
+    /// Notes what is dropped. `first` tells how long the first message of some is, `topic_of` on which
+    /// topic it is.
+    pub(crate) fn add(
+        &mut self,
+        messages: &[u8],
+        first: fn(&[u8]) -> usize,
+        topic_of: fn(&[u8]) -> &[u8],
+        now: Moment,
+    ) {
+        self.last = now;
+        let mut rest = &messages[..messages.len().min(LOOK_BYTES)];
+        let (mut topic, mut count) = (&b""[..], 0);
+        for _ in 0..LOOK_MESSAGES {
+            if rest.is_empty() {
+                break;
+            }
+            let (message, behind) = rest.split_at(first(rest));
+            rest = behind;
+            let next = topic_of(message);
+            if next != topic {
+                self.count(topic, count);
+                (topic, count) = (next, 0);
+            }
+            count += 1;
+        }
+        self.count(topic, count);
+    }
+
+    /// At least how much was dropped on this topic, and when the last of it.
+    pub(crate) fn on(&self, topic: &str) -> Option<(u64, Moment)> {
+        let found = self
+            .topics
+            .iter()
+            .find(|dropped| *dropped.topic == *topic.as_bytes())?;
+        Some((found.at_least, found.last))
+    }
+
+    fn count(&mut self, topic: &[u8], messages: u64) {
+        if messages == 0 || topic.is_empty() {
+            return;
+        }
+        let last = self.last;
+        if let Some(known) = self
+            .topics
+            .iter_mut()
+            .find(|dropped| *dropped.topic == *topic)
+        {
+            known.at_least += messages;
+            known.last = last;
+            return;
+        }
+        if self.topics.len() == MOST_TOPICS {
+            let oldest = (0..MOST_TOPICS).min_by_key(|&at| self.topics[at].last);
+            self.topics.swap_remove(oldest.unwrap_or(0));
+        }
+        self.topics.push(Dropped {
+            topic: topic.into(),
+            at_least: messages,
+            last,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Messages are `<topic>:<text>;`.
+    fn add(drops: &mut Drops, messages: &str, now: Moment) {
+        let first = |messages: &[u8]| {
+            let end = messages.iter().position(|&byte| byte == b';');
+            end.map_or(messages.len(), |at| at + 1)
+        };
+        fn topic_of(message: &[u8]) -> &[u8] {
+            let end = message.iter().position(|&byte| byte == b':');
+            end.map_or(b"", |at| &message[..at])
+        }
+        drops.add(messages.as_bytes(), first, topic_of, now);
+    }
+
+    fn at(ms: u64) -> Moment {
+        Moment::default().later(ms)
+    }
+
+    #[test]
+    fn drops_are_counted_by_topic() {
+        let mut drops = Drops::default();
+        add(&mut drops, "a:1;a:2;b:3;a:4;", at(1));
+        add(&mut drops, "b:5;", at(2));
+        assert_eq!(drops.on("a"), Some((3, at(1))));
+        assert_eq!(drops.on("b"), Some((2, at(2))));
+        assert_eq!(drops.on("c"), None);
+        assert_eq!(drops.last, at(2));
+    }
+
+    #[test]
+    fn no_more_is_looked_at_than_is_cheap_and_no_more_kept_than_is_small() {
+        let mut drops = Drops::default();
+        add(&mut drops, &"a:1;".repeat(1_000_000), at(1));
+        assert_eq!(drops.on("a"), Some((LOOK_MESSAGES as u64, at(1))));
+        let long = format!("b:{};", "x".repeat(LOOK_BYTES));
+        add(&mut drops, &long.repeat(2), at(2));
+        assert_eq!(drops.on("b"), Some((1, at(2))));
+        for number in 0..100 {
+            add(&mut drops, &format!("{number}:1;"), at(10 + number));
+        }
+        assert_eq!(drops.topics.len(), MOST_TOPICS);
+        assert_eq!(drops.on("99"), Some((1, at(109))));
+        assert_eq!(drops.on("a"), None);
+    }
+}
