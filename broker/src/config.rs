@@ -34,6 +34,8 @@ pub struct Config {
     pub max_block: Duration,
     /// A client that has been silent so long is sent a PING; zero for never.
     pub ping_interval: Duration,
+    /// How often the figures under `$SYS/broker/` are published; zero for never.
+    pub sys_interval: Duration,
     /// The most subscriptions of one connection.
     pub max_subscriptions: usize,
     /// The most retained messages.
@@ -53,6 +55,7 @@ impl Default for Config {
             memory: None,
             max_block: Duration::from_secs(1),
             ping_interval: Duration::from_secs(30),
+            sys_interval: Duration::from_secs(10),
             max_subscriptions: 250_000,
             max_retained: 1_000_000,
             max_retained_bytes: 256 * 1024 * 1024,
@@ -176,6 +179,10 @@ pub(crate) struct Flags {
     #[arg(long, env = "BROKER_PING_INTERVAL", default_value = "30s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     ping_interval: Duration,
+    /// How often changed figures are published under $SYS/broker/; 0s for never
+    #[arg(long, env = "BROKER_SYS_INTERVAL", default_value = "10s", value_name = "TIME",
+          value_parser = humantime::parse_duration)]
+    sys_interval: Duration,
     /// Most subscriptions of one connection
     #[arg(
         long,
@@ -226,6 +233,7 @@ impl From<Flags> for Config {
             memory: flags.memory.map(bytes),
             max_block: flags.max_block,
             ping_interval: flags.ping_interval,
+            sys_interval: flags.sys_interval,
             max_subscriptions: flags.max_subscriptions,
             max_retained: flags.max_retained,
             max_retained_bytes: bytes(flags.max_retained_bytes),

@@ -13,7 +13,6 @@ const LOOK_BYTES: usize = 64 * 1024;
 const LOOK_MESSAGES: usize = 256;
 
 /// Drops of one outbox.
-#[derive(Default)]
 pub(crate) struct Drops {
     pub(crate) last: Moment,
     topics: Vec<Dropped>,
@@ -28,6 +27,14 @@ struct Dropped {
 }
 
 impl Drops {
+    /// None so far; `now` is when the first is going to be noted.
+    pub(crate) fn new(now: Moment) -> Self {
+        Self {
+            last: now,
+            topics: Vec::new(),
+        }
+    }
+
     /// Notes what is dropped. `first` tells how long the first message of some is, `topic_of` on which
     /// topic it is.
     pub(crate) fn add(
@@ -108,13 +115,11 @@ mod tests {
         drops.add(messages.as_bytes(), first, topic_of, now);
     }
 
-    fn at(ms: u64) -> Moment {
-        Moment::default().later(ms)
-    }
-
     #[test]
     fn drops_are_counted_by_topic() {
-        let mut drops = Drops::default();
+        let start = Moment::now();
+        let at = |ms| start.later(ms);
+        let mut drops = Drops::new(start);
         add(&mut drops, "a:1;a:2;b:3;a:4;", at(1));
         add(&mut drops, "b:5;", at(2));
         assert_eq!(drops.on("a"), Some((3, at(1))));
@@ -125,7 +130,9 @@ mod tests {
 
     #[test]
     fn no_more_is_looked_at_than_is_cheap_and_no_more_kept_than_is_small() {
-        let mut drops = Drops::default();
+        let start = Moment::now();
+        let at = |ms| start.later(ms);
+        let mut drops = Drops::new(start);
         add(&mut drops, &"a:1;".repeat(1_000_000), at(1));
         assert_eq!(drops.on("a"), Some((LOOK_MESSAGES as u64, at(1))));
         let long = format!("b:{};", "x".repeat(LOOK_BYTES));

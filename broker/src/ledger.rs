@@ -31,6 +31,8 @@ pub(crate) struct Totals {
     pub(crate) copies: u64,
     /// Copies whose subscriber had left or unsubscribed before it could be handed them.
     pub(crate) withdrawn: u64,
+    /// Bytes that came from it.
+    pub(crate) bytes: u64,
 }
 
 impl Ledger {
@@ -73,6 +75,7 @@ impl AddAssign for Totals {
         self.refused += other.refused;
         self.copies += other.copies;
         self.withdrawn += other.withdrawn;
+        self.bytes += other.bytes;
     }
 }
 
@@ -126,6 +129,7 @@ mod tests {
                 refused: 1,
                 copies: 10,
                 withdrawn: 1,
+                bytes: 50,
             },
             taken: 9,
             waiting: 2,

@@ -23,6 +23,7 @@ mod engine;
 mod filter_tree;
 mod flusher;
 mod heap;
+mod herald;
 mod inquiry;
 mod interest;
 mod ledger;
@@ -53,6 +54,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 pub use config::{BadConfig, Config};
 
@@ -67,6 +69,8 @@ pub struct Broker {
     engine: Arc<Engine>,
     address: SocketAddr,
     capacity: Capacity,
+    /// Zero for never.
+    sys_interval: Duration,
 }
 
 /// Stops a [`Broker`] from another thread.
@@ -103,6 +107,7 @@ impl Broker {
             listener: Arc::new(listener),
             engine,
             capacity,
+            sys_interval: config.sys_interval,
         })
     }
 
@@ -128,9 +133,13 @@ impl Broker {
         );
         let flusher = self.engine.flusher.clone();
         let (stop_watching, stopped) = crossbeam_channel::bounded(0);
+        let interval = self.sys_interval;
         thread::scope(|scope| {
             scope.spawn(|| flusher.run());
             scope.spawn(|| self.listener.watch_loop(&stopped));
+            if !interval.is_zero() {
+                scope.spawn(|| herald::proclaim_loop(&self.engine, interval, &stopped));
+            }
             self.listener.accept_loop();
             log::info!("stopping");
             drop(stop_watching);

@@ -12,7 +12,9 @@ use crate::clock::Moment;
 
 /// Retained messages, ready for the wire, by topic.
 pub(crate) struct Retained {
-    messages: BTreeMap<Box<str>, Entry>,
+    messages: Messages,
+    /// Those under `$SYS/`. They are the broker's own and not counted.
+    own: Messages,
     bytes: usize,
     max_count: usize,
     max_bytes: usize,
@@ -24,6 +26,8 @@ pub(crate) enum Full {
     Count(usize),
     Bytes(usize),
 }
+
+type Messages = BTreeMap<Box<str>, Entry>;
 
 struct Entry {
     message: Bytes,
@@ -51,7 +55,8 @@ pub(crate) struct Size {
 impl Retained {
     pub(crate) fn new(max_count: usize, max_bytes: usize) -> Self {
         Self {
-            messages: BTreeMap::new(),
+            messages: Messages::new(),
+            own: Messages::new(),
             bytes: 0,
             max_count,
             max_bytes,
@@ -76,15 +81,15 @@ impl Retained {
             return Err(Full::Bytes(self.max_bytes));
         }
         self.bytes = bytes;
-        let entry = Entry {
-            message: Bytes::copy_from_slice(message),
-            kept: Kept {
-                payload,
-                since: Moment::now(),
-            },
-        };
-        self.messages.insert(name.into(), entry);
+        self.messages
+            .insert(name.into(), Entry::new(message, payload));
         Ok(())
+    }
+
+    /// The same for a topic under `$SYS/`, whatever the limits.
+    pub(crate) fn set_own(&mut self, topic: Topic<'_>, message: &[u8], payload: usize) {
+        let entry = Entry::new(message, payload);
+        self.own.insert(topic.as_str().into(), entry);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -111,14 +116,15 @@ impl Retained {
     /// The messages that `filter` matches, in topic order. Subtrees that cannot match are leapt over,
     /// so a filter costs what a walk through a tree of levels would.
     pub(crate) fn matching(&self, filter: Filter<'_>) -> impl Iterator<Item = &Bytes> {
-        let mut names = self.from(first_name(filter));
+        let messages = self.seen_by(filter);
+        let mut names = from(messages, first_name(filter));
         iter::from_fn(move || {
             loop {
                 let (name, message) = names.next()?;
                 match leap(filter.pattern(), name) {
                     Leap::Matches => return Some(&message.message),
                     Leap::Next => {}
-                    Leap::To(target) => names = self.from(&target),
+                    Leap::To(target) => names = from(messages, &target),
                     Leap::End => return None,
                 }
             }
@@ -127,7 +133,12 @@ impl Retained {
 
     /// What is known of the message on `topic`.
     pub(crate) fn find(&self, topic: Topic<'_>) -> Option<Kept> {
-        self.messages.get(topic.as_str()).map(|entry| entry.kept)
+        let messages = if topic.is_brokers_own() {
+            &self.own
+        } else {
+            &self.messages
+        };
+        messages.get(topic.as_str()).map(|entry| entry.kept)
     }
 
     /// Shows what `filter` matches from a name on, until so many names have been looked at. Returns the
@@ -135,11 +146,12 @@ impl Retained {
     pub(crate) fn look(
         &self,
         filter: Filter<'_>,
-        from: &str,
+        start: &str,
         mut most: usize,
         mut show: impl FnMut(&str, Kept),
     ) -> Option<String> {
-        let mut names = self.from(from.max(first_name(filter)));
+        let messages = self.seen_by(filter);
+        let mut names = from(messages, start.max(first_name(filter)));
         while let Some((name, entry)) = names.next() {
             if most == 0 {
                 return Some(name.to_string());
@@ -148,17 +160,37 @@ impl Retained {
             match leap(filter.pattern(), name) {
                 Leap::Matches => show(name, entry.kept),
                 Leap::Next => {}
-                Leap::To(target) => names = self.from(&target),
+                Leap::To(target) => names = from(messages, &target),
                 Leap::End => return None,
             }
         }
         None
     }
 
-    fn from(&self, name: &str) -> btree_map::Range<'_, Box<str>, Entry> {
-        let bounds = (Bound::Included(name), Bound::Unbounded);
-        self.messages.range::<str, _>(bounds)
+    /// A filter matches either topics of the broker's own or others, never both.
+    fn seen_by(&self, filter: Filter<'_>) -> &Messages {
+        match filter.pattern().split('/').next() {
+            Some("$SYS") => &self.own,
+            _ => &self.messages,
+        }
     }
+}
+
+impl Entry {
+    fn new(message: &[u8], payload: usize) -> Self {
+        Self {
+            message: Bytes::copy_from_slice(message),
+            kept: Kept {
+                payload,
+                since: Moment::now(),
+            },
+        }
+    }
+}
+
+fn from<'a>(messages: &'a Messages, name: &str) -> btree_map::Range<'a, Box<str>, Entry> {
+    let bounds = (Bound::Included(name), Bound::Unbounded);
+    messages.range::<str, _>(bounds)
 }
 
 /// No name before this one matches.
@@ -257,7 +289,7 @@ mod tests {
     #[test]
     fn a_filter_gets_its_messages_in_topic_order() {
         let mut retained = Retained::new(10, 1000);
-        for name in ["b", "a/x", "a", "ab", "a/b/c", "$SYS/x"] {
+        for name in ["b", "a/x", "a", "ab", "a/b/c", "$x/x"] {
             retained.set(topic(name), name.as_bytes(), 0).expect("room");
         }
         assert_eq!(matching(&retained, "#"), ["a", "a/b/c", "a/x", "ab", "b"]);
@@ -377,5 +409,21 @@ mod tests {
             }
             assert_eq!(shown, matching(&retained, text), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_the_brokers_own_is_not_counted_and_not_seen_by_others() {
+        let mut retained = Retained::new(1, 20);
+        retained.set(topic("a"), b"12345", 0).expect("room");
+        for (name, text) in [("$SYS/b", "b"), ("$SYS/a", "a"), ("$SYS/b", "bb")] {
+            retained.set_own(topic(name), text.repeat(100).as_bytes(), 100);
+        }
+        assert_eq!(retained.size().count, 1);
+        assert_eq!(retained.size().bytes, 6);
+        assert_eq!(matching(&retained, "#"), ["12345"]);
+        assert_eq!(matching(&retained, "$SYS/#").len(), 2);
+        assert_eq!(matching(&retained, "$SYS/b"), ["bb".repeat(100)]);
+        assert!(retained.find(topic("$SYS/a")).is_some());
+        assert!(retained.find(topic("$SYS/c")).is_none());
     }
 }

@@ -52,6 +52,10 @@ pub(crate) struct Roster {
 #[derive(Default)]
 struct Members {
     present: HashMap<u64, Arc<Member>, RandomState>,
+    /// The most that were present at a time.
+    most: usize,
+    /// What the broker itself publishes by.
+    own: Option<Arc<Member>>,
     /// The accounts of those who have left.
     past: Ledger,
 }
@@ -90,7 +94,14 @@ pub(crate) struct Audit {
 impl Roster {
     pub(crate) fn enter(&self, member: Arc<Member>) {
         let id = member.outbox.id();
-        self.members.lock().present.insert(id, member);
+        let mut members = self.members.lock();
+        members.present.insert(id, member);
+        members.most = members.most.max(members.present.len());
+    }
+
+    /// From now on the broker itself publishes by this one. It is in the sums and in no list.
+    pub(crate) fn set_own(&self, member: Arc<Member>) {
+        self.members.lock().own = Some(member);
     }
 
     /// Its outbox is closed, and it does nothing more.
@@ -106,8 +117,8 @@ impl Roster {
         let _alone = self.auditing.lock();
         self.held_off.store(true, Ordering::SeqCst);
         let deadline = Instant::now() + BATCHES;
-        let present: Vec<_> = self.members.lock().present.values().cloned().collect();
-        for member in &present {
+        let all: Vec<_> = self.members.lock().all().cloned().collect();
+        for member in &all {
             while member.busy.load(Ordering::SeqCst) && Instant::now() < deadline {
                 thread::sleep(GLANCE);
             }
@@ -115,7 +126,7 @@ impl Roster {
         let members = self.members.lock();
         let mut ledger = members.past;
         let mut is_exact = true;
-        for member in members.present.values() {
+        for member in members.all() {
             is_exact &= !member.busy.load(Ordering::SeqCst);
             ledger += member.ledger();
         }
@@ -124,6 +135,19 @@ impl Roster {
         drop(self.gate.lock());
         self.opened.notify_all();
         Audit { ledger, is_exact }
+    }
+
+    /// Adds everything up, while batches go on: each figure is right and of its own moment.
+    pub(crate) fn ledger(&self) -> Ledger {
+        let members = self.members.lock();
+        let mut ledger = members.past;
+        members.all().for_each(|member| ledger += member.ledger());
+        ledger
+    }
+
+    /// The most that were connected at a time.
+    pub(crate) fn most(&self) -> usize {
+        self.members.lock().most
     }
 
     /// Who is connected at this moment, in the order in which they came.
@@ -159,6 +183,13 @@ impl Roster {
         while self.held_off.load(Ordering::SeqCst) {
             self.opened.wait(&mut gate);
         }
+    }
+}
+
+impl Members {
+    /// Everybody with an account.
+    fn all(&self) -> impl Iterator<Item = &Arc<Member>> {
+        self.present.values().chain(&self.own)
     }
 }
 

@@ -239,6 +239,11 @@ fn stem(pattern: &str) -> Option<&str> {
 }
 
 impl Route {
+    /// Whether nobody gets it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.subscribers.is_empty() && self.groups.is_empty()
+    }
+
     /// Whether `id` is among those who get every message.
     pub(crate) fn reaches(&self, id: u64) -> bool {
         self.subscribers

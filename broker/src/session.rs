@@ -155,7 +155,7 @@ impl Session {
                 Arrival::Failed(err) => return err.into(),
             }
         };
-        desk.note_heard();
+        desk.note_heard(block.unread().len());
         match wire {
             Wire::Line => {}
             Wire::Http => {

@@ -177,8 +177,10 @@ impl Seen {
 mod tests {
     use super::*;
 
-    fn at(ms: u64) -> Moment {
-        Moment::default().later(1_000_000 + ms)
+    /// Moments by their milliseconds since the test began.
+    fn clock() -> impl Fn(u64) -> Moment {
+        let start = Moment::now();
+        move |ms| start.later(ms)
     }
 
     fn names(traffic: &Traffic, filter: &str) -> Vec<String> {
@@ -189,7 +191,7 @@ mod tests {
 
     #[test]
     fn what_several_publishers_bring_is_added_up() {
-        let traffic = Traffic::default();
+        let (traffic, at) = (Traffic::default(), clock());
         traffic.add("b", 2, 4, at(0));
         traffic.add("a/x", 1, 0, at(1));
         traffic.add("b", 3, 3, at(2));
@@ -204,7 +206,7 @@ mod tests {
 
     #[test]
     fn those_not_seen_for_longest_make_room() {
-        let traffic = Traffic::default();
+        let (traffic, at) = (Traffic::default(), clock());
         let count = MOST_TOPICS * 2;
         for number in 0..count {
             traffic.add(&format!("t/{number}"), 1, 0, at(number as u64));
@@ -221,7 +223,7 @@ mod tests {
 
     #[test]
     fn long_names_take_no_more_than_they_may() {
-        let traffic = Traffic::default();
+        let (traffic, at) = (Traffic::default(), clock());
         for number in 0..MOST_TOPICS {
             traffic.add(&format!("{number}/{}", "x".repeat(1000)), 1, 0, at(0));
         }
@@ -231,6 +233,7 @@ mod tests {
 
     #[test]
     fn a_rate_is_that_of_the_last_ten_seconds() {
+        let at = clock();
         let mut seen = Seen::new(at(0));
         for second in 0..60 {
             seen.add(100, 0, at(second * 1000));

@@ -1,4 +1,5 @@
-//! What the broker can be asked about itself, and the answers as values that serialise.
+//! What the broker can be asked about itself, and the answers as values that serialise; and what it
+//! tells of itself without being asked.
 //!
 //! Whoever asks is read from again only when it has its answer; nobody else waits. Locks that
 //! publishers need are held for one connection or one part of a list at a time, lists are bounded,
@@ -10,6 +11,7 @@ mod figures;
 mod near;
 mod retained;
 mod topics;
+mod values;
 mod why;
 
 use std::collections::BTreeMap;
@@ -26,6 +28,7 @@ pub(crate) use connections::Connections;
 pub(crate) use figures::{Audit, Broker};
 pub(crate) use retained::Retained;
 pub(crate) use topics::{Filters, Topics};
+pub(crate) use values::values;
 pub(crate) use why::Why;
 
 /// So many rows has a list unless the asker wants more or fewer.

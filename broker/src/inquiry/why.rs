@@ -60,7 +60,7 @@ struct Holder {
     waiting: u64,
     waiting_bytes: usize,
     limit_bytes: usize,
-    /// Whether what comes now is dropped.
+    /// Whether it has not caught up since something was dropped.
     is_full: bool,
     dropped: u64,
     dropped_here: Option<Dropped>,
@@ -193,7 +193,8 @@ impl Found {
 
 impl Holder {
     fn of(member: &Member, topic: &str, now: Moment) -> Self {
-        let (stock, _) = member.outbox.backlog();
+        let (stock, blocked_at) = member.outbox.backlog();
+        let has_dropped_since = |since| stock.dropped_at.is_some_and(|at| at >= since);
         let here = member.outbox.dropped_on(topic);
         Self {
             id: member.outbox.id(),
@@ -203,7 +204,7 @@ impl Holder {
             waiting: stock.waiting,
             waiting_bytes: stock.waiting_bytes,
             limit_bytes: member.outbox.limit(),
-            is_full: stock.is_full,
+            is_full: blocked_at.is_some_and(has_dropped_since),
             dropped: stock.tally.dropped.total(),
             dropped_here: here.map(|(at_least, last)| Dropped {
                 at_least,

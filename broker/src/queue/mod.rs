@@ -43,8 +43,6 @@ pub(crate) struct Stock {
     pub(crate) waiting: u64,
     /// Bytes of them that have not left.
     pub(crate) waiting_bytes: usize,
-    /// Whether what comes now is dropped.
-    pub(crate) is_full: bool,
     /// When something was dropped last.
     pub(crate) dropped_at: Option<Moment>,
     pub(crate) tally: Tally,
@@ -388,7 +386,6 @@ impl Queue {
             // Orphans wait to be handed to others.
             waiting: waiting.sum::<u64>() + self.orphaned,
             waiting_bytes: self.message_bytes,
-            is_full: self.refuses_newest || self.refuses_all,
             dropped_at: self.drops.as_ref().map(|drops| drops.last),
             tally: self.tally,
         }

@@ -11,6 +11,7 @@ use protocol::Slow;
 
 use super::{Chunk, Data, Kind, Queue, Reason, Terms, gap_chunk};
 use crate::clock::Moment;
+use crate::drops::Drops;
 use crate::run::Run;
 
 impl Queue {
@@ -348,13 +349,9 @@ impl Queue {
     fn count_dropped(&mut self, reason: Reason, messages: u64, bytes: &[u8], terms: &Terms) {
         if messages > 0 {
             self.tally.dropped.add(reason, messages);
-            let drops = self.drops.get_or_insert_default();
-            drops.add(
-                bytes,
-                terms.wording.first,
-                terms.wording.topic,
-                Moment::now(),
-            );
+            let now = Moment::now();
+            let drops = self.drops.get_or_insert_with(|| Box::new(Drops::new(now)));
+            drops.add(bytes, terms.wording.first, terms.wording.topic, now);
         }
     }
 }

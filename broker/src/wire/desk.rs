@@ -51,7 +51,7 @@ pub(crate) struct Desk<'a> {
     /// When the client last sent something.
     heard: Moment,
     /// When it last handed in what it published, and what the roster's number of askers was then.
-    handed_in: Moment,
+    handed_in: Option<Moment>,
     asked: u64,
     most_subscriptions: usize,
     /// What to publish if the client is cut off.
@@ -73,6 +73,8 @@ pub(crate) struct Account {
     pub(crate) retained: u64,
     /// Frames refused.
     pub(crate) refused: u64,
+    /// Bytes that came.
+    bytes: u64,
 }
 
 /// A message that waits for the end of its connection.
@@ -112,16 +114,17 @@ impl<'a> Desk<'a> {
             dispatch: Dispatch::new(engine.router.clone(), engine.traffic.clone()),
             account: Account::default(),
             heard: member.since,
-            handed_in: Moment::default(),
+            handed_in: None,
             asked: 0,
             most_subscriptions,
             will: None,
         }
     }
 
-    /// The client has sent something.
-    pub(crate) fn note_heard(&mut self) {
+    /// The client has sent so many bytes.
+    pub(crate) fn note_heard(&mut self, bytes: usize) {
         self.heard = Moment::now();
+        self.account.bytes += bytes as u64;
     }
 
     /// Begins a batch: see [`Member::begin`].
@@ -132,7 +135,8 @@ impl<'a> Desk<'a> {
     /// All that has been published is delivered: enters it in the account that others may see.
     pub(crate) fn settle(&mut self) {
         let asked = self.engine.roster.asked();
-        if asked != self.asked || self.heard.ms_since(self.handed_in) >= HAND_IN_MS {
+        let is_due = |last| self.heard.ms_since(last) >= HAND_IN_MS;
+        if asked != self.asked || self.handed_in.is_none_or(is_due) {
             self.hand_in(asked);
         }
         let account = &self.account;
@@ -143,6 +147,7 @@ impl<'a> Desk<'a> {
             refused: account.refused,
             copies: account.copies + account.retained,
             withdrawn: self.dispatch.withdrawn(),
+            bytes: account.bytes,
         };
         self.member.settle(totals, self.heard, asked);
     }
@@ -150,7 +155,7 @@ impl<'a> Desk<'a> {
     #[inline(never)]
     fn hand_in(&mut self, asked: u64) {
         self.dispatch.hand_in(self.heard);
-        (self.handed_in, self.asked) = (self.heard, asked);
+        (self.handed_in, self.asked) = (Some(self.heard), asked);
     }
 
     /// Ends a batch that has been delivered; returns when the client may be read from again.
@@ -179,7 +184,7 @@ impl<'a> Desk<'a> {
     pub(crate) fn pause(&mut self) {
         self.dispatch.forget();
         // What comes next may be little: it is handed in at once.
-        self.handed_in = Moment::default();
+        self.handed_in = None;
     }
 
     /// Adds a message that does not stand in the block as it must leave.
@@ -223,6 +228,21 @@ impl<'a> Desk<'a> {
         let added = self.add_beside(topic, payload, attributes);
         self.dispatch.deliver(block);
         Ok(added)
+    }
+
+    /// Publishes a value of the broker's own and retains it. Without subscribers that is no message, so
+    /// that the figures of a broker that nobody looks at do not move by themselves.
+    pub(crate) fn publish_own(&mut self, topic: Topic<'_>, value: &Escaped<'_>) {
+        let mut line = Vec::new();
+        let marked = retained_mark(&Attributes::default());
+        message(topic, value, marked).encode(&mut line);
+        let mut retained = self.engine.retained.write();
+        retained.set_own(topic, &line, value.unescape().len());
+        let hash = self.engine.router.hash(topic.as_str().as_bytes());
+        if !self.engine.router.route(topic, hash).is_empty() {
+            self.add_beside(topic, value, &Attributes::default());
+            self.dispatch.deliver(&[]);
+        }
     }
 
     pub(crate) fn has_subscriptions(&self) -> bool {
@@ -443,13 +463,18 @@ fn retain(
         retained.clear(topic);
         return Ok(());
     }
+    let mut line = Vec::new();
+    message(topic, payload, retained_mark(attributes)).encode(&mut line);
+    retained.set(topic, &line, payload.unescape().len())
+}
+
+/// The attributes of a message that is retained.
+fn retained_mark(attributes: &Attributes<'_>) -> Attributes<'static> {
     let mut marked = attributes.without(&[RETAIN, RETAINED]);
     marked
         .push_flag(RETAINED)
         .expect("`retained` is a valid key");
-    let mut line = Vec::new();
-    message(topic, payload, marked).encode(&mut line);
-    retained.set(topic, &line, payload.unescape().len())
+    marked
 }
 
 fn message<'a>(topic: Topic<'a>, payload: &Escaped<'a>, attributes: Attributes<'a>) -> Reply<'a> {

@@ -114,10 +114,11 @@ impl<'a, 'b> Conversation<'a, 'b> {
             if let ControlFlow::Break(end) = self.handle(block) {
                 return end;
             }
+            let before = block.unread().len();
             match source.fill(block, self.line_bytes) {
                 Arrival::Bytes => {
                     self.silence = Silence::No;
-                    self.desk.note_heard();
+                    self.desk.note_heard(block.unread().len() - before);
                 }
                 Arrival::NoMemory => self.give_up_line(block),
                 Arrival::Pause => self.pause(),

@@ -1,0 +1,92 @@
+//! The thread that publishes the broker's own figures under `$SYS/broker/`, as retained messages, when
+//! they have changed.
+//!
+//! It has a desk like any client, and nobody connected to it. What its figures are, it does not know.
+
+use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use foldhash::fast::RandomState;
+use protocol::{Escaped, Topic};
+
+use crate::engine::Engine;
+use crate::inquiry;
+use crate::outbox::{Outbox, Sink};
+use crate::roster::Member;
+use crate::wire::desk::Desk;
+use crate::wire::line;
+
+/// The number of no connection.
+const NOBODY: u64 = 0;
+
+/// Nobody is sent anything.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(slices.iter().map(|slice| slice.len()).sum())
+    }
+
+    fn arm(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Publishes what has changed, now and then at each interval, until `stopped` is closed.
+pub(crate) fn proclaim_loop(engine: &Engine, interval: Duration, stopped: &Receiver<()>) {
+    let outbox = Outbox::new(
+        NOBODY,
+        0,
+        engine.memory.clone(),
+        &line::WORDING,
+        Box::new(Nowhere),
+    );
+    let nobody = (Ipv4Addr::UNSPECIFIED, 0).into();
+    let member = Arc::new(Member::new(Arc::new(outbox), nobody));
+    engine.roster.set_own(member.clone());
+    let mut desk = Desk::new(engine, &member, 0);
+    let mut known = HashMap::default();
+    loop {
+        proclaim(&mut desk, &mut known);
+        if stopped.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+    }
+}
+
+fn proclaim(desk: &mut Desk<'_>, known: &mut HashMap<String, String, RandomState>) {
+    desk.begin();
+    for (name, value) in inquiry::values(desk.engine) {
+        if known.get(&name) == Some(&value) {
+            continue;
+        }
+        if let Ok(topic) = Topic::parse(name.as_bytes()) {
+            desk.publish_own(topic, &Escaped::escape(value.as_bytes()));
+        }
+        known.insert(name, value);
+    }
+    desk.settle();
+    // What it remembers of its subscribers would keep those who have left.
+    desk.pause();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_figure_has_a_topic_of_its_own_that_can_be_published_to() {
+        let engine = Engine::new(10, 1000, usize::MAX, Duration::ZERO).expect("an engine");
+        let mut values = inquiry::values(&engine);
+        values.sort();
+        for (name, _) in &values {
+            let topic = Topic::parse(name.as_bytes()).expect("a topic");
+            assert!(topic.is_brokers_own(), "{name}");
+        }
+        assert!(values.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
+}

@@ -1,0 +1,66 @@
+//! The broker's figures as topics and values, under the names that MQTT brokers use where they have one.
+
+use crate::clock::Moment;
+use crate::engine::Engine;
+use crate::roster::Member;
+
+/// Each topic with its value now. They are not all of the same moment: for that there is the audit,
+/// which holds off everybody.
+pub(crate) fn values(engine: &Engine) -> Vec<(String, String)> {
+    let present = engine.roster.present();
+    let ledger = engine.roster.ledger();
+    let retained = engine.retained.read().size();
+    let (account, tally) = (ledger.account, ledger.tally);
+    let subscriptions: usize = present
+        .iter()
+        .map(|member| Member::filter_count(member))
+        .sum();
+    let dropped = tally.dropped.total();
+    let uptime = Moment::now().ms_since(engine.began) / 1000;
+    let memory = engine.memory.limit();
+
+    let mut values = vec![
+        ("version", version()),
+        ("uptime", format!("{uptime} seconds")),
+    ];
+    let mut count = |name, count: u64| values.push((name, count.to_string()));
+    count("clients/connected", present.len() as u64);
+    count("clients/total", present.len() as u64);
+    count("clients/maximum", engine.roster.most() as u64);
+    count("subscriptions/count", subscriptions as u64);
+    count("bytes/received", account.bytes);
+    count("bytes/sent", tally.bytes);
+    count("messages/received", account.published);
+    count("messages/sent", tally.written);
+    count("messages/stored", retained.count as u64 + ledger.waiting);
+    count("publish/messages/received", account.published);
+    count("publish/messages/sent", tally.written);
+    count("publish/messages/dropped", dropped);
+    count("retained/count", retained.count as u64);
+    count("retained/bytes", retained.bytes as u64);
+    count("memory/used", (memory - engine.memory.free()) as u64);
+    count("memory/max", memory as u64);
+    count("ledger/published", account.published);
+    count("ledger/matched", account.matched);
+    count("ledger/unmatched", account.unmatched);
+    count("ledger/refused", account.refused);
+    count("ledger/copies", account.copies);
+    count("ledger/written", tally.written);
+    count("ledger/waiting", ledger.waiting);
+    count("ledger/dropped", dropped);
+    count("ledger/discarded", tally.discarded);
+    count("ledger/withdrawn", account.withdrawn);
+
+    let named = values
+        .into_iter()
+        .map(|(name, value)| (format!("$SYS/broker/{name}"), value));
+    let by_reason = tally.dropped.iter().map(|(reason, count)| {
+        let name = format!("$SYS/broker/dropped/{}", reason.as_str());
+        (name, count.to_string())
+    });
+    named.chain(by_reason).collect()
+}
+
+fn version() -> String {
+    format!("dallal version {}", env!("CARGO_PKG_VERSION"))
+}
