@@ -223,6 +223,8 @@ impl<'a> Desk<'a> {
         payload: &Escaped<'_>,
         attributes: &Attributes<'_>,
     ) -> Result<Added, Full> {
+        // Nobody need wait for what was added before.
+        self.dispatch.deliver(block);
         let mut retained = self.engine.retained.write();
         retain(&mut retained, topic, payload, attributes)?;
         let added = self.add_beside(topic, payload, attributes);

@@ -264,7 +264,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                     self.finish_part(bytes);
                     self.inquire(topic, &payload, &attributes);
                 } else if attributes.contains(RETAIN) {
-                    self.finish_part(bytes);
+                    self.last = None;
                     self.publish_retained(bytes, topic, &payload, &attributes);
                 } else if attributes.contains(RETAINED) || payload.as_line().ends_with(b"\r") {
                     self.publish_beside(topic, &payload, &attributes);

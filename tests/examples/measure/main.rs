@@ -16,6 +16,7 @@ mod idle;
 mod latency;
 mod one_of;
 mod registry;
+mod retained;
 mod stall;
 mod topics;
 
@@ -31,6 +32,7 @@ const USAGE: &str = "usage: measure WHAT
   fairness             a quiet pair, alone and beside a publisher at full speed
   one-of SUBSCRIBERS   one that stalls, trickles or vanishes, and what the others notice
   registry             a million subscriptions, and clients that come and go
+  retained             a million retained messages; prints a part of docs/benchmarks.md
   topics               a publisher that goes round 10,000 topics
   idle-after-burst     memory of connections that were busy and are not any more";
 
@@ -63,6 +65,7 @@ fn measure(arguments: &[&str]) -> Result<Option<io::Result<bool>>, ParseIntError
         ["fairness"] => fairness::measure(),
         ["one-of", subscribers] => one_of::measure(subscribers.parse()?),
         ["registry"] => registry::measure(),
+        ["retained"] => retained::measure(),
         ["topics"] => topics::measure(),
         ["idle-after-burst"] => burst::measure(),
         _ => return Ok(None),
