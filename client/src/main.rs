@@ -3,11 +3,13 @@
 //! Data goes to standard output and all talk to standard error, so the program fits into a pipe.
 //! Each command has a file of its own under `command/`.
 
+mod cells;
 mod command;
 mod configuration;
 mod duration;
 mod exit;
 mod interruption;
+mod keyboard;
 mod lines;
 mod output;
 mod reconnect;
@@ -15,6 +17,7 @@ mod recording;
 mod server;
 mod talk;
 mod value;
+mod visible;
 
 use std::process::ExitCode;
 

@@ -15,7 +15,6 @@ mod room;
 mod said;
 mod screen;
 mod typed;
-mod visible;
 mod visit;
 
 use std::env;

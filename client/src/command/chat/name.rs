@@ -4,10 +4,10 @@ use std::fmt;
 
 use client::Topic;
 
-use super::visible;
+use crate::visible;
 
 /// The longest name, in characters. Longer ones leave no room for what is said.
-pub(crate) const MAX_LETTERS: usize = 32;
+const MAX_LETTERS: usize = visible::MAX_NAME;
 
 /// A name that has been checked.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use super::line::Line;
 use super::name::Name;
 use super::place::{Part, Place};
 use super::said::{self, Badge, Said};
-use super::visible;
+use crate::visible;
 
 /// The most people that are counted. Others may be here, and are heard.
 const MAX_PEOPLE: usize = 1000;

@@ -1,8 +1,7 @@
 //! What goes over the wire: JSON for a message and for somebody's presence.
 
+use crate::visible;
 use serde_json::{Map, Value};
-
-use super::visible;
 
 /// Who is called so when nobody said who it was.
 const NOBODY: &str = "?";

@@ -56,7 +56,7 @@ pub(crate) fn parse(line: &str) -> Typed<'_> {
         "join" => named(rest, "/join ROOM", Name::room, Typed::Join),
         "nick" => named(rest, "/nick NAME", Name::nick, Typed::Nick),
         _ => {
-            let verb = super::visible::name(verb);
+            let verb = crate::visible::name(verb);
             Typed::Wrong(format!(
                 "there is no /{verb}; there are {COMMANDS}. To say a line that begins with /, type // for it"
             ))

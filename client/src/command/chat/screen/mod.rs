@@ -2,7 +2,6 @@
 //! bottom the line that is being typed, which nothing else ever touches.
 
 mod editor;
-mod keyboard;
 mod palette;
 mod scrollback;
 mod wrap;
@@ -23,12 +22,12 @@ use ratatui::{DefaultTerminal, Frame};
 use super::front::Front;
 use super::line::Line;
 use super::room::Room;
+use crate::cells::clipped;
+use crate::keyboard::Keyboard;
 
 use editor::{Editor, Pressed};
-use keyboard::Keyboard;
 use palette::Palette;
 use scrollback::Scrollback;
-use wrap::clipped;
 
 /// Stands before the line that is being typed.
 const PROMPT: &str = "> ";

@@ -7,7 +7,8 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line as Row, Span};
 
 use super::palette::Palette;
-use super::wrap::{clipped, wrap};
+use super::wrap::wrap;
+use crate::cells::clipped;
 use crate::command::chat::line::Line;
 
 /// The most lines that are kept.

@@ -1,8 +1,9 @@
 //! Text in rows of a terminal: as wide as it is drawn, and never cut within what is one letter to
 //! a reader.
 
-use ratatui::text::Span;
 use unicode_segmentation::UnicodeSegmentation;
+
+use crate::cells;
 
 /// Divides a text into rows of at most `width` cells, and `first` for the first row: at line ends,
 /// else at spaces, and within words that are longer than a row. No row of a text is dropped.
@@ -28,7 +29,7 @@ pub(crate) fn wrap(text: &str, first: usize, width: usize) -> Vec<&str> {
 fn fitting(text: &str, limit: usize, width: usize) -> usize {
     let (mut cells, mut space) = (0, None);
     for (at, letter) in text.grapheme_indices(true) {
-        cells += Span::raw(letter).width();
+        cells += cells::width(letter);
         if cells > limit {
             return match space {
                 _ if letter == " " => at,
@@ -42,17 +43,6 @@ fn fitting(text: &str, limit: usize, width: usize) -> usize {
         }
     }
     text.len()
-}
-
-/// As much of the beginning as fits into one row.
-pub(crate) fn clipped(text: &str, width: usize) -> &str {
-    let mut cells = 0;
-    let mut letters = text.grapheme_indices(true);
-    let cut = letters.find(|(_, letter)| {
-        cells += Span::raw(*letter).width();
-        cells > width
-    });
-    &text[..cut.map_or(text.len(), |(at, _)| at)]
 }
 
 #[cfg(test)]
@@ -92,7 +82,6 @@ mod tests {
     fn wide_letters_take_two_cells() {
         check("你好世界", 5, 5, &["你好", "世界"]);
         check("你好", 1, 1, &["你", "好"]);
-        assert_eq!(clipped("a你好", 4), "a你");
     }
 
     #[test]

@@ -4,6 +4,9 @@
 /// The most of one message that is shown, in bytes.
 const MAX_TEXT_BYTES: usize = 16 * 1024;
 
+/// The longest name that is shown whole, in characters.
+pub(crate) const MAX_NAME: usize = 32;
+
 /// Stands for what cannot be shown.
 const REPLACEMENT: char = '\u{fffd}';
 
@@ -36,7 +39,7 @@ pub(crate) fn name(name: &str) -> String {
         _ => REPLACEMENT,
     };
     let mut letters = name.chars().map(visible);
-    let mut shown: String = letters.by_ref().take(super::name::MAX_LETTERS).collect();
+    let mut shown: String = letters.by_ref().take(MAX_NAME).collect();
     if letters.next().is_some() {
         shown.push('…');
     }
