@@ -12,9 +12,10 @@ use crate::answers::Answers;
 use crate::clock;
 use crate::connection::Woken;
 use crate::conversation::Conversation;
-use crate::error::{Error, Refusal};
+use crate::error::{Error, Refusal, printable};
 use crate::exchange::Exchange;
 use crate::inbox::Inbox;
+use crate::inquiry::{Answer, LIMIT};
 use crate::message::{Delivery, Message};
 use crate::messages::Messages;
 use crate::options::Options;
@@ -248,6 +249,36 @@ impl Client {
         // Made before a failure is looked at: it closes the inbox when it is dropped.
         let answers = Answers::new(&mut self.exchange, *published.as_ref().unwrap_or(&0));
         published.map(|_| answers)
+    }
+
+    /// Asks the broker about itself; the type of the answer says what. The argument is a filter or
+    /// a topic, for those inquiries that know one, or empty. A list has at most `limit` rows, 1000
+    /// unless it is told otherwise, and says how many there are.
+    pub fn inquire<A: Answer>(&mut self, argument: &str, limit: Option<u64>) -> Result<A, Error> {
+        let what = A::WHAT;
+        let mut attributes = Attributes::default();
+        if let Some(limit) = limit {
+            let pushed = attributes.push(LIMIT, limit.to_string().as_bytes());
+            pushed.expect("it is a key");
+        }
+        let within = self.exchange.answer_timeout;
+        let asked = self.request_with(&A::topic(), argument, &attributes);
+        let mut answers = asked.map_err(|error| match error {
+            Error::Refused(refusal) if refusal.is_denied() => {
+                Error::NotInquirable { what, refusal }
+            }
+            other => other,
+        })?;
+        let bad = |why| Error::BadAnswer { what, why };
+        // The broker makes it before it makes the receipt.
+        if answers.copies() == 0 {
+            let why = "found no room in this client's outbox; ask for fewer rows";
+            return Err(bad(why.to_owned()));
+        }
+        let answer = answers.next(Some(within))?;
+        let answer = answer.ok_or(Error::NobodyAnswered { within })?;
+        serde_json::from_slice(&answer.payload)
+            .map_err(|error| bad(printable(&format!("cannot be read: {error}"))))
     }
 
     /// Publishes the answer to a request and waits for the receipt: how many subscribers get a

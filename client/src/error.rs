@@ -46,6 +46,20 @@ pub enum Error {
         /// How long it was waited for.
         within: Duration,
     },
+    /// The broker does not answer such an inquiry: it is older than this client, or not allowed to.
+    NotInquirable {
+        /// What was asked.
+        what: &'static str,
+        /// What it said to it.
+        refusal: Refusal,
+    },
+    /// The answer to an inquiry is of no use.
+    BadAnswer {
+        /// What was asked.
+        what: &'static str,
+        /// What is wrong with the answer.
+        why: String,
+    },
     /// Nothing was sent, because the topic is none.
     BadTopic(BadTopic),
     /// Nothing was sent, because the filter is none.
@@ -71,6 +85,8 @@ impl Error {
             | Self::NoAnswer { .. }
             | Self::NobodyListens
             | Self::NobodyAnswered { .. }
+            | Self::NotInquirable { .. }
+            | Self::BadAnswer { .. }
             | Self::BadTopic(_)
             | Self::BadFilter(_)
             | Self::BadName(_)
@@ -97,6 +113,13 @@ impl fmt::Display for Error {
             Self::NoAnswer { to, after } => write!(f, "no answer to {to} within {after:?}"),
             Self::NobodyListens => write!(f, "nobody listens there"),
             Self::NobodyAnswered { within } => write!(f, "nobody answered within {within:?}"),
+            Self::NotInquirable { what, refusal } => {
+                write!(
+                    f,
+                    "this broker does not answer the inquiry `{what}`: {refusal}"
+                )
+            }
+            Self::BadAnswer { what, why } => write!(f, "the answer to `{what}` {why}"),
             Self::BadTopic(why) => why.fmt(f),
             Self::BadFilter(why) => why.fmt(f),
             Self::BadName(why) => why.fmt(f),
@@ -113,7 +136,7 @@ impl std::error::Error for Error {
             Self::BadTopic(why) => Some(why),
             Self::BadFilter(why) => Some(why),
             Self::BadName(why) => Some(why),
-            Self::Refused(refusal) => Some(refusal),
+            Self::Refused(refusal) | Self::NotInquirable { refusal, .. } => Some(refusal),
             Self::Busy(_)
             | Self::Stopping
             | Self::Closed
@@ -121,6 +144,7 @@ impl std::error::Error for Error {
             | Self::NoAnswer { .. }
             | Self::NobodyListens
             | Self::NobodyAnswered { .. }
+            | Self::BadAnswer { .. }
             | Self::Interrupted => None,
         }
     }
@@ -179,7 +203,7 @@ impl Refusal {
 }
 
 /// What a peer sent may end on somebody's terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.replace(char::is_control, "?")
 }
 

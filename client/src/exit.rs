@@ -52,7 +52,9 @@ pub(crate) enum Exit {
 impl Exit {
     pub(crate) fn of(error: &Error) -> Self {
         match error {
-            Error::Refused(refusal) => Self::of_refusal(refusal),
+            Error::Refused(refusal) | Error::NotInquirable { refusal, .. } => {
+                Self::of_refusal(refusal)
+            }
             Error::Interrupted => Self::Interrupted,
             Error::BadTopic(_) | Error::BadFilter(_) | Error::BadName(_) => Self::Usage,
             Error::NobodyListens | Error::NobodyAnswered { .. } => Self::Unanswered,

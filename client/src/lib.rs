@@ -2,7 +2,7 @@
 //!
 //! [`Client`] is one connection, used by one thread: it publishes with a receipt for each message
 //! or, as a [`Publisher`], with few receipts for many; it subscribes and hands out [`Messages`];
-//! it asks others and gets their [`Answers`].
+//! it asks others and gets their [`Answers`], and the broker about itself: see [`inquiry`].
 //! It starts no thread and needs no runtime. `docs/protocol.md` has the promises behind each call.
 //!
 //! ```
@@ -35,6 +35,7 @@ mod conversation;
 mod error;
 mod exchange;
 mod inbox;
+pub mod inquiry;
 mod interrupt;
 mod ledger;
 mod liveness;
