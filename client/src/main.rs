@@ -11,11 +11,14 @@ mod exit;
 mod interruption;
 mod keyboard;
 mod lines;
+mod listing;
 mod output;
 mod reconnect;
 mod recording;
 mod server;
+mod table;
 mod talk;
+mod units;
 mod value;
 mod visible;
 

@@ -31,6 +31,16 @@ pub(crate) fn text(text: &str) -> String {
     visible
 }
 
+/// What has to stay on one line, such as a topic.
+pub(crate) fn line(text: &str) -> String {
+    let visible = |letter: char| match letter {
+        '\t' => ' ',
+        _ if is_harmless(letter) => letter,
+        _ => REPLACEMENT,
+    };
+    text.chars().map(visible).collect()
+}
+
 /// A name: on one line, without spaces, and not longer than names may be.
 pub(crate) fn name(name: &str) -> String {
     let visible = |letter: char| match letter {
@@ -76,6 +86,11 @@ mod tests {
     fn text_keeps_its_lines_and_its_joiners() {
         assert_eq!(text("a\r\nb\n\tc"), "a\nb\n    c");
         assert_eq!(text("می‌خواهم 👩‍🚀 שלום"), "می‌خواهم 👩‍🚀 שלום");
+    }
+
+    #[test]
+    fn a_line_stays_one() {
+        assert_eq!(line("a b\tc\nd\r\u{2028}e\x1b[2J"), "a b c�d��e�[2J");
     }
 
     #[test]

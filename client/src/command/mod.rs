@@ -4,6 +4,7 @@ mod bench;
 mod chat;
 mod completions;
 mod config;
+mod filters;
 mod man;
 mod ping;
 mod play;
@@ -12,6 +13,8 @@ mod record;
 mod reply;
 mod request;
 mod subscribe;
+mod topics;
+mod who;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -57,6 +60,12 @@ enum Command {
     Play(play::Arguments),
     /// Talk to others in a room
     Chat(chat::Arguments),
+    /// List who is connected
+    Who(who::Arguments),
+    /// List what is published on
+    Topics(topics::Arguments),
+    /// List what is subscribed to
+    Filters(filters::Arguments),
     /// Measure the way to the broker and back
     Ping(ping::Arguments),
     /// Measure how much a broker carries, how fast, and whether anything is lost
@@ -79,6 +88,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Record(arguments) => record::run(arguments),
         Command::Play(arguments) => play::run(arguments),
         Command::Chat(arguments) => chat::run(arguments),
+        Command::Who(arguments) => who::run(arguments),
+        Command::Topics(arguments) => topics::run(arguments),
+        Command::Filters(arguments) => filters::run(arguments),
         Command::Ping(arguments) => ping::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Config(arguments) => config::run(arguments),

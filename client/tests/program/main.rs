@@ -3,6 +3,7 @@
 mod bench;
 mod config;
 mod ending;
+mod inquiries;
 mod ping;
 mod publish;
 mod reply;

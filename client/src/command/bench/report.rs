@@ -8,6 +8,7 @@ use indicatif::HumanCount;
 use serde_json::{Map, Value, json};
 
 use crate::exit::Failure;
+use crate::units::plural;
 
 use super::stage::Setting;
 use super::tally::Faults;
@@ -60,9 +61,9 @@ impl Report {
         let size = setting.size;
         let text = format!(
             "{}, {}, {}{}, {size} bytes",
-            plural(layout.publishers, "publisher"),
-            plural(layout.subscribers, "subscriber"),
-            plural(layout.topics, "topic"),
+            plural(layout.publishers as u64, "publisher"),
+            plural(layout.subscribers as u64, "subscriber"),
+            plural(layout.topics as u64, "topic"),
             if layout.spread { " spread" } else { "" },
         );
         self.text.push_str(&format!(": {text}"));
@@ -81,7 +82,7 @@ impl Report {
 
     /// Who took part where all are alike.
     pub(crate) fn connections(&mut self, count: usize, size: usize) {
-        let text = format!(": {}, {size} bytes", plural(count, "connection"));
+        let text = format!(": {}, {size} bytes", plural(count as u64, "connection"));
         self.text.push_str(&text);
         self.figure("connections", count);
         self.figure("size", size);
@@ -187,11 +188,6 @@ impl Report {
     }
 }
 
-fn plural(count: usize, noun: &str) -> String {
-    let end = if count == 1 { "" } else { "s" };
-    format!("{} {noun}{end}", HumanCount(count as u64))
-}
-
 /// To three digits behind the point, which is more than any of it is good for.
 pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
@@ -200,12 +196,6 @@ pub(crate) fn rounded(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_is_no_plural() {
-        assert_eq!(plural(1, "topic"), "1 topic");
-        assert_eq!(plural(10_000, "topic"), "10,000 topics");
-    }
 
     #[test]
     fn figures_have_three_digits_behind_the_point() {

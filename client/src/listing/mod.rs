@@ -1,0 +1,139 @@
+//! Lists that a broker gives: which columns they have, and how they are printed.
+//!
+//! `top` has columns of its own, for rows that move.
+
+mod filters;
+mod retained;
+mod topics;
+mod who;
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+use clap::builder::PossibleValuesParser;
+use client::Client;
+use client::inquiry::{Answer, MAX_LIMIT};
+use ratatui::crossterm::terminal;
+use serde::Serialize;
+
+use crate::exit::{Exit, Stop};
+use crate::table::{self, Column, Fitted};
+use crate::talk::say;
+use crate::units::{grouped, plural};
+
+/// What a table has room for that is not shown at a terminal.
+const USUAL_WIDTH: usize = 80;
+
+/// An answer that is a list.
+pub(crate) trait Listing: Answer {
+    /// What is listed.
+    type Row: Serialize + 'static;
+
+    /// What one of them is called.
+    const NOUN: &'static str;
+
+    /// What is told of each. The rows come sorted by the first.
+    fn columns() -> &'static [Column<Self::Row>];
+
+    /// The rows, and how many there would be without a limit.
+    fn into_rows(self) -> (Vec<Self::Row>, u64);
+}
+
+/// The flags of every command that prints a list.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ListFlags {
+    /// Print each as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Print no more than N
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=MAX_LIMIT))]
+    limit: u64,
+}
+
+/// Takes the head of a column.
+pub(crate) fn sort_key<L: Listing>() -> PossibleValuesParser {
+    L::columns().iter().map(|column| column.head).into()
+}
+
+/// Sorts rows by a column; those that are alike there stay as they are.
+pub(crate) fn sort<L: Listing>(rows: &mut [L::Row], head: &str) {
+    if let Some(column) = L::columns().iter().find(|column| column.head == head) {
+        rows.sort_by(column.order);
+    }
+}
+
+/// Asks for a list and prints it.
+pub(crate) fn list<L: Listing>(
+    client: &mut Client,
+    filter: Option<&str>,
+    sort_by: Option<&str>,
+    flags: &ListFlags,
+) -> Result<Exit, Stop> {
+    // The broker counts rows in their own order: what comes first in another may be anywhere.
+    let asked = if sort_by.is_some() {
+        MAX_LIMIT
+    } else {
+        flags.limit
+    };
+    let answer: L = client.inquire(filter.unwrap_or_default(), Some(asked))?;
+    let (mut rows, total) = answer.into_rows();
+    if let Some(head) = sort_by {
+        sort::<L>(&mut rows, head);
+    }
+    rows.truncate(usize::try_from(flags.limit).unwrap_or(usize::MAX));
+    print::<L>(&rows, flags.json)?;
+    tell_the_rest(rows.len() as u64, total, L::NOUN);
+    Ok(Exit::Done)
+}
+
+/// Prints rows, as a table or as JSON.
+pub(crate) fn print<L: Listing>(rows: &[L::Row], as_json: bool) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    if as_json {
+        rows.iter().try_for_each(|row| write_json(&mut out, row))?;
+    } else if !rows.is_empty() {
+        let Fitted { head, rows } = table::fit(L::columns(), rows, width());
+        writeln!(out, "{head}")?;
+        rows.iter().try_for_each(|row| writeln!(out, "{row}"))?;
+    }
+    out.flush()
+}
+
+/// One JSON object on a line, which may be shown on a terminal as it is.
+pub(crate) fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    let json = serde_json::to_string(value)?;
+    // JSON leaves the second half of the control characters as they are.
+    for part in json.split_inclusive(char::is_control) {
+        match part.char_indices().next_back() {
+            Some((at, letter)) if letter.is_control() => {
+                write!(out, "{}\\u{:04x}", &part[..at], u32::from(letter))?;
+            }
+            _ => out.write_all(part.as_bytes())?,
+        }
+    }
+    out.write_all(b"\n")
+}
+
+/// Says if that was not all, or nothing.
+pub(crate) fn tell_the_rest(shown: u64, total: u64, noun: &str) {
+    match (shown, total) {
+        (0, 0) => say(format_args!("client: there is no {noun}")),
+        _ if shown < total => {
+            let (shown, total) = (grouped(shown), plural(total, noun));
+            say(format_args!(
+                "client: these are {shown} of {total}; give --limit for more, or a filter"
+            ));
+        }
+        _ => {}
+    }
+}
+
+/// How many cells a line on standard output may take.
+pub(crate) fn width() -> usize {
+    let size = io::stdout().is_terminal().then(terminal::size);
+    match size {
+        // A terminal that does not know says 0.
+        Some(Ok((columns, _))) if columns > 0 => usize::from(columns),
+        _ => USUAL_WIDTH,
+    }
+}

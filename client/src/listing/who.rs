@@ -1,0 +1,200 @@
+//! Connections, row by row.
+
+use client::inquiry::{Connection, Who};
+
+use super::Listing;
+use crate::table::{Column, Kind, descending, latest};
+use crate::units::{bytes, count, time};
+
+impl Listing for Who {
+    type Row = Connection;
+
+    const NOUN: &'static str = "connection";
+
+    fn columns() -> &'static [Column<Connection>] {
+        COLUMNS
+    }
+
+    fn into_rows(self) -> (Vec<Connection>, u64) {
+        (self.connections, self.total)
+    }
+}
+
+const COLUMNS: &[Column<Connection>] = &[
+    Column {
+        head: "id",
+        kind: Kind::Number,
+        rank: 0,
+        cell: |row| row.id.to_string(),
+        order: |one, other| one.id.cmp(&other.id),
+    },
+    Column {
+        head: "name",
+        kind: Kind::Text,
+        rank: 1,
+        cell: |row| row.name.as_deref().unwrap_or("-").to_owned(),
+        // Those that have none come last.
+        order: |one, other| {
+            (one.name.is_none(), &one.name).cmp(&(other.name.is_none(), &other.name))
+        },
+    },
+    Column {
+        head: "peer",
+        kind: Kind::Whole,
+        rank: 5,
+        cell: |row| row.peer.clone(),
+        order: |one, other| one.peer.cmp(&other.peer),
+    },
+    Column {
+        head: "wire",
+        kind: Kind::Whole,
+        rank: 11,
+        cell: |row| row.wire.clone(),
+        order: |one, other| one.wire.cmp(&other.wire),
+    },
+    Column {
+        head: "since",
+        kind: Kind::Number,
+        rank: 10,
+        cell: |row| time(row.connected_s),
+        order: |one, other| descending(&one.connected_s, &other.connected_s),
+    },
+    Column {
+        head: "idle",
+        kind: Kind::Number,
+        rank: 7,
+        cell: |row| time(row.idle_s),
+        order: |one, other| descending(&one.idle_s, &other.idle_s),
+    },
+    Column {
+        head: "filters",
+        kind: Kind::Number,
+        rank: 8,
+        cell: |row| count(row.subscriptions),
+        order: |one, other| descending(&one.subscriptions, &other.subscriptions),
+    },
+    Column {
+        head: "published",
+        kind: Kind::Number,
+        rank: 6,
+        cell: |row| count(row.published),
+        order: |one, other| descending(&one.published, &other.published),
+    },
+    Column {
+        head: "written",
+        kind: Kind::Number,
+        rank: 4,
+        cell: |row| count(row.written),
+        order: |one, other| descending(&one.written, &other.written),
+    },
+    Column {
+        head: "waiting",
+        kind: Kind::Number,
+        rank: 3,
+        cell: |row| count(row.waiting),
+        order: |one, other| descending(&one.waiting, &other.waiting),
+    },
+    Column {
+        head: "lag",
+        kind: Kind::Number,
+        rank: 9,
+        cell: |row| row.lag_s.map_or("-".to_owned(), time),
+        order: |one, other| descending(&one.lag_s, &other.lag_s),
+    },
+    Column {
+        head: "dropped",
+        kind: Kind::Number,
+        rank: 2,
+        cell: |row| count(row.total_dropped()),
+        order: |one, other| descending(&one.total_dropped(), &other.total_dropped()),
+    },
+    Column {
+        head: "last-drop",
+        kind: Kind::Number,
+        rank: 13,
+        cell: |row| row.dropped_last_s.map_or("-".to_owned(), time),
+        order: |one, other| latest(one.dropped_last_s, other.dropped_last_s),
+    },
+    Column {
+        head: "bytes",
+        kind: Kind::Number,
+        rank: 12,
+        cell: |row| bytes(row.bytes),
+        order: |one, other| descending(&one.bytes, &other.bytes),
+    },
+    Column {
+        head: "refused",
+        kind: Kind::Number,
+        rank: 14,
+        cell: |row| count(row.refused),
+        order: |one, other| descending(&one.refused, &other.refused),
+    },
+    Column {
+        head: "subscribed",
+        kind: Kind::Text,
+        rank: 15,
+        cell: subscribed,
+        order: |one, other| one.filters.cmp(&other.filters),
+    },
+];
+
+/// The filters, as far as they are told.
+fn subscribed(row: &Connection) -> String {
+    let mut filters = row.filters.join(" ");
+    if row.subscriptions > row.filters.len() as u64 {
+        filters.push_str(" …");
+    }
+    filters
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::fit;
+
+    #[test]
+    fn a_connection_takes_one_row_at_any_width() {
+        let row = Connection {
+            id: 7,
+            name: Some("the lamp".to_owned()),
+            peer: "127.0.0.1:40000".to_owned(),
+            wire: "line".to_owned(),
+            connected_s: 4000.0,
+            idle_s: 2.5,
+            subscriptions: 12,
+            filters: vec!["a".to_owned(), "b/#".to_owned()],
+            waiting: 3,
+            waiting_bytes: 90,
+            lag_s: Some(0.5),
+            published: 12_345,
+            written: 10,
+            bytes: 1_500,
+            dropped: [("full".to_owned(), 2), ("memory".to_owned(), 3)].into(),
+            ..Connection::default()
+        };
+        let rows = [row];
+        let at = |room| {
+            let fitted = fit(COLUMNS, &rows, room);
+            [fitted.head, fitted.rows[0].clone()]
+        };
+        assert_eq!(
+            at(80),
+            [
+                "id  name      peer             idle  published  written  waiting  dropped",
+                " 7  the lamp  127.0.0.1:40000    2s      12.3k       10        3        5",
+            ]
+        );
+        assert_eq!(
+            at(40),
+            [
+                "id  name      written  waiting  dropped",
+                " 7  the lamp       10        3        5",
+            ]
+        );
+        assert!(
+            at(250)[1].ends_with("1.5 KiB        0  a b/# …"),
+            "{:?}",
+            at(250)
+        );
+    }
+}

@@ -1,0 +1,234 @@
+//! Rows and columns that fit a terminal: what is too wide is cut, and where that is not enough, the
+//! least important columns are left out.
+//!
+//! Knows nothing of what stands in the rows; a [`Column`] does.
+
+use std::cmp::Ordering;
+
+use crate::cells::{clipped, width};
+use crate::visible;
+
+/// What stands between two columns.
+const GAP: usize = 2;
+
+/// Texts are cut to no less than this.
+const MIN_TEXT: usize = 8;
+
+/// One column of a table of such rows.
+pub(crate) struct Column<R> {
+    /// Its head, and the word to sort by.
+    pub(crate) head: &'static str,
+    pub(crate) kind: Kind,
+    /// The column with the highest one goes first when there is no room for all.
+    pub(crate) rank: u8,
+    pub(crate) cell: fn(&R) -> String,
+    /// What comes first when the rows are sorted by this column.
+    pub(crate) order: fn(&R, &R) -> Ordering,
+}
+
+/// How a column is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// To the left, and cut if it has to be.
+    Text,
+    /// To the left, and never cut: of no use without its end.
+    Whole,
+    /// To the right, and never cut.
+    Number,
+}
+
+/// Largest first, and what there is none of last.
+pub(crate) fn descending<T: PartialOrd>(one: &T, other: &T) -> Ordering {
+    other.partial_cmp(one).unwrap_or(Ordering::Equal)
+}
+
+/// Smallest first, and what there is none of last.
+pub(crate) fn latest(one: Option<f64>, other: Option<f64>) -> Ordering {
+    let age = |age: Option<f64>| age.unwrap_or(f64::INFINITY);
+    age(one).total_cmp(&age(other))
+}
+
+/// A table that has been cut to a width: its head and its rows, each on one line.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Fitted {
+    pub(crate) head: String,
+    pub(crate) rows: Vec<String>,
+}
+
+/// Sets rows into a table of at most so many cells, none of which commands a terminal.
+pub(crate) fn fit<R>(columns: &[Column<R>], rows: &[R], room: usize) -> Fitted {
+    let cells: Vec<Vec<String>> = columns
+        .iter()
+        .map(|column| {
+            let cells = rows.iter().map(column.cell);
+            cells.map(|cell| visible::line(&cell)).collect()
+        })
+        .collect();
+    let wanted: Vec<usize> = columns
+        .iter()
+        .zip(&cells)
+        .map(|(column, cells)| {
+            let widths = cells.iter().map(|cell| width(cell));
+            widths.fold(width(column.head), usize::max)
+        })
+        .collect();
+    let shown = choose(columns, &wanted, room);
+    let last = shown.last().map(|(at, _)| *at);
+    let line = |cell: &dyn Fn(usize) -> String| {
+        let mut line = String::new();
+        for &(at, cells) in &shown {
+            if !line.is_empty() {
+                line.push_str(&" ".repeat(GAP));
+            }
+            let is_last = Some(at) == last;
+            line.push_str(&set(&cell(at), columns[at].kind, cells, is_last));
+        }
+        line
+    };
+    Fitted {
+        head: line(&|at| columns[at].head.to_owned()),
+        rows: (0..rows.len())
+            .map(|row| line(&|at| cells[at][row].clone()))
+            .collect(),
+    }
+}
+
+/// Which columns there is room for, and how wide each of them is.
+fn choose<R>(columns: &[Column<R>], wanted: &[usize], room: usize) -> Vec<(usize, usize)> {
+    let least = |at: usize| match columns[at].kind {
+        Kind::Text => wanted[at].min(MIN_TEXT.max(width(columns[at].head))),
+        Kind::Whole | Kind::Number => wanted[at],
+    };
+    let mut shown: Vec<usize> = (0..columns.len()).collect();
+    let total = |shown: &[usize]| {
+        let widths: usize = shown.iter().map(|at| least(*at)).sum();
+        widths + GAP * shown.len().saturating_sub(1)
+    };
+    while shown.len() > 1 && total(&shown) > room {
+        let goes = shown.iter().copied().max_by_key(|at| columns[*at].rank);
+        shown.retain(|at| Some(*at) != goes);
+    }
+    let mut free = room.saturating_sub(total(&shown));
+    let mut widths: Vec<(usize, usize)> = shown.iter().map(|&at| (at, least(at))).collect();
+    // The shortest of those that are cut get the next cell, so that nobody is cut for another.
+    while free > 0 {
+        let cut = widths
+            .iter_mut()
+            .filter(|(at, cells)| *cells < wanted[*at])
+            .min_by_key(|(_, cells)| *cells);
+        let Some((_, cells)) = cut else { break };
+        *cells += 1;
+        free -= 1;
+    }
+    // A single column may still be too wide.
+    if let [(_, cells)] = &mut widths[..] {
+        *cells = (*cells).min(room);
+    }
+    widths
+}
+
+/// One cell. Behind the last text of a line nothing follows.
+fn set(text: &str, kind: Kind, cells: usize, is_last: bool) -> String {
+    let text = cut(text, cells);
+    let pad = " ".repeat(cells.saturating_sub(width(&text)));
+    match kind {
+        Kind::Number => format!("{pad}{text}"),
+        Kind::Text | Kind::Whole if is_last => text,
+        Kind::Text | Kind::Whole => format!("{text}{pad}"),
+    }
+}
+
+/// As much of a text as fits, with a sign if that is not all.
+pub(crate) fn cut(text: &str, cells: usize) -> String {
+    if width(text) <= cells {
+        return text.to_owned();
+    }
+    format!("{}…", clipped(text, cells.saturating_sub(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Row = (&'static str, u64);
+
+    const COLUMNS: [Column<Row>; 3] = [
+        Column {
+            head: "topic",
+            kind: Kind::Text,
+            rank: 0,
+            cell: |row| row.0.to_owned(),
+            order: |one, other| one.0.cmp(other.0),
+        },
+        Column {
+            head: "messages",
+            kind: Kind::Number,
+            rank: 1,
+            cell: |row| row.1.to_string(),
+            order: |one, other| descending(&one.1, &other.1),
+        },
+        Column {
+            head: "note",
+            kind: Kind::Text,
+            rank: 2,
+            cell: |row| "x".repeat(row.1.min(20) as usize),
+            order: |_, _| Ordering::Equal,
+        },
+    ];
+
+    fn check(rows: &[Row], room: usize, expected: &[&str]) {
+        let Fitted { head, rows } = fit(&COLUMNS, rows, room);
+        let lines: Vec<String> = std::iter::once(head).chain(rows).collect();
+        assert_eq!(lines, expected, "in {room}");
+        assert!(lines.iter().all(|line| width(line) <= room), "in {room}");
+    }
+
+    #[test]
+    fn numbers_stand_to_the_right_and_texts_to_the_left() {
+        check(
+            &[("a/b", 7), ("kitchen", 12345)],
+            80,
+            &[
+                "topic    messages  note",
+                "a/b             7  xxxxxxx",
+                "kitchen     12345  xxxxxxxxxxxxxxxxxxxx",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_is_too_wide_is_cut_and_then_left_out() {
+        let rows = [("home/kitchen/temperature", 20)];
+        check(
+            &rows,
+            50,
+            &[
+                "topic                messages  note",
+                "home/kitchen/tempe…        20  xxxxxxxxxxxxxxxxxx…",
+            ],
+        );
+        check(
+            &rows,
+            30,
+            &[
+                "topic      messages  note",
+                "home/kit…        20  xxxxxxxx…",
+            ],
+        );
+        check(&rows, 20, &["topic       messages", "home/kitc…        20"]);
+        check(&rows, 10, &["topic", "home/kitc…"]);
+        check(&rows, 3, &["to…", "ho…"]);
+    }
+
+    #[test]
+    fn no_cell_commands_a_terminal_or_is_cut_in_two() {
+        check(&[("\x1b[2J你好你好你", 1)], 8, &["topic", "�[2J你…"]);
+    }
+
+    #[test]
+    fn what_there_is_none_of_comes_last() {
+        assert_eq!(latest(Some(1.0), None), Ordering::Less);
+        assert_eq!(latest(Some(1.0), Some(2.0)), Ordering::Less);
+        assert_eq!(descending(&None, &Some(0.1)), Ordering::Greater);
+    }
+}

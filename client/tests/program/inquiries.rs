@@ -1,0 +1,100 @@
+//! The commands that ask the broker about itself.
+
+use crate::run::{Ended, Run, end};
+use crate::scripted::ScriptedBroker;
+
+/// Runs a command to its end. The broker expects each `request`, which may begin with attributes
+/// before the two of every request, and gives the answer that stands behind it.
+fn ask(arguments: &str, script: &[(&str, &str)]) -> Ended {
+    let broker = ScriptedBroker::start();
+    let mut run = Run::start(&broker, arguments);
+    run.end_input();
+    let mut peer = broker.accept();
+    let line = String::from_utf8(peer.line()).expect("text");
+    let topic = line.strip_prefix("SUBSCRIBE ").expect("a SUBSCRIBE");
+    peer.say(&format!("SUBACK {topic}"));
+    for (number, (request, answer)) in (1..).zip(script) {
+        let (attributes, request) = request.split_once("PUBLISH").expect("a PUBLISH");
+        peer.expect(&format!(
+            "@{attributes}reply={topic};id={number} PUBLISH{request}"
+        ));
+        if let Some(refused) = answer.strip_prefix("ERROR ") {
+            peer.say(&format!("ERROR {refused}"));
+            peer.say(&format!("PUBACK {number} 0"));
+        } else {
+            peer.say(&format!("@id={number} MESSAGE {topic} {answer}"));
+            peer.say(&format!("PUBACK {number} 1"));
+        }
+    }
+    run.end()
+}
+
+const TOPICS: &str = concat!(
+    r#"{"total":2,"topics":[{"topic":"attic","messages":12345,"copies":0,"rate":0.5,"#,
+    r#""last_s":75.5,"subscribers":0,"retained":null},{"topic":"home/"#,
+    "\u{9b}",
+    r#"31m","messages":7,"copies":14,"rate":1.25,"last_s":0.25,"subscribers":2,"retained":2048}]}"#
+);
+
+#[test]
+fn a_list_is_a_table_that_no_name_in_it_can_break() {
+    let ended = ask(
+        "topics",
+        &[("limit=1000;PUBLISH $SYS/request/topics", TOPICS)],
+    );
+    ended.expect(0, "");
+    ended.expect_out(
+        "topic      messages   rate  copies  subscribers   last  retained\n\
+         attic         12.3k  0.5/s       0            0     1m         -\n\
+         home/\u{fffd}31m         7  1.2/s      14            2  250ms   2.0 KiB\n",
+    );
+}
+
+#[test]
+fn a_list_can_be_sorted_and_cut() {
+    let ended = ask(
+        "topics home/# --sort rate --limit 1 --json",
+        &[("limit=100000;PUBLISH $SYS/request/topics home/#", TOPICS)],
+    );
+    ended.expect(
+        0,
+        "client: these are 1 of 2 topics; give --limit for more, or a filter\n",
+    );
+    ended.expect_out(
+        "{\"topic\":\"home/\\u009b31m\",\"messages\":7,\"copies\":14,\"rate\":1.25,\"last_s\":0.25,\
+         \"subscribers\":2,\"retained\":2048}\n",
+    );
+}
+
+#[test]
+fn an_empty_list_says_so() {
+    let nobody = r#"{"total":0,"filters":[]}"#;
+    let ended = ask(
+        "filters",
+        &[("limit=1000;PUBLISH $SYS/request/filters", nobody)],
+    );
+    ended.expect(0, "client: there is no filter\n");
+    ended.expect_out("");
+}
+
+#[test]
+fn a_column_that_is_none_is_refused_with_those_that_are() {
+    let ended = end("who --sort size");
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.err.contains("waiting"), "{}", ended.err);
+}
+
+#[test]
+fn a_broker_that_answers_no_inquiries_is_told_from_others() {
+    let ended = ask(
+        "who",
+        &[(
+            "limit=1000;PUBLISH $SYS/request/who",
+            "ERROR denied publish:1 publish elsewhere",
+        )],
+    );
+    ended.expect(
+        4,
+        "client: this broker does not answer the inquiry `who`: publish elsewhere (denied publish:1)\n",
+    );
+}
