@@ -20,6 +20,12 @@ Exit codes:
   0 done   1 refused or failed   2 wrong usage   3 no connection
   7 messages were lost, doubled or reordered     130 interrupted";
 
+/// The same for `audit`.
+pub(crate) const AUDIT_HELP: &str = "\
+Exit codes:
+  0 the ledger balances   1 refused or failed   2 wrong usage   3 no connection
+  4 not allowed   7 the ledger does not balance   130 interrupted";
+
 /// The same for `request`.
 pub(crate) const REQUEST_HELP: &str = "\
 Exit codes:
@@ -41,7 +47,7 @@ pub(crate) enum Exit {
     Denied = 4,
     /// Nobody answers a request.
     Unanswered = 5,
-    /// `bench` found messages lost, doubled or reordered.
+    /// `bench` found messages lost, doubled or reordered, or `audit` a ledger that does not balance.
     Astray = 7,
     /// As `timeout(1)` has it.
     TimedOut = 124,

@@ -1,5 +1,6 @@
 //! The commands, each in a file of its own.
 
+mod audit;
 mod bench;
 mod chat;
 mod completions;
@@ -60,6 +61,8 @@ enum Command {
     Play(play::Arguments),
     /// Talk to others in a room
     Chat(chat::Arguments),
+    /// Show what became of every message, and whether any is unaccounted for
+    Audit(audit::Arguments),
     /// List who is connected
     Who(who::Arguments),
     /// List what is published on
@@ -88,6 +91,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Record(arguments) => record::run(arguments),
         Command::Play(arguments) => play::run(arguments),
         Command::Chat(arguments) => chat::run(arguments),
+        Command::Audit(arguments) => audit::run(arguments),
         Command::Who(arguments) => who::run(arguments),
         Command::Topics(arguments) => topics::run(arguments),
         Command::Filters(arguments) => filters::run(arguments),

@@ -98,3 +98,42 @@ fn a_broker_that_answers_no_inquiries_is_told_from_others() {
         "client: this broker does not answer the inquiry `who`: publish elsewhere (denied publish:1)\n",
     );
 }
+
+/// An account of which only these differ.
+fn account(exact: bool, written: u64) -> String {
+    format!(
+        "{{\"balanced\":{},\"exact\":{exact},\"published\":3,\"matched\":2,\"unmatched\":1,\
+         \"refused\":0,\"copies\":4,\"written\":{written},\"waiting\":0,\"dropped\":{{}},\
+         \"discarded\":0,\"withdrawn\":0}}",
+        written == 4
+    )
+}
+
+const AUDIT: &str = "PUBLISH $SYS/request/audit";
+
+#[test]
+fn a_ledger_that_balances_is_a_success() {
+    let ended = ask("audit", &[(AUDIT, &account(true, 4))]);
+    ended.expect(0, "");
+    assert_eq!(ended.err, "");
+    let ended = ask("audit --json", &[(AUDIT, &account(true, 4))]);
+    ended.expect_out(&format!("{}\n", account(true, 4)));
+}
+
+#[test]
+fn a_ledger_that_does_not_balance_has_an_exit_code_of_its_own() {
+    let ended = ask("audit", &[(AUDIT, &account(true, 3))]);
+    ended.expect(7, "client: the ledger does not balance; please report it");
+}
+
+#[test]
+fn figures_that_are_not_exact_are_asked_for_again() {
+    let (moving, still) = (account(false, 3), account(true, 4));
+    let again = "client: messages moved while they were counted; asking again\n";
+    let ended = ask("audit", &[(AUDIT, &moving), (AUDIT, &still)]);
+    ended.expect(0, again);
+    let ended = ask("audit", &[(AUDIT, moving.as_str()); 3]);
+    ended.expect(7, &again.repeat(2));
+    let out = String::from_utf8_lossy(&ended.out).into_owned();
+    assert!(out.contains("Not exact: "), "{out}");
+}
