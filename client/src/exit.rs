@@ -32,12 +32,18 @@ Exit codes:
   0 done   1 failed, or the answer is an error   2 wrong usage   3 no connection
   4 not allowed   5 nobody answered   130 interrupted";
 
+/// The same for `why`.
+pub(crate) const WHY_HELP: &str = "\
+Exit codes:
+  0 somebody gets it   1 nobody does, or it failed   2 wrong usage   3 no connection
+  4 not allowed   130 interrupted";
+
 /// What the shell is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
     Done = 0,
-    /// The broker refused it, did not answer, or something here failed.
+    /// The broker refused it, did not answer, or something here failed; or `why` found nobody.
     Failed = 1,
     /// The same code that `clap` uses.
     Usage = 2,

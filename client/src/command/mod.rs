@@ -16,6 +16,7 @@ mod request;
 mod subscribe;
 mod topics;
 mod who;
+mod why;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -61,10 +62,12 @@ enum Command {
     Play(play::Arguments),
     /// Talk to others in a room
     Chat(chat::Arguments),
-    /// Show what became of every message, and whether any is unaccounted for
+    /// Show whether every message is accounted for
     Audit(audit::Arguments),
     /// List who is connected
     Who(who::Arguments),
+    /// Say who gets what is published on a topic, or why nobody does
+    Why(why::Arguments),
     /// List what is published on
     Topics(topics::Arguments),
     /// List what is subscribed to
@@ -93,6 +96,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Chat(arguments) => chat::run(arguments),
         Command::Audit(arguments) => audit::run(arguments),
         Command::Who(arguments) => who::run(arguments),
+        Command::Why(arguments) => why::run(arguments),
         Command::Topics(arguments) => topics::run(arguments),
         Command::Filters(arguments) => filters::run(arguments),
         Command::Ping(arguments) => ping::run(arguments),

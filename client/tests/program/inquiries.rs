@@ -137,3 +137,26 @@ fn figures_that_are_not_exact_are_asked_for_again() {
     let out = String::from_utf8_lossy(&ended.out).into_owned();
     assert!(out.contains("Not exact: "), "{out}");
 }
+
+#[test]
+fn why_ends_by_whether_somebody_gets_it() {
+    let request = "PUBLISH $SYS/request/why a/b";
+    let nobody = r#"{"topic":"a/b","matching":[],"near":[],"retained":null,"seen":null}"#;
+    let ended = ask("why a/b", &[(request, nobody)]);
+    ended.expect(1, "");
+    assert_eq!(ended.err, "");
+    ended.expect_out(
+        "Nobody gets a/b: no filter matches it.\n\
+         To get it, type: client subscribe 'a/b'\n\n\
+         Nothing has been published there, as far as the broker remembers.\n\
+         Nothing is retained there.\n",
+    );
+    let ended = ask("why a/b --json", &[(request, nobody)]);
+    ended.expect(1, "");
+    ended.expect_out(&format!("{nobody}\n"));
+    let many = nobody.replace(
+        "[],\"near\"",
+        r##"[{"filter":"#","holders":[],"total":9}],"near""##,
+    );
+    ask("why a/b", &[(request, &many)]).expect(0, "");
+}

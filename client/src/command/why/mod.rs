@@ -1,0 +1,360 @@
+//! `client why`: who gets what is published on a topic, and if somebody does not, why not.
+
+mod difference;
+
+use std::fmt::{self, Write as _};
+use std::io::{self, Write};
+
+use client::inquiry::{self, Holder, Matching, Near, Why};
+
+use crate::exit::{self, Exit, Failure, Stop};
+use crate::interruption::Interruption;
+use crate::listing;
+use crate::server::ServerArguments;
+use crate::units::{bytes, grouped, plural, time};
+use crate::value;
+use crate::visible;
+
+use difference::Difference;
+
+/// The most of those who have one filter that are named to a person.
+const MAX_NAMED: usize = 10;
+
+const EXAMPLES: &str = "\
+Examples:
+  client why home/kitchen/temperature   who gets it, and by which filter
+  client why home/kitchn/temperature    nobody: which filters are nearly right
+";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = [EXAMPLES, exit::WHY_HELP].join("\n"))]
+pub(crate) struct Arguments {
+    /// What would be published on
+    #[arg(value_parser = value::topic)]
+    topic: String,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArguments,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let interruption = Interruption::watch()?;
+    let connected = arguments.server.connect(interruption.interrupt());
+    connected
+        .map_err(Stop::from)
+        .and_then(|mut client| {
+            let why: Why = client.inquire(&arguments.topic, None)?;
+            print(&why, arguments.json)?;
+            Ok(if is_heard(&why) {
+                Exit::Done
+            } else {
+                Exit::Failed
+            })
+        })
+        .or_else(|stop| interruption.end(stop, "client"))
+}
+
+fn print(why: &Why, as_json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if as_json {
+        listing::write_json(&mut out, why)
+    } else {
+        write!(out, "{}", Told(why))
+    }
+}
+
+fn is_heard(why: &Why) -> bool {
+    why.matching.iter().any(|matching| matching.total > 0)
+}
+
+/// The answer in sentences.
+struct Told<'a>(&'a Why);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = self.0;
+        let topic = visible::line(&why.topic);
+        if is_heard(why) {
+            writeln!(f, "{topic} goes to these:")?;
+            let matching = why.matching.iter().filter(|matching| matching.total > 0);
+            matching.into_iter().try_for_each(|it| tell_match(f, it))?;
+        } else {
+            writeln!(f, "Nobody gets {topic}: no filter matches it.")?;
+        }
+        let near = near(why);
+        if !near.is_empty() {
+            let verb = if is_heard(why) {
+                "also nearly"
+            } else {
+                "nearly"
+            };
+            writeln!(f, "\nThese filters {verb} match:")?;
+            near.iter()
+                .try_for_each(|near| tell_near(f, near, &why.topic))?;
+        } else if !is_heard(why) {
+            tell_what_to_do(f, &topic)?;
+        }
+        f.write_char('\n')?;
+        tell_past(f, why)
+    }
+}
+
+/// The filters that may have been meant to match. If somebody gets it already, those of other levels
+/// are meant for something else.
+fn near(why: &Why) -> Vec<&Near> {
+    let is_typo = |near: &Near| match near.difference {
+        inquiry::Difference::Case | inquiry::Difference::Letter => true,
+        inquiry::Difference::Level | inquiry::Difference::Other => false,
+    };
+    let near = why.near.iter();
+    near.filter(|near| !is_heard(why) || is_typo(near))
+        .collect()
+}
+
+fn tell_match(f: &mut fmt::Formatter<'_>, matching: &Matching) -> fmt::Result {
+    let filter = visible::line(&matching.filter);
+    if filter.starts_with("$share/") {
+        let members = match matching.total {
+            1 => "its only member gets each message".to_owned(),
+            total => format!("one of {} members gets each message", grouped(total)),
+        };
+        writeln!(f, "  {filter}   {members}")?;
+    } else {
+        writeln!(f, "  {filter}")?;
+    }
+    tell_holders(f, &matching.holders, matching.total)
+}
+
+fn tell_near(f: &mut fmt::Formatter<'_>, near: &Near, topic: &str) -> fmt::Result {
+    let filter = visible::line(&near.filter);
+    let difference = Difference::between(&near.filter, topic, near.difference);
+    let kind = match near.difference {
+        inquiry::Difference::Letter => "one letter differs: ",
+        inquiry::Difference::Case | inquiry::Difference::Level | inquiry::Difference::Other => "",
+    };
+    let text = visible::line(&difference.text);
+    writeln!(f, "  {filter}   {kind}{text}")?;
+    let marks = difference.marks_below(&near.filter);
+    if !marks.is_empty() {
+        writeln!(f, "  {marks}")?;
+    }
+    tell_holders(f, &near.holders, near.total)
+}
+
+/// Those first who do not get everything.
+fn tell_holders(f: &mut fmt::Formatter<'_>, holders: &[Holder], total: u64) -> fmt::Result {
+    let mut told: Vec<(&Holder, Vec<String>)> = holders
+        .iter()
+        .map(|holder| (holder, troubles(holder)))
+        .collect();
+    told.sort_by_key(|(_, troubles)| troubles.is_empty());
+    told.truncate(MAX_NAMED);
+    for (holder, troubles) in &told {
+        write!(f, "    {}", called(holder))?;
+        for trouble in troubles {
+            write!(f, "\n      {trouble}")?;
+        }
+        f.write_char('\n')?;
+    }
+    match total.saturating_sub(told.len() as u64) {
+        0 => Ok(()),
+        more => writeln!(f, "    and {} more", grouped(more)),
+    }
+}
+
+/// `#7 the lamp (127.0.0.1:40000)`.
+fn called(holder: &Holder) -> String {
+    let Holder { id, peer, wire, .. } = holder;
+    let name = holder.name.as_deref().map(|name| format!(" {name}"));
+    let name = name.unwrap_or_default();
+    let wire = match &**wire {
+        "line" => String::new(),
+        other => format!(", {other}"),
+    };
+    visible::line(&format!("#{id}{name} ({peer}{wire})"))
+}
+
+/// What keeps messages from one who has a filter.
+fn troubles(holder: &Holder) -> Vec<String> {
+    let mut troubles = Vec::new();
+    let stock = format!(
+        "{}, {} of {}",
+        plural(holder.waiting, "message"),
+        bytes(holder.waiting_bytes),
+        bytes(holder.limit_bytes),
+    );
+    if holder.is_full {
+        troubles.push(format!(
+            "its outbox is full ({stock}): messages for it are dropped now"
+        ));
+    } else if holder.waiting > 0 {
+        troubles.push(format!("it lags behind: its outbox holds {stock}"));
+    }
+    if let Some(here) = &holder.dropped_here {
+        let (count, last) = (plural(here.at_least, "message"), time(here.last_s));
+        troubles.push(format!(
+            "at least {count} of this topic were dropped, the last one {last} ago"
+        ));
+    } else if holder.dropped > 0 {
+        let count = plural(holder.dropped, "message");
+        troubles.push(format!("{count} were dropped, lately none of this topic"));
+    }
+    troubles
+}
+
+fn tell_what_to_do(f: &mut fmt::Formatter<'_>, topic: &str) -> fmt::Result {
+    if topic.starts_with('$') {
+        writeln!(
+            f,
+            "Filters that begin with + or # do not match names that begin with $."
+        )?;
+    }
+    writeln!(f, "To get it, type: client subscribe '{topic}'")
+}
+
+fn tell_past(f: &mut fmt::Formatter<'_>, why: &Why) -> fmt::Result {
+    match &why.seen {
+        Some(seen) => writeln!(
+            f,
+            "It was last published {} ago: {} so far, {} made of them.",
+            time(seen.last_s),
+            plural(seen.messages, "message"),
+            copies(seen.copies),
+        )?,
+        None => writeln!(
+            f,
+            "Nothing has been published there, as far as the broker remembers."
+        )?,
+    }
+    match &why.retained {
+        Some(kept) => writeln!(
+            f,
+            "Its last value is retained: {}, {} old.",
+            bytes(kept.bytes),
+            time(kept.age_s),
+        ),
+        None => writeln!(f, "Nothing is retained there."),
+    }
+}
+
+fn copies(count: u64) -> String {
+    match count {
+        1 => "1 copy".to_owned(),
+        count => format!("{} copies", grouped(count)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(answer: &str) -> String {
+        let why: Why = serde_json::from_str(answer).expect("an answer");
+        Told(&why).to_string()
+    }
+
+    const LAMP: &str = r#"{"id":7,"name":"the lamp","peer":"127.0.0.1:40000","wire":"line",
+        "waiting":0,"waiting_bytes":0,"limit_bytes":1024,"is_full":false,"dropped":0,
+        "dropped_here":null}"#;
+
+    const FULL: &str = r#"{"id":8,"name":null,"peer":"127.0.0.1:40001","wire":"mqtt",
+        "waiting":3,"waiting_bytes":1000,"limit_bytes":1024,"is_full":true,"dropped":9,
+        "dropped_here":{"at_least":2,"last_s":61}}"#;
+
+    #[test]
+    fn who_gets_it_is_told_by_filter_with_what_keeps_it_from_them() {
+        let told = told(&format!(
+            r#"{{"topic":"home/a","matching":[
+                {{"filter":"home/#","holders":[{LAMP}],"total":1}},
+                {{"filter":"$share/g/+/a","holders":[{FULL}],"total":3}}],
+                "near":[],"retained":{{"bytes":4,"age_s":7200}},
+                "seen":{{"messages":1200,"copies":1,"last_s":2}}}}"#
+        ));
+        let expected = "\
+home/a goes to these:
+  home/#
+    #7 the lamp (127.0.0.1:40000)
+  $share/g/+/a   one of 3 members gets each message
+    #8 (127.0.0.1:40001, mqtt)
+      its outbox is full (3 messages, 1000 B of 1.0 KiB): messages for it are dropped now
+      at least 2 messages of this topic were dropped, the last one 1m ago
+    and 2 more
+
+It was last published 2s ago: 1,200 messages so far, 1 copy made of them.
+Its last value is retained: 4 B, 2h old.
+";
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn if_nobody_gets_it_those_who_nearly_do_are_told() {
+        let told = told(&format!(
+            r#"{{"topic":"home/kitchn","matching":[],"near":[
+                {{"filter":"+/kitchen","difference":"letter","holders":[{LAMP}],"total":1}}],
+                "retained":null,"seen":null}}"#
+        ));
+        let expected = "\
+Nobody gets home/kitchn: no filter matches it.
+
+These filters nearly match:
+  +/kitchen   one letter differs: kitchn -> kitchen
+         ^
+    #7 the lamp (127.0.0.1:40000)
+
+Nothing has been published there, as far as the broker remembers.
+Nothing is retained there.
+";
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn if_somebody_gets_it_only_what_looks_like_a_mistake_is_near() {
+        let near = |filter, difference| {
+            format!(r#"{{"filter":"{filter}","difference":"{difference}","holders":[],"total":1}}"#)
+        };
+        let told = told(&format!(
+            r##"{{"topic":"a/b","matching":[{{"filter":"#","holders":[],"total":1}}],
+                "near":[{},{},{}]}}"##,
+            near("A/b", "case"),
+            near("a/c", "level"),
+            near("a/bb", "letter"),
+        ));
+        let lines: Vec<&str> = told.lines().collect();
+        let expected = [
+            "a/b goes to these:",
+            "  #",
+            "    and 1 more",
+            "",
+            "These filters also nearly match:",
+            "  A/b   upper and lower case differ: a -> A",
+            "  ^",
+            "    and 1 more",
+            "  a/bb   one letter differs: b -> bb",
+            "     ^",
+        ];
+        assert_eq!(lines[..10], expected, "{told}");
+    }
+
+    #[test]
+    fn of_many_those_who_have_trouble_are_named() {
+        let many = vec![LAMP; 20].join(",");
+        let told = told(&format!(
+            r##"{{"topic":"a","matching":[
+                {{"filter":"#","holders":[{many},{FULL}],"total":21}}],"near":[]}}"##
+        ));
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines[2], "    #8 (127.0.0.1:40001, mqtt)", "{told}");
+        assert_eq!(lines[14], "    and 11 more", "{told}");
+    }
+
+    #[test]
+    fn if_there_is_nothing_near_it_says_what_to_type() {
+        let told = told(r#"{"topic":"$a\u001b","matching":[],"near":[]}"#);
+        assert!(
+            told.contains("with $.\nTo get it, type: client subscribe '$a\u{fffd}'\n"),
+            "{told}"
+        );
+    }
+}
