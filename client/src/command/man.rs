@@ -43,13 +43,16 @@ pub(crate) fn run(arguments: &Arguments, mut program: clap::Command) -> Result<E
 
 fn write_all(folder: &Path, program: &clap::Command) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    for command in std::iter::once(program).chain(program.get_subcommands()) {
-        let name = command.get_display_name().unwrap_or(command.get_name());
-        let mut out = BufWriter::new(File::create(folder.join(format!("{name}.1")))?);
-        write_page(&mut out, command)?;
-        out.flush()?;
-    }
-    Ok(())
+    write_with_subcommands(folder, program)
+}
+
+fn write_with_subcommands(folder: &Path, command: &clap::Command) -> io::Result<()> {
+    let name = command.get_display_name().unwrap_or(command.get_name());
+    let mut out = BufWriter::new(File::create(folder.join(format!("{name}.1")))?);
+    write_page(&mut out, command)?;
+    out.flush()?;
+    let mut all = command.get_subcommands();
+    all.try_for_each(|each| write_with_subcommands(folder, each))
 }
 
 /// Writes one page. What stands behind the options in `--help` keeps its lines.

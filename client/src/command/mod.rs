@@ -13,6 +13,7 @@ mod publish;
 mod record;
 mod reply;
 mod request;
+mod retained;
 mod subscribe;
 mod topics;
 mod who;
@@ -72,6 +73,8 @@ enum Command {
     Topics(topics::Arguments),
     /// List what is subscribed to
     Filters(filters::Arguments),
+    /// List or clear the last values that are retained
+    Retained(retained::Arguments),
     /// Measure the way to the broker and back
     Ping(ping::Arguments),
     /// Measure how much a broker carries, how fast, and whether anything is lost
@@ -99,6 +102,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Why(arguments) => why::run(arguments),
         Command::Topics(arguments) => topics::run(arguments),
         Command::Filters(arguments) => filters::run(arguments),
+        Command::Retained(arguments) => retained::run(arguments),
         Command::Ping(arguments) => ping::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Config(arguments) => config::run(arguments),

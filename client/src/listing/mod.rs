@@ -34,6 +34,11 @@ pub(crate) trait Listing: Answer {
     /// What is told of each. The rows come sorted by the first.
     fn columns() -> &'static [Column<Self::Row>];
 
+    /// What is to be said besides the rows.
+    fn note(&self) -> Option<String> {
+        None
+    }
+
     /// The rows, and how many there would be without a limit.
     fn into_rows(self) -> (Vec<Self::Row>, u64);
 }
@@ -76,18 +81,19 @@ pub(crate) fn list<L: Listing>(
         flags.limit
     };
     let answer: L = client.inquire(filter.unwrap_or_default(), Some(asked))?;
+    let note = answer.note();
     let (mut rows, total) = answer.into_rows();
     if let Some(head) = sort_by {
         sort::<L>(&mut rows, head);
     }
     rows.truncate(usize::try_from(flags.limit).unwrap_or(usize::MAX));
     print::<L>(&rows, flags.json)?;
-    tell_the_rest(rows.len() as u64, total, L::NOUN);
+    tell_the_rest(rows.len() as u64, total, L::NOUN, note);
     Ok(Exit::Done)
 }
 
 /// Prints rows, as a table or as JSON.
-pub(crate) fn print<L: Listing>(rows: &[L::Row], as_json: bool) -> io::Result<()> {
+fn print<L: Listing>(rows: &[L::Row], as_json: bool) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     if as_json {
         rows.iter().try_for_each(|row| write_json(&mut out, row))?;
@@ -114,17 +120,18 @@ pub(crate) fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Re
     out.write_all(b"\n")
 }
 
-/// Says if that was not all, or nothing.
-pub(crate) fn tell_the_rest(shown: u64, total: u64, noun: &str) {
-    match (shown, total) {
-        (0, 0) => say(format_args!("client: there is no {noun}")),
-        _ if shown < total => {
-            let (shown, total) = (grouped(shown), plural(total, noun));
-            say(format_args!(
-                "client: these are {shown} of {total}; give --limit for more, or a filter"
-            ));
-        }
-        _ => {}
+/// Says if that was not all, or nothing, and what there is to note.
+fn tell_the_rest(shown: u64, total: u64, noun: &str, note: Option<String>) {
+    if shown < total {
+        let (shown, total) = (grouped(shown), plural(total, noun));
+        say(format_args!(
+            "client: these are {shown} of {total}; give --limit for more, or a filter"
+        ));
+    }
+    if let Some(note) = note {
+        say(format_args!("client: {note}"));
+    } else if total == 0 {
+        say(format_args!("client: there is no {noun}"));
     }
 }
 

@@ -4,7 +4,7 @@ use client::inquiry::{Retained, RetainedTopic};
 
 use super::Listing;
 use crate::table::{Column, Kind, descending};
-use crate::units::{bytes, time};
+use crate::units::{bytes, grouped, plural, time};
 
 impl Listing for Retained {
     type Row = RetainedTopic;
@@ -13,6 +13,14 @@ impl Listing for Retained {
 
     fn columns() -> &'static [Column<RetainedTopic>] {
         COLUMNS
+    }
+
+    fn note(&self) -> Option<String> {
+        let (count, used) = (plural(self.total, Self::NOUN), bytes(self.bytes));
+        let (max_count, max_bytes) = (grouped(self.max_count), bytes(self.max_bytes));
+        Some(format!(
+            "{count}; the broker keeps at most {max_count}, and all it keeps take {used} of {max_bytes}"
+        ))
     }
 
     fn into_rows(self) -> (Vec<RetainedTopic>, u64) {

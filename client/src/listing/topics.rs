@@ -4,7 +4,7 @@ use client::inquiry::{SeenTopic, Topics};
 
 use super::Listing;
 use crate::table::{Column, Kind, descending};
-use crate::units::{bytes, count, rate, time};
+use crate::units::{bytes, count, plural, rate, time};
 
 impl Listing for Topics {
     type Row = SeenTopic;
@@ -13,6 +13,12 @@ impl Listing for Topics {
 
     fn columns() -> &'static [Column<SeenTopic>] {
         COLUMNS
+    }
+
+    fn note(&self) -> Option<String> {
+        let times = plural(self.forgotten, "time");
+        (self.forgotten > 0)
+            .then(|| format!("a topic was forgotten {times}, to make room for another"))
     }
 
     fn into_rows(self) -> (Vec<SeenTopic>, u64) {

@@ -160,3 +160,44 @@ fn why_ends_by_whether_somebody_gets_it() {
     );
     ask("why a/b", &[(request, &many)]).expect(0, "");
 }
+
+const KEPT: &str = concat!(
+    r#"{"total":2,"bytes":2100,"max_count":1000,"max_bytes":1048576,"retained":["#,
+    r#"{"topic":"a","bytes":3,"age_s":90.5},{"topic":"b","bytes":2048,"age_s":1.0}]}"#
+);
+
+#[test]
+fn retained_messages_are_listed_with_the_room_they_take() {
+    let request = "limit=100000;PUBLISH $SYS/request/retained";
+    let ended = ask("retained ls --sort size", &[(request, KEPT)]);
+    ended.expect(
+        0,
+        "client: 2 retained messages; the broker keeps at most 1,000, \
+         and all it keeps take 2.1 KiB of 1.0 MiB\n",
+    );
+    ended.expect_out("topic     size  age\nb      2.0 KiB   1s\na          3 B   1m\n");
+}
+
+#[test]
+fn retained_messages_are_cleared_all_at_once() {
+    let broker = ScriptedBroker::start();
+    let mut run = Run::start(&broker, "retained rm # --yes");
+    run.end_input();
+    let mut peer = broker.accept();
+    let line = String::from_utf8(peer.line()).expect("text");
+    let topic = line.strip_prefix("SUBSCRIBE ").expect("a SUBSCRIBE");
+    peer.say(&format!("SUBACK {topic}"));
+    let request = format!("@limit=100000;reply={topic};id=1 PUBLISH $SYS/request/retained #");
+    peer.expect(&request);
+    peer.say(&format!("@id=1 MESSAGE {topic} {KEPT}"))
+        .say("PUBACK 1 1");
+    peer.expect("@retain PUBLISH a").expect("@retain PUBLISH b");
+    peer.say("PUBACK 3 0");
+    run.end().expect(0, "cleared 2 retained messages\n");
+}
+
+#[test]
+fn without_a_terminal_nothing_is_cleared_unless_it_is_said_twice() {
+    let ended = end("retained rm #");
+    ended.expect(2, "give --yes to clear them without a question");
+}

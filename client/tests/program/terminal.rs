@@ -1,7 +1,7 @@
 //! What is different at a terminal.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -50,4 +50,56 @@ fn a_payload_cannot_command_a_terminal() {
     read.expect("a line");
     assert_eq!(line.trim_end(), "a: \\u{1b}[2J");
     assert!(child.wait().expect("a child").success());
+}
+
+/// What is left of two retained messages, and what is said, when a person answers so.
+fn asked_whether_to_clear(answer: &str) -> (bool, String) {
+    let (mut person, program) = terminal();
+    let broker = ScriptedBroker::start();
+    let child = command_for(&broker, "retained rm a/#")
+        .stdin(program)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the program was built");
+    let mut peer = broker.accept();
+    let line = String::from_utf8(peer.line()).expect("text");
+    let topic = line.strip_prefix("SUBSCRIBE ").expect("a SUBSCRIBE");
+    peer.say(&format!("SUBACK {topic}")).line();
+    peer.say(&format!(
+        "@id=1 MESSAGE {topic} {}",
+        r#"{"total":1,"bytes":9,"max_count":9,"max_bytes":99,"retained":[{"topic":"a","bytes":3,"age_s":9}]}"#
+    ));
+    // A person takes time, and the broker wants to know whether anybody is there.
+    peer.say("PUBACK 1 1").say("PING x").expect("PONG x");
+    person.write_all(answer.as_bytes()).expect("a reader");
+    let is_cleared = match &*peer.line() {
+        b"@retain PUBLISH a" => {
+            peer.say("PUBACK 2 0");
+            true
+        }
+        rest => {
+            assert_eq!(rest, b"");
+            false
+        }
+    };
+    let output = child.wait_with_output().expect("a child");
+    assert!(output.status.success(), "{output:?}");
+    (
+        is_cleared,
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
+
+#[test]
+fn what_is_retained_is_cleared_only_if_the_person_says_so() {
+    let question = "clear 1 retained message on a/#? [y/N] ";
+    let said = |text: &str| format!("{question}{text}\n");
+    assert_eq!(
+        asked_whether_to_clear("y\n"),
+        (true, said("cleared 1 retained message"))
+    );
+    assert_eq!(
+        asked_whether_to_clear("\n"),
+        (false, said("nothing was cleared"))
+    );
 }
