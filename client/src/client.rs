@@ -314,7 +314,31 @@ impl Client {
     /// # Ok::<(), client::Error>(())
     /// ```
     pub fn subscribe_all(&mut self, filters: &[impl AsRef<str>]) -> Result<(), Error> {
-        self.ask(Verb::Subscribe, filters, Conversation::subscribe)
+        self.subscribe_with(filters, &Attributes::default())
+    }
+
+    /// Subscribes to several filters with attributes, such as [`SLOW`](crate::SLOW): what shall
+    /// happen to messages that this client is too slow for. See `docs/protocol.md`, "Slow subscribers".
+    ///
+    /// ```
+    /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
+    /// # let address = broker.local_addr();
+    /// # std::thread::spawn(move || broker.run());
+    /// let mut attributes = client::Attributes::default();
+    /// attributes.push(client::SLOW, b"latest").expect("a key");
+    ///
+    /// let mut client = client::Client::connect(address)?;
+    /// client.subscribe_with(&["weather/+"], &attributes)?;
+    /// # Ok::<(), client::Error>(())
+    /// ```
+    pub fn subscribe_with(
+        &mut self,
+        filters: &[impl AsRef<str>],
+        attributes: &Attributes<'_>,
+    ) -> Result<(), Error> {
+        self.ask(Verb::Subscribe, filters, |conversation, filters| {
+            conversation.subscribe(filters, attributes.clone());
+        })
     }
 
     /// Takes a subscription back and waits for the answer: no message for it comes after those
@@ -327,7 +351,7 @@ impl Client {
         &mut self,
         verb: Verb,
         filters: &[impl AsRef<str>],
-        request: fn(&mut Conversation, Filters<'_>),
+        request: impl FnOnce(&mut Conversation, Filters<'_>),
     ) -> Result<(), Error> {
         let filters: Vec<&str> = filters.iter().map(AsRef::as_ref).collect();
         for filter in &filters {
@@ -646,6 +670,22 @@ mod tests {
                     matches!(refused, Err(Error::Refused(why)) if why.subject == "subscribe:b")
                 );
                 client.unsubscribe("a").expect("an answer");
+            },
+        );
+    }
+
+    #[test]
+    fn a_subscription_may_have_attributes() {
+        check(
+            |peer| {
+                peer.expect("@slow=latest SUBSCRIBE a b").say("SUBACK a");
+                peer.say("SUBACK b");
+            },
+            |client| {
+                let mut attributes = Attributes::default();
+                attributes.push(crate::SLOW, b"latest").expect("a key");
+                let answered = client.subscribe_with(&["a", "b"], &attributes);
+                answered.expect("two answers");
             },
         );
     }

@@ -47,11 +47,11 @@ impl Conversation {
         });
     }
 
-    pub(crate) fn subscribe(&mut self, filters: Filters<'_>) {
+    pub(crate) fn subscribe(&mut self, filters: Filters<'_>, attributes: Attributes<'_>) {
         self.ledger.ask(filters.iter().count() as u64);
         self.connection.push(&Request::Subscribe {
             filters,
-            attributes: Attributes::default(),
+            attributes,
         });
     }
 

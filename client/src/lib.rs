@@ -59,5 +59,5 @@ pub use publisher::{Publisher, Receipt};
 
 pub use protocol::{
     Attributes, BadAttribute, BadFilter, BadName, BadTopic, Code, DecodeError, ERROR, Escaped,
-    Filter, ID, REPLY, RETAIN, RETAINED, Topic, Verb,
+    Filter, ID, REPLY, RETAIN, RETAINED, SLOW, Topic, Verb,
 };

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use client::{Client, Error, Filter, Interrupt};
+use client::{Attributes, Client, Error, Filter, Interrupt, SLOW};
 
 use crate::duration;
 use crate::exit::{self, Exit, Failure, Stop};
@@ -24,6 +24,7 @@ const EXAMPLES: &str = "\
 Examples:
   client subscribe 'sensors/#' -T sensors/attic    all but one
   client subscribe -o json '#' | jq .payload
+  client subscribe --slow latest 'weather/#'       rather the newest than all
   client subscribe -C 1 -W 5 -o raw door > message wait up to 5 s for one message
 ";
 
@@ -51,6 +52,9 @@ pub(crate) struct Arguments {
     /// Hide messages that were kept from before
     #[arg(long)]
     no_retained: bool,
+    /// If too slow: drop-oldest, drop-newest, latest or block
+    #[arg(long, value_enum, value_name = "CHOICE", hide_possible_values = true)]
+    slow: Option<Slow>,
     /// End when the broker is lost, instead of looking for it
     #[arg(long)]
     no_retry: bool,
@@ -63,6 +67,31 @@ enum Output {
     Human,
     Json,
     Raw,
+}
+
+/// What shall happen to messages for a client whose outbox is full. Its words are not explained in
+/// `--help`, which has to fit a screen; `docs/protocol.md` does.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Slow {
+    // The oldest make room.
+    DropOldest,
+    // Those that come are dropped until there is room.
+    DropNewest,
+    // Of each topic only the newest waits.
+    Latest,
+    // Those who publish wait.
+    Block,
+}
+
+impl Slow {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::DropOldest => "drop-oldest",
+            Self::DropNewest => "drop-newest",
+            Self::Latest => "latest",
+            Self::Block => "block",
+        }
+    }
 }
 
 impl Arguments {
@@ -86,7 +115,12 @@ impl Arguments {
 
     fn subscribe(&self, interrupt: &Interrupt) -> Result<Client, Error> {
         let mut client = self.server.connect(interrupt)?;
-        client.subscribe_all(&self.filters)?;
+        let mut attributes = Attributes::default();
+        if let Some(slow) = self.slow {
+            let pushed = attributes.push(SLOW, slow.as_str().as_bytes());
+            pushed.expect("it is a key");
+        }
+        client.subscribe_with(&self.filters, &attributes)?;
         Ok(client)
     }
 }

@@ -192,3 +192,17 @@ fn a_wrong_argument_is_refused_before_connecting() {
         end(arguments).expect(2, why);
     }
 }
+
+#[test]
+fn what_is_to_be_dropped_is_said_with_the_subscription() {
+    for policy in ["drop-oldest", "drop-newest", "latest", "block"] {
+        let broker = ScriptedBroker::start();
+        let arguments = format!("subscribe a b --slow {policy} -C 1");
+        let run = Run::start(&broker, &arguments);
+        let mut peer = broker.accept();
+        peer.expect(&format!("@slow={policy} SUBSCRIBE a b"));
+        peer.say("SUBACK a").say("SUBACK b").say("MESSAGE a x");
+        run.end().expect_out("a: x\n");
+    }
+    end("subscribe a --slow later").expect(2, "drop-oldest");
+}
