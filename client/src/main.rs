@@ -3,6 +3,7 @@
 //! Data goes to standard output and all talk to standard error, so the program fits into a pipe.
 //! Each command has a file of its own under `command/`.
 
+mod bell;
 mod cells;
 mod command;
 mod configuration;

@@ -3,6 +3,7 @@
 //!
 //! Knows nothing of what stands in the rows; a [`Column`] does.
 
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 
 use crate::cells::{clipped, width};
@@ -56,11 +57,11 @@ pub(crate) struct Fitted {
 }
 
 /// Sets rows into a table of at most so many cells, none of which commands a terminal.
-pub(crate) fn fit<R>(columns: &[Column<R>], rows: &[R], room: usize) -> Fitted {
+pub(crate) fn fit<R>(columns: &[Column<R>], rows: &[impl Borrow<R>], room: usize) -> Fitted {
     let cells: Vec<Vec<String>> = columns
         .iter()
         .map(|column| {
-            let cells = rows.iter().map(column.cell);
+            let cells = rows.iter().map(|row| (column.cell)(row.borrow()));
             cells.map(|cell| visible::line(&cell)).collect()
         })
         .collect();

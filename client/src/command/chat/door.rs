@@ -1,14 +1,13 @@
 //! How one gets into a room, and back in when the broker was lost.
 
-use std::io::{self, PipeReader, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::io;
 use std::thread;
 
 use client::{Attributes, Client, Error, Interrupt, RETAIN};
 
 use super::place::Place;
 use super::room::Room;
+use crate::bell::{Bell, bell};
 use crate::reconnect::Pauses;
 use crate::server::ServerArguments;
 
@@ -60,12 +59,7 @@ pub(crate) fn retain() -> Attributes<'static> {
 }
 
 /// A search for the broker on a thread of its own, so that a person can go on typing.
-#[derive(Debug)]
-pub(crate) struct Search {
-    news: Receiver<News>,
-    /// Readable when there is news.
-    bell: PipeReader,
-}
+pub(crate) type Search = Bell<News>;
 
 /// How the search goes.
 #[derive(Debug)]
@@ -82,53 +76,33 @@ pub(crate) enum News {
     GivenUp(Error),
 }
 
-impl Search {
-    /// Begins to search. `lost` is why.
-    pub(crate) fn begin(
-        door: Door,
-        room: &Room,
-        mut pauses: Pauses,
-        lost: Error,
-    ) -> io::Result<Self> {
-        let (sender, news) = mpsc::channel();
-        let (bell, mut ring) = io::pipe()?;
-        let (place, presence) = (room.place().clone(), room.presence());
-        thread::Builder::new()
-            .name("search".to_owned())
-            .spawn(move || {
-                let mut tell = |news| ring_with(&sender, &mut ring, news);
-                let connect = || door.enter(&place, &presence);
-                let trouble = |text| tell(News::Trouble(text));
-                let found = pauses.reconnect(&lost, &door.interrupt, None, connect, trouble);
-                match found {
-                    Ok(Some(client)) => tell(News::Found {
-                        client: Box::new(client),
-                        pauses,
-                    }),
-                    Ok(None) => {}
-                    Err(error) => tell(News::GivenUp(error)),
-                }
-            })?;
-        Ok(Self { news, bell })
-    }
-
-    /// All that is known by now, without waiting.
-    pub(crate) fn news(&mut self) -> Option<News> {
-        let news = self.news.try_recv().ok()?;
-        // The bell rings once for each, so this waits for no longer than the other thread takes.
-        let _ = self.bell.read_exact(&mut [0]);
-        Some(news)
-    }
-}
-
-impl AsFd for Search {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.bell.as_fd()
-    }
-}
-
-/// Nobody listens any more when the program ends.
-fn ring_with(sender: &Sender<News>, ring: &mut impl Write, news: News) {
-    let _ = sender.send(news);
-    let _ = ring.write_all(b"!");
+/// Begins to search. `lost` is why.
+pub(crate) fn search(
+    door: Door,
+    room: &Room,
+    mut pauses: Pauses,
+    lost: Error,
+) -> io::Result<Search> {
+    let (mut ringer, search) = bell()?;
+    let (place, presence) = (room.place().clone(), room.presence());
+    let mut tell = move |news| {
+        // Nobody listens any more when the program ends.
+        let _ = ringer.ring(news);
+    };
+    thread::Builder::new()
+        .name("search".to_owned())
+        .spawn(move || {
+            let connect = || door.enter(&place, &presence);
+            let trouble = |text| tell(News::Trouble(text));
+            let found = pauses.reconnect(&lost, &door.interrupt, None, connect, trouble);
+            match found {
+                Ok(Some(client)) => tell(News::Found {
+                    client: Box::new(client),
+                    pauses,
+                }),
+                Ok(None) => {}
+                Err(error) => tell(News::GivenUp(error)),
+            }
+        })?;
+    Ok(search)
 }

@@ -11,7 +11,7 @@ use client::{Attributes, Client, Error, ID, Interrupt, Woken};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
-use super::door::{Door, News, Search, retain};
+use super::door::{self, Door, News, Search, retain};
 use super::front::Front;
 use super::letters::Letter;
 use super::line::Line;
@@ -167,14 +167,14 @@ impl<F: Front> Visit<F> {
         for line in self.room.letters.lose() {
             self.front.show(line)?;
         }
-        let search = Search::begin(self.door.clone(), &self.room, pauses, error)?;
+        let search = door::search(self.door.clone(), &self.room, pauses, error)?;
         self.link = Link::Down { search, trouble };
         Ok(())
     }
 
     fn look_for_news(&mut self) -> Result<(), Stop> {
         while let Link::Down { search, trouble } = &mut self.link {
-            match search.news() {
+            match search.next() {
                 None => break,
                 Some(News::Trouble(text)) => *trouble = text,
                 Some(News::GivenUp(error)) => return Err(error.into()),

@@ -23,7 +23,7 @@ use super::front::Front;
 use super::line::Line;
 use super::room::Room;
 use crate::cells::clipped;
-use crate::keyboard::Keyboard;
+use crate::keyboard::{self, Keyboard};
 
 use editor::{Editor, Pressed};
 use palette::Palette;
@@ -58,7 +58,7 @@ impl Screen {
         // From here on `Drop` gives it back, also when something below fails.
         let screen = Self {
             terminal,
-            keyboard: Keyboard::listen()?,
+            keyboard: keyboard::listen()?,
             has_ended: false,
             pane: Pane {
                 scrollback: Scrollback::new(Palette::of_environment()),
