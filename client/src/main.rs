@@ -5,6 +5,7 @@
 
 mod bell;
 mod cells;
+mod colour;
 mod command;
 mod configuration;
 mod duration;

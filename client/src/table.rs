@@ -1,5 +1,5 @@
 //! Rows and columns that fit a terminal: what is too wide is cut, and where that is not enough, the
-//! least important columns are left out.
+//! least important columns are left out. So is a column in which nothing stands.
 //!
 //! Knows nothing of what stands in the rows; a [`Column`] does.
 
@@ -13,7 +13,7 @@ use crate::visible;
 const GAP: usize = 2;
 
 /// Texts are cut to no less than this.
-const MIN_TEXT: usize = 8;
+const MIN_TEXT: usize = 12;
 
 /// One column of a table of such rows.
 pub(crate) struct Column<R> {
@@ -53,6 +53,8 @@ pub(crate) fn latest(one: Option<f64>, other: Option<f64>) -> Ordering {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Fitted {
     pub(crate) head: String,
+    /// The heads that are shown.
+    pub(crate) columns: Vec<&'static str>,
     pub(crate) rows: Vec<String>,
 }
 
@@ -73,7 +75,10 @@ pub(crate) fn fit<R>(columns: &[Column<R>], rows: &[impl Borrow<R>], room: usize
             widths.fold(width(column.head), usize::max)
         })
         .collect();
-    let shown = choose(columns, &wanted, room);
+    let is_blank =
+        |at: usize| !rows.is_empty() && cells[at].iter().all(|cell| cell.trim().is_empty());
+    let told: Vec<usize> = (0..columns.len()).filter(|at| !is_blank(*at)).collect();
+    let shown = choose(columns, told, &wanted, room);
     let last = shown.last().map(|(at, _)| *at);
     let line = |cell: &dyn Fn(usize) -> String| {
         let mut line = String::new();
@@ -88,19 +93,24 @@ pub(crate) fn fit<R>(columns: &[Column<R>], rows: &[impl Borrow<R>], room: usize
     };
     Fitted {
         head: line(&|at| columns[at].head.to_owned()),
+        columns: shown.iter().map(|(at, _)| columns[*at].head).collect(),
         rows: (0..rows.len())
             .map(|row| line(&|at| cells[at][row].clone()))
             .collect(),
     }
 }
 
-/// Which columns there is room for, and how wide each of them is.
-fn choose<R>(columns: &[Column<R>], wanted: &[usize], room: usize) -> Vec<(usize, usize)> {
+/// Which of the columns that are to be shown there is room for, and how wide each of them is.
+fn choose<R>(
+    columns: &[Column<R>],
+    mut shown: Vec<usize>,
+    wanted: &[usize],
+    room: usize,
+) -> Vec<(usize, usize)> {
     let least = |at: usize| match columns[at].kind {
         Kind::Text => wanted[at].min(MIN_TEXT.max(width(columns[at].head))),
         Kind::Whole | Kind::Number => wanted[at],
     };
-    let mut shown: Vec<usize> = (0..columns.len()).collect();
     let total = |shown: &[usize]| {
         let widths: usize = shown.iter().map(|at| least(*at)).sum();
         widths + GAP * shown.len().saturating_sub(1)
@@ -178,7 +188,7 @@ mod tests {
     ];
 
     fn check(rows: &[Row], room: usize, expected: &[&str]) {
-        let Fitted { head, rows } = fit(&COLUMNS, rows, room);
+        let Fitted { head, rows, .. } = fit(&COLUMNS, rows, room);
         let lines: Vec<String> = std::iter::once(head).chain(rows).collect();
         assert_eq!(lines, expected, "in {room}");
         assert!(lines.iter().all(|line| width(line) <= room), "in {room}");
@@ -210,15 +220,27 @@ mod tests {
         );
         check(
             &rows,
-            30,
+            38,
             &[
-                "topic      messages  note",
-                "home/kit…        20  xxxxxxxx…",
+                "topic          messages  note",
+                "home/kitchen…        20  xxxxxxxxxxxx…",
             ],
         );
-        check(&rows, 20, &["topic       messages", "home/kitc…        20"]);
+        check(
+            &rows,
+            30,
+            &[
+                "topic                 messages",
+                "home/kitchen/temper…        20",
+            ],
+        );
         check(&rows, 10, &["topic", "home/kitc…"]);
         check(&rows, 3, &["to…", "ho…"]);
+    }
+
+    #[test]
+    fn a_column_in_which_nothing_stands_is_left_out() {
+        check(&[("a", 0)], 80, &["topic  messages", "a             0"]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod reply;
 mod request;
 mod retained;
 mod subscribe;
+mod top;
 mod topics;
 mod who;
 mod why;
@@ -73,11 +74,13 @@ enum Command {
     Topics(topics::Arguments),
     /// List what is subscribed to
     Filters(filters::Arguments),
+    /// Watch connections and topics on the whole screen
+    Top(top::Arguments),
     /// List or clear the last values that are retained
     Retained(retained::Arguments),
     /// Measure the way to the broker and back
     Ping(ping::Arguments),
-    /// Measure how much a broker carries, how fast, and whether anything is lost
+    /// Measure how much a broker carries, and whether anything is lost
     Bench(bench::Arguments),
     /// Show the configuration file, which gives names to servers
     Config(config::Arguments),
@@ -102,6 +105,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Why(arguments) => why::run(arguments),
         Command::Topics(arguments) => topics::run(arguments),
         Command::Filters(arguments) => filters::run(arguments),
+        Command::Top(arguments) => top::run(arguments),
         Command::Retained(arguments) => retained::run(arguments),
         Command::Ping(arguments) => ping::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),

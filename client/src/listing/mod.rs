@@ -98,7 +98,7 @@ fn print<L: Listing>(rows: &[L::Row], as_json: bool) -> io::Result<()> {
     if as_json {
         rows.iter().try_for_each(|row| write_json(&mut out, row))?;
     } else if !rows.is_empty() {
-        let Fitted { head, rows } = table::fit(L::columns(), rows, width());
+        let Fitted { head, rows, .. } = table::fit(L::columns(), rows, width());
         writeln!(out, "{head}")?;
         rows.iter().try_for_each(|row| writeln!(out, "{row}"))?;
     }

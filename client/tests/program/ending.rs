@@ -153,6 +153,7 @@ fn help_fits_a_screen_and_ends_with_examples_and_codes() {
         "audit --help",
         "who --help",
         "why --help",
+        "top --help",
         "topics --help",
         "filters --help",
         "retained --help",

@@ -139,6 +139,12 @@ fn figures_that_are_not_exact_are_asked_for_again() {
 }
 
 #[test]
+fn a_screen_is_not_filled_where_there_is_none() {
+    let ended = end("top");
+    ended.expect(2, "there is no terminal to fill; give --once");
+}
+
+#[test]
 fn why_ends_by_whether_somebody_gets_it() {
     let request = "PUBLISH $SYS/request/why a/b";
     let nobody = r#"{"topic":"a/b","matching":[],"near":[],"retained":null,"seen":null}"#;

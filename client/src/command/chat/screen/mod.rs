@@ -23,6 +23,7 @@ use super::front::Front;
 use super::line::Line;
 use super::room::Room;
 use crate::cells::clipped;
+use crate::colour::Colour;
 use crate::keyboard::{self, Keyboard};
 
 use editor::{Editor, Pressed};
@@ -61,7 +62,7 @@ impl Screen {
             keyboard: keyboard::listen()?,
             has_ended: false,
             pane: Pane {
-                scrollback: Scrollback::new(Palette::of_environment()),
+                scrollback: Scrollback::new(Palette(Colour::of_environment())),
                 editor: Editor::new(),
                 page: 1,
             },

@@ -1,34 +1,23 @@
 //! Who is shown in which colour.
 
-use std::env;
-
 use ratatui::style::{Color, Style};
+
+use crate::colour::Colour;
 
 /// Colours of the 256 that can be told from each other, and be read on black and on white.
 const COLOURS: [u8; 12] = [33, 34, 61, 64, 97, 125, 130, 132, 136, 160, 166, 30];
 
 /// Gives each name its colour, or none.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Palette {
-    is_coloured: bool,
-}
+pub(crate) struct Palette(pub(crate) Colour);
 
 impl Palette {
-    /// No colours if `NO_COLOR` is set, as <https://no-color.org> has it.
-    pub(crate) fn of_environment() -> Self {
-        let is_coloured = env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-        Self { is_coloured }
-    }
-
     /// The same for the same name, on every screen and every day.
     pub(crate) fn of(self, name: &str) -> Style {
-        if !self.is_coloured {
-            return Style::new();
-        }
         let hash = hash(name);
         // Of short names the lower half alone is too often the same.
         let at = (hash ^ (hash >> 16)) as usize % COLOURS.len();
-        Style::new().fg(Color::Indexed(COLOURS[at]))
+        self.0.of(Color::Indexed(COLOURS[at]))
     }
 }
 
@@ -45,7 +34,7 @@ mod tests {
 
     #[test]
     fn a_name_keeps_its_colour_and_others_have_others() {
-        let palette = Palette { is_coloured: true };
+        let palette = Palette(Colour { is_wanted: true });
         assert_eq!(hash("ann"), 0x1529_cc18, "it never changes");
         assert_eq!(palette.of("ann"), palette.of("ann"));
         let names = ["ann", "bob", "eve", "آن", "李明"];
@@ -59,7 +48,7 @@ mod tests {
 
     #[test]
     fn without_colours_nobody_has_one() {
-        let palette = Palette { is_coloured: false };
+        let palette = Palette(Colour { is_wanted: false });
         assert_eq!(palette.of("ann"), Style::new());
     }
 }

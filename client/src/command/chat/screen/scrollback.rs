@@ -185,6 +185,7 @@ impl Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::colour::Colour;
 
     fn said(nick: &str, text: &str) -> Line {
         Line::Said {
@@ -195,7 +196,7 @@ mod tests {
     }
 
     fn scrollback(lines: impl IntoIterator<Item = Line>) -> Scrollback {
-        let mut scrollback = Scrollback::new(Palette::of_environment());
+        let mut scrollback = Scrollback::new(Palette(Colour { is_wanted: true }));
         for line in lines {
             scrollback.push("14:03".to_owned(), line);
         }

@@ -1,0 +1,153 @@
+//! `client top`: who is connected and what is published on, with how much moves now, on the whole
+//! screen.
+//!
+//! `watch.rs` knows what is shown without any I/O, `picture.rs` sets it into rows, `feed.rs` asks the
+//! broker.
+
+mod feed;
+mod history;
+mod list;
+mod picture;
+mod rows;
+mod screen;
+mod snapshot;
+mod watch;
+
+use std::env;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use client::inquiry::MAX_LIMIT;
+use client::{Client, Error, Interrupt};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+
+use crate::bell::Bell;
+use crate::duration;
+use crate::exit::{self, Exit, Failure, Stop};
+use crate::interruption::Interruption;
+use crate::listing;
+use crate::server::ServerArguments;
+
+use feed::{Feed, News};
+use screen::Screen;
+use snapshot::Snapshot;
+use watch::Watch;
+
+const EXAMPLES: &str = "\
+Examples:
+  client top                   until q is pressed; the last row shows the keys
+  client top --once            one picture as text, also without a terminal
+";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
+pub(crate) struct Arguments {
+    /// Print one picture, with what moved in one interval, and end
+    #[arg(long)]
+    once: bool,
+    /// From one picture to the next
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = duration::parse_positive)]
+    interval: Duration,
+    /// Ask for no more than N connections and N topics
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=MAX_LIMIT))]
+    limit: u64,
+    #[command(flatten)]
+    server: ServerArguments,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    if !arguments.once && !is_terminal() {
+        let why = "there is no terminal to fill; give --once for one picture as text";
+        return Err(Failure::new(Exit::Usage, "client", why));
+    }
+    let interruption = Interruption::watch()?;
+    let connected = arguments.connect(interruption.interrupt());
+    connected
+        .map_err(Stop::from)
+        .and_then(|client| {
+            if arguments.once {
+                arguments.show_once(client)
+            } else {
+                arguments.show(client, interruption.interrupt())
+            }
+        })
+        .or_else(|stop| interruption.end(stop, "client"))
+}
+
+fn is_terminal() -> bool {
+    let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+    is_terminal && env::var_os("TERM").is_some_and(|term| term != "dumb")
+}
+
+impl Arguments {
+    fn connect(&self, interrupt: &Interrupt) -> Result<Client, Error> {
+        feed::connect(&self.server, interrupt)
+    }
+
+    fn watch(&self) -> Watch {
+        Watch::new(self.server.server().to_string(), self.interval)
+    }
+
+    /// Two moments make one picture: what has moved between them.
+    fn show_once(&self, mut client: Client) -> Result<Exit, Stop> {
+        let mut watch = self.watch();
+        watch.take(Snapshot::take(&mut client, self.limit)?);
+        client.rest(self.interval)?;
+        watch.take(Snapshot::take(&mut client, self.limit)?);
+        let picture = picture::plain(&mut watch, listing::width());
+        io::stdout().lock().write_all(picture.as_bytes())?;
+        Ok(Exit::Done)
+    }
+
+    fn show(&self, mut client: Client, interrupt: &Interrupt) -> Result<Exit, Stop> {
+        let mut watch = self.watch();
+        // A broker that does not answer is told of before the screen is taken.
+        watch.take(Snapshot::take(&mut client, self.limit)?);
+        let feed = Feed {
+            server: self.server.clone(),
+            interrupt: interrupt.clone(),
+            interval: self.interval,
+            limit: self.limit,
+        };
+        let mut news = feed.begin(client)?;
+        let mut screen = Screen::open()?;
+        loop {
+            take_news(&mut watch, &mut news)?;
+            if !screen.obey(&mut watch)? {
+                return Ok(Exit::Done);
+            }
+            screen.draw(&mut watch)?;
+            wait(&screen, &news, interrupt)?;
+        }
+    }
+}
+
+fn take_news(watch: &mut Watch, news: &mut Bell<News>) -> Result<(), Error> {
+    while let Some(new) = news.next() {
+        match new {
+            News::Picture(snapshot) => watch.take(*snapshot),
+            News::Trouble(text) => watch.trouble = Some(text),
+            News::GivenUp(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Waits until something was typed or there is news.
+fn wait(screen: &Screen, news: &Bell<News>, interrupt: &Interrupt) -> Result<(), Stop> {
+    let mut fds = [
+        PollFd::new(screen, PollFlags::IN),
+        PollFd::new(news, PollFlags::IN),
+        PollFd::new(interrupt, PollFlags::IN),
+    ];
+    match rustix::event::poll(&mut fds, None) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(io::Error::from(error).into()),
+    }
+    if interrupt.is_raised() {
+        return Err(Error::Interrupted.into());
+    }
+    Ok(())
+}
