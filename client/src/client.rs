@@ -254,6 +254,22 @@ impl Client {
     /// Asks the broker about itself; the type of the answer says what. The argument is a filter or
     /// a topic, for those inquiries that know one, or empty. A list has at most `limit` rows, 1000
     /// unless it is told otherwise, and says how many there are.
+    ///
+    /// ```
+    /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
+    /// # let address = broker.local_addr();
+    /// # std::thread::spawn(move || broker.run());
+    /// use client::inquiry::{Audit, Who};
+    ///
+    /// let mut client = client::Client::connect(address)?;
+    /// client.subscribe("news/#")?;
+    /// let who: Who = client.inquire("news/today", None)?;
+    /// assert_eq!((who.total, &*who.connections[0].filters[1]), (1, "news/#"));
+    ///
+    /// let audit: Audit = client.inquire("", None)?;
+    /// assert!(audit.is_balanced());
+    /// # Ok::<(), client::Error>(())
+    /// ```
     pub fn inquire<A: Answer>(&mut self, argument: &str, limit: Option<u64>) -> Result<A, Error> {
         let what = A::WHAT;
         let mut attributes = Attributes::default();
