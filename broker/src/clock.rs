@@ -17,7 +17,8 @@ impl Moment {
 
     /// How many milliseconds `earlier` is before this; none if it is not.
     pub(crate) fn ms_since(self, earlier: Self) -> u64 {
-        u64::try_from(self.0.duration_since(earlier.0).as_millis()).unwrap_or(u64::MAX)
+        let time = self.0.duration_since(earlier.0);
+        time.as_secs() * 1000 + u64::from(time.subsec_millis())
     }
 
     /// The same in seconds, to a thousandth.

@@ -10,8 +10,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use protocol::{Filter, Topic};
 
-use crate::interest::{Group, Interest, Subscriber};
-use crate::metrics::Counter;
+use crate::interest::{Counters, Group, Interest, Subscriber};
 
 const ROOT: usize = 0;
 
@@ -95,7 +94,7 @@ impl FilterTree {
         topic: Topic<'_>,
         subscribers: &mut Vec<Subscriber>,
         groups: &mut Vec<Arc<Group>>,
-        counters: &mut Vec<Arc<Counter>>,
+        counters: &mut Counters,
     ) {
         if self.nodes[ROOT].is_empty() {
             return;
@@ -104,7 +103,7 @@ impl FilterTree {
             let interest = &self.nodes[node].interest;
             subscribers.extend_from_slice(interest.plain());
             groups.extend_from_slice(interest.groups());
-            counters.extend(interest.counters());
+            interest.collect_counters(counters);
         };
         let levels: Vec<&str> = topic.levels().collect();
         let mut open = vec![(ROOT, 0)];
@@ -172,7 +171,12 @@ mod tests {
     fn ids(tree: &FilterTree, topic: &str) -> Vec<u64> {
         let (mut subscribers, mut groups) = (Vec::new(), Vec::new());
         let topic = Topic::parse(topic).expect("a topic");
-        tree.collect(topic, &mut subscribers, &mut groups, &mut Vec::new());
+        tree.collect(
+            topic,
+            &mut subscribers,
+            &mut groups,
+            &mut Counters::default(),
+        );
         let mut ids: Vec<u64> = subscribers.iter().map(|each| each.id()).collect();
         ids.sort_unstable();
         ids

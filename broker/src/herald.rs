@@ -60,6 +60,7 @@ pub(crate) fn proclaim_loop(engine: &Engine, interval: Duration, stopped: &Recei
 
 fn proclaim(desk: &mut Desk<'_>, known: &mut HashMap<String, String, RandomState>) {
     desk.begin();
+    desk.note_heard(0);
     for (name, value) in inquiry::values(desk.engine) {
         if known.get(&name) == Some(&value) {
             continue;

@@ -33,6 +33,28 @@ pub(crate) struct Group {
     matched: Arc<Counter>,
 }
 
+/// The counters of the filters that match a topic. Most topics have one at most, which takes no
+/// memory of its own.
+#[derive(Default)]
+pub(crate) struct Counters {
+    first: Option<Arc<Counter>>,
+    others: Vec<Arc<Counter>>,
+}
+
+impl Counters {
+    pub(crate) fn add(&self, count: u64) {
+        let all = self.first.iter().chain(&self.others);
+        all.for_each(|counter| counter.add(count));
+    }
+
+    fn push(&mut self, counter: &Arc<Counter>) {
+        match self.first {
+            None => self.first = Some(counter.clone()),
+            Some(_) => self.others.push(counter.clone()),
+        }
+    }
+}
+
 impl Interest {
     /// Adds a subscriber; whoever is there already stays as it is.
     pub(crate) fn insert(&mut self, subscriber: &Subscriber, filter: Filter<'_>) {
@@ -96,11 +118,14 @@ impl Interest {
             .clone()
     }
 
-    /// The counters of all filters here; publishers add to them what matched.
-    pub(crate) fn counters(&self) -> impl Iterator<Item = Arc<Counter>> {
-        let plain = (!self.plain.is_empty()).then(|| self.matched.get_or_init(Arc::default));
-        let groups = self.groups.iter().map(|group| &group.matched);
-        plain.into_iter().chain(groups).cloned()
+    /// Adds the counters of all filters here; publishers count in them what matched.
+    pub(crate) fn collect_counters(&self, counters: &mut Counters) {
+        if !self.plain.is_empty() {
+            counters.push(self.matched.get_or_init(Arc::default));
+        }
+        for group in &self.groups {
+            counters.push(&group.matched);
+        }
     }
 
     /// How many subscribers this filter has, and how many messages have matched it.

@@ -4,8 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::interest::Group;
-use crate::metrics::Counter;
+use crate::interest::{Counters, Group};
 use crate::router::Stamps;
 
 /// Places in a bucket. Their hashes fit into half a cache line.
@@ -30,13 +29,14 @@ pub(crate) struct RouteCache {
     /// Hashes of what stands at the same place in `items`; zero where nothing does.
     hashes: Vec<[u64; WAYS]>,
     items: Vec<[Option<Item>; WAYS]>,
+    len: usize,
     /// Items that took another topic's place since the table last grew.
     conflicts: usize,
 }
 
 /// A topic that is remembered.
 pub(crate) struct Item {
-    pub(crate) name: Box<[u8]>,
+    pub(crate) name: Box<str>,
     pub(crate) known: Known,
     pub(crate) count: Count,
 }
@@ -47,15 +47,15 @@ pub(crate) struct Count {
     /// Copies for members of groups. Besides them each message had one for everybody in the audience.
     pub(crate) shared: u64,
     /// Of the filters that match.
-    pub(crate) counters: Box<[Arc<Counter>]>,
+    pub(crate) counters: Counters,
 }
 
 impl Count {
-    pub(crate) fn new(counters: Vec<Arc<Counter>>) -> Self {
+    pub(crate) fn new(counters: Counters) -> Self {
         Self {
             messages: 0,
             shared: 0,
-            counters: counters.into(),
+            counters,
         }
     }
 }
@@ -71,7 +71,7 @@ impl RouteCache {
             .iter()
             .position(|&each| each == hash)?;
         match &mut self.items[bucket][way] {
-            Some(item) if *item.name == *name => Some((bucket * WAYS + way, item)),
+            Some(item) if item.name.as_bytes() == name => Some((bucket * WAYS + way, item)),
             _ => None,
         }
     }
@@ -79,6 +79,11 @@ impl RouteCache {
     /// What stands in this place, if nothing has been inserted since it was told.
     pub(crate) fn at(&mut self, place: usize) -> Option<&mut Item> {
         self.items.get_mut(place / WAYS)?[place % WAYS].as_mut()
+    }
+
+    /// How many topics are known.
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 
     /// All that is known.
@@ -90,7 +95,7 @@ impl RouteCache {
     /// topic, or of another.
     pub(crate) fn insert(
         &mut self,
-        name: &[u8],
+        name: &str,
         hash: u64,
         known: Known,
         count: Count,
@@ -104,7 +109,9 @@ impl RouteCache {
             known,
             count,
         };
-        self.put(hash, item)
+        let (place, before) = self.put(hash, item);
+        self.len += usize::from(before.is_none());
+        (place, before)
     }
 
     fn put(&mut self, hash: u64, item: Item) -> (usize, Option<Item>) {
@@ -154,18 +161,18 @@ mod tests {
     }
 
     fn nothing() -> Count {
-        Count::new(Vec::new())
+        Count::new(Counters::default())
     }
 
     #[test]
     fn it_grows_until_the_topics_fit_and_no_further() {
         let router = Router::new();
         let mut cache = RouteCache::default();
-        let name = |n: u32| n.to_le_bytes();
+        let name = |n: u32| n.to_string();
         for _ in 0..10 {
             for n in 0..10_000 {
-                let hash = router.hash(&name(n));
-                if cache.get(&name(n), hash).is_none() {
+                let hash = router.hash(name(n).as_bytes());
+                if cache.get(name(n).as_bytes(), hash).is_none() {
                     cache.insert(&name(n), hash, known(&router, n), nothing());
                 }
             }
@@ -173,7 +180,7 @@ mod tests {
         let found = (0..10_000)
             .filter(|&n| {
                 cache
-                    .get(&name(n), router.hash(&name(n)))
+                    .get(name(n).as_bytes(), router.hash(name(n).as_bytes()))
                     .is_some_and(|(_, item)| item.known.audience == n)
             })
             .count();
@@ -184,7 +191,7 @@ mod tests {
         for n in 0..1_000_000 {
             cache.insert(
                 &name(n),
-                router.hash(&name(n)),
+                router.hash(name(n).as_bytes()),
                 known(&router, n),
                 nothing(),
             );
@@ -196,11 +203,11 @@ mod tests {
     fn a_new_route_of_a_topic_takes_the_place_of_the_old() {
         let router = Router::new();
         let mut cache = RouteCache::default();
-        let (place, before) = cache.insert(b"a", 7, known(&router, 1), nothing());
+        let (place, before) = cache.insert("a", 7, known(&router, 1), nothing());
         assert!(before.is_none());
-        let (again, before) = cache.insert(b"a", 7, known(&router, 2), nothing());
+        let (again, before) = cache.insert("a", 7, known(&router, 2), nothing());
         assert_eq!(before.map(|item| item.known.audience), Some(1));
-        assert_eq!(again, place);
+        assert_eq!((again, cache.len()), (place, 1));
         let (found, item) = cache.get(b"a", 7).expect("it is known");
         assert_eq!((found, item.known.audience), (place, 2));
         assert!(cache.get(b"b", 7).is_none());

@@ -14,8 +14,7 @@ use memchr::memchr_iter;
 use protocol::{Filter, Topic};
 
 use crate::filter_tree::FilterTree;
-use crate::interest::{Group, Interest, Subscriber};
-use crate::metrics::Counter;
+use crate::interest::{Counters, Group, Interest, Subscriber};
 use crate::sync::{AtomicU64, Ordering, RwLock};
 
 const SHARDS: usize = 64;
@@ -47,7 +46,7 @@ pub(crate) struct Route {
     /// Each gives every message to one of its members.
     pub(crate) groups: Arc<[Arc<Group>]>,
     /// Of all filters that match; who publishes adds to them now and then.
-    pub(crate) counters: Vec<Arc<Counter>>,
+    pub(crate) counters: Counters,
     stamps: Stamps,
 }
 
@@ -135,7 +134,8 @@ impl Router {
             sum: self.sum(hash, stems),
             stems,
         };
-        let (mut subscribers, mut groups, mut counters) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut subscribers, mut groups) = (Vec::new(), Vec::new());
+        let mut counters = Counters::default();
         self.wild
             .read()
             .collect(topic, &mut subscribers, &mut groups, &mut counters);
@@ -143,7 +143,7 @@ impl Router {
         let interest = shard.get(topic.as_str());
         if let Some(interest) = interest {
             groups.extend_from_slice(interest.groups());
-            counters.extend(interest.counters());
+            interest.collect_counters(&mut counters);
         }
         let subscribers = match interest {
             Some(interest) if subscribers.is_empty() => interest.shared_plain(),

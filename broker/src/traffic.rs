@@ -117,9 +117,10 @@ impl Shard {
             || (self.bytes + bytes > MOST_BYTES / SHARDS && !self.topics.is_empty())
         {
             let mut ages: Vec<Moment> = self.topics.values().map(|seen| seen.last).collect();
-            let (_, &mut oldest, _) = ages.select_nth_unstable(before / 4);
+            let quarter = ages.len() / 4;
+            let (_, &mut oldest, _) = ages.select_nth_unstable(quarter);
             // Of those seen at the same time as the last to go, some may stay.
-            let mut too_many = self.topics.len() / 4 + 1;
+            let mut too_many = quarter + 1;
             self.topics.retain(|_, seen| {
                 let goes = too_many > 0 && seen.last <= oldest;
                 too_many -= usize::from(goes);
@@ -229,6 +230,20 @@ mod tests {
         }
         let bytes: usize = names(&traffic, "#").iter().map(String::len).sum();
         assert!((MOST_BYTES / 2..=MOST_BYTES).contains(&bytes), "{bytes}");
+    }
+
+    #[test]
+    fn many_short_names_make_room_for_a_long_one() {
+        let (mut shard, at) = (Shard::default(), clock());
+        let mut add = |name: String, ms: u64| {
+            shard.make_room(name.len());
+            shard.bytes += name.len();
+            shard.topics.insert(name.into(), Seen::new(at(ms)));
+            assert!(shard.bytes <= MOST_BYTES / SHARDS);
+        };
+        (0..1000).for_each(|number| add(number.to_string(), number));
+        let long = "x".repeat(1000);
+        (1000..2000).for_each(|number| add(format!("{number}{long}"), number));
     }
 
     #[test]

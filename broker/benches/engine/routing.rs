@@ -9,7 +9,7 @@ use protocol::{Filter, Topic};
 
 use crate::client::idle;
 use crate::filter_tree::FilterTree;
-use crate::interest::Subscriber;
+use crate::interest::{Counters, Subscriber};
 use crate::route_cache::{Count, Known, RouteCache};
 use crate::router::Router;
 
@@ -107,7 +107,12 @@ fn collect_from_tree(bencher: Bencher, count: usize) {
     bencher.bench_local(|| {
         subscribers.clear();
         let name = next.next().expect("it goes round");
-        tree.collect(topic(name), &mut subscribers, &mut groups, &mut Vec::new());
+        tree.collect(
+            topic(name),
+            &mut subscribers,
+            &mut groups,
+            &mut Counters::default(),
+        );
         subscribers.len()
     });
 }
@@ -124,7 +129,7 @@ fn known_route(bencher: Bencher, count: usize) {
                 audience: 0,
                 groups: None,
             };
-            cache.insert(name.as_bytes(), hash, known, Count::new(Vec::new()));
+            cache.insert(name, hash, known, Count::new(Counters::default()));
         }
     }
     let mut next = names.iter().cycle();

@@ -35,8 +35,11 @@ const SUBSCRIPTION_BYTES: usize = 256;
 /// So many messages that a member of a group leaves behind go to another together.
 const AT_ONCE: u64 = 64;
 
-/// A busy client hands in what it published when so many milliseconds have passed.
+/// A busy client hands in what it published when so many milliseconds have passed, if there were so
+/// many messages for each topic that the work is next to nothing for each of them, or later.
 const HAND_IN_MS: u64 = 1000;
+const HAND_IN_MESSAGES: u64 = 64;
+const HAND_IN_LATE_MS: u64 = 10_000;
 
 /// So many bytes of retained messages are delivered at a time.
 const GATHERED_BYTES: usize = 64 * 1024;
@@ -51,7 +54,7 @@ pub(crate) struct Desk<'a> {
     /// When the client last sent something.
     heard: Moment,
     /// When it last handed in what it published, and what the roster's number of askers was then.
-    handed_in: Option<Moment>,
+    handed_in: Option<HandIn>,
     asked: u64,
     most_subscriptions: usize,
     /// What to publish if the client is cut off.
@@ -75,6 +78,14 @@ pub(crate) struct Account {
     pub(crate) refused: u64,
     /// Bytes that came.
     bytes: u64,
+}
+
+/// When a client handed in what it published.
+#[derive(Clone, Copy)]
+struct HandIn {
+    at: Moment,
+    /// Its messages until then.
+    published: u64,
 }
 
 /// A message that waits for the end of its connection.
@@ -124,6 +135,7 @@ impl<'a> Desk<'a> {
     /// The client has sent so many bytes.
     pub(crate) fn note_heard(&mut self, bytes: usize) {
         self.heard = Moment::now();
+        self.dispatch.set_now(self.heard);
         self.account.bytes += bytes as u64;
     }
 
@@ -135,8 +147,7 @@ impl<'a> Desk<'a> {
     /// All that has been published is delivered: enters it in the account that others may see.
     pub(crate) fn settle(&mut self) {
         let asked = self.engine.roster.asked();
-        let is_due = |last| self.heard.ms_since(last) >= HAND_IN_MS;
-        if asked != self.asked || self.handed_in.is_none_or(is_due) {
+        if asked != self.asked || self.handed_in.is_none_or(|last| self.is_due(last)) {
             self.hand_in(asked);
         }
         let account = &self.account;
@@ -154,8 +165,21 @@ impl<'a> Desk<'a> {
 
     #[inline(never)]
     fn hand_in(&mut self, asked: u64) {
-        self.dispatch.hand_in(self.heard);
-        (self.handed_in, self.asked) = (Some(self.heard), asked);
+        self.dispatch.hand_in();
+        let handed_in = HandIn {
+            at: self.heard,
+            published: self.account.published,
+        };
+        (self.handed_in, self.asked) = (Some(handed_in), asked);
+    }
+
+    fn is_due(&self, last: HandIn) -> bool {
+        let ms = self.heard.ms_since(last.at);
+        let enough = || {
+            let messages = self.account.published - last.published;
+            messages >= HAND_IN_MESSAGES * self.dispatch.topics()
+        };
+        ms >= HAND_IN_LATE_MS || (ms >= HAND_IN_MS && enough())
     }
 
     /// Ends a batch that has been delivered; returns when the client may be read from again.
@@ -372,6 +396,7 @@ impl<'a> Desk<'a> {
         };
         // A panic may have left half a batch behind.
         self.dispatch.abandon();
+        self.dispatch.set_now(Moment::now());
         if let Ok(Request::Publish {
             topic,
             payload,
@@ -484,5 +509,40 @@ fn message<'a>(topic: Topic<'a>, payload: &Escaped<'a>, attributes: Attributes<'
         topic,
         payload: payload.clone(),
         attributes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::outbox::tests::outbox;
+
+    #[test]
+    fn a_busy_client_hands_in_what_it_published_when_there_is_much_or_someone_asks_or_late() {
+        let engine = Engine::new(10, 1000, usize::MAX, Duration::ZERO).expect("an engine");
+        let member = Member::new(outbox(1, 100, 0).0, ([127, 0, 0, 1], 1).into());
+        let mut desk = Desk::new(&engine, &member, 10);
+        let (start, topic) = (Moment::now(), Topic::parse("a").expect("a topic"));
+        let mut seen_after = |messages: usize, ms: u64| {
+            desk.begin();
+            for _ in 0..messages {
+                desk.add_beside(topic, &Escaped::escape(b"x"), &Attributes::default());
+            }
+            desk.dispatch.deliver(&[]);
+            desk.heard = start.later(ms);
+            desk.settle();
+            engine.traffic.find("a").map_or(0, |seen| seen.messages)
+        };
+        // The first is handed in at once, and may be the only one for long.
+        assert_eq!(seen_after(1, 0), 1);
+        assert_eq!(seen_after(100, 900), 1);
+        assert_eq!(seen_after(1, 1000), 102);
+        assert_eq!(seen_after(1, 3000), 102);
+        engine.roster.ask();
+        assert_eq!(seen_after(1, 3001), 104);
+        assert_eq!(seen_after(1, 12_000), 104);
+        assert_eq!(seen_after(1, 13_001), 106);
     }
 }

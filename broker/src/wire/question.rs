@@ -5,7 +5,6 @@ use std::fmt::Write;
 
 use protocol::{Attributes, Code, Escaped, ID, LIMIT, REPLY, Topic};
 
-use crate::clock::Moment;
 use crate::dispatch::Added;
 use crate::inquiry::{self, BadArgument, MOST_ROWS, ROWS, What};
 use crate::wire::desk::Desk;
@@ -48,7 +47,7 @@ impl Desk<'_> {
             given_back.push(ID, &id).expect("`id` is a valid key");
         }
         // An audit waits for everybody's batches, and this one is done but for the answer.
-        self.dispatch.hand_in(Moment::now());
+        self.dispatch.hand_in();
         self.settle();
         let answer = inquiry::answer(self.engine, what, &payload.unescape(), limit);
         self.begin();
