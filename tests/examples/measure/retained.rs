@@ -1,5 +1,8 @@
 //! A million retained messages: what they weigh, and how long a subscriber waits for all of them, for
-//! one level and for one topic. Prints the part of `docs/benchmarks.md` that tells of it.
+//! one level and for one topic. Prints the part of `docs/benchmarks.md` that tells of it, which
+//! `tests/peers` takes from `docs/benchmarks/retained.md`:
+//!
+//!     cargo run --release -p tests --example measure -- retained > docs/benchmarks/retained.md
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -40,8 +43,11 @@ pub(crate) fn measure() -> io::Result<bool> {
     let each = broker.resident_kib().saturating_sub(before) as f64 * 1024.0 / TOPICS as f64;
     let name = topic(TOPICS - 1);
     say(format_args!(
-        "{TOPICS} topics such as `{name}`, with payloads of {} bytes: {each:.0} bytes of resident memory \
-         each, of which {} are the topic and the message as it is sent. They were published in {:.1} s.\n",
+        "## Retained messages\n\n\
+         `cargo run --release -p tests --example measure -- retained` prints this part; medians of {ROUNDS}.\n\n\
+         {TOPICS} topics such as `{name}`, with payloads of {} bytes: {each:.0} bytes of resident memory \
+         each, \
+         of which {} are the topic and the message as it is sent. They were published in {:.1} s.\n",
         PAYLOAD.len(),
         2 * name.len() + "@retained MESSAGE  ".len() + PAYLOAD.len() + 1,
         took.as_secs_f64(),

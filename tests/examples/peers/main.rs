@@ -70,7 +70,12 @@ fn run(arguments: &Arguments) -> Result<Results, Trouble> {
         write(&folder.join(name), &svg?)?;
     }
     let document = out.join("benchmarks.md");
-    write(&document, &document::write(&results))?;
+    let mut page = document::write(&results);
+    // Measured by itself and not each time; without it the page is whole too.
+    if let Ok(retained) = fs::read_to_string(folder.join("retained.md")) {
+        page = format!("{page}\n{retained}");
+    }
+    write(&document, &page)?;
     say(&format!("{} is written", document.display()));
     Ok(results)
 }
