@@ -28,7 +28,8 @@ use crate::run::Run;
 use crate::sync::Ordering;
 use crate::traffic::Traffic;
 
-/// So much may be copied together for all subscribers before it is delivered.
+/// So much may be copied together for all subscribers before it is delivered, and so much may the
+/// buffers for it take that are kept from batch to batch.
 const GATHERED_BYTES: usize = 1024 * 1024;
 
 /// So many entries of old audiences may be held before all is forgotten.
@@ -57,6 +58,8 @@ pub(crate) struct Dispatch {
     /// Entries of audiences that some topic no longer has.
     stale: usize,
     batch: Batch,
+    /// What buffers for copies take, which slots keep from batch to batch.
+    scratch: usize,
     /// Copies whose subscriber did not want them any more when they came.
     withdrawn: Cell<u64>,
     /// Subscribers that want their publishers to wait for them.
@@ -68,6 +71,8 @@ struct Slot {
     outbox: Subscriber,
     pieces: Vec<Piece>,
     copied: Vec<u8>,
+    /// What `copied` takes, as counted in the scratch of all.
+    counted: usize,
 }
 
 enum Piece {
@@ -146,6 +151,7 @@ impl Dispatch {
             entries: 0,
             stale: 0,
             batch: Batch::default(),
+            scratch: 0,
             withdrawn: Cell::new(0),
             pressing: RefCell::default(),
         }
@@ -240,6 +246,8 @@ impl Dispatch {
         self.batch = batch;
         if self.stale > STALE_ENTRIES || self.entries > MOST_ENTRIES {
             self.forget();
+        } else if self.scratch > GATHERED_BYTES {
+            self.clear_scratch();
         }
         sends
     }
@@ -285,6 +293,15 @@ impl Dispatch {
                 .iter()
                 .any(|&slot| self.slots[slot as usize].outbox.seems_blocked())
             && merged(&self.batch.segments).len() == 1
+    }
+
+    #[inline(never)]
+    fn clear_scratch(&mut self) {
+        for slot in &mut self.slots {
+            slot.copied = Vec::new();
+            slot.counted = 0;
+        }
+        self.scratch = 0;
     }
 
     /// Forgets all routes, which keep the outboxes of clients that have left. Only between
@@ -565,6 +582,7 @@ impl Dispatch {
             self.deliver_checked(slot, part, batch, block);
         }
         let entry = &mut self.slots[slot as usize];
+        self.scratch += copied.capacity() - mem::replace(&mut entry.counted, copied.capacity());
         (entry.pieces, entry.copied) = (pieces, copied);
         entry.pieces.clear();
         entry.copied.clear();
@@ -789,6 +807,7 @@ fn slot(
             outbox: subscriber.clone(),
             pieces: Vec::new(),
             copied: Vec::new(),
+            counted: 0,
         });
         slots.len() as u32 - 1
     })
