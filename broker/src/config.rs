@@ -20,6 +20,8 @@ pub struct Config {
     pub host: IpAddr,
     /// The port to listen on; 0 picks a free one.
     pub port: u16,
+    /// More addresses to listen on, for the same wires.
+    pub listen: Vec<SocketAddr>,
     /// The longest line taken, in bytes without its line end.
     pub max_line: usize,
     /// The most connections at a time; by default what the machine bears.
@@ -42,6 +44,10 @@ pub struct Config {
     pub max_retained: usize,
     /// The most bytes of retained messages, with their topics.
     pub max_retained_bytes: usize,
+    /// The most messages at QoS 1 and 2 that wait for one client of MQTT.
+    pub max_queued: usize,
+    /// The longest that a session of MQTT waits for its client.
+    pub session_expiry_max: Duration,
 }
 
 impl Default for Config {
@@ -49,6 +55,7 @@ impl Default for Config {
         Self {
             host: Ipv4Addr::LOCALHOST.into(),
             port: 1373,
+            listen: Vec::new(),
             max_line: LINE_BYTES,
             max_connections: None,
             outbox_bytes: LINE_BYTES,
@@ -59,6 +66,8 @@ impl Default for Config {
             max_subscriptions: 250_000,
             max_retained: 1_000_000,
             max_retained_bytes: 256 * 1024 * 1024,
+            max_queued: 100_000,
+            session_expiry_max: Duration::from_secs(7 * 24 * 60 * 60),
         }
     }
 }
@@ -87,8 +96,10 @@ impl Config {
         }
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        (self.host, self.port).into()
+    /// All addresses to listen on.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        let first = SocketAddr::from((self.host, self.port));
+        [&[first], &self.listen[..]].concat()
     }
 }
 
@@ -149,6 +160,10 @@ pub(crate) struct Flags {
     /// Address to listen on; 0.0.0.0 or :: for all
     #[arg(long, env = "BROKER_HOST", default_value = "127.0.0.1", value_parser = host)]
     host: IpAddr,
+    /// Listen there too, such as 0.0.0.0:1883; may be given several times
+    #[arg(long, env = "BROKER_LISTEN", value_name = "HOST:PORT", value_delimiter = ',',
+          value_parser = address)]
+    listen: Vec<SocketAddr>,
     /// Longest line taken
     #[arg(
         long,
@@ -207,6 +222,18 @@ pub(crate) struct Flags {
         value_name = "BYTES"
     )]
     max_retained_bytes: ByteSize,
+    /// Most messages at QoS 1 and 2 that wait for one client of MQTT
+    #[arg(
+        long,
+        env = "BROKER_MAX_QUEUED",
+        default_value = "100000",
+        value_name = "N"
+    )]
+    max_queued: usize,
+    /// Longest that a session of MQTT waits for its client
+    #[arg(long, env = "BROKER_SESSION_EXPIRY_MAX", default_value = "7d", value_name = "TIME",
+          value_parser = humantime::parse_duration)]
+    session_expiry_max: Duration,
     /// Print the manual page and exit: broker --man | man -l -
     #[arg(long)]
     man: bool,
@@ -216,6 +243,7 @@ const AFTER_HELP: &str = "\
 Examples:
   broker                                 serve programs on this machine
   broker --host 0.0.0.0 --port 1373      serve the network (anyone may publish)
+  broker --listen 127.0.0.1:1883         the port of MQTT as well
   RUST_LOG=debug broker                  log refused lines too
   nc 127.0.0.1 1373                      talk to it; type HELP
 
@@ -227,6 +255,7 @@ impl From<Flags> for Config {
         Self {
             host: flags.host,
             port: flags.port,
+            listen: flags.listen,
             max_line: bytes(flags.max_line),
             max_connections: flags.max_connections,
             outbox_bytes: bytes(flags.outbox_bytes),
@@ -237,6 +266,8 @@ impl From<Flags> for Config {
             max_subscriptions: flags.max_subscriptions,
             max_retained: flags.max_retained,
             max_retained_bytes: bytes(flags.max_retained_bytes),
+            max_queued: flags.max_queued,
+            session_expiry_max: flags.session_expiry_max,
         }
     }
 }
@@ -266,6 +297,14 @@ fn print_manual() -> ! {
     let written = manual::write_page(&mut page, &Flags::command());
     let printed = written.and_then(|()| io::stdout().lock().write_all(&page));
     process::exit(i32::from(printed.is_err()))
+}
+
+/// A host with a port.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let mut found = text.to_socket_addrs().map_err(|err| err.to_string())?;
+    found
+        .next()
+        .ok_or_else(|| "the name has no address".to_owned())
 }
 
 /// An address, or a name that stands for one.

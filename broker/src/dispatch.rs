@@ -24,7 +24,7 @@ use crate::outbox::Held;
 use crate::queue::COPY_BELOW_BYTES;
 use crate::route_cache::{Count, Item, Known, RouteCache};
 use crate::router::{Route, Router};
-use crate::run::Run;
+use crate::run::{Manner, Run};
 use crate::sync::Ordering;
 use crate::traffic::Traffic;
 
@@ -42,6 +42,8 @@ const MOST_ENTRIES: usize = 1024 * 1024;
 pub(crate) struct Dispatch {
     router: Arc<Router>,
     traffic: Arc<Traffic>,
+    /// The number of the client.
+    publisher: u64,
     cache: RouteCache,
     /// Where the topic of the last message stands in the cache.
     place: usize,
@@ -80,6 +82,7 @@ enum Piece {
     Copied {
         bytes: usize,
         messages: u64,
+        manner: Manner,
         share: Option<Arc<str>>,
     },
     /// A run of the batch, by its number.
@@ -108,6 +111,7 @@ struct Segment {
     place: Place,
     bytes: Range<usize>,
     messages: u64,
+    manner: Manner,
     /// Where its topic stands, in the same place.
     topic: Range<usize>,
 }
@@ -140,6 +144,7 @@ impl Dispatch {
         Self {
             router,
             traffic,
+            publisher: 0,
             cache: RouteCache::default(),
             place: 0,
             repeats: 0,
@@ -155,6 +160,17 @@ impl Dispatch {
             withdrawn: Cell::new(0),
             pressing: RefCell::default(),
         }
+    }
+
+    /// The same, for the client with this number.
+    pub(crate) fn of(mut self, publisher: u64) -> Self {
+        self.publisher = publisher;
+        self
+    }
+
+    /// From now on the messages are of the client with this number.
+    pub(crate) fn set_publisher(&mut self, publisher: u64) {
+        self.publisher = publisher;
     }
 
     /// How many copies so far could not be handed over, because their subscriber had left or
@@ -188,10 +204,25 @@ impl Dispatch {
         self.begin();
         let name = &block[topic.clone()];
         let known = self.known(name, self.router.hash(name))?;
-        Some(self.add_to(known, Place::Block, topic, bytes))
+        Some(self.add_to(known, Place::Block, topic, bytes, Manner::LINE))
     }
 
-    /// Adds a message. `topic` and `bytes` are ranges of the place.
+    /// The same for one that stands beside the block.
+    pub(crate) fn add_known_beside(
+        &mut self,
+        topic: Range<usize>,
+        bytes: Range<usize>,
+        manner: Manner,
+    ) -> Option<Added> {
+        self.begin();
+        let beside = mem::take(&mut self.batch.beside);
+        let name = &beside[topic.clone()];
+        let known = self.known(name, self.router.hash(name));
+        self.batch.beside = beside;
+        Some(self.add_to(known?, Place::Beside, topic, bytes, manner))
+    }
+
+    /// Adds a message of the line protocol. `topic` and `bytes` are ranges of the place.
     pub(crate) fn add(
         &mut self,
         name: Topic<'_>,
@@ -199,13 +230,25 @@ impl Dispatch {
         topic: Range<usize>,
         bytes: Range<usize>,
     ) -> Added {
+        self.add_in(name, place, topic, bytes, Manner::LINE)
+    }
+
+    /// The same for one published in another manner.
+    pub(crate) fn add_in(
+        &mut self,
+        name: Topic<'_>,
+        place: Place,
+        topic: Range<usize>,
+        bytes: Range<usize>,
+        manner: Manner,
+    ) -> Added {
         self.begin();
         let hash = self.router.hash(name.as_str().as_bytes());
         let known = match self.known(name.as_str().as_bytes(), hash) {
             Some(known) => known,
             None => self.look_up(name, hash),
         };
-        self.add_to(known, place, topic, bytes)
+        self.add_to(known, place, topic, bytes, manner)
     }
 
     /// Adds the message that follows the last one in the block and has the same topic.
@@ -237,7 +280,9 @@ impl Dispatch {
         let sends = match runs.as_slice() {
             [only] if let To::Audience(audience) = batch.segments[only.start].to => {
                 let (bytes, messages) = batch.run(only, block);
-                self.deliver_run(Run::borrowed(bytes, messages), audience, &batch, block)
+                let manner = batch.segments[only.start].manner;
+                let run = Run::borrowed(bytes, messages).by(self.publisher, manner);
+                self.deliver_run(run, audience, &batch, block)
             }
             _ => self.gather(&runs, &batch, block),
         };
@@ -267,7 +312,7 @@ impl Dispatch {
             let range = first.bytes.start..batch.segments[batch.segments.len() - 1].bytes.end;
             let (_, messages) = batch.run(&(0..batch.segments.len()), &lent);
             let run_bytes = lent.slice(range);
-            let run = Run::shared(&run_bytes, messages, size);
+            let run = Run::shared(&run_bytes, messages, size).by(self.publisher, first.manner);
             block.note_sends(self.deliver_run(run, audience, &batch, &lent));
         }
         block.take_back(lent, handled);
@@ -316,7 +361,7 @@ impl Dispatch {
         self.hand_in();
         let withdrawn = self.withdrawn.take();
         let now = self.now;
-        *self = Self::new(self.router.clone(), self.traffic.clone());
+        *self = Self::new(self.router.clone(), self.traffic.clone()).of(self.publisher);
         self.now = now;
         self.withdrawn.set(withdrawn);
     }
@@ -404,6 +449,7 @@ impl Dispatch {
         place: Place,
         topic: Range<usize>,
         bytes: Range<usize>,
+        manner: Manner,
     ) -> Added {
         let slots = &self.audiences[known.audience as usize].slots;
         self.batch.copies = slots.len() as u64;
@@ -413,12 +459,13 @@ impl Dispatch {
                 place,
                 bytes: bytes.clone(),
                 messages: 1,
+                manner,
                 topic: topic.clone(),
             });
         }
         if let Some(groups) = &known.groups {
             let everyone = slots.clone();
-            self.add_to_groups(groups, &everyone, place, &topic, &bytes);
+            self.add_to_groups(groups, &everyone, place, &topic, &bytes, manner);
         }
         Added {
             copies: self.batch.copies,
@@ -434,6 +481,7 @@ impl Dispatch {
         place: Place,
         topic: &Range<usize>,
         bytes: &Range<usize>,
+        manner: Manner,
     ) {
         let mut chosen = Vec::new();
         for group in groups {
@@ -448,6 +496,7 @@ impl Dispatch {
                 place,
                 bytes: bytes.clone(),
                 messages: 1,
+                manner,
                 topic: topic.clone(),
             });
         }
@@ -497,11 +546,11 @@ impl Dispatch {
             .iter()
             .map(|run| {
                 let (bytes, messages) = batch.run(run, block);
-                match &batch.segments[run.start].to {
-                    To::Audience(_) => Run::borrowed(bytes, messages),
-                    To::Member(_, group) => {
-                        Run::borrowed(bytes, messages).for_one_of(group.filter())
-                    }
+                let first = &batch.segments[run.start];
+                let run = Run::borrowed(bytes, messages).by(self.publisher, first.manner);
+                match &first.to {
+                    To::Audience(_) => run,
+                    To::Member(_, group) => run.for_one_of(group.filter()),
                 }
             })
             .collect();
@@ -554,10 +603,12 @@ impl Dispatch {
                 Piece::Copied {
                     bytes,
                     messages,
+                    manner,
                     share,
                 } => {
                     at += bytes;
                     let run = Run::borrowed(&copied[at - bytes..at], *messages);
+                    let run = run.by(self.publisher, *manner);
                     Some(match share {
                         Some(filter) => run.for_one_of(filter),
                         None => run,
@@ -601,7 +652,10 @@ impl Dispatch {
             .collect();
         let runs: Vec<Run<'_>> = own
             .iter()
-            .map(|segment| batch.run_of(segment, block))
+            .map(|segment| {
+                let run = batch.run_of(segment, block);
+                run.by(self.publisher, segment.manner)
+            })
             .collect();
         let wanted = loop {
             let departures = outbox.departures().load(Ordering::Acquire);
@@ -662,8 +716,10 @@ impl Dispatch {
         topic: Topic<'_>,
         lines: &[u8],
         messages: u64,
+        manner: Manner,
     ) {
         let run = Run::borrowed(lines, messages).for_one_of(filter);
+        let run = run.by(self.publisher, manner);
         let name = topic.as_str().as_bytes();
         let route = self.router.route(topic, self.router.hash(name));
         let group = route.groups.iter().find(|group| group.filter() == filter);
@@ -725,9 +781,11 @@ impl Slot {
         if let Some(Piece::Copied {
             bytes,
             messages,
+            manner,
             share,
         }) = self.pieces.last_mut()
             && share.as_ref() == run.share()
+            && *manner == run.manner()
         {
             *bytes += len;
             *messages += run.messages();
@@ -735,6 +793,7 @@ impl Slot {
             self.pieces.push(Piece::Copied {
                 bytes: len,
                 messages: run.messages(),
+                manner: run.manner(),
                 share: run.share().cloned(),
             });
         }
@@ -828,7 +887,9 @@ fn merged(segments: &[Segment]) -> Vec<Range<usize>> {
 impl Segment {
     fn continues(&self, next: &Self) -> bool {
         let same = matches!((&self.to, &next.to), (To::Audience(a), To::Audience(b)) if a == b);
-        same && self.place == next.place && self.bytes.end == next.bytes.start
+        same && self.place == next.place
+            && self.bytes.end == next.bytes.start
+            && self.manner == next.manner
     }
 }
 

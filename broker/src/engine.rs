@@ -11,8 +11,9 @@ use crate::metrics::Metrics;
 use crate::retained::Retained;
 use crate::roster::Roster;
 use crate::router::Router;
+use crate::seats::Seats;
 use crate::storm::Storm;
-use crate::sync::{Mutex, RwLock};
+use crate::sync::{AtomicBool, Mutex, RwLock};
 use crate::traffic::Traffic;
 
 /// Everything that connections have in common.
@@ -28,6 +29,8 @@ pub(crate) struct Engine {
     pub(crate) max_block: Duration,
     /// What was published on each topic.
     pub(crate) traffic: Arc<Traffic>,
+    /// Sessions that their clients may come back to.
+    pub(crate) seats: Seats,
     pub(crate) metrics: Metrics,
     /// One inquiry at a time: their answers take memory while they are worked out.
     pub(crate) asking: Mutex<()>,
@@ -40,6 +43,8 @@ pub(crate) struct Engine {
     pub(crate) memory_storm: Storm,
     /// Warnings that publishers wait for clients that ask for it.
     pub(crate) block_storm: Storm,
+    /// It has been said that nobody looks at passwords.
+    pub(crate) passwords_noted: AtomicBool,
 }
 
 impl Engine {
@@ -57,6 +62,7 @@ impl Engine {
             roster: Roster::default(),
             max_block,
             traffic: Arc::default(),
+            seats: Seats::default(),
             metrics: Metrics::default(),
             asking: Mutex::default(),
             began: Moment::now(),
@@ -64,6 +70,7 @@ impl Engine {
             stale_storm: Storm::default(),
             memory_storm: Storm::default(),
             block_storm: Storm::default(),
+            passwords_noted: AtomicBool::new(false),
         })
     }
 }

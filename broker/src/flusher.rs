@@ -43,9 +43,9 @@ impl Flusher {
         })
     }
 
-    /// Makes an outbox known under its number, so that it can be armed.
-    pub(crate) fn register(&self, outbox: Arc<Outbox>) {
-        self.outboxes.lock().insert(outbox.id(), outbox);
+    /// Makes an outbox known under the number of its connection, so that it can be armed.
+    pub(crate) fn register(&self, id: u64, outbox: Arc<Outbox>) {
+        self.outboxes.lock().insert(id, outbox);
     }
 
     /// Forgets an outbox; an event that is under way finds nobody.

@@ -12,6 +12,7 @@
 //! # Ok::<(), broker::BindError>(())
 //! ```
 
+mod adapter;
 mod block;
 mod capacity;
 mod choices;
@@ -38,6 +39,7 @@ mod roster;
 mod route_cache;
 mod router;
 mod run;
+mod seats;
 mod session;
 mod socket;
 mod stage;
@@ -67,7 +69,7 @@ use session::Settings;
 pub struct Broker {
     listener: Arc<Listener>,
     engine: Arc<Engine>,
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     capacity: Capacity,
     /// Zero for never.
     sys_interval: Duration,
@@ -97,13 +99,14 @@ impl Broker {
             subscriptions: config.max_subscriptions,
             outbox_bytes: config.outbox_bytes,
             ping_interval: config.ping_interval,
+            queued: config.max_queued,
+            session_expiry: config.session_expiry_max,
         };
-        let address = config.address();
-        let wrong = |source| BindError::Address { address, source };
-        let listener = Listener::bind(address, engine.clone(), settings, capacity.connections)
-            .map_err(wrong)?;
+        let wanted = config.addresses();
+        let listener = Listener::bind(&wanted, engine.clone(), settings, capacity.connections)
+            .map_err(|(address, source)| BindError::Address { address, source })?;
         Ok(Self {
-            address: listener.local_addr().map_err(wrong)?,
+            addresses: listener.local_addrs().map_err(BindError::Machine)?,
             listener: Arc::new(listener),
             engine,
             capacity,
@@ -111,10 +114,16 @@ impl Broker {
         })
     }
 
-    /// Where it listens, with the port that was picked.
+    /// Where it listens first of all, with the port that was picked.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.addresses[0]
+    }
+
+    /// All addresses on which it listens.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// What stops it.
@@ -127,23 +136,24 @@ impl Broker {
     /// five seconds.
     pub fn run(self) {
         let Capacity { connections, bound } = self.capacity;
-        log::info!(
-            "listening on {}, at most {connections} connections ({bound})",
-            self.address
-        );
+        for address in &self.addresses {
+            log::info!("listening on {address}, at most {connections} connections ({bound})");
+        }
         let flusher = self.engine.flusher.clone();
         let (stop_watching, stopped) = crossbeam_channel::bounded(0);
         let interval = self.sys_interval;
         thread::scope(|scope| {
             scope.spawn(|| flusher.run());
+            scope.spawn(|| wire::mqtt::end_absent(&self.engine));
             scope.spawn(|| self.listener.watch_loop(&stopped));
             if !interval.is_zero() {
                 scope.spawn(|| herald::proclaim_loop(&self.engine, interval, &stopped));
             }
-            self.listener.accept_loop();
+            self.listener.accept();
             log::info!("stopping");
             drop(stop_watching);
             self.listener.close_all();
+            self.engine.seats.close();
             flusher.stop();
         });
         log_audit(&self.engine);
@@ -217,7 +227,7 @@ impl fmt::Display for BindError {
                 io::ErrorKind::AddrInUse => write!(
                     f,
                     "{address} is taken; stop what listens there, or choose another port with \
-                     --port (0 picks a free one)"
+                     --port or --listen (0 picks a free one)"
                 ),
                 io::ErrorKind::AddrNotAvailable => write!(
                     f,

@@ -49,9 +49,9 @@ const PROBE_AFTER: Duration = Duration::from_secs(30);
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 const PROBES: u32 = 3;
 
-/// The listening socket and everybody who came through it.
+/// The listening sockets and everybody who came through them.
 pub(crate) struct Listener {
-    socket: TcpListener,
+    sockets: Vec<TcpListener>,
     engine: Arc<Engine>,
     settings: Settings,
     max_connections: usize,
@@ -67,15 +67,17 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) fn bind(
-        address: SocketAddr,
+        addresses: &[SocketAddr],
         engine: Arc<Engine>,
         settings: Settings,
         max_connections: usize,
-    ) -> io::Result<Self> {
-        let socket = TcpListener::bind(address)?;
-        prepare(&socket)?;
+    ) -> Result<Self, (SocketAddr, io::Error)> {
+        let bind = |&address: &SocketAddr| {
+            let socket = TcpListener::bind(address).and_then(prepared);
+            socket.map_err(|err| (address, err))
+        };
         Ok(Self {
-            socket,
+            sockets: addresses.iter().map(bind).collect::<Result<_, _>>()?,
             engine,
             settings,
             max_connections,
@@ -92,20 +94,31 @@ impl Listener {
         &self.engine
     }
 
-    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+    /// Where it listens, with the ports that were picked.
+    pub(crate) fn local_addrs(&self) -> io::Result<Vec<SocketAddr>> {
+        self.sockets.iter().map(TcpListener::local_addr).collect()
     }
 
-    /// Accepts until the broker stops.
-    pub(crate) fn accept_loop(self: &Arc<Self>) {
+    /// Accepts on all sockets until the broker stops.
+    pub(crate) fn accept(self: &Arc<Self>) {
+        thread::scope(|scope| {
+            let (first, others) = self.sockets.split_first().expect("there is one");
+            for socket in others {
+                scope.spawn(|| self.accept_loop(socket));
+            }
+            self.accept_loop(first);
+        });
+    }
+
+    fn accept_loop(self: &Arc<Self>, socket: &TcpListener) {
         loop {
-            let accepted = self.socket.accept();
+            let accepted = socket.accept();
             if self.stopping.deadline().is_some() {
                 return;
             }
             match accepted {
                 Ok((stream, peer)) => self.admit(stream, peer),
-                Err(err) if is_out_of_descriptors(&err) => self.turn_away_with_spare(&err),
+                Err(err) if is_out_of_descriptors(&err) => self.turn_away_with_spare(socket, &err),
                 Err(err) if is_passing(&err) => {}
                 Err(err) => {
                     self.warn_refusal(&err);
@@ -151,11 +164,13 @@ impl Listener {
         }
     }
 
-    /// Ends [`Listener::accept_loop`], from any thread.
+    /// Ends [`Listener::accept`], from any thread.
     pub(crate) fn stop(&self) {
         self.stopping.begin(Instant::now() + GOODBYES);
-        if let Err(err) = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Read) {
-            log::error!("the listening socket cannot be shut down: {err}");
+        for socket in &self.sockets {
+            if let Err(err) = rustix::net::shutdown(socket, rustix::net::Shutdown::Read) {
+                log::error!("a listening socket cannot be shut down: {err}");
+            }
         }
     }
 
@@ -197,7 +212,7 @@ impl Listener {
 
     /// Out of descriptors: waits for the next newcomer with the spare one. Unless others have
     /// become free by then, it can only be told that there is no room.
-    fn turn_away_with_spare(self: &Arc<Self>, err: &io::Error) {
+    fn turn_away_with_spare(self: &Arc<Self>, socket: &TcpListener, err: &io::Error) {
         let mut reserve = self.spare.lock();
         if reserve.take().is_none() {
             *reserve = spare();
@@ -205,7 +220,7 @@ impl Listener {
             thread::sleep(BREATH);
             return;
         }
-        let accepted = self.socket.accept();
+        let accepted = socket.accept();
         *reserve = spare();
         if self.stopping.deadline().is_some() {
             return;
@@ -258,14 +273,14 @@ impl Drop for Leaving<'_> {
 
 /// Accepted sockets inherit all of this, and more of them can wait to be accepted than usual: who
 /// finds no room there tries again only after a second.
-fn prepare(socket: &TcpListener) -> io::Result<()> {
-    rustix::net::listen(socket, BACKLOG)?;
-    sockopt::set_tcp_nodelay(socket, true)?;
-    sockopt::set_socket_keepalive(socket, true)?;
-    sockopt::set_tcp_keepidle(socket, PROBE_AFTER)?;
-    sockopt::set_tcp_keepintvl(socket, PROBE_EVERY)?;
-    sockopt::set_tcp_keepcnt(socket, PROBES)?;
-    Ok(())
+fn prepared(socket: TcpListener) -> io::Result<TcpListener> {
+    rustix::net::listen(&socket, BACKLOG)?;
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    sockopt::set_socket_keepalive(&socket, true)?;
+    sockopt::set_tcp_keepidle(&socket, PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(&socket, PROBE_EVERY)?;
+    sockopt::set_tcp_keepcnt(&socket, PROBES)?;
+    Ok(socket)
 }
 
 fn spare() -> Option<File> {

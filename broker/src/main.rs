@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     if let Err(why) = obey_signals(broker.handle()) {
         return fail(&why);
     }
-    greet(broker.local_addr());
+    greet(broker.local_addrs());
     broker.run();
     ExitCode::SUCCESS
 }
@@ -41,7 +41,8 @@ fn obey_signals(handle: Handle) -> io::Result<()> {
 }
 
 /// Says where it listens, and what to type.
-fn greet(address: SocketAddr) {
+fn greet(addresses: &[SocketAddr]) {
+    let address = addresses[0];
     let (host, port) = match address.ip() {
         ip if ip.is_unspecified() => ("localhost".to_owned(), address.port()),
         ip => (ip.to_string(), address.port()),
@@ -52,7 +53,10 @@ fn greet(address: SocketAddr) {
          client:  cargo run --release --bin client -- --host {host} --port {port} subscribe news",
         env!("CARGO_PKG_VERSION"),
     ));
-    if !address.ip().is_loopback() {
+    for address in &addresses[1..] {
+        say(format_args!("  also on {address}"));
+    }
+    for address in addresses.iter().filter(|each| !each.ip().is_loopback()) {
         log::warn!("anyone who can reach {address} may publish and subscribe");
     }
 }

@@ -4,18 +4,20 @@
 //! bytes to its [`Sink`] at once; what the sink does not take is queued, and the flusher sends it
 //! when there is room. The outbox knows no socket.
 
+use std::any::Any;
 use std::io::{self, IoSlice};
 use std::mem;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use protocol::{Filter, Slow};
 
+use crate::adapter::{Adapter, Fate, Message, Outgoing};
 use crate::choices::TooManyChoices;
 use crate::clock::Moment;
 use crate::memory::Memory;
-use crate::queue::{Kind, Orphan, Queue, SLICES, Stock, Tally, Terms};
-use crate::run::Run;
+use crate::queue::{Kind, Queue, Reason, SLICES, Stock, Tally, Terms};
+use crate::run::{Orphan, Run};
 use crate::stage::Stage;
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 use crate::wording::Wording;
@@ -38,6 +40,9 @@ pub(crate) trait Sink: Send + Sync {
 
     /// Asks for one call of [`Outbox::flush`] once there is room. Called under the outbox's lock.
     fn arm(&self) -> io::Result<()>;
+
+    /// Ends the other direction: whoever reads from this client finds its end.
+    fn end_reading(&self) {}
 }
 
 /// The way to one client.
@@ -50,6 +55,8 @@ pub(crate) struct Outbox {
     inside: Mutex<Inside>,
     /// Signalled when something left the queue and somebody waits for that.
     moved: Condvar,
+    /// The outbox that took over the sink: an earlier one of the same client.
+    successor: OnceLock<Arc<Outbox>>,
 }
 
 /// What is left of a closed outbox.
@@ -74,6 +81,8 @@ struct Inside {
     failure: Option<io::Error>,
     /// When it last became blocked.
     blocked_at: Option<Moment>,
+    /// Of a wire that has one for each client.
+    adapter: Option<Box<dyn Adapter>>,
 }
 
 enum State {
@@ -81,6 +90,8 @@ enum State {
     Idle(Box<dyn Sink>),
     /// Something waits, and the sink is armed exactly once.
     Blocked(Box<dyn Sink>),
+    /// Nobody is connected, and the adapter keeps what it can until somebody is.
+    Away,
     /// The end. Nothing is taken in, nothing is held.
     Closed,
 }
@@ -110,8 +121,10 @@ impl Outbox {
                 waiters: 0,
                 failure: None,
                 blocked_at: None,
+                adapter: None,
             }),
             moved: Condvar::new(),
+            successor: OnceLock::new(),
         }
     }
 
@@ -126,9 +139,34 @@ impl Outbox {
     }
 
     /// From now on everything is said in these words. For a client that has not been sent anything.
-    #[cfg(test)]
     pub(crate) fn speak(&self, wording: &'static Wording) {
         self.inside.lock().terms.wording = wording;
+    }
+
+    /// From now on this looks after every message. For a client that has not been sent any.
+    pub(crate) fn adapt(&self, adapter: Box<dyn Adapter>) {
+        self.inside.lock().adapter = Some(adapter);
+    }
+
+    /// The connection has ended and its client may come back: what was on its way and nobody keeps
+    /// account of is given up.
+    pub(crate) fn detach(&self) -> Remains {
+        let mut inside = self.inside.lock();
+        inside.part();
+        (inside.ending, inside.hurried) = (false, false);
+        self.remains(&mut inside)
+    }
+
+    /// The client of an outbox that is away has come back through this one. What concerns its
+    /// connection is passed on from here.
+    pub(crate) fn pass_on(&self, to: &Arc<Self>, wording: &'static Wording) {
+        let state = mem::replace(&mut self.inside.lock().state, State::Closed);
+        let _ = self.successor.set(to.clone());
+        if let State::Idle(sink) | State::Blocked(sink) = state {
+            let mut inside = to.inside.lock();
+            inside.terms.wording = wording;
+            inside.state = State::Idle(sink);
+        }
     }
 
     /// How often the client has unsubscribed; moved before it is told that it has.
@@ -136,9 +174,17 @@ impl Outbox {
         &self.departures
     }
 
+    /// Whether it goes on when its connection ends.
+    pub(crate) fn outlives(&self) -> bool {
+        self.inside.lock().outlives()
+    }
+
     /// What it was handed and where that is.
     pub(crate) fn stock(&self) -> Stock {
-        self.inside.lock().queue.stock()
+        let inside = self.inside.lock();
+        let mut stock = inside.queue.stock();
+        stock.waiting += inside.adapter.as_ref().map_or(0, |each| each.kept());
+        stock
     }
 
     /// The same, and since when something waits without a break, if something does.
@@ -146,7 +192,7 @@ impl Outbox {
         let inside = self.inside.lock();
         let since = match inside.state {
             State::Blocked(_) => inside.blocked_at,
-            State::Idle(_) | State::Closed => None,
+            State::Idle(_) | State::Away | State::Closed => None,
         };
         (inside.queue.stock(), since)
     }
@@ -178,9 +224,10 @@ impl Outbox {
     /// [`Sink::arm`].
     pub(crate) fn flush(&self) {
         let mut held = self.hold();
-        if let State::Blocked(sink) = held.take_state() {
-            held.inside.state = held.flush_into(sink);
-        }
+        held.inside.state = match held.take_state() {
+            State::Blocked(sink) => held.flush_into(sink),
+            other => other,
+        };
         held.note_state();
         if held.inside.waiters > 0 {
             self.moved.notify_all();
@@ -213,7 +260,7 @@ impl Outbox {
         let done = |inside: &Inside| inside.hurried || inside.queue.is_half_empty(&inside.terms);
         self.wait(Some(deadline), done);
         let mut inside = self.inside.lock();
-        let in_vain = !done(&inside) && !matches!(inside.state, State::Closed);
+        let in_vain = !done(&inside) && !matches!(inside.state, State::Away | State::Closed);
         if in_vain && bytes(&inside) == before {
             inside.queue.give_up_waiting();
         }
@@ -222,6 +269,9 @@ impl Outbox {
 
     /// Ends all waiting without a deadline, now and later: the broker stops.
     pub(crate) fn hurry(&self) {
+        if let Some(successor) = self.successor.get() {
+            return successor.hurry();
+        }
         self.inside.lock().hurried = true;
         self.moved.notify_all();
     }
@@ -230,6 +280,10 @@ impl Outbox {
     pub(crate) fn close(&self) -> Remains {
         let mut inside = self.inside.lock();
         inside.close();
+        self.remains(&mut inside)
+    }
+
+    fn remains(&self, inside: &mut Inside) -> Remains {
         self.blocked.store(false, Ordering::Relaxed);
         self.moved.notify_all();
         Remains {
@@ -239,11 +293,14 @@ impl Outbox {
         }
     }
 
-    /// Closes because the connection has failed.
+    /// Ends because the connection has failed.
     pub(crate) fn fail(&self, failure: io::Error) {
+        if let Some(successor) = self.successor.get() {
+            return successor.fail(failure);
+        }
         let mut inside = self.inside.lock();
         inside.failure.get_or_insert(failure);
-        inside.close();
+        inside.part();
         self.blocked.store(false, Ordering::Relaxed);
         self.moved.notify_all();
     }
@@ -251,7 +308,7 @@ impl Outbox {
     fn wait(&self, deadline: Option<Instant>, done: impl Fn(&Inside) -> bool) {
         let mut inside = self.inside.lock();
         inside.waiters += 1;
-        while !done(&inside) && !matches!(inside.state, State::Closed) {
+        while !done(&inside) && !matches!(inside.state, State::Closed | State::Away) {
             match deadline {
                 None => self.moved.wait(&mut inside),
                 Some(deadline) if self.moved.wait_until(&mut inside, deadline).timed_out() => break,
@@ -274,6 +331,76 @@ impl Inside {
     fn close(&mut self) {
         self.state = State::Closed;
         self.queue.clear(self.terms.wording);
+        if let Some(mut adapter) = self.adapter.take() {
+            let mut orphans = Vec::new();
+            self.queue.tally.discarded += adapter.give_up(&mut orphans);
+            self.queue.add_orphans(orphans);
+        }
+    }
+
+    /// The connection ends, and with it all there is, unless the client may come back.
+    fn part(&mut self) {
+        match &mut self.adapter {
+            Some(adapter) if adapter.outlives() => {
+                adapter.pause();
+                self.state = State::Away;
+                self.queue.clear(self.terms.wording);
+            }
+            _ => self.close(),
+        }
+    }
+
+    fn outlives(&self) -> bool {
+        let adapter = self.adapter.as_ref();
+        adapter.is_some_and(|adapter| adapter.outlives())
+    }
+
+    /// Whether messages go out in the words that all of the wire share.
+    fn is_plain(&self) -> bool {
+        let adapter = self.adapter.as_deref();
+        adapter.is_none_or(|adapter| adapter.is_plain() && !self.queue.has_untold())
+    }
+
+    /// Has the adapter take each message; returns what is to be sent.
+    fn adapted(&mut self, runs: &[&Run<'_>]) -> Outgoing {
+        let mut outgoing = Outgoing::default();
+        let Some(mut adapter) = self.adapter.take() else {
+            return outgoing;
+        };
+        let now = Instant::now();
+        adapter.note_gap(self.queue.take_untold());
+        for run in runs {
+            let mut start = 0;
+            for end in memchr::memchr_iter(b'\n', run.bytes()).map(|at| at + 1) {
+                let message = Message {
+                    run,
+                    range: start..end,
+                    now,
+                    memory: &self.terms.memory,
+                };
+                match adapter.take(&message, &mut outgoing) {
+                    Fate::Sent | Fate::Kept => {}
+                    Fate::Unwanted => self.queue.tally.discarded += 1,
+                    Fate::Dropped => self.queue.tally.dropped.add(Reason::Full, 1),
+                }
+                start = end;
+            }
+        }
+        self.adapter = Some(adapter);
+        self.pump_into(now, &mut outgoing);
+        outgoing
+    }
+
+    /// Adds what the adapter has kept and may be sent.
+    fn pump_into(&mut self, now: Instant, outgoing: &mut Outgoing) {
+        let waiting = self.queue.message_bytes + outgoing.bytes().len();
+        if let Some(adapter) = &mut self.adapter
+            && matches!(self.state, State::Idle(_) | State::Blocked(_))
+            && waiting < FLUSH_BYTES
+        {
+            let pumped = adapter.pump(now, FLUSH_BYTES - waiting, outgoing);
+            self.queue.tally.discarded += pumped.discarded;
+        }
     }
 }
 
@@ -287,10 +414,16 @@ impl Held<'_> {
     /// Takes in messages, or drops them if the queue is full; both count as done. Returns false if
     /// the client is gone or has said goodbye.
     pub(crate) fn deliver(&mut self, runs: &[&Run<'_>]) -> bool {
-        if self.inside.ending || matches!(self.inside.state, State::Closed) {
+        if matches!(self.inside.state, State::Closed)
+            || (self.inside.ending && !self.inside.outlives())
+        {
             return false;
         }
         self.inside.queue.taken += runs.iter().map(|run| run.messages()).sum::<u64>();
+        if self.inside.adapter.is_some() && !self.is_simple() {
+            self.deliver_adapted(runs);
+            return true;
+        }
         let wording = self.inside.terms.wording;
         match wording.encode {
             None => self.take(runs),
@@ -303,6 +436,86 @@ impl Held<'_> {
         true
     }
 
+    /// Whether the adapter need not see the messages.
+    fn is_simple(&self) -> bool {
+        let connected = matches!(self.inside.state, State::Idle(_) | State::Blocked(_));
+        connected && !self.inside.ending && self.inside.is_plain()
+    }
+
+    #[inline(never)]
+    fn deliver_adapted(&mut self, runs: &[&Run<'_>]) {
+        let outgoing = self.inside.adapted(runs);
+        self.send_outgoing(&outgoing);
+    }
+
+    /// The adapter, if it is this wire's.
+    pub(crate) fn adapter<T: Adapter>(&mut self) -> Option<&mut T> {
+        let adapter: &mut dyn Any = self.inside.adapter.as_deref_mut()?;
+        adapter.downcast_mut()
+    }
+
+    /// Whether the last has been said.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.inside.ending
+    }
+
+    /// Sends of what the adapter keeps as much as may be sent now.
+    pub(crate) fn pump(&mut self) {
+        let mut outgoing = Outgoing::default();
+        self.inside.pump_into(Instant::now(), &mut outgoing);
+        self.send_outgoing(&outgoing);
+    }
+
+    /// The client has acknowledged so many messages that the adapter kept.
+    pub(crate) fn note_acknowledged(&mut self, messages: u64) {
+        self.inside.queue.tally.written += messages;
+    }
+
+    /// Ends the conversation from the other side: says this as the last and lets whoever reads from
+    /// the client find its end.
+    pub(crate) fn dismiss(&mut self, farewell: &[u8]) {
+        self.farewell(farewell);
+        if let State::Idle(sink) | State::Blocked(sink) = &self.inside.state {
+            sink.end_reading();
+        }
+    }
+
+    fn send_outgoing(&mut self, outgoing: &Outgoing) {
+        let bytes = outgoing.bytes();
+        if bytes.is_empty() {
+            return;
+        }
+        self.inside.state = match self.take_state() {
+            State::Idle(sink) => match send(|| sink.send(&[IoSlice::new(bytes)])) {
+                Ok(sent) => {
+                    self.inside.queue.tally.bytes += sent as u64;
+                    if sent == bytes.len() {
+                        self.inside.queue.tally.written += outgoing.messages();
+                        State::Idle(sink)
+                    } else {
+                        let inside = &mut *self.inside;
+                        inside.queue.take_outgoing(outgoing, sent, &inside.terms);
+                        self.arm(sink)
+                    }
+                }
+                Err(failure) => {
+                    self.inside.queue.give_up_outgoing(outgoing);
+                    self.fail(failure)
+                }
+            },
+            State::Blocked(sink) => {
+                let inside = &mut *self.inside;
+                inside.queue.take_outgoing(outgoing, 0, &inside.terms);
+                State::Blocked(sink)
+            }
+            gone @ (State::Away | State::Closed) => {
+                self.inside.queue.give_up_outgoing(outgoing);
+                gone
+            }
+        };
+        self.note_state();
+    }
+
     /// The same for messages in the words of this client's wire.
     fn take(&mut self, runs: &[&Run<'_>]) {
         self.inside.state = match self.take_state() {
@@ -313,7 +526,7 @@ impl Held<'_> {
                 }
                 State::Blocked(sink)
             }
-            State::Closed => State::Closed,
+            gone @ (State::Away | State::Closed) => gone,
         };
         self.note_state();
     }
@@ -343,6 +556,9 @@ impl Held<'_> {
     /// Takes in the last answer: no message follows it.
     pub(crate) fn farewell(&mut self, bytes: &[u8]) {
         if !mem::replace(&mut self.inside.ending, true) {
+            if let Some(adapter) = &mut self.inside.adapter {
+                adapter.pause();
+            }
             self.answer(bytes);
         }
     }
@@ -410,6 +626,9 @@ impl Held<'_> {
 
     /// Sends or queues something that is not a message.
     fn say(&mut self, bytes: &[u8], kind: Kind) {
+        if bytes.is_empty() {
+            return;
+        }
         self.inside.state = match self.take_state() {
             State::Idle(sink) => match send(|| sink.send(&[IoSlice::new(bytes)])) {
                 Ok(sent) => {
@@ -431,7 +650,7 @@ impl Held<'_> {
                 self.inside.queue.push(bytes, kind);
                 State::Blocked(sink)
             }
-            State::Closed => State::Closed,
+            gone @ (State::Away | State::Closed) => gone,
         };
         self.note_state();
     }
@@ -440,7 +659,10 @@ impl Held<'_> {
         // There may be nothing but a gap to tell.
         self.inside.end_dropping();
         let mut budget = FLUSH_BYTES;
-        while !self.inside.queue.is_empty() {
+        loop {
+            if self.inside.queue.is_empty() && !self.refill() {
+                break;
+            }
             if budget == 0 {
                 return self.arm(sink);
             }
@@ -468,6 +690,19 @@ impl Held<'_> {
         self.arm(sink)
     }
 
+    /// Queues what the adapter has kept and may be sent now; returns whether there is any.
+    fn refill(&mut self) -> bool {
+        let inside = &mut *self.inside;
+        let Some(adapter) = &mut inside.adapter else {
+            return false;
+        };
+        let mut outgoing = Outgoing::default();
+        let pumped = adapter.pump(Instant::now(), FLUSH_BYTES, &mut outgoing);
+        inside.queue.tally.discarded += pumped.discarded;
+        inside.queue.take_outgoing(&outgoing, 0, &inside.terms);
+        !outgoing.bytes().is_empty()
+    }
+
     fn arm(&mut self, sink: Box<dyn Sink>) -> State {
         match sink.arm() {
             Ok(()) => State::Blocked(sink),
@@ -478,8 +713,8 @@ impl Held<'_> {
     /// The client's own thread learns of it from its socket.
     fn fail(&mut self, failure: io::Error) -> State {
         self.inside.failure = Some(failure);
-        self.inside.close();
-        State::Closed
+        self.inside.part();
+        mem::replace(&mut self.inside.state, State::Closed)
     }
 }
 

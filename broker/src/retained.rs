@@ -9,6 +9,7 @@ use bytes::Bytes;
 use protocol::{Filter, Topic};
 
 use crate::clock::Moment;
+use crate::run::Manner;
 
 /// Retained messages, ready for the wire, by topic.
 pub(crate) struct Retained {
@@ -29,9 +30,14 @@ pub(crate) enum Full {
 
 type Messages = BTreeMap<Box<str>, Entry>;
 
-struct Entry {
-    message: Bytes,
-    kept: Kept,
+/// A retained message.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// Its line.
+    pub(crate) message: Bytes,
+    /// As it was published.
+    pub(crate) qos: u8,
+    pub(crate) kept: Kept,
 }
 
 /// What is known of a retained message.
@@ -69,6 +75,7 @@ impl Retained {
         topic: Topic<'_>,
         message: &[u8],
         payload: usize,
+        qos: u8,
     ) -> Result<(), Full> {
         let name = topic.as_str();
         let before = self.messages.get(name);
@@ -82,13 +89,13 @@ impl Retained {
         }
         self.bytes = bytes;
         self.messages
-            .insert(name.into(), Entry::new(message, payload));
+            .insert(name.into(), Entry::new(message, payload, qos));
         Ok(())
     }
 
     /// The same for a topic under `$SYS/`, whatever the limits.
     pub(crate) fn set_own(&mut self, topic: Topic<'_>, message: &[u8], payload: usize) {
-        let entry = Entry::new(message, payload);
+        let entry = Entry::new(message, payload, Manner::LINE.qos);
         self.own.insert(topic.as_str().into(), entry);
     }
 
@@ -115,14 +122,14 @@ impl Retained {
 
     /// The messages that `filter` matches, in topic order. Subtrees that cannot match are leapt over,
     /// so a filter costs what a walk through a tree of levels would.
-    pub(crate) fn matching(&self, filter: Filter<'_>) -> impl Iterator<Item = &Bytes> {
+    pub(crate) fn matching(&self, filter: Filter<'_>) -> impl Iterator<Item = &Entry> {
         let messages = self.seen_by(filter);
         let mut names = from(messages, first_name(filter));
         iter::from_fn(move || {
             loop {
                 let (name, message) = names.next()?;
                 match leap(filter.pattern(), name) {
-                    Leap::Matches => return Some(&message.message),
+                    Leap::Matches => return Some(message),
                     Leap::Next => {}
                     Leap::To(target) => names = from(messages, &target),
                     Leap::End => return None,
@@ -177,8 +184,9 @@ impl Retained {
 }
 
 impl Entry {
-    fn new(message: &[u8], payload: usize) -> Self {
+    fn new(message: &[u8], payload: usize, qos: u8) -> Self {
         Self {
+            qos,
             message: Bytes::copy_from_slice(message),
             kept: Kept {
                 payload,
@@ -282,7 +290,7 @@ mod tests {
     fn matching(retained: &Retained, filter: &str) -> Vec<String> {
         retained
             .matching(Filter::parse(filter).expect("a filter"))
-            .map(|message| String::from_utf8_lossy(message).into_owned())
+            .map(|message| String::from_utf8_lossy(&message.message).into_owned())
             .collect()
     }
 
@@ -290,7 +298,9 @@ mod tests {
     fn a_filter_gets_its_messages_in_topic_order() {
         let mut retained = Retained::new(10, 1000);
         for name in ["b", "a/x", "a", "ab", "a/b/c", "$x/x"] {
-            retained.set(topic(name), name.as_bytes(), 0).expect("room");
+            retained
+                .set(topic(name), name.as_bytes(), 0, 1)
+                .expect("room");
         }
         assert_eq!(matching(&retained, "#"), ["a", "a/b/c", "a/x", "ab", "b"]);
         assert_eq!(matching(&retained, "a/#"), ["a", "a/b/c", "a/x"]);
@@ -321,7 +331,9 @@ mod tests {
         let mut retained = Retained::new(10_000, 1 << 20);
         let mut names = names();
         for name in &names {
-            retained.set(topic(name), name.as_bytes(), 0).expect("room");
+            retained
+                .set(topic(name), name.as_bytes(), 0, 1)
+                .expect("room");
         }
         names.sort_unstable();
         names.dedup();
@@ -380,13 +392,16 @@ mod tests {
     #[test]
     fn the_limits_hold_and_a_new_value_takes_the_place_of_the_old() {
         let mut retained = Retained::new(2, 10);
-        retained.set(topic("a"), b"1234", 0).expect("room");
-        retained.set(topic("a"), b"12345", 0).expect("room");
-        assert_eq!(retained.set(topic("b"), b"1234", 0), Err(Full::Bytes(10)));
-        retained.set(topic("b"), b"123", 0).expect("room");
-        assert_eq!(retained.set(topic("c"), b"", 0), Err(Full::Count(2)));
+        retained.set(topic("a"), b"1234", 0, 1).expect("room");
+        retained.set(topic("a"), b"12345", 0, 1).expect("room");
+        assert_eq!(
+            retained.set(topic("b"), b"1234", 0, 1),
+            Err(Full::Bytes(10))
+        );
+        retained.set(topic("b"), b"123", 0, 1).expect("room");
+        assert_eq!(retained.set(topic("c"), b"", 0, 1), Err(Full::Count(2)));
         retained.clear(topic("a"));
-        retained.set(topic("c"), b"12345", 0).expect("room");
+        retained.set(topic("c"), b"12345", 0, 1).expect("room");
         assert_eq!(matching(&retained, "#"), ["123", "12345"]);
     }
 
@@ -395,7 +410,7 @@ mod tests {
         let mut retained = Retained::new(10_000, 1 << 20);
         for name in names() {
             retained
-                .set(topic(&name), name.as_bytes(), name.len())
+                .set(topic(&name), name.as_bytes(), name.len(), 1)
                 .expect("room");
         }
         for text in ["#", "a/+", "+/a/#", "$x/#", "a", "nothing/#"] {
@@ -414,7 +429,7 @@ mod tests {
     #[test]
     fn what_is_the_brokers_own_is_not_counted_and_not_seen_by_others() {
         let mut retained = Retained::new(1, 20);
-        retained.set(topic("a"), b"12345", 0).expect("room");
+        retained.set(topic("a"), b"12345", 0, 1).expect("room");
         for (name, text) in [("$SYS/b", "b"), ("$SYS/a", "a"), ("$SYS/b", "bb")] {
             retained.set_own(topic(name), text.repeat(100).as_bytes(), 100);
         }

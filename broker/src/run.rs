@@ -17,7 +17,12 @@ use crate::wording::{Encode, Wording};
 pub(crate) struct Run<'a> {
     body: Body<'a>,
     messages: u64,
+    manner: Manner,
+    /// The number of the client that published it.
+    publisher: u64,
     kept: OnceCell<Kept>,
+    /// A copy for those who keep lines of it.
+    lines: OnceCell<Bytes>,
     /// If it is for one member of a group, the filter of that group.
     share: Option<Arc<str>>,
     /// The line of a message for one member of a group, if that is not what `body` holds.
@@ -32,6 +37,32 @@ pub(crate) struct Run<'a> {
 }
 
 type Worded = Rc<[Run<'static>]>;
+
+/// What a publisher asked for beside the bytes of a message; all messages of a run have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Manner {
+    /// 0 at most once, 1 at least once, 2 exactly once.
+    pub(crate) qos: u8,
+    /// It was to be retained.
+    pub(crate) retain: bool,
+}
+
+impl Manner {
+    /// A message of the line protocol, whose receipt promises what QoS 1 does.
+    pub(crate) const LINE: Self = Self {
+        qos: 1,
+        retain: false,
+    };
+}
+
+/// Whole messages for another member of a group.
+pub(crate) struct Orphan {
+    /// The filter of the group.
+    pub(crate) filter: Arc<str>,
+    /// Their lines.
+    pub(crate) bytes: Bytes,
+    pub(crate) manner: Manner,
+}
 
 enum Body<'a> {
     Borrowed(&'a [u8]),
@@ -63,7 +94,10 @@ impl<'a> Run<'a> {
         Self {
             body,
             messages,
+            manner: Manner::LINE,
+            publisher: 0,
             kept: OnceCell::new(),
+            lines: OnceCell::new(),
             share: None,
             line: None,
             outboxes: 1,
@@ -97,6 +131,20 @@ impl<'a> Run<'a> {
     pub(crate) fn for_one_of(mut self, filter: &Arc<str>) -> Self {
         self.share = Some(filter.clone());
         self
+    }
+
+    /// The same run, published so by this client.
+    pub(crate) fn by(mut self, publisher: u64, manner: Manner) -> Self {
+        (self.publisher, self.manner) = (publisher, manner);
+        self
+    }
+
+    pub(crate) fn manner(&self) -> Manner {
+        self.manner
+    }
+
+    pub(crate) fn publisher(&self) -> u64 {
+        self.publisher
     }
 
     pub(crate) fn share(&self) -> Option<&Arc<str>> {
@@ -149,6 +197,19 @@ impl<'a> Run<'a> {
         self.stage
             .get_or_init(|| Stage::new(self.bytes()).ok())
             .as_ref()
+    }
+
+    /// One of its lines, to be kept by itself: together with the rest only if it is much of that.
+    pub(crate) fn keep_line(&self, line: Range<usize>) -> Bytes {
+        let whole = self.bytes();
+        match &self.body {
+            Body::Own(bytes) if line.len() * 4 >= whole.len() => bytes.slice(line),
+            _ if line.len() * 4 >= whole.len() => {
+                let shared = self.lines.get_or_init(|| Bytes::copy_from_slice(whole));
+                shared.slice(line)
+            }
+            _ => Bytes::copy_from_slice(&whole[line]),
+        }
     }
 
     /// Some of it, kept together with the rest.

@@ -21,6 +21,7 @@ use crate::socket::{Socket, SocketSink, SocketSource};
 use crate::stopping::Stopping;
 use crate::wire::desk::Desk;
 use crate::wire::line::{self, Conversation};
+use crate::wire::mqtt;
 use crate::wire::{Arrival, End, Source, Wire, sniff};
 
 /// How long a client may take to close after the broker has.
@@ -39,6 +40,10 @@ pub(crate) struct Settings {
     pub(crate) outbox_bytes: usize,
     /// Zero for never.
     pub(crate) ping_interval: Duration,
+    /// Messages that wait for a client of MQTT.
+    pub(crate) queued: usize,
+    /// How long a session waits for its client at most.
+    pub(crate) session_expiry: Duration,
 }
 
 /// One connection.
@@ -101,7 +106,7 @@ impl Session {
         serve: impl FnOnce(&mut Desk<'_>, &mut SocketSource<'_>) -> End,
     ) {
         let began = Instant::now();
-        engine.flusher.register(self.member.outbox.clone());
+        engine.flusher.register(self.id, self.member.outbox.clone());
         engine.roster.enter(self.member.clone());
         let mut desk = Desk::new(engine, &self.member, self.settings.subscriptions);
         let mut source =
@@ -113,8 +118,7 @@ impl Session {
             tally,
             failure,
             orphans,
-        } = self.member.outbox.close();
-        desk.forget_filters();
+        } = desk.part();
         let last = panic::catch_unwind(AssertUnwindSafe(|| {
             desk.hand_over(&orphans);
             if !matches!(end, End::SaidBye | End::Stopping) {
@@ -125,7 +129,7 @@ impl Session {
             end = End::Panicked;
         }
         desk.settle();
-        engine.roster.leave(&self.member);
+        desk.stand_up();
         engine.flusher.unregister(self.id);
         self.hang_up(&end);
 
@@ -151,7 +155,7 @@ impl Session {
             match source.fill(&mut block, line_bytes) {
                 Arrival::Bytes | Arrival::NoMemory | Arrival::Pause | Arrival::Silence => {}
                 Arrival::End => return End::Left,
-                Arrival::Stopping => return self.say_goodbye(),
+                Arrival::Stopping => return self.say_goodbye(desk),
                 Arrival::Failed(err) => return err.into(),
             }
         };
@@ -162,25 +166,49 @@ impl Session {
                 self.member.outbox.hold().farewell(not_http().as_bytes());
                 return End::NotSpoken(wire);
             }
-            Wire::Mqtt | Wire::Tls => return End::NotSpoken(wire),
+            Wire::Mqtt => return self.converse_in_mqtt(desk, source, &mut block),
+            Wire::Tls => return End::NotSpoken(wire),
         }
         let end = Conversation::new(desk, line_bytes).read_loop(source, &mut block);
         match end {
-            End::Stopping => return self.say_goodbye(),
+            End::Stopping => return self.say_goodbye(desk),
             End::Left | End::SaidBye => self.member.outbox.drain(None),
-            End::Vanished | End::NotSpoken(_) | End::Failed(_) | End::Panicked => {}
+            End::Vanished
+            | End::NotSpoken(_)
+            | End::Refused(_)
+            | End::Failed(_)
+            | End::Panicked => {}
         }
         match self.stopping.deadline() {
-            Some(_) => self.say_goodbye(),
+            Some(_) => self.say_goodbye(desk),
             None => end,
+        }
+    }
+
+    #[inline(never)]
+    fn converse_in_mqtt(
+        &self,
+        desk: &mut Desk<'_>,
+        source: &mut SocketSource<'_>,
+        block: &mut Block,
+    ) -> End {
+        let limits = mqtt::Limits {
+            packet_bytes: self.settings.line_bytes,
+            queued: self.settings.queued,
+            queued_bytes: self.settings.outbox_bytes,
+            session_expiry: self.settings.session_expiry,
+        };
+        match mqtt::Conversation::new(desk, limits).read_loop(source, block) {
+            End::Stopping => self.say_goodbye(desk),
+            end => end,
         }
     }
 
     /// The broker stops: what waits is sent as long as there is time.
     #[inline(never)]
-    fn say_goodbye(&self) -> End {
-        self.member.outbox.hold().goodbye();
-        self.member.outbox.drain(self.stopping.deadline());
+    fn say_goodbye(&self, desk: &Desk<'_>) -> End {
+        desk.outbox.hold().goodbye();
+        desk.outbox.drain(self.stopping.deadline());
         End::Stopping
     }
 
@@ -189,7 +217,7 @@ impl Session {
     #[inline(never)]
     fn hang_up(&self, end: &End) {
         if self.socket.stream.shutdown(Shutdown::Write).is_err()
-            || !matches!(end, End::SaidBye | End::NotSpoken(_))
+            || !matches!(end, End::SaidBye | End::NotSpoken(_) | End::Refused(_))
         {
             return;
         }
@@ -274,6 +302,8 @@ mod tests {
             subscriptions: 10,
             outbox_bytes: 4096,
             ping_interval: Duration::from_secs(30),
+            queued: 100,
+            session_expiry: Duration::from_secs(60),
         }
     }
 

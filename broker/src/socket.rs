@@ -2,7 +2,7 @@
 //! never waits.
 
 use std::io::{self, IoSlice};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -165,6 +165,14 @@ impl Source for SocketSource<'_> {
         }
     }
 
+    fn set_interval(&mut self, interval: Duration) {
+        self.ping_interval = interval;
+        if self.patience == Patience::Long {
+            self.patience = Patience::Short;
+            self.set_patience(Patience::Long);
+        }
+    }
+
     fn wait_for_end(&mut self) -> Arrival {
         let interval = self.ping_interval;
         let began = Instant::now();
@@ -232,12 +240,17 @@ impl Sink for SocketSink {
         self.flusher
             .arm(&self.socket.stream, self.id, &self.watched)
     }
+
+    fn end_reading(&self) {
+        // If it fails, there is nobody to read from.
+        let _ = self.socket.stream.shutdown(Shutdown::Read);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::{Shutdown, TcpListener};
+    use std::net::TcpListener;
     use std::thread;
 
     use super::*;

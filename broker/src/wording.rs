@@ -10,11 +10,12 @@ pub(crate) struct Wording {
     /// For messages on their way through the engine, which are lines of the line protocol; none if
     /// these are what the wire sends.
     pub(crate) encode: Option<Encode>,
-    /// That many messages were dropped here.
+    /// That many messages were dropped here; nothing if an [`Adapter`](crate::adapter::Adapter) tells
+    /// of it with the next message.
     pub(crate) gap: fn(count: u64) -> Vec<u8>,
     /// So many publishes have been answered; so many copies were made of the newly answered.
     pub(crate) receipt: fn(answered: u64, copies: u64) -> Vec<u8>,
-    /// How long the first message is, or what is left of it.
+    /// How long the first message is.
     pub(crate) first: fn(messages: &[u8]) -> usize,
     /// How much of this whole messages are that fit into `room` bytes.
     pub(crate) fitting: fn(messages: &[u8], room: usize) -> usize,

@@ -24,7 +24,7 @@ impl<'a> Escaped<'a> {
     }
 
     /// What stands on a line, which has no LF in it.
-    pub(crate) fn from_line(line: &'a [u8]) -> Self {
+    pub fn from_line(line: &'a [u8]) -> Self {
         debug_assert!(memchr(b'\n', line).is_none());
         Self(Cow::Borrowed(line))
     }

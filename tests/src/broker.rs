@@ -101,6 +101,17 @@ impl TestBroker {
         self.address
     }
 
+    /// Where it listens besides, as `--listen` asks for.
+    #[track_caller]
+    pub fn other_addresses(&self) -> Vec<SocketAddr> {
+        self.wait_for_log("listening on ");
+        let log = self.log();
+        let others = log
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("also on "));
+        others.filter_map(|address| address.parse().ok()).collect()
+    }
+
     /// Waits until it has written `text` to its log.
     #[track_caller]
     pub fn wait_for_log(&self, text: &str) {

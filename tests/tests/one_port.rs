@@ -88,13 +88,8 @@ fn http_on_a_connection_that_began_with_a_frame_is_an_unknown_verb() {
 }
 
 #[test]
-fn mqtt_and_tls_are_closed_and_reported() {
+fn tls_is_closed_and_reported() {
     let broker = TestBroker::start();
-    let mqtt = [
-        &b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00"[..],
-        BODY.as_bytes(),
-    ]
-    .concat();
     let tls = [
         &b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03"[..],
         BODY.as_bytes(),
@@ -102,12 +97,50 @@ fn mqtt_and_tls_are_closed_and_reported() {
     .concat();
     let mut ann = broker.connect();
     ann.send("SUBSCRIBE #").expect("SUBACK #");
-    for (bytes, name) in [(mqtt, "MQTT"), (tls, "TLS")] {
+    let mut stranger = broker.connect();
+    stranger.write(&tls).expect_closed();
+    broker.wait_for_log("TLS");
+    let mut slow = broker.connect();
+    slow.write(&tls[..1]).expect_closed();
+    ann.expect_silence();
+}
+
+#[test]
+fn what_is_no_text_and_no_connect_of_mqtt_is_closed_and_never_read_as_lines() {
+    let broker = TestBroker::start();
+    let mut ann = broker.connect();
+    ann.send("SUBSCRIBE #").expect("SUBACK #");
+    for head in [
+        &b"\xc0\x00"[..],
+        b"\x82\x06\x00\x01\x00\x01a\x00",
+        b"0\x04\x00\x01ab",
+        b"\xe0\x00",
+        b"\x11\x0c",
+        b"\x00",
+    ] {
         let mut stranger = broker.connect();
-        stranger.write(&bytes).expect_closed();
-        broker.wait_for_log(name);
-        let mut slow = broker.connect();
-        slow.write(&bytes[..1]).expect_closed();
+        stranger
+            .write([head, BODY.as_bytes()].concat())
+            .expect_closed();
+        broker.wait_for_log("begins with CONNECT");
     }
     ann.expect_silence();
+}
+
+#[test]
+fn every_port_serves_every_protocol() {
+    let broker = TestBroker::with_args(&["--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"]);
+    let others: Vec<_> = broker.other_addresses();
+    assert_eq!(others.len(), 2);
+    let mut ann = broker.connect();
+    ann.send("SUBSCRIBE a").expect("SUBACK a");
+    for (number, address) in others.into_iter().enumerate() {
+        let mut bob = TestClient::connect(address);
+        bob.send(format!("PUBLISH a {number}")).expect("PUBACK 1 1");
+        ann.expect(format!("MESSAGE a {number}"));
+        let mut page = TestClient::connect(address);
+        page.write("GET / HTTP/1.1\r\n\r\n");
+        expect_501(&mut page);
+    }
+    assert_eq!(broker.stop().code, Some(0));
 }

@@ -11,6 +11,8 @@
     reason = "measured is a part of the sources, and none of their unit tests"
 )]
 
+#[path = "../../src/adapter.rs"]
+mod adapter;
 #[path = "../../src/block.rs"]
 mod block;
 #[path = "../../src/choices.rs"]
@@ -51,6 +53,8 @@ mod route_cache;
 mod router;
 #[path = "../../src/run.rs"]
 mod run;
+#[path = "../../src/seats.rs"]
+mod seats;
 #[path = "../../src/stage.rs"]
 mod stage;
 #[path = "../../src/storm.rs"]

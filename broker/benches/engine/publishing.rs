@@ -4,6 +4,7 @@
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use protocol::Filter;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::block::Block;
@@ -57,12 +58,14 @@ impl Source for Rounds<'_> {
     fn wait_for_end(&mut self) -> Arrival {
         Arrival::End
     }
+
+    fn set_interval(&mut self, _: Duration) {}
 }
 
 struct Scene {
     engine: Engine,
     subscriber: Subscriber,
-    publisher: Member,
+    publisher: Arc<Member>,
     lines: Vec<u8>,
 }
 
@@ -73,7 +76,7 @@ impl Scene {
         let scene = Self {
             engine: Engine::new(0, 0, usize::MAX, Duration::ZERO).expect("an engine"),
             subscriber: idle(1),
-            publisher: Member::new(idle(2), ([127, 0, 0, 1], 1).into()),
+            publisher: Arc::new(Member::new(idle(2), ([127, 0, 0, 1], 1).into())),
             lines: (0..MESSAGES)
                 .flat_map(|number| {
                     let payload = "x".repeat(payload);

@@ -16,11 +16,12 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 use protocol::{Filter, Slow};
 
+use crate::adapter::{Outgoing, Span};
 use crate::choices::{Choices, TooManyChoices};
 use crate::clock::Moment;
 use crate::drops::Drops;
 use crate::memory::{Charge, Memory};
-use crate::run::{Kept, Run};
+use crate::run::{Kept, Manner, Orphan, Run};
 use crate::wording::Wording;
 
 pub(crate) use tally::{Reason, Tally};
@@ -48,14 +49,6 @@ pub(crate) struct Stock {
     pub(crate) tally: Tally,
 }
 
-/// Whole messages for another member of a group.
-pub(crate) struct Orphan {
-    /// The filter of the group.
-    pub(crate) filter: Arc<str>,
-    /// Their lines.
-    pub(crate) bytes: Bytes,
-}
-
 /// What waits for one client, in order.
 #[derive(Default)]
 pub(crate) struct Queue {
@@ -74,6 +67,8 @@ pub(crate) struct Queue {
     refuses_all: bool,
     /// Dropped behind all that waits, and not yet reported.
     gap: u64,
+    /// Dropped where the client has come to by now, and for an adapter to tell.
+    untold: u64,
     choices: Option<Box<Choices>>,
     /// More than half of what may wait does, and publishers shall wait for it.
     presses: bool,
@@ -127,6 +122,7 @@ struct Chunk {
     slow: Slow,
     /// If they are for one member of a group, the filter of that group.
     share: Option<Arc<str>>,
+    manner: Manner,
     /// The line of the only message here, if it is for one member of a group and `data` holds
     /// something else.
     line: Option<Bytes>,
@@ -144,6 +140,8 @@ pub(crate) enum Data {
 pub(crate) enum Kind {
     /// So many messages end in this chunk.
     Messages(u64),
+    /// Of messages that an adapter keeps account of.
+    Kept,
     /// The notice that so many messages are missing here; it has no bytes if none is.
     Gap(u64),
     Answer,
@@ -213,6 +211,7 @@ impl Queue {
                 share,
                 line: None,
                 latest: None,
+                ..
             }) = self.chunks.back_mut()
             && *chosen == slow
             && share.as_ref() == run.share()
@@ -243,9 +242,87 @@ impl Queue {
             kind: Kind::Messages(messages),
             slow,
             share: run.share().cloned(),
+            manner: run.manner(),
             line: run.line().cloned(),
             latest: None,
         });
+    }
+
+    /// Queues what an adapter has made, of which `sent` bytes have left. If that is more than there is
+    /// room for, the oldest that may go are dropped.
+    pub(crate) fn take_outgoing(&mut self, outgoing: &Outgoing, sent: usize, terms: &Terms) {
+        for (range, span) in outgoing.spans() {
+            if range.end <= sent {
+                self.tally.written += span.messages();
+                continue;
+            }
+            let begun = sent.saturating_sub(range.start);
+            self.take_span(&outgoing.bytes()[range], span, terms);
+            self.skip(begun);
+        }
+        let room = terms.room();
+        if self.message_bytes > room {
+            self.evict(self.message_bytes - room / 2, Slow::default(), terms);
+        }
+    }
+
+    fn take_span(&mut self, bytes: &[u8], span: &Span, terms: &Terms) {
+        self.message_bytes += bytes.len();
+        if let &Span::Messages(more) = span
+            && let Some(Chunk {
+                data: Data::Owned(collected, _),
+                kind: Kind::Messages(count),
+                slow: Slow::DropOldest,
+                share: None,
+                latest: None,
+                ..
+            }) = self.chunks.back_mut()
+            && collected.capacity() - collected.len() >= bytes.len()
+        {
+            collected.extend_from_slice(bytes);
+            *count += more;
+            return;
+        }
+        let mut data = Vec::with_capacity(match span {
+            Span::Messages(_) => COLLECTED_BYTES.min(terms.room()).max(bytes.len()),
+            Span::Kept | Span::Pinned | Span::OneOf(_) => bytes.len(),
+        });
+        data.extend_from_slice(bytes);
+        let mut chunk = Chunk::plain(terms.own(data), Kind::Messages(span.messages()));
+        match span {
+            Span::Kept => chunk.kind = Kind::Kept,
+            Span::Messages(_) => {}
+            Span::Pinned => chunk.slow = Slow::DropNewest,
+            Span::OneOf(orphan) => {
+                chunk.share = Some(orphan.filter.clone());
+                chunk.line = Some(orphan.bytes.clone());
+                chunk.manner = orphan.manner;
+            }
+        }
+        self.chunks.push_back(chunk);
+    }
+
+    /// Gives up what an adapter has made and cannot be sent.
+    pub(crate) fn give_up_outgoing(&mut self, outgoing: &Outgoing) {
+        for (_, span) in outgoing.spans() {
+            match span {
+                Span::Kept => {}
+                Span::OneOf(orphan) => {
+                    let line = || orphan.bytes.clone();
+                    self.give_up(Some(&orphan.filter), 1, orphan.manner, line);
+                }
+                Span::Messages(_) | Span::Pinned => self.tally.discarded += span.messages(),
+            }
+        }
+    }
+
+    /// How many dropped messages an adapter has to tell of now.
+    pub(crate) fn take_untold(&mut self) -> u64 {
+        mem::take(&mut self.untold)
+    }
+
+    pub(crate) fn has_untold(&self) -> bool {
+        self.untold > 0
     }
 
     /// Queues what is no message.
@@ -257,7 +334,7 @@ impl Queue {
     /// So many bytes more or less wait.
     fn note_bytes(&mut self, kind: Kind, change: isize) {
         let bytes = match kind {
-            Kind::Messages(_) => &mut self.message_bytes,
+            Kind::Messages(_) | Kind::Kept => &mut self.message_bytes,
             Kind::Gap(_) => return,
             Kind::Answer | Kind::Receipt { .. } => &mut self.answer_bytes,
         };
@@ -311,8 +388,10 @@ impl Queue {
             {
                 choices.latest.remove(&topic);
             }
-            if let Kind::Messages(messages) = kind {
-                self.tally.written += messages;
+            match kind {
+                Kind::Messages(messages) => self.tally.written += messages,
+                Kind::Gap(count) if left == 0 => self.untold += count,
+                Kind::Kept | Kind::Gap(_) | Kind::Answer | Kind::Receipt { .. } => {}
             }
         }
     }
@@ -340,9 +419,11 @@ impl Queue {
                 Some(line) => line.clone(),
                 None => Bytes::copy_from_slice(&bytes[gone..]),
             };
-            self.give_up(chunk.share.as_ref(), left, rest);
+            self.give_up(chunk.share.as_ref(), left, chunk.manner, rest);
         }
         (self.message_bytes, self.answer_bytes) = (0, 0);
+        (self.refuses_newest, self.refuses_all) = (false, false);
+        self.untold += mem::take(&mut self.gap);
     }
 
     /// All of a run that this client does not get.
@@ -351,22 +432,35 @@ impl Queue {
             Some(line) => line.clone(),
             None => Bytes::copy_from_slice(run.bytes()),
         };
-        self.give_up(run.share(), run.messages(), line);
+        self.give_up(run.share(), run.messages(), run.manner(), line);
     }
 
     /// Messages that this client does not get: they are lost, unless another member of the group
     /// can get them.
-    fn give_up(&mut self, share: Option<&Arc<str>>, messages: u64, bytes: impl FnOnce() -> Bytes) {
+    fn give_up(
+        &mut self,
+        share: Option<&Arc<str>>,
+        messages: u64,
+        manner: Manner,
+        bytes: impl FnOnce() -> Bytes,
+    ) {
         match share {
             Some(filter) if messages > 0 => {
                 self.orphaned += messages;
                 self.orphans.push(Orphan {
                     filter: filter.clone(),
                     bytes: bytes(),
+                    manner,
                 });
             }
             _ => self.tally.discarded += messages,
         }
+    }
+
+    /// What an adapter has given up for others: a message each.
+    pub(crate) fn add_orphans(&mut self, mut orphans: Vec<Orphan>) {
+        self.orphaned += orphans.len() as u64;
+        self.orphans.append(&mut orphans);
     }
 
     /// Takes out what others may get: it is as if it had never been handed over here.
@@ -379,7 +473,7 @@ impl Queue {
     pub(crate) fn stock(&self) -> Stock {
         let waiting = self.chunks.iter().map(|chunk| match chunk.kind {
             Kind::Messages(messages) => messages,
-            Kind::Gap(_) | Kind::Answer | Kind::Receipt { .. } => 0,
+            Kind::Kept | Kind::Gap(_) | Kind::Answer | Kind::Receipt { .. } => 0,
         });
         Stock {
             taken: self.taken,
@@ -531,6 +625,7 @@ impl Chunk {
             kind,
             slow: Slow::default(),
             share: None,
+            manner: Manner::LINE,
             line: None,
             latest: None,
         }

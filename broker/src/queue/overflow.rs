@@ -172,7 +172,7 @@ impl Queue {
 
     /// Drops the oldest messages that may be dropped for others of this kind, at least so many bytes
     /// of them. Returns how many bytes that were.
-    fn evict(&mut self, wanted: usize, by: Slow, terms: &Terms) -> usize {
+    pub(super) fn evict(&mut self, wanted: usize, by: Slow, terms: &Terms) -> usize {
         self.split_begun(terms);
         let begun = usize::from(self.sent > 0);
         let mut kept: Vec<Chunk> = self.chunks.drain(..begun).collect();
@@ -186,7 +186,11 @@ impl Queue {
                     merge_gap(&mut kept, begun, count, terms);
                     continue;
                 }
-                Kind::Messages(_) | Kind::Gap(_) | Kind::Answer | Kind::Receipt { .. } => {
+                Kind::Messages(_)
+                | Kind::Kept
+                | Kind::Gap(_)
+                | Kind::Answer
+                | Kind::Receipt { .. } => {
                     kept.push(chunk);
                     continue;
                 }
@@ -254,6 +258,7 @@ impl Queue {
             kind: Kind::Messages(messages - behind),
             slow: rest.slow,
             share: rest.share.clone(),
+            manner: rest.manner,
             line: None,
             latest: None,
         };

@@ -5,9 +5,9 @@
 //! desk answers nobody: that is for the conversation, which may end before it, by a panic too.
 
 use std::mem;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use memchr::memchr;
 use protocol::{
     Attributes, Escaped, Filter, Framer, RETAIN, RETAINED, Reply, Request, Slow, Topic,
@@ -19,12 +19,11 @@ use crate::dispatch::{Added, Dispatch, Place};
 use crate::engine::Engine;
 use crate::interest::Subscriber;
 use crate::ledger::Totals;
-use crate::memory::Charge;
-use crate::outbox::Held;
-use crate::queue::Orphan;
-use crate::retained::{Full, Retained};
+use crate::outbox::{Held, Remains};
+use crate::retained::{Entry, Full, Retained};
 use crate::roster::Member;
-use crate::run::Run;
+use crate::run::{Manner, Orphan, Run};
+use crate::seats::{Ended, Will};
 
 /// What a message begins with on its way through the engine, attributes aside.
 pub(crate) const MESSAGE: &[u8] = b"MESSAGE ";
@@ -47,8 +46,9 @@ const GATHERED_BYTES: usize = 64 * 1024;
 /// One client's place in the engine.
 pub(crate) struct Desk<'a> {
     pub(crate) engine: &'a Engine,
-    pub(crate) member: &'a Member,
-    pub(crate) outbox: &'a Subscriber,
+    pub(crate) member: &'a Arc<Member>,
+    /// Of the session, which may be older than the connection.
+    pub(crate) outbox: Subscriber,
     pub(crate) dispatch: Dispatch,
     pub(crate) account: Account,
     /// When the client last sent something.
@@ -56,9 +56,21 @@ pub(crate) struct Desk<'a> {
     /// When it last handed in what it published, and what the roster's number of askers was then.
     handed_in: Option<HandIn>,
     asked: u64,
-    most_subscriptions: usize,
+    pub(crate) most_subscriptions: usize,
     /// What to publish if the client is cut off.
     will: Option<Will>,
+    /// What its client can come back to.
+    seat: Option<Seat>,
+}
+
+/// The place of a session that others may take over and its client may come back to.
+pub(crate) struct Seat {
+    pub(crate) client: Box<str>,
+    pub(crate) session: Arc<Member>,
+    /// How long it is kept for a client that is away; none for ever.
+    pub(crate) expiry: Option<Duration>,
+    /// How long the will waits for the client to come back.
+    pub(crate) will_delay: Duration,
 }
 
 /// What the client has done with its own messages, to the end of the batch at hand.
@@ -88,13 +100,6 @@ struct HandIn {
     published: u64,
 }
 
-/// A message that waits for the end of its connection.
-struct Will {
-    /// As a PUBLISH without its line end.
-    line: Vec<u8>,
-    _charge: Charge,
-}
-
 /// There is no memory for a will.
 pub(crate) struct NoMemory;
 
@@ -117,19 +122,36 @@ impl Account {
 }
 
 impl<'a> Desk<'a> {
-    pub(crate) fn new(engine: &'a Engine, member: &'a Member, most_subscriptions: usize) -> Self {
+    pub(crate) fn new(
+        engine: &'a Engine,
+        member: &'a Arc<Member>,
+        most_subscriptions: usize,
+    ) -> Self {
         Self {
             engine,
             member,
-            outbox: &member.outbox,
-            dispatch: Dispatch::new(engine.router.clone(), engine.traffic.clone()),
+            outbox: member.outbox.clone(),
+            dispatch: Dispatch::new(engine.router.clone(), engine.traffic.clone())
+                .of(member.outbox.id()),
             account: Account::default(),
             heard: member.since,
             handed_in: None,
             asked: 0,
             most_subscriptions,
             will: None,
+            seat: None,
         }
+    }
+
+    /// The client has come back to an earlier session, or may come back to this one.
+    pub(crate) fn sit_down(&mut self, seat: Seat) {
+        self.outbox = seat.session.outbox.clone();
+        self.dispatch.set_publisher(self.outbox.id());
+        self.seat = Some(seat);
+    }
+
+    pub(crate) fn seat(&mut self) -> Option<&mut Seat> {
+        self.seat.as_mut()
     }
 
     /// The client has sent so many bytes.
@@ -218,6 +240,22 @@ impl<'a> Desk<'a> {
         payload: &Escaped<'_>,
         attributes: &Attributes<'_>,
     ) -> Added {
+        let retain = attributes.contains(RETAIN);
+        let manner = Manner {
+            retain,
+            ..Manner::LINE
+        };
+        self.add_beside_in(topic, payload, attributes, manner)
+    }
+
+    /// The same in another manner.
+    pub(crate) fn add_beside_in(
+        &mut self,
+        topic: Topic<'_>,
+        payload: &Escaped<'_>,
+        attributes: &Attributes<'_>,
+        manner: Manner,
+    ) -> Added {
         let beside = self.dispatch.beside();
         let start = beside.len();
         let attributes = attributes.without(&[RETAIN, RETAINED]);
@@ -232,7 +270,7 @@ impl<'a> Desk<'a> {
         let topic_range = topic_start..topic_start + topic.as_str().len();
         let added = self
             .dispatch
-            .add(topic, Place::Beside, topic_range, start..end);
+            .add_in(topic, Place::Beside, topic_range, start..end, manner);
         self.account.accept(added.copies);
         added
     }
@@ -247,11 +285,24 @@ impl<'a> Desk<'a> {
         payload: &Escaped<'_>,
         attributes: &Attributes<'_>,
     ) -> Result<Added, Full> {
+        self.publish_retained_at(block, topic, payload, attributes, Manner::LINE.qos)
+    }
+
+    /// The same at another QoS.
+    pub(crate) fn publish_retained_at(
+        &mut self,
+        block: &[u8],
+        topic: Topic<'_>,
+        payload: &Escaped<'_>,
+        attributes: &Attributes<'_>,
+        qos: u8,
+    ) -> Result<Added, Full> {
         // Nobody need wait for what was added before.
         self.dispatch.deliver(block);
         let mut retained = self.engine.retained.write();
-        retain(&mut retained, topic, payload, attributes)?;
-        let added = self.add_beside(topic, payload, attributes);
+        retain(&mut retained, topic, payload, attributes, qos)?;
+        let manner = Manner { qos, retain: true };
+        let added = self.add_beside_in(topic, payload, attributes, manner);
         self.dispatch.deliver(block);
         Ok(added)
     }
@@ -294,39 +345,59 @@ impl<'a> Desk<'a> {
             return Ok(());
         }
         self.member.add_filter(filter.as_str());
-        self.engine.router.subscribe(filter, self.outbox);
+        self.engine.router.subscribe(filter, &self.outbox);
         Ok(())
     }
 
+    /// The same for a session, which knows itself what it may subscribe to.
+    pub(crate) fn subscribe_session(&mut self, filter: Filter<'_>) {
+        self.holder().add_filter(filter.as_str());
+        self.engine.router.subscribe(filter, &self.outbox);
+    }
+
+    pub(crate) fn unsubscribe_session(&mut self, filter: Filter<'_>) {
+        self.holder().remove_filter(filter.as_str());
+        self.engine.router.unsubscribe(filter, &self.outbox);
+    }
+
     /// Delivers retained messages to the client itself, many at a time.
-    pub(crate) fn deliver_retained(&mut self, held: &mut Held<'_>, messages: &[Bytes]) {
-        let mut deliver = |run: Run<'_>| match run.messages() {
-            0 => 0,
-            messages if held.deliver(&[&run]) => messages,
-            _ => 0,
+    pub(crate) fn deliver_retained(&mut self, held: &mut Held<'_>, messages: &[Entry]) {
+        let mut deliver = |run: Run<'_>, qos| {
+            let run = run.by(0, Manner { qos, retain: true });
+            match run.messages() {
+                0 => 0,
+                messages if held.deliver(&[&run]) => messages,
+                _ => 0,
+            }
         };
-        let (mut gathered, mut waiting) = (Vec::new(), 0);
-        for message in messages {
-            let is_long = message.len() > GATHERED_BYTES;
-            if is_long || gathered.len() + message.len() > GATHERED_BYTES {
+        let (mut gathered, mut waiting, mut qos) = (Vec::new(), 0, 0);
+        for Entry {
+            message: line,
+            qos: next,
+            ..
+        } in messages
+        {
+            let is_long = line.len() > GATHERED_BYTES;
+            if is_long || *next != qos || gathered.len() + line.len() > GATHERED_BYTES {
                 let run = Run::borrowed(&gathered, mem::take(&mut waiting));
-                self.account.retained += deliver(run);
+                self.account.retained += deliver(run, qos);
                 gathered.clear();
+                qos = *next;
             }
             if is_long {
-                self.account.retained += deliver(Run::shared(message, 1, message.len()));
+                self.account.retained += deliver(Run::shared(line, 1, line.len()), qos);
             } else {
-                gathered.extend_from_slice(message);
+                gathered.extend_from_slice(line);
                 waiting += 1;
             }
         }
-        self.account.retained += deliver(Run::borrowed(&gathered, waiting));
+        self.account.retained += deliver(Run::borrowed(&gathered, waiting), qos);
     }
 
     /// From now on it does not, on the strength of this filter.
     pub(crate) fn unsubscribe(&mut self, filter: Filter<'_>) {
         if self.member.remove_filter(filter.as_str()) {
-            self.engine.router.unsubscribe(filter, self.outbox);
+            self.engine.router.unsubscribe(filter, &self.outbox);
             // To take a choice back never fails.
             let _ = self.outbox.hold().choose(filter, None);
         }
@@ -334,13 +405,63 @@ impl<'a> Desk<'a> {
 
     /// Ends all subscriptions of a client that gets no more messages.
     pub(crate) fn forget_filters(&mut self) {
-        let filters = self.member.take_filters();
-        let ended = filters.len() * SUBSCRIPTION_BYTES;
-        self.engine.memory.note_returned(ended);
-        for text in filters {
-            if let Ok(filter) = Filter::parse(text.as_bytes()) {
-                self.engine.router.forget(filter, self.outbox.id());
+        forget(self.engine, self.holder());
+    }
+
+    /// Whose subscriptions the client's are.
+    fn holder(&self) -> &Member {
+        self.seat.as_ref().map_or(self.member, |seat| &seat.session)
+    }
+
+    /// The connection has ended: the session ends with it, unless its client may come back. Returns
+    /// what is left over.
+    #[inline(never)]
+    pub(crate) fn part(&mut self) -> Remains {
+        if self.outbox.outlives() {
+            return self.outbox.detach();
+        }
+        let remains = self.outbox.close();
+        self.forget_filters();
+        remains
+    }
+
+    /// Leaves the seat, and keeps it for a client that may come back.
+    #[inline(never)]
+    pub(crate) fn stand_up(&mut self) {
+        let Some(seat) = self.seat.take() else {
+            return self.engine.roster.leave(self.member);
+        };
+        let me = self.member.outbox.id();
+        let now = Instant::now();
+        let lasts = self.outbox.outlives();
+        if !lasts || self.outbox.id() != me {
+            self.engine.roster.leave(self.member);
+        }
+        if lasts {
+            let until = seat.expiry.map(|expiry| now + expiry);
+            let will = self.will.take().map(|will| (now + seat.will_delay, will));
+            self.engine.seats.keep(&seat.client, me, until, will);
+        } else {
+            if self.outbox.id() != me {
+                self.engine.roster.leave(&seat.session);
             }
+            self.engine.seats.end(&seat.client, me);
+        }
+    }
+
+    /// Ends a session whose client has not come back.
+    #[inline(never)]
+    pub(crate) fn end_session(&mut self, ended: Ended) {
+        let remains = ended.session.outbox.close();
+        forget(self.engine, &ended.session);
+        self.engine.roster.leave(&ended.session);
+        self.engine
+            .metrics
+            .dropped
+            .add(remains.tally.dropped.total());
+        self.hand_over(&remains.orphans);
+        if let Some(will) = ended.will {
+            self.publish_message(&will);
         }
     }
 
@@ -350,6 +471,7 @@ impl<'a> Desk<'a> {
         topic: Topic<'_>,
         payload: Escaped<'_>,
         attributes: Attributes<'_>,
+        qos: u8,
     ) -> Result<(), NoMemory> {
         let mut line = Vec::new();
         let will = Request::Publish {
@@ -364,7 +486,7 @@ impl<'a> Desk<'a> {
             return Err(NoMemory);
         }
         let _charge = self.engine.memory.charge(line.len());
-        self.will = Some(Will { line, _charge });
+        self.will = Some(Will { line, qos, _charge });
         Ok(())
     }
 
@@ -381,7 +503,7 @@ impl<'a> Desk<'a> {
             while let Some((topic, len, messages)) = stretch(rest) {
                 let (lines, others) = rest.split_at(len);
                 self.dispatch
-                    .hand_over(&orphan.filter, topic, lines, messages);
+                    .hand_over(&orphan.filter, topic, lines, messages, orphan.manner);
                 rest = others;
             }
         }
@@ -391,9 +513,20 @@ impl<'a> Desk<'a> {
     /// published.
     #[inline(never)]
     pub(crate) fn publish_will(&mut self) {
-        let Some(will) = self.will.take() else {
+        let waits = self
+            .seat
+            .as_ref()
+            .is_some_and(|seat| !seat.will_delay.is_zero());
+        if waits && self.outbox.outlives() {
             return;
-        };
+        }
+        if let Some(will) = self.will.take() {
+            self.publish_message(&will);
+        }
+    }
+
+    /// Publishes a message that has waited.
+    pub(crate) fn publish_message(&mut self, will: &Will) {
         // A panic may have left half a batch behind.
         self.dispatch.abandon();
         self.dispatch.set_now(Moment::now());
@@ -403,11 +536,15 @@ impl<'a> Desk<'a> {
             attributes,
         }) = Request::decode(&will.line)
         {
+            let manner = Manner {
+                qos: will.qos,
+                retain: false,
+            };
             if !attributes.contains(RETAIN) {
-                self.add_beside(topic, &payload, &attributes);
+                self.add_beside_in(topic, &payload, &attributes, manner);
                 self.dispatch.deliver(&[]);
             } else if self
-                .publish_retained(&[], topic, &payload, &attributes)
+                .publish_retained_at(&[], topic, &payload, &attributes, will.qos)
                 .is_err()
             {
                 self.account.refused += 1;
@@ -480,11 +617,24 @@ fn stretch(lines: &[u8]) -> Option<(Topic<'_>, usize, u64)> {
     found
 }
 
+/// Takes a client that gets no more messages out of the registry.
+fn forget(engine: &Engine, holder: &Member) {
+    let filters = holder.take_filters();
+    let ended = filters.len() * SUBSCRIPTION_BYTES;
+    engine.memory.note_returned(ended);
+    for text in filters {
+        if let Ok(filter) = Filter::parse(text.as_bytes()) {
+            engine.router.forget(filter, holder.outbox.id());
+        }
+    }
+}
+
 fn retain(
     retained: &mut Retained,
     topic: Topic<'_>,
     payload: &Escaped<'_>,
     attributes: &Attributes<'_>,
+    qos: u8,
 ) -> Result<(), Full> {
     if payload.is_empty() {
         retained.clear(topic);
@@ -492,7 +642,7 @@ fn retain(
     }
     let mut line = Vec::new();
     message(topic, payload, retained_mark(attributes)).encode(&mut line);
-    retained.set(topic, &line, payload.unescape().len())
+    retained.set(topic, &line, payload.unescape().len(), qos)
 }
 
 /// The attributes of a message that is retained.
@@ -522,7 +672,7 @@ mod tests {
     #[test]
     fn a_busy_client_hands_in_what_it_published_when_there_is_much_or_someone_asks_or_late() {
         let engine = Engine::new(10, 1000, usize::MAX, Duration::ZERO).expect("an engine");
-        let member = Member::new(outbox(1, 100, 0).0, ([127, 0, 0, 1], 1).into());
+        let member = Arc::new(Member::new(outbox(1, 100, 0).0, ([127, 0, 0, 1], 1).into()));
         let mut desk = Desk::new(&engine, &member, 10);
         let (start, topic) = (Moment::now(), Topic::parse("a").expect("a topic"));
         let mut seen_after = |messages: usize, ms: u64| {

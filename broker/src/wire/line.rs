@@ -20,6 +20,7 @@ use crate::block::Block;
 use crate::choices::MOST_WILD;
 use crate::dispatch::Place;
 use crate::outbox::Held;
+use crate::run::Manner;
 use crate::wire::desk::{Desk, MESSAGE, NoMemory, TooMany};
 use crate::wire::question::Unanswered;
 use crate::wire::{Arrival, End, Source};
@@ -402,7 +403,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 }
                 found.push((word, filter, matching));
             }
-            let outbox = self.desk.outbox;
+            let outbox = self.desk.outbox.clone();
             let mut held = outbox.hold();
             for (word, filter, matching) in found {
                 if self.add_filter(&mut held, word, filter, slow) && !matching.is_empty() {
@@ -498,7 +499,10 @@ impl<'a, 'b> Conversation<'a, 'b> {
             return self.refuse_line(Code::Denied, "only the broker publishes under $SYS/");
         }
         let name = topic.as_str();
-        if let Err(NoMemory) = self.desk.set_will(topic, payload, attributes) {
+        if let Err(NoMemory) = self
+            .desk
+            .set_will(topic, payload, attributes, Manner::LINE.qos)
+        {
             return self.refuse_line(
                 Code::TooMany,
                 "there is no memory for this will now; send it again later, or a shorter one",

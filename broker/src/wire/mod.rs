@@ -5,10 +5,13 @@
 
 pub(crate) mod desk;
 pub(crate) mod line;
+pub(crate) mod mqtt;
 pub(crate) mod question;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use crate::block::Block;
 
@@ -19,6 +22,9 @@ pub(crate) trait Source {
 
     /// The client sends nothing more: waits until the connection is gone altogether.
     fn wait_for_end(&mut self) -> Arrival;
+
+    /// From now on a silence is this long; zero for endless.
+    fn set_interval(&mut self, interval: Duration);
 }
 
 /// What came.
@@ -47,6 +53,8 @@ pub(crate) enum End {
     Stopping,
     /// It speaks what the broker does not.
     NotSpoken(Wire),
+    /// Its wire demands that it ends here.
+    Refused(Cow<'static, str>),
     Failed(io::Error),
     Panicked,
 }
@@ -69,6 +77,7 @@ impl fmt::Display for End {
             Self::Vanished => write!(f, "the client vanished and answers no probe"),
             Self::Stopping => write!(f, "the broker stops"),
             Self::NotSpoken(wire) => write!(f, "it speaks {wire}, which this broker does not yet"),
+            Self::Refused(why) => write!(f, "it is refused: {why}"),
             Self::Failed(err) => write!(f, "the connection failed: {err}"),
             Self::Panicked => write!(f, "a bug of the broker, see the line before"),
         }
@@ -106,9 +115,10 @@ const HTTP_METHODS: [&[u8]; 6] = [
 
 /// Which wire these first bytes belong to; `None` if it takes more of them to tell.
 pub(crate) fn sniff(first: &[u8]) -> Option<Wire> {
-    match first.first()? {
-        0x10 => return Some(Wire::Mqtt),
-        0x16 => return Some(Wire::Tls),
+    match first {
+        [0x10, ..] => return Some(Wire::Mqtt),
+        [0x16, ..] => return Some(Wire::Tls),
+        _ if is_binary(first)? => return Some(Wire::Mqtt),
         _ => {}
     }
     if HTTP_METHODS.iter().any(|method| first.starts_with(method)) {
@@ -116,6 +126,24 @@ pub(crate) fn sniff(first: &[u8]) -> Option<Wire> {
     }
     let undecided = HTTP_METHODS.iter().any(|method| method.starts_with(first));
     (!undecided).then_some(Wire::Line)
+}
+
+/// Whether this is no text: then it can only be MQTT, of somebody who does not begin with CONNECT and
+/// has to be closed for that. `None` if it takes more bytes to tell.
+fn is_binary(first: &[u8]) -> Option<bool> {
+    Some(match *first.first()? {
+        b'\t' | b'\n' | b'\r' | 0x1b => false,
+        0..b' ' | 0x80..0xc2 | 0xf5.. => true,
+        // What begins a letter of several bytes is followed by its second.
+        0xc2.. => !(0x80..0xc0).contains(first.get(1)?),
+        // A PUBLISH, whose topic is shorter than 256 bytes.
+        b'0'..=b'?' => match first {
+            [_, b'\n' | b'\r', ..] => false,
+            [_, _, third, ..] => *third == 0,
+            _ => return None,
+        },
+        _ => false,
+    })
 }
 
 #[cfg(test)]
@@ -137,6 +165,17 @@ mod tests {
             (b"POSTER", Some(Wire::Line)),
             (b"GET / HTTP/1.1", Some(Wire::Http)),
             (b"\x10\x0c", Some(Wire::Mqtt)),
+            (b"\x11", Some(Wire::Mqtt)),
+            (b"\x1b[A", Some(Wire::Line)),
+            (b"\xc0", Some(Wire::Mqtt)),
+            (b"\xe0\x00", Some(Wire::Mqtt)),
+            (b"\xe0", None),
+            ("\u{641}".as_bytes(), Some(Wire::Line)),
+            (b"\x82\x06", Some(Wire::Mqtt)),
+            (b"0\x05", None),
+            (b"0\x05\x00", Some(Wire::Mqtt)),
+            (b"0 1", Some(Wire::Line)),
+            (b"1\n", Some(Wire::Line)),
             (b"\x16\x03", Some(Wire::Tls)),
             (b"", None),
         ] {

@@ -40,6 +40,8 @@ impl Source for Script {
     fn wait_for_end(&mut self) -> Arrival {
         Arrival::Stopping
     }
+
+    fn set_interval(&mut self, _: Duration) {}
 }
 
 /// Each client says its lines on its own thread. Returns what each of them heard, and the engine.
@@ -137,7 +139,7 @@ pub(crate) fn retained_messages_come_once_and_before_newer_ones() {
     let mut kept = retained.matching(Filter::parse("x").expect("a filter"));
     let kept = kept
         .next()
-        .map(|message| String::from_utf8_lossy(message).into_owned());
+        .map(|message| String::from_utf8_lossy(&message.message).into_owned());
     assert_eq!(
         payloads.last().cloned(),
         kept.map(|line| payload(&line)),

@@ -15,6 +15,8 @@
     reason = "the checks need less of the sources than the broker does, and none of their unit tests"
 )]
 
+#[path = "../../src/adapter.rs"]
+mod adapter;
 #[path = "../../src/block.rs"]
 mod block;
 #[path = "../../src/choices.rs"]
@@ -55,6 +57,8 @@ mod route_cache;
 mod router;
 #[path = "../../src/run.rs"]
 mod run;
+#[path = "../../src/seats.rs"]
+mod seats;
 #[path = "../../src/stage.rs"]
 mod stage;
 #[path = "../../src/storm.rs"]

@@ -1,0 +1,47 @@
+//! What happens to clients that are away: their sessions end and their wills are published when the
+//! time has come.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use crate::engine::Engine;
+use crate::outbox::{Outbox, Sink};
+use crate::roster::Member;
+use crate::seats::Due;
+use crate::wire::desk::Desk;
+
+/// Sees to it until the broker stops.
+pub(crate) fn end_absent(engine: &Engine) {
+    while let Some(due) = engine.seats.next_due() {
+        on_behalf(engine, |desk| match due {
+            Due::Will(will) => desk.publish_message(&will),
+            Due::Ended(ended) => desk.end_session(ended),
+        });
+    }
+}
+
+/// Does something for a client that is not connected. What it publishes is entered in the ledger.
+fn on_behalf(engine: &Engine, act: impl FnOnce(&mut Desk<'_>)) {
+    let memory = engine.memory.clone();
+    let outbox = Outbox::new(0, 0, memory, &super::WORDING_5, Box::new(Nowhere));
+    let member = Arc::new(Member::new(Arc::new(outbox), ([0, 0, 0, 0], 0).into()));
+    engine.roster.enter(member.clone());
+    let mut desk = Desk::new(engine, &member, 0);
+    desk.begin();
+    act(&mut desk);
+    desk.settle();
+    engine.roster.leave(&member);
+}
+
+/// For an outbox that nobody writes to.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn send(&self, _: &[IoSlice<'_>]) -> io::Result<usize> {
+        Err(io::ErrorKind::NotConnected.into())
+    }
+
+    fn arm(&self) -> io::Result<()> {
+        Err(io::ErrorKind::NotConnected.into())
+    }
+}

@@ -1,0 +1,307 @@
+//! CONNECT: who comes, what it wants, and whether it has been here before.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
+
+use mqtt_protocol_core::mqtt::packet::PropertyId;
+use mqtt_protocol_core::mqtt::result_code::{ConnectReturnCode, MqttError};
+use protocol::{Attributes, Escaped, Name, RETAIN, Topic};
+
+use super::packet::{BadConnect, Connect, Fault, WillPacket};
+use super::reply::{self, Welcome, Words};
+use super::shelf::{self, Shelf};
+use super::{Limits, Version, message};
+use crate::outbox::Outbox;
+use crate::seats::Seated;
+use crate::sync::Ordering;
+use crate::wire::desk::{Desk, NoMemory, Seat};
+
+/// Messages at QoS 1 and 2 that a client may have sent before they are acknowledged.
+pub(super) const RECEIVE_MAXIMUM: u16 = 1024;
+
+/// Topics that a client may stand a number for.
+pub(super) const ALIASES: u16 = 256;
+
+/// The longest client identifier: it stands in the log.
+const CLIENT_ID_BYTES: usize = 1024;
+
+/// An interval that does not end.
+const FOR_EVER: u32 = u32::MAX;
+
+/// What the conversation goes on with.
+pub(super) struct Accepted {
+    pub(super) version: Version,
+    /// Without a packet for this long the client is gone; zero for never.
+    pub(super) keep_alive: Duration,
+    pub(super) words: Words,
+    /// As the client asked for, before any limit.
+    pub(super) expiry: u32,
+}
+
+/// Why there is no conversation, and what the client is told.
+pub(super) struct Turned {
+    pub(super) why: Fault,
+    pub(super) answer: Vec<u8>,
+}
+
+impl Turned {
+    fn away(version: Version, words: Words, why: Fault, code: Option<ConnectReturnCode>) -> Self {
+        let answer = match (version, code) {
+            (Version::V5, _) => reply::refuse_5(&why, words),
+            (Version::V3, Some(code)) => reply::refuse_3(code),
+            // 3.1.1 has no code for this: it is just closed.
+            (Version::V3, None) => Vec::new(),
+        };
+        Self { why, answer }
+    }
+
+    pub(super) fn bad(bad: BadConnect) -> Self {
+        match bad {
+            BadConnect::NotMqtt => Self {
+                why: Fault::new(
+                    MqttError::UnsupportedProtocolVersion,
+                    "a CONNECT that is not MQTT",
+                ),
+                answer: Vec::new(),
+            },
+            BadConnect::Version(version) => {
+                let why = Fault::new(
+                    MqttError::UnsupportedProtocolVersion,
+                    "this broker speaks MQTT 3.1.1 and 5.0",
+                );
+                let code = ConnectReturnCode::UnacceptableProtocolVersion;
+                Self::away(version, Words::ANY, why, Some(code))
+            }
+            BadConnect::Fault(version, why) => Self::away(version, Words::ANY, why, None),
+        }
+    }
+}
+
+/// Lets the client in, or says why not.
+#[inline(never)]
+pub(super) fn accept(
+    desk: &mut Desk<'_>,
+    limits: Limits,
+    connect: &Connect,
+) -> Result<Accepted, Turned> {
+    let version = connect.version;
+    let words = Words {
+        wanted: connect.number(PropertyId::RequestProblemInformation) != Some(0),
+        most: connect
+            .number(PropertyId::MaximumPacketSize)
+            .unwrap_or(u32::MAX),
+    };
+    let away = |why, code| Err(Turned::away(version, words, why, code));
+    if let Err(why) = connect.check_authentication() {
+        return away(why, None);
+    }
+    let assigned = match (&*connect.client_id, version, connect.clean) {
+        ("", Version::V3, false) => {
+            let why = Fault::new(
+                MqttError::ClientIdentifierNotValid,
+                "a session needs a client identifier; give one, or ask for a clean session",
+            );
+            let code = ConnectReturnCode::IdentifierRejected;
+            return away(why, Some(code));
+        }
+        ("", ..) => Some(unique(desk.member.outbox.id())),
+        _ => None,
+    };
+    let client_id = assigned.as_deref().unwrap_or(&connect.client_id);
+    if client_id.len() > CLIENT_ID_BYTES {
+        let why = Fault::new(
+            MqttError::ClientIdentifierNotValid,
+            "a client identifier has at most 1024 bytes; choose a shorter one",
+        );
+        return away(why, Some(ConnectReturnCode::IdentifierRejected));
+    }
+    if let Some(will) = &connect.will {
+        set_will(desk, will).or_else(|(why, code)| away(why, code).map(|_: Accepted| ()))?;
+    }
+    note_password(desk, connect);
+    let asked = match (version, connect.clean) {
+        (Version::V3, true) => 0,
+        (Version::V3, false) => FOR_EVER,
+        (Version::V5, _) => connect
+            .number(PropertyId::SessionExpiryInterval)
+            .unwrap_or(0),
+    };
+    let terms = shelf::Terms {
+        version,
+        receive_maximum: short(connect, PropertyId::ReceiveMaximum).unwrap_or(u16::MAX),
+        packet_bytes: connect.number(PropertyId::MaximumPacketSize),
+        aliases: short(connect, PropertyId::TopicAliasMaximum).unwrap_or(0),
+    };
+    // Whoever sits there is waited for, and nobody shall wait for that.
+    desk.settle();
+    let seats = &desk.engine.seats;
+    let seated = seats.take(client_id, desk.member, connect.clean, dismiss);
+    desk.begin();
+    let resumed = match seated {
+        Seated::Taken => {
+            let why = Fault::new(
+                MqttError::ServerUnavailable,
+                "an earlier connection with this client identifier does not end; try again later",
+            );
+            return away(why, Some(ConnectReturnCode::ServerUnavailable));
+        }
+        Seated::New(ended) => {
+            if let Some(ended) = ended {
+                desk.end_session(ended);
+            }
+            None
+        }
+        Seated::Resumed(session) => Some(session),
+    };
+    let session_present = resumed.is_some();
+    let granted = granted(asked, limits);
+    desk.member_named(client_id);
+    let session = match resumed {
+        Some(session) => {
+            desk.member
+                .outbox
+                .pass_on(&session.outbox, version.wording());
+            let (id, outbox) = (desk.member.outbox.id(), session.outbox.clone());
+            desk.engine.flusher.register(id, outbox);
+            session
+        }
+        None => {
+            let (owner, limits) = (desk.member.outbox.id(), shelf_limits(limits));
+            let charge = desk.engine.memory.charge(0);
+            let shelf = Shelf::new(owner, client_id, terms, limits, charge);
+            desk.member.outbox.speak(version.wording());
+            desk.member.outbox.adapt(Box::new(shelf));
+            desk.member.clone()
+        }
+    };
+    let will_delay = connect
+        .will
+        .as_ref()
+        .and_then(|will| super::packet::number(&will.properties, PropertyId::WillDelayInterval));
+    desk.sit_down(Seat {
+        client: client_id.into(),
+        session,
+        expiry: seconds(granted),
+        will_delay: Duration::from_secs(will_delay.unwrap_or(0).into()),
+    });
+    let welcome = Welcome {
+        session_present,
+        assigned: assigned.as_deref(),
+        expiry: (granted != asked).then_some(granted),
+        receive_maximum: RECEIVE_MAXIMUM,
+        packet_bytes: u32::try_from(limits.packet_bytes).unwrap_or(u32::MAX),
+        aliases: ALIASES,
+    };
+    let mut held = desk.outbox.hold();
+    held.answer(&welcome.encode(version));
+    if let Some(shelf) = held.adapter::<Shelf>() {
+        shelf.set_lasting(granted > 0);
+        shelf.resume(terms);
+    }
+    held.pump();
+    drop(held);
+    Ok(Accepted {
+        version,
+        keep_alive: Duration::from_secs(connect.keep_alive.into()) * 3 / 2,
+        words,
+        expiry: asked,
+    })
+}
+
+/// Ends the connection of somebody whose client has come anew.
+fn dismiss(outbox: &Outbox) {
+    let mut held = outbox.hold();
+    let version = held.adapter::<Shelf>().map(|shelf| shelf.version());
+    let farewell: &[u8] = match version {
+        Some(Version::V5) => &[0xe0, 2, 0x8e, 0],
+        _ => &[],
+    };
+    held.dismiss(farewell);
+    drop(held);
+    outbox.hurry();
+}
+
+/// How long a session is kept for a client that asked for this many seconds.
+pub(super) fn granted(asked: u32, limits: Limits) -> u32 {
+    let most = u32::try_from(limits.session_expiry.as_secs()).unwrap_or(FOR_EVER);
+    asked.min(most)
+}
+
+pub(super) fn seconds(seconds: u32) -> Option<Duration> {
+    (seconds != FOR_EVER).then(|| Duration::from_secs(seconds.into()))
+}
+
+fn shelf_limits(limits: Limits) -> shelf::Limits {
+    shelf::Limits {
+        messages: limits.queued,
+        bytes: limits.queued_bytes,
+    }
+}
+
+fn short(connect: &Connect, id: PropertyId) -> Option<u16> {
+    connect
+        .number(id)
+        .and_then(|number| u16::try_from(number).ok())
+}
+
+type NoWill = (Fault, Option<ConnectReturnCode>);
+
+fn set_will(desk: &mut Desk<'_>, will: &WillPacket) -> Result<(), NoWill> {
+    let name = message::name_on_line(&will.topic);
+    let topic = Topic::parse(&*name).map_err(|why| {
+        (
+            Fault::new(MqttError::TopicNameInvalid, why.to_string()),
+            None,
+        )
+    })?;
+    if topic.is_brokers_own() {
+        let why = Fault::new(
+            MqttError::NotAuthorized,
+            "only the broker publishes under $SYS/",
+        );
+        return Err((why, Some(ConnectReturnCode::NotAuthorized)));
+    }
+    let mut attributes: Attributes<'_> = message::attributes(&will.properties);
+    if will.retain {
+        attributes
+            .push_flag(RETAIN)
+            .expect("`retain` is a valid key");
+    }
+    let payload = Escaped::escape(&will.payload);
+    desk.set_will(topic, payload, attributes, will.qos)
+        .map_err(|NoMemory| {
+            let why = Fault::new(
+                MqttError::QuotaExceeded,
+                "there is no memory for this will now; come again later, or with a shorter one",
+            );
+            (why, Some(ConnectReturnCode::ServerUnavailable))
+        })
+}
+
+/// Says once that nobody looks at passwords.
+fn note_password(desk: &Desk<'_>, connect: &Connect) {
+    if (connect.user_name.is_some() || connect.has_password)
+        && !desk.engine.passwords_noted.swap(true, Ordering::Relaxed)
+    {
+        log::warn!(
+            "connection {} comes with a user name: this broker checks none yet, anyone is let in",
+            desk.member.outbox.id()
+        );
+    }
+}
+
+/// An identifier that nobody else has or can guess.
+fn unique(connection: u64) -> String {
+    let random = RandomState::new().build_hasher().finish();
+    format!("dallal-{connection}-{random:016x}")
+}
+
+impl Desk<'_> {
+    /// Lists of clients call it so, if it can be shown.
+    fn member_named(&self, client_id: &str) {
+        if let Ok(name) = Name::parse(client_id.as_bytes()) {
+            self.member.set_name(name.as_str());
+        }
+    }
+}

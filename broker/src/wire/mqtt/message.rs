@@ -1,0 +1,411 @@
+//! Messages as MQTT writes them, and as they travel through the engine: lines of the line protocol.
+//!
+//! `docs/mqtt.md` has the mapping. What one wire cannot say at all is left out for it; nothing of a
+//! message that stays among MQTT clients is lost.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use memchr::{memchr, memchr_iter, memchr2};
+use mqtt_protocol_core::mqtt::packet::{
+    ContentType, CorrelationData, MessageExpiryInterval, PayloadFormat, PayloadFormatIndicator,
+    Properties, Property, ResponseTopic, SubscriptionIdentifier, TopicAlias, UserProperty,
+};
+use protocol::{Attributes, Escaped, Filter, Framer, ID, REPLY, RETAIN, RETAINED, Reply, Topic};
+
+use super::Version;
+use crate::wire::desk::MESSAGE;
+
+/// The content type.
+pub(super) const TYPE: &str = "type";
+
+/// The message expiry interval, in seconds.
+pub(super) const TTL: &str = "ttl";
+
+/// The payload is text; a flag.
+pub(super) const UTF8: &str = "utf8";
+
+/// A user property whose key is no key of an attribute, or one of those above.
+pub(super) const USER: &str = "user";
+
+const KNOWN: [&str; 8] = [RETAIN, RETAINED, REPLY, ID, TYPE, TTL, UTF8, USER];
+
+/// The longest string or binary data.
+const MOST_BYTES: usize = 65_535;
+
+/// A name as it stands on a line: a space is written `\s`, and a backslash that would otherwise be read
+/// together with what follows, `\\`.
+pub(super) fn name_on_line(name: &str) -> Cow<'_, str> {
+    if memchr2(b' ', b'\\', name.as_bytes()).is_none() {
+        return Cow::Borrowed(name);
+    }
+    let mut written = String::with_capacity(name.len() + 8);
+    let mut letters = name.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match (letter, letters.peek()) {
+            (' ', _) => written.push_str("\\s"),
+            ('\\', Some('s' | '\\' | ' ')) => written.push_str("\\\\"),
+            _ => written.push(letter),
+        }
+    }
+    Cow::Owned(written)
+}
+
+/// The name that is meant by one on a line.
+pub(super) fn name_meant(written: &[u8]) -> Cow<'_, [u8]> {
+    if memchr(b'\\', written).is_none() {
+        return Cow::Borrowed(written);
+    }
+    let mut name = Vec::with_capacity(written.len());
+    let mut rest = written;
+    while let Some((&byte, after)) = rest.split_first() {
+        let (byte, used) = match (byte, after.first()) {
+            (b'\\', Some(b's')) => (b' ', 2),
+            (b'\\', Some(b'\\')) => (b'\\', 2),
+            _ => (byte, 1),
+        };
+        name.push(byte);
+        rest = &rest[used..];
+    }
+    Cow::Owned(name)
+}
+
+/// Writes the line of a message without attributes; returns where its topic stands.
+pub(super) fn write_line(
+    line: &mut Vec<u8>,
+    topic: &str,
+    payload: &[u8],
+) -> std::ops::Range<usize> {
+    line.extend_from_slice(MESSAGE);
+    let start = line.len();
+    line.extend_from_slice(topic.as_bytes());
+    let end = line.len();
+    if !payload.is_empty() {
+        line.push(b' ');
+        line.extend_from_slice(Escaped::escape(payload).as_line());
+    }
+    line.push(b'\n');
+    start..end
+}
+
+/// What stands before the verb, for these properties.
+pub(super) fn attributes(properties: &Properties) -> Attributes<'static> {
+    let mut attributes = Attributes::default();
+    let mut push = |key: &str, value: &[u8]| {
+        // A key that cannot stand there is not lost, see below.
+        let _ = attributes.push(key, value);
+    };
+    for property in properties {
+        match property {
+            Property::ResponseTopic(topic) => push(REPLY, name_on_line(topic.val()).as_bytes()),
+            Property::CorrelationData(data) => push(ID, data.val()),
+            Property::ContentType(text) => push(TYPE, text.val().as_bytes()),
+            Property::MessageExpiryInterval(seconds) => {
+                push(TTL, seconds.val().to_string().as_bytes());
+            }
+            Property::PayloadFormatIndicator(format) if format.val() == 1 => push(UTF8, b""),
+            Property::UserProperty(pair) => {
+                let (key, value) = (pair.key(), pair.val());
+                if is_key(key) && !KNOWN.contains(&key) {
+                    push(key, value.as_bytes());
+                } else {
+                    push(USER, format!("{}={value}", escaped_key(key)).as_bytes());
+                }
+            }
+            _ => {}
+        }
+    }
+    attributes
+}
+
+fn is_key(key: &str) -> bool {
+    let may = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    !key.is_empty() && key.bytes().all(may)
+}
+
+/// `=` ends the key in the value of a `user` attribute.
+fn escaped_key(key: &str) -> String {
+    key.replace('%', "%25").replace('=', "%3D")
+}
+
+fn meant_key(key: &str) -> String {
+    key.replace("%3D", "=").replace("%25", "%")
+}
+
+/// A message in the engine, taken apart.
+pub(super) struct Parts<'a> {
+    /// As it stands on the line.
+    pub(super) topic: Topic<'a>,
+    pub(super) payload: Escaped<'a>,
+    pub(super) attributes: Attributes<'a>,
+}
+
+impl<'a> Parts<'a> {
+    /// Of a line, with or without its line end. `None` if it is no message, which does not happen.
+    pub(super) fn of(line: &'a [u8]) -> Option<Self> {
+        let line = Framer::content(line.strip_suffix(b"\n").unwrap_or(line));
+        match Reply::decode(line) {
+            Ok(Reply::Message {
+                topic,
+                payload,
+                attributes,
+            }) => Some(Self {
+                topic,
+                payload,
+                attributes,
+            }),
+            _ => None,
+        }
+    }
+
+    /// How long it may wait.
+    pub(super) fn ttl(&self) -> Option<Duration> {
+        ttl(&self.attributes).map(|seconds| Duration::from_secs(seconds.into()))
+    }
+}
+
+fn ttl(attributes: &Attributes<'_>) -> Option<u32> {
+    if attributes.is_empty() {
+        return None;
+    }
+    let value = attributes.get(TTL)?;
+    str::from_utf8(&value).ok()?.parse().ok()
+}
+
+/// What one client is told beside the message.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Extra<'a> {
+    pub(super) dup: bool,
+    pub(super) qos: u8,
+    pub(super) retain: bool,
+    /// At QoS 1 and 2.
+    pub(super) id: u16,
+    pub(super) identifiers: &'a [u32],
+    /// So many messages before it were dropped.
+    pub(super) gap: u64,
+    /// For how many seconds the message has waited.
+    pub(super) waited: u32,
+    /// The number that stands for the topic, and whether that is new to the client.
+    pub(super) alias: Option<(u16, bool)>,
+}
+
+/// Writes a PUBLISH.
+pub(super) fn write_publish(
+    out: &mut Vec<u8>,
+    version: Version,
+    parts: &Parts<'_>,
+    extra: Extra<'_>,
+) {
+    let name = name_meant(parts.topic.as_str().as_bytes());
+    let name = match extra.alias {
+        Some((_, false)) => &b""[..],
+        _ => &name,
+    };
+    let payload = parts.payload.unescape();
+    let properties = match version {
+        Version::V3 => None,
+        Version::V5 => Some(property_bytes(&parts.attributes, extra)),
+    };
+    write_parts(out, extra, name, properties.as_deref(), &payload);
+}
+
+fn write_parts(
+    out: &mut Vec<u8>,
+    extra: Extra<'_>,
+    topic: &[u8],
+    properties: Option<&[u8]>,
+    payload: &[u8],
+) {
+    let id_bytes = if extra.qos > 0 { 2 } else { 0 };
+    let properties_bytes = properties.map_or(0, |bytes| varint_bytes(bytes.len()) + bytes.len());
+    let rest = 2 + topic.len() + id_bytes + properties_bytes + payload.len();
+    out.reserve(5 + rest);
+    let first = 0x30 | u8::from(extra.dup) << 3 | extra.qos << 1 | u8::from(extra.retain);
+    out.push(first);
+    push_varint(out, rest);
+    out.extend_from_slice(&(topic.len() as u16).to_be_bytes());
+    out.extend_from_slice(topic);
+    if extra.qos > 0 {
+        out.extend_from_slice(&extra.id.to_be_bytes());
+    }
+    if let Some(properties) = properties {
+        push_varint(out, properties.len());
+        out.extend_from_slice(properties);
+    }
+    out.extend_from_slice(payload);
+}
+
+/// The properties of a message for one client, without their length.
+fn property_bytes(attributes: &Attributes<'_>, extra: Extra<'_>) -> Vec<u8> {
+    let mut properties = Properties::new();
+    if !attributes.is_empty() {
+        push_attributes(&mut properties, attributes, extra.waited);
+    }
+    if extra.gap > 0
+        && let Ok(pair) = UserProperty::new("gap", extra.gap.to_string())
+    {
+        properties.push(pair.into());
+    }
+    for &identifier in extra.identifiers {
+        properties.extend(SubscriptionIdentifier::new(identifier).map(Property::from));
+    }
+    if let Some((alias, _)) = extra.alias {
+        properties.extend(TopicAlias::new(alias).map(Property::from));
+    }
+    let written = properties.iter().map(Property::to_continuous_buffer);
+    written.collect::<Vec<_>>().concat()
+}
+
+/// What is no text, or too long, cannot be said in MQTT and is left out.
+fn push_attributes(properties: &mut Properties, attributes: &Attributes<'_>, waited: u32) {
+    let mut seen = [false; 5];
+    for (key, value) in attributes.iter() {
+        let value = value.unwrap_or_default();
+        let text = str::from_utf8(&value).ok();
+        let text = text.filter(|text| text.len() <= MOST_BYTES && !text.contains('\0'));
+        let mut first = |at: usize| !std::mem::replace(&mut seen[at], true);
+        let property: Option<Property> = match key {
+            RETAIN | RETAINED => None,
+            REPLY if first(0) => text.and_then(response_topic),
+            ID if value.len() <= MOST_BYTES && first(1) => {
+                CorrelationData::new(value.to_vec()).ok().map(Into::into)
+            }
+            TYPE if first(2) => text.and_then(|text| ContentType::new(text).ok().map(Into::into)),
+            TTL if first(3) => text
+                .and_then(|text| text.parse().ok())
+                .and_then(|ttl: u32| {
+                    let left = ttl.saturating_sub(waited);
+                    MessageExpiryInterval::new(left).ok().map(Into::into)
+                }),
+            UTF8 if value.is_empty() && first(4) => {
+                PayloadFormatIndicator::new(PayloadFormat::String)
+                    .ok()
+                    .map(Into::into)
+            }
+            USER => text
+                .and_then(|text| text.split_once('='))
+                .and_then(|(key, value)| {
+                    UserProperty::new(meant_key(key), value)
+                        .ok()
+                        .map(Into::into)
+                }),
+            _ => text.and_then(|text| UserProperty::new(key, text).ok().map(Into::into)),
+        };
+        properties.extend(property);
+    }
+}
+
+fn response_topic(written: &str) -> Option<Property> {
+    let name = name_meant(written.as_bytes());
+    let name = str::from_utf8(&name).ok()?;
+    if name.is_empty() || name.contains(['+', '#']) {
+        return None;
+    }
+    ResponseTopic::new(name).ok().map(Into::into)
+}
+
+/// PUBLISH packets at QoS 0 for lines, the same for all clients of the version that want no more.
+pub(super) fn encode(lines: &[u8], version: Version) -> Vec<u8> {
+    let mut out = Vec::with_capacity(lines.len());
+    let mut start = 0;
+    for end in memchr_iter(b'\n', lines) {
+        encode_line(&mut out, &lines[start..end], version);
+        start = end + 1;
+    }
+    out
+}
+
+#[inline]
+fn encode_line(out: &mut Vec<u8>, line: &[u8], version: Version) {
+    let Some(rest) = line.strip_prefix(MESSAGE) else {
+        return encode_attributed(out, line, version);
+    };
+    let (topic, payload) = match memchr(b' ', rest) {
+        Some(at) => (&rest[..at], &rest[at + 1..]),
+        None => (rest, &b""[..]),
+    };
+    let topic = name_meant(topic);
+    let payload = Escaped::from_line(payload);
+    let properties = match version {
+        Version::V3 => None,
+        Version::V5 => Some(&b""[..]),
+    };
+    write_parts(
+        out,
+        Extra::default(),
+        &topic,
+        properties,
+        &payload.unescape(),
+    );
+}
+
+#[inline(never)]
+fn encode_attributed(out: &mut Vec<u8>, line: &[u8], version: Version) {
+    if let Some(parts) = Parts::of(line) {
+        let extra = Extra {
+            retain: parts.attributes.contains(RETAINED),
+            ..Extra::default()
+        };
+        write_publish(out, version, &parts, extra);
+    }
+}
+
+/// How long the first packet is.
+pub(super) fn first_packet(packets: &[u8]) -> usize {
+    let (mut rest, mut at) = (0, 1);
+    while let Some(&byte) = packets.get(at) {
+        rest |= usize::from(byte & 0x7f) << (7 * (at - 1));
+        at += 1;
+        if byte & 0x80 == 0 || at > 4 {
+            break;
+        }
+    }
+    (at + rest).min(packets.len().max(1))
+}
+
+/// How much of these packets are whole ones that fit into `room` bytes.
+pub(super) fn fitting_packets(packets: &[u8], room: usize) -> usize {
+    let mut end = 0;
+    while end < packets.len() {
+        let next = end + first_packet(&packets[end..]);
+        if next > room {
+            break;
+        }
+        end = next;
+    }
+    end
+}
+
+pub(super) fn count_packets(packets: &[u8]) -> u64 {
+    let (mut at, mut count) = (0, 0);
+    while at < packets.len() {
+        at += first_packet(&packets[at..]);
+        count += 1;
+    }
+    count
+}
+
+pub(super) fn push_varint(out: &mut Vec<u8>, mut value: usize) {
+    loop {
+        let byte = (value & 0x7f) as u8;
+        value >>= 7;
+        if value == 0 {
+            return out.push(byte);
+        }
+        out.push(byte | 0x80);
+    }
+}
+
+fn varint_bytes(value: usize) -> usize {
+    match value {
+        0..128 => 1,
+        128..16_384 => 2,
+        16_384..2_097_152 => 3,
+        _ => 4,
+    }
+}
+
+/// Whether a message on `topic` is for this filter, both as they stand on lines.
+pub(super) fn matches(filter: &str, topic: Topic<'_>) -> bool {
+    Filter::parse(filter).is_ok_and(|filter| filter.matches(topic))
+}

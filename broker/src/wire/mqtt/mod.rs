@@ -1,0 +1,72 @@
+//! MQTT 3.1.1 and 5.0: packets in, engine calls and packets out.
+//!
+//! `packet` reads what clients say, `reply` writes what they are answered, `message` turns messages
+//! into lines of the engine and back, `shelf` is what a session holds, `conversation` is one
+//! connection, and `absent` ends sessions whose clients stay away. `docs/mqtt.md` is the contract.
+
+mod absent;
+mod connect;
+mod conversation;
+mod message;
+mod packet;
+mod reply;
+mod shelf;
+
+use std::time::Duration;
+
+use crate::wording::Wording;
+
+pub(crate) use absent::end_absent;
+pub(crate) use conversation::Conversation;
+
+/// Which MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// 3.1.1.
+    V3,
+    /// 5.0.
+    V5,
+}
+
+/// What all conversations of a broker are given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// The longest packet.
+    pub(crate) packet_bytes: usize,
+    /// Messages that a session holds.
+    pub(crate) queued: usize,
+    /// Bytes of them.
+    pub(crate) queued_bytes: usize,
+    /// How long a session waits for its client at most.
+    pub(crate) session_expiry: Duration,
+}
+
+/// What outboxes of clients of 3.1.1 say.
+pub(crate) const WORDING_3: Wording = Wording {
+    wire: "mqtt 3.1.1",
+    encode: Some(|lines| message::encode(lines, Version::V3)),
+    goodbye: &[],
+    ..WORDING_5
+};
+
+/// What outboxes of clients of 5.0 say. The goodbye tells that the server shuts down.
+pub(crate) const WORDING_5: Wording = Wording {
+    wire: "mqtt 5.0",
+    encode: Some(|lines| message::encode(lines, Version::V5)),
+    gap: |_| Vec::new(),
+    receipt: |_, _| Vec::new(),
+    first: message::first_packet,
+    fitting: message::fitting_packets,
+    count: message::count_packets,
+    topic: |_| b"",
+    goodbye: &[0xe0, 2, 0x8b, 0],
+};
+
+impl Version {
+    fn wording(self) -> &'static Wording {
+        match self {
+            Self::V3 => &WORDING_3,
+            Self::V5 => &WORDING_5,
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! What an MQTT client is answered: packets of `mqtt-protocol-core`, and the few bytes of those that
+//! every message needs one of.
+
+use mqtt_protocol_core::mqtt::packet::{
+    AssignedClientIdentifier, MaximumPacketSize, Properties, ReasonString, ReceiveMaximum,
+    SessionExpiryInterval, TopicAliasMaximum, v3_1_1, v5_0,
+};
+use mqtt_protocol_core::mqtt::result_code::{
+    ConnectReasonCode, ConnectReturnCode, DisconnectReasonCode, SubackReasonCode, SubackReturnCode,
+    UnsubackReasonCode,
+};
+
+use super::Version;
+use super::packet::{Fault, kind};
+
+pub(super) const PINGRESP: [u8; 2] = [0xd0, 0];
+
+/// What an answer of MQTT 5 says in words, where the client wants to hear it and can take it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Words {
+    /// It has not asked to be spared.
+    pub(super) wanted: bool,
+    /// The longest packet that it takes.
+    pub(super) most: u32,
+}
+
+impl Words {
+    /// As long as nothing else is known.
+    pub(super) const ANY: Self = Self {
+        wanted: true,
+        most: u32::MAX,
+    };
+
+    /// In CONNACK and DISCONNECT they may stand although a client wants none elsewhere.
+    fn anyway(self) -> Self {
+        Self {
+            wanted: true,
+            ..self
+        }
+    }
+}
+
+/// Longer ones would not help.
+const REASON_BYTES: usize = 400;
+
+impl Words {
+    fn properties(self, why: &str) -> Option<Properties> {
+        let fits = why.len() <= REASON_BYTES && why.len() + 32 <= self.most as usize;
+        if !self.wanted || !fits || why.is_empty() {
+            return None;
+        }
+        ReasonString::new(why)
+            .ok()
+            .map(|reason| vec![reason.into()])
+    }
+}
+
+/// What a CONNACK of MQTT 5 tells.
+pub(super) struct Welcome<'a> {
+    pub(super) session_present: bool,
+    /// The identifier that the broker has chosen.
+    pub(super) assigned: Option<&'a str>,
+    /// The session expiry interval, if it is not what was asked for.
+    pub(super) expiry: Option<u32>,
+    pub(super) receive_maximum: u16,
+    pub(super) packet_bytes: u32,
+    pub(super) aliases: u16,
+}
+
+impl Welcome<'_> {
+    pub(super) fn encode(&self, version: Version) -> Vec<u8> {
+        if version == Version::V3 {
+            return vec![0x20, 2, u8::from(self.session_present), 0];
+        }
+        let mut properties = Properties::new();
+        properties.extend(
+            self.expiry
+                .and_then(|seconds| SessionExpiryInterval::new(seconds).ok().map(Into::into)),
+        );
+        properties.extend(
+            ReceiveMaximum::new(self.receive_maximum)
+                .ok()
+                .map(Into::into),
+        );
+        properties.extend(
+            MaximumPacketSize::new(self.packet_bytes)
+                .ok()
+                .map(Into::into),
+        );
+        properties.extend(TopicAliasMaximum::new(self.aliases).ok().map(Into::into));
+        properties.extend(
+            self.assigned
+                .and_then(|id| AssignedClientIdentifier::new(id).ok().map(Into::into)),
+        );
+        let packet = v5_0::Connack::builder()
+            .session_present(self.session_present)
+            .reason_code(ConnectReasonCode::Success)
+            .props(properties)
+            .build();
+        packet.map_or_else(
+            |_| vec![0x20, 3, 0, 0, 0],
+            |packet| packet.to_continuous_buffer(),
+        )
+    }
+}
+
+/// CONNACK with an error, for a client of 5.0.
+pub(super) fn refuse_5(fault: &Fault, words: Words) -> Vec<u8> {
+    let code = ConnectReasonCode::try_from(fault.byte());
+    let code = code.unwrap_or(ConnectReasonCode::UnspecifiedError);
+    let mut packet = v5_0::Connack::builder()
+        .session_present(false)
+        .reason_code(code);
+    if let Some(properties) = words.anyway().properties(&fault.why) {
+        packet = packet.props(properties);
+    }
+    let packet = packet.build();
+    packet.map_or_else(
+        |_| vec![0x20, 3, 0, code as u8, 0],
+        |packet| packet.to_continuous_buffer(),
+    )
+}
+
+/// CONNACK with an error, for a client of 3.1.1.
+pub(super) fn refuse_3(code: ConnectReturnCode) -> Vec<u8> {
+    let packet = v3_1_1::Connack::builder()
+        .session_present(false)
+        .return_code(code)
+        .build();
+    packet.map_or_else(
+        |_| vec![0x20, 2, 0, code as u8],
+        |packet| packet.to_continuous_buffer(),
+    )
+}
+
+/// DISCONNECT, which only a client of 5.0 can be sent.
+pub(super) fn disconnect(fault: &Fault, words: Words) -> Vec<u8> {
+    let code = DisconnectReasonCode::try_from(fault.byte());
+    let code = code.unwrap_or(DisconnectReasonCode::UnspecifiedError);
+    let plain = || vec![0xe0, 2, code as u8, 0];
+    let Some(properties) = words.anyway().properties(&fault.why) else {
+        return plain();
+    };
+    let packet = v5_0::Disconnect::builder()
+        .reason_code(code)
+        .props(properties)
+        .build();
+    packet.map_or_else(|_| plain(), |packet| packet.to_continuous_buffer())
+}
+
+/// PUBACK, PUBREC, PUBREL or PUBCOMP.
+pub(super) fn ack(out: &mut Vec<u8>, kind: u8, id: u16, code: u8) {
+    let flags = if kind == kind::PUBREL { 2 } else { 0 };
+    let [high, low] = id.to_be_bytes();
+    match code {
+        0 => out.extend([kind << 4 | flags, 2, high, low]),
+        code => out.extend([kind << 4 | flags, 3, high, low, code]),
+    }
+}
+
+/// PUBACK or PUBREC that refuses a message, with words for a client of 5.0.
+pub(super) fn refuse_publish(out: &mut Vec<u8>, kind: u8, id: u16, fault: &Fault, words: Words) {
+    let Some(properties) = words.properties(&fault.why) else {
+        return ack(out, kind, id, fault.byte());
+    };
+    let mut bytes = Vec::new();
+    for property in &properties {
+        bytes.extend(property.to_continuous_buffer());
+    }
+    let mut body = id.to_be_bytes().to_vec();
+    body.push(fault.byte());
+    super::message::push_varint(&mut body, bytes.len());
+    body.extend(bytes);
+    out.push(kind << 4);
+    super::message::push_varint(out, body.len());
+    out.extend(body);
+}
+
+/// SUBACK. Codes are those of MQTT 5.
+pub(super) fn suback(out: &mut Vec<u8>, version: Version, id: u16, codes: &[u8]) {
+    let refused = SubackReasonCode::UnspecifiedError;
+    let packet = match version {
+        Version::V3 => {
+            let code =
+                |code: &u8| SubackReturnCode::try_from(*code).unwrap_or(SubackReturnCode::Failure);
+            v3_1_1::Suback::builder()
+                .packet_id(id)
+                .return_codes(codes.iter().map(code).collect())
+                .build()
+                .map(|packet| packet.to_continuous_buffer())
+        }
+        Version::V5 => {
+            let code = |code: &u8| SubackReasonCode::try_from(*code).unwrap_or(refused);
+            v5_0::Suback::builder()
+                .packet_id(id)
+                .reason_codes(codes.iter().map(code).collect())
+                .props(Properties::new())
+                .build()
+                .map(|packet| packet.to_continuous_buffer())
+        }
+    };
+    out.extend(packet.unwrap_or_default());
+}
+
+/// UNSUBACK. 3.1.1 knows no codes there.
+pub(super) fn unsuback(out: &mut Vec<u8>, version: Version, id: u16, codes: &[u8]) {
+    if version == Version::V3 {
+        let [high, low] = id.to_be_bytes();
+        return out.extend([0xb0, 2, high, low]);
+    }
+    let refused = UnsubackReasonCode::UnspecifiedError;
+    let code = |code: &u8| UnsubackReasonCode::try_from(*code).unwrap_or(refused);
+    let packet = v5_0::Unsuback::builder()
+        .packet_id(id)
+        .reason_codes(codes.iter().map(code).collect())
+        .props(Properties::new())
+        .build()
+        .map(|packet| packet.to_continuous_buffer());
+    out.extend(packet.unwrap_or_default());
+}
