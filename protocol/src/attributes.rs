@@ -12,6 +12,9 @@ pub const RETAIN: &str = "retain";
 /// On MESSAGE: sent because of a subscription, not published just now.
 pub const RETAINED: &str = "retained";
 
+/// On PUBLISH: for how many seconds the message is worth having.
+pub const TTL: &str = "ttl";
+
 /// On PUBLISH: the topic that an answer shall be published to.
 pub const REPLY: &str = "reply";
 

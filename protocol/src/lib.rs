@@ -19,7 +19,9 @@ mod slow;
 mod topic;
 mod verb;
 
-pub use attributes::{Attributes, BadAttribute, ERROR, ID, LIMIT, REPLY, RETAIN, RETAINED, SLOW};
+pub use attributes::{
+    Attributes, BadAttribute, ERROR, ID, LIMIT, REPLY, RETAIN, RETAINED, SLOW, TTL,
+};
 pub use decode::{Decoder, Framer, Step};
 pub use error::{Code, DecodeError};
 pub use escape::Escaped;

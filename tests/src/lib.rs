@@ -1,5 +1,5 @@
 //! What the tests of this folder are written with: a [`TestBroker`] to start, a [`TestClient`] to
-//! talk to it in raw lines, a [`Process`] for other programs, [`Tmux`] for those that want a
+//! talk to it in raw lines, an [`mqtt::MqttClient`] for raw packets, a [`Process`] for other programs, [`Tmux`] for those that want a
 //! terminal, a [`Dialogue`] or a [`Session`] to play, and an [`Asker`] of the broker's own figures.
 //!
 //! Nothing here knows the protocol beyond `PING`, the fence. A client that waits for something
@@ -9,6 +9,7 @@ mod asker;
 mod broker;
 mod client;
 mod dialogue;
+pub mod mqtt;
 mod process;
 mod programs;
 mod random;

@@ -8,9 +8,10 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use memchr::memchr;
+use bytes::Bytes;
+use memchr::{memchr, memmem};
 use protocol::{
-    Attributes, Escaped, Filter, Framer, RETAIN, RETAINED, Reply, Request, Slow, Topic,
+    Attributes, Escaped, Filter, Framer, RETAIN, RETAINED, Reply, Request, Slow, TTL, Topic,
 };
 
 use crate::choices::TooManyChoices;
@@ -371,12 +372,12 @@ impl<'a> Desk<'a> {
             }
         };
         let (mut gathered, mut waiting, mut qos) = (Vec::new(), 0, 0);
-        for Entry {
-            message: line,
-            qos: next,
-            ..
-        } in messages
-        {
+        let now = Moment::now();
+        for entry in messages {
+            let Some(line) = fresh(entry, now) else {
+                continue;
+            };
+            let (line, next) = (&line, &entry.qos);
             let is_long = line.len() > GATHERED_BYTES;
             if is_long || *next != qos || gathered.len() + line.len() > GATHERED_BYTES {
                 let run = Run::borrowed(&gathered, mem::take(&mut waiting));
@@ -627,6 +628,40 @@ fn forget(engine: &Engine, holder: &Member) {
             engine.router.forget(filter, holder.outbox.id());
         }
     }
+}
+
+/// The line of a retained message, with the seconds that are left of its time; none if none are.
+fn fresh(entry: &Entry, now: Moment) -> Option<Bytes> {
+    let line = &entry.message;
+    if line[0] != b'@' || memmem::find(line, b"ttl=").is_none() {
+        return Some(line.clone());
+    }
+    let content = Framer::content(line.strip_suffix(b"\n").unwrap_or(line));
+    let Ok(Reply::Message {
+        topic,
+        payload,
+        attributes,
+    }) = Reply::decode(content)
+    else {
+        return Some(line.clone());
+    };
+    let seconds = attributes.get(TTL)?;
+    let Some(seconds) = str::from_utf8(&seconds)
+        .ok()
+        .and_then(|text| text.parse::<u32>().ok())
+    else {
+        return Some(line.clone());
+    };
+    let waited = now.ms_since(entry.kept.since);
+    if waited > u64::from(seconds) * 1000 {
+        return None;
+    }
+    let mut left = attributes.without(&[TTL]);
+    let seconds = u64::from(seconds) - waited / 1000;
+    left.push(TTL, seconds.to_string().as_bytes()).ok()?;
+    let mut line = Vec::new();
+    message(topic, &payload, left).encode(&mut line);
+    Some(line.into())
 }
 
 fn retain(

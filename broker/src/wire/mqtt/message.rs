@@ -11,16 +11,15 @@ use mqtt_protocol_core::mqtt::packet::{
     ContentType, CorrelationData, MessageExpiryInterval, PayloadFormat, PayloadFormatIndicator,
     Properties, Property, ResponseTopic, SubscriptionIdentifier, TopicAlias, UserProperty,
 };
-use protocol::{Attributes, Escaped, Filter, Framer, ID, REPLY, RETAIN, RETAINED, Reply, Topic};
+use protocol::{
+    Attributes, Escaped, Filter, Framer, ID, REPLY, RETAIN, RETAINED, Reply, TTL, Topic,
+};
 
 use super::Version;
 use crate::wire::desk::MESSAGE;
 
 /// The content type.
 pub(super) const TYPE: &str = "type";
-
-/// The message expiry interval, in seconds.
-pub(super) const TTL: &str = "ttl";
 
 /// The payload is text; a flag.
 pub(super) const UTF8: &str = "utf8";
@@ -91,25 +90,33 @@ pub(super) fn write_line(
 /// What stands before the verb, for these properties.
 pub(super) fn attributes(properties: &Properties) -> Attributes<'static> {
     let mut attributes = Attributes::default();
-    let mut push = |key: &str, value: &[u8]| {
-        // A key that cannot stand there is not lost, see below.
+    let push = |attributes: &mut Attributes<'_>, key: &str, value: &[u8]| {
+        // Only keys that can stand there come here.
         let _ = attributes.push(key, value);
     };
     for property in properties {
         match property {
-            Property::ResponseTopic(topic) => push(REPLY, name_on_line(topic.val()).as_bytes()),
-            Property::CorrelationData(data) => push(ID, data.val()),
-            Property::ContentType(text) => push(TYPE, text.val().as_bytes()),
-            Property::MessageExpiryInterval(seconds) => {
-                push(TTL, seconds.val().to_string().as_bytes());
+            Property::ResponseTopic(topic) => {
+                push(&mut attributes, REPLY, name_on_line(topic.val()).as_bytes())
             }
-            Property::PayloadFormatIndicator(format) if format.val() == 1 => push(UTF8, b""),
+            Property::CorrelationData(data) => push(&mut attributes, ID, data.val()),
+            Property::ContentType(text) => push(&mut attributes, TYPE, text.val().as_bytes()),
+            Property::MessageExpiryInterval(seconds) => {
+                push(&mut attributes, TTL, seconds.val().to_string().as_bytes());
+            }
+            Property::PayloadFormatIndicator(format) if format.val() == 1 => {
+                let _ = attributes.push_flag(UTF8);
+            }
             Property::UserProperty(pair) => {
                 let (key, value) = (pair.key(), pair.val());
                 if is_key(key) && !KNOWN.contains(&key) {
-                    push(key, value.as_bytes());
+                    push(&mut attributes, key, value.as_bytes());
                 } else {
-                    push(USER, format!("{}={value}", escaped_key(key)).as_bytes());
+                    push(
+                        &mut attributes,
+                        USER,
+                        format!("{}={value}", escaped_key(key)).as_bytes(),
+                    );
                 }
             }
             _ => {}

@@ -1,0 +1,643 @@
+//! Promises of docs/mqtt.md: both versions, one room with the line protocol.
+
+use tests::mqtt::{BOTH, Hello, Mqtt, MqttClient, packet, text, user_property};
+use tests::{TestBroker, TestClient};
+
+#[track_caller]
+fn subscribed(broker: &TestBroker, filter: &str) -> TestClient {
+    let mut client = broker.connect();
+    client
+        .send(format!("SUBSCRIBE {filter}"))
+        .expect(format!("SUBACK {filter}"));
+    client
+}
+
+#[test]
+fn a_message_crosses_from_any_protocol_to_any_other() {
+    let broker = TestBroker::start();
+    let mut lines = subscribed(&broker, "room/#");
+    let mut clients =
+        BOTH.map(|version| MqttClient::connect(broker.address(), version, &format!("{version:?}")));
+    for client in &mut clients {
+        client.subscribe("room/+", 0);
+    }
+    lines
+        .send("PUBLISH room/1 from a line")
+        .expect("MESSAGE room/1 from a line");
+    lines.expect("PUBACK 1 3");
+    for client in &mut clients {
+        client.expect_message(0, "room/1", "from a line");
+    }
+    for at in 0..2 {
+        clients[at].publish("room/2", "from MQTT");
+        for client in &mut clients {
+            client.expect_message(0, "room/2", "from MQTT");
+        }
+        lines.expect("MESSAGE room/2 from MQTT");
+    }
+}
+
+#[test]
+fn payloads_are_any_bytes_both_ways() {
+    let broker = TestBroker::start();
+    let all: Vec<u8> = (0..=255).collect();
+    for version in BOTH {
+        let mut client = MqttClient::connect(broker.address(), version, "a");
+        client.subscribe("bytes", 1);
+        client.publish_as(0x30, "bytes", 0, &all);
+        assert_eq!(client.message().payload, all);
+        client.publish_as(0x30, "bytes", 0, b"");
+        assert_eq!(client.message().payload, b"");
+        let mut line = subscribed(&broker, "bytes");
+        client.publish_as(0x30, "bytes", 0, b"a\nb\r\\n");
+        line.expect(br"MESSAGE bytes a\nb\r\\n");
+        line.send(br"PUBLISH bytes x\ny\\z")
+            .expect(br"MESSAGE bytes x\ny\\z");
+        assert_eq!(client.message().payload, b"a\nb\r\\n");
+        let came = client.message();
+        assert_eq!((came.flags, &*came.payload), (0x02, &b"x\ny\\z"[..]));
+    }
+}
+
+#[test]
+fn attributes_are_properties_and_come_back_as_they_were() {
+    let broker = TestBroker::start();
+    let mut line = subscribed(&broker, "t");
+    let mut client = MqttClient::connect(broker.address(), Mqtt::V5, "a");
+    client.subscribe("t", 0);
+    let properties = [
+        &[0x01, 1][..],
+        &[0x02, 0, 0, 1, 0],
+        &[&[0x03][..], &text("text/plain")].concat(),
+        &[&[0x08][..], &text("my reply")].concat(),
+        &[&[0x09][..], &text("i;d")].concat(),
+        &user_property("unit", "degrees C"),
+        &user_property("My Key=%", "v"),
+        &user_property("retain", ""),
+    ]
+    .concat();
+    client.publish_with(0x30, "t", 0, &properties, b"21");
+    assert_eq!(client.message().properties, properties);
+    line.expect(
+        r"@utf8;ttl=256;type=text/plain;reply=my\\sreply;id=i\:d;unit=degrees\sC;user=My\sKey%3D%25=v;user=retain= MESSAGE t 21",
+    );
+    line.send(r"@reply=a/b;id=7;urgent;type=x;ttl=5 PUBLISH t q");
+    let came = client.message().properties;
+    let expected = [
+        &[&[0x08][..], &text("a/b")].concat()[..],
+        &[&[0x09][..], &text("7")].concat(),
+        &user_property("urgent", ""),
+        &[&[0x03][..], &text("x")].concat(),
+        &[0x02, 0, 0, 0, 5],
+    ]
+    .concat();
+    assert_eq!(came, expected);
+}
+
+#[test]
+fn topics_may_hold_spaces_which_a_line_writes_otherwise() {
+    let broker = TestBroker::start();
+    let mut line = subscribed(&broker, r"living\sroom/+");
+    for version in BOTH {
+        let mut client = MqttClient::connect(broker.address(), version, "a");
+        client.subscribe("living room/#", 0);
+        client.publish("living room/a lamp", "on");
+        client.expect_message(0, "living room/a lamp", "on");
+        line.expect(r"MESSAGE living\sroom/a\slamp on");
+        line.send(r"PUBLISH living\sroom/x off");
+        client.expect_message(0, "living room/x", "off");
+        line.expect(r"MESSAGE living\sroom/x off").read_line();
+        client.subscribe(r"c:\temp\s", 0);
+        client.publish(r"c:\temp\s", "x");
+        client.expect_message(0, r"c:\temp\s", "x");
+    }
+}
+
+#[test]
+fn retained_messages_are_the_same_for_all() {
+    let broker = TestBroker::start();
+    let mut line = broker.connect();
+    line.send("@retain PUBLISH lamp on").expect("PUBACK 1 0");
+    for version in BOTH {
+        let mut client = MqttClient::connect(broker.address(), version, "a");
+        client.subscribe("lamp", 0).expect_message(1, "lamp", "on");
+        client.publish_as(0x31, "lamp", 0, b"off");
+        client.expect_message(0, "lamp", "off");
+        let mut late = subscribed(&broker, "lamp");
+        late.expect("@retained MESSAGE lamp off");
+        client.publish_as(0x31, "lamp", 0, b"on");
+        late.expect("MESSAGE lamp on");
+    }
+}
+
+#[test]
+fn a_retained_message_is_forgotten_when_it_expires_and_tells_how_long_it_has() {
+    let broker = TestBroker::start();
+    let mut line = broker.connect();
+    line.send("@retain;ttl=0 PUBLISH short x")
+        .expect("PUBACK 1 0");
+    line.send("@retain;ttl=100 PUBLISH long x")
+        .expect("PUBACK 2 0");
+    let mut client = MqttClient::connect(broker.address(), Mqtt::V5, "a");
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    client.subscribe("+", 0);
+    let came = client.message();
+    assert_eq!(came.topic, "long");
+    let left = u32::from_be_bytes(came.properties[1..5].try_into().expect("four bytes"));
+    assert!((1..100).contains(&left), "{left}");
+    client.expect_silence();
+}
+
+#[test]
+fn a_session_keeps_what_comes_while_its_client_is_away() {
+    for version in BOTH {
+        let broker = TestBroker::start();
+        let hello = Hello::lasting("sleeper");
+        let (mut sleeper, present) = MqttClient::enter(broker.address(), version, &hello);
+        assert!(!present);
+        sleeper.subscribe("a/#", 1);
+        sleeper.vanish();
+        let mut line = broker.connect();
+        broker.wait_for_log("the client left");
+        for number in 1..=300 {
+            line.send(format!("PUBLISH a/b {number}"))
+                .expect(format!("PUBACK {number} 1"));
+        }
+        let (mut sleeper, present) = MqttClient::enter(broker.address(), version, &hello);
+        assert!(present);
+        let mut ids = Vec::new();
+        for number in 1..=300 {
+            let came = sleeper.message();
+            assert_eq!(
+                (came.flags, came.payload),
+                (2, number.to_string().into_bytes())
+            );
+            ids.push(came.id);
+        }
+        // Of half of them the client says that they have arrived; the others come again.
+        for id in &ids[..150] {
+            sleeper.send(&[0x40, 2, (id >> 8) as u8, *id as u8]);
+        }
+        sleeper.expect_silence();
+        sleeper.vanish();
+        let (mut sleeper, _) = MqttClient::enter(broker.address(), version, &hello);
+        for (number, id) in (151..=300).zip(&ids[150..]) {
+            let came = sleeper.message();
+            assert_eq!((came.flags, came.id), (0x0a, *id));
+            assert_eq!(came.payload, number.to_string().into_bytes());
+            sleeper.send(&[0x40, 2, (id >> 8) as u8, *id as u8]);
+        }
+        sleeper.expect_silence();
+        let ledger = broker.ledger();
+        assert!(
+            ledger.contains("300 copies = 300 written + 0 waiting"),
+            "{ledger}"
+        );
+        let clean = Hello::new("sleeper");
+        let (_, present) = MqttClient::enter(broker.address(), version, &clean);
+        assert!(!present);
+        line.send("PUBLISH a/b x").expect("PUBACK 301 0");
+    }
+}
+
+#[test]
+fn a_session_holds_no_more_than_it_may_and_tells_what_is_missing() {
+    for version in BOTH {
+        let broker = TestBroker::with_args(&["--max-queued", "10"]);
+        let hello = Hello::lasting("sleeper");
+        let (mut sleeper, _) = MqttClient::enter(broker.address(), version, &hello);
+        sleeper.subscribe("a", 1).subscribe("$SYS/gap/sleeper", 0);
+        sleeper.vanish();
+        broker.wait_for_log("the client left");
+        let mut line = broker.connect();
+        for number in 1..=15 {
+            line.send(format!("PUBLISH a {number}"))
+                .expect(format!("PUBACK {number} 1"));
+        }
+        let (mut sleeper, _) = MqttClient::enter(broker.address(), version, &hello);
+        for number in 1..=10 {
+            let came = sleeper.message();
+            assert_eq!(came.payload, number.to_string().into_bytes());
+            sleeper.send(&[0x40, 2, (came.id >> 8) as u8, came.id as u8]);
+        }
+        sleeper.expect_silence();
+        line.send("PUBLISH a 16").expect("PUBACK 16 1");
+        if version == Mqtt::V3 {
+            sleeper.expect_message(0, "$SYS/gap/sleeper", "5");
+        }
+        let came = sleeper.message();
+        assert_eq!(came.payload, b"16");
+        if version == Mqtt::V5 {
+            assert_eq!(came.properties, user_property("gap", "5"));
+        }
+        let ledger = broker.ledger();
+        assert!(ledger.contains("5 dropped"), "{ledger}");
+    }
+}
+
+#[test]
+fn a_slow_reader_is_told_of_its_loss_with_the_next_message() {
+    let broker = TestBroker::with_args(&["--max-line", "100KiB", "--outbox-bytes", "100KiB"]);
+    let mut slow = MqttClient::connect(broker.address(), Mqtt::V5, "slow");
+    slow.subscribe("a", 0);
+    let mut line = broker.connect();
+    let long = "x".repeat(50_000);
+    // More than the kernel and the outbox take.
+    let mut published = 0;
+    let dropped = |ledger: &str| !ledger.contains(" 0 dropped");
+    while !dropped(&broker.ledger()) {
+        for _ in 0..50 {
+            published += 1;
+            line.send(format!("PUBLISH a {long}"))
+                .expect(format!("PUBACK {published} 1"));
+        }
+    }
+    let (mut came, mut told) = (0, 0);
+    loop {
+        // What comes after all that waited tells what was lost before it.
+        slow.send(&[0xc0, 0]);
+        loop {
+            let bytes = slow.packet();
+            if bytes[0] == 0xd0 {
+                break;
+            }
+            came += 1;
+            let publish = slow.read_publish(&bytes);
+            if publish.properties.starts_with(&[0x26, 0, 3]) {
+                let count = String::from_utf8_lossy(&publish.properties[8..]).into_owned();
+                told += count.parse::<u64>().expect("a count");
+            }
+        }
+        if came + told == published {
+            break;
+        }
+        assert!(told == 0, "{came} came, {told} are told, of {published}");
+        published += 1;
+        line.send("PUBLISH a last")
+            .expect(format!("PUBACK {published} 1"));
+    }
+    assert!(told > 0);
+}
+
+#[test]
+fn who_connects_again_takes_the_place_of_who_was_there() {
+    for version in BOTH {
+        let broker = TestBroker::start();
+        let mut first = MqttClient::connect(broker.address(), version, "same");
+        let _second = MqttClient::connect(broker.address(), version, "same");
+        first.expect_dismissal(0x8e);
+    }
+}
+
+#[test]
+fn a_will_is_published_for_who_vanishes_and_not_for_who_says_goodbye() {
+    let broker = TestBroker::start();
+    let mut line = subscribed(&broker, "gone");
+    for version in BOTH {
+        let hello = Hello {
+            will: Some(("gone".to_owned(), format!("{version:?}"))),
+            ..Hello::new("mortal")
+        };
+        MqttClient::enter(broker.address(), version, &hello)
+            .0
+            .leave();
+        line.expect_silence();
+        MqttClient::enter(broker.address(), version, &hello)
+            .0
+            .vanish();
+        line.expect(format!("MESSAGE gone {version:?}"));
+    }
+}
+
+#[test]
+fn receipts_say_when_nobody_listens() {
+    let broker = TestBroker::start();
+    let mut client = MqttClient::connect(broker.address(), Mqtt::V5, "a");
+    client
+        .publish_as(0x32, "a", 7, b"x")
+        .expect(&[0x40, 3, 0, 7, 0x10]);
+    client
+        .publish_as(0x34, "a", 8, b"x")
+        .expect(&[0x50, 3, 0, 8, 0x10]);
+    client.send(&[0x62, 2, 0, 8]).expect(&[0x70, 2, 0, 8]);
+    let _line = subscribed(&broker, "a");
+    client
+        .publish_as(0x32, "a", 7, b"x")
+        .expect(&[0x40, 2, 0, 7]);
+    let mut old = MqttClient::connect(broker.address(), Mqtt::V3, "b");
+    old.publish_as(0x32, "b", 7, b"x").expect(&[0x40, 2, 0, 7]);
+}
+
+#[test]
+fn what_is_malformed_ends_the_connection_with_the_code_the_standard_names() {
+    let broker = TestBroker::with_args(&["--max-line", "10000"]);
+    let cases: [(&str, Vec<u8>, u8); 22] = [
+        (
+            "a length of five bytes",
+            vec![0x30, 0xff, 0xff, 0xff, 0xff, 1],
+            0x81,
+        ),
+        (
+            "a packet that is too large",
+            vec![0x30, 0x80, 0x80, 0x01],
+            0x95,
+        ),
+        ("QoS 3", packet(0x36, &[0, 1, b'a', 0, 1, 0]), 0x81),
+        ("DUP at QoS 0", packet(0x38, &[0, 1, b'a', 0]), 0x81),
+        ("packet type 0", packet(0x00, &[]), 0x81),
+        (
+            "flags of SUBSCRIBE",
+            packet(0x80, &[0, 1, 0, 0, 1, b'a', 0]),
+            0x81,
+        ),
+        ("flags of PINGREQ", packet(0xc1, &[]), 0x81),
+        ("flags of PUBREL", packet(0x60, &[0, 1]), 0x81),
+        ("a body of PINGREQ", packet(0xc0, &[0]), 0x81),
+        ("a packet for clients", packet(0x20, &[0, 0, 0]), 0x82),
+        ("a topic that is cut off", packet(0x30, &[0, 9, b'a']), 0x81),
+        (
+            "a topic that is not UTF-8",
+            packet(0x30, &[0, 1, 0xff, 0]),
+            0x81,
+        ),
+        (
+            "a surrogate",
+            packet(0x30, &[0, 3, 0xed, 0xa0, 0x80, 0]),
+            0x81,
+        ),
+        ("U+0000 in a topic", packet(0x30, &[0, 1, 0, 0]), 0x81),
+        (
+            "a wildcard in a topic",
+            packet(0x30, &[0, 1, b'#', 0]),
+            0x90,
+        ),
+        (
+            "packet identifier 0",
+            packet(0x32, &[0, 1, b'a', 0, 0, 0]),
+            0x82,
+        ),
+        ("no packet identifier", packet(0x32, &[0, 1, b'a']), 0x81),
+        (
+            "a SUBSCRIBE without filters",
+            packet(0x82, &[0, 1, 0]),
+            0x82,
+        ),
+        (
+            "QoS 3 in SUBSCRIBE",
+            packet(0x82, &[0, 1, 0, 0, 1, b'a', 3]),
+            0x81,
+        ),
+        (
+            "an UNSUBSCRIBE without filters",
+            packet(0xa2, &[0, 1, 0]),
+            0x82,
+        ),
+        (
+            "a second CONNECT",
+            Hello::new("again").encode(Mqtt::V5),
+            0x82,
+        ),
+        ("AUTH", packet(0xf0, &[0x18, 0]), 0x82),
+    ];
+    for (what, bytes, code) in cases {
+        let mut client = MqttClient::connect(broker.address(), Mqtt::V5, "a");
+        client.send(&bytes);
+        let came = client.packet();
+        assert_eq!((came[0], came[2]), (0xe0, code), "{what}: {came:02x?}");
+        client.expect_closed();
+        // Cut at any byte it is awaited, not answered.
+        let mut slow = MqttClient::connect(broker.address(), Mqtt::V5, "a");
+        for byte in &bytes[..bytes.len() - 1] {
+            slow.send(&[*byte]);
+        }
+        drop(slow);
+    }
+    for (what, bytes) in [
+        ("QoS 3", packet(0x36, &[0, 1, b'a', 0, 1])),
+        (
+            "reserved bits in SUBSCRIBE",
+            packet(0x82, &[0, 1, 0, 1, b'a', 4]),
+        ),
+        ("a body of DISCONNECT", packet(0xe0, &[0])),
+        ("AUTH", packet(0xf0, &[])),
+        ("a wildcard", packet(0x30, &[0, 1, b'+'])),
+        ("no topic", packet(0x30, &[0, 0])),
+        ("bytes behind PUBACK", packet(0x40, &[0, 1, 0])),
+    ] {
+        let mut client = MqttClient::connect(broker.address(), Mqtt::V3, "a");
+        client.send(&bytes);
+        assert!(client.read_packet().is_err(), "{what}: it is not closed");
+    }
+}
+
+#[test]
+fn properties_where_they_do_not_belong_are_protocol_errors() {
+    let broker = TestBroker::start();
+    let alias = |number: u16| [&[0x23][..], &number.to_be_bytes()].concat();
+    for (what, topic, properties, code) in [
+        ("a server's property", "a", vec![0x24, 1], 0x82),
+        ("twice the same", "a", vec![0x01, 0, 0x01, 0], 0x82),
+        ("a format of 2", "a", vec![0x01, 2], 0x82),
+        ("an unknown property", "a", vec![0x7f, 0], 0x81),
+        ("a subscription identifier", "a", vec![0x0b, 1], 0x82),
+        ("alias 0", "a", alias(0), 0x82),
+        ("an alias too many", "a", alias(257), 0x94),
+        ("an alias that stands for nothing", "", alias(3), 0x82),
+        ("no topic", "", user_property("a", "b"), 0x82),
+        (
+            "a response topic with a wildcard",
+            "a",
+            [&[0x08][..], &text("a/#")].concat(),
+            0x82,
+        ),
+        ("U+0000", "a", user_property("a", "\0"), 0x81),
+    ] {
+        let mut client = MqttClient::connect(broker.address(), Mqtt::V5, "a");
+        client.publish_with(0x30, topic, 0, &properties, b"");
+        let came = client.packet();
+        assert_eq!((came[0], came[2]), (0xe0, code), "{what}: {came:02x?}");
+        client.expect_closed();
+    }
+}
+
+#[test]
+fn what_a_client_may_not_publish_is_told_and_the_connection_stays() {
+    let broker = TestBroker::with_args(&["--max-retained", "1"]);
+    let mut client = MqttClient::connect(broker.address(), Mqtt::V5, "a");
+    client
+        .publish_as(0x33, "a", 1, b"x")
+        .expect(&[0x40, 3, 0, 1, 0x10]);
+    for (first, topic, code) in [
+        (0x32, "$SYS/x", 0x87),
+        (0x33, "b", 0x97),
+        (0x34, "a\tb", 0x90),
+    ] {
+        client.publish_as(first, topic, 2, b"x");
+        let refused = client.packet();
+        let kind = if first == 0x34 { 0x50 } else { 0x40 };
+        assert_eq!(
+            (refused[0], refused[4]),
+            (kind, code),
+            "{topic}: {refused:02x?}"
+        );
+    }
+    assert_eq!(client.ask_to_subscribe("a/#/b", 0, &[]), 0x8f);
+    client.expect_silence();
+    let mut old = MqttClient::connect(broker.address(), Mqtt::V3, "b");
+    assert_eq!(old.ask_to_subscribe("a+", 0, &[]), 0x80);
+    old.publish_as(0x32, "$SYS/x", 2, b"x")
+        .expect(&[0x40, 2, 0, 2]);
+}
+
+#[test]
+fn a_group_is_shared_by_all_protocols() {
+    let broker = TestBroker::start();
+    let mut line = subscribed(&broker, "$share/g/job");
+    let mut client = MqttClient::connect(broker.address(), Mqtt::V5, "a");
+    client.subscribe("$share/g/job", 1);
+    let mut publisher = broker.connect();
+    for number in 1..=10 {
+        publisher
+            .send(format!("PUBLISH job {number}"))
+            .expect(format!("PUBACK {number} 1"));
+    }
+    let mut came = line.read_to_fence().len();
+    // What the client leaves behind unacknowledged goes to the other.
+    assert_eq!(came, 5);
+    for _ in 0..5 {
+        client.message();
+    }
+    client.vanish();
+    broker.wait_for_log("the client left");
+    came += line.read_to_fence().len();
+    assert_eq!(came, 10);
+}
+
+#[test]
+fn who_is_silent_for_too_long_is_closed() {
+    let broker = TestBroker::start();
+    for version in BOTH {
+        let hello = Hello {
+            keep_alive: 1,
+            ..Hello::new("silent")
+        };
+        let (mut client, _) = MqttClient::enter(broker.address(), version, &hello);
+        client.expect_dismissal(0x8d);
+    }
+}
+
+#[test]
+fn nothing_of_a_packet_longer_than_the_client_takes_is_sent() {
+    let broker = TestBroker::start();
+    let hello = Hello {
+        properties: vec![0x27, 0, 0, 0, 100],
+        ..Hello::new("small")
+    };
+    let (mut client, _) = MqttClient::enter(broker.address(), Mqtt::V5, &hello);
+    client.subscribe("a", 1);
+    let mut line = broker.connect();
+    line.send(format!("PUBLISH a {}", "x".repeat(200)))
+        .expect("PUBACK 1 1");
+    line.send("PUBLISH a short").expect("PUBACK 2 1");
+    assert_eq!(client.message().payload, b"short");
+}
+
+#[test]
+fn the_ledger_tells_what_waits_in_sessions() {
+    let broker = TestBroker::start();
+    let (mut sleeper, _) =
+        MqttClient::enter(broker.address(), Mqtt::V5, &Hello::lasting("sleeper"));
+    sleeper.subscribe("a", 2);
+    sleeper.vanish();
+    broker.wait_for_log("the client left");
+    let mut client = MqttClient::connect(broker.address(), Mqtt::V5, "a");
+    client
+        .publish_as(0x34, "a", 1, b"x")
+        .expect(&[0x50, 2, 0, 1]);
+    client.publish("a", "at most once, and nobody there");
+    client.expect_silence();
+    let ledger = broker.ledger();
+    assert!(
+        ledger.contains("2 copies = 0 written + 1 waiting"),
+        "{ledger}"
+    );
+    assert!(ledger.contains("1 discarded"), "{ledger}");
+}
+
+/// A session that ends a second after its connection, and a will that waits for so many seconds.
+fn brief(will_delay: u8) -> Vec<u8> {
+    let mut body = text("MQTT");
+    body.extend([5, 0x04, 0, 0, 5, 0x11, 0, 0, 0, 2]);
+    body.extend(text("brief"));
+    body.extend([5, 0x18, 0, 0, 0, will_delay]);
+    body.extend(text("gone"));
+    body.extend(text("brief"));
+    packet(0x10, &body)
+}
+
+#[test]
+fn a_session_ends_when_its_time_is_over_and_the_will_waits_no_longer_than_that() {
+    let broker = TestBroker::start();
+    let mut line = subscribed(&broker, "gone");
+    let enter = |delay| {
+        let mut client = MqttClient::dial(broker.address(), Mqtt::V5);
+        client.send(&brief(delay));
+        let connack = client.packet();
+        assert_eq!(connack[3], 0, "{connack:02x?}");
+        (client, connack[2] == 1)
+    };
+    // Who comes back in time is not gone.
+    let (mut client, _) = enter(1);
+    client.subscribe("a", 1);
+    client.vanish();
+    let (client, present) = enter(1);
+    assert!(present);
+    line.expect_silence();
+    client.vanish();
+    line.expect("MESSAGE gone brief");
+    let (client, present) = enter(100);
+    assert!(present, "only the will was due");
+    line.send("PUBLISH a x").expect("PUBACK 1 1");
+    client.vanish();
+    line.expect("MESSAGE gone brief");
+    line.send("PUBLISH a x").expect("PUBACK 2 0");
+    let (_, present) = enter(1);
+    assert!(!present);
+}
+
+#[test]
+fn many_who_all_want_to_be_the_same_client_take_turns() {
+    let broker = TestBroker::start();
+    let address = broker.address();
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            scope.spawn(move || {
+                let version = BOTH[number % 2];
+                for turn in 0..30 {
+                    let hello = match turn % 3 {
+                        0 => Hello::new("same"),
+                        _ => Hello::lasting("same"),
+                    };
+                    let mut client = MqttClient::dial(address, version);
+                    client.send(&hello.encode(version));
+                    let mut subscribe = vec![0, 9];
+                    if version == Mqtt::V5 {
+                        subscribe.push(0);
+                    }
+                    subscribe.extend(text("a"));
+                    subscribe.push(1);
+                    client.send(&packet(0x82, &subscribe));
+                    client.publish_as(0x32, "a", 1, b"x");
+                    // Others may have taken its place at any time.
+                    let first = client.read_packet();
+                    assert!(first.is_ok_and(|bytes| bytes[0] == 0x20), "no CONNACK");
+                    while turn % 2 == 0 && client.read_packet().is_ok_and(|bytes| bytes[0] != 0x40)
+                    {
+                    }
+                }
+            });
+        }
+    });
+    let (mut last, _) = MqttClient::enter(address, Mqtt::V5, &Hello::new("same"));
+    last.expect_silence();
+}
