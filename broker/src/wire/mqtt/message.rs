@@ -416,3 +416,82 @@ fn varint_bytes(value: usize) -> usize {
 pub(super) fn matches(filter: &str, topic: Topic<'_>) -> bool {
     Filter::parse(filter).is_ok_and(|filter| filter.matches(topic))
 }
+
+#[cfg(test)]
+mod tests {
+    use mqtt_protocol_core::mqtt::Arc;
+    use mqtt_protocol_core::mqtt::packet::{Qos, v3_1_1, v5_0};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn line(topic: &str, payload: &[u8]) -> Vec<u8> {
+        let mut line = Vec::new();
+        write_line(&mut line, &name_on_line(topic), payload);
+        line
+    }
+
+    #[test]
+    fn a_name_is_written_with_backslashes_only_where_it_must_be() {
+        for (name, written) in [
+            ("a b", r"a\sb"),
+            (r"C:\temp", r"C:\temp"),
+            (r"a\s", r"a\\s"),
+            (r"a\\b", r"a\\\b"),
+            ("a\\ b", r"a\\\sb"),
+            (r"a\", r"a\"),
+        ] {
+            assert_eq!(name_on_line(name), written);
+            assert_eq!(&*name_meant(written.as_bytes()), name.as_bytes());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_comes_back_from_a_line(name in "[^\0]{0,40}") {
+            let written = name_on_line(&name);
+            prop_assert!(!written.contains(' '));
+            prop_assert_eq!(&*name_meant(written.as_bytes()), name.as_bytes());
+        }
+
+        #[test]
+        fn what_lines_become_is_what_the_library_reads(
+            topic in "[a-z /\\\\]{1,20}",
+            payload in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let line = line(&topic, &payload);
+            for version in [Version::V3, Version::V5] {
+                let packets = encode(&line.repeat(3), version);
+                let first = first_packet(&packets);
+                prop_assert_eq!(first * 3, packets.len());
+                prop_assert_eq!(count_packets(&packets), 3);
+                prop_assert_eq!(fitting_packets(&packets, packets.len() - 1), first * 2);
+                prop_assert_eq!(fitting_packets(&packets, first - 1), 0);
+                let head = if packets[1] < 0x80 { 2 } else { 3 };
+                let body: Arc<[u8]> = packets[head..first].into();
+                let (name, came, qos) = match version {
+                    Version::V3 => {
+                        let (packet, _) = v3_1_1::Publish::parse(packets[0] & 15, body).expect("it is one");
+                        (packet.topic_name().to_owned(), packet.payload().as_slice().to_vec(), packet.qos())
+                    }
+                    Version::V5 => {
+                        let (packet, _) = v5_0::Publish::parse(packets[0] & 15, body).expect("it is one");
+                        (packet.topic_name().to_owned(), packet.payload().as_slice().to_vec(), packet.qos())
+                    }
+                };
+                prop_assert_eq!(&name, &topic);
+                prop_assert_eq!(&came, &payload);
+                prop_assert_eq!(qos, Qos::AtMostOnce);
+            }
+        }
+
+        #[test]
+        fn user_properties_come_back_whatever_their_keys(key in "[^\0]{0,20}", value in "[^\0]{0,20}") {
+            let pair = UserProperty::new(key.clone(), value.clone()).expect("it is short");
+            let properties = vec![Property::from(pair)];
+            let attributes = attributes(&properties);
+            let written = property_bytes(&attributes, Extra::default());
+            prop_assert_eq!(written, properties[0].to_continuous_buffer());
+        }
+    }
+}

@@ -697,3 +697,59 @@ fn wrong(code: MqttError) -> Fault {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mqtt_protocol_core::mqtt::Arc;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_header_is_read_when_its_last_byte_has_come() {
+        for (bytes, expected) in [
+            (&b"\xc0"[..], Ok(None)),
+            (b"\xc0\x00", Ok(Some((2, 0)))),
+            (b"\x30\x80", Ok(None)),
+            (b"\x30\x80\x01", Ok(Some((3, 128)))),
+            (b"\x30\xff\xff\xff", Ok(None)),
+            (b"\x30\xff\xff\xff\xff", Err(MqttError::MalformedPacket)),
+            (b"\x30\xff\xff\xff\x7f", Err(MqttError::PacketTooLarge)),
+            (b"\xc1\x00", Err(MqttError::MalformedPacket)),
+            (b"\x82\xff\xff\x7f", Err(MqttError::QuotaExceeded)),
+        ] {
+            let read = Header::read(bytes, 100_000_000);
+            let read = read.map(|header| header.map(|header| (header.bytes, header.rest)));
+            assert_eq!(read.map_err(|fault| fault.code), expected, "{bytes:02x?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_publish_is_read_as_the_library_reads_it(
+            first in 0x30u8..0x40,
+            body in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..40),
+                prop::collection::vec(0u8..40, 0..40),
+                ("[a-z]{0,5}", prop::collection::vec(0u8..40, 0..20)).prop_map(|(topic, rest)| {
+                    [&[0, topic.len() as u8][..], topic.as_bytes(), &rest].concat()
+                }),
+            ],
+        ) {
+            let library: Arc<[u8]> = body.as_slice().into();
+            if let Ok(ours) = Publish::read(first, &body, Version::V3) {
+                let (theirs, _) = v3_1_1::Publish::parse(first & 15, library.clone()).expect("it is one");
+                prop_assert_eq!(ours.topic, theirs.topic_name());
+                prop_assert_eq!(ours.payload, theirs.payload().as_slice());
+                prop_assert_eq!(ours.id, theirs.packet_id().unwrap_or(0));
+            }
+            if let Ok(ours) = Publish::read(first, &body, Version::V5) {
+                let (theirs, _) = v5_0::Publish::parse(first & 15, library).expect("it is one");
+                prop_assert_eq!(ours.topic, theirs.topic_name());
+                prop_assert_eq!(ours.payload, theirs.payload().as_slice());
+                prop_assert_eq!(&ours.properties, theirs.props());
+                prop_assert_eq!(ours.id, theirs.packet_id().unwrap_or(0));
+            }
+        }
+    }
+}
