@@ -14,6 +14,7 @@ mod record;
 mod reply;
 mod request;
 mod retained;
+mod selftest;
 mod subscribe;
 mod top;
 mod topics;
@@ -28,7 +29,6 @@ const EXAMPLES: &str = "\
 Examples:
   client subscribe 'sensors/#'            print what is published below sensors
   client publish sensors/attic 21.5       publish one message
-  tail -f app.log | client publish --lines logs
   client chat lobby --nick ann            talk to others
 
 `client COMMAND --help` says more about a command.
@@ -82,6 +82,8 @@ enum Command {
     Ping(ping::Arguments),
     /// Measure how much a broker carries, and whether anything is lost
     Bench(bench::Arguments),
+    /// Check an MQTT server against the statements of the standard
+    Selftest(selftest::Arguments),
     /// Show the configuration file, which gives names to servers
     Config(config::Arguments),
     /// Print what a shell needs to complete this program's arguments
@@ -109,6 +111,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Retained(arguments) => retained::run(arguments),
         Command::Ping(arguments) => ping::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
+        Command::Selftest(arguments) => selftest::run(arguments),
         Command::Config(arguments) => config::run(arguments),
         Command::Completions(arguments) => completions::run(arguments, Arguments::command()),
         Command::Man(arguments) => man::run(arguments, Arguments::command()),

@@ -1,0 +1,788 @@
+//! CONNECT and CONNACK: chapters 3.1 and 3.2, but for wills and sessions.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::super::case::{Case, Checked, Finding, holds, same};
+use super::super::hello::{Hello, Will};
+use super::super::lab::Lab;
+use super::super::peer::{Heard, PINGREQ, Peer, shown, subscribe};
+use super::super::property::{Name, Properties, Value};
+use super::super::reader::{Connack, Message, Packet};
+use super::super::writer::{Writer, packet};
+
+/// A level that no standard has.
+const UNKNOWN_LEVEL: u8 = 99;
+
+/// One and a half times a keep alive of 1 s.
+const KEEP_ALIVE_LIMIT: Duration = Duration::from_millis(1500);
+
+/// A connection may be closed so much later than its keep alive demands: no clock is exact.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// For so long it is waited for, so that late can be told from never.
+const NEVER: Duration = Duration::from_secs(10);
+
+pub(super) const CASES: &[Case] = &[
+    Case::both(
+        "3.1.0-1",
+        "3.1.0-1",
+        "a connection that does not begin with CONNECT is closed without a word",
+        first_packet,
+    ),
+    Case::both(
+        "3.1.0-2",
+        "3.1.0-2",
+        "a second CONNECT ends the connection",
+        second_connect,
+    ),
+    Case::both(
+        "3.1.2-1",
+        "3.1.2-1",
+        "a CONNECT with another protocol name is not accepted",
+        protocol_name,
+    ),
+    Case::v3(
+        "3.1.2-2",
+        "an unknown protocol level is answered by CONNACK 0x01, then the connection is closed",
+        unknown_level,
+    ),
+    Case::v5(
+        "3.1.2-2",
+        "a CONNECT of an unknown protocol version ends the connection",
+        unknown_version,
+    ),
+    Case::both(
+        "3.1.2-3",
+        "3.1.2-3",
+        "a CONNECT whose reserved flag is set is refused",
+        reserved_flag,
+    ),
+    Case::both(
+        "3.1.2-9",
+        "3.1.2-9",
+        "a CONNECT with the will flag and no will is refused",
+        will_missing,
+    ),
+    Case::v3(
+        "3.1.2-11",
+        "a CONNECT without the will flag that has a will is refused",
+        will_without_flag,
+    ),
+    Case::both(
+        "3.1.2-13",
+        "3.1.2-11",
+        "a CONNECT with a will QoS and no will flag is refused",
+        will_qos_without_will,
+    ),
+    Case::both(
+        "3.1.2-14",
+        "3.1.2-12",
+        "a CONNECT with a will QoS of 3 is refused",
+        will_qos_3,
+    ),
+    Case::both(
+        "3.1.2-15",
+        "3.1.2-13",
+        "a CONNECT with will retain and no will flag is refused",
+        will_retain_without_will,
+    ),
+    Case::both(
+        "3.1.2-18",
+        "3.1.2-16",
+        "a CONNECT that has a user name without its flag is refused",
+        user_without_flag,
+    ),
+    Case::both(
+        "3.1.2-19",
+        "3.1.2-17",
+        "a CONNECT with the user name flag and no user name is refused",
+        user_missing,
+    ),
+    Case::both(
+        "3.1.2-20",
+        "3.1.2-18",
+        "a CONNECT that has a password without its flag is refused",
+        password_without_flag,
+    ),
+    Case::both(
+        "3.1.2-21",
+        "3.1.2-19",
+        "a CONNECT with the password flag and no password is refused",
+        password_missing,
+    ),
+    Case::v3(
+        "3.1.2-22",
+        "a CONNECT with a password and no user name is refused",
+        password_without_user,
+    ),
+    Case::both(
+        "3.1.2-24",
+        "3.1.2-22",
+        "a client that is silent for one and a half times its keep alive is disconnected",
+        keep_alive,
+    ),
+    Case::both(
+        "3.1.2-24",
+        "3.1.2-22",
+        "the will of a client that was silent for too long is published",
+        keep_alive_will,
+    ),
+    Case::both(
+        "3.1.2-24",
+        "3.2.2-22",
+        "a client that says something within its keep alive stays connected",
+        keep_alive_kept,
+    ),
+    Case::both(
+        "3.1.2-24",
+        "3.1.2-22",
+        "a client whose keep alive is 0 may be silent",
+        no_keep_alive,
+    ),
+    Case::both(
+        "3.1.3-1",
+        "3.1.3-1",
+        "client id, will, user name and password are read in this order",
+        fields_in_order,
+    ),
+    Case::both(
+        "3.1.3-3",
+        "3.1.3-3",
+        "a CONNECT without a client id is refused",
+        id_missing,
+    ),
+    Case::both(
+        "3.1.3-4",
+        "3.1.3-4",
+        "a CONNECT whose client id is not UTF-8 is refused",
+        id_not_utf8,
+    ),
+    Case::both(
+        "3.1.3-5",
+        "3.1.3-5",
+        "client ids of 1 to 23 letters and digits are allowed",
+        id_letters,
+    ),
+    Case::both(
+        "3.1.3-6",
+        "3.1.3-6",
+        "clients with an empty client id do not get the same one",
+        empty_ids,
+    ),
+    Case::v5(
+        "3.1.3-7",
+        "a client with an empty client id is told the one it was given",
+        assigned_id,
+    ),
+    Case::v5(
+        "3.2.2-16",
+        "a client id that was assigned is new and names the session",
+        assigned_id_is_new,
+    ),
+    Case::v3(
+        "3.1.3-8",
+        "an empty client id without a clean session is refused by CONNACK 0x02",
+        empty_id_lasting,
+    ),
+    Case::v3(
+        "3.1.3-9",
+        "after CONNACK 0x02 the connection is closed",
+        empty_id_lasting,
+    ),
+    Case::both(
+        "3.1.3-10",
+        "3.1.3-11",
+        "a CONNECT whose will topic is not UTF-8 is refused",
+        will_topic_not_utf8,
+    ),
+    Case::both(
+        "3.1.3-11",
+        "3.1.3-12",
+        "a CONNECT whose user name is not UTF-8 is refused",
+        user_not_utf8,
+    ),
+    Case::both(
+        "3.1.4-1",
+        "3.1.4-1",
+        "a CONNECT that is cut off or too long is refused",
+        malformed,
+    ),
+    Case::both(
+        "3.1.4-2",
+        "3.1.4-3",
+        "a client with the id of one that is connected takes its place",
+        takeover,
+    ),
+    Case::v5(
+        "3.1.4-3",
+        "a client whose place is taken is told so by DISCONNECT 0x8e",
+        takeover_is_told,
+    ),
+    Case::both(
+        "3.1.4-4",
+        "3.1.4-5",
+        "a CONNECT is answered by CONNACK 0x00",
+        accepted,
+    ),
+    Case::both(
+        "3.1.4-5",
+        "3.1.4-6",
+        "what a client sends behind a CONNECT that is refused is not processed",
+        nothing_after_refusal,
+    ),
+    Case::v5(
+        "3.2.0-2",
+        "no second CONNACK comes, whatever the client says",
+        one_connack,
+    ),
+    Case::v5("3.2.2-1", "the reserved flags of a CONNACK are 0", accepted),
+    Case::both(
+        "3.2.2-4",
+        "3.2.2-6",
+        "a CONNACK that refuses says that no session is present",
+        refusal_has_no_session,
+    ),
+    Case::both(
+        "3.2.2-5",
+        "3.2.2-7",
+        "after a CONNACK that refuses, the connection is closed",
+        refusal_closes,
+    ),
+    Case::v5(
+        "3.2.2-8",
+        "a CONNACK that refuses has one of the reason codes of CONNACK",
+        refusal_has_a_code,
+    ),
+    Case::v5(
+        "3.2.2-19",
+        "a CONNACK is not made longer than the client's maximum by a reason string",
+        short_connack,
+    ),
+    Case::v5(
+        "3.1.2-28",
+        "without being asked for it, response information is not sent",
+        no_response_information,
+    ),
+    Case::v5(
+        "4.12.0-1",
+        "a CONNECT with an unknown authentication method ends the connection",
+        unknown_authentication,
+    ),
+    Case::v5(
+        "4.12.0-6",
+        "without an authentication method in CONNECT there is none in CONNACK",
+        no_authentication,
+    ),
+    Case::v5(
+        "3.14.0-1",
+        "no DISCONNECT comes before a CONNACK that accepts",
+        no_disconnect_before_connack,
+    ),
+    Case::v5(
+        "4.13.1-1",
+        "a CONNECT with a property that does not belong there is refused",
+        wrong_properties,
+    ),
+    Case::v5(
+        "4.13.1-1",
+        "a CONNECT with authentication data and no method is refused",
+        data_without_method,
+    ),
+];
+
+fn first_packet(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("t");
+    let publish = Message::new(&topic, "x").encode(lab.version);
+    let wishes = [(&*topic, 0)];
+    let subscribe = subscribe(lab.version, 1, &Properties::default(), &wishes);
+    for first in [PINGREQ, &publish, &subscribe] {
+        let mut peer = lab.dial()?;
+        peer.send(first);
+        peer.expect_end()?;
+    }
+    Ok(())
+}
+
+fn second_connect(lab: &Lab<'_>) -> Checked {
+    lab.expect_fatal(&lab.hello("rogue").encode())
+}
+
+fn protocol_name(lab: &Lab<'_>) -> Checked {
+    let mut hello = lab.hello("c");
+    hello.protocol = b"MQTX".to_vec();
+    let mut peer = lab.say(&hello)?;
+    match peer.hear()? {
+        Heard::Packet(Packet::Connack(connack)) if connack.code != 0 => peer.expect_end(),
+        Heard::Closed => Ok(()),
+        // To go on in another protocol is allowed in 3.1.1.
+        Heard::Nothing if !lab.is_v5() => Ok(()),
+        heard => Err(Finding::differs("no CONNACK 0x00", shown(&heard))),
+    }
+}
+
+fn unknown_level(lab: &Lab<'_>) -> Checked {
+    let mut hello = lab.hello("c");
+    hello.level = UNKNOWN_LEVEL;
+    let mut peer = lab.say(&hello)?;
+    same("the code in CONNACK", peer.connack()?.code, 1)?;
+    peer.expect_end()
+}
+
+fn unknown_version(lab: &Lab<'_>) -> Checked {
+    let mut hello = lab.hello("c");
+    hello.level = UNKNOWN_LEVEL;
+    lab.expect_refused(&hello.encode())
+}
+
+fn reserved_flag(lab: &Lab<'_>) -> Checked {
+    lab.expect_refused(&bare(lab).flags(0x03).encode())
+}
+
+/// A CONNECT without a login, so that its flags can be said.
+fn bare(lab: &Lab<'_>) -> Hello {
+    Hello::new(lab.version, &lab.id("c"))
+}
+
+fn will_missing(lab: &Lab<'_>) -> Checked {
+    lab.expect_refused(&bare(lab).flags(0x06).encode())
+}
+
+fn will_without_flag(lab: &Lab<'_>) -> Checked {
+    let will = Will::new(&lab.topic("w"), "x");
+    lab.expect_refused(&bare(lab).will(will).flags(0x02).encode())
+}
+
+fn will_qos_without_will(lab: &Lab<'_>) -> Checked {
+    lab.expect_refused(&bare(lab).flags(0x0a).encode())
+}
+
+fn will_qos_3(lab: &Lab<'_>) -> Checked {
+    let will = Will::new(&lab.topic("w"), "x").qos(3);
+    lab.expect_refused(&bare(lab).will(will).encode())
+}
+
+fn will_retain_without_will(lab: &Lab<'_>) -> Checked {
+    lab.expect_refused(&bare(lab).flags(0x22).encode())
+}
+
+fn field(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Writer::default();
+    out.data(bytes);
+    out.0
+}
+
+fn user_without_flag(lab: &Lab<'_>) -> Checked {
+    let mut hello = bare(lab);
+    hello.extra = field(b"ann");
+    lab.expect_refused(&hello.encode())
+}
+
+fn user_missing(lab: &Lab<'_>) -> Checked {
+    lab.expect_refused(&bare(lab).flags(0x82).encode())
+}
+
+fn password_without_flag(lab: &Lab<'_>) -> Checked {
+    let mut hello = bare(lab);
+    hello.user = Some(b"ann".to_vec());
+    hello.extra = field(b"secret");
+    lab.expect_refused(&hello.encode())
+}
+
+fn password_missing(lab: &Lab<'_>) -> Checked {
+    let mut hello = bare(lab).flags(0xc2);
+    hello.user = Some(b"ann".to_vec());
+    lab.expect_refused(&hello.encode())
+}
+
+fn password_without_user(lab: &Lab<'_>) -> Checked {
+    let mut hello = bare(lab);
+    hello.password = Some(b"secret".to_vec());
+    lab.expect_refused(&hello.encode())
+}
+
+/// One whose keep alive is 1 s, unless the server sets another.
+fn impatient(lab: &Lab<'_>, hello: Hello) -> Checked<Peer> {
+    let (peer, connack) = lab.open(&hello.keep_alive(1))?;
+    match connack.properties.number(Name::ServerKeepAlive) {
+        None | Some(1) => Ok(peer),
+        Some(seconds) => {
+            Finding::unsupported(format_args!("it sets a keep alive of {seconds} s itself"))
+        }
+    }
+}
+
+fn keep_alive(lab: &Lab<'_>) -> Checked {
+    let mut peer = impatient(lab, lab.hello("c"))?;
+    let start = Instant::now();
+    peer.expect_close_within(NEVER)?;
+    let took = start.elapsed();
+    let in_time = took >= Duration::from_secs(1) && took < KEEP_ALIVE_LIMIT + SLACK;
+    holds(
+        in_time,
+        format_args!("the connection to be closed after {KEEP_ALIVE_LIMIT:?}"),
+        format_args!("it was closed after {took:.1?}"),
+    )
+}
+
+fn keep_alive_will(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("w");
+    let (mut watcher, _) = lab.pair(&topic, 0)?;
+    let mut peer = impatient(lab, lab.hello("c").will(Will::new(&topic, "gone")))?;
+    peer.expect_close_within(NEVER)?;
+    watcher.message_of("gone").map(drop)
+}
+
+fn keep_alive_kept(lab: &Lab<'_>) -> Checked {
+    let mut peer = impatient(lab, lab.hello("c"))?;
+    for _ in 0..4 {
+        thread::sleep(Duration::from_millis(600));
+        peer.expect_silence()?;
+    }
+    Ok(())
+}
+
+fn no_keep_alive(lab: &Lab<'_>) -> Checked {
+    let mut peer = lab.connect("c")?;
+    thread::sleep(Duration::from_secs(2));
+    peer.expect_silence()
+}
+
+fn fields_in_order(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("w");
+    let (mut watcher, _) = lab.pair(&topic, 0)?;
+    let mut hello = lab.hello("c").will(Will::new(&topic, "last words"));
+    if hello.user.is_none() {
+        hello.user = Some(b"user".to_vec());
+        hello.password = Some(b"password".to_vec());
+    }
+    let mut peer = lab.say(&hello)?;
+    match peer.connack()?.code {
+        0 => {}
+        4 | 5 | 0x86 | 0x87 => return Finding::unsupported("it knows users, and not this one"),
+        code => return Err(Finding::differs("CONNACK 0x00", format!("0x{code:02x}"))),
+    }
+    drop(peer);
+    let message = watcher.message_of("last words")?;
+    same("the topic of the will", message.topic, topic)
+}
+
+fn id_missing(lab: &Lab<'_>) -> Checked {
+    lab.expect_refused(&packet(0x10, &bare(lab).head().0))
+}
+
+fn id_not_utf8(lab: &Lab<'_>) -> Checked {
+    for bad in NOT_UTF8 {
+        let mut hello = bare(lab);
+        hello.id.extend_from_slice(bad);
+        lab.expect_refused(&hello.encode())?;
+    }
+    Ok(())
+}
+
+/// A byte that continues nothing, half a letter, a surrogate, and one beyond all letters.
+pub(super) const NOT_UTF8: [&[u8]; 4] = [
+    b"\xc3\x28",
+    b"\xe2\x82",
+    b"\xed\xa0\x80",
+    b"\xf4\x90\x80\x80",
+];
+
+fn id_letters(lab: &Lab<'_>) -> Checked {
+    let one = char::from(b'a' + fastrand::u8(..26)).to_string();
+    for id in [
+        "0123456789abcdefghijklm",
+        "nopqrstuvwxyzABCDEFGHIJ",
+        "KLMNOPQRSTUVWXYZ",
+        &one,
+    ] {
+        let mut hello = lab.hello("");
+        hello.id = id.as_bytes().to_owned();
+        lab.open(&hello)?.0.leave()?;
+    }
+    Ok(())
+}
+
+/// A CONNECT that leaves the client id to the server.
+fn anonymous(lab: &Lab<'_>) -> Hello {
+    let mut hello = lab.hello("");
+    hello.id.clear();
+    hello
+}
+
+fn empty_ids(lab: &Lab<'_>) -> Checked {
+    let mut ann = lab.say(&anonymous(lab))?;
+    match ann.connack()?.code {
+        0 => {}
+        2 | 0x85 => return Finding::unsupported("it takes no empty client ids"),
+        code => return Err(Finding::differs("CONNACK 0x00", format!("0x{code:02x}"))),
+    }
+    let (mut bob, _) = lab.open(&anonymous(lab))?;
+    ann.expect_silence()?;
+    bob.expect_silence()
+}
+
+fn assigned(lab: &Lab<'_>) -> Checked<String> {
+    let mut peer = lab.say(&anonymous(lab))?;
+    let connack = peer.connack()?;
+    if connack.code == 0x85 {
+        return Finding::unsupported("it takes no empty client ids");
+    }
+    let assigned = connack.properties.get(Name::AssignedClientId);
+    match assigned {
+        Some(Value::Text(id)) if !id.is_empty() => Ok(id.clone()),
+        other => Err(Finding::differs(
+            "an Assigned Client Identifier in CONNACK",
+            format_args!("{other:?}"),
+        )),
+    }
+}
+
+fn assigned_id(lab: &Lab<'_>) -> Checked {
+    assigned(lab).map(drop)
+}
+
+fn assigned_id_is_new(lab: &Lab<'_>) -> Checked {
+    let first = assigned(lab)?;
+    let second = assigned(lab)?;
+    holds(
+        first != second,
+        "two different client ids",
+        format_args!("both are {first:?}"),
+    )?;
+    let (mut peer, connack) = lab.open(&anonymous(lab).lasting_for(60))?;
+    let id = connack.properties.get(Name::AssignedClientId);
+    let Some(Value::Text(id)) = id else {
+        return Err(Finding::differs("an Assigned Client Identifier", "none"));
+    };
+    peer.expect_silence()?;
+    let mut hello = lab.hello("").clean(false);
+    hello.id = id.clone().into_bytes();
+    peer.leave()?;
+    // Its end is also the end of the session, because it asks for no other.
+    let (again, connack) = lab.open(&hello)?;
+    again.leave()?;
+    same("session present", connack.session_present, true)
+}
+
+fn empty_id_lasting(lab: &Lab<'_>) -> Checked {
+    let mut peer = lab.say(&anonymous(lab).clean(false))?;
+    same("the code in CONNACK", peer.connack()?.code, 2)?;
+    peer.expect_end()
+}
+
+fn will_topic_not_utf8(lab: &Lab<'_>) -> Checked {
+    for bad in NOT_UTF8 {
+        let mut will = Will::new(&lab.topic("w"), "x");
+        will.topic.extend_from_slice(bad);
+        lab.expect_refused(&lab.hello("c").will(will).encode())?;
+    }
+    Ok(())
+}
+
+fn user_not_utf8(lab: &Lab<'_>) -> Checked {
+    for bad in NOT_UTF8 {
+        let mut hello = bare(lab);
+        hello.user = Some(bad.to_vec());
+        lab.expect_refused(&hello.encode())?;
+    }
+    Ok(())
+}
+
+fn malformed(lab: &Lab<'_>) -> Checked {
+    let whole = lab.hello("c").encode();
+    // The client id is longer than the packet.
+    let mut head = lab.hello("c").head();
+    head.u16(100);
+    head.bytes(b"short");
+    lab.expect_refused(&packet(0x10, &head.0))?;
+    // Something follows the last field.
+    let mut hello = lab.hello("c");
+    hello.extra = b"more".to_vec();
+    lab.expect_refused(&hello.encode())?;
+    // It ends within the variable header.
+    lab.expect_refused(&packet(0x10, &whole[2..8]))?;
+    // Flags of the fixed header that are to be 0.
+    let mut flags = whole;
+    flags[0] = 0x11;
+    lab.expect_refused(&flags)
+}
+
+fn takeover(lab: &Lab<'_>) -> Checked {
+    let mut old = lab.connect("c")?;
+    let mut new = lab.connect("c")?;
+    if let Some(code) = old.expect_close()? {
+        same("the reason code of DISCONNECT", code, 0x8e)?;
+    }
+    new.expect_silence()
+}
+
+fn takeover_is_told(lab: &Lab<'_>) -> Checked {
+    let mut old = lab.connect("c")?;
+    let _new = lab.connect("c")?;
+    let code = old.expect_close()?;
+    same("the reason code of DISCONNECT", code, Some(0x8e))
+}
+
+fn accepted(lab: &Lab<'_>) -> Checked {
+    let (mut peer, _) = lab.open(&lab.hello("c"))?;
+    peer.expect_silence()
+}
+
+/// A CONNECT that is refused: in MQTT 5 by an authentication method that nobody knows.
+fn refused(lab: &Lab<'_>) -> Hello {
+    let mut hello = lab.hello("refused");
+    if lab.is_v5() {
+        hello.with(|properties| properties.text(Name::AuthenticationMethod, "selftest-no-method"))
+    } else {
+        hello.level = UNKNOWN_LEVEL;
+        hello
+    }
+}
+
+fn nothing_after_refusal(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("t");
+    let (mut watcher, mut publisher) = lab.pair(&topic, 0)?;
+    let mut bytes = refused(lab).encode();
+    bytes.extend(Message::new(&topic, "too early").encode(lab.version));
+    let mut peer = lab.dial()?;
+    peer.send(&bytes);
+    if let Heard::Packet(Packet::Connack(connack)) = peer.hear()? {
+        holds(
+            connack.code != 0,
+            "the CONNECT to be refused",
+            "CONNACK 0x00",
+        )?;
+        peer.expect_end()?;
+    }
+    lab.nothing_more(&mut publisher, &mut watcher)
+}
+
+fn one_connack(lab: &Lab<'_>) -> Checked {
+    let mut peer = lab.connect("c")?;
+    peer.expect_silence()?;
+    peer.send(&lab.hello("c").encode());
+    peer.expect_close().map(drop)
+}
+
+/// The CONNACK that refuses, if the server sends one.
+fn refusal(lab: &Lab<'_>) -> Checked<Connack> {
+    let mut peer = lab.say(&refused(lab))?;
+    match peer.hear()? {
+        Heard::Packet(Packet::Connack(connack)) if connack.code != 0 => {
+            peer.expect_end()?;
+            Ok(connack)
+        }
+        Heard::Closed => Finding::unsupported("it refuses without a CONNACK"),
+        heard => Err(Finding::differs("a CONNACK that refuses", shown(&heard))),
+    }
+}
+
+fn refusal_has_no_session(lab: &Lab<'_>) -> Checked {
+    // There is a session that could be present.
+    lab.open(&lab.lasting("refused"))?.0.leave()?;
+    let mut hello = refused(lab).lasting();
+    hello.clean = false;
+    let mut peer = lab.say(&hello)?;
+    match peer.hear()? {
+        Heard::Packet(Packet::Connack(connack)) if connack.code != 0 => {
+            same("session present", connack.session_present, false)
+        }
+        Heard::Closed => Finding::unsupported("it refuses without a CONNACK"),
+        heard => Err(Finding::differs("a CONNACK that refuses", shown(&heard))),
+    }
+}
+
+fn refusal_closes(lab: &Lab<'_>) -> Checked {
+    refusal(lab).map(drop)
+}
+
+fn refusal_has_a_code(lab: &Lab<'_>) -> Checked {
+    let code = refusal(lab)?.code;
+    let came = format_args!("0x{code:02x}");
+    holds(
+        matches!(code, 0x80 | 0x87 | 0x8c),
+        "0x80, 0x87 or 0x8c",
+        came,
+    )
+}
+
+fn short_connack(lab: &Lab<'_>) -> Checked {
+    const MAX: u32 = 12;
+    let hello = refused(lab).with(|properties| properties.four(Name::MaximumPacketSize, MAX));
+    let mut peer = lab.say(&hello)?;
+    match peer.hear()? {
+        Heard::Packet(Packet::Connack(connack)) => {
+            let mut properties = Writer::default();
+            connack.properties.write(&mut properties);
+            let len = 4 + properties.0.len();
+            let came = format_args!("a CONNACK of {len} bytes");
+            holds(
+                len <= MAX as usize,
+                format_args!("at most {MAX} bytes"),
+                came,
+            )
+        }
+        Heard::Closed => Ok(()),
+        heard => Err(Finding::differs("a CONNACK that refuses", shown(&heard))),
+    }
+}
+
+fn no_response_information(lab: &Lab<'_>) -> Checked {
+    for ask in [None, Some(0)] {
+        let mut hello = lab.hello("c");
+        if let Some(value) = ask {
+            hello = hello.with(|it| it.byte(Name::RequestResponseInformation, value));
+        }
+        let (peer, connack) = lab.open(&hello)?;
+        peer.leave()?;
+        let information = connack.properties.get(Name::ResponseInformation);
+        same("Response Information", information, None)?;
+    }
+    Ok(())
+}
+
+fn unknown_authentication(lab: &Lab<'_>) -> Checked {
+    lab.expect_refused(&refused(lab).encode())
+}
+
+fn no_authentication(lab: &Lab<'_>) -> Checked {
+    let (mut peer, connack) = lab.open(&lab.hello("c"))?;
+    for name in [Name::AuthenticationMethod, Name::AuthenticationData] {
+        same("it", connack.properties.get(name), None)?;
+    }
+    peer.expect_silence()
+}
+
+fn no_disconnect_before_connack(lab: &Lab<'_>) -> Checked {
+    // What ends a connection before it is accepted: nonsense, and a CONNECT that is none.
+    for bytes in [PINGREQ, &[0x00, 0x00], &[0xf0, 0x00], &[0x10, 0x00]] {
+        let mut peer = lab.dial()?;
+        peer.send(bytes);
+        let heard = peer.hear()?;
+        let is_disconnect = matches!(heard, Heard::Packet(Packet::Disconnect { .. }));
+        holds(!is_disconnect, "no DISCONNECT", shown(&heard))?;
+    }
+    Ok(())
+}
+
+fn wrong_properties(lab: &Lab<'_>) -> Checked {
+    let with = |change: fn(Properties) -> Properties| lab.hello("c").with(change).encode();
+    // It belongs to a PUBLISH.
+    lab.expect_refused(&with(|it| it.two(Name::TopicAlias, 1)))?;
+    // It may come once.
+    let twice = with(|it| it.four(Name::SessionExpiry, 1).four(Name::SessionExpiry, 1));
+    lab.expect_refused(&twice)?;
+    // It may not be 0.
+    lab.expect_refused(&with(|it| it.two(Name::ReceiveMaximum, 0)))?;
+    lab.expect_refused(&with(|it| it.four(Name::MaximumPacketSize, 0)))?;
+    // It is 0 or 1.
+    lab.expect_refused(&with(|it| it.byte(Name::RequestProblemInformation, 2)))?;
+    lab.expect_refused(&with(|it| it.byte(Name::RequestResponseInformation, 2)))
+}
+
+fn data_without_method(lab: &Lab<'_>) -> Checked {
+    let hello = lab.hello("c");
+    let hello = hello.with(|it| it.data(Name::AuthenticationData, b"x"));
+    lab.expect_refused(&hello.encode())
+}

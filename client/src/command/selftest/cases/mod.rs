@@ -1,0 +1,34 @@
+//! The table: every statement that can be seen to hold or not from outside.
+
+mod connect;
+mod publish;
+mod session;
+mod subscribe;
+mod will;
+
+use super::case::Case;
+use super::version::Version;
+
+/// In the order of the standard, as far as that serves its reader.
+const CHAPTERS: [&[Case]; 5] = [
+    connect::CASES,
+    will::CASES,
+    publish::CASES,
+    subscribe::CASES,
+    session::CASES,
+];
+
+/// Those of a version whose number or sentence contains one of `patterns`, or all if there are none.
+pub(super) fn chosen(version: Version, patterns: &[String]) -> Vec<Case> {
+    let is_chosen = |number: &str, sentence: &str| {
+        let number = format!("MQTT-{number}");
+        let is_in = |pattern: &String| number.contains(pattern) || sentence.contains(pattern);
+        patterns.is_empty() || patterns.iter().any(is_in)
+    };
+    let cases = CHAPTERS.into_iter().flatten();
+    let cases = cases.filter(|case| {
+        let number = case.number(version);
+        number.is_some_and(|number| is_chosen(number, case.sentence))
+    });
+    cases.copied().collect()
+}

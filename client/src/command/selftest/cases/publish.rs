@@ -1,0 +1,487 @@
+//! PUBLISH: its flags, its topic, and what is retained. Chapter 3.3.
+
+use super::super::case::{Case, Checked, Finding, holds, same};
+use super::super::lab::Lab;
+use super::super::peer::Heard;
+use super::super::property::{Name, Properties, Value};
+use super::super::reader::{Message, Packet};
+use super::super::writer::{Writer, packet};
+use super::connect::NOT_UTF8;
+
+/// Options of a subscription in MQTT 5.
+const RETAIN_AS_PUBLISHED: u8 = 0x08;
+const RETAINED_IF_NEW: u8 = 0x10;
+const NO_RETAINED: u8 = 0x20;
+
+pub(super) const CASES: &[Case] = &[
+    Case::both(
+        "3.3.1-2",
+        "3.3.1-2",
+        "a QoS 0 message is delivered without DUP",
+        qos_0_has_no_dup,
+    ),
+    Case::both(
+        "3.3.1-3",
+        "3.3.1-3",
+        "the DUP of a publisher is not handed on",
+        dup_is_not_handed_on,
+    ),
+    Case::both(
+        "3.3.1-4",
+        "3.3.1-4",
+        "a PUBLISH with QoS 3 ends the connection",
+        qos_3,
+    ),
+    Case::both(
+        "3.3.1-5",
+        "3.3.1-5",
+        "a retained message is stored with its QoS, in place of the one before",
+        retained_is_stored,
+    ),
+    Case::both(
+        "3.3.1-6",
+        "3.3.1-9",
+        "a new subscription gets the last retained message of each topic that matches",
+        retained_for_new,
+    ),
+    Case::v3(
+        "3.3.1-7",
+        "a retained QoS 0 message takes the place of the one before",
+        retained_qos_0_replaces,
+    ),
+    Case::v3(
+        "3.3.1-8",
+        "what is sent because of a new subscription has the retain flag",
+        retained_has_flag,
+    ),
+    Case::both(
+        "3.3.1-9",
+        "3.3.1-12",
+        "an established subscription gets a retained message without the retain flag",
+        established_gets_no_flag,
+    ),
+    Case::both(
+        "3.3.1-10",
+        "3.3.1-6",
+        "an empty retained message is delivered, and removes what is retained",
+        empty_removes,
+    ),
+    Case::both(
+        "3.3.1-11",
+        "3.3.1-7",
+        "an empty message is not retained",
+        empty_is_not_retained,
+    ),
+    Case::both(
+        "3.3.1-12",
+        "3.3.1-8",
+        "a message without the retain flag changes nothing that is retained",
+        plain_changes_nothing,
+    ),
+    Case::v5(
+        "3.3.1-10",
+        "retain handling 1 sends retained messages to a new subscription alone",
+        retained_if_new,
+    ),
+    Case::v5(
+        "3.3.1-11",
+        "retain handling 2 sends no retained messages",
+        no_retained,
+    ),
+    Case::v5(
+        "3.3.1-13",
+        "with retain as published the retain flag is handed on",
+        retain_as_published,
+    ),
+    Case::both(
+        "3.3.2-1",
+        "3.3.2-1",
+        "a PUBLISH whose topic is not UTF-8 ends the connection",
+        topic_not_utf8,
+    ),
+    Case::both(
+        "3.3.2-1",
+        "3.3.2-1",
+        "a PUBLISH that ends within its topic ends the connection",
+        topic_cut_off,
+    ),
+    Case::both(
+        "3.3.2-2",
+        "3.3.2-2",
+        "a PUBLISH to a topic with wildcards is refused and not delivered",
+        wildcards_in_topic,
+    ),
+    Case::both(
+        "3.3.2-3",
+        "3.3.2-3",
+        "the topic of a message that is delivered matches the filter",
+        topic_matches,
+    ),
+    Case::both(
+        "3.3.4-1",
+        "3.3.4-1",
+        "a PUBLISH is answered as its QoS demands",
+        answered_by_qos,
+    ),
+    Case::both(
+        "3.3.5-1",
+        "3.3.4-2",
+        "where subscriptions overlap, the highest QoS of them counts",
+        overlap,
+    ),
+    Case::v5(
+        "3.3.4-3",
+        "a message carries the identifiers of the subscriptions it is sent for",
+        subscription_ids,
+    ),
+    Case::v5(
+        "3.3.4-4",
+        "one copy for several subscriptions carries the identifiers of all of them",
+        all_subscription_ids,
+    ),
+    Case::v5(
+        "3.3.4-5",
+        "of several copies each carries the identifier of its own subscription",
+        subscription_id_of_each_copy,
+    ),
+    Case::v5(
+        "3.3.4-6",
+        "a PUBLISH of a client that carries a subscription identifier is refused",
+        subscription_id_of_client,
+    ),
+];
+
+fn qos_0_has_no_dup(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("t");
+    let (mut subscriber, mut publisher) = lab.pair(&topic, 2)?;
+    publisher.publish(&Message::new(&topic, "x"))?;
+    let message = subscriber.message_of("x")?;
+    same("QoS and DUP", (message.qos, message.dup), (0, false))
+}
+
+fn dup_is_not_handed_on(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("t");
+    let (mut subscriber, mut publisher) = lab.pair(&topic, 2)?;
+    for qos in [1, 2] {
+        lab.needs_qos(qos)?;
+        publisher.publish(&Message::new(&topic, "x").qos(qos).dup())?;
+        let message = subscriber.take("x")?;
+        same("QoS and DUP", (message.qos, message.dup), (qos, false))?;
+    }
+    Ok(())
+}
+
+fn qos_3(lab: &Lab<'_>) -> Checked {
+    let message = Message::new(&lab.topic("t"), "x").qos(3).id(1);
+    lab.expect_fatal(&message.encode(lab.version))
+}
+
+/// What is retained on one topic: its payload and QoS.
+fn retained_on(lab: &Lab<'_>, topic: &str) -> Checked<Option<(String, u8)>> {
+    let retained = lab.retained(topic, 2)?;
+    holds(
+        retained.len() < 2,
+        "one retained message at most",
+        format_args!("{} came", retained.len()),
+    )?;
+    let first = retained.first();
+    Ok(first.map(|it| (String::from_utf8_lossy(&it.payload).into_owned(), it.qos)))
+}
+
+fn check_retained(lab: &Lab<'_>, topic: &str, payload: &str, qos: u8) -> Checked {
+    let expected = Some((payload.to_owned(), qos));
+    same("what is retained", retained_on(lab, topic)?, expected)
+}
+
+fn retained_is_stored(lab: &Lab<'_>) -> Checked {
+    lab.needs_retained()?;
+    let topic = lab.kept_topic("t");
+    let mut publisher = lab.connect("pub")?;
+    for qos in [2, 1] {
+        lab.needs_qos(qos)?;
+        let payload = format!("QoS {qos}");
+        publisher.publish(&Message::new(&topic, &payload).qos(qos).retain())?;
+        check_retained(lab, &topic, &payload, qos)?;
+    }
+    Ok(())
+}
+
+fn retained_for_new(lab: &Lab<'_>) -> Checked {
+    lab.needs_retained()?;
+    lab.needs_wildcards()?;
+    let mut publisher = lab.connect("pub")?;
+    for name in ["k/a", "k/b"] {
+        let topic = lab.kept_topic(name);
+        publisher.publish(&Message::new(&topic, "first").qos(1).retain())?;
+        publisher.publish(&Message::new(&topic, "last").qos(1).retain())?;
+    }
+    let found = lab.retained(&lab.topic("k/+"), 0)?;
+    let mut topics: Vec<_> = found.iter().map(|it| it.topic.clone()).collect();
+    topics.sort();
+    let expected = vec![lab.topic("k/a"), lab.topic("k/b")];
+    same("the topics of retained messages", topics, expected)?;
+    let are_last = found.iter().all(|message| message.payload == b"last");
+    same("each being the last of its topic", are_last, true)
+}
+
+fn retained_qos_0_replaces(lab: &Lab<'_>) -> Checked {
+    let topic = lab.kept_topic("t");
+    let mut publisher = lab.connect("pub")?;
+    publisher.publish(&Message::new(&topic, "first").qos(1).retain())?;
+    publisher.publish(&Message::new(&topic, "last").retain())?;
+    publisher.expect_silence()?;
+    // The server may forget the new one, but never the fact that the old one is gone.
+    match retained_on(lab, &topic)? {
+        None => Ok(()),
+        retained => same("what is retained", retained, Some(("last".to_owned(), 0))),
+    }
+}
+
+fn retained_has_flag(lab: &Lab<'_>) -> Checked {
+    let topic = lab.kept_topic("t");
+    let mut publisher = lab.connect("pub")?;
+    publisher.publish(&Message::new(&topic, "x").qos(1).retain())?;
+    let retained = lab.retained(&topic, 1)?;
+    same("the number of retained messages", retained.len(), 1)?;
+    same("the retain flag", retained[0].retain, true)
+}
+
+fn established_gets_no_flag(lab: &Lab<'_>) -> Checked {
+    lab.needs_retained()?;
+    let topic = lab.kept_topic("t");
+    let (mut subscriber, mut publisher) = lab.pair(&topic, 1)?;
+    publisher.publish(&Message::new(&topic, "x").qos(1).retain())?;
+    same("the retain flag", subscriber.take("x")?.retain, false)
+}
+
+fn empty_removes(lab: &Lab<'_>) -> Checked {
+    lab.needs_retained()?;
+    let topic = lab.kept_topic("t");
+    let (mut subscriber, mut publisher) = lab.pair(&topic, 1)?;
+    publisher.publish(&Message::new(&topic, "x").qos(1).retain())?;
+    subscriber.take("x")?;
+    publisher.publish(&Message::new(&topic, "").qos(1).retain())?;
+    subscriber.take("")?;
+    same("what is retained", retained_on(lab, &topic)?, None)
+}
+
+fn empty_is_not_retained(lab: &Lab<'_>) -> Checked {
+    lab.needs_retained()?;
+    let topic = lab.kept_topic("t");
+    let mut publisher = lab.connect("pub")?;
+    publisher.publish(&Message::new(&topic, "").qos(1).retain())?;
+    same("what is retained", retained_on(lab, &topic)?, None)
+}
+
+fn plain_changes_nothing(lab: &Lab<'_>) -> Checked {
+    lab.needs_retained()?;
+    let (topic, other) = (lab.kept_topic("t"), lab.kept_topic("other"));
+    let mut publisher = lab.connect("pub")?;
+    publisher.publish(&Message::new(&topic, "kept").qos(1).retain())?;
+    publisher.publish(&Message::new(&topic, "passing").qos(1))?;
+    publisher.publish(&Message::new(&topic, "").qos(1))?;
+    publisher.publish(&Message::new(&other, "passing").qos(1))?;
+    check_retained(lab, &topic, "kept", 1)?;
+    same("what is retained", retained_on(lab, &other)?, None)
+}
+
+fn retained_if_new(lab: &Lab<'_>) -> Checked {
+    lab.needs_retained()?;
+    let topic = lab.kept_topic("t");
+    let (mut subscriber, mut publisher) = lab.pair(&lab.topic("unrelated"), 0)?;
+    publisher.publish(&Message::new(&topic, "kept").qos(1).retain())?;
+    subscriber.must_subscribe(&[(&topic, RETAINED_IF_NEW)])?;
+    subscriber.take("kept")?;
+    subscriber.must_subscribe(&[(&topic, RETAINED_IF_NEW)])?;
+    lab.nothing_more(&mut publisher, &mut subscriber)?;
+    // After its end it is new again.
+    subscriber.unsubscribe(&[&topic])?;
+    subscriber.must_subscribe(&[(&topic, RETAINED_IF_NEW)])?;
+    subscriber.take("kept").map(drop)
+}
+
+fn no_retained(lab: &Lab<'_>) -> Checked {
+    lab.needs_retained()?;
+    let topic = lab.kept_topic("t");
+    let (mut subscriber, mut publisher) = lab.pair(&lab.topic("unrelated"), 0)?;
+    publisher.publish(&Message::new(&topic, "kept").qos(1).retain())?;
+    subscriber.must_subscribe(&[(&topic, NO_RETAINED)])?;
+    lab.nothing_more(&mut publisher, &mut subscriber)
+}
+
+fn retain_as_published(lab: &Lab<'_>) -> Checked {
+    lab.needs_retained()?;
+    let topic = lab.kept_topic("t");
+    let (mut subscriber, mut publisher) = lab.pair(&topic, RETAIN_AS_PUBLISHED)?;
+    publisher.publish(&Message::new(&topic, "kept").retain())?;
+    same("the retain flag", subscriber.take("kept")?.retain, true)?;
+    publisher.publish(&Message::new(&topic, "passing"))?;
+    same("the retain flag", subscriber.take("passing")?.retain, false)
+}
+
+/// A QoS 0 PUBLISH to a topic of these bytes.
+fn publish_to(lab: &Lab<'_>, topic: &[u8]) -> Vec<u8> {
+    let mut body = Writer::default();
+    body.data(topic);
+    if lab.is_v5() {
+        body.u8(0);
+    }
+    body.bytes(b"x");
+    packet(0x30, &body.0)
+}
+
+fn topic_not_utf8(lab: &Lab<'_>) -> Checked {
+    for bad in NOT_UTF8 {
+        let mut topic = lab.topic("t").into_bytes();
+        topic.extend_from_slice(bad);
+        lab.expect_fatal(&publish_to(lab, &topic))?;
+    }
+    Ok(())
+}
+
+fn topic_cut_off(lab: &Lab<'_>) -> Checked {
+    lab.expect_fatal(&packet(0x30, &[0, 10, b'a']))?;
+    lab.expect_fatal(&packet(0x30, &[0]))?;
+    // There is a topic, and no packet id behind it.
+    lab.expect_fatal(&packet(0x32, &[0, 1, b'a']))
+}
+
+fn wildcards_in_topic(lab: &Lab<'_>) -> Checked {
+    for name in ["a/+", "a/#", "+/b"] {
+        let topic = lab.topic(name);
+        let (mut subscriber, mut publisher) = lab.pair(&lab.topic("a/b"), 1)?;
+        let mut rogue = lab.connect("rogue")?;
+        let message = Message::new(&topic, "x").qos(1);
+        let id = rogue.begin(&message);
+        if lab.is_v5() {
+            // To refuse the message alone is enough in MQTT 5.
+            match rogue.hear()? {
+                Heard::Packet(Packet::Ack(ack)) if ack.id == id => {
+                    same("the code in PUBACK", ack.code, 0x90)?;
+                }
+                Heard::Packet(Packet::Disconnect { .. }) => rogue.expect_end()?,
+                heard => same("it", heard, Heard::Closed)?,
+            }
+        } else {
+            rogue.expect_close()?;
+        }
+        lab.nothing_more(&mut publisher, &mut subscriber)?;
+    }
+    Ok(())
+}
+
+fn topic_matches(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("a/b");
+    let (mut subscriber, mut publisher) = lab.pair(&topic, 0)?;
+    for name in ["a", "a/b/c", "a/c", "A/B", "b"] {
+        publisher.publish(&Message::new(&lab.topic(name), "another").qos(1))?;
+    }
+    publisher.publish(&Message::new(&topic, "this").qos(1))?;
+    same("the topic", subscriber.take("this")?.topic, topic)
+}
+
+fn answered_by_qos(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("t");
+    let mut publisher = lab.connect("pub")?;
+    publisher.publish(&Message::new(&topic, "x"))?;
+    publisher.expect_silence()?;
+    for qos in [1, 2] {
+        lab.needs_qos(qos)?;
+        publisher.publish(&Message::new(&topic, "x").qos(qos))?;
+        publisher.expect_silence()?;
+    }
+    Ok(())
+}
+
+fn overlap(lab: &Lab<'_>) -> Checked {
+    lab.needs_wildcards()?;
+    lab.needs_qos(2)?;
+    let topic = lab.topic("a/b");
+    let mut subscriber = lab.connect("sub")?;
+    let (one, many) = (lab.topic("a/+"), lab.topic("a/#"));
+    subscriber.must_subscribe(&[(&topic, 0), (&one, 1), (&many, 2)])?;
+    let mut publisher = lab.connect("pub")?;
+    publisher.publish(&Message::new(&topic, "x").qos(2))?;
+    // There may be a copy for each, as long as one has the highest QoS.
+    let fence = lab.topic("fence");
+    subscriber.must_subscribe(&[(&fence, 0)])?;
+    publisher.publish(&Message::new(&fence, "fence"))?;
+    let mut highest = None;
+    loop {
+        let message = subscriber.message()?;
+        subscriber.acknowledge(&message)?;
+        if message.topic == fence {
+            break;
+        }
+        highest = highest.max(Some(message.qos));
+    }
+    same("the highest QoS that came", highest, Some(2))
+}
+
+/// The identifiers of the copies of a message that matches two subscriptions, numbered 1 and 128.
+fn ids_of_copies(lab: &Lab<'_>) -> Checked<Vec<Vec<u32>>> {
+    lab.needs_subscription_ids()?;
+    lab.needs_wildcards()?;
+    let topic = lab.topic("a/b");
+    let mut subscriber = lab.connect("sub")?;
+    let id = |number| Properties::default().variable(Name::SubscriptionId, number);
+    subscriber.subscribe_with(&id(1), &[(&topic, 0)])?;
+    subscriber.subscribe_with(&id(128), &[(&lab.topic("a/+"), 0)])?;
+    subscriber.must_subscribe(&[(&lab.topic("+/b"), 0)])?;
+    let mut publisher = lab.connect("pub")?;
+    publisher.publish(&Message::new(&topic, "x"))?;
+    let fence = lab.topic("fence");
+    subscriber.must_subscribe(&[(&fence, 0)])?;
+    publisher.publish(&Message::new(&fence, "fence"))?;
+    let mut copies = Vec::new();
+    loop {
+        let message = subscriber.message()?;
+        if message.topic == fence {
+            return Ok(copies);
+        }
+        copies.push(ids(&message));
+    }
+}
+
+/// The subscription identifiers of a message, sorted.
+fn ids(message: &Message) -> Vec<u32> {
+    let all = message.properties.all(Name::SubscriptionId);
+    let mut ids: Vec<_> = all
+        .filter_map(|value| match value {
+            Value::Variable(id) => Some(*id),
+            _ => None,
+        })
+        .collect();
+    ids.sort_unstable();
+    ids
+}
+
+fn subscription_ids(lab: &Lab<'_>) -> Checked {
+    let copies = ids_of_copies(lab)?;
+    let mut ids: Vec<_> = copies.into_iter().flatten().collect();
+    ids.sort_unstable();
+    same("the identifiers of all copies", ids, vec![1, 128])
+}
+
+fn all_subscription_ids(lab: &Lab<'_>) -> Checked {
+    let copies = ids_of_copies(lab)?;
+    if copies.len() > 1 {
+        return Finding::unsupported("it sends a copy for each subscription");
+    }
+    same("the identifiers", copies, vec![vec![1, 128]])
+}
+
+fn subscription_id_of_each_copy(lab: &Lab<'_>) -> Checked {
+    let mut copies = ids_of_copies(lab)?;
+    if copies.len() == 1 {
+        return Finding::unsupported("it sends one copy for all subscriptions");
+    }
+    copies.sort();
+    same("the identifiers", copies, vec![vec![], vec![1], vec![128]])
+}
+
+fn subscription_id_of_client(lab: &Lab<'_>) -> Checked {
+    let message = Message::new(&lab.topic("t"), "x");
+    let message = message.with(|it| it.variable(Name::SubscriptionId, 1));
+    lab.expect_fatal(&message.encode(lab.version))
+}

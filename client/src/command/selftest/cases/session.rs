@@ -1,0 +1,289 @@
+//! Sessions: what a server remembers of a client while it is away.
+
+use std::thread;
+use std::time::Duration;
+
+use super::super::case::{Case, Checked, same};
+use super::super::lab::Lab;
+use super::super::peer::{Peer, Wish};
+use super::super::property::{Name, Properties};
+use super::super::reader::Message;
+use super::super::writer::{Writer, packet};
+
+pub(super) const CASES: &[Case] = &[
+    Case::both(
+        "3.1.2-4",
+        "3.1.2-5",
+        "a session's subscriptions are there when its client is back",
+        resumed,
+    ),
+    Case::both(
+        "3.1.2-5",
+        "3.1.2-23",
+        "QoS 1 and 2 messages that come while a client is away wait for it",
+        stored,
+    ),
+    Case::both(
+        "3.1.2-6",
+        "3.1.2-4",
+        "a clean start ends the session there was",
+        discarded,
+    ),
+    Case::v3(
+        "3.1.2-7",
+        "retained messages outlive the session of their publisher",
+        retained_outlives,
+    ),
+    Case::both(
+        "3.1.3-2",
+        "3.1.3-2",
+        "two clients have two sessions, each under its client id",
+        by_id,
+    ),
+    Case::both(
+        "3.1.4-3",
+        "3.1.4-4",
+        "who takes a place with a clean start does not get its session",
+        takeover_clean,
+    ),
+    Case::both(
+        "3.2.0-1",
+        "3.2.0-1",
+        "the first packet that a client gets is CONNACK, whatever waits for it",
+        connack_first,
+    ),
+    Case::both(
+        "3.2.2-1",
+        "3.2.2-2",
+        "CONNACK says that no session is present after a clean start",
+        clean_present,
+    ),
+    Case::both(
+        "3.2.2-2",
+        "3.2.2-3",
+        "CONNACK says that a session is present when there is one",
+        session_present,
+    ),
+    Case::both(
+        "3.2.2-3",
+        "3.1.2-6",
+        "without a stored session a new one begins, and CONNACK says so",
+        no_session,
+    ),
+    Case::both(
+        "4.1.0-1",
+        "4.1.0-1",
+        "a session lasts at least as long as its connection",
+        while_connected,
+    ),
+    Case::v3(
+        "4.1.0-2",
+        "a clean session is there as long as its connection",
+        while_connected,
+    ),
+    Case::v5(
+        "4.1.0-2",
+        "a session is gone when its expiry interval has passed",
+        expired,
+    ),
+    Case::v5(
+        "4.1.0-2",
+        "a session without an expiry interval ends with its connection",
+        ends_with_connection,
+    ),
+    Case::v5(
+        "4.1.0-2",
+        "a DISCONNECT can end the session by a new expiry interval",
+        ended_by_disconnect,
+    ),
+    Case::both(
+        "4.5.0-1",
+        "4.5.0-1",
+        "a message goes to all sessions that match, whether their clients are there or not",
+        to_all,
+    ),
+];
+
+/// A session with subscriptions whose client has left.
+fn away(lab: &Lab<'_>, name: &str, wishes: &[Wish<'_>]) -> Checked {
+    let (mut peer, _) = lab.open(&lab.lasting(name))?;
+    peer.must_subscribe(wishes)?;
+    peer.leave()
+}
+
+/// Its client again, and whether the session was present.
+fn back(lab: &Lab<'_>, name: &str) -> Checked<(Peer, bool)> {
+    let (peer, connack) = lab.open(&lab.hello(name).lasting())?;
+    Ok((peer, connack.session_present))
+}
+
+fn resumed(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("t");
+    away(lab, "c", &[(&topic, 1)])?;
+    let (mut peer, _) = back(lab, "c")?;
+    lab.connect("pub")?
+        .publish(&Message::new(&topic, "hello").qos(1))?;
+    peer.take("hello").map(drop)
+}
+
+fn stored(lab: &Lab<'_>) -> Checked {
+    let (one, two) = (lab.topic("one"), lab.topic("two"));
+    away(lab, "c", &[(&one, 1), (&two, 2)])?;
+    let mut publisher = lab.connect("pub")?;
+    publisher.publish(&Message::new(&one, "at least once").qos(1))?;
+    publisher.publish(&Message::new(&two, "exactly once").qos(2))?;
+    let (mut peer, _) = back(lab, "c")?;
+    let first = peer.message()?;
+    peer.acknowledge(&first)?;
+    let second = peer.message()?;
+    peer.acknowledge(&second)?;
+    let mut came = [first, second].map(|message| (message.qos, message.payload));
+    came.sort();
+    let expected = [
+        (1, b"at least once".to_vec()),
+        (2, b"exactly once".to_vec()),
+    ];
+    same("the messages that waited", came, expected)
+}
+
+fn discarded(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("t");
+    away(lab, "c", &[(&topic, 1)])?;
+    let mut publisher = lab.connect("pub")?;
+    publisher.publish(&Message::new(&topic, "for nobody").qos(1))?;
+    let mut clean = lab.connect("c")?;
+    lab.nothing_more(&mut publisher, &mut clean)?;
+    clean.leave()?;
+    let (mut peer, present) = back(lab, "c")?;
+    same("session present", present, false)?;
+    publisher.publish(&Message::new(&topic, "for nobody").qos(1))?;
+    lab.nothing_more(&mut publisher, &mut peer)
+}
+
+fn retained_outlives(lab: &Lab<'_>) -> Checked {
+    let topic = lab.kept_topic("t");
+    let mut publisher = lab.connect("pub")?;
+    publisher.publish(&Message::new(&topic, "kept").qos(1).retain())?;
+    publisher.leave()?;
+    same("the retained messages", lab.retained(&topic, 0)?.len(), 1)
+}
+
+fn by_id(lab: &Lab<'_>) -> Checked {
+    let (ann, bob) = (lab.topic("ann"), lab.topic("bob"));
+    away(lab, "ann", &[(&ann, 1)])?;
+    away(lab, "bob", &[(&bob, 1)])?;
+    let mut publisher = lab.connect("pub")?;
+    publisher.publish(&Message::new(&ann, "for ann").qos(1))?;
+    publisher.publish(&Message::new(&bob, "for bob").qos(1))?;
+    for (name, payload) in [("bob", "for bob"), ("ann", "for ann")] {
+        let (mut peer, present) = back(lab, name)?;
+        same("session present", present, true)?;
+        peer.take(payload)?;
+        lab.nothing_more(&mut publisher, &mut peer)?;
+    }
+    Ok(())
+}
+
+fn takeover_clean(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("t");
+    let (mut old, _) = lab.open(&lab.lasting("c"))?;
+    old.must_subscribe(&[(&topic, 1)])?;
+    let (mut new, connack) = lab.open(&lab.hello("c"))?;
+    same("session present", connack.session_present, false)?;
+    let mut publisher = lab.connect("pub")?;
+    publisher.publish(&Message::new(&topic, "for nobody").qos(1))?;
+    lab.nothing_more(&mut publisher, &mut new)
+}
+
+fn connack_first(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("t");
+    away(lab, "c", &[(&topic, 1)])?;
+    let mut publisher = lab.connect("pub")?;
+    for _ in 0..10 {
+        publisher.publish(&Message::new(&topic, "waiting").qos(1))?;
+    }
+    let (mut peer, _) = back(lab, "c")?;
+    peer.take("waiting").map(drop)
+}
+
+fn clean_present(lab: &Lab<'_>) -> Checked {
+    away(lab, "c", &[(&lab.topic("t"), 1)])?;
+    let (_peer, connack) = lab.open(&lab.hello("c"))?;
+    same("session present", connack.session_present, false)
+}
+
+fn session_present(lab: &Lab<'_>) -> Checked {
+    away(lab, "c", &[(&lab.topic("t"), 1)])?;
+    same("session present", back(lab, "c")?.1, true)
+}
+
+fn no_session(lab: &Lab<'_>) -> Checked {
+    let (mut peer, connack) = lab.open(&lab.lasting("c"))?;
+    same("session present", connack.session_present, false)?;
+    peer.must_subscribe(&[(&lab.topic("t"), 1)])?;
+    peer.leave()?;
+    same("session present", back(lab, "c")?.1, true)
+}
+
+fn while_connected(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("t");
+    // In MQTT 5 the interval begins when the connection ends.
+    let hello = match lab.is_v5() {
+        true => lab.hello("c").lasting_for(1).clean(true),
+        false => lab.hello("c"),
+    };
+    let (mut peer, _) = lab.open(&hello)?;
+    peer.must_subscribe(&[(&topic, 1)])?;
+    thread::sleep(Duration::from_millis(if lab.is_v5() { 2500 } else { 500 }));
+    lab.connect("pub")?
+        .publish(&Message::new(&topic, "still here").qos(1))?;
+    peer.take("still here").map(drop)
+}
+
+fn expired(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("t");
+    let (mut peer, connack) = lab.open(&lab.hello("c").lasting_for(1))?;
+    let granted = connack.properties.number(Name::SessionExpiry).unwrap_or(1);
+    same("the session expiry interval", granted <= 1, true)?;
+    peer.must_subscribe(&[(&topic, 1)])?;
+    peer.leave()?;
+    // No server has to look more often than this.
+    thread::sleep(Duration::from_millis(3500));
+    let (peer, connack) = lab.open(&lab.hello("c").clean(false))?;
+    peer.leave()?;
+    same("session present", connack.session_present, false)
+}
+
+fn ends_with_connection(lab: &Lab<'_>) -> Checked {
+    let mut peer = lab.open(&lab.hello("c").clean(false))?.0;
+    peer.must_subscribe(&[(&lab.topic("t"), 1)])?;
+    peer.leave()?;
+    let (_peer, connack) = lab.open(&lab.hello("c").clean(false))?;
+    same("session present", connack.session_present, false)
+}
+
+fn ended_by_disconnect(lab: &Lab<'_>) -> Checked {
+    let (mut peer, _) = lab.open(&lab.lasting("c"))?;
+    peer.must_subscribe(&[(&lab.topic("t"), 1)])?;
+    let mut body = Writer::default();
+    body.u8(0);
+    Properties::default()
+        .four(Name::SessionExpiry, 0)
+        .write(&mut body);
+    peer.send(&packet(0xe0, &body.0));
+    peer.leave()?;
+    same("session present", back(lab, "c")?.1, false)
+}
+
+fn to_all(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("t");
+    away(lab, "ann", &[(&topic, 1)])?;
+    away(lab, "bob", &[(&topic, 2)])?;
+    let (mut here, mut publisher) = lab.pair(&topic, 1)?;
+    publisher.publish(&Message::new(&topic, "to all").qos(1))?;
+    here.take("to all")?;
+    for name in ["ann", "bob"] {
+        back(lab, name)?.0.take("to all")?;
+    }
+    Ok(())
+}

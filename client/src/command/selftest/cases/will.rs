@@ -1,0 +1,249 @@
+//! Wills: what is published when a connection ends without a goodbye.
+
+use std::thread;
+use std::time::Duration;
+
+use super::super::case::{Case, Checked, same};
+use super::super::hello::Will;
+use super::super::lab::Lab;
+use super::super::peer::Peer;
+use super::super::property::{Name, Properties, Value};
+use super::super::reader::Message;
+use super::super::writer::packet;
+
+pub(super) const CASES: &[Case] = &[
+    Case::both(
+        "3.1.2-8",
+        "3.1.2-7",
+        "the will of a client that vanishes is published",
+        vanished,
+    ),
+    Case::both(
+        "3.1.2-8",
+        "3.1.2-8",
+        "the will of a client that is closed for a violation is published",
+        violated,
+    ),
+    Case::both(
+        "3.1.2-8",
+        "3.1.2-8",
+        "the will of a client whose place is taken is published",
+        taken_over,
+    ),
+    Case::v5(
+        "3.1.2-8",
+        "a DISCONNECT with reason code 0x04 publishes the will",
+        disconnect_with_will,
+    ),
+    Case::v5("3.1.2-8", "a will waits for its delay", delayed),
+    Case::v5(
+        "3.1.2-8",
+        "a will waits no longer than its session lasts",
+        session_ends_first,
+    ),
+    Case::v5(
+        "3.1.3-9",
+        "a will that still waits when its client is back is not published",
+        back_in_time,
+    ),
+    Case::v5(
+        "3.1.3-10",
+        "a will keeps its properties, and user properties their order",
+        properties,
+    ),
+    Case::v3("3.1.2-9", "a will is published with its QoS", qos),
+    Case::both(
+        "3.1.2-10",
+        "3.1.2-10",
+        "a will is published once, and is then forgotten",
+        once,
+    ),
+    Case::v3(
+        "3.1.2-12",
+        "a client without a will has none left from its last connection",
+        none,
+    ),
+    Case::both(
+        "3.1.2-16",
+        "3.1.2-14",
+        "a will without will retain is not retained",
+        not_retained,
+    ),
+    Case::both(
+        "3.1.2-17",
+        "3.1.2-15",
+        "a will with will retain is retained",
+        retained,
+    ),
+    Case::both(
+        "3.14.4-3",
+        "3.14.4-3",
+        "after a DISCONNECT the will is not published",
+        disconnected,
+    ),
+];
+
+/// One that watches the topic `w`, and one that will vanish.
+fn watched(lab: &Lab<'_>, will: impl FnOnce(Will) -> Will) -> Checked<(Peer, Peer)> {
+    let topic = lab.topic("w");
+    let mut watcher = lab.connect("watcher")?;
+    watcher.must_subscribe(&[(&topic, 2)])?;
+    let hello = lab.hello("c").will(will(Will::new(&topic, "last words")));
+    Ok((watcher, lab.open(&hello)?.0))
+}
+
+/// No will comes: not before a message that is published now.
+fn no_will(lab: &Lab<'_>, watcher: &mut Peer) -> Checked {
+    let mut publisher = lab.connect("publisher")?;
+    lab.nothing_more(&mut publisher, watcher)
+}
+
+fn vanished(lab: &Lab<'_>) -> Checked {
+    let (mut watcher, peer) = watched(lab, |will| will)?;
+    drop(peer);
+    watcher.take("last words").map(drop)
+}
+
+fn violated(lab: &Lab<'_>) -> Checked {
+    let (mut watcher, mut peer) = watched(lab, |will| will)?;
+    peer.send(&packet(0x80, &[0, 1, 0, 1, b'a', 0]));
+    peer.expect_close()?;
+    watcher.take("last words").map(drop)
+}
+
+fn taken_over(lab: &Lab<'_>) -> Checked {
+    let (mut watcher, mut peer) = watched(lab, |will| will)?;
+    let _new = lab.connect("c")?;
+    peer.expect_close()?;
+    watcher.take("last words").map(drop)
+}
+
+fn disconnect_with_will(lab: &Lab<'_>) -> Checked {
+    let (mut watcher, mut peer) = watched(lab, |will| will)?;
+    peer.send(&packet(0xe0, &[0x04]));
+    watcher.take("last words").map(drop)
+}
+
+/// One that watches, and one whose will waits, with a session that outlives it.
+fn patient(lab: &Lab<'_>, delay_seconds: u32, lasts_seconds: u32) -> Checked<(Peer, Peer)> {
+    let topic = lab.topic("w");
+    let mut watcher = lab.connect("watcher")?;
+    watcher.must_subscribe(&[(&topic, 0)])?;
+    let delay = Properties::default().four(Name::WillDelay, delay_seconds);
+    let will = Will::new(&topic, "last words").properties(delay);
+    let mut hello = lab.lasting("c").will(will);
+    hello.properties = Properties::default().four(Name::SessionExpiry, lasts_seconds);
+    Ok((watcher, lab.open(&hello)?.0))
+}
+
+fn delayed(lab: &Lab<'_>) -> Checked {
+    let (mut watcher, peer) = patient(lab, 1, 60)?;
+    drop(peer);
+    thread::sleep(Duration::from_millis(300));
+    no_will(lab, &mut watcher)?;
+    watcher.take("last words").map(drop)
+}
+
+fn session_ends_first(lab: &Lab<'_>) -> Checked {
+    let (mut watcher, peer) = patient(lab, 60, 0)?;
+    drop(peer);
+    watcher.take("last words").map(drop)
+}
+
+fn back_in_time(lab: &Lab<'_>) -> Checked {
+    let (mut watcher, peer) = patient(lab, 2, 60)?;
+    drop(peer);
+    let (mut back, _) = lab.open(&lab.lasting("c"))?;
+    thread::sleep(Duration::from_millis(2500));
+    no_will(lab, &mut watcher)?;
+    back.expect_silence()
+}
+
+fn properties(lab: &Lab<'_>) -> Checked {
+    let sent = Properties::default()
+        .user("z", "1")
+        .user("a", "2")
+        .user("z", "3")
+        .text(Name::ContentType, "text/plain")
+        .text(Name::ResponseTopic, "answers")
+        .data(Name::CorrelationData, b"\x00\xff")
+        .byte(Name::PayloadFormat, 1);
+    let (mut watcher, peer) = watched(lab, |will| will.properties(sent.clone()))?;
+    drop(peer);
+    let message = watcher.take("last words")?;
+    let users = |properties: &Properties| -> Vec<Value> {
+        properties.all(Name::UserProperty).cloned().collect()
+    };
+    same(
+        "its user properties",
+        users(&message.properties),
+        users(&sent),
+    )?;
+    for name in [
+        Name::ContentType,
+        Name::ResponseTopic,
+        Name::CorrelationData,
+        Name::PayloadFormat,
+    ] {
+        same("its property", message.properties.get(name), sent.get(name))?;
+    }
+    Ok(())
+}
+
+fn qos(lab: &Lab<'_>) -> Checked {
+    for qos in [1, 2] {
+        let (mut watcher, peer) = watched(lab, |will| will.qos(qos))?;
+        drop(peer);
+        same("the QoS of the will", watcher.take("last words")?.qos, qos)?;
+    }
+    Ok(())
+}
+
+fn once(lab: &Lab<'_>) -> Checked {
+    let (mut watcher, peer) = watched(lab, |will| will)?;
+    drop(peer);
+    watcher.take("last words")?;
+    drop(lab.connect("c")?);
+    lab.connect("c")?.leave()?;
+    no_will(lab, &mut watcher)
+}
+
+fn none(lab: &Lab<'_>) -> Checked {
+    let (mut watcher, peer) = watched(lab, |will| will)?;
+    peer.leave()?;
+    drop(lab.connect("c")?);
+    // Its place is taken, so the server knows that the one before is gone.
+    lab.connect("c")?.leave()?;
+    no_will(lab, &mut watcher)
+}
+
+fn not_retained(lab: &Lab<'_>) -> Checked {
+    lab.needs_retained()?;
+    let topic = lab.kept_topic("w");
+    let (mut watcher, peer) = watched(lab, |will| will)?;
+    drop(peer);
+    same("the retain flag", watcher.take("last words")?.retain, false)?;
+    same(
+        "what is retained",
+        lab.retained(&topic, 0)?,
+        Vec::<Message>::new(),
+    )
+}
+
+fn retained(lab: &Lab<'_>) -> Checked {
+    lab.needs_retained()?;
+    let topic = lab.kept_topic("w");
+    let (mut watcher, peer) = watched(lab, Will::retain)?;
+    drop(peer);
+    watcher.take("last words")?;
+    let retained = lab.retained(&topic, 0)?;
+    same("the number of retained messages", retained.len(), 1)?;
+    same("the retain flag", retained[0].retain, true)?;
+    same("the payload", &*retained[0].payload, b"last words")
+}
+
+fn disconnected(lab: &Lab<'_>) -> Checked {
+    let (mut watcher, peer) = watched(lab, |will| will)?;
+    peer.leave()?;
+    no_will(lab, &mut watcher)
+}

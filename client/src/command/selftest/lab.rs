@@ -1,0 +1,255 @@
+//! What a case works with: the server, names of its own, and what has to be cleaned up behind it.
+
+use std::cell::RefCell;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use super::case::{Checked, Finding, holds};
+use super::hello::Hello;
+use super::peer::{Heard, Peer, shown};
+use super::property::{Name, Properties};
+use super::reader::{Connack, Message, Packet};
+use super::version::Version;
+
+/// The server that is tested.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) address: String,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<String>,
+    /// How long a packet may take.
+    pub(crate) patience: Duration,
+}
+
+/// One case's place at the server.
+#[derive(Debug)]
+pub(crate) struct Lab<'a> {
+    target: &'a Target,
+    pub(crate) version: Version,
+    /// What the server says of itself in its CONNACK; nothing in 3.1.1.
+    pub(crate) said: &'a Properties,
+    /// Stands before all names of this case.
+    prefix: String,
+    kept_topics: RefCell<Vec<String>>,
+    lasting_ids: RefCell<Vec<String>>,
+}
+
+impl<'a> Lab<'a> {
+    pub(crate) fn new(target: &'a Target, version: Version, said: &'a Properties) -> Self {
+        Self {
+            target,
+            version,
+            said,
+            prefix: format!("st{:08x}", fastrand::u32(..)),
+            kept_topics: RefCell::default(),
+            lasting_ids: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn is_v5(&self) -> bool {
+        self.version == Version::V5
+    }
+
+    /// A topic or filter of this case alone.
+    pub(crate) fn topic(&self, name: &str) -> String {
+        format!("{}/{name}", self.prefix)
+    }
+
+    /// A topic on which something will be retained, until the end of the case.
+    pub(crate) fn kept_topic(&self, name: &str) -> String {
+        let topic = self.topic(name);
+        self.kept_topics.borrow_mut().push(topic.clone());
+        topic
+    }
+
+    /// A client id of this case alone, of letters and digits.
+    pub(crate) fn id(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// A CONNECT that every server takes.
+    pub(crate) fn hello(&self, name: &str) -> Hello {
+        let mut hello = Hello::new(self.version, &self.id(name));
+        let bytes = |text: &Option<String>| text.as_ref().map(|text| text.as_bytes().to_owned());
+        hello.user = bytes(&self.target.user);
+        hello.password = bytes(&self.target.password);
+        hello
+    }
+
+    /// The same for a session that outlives its connection, until the end of the case.
+    pub(crate) fn lasting(&self, name: &str) -> Hello {
+        self.lasting_ids.borrow_mut().push(name.to_owned());
+        self.hello(name).lasting()
+    }
+
+    /// A connection on which nothing has been said.
+    pub(crate) fn dial(&self) -> Checked<Peer> {
+        let patience = self.target.patience;
+        let dialed = dial(&self.target.address, patience)
+            .and_then(|stream| Peer::new(stream, self.version, patience));
+        dialed.map_err(|error| Finding::differs("a connection", error))
+    }
+
+    /// A connection on which this was said first.
+    pub(crate) fn say(&self, hello: &Hello) -> Checked<Peer> {
+        let mut peer = self.dial()?;
+        peer.send(&hello.encode());
+        Ok(peer)
+    }
+
+    /// An accepted connection, and how it was accepted.
+    pub(crate) fn open(&self, hello: &Hello) -> Checked<(Peer, Connack)> {
+        let mut peer = self.say(hello)?;
+        let connack = peer.connack()?;
+        holds(
+            connack.code == 0,
+            "the CONNECT to be accepted",
+            format_args!("CONNACK 0x{:02x}", connack.code),
+        )?;
+        Ok((peer, connack))
+    }
+
+    /// An accepted connection with this name.
+    pub(crate) fn connect(&self, name: &str) -> Checked<Peer> {
+        Ok(self.open(&self.hello(name))?.0)
+    }
+
+    /// One that subscribes, and one that publishes.
+    pub(crate) fn pair(&self, filter: &str, options: u8) -> Checked<(Peer, Peer)> {
+        let mut subscriber = self.connect("sub")?;
+        subscriber.must_subscribe(&[(filter, options)])?;
+        Ok((subscriber, self.connect("pub")?))
+    }
+
+    /// All that `publisher` has published so far, `subscriber` has been given: the next that comes
+    /// is a message that is published now.
+    pub(crate) fn nothing_more(&self, publisher: &mut Peer, subscriber: &mut Peer) -> Checked {
+        let fence = self.topic("fence");
+        subscriber.must_subscribe(&[(&fence, 0)])?;
+        publisher.publish(&Message::new(&fence, "fence"))?;
+        let heard = subscriber.hear()?;
+        match &heard {
+            Heard::Packet(Packet::Publish(message)) if message.topic == fence => Ok(()),
+            heard => Err(Finding::differs("no more messages", shown(heard))),
+        }
+    }
+
+    /// A malformed or forbidden CONNECT: the server closes the connection and accepts nothing. In
+    /// MQTT 5 it may say why in a CONNACK.
+    pub(crate) fn expect_refused(&self, bytes: &[u8]) -> Checked {
+        let mut peer = self.dial()?;
+        peer.send(bytes);
+        let expected = match self.version {
+            Version::V3 => "the connection to be closed without a CONNACK",
+            Version::V5 => "the connection to be closed, at most after a CONNACK of 0x80 or more",
+        };
+        let heard = peer.hear()?;
+        match &heard {
+            Heard::Closed => Ok(()),
+            Heard::Packet(Packet::Connack(connack)) if self.is_v5() && connack.code != 0 => {
+                peer.expect_end()
+            }
+            heard => Err(Finding::differs(expected, shown(heard))),
+        }
+    }
+
+    /// A new connection sends bytes that end it.
+    pub(crate) fn expect_fatal(&self, bytes: &[u8]) -> Checked {
+        let mut peer = self.connect("rogue")?;
+        peer.send(bytes);
+        peer.expect_close()?;
+        Ok(())
+    }
+
+    /// Retained messages that match a filter, as a new subscriber gets them.
+    pub(crate) fn retained(&self, filter: &str, qos: u8) -> Checked<Vec<Message>> {
+        let mut reader = self.connect("reader")?;
+        reader.must_subscribe(&[(filter, qos)])?;
+        let mut found = Vec::new();
+        // A server may send them at any time after the SUBACK: what it has not sent before another
+        // message has come by way of it and two questions have been answered, it does not mean to.
+        let fence = self.topic("retained-fence");
+        reader.must_subscribe(&[(&fence, 0)])?;
+        reader.publish(&Message::new(&fence, "fence"))?;
+        loop {
+            let message = reader.message()?;
+            if message.topic == fence {
+                break;
+            }
+            reader.acknowledge(&message)?;
+            found.push(message);
+        }
+        reader.leave()?;
+        Ok(found)
+    }
+
+    /// Whether the server says that it lacks a feature of MQTT 5.
+    fn lacks(&self, name: Name) -> bool {
+        self.said.number(name) == Some(0)
+    }
+
+    pub(crate) fn needs_retained(&self) -> Checked {
+        self.needs(Name::RetainAvailable, "retained messages")
+    }
+
+    pub(crate) fn needs_wildcards(&self) -> Checked {
+        self.needs(Name::WildcardAvailable, "wildcards in filters")
+    }
+
+    pub(crate) fn needs_subscription_ids(&self) -> Checked {
+        self.needs(Name::SubscriptionIdAvailable, "subscription identifiers")
+    }
+
+    pub(crate) fn needs_shared(&self) -> Checked {
+        self.needs(Name::SharedAvailable, "shared subscriptions")
+    }
+
+    fn needs(&self, name: Name, what: &str) -> Checked {
+        if self.lacks(name) {
+            return Finding::unsupported(format_args!("it says it has no {what}"));
+        }
+        Ok(())
+    }
+
+    /// Messages with this QoS can be published.
+    pub(crate) fn needs_qos(&self, qos: u8) -> Checked {
+        match self.said.number(Name::MaximumQos) {
+            Some(max) if max < u32::from(qos) => {
+                Finding::unsupported(format_args!("it says its maximum QoS is {max}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes back what the case has left at the server. What cannot be taken back is not its fault.
+    pub(crate) fn clean_up(&self) {
+        let topics = self.kept_topics.take();
+        let _ = self.clear(&topics);
+        for name in self.lasting_ids.take() {
+            let _ = self.connect(&name).and_then(Peer::leave);
+        }
+    }
+
+    fn clear(&self, topics: &[String]) -> Checked {
+        if topics.is_empty() {
+            return Ok(());
+        }
+        let mut cleaner = self.connect("cleaner")?;
+        for topic in topics {
+            cleaner.publish(&Message::new(topic, "").retain())?;
+        }
+        cleaner.expect_silence()?;
+        cleaner.leave()
+    }
+}
+
+fn dial(address: &str, patience: Duration) -> std::io::Result<TcpStream> {
+    let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+    for address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, patience) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}

@@ -1,0 +1,163 @@
+//! `client selftest`: numbered statements of the MQTT standard, checked against any server.
+//!
+//! `cases/` has the table, one file for each chapter of the standard; a case is a sentence and a
+//! function. `lab.rs` is what such a function works with, `peer.rs` its raw connection. Nothing of
+//! the client library is used here: what is to find a server's mistakes must be able to make them.
+
+mod case;
+mod cases;
+mod hello;
+mod lab;
+mod peer;
+mod property;
+mod reader;
+mod report;
+mod run;
+mod version;
+mod writer;
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use crate::duration;
+use crate::exit::{self, Exit, Failure};
+use crate::server::Server;
+
+use lab::Target;
+use report::Report;
+use version::Version;
+
+const EXAMPLES: &str = "\
+Examples:
+  client selftest                           the broker here, both versions
+  client selftest -s mqtt://localhost:1883 --mqtt 5
+  client selftest --only 3.8 --json         what chapter 3.8 says, for programs
+  client selftest --list                    what is checked
+";
+
+/// The port of MQTT where a URL has none.
+const MQTT_PORT: u16 = 1883;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
+pub(crate) struct Arguments {
+    /// The server: mqtt://[USER:PASSWORD@]HOST[:PORT], or HOST[:PORT]
+    #[arg(
+        short,
+        long,
+        value_name = "URL",
+        env = "BROKER_URL",
+        hide_env_values = true,
+        default_value = "127.0.0.1:1373",
+        value_parser = server
+    )]
+    server: (Server, Option<(String, String)>),
+    /// Check this version alone
+    #[arg(long, value_enum, value_name = "VERSION")]
+    mqtt: Option<Version>,
+    /// Check only statements whose number or sentence contains this; may be given more than once
+    #[arg(long, value_name = "PATTERN")]
+    only: Vec<String>,
+    /// Print what would be checked, and check nothing
+    #[arg(long)]
+    list: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// Check so many at a time
+    #[arg(short, long, value_name = "N", default_value = "8")]
+    jobs: NonZeroUsize,
+    /// Wait so long for what should come
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration::parse_positive)]
+    wait: Duration,
+}
+
+/// Takes a URL of an MQTT server; who connects, if it says that.
+fn server(text: &str) -> Result<(Server, Option<(String, String)>), String> {
+    let Some(rest) = text.strip_prefix("mqtt://") else {
+        return Ok((text.parse()?, None));
+    };
+    let Some((login, place)) = rest.rsplit_once('@') else {
+        return Ok((Server::parse(rest, MQTT_PORT)?, None));
+    };
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    let login = (user.to_owned(), password.to_owned());
+    Ok((Server::parse(place, MQTT_PORT)?, Some(login)))
+}
+
+impl Arguments {
+    fn versions(&self) -> Vec<Version> {
+        match self.mqtt {
+            Some(version) => vec![version],
+            None => Version::ALL.to_vec(),
+        }
+    }
+
+    fn target(&self) -> Target {
+        let (server, login) = &self.server;
+        let (user, password) = match login {
+            Some((user, password)) => (Some(user.clone()), Some(password.clone())),
+            None => (None, None),
+        };
+        Target {
+            address: server.to_string(),
+            user,
+            password,
+            patience: self.wait,
+        }
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let mut report = Report::new(io::stdout().lock(), arguments.json);
+    let failed = |error| Failure::of_output(&error);
+    let target = arguments.target();
+    for version in arguments.versions() {
+        let cases = cases::chosen(version, &arguments.only);
+        if arguments.list {
+            report.list(version, &cases).map_err(failed)?;
+            continue;
+        }
+        if cases.is_empty() {
+            continue;
+        }
+        let said = run::introduce(&target, version).map_err(|finding| {
+            let why = format_args!("{finding}; give the right --server URL");
+            Failure::new(Exit::NoConnection, "the selftest cannot begin", why)
+        })?;
+        report.begin(version, &target.address).map_err(failed)?;
+        run::all(&target, version, &said, &cases, arguments.jobs, |result| {
+            report.add(version, result)
+        })
+        .map_err(failed)?;
+        report.end(version).map_err(failed)?;
+    }
+    if report.checked() == 0 && !arguments.list {
+        let why = "no statement matches; see what there is with --list";
+        return Err(Failure::new(Exit::Usage, "client", why));
+    }
+    Ok(if report.has_failures() {
+        Exit::Failed
+    } else {
+        Exit::Done
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_may_say_who_connects() {
+        let (place, login) = server("mqtt://ann:a:b@localhost").expect("a URL");
+        assert_eq!(place.to_string(), "localhost:1883");
+        assert_eq!(login, Some(("ann".to_owned(), "a:b".to_owned())));
+        let (place, login) = server("localhost").expect("a place");
+        assert_eq!(
+            (place.to_string(), login),
+            ("localhost:1373".to_owned(), None)
+        );
+        assert!(server("mqtt://a b").is_err());
+    }
+}

@@ -1,0 +1,482 @@
+//! One connection to the server: bytes out, packets in, and never longer than a case can wait.
+//!
+//! It sends what it is given, right or wrong, and acknowledges nothing by itself. What the server
+//! sends is read strictly, so that every case also checks the form of all that comes.
+
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use super::case::{Checked, Finding, same};
+use super::property::Properties;
+use super::reader::{self, Ack, Answers, Connack, Message, Packet, Step};
+use super::version::Version;
+use super::writer::{Writer, packet};
+
+const CHUNK_BYTES: usize = 16 * 1024;
+
+/// A client that may misbehave.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    stream: TcpStream,
+    pub(crate) version: Version,
+    patience: Duration,
+    bytes: Vec<u8>,
+    /// What came while something else was waited for.
+    held: VecDeque<Packet>,
+    next_id: u16,
+}
+
+/// What can be heard of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    Packet(Packet),
+    Closed,
+    /// Nothing came in time.
+    Nothing,
+}
+
+/// A filter and the options behind it.
+pub(crate) type Wish<'a> = (&'a str, u8);
+
+impl Peer {
+    pub(crate) fn new(stream: TcpStream, version: Version, patience: Duration) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(patience))?;
+        Ok(Self {
+            stream,
+            version,
+            patience,
+            bytes: Vec::new(),
+            held: VecDeque::new(),
+            next_id: 1,
+        })
+    }
+
+    /// Sends bytes. That the server takes no more shows when it is read from.
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// A packet id that has not been used on this connection.
+    pub(crate) fn fresh_id(&mut self) -> u16 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// What comes next within the time a case can wait.
+    pub(crate) fn hear(&mut self) -> Checked<Heard> {
+        self.hear_within(self.patience)
+    }
+
+    /// What comes next within so long.
+    pub(crate) fn hear_within(&mut self, time: Duration) -> Checked<Heard> {
+        if let Some(packet) = self.held.pop_front() {
+            return Ok(Heard::Packet(packet));
+        }
+        self.read_within(time)
+    }
+
+    fn read_within(&mut self, time: Duration) -> Checked<Heard> {
+        let deadline = Instant::now() + time;
+        let mut chunk = [0; CHUNK_BYTES];
+        loop {
+            let first = reader::first(&self.bytes, self.version);
+            let first = first.map_err(|malformed| {
+                Finding::differs("only packets that the standard allows", malformed.0)
+            })?;
+            if let Some((packet, len)) = first {
+                self.bytes.drain(..len);
+                return Ok(Heard::Packet(packet));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(Heard::Nothing);
+            }
+            let read = self
+                .stream
+                .set_read_timeout(Some(left))
+                .and_then(|()| self.stream.read(&mut chunk));
+            match read {
+                Ok(0) => return Ok(Heard::Closed),
+                Ok(n) => self.bytes.extend_from_slice(&chunk[..n]),
+                Err(error) if is_timeout(&error) => {}
+                Err(_) => return Ok(Heard::Closed),
+            }
+        }
+    }
+
+    /// The next packet; `expected` says which one is waited for.
+    pub(crate) fn packet(&mut self, expected: impl Display) -> Checked<Packet> {
+        match self.hear()? {
+            Heard::Packet(packet) => Ok(packet),
+            heard => Err(Finding::differs(expected, shown(&heard))),
+        }
+    }
+
+    /// The next packet of a kind; messages that come before it are kept for later.
+    fn next_of<T>(
+        &mut self,
+        expected: &str,
+        pick: impl Fn(Packet) -> Result<T, Packet>,
+    ) -> Checked<T> {
+        let mut passed = VecDeque::new();
+        let found = loop {
+            let packet = match self.packet(expected) {
+                Ok(packet) => packet,
+                Err(finding) => break Err(finding),
+            };
+            match pick(packet) {
+                Ok(found) => break Ok(found),
+                Err(message @ Packet::Publish(_)) => passed.push_back(message),
+                Err(other) => break Err(differs(expected, &other)),
+            }
+        };
+        passed.append(&mut self.held);
+        self.held = passed;
+        found
+    }
+
+    pub(crate) fn connack(&mut self) -> Checked<Connack> {
+        match self.packet("a CONNACK")? {
+            Packet::Connack(connack) => Ok(connack),
+            other => Err(differs("a CONNACK", &other)),
+        }
+    }
+
+    /// The next packet, which has to be a message.
+    pub(crate) fn message(&mut self) -> Checked<Message> {
+        match self.packet("a PUBLISH")? {
+            Packet::Publish(message) => Ok(message),
+            other => Err(differs("a PUBLISH", &other)),
+        }
+    }
+
+    /// The next packet, which has to be a message with this payload.
+    pub(crate) fn message_of(&mut self, payload: &str) -> Checked<Message> {
+        let expected = format!("a PUBLISH with the payload {payload:?}");
+        match self.packet(&expected)? {
+            Packet::Publish(message) if message.payload == payload.as_bytes() => Ok(message),
+            other => Err(differs(&expected, &other)),
+        }
+    }
+
+    /// The same, acknowledged to its end.
+    pub(crate) fn take(&mut self, payload: &str) -> Checked<Message> {
+        let message = self.message_of(payload)?;
+        self.acknowledge(&message)?;
+        Ok(message)
+    }
+
+    /// Plays the receiver's part for a message.
+    pub(crate) fn acknowledge(&mut self, message: &Message) -> Checked {
+        match message.qos {
+            0 => {}
+            1 => self.step(Step::Puback, message.id),
+            _ => {
+                self.step(Step::Pubrec, message.id);
+                self.expect_step(Step::Pubrel, message.id)?;
+                self.step(Step::Pubcomp, message.id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends one step of an acknowledgement.
+    pub(crate) fn step(&mut self, step: Step, id: u16) {
+        let flags = if step == Step::Pubrel { 2 } else { 0 };
+        self.send(&packet((step as u8) << 4 | flags, &id.to_be_bytes()));
+    }
+
+    /// Waits for one step of an acknowledgement, of this packet id.
+    pub(crate) fn expect_step(&mut self, step: Step, id: u16) -> Checked<Ack> {
+        let expected = format!("a {step:?} of packet {id}");
+        self.next_of(&expected, |packet| match packet {
+            Packet::Ack(ack) if ack.step == step && ack.id == id => Ok(ack),
+            other => Err(other),
+        })
+    }
+
+    /// Sends a message without waiting for anything; its packet id.
+    pub(crate) fn begin(&mut self, message: &Message) -> u16 {
+        let mut message = message.clone();
+        if message.qos > 0 && message.id == 0 {
+            message.id = self.fresh_id();
+        }
+        self.send(&message.encode(self.version));
+        message.id
+    }
+
+    /// Publishes, and waits for all that acknowledges it. Refusals are findings.
+    pub(crate) fn publish(&mut self, message: &Message) -> Checked {
+        let id = self.begin(message);
+        self.finish(message.qos, id)
+    }
+
+    /// Waits for all that acknowledges a message.
+    pub(crate) fn finish(&mut self, qos: u8, id: u16) -> Checked {
+        if qos == 1 {
+            let ack = self.expect_step(Step::Puback, id)?;
+            return accepted(ack.code);
+        }
+        if qos == 2 {
+            let ack = self.expect_step(Step::Pubrec, id)?;
+            accepted(ack.code)?;
+            self.step(Step::Pubrel, id);
+            self.expect_step(Step::Pubcomp, id)?;
+        }
+        Ok(())
+    }
+
+    /// Subscribes; the codes of the answer.
+    pub(crate) fn subscribe(&mut self, wishes: &[Wish<'_>]) -> Checked<Vec<u8>> {
+        self.subscribe_with(&Properties::default(), wishes)
+    }
+
+    /// The same with properties.
+    pub(crate) fn subscribe_with(
+        &mut self,
+        properties: &Properties,
+        wishes: &[Wish<'_>],
+    ) -> Checked<Vec<u8>> {
+        let id = self.fresh_id();
+        self.send(&subscribe(self.version, id, properties, wishes));
+        Ok(self.suback(id)?.codes)
+    }
+
+    pub(crate) fn suback(&mut self, id: u16) -> Checked<Answers> {
+        let expected = format!("a SUBACK of packet {id}");
+        self.next_of(&expected, |packet| match packet {
+            Packet::Suback(answers) if answers.id == id => Ok(answers),
+            other => Err(other),
+        })
+    }
+
+    /// Unsubscribes; the answer.
+    pub(crate) fn unsubscribe(&mut self, filters: &[&str]) -> Checked<Answers> {
+        let id = self.fresh_id();
+        self.send(&unsubscribe(self.version, id, filters));
+        self.unsuback(id)
+    }
+
+    pub(crate) fn unsuback(&mut self, id: u16) -> Checked<Answers> {
+        let expected = format!("an UNSUBACK of packet {id}");
+        self.next_of(&expected, |packet| match packet {
+            Packet::Unsuback(answers) if answers.id == id => Ok(answers),
+            other => Err(other),
+        })
+    }
+
+    /// Nothing has come: the next packet is the answer to a question that is asked now.
+    pub(crate) fn expect_silence(&mut self) -> Checked {
+        self.send(PINGREQ);
+        match self.packet("a PINGRESP, and nothing before it")? {
+            Packet::Pingresp => Ok(()),
+            other => Err(differs("a PINGRESP, and nothing before it", &other)),
+        }
+    }
+
+    /// The server closes the connection. In MQTT 5 it may say why before; the code it gave.
+    pub(crate) fn expect_close(&mut self) -> Checked<Option<u8>> {
+        self.expect_close_within(self.patience)
+    }
+
+    /// The same within so long.
+    pub(crate) fn expect_close_within(&mut self, time: Duration) -> Checked<Option<u8>> {
+        let expected = "the connection to be closed";
+        match self.hear_within(time)? {
+            Heard::Closed => Ok(None),
+            Heard::Packet(Packet::Disconnect { code, .. }) => {
+                let wanted = format!("{expected}, with a reason code of 0x80 or more");
+                if code < 0x80 {
+                    return Err(Finding::differs(wanted, format!("DISCONNECT 0x{code:02x}")));
+                }
+                self.expect_end()?;
+                Ok(Some(code))
+            }
+            heard => Err(Finding::differs(expected, shown(&heard))),
+        }
+    }
+
+    /// Nothing comes but the end of the connection.
+    pub(crate) fn expect_end(&mut self) -> Checked {
+        let heard = self.hear()?;
+        match heard {
+            Heard::Closed => Ok(()),
+            heard => Err(Finding::differs(
+                "the connection to be closed, and nothing before it",
+                shown(&heard),
+            )),
+        }
+    }
+
+    /// Says goodbye as the standard wants it, and waits until the server has taken notice.
+    pub(crate) fn leave(mut self) -> Checked {
+        self.send(&packet(0xe0, &[]));
+        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+        while !matches!(self.hear()?, Heard::Closed | Heard::Nothing) {}
+        Ok(())
+    }
+
+    /// The subscriptions and options that are asked for have to be granted.
+    pub(crate) fn must_subscribe(&mut self, wishes: &[Wish<'_>]) -> Checked {
+        let wanted: Vec<_> = wishes.iter().map(|(_, options)| options & 3).collect();
+        let codes = self.subscribe(wishes)?;
+        granted(&codes, &wanted)
+    }
+}
+
+/// The codes of a SUBACK have to be these. A lower QoS is the server's right, and the end of what
+/// can be seen here.
+pub(crate) fn granted(codes: &[u8], wanted: &[u8]) -> Checked {
+    same("the number of codes in SUBACK", codes.len(), wanted.len())?;
+    for (&code, &qos) in codes.iter().zip(wanted) {
+        if code < qos {
+            return Finding::unsupported(format_args!("it grants QoS {code} instead of {qos}"));
+        }
+        same("the code in SUBACK", code, qos)?;
+    }
+    Ok(())
+}
+
+fn accepted(code: u8) -> Checked {
+    if code < 0x80 {
+        return Ok(());
+    }
+    Err(Finding::differs(
+        "the PUBLISH to be accepted",
+        format!("reason code 0x{code:02x}"),
+    ))
+}
+
+pub(crate) const PINGREQ: &[u8] = &[0xc0, 0];
+
+pub(crate) fn subscribe(
+    version: Version,
+    id: u16,
+    properties: &Properties,
+    wishes: &[Wish<'_>],
+) -> Vec<u8> {
+    let mut body = Writer::default();
+    body.u16(id);
+    if version == Version::V5 {
+        properties.write(&mut body);
+    }
+    for (filter, options) in wishes {
+        body.data(filter.as_bytes());
+        body.u8(*options);
+    }
+    packet(0x82, &body.0)
+}
+
+pub(crate) fn unsubscribe(version: Version, id: u16, filters: &[&str]) -> Vec<u8> {
+    let mut body = Writer::default();
+    body.u16(id);
+    if version == Version::V5 {
+        body.u8(0);
+    }
+    for filter in filters {
+        body.data(filter.as_bytes());
+    }
+    packet(0xa2, &body.0)
+}
+
+impl Message {
+    pub(crate) fn new(topic: &str, payload: &str) -> Self {
+        Self {
+            topic: topic.to_owned(),
+            payload: payload.as_bytes().to_owned(),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn qos(mut self, qos: u8) -> Self {
+        self.qos = qos;
+        self
+    }
+
+    pub(crate) fn retain(mut self) -> Self {
+        self.retain = true;
+        self
+    }
+
+    pub(crate) fn dup(mut self) -> Self {
+        self.dup = true;
+        self
+    }
+
+    pub(crate) fn id(mut self, id: u16) -> Self {
+        self.id = id;
+        self
+    }
+
+    pub(crate) fn with(mut self, change: impl FnOnce(Properties) -> Properties) -> Self {
+        self.properties = change(self.properties);
+        self
+    }
+
+    pub(crate) fn encode(&self, version: Version) -> Vec<u8> {
+        let mut body = Writer::default();
+        body.data(self.topic.as_bytes());
+        if self.qos > 0 {
+            body.u16(self.id);
+        }
+        if version == Version::V5 {
+            self.properties.write(&mut body);
+        }
+        body.bytes(&self.payload);
+        let flags = u8::from(self.dup) << 3 | self.qos << 1 | u8::from(self.retain);
+        packet(0x30 | flags, &body.0)
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+    )
+}
+
+fn differs(expected: &str, came: &Packet) -> Finding {
+    Finding::differs(expected, shown_packet(came))
+}
+
+pub(crate) fn shown(heard: &Heard) -> String {
+    match heard {
+        Heard::Packet(packet) => shown_packet(packet),
+        Heard::Closed => "the connection was closed".to_owned(),
+        Heard::Nothing => "nothing came, and the connection stayed open".to_owned(),
+    }
+}
+
+/// A packet in a line.
+fn shown_packet(packet: &Packet) -> String {
+    let code = |name: &str, code: u8| format!("{name} 0x{code:02x}");
+    match packet {
+        Packet::Connack(connack) => code("CONNACK", connack.code),
+        Packet::Publish(message) => {
+            let payload = message.payload.get(..40).unwrap_or(&message.payload);
+            format!(
+                "PUBLISH to {} with the payload \"{}\" (QoS {}, retain {}, DUP {})",
+                message.topic,
+                payload.escape_ascii(),
+                message.qos,
+                u8::from(message.retain),
+                u8::from(message.dup),
+            )
+        }
+        Packet::Ack(ack) => {
+            let step = format!("{:?}", ack.step).to_uppercase();
+            format!("{step} of packet {}, code 0x{:02x}", ack.id, ack.code)
+        }
+        Packet::Suback(answers) => format!("SUBACK of packet {} {:?}", answers.id, answers.codes),
+        Packet::Unsuback(answers) => {
+            format!("UNSUBACK of packet {} {:?}", answers.id, answers.codes)
+        }
+        Packet::Pingresp => "PINGRESP".to_owned(),
+        Packet::Disconnect { code: why, .. } => code("DISCONNECT", *why),
+        Packet::Auth { code: why, .. } => code("AUTH", *why),
+    }
+}

@@ -1,0 +1,85 @@
+//! Cases run some at a time, and are told in the order of the table.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::case::{Case, Checked};
+use super::lab::{Lab, Target};
+use super::property::Properties;
+use super::version::Version;
+
+/// What became of a case.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) case: Case,
+    pub(crate) checked: Checked,
+    pub(crate) took: Duration,
+}
+
+/// What the server says of itself when a client connects.
+pub(crate) fn introduce(target: &Target, version: Version) -> Checked<Properties> {
+    let nothing = Properties::default();
+    let lab = Lab::new(target, version, &nothing);
+    let (peer, connack) = lab.open(&lab.hello("probe"))?;
+    peer.leave()?;
+    Ok(connack.properties)
+}
+
+/// Runs `cases` and hands out what became of them, in their order. Ends early if `tell` fails.
+pub(crate) fn all(
+    target: &Target,
+    version: Version,
+    said: &Properties,
+    cases: &[Case],
+    jobs: NonZeroUsize,
+    mut tell: impl FnMut(&Outcome) -> io::Result<()>,
+) -> io::Result<()> {
+    let next = AtomicUsize::new(0);
+    let next = &next;
+    thread::scope(|scope| {
+        let (sender, outcomes) = mpsc::channel();
+        for _ in 0..jobs.get().min(cases.len()) {
+            let sender = sender.clone();
+            scope.spawn(move || {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(case) = cases.get(index) else {
+                        return;
+                    };
+                    let outcome = one(target, version, said, case);
+                    if sender.send((index, outcome)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut early = BTreeMap::new();
+        let mut turn = 0;
+        for (index, outcome) in outcomes {
+            early.insert(index, outcome);
+            while let Some(outcome) = early.remove(&turn) {
+                tell(&outcome)?;
+                turn += 1;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn one(target: &Target, version: Version, said: &Properties, case: &Case) -> Outcome {
+    let start = Instant::now();
+    let lab = Lab::new(target, version, said);
+    let checked = (case.check)(&lab);
+    lab.clean_up();
+    Outcome {
+        case: *case,
+        checked,
+        took: start.elapsed(),
+    }
+}

@@ -1,0 +1,35 @@
+//! The two versions of MQTT that are tested.
+
+use std::fmt;
+
+/// A version of the standard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Version {
+    /// MQTT 3.1.1 of 2014.
+    #[value(name = "3.1.1", alias = "3", alias = "4", alias = "311")]
+    V3,
+    /// MQTT 5.0 of 2019.
+    #[value(name = "5", alias = "5.0")]
+    V5,
+}
+
+impl Version {
+    pub(crate) const ALL: [Self; 2] = [Self::V3, Self::V5];
+
+    /// What a CONNECT says of it.
+    pub(crate) fn level(self) -> u8 {
+        match self {
+            Self::V3 => 4,
+            Self::V5 => 5,
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V3 => "3.1.1",
+            Self::V5 => "5",
+        })
+    }
+}

@@ -1,0 +1,47 @@
+//! Bytes of MQTT, one field behind the other, right or wrong as the case wants them.
+
+/// What has been written so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Writer(pub(crate) Vec<u8>);
+
+impl Writer {
+    pub(crate) fn u8(&mut self, value: u8) {
+        self.0.push(value);
+    }
+
+    pub(crate) fn u16(&mut self, value: u16) {
+        self.bytes(&value.to_be_bytes());
+    }
+
+    pub(crate) fn u32(&mut self, value: u32) {
+        self.bytes(&value.to_be_bytes());
+    }
+
+    /// A variable byte integer.
+    pub(crate) fn variable(&mut self, mut value: u32) {
+        while value > 0x7f {
+            self.u8(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.u8(value as u8);
+    }
+
+    /// Bytes with their length before them, as text has it too.
+    pub(crate) fn data(&mut self, data: &[u8]) {
+        self.u16(data.len() as u16);
+        self.bytes(data);
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+}
+
+/// A packet with this first byte and this body.
+pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = Writer::default();
+    out.u8(first);
+    out.variable(body.len() as u32);
+    out.bytes(body);
+    out.0
+}
