@@ -5,6 +5,9 @@ use std::fmt::{self, Display};
 use super::lab::Lab;
 use super::version::Version;
 
+/// So many bytes of a packet are told.
+const SHOWN_BYTES: usize = 60;
+
 /// What a check ends with.
 pub(crate) type Checked<T = ()> = Result<T, Finding>;
 
@@ -25,6 +28,17 @@ impl Finding {
         }
     }
 
+    /// The same, seen after these bytes were sent.
+    pub(crate) fn after(self, bytes: &[u8]) -> Self {
+        match self {
+            Self::Differs { expected, came } => Self::Differs {
+                came: format!("{came}, after the bytes {}", hex(bytes)),
+                expected,
+            },
+            unsupported @ Self::Unsupported(_) => unsupported,
+        }
+    }
+
     pub(crate) fn unsupported<T>(what: impl Display) -> Checked<T> {
         Err(Self::Unsupported(what.to_string()))
     }
@@ -37,6 +51,21 @@ impl Display for Finding {
             Self::Unsupported(why) => f.write_str(why),
         }
     }
+}
+
+/// The first of the bytes.
+fn hex(bytes: &[u8]) -> String {
+    let shown: Vec<_> = bytes
+        .iter()
+        .take(SHOWN_BYTES)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let rest = if bytes.len() > SHOWN_BYTES {
+        " ..."
+    } else {
+        ""
+    };
+    shown.join(" ") + rest
 }
 
 /// `came` has to be what was `expected`.

@@ -137,6 +137,10 @@ impl<'a> Lab<'a> {
     /// A malformed or forbidden CONNECT: the server closes the connection and accepts nothing. In
     /// MQTT 5 it may say why in a CONNACK.
     pub(crate) fn expect_refused(&self, bytes: &[u8]) -> Checked {
+        self.refused(bytes).map_err(|finding| finding.after(bytes))
+    }
+
+    fn refused(&self, bytes: &[u8]) -> Checked {
         let mut peer = self.dial()?;
         peer.send(bytes);
         let expected = match self.version {
@@ -157,8 +161,8 @@ impl<'a> Lab<'a> {
     pub(crate) fn expect_fatal(&self, bytes: &[u8]) -> Checked {
         let mut peer = self.connect("rogue")?;
         peer.send(bytes);
-        peer.expect_close()?;
-        Ok(())
+        let closed = peer.expect_close();
+        closed.map(drop).map_err(|finding| finding.after(bytes))
     }
 
     /// Retained messages that match a filter, as a new subscriber gets them.
@@ -218,6 +222,14 @@ impl<'a> Lab<'a> {
                 Finding::unsupported(format_args!("it says its maximum QoS is {max}"))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// So many topic aliases can be used by a client.
+    pub(crate) fn needs_aliases(&self) -> Checked<u16> {
+        match self.said.number(Name::TopicAliasMaximum) {
+            Some(max) if max > 0 => Ok(max as u16),
+            _ => Finding::unsupported("it says it takes no topic aliases"),
         }
     }
 

@@ -190,6 +190,12 @@ impl Peer {
         self.send(&packet((step as u8) << 4 | flags, &id.to_be_bytes()));
     }
 
+    /// The same with a reason code, in MQTT 5.
+    pub(crate) fn step_with(&mut self, step: Step, id: u16, code: u8) {
+        let [high, low] = id.to_be_bytes();
+        self.send(&packet((step as u8) << 4, &[high, low, code]));
+    }
+
     /// Waits for one step of an acknowledgement, of this packet id.
     pub(crate) fn expect_step(&mut self, step: Step, id: u16) -> Checked<Ack> {
         let expected = format!("a {step:?} of packet {id}");
@@ -276,6 +282,12 @@ impl Peer {
             Packet::Pingresp => Ok(()),
             other => Err(differs("a PINGRESP, and nothing before it", &other)),
         }
+    }
+
+    /// Asks whether the server is there; what comes next, be it the answer or something else.
+    pub(crate) fn ask(&mut self) -> Checked<Heard> {
+        self.send(PINGREQ);
+        self.hear()
     }
 
     /// The server closes the connection. In MQTT 5 it may say why before; the code it gave.

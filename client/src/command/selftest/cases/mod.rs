@@ -1,8 +1,15 @@
 //! The table: every statement that can be seen to hold or not from outside.
 
 mod connect;
+mod delivery;
+mod end;
+mod filter;
+mod flow;
+mod form;
+mod property;
 mod publish;
 mod session;
+mod share;
 mod subscribe;
 mod will;
 
@@ -10,12 +17,19 @@ use super::case::Case;
 use super::version::Version;
 
 /// In the order of the standard, as far as that serves its reader.
-const CHAPTERS: [&[Case]; 5] = [
+const CHAPTERS: [&[Case]; 12] = [
+    form::CASES,
     connect::CASES,
     will::CASES,
-    publish::CASES,
-    subscribe::CASES,
     session::CASES,
+    publish::CASES,
+    property::CASES,
+    delivery::CASES,
+    flow::CASES,
+    subscribe::CASES,
+    filter::CASES,
+    share::CASES,
+    end::CASES,
 ];
 
 /// Those of a version whose number or sentence contains one of `patterns`, or all if there are none.

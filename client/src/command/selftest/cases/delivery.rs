@@ -1,0 +1,666 @@
+//! Packet ids, QoS 1 and 2, what is sent again, and in which order: chapters 2.2, 4.3, 4.4 and 4.6.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::Duration;
+
+use super::super::case::{Case, Checked, holds, same};
+use super::super::lab::Lab;
+use super::super::peer::{Peer, subscribe, unsubscribe};
+use super::super::property::{Name, Properties};
+use super::super::reader::{Message, Step};
+use super::super::writer::packet;
+
+/// So many messages may be on the way to a client of any server.
+const FEW: usize = 5;
+
+/// Enough messages for an order to show.
+const MANY: usize = 200;
+
+pub(super) const CASES: &[Case] = &[
+    Case::both(
+        "2.3.1-1",
+        "2.2.1-3",
+        "a packet whose id is 0 ends the connection",
+        id_0,
+    ),
+    Case::both(
+        "2.3.1-4",
+        "2.2.1-4",
+        "messages on the way to a client have different packet ids",
+        ids_differ,
+    ),
+    Case::both(
+        "2.3.1-5",
+        "2.2.1-2",
+        "a QoS 0 message is delivered without a packet id",
+        no_id,
+    ),
+    Case::both(
+        "2.3.1-6",
+        "2.2.1-5",
+        "PUBACK, PUBREC and PUBCOMP have the packet id of their PUBLISH",
+        acks_have_ids,
+    ),
+    Case::both(
+        "3.3.1-1",
+        "3.3.1-1",
+        "a message that is delivered again has DUP",
+        again_with_dup,
+    ),
+    Case::both(
+        "3.6.1-1",
+        "3.6.1-1",
+        "a PUBREL with other flags ends the connection",
+        pubrel_flags,
+    ),
+    Case::both(
+        "4.3.1-1",
+        "4.3.1-1",
+        "a QoS 0 message is sent once, with QoS 0 and without DUP",
+        qos_0,
+    ),
+    Case::both(
+        "4.3.2-1",
+        "4.3.2-2",
+        "a QoS 1 message is sent with a packet id, QoS 1 and no DUP",
+        qos_1,
+    ),
+    Case::v5(
+        "4.3.2-1",
+        "each QoS 1 message on the way has a packet id of its own",
+        ids_differ,
+    ),
+    Case::both(
+        "4.3.2-1",
+        "4.3.2-3",
+        "a QoS 1 message is not acknowledged before PUBACK",
+        until_puback,
+    ),
+    Case::both(
+        "4.3.2-2",
+        "4.3.2-4",
+        "a QoS 1 message is answered by a PUBACK with its packet id",
+        puback,
+    ),
+    Case::both(
+        "4.3.2-2",
+        "4.3.2-5",
+        "after PUBACK the same packet id is a new message, whatever its DUP",
+        new_after_puback,
+    ),
+    Case::v5(
+        "3.4.2-1",
+        "a PUBACK has one of its reason codes",
+        codes_of_acks,
+    ),
+    Case::v5(
+        "3.5.2-1",
+        "a PUBREC has one of its reason codes",
+        codes_of_acks,
+    ),
+    Case::v5(
+        "3.6.2-1",
+        "a PUBREL has one of its reason codes",
+        codes_of_release,
+    ),
+    Case::v5(
+        "3.7.2-1",
+        "a PUBCOMP has one of its reason codes, also for an unknown packet id",
+        codes_of_complete,
+    ),
+    Case::both(
+        "4.3.3-1",
+        "4.3.3-2",
+        "a QoS 2 message is sent with a packet id, QoS 2 and no DUP",
+        qos_2,
+    ),
+    Case::v5(
+        "4.3.3-1",
+        "each QoS 2 message on the way has a packet id of its own",
+        ids_differ_qos_2,
+    ),
+    Case::both(
+        "4.3.3-1",
+        "4.3.3-3",
+        "a QoS 2 message is not acknowledged before PUBREC",
+        until_pubrec,
+    ),
+    Case::both(
+        "4.3.3-1",
+        "4.3.3-4",
+        "a PUBREC is answered by a PUBREL with its packet id",
+        pubrel,
+    ),
+    Case::both(
+        "4.3.3-1",
+        "4.3.3-5",
+        "a PUBREL is sent again until there is a PUBCOMP",
+        until_pubcomp,
+    ),
+    Case::both(
+        "4.3.3-1",
+        "4.3.3-6",
+        "after PUBREL the message is not sent again",
+        not_after_pubrel,
+    ),
+    Case::v5(
+        "4.3.3-7",
+        "a QoS 2 message that was sent once does not expire",
+        no_expiry_once_sent,
+    ),
+    Case::both(
+        "4.3.3-2",
+        "4.3.3-8",
+        "a QoS 2 message is answered by a PUBREC with its packet id",
+        pubrec,
+    ),
+    Case::both(
+        "4.3.3-2",
+        "4.3.3-10",
+        "a QoS 2 message that comes twice before PUBREL is delivered once",
+        exactly_once,
+    ),
+    Case::both(
+        "4.3.3-2",
+        "4.3.3-10",
+        "a QoS 2 message that comes again on another connection is delivered once",
+        exactly_once_over_connections,
+    ),
+    Case::both(
+        "4.3.3-2",
+        "4.3.3-11",
+        "a PUBREL is answered by a PUBCOMP with its packet id",
+        pubcomp,
+    ),
+    Case::both(
+        "4.3.3-2",
+        "4.3.3-12",
+        "after PUBCOMP the same packet id is a new message",
+        new_after_pubcomp,
+    ),
+    Case::v5(
+        "4.3.3-13",
+        "the acknowledgement of a QoS 2 message goes on after it has expired",
+        goes_on_after_expiry,
+    ),
+    Case::both(
+        "4.4.0-1",
+        "4.4.0-1",
+        "what was not acknowledged is sent again with its packet id to a client that is back",
+        sent_again,
+    ),
+    Case::v5(
+        "4.4.0-1",
+        "nothing is sent again while the connection lasts",
+        not_again,
+    ),
+    Case::v5(
+        "4.4.0-2",
+        "a message that a client refuses by its code is not sent again",
+        refused_is_done,
+    ),
+    Case::both(
+        "4.6.0-5",
+        "4.6.0-6",
+        "a topic's messages arrive in the order they were published, for each QoS",
+        in_order,
+    ),
+    Case::both(
+        "4.6.0-6",
+        "4.6.0-5",
+        "messages that are sent again come in their old order, and before newer ones",
+        again_in_order,
+    ),
+];
+
+fn id_0(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("t");
+    let wishes = [(&*topic, 0)];
+    let none = Properties::default();
+    lab.expect_fatal(&subscribe(lab.version, 0, &none, &wishes))?;
+    lab.expect_fatal(&unsubscribe(lab.version, 0, &[&topic]))?;
+    for qos in [1, 2] {
+        lab.expect_fatal(&Message::new(&topic, "x").qos(qos).encode(lab.version))?;
+    }
+    Ok(())
+}
+
+/// The packet ids of messages that are not acknowledged.
+fn ids_on_the_way(lab: &Lab<'_>, qos: u8) -> Checked {
+    lab.needs_qos(qos)?;
+    let topic = lab.topic("t");
+    let (mut subscriber, mut publisher) = lab.pair(&topic, qos)?;
+    for _ in 0..FEW {
+        publisher.publish(&Message::new(&topic, "x").qos(qos))?;
+    }
+    let mut ids = BTreeSet::new();
+    for _ in 0..FEW {
+        let message = subscriber.message_of("x")?;
+        same("the QoS", message.qos, qos)?;
+        ids.insert(message.id);
+    }
+    same("the number of different packet ids", ids.len(), FEW)
+}
+
+fn ids_differ(lab: &Lab<'_>) -> Checked {
+    ids_on_the_way(lab, 1)
+}
+
+fn ids_differ_qos_2(lab: &Lab<'_>) -> Checked {
+    ids_on_the_way(lab, 2)
+}
+
+fn no_id(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("t");
+    let (mut subscriber, mut publisher) = lab.pair(&topic, 2)?;
+    // An id would look like the beginning of the payload.
+    publisher.publish(&Message::new(&topic, "exactly this"))?;
+    let message = subscriber.message_of("exactly this")?;
+    same("the QoS", message.qos, 0)
+}
+
+fn acks_have_ids(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("t");
+    let mut publisher = lab.connect("pub")?;
+    for qos in [1, 2] {
+        lab.needs_qos(qos)?;
+        for id in [1, 255, 256, 65535] {
+            publisher.publish(&Message::new(&topic, "x").qos(qos).id(id))?;
+        }
+    }
+    Ok(())
+}
+
+/// One whose session lasts, and which subscribes to the topic `t`.
+fn lasting_subscriber(lab: &Lab<'_>, qos: u8) -> Checked<(Peer, Peer, String)> {
+    lab.needs_qos(qos)?;
+    let topic = lab.topic("t");
+    let (mut subscriber, _) = lab.open(&lab.lasting("sub"))?;
+    subscriber.must_subscribe(&[(&topic, qos)])?;
+    Ok((subscriber, lab.connect("pub")?, topic))
+}
+
+/// The same subscriber on a new connection.
+fn again(lab: &Lab<'_>) -> Checked<Peer> {
+    let (peer, connack) = lab.open(&lab.hello("sub").lasting())?;
+    same("session present", connack.session_present, true)?;
+    Ok(peer)
+}
+
+fn again_with_dup(lab: &Lab<'_>) -> Checked {
+    for qos in [1, 2] {
+        let (mut subscriber, mut publisher, topic) = lasting_subscriber(lab, qos)?;
+        publisher.publish(&Message::new(&topic, "x").qos(qos))?;
+        same("DUP at first", subscriber.message_of("x")?.dup, false)?;
+        drop(subscriber);
+        let mut subscriber = again(lab)?;
+        same("DUP when it comes again", subscriber.take("x")?.dup, true)?;
+        subscriber.leave()?;
+    }
+    Ok(())
+}
+
+fn pubrel_flags(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("t");
+    for first in [0x60, 0x61, 0x63, 0x6a] {
+        let mut peer = lab.connect("c")?;
+        let id = peer.begin(&Message::new(&topic, "x").qos(2));
+        peer.expect_step(Step::Pubrec, id)?;
+        peer.send(&packet(first, &id.to_be_bytes()));
+        peer.expect_close()?;
+    }
+    Ok(())
+}
+
+fn qos_0(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("t");
+    let (mut subscriber, mut publisher) = lab.pair(&topic, 0)?;
+    publisher.publish(&Message::new(&topic, "x"))?;
+    let message = subscriber.message_of("x")?;
+    same("QoS and DUP", (message.qos, message.dup), (0, false))?;
+    lab.nothing_more(&mut publisher, &mut subscriber)
+}
+
+fn first_delivery(lab: &Lab<'_>, qos: u8) -> Checked {
+    lab.needs_qos(qos)?;
+    let topic = lab.topic("t");
+    let (mut subscriber, mut publisher) = lab.pair(&topic, qos)?;
+    publisher.publish(&Message::new(&topic, "x").qos(qos))?;
+    let message = subscriber.message_of("x")?;
+    same("QoS and DUP", (message.qos, message.dup), (qos, false))?;
+    subscriber.acknowledge(&message)?;
+    lab.nothing_more(&mut publisher, &mut subscriber)
+}
+
+fn qos_1(lab: &Lab<'_>) -> Checked {
+    first_delivery(lab, 1)
+}
+
+fn qos_2(lab: &Lab<'_>) -> Checked {
+    first_delivery(lab, 2)
+}
+
+fn until_puback(lab: &Lab<'_>) -> Checked {
+    let (mut subscriber, mut publisher, topic) = lasting_subscriber(lab, 1)?;
+    publisher.publish(&Message::new(&topic, "x").qos(1))?;
+    subscriber.message_of("x")?;
+    drop(subscriber);
+    let mut subscriber = again(lab)?;
+    subscriber.take("x")?;
+    subscriber.expect_silence()?;
+    drop(subscriber);
+    // Now it is.
+    let mut subscriber = again(lab)?;
+    lab.nothing_more(&mut publisher, &mut subscriber)
+}
+
+fn puback(lab: &Lab<'_>) -> Checked {
+    lab.needs_qos(1)?;
+    let mut publisher = lab.connect("pub")?;
+    publisher.publish(&Message::new(&lab.topic("t"), "x").qos(1).id(4711))?;
+    publisher.expect_silence()
+}
+
+fn new_after_puback(lab: &Lab<'_>) -> Checked {
+    lab.needs_qos(1)?;
+    let topic = lab.topic("t");
+    let (mut subscriber, mut publisher) = lab.pair(&topic, 1)?;
+    let message = Message::new(&topic, "x").qos(1).id(7);
+    publisher.publish(&message)?;
+    publisher.publish(&message.clone().dup())?;
+    publisher.publish(&message)?;
+    for _ in 0..3 {
+        subscriber.take("x")?;
+    }
+    lab.nothing_more(&mut publisher, &mut subscriber)
+}
+
+fn codes_of_acks(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("t");
+    let mut publisher = lab.connect("pub")?;
+    // Nobody listens; then somebody does. The reader checks the codes.
+    for _ in 0..2 {
+        for qos in [1, 2] {
+            lab.needs_qos(qos)?;
+            publisher.publish(&Message::new(&topic, "x").qos(qos))?;
+        }
+        publisher.must_subscribe(&[(&topic, 0)])?;
+    }
+    Ok(())
+}
+
+fn codes_of_release(lab: &Lab<'_>) -> Checked {
+    lab.needs_qos(2)?;
+    let topic = lab.topic("t");
+    let (mut subscriber, mut publisher) = lab.pair(&topic, 2)?;
+    publisher.publish(&Message::new(&topic, "x").qos(2))?;
+    let message = subscriber.message_of("x")?;
+    subscriber.step(Step::Pubrec, message.id);
+    let release = subscriber.expect_step(Step::Pubrel, message.id)?;
+    same("the code of a PUBREL", release.code, 0)
+}
+
+fn codes_of_complete(lab: &Lab<'_>) -> Checked {
+    lab.needs_qos(2)?;
+    let mut publisher = lab.connect("pub")?;
+    publisher.publish(&Message::new(&lab.topic("t"), "x").qos(2))?;
+    publisher.step(Step::Pubrel, 999);
+    let complete = publisher.expect_step(Step::Pubcomp, 999)?;
+    let came = format!("0x{:02x}", complete.code);
+    holds(matches!(complete.code, 0 | 0x92), "0x00 or 0x92", came)
+}
+
+fn until_pubrec(lab: &Lab<'_>) -> Checked {
+    let (mut subscriber, mut publisher, topic) = lasting_subscriber(lab, 2)?;
+    publisher.publish(&Message::new(&topic, "x").qos(2))?;
+    let first = subscriber.message_of("x")?;
+    drop(subscriber);
+    let mut subscriber = again(lab)?;
+    let second = subscriber.take("x")?;
+    same("QoS and packet id", (second.qos, second.id), (2, first.id))?;
+    lab.nothing_more(&mut publisher, &mut subscriber)
+}
+
+fn pubrel(lab: &Lab<'_>) -> Checked {
+    lab.needs_qos(2)?;
+    let topic = lab.topic("t");
+    let (mut subscriber, mut publisher) = lab.pair(&topic, 2)?;
+    // Begun one after the other, continued the other way round.
+    for payload in ["a", "b"] {
+        publisher.publish(&Message::new(&topic, payload).qos(2))?;
+    }
+    let a = subscriber.message_of("a")?;
+    let b = subscriber.message_of("b")?;
+    for message in [b, a] {
+        subscriber.step(Step::Pubrec, message.id);
+        subscriber.expect_step(Step::Pubrel, message.id)?;
+        subscriber.step(Step::Pubcomp, message.id);
+    }
+    subscriber.expect_silence()
+}
+
+/// A subscriber that is back after it got PUBREL and before it sent PUBCOMP; the packet id.
+fn released(lab: &Lab<'_>) -> Checked<(Peer, Peer, u16)> {
+    let (mut subscriber, mut publisher, topic) = lasting_subscriber(lab, 2)?;
+    publisher.publish(&Message::new(&topic, "x").qos(2))?;
+    let id = subscriber.message_of("x")?.id;
+    subscriber.step(Step::Pubrec, id);
+    subscriber.expect_step(Step::Pubrel, id)?;
+    drop(subscriber);
+    Ok((again(lab)?, publisher, id))
+}
+
+fn until_pubcomp(lab: &Lab<'_>) -> Checked {
+    let (mut subscriber, _, id) = released(lab)?;
+    subscriber.expect_step(Step::Pubrel, id)?;
+    subscriber.step(Step::Pubcomp, id);
+    subscriber.expect_silence()?;
+    drop(subscriber);
+    again(lab)?.expect_silence()
+}
+
+fn not_after_pubrel(lab: &Lab<'_>) -> Checked {
+    let (mut subscriber, mut publisher, id) = released(lab)?;
+    subscriber.expect_step(Step::Pubrel, id)?;
+    subscriber.step(Step::Pubcomp, id);
+    lab.nothing_more(&mut publisher, &mut subscriber)
+}
+
+fn no_expiry_once_sent(lab: &Lab<'_>) -> Checked {
+    let (mut subscriber, mut publisher, topic) = lasting_subscriber(lab, 2)?;
+    let message = Message::new(&topic, "x").qos(2);
+    publisher.publish(&message.with(|it| it.four(Name::MessageExpiry, 1)))?;
+    let id = subscriber.message_of("x")?.id;
+    drop(subscriber);
+    thread::sleep(Duration::from_millis(2500));
+    let second = again(lab)?.take("x")?;
+    same("the packet id", second.id, id)
+}
+
+fn pubrec(lab: &Lab<'_>) -> Checked {
+    lab.needs_qos(2)?;
+    let mut publisher = lab.connect("pub")?;
+    for id in [1, 4711] {
+        publisher.begin(&Message::new(&lab.topic("t"), "x").qos(2).id(id));
+        publisher.expect_step(Step::Pubrec, id)?;
+    }
+    publisher.expect_silence()
+}
+
+fn exactly_once(lab: &Lab<'_>) -> Checked {
+    lab.needs_qos(2)?;
+    let topic = lab.topic("t");
+    let (mut subscriber, mut publisher) = lab.pair(&topic, 2)?;
+    let message = Message::new(&topic, "once").qos(2).id(7);
+    for message in [&message, &message.clone().dup()] {
+        publisher.begin(message);
+        publisher.expect_step(Step::Pubrec, 7)?;
+    }
+    publisher.step(Step::Pubrel, 7);
+    publisher.expect_step(Step::Pubcomp, 7)?;
+    subscriber.take("once")?;
+    lab.nothing_more(&mut publisher, &mut subscriber)
+}
+
+fn exactly_once_over_connections(lab: &Lab<'_>) -> Checked {
+    lab.needs_qos(2)?;
+    let topic = lab.topic("t");
+    let (mut subscriber, mut other) = lab.pair(&topic, 2)?;
+    let message = Message::new(&topic, "once").qos(2).id(7);
+    let (mut publisher, _) = lab.open(&lab.lasting("sender"))?;
+    publisher.begin(&message);
+    publisher.expect_step(Step::Pubrec, 7)?;
+    drop(publisher);
+    let (mut publisher, connack) = lab.open(&lab.hello("sender").lasting())?;
+    same("session present", connack.session_present, true)?;
+    publisher.begin(&message.dup());
+    publisher.finish(2, 7)?;
+    subscriber.take("once")?;
+    lab.nothing_more(&mut other, &mut subscriber)
+}
+
+fn pubcomp(lab: &Lab<'_>) -> Checked {
+    lab.needs_qos(2)?;
+    let mut publisher = lab.connect("pub")?;
+    let topic = lab.topic("t");
+    // Begun one after the other, finished the other way round.
+    for id in [7, 8] {
+        publisher.begin(&Message::new(&topic, "x").qos(2).id(id));
+        publisher.expect_step(Step::Pubrec, id)?;
+    }
+    for id in [8, 7] {
+        publisher.step(Step::Pubrel, id);
+        publisher.expect_step(Step::Pubcomp, id)?;
+    }
+    publisher.expect_silence()
+}
+
+fn new_after_pubcomp(lab: &Lab<'_>) -> Checked {
+    lab.needs_qos(2)?;
+    let topic = lab.topic("t");
+    let (mut subscriber, mut publisher) = lab.pair(&topic, 2)?;
+    for payload in ["first", "second"] {
+        publisher.publish(&Message::new(&topic, payload).qos(2).id(7))?;
+        subscriber.take(payload)?;
+    }
+    Ok(())
+}
+
+fn goes_on_after_expiry(lab: &Lab<'_>) -> Checked {
+    lab.needs_qos(2)?;
+    let mut publisher = lab.connect("pub")?;
+    let message = Message::new(&lab.topic("t"), "x").qos(2);
+    let message = message.with(|it| it.four(Name::MessageExpiry, 1));
+    let id = publisher.begin(&message);
+    publisher.expect_step(Step::Pubrec, id)?;
+    thread::sleep(Duration::from_millis(2100));
+    publisher.step(Step::Pubrel, id);
+    publisher.expect_step(Step::Pubcomp, id).map(drop)
+}
+
+fn sent_again(lab: &Lab<'_>) -> Checked {
+    let (mut subscriber, mut publisher, topic) = lasting_subscriber(lab, 2)?;
+    for (payload, qos) in [("released", 2), ("at least once", 1), ("exactly once", 2)] {
+        publisher.publish(&Message::new(&topic, payload).qos(qos))?;
+    }
+    let released = subscriber.message_of("released")?.id;
+    let one = subscriber.message_of("at least once")?.id;
+    let two = subscriber.message_of("exactly once")?.id;
+    subscriber.step(Step::Pubrec, released);
+    subscriber.expect_step(Step::Pubrel, released)?;
+    drop(subscriber);
+    let mut subscriber = again(lab)?;
+    subscriber.expect_step(Step::Pubrel, released)?;
+    subscriber.step(Step::Pubcomp, released);
+    for (payload, id) in [("at least once", one), ("exactly once", two)] {
+        same("its packet id", subscriber.take(payload)?.id, id)?;
+    }
+    lab.nothing_more(&mut publisher, &mut subscriber)
+}
+
+fn not_again(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("t");
+    let (mut subscriber, mut publisher) = lab.pair(&topic, 2)?;
+    for qos in [1, 2] {
+        lab.needs_qos(qos)?;
+        publisher.publish(&Message::new(&topic, "x").qos(qos))?;
+        subscriber.message_of("x")?;
+    }
+    thread::sleep(Duration::from_secs(2));
+    lab.nothing_more(&mut publisher, &mut subscriber)
+}
+
+fn refused_is_done(lab: &Lab<'_>) -> Checked {
+    let (mut subscriber, mut publisher, topic) = lasting_subscriber(lab, 2)?;
+    for (qos, step) in [(1, Step::Puback), (2, Step::Pubrec)] {
+        publisher.publish(&Message::new(&topic, "unwanted").qos(qos))?;
+        let id = subscriber.message_of("unwanted")?.id;
+        subscriber.step_with(step, id, 0x83);
+    }
+    lab.nothing_more(&mut publisher, &mut subscriber)?;
+    drop(subscriber);
+    let mut subscriber = again(lab)?;
+    lab.nothing_more(&mut publisher, &mut subscriber)
+}
+
+fn in_order(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("t");
+    for qos in 0..=2 {
+        lab.needs_qos(qos)?;
+        let (mut subscriber, mut publisher) = lab.pair(&topic, qos)?;
+        // Few at a time, so that no server has a reason to drop any.
+        for first in (0..MANY).step_by(FEW) {
+            let messages = first..first + FEW;
+            let messages = messages.map(|n| Message::new(&topic, &n.to_string()).qos(qos));
+            publish_at_once(&mut publisher, messages)?;
+            for n in first..first + FEW {
+                subscriber.take(&n.to_string())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Publishes all of them before the first is acknowledged.
+fn publish_at_once(publisher: &mut Peer, messages: impl Iterator<Item = Message>) -> Checked {
+    let begun: Vec<_> = messages
+        .map(|message| (message.qos, publisher.begin(&message)))
+        .collect();
+    for &(qos, id) in &begun {
+        match qos {
+            0 => {}
+            1 => drop(publisher.expect_step(Step::Puback, id)?),
+            _ => drop(publisher.expect_step(Step::Pubrec, id)?),
+        }
+    }
+    for (_, id) in begun.into_iter().filter(|(qos, _)| *qos == 2) {
+        publisher.step(Step::Pubrel, id);
+        publisher.expect_step(Step::Pubcomp, id)?;
+    }
+    Ok(())
+}
+
+fn again_in_order(lab: &Lab<'_>) -> Checked {
+    for qos in [1, 2] {
+        let (mut subscriber, mut publisher, topic) = lasting_subscriber(lab, qos)?;
+        let payloads: Vec<_> = (0..2 * FEW).map(|n| n.to_string()).collect();
+        let (before, after) = payloads.split_at(FEW);
+        for payload in before {
+            publisher.publish(&Message::new(&topic, payload).qos(qos))?;
+        }
+        for payload in before {
+            subscriber.message_of(payload)?;
+        }
+        drop(subscriber);
+        for payload in after {
+            publisher.publish(&Message::new(&topic, payload).qos(qos))?;
+        }
+        let mut subscriber = again(lab)?;
+        for payload in &payloads {
+            subscriber.take(payload)?;
+        }
+        subscriber.leave()?;
+    }
+    Ok(())
+}

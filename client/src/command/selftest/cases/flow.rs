@@ -1,0 +1,200 @@
+//! What a client of MQTT 5 limits: how many messages are on the way to it, how large a packet is,
+//! and what it is told about errors.
+
+use super::super::case::{Case, Checked, Finding, same};
+use super::super::lab::Lab;
+use super::super::peer::Peer;
+use super::super::property::{Name, Properties};
+use super::super::reader::{Message, Step};
+use super::super::writer::Writer;
+
+/// A maximum for packets that takes a short message and no long one.
+const MAX_PACKET: u32 = 100;
+
+pub(super) const CASES: &[Case] = &[
+    Case::v5(
+        "3.1.2-24",
+        "no packet is larger than the client's maximum",
+        no_large_packet,
+    ),
+    Case::v5(
+        "3.1.2-25",
+        "a message that is too large for a client is passed over, and others go on",
+        too_large_is_passed_over,
+    ),
+    Case::v5(
+        "3.2.2-15",
+        "a packet beyond the server's maximum ends the connection",
+        too_large_for_server,
+    ),
+    Case::v5(
+        "3.1.2-29",
+        "a client that wants no problem information gets none",
+        no_problem_information,
+    ),
+    Case::v5(
+        "3.3.4-9",
+        "no more messages are on the way to a client than its receive maximum",
+        receive_maximum,
+    ),
+    Case::v5(
+        "3.3.4-10",
+        "a full receive maximum delays no other packets",
+        others_are_not_delayed,
+    ),
+    Case::v5(
+        "4.9.0-1",
+        "the first messages come at once, up to the receive maximum",
+        first_at_once,
+    ),
+    Case::v5(
+        "4.9.0-2",
+        "each acknowledgement makes room for one message",
+        one_for_one,
+    ),
+    Case::v5(
+        "4.9.0-3",
+        "with a full receive maximum the server goes on to answer",
+        others_are_not_delayed,
+    ),
+];
+
+/// A client with this limit that subscribes to the topic `t`, and one that publishes.
+fn limited(
+    lab: &Lab<'_>,
+    change: impl FnOnce(Properties) -> Properties,
+) -> Checked<(Peer, Peer, String)> {
+    let topic = lab.topic("t");
+    let (mut subscriber, _) = lab.open(&lab.hello("sub").with(change))?;
+    subscriber.must_subscribe(&[(&topic, 2)])?;
+    Ok((subscriber, lab.connect("pub")?, topic))
+}
+
+fn small(properties: Properties) -> Properties {
+    properties.four(Name::MaximumPacketSize, MAX_PACKET)
+}
+
+fn no_large_packet(lab: &Lab<'_>) -> Checked {
+    let (mut subscriber, mut publisher, topic) = limited(lab, small)?;
+    // One that just fits, and the next longer one.
+    let rest = 2 + 2 + topic.len() + 1;
+    let fits = "x".repeat(MAX_PACKET as usize - rest);
+    let too_long = "x".repeat(MAX_PACKET as usize - rest + 1);
+    publisher.publish(&Message::new(&topic, &too_long))?;
+    publisher.publish(&Message::new(&topic, &fits))?;
+    let len = rest + subscriber.message()?.payload.len();
+    same("the length of the packet", len, MAX_PACKET as usize)?;
+    // Properties count.
+    let message = Message::new(&topic, "x");
+    publisher.publish(&message.with(|it| it.user("long", &"x".repeat(100))))?;
+    lab.nothing_more(&mut publisher, &mut subscriber)
+}
+
+fn too_large_is_passed_over(lab: &Lab<'_>) -> Checked {
+    let (mut subscriber, mut publisher, topic) = limited(lab, small)?;
+    let large = "x".repeat(1000);
+    for qos in 0..=2 {
+        lab.needs_qos(qos)?;
+        // More than can be on the way at any server, if they were counted as such.
+        for _ in 0..3 {
+            publisher.publish(&Message::new(&topic, &large).qos(qos))?;
+        }
+        publisher.publish(&Message::new(&topic, "small").qos(qos))?;
+        subscriber.take("small")?;
+    }
+    lab.nothing_more(&mut publisher, &mut subscriber)
+}
+
+fn too_large_for_server(lab: &Lab<'_>) -> Checked {
+    let Some(max) = lab.said.number(Name::MaximumPacketSize) else {
+        return Finding::unsupported("it says no maximum");
+    };
+    if max >= 0x0fff_ffff {
+        return Finding::unsupported("its maximum is that of all packets");
+    }
+    // Its beginning alone says how long it is.
+    let mut bytes = Writer::default();
+    bytes.u8(0x30);
+    bytes.variable(max);
+    bytes.data(lab.topic("t").as_bytes());
+    lab.expect_fatal(&bytes.0)
+}
+
+fn no_problem_information(lab: &Lab<'_>) -> Checked {
+    let silent = |it: Properties| it.byte(Name::RequestProblemInformation, 0);
+    let (mut peer, mut publisher, topic) = limited(lab, silent)?;
+    let check = |properties: &Properties| {
+        same("a reason string", properties.get(Name::ReasonString), None)?;
+        same("a user property", properties.get(Name::UserProperty), None)
+    };
+    // What a server may have something to say about.
+    check(&peer.unsubscribe(&["never/subscribed"])?.properties)?;
+    let id = peer.begin(&Message::new(&lab.topic("nobody"), "x").qos(1));
+    check(&peer.expect_step(Step::Puback, id)?.properties)?;
+    if lab.needs_qos(2).is_ok() {
+        let id = peer.begin(&Message::new(&lab.topic("nobody"), "x").qos(2));
+        check(&peer.expect_step(Step::Pubrec, id)?.properties)?;
+        peer.step(Step::Pubrel, 999);
+        check(&peer.expect_step(Step::Pubcomp, 999)?.properties)?;
+    }
+    // The user properties of a message are none of the server's.
+    publisher.publish(&Message::new(&topic, "x").with(|it| it.user("key", "value")))?;
+    let message = peer.take("x")?;
+    let user = message.properties.get(Name::UserProperty);
+    same("the message's own user property", user.is_some(), true)
+}
+
+/// One that takes two messages at a time, and four messages published for it.
+fn full(lab: &Lab<'_>, qos: u8) -> Checked<(Peer, Peer, String)> {
+    lab.needs_qos(qos)?;
+    let two = |it: Properties| it.two(Name::ReceiveMaximum, 2);
+    let (subscriber, mut publisher, topic) = limited(lab, two)?;
+    for payload in ["1", "2", "3", "4"] {
+        publisher.publish(&Message::new(&topic, payload).qos(qos))?;
+    }
+    Ok((subscriber, publisher, topic))
+}
+
+fn receive_maximum(lab: &Lab<'_>) -> Checked {
+    for qos in [1, 2] {
+        let (mut subscriber, mut publisher, _) = full(lab, qos)?;
+        let first = subscriber.message_of("1")?;
+        let second = subscriber.message_of("2")?;
+        lab.nothing_more(&mut publisher, &mut subscriber)?;
+        subscriber.acknowledge(&first)?;
+        subscriber.acknowledge(&second)?;
+        subscriber.take("3")?;
+        subscriber.take("4")?;
+    }
+    Ok(())
+}
+
+fn first_at_once(lab: &Lab<'_>) -> Checked {
+    let (mut subscriber, _, _) = full(lab, 1)?;
+    subscriber.message_of("1")?;
+    subscriber.message_of("2").map(drop)
+}
+
+fn one_for_one(lab: &Lab<'_>) -> Checked {
+    let (mut subscriber, mut publisher, _) = full(lab, 1)?;
+    let first = subscriber.message_of("1")?;
+    subscriber.message_of("2")?;
+    subscriber.acknowledge(&first)?;
+    let third = subscriber.message_of("3")?;
+    lab.nothing_more(&mut publisher, &mut subscriber)?;
+    subscriber.acknowledge(&third)?;
+    subscriber.message_of("4").map(drop)
+}
+
+fn others_are_not_delayed(lab: &Lab<'_>) -> Checked {
+    let (mut subscriber, mut publisher, topic) = full(lab, 1)?;
+    subscriber.message_of("1")?;
+    subscriber.message_of("2")?;
+    subscriber.expect_silence()?;
+    subscriber.must_subscribe(&[(&lab.topic("other"), 0)])?;
+    subscriber.publish(&Message::new(&lab.topic("nobody"), "x").qos(1))?;
+    subscriber.unsubscribe(&[&lab.topic("other")])?;
+    // QoS 0 is not counted.
+    publisher.publish(&Message::new(&topic, "uncounted"))?;
+    subscriber.message_of("uncounted").map(drop)
+}

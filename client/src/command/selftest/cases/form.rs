@@ -1,0 +1,301 @@
+//! The form of packets: text, lengths, flags and types. Chapters 1.5, 2, 4.8 and 4.13.
+
+use super::super::case::{Case, Checked, same};
+use super::super::lab::Lab;
+use super::super::peer::{Heard, Peer};
+use super::super::property::{Name, Properties};
+use super::super::reader::{Message, Packet, Step};
+use super::super::writer::{Writer, packet};
+use super::connect::NOT_UTF8;
+
+pub(super) const CASES: &[Case] = &[
+    Case::both(
+        "1.5.3-1",
+        "1.5.4-1",
+        "text that is not UTF-8 ends the connection",
+        not_utf8,
+    ),
+    Case::both(
+        "1.5.3-2",
+        "1.5.4-2",
+        "text with a null character ends the connection",
+        null,
+    ),
+    Case::both(
+        "1.5.3-3",
+        "1.5.4-3",
+        "the letter U+FEFF in a topic stays there",
+        feff,
+    ),
+    Case::v5(
+        "1.5.5-1",
+        "lengths and subscription identifiers take as few bytes as they can",
+        short_lengths,
+    ),
+    Case::v5(
+        "1.5.7-1",
+        "a user property that is not UTF-8 ends the connection",
+        pair_not_utf8,
+    ),
+    Case::both(
+        "2.2.2-1",
+        "2.1.3-1",
+        "the flags of all packets are as the standard lists them",
+        flags_of_all,
+    ),
+    Case::both(
+        "2.2.2-2",
+        "4.13.1-1",
+        "a packet with other flags than the standard lists ends the connection",
+        wrong_flags,
+    ),
+    Case::v5(
+        "2.2.2-1",
+        "packets without properties say that they have none",
+        flags_of_all,
+    ),
+    Case::both(
+        "4.8.0-1",
+        "4.13.1-1",
+        "a packet of a type that is none ends the connection",
+        unknown_types,
+    ),
+    Case::both(
+        "4.8.0-1",
+        "4.13.1-1",
+        "a packet that only servers send ends the connection",
+        types_of_servers,
+    ),
+    Case::both(
+        "4.8.0-1",
+        "4.13.1-1",
+        "a length of five bytes ends the connection",
+        long_length,
+    ),
+    Case::both(
+        "4.8.0-1",
+        "4.13.1-1",
+        "a packet that ends before its fields do ends the connection",
+        cut_off,
+    ),
+    Case::v5(
+        "4.13.1-1",
+        "a PUBLISH with a property that does not belong there ends the connection",
+        wrong_properties,
+    ),
+    Case::v5(
+        "4.13.1-1",
+        "properties that are longer than they say end the connection",
+        wrong_property_length,
+    ),
+    Case::v5(
+        "4.13.2-1",
+        "after a DISCONNECT of the server the connection is closed",
+        closed_after_disconnect,
+    ),
+];
+
+/// A PUBLISH with this topic and, in MQTT 5, no properties.
+fn publish_to(lab: &Lab<'_>, topic: &[u8]) -> Vec<u8> {
+    let mut body = Writer::default();
+    body.data(topic);
+    if lab.is_v5() {
+        body.u8(0);
+    }
+    packet(0x30, &body.0)
+}
+
+fn subscribe_to(lab: &Lab<'_>, filter: &[u8]) -> Vec<u8> {
+    let mut body = Writer::default();
+    body.u16(1);
+    if lab.is_v5() {
+        body.u8(0);
+    }
+    body.data(filter);
+    body.u8(0);
+    packet(0x82, &body.0)
+}
+
+fn not_utf8(lab: &Lab<'_>) -> Checked {
+    for bad in NOT_UTF8 {
+        lab.expect_fatal(&publish_to(lab, bad))?;
+        lab.expect_fatal(&subscribe_to(lab, bad))?;
+    }
+    Ok(())
+}
+
+fn null(lab: &Lab<'_>) -> Checked {
+    lab.expect_fatal(&publish_to(lab, b"a\0b"))?;
+    lab.expect_fatal(&subscribe_to(lab, b"a\0b"))?;
+    let mut hello = lab.hello("c");
+    hello.id.push(0);
+    lab.expect_refused(&hello.encode())
+}
+
+fn feff(lab: &Lab<'_>) -> Checked {
+    let (with, without) = (lab.topic("\u{feff}a\u{feff}"), lab.topic("a"));
+    let (mut subscriber, mut publisher) = lab.pair(&with, 0)?;
+    publisher.publish(&Message::new(&without, "without").qos(1))?;
+    publisher.publish(&Message::new(&with, "with").qos(1))?;
+    same("the topic", subscriber.take("with")?.topic, with)
+}
+
+fn short_lengths(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("t");
+    let (mut subscriber, mut publisher) = lab.pair(&topic, 0)?;
+    // The length of the packet goes over each of the places where it needs a byte more.
+    let rest = 2 + topic.len() + 1;
+    for length in [127, 128, 16383, 16384] {
+        let payload = "x".repeat(length - rest);
+        publisher.publish(&Message::new(&topic, &payload))?;
+        subscriber.take(&payload)?;
+    }
+    if lab.needs_subscription_ids().is_ok() {
+        for id in [127, 128, 16383, 16384, 0x0fff_ffff] {
+            let number = Properties::default().variable(Name::SubscriptionId, id);
+            subscriber.subscribe_with(&number, &[(&topic, 0)])?;
+            publisher.publish(&Message::new(&topic, "numbered"))?;
+            let message = subscriber.take("numbered")?;
+            let came = message.properties.number(Name::SubscriptionId);
+            same("the subscription identifier", came, Some(id))?;
+        }
+    }
+    Ok(())
+}
+
+fn pair_not_utf8(lab: &Lab<'_>) -> Checked {
+    for bad in NOT_UTF8 {
+        for (key, value) in [(bad, &b"x"[..]), (b"x", bad)] {
+            let mut property = Writer::default();
+            property.u8(Name::UserProperty as u8);
+            property.data(key);
+            property.data(value);
+            lab.expect_fatal(&publish_with(&lab.topic("t"), &property.0))?;
+        }
+    }
+    Ok(())
+}
+
+/// A PUBLISH with these bytes as properties.
+pub(super) fn publish_with(topic: &str, properties: &[u8]) -> Vec<u8> {
+    let mut body = Writer::default();
+    body.data(topic.as_bytes());
+    body.variable(properties.len() as u32);
+    body.bytes(properties);
+    packet(0x30, &body.0)
+}
+
+fn flags_of_all(lab: &Lab<'_>) -> Checked {
+    // All that a server can send but DISCONNECT and AUTH. The reader checks their form.
+    let topic = lab.topic("t");
+    let (mut subscriber, mut publisher) = lab.pair(&topic, 2)?;
+    for qos in 0..=2 {
+        lab.needs_qos(qos)?;
+        publisher.publish(&Message::new(&topic, "x").qos(qos))?;
+        subscriber.take("x")?;
+    }
+    subscriber.unsubscribe(&[&topic])?;
+    subscriber.expect_silence()
+}
+
+fn wrong_flags(lab: &Lab<'_>) -> Checked {
+    for first in [0xc1, 0xc2, 0xc8] {
+        lab.expect_fatal(&packet(first, &[]))?;
+    }
+    // Acknowledgements of a message that waits for them.
+    for (qos, step) in [(1, Step::Puback), (2, Step::Pubrec)] {
+        lab.needs_qos(qos)?;
+        let topic = lab.topic("t");
+        let (mut subscriber, mut publisher) = lab.pair(&topic, qos)?;
+        publisher.publish(&Message::new(&topic, "x").qos(qos))?;
+        let id = subscriber.message_of("x")?.id;
+        let first = (step as u8) << 4 | 1;
+        subscriber.send(&packet(first, &id.to_be_bytes()));
+        subscriber.expect_close()?;
+    }
+    Ok(())
+}
+
+fn unknown_types(lab: &Lab<'_>) -> Checked {
+    lab.expect_fatal(&packet(0x00, &[]))?;
+    if !lab.is_v5() {
+        // It is AUTH in MQTT 5.
+        lab.expect_fatal(&packet(0xf0, &[]))?;
+    }
+    Ok(())
+}
+
+fn types_of_servers(lab: &Lab<'_>) -> Checked {
+    let connack: &[u8] = if lab.is_v5() { &[0, 0, 0] } else { &[0, 0] };
+    let suback: &[u8] = if lab.is_v5() {
+        &[0, 1, 0, 0]
+    } else {
+        &[0, 1, 0]
+    };
+    let unsuback: &[u8] = if lab.is_v5() { &[0, 1, 0, 0] } else { &[0, 1] };
+    lab.expect_fatal(&packet(0x20, connack))?;
+    lab.expect_fatal(&packet(0x90, suback))?;
+    lab.expect_fatal(&packet(0xb0, unsuback))?;
+    lab.expect_fatal(&packet(0xd0, &[]))
+}
+
+fn long_length(lab: &Lab<'_>) -> Checked {
+    lab.expect_fatal(&[0x30, 0xff, 0xff, 0xff, 0xff, 0x01])?;
+    lab.expect_fatal(&[0xc0, 0x80, 0x80, 0x80, 0x80, 0x00])
+}
+
+fn cut_off(lab: &Lab<'_>) -> Checked {
+    // A packet id of one byte.
+    lab.expect_fatal(&packet(0x82, &[0]))?;
+    lab.expect_fatal(&packet(0xa2, &[0]))?;
+    lab.expect_fatal(&packet(0x40, &[0]))?;
+    lab.expect_fatal(&packet(0x62, &[0]))?;
+    // A filter without its options.
+    let properties: &[u8] = if lab.is_v5() { &[0] } else { &[] };
+    let filter = [&[0, 1][..], properties, b"\x00\x01a"].concat();
+    lab.expect_fatal(&packet(0x82, &filter))
+}
+
+fn wrong_properties(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("t");
+    let fatal = |properties: Properties| {
+        let message = Message::new(&topic, "x").with(|_| properties);
+        lab.expect_fatal(&message.encode(lab.version))
+    };
+    let none = Properties::default;
+    fatal(none().four(Name::SessionExpiry, 1))?;
+    fatal(none().text(Name::ReasonString, "x"))?;
+    fatal(
+        none()
+            .four(Name::MessageExpiry, 1)
+            .four(Name::MessageExpiry, 1),
+    )?;
+    fatal(
+        none()
+            .text(Name::ContentType, "x")
+            .text(Name::ContentType, "x"),
+    )?;
+    fatal(none().byte(Name::PayloadFormat, 2))?;
+    // No property has this number.
+    lab.expect_fatal(&publish_with(&topic, &[0x7f, 0]))
+}
+
+fn wrong_property_length(lab: &Lab<'_>) -> Checked {
+    let topic = lab.topic("t");
+    // The value of an expiry interval has four bytes.
+    lab.expect_fatal(&publish_with(&topic, &[Name::MessageExpiry as u8, 0, 0]))?;
+    // The properties end behind the packet.
+    let mut body = Writer::default();
+    body.data(topic.as_bytes());
+    body.u8(100);
+    lab.expect_fatal(&packet(0x30, &body.0))
+}
+
+fn closed_after_disconnect(lab: &Lab<'_>) -> Checked {
+    let mut rogue: Peer = lab.connect("rogue")?;
+    rogue.send(&packet(0x82, &[0, 0, 0, 0, 1, b'a', 0]));
+    match rogue.hear()? {
+        Heard::Packet(Packet::Disconnect { .. }) => rogue.expect_end(),
+        heard => same("it", heard, Heard::Closed),
+    }
+}
