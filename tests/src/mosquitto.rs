@@ -1,0 +1,88 @@
+//! Another broker of MQTT, to hold the client against.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::PATIENCE;
+
+/// Where Debian puts it, which is not on everybody's path.
+const PROGRAM: &str = "/usr/sbin/mosquitto";
+
+/// A running mosquitto. Dropping it kills it.
+#[derive(Debug)]
+pub struct Mosquitto {
+    child: Child,
+    address: SocketAddr,
+    _folder: TempDir,
+}
+
+impl Mosquitto {
+    /// Starts one with these lines in its settings, besides its address.
+    #[track_caller]
+    pub fn start(settings: &str) -> Self {
+        loop {
+            // It cannot choose a port by itself, so somebody may be faster.
+            if let Some(started) = Self::try_start(free_port(), settings) {
+                return started;
+            }
+        }
+    }
+
+    #[track_caller]
+    fn try_start(port: u16, settings: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("mosquitto.conf");
+        let lines = format!("listener {port} 127.0.0.1\nlog_type none\n{settings}\n");
+        fs::write(&file, lines).expect("a file can be written");
+        let mut child = Command::new(PROGRAM)
+            .arg("-c")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!("{PROGRAM} is needed ({error}); install the Debian package mosquitto")
+            });
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if child.try_wait().expect("a child of ours").is_some() {
+                return None;
+            }
+            if TcpStream::connect(address).is_ok() {
+                let _folder = folder;
+                return Some(Self {
+                    child,
+                    address,
+                    _folder,
+                });
+            }
+            assert!(Instant::now() < deadline, "mosquitto does not listen");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        // Both fail only if it has ended, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("a bound socket").port()
+}
