@@ -207,7 +207,8 @@ impl Connection {
     }
 }
 
-fn dial(server: &impl ToSocketAddrs, timeout: Duration) -> io::Result<TcpStream> {
+/// Tries each address that the name stands for; a socket that never blocks.
+pub(crate) fn dial(server: &impl ToSocketAddrs, timeout: Duration) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in server.to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, timeout) {

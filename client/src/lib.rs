@@ -41,6 +41,7 @@ mod ledger;
 mod liveness;
 mod message;
 mod messages;
+pub mod mqtt;
 mod options;
 mod poll;
 mod publisher;

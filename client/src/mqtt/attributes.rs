@@ -1,0 +1,165 @@
+//! Attributes and the properties of MQTT 5 that say the same.
+
+use mqtt_protocol_core::mqtt::packet::{
+    ContentType, CorrelationData, MessageExpiryInterval, Property, ResponseTopic, UserProperty,
+};
+use mqtt_protocol_core::mqtt::result_code::MqttError;
+use protocol::{Attributes, ID, REPLY, RETAIN, RETAINED};
+
+use super::settings::Version;
+
+/// The content type.
+const TYPE: &str = "type";
+
+/// After how many seconds a message that still waits is worth nothing.
+const TTL: &str = "ttl";
+
+/// The user property with which a broker says how many messages were dropped before this one.
+const GAP: &str = "gap";
+
+/// What stands in a key for a letter that an attribute cannot have there.
+const REPLACEMENT: char = '-';
+
+/// What is wrong with the attributes of a message, if it is to go over this version.
+pub fn check_attributes(version: Version, attributes: &Attributes<'_>) -> Result<(), String> {
+    let mut keys = attributes.iter().map(|(key, _)| key);
+    match version {
+        Version::V3 if keys.any(|key| key != RETAIN) => {
+            Err("MQTT 3.1.1 has no place for attributes; give --mqtt 5".to_owned())
+        }
+        Version::V3 => Ok(()),
+        Version::V5 => properties(attributes).map(drop),
+    }
+}
+
+/// The properties of a message with these attributes.
+pub(super) fn properties(attributes: &Attributes<'_>) -> Result<Vec<Property>, String> {
+    let mut properties = Vec::new();
+    for (key, value) in attributes.iter().filter(|(key, _)| *key != RETAIN) {
+        let value = value.unwrap_or_default();
+        let text = || str::from_utf8(&value).map_err(|_| format!("{key} is not UTF-8"));
+        let made = match key {
+            REPLY => ResponseTopic::new(text()?).map(Property::ResponseTopic),
+            ID => CorrelationData::new(value.into_owned()).map(Property::CorrelationData),
+            TYPE => ContentType::new(text()?).map(Property::ContentType),
+            TTL => {
+                let seconds = text()?.parse();
+                let seconds = seconds.map_err(|_| format!("{TTL} is a number of whole seconds"))?;
+                MessageExpiryInterval::new(seconds).map(Property::MessageExpiryInterval)
+            }
+            key => UserProperty::new(key, text()?).map(Property::UserProperty),
+        };
+        properties.push(made.map_err(|error: MqttError| format!("{key} cannot be sent: {error}"))?);
+    }
+    Ok(properties)
+}
+
+/// The attributes of a message with these properties, and how many messages were dropped before it.
+pub(super) fn attributes(properties: &[Property], retained: bool) -> (Attributes<'static>, u64) {
+    let mut attributes = Attributes::default();
+    let mut gap = 0;
+    let mut push = |key: &str, value: &[u8]| {
+        let key = written(key);
+        let pushed = match value {
+            // A key alone is a flag, and has no other form here.
+            b"" => attributes.push_flag(&key),
+            value => attributes.push(&key, value),
+        };
+        pushed.expect("the key was written as one");
+    };
+    if retained {
+        push(RETAINED, b"");
+    }
+    for property in properties {
+        match property {
+            Property::ResponseTopic(topic) => push(REPLY, topic.val().as_bytes()),
+            Property::CorrelationData(data) => push(ID, data.val()),
+            Property::ContentType(text) => push(TYPE, text.val().as_bytes()),
+            Property::MessageExpiryInterval(seconds) => {
+                push(TTL, seconds.val().to_string().as_bytes());
+            }
+            Property::UserProperty(pair) if pair.key() == GAP => match pair.val().parse() {
+                Ok(count) => gap = count,
+                Err(_) => push(GAP, pair.val().as_bytes()),
+            },
+            Property::UserProperty(pair) => push(pair.key(), pair.val().as_bytes()),
+            // What the others say is for the connection, or about the payload's form.
+            _ => {}
+        }
+    }
+    (attributes, gap)
+}
+
+/// A key as attributes can have it: lower-case letters, digits and `-`.
+fn written(key: &str) -> String {
+    if key.is_empty() {
+        return REPLACEMENT.to_string();
+    }
+    let letters = key.chars().map(|letter| match letter.to_ascii_lowercase() {
+        letter if letter.is_ascii_lowercase() || letter.is_ascii_digit() => letter,
+        _ => REPLACEMENT,
+    });
+    letters.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(pairs: &[(&str, &str)]) -> Attributes<'static> {
+        let mut attributes = Attributes::default();
+        for (key, value) in pairs {
+            attributes.push(key, value.as_bytes()).expect("a key");
+        }
+        attributes
+    }
+
+    #[test]
+    fn what_is_sent_as_properties_comes_back_as_attributes() {
+        let sent = of(&[
+            ("reply", "answers/1"),
+            ("id", "7 ;\\"),
+            ("type", "text/plain"),
+            ("ttl", "90"),
+            ("unit", "C"),
+            ("unit", "F"),
+        ]);
+        let properties = properties(&sent).expect("properties");
+        let users = properties
+            .iter()
+            .filter(|it| matches!(it, Property::UserProperty(_)));
+        assert_eq!(users.count(), 2);
+        assert_eq!(attributes(&properties, false), (sent, 0));
+    }
+
+    #[test]
+    fn retained_and_gaps_are_told_apart_from_the_publishers_own() {
+        let gap = UserProperty::new("gap", "12").expect("a property");
+        let (attributes, gap) = attributes(&[Property::UserProperty(gap)], true);
+        assert_eq!(gap, 12);
+        assert!(attributes.contains(RETAINED));
+        assert_eq!(attributes.iter().count(), 1);
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_written_as_one() {
+        for (key, as_written) in [("Unit", "unit"), ("a b", "a-b"), ("", "-"), ("é", "-")] {
+            let pair = UserProperty::new(key, "x").expect("a property");
+            let (attributes, _) = attributes(&[Property::UserProperty(pair)], false);
+            assert_eq!(attributes, of(&[(as_written, "x")]));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_told_before() {
+        let check = check_attributes;
+        assert_eq!(check(Version::V3, &Attributes::default()), Ok(()));
+        let unit = of(&[("unit", "C")]);
+        assert!(check(Version::V3, &unit).is_err_and(|why| why.contains("--mqtt 5")));
+        assert_eq!(check(Version::V5, &unit), Ok(()));
+        let ttl = of(&[("ttl", "soon")]);
+        assert!(check(Version::V5, &ttl).is_err_and(|why| why.contains("seconds")));
+        let long = of(&[("x", &"x".repeat(70_000))]);
+        assert!(check(Version::V5, &long).is_err_and(|why| why.contains("x cannot be sent")));
+    }
+}

@@ -1,0 +1,267 @@
+//! The packets of both versions, made from and turned into what they have in common.
+
+use mqtt_protocol_core::mqtt::ArcPayload;
+use mqtt_protocol_core::mqtt::packet::{
+    Packet, Property, SessionExpiryInterval, SubEntry, SubOpts, v3_1_1, v5_0,
+};
+use mqtt_protocol_core::mqtt::result_code::MqttError;
+
+use super::reason;
+use super::settings::{Qos, Settings, Version};
+
+/// What a broker can say to a client, whatever the version. Reason codes are those of MQTT 5.
+#[derive(Debug)]
+pub(super) enum Came {
+    Connack {
+        code: u8,
+        text: Option<String>,
+    },
+    Publish(Message),
+    /// PUBACK, or PUBCOMP, or a PUBREC that refuses: no more will come for this message.
+    Settled {
+        id: u16,
+        code: u8,
+        text: Option<String>,
+    },
+    /// PUBREC of a message that goes on.
+    Received {
+        id: u16,
+    },
+    /// PUBREL.
+    Released {
+        id: u16,
+    },
+    Suback {
+        codes: Vec<u8>,
+    },
+    Pingresp,
+    Disconnect {
+        code: u8,
+        text: Option<String>,
+    },
+    /// Nothing that a client asks for here.
+    Other,
+}
+
+/// A PUBLISH.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) topic: String,
+    pub(super) payload: ArcPayload,
+    pub(super) qos: Qos,
+    pub(super) retain: bool,
+    /// For QoS 1 and 2.
+    pub(super) id: Option<u16>,
+    pub(super) properties: Vec<Property>,
+}
+
+pub(super) fn connect(settings: &Settings) -> Result<Packet, MqttError> {
+    let keep_alive = settings.keep_alive_seconds();
+    let clean = settings.begins_anew();
+    Ok(match settings.version {
+        Version::V3 => {
+            let mut packet = v3_1_1::Connect::builder()
+                .client_id(&*settings.id)?
+                .clean_session(clean)
+                .keep_alive(keep_alive);
+            if let Some(will) = &settings.will {
+                let qos = will.qos.on_the_wire();
+                packet =
+                    packet.will_message(&*will.topic, will.payload.clone(), qos, will.retain)?;
+            }
+            if let Some(user) = &settings.user {
+                packet = packet.user_name(&**user)?;
+            }
+            if let Some(password) = &settings.password {
+                packet = packet.password(password.clone().into_bytes())?;
+            }
+            packet.build()?.into()
+        }
+        Version::V5 => {
+            let mut packet = v5_0::Connect::builder()
+                .client_id(&*settings.id)?
+                .clean_start(clean)
+                .keep_alive(keep_alive);
+            if let Some(will) = &settings.will {
+                let qos = will.qos.on_the_wire();
+                packet =
+                    packet.will_message(&*will.topic, will.payload.clone(), qos, will.retain)?;
+            }
+            if let Some(user) = &settings.user {
+                packet = packet.user_name(&**user)?;
+            }
+            if let Some(password) = &settings.password {
+                packet = packet.password(password.clone().into_bytes())?;
+            }
+            let seconds = settings.session_expiry_seconds();
+            if seconds > 0 {
+                let expiry = SessionExpiryInterval::new(seconds)?;
+                packet = packet.props(vec![Property::SessionExpiryInterval(expiry)]);
+            }
+            packet.build()?.into()
+        }
+    })
+}
+
+pub(super) fn publish(version: Version, message: &Message) -> Result<Packet, MqttError> {
+    let qos = message.qos.on_the_wire();
+    Ok(match version {
+        Version::V3 => v3_1_1::Publish::builder()
+            .topic_name(&*message.topic)?
+            .qos(qos)
+            .retain(message.retain)
+            .packet_id(message.id)
+            .payload(message.payload.as_slice())
+            .build()?
+            .into(),
+        Version::V5 => v5_0::Publish::builder()
+            .topic_name(&*message.topic)?
+            .qos(qos)
+            .retain(message.retain)
+            .packet_id(message.id)
+            .props(message.properties.clone())
+            .payload(message.payload.as_slice())
+            .build()?
+            .into(),
+    })
+}
+
+pub(super) fn subscribe<F: AsRef<str>>(
+    version: Version,
+    id: u16,
+    filters: &[F],
+    qos: Qos,
+) -> Result<Packet, MqttError> {
+    let options = SubOpts::new().set_qos(qos.on_the_wire());
+    let entries = filters
+        .iter()
+        .map(|filter| SubEntry::new(filter.as_ref(), options));
+    let entries = entries.collect::<Result<Vec<_>, _>>()?;
+    Ok(match version {
+        Version::V3 => v3_1_1::Subscribe::builder()
+            .packet_id(id)
+            .entries(entries)
+            .build()?
+            .into(),
+        Version::V5 => v5_0::Subscribe::builder()
+            .packet_id(id)
+            .entries(entries)
+            .build()?
+            .into(),
+    })
+}
+
+pub(super) fn pingreq(version: Version) -> Result<Packet, MqttError> {
+    Ok(match version {
+        Version::V3 => v3_1_1::Pingreq::builder().build()?.into(),
+        Version::V5 => v5_0::Pingreq::builder().build()?.into(),
+    })
+}
+
+pub(super) fn disconnect(version: Version) -> Result<Packet, MqttError> {
+    Ok(match version {
+        Version::V3 => v3_1_1::Disconnect::builder().build()?.into(),
+        Version::V5 => v5_0::Disconnect::builder().build()?.into(),
+    })
+}
+
+/// PUBACK or PUBREC, as the QoS wants it.
+pub(super) fn taken(version: Version, qos: Qos, id: u16) -> Result<Packet, MqttError> {
+    Ok(match (version, qos) {
+        (Version::V3, Qos::ExactlyOnce) => v3_1_1::Pubrec::builder().packet_id(id).build()?.into(),
+        (Version::V3, _) => v3_1_1::Puback::builder().packet_id(id).build()?.into(),
+        (Version::V5, Qos::ExactlyOnce) => v5_0::Pubrec::builder().packet_id(id).build()?.into(),
+        (Version::V5, _) => v5_0::Puback::builder().packet_id(id).build()?.into(),
+    })
+}
+
+pub(super) fn pubrel(version: Version, id: u16) -> Result<Packet, MqttError> {
+    Ok(match version {
+        Version::V3 => v3_1_1::Pubrel::builder().packet_id(id).build()?.into(),
+        Version::V5 => v5_0::Pubrel::builder().packet_id(id).build()?.into(),
+    })
+}
+
+pub(super) fn pubcomp(version: Version, id: u16) -> Result<Packet, MqttError> {
+    Ok(match version {
+        Version::V3 => v3_1_1::Pubcomp::builder().packet_id(id).build()?.into(),
+        Version::V5 => v5_0::Pubcomp::builder().packet_id(id).build()?.into(),
+    })
+}
+
+/// What a packet of the broker says.
+pub(super) fn came(packet: Packet) -> Came {
+    match packet {
+        Packet::V3_1_1Connack(it) => Came::Connack {
+            code: reason::of_connack_3(it.return_code() as u8),
+            text: None,
+        },
+        Packet::V5_0Connack(it) => Came::Connack {
+            code: it.reason_code() as u8,
+            text: reason_string(it.props()),
+        },
+        Packet::V3_1_1Publish(it) => Came::Publish(Message {
+            topic: it.topic_name().to_owned(),
+            payload: it.payload().clone(),
+            qos: qos(it.qos() as u8),
+            retain: it.retain(),
+            id: it.packet_id(),
+            properties: Vec::new(),
+        }),
+        Packet::V5_0Publish(it) => Came::Publish(Message {
+            topic: it.topic_name().to_owned(),
+            payload: it.payload().clone(),
+            qos: qos(it.qos() as u8),
+            retain: it.retain(),
+            id: it.packet_id(),
+            properties: it.props().clone(),
+        }),
+        Packet::V3_1_1Puback(it) => settled(it.packet_id(), 0, None),
+        Packet::V5_0Puback(it) => {
+            let code = it.reason_code().map_or(0, |code| code as u8);
+            settled(it.packet_id(), code, it.props().as_deref())
+        }
+        Packet::V3_1_1Pubrec(it) => Came::Received { id: it.packet_id() },
+        Packet::V5_0Pubrec(it) => match it.reason_code().map_or(0, |code| code as u8) {
+            code @ 0x80.. => settled(it.packet_id(), code, it.props().as_deref()),
+            _ => Came::Received { id: it.packet_id() },
+        },
+        Packet::V3_1_1Pubrel(it) => Came::Released { id: it.packet_id() },
+        Packet::V5_0Pubrel(it) => Came::Released { id: it.packet_id() },
+        Packet::V3_1_1Pubcomp(it) => settled(it.packet_id(), 0, None),
+        Packet::V5_0Pubcomp(it) => settled(it.packet_id(), 0, None),
+        Packet::V3_1_1Suback(it) => Came::Suback {
+            codes: it.return_codes().iter().map(|code| *code as u8).collect(),
+        },
+        Packet::V5_0Suback(it) => Came::Suback {
+            codes: it.reason_codes().iter().map(|code| *code as u8).collect(),
+        },
+        Packet::V3_1_1Pingresp(_) | Packet::V5_0Pingresp(_) => Came::Pingresp,
+        Packet::V5_0Disconnect(it) => Came::Disconnect {
+            code: it.reason_code().map_or(0, |code| code as u8),
+            text: it.props().as_deref().and_then(reason_string),
+        },
+        _ => Came::Other,
+    }
+}
+
+fn settled(id: u16, code: u8, properties: Option<&[Property]>) -> Came {
+    let text = properties.and_then(reason_string);
+    Came::Settled { id, code, text }
+}
+
+fn qos(number: u8) -> Qos {
+    match number {
+        0 => Qos::AtMostOnce,
+        1 => Qos::AtLeastOnce,
+        _ => Qos::ExactlyOnce,
+    }
+}
+
+/// What the broker has to say about a code.
+fn reason_string(properties: &[Property]) -> Option<String> {
+    properties.iter().find_map(|property| match property {
+        Property::ReasonString(text) => Some(text.val().to_owned()),
+        _ => None,
+    })
+}

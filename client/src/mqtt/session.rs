@@ -1,0 +1,544 @@
+//! One connection to a broker of MQTT.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt::Display;
+use std::io;
+use std::net::ToSocketAddrs;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use mqtt_protocol_core::mqtt::common::{Cursor, IntoPayload};
+use mqtt_protocol_core::mqtt::connection::{Connection, Event, role};
+use mqtt_protocol_core::mqtt::packet::Packet;
+use mqtt_protocol_core::mqtt::result_code::MqttError;
+use mqtt_protocol_core::mqtt::{self as core};
+use protocol::{Attributes, RETAIN, Verb};
+
+use super::link::Link;
+use super::packets::{self, Came, Message};
+use super::settings::{Qos, Settings, Version};
+use super::timers::Timers;
+use super::{attributes, reason};
+use crate::clock;
+use crate::error::{Error, Refusal, printable};
+use crate::options::Options;
+use crate::publisher::Receipt;
+
+/// How many messages may be without their acknowledgement, if the broker takes as many.
+const WINDOW: usize = 1000;
+
+/// The same for QoS 2 in MQTT 3.1.1, where a broker cannot say how many it takes. Mosquitto closes
+/// the connection when it is more than its `max_inflight_messages`, which is usually 20.
+const SMALL_WINDOW: usize = 20;
+
+/// As many bytes are collected before they are sent.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// How long a broker may take to notice a goodbye.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// A message, or the hole where messages would have been.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery<'a> {
+    /// A message.
+    Message {
+        /// Where it was published. Topics of MQTT may have letters that no
+        /// [`Topic`](crate::Topic) has.
+        topic: &'a str,
+        /// What was published.
+        payload: &'a [u8],
+        /// Its properties, and whether it was retained.
+        attributes: &'a Attributes<'a>,
+    },
+    /// Exactly here messages were dropped, because this client was too slow. Said by brokers that
+    /// put the user property `gap` into the message that follows.
+    Gap {
+        /// How many.
+        count: u64,
+    },
+}
+
+/// A connection, used by one thread.
+#[derive(Debug)]
+pub struct Session {
+    link: Link,
+    conversation: Conversation,
+    version: Version,
+    timers: Timers,
+    answer_timeout: Duration,
+    delivered: VecDeque<Message>,
+    /// The numbers of messages that have not been acknowledged, by packet id.
+    outstanding: HashMap<u16, u64>,
+    receipt: Receipt,
+    /// The answer to a CONNECT, once it has come.
+    connack: Option<(u8, Option<String>)>,
+    /// The answer to the last SUBSCRIBE, once it has come.
+    suback: Option<Vec<u8>>,
+    pongs: u64,
+    /// Something was sent with QoS 0 that nothing has shown to have arrived.
+    is_unconfirmed: bool,
+    /// How the connection ended, to be told after all that came before.
+    ended: Option<Error>,
+}
+
+/// The rules of the protocol. Their owner does not say how they look inside.
+struct Conversation(Connection<role::Client>);
+
+impl std::fmt::Debug for Conversation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Conversation").finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Connects, and waits until the broker accepts that.
+    pub fn connect(
+        server: impl ToSocketAddrs + Display,
+        settings: &Settings,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        let version = match settings.version {
+            Version::V3 => core::Version::V3_1_1,
+            Version::V5 => core::Version::V5_0,
+        };
+        let mut conversation = Connection::new(version);
+        let patience = options.answer_timeout.as_millis();
+        conversation.set_pingresp_recv_timeout(u64::try_from(patience).unwrap_or(u64::MAX));
+        let mut session = Self {
+            link: Link::open(server, options)?,
+            conversation: Conversation(conversation),
+            version: settings.version,
+            timers: Timers::default(),
+            answer_timeout: options.answer_timeout,
+            delivered: VecDeque::new(),
+            outstanding: HashMap::new(),
+            receipt: empty_receipt(),
+            connack: None,
+            suback: None,
+            pongs: 0,
+            is_unconfirmed: false,
+            ended: None,
+        };
+        let packet = packets::connect(settings);
+        session.say(packet.map_err(|error| unsayable("connect", error))?);
+        session.wait_for(None, |session| session.connack.is_some())?;
+        match session.connack.take() {
+            Some((0, _)) | None => Ok(session),
+            Some((code, text)) => Err(ended_by(code, text)),
+        }
+    }
+
+    /// Subscribes to all of them; the broker may grant a lower QoS.
+    pub fn subscribe_all<F: AsRef<str>>(&mut self, filters: &[F], qos: Qos) -> Result<(), Error> {
+        let id = self.packet_id()?;
+        self.suback = None;
+        let packet = packets::subscribe(self.version, id, filters, qos);
+        self.say(packet.map_err(|error| unsayable("subscribe", error))?);
+        self.wait_for(Some(Verb::Subscribe), |session| session.suback.is_some())?;
+        let codes = self.suback.take().unwrap_or_default();
+        for (filter, code) in filters.iter().zip(codes) {
+            if code >= 0x80 {
+                let subject = format!("subscribe:{}", filter.as_ref());
+                return Err(Error::Refused(refusal(code, None, subject)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes, and waits only while too many messages are not acknowledged. The attribute
+    /// `retain` asks for it to be kept as the topic's last value.
+    pub fn publish(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        attributes: &Attributes<'_>,
+        qos: Qos,
+    ) -> Result<(), Error> {
+        let number = self.receipt.published + 1;
+        let subject = || format!("publish:{number}");
+        let bad_attribute = |text| {
+            Error::Refused(Refusal {
+                code: "bad-attribute".to_owned(),
+                subject: subject(),
+                text,
+            })
+        };
+        attributes::check_attributes(self.version, attributes).map_err(bad_attribute)?;
+        let properties = match self.version {
+            Version::V3 => Vec::new(),
+            Version::V5 => attributes::properties(attributes).map_err(bad_attribute)?,
+        };
+        let id = match qos {
+            Qos::AtMostOnce => None,
+            _ => {
+                self.make_room(qos)?;
+                Some(self.packet_id()?)
+            }
+        };
+        let message = Message {
+            topic: topic.to_owned(),
+            payload: payload.into_payload(),
+            qos,
+            retain: attributes.contains(RETAIN),
+            id,
+            properties,
+        };
+        let packet = packets::publish(self.version, &message);
+        let packet = packet.map_err(|error| unsayable(&subject(), error))?;
+        self.receipt.published = number;
+        match id {
+            Some(id) => drop(self.outstanding.insert(id, number)),
+            // Nobody will say that there are no subscribers.
+            None => {
+                self.is_unconfirmed = true;
+                self.receipt.copies += 1;
+            }
+        }
+        self.queue(packet);
+        if self.link.unsent() >= BATCH_BYTES {
+            self.link.send();
+            self.wait_for(Some(Verb::Publish), |session| {
+                session.link.unsent() < BATCH_BYTES
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A full window is emptied by half, so that both sides work in batches. Where the broker
+    /// takes few at a time, each that it has taken makes room for the next at once.
+    fn make_room(&mut self, qos: Qos) -> Result<(), Error> {
+        if self.outstanding.len() >= WINDOW {
+            let is_half_empty = |session: &Self| session.outstanding.len() <= WINDOW / 2;
+            self.wait_for(Some(Verb::Publish), is_half_empty)?;
+        }
+        let is_small = (self.version, qos) == (Version::V3, Qos::ExactlyOnce);
+        let has_room = |session: &Self| {
+            let vacancy = session
+                .conversation
+                .0
+                .get_receive_maximum_vacancy_for_send();
+            let is_full = is_small && session.outstanding.len() >= SMALL_WINDOW;
+            vacancy != Some(0) && !is_full
+        };
+        if has_room(self) {
+            return Ok(());
+        }
+        self.wait_for(Some(Verb::Publish), has_room)
+    }
+
+    /// Waits for all acknowledgements, or for a sign that what needs none has arrived. A message
+    /// counts as a copy unless the broker says that nobody subscribes to it.
+    pub fn finish(&mut self) -> Result<Receipt, Error> {
+        self.link.send();
+        self.wait_for(Some(Verb::Publish), |session| {
+            session.outstanding.is_empty()
+        })?;
+        if std::mem::take(&mut self.is_unconfirmed) {
+            self.ping()?;
+        }
+        Ok(std::mem::replace(&mut self.receipt, empty_receipt()))
+    }
+
+    /// How long the way to the broker and back takes.
+    pub fn ping(&mut self) -> Result<Duration, Error> {
+        let start = Instant::now();
+        let wanted = self.pongs + 1;
+        let packet = packets::pingreq(self.version);
+        self.say(packet.map_err(|error| unsayable("ping", error))?);
+        self.wait_for(Some(Verb::Ping), |session| session.pongs >= wanted)?;
+        Ok(start.elapsed())
+    }
+
+    /// Hands out what has come, until `each` breaks; how many deliveries that were. Each message
+    /// is acknowledged after it was handed out.
+    pub fn take_ready(
+        &mut self,
+        mut each: impl FnMut(Delivery<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, Error> {
+        if self.delivered.is_empty() && self.ended.is_none() {
+            self.receive();
+        }
+        let mut taken = 0;
+        while let Some(message) = self.delivered.pop_front() {
+            taken += 1;
+            let flow = self.hand_out(&message, &mut each);
+            self.acknowledge(&message);
+            if flow.is_break() {
+                break;
+            }
+        }
+        self.link.send();
+        match self.ended.take() {
+            Some(ended) if taken == 0 => Err(ended),
+            ended => {
+                self.ended = ended;
+                Ok(taken)
+            }
+        }
+    }
+
+    fn hand_out(
+        &self,
+        message: &Message,
+        each: &mut impl FnMut(Delivery<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let (attributes, gap) = attributes::attributes(&message.properties, message.retain);
+        if gap > 0 {
+            each(Delivery::Gap { count: gap })?;
+        }
+        each(Delivery::Message {
+            topic: &message.topic,
+            payload: message.payload.as_slice(),
+            attributes: &attributes,
+        })
+    }
+
+    fn acknowledge(&mut self, message: &Message) {
+        if let Some(id) = message.id {
+            let packet = packets::taken(self.version, message.qos, id);
+            self.queue_made(packet);
+        }
+    }
+
+    /// Waits until there may be something to take, or the time is over.
+    pub fn wait(&mut self, time: Option<Duration>) -> Result<(), Error> {
+        if self.ended.is_some() || !self.delivered.is_empty() {
+            return Ok(());
+        }
+        self.wait_once(time.map(clock::after), None).map(drop)
+    }
+
+    /// Sends what was published, then does nothing for so long but keep the connection alive.
+    pub fn rest(&mut self, time: Duration) -> Result<(), Error> {
+        self.serve(Some(clock::after(time)), None)
+    }
+
+    /// The same until `input` can be read.
+    pub fn wait_for_input(&mut self, input: impl AsFd) -> Result<(), Error> {
+        self.serve(None, Some(input.as_fd()))
+    }
+
+    fn serve(
+        &mut self,
+        deadline: Option<Instant>,
+        input: Option<BorrowedFd<'_>>,
+    ) -> Result<(), Error> {
+        self.link.send();
+        loop {
+            self.receive();
+            self.check_end()?;
+            let is_input = self.wait_once(deadline, input)?;
+            if is_input || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Says goodbye. A connection that ends otherwise is one that was cut off.
+    pub fn close(mut self) {
+        let packet = packets::disconnect(self.version);
+        self.queue_made(packet);
+        self.link.close(clock::after(PARTING));
+    }
+
+    /// Waits until something is so, while anything moves within the answer timeout.
+    fn wait_for(&mut self, to: Option<Verb>, is_so: impl Fn(&Self) -> bool) -> Result<(), Error> {
+        self.link.send();
+        let mut deadline = clock::after(self.answer_timeout);
+        loop {
+            if self.receive() {
+                deadline = clock::after(self.answer_timeout);
+            }
+            if is_so(self) {
+                return Ok(());
+            }
+            self.check_end()?;
+            if deadline <= Instant::now() {
+                let after = self.answer_timeout;
+                return Err(match to {
+                    Some(to) => Error::NoAnswer { to, after },
+                    None => Error::Silent(after),
+                });
+            }
+            self.wait_once(Some(deadline), None)?;
+        }
+    }
+
+    /// Waits for the socket, a timer, the input or the deadline; whether it was the input.
+    fn wait_once(
+        &mut self,
+        deadline: Option<Instant>,
+        input: Option<BorrowedFd<'_>>,
+    ) -> Result<bool, Error> {
+        self.link.send();
+        let until = [deadline, self.timers.next()].into_iter().flatten().min();
+        let is_input = self.link.wait(until, input)?;
+        while let Some(kind) = self.timers.take_due(Instant::now()) {
+            let events = self.conversation.0.notify_timer_fired(kind);
+            self.obey(events);
+        }
+        self.link.send();
+        Ok(is_input)
+    }
+
+    fn check_end(&mut self) -> Result<(), Error> {
+        self.ended.take().map_or(Ok(()), Err)
+    }
+
+    fn packet_id(&mut self) -> Result<u16, Error> {
+        let id = self.conversation.0.acquire_packet_id();
+        id.map_err(|error| unsayable("packet", error))
+    }
+
+    /// Takes what has come, at most one chunk; whether there was any.
+    fn receive(&mut self) -> bool {
+        let (events, came) = match self.link.receive() {
+            Ok(None) => return false,
+            Ok(Some(bytes)) => {
+                let mut cursor = Cursor::new(bytes);
+                let mut events = Vec::new();
+                while (cursor.position() as usize) < bytes.len() {
+                    events.extend(self.conversation.0.recv(&mut cursor));
+                }
+                (events, true)
+            }
+            Err(error) => {
+                self.ended.get_or_insert(error);
+                (Vec::new(), false)
+            }
+        };
+        self.obey(events);
+        came
+    }
+
+    /// Sends a packet at once.
+    fn say(&mut self, packet: Packet) {
+        self.queue(packet);
+        self.link.send();
+    }
+
+    fn queue(&mut self, packet: Packet) {
+        let events = self.conversation.0.send(packet);
+        self.obey(events);
+    }
+
+    /// Packets of a packet id alone can always be made; one that cannot is an end.
+    fn queue_made(&mut self, packet: Result<Packet, MqttError>) {
+        match packet {
+            Ok(packet) => self.queue(packet),
+            Err(error) => drop(self.ended.get_or_insert(unsayable("packet", error))),
+        }
+    }
+
+    /// Does what the conversation asks for.
+    fn obey(&mut self, events: Vec<Event>) {
+        for event in events {
+            match event {
+                Event::RequestSendPacket { packet, .. } => {
+                    use core::packet::GenericPacketTrait as _;
+                    self.link.push(&packet.to_continuous_buffer());
+                }
+                Event::NotifyPacketReceived(packet) => self.take_note(packets::came(packet)),
+                Event::RequestTimerReset { kind, duration_ms } => {
+                    let time = Duration::from_millis(duration_ms);
+                    self.timers.set(kind, time, Instant::now());
+                }
+                Event::RequestTimerCancel(kind) => self.timers.cancel(kind),
+                Event::NotifyError(error) => {
+                    self.ended.get_or_insert(misunderstood(error));
+                }
+                Event::RequestClose => {
+                    self.ended.get_or_insert(Error::Silent(self.answer_timeout));
+                }
+                Event::NotifyPacketIdReleased(_) => {}
+            }
+        }
+    }
+
+    fn take_note(&mut self, came: Came) {
+        match came {
+            Came::Connack { code, text } => self.connack = Some((code, text)),
+            Came::Publish(message) => self.delivered.push_back(message),
+            Came::Settled { id, code, text } => self.settle(id, code, text),
+            Came::Received { id } => {
+                let packet = packets::pubrel(self.version, id);
+                self.queue_made(packet);
+            }
+            Came::Released { id } => {
+                let packet = packets::pubcomp(self.version, id);
+                self.queue_made(packet);
+            }
+            Came::Suback { codes } => self.suback = Some(codes),
+            Came::Pingresp => self.pongs += 1,
+            Came::Disconnect { code, text } => {
+                self.ended.get_or_insert(ended_by(code, text));
+            }
+            Came::Other => {}
+        }
+    }
+
+    fn settle(&mut self, id: u16, code: u8, text: Option<String>) {
+        /// Nobody subscribes to it.
+        const NO_SUBSCRIBERS: u8 = 0x10;
+        let Some(number) = self.outstanding.remove(&id) else {
+            return;
+        };
+        if code >= 0x80 {
+            self.receipt.refused += 1;
+            let refusal = || refusal(code, text, format!("publish:{number}"));
+            self.receipt.first_refusal.get_or_insert_with(refusal);
+        } else if code != NO_SUBSCRIBERS {
+            self.receipt.copies += 1;
+        }
+    }
+}
+
+fn empty_receipt() -> Receipt {
+    Receipt {
+        published: 0,
+        copies: 0,
+        refused: 0,
+        first_refusal: None,
+    }
+}
+
+fn refusal(code: u8, text: Option<String>, subject: String) -> Refusal {
+    let text = text.unwrap_or_else(|| reason::words(code).to_owned());
+    let word = match code {
+        code if reason::is_denied(code) => "denied".to_owned(),
+        code => format!("0x{code:02x}"),
+    };
+    Refusal {
+        code: word,
+        subject: printable(&subject),
+        text: printable(&text),
+    }
+}
+
+/// How a connection ends of which the broker says this.
+fn ended_by(code: u8, text: Option<String>) -> Error {
+    match code {
+        0x00..0x80 => Error::Closed,
+        0x8b => Error::Stopping,
+        code if reason::is_passing(code) => {
+            Error::Busy(printable(text.as_deref().unwrap_or(reason::words(code))))
+        }
+        code => Error::Refused(refusal(code, text, "connection".to_owned())),
+    }
+}
+
+/// A packet that cannot be said.
+fn unsayable(subject: &str, error: MqttError) -> Error {
+    Error::Refused(Refusal {
+        code: "unsayable".to_owned(),
+        subject: printable(subject),
+        text: format!("MQTT has no such packet ({error})"),
+    })
+}
+
+/// What came, or was to be sent, does not fit the protocol.
+fn misunderstood(error: MqttError) -> Error {
+    let text = format!("what answers there does not speak this MQTT ({error})");
+    Error::Lost(io::Error::new(io::ErrorKind::InvalidData, text))
+}
