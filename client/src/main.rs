@@ -23,6 +23,7 @@ mod talk;
 mod units;
 mod value;
 mod visible;
+mod wire;
 
 use std::process::ExitCode;
 

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use client::{Client, Error, Interrupt};
+use client::{Error, Interrupt};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -38,14 +38,14 @@ impl Pauses {
 
     /// Calls `connect` until it works, and tells the user why it has to and how it goes. `None` if
     /// it has not worked by the deadline; an error only if trying again cannot help.
-    pub(crate) fn reconnect(
+    pub(crate) fn reconnect<T>(
         &mut self,
         lost: &Error,
         interrupt: &Interrupt,
         deadline: Option<Instant>,
-        mut connect: impl FnMut() -> Result<Client, Error>,
+        mut connect: impl FnMut() -> Result<T, Error>,
         mut tell: impl FnMut(String),
-    ) -> Result<Option<Client>, Error> {
+    ) -> Result<Option<T>, Error> {
         let mut trouble = format!("lost the broker: {lost}");
         loop {
             let pause = self.next(fastrand::f64());

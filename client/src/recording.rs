@@ -50,7 +50,7 @@ pub(crate) fn write(
             attributes,
         } => {
             let message = Arrived {
-                topic: *topic,
+                topic: topic.as_str(),
                 payload: &payload.unescape(),
                 attributes,
             };

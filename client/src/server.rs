@@ -91,6 +91,54 @@ impl fmt::Display for Server {
     }
 }
 
+/// The port of MQTT where a URL of it has none.
+const MQTT_PORT: u16 = 1883;
+
+/// What `--server` can say: where the broker is, and whether MQTT is spoken there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Url {
+    pub(crate) server: Server,
+    /// Who connects, if the URL is one of MQTT.
+    pub(crate) mqtt: Option<Login>,
+}
+
+/// Who connects, as far as that was said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Login {
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<String>,
+}
+
+/// Takes what a [`Server`] does, and `mqtt://[USER[:PASSWORD]@]HOST[:PORT]`.
+impl FromStr for Url {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let Some(rest) = text.strip_prefix("mqtt://") else {
+            let server = text.parse()?;
+            return Ok(Self { server, mqtt: None });
+        };
+        let (login, place) = match rest.rsplit_once('@') {
+            Some((login, place)) => (Login::of(login), place),
+            None => (Login::default(), rest),
+        };
+        let server = Server::parse(place, MQTT_PORT)?;
+        let mqtt = Some(login);
+        Ok(Self { server, mqtt })
+    }
+}
+
+impl Login {
+    fn of(text: &str) -> Self {
+        let (user, password) = match text.split_once(':') {
+            Some((user, password)) => (user, Some(password.to_owned())),
+            None => (text, None),
+        };
+        let user = Some(user.to_owned());
+        Self { user, password }
+    }
+}
+
 /// Where the broker is if nobody says so.
 const USUAL: &str = "127.0.0.1:1373";
 
@@ -104,10 +152,11 @@ pub(crate) struct ServerFlags {
         value_name = "HOST:PORT",
         env = "BROKER_URL",
         hide_env_values = true,
-        default_value = USUAL
+        default_value = USUAL,
+        hide_default_value = true
     )]
-    server: Server,
-    /// Use the server of this name in the configuration file
+    server: Url,
+    /// Use this server of the configuration file
     #[arg(short, long, value_name = "NAME")]
     configured: Option<String>,
     /// Another host than that of --server
@@ -141,22 +190,32 @@ impl Args for ServerArguments {
 
 impl FromArgMatches for ServerArguments {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let flags = ServerFlags::from_arg_matches(matches)?;
-        let given = choose(matches, flags.configured.as_deref(), |url| {
-            url.parse::<Server>().map(drop)
-        })?;
-        let server = given.map_or(Ok(flags.server), |url| url.parse());
-        let server = server.expect("it was checked when the file was read");
-        Ok(Self {
-            server: server.but_at(flags.host.as_deref(), flags.port),
-            wait: flags.wait,
-        })
+        let (Url { server, mqtt }, wait) = decide(matches)?;
+        if mqtt.is_some() {
+            let why = "this command does not speak MQTT; publish, subscribe, ping, bench and \
+                       selftest do\n";
+            return Err(clap::Error::raw(ErrorKind::ValueValidation, why));
+        }
+        Ok(Self { server, wait })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
     }
+}
+
+/// What the flags, the environment and the configuration file say together: where the broker is,
+/// and how long to wait for each answer.
+pub(crate) fn decide(matches: &ArgMatches) -> Result<(Url, Duration), clap::Error> {
+    let flags = ServerFlags::from_arg_matches(matches)?;
+    let given = choose(matches, flags.configured.as_deref(), |url| {
+        url.parse::<Url>().map(drop)
+    })?;
+    let url = given.map_or(Ok(flags.server), |url| url.parse());
+    let mut url: Url = url.expect("it was checked when the file was read");
+    url.server = url.server.but_at(flags.host.as_deref(), flags.port);
+    Ok((url, flags.wait))
 }
 
 /// The URL of the configuration file that counts, if `--server` does not: a name that is given wins
@@ -225,6 +284,33 @@ mod tests {
         check("::1", "::1", 1373);
         let server: Server = "[::1]:99".parse().expect("a server");
         assert_eq!(server.to_string(), "[::1]:99");
+    }
+
+    #[test]
+    fn a_url_of_mqtt_may_say_who_connects() {
+        let login = |user: Option<&str>, password: Option<&str>| Login {
+            user: user.map(str::to_owned),
+            password: password.map(str::to_owned),
+        };
+        for (text, place, expected) in [
+            ("mqtt://localhost", "localhost:1883", login(None, None)),
+            ("mqtt://ann@[::1]:9", "[::1]:9", login(Some("ann"), None)),
+            (
+                "mqtt://a:b:c@d@e/",
+                "e:1883",
+                login(Some("a"), Some("b:c@d")),
+            ),
+        ] {
+            let url: Url = text.parse().expect(text);
+            assert_eq!(url.server.to_string(), place);
+            assert_eq!(url.mqtt, Some(expected), "{text}");
+        }
+        let url: Url = "dallal://localhost".parse().expect("a URL");
+        assert_eq!(
+            (url.server.to_string(), url.mqtt),
+            ("localhost:1373".to_owned(), None)
+        );
+        assert!("mqtt://".parse::<Url>().is_err());
     }
 
     #[test]

@@ -33,6 +33,12 @@ impl Mosquitto {
         }
     }
 
+    /// The same at a port that is free again.
+    #[track_caller]
+    pub fn start_at(port: u16, settings: &str) -> Self {
+        Self::try_start(port, settings).expect("the port is free again")
+    }
+
     #[track_caller]
     fn try_start(port: u16, settings: &str) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder");

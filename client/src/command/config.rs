@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::configuration::{self, Configuration, EXAMPLE};
 use crate::exit::{self, Exit, Failure};
-use crate::server::Server;
+use crate::server::Url;
 
 const EXAMPLES: &str = "\
 Flags and the environment (BROKER_URL) win over the file.
@@ -23,7 +23,7 @@ pub(crate) struct Arguments {}
 pub(crate) fn run(_: &Arguments) -> Result<Exit, Failure> {
     let wrong = |why| Failure::new(Exit::Usage, "client", why);
     let path = configuration::path().map_err(wrong)?;
-    let check = |url: &str| url.parse::<Server>().map(drop);
+    let check = |url: &str| url.parse::<Url>().map(drop);
     let configuration = Configuration::read(&path, check).map_err(wrong)?;
     let shown = Shown {
         path: &path,

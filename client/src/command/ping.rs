@@ -4,18 +4,20 @@ use std::fmt;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use client::{Client, Error};
+use client::Error;
 
 use crate::duration;
 use crate::exit::{self, Exit, Failure, Stop};
 use crate::interruption::Interruption;
-use crate::server::{Server, ServerArguments};
+use crate::server::Server;
 use crate::talk::say;
+use crate::wire::{LoginArguments, Wire};
 
 const EXAMPLES: &str = "\
 Examples:
   client ping                    once a second, until interrupted
   client ping -C 1000 -i 0       a thousand times without a pause
+  client ping -s mqtt://localhost    a broker of MQTT
 ";
 
 #[derive(Debug, clap::Args)]
@@ -28,17 +30,19 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = duration::parse)]
     interval: Duration,
     #[command(flatten)]
-    server: ServerArguments,
+    server: LoginArguments,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let interruption = Interruption::watch()?;
     interruption.watch_output()?;
-    let server = arguments.server.server();
-    let connected = arguments.server.connect(interruption.interrupt());
+    let target = &arguments.server.0;
+    let server = target.server.clone();
+    let connected = target.connect(interruption.interrupt());
     let mut trips = RoundTrips::default();
     let ended = connected.map_err(Stop::from).and_then(|mut client| {
         let ended = ping(arguments, &server, &mut client, &mut trips);
+        client.close();
         tell(&server, &trips)?;
         ended
     });
@@ -52,7 +56,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 fn ping(
     arguments: &Arguments,
     server: &Server,
-    client: &mut Client,
+    client: &mut Wire,
     trips: &mut RoundTrips,
 ) -> Result<(), Stop> {
     let mut out = io::stdout().lock();

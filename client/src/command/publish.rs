@@ -8,15 +8,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use client::{Attributes, Client, Publisher, RETAIN, Receipt};
+use client::{Attributes, RETAIN, Receipt};
 
 use crate::duration;
 use crate::exit::{self, Exit, Failure};
 use crate::interruption::Interruption;
 use crate::lines::{self, Lines};
-use crate::server::ServerArguments;
 use crate::talk::say;
 use crate::value;
+use crate::wire::{MORE_HELP, Sender, Wire, WireArguments};
 
 const FAILED: &str = "your message publishing failed";
 
@@ -26,10 +26,11 @@ Examples:
   client publish news < letter.txt        publish a whole file as one message
   tail -f app.log | client publish --lines logs
   client publish -r -H unit:C attic 21.5  keep it for those who subscribe later
+  client publish -s mqtt://localhost -q 2 news hello
 ";
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
+#[command(after_help = [MORE_HELP, EXAMPLES, exit::HELP].join("\n"))]
 pub(crate) struct Arguments {
     /// Where to, such as sensors/attic
     #[arg(value_parser = value::topic)]
@@ -43,10 +44,10 @@ pub(crate) struct Arguments {
     /// Read the message, or the lines, from FILE
     #[arg(short, long, conflicts_with = "message")]
     file: Option<PathBuf>,
-    /// Keep it as the topic's last value; an empty message clears that
+    /// Keep it as the topic's last value
     #[arg(short, long)]
     retain: bool,
-    /// Send an attribute along; may be given more than once
+    /// Send this attribute along, once or more
     #[arg(short = 'H', long = "attribute", value_name = "KEY:VALUE", value_parser = value::attribute)]
     attributes: Vec<(String, String)>,
     /// Publish the same message N times
@@ -57,7 +58,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TIME", requires = "repeat", value_parser = duration::parse)]
     delay: Option<Duration>,
     #[command(flatten)]
-    server: ServerArguments,
+    server: WireArguments,
 }
 
 /// What is to be published.
@@ -68,15 +69,18 @@ enum Source {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let interruption = Interruption::watch()?;
+    let target = &arguments.server.0;
+    let checked = target.check(&arguments.attributes());
+    checked.map_err(|why| Failure::new(Exit::Usage, FAILED, why))?;
     let source = arguments.source()?;
-    let mut client = arguments
-        .server
+    let mut wire = target
         .connect(interruption.interrupt())
         .map_err(|error| Failure::of(&error, FAILED))?;
     let receipt = match source {
-        Source::Message(message) => arguments.publish_message(&mut client, &message)?,
-        Source::Lines(input) => arguments.publish_lines(&mut client, input)?,
+        Source::Message(message) => arguments.publish_message(&mut wire, &message)?,
+        Source::Lines(input) => arguments.publish_lines(&mut wire, input)?,
     };
+    wire.close();
     tell(&receipt, &arguments.topic)
 }
 
@@ -132,45 +136,45 @@ impl Arguments {
         attributes
     }
 
-    fn publish_message(&self, client: &mut Client, message: &[u8]) -> Result<Receipt, Failure> {
+    fn publish_message(&self, wire: &mut Wire, message: &[u8]) -> Result<Receipt, Failure> {
         let attributes = self.attributes();
-        let mut publisher = client.publisher();
+        let mut sender = wire.sender();
         let repeated = (1..=self.repeat).try_for_each(|time| {
-            publisher.publish_with(&self.topic, message, &attributes)?;
+            sender.publish(&self.topic, message, &attributes)?;
             match self.delay {
-                Some(delay) if time < self.repeat => publisher.rest(delay),
+                Some(delay) if time < self.repeat => sender.rest(delay),
                 _ => Ok(()),
             }
         });
         repeated
-            .and_then(|()| publisher.finish())
+            .and_then(|()| sender.finish())
             .map_err(|error| Failure::of(&error, FAILED))
     }
 
-    fn publish_lines(&self, client: &mut Client, mut input: File) -> Result<Receipt, Failure> {
+    fn publish_lines(&self, wire: &mut Wire, mut input: File) -> Result<Receipt, Failure> {
         let attributes = self.attributes();
         let failed = |error| Failure::of(&error, FAILED);
-        let publish = |publisher: &mut Publisher<'_>, line: &[u8]| {
-            publisher
-                .publish_with(&self.topic, line, &attributes)
+        let publish = |sender: &mut Sender<'_>, line: &[u8]| {
+            sender
+                .publish(&self.topic, line, &attributes)
                 .map_err(failed)
         };
         let cannot_read = |error| self.cannot_read(&error);
-        let mut publisher = client.publisher();
+        let mut sender = wire.sender();
         let mut lines = Lines::new();
         loop {
-            publisher.wait_for_input(&input).map_err(failed)?;
+            sender.wait_for_input(&input).map_err(failed)?;
             if !lines.fill(&mut input).map_err(cannot_read)? {
                 break;
             }
             while let Some(line) = lines.next().map_err(cannot_read)? {
-                publish(&mut publisher, line)?;
+                publish(&mut sender, line)?;
             }
         }
         if let Some(line) = lines.rest() {
-            publish(&mut publisher, line)?;
+            publish(&mut sender, line)?;
         }
-        publisher.finish().map_err(failed)
+        sender.finish().map_err(failed)
     }
 }
 

@@ -3,20 +3,19 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal};
-use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use client::{Attributes, Client, Error, Filter, Interrupt, SLOW};
+use client::{Attributes, Error, Filter, Interrupt, SLOW};
 
 use crate::duration;
 use crate::exit::{self, Exit, Failure, Stop};
 use crate::interruption::Interruption;
 use crate::output::{Format, Hiding, Printer, Style};
 use crate::reconnect::Pauses;
-use crate::server::ServerArguments;
 use crate::talk::say;
 use crate::value;
+use crate::wire::{MORE_HELP, Target, Wire, WireArguments};
 
 const FAILED: &str = "subscribing failed";
 
@@ -25,13 +24,14 @@ Examples:
   client subscribe 'sensors/#' -T sensors/attic    all but one
   client subscribe -o json '#' | jq .payload
   client subscribe --slow latest 'weather/#'       rather the newest than all
-  client subscribe -C 1 -W 5 -o raw door > message wait up to 5 s for one message
+  client subscribe -C 1 -W 5 -o raw door           one message, within 5 s
+  client subscribe -s mqtt://ann@localhost -q 2 '#'
 ";
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
+#[command(after_help = [MORE_HELP, EXAMPLES, exit::HELP].join("\n"))]
 pub(crate) struct Arguments {
-    /// What for: topics, where + stands for one level and # for all below
+    /// What for: topics, + for one level, # for all below
     #[arg(required = true, value_name = "FILTER", value_parser = value::filter)]
     filters: Vec<String>,
     /// End after N messages
@@ -40,13 +40,14 @@ pub(crate) struct Arguments {
     /// End after so long
     #[arg(short = 'W', long, value_name = "TIME", value_parser = duration::parse)]
     timeout: Option<Duration>,
-    /// How to print each message
+    /// Print it human, json or raw
     #[arg(short, long, value_enum, value_name = "STYLE", default_value_t = Output::Human)]
+    #[arg(hide_possible_values = true)]
     output: Output,
-    /// Print %t topic, %p payload, %x its hex, %l its length, %j all as JSON
+    /// %t topic, %p payload, %x hex, %l length, %j JSON
     #[arg(short = 'F', long, value_name = "FORMAT", conflicts_with = "output")]
     format: Option<Format>,
-    /// Hide topics that match; may be given more than once
+    /// Hide topics that match, once or more
     #[arg(short = 'T', long, value_name = "FILTER", value_parser = value::filter)]
     hide: Vec<String>,
     /// Hide messages that were kept from before
@@ -55,11 +56,11 @@ pub(crate) struct Arguments {
     /// If too slow: drop-oldest, drop-newest, latest or block
     #[arg(long, value_enum, value_name = "CHOICE", hide_possible_values = true)]
     slow: Option<Slow>,
-    /// End when the broker is lost, instead of looking for it
+    /// End when the broker is lost
     #[arg(long)]
     no_retry: bool,
     #[command(flatten)]
-    server: ServerArguments,
+    server: WireArguments,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -113,40 +114,44 @@ impl Arguments {
         Printer::to_stdout(style, hiding, self.count)
     }
 
-    fn subscribe(&self, interrupt: &Interrupt) -> Result<Client, Error> {
-        let mut client = self.server.connect(interrupt)?;
+    fn subscribe(&self, target: &Target, interrupt: &Interrupt) -> Result<Wire, Error> {
+        let mut wire = target.connect(interrupt)?;
         let mut attributes = Attributes::default();
         if let Some(slow) = self.slow {
             let pushed = attributes.push(SLOW, slow.as_str().as_bytes());
             pushed.expect("it is a key");
         }
-        client.subscribe_with(&self.filters, &attributes)?;
-        Ok(client)
+        wire.subscribe(&self.filters, &attributes)?;
+        Ok(wire)
     }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    if arguments.slow.is_some() && arguments.server.0.is_mqtt() {
+        let why = "--slow is for the line protocol; a broker of MQTT does as it likes";
+        return Err(Failure::new(Exit::Usage, FAILED, why));
+    }
     let interruption = Interruption::watch()?;
     interruption.watch_output()?;
     let printer = arguments.printer();
     let mut printer = printer.map_err(|error| Failure::of_output(&error))?;
-    let subscribed = arguments.subscribe(interruption.interrupt());
-    let client = match subscribed {
-        Ok(client) => client,
+    let subscribed = arguments.subscribe(&arguments.server.0, interruption.interrupt());
+    let wire = match subscribed {
+        Ok(wire) => wire,
         Err(error) => return interruption.end(error.into(), FAILED),
     };
     say(format_args!(
         "subscribing on {}",
         arguments.filters.join(", ")
     ));
-    follow(arguments, client, interruption.interrupt(), &mut printer)
+    follow(arguments, wire, interruption.interrupt(), &mut printer)
         .or_else(|stop| interruption.end(stop, "client"))
 }
 
 /// Prints, and starts over when the broker is lost.
 fn follow(
     arguments: &Arguments,
-    mut client: Client,
+    mut wire: Wire,
     interrupt: &Interrupt,
     printer: &mut Printer<'_, File>,
 ) -> Result<Exit, Stop> {
@@ -155,18 +160,21 @@ fn follow(
     let mut pauses = Pauses::new();
     loop {
         let start = Instant::now();
-        let printed = print_all(&mut client, printer, deadline);
+        let printed = print_all(&mut wire, printer, deadline);
         // All bytes leave, however it ended.
         printer.flush()?;
         let lost = match printed {
             Err(Stop::Connection(lost)) if lost.is_disconnect() && !arguments.no_retry => lost,
-            end => return end,
+            end => {
+                wire.close();
+                return end;
+            }
         };
         pauses.connection_held(start.elapsed());
-        let again = || arguments.subscribe(interrupt);
+        let again = || arguments.subscribe(&arguments.server.0.again(), interrupt);
         let tell = |text| say(format_args!("client: {text}"));
-        client = match pauses.reconnect(&lost, interrupt, deadline, again, tell)? {
-            Some(client) => client,
+        wire = match pauses.reconnect(&lost, interrupt, deadline, again, tell)? {
+            Some(wire) => wire,
             None => return Ok(Exit::TimedOut),
         };
     }
@@ -174,12 +182,12 @@ fn follow(
 
 /// Prints what one connection delivers.
 fn print_all(
-    client: &mut Client,
+    wire: &mut Wire,
     printer: &mut Printer<'_, File>,
     deadline: Option<Instant>,
 ) -> Result<Exit, Stop> {
     loop {
-        let taken = print_ready(client, printer)?;
+        let taken = wire.print_ready(printer)?;
         if printer.is_done() {
             return Ok(Exit::Done);
         }
@@ -189,24 +197,7 @@ fn print_all(
         }
         if taken == 0 {
             printer.flush()?;
-            client.wait(left)?;
+            wire.wait(left)?;
         }
-    }
-}
-
-/// Prints what is there; how many deliveries that were.
-fn print_ready(client: &mut Client, printer: &mut Printer<'_, File>) -> Result<usize, Stop> {
-    let mut printed = Ok(());
-    let taken = client.take_ready(|delivery| {
-        printer.print(&delivery).unwrap_or_else(|error| {
-            printed = Err(error);
-            ControlFlow::Break(())
-        })
-    });
-    printed?;
-    match taken {
-        // The last message that was wanted came in time, whatever came after it.
-        Err(_) if printer.is_done() => Ok(0),
-        taken => Ok(taken?),
     }
 }

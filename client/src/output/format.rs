@@ -24,7 +24,7 @@ impl Format {
         for part in &self.0 {
             match part {
                 Part::Text(text) => out.write_all(text.as_bytes())?,
-                Part::Topic => out.write_all(message.topic.as_str().as_bytes())?,
+                Part::Topic => out.write_all(message.topic.as_bytes())?,
                 Part::Payload => out.write_all(message.payload)?,
                 Part::Hex => write_hex(out, message.payload)?,
                 Part::Length => write!(out, "{}", message.payload.len())?,

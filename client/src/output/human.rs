@@ -6,7 +6,7 @@ use super::Arrived;
 
 /// Bytes as they are: for a pipe or a file.
 pub(crate) fn write(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
-    out.write_all(message.topic.as_str().as_bytes())?;
+    out.write_all(message.topic.as_bytes())?;
     out.write_all(b": ")?;
     out.write_all(message.payload)?;
     out.write_all(b"\n")
@@ -14,9 +14,7 @@ pub(crate) fn write(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<(
 
 /// What a terminal would take for a command is escaped: control characters, and what is not UTF-8.
 pub(crate) fn write_for_terminal(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
-    write_visible(out, message.topic.as_str().as_bytes(), |letter| {
-        letter == '\t'
-    })?;
+    write_visible(out, message.topic.as_bytes(), |letter| letter == '\t')?;
     out.write_all(b": ")?;
     write_visible(out, message.payload, |letter| letter == '\t')?;
     out.write_all(b"\n")

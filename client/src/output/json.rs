@@ -24,7 +24,7 @@ pub(crate) fn write(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<(
 /// The same without its braces, for an object that says more.
 pub(crate) fn write_members(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
     out.write_all(b"\"topic\":")?;
-    serde_json::to_writer(&mut *out, message.topic.as_str())?;
+    serde_json::to_writer(&mut *out, message.topic)?;
     match str::from_utf8(message.payload) {
         Ok(text) => {
             out.write_all(b",\"payload\":")?;

@@ -7,7 +7,7 @@ mod printer;
 
 use std::io::{self, Write};
 
-use client::{Attributes, Topic};
+use client::Attributes;
 
 pub(crate) use format::Format;
 pub(crate) use printer::{Hiding, Printer};
@@ -15,7 +15,7 @@ pub(crate) use printer::{Hiding, Printer};
 /// A message that is to be shown.
 #[derive(Debug)]
 pub(crate) struct Arrived<'a> {
-    pub(crate) topic: Topic<'a>,
+    pub(crate) topic: &'a str,
     pub(crate) payload: &'a [u8],
     pub(crate) attributes: &'a Attributes<'a>,
 }
@@ -73,7 +73,7 @@ impl Style {
 #[cfg(test)]
 fn shown(style: &Style, topic: &str, payload: &[u8], attributes: &Attributes<'_>) -> String {
     let message = Arrived {
-        topic: Topic::parse(topic).expect("a topic"),
+        topic,
         payload,
         attributes,
     };

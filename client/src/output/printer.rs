@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 
-use client::{Attributes, Delivery, Filter, RETAINED, Topic};
+use client::{Delivery, Filter, RETAINED, Topic};
 
 use super::{Arrived, Style};
 use crate::talk::say;
@@ -21,9 +21,11 @@ pub(crate) struct Hiding<'a> {
 }
 
 impl Hiding<'_> {
-    fn hides(&self, topic: Topic<'_>, attributes: &Attributes<'_>) -> bool {
-        self.topics.iter().any(|filter| filter.matches(topic))
-            || (self.retained && attributes.contains(RETAINED))
+    fn hides(&self, message: &Arrived<'_>) -> bool {
+        let hides_topic = |topic| self.topics.iter().any(|filter| filter.matches(topic));
+        // What is no topic here cannot be named by a filter either.
+        Topic::parse(message.topic).is_ok_and(hides_topic)
+            || (self.retained && message.attributes.contains(RETAINED))
     }
 }
 
@@ -62,32 +64,43 @@ impl<'a, W: Write> Printer<'a, W> {
     /// Breaks after the last message that is wanted.
     pub(crate) fn print(&mut self, delivery: &Delivery<'_>) -> io::Result<ControlFlow<()>> {
         match delivery {
-            Delivery::Gap { count } => self.print_gap(*count)?,
+            Delivery::Gap { count } => self.print_gap(*count),
             Delivery::Message {
                 topic,
                 payload,
                 attributes,
-            } => {
-                if self.hiding.hides(*topic, attributes) {
-                    return Ok(ControlFlow::Continue(()));
-                }
-                let message = Arrived {
-                    topic: *topic,
-                    payload: &payload.unescape(),
-                    attributes,
-                };
-                self.style.write(&mut self.out, &message)?;
-                self.left = self.left.map(|left| left - 1);
-            }
+            } => self.print_message(&Arrived {
+                topic: topic.as_str(),
+                payload: &payload.unescape(),
+                attributes,
+            }),
         }
-        Ok(if self.is_done() {
+    }
+
+    /// The same for a message alone.
+    pub(crate) fn print_message(&mut self, message: &Arrived<'_>) -> io::Result<ControlFlow<()>> {
+        if !self.hiding.hides(message) {
+            self.style.write(&mut self.out, message)?;
+            self.left = self.left.map(|left| left - 1);
+        }
+        Ok(self.flow())
+    }
+
+    /// The same for the hole where messages would have been.
+    pub(crate) fn print_gap(&mut self, count: u64) -> io::Result<ControlFlow<()>> {
+        self.tell_gap(count)?;
+        Ok(self.flow())
+    }
+
+    fn flow(&self) -> ControlFlow<()> {
+        if self.is_done() {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())
-        })
+        }
     }
 
-    fn print_gap(&mut self, count: u64) -> io::Result<()> {
+    fn tell_gap(&mut self, count: u64) -> io::Result<()> {
         if self.style.write_gap(&mut self.out, count)? {
             return Ok(());
         }
@@ -117,7 +130,7 @@ impl<'a, W: Write> Printer<'a, W> {
 
 #[cfg(test)]
 mod tests {
-    use client::Escaped;
+    use client::{Attributes, Escaped};
 
     use super::*;
 

@@ -161,6 +161,7 @@ fn help_fits_a_screen_and_ends_with_examples_and_codes() {
         "retained rm --help",
         "ping --help",
         "bench --help",
+        "selftest --help",
         "config --help",
         "completions --help",
         "man --help",

@@ -32,7 +32,12 @@ fn an_argument_wins_over_the_environment() {
 
 #[test]
 fn what_is_no_server_is_a_usage_error() {
-    for arguments in ["ping -s mqtt://a", "ping -s a:0", "ping -p 0"] {
+    for arguments in [
+        "ping -s nats://a",
+        "chat r -s mqtt://",
+        "ping -s a:0",
+        "ping -p 0",
+    ] {
         end(arguments).expect(2, "error: invalid value");
     }
 }

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use crate::duration;
 use crate::exit::{self, Exit, Failure};
-use crate::server::Server;
+use crate::server::{Login, Url};
 
 use lab::Target;
 use report::Report;
@@ -36,9 +36,6 @@ Examples:
   client selftest --list                    what is checked
 ";
 
-/// The port of MQTT where a URL has none.
-const MQTT_PORT: u16 = 1883;
-
 #[derive(Debug, clap::Args)]
 #[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
 pub(crate) struct Arguments {
@@ -49,12 +46,11 @@ pub(crate) struct Arguments {
         value_name = "URL",
         env = "BROKER_URL",
         hide_env_values = true,
-        default_value = "127.0.0.1:1373",
-        value_parser = server
+        default_value = "127.0.0.1:1373"
     )]
-    server: (Server, Option<(String, String)>),
-    /// Check this version alone
-    #[arg(long, value_enum, value_name = "VERSION")]
+    server: Url,
+    /// Check this version alone, 3.1.1 or 5
+    #[arg(long, value_enum, value_name = "VERSION", hide_possible_values = true)]
     mqtt: Option<Version>,
     /// Check only statements whose number or sentence contains this; may be given more than once
     #[arg(long, value_name = "PATTERN")]
@@ -73,19 +69,6 @@ pub(crate) struct Arguments {
     wait: Duration,
 }
 
-/// Takes a URL of an MQTT server; who connects, if it says that.
-fn server(text: &str) -> Result<(Server, Option<(String, String)>), String> {
-    let Some(rest) = text.strip_prefix("mqtt://") else {
-        return Ok((text.parse()?, None));
-    };
-    let Some((login, place)) = rest.rsplit_once('@') else {
-        return Ok((Server::parse(rest, MQTT_PORT)?, None));
-    };
-    let (user, password) = login.split_once(':').unwrap_or((login, ""));
-    let login = (user.to_owned(), password.to_owned());
-    Ok((Server::parse(place, MQTT_PORT)?, Some(login)))
-}
-
 impl Arguments {
     fn versions(&self) -> Vec<Version> {
         match self.mqtt {
@@ -95,13 +78,9 @@ impl Arguments {
     }
 
     fn target(&self) -> Target {
-        let (server, login) = &self.server;
-        let (user, password) = match login {
-            Some((user, password)) => (Some(user.clone()), Some(password.clone())),
-            None => (None, None),
-        };
+        let Login { user, password } = self.server.mqtt.clone().unwrap_or_default();
         Target {
-            address: server.to_string(),
+            address: self.server.server.to_string(),
             user,
             password,
             patience: self.wait,
@@ -142,22 +121,4 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     } else {
         Exit::Done
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_may_say_who_connects() {
-        let (place, login) = server("mqtt://ann:a:b@localhost").expect("a URL");
-        assert_eq!(place.to_string(), "localhost:1883");
-        assert_eq!(login, Some(("ann".to_owned(), "a:b".to_owned())));
-        let (place, login) = server("localhost").expect("a place");
-        assert_eq!(
-            (place.to_string(), login),
-            ("localhost:1373".to_owned(), None)
-        );
-        assert!(server("mqtt://a b").is_err());
-    }
 }

@@ -5,10 +5,10 @@ use std::fmt;
 /// A version of the standard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Version {
-    /// MQTT 3.1.1 of 2014.
+    // Of 2014.
     #[value(name = "3.1.1", alias = "3", alias = "4", alias = "311")]
     V3,
-    /// MQTT 5.0 of 2019.
+    // Of 2019.
     #[value(name = "5", alias = "5.0")]
     V5,
 }

@@ -1,0 +1,326 @@
+//! The flags that choose MQTT and say how it is spoken, beside those of where the broker is.
+
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, FromArgMatches, ValueEnum};
+use client::mqtt::{self, Qos, Settings, Will};
+
+use super::Target;
+use crate::duration;
+use crate::server::{self, Login, ServerFlags};
+use crate::value;
+
+/// Those that few need, so that the help fits a screen; `docs/client.md` explains them.
+pub(crate) const MORE_HELP: &str = "\
+More for MQTT, in docs/client.md: --user --password -k --clean --will-topic
+";
+
+/// As a flag says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Version {
+    #[value(name = "3.1.1", alias = "3", alias = "4", alias = "311")]
+    V3,
+    #[value(name = "5", alias = "5.0")]
+    V5,
+}
+
+/// Who connects.
+#[derive(Clone, Debug, clap::Args)]
+struct LoginFlags {
+    /// Speak MQTT 5 or 3.1.1; mqtt://HOST is 5
+    #[arg(long, value_enum, value_name = "VERSION", hide_possible_values = true)]
+    mqtt: Option<Version>,
+    /// Connect under this name
+    #[arg(long, env = "BROKER_USER", hide = true)]
+    user: Option<String>,
+    /// Prove that
+    #[arg(long, env = "BROKER_PASSWORD", hide = true)]
+    password: Option<String>,
+}
+
+/// The session, and what is published in it.
+#[derive(Clone, Debug, clap::Args)]
+struct SessionFlags {
+    /// Arrive 0 at most, 1 at least, 2 exactly once
+    #[arg(
+        short,
+        long,
+        value_name = "QOS",
+        default_value_t = 1,
+        hide_default_value = true
+    )]
+    #[arg(value_parser = clap::value_parser!(u8).range(..=2))]
+    qos: u8,
+    /// The client id
+    #[arg(short, long, value_name = "ID")]
+    id: Option<String>,
+    /// Give a sign of life so often
+    #[arg(short, long, value_name = "TIME", default_value = "30s", hide = true)]
+    #[arg(value_parser = duration::parse)]
+    keep_alive: Duration,
+    /// Keep the session so long after the end
+    #[arg(short = 'x', long, value_name = "TIME", requires = "id", value_parser = duration::parse)]
+    session_expiry: Option<Duration>,
+    /// Begin a new session, even if one was kept
+    #[arg(long, hide = true)]
+    clean: bool,
+    /// What to publish when this client is cut off: where
+    #[arg(long, value_name = "TOPIC", hide = true, value_parser = value::topic)]
+    will_topic: Option<String>,
+    /// ... this
+    #[arg(long, value_name = "MESSAGE", hide = true, requires = "will_topic")]
+    will_payload: Option<String>,
+    /// ... with this QoS
+    #[arg(
+        long,
+        value_name = "QOS",
+        default_value_t = 0,
+        hide = true,
+        requires = "will_topic"
+    )]
+    #[arg(value_parser = clap::value_parser!(u8).range(..=2))]
+    will_qos: u8,
+    /// ... as the topic's last value
+    #[arg(long, hide = true, requires = "will_topic")]
+    will_retain: bool,
+}
+
+/// Those that mean nothing on the line protocol.
+const ONLY_MQTT: [&str; 11] = [
+    "user",
+    "password",
+    "qos",
+    "id",
+    "keep_alive",
+    "session_expiry",
+    "clean",
+    "will_topic",
+    "will_payload",
+    "will_qos",
+    "will_retain",
+];
+
+/// All of them, for commands that publish or subscribe.
+#[derive(Clone, Debug)]
+pub(crate) struct WireArguments(pub(crate) Target);
+
+/// Where, and who connects, for commands that do neither.
+#[derive(Clone, Debug)]
+pub(crate) struct LoginArguments(pub(crate) Target);
+
+impl Args for WireArguments {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        SessionFlags::augment_args(LoginArguments::augment_args(command))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for WireArguments {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let session = SessionFlags::from_arg_matches(matches)?;
+        target(matches, Some(&session)).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for LoginArguments {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        LoginFlags::augment_args(ServerFlags::augment_args(command))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for LoginArguments {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        target(matches, None).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn target(matches: &ArgMatches, session: Option<&SessionFlags>) -> Result<Target, clap::Error> {
+    let flags = LoginFlags::from_arg_matches(matches)?;
+    let (url, wait) = server::decide(matches)?;
+    let version = match (flags.mqtt, &url.mqtt) {
+        (Some(Version::V3), _) => Some(mqtt::Version::V3),
+        (Some(Version::V5), _) | (None, Some(_)) => Some(mqtt::Version::V5),
+        (None, None) => None,
+    };
+    let mqtt = match version {
+        None => {
+            refuse_mqtt_flags(matches)?;
+            None
+        }
+        Some(version) => {
+            let in_url = url.mqtt.unwrap_or_default();
+            let login = login(matches, &flags, in_url);
+            Some(settings(version, login, session))
+        }
+    };
+    Ok(Target {
+        server: url.server,
+        wait,
+        mqtt,
+        qos: session.map_or(Qos::AtLeastOnce, |session| qos(session.qos)),
+    })
+}
+
+/// What is typed wins over the URL, and the URL over the environment.
+fn login(matches: &ArgMatches, flags: &LoginFlags, in_url: Login) -> Login {
+    let choose = |name: &str, flag: &Option<String>, in_url: Option<String>| match matches
+        .value_source(name)
+    {
+        Some(ValueSource::CommandLine) => flag.clone(),
+        _ => in_url.or_else(|| flag.clone()),
+    };
+    Login {
+        user: choose("user", &flags.user, in_url.user),
+        password: choose("password", &flags.password, in_url.password),
+    }
+}
+
+fn settings(version: mqtt::Version, login: Login, session: Option<&SessionFlags>) -> Settings {
+    let settings = Settings {
+        version,
+        user: login.user,
+        password: login.password,
+        ..Settings::default()
+    };
+    let Some(flags) = session else {
+        return settings;
+    };
+    Settings {
+        id: flags.id.clone().unwrap_or_default(),
+        keep_alive: flags.keep_alive,
+        session_expiry: flags.session_expiry.unwrap_or_default(),
+        clean: flags.clean,
+        will: flags.will_topic.as_ref().map(|topic| Will {
+            topic: topic.clone(),
+            payload: flags.will_payload.clone().unwrap_or_default().into_bytes(),
+            qos: qos(flags.will_qos),
+            retain: flags.will_retain,
+        }),
+        ..settings
+    }
+}
+
+fn qos(number: u8) -> Qos {
+    match number {
+        0 => Qos::AtMostOnce,
+        1 => Qos::AtLeastOnce,
+        _ => Qos::ExactlyOnce,
+    }
+}
+
+fn refuse_mqtt_flags(matches: &ArgMatches) -> Result<(), clap::Error> {
+    let is_typed = |name: &&&str| {
+        let source = matches
+            .try_contains_id(name)
+            .is_ok_and(|is_there| is_there)
+            .then(|| matches.value_source(name));
+        source.flatten() == Some(ValueSource::CommandLine)
+    };
+    let Some(name) = ONLY_MQTT.iter().find(is_typed) else {
+        return Ok(());
+    };
+    let name = name.replace('_', "-");
+    let why = format!("--{name} is for MQTT; give --mqtt, or a server mqtt://HOST:PORT\n");
+    Err(clap::Error::raw(ErrorKind::ArgumentConflict, why))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        wire: WireArguments,
+    }
+
+    fn parsed(arguments: &str) -> Result<Target, String> {
+        let words = ["command"].into_iter().chain(arguments.split_whitespace());
+        let parsed = Command::try_parse_from(words);
+        parsed
+            .map(|it| it.wire.0)
+            .map_err(|error| error.to_string())
+    }
+
+    fn settings_of(arguments: &str) -> Settings {
+        parsed(arguments).expect(arguments).mqtt.expect("MQTT")
+    }
+
+    #[test]
+    fn a_url_of_mqtt_means_version_5_unless_another_is_given() {
+        assert_eq!(settings_of("-s mqtt://a").version, mqtt::Version::V5);
+        assert_eq!(
+            settings_of("-s mqtt://a --mqtt 3.1.1").version,
+            mqtt::Version::V3
+        );
+        assert_eq!(settings_of("-s a:1 --mqtt 5").version, mqtt::Version::V5);
+        assert!(parsed("-s a:1").expect("a target").mqtt.is_none());
+    }
+
+    #[test]
+    fn what_is_typed_wins_over_the_url() {
+        let settings = settings_of("-s mqtt://ann:one@a --password two");
+        assert_eq!(settings.user.as_deref(), Some("ann"));
+        assert_eq!(settings.password.as_deref(), Some("two"));
+    }
+
+    #[test]
+    fn the_session_and_the_will_are_as_asked_for() {
+        let flags =
+            "-s mqtt://a -i me -x 5m -k 9 -q 2 --will-topic w --will-payload x --will-qos 1";
+        let settings = settings_of(flags);
+        assert_eq!((&*settings.id, settings.keep_alive.as_secs()), ("me", 9));
+        assert_eq!(
+            (settings.session_expiry.as_secs(), settings.clean),
+            (300, false)
+        );
+        let will = settings.will.expect("a will");
+        assert_eq!((&*will.topic, &*will.payload), ("w", &b"x"[..]));
+        assert_eq!((will.qos, will.retain), (Qos::AtLeastOnce, false));
+        assert_eq!(parsed(flags).expect("a target").qos, Qos::ExactlyOnce);
+    }
+
+    #[test]
+    fn a_session_that_was_begun_anew_goes_on_when_its_connection_was_lost() {
+        let target = parsed("-s mqtt://a -i me -x 5m --clean").expect("a target");
+        let again = target.again().mqtt.expect("MQTT");
+        assert!(target.mqtt.expect("MQTT").clean);
+        assert_eq!((again.clean, &*again.id), (false, "me"));
+    }
+
+    #[test]
+    fn flags_of_mqtt_mean_nothing_elsewhere() {
+        for flags in ["-q 1", "--clean", "--will-topic a", "--user ann", "-k 5"] {
+            let refused = parsed(flags).expect_err(flags);
+            assert!(refused.contains("is for MQTT"), "{refused}");
+        }
+        for flags in [
+            "-s mqtt://a -q 3",
+            "-s mqtt://a -x 5",
+            "-s mqtt://a --will-qos 1",
+        ] {
+            assert!(parsed(flags).is_err(), "{flags}");
+        }
+    }
+}
