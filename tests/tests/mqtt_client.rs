@@ -272,6 +272,31 @@ fn ping_measures_the_way() {
 }
 
 #[test]
+fn bench_finds_every_message_again() {
+    let mosquitto = Mosquitto::start(&format!("{SETTINGS}\nset_tcp_nodelay true"));
+    for version in VERSIONS {
+        for mode in [
+            &["--subs", "2", "--topics", "3"][..],
+            &["--window", "20"],
+            &["--window", "20", "--qos", "1", "--subs", "2"],
+            &["--request"],
+        ] {
+            let words = [&["bench", "--json", "--count", "500"], mode].concat();
+            let (status, out, err) =
+                Process::start(&mut program(&mosquitto, version, &words)).end();
+            assert!(status.success(), "MQTT {version}, {mode:?}: {err}");
+            let figures: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+            assert_eq!(figures["lost"], 0, "{figures}");
+        }
+    }
+    let words = ["bench", "--count", "500", "--window", "21"];
+    let (code, err) = ends(&mut program(&mosquitto, "5", &words));
+    assert!(code == Some(1) && err.contains("give --window 20"), "{err}");
+    let (code, err) = ends(&mut program(&mosquitto, "5", &["bench", "--qos", "1"]));
+    assert!(code == Some(2) && err.contains("needs --window"), "{err}");
+}
+
+#[test]
 fn many_messages_of_each_qos_arrive_in_order() {
     // More than a window of them, and more than mosquitto has on the way to one client.
     let settings = format!("{SETTINGS}\nmax_queued_messages 0\nset_tcp_nodelay true");

@@ -15,7 +15,7 @@ use crate::exit::Stop;
 use crate::output::{Arrived, Printer};
 use crate::server::Server;
 
-pub(crate) use flags::{LoginArguments, MORE_HELP, WireArguments};
+pub(crate) use flags::{LoginArguments, MORE_HELP, Version, WireArguments};
 
 /// Which broker, and what is spoken there.
 #[derive(Clone, Debug)]

@@ -128,6 +128,7 @@ impl Running {
                 "--server",
                 &server.address(),
             ])
+            .args(server.bench_flags())
             .args(case.bench_arguments(lengths))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -112,6 +112,14 @@ impl Server {
         format!("{}://127.0.0.1:{}", self.peer.scheme, self.port)
     }
 
+    /// What `client bench` has to be told besides: which version of a protocol is measured.
+    pub(crate) fn bench_flags(&self) -> &'static [&'static str] {
+        match self.peer.scheme {
+            "mqtt" => &["--mqtt", "3.1.1"],
+            _ => &[],
+        }
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

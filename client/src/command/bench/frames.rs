@@ -96,6 +96,9 @@ mod tests {
     use super::super::wire::{Event, Line, Mqtt, Nats, Redis};
     use super::*;
 
+    static V3: Mqtt = Mqtt::of(false);
+    static V5: Mqtt = Mqtt::of(true);
+
     fn check(wire: &'static dyn Wire) {
         for acked in [false, true] {
             let mut frames = Frames::new(wire, 3, &[1, 4], payload::MIN_BYTES, acked, 2);
@@ -118,16 +121,16 @@ mod tests {
 
     #[test]
     fn a_ready_made_frame_is_as_if_made_anew() {
-        for wire in [&Line as &dyn Wire, &Nats, &Redis, &Mqtt] {
+        for wire in [&Line as &dyn Wire, &Nats, &Redis, &V3, &V5] {
             check(wire);
         }
     }
 
     #[test]
     fn a_long_message_is_written_alone() {
-        let frames = Frames::new(&Mqtt, 0, &[0], 1_000_000, false, 10);
+        let frames = Frames::new(&V3, 0, &[0], 1_000_000, false, 10);
         assert_eq!(frames.count(), 1);
-        let event = Mqtt.scan(frames.first(1)).map(|(event, _)| event);
+        let event = V3.scan(frames.first(1)).map(|(event, _)| event);
         assert!(matches!(event, Some(Event::Message { .. })));
     }
 }

@@ -150,6 +150,26 @@ impl Link {
         Ok(())
     }
 
+    /// Sends all of it without reading: for the few bytes of receipts, whose sender is in the
+    /// middle of what it has read.
+    pub(crate) fn send_alone(&mut self, mut bytes: &[u8]) -> Result<(), Trouble> {
+        let begin = Instant::now();
+        while !bytes.is_empty() {
+            match self.stream.write(bytes) {
+                Ok(sent) => bytes = &bytes[sent..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if begin.elapsed() > self.wait {
+                        return Err(Trouble::Silent(self.wait));
+                    }
+                    self.wait(PollFlags::OUT, BEAT)?;
+                }
+                Err(error) => return Err(Trouble::Connection(Error::Lost(error))),
+            }
+        }
+        Ok(())
+    }
+
     /// Takes what has come, without waiting; whether there was any. Messages go to `on_message` as
     /// topic and payload.
     pub(crate) fn receive(
@@ -159,16 +179,19 @@ impl Link {
         let mut held = std::mem::take(&mut self.held);
         let read = self.read_all(&mut held)?;
         let mut at = 0;
+        let mut receipts = Vec::new();
         while let Some((event, len)) = self.wire.scan(&held[at..]) {
             let frame = &held[at..at + len];
             if let Event::Message { topic, payload } = &event {
                 on_message(&frame[topic.clone()], &frame[payload.clone()]);
+                self.wire.receipt(frame, &mut receipts);
             }
             self.handle(event, frame)?;
             at += len;
         }
         held.drain(..at);
         self.held = held;
+        self.send_alone(&receipts)?;
         Ok(read > 0)
     }
 

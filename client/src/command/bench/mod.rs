@@ -61,6 +61,7 @@ Examples:
   client bench --size 16 --subs 10         how much goes through
   client bench --rate 10000 --hdr h.txt    how long it takes, and a plot of that
   client bench -s nats://127.0.0.1         the same for another broker
+  client bench -s mqtt://127.0.0.1 --window 20 --qos 1
 ";
 
 #[derive(Debug, clap::Args)]
@@ -158,11 +159,13 @@ fn rate(text: &str) -> Result<f64, String> {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let layout = arguments.layout()?;
+    let target = arguments.target.target(arguments.window);
+    let target = target.map_err(|why| Failure::new(Exit::Usage, "client", why))?;
     let interruption = Interruption::watch()?;
     raise_open_files();
     let setting = Setting {
         dialer: Dialer {
-            target: arguments.target.target(),
+            target,
             wait: arguments.target.wait,
             interrupt: interruption.interrupt().clone(),
         },

@@ -142,15 +142,20 @@ impl<'a> Reader<'a> {
             Ok(())
         };
         let mut rest = &self.buffer[..len];
+        let wants_receipts = link.wire.wants_receipts();
+        let mut receipts = Vec::new();
         loop {
-            match self.stencil.step(rest) {
-                Step::Message { topic, payload } => {
-                    count(topic, payload)?;
-                    rest = &rest[self.stencil.len()..];
-                    continue;
+            // What has to be acknowledged has a number of its own in each frame.
+            if !wants_receipts {
+                match self.stencil.step(rest) {
+                    Step::Message { topic, payload } => {
+                        count(topic, payload)?;
+                        rest = &rest[self.stencil.len()..];
+                        continue;
+                    }
+                    Step::Partial => break,
+                    Step::Unknown => {}
                 }
-                Step::Partial => break,
-                Step::Unknown => {}
             }
             let Some((event, len)) = link.wire.scan(rest) else {
                 break;
@@ -159,12 +164,15 @@ impl<'a> Reader<'a> {
             if let wire::Event::Message { topic, payload } = &event {
                 let learned = self.stencil.learn(frame, topic.clone(), payload.clone());
                 count(learned.ok_or(Trouble::Strange)?, &frame[payload.clone()])?;
+                if wants_receipts {
+                    link.wire.receipt(frame, &mut receipts);
+                }
             }
             link.handle(event, frame)?;
             rest = behind;
         }
         link.held.clear();
         link.held.extend_from_slice(rest);
-        Ok(())
+        link.send_alone(&receipts)
     }
 }

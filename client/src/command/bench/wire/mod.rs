@@ -53,6 +53,14 @@ pub(crate) trait Wire: Debug + Sync {
     /// Answers an [`Event::Ping`].
     fn pong(&self, _token: &[u8], _out: &mut Vec<u8>) {}
 
+    /// Whether subscribers have to acknowledge what they get.
+    fn wants_receipts(&self) -> bool {
+        false
+    }
+
+    /// Acknowledges a message, given as a whole frame.
+    fn receipt(&self, _frame: &[u8], _out: &mut Vec<u8>) {}
+
     /// The first event of `bytes` and the bytes it takes; `None` if it is not there as a whole.
     fn scan(&self, bytes: &[u8]) -> Option<(Event, usize)>;
 }

@@ -1,11 +1,22 @@
-//! MQTT 3.1.1 at QoS 0, and at QoS 1 for publishers that want acknowledgements.
+//! MQTT 3.1.1 and 5: QoS 0, and QoS 1 for publishers that want acknowledgements and for
+//! subscribers that give them.
 
 use std::ops::Range;
 
 use super::{Ack, Event, Wire};
+use crate::server::Login;
 
-#[derive(Debug)]
-pub(crate) struct Mqtt;
+/// How it is spoken in a run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mqtt {
+    /// MQTT 5, whose packets have properties.
+    pub(crate) is_v5: bool,
+    /// Subscribe with QoS 1.
+    pub(crate) acknowledges: bool,
+    /// So many messages without acknowledgement are asked for.
+    pub(crate) window: Option<u64>,
+    pub(crate) login: Login,
+}
 
 const CONNECT: u8 = 0x10;
 const CONNACK: u8 = 0x20;
@@ -16,6 +27,18 @@ const SUBSCRIBE: u8 = 0x82;
 const SUBACK: u8 = 0x90;
 const PINGREQ: u8 = 0xc0;
 const PINGRESP: u8 = 0xd0;
+const DISCONNECT: u8 = 0xe0;
+
+/// Flags of a CONNECT.
+const CLEAN: u8 = 0x02;
+const PASSWORD: u8 = 0x40;
+const USER: u8 = 0x80;
+
+/// How many messages a broker of MQTT 5 takes that are not acknowledged; a property of CONNACK.
+const RECEIVE_MAXIMUM: u8 = 0x21;
+
+/// From here on codes are failures.
+const FAILURE: u8 = 0x80;
 
 /// The longest length that a packet can say.
 const MAX_LENGTH_BYTES: usize = 4;
@@ -30,23 +53,39 @@ impl Wire for Mqtt {
     }
 
     fn hello(&self, client: &str, _acked: bool, out: &mut Vec<u8>) {
+        let mut body = Vec::new();
+        put_text("MQTT", &mut body);
+        let Login { user, password } = &self.login;
+        let mut flags = CLEAN;
+        if user.is_some() {
+            flags |= USER;
+        }
+        if password.is_some() {
+            flags |= PASSWORD;
+        }
+        let level = if self.is_v5 { 5 } else { 4 };
+        // No keep-alive: silence is part of a measurement.
+        body.extend_from_slice(&[level, flags, 0, 0]);
+        self.put_no_properties(&mut body);
+        put_text(client, &mut body);
+        for text in [user, password].into_iter().flatten() {
+            put_text(text, &mut body);
+        }
         out.push(CONNECT);
-        put_length(12 + client.len(), out);
-        put_text("MQTT", out);
-        // Version 4, a clean session, and no keep-alive: silence is part of a measurement.
-        out.extend_from_slice(&[4, 2, 0, 0]);
-        put_text(client, out);
+        put_length(body.len(), out);
+        out.extend_from_slice(&body);
     }
 
     fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize {
         let topics = &topics[these];
         let filters: usize = topics.iter().map(|topic| topic.len() + 3).sum();
         out.push(SUBSCRIBE);
-        put_length(2 + filters, out);
+        put_length(2 + usize::from(self.is_v5) + filters, out);
         out.extend_from_slice(&[0, 1]);
+        self.put_no_properties(out);
         for topic in topics {
             put_text(topic, out);
-            out.push(0);
+            out.push(self.acknowledges.into());
         }
         1
     }
@@ -54,19 +93,42 @@ impl Wire for Mqtt {
     fn publish(&self, topic: &str, payload: &[u8], acked: bool, out: &mut Vec<u8>) {
         let (flags, id): (u8, &[u8]) = if acked { (QOS_1, &[0, 1]) } else { (0, &[]) };
         out.push(PUBLISH | flags);
-        put_length(2 + topic.len() + id.len() + payload.len(), out);
+        let properties = usize::from(self.is_v5);
+        put_length(2 + topic.len() + id.len() + properties + payload.len(), out);
         put_text(topic, out);
         out.extend_from_slice(id);
+        self.put_no_properties(out);
         out.extend_from_slice(payload);
     }
 
     fn identify(&self, frame: &mut [u8], payload_at: usize, number: u64) {
         let id = (number % u64::from(u16::MAX)) as u16 + 1;
-        frame[payload_at - 2..payload_at].copy_from_slice(&id.to_be_bytes());
+        let end = payload_at - usize::from(self.is_v5);
+        frame[end - 2..end].copy_from_slice(&id.to_be_bytes());
     }
 
     fn ping(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&[PINGREQ, 0]);
+    }
+
+    fn wants_receipts(&self) -> bool {
+        self.acknowledges
+    }
+
+    fn receipt(&self, frame: &[u8], out: &mut Vec<u8>) {
+        let Some(Some((body, _))) = length(frame) else {
+            return;
+        };
+        let id = frame.get(body..body + 2).map(|size| {
+            let topic_end = body + 2 + usize::from(u16::from_be_bytes([size[0], size[1]]));
+            frame.get(topic_end..topic_end + 2)
+        });
+        if frame[0] & 0x06 != 0
+            && let Some(Some(id)) = id
+        {
+            out.extend_from_slice(&[PUBACK, 2]);
+            out.extend_from_slice(id);
+        }
     }
 
     fn scan(&self, bytes: &[u8]) -> Option<(Event, usize)> {
@@ -78,34 +140,135 @@ impl Wire for Mqtt {
         if bytes.len() < len {
             return None;
         }
+        let packet = &bytes[..len];
         let event = match kind & 0xf0 {
-            PUBLISH => publish(kind, bytes, body, len),
-            CONNACK => match bytes.get(body + 1) {
-                Some(0) => Event::Confirm,
-                code => Event::Refused(format!("CONNACK with code {code:?}")),
+            PUBLISH => self.message(kind, packet, body),
+            CONNACK => self.connack(&packet[body..]),
+            SUBACK => self.suback(&packet[body..]),
+            PINGRESP => Event::Confirm,
+            PUBACK => match packet.get(body + 2) {
+                Some(&code) if code >= FAILURE => refused("PUBACK", code),
+                _ => Event::Ack(Ack::One),
             },
-            SUBACK if bytes[body..len].contains(&0x80) => {
-                Event::Refused("SUBACK with a failure".to_owned())
-            }
-            SUBACK | PINGRESP => Event::Confirm,
-            PUBACK => Event::Ack(Ack::One),
+            DISCONNECT => refused("DISCONNECT", packet.get(body).copied().unwrap_or(0)),
             _ => Event::Other,
         };
         Some((event, len))
     }
 }
 
-fn publish(kind: u8, bytes: &[u8], body: usize, len: usize) -> Event {
-    let id = if kind & 0x06 == 0 { 0 } else { 2 };
-    let topic = body + 2;
-    let size = |at: usize| usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
-    let fits = len >= topic && len >= topic + size(body) + id;
-    if !fits {
-        return Event::Refused("a PUBLISH shorter than its topic".to_owned());
+impl Mqtt {
+    /// One that connects without a login and takes what comes with QoS 0.
+    pub(crate) const fn of(is_v5: bool) -> Self {
+        Self {
+            is_v5,
+            acknowledges: false,
+            window: None,
+            login: Login {
+                user: None,
+                password: None,
+            },
+        }
     }
-    let topic = topic..topic + size(body);
-    let payload = topic.end + id..len;
-    Event::Message { topic, payload }
+
+    fn put_no_properties(&self, out: &mut Vec<u8>) {
+        if self.is_v5 {
+            out.push(0);
+        }
+    }
+
+    fn message(&self, kind: u8, packet: &[u8], body: usize) -> Event {
+        let id = if kind & 0x06 == 0 { 0 } else { 2 };
+        let too_short = || Event::Refused("a PUBLISH shorter than its topic".to_owned());
+        let Some(size) = packet.get(body..body + 2) else {
+            return too_short();
+        };
+        let topic = body + 2..body + 2 + usize::from(u16::from_be_bytes([size[0], size[1]]));
+        let Some(rest) = packet.get(topic.end + id..) else {
+            return too_short();
+        };
+        let Some(properties) = self.properties_len(rest) else {
+            return too_short();
+        };
+        let payload = topic.end + id + properties..packet.len();
+        Event::Message { topic, payload }
+    }
+
+    /// How many bytes the properties at the front take, with their length.
+    fn properties_len(&self, bytes: &[u8]) -> Option<usize> {
+        if !self.is_v5 {
+            return Some(0);
+        }
+        // A variable byte integer as it stands behind the first byte of a packet.
+        let mut length = 0;
+        for (index, byte) in bytes.iter().take(MAX_LENGTH_BYTES).enumerate() {
+            length |= usize::from(byte & 0x7f) << (7 * index);
+            if byte & 0x80 == 0 {
+                let len = index + 1 + length;
+                return (len <= bytes.len()).then_some(len);
+            }
+        }
+        None
+    }
+
+    fn connack(&self, body: &[u8]) -> Event {
+        match body.get(1) {
+            Some(0) => {}
+            Some(&code) => return refused("CONNACK", code),
+            None => return refused("CONNACK", 0),
+        }
+        let properties = body.get(2..).unwrap_or_default();
+        let maximum = self.properties_len(properties).and_then(|len| {
+            let length_bytes = properties.iter().position(|byte| byte & 0x80 == 0)? + 1;
+            receive_maximum(properties.get(length_bytes..len)?)
+        });
+        match (self.window, maximum) {
+            (Some(window), Some(maximum)) if window > u64::from(maximum) => {
+                Event::Refused(format!(
+                    "it takes {maximum} messages that are not acknowledged; give --window {maximum}"
+                ))
+            }
+            _ => Event::Confirm,
+        }
+    }
+
+    fn suback(&self, body: &[u8]) -> Event {
+        let codes = body.get(2..).unwrap_or_default();
+        let properties = self.properties_len(codes).unwrap_or(0);
+        match codes[properties..].iter().find(|&&code| code >= FAILURE) {
+            Some(&code) => refused("SUBACK", code),
+            None => Event::Confirm,
+        }
+    }
+}
+
+/// The receive maximum among the properties of a CONNACK.
+fn receive_maximum(mut properties: &[u8]) -> Option<u16> {
+    loop {
+        let (&name, value) = properties.split_first()?;
+        let text = |at: usize| {
+            let size = value.get(at..at + 2)?;
+            Some(at + 2 + usize::from(u16::from_be_bytes([size[0], size[1]])))
+        };
+        let len = match name {
+            RECEIVE_MAXIMUM => {
+                let value = value.get(..2)?;
+                return Some(u16::from_be_bytes([value[0], value[1]]));
+            }
+            // By the number of bytes that each of them has: four, two, one, two texts, one text.
+            0x11 | 0x27 => 4,
+            0x13 | 0x22 => 2,
+            0x24 | 0x25 | 0x28..=0x2a => 1,
+            0x26 => text(text(0)?)?,
+            _ => text(0)?,
+        };
+        properties = value.get(len..)?;
+    }
+}
+
+/// What a packet refuses.
+fn refused(packet: &str, code: u8) -> Event {
+    Event::Refused(format!("{packet} with code 0x{code:02x}"))
 }
 
 /// Where the body of the first packet begins and where it ends. `Some(None)` if it says no length.
@@ -144,28 +307,31 @@ mod tests {
     use super::super::tests::{check, check_message, said};
     use super::*;
 
+    const V3: Mqtt = Mqtt::of(false);
+    const V5: Mqtt = Mqtt::of(true);
+
     #[test]
     fn what_is_published_is_what_is_delivered() {
-        let frame = said(|out| Mqtt.publish("a/b", b"hi", false, out));
-        check_message(&Mqtt, &frame, "a/b");
-        let frame = said(|out| Mqtt.publish("a/b", b"hi", true, out));
-        check_message(&Mqtt, &frame, "a/b");
+        let frame = said(|out| V3.publish("a/b", b"hi", false, out));
+        check_message(&V3, &frame, "a/b");
+        let frame = said(|out| V3.publish("a/b", b"hi", true, out));
+        check_message(&V3, &frame, "a/b");
     }
 
     #[test]
     fn an_acknowledged_message_has_a_number_that_is_never_zero() {
-        let mut frame = said(|out| Mqtt.publish("a", b"hi", true, out));
+        let mut frame = said(|out| V3.publish("a", b"hi", true, out));
         let payload_at = frame.len() - 2;
         for (number, id) in [(0, [0, 1]), (65_534, [0xff, 0xff]), (65_535, [0, 1])] {
-            Mqtt.identify(&mut frame, payload_at, number);
+            V3.identify(&mut frame, payload_at, number);
             assert_eq!(frame[payload_at - 2..payload_at], id);
         }
     }
 
     #[test]
     fn a_long_packet_says_its_length_in_several_bytes() {
-        let frame = said(|out| Mqtt.publish("a", &[b'x'; 20_000], false, out));
-        let Some((Event::Message { payload, .. }, len)) = Mqtt.scan(&frame) else {
+        let frame = said(|out| V3.publish("a", &[b'x'; 20_000], false, out));
+        let Some((Event::Message { payload, .. }, len)) = V3.scan(&frame) else {
             panic!("no message");
         };
         assert_eq!((payload.len(), len), (20_000, frame.len()));
@@ -173,12 +339,12 @@ mod tests {
 
     #[test]
     fn answers_and_refusals_are_told_apart() {
-        check(&Mqtt, &[CONNACK, 2, 0, 0], &Event::Confirm);
-        check(&Mqtt, &[SUBACK, 3, 0, 1, 0], &Event::Confirm);
-        check(&Mqtt, &[PINGRESP, 0], &Event::Confirm);
-        check(&Mqtt, &[PUBACK, 2, 0, 1], &Event::Ack(Ack::One));
+        check(&V3, &[CONNACK, 2, 0, 0], &Event::Confirm);
+        check(&V3, &[SUBACK, 3, 0, 1, 0], &Event::Confirm);
+        check(&V3, &[PINGRESP, 0], &Event::Confirm);
+        check(&V3, &[PUBACK, 2, 0, 1], &Event::Ack(Ack::One));
         for refusal in [&[CONNACK, 2, 0, 5][..], &[SUBACK, 3, 0, 1, 0x80]] {
-            let event = Mqtt.scan(refusal).map(|(event, _)| event);
+            let event = V3.scan(refusal).map(|(event, _)| event);
             assert!(matches!(event, Some(Event::Refused(_))), "{event:?}");
         }
     }
@@ -190,8 +356,62 @@ mod tests {
             &[PUBLISH, 2, 9, 9],
             &[0x30, 255, 255, 255, 255, 1],
         ] {
-            let event = Mqtt.scan(nonsense).map(|(event, _)| event);
+            let event = V3.scan(nonsense).map(|(event, _)| event);
             assert!(matches!(event, Some(Event::Refused(_))), "{event:?}");
+        }
+    }
+
+    #[test]
+    fn version_5_is_the_same_with_properties() {
+        for acked in [false, true] {
+            let frame = said(|out| V5.publish("a/b", b"hi", acked, out));
+            check_message(&V5, &frame, "a/b");
+        }
+        let mut frame = said(|out| V5.publish("a", b"hi", true, out));
+        let payload_at = frame.len() - 2;
+        V5.identify(&mut frame, payload_at, 0x0102);
+        assert_eq!(frame, b"\x32\x08\x00\x01a\x01\x03\x00hi");
+        // With an expiry interval, as a broker may hand it on.
+        let with_property = b"\x30\x0b\x00\x01a\x05\x02\x00\x00\x00\x3chi";
+        check_message(&V5, with_property, "a");
+        check(&V5, &[CONNACK, 3, 0, 0, 0], &Event::Confirm);
+        check(&V5, &[SUBACK, 4, 0, 1, 0, 1], &Event::Confirm);
+        check(&V5, &[PUBACK, 3, 0, 1, 0x10], &Event::Ack(Ack::One));
+        for refusal in [
+            &[PUBACK, 3, 0, 1, 0x97][..],
+            &[SUBACK, 4, 0, 1, 0, 0x87],
+            &[DISCONNECT, 1, 0x8b],
+        ] {
+            let event = V5.scan(refusal).map(|(event, _)| event);
+            assert!(matches!(event, Some(Event::Refused(_))), "{event:?}");
+        }
+    }
+
+    #[test]
+    fn a_window_beyond_what_the_broker_takes_is_refused_at_once() {
+        let connack = b"\x20\x0c\x00\x00\x09\x22\x00\x0a\x13\xff\xff\x21\x00\x14";
+        let of = |window| Mqtt {
+            window: Some(window),
+            ..V5
+        };
+        check(&of(20), connack, &Event::Confirm);
+        let refused = of(21).scan(connack);
+        let Some((Event::Refused(why), _)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(why.contains("give --window 20"), "{why}");
+    }
+
+    #[test]
+    fn a_message_with_qos_1_gets_a_receipt_with_its_number() {
+        for wire in [V3, V5] {
+            let mut frame = said(|out| wire.publish("a", b"hi", true, out));
+            let payload_at = frame.len() - 2;
+            wire.identify(&mut frame, payload_at, 0x0506);
+            let receipt = said(|out| wire.receipt(&frame, out));
+            assert_eq!(receipt, [PUBACK, 2, 5, 7]);
+            let frame = said(|out| wire.publish("a", b"hi", false, out));
+            assert!(said(|out| wire.receipt(&frame, out)).is_empty());
         }
     }
 }
