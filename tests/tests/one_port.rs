@@ -116,7 +116,6 @@ fn what_is_no_text_and_no_connect_of_mqtt_is_closed_and_never_read_as_lines() {
         b"0\x04\x00\x01ab",
         b"\xe0\x00",
         b"\x11\x0c",
-        b"\x00",
     ] {
         let mut stranger = broker.connect();
         stranger

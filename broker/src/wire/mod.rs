@@ -118,7 +118,7 @@ pub(crate) fn sniff(first: &[u8]) -> Option<Wire> {
     match first {
         [0x10, ..] => return Some(Wire::Mqtt),
         [0x16, ..] => return Some(Wire::Tls),
-        _ if is_binary(first)? => return Some(Wire::Mqtt),
+        _ if is_packet(first)? => return Some(Wire::Mqtt),
         _ => {}
     }
     if HTTP_METHODS.iter().any(|method| first.starts_with(method)) {
@@ -128,14 +128,18 @@ pub(crate) fn sniff(first: &[u8]) -> Option<Wire> {
     (!undecided).then_some(Wire::Line)
 }
 
-/// Whether this is no text: then it can only be MQTT, of somebody who does not begin with CONNECT and
-/// has to be closed for that. `None` if it takes more bytes to tell.
-fn is_binary(first: &[u8]) -> Option<bool> {
+/// Whether this is the head of an MQTT packet and no text: then somebody does not begin with the
+/// CONNECT that a broker waits for, and has to be closed for that. `None` if it takes more bytes to tell.
+fn is_packet(first: &[u8]) -> Option<bool> {
     Some(match *first.first()? {
-        b'\t' | b'\n' | b'\r' | 0x1b => false,
-        0..b' ' | 0x80..0xc2 | 0xf5.. => true,
+        // What begins a key of a terminal.
+        0x1b => false,
+        // A CONNECT with reserved bits.
+        0x11..0x20 => true,
+        // No text begins so.
+        0x80..0xc2 => true,
         // What begins a letter of several bytes is followed by its second.
-        0xc2.. => !(0x80..0xc0).contains(first.get(1)?),
+        0xc2..0xf5 => !(0x80..0xc0).contains(first.get(1)?),
         // A PUBLISH, whose topic is shorter than 256 bytes.
         b'0'..=b'?' => match first {
             [_, b'\n' | b'\r', ..] => false,
@@ -166,6 +170,8 @@ mod tests {
             (b"GET / HTTP/1.1", Some(Wire::Http)),
             (b"\x10\x0c", Some(Wire::Mqtt)),
             (b"\x11", Some(Wire::Mqtt)),
+            (b"\x01", Some(Wire::Line)),
+            (b"\xff\xfe", Some(Wire::Line)),
             (b"\x1b[A", Some(Wire::Line)),
             (b"\xc0", Some(Wire::Mqtt)),
             (b"\xe0\x00", Some(Wire::Mqtt)),
