@@ -401,10 +401,15 @@ impl Queue {
         let mut sent = mem::take(&mut self.sent);
         for chunk in mem::take(&mut self.chunks) {
             let begun = mem::take(&mut sent);
-            let Kind::Messages(messages) = chunk.kind else {
-                continue;
-            };
             let bytes = chunk.data.as_slice();
+            let messages = match chunk.kind {
+                Kind::Messages(messages) => messages,
+                Kind::Gap(count) if bytes.is_empty() => {
+                    self.untold += count;
+                    continue;
+                }
+                Kind::Kept | Kind::Gap(_) | Kind::Answer | Kind::Receipt { .. } => continue,
+            };
             // Messages of the first chunk that have left as a whole.
             let gone = match begun {
                 0 => 0,

@@ -60,8 +60,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) most_subscriptions: usize,
     /// What to publish if the client is cut off.
     will: Option<Will>,
-    /// What its client can come back to.
-    seat: Option<Seat>,
+    /// What its client can come back to. Most have none, and idle connections shall be small.
+    seat: Option<Box<Seat>>,
 }
 
 /// The place of a session that others may take over and its client may come back to.
@@ -148,11 +148,11 @@ impl<'a> Desk<'a> {
     pub(crate) fn sit_down(&mut self, seat: Seat) {
         self.outbox = seat.session.outbox.clone();
         self.dispatch.set_publisher(self.outbox.id());
-        self.seat = Some(seat);
+        self.seat = Some(Box::new(seat));
     }
 
     pub(crate) fn seat(&mut self) -> Option<&mut Seat> {
-        self.seat.as_mut()
+        self.seat.as_deref_mut()
     }
 
     /// The client has sent so many bytes.
