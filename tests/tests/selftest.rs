@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use serde_json::Value;
-use tests::{Mosquitto, Process, client};
+use tests::{Mosquitto, Process, TestBroker, client};
 
 const SETTINGS: &str = "allow_anonymous true\npersistence false";
 
@@ -54,6 +54,16 @@ fn selftest(address: SocketAddr, version: &str, args: &[&str]) -> (Option<i32>, 
 fn failures(rows: &[Value]) -> Vec<&Value> {
     let failed = rows.iter().filter(|row| row["verdict"] == "fail");
     failed.collect()
+}
+
+#[test]
+fn our_broker_passes_every_check_of_both_versions() {
+    let broker = TestBroker::start();
+    for version in ["3.1.1", "5"] {
+        let (code, rows) = selftest(broker.address(), version, &[]);
+        assert_eq!(failures(&rows), Vec::<&Value>::new());
+        assert_eq!(code, Some(0));
+    }
 }
 
 #[test]
