@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use foldhash::fast::RandomState;
 use protocol::{Escaped, Topic};
 
@@ -36,8 +36,14 @@ impl Sink for Nowhere {
     }
 }
 
-/// Publishes what has changed, now and then at each interval, until `stopped` is closed.
-pub(crate) fn proclaim_loop(engine: &Engine, interval: Duration, stopped: &Receiver<()>) {
+/// Publishes what has changed, now and then at each interval, until `stopped` is closed. `first` is
+/// dropped when there is a value of everything.
+pub(crate) fn proclaim_loop(
+    engine: &Engine,
+    interval: Duration,
+    stopped: &Receiver<()>,
+    first: Sender<()>,
+) {
     let outbox = Outbox::new(
         NOBODY,
         0,
@@ -50,11 +56,10 @@ pub(crate) fn proclaim_loop(engine: &Engine, interval: Duration, stopped: &Recei
     engine.roster.set_own(member.clone());
     let mut desk = Desk::new(engine, &member, 0);
     let mut known = HashMap::default();
-    loop {
+    proclaim(&mut desk, &mut known);
+    drop(first);
+    while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
         proclaim(&mut desk, &mut known);
-        if stopped.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {
-            return;
-        }
     }
 }
 

@@ -147,7 +147,11 @@ impl Broker {
             scope.spawn(|| wire::mqtt::end_absent(&self.engine));
             scope.spawn(|| self.listener.watch_loop(&stopped));
             if !interval.is_zero() {
-                scope.spawn(|| herald::proclaim_loop(&self.engine, interval, &stopped));
+                // Whoever subscribes to them finds first values.
+                let (first, done) = crossbeam_channel::bounded(0);
+                let (engine, stopped) = (&self.engine, &stopped);
+                scope.spawn(move || herald::proclaim_loop(engine, interval, stopped, first));
+                let _ = done.recv();
             }
             self.listener.accept();
             log::info!("stopping");

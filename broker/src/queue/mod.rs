@@ -209,12 +209,13 @@ impl Queue {
                 kind: Kind::Messages(before),
                 slow: chosen,
                 share,
+                manner,
                 line: None,
                 latest: None,
-                ..
             }) = self.chunks.back_mut()
             && *chosen == slow
             && share.as_ref() == run.share()
+            && (share.is_none() || *manner == run.manner())
             && run.line().is_none()
             && collected.capacity() - collected.len() >= bytes.len()
         {
