@@ -1,6 +1,5 @@
 //! Promises of "Filters" about `$share/<group>/<filter>`: one member of the group each.
 
-use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -191,8 +190,8 @@ enum Leaving {
 struct Got {
     /// How often each message came.
     counts: Vec<u8>,
-    /// How many messages each killed member has read, by its address.
-    killed: Vec<(SocketAddr, u64)>,
+    /// How many messages each killed member has read, by its name.
+    killed: Vec<(String, u64)>,
 }
 
 impl Got {
@@ -221,7 +220,7 @@ fn come_and_go(broker: &TestBroker, each: usize, leaving: Leaving) -> Got {
         killed: Vec::new(),
     });
     let got_now = || got.lock().expect("nobody panics with it");
-    let left = AtomicUsize::new(PUBLISHERS);
+    let (left, names) = (AtomicUsize::new(PUBLISHERS), AtomicUsize::new(0));
     let mut last = member(broker, "$share/g/jobs");
     std::thread::scope(|scope| {
         for publisher in 0..PUBLISHERS {
@@ -238,18 +237,21 @@ fn come_and_go(broker: &TestBroker, each: usize, leaving: Leaving) -> Got {
             });
         }
         for number in 0..3 {
-            let (broker, left, got_now) = (&broker, &left, &got_now);
+            let (broker, left, names, got_now) = (&broker, &left, &names, &got_now);
             scope.spawn(move || {
                 let mut random = Random::new(number + 1);
                 while left.load(Ordering::SeqCst) > 0 {
                     let mut member = member(broker, "$share/g/jobs");
-                    let mut lines = Vec::new();
+                    // An address may be another's soon.
+                    let name = format!("member {}", names.fetch_add(1, Ordering::SeqCst));
+                    let mut lines = member
+                        .send(format!("NAME {name}"))
+                        .read_until(&format!("NAMEACK {name}"));
                     for _ in 0..=random.below(20) {
                         lines.extend(member.read_to_fence());
                     }
                     if leaving == Leaving::Killed && random.below(2) == 0 {
-                        let entry = (member.local_addr(), lines.len() as u64);
-                        got_now().killed.push(entry);
+                        got_now().killed.push((name, lines.len() as u64));
                         member.vanish();
                     } else {
                         lines.extend(member.send("BYE").read_until("BYE"));
@@ -293,10 +295,12 @@ fn of_a_group_whose_members_are_killed_only_what_was_on_the_wire_is_lost() {
     let on_the_wire: u64 = got
         .killed
         .iter()
-        .map(|(address, read)| {
+        .map(|(name, read)| {
             let end = log
                 .lines()
-                .find(|line| line.contains(&format!(" from {address} ends after ")))
+                .find(|line| {
+                    line.contains(&format!("({name:?}) ")) && line.contains(" ends after ")
+                })
                 .expect("its end is logged");
             let written = end.split_once(" delivered").and_then(|(before, _)| {
                 let (_, number) = before.rsplit_once(' ')?;
