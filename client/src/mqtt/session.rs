@@ -250,8 +250,8 @@ impl Session {
         Ok(start.elapsed())
     }
 
-    /// Hands out what has come, until `each` breaks; how many deliveries that were. Each message
-    /// is acknowledged after it was handed out.
+    /// Hands out what has come, until `each` breaks; how many messages that were. What was handed
+    /// out is acknowledged with the next wait, so that it can be put into safety before.
     pub fn take_ready(
         &mut self,
         mut each: impl FnMut(Delivery<'_>) -> ControlFlow<()>,
@@ -268,7 +268,6 @@ impl Session {
                 break;
             }
         }
-        self.link.send();
         match self.ended.take() {
             Some(ended) if taken == 0 => Err(ended),
             ended => {
