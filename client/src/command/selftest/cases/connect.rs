@@ -435,8 +435,8 @@ fn keep_alive_will(lab: &Lab<'_>) -> Checked {
 
 fn keep_alive_kept(lab: &Lab<'_>) -> Checked {
     let mut peer = impatient(lab, lab.hello("c"))?;
-    for _ in 0..4 {
-        thread::sleep(Duration::from_millis(600));
+    for _ in 0..8 {
+        thread::sleep(Duration::from_millis(300));
         peer.expect_silence()?;
     }
     Ok(())

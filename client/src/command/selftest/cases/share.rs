@@ -18,7 +18,7 @@ pub(super) const CASES: &[Case] = &[
         bad_group,
     ),
     Case::v5(
-        "4.8.2-1",
+        "4.8.2",
         "each message goes to one member of a group",
         one_member,
     ),
@@ -31,6 +31,11 @@ pub(super) const CASES: &[Case] = &[
         "4.8.2-4",
         "a QoS 2 message that was begun is finished with the same member when it is back",
         same_member,
+    ),
+    Case::v5(
+        "4.8.2-5",
+        "a QoS 2 message that was begun goes to no other member when the session of its own ends",
+        not_to_another,
     ),
     Case::v5(
         "4.8.2-6",
@@ -149,6 +154,23 @@ fn same_member(lab: &Lab<'_>) -> Checked {
     let (mut ann, _) = lab.open(&lab.hello("ann").lasting())?;
     ann.expect_step(Step::Pubrel, first.id)?;
     ann.step(Step::Pubcomp, first.id);
+    lab.nothing_more(&mut publisher, &mut bob)
+}
+
+fn not_to_another(lab: &Lab<'_>) -> Checked {
+    lab.needs_shared()?;
+    lab.needs_qos(2)?;
+    let (mut ann, _) = lab.open(&lab.lasting("ann"))?;
+    ann.must_subscribe(&[(&group(lab), 2)])?;
+    let mut publisher = lab.connect("pub")?;
+    publisher.publish(&Message::new(&lab.topic("t"), "begun").qos(2))?;
+    let first = ann.message_of("begun")?;
+    let mut bob = member(lab, "bob", 2)?;
+    ann.step(Step::Pubrec, first.id);
+    ann.expect_step(Step::Pubrel, first.id)?;
+    drop(ann);
+    // A clean start ends the session.
+    lab.connect("ann")?.leave()?;
     lab.nothing_more(&mut publisher, &mut bob)
 }
 

@@ -137,7 +137,7 @@ fn patient(lab: &Lab<'_>, delay_seconds: u32, lasts_seconds: u32) -> Checked<(Pe
 }
 
 fn delayed(lab: &Lab<'_>) -> Checked {
-    let (mut watcher, peer) = patient(lab, 1, 60)?;
+    let (mut watcher, peer) = patient(lab, 2, 60)?;
     drop(peer);
     thread::sleep(Duration::from_millis(300));
     no_will(lab, &mut watcher)?;
