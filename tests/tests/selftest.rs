@@ -60,7 +60,7 @@ fn failures(rows: &[Value]) -> Vec<&Value> {
 fn our_broker_passes_every_check_of_both_versions() {
     let broker = TestBroker::start();
     for version in ["3.1.1", "5"] {
-        let (code, rows) = selftest(broker.address(), version, &[]);
+        let (code, rows) = selftest(broker.address(), version, &["--wait", "5s"]);
         assert_eq!(failures(&rows), Vec::<&Value>::new());
         assert_eq!(code, Some(0));
     }
@@ -70,7 +70,11 @@ fn our_broker_passes_every_check_of_both_versions() {
 fn mosquitto_fails_only_what_is_known_of_it() {
     let mosquitto = Mosquitto::start(SETTINGS);
     for (version, least) in [("3.1.1", 110), ("5", 180)] {
-        let (_, rows) = selftest(mosquitto.address(), version, &["--jobs", "32"]);
+        let (_, rows) = selftest(
+            mosquitto.address(),
+            version,
+            &["--jobs", "32", "--wait", "5s"],
+        );
         for row in failures(&rows) {
             let is_known = |&(known_version, number, sentence): &(&str, &str, &str)| {
                 version == known_version
