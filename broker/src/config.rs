@@ -48,6 +48,11 @@ pub struct Config {
     pub max_queued: usize,
     /// The longest that a session of MQTT waits for its client.
     pub session_expiry_max: Duration,
+    /// Names that browsers may know this broker by, besides its addresses and `localhost`.
+    pub names: Vec<String>,
+    /// Pages of other sites that may use this broker: what stands in their header `Origin`, such as
+    /// `https://app.example`, or `*` for all.
+    pub allow_origins: Vec<String>,
 }
 
 impl Default for Config {
@@ -68,6 +73,8 @@ impl Default for Config {
             max_retained_bytes: 256 * 1024 * 1024,
             max_queued: 100_000,
             session_expiry_max: Duration::from_secs(7 * 24 * 60 * 60),
+            names: Vec::new(),
+            allow_origins: Vec::new(),
         }
     }
 }
@@ -234,6 +241,22 @@ pub(crate) struct Flags {
     #[arg(long, env = "BROKER_SESSION_EXPIRY_MAX", default_value = "7d", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     session_expiry_max: Duration,
+    /// Name that browsers may know it by, besides its addresses; repeatable
+    #[arg(
+        long = "name",
+        env = "BROKER_NAME",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    names: Vec<String>,
+    /// Site whose pages may use it, such as https://app.example; repeatable
+    #[arg(
+        long = "allow-origin",
+        env = "BROKER_ALLOW_ORIGIN",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    allow_origins: Vec<String>,
     /// Print the manual page and exit: broker --man | man -l -
     #[arg(long)]
     man: bool,
@@ -268,6 +291,8 @@ impl From<Flags> for Config {
             max_retained_bytes: bytes(flags.max_retained_bytes),
             max_queued: flags.max_queued,
             session_expiry_max: flags.session_expiry_max,
+            names: flags.names,
+            allow_origins: flags.allow_origins,
         }
     }
 }

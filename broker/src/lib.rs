@@ -64,6 +64,7 @@ use capacity::Capacity;
 use engine::Engine;
 use listener::Listener;
 use session::Settings;
+use wire::http::Site;
 
 /// A broker that listens and does not serve yet.
 pub struct Broker {
@@ -103,7 +104,8 @@ impl Broker {
             session_expiry: config.session_expiry_max,
         };
         let wanted = config.addresses();
-        let listener = Listener::bind(&wanted, engine.clone(), settings, capacity.connections)
+        let site = Site::new(&config.names, &config.allow_origins, capacity.connections);
+        let listener = Listener::bind(&wanted, engine.clone(), settings, site)
             .map_err(|(address, source)| BindError::Address { address, source })?;
         Ok(Self {
             addresses: listener.local_addrs().map_err(BindError::Machine)?,

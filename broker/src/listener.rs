@@ -20,6 +20,7 @@ use crate::session::{Handle, Session, Settings};
 use crate::stopping::Stopping;
 use crate::storm::Storm;
 use crate::tcp_info;
+use crate::wire::http::Site;
 use crate::wire::line;
 
 /// A connection's thread needs little; what it does not touch is not there.
@@ -54,7 +55,7 @@ pub(crate) struct Listener {
     sockets: Vec<TcpListener>,
     engine: Arc<Engine>,
     settings: Settings,
-    max_connections: usize,
+    site: Arc<Site>,
     next_id: AtomicU64,
     stopping: Arc<Stopping>,
     sessions: Mutex<HashMap<u64, Handle, RandomState>>,
@@ -70,7 +71,7 @@ impl Listener {
         addresses: &[SocketAddr],
         engine: Arc<Engine>,
         settings: Settings,
-        max_connections: usize,
+        site: Site,
     ) -> Result<Self, (SocketAddr, io::Error)> {
         let bind = |&address: &SocketAddr| {
             let socket = TcpListener::bind(address).and_then(prepared);
@@ -80,7 +81,7 @@ impl Listener {
             sockets: addresses.iter().map(bind).collect::<Result<_, _>>()?,
             engine,
             settings,
-            max_connections,
+            site: Arc::new(site),
             next_id: AtomicU64::new(1),
             stopping: Arc::default(),
             sessions: Mutex::default(),
@@ -176,7 +177,7 @@ impl Listener {
 
     fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let connections = self.sessions.lock().len();
-        if connections >= self.max_connections {
+        if connections >= self.site.most_connections {
             let why = format!("{connections} connections are open, the most this broker takes");
             return self.turn_away(&stream, &why);
         }
@@ -187,6 +188,7 @@ impl Listener {
             peer,
             &self.engine,
             self.stopping.clone(),
+            self.site.clone(),
             self.settings,
         );
         self.sessions.lock().insert(id, session.handle());

@@ -83,6 +83,8 @@ struct Inside {
     blocked_at: Option<Moment>,
     /// Of a wire that has one for each client.
     adapter: Option<Box<dyn Adapter>>,
+    /// So many messages the client still wants.
+    quota: Option<u64>,
 }
 
 enum State {
@@ -122,6 +124,7 @@ impl Outbox {
                 failure: None,
                 blocked_at: None,
                 adapter: None,
+                quota: None,
             }),
             moved: Condvar::new(),
             successor: OnceLock::new(),
@@ -430,7 +433,10 @@ impl Held<'_> {
             Some(encode) => {
                 let worded: Vec<_> = runs.iter().map(|run| run.worded(wording, encode)).collect();
                 let worded: Vec<&Run<'_>> = worded.iter().flat_map(|runs| runs.iter()).collect();
-                self.take(&worded);
+                match self.inside.quota {
+                    None => self.take(&worded),
+                    Some(left) => self.take_at_most(left, &worded),
+                }
             }
         }
         true
@@ -516,6 +522,38 @@ impl Held<'_> {
         self.note_state();
     }
 
+    /// From now on the client wants so many messages, and then the end. For a wire that encodes.
+    pub(crate) fn set_quota(&mut self, messages: u64) {
+        self.inside.quota = Some(messages);
+    }
+
+    /// Takes so many messages, then says that these were all.
+    #[inline(never)]
+    fn take_at_most(&mut self, mut left: u64, runs: &[&Run<'_>]) {
+        let first = self.inside.terms.wording.first;
+        for run in runs {
+            let messages = run.messages().min(left);
+            left -= messages;
+            if messages == 0 || matches!(self.inside.state, State::Closed) {
+                self.inside.queue.give_up_run(run);
+            } else if messages == run.messages() {
+                self.take(&[run]);
+            } else {
+                let bytes = run.bytes();
+                let end = (0..messages).fold(0, |at, _| at + first(&bytes[at..]));
+                self.inside.queue.tally.discarded += run.messages() - messages;
+                self.take(&[&Run::borrowed(&bytes[..end], messages)]);
+            }
+        }
+        self.inside.quota = Some(left);
+        if left == 0 {
+            self.goodbye();
+            if let State::Idle(sink) | State::Blocked(sink) = &self.inside.state {
+                sink.end_reading();
+            }
+        }
+    }
+
     /// The same for messages in the words of this client's wire.
     fn take(&mut self, runs: &[&Run<'_>]) {
         self.inside.state = match self.take_state() {
@@ -548,6 +586,14 @@ impl Held<'_> {
 
     /// Takes in an answer. It is never dropped, and what was dropped before it is reported first.
     pub(crate) fn answer(&mut self, bytes: &[u8]) {
+        match self.inside.terms.wording.answer {
+            None => self.signal(bytes),
+            Some(answer) => self.signal(&answer(bytes)),
+        }
+    }
+
+    /// The same for what goes out as it is, whatever this wire makes of answers.
+    pub(crate) fn signal(&mut self, bytes: &[u8]) {
         let inside = &mut *self.inside;
         inside.queue.report_gap(&inside.terms);
         self.say(bytes, Kind::Answer);
@@ -809,6 +855,7 @@ pub(crate) mod tests {
         topic: |message| &message[..1],
         goodbye: b"<bye>",
         encode: None,
+        answer: None,
     };
 
     /// The same messages in capitals, from lines.

@@ -20,16 +20,13 @@ use crate::roster::Member;
 use crate::socket::{Socket, SocketSink, SocketSource};
 use crate::stopping::Stopping;
 use crate::wire::desk::Desk;
+use crate::wire::http::{self, Site};
 use crate::wire::line::{self, Conversation};
 use crate::wire::mqtt;
 use crate::wire::{Arrival, End, Source, Wire, sniff};
 
 /// How long a client may take to close after the broker has.
 const LINGER: Duration = Duration::from_millis(500);
-
-/// What an HTTP client hears for now.
-const NOT_HTTP: &str = "This broker does not speak HTTP yet. \
-    Talk to it with netcat or with its client; type HELP to begin.\n";
 
 /// What all sessions of a broker are given.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +49,7 @@ pub(crate) struct Session {
     socket: Arc<Socket>,
     member: Arc<Member>,
     stopping: Arc<Stopping>,
+    site: Arc<Site>,
     settings: Settings,
 }
 
@@ -62,6 +60,7 @@ impl Session {
         peer: SocketAddr,
         engine: &Engine,
         stopping: Arc<Stopping>,
+        site: Arc<Site>,
         settings: Settings,
     ) -> Self {
         let socket = Arc::new(Socket::new(socket));
@@ -78,6 +77,7 @@ impl Session {
             socket,
             member: Arc::new(Member::new(Arc::new(outbox), peer)),
             stopping,
+            site,
             settings,
         }
     }
@@ -162,17 +162,33 @@ impl Session {
         desk.note_heard(block.unread().len());
         match wire {
             Wire::Line => {}
-            Wire::Http => {
-                self.member.outbox.hold().farewell(not_http().as_bytes());
-                return End::NotSpoken(wire);
-            }
+            Wire::Http => return self.converse_in_http(desk, source, &mut block),
             Wire::Mqtt => return self.converse_in_mqtt(desk, source, &mut block),
             Wire::Tls => return End::NotSpoken(wire),
         }
         let end = Conversation::new(desk, line_bytes).read_loop(source, &mut block);
+        self.conclude(desk, end)
+    }
+
+    #[inline(never)]
+    fn converse_in_http(
+        &self,
+        desk: &mut Desk<'_>,
+        source: &mut SocketSource<'_>,
+        block: &mut Block,
+    ) -> End {
+        self.member.outbox.speak(&http::WORDING);
+        let line_bytes = self.settings.line_bytes;
+        let mut conversation = http::Conversation::new(desk, &self.site, line_bytes);
+        let end = conversation.read_loop(source, block);
+        self.conclude(desk, end)
+    }
+
+    /// The conversation is over: what waits is sent.
+    fn conclude(&self, desk: &Desk<'_>, end: End) -> End {
         match end {
             End::Stopping => return self.say_goodbye(desk),
-            End::Left | End::SaidBye => self.member.outbox.drain(None),
+            End::Left | End::SaidBye | End::Answered => self.member.outbox.drain(None),
             End::Vanished
             | End::NotSpoken(_)
             | End::Refused(_)
@@ -217,7 +233,10 @@ impl Session {
     #[inline(never)]
     fn hang_up(&self, end: &End) {
         if self.socket.stream.shutdown(Shutdown::Write).is_err()
-            || !matches!(end, End::SaidBye | End::NotSpoken(_) | End::Refused(_))
+            || !matches!(
+                end,
+                End::SaidBye | End::Answered | End::NotSpoken(_) | End::Refused(_)
+            )
         {
             return;
         }
@@ -276,15 +295,6 @@ impl Handle {
     }
 }
 
-#[inline(never)]
-fn not_http() -> String {
-    format!(
-        "HTTP/1.1 501 Not Implemented\r\nContent-Type: text/plain\r\n\
-         Connection: close\r\nContent-Length: {}\r\n\r\n{NOT_HTTP}",
-        NOT_HTTP.len()
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader, Write};
@@ -313,7 +323,8 @@ mod tests {
         let address = listener.local_addr().expect("it is bound");
         let client = TcpStream::connect(address).expect("it listens");
         let (socket, peer) = listener.accept().expect("somebody connected");
-        let session = Session::new(id, socket, peer, engine, Arc::default(), settings());
+        let site = Arc::new(Site::new(&[], &[], 10));
+        let session = Session::new(id, socket, peer, engine, Arc::default(), site, settings());
         (session, client)
     }
 

@@ -173,6 +173,20 @@ impl Source for SocketSource<'_> {
         }
     }
 
+    fn fill_by(&mut self, block: &mut Block, most: usize, deadline: Instant) -> Arrival {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let time = Timespec::try_from(left).expect("a deadline is near");
+            let mut socket = [PollFd::new(&self.socket.stream, PollFlags::IN)];
+            match poll(&mut socket, Some(&time)) {
+                Ok(0) => return Arrival::Silence,
+                Ok(_) => return self.fill(block, most),
+                Err(Errno::INTR) => {}
+                Err(err) => return Arrival::Failed(err.into()),
+            }
+        }
+    }
+
     fn wait_for_end(&mut self) -> Arrival {
         let interval = self.ping_interval;
         let began = Instant::now();

@@ -5,11 +5,11 @@ use tests::{TestBroker, TestClient};
 const BODY: &str = "PUBLISH x y\nSUBSCRIBE x\n";
 
 #[track_caller]
-fn expect_501(client: &mut TestClient) {
+fn expect_refusal(client: &mut TestClient) {
     let status = client.read_line();
-    assert!(status.starts_with("HTTP/1.1 501 "), "came {status:?}");
+    let refused = status.starts_with("HTTP/1.1 4") || status.starts_with("HTTP/1.1 505");
+    assert!(refused, "came {status:?}");
     let text = client.read_to_end();
-    assert!(text.contains("netcat"), "it says what to do: {text}");
     for word in ["ERROR", "PUBACK", "SUBACK"] {
         assert!(!text.contains(word), "read as lines: {text}");
     }
@@ -22,11 +22,11 @@ fn what_begins_as_http_is_never_read_as_lines() {
     ann.send("SUBSCRIBE #").expect("SUBACK #");
     for method in ["GET", "POST", "PUT", "HEAD", "OPTIONS", "DELETE"] {
         let len = BODY.len();
-        let head = format!("{method} / HTTP/1.1\r\nHost: x\r\nContent-Length: {len}\r\n\r\n");
+        let head = format!("{method} /no HTTP/1.1\r\nHost: x\r\nContent-Length: {len}\r\n\r\n");
         for request in [format!("{head}{BODY}"), format!("{method} {BODY}{head}")] {
             let mut page = broker.connect();
             page.write(request);
-            expect_501(&mut page);
+            expect_refusal(&mut page);
         }
     }
     ann.expect_silence();
@@ -44,7 +44,7 @@ fn the_first_bytes_may_come_one_by_one() {
         ann.expect_silence();
     }
     page.write(format!(" / HTTP/1.1\r\n\r\n{BODY}"));
-    expect_501(&mut page);
+    expect_refusal(&mut page);
     ann.expect_silence();
 }
 
@@ -138,8 +138,8 @@ fn every_port_serves_every_protocol() {
         bob.send(format!("PUBLISH a {number}")).expect("PUBACK 1 1");
         ann.expect(format!("MESSAGE a {number}"));
         let mut page = TestClient::connect(address);
-        page.write("GET / HTTP/1.1\r\n\r\n");
-        expect_501(&mut page);
+        page.write("GET /none HTTP/1.1\r\n\r\n");
+        expect_refusal(&mut page);
     }
     assert_eq!(broker.stop().code, Some(0));
 }

@@ -5,7 +5,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use protocol::Filter;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::block::Block;
 use crate::client::idle;
@@ -53,6 +53,10 @@ impl Source for Rounds<'_> {
             (self.at, self.left) = (0, self.left - 1);
         }
         Arrival::Bytes
+    }
+
+    fn fill_by(&mut self, block: &mut Block, most: usize, _deadline: Instant) -> Arrival {
+        self.fill(block, most)
     }
 
     fn wait_for_end(&mut self) -> Arrival {

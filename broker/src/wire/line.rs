@@ -39,6 +39,7 @@ const FILTERS_PER_HOLD: usize = 64;
 pub(crate) const WORDING: Wording = Wording {
     wire: "line",
     encode: None,
+    answer: None,
     gap: |count| encoded(&Reply::Gap { count }),
     receipt: |answered, copies| encoded(&Reply::PubAck { answered, copies }),
     first: |lines| memchr(b'\n', lines).map_or(lines.len(), |at| at + 1),

@@ -4,6 +4,7 @@
 //! says everything through the client's outbox.
 
 pub(crate) mod desk;
+pub(crate) mod http;
 pub(crate) mod line;
 pub(crate) mod mqtt;
 pub(crate) mod question;
@@ -11,7 +12,7 @@ pub(crate) mod question;
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::block::Block;
 
@@ -19,6 +20,9 @@ use crate::block::Block;
 pub(crate) trait Source {
     /// Waits for bytes and appends them to `block`. A line gets at most `most` bytes long.
     fn fill(&mut self, block: &mut Block, most: usize) -> Arrival;
+
+    /// The same until `deadline`, and then it is [`Arrival::Silence`].
+    fn fill_by(&mut self, block: &mut Block, most: usize, deadline: Instant) -> Arrival;
 
     /// The client sends nothing more: waits until the connection is gone altogether.
     fn wait_for_end(&mut self) -> Arrival;
@@ -49,6 +53,8 @@ pub(crate) enum Arrival {
 pub(crate) enum End {
     Left,
     SaidBye,
+    /// It has been sent the last answer that it gets.
+    Answered,
     Vanished,
     Stopping,
     /// It speaks what the broker does not.
@@ -74,6 +80,7 @@ impl fmt::Display for End {
         match self {
             Self::Left => write!(f, "the client left"),
             Self::SaidBye => write!(f, "the client said BYE"),
+            Self::Answered => write!(f, "the last answer was sent"),
             Self::Vanished => write!(f, "the client vanished and answers no probe"),
             Self::Stopping => write!(f, "the broker stops"),
             Self::NotSpoken(wire) => write!(f, "it speaks {wire}, which this broker does not yet"),

@@ -2,7 +2,7 @@
 //! about the order of what a client hears.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::Filter;
 use shuttle::thread;
@@ -35,6 +35,10 @@ impl Source for Script {
             }
             None => Arrival::Stopping,
         }
+    }
+
+    fn fill_by(&mut self, block: &mut Block, most: usize, _deadline: Instant) -> Arrival {
+        self.fill(block, most)
     }
 
     fn wait_for_end(&mut self) -> Arrival {

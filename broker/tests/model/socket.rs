@@ -19,6 +19,7 @@ use crate::wording::Wording;
 pub(crate) const WORDING: Wording = Wording {
     wire: "model",
     encode: None,
+    answer: None,
     gap: |count| format!("-{count};").into_bytes(),
     receipt: |answered, copies| format!("={answered}/{copies};").into_bytes(),
     first: |messages| ends(messages).next().unwrap_or(messages.len()),

@@ -53,6 +53,7 @@ pub(crate) const WORDING_3: Wording = Wording {
 pub(crate) const WORDING_5: Wording = Wording {
     wire: "mqtt 5.0",
     encode: Some(|lines| message::encode(lines, Version::V5)),
+    answer: None,
     gap: |_| Vec::new(),
     receipt: |_, _| Vec::new(),
     first: message::first_packet,

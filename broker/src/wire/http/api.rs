@@ -1,0 +1,57 @@
+//! `/api/...`: what the broker can be asked about itself, as JSON.
+
+use http::StatusCode;
+
+use super::Conversation;
+use super::request::{Head, Refused};
+use super::response::{JSON, Response};
+use crate::inquiry::{self, BadArgument, MOST_ROWS, ROWS, What};
+
+/// What can be asked, and under which name.
+const QUESTIONS: [(&str, What); 7] = [
+    ("clients", What::Who),
+    ("topics", What::Topics),
+    ("filters", What::Filters),
+    ("why", What::Why),
+    ("retained", What::Retained),
+    ("audit", What::Audit),
+    ("broker", What::Broker),
+];
+
+impl Conversation<'_, '_> {
+    #[inline(never)]
+    pub(super) fn ask(&mut self, head: &Head, name: &str) -> Result<Response, Refused> {
+        let bad = |text: String| Refused::new(StatusCode::BAD_REQUEST, text);
+        let Some(&(_, what)) = QUESTIONS.iter().find(|(known, _)| *known == name) else {
+            let names: Vec<&str> = QUESTIONS.iter().map(|(name, _)| *name).collect();
+            let text = format!("there is no /api/{name}; there is {}", names.join(", "));
+            return Err(Refused::new(StatusCode::NOT_FOUND, text));
+        };
+        let wanted = if what == What::Why { "topic" } else { "filter" };
+        let (mut argument, mut limit) = ("", ROWS);
+        for (name, value) in &head.query {
+            if name == wanted {
+                argument = value;
+            } else if name == "limit" {
+                let number = value.parse().ok();
+                let number = number.filter(|limit| (1..=MOST_ROWS).contains(limit));
+                limit = number
+                    .ok_or_else(|| bad(format!("limit is a number from 1 to {MOST_ROWS}")))?;
+            } else {
+                let text = format!("there is no parameter {name:?}; there is {wanted}, limit");
+                return Err(bad(text));
+            }
+        }
+        self.desk.dispatch.hand_in();
+        self.desk.settle();
+        let answer = inquiry::answer(self.desk.engine, what, argument.as_bytes(), limit);
+        let answer = answer.map_err(|why| match why {
+            BadArgument::NoTopic => bad("the topic is missing; write ?topic=<topic>".to_owned()),
+            BadArgument::Filter(_) | BadArgument::Topic(_) => bad(why.to_string()),
+        })?;
+        let free = self.desk.engine.memory.free().min(self.line_bytes);
+        let mut json = answer.into_json(|json| json.len() <= free);
+        json.push(b'\n');
+        Ok(Response::new(StatusCode::OK, JSON, json))
+    }
+}

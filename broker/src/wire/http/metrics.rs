@@ -1,0 +1,175 @@
+//! The broker's figures as OpenMetrics text, made anew for each reader.
+
+use std::fs;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use rustix::param::page_size;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::engine::Engine;
+
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+type Labels = [(&'static str, &'static str); 1];
+
+/// For a thread that handles no batch: figures of messages are those of one moment.
+#[inline(never)]
+pub(crate) fn text(engine: &Engine) -> String {
+    let mut registry = Registry::default();
+    let figures = registry.sub_registry_with_prefix("dallal");
+    messages(figures, engine);
+    connections(figures, engine);
+    process(registry.sub_registry_with_prefix("process"));
+    let mut written = String::new();
+    text::encode(&mut written, &registry).expect("a string takes what is written");
+    written
+}
+
+fn messages(figures: &mut Registry, engine: &Engine) {
+    let ledger = engine.roster.audit().ledger;
+    let (account, tally) = (ledger.account, ledger.tally);
+    for (name, help, value) in [
+        ("messages_published", "Messages accepted", account.published),
+        (
+            "messages_unmatched",
+            "Messages that nobody wanted",
+            account.unmatched,
+        ),
+        (
+            "requests_refused",
+            "Frames, filters and requests answered by an error",
+            account.refused,
+        ),
+        (
+            "copies",
+            "Copies made, one for each subscriber of each message",
+            account.copies,
+        ),
+        (
+            "copies_written",
+            "Copies handed to the sockets of subscribers",
+            tally.written,
+        ),
+        (
+            "copies_discarded",
+            "Copies that waited when their connection ended",
+            tally.discarded,
+        ),
+        (
+            "copies_withdrawn",
+            "Copies whose subscriber left before them",
+            account.withdrawn,
+        ),
+        ("bytes_read", "Bytes that came from clients", account.bytes),
+        ("bytes_written", "Bytes handed to sockets", tally.bytes),
+    ] {
+        count(figures, name, help, value);
+    }
+    let dropped = Family::<Labels, Counter>::default();
+    for (reason, copies) in tally.dropped.iter() {
+        let labels = [("reason", reason.as_str())];
+        dropped.get_or_create(&labels).inc_by(copies);
+    }
+    let help = "Copies lost because their subscriber was slow";
+    figures.register("copies_dropped", help, dropped);
+    let help = "Copies that wait for slow subscribers";
+    gauge(figures, "copies_waiting", help, ledger.waiting);
+    let retained = engine.retained.read().size();
+    gauge(
+        figures,
+        "retained_messages",
+        "Retained messages",
+        retained.count as u64,
+    );
+    let help = "Bytes of retained messages and their topics";
+    gauge(figures, "retained_bytes", help, retained.bytes as u64);
+    let help = "What is free of the memory for slow clients";
+    gauge(
+        figures,
+        "memory_free_bytes",
+        help,
+        engine.memory.free() as u64,
+    );
+}
+
+fn connections(figures: &mut Registry, engine: &Engine) {
+    let open = Family::<Labels, Gauge>::default();
+    let (mut subscriptions, mut waiting) = (0, 0);
+    for member in engine.roster.present() {
+        open.get_or_create(&[("wire", member.outbox.wire())]).inc();
+        subscriptions += member.filter_count() as u64;
+        waiting += member.outbox.stock().waiting_bytes as u64;
+    }
+    gauge(
+        figures,
+        "subscriptions",
+        "Filters subscribed to, of all connections",
+        subscriptions,
+    );
+    gauge(
+        figures,
+        "waiting_bytes",
+        "Bytes that wait for slow subscribers",
+        waiting,
+    );
+    figures.register("connections", "Connections that are open", open);
+    let metrics = &engine.metrics;
+    for (name, help, counter) in [
+        (
+            "connections_ended",
+            "Connections that have ended",
+            &metrics.ended,
+        ),
+        (
+            "connections_refused",
+            "Connections that were turned away",
+            &metrics.refused,
+        ),
+        (
+            "connections_stale",
+            "Connections found not to answer a PING",
+            &metrics.stale,
+        ),
+        (
+            "connections_panicked",
+            "Connections ended by a bug of the broker",
+            &metrics.panicked,
+        ),
+    ] {
+        count(figures, name, help, counter.get());
+    }
+}
+
+/// What is known of the process, under the names that are usual for that.
+fn process(figures: &mut Registry) {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    let seconds = Counter::<f64, AtomicU64>::default();
+    seconds.inc_by(time.tv_sec as f64 + time.tv_nsec as f64 / 1e9);
+    figures.register("cpu_seconds", "Processor time, of user and system", seconds);
+    if let Some(bytes) = resident_bytes() {
+        gauge(figures, "resident_memory_bytes", "Memory in use", bytes);
+    }
+}
+
+fn resident_bytes() -> Option<u64> {
+    let sizes = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = sizes.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * page_size() as u64)
+}
+
+fn count(figures: &mut Registry, name: &str, help: &str, value: u64) {
+    let counter: Counter = Counter::default();
+    counter.inc_by(value);
+    figures.register(name, help, counter);
+}
+
+fn gauge(figures: &mut Registry, name: &str, help: &str, value: u64) {
+    let gauge: Gauge = Gauge::default();
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+    figures.register(name, help, gauge);
+}

@@ -1,0 +1,250 @@
+//! HTTP: requests in, engine calls and responses out, for programs and pages that speak nothing else.
+//!
+//! One request after another is read, served and answered. What is published is one message, or
+//! one for each line of the body; who subscribes gets a response that does not end. Which pages may
+//! do so is for [`Site`] to say. A connection that began as HTTP is never read as lines.
+
+mod api;
+mod body;
+mod metrics;
+mod publish;
+mod request;
+mod response;
+mod site;
+mod stream;
+mod subscribe;
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_MAX_AGE, ALLOW, HeaderValue, ORIGIN, RETRY_AFTER, VARY,
+};
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::block::Block;
+use crate::wire::desk::Desk;
+use crate::wire::{Arrival, End, Source};
+
+use body::Broken;
+use request::{HEAD_BYTES, Head, Refused};
+use response::{Response, TEXT};
+
+pub(crate) use site::Site;
+pub(crate) use stream::ANSWERS as WORDING;
+
+/// A head has to be whole in this time.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// A connection between two requests is kept so long.
+const IDLE_TIME: Duration = Duration::from_secs(60);
+
+/// What there is, for who asks for something else.
+const MAP: &str = "there is /topics/<topic> to POST to, /topics/<filter> to GET, /healthz, \
+                   /metrics, and /api/clients, topics, filters, why, retained, audit, broker";
+
+/// One client's conversation.
+pub(crate) struct Conversation<'a, 'b> {
+    desk: &'a mut Desk<'b>,
+    site: &'a Site,
+    /// The longest line taken, and so the longest message.
+    line_bytes: usize,
+}
+
+/// What happens after a request.
+type Next = ControlFlow<End>;
+
+impl<'a, 'b> Conversation<'a, 'b> {
+    pub(crate) fn new(desk: &'a mut Desk<'b>, site: &'a Site, line_bytes: usize) -> Self {
+        Self {
+            desk,
+            site,
+            line_bytes,
+        }
+    }
+
+    /// Serves one request after another until the client leaves or has had its last answer. `block`
+    /// holds what has been read already.
+    pub(crate) fn read_loop(&mut self, source: &mut impl Source, block: &mut Block) -> End {
+        loop {
+            let next = match self.read_head(source, block) {
+                Ok(head) => self.serve(&head, source, block),
+                Err(Broken::Refused(refused)) => self.refuse(None, &refused),
+                Err(Broken::End(end)) => ControlFlow::Break(end),
+            };
+            if let ControlFlow::Break(end) = next {
+                return end;
+            }
+        }
+    }
+
+    /// Reads up to the end of the next head.
+    fn read_head(&mut self, source: &mut impl Source, block: &mut Block) -> Result<Head, Broken> {
+        let mut deadline = Instant::now() + IDLE_TIME;
+        let mut begun = None;
+        loop {
+            // Lines may stand before a request, says RFC 9112, 2.2.
+            while block.unread().starts_with(b"\r\n") {
+                block.consume(2);
+            }
+            if let Some((head, len)) = request::parse(block.unread()).map_err(Broken::Refused)? {
+                block.consume(len);
+                return Ok(head);
+            }
+            if begun.is_none() && !block.unread().is_empty() {
+                begun = Some(self.site.begin().map_err(Broken::Refused)?);
+                deadline = Instant::now() + HEAD_TIME;
+            }
+            let time_out = || match begun {
+                Some(_) => Broken::Refused(Refused::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "the rest of the head did not come in time",
+                )),
+                None => Broken::End(End::Left),
+            };
+            if Instant::now() >= deadline {
+                return Err(time_out());
+            }
+            let before = block.unread().len();
+            match source.fill_by(block, HEAD_BYTES, deadline) {
+                Arrival::Bytes => self.desk.note_heard(block.unread().len() - before),
+                Arrival::Pause => self.desk.pause(),
+                Arrival::Silence => return Err(time_out()),
+                Arrival::NoMemory => {
+                    return Err(Broken::Refused(Refused::new(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "there is no memory for this request now; try again later",
+                    )));
+                }
+                Arrival::End => return Err(Broken::End(End::Left)),
+                Arrival::Stopping => return Err(Broken::End(End::Stopping)),
+                Arrival::Failed(err) => return Err(Broken::End(err.into())),
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn serve(&mut self, head: &Head, source: &mut impl Source, block: &mut Block) -> Next {
+        if head.path == "/healthz" {
+            return self.answer(head, Response::new(StatusCode::OK, TEXT, "ok\n"));
+        }
+        if let Err(refused) = self.site.check(head) {
+            return self.refuse(Some(head), &refused);
+        }
+        if head.method == Method::OPTIONS {
+            return self.answer(head, options());
+        }
+        let reads = matches!(head.method, Method::GET | Method::HEAD);
+        let writes = matches!(head.method, Method::POST | Method::PUT);
+        match head.path.strip_prefix("/topics/") {
+            Some("") => {
+                let text = "the topic is missing; it stands behind /topics/";
+                self.refuse(Some(head), &Refused::new(StatusCode::BAD_REQUEST, text))
+            }
+            Some(topic) if writes => self.publish(head, topic, source, block),
+            Some(filter) if reads => self.stream(head, filter, source, block),
+            Some(_) => self.refuse(Some(head), &no_method("GET, HEAD, POST, PUT, OPTIONS")),
+            None if reads => {
+                let response = self.look_up(head).unwrap_or_else(|refused| {
+                    self.note_refusal(&refused);
+                    Response::refusal(&refused)
+                });
+                self.answer(head, response)
+            }
+            None => self.refuse(Some(head), &no_method("GET, HEAD, OPTIONS")),
+        }
+    }
+
+    /// What can be read and ends.
+    fn look_up(&mut self, head: &Head) -> Result<Response, Refused> {
+        match head.path.as_str() {
+            "/metrics" => {
+                let text = metrics::text(self.desk.engine);
+                Ok(Response::new(StatusCode::OK, metrics::CONTENT_TYPE, text))
+            }
+            path => match path.strip_prefix("/api/") {
+                Some(question) => self.ask(head, question),
+                None => Err(Refused::new(
+                    StatusCode::NOT_FOUND,
+                    format!("there is no {path}; {MAP}"),
+                )),
+            },
+        }
+    }
+
+    /// Answers a request that is served. What is left of its body ends the connection.
+    fn answer(&mut self, head: &Head, mut response: Response) -> Next {
+        response.keeps_alive &= head.keeps_alive && !head.has_body();
+        self.send(Some(head), response)
+    }
+
+    /// The same when the body has been read.
+    fn conclude(&mut self, head: &Head, mut response: Response) -> Next {
+        response.keeps_alive &= head.keeps_alive;
+        self.send(Some(head), response)
+    }
+
+    /// Answers a request that is not served; it is the last one.
+    #[inline(never)]
+    fn refuse(&mut self, head: Option<&Head>, refused: &Refused) -> Next {
+        self.note_refusal(refused);
+        self.send(head, Response::refusal(refused).last())
+    }
+
+    fn note_refusal(&mut self, refused: &Refused) {
+        self.desk.account.refused += 1;
+        self.desk.settle();
+        log::debug!("connection {}: refused, {refused}", self.desk.outbox.id());
+    }
+
+    fn send(&mut self, head: Option<&Head>, mut response: Response) -> Next {
+        if let Some(head) = head {
+            self.open_to(head, &mut response.headers);
+        }
+        match response.status {
+            StatusCode::METHOD_NOT_ALLOWED => {
+                let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, OPTIONS");
+                response.headers.insert(ALLOW, allowed);
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                let seconds = HeaderValue::from_static("1");
+                response.headers.insert(RETRY_AFTER, seconds);
+            }
+            _ => {}
+        }
+        self.desk.outbox.hold().answer(&response.encode(head));
+        if response.keeps_alive {
+            self.desk.outbox.wait_for_room();
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(End::Answered)
+        }
+    }
+
+    /// Lets a page that is allowed to read the answer read it.
+    fn open_to(&self, head: &Head, headers: &mut HeaderMap) {
+        if let Some(origin) = head.headers.get(ORIGIN)
+            && origin.to_str().is_ok_and(|origin| self.site.allows(origin))
+        {
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            headers.insert(VARY, HeaderValue::from_static("Origin"));
+        }
+    }
+}
+
+/// What a browser asks before it lets a page do something: whether that is allowed has been checked.
+fn options() -> Response {
+    Response::new(StatusCode::NO_CONTENT, TEXT, "")
+        .with(ALLOW, "GET, HEAD, POST, PUT, OPTIONS")
+        .with(ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PUT")
+        .with(ACCESS_CONTROL_ALLOW_HEADERS, "content-type, last-event-id")
+        .with(ACCESS_CONTROL_MAX_AGE, "600")
+}
+
+fn no_method(allowed: &str) -> Refused {
+    Refused::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("this can be asked for with {allowed}"),
+    )
+}

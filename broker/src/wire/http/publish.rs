@@ -1,0 +1,267 @@
+//! Publishing by `POST` and `PUT`: the body is one message, or each of its lines is one.
+
+use http::StatusCode;
+use memchr::{memchr, memrchr};
+use protocol::{Attributes, BadAttribute, Escaped, RETAIN, Topic};
+use serde::Serialize;
+
+use super::body::{Body, Broken};
+use super::request::{Framing, Head, Refused, decoded};
+use super::response::{JSON, Response};
+use super::{Conversation, Next};
+use crate::block::Block;
+use crate::memory::Charge;
+use crate::wire::Source;
+
+/// What a line has besides its topic and payload: the verb and two spaces.
+const FRAME_BYTES: usize = 10;
+
+/// What is to be published, but for the payload.
+struct Envelope {
+    topic: String,
+    attributes: Attributes<'static>,
+    /// Whether each line of the body is a message.
+    by_lines: bool,
+}
+
+/// What the publisher is told.
+#[derive(Serialize)]
+struct Receipt<'a> {
+    topic: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messages: Option<u64>,
+    copies: u64,
+}
+
+/// What was published.
+#[derive(Default)]
+struct Count {
+    messages: u64,
+    copies: u64,
+}
+
+/// Part of a body, and what it takes of the memory.
+struct Gathered {
+    bytes: Vec<u8>,
+    charge: Charge,
+}
+
+impl Conversation<'_, '_> {
+    #[inline(never)]
+    pub(super) fn publish(
+        &mut self,
+        head: &Head,
+        topic: &str,
+        source: &mut impl Source,
+        block: &mut Block,
+    ) -> Next {
+        let envelope = match Envelope::new(head, topic, self.line_bytes) {
+            Ok(envelope) => envelope,
+            Err(refused) => return self.refuse(Some(head), &refused),
+        };
+        if head.awaits_word() && block.unread().is_empty() {
+            let word = b"HTTP/1.1 100 Continue\r\n\r\n";
+            self.desk.outbox.hold().answer(word);
+        }
+        match self.publish_body(head, &envelope, source, block) {
+            Ok(count) => {
+                let receipt = Receipt {
+                    topic: &envelope.topic,
+                    messages: envelope.by_lines.then_some(count.messages),
+                    copies: count.copies,
+                };
+                let mut text = serde_json::to_string(&receipt).expect("text and numbers");
+                text.push('\n');
+                self.conclude(head, Response::new(StatusCode::OK, JSON, text))
+            }
+            Err(Broken::Refused(refused)) => self.refuse(Some(head), &refused),
+            Err(Broken::End(end)) => Next::Break(end),
+        }
+    }
+
+    fn publish_body(
+        &mut self,
+        head: &Head,
+        envelope: &Envelope,
+        source: &mut impl Source,
+        block: &mut Block,
+    ) -> Result<Count, Broken> {
+        let mut body = Body::new(head.framing);
+        body.may_rest = envelope.by_lines;
+        let mut gathered = Gathered {
+            bytes: Vec::new(),
+            charge: self.desk.engine.memory.charge(0),
+        };
+        let mut count = Count::default();
+        let mut slow = None;
+        while let Some(piece) = body.next(source, block)? {
+            let bytes = &block.bytes()[piece];
+            self.desk.note_heard(std::mem::take(&mut body.read));
+            let begun = match memrchr(b'\n', bytes) {
+                Some(end) if envelope.by_lines => {
+                    let (whole, begun) = bytes.split_at(end + 1);
+                    gathered.push(whole, usize::MAX)?;
+                    self.publish_lines(envelope, &gathered.bytes, &mut count)?;
+                    gathered.clear();
+                    begun
+                }
+                _ => bytes,
+            };
+            gathered.push(begun, self.line_bytes)?;
+            if slow.is_none() {
+                slow = Some(self.site.begin().map_err(Broken::Refused)?);
+            }
+        }
+        if envelope.by_lines {
+            self.publish_lines(envelope, &gathered.bytes, &mut count)?;
+        } else {
+            self.publish_one(envelope, &gathered.bytes, &mut count)?;
+            self.finish();
+        }
+        Ok(count)
+    }
+
+    /// Publishes whole lines, and the rest behind the last line end if there is any.
+    fn publish_lines(
+        &mut self,
+        envelope: &Envelope,
+        mut lines: &[u8],
+        count: &mut Count,
+    ) -> Result<(), Broken> {
+        while !lines.is_empty() {
+            let end = memchr(b'\n', lines).unwrap_or(lines.len());
+            let line = &lines[..end];
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let published = self.publish_one(envelope, line, count);
+            if published.is_err() {
+                self.finish();
+                published?;
+            }
+            lines = lines.get(end + 1..).unwrap_or_default();
+        }
+        self.finish();
+        Ok(())
+    }
+
+    fn publish_one(
+        &mut self,
+        envelope: &Envelope,
+        payload: &[u8],
+        count: &mut Count,
+    ) -> Result<(), Broken> {
+        let payload = Escaped::escape(payload);
+        let len = payload.as_line().len() + envelope.topic.len() + FRAME_BYTES;
+        if len > self.line_bytes {
+            return Err(Broken::Refused(too_long(self.line_bytes)));
+        }
+        let topic = Topic::parse(&envelope.topic).expect("it has been parsed before");
+        self.desk.begin();
+        let attributes = &envelope.attributes;
+        let added = if attributes.contains(RETAIN) {
+            let kept = self.desk.publish_retained(&[], topic, &payload, attributes);
+            kept.map_err(|full| {
+                let status = StatusCode::INSUFFICIENT_STORAGE;
+                Broken::Refused(Refused::new(status, full.to_string()))
+            })?
+        } else {
+            self.desk.add_beside(topic, &payload, attributes)
+        };
+        count.messages += 1;
+        count.copies += added.copies;
+        Ok(())
+    }
+
+    /// Delivers what was published.
+    fn finish(&mut self) {
+        self.desk.dispatch.deliver(&[]);
+        self.desk.rest();
+    }
+}
+
+impl Envelope {
+    fn new(head: &Head, topic: &str, line_bytes: usize) -> Result<Self, Refused> {
+        let topic = decoded(topic)?;
+        let checked = Topic::parse(&topic)
+            .map_err(|why| Refused::new(StatusCode::BAD_REQUEST, why.to_string()))?;
+        if checked.is_brokers_own() {
+            let text = "only the broker publishes under $SYS/";
+            return Err(Refused::new(StatusCode::FORBIDDEN, text));
+        }
+        let mut by_lines = false;
+        let mut attributes = Attributes::default();
+        for (name, value) in &head.query {
+            let added = match name.as_str() {
+                "lines" => {
+                    by_lines = true;
+                    Ok(())
+                }
+                "retain" => attributes.push_flag(RETAIN),
+                name => match name.strip_prefix('@') {
+                    Some(key) => add(&mut attributes, key, value),
+                    None => return Err(unknown_parameter(name)),
+                },
+            };
+            added.map_err(|why| Refused::new(StatusCode::BAD_REQUEST, why.to_string()))?;
+        }
+        match head.framing {
+            Framing::Length(length) if !by_lines && length > line_bytes as u64 => {
+                Err(too_long(line_bytes))
+            }
+            _ => Ok(Self {
+                topic,
+                attributes,
+                by_lines,
+            }),
+        }
+    }
+}
+
+fn add(attributes: &mut Attributes<'static>, key: &str, value: &str) -> Result<(), BadAttribute> {
+    match value {
+        "" => attributes.push_flag(key),
+        _ => attributes.push(key, value.as_bytes()),
+    }
+}
+
+fn unknown_parameter(name: &str) -> Refused {
+    Refused::new(
+        StatusCode::BAD_REQUEST,
+        format!(
+            "there is no parameter {name:?}; there is retain, lines, and @<key>=<value> for attributes"
+        ),
+    )
+}
+
+fn too_long(most: usize) -> Refused {
+    Refused::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!(
+            "a message with its topic has at most {most} bytes, where line ends and backslashes \
+             count twice; send less, or raise --max-line"
+        ),
+    )
+}
+
+impl Gathered {
+    fn push(&mut self, bytes: &[u8], most: usize) -> Result<(), Broken> {
+        if self.bytes.len() + bytes.len() > most {
+            return Err(Broken::Refused(too_long(most)));
+        }
+        let capacity = (self.bytes.len() + bytes.len()).next_power_of_two();
+        if capacity > self.bytes.capacity() {
+            if !self.charge.grow(capacity) {
+                return Err(Broken::Refused(Refused::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "there is no memory for this message now; try again later",
+                )));
+            }
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+    }
+}

@@ -1,0 +1,339 @@
+//! The head of a request: parsed by the library, checked here.
+//!
+//! What two readers of the same bytes might understand differently is refused, because that is how
+//! requests are smuggled past a proxy.
+
+use std::fmt;
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+};
+use http::uri::{Authority, Uri};
+use http::{Method, StatusCode};
+use percent_encoding::percent_decode_str;
+
+/// The longest head taken.
+pub(crate) const HEAD_BYTES: usize = 16 * 1024;
+
+/// The most headers taken.
+const HEADERS: usize = 64;
+
+/// A request without its body.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) method: Method,
+    /// As it came, percent signs and all.
+    pub(crate) path: String,
+    pub(crate) query: Vec<(String, String)>,
+    pub(crate) headers: HeaderMap,
+    /// Whom the client wants to talk to.
+    pub(crate) host: Option<Authority>,
+    pub(crate) framing: Framing,
+    /// Whether it knows bodies in chunks.
+    pub(crate) is_current: bool,
+    /// Whether another request may follow.
+    pub(crate) keeps_alive: bool,
+}
+
+/// How long the body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    Length(u64),
+    Chunked,
+}
+
+/// Why a request is not served, for its client.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) status: StatusCode,
+    /// What to do about it.
+    pub(crate) text: String,
+}
+
+impl Refused {
+    pub(crate) fn new(status: StatusCode, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { status, text }
+    }
+
+    fn bad(text: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, text)
+    }
+}
+
+/// The head that stands at the beginning, and how long it is; `None` if more bytes are needed.
+#[inline(never)]
+pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refused> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    let len = match request.parse(bytes) {
+        Ok(httparse::Status::Complete(len)) => len,
+        Ok(httparse::Status::Partial) if bytes.len() < HEAD_BYTES => return Ok(None),
+        Ok(httparse::Status::Partial) => {
+            return Err(too_large(format!(
+                "the head of a request has at most {HEAD_BYTES} bytes"
+            )));
+        }
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(too_large(format!(
+                "a request has at most {HEADERS} headers"
+            )));
+        }
+        Err(httparse::Error::Version) => {
+            return Err(Refused::new(
+                StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+                "this broker speaks HTTP/1.1 and HTTP/1.0",
+            ));
+        }
+        Err(err) => return Err(Refused::bad(format!("this is not a request: {err}"))),
+    };
+    Ok(Some((Head::new(&request)?, len)))
+}
+
+fn too_large(text: String) -> Refused {
+    Refused::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text)
+}
+
+impl Head {
+    fn new(request: &httparse::Request<'_, '_>) -> Result<Self, Refused> {
+        let method = request.method.unwrap_or_default();
+        let method = Method::from_bytes(method.as_bytes())
+            .map_err(|_| Refused::bad("this is not a method of HTTP"))?;
+        let target = request.path.unwrap_or_default();
+        let uri: Uri = target
+            .parse()
+            .map_err(|err| Refused::bad(format!("the target of the request: {err}")))?;
+        if uri.path().is_empty() {
+            return Err(Refused::bad(
+                "the target of the request is a path, such as /healthz",
+            ));
+        }
+        let mut headers = HeaderMap::new();
+        for header in &*request.headers {
+            let name = HeaderName::from_bytes(header.name.as_bytes());
+            let value = HeaderValue::from_bytes(header.value);
+            let (Ok(name), Ok(value)) = (name, value) else {
+                return Err(Refused::bad(format!(
+                    "the header {} is no header",
+                    header.name
+                )));
+            };
+            headers.append(name, value);
+        }
+        let is_current = request.version == Some(1);
+        let query = uri.query().unwrap_or_default().as_bytes();
+        Ok(Self {
+            method,
+            path: uri.path().to_owned(),
+            query: form_urlencoded::parse(query).into_owned().collect(),
+            host: host(&uri, &headers, is_current)?,
+            framing: framing(&headers, is_current)?,
+            keeps_alive: is_current && !has_word(&headers, CONNECTION, "close"),
+            headers,
+            is_current,
+        })
+    }
+
+    /// The value of a header as text, if it is text.
+    pub(crate) fn header(&self, name: HeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Whether one of the words of a header is this, in any case.
+    pub(crate) fn has_word(&self, name: HeaderName, word: &str) -> bool {
+        has_word(&self.headers, name, word)
+    }
+
+    pub(crate) fn has_body(&self) -> bool {
+        self.framing != Framing::Length(0)
+    }
+
+    /// Whether the client waits for a word before it sends the body.
+    pub(crate) fn awaits_word(&self) -> bool {
+        self.is_current && self.has_body() && self.has_word(EXPECT, "100-continue")
+    }
+}
+
+/// What a part of a path means.
+pub(crate) fn decoded(part: &str) -> Result<String, Refused> {
+    let decoded = percent_decode_str(part).decode_utf8();
+    let decoded = decoded.map_err(|_| Refused::bad("the path is not UTF-8"))?;
+    Ok(decoded.into_owned())
+}
+
+fn has_word(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
+    let mut values = headers.get_all(name).iter();
+    values.any(|value| {
+        let words = value.to_str().unwrap_or_default().split(',');
+        words
+            .map(str::trim)
+            .any(|each| each.eq_ignore_ascii_case(word))
+    })
+}
+
+fn host(uri: &Uri, headers: &HeaderMap, is_current: bool) -> Result<Option<Authority>, Refused> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let first = hosts.next();
+    if hosts.next().is_some() || (first.is_none() && is_current) {
+        return Err(Refused::bad("a request of HTTP/1.1 has one header Host"));
+    }
+    if let Some(authority) = uri.authority() {
+        return Ok(Some(authority.clone()));
+    }
+    first
+        .map(|value| {
+            Authority::try_from(value.as_bytes())
+                .map_err(|_| Refused::bad("the header Host is no name of a host"))
+        })
+        .transpose()
+}
+
+fn framing(headers: &HeaderMap, is_current: bool) -> Result<Framing, Refused> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let length = lengths.next();
+    if lengths.next().is_some() {
+        return Err(Refused::bad("a request has one header Content-Length"));
+    }
+    let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (encodings.next(), length) {
+        (None, None) => Ok(Framing::Length(0)),
+        (None, Some(length)) => length
+            .to_str()
+            .ok()
+            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|digits| digits.parse().ok())
+            .map(Framing::Length)
+            .ok_or_else(|| Refused::bad("Content-Length is a number of bytes")),
+        (Some(_), Some(_)) => Err(Refused::bad(
+            "Content-Length and Transfer-Encoding contradict each other; send one of them",
+        )),
+        (Some(encoding), None) => {
+            let only = encodings.next().is_none() && is_current;
+            if only && encoding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                Ok(Framing::Chunked)
+            } else {
+                Err(Refused::new(
+                    StatusCode::NOT_IMPLEMENTED,
+                    "of all transfer encodings this broker knows chunked, in HTTP/1.1",
+                ))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.status, self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn head(text: &str) -> Head {
+        let (head, len) = parse(text.as_bytes())
+            .expect("it is a request")
+            .expect("it is whole");
+        assert_eq!(len, text.len());
+        head
+    }
+
+    #[track_caller]
+    fn check_refused(text: &str, status: u16) {
+        let refused = parse(text.as_bytes()).expect_err("it is to be refused");
+        assert_eq!(refused.status.as_u16(), status, "{text:?}: {refused}");
+        assert!(!refused.text.is_empty());
+    }
+
+    #[test]
+    fn a_request_has_a_path_a_query_and_headers() {
+        let head = head(
+            "POST /topics/a%2Fb/%C3%A9?retain&@id=a+b HTTP/1.1\r\nHost: h:1\r\n\
+             Content-Length: 5\r\nConnection: Upgrade, close\r\n\r\n",
+        );
+        assert_eq!(head.method, Method::POST);
+        assert_eq!(decoded(&head.path).as_deref(), Ok("/topics/a/b/é"));
+        let query = head.query.iter().map(|(name, value)| (&**name, &**value));
+        assert!(query.eq([("retain", ""), ("@id", "a b")]));
+        assert_eq!(head.framing, Framing::Length(5));
+        assert_eq!(
+            head.host.map(|host| host.to_string()),
+            Some("h:1".to_owned())
+        );
+        assert!(!head.keeps_alive);
+    }
+
+    #[test]
+    fn any_beginning_of_a_request_asks_for_more() {
+        let text = "GET /healthz HTTP/1.1\r\nHost: h\r\nX: y\r\n\r\n";
+        for end in 0..text.len() {
+            let part = parse(&text.as_bytes()[..end]).expect("it is a beginning");
+            assert!(part.is_none(), "{:?}", &text[..end]);
+        }
+        assert!(head(text).keeps_alive);
+    }
+
+    #[test]
+    fn an_old_client_needs_no_host_and_is_answered_once() {
+        let head = head("GET / HTTP/1.0\r\n\r\n");
+        assert!(!head.keeps_alive && !head.is_current && head.host.is_none());
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_refused() {
+        for (text, status) in [
+            ("GET / HTTP/1.1\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+                400,
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n",
+                400,
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+                400,
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n",
+                400,
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                400,
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+                501,
+            ),
+            (
+                "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+                501,
+            ),
+            ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+            ("GET /\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n", 400),
+            ("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 505),
+            ("GET news HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ] {
+            check_refused(text, status);
+        }
+    }
+
+    #[test]
+    fn a_head_without_end_is_refused() {
+        let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(HEAD_BYTES));
+        check_refused(&long, 431);
+        let many = format!(
+            "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
+            "X: y\r\n".repeat(HEADERS)
+        );
+        check_refused(&many, 431);
+    }
+}

@@ -1,0 +1,86 @@
+//! Answers: a status, some headers, a body.
+
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
+};
+use http::{HeaderMap, Method, StatusCode};
+
+use super::request::{Head, Refused};
+
+pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
+pub(crate) const JSON: &str = "application/json";
+
+const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
+const REFERRER_POLICY: HeaderName = HeaderName::from_static("referrer-policy");
+
+/// An answer on its way.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    body: Vec<u8>,
+    /// Whether another request may follow it.
+    pub(crate) keeps_alive: bool,
+}
+
+impl Response {
+    pub(crate) fn new(status: StatusCode, kind: &'static str, body: impl Into<Vec<u8>>) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(NOSNIFF, HeaderValue::from_static("nosniff"));
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        Self {
+            status,
+            headers,
+            body: body.into(),
+            keeps_alive: true,
+        }
+    }
+
+    /// What a request that is not served is told.
+    pub(crate) fn refusal(refused: &Refused) -> Self {
+        Self::new(refused.status, TEXT, format!("{}\n", refused.text))
+    }
+
+    pub(crate) fn with(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.headers.insert(name, HeaderValue::from_static(value));
+        self
+    }
+
+    /// The last one on its connection.
+    pub(crate) fn last(mut self) -> Self {
+        self.keeps_alive = false;
+        self
+    }
+
+    /// Its bytes, for this request or for none that was understood.
+    pub(crate) fn encode(&self, head: Option<&Head>) -> Vec<u8> {
+        let mut headers = self.headers.clone();
+        if self.status != StatusCode::NO_CONTENT {
+            headers.insert(CONTENT_LENGTH, self.body.len().into());
+        }
+        if !self.keeps_alive {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let mut bytes = encode_head(self.status, &headers);
+        if head.is_none_or(|head| head.method != Method::HEAD) {
+            bytes.extend_from_slice(&self.body);
+        }
+        bytes
+    }
+}
+
+/// The status and the headers, and the empty line behind them.
+pub(crate) fn encode_head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
+    let reason = status.canonical_reason().unwrap_or_default();
+    let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
+    for (name, value) in headers {
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes
+}

@@ -1,0 +1,212 @@
+//! What a web page may do: nothing, unless it comes from this broker or is allowed to.
+//!
+//! A browser tells in `Origin` which page a request is from, and in `Host` whom the page thinks it
+//! talks to. A page that has its own name point at this machine (DNS rebinding) is known by the
+//! second. Programs that are no browsers send no `Origin` and are not held up.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::header::{HeaderName, ORIGIN};
+use http::uri::{Authority, Uri};
+use http::{Method, StatusCode};
+
+use super::request::{Head, Refused};
+
+/// Set by browsers, and by no script.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// What all conversations of a broker have in common.
+#[derive(Debug)]
+pub(crate) struct Site {
+    /// Names that the broker is known by, in lower case.
+    names: Vec<String>,
+    /// Pages that may do what the broker's own page may.
+    origins: Vec<String>,
+    /// The most connections at a time.
+    pub(crate) most_connections: usize,
+    /// Requests that have begun and are not whole.
+    unfinished: AtomicUsize,
+}
+
+/// A request that has begun and is not whole.
+pub(crate) struct Unfinished<'a>(&'a Site);
+
+impl Site {
+    pub(crate) fn new(names: &[String], origins: &[String], most_connections: usize) -> Self {
+        Self {
+            names: names.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            origins: origins.to_vec(),
+            most_connections,
+            unfinished: AtomicUsize::new(0),
+        }
+    }
+
+    /// Takes one of the places for requests that are slow to come: a quarter of all connections may.
+    pub(crate) fn begin(&self) -> Result<Unfinished<'_>, Refused> {
+        let place = Unfinished(self);
+        let before = self.unfinished.fetch_add(1, Ordering::Relaxed);
+        if before < (self.most_connections / 4).max(1) {
+            return Ok(place);
+        }
+        Err(Refused::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many requests have begun and are not whole; try again later",
+        ))
+    }
+
+    /// Whether this request may be served, as far as the page it comes from is concerned.
+    pub(crate) fn check(&self, head: &Head) -> Result<(), Refused> {
+        if let Some(host) = &head.host
+            && !self.knows(host.host())
+        {
+            return Err(Refused::new(
+                StatusCode::MISDIRECTED_REQUEST,
+                format!(
+                    "this broker is not known as {0}; use its address, or start it with --name {0}",
+                    host.host()
+                ),
+            ));
+        }
+        let Some(origin) = head.headers.get(ORIGIN) else {
+            let is_foreign = head.header(SEC_FETCH_SITE) == Some("cross-site");
+            return match is_foreign && head.method != Method::GET && head.method != Method::HEAD {
+                true => Err(foreign("another site")),
+                false => Ok(()),
+            };
+        };
+        match origin.to_str() {
+            Ok(origin) if self.allows(origin) || is_own(origin, head) => Ok(()),
+            origin => Err(foreign(origin.unwrap_or("it"))),
+        }
+    }
+
+    /// Whether a page of this origin has been allowed to do what the broker's own may.
+    pub(crate) fn allows(&self, origin: &str) -> bool {
+        let mut origins = self.origins.iter();
+        origins.any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
+    }
+
+    fn knows(&self, host: &str) -> bool {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        host == "localhost"
+            || host.ends_with(".localhost")
+            || host.parse::<Ipv4Addr>().is_ok()
+            || host.parse::<Ipv6Addr>().is_ok()
+            || self.names.contains(&host)
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.0.unfinished.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn foreign(origin: &str) -> Refused {
+    Refused::new(
+        StatusCode::FORBIDDEN,
+        format!(
+            "pages of {origin} may not use this broker; to let them, start it with \
+             --allow-origin and what stands in their header Origin"
+        ),
+    )
+}
+
+/// Whether the page is from the host that the request goes to.
+fn is_own(origin: &str, head: &Head) -> bool {
+    let Ok(origin) = origin.parse::<Uri>() else {
+        return false;
+    };
+    let default = match origin.scheme_str() {
+        Some("http") => 80,
+        Some("https") => 443,
+        _ => return false,
+    };
+    let place = |authority: &Authority| {
+        let host = authority.host().to_ascii_lowercase();
+        (host, authority.port_u16().unwrap_or(default))
+    };
+    match (origin.authority(), &head.host) {
+        (Some(origin), Some(host)) => place(origin) == place(host),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::request::parse;
+    use super::*;
+
+    fn site() -> Site {
+        let names = ["Broker.example".to_owned()];
+        Site::new(&names, &["https://app.example".to_owned()], 8)
+    }
+
+    #[track_caller]
+    fn check(method: &str, headers: &str, status: Option<u16>) {
+        let text = format!("{method} / HTTP/1.1\r\n{headers}\r\n\r\n");
+        let (head, _) = parse(text.as_bytes())
+            .expect("a request")
+            .expect("a whole one");
+        let refused = site().check(&head).err();
+        assert_eq!(
+            refused.map(|refused| refused.status.as_u16()),
+            status,
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn it_is_known_by_its_addresses_and_its_names() {
+        for host in [
+            "localhost:1373",
+            "127.0.0.1",
+            "[::1]:1373",
+            "10.1.2.3:1373",
+            "x.localhost",
+        ] {
+            check("GET", &format!("Host: {host}"), None);
+        }
+        check("GET", "Host: BROKER.example:1373", None);
+        check("GET", "Host: broker.example.", None);
+        check("GET", "Host: evil.example:1373", Some(421));
+        check("GET", "Host: localhost.evil.example", Some(421));
+        check("GET", "Host: 127.0.0.1.evil.example", Some(421));
+    }
+
+    #[test]
+    fn a_page_from_elsewhere_may_do_nothing() {
+        for method in ["GET", "POST", "PUT", "OPTIONS"] {
+            let from = |origin: &str| format!("Host: localhost:1373\r\nOrigin: {origin}");
+            check(method, "Host: localhost:1373", None);
+            check(method, &from("http://localhost:1373"), None);
+            check(method, &from("https://app.example"), None);
+            for origin in [
+                "http://localhost:8000",
+                "http://localhost",
+                "http://evil.example",
+                "https://app.example.evil",
+                "null",
+                "",
+                "file://",
+            ] {
+                check(method, &from(origin), Some(403));
+            }
+        }
+        let cross = "Host: localhost\r\nSec-Fetch-Site: cross-site";
+        check("POST", cross, Some(403));
+        check("GET", cross, None);
+    }
+
+    #[test]
+    fn only_so_many_requests_may_be_slow_to_come() {
+        let site = site();
+        let first = site.begin().expect("there is a place");
+        let _second = site.begin().expect("there is a place");
+        assert!(site.begin().is_err());
+        drop(first);
+        assert!(site.begin().is_ok());
+    }
+}

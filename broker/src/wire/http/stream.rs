@@ -1,0 +1,349 @@
+//! Messages as a response that does not end: the forms they have, and the words of outboxes for each.
+//!
+//! Each message is a chunk of its own, so that one byte string serves all streams of a form, and
+//! the length in front tells an outbox where a message ends.
+
+use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::engine::Engine;
+use base64::engine::general_purpose::STANDARD;
+use httparse::Status;
+use protocol::{Attributes, Framer, RETAINED, Reply, Topic};
+use serde_json::{Map, Value, json};
+
+use crate::wording::{Encode, Wording};
+
+/// The end of a body in chunks.
+pub(crate) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// How messages are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// For `EventSource` of browsers.
+    Events,
+    /// One JSON object a line.
+    Json,
+    /// The payloads, each with a line end.
+    Raw,
+}
+
+const EVENTS: Wording = wording(encode_events, gap_event);
+const JSON: Wording = wording(encode_json, gap_json);
+const RAW: Wording = wording(encode_raw, no_gap);
+
+/// What an outbox that answers requests says by itself: nothing.
+pub(crate) const ANSWERS: Wording = Wording {
+    goodbye: b"",
+    ..wording(encode_raw, no_gap)
+};
+
+const fn wording(encode: Encode, gap: fn(u64) -> Vec<u8>) -> Wording {
+    Wording {
+        wire: "http",
+        encode: Some(encode),
+        answer: None,
+        gap,
+        receipt: |_, _| Vec::new(),
+        first: first_chunk,
+        fitting: |chunks, room| {
+            ends(chunks)
+                .take_while(|&end| end <= room)
+                .last()
+                .unwrap_or(0)
+        },
+        count: |chunks| ends(chunks).count() as u64,
+        topic: |_| b"",
+        goodbye: LAST_CHUNK,
+    }
+}
+
+impl Form {
+    pub(crate) fn wording(self) -> &'static Wording {
+        match self {
+            Self::Events => &EVENTS,
+            Self::Json => &JSON,
+            Self::Raw => &RAW,
+        }
+    }
+
+    pub(crate) fn content_type(self) -> &'static str {
+        match self {
+            Self::Events => "text/event-stream",
+            Self::Json => "application/x-ndjson",
+            Self::Raw => "application/octet-stream",
+        }
+    }
+
+    /// What a stream begins with: `last` is the last event the client has had, if it comes back.
+    pub(crate) fn greeting(self, last: Option<&str>) -> Vec<u8> {
+        let mut chunks = Vec::new();
+        if self == Self::Events {
+            push_chunk(&mut chunks, b": subscribed\n\n");
+            if let Some(last) = last {
+                let data = json!({ "count": null, "since": last });
+                push_chunk(
+                    &mut chunks,
+                    format!("event: gap\ndata: {data}\n\n").as_bytes(),
+                );
+            }
+        }
+        chunks
+    }
+
+    /// What shows that the stream is alive; nothing if that would be a part of a payload.
+    pub(crate) fn heartbeat(self) -> Vec<u8> {
+        let mut chunk = Vec::new();
+        match self {
+            Self::Events => push_chunk(&mut chunk, b":\n\n"),
+            Self::Json => push_chunk(&mut chunk, b"\n"),
+            Self::Raw => {}
+        }
+        chunk
+    }
+}
+
+impl FromStr for Form {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        match name {
+            "sse" => Ok(Self::Events),
+            "json" => Ok(Self::Json),
+            "raw" => Ok(Self::Raw),
+            _ => Err(()),
+        }
+    }
+}
+
+fn push_chunk(chunks: &mut Vec<u8>, bytes: &[u8]) {
+    chunks.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
+    chunks.extend_from_slice(bytes);
+    chunks.extend_from_slice(b"\r\n");
+}
+
+fn first_chunk(chunks: &[u8]) -> usize {
+    match httparse::parse_chunk_size(chunks) {
+        Ok(Status::Complete((head, size))) => chunks
+            .len()
+            .min(head + usize::try_from(size).unwrap_or(usize::MAX - head - 2) + 2),
+        _ => chunks.len(),
+    }
+}
+
+/// Where chunks end.
+fn ends(chunks: &[u8]) -> impl Iterator<Item = usize> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let rest = &chunks[at..];
+        at += first_chunk(rest);
+        (!rest.is_empty()).then_some(at)
+    })
+}
+
+/// Makes a chunk of each message; `write` is also told which one it is.
+fn encode(lines: &[u8], mut write: impl FnMut(&mut Vec<u8>, usize, &Message<'_>)) -> Vec<u8> {
+    let mut chunks = Vec::with_capacity(lines.len() + lines.len() / 2);
+    let mut body = Vec::new();
+    for (at, line) in lines.split_inclusive(|&byte| byte == b'\n').enumerate() {
+        let content = Framer::content(line.strip_suffix(b"\n").unwrap_or(line));
+        let Ok(Reply::Message {
+            topic,
+            payload,
+            attributes,
+        }) = Reply::decode(content)
+        else {
+            unreachable!("an outbox is handed whole messages");
+        };
+        body.clear();
+        let payload = &payload.unescape();
+        write(
+            &mut body,
+            at,
+            &Message {
+                topic,
+                payload,
+                attributes: &attributes,
+            },
+        );
+        push_chunk(&mut chunks, &body);
+    }
+    chunks
+}
+
+struct Message<'a> {
+    topic: Topic<'a>,
+    payload: &'a [u8],
+    attributes: &'a Attributes<'a>,
+}
+
+impl Message<'_> {
+    /// As the client prints it with `-o json`.
+    fn write_json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"topic\":");
+        write(out, &self.topic.as_str());
+        match str::from_utf8(self.payload) {
+            Ok(text) => {
+                out.extend_from_slice(b",\"payload\":");
+                write(out, &text);
+            }
+            Err(_) => {
+                out.extend_from_slice(b",\"payload_base64\":");
+                write(out, &STANDARD.encode(self.payload));
+            }
+        }
+        let others = self.attributes.iter().filter(|(key, _)| *key != RETAINED);
+        let mut object = Map::new();
+        for (key, value) in others {
+            add(
+                &mut object,
+                key,
+                value.map_or(json!(true), |value| text(&value)),
+            );
+        }
+        if !object.is_empty() {
+            out.extend_from_slice(b",\"attributes\":");
+            write(out, &object);
+        }
+        if self.attributes.contains(RETAINED) {
+            out.extend_from_slice(b",\"retained\":true");
+        }
+        out.extend_from_slice(b"}");
+    }
+}
+
+fn write(out: &mut Vec<u8>, value: &impl serde::Serialize) {
+    serde_json::to_writer(out, value).expect("text becomes JSON, and a vector takes it");
+}
+
+fn text(bytes: &[u8]) -> Value {
+    match str::from_utf8(bytes) {
+        Ok(text) => json!(text),
+        Err(_) => json!({ "base64": STANDARD.encode(bytes) }),
+    }
+}
+
+/// A key that comes more than once has an array of its values.
+fn add(object: &mut Map<String, Value>, key: &str, value: Value) {
+    match object.get_mut(key) {
+        None => {
+            object.insert(key.to_owned(), value);
+        }
+        Some(Value::Array(values)) => values.push(value),
+        Some(before) => *before = json!([before.take(), value]),
+    }
+}
+
+fn encode_events(lines: &[u8]) -> Vec<u8> {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let now = now.as_micros();
+    encode(lines, |event, at, message| {
+        event.extend_from_slice(format!("id: {now}-{at}\ndata: ").as_bytes());
+        message.write_json(event);
+        event.extend_from_slice(b"\n\n");
+    })
+}
+
+fn gap_event(count: u64) -> Vec<u8> {
+    let mut chunk = Vec::new();
+    let event = format!("event: gap\ndata: {{\"count\":{count}}}\n\n");
+    push_chunk(&mut chunk, event.as_bytes());
+    chunk
+}
+
+fn encode_json(lines: &[u8]) -> Vec<u8> {
+    encode(lines, |line, _, message| {
+        message.write_json(line);
+        line.push(b'\n');
+    })
+}
+
+fn gap_json(count: u64) -> Vec<u8> {
+    let mut chunk = Vec::new();
+    push_chunk(&mut chunk, format!("{{\"gap\":{count}}}\n").as_bytes());
+    chunk
+}
+
+fn encode_raw(lines: &[u8]) -> Vec<u8> {
+    encode(lines, |body, _, message| {
+        body.extend_from_slice(message.payload);
+        body.push(b'\n');
+    })
+}
+
+/// Payloads leave no room for it.
+fn no_gap(_count: u64) -> Vec<u8> {
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: &[u8] = b"MESSAGE a hi\\nthere\n@retained;k=v MESSAGE b/c \xff\nMESSAGE d\n";
+
+    #[track_caller]
+    fn check(form: Form, chunks: &[&str]) {
+        let wording = form.wording();
+        let encode = wording.encode.expect("it has a form of its own");
+        let bytes = encode(LINES);
+        let mut rest = &bytes[..];
+        let mut fitting = Vec::new();
+        for expected in chunks {
+            let len = (wording.first)(rest);
+            let (chunk, behind) = rest.split_at(len);
+            let head = chunk
+                .iter()
+                .position(|&byte| byte == b'\n')
+                .expect("a size")
+                + 1;
+            let size = String::from_utf8_lossy(&chunk[..head - 2]);
+            let size = usize::from_str_radix(&size, 16).expect("a size");
+            assert_eq!(len, head + size + 2);
+            let text = String::from_utf8_lossy(&chunk[head..]);
+            assert!(text.contains(expected), "{text:?}");
+            fitting.push(bytes.len() - behind.len());
+            rest = behind;
+        }
+        assert!(rest.is_empty());
+        assert_eq!((wording.count)(&bytes), chunks.len() as u64);
+        for room in 0..=bytes.len() {
+            let fits = fitting.iter().rev().find(|&&end| end <= room);
+            assert_eq!((wording.fitting)(&bytes, room), fits.copied().unwrap_or(0));
+        }
+    }
+
+    #[test]
+    fn a_message_is_one_chunk_in_each_form() {
+        check(
+            Form::Json,
+            &[
+                "{\"topic\":\"a\",\"payload\":\"hi\\nthere\"}\n",
+                "{\"topic\":\"b/c\",\"payload_base64\":\"/w==\",\"attributes\":{\"k\":\"v\"},\"retained\":true}\n",
+                "{\"topic\":\"d\",\"payload\":\"\"}\n",
+            ],
+        );
+        check(
+            Form::Events,
+            &[
+                "\ndata: {\"topic\":\"a\",\"payload\":\"hi\\nthere\"}\n\n",
+                "-1\ndata: {\"topic\":\"b/c\"",
+                "-2\ndata: {\"topic\":\"d\",\"payload\":\"\"}\n\n",
+            ],
+        );
+        check(Form::Raw, &["hi\nthere\n", "\n", "\n"]);
+    }
+
+    #[test]
+    fn a_client_that_comes_back_is_told_that_it_missed_something() {
+        let greeting = Form::Events.greeting(Some("12-0"));
+        let text = String::from_utf8(greeting).expect("text");
+        assert!(
+            text.contains("event: gap\ndata: {\"count\":null,\"since\":\"12-0\"}\n\n"),
+            "{text}"
+        );
+        assert!(!String::from_utf8_lossy(&Form::Events.greeting(None)).contains("gap"));
+    }
+}

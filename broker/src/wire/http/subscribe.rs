@@ -1,0 +1,236 @@
+//! Subscribing by `GET`: a response that goes on until the client leaves, has had enough, or time is
+//! up.
+
+use std::time::{Duration, Instant};
+
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+};
+use http::{Method, StatusCode};
+use protocol::Filter;
+
+use super::request::{Head, Refused, decoded};
+use super::response::encode_head;
+use super::stream::Form;
+use super::{Conversation, Next};
+use crate::block::Block;
+use crate::wire::desk::TooMany;
+use crate::wire::{Arrival, End, Source};
+
+/// Set by `EventSource` when it comes back.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// A stream that is quiet shows so often that it is alive, and finds out whether its client is.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// What a client sends on while it is sent a stream is of no use.
+const UNUSED_BYTES: usize = 16 * 1024;
+
+/// What is wanted.
+struct Wanted {
+    filter: String,
+    form: Form,
+    count: Option<u64>,
+    timeout: Option<Duration>,
+}
+
+impl Conversation<'_, '_> {
+    #[inline(never)]
+    pub(super) fn stream(
+        &mut self,
+        head: &Head,
+        filter: &str,
+        source: &mut impl Source,
+        block: &mut Block,
+    ) -> Next {
+        let wanted = match Wanted::new(head, filter) {
+            Ok(wanted) => wanted,
+            Err(refused) => return self.refuse(Some(head), &refused),
+        };
+        if head.method == Method::HEAD {
+            let bytes = self.stream_head(head, wanted.form);
+            self.desk.outbox.hold().answer(&bytes);
+            return Next::Break(End::Answered);
+        }
+        let deadline = wanted.timeout.map(|timeout| Instant::now() + timeout);
+        if let Err(refused) = self.begin_stream(head, &wanted) {
+            return self.refuse(Some(head), &refused);
+        }
+        let end = self.wait_in_stream(wanted.form, deadline, source, block);
+        if matches!(end, End::Answered) {
+            self.desk.forget_filters();
+            self.desk.outbox.hold().goodbye();
+        }
+        Next::Break(end)
+    }
+
+    /// Subscribes under the hold of the outbox, so that the head comes before the first message and
+    /// retained messages come before newer ones.
+    fn begin_stream(&mut self, head: &Head, wanted: &Wanted) -> Result<(), Refused> {
+        let filter = Filter::parse(&wanted.filter).expect("it has been parsed before");
+        let mut bytes = self.stream_head(head, wanted.form);
+        bytes.extend_from_slice(&wanted.form.greeting(head.header(LAST_EVENT_ID)));
+        self.desk.begin();
+        let retained = self.desk.engine.retained.read();
+        let mut matching = Vec::new();
+        if filter.group().is_none() {
+            matching.extend(retained.matching(filter).cloned());
+        }
+        let outbox = self.desk.outbox.clone();
+        outbox.speak(wanted.form.wording());
+        let mut held = outbox.hold();
+        let subscribed = self.desk.subscribe(&mut held, filter, None);
+        if let Err(TooMany::Subscriptions(_) | TooMany::Choices) = subscribed {
+            drop((held, retained));
+            self.desk.settle();
+            return Err(Refused::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "this broker takes no subscriptions; ask its operator for a higher limit",
+            ));
+        }
+        held.answer(&bytes);
+        if let Some(count) = wanted.count {
+            held.set_quota(count);
+        }
+        self.desk.deliver_retained(&mut held, &matching);
+        drop((held, retained));
+        self.desk.settle();
+        Ok(())
+    }
+
+    /// Returns when the stream is over.
+    fn wait_in_stream(
+        &self,
+        form: Form,
+        deadline: Option<Instant>,
+        source: &mut impl Source,
+        block: &mut Block,
+    ) -> End {
+        let mut unused = 0;
+        loop {
+            let heartbeat = Instant::now() + HEARTBEAT;
+            let until = deadline.map_or(heartbeat, |deadline| deadline.min(heartbeat));
+            block.consume(block.unread().len());
+            match source.fill_by(block, UNUSED_BYTES, until) {
+                Arrival::Bytes if unused < UNUSED_BYTES => unused += block.unread().len(),
+                Arrival::Bytes | Arrival::NoMemory => return End::Left,
+                Arrival::Pause => {}
+                Arrival::Silence if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                    return End::Answered;
+                }
+                Arrival::Silence => {
+                    let bytes = form.heartbeat();
+                    // What waits for a slow client shows it well enough.
+                    if !bytes.is_empty() && !self.desk.outbox.seems_blocked() {
+                        self.desk.outbox.hold().answer(&bytes);
+                    }
+                }
+                Arrival::End => return self.ended(),
+                Arrival::Stopping => return End::Stopping,
+                Arrival::Failed(err) => return err.into(),
+            }
+        }
+    }
+
+    /// Either the client has left, or it has got all it wanted, and the outbox has said so.
+    fn ended(&self) -> End {
+        match self.desk.outbox.hold().is_ending() {
+            true => End::Answered,
+            false => End::Left,
+        }
+    }
+
+    fn stream_head(&self, head: &Head, form: Form) -> Vec<u8> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            (CONTENT_TYPE, form.content_type()),
+            (CACHE_CONTROL, "no-store"),
+            (TRANSFER_ENCODING, "chunked"),
+            (CONNECTION, "close"),
+            (HeaderName::from_static("x-content-type-options"), "nosniff"),
+            // A proxy that gathers a response before it passes it on is asked not to.
+            (HeaderName::from_static("x-accel-buffering"), "no"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        self.open_to(head, &mut headers);
+        encode_head(StatusCode::OK, &headers)
+    }
+}
+
+impl Wanted {
+    fn new(head: &Head, filter: &str) -> Result<Self, Refused> {
+        let bad = |text: String| Refused::new(StatusCode::BAD_REQUEST, text);
+        let filter = wildcards(filter)?;
+        Filter::parse(&filter).map_err(|why| bad(why.to_string()))?;
+        let mut wanted = Self {
+            filter,
+            form: Form::Events,
+            count: None,
+            timeout: None,
+        };
+        for (name, value) in &head.query {
+            match name.as_str() {
+                "format" => {
+                    wanted.form = value
+                        .parse()
+                        .map_err(|()| bad("format is sse, json or raw".to_owned()))?;
+                }
+                "count" => {
+                    let count = value.parse().ok().filter(|&count| count > 0);
+                    let why = || bad("count is a number of messages, 1 or more".to_owned());
+                    wanted.count = Some(count.ok_or_else(why)?);
+                }
+                "timeout" => {
+                    let timeout = humantime::parse_duration(value).ok();
+                    let timeout =
+                        timeout.filter(|&timeout| timeout <= Duration::from_secs(1 << 32));
+                    let why = || bad("timeout is a time such as 30s or 5m".to_owned());
+                    wanted.timeout = Some(timeout.ok_or_else(why)?);
+                }
+                name => {
+                    return Err(bad(format!(
+                        "there is no parameter {name:?}; there is format, count, timeout"
+                    )));
+                }
+            }
+        }
+        if !head.is_current {
+            let status = StatusCode::HTTP_VERSION_NOT_SUPPORTED;
+            return Err(Refused::new(status, "a stream needs HTTP/1.1"));
+        }
+        Ok(wanted)
+    }
+}
+
+/// A filter from a path: a level `*` stands for `+`, and `**` for `#`, which has a meaning in
+/// addresses.
+fn wildcards(path: &str) -> Result<String, Refused> {
+    let levels: Result<Vec<String>, Refused> = path
+        .split('/')
+        .map(|level| match level {
+            "*" => Ok("+".to_owned()),
+            "**" => Ok("#".to_owned()),
+            level => decoded(level),
+        })
+        .collect();
+    Ok(levels?.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_may_be_written_as_stars_or_encoded() {
+        for (path, filter) in [
+            ("a/*/b/**", "a/+/b/#"),
+            ("a/%2B/%23", "a/+/#"),
+            ("a/+/b", "a/+/b"),
+            ("%2A/a*", "*/a*"),
+            ("a%2Fb/%C3%A9", "a/b/é"),
+        ] {
+            assert_eq!(wildcards(path).as_deref(), Ok(filter));
+        }
+    }
+}

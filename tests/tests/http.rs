@@ -1,0 +1,551 @@
+//! Promises of `docs/web.md` on HTTP: publishing, subscribing, what is refused, and what nobody else
+//! notices.
+
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+
+use tests::{Process, TestBroker, TestClient, installed};
+
+/// A request, and the head and body of its answer; the connection ends after it.
+#[track_caller]
+fn ask(broker: &TestBroker, request: &str) -> (String, String) {
+    let mut client = broker.connect();
+    let request = request.replacen("\r\n", "\r\nHost: localhost\r\nConnection: close\r\n", 1);
+    client.write(request);
+    let answer = client.read_to_end();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+    (head.to_owned(), body.to_owned())
+}
+
+#[track_caller]
+fn get(broker: &TestBroker, path: &str) -> (String, String) {
+    ask(broker, &format!("GET {path} HTTP/1.1\r\n\r\n"))
+}
+
+#[track_caller]
+fn post(broker: &TestBroker, path: &str, body: &str) -> (String, String) {
+    let len = body.len();
+    let head = format!("POST {path} HTTP/1.1\r\nContent-Length: {len}\r\n\r\n");
+    ask(broker, &format!("{head}{body}"))
+}
+
+#[track_caller]
+fn status(answer: &(String, String)) -> u16 {
+    let status = answer
+        .0
+        .split(' ')
+        .nth(1)
+        .and_then(|digits| digits.parse().ok());
+    status.unwrap_or_else(|| panic!("no status in {:?}", answer.0))
+}
+
+/// A stream that has begun: what comes behind its head.
+#[track_caller]
+fn stream(broker: &TestBroker, path: &str) -> TestClient {
+    let mut client = broker.connect();
+    begin_stream(&mut client, path);
+    client
+}
+
+#[track_caller]
+fn begin_stream(client: &mut TestClient, path: &str) {
+    client.write(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    client.expect("HTTP/1.1 200 OK\r");
+    client.read_until("\r");
+}
+
+fn curl(broker: &TestBroker, path: &str) -> Command {
+    let mut curl = installed("curl", "curl");
+    curl.args(["-sSN", "--max-time", "60"]);
+    curl.arg(format!("http://{}{path}", broker.address()));
+    curl
+}
+
+#[track_caller]
+fn output(command: &mut Command) -> String {
+    let output = command.output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn a_body_is_one_message_and_the_answer_is_its_receipt() {
+    let broker = TestBroker::start();
+    let mut ann = broker.connect();
+    ann.send("SUBSCRIBE news/#").expect("SUBACK news/#");
+    let answer = post(&broker, "/topics/news/today", "two\nlines\\");
+    assert_eq!(status(&answer), 200);
+    assert_eq!(answer.1, "{\"topic\":\"news/today\",\"copies\":1}\n");
+    ann.expect("MESSAGE news/today two\\nlines\\\\");
+    let answer = post(&broker, "/topics/n%C3%A9%2Fws?@id=a+b&@urgent&retain", "hi");
+    assert_eq!(answer.1, "{\"topic\":\"né/ws\",\"copies\":0}\n");
+    ann.send("SUBSCRIBE né/#").expect("SUBACK né/#");
+    ann.expect("@id=a\\sb;urgent;retained MESSAGE né/ws hi")
+        .expect_silence();
+    let put = ask(
+        &broker,
+        "PUT /topics/news HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n\
+         3\r\nabc\r\n1;x=y\r\nd\r\n0\r\nTrailer: t\r\n\r\n",
+    );
+    assert_eq!(put.1, "{\"topic\":\"news\",\"copies\":1}\n");
+    ann.expect("MESSAGE news abcd").expect_silence();
+}
+
+#[test]
+fn each_line_of_a_body_can_be_a_message_of_its_own() {
+    let broker = TestBroker::start();
+    let mut ann = broker.connect();
+    ann.send("SUBSCRIBE log").expect("SUBACK log");
+    let answer = post(&broker, "/topics/log?lines", "a\n\nb\r\nc");
+    assert_eq!(
+        answer.1,
+        "{\"topic\":\"log\",\"messages\":4,\"copies\":4}\n"
+    );
+    for payload in [" a", "", " b", " c"] {
+        ann.expect(format!("MESSAGE log{payload}"));
+    }
+    // They are published as they come, and not only at the end.
+    let mut upload = curl(&broker, "/topics/log?lines");
+    upload
+        .args(["-T", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut upload = upload.spawn().expect("curl runs");
+    let mut input = upload.stdin.take().expect("it is piped");
+    for line in ["one", "two"] {
+        writeln!(input, "{line}").expect("curl takes it");
+        ann.expect(format!("MESSAGE log {line}"));
+    }
+    drop(input);
+    let mut receipt = String::new();
+    let mut out = upload.stdout.take().expect("it is piped");
+    out.read_to_string(&mut receipt).expect("text");
+    assert_eq!(receipt, "{\"topic\":\"log\",\"messages\":2,\"copies\":2}\n");
+    assert!(upload.wait().expect("a child").success());
+}
+
+#[test]
+fn a_stream_has_what_is_retained_and_then_what_is_published() {
+    let broker = TestBroker::start();
+    let mut bob = broker.connect();
+    bob.send("@retain PUBLISH a/1 old").expect("PUBACK 1 0");
+    for (path, old, new) in [
+        (
+            "/topics/a/*?format=json",
+            "{\"topic\":\"a/1\",\"payload\":\"old\",\"retained\":true}",
+            "{\"topic\":\"a/2\",\"payload\":\"n\\new\"}",
+        ),
+        ("/topics/a/%23?format=raw", "old", "n\new"),
+        (
+            "/topics/**?",
+            "data: {\"topic\":\"a/1\",\"payload\":\"old\",\"retained\":true}\n",
+            "data: {\"topic\":\"a/2\",\"payload\":\"n\\new\"}\n",
+        ),
+    ] {
+        let path = format!("{path}&count=2").replace("?&", "?");
+        let mut reader = Process::start(&mut curl(&broker, &path));
+        let mut line = String::new();
+        while !old.starts_with(&line) || line.is_empty() {
+            line = reader.next_line();
+            if line.starts_with(':') || line.starts_with("id: ") || line.is_empty() {
+                line.clear();
+            }
+        }
+        bob.send("PUBLISH a/2 n\\new").expect_prefix("PUBACK ");
+        let rest = reader.rest();
+        assert!(rest.contains(new), "{path}: {rest:?}");
+        let (status, ..) = reader.end();
+        assert!(status.success(), "the end of the stream is no error");
+    }
+}
+
+#[test]
+fn a_count_is_exact_however_the_messages_come() {
+    let broker = TestBroker::start();
+    let mut bob = broker.connect();
+    let mut streams: Vec<TestClient> = (1..=7)
+        .map(|count| stream(&broker, &format!("/topics/n?format=raw&count={count}")))
+        .collect();
+    // All in one batch.
+    let lines: String = (1..=9).map(|n| format!("PUBLISH n {n}\n")).collect();
+    bob.write(lines).read_until_prefix("PUBACK 9 ");
+    for (count, stream) in (1..).zip(&mut streams) {
+        let expected: String = (1..=count).map(|n| format!("2\r\n{n}\n\r\n")).collect();
+        assert_eq!(stream.read_to_end(), format!("{expected}0\r\n\r\n"));
+    }
+    let retained: String = (1..=3)
+        .map(|n| format!("@retain PUBLISH r/{n} {n}\n"))
+        .collect();
+    bob.write(retained).read_until_prefix("PUBACK 12 ");
+    let mut reader = stream(&broker, "/topics/r/+?format=raw&count=2");
+    assert_eq!(reader.read_to_end(), "2\r\n1\n\r\n2\r\n2\n\r\n0\r\n\r\n");
+}
+
+#[test]
+fn a_stream_ends_in_order_when_time_is_up_and_when_the_broker_stops() {
+    let broker = TestBroker::start();
+    let mut short = stream(&broker, "/topics/a?format=json&timeout=50ms");
+    assert_eq!(short.read_to_end(), "0\r\n\r\n");
+    let mut long = stream(&broker, "/topics/a?format=json&timeout=10m");
+    broker.stop();
+    assert_eq!(long.read_to_end(), "0\r\n\r\n");
+}
+
+#[test]
+fn what_a_slow_stream_missed_is_an_event_in_its_place() {
+    let broker = TestBroker::with_args(&["--outbox-bytes", "512KiB", "--max-line", "64KiB"]);
+    let mut bob = broker.connect();
+    for (path, gap) in [
+        ("/topics/big?format=json", "{\"gap\":"),
+        ("/topics/big", "{\"count\":"),
+    ] {
+        let mut slow = TestClient::connect_with_small_buffer(broker.address());
+        begin_stream(&mut slow, path);
+        let payload = "x".repeat(60_000);
+        let before = 400;
+        for _ in 0..before {
+            bob.send(format!("PUBLISH big {payload}"));
+            bob.expect_prefix("PUBACK ");
+        }
+        bob.send("PUBLISH big last").expect_prefix("PUBACK ");
+        let (mut messages, mut missed) = (0, 0);
+        loop {
+            let line = slow.read_line();
+            if let Some(count) = line
+                .strip_prefix("data: ")
+                .unwrap_or(&line)
+                .strip_prefix(gap)
+            {
+                let count = count.trim_end_matches('}').parse::<u64>();
+                missed += count.expect("a number");
+            } else if line.contains("\"payload\":\"last\"") {
+                break;
+            } else if line.contains("\"payload\":\"xx") {
+                messages += 1;
+            }
+        }
+        assert!(missed > 0, "the outbox was too large for this test");
+        assert_eq!(messages + missed, before);
+    }
+}
+
+#[test]
+fn event_source_is_told_that_it_missed_something_when_it_comes_back() {
+    let broker = TestBroker::start();
+    let mut client = broker.connect();
+    client.write("GET /topics/a HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 17-0\r\n\r\n");
+    client.read_until("event: gap");
+    client.expect("data: {\"count\":null,\"since\":\"17-0\"}");
+}
+
+#[test]
+fn a_body_that_is_too_long_is_refused_before_it_has_come() {
+    let broker = TestBroker::with_args(&["--max-line", "1KiB"]);
+    let mut ann = broker.connect();
+    ann.send("SUBSCRIBE #").expect("SUBACK #");
+    for sent in [
+        "POST /topics/a HTTP/1.1\r\nHost: h.localhost\r\nContent-Length: 5000000000\r\n\r\n".to_owned(),
+        "POST /topics/a HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2000\r\n\r\n".to_owned(),
+        format!("POST /topics/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n{}", "x".repeat(1200)),
+        format!("POST /topics/a?lines HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n{}", "x".repeat(1200)),
+        format!("POST /topics/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\n{}", "\\".repeat(900)),
+    ] {
+        let mut client = broker.connect();
+        client.write(&sent);
+        let line = client.read_line();
+        assert!(line.starts_with("HTTP/1.1 413 "), "came {line:?} for {sent:.80}");
+        assert!(client.read_to_end().contains("--max-line"));
+    }
+    // Who waits for a word gets it.
+    let mut client = broker.connect();
+    client.write("POST /topics/a HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+    client.expect("HTTP/1.1 100 Continue\r").expect("\r");
+    ann.expect_silence();
+    client.write("hi").expect("HTTP/1.1 200 OK\r");
+    ann.expect("MESSAGE a hi");
+}
+
+#[test]
+fn requests_follow_one_another_on_one_connection() {
+    let broker = TestBroker::start();
+    let mut client = broker.connect();
+    let head = "HTTP/1.1\r\nHost: localhost\r\n";
+    // All at once, and with empty lines between them.
+    client.write(format!(
+        "GET /healthz {head}\r\nHEAD /healthz {head}\r\n\r\nPOST /topics/a {head}Content-Length: 3\r\n\r\nGETGET /nothing {head}\r\nGET /healthz {head}Connection: close\r\n\r\n"
+    ));
+    let text = client.read_to_end();
+    let answers: Vec<&str> = text.split("HTTP/1.1 ").skip(1).collect();
+    let statuses: Vec<&str> = answers.iter().map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["200", "200", "200", "404", "200"]);
+    assert!(answers[0].ends_with("\r\n\r\nok\n"));
+    assert!(answers[1].contains("content-length: 3\r\n") && answers[1].ends_with("\r\n\r\n"));
+    assert!(
+        answers[3].contains("/topics/<topic>"),
+        "it says what exists"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_request_is_said() {
+    let broker = TestBroker::with_args(&["--max-retained", "1"]);
+    let mut ann = broker.connect();
+    ann.send("SUBSCRIBE #").expect("SUBACK #");
+    for (path, expected, hint) in [
+        ("/topics/a+b", 400, "without +"),
+        ("/topics/", 400, "topic"),
+        ("/topics/%FF", 400, "UTF-8"),
+        ("/topics/$SYS/x", 403, "only the broker"),
+        ("/topics/a?retian", 400, "retain, lines"),
+        ("/topics/a?@Bad=1", 400, "lower-case"),
+        ("/elsewhere", 405, "GET"),
+    ] {
+        let answer = post(&broker, path, "x");
+        assert_eq!(status(&answer), expected, "{path}");
+        assert!(answer.1.contains(hint), "{path}: {}", answer.1);
+    }
+    for (path, expected, hint) in [
+        ("/topics/a%20b", 400, "space"),
+        ("/topics/a/**/b", 400, "#"),
+        ("/topics/a?format=xml", 400, "sse, json or raw"),
+        ("/topics/a?count=0", 400, "1 or more"),
+        ("/topics/a?timeout=soon", 400, "30s"),
+        ("/topics/a?cuont=1", 400, "count"),
+        ("/", 404, "/topics/<topic>"),
+    ] {
+        let answer = get(&broker, path);
+        assert_eq!(status(&answer), expected, "{path}");
+        assert!(answer.1.contains(hint), "{path}: {}", answer.1);
+    }
+    assert_eq!(status(&post(&broker, "/topics/a?retain", "x")), 200);
+    ann.expect("MESSAGE a x");
+    assert_eq!(status(&post(&broker, "/topics/b?retain", "x")), 507);
+    let deleted = ask(&broker, "DELETE /topics/a HTTP/1.1\r\n\r\n");
+    assert_eq!(status(&deleted), 405);
+    assert!(deleted.0.contains("\r\nallow: GET"), "{}", deleted.0);
+    ann.expect_silence();
+}
+
+#[test]
+fn the_figures_are_those_of_the_ledger() {
+    let broker = TestBroker::start();
+    let mut ann = broker.connect();
+    ann.send("SUBSCRIBE a").expect("SUBACK a");
+    post(&broker, "/topics/a?retain", "x");
+    post(&broker, "/topics/b", "x");
+    let (head, figures) = get(&broker, "/metrics");
+    assert!(
+        head.contains("content-type: application/openmetrics-text"),
+        "{head}"
+    );
+    assert!(figures.ends_with("# EOF\n"));
+    for figure in [
+        "dallal_messages_published_total 2",
+        "dallal_messages_unmatched_total 1",
+        "dallal_copies_total 1",
+        "dallal_copies_written_total 1",
+        "dallal_copies_dropped_total{reason=\"full\"} 0",
+        "dallal_copies_waiting 0",
+        "dallal_retained_messages 1",
+        "dallal_connections{wire=\"line\"} 1",
+        "dallal_connections{wire=\"http\"} 1",
+    ] {
+        assert!(
+            figures.lines().any(|line| line == figure),
+            "no {figure} in\n{figures}"
+        );
+    }
+    for name in [
+        "process_cpu_seconds_total ",
+        "process_resident_memory_bytes ",
+    ] {
+        assert!(figures.contains(name), "no {name} in\n{figures}");
+    }
+}
+
+#[test]
+fn what_the_broker_can_be_asked_can_be_asked_by_a_page() {
+    let broker = TestBroker::start();
+    let mut ann = broker.connect();
+    ann.send("NAME ann").expect("NAMEACK ann");
+    ann.send("SUBSCRIBE sensors/+/temperature")
+        .expect("SUBACK sensors/+/temperature");
+    post(&broker, "/topics/sensors/attic/temperature?retain", "21.5");
+    let ask = |path: &str| -> serde_json::Value {
+        let answer = get(&broker, path);
+        assert_eq!(status(&answer), 200, "{path}: {}", answer.1);
+        assert!(answer.0.contains("content-type: application/json"));
+        serde_json::from_str(&answer.1).expect("JSON")
+    };
+    let clients = ask("/api/clients");
+    assert_eq!(clients["connections"][0]["name"], "ann");
+    assert_eq!(clients["connections"][0]["wire"], "line");
+    assert_eq!(clients["connections"][1]["wire"], "http");
+    assert_eq!(ask("/api/clients?filter=elsewhere")["total"], 0);
+    let topics = ask("/api/topics?filter=sensors/%23&limit=1");
+    assert_eq!(topics["topics"][0]["topic"], "sensors/attic/temperature");
+    assert_eq!(topics["topics"][0]["copies"], 1);
+    let why = ask("/api/why?topic=sensors/attic/Temperature");
+    assert_eq!(why["near"][0]["difference"], "case");
+    assert_eq!(ask("/api/retained")["retained"][0]["bytes"], 4);
+    assert_eq!(ask("/api/filters")["total"], 1);
+    assert_eq!(ask("/api/audit")["balanced"], true);
+    assert_eq!(ask("/api/broker")["connections"], 2);
+    for (path, expected, hint) in [
+        ("/api/who", 404, "clients"),
+        ("/api/why", 400, "?topic="),
+        ("/api/why?topic=a%20b", 400, "space"),
+        ("/api/topics?filter=a/%23/b", 400, "#"),
+        ("/api/topics?limit=0", 400, "from 1"),
+        ("/api/topics?topic=a", 400, "filter"),
+    ] {
+        let answer = get(&broker, path);
+        assert_eq!(status(&answer), expected, "{path}");
+        assert!(answer.1.contains(hint), "{path}: {}", answer.1);
+    }
+}
+
+#[test]
+fn a_page_from_elsewhere_may_do_nothing() {
+    let broker = TestBroker::with_args(&[
+        "--allow-origin",
+        "https://app.example",
+        "--name",
+        "b.example",
+    ]);
+    let mut ann = broker.connect();
+    ann.send("SUBSCRIBE #").expect("SUBACK #");
+    let (port, body) = (broker.address().port(), "PUBLISH a b\n");
+    let request = |host: &str, headers: &str| {
+        let mut client = broker.connect();
+        let len = body.len();
+        client.write(format!(
+            "POST /topics/a HTTP/1.1\r\nHost: {host}\r\n{headers}Connection: close\r\n\
+             Content-Type: text/plain\r\nContent-Length: {len}\r\n\r\n{body}"
+        ));
+        client.read_to_end()
+    };
+    for (host, headers, status) in [
+        (
+            format!("localhost:{port}"),
+            "Origin: http://evil.example\r\n".to_owned(),
+            "403",
+        ),
+        (
+            format!("localhost:{port}"),
+            "Origin: null\r\n".to_owned(),
+            "403",
+        ),
+        (
+            format!("localhost:{port}"),
+            "Sec-Fetch-Site: cross-site\r\n".to_owned(),
+            "403",
+        ),
+        (
+            "evil.example".to_owned(),
+            "Origin: http://evil.example\r\n".to_owned(),
+            "421",
+        ),
+        ("evil.example".to_owned(), String::new(), "421"),
+    ] {
+        let answer = request(&host, &headers);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{host} {headers}: {answer}"
+        );
+        assert!(!answer.contains("access-control-allow-origin"), "{answer}");
+    }
+    ann.expect_silence();
+    for (host, headers, opened) in [
+        (
+            format!("localhost:{port}"),
+            format!("Origin: http://localhost:{port}\r\n"),
+            false,
+        ),
+        (
+            "b.example".to_owned(),
+            "Origin: https://b.example\r\n".to_owned(),
+            false,
+        ),
+        (
+            "127.0.0.1".to_owned(),
+            "Origin: https://app.example\r\n".to_owned(),
+            true,
+        ),
+    ] {
+        let answer = request(&host, &headers);
+        assert!(
+            answer.starts_with("HTTP/1.1 200 "),
+            "{host} {headers}: {answer}"
+        );
+        let allowed = "access-control-allow-origin: https://app.example\r\n";
+        assert_eq!(answer.contains(allowed), opened, "{answer}");
+        ann.expect("MESSAGE a PUBLISH a b\\n");
+    }
+    let preflight = ask(
+        &broker,
+        "OPTIONS /topics/a HTTP/1.1\r\nOrigin: https://app.example\r\nAccess-Control-Request-Method: PUT\r\n\r\n",
+    );
+    assert_eq!(status(&preflight), 204);
+    assert!(
+        preflight
+            .0
+            .contains("access-control-allow-methods: GET, HEAD, POST, PUT")
+    );
+}
+
+#[test]
+fn curl_can_publish_and_listen() {
+    let broker = TestBroker::start();
+    let mut listener = Process::start(curl(&broker, "/topics/sensors/**").arg("-i"));
+    while listener.next_line() != ": subscribed" {}
+    let receipt = output(curl(&broker, "/topics/sensors/attic?retain").args(["-d", "21.5"]));
+    assert_eq!(receipt, "{\"topic\":\"sensors/attic\",\"copies\":1}\n");
+    listener.expect("");
+    assert!(listener.next_line().starts_with("id: "));
+    listener.expect("data: {\"topic\":\"sensors/attic\",\"payload\":\"21.5\"}");
+    let now = output(&mut curl(
+        &broker,
+        "/topics/sensors/attic?format=raw&count=1",
+    ));
+    assert_eq!(now, "21.5\n");
+    assert_eq!(output(&mut curl(&broker, "/healthz")), "ok\n");
+}
+
+#[test]
+fn a_thousand_requests_that_never_end_hold_up_nobody() {
+    let broker = TestBroker::start();
+    let mut slow: Vec<TestClient> = (0..1000)
+        .map(|n| {
+            let mut client = broker.connect();
+            let half = [
+                "GET /",
+                "POST /topics/a HTTP/1.1\r\nContent-Le",
+                "GET / HTTP/1.1\r\nX: y\r\n",
+            ];
+            client.write(half[n % half.len()]);
+            client
+        })
+        .collect();
+    for client in &mut slow {
+        client.write("x");
+    }
+    assert_eq!(status(&get(&broker, "/healthz")), 200);
+    let mut ann = broker.connect();
+    ann.send("SUBSCRIBE a").expect("SUBACK a");
+    assert_eq!(status(&post(&broker, "/topics/a", "hi")), 200);
+    ann.expect("MESSAGE a hi");
+}
+
+#[test]
+fn a_head_without_end_is_refused_and_so_are_too_many_headers() {
+    let broker = TestBroker::start();
+    for filling in ["x".repeat(20_000), "\r\nX: y".repeat(100)] {
+        let mut client = broker.connect();
+        client.write(format!(
+            "GET / HTTP/1.1\r\nHost: localhost\r\nX: {filling}\r\n\r\n"
+        ));
+        client.expect_prefix("HTTP/1.1 431 ");
+    }
+}
