@@ -23,6 +23,7 @@ use crate::wire::desk::Desk;
 use crate::wire::http::{self, Site};
 use crate::wire::line::{self, Conversation};
 use crate::wire::mqtt;
+use crate::wire::websocket::{self, Tunnel};
 use crate::wire::{Arrival, End, Source, Wire, sniff};
 
 /// How long a client may take to close after the broker has.
@@ -181,6 +182,36 @@ impl Session {
         let line_bytes = self.settings.line_bytes;
         let mut conversation = http::Conversation::new(desk, &self.site, line_bytes);
         let end = conversation.read_loop(source, block);
+        if conversation.has_switched() {
+            return self.converse_in_tunnel(desk, source, block);
+        }
+        self.conclude(desk, end)
+    }
+
+    /// The line protocol in a WebSocket.
+    #[inline(never)]
+    fn converse_in_tunnel(
+        &self,
+        desk: &mut Desk<'_>,
+        source: &mut SocketSource<'_>,
+        raw: &mut Block,
+    ) -> End {
+        let outbox = desk.outbox.clone();
+        outbox.speak(&websocket::WORDING);
+        let mut block = Block::new(&desk.engine.memory);
+        let mut tunnel = Tunnel::new(source, &outbox, raw);
+        let mut conversation = Conversation::new(desk, self.settings.line_bytes);
+        let mut end = conversation.read_loop(&mut tunnel, &mut block);
+        let mut held = outbox.hold();
+        if self.stopping.deadline().is_some() {
+            end = End::Stopping;
+            held.goodbye();
+        }
+        held.signal(&tunnel.last_frame(&end));
+        drop(held);
+        if tunnel.is_closing() && matches!(end, End::Left) {
+            end = End::Answered;
+        }
         self.conclude(desk, end)
     }
 

@@ -8,6 +8,7 @@ pub(crate) mod http;
 pub(crate) mod line;
 pub(crate) mod mqtt;
 pub(crate) mod question;
+pub(crate) mod websocket;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -13,13 +13,15 @@ mod response;
 mod site;
 mod stream;
 mod subscribe;
+mod upgrade;
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, ALLOW, HeaderValue, ORIGIN, RETRY_AFTER, VARY,
+    ACCESS_CONTROL_MAX_AGE, ALLOW, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_VERSION,
+    UPGRADE, VARY,
 };
 use http::{HeaderMap, Method, StatusCode};
 
@@ -41,7 +43,7 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 const IDLE_TIME: Duration = Duration::from_secs(60);
 
 /// What there is, for who asks for something else.
-const MAP: &str = "there is /topics/<topic> to POST to, /topics/<filter> to GET, /healthz, \
+const MAP: &str = "there is /topics/<topic> to POST to, /topics/<filter> to GET, /ws, /healthz, \
                    /metrics, and /api/clients, topics, filters, why, retained, audit, broker";
 
 /// One client's conversation.
@@ -50,6 +52,8 @@ pub(crate) struct Conversation<'a, 'b> {
     site: &'a Site,
     /// The longest line taken, and so the longest message.
     line_bytes: usize,
+    /// What follows is WebSocket.
+    switched: bool,
 }
 
 /// What happens after a request.
@@ -61,7 +65,13 @@ impl<'a, 'b> Conversation<'a, 'b> {
             desk,
             site,
             line_bytes,
+            switched: false,
         }
+    }
+
+    /// Whether it has ended because the client goes on in WebSocket.
+    pub(crate) fn has_switched(&self) -> bool {
+        self.switched
     }
 
     /// Serves one request after another until the client leaves or has had its last answer. `block`
@@ -132,6 +142,9 @@ impl<'a, 'b> Conversation<'a, 'b> {
         if let Err(refused) = self.site.check(head) {
             return self.refuse(Some(head), &refused);
         }
+        if head.path == "/ws" {
+            return self.switch(head);
+        }
         if head.method == Method::OPTIONS {
             return self.answer(head, options());
         }
@@ -153,6 +166,18 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 self.answer(head, response)
             }
             None => self.refuse(Some(head), &no_method("GET, HEAD, OPTIONS")),
+        }
+    }
+
+    #[inline(never)]
+    fn switch(&mut self, head: &Head) -> Next {
+        match upgrade::accept(head) {
+            Ok(answer) => {
+                self.desk.outbox.hold().answer(&answer);
+                self.switched = true;
+                ControlFlow::Break(End::Answered)
+            }
+            Err(refused) => self.refuse(Some(head), &refused),
         }
     }
 
@@ -206,6 +231,12 @@ impl<'a, 'b> Conversation<'a, 'b> {
             StatusCode::METHOD_NOT_ALLOWED => {
                 let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, OPTIONS");
                 response.headers.insert(ALLOW, allowed);
+            }
+            StatusCode::UPGRADE_REQUIRED => {
+                let websocket = HeaderValue::from_static("websocket");
+                response.headers.insert(UPGRADE, websocket);
+                let version = HeaderValue::from_static("13");
+                response.headers.insert(SEC_WEBSOCKET_VERSION, version);
             }
             StatusCode::SERVICE_UNAVAILABLE => {
                 let seconds = HeaderValue::from_static("1");

@@ -1,0 +1,53 @@
+//! `/ws`: a request that turns its connection into a WebSocket.
+
+use base64::engine::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{
+    CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::{Method, StatusCode};
+use tungstenite::handshake::derive_accept_key;
+
+use super::request::{Head, Refused};
+use super::response::encode_head;
+
+/// The wire inside, as a subprotocol.
+const LINE: &str = "line";
+
+/// The answer that turns the connection, if it can be.
+pub(super) fn accept(head: &Head) -> Result<Vec<u8>, Refused> {
+    let bad = |text: &str| Refused::new(StatusCode::BAD_REQUEST, text);
+    let asks = head.has_word(UPGRADE, "websocket") && head.has_word(CONNECTION, "upgrade");
+    if head.method != Method::GET || !asks {
+        let text = "this is for WebSocket; open ws://.../ws";
+        return Err(Refused::new(StatusCode::UPGRADE_REQUIRED, text));
+    }
+    if head.header(SEC_WEBSOCKET_VERSION) != Some("13") {
+        let text = "the version of WebSocket is 13";
+        return Err(Refused::new(StatusCode::UPGRADE_REQUIRED, text));
+    }
+    if !head.is_current || head.has_body() {
+        return Err(bad(
+            "a WebSocket begins with a GET of HTTP/1.1 without a body",
+        ));
+    }
+    let key = head.headers.get(SEC_WEBSOCKET_KEY);
+    let key = key.filter(|key| {
+        let decoded = STANDARD.decode(key.as_bytes());
+        decoded.is_ok_and(|bytes| bytes.len() == 16)
+    });
+    let key = key.ok_or_else(|| bad("Sec-WebSocket-Key is 16 bytes in Base64"))?;
+    let mut headers = HeaderMap::new();
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept.expect("Base64 is text"));
+    if head.headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
+        if !head.has_word(SEC_WEBSOCKET_PROTOCOL, LINE) {
+            return Err(bad("the subprotocol is line, or none is asked for"));
+        }
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(LINE));
+    }
+    Ok(encode_head(StatusCode::SWITCHING_PROTOCOLS, &headers))
+}
