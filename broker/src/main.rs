@@ -50,7 +50,8 @@ fn greet(addresses: &[SocketAddr]) {
     say(format_args!(
         "dallal {} listens on {address}\n  \
          netcat:  nc {host} {port}   and then type  SUBSCRIBE news  or  PUBLISH news hello\n  \
-         client:  cargo run --release --bin client -- --host {host} --port {port} subscribe news",
+         client:  cargo run --release --bin client -- --host {host} --port {port} subscribe news\n  \
+         browser: http://{host}:{port}/   a chat room, and what goes on",
         env!("CARGO_PKG_VERSION"),
     ));
     for address in &addresses[1..] {

@@ -1,12 +1,14 @@
 //! What the tests of this folder are written with: a [`TestBroker`] to start, a [`TestClient`] to
-//! talk to it in raw lines, an [`mqtt::MqttClient`] for raw packets, a [`Process`] for other programs, [`Tmux`] for those that want a
-//! terminal, a [`Dialogue`] or a [`Session`] to play, and an [`Asker`] of the broker's own figures.
+//! talk to it in raw lines, an [`mqtt::MqttClient`] for raw packets, a [`Process`] for other
+//! programs, [`Tmux`] for those that want a terminal, a [`Dialogue`] or a [`Session`] to play, an
+//! [`Asker`] of the broker's own figures, and a [`Browser`].
 //!
 //! Nothing here knows the protocol beyond `PING`, the fence. A client that waits for something
 //! gives up after [`PATIENCE`] and says what it waited for; nothing sleeps to be on time.
 
 mod asker;
 mod broker;
+mod browser;
 mod client;
 mod dialogue;
 mod mosquitto;
@@ -22,6 +24,7 @@ use std::time::{Duration, Instant};
 
 pub use asker::Asker;
 pub use broker::{Ended, TestBroker};
+pub use browser::{Browser, Tab};
 pub use client::{SMALL_BUFFER, TestClient};
 pub use dialogue::Dialogue;
 pub use mosquitto::Mosquitto;

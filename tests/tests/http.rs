@@ -312,7 +312,7 @@ fn what_is_wrong_with_a_request_is_said() {
         ("/topics/a?count=0", 400, "1 or more"),
         ("/topics/a?timeout=soon", 400, "30s"),
         ("/topics/a?cuont=1", 400, "count"),
-        ("/", 404, "/topics/<topic>"),
+        ("/none", 404, "/topics/<topic>"),
     ] {
         let answer = get(&broker, path);
         assert_eq!(status(&answer), expected, "{path}");

@@ -7,6 +7,7 @@
 mod api;
 mod body;
 mod metrics;
+mod page;
 mod publish;
 mod request;
 mod response;
@@ -43,7 +44,7 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 const IDLE_TIME: Duration = Duration::from_secs(60);
 
 /// What there is, for who asks for something else.
-const MAP: &str = "there is /topics/<topic> to POST to, /topics/<filter> to GET, /ws, /healthz, \
+const MAP: &str = "there is the page at /, /topics/<topic> to POST to, /topics/<filter> to GET, /ws, /healthz, \
                    /metrics, and /api/clients, topics, filters, why, retained, audit, broker";
 
 /// One client's conversation.
@@ -188,6 +189,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 let text = metrics::text(self.desk.engine);
                 Ok(Response::new(StatusCode::OK, metrics::CONTENT_TYPE, text))
             }
+            path if let Some(part) = page::part(path) => Ok(page::response(part, head)),
             path => match path.strip_prefix("/api/") {
                 Some(question) => self.ask(head, question),
                 None => Err(Refused::new(

@@ -1,0 +1,88 @@
+// The page: which of its two views is shown, and the way into a room.
+
+import { place, words } from "./words.js";
+import { Live } from "./live.js";
+import { Room, isName } from "./room.js";
+
+const $ = (id) => document.getElementById(id);
+let room = null;
+
+place(document);
+
+const showState = (name, seconds) => {
+  const state = $("state");
+  state.className = name;
+  state.textContent = name === "lost" ? words.lost(seconds) : words[name];
+};
+
+const live = new Live(showState);
+
+function show() {
+  const isLive = location.hash === "#live";
+  $("live").hidden = !isLive;
+  $("room").hidden = isLive;
+  $("to-live").toggleAttribute("aria-current", isLive);
+  $("to-room").toggleAttribute("aria-current", !isLive);
+  if (isLive) live.start();
+  else live.stop();
+}
+
+function enter(name, nick) {
+  const wrong = !isName(nick) ? words.nick : !isName(name) ? words.roomName : null;
+  $("entrance-error").textContent = wrong ? words.badName(wrong) : "";
+  if (wrong) return;
+  history.replaceState(null, "", `/chat?${new URLSearchParams({ room: name, nick })}#room`);
+  document.title = `${name} · dallal`;
+  $("entrance").hidden = true;
+  $("inside").hidden = false;
+  room = new Room(name, nick, showState);
+  $("text").focus();
+}
+
+function leave() {
+  room?.leave();
+  room = null;
+  document.title = "dallal";
+  history.replaceState(null, "", "/chat#room");
+  $("inside").hidden = true;
+  $("entrance").hidden = false;
+  $("state").textContent = "";
+  $("nick").focus();
+}
+
+$("entrance").onsubmit = (event) => {
+  event.preventDefault();
+  enter($("room-name").value.trim(), $("nick").value.trim());
+};
+$("leave").onclick = leave;
+$("say").onsubmit = (event) => {
+  event.preventDefault();
+  const text = $("text").value.trim();
+  if (text) room.say(text, room.to);
+  $("text").value = "";
+  $("text").style.height = "";
+};
+$("text").onkeydown = (event) => {
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    event.preventDefault();
+    $("say").requestSubmit();
+  } else if (event.key === "Escape") room.address();
+};
+$("text").oninput = ({ target }) => {
+  target.style.height = "";
+  target.style.height = `${Math.min(target.scrollHeight, 160)}px`;
+};
+addEventListener("hashchange", show);
+addEventListener("pagehide", () => {
+  room?.leave();
+  live.stop();
+});
+// A page that the browser had put aside and shows again is where it was.
+addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
+
+const asked = new URLSearchParams(location.search);
+if (asked.get("room")) $("room-name").value = asked.get("room");
+if (asked.get("nick")) $("nick").value = asked.get("nick");
+show();
+if (asked.get("room") && asked.get("nick")) enter(asked.get("room"), asked.get("nick"));
+else if (location.hash !== "#live") $("nick").focus();

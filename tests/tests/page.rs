@@ -1,0 +1,265 @@
+//! Promises of `docs/web.md` on the page, held in a real Chromium. Its pictures are left in
+//! `target/tmp/page` to be looked at.
+
+use std::fs;
+use std::path::PathBuf;
+
+use tests::{Browser, Tab, TestBroker};
+
+fn address(broker: &TestBroker, path: &str) -> String {
+    format!("http://localhost:{}{path}", broker.address().port())
+}
+
+#[track_caller]
+fn enter(browser: &Browser, broker: &TestBroker, room: &str, nick: &str) -> Tab {
+    let mut tab = browser.open(&address(broker, &format!("/chat?room={room}&nick={nick}")));
+    tab.wait_for_text(&format!("You are {nick} in {room}."));
+    tab
+}
+
+/// A live view that is subscribed.
+#[track_caller]
+fn watch(browser: &Browser, broker: &TestBroker) -> Tab {
+    let mut tab = browser.open(&address(broker, "/#live"));
+    tab.wait_for(
+        "document.querySelector('#clients').innerText.includes('live view\\twebsocket\\t1')",
+    );
+    tab
+}
+
+#[track_caller]
+fn say(tab: &mut Tab, text: &str) {
+    tab.type_into("#text", text);
+    tab.press("Enter");
+}
+
+fn picture(tab: &mut Tab, name: &str) {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("page");
+    fs::create_dir_all(&folder).expect("a folder for pictures");
+    for (size, width, height) in [("phone", 390, 780), ("desktop", 1280, 800)] {
+        for scheme in ["light", "dark"] {
+            tab.look(width, height, scheme);
+            tab.picture(&folder.join(format!("{name}-{size}-{scheme}.png")));
+        }
+    }
+}
+
+#[test]
+fn two_tabs_talk_and_a_third_in_another_room_hears_nothing() {
+    let (broker, browser) = (TestBroker::start(), Browser::start());
+    let mut ann = browser.open(&address(&broker, "/"));
+    ann.wait_for("document.activeElement.id === 'nick'");
+    picture(&mut ann, "entrance");
+    ann.type_into("#nick", "a b");
+    ann.press("Enter");
+    ann.wait_for_text("without space");
+    ann.eval("document.querySelector('#nick').value = ''");
+    ann.type_into("#nick", "ann");
+    ann.press("Enter");
+    ann.wait_for_text("You are ann in lobby.");
+    let mut bob = enter(&browser, &broker, "lobby", "bob");
+    let mut eve = enter(&browser, &broker, "attic", "eve");
+    ann.wait_for_text("bob joined");
+    bob.wait_for("document.querySelectorAll('#people li').length === 2");
+
+    say(&mut ann, "good morning!");
+    bob.wait_for_text("good morning!");
+    ann.wait_for("!document.querySelector('.pending')");
+    say(&mut bob, "صباح الخير، كيف الحال؟");
+    ann.wait_for_text("صباح الخير");
+    // Netcat is in the room as well.
+    let mut netcat = broker.connect();
+    netcat
+        .send("PUBLISH lobby hello from netcat")
+        .expect("PUBACK 1 2");
+    ann.wait_for_text("hello from netcat");
+
+    bob.click("#people li:first-child button");
+    say(&mut bob, "psst");
+    ann.wait_for("document.querySelector('#log .private')?.innerText.includes('psst')");
+    ann.wait_for("document.querySelector('#log .private .nick').innerText === 'bob → ann'");
+    picture(&mut ann, "room");
+
+    let heard = eve.eval("document.querySelector('#log').innerText");
+    assert_eq!(heard, "You are eve in attic.");
+    let people = eve.eval("document.querySelector('#people').innerText");
+    assert_eq!(people, "eve (you)");
+    eve.click("#leave");
+    bob.click("#leave");
+    ann.wait_for_text("bob left");
+    for tab in [&mut ann, &mut bob, &mut eve] {
+        assert_eq!(tab.complaints(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_private_message_to_nobody_is_known_to_have_reached_nobody() {
+    let (broker, browser) = (TestBroker::start(), Browser::start());
+    let mut ann = enter(&browser, &broker, "lobby", "ann");
+    let mut netcat = broker.connect();
+    netcat
+        .send("@retain PUBLISH lobby/$who/ghost here")
+        .expect("PUBACK 1 1");
+    ann.wait_for_text("ghost joined");
+    ann.click("#people li:last-child button");
+    say(&mut ann, "are you there?");
+    ann.wait_for_text("Nobody called ghost is here");
+}
+
+#[test]
+fn what_looks_like_markup_stays_text() {
+    let (broker, browser) = (TestBroker::start(), Browser::start());
+    let mut ann = enter(&browser, &broker, "lobby", "ann");
+    let evil =
+        "<script>document.title='got you'</script><img src=x onerror=\"document.title='got you'\">";
+    let mut netcat = broker.connect();
+    netcat
+        .send(format!("PUBLISH lobby {evil}"))
+        .expect("PUBACK 1 1");
+    netcat.send(format!("@retain PUBLISH lobby/$who/<b>x</b> {evil}"));
+    netcat.expect_prefix("PUBACK ");
+    netcat
+        .send("@retain PUBLISH lobby/$who/<i>x {}")
+        .expect("PUBACK 3 1");
+    ann.wait_for_text(evil);
+    ann.wait_for_text("<i>x joined");
+    assert_eq!(
+        ann.eval("document.querySelectorAll('#log script, #log img, #log b, #log i').length"),
+        0
+    );
+    assert_eq!(ann.eval("document.title"), "lobby · dallal");
+    let mut live = watch(&browser, &broker);
+    netcat
+        .send(format!("@retain PUBLISH <b>x</b> {evil}"))
+        .expect_prefix("PUBACK ");
+    live.wait_for("document.querySelector('#topic-count').innerText !== '0'");
+    live.wait_for_text(evil);
+    assert_eq!(
+        live.eval("document.querySelectorAll('#live script, #live img, #live b').length"),
+        0
+    );
+}
+
+#[test]
+fn a_page_comes_back_after_the_broker_has_and_says_so() {
+    let (mut broker, browser) = (TestBroker::start(), Browser::start());
+    let port = broker.address().port().to_string();
+    let mut ann = enter(&browser, &broker, "lobby", "ann");
+    broker.stop();
+    ann.wait_for_text("Connection lost");
+    say(&mut ann, "written meanwhile");
+    ann.wait_for("document.querySelector('.pending')");
+    broker = TestBroker::with_args(&["--port", &port]);
+    ann.wait_for_text("Back again");
+    ann.wait_for("!document.querySelector('.pending')");
+    let mut bob = enter(&browser, &broker, "lobby", "bob");
+    say(&mut ann, "still here");
+    bob.wait_for_text("still here");
+}
+
+#[test]
+fn the_live_view_shows_what_netcat_publishes_and_what_the_wire_says() {
+    let (broker, browser) = (TestBroker::start(), Browser::start());
+    let mut live = watch(&browser, &broker);
+    let mut netcat = broker.connect();
+    netcat
+        .send("NAME thermometer")
+        .expect("NAMEACK thermometer");
+    netcat
+        .send("@retain PUBLISH sensors/attic/temperature 21.5")
+        .expect_prefix("PUBACK ");
+    live.wait_for_text("21.5");
+    live.wait_for_text("thermometer");
+    live.wait_for("document.querySelectorAll('.topic:not([hidden])').length === 3");
+    live.click("#hand-subscribe button:not([type])");
+    live.wait_for_text("SUBACK news/#");
+    live.click("#hand-publish button");
+    live.wait_for_text("PUBACK 1 2");
+    let frames = live.eval("[...document.querySelectorAll('#frames li')].map((row) => row.className + ' ' + row.innerText).join('|')");
+    let expected = "out SUBSCRIBE news/#|in SUBACK news/#|out PUBLISH news hello|in MESSAGE news hello|in PUBACK 1 2";
+    assert_eq!(frames, expected);
+    live.eval("document.querySelector('#why-topic').value = 'News'");
+    live.click("#why button");
+    live.wait_for_text("news/# nearly matches it");
+    for n in 0..60 {
+        netcat
+            .send(format!("PUBLISH sensors/cellar/humidity {n}"))
+            .expect_prefix("PUBACK ");
+    }
+    live.wait_for_text("/s");
+    picture(&mut live, "live");
+    assert_eq!(live.complaints(), Vec::<String>::new());
+}
+
+#[test]
+fn ten_thousand_topics_and_many_messages_do_not_stop_it() {
+    let (broker, browser) = (TestBroker::start(), Browser::start());
+    let mut live = watch(&browser, &broker);
+    let mut netcat = broker.connect();
+    let lines: String = (0..10_000)
+        .map(|n| format!("PUBLISH house/{}/{n} {n}\n", n % 40))
+        .collect();
+    netcat.write(lines).read_until_prefix("PUBACK 10000 ");
+    live.wait_for("document.querySelector('#topic-count').innerText === '10000'");
+    let rows = live.eval("document.querySelectorAll('.topic').length");
+    assert!(
+        rows.as_u64().is_some_and(|rows| rows < 100),
+        "{rows} rows are drawn"
+    );
+    live.type_into("#topic-filter", "/9999");
+    live.wait_for_text("1 of 10000");
+    live.wait_for_text("house/39/9999");
+    let mut ann = enter(&browser, &broker, "lobby", "ann");
+    for n in 0..2000 {
+        netcat.send(format!("PUBLISH lobby message {n}"));
+    }
+    ann.wait_for_text("message 1999");
+    let rows = ann.eval("document.querySelector('#log').childElementCount");
+    assert!(
+        rows.as_u64().is_some_and(|rows| rows <= 500),
+        "{rows} rows are kept"
+    );
+}
+
+#[test]
+fn all_of_it_comes_from_the_broker_and_is_small() {
+    let broker = TestBroker::start();
+    let mut total = 0;
+    for (path, kind) in [
+        ("/", "text/html"),
+        ("/chat", "text/html"),
+        ("/www/style.css", "text/css"),
+        ("/www/page.js", "text/javascript"),
+        ("/www/room.js", "text/javascript"),
+        ("/www/live.js", "text/javascript"),
+        ("/www/wire.js", "text/javascript"),
+        ("/www/words.js", "text/javascript"),
+        ("/www/icon.svg", "image/svg+xml"),
+    ] {
+        let mut client = broker.connect();
+        client.write(format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost:1\r\nConnection: close\r\n\r\n"
+        ));
+        let answer = client.read_to_end();
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with("HTTP/1.1 200 "), "{path}: {head}");
+        assert!(
+            head.contains(&format!("content-type: {kind}")),
+            "{path}: {head}"
+        );
+        assert!(head.contains("content-security-policy: default-src 'none'; script-src 'self'"));
+        assert!(head.contains("connect-src 'self' ws://localhost:1 wss://localhost:1;"));
+        for elsewhere in [
+            "https://",
+            "//cdn",
+            "innerHTML",
+            "eval(",
+            " onclick=",
+            " style=\"",
+        ] {
+            assert!(!body.contains(elsewhere), "{path} has {elsewhere}");
+        }
+        total += body.len();
+    }
+    assert!(total < 100 * 1024, "{total} bytes");
+}
