@@ -19,6 +19,7 @@ use crate::interrupt::Interrupt;
 use crate::liveness::{Liveness, Verdict};
 use crate::options::Options;
 use crate::poll::poll;
+use crate::stream::Stream;
 
 /// How much one read takes. Larger gains nothing that could be measured.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -37,7 +38,7 @@ const ALIVE_TOKEN: &[u8] = b"alive";
 /// One end of a connection to a broker.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     unsent: Vec<u8>,
     /// How much of `unsent` has been sent.
     sent: usize,
@@ -66,7 +67,17 @@ impl Connection {
         server: impl ToSocketAddrs + Display,
         options: &Options,
     ) -> Result<Self, Error> {
-        let dialed = dial(&server, options.connect_timeout);
+        let dialed = dial(&server, options.connect_timeout).and_then(|socket| {
+            let stream = match &options.websocket {
+                None => Stream::Socket(socket),
+                Some(path) => {
+                    let address = format!("ws://{server}{path}");
+                    Stream::tunnel(socket, &address, options.connect_timeout)?
+                }
+            };
+            stream.socket().set_nonblocking(true)?;
+            Ok(stream)
+        });
         let stream = dialed.map_err(|why| Error::Unreachable {
             server: server.to_string(),
             why,
@@ -91,7 +102,7 @@ impl Connection {
 
     /// How many bytes wait to be sent.
     pub(crate) fn unsent(&self) -> usize {
-        self.unsent.len() - self.sent
+        self.unsent.len() - self.sent + usize::from(self.stream.is_flushing())
     }
 
     /// How many bytes have been sent so far.
@@ -102,7 +113,11 @@ impl Connection {
     /// Sends what the socket takes, without waiting. A connection that is found broken here says
     /// so in [`Self::receive`], after everything that had come before.
     pub(crate) fn send(&mut self) {
-        while self.unsent() > 0 {
+        if self.stream.is_flushing() {
+            // If it fails, so does the next read.
+            let _ = self.stream.flush();
+        }
+        while self.sent < self.unsent.len() {
             match self.stream.write(&self.unsent[self.sent..]) {
                 Ok(sent) => {
                     self.sent += sent;
@@ -165,9 +180,12 @@ impl Connection {
     }
 
     fn poll(&self, until: Instant, input: Option<BorrowedFd<'_>>) -> io::Result<Option<Woken>> {
+        if self.stream.may_hold() {
+            return Ok(Some(Woken::Connection));
+        }
         let mut wanted = PollFlags::IN;
         wanted.set(PollFlags::OUT, self.unsent() > 0);
-        let mut fds = vec![PollFd::new(&self.stream, wanted)];
+        let mut fds = vec![PollFd::new(self.stream.socket(), wanted)];
         fds.extend(input.map(|input| PollFd::from_borrowed_fd(input, PollFlags::IN)));
         if let Some(interrupt) = &self.interrupt {
             fds.push(PollFd::new(interrupt, PollFlags::IN));
@@ -224,7 +242,6 @@ pub(crate) fn dial(server: &impl ToSocketAddrs, timeout: Duration) -> io::Result
 
 fn set_up(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    stream.set_nonblocking(true)?;
     sockopt::set_socket_keepalive(stream, true)?;
     sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
     sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;

@@ -47,6 +47,7 @@ mod poll;
 mod publisher;
 #[cfg(test)]
 mod scripted;
+mod stream;
 
 pub use answers::Answers;
 pub use client::{Account, Client};

@@ -23,6 +23,8 @@ pub struct Options {
     pub answer_timeout: Duration,
     /// After how long without a word from the broker it is asked for one.
     pub silence: Duration,
+    /// If given, the line protocol goes through a WebSocket at this path, such as `/ws`.
+    pub websocket: Option<String>,
     /// Ends every wait of this client when another thread raises it.
     pub interrupt: Option<Interrupt>,
 }
@@ -33,6 +35,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(10),
             answer_timeout: Duration::from_secs(10),
             silence: Duration::from_secs(30),
+            websocket: None,
             interrupt: None,
         }
     }

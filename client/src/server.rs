@@ -15,18 +15,33 @@ use crate::duration;
 /// The port of the line protocol where none is given.
 const DEFAULT_PORT: u16 = 1373;
 
+/// The port of WebSocket where none is given, and the broker's path.
+const WEB_PORT: u16 = 80;
+const WEB_PATH: &str = "/ws";
+
 /// A name or number, and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Server {
     host: String,
     port: u16,
+    /// If it is reached through a WebSocket.
+    path: Option<String>,
 }
 
-/// Takes `HOST`, `HOST:PORT`, `[::1]:PORT`, and each behind `dallal://`.
+/// Takes `HOST`, `HOST:PORT`, `[::1]:PORT`, and each behind `dallal://` or `ws://`.
 impl FromStr for Server {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(place) = text.strip_prefix("ws://") {
+            let (place, path) = match place.find('/') {
+                Some(at) if place.len() > at + 1 => place.split_at(at),
+                _ => (place, WEB_PATH),
+            };
+            let mut server = Self::parse(place, WEB_PORT)?;
+            server.path = Some(path.to_owned());
+            return Ok(server);
+        }
         let place = text.strip_prefix("dallal://").unwrap_or(text);
         Self::parse(place, DEFAULT_PORT)
     }
@@ -49,7 +64,11 @@ impl Server {
             None => default_port,
         };
         let host = host.to_owned();
-        Ok(Self { host, port })
+        Ok(Self {
+            host,
+            port,
+            path: None,
+        })
     }
 }
 
@@ -76,17 +95,31 @@ impl Server {
         Self {
             host: host.unwrap_or(&self.host).to_owned(),
             port: port.unwrap_or(self.port),
+            path: self.path.clone(),
+        }
+    }
+
+    /// The path of the WebSocket that it is reached through, if it is.
+    pub(crate) fn path(&self) -> Option<String> {
+        self.path.clone()
+    }
+
+    /// What a socket is connected to.
+    pub(crate) fn place(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
         }
     }
 }
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port } = self;
-        if host.contains(':') {
-            write!(f, "[{host}]:{port}")
-        } else {
-            write!(f, "{host}:{port}")
+        match &self.path {
+            None => f.write_str(&self.place()),
+            Some(path) => write!(f, "ws://{}{path}", self.place()),
         }
     }
 }
@@ -254,9 +287,10 @@ impl ServerArguments {
             connect_timeout: self.wait,
             answer_timeout: self.wait,
             interrupt: Some(interrupt.clone()),
+            websocket: self.server.path(),
             ..Options::default()
         };
-        Client::connect_with(self.server().to_string(), &options)
+        Client::connect_with(self.server.place(), &options)
     }
 }
 
@@ -266,7 +300,21 @@ mod tests {
 
     fn check(text: &str, host: &str, port: u16) {
         let host = host.to_owned();
-        assert_eq!(text.parse(), Ok(Server { host, port }), "{text}");
+        let path = None;
+        assert_eq!(text.parse(), Ok(Server { host, port, path }), "{text}");
+    }
+
+    #[test]
+    fn a_websocket_has_a_path_and_the_port_of_the_web() {
+        for (text, same) in [
+            ("ws://a", "ws://a:80/ws"),
+            ("ws://a/", "ws://a:80/ws"),
+            ("ws://a:1373", "ws://a:1373/ws"),
+            ("ws://[::1]:1/x/y", "ws://[::1]:1/x/y"),
+        ] {
+            let server: Server = text.parse().expect("a server");
+            assert_eq!(server.to_string(), same);
+        }
     }
 
     #[test]

@@ -48,9 +48,10 @@ impl Target {
             connect_timeout: self.wait,
             answer_timeout: self.wait,
             interrupt: Some(interrupt.clone()),
+            websocket: self.server.path(),
             ..Options::default()
         };
-        let place = self.server.to_string();
+        let place = self.server.place();
         Ok(match &self.mqtt {
             None => Wire::Line(Client::connect_with(place, &options)?.into()),
             Some(settings) => {

@@ -1,0 +1,194 @@
+//! What a connection's bytes go through: a socket, or a WebSocket in it.
+//!
+//! Both never block. Inside a WebSocket the bytes are those of the line protocol, in messages of whole
+//! lines.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use memchr::{memchr, memrchr};
+use tungstenite::protocol::WebSocketConfig;
+use tungstenite::{ClientRequestBuilder, HandshakeError, Message, WebSocket};
+
+/// The most bytes in one message that is sent, unless a line is longer.
+const MESSAGE_BYTES: usize = 64 * 1024;
+
+/// One way to the broker.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Socket(TcpStream),
+    Tunnel(Box<Tunnel>),
+}
+
+/// A WebSocket.
+#[derive(Debug)]
+pub(crate) struct Tunnel {
+    socket: WebSocket<TcpStream>,
+    /// A message that has come, and how much of it has been taken.
+    message: Vec<u8>,
+    taken: usize,
+    /// More may have come than was taken.
+    may_hold: bool,
+    /// Some of what was sent waits for room.
+    is_flushing: bool,
+}
+
+impl Stream {
+    /// Turns a fresh connection into a WebSocket at this address.
+    pub(crate) fn tunnel(stream: TcpStream, address: &str, wait: Duration) -> io::Result<Self> {
+        let address = address.parse().map_err(io::Error::other)?;
+        let request = ClientRequestBuilder::new(address).with_sub_protocol("line");
+        // A line may be as long as the broker takes.
+        let config = WebSocketConfig::default()
+            .max_message_size(None)
+            .max_frame_size(None);
+        stream.set_read_timeout(Some(wait))?;
+        match tungstenite::client::client_with_config(request, stream, Some(config)) {
+            Ok((socket, _)) => Ok(Self::Tunnel(Box::new(Tunnel {
+                socket,
+                message: Vec::new(),
+                taken: 0,
+                may_hold: true,
+                is_flushing: false,
+            }))),
+            Err(HandshakeError::Failure(tungstenite::Error::Http(answer))) => {
+                let text = answer.body().as_deref().unwrap_or_default();
+                let text = String::from_utf8_lossy(text).trim_end().to_owned();
+                let status = answer.status();
+                Err(io::Error::other(format!("it answers {status}: {text}")))
+            }
+            Err(HandshakeError::Failure(tungstenite::Error::Io(err))) => Err(err),
+            Err(HandshakeError::Failure(err)) => Err(io::Error::other(err)),
+            Err(HandshakeError::Interrupted(_)) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// What can be waited for.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Socket(socket) => socket,
+            Self::Tunnel(tunnel) => tunnel.socket.get_ref(),
+        }
+    }
+
+    /// Whether there may be something to read that the socket does not tell of.
+    pub(crate) fn may_hold(&self) -> bool {
+        match self {
+            Self::Socket(_) => false,
+            Self::Tunnel(tunnel) => tunnel.may_hold,
+        }
+    }
+
+    /// Whether some of what was written has not left.
+    pub(crate) fn is_flushing(&self) -> bool {
+        match self {
+            Self::Socket(_) => false,
+            Self::Tunnel(tunnel) => tunnel.is_flushing,
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Socket(socket) => socket.read(chunk),
+            Self::Tunnel(tunnel) => tunnel.read(chunk),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Socket(socket) => socket.write(bytes),
+            Self::Tunnel(tunnel) => tunnel.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Socket(socket) => socket.flush(),
+            Self::Tunnel(tunnel) => tunnel.flush(),
+        }
+    }
+}
+
+impl Tunnel {
+    fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        while self.taken == self.message.len() {
+            self.message = match self.socket.read() {
+                Ok(Message::Text(text)) => text.as_bytes().to_vec(),
+                Ok(Message::Binary(bytes)) => bytes.to_vec(),
+                Ok(_) => Vec::new(),
+                Err(tungstenite::Error::ConnectionClosed) => return Ok(0),
+                Err(err) => {
+                    let err = failure(err);
+                    self.may_hold = err.kind() != io::ErrorKind::WouldBlock;
+                    return Err(err);
+                }
+            };
+            self.taken = 0;
+            self.may_hold = true;
+        }
+        let rest = &self.message[self.taken..];
+        let len = rest.len().min(chunk.len());
+        chunk[..len].copy_from_slice(&rest[..len]);
+        self.taken += len;
+        Ok(len)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.flush()?;
+        let len = whole_lines(bytes);
+        let message = Message::binary(bytes[..len].to_vec());
+        // It is taken in also where the socket has no room.
+        let written = self.socket.write(message).map_err(failure);
+        match written.and_then(|()| self.flush()) {
+            Err(err) if err.kind() != io::ErrorKind::WouldBlock => Err(err),
+            Err(_) => {
+                self.is_flushing = true;
+                Ok(len)
+            }
+            Ok(()) => Ok(len),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.socket.flush().map_err(failure);
+        self.is_flushing = flushed.is_err();
+        flushed
+    }
+}
+
+/// How much of this is a message: whole lines, as the end of a message is the end of a line.
+fn whole_lines(bytes: &[u8]) -> usize {
+    let (first, rest) = bytes.split_at(bytes.len().min(MESSAGE_BYTES));
+    match memrchr(b'\n', first) {
+        Some(end) => end + 1,
+        None => memchr(b'\n', rest).map_or(bytes.len(), |end| first.len() + end + 1),
+    }
+}
+
+fn failure(err: tungstenite::Error) -> io::Error {
+    match err {
+        tungstenite::Error::Io(err) => err,
+        err => io::Error::other(err),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_ends_where_a_line_does() {
+        assert_eq!(whole_lines(b"PING a\nPING b\n"), 14);
+        assert_eq!(whole_lines(b"PING a\nPING"), 7);
+        let long = [vec![b'x'; MESSAGE_BYTES + 5], b"\nPING\n".to_vec()].concat();
+        assert_eq!(whole_lines(&long), MESSAGE_BYTES + 6);
+        let many = b"PING\n".repeat(MESSAGE_BYTES);
+        assert_eq!(whole_lines(&many) % 5, 0);
+        assert!(whole_lines(&many) <= MESSAGE_BYTES);
+    }
+}
