@@ -328,9 +328,11 @@ impl Begun {
 impl Message {
     /// Whether it can still become UTF-8 with these bytes, if it has to.
     fn check(&mut self, bytes: &[u8]) -> bool {
+        if !self.is_text {
+            return true;
+        }
         let mut rest = bytes;
-        while self.is_text
-            && !self.partial.is_empty()
+        while !self.partial.is_empty()
             && let [first, behind @ ..] = rest
         {
             self.partial.push(*first);
@@ -342,11 +344,11 @@ impl Message {
             }
         }
         match str::from_utf8(rest) {
-            Err(err) if self.is_text => {
+            Err(err) => {
                 self.partial.extend_from_slice(&rest[err.valid_up_to()..]);
                 err.error_len().is_none()
             }
-            _ => true,
+            Ok(_) => true,
         }
     }
 }
@@ -355,8 +357,13 @@ fn rule(why: &'static str) -> Broken {
     (CloseCode::Protocol, why)
 }
 
-fn unmask(bytes: &mut [u8], mask: [u8; 4], turn: usize) {
-    for (byte, key) in bytes.iter_mut().zip(mask.iter().cycle().skip(turn)) {
+fn unmask(bytes: &mut [u8], mut mask: [u8; 4], turn: usize) {
+    mask.rotate_left(turn);
+    let (fours, rest) = bytes.as_chunks_mut::<4>();
+    for four in fours {
+        *four = (u32::from_ne_bytes(*four) ^ u32::from_ne_bytes(mask)).to_ne_bytes();
+    }
+    for (byte, key) in rest.iter_mut().zip(mask) {
         *byte ^= key;
     }
 }
