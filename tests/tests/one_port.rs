@@ -1,6 +1,6 @@
 //! Promises of "Several protocols on one port": what the first bytes decide.
 
-use tests::{TestBroker, TestClient};
+use tests::{Random, TestBroker, TestClient};
 
 const BODY: &str = "PUBLISH x y\nSUBSCRIBE x\n";
 
@@ -142,4 +142,90 @@ fn every_port_serves_every_protocol() {
         expect_refusal(&mut page);
     }
     assert_eq!(broker.stop().code, Some(0));
+}
+
+#[test]
+fn every_first_byte_is_read_as_something_and_holds_up_nobody() {
+    let broker = TestBroker::start();
+    let mut ann = broker.connect();
+    let mut begun: Vec<TestClient> = (0..=255u8)
+        .map(|byte| {
+            let mut client = broker.connect();
+            client.write([byte]);
+            client
+        })
+        .collect();
+    ann.expect_silence();
+    for (byte, client) in (0..=255u8).zip(&mut begun) {
+        match byte {
+            // They begin no text: MQTT, TLS, or nothing that is known.
+            0..b'\t' | 0x0b | 0x0c | 0x0e..0x1b | 0x1c..b' ' | 0x80.. => {}
+            b'\n' => {
+                client.send("PING").expect("PONG");
+            }
+            _ => {
+                // A line that no verb begins, or a request without its method.
+                client.write("!\n").expect_prefix("ERROR ");
+                client.send("PING").expect("PONG");
+            }
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_random_openings_do_no_harm() {
+    let broker = TestBroker::start();
+    let mut ann = broker.connect();
+    let mut random = Random::new(7);
+    let words: [&[u8]; 12] = [
+        b"GET ",
+        b"POST ",
+        b"PUBLISH ",
+        b"/topics/a",
+        b" HTTP/1.1",
+        b"\r\n",
+        b"\n",
+        b"Host: localhost",
+        b"Content-Length: 5",
+        b"\x10\x0c\x00\x04MQTT",
+        b"Transfer-Encoding: chunked",
+        b"Upgrade: websocket",
+    ];
+    for round in 0..10_000 {
+        let mut opening = Vec::new();
+        for _ in 0..random.below(8) {
+            if random.below(4) == 0 {
+                let count = random.below(20);
+                opening.extend(random.bytes(count));
+            } else {
+                opening.extend_from_slice(words[random.below(words.len())]);
+            }
+        }
+        let mut client = broker.connect();
+        client.write(&opening);
+        drop(client);
+        if round % 500 == 0 {
+            ann.send("PING").expect("PONG");
+        }
+    }
+    ann.expect_silence();
+}
+
+#[test]
+fn all_wires_may_come_a_byte_at_a_time() {
+    let broker = TestBroker::start();
+    let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let lines = b"@a=b PUBLISH news hi\r\nPING end\n";
+    let (mut web, mut line, mut other) = (broker.connect(), broker.connect(), broker.connect());
+    for at in 0..request.len().max(lines.len()) {
+        if let Some(byte) = request.get(at) {
+            web.write([*byte]);
+        }
+        if let Some(byte) = lines.get(at) {
+            line.write([*byte]);
+        }
+        other.expect_silence();
+    }
+    web.expect("HTTP/1.1 200 OK\r");
+    line.expect("PUBACK 1 0").expect("PONG end");
 }
