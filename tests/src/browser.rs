@@ -138,7 +138,12 @@ impl Tab {
              let is; try {{ is = {expression} }} catch {{ is = false }} \
              if (is || Date.now() > end) done(Boolean(is)); else setTimeout(look, 20); }}; look(); }})"
         );
-        while self.eval(&waiting) != true {
+        let asked = json!({ "expression": waiting, "returnByValue": true, "awaitPromise": true });
+        // An error says that the page is on its way to another.
+        let is_so = |answer: Result<Value, String>| {
+            answer.is_ok_and(|answer| answer["result"]["value"] == true)
+        };
+        while !is_so(self.try_call("Runtime.evaluate", &asked)) {
             if Instant::now() > deadline {
                 let text = self.eval("document.body.innerText");
                 panic!(
@@ -219,14 +224,22 @@ impl Tab {
 
     #[track_caller]
     fn call(&mut self, method: &str, params: &Value) -> Value {
+        let answer = self.try_call(method, params);
+        answer.unwrap_or_else(|err| panic!("{method}: {err}"))
+    }
+
+    #[track_caller]
+    fn try_call(&mut self, method: &str, params: &Value) -> Result<Value, String> {
         self.asked += 1;
         let asked = json!({ "id": self.asked, "method": method, "params": params });
         send(&mut self.socket, &asked);
         loop {
             let answer = receive(&mut self.socket);
             if answer["id"] == self.asked {
-                assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
-                return answer["result"].clone();
+                return match &answer["error"] {
+                    Value::Null => Ok(answer["result"].clone()),
+                    err => Err(err.to_string()),
+                };
             }
             match answer["method"].as_str() {
                 Some("Runtime.exceptionThrown") => self.said.push(answer["params"].to_string()),

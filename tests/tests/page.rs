@@ -222,6 +222,61 @@ fn ten_thousand_topics_and_many_messages_do_not_stop_it() {
 }
 
 #[test]
+fn event_source_of_the_browser_listens() {
+    let (broker, browser) = (TestBroker::start(), Browser::start());
+    let mut page = browser.open(&address(&broker, "/"));
+    page.wait_for("document.activeElement.id === 'nick'");
+    page.eval(
+        "window.came = []; window.events = new EventSource('/topics/sensors/**'); \
+         events.onmessage = (event) => came.push(JSON.parse(event.data).payload); \
+         new Promise((done) => { events.onopen = () => done(1) })",
+    );
+    let mut netcat = broker.connect();
+    for (n, payload) in (1..).zip(["21.5", "two\\nlines", "<b>"]) {
+        netcat
+            .send(format!("PUBLISH sensors/attic {payload}"))
+            .expect(format!("PUBACK {n} 1"));
+    }
+    page.wait_for("came.length === 3");
+    assert_eq!(page.eval("came.join('|')"), "21.5|two\nlines|<b>");
+}
+
+#[test]
+fn a_page_from_elsewhere_can_neither_publish_nor_read_nor_open_a_socket() {
+    let (broker, browser) = (TestBroker::start(), Browser::start());
+    let elsewhere = TestBroker::start();
+    let mut ann = broker.connect();
+    ann.send("SUBSCRIBE #").expect("SUBACK #");
+    // A page of another port is a page of another site.
+    let mut page = browser.open(&address(&elsewhere, "/healthz"));
+    page.wait_for_text("ok");
+    let topic = address(&broker, "/topics/a");
+    let posted = page.eval(&format!(
+        "fetch('{topic}', {{ method: 'POST', mode: 'no-cors', body: 'PUBLISH a b\\n' }}).then((answer) => answer.type)"
+    ));
+    assert_eq!(posted, "opaque");
+    for path in ["/topics/a?count=1&timeout=1s", "/api/clients", "/metrics"] {
+        let path = address(&broker, path);
+        let read = page.eval(&format!(
+            "fetch('{path}').then(() => 'read', () => 'refused')"
+        ));
+        assert_eq!(read, "refused", "{path}");
+    }
+    let socket = format!("ws://localhost:{}/ws", broker.address().port());
+    let opened = page.eval(&format!(
+        "new Promise((done) => {{ const socket = new WebSocket('{socket}'); \
+         socket.onopen = () => done('opened'); socket.onerror = () => done('refused'); }})"
+    ));
+    assert_eq!(opened, "refused");
+    page.eval(&format!(
+        "document.body.innerHTML = '<form method=post enctype=text/plain action=\"{topic}\"><input name=x value=y></form>'; \
+         document.forms[0].submit()"
+    ));
+    page.wait_for_text("may not use this broker");
+    ann.expect_silence();
+}
+
+#[test]
 fn all_of_it_comes_from_the_broker_and_is_small() {
     let broker = TestBroker::start();
     let mut total = 0;
