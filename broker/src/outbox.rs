@@ -160,6 +160,12 @@ impl Outbox {
         self.remains(&mut inside)
     }
 
+    /// What was said to end the last connection does not concern the next.
+    pub(crate) fn begin_anew(&self) {
+        let mut inside = self.inside.lock();
+        (inside.ending, inside.hurried) = (false, false);
+    }
+
     /// The client of an outbox that is away has come back through this one. What concerns its
     /// connection is passed on from here.
     pub(crate) fn pass_on(&self, to: &Arc<Self>, wording: &'static Wording) {

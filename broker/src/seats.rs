@@ -112,6 +112,8 @@ impl Seats {
         }
         if !clean && let Some(seat) = table.seats.get_mut(client) {
             (seat.occupant, seat.until, seat.will) = (Some(me), None, None);
+            // It may have left by itself just before it was dismissed.
+            seat.session.outbox.begin_anew();
             return Seated::Resumed(seat.session.clone());
         }
         let seat = Seat {

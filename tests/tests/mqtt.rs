@@ -630,7 +630,10 @@ fn many_who_all_want_to_be_the_same_client_take_turns() {
                     client.publish_as(0x32, "a", 1, b"x");
                     // Others may have taken its place at any time.
                     let first = client.read_packet();
-                    assert!(first.is_ok_and(|bytes| bytes[0] == 0x20), "no CONNACK");
+                    assert!(
+                        first.as_ref().is_ok_and(|bytes| bytes[0] == 0x20),
+                        "no CONNACK: {first:?}"
+                    );
                     while turn % 2 == 0 && client.read_packet().is_ok_and(|bytes| bytes[0] != 0x40)
                     {
                     }

@@ -195,7 +195,11 @@ pub(super) fn accept(
     };
     let mut held = desk.outbox.hold();
     held.answer(&welcome.encode(version));
-    if let Some(shelf) = held.adapter::<Shelf>() {
+    if held.is_ending() {
+        // Another connection has come for this client meanwhile, before there was anything to end.
+        held.answer(taken_over(version));
+        held.dismiss(&[]);
+    } else if let Some(shelf) = held.adapter::<Shelf>() {
         shelf.set_lasting(granted > 0);
         shelf.resume(terms);
     }
@@ -212,14 +216,22 @@ pub(super) fn accept(
 /// Ends the connection of somebody whose client has come anew.
 fn dismiss(outbox: &Outbox) {
     let mut held = outbox.hold();
-    let version = held.adapter::<Shelf>().map(|shelf| shelf.version());
-    let farewell: &[u8] = match version {
-        Some(Version::V5) => &[0xe0, 2, 0x8e, 0],
+    // Nothing comes before CONNACK [MQTT-3.2.0-1].
+    let farewell = match held.adapter::<Shelf>() {
+        Some(shelf) if shelf.is_connected() => taken_over(shelf.version()),
         _ => &[],
     };
     held.dismiss(farewell);
     drop(held);
     outbox.hurry();
+}
+
+/// What a connection hears whose client has come anew.
+fn taken_over(version: Version) -> &'static [u8] {
+    match version {
+        Version::V5 => &[0xe0, 2, 0x8e, 0],
+        Version::V3 => &[],
+    }
 }
 
 /// How long a session is kept for a client that asked for this many seconds.

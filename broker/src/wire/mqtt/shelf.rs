@@ -156,7 +156,7 @@ impl Shelf {
             terms,
             limits,
             lasts: false,
-            connected: true,
+            connected: false,
             filters: HashMap::default(),
             wild: Vec::new(),
             demanding: 0,
@@ -189,6 +189,11 @@ impl Shelf {
     }
 
     /// The client is connected again, and takes this much.
+    /// Whether its client has been welcomed and is still there.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected
+    }
+
     pub(super) fn resume(&mut self, terms: Terms) {
         self.terms = terms;
         self.connected = true;
