@@ -33,8 +33,11 @@ impl Link {
         server: impl ToSocketAddrs + Display,
         options: &Options,
     ) -> Result<Self, Error> {
-        let stream = dial(&server, options.connect_timeout);
-        let stream = stream.map_err(|why| Error::Unreachable {
+        let dialed = dial(&server, options.connect_timeout).and_then(|stream| {
+            stream.set_nonblocking(true)?;
+            Ok(stream)
+        });
+        let stream = dialed.map_err(|why| Error::Unreachable {
             server: server.to_string(),
             why,
         })?;
