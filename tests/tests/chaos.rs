@@ -255,10 +255,12 @@ fn expect(client: &mut TestClient, line: &str) {
 /// Cut off is: with a reset, as if the machine had lost its power.
 #[test]
 fn two_hundred_clients_cut_off_in_the_middle_of_everything_leave_nothing_behind() {
+    const CROWDS: usize = 10;
+    const CROWD: usize = 20;
     let broker = TestBroker::start();
     let mut random = Random::new(number("CHAOS_SEED", 1));
-    for _ in 0..10 {
-        let crowd: Vec<TcpStream> = (0..20).map(|_| broker.connect().writer()).collect();
+    for _ in 0..CROWDS {
+        let crowd: Vec<TcpStream> = (0..CROWD).map(|_| broker.connect().writer()).collect();
         for mut stream in &crowd {
             let said = format!(
                 "SUBSCRIBE # $share/g/#\n{}PUBLISH a",
@@ -271,8 +273,7 @@ fn two_hundred_clients_cut_off_in_the_middle_of_everything_leave_nothing_behind(
         }
     }
     tests::eventually("all of them are forgotten", || {
-        let log = broker.log();
-        log.matches(" begins").count() == log.matches(" ends after ").count()
+        broker.log().matches(" ends after ").count() == CROWDS * CROWD
     });
     let mut last = broker.connect();
     last.send("PUBLISH a x").expect("PUBACK 1 0");
