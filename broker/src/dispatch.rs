@@ -340,6 +340,11 @@ impl Dispatch {
             && merged(&self.batch.segments).len() == 1
     }
 
+    /// What it keeps for gathering from batch to batch, in bytes.
+    pub(crate) fn scratch(&self) -> usize {
+        self.scratch
+    }
+
     #[inline(never)]
     fn clear_scratch(&mut self) {
         for slot in &mut self.slots {

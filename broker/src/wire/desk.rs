@@ -229,6 +229,7 @@ impl<'a> Desk<'a> {
     /// The client has been quiet for a moment: memory goes back, and so do the outboxes of others
     /// that remembered routes keep.
     pub(crate) fn pause(&mut self) {
+        self.engine.memory.note_returned(self.dispatch.scratch());
         self.dispatch.forget();
         // What comes next may be little: it is handed in at once.
         self.handed_in = None;
@@ -418,6 +419,7 @@ impl<'a> Desk<'a> {
     /// what is left over.
     #[inline(never)]
     pub(crate) fn part(&mut self) -> Remains {
+        self.engine.memory.note_returned(self.dispatch.scratch());
         if self.outbox.outlives() {
             return self.outbox.detach();
         }
