@@ -2,8 +2,7 @@
 
 use client::inquiry::Topics;
 
-use crate::exit::{self, Exit, Failure, Stop};
-use crate::interruption::Interruption;
+use crate::exit::{self, Exit, Failure};
 use crate::listing::{self, ListFlags};
 use crate::server::ServerArguments;
 use crate::value;
@@ -36,12 +35,5 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         list,
         server,
     } = arguments;
-    let interruption = Interruption::watch()?;
-    let connected = server.connect(interruption.interrupt());
-    connected
-        .map_err(Stop::from)
-        .and_then(|mut client| {
-            listing::list::<Topics>(&mut client, filter.as_deref(), sort.as_deref(), list)
-        })
-        .or_else(|stop| interruption.end(stop, "client"))
+    listing::run::<Topics>(filter.as_deref(), sort.as_deref(), list, server)
 }

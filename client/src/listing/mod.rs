@@ -15,7 +15,9 @@ use client::inquiry::{Answer, MAX_LIMIT};
 use ratatui::crossterm::terminal;
 use serde::Serialize;
 
-use crate::exit::{Exit, Stop};
+use crate::exit::{Exit, Failure, Stop};
+use crate::interruption::Interruption;
+use crate::server::ServerArguments;
 use crate::table::{self, Column, Fitted};
 use crate::talk::say;
 use crate::units::{grouped, plural};
@@ -65,6 +67,21 @@ pub(crate) fn sort<L: Listing>(rows: &mut [L::Row], head: &str) {
     if let Some(column) = L::columns().iter().find(|column| column.head == head) {
         rows.sort_by(column.order);
     }
+}
+
+/// A command that asks a broker for a list and prints it.
+pub(crate) fn run<L: Listing>(
+    filter: Option<&str>,
+    sort_by: Option<&str>,
+    flags: &ListFlags,
+    server: &ServerArguments,
+) -> Result<Exit, Failure> {
+    let interruption = Interruption::watch()?;
+    let connected = server.connect(interruption.interrupt());
+    connected
+        .map_err(Stop::from)
+        .and_then(|mut client| list::<L>(&mut client, filter, sort_by, flags))
+        .or_else(|stop| interruption.end(stop, "client"))
 }
 
 /// Asks for a list and prints it.
