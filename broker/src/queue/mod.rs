@@ -108,6 +108,14 @@ impl Terms {
         }
     }
 
+    /// How many messages end in this.
+    fn count(&self, messages: &[u8]) -> u64 {
+        match messages {
+            [] => 0,
+            _ => (self.wording.count)(messages),
+        }
+    }
+
     /// Bytes that only one outbox has.
     pub(crate) fn own(&self, bytes: Vec<u8>) -> Data {
         let charge = self.memory.charge(bytes.capacity());

@@ -25,10 +25,7 @@ impl Queue {
         let (mut at, mut messages) = (0, run.messages());
         if from > 0 {
             at = (terms.wording.fitting)(bytes, from);
-            let left = match at {
-                0 => 0,
-                _ => (terms.wording.count)(&bytes[..at]),
-            };
+            let left = terms.count(&bytes[..at]);
             self.tally.written += left;
             messages -= left;
         }
@@ -118,10 +115,7 @@ impl Queue {
             }
         }
         let part = part.start..part.start + fitting;
-        let taken = match fitting {
-            0 => 0,
-            _ => (terms.wording.count)(&bytes[..fitting]),
-        };
+        let taken = terms.count(&bytes[..fitting]);
         if taken > 0 {
             let gap = mem::take(&mut self.gap);
             self.add_gap(gap, terms);
@@ -162,10 +156,7 @@ impl Queue {
                 self.refuses_all = true;
             }
         }
-        let dropped = match cut {
-            0 => 0,
-            _ => (terms.wording.count)(&bytes[..cut]),
-        };
+        let dropped = terms.count(&bytes[..cut]);
         self.drop_newest(dropped, &bytes[..cut], terms);
         (part.start + cut..part.end, messages - dropped)
     }
