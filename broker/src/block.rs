@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::memory::{Charge, Memory};
 
 /// What an idle connection holds.
-const IDLE_BYTES: usize = 2 * 1024;
+const IDLE_BYTES: usize = 1024;
 
 /// A block that was filled grows to the next of these.
 const SIZES: [usize; 2] = [16 * 1024, 64 * 1024];

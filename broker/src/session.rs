@@ -113,7 +113,13 @@ impl Session {
         let mut source =
             SocketSource::new(&self.socket, &self.stopping, self.settings.ping_interval);
         let end = panic::catch_unwind(AssertUnwindSafe(|| serve(&mut desk, &mut source)));
-        let mut end = end.unwrap_or(End::Panicked);
+        self.part(&mut desk, end.unwrap_or(End::Panicked), began, source.bytes);
+    }
+
+    /// Takes the client out of the engine and ends the connection.
+    #[inline(never)]
+    fn part(&self, desk: &mut Desk<'_>, mut end: End, began: Instant, read: u64) {
+        let engine = desk.engine;
         self.member.begin(&engine.roster);
         let Remains {
             tally,
@@ -143,7 +149,7 @@ impl Session {
         if matches!(end, End::Panicked) {
             engine.metrics.panicked.add(1);
         }
-        self.log_end(&end, began, source.bytes, desk.account.published, &tally);
+        self.log_end(&end, began, read, desk.account.published, &tally);
     }
 
     fn converse(&self, desk: &mut Desk<'_>, source: &mut SocketSource<'_>) -> End {

@@ -123,12 +123,14 @@ impl Account {
 }
 
 impl<'a> Desk<'a> {
+    /// In a box, because a thread's stack grows by whole pages and lives as long as the connection.
+    #[inline(never)]
     pub(crate) fn new(
         engine: &'a Engine,
         member: &'a Arc<Member>,
         most_subscriptions: usize,
-    ) -> Self {
-        Self {
+    ) -> Box<Self> {
+        Box::new(Self {
             engine,
             member,
             outbox: member.outbox.clone(),
@@ -141,7 +143,7 @@ impl<'a> Desk<'a> {
             most_subscriptions,
             will: None,
             seat: None,
-        }
+        })
     }
 
     /// The client has come back to an earlier session, or may come back to this one.

@@ -440,32 +440,17 @@ impl<'a, 'b> Conversation<'a, 'b> {
         slow: Option<Slow>,
     ) -> bool {
         let refused = match filter {
-            Err(why) => (Code::BadFilter, why.to_string()),
-            Ok(filter) => match self.desk.subscribe(held, filter, slow) {
-                Ok(()) => {
-                    Reply::SubAck { filter: word }.encode(&mut self.answers);
-                    return true;
-                }
-                Err(TooMany::Choices) => {
-                    let text = format!(
-                        "{MOST_WILD} filters with wildcards of this connection come with `slow` \
-                         and no more can; leave it out or UNSUBSCRIBE from some"
-                    );
-                    (Code::TooMany, text)
-                }
-                Err(TooMany::Subscriptions(subscriptions)) => {
-                    let text = format!(
-                        "this connection has {subscriptions} subscriptions and gets no more; \
-                         UNSUBSCRIBE from some or use a wildcard"
-                    );
-                    (Code::TooMany, text)
-                }
-            },
+            Err(why) => Err((Code::BadFilter, why.to_string())),
+            Ok(filter) => self.desk.subscribe(held, filter, slow).map_err(too_many),
         };
-        let (code, text) = refused;
-        self.desk.account.refused += 1;
-        refusal(&mut self.answers, code, Subject::Subscribe(word), &text);
-        false
+        match &refused {
+            Ok(()) => Reply::SubAck { filter: word }.encode(&mut self.answers),
+            Err((code, why)) => {
+                self.desk.account.refused += 1;
+                refusal(&mut self.answers, *code, Subject::Subscribe(word), why);
+            }
+        }
+        refused.is_ok()
     }
 
     #[inline(never)]
@@ -657,6 +642,23 @@ fn is_topic(rest: &[u8], topic: &[u8]) -> bool {
     rest.starts_with(topic) && matches!(rest.get(topic.len()), None | Some(b' '))
 }
 
+/// Why a SUBSCRIBE is refused to a client that has as many as it may have.
+#[inline(never)]
+fn too_many(what: TooMany) -> (Code, String) {
+    let text = match what {
+        TooMany::Choices => format!(
+            "{MOST_WILD} filters with wildcards of this connection come with `slow` and no more \
+             can; leave it out or UNSUBSCRIBE from some"
+        ),
+        TooMany::Subscriptions(subscriptions) => format!(
+            "this connection has {subscriptions} subscriptions and gets no more; UNSUBSCRIBE \
+             from some or use a wildcard"
+        ),
+    };
+    (Code::TooMany, text)
+}
+
+#[inline(never)]
 fn refusal(answers: &mut Vec<u8>, code: Code, subject: Subject<'_>, text: &str) {
     Reply::Error {
         code: code.as_str().into(),
