@@ -33,6 +33,9 @@ pub(crate) trait Adapter: Any + Send {
     /// How many messages it keeps.
     fn kept(&self) -> u64;
 
+    /// Whether something of it waits for its turn, because the client has too much to acknowledge.
+    fn holds_back(&self) -> bool;
+
     /// The connection has ended: nothing is sent until there is another.
     fn pause(&mut self);
 

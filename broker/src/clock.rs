@@ -15,9 +15,14 @@ impl Moment {
         Self(Instant::now())
     }
 
+    /// How long `earlier` is before this; nothing if it is not.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        self.0.duration_since(earlier.0)
+    }
+
     /// How many milliseconds `earlier` is before this; none if it is not.
     pub(crate) fn ms_since(self, earlier: Self) -> u64 {
-        let time = self.0.duration_since(earlier.0);
+        let time = self.since(earlier);
         time.as_secs() * 1000 + u64::from(time.subsec_millis())
     }
 

@@ -62,8 +62,16 @@ pub(crate) struct Dispatch {
     batch: Batch,
     /// What buffers for copies take, which slots keep from batch to batch.
     scratch: usize,
+    outcome: Outcome,
+}
+
+/// What became of copies, for the end of the batch.
+#[derive(Default)]
+struct Outcome {
     /// Copies whose subscriber did not want them any more when they came.
     withdrawn: Cell<u64>,
+    /// Copies of this batch that left at once.
+    direct: Cell<u64>,
     /// Subscribers that want their publishers to wait for them.
     pressing: RefCell<Vec<Subscriber>>,
 }
@@ -157,8 +165,7 @@ impl Dispatch {
             stale: 0,
             batch: Batch::default(),
             scratch: 0,
-            withdrawn: Cell::new(0),
-            pressing: RefCell::default(),
+            outcome: Outcome::default(),
         }
     }
 
@@ -176,17 +183,17 @@ impl Dispatch {
     /// How many copies so far could not be handed over, because their subscriber had left or
     /// unsubscribed meanwhile.
     pub(crate) fn withdrawn(&self) -> u64 {
-        self.withdrawn.get()
+        self.outcome.withdrawn.get()
     }
 
     /// Whether some subscriber wants to be waited for.
     pub(crate) fn is_pressed(&mut self) -> bool {
-        !self.pressing.get_mut().is_empty()
+        !self.outcome.pressing.get_mut().is_empty()
     }
 
     /// Those who want to be waited for, once each.
     pub(crate) fn take_pressing(&mut self) -> Vec<Subscriber> {
-        let mut pressing = mem::take(self.pressing.get_mut());
+        let mut pressing = mem::take(self.outcome.pressing.get_mut());
         pressing.sort_unstable_by_key(|each| each.id());
         pressing.dedup_by_key(|each| each.id());
         pressing
@@ -364,11 +371,11 @@ impl Dispatch {
     /// The same in the middle of a batch, which is lost.
     pub(crate) fn abandon(&mut self) {
         self.hand_in();
-        let withdrawn = self.withdrawn.take();
+        let withdrawn = self.outcome.withdrawn.take();
         let now = self.now;
         *self = Self::new(self.router.clone(), self.traffic.clone()).of(self.publisher);
         self.now = now;
-        self.withdrawn.set(withdrawn);
+        self.outcome.withdrawn.set(withdrawn);
     }
 
     /// What is remembered of a topic, if it still holds. The message at hand is counted there.
@@ -406,6 +413,11 @@ impl Dispatch {
             hand_in(&mut before, &self.audiences, &self.traffic, self.now);
         }
         known
+    }
+
+    /// Takes out when the batch came and how many of its copies have left at once.
+    pub(crate) fn take_direct(&self) -> (Moment, u64) {
+        (self.now, self.outcome.direct.take())
     }
 
     /// A batch has come.
@@ -533,8 +545,8 @@ impl Dispatch {
             let outbox = &self.slots[slot as usize].outbox;
             let mut held = outbox.hold();
             if self.router.departures() == batch.departures {
-                if !hand(&self.pressing, outbox, &mut held, &[&run]) {
-                    self.withdraw(run.messages());
+                if !self.outcome.hand(outbox, &mut held, &[&run]) {
+                    self.outcome.withdraw(run.messages());
                 }
             } else {
                 drop(held);
@@ -632,7 +644,7 @@ impl Dispatch {
             .collect();
         let mut held = outbox.hold();
         let done = self.router.departures() == batch.departures
-            && hand(&self.pressing, outbox, &mut held, &all);
+            && self.outcome.hand(outbox, &mut held, &all);
         drop(held);
         if !done {
             self.deliver_checked(slot, part, batch, block);
@@ -674,7 +686,7 @@ impl Dispatch {
                 .zip(&wanted)
                 .filter_map(|(run, wanted)| wanted.then_some(run))
                 .collect();
-            if all.is_empty() || hand(&self.pressing, outbox, &mut held, &all) {
+            if all.is_empty() || self.outcome.hand(outbox, &mut held, &all) {
                 break wanted;
             }
             break vec![false; own.len()];
@@ -689,7 +701,7 @@ impl Dispatch {
                     }
                 };
             if is_lost {
-                self.withdraw(run.messages());
+                self.outcome.withdraw(run.messages());
             }
         }
     }
@@ -735,12 +747,8 @@ impl Dispatch {
             })
         });
         if !taken {
-            self.withdraw(messages);
+            self.outcome.withdraw(messages);
         }
-    }
-
-    fn withdraw(&self, copies: u64) {
-        self.withdrawn.set(self.withdrawn.get() + copies);
     }
 
     fn deliver_to_one_of(&self, group: &Group, topic: &[u8], run: &Run<'_>) -> bool {
@@ -768,7 +776,7 @@ impl Dispatch {
             }
             let mut held = outbox.hold();
             if outbox.departures().load(Ordering::Acquire) == departures {
-                return hand(&self.pressing, outbox, &mut held, &[run]);
+                return self.outcome.hand(outbox, &mut held, &[run]);
             }
         }
     }
@@ -833,18 +841,22 @@ impl Batch {
     }
 }
 
-/// Delivers, and notes a subscriber that wants to be waited for. Returns false if it is gone.
-fn hand(
-    pressing: &RefCell<Vec<Subscriber>>,
-    outbox: &Subscriber,
-    held: &mut Held<'_>,
-    runs: &[&Run<'_>],
-) -> bool {
-    let taken = held.deliver(runs);
-    if held.take_press() {
-        pressing.borrow_mut().push(outbox.clone());
+impl Outcome {
+    /// Delivers, and notes a subscriber that wants to be waited for. Returns false if it is gone.
+    fn hand(&self, outbox: &Subscriber, held: &mut Held<'_>, runs: &[&Run<'_>]) -> bool {
+        let taken = held.deliver(runs);
+        if held.take_press() {
+            self.pressing.borrow_mut().push(outbox.clone());
+        } else if held.has_room() {
+            let copies: u64 = runs.iter().map(|run| run.messages()).sum();
+            self.direct.set(self.direct.get() + copies);
+        }
+        taken
     }
-    taken
+
+    fn withdraw(&self, copies: u64) {
+        self.withdrawn.set(self.withdrawn.get() + copies);
+    }
 }
 
 /// Hands in what was counted with one topic.

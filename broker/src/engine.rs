@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::flusher::Flusher;
+use crate::latency::Latency;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::retained::Retained;
@@ -32,6 +33,8 @@ pub(crate) struct Engine {
     /// Sessions that their clients may come back to.
     pub(crate) seats: Seats,
     pub(crate) metrics: Metrics,
+    /// How long messages were on their way.
+    pub(crate) latency: Arc<Latency>,
     /// One inquiry at a time: their answers take memory while they are worked out.
     pub(crate) asking: Mutex<()>,
     pub(crate) began: Moment,
@@ -54,16 +57,18 @@ impl Engine {
         memory_bytes: usize,
         max_block: Duration,
     ) -> io::Result<Self> {
+        let latency = Arc::<Latency>::default();
         Ok(Self {
             router: Arc::new(Router::new()),
             retained: RwLock::new(Retained::new(max_retained, max_retained_bytes)),
-            flusher: Arc::new(Flusher::new()?),
+            flusher: Arc::new(Flusher::new(latency.clone())?),
             memory: Arc::new(Memory::new(memory_bytes)),
             roster: Roster::default(),
             max_block,
             traffic: Arc::default(),
             seats: Seats::default(),
             metrics: Metrics::default(),
+            latency,
             asking: Mutex::default(),
             began: Moment::now(),
             max_connections: usize::MAX,

@@ -14,6 +14,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::latency::Latency;
 use crate::outbox::Outbox;
 use crate::sync::{AtomicBool, Mutex, Ordering};
 
@@ -28,10 +29,11 @@ pub(crate) struct Flusher {
     stop: OwnedFd,
     stopped: AtomicBool,
     outboxes: Mutex<HashMap<u64, Arc<Outbox>, RandomState>>,
+    latency: Arc<Latency>,
 }
 
 impl Flusher {
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new(latency: Arc<Latency>) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
         epoll::add(&epoll, &stop, EventData::new_u64(STOP), EventFlags::IN)?;
@@ -40,6 +42,7 @@ impl Flusher {
             stop,
             stopped: AtomicBool::new(false),
             outboxes: Mutex::default(),
+            latency,
         })
     }
 
@@ -82,7 +85,7 @@ impl Flusher {
             for event in &events {
                 let outbox = self.outboxes.lock().get(&event.data.u64()).cloned();
                 if let Some(outbox) = outbox {
-                    flush(&outbox);
+                    flush(&outbox, &self.latency);
                 }
             }
         }
@@ -97,8 +100,8 @@ impl Flusher {
 }
 
 /// A bug in one outbox ends that one. The thread goes on for all others.
-fn flush(outbox: &Outbox) {
-    if panic::catch_unwind(AssertUnwindSafe(|| outbox.flush())).is_err() {
+fn flush(outbox: &Outbox, latency: &Latency) {
+    if panic::catch_unwind(AssertUnwindSafe(|| outbox.flush(latency))).is_err() {
         outbox.fail(io::Error::other("a bug of the broker"));
     }
 }

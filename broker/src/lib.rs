@@ -27,6 +27,7 @@ mod heap;
 mod herald;
 mod inquiry;
 mod interest;
+mod latency;
 mod ledger;
 mod listener;
 mod manual;

@@ -15,6 +15,7 @@ use protocol::{Filter, Slow};
 use crate::adapter::{Adapter, Fate, Message, Outgoing};
 use crate::choices::TooManyChoices;
 use crate::clock::Moment;
+use crate::latency::Latency;
 use crate::memory::Memory;
 use crate::queue::{Kind, Queue, Reason, SLICES, Stock, Tally, Terms};
 use crate::run::{Orphan, Run};
@@ -231,10 +232,10 @@ impl Outbox {
 
     /// Sends what waits, as far as that goes without waiting. For the flusher, once per
     /// [`Sink::arm`].
-    pub(crate) fn flush(&self) {
+    pub(crate) fn flush(&self, latency: &Latency) {
         let mut held = self.hold();
         held.inside.state = match held.take_state() {
-            State::Blocked(sink) => held.flush_into(sink),
+            State::Blocked(sink) => held.flush_into(sink, latency),
             other => other,
         };
         held.note_state();
@@ -575,6 +576,12 @@ impl Held<'_> {
         self.note_state();
     }
 
+    /// Whether nothing waits to be sent, so that what was delivered last has left.
+    pub(crate) fn has_room(&self) -> bool {
+        let adapter = self.inside.adapter.as_deref();
+        matches!(self.inside.state, State::Idle(_)) && !adapter.is_some_and(Adapter::holds_back)
+    }
+
     /// Whether the client wants publishers to wait for it now, because of what was delivered last.
     pub(crate) fn take_press(&mut self) -> bool {
         self.inside.queue.take_press()
@@ -707,7 +714,7 @@ impl Held<'_> {
         self.note_state();
     }
 
-    fn flush_into(&mut self, sink: Box<dyn Sink>) -> State {
+    fn flush_into(&mut self, sink: Box<dyn Sink>, latency: &Latency) -> State {
         // There may be nothing but a gap to tell.
         self.inside.end_dropping();
         let mut budget = FLUSH_BYTES;
@@ -722,7 +729,7 @@ impl Held<'_> {
             let (count, offered) = self.inside.queue.front_slices(&mut slices, budget);
             match send(|| sink.send(&slices[..count])) {
                 Ok(sent) => {
-                    self.inside.queue.advance(sent);
+                    self.inside.queue.advance(sent, latency);
                     self.inside.end_dropping();
                     if sent < offered {
                         return self.arm(sink);
@@ -912,7 +919,7 @@ pub(crate) mod tests {
             };
             assert!(armed <= 1, "armed more than once");
             if armed == 1 {
-                outbox.flush();
+                outbox.flush(&Latency::default());
             }
         }
     }
@@ -1070,7 +1077,7 @@ pub(crate) mod tests {
         assert_eq!(outbox.close().tally.discarded, 2);
         deliver(&outbox, &["c"]);
         outbox.hold().answer(b"d");
-        outbox.flush();
+        outbox.flush(&Latency::default());
         sink.make_room(&outbox, 100);
         assert_eq!(sink.taken(), "");
     }

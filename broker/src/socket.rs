@@ -277,7 +277,7 @@ mod tests {
         let client = TcpStream::connect(address).expect("it listens");
         let (stream, _) = listener.accept().expect("somebody connected");
         let socket = Arc::new(Socket::new(stream));
-        let flusher = Arc::new(Flusher::new().expect("an epoll"));
+        let flusher = Arc::new(Flusher::new(Arc::default()).expect("an epoll"));
         let sink = SocketSink::new(1, socket.clone(), flusher);
         (sink, socket, client)
     }

@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use tests::{Process, TestBroker, TestClient, installed};
 
@@ -347,6 +348,8 @@ fn the_figures_are_those_of_the_ledger() {
         "dallal_copies_written_total 1",
         "dallal_copies_dropped_total{reason=\"full\"} 0",
         "dallal_copies_waiting 0",
+        "dallal_publish_to_write_seconds_count 1",
+        "dallal_publish_to_write_seconds_bucket{le=\"+Inf\"} 1",
         "dallal_retained_messages 1",
         "dallal_connections{wire=\"line\"} 1",
         "dallal_connections{wire=\"http\"} 1",
@@ -362,6 +365,36 @@ fn the_figures_are_those_of_the_ledger() {
     ] {
         assert!(figures.contains(name), "no {name} in\n{figures}");
     }
+}
+
+#[test]
+fn a_copy_that_waits_counts_with_the_time_that_it_waits() {
+    const MESSAGES: usize = 200;
+    let broker = TestBroker::start();
+    let mut slow = broker.connect_slow("big");
+    let mut bob = broker.connect();
+    for _ in 0..MESSAGES {
+        bob.send(format!("PUBLISH big {}", "x".repeat(100_000)));
+    }
+    bob.send("PING done").read_until("PONG done");
+    // The time that the last of them waits at least.
+    std::thread::sleep(Duration::from_millis(300));
+    for _ in 0..MESSAGES {
+        slow.expect_prefix("MESSAGE big x");
+    }
+    let copies = |figures: &str, what: &str| -> u64 {
+        let start = format!("dallal_{what} ");
+        let value = figures.lines().find_map(|line| line.strip_prefix(&start));
+        value.and_then(|value| value.parse().ok()).expect("a count")
+    };
+    tests::eventually("all copies are in the histogram", || {
+        let (_, figures) = get(&broker, "/metrics");
+        copies(&figures, "publish_to_write_seconds_count") == MESSAGES as u64
+    });
+    let (_, figures) = get(&broker, "/metrics");
+    let soon = copies(&figures, "publish_to_write_seconds_bucket{le=\"0.25\"}");
+    let all = copies(&figures, "publish_to_write_seconds_bucket{le=\"+Inf\"}");
+    assert!(soon < all, "of {all} copies none took longer: {figures}");
 }
 
 #[test]

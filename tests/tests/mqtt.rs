@@ -1,7 +1,7 @@
 //! Promises of docs/mqtt.md: both versions, one room with the line protocol.
 
 use tests::mqtt::{BOTH, Hello, Mqtt, MqttClient, packet, text, user_property};
-use tests::{TestBroker, TestClient};
+use tests::{Asker, TestBroker, TestClient};
 
 #[track_caller]
 fn subscribed(broker: &TestBroker, filter: &str) -> TestClient {
@@ -35,6 +35,31 @@ fn a_message_crosses_from_any_protocol_to_any_other() {
         }
         lines.expect("MESSAGE room/2 from MQTT");
     }
+}
+
+#[test]
+fn bytes_that_come_are_counted_and_the_client_is_known_to_be_awake() {
+    let broker = TestBroker::start();
+    let mut client = MqttClient::connect(broker.address(), Mqtt::V5, "a");
+    client.subscribe("t", 0);
+    // Since the connection began, and since the client was last heard.
+    let ages = || {
+        let who = Asker::of(&broker).ask("who t");
+        let age = |name: &str| who["connections"][0][name].as_f64().expect("a time");
+        (age("connected_s"), age("idle_s"))
+    };
+    tests::eventually("it counts as idle", || ages().1 >= 0.1);
+    client.publish("t", &"x".repeat(10_000)).message();
+    let (connected, idle) = ages();
+    assert!(connected - idle >= 0.1, "{connected} {idle}");
+    let mut curl = broker.connect();
+    curl.write("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let figures = curl.read_to_end();
+    let bytes = figures
+        .lines()
+        .find_map(|line| line.strip_prefix("dallal_bytes_read_total "));
+    let bytes: u64 = bytes.and_then(|bytes| bytes.parse().ok()).expect("a count");
+    assert!(bytes > 10_000, "{bytes}");
 }
 
 #[test]

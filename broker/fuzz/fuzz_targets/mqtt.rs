@@ -33,6 +33,8 @@ mod flusher;
 mod inquiry;
 #[path = "../../src/interest.rs"]
 mod interest;
+#[path = "../../src/latency.rs"]
+mod latency;
 #[path = "../../src/ledger.rs"]
 mod ledger;
 #[path = "../../src/memory.rs"]

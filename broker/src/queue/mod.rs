@@ -20,6 +20,7 @@ use crate::adapter::{Outgoing, Span};
 use crate::choices::{Choices, TooManyChoices};
 use crate::clock::Moment;
 use crate::drops::Drops;
+use crate::latency::Latency;
 use crate::memory::{Charge, Memory};
 use crate::run::{Kept, Manner, Orphan, Run};
 use crate::wording::Wording;
@@ -136,6 +137,8 @@ struct Chunk {
     line: Option<Bytes>,
     /// The topic of the only message here, if only the newest of that topic is kept.
     latest: Option<Arc<[u8]>>,
+    /// Since when the first of it waits.
+    since: Moment,
 }
 
 pub(crate) enum Data {
@@ -220,6 +223,7 @@ impl Queue {
                 manner,
                 line: None,
                 latest: None,
+                since: _,
             }) = self.chunks.back_mut()
             && *chosen == slow
             && share.as_ref() == run.share()
@@ -254,6 +258,7 @@ impl Queue {
             manner: run.manner(),
             line: run.line().cloned(),
             latest: None,
+            since: Moment::now(),
         });
     }
 
@@ -373,8 +378,9 @@ impl Queue {
         (count, offered)
     }
 
-    /// Forgets `sent` bytes at the front.
-    pub(crate) fn advance(&mut self, mut sent: usize) {
+    /// Forgets `sent` bytes at the front, which have left now.
+    pub(crate) fn advance(&mut self, mut sent: usize, latency: &Latency) {
+        let now = Moment::now();
         self.tally.bytes += sent as u64;
         self.is_stuck &= sent == 0;
         while let Some(chunk) = self.chunks.front() {
@@ -390,15 +396,20 @@ impl Queue {
             self.sent = 0;
             let number = self.left;
             self.left = number.wrapping_add(1);
-            if let Some(chunk) = self.chunks.pop_front()
-                && let Some(topic) = chunk.latest
+            let Some(chunk) = self.chunks.pop_front() else {
+                return;
+            };
+            if let Some(topic) = chunk.latest
                 && let Some(choices) = &mut self.choices
                 && choices.latest.get(&topic) == Some(&number)
             {
                 choices.latest.remove(&topic);
             }
             match kind {
-                Kind::Messages(messages) => self.tally.written += messages,
+                Kind::Messages(messages) => {
+                    self.tally.written += messages;
+                    latency.note(now.since(chunk.since), messages);
+                }
                 Kind::Gap(count) if left == 0 => self.untold += count,
                 Kind::Kept | Kind::Gap(_) | Kind::Answer | Kind::Receipt { .. } => {}
             }
@@ -642,6 +653,7 @@ impl Chunk {
             manner: Manner::LINE,
             line: None,
             latest: None,
+            since: Moment::now(),
         }
     }
 }

@@ -252,6 +252,7 @@ impl Queue {
             manner: rest.manner,
             line: None,
             latest: None,
+            since: rest.since,
         };
         rest.kind = Kind::Messages(behind);
         self.chunks.push_front(rest);

@@ -171,6 +171,7 @@ impl<'a> Desk<'a> {
 
     /// All that has been published is delivered: enters it in the account that others may see.
     pub(crate) fn settle(&mut self) {
+        self.note_latency();
         let asked = self.engine.roster.asked();
         if asked != self.asked || self.handed_in.is_none_or(|last| self.is_due(last)) {
             self.hand_in(asked);
@@ -186,6 +187,16 @@ impl<'a> Desk<'a> {
             bytes: account.bytes,
         };
         self.member.settle(totals, self.heard, asked);
+    }
+
+    /// Enters how long the copies took that left at once.
+    #[inline(never)]
+    fn note_latency(&mut self) {
+        let (came, copies) = self.dispatch.take_direct();
+        if copies > 0 {
+            let time = Moment::now().since(came);
+            self.engine.latency.note(time, copies);
+        }
     }
 
     #[inline(never)]
@@ -503,6 +514,7 @@ impl<'a> Desk<'a> {
     /// The connection has ended: what it did not take and others of its groups can, goes to them.
     #[inline(never)]
     pub(crate) fn hand_over(&mut self, orphans: &[Orphan]) {
+        self.dispatch.set_now(Moment::now());
         for orphan in orphans {
             let mut rest = &orphan.bytes[..];
             while let Some((topic, len, messages)) = stretch(rest) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use shuttle::rand::{self, Rng};
 
+use crate::latency::Latency;
 use crate::memory::Memory;
 use crate::outbox::{Outbox, Sink};
 use crate::run::Run;
@@ -176,7 +177,7 @@ impl Flushing {
             let closed = kernel.closed;
             drop(kernel);
             if !closed {
-                outbox.flush();
+                outbox.flush(&Latency::default());
             }
         }
     }

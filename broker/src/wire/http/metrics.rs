@@ -1,17 +1,20 @@
 //! The broker's figures as OpenMetrics text, made anew for each reader.
 
+use std::fmt;
 use std::fs;
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::text;
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 use rustix::param::page_size;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::engine::Engine;
+use crate::latency::{BOUNDS, Latencies};
 
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -23,6 +26,12 @@ pub(crate) fn text(engine: &Engine) -> String {
     let mut registry = Registry::default();
     let figures = registry.sub_registry_with_prefix("dallal");
     messages(figures, engine);
+    figures.register_with_unit(
+        "publish_to_write",
+        "How long copies took from the reading of their message to the last byte handed to a socket",
+        Unit::Seconds,
+        engine.latency.read(),
+    );
     connections(figures, engine);
     process(registry.sub_registry_with_prefix("process"));
     let mut written = String::new();
@@ -142,6 +151,19 @@ fn connections(figures: &mut Registry, engine: &Engine) {
         ),
     ] {
         count(figures, name, help, counter.get());
+    }
+}
+
+impl EncodeMetric for Latencies {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let bounds = BOUNDS.iter().map(|bound| bound.as_secs_f64());
+        let buckets: Vec<(f64, u64)> = bounds.chain([f64::INFINITY]).zip(self.buckets).collect();
+        let copies = self.buckets.iter().sum();
+        encoder.encode_histogram::<NoLabelSet>(self.total_s, copies, &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
     }
 }
 

@@ -198,8 +198,13 @@ impl<'a, 'b> Conversation<'a, 'b> {
             }
             source.set_interval(left.max(Duration::from_millis(1)));
         }
+        let before = block.unread().len();
         match source.fill(block, self.limits.packet_bytes) {
-            Arrival::Bytes | Arrival::Silence => ControlFlow::Continue(()),
+            Arrival::Bytes => {
+                self.desk.note_heard(block.unread().len() - before);
+                ControlFlow::Continue(())
+            }
+            Arrival::Silence => ControlFlow::Continue(()),
             Arrival::Pause => {
                 self.pause();
                 ControlFlow::Continue(())

@@ -553,6 +553,10 @@ impl Adapter for Shelf {
         pumped
     }
 
+    fn holds_back(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     fn kept(&self) -> u64 {
         let flights = self.flights.iter().filter(|flight| !flight.released);
         (flights.count() + self.waiting.len()) as u64

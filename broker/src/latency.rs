@@ -1,0 +1,87 @@
+//! How long copies took from the reading of their message to the writing of their last byte.
+//!
+//! Nothing here moves per message. A batch is entered once for all its copies that left at once, a
+//! piece of a queue once for all messages in it, with the age of the first.
+
+use std::time::Duration;
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// The upper bounds of the buckets. What took longer than the last has one more.
+pub(crate) const BOUNDS: [Duration; 18] = [
+    Duration::from_micros(10),
+    Duration::from_micros(25),
+    Duration::from_micros(50),
+    Duration::from_micros(100),
+    Duration::from_micros(250),
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_micros(2500),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(10),
+    Duration::from_secs(60),
+];
+
+/// Copies by the time that they took.
+#[derive(Default)]
+pub(crate) struct Latency {
+    buckets: [AtomicU64; BOUNDS.len() + 1],
+    /// The time of all, in nanoseconds. It suffices for some centuries of waiting.
+    total: AtomicU64,
+}
+
+/// What stood there at one moment.
+#[derive(Debug)]
+pub(crate) struct Latencies {
+    /// Copies in each bucket, those of shorter times not among them.
+    pub(crate) buckets: [u64; BOUNDS.len() + 1],
+    /// The time of all, in seconds.
+    pub(crate) total_s: f64,
+}
+
+impl Latency {
+    /// So many copies took this long.
+    pub(crate) fn note(&self, time: Duration, copies: u64) {
+        let bucket = BOUNDS.partition_point(|&bound| bound < time);
+        self.buckets[bucket].fetch_add(copies, Ordering::Relaxed);
+        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.total
+            .fetch_add(time.saturating_mul(copies), Ordering::Relaxed);
+    }
+
+    pub(crate) fn read(&self) -> Latencies {
+        Latencies {
+            buckets: self
+                .buckets
+                .each_ref()
+                .map(|bucket| bucket.load(Ordering::Relaxed)),
+            total_s: Duration::from_nanos(self.total.load(Ordering::Relaxed)).as_secs_f64(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_goes_to_the_first_bucket_that_is_not_below_it() {
+        let latency = Latency::default();
+        latency.note(Duration::from_micros(10), 3);
+        latency.note(Duration::from_nanos(10_001), 5);
+        latency.note(Duration::from_secs(61), 7);
+        let read = latency.read();
+        assert_eq!((read.buckets[0], read.buckets[1]), (3, 5));
+        assert_eq!(read.buckets[BOUNDS.len()], 7);
+        assert_eq!(read.buckets.iter().sum::<u64>(), 15);
+        let exact = 0.000_030 + 0.000_050_005 + 427.0;
+        assert!((read.total_s - exact).abs() < 1e-6, "{}", read.total_s);
+    }
+}
