@@ -23,6 +23,9 @@ mod drops;
 mod engine;
 mod filter_tree;
 mod flusher;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod heap;
 mod herald;
 mod inquiry;

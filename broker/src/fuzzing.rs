@@ -1,0 +1,190 @@
+//! Doors for the fuzz targets in `broker/fuzz`: clients of a broker without sockets, one after the
+//! other, who say what the fuzzer thinks of. Built for them alone.
+//!
+//! Whatever they say, nothing may panic, and every copy must be accounted for.
+
+use std::io::{self, IoSlice};
+use std::slice::Chunks;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::block::Block;
+use crate::engine::Engine;
+use crate::outbox::{Outbox, Sink};
+use crate::roster::Member;
+use crate::wire::desk::Desk;
+use crate::wire::http::{self, Site};
+use crate::wire::mqtt::{self, Limits};
+use crate::wire::websocket::{self, Tunnel};
+use crate::wire::{Arrival, End, Source, line};
+
+/// The longest line or packet.
+const LINE_BYTES: usize = 4096;
+
+/// What ends a connection within an input; what follows is said on the next.
+const NEXT: u8 = 0xfe;
+
+/// A client that does not read takes so much.
+const ROOM_BYTES: usize = 300;
+
+/// Clients of MQTT, behind their CONNECT. The first byte of an input chooses the version, what stands
+/// in CONNECT, whether the client reads, and how what it says is cut.
+pub fn mqtt(input: &[u8]) {
+    let limits = Limits {
+        packet_bytes: LINE_BYTES,
+        queued: 8,
+        queued_bytes: LINE_BYTES,
+        session_expiry: Duration::from_secs(100),
+    };
+    for_each_client(input, connect, |desk, source| {
+        let mut block = Block::new(&desk.engine.memory);
+        let end = mqtt::Conversation::new(desk, limits).read_loop(source, &mut block);
+        (end, Some(mqtt::WORDING_5.fitting))
+    });
+}
+
+/// Clients of HTTP, half of them in a WebSocket from the beginning. The first byte chooses as above.
+pub fn web(input: &[u8]) {
+    let site = Site::new(&[], &[], 10);
+    for_each_client(input, upgrade, |desk, source| {
+        let outbox = desk.outbox.clone();
+        outbox.speak(&http::WORDING);
+        let mut raw = Block::new(&desk.engine.memory);
+        let mut conversation = http::Conversation::new(desk, &site, LINE_BYTES);
+        let end = conversation.read_loop(source, &mut raw);
+        if !conversation.has_switched() {
+            return (end, None);
+        }
+        outbox.speak(&websocket::WORDING);
+        let mut block = Block::new(&desk.engine.memory);
+        let mut tunnel = Tunnel::new(source, &outbox, &mut raw);
+        let end = line::Conversation::new(desk, LINE_BYTES).read_loop(&mut tunnel, &mut block);
+        outbox.hold().signal(&tunnel.last_frame(&end));
+        (end, None)
+    });
+}
+
+/// Where what was sent ends in a whole frame, at most at this byte.
+type Fitting = fn(&[u8], usize) -> usize;
+
+fn for_each_client(
+    input: &[u8],
+    hello: impl Fn(u8) -> Vec<u8>,
+    serve: impl Fn(&mut Desk<'_>, &mut Pieces<'_>) -> (End, Option<Fitting>),
+) {
+    let Some((&choice, rest)) = input.split_first() else {
+        return;
+    };
+    let engine = Engine::new(8, LINE_BYTES, 1 << 20, Duration::ZERO).expect("an engine");
+    for (number, part) in rest.split(|&byte| byte == NEXT).enumerate() {
+        let id = number as u64 + 1;
+        let reads = choice & 4 == 0;
+        let taken = Taken {
+            bytes: Arc::default(),
+            room: if reads { usize::MAX } else { ROOM_BYTES },
+        };
+        let memory = engine.memory.clone();
+        let sink = Box::new(taken.clone());
+        let outbox = Outbox::new(id, LINE_BYTES, memory, &line::WORDING, sink);
+        // Nobody flushes, so nobody may wait either.
+        outbox.hurry();
+        let member = Arc::new(Member::new(Arc::new(outbox), ([127, 0, 0, 1], 1).into()));
+        engine.roster.enter(member.clone());
+        let mut desk = Desk::new(&engine, &member, 10);
+        let said = [&hello(choice)[..], part].concat();
+        let mut source = Pieces(said.chunks(usize::from(choice >> 3) + 1));
+        let (end, fitting) = serve(&mut desk, &mut source);
+        desk.begin();
+        let remains = desk.part();
+        desk.hand_over(&remains.orphans);
+        if !matches!(end, End::SaidBye) {
+            desk.publish_will();
+        }
+        desk.settle();
+        desk.stand_up();
+        if reads && let Some(fitting) = fitting {
+            let bytes = taken.bytes.lock().expect("no panic");
+            assert_eq!(fitting(&bytes, bytes.len()), bytes.len());
+        }
+    }
+    let audit = engine.roster.audit();
+    assert!(audit.ledger.is_balanced(), "{}", audit.ledger);
+}
+
+/// The CONNECT of a client of MQTT.
+fn connect(choice: u8) -> Vec<u8> {
+    let clean = choice & 2;
+    if choice & 1 == 0 {
+        let body = [&[0, 4][..], b"MQTT", &[4, clean, 0, 0, 0, 1, b'a']].concat();
+        return [&[0x10, body.len() as u8][..], &body].concat();
+    }
+    // Session expiry, receive maximum 3, topic alias maximum 2.
+    let properties = [0x11, 0, 0, 1, 0, 0x21, 0, 3, 0x22, 0, 2];
+    let head = [5, clean, 0, 0, properties.len() as u8];
+    let body = [&[0, 4][..], b"MQTT", &head, &properties, &[0, 1, b'a']].concat();
+    [&[0x10, body.len() as u8][..], &body].concat()
+}
+
+/// What opens a WebSocket, for half of the clients.
+fn upgrade(choice: u8) -> Vec<u8> {
+    if choice & 1 == 0 {
+        return Vec::new();
+    }
+    let head = "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
+                Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    head.into()
+}
+
+/// Takes all, or from some point on nothing.
+#[derive(Clone)]
+struct Taken {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    room: usize,
+}
+
+impl Sink for Taken {
+    fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut bytes = self.bytes.lock().expect("no panic");
+        let mut sent = 0;
+        for slice in slices {
+            let fits = slice.len().min(self.room.saturating_sub(bytes.len()));
+            bytes.extend_from_slice(&slice[..fits]);
+            sent += fits;
+        }
+        match sent {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            _ => Ok(sent),
+        }
+    }
+
+    fn arm(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a client says, a few bytes at a time.
+struct Pieces<'a>(Chunks<'a, u8>);
+
+impl Source for Pieces<'_> {
+    fn fill(&mut self, block: &mut Block, most: usize) -> Arrival {
+        let Some(piece) = self.0.next() else {
+            return Arrival::End;
+        };
+        let Some(room) = block.fill(most) else {
+            return Arrival::NoMemory;
+        };
+        room.extend_from_slice(piece);
+        Arrival::Bytes
+    }
+
+    fn fill_by(&mut self, block: &mut Block, most: usize, _: Instant) -> Arrival {
+        self.fill(block, most)
+    }
+
+    fn wait_for_end(&mut self) -> Arrival {
+        Arrival::End
+    }
+
+    fn set_interval(&mut self, _: Duration) {}
+}
