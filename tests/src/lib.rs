@@ -1,7 +1,8 @@
 //! What the tests of this folder are written with: a [`TestBroker`] to start, a [`TestClient`] to
-//! talk to it in raw lines, an [`mqtt::MqttClient`] for raw packets, a [`Process`] for other
-//! programs, [`Tmux`] for those that want a terminal, a [`Dialogue`] or a [`Session`] to play, an
-//! [`Asker`] of the broker's own figures, and a [`Browser`].
+//! talk to it in raw lines, an [`mqtt::MqttClient`] for raw packets, a [`frames::FrameClient`] for raw
+//! frames of WebSocket, a [`Process`] for other programs, such as those in [`foreign`], [`Tmux`] for
+//! those that want a terminal, a [`Dialogue`] or a [`Session`] to play, an [`Asker`] of the broker's
+//! own figures, and a [`Browser`].
 //!
 //! Nothing here knows the protocol beyond `PING`, the fence. A client that waits for something
 //! gives up after [`PATIENCE`] and says what it waited for; nothing sleeps to be on time.
@@ -11,6 +12,8 @@ mod broker;
 mod browser;
 mod client;
 mod dialogue;
+pub mod foreign;
+pub mod frames;
 mod mosquitto;
 pub mod mqtt;
 mod process;

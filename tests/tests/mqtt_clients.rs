@@ -1,49 +1,24 @@
 //! Clients of MQTT that others wrote, in their newest versions: what they do every day works here.
-//!
-//! paho-mqtt and MQTT.js stand where `tests/run` has put them, below the folder that cargo builds into.
 
-use std::path::PathBuf;
 use std::process::Command;
 
-use tests::{Process, TestBroker, client_of, installed, program};
-
-/// Below `mqtt-clients` in cargo's folder.
-#[track_caller]
-fn clients(path: &str) -> PathBuf {
-    let programs = program("broker");
-    let target = programs
-        .ancestors()
-        .nth(2)
-        .expect("<target>/<profile>/broker");
-    let path = target.join("mqtt-clients").join(path);
-    assert!(
-        path.exists(),
-        "there is no {}; tests/run puts it there",
-        path.display()
-    );
-    path
-}
+use tests::{Process, TestBroker, client_of, foreign, installed};
 
 /// A Python script with paho-mqtt, which is given host and port.
 fn python(broker: &TestBroker, script: &str) -> Command {
-    let mut command = Command::new(clients("python/bin/python"));
-    command.args(["-u", "-c", script]);
-    with_address(&mut command, broker);
-    command
+    let (host, port) = place(broker);
+    foreign::python(script, &[&host, &port])
 }
 
 /// A script for node with MQTT.js, which is given host and port.
 fn node(broker: &TestBroker, script: &str) -> Command {
-    let mut command = installed("node", "nodejs");
-    command.args(["-e", script, "--"]);
-    command.env("NODE_PATH", clients("node/node_modules"));
-    with_address(&mut command, broker);
-    command
+    let (host, port) = place(broker);
+    foreign::node(script, &[&host, &port])
 }
 
-fn with_address(command: &mut Command, broker: &TestBroker) {
+fn place(broker: &TestBroker) -> (String, String) {
     let address = broker.address();
-    command.args([address.ip().to_string(), address.port().to_string()]);
+    (address.ip().to_string(), address.port().to_string())
 }
 
 fn mosquitto(broker: &TestBroker, name: &str, args: &[&str]) -> Command {
@@ -113,8 +88,7 @@ fn a_login_is_taken_on_a_port_of_its_own() {
     // The port that the tutorial names may be taken here; any other is as good.
     let broker = TestBroker::with_args(&["--listen", "127.0.0.1:0"]);
     let other = broker.other_addresses()[0];
-    let mut script = Command::new(clients("python/bin/python"));
-    script.args(["-u", "-c", LOGIN, "127.0.0.1", &other.port().to_string()]);
+    let mut script = foreign::python(LOGIN, &["127.0.0.1", &other.port().to_string()]);
     let mut paho = Process::start(&mut script);
     paho.expect("here I am");
     broker.wait_for_log("comes with a user name: this broker checks none yet");

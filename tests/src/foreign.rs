@@ -1,0 +1,46 @@
+//! Programs and libraries that others wrote, in their newest versions: where `tests/run` has put them,
+//! below the folder that cargo builds into.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::{installed, program};
+
+/// A Python script, with the packages that are there.
+#[track_caller]
+pub fn python(script: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(foreign("python/bin/python"));
+    command.args(["-u", "-c", script]).args(args);
+    command
+}
+
+/// A script for node, with the packages that are there.
+#[track_caller]
+pub fn node(script: &str, args: &[&str]) -> Command {
+    let mut command = installed("node", "nodejs");
+    command.args(["-e", script, "--"]).args(args);
+    command.env("NODE_PATH", foreign("node/node_modules"));
+    command
+}
+
+/// A program or a file of a package for node.
+#[track_caller]
+pub fn node_package(path: &str) -> PathBuf {
+    foreign(&format!("node/node_modules/{path}"))
+}
+
+#[track_caller]
+fn foreign(path: &str) -> PathBuf {
+    let programs = program("broker");
+    let target = programs
+        .ancestors()
+        .nth(2)
+        .expect("<target>/<profile>/broker");
+    let path = target.join("foreign").join(path);
+    assert!(
+        path.exists(),
+        "there is no {}; tests/run puts it there",
+        path.display()
+    );
+    path
+}
