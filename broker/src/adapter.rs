@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use crate::memory::Memory;
 use crate::run::{Orphan, Run};
+use crate::wording::{Encode, Wording};
 
 /// A wire's account of one client's messages.
 pub(crate) trait Adapter: Any + Send {
@@ -85,6 +86,8 @@ pub(crate) struct Outgoing {
     bytes: Vec<u8>,
     /// Where each ends.
     spans: Vec<(usize, Span)>,
+    /// What becomes of each, if it does not leave as it is.
+    word: Option<Encode>,
 }
 
 /// What some of the bytes are.
@@ -111,6 +114,14 @@ impl Span {
 }
 
 impl Outgoing {
+    /// For a client of this wire.
+    pub(crate) fn of(wording: &Wording) -> Self {
+        Self {
+            word: wording.answer,
+            ..Self::default()
+        }
+    }
+
     /// Where the next bytes go, to be followed by [`Outgoing::end`].
     pub(crate) fn begin(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
@@ -118,6 +129,12 @@ impl Outgoing {
 
     /// What the bytes since the last end are.
     pub(crate) fn end(&mut self, span: Span) {
+        if let Some(word) = self.word {
+            let start = self.spans.last().map_or(0, |(end, _)| *end);
+            let worded = word(&self.bytes[start..]);
+            self.bytes.truncate(start);
+            self.bytes.extend_from_slice(&worded);
+        }
         let len = self.bytes.len();
         match (self.spans.last_mut(), &span) {
             (Some((end, Span::Kept)), Span::Kept) => *end = len,

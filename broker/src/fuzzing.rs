@@ -14,8 +14,8 @@ use crate::outbox::{Outbox, Sink};
 use crate::roster::Member;
 use crate::wire::desk::Desk;
 use crate::wire::http::{self, Site};
-use crate::wire::mqtt::{self, Limits};
-use crate::wire::websocket::{self, Tunnel};
+use crate::wire::mqtt::{self, Limits, Wordings};
+use crate::wire::websocket::{self, Inside, Tunnel};
 use crate::wire::{Arrival, End, Source, line};
 
 /// The longest line or packet.
@@ -30,20 +30,15 @@ const ROOM_BYTES: usize = 300;
 /// Clients of MQTT, behind their CONNECT. The first byte of an input chooses the version, what stands
 /// in CONNECT, whether the client reads, and how what it says is cut.
 pub fn mqtt(input: &[u8]) {
-    let limits = Limits {
-        packet_bytes: LINE_BYTES,
-        queued: 8,
-        queued_bytes: LINE_BYTES,
-        session_expiry: Duration::from_secs(100),
-    };
     for_each_client(input, connect, |desk, source| {
         let mut block = Block::new(&desk.engine.memory);
-        let end = mqtt::Conversation::new(desk, limits).read_loop(source, &mut block);
+        let end = exchange_packets(desk, source, &mut block, mqtt::WORDINGS);
         (end, Some(mqtt::WORDING_5.fitting))
     });
 }
 
-/// Clients of HTTP, half of them in a WebSocket from the beginning. The first byte chooses as above.
+/// Clients of HTTP, half of them in a WebSocket from the beginning, for lines or MQTT. The first byte
+/// chooses as above.
 pub fn web(input: &[u8]) {
     let site = Site::new(&[], &[], 10);
     for_each_client(input, upgrade, |desk, source| {
@@ -52,16 +47,36 @@ pub fn web(input: &[u8]) {
         let mut raw = Block::new(&desk.engine.memory);
         let mut conversation = http::Conversation::new(desk, &site, LINE_BYTES);
         let end = conversation.read_loop(source, &mut raw);
-        if !conversation.has_switched() {
+        let Some(inside) = conversation.switched() else {
             return (end, None);
-        }
-        outbox.speak(&websocket::WORDING);
+        };
+        outbox.speak(inside.wording());
         let mut block = Block::new(&desk.engine.memory);
-        let mut tunnel = Tunnel::new(source, &outbox, &mut raw);
-        let end = line::Conversation::new(desk, LINE_BYTES).read_loop(&mut tunnel, &mut block);
-        outbox.hold().signal(&tunnel.last_frame(&end));
+        let mut tunnel = Tunnel::new(source, &outbox, inside, &mut raw);
+        let end = match inside {
+            Inside::Line => {
+                line::Conversation::new(desk, LINE_BYTES).read_loop(&mut tunnel, &mut block)
+            }
+            Inside::Mqtt => exchange_packets(desk, &mut tunnel, &mut block, websocket::MQTT),
+        };
+        outbox.current().hold().signal(&tunnel.last_frame(&end));
         (end, None)
     });
+}
+
+fn exchange_packets(
+    desk: &mut Desk<'_>,
+    source: &mut impl Source,
+    block: &mut Block,
+    wordings: Wordings,
+) -> End {
+    let limits = Limits {
+        packet_bytes: LINE_BYTES,
+        queued: 8,
+        queued_bytes: LINE_BYTES,
+        session_expiry: Duration::from_secs(100),
+    };
+    mqtt::Conversation::new(desk, limits, wordings).read_loop(source, block)
 }
 
 /// Where what was sent ends in a whole frame, at most at this byte.
@@ -130,9 +145,13 @@ fn upgrade(choice: u8) -> Vec<u8> {
     if choice & 1 == 0 {
         return Vec::new();
     }
-    let head = "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
-                Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-                Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    let inside = if choice & 2 == 0 { "line" } else { "mqtt" };
+    let head = format!(
+        "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
+         Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Protocol: {inside}\r\n\
+         Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    );
     head.into()
 }
 

@@ -179,6 +179,11 @@ impl Outbox {
         }
     }
 
+    /// The outbox that has the connection: this one, unless its client has come back through it.
+    pub(crate) fn current(&self) -> &Self {
+        self.successor.get().map_or(self, |successor| successor)
+    }
+
     /// How often the client has unsubscribed; moved before it is told that it has.
     pub(crate) fn departures(&self) -> &AtomicU64 {
         &self.departures
@@ -373,7 +378,7 @@ impl Inside {
 
     /// Has the adapter take each message; returns what is to be sent.
     fn adapted(&mut self, runs: &[&Run<'_>]) -> Outgoing {
-        let mut outgoing = Outgoing::default();
+        let mut outgoing = Outgoing::of(self.terms.wording);
         let Some(mut adapter) = self.adapter.take() else {
             return outgoing;
         };
@@ -474,7 +479,7 @@ impl Held<'_> {
 
     /// Sends of what the adapter keeps as much as may be sent now.
     pub(crate) fn pump(&mut self) {
-        let mut outgoing = Outgoing::default();
+        let mut outgoing = Outgoing::of(self.inside.terms.wording);
         self.inside.pump_into(Instant::now(), &mut outgoing);
         self.send_outgoing(&outgoing);
     }
@@ -755,7 +760,7 @@ impl Held<'_> {
         let Some(adapter) = &mut inside.adapter else {
             return false;
         };
-        let mut outgoing = Outgoing::default();
+        let mut outgoing = Outgoing::of(inside.terms.wording);
         let pumped = adapter.pump(Instant::now(), FLUSH_BYTES, &mut outgoing);
         inside.queue.tally.discarded += pumped.discarded;
         inside.queue.take_outgoing(&outgoing, 0, &inside.terms);

@@ -23,7 +23,7 @@ use crate::wire::desk::Desk;
 use crate::wire::http::{self, Site};
 use crate::wire::line::{self, Conversation};
 use crate::wire::mqtt;
-use crate::wire::websocket::{self, Tunnel};
+use crate::wire::websocket::{self, Inside, Tunnel};
 use crate::wire::{Arrival, End, Source, Wire, sniff};
 
 /// How long a client may take to close after the broker has.
@@ -188,26 +188,34 @@ impl Session {
         let line_bytes = self.settings.line_bytes;
         let mut conversation = http::Conversation::new(desk, &self.site, line_bytes);
         let end = conversation.read_loop(source, block);
-        if conversation.has_switched() {
-            return self.converse_in_tunnel(desk, source, block);
+        if let Some(inside) = conversation.switched() {
+            return self.converse_in_tunnel(desk, source, block, inside);
         }
         self.conclude(desk, end)
     }
 
-    /// The line protocol in a WebSocket.
+    /// The line protocol or MQTT in a WebSocket.
     #[inline(never)]
     fn converse_in_tunnel(
         &self,
         desk: &mut Desk<'_>,
         source: &mut SocketSource<'_>,
         raw: &mut Block,
+        inside: Inside,
     ) -> End {
         let outbox = desk.outbox.clone();
-        outbox.speak(&websocket::WORDING);
+        outbox.speak(inside.wording());
         let mut block = Block::new(&desk.engine.memory);
-        let mut tunnel = Tunnel::new(source, &outbox, raw);
-        let mut conversation = Conversation::new(desk, self.settings.line_bytes);
-        let mut end = conversation.read_loop(&mut tunnel, &mut block);
+        let mut tunnel = Tunnel::new(source, &outbox, inside, raw);
+        let mut end = match inside {
+            Inside::Line => {
+                Conversation::new(desk, self.settings.line_bytes).read_loop(&mut tunnel, &mut block)
+            }
+            Inside::Mqtt => self.exchange_packets(desk, &mut tunnel, &mut block, websocket::MQTT),
+        };
+        // What MQTT has published may be asked after while its client takes its last.
+        desk.settle();
+        let outbox = outbox.current();
         let mut held = outbox.hold();
         if self.stopping.deadline().is_some() {
             end = End::Stopping;
@@ -218,7 +226,14 @@ impl Session {
         if tunnel.is_closing() && matches!(end, End::Left) {
             end = End::Answered;
         }
-        self.conclude(desk, end)
+        match inside {
+            Inside::Line => self.conclude(desk, end),
+            Inside::Mqtt => {
+                let linger = Instant::now() + LINGER;
+                outbox.drain(Some(self.stopping.deadline().unwrap_or(linger)));
+                end
+            }
+        }
     }
 
     /// The conversation is over: what waits is sent.
@@ -245,16 +260,26 @@ impl Session {
         source: &mut SocketSource<'_>,
         block: &mut Block,
     ) -> End {
+        match self.exchange_packets(desk, source, block, mqtt::WORDINGS) {
+            End::Stopping => self.say_goodbye(desk),
+            end => end,
+        }
+    }
+
+    fn exchange_packets(
+        &self,
+        desk: &mut Desk<'_>,
+        source: &mut impl Source,
+        block: &mut Block,
+        wordings: mqtt::Wordings,
+    ) -> End {
         let limits = mqtt::Limits {
             packet_bytes: self.settings.line_bytes,
             queued: self.settings.queued,
             queued_bytes: self.settings.outbox_bytes,
             session_expiry: self.settings.session_expiry,
         };
-        match mqtt::Conversation::new(desk, limits).read_loop(source, block) {
-            End::Stopping => self.say_goodbye(desk),
-            end => end,
-        }
+        mqtt::Conversation::new(desk, limits, wordings).read_loop(source, block)
     }
 
     /// The broker stops: what waits is sent as long as there is time.

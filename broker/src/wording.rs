@@ -10,7 +10,8 @@ pub(crate) struct Wording {
     /// For messages on their way through the engine, which are lines of the line protocol; none if
     /// these are what the wire sends.
     pub(crate) encode: Option<Encode>,
-    /// For answers, if they do not leave as they are.
+    /// For answers, and for what an [`Adapter`](crate::adapter::Adapter) makes, if they do not leave as
+    /// they are; nothing becomes nothing.
     pub(crate) answer: Option<Encode>,
     /// That many messages were dropped here; nothing if an [`Adapter`](crate::adapter::Adapter) tells
     /// of it with the next message.

@@ -1,8 +1,8 @@
 //! WebSocket: a tunnel that unwraps what a client sends and hands the bytes to the wire inside.
 //!
 //! Frames are unwrapped as they come, so that a long message takes no memory but that of the lines
-//! in it. What goes out is a frame for each message: unmasked, so one byte string serves all. The
-//! tunnel never meets the router. Layout of frames and their codes are the library's.
+//! or packets in it. What goes out is a frame for each message: unmasked, so one byte string serves
+//! all. The tunnel never meets the router. Layout of frames and their codes are the library's.
 
 use std::io::Cursor;
 use std::time::{Duration, Instant};
@@ -13,8 +13,8 @@ use tungstenite::protocol::frame::{Frame as Whole, FrameHeader};
 
 use crate::block::Block;
 use crate::interest::Subscriber;
-use crate::wire::line;
-use crate::wire::{Arrival, End, Source};
+use crate::wire::mqtt::{self, Wordings};
+use crate::wire::{Arrival, End, Source, line};
 use crate::wording::Wording;
 
 /// So much is read at a time.
@@ -23,19 +23,38 @@ const RAW_BYTES: usize = 64 * 1024;
 /// The longest payload of a control frame.
 const CONTROL_BYTES: u64 = 125;
 
+/// What is spoken inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inside {
+    /// The line protocol: the end of a message is the end of a line.
+    Line,
+    /// MQTT: messages are binary, and their ends mean nothing [MQTT-6.0.0-1] [MQTT-6.0.0-2].
+    Mqtt,
+}
+
+impl Inside {
+    /// What the outbox says before more is known of the client.
+    pub(crate) fn wording(self) -> &'static Wording {
+        match self {
+            Self::Line => &WORDING,
+            Self::Mqtt => MQTT.v3,
+        }
+    }
+}
+
 /// For the line protocol in a tunnel: a frame for each line, with the line end in it.
-pub(crate) const WORDING: Wording = Wording {
+const WORDING: Wording = Wording {
     wire: "websocket",
     encode: Some(|lines| {
         let mut frames = Vec::with_capacity(lines.len() + lines.len() / 16);
         for line in lines.split_inclusive(|&byte| byte == b'\n') {
-            push_frame(&mut frames, line);
+            push_frame(&mut frames, line, kind_of(line));
         }
         frames
     }),
-    answer: Some(framed),
-    gap: |count| framed(&(line::WORDING.gap)(count)),
-    receipt: |answered, copies| framed(&(line::WORDING.receipt)(answered, copies)),
+    answer: Some(|lines| framed(lines, kind_of(lines))),
+    gap: |count| framed(&(line::WORDING.gap)(count), Data::Text),
+    receipt: |answered, copies| framed(&(line::WORDING.receipt)(answered, copies), Data::Text),
     first: first_frame,
     fitting: |frames, room| {
         ends(frames)
@@ -48,10 +67,33 @@ pub(crate) const WORDING: Wording = Wording {
     goodbye: line::WORDING.goodbye,
 };
 
+/// For MQTT in a tunnel: a frame for each message, and one for what is answered at a time.
+pub(crate) const MQTT: Wordings = Wordings {
+    v3: &Wording {
+        wire: "mqtt 3.1.1+ws",
+        encode: Some(|lines| framed_packets(lines, &mqtt::WORDING_3)),
+        goodbye: mqtt::WORDING_3.goodbye,
+        ..MQTT_5
+    },
+    v5: &MQTT_5,
+};
+
+const MQTT_5: Wording = Wording {
+    wire: "mqtt 5.0+ws",
+    encode: Some(|lines| framed_packets(lines, &mqtt::WORDING_5)),
+    answer: Some(|packets| framed(packets, Data::Binary)),
+    topic: mqtt::WORDING_5.topic,
+    gap: mqtt::WORDING_5.gap,
+    receipt: mqtt::WORDING_5.receipt,
+    goodbye: mqtt::WORDING_5.goodbye,
+    ..WORDING
+};
+
 /// A client's bytes without their frames.
 pub(crate) struct Tunnel<'a, S> {
     source: &'a mut S,
     outbox: &'a Subscriber,
+    inside: Inside,
     /// Frames that have come.
     raw: &'a mut Block,
     /// The data frame that has begun.
@@ -60,6 +102,8 @@ pub(crate) struct Tunnel<'a, S> {
     message: Option<Message>,
     /// A line end has to follow what has been handed on.
     owes_line_end: bool,
+    /// There is nothing more to read.
+    has_ended: bool,
     /// Why it is over: what the client said, or what it did wrong.
     closing: Option<Closing>,
 }
@@ -91,14 +135,21 @@ type Broken = (CloseCode, &'static str);
 
 impl<'a, S: Source> Tunnel<'a, S> {
     /// `raw` may hold frames already.
-    pub(crate) fn new(source: &'a mut S, outbox: &'a Subscriber, raw: &'a mut Block) -> Self {
+    pub(crate) fn new(
+        source: &'a mut S,
+        outbox: &'a Subscriber,
+        inside: Inside,
+        raw: &'a mut Block,
+    ) -> Self {
         Self {
             source,
             outbox,
+            inside,
             raw,
             frame: None,
             message: None,
             owes_line_end: false,
+            has_ended: false,
             closing: None,
         }
     }
@@ -111,8 +162,8 @@ impl<'a, S: Source> Tunnel<'a, S> {
     /// The frame that closes the tunnel, now that the conversation has ended so; nothing if nobody is
     /// there to get it.
     pub(crate) fn last_frame(&self, end: &End) -> Vec<u8> {
-        let close = |code, reason: &'static str| {
-            let reason = reason.into();
+        let close = |code, reason: &str| {
+            let reason = reason.to_owned().into();
             Some(Whole::close(Some(CloseFrame { code, reason })))
         };
         let frame = match (&self.closing, end) {
@@ -121,6 +172,9 @@ impl<'a, S: Source> Tunnel<'a, S> {
             (Some(Closing::Asked(Some(code))), _) => close(*code, ""),
             (Some(Closing::Asked(None)), _) => Some(Whole::close(None)),
             (None, End::SaidBye) => close(CloseCode::Normal, ""),
+            // Somebody else has ended it, for the client has come anew.
+            (None, End::Refused(_)) if self.has_ended => close(CloseCode::Normal, ""),
+            (None, End::Refused(why)) => close(CloseCode::Protocol, first_bytes(why)),
             (None, _) => None,
         };
         let mut bytes = Vec::new();
@@ -138,6 +192,7 @@ impl<'a, S: Source> Tunnel<'a, S> {
         most: usize,
         mut read: impl FnMut(&mut S, &mut Block) -> Arrival,
     ) -> Arrival {
+        let mut has_read = false;
         loop {
             if self.closing.is_some() {
                 return Arrival::End;
@@ -156,14 +211,21 @@ impl<'a, S: Source> Tunnel<'a, S> {
             if self.closing.is_some() {
                 return Arrival::End;
             }
+            // MQTT looks how long no packet has come, whatever else has.
+            if has_read && self.inside == Inside::Mqtt {
+                return Arrival::Bytes;
+            }
             match read(self.source, self.raw) {
-                Arrival::Bytes => {}
+                Arrival::Bytes => has_read = true,
                 Arrival::Pause => {
                     block.shrink();
                     self.raw.shrink();
                     return Arrival::Pause;
                 }
-                other => return other,
+                other => {
+                    self.has_ended = matches!(other, Arrival::End);
+                    return other;
+                }
             }
         }
     }
@@ -234,6 +296,10 @@ impl<'a, S: Source> Tunnel<'a, S> {
         self.raw.consume(head);
         match (kind, &self.message) {
             (Data::Continue, Some(_)) => {}
+            (Data::Text, None) if self.inside == Inside::Mqtt => {
+                let why = "MQTT is sent in binary messages";
+                return Err((CloseCode::Unsupported, why));
+            }
             (Data::Text | Data::Binary, None) => {
                 self.message = Some(Message {
                     is_text: kind == Data::Text,
@@ -272,8 +338,9 @@ impl<'a, S: Source> Tunnel<'a, S> {
                 frame
                     .format(&mut pong)
                     .expect("a vector takes what is written");
-                self.outbox.hold().signal(&pong);
-                self.outbox.wait_for_room();
+                let outbox = self.outbox.current();
+                outbox.hold().signal(&pong);
+                outbox.wait_for_room();
             }
             Control::Pong => {}
             Control::Close => {
@@ -290,7 +357,7 @@ impl<'a, S: Source> Tunnel<'a, S> {
         if !message.partial.is_empty() {
             return Err((CloseCode::Invalid, "a text message is UTF-8"));
         }
-        self.owes_line_end = !message.ends_line;
+        self.owes_line_end = self.inside == Inside::Line && !message.ends_line;
         Ok(())
     }
 }
@@ -386,26 +453,49 @@ fn close_code(payload: &[u8]) -> Result<Option<CloseCode>, Broken> {
     }
 }
 
-/// Lines as one message.
-fn framed(lines: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(lines.len() + 10);
-    push_frame(&mut frame, lines);
+/// What fits into a control frame beside a code.
+fn first_bytes(text: &str) -> &str {
+    &text[..text.floor_char_boundary(CONTROL_BYTES as usize - 2)]
+}
+
+/// Packets at QoS 0 for lines, a message for each.
+fn framed_packets(lines: &[u8], wording: &Wording) -> Vec<u8> {
+    let packets = wording.encode.map_or_else(Vec::new, |encode| encode(lines));
+    let mut frames = Vec::with_capacity(packets.len() + packets.len() / 16);
+    let mut rest = &packets[..];
+    while !rest.is_empty() {
+        let (packet, behind) = rest.split_at((wording.first)(rest));
+        push_frame(&mut frames, packet, Data::Binary);
+        rest = behind;
+    }
+    frames
+}
+
+/// Bytes as one message; none if there are none.
+fn framed(bytes: &[u8], kind: Data) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(bytes.len() + 10);
+    if !bytes.is_empty() {
+        push_frame(&mut frame, bytes, kind);
+    }
     frame
 }
 
 /// Text if that is what it is, as payloads are bytes.
-fn push_frame(frames: &mut Vec<u8>, lines: &[u8]) {
-    let kind = match str::from_utf8(lines) {
+fn kind_of(lines: &[u8]) -> Data {
+    match str::from_utf8(lines) {
         Ok(_) => Data::Text,
         Err(_) => Data::Binary,
-    };
+    }
+}
+
+fn push_frame(frames: &mut Vec<u8>, bytes: &[u8], kind: Data) {
     let header = FrameHeader {
         opcode: OpCode::Data(kind),
         ..FrameHeader::default()
     };
-    let written = header.format(lines.len() as u64, frames);
+    let written = header.format(bytes.len() as u64, frames);
     written.expect("a vector takes what is written");
-    frames.extend_from_slice(lines);
+    frames.extend_from_slice(bytes);
 }
 
 fn first_frame(frames: &[u8]) -> usize {
@@ -488,12 +578,12 @@ mod tests {
     }
 
     /// What comes through, what is sent back on the way, and the last frame.
-    fn through(pieces: Vec<Vec<u8>>) -> [Vec<u8>; 3] {
+    fn through(inside: Inside, pieces: Vec<Vec<u8>>) -> [Vec<u8>; 3] {
         let memory = Arc::new(Memory::new(1 << 30));
         let (outbox, sink) = outbox(1, 1000, usize::MAX);
         let (mut raw, mut block) = (Block::new(&memory), Block::new(&memory));
         let mut source = Pieces(pieces.into_iter());
-        let mut tunnel = Tunnel::new(&mut source, &outbox, &mut raw);
+        let mut tunnel = Tunnel::new(&mut source, &outbox, inside, &mut raw);
         let mut came = Vec::new();
         while let Arrival::Bytes = tunnel.fill(&mut block, 1 << 20) {
             came.extend_from_slice(block.unread());
@@ -504,14 +594,14 @@ mod tests {
         [came, back, last]
     }
 
-    /// What comes through and what is sent back, in one piece and byte by byte; `last` is what the
+    /// What comes through with the line protocol inside and what is sent back, in one piece and byte by byte; `last` is what the
     /// last frame begins with.
     #[track_caller]
     fn check(frames: &[Vec<u8>], came: &[u8], back: &[u8], last: &[u8]) {
         let all = frames.concat();
         let bytes = all.iter().map(|&byte| vec![byte]).collect();
         for pieces in [vec![all], bytes] {
-            let [lines, said, end] = through(pieces);
+            let [lines, said, end] = through(Inside::Line, pieces);
             let shown = |bytes: &[u8]| bytes.escape_ascii().to_string();
             assert_eq!(shown(&lines), shown(came));
             assert_eq!(shown(&said), shown(back));
@@ -523,7 +613,11 @@ mod tests {
     /// The same for what breaks a rule: in one piece, as earlier bytes may be handed on or not.
     #[track_caller]
     fn check_broken(frames: &[Vec<u8>], code: u16) {
-        let [.., end] = through(vec![frames.concat()]);
+        check_closed(&through(Inside::Line, vec![frames.concat()]), code);
+    }
+
+    #[track_caller]
+    fn check_closed([.., end]: &[Vec<u8>; 3], code: u16) {
         assert_eq!(end.first(), Some(&0x88), "no close frame");
         assert_eq!(u16::from_be_bytes([end[2], end[3]]), code);
         assert!(end.len() > 4, "it says why");
@@ -629,6 +723,37 @@ mod tests {
         let mut begun = masked(0x01, b"\xf4\x90");
         begun.extend_from_slice(&[0x80]);
         check_broken(&[begun], 1007);
+    }
+
+    #[test]
+    fn packets_of_mqtt_come_as_they_are_in_binary_messages_alone() {
+        // [MQTT-6.0.0-1], [MQTT-6.0.0-2].
+        let frames = [
+            masked(0x82, b"\x10"),
+            masked(0x02, b""),
+            masked(0x80, b"\x02\n"),
+            masked(0x82, b"x"),
+        ];
+        let [came, back, last] = through(Inside::Mqtt, vec![frames.concat()]);
+        assert_eq!(came, b"\x10\x02\nx");
+        assert!(back.is_empty() && last.is_empty());
+        let text = [masked(0x82, b"x"), masked(0x81, b"x")].concat();
+        check_closed(&through(Inside::Mqtt, vec![text]), 1003);
+    }
+
+    #[test]
+    fn a_frame_for_each_packet_tells_where_it_ends() {
+        let encode = MQTT.v3.encode.expect("it has frames");
+        let long = format!("MESSAGE b {}\n", "x".repeat(70_000));
+        let lines = [b"MESSAGE a hi\n", long.as_bytes()].concat();
+        let frames = encode(&lines);
+        let first = (MQTT.v3.first)(&frames);
+        assert_eq!(&frames[..first], b"\x82\x07\x30\x05\0\x01ahi");
+        assert_eq!((MQTT.v5.count)(&frames), 2);
+        assert_eq!(frames[first..first + 2], [0x82, 127]);
+        let answer = MQTT.v5.answer.expect("it has frames");
+        assert_eq!(answer(b"\xd0\0"), b"\x82\x02\xd0\0");
+        assert!(answer(MQTT.v3.goodbye).is_empty(), "nothing is no frame");
     }
 
     #[test]

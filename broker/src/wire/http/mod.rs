@@ -28,6 +28,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::block::Block;
 use crate::wire::desk::Desk;
+use crate::wire::websocket::Inside;
 use crate::wire::{Arrival, End, Source};
 
 use body::Broken;
@@ -44,8 +45,8 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 const IDLE_TIME: Duration = Duration::from_secs(60);
 
 /// What there is, for who asks for something else.
-const MAP: &str = "there is the page at /, /topics/<topic> to POST to, /topics/<filter> to GET, /ws, /healthz, \
-                   /metrics, and /api/clients, topics, filters, why, retained, audit, broker";
+const MAP: &str = "there is the page at /, /topics/<topic> to POST to, /topics/<filter> to GET, /ws, /mqtt, \
+                   /healthz, /metrics, and /api/clients, topics, filters, why, retained, audit, broker";
 
 /// One client's conversation.
 pub(crate) struct Conversation<'a, 'b> {
@@ -53,8 +54,8 @@ pub(crate) struct Conversation<'a, 'b> {
     site: &'a Site,
     /// The longest line taken, and so the longest message.
     line_bytes: usize,
-    /// What follows is WebSocket.
-    switched: bool,
+    /// What follows is WebSocket, and this in it.
+    switched: Option<Inside>,
 }
 
 /// What happens after a request.
@@ -66,12 +67,12 @@ impl<'a, 'b> Conversation<'a, 'b> {
             desk,
             site,
             line_bytes,
-            switched: false,
+            switched: None,
         }
     }
 
-    /// Whether it has ended because the client goes on in WebSocket.
-    pub(crate) fn has_switched(&self) -> bool {
+    /// What the client goes on with in WebSocket, if it has ended because of that.
+    pub(crate) fn switched(&self) -> Option<Inside> {
         self.switched
     }
 
@@ -143,7 +144,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
         if let Err(refused) = self.site.check(head) {
             return self.refuse(Some(head), &refused);
         }
-        if head.path == "/ws" {
+        if upgrade::is_path(&head.path) {
             return self.switch(head);
         }
         if head.method == Method::OPTIONS {
@@ -173,9 +174,9 @@ impl<'a, 'b> Conversation<'a, 'b> {
     #[inline(never)]
     fn switch(&mut self, head: &Head) -> Next {
         match upgrade::accept(head) {
-            Ok(answer) => {
+            Ok((inside, answer)) => {
                 self.desk.outbox.hold().answer(&answer);
-                self.switched = true;
+                self.switched = Some(inside);
                 ControlFlow::Break(End::Answered)
             }
             Err(refused) => self.refuse(Some(head), &refused),

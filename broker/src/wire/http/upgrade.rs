@@ -1,4 +1,4 @@
-//! `/ws`: a request that turns its connection into a WebSocket.
+//! `/ws` and `/mqtt`: a request that turns its connection into a WebSocket.
 
 use base64::engine::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,16 +11,29 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::request::{Head, Refused};
 use super::response::encode_head;
+use crate::wire::websocket::Inside;
 
-/// The wire inside, as a subprotocol.
-const LINE: &str = "line";
+/// The wires inside, as subprotocols; of several that a client can, the first.
+const SUBPROTOCOLS: [(&str, Inside); 3] = [
+    ("line", Inside::Line),
+    ("mqtt", Inside::Mqtt),
+    ("mqttv3.1", Inside::Mqtt),
+];
 
-/// The answer that turns the connection, if it can be.
-pub(super) fn accept(head: &Head) -> Result<Vec<u8>, Refused> {
+/// Where most clients of MQTT look for it. Else it is the same.
+const FOR_MQTT: &str = "/mqtt";
+
+/// Whether a path is one of those for WebSocket.
+pub(super) fn is_path(path: &str) -> bool {
+    path == "/ws" || path == FOR_MQTT
+}
+
+/// What is spoken inside, and the answer that turns the connection, if it can be.
+pub(super) fn accept(head: &Head) -> Result<(Inside, Vec<u8>), Refused> {
     let bad = |text: &str| Refused::new(StatusCode::BAD_REQUEST, text);
     let asks = head.has_word(UPGRADE, "websocket") && head.has_word(CONNECTION, "upgrade");
     if head.method != Method::GET || !asks {
-        let text = "this is for WebSocket; open ws://.../ws";
+        let text = "this is for WebSocket; open ws://.../ws, or /mqtt";
         return Err(Refused::new(StatusCode::UPGRADE_REQUIRED, text));
     }
     if head.header(SEC_WEBSOCKET_VERSION) != Some("13") {
@@ -43,11 +56,29 @@ pub(super) fn accept(head: &Head) -> Result<Vec<u8>, Refused> {
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()));
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept.expect("Base64 is text"));
-    if head.headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
-        if !head.has_word(SEC_WEBSOCKET_PROTOCOL, LINE) {
-            return Err(bad("the subprotocol is line, or none is asked for"));
+    let inside = match choose(head).map_err(bad)? {
+        None => Inside::Line,
+        Some((name, inside)) => {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
+            inside
         }
-        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(LINE));
+    };
+    let answer = encode_head(StatusCode::SWITCHING_PROTOCOLS, &headers);
+    Ok((inside, answer))
+}
+
+/// The subprotocol, if one has to be.
+fn choose(head: &Head) -> Result<Option<(&'static str, Inside)>, &'static str> {
+    let is_for_mqtt = head.path == FOR_MQTT;
+    if !head.headers.contains_key(SEC_WEBSOCKET_PROTOCOL) && !is_for_mqtt {
+        return Ok(None);
     }
-    Ok(encode_head(StatusCode::SWITCHING_PROTOCOLS, &headers))
+    let asked = SUBPROTOCOLS.into_iter().find(|&(name, inside)| {
+        head.has_word(SEC_WEBSOCKET_PROTOCOL, name) && (inside == Inside::Mqtt || !is_for_mqtt)
+    });
+    match asked {
+        None if is_for_mqtt => Err("the subprotocol here is mqtt; the line protocol is at /ws"),
+        None => Err("the subprotocol is line, mqtt or mqttv3.1; who asks for none gets line"),
+        asked => Ok(asked),
+    }
 }

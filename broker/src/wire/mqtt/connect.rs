@@ -11,7 +11,7 @@ use protocol::{Attributes, Escaped, Name, RETAIN, Topic};
 use super::packet::{BadConnect, Connect, Fault, WillPacket};
 use super::reply::{self, Welcome, Words};
 use super::shelf::{self, Shelf};
-use super::{Limits, Version, message};
+use super::{Limits, Version, Wordings, message};
 use crate::outbox::Outbox;
 use crate::seats::Seated;
 use crate::sync::Ordering;
@@ -83,6 +83,7 @@ impl Turned {
 pub(super) fn accept(
     desk: &mut Desk<'_>,
     limits: Limits,
+    wordings: Wordings,
     connect: &Connect,
 ) -> Result<Accepted, Turned> {
     let version = connect.version;
@@ -135,6 +136,8 @@ pub(super) fn accept(
     };
     // Whoever sits there is waited for, and nobody shall wait for that.
     desk.settle();
+    // What was said before, in HTTP and in WebSocket, is not passed on with the connection.
+    desk.outbox.drain(None);
     let seats = &desk.engine.seats;
     let seated = seats.take(client_id, desk.member, connect.clean, dismiss);
     desk.begin();
@@ -161,7 +164,7 @@ pub(super) fn accept(
         Some(session) => {
             desk.member
                 .outbox
-                .pass_on(&session.outbox, version.wording());
+                .pass_on(&session.outbox, wordings.of(version));
             let (id, outbox) = (desk.member.outbox.id(), session.outbox.clone());
             desk.engine.flusher.register(id, outbox);
             session
@@ -170,7 +173,7 @@ pub(super) fn accept(
             let (owner, limits) = (desk.member.outbox.id(), shelf_limits(limits));
             let charge = desk.engine.memory.charge(0);
             let shelf = Shelf::new(owner, client_id, terms, limits, charge);
-            desk.member.outbox.speak(version.wording());
+            desk.member.outbox.speak(wordings.of(version));
             desk.member.outbox.adapt(Box::new(shelf));
             desk.member.clone()
         }

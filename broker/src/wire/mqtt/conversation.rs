@@ -19,7 +19,7 @@ use super::message;
 use super::packet::{self, Connect, Fault, Header, Packet, Publish, kind};
 use super::reply::{self, Words};
 use super::shelf::{Acked, Options, Shelf};
-use super::{Limits, Version};
+use super::{Limits, Version, Wordings};
 use crate::block::Block;
 use crate::run::Manner;
 use crate::wire::desk::Desk;
@@ -54,6 +54,7 @@ type Broken = Fault;
 pub(crate) struct Conversation<'a, 'b> {
     desk: &'a mut Desk<'b>,
     limits: Limits,
+    wordings: Wordings,
     version: Version,
     words: Words,
     keep_alive: Duration,
@@ -79,10 +80,11 @@ struct Last {
 }
 
 impl<'a, 'b> Conversation<'a, 'b> {
-    pub(crate) fn new(desk: &'a mut Desk<'b>, limits: Limits) -> Self {
+    pub(crate) fn new(desk: &'a mut Desk<'b>, limits: Limits, wordings: Wordings) -> Self {
         Self {
             desk,
             limits,
+            wordings,
             version: Version::V3,
             words: Words::ANY,
             keep_alive: CONNECT_TIME,
@@ -179,7 +181,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
             keep_alive,
             words,
             expiry,
-        } = connect::accept(self.desk, self.limits, &connect)?;
+        } = connect::accept(self.desk, self.limits, self.wordings, &connect)?;
         (self.version, self.keep_alive) = (version, keep_alive);
         (self.words, self.expiry) = (words, expiry);
         self.heard = Instant::now();

@@ -63,11 +63,24 @@ pub(crate) const WORDING_5: Wording = Wording {
     goodbye: &[0xe0, 2, 0x8b, 0],
 };
 
-impl Version {
-    fn wording(self) -> &'static Wording {
-        match self {
-            Self::V3 => &WORDING_3,
-            Self::V5 => &WORDING_5,
+/// What outboxes of both versions say.
+#[derive(Clone, Copy)]
+pub(crate) struct Wordings {
+    pub(crate) v3: &'static Wording,
+    pub(crate) v5: &'static Wording,
+}
+
+/// Where packets leave as they are.
+pub(crate) const WORDINGS: Wordings = Wordings {
+    v3: &WORDING_3,
+    v5: &WORDING_5,
+};
+
+impl Wordings {
+    fn of(self, version: Version) -> &'static Wording {
+        match version {
+            Version::V3 => self.v3,
+            Version::V5 => self.v5,
         }
     }
 }
