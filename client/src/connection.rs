@@ -19,7 +19,7 @@ use crate::interrupt::Interrupt;
 use crate::liveness::{Liveness, Verdict};
 use crate::options::Options;
 use crate::poll::poll;
-use crate::stream::Stream;
+use crate::stream::{Inside, Stream};
 
 /// How much one read takes. Larger gains nothing that could be measured.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -67,17 +67,8 @@ impl Connection {
         server: impl ToSocketAddrs + Display,
         options: &Options,
     ) -> Result<Self, Error> {
-        let dialed = dial(&server, options.connect_timeout).and_then(|socket| {
-            let stream = match &options.websocket {
-                None => Stream::Socket(socket),
-                Some(path) => {
-                    let address = format!("ws://{server}{path}");
-                    Stream::tunnel(socket, &address, options.connect_timeout)?
-                }
-            };
-            stream.socket().set_nonblocking(true)?;
-            Ok(stream)
-        });
+        let dialed = dial(&server, options.connect_timeout)
+            .and_then(|socket| Stream::open(socket, &server, Inside::Line, options));
         let stream = dialed.map_err(|why| Error::Unreachable {
             server: server.to_string(),
             why,

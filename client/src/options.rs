@@ -23,7 +23,7 @@ pub struct Options {
     pub answer_timeout: Duration,
     /// After how long without a word from the broker it is asked for one.
     pub silence: Duration,
-    /// If given, the line protocol goes through a WebSocket at this path, such as `/ws`.
+    /// If given, the line protocol, or MQTT, goes through a WebSocket at this path, such as `/ws`.
     pub websocket: Option<String>,
     /// Ends every wait of this client when another thread raises it.
     pub interrupt: Option<Interrupt>,

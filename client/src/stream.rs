@@ -1,18 +1,37 @@
 //! What a connection's bytes go through: a socket, or a WebSocket in it.
 //!
 //! Both never block. Inside a WebSocket the bytes are those of the line protocol, in messages of whole
-//! lines.
+//! lines, or those of MQTT, in messages that end anywhere.
 
+use std::fmt::Display;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use memchr::{memchr, memrchr};
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{ClientRequestBuilder, HandshakeError, Message, WebSocket};
 
+use crate::options::Options;
+
 /// The most bytes in one message that is sent, unless a line is longer.
 const MESSAGE_BYTES: usize = 64 * 1024;
+
+/// What is spoken inside a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inside {
+    Line,
+    Mqtt,
+}
+
+impl Inside {
+    fn subprotocol(self) -> &'static str {
+        match self {
+            Self::Line => "line",
+            Self::Mqtt => "mqtt",
+        }
+    }
+}
 
 /// One way to the broker.
 #[derive(Debug)]
@@ -25,6 +44,7 @@ pub(crate) enum Stream {
 #[derive(Debug)]
 pub(crate) struct Tunnel {
     socket: WebSocket<TcpStream>,
+    inside: Inside,
     /// A message that has come, and how much of it has been taken.
     message: Vec<u8>,
     taken: usize,
@@ -35,10 +55,33 @@ pub(crate) struct Tunnel {
 }
 
 impl Stream {
-    /// Turns a fresh connection into a WebSocket at this address.
-    pub(crate) fn tunnel(stream: TcpStream, address: &str, wait: Duration) -> io::Result<Self> {
+    /// Turns a fresh connection into what the options say.
+    pub(crate) fn open(
+        socket: TcpStream,
+        server: &impl Display,
+        inside: Inside,
+        options: &Options,
+    ) -> io::Result<Self> {
+        let stream = match &options.websocket {
+            None => Self::Socket(socket),
+            Some(path) => {
+                let address = format!("ws://{server}{path}");
+                Self::tunnel(socket, &address, inside, options.connect_timeout)?
+            }
+        };
+        stream.socket().set_nonblocking(true)?;
+        Ok(stream)
+    }
+
+    /// Turns it into a WebSocket at this address.
+    fn tunnel(
+        stream: TcpStream,
+        address: &str,
+        inside: Inside,
+        wait: Duration,
+    ) -> io::Result<Self> {
         let address = address.parse().map_err(io::Error::other)?;
-        let request = ClientRequestBuilder::new(address).with_sub_protocol("line");
+        let request = ClientRequestBuilder::new(address).with_sub_protocol(inside.subprotocol());
         // A line may be as long as the broker takes.
         let config = WebSocketConfig::default()
             .max_message_size(None)
@@ -47,6 +90,7 @@ impl Stream {
         match tungstenite::client::client_with_config(request, stream, Some(config)) {
             Ok((socket, _)) => Ok(Self::Tunnel(Box::new(Tunnel {
                 socket,
+                inside,
                 message: Vec::new(),
                 taken: 0,
                 may_hold: true,
@@ -87,6 +131,18 @@ impl Stream {
             Self::Tunnel(tunnel) => tunnel.is_flushing,
         }
     }
+
+    /// Says that nothing more will be sent.
+    pub(crate) fn end(&mut self) -> io::Result<()> {
+        match self {
+            Self::Socket(socket) => socket.shutdown(Shutdown::Write),
+            Self::Tunnel(tunnel) => {
+                // It says so itself if the other side has closed already.
+                let _ = tunnel.socket.close(None);
+                tunnel.flush()
+            }
+        }
+    }
 }
 
 impl Read for Stream {
@@ -118,6 +174,10 @@ impl Tunnel {
     fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
         while self.taken == self.message.len() {
             self.message = match self.socket.read() {
+                Ok(Message::Text(_)) if self.inside == Inside::Mqtt => {
+                    let why = "MQTT came in a message of text";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+                }
                 Ok(Message::Text(text)) => text.as_bytes().to_vec(),
                 Ok(Message::Binary(bytes)) => bytes.to_vec(),
                 Ok(_) => Vec::new(),
@@ -140,7 +200,10 @@ impl Tunnel {
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.flush()?;
-        let len = whole_lines(bytes);
+        let len = match self.inside {
+            Inside::Line => whole_lines(bytes),
+            Inside::Mqtt => bytes.len().min(MESSAGE_BYTES),
+        };
         let message = Message::binary(bytes[..len].to_vec());
         // It is taken in also where the socket has no room.
         let written = self.socket.write(message).map_err(failure);

@@ -30,6 +30,45 @@ fn it_publishes_subscribes_and_asks() {
 }
 
 #[test]
+fn it_speaks_mqtt_there_as_well() {
+    let broker = TestBroker::start();
+    let mut ann = broker.connect();
+    ann.send("SUBSCRIBE news").expect("SUBACK news");
+    let long = "x".repeat(2_000_000);
+    for (path, version) in [
+        ("", "5"),
+        ("/ws", "3.1.1"),
+        ("/mqtt", "5"),
+        ("/mqtt", "3.1.1"),
+    ] {
+        let server = format!("ws://{}{path}", broker.address());
+        let through = |command: &str, args: &[&str]| {
+            let mut client = client(&[command, "--server", &server, "--mqtt", version]);
+            Process::start(client.args(args))
+        };
+        let mut listener = through("subscribe", &["-q", "2", "news", "many", "-C", "5002"]);
+        listener.wait_for_complaint("subscribing on");
+        let (status, _, err) = through("publish", &["-q", "2", "news", "hello"]).end();
+        assert!(status.success(), "{err}");
+        ann.expect("MESSAGE news hello");
+        listener.expect("news: hello");
+        let mut publish = through("publish", &["-q", "1", "news"]);
+        publish.write(&long).end_input();
+        assert!(publish.end().0.success());
+        assert_eq!(listener.next_line().len(), "news: ".len() + long.len());
+        assert_eq!(ann.read_line().len(), "MESSAGE news ".len() + long.len());
+        let mut many = through("publish", &["-q", "0", "--lines", "many"]);
+        let lines: String = (0..5000).map(|n| format!("{n}\n")).collect();
+        many.write(&lines).end_input();
+        assert!(many.end().0.success());
+        let came: String = (0..5000).map(|n| format!("many: {n}\n")).collect();
+        assert_eq!(listener.rest(), came);
+        let (status, _, err) = through("ping", &["-C", "2"]).end();
+        assert!(status.success(), "{err}");
+    }
+}
+
+#[test]
 fn long_messages_and_many_of_them_go_both_ways() {
     let broker = TestBroker::start();
     let args = ["big", "many", "--count", "5001"];

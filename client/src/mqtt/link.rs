@@ -1,8 +1,8 @@
-//! A socket that never blocks, and one place where it waits. Knows no packet.
+//! A stream that never blocks, and one place where it waits. Knows no packet.
 
 use std::fmt::Display;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::options::Options;
 use crate::poll::poll;
+use crate::stream::{Inside, Stream};
 
 /// How much one read takes.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -20,7 +21,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// Bytes in both directions.
 #[derive(Debug)]
 pub(super) struct Link {
-    stream: TcpStream,
+    stream: Stream,
     unsent: Vec<u8>,
     /// How much of `unsent` has been sent.
     sent: usize,
@@ -33,10 +34,8 @@ impl Link {
         server: impl ToSocketAddrs + Display,
         options: &Options,
     ) -> Result<Self, Error> {
-        let dialed = dial(&server, options.connect_timeout).and_then(|stream| {
-            stream.set_nonblocking(true)?;
-            Ok(stream)
-        });
+        let dialed = dial(&server, options.connect_timeout)
+            .and_then(|socket| Stream::open(socket, &server, Inside::Mqtt, options));
         let stream = dialed.map_err(|why| Error::Unreachable {
             server: server.to_string(),
             why,
@@ -57,13 +56,17 @@ impl Link {
 
     /// How many bytes wait to be sent.
     pub(super) fn unsent(&self) -> usize {
-        self.unsent.len() - self.sent
+        self.unsent.len() - self.sent + usize::from(self.stream.is_flushing())
     }
 
     /// Sends what the socket takes, without waiting. A broken connection says so when it is read
     /// from, after all that came before.
     pub(super) fn send(&mut self) {
-        while self.unsent() > 0 {
+        if self.stream.is_flushing() {
+            // If it fails, so does the next read.
+            let _ = self.stream.flush();
+        }
+        while self.sent < self.unsent.len() {
             match self.stream.write(&self.unsent[self.sent..]) {
                 Ok(sent) => self.sent += sent,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -96,9 +99,12 @@ impl Link {
         input: Option<BorrowedFd<'_>>,
     ) -> Result<bool, Error> {
         self.check_interrupt()?;
+        if self.stream.may_hold() {
+            return Ok(false);
+        }
         let mut wanted = PollFlags::IN;
         wanted.set(PollFlags::OUT, self.unsent() > 0);
-        let mut fds = vec![PollFd::new(&self.stream, wanted)];
+        let mut fds = vec![PollFd::new(self.stream.socket(), wanted)];
         fds.extend(input.map(|input| PollFd::from_borrowed_fd(input, PollFlags::IN)));
         if let Some(interrupt) = &self.interrupt {
             fds.push(PollFd::new(interrupt, PollFlags::IN));
@@ -119,8 +125,9 @@ impl Link {
                 return;
             }
         }
-        let _ = self.stream.shutdown(Shutdown::Write);
+        let _ = self.stream.end();
         while Instant::now() < until {
+            self.send();
             if self.receive().is_err() || self.wait(Some(until), None).is_err() {
                 return;
             }
