@@ -17,6 +17,8 @@ pub(crate) const MOST_WILD: usize = 16;
 pub(crate) struct Choices {
     exact: HashMap<Box<str>, Slow, RandomState>,
     wild: Vec<(Box<str>, Slow)>,
+    /// Whatever the topic, before all others.
+    all: Option<Slow>,
     /// The answer for the topic that was asked for last.
     last: Option<(Box<[u8]>, Slow)>,
     /// Where the newest message of each topic waits, for topics of which only that is kept.
@@ -29,7 +31,7 @@ pub(crate) struct TooManyChoices;
 
 impl Choices {
     pub(crate) fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.wild.is_empty()
+        self.exact.is_empty() && self.wild.is_empty() && self.all.is_none()
     }
 
     /// Chooses for the messages of a filter.
@@ -48,6 +50,11 @@ impl Choices {
         Ok(())
     }
 
+    /// Chooses for all messages.
+    pub(crate) fn choose_for_all(&mut self, slow: Slow) {
+        self.all = Some(slow);
+    }
+
     /// Takes a choice back.
     pub(crate) fn forget(&mut self, filter: Filter<'_>) {
         self.last = None;
@@ -57,6 +64,9 @@ impl Choices {
 
     /// What is chosen for a message on this topic: of several choices the most careful.
     pub(crate) fn of(&mut self, topic: &[u8]) -> Slow {
+        if let Some(slow) = self.all {
+            return slow;
+        }
         if let Some((last, slow)) = &self.last
             && **last == *topic
         {
@@ -79,7 +89,8 @@ impl Choices {
 
     /// What is chosen for a message to one member of the group with this filter.
     pub(crate) fn of_group(&self, filter: &str) -> Slow {
-        self.exact.get(filter).copied().unwrap_or_default()
+        let chosen = self.all.or_else(|| self.exact.get(filter).copied());
+        chosen.unwrap_or_default()
     }
 }
 

@@ -602,6 +602,11 @@ impl Held<'_> {
         self.inside.queue.choose(filter, slow)
     }
 
+    /// The same for all messages, whose topics a wire need not tell then.
+    pub(crate) fn choose_for_all(&mut self, slow: Slow) {
+        self.inside.queue.choose_for_all(slow);
+    }
+
     /// Takes in an answer. It is never dropped, and what was dropped before it is reported first.
     pub(crate) fn answer(&mut self, bytes: &[u8]) {
         match self.inside.terms.wording.answer {

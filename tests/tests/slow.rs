@@ -236,3 +236,109 @@ fn an_unknown_choice_is_refused_and_tells_the_known_ones() {
     ann.expect("SUBACK 17");
     ann.send("SUBSCRIBE 16/#").expect("SUBACK 16/#");
 }
+
+/// A stream of HTTP with a choice that is not going to read for a while.
+fn slow_stream(broker: &TestBroker, choice: &str, path: &str) -> TestClient {
+    let mut client = TestClient::connect_with_small_buffer(broker.address());
+    client.write(format!(
+        "GET /topics/{path}&slow={choice} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    ));
+    client.expect("HTTP/1.1 200 OK\r");
+    client.read_until("\r");
+    client
+}
+
+/// Reads from a stream of JSON until so many messages have come or are told to be missing.
+#[track_caller]
+fn came_in_stream(client: &mut TestClient, published: usize) -> Vec<Came> {
+    let (mut came, mut count) = (Vec::new(), 0);
+    while count < published {
+        let line = client.read_line();
+        let json = line.strip_prefix("data: ").unwrap_or(&line);
+        let Ok(object) = serde_json::from_str::<serde_json::Value>(json) else {
+            continue;
+        };
+        let number = |member: &str| object[member].as_u64().map(|number| number as usize);
+        if let Some(missing) = number("gap").or(number("count")) {
+            count += missing;
+            came.push(Came::Gap(missing));
+        } else if let (Some(topic), Some(payload)) =
+            (object["topic"].as_str(), object["payload"].as_str())
+        {
+            let number = payload
+                .split(' ')
+                .next()
+                .and_then(|digits| digits.parse().ok());
+            count += 1;
+            came.push(Came::Message(topic.to_owned(), number.expect("a number")));
+        }
+    }
+    assert_eq!(count, published);
+    came
+}
+
+const FORMS: [&str; 2] = ["json", "sse"];
+
+#[test]
+fn a_stream_of_http_chooses_as_well_what_it_loses() {
+    let broker = broker(&[]);
+    for form in FORMS {
+        for (choice, has_last) in [("drop-oldest", true), ("drop-newest", false)] {
+            let path = format!("news/**?format={form}");
+            let mut client = slow_stream(&broker, choice, &path);
+            publish(&broker, &["news/a", "news/b"], 20_000);
+            let came = came_in_stream(&mut client, 20_000);
+            assert_exact(&came, 20_000);
+            let is_last = matches!(came.last(), Some(Came::Message(_, 20_000)));
+            assert_eq!(is_last, has_last, "{form} {choice}");
+        }
+    }
+}
+
+#[test]
+fn a_stream_of_http_can_have_the_newest_of_each_topic() {
+    let broker = broker(&[]);
+    // The quotation mark is spelt otherwise in JSON.
+    let topics = ["room/a", "room/\"b", "room/c"];
+    for form in FORMS {
+        let path = format!("room/*?format={form}");
+        let mut client = slow_stream(&broker, "latest", &path);
+        publish(&broker, &topics, 20_000);
+        let came = came_in_stream(&mut client, 20_000);
+        assert!(missing(&came) > 0, "it was not slow enough");
+        for (at, topic) in topics.iter().enumerate() {
+            let last = came.iter().rev().find_map(|each| match each {
+                Came::Message(name, number) if name == topic => Some(*number),
+                _ => None,
+            });
+            assert_eq!(last, (1..=20_000).rev().find(|n| n % topics.len() == at));
+        }
+    }
+    // Payloads tell no gap, but are those of one topic.
+    let mut client = slow_stream(&broker, "latest", "one?format=raw");
+    publish(&broker, &["one"], 20_000);
+    client.read_until_prefix("20000 ");
+    let mut refused = broker.connect();
+    refused.write("GET /topics/**?format=raw&slow=latest HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    refused.expect("HTTP/1.1 400 Bad Request\r");
+    let mut refused = broker.connect();
+    refused.write("GET /topics/a?slow=never HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    refused.expect("HTTP/1.1 400 Bad Request\r");
+    let why = refused.read_to_end();
+    assert!(why.contains("one of drop-oldest, drop-newest"), "{why}");
+}
+
+#[test]
+fn publishers_wait_for_a_stream_of_http_that_chooses_block() {
+    let broker = broker(&["--max-block", "60s"]);
+    for form in FORMS {
+        let mut client = slow_stream(&broker, "block", &format!("news?format={form}"));
+        std::thread::scope(|scope| {
+            let publishing = scope.spawn(|| publish(&broker, &["news"], 10_000));
+            let came = came_in_stream(&mut client, 10_000);
+            publishing.join().expect("it publishes");
+            let all = (1..=10_000).map(|number| Came::Message("news".into(), number));
+            assert!(came.into_iter().eq(all), "something is missing");
+        });
+    }
+}

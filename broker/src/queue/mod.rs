@@ -550,6 +550,11 @@ impl Queue {
         Ok(())
     }
 
+    /// The same for all messages, if the client has but one filter.
+    pub(crate) fn choose_for_all(&mut self, slow: Slow) {
+        self.choices.get_or_insert_default().choose_for_all(slow);
+    }
+
     /// Whether publishers shall wait, for messages that came since the last call.
     pub(crate) fn take_press(&mut self) -> bool {
         mem::take(&mut self.presses) && !self.is_stuck

@@ -9,10 +9,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::engine::Engine;
 use base64::engine::general_purpose::STANDARD;
 use httparse::Status;
+use memchr::{memchr2, memmem};
 use protocol::{Attributes, Framer, RETAINED, Reply, Topic};
 use serde_json::{Map, Value, json};
 
 use crate::wording::{Encode, Wording};
+
+/// The beginning of a message in JSON.
+const TOPIC: &[u8] = b"{\"topic\":\"";
 
 /// The end of a body in chunks.
 pub(crate) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -28,8 +32,14 @@ pub(crate) enum Form {
     Raw,
 }
 
-const EVENTS: Wording = wording(encode_events, gap_event);
-const JSON: Wording = wording(encode_json, gap_json);
+const EVENTS: Wording = Wording {
+    topic: topic_in_json,
+    ..wording(encode_events, gap_event)
+};
+const JSON: Wording = Wording {
+    topic: topic_in_json,
+    ..wording(encode_json, gap_json)
+};
 const RAW: Wording = wording(encode_raw, no_gap);
 
 /// What an outbox that answers requests says by itself: nothing.
@@ -180,7 +190,7 @@ struct Message<'a> {
 impl Message<'_> {
     /// As the client prints it with `-o json`.
     fn write_json(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"topic\":");
+        out.extend_from_slice(&TOPIC[..TOPIC.len() - 1]);
         write(out, &self.topic.as_str());
         match str::from_utf8(self.payload) {
             Ok(text) => {
@@ -246,6 +256,24 @@ fn encode_events(lines: &[u8]) -> Vec<u8> {
     })
 }
 
+/// As it is spelt there, with what JSON writes otherwise.
+fn topic_in_json(chunk: &[u8]) -> &[u8] {
+    let Some(at) = memmem::find(chunk, TOPIC) else {
+        return b"";
+    };
+    let rest = &chunk[at + TOPIC.len()..];
+    let mut end = 0;
+    while let Some(at) = memchr2(b'"', b'\\', &rest[end..]) {
+        end += at;
+        if rest[end] == b'"' {
+            return &rest[..end];
+        }
+        // What is escaped here is one byte.
+        end = rest.len().min(end + 2);
+    }
+    b""
+}
+
 fn gap_event(count: u64) -> Vec<u8> {
     let mut chunk = Vec::new();
     let event = format!("event: gap\ndata: {{\"count\":{count}}}\n\n");
@@ -308,6 +336,8 @@ mod tests {
             rest = behind;
         }
         assert!(rest.is_empty());
+        let topic = if form == Form::Raw { "" } else { "a" };
+        assert_eq!((wording.topic)(&bytes), topic.as_bytes());
         assert_eq!((wording.count)(&bytes), chunks.len() as u64);
         for room in 0..=bytes.len() {
             let fits = fitting.iter().rev().find(|&&end| end <= room);
@@ -334,6 +364,13 @@ mod tests {
             ],
         );
         check(Form::Raw, &["hi\nthere\n", "\n", "\n"]);
+    }
+
+    #[test]
+    fn topics_are_told_apart_as_json_spells_them() {
+        let lines = br#"MESSAGE a"b\c"} {"topic":"x"}"#;
+        let chunk = encode_json(&[&lines[..], b"\n"].concat());
+        assert_eq!(topic_in_json(&chunk), br#"a\"b\\c\"}"#);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
 use http::{Method, StatusCode};
-use protocol::Filter;
+use protocol::{Filter, Slow};
 
 use super::request::{Head, Refused, decoded};
 use super::response::encode_head;
@@ -32,6 +32,8 @@ struct Wanted {
     form: Form,
     count: Option<u64>,
     timeout: Option<Duration>,
+    /// What shall happen to messages while the client is slow.
+    slow: Option<Slow>,
 }
 
 impl Conversation<'_, '_> {
@@ -87,6 +89,9 @@ impl Conversation<'_, '_> {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "this broker takes no subscriptions; ask its operator for a higher limit",
             ));
+        }
+        if let Some(slow) = wanted.slow {
+            held.choose_for_all(slow);
         }
         held.answer(&bytes);
         if let Some(count) = wanted.count {
@@ -168,6 +173,7 @@ impl Wanted {
             form: Form::Events,
             count: None,
             timeout: None,
+            slow: None,
         };
         for (name, value) in &head.query {
             match name.as_str() {
@@ -188,12 +194,21 @@ impl Wanted {
                     let why = || bad("timeout is a time such as 30s or 5m".to_owned());
                     wanted.timeout = Some(timeout.ok_or_else(why)?);
                 }
+                "slow" => {
+                    let slow = Slow::parse(value.as_bytes());
+                    wanted.slow = Some(slow.map_err(|why| bad(why.to_string()))?);
+                }
                 name => {
                     return Err(bad(format!(
-                        "there is no parameter {name:?}; there is format, count, timeout"
+                        "there is no parameter {name:?}; there is format, count, timeout, slow"
                     )));
                 }
             }
+        }
+        let is_one_topic = Filter::parse(&wanted.filter).is_ok_and(|filter| filter.is_exact());
+        if wanted.form == Form::Raw && wanted.slow == Some(Slow::Latest) && !is_one_topic {
+            let text = "payloads tell no topics apart; ask for one topic, or for another format";
+            return Err(bad(text.to_owned()));
         }
         if !head.is_current {
             let status = StatusCode::HTTP_VERSION_NOT_SUPPORTED;
