@@ -120,6 +120,7 @@ impl FrameClient {
     pub fn read_frame(&mut self) -> io::Result<(u8, Vec<u8>)> {
         let mut head = [0; 2];
         self.stream.read_exact(&mut head)?;
+        assert!(head[1] < 0x80, "a server masks nothing");
         let long = match head[1] {
             126 => 2,
             127 => 8,

@@ -1,4 +1,5 @@
 //! Promises of `docs/web.md` on WebSocket: the line protocol in frames, for whatever a browser runs.
+//! The rules of the standard, section by section, are in `websocket_rules.rs`.
 
 use std::net::TcpStream;
 

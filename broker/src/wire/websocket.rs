@@ -283,6 +283,9 @@ impl<'a, S: Source> Tunnel<'a, S> {
                 "no extension was agreed on, so the reserved bits are 0",
             ));
         }
+        if len > i64::MAX as u64 {
+            return Err(rule("the length of a frame has 63 bits"));
+        }
         let mask = header.mask.ok_or(rule("frames of a client are masked"))?;
         let kind = match header.opcode {
             OpCode::Data(kind) => kind,
