@@ -356,7 +356,7 @@ fn receipts_say_when_nobody_listens() {
 #[test]
 fn what_is_malformed_ends_the_connection_with_the_code_the_standard_names() {
     let broker = TestBroker::with_args(&["--max-line", "10000"]);
-    let cases: [(&str, Vec<u8>, u8); 22] = [
+    let cases: [(&str, Vec<u8>, u8); 34] = [
         (
             "a length of five bytes",
             vec![0x30, 0xff, 0xff, 0xff, 0xff, 1],
@@ -393,8 +393,54 @@ fn what_is_malformed_ends_the_connection_with_the_code_the_standard_names() {
         ("U+0000 in a topic", packet(0x30, &[0, 1, 0, 0]), 0x81),
         (
             "a wildcard in a topic",
-            packet(0x30, &[0, 1, b'#', 0]),
-            0x90,
+            packet(0x32, &[0, 1, b'#', 0, 1, 0]),
+            0x81,
+        ),
+        (
+            "a filter with # before its end",
+            packet(0x82, b"\0\x01\0\0\x03#/a\0"),
+            0x81,
+        ),
+        (
+            "a filter with + beside letters",
+            packet(0xa2, b"\0\x01\0\0\x02a+"),
+            0x81,
+        ),
+        (
+            "a shared filter without a group",
+            packet(0x82, b"\0\x01\0\0\x09$share//a\0"),
+            0x81,
+        ),
+        ("a length that is padded", vec![0xc0, 0x80, 0], 0x81),
+        (
+            "a length of properties that is padded",
+            packet(0x82, b"\0\x01\x80\0\0\x01a\0"),
+            0x81,
+        ),
+        (
+            "a subscription identifier that is padded",
+            packet(0x82, b"\0\x01\x03\x0b\x81\0\0\x01a\0"),
+            0x81,
+        ),
+        (
+            "a property of CONNECT in a SUBSCRIBE",
+            packet(0x82, b"\0\x01\x05\x11\0\0\0\0\0\x01a\0"),
+            0x81,
+        ),
+        (
+            "a property of PUBLISH in a PUBACK",
+            packet(0x40, b"\0\x01\0\x02\x01\0"),
+            0x81,
+        ),
+        (
+            "a property of CONNACK in a DISCONNECT",
+            packet(0xe0, b"\0\x02\x24\0"),
+            0x81,
+        ),
+        (
+            "a reason string twice",
+            packet(0x62, b"\0\x01\0\x06\x1f\0\0\x1f\0\0"),
+            0x82,
         ),
         (
             "packet identifier 0",
@@ -410,6 +456,16 @@ fn what_is_malformed_ends_the_connection_with_the_code_the_standard_names() {
         (
             "QoS 3 in SUBSCRIBE",
             packet(0x82, &[0, 1, 0, 0, 1, b'a', 3]),
+            0x82,
+        ),
+        (
+            "retain handling 3",
+            packet(0x82, &[0, 1, 0, 0, 1, b'a', 0x30]),
+            0x82,
+        ),
+        (
+            "reserved bits in SUBSCRIBE",
+            packet(0x82, &[0, 1, 0, 0, 1, b'a', 0x40]),
             0x81,
         ),
         (
@@ -446,6 +502,11 @@ fn what_is_malformed_ends_the_connection_with_the_code_the_standard_names() {
         ("a body of DISCONNECT", packet(0xe0, &[0])),
         ("AUTH", packet(0xf0, &[])),
         ("a wildcard", packet(0x30, &[0, 1, b'+'])),
+        (
+            "a filter with + beside letters",
+            packet(0x82, b"\0\x01\0\x02a+\0"),
+        ),
+        ("the same in UNSUBSCRIBE", packet(0xa2, b"\0\x01\0\x02a+")),
         ("no topic", packet(0x30, &[0, 0])),
         ("bytes behind PUBACK", packet(0x40, &[0, 1, 0])),
     ] {
@@ -456,16 +517,130 @@ fn what_is_malformed_ends_the_connection_with_the_code_the_standard_names() {
 }
 
 #[test]
-fn properties_where_they_do_not_belong_are_protocol_errors() {
+fn a_connect_that_is_malformed_is_refused_with_the_code_the_standard_names() {
+    let broker = TestBroker::start();
+    let hello = |id: &str, properties: &[u8]| Hello {
+        properties: properties.to_vec(),
+        ..Hello::new(id)
+    };
+    let with_will = |topic: &str| Hello {
+        will: Some((topic.into(), "gone".into())),
+        ..Hello::new("a")
+    };
+    let mut not_utf8 = Hello::new("a").encode(Mqtt::V5);
+    *not_utf8.last_mut().expect("the client identifier") = 0xff;
+    for (what, bytes, code) in [
+        ("an identifier that is not UTF-8", not_utf8, 0x81),
+        (
+            "a will with a wildcard",
+            with_will("a/#").encode(Mqtt::V5),
+            0x81,
+        ),
+        (
+            "a will without a topic",
+            with_will("").encode(Mqtt::V5),
+            0x81,
+        ),
+        (
+            "a will to a topic that is not taken here",
+            with_will("a\tb").encode(Mqtt::V5),
+            0x90,
+        ),
+        (
+            "a property of a will",
+            hello("a", &[0x18, 0, 0, 0, 1]).encode(Mqtt::V5),
+            0x81,
+        ),
+        (
+            "a property twice",
+            hello("a", &[0x21, 0, 1, 0x21, 0, 1]).encode(Mqtt::V5),
+            0x82,
+        ),
+        (
+            "receive maximum 0",
+            hello("a", &[0x21, 0, 0]).encode(Mqtt::V5),
+            0x82,
+        ),
+        (
+            "a maximum that no CONNACK fits in",
+            hello("a", &[0x27, 0, 0, 0, 10]).encode(Mqtt::V5),
+            0x95,
+        ),
+        (
+            "a maximum that the assigned identifier does not fit in",
+            hello("", &[0x27, 0, 0, 0, 30]).encode(Mqtt::V5),
+            0x95,
+        ),
+    ] {
+        let mut client = MqttClient::dial(broker.address(), Mqtt::V5);
+        client.send(&bytes);
+        let connack = client.packet();
+        assert_eq!((connack[0], connack[3]), (0x20, code), "{what}");
+        client.expect_closed();
+    }
+    let mut client = MqttClient::dial(broker.address(), Mqtt::V5);
+    client.send(&hello("a", &[0x27, 0, 0, 0, 2]).encode(Mqtt::V5));
+    client.expect_closed();
+}
+
+#[test]
+fn an_answer_that_is_longer_than_the_client_takes_is_not_sent() {
+    let broker = TestBroker::start();
+    let hello = Hello {
+        properties: vec![0x27, 0, 0, 0, 40],
+        ..Hello::new("a")
+    };
+    let filters = |count: usize| [&[0, 1, 0][..], &b"\0\x01a\0".repeat(count)].concat();
+    let (mut client, _) = MqttClient::enter(broker.address(), Mqtt::V5, &hello);
+    client.send(&packet(0x82, &filters(32)));
+    assert_eq!(client.packet().len(), 37);
+    client.send(&packet(0x82, &filters(40)));
+    client.expect_dismissal(0x95);
+}
+
+#[test]
+fn an_acknowledgement_of_another_kind_than_is_due_ends_the_connection() {
+    const PUBACK: u8 = 0x40;
+    const PUBREC: u8 = 0x50;
+    const PUBCOMP: u8 = 0x70;
+    let broker = TestBroker::start();
+    for version in BOTH {
+        let flows: [(u8, &[u8], u8); 5] = [
+            (1, &[], PUBREC),
+            (1, &[], PUBCOMP),
+            (2, &[], PUBACK),
+            (2, &[], PUBCOMP),
+            (2, &[PUBREC, PUBREC], PUBACK),
+        ];
+        for (qos, before, last) in flows {
+            let mut client = MqttClient::connect(broker.address(), version, "a");
+            client.subscribe("t", qos).publish_as(0x34, "t", 7, b"x");
+            // Its own message and the PUBREC for that come in any order.
+            let came = [client.packet(), client.packet()];
+            let publish = came.iter().find(|bytes| bytes[0] >> 4 == 3);
+            let message = client.read_publish(publish.expect("the message has come"));
+            let id = message.id.to_be_bytes();
+            for kind in before {
+                client.send(&packet(*kind, &id)).expect(&packet(0x62, &id));
+            }
+            client.send(&packet(last, &id));
+            client.expect_dismissal(0x82);
+        }
+    }
+}
+
+#[test]
+fn properties_that_may_not_be_there_end_the_connection_with_the_code_the_standard_names() {
     let broker = TestBroker::start();
     let alias = |number: u16| [&[0x23][..], &number.to_be_bytes()].concat();
     for (what, topic, properties, code) in [
-        ("a server's property", "a", vec![0x24, 1], 0x82),
+        ("a server's property", "a", vec![0x24, 1], 0x81),
+        ("one that is cut off", "a", vec![0x02, 0, 0], 0x81),
         ("twice the same", "a", vec![0x01, 0, 0x01, 0], 0x82),
         ("a format of 2", "a", vec![0x01, 2], 0x82),
         ("an unknown property", "a", vec![0x7f, 0], 0x81),
         ("a subscription identifier", "a", vec![0x0b, 1], 0x82),
-        ("alias 0", "a", alias(0), 0x82),
+        ("alias 0", "a", alias(0), 0x94),
         ("an alias too many", "a", alias(257), 0x94),
         ("an alias that stands for nothing", "", alias(3), 0x82),
         ("no topic", "", user_property("a", "b"), 0x82),
@@ -506,10 +681,11 @@ fn what_a_client_may_not_publish_is_told_and_the_connection_stays() {
             "{topic}: {refused:02x?}"
         );
     }
-    assert_eq!(client.ask_to_subscribe("a/#/b", 0, &[]), 0x8f);
+    assert_eq!(client.ask_to_subscribe("a\tb", 0, &[]), 0x8f);
     client.expect_silence();
     let mut old = MqttClient::connect(broker.address(), Mqtt::V3, "b");
-    assert_eq!(old.ask_to_subscribe("a+", 0, &[]), 0x80);
+    assert_eq!(old.ask_to_subscribe("a\tb", 0, &[]), 0x80);
+    assert_eq!(old.ask_to_subscribe("$share/g", 0, &[]), 0x80);
     old.publish_as(0x32, "$SYS/x", 2, b"x")
         .expect(&[0x40, 2, 0, 2]);
 }

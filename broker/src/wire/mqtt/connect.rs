@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mqtt_protocol_core::mqtt::packet::PropertyId;
 use mqtt_protocol_core::mqtt::result_code::{ConnectReturnCode, MqttError};
-use protocol::{Attributes, Escaped, Name, RETAIN, Topic};
+use protocol::{Attributes, BadTopic, Escaped, Name, RETAIN, Topic};
 
 use super::packet::{BadConnect, Connect, Fault, WillPacket};
 use super::reply::{self, Welcome, Words};
@@ -48,7 +48,7 @@ pub(super) struct Turned {
 impl Turned {
     fn away(version: Version, words: Words, why: Fault, code: Option<ConnectReturnCode>) -> Self {
         let answer = match (version, code) {
-            (Version::V5, _) => reply::refuse_5(&why, words),
+            (Version::V5, _) => words.fitting(reply::refuse_5(&why, words)),
             (Version::V3, Some(code)) => reply::refuse_3(code),
             // 3.1.1 has no code for this: it is just closed.
             (Version::V3, None) => Vec::new(),
@@ -117,10 +117,6 @@ pub(super) fn accept(
         );
         return away(why, Some(ConnectReturnCode::IdentifierRejected));
     }
-    if let Some(will) = &connect.will {
-        set_will(desk, will).or_else(|(why, code)| away(why, code).map(|_: Accepted| ()))?;
-    }
-    note_password(desk, connect);
     let asked = match (version, connect.clean) {
         (Version::V3, true) => 0,
         (Version::V3, false) => FOR_EVER,
@@ -128,6 +124,26 @@ pub(super) fn accept(
             .number(PropertyId::SessionExpiryInterval)
             .unwrap_or(0),
     };
+    let granted = granted(asked, limits);
+    let welcome = Welcome {
+        session_present: false,
+        assigned: assigned.as_deref(),
+        expiry: (granted != asked).then_some(granted),
+        receive_maximum: RECEIVE_MAXIMUM,
+        packet_bytes: u32::try_from(limits.packet_bytes).unwrap_or(u32::MAX),
+        aliases: ALIASES,
+    };
+    if welcome.encode(version).len() > words.most as usize {
+        let why = Fault::new(
+            MqttError::PacketTooLarge,
+            "the CONNACK is longer than the maximum packet size; take longer ones",
+        );
+        return away(why, None);
+    }
+    if let Some(will) = &connect.will {
+        set_will(desk, will).or_else(|(why, code)| away(why, code).map(|_: Accepted| ()))?;
+    }
+    note_password(desk, connect);
     let terms = shelf::Terms {
         version,
         receive_maximum: short(connect, PropertyId::ReceiveMaximum).unwrap_or(u16::MAX),
@@ -158,7 +174,6 @@ pub(super) fn accept(
         Seated::Resumed(session) => Some(session),
     };
     let session_present = resumed.is_some();
-    let granted = granted(asked, limits);
     desk.member_named(client_id);
     let session = match resumed {
         Some(session) => {
@@ -181,22 +196,18 @@ pub(super) fn accept(
     let will_delay = connect
         .will
         .as_ref()
-        .and_then(|will| super::packet::number(&will.properties, PropertyId::WillDelayInterval));
+        .and_then(|will| super::property::number(&will.properties, PropertyId::WillDelayInterval));
     desk.sit_down(Seat {
         client: client_id.into(),
         session,
         expiry: seconds(granted),
         will_delay: Duration::from_secs(will_delay.unwrap_or(0).into()),
     });
+    let mut held = desk.outbox.hold();
     let welcome = Welcome {
         session_present,
-        assigned: assigned.as_deref(),
-        expiry: (granted != asked).then_some(granted),
-        receive_maximum: RECEIVE_MAXIMUM,
-        packet_bytes: u32::try_from(limits.packet_bytes).unwrap_or(u32::MAX),
-        aliases: ALIASES,
+        ..welcome
     };
-    let mut held = desk.outbox.hold();
     held.answer(&welcome.encode(version));
     if held.is_ending() {
         // Another connection has come for this client meanwhile, before there was anything to end.
@@ -264,11 +275,15 @@ type NoWill = (Fault, Option<ConnectReturnCode>);
 
 fn set_will(desk: &mut Desk<'_>, will: &WillPacket) -> Result<(), NoWill> {
     let name = message::name_on_line(&will.topic);
+    if name.is_empty() {
+        return Err((Fault::malformed("the will has no topic"), None));
+    }
     let topic = Topic::parse(&*name).map_err(|why| {
-        (
-            Fault::new(MqttError::TopicNameInvalid, why.to_string()),
-            None,
-        )
+        let code = match why {
+            BadTopic::Wildcard(_) => MqttError::MalformedPacket,
+            _ => MqttError::TopicNameInvalid,
+        };
+        (Fault::new(code, why.to_string()), None)
     })?;
     if topic.is_brokers_own() {
         let why = Fault::new(

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 use mqtt_protocol_core::mqtt::packet::{Property, PropertyId, RetainHandling, SubEntry};
 use mqtt_protocol_core::mqtt::result_code::MqttError;
-use protocol::{Escaped, Filter, Topic};
+use protocol::{BadFilter, BadTopic, Escaped, Filter, Topic};
 
 use super::connect::{self, ALIASES, Accepted, RECEIVE_MAXIMUM, Turned};
 use super::message;
 use super::packet::{self, Connect, Fault, Header, Packet, Publish, kind};
+use super::property;
 use super::reply::{self, Words};
 use super::shelf::{Acked, Options, Shelf};
 use super::{Limits, Version, Wordings};
@@ -156,7 +157,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
             };
             if let Some(header) = header {
                 self.desk.begin();
-                let accepted = self.connect(&unread[header.bytes..header.size()]);
+                let accepted = self.connect(header, &unread[header.bytes..header.size()]);
                 block.consume(header.size());
                 return match accepted {
                     Ok(()) => ControlFlow::Continue(()),
@@ -174,8 +175,8 @@ impl<'a, 'b> Conversation<'a, 'b> {
         }
     }
 
-    fn connect(&mut self, body: &[u8]) -> Result<(), Turned> {
-        let connect = Connect::read(body).map_err(Turned::bad)?;
+    fn connect(&mut self, header: Header, body: &[u8]) -> Result<(), Turned> {
+        let connect = Connect::read(header, body).map_err(Turned::bad)?;
         let Accepted {
             version,
             keep_alive,
@@ -248,6 +249,9 @@ impl<'a, 'b> Conversation<'a, 'b> {
             };
             let start = block.start();
             block.consume(header.size());
+            if self.version == Version::V5 && header.is_padded() {
+                return Err(packet::padded());
+            }
             let body = &block.bytes()[start + header.bytes..start + header.size()];
             if header.kind() == kind::PUBLISH {
                 let publish = Publish::read(header.first, body, self.version)?;
@@ -309,7 +313,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
         );
         let farewell = match self.version {
             Version::V3 => Vec::new(),
-            Version::V5 => reply::disconnect(&fault, self.words),
+            Version::V5 => self.words.fitting(reply::disconnect(&fault, self.words)),
         };
         self.desk.outbox.hold().farewell(&farewell);
         End::Refused(fault.why)
@@ -432,24 +436,26 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 let code = if nobody { NO_MATCHING_SUBSCRIBERS } else { 0 };
                 reply::ack(&mut self.answers, kind, publish.id, code);
             }
-            Err(refused) => {
-                self.note_refused(&refused);
-                match (refused, self.version, publish.qos) {
-                    (Refused::Name(fault), _, 0) | (Refused::Name(fault), Version::V3, _) => {
-                        return Err(fault);
-                    }
+            Err(refused) => match (refused, self.version, publish.qos) {
+                (Refused::Malformed(fault), ..)
+                | (Refused::Name(fault), _, 0)
+                | (Refused::Name(fault), Version::V3, _) => return Err(fault),
+                (Refused::Policy(fault), _, 0) => {
                     // There is no way to tell.
-                    (Refused::Policy(_), _, 0) => return Ok(()),
-                    (Refused::Policy(_), Version::V3, _) => {
-                        reply::ack(&mut self.answers, kind, publish.id, 0);
-                    }
-                    (Refused::Name(fault) | Refused::Policy(fault), Version::V5, _) => {
-                        let answers = &mut self.answers;
-                        reply::refuse_publish(answers, kind, publish.id, &fault, self.words);
-                        return Ok(());
-                    }
+                    self.note_refused(&fault);
+                    return Ok(());
                 }
-            }
+                (Refused::Policy(fault), Version::V3, _) => {
+                    self.note_refused(&fault);
+                    reply::ack(&mut self.answers, kind, publish.id, 0);
+                }
+                (Refused::Name(fault) | Refused::Policy(fault), Version::V5, _) => {
+                    self.note_refused(&fault);
+                    let answers = &mut self.answers;
+                    reply::refuse_publish(answers, kind, publish.id, &fault, self.words);
+                    return Ok(());
+                }
+            },
         }
         if publish.qos == 2 {
             self.received.insert(publish.id);
@@ -458,8 +464,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     #[inline(never)]
-    fn note_refused(&mut self, refused: &Refused) {
-        let (Refused::Name(fault) | Refused::Policy(fault)) = refused;
+    fn note_refused(&mut self, fault: &Fault) {
         self.desk.account.refused += 1;
         log::debug!(
             "connection {}: a PUBLISH is refused: {}",
@@ -482,7 +487,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 ));
             }
         }
-        let Some(alias) = packet::number(&publish.properties, PropertyId::TopicAlias) else {
+        let Some(alias) = property::number(&publish.properties, PropertyId::TopicAlias) else {
             return Ok(Cow::Borrowed(publish.topic));
         };
         if alias == 0 || alias > ALIASES.into() {
@@ -513,18 +518,18 @@ impl<'a, 'b> Conversation<'a, 'b> {
     /// Handles any other packet.
     fn answer(&mut self, block: &[u8], packet: Packet) -> Result<ControlFlow<End>, Broken> {
         match packet {
-            Packet::Ack { kind, id, failed } => self.acked(kind, id, failed),
+            Packet::Ack { kind, id, failed } => self.acked(kind, id, failed)?,
             Packet::Subscribe {
                 id,
                 identifier,
                 entries,
             } => {
                 self.finish_part(block);
-                self.subscribe(id, identifier, &entries);
+                self.subscribe(id, identifier, &entries)?;
             }
             Packet::Unsubscribe { id, filters } => {
                 self.finish_part(block);
-                self.unsubscribe(id, &filters);
+                self.unsubscribe(id, &filters)?;
             }
             Packet::Ping => self.answers.extend(reply::PINGRESP),
             Packet::Disconnect { with_will, expiry } => {
@@ -535,7 +540,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     /// The client has acknowledged something, or releases it.
-    fn acked(&mut self, kind: u8, id: u16, failed: bool) {
+    fn acked(&mut self, kind: u8, id: u16, failed: bool) -> Result<(), Broken> {
         let not_found = match self.version {
             Version::V3 => 0,
             Version::V5 => IDENTIFIER_NOT_FOUND,
@@ -546,40 +551,56 @@ impl<'a, 'b> Conversation<'a, 'b> {
             } else {
                 not_found
             };
-            return reply::ack(&mut self.answers, kind::PUBCOMP, id, code);
+            reply::ack(&mut self.answers, kind::PUBCOMP, id, code);
+            return Ok(());
         }
         let mut held = self.desk.outbox.hold();
         let Some(shelf) = held.adapter::<Shelf>() else {
-            return;
+            return Ok(());
         };
-        match kind {
-            kind::PUBACK => {
-                if shelf.acknowledge(id) == Acked::Done {
-                    held.note_acknowledged(1);
-                }
+        let acked = match kind {
+            kind::PUBACK => shelf.acknowledge(id),
+            kind::PUBREC => shelf.receive(id, failed),
+            _ => shelf.complete(id),
+        };
+        let release = match acked {
+            Acked::Arrived => {
+                held.note_acknowledged(1);
+                None
             }
-            kind::PUBREC => {
-                let (written, code) = match shelf.receive(id, failed) {
-                    Acked::Done => (1, None),
-                    Acked::Release => (1, Some(0)),
-                    Acked::Nothing => (0, Some(0)),
-                    Acked::Unknown if failed => (0, None),
-                    Acked::Unknown => (0, Some(not_found)),
-                };
-                held.note_acknowledged(written);
-                if let Some(code) = code {
-                    reply::ack(&mut self.answers, kind::PUBREL, id, code);
-                }
+            Acked::Release => {
+                held.note_acknowledged(1);
+                Some(0)
             }
-            _ => {
-                shelf.complete(id);
+            Acked::ReleaseAgain => Some(0),
+            Acked::Completed => None,
+            Acked::Unknown if kind == kind::PUBREC && !failed => Some(not_found),
+            Acked::Unknown => None,
+            Acked::OutOfTurn => {
+                return Err(Fault::protocol(
+                    "an acknowledgement is not of the kind that the QoS of its message asks for next",
+                ));
             }
+        };
+        if let Some(code) = release {
+            reply::ack(&mut self.answers, kind::PUBREL, id, code);
         }
         self.acknowledged = true;
+        Ok(())
     }
 
     #[inline(never)]
-    fn subscribe(&mut self, id: u16, identifier: Option<u32>, entries: &[SubEntry]) {
+    fn subscribe(
+        &mut self,
+        id: u16,
+        identifier: Option<u32>,
+        entries: &[SubEntry],
+    ) -> Result<(), Broken> {
+        // A packet that is malformed does nothing at all.
+        for entry in entries {
+            self.check_filter(entry.topic_filter())?;
+        }
+        self.check_answer(entries.len())?;
         let mut codes = Vec::with_capacity(entries.len());
         // Filters whose retained messages are wanted.
         let mut greeted = Vec::new();
@@ -613,6 +634,36 @@ impl<'a, 'b> Conversation<'a, 'b> {
             self.desk.deliver_retained(&mut held, &found);
             focus(&mut held, None);
         }
+        Ok(())
+    }
+
+    /// Filters that the standard does not allow end the connection. Others may still be refused.
+    fn check_filter(&self, name: &str) -> Result<(), Broken> {
+        let malformed = |why: BadFilter| match why {
+            BadFilter::HashNotLast | BadFilter::WildcardInLevel => true,
+            // In 3.1.1 these are filters like others, but not here.
+            BadFilter::Share => self.version == Version::V5 && name.starts_with("$share/"),
+            BadFilter::Name(_) => false,
+        };
+        match Filter::parse(&*message::name_on_line(name)) {
+            Err(why) if malformed(why) => {
+                Err(Fault::new(MqttError::MalformedPacket, why.to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A SUBACK or an UNSUBACK with so many codes must not be longer than the client takes.
+    fn check_answer(&self, codes: usize) -> Result<(), Broken> {
+        let head = 5 + 2 + 1;
+        if head + codes <= self.words.most as usize {
+            return Ok(());
+        }
+        Err(Fault::new(
+            MqttError::PacketTooLarge,
+            "the answer would be longer than the maximum packet size that the client gave; name \
+             fewer filters at a time",
+        ))
     }
 
     /// Enters a filter; returns the code of its answer.
@@ -654,7 +705,11 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     #[inline(never)]
-    fn unsubscribe(&mut self, id: u16, filters: &[String]) {
+    fn unsubscribe(&mut self, id: u16, filters: &[String]) -> Result<(), Broken> {
+        for filter in filters {
+            self.check_filter(filter)?;
+        }
+        self.check_answer(filters.len())?;
         let mut codes = Vec::with_capacity(filters.len());
         for filter in filters {
             let name = message::name_on_line(filter);
@@ -673,6 +728,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
             codes.push(if known { 0 } else { 0x11 });
         }
         reply::unsuback(&mut self.answers, self.version, id, &codes);
+        Ok(())
     }
 
     #[inline(never)]
@@ -702,6 +758,8 @@ impl<'a, 'b> Conversation<'a, 'b> {
 
 /// Why a message is not published.
 enum Refused {
+    /// No topic of MQTT can be written so.
+    Malformed(Fault),
     /// What it is published to is no topic.
     Name(Fault),
     /// It is not allowed, or there is no room.
@@ -709,9 +767,11 @@ enum Refused {
 }
 
 fn checked(name: &str) -> Result<Topic<'_>, Refused> {
-    let topic = Topic::parse(name).map_err(|why| {
-        let code = MqttError::TopicNameInvalid;
-        Refused::Name(Fault::new(code, why.to_string()))
+    let topic = Topic::parse(name).map_err(|why| match why {
+        BadTopic::Wildcard(_) => {
+            Refused::Malformed(Fault::new(MqttError::MalformedPacket, why.to_string()))
+        }
+        _ => Refused::Name(Fault::new(MqttError::TopicNameInvalid, why.to_string())),
     })?;
     if topic.is_brokers_own() {
         let code = MqttError::NotAuthorized;

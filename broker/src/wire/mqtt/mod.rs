@@ -1,7 +1,7 @@
 //! MQTT 3.1.1 and 5.0: packets in, engine calls and packets out.
 //!
-//! `packet` reads what clients say, `reply` writes what they are answered, `message` turns messages
-//! into lines of the engine and back, `shelf` is what a session holds, `conversation` is one
+//! `packet` and `property` read what clients say, `reply` writes what they are answered, `message`
+//! turns messages into lines of the engine and back, `shelf` is what a session holds, `conversation` is one
 //! connection, and `absent` ends sessions whose clients stay away. `docs/mqtt.md` is the contract.
 
 mod absent;
@@ -9,6 +9,7 @@ mod connect;
 mod conversation;
 mod message;
 mod packet;
+mod property;
 mod reply;
 mod shelf;
 

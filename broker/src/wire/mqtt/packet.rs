@@ -6,13 +6,11 @@
 
 use std::borrow::Cow;
 
-use mqtt_protocol_core::mqtt::packet::prelude::PropertyValueAccess;
-use mqtt_protocol_core::mqtt::packet::{
-    Properties, PropertiesParse, Property, PropertyId, SubEntry, v3_1_1, v5_0,
-};
+use mqtt_protocol_core::mqtt::packet::{Properties, Property, PropertyId, SubEntry, v3_1_1, v5_0};
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 
 use super::Version;
+use super::property::{self, Place, number};
 
 /// The longest packet other than a PUBLISH. Its parts are kept one by one, which takes more memory than
 /// they have bytes.
@@ -38,11 +36,11 @@ impl Fault {
         }
     }
 
-    fn malformed(why: &'static str) -> Self {
+    pub(super) fn malformed(why: &'static str) -> Self {
         Self::new(MqttError::MalformedPacket, why)
     }
 
-    fn protocol(why: &'static str) -> Self {
+    pub(super) fn protocol(why: &'static str) -> Self {
         Self::new(MqttError::ProtocolError, why)
     }
 
@@ -90,6 +88,11 @@ impl Header {
     /// How long the whole packet is.
     pub(super) fn size(self) -> usize {
         self.bytes + self.rest
+    }
+
+    /// Whether the length takes more bytes than it needs, which MQTT 5 forbids [MQTT-1.5.5-1].
+    pub(super) fn is_padded(self) -> bool {
+        self.bytes > 2 && self.rest >> (7 * (self.bytes - 2)) == 0
     }
 
     /// Reads it as soon as it is there. Packets of more than `most` bytes are refused.
@@ -181,7 +184,7 @@ pub(super) enum BadConnect {
 
 impl Connect {
     /// Reads what follows the fixed header.
-    pub(super) fn read(body: &[u8]) -> Result<Self, BadConnect> {
+    pub(super) fn read(header: Header, body: &[u8]) -> Result<Self, BadConnect> {
         let level = match body {
             [0, 4, b'M', b'Q', b'T', b'T', level, ..] => *level,
             // The name that 3.1 had.
@@ -201,6 +204,9 @@ impl Connect {
                 return Err(BadConnect::Version(like));
             }
         };
+        if version == Version::V5 && header.is_padded() {
+            return Err(BadConnect::Fault(version, padded()));
+        }
         Self::read_version(body, version).map_err(|fault| BadConnect::Fault(version, fault))
     }
 
@@ -215,7 +221,14 @@ impl Connect {
                 "the flags of CONNECT ask for a QoS of the will that there is not",
             ));
         }
-        let wrong = |code| Fault::new(code, "this is no CONNECT packet of its version");
+        if version == Version::V5 {
+            check_connect_properties(body, has_will)?;
+        }
+        let wrong = |code| match code {
+            MqttError::ProtocolError => Fault::protocol("a CONNECT holds what it may not"),
+            // The library has codes for a text that is none, which are for those that are not welcome.
+            _ => Fault::malformed("this is no CONNECT packet of its version"),
+        };
         // The library wants a user name with a password, in MQTT 5 too.
         let body = match version {
             Version::V5 if flags & 0xc0 == 0x40 => Cow::Owned(with_user_name(body)?),
@@ -268,10 +281,8 @@ impl Connect {
         expect_end(used, &body)?;
         check_text(&connect.client_id)?;
         check_text(connect.user_name.as_deref().unwrap_or_default())?;
-        check_properties(&connect.properties)?;
         if let Some(will) = &connect.will {
             check_text(&will.topic)?;
-            check_properties(&will.properties)?;
         }
         Ok(connect)
     }
@@ -298,32 +309,32 @@ impl Connect {
     }
 }
 
+/// Where the properties of a CONNECT begin.
+const CONNECT_PROPERTIES: usize = 10;
+
+fn check_connect_properties(body: &[u8], has_will: bool) -> Result<(), Fault> {
+    let rest = body.get(CONNECT_PROPERTIES..).ok_or_else(too_short)?;
+    let (_, used) = property::read(rest, Place::Connect)?;
+    if has_will {
+        let (_, rest) = data(&rest[used..])?;
+        property::read(rest, Place::Will)?;
+    }
+    Ok(())
+}
+
 /// The same CONNECT with an empty user name before its password, which stands last.
 fn with_user_name(body: &[u8]) -> Result<Vec<u8>, Fault> {
-    let mut at = 10;
-    let skip_properties = |at: &mut usize| -> Result<(), Fault> {
-        let rest = body.get(*at..).ok_or_else(too_short)?;
+    let properties = |rest| {
         let (len, size) = varint(rest)?;
-        *at += len + size;
-        Ok(())
+        rest.get(len + size..).ok_or_else(too_short)
     };
-    let skip_string = |at: &mut usize| -> Result<(), Fault> {
-        match body.get(*at..) {
-            Some([high, low, ..]) => {
-                *at += 2 + usize::from(u16::from_be_bytes([*high, *low]));
-                Ok(())
-            }
-            _ => Err(too_short()),
-        }
-    };
-    skip_properties(&mut at)?;
-    skip_string(&mut at)?;
+    let rest = body.get(CONNECT_PROPERTIES..).ok_or_else(too_short)?;
+    let (_, mut rest) = data(properties(rest)?)?;
     if body[7] & 4 != 0 {
-        skip_properties(&mut at)?;
-        skip_string(&mut at)?;
-        skip_string(&mut at)?;
+        let (_, after_topic) = data(properties(rest)?)?;
+        (_, rest) = data(after_topic)?;
     }
-    let (before, after) = body.split_at_checked(at).ok_or_else(too_short)?;
+    let (before, after) = body.split_at(body.len() - rest.len());
     let mut patched = [before, &[0, 0], after].concat();
     patched[7] |= 0x80;
     Ok(patched)
@@ -386,30 +397,7 @@ fn read_publish_properties(bytes: &[u8]) -> Result<(Properties, &[u8]), Fault> {
             "the properties of a PUBLISH have more than 256 KiB; put less there",
         ));
     }
-    let (properties, used) = properties(bytes)?;
-    let mut seen = 0u64;
-    for property in &properties {
-        let id = property.id();
-        match id {
-            PropertyId::PayloadFormatIndicator
-            | PropertyId::MessageExpiryInterval
-            | PropertyId::TopicAlias
-            | PropertyId::ResponseTopic
-            | PropertyId::CorrelationData
-            | PropertyId::ContentType => {
-                if seen & 1 << id.as_u8() != 0 {
-                    return Err(Fault::protocol("a property stands in a PUBLISH twice"));
-                }
-                seen |= 1 << id.as_u8();
-            }
-            PropertyId::UserProperty => {}
-            _ => {
-                return Err(Fault::protocol(
-                    "a PUBLISH has a property that does not belong there",
-                ));
-            }
-        }
-    }
+    let (properties, used) = property::read(bytes, Place::Publish)?;
     Ok((properties, &bytes[used..]))
 }
 
@@ -468,26 +456,18 @@ impl Packet {
             if version == Version::V3 {
                 return Err(behind_the_end());
             }
-            let (props, used) = match kind {
-                kind::PUBACK => {
-                    let (packet, used) = v5_0::Puback::parse(body).map_err(wrong)?;
-                    (packet.props().clone(), used)
-                }
-                kind::PUBREC => {
-                    let (packet, used) = v5_0::Pubrec::parse(body).map_err(wrong)?;
-                    (packet.props().clone(), used)
-                }
-                kind::PUBREL => {
-                    let (packet, used) = v5_0::Pubrel::parse(body).map_err(wrong)?;
-                    (packet.props().clone(), used)
-                }
-                _ => {
-                    let (packet, used) = v5_0::Pubcomp::parse(body).map_err(wrong)?;
-                    (packet.props().clone(), used)
-                }
-            };
-            expect_end(used, body)?;
-            check_properties(&props.unwrap_or_default())?;
+            if rest.len() > 1 {
+                let (_, used) = property::read(&rest[1..], Place::Acknowledgement)?;
+                expect_end(used, &rest[1..])?;
+            }
+            // The library knows which reasons there are.
+            match kind {
+                kind::PUBACK => v5_0::Puback::parse(body).map(|_| ()),
+                kind::PUBREC => v5_0::Pubrec::parse(body).map(|_| ()),
+                kind::PUBREL => v5_0::Pubrel::parse(body).map(|_| ()),
+                _ => v5_0::Pubcomp::parse(body).map(|_| ()),
+            }
+            .map_err(wrong)?;
             failed = rest[0] >= 0x80;
         }
         Ok(Self::Ack { kind, id, failed })
@@ -498,8 +478,12 @@ impl Packet {
         let (identifier, mut rest) = match version {
             Version::V3 => (None, rest),
             Version::V5 => {
-                let (properties, used) = properties(rest)?;
-                (subscription_identifier(&properties)?, &rest[used..])
+                let (properties, used) = property::read(rest, Place::Subscribe)?;
+                let identifier = properties.iter().find_map(|property| match property {
+                    Property::SubscriptionIdentifier(number) => Some(number.val()),
+                    _ => None,
+                });
+                (identifier, &rest[used..])
             }
         };
         if rest.is_empty() {
@@ -507,12 +491,15 @@ impl Packet {
         }
         let mut entries = Vec::new();
         while !rest.is_empty() {
+            let (_, after) = text(rest)?;
+            let options = *after.first().ok_or_else(too_short)?;
+            if version == Version::V5 && (options & 3 == 3 || options & 0x30 == 0x30) {
+                return Err(Fault::protocol("a subscription asks for what there is not"));
+            }
             let (entry, used) = SubEntry::parse(rest).map_err(wrong)?;
-            check_text(entry.topic_filter())?;
             if entry.topic_filter().is_empty() {
                 return Err(Fault::malformed("a filter is empty"));
             }
-            let options = rest[used - 1];
             if version == Version::V3 && options & 0xfc != 0 {
                 return Err(Fault::malformed("reserved bits of a requested QoS are set"));
             }
@@ -536,8 +523,7 @@ impl Packet {
         let mut rest = match version {
             Version::V3 => rest,
             Version::V5 => {
-                let (properties, used) = properties(rest)?;
-                only_user_properties(&properties)?;
+                let (_, used) = property::read(rest, Place::Unsubscribe)?;
                 &rest[used..]
             }
         };
@@ -560,10 +546,13 @@ impl Packet {
         if version == Version::V3 && !body.is_empty() {
             return Err(behind_the_end());
         }
-        let (packet, used) = v5_0::Disconnect::parse(body).map_err(wrong)?;
-        expect_end(used, body)?;
-        let properties = packet.props().clone().unwrap_or_default();
-        check_properties(&properties)?;
+        let mut properties = Properties::new();
+        if body.len() > 1 {
+            let used;
+            (properties, used) = property::read(&body[1..], Place::Disconnect)?;
+            expect_end(used, &body[1..])?;
+        }
+        v5_0::Disconnect::parse(body).map_err(wrong)?;
         if properties
             .iter()
             .any(|property| property.id() == PropertyId::ServerReference)
@@ -577,68 +566,14 @@ impl Packet {
     }
 }
 
-fn subscription_identifier(properties: &Properties) -> Result<Option<u32>, Fault> {
-    let mut identifier = None;
-    for property in properties {
-        match property {
-            Property::SubscriptionIdentifier(number) if identifier.is_none() => {
-                if number.val() == 0 {
-                    return Err(Fault::protocol("a subscription identifier is zero"));
-                }
-                identifier = Some(number.val());
-            }
-            Property::UserProperty(_) => {}
-            _ => {
-                return Err(Fault::protocol(
-                    "a SUBSCRIBE has a property that does not belong there, or twice",
-                ));
-            }
-        }
-    }
-    Ok(identifier)
-}
-
-fn only_user_properties(properties: &Properties) -> Result<(), Fault> {
-    let is_user = |property: &Property| matches!(property, Property::UserProperty(_));
-    if properties.iter().all(is_user) {
-        return Ok(());
-    }
-    Err(Fault::protocol(
-        "an UNSUBSCRIBE has a property that does not belong there",
-    ))
-}
-
-/// Properties with their length before them, and how many bytes they take.
-fn properties(bytes: &[u8]) -> Result<(Properties, usize), Fault> {
-    let (properties, used) = Properties::parse(bytes).map_err(wrong)?;
-    check_properties(&properties)?;
-    Ok((properties, used))
-}
-
-fn check_properties(properties: &Properties) -> Result<(), Fault> {
-    for property in properties {
-        if let Property::UserProperty(pair) = property {
-            check_text(pair.key())?;
-            check_text(pair.val())?;
-        } else if let Some(text) = property.as_str() {
-            check_text(text)?;
-        }
-    }
-    Ok(())
-}
-
-pub(super) fn number(properties: &Properties, id: PropertyId) -> Option<u32> {
-    let property = properties.iter().find(|property| property.id() == id)?;
-    let byte = property.as_u8().map(u32::from);
-    let short = property.as_u16().map(u32::from);
-    byte.or(short).or(property.as_u32())
-}
-
 /// A variable byte integer, and how many bytes it takes.
-fn varint(bytes: &[u8]) -> Result<(usize, usize), Fault> {
+pub(super) fn varint(bytes: &[u8]) -> Result<(usize, usize), Fault> {
     let mut value = 0;
     for (at, &byte) in bytes.iter().take(4).enumerate() {
         value |= usize::from(byte & 0x7f) << (7 * at);
+        if byte == 0 && at > 0 {
+            return Err(padded());
+        }
         if byte & 0x80 == 0 {
             return Ok((value, at + 1));
         }
@@ -656,16 +591,22 @@ fn packet_id(bytes: &[u8]) -> Result<(u16, &[u8]), Fault> {
 
 /// A string with its length before it, and what follows.
 fn text(bytes: &[u8]) -> Result<(&str, &[u8]), Fault> {
-    let (len, rest) = bytes.split_first_chunk().ok_or_else(too_short)?;
-    let len = usize::from(u16::from_be_bytes(*len));
-    let (text, rest) = rest.split_at_checked(len).ok_or_else(too_short)?;
+    let (text, rest) = data(bytes)?;
     let text = str::from_utf8(text).map_err(|_| Fault::malformed("a string is not UTF-8"))?;
     check_text(text)?;
     Ok((text, rest))
 }
 
+/// Bytes with their length before them, and what follows.
 #[inline]
-fn check_text(text: &str) -> Result<(), Fault> {
+fn data(bytes: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
+    let (len, rest) = bytes.split_first_chunk().ok_or_else(too_short)?;
+    let len = usize::from(u16::from_be_bytes(*len));
+    rest.split_at_checked(len).ok_or_else(too_short)
+}
+
+#[inline]
+pub(super) fn check_text(text: &str) -> Result<(), Fault> {
     match memchr::memchr(0, text.as_bytes()) {
         None => Ok(()),
         Some(_) => Err(Fault::malformed("a string holds U+0000")),
@@ -683,7 +624,12 @@ fn behind_the_end() -> Fault {
     Fault::malformed("bytes stand behind the end of what a packet holds")
 }
 
-fn too_short() -> Fault {
+/// What is wrong with an integer in more bytes than it needs.
+pub(super) fn padded() -> Fault {
+    Fault::malformed("a variable byte integer has more bytes than it needs")
+}
+
+pub(super) fn too_short() -> Fault {
     Fault::malformed("a packet ends before what it holds")
 }
 

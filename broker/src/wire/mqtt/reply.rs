@@ -44,6 +44,14 @@ impl Words {
 const REASON_BYTES: usize = 400;
 
 impl Words {
+    /// Nothing, if this is longer than the client takes.
+    pub(super) fn fitting(self, packet: Vec<u8>) -> Vec<u8> {
+        match packet.len() <= self.most as usize {
+            true => packet,
+            false => Vec::new(),
+        }
+    }
+
     fn properties(self, why: &str) -> Option<Properties> {
         let fits = why.len() <= REASON_BYTES && why.len() + 32 <= self.most as usize;
         if !self.wanted || !fits || why.is_empty() {
@@ -55,7 +63,8 @@ impl Words {
     }
 }
 
-/// What a CONNACK of MQTT 5 tells.
+/// What a CONNACK tells, most of it only to MQTT 5.
+#[derive(Clone, Copy)]
 pub(super) struct Welcome<'a> {
     pub(super) session_present: bool,
     /// The identifier that the broker has chosen.

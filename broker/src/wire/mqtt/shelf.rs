@@ -132,14 +132,18 @@ struct Flight {
 /// What an acknowledgement did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Acked {
-    /// The message has arrived.
-    Done,
+    /// The message has arrived, or was refused.
+    Arrived,
     /// It has arrived, and is to be released.
     Release,
-    /// There was nothing more to do.
-    Nothing,
+    /// That was known: only its release may have been lost.
+    ReleaseAgain,
+    /// All is done.
+    Completed,
     /// No message of that number was on its way.
     Unknown,
+    /// Another kind of acknowledgement was due.
+    OutOfTurn,
 }
 
 impl Shelf {
@@ -188,12 +192,12 @@ impl Shelf {
         self.filters.contains_key(filter)
     }
 
-    /// The client is connected again, and takes this much.
     /// Whether its client has been welcomed and is still there.
     pub(super) fn is_connected(&self) -> bool {
         self.connected
     }
 
+    /// The client is connected again, and takes this much.
     pub(super) fn resume(&mut self, terms: Terms) {
         self.terms = terms;
         self.connected = true;
@@ -232,14 +236,14 @@ impl Shelf {
 
     /// The client has taken responsibility for a message at QoS 1, or refused it.
     pub(super) fn acknowledge(&mut self, id: u16) -> Acked {
-        let Some(at) = self.find(id) else {
-            return Acked::Unknown;
-        };
-        if self.flights[at].parcel.qos != 1 {
-            return Acked::Unknown;
+        match self.find(id) {
+            None => Acked::Unknown,
+            Some(at) if self.flights[at].parcel.qos != 1 => Acked::OutOfTurn,
+            Some(at) => {
+                self.remove(at);
+                Acked::Arrived
+            }
         }
-        self.remove(at);
-        Acked::Done
     }
 
     /// The same at QoS 2: it is released next, unless it was refused.
@@ -249,14 +253,14 @@ impl Shelf {
         };
         let flight = &mut self.flights[at];
         if flight.parcel.qos != 2 {
-            return Acked::Unknown;
+            return Acked::OutOfTurn;
         }
         if flight.released {
-            return Acked::Nothing;
+            return Acked::ReleaseAgain;
         }
         if refused {
             self.remove(at);
-            return Acked::Done;
+            return Acked::Arrived;
         }
         flight.released = true;
         let size = size(&mem::take(&mut flight.parcel.line));
@@ -264,14 +268,15 @@ impl Shelf {
         Acked::Release
     }
 
-    /// A message at QoS 2 is done with. Returns whether it was on its way.
-    pub(super) fn complete(&mut self, id: u16) -> bool {
+    /// A message at QoS 2 is done with.
+    pub(super) fn complete(&mut self, id: u16) -> Acked {
         match self.find(id) {
-            Some(at) if self.flights[at].released => {
+            None => Acked::Unknown,
+            Some(at) if !self.flights[at].released => Acked::OutOfTurn,
+            Some(at) => {
                 self.remove(at);
-                true
+                Acked::Completed
             }
-            _ => false,
         }
     }
 

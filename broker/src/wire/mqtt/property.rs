@@ -1,0 +1,126 @@
+//! Properties of MQTT 5 as clients send them: which may stand in which packet, how often, and in
+//! how many bytes.
+
+use mqtt_protocol_core::mqtt::packet::prelude::PropertyValueAccess;
+use mqtt_protocol_core::mqtt::packet::{Properties, Property, PropertyId};
+use mqtt_protocol_core::mqtt::result_code::MqttError;
+
+use super::packet::{Fault, check_text, too_short, varint};
+
+/// The packet, or the part of one, in which properties stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Connect,
+    Will,
+    Publish,
+    /// PUBACK, PUBREC, PUBREL and PUBCOMP.
+    Acknowledgement,
+    Subscribe,
+    Unsubscribe,
+    Disconnect,
+}
+
+impl Place {
+    fn takes(self, id: PropertyId) -> bool {
+        use PropertyId as Id;
+        let message = matches!(
+            id,
+            Id::PayloadFormatIndicator
+                | Id::MessageExpiryInterval
+                | Id::ContentType
+                | Id::ResponseTopic
+                | Id::CorrelationData
+        );
+        let own = match self {
+            Self::Connect => matches!(
+                id,
+                Id::SessionExpiryInterval
+                    | Id::AuthenticationMethod
+                    | Id::AuthenticationData
+                    | Id::RequestProblemInformation
+                    | Id::RequestResponseInformation
+                    | Id::ReceiveMaximum
+                    | Id::TopicAliasMaximum
+                    | Id::MaximumPacketSize
+            ),
+            Self::Will => message || id == Id::WillDelayInterval,
+            Self::Publish => message || id == Id::TopicAlias,
+            Self::Acknowledgement => id == Id::ReasonString,
+            Self::Subscribe => id == Id::SubscriptionIdentifier,
+            Self::Unsubscribe => false,
+            Self::Disconnect => matches!(
+                id,
+                Id::SessionExpiryInterval | Id::ReasonString | Id::ServerReference
+            ),
+        };
+        own || id == Id::UserProperty
+    }
+}
+
+/// Properties with their length before them, and how many bytes they take.
+#[inline(never)]
+pub(super) fn read(bytes: &[u8], place: Place) -> Result<(Properties, usize), Fault> {
+    let (length, start) = varint(bytes)?;
+    let mut rest = bytes.get(start..start + length).ok_or_else(too_short)?;
+    let mut properties = Properties::new();
+    let mut seen = 0u64;
+    while !rest.is_empty() {
+        let (property, used) = Property::parse(rest).map_err(|code| why(rest, code))?;
+        let id = property.id();
+        if !place.takes(id) {
+            return Err(misplaced(place, id));
+        }
+        let bit = 1 << id.as_u8();
+        if seen & bit != 0 && id != PropertyId::UserProperty {
+            return Err(Fault::protocol("a property stands in a packet twice"));
+        }
+        seen |= bit;
+        check(&property, &rest[1..])?;
+        properties.push(property);
+        rest = &rest[used..];
+    }
+    Ok((properties, start + length))
+}
+
+fn misplaced(place: Place, id: PropertyId) -> Fault {
+    if place == Place::Publish && id == PropertyId::SubscriptionIdentifier {
+        // It belongs into a PUBLISH, but only of a broker.
+        return Fault::protocol("a PUBLISH of a client has a subscription identifier");
+    }
+    Fault::malformed("a property stands in a packet that it does not belong to")
+}
+
+/// Checks what the library does not: U+0000, and integers in more bytes than they need.
+fn check(property: &Property, value: &[u8]) -> Result<(), Fault> {
+    if let Property::UserProperty(pair) = property {
+        check_text(pair.key())?;
+        return check_text(pair.val());
+    }
+    if let Property::SubscriptionIdentifier(_) = property {
+        return varint(value).map(|_| ());
+    }
+    property.as_str().map_or(Ok(()), check_text)
+}
+
+/// What is wrong with the first of these properties.
+fn why(rest: &[u8], code: MqttError) -> Fault {
+    if rest[0] == PropertyId::TopicAlias.as_u8() && code == MqttError::ProtocolError {
+        return Fault::new(MqttError::TopicAliasInvalid, "a topic alias is zero");
+    }
+    if rest[0] == PropertyId::SubscriptionIdentifier.as_u8()
+        && let Err(padded) = varint(&rest[1..])
+    {
+        return padded;
+    }
+    match code {
+        MqttError::ProtocolError => Fault::protocol("a property has a value that it may not have"),
+        _ => Fault::malformed("a property cannot be read"),
+    }
+}
+
+pub(super) fn number(properties: &Properties, id: PropertyId) -> Option<u32> {
+    let property = properties.iter().find(|property| property.id() == id)?;
+    let byte = property.as_u8().map(u32::from);
+    let short = property.as_u16().map(u32::from);
+    byte.or(short).or(property.as_u32())
+}
