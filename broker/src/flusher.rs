@@ -83,9 +83,10 @@ impl Flusher {
                 }
             }
             for event in &events {
-                let outbox = self.outboxes.lock().get(&event.data.u64()).cloned();
+                let connection = event.data.u64();
+                let outbox = self.outboxes.lock().get(&connection).cloned();
                 if let Some(outbox) = outbox {
-                    flush(&outbox, &self.latency);
+                    flush(&outbox, connection, &self.latency);
                 }
             }
         }
@@ -100,8 +101,8 @@ impl Flusher {
 }
 
 /// A bug in one outbox ends that one. The thread goes on for all others.
-fn flush(outbox: &Outbox, latency: &Latency) {
+fn flush(outbox: &Outbox, connection: u64, latency: &Latency) {
     if panic::catch_unwind(AssertUnwindSafe(|| outbox.flush(latency))).is_err() {
-        outbox.fail(io::Error::other("a bug of the broker"));
+        outbox.fail(connection, io::Error::other("a bug of the broker"));
     }
 }

@@ -73,6 +73,8 @@ pub(crate) struct Remains {
 struct Inside {
     terms: Terms,
     state: State,
+    /// The number of the connection that it goes out through, until that has ended.
+    connection: Option<u64>,
     queue: Queue,
     /// The last answer has been queued; no message may follow it.
     ending: bool,
@@ -118,6 +120,7 @@ impl Outbox {
                     wording,
                 },
                 state: State::Idle(sink),
+                connection: Some(id),
                 queue: Queue::default(),
                 ending: false,
                 hurried: false,
@@ -157,6 +160,7 @@ impl Outbox {
     pub(crate) fn detach(&self) -> Remains {
         let mut inside = self.inside.lock();
         inside.part();
+        inside.connection = None;
         (inside.ending, inside.hurried) = (false, false);
         self.remains(&mut inside)
     }
@@ -175,6 +179,7 @@ impl Outbox {
         if let State::Idle(sink) | State::Blocked(sink) = state {
             let mut inside = to.inside.lock();
             inside.terms.wording = wording;
+            inside.connection = Some(self.id);
             inside.state = State::Idle(sink);
         }
     }
@@ -308,12 +313,16 @@ impl Outbox {
         }
     }
 
-    /// Ends because the connection has failed.
-    pub(crate) fn fail(&self, failure: io::Error) {
+    /// Ends because the connection of this number has failed. If it has ended before, and perhaps
+    /// another has come for its client, that is none of theirs.
+    pub(crate) fn fail(&self, connection: u64, failure: io::Error) {
         if let Some(successor) = self.successor.get() {
-            return successor.fail(failure);
+            return successor.fail(connection, failure);
         }
         let mut inside = self.inside.lock();
+        if inside.connection != Some(connection) {
+            return;
+        }
         inside.failure.get_or_insert(failure);
         inside.part();
         self.blocked.store(false, Ordering::Relaxed);
@@ -1103,6 +1112,22 @@ pub(crate) mod tests {
             Some(io::ErrorKind::BrokenPipe)
         );
         outbox.drain(None);
+    }
+
+    #[test]
+    fn a_connection_that_is_over_cannot_end_what_its_client_goes_on_with() {
+        let (session, _) = outbox(1, 100, 100);
+        session.detach();
+        let (next, sink) = outbox(2, 100, 100);
+        next.pass_on(&session, &WORDING);
+        // Whoever found the first connection dead may come with it late.
+        session.fail(1, io::ErrorKind::TimedOut.into());
+        deliver(&session, &["a;"]);
+        assert_eq!(sink.0.lock().taken, b"a;");
+        next.fail(2, io::ErrorKind::TimedOut.into());
+        deliver(&session, &["b;"]);
+        assert_eq!(sink.0.lock().taken, b"a;");
+        assert!(session.close().failure.is_some());
     }
 
     #[test]

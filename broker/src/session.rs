@@ -90,6 +90,7 @@ impl Session {
     /// How others can end it.
     pub(crate) fn handle(&self) -> Handle {
         Handle {
+            id: self.id,
             socket: self.socket.clone(),
             outbox: self.member.outbox.clone(),
         }
@@ -335,6 +336,7 @@ impl Session {
 /// How others can end a session.
 #[derive(Clone)]
 pub(crate) struct Handle {
+    id: u64,
     socket: Arc<Socket>,
     outbox: Subscriber,
 }
@@ -352,7 +354,7 @@ impl Handle {
 
     /// Ends it at once, for this reason; what still waits is lost.
     pub(crate) fn cut(&self, why: io::ErrorKind) {
-        self.outbox.fail(why.into());
+        self.outbox.fail(self.id, why.into());
         let _ = self.socket.stream.shutdown(Shutdown::Both);
     }
 }

@@ -90,7 +90,7 @@ pub(crate) fn nobody_sleeps_on_after_the_close() {
         scope.spawn(|| flushing.run());
         all_wait(&outbox, || {
             if rand::thread_rng().gen_bool(0.5) {
-                outbox.fail(io::ErrorKind::TimedOut.into());
+                outbox.fail(outbox.id(), io::ErrorKind::TimedOut.into());
             } else {
                 outbox.close();
             }
