@@ -33,8 +33,14 @@ impl RealBroker {
     }
 
     fn bench(&self, arguments: &str) -> Run {
+        self.bench_by("", arguments)
+    }
+
+    /// With this in front of its address.
+    fn bench_by(&self, scheme: &str, arguments: &str) -> Run {
         let address = self.address;
-        Run::spawn(&mut command(&format!("bench -s {address} {arguments}")))
+        let command_line = format!("bench -s {scheme}{address} {arguments}");
+        Run::spawn(&mut command(&command_line))
     }
 }
 
@@ -53,8 +59,13 @@ fn figures(ended: &Ended) -> Value {
 
 /// The run ends well, and has these figures, written as JSON.
 fn loses_nothing(arguments: &str, expected: &str) -> Value {
+    loses_nothing_by("", arguments, expected)
+}
+
+fn loses_nothing_by(scheme: &str, arguments: &str, expected: &str) -> Value {
     let broker = RealBroker::start();
-    let ended = broker.bench(&format!("{arguments} --json")).end();
+    let run = broker.bench_by(scheme, &format!("{arguments} --json"));
+    let ended = run.end();
     ended.expect(0, "");
     let figures = figures(&ended);
     let expected: Value = serde_json::from_str(expected).expect("JSON");
@@ -81,6 +92,36 @@ fn spread_topics_reach_one_subscriber_each() {
         "--count 20001 --pubs 2 --subs 3 --topics 7 --spread",
         r#"{"published": 20001, "delivered": 20001}"#,
     );
+}
+
+#[test]
+fn web_sockets_and_event_streams_are_measured_as_lines_are() {
+    for scheme in ["ws://", "http://"] {
+        loses_nothing_by(
+            scheme,
+            "--count 5001 --subs 3 --size 16",
+            r#"{"mode": "throughput", "published": 5001, "delivered": 15003}"#,
+        );
+        loses_nothing_by(
+            scheme,
+            "--count 2001 --pubs 2 --subs 3 --topics 3 --spread",
+            r#"{"published": 2001, "delivered": 2001}"#,
+        );
+        loses_nothing_by(
+            scheme,
+            "--count 100 --request",
+            r#"{"mode": "request", "round_trips": 100}"#,
+        );
+        loses_nothing_by(scheme, "--idle 20", r#"{"mode": "idle", "connected": 20}"#);
+    }
+    loses_nothing_by(
+        "ws://",
+        "--count 1001 --topics 5 --window 10",
+        r#"{"acked": 1001, "delivered": 1001}"#,
+    );
+    let broker = RealBroker::start();
+    let ended = broker.bench_by("http://", "--topics 2").end();
+    ended.expect(2, "client: a stream of events has one topic; give");
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn put_decimal(digits: &mut [u8], mut number: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::{Event, Line, Mqtt, Nats, Redis};
+    use super::super::wire::{Event, Line, Mqtt, Nats, Redis, WebSocket};
     use super::*;
 
     static V3: Mqtt = Mqtt::of(false);
@@ -124,6 +124,8 @@ mod tests {
         for wire in [&Line as &dyn Wire, &Nats, &Redis, &V3, &V5] {
             check(wire);
         }
+        let websocket = WebSocket::at("ws://localhost/ws").expect("an address");
+        check(Box::leak(Box::new(websocket)));
     }
 
     #[test]

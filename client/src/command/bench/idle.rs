@@ -87,7 +87,7 @@ fn connect(setting: &Setting) -> Result<Vec<Link>, Trouble> {
     let topic = [Layout::topic(setting.dialer.target.wire, 0)];
     let bar = progress::bar(setting.progress, setting.layout.subscribers as u64);
     let links = (0..setting.layout.subscribers).map(|subscriber| {
-        let mut link = setting.dialer.dial(&format!("s{subscriber}"), false)?;
+        let mut link = setting.dialer.dial_subscriber(&format!("s{subscriber}"))?;
         link.subscribe(&topic)?;
         bar.inc(1);
         Ok(link)

@@ -28,6 +28,16 @@ impl Layout {
         format!("bench{separator}{run:08x}{separator}{topic:0TOPIC_DIGITS$}")
     }
 
+    /// Which topic this is, by the digits at the end of its name.
+    pub(crate) fn number(name: &[u8]) -> Option<usize> {
+        let mut digits = name.last_chunk::<TOPIC_DIGITS>()?.iter();
+        digits.try_fold(0, |number, digit| {
+            digit
+                .is_ascii_digit()
+                .then(|| number * 10 + usize::from(digit - b'0'))
+        })
+    }
+
     pub(crate) fn published_by(&self, publisher: usize) -> Vec<usize> {
         if self.spread {
             (publisher..self.topics).step_by(self.publishers).collect()
@@ -111,6 +121,13 @@ mod tests {
             topics,
             spread,
         }
+    }
+
+    #[test]
+    fn a_topic_is_known_by_its_last_digits() {
+        assert_eq!(Layout::number(b"bench/0000abcd/00042"), Some(42));
+        assert_eq!(Layout::number(b"0042"), None);
+        assert_eq!(Layout::number(b"bench/x0042"), None);
     }
 
     #[test]

@@ -36,13 +36,23 @@ pub(crate) struct Dialer {
 impl Dialer {
     /// A connection that has said hello. `name` is one of its own.
     pub(crate) fn dial(&self, name: &str, acked: bool) -> Result<Link, Trouble> {
-        let place = self.target.server.to_string();
+        self.dial_in(self.target.wire, name, acked)
+    }
+
+    /// The same for one that subscribes.
+    pub(crate) fn dial_subscriber(&self, name: &str) -> Result<Link, Trouble> {
+        let wire = self.target.wire;
+        self.dial_in(wire.of_subscribers().unwrap_or(wire), name, false)
+    }
+
+    fn dial_in(&self, wire: &'static dyn Wire, name: &str, acked: bool) -> Result<Link, Trouble> {
+        let place = self.target.server.place();
         let stream = connect(&place, self.wait).map_err(|why| {
             let server = self.target.to_string();
             Trouble::Connection(Error::Unreachable { server, why })
         })?;
         let mut link = Link {
-            wire: self.target.wire,
+            wire,
             stream,
             held: Vec::new(),
             acked: 0,
@@ -53,7 +63,9 @@ impl Dialer {
         let mut hello = Vec::new();
         let client = format!("bench-{}-{name}", std::process::id());
         link.wire.hello(&client, acked, &mut hello);
-        link.ask(&hello, 1)?;
+        if !hello.is_empty() {
+            link.ask(&hello, 1)?;
+        }
         link.acked = 0;
         Ok(link)
     }

@@ -62,6 +62,7 @@ Examples:
   client bench --rate 10000 --hdr h.txt    how long it takes, and a plot of that
   client bench -s nats://127.0.0.1         the same for another broker
   client bench -s mqtt://127.0.0.1 --window 20 --qos 1
+  client bench -s ws://127.0.0.1:1373 --subs 1000
 ";
 
 #[derive(Debug, clap::Args)]
@@ -161,6 +162,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let layout = arguments.layout()?;
     let target = arguments.target.target(arguments.window);
     let target = target.map_err(|why| Failure::new(Exit::Usage, "client", why))?;
+    let subscribed = (layout.subscribers > 0).then(|| layout.subscribed_by(0).len());
+    let wire = target.wire.of_subscribers().unwrap_or(target.wire);
+    if subscribed > Some(wire.most_topics()) {
+        let why = "a stream of events has one topic; give --topics 1, or --spread and a subscriber for each";
+        return Err(Failure::new(Exit::Usage, "client", why));
+    }
     let interruption = Interruption::watch()?;
     raise_open_files();
     let setting = Setting {

@@ -143,10 +143,10 @@ impl<'a> Reader<'a> {
         };
         let mut rest = &self.buffer[..len];
         let wants_receipts = link.wire.wants_receipts();
+        let looks_alike = link.wire.looks_alike();
         let mut receipts = Vec::new();
         loop {
-            // What has to be acknowledged has a number of its own in each frame.
-            if !wants_receipts {
+            if looks_alike {
                 match self.stencil.step(rest) {
                     Step::Message { topic, payload } => {
                         count(topic, payload)?;
@@ -162,8 +162,13 @@ impl<'a> Reader<'a> {
             };
             let (frame, behind) = rest.split_at(len);
             if let wire::Event::Message { topic, payload } = &event {
-                let learned = self.stencil.learn(frame, topic.clone(), payload.clone());
-                count(learned.ok_or(Trouble::Strange)?, &frame[payload.clone()])?;
+                let number = match looks_alike {
+                    true => self.stencil.learn(frame, topic.clone(), payload.clone()),
+                    false => {
+                        Layout::number(&frame[topic.clone()]).filter(|&topic| topic < layout.topics)
+                    }
+                };
+                count(number.ok_or(Trouble::Strange)?, &frame[payload.clone()])?;
                 if wants_receipts {
                     link.wire.receipt(frame, &mut receipts);
                 }

@@ -17,6 +17,7 @@ use super::stage::Setting;
 use super::tally::Tally;
 use super::times::{histogram, record};
 use super::trouble::Trouble;
+use super::wire::Wire;
 
 const QUESTIONS: usize = 0;
 const ANSWERS: usize = 1;
@@ -66,7 +67,7 @@ struct Side {
 
 impl Side {
     fn connect(dialer: &Dialer, name: &str, listens_to: String) -> Result<Self, Trouble> {
-        let mut link = dialer.dial(name, false)?;
+        let mut link = dialer.dial_subscriber(name)?;
         link.subscribe(&[listens_to])?;
         let mouth = if link.wire.subscribers_may_publish() {
             None
@@ -74,6 +75,11 @@ impl Side {
             Some(dialer.dial(&format!("{name}-mouth"), false)?)
         };
         Ok(Self { link, mouth })
+    }
+
+    /// What it publishes in.
+    fn wire(&self) -> &'static dyn Wire {
+        self.mouth.as_ref().unwrap_or(&self.link).wire
     }
 
     fn say(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
@@ -95,7 +101,7 @@ struct Asked {
 
 /// Asks one question after another.
 fn ask(setting: &Setting, side: &mut Side, flow: &Flow) -> Result<Asked, Trouble> {
-    let mut frames = Frames::new(side.link.wire, 0, &[QUESTIONS], setting.size, false, 1);
+    let mut frames = Frames::new(side.wire(), 0, &[QUESTIONS], setting.size, false, 1);
     let mut tally = Tally::new(1);
     let mut times = histogram();
     let mut progress = Progress::start(setting);
@@ -160,7 +166,7 @@ fn await_answer(
 
 /// Publishes what it gets as the answer to it.
 fn answer(side: &mut Side, topic: &str, flow: &Flow) -> Result<(), Trouble> {
-    let wire = side.link.wire;
+    let wire = side.wire();
     let mut answers = Vec::new();
     let mut echo = |side: &mut Side| {
         side.link.wait(PollFlags::IN, BEAT)?;

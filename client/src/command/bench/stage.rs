@@ -142,7 +142,7 @@ fn closing_on_trouble<T>(flow: &Flow, result: Result<T, Trouble>) -> Result<T, T
 fn connect_subscribers(setting: &Setting) -> Result<Vec<Link>, Trouble> {
     let Setting { dialer, layout, .. } = setting;
     let links = (0..layout.subscribers).map(|subscriber| {
-        let mut link = dialer.dial(&format!("s{subscriber}"), false)?;
+        let mut link = dialer.dial_subscriber(&format!("s{subscriber}"))?;
         let topics = layout.subscribed_by(subscriber).into_iter();
         let names = topics.map(|topic| Layout::topic(dialer.target.wire, topic));
         link.subscribe(&names.collect::<Vec<_>>())?;

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::layout::TOPIC_DIGITS;
+use super::layout::{Layout, TOPIC_DIGITS};
 
 /// The known shape.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ impl Stencil {
 
     pub(crate) fn step<'a>(&self, bytes: &'a [u8]) -> Step<'a> {
         let digits = bytes.get(self.digits_at..self.digits_at + TOPIC_DIGITS);
-        let Some(topic) = digits.and_then(number) else {
+        let Some(topic) = digits.and_then(Layout::number) else {
             return Step::Unknown;
         };
         let Some(Some(head)) = self.heads.get(topic) else {
@@ -71,8 +71,8 @@ impl Stencil {
         topic: Range<usize>,
         payload: Range<usize>,
     ) -> Option<usize> {
-        let digits_at = topic.end.checked_sub(TOPIC_DIGITS)?;
-        let number = number(&frame[digits_at..topic.end])?;
+        let number = Layout::number(&frame[topic.clone()])?;
+        let digits_at = topic.end - TOPIC_DIGITS;
         if self.len == 0 {
             self.len = frame.len();
             self.digits_at = digits_at;
@@ -87,14 +87,6 @@ impl Stencil {
         }
         Some(number)
     }
-}
-
-fn number(digits: &[u8]) -> Option<usize> {
-    digits.iter().try_fold(0, |number, digit| {
-        digit
-            .is_ascii_digit()
-            .then(|| number * 10 + usize::from(digit - b'0'))
-    })
 }
 
 #[cfg(test)]

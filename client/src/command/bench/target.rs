@@ -8,15 +8,57 @@ use crate::duration;
 use crate::server::{Login, Server, Url};
 use crate::wire::Version;
 
-use super::wire::{Line, Mqtt, Nats, Redis, Wire};
+use super::wire::{Events, Line, Mqtt, Nats, Redis, Streams, WebSocket, Wire};
 
-const WIRES: [&dyn Wire; 4] = [&Line, &Nats, &Redis, &MQTT];
+/// What an address begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    Line,
+    WebSocket,
+    Events,
+    Nats,
+    Redis,
+    Mqtt,
+}
 
-static MQTT: Mqtt = Mqtt::of(false);
+const SCHEMES: [Scheme; 6] = [
+    Scheme::Line,
+    Scheme::WebSocket,
+    Scheme::Events,
+    Scheme::Nats,
+    Scheme::Redis,
+    Scheme::Mqtt,
+];
+
+impl Scheme {
+    /// What stands before `://`.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Line => "dallal",
+            Self::WebSocket => "ws",
+            Self::Events => "http",
+            Self::Nats => "nats",
+            Self::Redis => "redis",
+            Self::Mqtt => "mqtt",
+        }
+    }
+
+    /// Where an address has none.
+    fn port(self) -> u16 {
+        match self {
+            Self::Line => 1373,
+            Self::WebSocket | Self::Events => 80,
+            Self::Nats => 4222,
+            Self::Redis => 6379,
+            Self::Mqtt => 1883,
+        }
+    }
+}
 
 /// A broker under test.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
+    scheme: Scheme,
     pub(crate) wire: &'static dyn Wire,
     pub(crate) server: Server,
 }
@@ -24,7 +66,7 @@ pub(crate) struct Target {
 /// What `--server` says.
 #[derive(Clone, Debug)]
 struct Place {
-    wire: &'static dyn Wire,
+    scheme: Scheme,
     server: Server,
     login: Login,
 }
@@ -34,38 +76,44 @@ impl FromStr for Place {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (scheme, place) = text.split_once("://").unwrap_or((Line.scheme(), text));
-        let wire = WIRES.into_iter().find(|wire| wire.scheme() == scheme);
-        let wire = wire.ok_or_else(|| {
-            format!("{scheme:?} is no protocol of bench; give dallal, nats, redis or mqtt")
+        let (name, place) = text
+            .split_once("://")
+            .unwrap_or((Scheme::Line.name(), text));
+        let scheme = SCHEMES.into_iter().find(|scheme| scheme.name() == name);
+        let scheme = scheme.ok_or_else(|| {
+            format!("{name:?} is no protocol of bench; give dallal, ws, http, nats, redis or mqtt")
         })?;
-        if scheme == MQTT.scheme() {
-            let Url { server, mqtt } = text.parse()?;
-            let login = mqtt.unwrap_or_default();
-            return Ok(Self {
-                wire,
-                server,
-                login,
-            });
-        }
+        let mut login = Login::default();
+        let server = match scheme {
+            Scheme::Mqtt => {
+                let Url { server, mqtt } = text.parse()?;
+                login = mqtt.unwrap_or_default();
+                server
+            }
+            Scheme::WebSocket => text.parse()?,
+            Scheme::Line | Scheme::Events | Scheme::Nats | Scheme::Redis => {
+                Server::parse(place, scheme.port())?
+            }
+        };
         Ok(Self {
-            wire,
-            server: Server::parse(place, wire.default_port())?,
-            login: Login::default(),
+            scheme,
+            server,
+            login,
         })
     }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.wire.scheme(), self.server)
+        let path = self.server.path().unwrap_or_default();
+        write!(f, "{}://{}{path}", self.scheme.name(), self.server.place())
     }
 }
 
 /// Where the broker is, and how long to wait for it.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct TargetArguments {
-    /// The broker; also nats://, redis:// or mqtt://HOST:PORT
+    /// The broker; also ws://, http://, nats://, redis:// or mqtt://HOST:PORT
     #[arg(
         short,
         long = "server",
@@ -98,33 +146,52 @@ impl TargetArguments {
     /// acknowledgement.
     pub(crate) fn target(&self, window: Option<u64>) -> Result<Target, String> {
         let Place {
-            wire,
+            scheme,
             server,
             login,
         } = &self.server;
         let server = server.but_at(self.host.as_deref(), self.port);
-        let is_mqtt = wire.scheme() == MQTT.scheme() || self.mqtt.is_some();
-        if !is_mqtt {
-            return match self.qos {
-                None => Ok(Target {
-                    wire: *wire,
-                    server,
-                }),
-                Some(_) => Err("--qos is for MQTT; give --mqtt, or mqtt://HOST:PORT".to_owned()),
-            };
-        }
-        let mqtt = Mqtt {
-            is_v5: self.mqtt != Some(Version::V3),
-            acknowledges: self.qos == Some(1),
-            window,
-            login: login.clone(),
+        let scheme = match (scheme, self.mqtt) {
+            (Scheme::Line, Some(_)) => Scheme::Mqtt,
+            (Scheme::WebSocket | Scheme::Events | Scheme::Nats | Scheme::Redis, Some(_)) => {
+                return Err("--mqtt is for HOST:PORT and mqtt://HOST:PORT".to_owned());
+            }
+            (scheme, _) => *scheme,
         };
-        if mqtt.acknowledges && window.is_none() {
+        if scheme != Scheme::Mqtt && self.qos.is_some() {
+            return Err("--qos is for MQTT; give --mqtt, or mqtt://HOST:PORT".to_owned());
+        }
+        let wire: &'static dyn Wire = match scheme {
+            Scheme::Line => &Line,
+            Scheme::Nats => &Nats,
+            Scheme::Redis => &Redis,
+            // There is one target, and it is spoken to until the program ends.
+            Scheme::WebSocket => Box::leak(Box::new(WebSocket::at(&server.to_string())?)),
+            Scheme::Events => {
+                let host = server.place();
+                let streams = Streams { host };
+                Box::leak(Box::new(Events { streams }))
+            }
+            Scheme::Mqtt => Box::leak(Box::new(self.mqtt(window, login)?)),
+        };
+        Ok(Target {
+            scheme,
+            wire,
+            server,
+        })
+    }
+
+    fn mqtt(&self, window: Option<u64>, login: &Login) -> Result<Mqtt, String> {
+        let acknowledges = self.qos == Some(1);
+        if acknowledges && window.is_none() {
             return Err("--qos 1 needs --window: so many messages without a receipt".to_owned());
         }
-        // There is one target, and it is spoken to until the program ends.
-        let wire = Box::leak(Box::new(mqtt));
-        Ok(Target { wire, server })
+        Ok(Mqtt {
+            acknowledges,
+            window,
+            login: login.clone(),
+            ..Mqtt::of(self.mqtt != Some(Version::V3))
+        })
     }
 }
 
@@ -132,25 +199,37 @@ impl TargetArguments {
 mod tests {
     use super::*;
 
+    /// What is measured with this address.
+    fn shown(address: &str) -> Result<String, String> {
+        let arguments = TargetArguments {
+            server: address.parse()?,
+            host: None,
+            port: None,
+            mqtt: None,
+            qos: None,
+            wait: Duration::ZERO,
+        };
+        Ok(arguments.target(None)?.to_string())
+    }
+
     #[test]
     fn the_protocol_stands_before_the_host() {
-        for (text, shown) in [
+        for (text, expected) in [
             ("localhost", "dallal://localhost:1373"),
             ("dallal://localhost:1", "dallal://localhost:1"),
+            ("ws://localhost:1373", "ws://localhost:1373/ws"),
+            ("http://localhost:1373", "http://localhost:1373"),
             ("nats://localhost", "nats://localhost:4222"),
             ("redis://localhost:99", "redis://localhost:99"),
             ("mqtt://[::1]", "mqtt://[::1]:1883"),
         ] {
-            let Place { wire, server, .. } = text.parse().expect(text);
-            assert_eq!(Target { wire, server }.to_string(), shown);
+            assert_eq!(shown(text).as_deref(), Ok(expected));
         }
     }
 
     #[test]
     fn an_unknown_protocol_is_refused() {
-        let refused = "amqp://localhost"
-            .parse::<Place>()
-            .map(|place| place.server.to_string());
-        assert!(refused.is_err_and(|why| why.contains("give dallal, nats, redis or mqtt")));
+        let refused = shown("amqp://localhost");
+        assert!(refused.is_err_and(|why| why.contains("give dallal, ws, http, nats")));
     }
 }

@@ -8,14 +8,6 @@ use super::{Ack, Event, Wire, first_line, number, refused};
 pub(crate) struct Line;
 
 impl Wire for Line {
-    fn scheme(&self) -> &'static str {
-        "dallal"
-    }
-
-    fn default_port(&self) -> u16 {
-        1373
-    }
-
     fn hello(&self, _client: &str, _acked: bool, out: &mut Vec<u8>) {
         self.ping(out);
     }

@@ -4,26 +4,25 @@
 //! came. It opens no socket and keeps no state. Payloads are those of `payload.rs`, which stand in
 //! every protocol as they are, so no wire escapes anything.
 
+mod events;
 mod line;
 mod mqtt;
 mod nats;
 mod redis;
+mod websocket;
 
 use std::fmt::Debug;
 use std::ops::Range;
 
+pub(crate) use events::{Events, Streams};
 pub(crate) use line::Line;
 pub(crate) use mqtt::Mqtt;
 pub(crate) use nats::Nats;
 pub(crate) use redis::Redis;
+pub(crate) use websocket::WebSocket;
 
 /// One protocol.
 pub(crate) trait Wire: Debug + Sync {
-    /// What stands before `://` in the address of such a broker.
-    fn scheme(&self) -> &'static str;
-
-    fn default_port(&self) -> u16;
-
     /// Between the levels of a topic.
     fn separator(&self) -> char {
         '/'
@@ -34,7 +33,17 @@ pub(crate) trait Wire: Debug + Sync {
         true
     }
 
-    /// Begins a conversation; answered by one [`Event::Confirm`]. `acked` asks for
+    /// What subscribers speak, if that is something else.
+    fn of_subscribers(&self) -> Option<&dyn Wire> {
+        None
+    }
+
+    /// How many topics a connection can subscribe to.
+    fn most_topics(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Begins a conversation; answered by one [`Event::Confirm`], if it is anything. `acked` asks for
     /// acknowledgements where that is for the whole connection.
     fn hello(&self, client: &str, acked: bool, out: &mut Vec<u8>);
 
@@ -56,6 +65,11 @@ pub(crate) trait Wire: Debug + Sync {
     /// Whether subscribers have to acknowledge what they get.
     fn wants_receipts(&self) -> bool {
         false
+    }
+
+    /// Whether messages on one topic begin with the same bytes, up to the payload.
+    fn looks_alike(&self) -> bool {
+        true
     }
 
     /// Acknowledges a message, given as a whole frame.
@@ -84,6 +98,23 @@ pub(crate) enum Event {
     Other,
 }
 
+impl Event {
+    /// The same where so many more bytes stand before it.
+    fn shifted(self, by: usize) -> Self {
+        let moved = |range: Range<usize>| range.start + by..range.end + by;
+        match self {
+            Self::Message { topic, payload } => Self::Message {
+                topic: moved(topic),
+                payload: moved(payload),
+            },
+            Self::Ping { token } => Self::Ping {
+                token: moved(token),
+            },
+            Self::Ack(_) | Self::Confirm | Self::Refused(_) | Self::Other => self,
+        }
+    }
+}
+
 /// How brokers count acknowledgements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ack {
@@ -98,6 +129,13 @@ fn first_line(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let end = memchr::memchr(b'\n', bytes)?;
     let line = &bytes[..end];
     Some((line.strip_suffix(b"\r").unwrap_or(line), end + 1))
+}
+
+/// The first line of a head of HTTP, and the bytes that all of it takes.
+fn head(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    let end = memchr::memmem::find(bytes, b"\r\n\r\n")?;
+    let (line, _) = first_line(bytes)?;
+    Some((line, end + 4))
 }
 
 /// A decimal number.

@@ -44,14 +44,6 @@ const FAILURE: u8 = 0x80;
 const MAX_LENGTH_BYTES: usize = 4;
 
 impl Wire for Mqtt {
-    fn scheme(&self) -> &'static str {
-        "mqtt"
-    }
-
-    fn default_port(&self) -> u16 {
-        1883
-    }
-
     fn hello(&self, client: &str, _acked: bool, out: &mut Vec<u8>) {
         let mut body = Vec::new();
         put_text("MQTT", &mut body);
@@ -113,6 +105,11 @@ impl Wire for Mqtt {
 
     fn wants_receipts(&self) -> bool {
         self.acknowledges
+    }
+
+    /// What has to be acknowledged has a number of its own in each frame.
+    fn looks_alike(&self) -> bool {
+        !self.acknowledges
     }
 
     fn receipt(&self, frame: &[u8], out: &mut Vec<u8>) {

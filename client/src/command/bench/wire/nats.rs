@@ -8,14 +8,6 @@ use super::{Ack, Event, Wire, first_line, number, refused};
 pub(crate) struct Nats;
 
 impl Wire for Nats {
-    fn scheme(&self) -> &'static str {
-        "nats"
-    }
-
-    fn default_port(&self) -> u16 {
-        4222
-    }
-
     fn separator(&self) -> char {
         '.'
     }

@@ -12,14 +12,6 @@ pub(crate) struct Redis;
 const MAX_ELEMENTS: usize = 8;
 
 impl Wire for Redis {
-    fn scheme(&self) -> &'static str {
-        "redis"
-    }
-
-    fn default_port(&self) -> u16 {
-        6379
-    }
-
     fn subscribers_may_publish(&self) -> bool {
         false
     }

@@ -1,0 +1,205 @@
+//! Server-sent events to subscribers, whose publishers speak the line protocol.
+
+use std::ops::Range;
+
+use super::{Event, Line, Wire, first_line, head, refused};
+
+/// What publishers speak.
+#[derive(Debug)]
+pub(crate) struct Events {
+    pub(crate) streams: Streams,
+}
+
+/// What subscribers speak: one request, whose answer does not end.
+#[derive(Clone, Debug)]
+pub(crate) struct Streams {
+    /// By which name the broker is asked.
+    pub(crate) host: String,
+}
+
+/// What stands around the topic and the payload of a message.
+const BEFORE_TOPIC: &[u8] = b"\ndata: {\"topic\":\"";
+const BEFORE_PAYLOAD: &[u8] = b"\",\"payload\":\"";
+
+/// The longest line that says the length of a chunk.
+const MAX_SIZE_BYTES: usize = 32;
+
+impl Wire for Events {
+    fn of_subscribers(&self) -> Option<&dyn Wire> {
+        Some(&self.streams)
+    }
+
+    fn hello(&self, client: &str, acked: bool, out: &mut Vec<u8>) {
+        Line.hello(client, acked, out);
+    }
+
+    fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize {
+        Line.subscribe(topics, these, out)
+    }
+
+    fn publish(&self, topic: &str, payload: &[u8], acked: bool, out: &mut Vec<u8>) {
+        Line.publish(topic, payload, acked, out);
+    }
+
+    fn ping(&self, out: &mut Vec<u8>) {
+        Line.ping(out);
+    }
+
+    fn pong(&self, token: &[u8], out: &mut Vec<u8>) {
+        Line.pong(token, out);
+    }
+
+    fn scan(&self, bytes: &[u8]) -> Option<(Event, usize)> {
+        Line.scan(bytes)
+    }
+}
+
+impl Wire for Streams {
+    fn subscribers_may_publish(&self) -> bool {
+        false
+    }
+
+    fn most_topics(&self) -> usize {
+        1
+    }
+
+    /// The request says all.
+    fn hello(&self, _client: &str, _acked: bool, _out: &mut Vec<u8>) {}
+
+    fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize {
+        let topics = &topics[these];
+        for topic in topics {
+            let Self { host } = self;
+            let request = format!(
+                "GET /topics/{topic} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n\r\n"
+            );
+            out.extend_from_slice(request.as_bytes());
+        }
+        topics.len()
+    }
+
+    /// Each event has an id of its own.
+    fn looks_alike(&self) -> bool {
+        false
+    }
+
+    /// A subscriber has nothing more to say.
+    fn publish(&self, _topic: &str, _payload: &[u8], _acked: bool, _out: &mut Vec<u8>) {}
+
+    fn ping(&self, _out: &mut Vec<u8>) {}
+
+    fn scan(&self, bytes: &[u8]) -> Option<(Event, usize)> {
+        if bytes.starts_with(b"HTTP/") {
+            let (head, len) = head(bytes)?;
+            let event = match head.split(|&byte| byte == b' ').nth(1) {
+                Some(b"200") => Event::Confirm,
+                _ => refused(head),
+            };
+            return Some((event, len));
+        }
+        let Some((digits, start)) = first_line(bytes) else {
+            let is_none = bytes.len() > MAX_SIZE_BYTES;
+            return is_none.then(|| (refused(b"a chunk without a length"), bytes.len()));
+        };
+        let size = std::str::from_utf8(digits).ok();
+        let size = size.and_then(|digits| usize::from_str_radix(digits, 16).ok());
+        let event = match size {
+            None => refused(digits),
+            Some(0) => refused(b"the stream has ended"),
+            Some(size) => {
+                let end = start.checked_add(size)?;
+                let chunk = bytes.get(..end + 2)?;
+                return Some((event(&chunk[..end], start), chunk.len()));
+            }
+        };
+        Some((event, start))
+    }
+}
+
+/// What a chunk says whose text begins at `start`. Comments and gaps need no answer.
+fn event(chunk: &[u8], start: usize) -> Event {
+    let message = || {
+        let text = chunk[start..].strip_prefix(b"id: ")?;
+        let id = memchr::memchr(b'\n', text)?;
+        text[id..].starts_with(BEFORE_TOPIC).then_some(())?;
+        let topic = chunk.len() - text.len() + id + BEFORE_TOPIC.len();
+        let topic = topic..topic + memchr::memchr(b'"', &chunk[topic..])?;
+        let rest = &chunk[topic.end..];
+        rest.starts_with(BEFORE_PAYLOAD).then_some(())?;
+        let payload = topic.end + BEFORE_PAYLOAD.len();
+        let payload = payload..payload + memchr::memchr(b'"', &chunk[payload..])?;
+        Some(Event::Message { topic, payload })
+    };
+    message().unwrap_or(Event::Other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{check, check_message, said};
+    use super::*;
+
+    fn streams() -> Streams {
+        Streams {
+            host: "localhost:1373".to_owned(),
+        }
+    }
+
+    fn chunk(text: &str) -> Vec<u8> {
+        format!("{:x}\r\n{text}\r\n", text.len()).into_bytes()
+    }
+
+    #[test]
+    fn a_subscriber_asks_once() {
+        assert!(said(|out| streams().hello("b", false, out)).is_empty());
+        let mut out = Vec::new();
+        let confirms = streams().subscribe(&["a/b".to_owned()], 0..1, &mut out);
+        assert_eq!(confirms, 1);
+        let request = String::from_utf8(out).expect("text");
+        assert!(
+            request.starts_with("GET /topics/a/b HTTP/1.1\r\nHost: localhost:1373\r\n"),
+            "{request}"
+        );
+        let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+        check(&streams(), head, &Event::Confirm);
+        check(&streams(), &chunk(": subscribed\n\n"), &Event::Other);
+    }
+
+    #[test]
+    fn a_message_is_an_event_with_json() {
+        let text = "id: 1700000000000000-12\ndata: {\"topic\":\"a/b\",\"payload\":\"hi\"}\n\n";
+        check_message(&streams(), &chunk(text), "a/b");
+        check(
+            &streams(),
+            &chunk("event: gap\ndata: {\"count\":3}\n\n"),
+            &Event::Other,
+        );
+    }
+
+    #[test]
+    fn an_end_and_an_error_are_refusals() {
+        let event = streams().scan(b"0\r\n\r\n").map(|(event, _)| event);
+        assert_eq!(
+            event,
+            Some(Event::Refused("the stream has ended".to_owned()))
+        );
+        let text = "HTTP/1.1 503 Service Unavailable".to_owned();
+        check(
+            &streams(),
+            b"HTTP/1.1 503 Service Unavailable\r\n\r\n",
+            &Event::Refused(text),
+        );
+        for nonsense in [&b"PONG\r\n"[..], &[b'x'; 99]] {
+            let event = streams().scan(nonsense).map(|(event, _)| event);
+            assert!(matches!(event, Some(Event::Refused(_))), "{event:?}");
+        }
+    }
+
+    #[test]
+    fn publishers_speak_in_lines() {
+        let events = Events { streams: streams() };
+        let out = said(|out| events.publish("a", b"hi", false, out));
+        assert_eq!(out, b"PUBLISH a hi\n");
+        check(&events, b"PONG\n", &Event::Confirm);
+        assert!(events.of_subscribers().is_some());
+    }
+}
