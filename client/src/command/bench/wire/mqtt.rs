@@ -29,6 +29,10 @@ const PINGREQ: u8 = 0xc0;
 const PINGRESP: u8 = 0xd0;
 const DISCONNECT: u8 = 0xe0;
 
+/// So many seconds may go by in silence, which is part of a measurement. None at all is no choice: some
+/// brokers refuse it.
+const KEEP_ALIVE: u16 = u16::MAX;
+
 /// Flags of a CONNECT.
 const CLEAN: u8 = 0x02;
 const PASSWORD: u8 = 0x40;
@@ -56,8 +60,8 @@ impl Wire for Mqtt {
             flags |= PASSWORD;
         }
         let level = if self.is_v5 { 5 } else { 4 };
-        // No keep-alive: silence is part of a measurement.
-        body.extend_from_slice(&[level, flags, 0, 0]);
+        body.extend_from_slice(&[level, flags]);
+        body.extend_from_slice(&KEEP_ALIVE.to_be_bytes());
         self.put_no_properties(&mut body);
         put_text(client, &mut body);
         for text in [user, password].into_iter().flatten() {
