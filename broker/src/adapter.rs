@@ -68,6 +68,8 @@ pub(crate) struct Pumped {
 /// A message that an adapter is handed.
 pub(crate) struct Message<'a> {
     pub(crate) run: &'a Run<'a>,
+    /// Which one of the run it is, from zero on.
+    pub(crate) number: usize,
     /// Where its line stands in the run, with its line end.
     pub(crate) range: Range<usize>,
     pub(crate) now: Instant,

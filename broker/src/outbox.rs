@@ -395,9 +395,11 @@ impl Inside {
         adapter.note_gap(self.queue.take_untold());
         for run in runs {
             let mut start = 0;
-            for end in memchr::memchr_iter(b'\n', run.bytes()).map(|at| at + 1) {
+            let ends = memchr::memchr_iter(b'\n', run.bytes()).map(|at| at + 1);
+            for (number, end) in ends.enumerate() {
                 let message = Message {
                     run,
+                    number,
                     range: start..end,
                     now,
                     memory: &self.terms.memory,

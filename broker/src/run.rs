@@ -23,6 +23,9 @@ pub(crate) struct Run<'a> {
     kept: OnceCell<Kept>,
     /// A copy for those who keep lines of it.
     lines: OnceCell<Bytes>,
+    /// Copies of lines that are kept by themselves, where several may keep them; empty where there is
+    /// none yet.
+    single: RefCell<Vec<Bytes>>,
     /// If it is for one member of a group, the filter of that group.
     share: Option<Arc<str>>,
     /// The line of a message for one member of a group, if that is not what `body` holds.
@@ -98,6 +101,7 @@ impl<'a> Run<'a> {
             publisher: 0,
             kept: OnceCell::new(),
             lines: OnceCell::new(),
+            single: RefCell::default(),
             share: None,
             line: None,
             outboxes: 1,
@@ -199,8 +203,9 @@ impl<'a> Run<'a> {
             .as_ref()
     }
 
-    /// One of its lines, to be kept by itself: together with the rest only if it is much of that.
-    pub(crate) fn keep_line(&self, line: Range<usize>) -> Bytes {
+    /// One of its lines and its number among them, to be kept by itself: together with the rest only if
+    /// it is much of that.
+    pub(crate) fn keep_line(&self, line: Range<usize>, number: usize) -> Bytes {
         let whole = self.bytes();
         match &self.body {
             Body::Own(bytes) if line.len() * 4 >= whole.len() => bytes.slice(line),
@@ -208,7 +213,17 @@ impl<'a> Run<'a> {
                 let shared = self.lines.get_or_init(|| Bytes::copy_from_slice(whole));
                 shared.slice(line)
             }
-            _ => Bytes::copy_from_slice(&whole[line]),
+            _ if self.outboxes == 1 => Bytes::copy_from_slice(&whole[line]),
+            _ => {
+                let mut single = self.single.borrow_mut();
+                if single.len() <= number {
+                    single.resize(number + 1, Bytes::new());
+                }
+                if single[number].is_empty() {
+                    single[number] = Bytes::copy_from_slice(&whole[line]);
+                }
+                single[number].clone()
+            }
         }
     }
 

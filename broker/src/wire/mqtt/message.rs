@@ -171,6 +171,40 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// A message without attributes, as nearly every one is, looked at without a check: lines in the engine
+/// are good.
+pub(super) struct Plain<'a> {
+    /// As it stands on the line.
+    pub(super) topic: &'a [u8],
+    payload: Escaped<'a>,
+}
+
+impl<'a> Plain<'a> {
+    /// Of a line, with or without its line end; `None` if it has attributes.
+    #[inline]
+    pub(super) fn of(line: &'a [u8]) -> Option<Self> {
+        let rest = line.strip_prefix(MESSAGE)?;
+        let rest = rest.strip_suffix(b"\n").unwrap_or(rest);
+        let (topic, payload) = match memchr(b' ', rest) {
+            Some(at) => (&rest[..at], &rest[at + 1..]),
+            None => (rest, &b""[..]),
+        };
+        let payload = Escaped::from_line(payload);
+        Some(Self { topic, payload })
+    }
+
+    /// Writes a PUBLISH for a client that gives the topic no alias.
+    #[inline]
+    pub(super) fn write(&self, out: &mut Vec<u8>, version: Version, extra: Extra<'_>) {
+        let properties = match version {
+            Version::V3 => None,
+            Version::V5 => Some(&b""[..]),
+        };
+        let topic = name_meant(self.topic);
+        write_parts(out, extra, &topic, properties, &self.payload.unescape());
+    }
+}
+
 fn ttl(attributes: &Attributes<'_>) -> Option<u32> {
     if attributes.is_empty() {
         return None;
@@ -324,26 +358,10 @@ pub(super) fn encode(lines: &[u8], version: Version) -> Vec<u8> {
 
 #[inline]
 fn encode_line(out: &mut Vec<u8>, line: &[u8], version: Version) {
-    let Some(rest) = line.strip_prefix(MESSAGE) else {
-        return encode_attributed(out, line, version);
-    };
-    let (topic, payload) = match memchr(b' ', rest) {
-        Some(at) => (&rest[..at], &rest[at + 1..]),
-        None => (rest, &b""[..]),
-    };
-    let topic = name_meant(topic);
-    let payload = Escaped::from_line(payload);
-    let properties = match version {
-        Version::V3 => None,
-        Version::V5 => Some(&b""[..]),
-    };
-    write_parts(
-        out,
-        Extra::default(),
-        &topic,
-        properties,
-        &payload.unescape(),
-    );
+    match Plain::of(line) {
+        Some(plain) => plain.write(out, version, Extra::default()),
+        None => encode_attributed(out, line, version),
+    }
 }
 
 #[inline(never)]

@@ -15,7 +15,7 @@ use foldhash::fast::RandomState;
 use protocol::{Filter, Topic};
 
 use super::Version;
-use super::message::{self, Extra, Parts};
+use super::message::{self, Extra, Parts, Plain};
 use crate::adapter::{Adapter, Fate, Message, Outgoing, Pumped, Span};
 use crate::memory::Charge;
 use crate::run::{Manner, Orphan};
@@ -26,8 +26,13 @@ const MOST_IN_FLIGHT: usize = 1024;
 /// For so many topics is remembered which filters match.
 const REMEMBERED_TOPICS: usize = 256;
 
-/// What a kept message takes beside its bytes, roughly.
-const KEPT_BYTES: usize = 128;
+/// What a kept message takes beside its line, as `measure -- kept` finds, and what it takes in addition
+/// if it has something rare.
+const KEPT_BYTES: usize = 80;
+const RARE_BYTES: usize = 64;
+
+/// So many bytes are taken of the memory of all at a time, where there are as many.
+const CHARGED_AT_ONCE: usize = 4096;
 
 /// The most subscription identifiers that one message is sent with.
 const MOST_IDENTIFIERS: usize = 64;
@@ -77,7 +82,8 @@ pub(super) struct Shelf {
     wild: Vec<Box<str>>,
     /// How many subscriptions want more than the words that all clients share.
     demanding: usize,
-    known: HashMap<Box<str>, Wanted, RandomState>,
+    /// By topic as it stands on lines.
+    known: HashMap<Box<[u8]>, Wanted, RandomState>,
     /// What has been sent, oldest first.
     flights: VecDeque<Flight>,
     /// So many of them have been sent on this connection.
@@ -87,6 +93,8 @@ pub(super) struct Shelf {
     /// What has not been sent.
     waiting: VecDeque<Parcel>,
     bytes: usize,
+    /// So many are charged for them.
+    charged: usize,
     charge: Charge,
     /// What the client has sent at QoS 2 and not released.
     pub(super) received: HashSet<u16, RandomState>,
@@ -105,16 +113,22 @@ struct Wanted {
     /// A filter matches whose client wants its own messages too.
     local: bool,
     any: bool,
-    identifiers: Arc<[u32]>,
+    identifiers: Option<Arc<[u32]>>,
 }
 
 /// A kept message.
 struct Parcel {
     line: Bytes,
+    came: Instant,
     qos: u8,
     retain: bool,
-    identifiers: Arc<[u32]>,
-    came: Instant,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few kept messages have.
+#[derive(Default)]
+struct Rare {
+    identifiers: Option<Arc<[u32]>>,
     ttl: Option<Duration>,
     gap: u64,
     share: Option<Arc<str>>,
@@ -171,6 +185,7 @@ impl Shelf {
             next_id: 0,
             waiting: VecDeque::new(),
             bytes: 0,
+            charged: 0,
             charge,
             received: HashSet::default(),
             gap: 0,
@@ -263,7 +278,8 @@ impl Shelf {
             return Acked::Arrived;
         }
         flight.released = true;
-        let size = size(&mem::take(&mut flight.parcel.line));
+        let size = flight.parcel.size();
+        flight.parcel.line = Bytes::new();
         self.give_back(size);
         Acked::Release
     }
@@ -281,6 +297,10 @@ impl Shelf {
     }
 
     fn find(&self, id: u16) -> Option<usize> {
+        // Acknowledgements come in the order of messages, as a rule.
+        if self.flying > 0 && self.flights.front().is_some_and(|flight| flight.id == id) {
+            return Some(0);
+        }
         if !self.ids.contains(&id) {
             return None;
         }
@@ -291,18 +311,35 @@ impl Shelf {
     }
 
     fn remove(&mut self, at: usize) {
-        if let Some(flight) = self.flights.remove(at) {
+        let flight = match at {
+            0 => self.flights.pop_front(),
+            at => self.flights.remove(at),
+        };
+        if let Some(flight) = flight {
             self.flying -= 1;
             self.ids.remove(&flight.id);
             if !flight.released {
-                self.give_back(size(&flight.parcel.line));
+                self.give_back(flight.parcel.size());
             }
         }
     }
 
     fn give_back(&mut self, bytes: usize) {
         self.bytes -= bytes;
-        self.charge.resize(self.bytes);
+        let unused = self.charged - self.bytes;
+        if unused >= 2 * CHARGED_AT_ONCE || unused >= self.charged / 4 * 3 {
+            self.settle_charge();
+        }
+    }
+
+    /// The memory of all is asked once for many messages, also for some that have yet to come.
+    fn settle_charge(&mut self) {
+        self.charged = match self.bytes {
+            0 => 0,
+            few @ ..CHARGED_AT_ONCE => few.next_power_of_two(),
+            many => many.next_multiple_of(CHARGED_AT_ONCE),
+        };
+        self.charge.resize(self.charged);
     }
 
     /// What the filters that match want of a message.
@@ -311,7 +348,7 @@ impl Shelf {
             let options = self.filters.get(&**filter);
             return options.map_or_else(Wanted::default, |options| Wanted::of(&[*options]));
         }
-        if let Some(wanted) = self.known.get(topic.as_str()) {
+        if let Some(wanted) = self.known.get(topic.as_str().as_bytes()) {
             return wanted.clone();
         }
         let exact = self.filters.get(topic.as_str());
@@ -325,28 +362,39 @@ impl Shelf {
         if self.known.len() >= REMEMBERED_TOPICS {
             self.known.clear();
         }
-        self.known.insert(topic.as_str().into(), wanted.clone());
+        self.known
+            .insert(topic.as_str().as_bytes().into(), wanted.clone());
         wanted
     }
 
     /// Keeps a message until it is acknowledged, as far as there is room.
-    fn keep(&mut self, message: &Message<'_>, parcel: impl FnOnce(Bytes) -> Parcel) -> Fate {
-        let line = message.line();
-        let added = size(line);
+    fn keep(&mut self, message: &Message<'_>, qos: u8, retain: bool, rare: Rare) -> Fate {
+        let rare = Rare {
+            gap: self.gap,
+            ..rare
+        };
+        let added = size(message.line(), rare.is_any());
         let room = self
             .limits
             .bytes
-            .min(message.memory.free().saturating_add(self.bytes));
+            .min(message.memory.free().saturating_add(self.charged));
         let kept = self.waiting.len() + self.flights.len();
         if kept >= self.limits.messages || (kept > 0 && self.bytes + added > room) {
             self.gap += 1;
             return Fate::Dropped;
         }
+        self.gap = 0;
         self.bytes += added;
-        self.charge.resize(self.bytes);
-        let mut parcel = parcel(message.run.keep_line(message.range.clone()));
-        parcel.gap = mem::take(&mut self.gap);
-        self.waiting.push_back(parcel);
+        if self.bytes > self.charged {
+            self.settle_charge();
+        }
+        self.waiting.push_back(Parcel {
+            line: message.run.keep_line(message.range.clone(), message.number),
+            came: message.now,
+            qos,
+            retain,
+            rare: rare.is_any().then(|| Box::new(rare)),
+        });
         Fate::Kept
     }
 
@@ -382,21 +430,42 @@ impl Shelf {
         now: Instant,
         out: &mut Vec<u8>,
     ) -> bool {
+        let (qos, retain) = (parcel.qos, parcel.retain);
+        if parcel.rare.is_none()
+            && self.terms.aliases == 0
+            && let Some(plain) = Plain::of(&parcel.line)
+        {
+            let start = out.len();
+            let extra = Extra {
+                dup,
+                qos,
+                retain,
+                id,
+                ..Extra::default()
+            };
+            plain.write(out, self.terms.version, extra);
+            let fits = !self.is_too_long(out.len() - start);
+            if !fits {
+                out.truncate(start);
+            }
+            return fits;
+        }
         let Some(parts) = Parts::of(&parcel.line) else {
             return false;
         };
-        if parcel.gap > 0 {
-            self.write_gap(parcel.gap, out);
+        let gap = parcel.gap();
+        if gap > 0 {
+            self.write_gap(gap, out);
         }
         let start = out.len();
         let known = self.aliases.len();
         let extra = Extra {
             dup,
-            qos: parcel.qos,
-            retain: parcel.retain,
+            qos,
+            retain,
             id,
-            identifiers: &parcel.identifiers,
-            gap: parcel.gap,
+            identifiers: parcel.identifiers(),
+            gap,
             waited: now.duration_since(parcel.came).as_secs() as u32,
             alias: self.alias(parts.topic.as_str()),
         };
@@ -446,47 +515,43 @@ impl Adapter for Shelf {
     }
 
     fn take(&mut self, message: &Message<'_>, outgoing: &mut Outgoing) -> Fate {
-        let Some(parts) = Parts::of(message.line()) else {
-            return Fate::Unwanted;
-        };
         let manner = message.run.manner();
         let share = message.run.share();
-        let wanted = self.wanted(parts.topic, share);
+        let plain = Plain::of(message.line());
+        let known = match &plain {
+            Some(plain) if share.is_none() && self.focus.is_none() => self.known.get(plain.topic),
+            _ => None,
+        };
+        let (wanted, ttl, retained) = match known {
+            Some(wanted) => (wanted.clone(), None, false),
+            None => {
+                let Some(parts) = Parts::of(message.line()) else {
+                    return Fate::Unwanted;
+                };
+                let retained =
+                    !parts.attributes.is_empty() && parts.attributes.contains(protocol::RETAINED);
+                (self.wanted(parts.topic, share), parts.ttl(), retained)
+            }
+        };
         let own = message.run.publisher() == self.owner;
-        let ttl = parts.ttl();
         if !wanted.any || (own && !wanted.local) {
             return Fate::Unwanted;
         }
-        let retained =
-            !parts.attributes.is_empty() && parts.attributes.contains(protocol::RETAINED);
         let retain = retained || (manner.retain && wanted.as_published);
         let qos = manner.qos.min(wanted.qos);
+        let rare = Rare {
+            identifiers: wanted.identifiers,
+            ttl,
+            gap: 0,
+            share: share.cloned(),
+        };
         if qos > 0 {
-            return self.keep(message, |line| Parcel {
-                line,
-                qos,
-                retain,
-                identifiers: wanted.identifiers,
-                came: message.now,
-                ttl,
-                gap: 0,
-                share: share.cloned(),
-            });
+            return self.keep(message, qos, retain, rare);
         }
         if !self.connected {
             return Fate::Unwanted;
         }
-        let parcel = Parcel {
-            line: Bytes::new(),
-            qos: 0,
-            retain,
-            identifiers: wanted.identifiers,
-            came: message.now,
-            ttl,
-            gap: mem::take(&mut self.gap),
-            share: None,
-        };
-        self.send_now(message, &parts, &parcel, outgoing)
+        self.send_now(message, retain, &rare, outgoing)
     }
 
     fn note_gap(&mut self, count: u64) {
@@ -522,7 +587,7 @@ impl Adapter for Shelf {
                     self.flying += 1;
                 } else {
                     self.ids.remove(&flight.id);
-                    self.give_back(size(&flight.parcel.line));
+                    self.give_back(flight.parcel.size());
                     pumped.discarded += 1;
                 }
                 continue;
@@ -535,7 +600,7 @@ impl Adapter for Shelf {
             };
             let waited = now.duration_since(parcel.came);
             let id = self.free_id();
-            if parcel.ttl.is_none_or(|ttl| waited <= ttl)
+            if parcel.ttl().is_none_or(|ttl| waited <= ttl)
                 && self.write(&parcel, id, false, now, outgoing.begin())
             {
                 self.flights.push_back(Flight {
@@ -547,10 +612,14 @@ impl Adapter for Shelf {
                 self.flying += 1;
             } else {
                 self.ids.remove(&id);
-                self.gap += parcel.gap;
-                self.give_back(size(&parcel.line));
+                self.gap += parcel.gap();
+                self.give_back(parcel.size());
                 pumped.discarded += 1;
             }
+        }
+        // The room for what a client has missed while it was away is not needed again soon.
+        if self.waiting.is_empty() && self.waiting.capacity() > 4 * MOST_IN_FLIGHT {
+            self.waiting = VecDeque::new();
         }
         if outgoing.begin().len() > begun {
             outgoing.end(Span::Kept);
@@ -581,13 +650,15 @@ impl Adapter for Shelf {
         drop(done);
         let flights = flights.into_iter().map(|flight| {
             let mut parcel = flight.parcel;
-            if parcel.qos == 2 {
-                parcel.share = None;
+            if parcel.qos == 2
+                && let Some(rare) = &mut parcel.rare
+            {
+                rare.share = None;
             }
             parcel
         });
         for parcel in flights.chain(mem::take(&mut self.waiting)) {
-            match parcel.share {
+            match parcel.rare.and_then(|rare| rare.share) {
                 Some(filter) => orphans.push(Orphan {
                     filter,
                     bytes: parcel.line,
@@ -601,7 +672,7 @@ impl Adapter for Shelf {
         }
         self.ids.clear();
         self.bytes = 0;
-        self.charge.resize(0);
+        self.settle_charge();
         lost
     }
 }
@@ -612,16 +683,21 @@ impl Shelf {
         self.flying
     }
 
+    /// At QoS 0.
     fn send_now(
         &mut self,
         message: &Message<'_>,
-        parts: &Parts<'_>,
-        parcel: &Parcel,
+        retain: bool,
+        rare: &Rare,
         outgoing: &mut Outgoing,
     ) -> Fate {
+        let Some(parts) = Parts::of(message.line()) else {
+            return Fate::Unwanted;
+        };
+        let gap = mem::take(&mut self.gap);
         let start = outgoing.begin().len();
-        if parcel.gap > 0 {
-            self.write_gap(parcel.gap, outgoing.begin());
+        if gap > 0 {
+            self.write_gap(gap, outgoing.begin());
             if outgoing.begin().len() > start {
                 outgoing.end(Span::Kept);
             }
@@ -629,13 +705,13 @@ impl Shelf {
         let start = outgoing.begin().len();
         let known = self.aliases.len();
         let extra = Extra {
-            retain: parcel.retain,
-            identifiers: &parcel.identifiers,
-            gap: parcel.gap,
+            retain,
+            identifiers: rare.identifiers.as_deref().unwrap_or_default(),
+            gap,
             alias: self.alias(parts.topic.as_str()),
             ..Extra::default()
         };
-        message::write_publish(outgoing.begin(), self.terms.version, parts, extra);
+        message::write_publish(outgoing.begin(), self.terms.version, &parts, extra);
         if self.is_too_long(outgoing.begin().len() - start) {
             outgoing.begin().truncate(start);
             if self.aliases.len() > known {
@@ -653,6 +729,35 @@ impl Shelf {
             }),
         });
         Fate::Sent
+    }
+}
+
+impl Rare {
+    fn is_any(&self) -> bool {
+        self.identifiers.is_some() || self.ttl.is_some() || self.gap > 0 || self.share.is_some()
+    }
+}
+
+impl Parcel {
+    /// What it takes.
+    fn size(&self) -> usize {
+        size(&self.line, self.rare.is_some())
+    }
+
+    fn gap(&self) -> u64 {
+        self.rare.as_ref().map_or(0, |rare| rare.gap)
+    }
+
+    fn ttl(&self) -> Option<Duration> {
+        self.rare.as_ref()?.ttl
+    }
+
+    fn identifiers(&self) -> &[u32] {
+        let identifiers = self
+            .rare
+            .as_ref()
+            .and_then(|rare| rare.identifiers.as_deref());
+        identifiers.unwrap_or_default()
     }
 }
 
@@ -680,12 +785,12 @@ impl Wanted {
             as_published: matching.iter().any(|options| options.as_published),
             local: matching.iter().any(|options| !options.no_local),
             any: !matching.is_empty(),
-            identifiers: identifiers.into(),
+            identifiers: (!identifiers.is_empty()).then(|| identifiers.into()),
         }
     }
 }
 
 /// What a kept line takes.
-fn size(line: &[u8]) -> usize {
-    line.len() + KEPT_BYTES
+fn size(line: &[u8], is_rare: bool) -> usize {
+    line.len() + KEPT_BYTES + if is_rare { RARE_BYTES } else { 0 }
 }
