@@ -13,6 +13,7 @@ mod crowd;
 mod fairness;
 mod flood;
 mod idle;
+mod kept;
 mod latency;
 mod one_of;
 mod registry;
@@ -33,6 +34,7 @@ const USAGE: &str = "usage: measure WHAT
   one-of SUBSCRIBERS   one that stalls, trickles or vanishes, and what the others notice
   registry             a million subscriptions, and clients that come and go
   retained             a million retained messages; prints a part of docs/benchmarks.md
+  kept                 messages that are kept for MQTT clients who are away
   topics               a publisher that goes round 10,000 topics
   idle-after-burst     memory of connections that were busy and are not any more";
 
@@ -66,6 +68,7 @@ fn measure(arguments: &[&str]) -> Result<Option<io::Result<bool>>, ParseIntError
         ["one-of", subscribers] => one_of::measure(subscribers.parse()?),
         ["registry"] => registry::measure(),
         ["retained"] => retained::measure(),
+        ["kept"] => kept::measure(),
         ["topics"] => topics::measure(),
         ["idle-after-burst"] => burst::measure(),
         _ => return Ok(None),
