@@ -45,7 +45,7 @@ mod ledger;
 mod memory;
 #[path = "../../src/metrics.rs"]
 mod metrics;
-#[path = "../../src/outbox.rs"]
+#[path = "../../src/outbox/mod.rs"]
 mod outbox;
 #[path = "../../src/queue/mod.rs"]
 mod queue;

@@ -1,0 +1,305 @@
+//! An outbox under its lock: what can be said to a client, and how it leaves.
+
+use std::io::{self, IoSlice};
+use std::mem;
+
+use protocol::{Filter, Slow};
+
+use crate::adapter::Adapter;
+use crate::choices::TooManyChoices;
+use crate::clock::Moment;
+use crate::latency::Latency;
+use crate::queue::{Kind, SLICES};
+use crate::run::Run;
+use crate::sync::{MutexGuard, Ordering};
+
+use super::{FLUSH_BYTES, Inside, Outbox, Sink, State, send, send_runs};
+
+/// An outbox under its lock.
+pub(crate) struct Held<'a> {
+    pub(super) outbox: &'a Outbox,
+    pub(super) inside: MutexGuard<'a, Inside>,
+}
+
+impl Held<'_> {
+    /// Takes in messages, or drops them if the queue is full; both count as done. Returns false if
+    /// the client is gone or has said goodbye.
+    pub(crate) fn deliver(&mut self, runs: &[&Run<'_>]) -> bool {
+        if matches!(self.inside.state, State::Closed)
+            || (self.inside.ending && !self.inside.outlives())
+        {
+            return false;
+        }
+        self.inside.queue.taken += runs.iter().map(|run| run.messages()).sum::<u64>();
+        if self.inside.adapter.is_some() && !self.is_simple() {
+            self.deliver_adapted(runs);
+            return true;
+        }
+        let wording = self.inside.terms.wording;
+        match wording.encode {
+            None => self.take(runs),
+            Some(encode) => {
+                let worded: Vec<_> = runs.iter().map(|run| run.worded(wording, encode)).collect();
+                let worded: Vec<&Run<'_>> = worded.iter().flat_map(|runs| runs.iter()).collect();
+                match self.inside.quota {
+                    None => self.take(&worded),
+                    Some(left) => self.take_at_most(left, &worded),
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether the last has been said.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.inside.ending
+    }
+
+    /// Ends the conversation from the other side: says this as the last and lets whoever reads from
+    /// the client find its end.
+    pub(crate) fn dismiss(&mut self, farewell: &[u8]) {
+        self.farewell(farewell);
+        if let State::Idle(sink) | State::Blocked(sink) = &self.inside.state {
+            sink.end_reading();
+        }
+    }
+
+    /// From now on the client wants so many messages, and then the end. For a wire that encodes.
+    pub(crate) fn set_quota(&mut self, messages: u64) {
+        self.inside.quota = Some(messages);
+    }
+
+    /// Takes so many messages, then says that these were all.
+    #[inline(never)]
+    fn take_at_most(&mut self, mut left: u64, runs: &[&Run<'_>]) {
+        let first = self.inside.terms.wording.first;
+        for run in runs {
+            let messages = run.messages().min(left);
+            left -= messages;
+            if messages == 0 || matches!(self.inside.state, State::Closed) {
+                self.inside.queue.give_up_run(run);
+            } else if messages == run.messages() {
+                self.take(&[run]);
+            } else {
+                let bytes = run.bytes();
+                let end = (0..messages).fold(0, |at, _| at + first(&bytes[at..]));
+                self.inside.queue.tally.discarded += run.messages() - messages;
+                self.take(&[&Run::borrowed(&bytes[..end], messages)]);
+            }
+        }
+        self.inside.quota = Some(left);
+        if left == 0 {
+            self.goodbye();
+            if let State::Idle(sink) | State::Blocked(sink) = &self.inside.state {
+                sink.end_reading();
+            }
+        }
+    }
+
+    /// The same for messages in the words of this client's wire.
+    fn take(&mut self, runs: &[&Run<'_>]) {
+        self.inside.state = match self.take_state() {
+            State::Idle(sink) => self.send_now(sink, runs),
+            State::Blocked(sink) => {
+                for run in runs {
+                    self.inside.enqueue(run, 0);
+                }
+                State::Blocked(sink)
+            }
+            gone @ (State::Away | State::Closed) => gone,
+        };
+        self.note_state();
+    }
+
+    /// Whether nothing waits to be sent, so that what was delivered last has left.
+    pub(crate) fn has_room(&self) -> bool {
+        let adapter = self.inside.adapter.as_deref();
+        matches!(self.inside.state, State::Idle(_)) && !adapter.is_some_and(Adapter::holds_back)
+    }
+
+    /// Whether the client wants publishers to wait for it now, because of what was delivered last.
+    pub(crate) fn take_press(&mut self) -> bool {
+        self.inside.queue.take_press()
+    }
+
+    /// Sets what shall happen to messages of a filter while the client is slow; none for what is
+    /// usual.
+    pub(crate) fn choose(
+        &mut self,
+        filter: Filter<'_>,
+        slow: Option<Slow>,
+    ) -> Result<(), TooManyChoices> {
+        self.inside.queue.choose(filter, slow)
+    }
+
+    /// The same for all messages, whose topics a wire need not tell then.
+    pub(crate) fn choose_for_all(&mut self, slow: Slow) {
+        self.inside.queue.choose_for_all(slow);
+    }
+
+    /// Takes in an answer. It is never dropped, and what was dropped before it is reported first.
+    pub(crate) fn answer(&mut self, bytes: &[u8]) {
+        match self.inside.terms.wording.answer {
+            None => self.signal(bytes),
+            Some(answer) => self.signal(&answer(bytes)),
+        }
+    }
+
+    /// The same for what goes out as it is, whatever this wire makes of answers.
+    pub(crate) fn signal(&mut self, bytes: &[u8]) {
+        let inside = &mut *self.inside;
+        inside.queue.report_gap(&inside.terms);
+        self.say(bytes, Kind::Answer);
+    }
+
+    /// Takes in the last answer: no message follows it.
+    pub(crate) fn farewell(&mut self, bytes: &[u8]) {
+        if !mem::replace(&mut self.inside.ending, true) {
+            if let Some(adapter) = &mut self.inside.adapter {
+                adapter.pause();
+            }
+            self.answer(bytes);
+        }
+    }
+
+    /// Says that the broker stops, as the last answer.
+    pub(crate) fn goodbye(&mut self) {
+        let goodbye = self.inside.terms.wording.goodbye;
+        self.farewell(goodbye);
+    }
+
+    /// Takes in a receipt. One that still waits behind everything else is replaced by it, so that
+    /// a publisher that reads no receipts does not pile them up.
+    pub(crate) fn receipt(&mut self, answered: u64, copies: u64) {
+        let Inside { queue, terms, .. } = &mut *self.inside;
+        if !queue.replace_receipt(answered, copies, terms) {
+            let bytes = (terms.wording.receipt)(answered, copies);
+            self.say(&bytes, Kind::Receipt { copies });
+        }
+    }
+
+    /// Leaves `Closed` behind, so that a panic before the next state is known ends the outbox.
+    pub(super) fn take_state(&mut self) -> State {
+        mem::replace(&mut self.inside.state, State::Closed)
+    }
+
+    pub(super) fn note_state(&self) {
+        let blocked = matches!(self.inside.state, State::Blocked(_));
+        self.outbox.blocked.store(blocked, Ordering::Relaxed);
+    }
+
+    /// Sends from where the bytes are; keeps what is left over.
+    fn send_now(&mut self, sink: Box<dyn Sink>, runs: &[&Run<'_>]) -> State {
+        let mut groups = runs.chunks(SLICES);
+        while let Some(group) = groups.next() {
+            let mut sent = match send_runs(&*sink, group) {
+                Ok(sent) => sent,
+                Err(failure) => {
+                    for run in group.iter().chain(groups.flatten()) {
+                        self.inside.queue.give_up_run(run);
+                    }
+                    return self.fail(failure);
+                }
+            };
+            self.inside.queue.tally.bytes += sent as u64;
+            let mut left = false;
+            for run in group {
+                let from = sent.min(run.bytes().len());
+                sent -= from;
+                if from < run.bytes().len() {
+                    left = true;
+                    self.inside.enqueue(run, from);
+                } else {
+                    self.inside.queue.tally.written += run.messages();
+                }
+            }
+            if left {
+                for run in groups.flatten() {
+                    self.inside.enqueue(run, 0);
+                }
+                return self.block(sink);
+            }
+        }
+        State::Idle(sink)
+    }
+
+    /// Sends or queues something that is not a message.
+    fn say(&mut self, bytes: &[u8], kind: Kind) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.inside.state = match self.take_state() {
+            State::Idle(sink) => match send(|| sink.send(&[IoSlice::new(bytes)])) {
+                Ok(sent) => {
+                    self.inside.queue.tally.bytes += sent as u64;
+                    if sent == bytes.len() {
+                        State::Idle(sink)
+                    } else {
+                        // A receipt of which a part has left is an answer like any other.
+                        let kind = if sent > 0 { Kind::Answer } else { kind };
+                        let rest = self.inside.terms.own(bytes[sent..].to_vec());
+                        self.inside.queue.push(rest, kind);
+                        self.block(sink)
+                    }
+                }
+                Err(failure) => self.fail(failure),
+            },
+            State::Blocked(sink) => {
+                let bytes = self.inside.terms.own(bytes.to_vec());
+                self.inside.queue.push(bytes, kind);
+                State::Blocked(sink)
+            }
+            gone @ (State::Away | State::Closed) => gone,
+        };
+        self.note_state();
+    }
+
+    pub(super) fn flush_into(&mut self, sink: Box<dyn Sink>, latency: &Latency) -> State {
+        // There may be nothing but a gap to tell.
+        self.inside.end_dropping();
+        let mut budget = FLUSH_BYTES;
+        loop {
+            if self.inside.queue.is_empty() && !self.refill() {
+                break;
+            }
+            if budget == 0 {
+                return self.arm(sink);
+            }
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let (count, offered) = self.inside.queue.front_slices(&mut slices, budget);
+            match send(|| sink.send(&slices[..count])) {
+                Ok(sent) => {
+                    self.inside.queue.advance(sent, latency);
+                    self.inside.end_dropping();
+                    if sent < offered {
+                        return self.arm(sink);
+                    }
+                    budget -= sent;
+                }
+                Err(failure) => return self.fail(failure),
+            }
+        }
+        self.inside.queue.rest();
+        State::Idle(sink)
+    }
+
+    /// Something waits from now on.
+    pub(super) fn block(&mut self, sink: Box<dyn Sink>) -> State {
+        self.inside.blocked_at = Some(Moment::now());
+        self.arm(sink)
+    }
+
+    pub(super) fn arm(&mut self, sink: Box<dyn Sink>) -> State {
+        match sink.arm() {
+            Ok(()) => State::Blocked(sink),
+            Err(failure) => self.fail(failure),
+        }
+    }
+
+    /// The client's own thread learns of it from its socket.
+    pub(super) fn fail(&mut self, failure: io::Error) -> State {
+        self.inside.failure = Some(failure);
+        self.inside.part();
+        mem::replace(&mut self.inside.state, State::Closed)
+    }
+}
