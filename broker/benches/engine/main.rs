@@ -19,7 +19,7 @@ mod block;
 mod choices;
 #[path = "../../src/clock.rs"]
 mod clock;
-#[path = "../../src/dispatch.rs"]
+#[path = "../../src/dispatch/mod.rs"]
 mod dispatch;
 #[path = "../../src/drops.rs"]
 mod drops;

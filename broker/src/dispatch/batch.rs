@@ -1,0 +1,92 @@
+//! The messages of a batch: where each stands, and to whom it goes.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::interest::Group;
+use crate::run::{Manner, Run};
+
+/// What one batch holds.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) segments: Vec<Segment>,
+    /// Messages that do not stand in the block as they must leave.
+    pub(super) beside: Vec<u8>,
+    /// The router's departures when the batch began.
+    pub(super) departures: u64,
+    /// Copies made of each message like the last one.
+    pub(super) copies: u64,
+}
+
+/// Consecutive messages on one topic to the same subscribers.
+pub(super) struct Segment {
+    pub(super) to: To,
+    pub(super) place: Place,
+    pub(super) bytes: Range<usize>,
+    pub(super) messages: u64,
+    pub(super) manner: Manner,
+    /// Where its topic stands, in the same place.
+    pub(super) topic: Range<usize>,
+}
+
+#[derive(Clone)]
+pub(super) enum To {
+    Audience(u32),
+    /// One member of a group, by its slot.
+    Member(u32, Arc<Group>),
+}
+
+/// Which buffer a message stands in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Block,
+    Beside,
+}
+
+impl Batch {
+    pub(super) fn buffer<'a>(&'a self, place: Place, block: &'a [u8]) -> &'a [u8] {
+        match place {
+            Place::Block => block,
+            Place::Beside => &self.beside,
+        }
+    }
+
+    pub(super) fn run_of<'a>(&'a self, segment: &Segment, block: &'a [u8]) -> Run<'a> {
+        let bytes = &self.buffer(segment.place, block)[segment.bytes.clone()];
+        let run = Run::borrowed(bytes, segment.messages);
+        match &segment.to {
+            To::Audience(_) => run,
+            To::Member(_, group) => run.for_one_of(group.filter()),
+        }
+    }
+
+    /// The bytes of some consecutive segments that are one run, and how many messages they hold.
+    pub(super) fn run<'a>(&'a self, run: &Range<usize>, block: &'a [u8]) -> (&'a [u8], u64) {
+        let segments = &self.segments[run.clone()];
+        let (first, last) = (&segments[0], &segments[segments.len() - 1]);
+        let bytes = &self.buffer(first.place, block)[first.bytes.start..last.bytes.end];
+        let messages = segments.iter().map(|segment| segment.messages).sum();
+        (bytes, messages)
+    }
+}
+
+impl Segment {
+    fn continues(&self, next: &Self) -> bool {
+        let same = matches!((&self.to, &next.to), (To::Audience(a), To::Audience(b)) if a == b);
+        same && self.place == next.place
+            && self.bytes.end == next.bytes.start
+            && self.manner == next.manner
+    }
+}
+
+/// Ranges of segments that stand one after another and go to the same audience.
+pub(super) fn merged(segments: &[Segment]) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for (number, segment) in segments.iter().enumerate() {
+        match runs.last_mut() {
+            Some(run) if segments[run.end - 1].continues(segment) => run.end += 1,
+            _ => runs.push(number..number + 1),
+        }
+    }
+    runs
+}

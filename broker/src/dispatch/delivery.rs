@@ -1,0 +1,354 @@
+//! The way of a batch from the dispatch into the outboxes.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::mem;
+use std::ops::Range;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use protocol::Topic;
+
+use crate::interest::{Group, Subscriber};
+use crate::outbox::Held;
+use crate::queue::COPY_BELOW_BYTES;
+use crate::router::Route;
+use crate::run::{Manner, Run};
+use crate::sync::Ordering;
+
+use super::batch::{Batch, Segment, To};
+use super::{Dispatch, GATHERED_BYTES};
+
+/// What became of copies, for the end of the batch.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// Copies whose subscriber did not want them any more when they came.
+    pub(super) withdrawn: Cell<u64>,
+    /// Copies of this batch that left at once.
+    pub(super) direct: Cell<u64>,
+    /// Subscribers that want their publishers to wait for them.
+    pub(super) pressing: RefCell<Vec<Subscriber>>,
+}
+
+/// A subscriber, and what the batch holds for it.
+pub(super) struct Slot {
+    pub(super) outbox: Subscriber,
+    pub(super) pieces: Vec<Piece>,
+    pub(super) copied: Vec<u8>,
+    /// What `copied` takes, as counted in the scratch of all.
+    pub(super) counted: usize,
+}
+
+pub(super) enum Piece {
+    /// The next so many bytes of what was copied, with so many messages, perhaps for one of a group.
+    Copied {
+        bytes: usize,
+        messages: u64,
+        manner: Manner,
+        share: Option<Arc<str>>,
+    },
+    /// A run of the batch, by its number.
+    Run(usize),
+}
+
+impl Dispatch {
+    /// Hands one run to its audience. Returns how many subscribers that were.
+    pub(super) fn deliver_run(
+        &self,
+        run: Run<'_>,
+        audience: u32,
+        batch: &Batch,
+        block: &[u8],
+    ) -> usize {
+        let slots = &self.audiences[audience as usize].slots;
+        let run = run.to(slots.len());
+        for &slot in &**slots {
+            let outbox = &self.slots[slot as usize].outbox;
+            let mut held = outbox.hold();
+            if self.router.departures() == batch.departures {
+                if !self.outcome.hand(outbox, &mut held, &[&run]) {
+                    self.outcome.withdraw(run.messages());
+                }
+            } else {
+                drop(held);
+                self.deliver_checked(slot, &batch.segments, batch, block);
+            }
+        }
+        slots.len()
+    }
+
+    /// Several runs: collects what each subscriber gets, then delivers once to each. Returns how
+    /// many deliveries that were.
+    pub(super) fn gather(&mut self, runs: &[Range<usize>], batch: &Batch, block: &[u8]) -> usize {
+        let bodies: Vec<Run<'_>> = runs
+            .iter()
+            .map(|run| {
+                let (bytes, messages) = batch.run(run, block);
+                let first = &batch.segments[run.start];
+                let run = Run::borrowed(bytes, messages).by(self.publisher, first.manner);
+                match &first.to {
+                    To::Audience(_) => run,
+                    To::Member(_, group) => run.for_one_of(group.filter()),
+                }
+            })
+            .collect();
+        let mut touched: Vec<u32> = Vec::new();
+        let (mut gathered, mut delivered, mut sends) = (0, 0, 0);
+        for (number, run) in runs.iter().enumerate() {
+            let mut add = |slot: u32| {
+                let entry = &mut self.slots[slot as usize];
+                if entry.pieces.is_empty() {
+                    touched.push(slot);
+                }
+                gathered += entry.add(number, &bodies[number]);
+            };
+            match &batch.segments[run.start].to {
+                To::Audience(audience) => {
+                    let slots = &self.audiences[*audience as usize].slots;
+                    slots.iter().for_each(|&slot| add(slot));
+                }
+                To::Member(slot, _) => add(*slot),
+            }
+            if gathered > GATHERED_BYTES || number + 1 == runs.len() {
+                let part = &batch.segments[runs[delivered].start..run.end];
+                sends += touched.len();
+                for slot in touched.drain(..) {
+                    self.deliver_gathered(slot, &bodies, part, batch, block);
+                }
+                (gathered, delivered) = (0, number + 1);
+            }
+        }
+        sends
+    }
+
+    /// Hands one subscriber what was collected for it from `part` of the batch.
+    fn deliver_gathered(
+        &mut self,
+        slot: u32,
+        bodies: &[Run<'_>],
+        part: &[Segment],
+        batch: &Batch,
+        block: &[u8],
+    ) {
+        let entry = &mut self.slots[slot as usize];
+        let pieces = mem::take(&mut entry.pieces);
+        let copied = mem::take(&mut entry.copied);
+        let outbox = &entry.outbox;
+        let mut at = 0;
+        let copies: Vec<Run<'_>> = pieces
+            .iter()
+            .filter_map(|piece| match piece {
+                Piece::Copied {
+                    bytes,
+                    messages,
+                    manner,
+                    share,
+                } => {
+                    at += bytes;
+                    let run = Run::borrowed(&copied[at - bytes..at], *messages);
+                    let run = run.by(self.publisher, *manner);
+                    Some(match share {
+                        Some(filter) => run.for_one_of(filter),
+                        None => run,
+                    })
+                }
+                Piece::Run(_) => None,
+            })
+            .collect();
+        let mut next_copy = copies.iter();
+        let all: Vec<&Run<'_>> = pieces
+            .iter()
+            .filter_map(|piece| match piece {
+                Piece::Copied { .. } => next_copy.next(),
+                Piece::Run(number) => bodies.get(*number),
+            })
+            .collect();
+        let mut held = outbox.hold();
+        let done = self.router.departures() == batch.departures
+            && self.outcome.hand(outbox, &mut held, &all);
+        drop(held);
+        if !done {
+            self.deliver_checked(slot, part, batch, block);
+        }
+        let entry = &mut self.slots[slot as usize];
+        self.scratch += copied.capacity() - mem::replace(&mut entry.counted, copied.capacity());
+        (entry.pieces, entry.copied) = (pieces, copied);
+        entry.pieces.clear();
+        entry.copied.clear();
+    }
+
+    /// Somebody has unsubscribed since the routes were looked up, or the client is gone: delivers
+    /// only what is for it still, and what it shared to another member of its group.
+    fn deliver_checked(&self, slot: u32, segments: &[Segment], batch: &Batch, block: &[u8]) {
+        let outbox = &self.slots[slot as usize].outbox;
+        let own: Vec<&Segment> = segments
+            .iter()
+            .filter(|segment| match &segment.to {
+                To::Audience(audience) => self.audiences[*audience as usize].slots.contains(&slot),
+                To::Member(member, _) => *member == slot,
+            })
+            .collect();
+        let runs: Vec<Run<'_>> = own
+            .iter()
+            .map(|segment| {
+                let run = batch.run_of(segment, block);
+                run.by(self.publisher, segment.manner)
+            })
+            .collect();
+        let wanted = loop {
+            let departures = outbox.departures().load(Ordering::Acquire);
+            let wanted = self.wanted(outbox.id(), &own, batch, block);
+            let mut held = outbox.hold();
+            if outbox.departures().load(Ordering::Acquire) != departures {
+                continue;
+            }
+            let all: Vec<&Run<'_>> = runs
+                .iter()
+                .zip(&wanted)
+                .filter_map(|(run, wanted)| wanted.then_some(run))
+                .collect();
+            if all.is_empty() || self.outcome.hand(outbox, &mut held, &all) {
+                break wanted;
+            }
+            break vec![false; own.len()];
+        };
+        for ((segment, run), taken) in own.iter().zip(&runs).zip(wanted) {
+            let is_lost = !taken
+                && match &segment.to {
+                    To::Audience(_) => true,
+                    To::Member(_, group) => {
+                        let topic = &batch.buffer(segment.place, block)[segment.topic.clone()];
+                        !self.deliver_to_one_of(group, topic, run)
+                    }
+                };
+            if is_lost {
+                self.outcome.withdraw(run.messages());
+            }
+        }
+    }
+
+    /// Which of these segments are for the client now. Each topic is looked up once.
+    fn wanted(&self, id: u64, segments: &[&Segment], batch: &Batch, block: &[u8]) -> Vec<bool> {
+        let mut routes: HashMap<&[u8], Option<Route>, RandomState> = HashMap::default();
+        segments
+            .iter()
+            .map(|segment| {
+                let name = &batch.buffer(segment.place, block)[segment.topic.clone()];
+                let route = routes.entry(name).or_insert_with(|| {
+                    let topic = Topic::parse(name).ok()?;
+                    Some(self.router.route(topic, self.router.hash(name)))
+                });
+                route.as_ref().is_some_and(|route| match &segment.to {
+                    To::Audience(_) => route.reaches(id),
+                    To::Member(..) => route.may_reach(id),
+                })
+            })
+            .collect()
+    }
+
+    /// Delivers messages on one topic that a member of the group with this filter has left behind to
+    /// another. Who gets a copy anyway has had it.
+    pub(crate) fn hand_over(
+        &self,
+        filter: &Arc<str>,
+        topic: Topic<'_>,
+        lines: &[u8],
+        messages: u64,
+        manner: Manner,
+    ) {
+        let run = Run::borrowed(lines, messages).for_one_of(filter);
+        let run = run.by(self.publisher, manner);
+        let name = topic.as_str().as_bytes();
+        let route = self.router.route(topic, self.router.hash(name));
+        let group = route.groups.iter().find(|group| group.filter() == filter);
+        let taken = group.is_some_and(|group| {
+            let mut others = group.members().filter(|member| !route.reaches(member.id()));
+            others.any(|member| {
+                self.deliver_if(member, name, &run, |route| route.may_reach(member.id()))
+            })
+        });
+        if !taken {
+            self.outcome.withdraw(messages);
+        }
+    }
+
+    fn deliver_to_one_of(&self, group: &Group, topic: &[u8], run: &Run<'_>) -> bool {
+        group
+            .members()
+            .any(|outbox| self.deliver_if(outbox, topic, run, |route| route.may_reach(outbox.id())))
+    }
+
+    /// Delivers a run if the client wants it at the moment it gets it.
+    fn deliver_if(
+        &self,
+        outbox: &Subscriber,
+        topic: &[u8],
+        run: &Run<'_>,
+        wanted: impl Fn(&Route) -> bool,
+    ) -> bool {
+        let Ok(topic) = Topic::parse(topic) else {
+            return false;
+        };
+        let hash = self.router.hash(topic.as_str().as_bytes());
+        loop {
+            let departures = outbox.departures().load(Ordering::Acquire);
+            if !wanted(&self.router.route(topic, hash)) {
+                return false;
+            }
+            let mut held = outbox.hold();
+            if outbox.departures().load(Ordering::Acquire) == departures {
+                return self.outcome.hand(outbox, &mut held, &[run]);
+            }
+        }
+    }
+}
+
+impl Slot {
+    /// Adds a run; returns how many bytes that copied.
+    fn add(&mut self, number: usize, run: &Run<'_>) -> usize {
+        let len = run.bytes().len();
+        if len >= COPY_BELOW_BYTES {
+            self.pieces.push(Piece::Run(number));
+            return 0;
+        }
+        self.copied.extend_from_slice(run.bytes());
+        if let Some(Piece::Copied {
+            bytes,
+            messages,
+            manner,
+            share,
+        }) = self.pieces.last_mut()
+            && share.as_ref() == run.share()
+            && *manner == run.manner()
+        {
+            *bytes += len;
+            *messages += run.messages();
+        } else {
+            self.pieces.push(Piece::Copied {
+                bytes: len,
+                messages: run.messages(),
+                manner: run.manner(),
+                share: run.share().cloned(),
+            });
+        }
+        len
+    }
+}
+
+impl Outcome {
+    /// Delivers, and notes a subscriber that wants to be waited for. Returns false if it is gone.
+    fn hand(&self, outbox: &Subscriber, held: &mut Held<'_>, runs: &[&Run<'_>]) -> bool {
+        let taken = held.deliver(runs);
+        if held.take_press() {
+            self.pressing.borrow_mut().push(outbox.clone());
+        } else if held.has_room() {
+            let copies: u64 = runs.iter().map(|run| run.messages()).sum();
+            self.direct.set(self.direct.get() + copies);
+        }
+        taken
+    }
+
+    fn withdraw(&self, copies: u64) {
+        self.withdrawn.set(self.withdrawn.get() + copies);
+    }
+}
