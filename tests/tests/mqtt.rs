@@ -691,6 +691,41 @@ fn what_a_client_may_not_publish_is_told_and_the_connection_stays() {
 }
 
 #[test]
+fn the_broker_answers_what_it_is_asked_with_a_response_topic() {
+    let broker = TestBroker::start();
+    let mut client = MqttClient::connect(broker.address(), Mqtt::V5, "asker");
+    client.subscribe("my answers", 0);
+    let reply = [&[0x08][..], &text("my answers")].concat();
+    let asked = [&reply[..], &[0x09], &text("no 1")].concat();
+    client.publish_with(0x32, "$SYS/request/audit", 1, &asked, b"");
+    let answer = client.message();
+    assert_eq!(answer.topic, "my answers");
+    assert_eq!(answer.properties, [&[0x09][..], &text("no 1")].concat());
+    let audit = String::from_utf8(answer.payload).expect("JSON");
+    assert!(audit.starts_with(r#"{"balanced":true,"#), "{audit}");
+    client.expect(&[0x40, 2, 0, 1]);
+    // At QoS 0 as well, and with an argument.
+    let few = [&reply[..], &user_property("limit", "1")].concat();
+    client.publish_with(0x30, "$SYS/request/who", 0, &few, b"my answers");
+    let who = String::from_utf8(client.message().payload).expect("JSON");
+    assert!(who.contains(r#""name":"asker""#), "{who}");
+    for (topic, properties, code) in [
+        ("$SYS/request/audit", &[][..], 0x83),
+        ("$SYS/request/everything", &reply, 0x87),
+        ("$SYS/request/why", &reply, 0x83),
+    ] {
+        client.publish_with(0x34, topic, 2, properties, b"");
+        let refused = client.packet();
+        assert_eq!((refused[0], refused[4]), (0x50, code), "{topic}");
+        // It says what to do.
+        assert!(refused.len() > 30, "{refused:02x?}");
+    }
+    let mut old = MqttClient::connect(broker.address(), Mqtt::V3, "b");
+    old.publish_as(0x32, "$SYS/request/audit", 2, b"")
+        .expect(&[0x40, 2, 0, 2]);
+}
+
+#[test]
 fn a_group_is_shared_by_all_protocols() {
     let broker = TestBroker::start();
     let mut line = subscribed(&broker, "$share/g/job");

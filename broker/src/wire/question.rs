@@ -37,7 +37,8 @@ impl Desk<'_> {
     ) -> Result<Added, Unanswered> {
         let what = what(topic)?;
         let reply = attributes.get(REPLY).ok_or_else(|| {
-            let text = "an inquiry needs @reply=<topic>; subscribe to that topic first";
+            let text = "an inquiry needs a topic for its answer, @reply=<topic> or the response topic of \
+                        MQTT; subscribe to that topic first";
             unanswered(Code::MissingArgument, text)
         })?;
         let reply = reply_topic(&reply)?;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 use mqtt_protocol_core::mqtt::packet::{Property, PropertyId, RetainHandling, SubEntry};
 use mqtt_protocol_core::mqtt::result_code::MqttError;
-use protocol::{BadFilter, BadTopic, Escaped, Filter, Topic};
+use protocol::{BadFilter, BadTopic, Code, Escaped, Filter, Topic};
 
 use super::connect::{self, ALIASES, Accepted, RECEIVE_MAXIMUM, Turned};
 use super::message;
@@ -24,6 +24,7 @@ use super::{Limits, Version, Wordings};
 use crate::block::Block;
 use crate::run::Manner;
 use crate::wire::desk::Desk;
+use crate::wire::question::Unanswered;
 use crate::wire::{Arrival, End, Source};
 
 /// With more answers than this in hand the batch is ended early.
@@ -343,11 +344,14 @@ impl<'a, 'b> Conversation<'a, 'b> {
         }
         let name = message::name_on_line(&topic);
         let simple = publish.properties.is_empty() && !publish.retain;
-        let copies = if simple {
+        let mut copies = if simple {
             self.publish_simply(&name, publish.payload, publish.qos)
         } else {
             self.publish_fully(block, &name, &publish)
         };
+        if let Err(Refused::BrokersOwn) = copies {
+            copies = self.inquire(block, &name, &publish);
+        }
         self.acknowledge(&publish, copies)
     }
 
@@ -417,6 +421,38 @@ impl<'a, 'b> Conversation<'a, 'b> {
         }
     }
 
+    /// A message on a topic of the broker's own: a question to it, if there is a way to answer.
+    #[inline(never)]
+    fn inquire(&mut self, block: &[u8], name: &str, publish: &Publish<'_>) -> Result<u64, Refused> {
+        let refused = |code, why: String| Refused::Policy(Fault::new(code, why));
+        if self.version == Version::V3 {
+            let why = "only the broker publishes under $SYS/";
+            return Err(refused(MqttError::NotAuthorized, why.into()));
+        }
+        let topic = Topic::parse(name)
+            .map_err(|why| refused(MqttError::TopicNameInvalid, why.to_string()))?;
+        self.finish_part(block);
+        let attributes = message::attributes(&publish.properties);
+        // The argument is a topic or a filter, if there is one.
+        let argument = str::from_utf8(publish.payload).map(message::name_on_line);
+        let payload = match &argument {
+            Ok(name) => Escaped::escape(name.as_bytes()),
+            Err(_) => Escaped::escape(publish.payload),
+        };
+        let most_bytes = self.limits.packet_bytes.min(self.words.most as usize);
+        let answered = self.desk.inquire(topic, &payload, &attributes, most_bytes);
+        answered
+            .map(|added| added.copies)
+            .map_err(|Unanswered { code, text }| {
+                let code = match code {
+                    Code::Denied => MqttError::NotAuthorized,
+                    Code::TooMany => MqttError::QuotaExceeded,
+                    _ => MqttError::ImplementationSpecificError,
+                };
+                refused(code, text)
+            })
+    }
+
     /// Answers a PUBLISH.
     fn acknowledge(
         &mut self,
@@ -437,6 +473,8 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 reply::ack(&mut self.answers, kind, publish.id, code);
             }
             Err(refused) => match (refused, self.version, publish.qos) {
+                // That was put to the broker, which has taken it or said why not.
+                (Refused::BrokersOwn, ..) => return Ok(()),
                 (Refused::Malformed(fault), ..)
                 | (Refused::Name(fault), _, 0)
                 | (Refused::Name(fault), Version::V3, _) => return Err(fault),
@@ -764,6 +802,8 @@ enum Refused {
     Name(Fault),
     /// It is not allowed, or there is no room.
     Policy(Fault),
+    /// Only the broker publishes there; but it can be asked.
+    BrokersOwn,
 }
 
 fn checked(name: &str) -> Result<Topic<'_>, Refused> {
@@ -773,12 +813,10 @@ fn checked(name: &str) -> Result<Topic<'_>, Refused> {
         }
         _ => Refused::Name(Fault::new(MqttError::TopicNameInvalid, why.to_string())),
     })?;
-    if topic.is_brokers_own() {
-        let code = MqttError::NotAuthorized;
-        let fault = Fault::new(code, "only the broker publishes under $SYS/");
-        return Err(Refused::Policy(fault));
+    match topic.is_brokers_own() {
+        true => Err(Refused::BrokersOwn),
+        false => Ok(topic),
     }
-    Ok(topic)
 }
 
 fn focus(held: &mut crate::outbox::Held<'_>, filter: Option<&str>) {
