@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::mem;
 use std::net::SocketAddr;
 use std::ops::{Bound, ControlFlow};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -52,7 +52,9 @@ pub(crate) struct Roster {
 #[derive(Default)]
 struct Members {
     present: HashMap<u64, Arc<Member>, RandomState>,
-    /// The most that were present at a time.
+    /// So many of them are sessions whose first connection has ended.
+    stayed: usize,
+    /// The most that were connected at a time.
     most: usize,
     /// What the broker itself publishes by.
     own: Option<Arc<Member>>,
@@ -60,7 +62,8 @@ struct Members {
     past: Ledger,
 }
 
-/// One connection as others may see it.
+/// One connection as others may see it, or what is left of it: a session that its client may come
+/// back to.
 pub(crate) struct Member {
     pub(crate) outbox: Subscriber,
     pub(crate) peer: SocketAddr,
@@ -72,6 +75,10 @@ pub(crate) struct Member {
     account: Mutex<Account>,
     /// It handles a batch: its account and others' outboxes may differ for now.
     busy: AtomicBool,
+    /// The connection is over, and its session is still there.
+    stays: AtomicBool,
+    /// The session that the connection goes on with, if that is older.
+    session: OnceLock<Arc<Member>>,
 }
 
 /// What one connection says of itself.
@@ -96,7 +103,15 @@ impl Roster {
         let id = member.outbox.id();
         let mut members = self.members.lock();
         members.present.insert(id, member);
-        members.most = members.most.max(members.present.len());
+        members.most = members.most.max(members.connected());
+    }
+
+    /// Its connection has ended, and its session waits for its client.
+    pub(crate) fn stay(&self, member: &Member) {
+        let mut members = self.members.lock();
+        if !member.stays.swap(true, Ordering::Relaxed) {
+            members.stayed += 1;
+        }
     }
 
     /// From now on the broker itself publishes by this one. It is in the sums and in no list.
@@ -109,6 +124,7 @@ impl Roster {
         let mut members = self.members.lock();
         members.past += member.ledger();
         members.present.remove(&member.outbox.id());
+        members.stayed -= usize::from(member.stays.load(Ordering::Relaxed));
     }
 
     /// Adds everything up, at a moment when no batch is under way. For a thread that handles a
@@ -145,12 +161,18 @@ impl Roster {
         ledger
     }
 
+    /// How many are connected.
+    pub(crate) fn connected(&self) -> usize {
+        self.members.lock().connected()
+    }
+
     /// The most that were connected at a time.
     pub(crate) fn most(&self) -> usize {
         self.members.lock().most
     }
 
-    /// Who is connected at this moment, in the order in which they came.
+    /// Who is there at this moment, in the order in which they came: connections, and sessions whose
+    /// first connection has ended.
     pub(crate) fn present(&self) -> Vec<Arc<Member>> {
         let mut present: Vec<_> = self.members.lock().present.values().cloned().collect();
         present.sort_unstable_by_key(|member| member.outbox.id());
@@ -191,6 +213,10 @@ impl Members {
     fn all(&self) -> impl Iterator<Item = &Arc<Member>> {
         self.present.values().chain(&self.own)
     }
+
+    fn connected(&self) -> usize {
+        self.present.len() - self.stayed
+    }
 }
 
 impl Member {
@@ -208,7 +234,24 @@ impl Member {
                 asked: 0,
             }),
             busy: AtomicBool::new(false),
+            stays: AtomicBool::new(false),
+            session: OnceLock::new(),
         }
+    }
+
+    /// Whether this connection goes on. A session that has outlived it may still be there.
+    pub(crate) fn is_connected(&self) -> bool {
+        !self.stays.load(Ordering::Relaxed)
+    }
+
+    /// The connection goes on with this older session.
+    pub(crate) fn set_session(&self, session: &Arc<Member>) {
+        let _ = self.session.set(session.clone());
+    }
+
+    /// Who has its subscriptions and what waits for it.
+    pub(crate) fn session(&self) -> &Self {
+        self.session.get().map_or(self, |session| session)
     }
 
     /// What it calls itself.

@@ -1,5 +1,8 @@
 //! Promises of docs/mqtt.md: both versions, one room with the line protocol.
 
+use std::collections::BTreeMap;
+
+use serde_json::json;
 use tests::mqtt::{BOTH, Hello, Mqtt, MqttClient, packet, text, user_property};
 use tests::{Asker, TestBroker, TestClient};
 
@@ -723,6 +726,57 @@ fn the_broker_answers_what_it_is_asked_with_a_response_topic() {
     let mut old = MqttClient::connect(broker.address(), Mqtt::V3, "b");
     old.publish_as(0x32, "$SYS/request/audit", 2, b"")
         .expect(&[0x40, 2, 0, 2]);
+}
+
+#[test]
+fn a_session_whose_client_is_away_is_no_connection() {
+    let broker = TestBroker::with_args(&["--sys-interval", "20ms"]);
+    let mut watcher = MqttClient::connect(broker.address(), Mqtt::V3, "watcher");
+    watcher.subscribe("$SYS/broker/clients/+", 0);
+    let mut values = BTreeMap::new();
+    let mut shows = |expected: [(&str, &str); 3]| {
+        let expected: BTreeMap<_, _> = expected
+            .map(|(name, value)| {
+                (
+                    format!("$SYS/broker/clients/{name}"),
+                    value.as_bytes().to_vec(),
+                )
+            })
+            .into();
+        while !expected
+            .iter()
+            .all(|(name, value)| values.get(name) == Some(value))
+        {
+            let came = watcher.message();
+            values.insert(came.topic, came.payload);
+        }
+    };
+    let mut asker = Asker::of(&broker);
+    let hello = Hello::lasting("sleeper");
+    let (mut sleeper, _) = MqttClient::enter(broker.address(), Mqtt::V5, &hello);
+    sleeper.subscribe("t", 1);
+    sleeper.vanish();
+    shows([("connected", "2"), ("disconnected", "1"), ("total", "3")]);
+    let who = asker.ask("who t");
+    assert_eq!(
+        (&who["total"], &who["connections"][0]["away"]),
+        (&json!(1), &json!(true))
+    );
+    assert_eq!(asker.ask("broker")["connections"], 2);
+    // Its session is one with the connection that it comes back by.
+    let (_sleeper, _) = MqttClient::enter(broker.address(), Mqtt::V3, &hello);
+    shows([("connected", "3"), ("disconnected", "0"), ("total", "3")]);
+    let who = asker.ask("who t");
+    let row = &who["connections"][0];
+    assert_eq!(
+        (&who["total"], &row["away"], &row["id"]),
+        (&json!(1), &json!(false), &json!(4))
+    );
+    assert_eq!(
+        (&row["wire"], &row["name"]),
+        (&json!("mqtt 3.1.1"), &json!("sleeper"))
+    );
+    assert_eq!(asker.ask("who")["total"], 3);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Who is connected, and how each of them is doing.
+//! Who is connected or has a session here, and how each of them is doing.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -29,6 +29,8 @@ pub(super) struct Connection {
     name: Option<Box<str>>,
     peer: String,
     wire: &'static str,
+    /// Its session waits for it.
+    away: bool,
     connected_s: f64,
     /// Since it last sent something.
     idle_s: f64,
@@ -54,8 +56,10 @@ impl Connections {
     pub(super) fn of(engine: &Engine, filter: Option<Filter<'_>>, limit: usize) -> Self {
         engine.roster.ask();
         let mut present = engine.roster.present();
+        // A session whose client has come back stands in the row of its new connection.
+        present.retain(|member| member.is_connected() || member.outbox.is_away());
         if let Some(filter) = filter {
-            present.retain(|member| has_overlapping(member, filter));
+            present.retain(|member| has_overlapping(member.session(), filter));
         }
         let now = Moment::now();
         Self {
@@ -72,9 +76,10 @@ impl Connections {
 impl Connection {
     fn of(member: &Arc<Member>, now: Moment) -> Self {
         let totals = member.totals();
-        let (stock, blocked_at) = member.outbox.backlog();
+        let session = member.session();
+        let (stock, blocked_at) = session.outbox.backlog();
         let mut filters = Vec::new();
-        member.look_at_filters(|filter| {
+        session.look_at_filters(|filter| {
             filters.push(filter.into());
             if filters.len() < SHOWN_FILTERS {
                 ControlFlow::Continue(())
@@ -86,10 +91,11 @@ impl Connection {
             id: member.outbox.id(),
             name: member.name(),
             peer: member.peer.to_string(),
-            wire: member.outbox.wire(),
+            wire: session.outbox.wire(),
+            away: !member.is_connected(),
             connected_s: ago(now, member.since),
             idle_s: ago(now, member.heard()),
-            subscriptions: member.filter_count(),
+            subscriptions: session.filter_count(),
             filters,
             waiting: stock.waiting,
             waiting_bytes: stock.waiting_bytes,

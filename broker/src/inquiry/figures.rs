@@ -84,7 +84,7 @@ impl Broker {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             uptime_s: ago(Moment::now(), engine.began),
-            connections: present.len(),
+            connections: engine.roster.connected(),
             max_connections: engine.max_connections,
             subscriptions: filters.sum(),
             memory: Memory {

@@ -16,6 +16,8 @@ pub(crate) fn values(engine: &Engine) -> Vec<(String, String)> {
         .map(|member| Member::filter_count(member))
         .sum();
     let dropped = tally.dropped.total();
+    let away = present.iter().filter(|member| member.outbox.is_away());
+    let (connected, away) = (engine.roster.connected() as u64, away.count() as u64);
     let uptime = Moment::now().ms_since(engine.began) / 1000;
     let memory = engine.memory.limit();
 
@@ -24,8 +26,9 @@ pub(crate) fn values(engine: &Engine) -> Vec<(String, String)> {
         ("uptime", format!("{uptime} seconds")),
     ];
     let mut count = |name, count: u64| values.push((name, count.to_string()));
-    count("clients/connected", present.len() as u64);
-    count("clients/total", present.len() as u64);
+    count("clients/connected", connected);
+    count("clients/disconnected", away);
+    count("clients/total", connected + away);
     count("clients/maximum", engine.roster.most() as u64);
     count("subscriptions/count", subscriptions as u64);
     count("bytes/received", account.bytes);
@@ -36,6 +39,7 @@ pub(crate) fn values(engine: &Engine) -> Vec<(String, String)> {
     count("publish/messages/received", account.published);
     count("publish/messages/sent", tally.written);
     count("publish/messages/dropped", dropped);
+    count(r"retained\smessages/count", retained.count as u64);
     count("retained/count", retained.count as u64);
     count("retained/bytes", retained.bytes as u64);
     count("memory/used", (memory - engine.memory.free()) as u64);

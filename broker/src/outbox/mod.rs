@@ -228,6 +228,11 @@ impl Outbox {
         self.inside.lock().queue.dropped_on(topic)
     }
 
+    /// Whether it waits for its client to come back.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(self.inside.lock().state, State::Away)
+    }
+
     /// What people call the wire of its client.
     pub(crate) fn wire(&self) -> &'static str {
         self.inside.lock().terms.wording.wire

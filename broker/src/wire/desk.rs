@@ -148,6 +148,9 @@ impl<'a> Desk<'a> {
 
     /// The client has come back to an earlier session, or may come back to this one.
     pub(crate) fn sit_down(&mut self, seat: Seat) {
+        if seat.session.outbox.id() != self.member.outbox.id() {
+            self.member.set_session(&seat.session);
+        }
         self.outbox = seat.session.outbox.clone();
         self.dispatch.set_publisher(self.outbox.id());
         self.seat = Some(Box::new(seat));
@@ -450,7 +453,9 @@ impl<'a> Desk<'a> {
         let me = self.member.outbox.id();
         let now = Instant::now();
         let lasts = self.outbox.outlives();
-        if !lasts || self.outbox.id() != me {
+        if lasts && self.outbox.id() == me {
+            self.engine.roster.stay(self.member);
+        } else {
             self.engine.roster.leave(self.member);
         }
         if lasts {

@@ -110,7 +110,10 @@ fn connections(figures: &mut Registry, engine: &Engine) {
     let open = Family::<Labels, Gauge>::default();
     let (mut subscriptions, mut waiting) = (0, 0);
     for member in engine.roster.present() {
-        open.get_or_create(&[("wire", member.outbox.wire())]).inc();
+        if member.is_connected() {
+            let wire = member.session().outbox.wire();
+            open.get_or_create(&[("wire", wire)]).inc();
+        }
         subscriptions += member.filter_count() as u64;
         waiting += member.outbox.stock().waiting_bytes as u64;
     }
