@@ -13,11 +13,12 @@ const SETTINGS: &str = "allow_anonymous true\npersistence false";
 
 /// What mosquitto 2.0 does in its own way, as `docs/mqtt-selftest.md` has it: version, number and the
 /// beginning of the sentence. Later releases may have mended some of it.
-const MOSQUITTO: [(&str, &str, &str); 19] = [
+const MOSQUITTO: [(&str, &str, &str); 22] = [
     ("3.1.1", "2.2.2-2", "a packet with other flags"),
     ("3.1.1", "4.8.0-1", "a packet that only servers send"),
     ("3.1.1", "3.1.2-24", "a client that is silent"),
     ("3.1.1", "3.3.5-1", "where subscriptions overlap"),
+    ("5", "1.5.5-1", "an integer in more bytes"),
     ("5", "4.13.1-1", "a packet with other flags"),
     ("5", "4.13.1-1", "a packet that only servers send"),
     ("5", "4.13.1-1", "a PUBLISH with a property that does not"),
@@ -25,11 +26,13 @@ const MOSQUITTO: [(&str, &str, &str); 19] = [
     ("5", "3.1.2-22", "a client that is silent"),
     ("5", "3.1.4-3", "a client whose place is taken is told"),
     ("5", "3.1.2-8", "a will waits no longer"),
+    ("5", "3.1.2-8", "a will that still waits is published"),
     ("5", "3.3.4-6", "a PUBLISH of a client that carries"),
     ("5", "3.3.2-14", "a response topic with wildcards"),
     ("5", "4.3.3-7", "a QoS 2 message that was sent once"),
     ("5", "3.1.2-24", "no packet is larger"),
     ("5", "4.9.0-2", "each acknowledgement makes room"),
+    ("5", "3.3.4-7", "more QoS 2 messages than"),
     ("5", "3.8.3-4", "no local on a shared subscription"),
     ("5", "4.8.2-1", "a shared filter without a group"),
     ("5", "4.8.2-2", "a shared filter whose group"),

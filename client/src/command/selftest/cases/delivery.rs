@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
-use super::super::case::{Case, Checked, holds, same};
+use super::super::case::{Case, Checked, Finding, holds, same};
 use super::super::lab::Lab;
 use super::super::peer::{Peer, subscribe, unsubscribe};
 use super::super::property::{Name, Properties};
@@ -154,6 +154,11 @@ pub(super) const CASES: &[Case] = &[
         "4.3.3-8",
         "a QoS 2 message is answered by a PUBREC with its packet id",
         pubrec,
+    ),
+    Case::v5(
+        "4.3.3-9",
+        "after a PUBREC of 0x80 or more the same packet id is a new message",
+        new_after_refusal,
     ),
     Case::both(
         "4.3.3-2",
@@ -486,6 +491,19 @@ fn pubrec(lab: &Lab<'_>) -> Checked {
         publisher.expect_step(Step::Pubrec, id)?;
     }
     publisher.expect_silence()
+}
+
+fn new_after_refusal(lab: &Lab<'_>) -> Checked {
+    lab.needs_qos(2)?;
+    let topic = lab.topic("t");
+    let (mut subscriber, mut publisher) = lab.pair(&topic, 2)?;
+    let refused = Message::new("$SYS/broker/uptime", "x").qos(2).id(7);
+    publisher.begin(&refused);
+    if publisher.expect_step(Step::Pubrec, 7)?.code < 0x80 {
+        return Finding::unsupported("it refuses nothing, not even what is published to $SYS");
+    }
+    publisher.publish(&Message::new(&topic, "new").qos(2).id(7))?;
+    subscriber.take("new").map(drop)
 }
 
 fn exactly_once(lab: &Lab<'_>) -> Checked {

@@ -1,12 +1,12 @@
 //! What a client of MQTT 5 limits: how many messages are on the way to it, how large a packet is,
 //! and what it is told about errors.
 
-use super::super::case::{Case, Checked, Finding, same};
+use super::super::case::{Case, Checked, Finding, holds, same};
 use super::super::lab::Lab;
-use super::super::peer::Peer;
+use super::super::peer::{Heard, Peer};
 use super::super::property::{Name, Properties};
-use super::super::reader::{Message, Step};
-use super::super::writer::Writer;
+use super::super::reader::{Message, Packet, Step};
+use super::super::writer::{Writer, packet};
 
 /// A maximum for packets that takes a short message and no long one.
 const MAX_PACKET: u32 = 100;
@@ -56,6 +56,26 @@ pub(super) const CASES: &[Case] = &[
         "4.9.0-3",
         "with a full receive maximum the server goes on to answer",
         others_are_not_delayed,
+    ),
+    Case::v5(
+        "3.3.4-7",
+        "more QoS 2 messages than the server's receive maximum end the connection",
+        too_many_for_server,
+    ),
+    Case::v5(
+        "3.4.2-2",
+        "a reason string does not make a PUBACK longer than the client's maximum",
+        short_puback,
+    ),
+    Case::v5(
+        "3.5.2-2",
+        "a reason string does not make a PUBREC longer than the client's maximum",
+        short_pubrec,
+    ),
+    Case::v5(
+        "3.14.2-3",
+        "a reason string does not make a DISCONNECT longer than the client's maximum",
+        short_disconnect,
     ),
 ];
 
@@ -197,4 +217,71 @@ fn others_are_not_delayed(lab: &Lab<'_>) -> Checked {
     // QoS 0 is not counted.
     publisher.publish(&Message::new(&topic, "uncounted"))?;
     subscriber.message_of("uncounted").map(drop)
+}
+
+/// More than this a case does not send.
+const MOST_UNRELEASED: u32 = 5000;
+
+fn too_many_for_server(lab: &Lab<'_>) -> Checked {
+    lab.needs_qos(2)?;
+    let max = lab.said.number(Name::ReceiveMaximum).unwrap_or(0xffff);
+    if max > MOST_UNRELEASED {
+        return Finding::unsupported(format_args!("it says its receive maximum is {max}"));
+    }
+    let mut publisher = lab.connect("pub")?;
+    let message = Message::new(&lab.topic("t"), "x").qos(2);
+    for _ in 0..max {
+        let id = publisher.begin(&message);
+        publisher.expect_step(Step::Pubrec, id)?;
+    }
+    publisher.begin(&message);
+    publisher.expect_close().map(drop)
+}
+
+/// A maximum that leaves little room for words.
+const SHORT_PACKET: u32 = 50;
+
+/// A client that takes only short packets.
+fn brief(lab: &Lab<'_>) -> Checked<Peer> {
+    let brief = |it: Properties| it.four(Name::MaximumPacketSize, SHORT_PACKET);
+    Ok(lab.open(&lab.hello("c").with(brief))?.0)
+}
+
+/// A packet with these properties, and so many bytes besides, is short.
+fn is_short(properties: &Properties, besides: usize) -> Checked {
+    let mut out = Writer::default();
+    properties.write(&mut out);
+    let len = besides + out.0.len();
+    holds(
+        len <= SHORT_PACKET as usize,
+        format_args!("a packet of at most {SHORT_PACKET} bytes"),
+        format_args!("{len} bytes"),
+    )
+}
+
+/// The answer to something that a server may well refuse, and have words for.
+fn answer_is_short(lab: &Lab<'_>, qos: u8, step: Step) -> Checked {
+    lab.needs_qos(qos)?;
+    let mut peer = brief(lab)?;
+    let id = peer.begin(&Message::new("$SYS/broker/uptime", "x").qos(qos));
+    let answer = peer.expect_step(step, id)?;
+    is_short(&answer.properties, 2 + 2 + 1)
+}
+
+fn short_puback(lab: &Lab<'_>) -> Checked {
+    answer_is_short(lab, 1, Step::Puback)
+}
+
+fn short_pubrec(lab: &Lab<'_>) -> Checked {
+    answer_is_short(lab, 2, Step::Pubrec)
+}
+
+fn short_disconnect(lab: &Lab<'_>) -> Checked {
+    let mut peer = brief(lab)?;
+    peer.send(&packet(0x82, &[0, 0, 0, 0, 1, b'a', 0]));
+    match peer.hear()? {
+        Heard::Packet(Packet::Disconnect { properties, .. }) => is_short(&properties, 2 + 1),
+        Heard::Closed => Ok(()),
+        heard => same("it", heard, Heard::Closed),
+    }
 }

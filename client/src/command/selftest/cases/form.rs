@@ -33,6 +33,11 @@ pub(super) const CASES: &[Case] = &[
         short_lengths,
     ),
     Case::v5(
+        "1.5.5-1",
+        "an integer in more bytes than it needs ends the connection",
+        padded,
+    ),
+    Case::v5(
         "1.5.7-1",
         "a user property that is not UTF-8 ends the connection",
         pair_not_utf8,
@@ -82,6 +87,17 @@ pub(super) const CASES: &[Case] = &[
         "4.13.1-1",
         "a PUBLISH with a property that does not belong there ends the connection",
         wrong_properties,
+    ),
+    Case::v5(
+        "4.13.1-1",
+        "a property in a packet of another kind than it belongs to ends the connection",
+        misplaced_properties,
+    ),
+    Case::both(
+        "4.8.0-1",
+        "4.13.1-1",
+        "an acknowledgement of another kind than is due ends the connection",
+        out_of_turn,
     ),
     Case::v5(
         "4.13.1-1",
@@ -161,6 +177,13 @@ fn short_lengths(lab: &Lab<'_>) -> Checked {
         }
     }
     Ok(())
+}
+
+fn padded(lab: &Lab<'_>) -> Checked {
+    // The length of a PINGREQ, of properties, and a subscription identifier.
+    lab.expect_fatal(&[0xc0, 0x80, 0x00])?;
+    lab.expect_fatal(&packet(0x82, b"\x00\x01\x80\x00\x00\x01a\x00"))?;
+    lab.expect_fatal(&packet(0x82, b"\x00\x01\x03\x0b\x81\x00\x00\x01a\x00"))
 }
 
 fn pair_not_utf8(lab: &Lab<'_>) -> Checked {
@@ -278,6 +301,47 @@ fn wrong_properties(lab: &Lab<'_>) -> Checked {
     fatal(none().byte(Name::PayloadFormat, 2))?;
     // No property has this number.
     lab.expect_fatal(&publish_with(&topic, &[0x7f, 0]))
+}
+
+fn misplaced_properties(lab: &Lab<'_>) -> Checked {
+    // A payload format indicator.
+    for (first, before, behind) in [
+        (0x82, &b"\x00\x01"[..], &b"\x00\x01a\x00"[..]),
+        (0xa2, b"\x00\x01", b"\x00\x01a"),
+        (0x40, b"\x00\x01\x00", b""),
+        (0x50, b"\x00\x01\x00", b""),
+        (0x62, b"\x00\x01\x00", b""),
+        (0x70, b"\x00\x01\x00", b""),
+    ] {
+        let body = [before, &[2, Name::PayloadFormat as u8, 0], behind].concat();
+        lab.expect_fatal(&packet(first, &body))?;
+    }
+    Ok(())
+}
+
+/// Each kind of acknowledgement where another is due.
+fn out_of_turn(lab: &Lab<'_>) -> Checked {
+    let flows: [(u8, &[Step], Step); 5] = [
+        (1, &[], Step::Pubrec),
+        (1, &[], Step::Pubcomp),
+        (2, &[], Step::Puback),
+        (2, &[], Step::Pubcomp),
+        (2, &[Step::Pubrec], Step::Puback),
+    ];
+    for (qos, before, wrong) in flows {
+        lab.needs_qos(qos)?;
+        let topic = lab.topic("t");
+        let (mut subscriber, mut publisher) = lab.pair(&topic, qos)?;
+        publisher.publish(&Message::new(&topic, "x").qos(qos))?;
+        let id = subscriber.message_of("x")?.id;
+        for step in before {
+            subscriber.step(*step, id);
+            subscriber.expect_step(Step::Pubrel, id)?;
+        }
+        subscriber.step(wrong, id);
+        subscriber.expect_close()?;
+    }
+    Ok(())
 }
 
 fn wrong_property_length(lab: &Lab<'_>) -> Checked {

@@ -4,7 +4,7 @@ use super::super::case::{Case, Checked, Finding, holds, same};
 use super::super::lab::Lab;
 use super::super::peer::Heard;
 use super::super::property::{Name, Properties, Value};
-use super::super::reader::{Message, Packet};
+use super::super::reader::{Message, Packet, Step};
 use super::super::writer::{Writer, packet};
 use super::connect::NOT_UTF8;
 
@@ -122,6 +122,11 @@ pub(super) const CASES: &[Case] = &[
         "3.3.4-1",
         "a PUBLISH is answered as its QoS demands",
         answered_by_qos,
+    ),
+    Case::v3(
+        "3.3.5-2",
+        "a PUBLISH that is not allowed is acknowledged, or ends the connection",
+        not_allowed,
     ),
     Case::both(
         "3.3.5-1",
@@ -485,4 +490,13 @@ fn subscription_id_of_client(lab: &Lab<'_>) -> Checked {
     let message = Message::new(&lab.topic("t"), "x");
     let message = message.with(|it| it.variable(Name::SubscriptionId, 1));
     lab.expect_fatal(&message.encode(lab.version))
+}
+
+fn not_allowed(lab: &Lab<'_>) -> Checked {
+    let mut publisher = lab.connect("pub")?;
+    publisher.begin(&Message::new("$SYS/broker/uptime", "x").qos(1));
+    match publisher.hear()? {
+        Heard::Packet(Packet::Ack(ack)) => same("the answer", ack.step, Step::Puback),
+        heard => same("it", heard, Heard::Closed),
+    }
 }

@@ -42,6 +42,11 @@ pub(super) const CASES: &[Case] = &[
         session_ends_first,
     ),
     Case::v5(
+        "3.1.2-8",
+        "a will that still waits is published when a clean start ends its session",
+        ended_by_clean_start,
+    ),
+    Case::v5(
         "3.1.3-9",
         "a will that still waits when its client is back is not published",
         back_in_time,
@@ -147,6 +152,14 @@ fn delayed(lab: &Lab<'_>) -> Checked {
 fn session_ends_first(lab: &Lab<'_>) -> Checked {
     let (mut watcher, peer) = patient(lab, 60, 0)?;
     drop(peer);
+    watcher.take("last words").map(drop)
+}
+
+fn ended_by_clean_start(lab: &Lab<'_>) -> Checked {
+    let (mut watcher, peer) = patient(lab, 60, 120)?;
+    drop(peer);
+    // Whoever comes takes the place, so the server knows that the one before is gone.
+    let _new = lab.connect("c")?;
     watcher.take("last words").map(drop)
 }
 
