@@ -565,6 +565,16 @@ fn a_connect_that_is_malformed_is_refused_with_the_code_the_standard_names() {
             0x82,
         ),
         (
+            "an identifier that is too long here",
+            hello(&"i".repeat(1025), &[]).encode(Mqtt::V5),
+            0x85,
+        ),
+        (
+            "a will that only the broker may publish",
+            with_will("$SYS/x").encode(Mqtt::V5),
+            0x87,
+        ),
+        (
             "a maximum that no CONNACK fits in",
             hello("a", &[0x27, 0, 0, 0, 10]).encode(Mqtt::V5),
             0x95,

@@ -367,3 +367,79 @@ fn check_mistake(
         );
     }
 }
+
+/// The statements in a cell of the table, such as `3.1.0: 1, 2; 3.1.2: 1 to 22, 24`.
+fn statements(cell: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for part in cell.split(';').filter(|part| !part.trim().is_empty()) {
+        let (section, numbers) = part.split_once(": ").expect("a section and its numbers");
+        for range in numbers.split(", ") {
+            let (first, last) = range.split_once(" to ").unwrap_or((range, range));
+            let number = |text: &str| text.trim().parse::<u8>().expect("a number");
+            for number in number(first)..=number(last) {
+                found.insert(format!("{}-{number}", section.trim()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_document_lists_the_statements_that_are_checked_and_the_tests_of_others() {
+    let folder = env!("CARGO_MANIFEST_DIR");
+    let document =
+        std::fs::read_to_string(format!("{folder}/../docs/mqtt.md")).expect("it is there");
+    let (_, rest) = document
+        .split_once("\n## Clause by clause\n")
+        .expect("its head");
+    let (rest, _) = rest.split_once("\n## ").expect("the next head");
+    let (checked, others) = rest.split_once("\nThe others:\n").expect("two tables");
+    let rows = |table: &str| -> Vec<Vec<String>> {
+        let rows = table.lines().filter(|line| line.starts_with("| "));
+        let cells = |row: &str| {
+            row.trim_matches('|')
+                .split('|')
+                .map(str::to_owned)
+                .collect()
+        };
+        rows.map(cells).collect()
+    };
+    let (status, list, _) = Process::start(&mut client(&["selftest", "--list"])).end();
+    assert_eq!(status.code(), Some(0));
+    let list = String::from_utf8(list).expect("text");
+    for (version, column) in [("3.1.1", 1), ("5", 2)] {
+        let listed: BTreeSet<String> = list
+            .lines()
+            .filter_map(|line| {
+                line.strip_prefix(version)?
+                    .trim_start()
+                    .strip_prefix("[MQTT-")
+            })
+            .filter_map(|line| Some(line.split_once(']')?.0.to_owned()))
+            .filter(|number| number.contains('-'))
+            .collect();
+        let in_table = rows(checked)
+            .iter()
+            .skip(1)
+            .flat_map(|row| statements(&row[column]))
+            .collect();
+        assert_eq!(listed, in_table, "{version}");
+        for row in rows(others).iter().skip(1) {
+            let twice: Vec<_> = statements(&row[column - 1])
+                .intersection(&listed)
+                .cloned()
+                .collect();
+            assert!(twice.is_empty(), "{version}: {twice:?} is in both tables");
+        }
+    }
+    let mut tests = String::new();
+    for name in ["mqtt", "mqtt_websocket"] {
+        let path = format!("{folder}/tests/{name}.rs");
+        tests += &std::fs::read_to_string(path).expect("it is there");
+    }
+    for row in rows(others) {
+        for name in row[2].split('`').skip(1).step_by(2) {
+            assert!(tests.contains(&format!("fn {name}(")), "there is no {name}");
+        }
+    }
+}
