@@ -397,22 +397,22 @@ fn what_is_malformed_ends_the_connection_with_the_code_the_standard_names() {
         (
             "a wildcard in a topic",
             packet(0x32, &[0, 1, b'#', 0, 1, 0]),
-            0x81,
+            0x90,
         ),
         (
             "a filter with # before its end",
             packet(0x82, b"\0\x01\0\0\x03#/a\0"),
-            0x81,
+            0x8f,
         ),
         (
             "a filter with + beside letters",
             packet(0xa2, b"\0\x01\0\0\x02a+"),
-            0x81,
+            0x8f,
         ),
         (
             "a shared filter without a group",
             packet(0x82, b"\0\x01\0\0\x09$share//a\0"),
-            0x81,
+            0x8f,
         ),
         ("a length that is padded", vec![0xc0, 0x80, 0], 0x81),
         (
@@ -537,12 +537,12 @@ fn a_connect_that_is_malformed_is_refused_with_the_code_the_standard_names() {
         (
             "a will with a wildcard",
             with_will("a/#").encode(Mqtt::V5),
-            0x81,
+            0x90,
         ),
         (
             "a will without a topic",
             with_will("").encode(Mqtt::V5),
-            0x81,
+            0x90,
         ),
         (
             "a will to a topic that is not taken here",

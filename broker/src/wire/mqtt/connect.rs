@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mqtt_protocol_core::mqtt::packet::PropertyId;
 use mqtt_protocol_core::mqtt::result_code::{ConnectReturnCode, MqttError};
-use protocol::{Attributes, BadTopic, Escaped, Name, RETAIN, Topic};
+use protocol::{Attributes, Escaped, Name, RETAIN, Topic};
 
 use super::packet::{BadConnect, Connect, Fault, WillPacket};
 use super::reply::{self, Welcome, Words};
@@ -275,16 +275,11 @@ type NoWill = (Fault, Option<ConnectReturnCode>);
 
 fn set_will(desk: &mut Desk<'_>, will: &WillPacket) -> Result<(), NoWill> {
     let name = message::name_on_line(&will.topic);
+    let invalid = |why: String| (Fault::new(MqttError::TopicNameInvalid, why), None);
     if name.is_empty() {
-        return Err((Fault::malformed("the will has no topic"), None));
+        return Err(invalid("the will has no topic".into()));
     }
-    let topic = Topic::parse(&*name).map_err(|why| {
-        let code = match why {
-            BadTopic::Wildcard(_) => MqttError::MalformedPacket,
-            _ => MqttError::TopicNameInvalid,
-        };
-        (Fault::new(code, why.to_string()), None)
-    })?;
+    let topic = Topic::parse(&*name).map_err(|why| invalid(why.to_string()))?;
     if topic.is_brokers_own() {
         let why = Fault::new(
             MqttError::NotAuthorized,

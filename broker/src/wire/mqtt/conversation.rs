@@ -475,7 +475,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
             Err(refused) => match (refused, self.version, publish.qos) {
                 // That was put to the broker, which has taken it or said why not.
                 (Refused::BrokersOwn, ..) => return Ok(()),
-                (Refused::Malformed(fault), ..)
+                (Refused::Forbidden(fault), ..)
                 | (Refused::Name(fault), _, 0)
                 | (Refused::Name(fault), Version::V3, _) => return Err(fault),
                 (Refused::Policy(fault), _, 0) => {
@@ -634,7 +634,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
         identifier: Option<u32>,
         entries: &[SubEntry],
     ) -> Result<(), Broken> {
-        // A packet that is malformed does nothing at all.
+        // A packet that ends the connection does nothing at all.
         for entry in entries {
             self.check_filter(entry.topic_filter())?;
         }
@@ -677,15 +677,15 @@ impl<'a, 'b> Conversation<'a, 'b> {
 
     /// Filters that the standard does not allow end the connection. Others may still be refused.
     fn check_filter(&self, name: &str) -> Result<(), Broken> {
-        let malformed = |why: BadFilter| match why {
+        let forbidden = |why: BadFilter| match why {
             BadFilter::HashNotLast | BadFilter::WildcardInLevel => true,
             // In 3.1.1 these are filters like others, but not here.
             BadFilter::Share => self.version == Version::V5 && name.starts_with("$share/"),
             BadFilter::Name(_) => false,
         };
         match Filter::parse(&*message::name_on_line(name)) {
-            Err(why) if malformed(why) => {
-                Err(Fault::new(MqttError::MalformedPacket, why.to_string()))
+            Err(why) if forbidden(why) => {
+                Err(Fault::new(MqttError::TopicFilterInvalid, why.to_string()))
             }
             _ => Ok(()),
         }
@@ -796,8 +796,8 @@ impl<'a, 'b> Conversation<'a, 'b> {
 
 /// Why a message is not published.
 enum Refused {
-    /// No topic of MQTT can be written so.
-    Malformed(Fault),
+    /// The standard allows no such topic.
+    Forbidden(Fault),
     /// What it is published to is no topic.
     Name(Fault),
     /// It is not allowed, or there is no room.
@@ -807,11 +807,12 @@ enum Refused {
 }
 
 fn checked(name: &str) -> Result<Topic<'_>, Refused> {
-    let topic = Topic::parse(name).map_err(|why| match why {
-        BadTopic::Wildcard(_) => {
-            Refused::Malformed(Fault::new(MqttError::MalformedPacket, why.to_string()))
+    let topic = Topic::parse(name).map_err(|why| {
+        let fault = Fault::new(MqttError::TopicNameInvalid, why.to_string());
+        match why {
+            BadTopic::Wildcard(_) => Refused::Forbidden(fault),
+            _ => Refused::Name(fault),
         }
-        _ => Refused::Name(Fault::new(MqttError::TopicNameInvalid, why.to_string())),
     })?;
     match topic.is_brokers_own() {
         true => Err(Refused::BrokersOwn),
