@@ -102,6 +102,7 @@ impl Roster {
     pub(crate) fn enter(&self, member: Arc<Member>) {
         let id = member.outbox.id();
         let mut members = self.members.lock();
+        members.stayed += usize::from(!member.is_connected());
         members.present.insert(id, member);
         members.most = members.most.max(members.connected());
     }
@@ -236,6 +237,14 @@ impl Member {
             busy: AtomicBool::new(false),
             stays: AtomicBool::new(false),
             session: OnceLock::new(),
+        }
+    }
+
+    /// One with an account and no connection.
+    pub(crate) fn absent(outbox: Subscriber, peer: SocketAddr) -> Self {
+        Self {
+            stays: AtomicBool::new(true),
+            ..Self::new(outbox, peer)
         }
     }
 
@@ -402,6 +411,23 @@ mod tests {
         let ledger = roster.audit().ledger;
         assert!(ledger.is_balanced(), "{ledger}");
         assert_eq!((ledger.tally.discarded, ledger.waiting), (2, 0));
+    }
+
+    #[test]
+    fn who_has_no_connection_is_not_counted_as_connected() {
+        let roster = Roster::default();
+        let (one, other) = (member(1, 100), member(2, 100));
+        roster.enter(one.clone());
+        roster.stay(&one);
+        roster.stay(&one);
+        roster.enter(other.clone());
+        let (outbox, peer) = (outbox(3, 100, 0).0, ([127, 0, 0, 1], 1).into());
+        let absent = Member::absent(outbox, peer);
+        roster.enter(Arc::new(absent));
+        assert_eq!((roster.connected(), roster.most()), (1, 1));
+        roster.leave(&one);
+        roster.leave(&other);
+        assert_eq!((roster.connected(), roster.most()), (0, 1));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(crate) fn end_absent(engine: &Engine) {
 fn on_behalf(engine: &Engine, act: impl FnOnce(&mut Desk<'_>)) {
     let memory = engine.memory.clone();
     let outbox = Outbox::new(0, 0, memory, &super::WORDING_5, Box::new(Nowhere));
-    let member = Arc::new(Member::new(Arc::new(outbox), ([0, 0, 0, 0], 0).into()));
+    let member = Arc::new(Member::absent(Arc::new(outbox), ([0, 0, 0, 0], 0).into()));
     engine.roster.enter(member.clone());
     let mut desk = Desk::new(engine, &member, 0);
     desk.begin();
