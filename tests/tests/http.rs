@@ -2,10 +2,12 @@
 //! notices.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
-use tests::{Process, TestBroker, TestClient, installed};
+use tests::{Process, TestBroker, TestClient, eventually, installed};
 
 /// A request, and the head and body of its answer; the connection ends after it.
 #[track_caller]
@@ -546,29 +548,97 @@ fn curl_can_publish_and_listen() {
     assert_eq!(output(&mut curl(&broker, "/healthz")), "ok\n");
 }
 
+/// Writes a byte to each of them again and again, until the broker has closed all.
+fn dribble(mut sockets: Vec<TcpStream>) {
+    while !sockets.is_empty() {
+        sockets.retain_mut(|socket| socket.write_all(b"x").is_ok());
+        thread::sleep(Duration::from_millis(250));
+    }
+}
+
 #[test]
-fn a_thousand_requests_that_never_end_hold_up_nobody() {
+fn a_thousand_requests_that_come_byte_by_byte_hold_up_nobody_and_end_in_ten_seconds() {
     let broker = TestBroker::start();
-    let mut slow: Vec<TestClient> = (0..1000)
+    let slow: Vec<TcpStream> = (0..1000)
         .map(|n| {
-            let mut client = broker.connect();
+            let mut socket = TcpStream::connect(broker.address()).expect("a connection");
             let half = [
                 "GET /",
                 "POST /topics/a HTTP/1.1\r\nContent-Le",
                 "GET / HTTP/1.1\r\nX: y\r\n",
+                "GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n",
             ];
-            client.write(half[n % half.len()]);
-            client
+            let half = half[n % half.len()];
+            socket.write_all(half.as_bytes()).expect("a connection");
+            socket
         })
         .collect();
-    for client in &mut slow {
-        client.write("x");
-    }
-    assert_eq!(status(&get(&broker, "/healthz")), 200);
+    let answers: Vec<TcpStream> = slow
+        .iter()
+        .map(|socket| socket.try_clone().expect("a descriptor"))
+        .collect();
+    let dribbling = thread::spawn(move || dribble(slow));
     let mut ann = broker.connect();
     ann.send("SUBSCRIBE a").expect("SUBACK a");
-    assert_eq!(status(&post(&broker, "/topics/a", "hi")), 200);
+    for _ in 0..200 {
+        assert_eq!(status(&get(&broker, "/healthz")), 200);
+        assert_eq!(status(&post(&broker, "/topics/a", "hi")), 200);
+        ann.expect("MESSAGE a hi");
+    }
+    for mut socket in answers {
+        let patience = Some(Duration::from_secs(30));
+        socket.set_read_timeout(patience).expect("a socket");
+        let mut answer = [0; 13];
+        socket.read_exact(&mut answer).expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 408 ");
+    }
+    dribbling.join().expect("no panic");
+}
+
+#[test]
+fn a_quarter_of_all_connections_may_be_slow_requests_and_whole_ones_are_served_all_the_same() {
+    let broker = TestBroker::with_args(&["--max-connections", "40"]);
+    let (post_a, rest) = (
+        "POST /topics/slow HTTP/1.1\r\nHost: localhost\r\n",
+        "Content-Length: 2\r\n\r\nhi",
+    );
+    let slow: Vec<TcpStream> = (0..12)
+        .map(|n| {
+            let mut socket = TcpStream::connect(broker.address()).expect("a connection");
+            let cut = if n % 2 == 0 { 0 } else { rest.len() - 1 };
+            let half = format!("{post_a}{}", &rest[..cut]);
+            socket.write_all(half.as_bytes()).expect("a connection");
+            socket.set_nonblocking(true).expect("a socket");
+            socket
+        })
+        .collect();
+    let has_answer = |socket: &&TcpStream| socket.peek(&mut [0]).is_ok();
+    eventually("two of twelve are refused", || {
+        slow.iter().filter(has_answer).count() == 2
+    });
+    let mut ann = broker.connect();
+    ann.send("SUBSCRIBE a").expect("SUBACK a");
+    assert_eq!(status(&post(&broker, "/topics/a", "whole")), 200);
+    ann.expect("MESSAGE a whole");
+    let chunked =
+        "POST /topics/a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
+    assert_eq!(status(&ask(&broker, chunked)), 200);
     ann.expect("MESSAGE a hi");
+    assert_eq!(status(&get(&broker, "/api/broker")), 200);
+    let mut statuses: Vec<String> = Vec::new();
+    for (n, mut socket) in slow.into_iter().enumerate() {
+        let is_refused = has_answer(&&socket);
+        socket.set_nonblocking(false).expect("a socket");
+        if !is_refused {
+            let cut = if n % 2 == 0 { 0 } else { rest.len() - 1 };
+            socket.write_all(&rest.as_bytes()[cut..]).expect("a place");
+        }
+        let mut answer = [0; 12];
+        socket.read_exact(&mut answer).expect("an answer");
+        statuses.push(String::from_utf8_lossy(&answer[9..]).into_owned());
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [["200"; 10].as_slice(), &["503"; 2]].concat());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use http::StatusCode;
 use httparse::Status;
 
 use super::request::{Framing, Refused};
+use super::site::{Site, Unfinished};
 use crate::block::Block;
 use crate::wire::{Arrival, End, Source};
 
@@ -20,7 +21,10 @@ const PAUSE: Duration = Duration::from_secs(30);
 const CHUNK_HEAD_BYTES: usize = 1024;
 
 /// What is still to come.
-pub(crate) struct Body {
+pub(crate) struct Body<'a> {
+    site: &'a Site,
+    /// Taken once more has to be waited for: what came with its head is not slow.
+    place: Option<Unfinished<'a>>,
     state: State,
     /// Whether it may pause for longer.
     pub(crate) may_rest: bool,
@@ -46,14 +50,16 @@ pub(crate) enum Broken {
     End(End),
 }
 
-impl Body {
-    pub(crate) fn new(framing: Framing) -> Self {
+impl<'a> Body<'a> {
+    pub(crate) fn new(framing: Framing, site: &'a Site) -> Self {
         let state = match framing {
             Framing::Length(0) => State::Done,
             Framing::Length(length) => State::Left(length),
             Framing::Chunked => State::ChunkSize,
         };
         Self {
+            site,
+            place: None,
             state,
             may_rest: false,
             read: 0,
@@ -70,7 +76,12 @@ impl Body {
             match self.step(block)? {
                 Step::Piece(piece) => return Ok(Some(piece)),
                 Step::Done => return Ok(None),
-                Step::More => self.fill(source, block)?,
+                Step::More => {
+                    if self.place.is_none() {
+                        self.place = Some(self.site.begin().map_err(Broken::Refused)?);
+                    }
+                    self.fill(source, block)?;
+                }
             }
         }
     }

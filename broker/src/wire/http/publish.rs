@@ -86,14 +86,13 @@ impl Conversation<'_, '_> {
         source: &mut impl Source,
         block: &mut Block,
     ) -> Result<Count, Broken> {
-        let mut body = Body::new(head.framing);
+        let mut body = Body::new(head.framing, self.site);
         body.may_rest = envelope.by_lines;
         let mut gathered = Gathered {
             bytes: Vec::new(),
             charge: self.desk.engine.memory.charge(0),
         };
         let mut count = Count::default();
-        let mut slow = None;
         while let Some(piece) = body.next(source, block)? {
             let bytes = &block.bytes()[piece];
             self.desk.note_heard(std::mem::take(&mut body.read));
@@ -108,9 +107,6 @@ impl Conversation<'_, '_> {
                 _ => bytes,
             };
             gathered.push(begun, self.line_bytes)?;
-            if slow.is_none() {
-                slow = Some(self.site.begin().map_err(Broken::Refused)?);
-            }
         }
         if envelope.by_lines {
             self.publish_lines(envelope, &gathered.bytes, &mut count)?;
