@@ -642,6 +642,32 @@ fn a_quarter_of_all_connections_may_be_slow_requests_and_whole_ones_are_served_a
 }
 
 #[test]
+fn a_compressed_body_is_refused_before_it_has_come() {
+    let broker = TestBroker::start();
+    let mut ann = broker.connect();
+    ann.send("SUBSCRIBE a").expect("SUBACK a");
+    for (encoding, expected) in [
+        ("gzip", 415),
+        ("deflate", 415),
+        ("br", 415),
+        ("zstd", 415),
+        ("identity, gzip", 415),
+        ("identity\r\nContent-Encoding: gzip", 415),
+        ("identity", 200),
+    ] {
+        let head = format!(
+            "POST /topics/a HTTP/1.1\r\nContent-Encoding: {encoding}\r\nContent-Length: 9\r\n\r\n"
+        );
+        let body = if expected == 200 { "as it is!" } else { "" };
+        let answer = ask(&broker, &format!("{head}{body}"));
+        assert_eq!(status(&answer), expected, "{encoding}");
+        let says_so = answer.0.contains("\r\naccept-encoding: identity");
+        assert_eq!(says_so, expected == 415, "{}", answer.0);
+    }
+    ann.expect("MESSAGE a as it is!").expect_silence();
+}
+
+#[test]
 fn a_head_without_end_is_refused_and_so_are_too_many_headers() {
     let broker = TestBroker::start();
     for filling in ["x".repeat(20_000), "\r\nX: y".repeat(100)] {

@@ -20,9 +20,9 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, ALLOW, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_VERSION,
-    UPGRADE, VARY,
+    ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ALLOW, HeaderValue, ORIGIN, RETRY_AFTER,
+    SEC_WEBSOCKET_VERSION, UPGRADE, VARY,
 };
 use http::{HeaderMap, Method, StatusCode};
 
@@ -240,6 +240,10 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 response.headers.insert(UPGRADE, websocket);
                 let version = HeaderValue::from_static("13");
                 response.headers.insert(SEC_WEBSOCKET_VERSION, version);
+            }
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                let identity = HeaderValue::from_static("identity");
+                response.headers.insert(ACCEPT_ENCODING, identity);
             }
             StatusCode::SERVICE_UNAVAILABLE => {
                 let seconds = HeaderValue::from_static("1");

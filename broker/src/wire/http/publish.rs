@@ -1,6 +1,7 @@
 //! Publishing by `POST` and `PUT`: the body is one message, or each of its lines is one.
 
 use http::StatusCode;
+use http::header::CONTENT_ENCODING;
 use memchr::{memchr, memrchr};
 use protocol::{Attributes, BadAttribute, Escaped, RETAIN, Topic};
 use serde::Serialize;
@@ -198,6 +199,11 @@ impl Envelope {
                 },
             };
             added.map_err(|why| Refused::new(StatusCode::BAD_REQUEST, why.to_string()))?;
+        }
+        let mut encodings = head.headers.get_all(CONTENT_ENCODING).iter();
+        if encodings.any(|encoding| encoding != "identity") {
+            let text = "a body is published as it is; send it without Content-Encoding";
+            return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
         }
         match head.framing {
             Framing::Length(length) if !by_lines && length > line_bytes as u64 => {
