@@ -531,6 +531,96 @@ fn a_page_from_elsewhere_may_do_nothing() {
 }
 
 #[test]
+fn a_name_that_is_not_the_broker_s_gets_nothing_but_its_health() {
+    let broker = TestBroker::start();
+    let port = broker.address().port();
+    let mut ann = broker.connect();
+    ann.send("SUBSCRIBE #").expect("SUBACK #");
+    // A page has made its own name point here, and asks as if it were at home.
+    for rebound in [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+    ] {
+        for path in [
+            "GET /",
+            "GET /metrics",
+            "GET /api/clients",
+            "GET /topics/a?count=1&timeout=1s",
+            "POST /topics/a",
+            "PUT /topics/a?retain",
+            "OPTIONS /topics/a",
+            "GET /ws",
+            "GET /mqtt",
+        ] {
+            for origin in ["", &format!("Origin: http://{rebound}:{port}\r\n")] {
+                let mut client = broker.connect();
+                client.write(format!(
+                    "{path} HTTP/1.1\r\nHost: {rebound}:{port}\r\n{origin}Connection: close\r\n\r\n"
+                ));
+                client.expect_prefix("HTTP/1.1 421 ");
+            }
+        }
+        let mut client = broker.connect();
+        client.write(format!("GET /healthz HTTP/1.1\r\nHost: {rebound}\r\n\r\n"));
+        client.expect("HTTP/1.1 200 OK\r");
+        // The name in the target is the one that counts, and two of them are one too many.
+        let mut client = broker.connect();
+        client.write(format!(
+            "GET http://{rebound}/metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        ));
+        client.expect_prefix("HTTP/1.1 421 ");
+        let mut client = broker.connect();
+        client.write(format!(
+            "GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: {rebound}\r\n\r\n"
+        ));
+        client.expect_prefix("HTTP/1.1 400 ");
+    }
+    ann.expect_silence();
+}
+
+#[test]
+fn who_sends_no_origin_is_a_program_unless_a_browser_says_otherwise() {
+    let broker = TestBroker::start();
+    let mut ann = broker.connect();
+    ann.send("SUBSCRIBE a").expect("SUBACK a");
+    let form = "text=PUBLISH a got you\r\nPUBLISH a again\r\n";
+    for (headers, expected) in [
+        ("", 200),
+        ("Sec-Fetch-Site: none\r\n", 200),
+        ("Sec-Fetch-Site: same-origin\r\n", 200),
+        ("Sec-Fetch-Site: same-site\r\n", 403),
+        ("Sec-Fetch-Site: cross-site\r\n", 403),
+        // A form of another site, as browsers post it.
+        (
+            "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nContent-Type: text/plain\r\n",
+            403,
+        ),
+        (
+            "Origin: http://evil.example\r\nContent-Type: text/plain\r\n",
+            403,
+        ),
+        (
+            "Origin: null\r\nContent-Type: application/x-www-form-urlencoded\r\n",
+            403,
+        ),
+    ] {
+        let len = form.len();
+        let head = format!("POST /topics/a HTTP/1.1\r\n{headers}Content-Length: {len}\r\n\r\n");
+        assert_eq!(
+            status(&ask(&broker, &format!("{head}{form}"))),
+            expected,
+            "{headers}"
+        );
+        if expected == 200 {
+            // What it says is the payload, and not a line of the protocol.
+            ann.expect("MESSAGE a text=PUBLISH a got you\\r\\nPUBLISH a again\\r\\n");
+        }
+        ann.expect_silence();
+    }
+}
+
+#[test]
 fn curl_can_publish_and_listen() {
     let broker = TestBroker::start();
     let mut listener = Process::start(curl(&broker, "/topics/sensors/**").arg("-i"));
@@ -665,6 +755,33 @@ fn a_compressed_body_is_refused_before_it_has_come() {
         assert_eq!(says_so, expected == 415, "{}", answer.0);
     }
     ann.expect("MESSAGE a as it is!").expect_silence();
+}
+
+#[test]
+fn heads_full_of_headers_take_no_more_memory_than_they_may() {
+    let broker = TestBroker::start();
+    assert_eq!(status(&get(&broker, "/healthz")), 200);
+    let before = broker.resident_kib();
+    let many = "X-Y: z\r\n".repeat(63);
+    let mut floods: Vec<TestClient> = (0..200)
+        .map(|n| {
+            let mut client = broker.connect();
+            let filling = match n % 2 {
+                0 => format!("X: {}", "x".repeat(16_000)),
+                _ => format!("{many}X: "),
+            };
+            client.write(format!("GET / HTTP/1.1\r\n{filling}"));
+            client
+        })
+        .collect();
+    assert_eq!(status(&get(&broker, "/healthz")), 200);
+    let grown = broker.resident_kib().saturating_sub(before);
+    assert!(grown < 200 * 100, "{grown} KiB more for 200 heads");
+    for client in &mut floods {
+        // More than a head may have, whether in bytes or in headers.
+        client.write(format!("{}\r\n{many}\r\n", "x".repeat(500)));
+        client.expect_prefix("HTTP/1.1 431 ");
+    }
 }
 
 #[test]

@@ -69,7 +69,9 @@ impl Site {
             ));
         }
         let Some(origin) = head.headers.get(ORIGIN) else {
-            let is_foreign = head.header(SEC_FETCH_SITE) == Some("cross-site");
+            // Another port, or another name of the same site, is another page.
+            let foreign_sites = [Some("cross-site"), Some("same-site")];
+            let is_foreign = foreign_sites.contains(&head.header(SEC_FETCH_SITE));
             return match is_foreign && head.method != Method::GET && head.method != Method::HEAD {
                 true => Err(foreign("another site")),
                 false => Ok(()),
