@@ -286,3 +286,95 @@ fn no_method(allowed: &str) -> Refused {
         format!("this can be asked for with {allowed}"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::engine::Engine;
+    use crate::outbox::tests::{TestSink, outbox};
+    use crate::roster::Member;
+
+    /// A client that sends these pieces and then nothing more.
+    struct Silent {
+        pieces: VecDeque<Vec<u8>>,
+        /// How long the last of them was waited for.
+        patience: Duration,
+    }
+
+    impl Source for Silent {
+        fn fill(&mut self, block: &mut Block, most: usize) -> Arrival {
+            match self.pieces.pop_front() {
+                Some(piece) => {
+                    let room = block.fill(most).expect("there is memory");
+                    room.extend_from_slice(&piece);
+                    Arrival::Bytes
+                }
+                None => Arrival::Silence,
+            }
+        }
+
+        fn fill_by(&mut self, block: &mut Block, most: usize, deadline: Instant) -> Arrival {
+            self.patience = deadline.saturating_duration_since(Instant::now());
+            self.fill(block, most)
+        }
+
+        fn wait_for_end(&mut self) -> Arrival {
+            Arrival::End
+        }
+
+        fn set_interval(&mut self, _interval: Duration) {}
+    }
+
+    /// How long the rest is waited for, how it ends then, and what the client is told.
+    fn wait_for_rest(pieces: &[&str]) -> (u64, End, String) {
+        let engine = Engine::new(10, 1000, usize::MAX, Duration::ZERO).expect("an engine");
+        let (outbox, sink) = outbox(1, 1000, usize::MAX);
+        let member = Arc::new(Member::new(outbox, ([127, 0, 0, 1], 1).into()));
+        let mut desk = Desk::new(&engine, &member, 10);
+        let site = Site::new(&[], &[], 10);
+        let mut source = Silent {
+            pieces: pieces
+                .iter()
+                .map(|piece| piece.as_bytes().to_vec())
+                .collect(),
+            patience: Duration::ZERO,
+        };
+        let mut block = Block::new(&engine.memory);
+        let end = Conversation::new(&mut desk, &site, 1000).read_loop(&mut source, &mut block);
+        // A moment has passed since it was asked to wait so long.
+        let tens = source.patience.as_millis().div_ceil(10_000) as u64;
+        (10 * tens, end, said(&sink))
+    }
+
+    fn said(sink: &TestSink) -> String {
+        String::from_utf8_lossy(&sink.0.lock().taken).into_owned()
+    }
+
+    #[test]
+    fn the_rest_of_a_request_is_waited_for_as_long_as_the_manual_says() {
+        let post = "POST /topics/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n";
+        for (pieces, seconds, status) in [
+            (&["GET / HT"][..], 10, "408"),
+            (&[post, "some"], 30, "408"),
+            (&[post], 30, "408"),
+        ] {
+            let (waited, end, said) = wait_for_rest(pieces);
+            assert_eq!(waited, seconds, "{pieces:?}");
+            assert!(matches!(end, End::Answered), "{end:?}");
+            let last = said.rsplit_once("HTTP/1.1 ").expect("an answer").1;
+            assert!(last.starts_with(status), "{said}");
+        }
+        // Nothing has begun, so there is nothing to answer.
+        let (waited, end, said) = wait_for_rest(&[]);
+        assert_eq!((waited, &*said), (60, ""));
+        assert!(matches!(end, End::Left), "{end:?}");
+        let whole = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let (waited, end, said) = wait_for_rest(&[whole]);
+        assert_eq!(waited, 60);
+        assert!(matches!(end, End::Left), "{end:?}");
+        assert!(said.ends_with("ok\n"), "{said}");
+    }
+}
