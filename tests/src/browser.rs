@@ -190,6 +190,8 @@ impl Tab {
     /// Gives the page a size in pixels, and day or night.
     #[track_caller]
     pub fn look(&mut self, width: u32, height: u32, scheme: &str) {
+        // A tab behind another is drawn no frames.
+        self.call("Page.bringToFront", &json!({}));
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
         self.call("Emulation.setDeviceMetricsOverride", &size);
         let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });

@@ -141,6 +141,35 @@ fn what_looks_like_markup_stays_text() {
 }
 
 #[test]
+fn what_was_said_last_stays_in_sight_when_there_is_less_room() {
+    let (broker, browser) = (TestBroker::start(), Browser::start());
+    let mut ann = enter(&browser, &broker, "lobby", "ann");
+    ann.look(1280, 800, "light");
+    let mut netcat = broker.connect();
+    for n in 0..60 {
+        netcat.send(format!("PUBLISH lobby message {n}"));
+    }
+    let is_last_seen = "document.querySelector('#log > :last-child').getBoundingClientRect().bottom \
+                        <= document.querySelector('#log').getBoundingClientRect().bottom";
+    ann.wait_for_text("message 59");
+    ann.wait_for(is_last_seen);
+    // A phone, and then its keyboard.
+    for (width, height) in [(390, 780), (390, 400), (1280, 800)] {
+        ann.look(width, height, "light");
+        ann.wait_for(is_last_seen);
+    }
+    // Who has gone back to read stays there. What is scrolled shows with the next frame.
+    let frames = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))";
+    ann.eval(frames);
+    ann.eval("document.querySelector('#log').scrollTop = 100");
+    ann.eval(frames);
+    ann.look(1280, 700, "light");
+    ann.wait_for("innerHeight === 700");
+    ann.eval(frames);
+    assert_eq!(ann.eval("document.querySelector('#log').scrollTop"), 100);
+}
+
+#[test]
 fn a_page_comes_back_after_the_broker_has_and_says_so() {
     let (mut broker, browser) = (TestBroker::start(), Browser::start());
     let port = broker.address().port().to_string();

@@ -17,6 +17,19 @@ function hue(name) {
   return hash;
 }
 
+function isAtEnd() {
+  const log = $("log");
+  return log.scrollHeight - log.scrollTop - log.clientHeight < 60;
+}
+
+function size() {
+  return `${$("log").clientWidth} ${$("log").clientHeight}`;
+}
+
+function scrollToEnd() {
+  $("log").scrollTop = $("log").scrollHeight;
+}
+
 export class Room {
   constructor(room, nick, showState) {
     Object.assign(this, { room, nick });
@@ -28,8 +41,19 @@ export class Room {
     this.answered = 0;
     this.rows = [];
     this.isTold = false;
+    this.atEnd = true;
     $("where").textContent = room;
     $("log").replaceChildren();
+    // The keyboard of a phone takes half of the room there is. What scrolls until that is seen is not
+    // the reader.
+    this.sizes = new ResizeObserver(() => {
+      this.size = size();
+      if (this.atEnd) scrollToEnd();
+    });
+    $("log").onscroll = () => {
+      if (this.size === size()) this.atEnd = isAtEnd();
+    };
+    this.sizes.observe($("log"));
     this.wire = new Wire({
       state: showState,
       open: (again) => this.enter(again),
@@ -69,6 +93,7 @@ export class Room {
   leave() {
     this.wire.send(`@retain PUBLISH ${this.presence}`);
     this.wire.end();
+    this.sizes.disconnect();
   }
 
   say(message, to) {
@@ -215,9 +240,9 @@ export class Room {
 
   show() {
     const log = $("log");
-    const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 60;
+    const atEnd = isAtEnd();
     log.append(...this.rows.splice(0));
     while (log.childElementCount > MOST_ROWS) log.firstElementChild.remove();
-    if (atEnd) log.scrollTop = log.scrollHeight;
+    if (atEnd) scrollToEnd();
   }
 }
