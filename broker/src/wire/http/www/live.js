@@ -47,6 +47,7 @@ export class Live {
     this.showState = showState;
     this.pool = [];
     $("tree").onscroll = () => this.draw();
+    new ResizeObserver(() => this.draw()).observe($("tree"));
     $("tree").onkeydown = (event) => this.key(event);
     $("tree").onclick = (event) => this.click(event);
     $("topic-filter").oninput = () => this.refresh();
