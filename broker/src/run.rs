@@ -21,11 +21,8 @@ pub(crate) struct Run<'a> {
     /// The number of the client that published it.
     publisher: u64,
     kept: OnceCell<Kept>,
-    /// A copy for those who keep lines of it.
-    lines: OnceCell<Bytes>,
-    /// Copies of lines that are kept by themselves, where several may keep them; empty where there is
-    /// none yet.
-    single: RefCell<Vec<Bytes>>,
+    /// Copies for those who keep lines of it.
+    copies: OnceCell<Box<Copies>>,
     /// If it is for one member of a group, the filter of that group.
     share: Option<Arc<str>>,
     /// The line of a message for one member of a group, if that is not what `body` holds.
@@ -37,6 +34,14 @@ pub(crate) struct Run<'a> {
     stage: OnceCell<Option<Stage>>,
     /// The same in the words of other wires, made when the first outbox of that wire comes.
     worded: RefCell<Vec<(&'static Wording, Worded)>>,
+}
+
+/// Copies of lines, made when the first needs them.
+#[derive(Default)]
+struct Copies {
+    whole: OnceCell<Bytes>,
+    /// By the number of the line; empty where there is none yet.
+    single: RefCell<Vec<Bytes>>,
 }
 
 type Worded = Rc<[Run<'static>]>;
@@ -100,8 +105,7 @@ impl<'a> Run<'a> {
             manner: Manner::LINE,
             publisher: 0,
             kept: OnceCell::new(),
-            lines: OnceCell::new(),
-            single: RefCell::default(),
+            copies: OnceCell::new(),
             share: None,
             line: None,
             outboxes: 1,
@@ -207,24 +211,31 @@ impl<'a> Run<'a> {
     /// it is much of that.
     pub(crate) fn keep_line(&self, line: Range<usize>, number: usize) -> Bytes {
         let whole = self.bytes();
-        match &self.body {
-            Body::Own(bytes) if line.len() * 4 >= whole.len() => bytes.slice(line),
-            _ if line.len() * 4 >= whole.len() => {
-                let shared = self.lines.get_or_init(|| Bytes::copy_from_slice(whole));
-                shared.slice(line)
-            }
-            _ if self.outboxes == 1 => Bytes::copy_from_slice(&whole[line]),
-            _ => {
-                let mut single = self.single.borrow_mut();
-                if single.len() <= number {
-                    single.resize(number + 1, Bytes::new());
-                }
-                if single[number].is_empty() {
-                    single[number] = Bytes::copy_from_slice(&whole[line]);
-                }
-                single[number].clone()
-            }
+        let is_much = line.len() * 4 >= whole.len();
+        if let Body::Own(bytes) = &self.body
+            && is_much
+        {
+            return bytes.slice(line);
         }
+        if !is_much && self.outboxes == 1 {
+            return Bytes::copy_from_slice(&whole[line]);
+        }
+        let Copies {
+            whole: shared,
+            single,
+        } = &**self.copies.get_or_init(Box::default);
+        if is_much {
+            let shared = shared.get_or_init(|| Bytes::copy_from_slice(whole));
+            return shared.slice(line);
+        }
+        let mut single = single.borrow_mut();
+        if single.len() <= number {
+            single.resize(number + 1, Bytes::new());
+        }
+        if single[number].is_empty() {
+            single[number] = Bytes::copy_from_slice(&whole[line]);
+        }
+        single[number].clone()
     }
 
     /// Some of it, kept together with the rest.
