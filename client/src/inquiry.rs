@@ -110,6 +110,9 @@ pub struct Connection {
     pub peer: String,
     /// What it speaks.
     pub wire: String,
+    /// It is over: what is told is of a session of MQTT that waits for its client.
+    #[serde(default)]
+    pub away: bool,
     /// Since when it stands.
     pub connected_s: f64,
     /// Since when its client has said nothing.

@@ -42,8 +42,8 @@ const COLUMNS: &[Column<Connection>] = &[
         head: "peer",
         kind: Kind::Whole,
         rank: 5,
-        cell: |row| row.peer.clone(),
-        order: |one, other| one.peer.cmp(&other.peer),
+        cell: |row| peer(row).to_owned(),
+        order: |one, other| peer(one).cmp(peer(other)),
     },
     Column {
         head: "wire",
@@ -138,6 +138,14 @@ const COLUMNS: &[Column<Connection>] = &[
     },
 ];
 
+/// From where it comes, if it is there.
+fn peer(row: &Connection) -> &str {
+    match row.away {
+        true => "away",
+        false => &row.peer,
+    }
+}
+
 /// The filters, as far as they are told.
 fn subscribed(row: &Connection) -> String {
     let mut filters = row.filters.join(" ");
@@ -151,6 +159,18 @@ fn subscribed(row: &Connection) -> String {
 mod tests {
     use super::*;
     use crate::table::fit;
+
+    #[test]
+    fn a_session_whose_client_is_away_comes_from_nowhere() {
+        let row = Connection {
+            peer: "127.0.0.1:40000".to_owned(),
+            away: true,
+            ..Connection::default()
+        };
+        let fitted = fit(COLUMNS, &[row], 200);
+        assert!(fitted.rows[0].contains(" away "), "{}", fitted.rows[0]);
+        assert!(!fitted.rows[0].contains("127.0.0.1"), "{}", fitted.rows[0]);
+    }
 
     #[test]
     fn a_connection_takes_one_row_at_any_width() {
