@@ -58,8 +58,8 @@ fn line(case: &str, broker: &str, figures: &str) -> String {
 #[test]
 fn what_it_measures_stands_in_the_document() {
     let out = tempfile::tempdir().expect("a folder");
-    let cases =
-        "^(1x1 128 B|1x10 128 B|8x8 .*|window 1|round trips|latency 1x1 1,000/s|idle 1,000)$";
+    let cases = "^(1x1 128 B|1x10 128 B|8x8 .*|window 1|round trips|latency 1x1 1,000/s|idle 1,000|\
+                 MQTT QoS . 8x8 16 B|web: (events 1x1000|idle 1,000 WebSockets))$";
     let arguments = [
         "--brokers",
         "dallal,relay",
@@ -82,7 +82,12 @@ fn what_it_measures_stands_in_the_document() {
             "| mosquitto | not measured: it was not asked for |",
             "| 1x1 128 B | messages/s: at least 5x N | not measured | not measured |",
             "| idle 1,000 | memory a connection: at most 14.0 KB | ",
-            " 0 lost, 0 doubled, 0 reordered in 7 runs | yes |",
+            "| MQTT QoS 0 8x8 16 B | **dallal** | ",
+            "| MQTT QoS 1 8x8 16 B | **dallal** | ",
+            "| web: events 1x1000 | **dallal** | ",
+            "| web: idle 1,000 WebSockets | **dallal** | ",
+            "| MQTT QoS 0 8x8 16 B | messages/s: at least 3x rumqttd | not measured | not measured |",
+            " 0 lost, 0 doubled, 0 reordered in 11 runs | yes |",
             "No rival was measured.",
         ],
     );
@@ -94,7 +99,7 @@ fn what_it_measures_stands_in_the_document() {
         "{document}"
     );
     let results = read(&out, "benchmarks/results.jsonl");
-    assert_eq!(results.lines().count(), 1 + 7 + 5, "{results}");
+    assert_eq!(results.lines().count(), 1 + 11 + 5, "{results}");
     assert!(!results.contains("failed"), "{results}");
     for key in [
         "cpu_ns_per_message",
@@ -154,6 +159,37 @@ fn the_document_says_where_a_rival_is_ahead() {
             "| 1x1 16 B | processor a message: at most 0.2x N | 0.25x, 50 ns to 200 ns | **no** |",
             "| 1x1 16 B | processor a message | redis | 25 ns | 50 ns | 2.00x | apart |",
             ": 1 of 4 comparisons.",
+        ],
+    );
+}
+
+#[test]
+fn what_was_measured_apart_takes_its_place_among_the_rest() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let part = |name: &str, date: &str, lines: &[String]| {
+        let about = format!(
+            r#"{{"about":{{"date":"{date}","machine":"a machine","rounds":1,"seconds":1,"versions":{{"dallal":"1.0.0"}},"left_out":{{}}}}}}"#
+        );
+        let path = folder.path().join(name);
+        let text = format!("{about}\n{}", lines.concat());
+        fs::write(&path, text).expect("a folder that can be written");
+        path
+    };
+    let figures = |rate: u32| format!(r#""delivered_per_s":{rate}"#);
+    let ours = |case: &str, rate| line(case, "dallal", &figures(rate));
+    let all = [ours("1x1 16 B", 1000), ours("1x1 128 B", 2000)];
+    let all = part("all.jsonl", "2026-01-30", &all);
+    let again = part("again.jsonl", "2026-01-31", &[ours("1x1 128 B", 3000)]);
+    let files = [&all, &again].map(|path| path.to_str().expect("a path in UTF-8"));
+    let (code, complaints) = run(&["--from", files[0], "--from", files[1]], folder.path());
+    assert_eq!(code, Some(0), "{complaints}");
+    contains(
+        &read(&folder, "benchmarks.md"),
+        &[
+            "2026-01-30, on a machine.",
+            "Measured apart from the others: 1x1 128 B. 2026-01-31, on a machine.",
+            "| 1x1 16 B | **dallal** | 1.00 k |",
+            "| 1x1 128 B | **dallal** | 3.00 k |",
         ],
     );
 }

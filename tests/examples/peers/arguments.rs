@@ -20,6 +20,8 @@ const EXAMPLES: &str = "\
 Examples:
   tests/peers                                          everything
   tests/peers --cases latency --brokers dallal,nats    a part, which leaves docs as it is
+  tests/peers --cases MQTT --rounds 5                  brokers of MQTT
+  tests/peers --cases web --brokers dallal             HTTP and WebSocket
   tests/peers --from docs/benchmarks/results.jsonl     the document again, without measuring
 
 Exit codes:
@@ -50,10 +52,10 @@ pub(crate) struct Arguments {
     /// Write benchmarks.md and benchmarks/ there [default: docs, or target/peers for a part]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Measure nothing, and write what these results say
+    /// Measure nothing, and write what these results say; of several files, the last with a case counts
     #[arg(long, value_name = "FILE")]
     #[arg(conflicts_with_all = ["rounds", "seconds", "cases", "brokers"])]
-    pub(crate) from: Option<PathBuf>,
+    pub(crate) from: Vec<PathBuf>,
     /// Where a broker's program is
     #[arg(long = "program", value_name = "BROKER=PATH", value_parser = program)]
     pub(crate) programs: Vec<(String, PathBuf)>,

@@ -1,9 +1,9 @@
 //! What we ask of ourselves, and whether it was reached.
 
-use crate::case::{CASES, SINGLE_TOPIC};
+use crate::case::{CASES, Group, SINGLE_TOPIC};
 use crate::figure::{Better, Figure};
 use crate::number::{counted, times};
-use crate::peer::{OURS, REDIS, RELAY};
+use crate::peer::{MOSQUITTO, OURS, REDIS, RELAY, RUMQTTD};
 use crate::results::{Results, ratio};
 
 /// One demand on one figure of ours.
@@ -21,6 +21,8 @@ pub(crate) enum Than {
     /// The better of the two nats-servers.
     Nats,
     Redis,
+    Mosquitto,
+    Rumqttd,
     Relay,
     /// Our own broker in another case.
     OursIn(&'static str),
@@ -121,10 +123,30 @@ const BARS: [Bar; 34] = [
     bar("1x1 128 B", Figure::Cpu, Than::Nats, 0.2),
 ];
 
+/// The same for every case of a group.
+const BARS_OF_GROUPS: [(Group, Figure, Than, f64); 5] = [
+    (Group::Qos0, Figure::Delivered, Than::Mosquitto, 10.0),
+    (Group::Qos0, Figure::Delivered, Than::Rumqttd, 3.0),
+    (Group::Qos0, Figure::Cpu, Than::Mosquitto, 1.0),
+    (Group::Qos0, Figure::Cpu, Than::Rumqttd, 1.0),
+    (Group::Qos1, Figure::Delivered, Than::Mosquitto, 5.0),
+];
+
 /// All demands, and at last that every message arrived once and in order.
 pub(crate) fn verdicts(results: &Results) -> Vec<Verdict> {
-    let verdicts = BARS.iter().map(|bar| bar.verdict(results));
+    let verdicts = bars().map(|bar| bar.verdict(results));
     verdicts.chain([every_message_arrived(results)]).collect()
+}
+
+fn bars() -> impl Iterator<Item = Bar> {
+    let of_groups = BARS_OF_GROUPS
+        .into_iter()
+        .flat_map(|(group, figure, than, factor)| {
+            group
+                .cases()
+                .map(move |case| bar(case.name, figure, than, factor))
+        });
+    BARS.into_iter().chain(of_groups)
 }
 
 impl Bar {
@@ -133,6 +155,8 @@ impl Bar {
         let other = match self.than {
             Than::Nats => results.nats(self.case, self.figure),
             Than::Redis => results.median(self.case, REDIS, self.figure),
+            Than::Mosquitto => results.median(self.case, MOSQUITTO, self.figure),
+            Than::Rumqttd => results.median(self.case, RUMQTTD, self.figure),
             Than::Relay => results.median(self.case, RELAY, self.figure),
             Than::OursIn(case) => results.median(case, OURS, self.figure),
             Than::Itself => Some(1.0),
@@ -167,6 +191,8 @@ impl Bar {
         match self.than {
             Than::Nats => format!("{title}: {bound} {factor} N"),
             Than::Redis => format!("{title}: {bound} {factor} Redis"),
+            Than::Mosquitto => format!("{title}: {bound} {factor} mosquitto"),
+            Than::Rumqttd => format!("{title}: {bound} {factor} rumqttd"),
             Than::Relay => format!("{title}: {bound} {factor} the relay"),
             Than::OursIn(case) => format!("{title}: {bound} {factor} ours in {case}"),
             Than::Itself => format!("{title}: {bound} {}", self.figure.unit().show(self.factor)),
@@ -192,7 +218,7 @@ fn shown_factor(factor: f64) -> String {
 }
 
 fn every_message_arrived(results: &Results) -> Verdict {
-    let of_ours = || results.runs.iter().filter(|run| run.broker == OURS);
+    let of_ours = || results.all().filter(|run| run.broker == OURS);
     let runs = of_ours().filter(|run| run.figures.is_ok()).count();
     let failed = of_ours().count() - runs;
     let [lost, doubled, reordered] = Figure::FAULTS.map(|figure| {
@@ -225,14 +251,14 @@ mod tests {
     use super::*;
 
     fn verdict(than: Than, figure: Figure, results: &Results) -> Verdict {
-        let mut verdicts = BARS.iter().filter(|bar| bar.case == "1x1 128 B");
+        let mut verdicts = bars().filter(|bar| bar.case == "1x1 128 B");
         let bar = verdicts.find(|bar| bar.than == than && bar.figure == figure);
         bar.expect("there is such a bar").verdict(results)
     }
 
     #[test]
     fn every_bar_is_about_a_figure_of_a_case() {
-        for bar in &BARS {
+        for bar in bars() {
             let case = Case::find(bar.case).unwrap_or_else(|| panic!("no case {}", bar.case));
             assert!(case.load.figures().contains(&bar.figure), "{bar:?}");
         }

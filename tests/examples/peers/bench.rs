@@ -120,15 +120,8 @@ impl Running {
         let begin = Instant::now();
         let child = Command::new(client)
             .env_remove("BROKER_URL")
-            .args([
-                "bench",
-                "--json",
-                "--wait",
-                WAIT,
-                "--server",
-                &server.address(),
-            ])
-            .args(server.bench_flags())
+            .args(["bench", "--json", "--wait", WAIT])
+            .args(server.bench_arguments(case))
             .args(case.bench_arguments(lengths))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

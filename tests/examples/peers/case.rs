@@ -12,6 +12,35 @@ pub(crate) enum Group {
     RoundTrips,
     Latency,
     Idle,
+    Qos0,
+    Qos1,
+    Web,
+    WebIdle,
+}
+
+/// What is spoken with the brokers of a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// The protocol that each is known for.
+    Own,
+    /// MQTT 3.1.1.
+    Mqtt,
+    /// The line protocol, with our own broker alone.
+    Lines,
+    /// The line protocol over WebSocket.
+    WebSocket,
+    /// Server-sent events to subscribers; publishers speak the line protocol.
+    Events,
+}
+
+/// What the figures of a table are shown as multiples of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reference {
+    /// The better of the two nats-servers.
+    Nats,
+    Mosquitto,
+    /// Our own broker in another case.
+    OursIn(&'static str),
 }
 
 /// What `client bench` does, and so what it reports.
@@ -31,6 +60,7 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) group: Group,
     pub(crate) load: Load,
+    pub(crate) wire: Wire,
     /// For `client bench`, but how long it takes.
     pub(crate) arguments: &'static str,
     /// Where it stands in a plot: bytes, subscribers, messages a second or connections.
@@ -50,6 +80,7 @@ const fn case(
         name,
         group,
         load,
+        wire: Wire::Own,
         arguments,
         place,
         needs_routing: false,
@@ -61,11 +92,20 @@ impl Case {
         self.needs_routing = true;
         self
     }
+
+    const fn over(mut self, wire: Wire) -> Self {
+        self.wire = wire;
+        self
+    }
 }
 
 pub(crate) const SINGLE_TOPIC: &str = "1x1 128 B";
 
-pub(crate) const CASES: [Case; 22] = [
+/// What the cases of the web are compared with.
+const LINES: &str = "web: lines 1x1000";
+const LINES_IDLE: &str = "web: idle 1,000 lines";
+
+pub(crate) const CASES: [Case; 40] = [
     case(
         Group::Payload,
         Load::Throughput,
@@ -194,10 +234,140 @@ pub(crate) const CASES: [Case; 22] = [
     case(Group::Idle, Load::Idle, "idle 1,000", 1000, "--idle 1000"),
     case(Group::Idle, Load::Idle, "idle 5,000", 5000, "--idle 5000"),
     case(Group::Idle, Load::Idle, "idle 9,000", 9000, "--idle 9000"),
+    case(
+        Group::Qos0,
+        Load::Throughput,
+        "MQTT QoS 0 1x1 16 B",
+        1,
+        "--cap 256KiB --size 16",
+    )
+    .over(Wire::Mqtt),
+    case(
+        Group::Qos0,
+        Load::Throughput,
+        "MQTT QoS 0 1x100 16 B",
+        100,
+        "--cap 256KiB --size 16 --subs 100",
+    )
+    .over(Wire::Mqtt),
+    case(
+        Group::Qos0,
+        Load::Throughput,
+        "MQTT QoS 0 8x8 16 B",
+        8,
+        "--cap 256KiB --size 16 --pubs 8 --subs 8 --topics 8 --spread",
+    )
+    .over(Wire::Mqtt),
+    case(
+        Group::Qos0,
+        Load::Throughput,
+        "MQTT QoS 0 1x1 128 B",
+        1,
+        "--cap 256KiB --size 128",
+    )
+    .over(Wire::Mqtt),
+    case(
+        Group::Qos0,
+        Load::Throughput,
+        "MQTT QoS 0 1x100 128 B",
+        100,
+        "--cap 256KiB --size 128 --subs 100",
+    )
+    .over(Wire::Mqtt),
+    case(
+        Group::Qos0,
+        Load::Throughput,
+        "MQTT QoS 0 8x8 128 B",
+        8,
+        "--cap 256KiB --size 128 --pubs 8 --subs 8 --topics 8 --spread",
+    )
+    .over(Wire::Mqtt),
+    case(
+        Group::Qos1,
+        Load::Throughput,
+        "MQTT QoS 1 1x1 16 B",
+        1,
+        "--cap 256KiB --size 16 --qos 1 --window 100",
+    )
+    .over(Wire::Mqtt),
+    case(
+        Group::Qos1,
+        Load::Throughput,
+        "MQTT QoS 1 1x100 16 B",
+        100,
+        "--cap 256KiB --size 16 --subs 100 --qos 1 --window 100",
+    )
+    .over(Wire::Mqtt),
+    case(
+        Group::Qos1,
+        Load::Throughput,
+        "MQTT QoS 1 8x8 16 B",
+        8,
+        "--cap 256KiB --size 16 --pubs 8 --subs 8 --topics 8 --spread --qos 1 --window 100",
+    )
+    .over(Wire::Mqtt),
+    case(
+        Group::Qos1,
+        Load::Throughput,
+        "MQTT QoS 1 1x1 128 B",
+        1,
+        "--cap 256KiB --size 128 --qos 1 --window 100",
+    )
+    .over(Wire::Mqtt),
+    case(
+        Group::Qos1,
+        Load::Throughput,
+        "MQTT QoS 1 1x100 128 B",
+        100,
+        "--cap 256KiB --size 128 --subs 100 --qos 1 --window 100",
+    )
+    .over(Wire::Mqtt),
+    case(
+        Group::Qos1,
+        Load::Throughput,
+        "MQTT QoS 1 8x8 128 B",
+        8,
+        "--cap 256KiB --size 128 --pubs 8 --subs 8 --topics 8 --spread --qos 1 --window 100",
+    )
+    .over(Wire::Mqtt),
+    case(Group::Web, Load::Throughput, LINES, 1000, "--subs 1000").over(Wire::Lines),
+    case(
+        Group::Web,
+        Load::Throughput,
+        "web: WebSocket 1x1000",
+        1000,
+        "--subs 1000",
+    )
+    .over(Wire::WebSocket),
+    case(
+        Group::Web,
+        Load::Throughput,
+        "web: events 1x1000",
+        1000,
+        "--subs 1000",
+    )
+    .over(Wire::Events),
+    case(Group::WebIdle, Load::Idle, LINES_IDLE, 1000, "--idle 1000").over(Wire::Lines),
+    case(
+        Group::WebIdle,
+        Load::Idle,
+        "web: idle 1,000 WebSockets",
+        1000,
+        "--idle 1000",
+    )
+    .over(Wire::WebSocket),
+    case(
+        Group::WebIdle,
+        Load::Idle,
+        "web: idle 1,000 event streams",
+        1000,
+        "--idle 1000",
+    )
+    .over(Wire::Events),
 ];
 
 impl Group {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Payload,
         Self::FanOut,
         Self::Many,
@@ -205,10 +375,29 @@ impl Group {
         Self::RoundTrips,
         Self::Latency,
         Self::Idle,
+        Self::Qos0,
+        Self::Qos1,
+        Self::Web,
+        Self::WebIdle,
     ];
 
     pub(crate) fn cases(self) -> impl Iterator<Item = &'static Case> {
         CASES.iter().filter(move |case| case.group == self)
+    }
+
+    pub(crate) fn reference(self) -> Reference {
+        match self {
+            Self::Payload
+            | Self::FanOut
+            | Self::Many
+            | Self::Receipts
+            | Self::RoundTrips
+            | Self::Latency
+            | Self::Idle => Reference::Nats,
+            Self::Qos0 | Self::Qos1 => Reference::Mosquitto,
+            Self::Web => Reference::OursIn(LINES),
+            Self::WebIdle => Reference::OursIn(LINES_IDLE),
+        }
     }
 }
 

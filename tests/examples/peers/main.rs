@@ -61,9 +61,15 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<Results, Trouble> {
     let out = arguments.folder();
     let folder = out.join("benchmarks");
-    let results = match &arguments.from {
-        Some(from) => Results::read(from)?,
-        None => measure(arguments, &folder)?,
+    let results = match &arguments.from[..] {
+        [first, later @ ..] => {
+            let mut results = Results::read(first)?;
+            for file in later {
+                results.replace(Results::read(file)?);
+            }
+            results
+        }
+        [] => measure(arguments, &folder)?,
     };
     write(&folder.join("results.jsonl"), &results.to_lines())?;
     for (name, svg) in plots::draw(&results) {

@@ -76,7 +76,10 @@ fn digits(value: f64) -> String {
 
 /// How many times as much.
 pub(crate) fn times(ratio: f64) -> String {
-    format!("{}x", digits(ratio))
+    match ratio {
+        0.0..0.01 => format!("{ratio:.4}x"),
+        _ => format!("{}x", digits(ratio)),
+    }
 }
 
 /// With commas between thousands.
@@ -131,8 +134,8 @@ mod tests {
     #[test]
     fn ratios_and_counts() {
         assert_eq!(
-            [8.126, 0.2, 12.34, 123.4].map(times),
-            ["8.13x", "0.20x", "12.3x", "123x"]
+            [8.126, 0.2, 12.34, 123.4, 0.00123].map(times),
+            ["8.13x", "0.20x", "12.3x", "123x", "0.0012x"]
         );
         assert_eq!(
             [7, 1_000, 1_234_567].map(counted),

@@ -4,20 +4,28 @@
 //! disk, no client is dropped for what the load makes wait for it, and small messages are not held
 //! back in the kernel.
 
-use crate::case::Case;
+use crate::case::{Case, Wire};
 
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) name: &'static str,
     pub(crate) what: &'static str,
-    /// What stands before `://` in its address.
-    pub(crate) scheme: &'static str,
+    /// What stands before `://` in its address when its own protocol is spoken.
+    scheme: &'static str,
+    wires: &'static [Wire],
     pub(crate) role: Role,
     pub(crate) program: Program,
     /// How it is called; `PORT` and `FILE` are filled in.
     pub(crate) arguments: &'static str,
-    /// What stands in `FILE`.
-    pub(crate) settings: &'static str,
+    pub(crate) settings: Settings,
+    /// Where brokers of MQTT are compared, if that is something else.
+    pub(crate) settings_in_mqtt: Option<Settings>,
+}
+
+/// What stands in `FILE`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) text: &'static str,
     /// Why so, where that is not plain.
     pub(crate) note: &'static str,
 }
@@ -46,17 +54,23 @@ pub(crate) enum Program {
 pub(crate) const OURS: &str = "dallal";
 pub(crate) const NATS: [&str; 2] = ["nats", "nats-debian"];
 pub(crate) const REDIS: &str = "redis";
+pub(crate) const MOSQUITTO: &str = "mosquitto";
+pub(crate) const RUMQTTD: &str = "rumqttd";
 pub(crate) const RELAY: &str = "relay";
 
-const NATS_SETTINGS: &str = "\
+const NONE: Settings = Settings { text: "", note: "" };
+
+const NATS_SETTINGS: Settings = Settings {
+    text: "\
 listen: 127.0.0.1:PORT
 max_pending: 1GB
 max_connections: 64K
-";
+",
+    note: "`max_pending` lets so much wait for a subscriber before it is cut off.",
+};
 
-const NATS_NOTE: &str = "`max_pending` lets so much wait for a subscriber before it is cut off.";
-
-const REDIS_SETTINGS: &str = "\
+const REDIS_SETTINGS: Settings = Settings {
+    text: "\
 bind 127.0.0.1
 port PORT
 save \"\"
@@ -64,9 +78,12 @@ appendonly no
 client-output-buffer-limit pubsub 0 0 0
 maxclients 15000
 tcp-backlog 4096
-";
+",
+    note: "Nothing goes to disk, and no subscriber is cut off for what waits for it.",
+};
 
-const MOSQUITTO_SETTINGS: &str = "\
+const MOSQUITTO_SETTINGS: Settings = Settings {
+    text: "\
 listener PORT 127.0.0.1
 allow_anonymous true
 persistence false
@@ -75,69 +92,132 @@ max_queued_messages 0
 max_queued_bytes 0
 max_inflight_messages 0
 log_type error
-";
+",
+    note: "Nothing goes to disk, and queues have no limit. Without `set_tcp_nodelay` it carries up to twice as many small \
+           messages, and some of them wait for milliseconds.",
+};
 
-pub(crate) const PEERS: [Peer; 6] = [
+const MOSQUITTO_DEFAULTS: Settings = Settings {
+    text: "\
+listener PORT 127.0.0.1
+allow_anonymous true
+max_queued_messages 0
+",
+    note: "What it needs to be reached, and not to lose messages at QoS 1, of which a queue else holds 1,000. With that it \
+           carries more than with the settings above.",
+};
+
+const RUMQTTD_SETTINGS: Settings = Settings {
+    text: "\
+id = 0
+
+[router]
+id = 0
+max_connections = 10010
+max_outgoing_packet_count = 200
+max_segment_size = 104857600
+max_segment_count = 10
+
+[v4.1]
+name = \"v4-1\"
+listen = \"127.0.0.1:PORT\"
+next_connection_delay_ms = 1
+
+[v4.1.connections]
+connection_timeout_ms = 60000
+max_payload_size = 20480
+max_inflight_count = 100
+dynamic_filters = true
+",
+    note: "All numbers are those of the configuration that comes with it.",
+};
+
+/// What stands before `://` for each broker of MQTT.
+const MQTT: &str = "mqtt";
+
+pub(crate) const PEERS: [Peer; 7] = [
     Peer {
         name: OURS,
         what: "this broker",
         scheme: "dallal",
+        wires: &[
+            Wire::Own,
+            Wire::Mqtt,
+            Wire::Lines,
+            Wire::WebSocket,
+            Wire::Events,
+        ],
         role: Role::Ours,
         program: Program::Broker,
         arguments: "--port PORT",
-        settings: "",
-        note: "",
+        settings: NONE,
+        settings_in_mqtt: None,
     },
     Peer {
         name: NATS[0],
         what: "nats-server, the newest that PyPI carries",
         scheme: "nats",
+        wires: &[Wire::Own],
         role: Role::Rival,
         program: Program::Named,
         arguments: "-c FILE",
         settings: NATS_SETTINGS,
-        note: NATS_NOTE,
+        settings_in_mqtt: None,
     },
     Peer {
         name: NATS[1],
         what: "nats-server as Debian packages it",
         scheme: "nats",
+        wires: &[Wire::Own],
         role: Role::Rival,
         program: Program::Installed("nats-server"),
         arguments: "-c FILE",
         settings: NATS_SETTINGS,
-        note: NATS_NOTE,
+        settings_in_mqtt: None,
     },
     Peer {
         name: REDIS,
         what: "redis-server as Debian packages it",
         scheme: "redis",
+        wires: &[Wire::Own],
         role: Role::Rival,
         program: Program::Installed("redis-server"),
         arguments: "FILE",
         settings: REDIS_SETTINGS,
-        note: "Nothing goes to disk, and no subscriber is cut off for what waits for it.",
+        settings_in_mqtt: None,
     },
     Peer {
-        name: "mosquitto",
+        name: MOSQUITTO,
         what: "mosquitto as Debian packages it, MQTT 3.1.1",
-        scheme: "mqtt",
+        scheme: MQTT,
+        wires: &[Wire::Own, Wire::Mqtt],
         role: Role::Rival,
         program: Program::Installed("mosquitto"),
         arguments: "-c FILE",
         settings: MOSQUITTO_SETTINGS,
-        note: "Nothing goes to disk, and queues have no limit. Without `set_tcp_nodelay` it carries up to twice as many small \
-               messages, and some of them wait for milliseconds.",
+        settings_in_mqtt: Some(MOSQUITTO_DEFAULTS),
+    },
+    Peer {
+        name: RUMQTTD,
+        what: "the broker of the rumqtt project, newest release, MQTT 3.1.1",
+        scheme: MQTT,
+        wires: &[Wire::Mqtt],
+        role: Role::Rival,
+        program: Program::Named,
+        arguments: "--quiet --config FILE",
+        settings: RUMQTTD_SETTINGS,
+        settings_in_mqtt: None,
     },
     Peer {
         name: RELAY,
         what: "no broker but a yardstick, see below",
         scheme: "dallal",
+        wires: &[Wire::Own],
         role: Role::Yardstick,
         program: Program::Example("relay"),
         arguments: "PORT",
-        settings: "",
-        note: "",
+        settings: NONE,
+        settings_in_mqtt: None,
     },
 ];
 
@@ -146,6 +226,33 @@ pub(crate) fn find(name: &str) -> Option<&'static Peer> {
 }
 
 impl Peer {
+    /// Whether it is measured in a case at all.
+    pub(crate) fn takes_part(&self, case: &Case) -> bool {
+        self.wires.contains(&case.wire)
+    }
+
+    pub(crate) fn settings(&self, case: &Case) -> Settings {
+        match (case.wire, self.settings_in_mqtt) {
+            (Wire::Mqtt, Some(settings)) => settings,
+            _ => self.settings,
+        }
+    }
+
+    /// What `client bench` puts before its address in a case, and is told besides.
+    pub(crate) fn scheme(&self, case: &Case) -> (&'static str, &'static [&'static str]) {
+        let scheme = match case.wire {
+            Wire::Own | Wire::Lines => self.scheme,
+            Wire::Mqtt => MQTT,
+            Wire::WebSocket => "ws",
+            Wire::Events => "http",
+        };
+        let flags: &[&str] = match scheme {
+            MQTT => &["--mqtt", "3.1.1"],
+            _ => &[],
+        };
+        (scheme, flags)
+    }
+
     /// Why a case is nothing for it.
     pub(crate) fn cannot(&self, case: &Case) -> Option<&'static str> {
         let hands_all_to_all = self.role == Role::Yardstick;

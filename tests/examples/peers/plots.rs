@@ -15,6 +15,7 @@ const COLOURS: [(u8, u8, u8); PEERS.len()] = [
     (0x56, 0xb4, 0xe9),
     (0xcc, 0x79, 0xa7),
     (0x00, 0x9e, 0x73),
+    (0xe6, 0x9f, 0x00),
     (0x80, 0x80, 0x80),
 ];
 
@@ -25,7 +26,13 @@ pub(crate) fn file(group: Group) -> Option<&'static str> {
         Group::FanOut => Some("fan-out.svg"),
         Group::Latency => Some("latency.svg"),
         Group::Idle => Some("idle.svg"),
-        Group::Many | Group::Receipts | Group::RoundTrips => None,
+        Group::Many
+        | Group::Receipts
+        | Group::RoundTrips
+        | Group::Qos0
+        | Group::Qos1
+        | Group::Web
+        | Group::WebIdle => None,
     }
 }
 
@@ -78,7 +85,13 @@ fn plot(group: Group, results: &Results) -> Option<Plot> {
             unit: Unit::Bytes,
             lines: lines(Figure::Resident, "", false),
         },
-        Group::Many | Group::Receipts | Group::RoundTrips => return None,
+        Group::Many
+        | Group::Receipts
+        | Group::RoundTrips
+        | Group::Qos0
+        | Group::Qos1
+        | Group::Web
+        | Group::WebIdle => return None,
     };
     (!plot.lines.is_empty()).then_some(plot)
 }

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::arguments::Arguments;
 use crate::bench::Figures;
-use crate::case::Case;
+use crate::case::{Case, Reference};
 use crate::figure::Figure;
 use crate::machine;
-use crate::peer::NATS;
+use crate::peer::{MOSQUITTO, NATS, OURS};
 use crate::programs::Programs;
 use crate::spread::Spread;
 use crate::trouble::Trouble;
@@ -42,6 +42,15 @@ pub(crate) struct Run {
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Results {
+    pub(crate) about: About,
+    pub(crate) runs: Vec<Run>,
+    /// Other cases, measured on other occasions.
+    pub(crate) later: Vec<Occasion>,
+}
+
+/// What was measured at one go.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Occasion {
     pub(crate) about: About,
     pub(crate) runs: Vec<Run>,
 }
@@ -131,31 +140,88 @@ impl Results {
         Self::from_lines(&text).map_err(|line| Trouble::Line(path.to_owned(), line))
     }
 
+    /// Takes over all cases that are in `other`, in place of what there was of them.
+    pub(crate) fn replace(&mut self, other: Self) {
+        let is_new = |case: &str| other.all().any(|run| run.case == case);
+        let occasions = self.later.iter_mut().map(|later| &mut later.runs);
+        for runs in occasions.chain([&mut self.runs]) {
+            runs.retain(|run| !is_new(&run.case));
+        }
+        self.later.retain(|later| !later.runs.is_empty());
+        let Self { about, runs, later } = other;
+        self.later.push(Occasion { about, runs });
+        self.later.extend(later);
+    }
+
     pub(crate) fn to_lines(&self) -> String {
-        let runs = self.runs.iter().map(Run::to_line);
-        [self.about.to_line()].into_iter().chain(runs).collect()
+        let occasion = |about: &About, runs: &[Run]| {
+            let runs = runs.iter().map(Run::to_line);
+            [about.to_line()]
+                .into_iter()
+                .chain(runs)
+                .collect::<String>()
+        };
+        let later = self.later.iter();
+        let later = later.map(|later| occasion(&later.about, &later.runs));
+        [occasion(&self.about, &self.runs)]
+            .into_iter()
+            .chain(later)
+            .collect()
     }
 
     /// Fails with the number of the line that is none of ours.
     fn from_lines(text: &str) -> Result<Self, usize> {
-        let mut values = (1_usize..).zip(text.lines().map(serde_json::from_str::<Value>));
-        let about = match values.next() {
-            Some((_, Ok(value))) => About::from_value(&value["about"]).ok_or(1_usize)?,
-            Some((_, Err(_))) | None => return Err(1),
-        };
-        let runs = values.map(|(number, value)| {
-            let value = value.map_err(|_| number)?;
-            Run::from_value(&value).ok_or(number)
-        });
+        let mut occasions: Vec<Occasion> = Vec::new();
+        for (number, line) in (1..).zip(text.lines()) {
+            let value: Value = serde_json::from_str(line).map_err(|_| number)?;
+            let about = About::from_value(&value["about"]);
+            match (about, occasions.last_mut()) {
+                (Some(about), _) => occasions.push(Occasion {
+                    about,
+                    runs: Vec::new(),
+                }),
+                (None, Some(occasion)) => {
+                    occasion.runs.push(Run::from_value(&value).ok_or(number)?)
+                }
+                (None, None) => return Err(number),
+            }
+        }
+        let mut occasions = occasions.into_iter();
+        let Occasion { about, runs } = occasions.next().ok_or(1_usize)?;
         Ok(Self {
             about,
-            runs: runs.collect::<Result<_, _>>()?,
+            runs,
+            later: occasions.collect(),
         })
+    }
+
+    /// Whatever was measured.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Run> {
+        let later = self.later.iter().flat_map(|later| &later.runs);
+        self.runs.iter().chain(later)
+    }
+
+    fn abouts(&self) -> impl Iterator<Item = &About> {
+        let later = self.later.iter().map(|later| &later.about);
+        [&self.about].into_iter().chain(later)
+    }
+
+    /// Which version of a broker was measured, if it was. On different occasions that is the same as
+    /// a rule.
+    pub(crate) fn version(&self, broker: &str) -> Option<&str> {
+        let versions = self.abouts().filter_map(|about| about.versions.get(broker));
+        versions.last().map(String::as_str)
+    }
+
+    /// Why a broker was not measured.
+    pub(crate) fn left_out(&self, broker: &str) -> Option<&str> {
+        let reasons = self.abouts().filter_map(|about| about.left_out.get(broker));
+        reasons.last().map(String::as_str)
     }
 
     fn of(&self, case: &str, broker: &str) -> impl Iterator<Item = &Run> {
         let is_of = move |run: &&Run| run.case == case && run.broker == broker;
-        self.runs.iter().filter(is_of)
+        self.all().filter(is_of)
     }
 
     /// Whether there was any run of it.
@@ -203,10 +269,14 @@ impl Results {
         figure.better().best(medians)
     }
 
-    /// How many times the better nats-server's figure this one is.
-    pub(crate) fn of_nats(&self, case: &Case, broker: &str, figure: Figure) -> Option<f64> {
-        let nats = self.nats(case.name, figure)?;
-        ratio(self.median(case.name, broker, figure)?, nats)
+    /// How many times the figure that a case is compared with this one is.
+    pub(crate) fn of_reference(&self, case: &Case, broker: &str, figure: Figure) -> Option<f64> {
+        let reference = match case.group.reference() {
+            Reference::Nats => self.nats(case.name, figure)?,
+            Reference::Mosquitto => self.median(case.name, MOSQUITTO, figure)?,
+            Reference::OursIn(other) => self.median(other, OURS, figure)?,
+        };
+        ratio(self.median(case.name, broker, figure)?, reference)
     }
 }
 
@@ -257,6 +327,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_measured_again_takes_the_place_of_what_was() {
+        let mut results = made_up(CASE, Figure::Cpu, &[("dallal", &[5.0])]);
+        results.replace(made_up("1x1 128 B", Figure::Cpu, &[("dallal", &[6.0])]));
+        results.replace(made_up(CASE, Figure::Cpu, &[("dallal", &[7.0])]));
+        let medians = [CASE, "1x1 128 B"].map(|case| results.median(case, "dallal", Figure::Cpu));
+        assert_eq!(medians, [Some(7.0), Some(6.0)]);
+        assert_eq!(results.all().count(), 2);
+        assert_eq!(Results::from_lines(&results.to_lines()), Ok(results));
+    }
+
+    #[test]
     fn the_line_that_is_no_result_is_named() {
         let good = made_up(CASE, Figure::Cpu, &[("dallal", &[1.0])]).to_lines();
         assert_eq!(Results::from_lines(""), Err(1));
@@ -273,7 +354,7 @@ mod tests {
             ("nats", &[10.0]),
             ("nats-debian", &[20.0]),
         ];
-        let of_nats = |figure| made_up(CASE, figure, &values).of_nats(case, "dallal", figure);
+        let of_nats = |figure| made_up(CASE, figure, &values).of_reference(case, "dallal", figure);
         assert_eq!(of_nats(Figure::Delivered), Some(4.0));
         assert_eq!(of_nats(Figure::Cpu), Some(8.0));
         assert_eq!(ratio(1.0, 0.0), None);

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::geteuid;
 use tempfile::TempDir;
 
+use crate::case::Case;
 use crate::peer::{Peer, Role};
 use crate::programs::Found;
 
@@ -39,10 +40,10 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn start(found: &Found) -> Result<Self, String> {
+    pub(crate) fn start(found: &Found, case: &Case) -> Result<Self, String> {
         let mut why = String::new();
         for _ in 0..ATTEMPTS {
-            match Self::try_start(found) {
+            match Self::try_start(found, case) {
                 Ok(server) => return Ok(server),
                 Err(reason) => why = reason,
             }
@@ -50,8 +51,9 @@ impl Server {
         Err(why)
     }
 
-    fn try_start(found: &Found) -> Result<Self, String> {
-        let mut server = Self::spawn(found).map_err(|error| format!("cannot start: {error}"))?;
+    fn try_start(found: &Found, case: &Case) -> Result<Self, String> {
+        let mut server =
+            Self::spawn(found, case).map_err(|error| format!("cannot start: {error}"))?;
         let since = Instant::now();
         while since.elapsed() < PATIENCE {
             if !matches!(server.child.try_wait(), Ok(None)) {
@@ -65,13 +67,15 @@ impl Server {
         Err(format!("takes no connections: {}", server.last_words()))
     }
 
-    fn spawn(found: &Found) -> io::Result<Self> {
+    fn spawn(found: &Found, case: &Case) -> io::Result<Self> {
         let peer = found.peer;
         let folder = tempfile::tempdir()?;
         let path = folder.path();
         let port = free_port()?;
-        let settings = path.join("settings.conf");
-        fs::write(&settings, peer.settings.replace("PORT", &port.to_string()))?;
+        // Some know from its name how it is written.
+        let settings = path.join("settings.toml");
+        let text = peer.settings(case).text;
+        fs::write(&settings, text.replace("PORT", &port.to_string()))?;
         if runs_as_nobody(peer) {
             let (user, group) = nobody();
             fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
@@ -107,17 +111,13 @@ impl Server {
         })
     }
 
-    /// How `client bench` names it.
-    pub(crate) fn address(&self) -> String {
-        format!("{}://127.0.0.1:{}", self.peer.scheme, self.port)
-    }
-
-    /// What `client bench` has to be told besides: which version of a protocol is measured.
-    pub(crate) fn bench_flags(&self) -> &'static [&'static str] {
-        match self.peer.scheme {
-            "mqtt" => &["--mqtt", "3.1.1"],
-            _ => &[],
-        }
+    /// What tells `client bench` where it is and which protocol to speak.
+    pub(crate) fn bench_arguments(&self, case: &Case) -> Vec<String> {
+        let (scheme, flags) = self.peer.scheme(case);
+        let address = format!("{scheme}://127.0.0.1:{}", self.port);
+        let server = ["--server".to_owned(), address];
+        let flags = flags.iter().map(|&flag| flag.to_owned());
+        server.into_iter().chain(flags).collect()
     }
 
     pub(crate) fn pid(&self) -> u32 {

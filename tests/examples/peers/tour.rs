@@ -75,7 +75,11 @@ impl<'a> Tour<'a> {
             runs.push(run);
         }
         say(&format!("measured in {}", minutes(begin.elapsed())));
-        Ok(Results { about, runs })
+        Ok(Results {
+            about,
+            runs,
+            later: Vec::new(),
+        })
     }
 
     fn stops(&self) -> Vec<(u64, &'static Case, &'a Found)> {
@@ -83,7 +87,7 @@ impl<'a> Tour<'a> {
         for round in 1..=self.rounds {
             for case in &self.cases {
                 for found in rotated(&self.programs.found, round as usize - 1) {
-                    if found.peer.cannot(case).is_none() {
+                    if found.peer.takes_part(case) && found.peer.cannot(case).is_none() {
                         stops.push((round, *case, found));
                     }
                 }
@@ -109,7 +113,7 @@ impl<'a> Tour<'a> {
                 "needs {needed} open files, and {limit} are allowed"
             )));
         }
-        match Server::start(found) {
+        match Server::start(found, case) {
             Ok(server) => {
                 let client = &self.programs.client;
                 bench::run(client, &server, case, self.lengths, self.interruption)

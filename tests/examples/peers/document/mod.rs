@@ -4,10 +4,10 @@ mod judgement;
 mod tables;
 mod text;
 
-use crate::case::Lengths;
+use crate::case::{CASES, Lengths};
 use crate::number::counted;
-use crate::peer::{PEERS, Peer, Role};
-use crate::results::Results;
+use crate::peer::{PEERS, Peer, Role, Settings};
+use crate::results::{About, Results};
 use crate::table::Table;
 
 use judgement::{bars, rivals_ahead};
@@ -28,15 +28,33 @@ pub(crate) fn write(results: &Results) -> String {
 }
 
 fn conditions(results: &Results) -> String {
-    let about = &results.about;
+    let mut out = format!(
+        "## What was measured, and how\n\n{}\n",
+        occasion(&results.about)
+    );
+    for later in &results.later {
+        let mut cases: Vec<&str> = later.runs.iter().map(|run| &*run.case).collect();
+        cases.dedup();
+        let names = CASES.iter().map(|case| case.name);
+        let names: Vec<_> = names.filter(|name| cases.contains(name)).collect();
+        out.push_str(&format!(
+            "\nMeasured apart from the others: {}. {}\n",
+            names.join(", "),
+            occasion(&later.about)
+        ));
+    }
+    format!("{out}\n{METHOD}")
+}
+
+/// When, where and for how long.
+fn occasion(about: &About) -> String {
     let lengths = Lengths {
         seconds: about.seconds,
     };
     let rounds = plural(about.rounds, "round");
     format!(
-        "## What was measured, and how\n\n\
-         {date}, on {machine}. {rounds}, with {seconds} s of load in each run; at a fixed rate {latency} s, after {warmup} s \
-         that do not count. Idle connections were held for {hold} s.\n\n{METHOD}",
+        "{date}, on {machine}. {rounds}, with {seconds} s of load in each run; at a fixed rate {latency} s, after {warmup} s \
+         that do not count. Idle connections were held for {hold} s.",
         date = about.date,
         machine = about.machine,
         seconds = about.seconds,
@@ -49,12 +67,9 @@ fn conditions(results: &Results) -> String {
 fn brokers(results: &Results) -> String {
     let mut table = Table::new(&["broker", "version", "what it is"]);
     for peer in &PEERS {
-        let version = match (
-            results.about.versions.get(peer.name),
-            results.about.left_out.get(peer.name),
-        ) {
+        let version = match (results.version(peer.name), results.left_out(peer.name)) {
             (Some(_), _) if peer.role == Role::Yardstick => "built here".to_owned(),
-            (Some(version), _) => version.clone(),
+            (Some(version), _) => version.to_owned(),
             (None, Some(why)) => format!("not measured: {why}"),
             (None, None) => "not measured".to_owned(),
         };
@@ -70,26 +85,30 @@ fn settings() -> String {
     let mut out =
         "## Settings\n\nEach is called as it is here, with `PORT` and `FILE` filled in.\n"
             .to_owned();
-    for Peer {
-        name,
-        arguments,
-        settings,
-        note,
-        ..
-    } in &PEERS
-    {
-        if settings.is_empty() {
-            out.push_str(&format!(
-                "\n**{name}** `{arguments}`, all else as it is by default.\n"
-            ));
-        } else {
-            out.push_str(&format!(
-                "\n**{name}** `{arguments}`, with this in `FILE`. {note}\n\n```\n{settings}```\n"
+    for peer in &PEERS {
+        out.push_str(&call(peer, "", peer.settings));
+        if let Some(settings) = peer.settings_in_mqtt {
+            out.push_str(&call(
+                peer,
+                " where brokers of MQTT are compared:",
+                settings,
             ));
         }
     }
     out.push_str(LIMITS);
     out
+}
+
+/// How a broker is called.
+fn call(peer: &Peer, when: &str, settings: Settings) -> String {
+    let Peer {
+        name, arguments, ..
+    } = peer;
+    let Settings { text, note } = settings;
+    if text.is_empty() {
+        return format!("\n**{name}**{when} `{arguments}`, all else as it is by default.\n");
+    }
+    format!("\n**{name}**{when} `{arguments}`, with this in `FILE`. {note}\n\n```\n{text}```\n")
 }
 
 /// A time without the digits that calculation leaves behind.

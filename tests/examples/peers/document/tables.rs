@@ -13,7 +13,8 @@ use super::text::introduction;
 
 pub(super) fn groups(results: &Results) -> String {
     let mut out = "## Results\n\n\
-         Medians over the rounds, with the least and the most in parentheses. `x` behind them is the ratio to N.\n"
+         Medians over the rounds, with the least and the most in parentheses. `x` behind them is the ratio to N, with \
+         MQTT that to mosquitto, and on the web that to plain lines.\n"
         .to_owned();
     for group in Group::ALL {
         let table = group_table(group, results);
@@ -39,7 +40,7 @@ fn group_table(group: Group, results: &Results) -> Table {
     let mut table = Table::new(&head.chain(["faults"]).collect::<Vec<_>>());
     for case in group.cases() {
         let was_run = PEERS.iter().any(|peer| results.has(case.name, peer.name));
-        for peer in PEERS.iter().filter(|_| was_run) {
+        for peer in PEERS.iter().filter(|peer| was_run && peer.takes_part(case)) {
             if let Some(cells) = cells(case, peer, figures, results) {
                 let broker = match peer.role {
                     Role::Ours => format!("**{}**", peer.name),
@@ -54,7 +55,7 @@ fn group_table(group: Group, results: &Results) -> Table {
 
 /// What stands behind the names of a case and a broker; `None` if that broker was not measured.
 fn cells(case: &Case, peer: &Peer, figures: &[Figure], results: &Results) -> Option<Vec<String>> {
-    results.about.versions.get(peer.name)?;
+    results.version(peer.name)?;
     if let Some(why) = peer.cannot(case) {
         return Some(vec![format!("not measured: {why}")]);
     }
@@ -80,7 +81,7 @@ fn cells(case: &Case, peer: &Peer, figures: &[Figure], results: &Results) -> Opt
 fn cell(case: &Case, peer: &Peer, figure: Figure, results: &Results) -> Option<String> {
     let spread = results.spread(case.name, peer.name, figure)?;
     let shown = figure.unit().show_spread(&spread);
-    Some(match results.of_nats(case, peer.name, figure) {
+    Some(match results.of_reference(case, peer.name, figure) {
         Some(ratio) => format!("{shown}, {}", times(ratio)),
         None => shown,
     })

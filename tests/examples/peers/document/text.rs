@@ -22,8 +22,8 @@ writes this page from them without measuring.
 pub(super) const METHOD: &str = "\
 - **The load** is `client bench`, which speaks all these protocols itself over plain sockets and favours none.
   Publishers write as fast as the slowest subscriber reads, but no more than 4 MiB ahead of any subscriber, and 256 MiB
-  ahead of all together, so no broker has to drop anything. Payloads are of 128 bytes if nothing else is said. In a name
-  such as 8x1, publishers come first.
+  ahead of all together, so no broker has to drop anything; what one drops all the same is no message delivered, and is
+  told among the faults. Payloads are of 128 bytes if nothing else is said. In a name such as 8x1, publishers come first.
 - **Turns.** In each round every case is run with every broker, one after another, and each round begins with another
   broker. A run has a broker started afresh, in an empty folder, on the loopback interface.
 - **One machine** carries the load and the broker, and they compete for it. What the kernel does on loopback is charged to
@@ -81,6 +81,26 @@ pub(super) fn introduction(group: Group) -> (&'static str, &'static str) {
         Group::Idle => (
             "Idle connections",
             "They connect one after another, subscribe and wait; then one message at a time goes to all of them.",
+        ),
+        Group::Qos0 => (
+            "MQTT at QoS 0",
+            "All brokers speak MQTT 3.1.1, and publishers go at most 256 KiB ahead. With 8x8, each publisher has a topic and \
+             a subscriber of its own.",
+        ),
+        Group::Qos1 => (
+            "MQTT at QoS 1",
+            "The same with acknowledgements on both ways: a publisher has at most 100 messages that are not \
+             acknowledged, and a subscriber acknowledges at once whatever a read has brought it.",
+        ),
+        Group::Web => (
+            "The web",
+            "This broker alone: the same messages to a thousand subscribers as lines, through a WebSocket, which has \
+             a frame for each message, and as server-sent events, which have an id and JSON for each. Events cost the load more \
+             as well, as no two of them look alike: what they cost the broker is the processor time.",
+        ),
+        Group::WebIdle => (
+            "Idle connections of the web",
+            "The same, while nothing is published.",
         ),
     }
 }
