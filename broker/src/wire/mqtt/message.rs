@@ -4,6 +4,7 @@
 //! message that stays among MQTT clients is lost.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::time::Duration;
 
 use memchr::{memchr, memchr_iter, memchr2};
@@ -70,11 +71,7 @@ pub(super) fn name_meant(written: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// Writes the line of a message without attributes; returns where its topic stands.
-pub(super) fn write_line(
-    line: &mut Vec<u8>,
-    topic: &str,
-    payload: &[u8],
-) -> std::ops::Range<usize> {
+pub(super) fn write_line(line: &mut Vec<u8>, topic: &str, payload: &[u8]) -> Range<usize> {
     line.extend_from_slice(MESSAGE);
     let start = line.len();
     line.extend_from_slice(topic.as_bytes());
@@ -348,20 +345,46 @@ fn response_topic(written: &str) -> Option<Property> {
 /// PUBLISH packets at QoS 0 for lines, the same for all clients of the version that want no more.
 pub(super) fn encode(lines: &[u8], version: Version) -> Vec<u8> {
     let mut out = Vec::with_capacity(lines.len());
+    let is_literal = memchr(b'\\', lines).is_none();
+    let mut last: Option<Alike<'_>> = None;
     let mut start = 0;
     for end in memchr_iter(b'\n', lines) {
-        encode_line(&mut out, &lines[start..end], version);
+        let line = &lines[start..end];
         start = end + 1;
+        if let Some(last) = &last
+            && last.len == line.len()
+            && let Some(payload) = line.strip_prefix(last.head)
+        {
+            out.extend_from_within(last.written.clone());
+            out.extend_from_slice(payload);
+            continue;
+        }
+        let begin = out.len();
+        let Some(plain) = Plain::of(line) else {
+            last = None;
+            encode_attributed(&mut out, line, version);
+            continue;
+        };
+        plain.write(&mut out, version, Extra::default());
+        last = is_literal.then(|| {
+            let payload = plain.payload.as_line().len();
+            Alike {
+                len: line.len(),
+                head: &line[..line.len() - payload],
+                written: begin..out.len() - payload,
+            }
+        });
     }
     out
 }
 
-#[inline]
-fn encode_line(out: &mut Vec<u8>, line: &[u8], version: Version) {
-    match Plain::of(line) {
-        Some(plain) => plain.write(out, version, Extra::default()),
-        None => encode_attributed(out, line, version),
-    }
+/// How messages of one length on one topic begin, which busy publishers send one after another.
+struct Alike<'a> {
+    len: usize,
+    /// Up to the payload, as a line.
+    head: &'a [u8],
+    /// The same as a packet, where one has been written.
+    written: Range<usize>,
 }
 
 #[inline(never)]
@@ -500,6 +523,18 @@ mod tests {
                 prop_assert_eq!(&name, &topic);
                 prop_assert_eq!(&came, &payload);
                 prop_assert_eq!(qos, Qos::AtMostOnce);
+            }
+        }
+
+        #[test]
+        fn many_lines_become_what_each_becomes_by_itself(
+            messages in prop::collection::vec(("[ab ]", prop::collection::vec(b'[' ..= b']', 0..3)), 0..20),
+        ) {
+            let lines = messages.iter().map(|(topic, payload)| line(topic, payload));
+            let lines: Vec<Vec<u8>> = lines.collect();
+            for version in [Version::V3, Version::V5] {
+                let each: Vec<_> = lines.iter().map(|line| encode(line, version)).collect();
+                prop_assert_eq!(encode(&lines.concat(), version), each.concat());
             }
         }
 
