@@ -97,7 +97,7 @@ log_type error
            messages, and some of them wait for milliseconds.",
 };
 
-const MOSQUITTO_DEFAULTS: Settings = Settings {
+const MOSQUITTO_IN_MQTT: Settings = Settings {
     text: "\
 listener PORT 127.0.0.1
 allow_anonymous true
@@ -195,11 +195,11 @@ pub(crate) const PEERS: [Peer; 7] = [
         program: Program::Installed("mosquitto"),
         arguments: "-c FILE",
         settings: MOSQUITTO_SETTINGS,
-        settings_in_mqtt: Some(MOSQUITTO_DEFAULTS),
+        settings_in_mqtt: Some(MOSQUITTO_IN_MQTT),
     },
     Peer {
         name: RUMQTTD,
-        what: "the broker of the rumqtt project, newest release, MQTT 3.1.1",
+        what: "the broker of the rumqtt project, MQTT 3.1.1",
         scheme: MQTT,
         wires: &[Wire::Mqtt],
         role: Role::Rival,

@@ -33,8 +33,7 @@ fn conditions(results: &Results) -> String {
         occasion(&results.about)
     );
     for later in &results.later {
-        let mut cases: Vec<&str> = later.runs.iter().map(|run| &*run.case).collect();
-        cases.dedup();
+        let cases: Vec<&str> = later.runs.iter().map(|run| &*run.case).collect();
         let names = CASES.iter().map(|case| case.name);
         let names: Vec<_> = names.filter(|name| cases.contains(name)).collect();
         out.push_str(&format!(
