@@ -267,12 +267,12 @@ fn taken(nick: &Name) -> Line {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use client::{Attributes, Escaped, Topic};
 
     use super::*;
 
-    fn room() -> Room {
+    pub(crate) fn room() -> Room {
         let place = place("lobby", "ann");
         let badge = Badge {
             id: "id-of-ann".to_owned(),

@@ -174,7 +174,8 @@ impl Pane {
         frame.render_widget(self.rule(rule.width), rule);
         let [prompt, input] =
             Layout::horizontal([Constraint::Length(prompt), Constraint::Fill(1)]).areas(input);
-        frame.render_widget(PROMPT, prompt);
+        // A span is clipped where the screen has no row for it; a text alone would panic.
+        frame.render_widget(Span::raw(PROMPT), prompt);
         self.draw_input(frame, input, room);
     }
 
@@ -230,4 +231,36 @@ fn title_row(room: &Room, trouble: Option<&str>, width: u16) -> Row<'static> {
     let rest = usize::from(width).saturating_sub(Span::raw(&*shown).width());
     let bar = Style::new().add_modifier(Modifier::REVERSED);
     Row::styled(format!("{shown}{}", " ".repeat(rest)), bar)
+}
+
+#[cfg(test)]
+mod tests {
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    use super::*;
+    use crate::command::chat::room::tests::room;
+
+    #[test]
+    fn it_is_drawn_on_a_screen_of_any_size() {
+        let room = room();
+        let mut terminal = Terminal::new(TestBackend::new(80, 24)).expect("a terminal");
+        let mut pane = Pane {
+            scrollback: Scrollback::new(Palette(Colour { is_wanted: true })),
+            editor: Editor::new(),
+            page: 1,
+        };
+        pane.scrollback
+            .push("12:00".into(), Line::Notice("you are ann".into()));
+        for typed in ["", "a text that takes several rows\nand another"] {
+            pane.editor.paste(typed);
+            for (width, height) in
+                (0..40).flat_map(|width| (0..8).map(move |height| (width, height)))
+            {
+                terminal.backend_mut().resize(width, height);
+                let drawn = terminal.draw(|frame| pane.draw(frame, &room, Some("trouble")));
+                drawn.expect("it is drawn");
+            }
+        }
+    }
 }
