@@ -86,13 +86,19 @@ impl TestBroker {
         TestClient::connect(self.address)
     }
 
-    /// A new connection that is subscribed and, reading nothing, is slow soon.
+    /// A new connection that is subscribed.
+    #[track_caller]
+    pub fn subscribe(&self, filter: &str) -> TestClient {
+        let mut client = self.connect();
+        subscribe(&mut client, filter);
+        client
+    }
+
+    /// The same for one that, reading nothing, is slow soon.
     #[track_caller]
     pub fn connect_slow(&self, filter: &str) -> TestClient {
         let mut client = TestClient::connect_with_small_buffer(self.address);
-        client
-            .send(format!("SUBSCRIBE {filter}"))
-            .expect(format!("SUBACK {filter}"));
+        subscribe(&mut client, filter);
         client
     }
 
@@ -212,4 +218,11 @@ fn allow_many_files() {
         ..limit
     };
     setrlimit(Resource::Nofile, raised).expect("a process may use its own limit up");
+}
+
+#[track_caller]
+fn subscribe(client: &mut TestClient, filter: &str) {
+    client
+        .send(format!("SUBSCRIBE {filter}"))
+        .expect(format!("SUBACK {filter}"));
 }

@@ -3,12 +3,10 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::PATIENCE;
+use crate::eventually;
 
 /// Where Debian puts it, which is not on everybody's path.
 const PROGRAM: &str = "/usr/sbin/mosquitto";
@@ -56,22 +54,16 @@ impl Mosquitto {
                 panic!("{PROGRAM} is needed ({error}); install the Debian package mosquitto")
             });
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if child.try_wait().expect("a child of ours").is_some() {
-                return None;
-            }
-            if TcpStream::connect(address).is_ok() {
-                let _folder = folder;
-                return Some(Self {
-                    child,
-                    address,
-                    _folder,
-                });
-            }
-            assert!(Instant::now() < deadline, "mosquitto does not listen");
-            thread::sleep(Duration::from_millis(5));
-        }
+        let mut has_ended = false;
+        eventually("mosquitto listens", || {
+            has_ended = child.try_wait().expect("a child of ours").is_some();
+            has_ended || TcpStream::connect(address).is_ok()
+        });
+        (!has_ended).then(|| Self {
+            child,
+            address,
+            _folder: folder,
+        })
     }
 
     /// Where it listens.

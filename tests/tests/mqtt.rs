@@ -4,21 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use tests::mqtt::{BOTH, Hello, Mqtt, MqttClient, packet, text, user_property};
-use tests::{Asker, TestBroker, TestClient};
-
-#[track_caller]
-fn subscribed(broker: &TestBroker, filter: &str) -> TestClient {
-    let mut client = broker.connect();
-    client
-        .send(format!("SUBSCRIBE {filter}"))
-        .expect(format!("SUBACK {filter}"));
-    client
-}
+use tests::{Asker, TestBroker};
 
 #[test]
 fn a_message_crosses_from_any_protocol_to_any_other() {
     let broker = TestBroker::start();
-    let mut lines = subscribed(&broker, "room/#");
+    let mut lines = broker.subscribe("room/#");
     let mut clients =
         BOTH.map(|version| MqttClient::connect(broker.address(), version, &format!("{version:?}")));
     for client in &mut clients {
@@ -76,7 +67,7 @@ fn payloads_are_any_bytes_both_ways() {
         assert_eq!(client.message().payload, all);
         client.publish_as(0x30, "bytes", 0, b"");
         assert_eq!(client.message().payload, b"");
-        let mut line = subscribed(&broker, "bytes");
+        let mut line = broker.subscribe("bytes");
         client.publish_as(0x30, "bytes", 0, b"a\nb\r\\n");
         line.expect(br"MESSAGE bytes a\nb\r\\n");
         line.send(br"PUBLISH bytes x\ny\\z")
@@ -90,7 +81,7 @@ fn payloads_are_any_bytes_both_ways() {
 #[test]
 fn attributes_are_properties_and_come_back_as_they_were() {
     let broker = TestBroker::start();
-    let mut line = subscribed(&broker, "t");
+    let mut line = broker.subscribe("t");
     let mut client = MqttClient::connect(broker.address(), Mqtt::V5, "a");
     client.subscribe("t", 0);
     let properties = [
@@ -125,7 +116,7 @@ fn attributes_are_properties_and_come_back_as_they_were() {
 #[test]
 fn topics_may_hold_spaces_which_a_line_writes_otherwise() {
     let broker = TestBroker::start();
-    let mut line = subscribed(&broker, r"living\sroom/+");
+    let mut line = broker.subscribe(r"living\sroom/+");
     for version in BOTH {
         let mut client = MqttClient::connect(broker.address(), version, "a");
         client.subscribe("living room/#", 0);
@@ -151,7 +142,7 @@ fn retained_messages_are_the_same_for_all() {
         client.subscribe("lamp", 0).expect_message(1, "lamp", "on");
         client.publish_as(0x31, "lamp", 0, b"off");
         client.expect_message(0, "lamp", "off");
-        let mut late = subscribed(&broker, "lamp");
+        let mut late = broker.subscribe("lamp");
         late.expect("@retained MESSAGE lamp off");
         client.publish_as(0x31, "lamp", 0, b"on");
         late.expect("MESSAGE lamp on");
@@ -167,12 +158,15 @@ fn a_retained_message_is_forgotten_when_it_expires_and_tells_how_long_it_has() {
     line.send("@retain;ttl=100 PUBLISH long x")
         .expect("PUBACK 2 0");
     let mut client = MqttClient::connect(broker.address(), Mqtt::V5, "a");
-    std::thread::sleep(std::time::Duration::from_millis(1100));
+    tests::eventually("a second of the long one has passed", || {
+        client.subscribe("long", 0);
+        let came = client.message();
+        let left = u32::from_be_bytes(came.properties[1..5].try_into().expect("four bytes"));
+        assert!((1..=100).contains(&left), "{left}");
+        left < 100
+    });
     client.subscribe("+", 0);
-    let came = client.message();
-    assert_eq!(came.topic, "long");
-    let left = u32::from_be_bytes(came.properties[1..5].try_into().expect("four bytes"));
-    assert!((1..100).contains(&left), "{left}");
+    assert_eq!(client.message().topic, "long");
     client.expect_silence();
 }
 
@@ -320,7 +314,7 @@ fn who_connects_again_takes_the_place_of_who_was_there() {
 #[test]
 fn a_will_is_published_for_who_vanishes_and_not_for_who_says_goodbye() {
     let broker = TestBroker::start();
-    let mut line = subscribed(&broker, "gone");
+    let mut line = broker.subscribe("gone");
     for version in BOTH {
         let hello = Hello {
             will: Some(("gone".to_owned(), format!("{version:?}"))),
@@ -348,7 +342,7 @@ fn receipts_say_when_nobody_listens() {
         .publish_as(0x34, "a", 8, b"x")
         .expect(&[0x50, 3, 0, 8, 0x10]);
     client.send(&[0x62, 2, 0, 8]).expect(&[0x70, 2, 0, 8]);
-    let _line = subscribed(&broker, "a");
+    let _line = broker.subscribe("a");
     client
         .publish_as(0x32, "a", 7, b"x")
         .expect(&[0x40, 2, 0, 7]);
@@ -792,7 +786,7 @@ fn a_session_whose_client_is_away_is_no_connection() {
 #[test]
 fn a_group_is_shared_by_all_protocols() {
     let broker = TestBroker::start();
-    let mut line = subscribed(&broker, "$share/g/job");
+    let mut line = broker.subscribe("$share/g/job");
     let mut client = MqttClient::connect(broker.address(), Mqtt::V5, "a");
     client.subscribe("$share/g/job", 1);
     let mut publisher = broker.connect();
@@ -878,7 +872,7 @@ fn brief(will_delay: u8) -> Vec<u8> {
 #[test]
 fn a_session_ends_when_its_time_is_over_and_the_will_waits_no_longer_than_that() {
     let broker = TestBroker::start();
-    let mut line = subscribed(&broker, "gone");
+    let mut line = broker.subscribe("gone");
     let enter = |delay| {
         let mut client = MqttClient::dial(broker.address(), Mqtt::V5);
         client.send(&brief(delay));

@@ -3,20 +3,12 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tests::{Random, TestBroker, TestClient, eventually};
-
-fn member(broker: &TestBroker, filter: &str) -> TestClient {
-    let mut client = broker.connect();
-    client
-        .send(format!("SUBSCRIBE {filter}"))
-        .expect(format!("SUBACK {filter}"));
-    client
-}
+use tests::{Random, TestBroker, eventually};
 
 #[test]
 fn members_of_a_group_take_turns() {
     let broker = TestBroker::start();
-    let mut members = [0; 3].map(|_| member(&broker, "$share/workers/jobs/+"));
+    let mut members = [0; 3].map(|_| broker.subscribe("$share/workers/jobs/+"));
     let mut boss = broker.connect();
     for n in 1..=9 {
         boss.send(format!("PUBLISH jobs/x {n}"))
@@ -36,7 +28,7 @@ fn members_of_a_group_take_turns() {
 #[test]
 fn members_take_turns_for_messages_that_come_at_once_too() {
     let broker = TestBroker::start();
-    let mut members = [0; 4].map(|_| member(&broker, "$share/workers/jobs"));
+    let mut members = [0; 4].map(|_| broker.subscribe("$share/workers/jobs"));
     let mut boss = broker.connect();
     let jobs: Vec<String> = (0..1000)
         .map(|n| format!("PUBLISH jobs {n:04}\n"))
@@ -59,11 +51,11 @@ fn members_take_turns_for_messages_that_come_at_once_too() {
 fn each_group_and_each_other_subscriber_gets_its_own_copy() {
     let broker = TestBroker::start();
     let mut one = [
-        member(&broker, "$share/one/jobs"),
-        member(&broker, "$share/one/jobs"),
+        broker.subscribe("$share/one/jobs"),
+        broker.subscribe("$share/one/jobs"),
     ];
-    let mut two = member(&broker, "$share/two/jobs");
-    let mut all = member(&broker, "jobs");
+    let mut two = broker.subscribe("$share/two/jobs");
+    let mut all = broker.subscribe("jobs");
     let mut boss = broker.connect();
     boss.send("PUBLISH jobs x").expect("PUBACK 1 3");
     two.expect("MESSAGE jobs x").expect_silence();
@@ -78,7 +70,7 @@ fn each_group_and_each_other_subscriber_gets_its_own_copy() {
 #[test]
 fn a_member_that_is_also_subscribed_by_itself_gets_one_copy() {
     let broker = TestBroker::start();
-    let mut ann = member(&broker, "$share/g/jobs");
+    let mut ann = broker.subscribe("$share/g/jobs");
     ann.send("SUBSCRIBE jobs $share/h/#").read_to_fence();
     let mut boss = broker.connect();
     for n in 1..=4 {
@@ -91,8 +83,8 @@ fn a_member_that_is_also_subscribed_by_itself_gets_one_copy() {
 fn a_member_that_leaves_takes_no_more_turns() {
     let broker = TestBroker::start();
     let (mut ann, mut bob) = (
-        member(&broker, "$share/g/jobs"),
-        member(&broker, "$share/g/jobs"),
+        broker.subscribe("$share/g/jobs"),
+        broker.subscribe("$share/g/jobs"),
     );
     let mut boss = broker.connect();
     ann.send("UNSUBSCRIBE $share/g/jobs")
@@ -110,7 +102,7 @@ fn a_member_that_leaves_takes_no_more_turns() {
 #[test]
 fn who_is_in_no_group_is_not_touched_by_an_unsubscribe_of_the_shared_filter() {
     let broker = TestBroker::start();
-    let mut ann = member(&broker, "jobs");
+    let mut ann = broker.subscribe("jobs");
     ann.send("UNSUBSCRIBE $share/g/jobs")
         .expect("UNSUBACK $share/g/jobs");
     broker.connect().send("PUBLISH jobs x").expect("PUBACK 1 1");
@@ -121,7 +113,7 @@ fn who_is_in_no_group_is_not_touched_by_an_unsubscribe_of_the_shared_filter() {
 fn a_member_whose_outbox_is_full_is_passed_over_and_nothing_is_lost() {
     let broker = TestBroker::with_args(&["--max-line", "65536", "--outbox-bytes", "65536"]);
     let mut slow = broker.connect_slow("$share/g/jobs");
-    let mut quick = member(&broker, "$share/g/jobs");
+    let mut quick = broker.subscribe("$share/g/jobs");
     let mut boss = broker.connect();
     let job = format!("PUBLISH jobs {}\n", "x".repeat(1000));
     let (mut published, mut taken, mut most) = (0, 0, 0);
@@ -155,7 +147,7 @@ fn what_waits_for_a_member_that_is_gone_goes_to_the_others() {
         .map(|n| format!("PUBLISH jobs/{} {n} {pad}\n", n % 3))
         .collect();
     boss.write(jobs).read_until_prefix("PUBACK 8000 ");
-    let mut stays = member(&broker, "$share/g/jobs/#");
+    let mut stays = broker.subscribe("$share/g/jobs/#");
     let (mut numbers, mut came) = (Vec::new(), 0);
     while came < 100 {
         gone.expect_prefix(&format!("MESSAGE jobs/{} {came} ", came % 3));
@@ -221,7 +213,7 @@ fn come_and_go(broker: &TestBroker, each: usize, leaving: Leaving) -> Got {
     });
     let got_now = || got.lock().expect("nobody panics with it");
     let (left, names) = (AtomicUsize::new(PUBLISHERS), AtomicUsize::new(0));
-    let mut last = member(broker, "$share/g/jobs");
+    let mut last = broker.subscribe("$share/g/jobs");
     std::thread::scope(|scope| {
         for publisher in 0..PUBLISHERS {
             let (mut boss, left) = (broker.connect(), &left);
@@ -241,7 +233,7 @@ fn come_and_go(broker: &TestBroker, each: usize, leaving: Leaving) -> Got {
             scope.spawn(move || {
                 let mut random = Random::new(number + 1);
                 while left.load(Ordering::SeqCst) > 0 {
-                    let mut member = member(broker, "$share/g/jobs");
+                    let mut member = broker.subscribe("$share/g/jobs");
                     // An address may be another's soon.
                     let name = format!("member {}", names.fetch_add(1, Ordering::SeqCst));
                     let mut lines = member

@@ -2,14 +2,6 @@
 
 use tests::{TestBroker, TestClient};
 
-fn subscribed(broker: &TestBroker, filter: &str) -> TestClient {
-    let mut client = broker.connect();
-    client
-        .send(format!("SUBSCRIBE {filter}"))
-        .expect(format!("SUBACK {filter}"));
-    client
-}
-
 fn with_will(broker: &TestBroker, will: &str) -> TestClient {
     let mut client = broker.connect();
     client.send(will).expect_prefix("WILLACK ");
@@ -19,7 +11,7 @@ fn with_will(broker: &TestBroker, will: &str) -> TestClient {
 #[test]
 fn a_will_is_published_when_the_connection_breaks_or_is_closed() {
     let broker = TestBroker::start();
-    let mut bob = subscribed(&broker, "wills/#");
+    let mut bob = broker.subscribe("wills/#");
     with_will(&broker, "WILL wills/reset gone\\nfor good").vanish();
     bob.expect("MESSAGE wills/reset gone\\nfor good");
     drop(with_will(&broker, "@from=ann WILL wills/closed bye"));
@@ -34,7 +26,7 @@ fn a_will_is_published_when_the_connection_breaks_or_is_closed() {
 #[test]
 fn after_bye_there_is_no_will() {
     let broker = TestBroker::start();
-    let mut bob = subscribed(&broker, "#");
+    let mut bob = broker.subscribe("#");
     let mut ann = with_will(&broker, "WILL wills/ann");
     ann.send("BYE").expect("BYE").expect_end();
     bob.expect_silence();
@@ -43,7 +35,7 @@ fn after_bye_there_is_no_will() {
 #[test]
 fn when_the_broker_stops_there_is_no_will() {
     let broker = TestBroker::start();
-    let mut bob = subscribed(&broker, "#");
+    let mut bob = broker.subscribe("#");
     let ann = with_will(&broker, "WILL wills/ann");
     drop(broker.stop());
     bob.expect("BYE").expect_end();
@@ -53,7 +45,7 @@ fn when_the_broker_stops_there_is_no_will() {
 #[test]
 fn the_last_will_counts_and_a_refused_one_changes_nothing() {
     let broker = TestBroker::start();
-    let mut bob = subscribed(&broker, "wills/#");
+    let mut bob = broker.subscribe("wills/#");
     let mut ann = with_will(&broker, "WILL wills/first");
     ann.send("WILL wills/second 2")
         .expect("WILLACK wills/second");
@@ -69,10 +61,10 @@ fn the_last_will_counts_and_a_refused_one_changes_nothing() {
 #[test]
 fn a_retained_will_is_there_for_those_who_come_later() {
     let broker = TestBroker::start();
-    let mut bob = subscribed(&broker, "state");
+    let mut bob = broker.subscribe("state");
     drop(with_will(&broker, "@retain WILL state off"));
     bob.expect("MESSAGE state off");
-    let mut late = subscribed(&broker, "state");
+    let mut late = broker.subscribe("state");
     late.expect("@retained MESSAGE state off").expect_silence();
 }
 
@@ -80,7 +72,7 @@ fn a_retained_will_is_there_for_those_who_come_later() {
 fn a_will_stands_behind_all_that_its_client_has_published() {
     let broker = TestBroker::start();
     for round in 0..50 {
-        let mut bob = subscribed(&broker, "news");
+        let mut bob = broker.subscribe("news");
         let mut ann = with_will(&broker, "WILL news last");
         let lines: String = (0..100).map(|n| format!("PUBLISH news {n}\n")).collect();
         ann.write(lines);
