@@ -1,0 +1,416 @@
+//! One connection of an MQTT client.
+//!
+//! A batch is what one read brought. Its messages are delivered at its end, and only then are its
+//! answers sent, so that an acknowledgement never runs ahead of what it promises.
+
+mod publishing;
+mod subscribing;
+
+use std::collections::HashSet;
+use std::mem;
+use std::ops::{ControlFlow, Range};
+use std::time::{Duration, Instant};
+
+use foldhash::fast::RandomState;
+use mqtt_protocol_core::mqtt::result_code::MqttError;
+
+use super::connect::{self, Accepted, Turned};
+use super::packet::{self, Connect, Fault, Header, Packet, Publish, kind};
+use super::reply::{self, Words};
+use super::shelf::{Acked, Shelf};
+use super::{Limits, Version, Wordings};
+use crate::block::Block;
+use crate::run::Manner;
+use crate::wire::desk::Desk;
+use crate::wire::{Arrival, End, Source};
+
+/// With more answers than this in hand the batch is ended early.
+const ANSWER_BYTES: usize = 32 * 1024;
+
+/// So long may a CONNECT take that has begun.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+
+/// So long is waited for a client to take the last that it is told.
+const LAST_WORDS: Duration = match cfg!(fuzzing) {
+    // Nobody takes anything there, and each second is worth hundreds of inputs.
+    true => Duration::ZERO,
+    false => Duration::from_secs(1),
+};
+
+/// The code for a number that no message has.
+const IDENTIFIER_NOT_FOUND: u8 = 0x92;
+
+/// What ends a conversation.
+type Broken = Fault;
+
+/// One client's conversation.
+pub(crate) struct Conversation<'a, 'b> {
+    desk: &'a mut Desk<'b>,
+    limits: Limits,
+    wordings: Wordings,
+    version: Version,
+    words: Words,
+    keep_alive: Duration,
+    /// When the last packet came.
+    heard: Instant,
+    /// The session expiry interval that the client asked for.
+    expiry: u32,
+    /// Answers to be sent after the batch has been delivered.
+    answers: Vec<u8>,
+    /// The last message of the batch, if the next may simply be added to it.
+    last: Option<Last>,
+    /// Something has been acknowledged, so that more may be sent.
+    acknowledged: bool,
+    /// What the client has sent at QoS 2 and not released.
+    received: HashSet<u16, RandomState>,
+    aliases: Vec<Option<Box<str>>>,
+}
+
+struct Last {
+    topic: Range<usize>,
+    end: usize,
+    manner: Manner,
+}
+
+impl<'a, 'b> Conversation<'a, 'b> {
+    pub(crate) fn new(desk: &'a mut Desk<'b>, limits: Limits, wordings: Wordings) -> Self {
+        Self {
+            desk,
+            limits,
+            wordings,
+            version: Version::V3,
+            words: Words::ANY,
+            keep_alive: CONNECT_TIME,
+            heard: Instant::now(),
+            expiry: 0,
+            answers: Vec::new(),
+            last: None,
+            acknowledged: false,
+            received: HashSet::default(),
+            aliases: Vec::new(),
+        }
+    }
+
+    /// Serves the client until it leaves, breaks a rule whose breach ends the connection, or is
+    /// silent for too long. `block` holds what has been read already.
+    pub(crate) fn read_loop(&mut self, source: &mut impl Source, block: &mut Block) -> End {
+        let end = match self.wait_for_connect(source, block) {
+            ControlFlow::Continue(()) => self.serve(source, block),
+            ControlFlow::Break(end) => end,
+        };
+        self.leave();
+        if matches!(end, End::Refused(_)) {
+            self.desk.settle();
+            self.desk.outbox.drain(Some(Instant::now() + LAST_WORDS));
+            self.desk.begin();
+        }
+        end
+    }
+
+    fn serve(&mut self, source: &mut impl Source, block: &mut Block) -> End {
+        loop {
+            match self.handle(block) {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(end)) => return end,
+                Err(fault) => return self.refuse(block, fault),
+            }
+            if let ControlFlow::Break(end) = self.wait(source, block) {
+                return end;
+            }
+        }
+    }
+
+    /// What QoS 2 is owed stays with the session.
+    fn leave(&mut self) {
+        let received = mem::take(&mut self.received);
+        if let Some(shelf) = self.desk.outbox.hold().adapter::<Shelf>() {
+            shelf.received = received;
+        }
+    }
+
+    #[inline(never)]
+    fn wait_for_connect(
+        &mut self,
+        source: &mut impl Source,
+        block: &mut Block,
+    ) -> ControlFlow<End> {
+        loop {
+            let unread = block.unread();
+            if unread
+                .first()
+                .is_some_and(|first| first >> 4 != kind::CONNECT)
+            {
+                let why = "an MQTT connection begins with CONNECT, and this one does not";
+                return ControlFlow::Break(End::Refused(why.into()));
+            }
+            let header = match Header::read(unread, self.limits.packet_bytes) {
+                Ok(header) => header.filter(|header| header.size() <= unread.len()),
+                Err(fault) => return ControlFlow::Break(End::Refused(fault.why)),
+            };
+            if let Some(header) = header {
+                self.desk.begin();
+                let accepted = self.connect(header, &unread[header.bytes..header.size()]);
+                block.consume(header.size());
+                return match accepted {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(Turned { why, answer }) => {
+                        if !answer.is_empty() {
+                            self.desk.outbox.hold().farewell(&answer);
+                        }
+                        // Who has not been let in has no last will.
+                        self.desk.forget_will();
+                        ControlFlow::Break(End::Refused(why.why))
+                    }
+                };
+            }
+            self.wait(source, block)?;
+        }
+    }
+
+    fn connect(&mut self, header: Header, body: &[u8]) -> Result<(), Turned> {
+        let connect = Connect::read(header, body).map_err(Turned::bad)?;
+        let Accepted {
+            version,
+            keep_alive,
+            words,
+            expiry,
+        } = connect::accept(self.desk, self.limits, self.wordings, &connect)?;
+        (self.version, self.keep_alive) = (version, keep_alive);
+        (self.words, self.expiry) = (words, expiry);
+        self.heard = Instant::now();
+        if let Some(shelf) = self.desk.outbox.hold().adapter::<Shelf>() {
+            self.received = mem::take(&mut shelf.received);
+        }
+        Ok(())
+    }
+
+    /// Waits for more bytes, or for the time when there should have been some.
+    fn wait(&mut self, source: &mut impl Source, block: &mut Block) -> ControlFlow<End> {
+        if self.keep_alive.is_zero() {
+            source.set_interval(Duration::ZERO);
+        } else {
+            let left = self.keep_alive.saturating_sub(self.heard.elapsed());
+            if left.is_zero() {
+                let why = "no packet came in one and a half times the keep alive";
+                let fault = Fault::new(MqttError::KeepAliveTimeout, why);
+                return ControlFlow::Break(self.refuse(block, fault));
+            }
+            source.set_interval(left.max(Duration::from_millis(1)));
+        }
+        let before = block.unread().len();
+        match source.fill(block, self.limits.packet_bytes) {
+            Arrival::Bytes => {
+                self.desk.note_heard(block.unread().len() - before);
+                ControlFlow::Continue(())
+            }
+            Arrival::Silence => ControlFlow::Continue(()),
+            Arrival::Pause => {
+                self.pause();
+                ControlFlow::Continue(())
+            }
+            Arrival::NoMemory => {
+                let why = "there is no memory for a packet of this length now; try again later";
+                let fault = Fault::new(MqttError::QuotaExceeded, why);
+                ControlFlow::Break(self.refuse(block, fault))
+            }
+            Arrival::End if self.desk.outbox.hold().is_ending() => ControlFlow::Break(
+                End::Refused("its client identifier has connected again".into()),
+            ),
+            Arrival::End => ControlFlow::Break(End::Left),
+            Arrival::Stopping => ControlFlow::Break(End::Stopping),
+            Arrival::Failed(err) => ControlFlow::Break(err.into()),
+        }
+    }
+
+    /// The client has been quiet for a moment.
+    fn pause(&mut self) {
+        self.desk.pause();
+        self.answers.shrink_to_fit();
+        self.received.shrink_to_fit();
+    }
+
+    /// Handles all whole packets.
+    fn handle(&mut self, block: &mut Block) -> Result<ControlFlow<End>, Broken> {
+        self.desk.begin();
+        let before = block.start();
+        loop {
+            let unread = block.unread();
+            let header = match Header::read(unread, self.limits.packet_bytes)? {
+                Some(header) if header.size() <= unread.len() => header,
+                _ => break,
+            };
+            let start = block.start();
+            block.consume(header.size());
+            if self.version == Version::V5 && header.is_padded() {
+                return Err(packet::padded());
+            }
+            let body = &block.bytes()[start + header.bytes..start + header.size()];
+            if header.kind() == kind::PUBLISH {
+                let publish = Publish::read(header.first, body, self.version)?;
+                self.publish(block.bytes(), publish)?;
+            } else {
+                let packet = Packet::read(header, body, self.version)?;
+                if let ControlFlow::Break(end) = self.answer(block.bytes(), packet)? {
+                    self.finish_part(block.bytes());
+                    return Ok(ControlFlow::Break(end));
+                }
+            }
+            if self.answers.len() > ANSWER_BYTES {
+                self.finish_part(block.bytes());
+                self.desk.wait_for_room();
+            }
+        }
+        if block.start() != before {
+            self.heard = Instant::now();
+        }
+        self.desk.dispatch.deliver_last(block);
+        self.send_answers();
+        self.desk.rest();
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Ends the batch before its time: all that was asked so far is done and answered.
+    fn finish_part(&mut self, block: &[u8]) {
+        self.desk.dispatch.deliver(block);
+        self.send_answers();
+    }
+
+    /// Sends the answers. What they promise has been done.
+    fn send_answers(&mut self) {
+        self.last = None;
+        let acknowledged = mem::take(&mut self.acknowledged);
+        if self.answers.is_empty() && !acknowledged {
+            return;
+        }
+        let mut held = self.desk.outbox.hold();
+        if !self.answers.is_empty() {
+            held.answer(&self.answers);
+            self.answers.clear();
+        }
+        if acknowledged {
+            held.pump();
+        }
+    }
+
+    /// Ends the conversation as the standard says, after what was asked before.
+    #[inline(never)]
+    fn refuse(&mut self, block: &Block, fault: Fault) -> End {
+        self.finish_part(block.bytes());
+        self.desk.account.refused += 1;
+        log::debug!(
+            "connection {}: refused, {:?}: {}",
+            self.desk.member.outbox.id(),
+            fault.code,
+            fault.why
+        );
+        let farewell = match self.version {
+            Version::V3 => Vec::new(),
+            Version::V5 => self.words.fitting(reply::disconnect(&fault, self.words)),
+        };
+        self.desk.outbox.hold().farewell(&farewell);
+        End::Refused(fault.why)
+    }
+
+    /// Handles any other packet.
+    fn answer(&mut self, block: &[u8], packet: Packet) -> Result<ControlFlow<End>, Broken> {
+        match packet {
+            Packet::Ack { kind, id, failed } => self.acked(kind, id, failed)?,
+            Packet::Subscribe {
+                id,
+                identifier,
+                entries,
+            } => {
+                self.finish_part(block);
+                self.subscribe(id, identifier, &entries)?;
+            }
+            Packet::Unsubscribe { id, filters } => {
+                self.finish_part(block);
+                self.unsubscribe(id, &filters)?;
+            }
+            Packet::Ping => self.answers.extend(reply::PINGRESP),
+            Packet::Disconnect { with_will, expiry } => {
+                return self.disconnect(with_will, expiry).map(ControlFlow::Break);
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The client has acknowledged something, or releases it.
+    fn acked(&mut self, kind: u8, id: u16, failed: bool) -> Result<(), Broken> {
+        let not_found = match self.version {
+            Version::V3 => 0,
+            Version::V5 => IDENTIFIER_NOT_FOUND,
+        };
+        if kind == kind::PUBREL {
+            let code = if self.received.remove(&id) {
+                0
+            } else {
+                not_found
+            };
+            reply::ack(&mut self.answers, kind::PUBCOMP, id, code);
+            return Ok(());
+        }
+        let mut held = self.desk.outbox.hold();
+        let Some(shelf) = held.adapter::<Shelf>() else {
+            return Ok(());
+        };
+        let acked = match kind {
+            kind::PUBACK => shelf.acknowledge(id),
+            kind::PUBREC => shelf.receive(id, failed),
+            _ => shelf.complete(id),
+        };
+        let release = match acked {
+            Acked::Arrived => {
+                held.note_acknowledged(1);
+                None
+            }
+            Acked::Release => {
+                held.note_acknowledged(1);
+                Some(0)
+            }
+            Acked::ReleaseAgain => Some(0),
+            Acked::Completed => None,
+            Acked::Unknown if kind == kind::PUBREC && !failed => Some(not_found),
+            Acked::Unknown => None,
+            Acked::OutOfTurn => {
+                return Err(Fault::protocol(
+                    "an acknowledgement is not of the kind that the QoS of its message asks for next",
+                ));
+            }
+        };
+        if let Some(code) = release {
+            reply::ack(&mut self.answers, kind::PUBREL, id, code);
+        }
+        self.acknowledged = true;
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn disconnect(&mut self, with_will: bool, expiry: Option<u32>) -> Result<End, Broken> {
+        if let Some(expiry) = expiry {
+            if self.expiry == 0 && expiry > 0 {
+                return Err(Fault::new(
+                    MqttError::ProtocolError,
+                    "a session that was to end with its connection cannot be kept; say so in CONNECT",
+                ));
+            }
+            let granted = connect::granted(expiry, self.limits);
+            if let Some(seat) = self.desk.seat() {
+                seat.expiry = connect::seconds(granted);
+            }
+            if let Some(shelf) = self.desk.outbox.hold().adapter::<Shelf>() {
+                shelf.set_lasting(granted > 0);
+            }
+        }
+        if with_will {
+            return Ok(End::Left);
+        }
+        self.desk.forget_will();
+        Ok(End::SaidBye)
+    }
+}
+
+/// A code of MQTT 5 as its byte.
+fn byte(code: MqttError) -> u8 {
+    u8::try_from(code as u16).unwrap_or(MqttError::UnspecifiedError as u16 as u8)
+}

@@ -1,0 +1,161 @@
+//! What a client subscribes to, and no longer.
+
+use mqtt_protocol_core::mqtt::packet::{RetainHandling, SubEntry};
+use mqtt_protocol_core::mqtt::result_code::MqttError;
+use protocol::{BadFilter, Filter};
+
+use super::{Broken, Conversation, byte};
+use crate::outbox::Held;
+use crate::wire::mqtt::Version;
+use crate::wire::mqtt::message;
+use crate::wire::mqtt::packet::Fault;
+use crate::wire::mqtt::reply;
+use crate::wire::mqtt::shelf::{Options, Shelf};
+
+impl Conversation<'_, '_> {
+    #[inline(never)]
+    pub(super) fn subscribe(
+        &mut self,
+        id: u16,
+        identifier: Option<u32>,
+        entries: &[SubEntry],
+    ) -> Result<(), Broken> {
+        // A packet that ends the connection does nothing at all.
+        for entry in entries {
+            self.check_filter(entry.topic_filter())?;
+        }
+        self.check_answer(entries.len())?;
+        let mut codes = Vec::with_capacity(entries.len());
+        // Filters whose retained messages are wanted.
+        let mut greeted = Vec::new();
+        for entry in entries {
+            let name = message::name_on_line(entry.topic_filter());
+            codes.push(match Filter::parse(&*name) {
+                Err(_) => byte(MqttError::TopicFilterInvalid),
+                Ok(filter) => self.add_filter(filter, identifier, entry, &mut greeted),
+            });
+        }
+        let refused = codes.iter().filter(|&&code| code >= 0x80).count();
+        self.desk.account.refused += refused as u64;
+        let mut suback = Vec::new();
+        reply::suback(&mut suback, self.version, id, &codes);
+        let outbox = self.desk.outbox.clone();
+        outbox.hold().answer(&suback);
+        let retained = self.desk.engine.retained.read();
+        for name in greeted {
+            let Ok(filter) = Filter::parse(&*name) else {
+                continue;
+            };
+            // Found before the outbox is held: publishers to this client wait for that one.
+            let found: Vec<_> = retained.matching(filter).cloned().collect();
+            if found.is_empty() {
+                continue;
+            }
+            let mut held = outbox.hold();
+            focus(&mut held, Some(&name));
+            self.desk.deliver_retained(&mut held, &found);
+            focus(&mut held, None);
+        }
+        Ok(())
+    }
+
+    /// Filters that the standard does not allow end the connection. Others may still be refused.
+    fn check_filter(&self, name: &str) -> Result<(), Broken> {
+        let forbidden = |why: BadFilter| match why {
+            BadFilter::HashNotLast | BadFilter::WildcardInLevel => true,
+            // In 3.1.1 these are filters like others, but not here.
+            BadFilter::Share => self.version == Version::V5 && name.starts_with("$share/"),
+            BadFilter::Name(_) => false,
+        };
+        match Filter::parse(&*message::name_on_line(name)) {
+            Err(why) if forbidden(why) => {
+                Err(Fault::new(MqttError::TopicFilterInvalid, why.to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A SUBACK or an UNSUBACK with so many codes must not be longer than the client takes.
+    fn check_answer(&self, codes: usize) -> Result<(), Broken> {
+        let head = 5 + 2 + 1;
+        if head + codes <= self.words.most as usize {
+            return Ok(());
+        }
+        Err(Fault::new(
+            MqttError::PacketTooLarge,
+            "the answer would be longer than the maximum packet size that the client gave; name \
+             fewer filters at a time",
+        ))
+    }
+
+    /// Enters a filter; returns the code of its answer.
+    fn add_filter(
+        &mut self,
+        filter: Filter<'_>,
+        identifier: Option<u32>,
+        entry: &SubEntry,
+        greeted: &mut Vec<Box<str>>,
+    ) -> u8 {
+        let options = entry.sub_opts();
+        let qos = options.qos() as u8;
+        let wanted = Options {
+            qos,
+            no_local: options.nl(),
+            as_published: options.rap(),
+            identifier,
+        };
+        let outbox = self.desk.outbox.clone();
+        let mut held = outbox.hold();
+        let Some(shelf) = held.adapter::<Shelf>() else {
+            return byte(MqttError::UnspecifiedError);
+        };
+        if !shelf.has(filter.as_str()) && shelf.subscriptions() >= self.desk.most_subscriptions {
+            return byte(MqttError::QuotaExceeded);
+        }
+        let known = shelf.subscribe(filter, wanted);
+        self.desk.subscribe_session(filter);
+        drop(held);
+        let greets = match options.rh() {
+            RetainHandling::SendRetained => true,
+            RetainHandling::SendRetainedIfNotExists => !known,
+            RetainHandling::DoNotSendRetained => false,
+        };
+        if greets && filter.group().is_none() {
+            greeted.push(filter.as_str().into());
+        }
+        qos
+    }
+
+    #[inline(never)]
+    pub(super) fn unsubscribe(&mut self, id: u16, filters: &[String]) -> Result<(), Broken> {
+        for filter in filters {
+            self.check_filter(filter)?;
+        }
+        self.check_answer(filters.len())?;
+        let mut codes = Vec::with_capacity(filters.len());
+        for filter in filters {
+            let name = message::name_on_line(filter);
+            let Ok(filter) = Filter::parse(&*name) else {
+                codes.push(byte(MqttError::TopicFilterInvalid));
+                continue;
+            };
+            let mut held = self.desk.outbox.hold();
+            let shelf = held.adapter::<Shelf>();
+            let known = shelf.is_some_and(|shelf| shelf.unsubscribe(filter.as_str()));
+            drop(held);
+            if known {
+                self.desk.unsubscribe_session(filter);
+            }
+            // The code for a filter that there was not.
+            codes.push(if known { 0 } else { 0x11 });
+        }
+        reply::unsuback(&mut self.answers, self.version, id, &codes);
+        Ok(())
+    }
+}
+
+fn focus(held: &mut Held<'_>, filter: Option<&str>) {
+    if let Some(shelf) = held.adapter::<Shelf>() {
+        shelf.focus(filter);
+    }
+}
