@@ -10,12 +10,12 @@ use protocol::{Attributes, Filter, Filters, ID, Name, Topic, Verb};
 
 use crate::answers::Answers;
 use crate::clock;
-use crate::connection::Woken;
 use crate::conversation::Conversation;
 use crate::error::{Error, Refusal, printable};
 use crate::exchange::Exchange;
 use crate::inbox::Inbox;
 use crate::inquiry::{Answer, LIMIT};
+use crate::link::Woken;
 use crate::message::{Delivery, Message};
 use crate::messages::Messages;
 use crate::options::Options;

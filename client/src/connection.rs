@@ -1,36 +1,19 @@
-//! A socket that never blocks, and one place where it waits.
+//! A link on which the line protocol is spoken: frames out, bytes into a [`Decoder`].
 //!
-//! Bytes to send collect in a buffer; bytes that come go into a [`Decoder`]. Every wait is for both
-//! directions at once, so two full socket buffers cannot hold each other up. Knows no frame but the
-//! PING with which it asks a silent broker for a word.
+//! Knows no frame but the PING with which it asks a silent broker for a word.
 
 use std::fmt::Display;
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use protocol::{Decoder, Request};
-use rustix::event::{PollFd, PollFlags};
-use rustix::net::sockopt;
 
 use crate::error::Error;
-use crate::interrupt::Interrupt;
+use crate::link::{Link, Woken};
 use crate::liveness::{Liveness, Verdict};
 use crate::options::Options;
-use crate::poll::poll;
-use crate::stream::{Inside, Stream};
-
-/// How much one read takes. Larger gains nothing that could be measured.
-const CHUNK_BYTES: usize = 64 * 1024;
-
-/// A buffer for sending that grew beyond this is given back once it is empty.
-const KEPT_BYTES: usize = 256 * 1024;
-
-/// TCP asks after this long, then every few seconds, and gives up after as many questions.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(20);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const KEEPALIVE_QUESTIONS: u32 = 4;
+use crate::stream::Inside;
 
 /// No PING of [`crate::Client::ping`] has this token: those are numbers.
 const ALIVE_TOKEN: &[u8] = b"alive";
@@ -38,113 +21,52 @@ const ALIVE_TOKEN: &[u8] = b"alive";
 /// One end of a connection to a broker.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: Stream,
-    unsent: Vec<u8>,
-    /// How much of `unsent` has been sent.
-    sent: usize,
-    total_sent: u64,
-    chunk: Box<[u8]>,
+    link: Link,
     liveness: Liveness,
-    interrupt: Option<Interrupt>,
-    /// Why nothing more can be sent. What came before that is still read.
-    broken: Option<io::Error>,
-}
-
-/// What ended a wait of [`Client::wait_with`](crate::Client::wait_with).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Woken {
-    /// The connection can be read or written.
-    Connection,
-    /// The other input can be read.
-    Input,
-    /// The time is over.
-    Deadline,
 }
 
 impl Connection {
-    /// Tries each address that the name stands for.
     pub(crate) fn open(
         server: impl ToSocketAddrs + Display,
         options: &Options,
     ) -> Result<Self, Error> {
-        let dialed = dial(&server, options.connect_timeout)
-            .and_then(|socket| Stream::open(socket, &server, Inside::Line, options));
-        let stream = dialed.map_err(|why| Error::Unreachable {
-            server: server.to_string(),
-            why,
-        })?;
+        let link = Link::open(server, Inside::Line, options)?;
         let now = Instant::now();
         Ok(Self {
-            stream,
-            unsent: Vec::new(),
-            sent: 0,
-            total_sent: 0,
-            chunk: vec![0; CHUNK_BYTES].into(),
+            link,
             liveness: Liveness::new(options.silence, options.answer_timeout, now),
-            interrupt: options.interrupt.clone(),
-            broken: None,
         })
     }
 
     /// Puts a frame behind those that wait to be sent.
     pub(crate) fn push(&mut self, frame: &Request<'_>) {
-        frame.encode(&mut self.unsent);
+        frame.encode(self.link.outgoing());
     }
 
     /// How many bytes wait to be sent.
     pub(crate) fn unsent(&self) -> usize {
-        self.unsent.len() - self.sent + usize::from(self.stream.is_flushing())
+        self.link.unsent()
     }
 
     /// How many bytes have been sent so far.
     pub(crate) fn total_sent(&self) -> u64 {
-        self.total_sent
+        self.link.total_sent()
     }
 
-    /// Sends what the socket takes, without waiting. A connection that is found broken here says
-    /// so in [`Self::receive`], after everything that had come before.
+    /// Sends what the link takes, without waiting.
     pub(crate) fn send(&mut self) {
-        if self.stream.is_flushing() {
-            // If it fails, so does the next read.
-            let _ = self.stream.flush();
-        }
-        while self.sent < self.unsent.len() {
-            match self.stream.write(&self.unsent[self.sent..]) {
-                Ok(sent) => {
-                    self.sent += sent;
-                    self.total_sent += sent as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.broken.get_or_insert(error);
-                    break;
-                }
-            }
-        }
-        self.sent = 0;
-        self.unsent.clear();
-        if self.unsent.capacity() > KEPT_BYTES {
-            self.unsent = Vec::new();
-        }
+        self.link.send();
     }
 
     /// Takes what has come, at most one chunk, without waiting; whether there was any.
     pub(crate) fn receive(&mut self, decoder: &mut Decoder) -> Result<bool, Error> {
-        self.check_interrupt()?;
-        loop {
-            match self.stream.read(&mut self.chunk) {
-                Ok(0) => return Err(self.broken.take().map_or(Error::Closed, Error::Lost)),
-                Ok(n) => {
-                    decoder.push(&self.chunk[..n]);
-                    self.liveness.heard(Instant::now());
-                    return Ok(true);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::Lost(error)),
-            }
-        }
+        self.link.check_interrupt()?;
+        let Some(bytes) = self.link.receive()? else {
+            return Ok(false);
+        };
+        decoder.push(bytes);
+        self.liveness.heard(Instant::now());
+        Ok(true)
     }
 
     /// Waits until there is something to read, room to send what is unsent, another `input` to
@@ -155,11 +77,11 @@ impl Connection {
         input: Option<BorrowedFd<'_>>,
     ) -> Result<Woken, Error> {
         loop {
-            self.check_interrupt()?;
             let (check, silence) = self.check_liveness();
             let until = deadline.map_or(check, |deadline| deadline.min(check));
-            if let Some(woken) = self.poll(until, input).map_err(Error::Lost)? {
-                return Ok(woken);
+            match self.link.wait(Some(until), input)? {
+                Woken::Deadline => {}
+                woken => return Ok(woken),
             }
             if let Some(silence) = silence {
                 return Err(Error::Silent(silence));
@@ -167,35 +89,6 @@ impl Connection {
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Ok(Woken::Deadline);
             }
-        }
-    }
-
-    fn poll(&self, until: Instant, input: Option<BorrowedFd<'_>>) -> io::Result<Option<Woken>> {
-        if self.stream.may_hold() {
-            return Ok(Some(Woken::Connection));
-        }
-        let mut wanted = PollFlags::IN;
-        wanted.set(PollFlags::OUT, self.unsent() > 0);
-        let mut fds = vec![PollFd::new(self.stream.socket(), wanted)];
-        fds.extend(input.map(|input| PollFd::from_borrowed_fd(input, PollFlags::IN)));
-        if let Some(interrupt) = &self.interrupt {
-            fds.push(PollFd::new(interrupt, PollFlags::IN));
-        }
-        poll(&mut fds, Some(until))?;
-        let is_ready = |at: usize| !fds[at].revents().is_empty();
-        Ok(if input.is_some() && is_ready(1) {
-            Some(Woken::Input)
-        } else if is_ready(0) {
-            Some(Woken::Connection)
-        } else {
-            None
-        })
-    }
-
-    fn check_interrupt(&self) -> Result<(), Error> {
-        match &self.interrupt {
-            Some(interrupt) if interrupt.is_raised() => Err(Error::Interrupted),
-            _ => Ok(()),
         }
     }
 
@@ -214,28 +107,4 @@ impl Connection {
             }
         }
     }
-}
-
-/// Tries each address that the name stands for; a socket that never blocks.
-pub(crate) fn dial(server: &impl ToSocketAddrs, timeout: Duration) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in server.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, timeout) {
-            Ok(stream) => {
-                set_up(&stream)?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-fn set_up(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
-    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
-    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_QUESTIONS)?;
-    Ok(())
 }

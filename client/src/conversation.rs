@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use protocol::{Attributes, DecodeError, Decoder, Escaped, Filters, Name, Reply, Request, Topic};
 
-use crate::connection::{Connection, Woken};
+use crate::connection::Connection;
 use crate::error::Error;
 use crate::ledger::Ledger;
+use crate::link::Woken;
 use crate::message::Delivery;
 use crate::options::Options;
 

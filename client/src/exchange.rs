@@ -14,10 +14,10 @@ use protocol::Verb;
 
 use crate::backlog::{self, Backlog};
 use crate::clock;
-use crate::connection::Woken;
 use crate::conversation::Conversation;
 use crate::error::Error;
 use crate::inbox::Inbox;
+use crate::link::Woken;
 use crate::message::{Delivery, Message};
 use crate::options::Options;
 

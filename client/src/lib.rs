@@ -38,6 +38,7 @@ mod inbox;
 pub mod inquiry;
 mod interrupt;
 mod ledger;
+mod link;
 mod liveness;
 mod message;
 mod messages;
@@ -51,9 +52,9 @@ mod stream;
 
 pub use answers::Answers;
 pub use client::{Account, Client};
-pub use connection::Woken;
 pub use error::{Error, Refusal};
 pub use interrupt::Interrupt;
+pub use link::Woken;
 pub use message::{Delivery, Message};
 pub use messages::Messages;
 pub use options::Options;

@@ -19,7 +19,6 @@
 //! ```
 
 mod attributes;
-mod link;
 mod packets;
 mod reason;
 mod session;

@@ -15,15 +15,16 @@ use mqtt_protocol_core::mqtt::result_code::MqttError;
 use mqtt_protocol_core::mqtt::{self as core};
 use protocol::{Attributes, RETAIN, Verb};
 
-use super::link::Link;
 use super::packets::{self, Came, Message};
 use super::settings::{Qos, Settings, Version};
 use super::timers::Timers;
 use super::{attributes, reason};
 use crate::clock;
 use crate::error::{Error, Refusal, printable};
+use crate::link::{Link, Woken};
 use crate::options::Options;
 use crate::publisher::Receipt;
+use crate::stream::Inside;
 
 /// How many messages may be without their acknowledgement, if the broker takes as many.
 const WINDOW: usize = 1000;
@@ -106,7 +107,7 @@ impl Session {
         let patience = options.answer_timeout.as_millis();
         conversation.set_pingresp_recv_timeout(u64::try_from(patience).unwrap_or(u64::MAX));
         let mut session = Self {
-            link: Link::open(server, options)?,
+            link: Link::open(server, Inside::Mqtt, options)?,
             conversation: Conversation(conversation),
             version: settings.version,
             timers: Timers::default(),
@@ -372,13 +373,14 @@ impl Session {
     ) -> Result<bool, Error> {
         self.link.send();
         let until = [deadline, self.timers.next()].into_iter().flatten().min();
-        let is_input = self.link.wait(until, input)?;
+        let woken = self.link.wait(until, input)?;
+        self.link.check_interrupt()?;
         while let Some(kind) = self.timers.take_due(Instant::now()) {
             let events = self.conversation.0.notify_timer_fired(kind);
             self.obey(events);
         }
         self.link.send();
-        Ok(is_input)
+        Ok(woken == Woken::Input)
     }
 
     fn check_end(&mut self) -> Result<(), Error> {
@@ -436,7 +438,8 @@ impl Session {
             match event {
                 Event::RequestSendPacket { packet, .. } => {
                     use core::packet::GenericPacketTrait as _;
-                    self.link.push(&packet.to_continuous_buffer());
+                    let bytes = packet.to_continuous_buffer();
+                    self.link.outgoing().extend_from_slice(&bytes);
                 }
                 Event::NotifyPacketReceived(packet) => self.take_note(packets::came(packet)),
                 Event::RequestTimerReset { kind, duration_ms } => {

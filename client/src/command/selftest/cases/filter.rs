@@ -106,10 +106,11 @@ fn one_level(lab: &Lab<'_>) -> Checked {
 }
 
 /// None of these filters is one: it gets a failure in SUBACK, or ends the connection.
-fn refused(lab: &Lab<'_>, filters: &[&str]) -> Checked {
+pub(super) fn refused(lab: &Lab<'_>, filters: &[impl AsRef<str>]) -> Checked {
     for filter in filters {
+        let filter = filter.as_ref();
         let mut peer = lab.connect("c")?;
-        let wishes = [(*filter, 0)];
+        let wishes = [(filter, 0)];
         peer.send(&subscribe(lab.version, 1, &Properties::default(), &wishes));
         let heard = peer.hear()?;
         match &heard {

@@ -1,10 +1,10 @@
 //! Shared subscriptions: chapter 4.8 of MQTT 5.
 
-use super::super::case::{Case, Checked, Finding, holds, same};
+use super::super::case::{Case, Checked, holds, same};
 use super::super::lab::Lab;
-use super::super::peer::{Heard, Peer, shown, subscribe};
-use super::super::property::Properties;
-use super::super::reader::{Message, Packet, Step};
+use super::super::peer::Peer;
+use super::super::reader::{Message, Step};
+use super::filter;
 
 pub(super) const CASES: &[Case] = &[
     Case::v5(
@@ -46,22 +46,7 @@ pub(super) const CASES: &[Case] = &[
 
 fn refused(lab: &Lab<'_>, filters: &[String]) -> Checked {
     lab.needs_shared()?;
-    for filter in filters {
-        let mut peer = lab.connect("c")?;
-        let wishes = [(&**filter, 0)];
-        peer.send(&subscribe(lab.version, 1, &Properties::default(), &wishes));
-        let heard = peer.hear()?;
-        match &heard {
-            Heard::Closed => {}
-            Heard::Packet(Packet::Disconnect { .. }) => peer.expect_end()?,
-            Heard::Packet(Packet::Suback(answers)) if answers.codes[0] >= 0x80 => {}
-            heard => {
-                let expected = format_args!("the filter {filter:?} to be refused");
-                return Err(Finding::differs(expected, shown(heard)));
-            }
-        }
-    }
-    Ok(())
+    filter::refused(lab, filters)
 }
 
 fn no_group(lab: &Lab<'_>) -> Checked {
