@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::memory::Memory;
+use crate::engine::memory::budget::Memory;
 use crate::run::{Orphan, Run};
 use crate::wording::{Encode, Wording};
 

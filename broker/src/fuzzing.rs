@@ -8,8 +8,8 @@ use std::slice::Chunks;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::block::Block;
 use crate::engine::Engine;
+use crate::engine::memory::read_buffer::Block;
 use crate::outbox::{Outbox, Sink};
 use crate::roster::Member;
 use crate::wire::desk::Desk;

@@ -13,7 +13,6 @@
 //! ```
 
 mod adapter;
-mod block;
 mod capacity;
 mod choices;
 mod clock;
@@ -26,7 +25,6 @@ mod flusher;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
-mod heap;
 mod herald;
 mod inquiry;
 mod interest;
@@ -34,7 +32,6 @@ mod latency;
 mod ledger;
 mod listener;
 mod manual;
-mod memory;
 mod metrics;
 mod outbox;
 mod queue;

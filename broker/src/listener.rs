@@ -15,7 +15,7 @@ use parking_lot::{Condvar, Mutex};
 use rustix::net::{SendFlags, send, sockopt};
 
 use crate::engine::Engine;
-use crate::heap;
+use crate::engine::memory::heap;
 use crate::session::{Handle, Session, Settings};
 use crate::stopping::Stopping;
 use crate::storm::Storm;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::memory::{Charge, Memory};
+use crate::engine::memory::budget::{Charge, Memory};
 use crate::stage::{self, Stage};
 use crate::wording::{Encode, Wording};
 

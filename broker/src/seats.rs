@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 
-use crate::memory::Charge;
+use crate::engine::memory::budget::Charge;
 use crate::outbox::Outbox;
 use crate::roster::Member;
 use crate::sync::{Condvar, Mutex};

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{RecvFlags, recv};
 
-use crate::block::Block;
 use crate::engine::Engine;
+use crate::engine::memory::read_buffer::Block;
 use crate::interest::Subscriber;
 use crate::outbox::{Outbox, Remains};
 use crate::queue::Tally;

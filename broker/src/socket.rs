@@ -14,7 +14,7 @@ use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 
-use crate::block::Block;
+use crate::engine::memory::read_buffer::Block;
 use crate::flusher::Flusher;
 use crate::outbox::Sink;
 use crate::stage::Stage;
@@ -268,7 +268,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::memory::Memory;
+    use crate::engine::memory::budget::Memory;
 
     /// A socket's sink, the socket, and the other end.
     fn sink() -> (SocketSink, Arc<Socket>, TcpStream) {

@@ -3,8 +3,8 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
+use crate::engine::memory::budget::Memory;
 use crate::interest::Subscriber;
-use crate::memory::Memory;
 use crate::outbox::{Outbox, Sink};
 use crate::wire::line;
 

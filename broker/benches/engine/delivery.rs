@@ -6,9 +6,9 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use protocol::{Filter, Topic};
 
-use crate::block::Block;
 use crate::client::{blocked, idle};
 use crate::dispatch::{Dispatch, Place};
+use crate::engine::memory::read_buffer::Block;
 use crate::router::Router;
 use crate::run::Run;
 

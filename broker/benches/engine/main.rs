@@ -13,8 +13,6 @@
 
 #[path = "../../src/adapter.rs"]
 mod adapter;
-#[path = "../../src/block.rs"]
-mod block;
 #[path = "../../src/choices.rs"]
 mod choices;
 #[path = "../../src/clock.rs"]
@@ -23,7 +21,7 @@ mod clock;
 mod dispatch;
 #[path = "../../src/drops.rs"]
 mod drops;
-#[path = "../../src/engine.rs"]
+#[path = "../../src/engine/mod.rs"]
 mod engine;
 #[path = "../../src/filter_tree.rs"]
 mod filter_tree;
@@ -37,8 +35,6 @@ mod interest;
 mod latency;
 #[path = "../../src/ledger.rs"]
 mod ledger;
-#[path = "../../src/memory.rs"]
-mod memory;
 #[path = "../../src/metrics.rs"]
 mod metrics;
 #[path = "../../src/outbox/mod.rs"]

@@ -7,9 +7,9 @@ use protocol::Filter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::block::Block;
 use crate::client::idle;
 use crate::engine::Engine;
+use crate::engine::memory::read_buffer::Block;
 use crate::interest::Subscriber;
 use crate::roster::Member;
 use crate::wire::desk::Desk;

@@ -19,8 +19,8 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use protocol::Topic;
 
-use crate::block::Block;
 use crate::clock::Moment;
+use crate::engine::memory::read_buffer::Block;
 use crate::interest::{Group, Subscriber};
 use crate::route_cache::{Count, Item, Known, RouteCache};
 use crate::router::{Route, Router};
@@ -507,7 +507,7 @@ fn slot(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::Memory;
+    use crate::engine::memory::budget::Memory;
     use crate::outbox::tests::{TestSink, outbox};
     use crate::queue::COPY_BELOW_BYTES;
     use protocol::Filter;

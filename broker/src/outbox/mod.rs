@@ -14,8 +14,8 @@ use std::time::Instant;
 
 use crate::adapter::Adapter;
 use crate::clock::Moment;
+use crate::engine::memory::budget::Memory;
 use crate::latency::Latency;
-use crate::memory::Memory;
 use crate::queue::{Queue, SLICES, Stock, Tally, Terms};
 use crate::run::{Orphan, Run};
 use crate::stage::Stage;
@@ -419,7 +419,7 @@ pub(crate) mod tests {
     use protocol::{Filter, Slow};
 
     use super::*;
-    use crate::block::Block;
+    use crate::engine::memory::read_buffer::Block;
     use crate::queue::COPY_BELOW_BYTES;
 
     /// A sink that takes what a test lets it take.

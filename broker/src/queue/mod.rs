@@ -20,8 +20,8 @@ use crate::adapter::{Outgoing, Span};
 use crate::choices::{Choices, TooManyChoices};
 use crate::clock::Moment;
 use crate::drops::Drops;
+use crate::engine::memory::budget::{Charge, Memory};
 use crate::latency::Latency;
-use crate::memory::{Charge, Memory};
 use crate::run::{Kept, Manner, Orphan, Run};
 use crate::wording::Wording;
 

@@ -16,9 +16,9 @@ use protocol::{
     RETAIN, RETAINED, Reply, Request, SLOW, Slow, Step, Subject, Topic, Verb,
 };
 
-use crate::block::Block;
 use crate::choices::MOST_WILD;
 use crate::dispatch::Place;
+use crate::engine::memory::read_buffer::Block;
 use crate::outbox::Held;
 use crate::run::Manner;
 use crate::wire::desk::{Desk, MESSAGE, NoMemory, TooMany};

@@ -15,7 +15,7 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::block::Block;
+use crate::engine::memory::read_buffer::Block;
 
 /// Where the bytes of one client come from.
 pub(crate) trait Source {

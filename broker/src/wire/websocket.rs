@@ -11,7 +11,7 @@ use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 use tungstenite::protocol::frame::{Frame as Whole, FrameHeader};
 
-use crate::block::Block;
+use crate::engine::memory::read_buffer::Block;
 use crate::interest::Subscriber;
 use crate::wire::mqtt::{self, Wordings};
 use crate::wire::{Arrival, End, Source, line};
@@ -534,7 +534,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::memory::Memory;
+    use crate::engine::memory::budget::Memory;
     use crate::outbox::tests::outbox;
 
     /// A client that sends these pieces and is gone.

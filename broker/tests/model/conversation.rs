@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use protocol::Filter;
 use shuttle::thread;
 
-use crate::block::Block;
 use crate::engine::Engine;
+use crate::engine::memory::read_buffer::Block;
 use crate::roster::Member;
 use crate::socket::{Flushing, Socket};
 use crate::wire::desk::Desk;

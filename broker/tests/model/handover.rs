@@ -8,7 +8,7 @@ use protocol::{Filter, Slow};
 use shuttle::rand::{self, Rng};
 use shuttle::thread;
 
-use crate::memory::Memory;
+use crate::engine::memory::budget::Memory;
 use crate::outbox::{Outbox, Remains};
 use crate::run::Run;
 use crate::socket::{Flushing, Heard, Socket, WORDING, deliver};

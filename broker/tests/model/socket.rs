@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use shuttle::rand::{self, Rng};
 
+use crate::engine::memory::budget::Memory;
 use crate::latency::Latency;
-use crate::memory::Memory;
 use crate::outbox::{Outbox, Sink};
 use crate::run::Run;
 use crate::sync::{Condvar, Mutex};

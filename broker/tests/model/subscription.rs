@@ -8,10 +8,10 @@ use std::sync::Arc;
 use protocol::{Filter, Topic};
 use shuttle::thread;
 
-use crate::block::Block;
 use crate::dispatch::{Dispatch, Place};
+use crate::engine::memory::budget::Memory;
+use crate::engine::memory::read_buffer::Block;
 use crate::interest::Subscriber;
-use crate::memory::Memory;
 use crate::router::Router;
 use crate::socket::{Flushing, Socket, WORDING};
 

@@ -8,7 +8,7 @@ use httparse::Status;
 
 use super::request::{Framing, Refused};
 use super::site::{Site, Unfinished};
-use crate::block::Block;
+use crate::engine::memory::read_buffer::Block;
 use crate::wire::{Arrival, End, Source};
 
 /// So much is read at a time.

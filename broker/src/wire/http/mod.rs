@@ -26,7 +26,7 @@ use http::header::{
 };
 use http::{HeaderMap, Method, StatusCode};
 
-use crate::block::Block;
+use crate::engine::memory::read_buffer::Block;
 use crate::wire::desk::Desk;
 use crate::wire::websocket::Inside;
 use crate::wire::{Arrival, End, Source};

@@ -10,8 +10,8 @@ use super::body::{Body, Broken};
 use super::request::{Framing, Head, Refused, decoded};
 use super::response::{JSON, Response};
 use super::{Conversation, Next};
-use crate::block::Block;
-use crate::memory::Charge;
+use crate::engine::memory::budget::Charge;
+use crate::engine::memory::read_buffer::Block;
 use crate::wire::Source;
 
 /// What a line has besides its topic and payload: the verb and two spaces.

@@ -13,7 +13,7 @@ use super::request::{Head, Refused, decoded};
 use super::response::encode_head;
 use super::stream::Form;
 use super::{Conversation, Next};
-use crate::block::Block;
+use crate::engine::memory::read_buffer::Block;
 use crate::wire::desk::TooMany;
 use crate::wire::{Arrival, End, Source};
 

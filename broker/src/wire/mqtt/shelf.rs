@@ -17,7 +17,7 @@ use protocol::{Filter, Topic};
 use super::Version;
 use super::message::{self, Extra, Parts, Plain};
 use crate::adapter::{Adapter, Fate, Message, Outgoing, Pumped, Span};
-use crate::memory::Charge;
+use crate::engine::memory::budget::Charge;
 use crate::run::{Manner, Orphan};
 
 /// So many messages are in flight to a client at most, even if it would take more.

@@ -19,7 +19,7 @@ use super::packet::{self, Connect, Fault, Header, Packet, Publish, kind};
 use super::reply::{self, Words};
 use super::shelf::{Acked, Shelf};
 use super::{Limits, Version, Wordings};
-use crate::block::Block;
+use crate::engine::memory::read_buffer::Block;
 use crate::run::Manner;
 use crate::wire::desk::Desk;
 use crate::wire::{Arrival, End, Source};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::memory::{Charge, Memory};
+use crate::engine::memory::budget::{Charge, Memory};
 
 /// What an idle connection holds.
 const IDLE_BYTES: usize = 1024;

@@ -1,13 +1,15 @@
 //! What a broker knows, in one value: two of them share nothing.
 
+pub(crate) mod memory;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::engine::memory::budget::Memory;
 use crate::flusher::Flusher;
 use crate::latency::Latency;
-use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::retained::Retained;
 use crate::roster::Roster;
