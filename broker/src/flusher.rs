@@ -14,7 +14,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::latency::Latency;
+use crate::engine::stats::latency::Latency;
 use crate::outbox::Outbox;
 use crate::sync::{AtomicBool, Mutex, Ordering};
 

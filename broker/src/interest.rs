@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use protocol::Filter;
 
-use crate::metrics::Counter;
+use crate::engine::stats::metrics::Counter;
 use crate::outbox::Outbox;
 use crate::sync::{AtomicUsize, Ordering};
 

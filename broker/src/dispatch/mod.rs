@@ -21,11 +21,11 @@ use protocol::Topic;
 
 use crate::clock::Moment;
 use crate::engine::memory::read_buffer::Block;
+use crate::engine::stats::topic_stats::Traffic;
 use crate::interest::{Group, Subscriber};
 use crate::route_cache::{Count, Item, Known, RouteCache};
 use crate::router::{Route, Router};
 use crate::run::{Manner, Run};
-use crate::traffic::Traffic;
 
 pub(crate) use batch::Place;
 

@@ -1,6 +1,7 @@
 //! What a broker knows, in one value: two of them share nothing.
 
 pub(crate) mod memory;
+pub(crate) mod stats;
 
 use std::io;
 use std::sync::Arc;
@@ -8,16 +9,16 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::engine::memory::budget::Memory;
+use crate::engine::stats::latency::Latency;
+use crate::engine::stats::log_limit::Storm;
+use crate::engine::stats::metrics::Metrics;
+use crate::engine::stats::topic_stats::Traffic;
 use crate::flusher::Flusher;
-use crate::latency::Latency;
-use crate::metrics::Metrics;
 use crate::retained::Retained;
 use crate::roster::Roster;
 use crate::router::Router;
 use crate::seats::Seats;
-use crate::storm::Storm;
 use crate::sync::{AtomicBool, Mutex, RwLock};
-use crate::traffic::Traffic;
 
 /// Everything that connections have in common.
 pub(crate) struct Engine {

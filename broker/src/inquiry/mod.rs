@@ -22,7 +22,7 @@ use serde::Serialize;
 
 use crate::clock::Moment;
 use crate::engine::Engine;
-use crate::queue::Tally;
+use crate::engine::stats::tally::Tally;
 
 pub(crate) use connections::Connections;
 pub(crate) use figures::{Audit, Broker};

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::ago;
 use crate::clock::Moment;
 use crate::engine::Engine;
-use crate::traffic::Seen;
+use crate::engine::stats::topic_stats::Seen;
 
 /// Topics that have been seen, in order.
 #[derive(Debug, Serialize)]

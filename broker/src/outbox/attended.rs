@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use std::time::Instant;
 
 use crate::adapter::{Adapter, Fate, Message, Outgoing};
-use crate::queue::Reason;
+use crate::engine::stats::tally::Reason;
 use crate::run::Run;
 
 use super::{FLUSH_BYTES, Held, Inside, State, send};

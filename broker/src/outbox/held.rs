@@ -8,7 +8,7 @@ use protocol::{Filter, Slow};
 use crate::adapter::Adapter;
 use crate::choices::TooManyChoices;
 use crate::clock::Moment;
-use crate::latency::Latency;
+use crate::engine::stats::latency::Latency;
 use crate::queue::{Kind, SLICES};
 use crate::run::Run;
 use crate::sync::{MutexGuard, Ordering};

@@ -5,7 +5,6 @@
 //! [`Wording`] for what it says itself.
 
 mod overflow;
-mod tally;
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -21,11 +20,10 @@ use crate::choices::{Choices, TooManyChoices};
 use crate::clock::Moment;
 use crate::drops::Drops;
 use crate::engine::memory::budget::{Charge, Memory};
-use crate::latency::Latency;
+use crate::engine::stats::latency::Latency;
+use crate::engine::stats::tally::{Reason, Tally};
 use crate::run::{Kept, Manner, Orphan, Run};
 use crate::wording::Wording;
-
-pub(crate) use tally::{Reason, Tally};
 
 /// A run shorter than this is copied to the end of the queue, a longer one shared.
 pub(crate) const COPY_BELOW_BYTES: usize = 1024;

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use protocol::Slow;
 
-use super::{Chunk, Data, Kind, Queue, Reason, Terms, gap_chunk};
+use super::{Chunk, Data, Kind, Queue, Terms, gap_chunk};
 use crate::clock::Moment;
 use crate::drops::Drops;
+use crate::engine::stats::tally::Reason;
 use crate::run::Run;
 
 impl Queue {

@@ -35,12 +35,6 @@ mod flusher;
 mod inquiry;
 #[path = "../../src/interest.rs"]
 mod interest;
-#[path = "../../src/latency.rs"]
-mod latency;
-#[path = "../../src/ledger.rs"]
-mod ledger;
-#[path = "../../src/metrics.rs"]
-mod metrics;
 #[path = "../../src/outbox/mod.rs"]
 mod outbox;
 #[path = "../../src/queue/mod.rs"]
@@ -59,10 +53,6 @@ mod run;
 mod seats;
 #[path = "../../src/stage.rs"]
 mod stage;
-#[path = "../../src/storm.rs"]
-mod storm;
-#[path = "../../src/traffic.rs"]
-mod traffic;
 #[path = "../../src/wire/mod.rs"]
 mod wire;
 #[path = "../../src/wording.rs"]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use shuttle::rand::{self, Rng};
 
 use crate::engine::memory::budget::Memory;
-use crate::latency::Latency;
+use crate::engine::stats::latency::Latency;
 use crate::outbox::{Outbox, Sink};
 use crate::run::Run;
 use crate::sync::{Condvar, Mutex};

@@ -14,7 +14,7 @@ use rustix::param::page_size;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::engine::Engine;
-use crate::latency::{BOUNDS, Latencies};
+use crate::engine::stats::latency::{BOUNDS, Latencies};
 
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::AddAssign;
 
-use crate::queue::Tally;
+use crate::engine::stats::tally::Tally;
 
 /// Sums over connections, those that have ended included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,7 +117,7 @@ impl fmt::Display for Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::Reason;
+    use crate::engine::stats::tally::Reason;
 
     #[test]
     fn one_copy_too_many_or_too_few_anywhere_shows() {

@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 use protocol::{Filter, Topic};
 
 use crate::clock::Moment;
-use crate::metrics::Counter;
+use crate::engine::stats::metrics::Counter;
 use crate::sync::Mutex;
 
 /// So many topics are remembered, in parts that have a lock each.
