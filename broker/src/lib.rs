@@ -20,22 +20,18 @@ mod config;
 mod dispatch;
 mod drops;
 mod engine;
-mod filter_tree;
 mod flusher;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
 mod herald;
 mod inquiry;
-mod interest;
 mod listener;
 mod manual;
 mod outbox;
 mod queue;
 mod retained;
 mod roster;
-mod route_cache;
-mod router;
 mod run;
 mod seats;
 mod session;

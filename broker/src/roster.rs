@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 
 use crate::clock::Moment;
+use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::stats::ledger::{Ledger, Totals};
-use crate::interest::Subscriber;
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 
 /// How long an audit waits for batches that are under way.

@@ -13,8 +13,8 @@ use rustix::net::{RecvFlags, recv};
 
 use crate::engine::Engine;
 use crate::engine::memory::read_buffer::Block;
+use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::stats::tally::Tally;
-use crate::interest::Subscriber;
 use crate::outbox::{Outbox, Remains};
 use crate::roster::Member;
 use crate::socket::{Socket, SocketSink, SocketSource};

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use crate::engine::memory::budget::Memory;
-use crate::interest::Subscriber;
+use crate::engine::routing::subscribers::Subscriber;
 use crate::outbox::{Outbox, Sink};
 use crate::wire::line;
 

@@ -9,7 +9,7 @@ use protocol::{Filter, Topic};
 use crate::client::{blocked, idle};
 use crate::dispatch::{Dispatch, Place};
 use crate::engine::memory::read_buffer::Block;
-use crate::router::Router;
+use crate::engine::routing::router::Router;
 use crate::run::Run;
 
 /// Messages in a batch.

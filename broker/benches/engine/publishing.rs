@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::client::idle;
 use crate::engine::Engine;
 use crate::engine::memory::read_buffer::Block;
-use crate::interest::Subscriber;
+use crate::engine::routing::subscribers::Subscriber;
 use crate::roster::Member;
 use crate::wire::desk::Desk;
 use crate::wire::line::Conversation;

@@ -8,10 +8,10 @@ use divan::{Bencher, black_box};
 use protocol::{Filter, Topic};
 
 use crate::client::idle;
-use crate::filter_tree::FilterTree;
-use crate::interest::{Counters, Subscriber};
-use crate::route_cache::{Count, Known, RouteCache};
-use crate::router::Router;
+use crate::engine::routing::filter_tree::FilterTree;
+use crate::engine::routing::route_cache::{Count, Known, RouteCache};
+use crate::engine::routing::router::Router;
+use crate::engine::routing::subscribers::{Counters, Subscriber};
 
 const FILTERS: usize = 100_000;
 const SUBSCRIBERS_PER_FILTER: usize = 10;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::interest::Group;
+use crate::engine::routing::subscribers::Group;
 use crate::run::{Manner, Run};
 
 /// What one batch holds.

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use protocol::Topic;
 
-use crate::interest::{Group, Subscriber};
+use crate::engine::routing::router::Route;
+use crate::engine::routing::subscribers::{Group, Subscriber};
 use crate::outbox::Held;
 use crate::queue::COPY_BELOW_BYTES;
-use crate::router::Route;
 use crate::run::{Manner, Run};
 use crate::sync::Ordering;
 

@@ -21,10 +21,10 @@ use protocol::Topic;
 
 use crate::clock::Moment;
 use crate::engine::memory::read_buffer::Block;
+use crate::engine::routing::route_cache::{Count, Item, Known, RouteCache};
+use crate::engine::routing::router::{Route, Router};
+use crate::engine::routing::subscribers::{Group, Subscriber};
 use crate::engine::stats::topic_stats::Traffic;
-use crate::interest::{Group, Subscriber};
-use crate::route_cache::{Count, Item, Known, RouteCache};
-use crate::router::{Route, Router};
 use crate::run::{Manner, Run};
 
 pub(crate) use batch::Place;

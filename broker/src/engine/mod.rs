@@ -1,6 +1,7 @@
 //! What a broker knows, in one value: two of them share nothing.
 
 pub(crate) mod memory;
+pub(crate) mod routing;
 pub(crate) mod stats;
 
 use std::io;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::engine::memory::budget::Memory;
+use crate::engine::routing::router::Router;
 use crate::engine::stats::latency::Latency;
 use crate::engine::stats::log_limit::Storm;
 use crate::engine::stats::metrics::Metrics;
@@ -16,7 +18,6 @@ use crate::engine::stats::topic_stats::Traffic;
 use crate::flusher::Flusher;
 use crate::retained::Retained;
 use crate::roster::Roster;
-use crate::router::Router;
 use crate::seats::Seats;
 use crate::sync::{AtomicBool, Mutex, RwLock};
 

@@ -12,7 +12,7 @@ use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 use tungstenite::protocol::frame::{Frame as Whole, FrameHeader};
 
 use crate::engine::memory::read_buffer::Block;
-use crate::interest::Subscriber;
+use crate::engine::routing::subscribers::Subscriber;
 use crate::wire::mqtt::{self, Wordings};
 use crate::wire::{Arrival, End, Source, line};
 use crate::wording::Wording;

@@ -27,14 +27,10 @@ mod dispatch;
 mod drops;
 #[path = "../../src/engine/mod.rs"]
 mod engine;
-#[path = "../../src/filter_tree.rs"]
-mod filter_tree;
 #[path = "../../src/flusher.rs"]
 mod flusher;
 #[path = "../../src/inquiry/mod.rs"]
 mod inquiry;
-#[path = "../../src/interest.rs"]
-mod interest;
 #[path = "../../src/outbox/mod.rs"]
 mod outbox;
 #[path = "../../src/queue/mod.rs"]
@@ -43,10 +39,6 @@ mod queue;
 mod retained;
 #[path = "../../src/roster.rs"]
 mod roster;
-#[path = "../../src/route_cache.rs"]
-mod route_cache;
-#[path = "../../src/router.rs"]
-mod router;
 #[path = "../../src/run.rs"]
 mod run;
 #[path = "../../src/seats.rs"]

@@ -11,8 +11,8 @@ use shuttle::thread;
 use crate::dispatch::{Dispatch, Place};
 use crate::engine::memory::budget::Memory;
 use crate::engine::memory::read_buffer::Block;
-use crate::interest::Subscriber;
-use crate::router::Router;
+use crate::engine::routing::router::Router;
+use crate::engine::routing::subscribers::Subscriber;
 use crate::socket::{Flushing, Socket, WORDING};
 
 /// One batch of one run, one of several runs that change between topics, and one more of each.

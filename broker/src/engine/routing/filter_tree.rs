@@ -10,7 +10,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use protocol::{Filter, Topic};
 
-use crate::interest::{Counters, Group, Interest, Subscriber};
+use crate::engine::routing::subscribers::{Counters, Group, Interest, Subscriber};
 
 const ROOT: usize = 0;
 

@@ -13,8 +13,8 @@ use foldhash::fast::RandomState;
 use memchr::memchr_iter;
 use protocol::{Filter, Topic};
 
-use crate::filter_tree::FilterTree;
-use crate::interest::{Counters, Group, Interest, Subscriber};
+use crate::engine::routing::filter_tree::FilterTree;
+use crate::engine::routing::subscribers::{Counters, Group, Interest, Subscriber};
 use crate::sync::{AtomicU64, Ordering, RwLock};
 
 const SHARDS: usize = 64;

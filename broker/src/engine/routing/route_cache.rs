@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use crate::interest::{Counters, Group};
-use crate::router::Stamps;
+use crate::engine::routing::router::Stamps;
+use crate::engine::routing::subscribers::{Counters, Group};
 
 /// Places in a bucket. Their hashes fit into half a cache line.
 const WAYS: usize = 4;
@@ -149,7 +149,7 @@ impl RouteCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::router::Router;
+    use crate::engine::routing::router::Router;
 
     fn known(router: &Router, audience: u32) -> Known {
         let topic = protocol::Topic::parse("t").expect("a topic");
