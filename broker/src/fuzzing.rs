@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::engine::memory::read_buffer::Block;
-use crate::outbox::{Outbox, Sink};
+use crate::engine::outbox::{Outbox, Sink};
 use crate::roster::Member;
 use crate::wire::desk::Desk;
 use crate::wire::http::{self, Site};

@@ -14,8 +14,8 @@ use foldhash::fast::RandomState;
 use protocol::{Escaped, Topic};
 
 use crate::engine::Engine;
+use crate::engine::outbox::{Outbox, Sink};
 use crate::inquiry;
-use crate::outbox::{Outbox, Sink};
 use crate::roster::Member;
 use crate::wire::desk::Desk;
 use crate::wire::line;

@@ -12,15 +12,11 @@
 //! # Ok::<(), broker::BindError>(())
 //! ```
 
-mod adapter;
 mod capacity;
-mod choices;
 mod clock;
 mod config;
 mod dispatch;
-mod drops;
 mod engine;
-mod flusher;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -28,20 +24,15 @@ mod herald;
 mod inquiry;
 mod listener;
 mod manual;
-mod outbox;
-mod queue;
 mod retained;
 mod roster;
-mod run;
 mod seats;
 mod session;
 mod socket;
-mod stage;
 mod stopping;
 mod sync;
 mod tcp_info;
 mod wire;
-mod wording;
 
 use std::fmt;
 use std::io;

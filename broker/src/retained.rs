@@ -9,7 +9,7 @@ use bytes::Bytes;
 use protocol::{Filter, Topic};
 
 use crate::clock::Moment;
-use crate::run::Manner;
+use crate::engine::outbox::run::Manner;
 
 /// Retained messages, ready for the wire, by topic.
 pub(crate) struct Retained {

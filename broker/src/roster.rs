@@ -370,8 +370,8 @@ impl Member {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::tests::outbox;
-    use crate::run::Run;
+    use crate::engine::outbox::run::Run;
+    use crate::engine::outbox::tests::outbox;
 
     fn member(id: u64, room: usize) -> Arc<Member> {
         let peer = ([127, 0, 0, 1], 1).into();

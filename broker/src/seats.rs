@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 
 use crate::engine::memory::budget::Charge;
-use crate::outbox::Outbox;
+use crate::engine::outbox::Outbox;
 use crate::roster::Member;
 use crate::sync::{Condvar, Mutex};
 

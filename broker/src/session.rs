@@ -13,9 +13,9 @@ use rustix::net::{RecvFlags, recv};
 
 use crate::engine::Engine;
 use crate::engine::memory::read_buffer::Block;
+use crate::engine::outbox::{Outbox, Remains};
 use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::stats::tally::Tally;
-use crate::outbox::{Outbox, Remains};
 use crate::roster::Member;
 use crate::socket::{Socket, SocketSink, SocketSource};
 use crate::stopping::Stopping;
@@ -368,7 +368,7 @@ mod tests {
     use protocol::Topic;
 
     use super::*;
-    use crate::run::Run;
+    use crate::engine::outbox::run::Run;
 
     fn settings() -> Settings {
         Settings {

@@ -15,9 +15,9 @@ use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 
 use crate::engine::memory::read_buffer::Block;
-use crate::flusher::Flusher;
-use crate::outbox::Sink;
-use crate::stage::Stage;
+use crate::engine::outbox::Sink;
+use crate::engine::outbox::flusher::Flusher;
+use crate::engine::outbox::memfd::Stage;
 use crate::stopping::Stopping;
 use crate::wire::{Arrival, Source};
 

@@ -4,8 +4,8 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use crate::engine::memory::budget::Memory;
+use crate::engine::outbox::{Outbox, Sink};
 use crate::engine::routing::subscribers::Subscriber;
-use crate::outbox::{Outbox, Sink};
 use crate::wire::line;
 
 const OUTBOX_BYTES: usize = 1024 * 1024;

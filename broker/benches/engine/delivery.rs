@@ -9,8 +9,8 @@ use protocol::{Filter, Topic};
 use crate::client::{blocked, idle};
 use crate::dispatch::{Dispatch, Place};
 use crate::engine::memory::read_buffer::Block;
+use crate::engine::outbox::run::Run;
 use crate::engine::routing::router::Router;
-use crate::run::Run;
 
 /// Messages in a batch.
 const BATCH: usize = 64;

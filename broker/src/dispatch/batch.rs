@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::engine::outbox::run::{Manner, Run};
 use crate::engine::routing::subscribers::Group;
-use crate::run::{Manner, Run};
 
 /// What one batch holds.
 #[derive(Default)]

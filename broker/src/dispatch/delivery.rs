@@ -9,11 +9,11 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use protocol::Topic;
 
+use crate::engine::outbox::Held;
+use crate::engine::outbox::queue::COPY_BELOW_BYTES;
+use crate::engine::outbox::run::{Manner, Run};
 use crate::engine::routing::router::Route;
 use crate::engine::routing::subscribers::{Group, Subscriber};
-use crate::outbox::Held;
-use crate::queue::COPY_BELOW_BYTES;
-use crate::run::{Manner, Run};
 use crate::sync::Ordering;
 
 use super::batch::{Batch, Segment, To};

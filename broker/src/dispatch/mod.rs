@@ -21,11 +21,11 @@ use protocol::Topic;
 
 use crate::clock::Moment;
 use crate::engine::memory::read_buffer::Block;
+use crate::engine::outbox::run::{Manner, Run};
 use crate::engine::routing::route_cache::{Count, Item, Known, RouteCache};
 use crate::engine::routing::router::{Route, Router};
 use crate::engine::routing::subscribers::{Group, Subscriber};
 use crate::engine::stats::topic_stats::Traffic;
-use crate::run::{Manner, Run};
 
 pub(crate) use batch::Place;
 
@@ -508,8 +508,8 @@ fn slot(
 mod tests {
     use super::*;
     use crate::engine::memory::budget::Memory;
-    use crate::outbox::tests::{TestSink, outbox};
-    use crate::queue::COPY_BELOW_BYTES;
+    use crate::engine::outbox::queue::COPY_BELOW_BYTES;
+    use crate::engine::outbox::tests::{TestSink, outbox};
     use protocol::Filter;
 
     struct Scene {

@@ -1,6 +1,7 @@
 //! What a broker knows, in one value: two of them share nothing.
 
 pub(crate) mod memory;
+pub(crate) mod outbox;
 pub(crate) mod routing;
 pub(crate) mod stats;
 
@@ -10,12 +11,12 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::engine::memory::budget::Memory;
+use crate::engine::outbox::flusher::Flusher;
 use crate::engine::routing::router::Router;
 use crate::engine::stats::latency::Latency;
 use crate::engine::stats::log_limit::Storm;
 use crate::engine::stats::metrics::Metrics;
 use crate::engine::stats::topic_stats::Traffic;
-use crate::flusher::Flusher;
 use crate::retained::Retained;
 use crate::roster::Roster;
 use crate::seats::Seats;

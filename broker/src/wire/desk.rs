@@ -1,7 +1,7 @@
 //! A client's desk in the engine: what it publishes, wants and leaves behind, whatever wire it speaks.
 //!
 //! Messages go through the engine as the lines that a client of the line protocol is sent; a wire
-//! with other bytes says in its [`Wording`](crate::wording::Wording) how to make them from these. The
+//! with other bytes says in its [`Wording`](crate::engine::outbox::encoder::Wording) how to make them from these. The
 //! desk answers nobody: that is for the conversation, which may end before it, by a panic too.
 
 use std::mem;
@@ -14,16 +14,16 @@ use protocol::{
     Attributes, Escaped, Filter, Framer, RETAIN, RETAINED, Reply, Request, Slow, TTL, Topic,
 };
 
-use crate::choices::TooManyChoices;
 use crate::clock::Moment;
 use crate::dispatch::{Added, Dispatch, Place};
 use crate::engine::Engine;
+use crate::engine::outbox::queue::policies::TooManyChoices;
+use crate::engine::outbox::run::{Manner, Orphan, Run};
+use crate::engine::outbox::{Held, Remains};
 use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::stats::ledger::Totals;
-use crate::outbox::{Held, Remains};
 use crate::retained::{Entry, Full, Retained};
 use crate::roster::Member;
-use crate::run::{Manner, Orphan, Run};
 use crate::seats::{Ended, Will};
 
 /// What a message begins with on its way through the engine, attributes aside.
@@ -723,7 +723,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::outbox::tests::outbox;
+    use crate::engine::outbox::tests::outbox;
 
     #[test]
     fn a_busy_client_hands_in_what_it_published_when_there_is_much_or_someone_asks_or_late() {

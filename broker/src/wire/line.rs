@@ -16,15 +16,15 @@ use protocol::{
     RETAIN, RETAINED, Reply, Request, SLOW, Slow, Step, Subject, Topic, Verb,
 };
 
-use crate::choices::MOST_WILD;
 use crate::dispatch::Place;
 use crate::engine::memory::read_buffer::Block;
-use crate::outbox::Held;
-use crate::run::Manner;
+use crate::engine::outbox::Held;
+use crate::engine::outbox::encoder::Wording;
+use crate::engine::outbox::queue::policies::MOST_WILD;
+use crate::engine::outbox::run::Manner;
 use crate::wire::desk::{Desk, MESSAGE, NoMemory, TooMany};
 use crate::wire::question::Unanswered;
 use crate::wire::{Arrival, End, Source};
-use crate::wording::Wording;
 
 const PUBLISH: &[u8] = b"PUBLISH ";
 

@@ -12,10 +12,10 @@ use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 use tungstenite::protocol::frame::{Frame as Whole, FrameHeader};
 
 use crate::engine::memory::read_buffer::Block;
+use crate::engine::outbox::encoder::Wording;
 use crate::engine::routing::subscribers::Subscriber;
 use crate::wire::mqtt::{self, Wordings};
 use crate::wire::{Arrival, End, Source, line};
-use crate::wording::Wording;
 
 /// So much is read at a time.
 const RAW_BYTES: usize = 64 * 1024;
@@ -535,7 +535,7 @@ mod tests {
 
     use super::*;
     use crate::engine::memory::budget::Memory;
-    use crate::outbox::tests::outbox;
+    use crate::engine::outbox::tests::outbox;
 
     /// A client that sends these pieces and is gone.
     struct Pieces(std::vec::IntoIter<Vec<u8>>);

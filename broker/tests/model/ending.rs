@@ -8,8 +8,8 @@ use std::time::Instant;
 use shuttle::rand::{self, Rng};
 use shuttle::thread;
 
+use crate::engine::outbox::{Outbox, Remains};
 use crate::handover::answer;
-use crate::outbox::{Outbox, Remains};
 use crate::socket::{Flushing, Socket, WORDING, deliver};
 
 const LIMIT: usize = 20;

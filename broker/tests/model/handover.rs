@@ -9,8 +9,8 @@ use shuttle::rand::{self, Rng};
 use shuttle::thread;
 
 use crate::engine::memory::budget::Memory;
-use crate::outbox::{Outbox, Remains};
-use crate::run::Run;
+use crate::engine::outbox::run::Run;
+use crate::engine::outbox::{Outbox, Remains};
 use crate::socket::{Flushing, Heard, Socket, WORDING, deliver};
 
 const PUBLISHERS: Range<char> = 'a'..'d';

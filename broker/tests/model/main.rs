@@ -15,40 +15,22 @@
     reason = "the checks need less of the sources than the broker does, and none of their unit tests"
 )]
 
-#[path = "../../src/adapter.rs"]
-mod adapter;
-#[path = "../../src/choices.rs"]
-mod choices;
 #[path = "../../src/clock.rs"]
 mod clock;
 #[path = "../../src/dispatch/mod.rs"]
 mod dispatch;
-#[path = "../../src/drops.rs"]
-mod drops;
 #[path = "../../src/engine/mod.rs"]
 mod engine;
-#[path = "../../src/flusher.rs"]
-mod flusher;
 #[path = "../../src/inquiry/mod.rs"]
 mod inquiry;
-#[path = "../../src/outbox/mod.rs"]
-mod outbox;
-#[path = "../../src/queue/mod.rs"]
-mod queue;
 #[path = "../../src/retained.rs"]
 mod retained;
 #[path = "../../src/roster.rs"]
 mod roster;
-#[path = "../../src/run.rs"]
-mod run;
 #[path = "../../src/seats.rs"]
 mod seats;
-#[path = "../../src/stage.rs"]
-mod stage;
 #[path = "../../src/wire/mod.rs"]
 mod wire;
-#[path = "../../src/wording.rs"]
-mod wording;
 
 mod conversation;
 mod ending;

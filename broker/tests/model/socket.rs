@@ -9,11 +9,11 @@ use std::sync::Arc;
 use shuttle::rand::{self, Rng};
 
 use crate::engine::memory::budget::Memory;
+use crate::engine::outbox::encoder::Wording;
+use crate::engine::outbox::run::Run;
+use crate::engine::outbox::{Outbox, Sink};
 use crate::engine::stats::latency::Latency;
-use crate::outbox::{Outbox, Sink};
-use crate::run::Run;
 use crate::sync::{Condvar, Mutex};
-use crate::wording::Wording;
 
 /// Everything ends with a semicolon: `news:a1;` is the first message of `a` on `news`, `-3;` says
 /// that three are missing, anything else is an answer.

@@ -166,7 +166,7 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::tests::outbox;
+    use crate::engine::outbox::tests::outbox;
 
     fn ids(tree: &FilterTree, topic: &str) -> Vec<u64> {
         let (mut subscribers, mut groups) = (Vec::new(), Vec::new());

@@ -264,7 +264,7 @@ impl Route {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::tests::outbox;
+    use crate::engine::outbox::tests::outbox;
 
     fn filter(text: &str) -> Filter<'_> {
         Filter::parse(text).expect("a filter")

@@ -4,8 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use protocol::Filter;
 
+use crate::engine::outbox::Outbox;
 use crate::engine::stats::metrics::Counter;
-use crate::outbox::Outbox;
 use crate::sync::{AtomicUsize, Ordering};
 
 /// A client as the router sees it.

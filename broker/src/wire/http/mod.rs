@@ -294,7 +294,7 @@ mod tests {
 
     use super::*;
     use crate::engine::Engine;
-    use crate::outbox::tests::{TestSink, outbox};
+    use crate::engine::outbox::tests::{TestSink, outbox};
     use crate::roster::Member;
 
     /// A client that sends these pieces and then nothing more.

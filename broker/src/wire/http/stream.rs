@@ -13,7 +13,7 @@ use memchr::{memchr2, memmem};
 use protocol::{Attributes, Framer, RETAINED, Reply, Topic};
 use serde_json::{Map, Value, json};
 
-use crate::wording::{Encode, Wording};
+use crate::engine::outbox::encoder::{Encode, Wording};
 
 /// The beginning of a message in JSON.
 const TOPIC: &[u8] = b"{\"topic\":\"";

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use crate::engine::Engine;
-use crate::outbox::{Outbox, Sink};
+use crate::engine::outbox::{Outbox, Sink};
 use crate::roster::Member;
 use crate::seats::Due;
 use crate::wire::desk::Desk;

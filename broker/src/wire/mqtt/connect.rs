@@ -12,7 +12,7 @@ use super::packet::{BadConnect, Connect, Fault, WillPacket};
 use super::reply::{self, Welcome, Words};
 use super::shelf::{self, Shelf};
 use super::{Limits, Version, Wordings, message};
-use crate::outbox::Outbox;
+use crate::engine::outbox::Outbox;
 use crate::seats::Seated;
 use crate::sync::Ordering;
 use crate::wire::desk::{Desk, NoMemory, Seat};

@@ -15,7 +15,7 @@ mod shelf;
 
 use std::time::Duration;
 
-use crate::wording::Wording;
+use crate::engine::outbox::encoder::Wording;
 
 pub(crate) use absent::end_absent;
 pub(crate) use conversation::Conversation;

@@ -16,9 +16,9 @@ use protocol::{Filter, Topic};
 
 use super::Version;
 use super::message::{self, Extra, Parts, Plain};
-use crate::adapter::{Adapter, Fate, Message, Outgoing, Pumped, Span};
 use crate::engine::memory::budget::Charge;
-use crate::run::{Manner, Orphan};
+use crate::engine::outbox::delivery_state::{Adapter, Fate, Message, Outgoing, Pumped, Span};
+use crate::engine::outbox::run::{Manner, Orphan};
 
 /// So many messages are in flight to a client at most, even if it would take more.
 const MOST_IN_FLIGHT: usize = 1024;

@@ -20,7 +20,7 @@ use super::reply::{self, Words};
 use super::shelf::{Acked, Shelf};
 use super::{Limits, Version, Wordings};
 use crate::engine::memory::read_buffer::Block;
-use crate::run::Manner;
+use crate::engine::outbox::run::Manner;
 use crate::wire::desk::Desk;
 use crate::wire::{Arrival, End, Source};
 

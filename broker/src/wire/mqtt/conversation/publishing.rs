@@ -8,7 +8,7 @@ use protocol::{BadTopic, Code, Escaped, Topic};
 
 use super::{Broken, Conversation, Last};
 use crate::dispatch::Place;
-use crate::run::Manner;
+use crate::engine::outbox::run::Manner;
 use crate::wire::mqtt::Version;
 use crate::wire::mqtt::connect::{ALIASES, RECEIVE_MAXIMUM};
 use crate::wire::mqtt::message;

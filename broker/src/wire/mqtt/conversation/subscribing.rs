@@ -5,7 +5,7 @@ use mqtt_protocol_core::mqtt::result_code::MqttError;
 use protocol::{BadFilter, Filter};
 
 use super::{Broken, Conversation, byte};
-use crate::outbox::Held;
+use crate::engine::outbox::Held;
 use crate::wire::mqtt::Version;
 use crate::wire::mqtt::message;
 use crate::wire::mqtt::packet::Fault;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::engine::memory::budget::{Charge, Memory};
-use crate::stage::{self, Stage};
-use crate::wording::{Encode, Wording};
+use crate::engine::outbox::encoder::{Encode, Wording};
+use crate::engine::outbox::memfd::{self, Stage};
 
 /// Whole messages one after another, on their way into outboxes. They are sent from where they
 /// are; the first outbox that must keep them makes a copy, which all others share.
@@ -128,7 +128,7 @@ impl<'a> Run<'a> {
     /// The same run, on its way to so many outboxes.
     pub(crate) fn to(mut self, outboxes: usize) -> Self {
         self.outboxes = outboxes;
-        if stage::is_worth_it(self.bytes().len(), outboxes) {
+        if memfd::is_worth_it(self.bytes().len(), outboxes) {
             self.stage = OnceCell::new();
         }
         self

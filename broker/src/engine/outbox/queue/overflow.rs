@@ -11,9 +11,9 @@ use protocol::Slow;
 
 use super::{Chunk, Data, Kind, Queue, Terms, gap_chunk};
 use crate::clock::Moment;
-use crate::drops::Drops;
+use crate::engine::outbox::queue::drop_log::Drops;
+use crate::engine::outbox::run::Run;
 use crate::engine::stats::tally::Reason;
-use crate::run::Run;
 
 impl Queue {
     /// There is not room for all of it, or the client has made choices. What has left as a whole is

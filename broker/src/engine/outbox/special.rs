@@ -5,9 +5,9 @@ use std::any::Any;
 use std::io::IoSlice;
 use std::time::Instant;
 
-use crate::adapter::{Adapter, Fate, Message, Outgoing};
+use crate::engine::outbox::delivery_state::{Adapter, Fate, Message, Outgoing};
+use crate::engine::outbox::run::Run;
 use crate::engine::stats::tally::Reason;
-use crate::run::Run;
 
 use super::{FLUSH_BYTES, Held, Inside, State, send};
 

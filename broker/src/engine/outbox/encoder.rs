@@ -10,10 +10,10 @@ pub(crate) struct Wording {
     /// For messages on their way through the engine, which are lines of the line protocol; none if
     /// these are what the wire sends.
     pub(crate) encode: Option<Encode>,
-    /// For answers, and for what an [`Adapter`](crate::adapter::Adapter) makes, if they do not leave as
+    /// For answers, and for what an [`Adapter`](crate::engine::outbox::delivery_state::Adapter) makes, if they do not leave as
     /// they are; nothing becomes nothing.
     pub(crate) answer: Option<Encode>,
-    /// That many messages were dropped here; nothing if an [`Adapter`](crate::adapter::Adapter) tells
+    /// That many messages were dropped here; nothing if an [`Adapter`](crate::engine::outbox::delivery_state::Adapter) tells
     /// of it with the next message.
     pub(crate) gap: fn(count: u64) -> Vec<u8>,
     /// So many publishes have been answered; so many copies were made of the newly answered.

@@ -4,26 +4,32 @@
 //! bytes to its [`Sink`] at once; what the sink does not take is queued, and the flusher sends it
 //! when there is room. The outbox knows no socket.
 
-mod attended;
-mod held;
+pub(crate) mod delivery_state;
+pub(crate) mod encoder;
+pub(crate) mod flusher;
+mod guard;
+pub(crate) mod memfd;
+pub(crate) mod queue;
+pub(crate) mod run;
+mod special;
 
 use std::io::{self, IoSlice};
 use std::mem;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use crate::adapter::Adapter;
 use crate::clock::Moment;
 use crate::engine::memory::budget::Memory;
+use crate::engine::outbox::delivery_state::Adapter;
+use crate::engine::outbox::encoder::Wording;
+use crate::engine::outbox::memfd::Stage;
+use crate::engine::outbox::queue::{Queue, SLICES, Stock, Terms};
+use crate::engine::outbox::run::{Orphan, Run};
 use crate::engine::stats::latency::Latency;
 use crate::engine::stats::tally::Tally;
-use crate::queue::{Queue, SLICES, Stock, Terms};
-use crate::run::{Orphan, Run};
-use crate::stage::Stage;
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
-use crate::wording::Wording;
 
-pub(crate) use held::Held;
+pub(crate) use guard::Held;
 
 /// How much the flusher sends before it lets go of the lock.
 const FLUSH_BYTES: usize = 256 * 1024;
@@ -421,7 +427,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::engine::memory::read_buffer::Block;
-    use crate::queue::COPY_BELOW_BYTES;
+    use crate::engine::outbox::queue::COPY_BELOW_BYTES;
 
     /// A sink that takes what a test lets it take.
     #[derive(Default)]

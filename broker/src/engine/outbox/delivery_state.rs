@@ -1,7 +1,7 @@
 //! What some wires do to each message for one client alone: number it, keep it until it is
 //! acknowledged, leave it out.
 //!
-//! An [`Outbox`](crate::outbox::Outbox) with an adapter hands it every message under its own lock, as
+//! An [`Outbox`](crate::engine::outbox::Outbox) with an adapter hands it every message under its own lock, as
 //! the line it is, and sends what the adapter makes of it. The adapter sends nothing itself and
 //! waits for nothing.
 
@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::engine::memory::budget::Memory;
-use crate::run::{Orphan, Run};
-use crate::wording::{Encode, Wording};
+use crate::engine::outbox::encoder::{Encode, Wording};
+use crate::engine::outbox::run::{Orphan, Run};
 
 /// A wire's account of one client's messages.
 pub(crate) trait Adapter: Any + Send {

@@ -4,7 +4,9 @@
 //! place. Answers are never dropped. The queue knows no frame: the wire gives it bytes and a
 //! [`Wording`] for what it says itself.
 
+pub(crate) mod drop_log;
 mod overflow;
+pub(crate) mod policies;
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -15,15 +17,15 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 use protocol::{Filter, Slow};
 
-use crate::adapter::{Outgoing, Span};
-use crate::choices::{Choices, TooManyChoices};
 use crate::clock::Moment;
-use crate::drops::Drops;
 use crate::engine::memory::budget::{Charge, Memory};
+use crate::engine::outbox::delivery_state::{Outgoing, Span};
+use crate::engine::outbox::encoder::Wording;
+use crate::engine::outbox::queue::drop_log::Drops;
+use crate::engine::outbox::queue::policies::{Choices, TooManyChoices};
+use crate::engine::outbox::run::{Kept, Manner, Orphan, Run};
 use crate::engine::stats::latency::Latency;
 use crate::engine::stats::tally::{Reason, Tally};
-use crate::run::{Kept, Manner, Orphan, Run};
-use crate::wording::Wording;
 
 /// A run shorter than this is copied to the end of the queue, a longer one shared.
 pub(crate) const COPY_BELOW_BYTES: usize = 1024;

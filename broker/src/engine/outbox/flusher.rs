@@ -14,8 +14,8 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::engine::outbox::Outbox;
 use crate::engine::stats::latency::Latency;
-use crate::outbox::Outbox;
 use crate::sync::{AtomicBool, Mutex, Ordering};
 
 /// The number of no connection: it wakes the thread to stop it.

@@ -5,12 +5,12 @@ use std::mem;
 
 use protocol::{Filter, Slow};
 
-use crate::adapter::Adapter;
-use crate::choices::TooManyChoices;
 use crate::clock::Moment;
+use crate::engine::outbox::delivery_state::Adapter;
+use crate::engine::outbox::queue::policies::TooManyChoices;
+use crate::engine::outbox::queue::{Kind, SLICES};
+use crate::engine::outbox::run::Run;
 use crate::engine::stats::latency::Latency;
-use crate::queue::{Kind, SLICES};
-use crate::run::Run;
 use crate::sync::{MutexGuard, Ordering};
 
 use super::{FLUSH_BYTES, Inside, Outbox, Sink, State, send, send_runs};
