@@ -15,7 +15,6 @@
 mod capacity;
 mod clock;
 mod config;
-mod dispatch;
 mod engine;
 #[cfg(fuzzing)]
 #[doc(hidden)]

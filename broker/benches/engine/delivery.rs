@@ -7,9 +7,9 @@ use divan::counter::ItemsCount;
 use protocol::{Filter, Topic};
 
 use crate::client::{blocked, idle};
-use crate::dispatch::{Dispatch, Place};
 use crate::engine::memory::read_buffer::Block;
 use crate::engine::outbox::run::Run;
+use crate::engine::publish::{Dispatch, Place};
 use crate::engine::routing::router::Router;
 
 /// Messages in a batch.

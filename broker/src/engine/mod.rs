@@ -2,6 +2,7 @@
 
 pub(crate) mod memory;
 pub(crate) mod outbox;
+pub(crate) mod publish;
 pub(crate) mod routing;
 pub(crate) mod stats;
 

@@ -15,11 +15,11 @@ use protocol::{
 };
 
 use crate::clock::Moment;
-use crate::dispatch::{Added, Dispatch, Place};
 use crate::engine::Engine;
 use crate::engine::outbox::queue::policies::TooManyChoices;
 use crate::engine::outbox::run::{Manner, Orphan, Run};
 use crate::engine::outbox::{Held, Remains};
+use crate::engine::publish::{Added, Dispatch, Place};
 use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::stats::ledger::Totals;
 use crate::retained::{Entry, Full, Retained};

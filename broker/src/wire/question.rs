@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use protocol::{Attributes, Code, Escaped, ID, LIMIT, REPLY, Topic};
 
-use crate::dispatch::Added;
+use crate::engine::publish::Added;
 use crate::inquiry::{self, BadArgument, MOST_ROWS, ROWS, What};
 use crate::wire::desk::Desk;
 

@@ -17,8 +17,6 @@
 
 #[path = "../../src/clock.rs"]
 mod clock;
-#[path = "../../src/dispatch/mod.rs"]
-mod dispatch;
 #[path = "../../src/engine/mod.rs"]
 mod engine;
 #[path = "../../src/inquiry/mod.rs"]

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use protocol::{Filter, Topic};
 use shuttle::thread;
 
-use crate::dispatch::{Dispatch, Place};
 use crate::engine::memory::budget::Memory;
 use crate::engine::memory::read_buffer::Block;
+use crate::engine::publish::{Dispatch, Place};
 use crate::engine::routing::router::Router;
 use crate::engine::routing::subscribers::Subscriber;
 use crate::socket::{Flushing, Socket, WORDING};

@@ -7,8 +7,8 @@ use mqtt_protocol_core::mqtt::result_code::MqttError;
 use protocol::{BadTopic, Code, Escaped, Topic};
 
 use super::{Broken, Conversation, Last};
-use crate::dispatch::Place;
 use crate::engine::outbox::run::Manner;
+use crate::engine::publish::Place;
 use crate::wire::mqtt::Version;
 use crate::wire::mqtt::connect::{ALIASES, RECEIVE_MAXIMUM};
 use crate::wire::mqtt::message;
