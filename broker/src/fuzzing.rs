@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::engine::Engine;
 use crate::engine::memory::read_buffer::Block;
 use crate::engine::outbox::{Outbox, Sink};
-use crate::roster::Member;
+use crate::engine::session::clients::Member;
 use crate::wire::desk::Desk;
 use crate::wire::http::{self, Site};
 use crate::wire::mqtt::{self, Limits, Wordings};

@@ -15,8 +15,8 @@ use protocol::{Escaped, Topic};
 
 use crate::engine::Engine;
 use crate::engine::outbox::{Outbox, Sink};
+use crate::engine::session::clients::Member;
 use crate::inquiry;
-use crate::roster::Member;
 use crate::wire::desk::Desk;
 use crate::wire::line;
 

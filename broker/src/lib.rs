@@ -24,8 +24,6 @@ mod inquiry;
 mod listener;
 mod manual;
 mod retained;
-mod roster;
-mod seats;
 mod session;
 mod socket;
 mod stopping;

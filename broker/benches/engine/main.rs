@@ -19,10 +19,6 @@ mod engine;
 mod inquiry;
 #[path = "../../src/retained.rs"]
 mod retained;
-#[path = "../../src/roster.rs"]
-mod roster;
-#[path = "../../src/seats.rs"]
-mod seats;
 #[path = "../../src/sync.rs"]
 mod sync;
 #[path = "../../src/wire/mod.rs"]

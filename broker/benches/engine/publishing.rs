@@ -11,7 +11,7 @@ use crate::client::idle;
 use crate::engine::Engine;
 use crate::engine::memory::read_buffer::Block;
 use crate::engine::routing::subscribers::Subscriber;
-use crate::roster::Member;
+use crate::engine::session::clients::Member;
 use crate::wire::desk::Desk;
 use crate::wire::line::Conversation;
 use crate::wire::{Arrival, Source};

@@ -4,6 +4,7 @@ pub(crate) mod memory;
 pub(crate) mod outbox;
 pub(crate) mod publish;
 pub(crate) mod routing;
+pub(crate) mod session;
 pub(crate) mod stats;
 
 use std::io;
@@ -14,13 +15,13 @@ use crate::clock::Moment;
 use crate::engine::memory::budget::Memory;
 use crate::engine::outbox::flusher::Flusher;
 use crate::engine::routing::router::Router;
+use crate::engine::session::clients::Roster;
+use crate::engine::session::store::Seats;
 use crate::engine::stats::latency::Latency;
 use crate::engine::stats::log_limit::Storm;
 use crate::engine::stats::metrics::Metrics;
 use crate::engine::stats::topic_stats::Traffic;
 use crate::retained::Retained;
-use crate::roster::Roster;
-use crate::seats::Seats;
 use crate::sync::{AtomicBool, Mutex, RwLock};
 
 /// Everything that connections have in common.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{ago, by_reason};
 use crate::clock::Moment;
 use crate::engine::Engine;
-use crate::roster::Member;
+use crate::engine::session::clients::Member;
 
 /// So many filters of a connection are shown.
 const SHOWN_FILTERS: usize = 10;

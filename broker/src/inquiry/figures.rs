@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{ago, by_reason};
 use crate::clock::Moment;
 use crate::engine::Engine;
-use crate::roster::Member;
+use crate::engine::session::clients::Member;
 
 /// Where every message and every copy is.
 #[derive(Debug, Serialize)]

@@ -109,7 +109,7 @@ pub(crate) enum BadArgument {
 }
 
 /// Works the answer out. `argument` is empty for none. For a thread that handles a batch only after
-/// [`Member::settle`](crate::roster::Member::settle), because an audit waits for batches.
+/// [`Member::settle`](crate::engine::session::clients::Member::settle), because an audit waits for batches.
 pub(crate) fn answer(
     engine: &Engine,
     what: What,

@@ -2,7 +2,7 @@
 
 use crate::clock::Moment;
 use crate::engine::Engine;
-use crate::roster::Member;
+use crate::engine::session::clients::Member;
 
 /// Each topic with its value now. They are not all of the same moment: for that there is the audit,
 /// which holds off everybody.

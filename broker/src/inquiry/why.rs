@@ -11,7 +11,7 @@ use super::ago;
 use super::near::{Difference, Target};
 use crate::clock::Moment;
 use crate::engine::Engine;
-use crate::roster::Member;
+use crate::engine::session::clients::Member;
 
 /// So many filters that nearly match are shown.
 const MOST_NEAR: usize = 20;

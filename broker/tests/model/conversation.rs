@@ -9,7 +9,7 @@ use shuttle::thread;
 
 use crate::engine::Engine;
 use crate::engine::memory::read_buffer::Block;
-use crate::roster::Member;
+use crate::engine::session::clients::Member;
 use crate::socket::{Flushing, Socket};
 use crate::wire::desk::Desk;
 use crate::wire::line::{self, Conversation};

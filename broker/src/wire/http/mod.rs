@@ -295,7 +295,7 @@ mod tests {
     use super::*;
     use crate::engine::Engine;
     use crate::engine::outbox::tests::{TestSink, outbox};
-    use crate::roster::Member;
+    use crate::engine::session::clients::Member;
 
     /// A client that sends these pieces and then nothing more.
     struct Silent {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::engine::outbox::{Outbox, Sink};
-use crate::roster::Member;
-use crate::seats::Due;
+use crate::engine::session::clients::Member;
+use crate::engine::session::store::Due;
 use crate::wire::desk::Desk;
 
 /// Sees to it until the broker stops.

@@ -13,7 +13,7 @@ use super::reply::{self, Welcome, Words};
 use super::shelf::{self, Shelf};
 use super::{Limits, Version, Wordings, message};
 use crate::engine::outbox::Outbox;
-use crate::seats::Seated;
+use crate::engine::session::store::Seated;
 use crate::sync::Ordering;
 use crate::wire::desk::{Desk, NoMemory, Seat};
 

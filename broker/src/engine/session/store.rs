@@ -13,7 +13,7 @@ use foldhash::fast::RandomState;
 
 use crate::engine::memory::budget::Charge;
 use crate::engine::outbox::Outbox;
-use crate::roster::Member;
+use crate::engine::session::clients::Member;
 use crate::sync::{Condvar, Mutex};
 
 /// How long somebody who takes over a seat waits for who sits there; then that connection is cut.
