@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
+use crate::engine::client::Desk;
 use crate::engine::memory::read_buffer::Block;
 use crate::engine::outbox::{Outbox, Sink};
 use crate::engine::session::clients::Member;
-use crate::wire::desk::Desk;
 use crate::wire::http::{self, Site};
 use crate::wire::mqtt::{self, Limits, Wordings};
 use crate::wire::websocket::{self, Inside, Tunnel};

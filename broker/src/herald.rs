@@ -14,10 +14,10 @@ use foldhash::fast::RandomState;
 use protocol::{Escaped, Topic};
 
 use crate::engine::Engine;
+use crate::engine::client::Desk;
 use crate::engine::outbox::{Outbox, Sink};
 use crate::engine::session::clients::Member;
 use crate::inquiry;
-use crate::wire::desk::Desk;
 use crate::wire::line;
 
 /// The number of no connection.

@@ -23,7 +23,6 @@ mod herald;
 mod inquiry;
 mod listener;
 mod manual;
-mod retained;
 mod session;
 mod socket;
 mod stopping;
@@ -126,7 +125,7 @@ impl Broker {
         let interval = self.sys_interval;
         thread::scope(|scope| {
             scope.spawn(|| flusher.run());
-            scope.spawn(|| wire::mqtt::end_absent(&self.engine));
+            scope.spawn(|| engine::expiry::end_absent(&self.engine));
             scope.spawn(|| self.listener.watch_loop(&stopped));
             if !interval.is_zero() {
                 // Whoever subscribes to them finds first values.

@@ -12,6 +12,7 @@ use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{RecvFlags, recv};
 
 use crate::engine::Engine;
+use crate::engine::client::Desk;
 use crate::engine::memory::read_buffer::Block;
 use crate::engine::outbox::{Outbox, Remains};
 use crate::engine::routing::subscribers::Subscriber;
@@ -19,7 +20,6 @@ use crate::engine::session::clients::Member;
 use crate::engine::stats::tally::Tally;
 use crate::socket::{Socket, SocketSink, SocketSource};
 use crate::stopping::Stopping;
-use crate::wire::desk::Desk;
 use crate::wire::http::{self, Site};
 use crate::wire::line::{self, Conversation};
 use crate::wire::mqtt;

@@ -17,8 +17,6 @@ mod clock;
 mod engine;
 #[path = "../../src/inquiry/mod.rs"]
 mod inquiry;
-#[path = "../../src/retained.rs"]
-mod retained;
 #[path = "../../src/sync.rs"]
 mod sync;
 #[path = "../../src/wire/mod.rs"]

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use crate::client::idle;
 use crate::engine::Engine;
+use crate::engine::client::Desk;
 use crate::engine::memory::read_buffer::Block;
 use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::session::clients::Member;
-use crate::wire::desk::Desk;
 use crate::wire::line::Conversation;
 use crate::wire::{Arrival, Source};
 

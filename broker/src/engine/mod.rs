@@ -1,8 +1,11 @@
 //! What a broker knows, in one value: two of them share nothing.
 
+pub(crate) mod client;
+pub(crate) mod expiry;
 pub(crate) mod memory;
 pub(crate) mod outbox;
 pub(crate) mod publish;
+pub(crate) mod retained;
 pub(crate) mod routing;
 pub(crate) mod session;
 pub(crate) mod stats;
@@ -14,6 +17,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::engine::memory::budget::Memory;
 use crate::engine::outbox::flusher::Flusher;
+use crate::engine::retained::Retained;
 use crate::engine::routing::router::Router;
 use crate::engine::session::clients::Roster;
 use crate::engine::session::store::Seats;
@@ -21,7 +25,6 @@ use crate::engine::stats::latency::Latency;
 use crate::engine::stats::log_limit::Storm;
 use crate::engine::stats::metrics::Metrics;
 use crate::engine::stats::topic_stats::Traffic;
-use crate::retained::Retained;
 use crate::sync::{AtomicBool, Mutex, RwLock};
 
 /// Everything that connections have in common.

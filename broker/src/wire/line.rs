@@ -16,13 +16,13 @@ use protocol::{
     RETAIN, RETAINED, Reply, Request, SLOW, Slow, Step, Subject, Topic, Verb,
 };
 
+use crate::engine::client::{Desk, MESSAGE, NoMemory, TooMany};
 use crate::engine::memory::read_buffer::Block;
 use crate::engine::outbox::Held;
 use crate::engine::outbox::encoder::Wording;
 use crate::engine::outbox::queue::policies::MOST_WILD;
 use crate::engine::outbox::run::Manner;
 use crate::engine::publish::Place;
-use crate::wire::desk::{Desk, MESSAGE, NoMemory, TooMany};
 use crate::wire::question::Unanswered;
 use crate::wire::{Arrival, End, Source};
 

@@ -3,7 +3,6 @@
 //! The first bytes of a connection decide its wire. A wire gets its bytes from a [`Source`] and
 //! says everything through the client's outbox.
 
-pub(crate) mod desk;
 pub(crate) mod http;
 pub(crate) mod line;
 pub(crate) mod mqtt;

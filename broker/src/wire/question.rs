@@ -5,9 +5,9 @@ use std::fmt::Write;
 
 use protocol::{Attributes, Code, Escaped, ID, LIMIT, REPLY, Topic};
 
+use crate::engine::client::Desk;
 use crate::engine::publish::Added;
 use crate::inquiry::{self, BadArgument, MOST_ROWS, ROWS, What};
-use crate::wire::desk::Desk;
 
 /// What questions are published to, before the word that says what is asked.
 const REQUEST: &str = "$SYS/request/";

@@ -8,10 +8,10 @@ use protocol::Filter;
 use shuttle::thread;
 
 use crate::engine::Engine;
+use crate::engine::client::Desk;
 use crate::engine::memory::read_buffer::Block;
 use crate::engine::session::clients::Member;
 use crate::socket::{Flushing, Socket};
-use crate::wire::desk::Desk;
 use crate::wire::line::{self, Conversation};
 use crate::wire::{Arrival, Source};
 

@@ -21,8 +21,6 @@ mod clock;
 mod engine;
 #[path = "../../src/inquiry/mod.rs"]
 mod inquiry;
-#[path = "../../src/retained.rs"]
-mod retained;
 #[path = "../../src/wire/mod.rs"]
 mod wire;
 

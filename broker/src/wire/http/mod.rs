@@ -26,8 +26,8 @@ use http::header::{
 };
 use http::{HeaderMap, Method, StatusCode};
 
+use crate::engine::client::Desk;
 use crate::engine::memory::read_buffer::Block;
-use crate::wire::desk::Desk;
 use crate::wire::websocket::Inside;
 use crate::wire::{Arrival, End, Source};
 

@@ -13,8 +13,8 @@ use super::request::{Head, Refused, decoded};
 use super::response::encode_head;
 use super::stream::Form;
 use super::{Conversation, Next};
+use crate::engine::client::TooMany;
 use crate::engine::memory::read_buffer::Block;
-use crate::wire::desk::TooMany;
 use crate::wire::{Arrival, End, Source};
 
 /// Set by `EventSource` when it comes back.

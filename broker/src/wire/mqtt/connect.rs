@@ -12,10 +12,10 @@ use super::packet::{BadConnect, Connect, Fault, WillPacket};
 use super::reply::{self, Welcome, Words};
 use super::shelf::{self, Shelf};
 use super::{Limits, Version, Wordings, message};
+use crate::engine::client::{Desk, NoMemory, Seat};
 use crate::engine::outbox::Outbox;
 use crate::engine::session::store::Seated;
 use crate::sync::Ordering;
-use crate::wire::desk::{Desk, NoMemory, Seat};
 
 /// Messages at QoS 1 and 2 that a client may have sent before they are acknowledged.
 pub(super) const RECEIVE_MAXIMUM: u16 = 1024;

@@ -17,7 +17,7 @@ use protocol::{
 };
 
 use super::Version;
-use crate::wire::desk::MESSAGE;
+use crate::engine::client::MESSAGE;
 
 /// The content type.
 pub(super) const TYPE: &str = "type";

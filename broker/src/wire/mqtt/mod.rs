@@ -4,7 +4,6 @@
 //! turns messages into lines of the engine and back, `shelf` is what a session holds, `conversation` is one
 //! connection, and `absent` ends sessions whose clients stay away. `docs/mqtt.md` is the contract.
 
-mod absent;
 mod connect;
 mod conversation;
 mod message;
@@ -17,7 +16,6 @@ use std::time::Duration;
 
 use crate::engine::outbox::encoder::Wording;
 
-pub(crate) use absent::end_absent;
 pub(crate) use conversation::Conversation;
 
 /// Which MQTT.

@@ -19,9 +19,9 @@ use super::packet::{self, Connect, Fault, Header, Packet, Publish, kind};
 use super::reply::{self, Words};
 use super::shelf::{Acked, Shelf};
 use super::{Limits, Version, Wordings};
+use crate::engine::client::Desk;
 use crate::engine::memory::read_buffer::Block;
 use crate::engine::outbox::run::Manner;
-use crate::wire::desk::Desk;
 use crate::wire::{Arrival, End, Source};
 
 /// With more answers than this in hand the batch is ended early.

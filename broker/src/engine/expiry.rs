@@ -5,10 +5,10 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use crate::engine::Engine;
+use crate::engine::client::Desk;
 use crate::engine::outbox::{Outbox, Sink};
 use crate::engine::session::clients::Member;
 use crate::engine::session::store::Due;
-use crate::wire::desk::Desk;
 
 /// Sees to it until the broker stops.
 pub(crate) fn end_absent(engine: &Engine) {
@@ -23,7 +23,13 @@ pub(crate) fn end_absent(engine: &Engine) {
 /// Does something for a client that is not connected. What it publishes is entered in the ledger.
 fn on_behalf(engine: &Engine, act: impl FnOnce(&mut Desk<'_>)) {
     let memory = engine.memory.clone();
-    let outbox = Outbox::new(0, 0, memory, &super::WORDING_5, Box::new(Nowhere));
+    let outbox = Outbox::new(
+        0,
+        0,
+        memory,
+        &crate::wire::mqtt::WORDING_5,
+        Box::new(Nowhere),
+    );
     let member = Arc::new(Member::absent(Arc::new(outbox), ([0, 0, 0, 0], 0).into()));
     engine.roster.enter(member.clone());
     let mut desk = Desk::new(engine, &member, 0);

@@ -20,11 +20,11 @@ use crate::engine::outbox::queue::policies::TooManyChoices;
 use crate::engine::outbox::run::{Manner, Orphan, Run};
 use crate::engine::outbox::{Held, Remains};
 use crate::engine::publish::{Added, Dispatch, Place};
+use crate::engine::retained::{Entry, Full, Retained};
 use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::session::clients::Member;
 use crate::engine::session::store::{Ended, Will};
 use crate::engine::stats::ledger::Totals;
-use crate::retained::{Entry, Full, Retained};
 
 /// What a message begins with on its way through the engine, attributes aside.
 pub(crate) const MESSAGE: &[u8] = b"MESSAGE ";
