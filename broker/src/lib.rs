@@ -12,6 +12,7 @@
 //! # Ok::<(), broker::BindError>(())
 //! ```
 
+mod admin;
 mod capacity;
 mod clock;
 mod config;
@@ -19,8 +20,6 @@ mod engine;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
-mod herald;
-mod inquiry;
 mod listener;
 mod manual;
 mod session;
@@ -131,7 +130,9 @@ impl Broker {
                 // Whoever subscribes to them finds first values.
                 let (first, done) = crossbeam_channel::bounded(0);
                 let (engine, stopped) = (&self.engine, &stopped);
-                scope.spawn(move || herald::proclaim_loop(engine, interval, stopped, first));
+                scope.spawn(move || {
+                    admin::sys_topics::proclaim_loop(engine, interval, stopped, first)
+                });
                 let _ = done.recv();
             }
             self.listener.accept();

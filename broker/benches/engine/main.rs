@@ -11,12 +11,12 @@
     reason = "measured is a part of the sources, and none of their unit tests"
 )]
 
+#[path = "../../src/admin/mod.rs"]
+mod admin;
 #[path = "../../src/clock.rs"]
 mod clock;
 #[path = "../../src/engine/mod.rs"]
 mod engine;
-#[path = "../../src/inquiry/mod.rs"]
-mod inquiry;
 #[path = "../../src/sync.rs"]
 mod sync;
 #[path = "../../src/wire/mod.rs"]

@@ -16,6 +16,7 @@ use protocol::{
     RETAIN, RETAINED, Reply, Request, SLOW, Slow, Step, Subject, Topic, Verb,
 };
 
+use crate::admin::request::Unanswered;
 use crate::engine::client::{Desk, MESSAGE, NoMemory, TooMany};
 use crate::engine::memory::read_buffer::Block;
 use crate::engine::outbox::Held;
@@ -23,7 +24,6 @@ use crate::engine::outbox::encoder::Wording;
 use crate::engine::outbox::queue::policies::MOST_WILD;
 use crate::engine::outbox::run::Manner;
 use crate::engine::publish::Place;
-use crate::wire::question::Unanswered;
 use crate::wire::{Arrival, End, Source};
 
 const PUBLISH: &[u8] = b"PUBLISH ";

@@ -6,7 +6,6 @@
 pub(crate) mod http;
 pub(crate) mod line;
 pub(crate) mod mqtt;
-pub(crate) mod question;
 pub(crate) mod websocket;
 
 use std::borrow::Cow;

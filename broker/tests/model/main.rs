@@ -15,12 +15,12 @@
     reason = "the checks need less of the sources than the broker does, and none of their unit tests"
 )]
 
+#[path = "../../src/admin/mod.rs"]
+mod admin;
 #[path = "../../src/clock.rs"]
 mod clock;
 #[path = "../../src/engine/mod.rs"]
 mod engine;
-#[path = "../../src/inquiry/mod.rs"]
-mod inquiry;
 #[path = "../../src/wire/mod.rs"]
 mod wire;
 

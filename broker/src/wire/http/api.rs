@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::Conversation;
 use super::request::{Head, Refused};
 use super::response::{JSON, Response};
-use crate::inquiry::{self, BadArgument, MOST_ROWS, ROWS, What};
+use crate::admin::{self, BadArgument, MOST_ROWS, ROWS, What};
 
 /// What can be asked, and under which name.
 const QUESTIONS: [(&str, What); 7] = [
@@ -44,7 +44,7 @@ impl Conversation<'_, '_> {
         }
         self.desk.dispatch.hand_in();
         self.desk.settle();
-        let answer = inquiry::answer(self.desk.engine, what, argument.as_bytes(), limit);
+        let answer = admin::answer(self.desk.engine, what, argument.as_bytes(), limit);
         let answer = answer.map_err(|why| match why {
             BadArgument::NoTopic => bad("the topic is missing; write ?topic=<topic>".to_owned()),
             BadArgument::Filter(_) | BadArgument::Topic(_) => bad(why.to_string()),

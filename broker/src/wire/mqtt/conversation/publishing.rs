@@ -7,6 +7,7 @@ use mqtt_protocol_core::mqtt::result_code::MqttError;
 use protocol::{BadTopic, Code, Escaped, Topic};
 
 use super::{Broken, Conversation, Last};
+use crate::admin::request::Unanswered;
 use crate::engine::outbox::run::Manner;
 use crate::engine::publish::Place;
 use crate::wire::mqtt::Version;
@@ -15,7 +16,6 @@ use crate::wire::mqtt::message;
 use crate::wire::mqtt::packet::{Fault, Publish, kind};
 use crate::wire::mqtt::property;
 use crate::wire::mqtt::reply;
-use crate::wire::question::Unanswered;
 
 /// The code of PUBACK and PUBREC when nobody listens.
 const NO_MATCHING_SUBSCRIBERS: u8 = 0x10;

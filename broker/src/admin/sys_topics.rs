@@ -13,11 +13,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use foldhash::fast::RandomState;
 use protocol::{Escaped, Topic};
 
+use crate::admin;
 use crate::engine::Engine;
 use crate::engine::client::Desk;
 use crate::engine::outbox::{Outbox, Sink};
 use crate::engine::session::clients::Member;
-use crate::inquiry;
 use crate::wire::line;
 
 /// The number of no connection.
@@ -66,7 +66,7 @@ pub(crate) fn proclaim_loop(
 fn proclaim(desk: &mut Desk<'_>, known: &mut HashMap<String, String, RandomState>) {
     desk.begin();
     desk.note_heard(0);
-    for (name, value) in inquiry::values(desk.engine) {
+    for (name, value) in admin::values(desk.engine) {
         if known.get(&name) == Some(&value) {
             continue;
         }
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn every_figure_has_a_topic_of_its_own_that_can_be_published_to() {
         let engine = Engine::new(10, 1000, usize::MAX, Duration::ZERO).expect("an engine");
-        let mut values = inquiry::values(&engine);
+        let mut values = admin::values(&engine);
         values.sort();
         for (name, _) in &values {
             let topic = Topic::parse(name.as_bytes()).expect("a topic");

@@ -8,7 +8,7 @@ use protocol::{Filter, Topic};
 use serde::Serialize;
 
 use super::ago;
-use super::near::{Difference, Target};
+use super::suggestions::{Difference, Target};
 use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::session::clients::Member;

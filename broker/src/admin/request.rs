@@ -5,9 +5,9 @@ use std::fmt::Write;
 
 use protocol::{Attributes, Code, Escaped, ID, LIMIT, REPLY, Topic};
 
+use crate::admin::{self, BadArgument, MOST_ROWS, ROWS, What};
 use crate::engine::client::Desk;
 use crate::engine::publish::Added;
-use crate::inquiry::{self, BadArgument, MOST_ROWS, ROWS, What};
 
 /// What questions are published to, before the word that says what is asked.
 const REQUEST: &str = "$SYS/request/";
@@ -50,7 +50,7 @@ impl Desk<'_> {
         // An audit waits for everybody's batches, and this one is done but for the answer.
         self.dispatch.hand_in();
         self.settle();
-        let answer = inquiry::answer(self.engine, what, &payload.unescape(), limit);
+        let answer = admin::answer(self.engine, what, &payload.unescape(), limit);
         self.begin();
         let room = most_bytes.saturating_sub(
             FRAME_BYTES + reply.as_str().len() + attributes.get(ID).map_or(0, |id| 2 * id.len()),

@@ -8,8 +8,10 @@
 
 mod connections;
 mod figures;
-mod near;
+pub(crate) mod request;
 mod retained;
+mod suggestions;
+pub(crate) mod sys_topics;
 mod topics;
 mod values;
 mod why;
