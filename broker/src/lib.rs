@@ -13,20 +13,15 @@
 //! ```
 
 mod admin;
-mod capacity;
 mod clock;
 mod config;
 mod engine;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
-mod listener;
 mod manual;
-mod session;
-mod socket;
-mod stopping;
+mod net;
 mod sync;
-mod tcp_info;
 mod wire;
 
 use std::fmt;
@@ -38,10 +33,10 @@ use std::time::Duration;
 
 pub use config::{BadConfig, Config};
 
-use capacity::Capacity;
 use engine::Engine;
-use listener::Listener;
-use session::Settings;
+use net::capacity::{self, Capacity};
+use net::connection::Settings;
+use net::listener::Listener;
 use wire::http::Site;
 
 /// A broker that listens and does not serve yet.

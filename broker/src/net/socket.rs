@@ -18,7 +18,7 @@ use crate::engine::memory::read_buffer::Block;
 use crate::engine::outbox::Sink;
 use crate::engine::outbox::flusher::Flusher;
 use crate::engine::outbox::memfd::Stage;
-use crate::stopping::Stopping;
+use crate::net::shutdown::Stopping;
 use crate::wire::{Arrival, Source};
 
 /// A connection that has been quiet this long gives back what it does not need.

@@ -17,9 +17,9 @@ use rustix::net::{SendFlags, send, sockopt};
 use crate::engine::Engine;
 use crate::engine::memory::heap;
 use crate::engine::stats::log_limit::Storm;
-use crate::session::{Handle, Session, Settings};
-use crate::stopping::Stopping;
-use crate::tcp_info;
+use crate::net::connection::{Handle, Session, Settings};
+use crate::net::shutdown::Stopping;
+use crate::net::tcp_info;
 use crate::wire::http::Site;
 use crate::wire::line;
 
