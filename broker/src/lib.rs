@@ -19,7 +19,6 @@ mod engine;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
-mod manual;
 mod net;
 mod sync;
 mod wire;

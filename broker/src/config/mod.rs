@@ -1,5 +1,7 @@
 //! Flags and environment in, one checked [`Config`] out.
 
+mod manual;
+
 use std::fmt;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
@@ -10,8 +12,6 @@ use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use protocol::limits::LINE_BYTES;
-
-use crate::manual;
 
 /// What a broker is told before it begins.
 #[derive(Clone, Debug)]
