@@ -20,11 +20,11 @@ const SHOWN_FILTERS: usize = 10;
 pub(crate) struct Connections {
     /// How many match; there may be fewer rows.
     total: usize,
-    pub(super) connections: Vec<Connection>,
+    pub(super) connections: Vec<ConnectionRow>,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Connection {
+pub(super) struct ConnectionRow {
     id: u64,
     name: Option<Box<str>>,
     peer: String,
@@ -67,13 +67,13 @@ impl Connections {
             connections: present
                 .iter()
                 .take(limit)
-                .map(|member| Connection::of(member, now))
+                .map(|member| ConnectionRow::of(member, now))
                 .collect(),
         }
     }
 }
 
-impl Connection {
+impl ConnectionRow {
     fn of(member: &Arc<Member>, now: Moment) -> Self {
         let totals = member.totals();
         let session = member.session();

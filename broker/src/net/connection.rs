@@ -18,7 +18,7 @@ use crate::engine::outbox::{Outbox, Remains};
 use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::session::clients::Member;
 use crate::engine::stats::tally::Tally;
-use crate::net::shutdown::Stopping;
+use crate::net::shutdown::ShutdownDeadline;
 use crate::net::socket::{Socket, SocketSink, SocketSource};
 use crate::wire::http::{self, Site};
 use crate::wire::line::{self, Conversation};
@@ -29,7 +29,7 @@ use crate::wire::{Arrival, End, Source, Wire, sniff};
 /// How long a client may take to close after the broker has.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// What all sessions of a broker are given.
+/// What all connections of a broker are given.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     /// The longest line taken.
@@ -45,22 +45,22 @@ pub(crate) struct Settings {
 }
 
 /// One connection.
-pub(crate) struct Session {
+pub(crate) struct Connection {
     id: u64,
     socket: Arc<Socket>,
     member: Arc<Member>,
-    stopping: Arc<Stopping>,
+    shutdown: Arc<ShutdownDeadline>,
     site: Arc<Site>,
     settings: Settings,
 }
 
-impl Session {
+impl Connection {
     pub(crate) fn new(
         id: u64,
         socket: TcpStream,
         peer: SocketAddr,
         engine: &Engine,
-        stopping: Arc<Stopping>,
+        shutdown: Arc<ShutdownDeadline>,
         site: Arc<Site>,
         settings: Settings,
     ) -> Self {
@@ -77,7 +77,7 @@ impl Session {
             id,
             socket,
             member: Arc::new(Member::new(Arc::new(outbox), peer)),
-            stopping,
+            shutdown,
             site,
             settings,
         }
@@ -88,8 +88,8 @@ impl Session {
     }
 
     /// How others can end it.
-    pub(crate) fn handle(&self) -> Handle {
-        Handle {
+    pub(crate) fn handle(&self) -> ConnectionHandle {
+        ConnectionHandle {
             id: self.id,
             socket: self.socket.clone(),
             outbox: self.member.outbox.clone(),
@@ -112,7 +112,7 @@ impl Session {
         engine.roster.enter(self.member.clone());
         let mut desk = Desk::new(engine, &self.member, self.settings.subscriptions);
         let mut source =
-            SocketSource::new(&self.socket, &self.stopping, self.settings.ping_interval);
+            SocketSource::new(&self.socket, &self.shutdown, self.settings.ping_interval);
         let end = panic::catch_unwind(AssertUnwindSafe(|| serve(&mut desk, &mut source)));
         self.part(&mut desk, end.unwrap_or(End::Panicked), began, source.bytes);
     }
@@ -218,7 +218,7 @@ impl Session {
         desk.settle();
         let outbox = outbox.current();
         let mut held = outbox.hold();
-        if self.stopping.deadline().is_some() {
+        if self.shutdown.deadline().is_some() {
             end = End::Stopping;
             held.goodbye();
         }
@@ -231,7 +231,7 @@ impl Session {
             Inside::Line => self.conclude(desk, end),
             Inside::Mqtt => {
                 let linger = Instant::now() + LINGER;
-                outbox.drain(Some(self.stopping.deadline().unwrap_or(linger)));
+                outbox.drain(Some(self.shutdown.deadline().unwrap_or(linger)));
                 end
             }
         }
@@ -248,7 +248,7 @@ impl Session {
             | End::Failed(_)
             | End::Panicked => {}
         }
-        match self.stopping.deadline() {
+        match self.shutdown.deadline() {
             Some(_) => self.say_goodbye(desk),
             None => end,
         }
@@ -287,7 +287,7 @@ impl Session {
     #[inline(never)]
     fn say_goodbye(&self, desk: &Desk<'_>) -> End {
         desk.outbox.hold().goodbye();
-        desk.outbox.drain(self.stopping.deadline());
+        desk.outbox.drain(self.shutdown.deadline());
         End::Stopping
     }
 
@@ -333,16 +333,16 @@ impl Session {
     }
 }
 
-/// How others can end a session.
+/// How others can end a connection.
 #[derive(Clone)]
-pub(crate) struct Handle {
+pub(crate) struct ConnectionHandle {
     id: u64,
     socket: Arc<Socket>,
     outbox: Subscriber,
 }
 
-impl Handle {
-    /// Wakes the session's thread wherever it waits: [`Stopping`] tells it why.
+impl ConnectionHandle {
+    /// Wakes the connection's thread wherever it waits: [`ShutdownDeadline`] tells it why.
     pub(crate) fn wake(&self) {
         self.outbox.hurry();
         let _ = self.socket.stream.shutdown(Shutdown::Read);
@@ -381,25 +381,26 @@ mod tests {
         }
     }
 
-    /// A session and the client's end of its connection.
-    fn session(engine: &Engine, id: u64) -> (Session, TcpStream) {
+    /// A connection and the client's end of its connection.
+    fn connection(engine: &Engine, id: u64) -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let client = TcpStream::connect(address).expect("it listens");
         let (socket, peer) = listener.accept().expect("somebody connected");
         let site = Arc::new(Site::new(&[], &[], 10));
-        let session = Session::new(id, socket, peer, engine, Arc::default(), site, settings());
-        (session, client)
+        let connection =
+            Connection::new(id, socket, peer, engine, Arc::default(), site, settings());
+        (connection, client)
     }
 
     #[test]
     fn a_panic_ends_one_connection_and_leaves_nothing_behind() {
         let engine = Engine::new(10, 1000, usize::MAX, Duration::ZERO).expect("an engine");
-        let (session, mut client) = session(&engine, 1);
+        let (connection, mut client) = connection(&engine, 1);
         client
             .write_all(b"SUBSCRIBE a\n")
             .expect("the socket is open");
-        session.run_with(&engine, |desk, source| {
+        connection.run_with(&engine, |desk, source| {
             let mut block = Block::new(&engine.memory);
             assert!(matches!(source.fill(&mut block, 1024), Arrival::Bytes));
             let _ = client.shutdown(Shutdown::Write);
@@ -414,7 +415,7 @@ mod tests {
                 assert_eq!(line, "SUBACK a\n");
                 let hash = engine.router.hash(b"a");
                 assert_eq!(engine.router.route(topic, hash).subscribers.len(), 1);
-                session.handle().cut(io::ErrorKind::Other);
+                connection.handle().cut(io::ErrorKind::Other);
                 let _ = reader.join();
             });
             panic!("a bug");
@@ -424,7 +425,7 @@ mod tests {
         assert_eq!(engine.router.route(topic, hash).subscribers.len(), 0);
         assert_eq!(engine.metrics.panicked.get(), 1);
         assert!(
-            !session
+            !connection
                 .member
                 .outbox
                 .hold()

@@ -17,8 +17,8 @@ use rustix::net::{SendFlags, send, sockopt};
 use crate::engine::Engine;
 use crate::engine::memory::heap;
 use crate::engine::stats::log_limit::Storm;
-use crate::net::connection::{Handle, Session, Settings};
-use crate::net::shutdown::Stopping;
+use crate::net::connection::{Connection, ConnectionHandle, Settings};
+use crate::net::shutdown::ShutdownDeadline;
 use crate::net::tcp_info;
 use crate::wire::http::Site;
 use crate::wire::line;
@@ -57,9 +57,9 @@ pub(crate) struct Listener {
     settings: Settings,
     site: Arc<Site>,
     next_id: AtomicU64,
-    stopping: Arc<Stopping>,
-    sessions: Mutex<HashMap<u64, Handle, RandomState>>,
-    /// Signalled when the last session has ended.
+    shutdown: Arc<ShutdownDeadline>,
+    connections: Mutex<HashMap<u64, ConnectionHandle, RandomState>>,
+    /// Signalled when the last connection has ended.
     empty: Condvar,
     /// Closed for a moment when there is no other descriptor, to turn a newcomer away.
     spare: Mutex<Option<File>>,
@@ -83,8 +83,8 @@ impl Listener {
             settings,
             site: Arc::new(site),
             next_id: AtomicU64::new(1),
-            stopping: Arc::default(),
-            sessions: Mutex::default(),
+            shutdown: Arc::default(),
+            connections: Mutex::default(),
             empty: Condvar::new(),
             spare: Mutex::new(spare()),
             refusals: Storm::default(),
@@ -114,7 +114,7 @@ impl Listener {
     fn accept_loop(self: &Arc<Self>, socket: &TcpListener) {
         loop {
             let accepted = socket.accept();
-            if self.stopping.deadline().is_some() {
+            if self.shutdown.deadline().is_some() {
                 return;
             }
             match accepted {
@@ -131,32 +131,43 @@ impl Listener {
 
     /// Says goodbye to everybody and waits for them to end.
     pub(crate) fn close_all(&self) {
-        let deadline = self.stopping.deadline().unwrap_or_else(Instant::now);
-        let mut sessions = self.sessions.lock();
-        sessions.values().for_each(Handle::wake);
-        while !sessions.is_empty() && !self.empty.wait_until(&mut sessions, deadline).timed_out() {}
-        if sessions.is_empty() {
+        let deadline = self.shutdown.deadline().unwrap_or_else(Instant::now);
+        let mut connections = self.connections.lock();
+        connections.values().for_each(ConnectionHandle::wake);
+        while !connections.is_empty()
+            && !self
+                .empty
+                .wait_until(&mut connections, deadline)
+                .timed_out()
+        {}
+        if connections.is_empty() {
             return;
         }
         log::warn!(
             "{} connections did not take what waited for them in time; they are cut",
-            sessions.len()
+            connections.len()
         );
-        sessions
+        connections
             .values()
-            .for_each(|session| session.cut(io::ErrorKind::Interrupted));
+            .for_each(|connection| connection.cut(io::ErrorKind::Interrupted));
         let deadline = Instant::now() + CUTS;
-        while !sessions.is_empty() && !self.empty.wait_until(&mut sessions, deadline).timed_out() {}
+        while !connections.is_empty()
+            && !self
+                .empty
+                .wait_until(&mut connections, deadline)
+                .timed_out()
+        {}
     }
 
     /// Looks after peers that have vanished while something was on the way to them, and gives back
     /// memory that has become free, until `stopped` is closed.
     pub(crate) fn watch_loop(&self, stopped: &Receiver<()>) {
         while stopped.recv_timeout(WATCH) == Err(RecvTimeoutError::Timeout) {
-            let sessions: Vec<Handle> = self.sessions.lock().values().cloned().collect();
-            for session in sessions {
-                if tcp_info::has_vanished(session.socket()) {
-                    session.cut(io::ErrorKind::TimedOut);
+            let connections: Vec<ConnectionHandle> =
+                self.connections.lock().values().cloned().collect();
+            for connection in connections {
+                if tcp_info::has_vanished(connection.socket()) {
+                    connection.cut(io::ErrorKind::TimedOut);
                 }
             }
             if self.engine.memory.take_returned() >= WORTH_TRIMMING {
@@ -167,7 +178,7 @@ impl Listener {
 
     /// Ends [`Listener::accept`], from any thread.
     pub(crate) fn stop(&self) {
-        self.stopping.begin(Instant::now() + GOODBYES);
+        self.shutdown.begin(Instant::now() + GOODBYES);
         for socket in &self.sockets {
             if let Err(err) = rustix::net::shutdown(socket, rustix::net::Shutdown::Read) {
                 log::error!("a listening socket cannot be shut down: {err}");
@@ -176,22 +187,22 @@ impl Listener {
     }
 
     fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        let connections = self.sessions.lock().len();
+        let connections = self.connections.lock().len();
         if connections >= self.site.most_connections {
             let why = format!("{connections} connections are open, the most this broker takes");
             return self.turn_away(&stream, &why);
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let session = Session::new(
+        let connection = Connection::new(
             id,
             stream,
             peer,
             &self.engine,
-            self.stopping.clone(),
+            self.shutdown.clone(),
             self.site.clone(),
             self.settings,
         );
-        self.sessions.lock().insert(id, session.handle());
+        self.connections.lock().insert(id, connection.handle());
         // Said here, because logging costs a thread a page or two of stack.
         log::info!("connection {id} from {peer} begins");
         let listener = self.clone();
@@ -199,13 +210,13 @@ impl Listener {
         let spawned = builder.spawn(move || {
             let leaving = Leaving {
                 listener: &listener,
-                id: session.id(),
+                id: connection.id(),
             };
-            session.run(&listener.engine);
+            connection.run(&listener.engine);
             drop(leaving);
         });
         if let Err(err) = spawned
-            && let Some(handle) = self.sessions.lock().remove(&id)
+            && let Some(handle) = self.connections.lock().remove(&id)
         {
             log::info!("connection {id} from {peer} ends: it is turned away");
             self.turn_away(handle.socket(), &format!("no thread for it ({err})"));
@@ -224,7 +235,7 @@ impl Listener {
         }
         let accepted = socket.accept();
         *reserve = spare();
-        if self.stopping.deadline().is_some() {
+        if self.shutdown.deadline().is_some() {
             return;
         }
         match accepted {
@@ -257,7 +268,7 @@ impl Listener {
     }
 }
 
-/// Takes a session off the list however its thread ends.
+/// Takes a connection off the list however its thread ends.
 struct Leaving<'a> {
     listener: &'a Listener,
     id: u64,
@@ -265,9 +276,9 @@ struct Leaving<'a> {
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        let mut sessions = self.listener.sessions.lock();
-        sessions.remove(&self.id);
-        if sessions.is_empty() {
+        let mut connections = self.listener.connections.lock();
+        connections.remove(&self.id);
+        if connections.is_empty() {
             self.listener.empty.notify_all();
         }
     }

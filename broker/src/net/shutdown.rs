@@ -5,9 +5,9 @@ use std::time::Instant;
 
 /// Whether the broker stops, and until when goodbyes may take.
 #[derive(Default)]
-pub(crate) struct Stopping(OnceLock<Instant>);
+pub(crate) struct ShutdownDeadline(OnceLock<Instant>);
 
-impl Stopping {
+impl ShutdownDeadline {
     pub(crate) fn begin(&self, deadline: Instant) {
         let _ = self.0.set(deadline);
     }

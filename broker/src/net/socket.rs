@@ -18,7 +18,7 @@ use crate::engine::memory::read_buffer::Block;
 use crate::engine::outbox::Sink;
 use crate::engine::outbox::flusher::Flusher;
 use crate::engine::outbox::memfd::Stage;
-use crate::net::shutdown::Stopping;
+use crate::net::shutdown::ShutdownDeadline;
 use crate::wire::{Arrival, Source};
 
 /// A connection that has been quiet this long gives back what it does not need.
@@ -63,7 +63,7 @@ impl Socket {
 /// The reading side of a socket, with its pauses.
 pub(crate) struct SocketSource<'a> {
     socket: &'a Socket,
-    stopping: &'a Stopping,
+    shutdown: &'a ShutdownDeadline,
     /// How long a silence is; zero for endless.
     ping_interval: Duration,
     /// How long the next read waits before it says so.
@@ -81,10 +81,14 @@ enum Patience {
 }
 
 impl<'a> SocketSource<'a> {
-    pub(crate) fn new(socket: &'a Socket, stopping: &'a Stopping, ping_interval: Duration) -> Self {
+    pub(crate) fn new(
+        socket: &'a Socket,
+        shutdown: &'a ShutdownDeadline,
+        ping_interval: Duration,
+    ) -> Self {
         let mut source = Self {
             socket,
-            stopping,
+            shutdown,
             ping_interval,
             patience: Patience::Long,
             bytes: 0,
@@ -125,7 +129,7 @@ impl<'a> SocketSource<'a> {
     }
 
     fn ended(&self) -> Arrival {
-        match self.stopping.deadline() {
+        match self.shutdown.deadline() {
             Some(_) => Arrival::Stopping,
             None => Arrival::End,
         }
@@ -191,7 +195,7 @@ impl Source for SocketSource<'_> {
         let interval = self.ping_interval;
         let began = Instant::now();
         while interval.is_zero() || began.elapsed() < interval {
-            if self.stopping.deadline().is_some() {
+            if self.shutdown.deadline().is_some() {
                 return Arrival::Stopping;
             }
             let mut socket = [PollFd::new(&self.socket.stream, PollFlags::empty())];
@@ -310,8 +314,8 @@ mod tests {
         let (sink, socket, client) = sink();
         let stage = Stage::new(b"hi").expect("a file in memory");
         assert_eq!(sink.send_staged(&stage, b"hi").ok(), Some(2));
-        let stopping = Stopping::default();
-        let mut source = SocketSource::new(&socket, &stopping, Duration::from_millis(100));
+        let shutdown = ShutdownDeadline::default();
+        let mut source = SocketSource::new(&socket, &shutdown, Duration::from_millis(100));
         let mut block = Block::new(&Arc::new(Memory::new(usize::MAX)));
         let began = Instant::now();
         assert!(matches!(source.fill(&mut block, 100), Arrival::Pause));
