@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::engine::client::Desk;
 use crate::engine::memory::read_buffer::Block;
 use crate::engine::outbox::{Outbox, Sink};
-use crate::engine::session::clients::Member;
+use crate::engine::session::clients::ClientRecord;
 use crate::wire::http::{self, Site};
 use crate::wire::mqtt::{self, Limits, Wordings};
 use crate::wire::websocket::{self, Inside, Tunnel};
@@ -103,9 +103,12 @@ fn for_each_client(
         let outbox = Outbox::new(id, LINE_BYTES, memory, &line::WORDING, sink);
         // Nobody flushes, so nobody may wait either.
         outbox.hurry();
-        let member = Arc::new(Member::new(Arc::new(outbox), ([127, 0, 0, 1], 1).into()));
-        engine.roster.enter(member.clone());
-        let mut desk = Desk::new(&engine, &member, 10);
+        let record = Arc::new(ClientRecord::new(
+            Arc::new(outbox),
+            ([127, 0, 0, 1], 1).into(),
+        ));
+        engine.clients.enter(record.clone());
+        let mut desk = Desk::new(&engine, &record, 10);
         let said = [&hello(choice)[..], part].concat();
         let mut source = Pieces(said.chunks(usize::from(choice >> 3) + 1));
         let (end, fitting) = serve(&mut desk, &mut source);
@@ -122,7 +125,7 @@ fn for_each_client(
             assert_eq!(fitting(&bytes, bytes.len()), bytes.len());
         }
     }
-    let audit = engine.roster.audit();
+    let audit = engine.clients.audit();
     assert!(audit.ledger.is_balanced(), "{}", audit.ledger);
 }
 

@@ -156,7 +156,7 @@ impl Broker {
 }
 
 fn log_audit(engine: &Engine) {
-    let audit = engine.roster.audit();
+    let audit = engine.clients.audit();
     let busy = if audit.is_exact {
         ""
     } else {

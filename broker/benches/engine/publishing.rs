@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::engine::client::Desk;
 use crate::engine::memory::read_buffer::Block;
 use crate::engine::routing::subscribers::Subscriber;
-use crate::engine::session::clients::Member;
+use crate::engine::session::clients::ClientRecord;
 use crate::wire::line::Conversation;
 use crate::wire::{Arrival, Source};
 
@@ -69,7 +69,7 @@ impl Source for Rounds<'_> {
 struct Scene {
     engine: Engine,
     subscriber: Subscriber,
-    publisher: Arc<Member>,
+    publisher: Arc<ClientRecord>,
     lines: Vec<u8>,
 }
 
@@ -80,7 +80,7 @@ impl Scene {
         let scene = Self {
             engine: Engine::new(0, 0, usize::MAX, Duration::ZERO).expect("an engine"),
             subscriber: idle(1),
-            publisher: Arc::new(Member::new(idle(2), ([127, 0, 0, 1], 1).into())),
+            publisher: Arc::new(ClientRecord::new(idle(2), ([127, 0, 0, 1], 1).into())),
             lines: (0..MESSAGES)
                 .flat_map(|number| {
                     let payload = "x".repeat(payload);

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{ago, by_reason};
 use crate::clock::Moment;
 use crate::engine::Engine;
-use crate::engine::session::clients::Member;
+use crate::engine::session::clients::ClientRecord;
 
 /// So many filters of a connection are shown.
 const SHOWN_FILTERS: usize = 10;
@@ -54,12 +54,12 @@ pub(super) struct ConnectionRow {
 impl Connections {
     /// All, or those with a subscription that some topic matches as well as `filter`.
     pub(super) fn of(engine: &Engine, filter: Option<Filter<'_>>, limit: usize) -> Self {
-        engine.roster.ask();
-        let mut present = engine.roster.present();
+        engine.clients.ask();
+        let mut present = engine.clients.present();
         // A session whose client has come back stands in the row of its new connection.
-        present.retain(|member| member.is_connected() || member.outbox.is_away());
+        present.retain(|record| record.is_connected() || record.outbox.is_away());
         if let Some(filter) = filter {
-            present.retain(|member| has_overlapping(member.session(), filter));
+            present.retain(|record| has_overlapping(record.session(), filter));
         }
         let now = Moment::now();
         Self {
@@ -67,16 +67,16 @@ impl Connections {
             connections: present
                 .iter()
                 .take(limit)
-                .map(|member| ConnectionRow::of(member, now))
+                .map(|record| ConnectionRow::of(record, now))
                 .collect(),
         }
     }
 }
 
 impl ConnectionRow {
-    fn of(member: &Arc<Member>, now: Moment) -> Self {
-        let totals = member.totals();
-        let session = member.session();
+    fn of(record: &Arc<ClientRecord>, now: Moment) -> Self {
+        let totals = record.totals();
+        let session = record.session();
         let (stock, blocked_at) = session.outbox.backlog();
         let mut filters = Vec::new();
         session.look_at_filters(|filter| {
@@ -88,13 +88,13 @@ impl ConnectionRow {
             }
         });
         Self {
-            id: member.outbox.id(),
-            name: member.name(),
-            peer: member.peer.to_string(),
+            id: record.outbox.id(),
+            name: record.name(),
+            peer: record.peer.to_string(),
             wire: session.outbox.wire(),
-            away: !member.is_connected(),
-            connected_s: ago(now, member.since),
-            idle_s: ago(now, member.heard()),
+            away: !record.is_connected(),
+            connected_s: ago(now, record.since),
+            idle_s: ago(now, record.heard()),
             subscriptions: session.filter_count(),
             filters,
             waiting: stock.waiting,
@@ -111,9 +111,9 @@ impl ConnectionRow {
     }
 }
 
-fn has_overlapping(member: &Member, wanted: Filter<'_>) -> bool {
+fn has_overlapping(record: &ClientRecord, wanted: Filter<'_>) -> bool {
     let mut found = false;
-    member.look_at_filters(|text| {
+    record.look_at_filters(|text| {
         let overlaps = Filter::parse(text).is_ok_and(|filter| filter.overlaps(wanted));
         if overlaps {
             found = true;

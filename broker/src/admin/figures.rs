@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{ago, by_reason};
 use crate::clock::Moment;
 use crate::engine::Engine;
-use crate::engine::session::clients::Member;
+use crate::engine::session::clients::ClientRecord;
 
 /// Where every message and every copy is.
 #[derive(Debug, Serialize)]
@@ -29,7 +29,7 @@ pub(crate) struct Audit {
 
 impl Audit {
     pub(super) fn of(engine: &Engine) -> Self {
-        let audit = engine.roster.audit();
+        let audit = engine.clients.audit();
         let ledger = audit.ledger;
         Self {
             balanced: ledger.is_balanced(),
@@ -77,14 +77,16 @@ struct Retained {
 
 impl Broker {
     pub(super) fn of(engine: &Engine) -> Self {
-        let present = engine.roster.present();
-        let filters = present.iter().map(|member| Member::filter_count(member));
+        let present = engine.clients.present();
+        let filters = present
+            .iter()
+            .map(|record| ClientRecord::filter_count(record));
         let retained = engine.retained.read().size();
         let max = engine.memory.limit();
         Self {
             version: env!("CARGO_PKG_VERSION"),
             uptime_s: ago(Moment::now(), engine.began),
-            connections: engine.roster.connected(),
+            connections: engine.clients.connected(),
             max_connections: engine.max_connections,
             subscriptions: filters.sum(),
             memory: Memory {

@@ -111,7 +111,7 @@ pub(crate) enum BadArgument {
 }
 
 /// Works the answer out. `argument` is empty for none. For a thread that handles a batch only after
-/// [`Member::settle`](crate::engine::session::clients::Member::settle), because an audit waits for batches.
+/// [`ClientRecord::settle`](crate::engine::session::clients::ClientRecord::settle), because an audit waits for batches.
 pub(crate) fn answer(
     engine: &Engine,
     what: What,

@@ -17,7 +17,7 @@ use crate::admin;
 use crate::engine::Engine;
 use crate::engine::client::Desk;
 use crate::engine::outbox::{Outbox, Sink};
-use crate::engine::session::clients::Member;
+use crate::engine::session::clients::ClientRecord;
 use crate::wire::line;
 
 /// The number of no connection.
@@ -52,9 +52,9 @@ pub(crate) fn proclaim_loop(
         Box::new(Nowhere),
     );
     let nobody = (Ipv4Addr::UNSPECIFIED, 0).into();
-    let member = Arc::new(Member::new(Arc::new(outbox), nobody));
-    engine.roster.set_own(member.clone());
-    let mut desk = Desk::new(engine, &member, 0);
+    let record = Arc::new(ClientRecord::new(Arc::new(outbox), nobody));
+    engine.clients.set_own(record.clone());
+    let mut desk = Desk::new(engine, &record, 0);
     let mut known = HashMap::default();
     proclaim(&mut desk, &mut known);
     drop(first);

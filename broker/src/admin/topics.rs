@@ -38,7 +38,7 @@ pub(super) struct Row {
 
 impl Topics {
     pub(super) fn of(engine: &Engine, filter: Filter<'_>, limit: usize) -> Self {
-        engine.roster.ask();
+        engine.clients.ask();
         let seen = engine.traffic.matching(filter);
         let now = Moment::now();
         Self {
@@ -92,13 +92,13 @@ pub(super) struct Subscribed {
 impl Filters {
     /// All, or those that some topic matches as well as `wanted`.
     pub(super) fn of(engine: &Engine, wanted: Option<Filter<'_>>, limit: usize) -> Self {
-        engine.roster.ask();
+        engine.clients.ask();
         let hasher = RandomState::default();
         // A million filters are as many numbers here, and `limit` texts.
         let mut known: HashSet<u64, RandomState> = HashSet::default();
         let mut first: BTreeSet<Box<str>> = BTreeSet::new();
-        for member in engine.roster.present() {
-            member.look_at_filters(|text| {
+        for record in engine.clients.present() {
+            record.look_at_filters(|text| {
                 let overlaps = wanted.is_none_or(|wanted| {
                     Filter::parse(text).is_ok_and(|filter| filter.overlaps(wanted))
                 });

@@ -2,22 +2,22 @@
 
 use crate::clock::Moment;
 use crate::engine::Engine;
-use crate::engine::session::clients::Member;
+use crate::engine::session::clients::ClientRecord;
 
 /// Each topic with its value now. They are not all of the same moment: for that there is the audit,
 /// which holds off everybody.
 pub(crate) fn values(engine: &Engine) -> Vec<(String, String)> {
-    let present = engine.roster.present();
-    let ledger = engine.roster.ledger();
+    let present = engine.clients.present();
+    let ledger = engine.clients.ledger();
     let retained = engine.retained.read().size();
     let (account, tally) = (ledger.account, ledger.tally);
     let subscriptions: usize = present
         .iter()
-        .map(|member| Member::filter_count(member))
+        .map(|record| ClientRecord::filter_count(record))
         .sum();
     let dropped = tally.dropped.total();
-    let away = present.iter().filter(|member| member.outbox.is_away());
-    let (connected, away) = (engine.roster.connected() as u64, away.count() as u64);
+    let away = present.iter().filter(|record| record.outbox.is_away());
+    let (connected, away) = (engine.clients.connected() as u64, away.count() as u64);
     let uptime = Moment::now().ms_since(engine.began) / 1000;
     let memory = engine.memory.limit();
 
@@ -29,7 +29,7 @@ pub(crate) fn values(engine: &Engine) -> Vec<(String, String)> {
     count("clients/connected", connected);
     count("clients/disconnected", away);
     count("clients/total", connected + away);
-    count("clients/maximum", engine.roster.most() as u64);
+    count("clients/maximum", engine.clients.most() as u64);
     count("subscriptions/count", subscriptions as u64);
     count("bytes/received", account.bytes);
     count("bytes/sent", tally.bytes);

@@ -11,7 +11,7 @@ use super::ago;
 use super::suggestions::{Difference, Target};
 use crate::clock::Moment;
 use crate::engine::Engine;
-use crate::engine::session::clients::Member;
+use crate::engine::session::clients::ClientRecord;
 
 /// So many filters that nearly match are shown.
 const MOST_NEAR: usize = 20;
@@ -89,7 +89,7 @@ struct Seen {
 /// Who was found to have a filter.
 #[derive(Default)]
 struct Found {
-    members: Vec<Arc<Member>>,
+    records: Vec<Arc<ClientRecord>>,
     total: usize,
 }
 
@@ -97,31 +97,31 @@ impl Why {
     /// Looks at every filter of every client once. At most `limit` holders are told, of filters that
     /// match and of those that nearly do, and at most `limit` filters that match.
     pub(super) fn of(engine: &Engine, topic: Topic<'_>, limit: usize) -> Self {
-        engine.roster.ask();
+        engine.clients.ask();
         let name = topic.as_str();
         let target = Target::new(name);
         let mut matching: BTreeMap<Box<str>, Found> = BTreeMap::new();
         let mut near: BTreeMap<(Difference, Box<str>), Found> = BTreeMap::new();
         let (mut told, mut told_near) = (0, 0);
-        for member in engine.roster.present() {
-            member.look_at_filters(|text| {
+        for record in engine.clients.present() {
+            record.look_at_filters(|text| {
                 let Ok(filter) = Filter::parse(text) else {
                     return ControlFlow::Continue(());
                 };
                 if filter.matches(topic) {
                     let found = matching.entry(text.into()).or_default();
-                    found.add(&member, &mut told, limit);
+                    found.add(&record, &mut told, limit);
                     if matching.len() > limit {
                         matching.pop_last();
                     }
                 } else if let Some(difference) = target.difference(filter.pattern()) {
                     let found = near.entry((difference, text.into())).or_default();
-                    found.add(&member, &mut told_near, limit);
+                    found.add(&record, &mut told_near, limit);
                     // The last is not among the nearest, whoever else has it.
                     if near.len() > MOST_NEAR
                         && let Some((_, last)) = near.pop_last()
                     {
-                        told_near -= last.members.len();
+                        told_near -= last.records.len();
                     }
                 }
                 ControlFlow::Continue(())
@@ -172,19 +172,19 @@ impl Why {
 }
 
 impl Found {
-    fn add(&mut self, member: &Arc<Member>, told: &mut usize, limit: usize) {
+    fn add(&mut self, record: &Arc<ClientRecord>, told: &mut usize, limit: usize) {
         self.total += 1;
         if *told < limit {
             *told += 1;
-            self.members.push(member.clone());
+            self.records.push(record.clone());
         }
     }
 
     fn held(self, topic: &str, now: Moment) -> Held {
-        let holders = self.members.iter();
+        let holders = self.records.iter();
         Held {
             holders: holders
-                .map(|member| Holder::of(member, topic, now))
+                .map(|record| Holder::of(record, topic, now))
                 .collect(),
             total: self.total,
         }
@@ -192,18 +192,18 @@ impl Found {
 }
 
 impl Holder {
-    fn of(member: &Member, topic: &str, now: Moment) -> Self {
-        let (stock, blocked_at) = member.outbox.backlog();
+    fn of(record: &ClientRecord, topic: &str, now: Moment) -> Self {
+        let (stock, blocked_at) = record.outbox.backlog();
         let has_dropped_since = |since| stock.dropped_at.is_some_and(|at| at >= since);
-        let here = member.outbox.dropped_on(topic);
+        let here = record.outbox.dropped_on(topic);
         Self {
-            id: member.outbox.id(),
-            name: member.name(),
-            peer: member.peer.to_string(),
-            wire: member.outbox.wire(),
+            id: record.outbox.id(),
+            name: record.name(),
+            peer: record.peer.to_string(),
+            wire: record.outbox.wire(),
             waiting: stock.waiting,
             waiting_bytes: stock.waiting_bytes,
-            limit_bytes: member.outbox.limit(),
+            limit_bytes: record.outbox.limit(),
             is_full: blocked_at.is_some_and(has_dropped_since),
             dropped: stock.tally.dropped.total(),
             dropped_here: here.map(|(at_least, last)| Dropped {

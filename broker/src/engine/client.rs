@@ -22,7 +22,7 @@ use crate::engine::outbox::{Held, Remains};
 use crate::engine::publish::{Added, Dispatch, Place};
 use crate::engine::retained::{Entry, Full, Retained};
 use crate::engine::routing::subscribers::Subscriber;
-use crate::engine::session::clients::Member;
+use crate::engine::session::clients::ClientRecord;
 use crate::engine::session::store::{Ended, Will};
 use crate::engine::stats::ledger::Totals;
 
@@ -47,14 +47,14 @@ const GATHERED_BYTES: usize = 64 * 1024;
 /// One client's place in the engine.
 pub(crate) struct Desk<'a> {
     pub(crate) engine: &'a Engine,
-    pub(crate) member: &'a Arc<Member>,
+    pub(crate) record: &'a Arc<ClientRecord>,
     /// Of the session, which may be older than the connection.
     pub(crate) outbox: Subscriber,
     pub(crate) dispatch: Dispatch,
     pub(crate) account: Account,
     /// When the client last sent something.
     heard: Moment,
-    /// When it last handed in what it published, and what the roster's number of askers was then.
+    /// When it last handed in what it published, and what the clients's number of askers was then.
     handed_in: Option<HandIn>,
     asked: u64,
     pub(crate) most_subscriptions: usize,
@@ -67,7 +67,7 @@ pub(crate) struct Desk<'a> {
 /// The place of a session that others may take over and its client may come back to.
 pub(crate) struct Seat {
     pub(crate) client: Box<str>,
-    pub(crate) session: Arc<Member>,
+    pub(crate) session: Arc<ClientRecord>,
     /// How long it is kept for a client that is away; none for ever.
     pub(crate) expiry: Option<Duration>,
     /// How long the will waits for the client to come back.
@@ -127,17 +127,17 @@ impl<'a> Desk<'a> {
     #[inline(never)]
     pub(crate) fn new(
         engine: &'a Engine,
-        member: &'a Arc<Member>,
+        record: &'a Arc<ClientRecord>,
         most_subscriptions: usize,
     ) -> Box<Self> {
         Box::new(Self {
             engine,
-            member,
-            outbox: member.outbox.clone(),
+            record,
+            outbox: record.outbox.clone(),
             dispatch: Dispatch::new(engine.router.clone(), engine.traffic.clone())
-                .of(member.outbox.id()),
+                .of(record.outbox.id()),
             account: Account::default(),
-            heard: member.since,
+            heard: record.since,
             handed_in: None,
             asked: 0,
             most_subscriptions,
@@ -148,8 +148,8 @@ impl<'a> Desk<'a> {
 
     /// The client has come back to an earlier session, or may come back to this one.
     pub(crate) fn sit_down(&mut self, seat: Seat) {
-        if seat.session.outbox.id() != self.member.outbox.id() {
-            self.member.set_session(&seat.session);
+        if seat.session.outbox.id() != self.record.outbox.id() {
+            self.record.set_session(&seat.session);
         }
         self.outbox = seat.session.outbox.clone();
         self.dispatch.set_publisher(self.outbox.id());
@@ -167,15 +167,15 @@ impl<'a> Desk<'a> {
         self.account.bytes += bytes as u64;
     }
 
-    /// Begins a batch: see [`Member::begin`].
+    /// Begins a batch: see [`ClientRecord::begin`].
     pub(crate) fn begin(&self) {
-        self.member.begin(&self.engine.roster);
+        self.record.begin(&self.engine.clients);
     }
 
     /// All that has been published is delivered: enters it in the account that others may see.
     pub(crate) fn settle(&mut self) {
         self.note_latency();
-        let asked = self.engine.roster.asked();
+        let asked = self.engine.clients.asked();
         if asked != self.asked || self.handed_in.is_none_or(|last| self.is_due(last)) {
             self.hand_in(asked);
         }
@@ -189,7 +189,7 @@ impl<'a> Desk<'a> {
             withdrawn: self.dispatch.withdrawn(),
             bytes: account.bytes,
         };
-        self.member.settle(totals, self.heard, asked);
+        self.record.settle(totals, self.heard, asked);
     }
 
     /// Enters how long the copies took that left at once.
@@ -341,7 +341,7 @@ impl<'a> Desk<'a> {
     }
 
     pub(crate) fn has_subscriptions(&self) -> bool {
-        self.member.filter_count() > 0
+        self.record.filter_count() > 0
     }
 
     /// From now on the client gets what `filter` matches. `held` is its own outbox, in which its
@@ -352,8 +352,8 @@ impl<'a> Desk<'a> {
         filter: Filter<'_>,
         slow: Option<Slow>,
     ) -> Result<(), TooMany> {
-        let is_known = self.member.has_filter(filter.as_str());
-        let subscriptions = self.member.filter_count();
+        let is_known = self.record.has_filter(filter.as_str());
+        let subscriptions = self.record.filter_count();
         if !is_known && subscriptions >= self.most_subscriptions {
             return Err(TooMany::Subscriptions(subscriptions));
         }
@@ -362,7 +362,7 @@ impl<'a> Desk<'a> {
         if is_known {
             return Ok(());
         }
-        self.member.add_filter(filter.as_str());
+        self.record.add_filter(filter.as_str());
         self.engine.router.subscribe(filter, &self.outbox);
         Ok(())
     }
@@ -414,7 +414,7 @@ impl<'a> Desk<'a> {
 
     /// From now on it does not, on the strength of this filter.
     pub(crate) fn unsubscribe(&mut self, filter: Filter<'_>) {
-        if self.member.remove_filter(filter.as_str()) {
+        if self.record.remove_filter(filter.as_str()) {
             self.engine.router.unsubscribe(filter, &self.outbox);
             // To take a choice back never fails.
             let _ = self.outbox.hold().choose(filter, None);
@@ -427,8 +427,8 @@ impl<'a> Desk<'a> {
     }
 
     /// Whose subscriptions the client's are.
-    fn holder(&self) -> &Member {
-        self.seat.as_ref().map_or(self.member, |seat| &seat.session)
+    fn holder(&self) -> &ClientRecord {
+        self.seat.as_ref().map_or(self.record, |seat| &seat.session)
     }
 
     /// The connection has ended: the session ends with it, unless its client may come back. Returns
@@ -448,15 +448,15 @@ impl<'a> Desk<'a> {
     #[inline(never)]
     pub(crate) fn stand_up(&mut self) {
         let Some(seat) = self.seat.take() else {
-            return self.engine.roster.leave(self.member);
+            return self.engine.clients.leave(self.record);
         };
-        let me = self.member.outbox.id();
+        let me = self.record.outbox.id();
         let now = Instant::now();
         let lasts = self.outbox.outlives();
         if lasts && self.outbox.id() == me {
-            self.engine.roster.stay(self.member);
+            self.engine.clients.stay(self.record);
         } else {
-            self.engine.roster.leave(self.member);
+            self.engine.clients.leave(self.record);
         }
         if lasts {
             let until = seat.expiry.map(|expiry| now + expiry);
@@ -464,7 +464,7 @@ impl<'a> Desk<'a> {
             self.engine.seats.keep(&seat.client, me, until, will);
         } else {
             if self.outbox.id() != me {
-                self.engine.roster.leave(&seat.session);
+                self.engine.clients.leave(&seat.session);
             }
             self.engine.seats.end(&seat.client, me);
         }
@@ -475,7 +475,7 @@ impl<'a> Desk<'a> {
     pub(crate) fn end_session(&mut self, ended: Ended) {
         let remains = ended.session.outbox.close();
         forget(self.engine, &ended.session);
-        self.engine.roster.leave(&ended.session);
+        self.engine.clients.leave(&ended.session);
         self.engine
             .metrics
             .dropped
@@ -640,7 +640,7 @@ fn stretch(lines: &[u8]) -> Option<(Topic<'_>, usize, u64)> {
 }
 
 /// Takes a client that gets no more messages out of the registry.
-fn forget(engine: &Engine, holder: &Member) {
+fn forget(engine: &Engine, holder: &ClientRecord) {
     let filters = holder.take_filters();
     let ended = filters.len() * SUBSCRIPTION_BYTES;
     engine.memory.note_returned(ended);
@@ -728,8 +728,11 @@ mod tests {
     #[test]
     fn a_busy_client_hands_in_what_it_published_when_there_is_much_or_someone_asks_or_late() {
         let engine = Engine::new(10, 1000, usize::MAX, Duration::ZERO).expect("an engine");
-        let member = Arc::new(Member::new(outbox(1, 100, 0).0, ([127, 0, 0, 1], 1).into()));
-        let mut desk = Desk::new(&engine, &member, 10);
+        let record = Arc::new(ClientRecord::new(
+            outbox(1, 100, 0).0,
+            ([127, 0, 0, 1], 1).into(),
+        ));
+        let mut desk = Desk::new(&engine, &record, 10);
         let (start, topic) = (Moment::now(), Topic::parse("a").expect("a topic"));
         let mut seen_after = |messages: usize, ms: u64| {
             desk.begin();
@@ -746,7 +749,7 @@ mod tests {
         assert_eq!(seen_after(100, 900), 1);
         assert_eq!(seen_after(1, 1000), 102);
         assert_eq!(seen_after(1, 3000), 102);
-        engine.roster.ask();
+        engine.clients.ask();
         assert_eq!(seen_after(1, 3001), 104);
         assert_eq!(seen_after(1, 12_000), 104);
         assert_eq!(seen_after(1, 13_001), 106);

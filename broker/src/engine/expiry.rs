@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::engine::client::Desk;
 use crate::engine::outbox::{Outbox, Sink};
-use crate::engine::session::clients::Member;
+use crate::engine::session::clients::ClientRecord;
 use crate::engine::session::store::Due;
 
 /// Sees to it until the broker stops.
@@ -30,13 +30,16 @@ fn on_behalf(engine: &Engine, act: impl FnOnce(&mut Desk<'_>)) {
         &crate::wire::mqtt::WORDING_5,
         Box::new(Nowhere),
     );
-    let member = Arc::new(Member::absent(Arc::new(outbox), ([0, 0, 0, 0], 0).into()));
-    engine.roster.enter(member.clone());
-    let mut desk = Desk::new(engine, &member, 0);
+    let record = Arc::new(ClientRecord::absent(
+        Arc::new(outbox),
+        ([0, 0, 0, 0], 0).into(),
+    ));
+    engine.clients.enter(record.clone());
+    let mut desk = Desk::new(engine, &record, 0);
     desk.begin();
     act(&mut desk);
     desk.settle();
-    engine.roster.leave(&member);
+    engine.clients.leave(&record);
 }
 
 /// For an outbox that nobody writes to.

@@ -19,7 +19,7 @@ use crate::engine::memory::budget::Memory;
 use crate::engine::outbox::flusher::Flusher;
 use crate::engine::retained::Retained;
 use crate::engine::routing::router::Router;
-use crate::engine::session::clients::Roster;
+use crate::engine::session::clients::Clients;
 use crate::engine::session::store::Seats;
 use crate::engine::stats::latency::Latency;
 use crate::engine::stats::log_limit::Storm;
@@ -35,7 +35,7 @@ pub(crate) struct Engine {
     pub(crate) flusher: Arc<Flusher>,
     /// What waits for slow clients, and lines that have begun.
     pub(crate) memory: Arc<Memory>,
-    pub(crate) roster: Roster,
+    pub(crate) clients: Clients,
     /// The longest that a publisher waits at a time for slow clients that ask for it.
     pub(crate) max_block: Duration,
     /// What was published on each topic.
@@ -73,7 +73,7 @@ impl Engine {
             retained: RwLock::new(Retained::new(max_retained, max_retained_bytes)),
             flusher: Arc::new(Flusher::new(latency.clone())?),
             memory: Arc::new(Memory::new(memory_bytes)),
-            roster: Roster::default(),
+            clients: Clients::default(),
             max_block,
             traffic: Arc::default(),
             seats: Seats::default(),

@@ -16,7 +16,7 @@ use crate::engine::client::Desk;
 use crate::engine::memory::read_buffer::Block;
 use crate::engine::outbox::{Outbox, Remains};
 use crate::engine::routing::subscribers::Subscriber;
-use crate::engine::session::clients::Member;
+use crate::engine::session::clients::ClientRecord;
 use crate::engine::stats::tally::Tally;
 use crate::net::shutdown::ShutdownDeadline;
 use crate::net::socket::{Socket, SocketSink, SocketSource};
@@ -48,7 +48,7 @@ pub(crate) struct Settings {
 pub(crate) struct Connection {
     id: u64,
     socket: Arc<Socket>,
-    member: Arc<Member>,
+    record: Arc<ClientRecord>,
     shutdown: Arc<ShutdownDeadline>,
     site: Arc<Site>,
     settings: Settings,
@@ -76,7 +76,7 @@ impl Connection {
         Self {
             id,
             socket,
-            member: Arc::new(Member::new(Arc::new(outbox), peer)),
+            record: Arc::new(ClientRecord::new(Arc::new(outbox), peer)),
             shutdown,
             site,
             settings,
@@ -92,7 +92,7 @@ impl Connection {
         ConnectionHandle {
             id: self.id,
             socket: self.socket.clone(),
-            outbox: self.member.outbox.clone(),
+            outbox: self.record.outbox.clone(),
         }
     }
 
@@ -108,9 +108,9 @@ impl Connection {
         serve: impl FnOnce(&mut Desk<'_>, &mut SocketSource<'_>) -> End,
     ) {
         let began = Instant::now();
-        engine.flusher.register(self.id, self.member.outbox.clone());
-        engine.roster.enter(self.member.clone());
-        let mut desk = Desk::new(engine, &self.member, self.settings.subscriptions);
+        engine.flusher.register(self.id, self.record.outbox.clone());
+        engine.clients.enter(self.record.clone());
+        let mut desk = Desk::new(engine, &self.record, self.settings.subscriptions);
         let mut source =
             SocketSource::new(&self.socket, &self.shutdown, self.settings.ping_interval);
         let end = panic::catch_unwind(AssertUnwindSafe(|| serve(&mut desk, &mut source)));
@@ -121,7 +121,7 @@ impl Connection {
     #[inline(never)]
     fn part(&self, desk: &mut Desk<'_>, mut end: End, began: Instant, read: u64) {
         let engine = desk.engine;
-        self.member.begin(&engine.roster);
+        self.record.begin(&engine.clients);
         let Remains {
             tally,
             failure,
@@ -185,7 +185,7 @@ impl Connection {
         source: &mut SocketSource<'_>,
         block: &mut Block,
     ) -> End {
-        self.member.outbox.speak(&http::WORDING);
+        self.record.outbox.speak(&http::WORDING);
         let line_bytes = self.settings.line_bytes;
         let mut conversation = http::Conversation::new(desk, &self.site, line_bytes);
         let end = conversation.read_loop(source, block);
@@ -241,7 +241,7 @@ impl Connection {
     fn conclude(&self, desk: &Desk<'_>, end: End) -> End {
         match end {
             End::Stopping => return self.say_goodbye(desk),
-            End::Left | End::SaidBye | End::Answered => self.member.outbox.drain(None),
+            End::Left | End::SaidBye | End::Answered => self.record.outbox.drain(None),
             End::Vanished
             | End::NotSpoken(_)
             | End::Refused(_)
@@ -317,13 +317,13 @@ impl Connection {
 
     #[inline(never)]
     fn log_end(&self, end: &End, began: Instant, read: u64, published: u64, tally: &Tally) {
-        let name = self.member.name().map(|name| format!(" ({name:?})"));
+        let name = self.record.name().map(|name| format!(" ({name:?})"));
         log::info!(
             "connection {}{} from {} ends after {:.3} s: {end}; \
              read {read} bytes, {published} published; wrote {} bytes, {} delivered, {}, {} discarded",
             self.id,
             name.unwrap_or_default(),
-            self.member.peer,
+            self.record.peer,
             began.elapsed().as_secs_f64(),
             tally.bytes,
             tally.written,
@@ -426,7 +426,7 @@ mod tests {
         assert_eq!(engine.metrics.panicked.get(), 1);
         assert!(
             !connection
-                .member
+                .record
                 .outbox
                 .hold()
                 .deliver(&[&Run::borrowed(b"x", 1)])

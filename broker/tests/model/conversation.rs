@@ -10,7 +10,7 @@ use shuttle::thread;
 use crate::engine::Engine;
 use crate::engine::client::Desk;
 use crate::engine::memory::read_buffer::Block;
-use crate::engine::session::clients::Member;
+use crate::engine::session::clients::ClientRecord;
 use crate::socket::{Flushing, Socket};
 use crate::wire::line::{self, Conversation};
 use crate::wire::{Arrival, Source};
@@ -57,19 +57,19 @@ fn converse<const N: usize>(scripts: [Vec<String>; N]) -> ([Vec<String>; N], Eng
         id += 1;
         let socket = Socket::new(id, 60, &flushing);
         let outbox = socket.outbox(100_000, &line::WORDING);
-        let member = Arc::new(Member::new(outbox, ([127, 0, 0, 1], 1).into()));
-        engine.roster.enter(member.clone());
-        (script, socket, member)
+        let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
+        engine.clients.enter(record.clone());
+        (script, socket, record)
     });
     thread::scope(|scope| {
         scope.spawn(|| flushing.run());
         let speaking: Vec<_> = clients
             .iter()
-            .map(|(script, _, member)| {
+            .map(|(script, _, record)| {
                 let mut source = Script(script.clone().into_iter());
                 let engine = &engine;
                 scope.spawn(move || {
-                    let mut desk = Desk::new(engine, member, SUBSCRIPTIONS);
+                    let mut desk = Desk::new(engine, record, SUBSCRIPTIONS);
                     let mut conversation = Conversation::new(&mut desk, LINE_BYTES);
                     conversation.read_loop(&mut source, &mut Block::new(&engine.memory));
                 })
@@ -80,7 +80,7 @@ fn converse<const N: usize>(scripts: [Vec<String>; N]) -> ([Vec<String>; N], Eng
         }
         flushing.end();
     });
-    let audit = engine.roster.audit();
+    let audit = engine.clients.audit();
     assert!(
         audit.is_exact && audit.ledger.is_balanced(),
         "{}",

@@ -6,7 +6,7 @@
 //!
 //! A connection's account is written by its own thread alone, at the end of each batch. To add all
 //! of them up at one moment, the batches of all connections are held off for an instant: see
-//! [`Roster::audit`].
+//! [`Clients::audit`].
 
 use std::collections::{BTreeSet, HashMap};
 use std::mem;
@@ -37,8 +37,8 @@ const FILTERS_AT_A_TIME: usize = 4096;
 
 /// All connections.
 #[derive(Default)]
-pub(crate) struct Roster {
-    members: Mutex<Members>,
+pub(crate) struct Clients {
+    records: Mutex<Table>,
     /// One audit at a time.
     auditing: Mutex<()>,
     /// Batches are held off.
@@ -50,21 +50,21 @@ pub(crate) struct Roster {
 }
 
 #[derive(Default)]
-struct Members {
-    present: HashMap<u64, Arc<Member>, RandomState>,
+struct Table {
+    present: HashMap<u64, Arc<ClientRecord>, RandomState>,
     /// So many of them are sessions whose first connection has ended.
     stayed: usize,
     /// The most that were connected at a time.
     most: usize,
     /// What the broker itself publishes by.
-    own: Option<Arc<Member>>,
+    own: Option<Arc<ClientRecord>>,
     /// The accounts of those who have left.
     past: Ledger,
 }
 
 /// One connection as others may see it, or what is left of it: a session that its client may come
 /// back to.
-pub(crate) struct Member {
+pub(crate) struct ClientRecord {
     pub(crate) outbox: Subscriber,
     pub(crate) peer: SocketAddr,
     pub(crate) since: Moment,
@@ -78,7 +78,7 @@ pub(crate) struct Member {
     /// The connection is over, and its session is still there.
     stays: AtomicBool,
     /// The session that the connection goes on with, if that is older.
-    session: OnceLock<Arc<Member>>,
+    session: OnceLock<Arc<ClientRecord>>,
 }
 
 /// What one connection says of itself.
@@ -98,56 +98,56 @@ pub(crate) struct Audit {
     pub(crate) is_exact: bool,
 }
 
-impl Roster {
-    pub(crate) fn enter(&self, member: Arc<Member>) {
-        let id = member.outbox.id();
-        let mut members = self.members.lock();
-        members.stayed += usize::from(!member.is_connected());
-        members.present.insert(id, member);
-        members.most = members.most.max(members.connected());
+impl Clients {
+    pub(crate) fn enter(&self, record: Arc<ClientRecord>) {
+        let id = record.outbox.id();
+        let mut records = self.records.lock();
+        records.stayed += usize::from(!record.is_connected());
+        records.present.insert(id, record);
+        records.most = records.most.max(records.connected());
     }
 
     /// Its connection has ended, and its session waits for its client.
-    pub(crate) fn stay(&self, member: &Member) {
-        let mut members = self.members.lock();
-        if !member.stays.swap(true, Ordering::Relaxed) {
-            members.stayed += 1;
+    pub(crate) fn stay(&self, record: &ClientRecord) {
+        let mut records = self.records.lock();
+        if !record.stays.swap(true, Ordering::Relaxed) {
+            records.stayed += 1;
         }
     }
 
     /// From now on the broker itself publishes by this one. It is in the sums and in no list.
-    pub(crate) fn set_own(&self, member: Arc<Member>) {
-        self.members.lock().own = Some(member);
+    pub(crate) fn set_own(&self, record: Arc<ClientRecord>) {
+        self.records.lock().own = Some(record);
     }
 
     /// Its outbox is closed, and it does nothing more.
-    pub(crate) fn leave(&self, member: &Member) {
-        let mut members = self.members.lock();
-        members.past += member.ledger();
-        members.present.remove(&member.outbox.id());
-        members.stayed -= usize::from(member.stays.load(Ordering::Relaxed));
+    pub(crate) fn leave(&self, record: &ClientRecord) {
+        let mut records = self.records.lock();
+        records.past += record.ledger();
+        records.present.remove(&record.outbox.id());
+        records.stayed -= usize::from(record.stays.load(Ordering::Relaxed));
     }
 
     /// Adds everything up, at a moment when no batch is under way. For a thread that handles a
-    /// batch itself, only after [`Member::settle`].
+    /// batch itself, only after [`ClientRecord::settle`].
     pub(crate) fn audit(&self) -> Audit {
         let _alone = self.auditing.lock();
         self.held_off.store(true, Ordering::SeqCst);
         let deadline = Instant::now() + BATCHES;
-        let all: Vec<_> = self.members.lock().all().cloned().collect();
-        for member in &all {
-            while member.busy.load(Ordering::SeqCst) && Instant::now() < deadline {
+        let all: Vec<_> = self.records.lock().all().cloned().collect();
+        for record in &all {
+            while record.busy.load(Ordering::SeqCst) && Instant::now() < deadline {
                 thread::sleep(GLANCE);
             }
         }
-        let members = self.members.lock();
-        let mut ledger = members.past;
+        let records = self.records.lock();
+        let mut ledger = records.past;
         let mut is_exact = true;
-        for member in members.all() {
-            is_exact &= !member.busy.load(Ordering::SeqCst);
-            ledger += member.ledger();
+        for record in records.all() {
+            is_exact &= !record.busy.load(Ordering::SeqCst);
+            ledger += record.ledger();
         }
-        drop(members);
+        drop(records);
         self.held_off.store(false, Ordering::SeqCst);
         drop(self.gate.lock());
         self.opened.notify_all();
@@ -156,27 +156,27 @@ impl Roster {
 
     /// Adds everything up, while batches go on: each figure is right and of its own moment.
     pub(crate) fn ledger(&self) -> Ledger {
-        let members = self.members.lock();
-        let mut ledger = members.past;
-        members.all().for_each(|member| ledger += member.ledger());
+        let records = self.records.lock();
+        let mut ledger = records.past;
+        records.all().for_each(|record| ledger += record.ledger());
         ledger
     }
 
     /// How many are connected.
     pub(crate) fn connected(&self) -> usize {
-        self.members.lock().connected()
+        self.records.lock().connected()
     }
 
     /// The most that were connected at a time.
     pub(crate) fn most(&self) -> usize {
-        self.members.lock().most
+        self.records.lock().most
     }
 
     /// Who is there at this moment, in the order in which they came: connections, and sessions whose
     /// first connection has ended.
-    pub(crate) fn present(&self) -> Vec<Arc<Member>> {
-        let mut present: Vec<_> = self.members.lock().present.values().cloned().collect();
-        present.sort_unstable_by_key(|member| member.outbox.id());
+    pub(crate) fn present(&self) -> Vec<Arc<ClientRecord>> {
+        let mut present: Vec<_> = self.records.lock().present.values().cloned().collect();
+        present.sort_unstable_by_key(|record| record.outbox.id());
         present
     }
 
@@ -191,9 +191,9 @@ impl Roster {
     pub(crate) fn ask(&self) {
         let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
         let deadline = Instant::now() + HAND_IN;
-        for member in self.present() {
-            while member.busy.load(Ordering::Acquire)
-                && member.account.lock().asked < asked
+        for record in self.present() {
+            while record.busy.load(Ordering::Acquire)
+                && record.account.lock().asked < asked
                 && Instant::now() < deadline
             {
                 thread::sleep(GLANCE);
@@ -209,9 +209,9 @@ impl Roster {
     }
 }
 
-impl Members {
+impl Table {
     /// Everybody with an account.
-    fn all(&self) -> impl Iterator<Item = &Arc<Member>> {
+    fn all(&self) -> impl Iterator<Item = &Arc<ClientRecord>> {
         self.present.values().chain(&self.own)
     }
 
@@ -220,7 +220,7 @@ impl Members {
     }
 }
 
-impl Member {
+impl ClientRecord {
     pub(crate) fn new(outbox: Subscriber, peer: SocketAddr) -> Self {
         let since = Moment::now();
         Self {
@@ -254,7 +254,7 @@ impl Member {
     }
 
     /// The connection goes on with this older session.
-    pub(crate) fn set_session(&self, session: &Arc<Member>) {
+    pub(crate) fn set_session(&self, session: &Arc<ClientRecord>) {
         let _ = self.session.set(session.clone());
     }
 
@@ -274,22 +274,22 @@ impl Member {
 
     /// Begins a batch, as soon as none are held off; goes on with one that has begun. For its own
     /// thread.
-    pub(crate) fn begin(&self, roster: &Roster) {
+    pub(crate) fn begin(&self, clients: &Clients) {
         if self.busy.load(Ordering::Relaxed) {
             return;
         }
         loop {
             self.busy.store(true, Ordering::SeqCst);
-            if !roster.held_off.load(Ordering::SeqCst) {
+            if !clients.held_off.load(Ordering::SeqCst) {
                 return;
             }
             self.busy.store(false, Ordering::SeqCst);
-            roster.wait_until_opened();
+            clients.wait_until_opened();
         }
     }
 
     /// Ends a batch: all it has published is delivered, and this is its account from the beginning.
-    /// `heard` is when it last sent something, `asked` what [`Roster::asked`] was when it last handed in
+    /// `heard` is when it last sent something, `asked` what [`Clients::asked`] was when it last handed in
     /// what it published on each topic.
     pub(crate) fn settle(&self, totals: Totals, heard: Moment, asked: u64) {
         *self.account.lock() = Account {
@@ -373,18 +373,18 @@ mod tests {
     use crate::engine::outbox::run::Run;
     use crate::engine::outbox::tests::outbox;
 
-    fn member(id: u64, room: usize) -> Arc<Member> {
+    fn record(id: u64, room: usize) -> Arc<ClientRecord> {
         let peer = ([127, 0, 0, 1], 1).into();
-        Arc::new(Member::new(outbox(id, 100, room).0, peer))
+        Arc::new(ClientRecord::new(outbox(id, 100, room).0, peer))
     }
 
     #[test]
     fn who_leaves_stays_in_the_sum() {
-        let roster = Roster::default();
-        let (publisher, reader) = (member(1, 100), member(2, 3));
-        roster.enter(publisher.clone());
-        roster.enter(reader.clone());
-        publisher.begin(&roster);
+        let clients = Clients::default();
+        let (publisher, reader) = (record(1, 100), record(2, 3));
+        clients.enter(publisher.clone());
+        clients.enter(reader.clone());
+        publisher.begin(&clients);
         for message in [b"1;", b"2;", b"3;"] {
             reader.outbox.hold().deliver(&[&Run::borrowed(message, 1)]);
         }
@@ -398,7 +398,7 @@ mod tests {
             Moment::now(),
             0,
         );
-        let audit = roster.audit();
+        let audit = clients.audit();
         assert!(
             audit.is_exact && audit.ledger.is_balanced(),
             "{}",
@@ -406,44 +406,44 @@ mod tests {
         );
         assert_eq!((audit.ledger.tally.written, audit.ledger.waiting), (1, 2));
         reader.outbox.close();
-        roster.leave(&reader);
-        roster.leave(&publisher);
-        let ledger = roster.audit().ledger;
+        clients.leave(&reader);
+        clients.leave(&publisher);
+        let ledger = clients.audit().ledger;
         assert!(ledger.is_balanced(), "{ledger}");
         assert_eq!((ledger.tally.discarded, ledger.waiting), (2, 0));
     }
 
     #[test]
     fn who_has_no_connection_is_not_counted_as_connected() {
-        let roster = Roster::default();
-        let (one, other) = (member(1, 100), member(2, 100));
-        roster.enter(one.clone());
-        roster.stay(&one);
-        roster.stay(&one);
-        roster.enter(other.clone());
+        let clients = Clients::default();
+        let (one, other) = (record(1, 100), record(2, 100));
+        clients.enter(one.clone());
+        clients.stay(&one);
+        clients.stay(&one);
+        clients.enter(other.clone());
         let (outbox, peer) = (outbox(3, 100, 0).0, ([127, 0, 0, 1], 1).into());
-        let absent = Member::absent(outbox, peer);
-        roster.enter(Arc::new(absent));
-        assert_eq!((roster.connected(), roster.most()), (1, 1));
-        roster.leave(&one);
-        roster.leave(&other);
-        assert_eq!((roster.connected(), roster.most()), (0, 1));
+        let absent = ClientRecord::absent(outbox, peer);
+        clients.enter(Arc::new(absent));
+        assert_eq!((clients.connected(), clients.most()), (1, 1));
+        clients.leave(&one);
+        clients.leave(&other);
+        assert_eq!((clients.connected(), clients.most()), (0, 1));
     }
 
     #[test]
     fn an_audit_among_batches_sees_none_of_them_half_done() {
         const BATCHES: u64 = 2000;
-        let roster = Roster::default();
-        let reader = member(0, usize::MAX);
-        roster.enter(reader.clone());
+        let clients = Clients::default();
+        let reader = record(0, usize::MAX);
+        clients.enter(reader.clone());
         thread::scope(|scope| {
             for id in 1..=2 {
-                let publisher = member(id, 100);
-                roster.enter(publisher.clone());
-                let (roster, reader) = (&roster, &reader);
+                let publisher = record(id, 100);
+                clients.enter(publisher.clone());
+                let (clients, reader) = (&clients, &reader);
                 scope.spawn(move || {
                     for done in 1..=BATCHES {
-                        publisher.begin(roster);
+                        publisher.begin(clients);
                         reader.outbox.hold().deliver(&[&Run::borrowed(b"x;", 1)]);
                         publisher.settle(
                             Totals {
@@ -459,30 +459,30 @@ mod tests {
                 });
             }
             for _ in 0..50 {
-                let audit = roster.audit();
+                let audit = clients.audit();
                 assert!(audit.is_exact);
                 assert!(audit.ledger.is_balanced(), "{}", audit.ledger);
             }
         });
-        assert_eq!(roster.audit().ledger.tally.written, 2 * BATCHES);
+        assert_eq!(clients.audit().ledger.tally.written, 2 * BATCHES);
     }
 
     #[test]
     fn what_somebody_subscribed_to_is_shown_in_order_and_in_parts() {
-        let member = member(1, 0);
+        let record = record(1, 0);
         let count = FILTERS_AT_A_TIME * 2 + 1;
         for number in (0..count).rev() {
-            assert!(member.add_filter(&format!("{number:05}")));
+            assert!(record.add_filter(&format!("{number:05}")));
         }
-        assert!(!member.add_filter("00000"));
+        assert!(!record.add_filter("00000"));
         let mut shown = 0;
-        member.look_at_filters(|filter| {
+        record.look_at_filters(|filter| {
             assert_eq!(filter, format!("{shown:05}"));
             shown += 1;
             ControlFlow::Continue(())
         });
         assert_eq!(shown, count);
-        member.look_at_filters(|filter| {
+        record.look_at_filters(|filter| {
             shown -= 1;
             if filter == "00009" {
                 ControlFlow::Break(())

@@ -13,7 +13,7 @@ use foldhash::fast::RandomState;
 
 use crate::engine::memory::budget::Charge;
 use crate::engine::outbox::Outbox;
-use crate::engine::session::clients::Member;
+use crate::engine::session::clients::ClientRecord;
 use crate::sync::{Condvar, Mutex};
 
 /// How long somebody who takes over a seat waits for who sits there; then that connection is cut.
@@ -39,7 +39,7 @@ struct Table {
 }
 
 struct Seat {
-    session: Arc<Member>,
+    session: Arc<ClientRecord>,
     /// The number of the connection that sits here.
     occupant: Option<u64>,
     /// When the session ends, if nobody sits here; none for never.
@@ -59,7 +59,7 @@ pub(crate) struct Will {
 
 /// A session that has ended while its client was away.
 pub(crate) struct Ended {
-    pub(crate) session: Arc<Member>,
+    pub(crate) session: Arc<ClientRecord>,
     pub(crate) will: Option<Will>,
 }
 
@@ -68,7 +68,7 @@ pub(crate) enum Seated {
     /// A session begins, perhaps in the place of another.
     New(Option<Ended>),
     /// An earlier one goes on.
-    Resumed(Arc<Member>),
+    Resumed(Arc<ClientRecord>),
     /// The connection that sits there does not end.
     Taken,
 }
@@ -85,7 +85,7 @@ impl Seats {
     pub(crate) fn take(
         &self,
         client: &str,
-        own: &Arc<Member>,
+        own: &Arc<ClientRecord>,
         clean: bool,
         dismiss: impl Fn(&Outbox),
     ) -> Seated {

@@ -40,7 +40,7 @@ pub(crate) fn text(engine: &Engine) -> String {
 }
 
 fn messages(figures: &mut Registry, engine: &Engine) {
-    let ledger = engine.roster.audit().ledger;
+    let ledger = engine.clients.audit().ledger;
     let (account, tally) = (ledger.account, ledger.tally);
     for (name, help, value) in [
         ("messages_published", "Messages accepted", account.published),
@@ -109,13 +109,13 @@ fn messages(figures: &mut Registry, engine: &Engine) {
 fn connections(figures: &mut Registry, engine: &Engine) {
     let open = Family::<Labels, Gauge>::default();
     let (mut subscriptions, mut waiting) = (0, 0);
-    for member in engine.roster.present() {
-        if member.is_connected() {
-            let wire = member.session().outbox.wire();
+    for record in engine.clients.present() {
+        if record.is_connected() {
+            let wire = record.session().outbox.wire();
             open.get_or_create(&[("wire", wire)]).inc();
         }
-        subscriptions += member.filter_count() as u64;
-        waiting += member.outbox.stock().waiting_bytes as u64;
+        subscriptions += record.filter_count() as u64;
+        waiting += record.outbox.stock().waiting_bytes as u64;
     }
     gauge(
         figures,

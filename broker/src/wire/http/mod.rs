@@ -295,7 +295,7 @@ mod tests {
     use super::*;
     use crate::engine::Engine;
     use crate::engine::outbox::tests::{TestSink, outbox};
-    use crate::engine::session::clients::Member;
+    use crate::engine::session::clients::ClientRecord;
 
     /// A client that sends these pieces and then nothing more.
     struct Silent {
@@ -332,8 +332,8 @@ mod tests {
     fn wait_for_rest(pieces: &[&str]) -> (u64, End, String) {
         let engine = Engine::new(10, 1000, usize::MAX, Duration::ZERO).expect("an engine");
         let (outbox, sink) = outbox(1, 1000, usize::MAX);
-        let member = Arc::new(Member::new(outbox, ([127, 0, 0, 1], 1).into()));
-        let mut desk = Desk::new(&engine, &member, 10);
+        let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
+        let mut desk = Desk::new(&engine, &record, 10);
         let site = Site::new(&[], &[], 10);
         let mut source = Silent {
             pieces: pieces

@@ -501,7 +501,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     #[inline(never)]
     fn set_name(&mut self, name: Name<'_>) {
         self.write_receipt();
-        self.desk.member.set_name(name.as_str());
+        self.desk.record.set_name(name.as_str());
         log::info!(
             "connection {} is called {:?}",
             self.desk.outbox.id(),

@@ -106,7 +106,7 @@ pub(super) fn accept(
             let code = ConnectReturnCode::IdentifierRejected;
             return away(why, Some(code));
         }
-        ("", ..) => Some(unique(desk.member.outbox.id())),
+        ("", ..) => Some(unique(desk.record.outbox.id())),
         _ => None,
     };
     let client_id = assigned.as_deref().unwrap_or(&connect.client_id);
@@ -155,7 +155,7 @@ pub(super) fn accept(
     // What was said before, in HTTP and in WebSocket, is not passed on with the connection.
     desk.outbox.drain(None);
     let seats = &desk.engine.seats;
-    let seated = seats.take(client_id, desk.member, connect.clean, dismiss);
+    let seated = seats.take(client_id, desk.record, connect.clean, dismiss);
     desk.begin();
     let resumed = match seated {
         Seated::Taken => {
@@ -177,20 +177,20 @@ pub(super) fn accept(
     desk.member_named(client_id);
     let session = match resumed {
         Some(session) => {
-            desk.member
+            desk.record
                 .outbox
                 .pass_on(&session.outbox, wordings.of(version));
-            let (id, outbox) = (desk.member.outbox.id(), session.outbox.clone());
+            let (id, outbox) = (desk.record.outbox.id(), session.outbox.clone());
             desk.engine.flusher.register(id, outbox);
             session
         }
         None => {
-            let (owner, limits) = (desk.member.outbox.id(), shelf_limits(limits));
+            let (owner, limits) = (desk.record.outbox.id(), shelf_limits(limits));
             let charge = desk.engine.memory.charge(0);
             let shelf = Shelf::new(owner, client_id, terms, limits, charge);
-            desk.member.outbox.speak(wordings.of(version));
-            desk.member.outbox.adapt(Box::new(shelf));
-            desk.member.clone()
+            desk.record.outbox.speak(wordings.of(version));
+            desk.record.outbox.adapt(Box::new(shelf));
+            desk.record.clone()
         }
     };
     let will_delay = connect
@@ -311,7 +311,7 @@ fn note_password(desk: &Desk<'_>, connect: &Connect) {
     {
         log::warn!(
             "connection {} comes with a user name: this broker checks none yet, anyone is let in",
-            desk.member.outbox.id()
+            desk.record.outbox.id()
         );
     }
 }
@@ -326,7 +326,7 @@ impl Desk<'_> {
     /// Lists of clients call it so, if it can be shown.
     fn member_named(&self, client_id: &str) {
         if let Ok(name) = Name::parse(client_id.as_bytes()) {
-            self.member.set_name(name.as_str());
+            self.record.set_name(name.as_str());
         }
     }
 }

@@ -299,7 +299,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
         self.desk.account.refused += 1;
         log::debug!(
             "connection {}: refused, {:?}: {}",
-            self.desk.member.outbox.id(),
+            self.desk.record.outbox.id(),
             fault.code,
             fault.why
         );

@@ -206,7 +206,7 @@ impl Conversation<'_, '_> {
         self.desk.account.refused += 1;
         log::debug!(
             "connection {}: a PUBLISH is refused: {}",
-            self.desk.member.outbox.id(),
+            self.desk.record.outbox.id(),
             fault.why
         );
     }
