@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
-use crate::engine::client::Desk;
+use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::Block;
 use crate::engine::outbox::{Outbox, Sink};
 use crate::engine::session::clients::ClientRecord;
@@ -30,9 +30,9 @@ const ROOM_BYTES: usize = 300;
 /// Clients of MQTT, behind their CONNECT. The first byte of an input chooses the version, what stands
 /// in CONNECT, whether the client reads, and how what it says is cut.
 pub fn mqtt(input: &[u8]) {
-    for_each_client(input, connect, |desk, source| {
-        let mut block = Block::new(&desk.engine.memory);
-        let end = exchange_packets(desk, source, &mut block, mqtt::WORDINGS);
+    for_each_client(input, connect, |client, source| {
+        let mut block = Block::new(&client.engine.memory);
+        let end = exchange_packets(client, source, &mut block, mqtt::WORDINGS);
         (end, Some(mqtt::WORDING_5.fitting))
     });
 }
@@ -41,23 +41,23 @@ pub fn mqtt(input: &[u8]) {
 /// chooses as above.
 pub fn web(input: &[u8]) {
     let site = Site::new(&[], &[], 10);
-    for_each_client(input, upgrade, |desk, source| {
-        let outbox = desk.outbox.clone();
+    for_each_client(input, upgrade, |client, source| {
+        let outbox = client.outbox.clone();
         outbox.speak(&http::WORDING);
-        let mut raw = Block::new(&desk.engine.memory);
-        let mut conversation = http::Conversation::new(desk, &site, LINE_BYTES);
+        let mut raw = Block::new(&client.engine.memory);
+        let mut conversation = http::Conversation::new(client, &site, LINE_BYTES);
         let end = conversation.read_loop(source, &mut raw);
         let Some(inside) = conversation.switched() else {
             return (end, None);
         };
         outbox.speak(inside.wording());
-        let mut block = Block::new(&desk.engine.memory);
+        let mut block = Block::new(&client.engine.memory);
         let mut tunnel = Tunnel::new(source, &outbox, inside, &mut raw);
         let end = match inside {
             Inside::Line => {
-                line::Conversation::new(desk, LINE_BYTES).read_loop(&mut tunnel, &mut block)
+                line::Conversation::new(client, LINE_BYTES).read_loop(&mut tunnel, &mut block)
             }
-            Inside::Mqtt => exchange_packets(desk, &mut tunnel, &mut block, websocket::MQTT),
+            Inside::Mqtt => exchange_packets(client, &mut tunnel, &mut block, websocket::MQTT),
         };
         outbox.current().hold().signal(&tunnel.last_frame(&end));
         (end, None)
@@ -65,7 +65,7 @@ pub fn web(input: &[u8]) {
 }
 
 fn exchange_packets(
-    desk: &mut Desk<'_>,
+    client: &mut Client<'_>,
     source: &mut impl Source,
     block: &mut Block,
     wordings: Wordings,
@@ -76,7 +76,7 @@ fn exchange_packets(
         queued_bytes: LINE_BYTES,
         session_expiry: Duration::from_secs(100),
     };
-    mqtt::Conversation::new(desk, limits, wordings).read_loop(source, block)
+    mqtt::Conversation::new(client, limits, wordings).read_loop(source, block)
 }
 
 /// Where what was sent ends in a whole frame, at most at this byte.
@@ -85,7 +85,7 @@ type Fitting = fn(&[u8], usize) -> usize;
 fn for_each_client(
     input: &[u8],
     hello: impl Fn(u8) -> Vec<u8>,
-    serve: impl Fn(&mut Desk<'_>, &mut Pieces<'_>) -> (End, Option<Fitting>),
+    serve: impl Fn(&mut Client<'_>, &mut Pieces<'_>) -> (End, Option<Fitting>),
 ) {
     let Some((&choice, rest)) = input.split_first() else {
         return;
@@ -108,18 +108,18 @@ fn for_each_client(
             ([127, 0, 0, 1], 1).into(),
         ));
         engine.clients.enter(record.clone());
-        let mut desk = Desk::new(&engine, &record, 10);
+        let mut client = Client::new(&engine, &record, 10);
         let said = [&hello(choice)[..], part].concat();
         let mut source = Pieces(said.chunks(usize::from(choice >> 3) + 1));
-        let (end, fitting) = serve(&mut desk, &mut source);
-        desk.begin();
-        let remains = desk.part();
-        desk.hand_over(&remains.orphans);
+        let (end, fitting) = serve(&mut client, &mut source);
+        client.begin();
+        let remains = client.part();
+        client.hand_over(&remains.orphans);
         if !matches!(end, End::SaidBye) {
-            desk.publish_will();
+            client.publish_will();
         }
-        desk.settle();
-        desk.stand_up();
+        client.settle();
+        client.stand_up();
         if reads && let Some(fitting) = fitting {
             let bytes = taken.bytes.lock().expect("no panic");
             assert_eq!(fitting(&bytes, bytes.len()), bytes.len());

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::idle;
 use crate::engine::Engine;
-use crate::engine::client::Desk;
+use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::Block;
 use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::session::clients::ClientRecord;
@@ -108,8 +108,8 @@ impl Scene {
 /// Plays so many rounds of ten thousand messages.
 pub(crate) fn play(name: &str, rounds: usize) {
     let scene = Scene::new(name);
-    let mut desk = Desk::new(&scene.engine, &scene.publisher, SUBSCRIPTIONS);
-    let mut conversation = Conversation::new(&mut desk, LINE_BYTES);
+    let mut client = Client::new(&scene.engine, &scene.publisher, SUBSCRIPTIONS);
+    let mut conversation = Conversation::new(&mut client, LINE_BYTES);
     conversation.read_loop(
         &mut scene.source(rounds),
         &mut Block::new(&scene.engine.memory),
@@ -121,8 +121,8 @@ pub(crate) fn play(name: &str, rounds: usize) {
 #[divan::bench(args = WORKLOADS.map(|(name, _, _)| name))]
 fn publish(bencher: Bencher, name: &str) {
     let scene = Scene::new(name);
-    let mut desk = Desk::new(&scene.engine, &scene.publisher, SUBSCRIPTIONS);
-    let mut conversation = Conversation::new(&mut desk, LINE_BYTES);
+    let mut client = Client::new(&scene.engine, &scene.publisher, SUBSCRIPTIONS);
+    let mut conversation = Conversation::new(&mut client, LINE_BYTES);
     let mut block = Block::new(&scene.engine.memory);
     bencher
         .counter(ItemsCount::new(MESSAGES))

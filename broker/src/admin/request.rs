@@ -6,7 +6,7 @@ use std::fmt::Write;
 use protocol::{Attributes, Code, Escaped, ID, LIMIT, REPLY, Topic};
 
 use crate::admin::{self, BadArgument, MOST_ROWS, ROWS, What};
-use crate::engine::client::Desk;
+use crate::engine::client::Client;
 use crate::engine::publish::Added;
 
 /// What questions are published to, before the word that says what is asked.
@@ -25,7 +25,7 @@ pub(crate) struct Unanswered {
     pub(crate) text: String,
 }
 
-impl Desk<'_> {
+impl Client<'_> {
     /// Answers a message on a topic of the broker's own, at once. What was added to the batch before
     /// is delivered already. An answer is no longer than `most_bytes`, as a line.
     pub(crate) fn inquire(

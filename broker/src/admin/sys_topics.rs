@@ -1,7 +1,7 @@
 //! The thread that publishes the broker's own figures under `$SYS/broker/`, as retained messages, when
 //! they have changed.
 //!
-//! It has a desk like any client, and nobody connected to it. What its figures are, it does not know.
+//! It publishes as an `engine::Client` without a connection. The figures themselves come from `values`.
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
@@ -15,7 +15,7 @@ use protocol::{Escaped, Topic};
 
 use crate::admin;
 use crate::engine::Engine;
-use crate::engine::client::Desk;
+use crate::engine::client::Client;
 use crate::engine::outbox::{Outbox, Sink};
 use crate::engine::session::clients::ClientRecord;
 use crate::wire::line;
@@ -54,30 +54,30 @@ pub(crate) fn proclaim_loop(
     let nobody = (Ipv4Addr::UNSPECIFIED, 0).into();
     let record = Arc::new(ClientRecord::new(Arc::new(outbox), nobody));
     engine.clients.set_own(record.clone());
-    let mut desk = Desk::new(engine, &record, 0);
+    let mut client = Client::new(engine, &record, 0);
     let mut known = HashMap::default();
-    proclaim(&mut desk, &mut known);
+    proclaim(&mut client, &mut known);
     drop(first);
     while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-        proclaim(&mut desk, &mut known);
+        proclaim(&mut client, &mut known);
     }
 }
 
-fn proclaim(desk: &mut Desk<'_>, known: &mut HashMap<String, String, RandomState>) {
-    desk.begin();
-    desk.note_heard(0);
-    for (name, value) in admin::values(desk.engine) {
+fn proclaim(client: &mut Client<'_>, known: &mut HashMap<String, String, RandomState>) {
+    client.begin();
+    client.note_heard(0);
+    for (name, value) in admin::values(client.engine) {
         if known.get(&name) == Some(&value) {
             continue;
         }
         if let Ok(topic) = Topic::parse(name.as_bytes()) {
-            desk.publish_own(topic, &Escaped::escape(value.as_bytes()));
+            client.publish_own(topic, &Escaped::escape(value.as_bytes()));
         }
         known.insert(name, value);
     }
-    desk.settle();
+    client.settle();
     // What it remembers of its subscribers would keep those who have left.
-    desk.pause();
+    client.pause();
 }
 
 #[cfg(test)]

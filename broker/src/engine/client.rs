@@ -1,8 +1,8 @@
-//! A client's desk in the engine: what it publishes, wants and leaves behind, whatever wire it speaks.
+//! A client in the engine: what it publishes, subscribes to and leaves behind, on any wire.
 //!
 //! Messages go through the engine as the lines that a client of the line protocol is sent; a wire
 //! with other bytes says in its [`Wording`](crate::engine::outbox::encoder::Wording) how to make them from these. The
-//! desk answers nobody: that is for the conversation, which may end before it, by a panic too.
+//! client is not answered here: its conversation does that, and may end earlier, also by a panic.
 
 use std::mem;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ const HAND_IN_LATE_MS: u64 = 10_000;
 const GATHERED_BYTES: usize = 64 * 1024;
 
 /// One client's place in the engine.
-pub(crate) struct Desk<'a> {
+pub(crate) struct Client<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) record: &'a Arc<ClientRecord>,
     /// Of the session, which may be older than the connection.
@@ -122,7 +122,7 @@ impl Account {
     }
 }
 
-impl<'a> Desk<'a> {
+impl<'a> Client<'a> {
     /// In a box, because a thread's stack grows by whole pages and lives as long as the connection.
     #[inline(never)]
     pub(crate) fn new(
@@ -732,16 +732,16 @@ mod tests {
             outbox(1, 100, 0).0,
             ([127, 0, 0, 1], 1).into(),
         ));
-        let mut desk = Desk::new(&engine, &record, 10);
+        let mut client = Client::new(&engine, &record, 10);
         let (start, topic) = (Moment::now(), Topic::parse("a").expect("a topic"));
         let mut seen_after = |messages: usize, ms: u64| {
-            desk.begin();
+            client.begin();
             for _ in 0..messages {
-                desk.add_beside(topic, &Escaped::escape(b"x"), &Attributes::default());
+                client.add_beside(topic, &Escaped::escape(b"x"), &Attributes::default());
             }
-            desk.dispatch.deliver(&[]);
-            desk.heard = start.later(ms);
-            desk.settle();
+            client.dispatch.deliver(&[]);
+            client.heard = start.later(ms);
+            client.settle();
             engine.traffic.find("a").map_or(0, |seen| seen.messages)
         };
         // The first is handed in at once, and may be the only one for long.

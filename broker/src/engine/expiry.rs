@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use crate::engine::Engine;
-use crate::engine::client::Desk;
+use crate::engine::client::Client;
 use crate::engine::outbox::{Outbox, Sink};
 use crate::engine::session::clients::ClientRecord;
 use crate::engine::session::store::Due;
@@ -13,15 +13,15 @@ use crate::engine::session::store::Due;
 /// Sees to it until the broker stops.
 pub(crate) fn end_absent(engine: &Engine) {
     while let Some(due) = engine.seats.next_due() {
-        on_behalf(engine, |desk| match due {
-            Due::Will(will) => desk.publish_message(&will),
-            Due::Ended(ended) => desk.end_session(ended),
+        on_behalf(engine, |client| match due {
+            Due::Will(will) => client.publish_message(&will),
+            Due::Ended(ended) => client.end_session(ended),
         });
     }
 }
 
 /// Does something for a client that is not connected. What it publishes is entered in the ledger.
-fn on_behalf(engine: &Engine, act: impl FnOnce(&mut Desk<'_>)) {
+fn on_behalf(engine: &Engine, act: impl FnOnce(&mut Client<'_>)) {
     let memory = engine.memory.clone();
     let outbox = Outbox::new(
         0,
@@ -35,10 +35,10 @@ fn on_behalf(engine: &Engine, act: impl FnOnce(&mut Desk<'_>)) {
         ([0, 0, 0, 0], 0).into(),
     ));
     engine.clients.enter(record.clone());
-    let mut desk = Desk::new(engine, &record, 0);
-    desk.begin();
-    act(&mut desk);
-    desk.settle();
+    let mut client = Client::new(engine, &record, 0);
+    client.begin();
+    act(&mut client);
+    client.settle();
     engine.clients.leave(&record);
 }
 

@@ -12,7 +12,7 @@ use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{RecvFlags, recv};
 
 use crate::engine::Engine;
-use crate::engine::client::Desk;
+use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::Block;
 use crate::engine::outbox::{Outbox, Remains};
 use crate::engine::routing::subscribers::Subscriber;
@@ -98,46 +98,51 @@ impl Connection {
 
     /// Serves the client until the end.
     pub(crate) fn run(&self, engine: &Engine) {
-        self.run_with(engine, |desk, source| self.converse(desk, source));
+        self.run_with(engine, |client, source| self.converse(client, source));
     }
 
     /// A panic in `serve` ends this connection alone.
     fn run_with(
         &self,
         engine: &Engine,
-        serve: impl FnOnce(&mut Desk<'_>, &mut SocketSource<'_>) -> End,
+        serve: impl FnOnce(&mut Client<'_>, &mut SocketSource<'_>) -> End,
     ) {
         let began = Instant::now();
         engine.flusher.register(self.id, self.record.outbox.clone());
         engine.clients.enter(self.record.clone());
-        let mut desk = Desk::new(engine, &self.record, self.settings.subscriptions);
+        let mut client = Client::new(engine, &self.record, self.settings.subscriptions);
         let mut source =
             SocketSource::new(&self.socket, &self.shutdown, self.settings.ping_interval);
-        let end = panic::catch_unwind(AssertUnwindSafe(|| serve(&mut desk, &mut source)));
-        self.part(&mut desk, end.unwrap_or(End::Panicked), began, source.bytes);
+        let end = panic::catch_unwind(AssertUnwindSafe(|| serve(&mut client, &mut source)));
+        self.part(
+            &mut client,
+            end.unwrap_or(End::Panicked),
+            began,
+            source.bytes,
+        );
     }
 
     /// Takes the client out of the engine and ends the connection.
     #[inline(never)]
-    fn part(&self, desk: &mut Desk<'_>, mut end: End, began: Instant, read: u64) {
-        let engine = desk.engine;
+    fn part(&self, client: &mut Client<'_>, mut end: End, began: Instant, read: u64) {
+        let engine = client.engine;
         self.record.begin(&engine.clients);
         let Remains {
             tally,
             failure,
             orphans,
-        } = desk.part();
+        } = client.part();
         let last = panic::catch_unwind(AssertUnwindSafe(|| {
-            desk.hand_over(&orphans);
+            client.hand_over(&orphans);
             if !matches!(end, End::SaidBye | End::Stopping) {
-                desk.publish_will();
+                client.publish_will();
             }
         }));
         if last.is_err() {
             end = End::Panicked;
         }
-        desk.settle();
-        desk.stand_up();
+        client.settle();
+        client.stand_up();
         engine.flusher.unregister(self.id);
         self.hang_up(&end);
 
@@ -150,11 +155,11 @@ impl Connection {
         if matches!(end, End::Panicked) {
             engine.metrics.panicked.add(1);
         }
-        self.log_end(&end, began, read, desk.account.published, &tally);
+        self.log_end(&end, began, read, client.account.published, &tally);
     }
 
-    fn converse(&self, desk: &mut Desk<'_>, source: &mut SocketSource<'_>) -> End {
-        let mut block = Block::new(&desk.engine.memory);
+    fn converse(&self, client: &mut Client<'_>, source: &mut SocketSource<'_>) -> End {
+        let mut block = Block::new(&client.engine.memory);
         let line_bytes = self.settings.line_bytes;
         let wire = loop {
             if let Some(wire) = sniff(block.unread()) {
@@ -163,59 +168,58 @@ impl Connection {
             match source.fill(&mut block, line_bytes) {
                 Arrival::Bytes | Arrival::NoMemory | Arrival::Pause | Arrival::Silence => {}
                 Arrival::End => return End::Left,
-                Arrival::Stopping => return self.say_goodbye(desk),
+                Arrival::Stopping => return self.say_goodbye(client),
                 Arrival::Failed(err) => return err.into(),
             }
         };
-        desk.note_heard(block.unread().len());
+        client.note_heard(block.unread().len());
         match wire {
             Wire::Line => {}
-            Wire::Http => return self.converse_in_http(desk, source, &mut block),
-            Wire::Mqtt => return self.converse_in_mqtt(desk, source, &mut block),
+            Wire::Http => return self.converse_in_http(client, source, &mut block),
+            Wire::Mqtt => return self.converse_in_mqtt(client, source, &mut block),
             Wire::Tls => return End::NotSpoken(wire),
         }
-        let end = Conversation::new(desk, line_bytes).read_loop(source, &mut block);
-        self.conclude(desk, end)
+        let end = Conversation::new(client, line_bytes).read_loop(source, &mut block);
+        self.conclude(client, end)
     }
 
     #[inline(never)]
     fn converse_in_http(
         &self,
-        desk: &mut Desk<'_>,
+        client: &mut Client<'_>,
         source: &mut SocketSource<'_>,
         block: &mut Block,
     ) -> End {
         self.record.outbox.speak(&http::WORDING);
         let line_bytes = self.settings.line_bytes;
-        let mut conversation = http::Conversation::new(desk, &self.site, line_bytes);
+        let mut conversation = http::Conversation::new(client, &self.site, line_bytes);
         let end = conversation.read_loop(source, block);
         if let Some(inside) = conversation.switched() {
-            return self.converse_in_tunnel(desk, source, block, inside);
+            return self.converse_in_tunnel(client, source, block, inside);
         }
-        self.conclude(desk, end)
+        self.conclude(client, end)
     }
 
     /// The line protocol or MQTT in a WebSocket.
     #[inline(never)]
     fn converse_in_tunnel(
         &self,
-        desk: &mut Desk<'_>,
+        client: &mut Client<'_>,
         source: &mut SocketSource<'_>,
         raw: &mut Block,
         inside: Inside,
     ) -> End {
-        let outbox = desk.outbox.clone();
+        let outbox = client.outbox.clone();
         outbox.speak(inside.wording());
-        let mut block = Block::new(&desk.engine.memory);
+        let mut block = Block::new(&client.engine.memory);
         let mut tunnel = Tunnel::new(source, &outbox, inside, raw);
         let mut end = match inside {
-            Inside::Line => {
-                Conversation::new(desk, self.settings.line_bytes).read_loop(&mut tunnel, &mut block)
-            }
-            Inside::Mqtt => self.exchange_packets(desk, &mut tunnel, &mut block, websocket::MQTT),
+            Inside::Line => Conversation::new(client, self.settings.line_bytes)
+                .read_loop(&mut tunnel, &mut block),
+            Inside::Mqtt => self.exchange_packets(client, &mut tunnel, &mut block, websocket::MQTT),
         };
         // What MQTT has published may be asked after while its client takes its last.
-        desk.settle();
+        client.settle();
         let outbox = outbox.current();
         let mut held = outbox.hold();
         if self.shutdown.deadline().is_some() {
@@ -228,7 +232,7 @@ impl Connection {
             end = End::Answered;
         }
         match inside {
-            Inside::Line => self.conclude(desk, end),
+            Inside::Line => self.conclude(client, end),
             Inside::Mqtt => {
                 let linger = Instant::now() + LINGER;
                 outbox.drain(Some(self.shutdown.deadline().unwrap_or(linger)));
@@ -238,9 +242,9 @@ impl Connection {
     }
 
     /// The conversation is over: what waits is sent.
-    fn conclude(&self, desk: &Desk<'_>, end: End) -> End {
+    fn conclude(&self, client: &Client<'_>, end: End) -> End {
         match end {
-            End::Stopping => return self.say_goodbye(desk),
+            End::Stopping => return self.say_goodbye(client),
             End::Left | End::SaidBye | End::Answered => self.record.outbox.drain(None),
             End::Vanished
             | End::NotSpoken(_)
@@ -249,7 +253,7 @@ impl Connection {
             | End::Panicked => {}
         }
         match self.shutdown.deadline() {
-            Some(_) => self.say_goodbye(desk),
+            Some(_) => self.say_goodbye(client),
             None => end,
         }
     }
@@ -257,19 +261,19 @@ impl Connection {
     #[inline(never)]
     fn converse_in_mqtt(
         &self,
-        desk: &mut Desk<'_>,
+        client: &mut Client<'_>,
         source: &mut SocketSource<'_>,
         block: &mut Block,
     ) -> End {
-        match self.exchange_packets(desk, source, block, mqtt::WORDINGS) {
-            End::Stopping => self.say_goodbye(desk),
+        match self.exchange_packets(client, source, block, mqtt::WORDINGS) {
+            End::Stopping => self.say_goodbye(client),
             end => end,
         }
     }
 
     fn exchange_packets(
         &self,
-        desk: &mut Desk<'_>,
+        client: &mut Client<'_>,
         source: &mut impl Source,
         block: &mut Block,
         wordings: mqtt::Wordings,
@@ -280,14 +284,14 @@ impl Connection {
             queued_bytes: self.settings.outbox_bytes,
             session_expiry: self.settings.session_expiry,
         };
-        mqtt::Conversation::new(desk, limits, wordings).read_loop(source, block)
+        mqtt::Conversation::new(client, limits, wordings).read_loop(source, block)
     }
 
     /// The broker stops: what waits is sent as long as there is time.
     #[inline(never)]
-    fn say_goodbye(&self, desk: &Desk<'_>) -> End {
-        desk.outbox.hold().goodbye();
-        desk.outbox.drain(self.shutdown.deadline());
+    fn say_goodbye(&self, client: &Client<'_>) -> End {
+        client.outbox.hold().goodbye();
+        client.outbox.drain(self.shutdown.deadline());
         End::Stopping
     }
 
@@ -396,22 +400,19 @@ mod tests {
     #[test]
     fn a_panic_ends_one_connection_and_leaves_nothing_behind() {
         let engine = Engine::new(10, 1000, usize::MAX, Duration::ZERO).expect("an engine");
-        let (connection, mut client) = connection(&engine, 1);
-        client
-            .write_all(b"SUBSCRIBE a\n")
+        let (connection, mut peer) = connection(&engine, 1);
+        peer.write_all(b"SUBSCRIBE a\n")
             .expect("the socket is open");
-        connection.run_with(&engine, |desk, source| {
+        connection.run_with(&engine, |client, source| {
             let mut block = Block::new(&engine.memory);
             assert!(matches!(source.fill(&mut block, 1024), Arrival::Bytes));
-            let _ = client.shutdown(Shutdown::Write);
+            let _ = peer.shutdown(Shutdown::Write);
             let topic = Topic::parse("a").expect("a topic");
             thread::scope(|scope| {
                 let reader =
-                    scope.spawn(|| Conversation::new(desk, 1024).read_loop(source, &mut block));
+                    scope.spawn(|| Conversation::new(client, 1024).read_loop(source, &mut block));
                 let mut line = String::new();
-                BufReader::new(&client)
-                    .read_line(&mut line)
-                    .expect("a line");
+                BufReader::new(&peer).read_line(&mut line).expect("a line");
                 assert_eq!(line, "SUBACK a\n");
                 let hash = engine.router.hash(b"a");
                 assert_eq!(engine.router.route(topic, hash).subscribers.len(), 1);

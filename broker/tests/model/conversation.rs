@@ -8,7 +8,7 @@ use protocol::Filter;
 use shuttle::thread;
 
 use crate::engine::Engine;
-use crate::engine::client::Desk;
+use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::Block;
 use crate::engine::session::clients::ClientRecord;
 use crate::socket::{Flushing, Socket};
@@ -69,8 +69,8 @@ fn converse<const N: usize>(scripts: [Vec<String>; N]) -> ([Vec<String>; N], Eng
                 let mut source = Script(script.clone().into_iter());
                 let engine = &engine;
                 scope.spawn(move || {
-                    let mut desk = Desk::new(engine, record, SUBSCRIPTIONS);
-                    let mut conversation = Conversation::new(&mut desk, LINE_BYTES);
+                    let mut client = Client::new(engine, record, SUBSCRIPTIONS);
+                    let mut conversation = Conversation::new(&mut client, LINE_BYTES);
                     conversation.read_loop(&mut source, &mut Block::new(&engine.memory));
                 })
             })

@@ -42,14 +42,14 @@ impl Conversation<'_, '_> {
                 return Err(bad(text));
             }
         }
-        self.desk.dispatch.hand_in();
-        self.desk.settle();
-        let answer = admin::answer(self.desk.engine, what, argument.as_bytes(), limit);
+        self.client.dispatch.hand_in();
+        self.client.settle();
+        let answer = admin::answer(self.client.engine, what, argument.as_bytes(), limit);
         let answer = answer.map_err(|why| match why {
             BadArgument::NoTopic => bad("the topic is missing; write ?topic=<topic>".to_owned()),
             BadArgument::Filter(_) | BadArgument::Topic(_) => bad(why.to_string()),
         })?;
-        let free = self.desk.engine.memory.free().min(self.line_bytes);
+        let free = self.client.engine.memory.free().min(self.line_bytes);
         let mut json = answer.into_json(|json| json.len() <= free);
         json.push(b'\n');
         Ok(Response::new(StatusCode::OK, JSON, json))

@@ -26,7 +26,7 @@ use http::header::{
 };
 use http::{HeaderMap, Method, StatusCode};
 
-use crate::engine::client::Desk;
+use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::Block;
 use crate::wire::websocket::Inside;
 use crate::wire::{Arrival, End, Source};
@@ -50,7 +50,7 @@ const MAP: &str = "there is the page at /, /topics/<topic> to POST to, /topics/<
 
 /// One client's conversation.
 pub(crate) struct Conversation<'a, 'b> {
-    desk: &'a mut Desk<'b>,
+    client: &'a mut Client<'b>,
     site: &'a Site,
     /// The longest line taken, and so the longest message.
     line_bytes: usize,
@@ -62,9 +62,9 @@ pub(crate) struct Conversation<'a, 'b> {
 type Next = ControlFlow<End>;
 
 impl<'a, 'b> Conversation<'a, 'b> {
-    pub(crate) fn new(desk: &'a mut Desk<'b>, site: &'a Site, line_bytes: usize) -> Self {
+    pub(crate) fn new(client: &'a mut Client<'b>, site: &'a Site, line_bytes: usize) -> Self {
         Self {
-            desk,
+            client,
             site,
             line_bytes,
             switched: None,
@@ -120,8 +120,8 @@ impl<'a, 'b> Conversation<'a, 'b> {
             }
             let before = block.unread().len();
             match source.fill_by(block, HEAD_BYTES, deadline) {
-                Arrival::Bytes => self.desk.note_heard(block.unread().len() - before),
-                Arrival::Pause => self.desk.pause(),
+                Arrival::Bytes => self.client.note_heard(block.unread().len() - before),
+                Arrival::Pause => self.client.pause(),
                 Arrival::Silence => return Err(time_out()),
                 Arrival::NoMemory => {
                     return Err(Broken::Refused(Refused::new(
@@ -175,7 +175,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     fn switch(&mut self, head: &Head) -> Next {
         match upgrade::accept(head) {
             Ok((inside, answer)) => {
-                self.desk.outbox.hold().answer(&answer);
+                self.client.outbox.hold().answer(&answer);
                 self.switched = Some(inside);
                 ControlFlow::Break(End::Answered)
             }
@@ -187,7 +187,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     fn look_up(&mut self, head: &Head) -> Result<Response, Refused> {
         match head.path.as_str() {
             "/metrics" => {
-                let text = metrics::text(self.desk.engine);
+                let text = metrics::text(self.client.engine);
                 Ok(Response::new(StatusCode::OK, metrics::CONTENT_TYPE, text))
             }
             path if let Some(part) = page::part(path) => Ok(page::response(part, head)),
@@ -221,9 +221,9 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     fn note_refusal(&mut self, refused: &Refused) {
-        self.desk.account.refused += 1;
-        self.desk.settle();
-        log::debug!("connection {}: refused, {refused}", self.desk.outbox.id());
+        self.client.account.refused += 1;
+        self.client.settle();
+        log::debug!("connection {}: refused, {refused}", self.client.outbox.id());
     }
 
     fn send(&mut self, head: Option<&Head>, mut response: Response) -> Next {
@@ -251,9 +251,9 @@ impl<'a, 'b> Conversation<'a, 'b> {
             }
             _ => {}
         }
-        self.desk.outbox.hold().answer(&response.encode(head));
+        self.client.outbox.hold().answer(&response.encode(head));
         if response.keeps_alive {
-            self.desk.outbox.wait_for_room();
+            self.client.outbox.wait_for_room();
             ControlFlow::Continue(())
         } else {
             ControlFlow::Break(End::Answered)
@@ -333,7 +333,7 @@ mod tests {
         let engine = Engine::new(10, 1000, usize::MAX, Duration::ZERO).expect("an engine");
         let (outbox, sink) = outbox(1, 1000, usize::MAX);
         let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
-        let mut desk = Desk::new(&engine, &record, 10);
+        let mut client = Client::new(&engine, &record, 10);
         let site = Site::new(&[], &[], 10);
         let mut source = Silent {
             pieces: pieces
@@ -343,7 +343,7 @@ mod tests {
             patience: Duration::ZERO,
         };
         let mut block = Block::new(&engine.memory);
-        let end = Conversation::new(&mut desk, &site, 1000).read_loop(&mut source, &mut block);
+        let end = Conversation::new(&mut client, &site, 1000).read_loop(&mut source, &mut block);
         // A moment has passed since it was asked to wait so long.
         let tens = source.patience.as_millis().div_ceil(10_000) as u64;
         (10 * tens, end, said(&sink))

@@ -62,7 +62,7 @@ impl Conversation<'_, '_> {
         };
         if head.awaits_word() && block.unread().is_empty() {
             let word = b"HTTP/1.1 100 Continue\r\n\r\n";
-            self.desk.outbox.hold().answer(word);
+            self.client.outbox.hold().answer(word);
         }
         match self.publish_body(head, &envelope, source, block) {
             Ok(count) => {
@@ -91,12 +91,12 @@ impl Conversation<'_, '_> {
         body.may_rest = envelope.by_lines;
         let mut gathered = Gathered {
             bytes: Vec::new(),
-            charge: self.desk.engine.memory.charge(0),
+            charge: self.client.engine.memory.charge(0),
         };
         let mut count = Count::default();
         while let Some(piece) = body.next(source, block)? {
             let bytes = &block.bytes()[piece];
-            self.desk.note_heard(std::mem::take(&mut body.read));
+            self.client.note_heard(std::mem::take(&mut body.read));
             let begun = match memrchr(b'\n', bytes) {
                 Some(end) if envelope.by_lines => {
                     let (whole, begun) = bytes.split_at(end + 1);
@@ -152,16 +152,18 @@ impl Conversation<'_, '_> {
             return Err(Broken::Refused(too_long(self.line_bytes)));
         }
         let topic = Topic::parse(&envelope.topic).expect("it has been parsed before");
-        self.desk.begin();
+        self.client.begin();
         let attributes = &envelope.attributes;
         let added = if attributes.contains(RETAIN) {
-            let kept = self.desk.publish_retained(&[], topic, &payload, attributes);
+            let kept = self
+                .client
+                .publish_retained(&[], topic, &payload, attributes);
             kept.map_err(|full| {
                 let status = StatusCode::INSUFFICIENT_STORAGE;
                 Broken::Refused(Refused::new(status, full.to_string()))
             })?
         } else {
-            self.desk.add_beside(topic, &payload, attributes)
+            self.client.add_beside(topic, &payload, attributes)
         };
         count.messages += 1;
         count.copies += added.copies;
@@ -170,8 +172,8 @@ impl Conversation<'_, '_> {
 
     /// Delivers what was published.
     fn finish(&mut self) {
-        self.desk.dispatch.deliver(&[]);
-        self.desk.rest();
+        self.client.dispatch.deliver(&[]);
+        self.client.rest();
     }
 }
 

@@ -51,7 +51,7 @@ impl Conversation<'_, '_> {
         };
         if head.method == Method::HEAD {
             let bytes = self.stream_head(head, wanted.form);
-            self.desk.outbox.hold().answer(&bytes);
+            self.client.outbox.hold().answer(&bytes);
             return Next::Break(End::Answered);
         }
         let deadline = wanted.timeout.map(|timeout| Instant::now() + timeout);
@@ -60,8 +60,8 @@ impl Conversation<'_, '_> {
         }
         let end = self.wait_in_stream(wanted.form, deadline, source, block);
         if matches!(end, End::Answered) {
-            self.desk.forget_filters();
-            self.desk.outbox.hold().goodbye();
+            self.client.forget_filters();
+            self.client.outbox.hold().goodbye();
         }
         Next::Break(end)
     }
@@ -72,19 +72,19 @@ impl Conversation<'_, '_> {
         let filter = Filter::parse(&wanted.filter).expect("it has been parsed before");
         let mut bytes = self.stream_head(head, wanted.form);
         bytes.extend_from_slice(&wanted.form.greeting(head.header(LAST_EVENT_ID)));
-        self.desk.begin();
-        let retained = self.desk.engine.retained.read();
+        self.client.begin();
+        let retained = self.client.engine.retained.read();
         let mut matching = Vec::new();
         if filter.group().is_none() {
             matching.extend(retained.matching(filter).cloned());
         }
-        let outbox = self.desk.outbox.clone();
+        let outbox = self.client.outbox.clone();
         outbox.speak(wanted.form.wording());
         let mut held = outbox.hold();
-        let subscribed = self.desk.subscribe(&mut held, filter, None);
+        let subscribed = self.client.subscribe(&mut held, filter, None);
         if let Err(TooMany::Subscriptions(_) | TooMany::Choices) = subscribed {
             drop((held, retained));
-            self.desk.settle();
+            self.client.settle();
             return Err(Refused::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "this broker takes no subscriptions; ask its operator for a higher limit",
@@ -97,9 +97,9 @@ impl Conversation<'_, '_> {
         if let Some(count) = wanted.count {
             held.set_quota(count);
         }
-        self.desk.deliver_retained(&mut held, &matching);
+        self.client.deliver_retained(&mut held, &matching);
         drop((held, retained));
-        self.desk.settle();
+        self.client.settle();
         Ok(())
     }
 
@@ -126,8 +126,8 @@ impl Conversation<'_, '_> {
                 Arrival::Silence => {
                     let bytes = form.heartbeat();
                     // What waits for a slow client shows it well enough.
-                    if !bytes.is_empty() && !self.desk.outbox.seems_blocked() {
-                        self.desk.outbox.hold().answer(&bytes);
+                    if !bytes.is_empty() && !self.client.outbox.seems_blocked() {
+                        self.client.outbox.hold().answer(&bytes);
                     }
                 }
                 Arrival::End => return self.ended(),
@@ -139,7 +139,7 @@ impl Conversation<'_, '_> {
 
     /// Either the client has left, or it has got all it wanted, and the outbox has said so.
     fn ended(&self) -> End {
-        match self.desk.outbox.hold().is_ending() {
+        match self.client.outbox.hold().is_ending() {
             true => End::Answered,
             false => End::Left,
         }

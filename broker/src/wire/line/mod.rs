@@ -17,7 +17,7 @@ use protocol::{
 };
 
 use crate::admin::request::Unanswered;
-use crate::engine::client::{Desk, MESSAGE, NoMemory, TooMany};
+use crate::engine::client::{Client, MESSAGE, NoMemory, TooMany};
 use crate::engine::memory::read_buffer::Block;
 use crate::engine::outbox::Held;
 use crate::engine::outbox::encoder::Wording;
@@ -59,7 +59,7 @@ pub(crate) fn busy(why: &str) -> Vec<u8> {
 
 /// One client's conversation.
 pub(crate) struct Conversation<'a, 'b> {
-    desk: &'a mut Desk<'b>,
+    client: &'a mut Client<'b>,
     line_bytes: usize,
     framer: Framer,
     /// Answers to be sent after the batch has been delivered.
@@ -97,9 +97,9 @@ enum Silence {
 }
 
 impl<'a, 'b> Conversation<'a, 'b> {
-    pub(crate) fn new(desk: &'a mut Desk<'b>, line_bytes: usize) -> Self {
+    pub(crate) fn new(client: &'a mut Client<'b>, line_bytes: usize) -> Self {
         Self {
-            desk,
+            client,
             line_bytes,
             framer: Framer::new(line_bytes),
             answers: Vec::new(),
@@ -120,12 +120,12 @@ impl<'a, 'b> Conversation<'a, 'b> {
             match source.fill(block, self.line_bytes) {
                 Arrival::Bytes => {
                     self.silence = Silence::No;
-                    self.desk.note_heard(block.unread().len() - before);
+                    self.client.note_heard(block.unread().len() - before);
                 }
                 Arrival::NoMemory => self.give_up_line(block),
                 Arrival::Pause => self.pause(),
                 Arrival::Silence => self.ask(),
-                Arrival::End if !self.desk.has_subscriptions() => return End::Left,
+                Arrival::End if !self.client.has_subscriptions() => return End::Left,
                 Arrival::End => {
                     self.pause();
                     block.shrink();
@@ -143,7 +143,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     #[inline(never)]
     fn only_deliver(&mut self, source: &mut impl Source) -> End {
         loop {
-            self.desk.outbox.hold().answer(b"PING\n");
+            self.client.outbox.hold().answer(b"PING\n");
             match source.wait_for_end() {
                 Arrival::Bytes | Arrival::NoMemory | Arrival::Pause | Arrival::Silence => {}
                 Arrival::End => return End::Left,
@@ -155,7 +155,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
 
     /// Handles all whole lines.
     fn handle(&mut self, block: &mut Block) -> ControlFlow<End> {
-        self.desk.begin();
+        self.client.begin();
         loop {
             match self.framer.next(block.unread()) {
                 Step::Line(len) => {
@@ -175,12 +175,12 @@ impl<'a, 'b> Conversation<'a, 'b> {
             }
             if self.answers.len() > ANSWER_BYTES {
                 self.finish_part(block.bytes());
-                self.desk.wait_for_room();
+                self.client.wait_for_room();
             }
         }
-        self.desk.dispatch.deliver_last(block);
+        self.client.dispatch.deliver_last(block);
         self.send_answers();
-        self.desk.rest();
+        self.client.rest();
         ControlFlow::Continue(())
     }
 
@@ -195,7 +195,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
 
     /// Ends the batch before its time: all that was asked so far is done and answered.
     fn finish_part(&mut self, block: &[u8]) {
-        self.desk.dispatch.deliver(block);
+        self.client.dispatch.deliver(block);
         self.send_answers();
     }
 
@@ -204,10 +204,10 @@ impl<'a, 'b> Conversation<'a, 'b> {
         self.last = None;
         if !self.answers.is_empty() {
             self.write_receipt();
-            self.desk.outbox.hold().answer(&self.answers);
+            self.client.outbox.hold().answer(&self.answers);
             self.answers.clear();
         } else if let Some((answered, copies)) = self.take_receipt() {
-            self.desk.outbox.hold().receipt(answered, copies);
+            self.client.outbox.hold().receipt(answered, copies);
         }
     }
 
@@ -225,13 +225,13 @@ impl<'a, 'b> Conversation<'a, 'b> {
         let copies = match &mut self.last {
             Some(last) if last.end == start && is_topic(rest, &bytes[last.topic.clone()]) => {
                 last.end = end;
-                self.desk.dispatch.repeat(end)
+                self.client.dispatch.repeat(end)
             }
             _ => {
                 let topic_start = start + PUBLISH.len();
                 let topic = topic_start..topic_start + memchr(b' ', rest).unwrap_or(rest.len());
                 match self
-                    .desk
+                    .client
                     .dispatch
                     .add_known(bytes, topic.clone(), start..end)
                 {
@@ -244,7 +244,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
             }
         };
         block.bytes_mut()[start..start + MESSAGE.len()].copy_from_slice(MESSAGE);
-        self.desk.account.accept(copies);
+        self.client.account.accept(copies);
         self.receipts.accept(copies);
         true
     }
@@ -304,9 +304,9 @@ impl<'a, 'b> Conversation<'a, 'b> {
             Ok(Request::Help { verb }) => self.help(verb),
             Ok(Request::Bye) => {
                 self.finish_part(bytes);
-                self.desk.forget_filters();
-                self.desk.forget_will();
-                self.desk.outbox.hold().farewell(&encoded(&Reply::Bye));
+                self.client.forget_filters();
+                self.client.forget_will();
+                self.client.outbox.hold().farewell(&encoded(&Reply::Bye));
                 return ControlFlow::Break(End::SaidBye);
             }
             Err(refused) => self.refuse(&refused),
@@ -322,15 +322,15 @@ impl<'a, 'b> Conversation<'a, 'b> {
         };
         let topic_start = verb + PUBLISH.len();
         let topic_range = topic_start..topic_start + topic.as_str().len();
-        let added = self
-            .desk
-            .dispatch
-            .add(topic, Place::Block, topic_range.clone(), range.clone());
+        let added =
+            self.client
+                .dispatch
+                .add(topic, Place::Block, topic_range.clone(), range.clone());
         self.last = added.repeatable.then_some(Last {
             topic: topic_range,
             end: range.end,
         });
-        self.desk.account.accept(added.copies);
+        self.client.account.accept(added.copies);
         self.receipts.accept(added.copies);
         verb
     }
@@ -339,7 +339,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     #[inline(never)]
     fn inquire(&mut self, topic: Topic<'_>, payload: &Escaped<'_>, attributes: &Attributes<'_>) {
         match self
-            .desk
+            .client
             .inquire(topic, payload, attributes, self.line_bytes)
         {
             Ok(added) => self.receipts.accept(added.copies),
@@ -355,7 +355,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
         payload: &Escaped<'_>,
         attributes: &Attributes<'_>,
     ) {
-        let added = self.desk.add_beside(topic, payload, attributes);
+        let added = self.client.add_beside(topic, payload, attributes);
         self.receipts.accept(added.copies);
     }
 
@@ -368,7 +368,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
         attributes: &Attributes<'_>,
     ) {
         match self
-            .desk
+            .client
             .publish_retained(block, topic, payload, attributes)
         {
             Ok(added) => self.receipts.accept(added.copies),
@@ -387,7 +387,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
         };
         let mut words = filters.iter().peekable();
         while words.peek().is_some() {
-            let retained = self.desk.engine.retained.read();
+            let retained = self.client.engine.retained.read();
             // Found before the outbox is held: publishers to this client wait for that one.
             let mut found = Vec::new();
             let mut looked_up = false;
@@ -404,13 +404,13 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 }
                 found.push((word, filter, matching));
             }
-            let outbox = self.desk.outbox.clone();
+            let outbox = self.client.outbox.clone();
             let mut held = outbox.hold();
             for (word, filter, matching) in found {
                 if self.add_filter(&mut held, word, filter, slow) && !matching.is_empty() {
                     held.answer(&self.answers);
                     self.answers.clear();
-                    self.desk.deliver_retained(&mut held, &matching);
+                    self.client.deliver_retained(&mut held, &matching);
                 }
             }
             if !self.answers.is_empty() {
@@ -418,14 +418,14 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 self.answers.clear();
             }
             drop((held, retained));
-            self.desk.wait_for_room();
+            self.client.wait_for_room();
         }
     }
 
     /// Answers a SUBSCRIBE that asks for what is not known.
     fn refuse_filters(&mut self, filters: Filters<'_>, why: BadSlow) {
         for (word, _) in filters.iter() {
-            self.desk.account.refused += 1;
+            self.client.account.refused += 1;
             let (code, subject) = (Code::BadAttribute, Subject::Subscribe(word));
             refusal(&mut self.answers, code, subject, &why.to_string());
         }
@@ -441,12 +441,12 @@ impl<'a, 'b> Conversation<'a, 'b> {
     ) -> bool {
         let refused = match filter {
             Err(why) => Err((Code::BadFilter, why.to_string())),
-            Ok(filter) => self.desk.subscribe(held, filter, slow).map_err(too_many),
+            Ok(filter) => self.client.subscribe(held, filter, slow).map_err(too_many),
         };
         match &refused {
             Ok(()) => Reply::SubAck { filter: word }.encode(&mut self.answers),
             Err((code, why)) => {
-                self.desk.account.refused += 1;
+                self.client.account.refused += 1;
                 refusal(&mut self.answers, *code, Subject::Subscribe(word), why);
             }
         }
@@ -458,11 +458,11 @@ impl<'a, 'b> Conversation<'a, 'b> {
         for (word, filter) in filters.iter() {
             match filter {
                 Ok(filter) => {
-                    self.desk.unsubscribe(filter);
+                    self.client.unsubscribe(filter);
                     Reply::UnsubAck { filter: word }.encode(&mut self.answers);
                 }
                 Err(why) => {
-                    self.desk.account.refused += 1;
+                    self.client.account.refused += 1;
                     refusal(
                         &mut self.answers,
                         Code::BadFilter,
@@ -473,7 +473,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
             }
             if self.answers.len() > ANSWER_BYTES {
                 self.send_answers();
-                self.desk.wait_for_room();
+                self.client.wait_for_room();
             }
         }
     }
@@ -486,7 +486,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
         }
         let name = topic.as_str();
         if let Err(NoMemory) = self
-            .desk
+            .client
             .set_will(topic, payload, attributes, Manner::LINE.qos)
         {
             return self.refuse_line(
@@ -501,10 +501,10 @@ impl<'a, 'b> Conversation<'a, 'b> {
     #[inline(never)]
     fn set_name(&mut self, name: Name<'_>) {
         self.write_receipt();
-        self.desk.record.set_name(name.as_str());
+        self.client.record.set_name(name.as_str());
         log::info!(
             "connection {} is called {:?}",
-            self.desk.outbox.id(),
+            self.client.outbox.id(),
             name.as_str()
         );
         let name = name.as_str().as_bytes();
@@ -556,16 +556,16 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     fn log_refusal(&mut self, code: Code, text: &str) {
-        self.desk.account.refused += 1;
+        self.client.account.refused += 1;
         log::debug!(
             "connection {}: refused, {code}: {text}",
-            self.desk.outbox.id()
+            self.client.outbox.id()
         );
     }
 
     /// The PUBLISH frames so far, refused ones too.
     fn published(&self) -> u64 {
-        self.desk.account.published + self.receipts.refused
+        self.client.account.published + self.receipts.refused
     }
 
     /// What a PUBACK would have to say now, if anything; it is said then.
@@ -587,7 +587,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
 
     /// The client has been quiet for a moment.
     fn pause(&mut self) {
-        self.desk.pause();
+        self.client.pause();
         self.answers.shrink_to_fit();
     }
 
@@ -598,18 +598,18 @@ impl<'a, 'b> Conversation<'a, 'b> {
         match self.silence {
             Silence::No => {
                 self.silence = Silence::Pinged;
-                self.desk
+                self.client
                     .outbox
                     .hold()
                     .answer(&encoded(&Reply::Ping { token: b"" }));
             }
             Silence::Pinged => {
                 self.silence = Silence::Stale;
-                self.desk.engine.metrics.stale.add(1);
-                if let Some(more) = self.desk.engine.stale_storm.say(Instant::now()) {
+                self.client.engine.metrics.stale.add(1);
+                if let Some(more) = self.client.engine.stale_storm.say(Instant::now()) {
                     log::info!(
                         "connection {} is stale: no answer to PING, it stays{more}",
-                        self.desk.outbox.id()
+                        self.client.outbox.id()
                     );
                 }
             }

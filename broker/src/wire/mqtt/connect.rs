@@ -12,7 +12,7 @@ use super::packet::{BadConnect, Connect, Fault, WillPacket};
 use super::reply::{self, Welcome, Words};
 use super::shelf::{self, Shelf};
 use super::{Limits, Version, Wordings, message};
-use crate::engine::client::{Desk, NoMemory, Seat};
+use crate::engine::client::{Client, NoMemory, Seat};
 use crate::engine::outbox::Outbox;
 use crate::engine::session::store::Seated;
 use crate::sync::Ordering;
@@ -81,7 +81,7 @@ impl Turned {
 /// Lets the client in, or says why not.
 #[inline(never)]
 pub(super) fn accept(
-    desk: &mut Desk<'_>,
+    client: &mut Client<'_>,
     limits: Limits,
     wordings: Wordings,
     connect: &Connect,
@@ -106,7 +106,7 @@ pub(super) fn accept(
             let code = ConnectReturnCode::IdentifierRejected;
             return away(why, Some(code));
         }
-        ("", ..) => Some(unique(desk.record.outbox.id())),
+        ("", ..) => Some(unique(client.record.outbox.id())),
         _ => None,
     };
     let client_id = assigned.as_deref().unwrap_or(&connect.client_id);
@@ -141,9 +141,9 @@ pub(super) fn accept(
         return away(why, None);
     }
     if let Some(will) = &connect.will {
-        set_will(desk, will).or_else(|(why, code)| away(why, code).map(|_: Accepted| ()))?;
+        set_will(client, will).or_else(|(why, code)| away(why, code).map(|_: Accepted| ()))?;
     }
-    note_password(desk, connect);
+    note_password(client, connect);
     let terms = shelf::Terms {
         version,
         receive_maximum: short(connect, PropertyId::ReceiveMaximum).unwrap_or(u16::MAX),
@@ -151,12 +151,12 @@ pub(super) fn accept(
         aliases: short(connect, PropertyId::TopicAliasMaximum).unwrap_or(0),
     };
     // Whoever sits there is waited for, and nobody shall wait for that.
-    desk.settle();
+    client.settle();
     // What was said before, in HTTP and in WebSocket, is not passed on with the connection.
-    desk.outbox.drain(None);
-    let seats = &desk.engine.seats;
-    let seated = seats.take(client_id, desk.record, connect.clean, dismiss);
-    desk.begin();
+    client.outbox.drain(None);
+    let seats = &client.engine.seats;
+    let seated = seats.take(client_id, client.record, connect.clean, dismiss);
+    client.begin();
     let resumed = match seated {
         Seated::Taken => {
             let why = Fault::new(
@@ -167,43 +167,44 @@ pub(super) fn accept(
         }
         Seated::New(ended) => {
             if let Some(ended) = ended {
-                desk.end_session(ended);
+                client.end_session(ended);
             }
             None
         }
         Seated::Resumed(session) => Some(session),
     };
     let session_present = resumed.is_some();
-    desk.member_named(client_id);
+    client.member_named(client_id);
     let session = match resumed {
         Some(session) => {
-            desk.record
+            client
+                .record
                 .outbox
                 .pass_on(&session.outbox, wordings.of(version));
-            let (id, outbox) = (desk.record.outbox.id(), session.outbox.clone());
-            desk.engine.flusher.register(id, outbox);
+            let (id, outbox) = (client.record.outbox.id(), session.outbox.clone());
+            client.engine.flusher.register(id, outbox);
             session
         }
         None => {
-            let (owner, limits) = (desk.record.outbox.id(), shelf_limits(limits));
-            let charge = desk.engine.memory.charge(0);
+            let (owner, limits) = (client.record.outbox.id(), shelf_limits(limits));
+            let charge = client.engine.memory.charge(0);
             let shelf = Shelf::new(owner, client_id, terms, limits, charge);
-            desk.record.outbox.speak(wordings.of(version));
-            desk.record.outbox.adapt(Box::new(shelf));
-            desk.record.clone()
+            client.record.outbox.speak(wordings.of(version));
+            client.record.outbox.adapt(Box::new(shelf));
+            client.record.clone()
         }
     };
     let will_delay = connect
         .will
         .as_ref()
         .and_then(|will| super::property::number(&will.properties, PropertyId::WillDelayInterval));
-    desk.sit_down(Seat {
+    client.sit_down(Seat {
         client: client_id.into(),
         session,
         expiry: seconds(granted),
         will_delay: Duration::from_secs(will_delay.unwrap_or(0).into()),
     });
-    let mut held = desk.outbox.hold();
+    let mut held = client.outbox.hold();
     let welcome = Welcome {
         session_present,
         ..welcome
@@ -273,7 +274,7 @@ fn short(connect: &Connect, id: PropertyId) -> Option<u16> {
 
 type NoWill = (Fault, Option<ConnectReturnCode>);
 
-fn set_will(desk: &mut Desk<'_>, will: &WillPacket) -> Result<(), NoWill> {
+fn set_will(client: &mut Client<'_>, will: &WillPacket) -> Result<(), NoWill> {
     let name = message::name_on_line(&will.topic);
     let invalid = |why: String| (Fault::new(MqttError::TopicNameInvalid, why), None);
     if name.is_empty() {
@@ -294,7 +295,8 @@ fn set_will(desk: &mut Desk<'_>, will: &WillPacket) -> Result<(), NoWill> {
             .expect("`retain` is a valid key");
     }
     let payload = Escaped::escape(&will.payload);
-    desk.set_will(topic, payload, attributes, will.qos)
+    client
+        .set_will(topic, payload, attributes, will.qos)
         .map_err(|NoMemory| {
             let why = Fault::new(
                 MqttError::QuotaExceeded,
@@ -305,13 +307,13 @@ fn set_will(desk: &mut Desk<'_>, will: &WillPacket) -> Result<(), NoWill> {
 }
 
 /// Says once that nobody looks at passwords.
-fn note_password(desk: &Desk<'_>, connect: &Connect) {
+fn note_password(client: &Client<'_>, connect: &Connect) {
     if (connect.user_name.is_some() || connect.has_password)
-        && !desk.engine.passwords_noted.swap(true, Ordering::Relaxed)
+        && !client.engine.passwords_noted.swap(true, Ordering::Relaxed)
     {
         log::warn!(
             "connection {} comes with a user name: this broker checks none yet, anyone is let in",
-            desk.record.outbox.id()
+            client.record.outbox.id()
         );
     }
 }
@@ -322,7 +324,7 @@ fn unique(connection: u64) -> String {
     format!("dallal-{connection}-{random:016x}")
 }
 
-impl Desk<'_> {
+impl Client<'_> {
     /// Lists of clients call it so, if it can be shown.
     fn member_named(&self, client_id: &str) {
         if let Ok(name) = Name::parse(client_id.as_bytes()) {

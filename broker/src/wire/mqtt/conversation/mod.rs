@@ -19,7 +19,7 @@ use super::packet::{self, Connect, Fault, Header, Packet, Publish, kind};
 use super::reply::{self, Words};
 use super::shelf::{Acked, Shelf};
 use super::{Limits, Version, Wordings};
-use crate::engine::client::Desk;
+use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::Block;
 use crate::engine::outbox::run::Manner;
 use crate::wire::{Arrival, End, Source};
@@ -45,7 +45,7 @@ type Broken = Fault;
 
 /// One client's conversation.
 pub(crate) struct Conversation<'a, 'b> {
-    desk: &'a mut Desk<'b>,
+    client: &'a mut Client<'b>,
     limits: Limits,
     wordings: Wordings,
     version: Version,
@@ -73,9 +73,9 @@ struct Last {
 }
 
 impl<'a, 'b> Conversation<'a, 'b> {
-    pub(crate) fn new(desk: &'a mut Desk<'b>, limits: Limits, wordings: Wordings) -> Self {
+    pub(crate) fn new(client: &'a mut Client<'b>, limits: Limits, wordings: Wordings) -> Self {
         Self {
-            desk,
+            client,
             limits,
             wordings,
             version: Version::V3,
@@ -100,9 +100,9 @@ impl<'a, 'b> Conversation<'a, 'b> {
         };
         self.leave();
         if matches!(end, End::Refused(_)) {
-            self.desk.settle();
-            self.desk.outbox.drain(Some(Instant::now() + LAST_WORDS));
-            self.desk.begin();
+            self.client.settle();
+            self.client.outbox.drain(Some(Instant::now() + LAST_WORDS));
+            self.client.begin();
         }
         end
     }
@@ -123,7 +123,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     /// What QoS 2 is owed stays with the session.
     fn leave(&mut self) {
         let received = mem::take(&mut self.received);
-        if let Some(shelf) = self.desk.outbox.hold().adapter::<Shelf>() {
+        if let Some(shelf) = self.client.outbox.hold().adapter::<Shelf>() {
             shelf.received = received;
         }
     }
@@ -148,17 +148,17 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 Err(fault) => return ControlFlow::Break(End::Refused(fault.why)),
             };
             if let Some(header) = header {
-                self.desk.begin();
+                self.client.begin();
                 let accepted = self.connect(header, &unread[header.bytes..header.size()]);
                 block.consume(header.size());
                 return match accepted {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(Turned { why, answer }) => {
                         if !answer.is_empty() {
-                            self.desk.outbox.hold().farewell(&answer);
+                            self.client.outbox.hold().farewell(&answer);
                         }
                         // Who has not been let in has no last will.
-                        self.desk.forget_will();
+                        self.client.forget_will();
                         ControlFlow::Break(End::Refused(why.why))
                     }
                 };
@@ -174,11 +174,11 @@ impl<'a, 'b> Conversation<'a, 'b> {
             keep_alive,
             words,
             expiry,
-        } = connect::accept(self.desk, self.limits, self.wordings, &connect)?;
+        } = connect::accept(self.client, self.limits, self.wordings, &connect)?;
         (self.version, self.keep_alive) = (version, keep_alive);
         (self.words, self.expiry) = (words, expiry);
         self.heard = Instant::now();
-        if let Some(shelf) = self.desk.outbox.hold().adapter::<Shelf>() {
+        if let Some(shelf) = self.client.outbox.hold().adapter::<Shelf>() {
             self.received = mem::take(&mut shelf.received);
         }
         Ok(())
@@ -200,7 +200,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
         let before = block.unread().len();
         match source.fill(block, self.limits.packet_bytes) {
             Arrival::Bytes => {
-                self.desk.note_heard(block.unread().len() - before);
+                self.client.note_heard(block.unread().len() - before);
                 ControlFlow::Continue(())
             }
             Arrival::Silence => ControlFlow::Continue(()),
@@ -213,7 +213,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 let fault = Fault::new(MqttError::QuotaExceeded, why);
                 ControlFlow::Break(self.refuse(block, fault))
             }
-            Arrival::End if self.desk.outbox.hold().is_ending() => ControlFlow::Break(
+            Arrival::End if self.client.outbox.hold().is_ending() => ControlFlow::Break(
                 End::Refused("its client identifier has connected again".into()),
             ),
             Arrival::End => ControlFlow::Break(End::Left),
@@ -224,14 +224,14 @@ impl<'a, 'b> Conversation<'a, 'b> {
 
     /// The client has been quiet for a moment.
     fn pause(&mut self) {
-        self.desk.pause();
+        self.client.pause();
         self.answers.shrink_to_fit();
         self.received.shrink_to_fit();
     }
 
     /// Handles all whole packets.
     fn handle(&mut self, block: &mut Block) -> Result<ControlFlow<End>, Broken> {
-        self.desk.begin();
+        self.client.begin();
         let before = block.start();
         loop {
             let unread = block.unread();
@@ -257,21 +257,21 @@ impl<'a, 'b> Conversation<'a, 'b> {
             }
             if self.answers.len() > ANSWER_BYTES {
                 self.finish_part(block.bytes());
-                self.desk.wait_for_room();
+                self.client.wait_for_room();
             }
         }
         if block.start() != before {
             self.heard = Instant::now();
         }
-        self.desk.dispatch.deliver_last(block);
+        self.client.dispatch.deliver_last(block);
         self.send_answers();
-        self.desk.rest();
+        self.client.rest();
         Ok(ControlFlow::Continue(()))
     }
 
     /// Ends the batch before its time: all that was asked so far is done and answered.
     fn finish_part(&mut self, block: &[u8]) {
-        self.desk.dispatch.deliver(block);
+        self.client.dispatch.deliver(block);
         self.send_answers();
     }
 
@@ -282,7 +282,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
         if self.answers.is_empty() && !acknowledged {
             return;
         }
-        let mut held = self.desk.outbox.hold();
+        let mut held = self.client.outbox.hold();
         if !self.answers.is_empty() {
             held.answer(&self.answers);
             self.answers.clear();
@@ -296,10 +296,10 @@ impl<'a, 'b> Conversation<'a, 'b> {
     #[inline(never)]
     fn refuse(&mut self, block: &Block, fault: Fault) -> End {
         self.finish_part(block.bytes());
-        self.desk.account.refused += 1;
+        self.client.account.refused += 1;
         log::debug!(
             "connection {}: refused, {:?}: {}",
-            self.desk.record.outbox.id(),
+            self.client.record.outbox.id(),
             fault.code,
             fault.why
         );
@@ -307,7 +307,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
             Version::V3 => Vec::new(),
             Version::V5 => self.words.fitting(reply::disconnect(&fault, self.words)),
         };
-        self.desk.outbox.hold().farewell(&farewell);
+        self.client.outbox.hold().farewell(&farewell);
         End::Refused(fault.why)
     }
 
@@ -350,7 +350,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
             reply::ack(&mut self.answers, kind::PUBCOMP, id, code);
             return Ok(());
         }
-        let mut held = self.desk.outbox.hold();
+        let mut held = self.client.outbox.hold();
         let Some(shelf) = held.adapter::<Shelf>() else {
             return Ok(());
         };
@@ -395,17 +395,17 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 ));
             }
             let granted = connect::granted(expiry, self.limits);
-            if let Some(seat) = self.desk.seat() {
+            if let Some(seat) = self.client.seat() {
                 seat.expiry = connect::seconds(granted);
             }
-            if let Some(shelf) = self.desk.outbox.hold().adapter::<Shelf>() {
+            if let Some(shelf) = self.client.outbox.hold().adapter::<Shelf>() {
                 shelf.set_lasting(granted > 0);
             }
         }
         if with_will {
             return Ok(End::Left);
         }
-        self.desk.forget_will();
+        self.client.forget_will();
         Ok(End::SaidBye)
     }
 }

@@ -60,7 +60,7 @@ impl Conversation<'_, '_> {
     #[inline]
     fn publish_simply(&mut self, name: &str, payload: &[u8], qos: u8) -> Result<u64, Refused> {
         let manner = Manner { qos, retain: false };
-        let beside = self.desk.dispatch.beside();
+        let beside = self.client.dispatch.beside();
         let start = beside.len();
         let topic = message::write_line(beside, name, payload);
         let end = beside.len();
@@ -70,11 +70,11 @@ impl Conversation<'_, '_> {
             && beside[last.topic.clone()] == *name.as_bytes()
         {
             last.end = end;
-            let copies = self.desk.dispatch.repeat(end);
-            self.desk.account.accept(copies);
+            let copies = self.client.dispatch.repeat(end);
+            self.client.account.accept(copies);
             return Ok(copies);
         }
-        let dispatch = &mut self.desk.dispatch;
+        let dispatch = &mut self.client.dispatch;
         let added = match dispatch.add_known_beside(topic.clone(), start..end, manner) {
             Some(added) => added,
             None => {
@@ -82,7 +82,7 @@ impl Conversation<'_, '_> {
                 dispatch.add_in(name, Place::Beside, topic.clone(), start..end, manner)
             }
         };
-        self.desk.account.accept(added.copies);
+        self.client.account.accept(added.copies);
         self.last = added.repeatable.then_some(Last { topic, end, manner });
         Ok(added.copies)
     }
@@ -104,13 +104,13 @@ impl Conversation<'_, '_> {
                 retain: false,
             };
             let added = self
-                .desk
+                .client
                 .add_beside_in(topic, &payload, &attributes, manner);
             return Ok(added.copies);
         }
         self.finish_part(block);
         let published =
-            self.desk
+            self.client
                 .publish_retained_at(block, topic, &payload, &attributes, publish.qos);
         match published {
             Ok(added) => Ok(added.copies),
@@ -140,7 +140,9 @@ impl Conversation<'_, '_> {
             Err(_) => Escaped::escape(publish.payload),
         };
         let most_bytes = self.limits.packet_bytes.min(self.words.most as usize);
-        let answered = self.desk.inquire(topic, &payload, &attributes, most_bytes);
+        let answered = self
+            .client
+            .inquire(topic, &payload, &attributes, most_bytes);
         answered
             .map(|added| added.copies)
             .map_err(|Unanswered { code, text }| {
@@ -203,10 +205,10 @@ impl Conversation<'_, '_> {
 
     #[inline(never)]
     fn note_refused(&mut self, fault: &Fault) {
-        self.desk.account.refused += 1;
+        self.client.account.refused += 1;
         log::debug!(
             "connection {}: a PUBLISH is refused: {}",
-            self.desk.record.outbox.id(),
+            self.client.record.outbox.id(),
             fault.why
         );
     }

@@ -36,12 +36,12 @@ impl Conversation<'_, '_> {
             });
         }
         let refused = codes.iter().filter(|&&code| code >= 0x80).count();
-        self.desk.account.refused += refused as u64;
+        self.client.account.refused += refused as u64;
         let mut suback = Vec::new();
         reply::suback(&mut suback, self.version, id, &codes);
-        let outbox = self.desk.outbox.clone();
+        let outbox = self.client.outbox.clone();
         outbox.hold().answer(&suback);
-        let retained = self.desk.engine.retained.read();
+        let retained = self.client.engine.retained.read();
         for name in greeted {
             let Ok(filter) = Filter::parse(&*name) else {
                 continue;
@@ -53,7 +53,7 @@ impl Conversation<'_, '_> {
             }
             let mut held = outbox.hold();
             focus(&mut held, Some(&name));
-            self.desk.deliver_retained(&mut held, &found);
+            self.client.deliver_retained(&mut held, &found);
             focus(&mut held, None);
         }
         Ok(())
@@ -104,16 +104,16 @@ impl Conversation<'_, '_> {
             as_published: options.rap(),
             identifier,
         };
-        let outbox = self.desk.outbox.clone();
+        let outbox = self.client.outbox.clone();
         let mut held = outbox.hold();
         let Some(shelf) = held.adapter::<Shelf>() else {
             return byte(MqttError::UnspecifiedError);
         };
-        if !shelf.has(filter.as_str()) && shelf.subscriptions() >= self.desk.most_subscriptions {
+        if !shelf.has(filter.as_str()) && shelf.subscriptions() >= self.client.most_subscriptions {
             return byte(MqttError::QuotaExceeded);
         }
         let known = shelf.subscribe(filter, wanted);
-        self.desk.subscribe_session(filter);
+        self.client.subscribe_session(filter);
         drop(held);
         let greets = match options.rh() {
             RetainHandling::SendRetained => true,
@@ -139,12 +139,12 @@ impl Conversation<'_, '_> {
                 codes.push(byte(MqttError::TopicFilterInvalid));
                 continue;
             };
-            let mut held = self.desk.outbox.hold();
+            let mut held = self.client.outbox.hold();
             let shelf = held.adapter::<Shelf>();
             let known = shelf.is_some_and(|shelf| shelf.unsubscribe(filter.as_str()));
             drop(held);
             if known {
-                self.desk.unsubscribe_session(filter);
+                self.client.unsubscribe_session(filter);
             }
             // The code for a filter that there was not.
             codes.push(if known { 0 } else { 0x11 });
