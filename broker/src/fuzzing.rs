@@ -59,7 +59,7 @@ pub fn web(input: &[u8]) {
             }
             Inside::Mqtt => exchange_packets(client, &mut tunnel, &mut block, websocket::MQTT),
         };
-        outbox.current().hold().signal(&tunnel.last_frame(&end));
+        outbox.current().lock().signal(&tunnel.last_frame(&end));
         (end, None)
     });
 }

@@ -21,7 +21,7 @@ fn deliver_to_an_idle_outbox(bencher: Bencher, bytes: usize) {
     let run = Run::borrowed(text.as_bytes(), 1);
     bencher
         .counter(ItemsCount::new(1usize))
-        .bench_local(|| client.hold().deliver(&[&run]));
+        .bench_local(|| client.lock().deliver(&[&run]));
 }
 
 /// Until its limit is reached, and then what it costs to drop.
@@ -30,10 +30,10 @@ fn deliver_to_a_full_outbox(bencher: Bencher, bytes: usize) {
     let (client, text) = (blocked(1), message("a", bytes));
     let run = Run::borrowed(text.as_bytes(), 1);
     let fill = 2 * 1024 * 1024 / text.len();
-    assert!((0..fill).all(|_| client.hold().deliver(&[&run])));
+    assert!((0..fill).all(|_| client.lock().deliver(&[&run])));
     bencher
         .counter(ItemsCount::new(1usize))
-        .bench_local(|| client.hold().deliver(&[&run]));
+        .bench_local(|| client.lock().deliver(&[&run]));
 }
 
 /// A quarter of a mebibyte for somebody who takes nothing.
@@ -45,7 +45,7 @@ fn fill_a_blocked_outbox(bencher: Bencher, bytes: usize) {
     bencher
         .counter(ItemsCount::new(count))
         .with_inputs(|| blocked(1))
-        .bench_local_refs(|client| (0..count).all(|_| client.hold().deliver(&[&run])));
+        .bench_local_refs(|client| (0..count).all(|_| client.lock().deliver(&[&run])));
 }
 
 /// A batch on one topic, which is one run.

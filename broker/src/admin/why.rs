@@ -31,7 +31,7 @@ pub(crate) struct Why {
 struct Matching {
     filter: Box<str>,
     #[serde(flatten)]
-    held: Held,
+    guard: OutboxGuard,
 }
 
 /// A filter that nearly matches.
@@ -40,12 +40,12 @@ struct Near {
     filter: Box<str>,
     difference: Difference,
     #[serde(flatten)]
-    held: Held,
+    guard: OutboxGuard,
 }
 
 /// Who has subscribed to a filter.
 #[derive(Debug, Serialize)]
-struct Held {
+struct OutboxGuard {
     holders: Vec<Holder>,
     /// How many they are; there may be fewer rows.
     total: usize,
@@ -136,7 +136,7 @@ impl Why {
                 .into_iter()
                 .map(|(filter, found)| Matching {
                     filter,
-                    held: found.held(name, now),
+                    guard: found.guard(name, now),
                 })
                 .collect(),
             near: near
@@ -144,7 +144,7 @@ impl Why {
                 .map(|((difference, filter), found)| Near {
                     filter,
                     difference,
-                    held: found.held(name, now),
+                    guard: found.guard(name, now),
                 })
                 .collect(),
             retained: retained.map(|kept| Kept {
@@ -161,11 +161,11 @@ impl Why {
 
     /// Leaves out half of the holders of each filter, then half of the filters; false if there is none.
     pub(super) fn halve(&mut self) -> bool {
-        let held = self.matching.iter_mut().map(|row| &mut row.held);
-        let near = self.near.iter_mut().map(|row| &mut row.held);
+        let guard = self.matching.iter_mut().map(|row| &mut row.guard);
+        let near = self.near.iter_mut().map(|row| &mut row.guard);
         let mut any = false;
-        for held in held.chain(near) {
-            any |= super::halve(&mut held.holders);
+        for guard in guard.chain(near) {
+            any |= super::halve(&mut guard.holders);
         }
         any || super::halve(&mut self.near) || super::halve(&mut self.matching)
     }
@@ -180,9 +180,9 @@ impl Found {
         }
     }
 
-    fn held(self, topic: &str, now: Moment) -> Held {
+    fn guard(self, topic: &str, now: Moment) -> OutboxGuard {
         let holders = self.records.iter();
-        Held {
+        OutboxGuard {
             holders: holders
                 .map(|record| Holder::of(record, topic, now))
                 .collect(),

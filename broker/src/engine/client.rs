@@ -18,7 +18,7 @@ use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::outbox::queue::policies::TooManyChoices;
 use crate::engine::outbox::run::{Manner, Orphan, Run};
-use crate::engine::outbox::{Held, Remains};
+use crate::engine::outbox::{OutboxGuard, Remains};
 use crate::engine::publish::{Added, Dispatch, Place};
 use crate::engine::retained::{Entry, Full, Retained};
 use crate::engine::routing::subscribers::Subscriber;
@@ -348,7 +348,7 @@ impl<'a> Client<'a> {
     /// choice for messages of this filter is noted.
     pub(crate) fn subscribe(
         &mut self,
-        held: &mut Held<'_>,
+        guard: &mut OutboxGuard<'_>,
         filter: Filter<'_>,
         slow: Option<Slow>,
     ) -> Result<(), TooMany> {
@@ -357,7 +357,8 @@ impl<'a> Client<'a> {
         if !is_known && subscriptions >= self.most_subscriptions {
             return Err(TooMany::Subscriptions(subscriptions));
         }
-        held.choose(filter, slow)
+        guard
+            .choose(filter, slow)
             .map_err(|TooManyChoices| TooMany::Choices)?;
         if is_known {
             return Ok(());
@@ -379,12 +380,12 @@ impl<'a> Client<'a> {
     }
 
     /// Delivers retained messages to the client itself, many at a time.
-    pub(crate) fn deliver_retained(&mut self, held: &mut Held<'_>, messages: &[Entry]) {
+    pub(crate) fn deliver_retained(&mut self, guard: &mut OutboxGuard<'_>, messages: &[Entry]) {
         let mut deliver = |run: Run<'_>, qos| {
             let run = run.by(0, Manner { qos, retain: true });
             match run.messages() {
                 0 => 0,
-                messages if held.deliver(&[&run]) => messages,
+                messages if guard.deliver(&[&run]) => messages,
                 _ => 0,
             }
         };
@@ -417,7 +418,7 @@ impl<'a> Client<'a> {
         if self.record.remove_filter(filter.as_str()) {
             self.engine.router.unsubscribe(filter, &self.outbox);
             // To take a choice back never fails.
-            let _ = self.outbox.hold().choose(filter, None);
+            let _ = self.outbox.lock().choose(filter, None);
         }
     }
 

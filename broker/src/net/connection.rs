@@ -221,13 +221,13 @@ impl Connection {
         // What MQTT has published may be asked after while its client takes its last.
         client.settle();
         let outbox = outbox.current();
-        let mut held = outbox.hold();
+        let mut guard = outbox.lock();
         if self.shutdown.deadline().is_some() {
             end = End::Stopping;
-            held.goodbye();
+            guard.goodbye();
         }
-        held.signal(&tunnel.last_frame(&end));
-        drop(held);
+        guard.signal(&tunnel.last_frame(&end));
+        drop(guard);
         if tunnel.is_closing() && matches!(end, End::Left) {
             end = End::Answered;
         }
@@ -290,7 +290,7 @@ impl Connection {
     /// The broker stops: what waits is sent as long as there is time.
     #[inline(never)]
     fn say_goodbye(&self, client: &Client<'_>) -> End {
-        client.outbox.hold().goodbye();
+        client.outbox.lock().goodbye();
         client.outbox.drain(self.shutdown.deadline());
         End::Stopping
     }
@@ -429,7 +429,7 @@ mod tests {
             !connection
                 .record
                 .outbox
-                .hold()
+                .lock()
                 .deliver(&[&Run::borrowed(b"x", 1)])
         );
     }

@@ -39,7 +39,7 @@ fn is_gone(info: &libc::tcp_info) -> bool {
 
 #[allow(
     unsafe_code,
-    reason = "no library of this project reads TCP_INFO; without it a vanished peer is held for \
+    reason = "no library of this project reads TCP_INFO; without it a vanished peer is guard for \
               a quarter of an hour"
 )]
 fn read(socket: &TcpStream) -> io::Result<libc::tcp_info> {

@@ -21,7 +21,7 @@ const TOO_MUCH: usize = 70_000;
 fn stuck(flushing: &Arc<Flushing>, taken_at_once: usize) -> (Socket, Arc<Outbox>) {
     let socket = Socket::new(1, taken_at_once, flushing);
     let outbox = socket.outbox(LIMIT, &WORDING);
-    outbox.hold().answer(&answer(TOO_MUCH));
+    outbox.lock().answer(&answer(TOO_MUCH));
     (socket, outbox)
 }
 
@@ -51,9 +51,9 @@ pub(crate) fn nothing_leaves_after_the_close() {
             })
         });
         let own = scope.spawn(|| {
-            outbox.hold().receipt(1, 1);
-            outbox.hold().answer(b"answer;");
-            outbox.hold().farewell(b"bye;");
+            outbox.lock().receipt(1, 1);
+            outbox.lock().answer(b"answer;");
+            outbox.lock().farewell(b"bye;");
         });
         let Remains { tally, failure, .. } = outbox.close();
         socket.close();

@@ -37,7 +37,7 @@ fn flushed(publishers: Range<char>, memory: usize, chosen: Option<Slow>) -> (Hea
     let memory = Arc::new(Memory::new(all));
     let outbox = socket.outbox_in(&memory, LIMIT, &WORDING);
     let everything = Filter::parse("#").expect("a filter");
-    assert_eq!(outbox.hold().choose(everything, chosen), Ok(()));
+    assert_eq!(outbox.lock().choose(everything, chosen), Ok(()));
     thread::scope(|scope| {
         let flusher = scope.spawn(|| flushing.run());
         // At first others take nearly all, so that there is not enough for a single message.
@@ -57,10 +57,10 @@ fn flushed(publishers: Range<char>, memory: usize, chosen: Option<Slow>) -> (Hea
                         let done = from + BATCH - 1;
                         // After the last, a gap has nothing to come before.
                         if done < MESSAGES {
-                            outbox.hold().answer(format!("{done};").as_bytes());
+                            outbox.lock().answer(format!("{done};").as_bytes());
                         }
                         memory.wait_for_reserve();
-                        if outbox.hold().take_press() {
+                        if outbox.lock().take_press() {
                             outbox.wait_for_half(Instant::now());
                         }
                     }
@@ -152,7 +152,7 @@ pub(crate) fn much_is_flushed_in_parts_and_all_of_it_leaves() {
         for number in 1..=2 {
             let text = format!("t:a{zeros}{number};");
             let run = Run::borrowed(text.as_bytes(), 1);
-            outbox.hold().deliver(&[&run]);
+            outbox.lock().deliver(&[&run]);
         }
         flushing.end();
         flusher.join().expect("it flushes");
@@ -170,10 +170,10 @@ pub(crate) fn who_waits_for_room_is_woken_by_the_flusher() {
     thread::scope(|scope| {
         scope.spawn(|| flushing.run());
         let own = scope.spawn(|| {
-            outbox.hold().answer(&answer(70_000));
+            outbox.lock().answer(&answer(70_000));
             outbox.wait_for_room();
             assert!(socket.text().len() >= 70_000 - 64 * 1024, "back too early");
-            outbox.hold().answer(&answer(70_000));
+            outbox.lock().answer(&answer(70_000));
             outbox.drain(None);
         });
         let publisher = scope.spawn(|| deliver(&outbox, 'a', 1, 4));

@@ -274,5 +274,5 @@ pub(crate) fn deliver(outbox: &Outbox, publisher: char, from: u64, to: u64) -> b
         .iter()
         .map(|(run, messages)| Run::borrowed(run.as_bytes(), *messages))
         .collect();
-    outbox.hold().deliver(&runs.iter().collect::<Vec<_>>())
+    outbox.lock().deliver(&runs.iter().collect::<Vec<_>>())
 }

@@ -102,9 +102,9 @@ pub(crate) fn nothing_follows_the_end_of_a_subscription() {
             scope.spawn(move || Publisher::new(publisher, router).publish_all())
         });
         router.unsubscribe(filter("x"), &leaver);
-        leaver.hold().answer(b"left x;");
+        leaver.lock().answer(b"left x;");
         router.unsubscribe(filter("y"), &leaver);
-        leaver.hold().answer(b"left y;");
+        leaver.lock().answer(b"left y;");
         for publisher in publishing {
             publisher.join().expect("it publishes");
         }
@@ -137,7 +137,7 @@ pub(crate) fn nothing_follows_when_the_publisher_looks_twice() {
             scope.spawn(|| flushing.run());
             let publishing = scope.spawn(move || publisher.deliver());
             router.unsubscribe(filter("x"), &leaver);
-            leaver.hold().answer(b"left;");
+            leaver.lock().answer(b"left;");
             publishing.join().expect("it publishes");
             flushing.end();
         });
@@ -170,7 +170,7 @@ pub(crate) fn who_has_subscribed_gets_all_from_then_on() {
 pub(crate) fn a_group_loses_nothing_when_a_member_unsubscribes() {
     group_loses_nothing(|router, leaver, _| {
         router.unsubscribe(filter("$share/g/#"), leaver);
-        leaver.hold().answer(b"left;");
+        leaver.lock().answer(b"left;");
     });
 }
 

@@ -16,12 +16,12 @@ use crate::sync::{MutexGuard, Ordering};
 use super::{FLUSH_BYTES, Inside, Outbox, Sink, State, send, send_runs};
 
 /// An outbox under its lock.
-pub(crate) struct Held<'a> {
+pub(crate) struct OutboxGuard<'a> {
     pub(super) outbox: &'a Outbox,
     pub(super) inside: MutexGuard<'a, Inside>,
 }
 
-impl Held<'_> {
+impl OutboxGuard<'_> {
     /// Takes in messages, or drops them if the queue is full; both count as done. Returns false if
     /// the client is gone or has said goodbye.
     pub(crate) fn deliver(&mut self, runs: &[&Run<'_>]) -> bool {

@@ -29,7 +29,7 @@ use crate::engine::stats::latency::Latency;
 use crate::engine::stats::tally::Tally;
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 
-pub(crate) use guard::Held;
+pub(crate) use guard::OutboxGuard;
 
 /// How much the flusher sends before it lets go of the lock.
 const FLUSH_BYTES: usize = 256 * 1024;
@@ -246,8 +246,8 @@ impl Outbox {
     }
 
     /// Takes the lock, so that several things can be said with nothing in between.
-    pub(crate) fn hold(&self) -> Held<'_> {
-        Held {
+    pub(crate) fn lock(&self) -> OutboxGuard<'_> {
+        OutboxGuard {
             outbox: self,
             inside: self.inside.lock(),
         }
@@ -256,13 +256,13 @@ impl Outbox {
     /// Sends what waits, as far as that goes without waiting. For the flusher, once per
     /// [`Sink::arm`].
     pub(crate) fn flush(&self, latency: &Latency) {
-        let mut held = self.hold();
-        held.inside.state = match held.take_state() {
-            State::Blocked(sink) => held.flush_into(sink, latency),
+        let mut guard = self.lock();
+        guard.inside.state = match guard.take_state() {
+            State::Blocked(sink) => guard.flush_into(sink, latency),
             other => other,
         };
-        held.note_state();
-        if held.inside.waiters > 0 {
+        guard.note_state();
+        if guard.inside.waiters > 0 {
             self.moved.notify_all();
         }
     }
@@ -547,12 +547,12 @@ pub(crate) mod tests {
             .iter()
             .map(|message| Run::borrowed(message.as_bytes(), 1))
             .collect();
-        outbox.hold().deliver(&runs.iter().collect::<Vec<_>>());
+        outbox.lock().deliver(&runs.iter().collect::<Vec<_>>());
     }
 
     fn choose(outbox: &Outbox, filter: &str, slow: Slow) {
         let filter = Filter::parse(filter).expect("a filter");
-        let chosen = outbox.hold().choose(filter, Some(slow));
+        let chosen = outbox.lock().choose(filter, Some(slow));
         assert_eq!(chosen, Ok(()));
     }
 
@@ -560,7 +560,7 @@ pub(crate) mod tests {
     fn an_idle_outbox_sends_at_once_and_holds_nothing() {
         let (outbox, sink) = outbox(1, 100, usize::MAX);
         deliver(&outbox, &["a", "b"]);
-        outbox.hold().answer(b"c");
+        outbox.lock().answer(b"c");
         assert_eq!(sink.taken(), "abc");
         assert_eq!(sink.0.lock().armed, 0);
         let tally = outbox.close().tally;
@@ -573,7 +573,7 @@ pub(crate) mod tests {
         deliver(&outbox, &["12", "34", "56"]);
         assert!(outbox.seems_blocked());
         deliver(&outbox, &["78"]);
-        outbox.hold().answer(b"!");
+        outbox.lock().answer(b"!");
         assert_eq!(sink.taken(), "123");
         sink.make_room(&outbox, 2);
         assert_eq!(sink.taken(), "45");
@@ -589,7 +589,7 @@ pub(crate) mod tests {
         let (outbox, sink) = outbox(1, 100, 0);
         for _ in 0..5 {
             deliver(&outbox, &["x"]);
-            outbox.hold().receipt(1, 1);
+            outbox.lock().receipt(1, 1);
         }
         assert_eq!(sink.0.lock().armed, 1);
         sink.make_room(&outbox, 1);
@@ -627,7 +627,7 @@ pub(crate) mod tests {
         let (outbox, sink) = outbox(1, 4, 0);
         choose(&outbox, "+", Slow::DropNewest);
         deliver(&outbox, &["1111", "2222"]);
-        outbox.hold().answer(b"PONG");
+        outbox.lock().answer(b"PONG");
         deliver(&outbox, &["3333"]);
         sink.make_room(&outbox, 100);
         assert_eq!(sink.taken(), "1111<gap 1>PONG<gap 1>");
@@ -647,7 +647,7 @@ pub(crate) mod tests {
         let (outbox, sink) = outbox(1, 9, 2);
         choose(&outbox, "+", Slow::DropNewest);
         let run = Run::borrowed(b"111;222;333;444;", 4);
-        outbox.hold().deliver(&[&run]);
+        outbox.lock().deliver(&[&run]);
         deliver(&outbox, &["555;"]);
         sink.make_room(&outbox, 100);
         assert_eq!(sink.taken(), "111;222;<gap 3>");
@@ -658,7 +658,7 @@ pub(crate) mod tests {
     #[test]
     fn an_empty_queue_has_room_for_the_longest_message() {
         let (outbox, sink) = outbox(1, 4, 0);
-        outbox.hold().answer(b"a");
+        outbox.lock().answer(b"a");
         deliver(&outbox, &["12345"]);
         sink.make_room(&outbox, 100);
         assert_eq!(sink.taken(), "a12345");
@@ -667,11 +667,11 @@ pub(crate) mod tests {
     #[test]
     fn waiting_receipts_become_one() {
         let (outbox, sink) = outbox(1, 100, 1);
-        outbox.hold().receipt(1, 1); // Its first byte leaves.
-        outbox.hold().receipt(2, 1);
-        outbox.hold().receipt(5, 4);
+        outbox.lock().receipt(1, 1); // Its first byte leaves.
+        outbox.lock().receipt(2, 1);
+        outbox.lock().receipt(5, 4);
         sink.make_room(&outbox, 4 + 1);
-        outbox.hold().receipt(6, 1);
+        outbox.lock().receipt(6, 1);
         sink.make_room(&outbox, 100);
         assert_eq!(sink.taken(), "<1:1><5:5><6:1>");
     }
@@ -680,10 +680,10 @@ pub(crate) mod tests {
     fn no_message_follows_the_last_answer() {
         let (outbox, sink) = outbox(1, 100, 0);
         deliver(&outbox, &["a"]);
-        outbox.hold().farewell(b"BYE");
-        outbox.hold().farewell(b"BYE");
+        outbox.lock().farewell(b"BYE");
+        outbox.lock().farewell(b"BYE");
         let run = Run::borrowed(b"b", 1);
-        assert!(!outbox.hold().deliver(&[&run]));
+        assert!(!outbox.lock().deliver(&[&run]));
         sink.make_room(&outbox, 100);
         assert_eq!(sink.taken(), "aBYE");
     }
@@ -694,7 +694,7 @@ pub(crate) mod tests {
         deliver(&outbox, &["a", "b"]);
         assert_eq!(outbox.close().tally.discarded, 2);
         deliver(&outbox, &["c"]);
-        outbox.hold().answer(b"d");
+        outbox.lock().answer(b"d");
         outbox.flush(&Latency::default());
         sink.make_room(&outbox, 100);
         assert_eq!(sink.taken(), "");
@@ -734,8 +734,8 @@ pub(crate) mod tests {
         let long = "x".repeat(COPY_BELOW_BYTES);
         let run = Run::borrowed(long.as_bytes(), 1);
         let ((one, _), (two, _)) = (outbox(1, 10_000, 0), outbox(2, 10_000, 0));
-        one.hold().deliver(&[&run]);
-        two.hold().deliver(&[&run]);
+        one.lock().deliver(&[&run]);
+        two.lock().deliver(&[&run]);
         let kept = |outbox: &Outbox| outbox.inside.lock().queue.first_bytes().as_ptr();
         assert_eq!(kept(&one), kept(&two));
     }
@@ -749,7 +749,7 @@ pub(crate) mod tests {
             .collect();
         let run = Run::borrowed(long.as_bytes(), 1);
         for (outbox, _) in &clients {
-            outbox.hold().deliver(&[&run]);
+            outbox.lock().deliver(&[&run]);
         }
         drop(run);
         assert_eq!(memory.free(), 9 * COPY_BELOW_BYTES);
@@ -775,7 +775,7 @@ pub(crate) mod tests {
                 for (outbox, sink) in &clients {
                     sink.0.lock().room = 0;
                     let run = Run::shared(&lent, 1, size);
-                    outbox.hold().deliver(&[&run]);
+                    outbox.lock().deliver(&[&run]);
                     scope.spawn(|| sink.make_room(outbox, usize::MAX));
                 }
                 block.take_back(lent, block.start());
@@ -848,7 +848,7 @@ pub(crate) mod tests {
         let run = Run::borrowed(lines.as_bytes(), 2);
         for (outbox, _) in &clients {
             outbox.speak(&LOUD);
-            assert!(outbox.hold().deliver(&[&run]));
+            assert!(outbox.lock().deliver(&[&run]));
         }
         let loud = format!("{};", "X".repeat(COPY_BELOW_BYTES)).repeat(2);
         assert_eq!(clients[0].1.taken(), loud);
@@ -868,7 +868,7 @@ pub(crate) mod tests {
         let (outbox, sink) = outbox(1, 10_000, 4);
         outbox.speak(&LOUD);
         let run = Run::borrowed(b"ab\ncd\nef\n", 3).for_one_of(&"$share/g/a".into());
-        outbox.hold().deliver(&[&run]);
+        outbox.lock().deliver(&[&run]);
         assert_eq!(sink.taken(), "AB;C");
         let remains = outbox.close();
         let left: Vec<_> = remains.orphans.iter().map(|each| &each.bytes[..]).collect();
@@ -882,7 +882,7 @@ pub(crate) mod tests {
         let message = |digit: &str| format!("{};", digit.repeat(19));
         let [one, two, three, four, five] = ["1", "2", "3", "4", "5"].map(message);
         deliver(&outbox, &[&one, &two]);
-        outbox.hold().answer(b"!");
+        outbox.lock().answer(b"!");
         deliver(&outbox, &[&three, &four, &five]);
         sink.make_room(&outbox, usize::MAX);
         assert_eq!(sink.taken(), format!("<gap 2>!<gap 1>{four}{five}"));
@@ -894,7 +894,7 @@ pub(crate) mod tests {
     fn of_what_comes_at_once_the_newest_is_kept_and_what_has_begun_is_finished() {
         let (outbox, sink) = outbox(1, 12, 2);
         let run = Run::borrowed(b"111;222;333;444;555;", 5);
-        outbox.hold().deliver(&[&run]);
+        outbox.lock().deliver(&[&run]);
         sink.make_room(&outbox, usize::MAX);
         assert_eq!(sink.taken(), "111;<gap 3>555;");
         assert_eq!(outbox.close().tally.written, 2);
@@ -925,7 +925,7 @@ pub(crate) mod tests {
         let (outbox, sink) = outbox(1, 30, 0);
         choose(&outbox, "k", Slow::Block);
         deliver(&outbox, &["k1;", "k2;", "x1;", "k3;", "x2;"]);
-        assert!(!outbox.hold().take_press(), "less than half waits");
+        assert!(!outbox.lock().take_press(), "less than half waits");
         for _ in 0..100 {
             deliver(&outbox, &["x3;"]);
         }
@@ -945,22 +945,22 @@ pub(crate) mod tests {
         let soon = || Instant::now() + Duration::from_millis(50);
         let late = || Instant::now() + Duration::from_secs(60);
         deliver(&outbox, &["k1;", "k2;", "k3;", "k4;"]);
-        assert!(outbox.hold().take_press());
+        assert!(outbox.lock().take_press());
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| outbox.wait_for_half(late()));
             sink.make_room(&outbox, 3);
             assert!(!waiter.join().expect("it returns"));
         });
         deliver(&outbox, &["k5;", "k6;"]);
-        assert!(outbox.hold().take_press());
+        assert!(outbox.lock().take_press());
         assert!(outbox.wait_for_half(soon()), "nothing was taken");
         // Nobody waits for it again until it takes something.
         deliver(&outbox, &["k7;"]);
-        assert!(!outbox.hold().take_press());
+        assert!(!outbox.lock().take_press());
         assert!(!outbox.wait_for_half(late()));
         sink.make_room(&outbox, 1);
         deliver(&outbox, &["k8;"]);
-        assert!(outbox.hold().take_press());
+        assert!(outbox.lock().take_press());
     }
 
     /// What is published by chance to a client that reads by chance.
@@ -985,7 +985,7 @@ pub(crate) mod tests {
             let mut taken = 0;
             for _ in 0..random.usize(1..60) {
                 match random.u8(0..10) {
-                    0 => outbox.hold().answer(format!("!{number};").as_bytes()),
+                    0 => outbox.lock().answer(format!("!{number};").as_bytes()),
                     1..4 => sink.make_room(&outbox, size * random.usize(0..60)),
                     _ => {
                         let mut text = String::new();
@@ -997,7 +997,7 @@ pub(crate) mod tests {
                             text += &format!("{topic}{number}{pad};");
                         }
                         let run = Run::borrowed(text.as_bytes(), messages);
-                        assert!(outbox.hold().deliver(&[&run]));
+                        assert!(outbox.lock().deliver(&[&run]));
                         taken += messages;
                     }
                 }
@@ -1044,7 +1044,7 @@ pub(crate) mod tests {
     #[test]
     fn a_waiter_returns_when_there_is_room_or_hurry() {
         let (outbox, sink) = outbox(1, 100, 0);
-        outbox.hold().answer(&[b'x'; 2 * ANSWER_BYTES]);
+        outbox.lock().answer(&[b'x'; 2 * ANSWER_BYTES]);
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| outbox.wait_for_room());
             sink.make_room(&outbox, ANSWER_BYTES);

@@ -9,7 +9,7 @@ use crate::engine::outbox::delivery_state::{Adapter, Fate, Message, Outgoing};
 use crate::engine::outbox::run::Run;
 use crate::engine::stats::tally::Reason;
 
-use super::{FLUSH_BYTES, Held, Inside, State, send};
+use super::{FLUSH_BYTES, Inside, OutboxGuard, State, send};
 
 impl Inside {
     /// Whether messages go out in the words that all of the wire share.
@@ -63,7 +63,7 @@ impl Inside {
     }
 }
 
-impl Held<'_> {
+impl OutboxGuard<'_> {
     /// Whether the adapter need not see the messages.
     pub(super) fn is_simple(&self) -> bool {
         let connected = matches!(self.inside.state, State::Idle(_) | State::Blocked(_));

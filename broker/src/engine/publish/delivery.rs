@@ -9,7 +9,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use protocol::Topic;
 
-use crate::engine::outbox::Held;
+use crate::engine::outbox::OutboxGuard;
 use crate::engine::outbox::queue::COPY_BELOW_BYTES;
 use crate::engine::outbox::run::{Manner, Run};
 use crate::engine::routing::router::Route;
@@ -64,13 +64,13 @@ impl Dispatch {
         let run = run.to(slots.len());
         for &slot in &**slots {
             let outbox = &self.slots[slot as usize].outbox;
-            let mut held = outbox.hold();
+            let mut guard = outbox.lock();
             if self.router.departures() == batch.departures {
-                if !self.outcome.hand(outbox, &mut held, &[&run]) {
+                if !self.outcome.hand(outbox, &mut guard, &[&run]) {
                     self.outcome.withdraw(run.messages());
                 }
             } else {
-                drop(held);
+                drop(guard);
                 self.deliver_checked(slot, &batch.segments, batch, block);
             }
         }
@@ -163,10 +163,10 @@ impl Dispatch {
                 Piece::Run(number) => bodies.get(*number),
             })
             .collect();
-        let mut held = outbox.hold();
+        let mut guard = outbox.lock();
         let done = self.router.departures() == batch.departures
-            && self.outcome.hand(outbox, &mut held, &all);
-        drop(held);
+            && self.outcome.hand(outbox, &mut guard, &all);
+        drop(guard);
         if !done {
             self.deliver_checked(slot, part, batch, block);
         }
@@ -198,7 +198,7 @@ impl Dispatch {
         let wanted = loop {
             let departures = outbox.departures().load(Ordering::Acquire);
             let wanted = self.wanted(outbox.id(), &own, batch, block);
-            let mut held = outbox.hold();
+            let mut guard = outbox.lock();
             if outbox.departures().load(Ordering::Acquire) != departures {
                 continue;
             }
@@ -207,7 +207,7 @@ impl Dispatch {
                 .zip(&wanted)
                 .filter_map(|(run, wanted)| wanted.then_some(run))
                 .collect();
-            if all.is_empty() || self.outcome.hand(outbox, &mut held, &all) {
+            if all.is_empty() || self.outcome.hand(outbox, &mut guard, &all) {
                 break wanted;
             }
             break vec![false; own.len()];
@@ -295,9 +295,9 @@ impl Dispatch {
             if !wanted(&self.router.route(topic, hash)) {
                 return false;
             }
-            let mut held = outbox.hold();
+            let mut guard = outbox.lock();
             if outbox.departures().load(Ordering::Acquire) == departures {
-                return self.outcome.hand(outbox, &mut held, &[run]);
+                return self.outcome.hand(outbox, &mut guard, &[run]);
             }
         }
     }
@@ -337,11 +337,11 @@ impl Slot {
 
 impl Outcome {
     /// Delivers, and notes a subscriber that wants to be waited for. Returns false if it is gone.
-    fn hand(&self, outbox: &Subscriber, held: &mut Held<'_>, runs: &[&Run<'_>]) -> bool {
-        let taken = held.deliver(runs);
-        if held.take_press() {
+    fn hand(&self, outbox: &Subscriber, guard: &mut OutboxGuard<'_>, runs: &[&Run<'_>]) -> bool {
+        let taken = guard.deliver(runs);
+        if guard.take_press() {
             self.pressing.borrow_mut().push(outbox.clone());
-        } else if held.has_room() {
+        } else if guard.has_room() {
             let copies: u64 = runs.iter().map(|run| run.messages()).sum();
             self.direct.set(self.direct.get() + copies);
         }

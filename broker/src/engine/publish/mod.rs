@@ -666,7 +666,7 @@ mod tests {
         let (busy, _) = outbox(2, 100, 0);
         let filter = Filter::parse("$share/g/a").expect("a filter");
         scene.router.subscribe(filter, &busy);
-        busy.hold().answer(b"it has no room for this");
+        busy.lock().answer(b"it has no room for this");
         scene.add(&[("a", "1")]);
         scene.router.unsubscribe(filter, &leaver);
         scene.deliver();

@@ -386,7 +386,7 @@ mod tests {
                 .collect()
         };
         assert_eq!(turns(3), [1, 2, 3]);
-        clients[1].0.hold().answer(b"it has no room for this");
+        clients[1].0.lock().answer(b"it has no room for this");
         let busy = turns(6);
         assert!(
             !busy.contains(&2) && busy.contains(&1) && busy.contains(&3),

@@ -386,7 +386,7 @@ mod tests {
         clients.enter(reader.clone());
         publisher.begin(&clients);
         for message in [b"1;", b"2;", b"3;"] {
-            reader.outbox.hold().deliver(&[&Run::borrowed(message, 1)]);
+            reader.outbox.lock().deliver(&[&Run::borrowed(message, 1)]);
         }
         publisher.settle(
             Totals {
@@ -444,7 +444,7 @@ mod tests {
                 scope.spawn(move || {
                     for done in 1..=BATCHES {
                         publisher.begin(clients);
-                        reader.outbox.hold().deliver(&[&Run::borrowed(b"x;", 1)]);
+                        reader.outbox.lock().deliver(&[&Run::borrowed(b"x;", 1)]);
                         publisher.settle(
                             Totals {
                                 published: done,

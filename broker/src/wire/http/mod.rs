@@ -175,7 +175,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     fn switch(&mut self, head: &Head) -> Next {
         match upgrade::accept(head) {
             Ok((inside, answer)) => {
-                self.client.outbox.hold().answer(&answer);
+                self.client.outbox.lock().answer(&answer);
                 self.switched = Some(inside);
                 ControlFlow::Break(End::Answered)
             }
@@ -251,7 +251,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
             }
             _ => {}
         }
-        self.client.outbox.hold().answer(&response.encode(head));
+        self.client.outbox.lock().answer(&response.encode(head));
         if response.keeps_alive {
             self.client.outbox.wait_for_room();
             ControlFlow::Continue(())

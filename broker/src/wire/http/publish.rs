@@ -62,7 +62,7 @@ impl Conversation<'_, '_> {
         };
         if head.awaits_word() && block.unread().is_empty() {
             let word = b"HTTP/1.1 100 Continue\r\n\r\n";
-            self.client.outbox.hold().answer(word);
+            self.client.outbox.lock().answer(word);
         }
         match self.publish_body(head, &envelope, source, block) {
             Ok(count) => {

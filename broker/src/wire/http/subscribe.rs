@@ -51,7 +51,7 @@ impl Conversation<'_, '_> {
         };
         if head.method == Method::HEAD {
             let bytes = self.stream_head(head, wanted.form);
-            self.client.outbox.hold().answer(&bytes);
+            self.client.outbox.lock().answer(&bytes);
             return Next::Break(End::Answered);
         }
         let deadline = wanted.timeout.map(|timeout| Instant::now() + timeout);
@@ -61,7 +61,7 @@ impl Conversation<'_, '_> {
         let end = self.wait_in_stream(wanted.form, deadline, source, block);
         if matches!(end, End::Answered) {
             self.client.forget_filters();
-            self.client.outbox.hold().goodbye();
+            self.client.outbox.lock().goodbye();
         }
         Next::Break(end)
     }
@@ -80,10 +80,10 @@ impl Conversation<'_, '_> {
         }
         let outbox = self.client.outbox.clone();
         outbox.speak(wanted.form.wording());
-        let mut held = outbox.hold();
-        let subscribed = self.client.subscribe(&mut held, filter, None);
+        let mut guard = outbox.lock();
+        let subscribed = self.client.subscribe(&mut guard, filter, None);
         if let Err(TooMany::Subscriptions(_) | TooMany::Choices) = subscribed {
-            drop((held, retained));
+            drop((guard, retained));
             self.client.settle();
             return Err(Refused::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -91,14 +91,14 @@ impl Conversation<'_, '_> {
             ));
         }
         if let Some(slow) = wanted.slow {
-            held.choose_for_all(slow);
+            guard.choose_for_all(slow);
         }
-        held.answer(&bytes);
+        guard.answer(&bytes);
         if let Some(count) = wanted.count {
-            held.set_quota(count);
+            guard.set_quota(count);
         }
-        self.client.deliver_retained(&mut held, &matching);
-        drop((held, retained));
+        self.client.deliver_retained(&mut guard, &matching);
+        drop((guard, retained));
         self.client.settle();
         Ok(())
     }
@@ -127,7 +127,7 @@ impl Conversation<'_, '_> {
                     let bytes = form.heartbeat();
                     // What waits for a slow client shows it well enough.
                     if !bytes.is_empty() && !self.client.outbox.seems_blocked() {
-                        self.client.outbox.hold().answer(&bytes);
+                        self.client.outbox.lock().answer(&bytes);
                     }
                 }
                 Arrival::End => return self.ended(),
@@ -139,7 +139,7 @@ impl Conversation<'_, '_> {
 
     /// Either the client has left, or it has got all it wanted, and the outbox has said so.
     fn ended(&self) -> End {
-        match self.client.outbox.hold().is_ending() {
+        match self.client.outbox.lock().is_ending() {
             true => End::Answered,
             false => End::Left,
         }

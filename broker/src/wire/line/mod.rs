@@ -19,7 +19,7 @@ use protocol::{
 use crate::admin::request::Unanswered;
 use crate::engine::client::{Client, MESSAGE, NoMemory, TooMany};
 use crate::engine::memory::read_buffer::Block;
-use crate::engine::outbox::Held;
+use crate::engine::outbox::OutboxGuard;
 use crate::engine::outbox::encoder::Wording;
 use crate::engine::outbox::queue::policies::MOST_WILD;
 use crate::engine::outbox::run::Manner;
@@ -143,7 +143,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     #[inline(never)]
     fn only_deliver(&mut self, source: &mut impl Source) -> End {
         loop {
-            self.client.outbox.hold().answer(b"PING\n");
+            self.client.outbox.lock().answer(b"PING\n");
             match source.wait_for_end() {
                 Arrival::Bytes | Arrival::NoMemory | Arrival::Pause | Arrival::Silence => {}
                 Arrival::End => return End::Left,
@@ -204,10 +204,10 @@ impl<'a, 'b> Conversation<'a, 'b> {
         self.last = None;
         if !self.answers.is_empty() {
             self.write_receipt();
-            self.client.outbox.hold().answer(&self.answers);
+            self.client.outbox.lock().answer(&self.answers);
             self.answers.clear();
         } else if let Some((answered, copies)) = self.take_receipt() {
-            self.client.outbox.hold().receipt(answered, copies);
+            self.client.outbox.lock().receipt(answered, copies);
         }
     }
 
@@ -306,7 +306,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 self.finish_part(bytes);
                 self.client.forget_filters();
                 self.client.forget_will();
-                self.client.outbox.hold().farewell(&encoded(&Reply::Bye));
+                self.client.outbox.lock().farewell(&encoded(&Reply::Bye));
                 return ControlFlow::Break(End::SaidBye);
             }
             Err(refused) => self.refuse(&refused),
@@ -405,19 +405,19 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 found.push((word, filter, matching));
             }
             let outbox = self.client.outbox.clone();
-            let mut held = outbox.hold();
+            let mut guard = outbox.lock();
             for (word, filter, matching) in found {
-                if self.add_filter(&mut held, word, filter, slow) && !matching.is_empty() {
-                    held.answer(&self.answers);
+                if self.add_filter(&mut guard, word, filter, slow) && !matching.is_empty() {
+                    guard.answer(&self.answers);
                     self.answers.clear();
-                    self.client.deliver_retained(&mut held, &matching);
+                    self.client.deliver_retained(&mut guard, &matching);
                 }
             }
             if !self.answers.is_empty() {
-                held.answer(&self.answers);
+                guard.answer(&self.answers);
                 self.answers.clear();
             }
-            drop((held, retained));
+            drop((guard, retained));
             self.client.wait_for_room();
         }
     }
@@ -434,14 +434,14 @@ impl<'a, 'b> Conversation<'a, 'b> {
     /// Answers one filter of a SUBSCRIBE; returns whether it is served.
     fn add_filter(
         &mut self,
-        held: &mut Held<'_>,
+        guard: &mut OutboxGuard<'_>,
         word: &[u8],
         filter: Result<Filter<'_>, BadFilter>,
         slow: Option<Slow>,
     ) -> bool {
         let refused = match filter {
             Err(why) => Err((Code::BadFilter, why.to_string())),
-            Ok(filter) => self.client.subscribe(held, filter, slow).map_err(too_many),
+            Ok(filter) => self.client.subscribe(guard, filter, slow).map_err(too_many),
         };
         match &refused {
             Ok(()) => Reply::SubAck { filter: word }.encode(&mut self.answers),
@@ -600,7 +600,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 self.silence = Silence::Pinged;
                 self.client
                     .outbox
-                    .hold()
+                    .lock()
                     .answer(&encoded(&Reply::Ping { token: b"" }));
             }
             Silence::Pinged => {

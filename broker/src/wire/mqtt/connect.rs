@@ -204,22 +204,22 @@ pub(super) fn accept(
         expiry: seconds(granted),
         will_delay: Duration::from_secs(will_delay.unwrap_or(0).into()),
     });
-    let mut held = client.outbox.hold();
+    let mut guard = client.outbox.lock();
     let welcome = Welcome {
         session_present,
         ..welcome
     };
-    held.answer(&welcome.encode(version));
-    if held.is_ending() {
+    guard.answer(&welcome.encode(version));
+    if guard.is_ending() {
         // Another connection has come for this client meanwhile, before there was anything to end.
-        held.answer(taken_over(version));
-        held.dismiss(&[]);
-    } else if let Some(shelf) = held.adapter::<Shelf>() {
+        guard.answer(taken_over(version));
+        guard.dismiss(&[]);
+    } else if let Some(shelf) = guard.adapter::<Shelf>() {
         shelf.set_lasting(granted > 0);
         shelf.resume(terms);
     }
-    held.pump();
-    drop(held);
+    guard.pump();
+    drop(guard);
     Ok(Accepted {
         version,
         keep_alive: Duration::from_secs(connect.keep_alive.into()) * 3 / 2,
@@ -230,14 +230,14 @@ pub(super) fn accept(
 
 /// Ends the connection of somebody whose client has come anew.
 fn dismiss(outbox: &Outbox) {
-    let mut held = outbox.hold();
+    let mut guard = outbox.lock();
     // Nothing comes before CONNACK [MQTT-3.2.0-1].
-    let farewell = match held.adapter::<Shelf>() {
+    let farewell = match guard.adapter::<Shelf>() {
         Some(shelf) if shelf.is_connected() => taken_over(shelf.version()),
         _ => &[],
     };
-    held.dismiss(farewell);
-    drop(held);
+    guard.dismiss(farewell);
+    drop(guard);
     outbox.hurry();
 }
 

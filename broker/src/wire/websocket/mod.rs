@@ -342,7 +342,7 @@ impl<'a, S: Source> Tunnel<'a, S> {
                     .format(&mut pong)
                     .expect("a vector takes what is written");
                 let outbox = self.outbox.current();
-                outbox.hold().signal(&pong);
+                outbox.lock().signal(&pong);
                 outbox.wait_for_room();
             }
             Control::Pong => {}

@@ -123,7 +123,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     /// What QoS 2 is owed stays with the session.
     fn leave(&mut self) {
         let received = mem::take(&mut self.received);
-        if let Some(shelf) = self.client.outbox.hold().adapter::<Shelf>() {
+        if let Some(shelf) = self.client.outbox.lock().adapter::<Shelf>() {
             shelf.received = received;
         }
     }
@@ -155,7 +155,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(Turned { why, answer }) => {
                         if !answer.is_empty() {
-                            self.client.outbox.hold().farewell(&answer);
+                            self.client.outbox.lock().farewell(&answer);
                         }
                         // Who has not been let in has no last will.
                         self.client.forget_will();
@@ -178,7 +178,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
         (self.version, self.keep_alive) = (version, keep_alive);
         (self.words, self.expiry) = (words, expiry);
         self.heard = Instant::now();
-        if let Some(shelf) = self.client.outbox.hold().adapter::<Shelf>() {
+        if let Some(shelf) = self.client.outbox.lock().adapter::<Shelf>() {
             self.received = mem::take(&mut shelf.received);
         }
         Ok(())
@@ -213,7 +213,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 let fault = Fault::new(MqttError::QuotaExceeded, why);
                 ControlFlow::Break(self.refuse(block, fault))
             }
-            Arrival::End if self.client.outbox.hold().is_ending() => ControlFlow::Break(
+            Arrival::End if self.client.outbox.lock().is_ending() => ControlFlow::Break(
                 End::Refused("its client identifier has connected again".into()),
             ),
             Arrival::End => ControlFlow::Break(End::Left),
@@ -282,13 +282,13 @@ impl<'a, 'b> Conversation<'a, 'b> {
         if self.answers.is_empty() && !acknowledged {
             return;
         }
-        let mut held = self.client.outbox.hold();
+        let mut guard = self.client.outbox.lock();
         if !self.answers.is_empty() {
-            held.answer(&self.answers);
+            guard.answer(&self.answers);
             self.answers.clear();
         }
         if acknowledged {
-            held.pump();
+            guard.pump();
         }
     }
 
@@ -307,7 +307,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
             Version::V3 => Vec::new(),
             Version::V5 => self.words.fitting(reply::disconnect(&fault, self.words)),
         };
-        self.client.outbox.hold().farewell(&farewell);
+        self.client.outbox.lock().farewell(&farewell);
         End::Refused(fault.why)
     }
 
@@ -350,8 +350,8 @@ impl<'a, 'b> Conversation<'a, 'b> {
             reply::ack(&mut self.answers, kind::PUBCOMP, id, code);
             return Ok(());
         }
-        let mut held = self.client.outbox.hold();
-        let Some(shelf) = held.adapter::<Shelf>() else {
+        let mut guard = self.client.outbox.lock();
+        let Some(shelf) = guard.adapter::<Shelf>() else {
             return Ok(());
         };
         let acked = match kind {
@@ -361,11 +361,11 @@ impl<'a, 'b> Conversation<'a, 'b> {
         };
         let release = match acked {
             Acked::Arrived => {
-                held.note_acknowledged(1);
+                guard.note_acknowledged(1);
                 None
             }
             Acked::Release => {
-                held.note_acknowledged(1);
+                guard.note_acknowledged(1);
                 Some(0)
             }
             Acked::ReleaseAgain => Some(0),
@@ -398,7 +398,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
             if let Some(seat) = self.client.seat() {
                 seat.expiry = connect::seconds(granted);
             }
-            if let Some(shelf) = self.client.outbox.hold().adapter::<Shelf>() {
+            if let Some(shelf) = self.client.outbox.lock().adapter::<Shelf>() {
                 shelf.set_lasting(granted > 0);
             }
         }

@@ -5,7 +5,7 @@ use mqtt_protocol_core::mqtt::result_code::MqttError;
 use protocol::{BadFilter, Filter};
 
 use super::{Broken, Conversation, byte};
-use crate::engine::outbox::Held;
+use crate::engine::outbox::OutboxGuard;
 use crate::wire::mqtt::Version;
 use crate::wire::mqtt::message;
 use crate::wire::mqtt::packet::Fault;
@@ -40,7 +40,7 @@ impl Conversation<'_, '_> {
         let mut suback = Vec::new();
         reply::suback(&mut suback, self.version, id, &codes);
         let outbox = self.client.outbox.clone();
-        outbox.hold().answer(&suback);
+        outbox.lock().answer(&suback);
         let retained = self.client.engine.retained.read();
         for name in greeted {
             let Ok(filter) = Filter::parse(&*name) else {
@@ -51,10 +51,10 @@ impl Conversation<'_, '_> {
             if found.is_empty() {
                 continue;
             }
-            let mut held = outbox.hold();
-            focus(&mut held, Some(&name));
-            self.client.deliver_retained(&mut held, &found);
-            focus(&mut held, None);
+            let mut guard = outbox.lock();
+            focus(&mut guard, Some(&name));
+            self.client.deliver_retained(&mut guard, &found);
+            focus(&mut guard, None);
         }
         Ok(())
     }
@@ -105,8 +105,8 @@ impl Conversation<'_, '_> {
             identifier,
         };
         let outbox = self.client.outbox.clone();
-        let mut held = outbox.hold();
-        let Some(shelf) = held.adapter::<Shelf>() else {
+        let mut guard = outbox.lock();
+        let Some(shelf) = guard.adapter::<Shelf>() else {
             return byte(MqttError::UnspecifiedError);
         };
         if !shelf.has(filter.as_str()) && shelf.subscriptions() >= self.client.most_subscriptions {
@@ -114,7 +114,7 @@ impl Conversation<'_, '_> {
         }
         let known = shelf.subscribe(filter, wanted);
         self.client.subscribe_session(filter);
-        drop(held);
+        drop(guard);
         let greets = match options.rh() {
             RetainHandling::SendRetained => true,
             RetainHandling::SendRetainedIfNotExists => !known,
@@ -139,10 +139,10 @@ impl Conversation<'_, '_> {
                 codes.push(byte(MqttError::TopicFilterInvalid));
                 continue;
             };
-            let mut held = self.client.outbox.hold();
-            let shelf = held.adapter::<Shelf>();
+            let mut guard = self.client.outbox.lock();
+            let shelf = guard.adapter::<Shelf>();
             let known = shelf.is_some_and(|shelf| shelf.unsubscribe(filter.as_str()));
-            drop(held);
+            drop(guard);
             if known {
                 self.client.unsubscribe_session(filter);
             }
@@ -154,8 +154,8 @@ impl Conversation<'_, '_> {
     }
 }
 
-fn focus(held: &mut Held<'_>, filter: Option<&str>) {
-    if let Some(shelf) = held.adapter::<Shelf>() {
+fn focus(guard: &mut OutboxGuard<'_>, filter: Option<&str>) {
+    if let Some(shelf) = guard.adapter::<Shelf>() {
         shelf.focus(filter);
     }
 }
