@@ -14,7 +14,7 @@ use crate::engine::memory::read_buffer::Block;
 use crate::engine::outbox::{Outbox, Sink};
 use crate::engine::session::clients::ClientRecord;
 use crate::wire::http::{self, Site};
-use crate::wire::mqtt::{self, Limits, Wordings};
+use crate::wire::mqtt::{self, Encoders, Limits};
 use crate::wire::websocket::{self, Inside, Tunnel};
 use crate::wire::{Arrival, End, Source, line};
 
@@ -32,8 +32,8 @@ const ROOM_BYTES: usize = 300;
 pub fn mqtt(input: &[u8]) {
     for_each_client(input, connect, |client, source| {
         let mut block = Block::new(&client.engine.memory);
-        let end = exchange_packets(client, source, &mut block, mqtt::WORDINGS);
-        (end, Some(mqtt::WORDING_5.fitting))
+        let end = exchange_packets(client, source, &mut block, mqtt::ENCODERS);
+        (end, Some(mqtt::ENCODER_5.fitting))
     });
 }
 
@@ -43,14 +43,14 @@ pub fn web(input: &[u8]) {
     let site = Site::new(&[], &[], 10);
     for_each_client(input, upgrade, |client, source| {
         let outbox = client.outbox.clone();
-        outbox.speak(&http::WORDING);
+        outbox.set_encoder(&http::ENCODER);
         let mut raw = Block::new(&client.engine.memory);
         let mut conversation = http::Conversation::new(client, &site, LINE_BYTES);
         let end = conversation.read_loop(source, &mut raw);
         let Some(inside) = conversation.switched() else {
             return (end, None);
         };
-        outbox.speak(inside.wording());
+        outbox.set_encoder(inside.encoder());
         let mut block = Block::new(&client.engine.memory);
         let mut tunnel = Tunnel::new(source, &outbox, inside, &mut raw);
         let end = match inside {
@@ -68,7 +68,7 @@ fn exchange_packets(
     client: &mut Client<'_>,
     source: &mut impl Source,
     block: &mut Block,
-    wordings: Wordings,
+    encoders: Encoders,
 ) -> End {
     let limits = Limits {
         packet_bytes: LINE_BYTES,
@@ -76,7 +76,7 @@ fn exchange_packets(
         queued_bytes: LINE_BYTES,
         session_expiry: Duration::from_secs(100),
     };
-    mqtt::Conversation::new(client, limits, wordings).read_loop(source, block)
+    mqtt::Conversation::new(client, limits, encoders).read_loop(source, block)
 }
 
 /// Where what was sent ends in a whole frame, at most at this byte.
@@ -100,7 +100,7 @@ fn for_each_client(
         };
         let memory = engine.memory.clone();
         let sink = Box::new(taken.clone());
-        let outbox = Outbox::new(id, LINE_BYTES, memory, &line::WORDING, sink);
+        let outbox = Outbox::new(id, LINE_BYTES, memory, &line::ENCODER, sink);
         // Nobody flushes, so nobody may wait either.
         outbox.hurry();
         let record = Arc::new(ClientRecord::new(

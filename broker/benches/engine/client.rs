@@ -56,7 +56,7 @@ fn client(id: u64, sink: Box<dyn Sink>) -> Subscriber {
         id,
         OUTBOX_BYTES,
         memory(),
-        &line::WORDING,
+        &line::ENCODER,
         sink,
     ))
 }

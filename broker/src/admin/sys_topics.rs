@@ -48,7 +48,7 @@ pub(crate) fn proclaim_loop(
         NOBODY,
         0,
         engine.memory.clone(),
-        &line::WORDING,
+        &line::ENCODER,
         Box::new(Nowhere),
     );
     let nobody = (Ipv4Addr::UNSPECIFIED, 0).into();

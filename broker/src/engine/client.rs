@@ -1,7 +1,7 @@
 //! A client in the engine: what it publishes, subscribes to and leaves behind, on any wire.
 //!
 //! Messages go through the engine as the lines that a client of the line protocol is sent; a wire
-//! with other bytes says in its [`Wording`](crate::engine::outbox::encoder::Wording) how to make them from these. The
+//! with other bytes says in its [`Encoder`](crate::engine::outbox::encoder::Encoder) how to make them from these. The
 //! client is not answered here: its conversation does that, and may end earlier, also by a panic.
 
 use std::mem;

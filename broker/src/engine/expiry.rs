@@ -27,7 +27,7 @@ fn on_behalf(engine: &Engine, act: impl FnOnce(&mut Client<'_>)) {
         0,
         0,
         memory,
-        &crate::wire::mqtt::WORDING_5,
+        &crate::wire::mqtt::ENCODER_5,
         Box::new(Nowhere),
     );
     let record = Arc::new(ClientRecord::absent(

@@ -70,7 +70,7 @@ impl Connection {
             id,
             settings.outbox_bytes,
             engine.memory.clone(),
-            &line::WORDING,
+            &line::ENCODER,
             Box::new(sink),
         );
         Self {
@@ -190,7 +190,7 @@ impl Connection {
         source: &mut SocketSource<'_>,
         block: &mut Block,
     ) -> End {
-        self.record.outbox.speak(&http::WORDING);
+        self.record.outbox.set_encoder(&http::ENCODER);
         let line_bytes = self.settings.line_bytes;
         let mut conversation = http::Conversation::new(client, &self.site, line_bytes);
         let end = conversation.read_loop(source, block);
@@ -210,7 +210,7 @@ impl Connection {
         inside: Inside,
     ) -> End {
         let outbox = client.outbox.clone();
-        outbox.speak(inside.wording());
+        outbox.set_encoder(inside.encoder());
         let mut block = Block::new(&client.engine.memory);
         let mut tunnel = Tunnel::new(source, &outbox, inside, raw);
         let mut end = match inside {
@@ -265,7 +265,7 @@ impl Connection {
         source: &mut SocketSource<'_>,
         block: &mut Block,
     ) -> End {
-        match self.exchange_packets(client, source, block, mqtt::WORDINGS) {
+        match self.exchange_packets(client, source, block, mqtt::ENCODERS) {
             End::Stopping => self.say_goodbye(client),
             end => end,
         }
@@ -276,7 +276,7 @@ impl Connection {
         client: &mut Client<'_>,
         source: &mut impl Source,
         block: &mut Block,
-        wordings: mqtt::Wordings,
+        encoders: mqtt::Encoders,
     ) -> End {
         let limits = mqtt::Limits {
             packet_bytes: self.settings.line_bytes,
@@ -284,7 +284,7 @@ impl Connection {
             queued_bytes: self.settings.outbox_bytes,
             session_expiry: self.settings.session_expiry,
         };
-        mqtt::Conversation::new(client, limits, wordings).read_loop(source, block)
+        mqtt::Conversation::new(client, limits, encoders).read_loop(source, block)
     }
 
     /// The broker stops: what waits is sent as long as there is time.

@@ -56,7 +56,7 @@ fn converse<const N: usize>(scripts: [Vec<String>; N]) -> ([Vec<String>; N], Eng
     let clients = scripts.map(|script| {
         id += 1;
         let socket = Socket::new(id, 60, &flushing);
-        let outbox = socket.outbox(100_000, &line::WORDING);
+        let outbox = socket.outbox(100_000, &line::ENCODER);
         let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
         engine.clients.enter(record.clone());
         (script, socket, record)

@@ -10,7 +10,7 @@ use shuttle::thread;
 
 use crate::engine::outbox::{Outbox, Remains};
 use crate::handover::answer;
-use crate::socket::{Flushing, Socket, WORDING, deliver};
+use crate::socket::{ENCODER, Flushing, Socket, deliver};
 
 const LIMIT: usize = 20;
 
@@ -20,7 +20,7 @@ const TOO_MUCH: usize = 70_000;
 /// An outbox behind which so much waits that all waiting for it is in earnest.
 fn stuck(flushing: &Arc<Flushing>, taken_at_once: usize) -> (Socket, Arc<Outbox>) {
     let socket = Socket::new(1, taken_at_once, flushing);
-    let outbox = socket.outbox(LIMIT, &WORDING);
+    let outbox = socket.outbox(LIMIT, &ENCODER);
     outbox.lock().answer(&answer(TOO_MUCH));
     (socket, outbox)
 }
@@ -38,7 +38,7 @@ fn all_wait(outbox: &Outbox, ending: impl FnOnce()) {
 pub(crate) fn nothing_leaves_after_the_close() {
     let flushing = Flushing::new();
     let socket = Socket::new(1, 8, &flushing);
-    let outbox = socket.outbox(LIMIT, &WORDING);
+    let outbox = socket.outbox(LIMIT, &ENCODER);
     let delivered = thread::scope(|scope| {
         let flusher = scope.spawn(|| flushing.run());
         let publishing = ['a', 'b'].map(|publisher| {

@@ -11,7 +11,7 @@ use shuttle::thread;
 use crate::engine::memory::budget::Memory;
 use crate::engine::outbox::run::Run;
 use crate::engine::outbox::{Outbox, Remains};
-use crate::socket::{Flushing, Heard, Socket, WORDING, deliver};
+use crate::socket::{ENCODER, Flushing, Heard, Socket, deliver};
 
 const PUBLISHERS: Range<char> = 'a'..'d';
 
@@ -35,7 +35,7 @@ fn flushed(publishers: Range<char>, memory: usize, chosen: Option<Slow>) -> (Hea
     let socket = Socket::new(1, TAKEN_AT_ONCE, &flushing);
     let all = memory;
     let memory = Arc::new(Memory::new(all));
-    let outbox = socket.outbox_in(&memory, LIMIT, &WORDING);
+    let outbox = socket.outbox_in(&memory, LIMIT, &ENCODER);
     let everything = Filter::parse("#").expect("a filter");
     assert_eq!(outbox.lock().choose(everything, chosen), Ok(()));
     thread::scope(|scope| {
@@ -145,7 +145,7 @@ pub(crate) fn a_gap_stands_exactly_where_the_messages_are_missing() {
 pub(crate) fn much_is_flushed_in_parts_and_all_of_it_leaves() {
     let flushing = Flushing::new();
     let socket = Socket::new(1, 400_000, &flushing);
-    let outbox = socket.outbox(1_000_000, &WORDING);
+    let outbox = socket.outbox(1_000_000, &ENCODER);
     let zeros = "0".repeat(300_000);
     thread::scope(|scope| {
         let flusher = scope.spawn(|| flushing.run());
@@ -166,7 +166,7 @@ pub(crate) fn much_is_flushed_in_parts_and_all_of_it_leaves() {
 pub(crate) fn who_waits_for_room_is_woken_by_the_flusher() {
     let flushing = Flushing::new();
     let socket = Socket::new(1, 80_000, &flushing);
-    let outbox = socket.outbox(LIMIT, &WORDING);
+    let outbox = socket.outbox(LIMIT, &ENCODER);
     thread::scope(|scope| {
         scope.spawn(|| flushing.run());
         let own = scope.spawn(|| {

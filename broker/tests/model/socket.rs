@@ -9,7 +9,7 @@ use std::sync::Arc;
 use shuttle::rand::{self, Rng};
 
 use crate::engine::memory::budget::Memory;
-use crate::engine::outbox::encoder::Wording;
+use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::run::Run;
 use crate::engine::outbox::{Outbox, Sink};
 use crate::engine::stats::latency::Latency;
@@ -17,7 +17,7 @@ use crate::sync::{Condvar, Mutex};
 
 /// Everything ends with a semicolon: `news:a1;` is the first message of `a` on `news`, `-3;` says
 /// that three are missing, anything else is an answer.
-pub(crate) const WORDING: Wording = Wording {
+pub(crate) const ENCODER: Encoder = Encoder {
     wire: "model",
     encode: None,
     answer: None,
@@ -64,8 +64,8 @@ impl Socket {
     }
 
     /// An outbox that leaves here and holds so many bytes.
-    pub(crate) fn outbox(&self, limit: usize, wording: &'static Wording) -> Arc<Outbox> {
-        self.outbox_in(&Arc::new(Memory::new(usize::MAX)), limit, wording)
+    pub(crate) fn outbox(&self, limit: usize, encoder: &'static Encoder) -> Arc<Outbox> {
+        self.outbox_in(&Arc::new(Memory::new(usize::MAX)), limit, encoder)
     }
 
     /// The same, with this memory.
@@ -73,10 +73,10 @@ impl Socket {
         &self,
         memory: &Arc<Memory>,
         limit: usize,
-        wording: &'static Wording,
+        encoder: &'static Encoder,
     ) -> Arc<Outbox> {
         let id = self.0.lock().id;
-        let outbox = Outbox::new(id, limit, memory.clone(), wording, Box::new(self.clone()));
+        let outbox = Outbox::new(id, limit, memory.clone(), encoder, Box::new(self.clone()));
         let outbox = Arc::new(outbox);
         self.1.outboxes.lock().push((self.clone(), outbox.clone()));
         outbox

@@ -13,7 +13,7 @@ use crate::engine::memory::read_buffer::Block;
 use crate::engine::publish::{Dispatch, Place};
 use crate::engine::routing::router::Router;
 use crate::engine::routing::subscribers::Subscriber;
-use crate::socket::{Flushing, Socket, WORDING};
+use crate::socket::{ENCODER, Flushing, Socket};
 
 /// One batch of one run, one of several runs that change between topics, and one more of each.
 const BATCHES: [&[&str]; 4] = [&["x", "x"], &["x", "y", "x"], &["x"], &["y", "x"]];
@@ -21,7 +21,7 @@ const BATCHES: [&[&str]; 4] = [&["x", "x"], &["x", "y", "x"], &["x"], &["y", "x"
 /// A client that takes all it is sent.
 fn client(id: u64, flushing: &Arc<Flushing>) -> (Subscriber, Socket) {
     let socket = Socket::new(id, 10, flushing);
-    (socket.outbox(10_000, &WORDING), socket)
+    (socket.outbox(10_000, &ENCODER), socket)
 }
 
 fn filter(text: &str) -> Filter<'_> {

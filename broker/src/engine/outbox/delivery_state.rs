@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::engine::memory::budget::Memory;
-use crate::engine::outbox::encoder::{Encode, Wording};
+use crate::engine::outbox::encoder::{Encode, Encoder};
 use crate::engine::outbox::run::{Orphan, Run};
 
 /// A wire's account of one client's messages.
@@ -117,9 +117,9 @@ impl Span {
 
 impl Outgoing {
     /// For a client of this wire.
-    pub(crate) fn of(wording: &Wording) -> Self {
+    pub(crate) fn of(encoder: &Encoder) -> Self {
         Self {
-            word: wording.answer,
+            word: encoder.answer,
             ..Self::default()
         }
     }
@@ -133,9 +133,9 @@ impl Outgoing {
     pub(crate) fn end(&mut self, span: Span) {
         if let Some(word) = self.word {
             let start = self.spans.last().map_or(0, |(end, _)| *end);
-            let worded = word(&self.bytes[start..]);
+            let encoded = word(&self.bytes[start..]);
             self.bytes.truncate(start);
-            self.bytes.extend_from_slice(&worded);
+            self.bytes.extend_from_slice(&encoded);
         }
         let len = self.bytes.len();
         match (self.spans.last_mut(), &span) {

@@ -4,7 +4,7 @@
 pub(crate) type Encode = fn(lines: &[u8]) -> Vec<u8>;
 
 /// How a wire words messages and what an outbox itself has to say, and where its messages end.
-pub(crate) struct Wording {
+pub(crate) struct Encoder {
     /// What people call the wire.
     pub(crate) wire: &'static str,
     /// For messages on their way through the engine, which are lines of the line protocol; none if

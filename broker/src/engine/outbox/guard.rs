@@ -35,15 +35,18 @@ impl OutboxGuard<'_> {
             self.deliver_adapted(runs);
             return true;
         }
-        let wording = self.inside.terms.wording;
-        match wording.encode {
+        let encoder = self.inside.terms.encoder;
+        match encoder.encode {
             None => self.take(runs),
             Some(encode) => {
-                let worded: Vec<_> = runs.iter().map(|run| run.worded(wording, encode)).collect();
-                let worded: Vec<&Run<'_>> = worded.iter().flat_map(|runs| runs.iter()).collect();
+                let encoded: Vec<_> = runs
+                    .iter()
+                    .map(|run| run.encoded(encoder, encode))
+                    .collect();
+                let encoded: Vec<&Run<'_>> = encoded.iter().flat_map(|runs| runs.iter()).collect();
                 match self.inside.quota {
-                    None => self.take(&worded),
-                    Some(left) => self.take_at_most(left, &worded),
+                    None => self.take(&encoded),
+                    Some(left) => self.take_at_most(left, &encoded),
                 }
             }
         }
@@ -72,7 +75,7 @@ impl OutboxGuard<'_> {
     /// Takes so many messages, then says that these were all.
     #[inline(never)]
     fn take_at_most(&mut self, mut left: u64, runs: &[&Run<'_>]) {
-        let first = self.inside.terms.wording.first;
+        let first = self.inside.terms.encoder.first;
         for run in runs {
             let messages = run.messages().min(left);
             left -= messages;
@@ -139,7 +142,7 @@ impl OutboxGuard<'_> {
 
     /// Takes in an answer. It is never dropped, and what was dropped before it is reported first.
     pub(crate) fn answer(&mut self, bytes: &[u8]) {
-        match self.inside.terms.wording.answer {
+        match self.inside.terms.encoder.answer {
             None => self.signal(bytes),
             Some(answer) => self.signal(&answer(bytes)),
         }
@@ -164,7 +167,7 @@ impl OutboxGuard<'_> {
 
     /// Says that the broker stops, as the last answer.
     pub(crate) fn goodbye(&mut self) {
-        let goodbye = self.inside.terms.wording.goodbye;
+        let goodbye = self.inside.terms.encoder.goodbye;
         self.farewell(goodbye);
     }
 
@@ -173,7 +176,7 @@ impl OutboxGuard<'_> {
     pub(crate) fn receipt(&mut self, answered: u64, copies: u64) {
         let Inside { queue, terms, .. } = &mut *self.inside;
         if !queue.replace_receipt(answered, copies, terms) {
-            let bytes = (terms.wording.receipt)(answered, copies);
+            let bytes = (terms.encoder.receipt)(answered, copies);
             self.say(&bytes, Kind::Receipt { copies });
         }
     }

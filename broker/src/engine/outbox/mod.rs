@@ -21,7 +21,7 @@ use std::time::Instant;
 use crate::clock::Moment;
 use crate::engine::memory::budget::Memory;
 use crate::engine::outbox::delivery_state::Adapter;
-use crate::engine::outbox::encoder::Wording;
+use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::memfd::Stage;
 use crate::engine::outbox::queue::{Queue, SLICES, Stock, Terms};
 use crate::engine::outbox::run::{Orphan, Run};
@@ -114,7 +114,7 @@ impl Outbox {
         id: u64,
         limit: usize,
         memory: Arc<Memory>,
-        wording: &'static Wording,
+        encoder: &'static Encoder,
         sink: Box<dyn Sink>,
     ) -> Self {
         Self {
@@ -125,7 +125,7 @@ impl Outbox {
                 terms: Terms {
                     limit,
                     memory,
-                    wording,
+                    encoder,
                 },
                 state: State::Idle(sink),
                 connection: Some(id),
@@ -154,8 +154,8 @@ impl Outbox {
     }
 
     /// From now on everything is said in these words. For a client that has not been sent anything.
-    pub(crate) fn speak(&self, wording: &'static Wording) {
-        self.inside.lock().terms.wording = wording;
+    pub(crate) fn set_encoder(&self, encoder: &'static Encoder) {
+        self.inside.lock().terms.encoder = encoder;
     }
 
     /// From now on this looks after every message. For a client that has not been sent any.
@@ -181,12 +181,12 @@ impl Outbox {
 
     /// The client of an outbox that is away has come back through this one. What concerns its
     /// connection is passed on from here.
-    pub(crate) fn pass_on(&self, to: &Arc<Self>, wording: &'static Wording) {
+    pub(crate) fn pass_on(&self, to: &Arc<Self>, encoder: &'static Encoder) {
         let state = mem::replace(&mut self.inside.lock().state, State::Closed);
         let _ = self.successor.set(to.clone());
         if let State::Idle(sink) | State::Blocked(sink) = state {
             let mut inside = to.inside.lock();
-            inside.terms.wording = wording;
+            inside.terms.encoder = encoder;
             inside.connection = Some(self.id);
             inside.state = State::Idle(sink);
         }
@@ -242,7 +242,7 @@ impl Outbox {
 
     /// What people call the wire of its client.
     pub(crate) fn wire(&self) -> &'static str {
-        self.inside.lock().terms.wording.wire
+        self.inside.lock().terms.encoder.wire
     }
 
     /// Takes the lock, so that several things can be said with nothing in between.
@@ -367,7 +367,7 @@ impl Inside {
 
     fn close(&mut self) {
         self.state = State::Closed;
-        self.queue.clear(self.terms.wording);
+        self.queue.clear(self.terms.encoder);
         if let Some(mut adapter) = self.adapter.take() {
             let mut orphans = Vec::new();
             self.queue.tally.discarded += adapter.give_up(&mut orphans);
@@ -381,7 +381,7 @@ impl Inside {
             Some(adapter) if adapter.outlives() => {
                 adapter.pause();
                 self.state = State::Away;
-                self.queue.clear(self.terms.wording);
+                self.queue.clear(self.terms.encoder);
             }
             _ => self.close(),
         }
@@ -466,7 +466,7 @@ pub(crate) mod tests {
         }
     }
 
-    const WORDING: Wording = Wording {
+    const ENCODER: Encoder = Encoder {
         wire: "test",
         gap: |count| format!("<gap {count}>").into_bytes(),
         receipt: |answered, copies| format!("<{answered}:{copies}>").into_bytes(),
@@ -490,7 +490,7 @@ pub(crate) mod tests {
     };
 
     /// The same messages in capitals, from lines.
-    const LOUD: Wording = Wording {
+    const LOUD: Encoder = Encoder {
         encode: Some(|lines| {
             let mut loud = lines.to_ascii_uppercase();
             for byte in &mut loud {
@@ -500,7 +500,7 @@ pub(crate) mod tests {
             }
             loud
         }),
-        ..WORDING
+        ..ENCODER
     };
 
     /// An outbox whose sink takes `room` bytes for now.
@@ -517,7 +517,7 @@ pub(crate) mod tests {
     ) -> (Arc<Outbox>, TestSink) {
         let sink = TestSink::default();
         sink.0.lock().room = room;
-        let outbox = Outbox::new(id, limit, memory, &WORDING, Box::new(sink.clone()));
+        let outbox = Outbox::new(id, limit, memory, &ENCODER, Box::new(sink.clone()));
         (Arc::new(outbox), sink)
     }
 
@@ -718,7 +718,7 @@ pub(crate) mod tests {
         let (session, _) = outbox(1, 100, 100);
         session.detach();
         let (next, sink) = outbox(2, 100, 100);
-        next.pass_on(&session, &WORDING);
+        next.pass_on(&session, &ENCODER);
         // Whoever found the first connection dead may come with it late.
         session.fail(1, io::ErrorKind::TimedOut.into());
         deliver(&session, &["a;"]);
@@ -847,7 +847,7 @@ pub(crate) mod tests {
         let lines = line.repeat(2);
         let run = Run::borrowed(lines.as_bytes(), 2);
         for (outbox, _) in &clients {
-            outbox.speak(&LOUD);
+            outbox.set_encoder(&LOUD);
             assert!(outbox.lock().deliver(&[&run]));
         }
         let loud = format!("{};", "X".repeat(COPY_BELOW_BYTES)).repeat(2);
@@ -866,7 +866,7 @@ pub(crate) mod tests {
     #[test]
     fn what_a_member_with_other_words_leaves_behind_are_lines() {
         let (outbox, sink) = outbox(1, 10_000, 4);
-        outbox.speak(&LOUD);
+        outbox.set_encoder(&LOUD);
         let run = Run::borrowed(b"ab\ncd\nef\n", 3).for_one_of(&"$share/g/a".into());
         outbox.lock().deliver(&[&run]);
         assert_eq!(sink.taken(), "AB;C");

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::engine::memory::budget::{Charge, Memory};
-use crate::engine::outbox::encoder::{Encode, Wording};
+use crate::engine::outbox::encoder::{Encode, Encoder};
 use crate::engine::outbox::memfd::{self, Stage};
 
 /// Whole messages one after another, on their way into outboxes. They are sent from where they
@@ -33,7 +33,7 @@ pub(crate) struct Run<'a> {
     /// made or is not worth it.
     stage: OnceCell<Option<Stage>>,
     /// The same in the words of other wires, made when the first outbox of that wire comes.
-    worded: RefCell<Vec<(&'static Wording, Worded)>>,
+    encoded: RefCell<Vec<(&'static Encoder, EncodedRuns)>>,
 }
 
 /// Copies of lines, made when the first needs them.
@@ -44,7 +44,7 @@ struct Copies {
     single: RefCell<Vec<Bytes>>,
 }
 
-type Worded = Rc<[Run<'static>]>;
+type EncodedRuns = Rc<[Run<'static>]>;
 
 /// What a publisher asked for beside the bytes of a message; all messages of a run have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl<'a> Run<'a> {
             line: None,
             outboxes: 1,
             stage: OnceCell::from(None),
-            worded: RefCell::default(),
+            encoded: RefCell::default(),
         }
     }
 
@@ -177,16 +177,16 @@ impl<'a> Run<'a> {
 
     /// The same messages in the words of a wire that `encode`s its own: one run, or one for each
     /// message if they are for one of a group, so that each can come back by itself.
-    pub(crate) fn worded(&self, wording: &'static Wording, encode: Encode) -> Worded {
-        let mut worded = self.worded.borrow_mut();
-        if let Some((_, runs)) = worded.iter().find(|(known, _)| ptr::eq(*known, wording)) {
+    pub(crate) fn encoded(&self, encoder: &'static Encoder, encode: Encode) -> EncodedRuns {
+        let mut encoded = self.encoded.borrow_mut();
+        if let Some((_, runs)) = encoded.iter().find(|(known, _)| ptr::eq(*known, encoder)) {
             return runs.clone();
         }
         let lines = self.bytes();
         let own = |lines: &[u8], messages| {
             Run::new(Body::Own(encode(lines).into()), messages).to(self.outboxes)
         };
-        let runs: Worded = match &self.share {
+        let runs: EncodedRuns = match &self.share {
             None => Rc::new([own(lines, self.messages)]),
             Some(filter) => lines
                 .split_inclusive(|&byte| byte == b'\n')
@@ -196,7 +196,7 @@ impl<'a> Run<'a> {
                 })
                 .collect(),
         };
-        worded.push((wording, runs.clone()));
+        encoded.push((encoder, runs.clone()));
         runs
     }
 

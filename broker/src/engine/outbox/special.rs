@@ -20,7 +20,7 @@ impl Inside {
 
     /// Has the adapter take each message; returns what is to be sent.
     fn adapted(&mut self, runs: &[&Run<'_>]) -> Outgoing {
-        let mut outgoing = Outgoing::of(self.terms.wording);
+        let mut outgoing = Outgoing::of(self.terms.encoder);
         let Some(mut adapter) = self.adapter.take() else {
             return outgoing;
         };
@@ -84,7 +84,7 @@ impl OutboxGuard<'_> {
 
     /// Sends of what the adapter keeps as much as may be sent now.
     pub(crate) fn pump(&mut self) {
-        let mut outgoing = Outgoing::of(self.inside.terms.wording);
+        let mut outgoing = Outgoing::of(self.inside.terms.encoder);
         self.inside.pump_into(Instant::now(), &mut outgoing);
         self.send_outgoing(&outgoing);
     }
@@ -136,7 +136,7 @@ impl OutboxGuard<'_> {
         let Some(adapter) = &mut inside.adapter else {
             return false;
         };
-        let mut outgoing = Outgoing::of(inside.terms.wording);
+        let mut outgoing = Outgoing::of(inside.terms.encoder);
         let pumped = adapter.pump(Instant::now(), FLUSH_BYTES, &mut outgoing);
         inside.queue.tally.discarded += pumped.discarded;
         inside.queue.take_outgoing(&outgoing, 0, &inside.terms);

@@ -36,7 +36,7 @@ use request::{HEAD_BYTES, Head, Refused};
 use response::{Response, TEXT};
 
 pub(crate) use site::Site;
-pub(crate) use stream::ANSWERS as WORDING;
+pub(crate) use stream::ANSWERS as ENCODER;
 
 /// A head has to be whole in this time.
 const HEAD_TIME: Duration = Duration::from_secs(10);

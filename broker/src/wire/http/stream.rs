@@ -13,7 +13,7 @@ use memchr::{memchr2, memmem};
 use protocol::{Attributes, Framer, RETAINED, Reply, Topic};
 use serde_json::{Map, Value, json};
 
-use crate::engine::outbox::encoder::{Encode, Wording};
+use crate::engine::outbox::encoder::{Encode, Encoder};
 
 /// The beginning of a message in JSON.
 const TOPIC: &[u8] = b"{\"topic\":\"";
@@ -32,24 +32,24 @@ pub(crate) enum Form {
     Raw,
 }
 
-const EVENTS: Wording = Wording {
+const EVENTS: Encoder = Encoder {
     topic: topic_in_json,
-    ..wording(encode_events, gap_event)
+    ..encoder(encode_events, gap_event)
 };
-const JSON: Wording = Wording {
+const JSON: Encoder = Encoder {
     topic: topic_in_json,
-    ..wording(encode_json, gap_json)
+    ..encoder(encode_json, gap_json)
 };
-const RAW: Wording = wording(encode_raw, no_gap);
+const RAW: Encoder = encoder(encode_raw, no_gap);
 
 /// What an outbox that answers requests says by itself: nothing.
-pub(crate) const ANSWERS: Wording = Wording {
+pub(crate) const ANSWERS: Encoder = Encoder {
     goodbye: b"",
-    ..wording(encode_raw, no_gap)
+    ..encoder(encode_raw, no_gap)
 };
 
-const fn wording(encode: Encode, gap: fn(u64) -> Vec<u8>) -> Wording {
-    Wording {
+const fn encoder(encode: Encode, gap: fn(u64) -> Vec<u8>) -> Encoder {
+    Encoder {
         wire: "http",
         encode: Some(encode),
         answer: None,
@@ -69,7 +69,7 @@ const fn wording(encode: Encode, gap: fn(u64) -> Vec<u8>) -> Wording {
 }
 
 impl Form {
-    pub(crate) fn wording(self) -> &'static Wording {
+    pub(crate) fn encoder(self) -> &'static Encoder {
         match self {
             Self::Events => &EVENTS,
             Self::Json => &JSON,
@@ -314,13 +314,13 @@ mod tests {
 
     #[track_caller]
     fn check(form: Form, chunks: &[&str]) {
-        let wording = form.wording();
-        let encode = wording.encode.expect("it has a form of its own");
+        let encoder = form.encoder();
+        let encode = encoder.encode.expect("it has a form of its own");
         let bytes = encode(LINES);
         let mut rest = &bytes[..];
         let mut fitting = Vec::new();
         for expected in chunks {
-            let len = (wording.first)(rest);
+            let len = (encoder.first)(rest);
             let (chunk, behind) = rest.split_at(len);
             let head = chunk
                 .iter()
@@ -337,11 +337,11 @@ mod tests {
         }
         assert!(rest.is_empty());
         let topic = if form == Form::Raw { "" } else { "a" };
-        assert_eq!((wording.topic)(&bytes), topic.as_bytes());
-        assert_eq!((wording.count)(&bytes), chunks.len() as u64);
+        assert_eq!((encoder.topic)(&bytes), topic.as_bytes());
+        assert_eq!((encoder.count)(&bytes), chunks.len() as u64);
         for room in 0..=bytes.len() {
             let fits = fitting.iter().rev().find(|&&end| end <= room);
-            assert_eq!((wording.fitting)(&bytes, room), fits.copied().unwrap_or(0));
+            assert_eq!((encoder.fitting)(&bytes, room), fits.copied().unwrap_or(0));
         }
     }
 

@@ -79,7 +79,7 @@ impl Conversation<'_, '_> {
             matching.extend(retained.matching(filter).cloned());
         }
         let outbox = self.client.outbox.clone();
-        outbox.speak(wanted.form.wording());
+        outbox.set_encoder(wanted.form.encoder());
         let mut guard = outbox.lock();
         let subscribed = self.client.subscribe(&mut guard, filter, None);
         if let Err(TooMany::Subscriptions(_) | TooMany::Choices) = subscribed {

@@ -20,7 +20,7 @@ use crate::admin::request::Unanswered;
 use crate::engine::client::{Client, MESSAGE, NoMemory, TooMany};
 use crate::engine::memory::read_buffer::Block;
 use crate::engine::outbox::OutboxGuard;
-use crate::engine::outbox::encoder::Wording;
+use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::queue::policies::MOST_WILD;
 use crate::engine::outbox::run::Manner;
 use crate::engine::publish::Place;
@@ -36,7 +36,7 @@ const ANSWER_BYTES: usize = 32 * 1024;
 const FILTERS_PER_HOLD: usize = 64;
 
 /// What this wire's outboxes say by themselves, and where its messages end.
-pub(crate) const WORDING: Wording = Wording {
+pub(crate) const ENCODER: Encoder = Encoder {
     wire: "line",
     encode: None,
     answer: None,

@@ -9,9 +9,9 @@ use mqtt_protocol_core::mqtt::result_code::{ConnectReturnCode, MqttError};
 use protocol::{Attributes, Escaped, Name, RETAIN, Topic};
 
 use super::packet::{BadConnect, Connect, Fault, WillPacket};
-use super::reply::{self, Welcome, Words};
+use super::reply::{self, ReplyLimits, Welcome};
 use super::shelf::{self, Shelf};
-use super::{Limits, Version, Wordings, message};
+use super::{Encoders, Limits, Version, message};
 use crate::engine::client::{Client, NoMemory, Seat};
 use crate::engine::outbox::Outbox;
 use crate::engine::session::store::Seated;
@@ -34,7 +34,7 @@ pub(super) struct Accepted {
     pub(super) version: Version,
     /// Without a packet for this long the client is gone; zero for never.
     pub(super) keep_alive: Duration,
-    pub(super) words: Words,
+    pub(super) reply_limits: ReplyLimits,
     /// As the client asked for, before any limit.
     pub(super) expiry: u32,
 }
@@ -46,9 +46,14 @@ pub(super) struct Turned {
 }
 
 impl Turned {
-    fn away(version: Version, words: Words, why: Fault, code: Option<ConnectReturnCode>) -> Self {
+    fn away(
+        version: Version,
+        reply_limits: ReplyLimits,
+        why: Fault,
+        code: Option<ConnectReturnCode>,
+    ) -> Self {
         let answer = match (version, code) {
-            (Version::V5, _) => words.fitting(reply::refuse_5(&why, words)),
+            (Version::V5, _) => reply_limits.fitting(reply::refuse_5(&why, reply_limits)),
             (Version::V3, Some(code)) => reply::refuse_3(code),
             // 3.1.1 has no code for this: it is just closed.
             (Version::V3, None) => Vec::new(),
@@ -71,9 +76,9 @@ impl Turned {
                     "this broker speaks MQTT 3.1.1 and 5.0",
                 );
                 let code = ConnectReturnCode::UnacceptableProtocolVersion;
-                Self::away(version, Words::ANY, why, Some(code))
+                Self::away(version, ReplyLimits::ANY, why, Some(code))
             }
-            BadConnect::Fault(version, why) => Self::away(version, Words::ANY, why, None),
+            BadConnect::Fault(version, why) => Self::away(version, ReplyLimits::ANY, why, None),
         }
     }
 }
@@ -83,17 +88,17 @@ impl Turned {
 pub(super) fn accept(
     client: &mut Client<'_>,
     limits: Limits,
-    wordings: Wordings,
+    encoders: Encoders,
     connect: &Connect,
 ) -> Result<Accepted, Turned> {
     let version = connect.version;
-    let words = Words {
+    let reply_limits = ReplyLimits {
         wanted: connect.number(PropertyId::RequestProblemInformation) != Some(0),
         most: connect
             .number(PropertyId::MaximumPacketSize)
             .unwrap_or(u32::MAX),
     };
-    let away = |why, code| Err(Turned::away(version, words, why, code));
+    let away = |why, code| Err(Turned::away(version, reply_limits, why, code));
     if let Err(why) = connect.check_authentication() {
         return away(why, None);
     }
@@ -133,7 +138,7 @@ pub(super) fn accept(
         packet_bytes: u32::try_from(limits.packet_bytes).unwrap_or(u32::MAX),
         aliases: ALIASES,
     };
-    if welcome.encode(version).len() > words.most as usize {
+    if welcome.encode(version).len() > reply_limits.most as usize {
         let why = Fault::new(
             MqttError::PacketTooLarge,
             "the CONNACK is longer than the maximum packet size; take longer ones",
@@ -180,7 +185,7 @@ pub(super) fn accept(
             client
                 .record
                 .outbox
-                .pass_on(&session.outbox, wordings.of(version));
+                .pass_on(&session.outbox, encoders.of(version));
             let (id, outbox) = (client.record.outbox.id(), session.outbox.clone());
             client.engine.flusher.register(id, outbox);
             session
@@ -189,7 +194,7 @@ pub(super) fn accept(
             let (owner, limits) = (client.record.outbox.id(), shelf_limits(limits));
             let charge = client.engine.memory.charge(0);
             let shelf = Shelf::new(owner, client_id, terms, limits, charge);
-            client.record.outbox.speak(wordings.of(version));
+            client.record.outbox.set_encoder(encoders.of(version));
             client.record.outbox.adapt(Box::new(shelf));
             client.record.clone()
         }
@@ -223,7 +228,7 @@ pub(super) fn accept(
     Ok(Accepted {
         version,
         keep_alive: Duration::from_secs(connect.keep_alive.into()) * 3 / 2,
-        words,
+        reply_limits,
         expiry: asked,
     })
 }

@@ -14,7 +14,7 @@ mod shelf;
 
 use std::time::Duration;
 
-use crate::engine::outbox::encoder::Wording;
+use crate::engine::outbox::encoder::Encoder;
 
 pub(crate) use conversation::Conversation;
 
@@ -41,15 +41,15 @@ pub(crate) struct Limits {
 }
 
 /// What outboxes of clients of 3.1.1 say.
-pub(crate) const WORDING_3: Wording = Wording {
+pub(crate) const ENCODER_3: Encoder = Encoder {
     wire: "mqtt 3.1.1",
     encode: Some(|lines| message::encode(lines, Version::V3)),
     goodbye: &[],
-    ..WORDING_5
+    ..ENCODER_5
 };
 
 /// What outboxes of clients of 5.0 say. The goodbye tells that the server shuts down.
-pub(crate) const WORDING_5: Wording = Wording {
+pub(crate) const ENCODER_5: Encoder = Encoder {
     wire: "mqtt 5.0",
     encode: Some(|lines| message::encode(lines, Version::V5)),
     answer: None,
@@ -64,19 +64,19 @@ pub(crate) const WORDING_5: Wording = Wording {
 
 /// What outboxes of both versions say.
 #[derive(Clone, Copy)]
-pub(crate) struct Wordings {
-    pub(crate) v3: &'static Wording,
-    pub(crate) v5: &'static Wording,
+pub(crate) struct Encoders {
+    pub(crate) v3: &'static Encoder,
+    pub(crate) v5: &'static Encoder,
 }
 
 /// Where packets leave as they are.
-pub(crate) const WORDINGS: Wordings = Wordings {
-    v3: &WORDING_3,
-    v5: &WORDING_5,
+pub(crate) const ENCODERS: Encoders = Encoders {
+    v3: &ENCODER_3,
+    v5: &ENCODER_5,
 };
 
-impl Wordings {
-    fn of(self, version: Version) -> &'static Wording {
+impl Encoders {
+    fn of(self, version: Version) -> &'static Encoder {
         match version {
             Version::V3 => self.v3,
             Version::V5 => self.v5,

@@ -17,14 +17,14 @@ pub(super) const PINGRESP: [u8; 2] = [0xd0, 0];
 
 /// What an answer of MQTT 5 says in words, where the client wants to hear it and can take it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Words {
+pub(super) struct ReplyLimits {
     /// It has not asked to be spared.
     pub(super) wanted: bool,
     /// The longest packet that it takes.
     pub(super) most: u32,
 }
 
-impl Words {
+impl ReplyLimits {
     /// As long as nothing else is known.
     pub(super) const ANY: Self = Self {
         wanted: true,
@@ -43,7 +43,7 @@ impl Words {
 /// Longer ones would not help.
 const REASON_BYTES: usize = 400;
 
-impl Words {
+impl ReplyLimits {
     /// Nothing, if this is longer than the client takes.
     pub(super) fn fitting(self, packet: Vec<u8>) -> Vec<u8> {
         match packet.len() <= self.most as usize {
@@ -114,13 +114,13 @@ impl Welcome<'_> {
 }
 
 /// CONNACK with an error, for a client of 5.0.
-pub(super) fn refuse_5(fault: &Fault, words: Words) -> Vec<u8> {
+pub(super) fn refuse_5(fault: &Fault, reply_limits: ReplyLimits) -> Vec<u8> {
     let code = ConnectReasonCode::try_from(fault.byte());
     let code = code.unwrap_or(ConnectReasonCode::UnspecifiedError);
     let mut packet = v5_0::Connack::builder()
         .session_present(false)
         .reason_code(code);
-    if let Some(properties) = words.anyway().properties(&fault.why) {
+    if let Some(properties) = reply_limits.anyway().properties(&fault.why) {
         packet = packet.props(properties);
     }
     let packet = packet.build();
@@ -143,11 +143,11 @@ pub(super) fn refuse_3(code: ConnectReturnCode) -> Vec<u8> {
 }
 
 /// DISCONNECT, which only a client of 5.0 can be sent.
-pub(super) fn disconnect(fault: &Fault, words: Words) -> Vec<u8> {
+pub(super) fn disconnect(fault: &Fault, reply_limits: ReplyLimits) -> Vec<u8> {
     let code = DisconnectReasonCode::try_from(fault.byte());
     let code = code.unwrap_or(DisconnectReasonCode::UnspecifiedError);
     let plain = || vec![0xe0, 2, code as u8, 0];
-    let Some(properties) = words.anyway().properties(&fault.why) else {
+    let Some(properties) = reply_limits.anyway().properties(&fault.why) else {
         return plain();
     };
     let packet = v5_0::Disconnect::builder()
@@ -168,8 +168,14 @@ pub(super) fn ack(out: &mut Vec<u8>, kind: u8, id: u16, code: u8) {
 }
 
 /// PUBACK or PUBREC that refuses a message, with words for a client of 5.0.
-pub(super) fn refuse_publish(out: &mut Vec<u8>, kind: u8, id: u16, fault: &Fault, words: Words) {
-    let Some(properties) = words.properties(&fault.why) else {
+pub(super) fn refuse_publish(
+    out: &mut Vec<u8>,
+    kind: u8,
+    id: u16,
+    fault: &Fault,
+    reply_limits: ReplyLimits,
+) {
+    let Some(properties) = reply_limits.properties(&fault.why) else {
         return ack(out, kind, id, fault.byte());
     };
     let mut bytes = Vec::new();

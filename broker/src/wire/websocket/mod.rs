@@ -12,9 +12,9 @@ use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 use tungstenite::protocol::frame::{Frame as Whole, FrameHeader};
 
 use crate::engine::memory::read_buffer::Block;
-use crate::engine::outbox::encoder::Wording;
+use crate::engine::outbox::encoder::Encoder;
 use crate::engine::routing::subscribers::Subscriber;
-use crate::wire::mqtt::{self, Wordings};
+use crate::wire::mqtt::{self, Encoders};
 use crate::wire::{Arrival, End, Source, line};
 
 /// So much is read at a time.
@@ -34,16 +34,16 @@ pub(crate) enum Inside {
 
 impl Inside {
     /// What the outbox says before more is known of the client.
-    pub(crate) fn wording(self) -> &'static Wording {
+    pub(crate) fn encoder(self) -> &'static Encoder {
         match self {
-            Self::Line => &WORDING,
+            Self::Line => &ENCODER,
             Self::Mqtt => MQTT.v3,
         }
     }
 }
 
 /// For the line protocol in a tunnel: a frame for each line, with the line end in it.
-const WORDING: Wording = Wording {
+const ENCODER: Encoder = Encoder {
     wire: "websocket",
     encode: Some(|lines| {
         let mut frames = Vec::with_capacity(lines.len() + lines.len() / 16);
@@ -53,8 +53,8 @@ const WORDING: Wording = Wording {
         frames
     }),
     answer: Some(|lines| framed(lines, kind_of(lines))),
-    gap: |count| framed(&(line::WORDING.gap)(count), Data::Text),
-    receipt: |answered, copies| framed(&(line::WORDING.receipt)(answered, copies), Data::Text),
+    gap: |count| framed(&(line::ENCODER.gap)(count), Data::Text),
+    receipt: |answered, copies| framed(&(line::ENCODER.receipt)(answered, copies), Data::Text),
     first: first_frame,
     fitting: |frames, room| {
         ends(frames)
@@ -63,30 +63,30 @@ const WORDING: Wording = Wording {
             .unwrap_or(0)
     },
     count: |frames| ends(frames).count() as u64,
-    topic: |frame| (line::WORDING.topic)(payload(frame)),
-    goodbye: line::WORDING.goodbye,
+    topic: |frame| (line::ENCODER.topic)(payload(frame)),
+    goodbye: line::ENCODER.goodbye,
 };
 
 /// For MQTT in a tunnel: a frame for each message, and one for what is answered at a time.
-pub(crate) const MQTT: Wordings = Wordings {
-    v3: &Wording {
+pub(crate) const MQTT: Encoders = Encoders {
+    v3: &Encoder {
         wire: "mqtt 3.1.1+ws",
-        encode: Some(|lines| framed_packets(lines, &mqtt::WORDING_3)),
-        goodbye: mqtt::WORDING_3.goodbye,
+        encode: Some(|lines| framed_packets(lines, &mqtt::ENCODER_3)),
+        goodbye: mqtt::ENCODER_3.goodbye,
         ..MQTT_5
     },
     v5: &MQTT_5,
 };
 
-const MQTT_5: Wording = Wording {
+const MQTT_5: Encoder = Encoder {
     wire: "mqtt 5.0+ws",
-    encode: Some(|lines| framed_packets(lines, &mqtt::WORDING_5)),
+    encode: Some(|lines| framed_packets(lines, &mqtt::ENCODER_5)),
     answer: Some(|packets| framed(packets, Data::Binary)),
-    topic: mqtt::WORDING_5.topic,
-    gap: mqtt::WORDING_5.gap,
-    receipt: mqtt::WORDING_5.receipt,
-    goodbye: mqtt::WORDING_5.goodbye,
-    ..WORDING
+    topic: mqtt::ENCODER_5.topic,
+    gap: mqtt::ENCODER_5.gap,
+    receipt: mqtt::ENCODER_5.receipt,
+    goodbye: mqtt::ENCODER_5.goodbye,
+    ..ENCODER
 };
 
 /// A client's bytes without their frames.
@@ -462,12 +462,12 @@ fn first_bytes(text: &str) -> &str {
 }
 
 /// Packets at QoS 0 for lines, a message for each.
-fn framed_packets(lines: &[u8], wording: &Wording) -> Vec<u8> {
-    let packets = wording.encode.map_or_else(Vec::new, |encode| encode(lines));
+fn framed_packets(lines: &[u8], encoder: &Encoder) -> Vec<u8> {
+    let packets = encoder.encode.map_or_else(Vec::new, |encode| encode(lines));
     let mut frames = Vec::with_capacity(packets.len() + packets.len() / 16);
     let mut rest = &packets[..];
     while !rest.is_empty() {
-        let (packet, behind) = rest.split_at((wording.first)(rest));
+        let (packet, behind) = rest.split_at((encoder.first)(rest));
         push_frame(&mut frames, packet, Data::Binary);
         rest = behind;
     }
@@ -761,17 +761,17 @@ mod tests {
 
     #[test]
     fn a_frame_for_each_line_tells_where_it_ends() {
-        let encode = WORDING.encode.expect("it has frames");
+        let encode = ENCODER.encode.expect("it has frames");
         let long = format!("MESSAGE b {}\n", "x".repeat(70_000));
         let lines = [b"MESSAGE a hi\n", long.as_bytes(), b"MESSAGE c \xff\n"].concat();
         let frames = encode(&lines);
-        let first = (WORDING.first)(&frames);
+        let first = (ENCODER.first)(&frames);
         assert_eq!(&frames[..first], b"\x81\x0dMESSAGE a hi\n");
-        assert_eq!((WORDING.topic)(&frames[first..]), b"b");
-        assert_eq!((WORDING.count)(&frames), 3);
-        assert_eq!((WORDING.fitting)(&frames, first + 70_000), first);
-        assert_eq!((WORDING.fitting)(&frames, frames.len()), frames.len());
+        assert_eq!((ENCODER.topic)(&frames[first..]), b"b");
+        assert_eq!((ENCODER.count)(&frames), 3);
+        assert_eq!((ENCODER.fitting)(&frames, first + 70_000), first);
+        assert_eq!((ENCODER.fitting)(&frames, frames.len()), frames.len());
         assert_eq!(frames[frames.len() - 14], 0x82, "it is not text");
-        assert_eq!((WORDING.gap)(3), b"\x81\x06GAP 3\n");
+        assert_eq!((ENCODER.gap)(3), b"\x81\x06GAP 3\n");
     }
 }

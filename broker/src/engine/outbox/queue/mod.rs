@@ -2,7 +2,7 @@
 //!
 //! When there is no room, messages are dropped as the client has chosen, and reported in their
 //! place. Answers are never dropped. The queue knows no frame: the wire gives it bytes and a
-//! [`Wording`] for what it says itself.
+//! [`Encoder`] for what it says itself.
 
 pub(crate) mod drop_log;
 mod overflow;
@@ -20,7 +20,7 @@ use protocol::{Filter, Slow};
 use crate::clock::Moment;
 use crate::engine::memory::budget::{Charge, Memory};
 use crate::engine::outbox::delivery_state::{Outgoing, Span};
-use crate::engine::outbox::encoder::Wording;
+use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::queue::drop_log::Drops;
 use crate::engine::outbox::queue::policies::{Choices, TooManyChoices};
 use crate::engine::outbox::run::{Kept, Manner, Orphan, Run};
@@ -91,7 +91,7 @@ pub(crate) struct Terms {
     /// How many bytes of messages may wait.
     pub(crate) limit: usize,
     pub(crate) memory: Arc<Memory>,
-    pub(crate) wording: &'static Wording,
+    pub(crate) encoder: &'static Encoder,
 }
 
 impl Terms {
@@ -113,7 +113,7 @@ impl Terms {
     fn count(&self, messages: &[u8]) -> u64 {
         match messages {
             [] => 0,
-            _ => (self.wording.count)(messages),
+            _ => (self.encoder.count)(messages),
         }
     }
 
@@ -172,13 +172,13 @@ impl Queue {
         if has_room && self.choices.is_none() && !self.refuses_newest && !self.refuses_all {
             let at = match from {
                 0 => 0,
-                _ => (terms.wording.fitting)(run.bytes(), from),
+                _ => (terms.encoder.fitting)(run.bytes(), from),
             };
             // To count what has left costs too much here. It counts as waiting until all has left,
             // unless the first message that waits could not be told from it then.
             let left = match at {
                 1.. if at == from || run.share().is_some() => {
-                    (terms.wording.count)(&run.bytes()[..at])
+                    (terms.encoder.count)(&run.bytes()[..at])
                 }
                 _ => 0,
             };
@@ -417,7 +417,7 @@ impl Queue {
     }
 
     /// Gives up what waits.
-    pub(crate) fn clear(&mut self, wording: &Wording) {
+    pub(crate) fn clear(&mut self, encoder: &Encoder) {
         let mut sent = mem::take(&mut self.sent);
         for chunk in mem::take(&mut self.chunks) {
             let begun = mem::take(&mut sent);
@@ -433,11 +433,11 @@ impl Queue {
             // Messages of the first chunk that have left as a whole.
             let gone = match begun {
                 0 => 0,
-                _ => (wording.fitting)(bytes, begun),
+                _ => (encoder.fitting)(bytes, begun),
             };
             let left = match gone {
                 0 => messages,
-                _ => (wording.count)(&bytes[gone..]),
+                _ => (encoder.count)(&bytes[gone..]),
             };
             self.tally.written += messages - left;
             let rest = || match &chunk.line {
@@ -629,7 +629,7 @@ impl Queue {
             return false;
         }
         let copies = before + copies;
-        let bytes = (terms.wording.receipt)(answered, copies);
+        let bytes = (terms.encoder.receipt)(answered, copies);
         let grown = bytes.len() as isize - data.as_slice().len() as isize;
         *kind = Kind::Receipt { copies };
         *data = terms.own(bytes);
@@ -641,7 +641,7 @@ impl Queue {
 fn gap_chunk(count: u64, terms: &Terms) -> Chunk {
     let notice = match count {
         0 => Vec::new(),
-        _ => (terms.wording.gap)(count),
+        _ => (terms.encoder.gap)(count),
     };
     // It is short, and it comes and goes with what is dropped: that is nothing to wait for.
     let charge = terms.memory.charge(0);

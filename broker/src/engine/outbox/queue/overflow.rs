@@ -22,10 +22,10 @@ impl Queue {
     #[inline(never)]
     pub(super) fn take_as_chosen(&mut self, run: &Run<'_>, from: usize, terms: &Terms) {
         let bytes = run.bytes();
-        let first = |at: usize| at + (terms.wording.first)(&bytes[at..]);
+        let first = |at: usize| at + (terms.encoder.first)(&bytes[at..]);
         let (mut at, mut messages) = (0, run.messages());
         if from > 0 {
-            at = (terms.wording.fitting)(bytes, from);
+            at = (terms.encoder.fitting)(bytes, from);
             let left = terms.count(&bytes[..at]);
             self.tally.written += left;
             messages -= left;
@@ -59,7 +59,7 @@ impl Queue {
         match (&mut self.choices, run.share()) {
             (None, _) => Slow::default(),
             (Some(choices), Some(filter)) => choices.of_group(filter),
-            (Some(choices), None) => choices.of((terms.wording.topic)(&run.bytes()[at..])),
+            (Some(choices), None) => choices.of((terms.encoder.topic)(&run.bytes()[at..])),
         }
     }
 
@@ -108,9 +108,9 @@ impl Queue {
     ) -> (Range<usize>, u64) {
         let bytes = &run.bytes()[part.clone()];
         let room = terms.room().saturating_sub(self.message_bytes);
-        let mut fitting = (terms.wording.fitting)(bytes, room.min(bytes.len()));
+        let mut fitting = (terms.encoder.fitting)(bytes, room.min(bytes.len()));
         if self.message_bytes == 0 && fitting == 0 {
-            let first = (terms.wording.first)(bytes);
+            let first = (terms.encoder.first)(bytes);
             if first <= terms.memory.free() {
                 fitting = first;
             }
@@ -149,7 +149,7 @@ impl Queue {
         let mut cut = end_at(bytes, bytes.len() - keep, terms);
         if cut == bytes.len() {
             // The last message is longer than that.
-            let start = (terms.wording.fitting)(bytes, bytes.len() - 1);
+            let start = (terms.encoder.fitting)(bytes, bytes.len() - 1);
             let last = bytes.len() - start;
             if last <= room || (self.message_bytes == 0 && last <= terms.memory.free()) {
                 cut = start;
@@ -191,7 +191,7 @@ impl Queue {
             let cut = end_at(bytes, (wanted - freed).min(bytes.len()), terms);
             let dropped = match cut == bytes.len() {
                 true => messages,
-                false => (terms.wording.count)(&bytes[..cut]),
+                false => (terms.encoder.count)(&bytes[..cut]),
             };
             freed += cut;
             self.message_bytes -= cut;
@@ -241,7 +241,7 @@ impl Queue {
             return;
         }
         // Those that have left before the first that is here may be counted with it.
-        let behind = (terms.wording.count)(&bytes[end..]);
+        let behind = (terms.encoder.count)(&bytes[end..]);
         let Some(mut rest) = self.chunks.pop_front() else {
             return;
         };
@@ -267,7 +267,7 @@ impl Queue {
 
     /// Puts a message into the place of the one on its topic that waits. Returns false if none does.
     fn replace(&mut self, run: &Run<'_>, part: Range<usize>, terms: &Terms) -> bool {
-        let topic = (terms.wording.topic)(&run.bytes()[part.clone()]);
+        let topic = (terms.encoder.topic)(&run.bytes()[part.clone()]);
         let number = match &self.choices {
             Some(choices) => choices.latest.get(topic).copied(),
             None => None,
@@ -309,7 +309,7 @@ impl Queue {
 
     /// Queues the only message of its topic, behind a place for a notice.
     fn take_latest(&mut self, run: &Run<'_>, part: Range<usize>, terms: &Terms) {
-        let topic: Arc<[u8]> = (terms.wording.topic)(&run.bytes()[part.clone()]).into();
+        let topic: Arc<[u8]> = (terms.encoder.topic)(&run.bytes()[part.clone()]).into();
         if !is_gap(self.chunks.back()) || (self.chunks.len() == 1 && self.sent > 0) {
             self.chunks.push_back(gap_chunk(0, terms));
         }
@@ -349,7 +349,7 @@ impl Queue {
             self.tally.dropped.add(reason, messages);
             let now = Moment::now();
             let drops = self.drops.get_or_insert_with(|| Box::new(Drops::new(now)));
-            drops.add(bytes, terms.wording.first, terms.wording.topic, now);
+            drops.add(bytes, terms.encoder.first, terms.encoder.topic, now);
         }
     }
 }
@@ -394,10 +394,10 @@ fn end_at(messages: &[u8], at: usize, terms: &Terms) -> usize {
     if at == 0 || at == messages.len() {
         return at;
     }
-    let end = (terms.wording.fitting)(messages, at);
+    let end = (terms.encoder.fitting)(messages, at);
     if end == at {
         end
     } else {
-        end + (terms.wording.first)(&messages[end..])
+        end + (terms.encoder.first)(&messages[end..])
     }
 }

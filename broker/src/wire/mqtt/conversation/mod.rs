@@ -16,9 +16,9 @@ use mqtt_protocol_core::mqtt::result_code::MqttError;
 
 use super::connect::{self, Accepted, Turned};
 use super::packet::{self, Connect, Fault, Header, Packet, Publish, kind};
-use super::reply::{self, Words};
+use super::reply::{self, ReplyLimits};
 use super::shelf::{Acked, Shelf};
-use super::{Limits, Version, Wordings};
+use super::{Encoders, Limits, Version};
 use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::Block;
 use crate::engine::outbox::run::Manner;
@@ -47,9 +47,9 @@ type Broken = Fault;
 pub(crate) struct Conversation<'a, 'b> {
     client: &'a mut Client<'b>,
     limits: Limits,
-    wordings: Wordings,
+    encoders: Encoders,
     version: Version,
-    words: Words,
+    reply_limits: ReplyLimits,
     keep_alive: Duration,
     /// When the last packet came.
     heard: Instant,
@@ -73,13 +73,13 @@ struct Last {
 }
 
 impl<'a, 'b> Conversation<'a, 'b> {
-    pub(crate) fn new(client: &'a mut Client<'b>, limits: Limits, wordings: Wordings) -> Self {
+    pub(crate) fn new(client: &'a mut Client<'b>, limits: Limits, encoders: Encoders) -> Self {
         Self {
             client,
             limits,
-            wordings,
+            encoders,
             version: Version::V3,
-            words: Words::ANY,
+            reply_limits: ReplyLimits::ANY,
             keep_alive: CONNECT_TIME,
             heard: Instant::now(),
             expiry: 0,
@@ -172,11 +172,11 @@ impl<'a, 'b> Conversation<'a, 'b> {
         let Accepted {
             version,
             keep_alive,
-            words,
+            reply_limits,
             expiry,
-        } = connect::accept(self.client, self.limits, self.wordings, &connect)?;
+        } = connect::accept(self.client, self.limits, self.encoders, &connect)?;
         (self.version, self.keep_alive) = (version, keep_alive);
-        (self.words, self.expiry) = (words, expiry);
+        (self.reply_limits, self.expiry) = (reply_limits, expiry);
         self.heard = Instant::now();
         if let Some(shelf) = self.client.outbox.lock().adapter::<Shelf>() {
             self.received = mem::take(&mut shelf.received);
@@ -305,7 +305,9 @@ impl<'a, 'b> Conversation<'a, 'b> {
         );
         let farewell = match self.version {
             Version::V3 => Vec::new(),
-            Version::V5 => self.words.fitting(reply::disconnect(&fault, self.words)),
+            Version::V5 => self
+                .reply_limits
+                .fitting(reply::disconnect(&fault, self.reply_limits)),
         };
         self.client.outbox.lock().farewell(&farewell);
         End::Refused(fault.why)

@@ -139,7 +139,10 @@ impl Conversation<'_, '_> {
             Ok(name) => Escaped::escape(name.as_bytes()),
             Err(_) => Escaped::escape(publish.payload),
         };
-        let most_bytes = self.limits.packet_bytes.min(self.words.most as usize);
+        let most_bytes = self
+            .limits
+            .packet_bytes
+            .min(self.reply_limits.most as usize);
         let answered = self
             .client
             .inquire(topic, &payload, &attributes, most_bytes);
@@ -192,7 +195,7 @@ impl Conversation<'_, '_> {
                 (Refused::Name(fault) | Refused::Policy(fault), Version::V5, _) => {
                     self.note_refused(&fault);
                     let answers = &mut self.answers;
-                    reply::refuse_publish(answers, kind, publish.id, &fault, self.words);
+                    reply::refuse_publish(answers, kind, publish.id, &fault, self.reply_limits);
                     return Ok(());
                 }
             },

@@ -78,7 +78,7 @@ impl Conversation<'_, '_> {
     /// A SUBACK or an UNSUBACK with so many codes must not be longer than the client takes.
     fn check_answer(&self, codes: usize) -> Result<(), Broken> {
         let head = 5 + 2 + 1;
-        if head + codes <= self.words.most as usize {
+        if head + codes <= self.reply_limits.most as usize {
             return Ok(());
         }
         Err(Fault::new(
