@@ -17,7 +17,7 @@ use protocol::{
 use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::outbox::queue::policies::TooManyChoices;
-use crate::engine::outbox::run::{Manner, Orphan, Run};
+use crate::engine::outbox::run::{Orphan, PublishOptions, Run};
 use crate::engine::outbox::{OutboxGuard, Remains};
 use crate::engine::publish::{Added, Dispatch, Place};
 use crate::engine::retained::{Entry, Full, Retained};
@@ -259,11 +259,11 @@ impl<'a> Client<'a> {
         attributes: &Attributes<'_>,
     ) -> Added {
         let retain = attributes.contains(RETAIN);
-        let manner = Manner {
+        let options = PublishOptions {
             retain,
-            ..Manner::LINE
+            ..PublishOptions::LINE
         };
-        self.add_beside_in(topic, payload, attributes, manner)
+        self.add_beside_in(topic, payload, attributes, options)
     }
 
     /// The same in another manner.
@@ -272,7 +272,7 @@ impl<'a> Client<'a> {
         topic: Topic<'_>,
         payload: &Escaped<'_>,
         attributes: &Attributes<'_>,
-        manner: Manner,
+        options: PublishOptions,
     ) -> Added {
         let beside = self.dispatch.beside();
         let start = beside.len();
@@ -288,7 +288,7 @@ impl<'a> Client<'a> {
         let topic_range = topic_start..topic_start + topic.as_str().len();
         let added = self
             .dispatch
-            .add_in(topic, Place::Beside, topic_range, start..end, manner);
+            .add_in(topic, Place::Beside, topic_range, start..end, options);
         self.account.accept(added.copies);
         added
     }
@@ -303,7 +303,7 @@ impl<'a> Client<'a> {
         payload: &Escaped<'_>,
         attributes: &Attributes<'_>,
     ) -> Result<Added, Full> {
-        self.publish_retained_at(block, topic, payload, attributes, Manner::LINE.qos)
+        self.publish_retained_at(block, topic, payload, attributes, PublishOptions::LINE.qos)
     }
 
     /// The same at another QoS.
@@ -319,8 +319,8 @@ impl<'a> Client<'a> {
         self.dispatch.deliver(block);
         let mut retained = self.engine.retained.write();
         retain(&mut retained, topic, payload, attributes, qos)?;
-        let manner = Manner { qos, retain: true };
-        let added = self.add_beside_in(topic, payload, attributes, manner);
+        let options = PublishOptions { qos, retain: true };
+        let added = self.add_beside_in(topic, payload, attributes, options);
         self.dispatch.deliver(block);
         Ok(added)
     }
@@ -382,7 +382,7 @@ impl<'a> Client<'a> {
     /// Delivers retained messages to the client itself, many at a time.
     pub(crate) fn deliver_retained(&mut self, guard: &mut OutboxGuard<'_>, messages: &[Entry]) {
         let mut deliver = |run: Run<'_>, qos| {
-            let run = run.by(0, Manner { qos, retain: true });
+            let run = run.by(0, PublishOptions { qos, retain: true });
             match run.messages() {
                 0 => 0,
                 messages if guard.deliver(&[&run]) => messages,
@@ -526,7 +526,7 @@ impl<'a> Client<'a> {
             while let Some((topic, len, messages)) = stretch(rest) {
                 let (lines, others) = rest.split_at(len);
                 self.dispatch
-                    .hand_over(&orphan.filter, topic, lines, messages, orphan.manner);
+                    .hand_over(&orphan.filter, topic, lines, messages, orphan.options);
                 rest = others;
             }
         }
@@ -559,12 +559,12 @@ impl<'a> Client<'a> {
             attributes,
         }) = Request::decode(&will.line)
         {
-            let manner = Manner {
+            let options = PublishOptions {
                 qos: will.qos,
                 retain: false,
             };
             if !attributes.contains(RETAIN) {
-                self.add_beside_in(topic, &payload, &attributes, manner);
+                self.add_beside_in(topic, &payload, &attributes, options);
                 self.dispatch.deliver(&[]);
             } else if self
                 .publish_retained_at(&[], topic, &payload, &attributes, will.qos)

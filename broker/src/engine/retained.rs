@@ -9,7 +9,7 @@ use bytes::Bytes;
 use protocol::{Filter, Topic};
 
 use crate::clock::Moment;
-use crate::engine::outbox::run::Manner;
+use crate::engine::outbox::run::PublishOptions;
 
 /// Retained messages, ready for the wire, by topic.
 pub(crate) struct Retained {
@@ -95,7 +95,7 @@ impl Retained {
 
     /// The same for a topic under `$SYS/`, whatever the limits.
     pub(crate) fn set_own(&mut self, topic: Topic<'_>, message: &[u8], payload: usize) {
-        let entry = Entry::new(message, payload, Manner::LINE.qos);
+        let entry = Entry::new(message, payload, PublishOptions::LINE.qos);
         self.own.insert(topic.as_str().into(), entry);
     }
 

@@ -185,7 +185,7 @@ pub(crate) fn a_group_loses_nothing_when_a_member_is_gone() {
             for message in orphan.bytes.split_inclusive(|&byte| byte == b';') {
                 let name = message.split(|&byte| byte == b':').next();
                 let topic = Topic::parse(name.expect("a message")).expect("a topic");
-                dispatch.hand_over(&orphan.filter, topic, message, 1, orphan.manner);
+                dispatch.hand_over(&orphan.filter, topic, message, 1, orphan.options);
             }
         }
         assert_eq!(dispatch.withdrawn(), 0);

@@ -17,7 +17,7 @@ use crate::engine::outbox::memfd::{self, Stage};
 pub(crate) struct Run<'a> {
     body: Body<'a>,
     messages: u64,
-    manner: Manner,
+    options: PublishOptions,
     /// The number of the client that published it.
     publisher: u64,
     kept: OnceCell<Kept>,
@@ -48,14 +48,14 @@ type EncodedRuns = Rc<[Run<'static>]>;
 
 /// What a publisher asked for beside the bytes of a message; all messages of a run have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Manner {
+pub(crate) struct PublishOptions {
     /// 0 at most once, 1 at least once, 2 exactly once.
     pub(crate) qos: u8,
     /// It was to be retained.
     pub(crate) retain: bool,
 }
 
-impl Manner {
+impl PublishOptions {
     /// A message of the line protocol, whose receipt promises what QoS 1 does.
     pub(crate) const LINE: Self = Self {
         qos: 1,
@@ -69,7 +69,7 @@ pub(crate) struct Orphan {
     pub(crate) filter: Arc<str>,
     /// Their lines.
     pub(crate) bytes: Bytes,
-    pub(crate) manner: Manner,
+    pub(crate) options: PublishOptions,
 }
 
 enum Body<'a> {
@@ -102,7 +102,7 @@ impl<'a> Run<'a> {
         Self {
             body,
             messages,
-            manner: Manner::LINE,
+            options: PublishOptions::LINE,
             publisher: 0,
             kept: OnceCell::new(),
             copies: OnceCell::new(),
@@ -142,13 +142,13 @@ impl<'a> Run<'a> {
     }
 
     /// The same run, published so by this client.
-    pub(crate) fn by(mut self, publisher: u64, manner: Manner) -> Self {
-        (self.publisher, self.manner) = (publisher, manner);
+    pub(crate) fn by(mut self, publisher: u64, options: PublishOptions) -> Self {
+        (self.publisher, self.options) = (publisher, options);
         self
     }
 
-    pub(crate) fn manner(&self) -> Manner {
-        self.manner
+    pub(crate) fn options(&self) -> PublishOptions {
+        self.options
     }
 
     pub(crate) fn publisher(&self) -> u64 {

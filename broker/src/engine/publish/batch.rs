@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::engine::outbox::run::{Manner, Run};
+use crate::engine::outbox::run::{PublishOptions, Run};
 use crate::engine::routing::subscribers::Group;
 
 /// What one batch holds.
@@ -24,7 +24,7 @@ pub(super) struct Segment {
     pub(super) place: Place,
     pub(super) bytes: Range<usize>,
     pub(super) messages: u64,
-    pub(super) manner: Manner,
+    pub(super) options: PublishOptions,
     /// Where its topic stands, in the same place.
     pub(super) topic: Range<usize>,
 }
@@ -75,7 +75,7 @@ impl Segment {
         let same = matches!((&self.to, &next.to), (To::Audience(a), To::Audience(b)) if a == b);
         same && self.place == next.place
             && self.bytes.end == next.bytes.start
-            && self.manner == next.manner
+            && self.options == next.options
     }
 }
 

@@ -11,7 +11,7 @@ use protocol::Topic;
 
 use crate::engine::outbox::OutboxGuard;
 use crate::engine::outbox::queue::COPY_BELOW_BYTES;
-use crate::engine::outbox::run::{Manner, Run};
+use crate::engine::outbox::run::{PublishOptions, Run};
 use crate::engine::routing::router::Route;
 use crate::engine::routing::subscribers::{Group, Subscriber};
 use crate::sync::Ordering;
@@ -44,7 +44,7 @@ pub(super) enum Piece {
     Copied {
         bytes: usize,
         messages: u64,
-        manner: Manner,
+        options: PublishOptions,
         share: Option<Arc<str>>,
     },
     /// A run of the batch, by its number.
@@ -85,7 +85,7 @@ impl Dispatch {
             .map(|run| {
                 let (bytes, messages) = batch.run(run, block);
                 let first = &batch.segments[run.start];
-                let run = Run::borrowed(bytes, messages).by(self.publisher, first.manner);
+                let run = Run::borrowed(bytes, messages).by(self.publisher, first.options);
                 match &first.to {
                     To::Audience(_) => run,
                     To::Member(_, group) => run.for_one_of(group.filter()),
@@ -141,12 +141,12 @@ impl Dispatch {
                 Piece::Copied {
                     bytes,
                     messages,
-                    manner,
+                    options,
                     share,
                 } => {
                     at += bytes;
                     let run = Run::borrowed(&copied[at - bytes..at], *messages);
-                    let run = run.by(self.publisher, *manner);
+                    let run = run.by(self.publisher, *options);
                     Some(match share {
                         Some(filter) => run.for_one_of(filter),
                         None => run,
@@ -192,7 +192,7 @@ impl Dispatch {
             .iter()
             .map(|segment| {
                 let run = batch.run_of(segment, block);
-                run.by(self.publisher, segment.manner)
+                run.by(self.publisher, segment.options)
             })
             .collect();
         let wanted = loop {
@@ -254,10 +254,10 @@ impl Dispatch {
         topic: Topic<'_>,
         lines: &[u8],
         messages: u64,
-        manner: Manner,
+        options: PublishOptions,
     ) {
         let run = Run::borrowed(lines, messages).for_one_of(filter);
-        let run = run.by(self.publisher, manner);
+        let run = run.by(self.publisher, options);
         let name = topic.as_str().as_bytes();
         let route = self.router.route(topic, self.router.hash(name));
         let group = route.groups.iter().find(|group| group.filter() == filter);
@@ -315,11 +315,11 @@ impl Slot {
         if let Some(Piece::Copied {
             bytes,
             messages,
-            manner,
+            options,
             share,
         }) = self.pieces.last_mut()
             && share.as_ref() == run.share()
-            && *manner == run.manner()
+            && *options == run.options()
         {
             *bytes += len;
             *messages += run.messages();
@@ -327,7 +327,7 @@ impl Slot {
             self.pieces.push(Piece::Copied {
                 bytes: len,
                 messages: run.messages(),
-                manner: run.manner(),
+                options: run.options(),
                 share: run.share().cloned(),
             });
         }

@@ -21,7 +21,7 @@ use protocol::Topic;
 
 use crate::clock::Moment;
 use crate::engine::memory::read_buffer::Block;
-use crate::engine::outbox::run::{Manner, Run};
+use crate::engine::outbox::run::{PublishOptions, Run};
 use crate::engine::routing::route_cache::{Count, Item, Known, RouteCache};
 use crate::engine::routing::router::{Route, Router};
 use crate::engine::routing::subscribers::{Group, Subscriber};
@@ -147,7 +147,7 @@ impl Dispatch {
         self.begin();
         let name = &block[topic.clone()];
         let known = self.known(name, self.router.hash(name))?;
-        Some(self.add_to(known, Place::Block, topic, bytes, Manner::LINE))
+        Some(self.add_to(known, Place::Block, topic, bytes, PublishOptions::LINE))
     }
 
     /// The same for one that stands beside the block.
@@ -155,14 +155,14 @@ impl Dispatch {
         &mut self,
         topic: Range<usize>,
         bytes: Range<usize>,
-        manner: Manner,
+        options: PublishOptions,
     ) -> Option<Added> {
         self.begin();
         let beside = mem::take(&mut self.batch.beside);
         let name = &beside[topic.clone()];
         let known = self.known(name, self.router.hash(name));
         self.batch.beside = beside;
-        Some(self.add_to(known?, Place::Beside, topic, bytes, manner))
+        Some(self.add_to(known?, Place::Beside, topic, bytes, options))
     }
 
     /// Adds a message of the line protocol. `topic` and `bytes` are ranges of the place.
@@ -173,7 +173,7 @@ impl Dispatch {
         topic: Range<usize>,
         bytes: Range<usize>,
     ) -> Added {
-        self.add_in(name, place, topic, bytes, Manner::LINE)
+        self.add_in(name, place, topic, bytes, PublishOptions::LINE)
     }
 
     /// The same for one published in another manner.
@@ -183,7 +183,7 @@ impl Dispatch {
         place: Place,
         topic: Range<usize>,
         bytes: Range<usize>,
-        manner: Manner,
+        options: PublishOptions,
     ) -> Added {
         self.begin();
         let hash = self.router.hash(name.as_str().as_bytes());
@@ -191,7 +191,7 @@ impl Dispatch {
             Some(known) => known,
             None => self.look_up(name, hash),
         };
-        self.add_to(known, place, topic, bytes, manner)
+        self.add_to(known, place, topic, bytes, options)
     }
 
     /// Adds the message that follows the last one in the block and has the same topic.
@@ -223,8 +223,8 @@ impl Dispatch {
         let sends = match runs.as_slice() {
             [only] if let To::Audience(audience) = batch.segments[only.start].to => {
                 let (bytes, messages) = batch.run(only, block);
-                let manner = batch.segments[only.start].manner;
-                let run = Run::borrowed(bytes, messages).by(self.publisher, manner);
+                let options = batch.segments[only.start].options;
+                let run = Run::borrowed(bytes, messages).by(self.publisher, options);
                 self.deliver_run(run, audience, &batch, block)
             }
             _ => self.gather(&runs, &batch, block),
@@ -255,7 +255,7 @@ impl Dispatch {
             let range = first.bytes.start..batch.segments[batch.segments.len() - 1].bytes.end;
             let (_, messages) = batch.run(&(0..batch.segments.len()), &lent);
             let run_bytes = lent.slice(range);
-            let run = Run::shared(&run_bytes, messages, size).by(self.publisher, first.manner);
+            let run = Run::shared(&run_bytes, messages, size).by(self.publisher, first.options);
             block.note_sends(self.deliver_run(run, audience, &batch, &lent));
         }
         block.take_back(lent, handled);
@@ -402,7 +402,7 @@ impl Dispatch {
         place: Place,
         topic: Range<usize>,
         bytes: Range<usize>,
-        manner: Manner,
+        options: PublishOptions,
     ) -> Added {
         let slots = &self.audiences[known.audience as usize].slots;
         self.batch.copies = slots.len() as u64;
@@ -412,13 +412,13 @@ impl Dispatch {
                 place,
                 bytes: bytes.clone(),
                 messages: 1,
-                manner,
+                options,
                 topic: topic.clone(),
             });
         }
         if let Some(groups) = &known.groups {
             let everyone = slots.clone();
-            self.add_to_groups(groups, &everyone, place, &topic, &bytes, manner);
+            self.add_to_groups(groups, &everyone, place, &topic, &bytes, options);
         }
         Added {
             copies: self.batch.copies,
@@ -434,7 +434,7 @@ impl Dispatch {
         place: Place,
         topic: &Range<usize>,
         bytes: &Range<usize>,
-        manner: Manner,
+        options: PublishOptions,
     ) {
         let mut chosen = Vec::new();
         for group in groups {
@@ -449,7 +449,7 @@ impl Dispatch {
                 place,
                 bytes: bytes.clone(),
                 messages: 1,
-                manner,
+                options,
                 topic: topic.clone(),
             });
         }

@@ -22,7 +22,7 @@ use crate::engine::memory::read_buffer::Block;
 use crate::engine::outbox::OutboxGuard;
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::queue::policies::MOST_WILD;
-use crate::engine::outbox::run::Manner;
+use crate::engine::outbox::run::PublishOptions;
 use crate::engine::publish::Place;
 use crate::wire::{Arrival, End, Source};
 
@@ -485,9 +485,9 @@ impl<'a, 'b> Conversation<'a, 'b> {
             return self.refuse_line(Code::Denied, "only the broker publishes under $SYS/");
         }
         let name = topic.as_str();
-        if let Err(NoMemory) = self
-            .client
-            .set_will(topic, payload, attributes, Manner::LINE.qos)
+        if let Err(NoMemory) =
+            self.client
+                .set_will(topic, payload, attributes, PublishOptions::LINE.qos)
         {
             return self.refuse_line(
                 Code::TooMany,

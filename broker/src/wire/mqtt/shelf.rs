@@ -18,7 +18,7 @@ use super::Version;
 use super::message::{self, Extra, Parts, Plain};
 use crate::engine::memory::budget::Charge;
 use crate::engine::outbox::delivery_state::{Adapter, Fate, Message, Outgoing, Pumped, Span};
-use crate::engine::outbox::run::{Manner, Orphan};
+use crate::engine::outbox::run::{Orphan, PublishOptions};
 
 /// So many messages are in flight to a client at most, even if it would take more.
 const MOST_IN_FLIGHT: usize = 1024;
@@ -515,7 +515,7 @@ impl Adapter for Shelf {
     }
 
     fn take(&mut self, message: &Message<'_>, outgoing: &mut Outgoing) -> Fate {
-        let manner = message.run.manner();
+        let options = message.run.options();
         let share = message.run.share();
         let plain = Plain::of(message.line());
         let known = match &plain {
@@ -537,8 +537,8 @@ impl Adapter for Shelf {
         if !wanted.any || (own && !wanted.local) {
             return Fate::Unwanted;
         }
-        let retain = retained || (manner.retain && wanted.as_published);
-        let qos = manner.qos.min(wanted.qos);
+        let retain = retained || (options.retain && wanted.as_published);
+        let qos = options.qos.min(wanted.qos);
         let rare = Rare {
             identifiers: wanted.identifiers,
             ttl,
@@ -662,7 +662,7 @@ impl Adapter for Shelf {
                 Some(filter) => orphans.push(Orphan {
                     filter,
                     bytes: parcel.line,
-                    manner: Manner {
+                    options: PublishOptions {
                         qos: parcel.qos,
                         retain: parcel.retain,
                     },
@@ -725,7 +725,7 @@ impl Shelf {
             Some(filter) => Span::OneOf(Orphan {
                 filter: filter.clone(),
                 bytes: Bytes::copy_from_slice(message.line()),
-                manner: message.run.manner(),
+                options: message.run.options(),
             }),
         });
         Fate::Sent

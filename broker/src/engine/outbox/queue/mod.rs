@@ -23,7 +23,7 @@ use crate::engine::outbox::delivery_state::{Outgoing, Span};
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::queue::drop_log::Drops;
 use crate::engine::outbox::queue::policies::{Choices, TooManyChoices};
-use crate::engine::outbox::run::{Kept, Manner, Orphan, Run};
+use crate::engine::outbox::run::{Kept, Orphan, PublishOptions, Run};
 use crate::engine::stats::latency::Latency;
 use crate::engine::stats::tally::{Reason, Tally};
 
@@ -131,7 +131,7 @@ struct Chunk {
     slow: Slow,
     /// If they are for one member of a group, the filter of that group.
     share: Option<Arc<str>>,
-    manner: Manner,
+    options: PublishOptions,
     /// The line of the only message here, if it is for one member of a group and `data` holds
     /// something else.
     line: Option<Bytes>,
@@ -220,14 +220,14 @@ impl Queue {
                 kind: Kind::Messages(before),
                 slow: chosen,
                 share,
-                manner,
+                options,
                 line: None,
                 latest: None,
                 since: _,
             }) = self.chunks.back_mut()
             && *chosen == slow
             && share.as_ref() == run.share()
-            && (share.is_none() || *manner == run.manner())
+            && (share.is_none() || *options == run.options())
             && run.line().is_none()
             && collected.capacity() - collected.len() >= bytes.len()
         {
@@ -255,7 +255,7 @@ impl Queue {
             kind: Kind::Messages(messages),
             slow,
             share: run.share().cloned(),
-            manner: run.manner(),
+            options: run.options(),
             line: run.line().cloned(),
             latest: None,
             since: Moment::now(),
@@ -310,7 +310,7 @@ impl Queue {
             Span::OneOf(orphan) => {
                 chunk.share = Some(orphan.filter.clone());
                 chunk.line = Some(orphan.bytes.clone());
-                chunk.manner = orphan.manner;
+                chunk.options = orphan.options;
             }
         }
         self.chunks.push_back(chunk);
@@ -323,7 +323,7 @@ impl Queue {
                 Span::Kept => {}
                 Span::OneOf(orphan) => {
                     let line = || orphan.bytes.clone();
-                    self.give_up(Some(&orphan.filter), 1, orphan.manner, line);
+                    self.give_up(Some(&orphan.filter), 1, orphan.options, line);
                 }
                 Span::Messages(_) | Span::Pinned => self.tally.discarded += span.messages(),
             }
@@ -444,7 +444,7 @@ impl Queue {
                 Some(line) => line.clone(),
                 None => Bytes::copy_from_slice(&bytes[gone..]),
             };
-            self.give_up(chunk.share.as_ref(), left, chunk.manner, rest);
+            self.give_up(chunk.share.as_ref(), left, chunk.options, rest);
         }
         (self.message_bytes, self.answer_bytes) = (0, 0);
         (self.refuses_newest, self.refuses_all) = (false, false);
@@ -457,7 +457,7 @@ impl Queue {
             Some(line) => line.clone(),
             None => Bytes::copy_from_slice(run.bytes()),
         };
-        self.give_up(run.share(), run.messages(), run.manner(), line);
+        self.give_up(run.share(), run.messages(), run.options(), line);
     }
 
     /// Messages that this client does not get: they are lost, unless another member of the group
@@ -466,7 +466,7 @@ impl Queue {
         &mut self,
         share: Option<&Arc<str>>,
         messages: u64,
-        manner: Manner,
+        options: PublishOptions,
         bytes: impl FnOnce() -> Bytes,
     ) {
         match share {
@@ -475,7 +475,7 @@ impl Queue {
                 self.orphans.push(Orphan {
                     filter: filter.clone(),
                     bytes: bytes(),
-                    manner,
+                    options,
                 });
             }
             _ => self.tally.discarded += messages,
@@ -655,7 +655,7 @@ impl Chunk {
             kind,
             slow: Slow::default(),
             share: None,
-            manner: Manner::LINE,
+            options: PublishOptions::LINE,
             line: None,
             latest: None,
             since: Moment::now(),

@@ -250,7 +250,7 @@ impl Queue {
             kind: Kind::Messages(messages - behind),
             slow: rest.slow,
             share: rest.share.clone(),
-            manner: rest.manner,
+            options: rest.options,
             line: None,
             latest: None,
             since: rest.since,

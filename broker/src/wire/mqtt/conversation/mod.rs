@@ -21,7 +21,7 @@ use super::shelf::{Acked, Shelf};
 use super::{Encoders, Limits, Version};
 use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::Block;
-use crate::engine::outbox::run::Manner;
+use crate::engine::outbox::run::PublishOptions;
 use crate::wire::{Arrival, End, Source};
 
 /// With more answers than this in hand the batch is ended early.
@@ -69,7 +69,7 @@ pub(crate) struct Conversation<'a, 'b> {
 struct Last {
     topic: Range<usize>,
     end: usize,
-    manner: Manner,
+    options: PublishOptions,
 }
 
 impl<'a, 'b> Conversation<'a, 'b> {

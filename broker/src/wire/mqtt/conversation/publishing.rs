@@ -8,7 +8,7 @@ use protocol::{BadTopic, Code, Escaped, Topic};
 
 use super::{Broken, Conversation, Last};
 use crate::admin::request::Unanswered;
-use crate::engine::outbox::run::Manner;
+use crate::engine::outbox::run::PublishOptions;
 use crate::engine::publish::Place;
 use crate::wire::mqtt::Version;
 use crate::wire::mqtt::connect::{ALIASES, RECEIVE_MAXIMUM};
@@ -59,14 +59,14 @@ impl Conversation<'_, '_> {
     /// The short way for what nearly every message is.
     #[inline]
     fn publish_simply(&mut self, name: &str, payload: &[u8], qos: u8) -> Result<u64, Refused> {
-        let manner = Manner { qos, retain: false };
+        let options = PublishOptions { qos, retain: false };
         let beside = self.client.dispatch.beside();
         let start = beside.len();
         let topic = message::write_line(beside, name, payload);
         let end = beside.len();
         if let Some(last) = &mut self.last
             && last.end == start
-            && last.manner == manner
+            && last.options == options
             && beside[last.topic.clone()] == *name.as_bytes()
         {
             last.end = end;
@@ -75,15 +75,19 @@ impl Conversation<'_, '_> {
             return Ok(copies);
         }
         let dispatch = &mut self.client.dispatch;
-        let added = match dispatch.add_known_beside(topic.clone(), start..end, manner) {
+        let added = match dispatch.add_known_beside(topic.clone(), start..end, options) {
             Some(added) => added,
             None => {
                 let name = checked(name).inspect_err(|_| dispatch.beside().truncate(start))?;
-                dispatch.add_in(name, Place::Beside, topic.clone(), start..end, manner)
+                dispatch.add_in(name, Place::Beside, topic.clone(), start..end, options)
             }
         };
         self.client.account.accept(added.copies);
-        self.last = added.repeatable.then_some(Last { topic, end, manner });
+        self.last = added.repeatable.then_some(Last {
+            topic,
+            end,
+            options,
+        });
         Ok(added.copies)
     }
 
@@ -99,13 +103,13 @@ impl Conversation<'_, '_> {
         let payload = Escaped::escape(publish.payload);
         self.last = None;
         if !publish.retain {
-            let manner = Manner {
+            let options = PublishOptions {
                 qos: publish.qos,
                 retain: false,
             };
             let added = self
                 .client
-                .add_beside_in(topic, &payload, &attributes, manner);
+                .add_beside_in(topic, &payload, &attributes, options);
             return Ok(added.copies);
         }
         self.finish_part(block);
