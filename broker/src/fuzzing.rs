@@ -114,7 +114,7 @@ fn for_each_client(
         let (end, fitting) = serve(&mut client, &mut source);
         client.begin();
         let remains = client.part();
-        client.hand_over(&remains.orphans);
+        client.redeliver(&remains.redeliveries);
         if !matches!(end, End::SaidBye) {
             client.publish_will();
         }

@@ -17,7 +17,7 @@ use protocol::{
 use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::outbox::queue::policies::TooManyChoices;
-use crate::engine::outbox::run::{Orphan, PublishOptions, Run};
+use crate::engine::outbox::run::{PublishOptions, Redelivery, Run};
 use crate::engine::outbox::{OutboxGuard, Remains};
 use crate::engine::publish::{Added, Dispatch, Place};
 use crate::engine::retained::{Entry, Full, Retained};
@@ -481,7 +481,7 @@ impl<'a> Client<'a> {
             .metrics
             .dropped
             .add(remains.tally.dropped.total());
-        self.hand_over(&remains.orphans);
+        self.redeliver(&remains.redeliveries);
         if let Some(will) = ended.will {
             self.publish_message(&will);
         }
@@ -519,14 +519,19 @@ impl<'a> Client<'a> {
 
     /// The connection has ended: what it did not take and others of its groups can, goes to them.
     #[inline(never)]
-    pub(crate) fn hand_over(&mut self, orphans: &[Orphan]) {
+    pub(crate) fn redeliver(&mut self, redeliveries: &[Redelivery]) {
         self.dispatch.set_now(Moment::now());
-        for orphan in orphans {
-            let mut rest = &orphan.bytes[..];
+        for redelivery in redeliveries {
+            let mut rest = &redelivery.bytes[..];
             while let Some((topic, len, messages)) = stretch(rest) {
                 let (lines, others) = rest.split_at(len);
-                self.dispatch
-                    .hand_over(&orphan.filter, topic, lines, messages, orphan.options);
+                self.dispatch.redeliver(
+                    &redelivery.filter,
+                    topic,
+                    lines,
+                    messages,
+                    redelivery.options,
+                );
                 rest = others;
             }
         }

@@ -130,10 +130,10 @@ impl Connection {
         let Remains {
             tally,
             failure,
-            orphans,
+            redeliveries,
         } = client.part();
         let last = panic::catch_unwind(AssertUnwindSafe(|| {
-            client.hand_over(&orphans);
+            client.redeliver(&redeliveries);
             if !matches!(end, End::SaidBye | End::Stopping) {
                 client.publish_will();
             }

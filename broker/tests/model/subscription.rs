@@ -181,11 +181,11 @@ pub(crate) fn a_group_loses_nothing_when_a_member_is_gone() {
         socket.close();
         router.forget(filter("$share/g/#"), leaver.id());
         let dispatch = Dispatch::new(router.clone(), Arc::default());
-        for orphan in &remains.orphans {
-            for message in orphan.bytes.split_inclusive(|&byte| byte == b';') {
+        for redelivery in &remains.redeliveries {
+            for message in redelivery.bytes.split_inclusive(|&byte| byte == b';') {
                 let name = message.split(|&byte| byte == b':').next();
                 let topic = Topic::parse(name.expect("a message")).expect("a topic");
-                dispatch.hand_over(&orphan.filter, topic, message, 1, orphan.options);
+                dispatch.redeliver(&redelivery.filter, topic, message, 1, redelivery.options);
             }
         }
         assert_eq!(dispatch.withdrawn(), 0);

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use crate::engine::memory::budget::Memory;
 use crate::engine::outbox::encoder::{Encode, Encoder};
-use crate::engine::outbox::run::{Orphan, Run};
+use crate::engine::outbox::run::{Redelivery, Run};
 
 /// A wire's account of one client's messages.
 pub(crate) trait Adapter: Any + Send {
@@ -42,7 +42,7 @@ pub(crate) trait Adapter: Any + Send {
 
     /// It ends: what it keeps is lost, except for what another member of a group may get. Returns
     /// how much is lost.
-    fn give_up(&mut self, orphans: &mut Vec<Orphan>) -> u64;
+    fn give_up(&mut self, redeliveries: &mut Vec<Redelivery>) -> u64;
 }
 
 /// What became of a message.
@@ -101,7 +101,7 @@ pub(crate) enum Span {
     /// The same for one message that others depend on: it is not dropped.
     Pinned,
     /// One message for one member of a group, which may have to go to another.
-    OneOf(Orphan),
+    OneOf(Redelivery),
 }
 
 impl Span {

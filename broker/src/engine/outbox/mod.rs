@@ -24,7 +24,7 @@ use crate::engine::outbox::delivery_state::Adapter;
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::memfd::Stage;
 use crate::engine::outbox::queue::{Queue, SLICES, Stock, Terms};
-use crate::engine::outbox::run::{Orphan, Run};
+use crate::engine::outbox::run::{Redelivery, Run};
 use crate::engine::stats::latency::Latency;
 use crate::engine::stats::tally::Tally;
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
@@ -74,7 +74,7 @@ pub(crate) struct Remains {
     /// Why sending failed, if it did.
     pub(crate) failure: Option<io::Error>,
     /// Messages for one member of a group that this member did not take.
-    pub(crate) orphans: Vec<Orphan>,
+    pub(crate) redeliveries: Vec<Redelivery>,
 }
 
 /// What is under the lock.
@@ -322,7 +322,7 @@ impl Outbox {
         Remains {
             tally: inside.queue.tally,
             failure: inside.failure.take(),
-            orphans: inside.queue.take_orphans(),
+            redeliveries: inside.queue.take_redeliveries(),
         }
     }
 
@@ -369,9 +369,9 @@ impl Inside {
         self.state = State::Closed;
         self.queue.clear(self.terms.encoder);
         if let Some(mut adapter) = self.adapter.take() {
-            let mut orphans = Vec::new();
-            self.queue.tally.discarded += adapter.give_up(&mut orphans);
-            self.queue.add_orphans(orphans);
+            let mut redeliveries = Vec::new();
+            self.queue.tally.discarded += adapter.give_up(&mut redeliveries);
+            self.queue.add_redeliveries(redeliveries);
         }
     }
 
@@ -871,7 +871,11 @@ pub(crate) mod tests {
         outbox.lock().deliver(&[&run]);
         assert_eq!(sink.taken(), "AB;C");
         let remains = outbox.close();
-        let left: Vec<_> = remains.orphans.iter().map(|each| &each.bytes[..]).collect();
+        let left: Vec<_> = remains
+            .redeliveries
+            .iter()
+            .map(|each| &each.bytes[..])
+            .collect();
         assert_eq!(left, [b"cd\n", b"ef\n"]);
         assert_eq!(remains.tally.written, 1);
     }

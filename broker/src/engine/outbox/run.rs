@@ -64,7 +64,7 @@ impl PublishOptions {
 }
 
 /// Whole messages for another member of a group.
-pub(crate) struct Orphan {
+pub(crate) struct Redelivery {
     /// The filter of the group.
     pub(crate) filter: Arc<str>,
     /// Their lines.

@@ -248,7 +248,7 @@ impl Dispatch {
 
     /// Delivers messages on one topic that a member of the group with this filter has left behind to
     /// another. Who gets a copy anyway has had it.
-    pub(crate) fn hand_over(
+    pub(crate) fn redeliver(
         &self,
         filter: &Arc<str>,
         topic: Topic<'_>,

@@ -671,7 +671,7 @@ mod tests {
         scene.router.unsubscribe(filter, &leaver);
         scene.deliver();
         assert_eq!(leavers.taken(), "");
-        let waiting = busy.close().orphans;
+        let waiting = busy.close().redeliveries;
         assert_eq!(waiting.len(), 1);
         assert_eq!(waiting[0].bytes, "a 1;");
     }

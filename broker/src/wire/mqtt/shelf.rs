@@ -18,7 +18,7 @@ use super::Version;
 use super::message::{self, Extra, Parts, Plain};
 use crate::engine::memory::budget::Charge;
 use crate::engine::outbox::delivery_state::{Adapter, Fate, Message, Outgoing, Pumped, Span};
-use crate::engine::outbox::run::{Orphan, PublishOptions};
+use crate::engine::outbox::run::{PublishOptions, Redelivery};
 
 /// So many messages are in flight to a client at most, even if it would take more.
 const MOST_IN_FLIGHT: usize = 1024;
@@ -642,7 +642,7 @@ impl Adapter for Shelf {
         self.aliases.clear();
     }
 
-    fn give_up(&mut self, orphans: &mut Vec<Orphan>) -> u64 {
+    fn give_up(&mut self, redeliveries: &mut Vec<Redelivery>) -> u64 {
         let mut lost = 0;
         let flights = mem::take(&mut self.flights).into_iter();
         // What may have been received at QoS 2 must not be received by another as well.
@@ -659,7 +659,7 @@ impl Adapter for Shelf {
         });
         for parcel in flights.chain(mem::take(&mut self.waiting)) {
             match parcel.rare.and_then(|rare| rare.share) {
-                Some(filter) => orphans.push(Orphan {
+                Some(filter) => redeliveries.push(Redelivery {
                     filter,
                     bytes: parcel.line,
                     options: PublishOptions {
@@ -722,7 +722,7 @@ impl Shelf {
         outgoing.end(match message.run.share() {
             None if self.aliases.len() > known => Span::Pinned,
             None => Span::Messages(1),
-            Some(filter) => Span::OneOf(Orphan {
+            Some(filter) => Span::OneOf(Redelivery {
                 filter: filter.clone(),
                 bytes: Bytes::copy_from_slice(message.line()),
                 options: message.run.options(),

@@ -23,7 +23,7 @@ use crate::engine::outbox::delivery_state::{Outgoing, Span};
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::queue::drop_log::Drops;
 use crate::engine::outbox::queue::policies::{Choices, TooManyChoices};
-use crate::engine::outbox::run::{Kept, Orphan, PublishOptions, Run};
+use crate::engine::outbox::run::{Kept, PublishOptions, Redelivery, Run};
 use crate::engine::stats::latency::Latency;
 use crate::engine::stats::tally::{Reason, Tally};
 
@@ -78,9 +78,9 @@ pub(crate) struct Queue {
     /// Where and when something was dropped, if anything was.
     drops: Option<Box<Drops>>,
     /// Of a closed outbox.
-    orphans: Vec<Orphan>,
+    redeliveries: Vec<Redelivery>,
     /// How many messages they are.
-    orphaned: u64,
+    redelivered: u64,
     /// Messages that the outbox was handed, but for orphans that have been taken out.
     pub(crate) taken: u64,
     pub(crate) tally: Tally,
@@ -307,10 +307,10 @@ impl Queue {
             Span::Kept => chunk.kind = Kind::Kept,
             Span::Messages(_) => {}
             Span::Pinned => chunk.slow = Slow::DropNewest,
-            Span::OneOf(orphan) => {
-                chunk.share = Some(orphan.filter.clone());
-                chunk.line = Some(orphan.bytes.clone());
-                chunk.options = orphan.options;
+            Span::OneOf(redelivery) => {
+                chunk.share = Some(redelivery.filter.clone());
+                chunk.line = Some(redelivery.bytes.clone());
+                chunk.options = redelivery.options;
             }
         }
         self.chunks.push_back(chunk);
@@ -321,9 +321,9 @@ impl Queue {
         for (_, span) in outgoing.spans() {
             match span {
                 Span::Kept => {}
-                Span::OneOf(orphan) => {
-                    let line = || orphan.bytes.clone();
-                    self.give_up(Some(&orphan.filter), 1, orphan.options, line);
+                Span::OneOf(redelivery) => {
+                    let line = || redelivery.bytes.clone();
+                    self.give_up(Some(&redelivery.filter), 1, redelivery.options, line);
                 }
                 Span::Messages(_) | Span::Pinned => self.tally.discarded += span.messages(),
             }
@@ -471,8 +471,8 @@ impl Queue {
     ) {
         match share {
             Some(filter) if messages > 0 => {
-                self.orphaned += messages;
-                self.orphans.push(Orphan {
+                self.redelivered += messages;
+                self.redeliveries.push(Redelivery {
                     filter: filter.clone(),
                     bytes: bytes(),
                     options,
@@ -483,15 +483,15 @@ impl Queue {
     }
 
     /// What an adapter has given up for others: a message each.
-    pub(crate) fn add_orphans(&mut self, mut orphans: Vec<Orphan>) {
-        self.orphaned += orphans.len() as u64;
-        self.orphans.append(&mut orphans);
+    pub(crate) fn add_redeliveries(&mut self, mut redeliveries: Vec<Redelivery>) {
+        self.redelivered += redeliveries.len() as u64;
+        self.redeliveries.append(&mut redeliveries);
     }
 
     /// Takes out what others may get: it is as if it had never been handed over here.
-    pub(crate) fn take_orphans(&mut self) -> Vec<Orphan> {
-        self.taken -= mem::take(&mut self.orphaned);
-        mem::take(&mut self.orphans)
+    pub(crate) fn take_redeliveries(&mut self) -> Vec<Redelivery> {
+        self.taken -= mem::take(&mut self.redelivered);
+        mem::take(&mut self.redeliveries)
     }
 
     /// What it was handed, and where that is.
@@ -503,7 +503,7 @@ impl Queue {
         Stock {
             taken: self.taken,
             // Orphans wait to be handed to others.
-            waiting: waiting.sum::<u64>() + self.orphaned,
+            waiting: waiting.sum::<u64>() + self.redelivered,
             waiting_bytes: self.message_bytes,
             dropped_at: self.drops.as_ref().map(|drops| drops.last),
             tally: self.tally,
