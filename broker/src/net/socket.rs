@@ -17,7 +17,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg
 use crate::engine::memory::read_buffer::Block;
 use crate::engine::outbox::Sink;
 use crate::engine::outbox::flusher::Flusher;
-use crate::engine::outbox::memfd::Stage;
+use crate::engine::outbox::memfd::MemFd;
 use crate::net::shutdown::ShutdownDeadline;
 use crate::wire::{Arrival, Source};
 
@@ -246,9 +246,9 @@ impl Sink for SocketSink {
         Ok(sent?)
     }
 
-    fn send_staged(&self, stage: &Stage, bytes: &[u8]) -> io::Result<usize> {
+    fn send_memfd(&self, memfd: &MemFd, bytes: &[u8]) -> io::Result<usize> {
         self.socket.never_wait()?;
-        match sendfile(&self.socket.stream, stage, Some(&mut 0), bytes.len()) {
+        match sendfile(&self.socket.stream, memfd, Some(&mut 0), bytes.len()) {
             Err(Errno::INVAL | Errno::NOSYS) => self.send(&[IoSlice::new(bytes)]),
             sent => Ok(sent?),
         }
@@ -290,11 +290,11 @@ mod tests {
     fn staged_bytes_are_sent_as_far_as_there_is_room() {
         let (sink, _, mut client) = sink();
         let bytes: Vec<u8> = (0..300_000u32).flat_map(u32::to_ne_bytes).collect();
-        let stage = Stage::new(&bytes).expect("a file in memory");
+        let memfd = MemFd::new(&bytes).expect("a file in memory");
         let mut sent = 0;
         // Nobody reads, so it is full before long, within a stage or between two.
         loop {
-            match sink.send_staged(&stage, &bytes) {
+            match sink.send_memfd(&memfd, &bytes) {
                 Ok(len) => sent += len,
                 Err(err) => {
                     assert_eq!(err.kind(), io::ErrorKind::WouldBlock);
@@ -302,7 +302,7 @@ mod tests {
                 }
             }
         }
-        drop((stage, sink));
+        drop((memfd, sink));
         let mut came = vec![0; sent];
         client.read_exact(&mut came).expect("all that was sent");
         let first = &came[..bytes.len().min(sent)];
@@ -312,8 +312,8 @@ mod tests {
     #[test]
     fn reads_wait_as_before_after_a_staged_send() {
         let (sink, socket, client) = sink();
-        let stage = Stage::new(b"hi").expect("a file in memory");
-        assert_eq!(sink.send_staged(&stage, b"hi").ok(), Some(2));
+        let memfd = MemFd::new(b"hi").expect("a file in memory");
+        assert_eq!(sink.send_memfd(&memfd, b"hi").ok(), Some(2));
         let shutdown = ShutdownDeadline::default();
         let mut source = SocketSource::new(&socket, &shutdown, Duration::from_millis(100));
         let mut block = Block::new(&Arc::new(Memory::new(usize::MAX)));

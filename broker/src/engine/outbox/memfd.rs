@@ -13,18 +13,18 @@ use rustix::io::{Errno, pwrite};
 const WIDE_AUDIENCE: usize = 8;
 
 /// Less than this is not worth a file.
-const STAGED_FROM_BYTES: usize = 16 * 1024;
+const MEMFD_FROM_BYTES: usize = 16 * 1024;
 
 /// Whether so many bytes for so many receivers shall be staged.
 pub(crate) fn is_worth_it(bytes: usize, receivers: usize) -> bool {
-    bytes >= STAGED_FROM_BYTES && receivers >= WIDE_AUDIENCE
+    bytes >= MEMFD_FROM_BYTES && receivers >= WIDE_AUDIENCE
 }
 
 /// A file in memory that holds some bytes and is never changed: its pages live on until the last
 /// socket has sent them, whatever becomes of the file.
-pub(crate) struct Stage(OwnedFd);
+pub(crate) struct MemFd(OwnedFd);
 
-impl Stage {
+impl MemFd {
     pub(crate) fn new(bytes: &[u8]) -> io::Result<Self> {
         let file = memfd_create(c"messages", MemfdFlags::CLOEXEC)?;
         let mut written = 0;
@@ -40,7 +40,7 @@ impl Stage {
     }
 }
 
-impl AsFd for Stage {
+impl AsFd for MemFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

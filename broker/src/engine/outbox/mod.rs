@@ -22,7 +22,7 @@ use crate::clock::Moment;
 use crate::engine::memory::budget::Memory;
 use crate::engine::outbox::delivery_state::Adapter;
 use crate::engine::outbox::encoder::Encoder;
-use crate::engine::outbox::memfd::Stage;
+use crate::engine::outbox::memfd::MemFd;
 use crate::engine::outbox::queue::{Queue, SLICES, Stock, Terms};
 use crate::engine::outbox::run::{Redelivery, Run};
 use crate::engine::stats::latency::Latency;
@@ -43,7 +43,7 @@ pub(crate) trait Sink: Send + Sync {
     fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 
     /// The same for bytes that the stage holds too, for a sink that can send them from there.
-    fn send_staged(&self, _stage: &Stage, bytes: &[u8]) -> io::Result<usize> {
+    fn send_memfd(&self, _stage: &MemFd, bytes: &[u8]) -> io::Result<usize> {
         self.send(&[IoSlice::new(bytes)])
     }
 
@@ -396,9 +396,9 @@ impl Inside {
 /// At most [`SLICES`] of them.
 fn send_runs(sink: &dyn Sink, runs: &[&Run<'_>]) -> io::Result<usize> {
     if let [only] = runs
-        && let Some(stage) = only.stage()
+        && let Some(memfd) = only.memfd()
     {
-        return send(|| sink.send_staged(stage, only.bytes()));
+        return send(|| sink.send_memfd(memfd, only.bytes()));
     }
     let mut slices = [IoSlice::new(&[]); SLICES];
     for (slice, run) in slices.iter_mut().zip(runs) {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::engine::memory::budget::{Charge, Memory};
 use crate::engine::outbox::encoder::{Encode, Encoder};
-use crate::engine::outbox::memfd::{self, Stage};
+use crate::engine::outbox::memfd::{self, MemFd};
 
 /// Whole messages one after another, on their way into outboxes. They are sent from where they
 /// are; the first outbox that must keep them makes a copy, which all others share.
@@ -31,7 +31,7 @@ pub(crate) struct Run<'a> {
     outboxes: usize,
     /// Where many sockets can be sent it from, made when the first needs it; none if it cannot be
     /// made or is not worth it.
-    stage: OnceCell<Option<Stage>>,
+    memfd: OnceCell<Option<MemFd>>,
     /// The same in the words of other wires, made when the first outbox of that wire comes.
     encoded: RefCell<Vec<(&'static Encoder, EncodedRuns)>>,
 }
@@ -109,7 +109,7 @@ impl<'a> Run<'a> {
             share: None,
             line: None,
             outboxes: 1,
-            stage: OnceCell::from(None),
+            memfd: OnceCell::from(None),
             encoded: RefCell::default(),
         }
     }
@@ -129,7 +129,7 @@ impl<'a> Run<'a> {
     pub(crate) fn to(mut self, outboxes: usize) -> Self {
         self.outboxes = outboxes;
         if memfd::is_worth_it(self.bytes().len(), outboxes) {
-            self.stage = OnceCell::new();
+            self.memfd = OnceCell::new();
         }
         self
     }
@@ -201,9 +201,9 @@ impl<'a> Run<'a> {
     }
 
     /// Without a stage it is sent all the same.
-    pub(crate) fn stage(&self) -> Option<&Stage> {
-        self.stage
-            .get_or_init(|| Stage::new(self.bytes()).ok())
+    pub(crate) fn memfd(&self) -> Option<&MemFd> {
+        self.memfd
+            .get_or_init(|| MemFd::new(self.bytes()).ok())
             .as_ref()
     }
 
