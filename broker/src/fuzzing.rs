@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::engine::client::Client;
-use crate::engine::memory::read_buffer::Block;
+use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::{Outbox, Sink};
 use crate::engine::session::clients::ClientRecord;
 use crate::wire::http::{self, Site};
@@ -31,8 +31,8 @@ const ROOM_BYTES: usize = 300;
 /// in CONNECT, whether the client reads, and how what it says is cut.
 pub fn mqtt(input: &[u8]) {
     for_each_client(input, connect, |client, source| {
-        let mut block = Block::new(&client.engine.memory);
-        let end = exchange_packets(client, source, &mut block, mqtt::ENCODERS);
+        let mut buffer = ReadBuffer::new(&client.engine.memory);
+        let end = exchange_packets(client, source, &mut buffer, mqtt::ENCODERS);
         (end, Some(mqtt::ENCODER_5.fitting))
     });
 }
@@ -44,20 +44,20 @@ pub fn web(input: &[u8]) {
     for_each_client(input, upgrade, |client, source| {
         let outbox = client.outbox.clone();
         outbox.set_encoder(&http::ENCODER);
-        let mut raw = Block::new(&client.engine.memory);
+        let mut raw = ReadBuffer::new(&client.engine.memory);
         let mut conversation = http::Conversation::new(client, &site, LINE_BYTES);
         let end = conversation.read_loop(source, &mut raw);
         let Some(inside) = conversation.switched() else {
             return (end, None);
         };
         outbox.set_encoder(inside.encoder());
-        let mut block = Block::new(&client.engine.memory);
+        let mut buffer = ReadBuffer::new(&client.engine.memory);
         let mut tunnel = Tunnel::new(source, &outbox, inside, &mut raw);
         let end = match inside {
             Inside::Line => {
-                line::Conversation::new(client, LINE_BYTES).read_loop(&mut tunnel, &mut block)
+                line::Conversation::new(client, LINE_BYTES).read_loop(&mut tunnel, &mut buffer)
             }
-            Inside::Mqtt => exchange_packets(client, &mut tunnel, &mut block, websocket::MQTT),
+            Inside::Mqtt => exchange_packets(client, &mut tunnel, &mut buffer, websocket::MQTT),
         };
         outbox.current().lock().signal(&tunnel.last_frame(&end));
         (end, None)
@@ -67,7 +67,7 @@ pub fn web(input: &[u8]) {
 fn exchange_packets(
     client: &mut Client<'_>,
     source: &mut impl Source,
-    block: &mut Block,
+    buffer: &mut ReadBuffer,
     encoders: Encoders,
 ) -> End {
     let limits = Limits {
@@ -76,7 +76,7 @@ fn exchange_packets(
         queued_bytes: LINE_BYTES,
         session_expiry: Duration::from_secs(100),
     };
-    mqtt::Conversation::new(client, limits, encoders).read_loop(source, block)
+    mqtt::Conversation::new(client, limits, encoders).read_loop(source, buffer)
 }
 
 /// Where what was sent ends in a whole frame, at most at this byte.
@@ -189,19 +189,19 @@ impl Sink for Taken {
 struct Pieces<'a>(Chunks<'a, u8>);
 
 impl Source for Pieces<'_> {
-    fn fill(&mut self, block: &mut Block, most: usize) -> Arrival {
+    fn fill(&mut self, buffer: &mut ReadBuffer, most: usize) -> Arrival {
         let Some(piece) = self.0.next() else {
             return Arrival::End;
         };
-        let Some(room) = block.fill(most) else {
+        let Some(room) = buffer.fill(most) else {
             return Arrival::NoMemory;
         };
         room.extend_from_slice(piece);
         Arrival::Bytes
     }
 
-    fn fill_by(&mut self, block: &mut Block, most: usize, _: Instant) -> Arrival {
-        self.fill(block, most)
+    fn fill_by(&mut self, buffer: &mut ReadBuffer, most: usize, _: Instant) -> Arrival {
+        self.fill(buffer, most)
     }
 
     fn wait_for_end(&mut self) -> Arrival {

@@ -7,7 +7,7 @@ use divan::counter::ItemsCount;
 use protocol::{Filter, Topic};
 
 use crate::client::{blocked, idle};
-use crate::engine::memory::read_buffer::Block;
+use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::run::Run;
 use crate::engine::publish::{Dispatch, Place};
 use crate::engine::routing::router::Router;
@@ -74,8 +74,8 @@ fn dispatch(bencher: Bencher, subscribers: u64, topics: &[&str]) {
     (1..subscribers).for_each(|id| subscribe("a", id));
     subscribe("b", subscribers);
     let mut dispatch = Dispatch::new(router, Arc::default());
-    let mut block = Block::new(&crate::client::memory());
-    let bytes = block.fill(1 << 20).expect("there is memory");
+    let mut buffer = ReadBuffer::new(&crate::client::memory());
+    let bytes = buffer.fill(1 << 20).expect("there is memory");
     let mut messages = Vec::new();
     for topic in topics.iter().cycle().take(BATCH) {
         let start = bytes.len();
@@ -84,13 +84,13 @@ fn dispatch(bencher: Bencher, subscribers: u64, topics: &[&str]) {
     }
     bencher.counter(ItemsCount::new(BATCH)).bench_local(|| {
         for (name, topic, all) in &messages {
-            let known = dispatch.add_known(block.bytes(), topic.clone(), all.clone());
+            let known = dispatch.add_known(buffer.bytes(), topic.clone(), all.clone());
             if known.is_none() {
                 let name = Topic::parse(*name).expect("a topic");
-                dispatch.add(name, Place::Block, topic.clone(), all.clone());
+                dispatch.add(name, Place::Buffer, topic.clone(), all.clone());
             }
         }
-        dispatch.deliver(block.bytes());
+        dispatch.deliver(buffer.bytes());
     });
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::client::idle;
 use crate::engine::Engine;
 use crate::engine::client::Client;
-use crate::engine::memory::read_buffer::Block;
+use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::session::clients::ClientRecord;
 use crate::wire::line::Conversation;
@@ -40,11 +40,11 @@ struct Rounds<'a> {
 }
 
 impl Source for Rounds<'_> {
-    fn fill(&mut self, block: &mut Block, most: usize) -> Arrival {
+    fn fill(&mut self, buffer: &mut ReadBuffer, most: usize) -> Arrival {
         if self.left == 0 {
             return Arrival::End;
         }
-        let room = block.fill(most).expect("there is memory");
+        let room = buffer.fill(most).expect("there is memory");
         let rest = &self.lines[self.at..];
         let part = &rest[..rest.len().min(room.capacity() - room.len())];
         room.extend_from_slice(part);
@@ -55,8 +55,8 @@ impl Source for Rounds<'_> {
         Arrival::Bytes
     }
 
-    fn fill_by(&mut self, block: &mut Block, most: usize, _deadline: Instant) -> Arrival {
-        self.fill(block, most)
+    fn fill_by(&mut self, buffer: &mut ReadBuffer, most: usize, _deadline: Instant) -> Arrival {
+        self.fill(buffer, most)
     }
 
     fn wait_for_end(&mut self) -> Arrival {
@@ -112,7 +112,7 @@ pub(crate) fn play(name: &str, rounds: usize) {
     let mut conversation = Conversation::new(&mut client, LINE_BYTES);
     conversation.read_loop(
         &mut scene.source(rounds),
-        &mut Block::new(&scene.engine.memory),
+        &mut ReadBuffer::new(&scene.engine.memory),
     );
     let written = scene.subscriber.close().tally.written;
     assert_eq!(written, (MESSAGES * rounds) as u64);
@@ -123,8 +123,8 @@ fn publish(bencher: Bencher, name: &str) {
     let scene = Scene::new(name);
     let mut client = Client::new(&scene.engine, &scene.publisher, SUBSCRIPTIONS);
     let mut conversation = Conversation::new(&mut client, LINE_BYTES);
-    let mut block = Block::new(&scene.engine.memory);
+    let mut buffer = ReadBuffer::new(&scene.engine.memory);
     bencher
         .counter(ItemsCount::new(MESSAGES))
-        .bench_local(|| conversation.read_loop(&mut scene.source(1), &mut block));
+        .bench_local(|| conversation.read_loop(&mut scene.source(1), &mut buffer));
 }

@@ -298,30 +298,30 @@ impl<'a> Client<'a> {
     /// What was added to the batch before is delivered first; `block` is all of the block.
     pub(crate) fn publish_retained(
         &mut self,
-        block: &[u8],
+        buffer: &[u8],
         topic: Topic<'_>,
         payload: &Escaped<'_>,
         attributes: &Attributes<'_>,
     ) -> Result<Added, Full> {
-        self.publish_retained_at(block, topic, payload, attributes, PublishOptions::LINE.qos)
+        self.publish_retained_at(buffer, topic, payload, attributes, PublishOptions::LINE.qos)
     }
 
     /// The same at another QoS.
     pub(crate) fn publish_retained_at(
         &mut self,
-        block: &[u8],
+        buffer: &[u8],
         topic: Topic<'_>,
         payload: &Escaped<'_>,
         attributes: &Attributes<'_>,
         qos: u8,
     ) -> Result<Added, Full> {
         // Nobody need wait for what was added before.
-        self.dispatch.deliver(block);
+        self.dispatch.deliver(buffer);
         let mut retained = self.engine.retained.write();
         retain(&mut retained, topic, payload, attributes, qos)?;
         let options = PublishOptions { qos, retain: true };
         let added = self.add_beside_in(topic, payload, attributes, options);
-        self.dispatch.deliver(block);
+        self.dispatch.deliver(buffer);
         Ok(added)
     }
 
@@ -592,7 +592,7 @@ impl<'a> Client<'a> {
                 && let Some(more) = self.engine.block_storm.say(Instant::now())
             {
                 log::warn!(
-                    "connection {} waited --max-block for connection {}, which still reads too \
+                    "connection {} waited --max-buffer for connection {}, which still reads too \
                      slowly and gets a GAP next{more}",
                     self.outbox.id(),
                     slow.id()

@@ -13,7 +13,7 @@ use rustix::net::{RecvFlags, recv};
 
 use crate::engine::Engine;
 use crate::engine::client::Client;
-use crate::engine::memory::read_buffer::Block;
+use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::{Outbox, Remains};
 use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::session::clients::ClientRecord;
@@ -159,27 +159,27 @@ impl Connection {
     }
 
     fn converse(&self, client: &mut Client<'_>, source: &mut SocketSource<'_>) -> End {
-        let mut block = Block::new(&client.engine.memory);
+        let mut buffer = ReadBuffer::new(&client.engine.memory);
         let line_bytes = self.settings.line_bytes;
         let wire = loop {
-            if let Some(wire) = sniff(block.unread()) {
+            if let Some(wire) = sniff(buffer.unread()) {
                 break wire;
             }
-            match source.fill(&mut block, line_bytes) {
+            match source.fill(&mut buffer, line_bytes) {
                 Arrival::Bytes | Arrival::NoMemory | Arrival::Pause | Arrival::Silence => {}
                 Arrival::End => return End::Left,
                 Arrival::Stopping => return self.say_goodbye(client),
                 Arrival::Failed(err) => return err.into(),
             }
         };
-        client.note_heard(block.unread().len());
+        client.note_heard(buffer.unread().len());
         match wire {
             Wire::Line => {}
-            Wire::Http => return self.converse_in_http(client, source, &mut block),
-            Wire::Mqtt => return self.converse_in_mqtt(client, source, &mut block),
+            Wire::Http => return self.converse_in_http(client, source, &mut buffer),
+            Wire::Mqtt => return self.converse_in_mqtt(client, source, &mut buffer),
             Wire::Tls => return End::NotSpoken(wire),
         }
-        let end = Conversation::new(client, line_bytes).read_loop(source, &mut block);
+        let end = Conversation::new(client, line_bytes).read_loop(source, &mut buffer);
         self.conclude(client, end)
     }
 
@@ -188,14 +188,14 @@ impl Connection {
         &self,
         client: &mut Client<'_>,
         source: &mut SocketSource<'_>,
-        block: &mut Block,
+        buffer: &mut ReadBuffer,
     ) -> End {
         self.record.outbox.set_encoder(&http::ENCODER);
         let line_bytes = self.settings.line_bytes;
         let mut conversation = http::Conversation::new(client, &self.site, line_bytes);
-        let end = conversation.read_loop(source, block);
+        let end = conversation.read_loop(source, buffer);
         if let Some(inside) = conversation.switched() {
-            return self.converse_in_tunnel(client, source, block, inside);
+            return self.converse_in_tunnel(client, source, buffer, inside);
         }
         self.conclude(client, end)
     }
@@ -206,17 +206,19 @@ impl Connection {
         &self,
         client: &mut Client<'_>,
         source: &mut SocketSource<'_>,
-        raw: &mut Block,
+        raw: &mut ReadBuffer,
         inside: Inside,
     ) -> End {
         let outbox = client.outbox.clone();
         outbox.set_encoder(inside.encoder());
-        let mut block = Block::new(&client.engine.memory);
+        let mut buffer = ReadBuffer::new(&client.engine.memory);
         let mut tunnel = Tunnel::new(source, &outbox, inside, raw);
         let mut end = match inside {
             Inside::Line => Conversation::new(client, self.settings.line_bytes)
-                .read_loop(&mut tunnel, &mut block),
-            Inside::Mqtt => self.exchange_packets(client, &mut tunnel, &mut block, websocket::MQTT),
+                .read_loop(&mut tunnel, &mut buffer),
+            Inside::Mqtt => {
+                self.exchange_packets(client, &mut tunnel, &mut buffer, websocket::MQTT)
+            }
         };
         // What MQTT has published may be asked after while its client takes its last.
         client.settle();
@@ -263,9 +265,9 @@ impl Connection {
         &self,
         client: &mut Client<'_>,
         source: &mut SocketSource<'_>,
-        block: &mut Block,
+        buffer: &mut ReadBuffer,
     ) -> End {
-        match self.exchange_packets(client, source, block, mqtt::ENCODERS) {
+        match self.exchange_packets(client, source, buffer, mqtt::ENCODERS) {
             End::Stopping => self.say_goodbye(client),
             end => end,
         }
@@ -275,7 +277,7 @@ impl Connection {
         &self,
         client: &mut Client<'_>,
         source: &mut impl Source,
-        block: &mut Block,
+        buffer: &mut ReadBuffer,
         encoders: mqtt::Encoders,
     ) -> End {
         let limits = mqtt::Limits {
@@ -284,7 +286,7 @@ impl Connection {
             queued_bytes: self.settings.outbox_bytes,
             session_expiry: self.settings.session_expiry,
         };
-        mqtt::Conversation::new(client, limits, encoders).read_loop(source, block)
+        mqtt::Conversation::new(client, limits, encoders).read_loop(source, buffer)
     }
 
     /// The broker stops: what waits is sent as long as there is time.
@@ -404,13 +406,13 @@ mod tests {
         peer.write_all(b"SUBSCRIBE a\n")
             .expect("the socket is open");
         connection.run_with(&engine, |client, source| {
-            let mut block = Block::new(&engine.memory);
-            assert!(matches!(source.fill(&mut block, 1024), Arrival::Bytes));
+            let mut buffer = ReadBuffer::new(&engine.memory);
+            assert!(matches!(source.fill(&mut buffer, 1024), Arrival::Bytes));
             let _ = peer.shutdown(Shutdown::Write);
             let topic = Topic::parse("a").expect("a topic");
             thread::scope(|scope| {
                 let reader =
-                    scope.spawn(|| Conversation::new(client, 1024).read_loop(source, &mut block));
+                    scope.spawn(|| Conversation::new(client, 1024).read_loop(source, &mut buffer));
                 let mut line = String::new();
                 BufReader::new(&peer).read_line(&mut line).expect("a line");
                 assert_eq!(line, "SUBACK a\n");

@@ -14,7 +14,7 @@ use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 
-use crate::engine::memory::read_buffer::Block;
+use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::Sink;
 use crate::engine::outbox::flusher::Flusher;
 use crate::engine::outbox::memfd::MemFd;
@@ -137,8 +137,8 @@ impl<'a> SocketSource<'a> {
 }
 
 impl Source for SocketSource<'_> {
-    fn fill(&mut self, block: &mut Block, most: usize) -> Arrival {
-        let Some(room) = block.fill(most) else {
+    fn fill(&mut self, buffer: &mut ReadBuffer, most: usize) -> Arrival {
+        let Some(room) = buffer.fill(most) else {
             return Arrival::NoMemory;
         };
         loop {
@@ -161,7 +161,7 @@ impl Source for SocketSource<'_> {
         }
         match self.patience {
             Patience::Short => {
-                block.shrink();
+                buffer.shrink();
                 self.set_patience(Patience::Long);
                 Arrival::Pause
             }
@@ -177,14 +177,14 @@ impl Source for SocketSource<'_> {
         }
     }
 
-    fn fill_by(&mut self, block: &mut Block, most: usize, deadline: Instant) -> Arrival {
+    fn fill_by(&mut self, buffer: &mut ReadBuffer, most: usize, deadline: Instant) -> Arrival {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let time = Timespec::try_from(left).expect("a deadline is near");
             let mut socket = [PollFd::new(&self.socket.stream, PollFlags::IN)];
             match poll(&mut socket, Some(&time)) {
                 Ok(0) => return Arrival::Silence,
-                Ok(_) => return self.fill(block, most),
+                Ok(_) => return self.fill(buffer, most),
                 Err(Errno::INTR) => {}
                 Err(err) => return Arrival::Failed(err.into()),
             }
@@ -316,18 +316,18 @@ mod tests {
         assert_eq!(sink.send_memfd(&memfd, b"hi").ok(), Some(2));
         let shutdown = ShutdownDeadline::default();
         let mut source = SocketSource::new(&socket, &shutdown, Duration::from_millis(100));
-        let mut block = Block::new(&Arc::new(Memory::new(usize::MAX)));
+        let mut buffer = ReadBuffer::new(&Arc::new(Memory::new(usize::MAX)));
         let began = Instant::now();
-        assert!(matches!(source.fill(&mut block, 100), Arrival::Pause));
+        assert!(matches!(source.fill(&mut buffer, 100), Arrival::Pause));
         assert!(began.elapsed() >= PAUSE);
-        assert!(matches!(source.fill(&mut block, 100), Arrival::Silence));
+        assert!(matches!(source.fill(&mut buffer, 100), Arrival::Silence));
         let mut other = client.try_clone().expect("a descriptor");
         let writer = thread::spawn(move || other.write_all(b"there"));
-        assert!(matches!(source.fill(&mut block, 100), Arrival::Bytes));
-        assert_eq!(block.unread(), b"there");
+        assert!(matches!(source.fill(&mut buffer, 100), Arrival::Bytes));
+        assert_eq!(buffer.unread(), b"there");
         let written = writer.join().expect("no panic");
         written.expect("the socket is open");
         client.shutdown(Shutdown::Write).expect("it is still open");
-        assert!(matches!(source.fill(&mut block, 100), Arrival::End));
+        assert!(matches!(source.fill(&mut buffer, 100), Arrival::End));
     }
 }

@@ -13,15 +13,15 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::engine::memory::read_buffer::Block;
+use crate::engine::memory::read_buffer::ReadBuffer;
 
 /// Where the bytes of one client come from.
 pub(crate) trait Source {
     /// Waits for bytes and appends them to `block`. A line gets at most `most` bytes long.
-    fn fill(&mut self, block: &mut Block, most: usize) -> Arrival;
+    fn fill(&mut self, buffer: &mut ReadBuffer, most: usize) -> Arrival;
 
     /// The same until `deadline`, and then it is [`Arrival::Silence`].
-    fn fill_by(&mut self, block: &mut Block, most: usize, deadline: Instant) -> Arrival;
+    fn fill_by(&mut self, buffer: &mut ReadBuffer, most: usize, deadline: Instant) -> Arrival;
 
     /// The client sends nothing more: waits until the connection is gone altogether.
     fn wait_for_end(&mut self) -> Arrival;

@@ -9,7 +9,7 @@ use shuttle::thread;
 
 use crate::engine::Engine;
 use crate::engine::client::Client;
-use crate::engine::memory::read_buffer::Block;
+use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::session::clients::ClientRecord;
 use crate::socket::{Flushing, Socket};
 use crate::wire::line::{self, Conversation};
@@ -23,11 +23,11 @@ const SUBSCRIPTIONS: usize = 10;
 struct Script(std::vec::IntoIter<String>);
 
 impl Source for Script {
-    fn fill(&mut self, block: &mut Block, most: usize) -> Arrival {
+    fn fill(&mut self, buffer: &mut ReadBuffer, most: usize) -> Arrival {
         thread::yield_now();
         match self.0.next() {
             Some(lines) => {
-                block
+                buffer
                     .fill(most)
                     .expect("there is memory")
                     .extend_from_slice(lines.as_bytes());
@@ -37,8 +37,8 @@ impl Source for Script {
         }
     }
 
-    fn fill_by(&mut self, block: &mut Block, most: usize, _deadline: Instant) -> Arrival {
-        self.fill(block, most)
+    fn fill_by(&mut self, buffer: &mut ReadBuffer, most: usize, _deadline: Instant) -> Arrival {
+        self.fill(buffer, most)
     }
 
     fn wait_for_end(&mut self) -> Arrival {
@@ -71,7 +71,7 @@ fn converse<const N: usize>(scripts: [Vec<String>; N]) -> ([Vec<String>; N], Eng
                 scope.spawn(move || {
                     let mut client = Client::new(engine, record, SUBSCRIPTIONS);
                     let mut conversation = Conversation::new(&mut client, LINE_BYTES);
-                    conversation.read_loop(&mut source, &mut Block::new(&engine.memory));
+                    conversation.read_loop(&mut source, &mut ReadBuffer::new(&engine.memory));
                 })
             })
             .collect();

@@ -9,7 +9,7 @@ use protocol::{Filter, Topic};
 use shuttle::thread;
 
 use crate::engine::memory::budget::Memory;
-use crate::engine::memory::read_buffer::Block;
+use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::publish::{Dispatch, Place};
 use crate::engine::routing::router::Router;
 use crate::engine::routing::subscribers::Subscriber;
@@ -33,7 +33,7 @@ struct Publisher {
     name: char,
     number: u64,
     dispatch: Dispatch,
-    block: Block,
+    block: ReadBuffer,
 }
 
 impl Publisher {
@@ -42,7 +42,7 @@ impl Publisher {
             name,
             number: 0,
             dispatch: Dispatch::new(router.clone(), Arc::default()),
-            block: Block::new(&Arc::new(Memory::new(usize::MAX))),
+            block: ReadBuffer::new(&Arc::new(Memory::new(usize::MAX))),
         }
     }
 
@@ -78,7 +78,7 @@ impl Publisher {
         let known = self.dispatch.add_known(bytes, name.clone(), all.clone());
         if known.is_none() {
             let topic = Topic::parse(topic).expect("a topic");
-            self.dispatch.add(topic, Place::Block, name, all);
+            self.dispatch.add(topic, Place::Buffer, name, all);
         }
     }
 }

@@ -28,7 +28,7 @@ const SHORT_LINE_BYTES: usize = 96;
 const WORTH_KEEPING: (usize, usize) = (15, 16);
 
 /// Bytes in the order they came, the handled ones first.
-pub(crate) struct Block {
+pub(crate) struct ReadBuffer {
     bytes: Vec<u8>,
     /// Where the unhandled bytes begin.
     start: usize,
@@ -40,7 +40,7 @@ pub(crate) struct Block {
     charge: Charge,
 }
 
-impl Block {
+impl ReadBuffer {
     pub(crate) fn new(memory: &Arc<Memory>) -> Self {
         Self {
             bytes: Vec::with_capacity(IDLE_BYTES),
@@ -51,7 +51,7 @@ impl Block {
         }
     }
 
-    /// All bytes; those from [`Block::start`] on are not handled yet.
+    /// All bytes; those from [`ReadBuffer::start`] on are not handled yet.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -141,7 +141,7 @@ impl Block {
         len * WORTH_KEEPING.1 >= self.bytes.capacity() * WORTH_KEEPING.0
     }
 
-    /// Lends the bytes in a form that others can keep. To be followed by [`Block::take_back`].
+    /// Lends the bytes in a form that others can keep. To be followed by [`ReadBuffer::take_back`].
     pub(crate) fn lend(&mut self) -> Bytes {
         Bytes::from(std::mem::take(&mut self.bytes))
     }
@@ -180,8 +180,8 @@ mod tests {
     }
 
     /// Reads `len` bytes into it, as far as there is room.
-    fn read(block: &mut Block, len: usize) -> usize {
-        let room = block.fill(1 << 20).expect("there is memory");
+    fn read(buffer: &mut ReadBuffer, len: usize) -> usize {
+        let room = buffer.fill(1 << 20).expect("there is memory");
         let len = len.min(room.capacity() - room.len());
         put(room, len);
         len
@@ -189,15 +189,15 @@ mod tests {
 
     /// Fills it some times with lines of `len` bytes; how much it then holds.
     fn size_with_lines(len: usize, most: usize) -> usize {
-        let mut block = Block::new(&memory());
+        let mut buffer = ReadBuffer::new(&memory());
         for _ in 0..10 {
-            let room = block.fill(most).expect("there is memory");
+            let room = buffer.fill(most).expect("there is memory");
             put(room, room.capacity() - room.len());
-            while block.unread().len() >= len {
-                block.consume(len);
+            while buffer.unread().len() >= len {
+                buffer.consume(len);
             }
         }
-        block.bytes.capacity()
+        buffer.bytes.capacity()
     }
 
     #[test]
@@ -210,25 +210,25 @@ mod tests {
 
     #[test]
     fn it_shrinks_on_demand() {
-        let mut block = Block::new(&memory());
+        let mut buffer = ReadBuffer::new(&memory());
         for _ in 0..3 {
-            read(&mut block, usize::MAX);
-            block.consume(block.unread().len());
+            read(&mut buffer, usize::MAX);
+            buffer.consume(buffer.unread().len());
         }
-        read(&mut block, 10);
-        block.shrink();
+        read(&mut buffer, 10);
+        buffer.shrink();
         assert_eq!(
-            (block.unread().len(), block.bytes.capacity()),
+            (buffer.unread().len(), buffer.bytes.capacity()),
             (10, IDLE_BYTES)
         );
     }
 
     #[test]
     fn it_grows_beyond_for_a_line_but_never_past_the_longest() {
-        let mut block = Block::new(&memory());
+        let mut buffer = ReadBuffer::new(&memory());
         let mut total = 0;
         loop {
-            match read(&mut block, usize::MAX) {
+            match read(&mut buffer, usize::MAX) {
                 0 => break,
                 len => total += len,
             }
@@ -238,38 +238,41 @@ mod tests {
 
     #[test]
     fn what_nobody_kept_comes_back_and_what_somebody_kept_is_replaced() {
-        let mut block = Block::new(&memory());
-        read(&mut block, 100);
-        block.consume(60);
-        let before = block.bytes().as_ptr();
-        let lent = block.lend();
-        block.take_back(lent, 60);
-        assert_eq!((block.bytes().as_ptr(), block.unread().len()), (before, 40));
-        let lent = block.lend();
+        let mut buffer = ReadBuffer::new(&memory());
+        read(&mut buffer, 100);
+        buffer.consume(60);
+        let before = buffer.bytes().as_ptr();
+        let lent = buffer.lend();
+        buffer.take_back(lent, 60);
+        assert_eq!(
+            (buffer.bytes().as_ptr(), buffer.unread().len()),
+            (before, 40)
+        );
+        let lent = buffer.lend();
         let kept = lent.slice(..60);
-        block.take_back(lent, 60);
-        assert_ne!(block.bytes().as_ptr(), before);
-        assert_eq!((block.unread(), kept.len()), (&[b'x'; 40][..], 60));
+        buffer.take_back(lent, 60);
+        assert_ne!(buffer.bytes().as_ptr(), before);
+        assert_eq!((buffer.unread(), kept.len()), (&[b'x'; 40][..], 60));
     }
 
     #[test]
     fn it_takes_no_more_than_there_is() {
         let memory = Arc::new(Memory::new(100 * 1024));
-        let mut block = Block::new(&memory);
+        let mut buffer = ReadBuffer::new(&memory);
         // A line that never ends.
-        while let Some(room) = block.fill(1 << 30) {
+        while let Some(room) = buffer.fill(1 << 30) {
             put(room, room.capacity() - room.len());
         }
-        assert!(block.size() <= 100 * 1024, "{}", block.size());
-        block.give_up();
-        assert_eq!((block.size(), memory.free()), (IDLE_BYTES, 100 * 1024));
+        assert!(buffer.size() <= 100 * 1024, "{}", buffer.size());
+        buffer.give_up();
+        assert_eq!((buffer.size(), memory.free()), (IDLE_BYTES, 100 * 1024));
         // Whole lines need no more than there is.
         let _others = memory.charge(99 * 1024);
         for _ in 0..10 {
-            let room = block.fill(1 << 30).expect("there is always some");
+            let room = buffer.fill(1 << 30).expect("there is always some");
             put(room, room.capacity() - room.len());
-            block.consume(block.unread().len());
+            buffer.consume(buffer.unread().len());
         }
-        assert_eq!(block.size(), IDLE_BYTES);
+        assert_eq!(buffer.size(), IDLE_BYTES);
     }
 }

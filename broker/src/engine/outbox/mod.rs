@@ -426,7 +426,7 @@ pub(crate) mod tests {
     use protocol::{Filter, Slow};
 
     use super::*;
-    use crate::engine::memory::read_buffer::Block;
+    use crate::engine::memory::read_buffer::ReadBuffer;
     use crate::engine::outbox::queue::COPY_BELOW_BYTES;
 
     /// A sink that takes what a test lets it take.
@@ -765,7 +765,7 @@ pub(crate) mod tests {
     fn what_clients_keep_stays_as_it_was_while_its_block_is_filled_again() {
         const LEN: usize = COPY_BELOW_BYTES + COPY_BELOW_BYTES / 2;
         let clients = [1, 2].map(|id| outbox(id, 1 << 20, 0));
-        let mut block = Block::new(&Arc::new(Memory::new(usize::MAX)));
+        let mut block = ReadBuffer::new(&Arc::new(Memory::new(usize::MAX)));
         std::thread::scope(|scope| {
             for round in *b"123" {
                 let room = block.fill(1 << 20).expect("there is memory");

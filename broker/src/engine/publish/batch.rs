@@ -39,20 +39,20 @@ pub(super) enum To {
 /// Which buffer a message stands in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    Block,
+    Buffer,
     Beside,
 }
 
 impl Batch {
-    pub(super) fn buffer<'a>(&'a self, place: Place, block: &'a [u8]) -> &'a [u8] {
+    pub(super) fn buffer<'a>(&'a self, place: Place, buffer: &'a [u8]) -> &'a [u8] {
         match place {
-            Place::Block => block,
+            Place::Buffer => buffer,
             Place::Beside => &self.beside,
         }
     }
 
-    pub(super) fn run_of<'a>(&'a self, segment: &Segment, block: &'a [u8]) -> Run<'a> {
-        let bytes = &self.buffer(segment.place, block)[segment.bytes.clone()];
+    pub(super) fn run_of<'a>(&'a self, segment: &Segment, buffer: &'a [u8]) -> Run<'a> {
+        let bytes = &self.buffer(segment.place, buffer)[segment.bytes.clone()];
         let run = Run::borrowed(bytes, segment.messages);
         match &segment.to {
             To::Audience(_) => run,
@@ -61,10 +61,10 @@ impl Batch {
     }
 
     /// The bytes of some consecutive segments that are one run, and how many messages they hold.
-    pub(super) fn run<'a>(&'a self, run: &Range<usize>, block: &'a [u8]) -> (&'a [u8], u64) {
+    pub(super) fn run<'a>(&'a self, run: &Range<usize>, buffer: &'a [u8]) -> (&'a [u8], u64) {
         let segments = &self.segments[run.clone()];
         let (first, last) = (&segments[0], &segments[segments.len() - 1]);
-        let bytes = &self.buffer(first.place, block)[first.bytes.start..last.bytes.end];
+        let bytes = &self.buffer(first.place, buffer)[first.bytes.start..last.bytes.end];
         let messages = segments.iter().map(|segment| segment.messages).sum();
         (bytes, messages)
     }

@@ -58,7 +58,7 @@ impl Dispatch {
         run: Run<'_>,
         audience: u32,
         batch: &Batch,
-        block: &[u8],
+        buffer: &[u8],
     ) -> usize {
         let slots = &self.audiences[audience as usize].slots;
         let run = run.to(slots.len());
@@ -71,7 +71,7 @@ impl Dispatch {
                 }
             } else {
                 drop(guard);
-                self.deliver_checked(slot, &batch.segments, batch, block);
+                self.deliver_checked(slot, &batch.segments, batch, buffer);
             }
         }
         slots.len()
@@ -79,11 +79,11 @@ impl Dispatch {
 
     /// Several runs: collects what each subscriber gets, then delivers once to each. Returns how
     /// many deliveries that were.
-    pub(super) fn gather(&mut self, runs: &[Range<usize>], batch: &Batch, block: &[u8]) -> usize {
+    pub(super) fn gather(&mut self, runs: &[Range<usize>], batch: &Batch, buffer: &[u8]) -> usize {
         let bodies: Vec<Run<'_>> = runs
             .iter()
             .map(|run| {
-                let (bytes, messages) = batch.run(run, block);
+                let (bytes, messages) = batch.run(run, buffer);
                 let first = &batch.segments[run.start];
                 let run = Run::borrowed(bytes, messages).by(self.publisher, first.options);
                 match &first.to {
@@ -113,7 +113,7 @@ impl Dispatch {
                 let part = &batch.segments[runs[delivered].start..run.end];
                 sends += touched.len();
                 for slot in touched.drain(..) {
-                    self.deliver_gathered(slot, &bodies, part, batch, block);
+                    self.deliver_gathered(slot, &bodies, part, batch, buffer);
                 }
                 (gathered, delivered) = (0, number + 1);
             }
@@ -128,7 +128,7 @@ impl Dispatch {
         bodies: &[Run<'_>],
         part: &[Segment],
         batch: &Batch,
-        block: &[u8],
+        buffer: &[u8],
     ) {
         let entry = &mut self.slots[slot as usize];
         let pieces = mem::take(&mut entry.pieces);
@@ -168,7 +168,7 @@ impl Dispatch {
             && self.outcome.hand(outbox, &mut guard, &all);
         drop(guard);
         if !done {
-            self.deliver_checked(slot, part, batch, block);
+            self.deliver_checked(slot, part, batch, buffer);
         }
         let entry = &mut self.slots[slot as usize];
         self.scratch += copied.capacity() - mem::replace(&mut entry.counted, copied.capacity());
@@ -179,7 +179,7 @@ impl Dispatch {
 
     /// Somebody has unsubscribed since the routes were looked up, or the client is gone: delivers
     /// only what is for it still, and what it shared to another member of its group.
-    fn deliver_checked(&self, slot: u32, segments: &[Segment], batch: &Batch, block: &[u8]) {
+    fn deliver_checked(&self, slot: u32, segments: &[Segment], batch: &Batch, buffer: &[u8]) {
         let outbox = &self.slots[slot as usize].outbox;
         let own: Vec<&Segment> = segments
             .iter()
@@ -191,13 +191,13 @@ impl Dispatch {
         let runs: Vec<Run<'_>> = own
             .iter()
             .map(|segment| {
-                let run = batch.run_of(segment, block);
+                let run = batch.run_of(segment, buffer);
                 run.by(self.publisher, segment.options)
             })
             .collect();
         let wanted = loop {
             let departures = outbox.departures().load(Ordering::Acquire);
-            let wanted = self.wanted(outbox.id(), &own, batch, block);
+            let wanted = self.wanted(outbox.id(), &own, batch, buffer);
             let mut guard = outbox.lock();
             if outbox.departures().load(Ordering::Acquire) != departures {
                 continue;
@@ -217,7 +217,7 @@ impl Dispatch {
                 && match &segment.to {
                     To::Audience(_) => true,
                     To::Member(_, group) => {
-                        let topic = &batch.buffer(segment.place, block)[segment.topic.clone()];
+                        let topic = &batch.buffer(segment.place, buffer)[segment.topic.clone()];
                         !self.deliver_to_one_of(group, topic, run)
                     }
                 };
@@ -228,12 +228,12 @@ impl Dispatch {
     }
 
     /// Which of these segments are for the client now. Each topic is looked up once.
-    fn wanted(&self, id: u64, segments: &[&Segment], batch: &Batch, block: &[u8]) -> Vec<bool> {
+    fn wanted(&self, id: u64, segments: &[&Segment], batch: &Batch, buffer: &[u8]) -> Vec<bool> {
         let mut routes: HashMap<&[u8], Option<Route>, RandomState> = HashMap::default();
         segments
             .iter()
             .map(|segment| {
-                let name = &batch.buffer(segment.place, block)[segment.topic.clone()];
+                let name = &batch.buffer(segment.place, buffer)[segment.topic.clone()];
                 let route = routes.entry(name).or_insert_with(|| {
                     let topic = Topic::parse(name).ok()?;
                     Some(self.router.route(topic, self.router.hash(name)))

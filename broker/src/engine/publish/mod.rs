@@ -20,7 +20,7 @@ use foldhash::fast::RandomState;
 use protocol::Topic;
 
 use crate::clock::Moment;
-use crate::engine::memory::read_buffer::Block;
+use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::run::{PublishOptions, Run};
 use crate::engine::routing::route_cache::{Count, Item, Known, RouteCache};
 use crate::engine::routing::router::{Route, Router};
@@ -140,14 +140,14 @@ impl Dispatch {
     #[inline(never)]
     pub(crate) fn add_known(
         &mut self,
-        block: &[u8],
+        buffer: &[u8],
         topic: Range<usize>,
         bytes: Range<usize>,
     ) -> Option<Added> {
         self.begin();
-        let name = &block[topic.clone()];
+        let name = &buffer[topic.clone()];
         let known = self.known(name, self.router.hash(name))?;
-        Some(self.add_to(known, Place::Block, topic, bytes, PublishOptions::LINE))
+        Some(self.add_to(known, Place::Buffer, topic, bytes, PublishOptions::LINE))
     }
 
     /// The same for one that stands beside the block.
@@ -213,7 +213,7 @@ impl Dispatch {
     }
 
     /// Delivers what was added; returns among how many subscribers. `block` is all of the block.
-    pub(crate) fn deliver(&mut self, block: &[u8]) -> usize {
+    pub(crate) fn deliver(&mut self, buffer: &[u8]) -> usize {
         if self.batch.segments.is_empty() {
             self.batch.beside.clear();
             return 0;
@@ -222,12 +222,12 @@ impl Dispatch {
         let runs = merged(&batch.segments);
         let sends = match runs.as_slice() {
             [only] if let To::Audience(audience) = batch.segments[only.start].to => {
-                let (bytes, messages) = batch.run(only, block);
+                let (bytes, messages) = batch.run(only, buffer);
                 let options = batch.segments[only.start].options;
                 let run = Run::borrowed(bytes, messages).by(self.publisher, options);
-                self.deliver_run(run, audience, &batch, block)
+                self.deliver_run(run, audience, &batch, buffer)
             }
-            _ => self.gather(&runs, &batch, block),
+            _ => self.gather(&runs, &batch, buffer),
         };
         batch.segments.clear();
         batch.beside.clear();
@@ -242,30 +242,30 @@ impl Dispatch {
 
     /// The same, when nothing else needs the handled part of the block. If somebody must wait
     /// for bytes that make up nearly all of it, the block itself is kept for them.
-    pub(crate) fn deliver_last(&mut self, block: &mut Block) {
-        if !self.is_worth_keeping(block) {
-            let sends = self.deliver(block.bytes());
-            return block.note_sends(sends);
+    pub(crate) fn deliver_last(&mut self, buffer: &mut ReadBuffer) {
+        if !self.is_worth_keeping(buffer) {
+            let sends = self.deliver(buffer.bytes());
+            return buffer.note_sends(sends);
         }
         let batch = mem::take(&mut self.batch);
-        let size = block.size();
-        let (lent, handled) = (block.lend(), block.start());
+        let size = buffer.size();
+        let (lent, handled) = (buffer.lend(), buffer.start());
         let first = &batch.segments[0];
         if let To::Audience(audience) = first.to {
             let range = first.bytes.start..batch.segments[batch.segments.len() - 1].bytes.end;
             let (_, messages) = batch.run(&(0..batch.segments.len()), &lent);
             let run_bytes = lent.slice(range);
             let run = Run::shared(&run_bytes, messages, size).by(self.publisher, first.options);
-            block.note_sends(self.deliver_run(run, audience, &batch, &lent));
+            buffer.note_sends(self.deliver_run(run, audience, &batch, &lent));
         }
-        block.take_back(lent, handled);
+        buffer.take_back(lent, handled);
         self.batch = batch;
         self.batch.segments.clear();
         self.batch.beside.clear();
     }
 
     /// Whether the batch is one run of nearly all the block, and not everybody can take it now.
-    fn is_worth_keeping(&self, block: &Block) -> bool {
+    fn is_worth_keeping(&self, buffer: &ReadBuffer) -> bool {
         let (Some(first), Some(last)) = (self.batch.segments.first(), self.batch.segments.last())
         else {
             return false;
@@ -273,9 +273,9 @@ impl Dispatch {
         let To::Audience(audience) = first.to else {
             return false;
         };
-        first.place == Place::Block
-            && last.place == Place::Block
-            && block.is_worth_keeping(last.bytes.end - first.bytes.start)
+        first.place == Place::Buffer
+            && last.place == Place::Buffer
+            && buffer.is_worth_keeping(last.bytes.end - first.bytes.start)
             && self.audiences[audience as usize]
                 .slots
                 .iter()
@@ -515,7 +515,7 @@ mod tests {
     struct Scene {
         router: Arc<Router>,
         dispatch: Dispatch,
-        block: Block,
+        buffer: ReadBuffer,
     }
 
     impl Scene {
@@ -524,7 +524,7 @@ mod tests {
             Self {
                 dispatch: Dispatch::new(router.clone(), Arc::default()),
                 router,
-                block: Block::new(&Arc::new(Memory::new(usize::MAX))),
+                buffer: ReadBuffer::new(&Arc::new(Memory::new(usize::MAX))),
             }
         }
 
@@ -541,17 +541,17 @@ mod tests {
         fn add(&mut self, messages: &[(&str, &str)]) -> u64 {
             let mut copies = 0;
             for (topic, text) in messages {
-                let bytes = self.block.fill(1 << 20).expect("there is memory");
+                let bytes = self.buffer.fill(1 << 20).expect("there is memory");
                 let start = bytes.len();
                 bytes.extend_from_slice(format!("{topic} {text};").as_bytes());
                 let (end, topic_end) = (bytes.len(), start + topic.len());
                 let known =
                     self.dispatch
-                        .add_known(self.block.bytes(), start..topic_end, start..end);
+                        .add_known(self.buffer.bytes(), start..topic_end, start..end);
                 let added = known.unwrap_or_else(|| {
                     let name = Topic::parse(*topic).expect("a topic");
                     self.dispatch
-                        .add(name, Place::Block, start..topic_end, start..end)
+                        .add(name, Place::Buffer, start..topic_end, start..end)
                 });
                 copies += added.copies;
             }
@@ -559,9 +559,9 @@ mod tests {
         }
 
         fn deliver(&mut self) {
-            self.block.consume(self.block.unread().len());
-            self.dispatch.deliver_last(&mut self.block);
-            self.block.fill(1 << 20);
+            self.buffer.consume(self.buffer.unread().len());
+            self.dispatch.deliver_last(&mut self.buffer);
+            self.buffer.fill(1 << 20);
         }
     }
 

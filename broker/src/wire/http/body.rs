@@ -8,7 +8,7 @@ use httparse::Status;
 
 use super::request::{Framing, Refused};
 use super::site::{Site, Unfinished};
-use crate::engine::memory::read_buffer::Block;
+use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::wire::{Arrival, End, Source};
 
 /// So much is read at a time.
@@ -70,26 +70,26 @@ impl<'a> Body<'a> {
     pub(crate) fn next(
         &mut self,
         source: &mut impl Source,
-        block: &mut Block,
+        buffer: &mut ReadBuffer,
     ) -> Result<Option<Range<usize>>, Broken> {
         loop {
-            match self.step(block)? {
+            match self.step(buffer)? {
                 Step::Piece(piece) => return Ok(Some(piece)),
                 Step::Done => return Ok(None),
                 Step::More => {
                     if self.place.is_none() {
                         self.place = Some(self.site.begin().map_err(Broken::Refused)?);
                     }
-                    self.fill(source, block)?;
+                    self.fill(source, buffer)?;
                 }
             }
         }
     }
 
     /// Takes what is there already.
-    fn step(&mut self, block: &mut Block) -> Result<Step, Broken> {
+    fn step(&mut self, buffer: &mut ReadBuffer) -> Result<Step, Broken> {
         loop {
-            let unread = block.unread();
+            let unread = buffer.unread();
             match &mut self.state {
                 State::Left(left) | State::ChunkLeft(left) => {
                     let len = unread
@@ -105,13 +105,13 @@ impl<'a> Body<'a> {
                             _ => State::Done,
                         };
                     }
-                    let start = block.start();
-                    block.consume(len);
+                    let start = buffer.start();
+                    buffer.consume(len);
                     return Ok(Step::Piece(start..start + len));
                 }
                 State::ChunkSize => match httparse::parse_chunk_size(unread) {
                     Ok(Status::Complete((len, size))) => {
-                        block.consume(len);
+                        buffer.consume(len);
                         self.state = match size {
                             0 => State::Trailers,
                             _ => State::ChunkLeft(size),
@@ -129,14 +129,14 @@ impl<'a> Body<'a> {
                     if !unread.starts_with(b"\r\n") {
                         return Err(bad_chunk());
                     }
-                    block.consume(2);
+                    buffer.consume(2);
                     self.state = State::ChunkSize;
                 }
                 State::Trailers => {
                     let mut trailers = [httparse::EMPTY_HEADER; 16];
                     match httparse::parse_headers(unread, &mut trailers) {
                         Ok(Status::Complete((len, _))) => {
-                            block.consume(len);
+                            buffer.consume(len);
                             self.state = State::Done;
                         }
                         Ok(Status::Partial) if unread.len() < CHUNK_HEAD_BYTES => {
@@ -150,12 +150,12 @@ impl<'a> Body<'a> {
         }
     }
 
-    fn fill(&mut self, source: &mut impl Source, block: &mut Block) -> Result<(), Broken> {
-        let before = block.unread().len();
+    fn fill(&mut self, source: &mut impl Source, buffer: &mut ReadBuffer) -> Result<(), Broken> {
+        let before = buffer.unread().len();
         loop {
-            return match source.fill_by(block, PIECE_BYTES, Instant::now() + PAUSE) {
+            return match source.fill_by(buffer, PIECE_BYTES, Instant::now() + PAUSE) {
                 Arrival::Bytes => {
-                    self.read += block.unread().len() - before;
+                    self.read += buffer.unread().len() - before;
                     Ok(())
                 }
                 Arrival::NoMemory => Err(refused(

@@ -27,7 +27,7 @@ use http::header::{
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::engine::client::Client;
-use crate::engine::memory::read_buffer::Block;
+use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::wire::websocket::Inside;
 use crate::wire::{Arrival, End, Source};
 
@@ -78,10 +78,10 @@ impl<'a, 'b> Conversation<'a, 'b> {
 
     /// Serves one request after another until the client leaves or has had its last answer. `block`
     /// holds what has been read already.
-    pub(crate) fn read_loop(&mut self, source: &mut impl Source, block: &mut Block) -> End {
+    pub(crate) fn read_loop(&mut self, source: &mut impl Source, buffer: &mut ReadBuffer) -> End {
         loop {
-            let next = match self.read_head(source, block) {
-                Ok(head) => self.serve(&head, source, block),
+            let next = match self.read_head(source, buffer) {
+                Ok(head) => self.serve(&head, source, buffer),
                 Err(Broken::Refused(refused)) => self.refuse(None, &refused),
                 Err(Broken::End(end)) => ControlFlow::Break(end),
             };
@@ -92,19 +92,23 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     /// Reads up to the end of the next head.
-    fn read_head(&mut self, source: &mut impl Source, block: &mut Block) -> Result<Head, Broken> {
+    fn read_head(
+        &mut self,
+        source: &mut impl Source,
+        buffer: &mut ReadBuffer,
+    ) -> Result<Head, Broken> {
         let mut deadline = Instant::now() + IDLE_TIME;
         let mut begun = None;
         loop {
             // Lines may stand before a request, says RFC 9112, 2.2.
-            while block.unread().starts_with(b"\r\n") {
-                block.consume(2);
+            while buffer.unread().starts_with(b"\r\n") {
+                buffer.consume(2);
             }
-            if let Some((head, len)) = request::parse(block.unread()).map_err(Broken::Refused)? {
-                block.consume(len);
+            if let Some((head, len)) = request::parse(buffer.unread()).map_err(Broken::Refused)? {
+                buffer.consume(len);
                 return Ok(head);
             }
-            if begun.is_none() && !block.unread().is_empty() {
+            if begun.is_none() && !buffer.unread().is_empty() {
                 begun = Some(self.site.begin().map_err(Broken::Refused)?);
                 deadline = Instant::now() + HEAD_TIME;
             }
@@ -118,9 +122,9 @@ impl<'a, 'b> Conversation<'a, 'b> {
             if Instant::now() >= deadline {
                 return Err(time_out());
             }
-            let before = block.unread().len();
-            match source.fill_by(block, HEAD_BYTES, deadline) {
-                Arrival::Bytes => self.client.note_heard(block.unread().len() - before),
+            let before = buffer.unread().len();
+            match source.fill_by(buffer, HEAD_BYTES, deadline) {
+                Arrival::Bytes => self.client.note_heard(buffer.unread().len() - before),
                 Arrival::Pause => self.client.pause(),
                 Arrival::Silence => return Err(time_out()),
                 Arrival::NoMemory => {
@@ -137,7 +141,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     #[inline(never)]
-    fn serve(&mut self, head: &Head, source: &mut impl Source, block: &mut Block) -> Next {
+    fn serve(&mut self, head: &Head, source: &mut impl Source, buffer: &mut ReadBuffer) -> Next {
         if head.path == "/healthz" {
             return self.answer(head, Response::new(StatusCode::OK, TEXT, "ok\n"));
         }
@@ -157,8 +161,8 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 let text = "the topic is missing; it stands behind /topics/";
                 self.refuse(Some(head), &Refused::new(StatusCode::BAD_REQUEST, text))
             }
-            Some(topic) if writes => self.publish(head, topic, source, block),
-            Some(filter) if reads => self.stream(head, filter, source, block),
+            Some(topic) if writes => self.publish(head, topic, source, buffer),
+            Some(filter) if reads => self.stream(head, filter, source, buffer),
             Some(_) => self.refuse(Some(head), &no_method("GET, HEAD, POST, PUT, OPTIONS")),
             None if reads => {
                 let response = self.look_up(head).unwrap_or_else(|refused| {
@@ -305,10 +309,10 @@ mod tests {
     }
 
     impl Source for Silent {
-        fn fill(&mut self, block: &mut Block, most: usize) -> Arrival {
+        fn fill(&mut self, buffer: &mut ReadBuffer, most: usize) -> Arrival {
             match self.pieces.pop_front() {
                 Some(piece) => {
-                    let room = block.fill(most).expect("there is memory");
+                    let room = buffer.fill(most).expect("there is memory");
                     room.extend_from_slice(&piece);
                     Arrival::Bytes
                 }
@@ -316,9 +320,9 @@ mod tests {
             }
         }
 
-        fn fill_by(&mut self, block: &mut Block, most: usize, deadline: Instant) -> Arrival {
+        fn fill_by(&mut self, buffer: &mut ReadBuffer, most: usize, deadline: Instant) -> Arrival {
             self.patience = deadline.saturating_duration_since(Instant::now());
-            self.fill(block, most)
+            self.fill(buffer, most)
         }
 
         fn wait_for_end(&mut self) -> Arrival {
@@ -342,8 +346,8 @@ mod tests {
                 .collect(),
             patience: Duration::ZERO,
         };
-        let mut block = Block::new(&engine.memory);
-        let end = Conversation::new(&mut client, &site, 1000).read_loop(&mut source, &mut block);
+        let mut buffer = ReadBuffer::new(&engine.memory);
+        let end = Conversation::new(&mut client, &site, 1000).read_loop(&mut source, &mut buffer);
         // A moment has passed since it was asked to wait so long.
         let tens = source.patience.as_millis().div_ceil(10_000) as u64;
         (10 * tens, end, said(&sink))

@@ -11,7 +11,7 @@ use super::request::{Framing, Head, Refused, decoded};
 use super::response::{JSON, Response};
 use super::{Conversation, Next};
 use crate::engine::memory::budget::Charge;
-use crate::engine::memory::read_buffer::Block;
+use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::wire::Source;
 
 /// What a line has besides its topic and payload: the verb and two spaces.
@@ -54,17 +54,17 @@ impl Conversation<'_, '_> {
         head: &Head,
         topic: &str,
         source: &mut impl Source,
-        block: &mut Block,
+        buffer: &mut ReadBuffer,
     ) -> Next {
         let envelope = match Envelope::new(head, topic, self.line_bytes) {
             Ok(envelope) => envelope,
             Err(refused) => return self.refuse(Some(head), &refused),
         };
-        if head.awaits_word() && block.unread().is_empty() {
+        if head.awaits_word() && buffer.unread().is_empty() {
             let word = b"HTTP/1.1 100 Continue\r\n\r\n";
             self.client.outbox.lock().answer(word);
         }
-        match self.publish_body(head, &envelope, source, block) {
+        match self.publish_body(head, &envelope, source, buffer) {
             Ok(count) => {
                 let receipt = Receipt {
                     topic: &envelope.topic,
@@ -85,7 +85,7 @@ impl Conversation<'_, '_> {
         head: &Head,
         envelope: &Envelope,
         source: &mut impl Source,
-        block: &mut Block,
+        buffer: &mut ReadBuffer,
     ) -> Result<Count, Broken> {
         let mut body = Body::new(head.framing, self.site);
         body.may_rest = envelope.by_lines;
@@ -94,8 +94,8 @@ impl Conversation<'_, '_> {
             charge: self.client.engine.memory.charge(0),
         };
         let mut count = Count::default();
-        while let Some(piece) = body.next(source, block)? {
-            let bytes = &block.bytes()[piece];
+        while let Some(piece) = body.next(source, buffer)? {
+            let bytes = &buffer.bytes()[piece];
             self.client.note_heard(std::mem::take(&mut body.read));
             let begun = match memrchr(b'\n', bytes) {
                 Some(end) if envelope.by_lines => {

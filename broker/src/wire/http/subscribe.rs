@@ -14,7 +14,7 @@ use super::response::encode_head;
 use super::stream::Form;
 use super::{Conversation, Next};
 use crate::engine::client::TooMany;
-use crate::engine::memory::read_buffer::Block;
+use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::wire::{Arrival, End, Source};
 
 /// Set by `EventSource` when it comes back.
@@ -43,7 +43,7 @@ impl Conversation<'_, '_> {
         head: &Head,
         filter: &str,
         source: &mut impl Source,
-        block: &mut Block,
+        buffer: &mut ReadBuffer,
     ) -> Next {
         let wanted = match Wanted::new(head, filter) {
             Ok(wanted) => wanted,
@@ -58,7 +58,7 @@ impl Conversation<'_, '_> {
         if let Err(refused) = self.begin_stream(head, &wanted) {
             return self.refuse(Some(head), &refused);
         }
-        let end = self.wait_in_stream(wanted.form, deadline, source, block);
+        let end = self.wait_in_stream(wanted.form, deadline, source, buffer);
         if matches!(end, End::Answered) {
             self.client.forget_filters();
             self.client.outbox.lock().goodbye();
@@ -109,15 +109,15 @@ impl Conversation<'_, '_> {
         form: Form,
         deadline: Option<Instant>,
         source: &mut impl Source,
-        block: &mut Block,
+        buffer: &mut ReadBuffer,
     ) -> End {
         let mut unused = 0;
         loop {
             let heartbeat = Instant::now() + HEARTBEAT;
             let until = deadline.map_or(heartbeat, |deadline| deadline.min(heartbeat));
-            block.consume(block.unread().len());
-            match source.fill_by(block, UNUSED_BYTES, until) {
-                Arrival::Bytes if unused < UNUSED_BYTES => unused += block.unread().len(),
+            buffer.consume(buffer.unread().len());
+            match source.fill_by(buffer, UNUSED_BYTES, until) {
+                Arrival::Bytes if unused < UNUSED_BYTES => unused += buffer.unread().len(),
                 Arrival::Bytes | Arrival::NoMemory => return End::Left,
                 Arrival::Pause => {}
                 Arrival::Silence if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {

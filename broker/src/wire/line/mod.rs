@@ -18,7 +18,7 @@ use protocol::{
 
 use crate::admin::request::Unanswered;
 use crate::engine::client::{Client, MESSAGE, NoMemory, TooMany};
-use crate::engine::memory::read_buffer::Block;
+use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::OutboxGuard;
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::queue::policies::MOST_WILD;
@@ -111,24 +111,24 @@ impl<'a, 'b> Conversation<'a, 'b> {
 
     /// Serves the client until it says goodbye, leaves or vanishes. Nothing else it sends can end
     /// this loop. `block` holds what has been read already.
-    pub(crate) fn read_loop(&mut self, source: &mut impl Source, block: &mut Block) -> End {
+    pub(crate) fn read_loop(&mut self, source: &mut impl Source, buffer: &mut ReadBuffer) -> End {
         loop {
-            if let ControlFlow::Break(end) = self.handle(block) {
+            if let ControlFlow::Break(end) = self.handle(buffer) {
                 return end;
             }
-            let before = block.unread().len();
-            match source.fill(block, self.line_bytes) {
+            let before = buffer.unread().len();
+            match source.fill(buffer, self.line_bytes) {
                 Arrival::Bytes => {
                     self.silence = Silence::No;
-                    self.client.note_heard(block.unread().len() - before);
+                    self.client.note_heard(buffer.unread().len() - before);
                 }
-                Arrival::NoMemory => self.give_up_line(block),
+                Arrival::NoMemory => self.give_up_line(buffer),
                 Arrival::Pause => self.pause(),
                 Arrival::Silence => self.ask(),
                 Arrival::End if !self.client.has_subscriptions() => return End::Left,
                 Arrival::End => {
                     self.pause();
-                    block.shrink();
+                    buffer.shrink();
                     return self.only_deliver(source);
                 }
                 Arrival::Stopping => return End::Stopping,
@@ -154,31 +154,31 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     /// Handles all whole lines.
-    fn handle(&mut self, block: &mut Block) -> ControlFlow<End> {
+    fn handle(&mut self, buffer: &mut ReadBuffer) -> ControlFlow<End> {
         self.client.begin();
         loop {
-            match self.framer.next(block.unread()) {
+            match self.framer.next(buffer.unread()) {
                 Step::Line(len) => {
-                    let start = block.start();
-                    block.consume(len + 1);
-                    if !self.publish_known(block, start, len) {
-                        self.answer(block, start, len)?;
+                    let start = buffer.start();
+                    buffer.consume(len + 1);
+                    if !self.publish_known(buffer, start, len) {
+                        self.answer(buffer, start, len)?;
                     }
                 }
                 Step::TooLong(len) => {
-                    let refused = self.framer.refusal(&block.unread()[..len]);
-                    block.consume(len);
+                    let refused = self.framer.refusal(&buffer.unread()[..len]);
+                    buffer.consume(len);
                     self.refuse(&refused);
                 }
-                Step::Skip(len) => block.consume(len),
+                Step::Skip(len) => buffer.consume(len),
                 Step::More => break,
             }
             if self.answers.len() > ANSWER_BYTES {
-                self.finish_part(block.bytes());
+                self.finish_part(buffer.bytes());
                 self.client.wait_for_room();
             }
         }
-        self.client.dispatch.deliver_last(block);
+        self.client.dispatch.deliver_last(buffer);
         self.send_answers();
         self.client.rest();
         ControlFlow::Continue(())
@@ -186,16 +186,16 @@ impl<'a, 'b> Conversation<'a, 'b> {
 
     /// There is no memory for more of a line that has begun: it is refused, the conversation goes on.
     #[inline(never)]
-    fn give_up_line(&mut self, block: &mut Block) {
-        let refused = self.framer.give_up(block.unread());
-        block.give_up();
+    fn give_up_line(&mut self, buffer: &mut ReadBuffer) {
+        let refused = self.framer.give_up(buffer.unread());
+        buffer.give_up();
         self.refuse(&refused);
         self.send_answers();
     }
 
     /// Ends the batch before its time: all that was asked so far is done and answered.
-    fn finish_part(&mut self, block: &[u8]) {
-        self.client.dispatch.deliver(block);
+    fn finish_part(&mut self, buffer: &[u8]) {
+        self.client.dispatch.deliver(buffer);
         self.send_answers();
     }
 
@@ -214,8 +214,8 @@ impl<'a, 'b> Conversation<'a, 'b> {
     /// The short way for what nearly every line of a busy publisher is: a PUBLISH without
     /// attributes whose topic has been looked up before. Returns false for all others.
     #[inline]
-    fn publish_known(&mut self, block: &mut Block, start: usize, len: usize) -> bool {
-        let bytes = block.bytes();
+    fn publish_known(&mut self, buffer: &mut ReadBuffer, start: usize, len: usize) -> bool {
+        let bytes = buffer.bytes();
         let line = &bytes[start..start + len];
         if !line.starts_with(PUBLISH) || line.ends_with(b"\r") {
             return false;
@@ -243,15 +243,15 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 }
             }
         };
-        block.bytes_mut()[start..start + MESSAGE.len()].copy_from_slice(MESSAGE);
+        buffer.bytes_mut()[start..start + MESSAGE.len()].copy_from_slice(MESSAGE);
         self.client.account.accept(copies);
         self.receipts.accept(copies);
         true
     }
 
     /// Handles any line.
-    fn answer(&mut self, block: &mut Block, start: usize, len: usize) -> ControlFlow<End> {
-        let bytes = block.bytes();
+    fn answer(&mut self, buffer: &mut ReadBuffer, start: usize, len: usize) -> ControlFlow<End> {
+        let bytes = buffer.bytes();
         let line = Framer::content(&bytes[start..start + len]);
         if line.is_empty() {
             return ControlFlow::Continue(());
@@ -273,7 +273,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 } else {
                     let end = start + line.len() + 1;
                     let verb = self.publish_in_place(bytes, topic, start..end);
-                    let bytes = block.bytes_mut();
+                    let bytes = buffer.bytes_mut();
                     bytes[verb..verb + MESSAGE.len()].copy_from_slice(MESSAGE);
                     // Of CR LF only an LF travels on.
                     bytes[end - 1] = b'\n';
@@ -325,7 +325,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
         let added =
             self.client
                 .dispatch
-                .add(topic, Place::Block, topic_range.clone(), range.clone());
+                .add(topic, Place::Buffer, topic_range.clone(), range.clone());
         self.last = added.repeatable.then_some(Last {
             topic: topic_range,
             end: range.end,
@@ -362,14 +362,14 @@ impl<'a, 'b> Conversation<'a, 'b> {
     #[inline(never)]
     fn publish_retained(
         &mut self,
-        block: &[u8],
+        buffer: &[u8],
         topic: Topic<'_>,
         payload: &Escaped<'_>,
         attributes: &Attributes<'_>,
     ) {
         match self
             .client
-            .publish_retained(block, topic, payload, attributes)
+            .publish_retained(buffer, topic, payload, attributes)
         {
             Ok(added) => self.receipts.accept(added.copies),
             Err(full) => self.refuse_publish(Code::TooMany, &full.to_string()),

@@ -11,7 +11,7 @@ use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 use tungstenite::protocol::frame::{Frame as Whole, FrameHeader};
 
-use crate::engine::memory::read_buffer::Block;
+use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::routing::subscribers::Subscriber;
 use crate::wire::mqtt::{self, Encoders};
@@ -95,7 +95,7 @@ pub(crate) struct Tunnel<'a, S> {
     outbox: &'a Subscriber,
     inside: Inside,
     /// Frames that have come.
-    raw: &'a mut Block,
+    raw: &'a mut ReadBuffer,
     /// The data frame that has begun.
     frame: Option<Begun>,
     /// The message that has begun, which may have several frames.
@@ -139,7 +139,7 @@ impl<'a, S: Source> Tunnel<'a, S> {
         source: &'a mut S,
         outbox: &'a Subscriber,
         inside: Inside,
-        raw: &'a mut Block,
+        raw: &'a mut ReadBuffer,
     ) -> Self {
         Self {
             source,
@@ -188,16 +188,16 @@ impl<'a, S: Source> Tunnel<'a, S> {
 
     fn fill_with(
         &mut self,
-        block: &mut Block,
+        buffer: &mut ReadBuffer,
         most: usize,
-        mut read: impl FnMut(&mut S, &mut Block) -> Arrival,
+        mut read: impl FnMut(&mut S, &mut ReadBuffer) -> Arrival,
     ) -> Arrival {
         let mut has_read = false;
         loop {
             if self.closing.is_some() {
                 return Arrival::End;
             }
-            let Some(room) = block.fill(most) else {
+            let Some(room) = buffer.fill(most) else {
                 return Arrival::NoMemory;
             };
             let before = room.len();
@@ -218,7 +218,7 @@ impl<'a, S: Source> Tunnel<'a, S> {
             match read(self.source, self.raw) {
                 Arrival::Bytes => has_read = true,
                 Arrival::Pause => {
-                    block.shrink();
+                    buffer.shrink();
                     self.raw.shrink();
                     return Arrival::Pause;
                 }
@@ -274,7 +274,7 @@ impl<'a, S: Source> Tunnel<'a, S> {
     fn begin_frame(&mut self) -> Result<bool, Broken> {
         let mut cursor = Cursor::new(self.raw.unread());
         let parsed = FrameHeader::parse(&mut cursor);
-        let head = usize::try_from(cursor.position()).expect("it is within a block");
+        let head = usize::try_from(cursor.position()).expect("it is within a buffer");
         let Some((header, len)) = parsed.map_err(|_| rule("a frame has a known opcode"))? else {
             return Ok(false);
         };
@@ -366,12 +366,12 @@ impl<'a, S: Source> Tunnel<'a, S> {
 }
 
 impl<S: Source> Source for Tunnel<'_, S> {
-    fn fill(&mut self, block: &mut Block, most: usize) -> Arrival {
-        self.fill_with(block, most, |source, raw| source.fill(raw, RAW_BYTES))
+    fn fill(&mut self, buffer: &mut ReadBuffer, most: usize) -> Arrival {
+        self.fill_with(buffer, most, |source, raw| source.fill(raw, RAW_BYTES))
     }
 
-    fn fill_by(&mut self, block: &mut Block, most: usize, deadline: Instant) -> Arrival {
-        self.fill_with(block, most, |source, raw| {
+    fn fill_by(&mut self, buffer: &mut ReadBuffer, most: usize, deadline: Instant) -> Arrival {
+        self.fill_with(buffer, most, |source, raw| {
             source.fill_by(raw, RAW_BYTES, deadline)
         })
     }
@@ -541,10 +541,10 @@ mod tests {
     struct Pieces(std::vec::IntoIter<Vec<u8>>);
 
     impl Source for Pieces {
-        fn fill(&mut self, block: &mut Block, most: usize) -> Arrival {
+        fn fill(&mut self, buffer: &mut ReadBuffer, most: usize) -> Arrival {
             match self.0.next() {
                 Some(bytes) => {
-                    let room = block.fill(most).expect("there is memory");
+                    let room = buffer.fill(most).expect("there is memory");
                     room.extend_from_slice(&bytes);
                     Arrival::Bytes
                 }
@@ -552,8 +552,8 @@ mod tests {
             }
         }
 
-        fn fill_by(&mut self, block: &mut Block, most: usize, _deadline: Instant) -> Arrival {
-            self.fill(block, most)
+        fn fill_by(&mut self, buffer: &mut ReadBuffer, most: usize, _deadline: Instant) -> Arrival {
+            self.fill(buffer, most)
         }
 
         fn wait_for_end(&mut self) -> Arrival {
@@ -584,13 +584,13 @@ mod tests {
     fn through(inside: Inside, pieces: Vec<Vec<u8>>) -> [Vec<u8>; 3] {
         let memory = Arc::new(Memory::new(1 << 30));
         let (outbox, sink) = outbox(1, 1000, usize::MAX);
-        let (mut raw, mut block) = (Block::new(&memory), Block::new(&memory));
+        let (mut raw, mut buffer) = (ReadBuffer::new(&memory), ReadBuffer::new(&memory));
         let mut source = Pieces(pieces.into_iter());
         let mut tunnel = Tunnel::new(&mut source, &outbox, inside, &mut raw);
         let mut came = Vec::new();
-        while let Arrival::Bytes = tunnel.fill(&mut block, 1 << 20) {
-            came.extend_from_slice(block.unread());
-            block.consume(block.unread().len());
+        while let Arrival::Bytes = tunnel.fill(&mut buffer, 1 << 20) {
+            came.extend_from_slice(buffer.unread());
+            buffer.consume(buffer.unread().len());
         }
         let last = tunnel.last_frame(&End::Left);
         let back = mem::take(&mut sink.0.lock().taken);

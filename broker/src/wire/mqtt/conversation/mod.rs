@@ -20,7 +20,7 @@ use super::reply::{self, ReplyLimits};
 use super::shelf::{Acked, Shelf};
 use super::{Encoders, Limits, Version};
 use crate::engine::client::Client;
-use crate::engine::memory::read_buffer::Block;
+use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::run::PublishOptions;
 use crate::wire::{Arrival, End, Source};
 
@@ -93,9 +93,9 @@ impl<'a, 'b> Conversation<'a, 'b> {
 
     /// Serves the client until it leaves, breaks a rule whose breach ends the connection, or is
     /// silent for too long. `block` holds what has been read already.
-    pub(crate) fn read_loop(&mut self, source: &mut impl Source, block: &mut Block) -> End {
-        let end = match self.wait_for_connect(source, block) {
-            ControlFlow::Continue(()) => self.serve(source, block),
+    pub(crate) fn read_loop(&mut self, source: &mut impl Source, buffer: &mut ReadBuffer) -> End {
+        let end = match self.wait_for_connect(source, buffer) {
+            ControlFlow::Continue(()) => self.serve(source, buffer),
             ControlFlow::Break(end) => end,
         };
         self.leave();
@@ -107,14 +107,14 @@ impl<'a, 'b> Conversation<'a, 'b> {
         end
     }
 
-    fn serve(&mut self, source: &mut impl Source, block: &mut Block) -> End {
+    fn serve(&mut self, source: &mut impl Source, buffer: &mut ReadBuffer) -> End {
         loop {
-            match self.handle(block) {
+            match self.handle(buffer) {
                 Ok(ControlFlow::Continue(())) => {}
                 Ok(ControlFlow::Break(end)) => return end,
-                Err(fault) => return self.refuse(block, fault),
+                Err(fault) => return self.refuse(buffer, fault),
             }
-            if let ControlFlow::Break(end) = self.wait(source, block) {
+            if let ControlFlow::Break(end) = self.wait(source, buffer) {
                 return end;
             }
         }
@@ -132,10 +132,10 @@ impl<'a, 'b> Conversation<'a, 'b> {
     fn wait_for_connect(
         &mut self,
         source: &mut impl Source,
-        block: &mut Block,
+        buffer: &mut ReadBuffer,
     ) -> ControlFlow<End> {
         loop {
-            let unread = block.unread();
+            let unread = buffer.unread();
             if unread
                 .first()
                 .is_some_and(|first| first >> 4 != kind::CONNECT)
@@ -150,7 +150,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
             if let Some(header) = header {
                 self.client.begin();
                 let accepted = self.connect(header, &unread[header.bytes..header.size()]);
-                block.consume(header.size());
+                buffer.consume(header.size());
                 return match accepted {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(Turned { why, answer }) => {
@@ -163,7 +163,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                     }
                 };
             }
-            self.wait(source, block)?;
+            self.wait(source, buffer)?;
         }
     }
 
@@ -185,7 +185,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     /// Waits for more bytes, or for the time when there should have been some.
-    fn wait(&mut self, source: &mut impl Source, block: &mut Block) -> ControlFlow<End> {
+    fn wait(&mut self, source: &mut impl Source, buffer: &mut ReadBuffer) -> ControlFlow<End> {
         if self.keep_alive.is_zero() {
             source.set_interval(Duration::ZERO);
         } else {
@@ -193,14 +193,14 @@ impl<'a, 'b> Conversation<'a, 'b> {
             if left.is_zero() {
                 let why = "no packet came in one and a half times the keep alive";
                 let fault = Fault::new(MqttError::KeepAliveTimeout, why);
-                return ControlFlow::Break(self.refuse(block, fault));
+                return ControlFlow::Break(self.refuse(buffer, fault));
             }
             source.set_interval(left.max(Duration::from_millis(1)));
         }
-        let before = block.unread().len();
-        match source.fill(block, self.limits.packet_bytes) {
+        let before = buffer.unread().len();
+        match source.fill(buffer, self.limits.packet_bytes) {
             Arrival::Bytes => {
-                self.client.note_heard(block.unread().len() - before);
+                self.client.note_heard(buffer.unread().len() - before);
                 ControlFlow::Continue(())
             }
             Arrival::Silence => ControlFlow::Continue(()),
@@ -211,7 +211,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
             Arrival::NoMemory => {
                 let why = "there is no memory for a packet of this length now; try again later";
                 let fault = Fault::new(MqttError::QuotaExceeded, why);
-                ControlFlow::Break(self.refuse(block, fault))
+                ControlFlow::Break(self.refuse(buffer, fault))
             }
             Arrival::End if self.client.outbox.lock().is_ending() => ControlFlow::Break(
                 End::Refused("its client identifier has connected again".into()),
@@ -230,48 +230,48 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     /// Handles all whole packets.
-    fn handle(&mut self, block: &mut Block) -> Result<ControlFlow<End>, Broken> {
+    fn handle(&mut self, buffer: &mut ReadBuffer) -> Result<ControlFlow<End>, Broken> {
         self.client.begin();
-        let before = block.start();
+        let before = buffer.start();
         loop {
-            let unread = block.unread();
+            let unread = buffer.unread();
             let header = match Header::read(unread, self.limits.packet_bytes)? {
                 Some(header) if header.size() <= unread.len() => header,
                 _ => break,
             };
-            let start = block.start();
-            block.consume(header.size());
+            let start = buffer.start();
+            buffer.consume(header.size());
             if self.version == Version::V5 && header.is_padded() {
                 return Err(packet::padded());
             }
-            let body = &block.bytes()[start + header.bytes..start + header.size()];
+            let body = &buffer.bytes()[start + header.bytes..start + header.size()];
             if header.kind() == kind::PUBLISH {
                 let publish = Publish::read(header.first, body, self.version)?;
-                self.publish(block.bytes(), publish)?;
+                self.publish(buffer.bytes(), publish)?;
             } else {
                 let packet = Packet::read(header, body, self.version)?;
-                if let ControlFlow::Break(end) = self.answer(block.bytes(), packet)? {
-                    self.finish_part(block.bytes());
+                if let ControlFlow::Break(end) = self.answer(buffer.bytes(), packet)? {
+                    self.finish_part(buffer.bytes());
                     return Ok(ControlFlow::Break(end));
                 }
             }
             if self.answers.len() > ANSWER_BYTES {
-                self.finish_part(block.bytes());
+                self.finish_part(buffer.bytes());
                 self.client.wait_for_room();
             }
         }
-        if block.start() != before {
+        if buffer.start() != before {
             self.heard = Instant::now();
         }
-        self.client.dispatch.deliver_last(block);
+        self.client.dispatch.deliver_last(buffer);
         self.send_answers();
         self.client.rest();
         Ok(ControlFlow::Continue(()))
     }
 
     /// Ends the batch before its time: all that was asked so far is done and answered.
-    fn finish_part(&mut self, block: &[u8]) {
-        self.client.dispatch.deliver(block);
+    fn finish_part(&mut self, buffer: &[u8]) {
+        self.client.dispatch.deliver(buffer);
         self.send_answers();
     }
 
@@ -294,8 +294,8 @@ impl<'a, 'b> Conversation<'a, 'b> {
 
     /// Ends the conversation as the standard says, after what was asked before.
     #[inline(never)]
-    fn refuse(&mut self, block: &Block, fault: Fault) -> End {
-        self.finish_part(block.bytes());
+    fn refuse(&mut self, buffer: &ReadBuffer, fault: Fault) -> End {
+        self.finish_part(buffer.bytes());
         self.client.account.refused += 1;
         log::debug!(
             "connection {}: refused, {:?}: {}",
@@ -314,7 +314,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     /// Handles any other packet.
-    fn answer(&mut self, block: &[u8], packet: Packet) -> Result<ControlFlow<End>, Broken> {
+    fn answer(&mut self, buffer: &[u8], packet: Packet) -> Result<ControlFlow<End>, Broken> {
         match packet {
             Packet::Ack { kind, id, failed } => self.acked(kind, id, failed)?,
             Packet::Subscribe {
@@ -322,11 +322,11 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 identifier,
                 entries,
             } => {
-                self.finish_part(block);
+                self.finish_part(buffer);
                 self.subscribe(id, identifier, &entries)?;
             }
             Packet::Unsubscribe { id, filters } => {
-                self.finish_part(block);
+                self.finish_part(buffer);
                 self.unsubscribe(id, &filters)?;
             }
             Packet::Ping => self.answers.extend(reply::PINGRESP),

@@ -22,7 +22,7 @@ const NO_MATCHING_SUBSCRIBERS: u8 = 0x10;
 
 impl Conversation<'_, '_> {
     /// Handles a PUBLISH.
-    pub(super) fn publish(&mut self, block: &[u8], publish: Publish<'_>) -> Result<(), Broken> {
+    pub(super) fn publish(&mut self, buffer: &[u8], publish: Publish<'_>) -> Result<(), Broken> {
         let topic = match publish.properties.is_empty() {
             true => Cow::Borrowed(publish.topic),
             false => self.resolve(&publish)?,
@@ -48,10 +48,10 @@ impl Conversation<'_, '_> {
         let mut copies = if simple {
             self.publish_simply(&name, publish.payload, publish.qos)
         } else {
-            self.publish_fully(block, &name, &publish)
+            self.publish_fully(buffer, &name, &publish)
         };
         if let Err(Refused::BrokersOwn) = copies {
-            copies = self.inquire(block, &name, &publish);
+            copies = self.inquire(buffer, &name, &publish);
         }
         self.acknowledge(&publish, copies)
     }
@@ -94,7 +94,7 @@ impl Conversation<'_, '_> {
     #[inline(never)]
     fn publish_fully(
         &mut self,
-        block: &[u8],
+        buffer: &[u8],
         name: &str,
         publish: &Publish<'_>,
     ) -> Result<u64, Refused> {
@@ -112,10 +112,10 @@ impl Conversation<'_, '_> {
                 .add_beside_in(topic, &payload, &attributes, options);
             return Ok(added.copies);
         }
-        self.finish_part(block);
+        self.finish_part(buffer);
         let published =
             self.client
-                .publish_retained_at(block, topic, &payload, &attributes, publish.qos);
+                .publish_retained_at(buffer, topic, &payload, &attributes, publish.qos);
         match published {
             Ok(added) => Ok(added.copies),
             Err(full) => {
@@ -127,7 +127,12 @@ impl Conversation<'_, '_> {
 
     /// A message on a topic of the broker's own: a question to it, if there is a way to answer.
     #[inline(never)]
-    fn inquire(&mut self, block: &[u8], name: &str, publish: &Publish<'_>) -> Result<u64, Refused> {
+    fn inquire(
+        &mut self,
+        buffer: &[u8],
+        name: &str,
+        publish: &Publish<'_>,
+    ) -> Result<u64, Refused> {
         let refused = |code, why: String| Refused::Policy(Fault::new(code, why));
         if self.version == Version::V3 {
             let why = "only the broker publishes under $SYS/";
@@ -135,7 +140,7 @@ impl Conversation<'_, '_> {
         }
         let topic = Topic::parse(name)
             .map_err(|why| refused(MqttError::TopicNameInvalid, why.to_string()))?;
-        self.finish_part(block);
+        self.finish_part(buffer);
         let attributes = message::attributes(&publish.properties);
         // The argument is a topic or a filter, if there is one.
         let argument = str::from_utf8(publish.payload).map(message::name_on_line);
