@@ -125,7 +125,7 @@ fn known_route(bencher: Bencher, count: usize) {
         for name in &names {
             let hash = router.hash(name.as_bytes());
             let known = Known {
-                stamps: router.route(topic(name), hash).stamps(),
+                versions: router.route(topic(name), hash).versions(),
                 audience: 0,
                 groups: None,
             };
@@ -138,7 +138,7 @@ fn known_route(bencher: Bencher, count: usize) {
         let hash = router.hash(name);
         cache
             .get(name, hash)
-            .is_some_and(|(_, item)| router.is_current(item.known.stamps, hash))
+            .is_some_and(|(_, item)| router.is_current(item.known.versions, hash))
     });
 }
 

@@ -39,11 +39,11 @@ pub(super) struct Row {
 impl Topics {
     pub(super) fn of(engine: &Engine, filter: Filter<'_>, limit: usize) -> Self {
         engine.clients.ask();
-        let seen = engine.traffic.matching(filter);
+        let seen = engine.topic_stats.matching(filter);
         let now = Moment::now();
         Self {
             total: seen.len(),
-            forgotten: engine.traffic.forgotten(),
+            forgotten: engine.topic_stats.forgotten(),
             topics: seen
                 .into_iter()
                 .take(limit)

@@ -129,7 +129,7 @@ impl Why {
         }
         let now = Moment::now();
         let retained = engine.retained.read().find(topic);
-        let seen = engine.traffic.find(name);
+        let seen = engine.topic_stats.find(name);
         Self {
             topic: name.to_owned(),
             matching: matching

@@ -16,7 +16,7 @@ use protocol::{
 
 use crate::clock::Moment;
 use crate::engine::Engine;
-use crate::engine::outbox::queue::policies::TooManyChoices;
+use crate::engine::outbox::queue::policies::TooManyPolicies;
 use crate::engine::outbox::run::{PublishOptions, Redelivery, Run};
 use crate::engine::outbox::{OutboxGuard, Remains};
 use crate::engine::publish::{Added, Dispatch, Place};
@@ -108,7 +108,7 @@ pub(crate) struct NoMemory;
 pub(crate) enum TooMany {
     Subscriptions(usize),
     /// Filters with wildcards and a choice of their own.
-    Choices,
+    OverflowPolicies,
 }
 
 impl Account {
@@ -134,7 +134,7 @@ impl<'a> Client<'a> {
             engine,
             record,
             outbox: record.outbox.clone(),
-            dispatch: Dispatch::new(engine.router.clone(), engine.traffic.clone())
+            dispatch: Dispatch::new(engine.router.clone(), engine.topic_stats.clone())
                 .of(record.outbox.id()),
             account: Account::default(),
             heard: record.since,
@@ -225,7 +225,7 @@ impl<'a> Client<'a> {
     pub(crate) fn rest(&mut self) {
         self.settle();
         self.outbox.wait_for_room();
-        if self.dispatch.is_pressed() {
+        if self.dispatch.wants_backpressure() {
             self.wait_for_slow();
         }
         if self.engine.memory.is_short() {
@@ -359,7 +359,7 @@ impl<'a> Client<'a> {
         }
         guard
             .choose(filter, slow)
-            .map_err(|TooManyChoices| TooMany::Choices)?;
+            .map_err(|TooManyPolicies| TooMany::OverflowPolicies)?;
         if is_known {
             return Ok(());
         }
@@ -585,11 +585,11 @@ impl<'a> Client<'a> {
     fn wait_for_slow(&mut self) {
         let began = Instant::now();
         let deadline = began + self.engine.max_block;
-        for slow in self.dispatch.take_pressing() {
+        for slow in self.dispatch.take_slow_subscribers() {
             let in_vain = slow.wait_for_half(deadline);
             if in_vain
                 && !self.engine.max_block.is_zero()
-                && let Some(more) = self.engine.block_storm.say(Instant::now())
+                && let Some(more) = self.engine.block_log.say(Instant::now())
             {
                 log::warn!(
                     "connection {} waited --max-buffer for connection {}, which still reads too \
@@ -614,7 +614,7 @@ impl<'a> Client<'a> {
             .metrics
             .waited
             .add(began.elapsed().as_micros() as u64);
-        if let Some(more) = self.engine.memory_storm.say(began) {
+        if let Some(more) = self.engine.memory_log.say(began) {
             log::warn!(
                 "connection {}: messages that wait for slow clients take nearly all of --memory, \
                  so who sends waits a moment and slow clients get a GAP sooner{more}",
@@ -748,7 +748,7 @@ mod tests {
             client.dispatch.deliver(&[]);
             client.heard = start.later(ms);
             client.settle();
-            engine.traffic.find("a").map_or(0, |seen| seen.messages)
+            engine.topic_stats.find("a").map_or(0, |seen| seen.messages)
         };
         // The first is handed in at once, and may be the only one for long.
         assert_eq!(seen_after(1, 0), 1);

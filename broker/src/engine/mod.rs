@@ -22,9 +22,9 @@ use crate::engine::routing::router::Router;
 use crate::engine::session::clients::Clients;
 use crate::engine::session::store::Seats;
 use crate::engine::stats::latency::Latency;
-use crate::engine::stats::log_limit::Storm;
+use crate::engine::stats::log_limit::LogLimit;
 use crate::engine::stats::metrics::Metrics;
-use crate::engine::stats::topic_stats::Traffic;
+use crate::engine::stats::topic_stats::TopicStats;
 use crate::sync::{AtomicBool, Mutex, RwLock};
 
 /// Everything that connections have in common.
@@ -39,7 +39,7 @@ pub(crate) struct Engine {
     /// The longest that a publisher waits at a time for slow clients that ask for it.
     pub(crate) max_block: Duration,
     /// What was published on each topic.
-    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) topic_stats: Arc<TopicStats>,
     /// Sessions that their clients may come back to.
     pub(crate) seats: Seats,
     pub(crate) metrics: Metrics,
@@ -51,11 +51,11 @@ pub(crate) struct Engine {
     /// The most connections at a time.
     pub(crate) max_connections: usize,
     /// Warnings that a peer does not answer.
-    pub(crate) stale_storm: Storm,
+    pub(crate) stale_log: LogLimit,
     /// Warnings that publishers wait for memory.
-    pub(crate) memory_storm: Storm,
+    pub(crate) memory_log: LogLimit,
     /// Warnings that publishers wait for clients that ask for it.
-    pub(crate) block_storm: Storm,
+    pub(crate) block_log: LogLimit,
     /// It has been said that nobody looks at passwords.
     pub(crate) passwords_noted: AtomicBool,
 }
@@ -75,16 +75,16 @@ impl Engine {
             memory: Arc::new(Memory::new(memory_bytes)),
             clients: Clients::default(),
             max_block,
-            traffic: Arc::default(),
+            topic_stats: Arc::default(),
             seats: Seats::default(),
             metrics: Metrics::default(),
             latency,
             asking: Mutex::default(),
             began: Moment::now(),
             max_connections: usize::MAX,
-            stale_storm: Storm::default(),
-            memory_storm: Storm::default(),
-            block_storm: Storm::default(),
+            stale_log: LogLimit::default(),
+            memory_log: LogLimit::default(),
+            block_log: LogLimit::default(),
             passwords_noted: AtomicBool::new(false),
         })
     }

@@ -16,7 +16,7 @@ use rustix::net::{SendFlags, send, sockopt};
 
 use crate::engine::Engine;
 use crate::engine::memory::heap;
-use crate::engine::stats::log_limit::Storm;
+use crate::engine::stats::log_limit::LogLimit;
 use crate::net::connection::{Connection, ConnectionHandle, Settings};
 use crate::net::shutdown::ShutdownDeadline;
 use crate::net::tcp_info;
@@ -63,7 +63,7 @@ pub(crate) struct Listener {
     empty: Condvar,
     /// Closed for a moment when there is no other descriptor, to turn a newcomer away.
     spare: Mutex<Option<File>>,
-    refusals: Storm,
+    refusals: LogLimit,
 }
 
 impl Listener {
@@ -87,7 +87,7 @@ impl Listener {
             connections: Mutex::default(),
             empty: Condvar::new(),
             spare: Mutex::new(spare()),
-            refusals: Storm::default(),
+            refusals: LogLimit::default(),
         })
     }
 

@@ -60,7 +60,7 @@ fn flushed(publishers: Range<char>, memory: usize, chosen: Option<Slow>) -> (Hea
                             outbox.lock().answer(format!("{done};").as_bytes());
                         }
                         memory.wait_for_reserve();
-                        if outbox.lock().take_press() {
+                        if outbox.lock().take_backpressure() {
                             outbox.wait_for_half(Instant::now());
                         }
                     }

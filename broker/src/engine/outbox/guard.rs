@@ -7,7 +7,7 @@ use protocol::{Filter, Slow};
 
 use crate::clock::Moment;
 use crate::engine::outbox::delivery_state::Adapter;
-use crate::engine::outbox::queue::policies::TooManyChoices;
+use crate::engine::outbox::queue::policies::TooManyPolicies;
 use crate::engine::outbox::queue::{Kind, SLICES};
 use crate::engine::outbox::run::Run;
 use crate::engine::stats::latency::Latency;
@@ -121,8 +121,8 @@ impl OutboxGuard<'_> {
     }
 
     /// Whether the client wants publishers to wait for it now, because of what was delivered last.
-    pub(crate) fn take_press(&mut self) -> bool {
-        self.inside.queue.take_press()
+    pub(crate) fn take_backpressure(&mut self) -> bool {
+        self.inside.queue.take_backpressure()
     }
 
     /// Sets what shall happen to messages of a filter while the client is slow; none for what is
@@ -131,7 +131,7 @@ impl OutboxGuard<'_> {
         &mut self,
         filter: Filter<'_>,
         slow: Option<Slow>,
-    ) -> Result<(), TooManyChoices> {
+    ) -> Result<(), TooManyPolicies> {
         self.inside.queue.choose(filter, slow)
     }
 

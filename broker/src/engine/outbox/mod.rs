@@ -60,7 +60,7 @@ pub(crate) struct Outbox {
     /// A hint for publishers, written under the lock.
     blocked: AtomicBool,
     /// How often the client has unsubscribed.
-    departures: AtomicU64,
+    unsubscribe_epoch: AtomicU64,
     inside: Mutex<Inside>,
     /// Signalled when something left the queue and somebody waits for that.
     moved: Condvar,
@@ -120,7 +120,7 @@ impl Outbox {
         Self {
             id,
             blocked: AtomicBool::new(false),
-            departures: AtomicU64::new(0),
+            unsubscribe_epoch: AtomicU64::new(0),
             inside: Mutex::new(Inside {
                 terms: Terms {
                     limit,
@@ -198,8 +198,8 @@ impl Outbox {
     }
 
     /// How often the client has unsubscribed; moved before it is told that it has.
-    pub(crate) fn departures(&self) -> &AtomicU64 {
-        &self.departures
+    pub(crate) fn unsubscribe_epoch(&self) -> &AtomicU64 {
+        &self.unsubscribe_epoch
     }
 
     /// Whether it goes on when its connection ends.
@@ -929,7 +929,7 @@ pub(crate) mod tests {
         let (outbox, sink) = outbox(1, 30, 0);
         choose(&outbox, "k", Slow::Block);
         deliver(&outbox, &["k1;", "k2;", "x1;", "k3;", "x2;"]);
-        assert!(!outbox.lock().take_press(), "less than half waits");
+        assert!(!outbox.lock().take_backpressure(), "less than half waits");
         for _ in 0..100 {
             deliver(&outbox, &["x3;"]);
         }
@@ -949,22 +949,22 @@ pub(crate) mod tests {
         let soon = || Instant::now() + Duration::from_millis(50);
         let late = || Instant::now() + Duration::from_secs(60);
         deliver(&outbox, &["k1;", "k2;", "k3;", "k4;"]);
-        assert!(outbox.lock().take_press());
+        assert!(outbox.lock().take_backpressure());
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| outbox.wait_for_half(late()));
             sink.make_room(&outbox, 3);
             assert!(!waiter.join().expect("it returns"));
         });
         deliver(&outbox, &["k5;", "k6;"]);
-        assert!(outbox.lock().take_press());
+        assert!(outbox.lock().take_backpressure());
         assert!(outbox.wait_for_half(soon()), "nothing was taken");
         // Nobody waits for it again until it takes something.
         deliver(&outbox, &["k7;"]);
-        assert!(!outbox.lock().take_press());
+        assert!(!outbox.lock().take_backpressure());
         assert!(!outbox.wait_for_half(late()));
         sink.make_room(&outbox, 1);
         deliver(&outbox, &["k8;"]);
-        assert!(outbox.lock().take_press());
+        assert!(outbox.lock().take_backpressure());
     }
 
     /// What is published by chance to a client that reads by chance.

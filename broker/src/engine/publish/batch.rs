@@ -12,8 +12,8 @@ pub(super) struct Batch {
     pub(super) segments: Vec<Segment>,
     /// Messages that do not stand in the block as they must leave.
     pub(super) beside: Vec<u8>,
-    /// The router's departures when the batch began.
-    pub(super) departures: u64,
+    /// The router's unsubscribe_epoch when the batch began.
+    pub(super) unsubscribe_epoch: u64,
     /// Copies made of each message like the last one.
     pub(super) copies: u64,
 }

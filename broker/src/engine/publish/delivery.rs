@@ -27,7 +27,7 @@ pub(super) struct Outcome {
     /// Copies of this batch that left at once.
     pub(super) direct: Cell<u64>,
     /// Subscribers that want their publishers to wait for them.
-    pub(super) pressing: RefCell<Vec<Subscriber>>,
+    pub(super) slow_subscribers: RefCell<Vec<Subscriber>>,
 }
 
 /// A subscriber, and what the batch holds for it.
@@ -65,7 +65,7 @@ impl Dispatch {
         for &slot in &**slots {
             let outbox = &self.slots[slot as usize].outbox;
             let mut guard = outbox.lock();
-            if self.router.departures() == batch.departures {
+            if self.router.unsubscribe_epoch() == batch.unsubscribe_epoch {
                 if !self.outcome.hand(outbox, &mut guard, &[&run]) {
                     self.outcome.withdraw(run.messages());
                 }
@@ -164,7 +164,7 @@ impl Dispatch {
             })
             .collect();
         let mut guard = outbox.lock();
-        let done = self.router.departures() == batch.departures
+        let done = self.router.unsubscribe_epoch() == batch.unsubscribe_epoch
             && self.outcome.hand(outbox, &mut guard, &all);
         drop(guard);
         if !done {
@@ -196,10 +196,10 @@ impl Dispatch {
             })
             .collect();
         let wanted = loop {
-            let departures = outbox.departures().load(Ordering::Acquire);
+            let unsubscribe_epoch = outbox.unsubscribe_epoch().load(Ordering::Acquire);
             let wanted = self.wanted(outbox.id(), &own, batch, buffer);
             let mut guard = outbox.lock();
-            if outbox.departures().load(Ordering::Acquire) != departures {
+            if outbox.unsubscribe_epoch().load(Ordering::Acquire) != unsubscribe_epoch {
                 continue;
             }
             let all: Vec<&Run<'_>> = runs
@@ -291,12 +291,12 @@ impl Dispatch {
         };
         let hash = self.router.hash(topic.as_str().as_bytes());
         loop {
-            let departures = outbox.departures().load(Ordering::Acquire);
+            let unsubscribe_epoch = outbox.unsubscribe_epoch().load(Ordering::Acquire);
             if !wanted(&self.router.route(topic, hash)) {
                 return false;
             }
             let mut guard = outbox.lock();
-            if outbox.departures().load(Ordering::Acquire) == departures {
+            if outbox.unsubscribe_epoch().load(Ordering::Acquire) == unsubscribe_epoch {
                 return self.outcome.hand(outbox, &mut guard, &[run]);
             }
         }
@@ -339,8 +339,8 @@ impl Outcome {
     /// Delivers, and notes a subscriber that wants to be waited for. Returns false if it is gone.
     fn hand(&self, outbox: &Subscriber, guard: &mut OutboxGuard<'_>, runs: &[&Run<'_>]) -> bool {
         let taken = guard.deliver(runs);
-        if guard.take_press() {
-            self.pressing.borrow_mut().push(outbox.clone());
+        if guard.take_backpressure() {
+            self.slow_subscribers.borrow_mut().push(outbox.clone());
         } else if guard.has_room() {
             let copies: u64 = runs.iter().map(|run| run.messages()).sum();
             self.direct.set(self.direct.get() + copies);

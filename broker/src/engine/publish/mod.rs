@@ -25,7 +25,7 @@ use crate::engine::outbox::run::{PublishOptions, Run};
 use crate::engine::routing::route_cache::{Count, Item, Known, RouteCache};
 use crate::engine::routing::router::{Route, Router};
 use crate::engine::routing::subscribers::{Group, Subscriber};
-use crate::engine::stats::topic_stats::Traffic;
+use crate::engine::stats::topic_stats::TopicStats;
 
 pub(crate) use batch::Place;
 
@@ -45,7 +45,7 @@ const MOST_ENTRIES: usize = 1024 * 1024;
 /// The messages of one publisher on their way to outboxes.
 pub(crate) struct Dispatch {
     router: Arc<Router>,
-    traffic: Arc<Traffic>,
+    topic_stats: Arc<TopicStats>,
     /// The number of the client.
     publisher: u64,
     cache: RouteCache,
@@ -84,10 +84,10 @@ pub(crate) struct Added {
 }
 
 impl Dispatch {
-    pub(crate) fn new(router: Arc<Router>, traffic: Arc<Traffic>) -> Self {
+    pub(crate) fn new(router: Arc<Router>, topic_stats: Arc<TopicStats>) -> Self {
         Self {
             router,
-            traffic,
+            topic_stats,
             publisher: 0,
             cache: RouteCache::default(),
             place: 0,
@@ -123,16 +123,16 @@ impl Dispatch {
     }
 
     /// Whether some subscriber wants to be waited for.
-    pub(crate) fn is_pressed(&mut self) -> bool {
-        !self.outcome.pressing.get_mut().is_empty()
+    pub(crate) fn wants_backpressure(&mut self) -> bool {
+        !self.outcome.slow_subscribers.get_mut().is_empty()
     }
 
     /// Those who want to be waited for, once each.
-    pub(crate) fn take_pressing(&mut self) -> Vec<Subscriber> {
-        let mut pressing = mem::take(self.outcome.pressing.get_mut());
-        pressing.sort_unstable_by_key(|each| each.id());
-        pressing.dedup_by_key(|each| each.id());
-        pressing
+    pub(crate) fn take_slow_subscribers(&mut self) -> Vec<Subscriber> {
+        let mut slow_subscribers = mem::take(self.outcome.slow_subscribers.get_mut());
+        slow_subscribers.sort_unstable_by_key(|each| each.id());
+        slow_subscribers.dedup_by_key(|each| each.id());
+        slow_subscribers
     }
 
     /// Adds a message that stands in the block, if its topic is known already. `block` is all of
@@ -309,7 +309,7 @@ impl Dispatch {
         self.hand_in();
         let withdrawn = self.outcome.withdrawn.take();
         let now = self.now;
-        *self = Self::new(self.router.clone(), self.traffic.clone()).of(self.publisher);
+        *self = Self::new(self.router.clone(), self.topic_stats.clone()).of(self.publisher);
         self.now = now;
         self.outcome.withdrawn.set(withdrawn);
     }
@@ -320,7 +320,7 @@ impl Dispatch {
     #[inline(always)]
     fn known(&mut self, name: &[u8], hash: u64) -> Option<Known> {
         let (place, item) = self.cache.get(name, hash)?;
-        if !self.router.is_current(item.known.stamps, hash) {
+        if !self.router.is_current(item.known.versions, hash) {
             return None;
         }
         item.count.messages += 1;
@@ -334,7 +334,7 @@ impl Dispatch {
         let mut count = Count::new(mem::take(&mut route.counters));
         count.messages = 1;
         let known = Known {
-            stamps: route.stamps(),
+            versions: route.versions(),
             audience: self.audience(&route),
             groups: (!route.groups.is_empty()).then_some(route.groups),
         };
@@ -346,7 +346,7 @@ impl Dispatch {
             if *before.name == *name && audience != known.audience {
                 self.stale += self.audiences[audience as usize].slots.len() + 1;
             }
-            hand_in(&mut before, &self.audiences, &self.traffic, self.now);
+            hand_in(&mut before, &self.audiences, &self.topic_stats, self.now);
         }
         known
     }
@@ -373,7 +373,7 @@ impl Dispatch {
         self.count_repeats();
         let now = self.now;
         for item in self.cache.items() {
-            hand_in(item, &self.audiences, &self.traffic, now);
+            hand_in(item, &self.audiences, &self.topic_stats, now);
         }
     }
 
@@ -392,7 +392,7 @@ impl Dispatch {
             self.count_repeats();
         }
         if self.batch.segments.is_empty() {
-            self.batch.departures = self.router.departures();
+            self.batch.unsubscribe_epoch = self.router.unsubscribe_epoch();
         }
     }
 
@@ -475,7 +475,7 @@ impl Dispatch {
 }
 
 /// Hands in what was counted with one topic.
-fn hand_in(item: &mut Item, audiences: &[Audience], traffic: &Traffic, now: Moment) {
+fn hand_in(item: &mut Item, audiences: &[Audience], topic_stats: &TopicStats, now: Moment) {
     let count = &mut item.count;
     let messages = mem::take(&mut count.messages);
     if messages == 0 {
@@ -484,7 +484,7 @@ fn hand_in(item: &mut Item, audiences: &[Audience], traffic: &Traffic, now: Mome
     let everyone = audiences[item.known.audience as usize].slots.len() as u64;
     let copies = messages * everyone + mem::take(&mut count.shared);
     count.counters.add(messages);
-    traffic.add(&item.name, messages, copies, now);
+    topic_stats.add(&item.name, messages, copies, now);
 }
 
 /// The number of a subscriber in this dispatch.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use protocol::{Filter, Topic};
 
-use crate::engine::routing::subscribers::{Counters, Group, Interest, Subscriber};
+use crate::engine::routing::subscribers::{Counters, Group, Subscriber, Subscribers};
 
 const ROOT: usize = 0;
 
@@ -29,7 +29,7 @@ struct Node {
     /// The child for `+`.
     plus: Option<usize>,
     /// Who subscribed to the filter that ends here.
-    interest: Interest,
+    entry: Subscribers,
 }
 
 impl FilterTree {
@@ -49,7 +49,7 @@ impl FilterTree {
                 None => self.grow(at, level),
             };
         }
-        self.nodes[at].interest.insert(subscriber, filter);
+        self.nodes[at].entry.insert(subscriber, filter);
     }
 
     /// Takes a subscriber away from a filter, and with the last one the filter. What is returned is the
@@ -62,7 +62,7 @@ impl FilterTree {
                 None => return None,
             }
         }
-        self.nodes[at].interest.remove(id, filter);
+        self.nodes[at].entry.remove(id, filter);
         for level in filter.pattern().rsplit('/') {
             if !self.nodes[at].is_empty() {
                 return None;
@@ -82,10 +82,10 @@ impl FilterTree {
     }
 
     /// What is known of a filter.
-    pub(crate) fn interest(&self, filter: Filter<'_>) -> Option<&Interest> {
+    pub(crate) fn entry(&self, filter: Filter<'_>) -> Option<&Subscribers> {
         let mut levels = filter.pattern().split('/');
         let at = levels.try_fold(ROOT, |at, level| self.child(at, level))?;
-        Some(&self.nodes[at].interest)
+        Some(&self.nodes[at].entry)
     }
 
     /// Adds the subscribers, groups and counters of every filter that matches `topic`, in no order.
@@ -100,10 +100,10 @@ impl FilterTree {
             return;
         }
         let mut add = |node: usize| {
-            let interest = &self.nodes[node].interest;
-            subscribers.extend_from_slice(interest.plain());
-            groups.extend_from_slice(interest.groups());
-            interest.collect_counters(counters);
+            let entry = &self.nodes[node].entry;
+            subscribers.extend_from_slice(entry.plain());
+            groups.extend_from_slice(entry.groups());
+            entry.collect_counters(counters);
         };
         let levels: Vec<&str> = topic.levels().collect();
         let mut open = vec![(ROOT, 0)];
@@ -159,7 +159,7 @@ impl FilterTree {
 
 impl Node {
     fn is_empty(&self) -> bool {
-        self.children.is_empty() && self.plus.is_none() && self.interest.is_empty()
+        self.children.is_empty() && self.plus.is_none() && self.entry.is_empty()
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::routing::router::Stamps;
+use crate::engine::routing::router::Versions;
 use crate::engine::routing::subscribers::{Counters, Group};
 
 /// Places in a bucket. Their hashes fit into half a cache line.
@@ -18,7 +18,7 @@ const MOST_BUCKETS: usize = 8 * 1024;
 /// What a publisher remembers of a route.
 #[derive(Clone)]
 pub(crate) struct Known {
-    pub(crate) stamps: Stamps,
+    pub(crate) versions: Versions,
     /// The number of the audience.
     pub(crate) audience: u32,
     pub(crate) groups: Option<Arc<[Arc<Group>]>>,
@@ -154,7 +154,7 @@ mod tests {
     fn known(router: &Router, audience: u32) -> Known {
         let topic = protocol::Topic::parse("t").expect("a topic");
         Known {
-            stamps: router.route(topic, 0).stamps(),
+            versions: router.route(topic, 0).versions(),
             audience,
             groups: None,
         }

@@ -14,14 +14,14 @@ use memchr::memchr_iter;
 use protocol::{Filter, Topic};
 
 use crate::engine::routing::filter_tree::FilterTree;
-use crate::engine::routing::subscribers::{Counters, Group, Interest, Subscriber};
+use crate::engine::routing::subscribers::{Counters, Group, Subscriber, Subscribers};
 use crate::sync::{AtomicU64, Ordering, RwLock};
 
 const SHARDS: usize = 64;
 
-/// Stamps of exact filters. With many more than there are publishers and subscribers at work at
+/// Versions of exact filters. With many more than there are publishers and subscribers at work at
 /// one time, a stamp hardly ever moves for another topic's sake.
-const STAMPS: usize = 4096;
+const VERSIONS: usize = 4096;
 
 /// The subscriptions of a broker.
 pub(crate) struct Router {
@@ -30,14 +30,14 @@ pub(crate) struct Router {
     wild: RwLock<FilterTree>,
     /// Moved after each change of a filter, each by the hash of what its topics begin with: an exact
     /// filter's is the topic, one with wildcards has its [`stem`].
-    stamps: Box<[AtomicU64]>,
+    versions: Box<[AtomicU64]>,
     /// Moved after each change of a filter that begins with a wildcard.
-    wild_stamp: AtomicU64,
+    wild_version: AtomicU64,
     /// How often somebody has unsubscribed.
-    departures: AtomicU64,
+    unsubscribe_epoch: AtomicU64,
 }
 
-type Shard = HashMap<Box<str>, Interest, RandomState>;
+type Shard = HashMap<Box<str>, Subscribers, RandomState>;
 
 /// Who gets the messages of one topic, as of the moment it was looked up.
 pub(crate) struct Route {
@@ -47,12 +47,12 @@ pub(crate) struct Route {
     pub(crate) groups: Arc<[Arc<Group>]>,
     /// Of all filters that match; who publishes adds to them now and then.
     pub(crate) counters: Counters,
-    stamps: Stamps,
+    versions: Versions,
 }
 
 /// When a route was looked up.
 #[derive(Clone, Copy)]
-pub(crate) struct Stamps {
+pub(crate) struct Versions {
     /// Of the stamps that concern it. They only ever rise, so the sum is the same if they all are.
     sum: u64,
     /// Where those of its first level and its first two are.
@@ -67,9 +67,9 @@ impl Router {
                 .map(|_| RwLock::new(Shard::with_hasher(hasher.clone())))
                 .collect(),
             wild: RwLock::new(FilterTree::new()),
-            stamps: (0..STAMPS).map(|_| AtomicU64::new(0)).collect(),
-            wild_stamp: AtomicU64::new(0),
-            departures: AtomicU64::new(0),
+            versions: (0..VERSIONS).map(|_| AtomicU64::new(0)).collect(),
+            wild_version: AtomicU64::new(0),
+            unsubscribe_epoch: AtomicU64::new(0),
             hasher,
         }
     }
@@ -81,26 +81,28 @@ impl Router {
             let hash = self.hash(pattern.as_bytes());
             let mut shard = self.shard(hash).write();
             match shard.get_mut(pattern) {
-                Some(interest) => interest.insert(subscriber, filter),
+                Some(entry) => entry.insert(subscriber, filter),
                 None => {
-                    let mut interest = Interest::default();
-                    interest.insert(subscriber, filter);
-                    shard.insert(pattern.into(), interest);
+                    let mut entry = Subscribers::default();
+                    entry.insert(subscriber, filter);
+                    shard.insert(pattern.into(), entry);
                 }
             }
-            self.stamp(hash).fetch_add(1, Ordering::Release);
+            self.version(hash).fetch_add(1, Ordering::Release);
         } else {
             self.wild.write().insert(filter, subscriber);
-            self.wild_stamp_of(filter).fetch_add(1, Ordering::Release);
+            self.wild_version_of(filter).fetch_add(1, Ordering::Release);
         }
     }
 
     /// From now on it does not, on the strength of this filter. A publisher that has looked up the
-    /// route before finds the departures changed, first the client's, then the router's.
+    /// route before finds the unsubscribe_epoch changed, first the client's, then the router's.
     pub(crate) fn unsubscribe(&self, filter: Filter<'_>, subscriber: &Subscriber) {
         self.forget(filter, subscriber.id());
-        subscriber.departures().fetch_add(1, Ordering::Release);
-        self.departures.fetch_add(1, Ordering::Release);
+        subscriber
+            .unsubscribe_epoch()
+            .fetch_add(1, Ordering::Release);
+        self.unsubscribe_epoch.fetch_add(1, Ordering::Release);
     }
 
     /// The same for a client whose outbox is closed, so that nobody need look.
@@ -109,19 +111,19 @@ impl Router {
             let pattern = filter.pattern();
             let hash = self.hash(pattern.as_bytes());
             let mut shard = self.shard(hash).write();
-            if let Some(interest) = shard.get_mut(pattern) {
-                interest.remove(id, filter);
-                if interest.is_empty() {
+            if let Some(entry) = shard.get_mut(pattern) {
+                entry.remove(id, filter);
+                if entry.is_empty() {
                     shard.remove(pattern);
                     if shard.len() < shard.capacity() / 8 {
                         shard.shrink_to_fit();
                     }
                 }
             }
-            self.stamp(hash).fetch_add(1, Ordering::Release);
+            self.version(hash).fetch_add(1, Ordering::Release);
         } else {
             let old = self.wild.write().remove(filter, id);
-            self.wild_stamp_of(filter).fetch_add(1, Ordering::Release);
+            self.wild_version_of(filter).fetch_add(1, Ordering::Release);
             drop(old);
         }
     }
@@ -130,7 +132,7 @@ impl Router {
     pub(crate) fn route(&self, topic: Topic<'_>, hash: u64) -> Route {
         // Read first: what changes during the look-up makes the route old, not wrong.
         let stems = self.stems(topic.as_str());
-        let stamps = Stamps {
+        let versions = Versions {
             sum: self.sum(hash, stems),
             stems,
         };
@@ -140,15 +142,15 @@ impl Router {
             .read()
             .collect(topic, &mut subscribers, &mut groups, &mut counters);
         let shard = self.shard(hash).read();
-        let interest = shard.get(topic.as_str());
-        if let Some(interest) = interest {
-            groups.extend_from_slice(interest.groups());
-            interest.collect_counters(&mut counters);
+        let entry = shard.get(topic.as_str());
+        if let Some(entry) = entry {
+            groups.extend_from_slice(entry.groups());
+            entry.collect_counters(&mut counters);
         }
-        let subscribers = match interest {
-            Some(interest) if subscribers.is_empty() => interest.shared_plain(),
+        let subscribers = match entry {
+            Some(entry) if subscribers.is_empty() => entry.shared_plain(),
             _ => {
-                subscribers.extend_from_slice(interest.map_or(&[], Interest::plain));
+                subscribers.extend_from_slice(entry.map_or(&[], Subscribers::plain));
                 subscribers.sort_unstable_by_key(|each| each.id());
                 subscribers.dedup_by_key(|each| each.id());
                 subscribers.into()
@@ -158,7 +160,7 @@ impl Router {
             subscribers,
             groups: groups.into(),
             counters,
-            stamps,
+            versions,
         }
     }
 
@@ -167,27 +169,27 @@ impl Router {
         if filter.is_exact() {
             let pattern = filter.pattern();
             let shard = self.shard(self.hash(pattern.as_bytes())).read();
-            let interest = shard.get(pattern);
-            interest.map_or((0, 0), |interest| interest.figures(filter))
+            let entry = shard.get(pattern);
+            entry.map_or((0, 0), |entry| entry.figures(filter))
         } else {
             let wild = self.wild.read();
-            let interest = wild.interest(filter);
-            interest.map_or((0, 0), |interest| interest.figures(filter))
+            let entry = wild.entry(filter);
+            entry.map_or((0, 0), |entry| entry.figures(filter))
         }
     }
 
     /// Whether a route with these stamps, for a topic with this hash, is still the one.
     #[inline]
-    pub(crate) fn is_current(&self, stamps: Stamps, hash: u64) -> bool {
-        self.sum(hash, stamps.stems) == stamps.sum
+    pub(crate) fn is_current(&self, versions: Versions, hash: u64) -> bool {
+        self.sum(hash, versions.stems) == versions.sum
     }
 
     /// A number that changes before anybody is told that a subscription has ended. Who reads it,
     /// then makes sure of a route, and finds it unchanged under the lock of an outbox, breaks no
     /// promise by delivering there.
     #[inline]
-    pub(crate) fn departures(&self) -> u64 {
-        self.departures.load(Ordering::Acquire)
+    pub(crate) fn unsubscribe_epoch(&self) -> u64 {
+        self.unsubscribe_epoch.load(Ordering::Acquire)
     }
 
     #[inline]
@@ -197,9 +199,9 @@ impl Router {
 
     #[inline]
     fn sum(&self, hash: u64, stems: [u16; 2]) -> u64 {
-        let [one, two] = stems.map(|at| self.stamps[usize::from(at)].load(Ordering::Acquire));
-        let exact = self.stamp(hash).load(Ordering::Acquire);
-        let wild = self.wild_stamp.load(Ordering::Acquire);
+        let [one, two] = stems.map(|at| self.versions[usize::from(at)].load(Ordering::Acquire));
+        let exact = self.version(hash).load(Ordering::Acquire);
+        let wild = self.wild_version.load(Ordering::Acquire);
         // Adding to what only rises cannot wrap before one of them does.
         exact.wrapping_add(wild).wrapping_add(one).wrapping_add(two)
     }
@@ -208,19 +210,19 @@ impl Router {
         let mut ends = memchr_iter(b'/', topic.as_bytes());
         let one = ends.next().unwrap_or(topic.len());
         let two = ends.next().unwrap_or(topic.len());
-        [one, two].map(|end| (self.hash(&topic.as_bytes()[..end]) as usize % STAMPS) as u16)
+        [one, two].map(|end| (self.hash(&topic.as_bytes()[..end]) as usize % VERSIONS) as u16)
     }
 
-    fn wild_stamp_of(&self, filter: Filter<'_>) -> &AtomicU64 {
+    fn wild_version_of(&self, filter: Filter<'_>) -> &AtomicU64 {
         match stem(filter.pattern()) {
-            Some(stem) => self.stamp(self.hash(stem.as_bytes())),
-            None => &self.wild_stamp,
+            Some(stem) => self.version(self.hash(stem.as_bytes())),
+            None => &self.wild_version,
         }
     }
 
     #[inline]
-    fn stamp(&self, hash: u64) -> &AtomicU64 {
-        &self.stamps[hash as usize % STAMPS]
+    fn version(&self, hash: u64) -> &AtomicU64 {
+        &self.versions[hash as usize % VERSIONS]
     }
 
     fn shard(&self, hash: u64) -> &RwLock<Shard> {
@@ -256,8 +258,8 @@ impl Route {
         self.groups.iter().any(|group| group.has(id))
     }
 
-    pub(crate) fn stamps(&self) -> Stamps {
-        self.stamps
+    pub(crate) fn versions(&self) -> Versions {
+        self.versions
     }
 }
 
@@ -301,17 +303,18 @@ mod tests {
         let router = Router::new();
         let one = outbox(1, 1, 0).0;
         let hash = router.hash(b"a");
-        let stamps = route(&router, "a").stamps();
-        assert!(router.is_current(stamps, hash));
+        let versions = route(&router, "a").versions();
+        assert!(router.is_current(versions, hash));
         router.subscribe(filter("a"), &one);
-        assert!(!router.is_current(stamps, hash));
-        let stamps = route(&router, "a").stamps();
+        assert!(!router.is_current(versions, hash));
+        let versions = route(&router, "a").versions();
         router.subscribe(filter("+/b"), &one);
-        assert!(!router.is_current(stamps, hash));
-        let (stamps, departures) = (route(&router, "a").stamps(), router.departures());
+        assert!(!router.is_current(versions, hash));
+        let (versions, unsubscribe_epoch) =
+            (route(&router, "a").versions(), router.unsubscribe_epoch());
         router.unsubscribe(filter("a"), &one);
-        assert!(!router.is_current(stamps, hash));
-        assert_ne!(router.departures(), departures);
+        assert!(!router.is_current(versions, hash));
+        assert_ne!(router.unsubscribe_epoch(), unsubscribe_epoch);
     }
 
     #[test]
@@ -329,20 +332,20 @@ mod tests {
             ("$share/g/b/+", &["b/b", "b"]),
         ] {
             for change in [Router::subscribe, Router::unsubscribe] {
-                let routes = topics.map(|name| route(&router, name).stamps());
+                let routes = topics.map(|name| route(&router, name).versions());
                 change(&router, filter(text), &one);
                 let old: Vec<&str> = topics
                     .into_iter()
                     .zip(routes)
-                    .filter(|(name, stamps)| {
-                        !router.is_current(*stamps, router.hash(name.as_bytes()))
+                    .filter(|(name, versions)| {
+                        !router.is_current(*versions, router.hash(name.as_bytes()))
                     })
                     .map(|(name, _)| name)
                     .collect();
                 for name in concerned {
                     assert!(old.contains(name), "{text}: {name} is not old");
                 }
-                // Stamps are shared by chance now and then.
+                // Versions are shared by chance now and then.
                 assert!(old.len() <= concerned.len() + 2, "{text}: {old:?}");
             }
         }
@@ -357,7 +360,9 @@ mod tests {
         let current = names
             .iter()
             .zip(&routes)
-            .filter(|(name, route)| router.is_current(route.stamps(), router.hash(name.as_bytes())))
+            .filter(|(name, route)| {
+                router.is_current(route.versions(), router.hash(name.as_bytes()))
+            })
             .count();
         assert!(current > 980, "{current}");
     }

@@ -13,7 +13,7 @@ pub(crate) type Subscriber = Arc<Outbox>;
 
 /// The subscribers of one filter. Lists are sorted by the number of the connection.
 #[derive(Default)]
-pub(crate) struct Interest {
+pub(crate) struct Subscribers {
     plain: Vec<Subscriber>,
     /// A copy of `plain` for publishers, made when one asks.
     snapshot: OnceLock<Arc<[Subscriber]>>,
@@ -55,7 +55,7 @@ impl Counters {
     }
 }
 
-impl Interest {
+impl Subscribers {
     /// Adds a subscriber; whoever is there already stays as it is.
     pub(crate) fn insert(&mut self, subscriber: &Subscriber, filter: Filter<'_>) {
         match filter.group() {

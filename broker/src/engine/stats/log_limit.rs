@@ -10,7 +10,7 @@ const QUIET: Duration = Duration::from_secs(10);
 
 /// One kind of warning.
 #[derive(Default)]
-pub(crate) struct Storm(Mutex<Option<Counting>>);
+pub(crate) struct LogLimit(Mutex<Option<Counting>>);
 
 struct Counting {
     since: Instant,
@@ -24,7 +24,7 @@ pub(crate) struct Suppressed {
     seconds: u64,
 }
 
-impl Storm {
+impl LogLimit {
     /// Whether the warning should be said now. If so, what has been left out before.
     pub(crate) fn say(&self, now: Instant) -> Option<Suppressed> {
         let mut counting = self.0.lock();
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_storm_is_one_line_with_a_rate() {
-        let (storm, start) = (Storm::default(), Instant::now());
+        let (storm, start) = (LogLimit::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
         assert_eq!(storm.say(at(0)).expect("the first is said").to_string(), "");
         for ms in 1..=200 {

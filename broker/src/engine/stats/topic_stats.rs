@@ -27,7 +27,7 @@ const SHARDS: usize = 64;
 const WINDOW_MS: u64 = 10_000;
 
 /// Topics that have been published to.
-pub(crate) struct Traffic {
+pub(crate) struct TopicStats {
     hasher: RandomState,
     shards: Box<[Mutex<Shard>]>,
     forgotten: Counter,
@@ -52,7 +52,7 @@ pub(crate) struct Seen {
     recent: [u64; 2],
 }
 
-impl Default for Traffic {
+impl Default for TopicStats {
     fn default() -> Self {
         Self {
             hasher: RandomState::default(),
@@ -62,7 +62,7 @@ impl Default for Traffic {
     }
 }
 
-impl Traffic {
+impl TopicStats {
     /// Enters what a publisher has counted.
     pub(crate) fn add(&self, topic: &str, messages: u64, copies: u64, now: Moment) {
         let mut shard = self.shard(topic).lock();
@@ -184,51 +184,53 @@ mod tests {
         move |ms| start.later(ms)
     }
 
-    fn names(traffic: &Traffic, filter: &str) -> Vec<String> {
+    fn names(topic_stats: &TopicStats, filter: &str) -> Vec<String> {
         let filter = Filter::parse(filter).expect("a filter");
-        let matching = traffic.matching(filter).into_iter();
+        let matching = topic_stats.matching(filter).into_iter();
         matching.map(|(name, _)| name.into()).collect()
     }
 
     #[test]
     fn what_several_publishers_bring_is_added_up() {
-        let (traffic, at) = (Traffic::default(), clock());
-        traffic.add("b", 2, 4, at(0));
-        traffic.add("a/x", 1, 0, at(1));
-        traffic.add("b", 3, 3, at(2));
-        traffic.add("$x", 1, 1, at(3));
-        let seen = traffic.find("b").expect("it was seen");
+        let (topic_stats, at) = (TopicStats::default(), clock());
+        topic_stats.add("b", 2, 4, at(0));
+        topic_stats.add("a/x", 1, 0, at(1));
+        topic_stats.add("b", 3, 3, at(2));
+        topic_stats.add("$x", 1, 1, at(3));
+        let seen = topic_stats.find("b").expect("it was seen");
         assert_eq!((seen.messages, seen.copies, seen.last), (5, 7, at(2)));
-        assert_eq!(names(&traffic, "#"), ["a/x", "b"]);
-        assert_eq!(names(&traffic, "+"), ["b"]);
-        assert_eq!(names(&traffic, "$x"), ["$x"]);
-        assert!(traffic.find("c").is_none());
+        assert_eq!(names(&topic_stats, "#"), ["a/x", "b"]);
+        assert_eq!(names(&topic_stats, "+"), ["b"]);
+        assert_eq!(names(&topic_stats, "$x"), ["$x"]);
+        assert!(topic_stats.find("c").is_none());
     }
 
     #[test]
     fn those_not_seen_for_longest_make_room() {
-        let (traffic, at) = (Traffic::default(), clock());
+        let (topic_stats, at) = (TopicStats::default(), clock());
         let count = MOST_TOPICS * 2;
         for number in 0..count {
-            traffic.add(&format!("t/{number}"), 1, 0, at(number as u64));
-            traffic.add("always", 1, 0, at(number as u64));
+            topic_stats.add(&format!("t/{number}"), 1, 0, at(number as u64));
+            topic_stats.add("always", 1, 0, at(number as u64));
         }
-        let kept = names(&traffic, "#").len();
+        let kept = names(&topic_stats, "#").len();
         assert!((MOST_TOPICS / 2..=MOST_TOPICS).contains(&kept), "{kept}");
-        assert_eq!(traffic.forgotten() as usize, count + 1 - kept);
-        let always = traffic.find("always").expect("it was seen all the time");
+        assert_eq!(topic_stats.forgotten() as usize, count + 1 - kept);
+        let always = topic_stats
+            .find("always")
+            .expect("it was seen all the time");
         assert_eq!(always.messages, count as u64);
-        assert!(traffic.find("t/0").is_none());
-        assert!(traffic.find(&format!("t/{}", count - 1)).is_some());
+        assert!(topic_stats.find("t/0").is_none());
+        assert!(topic_stats.find(&format!("t/{}", count - 1)).is_some());
     }
 
     #[test]
     fn long_names_take_no_more_than_they_may() {
-        let (traffic, at) = (Traffic::default(), clock());
+        let (topic_stats, at) = (TopicStats::default(), clock());
         for number in 0..MOST_TOPICS {
-            traffic.add(&format!("{number}/{}", "x".repeat(1000)), 1, 0, at(0));
+            topic_stats.add(&format!("{number}/{}", "x".repeat(1000)), 1, 0, at(0));
         }
-        let bytes: usize = names(&traffic, "#").iter().map(String::len).sum();
+        let bytes: usize = names(&topic_stats, "#").iter().map(String::len).sum();
         assert!((MOST_BYTES / 2..=MOST_BYTES).contains(&bytes), "{bytes}");
     }
 

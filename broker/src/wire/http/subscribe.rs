@@ -82,7 +82,7 @@ impl Conversation<'_, '_> {
         outbox.set_encoder(wanted.form.encoder());
         let mut guard = outbox.lock();
         let subscribed = self.client.subscribe(&mut guard, filter, None);
-        if let Err(TooMany::Subscriptions(_) | TooMany::Choices) = subscribed {
+        if let Err(TooMany::Subscriptions(_) | TooMany::OverflowPolicies) = subscribed {
             drop((guard, retained));
             self.client.settle();
             return Err(Refused::new(

@@ -606,7 +606,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
             Silence::Pinged => {
                 self.silence = Silence::Stale;
                 self.client.engine.metrics.stale.add(1);
-                if let Some(more) = self.client.engine.stale_storm.say(Instant::now()) {
+                if let Some(more) = self.client.engine.stale_log.say(Instant::now()) {
                     log::info!(
                         "connection {} is stale: no answer to PING, it stays{more}",
                         self.client.outbox.id()
@@ -646,7 +646,7 @@ fn is_topic(rest: &[u8], topic: &[u8]) -> bool {
 #[inline(never)]
 fn too_many(what: TooMany) -> (Code, String) {
     let text = match what {
-        TooMany::Choices => format!(
+        TooMany::OverflowPolicies => format!(
             "{MOST_WILD} filters with wildcards of this connection come with `slow` and no more \
              can; leave it out or UNSUBSCRIBE from some"
         ),

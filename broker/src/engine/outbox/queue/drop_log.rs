@@ -12,8 +12,8 @@ const MOST_TOPICS: usize = 16;
 const LOOK_BYTES: usize = 64 * 1024;
 const LOOK_MESSAGES: usize = 256;
 
-/// Drops of one outbox.
-pub(crate) struct Drops {
+/// DropLog of one outbox.
+pub(crate) struct DropLog {
     pub(crate) last: Moment,
     topics: Vec<Dropped>,
 }
@@ -26,7 +26,7 @@ struct Dropped {
     last: Moment,
 }
 
-impl Drops {
+impl DropLog {
     /// None so far; `now` is when the first is going to be noted.
     pub(crate) fn new(now: Moment) -> Self {
         Self {
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     /// Messages are `<topic>:<text>;`.
-    fn add(drops: &mut Drops, messages: &str, now: Moment) {
+    fn add(drop_log: &mut DropLog, messages: &str, now: Moment) {
         let first = |messages: &[u8]| {
             let end = messages.iter().position(|&byte| byte == b';');
             end.map_or(messages.len(), |at| at + 1)
@@ -112,37 +112,37 @@ mod tests {
             let end = message.iter().position(|&byte| byte == b':');
             end.map_or(b"", |at| &message[..at])
         }
-        drops.add(messages.as_bytes(), first, topic_of, now);
+        drop_log.add(messages.as_bytes(), first, topic_of, now);
     }
 
     #[test]
     fn drops_are_counted_by_topic() {
         let start = Moment::now();
         let at = |ms| start.later(ms);
-        let mut drops = Drops::new(start);
-        add(&mut drops, "a:1;a:2;b:3;a:4;", at(1));
-        add(&mut drops, "b:5;", at(2));
-        assert_eq!(drops.on("a"), Some((3, at(1))));
-        assert_eq!(drops.on("b"), Some((2, at(2))));
-        assert_eq!(drops.on("c"), None);
-        assert_eq!(drops.last, at(2));
+        let mut drop_log = DropLog::new(start);
+        add(&mut drop_log, "a:1;a:2;b:3;a:4;", at(1));
+        add(&mut drop_log, "b:5;", at(2));
+        assert_eq!(drop_log.on("a"), Some((3, at(1))));
+        assert_eq!(drop_log.on("b"), Some((2, at(2))));
+        assert_eq!(drop_log.on("c"), None);
+        assert_eq!(drop_log.last, at(2));
     }
 
     #[test]
     fn no_more_is_looked_at_than_is_cheap_and_no_more_kept_than_is_small() {
         let start = Moment::now();
         let at = |ms| start.later(ms);
-        let mut drops = Drops::new(start);
-        add(&mut drops, &"a:1;".repeat(1_000_000), at(1));
-        assert_eq!(drops.on("a"), Some((LOOK_MESSAGES as u64, at(1))));
+        let mut drop_log = DropLog::new(start);
+        add(&mut drop_log, &"a:1;".repeat(1_000_000), at(1));
+        assert_eq!(drop_log.on("a"), Some((LOOK_MESSAGES as u64, at(1))));
         let long = format!("b:{};", "x".repeat(LOOK_BYTES));
-        add(&mut drops, &long.repeat(2), at(2));
-        assert_eq!(drops.on("b"), Some((1, at(2))));
+        add(&mut drop_log, &long.repeat(2), at(2));
+        assert_eq!(drop_log.on("b"), Some((1, at(2))));
         for number in 0..100 {
-            add(&mut drops, &format!("{number}:1;"), at(10 + number));
+            add(&mut drop_log, &format!("{number}:1;"), at(10 + number));
         }
-        assert_eq!(drops.topics.len(), MOST_TOPICS);
-        assert_eq!(drops.on("99"), Some((1, at(109))));
-        assert_eq!(drops.on("a"), None);
+        assert_eq!(drop_log.topics.len(), MOST_TOPICS);
+        assert_eq!(drop_log.on("99"), Some((1, at(109))));
+        assert_eq!(drop_log.on("a"), None);
     }
 }

@@ -21,8 +21,8 @@ use crate::clock::Moment;
 use crate::engine::memory::budget::{Charge, Memory};
 use crate::engine::outbox::delivery_state::{Outgoing, Span};
 use crate::engine::outbox::encoder::Encoder;
-use crate::engine::outbox::queue::drop_log::Drops;
-use crate::engine::outbox::queue::policies::{Choices, TooManyChoices};
+use crate::engine::outbox::queue::drop_log::DropLog;
+use crate::engine::outbox::queue::policies::{OverflowPolicies, TooManyPolicies};
 use crate::engine::outbox::run::{Kept, PublishOptions, Redelivery, Run};
 use crate::engine::stats::latency::Latency;
 use crate::engine::stats::tally::{Reason, Tally};
@@ -70,13 +70,13 @@ pub(crate) struct Queue {
     gap: u64,
     /// Dropped where the client has come to by now, and for an adapter to tell.
     untold: u64,
-    choices: Option<Box<Choices>>,
+    policies: Option<Box<OverflowPolicies>>,
     /// More than half of what may wait does, and publishers shall wait for it.
-    presses: bool,
+    wants_backpressure: bool,
     /// Publishers have waited in vain: they do so no more until the client takes something.
     is_stuck: bool,
     /// Where and when something was dropped, if anything was.
-    drops: Option<Box<Drops>>,
+    drop_log: Option<Box<DropLog>>,
     /// Of a closed outbox.
     redeliveries: Vec<Redelivery>,
     /// How many messages they are.
@@ -169,7 +169,7 @@ impl Queue {
     pub(crate) fn take(&mut self, run: &Run<'_>, from: usize, terms: &Terms) {
         let rest = run.bytes().len() - from;
         let has_room = self.message_bytes + rest <= terms.room();
-        if has_room && self.choices.is_none() && !self.refuses_newest && !self.refuses_all {
+        if has_room && self.policies.is_none() && !self.refuses_newest && !self.refuses_all {
             let at = match from {
                 0 => 0,
                 _ => (terms.encoder.fitting)(run.bytes(), from),
@@ -400,10 +400,10 @@ impl Queue {
                 return;
             };
             if let Some(topic) = chunk.latest
-                && let Some(choices) = &mut self.choices
-                && choices.latest.get(&topic) == Some(&number)
+                && let Some(policies) = &mut self.policies
+                && policies.latest.get(&topic) == Some(&number)
             {
-                choices.latest.remove(&topic);
+                policies.latest.remove(&topic);
             }
             match kind {
                 Kind::Messages(messages) => {
@@ -505,7 +505,7 @@ impl Queue {
             // Orphans wait to be handed to others.
             waiting: waiting.sum::<u64>() + self.redelivered,
             waiting_bytes: self.message_bytes,
-            dropped_at: self.drops.as_ref().map(|drops| drops.last),
+            dropped_at: self.drop_log.as_ref().map(|drop_log| drop_log.last),
             tally: self.tally,
         }
     }
@@ -516,7 +516,7 @@ impl Queue {
 
     /// At least how many messages on a topic were dropped lately, and when the last.
     pub(crate) fn dropped_on(&self, topic: &str) -> Option<(u64, Moment)> {
-        self.drops.as_ref()?.on(topic)
+        self.drop_log.as_ref()?.on(topic)
     }
 
     /// All has left: an idle outbox holds nothing.
@@ -532,17 +532,17 @@ impl Queue {
         &mut self,
         filter: Filter<'_>,
         slow: Option<Slow>,
-    ) -> Result<(), TooManyChoices> {
+    ) -> Result<(), TooManyPolicies> {
         match slow {
             Some(slow) => {
-                let choices = self.choices.get_or_insert_default();
-                choices.choose(filter, slow)?;
+                let policies = self.policies.get_or_insert_default();
+                policies.choose(filter, slow)?;
             }
             None => {
-                if let Some(choices) = &mut self.choices {
-                    choices.forget(filter);
-                    if choices.is_empty() {
-                        self.choices = None;
+                if let Some(policies) = &mut self.policies {
+                    policies.forget(filter);
+                    if policies.is_empty() {
+                        self.policies = None;
                     }
                 }
             }
@@ -552,12 +552,12 @@ impl Queue {
 
     /// The same for all messages, if the client has but one filter.
     pub(crate) fn choose_for_all(&mut self, slow: Slow) {
-        self.choices.get_or_insert_default().choose_for_all(slow);
+        self.policies.get_or_insert_default().choose_for_all(slow);
     }
 
     /// Whether publishers shall wait, for messages that came since the last call.
-    pub(crate) fn take_press(&mut self) -> bool {
-        mem::take(&mut self.presses) && !self.is_stuck
+    pub(crate) fn take_backpressure(&mut self) -> bool {
+        mem::take(&mut self.wants_backpressure) && !self.is_stuck
     }
 
     /// Whether publishers that wait may go on.

@@ -11,7 +11,7 @@ use protocol::Slow;
 
 use super::{Chunk, Data, Kind, Queue, Terms, gap_chunk};
 use crate::clock::Moment;
-use crate::engine::outbox::queue::drop_log::Drops;
+use crate::engine::outbox::queue::drop_log::DropLog;
 use crate::engine::outbox::run::Run;
 use crate::engine::stats::tally::Reason;
 
@@ -40,7 +40,7 @@ impl Queue {
         while at < bytes.len() {
             let slow = self.choice(run, at, terms);
             let (mut end, mut count) = (bytes.len(), messages);
-            if self.choices.is_some() {
+            if self.policies.is_some() {
                 (end, count) = (first(at), 1);
                 while slow != Slow::Latest
                     && end < bytes.len()
@@ -56,10 +56,10 @@ impl Queue {
 
     /// What is to happen to the message that begins there.
     fn choice(&mut self, run: &Run<'_>, at: usize, terms: &Terms) -> Slow {
-        match (&mut self.choices, run.share()) {
+        match (&mut self.policies, run.share()) {
             (None, _) => Slow::default(),
-            (Some(choices), Some(filter)) => choices.of_group(filter),
-            (Some(choices), None) => choices.of((terms.encoder.topic)(&run.bytes()[at..])),
+            (Some(policies), Some(filter)) => policies.of_group(filter),
+            (Some(policies), None) => policies.of((terms.encoder.topic)(&run.bytes()[at..])),
         }
     }
 
@@ -95,10 +95,10 @@ impl Queue {
         } else {
             self.take_part_as(slow, run, part, messages, terms);
         }
-        self.presses |= slow == Slow::Block && self.message_bytes > terms.room() / 2;
+        self.wants_backpressure |= slow == Slow::Block && self.message_bytes > terms.room() / 2;
     }
 
-    /// Drops the newest; returns what there is room for.
+    /// DropLog the newest; returns what there is room for.
     fn refuse(
         &mut self,
         run: &Run<'_>,
@@ -127,7 +127,7 @@ impl Queue {
         (part.end..part.end, 0)
     }
 
-    /// Drops the oldest, until half of what may wait does; returns what there is room for then.
+    /// DropLog the oldest, until half of what may wait does; returns what there is room for then.
     fn make_room(
         &mut self,
         slow: Slow,
@@ -162,7 +162,7 @@ impl Queue {
         (part.start + cut..part.end, messages - dropped)
     }
 
-    /// Drops the oldest messages that may be dropped for others of this kind, at least so many bytes
+    /// DropLog the oldest messages that may be dropped for others of this kind, at least so many bytes
     /// of them. Returns how many bytes that were.
     pub(super) fn evict(&mut self, wanted: usize, by: Slow, terms: &Terms) -> usize {
         self.split_begun(terms);
@@ -268,8 +268,8 @@ impl Queue {
     /// Puts a message into the place of the one on its topic that waits. Returns false if none does.
     fn replace(&mut self, run: &Run<'_>, part: Range<usize>, terms: &Terms) -> bool {
         let topic = (terms.encoder.topic)(&run.bytes()[part.clone()]);
-        let number = match &self.choices {
-            Some(choices) => choices.latest.get(topic).copied(),
+        let number = match &self.policies {
+            Some(policies) => policies.latest.get(topic).copied(),
             None => None,
         };
         let Some(number) = number else {
@@ -314,8 +314,8 @@ impl Queue {
             self.chunks.push_back(gap_chunk(0, terms));
         }
         let number = self.left.wrapping_add(self.chunks.len() as u64);
-        if let Some(choices) = &mut self.choices {
-            choices.latest.insert(topic.clone(), number);
+        if let Some(policies) = &mut self.policies {
+            policies.latest.insert(topic.clone(), number);
         }
         let data = Data::new(run, part, terms);
         self.push_part(data, 1, Slow::Latest, run);
@@ -326,19 +326,19 @@ impl Queue {
 
     /// Finds out anew where the newest message of each topic waits.
     pub(super) fn number_latest(&mut self) {
-        let Some(choices) = &mut self.choices else {
+        let Some(policies) = &mut self.policies else {
             return;
         };
-        choices.latest.clear();
+        policies.latest.clear();
         for (at, chunk) in self.chunks.iter().enumerate() {
             if let Some(topic) = &chunk.latest {
                 let number = self.left.wrapping_add(at as u64);
-                choices.latest.insert(topic.clone(), number);
+                policies.latest.insert(topic.clone(), number);
             }
         }
     }
 
-    /// Drops messages behind all that waits.
+    /// DropLog messages behind all that waits.
     fn drop_newest(&mut self, messages: u64, bytes: &[u8], terms: &Terms) {
         self.gap += messages;
         self.count_dropped(terms.reason(), messages, bytes, terms);
@@ -348,8 +348,10 @@ impl Queue {
         if messages > 0 {
             self.tally.dropped.add(reason, messages);
             let now = Moment::now();
-            let drops = self.drops.get_or_insert_with(|| Box::new(Drops::new(now)));
-            drops.add(bytes, terms.encoder.first, terms.encoder.topic, now);
+            let drop_log = self
+                .drop_log
+                .get_or_insert_with(|| Box::new(DropLog::new(now)));
+            drop_log.add(bytes, terms.encoder.first, terms.encoder.topic, now);
         }
     }
 }

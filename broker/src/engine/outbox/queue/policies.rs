@@ -14,7 +14,7 @@ pub(crate) const MOST_WILD: usize = 16;
 
 /// The choices of one client.
 #[derive(Default)]
-pub(crate) struct Choices {
+pub(crate) struct OverflowPolicies {
     exact: HashMap<Box<str>, Slow, RandomState>,
     wild: Vec<(Box<str>, Slow)>,
     /// Whatever the topic, before all others.
@@ -27,15 +27,15 @@ pub(crate) struct Choices {
 
 /// [`MOST_WILD`] filters with wildcards have a choice already.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct TooManyChoices;
+pub(crate) struct TooManyPolicies;
 
-impl Choices {
+impl OverflowPolicies {
     pub(crate) fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.wild.is_empty() && self.all.is_none()
     }
 
     /// Chooses for the messages of a filter.
-    pub(crate) fn choose(&mut self, filter: Filter<'_>, slow: Slow) -> Result<(), TooManyChoices> {
+    pub(crate) fn choose(&mut self, filter: Filter<'_>, slow: Slow) -> Result<(), TooManyPolicies> {
         self.last = None;
         let text = filter.as_str();
         if filter.is_exact() || filter.group().is_some() {
@@ -45,7 +45,7 @@ impl Choices {
         } else if self.wild.len() < MOST_WILD {
             self.wild.push((text.into(), slow));
         } else {
-            return Err(TooManyChoices);
+            return Err(TooManyPolicies);
         }
         Ok(())
     }
@@ -104,52 +104,52 @@ mod tests {
 
     #[test]
     fn the_most_careful_choice_holds_and_no_choice_is_none() {
-        let mut choices = Choices::default();
-        assert_eq!(choices.of(b"a/b"), Slow::DropOldest);
+        let mut policies = OverflowPolicies::default();
+        assert_eq!(policies.of(b"a/b"), Slow::DropOldest);
         for (text, slow) in [
             ("a/#", Slow::Latest),
             ("a/b", Slow::DropNewest),
             ("+/c", Slow::Block),
         ] {
-            choices.choose(filter(text), slow).expect("there is room");
+            policies.choose(filter(text), slow).expect("there is room");
         }
-        assert_eq!(choices.of(b"a/x"), Slow::Latest);
-        assert_eq!(choices.of(b"a/b"), Slow::DropNewest);
-        assert_eq!(choices.of(b"a/c"), Slow::Block);
-        assert_eq!(choices.of(b"b"), Slow::DropOldest);
-        choices.forget(filter("+/c"));
-        assert_eq!(choices.of(b"a/c"), Slow::Latest);
-        choices
+        assert_eq!(policies.of(b"a/x"), Slow::Latest);
+        assert_eq!(policies.of(b"a/b"), Slow::DropNewest);
+        assert_eq!(policies.of(b"a/c"), Slow::Block);
+        assert_eq!(policies.of(b"b"), Slow::DropOldest);
+        policies.forget(filter("+/c"));
+        assert_eq!(policies.of(b"a/c"), Slow::Latest);
+        policies
             .choose(filter("a/#"), Slow::Block)
             .expect("it takes the place of the old one");
-        assert_eq!(choices.of(b"a/c"), Slow::Block);
+        assert_eq!(policies.of(b"a/c"), Slow::Block);
     }
 
     #[test]
     fn a_group_has_the_choice_of_its_own_filter() {
-        let mut choices = Choices::default();
-        choices
+        let mut policies = OverflowPolicies::default();
+        policies
             .choose(filter("$share/g/a/#"), Slow::Latest)
             .expect("there is room");
-        assert_eq!(choices.of_group("$share/g/a/#"), Slow::Latest);
-        assert_eq!(choices.of_group("$share/h/a/#"), Slow::DropOldest);
-        assert_eq!(choices.of(b"a/b"), Slow::DropOldest);
+        assert_eq!(policies.of_group("$share/g/a/#"), Slow::Latest);
+        assert_eq!(policies.of_group("$share/h/a/#"), Slow::DropOldest);
+        assert_eq!(policies.of(b"a/b"), Slow::DropOldest);
     }
 
     #[test]
     fn only_so_many_wildcards_have_a_choice() {
-        let mut choices = Choices::default();
+        let mut policies = OverflowPolicies::default();
         let texts: Vec<String> = (0..=MOST_WILD).map(|n| format!("{n}/+")).collect();
         let (last, others) = texts.split_last().expect("some");
         for text in others {
-            assert_eq!(choices.choose(filter(text), Slow::Latest), Ok(()));
+            assert_eq!(policies.choose(filter(text), Slow::Latest), Ok(()));
         }
         assert_eq!(
-            choices.choose(filter(last), Slow::Latest),
-            Err(TooManyChoices)
+            policies.choose(filter(last), Slow::Latest),
+            Err(TooManyPolicies)
         );
-        assert_eq!(choices.choose(filter(&texts[0]), Slow::Block), Ok(()));
-        choices.forget(filter(&texts[0]));
-        assert_eq!(choices.choose(filter(last), Slow::Latest), Ok(()));
+        assert_eq!(policies.choose(filter(&texts[0]), Slow::Block), Ok(()));
+        policies.forget(filter(&texts[0]));
+        assert_eq!(policies.choose(filter(last), Slow::Latest), Ok(()));
     }
 }
