@@ -65,7 +65,7 @@ pub(crate) struct Outbox {
     /// Signalled when something left the queue and somebody waits for that.
     moved: Condvar,
     /// The outbox that took over the sink: an earlier one of the same client.
-    successor: OnceLock<Arc<Outbox>>,
+    successor: OnceLock<Arc<Self>>,
 }
 
 /// What is left of a closed outbox.

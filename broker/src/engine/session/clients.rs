@@ -78,7 +78,7 @@ pub(crate) struct ClientRecord {
     /// The connection is over, and its session is still there.
     stays: AtomicBool,
     /// The session that the connection goes on with, if that is older.
-    session: OnceLock<Arc<ClientRecord>>,
+    session: OnceLock<Arc<Self>>,
 }
 
 /// What one connection says of itself.
@@ -254,7 +254,7 @@ impl ClientRecord {
     }
 
     /// The connection goes on with this older session.
-    pub(crate) fn set_session(&self, session: &Arc<ClientRecord>) {
+    pub(crate) fn set_session(&self, session: &Arc<Self>) {
         let _ = self.session.set(session.clone());
     }
 
