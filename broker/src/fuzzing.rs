@@ -42,24 +42,24 @@ pub fn mqtt(input: &[u8]) {
 pub fn web(input: &[u8]) {
     let site = Site::new(&[], &[], 10);
     for_each_client(input, upgrade, |client, source| {
-        let outbox = client.outbox.clone();
-        outbox.set_encoder(&http::ENCODER);
+        let record = client.record.clone();
+        record.outbox().set_encoder(&http::ENCODER);
         let mut raw = ReadBuffer::new(&client.engine.memory);
         let mut conversation = http::Conversation::new(client, &site, LINE_BYTES);
         let end = conversation.read_loop(source, &mut raw);
         let Some(inside) = conversation.switched() else {
             return (end, None);
         };
-        outbox.set_encoder(inside.encoder());
+        record.outbox().set_encoder(inside.encoder());
         let mut buffer = ReadBuffer::new(&client.engine.memory);
-        let mut tunnel = Tunnel::new(source, &outbox, inside, &mut raw);
+        let mut tunnel = Tunnel::new(source, &record, inside, &mut raw);
         let end = match inside {
             Inside::Line => {
                 line::Conversation::new(client, LINE_BYTES).read_loop(&mut tunnel, &mut buffer)
             }
             Inside::Mqtt => exchange_packets(client, &mut tunnel, &mut buffer, websocket::MQTT),
         };
-        outbox.current().lock().signal(&tunnel.last_frame(&end));
+        record.outbox().lock().signal(&tunnel.last_frame(&end));
         (end, None)
     });
 }
@@ -113,13 +113,13 @@ fn for_each_client(
         let mut source = Pieces(said.chunks(usize::from(choice >> 3) + 1));
         let (end, fitting) = serve(&mut client, &mut source);
         client.begin();
-        let remains = client.part();
+        let remains = client.end_connection();
         client.redeliver(&remains.redeliveries);
         if !matches!(end, End::SaidBye) {
             client.publish_will();
         }
         client.settle();
-        client.stand_up();
+        client.leave();
         if reads && let Some(fitting) = fitting {
             let bytes = taken.bytes.lock().expect("no panic");
             assert_eq!(fitting(&bytes, bytes.len()), bytes.len());

@@ -118,14 +118,14 @@ impl Broker {
         let interval = self.sys_interval;
         thread::scope(|scope| {
             scope.spawn(|| flusher.run());
-            scope.spawn(|| engine::expiry::end_absent(&self.engine));
+            scope.spawn(|| engine::expiry::expire_loop(&self.engine));
             scope.spawn(|| self.listener.watch_loop(&stopped));
             if !interval.is_zero() {
                 // Whoever subscribes to them finds first values.
                 let (first, done) = crossbeam_channel::bounded(0);
                 let (engine, stopped) = (&self.engine, &stopped);
                 scope.spawn(move || {
-                    admin::sys_topics::proclaim_loop(engine, interval, stopped, first)
+                    admin::sys_topics::publish_loop(engine, interval, stopped, first)
                 });
                 let _ = done.recv();
             }
@@ -133,7 +133,7 @@ impl Broker {
             log::info!("stopping");
             drop(stop_watching);
             self.listener.close_all();
-            self.engine.seats.close();
+            self.engine.sessions.close();
             flusher.stop();
         });
         log_audit(&self.engine);

@@ -56,10 +56,8 @@ impl Connections {
     pub(super) fn of(engine: &Engine, filter: Option<Filter<'_>>, limit: usize) -> Self {
         engine.clients.ask();
         let mut present = engine.clients.present();
-        // A session whose client has come back stands in the row of its new connection.
-        present.retain(|record| record.is_connected() || record.outbox.is_away());
         if let Some(filter) = filter {
-            present.retain(|record| has_overlapping(record.session(), filter));
+            present.retain(|record| has_overlapping(record, filter));
         }
         let now = Moment::now();
         Self {
@@ -77,9 +75,9 @@ impl ConnectionRow {
     fn of(record: &Arc<ClientRecord>, now: Moment) -> Self {
         let totals = record.totals();
         let session = record.session();
-        let (stock, blocked_at) = session.outbox.backlog();
+        let (stock, blocked_at) = session.outbox().backlog();
         let mut filters = Vec::new();
-        session.look_at_filters(|filter| {
+        session.subscriptions().look_at_filters(|filter| {
             filters.push(filter.into());
             if filters.len() < SHOWN_FILTERS {
                 ControlFlow::Continue(())
@@ -88,14 +86,14 @@ impl ConnectionRow {
             }
         });
         Self {
-            id: record.outbox.id(),
+            id: record.id(),
             name: record.name(),
             peer: record.peer.to_string(),
-            wire: session.outbox.wire(),
+            wire: session.outbox().wire(),
             away: !record.is_connected(),
             connected_s: ago(now, record.since),
             idle_s: ago(now, record.heard()),
-            subscriptions: session.filter_count(),
+            subscriptions: session.subscriptions().len(),
             filters,
             waiting: stock.waiting,
             waiting_bytes: stock.waiting_bytes,
@@ -113,7 +111,7 @@ impl ConnectionRow {
 
 fn has_overlapping(record: &ClientRecord, wanted: Filter<'_>) -> bool {
     let mut found = false;
-    record.look_at_filters(|text| {
+    record.session().subscriptions().look_at_filters(|text| {
         let overlaps = Filter::parse(text).is_ok_and(|filter| filter.overlaps(wanted));
         if overlaps {
             found = true;

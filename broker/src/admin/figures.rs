@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::{ago, by_reason};
 use crate::clock::Moment;
 use crate::engine::Engine;
-use crate::engine::session::clients::ClientRecord;
 
 /// Where every message and every copy is.
 #[derive(Debug, Serialize)]
@@ -77,10 +76,6 @@ struct Retained {
 
 impl Broker {
     pub(super) fn of(engine: &Engine) -> Self {
-        let present = engine.clients.present();
-        let filters = present
-            .iter()
-            .map(|record| ClientRecord::filter_count(record));
         let retained = engine.retained.read().size();
         let max = engine.memory.limit();
         Self {
@@ -88,7 +83,7 @@ impl Broker {
             uptime_s: ago(Moment::now(), engine.began),
             connections: engine.clients.connected(),
             max_connections: engine.max_connections,
-            subscriptions: filters.sum(),
+            subscriptions: engine.clients.subscriptions(),
             memory: Memory {
                 used: max - engine.memory.free(),
                 max,

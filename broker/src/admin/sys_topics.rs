@@ -4,9 +4,6 @@
 //! It publishes as an `engine::Client` without a connection. The figures themselves come from `values`.
 
 use std::collections::HashMap;
-use std::io::{self, IoSlice};
-use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -16,54 +13,25 @@ use protocol::{Escaped, Topic};
 use crate::admin;
 use crate::engine::Engine;
 use crate::engine::client::Client;
-use crate::engine::outbox::{Outbox, Sink};
-use crate::engine::session::clients::ClientRecord;
-use crate::wire::line;
-
-/// The number of no connection.
-const NOBODY: u64 = 0;
-
-/// Nobody is sent anything.
-struct Nowhere;
-
-impl Sink for Nowhere {
-    fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        Ok(slices.iter().map(|slice| slice.len()).sum())
-    }
-
-    fn arm(&self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// Publishes what has changed, now and then at each interval, until `stopped` is closed. `first` is
 /// dropped when there is a value of everything.
-pub(crate) fn proclaim_loop(
+pub(crate) fn publish_loop(
     engine: &Engine,
     interval: Duration,
     stopped: &Receiver<()>,
     first: Sender<()>,
 ) {
-    let outbox = Outbox::new(
-        NOBODY,
-        0,
-        engine.memory.clone(),
-        &line::ENCODER,
-        Box::new(Nowhere),
-    );
-    let nobody = (Ipv4Addr::UNSPECIFIED, 0).into();
-    let record = Arc::new(ClientRecord::new(Arc::new(outbox), nobody));
-    engine.clients.set_own(record.clone());
-    let mut client = Client::new(engine, &record, 0);
+    let mut client = Client::internal(engine);
     let mut known = HashMap::default();
-    proclaim(&mut client, &mut known);
+    publish_changes(&mut client, &mut known);
     drop(first);
     while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-        proclaim(&mut client, &mut known);
+        publish_changes(&mut client, &mut known);
     }
 }
 
-fn proclaim(client: &mut Client<'_>, known: &mut HashMap<String, String, RandomState>) {
+fn publish_changes(client: &mut Client<'_>, known: &mut HashMap<String, String, RandomState>) {
     client.begin();
     client.note_heard(0);
     for (name, value) in admin::values(client.engine) {

@@ -98,7 +98,7 @@ impl Filters {
         let mut known: HashSet<u64, RandomState> = HashSet::default();
         let mut first: BTreeSet<Box<str>> = BTreeSet::new();
         for record in engine.clients.present() {
-            record.look_at_filters(|text| {
+            record.session().subscriptions().look_at_filters(|text| {
                 let overlaps = wanted.is_none_or(|wanted| {
                     Filter::parse(text).is_ok_and(|filter| filter.overlaps(wanted))
                 });

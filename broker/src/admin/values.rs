@@ -2,22 +2,17 @@
 
 use crate::clock::Moment;
 use crate::engine::Engine;
-use crate::engine::session::clients::ClientRecord;
 
 /// Each topic with its value now. They are not all of the same moment: for that there is the audit,
 /// which holds off everybody.
 pub(crate) fn values(engine: &Engine) -> Vec<(String, String)> {
-    let present = engine.clients.present();
     let ledger = engine.clients.ledger();
     let retained = engine.retained.read().size();
     let (account, tally) = (ledger.account, ledger.tally);
-    let subscriptions: usize = present
-        .iter()
-        .map(|record| ClientRecord::filter_count(record))
-        .sum();
+    let subscriptions = engine.clients.subscriptions();
     let dropped = tally.dropped.total();
-    let away = present.iter().filter(|record| record.outbox.is_away());
-    let (connected, away) = (engine.clients.connected() as u64, away.count() as u64);
+    let (connected, away) = (engine.clients.connected(), engine.clients.detached());
+    let (connected, away) = (connected as u64, away as u64);
     let uptime = Moment::now().ms_since(engine.began) / 1000;
     let memory = engine.memory.limit();
 

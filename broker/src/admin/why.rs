@@ -104,7 +104,7 @@ impl Why {
         let mut near: BTreeMap<(Difference, Box<str>), Found> = BTreeMap::new();
         let (mut told, mut told_near) = (0, 0);
         for record in engine.clients.present() {
-            record.look_at_filters(|text| {
+            record.session().subscriptions().look_at_filters(|text| {
                 let Ok(filter) = Filter::parse(text) else {
                     return ControlFlow::Continue(());
                 };
@@ -193,17 +193,17 @@ impl Found {
 
 impl Holder {
     fn of(record: &ClientRecord, topic: &str, now: Moment) -> Self {
-        let (stock, blocked_at) = record.outbox.backlog();
+        let (stock, blocked_at) = record.outbox().backlog();
         let has_dropped_since = |since| stock.dropped_at.is_some_and(|at| at >= since);
-        let here = record.outbox.dropped_on(topic);
+        let here = record.outbox().dropped_on(topic);
         Self {
-            id: record.outbox.id(),
+            id: record.id(),
             name: record.name(),
             peer: record.peer.to_string(),
-            wire: record.outbox.wire(),
+            wire: record.outbox().wire(),
             waiting: stock.waiting,
             waiting_bytes: stock.waiting_bytes,
-            limit_bytes: record.outbox.limit(),
+            limit_bytes: record.outbox().limit(),
             is_full: blocked_at.is_some_and(has_dropped_since),
             dropped: stock.tally.dropped.total(),
             dropped_here: here.map(|(at_least, last)| Dropped {

@@ -16,18 +16,20 @@ use protocol::{
 
 use crate::clock::Moment;
 use crate::engine::Engine;
+use crate::engine::outbox::delivery::subscriptions::SubscriptionOptions;
+use crate::engine::outbox::delivery::writer::PacketWriter;
+use crate::engine::outbox::delivery::{DeliveryLimits, DeliveryState};
+use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::queue::policies::TooManyPolicies;
-use crate::engine::outbox::run::{PublishOptions, Redelivery, Run};
-use crate::engine::outbox::{OutboxGuard, Remains};
+use crate::engine::outbox::run::{MESSAGE, PublishOptions, Redelivery, Run};
+use crate::engine::outbox::{Outbox, OutboxGuard, Remains};
 use crate::engine::publish::{Added, Dispatch, Place};
 use crate::engine::retained::{Entry, Full, Retained};
 use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::session::clients::ClientRecord;
-use crate::engine::session::store::{Ended, Will};
+use crate::engine::session::store::Opened;
+use crate::engine::session::{Expiry, Session, Will};
 use crate::engine::stats::ledger::Totals;
-
-/// What a message begins with on its way through the engine, attributes aside.
-pub(crate) const MESSAGE: &[u8] = b"MESSAGE ";
 
 /// What a subscription takes, roughly.
 const SUBSCRIPTION_BYTES: usize = 256;
@@ -47,8 +49,9 @@ const GATHERED_BYTES: usize = 64 * 1024;
 /// One client's place in the engine.
 pub(crate) struct Client<'a> {
     pub(crate) engine: &'a Engine,
-    pub(crate) record: &'a Arc<ClientRecord>,
-    /// Of the session, which may be older than the connection.
+    pub(crate) record: Arc<ClientRecord>,
+    /// It may be older than the connection.
+    session: Arc<Session>,
     pub(crate) outbox: Subscriber,
     pub(crate) dispatch: Dispatch,
     pub(crate) account: Account,
@@ -58,20 +61,6 @@ pub(crate) struct Client<'a> {
     handed_in: Option<HandIn>,
     asked: u64,
     pub(crate) most_subscriptions: usize,
-    /// What to publish if the client is cut off.
-    will: Option<Will>,
-    /// What its client can come back to. Most have none, and idle connections shall be small.
-    seat: Option<Box<Seat>>,
-}
-
-/// The place of a session that others may take over and its client may come back to.
-pub(crate) struct Seat {
-    pub(crate) client: Box<str>,
-    pub(crate) session: Arc<ClientRecord>,
-    /// How long it is kept for a client that is away; none for ever.
-    pub(crate) expiry: Option<Duration>,
-    /// How long the will waits for the client to come back.
-    pub(crate) will_delay: Duration,
 }
 
 /// What the client has done with its own messages, to the end of the batch at hand.
@@ -101,6 +90,9 @@ struct HandIn {
     published: u64,
 }
 
+/// The connection that has the session does not leave it.
+pub(crate) struct SessionBusy;
+
 /// There is no memory for a will.
 pub(crate) struct NoMemory;
 
@@ -127,37 +119,124 @@ impl<'a> Client<'a> {
     #[inline(never)]
     pub(crate) fn new(
         engine: &'a Engine,
-        record: &'a Arc<ClientRecord>,
+        record: &Arc<ClientRecord>,
         most_subscriptions: usize,
     ) -> Box<Self> {
         Box::new(Self {
             engine,
-            record,
-            outbox: record.outbox.clone(),
+            record: record.clone(),
+            session: record.own_session().clone(),
+            outbox: record.outbox().clone(),
             dispatch: Dispatch::new(engine.router.clone(), engine.topic_stats.clone())
-                .of(record.outbox.id()),
+                .of(record.id()),
             account: Account::default(),
             heard: record.since,
             handed_in: None,
             asked: 0,
             most_subscriptions,
-            will: None,
-            seat: None,
         })
     }
 
-    /// The client has come back to an earlier session, or may come back to this one.
-    pub(crate) fn sit_down(&mut self, seat: Seat) {
-        if seat.session.outbox.id() != self.record.outbox.id() {
-            self.record.set_session(&seat.session);
-        }
-        self.outbox = seat.session.outbox.clone();
-        self.dispatch.set_publisher(self.outbox.id());
-        self.seat = Some(Box::new(seat));
+    /// For the broker itself: what it publishes is in the sums, and it is in no list of clients.
+    pub(crate) fn internal(engine: &'a Engine) -> Box<Self> {
+        let unspecified = ([0, 0, 0, 0], 0).into();
+        let outbox = Arc::new(Outbox::unconnected(engine.memory.clone()));
+        let record = Arc::new(ClientRecord::new(outbox, unspecified));
+        engine.clients.enter_internal(record.clone());
+        Self::new(engine, &record, 0)
     }
 
-    pub(crate) fn seat(&mut self) -> Option<&mut Seat> {
-        self.seat.as_deref_mut()
+    /// The number of the connection.
+    pub(crate) fn id(&self) -> u64 {
+        self.record.id()
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Opens the session of the client with this identifier: the one it comes back to, or its own. A
+    /// `clean` one is always its own. Returns whether it is an earlier one.
+    #[inline(never)]
+    pub(crate) fn open_session(
+        &mut self,
+        client_id: &str,
+        clean: bool,
+        expiry: Expiry,
+        will: Option<Will>,
+    ) -> Result<bool, SessionBusy> {
+        // The connection that has the session may publish its will or hand messages over before it
+        // leaves, and an audit would wait for this batch all that time.
+        self.settle();
+        // What was said before, in HTTP and in WebSocket, does not move to the outbox of the session.
+        self.outbox.drain(None);
+        let store = &self.engine.sessions;
+        let opened = store.open(client_id, self.record.own_session(), clean, take_over);
+        self.begin();
+        let is_resumed = match opened {
+            Opened::Busy => return Err(SessionBusy),
+            Opened::New(before) => {
+                if let Some(before) = before {
+                    self.end_session(&before);
+                }
+                false
+            }
+            Opened::Resumed(session) => {
+                self.session = session;
+                true
+            }
+        };
+        self.session.set_expiry(expiry);
+        self.session.set_will(will);
+        Ok(is_resumed)
+    }
+
+    /// Goes on with the session that was opened, and welcomes the client in the same breath, so that
+    /// nothing comes before the welcome. From now on its messages are decided on and written one by one.
+    pub(crate) fn attach_session(
+        &mut self,
+        encoder: &'static Encoder,
+        writer: Box<dyn PacketWriter>,
+        limits: DeliveryLimits,
+        welcome: &[u8],
+    ) {
+        let own = self.record.own_session();
+        let is_own = self.session.id() == own.id();
+        // Taken out before the record names the other session: then the own outbox changes no more.
+        let connected = if is_own {
+            None
+        } else {
+            let connected = own.outbox().take_connection();
+            self.engine.clients.resume(&self.record, &self.session);
+            let outbox = self.session.outbox().clone();
+            self.engine.flusher.register(self.record.id(), outbox);
+            self.outbox = self.session.outbox().clone();
+            self.dispatch.set_publisher(self.session.id());
+            connected
+        };
+        let outbox = self.session.outbox();
+        let mut guard = match connected {
+            Some(connected) => outbox.attach(connected, encoder, writer),
+            None if is_own => {
+                let delivery = DeliveryState::new(
+                    self.session.id(),
+                    limits,
+                    self.session.subscriptions().clone(),
+                    writer,
+                    self.engine.memory.charge(0),
+                );
+                outbox.begin_session(encoder, delivery)
+            }
+            // The connection has failed meanwhile; its thread will find out.
+            None => outbox.lock(),
+        };
+        guard.answer(welcome);
+        if guard.is_ending() {
+            // Another connection has asked for the session before this one was welcomed.
+            guard.answer(encoder.taken_over);
+            guard.take_over();
+        }
+        guard.pump();
     }
 
     /// The client has sent so many bytes.
@@ -341,7 +420,7 @@ impl<'a> Client<'a> {
     }
 
     pub(crate) fn has_subscriptions(&self) -> bool {
-        self.record.filter_count() > 0
+        self.session.subscriptions().len() > 0
     }
 
     /// From now on the client gets what `filter` matches. `held` is its own outbox, in which its
@@ -352,37 +431,53 @@ impl<'a> Client<'a> {
         filter: Filter<'_>,
         slow: Option<Slow>,
     ) -> Result<(), TooMany> {
-        let is_known = self.record.has_filter(filter.as_str());
-        let subscriptions = self.record.filter_count();
-        if !is_known && subscriptions >= self.most_subscriptions {
-            return Err(TooMany::Subscriptions(subscriptions));
+        let subscriptions = self.session.subscriptions();
+        let is_known = subscriptions.contains(filter.as_str());
+        let count = subscriptions.len();
+        if !is_known && count >= self.most_subscriptions {
+            return Err(TooMany::Subscriptions(count));
         }
         guard
             .choose(filter, slow)
             .map_err(|TooManyPolicies| TooMany::OverflowPolicies)?;
-        if is_known {
-            return Ok(());
+        if !is_known {
+            subscriptions.insert(filter, SubscriptionOptions::default());
+            self.engine.router.subscribe(filter, &self.outbox);
         }
-        self.record.add_filter(filter.as_str());
-        self.engine.router.subscribe(filter, &self.outbox);
         Ok(())
     }
 
-    /// The same for a session, which knows itself what it may subscribe to.
-    pub(crate) fn subscribe_session(&mut self, filter: Filter<'_>) {
-        self.holder().add_filter(filter.as_str());
-        self.engine.router.subscribe(filter, &self.outbox);
-    }
-
-    pub(crate) fn unsubscribe_session(&mut self, filter: Filter<'_>) {
-        self.holder().remove_filter(filter.as_str());
-        self.engine.router.unsubscribe(filter, &self.outbox);
+    /// The same with options, which take the place of earlier ones. Returns whether the client had
+    /// subscribed to the filter before.
+    pub(crate) fn subscribe_with(
+        &mut self,
+        filter: Filter<'_>,
+        options: SubscriptionOptions,
+    ) -> Result<bool, TooMany> {
+        let subscriptions = self.session.subscriptions();
+        let count = subscriptions.len();
+        if count >= self.most_subscriptions && !subscriptions.contains(filter.as_str()) {
+            return Err(TooMany::Subscriptions(count));
+        }
+        // First the options, then the route: a message that comes by the new route finds what is granted.
+        let is_known = subscriptions.insert(filter, options);
+        if !is_known {
+            self.engine.router.subscribe(filter, &self.outbox);
+        }
+        Ok(is_known)
     }
 
     /// Delivers retained messages to the client itself, many at a time.
-    pub(crate) fn deliver_retained(&mut self, guard: &mut OutboxGuard<'_>, messages: &[Entry]) {
+    pub(crate) fn deliver_retained(
+        &mut self,
+        guard: &mut OutboxGuard<'_>,
+        filter: Filter<'_>,
+        messages: &[Entry],
+    ) {
+        let filter: Arc<str> = filter.as_str().into();
         let mut deliver = |run: Run<'_>, qos| {
             let run = run.by(0, PublishOptions { qos, retain: true });
+            let run = run.for_filter(&filter);
             match run.messages() {
                 0 => 0,
                 messages if guard.deliver(&[&run]) => messages,
@@ -413,31 +508,29 @@ impl<'a> Client<'a> {
         self.account.retained += deliver(Run::borrowed(&gathered, waiting), qos);
     }
 
-    /// From now on it does not, on the strength of this filter.
-    pub(crate) fn unsubscribe(&mut self, filter: Filter<'_>) {
-        if self.record.remove_filter(filter.as_str()) {
+    /// From now on it does not, on the strength of this filter. Returns whether it did.
+    pub(crate) fn unsubscribe(&mut self, filter: Filter<'_>) -> bool {
+        if self.session.subscriptions().remove(filter.as_str()) {
             self.engine.router.unsubscribe(filter, &self.outbox);
             // To take a choice back never fails.
             let _ = self.outbox.lock().choose(filter, None);
+            true
+        } else {
+            false
         }
     }
 
     /// Ends all subscriptions of a client that gets no more messages.
     pub(crate) fn forget_filters(&mut self) {
-        forget(self.engine, self.holder());
+        forget(self.engine, &self.session);
     }
 
-    /// Whose subscriptions the client's are.
-    fn holder(&self) -> &ClientRecord {
-        self.seat.as_ref().map_or(self.record, |seat| &seat.session)
-    }
-
-    /// The connection has ended: the session ends with it, unless its client may come back. Returns
+    /// The connection has ended: the session ends with it, unless it outlasts its connections. Returns
     /// what is left over.
     #[inline(never)]
-    pub(crate) fn part(&mut self) -> Remains {
+    pub(crate) fn end_connection(&mut self) -> Remains {
         self.engine.memory.note_returned(self.dispatch.scratch());
-        if self.outbox.outlives() {
+        if self.session.outlasts_connection() {
             return self.outbox.detach();
         }
         let remains = self.outbox.close();
@@ -445,56 +538,45 @@ impl<'a> Client<'a> {
         remains
     }
 
-    /// Leaves the seat, and keeps it for a client that may come back.
+    /// Gives the session back, after [`Client::end_connection`] and all that was left to do. From now on
+    /// another connection can have it.
     #[inline(never)]
-    pub(crate) fn stand_up(&mut self) {
-        let Some(seat) = self.seat.take() else {
-            return self.engine.clients.leave(self.record);
-        };
-        let me = self.record.outbox.id();
-        let now = Instant::now();
-        let lasts = self.outbox.outlives();
-        if lasts && self.outbox.id() == me {
-            self.engine.clients.stay(self.record);
+    pub(crate) fn leave(&mut self) {
+        if self.session.outlasts_connection() {
+            // The list first: the next connection takes this record out of it.
+            self.engine.clients.detach(&self.record);
+            self.engine.sessions.detach(&self.session);
         } else {
-            self.engine.clients.leave(self.record);
-        }
-        if lasts {
-            let until = seat.expiry.map(|expiry| now + expiry);
-            let will = self.will.take().map(|will| (now + seat.will_delay, will));
-            self.engine.seats.keep(&seat.client, me, until, will);
-        } else {
-            if self.outbox.id() != me {
-                self.engine.clients.leave(&seat.session);
-            }
-            self.engine.seats.end(&seat.client, me);
+            self.engine.clients.leave(&self.record);
+            self.engine.sessions.end(&self.session);
         }
     }
 
     /// Ends a session whose client has not come back.
     #[inline(never)]
-    pub(crate) fn end_session(&mut self, ended: Ended) {
-        let remains = ended.session.outbox.close();
-        forget(self.engine, &ended.session);
-        self.engine.clients.leave(&ended.session);
+    pub(crate) fn end_session(&mut self, session: &Session) {
+        let remains = session.outbox().close();
+        forget(self.engine, session);
+        self.engine.clients.end_detached(session);
         self.engine
             .metrics
             .dropped
             .add(remains.tally.dropped.total());
         self.redeliver(&remains.redeliveries);
-        if let Some(will) = ended.will {
+        if let Some(will) = session.take_will() {
             self.publish_message(&will);
         }
     }
 
-    /// Sets what is published if the client is cut off. It takes the place of an earlier one.
-    pub(crate) fn set_will(
-        &mut self,
+    /// A will for this client, if there is memory for it.
+    pub(crate) fn new_will(
+        &self,
         topic: Topic<'_>,
         payload: Escaped<'_>,
         attributes: Attributes<'_>,
         qos: u8,
-    ) -> Result<(), NoMemory> {
+        delay: Duration,
+    ) -> Result<Will, NoMemory> {
         let mut line = Vec::new();
         let will = Request::Publish {
             topic,
@@ -508,13 +590,31 @@ impl<'a> Client<'a> {
             return Err(NoMemory);
         }
         let _charge = self.engine.memory.charge(line.len());
-        self.will = Some(Will { line, qos, _charge });
+        Ok(Will {
+            line,
+            qos,
+            delay,
+            due: None,
+            _charge,
+        })
+    }
+
+    /// Sets what is published if the client is cut off. It takes the place of an earlier one.
+    pub(crate) fn set_will(
+        &mut self,
+        topic: Topic<'_>,
+        payload: Escaped<'_>,
+        attributes: Attributes<'_>,
+        qos: u8,
+    ) -> Result<(), NoMemory> {
+        let will = self.new_will(topic, payload, attributes, qos, Duration::ZERO)?;
+        self.session.set_will(Some(will));
         Ok(())
     }
 
     /// The client takes its leave: there is nothing to say for it.
     pub(crate) fn forget_will(&mut self) {
-        self.will = None;
+        self.session.set_will(None);
     }
 
     /// The connection has ended: what it did not take and others of its groups can, goes to them.
@@ -541,14 +641,7 @@ impl<'a> Client<'a> {
     /// published.
     #[inline(never)]
     pub(crate) fn publish_will(&mut self) {
-        let waits = self
-            .seat
-            .as_ref()
-            .is_some_and(|seat| !seat.will_delay.is_zero());
-        if waits && self.outbox.outlives() {
-            return;
-        }
-        if let Some(will) = self.will.take() {
+        if let Some(will) = self.session.take_will_at_end() {
             self.publish_message(&will);
         }
     }
@@ -645,14 +738,20 @@ fn stretch(lines: &[u8]) -> Option<(Topic<'_>, usize, u64)> {
     found
 }
 
-/// Takes a client that gets no more messages out of the registry.
-fn forget(engine: &Engine, holder: &ClientRecord) {
-    let filters = holder.take_filters();
+/// Asks the connection that has a session to leave it. Its thread may wait for its client; it need not.
+fn take_over(session: &Session) {
+    session.outbox().lock().take_over();
+    session.outbox().hurry();
+}
+
+/// Takes a session that gets no more messages out of the registry.
+fn forget(engine: &Engine, session: &Session) {
+    let filters = session.subscriptions().take_all();
     let ended = filters.len() * SUBSCRIPTION_BYTES;
     engine.memory.note_returned(ended);
     for text in filters {
         if let Ok(filter) = Filter::parse(text.as_bytes()) {
-            engine.router.forget(filter, holder.outbox.id());
+            engine.router.forget(filter, session.id());
         }
     }
 }

@@ -1,56 +1,22 @@
-//! What happens to clients that are away: their sessions end and their wills are published when the
-//! time has come.
-
-use std::io::{self, IoSlice};
-use std::sync::Arc;
+//! The thread that ends sessions whose clients stay away, and publishes their wills, when their time has
+//! come.
 
 use crate::engine::Engine;
 use crate::engine::client::Client;
-use crate::engine::outbox::{Outbox, Sink};
-use crate::engine::session::clients::ClientRecord;
 use crate::engine::session::store::Due;
 
-/// Sees to it until the broker stops.
-pub(crate) fn end_absent(engine: &Engine) {
-    while let Some(due) = engine.seats.next_due() {
-        on_behalf(engine, |client| match due {
+/// Waits for what is due, and does it, until the broker stops.
+pub(crate) fn expire_loop(engine: &Engine) {
+    // What it publishes is in the ledger as the broker's own.
+    let mut client = Client::internal(engine);
+    while let Some(due) = engine.sessions.next_due() {
+        client.begin();
+        match due {
             Due::Will(will) => client.publish_message(&will),
-            Due::Ended(ended) => client.end_session(ended),
-        });
-    }
-}
-
-/// Does something for a client that is not connected. What it publishes is entered in the ledger.
-fn on_behalf(engine: &Engine, act: impl FnOnce(&mut Client<'_>)) {
-    let memory = engine.memory.clone();
-    let outbox = Outbox::new(
-        0,
-        0,
-        memory,
-        &crate::wire::mqtt::ENCODER_5,
-        Box::new(Nowhere),
-    );
-    let record = Arc::new(ClientRecord::absent(
-        Arc::new(outbox),
-        ([0, 0, 0, 0], 0).into(),
-    ));
-    engine.clients.enter(record.clone());
-    let mut client = Client::new(engine, &record, 0);
-    client.begin();
-    act(&mut client);
-    client.settle();
-    engine.clients.leave(&record);
-}
-
-/// For an outbox that nobody writes to.
-struct Nowhere;
-
-impl Sink for Nowhere {
-    fn send(&self, _: &[IoSlice<'_>]) -> io::Result<usize> {
-        Err(io::ErrorKind::NotConnected.into())
-    }
-
-    fn arm(&self) -> io::Result<()> {
-        Err(io::ErrorKind::NotConnected.into())
+            Due::Expired(session) => client.end_session(&session),
+        }
+        client.settle();
+        // What it remembers of its subscribers would keep those that have left.
+        client.pause();
     }
 }

@@ -20,7 +20,7 @@ use crate::engine::outbox::flusher::Flusher;
 use crate::engine::retained::Retained;
 use crate::engine::routing::router::Router;
 use crate::engine::session::clients::Clients;
-use crate::engine::session::store::Seats;
+use crate::engine::session::store::SessionStore;
 use crate::engine::stats::latency::Latency;
 use crate::engine::stats::log_limit::LogLimit;
 use crate::engine::stats::metrics::Metrics;
@@ -41,7 +41,7 @@ pub(crate) struct Engine {
     /// What was published on each topic.
     pub(crate) topic_stats: Arc<TopicStats>,
     /// Sessions that their clients may come back to.
-    pub(crate) seats: Seats,
+    pub(crate) sessions: SessionStore,
     pub(crate) metrics: Metrics,
     /// How long messages were on their way.
     pub(crate) latency: Arc<Latency>,
@@ -76,7 +76,7 @@ impl Engine {
             clients: Clients::default(),
             max_block,
             topic_stats: Arc::default(),
-            seats: Seats::default(),
+            sessions: SessionStore::default(),
             metrics: Metrics::default(),
             latency,
             asking: Mutex::default(),

@@ -15,7 +15,6 @@ use crate::engine::Engine;
 use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::{Outbox, Remains};
-use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::session::clients::ClientRecord;
 use crate::engine::stats::tally::Tally;
 use crate::net::shutdown::ShutdownDeadline;
@@ -92,7 +91,7 @@ impl Connection {
         ConnectionHandle {
             id: self.id,
             socket: self.socket.clone(),
-            outbox: self.record.outbox.clone(),
+            record: self.record.clone(),
         }
     }
 
@@ -108,7 +107,9 @@ impl Connection {
         serve: impl FnOnce(&mut Client<'_>, &mut SocketSource<'_>) -> End,
     ) {
         let began = Instant::now();
-        engine.flusher.register(self.id, self.record.outbox.clone());
+        engine
+            .flusher
+            .register(self.id, self.record.outbox().clone());
         engine.clients.enter(self.record.clone());
         let mut client = Client::new(engine, &self.record, self.settings.subscriptions);
         let mut source =
@@ -131,7 +132,7 @@ impl Connection {
             tally,
             failure,
             redeliveries,
-        } = client.part();
+        } = client.end_connection();
         let last = panic::catch_unwind(AssertUnwindSafe(|| {
             client.redeliver(&redeliveries);
             if !matches!(end, End::SaidBye | End::Stopping) {
@@ -142,7 +143,7 @@ impl Connection {
             end = End::Panicked;
         }
         client.settle();
-        client.stand_up();
+        client.leave();
         engine.flusher.unregister(self.id);
         self.hang_up(&end);
 
@@ -190,7 +191,7 @@ impl Connection {
         source: &mut SocketSource<'_>,
         buffer: &mut ReadBuffer,
     ) -> End {
-        self.record.outbox.set_encoder(&http::ENCODER);
+        self.record.outbox().set_encoder(&http::ENCODER);
         let line_bytes = self.settings.line_bytes;
         let mut conversation = http::Conversation::new(client, &self.site, line_bytes);
         let end = conversation.read_loop(source, buffer);
@@ -209,10 +210,9 @@ impl Connection {
         raw: &mut ReadBuffer,
         inside: Inside,
     ) -> End {
-        let outbox = client.outbox.clone();
-        outbox.set_encoder(inside.encoder());
+        self.record.outbox().set_encoder(inside.encoder());
         let mut buffer = ReadBuffer::new(&client.engine.memory);
-        let mut tunnel = Tunnel::new(source, &outbox, inside, raw);
+        let mut tunnel = Tunnel::new(source, &self.record, inside, raw);
         let mut end = match inside {
             Inside::Line => Conversation::new(client, self.settings.line_bytes)
                 .read_loop(&mut tunnel, &mut buffer),
@@ -222,7 +222,7 @@ impl Connection {
         };
         // What MQTT has published may be asked after while its client takes its last.
         client.settle();
-        let outbox = outbox.current();
+        let outbox = self.record.outbox();
         let mut guard = outbox.lock();
         if self.shutdown.deadline().is_some() {
             end = End::Stopping;
@@ -247,7 +247,7 @@ impl Connection {
     fn conclude(&self, client: &Client<'_>, end: End) -> End {
         match end {
             End::Stopping => return self.say_goodbye(client),
-            End::Left | End::SaidBye | End::Answered => self.record.outbox.drain(None),
+            End::Left | End::SaidBye | End::Answered => self.record.outbox().drain(None),
             End::Vanished
             | End::NotSpoken(_)
             | End::Refused(_)
@@ -344,13 +344,13 @@ impl Connection {
 pub(crate) struct ConnectionHandle {
     id: u64,
     socket: Arc<Socket>,
-    outbox: Subscriber,
+    record: Arc<ClientRecord>,
 }
 
 impl ConnectionHandle {
     /// Wakes the connection's thread wherever it waits: [`ShutdownDeadline`] tells it why.
     pub(crate) fn wake(&self) {
-        self.outbox.hurry();
+        self.record.hurry();
         let _ = self.socket.stream.shutdown(Shutdown::Read);
     }
 
@@ -360,7 +360,7 @@ impl ConnectionHandle {
 
     /// Ends it at once, for this reason; what still waits is lost.
     pub(crate) fn cut(&self, why: io::ErrorKind) {
-        self.outbox.fail(self.id, why.into());
+        self.record.outbox().fail(self.id, why.into());
         let _ = self.socket.stream.shutdown(Shutdown::Both);
     }
 }
@@ -430,7 +430,7 @@ mod tests {
         assert!(
             !connection
                 .record
-                .outbox
+                .outbox()
                 .lock()
                 .deliver(&[&Run::borrowed(b"x", 1)])
         );

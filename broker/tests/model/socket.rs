@@ -28,6 +28,7 @@ pub(crate) const ENCODER: Encoder = Encoder {
     count: |messages| ends(messages).count() as u64,
     topic: |message| &message[..memchr::memchr(b':', message).unwrap_or(0)],
     goodbye: b"bye;",
+    taken_over: b"",
 };
 
 fn ends(messages: &[u8]) -> impl Iterator<Item = usize> {

@@ -6,7 +6,8 @@ use std::mem;
 use protocol::{Filter, Slow};
 
 use crate::clock::Moment;
-use crate::engine::outbox::delivery_state::Adapter;
+use crate::engine::outbox::delivery::DeliveryState;
+use crate::engine::outbox::delivery::in_flight::{Ack, AckEffect};
 use crate::engine::outbox::queue::policies::TooManyPolicies;
 use crate::engine::outbox::queue::{Kind, SLICES};
 use crate::engine::outbox::run::Run;
@@ -26,13 +27,13 @@ impl OutboxGuard<'_> {
     /// the client is gone or has said goodbye.
     pub(crate) fn deliver(&mut self, runs: &[&Run<'_>]) -> bool {
         if matches!(self.inside.state, State::Closed)
-            || (self.inside.ending && !self.inside.outlives())
+            || (self.inside.ending && self.inside.delivery.is_none())
         {
             return false;
         }
         self.inside.queue.taken += runs.iter().map(|run| run.messages()).sum::<u64>();
-        if self.inside.adapter.is_some() && !self.is_simple() {
-            self.deliver_adapted(runs);
+        if self.inside.delivery.is_some() && !self.is_simple() {
+            self.deliver_special(runs);
             return true;
         }
         let encoder = self.inside.terms.encoder;
@@ -58,13 +59,34 @@ impl OutboxGuard<'_> {
         self.inside.ending
     }
 
-    /// Ends the conversation from the other side: says this as the last and lets whoever reads from
-    /// the client find its end.
-    pub(crate) fn dismiss(&mut self, farewell: &[u8]) {
-        self.farewell(farewell);
+    /// Another connection goes on with the session: says so as the last, and lets the thread that reads
+    /// from the client find its end.
+    pub(crate) fn take_over(&mut self) {
+        self.farewell(self.inside.terms.encoder.taken_over);
+        self.end_reading();
+    }
+
+    fn end_reading(&self) {
         if let State::Idle(sink) | State::Blocked(sink) = &self.inside.state {
             sink.end_reading();
         }
+    }
+
+    /// The client acknowledges a message that the delivery state keeps.
+    pub(crate) fn acknowledge(&mut self, id: u16, ack: Ack) -> AckEffect {
+        let Some(delivery) = &mut self.inside.delivery else {
+            return AckEffect::Unknown;
+        };
+        let effect = delivery.acknowledge(id, ack);
+        if matches!(effect, AckEffect::Done | AckEffect::Release) {
+            self.inside.queue.tally.written += 1;
+        }
+        effect
+    }
+
+    /// The delivery state, if the session has one.
+    pub(crate) fn delivery(&mut self) -> Option<&mut DeliveryState> {
+        self.inside.delivery.as_deref_mut()
     }
 
     /// From now on the client wants so many messages, and then the end. For a wire that encodes.
@@ -93,9 +115,7 @@ impl OutboxGuard<'_> {
         self.inside.quota = Some(left);
         if left == 0 {
             self.goodbye();
-            if let State::Idle(sink) | State::Blocked(sink) = &self.inside.state {
-                sink.end_reading();
-            }
+            self.end_reading();
         }
     }
 
@@ -109,15 +129,16 @@ impl OutboxGuard<'_> {
                 }
                 State::Blocked(sink)
             }
-            gone @ (State::Away | State::Closed) => gone,
+            gone @ (State::Detached | State::Closed) => gone,
         };
         self.note_state();
     }
 
     /// Whether nothing waits to be sent, so that what was delivered last has left.
     pub(crate) fn has_room(&self) -> bool {
-        let adapter = self.inside.adapter.as_deref();
-        matches!(self.inside.state, State::Idle(_)) && !adapter.is_some_and(Adapter::holds_back)
+        let delivery = self.inside.delivery.as_deref();
+        matches!(self.inside.state, State::Idle(_))
+            && !delivery.is_some_and(DeliveryState::holds_back)
     }
 
     /// Whether the client wants publishers to wait for it now, because of what was delivered last.
@@ -158,8 +179,8 @@ impl OutboxGuard<'_> {
     /// Takes in the last answer: no message follows it.
     pub(crate) fn farewell(&mut self, bytes: &[u8]) {
         if !mem::replace(&mut self.inside.ending, true) {
-            if let Some(adapter) = &mut self.inside.adapter {
-                adapter.pause();
+            if let Some(delivery) = &mut self.inside.delivery {
+                delivery.detach();
             }
             self.answer(bytes);
         }
@@ -252,7 +273,7 @@ impl OutboxGuard<'_> {
                 self.inside.queue.push(bytes, kind);
                 State::Blocked(sink)
             }
-            gone @ (State::Away | State::Closed) => gone,
+            gone @ (State::Detached | State::Closed) => gone,
         };
         self.note_state();
     }
@@ -302,7 +323,7 @@ impl OutboxGuard<'_> {
     /// The client's own thread learns of it from its socket.
     pub(super) fn fail(&mut self, failure: io::Error) -> State {
         self.inside.failure = Some(failure);
-        self.inside.part();
+        self.inside.detach();
         mem::replace(&mut self.inside.state, State::Closed)
     }
 }

@@ -4,7 +4,7 @@
 //! bytes to its [`Sink`] at once; what the sink does not take is queued, and the flusher sends it
 //! when there is room. The outbox knows no socket.
 
-pub(crate) mod delivery_state;
+pub(crate) mod delivery;
 pub(crate) mod encoder;
 pub(crate) mod flusher;
 mod guard;
@@ -15,12 +15,13 @@ mod special;
 
 use std::io::{self, IoSlice};
 use std::mem;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::clock::Moment;
 use crate::engine::memory::budget::Memory;
-use crate::engine::outbox::delivery_state::Adapter;
+use crate::engine::outbox::delivery::DeliveryState;
+use crate::engine::outbox::delivery::writer::PacketWriter;
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::memfd::MemFd;
 use crate::engine::outbox::queue::{Queue, SLICES, Stock, Terms};
@@ -64,8 +65,14 @@ pub(crate) struct Outbox {
     inside: Mutex<Inside>,
     /// Signalled when something left the queue and somebody waits for that.
     moved: Condvar,
-    /// The outbox that took over the sink: an earlier one of the same client.
-    successor: OnceLock<Arc<Self>>,
+}
+
+/// A connection on its way from one outbox to another.
+pub(crate) struct Connected {
+    connection: u64,
+    sink: Box<dyn Sink>,
+    /// The broker stops: nothing waits for this client any more.
+    hurried: bool,
 }
 
 /// What is left of a closed outbox.
@@ -92,8 +99,8 @@ struct Inside {
     failure: Option<io::Error>,
     /// When it last became blocked.
     blocked_at: Option<Moment>,
-    /// Of a wire that has one for each client.
-    adapter: Option<Box<dyn Adapter>>,
+    /// Of a session that wants something for itself. Such an outbox goes on without a sink.
+    delivery: Option<Box<DeliveryState>>,
     /// So many messages the client still wants.
     quota: Option<u64>,
 }
@@ -103,8 +110,8 @@ enum State {
     Idle(Box<dyn Sink>),
     /// Something waits, and the sink is armed exactly once.
     Blocked(Box<dyn Sink>),
-    /// Nobody is connected, and the adapter keeps what it can until somebody is.
-    Away,
+    /// There is no connection. The delivery state, if there is one, keeps what it can until there is.
+    Detached,
     /// The end. Nothing is taken in, nothing is held.
     Closed,
 }
@@ -117,6 +124,16 @@ impl Outbox {
         encoder: &'static Encoder,
         sink: Box<dyn Sink>,
     ) -> Self {
+        Self::with_state(id, limit, memory, encoder, State::Idle(sink))
+    }
+
+    fn with_state(
+        id: u64,
+        limit: usize,
+        memory: Arc<Memory>,
+        encoder: &'static Encoder,
+        state: State,
+    ) -> Self {
         Self {
             id,
             blocked: AtomicBool::new(false),
@@ -127,7 +144,7 @@ impl Outbox {
                     memory,
                     encoder,
                 },
-                state: State::Idle(sink),
+                state,
                 connection: Some(id),
                 queue: Queue::default(),
                 ending: false,
@@ -135,12 +152,16 @@ impl Outbox {
                 waiters: 0,
                 failure: None,
                 blocked_at: None,
-                adapter: None,
+                delivery: None,
                 quota: None,
             }),
             moved: Condvar::new(),
-            successor: OnceLock::new(),
         }
+    }
+
+    /// One that never has a connection: for what the broker itself publishes.
+    pub(crate) fn unconnected(memory: Arc<Memory>) -> Self {
+        Self::with_state(0, 0, memory, &Encoder::NONE, State::Closed)
     }
 
     /// The number of the connection.
@@ -158,43 +179,66 @@ impl Outbox {
         self.inside.lock().terms.encoder = encoder;
     }
 
-    /// From now on this looks after every message. For a client that has not been sent any.
-    pub(crate) fn adapt(&self, adapter: Box<dyn Adapter>) {
-        self.inside.lock().adapter = Some(adapter);
-    }
-
-    /// The connection has ended and its client may come back: what was on its way and nobody keeps
-    /// account of is given up.
+    /// The connection has ended and its session goes on: what was on its way and nothing keeps account
+    /// of is given up.
     pub(crate) fn detach(&self) -> Remains {
         let mut inside = self.inside.lock();
-        inside.part();
+        inside.detach();
         inside.connection = None;
         (inside.ending, inside.hurried) = (false, false);
         self.remains(&mut inside)
     }
 
     /// What was said to end the last connection does not concern the next.
-    pub(crate) fn begin_anew(&self) {
+    pub(crate) fn reopen(&self) {
         let mut inside = self.inside.lock();
         (inside.ending, inside.hurried) = (false, false);
     }
 
-    /// The client of an outbox that is away has come back through this one. What concerns its
-    /// connection is passed on from here.
-    pub(crate) fn pass_on(&self, to: &Arc<Self>, encoder: &'static Encoder) {
-        let state = mem::replace(&mut self.inside.lock().state, State::Closed);
-        let _ = self.successor.set(to.clone());
-        if let State::Idle(sink) | State::Blocked(sink) = state {
-            let mut inside = to.inside.lock();
-            inside.terms.encoder = encoder;
-            inside.connection = Some(self.id);
-            inside.state = State::Idle(sink);
+    /// Takes the connection out, for another outbox to go on with. This one is closed.
+    pub(crate) fn take_connection(&self) -> Option<Connected> {
+        let mut inside = self.inside.lock();
+        let connection = inside.connection.take()?;
+        match mem::replace(&mut inside.state, State::Closed) {
+            State::Idle(sink) | State::Blocked(sink) => Some(Connected {
+                connection,
+                sink,
+                hurried: inside.hurried,
+            }),
+            State::Detached | State::Closed => None,
         }
     }
 
-    /// The outbox that has the connection: this one, unless its client has come back through it.
-    pub(crate) fn current(&self) -> &Self {
-        self.successor.get().map_or(self, |successor| successor)
+    /// Goes on with a connection that another outbox began. Its client is written to in this way.
+    pub(crate) fn attach(
+        &self,
+        connected: Connected,
+        encoder: &'static Encoder,
+        writer: Box<dyn PacketWriter>,
+    ) -> OutboxGuard<'_> {
+        let mut guard = self.lock();
+        let inside = &mut *guard.inside;
+        inside.terms.encoder = encoder;
+        inside.connection = Some(connected.connection);
+        inside.state = State::Idle(connected.sink);
+        inside.hurried |= connected.hurried;
+        if let Some(delivery) = &mut inside.delivery {
+            delivery.attach(writer);
+        }
+        guard
+    }
+
+    /// From now on each message is decided on for this client alone. For a client that has not been
+    /// sent any; everything is said by this encoder.
+    pub(crate) fn begin_session(
+        &self,
+        encoder: &'static Encoder,
+        delivery: DeliveryState,
+    ) -> OutboxGuard<'_> {
+        let mut guard = self.lock();
+        guard.inside.terms.encoder = encoder;
+        guard.inside.delivery = Some(Box::new(delivery));
+        guard
     }
 
     /// How often the client has unsubscribed; moved before it is told that it has.
@@ -202,16 +246,11 @@ impl Outbox {
         &self.unsubscribe_epoch
     }
 
-    /// Whether it goes on when its connection ends.
-    pub(crate) fn outlives(&self) -> bool {
-        self.inside.lock().outlives()
-    }
-
     /// What it was handed and where that is.
     pub(crate) fn stock(&self) -> Stock {
         let inside = self.inside.lock();
         let mut stock = inside.queue.stock();
-        stock.waiting += inside.adapter.as_ref().map_or(0, |each| each.kept());
+        stock.waiting += inside.delivery.as_ref().map_or(0, |each| each.kept());
         stock
     }
 
@@ -220,7 +259,7 @@ impl Outbox {
         let inside = self.inside.lock();
         let since = match inside.state {
             State::Blocked(_) => inside.blocked_at,
-            State::Idle(_) | State::Away | State::Closed => None,
+            State::Idle(_) | State::Detached | State::Closed => None,
         };
         (inside.queue.stock(), since)
     }
@@ -233,11 +272,6 @@ impl Outbox {
     /// At least how many messages on a topic were dropped lately, and when the last.
     pub(crate) fn dropped_on(&self, topic: &str) -> Option<(u64, Moment)> {
         self.inside.lock().queue.dropped_on(topic)
-    }
-
-    /// Whether it waits for its client to come back.
-    pub(crate) fn is_away(&self) -> bool {
-        matches!(self.inside.lock().state, State::Away)
     }
 
     /// What people call the wire of its client.
@@ -293,7 +327,7 @@ impl Outbox {
         let done = |inside: &Inside| inside.hurried || inside.queue.is_half_empty(&inside.terms);
         self.wait(Some(deadline), done);
         let mut inside = self.inside.lock();
-        let in_vain = !done(&inside) && !matches!(inside.state, State::Away | State::Closed);
+        let in_vain = !done(&inside) && !matches!(inside.state, State::Detached | State::Closed);
         if in_vain && bytes(&inside) == before {
             inside.queue.give_up_waiting();
         }
@@ -302,9 +336,6 @@ impl Outbox {
 
     /// Ends all waiting without a deadline, now and later: the broker stops.
     pub(crate) fn hurry(&self) {
-        if let Some(successor) = self.successor.get() {
-            return successor.hurry();
-        }
         self.inside.lock().hurried = true;
         self.moved.notify_all();
     }
@@ -329,15 +360,12 @@ impl Outbox {
     /// Ends because the connection of this number has failed. If it has ended before, and perhaps
     /// another has come for its client, that is none of theirs.
     pub(crate) fn fail(&self, connection: u64, failure: io::Error) {
-        if let Some(successor) = self.successor.get() {
-            return successor.fail(connection, failure);
-        }
         let mut inside = self.inside.lock();
         if inside.connection != Some(connection) {
             return;
         }
         inside.failure.get_or_insert(failure);
-        inside.part();
+        inside.detach();
         self.blocked.store(false, Ordering::Relaxed);
         self.moved.notify_all();
     }
@@ -345,7 +373,7 @@ impl Outbox {
     fn wait(&self, deadline: Option<Instant>, done: impl Fn(&Inside) -> bool) {
         let mut inside = self.inside.lock();
         inside.waiters += 1;
-        while !done(&inside) && !matches!(inside.state, State::Closed | State::Away) {
+        while !done(&inside) && !matches!(inside.state, State::Closed | State::Detached) {
             match deadline {
                 None => self.moved.wait(&mut inside),
                 Some(deadline) if self.moved.wait_until(&mut inside, deadline).timed_out() => break,
@@ -368,28 +396,24 @@ impl Inside {
     fn close(&mut self) {
         self.state = State::Closed;
         self.queue.clear(self.terms.encoder);
-        if let Some(mut adapter) = self.adapter.take() {
+        if let Some(mut delivery) = self.delivery.take() {
             let mut redeliveries = Vec::new();
-            self.queue.tally.discarded += adapter.give_up(&mut redeliveries);
+            self.queue.tally.discarded += delivery.end(&mut redeliveries);
             self.queue.add_redeliveries(redeliveries);
         }
     }
 
-    /// The connection ends, and with it all there is, unless the client may come back.
-    fn part(&mut self) {
-        match &mut self.adapter {
-            Some(adapter) if adapter.outlives() => {
-                adapter.pause();
-                self.state = State::Away;
+    /// The connection ends. Whether the session ends with it is not for the outbox to know: one with a
+    /// delivery state goes on until it is closed.
+    fn detach(&mut self) {
+        match &mut self.delivery {
+            Some(delivery) => {
+                delivery.detach();
+                self.state = State::Detached;
                 self.queue.clear(self.terms.encoder);
             }
-            _ => self.close(),
+            None => self.close(),
         }
-    }
-
-    fn outlives(&self) -> bool {
-        let adapter = self.adapter.as_ref();
-        adapter.is_some_and(|adapter| adapter.outlives())
     }
 }
 
@@ -427,6 +451,8 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::engine::memory::read_buffer::ReadBuffer;
+    use crate::engine::outbox::delivery::DeliveryLimits;
+    use crate::engine::outbox::delivery::writer::{Details, Written};
     use crate::engine::outbox::queue::COPY_BELOW_BYTES;
 
     /// A sink that takes what a test lets it take.
@@ -485,6 +511,7 @@ pub(crate) mod tests {
         count: |messages| 1.max(messages.iter().filter(|&&byte| byte == b';').count() as u64),
         topic: |message| &message[..1],
         goodbye: b"<bye>",
+        taken_over: b"<taken>",
         encode: None,
         answer: None,
     };
@@ -716,17 +743,89 @@ pub(crate) mod tests {
     #[test]
     fn a_connection_that_is_over_cannot_end_what_its_client_goes_on_with() {
         let (session, _) = outbox(1, 100, 100);
+        begin_session(&session);
         session.detach();
         let (next, sink) = outbox(2, 100, 100);
-        next.pass_on(&session, &ENCODER);
-        // Whoever found the first connection dead may come with it late.
+        let connected = next.take_connection().expect("it is there");
+        drop(session.attach(connected, &ENCODER, Box::new(Plain)));
+        // What found the first connection dead may come with it late.
         session.fail(1, io::ErrorKind::TimedOut.into());
         deliver(&session, &["a;"]);
         assert_eq!(sink.0.lock().taken, b"a;");
-        next.fail(2, io::ErrorKind::TimedOut.into());
+        session.fail(2, io::ErrorKind::TimedOut.into());
         deliver(&session, &["b;"]);
         assert_eq!(sink.0.lock().taken, b"a;");
         assert!(session.close().failure.is_some());
+    }
+
+    /// Writes everything as it is.
+    struct Plain;
+
+    impl PacketWriter for Plain {
+        fn is_plain(&self) -> bool {
+            true
+        }
+
+        fn max_in_flight(&self) -> usize {
+            1
+        }
+
+        fn write(&mut self, line: &[u8], _: &Details<'_>, out: &mut Vec<u8>) -> Written {
+            out.extend_from_slice(line);
+            Written::Yes
+        }
+
+        fn write_release(&mut self, _: u16, _: &mut Vec<u8>) {}
+    }
+
+    fn begin_session(outbox: &Outbox) {
+        let limits = DeliveryLimits {
+            messages: 10,
+            bytes: 1000,
+        };
+        let charge = Arc::new(Memory::new(usize::MAX)).charge(0);
+        let delivery =
+            DeliveryState::new(outbox.id(), limits, Arc::default(), Box::new(Plain), charge);
+        drop(outbox.begin_session(&ENCODER, delivery));
+    }
+
+    #[test]
+    fn an_outbox_without_a_connection_is_gone_unless_it_has_a_delivery_state() {
+        let (plain, _) = outbox(1, 100, 100);
+        let (session, _) = outbox(2, 100, 100);
+        begin_session(&session);
+        for outbox in [&plain, &session] {
+            outbox.fail(outbox.id(), io::ErrorKind::TimedOut.into());
+        }
+        assert!(!plain.lock().deliver(&[&Run::borrowed(b"a;", 1)]));
+        assert!(session.lock().deliver(&[&Run::borrowed(b"a;", 1)]));
+        session.close();
+        assert!(!session.lock().deliver(&[&Run::borrowed(b"a;", 1)]));
+    }
+
+    #[test]
+    fn a_connection_that_is_taken_over_is_told_and_ends() {
+        let (outbox, sink) = outbox(1, 100, 100);
+        outbox.lock().take_over();
+        assert!(outbox.lock().is_ending());
+        assert_eq!(sink.0.lock().taken, b"<taken>");
+        outbox.reopen();
+        assert!(!outbox.lock().is_ending());
+    }
+
+    #[test]
+    fn a_connection_takes_along_that_nothing_waits_for_it_any_more() {
+        let (session, _) = outbox(1, 100, 0);
+        begin_session(&session);
+        session.detach();
+        let (next, _) = outbox(2, 100, 0);
+        next.hurry();
+        let connected = next.take_connection().expect("it is there");
+        assert!(next.take_connection().is_none());
+        drop(session.attach(connected, &ENCODER, Box::new(Plain)));
+        session.lock().answer(b"x");
+        // Would wait for ever.
+        session.drain(None);
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::engine::memory::budget::{Charge, Memory};
 use crate::engine::outbox::encoder::{Encode, Encoder};
 use crate::engine::outbox::memfd::{self, MemFd};
 
+/// What a message begins with on its way through the engine, attributes aside.
+pub(crate) const MESSAGE: &[u8] = b"MESSAGE ";
+
 /// Whole messages one after another, on their way into outboxes. They are sent from where they
 /// are; the first outbox that must keep them makes a copy, which all others share.
 pub(crate) struct Run<'a> {
@@ -21,10 +24,10 @@ pub(crate) struct Run<'a> {
     /// The number of the client that published it.
     publisher: u64,
     kept: OnceCell<Kept>,
-    /// Copies for those who keep lines of it.
+    /// Copies for outboxes that keep lines of it.
     copies: OnceCell<Box<Copies>>,
-    /// If it is for one member of a group, the filter of that group.
-    share: Option<Arc<str>>,
+    /// The filter for whose sake it is delivered, if that is not whatever matches.
+    target: Option<Target>,
     /// The line of a message for one member of a group, if that is not what `body` holds.
     line: Option<Bytes>,
     /// How many outboxes it goes to, if that is known.
@@ -42,6 +45,14 @@ struct Copies {
     whole: OnceCell<Bytes>,
     /// By the number of the line; empty where there is none yet.
     single: RefCell<Vec<Bytes>>,
+}
+
+/// For whose sake a run is delivered.
+enum Target {
+    /// One member of the group with this filter.
+    OneOf(Arc<str>),
+    /// A subscription to this filter alone: retained messages are.
+    Filter(Arc<str>),
 }
 
 type EncodedRuns = Rc<[Run<'static>]>;
@@ -106,7 +117,7 @@ impl<'a> Run<'a> {
             publisher: 0,
             kept: OnceCell::new(),
             copies: OnceCell::new(),
-            share: None,
+            target: None,
             line: None,
             outboxes: 1,
             memfd: OnceCell::from(None),
@@ -137,7 +148,13 @@ impl<'a> Run<'a> {
     /// The same run, for one member of the group with this filter. What the member cannot take
     /// comes back when its outbox is closed.
     pub(crate) fn for_one_of(mut self, filter: &Arc<str>) -> Self {
-        self.share = Some(filter.clone());
+        self.target = Some(Target::OneOf(filter.clone()));
+        self
+    }
+
+    /// The same run, for the sake of one filter of its receiver alone.
+    pub(crate) fn for_filter(mut self, filter: &Arc<str>) -> Self {
+        self.target = Some(Target::Filter(filter.clone()));
         self
     }
 
@@ -156,7 +173,18 @@ impl<'a> Run<'a> {
     }
 
     pub(crate) fn share(&self) -> Option<&Arc<str>> {
-        self.share.as_ref()
+        match &self.target {
+            Some(Target::OneOf(filter)) => Some(filter),
+            Some(Target::Filter(_)) | None => None,
+        }
+    }
+
+    /// The only filter that counts, if it is for the sake of one.
+    pub(crate) fn only_filter(&self) -> Option<&Arc<str>> {
+        match &self.target {
+            Some(Target::OneOf(filter) | Target::Filter(filter)) => Some(filter),
+            None => None,
+        }
     }
 
     pub(crate) fn line(&self) -> Option<&Bytes> {
@@ -186,7 +214,7 @@ impl<'a> Run<'a> {
         let own = |lines: &[u8], messages| {
             Run::new(Body::Own(encode(lines).into()), messages).to(self.outboxes)
         };
-        let runs: EncodedRuns = match &self.share {
+        let runs: EncodedRuns = match self.share() {
             None => Rc::new([own(lines, self.messages)]),
             Some(filter) => lines
                 .split_inclusive(|&byte| byte == b'\n')

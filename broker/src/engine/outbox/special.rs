@@ -1,11 +1,11 @@
-//! The part of an outbox that deals with its adapter: for clients to whom each message is something
-//! by itself.
+//! The part of an outbox that deals with its delivery state: for clients for which each message is
+//! decided on by itself.
 
-use std::any::Any;
 use std::io::IoSlice;
 use std::time::Instant;
 
-use crate::engine::outbox::delivery_state::{Adapter, Fate, Message, Outgoing};
+use crate::engine::outbox::delivery::outgoing::Outgoing;
+use crate::engine::outbox::delivery::{Fate, RunLine};
 use crate::engine::outbox::run::Run;
 use crate::engine::stats::tally::Reason;
 
@@ -14,30 +14,30 @@ use super::{FLUSH_BYTES, Inside, OutboxGuard, State, send};
 impl Inside {
     /// Whether messages go out in the words that all of the wire share.
     pub(super) fn is_plain(&self) -> bool {
-        let adapter = self.adapter.as_deref();
-        adapter.is_none_or(|adapter| adapter.is_plain() && !self.queue.has_untold())
+        let delivery = self.delivery.as_deref();
+        delivery.is_none_or(|delivery| delivery.is_plain() && !self.queue.has_untold())
     }
 
-    /// Has the adapter take each message; returns what is to be sent.
-    fn adapted(&mut self, runs: &[&Run<'_>]) -> Outgoing {
+    /// Has each message decided on; returns what is to be sent.
+    fn decide(&mut self, runs: &[&Run<'_>]) -> Outgoing {
         let mut outgoing = Outgoing::of(self.terms.encoder);
-        let Some(mut adapter) = self.adapter.take() else {
+        let Some(mut delivery) = self.delivery.take() else {
             return outgoing;
         };
         let now = Instant::now();
-        adapter.note_gap(self.queue.take_untold());
+        delivery.note_gap(self.queue.take_untold());
         for run in runs {
             let mut start = 0;
             let ends = memchr::memchr_iter(b'\n', run.bytes()).map(|at| at + 1);
             for (number, end) in ends.enumerate() {
-                let message = Message {
+                let message = RunLine {
                     run,
                     number,
                     range: start..end,
                     now,
                     memory: &self.terms.memory,
                 };
-                match adapter.take(&message, &mut outgoing) {
+                match delivery.push(&message, &mut outgoing) {
                     Fate::Sent | Fate::Kept => {}
                     Fate::Unwanted => self.queue.tally.discarded += 1,
                     Fate::Dropped => self.queue.tally.dropped.add(Reason::Full, 1),
@@ -45,53 +45,41 @@ impl Inside {
                 start = end;
             }
         }
-        self.adapter = Some(adapter);
+        self.delivery = Some(delivery);
         self.pump_into(now, &mut outgoing);
         outgoing
     }
 
-    /// Adds what the adapter has kept and may be sent.
+    /// Adds what is kept and may be sent.
     fn pump_into(&mut self, now: Instant, outgoing: &mut Outgoing) {
         let waiting = self.queue.message_bytes + outgoing.bytes().len();
-        if let Some(adapter) = &mut self.adapter
+        if let Some(delivery) = &mut self.delivery
             && matches!(self.state, State::Idle(_) | State::Blocked(_))
             && waiting < FLUSH_BYTES
         {
-            let pumped = adapter.pump(now, FLUSH_BYTES - waiting, outgoing);
-            self.queue.tally.discarded += pumped.discarded;
+            self.queue.tally.discarded += delivery.pump(now, FLUSH_BYTES - waiting, outgoing);
         }
     }
 }
 
 impl OutboxGuard<'_> {
-    /// Whether the adapter need not see the messages.
+    /// Whether no message has to be decided on.
     pub(super) fn is_simple(&self) -> bool {
         let connected = matches!(self.inside.state, State::Idle(_) | State::Blocked(_));
         connected && !self.inside.ending && self.inside.is_plain()
     }
 
     #[inline(never)]
-    pub(super) fn deliver_adapted(&mut self, runs: &[&Run<'_>]) {
-        let outgoing = self.inside.adapted(runs);
+    pub(super) fn deliver_special(&mut self, runs: &[&Run<'_>]) {
+        let outgoing = self.inside.decide(runs);
         self.send_outgoing(&outgoing);
     }
 
-    /// The adapter, if it is this wire's.
-    pub(crate) fn adapter<T: Adapter>(&mut self) -> Option<&mut T> {
-        let adapter: &mut dyn Any = self.inside.adapter.as_deref_mut()?;
-        adapter.downcast_mut()
-    }
-
-    /// Sends of what the adapter keeps as much as may be sent now.
+    /// Sends of what is kept as much as may be sent now.
     pub(crate) fn pump(&mut self) {
         let mut outgoing = Outgoing::of(self.inside.terms.encoder);
         self.inside.pump_into(Instant::now(), &mut outgoing);
         self.send_outgoing(&outgoing);
-    }
-
-    /// The client has acknowledged so many messages that the adapter kept.
-    pub(crate) fn note_acknowledged(&mut self, messages: u64) {
-        self.inside.queue.tally.written += messages;
     }
 
     fn send_outgoing(&mut self, outgoing: &Outgoing) {
@@ -122,7 +110,7 @@ impl OutboxGuard<'_> {
                 inside.queue.take_outgoing(outgoing, 0, &inside.terms);
                 State::Blocked(sink)
             }
-            gone @ (State::Away | State::Closed) => {
+            gone @ (State::Detached | State::Closed) => {
                 self.inside.queue.give_up_outgoing(outgoing);
                 gone
             }
@@ -130,15 +118,14 @@ impl OutboxGuard<'_> {
         self.note_state();
     }
 
-    /// Queues what the adapter has kept and may be sent now; returns whether there is any.
+    /// Queues what is kept and may be sent now; returns whether there is any.
     pub(super) fn refill(&mut self) -> bool {
         let inside = &mut *self.inside;
-        let Some(adapter) = &mut inside.adapter else {
+        let Some(delivery) = &mut inside.delivery else {
             return false;
         };
         let mut outgoing = Outgoing::of(inside.terms.encoder);
-        let pumped = adapter.pump(Instant::now(), FLUSH_BYTES, &mut outgoing);
-        inside.queue.tally.discarded += pumped.discarded;
+        inside.queue.tally.discarded += delivery.pump(Instant::now(), FLUSH_BYTES, &mut outgoing);
         inside.queue.take_outgoing(&outgoing, 0, &inside.terms);
         !outgoing.bytes().is_empty()
     }

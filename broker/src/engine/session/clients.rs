@@ -1,44 +1,41 @@
-//! Who is connected, and the account each of them keeps of its messages.
+//! Who is connected, and the account that each connection keeps of its messages.
 //!
-//! Besides the account it has what others may ask about a connection: since when it is there, what it
-//! is called, what it subscribed to. Each stands under a lock that is taken by its own thread now and
-//! then and by those who ask.
+//! Besides the account a [`ClientRecord`] has what others may ask about a connection: since when it is
+//! there, its name, its session. A session that waits for its client keeps the record of its last
+//! connection.
 //!
 //! A connection's account is written by its own thread alone, at the end of each batch. To add all
 //! of them up at one moment, the batches of all connections are held off for an instant: see
 //! [`Clients::audit`].
 
-use std::collections::{BTreeSet, HashMap};
-use std::mem;
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::ops::{Bound, ControlFlow};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 
+use super::Session;
 use crate::clock::Moment;
+use crate::engine::outbox::Outbox;
 use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::stats::ledger::{Ledger, Totals};
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 
 /// How long an audit waits for batches that are under way.
-const BATCHES: Duration = Duration::from_secs(2);
+const BATCH_TIME: Duration = Duration::from_secs(2);
 
-/// How long whoever asks waits for batches that are under way to be handed in.
-const HAND_IN: Duration = Duration::from_millis(20);
+/// How long an inquiry waits for batches that are under way to be handed in.
+const HAND_IN_TIME: Duration = Duration::from_millis(20);
 
-/// How often it looks.
-const GLANCE: Duration = Duration::from_micros(50);
+/// How often either looks.
+const POLL_INTERVAL: Duration = Duration::from_micros(50);
 
-/// So many filters of a connection are looked at under one hold of their lock.
-const FILTERS_AT_A_TIME: usize = 4096;
-
-/// All connections.
+/// All clients.
 #[derive(Default)]
 pub(crate) struct Clients {
-    records: Mutex<Table>,
+    table: Mutex<ClientTable>,
     /// One audit at a time.
     auditing: Mutex<()>,
     /// Batches are held off.
@@ -50,35 +47,34 @@ pub(crate) struct Clients {
 }
 
 #[derive(Default)]
-struct Table {
-    present: HashMap<u64, Arc<ClientRecord>, RandomState>,
-    /// So many of them are sessions whose first connection has ended.
-    stayed: usize,
+struct ClientTable {
+    /// By the number of the connection.
+    connected: HashMap<u64, Arc<ClientRecord>, RandomState>,
+    /// Sessions that wait for their clients, by their number.
+    detached: HashMap<u64, Arc<ClientRecord>, RandomState>,
+    /// By which the broker itself publishes. They are in the sums and in no list.
+    internal: Vec<Arc<ClientRecord>>,
     /// The most that were connected at a time.
     most: usize,
-    /// What the broker itself publishes by.
-    own: Option<Arc<ClientRecord>>,
-    /// The accounts of those who have left.
+    /// The accounts of those that have left.
     past: Ledger,
 }
 
-/// One connection as others may see it, or what is left of it: a session that its client may come
-/// back to.
+/// One connection as others may see it, or the last one of a session that waits for its client.
 pub(crate) struct ClientRecord {
-    pub(crate) outbox: Subscriber,
     pub(crate) peer: SocketAddr,
     pub(crate) since: Moment,
+    /// The session that the connection began.
+    own: Arc<Session>,
+    /// The earlier session that it goes on with instead. Set once, so that no reader needs a lock.
+    resumed: OnceLock<Arc<Session>>,
     name: Mutex<Option<Box<str>>>,
-    /// What it has subscribed to.
-    filters: Mutex<BTreeSet<Box<str>>>,
     /// Its own thread's, as of the end of the last batch.
     account: Mutex<Account>,
     /// It handles a batch: its account and others' outboxes may differ for now.
     busy: AtomicBool,
-    /// The connection is over, and its session is still there.
-    stays: AtomicBool,
-    /// The session that the connection goes on with, if that is older.
-    session: OnceLock<Arc<Self>>,
+    /// The connection has ended.
+    is_detached: AtomicBool,
 }
 
 /// What one connection says of itself.
@@ -99,56 +95,81 @@ pub(crate) struct Audit {
 }
 
 impl Clients {
+    /// A connection has begun.
     pub(crate) fn enter(&self, record: Arc<ClientRecord>) {
-        let id = record.outbox.id();
-        let mut records = self.records.lock();
-        records.stayed += usize::from(!record.is_connected());
-        records.present.insert(id, record);
-        records.most = records.most.max(records.connected());
+        let mut table = self.table.lock();
+        table.connected.insert(record.id(), record);
+        table.most = table.most.max(table.connected.len());
     }
 
-    /// Its connection has ended, and its session waits for its client.
-    pub(crate) fn stay(&self, record: &ClientRecord) {
-        let mut records = self.records.lock();
-        if !record.stays.swap(true, Ordering::Relaxed) {
-            records.stayed += 1;
+    /// From now on the broker itself publishes by this one, too.
+    pub(crate) fn enter_internal(&self, record: Arc<ClientRecord>) {
+        self.table.lock().internal.push(record);
+    }
+
+    /// A connection goes on with an earlier session, whose last record gives way. The sink has been
+    /// taken out of the outbox of the connection's own session, which therefore changes no more.
+    pub(crate) fn resume(&self, record: &ClientRecord, session: &Arc<Session>) {
+        // Under one lock, so that no sum is made in which an outbox counts twice or not at all.
+        let mut table = self.table.lock();
+        table.past += record.own.ledger();
+        let _ = record.resumed.set(session.clone());
+        if let Some(last) = table.detached.remove(&session.id()) {
+            table.past += last.account();
         }
     }
 
-    /// From now on the broker itself publishes by this one. It is in the sums and in no list.
-    pub(crate) fn set_own(&self, record: Arc<ClientRecord>) {
-        self.records.lock().own = Some(record);
+    /// The connection has ended, and its session waits for its client.
+    pub(crate) fn detach(&self, record: &Arc<ClientRecord>) {
+        let mut table = self.table.lock();
+        record.is_detached.store(true, Ordering::Relaxed);
+        table.connected.remove(&record.id());
+        let session = record.session().id();
+        table.detached.insert(session, record.clone());
     }
 
-    /// Its outbox is closed, and it does nothing more.
+    /// The connection has ended, and its session with it: the outbox is closed.
     pub(crate) fn leave(&self, record: &ClientRecord) {
-        let mut records = self.records.lock();
-        records.past += record.ledger();
-        records.present.remove(&record.outbox.id());
-        records.stayed -= usize::from(record.stays.load(Ordering::Relaxed));
+        let mut table = self.table.lock();
+        table.past += record.ledger();
+        table.connected.remove(&record.id());
+    }
+
+    /// A session has ended that waited for its client: the outbox is closed.
+    pub(crate) fn end_detached(&self, session: &Session) {
+        let mut table = self.table.lock();
+        if let Some(record) = table.detached.remove(&session.id()) {
+            table.past += record.ledger();
+        }
     }
 
     /// Adds everything up, at a moment when no batch is under way. For a thread that handles a
     /// batch itself, only after [`ClientRecord::settle`].
     pub(crate) fn audit(&self) -> Audit {
         let _alone = self.auditing.lock();
+        // SeqCst, here and in `ClientRecord::begin`: each side writes its own flag and then reads the
+        // other's, so at least one of the two must see what the other wrote.
         self.held_off.store(true, Ordering::SeqCst);
-        let deadline = Instant::now() + BATCHES;
-        let all: Vec<_> = self.records.lock().all().cloned().collect();
+        let deadline = Instant::now() + BATCH_TIME;
+        let all: Vec<_> = self.table.lock().all().cloned().collect();
         for record in &all {
+            // SeqCst: as above. Polled, so that a batch need not wake anyone at its end.
             while record.busy.load(Ordering::SeqCst) && Instant::now() < deadline {
-                thread::sleep(GLANCE);
+                thread::sleep(POLL_INTERVAL);
             }
         }
-        let records = self.records.lock();
-        let mut ledger = records.past;
+        let table = self.table.lock();
+        let mut ledger = table.past;
         let mut is_exact = true;
-        for record in records.all() {
+        for record in table.all() {
+            // SeqCst: a connection that came after the list was made has looked at `held_off` too.
             is_exact &= !record.busy.load(Ordering::SeqCst);
             ledger += record.ledger();
         }
-        drop(records);
+        drop(table);
+        // SeqCst: the end of the holding off, in the same order of all.
         self.held_off.store(false, Ordering::SeqCst);
+        // A batch that saw the flag holds this lock until it waits, so it cannot miss the signal.
         drop(self.gate.lock());
         self.opened.notify_all();
         Audit { ledger, is_exact }
@@ -156,28 +177,45 @@ impl Clients {
 
     /// Adds everything up, while batches go on: each figure is right and of its own moment.
     pub(crate) fn ledger(&self) -> Ledger {
-        let records = self.records.lock();
-        let mut ledger = records.past;
-        records.all().for_each(|record| ledger += record.ledger());
+        let table = self.table.lock();
+        let mut ledger = table.past;
+        table.all().for_each(|record| ledger += record.ledger());
         ledger
     }
 
     /// How many are connected.
     pub(crate) fn connected(&self) -> usize {
-        self.records.lock().connected()
+        self.table.lock().connected.len()
+    }
+
+    /// How many sessions wait for their clients.
+    pub(crate) fn detached(&self) -> usize {
+        self.table.lock().detached.len()
     }
 
     /// The most that were connected at a time.
     pub(crate) fn most(&self) -> usize {
-        self.records.lock().most
+        self.table.lock().most
     }
 
-    /// Who is there at this moment, in the order in which they came: connections, and sessions whose
-    /// first connection has ended.
+    /// All connections and all sessions that wait for their clients, in the order in which the
+    /// connections came. Each session is there once.
     pub(crate) fn present(&self) -> Vec<Arc<ClientRecord>> {
-        let mut present: Vec<_> = self.records.lock().present.values().cloned().collect();
-        present.sort_unstable_by_key(|record| record.outbox.id());
+        let table = self.table.lock();
+        let present = table.connected.values().chain(table.detached.values());
+        let mut present: Vec<_> = present.cloned().collect();
+        drop(table);
+        present.sort_unstable_by_key(|record| record.id());
         present
+    }
+
+    /// How many subscriptions there are.
+    pub(crate) fn subscriptions(&self) -> usize {
+        let present = self.present();
+        let counts = present
+            .iter()
+            .map(|record| record.session().subscriptions().len());
+        counts.sum()
     }
 
     /// A number that changes when somebody wants to know what has been published.
@@ -186,37 +224,50 @@ impl Clients {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// Asks everybody to hand in what was published, and waits a moment for those who are busy: who has
-    /// its receipt is settled then. Others have handed in when they paused, or do so within a second.
+    /// Asks all connections to hand in what was published, and waits a moment for those that are busy:
+    /// a publisher that has its receipt is settled then. Others have handed in when they paused, or do
+    /// so within a second.
     pub(crate) fn ask(&self) {
         let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
-        let deadline = Instant::now() + HAND_IN;
+        let deadline = Instant::now() + HAND_IN_TIME;
         for record in self.present() {
+            // Acquire: with the end of a batch, what that batch handed in is seen as well.
             while record.busy.load(Ordering::Acquire)
                 && record.account.lock().asked < asked
                 && Instant::now() < deadline
             {
-                thread::sleep(GLANCE);
+                thread::sleep(POLL_INTERVAL);
             }
         }
     }
 
     fn wait_until_opened(&self) {
         let mut gate = self.gate.lock();
+        // SeqCst: see `audit`.
         while self.held_off.load(Ordering::SeqCst) {
             self.opened.wait(&mut gate);
         }
     }
 }
 
-impl Table {
-    /// Everybody with an account.
+impl ClientTable {
+    /// All that have an account.
     fn all(&self) -> impl Iterator<Item = &Arc<ClientRecord>> {
-        self.present.values().chain(&self.own)
+        let clients = self.connected.values().chain(self.detached.values());
+        clients.chain(&self.internal)
     }
+}
 
-    fn connected(&self) -> usize {
-        self.present.len() - self.stayed
+impl Session {
+    /// What its outbox was handed, and where that is.
+    fn ledger(&self) -> Ledger {
+        let stock = self.outbox().stock();
+        Ledger {
+            account: Totals::default(),
+            taken: stock.taken,
+            waiting: stock.waiting,
+            tally: stock.tally,
+        }
     }
 }
 
@@ -224,43 +275,55 @@ impl ClientRecord {
     pub(crate) fn new(outbox: Subscriber, peer: SocketAddr) -> Self {
         let since = Moment::now();
         Self {
-            outbox,
             peer,
             since,
+            own: Arc::new(Session::new(outbox)),
+            resumed: OnceLock::new(),
             name: Mutex::new(None),
-            filters: Mutex::new(BTreeSet::new()),
             account: Mutex::new(Account {
                 totals: Totals::default(),
                 heard: since,
                 asked: 0,
             }),
             busy: AtomicBool::new(false),
-            stays: AtomicBool::new(false),
-            session: OnceLock::new(),
+            is_detached: AtomicBool::new(false),
         }
     }
 
-    /// One with an account and no connection.
-    pub(crate) fn absent(outbox: Subscriber, peer: SocketAddr) -> Self {
-        Self {
-            stays: AtomicBool::new(true),
-            ..Self::new(outbox, peer)
-        }
+    /// The number of the connection.
+    pub(crate) fn id(&self) -> u64 {
+        self.own.id()
     }
 
-    /// Whether this connection goes on. A session that has outlived it may still be there.
+    /// Whether the connection goes on, or its session waits for its client.
     pub(crate) fn is_connected(&self) -> bool {
-        !self.stays.load(Ordering::Relaxed)
+        !self.is_detached.load(Ordering::Relaxed)
     }
 
-    /// The connection goes on with this older session.
-    pub(crate) fn set_session(&self, session: &Arc<Self>) {
-        let _ = self.session.set(session.clone());
+    /// The session that the connection began, whichever it goes on with.
+    pub(crate) fn own_session(&self) -> &Arc<Session> {
+        &self.own
     }
 
-    /// Who has its subscriptions and what waits for it.
-    pub(crate) fn session(&self) -> &Self {
-        self.session.get().map_or(self, |session| session)
+    /// The session of the client.
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        self.resumed.get().unwrap_or(&self.own)
+    }
+
+    /// The way to the client.
+    pub(crate) fn outbox(&self) -> &Subscriber {
+        self.session().outbox()
+    }
+
+    /// Ends all waiting for the client without a deadline, now and later: the broker stops.
+    pub(crate) fn hurry(&self) {
+        // In this order, because the connection may move to another session meanwhile: either it finds
+        // its own outbox hurried and takes that along, or it has moved before, and is seen here.
+        self.own.outbox().hurry();
+        let current = self.outbox();
+        if !std::ptr::eq::<Outbox>(&**current, &**self.own.outbox()) {
+            current.hurry();
+        }
     }
 
     /// What it calls itself.
@@ -278,7 +341,9 @@ impl ClientRecord {
         if self.busy.load(Ordering::Relaxed) {
             return;
         }
+        // Tried again each time an audit came in between.
         loop {
+            // SeqCst: see `Clients::audit`.
             self.busy.store(true, Ordering::SeqCst);
             if !clients.held_off.load(Ordering::SeqCst) {
                 return;
@@ -289,14 +354,15 @@ impl ClientRecord {
     }
 
     /// Ends a batch: all it has published is delivered, and this is its account from the beginning.
-    /// `heard` is when it last sent something, `asked` what [`Clients::asked`] was when it last handed in
-    /// what it published on each topic.
+    /// `heard` is when it last sent something, `asked` what [`Clients::asked`] was when it last handed
+    /// in what it published on each topic.
     pub(crate) fn settle(&self, totals: Totals, heard: Moment, asked: u64) {
         *self.account.lock() = Account {
             totals,
             heard,
             asked,
         };
+        // Release: an audit that sees the end of the batch sees its deliveries too.
         self.busy.store(false, Ordering::Release);
     }
 
@@ -310,60 +376,18 @@ impl ClientRecord {
         self.account.lock().heard
     }
 
-    /// Notes that it subscribes to this; false if it did before.
-    pub(crate) fn add_filter(&self, filter: &str) -> bool {
-        self.filters.lock().insert(filter.into())
-    }
-
-    /// Notes that it does no longer; false if it did not before.
-    pub(crate) fn remove_filter(&self, filter: &str) -> bool {
-        self.filters.lock().remove(filter)
-    }
-
-    pub(crate) fn has_filter(&self, filter: &str) -> bool {
-        self.filters.lock().contains(filter)
-    }
-
-    /// How many filters it has subscribed to.
-    pub(crate) fn filter_count(&self) -> usize {
-        self.filters.lock().len()
-    }
-
-    /// Takes out all that it has subscribed to.
-    pub(crate) fn take_filters(&self) -> BTreeSet<Box<str>> {
-        mem::take(&mut *self.filters.lock())
-    }
-
-    /// Shows what it has subscribed to, in order, until `look` has seen enough. The lock is held for a
-    /// part at a time, so that its own thread waits for no more than that.
-    pub(crate) fn look_at_filters(&self, mut look: impl FnMut(&str) -> ControlFlow<()>) {
-        let mut last: Option<Box<str>> = None;
-        loop {
-            let filters = self.filters.lock();
-            let from = last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-            let mut part = filters.range::<str, _>((from, Bound::Unbounded));
-            let mut seen = None;
-            for filter in part.by_ref().take(FILTERS_AT_A_TIME) {
-                if look(filter).is_break() {
-                    return;
-                }
-                seen = Some(filter);
-            }
-            match (seen, part.next()) {
-                (Some(seen), Some(_)) => last = Some(seen.clone()),
-                _ => return,
-            }
+    /// What it has published, without its outbox.
+    fn account(&self) -> Ledger {
+        Ledger {
+            account: self.totals(),
+            ..Ledger::default()
         }
     }
 
     fn ledger(&self) -> Ledger {
-        let stock = self.outbox.stock();
-        Ledger {
-            account: self.totals(),
-            taken: stock.taken,
-            waiting: stock.waiting,
-            tally: stock.tally,
-        }
+        let mut ledger = self.session().ledger();
+        ledger += self.account();
+        ledger
     }
 }
 
@@ -386,7 +410,10 @@ mod tests {
         clients.enter(reader.clone());
         publisher.begin(&clients);
         for message in [b"1;", b"2;", b"3;"] {
-            reader.outbox.lock().deliver(&[&Run::borrowed(message, 1)]);
+            reader
+                .outbox()
+                .lock()
+                .deliver(&[&Run::borrowed(message, 1)]);
         }
         publisher.settle(
             Totals {
@@ -405,7 +432,7 @@ mod tests {
             audit.ledger
         );
         assert_eq!((audit.ledger.tally.written, audit.ledger.waiting), (1, 2));
-        reader.outbox.close();
+        reader.outbox().close();
         clients.leave(&reader);
         clients.leave(&publisher);
         let ledger = clients.audit().ledger;
@@ -414,20 +441,65 @@ mod tests {
     }
 
     #[test]
-    fn who_has_no_connection_is_not_counted_as_connected() {
+    fn a_session_that_waits_for_its_client_is_listed_and_not_connected() {
         let clients = Clients::default();
         let (one, other) = (record(1, 100), record(2, 100));
         clients.enter(one.clone());
-        clients.stay(&one);
-        clients.stay(&one);
         clients.enter(other.clone());
-        let (outbox, peer) = (outbox(3, 100, 0).0, ([127, 0, 0, 1], 1).into());
-        let absent = ClientRecord::absent(outbox, peer);
-        clients.enter(Arc::new(absent));
-        assert_eq!((clients.connected(), clients.most()), (1, 1));
-        clients.leave(&one);
+        clients.enter_internal(record(0, 0));
+        clients.detach(&one);
+        assert_eq!((clients.connected(), clients.most()), (1, 2));
+        assert_eq!(clients.detached(), 1);
+        assert!(!one.is_connected());
+        let ids = |clients: &Clients| -> Vec<u64> {
+            clients.present().iter().map(|each| each.id()).collect()
+        };
+        assert_eq!(ids(&clients), [1, 2]);
         clients.leave(&other);
-        assert_eq!((clients.connected(), clients.most()), (0, 1));
+        assert_eq!(ids(&clients), [1]);
+        clients.end_detached(one.session());
+        assert!(ids(&clients).is_empty());
+        assert_eq!((clients.connected(), clients.detached()), (0, 0));
+    }
+
+    #[test]
+    fn a_session_that_is_resumed_counts_once_and_in_the_row_of_its_new_connection() {
+        let clients = Clients::default();
+        let (first, next) = (record(1, 100), record(2, 100));
+        clients.enter(first.clone());
+        first.outbox().lock().deliver(&[&Run::borrowed(b"1;", 1)]);
+        let totals = Totals {
+            published: 1,
+            matched: 1,
+            copies: 1,
+            ..Totals::default()
+        };
+        first.settle(totals, Moment::now(), 0);
+        clients.detach(&first);
+        clients.enter(next.clone());
+        next.own_session().outbox().take_connection();
+        clients.resume(&next, first.session());
+        assert_eq!(next.session().id(), 1);
+        assert_eq!((clients.connected(), clients.detached()), (1, 0));
+        let ledger = clients.ledger();
+        assert!(ledger.is_balanced(), "{ledger}");
+        assert_eq!((ledger.account.published, ledger.taken), (1, 1));
+        next.outbox().close();
+        clients.leave(&next);
+        assert_eq!(clients.ledger(), ledger);
+    }
+
+    #[test]
+    fn whichever_outbox_a_connection_has_hurries() {
+        let (first, next) = (record(1, 0), record(2, 0));
+        let clients = Clients::default();
+        clients.resume(&next, first.session());
+        next.hurry();
+        for outbox in [first.outbox(), next.own_session().outbox()] {
+            outbox.lock().answer(b"x");
+            // Would wait for ever.
+            outbox.drain(None);
+        }
     }
 
     #[test]
@@ -444,7 +516,7 @@ mod tests {
                 scope.spawn(move || {
                     for done in 1..=BATCHES {
                         publisher.begin(clients);
-                        reader.outbox.lock().deliver(&[&Run::borrowed(b"x;", 1)]);
+                        reader.outbox().lock().deliver(&[&Run::borrowed(b"x;", 1)]);
                         publisher.settle(
                             Totals {
                                 published: done,
@@ -465,31 +537,5 @@ mod tests {
             }
         });
         assert_eq!(clients.audit().ledger.tally.written, 2 * BATCHES);
-    }
-
-    #[test]
-    fn what_somebody_subscribed_to_is_shown_in_order_and_in_parts() {
-        let record = record(1, 0);
-        let count = FILTERS_AT_A_TIME * 2 + 1;
-        for number in (0..count).rev() {
-            assert!(record.add_filter(&format!("{number:05}")));
-        }
-        assert!(!record.add_filter("00000"));
-        let mut shown = 0;
-        record.look_at_filters(|filter| {
-            assert_eq!(filter, format!("{shown:05}"));
-            shown += 1;
-            ControlFlow::Continue(())
-        });
-        assert_eq!(shown, count);
-        record.look_at_filters(|filter| {
-            shown -= 1;
-            if filter == "00009" {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        });
-        assert_eq!(shown, count - 10);
     }
 }

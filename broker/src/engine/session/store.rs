@@ -1,8 +1,5 @@
-//! Sessions by the name of their client: who sits where, who comes back, and until when a seat is
-//! kept for somebody who is away.
-//!
-//! What a session holds lies in its outbox, which goes on while nobody is connected. Here it is found
-//! again, given to one connection at a time, and given up when its time has come.
+//! Sessions by the identifier of their client: given to one connection at a time, found again, and
+//! ended when they have expired.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -11,162 +8,121 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 
-use crate::engine::memory::budget::Charge;
-use crate::engine::outbox::Outbox;
-use crate::engine::session::clients::ClientRecord;
+use super::{Lifecycle, Session, Will};
 use crate::sync::{Condvar, Mutex};
 
-/// How long somebody who takes over a seat waits for who sits there; then that connection is cut.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a connection that wants a session waits for the one that has it.
+const TAKE_OVER_TIME: Duration = Duration::from_secs(3);
 
-/// So many times more moments than seats may be remembered.
-const STALE_MOMENTS: usize = 4;
+/// How many entries of `due` there may be for each session before those out of date are removed.
+const DUE_PER_SESSION: usize = 4;
 
-/// All seats.
+/// All sessions whose clients have an identifier.
 #[derive(Default)]
-pub(crate) struct Seats {
-    table: Mutex<Table>,
-    /// Signalled when somebody leaves, when there is something new to wait for, and at the end.
-    moved: Condvar,
+pub(crate) struct SessionStore {
+    table: Mutex<SessionTable>,
+    /// Signalled when a session is detached or ends, when there is something new to wait for, and when
+    /// the broker stops.
+    changed: Condvar,
 }
 
 #[derive(Default)]
-struct Table {
-    seats: HashMap<Box<str>, Seat, RandomState>,
-    /// When to look at which seat. Some are out of date.
+struct SessionTable {
+    sessions: HashMap<Box<str>, Arc<Session>, RandomState>,
+    /// When to look at which session. Some entries are out of date: the session says what holds.
     due: BinaryHeap<Reverse<(Instant, Box<str>)>>,
     closed: bool,
 }
 
-struct Seat {
-    session: Arc<ClientRecord>,
-    /// The number of the connection that sits here.
-    occupant: Option<u64>,
-    /// When the session ends, if nobody sits here; none for never.
-    until: Option<Instant>,
-    /// What to publish if nobody has come back by then.
-    will: Option<(Instant, Will)>,
-}
-
-/// A message that waits for the end of its connection.
-pub(crate) struct Will {
-    /// As a PUBLISH without its line end.
-    pub(crate) line: Vec<u8>,
-    pub(crate) qos: u8,
-    /// What it takes of the memory, given back when it is dropped.
-    pub(crate) _charge: Charge,
-}
-
-/// A session that has ended while its client was away.
-pub(crate) struct Ended {
-    pub(crate) session: Arc<ClientRecord>,
-    pub(crate) will: Option<Will>,
-}
-
-/// What became of somebody who wanted to sit down.
-pub(crate) enum Seated {
-    /// A session begins, perhaps in the place of another.
-    New(Option<Ended>),
+/// What became of a connection that asked for the session of its client.
+pub(crate) enum Opened {
+    /// Its own session begins, perhaps in the place of an earlier one, which ends.
+    New(Option<Arc<Session>>),
     /// An earlier one goes on.
-    Resumed(Arc<ClientRecord>),
-    /// The connection that sits there does not end.
-    Taken,
+    Resumed(Arc<Session>),
+    /// The connection that has it does not end.
+    Busy,
 }
 
-/// What is due.
+/// What is due for a client that has not come back.
 pub(crate) enum Due {
     Will(Will),
-    Ended(Ended),
+    /// The session has expired.
+    Expired(Arc<Session>),
 }
 
-impl Seats {
-    /// Takes the seat of a client for a connection. Who sits there is asked to leave by `dismiss`, and
-    /// waited for. A `clean` one begins anew with what `own` holds.
-    pub(crate) fn take(
+impl SessionStore {
+    /// Opens the session of a client for a connection. The connection that has it is asked to leave by
+    /// `take_over`, and waited for. A `clean` one is always the connection's `own`.
+    pub(crate) fn open(
         &self,
-        client: &str,
-        own: &Arc<ClientRecord>,
+        client_id: &str,
+        own: &Arc<Session>,
         clean: bool,
-        dismiss: impl Fn(&Outbox),
-    ) -> Seated {
-        let me = own.outbox.id();
+        take_over: impl Fn(&Session),
+    ) -> Opened {
         let mut table = self.table.lock();
         let mut deadline = None;
-        while let Some(seat) = table.seats.get(client)
-            && seat.occupant.is_some()
+        while let Some(session) = table.sessions.get(client_id)
+            && session.is_attached()
         {
-            let outbox = seat.session.outbox.clone();
             match deadline {
                 None => {
+                    let session = session.clone();
+                    // `take_over` locks an outbox and may send. Nothing waits for that with the table.
                     drop(table);
-                    dismiss(&outbox);
-                    deadline = Some(Instant::now() + PATIENCE);
+                    take_over(&session);
+                    deadline = Some(Instant::now() + TAKE_OVER_TIME);
                     table = self.table.lock();
                 }
                 Some(end) => {
-                    if self.moved.wait_until(&mut table, end).timed_out() {
-                        return Seated::Taken;
+                    if self.changed.wait_until(&mut table, end).timed_out() {
+                        return Opened::Busy;
                     }
                 }
             }
         }
-        if !clean && let Some(seat) = table.seats.get_mut(client) {
-            (seat.occupant, seat.until, seat.will) = (Some(me), None, None);
-            // It may have left by itself just before it was dismissed.
-            seat.session.outbox.begin_anew();
-            return Seated::Resumed(seat.session.clone());
+        if !clean && let Some(session) = table.sessions.get(client_id) {
+            session.attach();
+            // Its last connection may have ended by itself just before it was asked to. Only under the
+            // table's lock is it sure that the next to take over has not asked yet.
+            session.outbox().reopen();
+            return Opened::Resumed(session.clone());
         }
-        let seat = Seat {
-            session: own.clone(),
-            occupant: Some(me),
-            until: None,
-            will: None,
-        };
-        let before = table.seats.insert(client.into(), seat);
-        Seated::New(before.map(|seat| Ended {
-            session: seat.session,
-            will: seat.will.map(|(_, will)| will),
-        }))
+        let _ = own.client_id.set(client_id.into());
+        let before = table.sessions.insert(client_id.into(), own.clone());
+        Opened::New(before.inspect(|before| before.end()))
     }
 
-    /// Gives up the seat that connection `me` has; the session has ended.
-    pub(crate) fn end(&self, client: &str, me: u64) {
+    /// The connection that has this session has ended, and the session goes on.
+    pub(crate) fn detach(&self, session: &Session) {
         let mut table = self.table.lock();
-        if table
-            .seats
-            .get(client)
-            .is_some_and(|seat| seat.occupant == Some(me))
-        {
-            table.seats.remove(client);
-        }
-        drop(table);
-        self.moved.notify_all();
-    }
-
-    /// Leaves the seat that connection `me` has, and keeps it `until` then.
-    pub(crate) fn keep(
-        &self,
-        client: &str,
-        me: u64,
-        until: Option<Instant>,
-        will: Option<(Instant, Will)>,
-    ) {
-        let mut table = self.table.lock();
-        let Table { seats, due, .. } = &mut *table;
-        if let Some(seat) = seats.get_mut(client)
-            && seat.occupant == Some(me)
-        {
-            let moments = [until, will.as_ref().map(|(at, _)| *at)];
-            (seat.occupant, seat.until, seat.will) = (None, until, will);
+        let moments = session.detach(Instant::now());
+        if let Some(client_id) = session.client_id() {
             for moment in moments.into_iter().flatten() {
-                due.push(Reverse((moment, client.into())));
-            }
-            if due.len() > 64 + STALE_MOMENTS * seats.len() {
-                *due = current(seats);
+                table.due.push(Reverse((moment, client_id.into())));
             }
         }
+        if table.due.len() > 64 + DUE_PER_SESSION * table.sessions.len() {
+            table.drop_outdated();
+        }
         drop(table);
-        self.moved.notify_all();
+        self.changed.notify_all();
+    }
+
+    /// A session has ended with its connection.
+    pub(crate) fn end(&self, session: &Session) {
+        let mut table = self.table.lock();
+        session.end();
+        if let Some(client_id) = session.client_id()
+            // Another may have begun in its place.
+            && let Some(present) = table.sessions.get(client_id)
+            && present.id() == session.id()
+        {
+            table.sessions.remove(client_id);
+        }
+        drop(table);
+        self.changed.notify_all();
     }
 
     /// Waits until something is due. None when the broker stops.
@@ -178,10 +134,10 @@ impl Seats {
             }
             let now = Instant::now();
             match table.due.peek() {
-                None => self.moved.wait(&mut table),
+                None => self.changed.wait(&mut table),
                 Some(Reverse((moment, _))) if *moment > now => {
                     let moment = *moment;
-                    self.moved.wait_until(&mut table, moment);
+                    self.changed.wait_until(&mut table, moment);
                 }
                 Some(_) => {
                     if let Some(due) = table.take_due(now) {
@@ -192,40 +148,188 @@ impl Seats {
         }
     }
 
-    /// Ends [`Seats::next_due`].
+    /// Ends [`SessionStore::next_due`].
     pub(crate) fn close(&self) {
         self.table.lock().closed = true;
-        self.moved.notify_all();
+        self.changed.notify_all();
     }
 }
 
-impl Table {
-    /// What is due by the next moment, if anything still is.
+impl SessionTable {
+    /// What is due at the next entry, if anything still is.
     fn take_due(&mut self, now: Instant) -> Option<Due> {
-        let Reverse((_, client)) = self.due.pop()?;
-        let seat = self.seats.get_mut(&client)?;
-        if seat.occupant.is_some() {
+        let Reverse((_, client_id)) = self.due.pop()?;
+        let session = self.sessions.get(&client_id)?;
+        let Lifecycle::Detached { until } = session.lifecycle() else {
             return None;
+        };
+        if until.is_some_and(|until| until <= now) {
+            session.end();
+            return self.sessions.remove(&client_id).map(Due::Expired);
         }
-        if seat.until.is_some_and(|until| until <= now) {
-            let seat = self.seats.remove(&client)?;
-            return Some(Due::Ended(Ended {
-                session: seat.session,
-                will: seat.will.map(|(_, will)| will),
-            }));
-        }
-        let (_, will) = seat.will.take_if(|(at, _)| *at <= now)?;
-        Some(Due::Will(will))
+        session.take_due_will(now).map(Due::Will)
+    }
+
+    fn drop_outdated(&mut self) {
+        let moments = self.sessions.iter().flat_map(|(client_id, session)| {
+            let moments = session.due().into_iter().flatten();
+            moments.map(|moment| Reverse((moment, client_id.clone())))
+        });
+        self.due = moments.collect();
     }
 }
 
-fn current(
-    seats: &HashMap<Box<str>, Seat, RandomState>,
-) -> BinaryHeap<Reverse<(Instant, Box<str>)>> {
-    let moments = seats.iter().flat_map(|(client, seat)| {
-        let will = seat.will.as_ref().map(|(at, _)| *at);
-        let moments = [seat.until, will].into_iter().flatten();
-        moments.map(|moment| Reverse((moment, client.clone())))
-    });
-    moments.collect()
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::engine::memory::budget::Memory;
+    use crate::engine::outbox::tests::outbox;
+    use crate::engine::session::Expiry;
+
+    fn session(id: u64) -> Arc<Session> {
+        Arc::new(Session::new(outbox(id, 100, 100).0))
+    }
+
+    fn nobody(_: &Session) {
+        panic!("no connection has the session");
+    }
+
+    fn will(delay: Duration) -> Will {
+        Will {
+            line: b"PUBLISH a gone".to_vec(),
+            qos: 0,
+            delay,
+            due: None,
+            _charge: Arc::new(Memory::new(100)).charge(0),
+        }
+    }
+
+    /// A session that waits for its client.
+    fn detached(store: &SessionStore, id: u64, client_id: &str, expiry: Expiry) -> Arc<Session> {
+        let session = session(id);
+        let opened = store.open(client_id, &session, false, nobody);
+        assert!(matches!(opened, Opened::New(None)));
+        session.set_expiry(expiry);
+        store.detach(&session);
+        session
+    }
+
+    #[test]
+    fn a_client_that_comes_back_finds_its_session() {
+        let store = SessionStore::default();
+        let first = detached(&store, 1, "ann", Expiry::Never);
+        assert_eq!(first.lifecycle(), Lifecycle::Detached { until: None });
+        let Opened::Resumed(resumed) = store.open("ann", &session(2), false, nobody) else {
+            panic!("it is there");
+        };
+        assert_eq!(resumed.id(), 1);
+        assert_eq!(resumed.lifecycle(), Lifecycle::Attached);
+        let opened = store.open("bob", &session(3), false, nobody);
+        assert!(matches!(opened, Opened::New(None)));
+    }
+
+    #[test]
+    fn a_client_that_begins_anew_ends_its_earlier_session() {
+        let store = SessionStore::default();
+        let first = detached(&store, 1, "ann", Expiry::Never);
+        let next = session(2);
+        let Opened::New(Some(before)) = store.open("ann", &next, true, nobody) else {
+            panic!("it is there");
+        };
+        assert_eq!(before.id(), 1);
+        assert_eq!(first.lifecycle(), Lifecycle::Ended);
+        assert_eq!(next.client_id(), Some("ann"));
+        // The end of the earlier one does not end the one in its place.
+        store.end(&first);
+        store.detach(&next);
+        let opened = store.open("ann", &session(3), false, nobody);
+        assert!(matches!(opened, Opened::Resumed(each) if each.id() == 2));
+    }
+
+    #[test]
+    fn the_connection_that_has_a_session_is_asked_to_leave_and_waited_for() {
+        let store = SessionStore::default();
+        let first = session(1);
+        store.open("ann", &first, false, nobody);
+        let opened = thread::scope(|scope| {
+            let asked = |asked: &Session| {
+                assert_eq!(asked.id(), 1);
+                scope.spawn(|| store.detach(&first));
+            };
+            store.open("ann", &session(2), false, asked)
+        });
+        assert!(matches!(opened, Opened::Resumed(each) if each.id() == 1));
+    }
+
+    #[test]
+    fn a_session_that_ends_with_its_connection_is_not_found_again() {
+        let store = SessionStore::default();
+        let first = session(1);
+        store.open("ann", &first, false, nobody);
+        store.end(&first);
+        assert_eq!(first.lifecycle(), Lifecycle::Ended);
+        let opened = store.open("ann", &session(2), false, nobody);
+        assert!(matches!(opened, Opened::New(None)));
+    }
+
+    #[test]
+    fn wills_and_ends_become_due_in_their_order() {
+        let store = SessionStore::default();
+        let session = session(1);
+        store.open("ann", &session, false, nobody);
+        session.set_expiry(Expiry::After(Duration::from_millis(20)));
+        session.set_will(Some(will(Duration::from_millis(5))));
+        assert!(session.take_will_at_end().is_none(), "it has a delay");
+        store.detach(&session);
+        assert!(matches!(store.next_due(), Some(Due::Will(_))));
+        assert!(matches!(store.next_due(), Some(Due::Expired(each)) if each.id() == 1));
+        assert_eq!(session.lifecycle(), Lifecycle::Ended);
+        store.close();
+        assert!(store.next_due().is_none());
+    }
+
+    #[test]
+    fn a_client_that_comes_back_in_time_has_no_will_published_and_no_end() {
+        let store = SessionStore::default();
+        let first = session(1);
+        store.open("ann", &first, false, nobody);
+        first.set_expiry(Expiry::After(Duration::from_millis(20)));
+        first.set_will(Some(will(Duration::from_millis(10))));
+        store.detach(&first);
+        let opened = store.open("ann", &session(2), false, nobody);
+        assert!(matches!(opened, Opened::Resumed(_)));
+        // Due after both moments have passed: nothing else was in between.
+        detached(&store, 3, "bob", Expiry::After(Duration::from_millis(40)));
+        assert!(matches!(store.next_due(), Some(Due::Expired(each)) if each.id() == 3));
+    }
+
+    #[test]
+    fn a_will_without_a_delay_or_of_a_session_that_ends_is_published_at_once() {
+        let session = session(1);
+        session.set_will(Some(will(Duration::from_secs(60))));
+        assert!(session.take_will_at_end().is_some(), "the session ends");
+        session.set_expiry(Expiry::Never);
+        assert!(session.outlasts_connection());
+        session.set_will(Some(will(Duration::ZERO)));
+        assert!(session.take_will_at_end().is_some(), "no delay");
+        assert!(session.take_will_at_end().is_none());
+    }
+
+    #[test]
+    fn entries_that_are_out_of_date_do_not_pile_up() {
+        let store = SessionStore::default();
+        detached(&store, 1, "ann", Expiry::After(Duration::from_secs(60)));
+        for id in 2..200 {
+            let opened = store.open("ann", &session(id), false, nobody);
+            let Opened::Resumed(session) = opened else {
+                panic!("it is there");
+            };
+            session.set_will(Some(will(Duration::from_secs(30))));
+            store.detach(&session);
+        }
+        let due = store.table.lock().due.len();
+        assert!(due <= 64 + DUE_PER_SESSION, "{due} entries");
+    }
 }

@@ -111,11 +111,11 @@ fn connections(figures: &mut Registry, engine: &Engine) {
     let (mut subscriptions, mut waiting) = (0, 0);
     for record in engine.clients.present() {
         if record.is_connected() {
-            let wire = record.session().outbox.wire();
+            let wire = record.outbox().wire();
             open.get_or_create(&[("wire", wire)]).inc();
         }
-        subscriptions += record.filter_count() as u64;
-        waiting += record.outbox.stock().waiting_bytes as u64;
+        subscriptions += record.session().subscriptions().len() as u64;
+        waiting += record.outbox().stock().waiting_bytes as u64;
     }
     gauge(
         figures,

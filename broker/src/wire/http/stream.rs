@@ -65,6 +65,7 @@ const fn encoder(encode: Encode, gap: fn(u64) -> Vec<u8>) -> Encoder {
         count: |chunks| ends(chunks).count() as u64,
         topic: |_| b"",
         goodbye: LAST_CHUNK,
+        taken_over: b"",
     }
 }
 

@@ -97,7 +97,7 @@ impl Conversation<'_, '_> {
         if let Some(count) = wanted.count {
             guard.set_quota(count);
         }
-        self.client.deliver_retained(&mut guard, &matching);
+        self.client.deliver_retained(&mut guard, filter, &matching);
         drop((guard, retained));
         self.client.settle();
         Ok(())

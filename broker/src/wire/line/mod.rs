@@ -17,11 +17,12 @@ use protocol::{
 };
 
 use crate::admin::request::Unanswered;
-use crate::engine::client::{Client, MESSAGE, NoMemory, TooMany};
+use crate::engine::client::{Client, NoMemory, TooMany};
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::OutboxGuard;
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::queue::policies::MOST_WILD;
+use crate::engine::outbox::run::MESSAGE;
 use crate::engine::outbox::run::PublishOptions;
 use crate::engine::publish::Place;
 use crate::wire::{Arrival, End, Source};
@@ -47,6 +48,7 @@ pub(crate) const ENCODER: Encoder = Encoder {
     count: |lines| memchr_iter(b'\n', lines).count() as u64,
     topic: topic_of,
     goodbye: b"BYE\n",
+    taken_over: b"",
 };
 
 /// What a newcomer hears for whom there is no room.
@@ -410,7 +412,9 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 if self.add_filter(&mut guard, word, filter, slow) && !matching.is_empty() {
                     guard.answer(&self.answers);
                     self.answers.clear();
-                    self.client.deliver_retained(&mut guard, &matching);
+                    if let Ok(filter) = filter {
+                        self.client.deliver_retained(&mut guard, filter, &matching);
+                    }
                 }
             }
             if !self.answers.is_empty() {

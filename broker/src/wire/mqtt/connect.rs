@@ -1,4 +1,5 @@
-//! CONNECT: who comes, what it wants, and whether it has been here before.
+//! CONNECT: the client is identified, its limits and its will are noted, its session is opened and
+//! attached to the connection, and CONNACK says so. Or CONNACK says why not.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -10,11 +11,11 @@ use protocol::{Attributes, Escaped, Name, RETAIN, Topic};
 
 use super::packet::{BadConnect, Connect, Fault, WillPacket};
 use super::reply::{self, ReplyLimits, Welcome};
-use super::shelf::{self, Shelf};
-use super::{Encoders, Limits, Version, message};
-use crate::engine::client::{Client, NoMemory, Seat};
-use crate::engine::outbox::Outbox;
-use crate::engine::session::store::Seated;
+use super::writer::{ClientLimits, ConnectionWriter};
+use super::{Encoders, Limits, Version, message, property};
+use crate::engine::client::{Client, NoMemory, SessionBusy};
+use crate::engine::outbox::delivery::DeliveryLimits;
+use crate::engine::session::{Expiry, Will};
 use crate::sync::Ordering;
 
 /// Messages at QoS 1 and 2 that a client may have sent before they are acknowledged.
@@ -83,7 +84,26 @@ impl Turned {
     }
 }
 
-/// Lets the client in, or says why not.
+/// What a client is called.
+struct Identity {
+    client_id: String,
+    /// The broker has chosen it, because the client has not.
+    is_assigned: bool,
+}
+
+/// What the two sides have agreed on.
+struct Terms {
+    limits: ClientLimits,
+    reply_limits: ReplyLimits,
+    /// The session expiry interval that the client asked for, and what it is granted.
+    asked_expiry: u32,
+    granted_expiry: u32,
+}
+
+/// Why a CONNECT is not accepted; the second is for 3.1.1, which has no more to say.
+type Refusal = (Fault, Option<ConnectReturnCode>);
+
+/// Handles CONNECT.
 #[inline(never)]
 pub(super) fn accept(
     client: &mut Client<'_>,
@@ -92,194 +112,110 @@ pub(super) fn accept(
     connect: &Connect,
 ) -> Result<Accepted, Turned> {
     let version = connect.version;
-    let reply_limits = ReplyLimits {
-        wanted: connect.number(PropertyId::RequestProblemInformation) != Some(0),
-        most: connect
-            .number(PropertyId::MaximumPacketSize)
-            .unwrap_or(u32::MAX),
+    let terms = negotiate(connect, limits);
+    let away = |(why, code)| Turned::away(version, terms.reply_limits, why, code);
+    let identity = identify(client, connect).map_err(away)?;
+    let welcome = welcome(&identity, &terms, limits, false);
+    check_welcome(&welcome.encode(version), &terms).map_err(away)?;
+    let will = connect.will.as_ref().map(|will| new_will(client, will));
+    let will = will.transpose().map_err(away)?;
+    note_password(client, connect);
+    let is_resumed = open_session(client, &identity, &terms, connect.clean, will).map_err(away)?;
+    attach(client, &identity, &terms, limits, encoders, is_resumed);
+    Ok(Accepted {
+        version,
+        // One and a half times the keep alive [MQTT-3.1.2-22].
+        keep_alive: Duration::from_secs(connect.keep_alive.into()) * 3 / 2,
+        reply_limits: terms.reply_limits,
+        expiry: terms.asked_expiry,
+    })
+}
+
+/// Who connects.
+fn identify(client: &Client<'_>, connect: &Connect) -> Result<Identity, Refusal> {
+    connect.check_authentication().map_err(|why| (why, None))?;
+    let rejected = |why: &'static str| {
+        let why = Fault::new(MqttError::ClientIdentifierNotValid, why);
+        (why, Some(ConnectReturnCode::IdentifierRejected))
     };
-    let away = |why, code| Err(Turned::away(version, reply_limits, why, code));
-    if let Err(why) = connect.check_authentication() {
-        return away(why, None);
-    }
-    let assigned = match (&*connect.client_id, version, connect.clean) {
-        ("", Version::V3, false) => {
-            let why = Fault::new(
-                MqttError::ClientIdentifierNotValid,
-                "a session needs a client identifier; give one, or ask for a clean session",
-            );
-            let code = ConnectReturnCode::IdentifierRejected;
-            return away(why, Some(code));
-        }
-        ("", ..) => Some(unique(client.record.outbox.id())),
-        _ => None,
-    };
-    let client_id = assigned.as_deref().unwrap_or(&connect.client_id);
-    if client_id.len() > CLIENT_ID_BYTES {
-        let why = Fault::new(
-            MqttError::ClientIdentifierNotValid,
+    match (&*connect.client_id, connect.version, connect.clean) {
+        // [MQTT-3.1.3-8] of 3.1.1: without an identifier nothing could be found again.
+        ("", Version::V3, false) => Err(rejected(
+            "a session needs a client identifier; give one, or ask for a clean session",
+        )),
+        // [MQTT-3.1.3-6]
+        ("", ..) => Ok(Identity {
+            client_id: unique(client.id()),
+            is_assigned: true,
+        }),
+        (client_id, ..) if client_id.len() > CLIENT_ID_BYTES => Err(rejected(
             "a client identifier has at most 1024 bytes; choose a shorter one",
-        );
-        return away(why, Some(ConnectReturnCode::IdentifierRejected));
+        )),
+        (client_id, ..) => Ok(Identity {
+            client_id: client_id.to_owned(),
+            is_assigned: false,
+        }),
     }
-    let asked = match (version, connect.clean) {
+}
+
+/// What the client takes, and how long its session lasts.
+fn negotiate(connect: &Connect, limits: Limits) -> Terms {
+    let packet_bytes = connect.number(PropertyId::MaximumPacketSize);
+    let asked_expiry = match (connect.version, connect.clean) {
         (Version::V3, true) => 0,
         (Version::V3, false) => FOR_EVER,
         (Version::V5, _) => connect
             .number(PropertyId::SessionExpiryInterval)
             .unwrap_or(0),
     };
-    let granted = granted(asked, limits);
-    let welcome = Welcome {
-        session_present: false,
-        assigned: assigned.as_deref(),
-        expiry: (granted != asked).then_some(granted),
+    Terms {
+        limits: ClientLimits {
+            version: connect.version,
+            receive_maximum: short(connect, PropertyId::ReceiveMaximum).unwrap_or(u16::MAX),
+            packet_bytes,
+            aliases: short(connect, PropertyId::TopicAliasMaximum).unwrap_or(0),
+        },
+        reply_limits: ReplyLimits {
+            wanted: connect.number(PropertyId::RequestProblemInformation) != Some(0),
+            most: packet_bytes.unwrap_or(u32::MAX),
+        },
+        asked_expiry,
+        granted_expiry: granted(asked_expiry, limits),
+    }
+}
+
+/// What CONNACK says.
+fn welcome<'a>(
+    identity: &'a Identity,
+    terms: &Terms,
+    limits: Limits,
+    session_present: bool,
+) -> Welcome<'a> {
+    let is_granted = terms.granted_expiry == terms.asked_expiry;
+    Welcome {
+        session_present,
+        // [MQTT-3.2.2-16]
+        assigned: identity.is_assigned.then_some(&identity.client_id),
+        // [MQTT-3.2.2-21]: only if it is not what the client asked for.
+        expiry: (!is_granted).then_some(terms.granted_expiry),
         receive_maximum: RECEIVE_MAXIMUM,
         packet_bytes: u32::try_from(limits.packet_bytes).unwrap_or(u32::MAX),
         aliases: ALIASES,
-    };
-    if welcome.encode(version).len() > reply_limits.most as usize {
-        let why = Fault::new(
-            MqttError::PacketTooLarge,
-            "the CONNACK is longer than the maximum packet size; take longer ones",
-        );
-        return away(why, None);
-    }
-    if let Some(will) = &connect.will {
-        set_will(client, will).or_else(|(why, code)| away(why, code).map(|_: Accepted| ()))?;
-    }
-    note_password(client, connect);
-    let terms = shelf::Terms {
-        version,
-        receive_maximum: short(connect, PropertyId::ReceiveMaximum).unwrap_or(u16::MAX),
-        packet_bytes: connect.number(PropertyId::MaximumPacketSize),
-        aliases: short(connect, PropertyId::TopicAliasMaximum).unwrap_or(0),
-    };
-    // Whoever sits there is waited for, and nobody shall wait for that.
-    client.settle();
-    // What was said before, in HTTP and in WebSocket, is not passed on with the connection.
-    client.outbox.drain(None);
-    let seats = &client.engine.seats;
-    let seated = seats.take(client_id, client.record, connect.clean, dismiss);
-    client.begin();
-    let resumed = match seated {
-        Seated::Taken => {
-            let why = Fault::new(
-                MqttError::ServerUnavailable,
-                "an earlier connection with this client identifier does not end; try again later",
-            );
-            return away(why, Some(ConnectReturnCode::ServerUnavailable));
-        }
-        Seated::New(ended) => {
-            if let Some(ended) = ended {
-                client.end_session(ended);
-            }
-            None
-        }
-        Seated::Resumed(session) => Some(session),
-    };
-    let session_present = resumed.is_some();
-    client.member_named(client_id);
-    let session = match resumed {
-        Some(session) => {
-            client
-                .record
-                .outbox
-                .pass_on(&session.outbox, encoders.of(version));
-            let (id, outbox) = (client.record.outbox.id(), session.outbox.clone());
-            client.engine.flusher.register(id, outbox);
-            session
-        }
-        None => {
-            let (owner, limits) = (client.record.outbox.id(), shelf_limits(limits));
-            let charge = client.engine.memory.charge(0);
-            let shelf = Shelf::new(owner, client_id, terms, limits, charge);
-            client.record.outbox.set_encoder(encoders.of(version));
-            client.record.outbox.adapt(Box::new(shelf));
-            client.record.clone()
-        }
-    };
-    let will_delay = connect
-        .will
-        .as_ref()
-        .and_then(|will| super::property::number(&will.properties, PropertyId::WillDelayInterval));
-    client.sit_down(Seat {
-        client: client_id.into(),
-        session,
-        expiry: seconds(granted),
-        will_delay: Duration::from_secs(will_delay.unwrap_or(0).into()),
-    });
-    let mut guard = client.outbox.lock();
-    let welcome = Welcome {
-        session_present,
-        ..welcome
-    };
-    guard.answer(&welcome.encode(version));
-    if guard.is_ending() {
-        // Another connection has come for this client meanwhile, before there was anything to end.
-        guard.answer(taken_over(version));
-        guard.dismiss(&[]);
-    } else if let Some(shelf) = guard.adapter::<Shelf>() {
-        shelf.set_lasting(granted > 0);
-        shelf.resume(terms);
-    }
-    guard.pump();
-    drop(guard);
-    Ok(Accepted {
-        version,
-        keep_alive: Duration::from_secs(connect.keep_alive.into()) * 3 / 2,
-        reply_limits,
-        expiry: asked,
-    })
-}
-
-/// Ends the connection of somebody whose client has come anew.
-fn dismiss(outbox: &Outbox) {
-    let mut guard = outbox.lock();
-    // Nothing comes before CONNACK [MQTT-3.2.0-1].
-    let farewell = match guard.adapter::<Shelf>() {
-        Some(shelf) if shelf.is_connected() => taken_over(shelf.version()),
-        _ => &[],
-    };
-    guard.dismiss(farewell);
-    drop(guard);
-    outbox.hurry();
-}
-
-/// What a connection hears whose client has come anew.
-fn taken_over(version: Version) -> &'static [u8] {
-    match version {
-        Version::V5 => &[0xe0, 2, 0x8e, 0],
-        Version::V3 => &[],
     }
 }
 
-/// How long a session is kept for a client that asked for this many seconds.
-pub(super) fn granted(asked: u32, limits: Limits) -> u32 {
-    let most = u32::try_from(limits.session_expiry.as_secs()).unwrap_or(FOR_EVER);
-    asked.min(most)
-}
-
-pub(super) fn seconds(seconds: u32) -> Option<Duration> {
-    (seconds != FOR_EVER).then(|| Duration::from_secs(seconds.into()))
-}
-
-fn shelf_limits(limits: Limits) -> shelf::Limits {
-    shelf::Limits {
-        messages: limits.queued,
-        bytes: limits.queued_bytes,
+/// No packet may be longer than the client takes [MQTT-3.1.2-24]. Checked before there is a session, for
+/// afterwards there would be no way to say it.
+fn check_welcome(welcome: &[u8], terms: &Terms) -> Result<(), Refusal> {
+    if welcome.len() <= terms.reply_limits.most as usize {
+        return Ok(());
     }
+    let why = "the CONNACK is longer than the maximum packet size; take longer ones";
+    Err((Fault::new(MqttError::PacketTooLarge, why), None))
 }
 
-fn short(connect: &Connect, id: PropertyId) -> Option<u16> {
-    connect
-        .number(id)
-        .and_then(|number| u16::try_from(number).ok())
-}
-
-type NoWill = (Fault, Option<ConnectReturnCode>);
-
-fn set_will(client: &mut Client<'_>, will: &WillPacket) -> Result<(), NoWill> {
+/// The message that is published if the client is cut off.
+fn new_will(client: &Client<'_>, will: &WillPacket) -> Result<Will, Refusal> {
     let name = message::name_on_line(&will.topic);
     let invalid = |why: String| (Fault::new(MqttError::TopicNameInvalid, why), None);
     if name.is_empty() {
@@ -300,8 +236,10 @@ fn set_will(client: &mut Client<'_>, will: &WillPacket) -> Result<(), NoWill> {
             .expect("`retain` is a valid key");
     }
     let payload = Escaped::escape(&will.payload);
+    let delay = property::number(&will.properties, PropertyId::WillDelayInterval).unwrap_or(0);
+    let delay = Duration::from_secs(delay.into());
     client
-        .set_will(topic, payload, attributes, will.qos)
+        .new_will(topic, payload, attributes, will.qos, delay)
         .map_err(|NoMemory| {
             let why = Fault::new(
                 MqttError::QuotaExceeded,
@@ -311,29 +249,85 @@ fn set_will(client: &mut Client<'_>, will: &WillPacket) -> Result<(), NoWill> {
         })
 }
 
-/// Says once that nobody looks at passwords.
+/// Opens the session of this client. Returns whether it is an earlier one.
+fn open_session(
+    client: &mut Client<'_>,
+    identity: &Identity,
+    terms: &Terms,
+    clean: bool,
+    will: Option<Will>,
+) -> Result<bool, Refusal> {
+    let expiry = expiry(terms.granted_expiry);
+    let opened = client.open_session(&identity.client_id, clean, expiry, will);
+    if opened.is_ok()
+        // Lists of clients name it so, if that can be shown.
+        && let Ok(name) = Name::parse(identity.client_id.as_bytes())
+    {
+        client.record.set_name(name.as_str());
+    }
+    opened.map_err(|SessionBusy| {
+        let why = Fault::new(
+            MqttError::ServerUnavailable,
+            "an earlier connection with this client identifier does not end; try again later",
+        );
+        (why, Some(ConnectReturnCode::ServerUnavailable))
+    })
+}
+
+/// Attaches the session to this connection, and sends CONNACK before anything else [MQTT-3.2.0-1].
+fn attach(
+    client: &mut Client<'_>,
+    identity: &Identity,
+    terms: &Terms,
+    limits: Limits,
+    encoders: Encoders,
+    is_resumed: bool,
+) {
+    let version = terms.limits.version;
+    let welcome = welcome(identity, terms, limits, is_resumed).encode(version);
+    let writer = ConnectionWriter::new(&identity.client_id, terms.limits);
+    let limits = DeliveryLimits {
+        messages: limits.queued,
+        bytes: limits.queued_bytes,
+    };
+    client.attach_session(encoders.of(version), Box::new(writer), limits, &welcome);
+}
+
+/// How long a session is kept for a client that asked for this many seconds.
+pub(super) fn granted(asked: u32, limits: Limits) -> u32 {
+    let most = u32::try_from(limits.session_expiry.as_secs()).unwrap_or(FOR_EVER);
+    asked.min(most)
+}
+
+/// The same as the engine has it.
+pub(super) fn expiry(seconds: u32) -> Expiry {
+    match seconds {
+        0 => Expiry::AtOnce,
+        FOR_EVER => Expiry::Never,
+        seconds => Expiry::After(Duration::from_secs(seconds.into())),
+    }
+}
+
+fn short(connect: &Connect, id: PropertyId) -> Option<u16> {
+    connect
+        .number(id)
+        .and_then(|number| u16::try_from(number).ok())
+}
+
+/// Says once that passwords are not checked.
 fn note_password(client: &Client<'_>, connect: &Connect) {
     if (connect.user_name.is_some() || connect.has_password)
         && !client.engine.passwords_noted.swap(true, Ordering::Relaxed)
     {
         log::warn!(
             "connection {} comes with a user name: this broker checks none yet, anyone is let in",
-            client.record.outbox.id()
+            client.id()
         );
     }
 }
 
-/// An identifier that nobody else has or can guess.
+/// An identifier that no other client has or can guess.
 fn unique(connection: u64) -> String {
     let random = RandomState::new().build_hasher().finish();
     format!("dallal-{connection}-{random:016x}")
-}
-
-impl Client<'_> {
-    /// Lists of clients call it so, if it can be shown.
-    fn member_named(&self, client_id: &str) {
-        if let Ok(name) = Name::parse(client_id.as_bytes()) {
-            self.record.set_name(name.as_str());
-        }
-    }
 }

@@ -5,19 +5,16 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::time::Duration;
 
 use memchr::{memchr, memchr_iter, memchr2};
 use mqtt_protocol_core::mqtt::packet::{
     ContentType, CorrelationData, MessageExpiryInterval, PayloadFormat, PayloadFormatIndicator,
     Properties, Property, ResponseTopic, SubscriptionIdentifier, TopicAlias, UserProperty,
 };
-use protocol::{
-    Attributes, Escaped, Filter, Framer, ID, REPLY, RETAIN, RETAINED, Reply, TTL, Topic,
-};
+use protocol::{Attributes, Escaped, Framer, ID, REPLY, RETAIN, RETAINED, Reply, TTL, Topic};
 
 use super::Version;
-use crate::engine::client::MESSAGE;
+use crate::engine::outbox::run::MESSAGE;
 
 /// The content type.
 pub(super) const TYPE: &str = "type";
@@ -161,11 +158,6 @@ impl<'a> Parts<'a> {
             _ => None,
         }
     }
-
-    /// How long it may wait.
-    pub(super) fn ttl(&self) -> Option<Duration> {
-        ttl(&self.attributes).map(|seconds| Duration::from_secs(seconds.into()))
-    }
 }
 
 /// A message without attributes, as nearly every one is, looked at without a check: lines in the engine
@@ -200,14 +192,6 @@ impl<'a> Plain<'a> {
         let topic = name_meant(self.topic);
         write_parts(out, extra, &topic, properties, &self.payload.unescape());
     }
-}
-
-fn ttl(attributes: &Attributes<'_>) -> Option<u32> {
-    if attributes.is_empty() {
-        return None;
-    }
-    let value = attributes.get(TTL)?;
-    str::from_utf8(&value).ok()?.parse().ok()
 }
 
 /// What one client is told beside the message.
@@ -451,11 +435,6 @@ fn varint_bytes(value: usize) -> usize {
         16_384..2_097_152 => 3,
         _ => 4,
     }
-}
-
-/// Whether a message on `topic` is for this filter, both as they stand on lines.
-pub(super) fn matches(filter: &str, topic: Topic<'_>) -> bool {
-    Filter::parse(filter).is_ok_and(|filter| filter.matches(topic))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! MQTT 3.1.1 and 5.0: packets in, engine calls and packets out.
 //!
 //! `packet` and `property` read what clients say, `reply` writes what they are answered, `message`
-//! turns messages into lines of the engine and back, `shelf` is what a session holds, `conversation` is one
-//! connection, and `absent` ends sessions whose clients stay away. `docs/mqtt.md` is the contract.
+//! turns messages into lines of the engine and back, `writer` writes what a session sends its client,
+//! `connect` opens sessions, and `conversation` is one connection. `docs/mqtt.md` is the contract.
 
 mod connect;
 mod conversation;
@@ -10,7 +10,7 @@ mod message;
 mod packet;
 mod property;
 mod reply;
-mod shelf;
+mod writer;
 
 use std::time::Duration;
 
@@ -45,6 +45,7 @@ pub(crate) const ENCODER_3: Encoder = Encoder {
     wire: "mqtt 3.1.1",
     encode: Some(|lines| message::encode(lines, Version::V3)),
     goodbye: &[],
+    taken_over: &[],
     ..ENCODER_5
 };
 
@@ -59,7 +60,10 @@ pub(crate) const ENCODER_5: Encoder = Encoder {
     fitting: message::fitting_packets,
     count: message::count_packets,
     topic: |_| b"",
+    // DISCONNECT, server shutting down [MQTT-4.13.1-1].
     goodbye: &[0xe0, 2, 0x8b, 0],
+    // DISCONNECT, session taken over [MQTT-3.1.4-3].
+    taken_over: &[0xe0, 2, 0x8e, 0],
 };
 
 /// What outboxes of both versions say.

@@ -13,7 +13,7 @@ use tungstenite::protocol::frame::{Frame as Whole, FrameHeader};
 
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::encoder::Encoder;
-use crate::engine::routing::subscribers::Subscriber;
+use crate::engine::session::clients::ClientRecord;
 use crate::wire::mqtt::{self, Encoders};
 use crate::wire::{Arrival, End, Source, line};
 
@@ -65,6 +65,7 @@ const ENCODER: Encoder = Encoder {
     count: |frames| ends(frames).count() as u64,
     topic: |frame| (line::ENCODER.topic)(payload(frame)),
     goodbye: line::ENCODER.goodbye,
+    taken_over: line::ENCODER.taken_over,
 };
 
 /// For MQTT in a tunnel: a frame for each message, and one for what is answered at a time.
@@ -73,6 +74,7 @@ pub(crate) const MQTT: Encoders = Encoders {
         wire: "mqtt 3.1.1+ws",
         encode: Some(|lines| framed_packets(lines, &mqtt::ENCODER_3)),
         goodbye: mqtt::ENCODER_3.goodbye,
+        taken_over: mqtt::ENCODER_3.taken_over,
         ..MQTT_5
     },
     v5: &MQTT_5,
@@ -86,13 +88,15 @@ const MQTT_5: Encoder = Encoder {
     gap: mqtt::ENCODER_5.gap,
     receipt: mqtt::ENCODER_5.receipt,
     goodbye: mqtt::ENCODER_5.goodbye,
+    taken_over: mqtt::ENCODER_5.taken_over,
     ..ENCODER
 };
 
 /// A client's bytes without their frames.
 pub(crate) struct Tunnel<'a, S> {
     source: &'a mut S,
-    outbox: &'a Subscriber,
+    /// The outbox of its session may change in the middle of a conversation.
+    record: &'a ClientRecord,
     inside: Inside,
     /// Frames that have come.
     raw: &'a mut ReadBuffer,
@@ -137,13 +141,13 @@ impl<'a, S: Source> Tunnel<'a, S> {
     /// `raw` may hold frames already.
     pub(crate) fn new(
         source: &'a mut S,
-        outbox: &'a Subscriber,
+        record: &'a ClientRecord,
         inside: Inside,
         raw: &'a mut ReadBuffer,
     ) -> Self {
         Self {
             source,
-            outbox,
+            record,
             inside,
             raw,
             frame: None,
@@ -202,7 +206,7 @@ impl<'a, S: Source> Tunnel<'a, S> {
             };
             let before = room.len();
             if let Err((code, why)) = self.unwrap(room) {
-                log::debug!("connection {}: closed, {code}: {why}", self.outbox.id());
+                log::debug!("connection {}: closed, {code}: {why}", self.record.id());
                 self.closing = Some(Closing::Broken(code, why));
             }
             if room.len() > before {
@@ -341,7 +345,7 @@ impl<'a, S: Source> Tunnel<'a, S> {
                 frame
                     .format(&mut pong)
                     .expect("a vector takes what is written");
-                let outbox = self.outbox.current();
+                let outbox = self.record.outbox();
                 outbox.lock().signal(&pong);
                 outbox.wait_for_room();
             }
@@ -586,7 +590,8 @@ mod tests {
         let (outbox, sink) = outbox(1, 1000, usize::MAX);
         let (mut raw, mut buffer) = (ReadBuffer::new(&memory), ReadBuffer::new(&memory));
         let mut source = Pieces(pieces.into_iter());
-        let mut tunnel = Tunnel::new(&mut source, &outbox, inside, &mut raw);
+        let record = ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into());
+        let mut tunnel = Tunnel::new(&mut source, &record, inside, &mut raw);
         let mut came = Vec::new();
         while let Arrival::Bytes = tunnel.fill(&mut buffer, 1 << 20) {
             came.extend_from_slice(buffer.unread());

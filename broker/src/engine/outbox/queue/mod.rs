@@ -19,7 +19,7 @@ use protocol::{Filter, Slow};
 
 use crate::clock::Moment;
 use crate::engine::memory::budget::{Charge, Memory};
-use crate::engine::outbox::delivery_state::{Outgoing, Span};
+use crate::engine::outbox::delivery::outgoing::{Outgoing, Span};
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::queue::drop_log::DropLog;
 use crate::engine::outbox::queue::policies::{OverflowPolicies, TooManyPolicies};

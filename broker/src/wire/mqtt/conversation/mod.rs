@@ -17,10 +17,10 @@ use mqtt_protocol_core::mqtt::result_code::MqttError;
 use super::connect::{self, Accepted, Turned};
 use super::packet::{self, Connect, Fault, Header, Packet, Publish, kind};
 use super::reply::{self, ReplyLimits};
-use super::shelf::{Acked, Shelf};
 use super::{Encoders, Limits, Version};
 use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::ReadBuffer;
+use crate::engine::outbox::delivery::in_flight::{Ack, AckEffect};
 use crate::engine::outbox::run::PublishOptions;
 use crate::wire::{Arrival, End, Source};
 
@@ -120,12 +120,10 @@ impl<'a, 'b> Conversation<'a, 'b> {
         }
     }
 
-    /// What QoS 2 is owed stays with the session.
+    /// The identifiers at QoS 2 that are not released stay with the session [MQTT-4.1.0-1].
     fn leave(&mut self) {
         let received = mem::take(&mut self.received);
-        if let Some(shelf) = self.client.outbox.lock().adapter::<Shelf>() {
-            shelf.received = received;
-        }
+        self.client.session().set_received(received);
     }
 
     #[inline(never)]
@@ -157,8 +155,6 @@ impl<'a, 'b> Conversation<'a, 'b> {
                         if !answer.is_empty() {
                             self.client.outbox.lock().farewell(&answer);
                         }
-                        // Who has not been let in has no last will.
-                        self.client.forget_will();
                         ControlFlow::Break(End::Refused(why.why))
                     }
                 };
@@ -178,9 +174,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
         (self.version, self.keep_alive) = (version, keep_alive);
         (self.reply_limits, self.expiry) = (reply_limits, expiry);
         self.heard = Instant::now();
-        if let Some(shelf) = self.client.outbox.lock().adapter::<Shelf>() {
-            self.received = mem::take(&mut shelf.received);
-        }
+        self.received = self.client.session().take_received();
         Ok(())
     }
 
@@ -299,7 +293,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
         self.client.account.refused += 1;
         log::debug!(
             "connection {}: refused, {:?}: {}",
-            self.client.record.outbox.id(),
+            self.client.id(),
             fault.code,
             fault.why
         );
@@ -352,29 +346,17 @@ impl<'a, 'b> Conversation<'a, 'b> {
             reply::ack(&mut self.answers, kind::PUBCOMP, id, code);
             return Ok(());
         }
-        let mut guard = self.client.outbox.lock();
-        let Some(shelf) = guard.adapter::<Shelf>() else {
-            return Ok(());
+        let ack = match kind {
+            kind::PUBACK => Ack::Accepted,
+            kind::PUBREC => Ack::Received { refused: failed },
+            _ => Ack::Completed,
         };
-        let acked = match kind {
-            kind::PUBACK => shelf.acknowledge(id),
-            kind::PUBREC => shelf.receive(id, failed),
-            _ => shelf.complete(id),
-        };
-        let release = match acked {
-            Acked::Arrived => {
-                guard.note_acknowledged(1);
-                None
-            }
-            Acked::Release => {
-                guard.note_acknowledged(1);
-                Some(0)
-            }
-            Acked::ReleaseAgain => Some(0),
-            Acked::Completed => None,
-            Acked::Unknown if kind == kind::PUBREC && !failed => Some(not_found),
-            Acked::Unknown => None,
-            Acked::OutOfTurn => {
+        let release = match self.client.outbox.lock().acknowledge(id, ack) {
+            AckEffect::Release | AckEffect::ReleaseAgain => Some(0),
+            AckEffect::Done | AckEffect::Completed => None,
+            AckEffect::Unknown if kind == kind::PUBREC && !failed => Some(not_found),
+            AckEffect::Unknown => None,
+            AckEffect::OutOfTurn => {
                 return Err(Fault::protocol(
                     "an acknowledgement is not of the kind that the QoS of its message asks for next",
                 ));
@@ -397,12 +379,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 ));
             }
             let granted = connect::granted(expiry, self.limits);
-            if let Some(seat) = self.client.seat() {
-                seat.expiry = connect::seconds(granted);
-            }
-            if let Some(shelf) = self.client.outbox.lock().adapter::<Shelf>() {
-                shelf.set_lasting(granted > 0);
-            }
+            self.client.session().set_expiry(connect::expiry(granted));
         }
         if with_will {
             return Ok(End::Left);

@@ -220,7 +220,7 @@ impl Conversation<'_, '_> {
         self.client.account.refused += 1;
         log::debug!(
             "connection {}: a PUBLISH is refused: {}",
-            self.client.record.outbox.id(),
+            self.client.id(),
             fault.why
         );
     }

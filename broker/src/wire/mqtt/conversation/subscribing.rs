@@ -1,16 +1,18 @@
 //! What a client subscribes to, and no longer.
 
+use std::num::NonZeroU32;
+
 use mqtt_protocol_core::mqtt::packet::{RetainHandling, SubEntry};
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 use protocol::{BadFilter, Filter};
 
 use super::{Broken, Conversation, byte};
-use crate::engine::outbox::OutboxGuard;
+use crate::engine::client::TooMany;
+use crate::engine::outbox::delivery::subscriptions::SubscriptionOptions;
 use crate::wire::mqtt::Version;
 use crate::wire::mqtt::message;
 use crate::wire::mqtt::packet::Fault;
 use crate::wire::mqtt::reply;
-use crate::wire::mqtt::shelf::{Options, Shelf};
 
 impl Conversation<'_, '_> {
     #[inline(never)]
@@ -52,9 +54,7 @@ impl Conversation<'_, '_> {
                 continue;
             }
             let mut guard = outbox.lock();
-            focus(&mut guard, Some(&name));
-            self.client.deliver_retained(&mut guard, &found);
-            focus(&mut guard, None);
+            self.client.deliver_retained(&mut guard, filter, &found);
         }
         Ok(())
     }
@@ -98,23 +98,18 @@ impl Conversation<'_, '_> {
     ) -> u8 {
         let options = entry.sub_opts();
         let qos = options.qos() as u8;
-        let wanted = Options {
+        let wanted = SubscriptionOptions {
             qos,
             no_local: options.nl(),
-            as_published: options.rap(),
-            identifier,
+            retain_as_published: options.rap(),
+            identifier: identifier.and_then(NonZeroU32::new),
         };
-        let outbox = self.client.outbox.clone();
-        let mut guard = outbox.lock();
-        let Some(shelf) = guard.adapter::<Shelf>() else {
-            return byte(MqttError::UnspecifiedError);
+        let known = match self.client.subscribe_with(filter, wanted) {
+            Ok(known) => known,
+            Err(TooMany::Subscriptions(_) | TooMany::OverflowPolicies) => {
+                return byte(MqttError::QuotaExceeded);
+            }
         };
-        if !shelf.has(filter.as_str()) && shelf.subscriptions() >= self.client.most_subscriptions {
-            return byte(MqttError::QuotaExceeded);
-        }
-        let known = shelf.subscribe(filter, wanted);
-        self.client.subscribe_session(filter);
-        drop(guard);
         let greets = match options.rh() {
             RetainHandling::SendRetained => true,
             RetainHandling::SendRetainedIfNotExists => !known,
@@ -139,23 +134,11 @@ impl Conversation<'_, '_> {
                 codes.push(byte(MqttError::TopicFilterInvalid));
                 continue;
             };
-            let mut guard = self.client.outbox.lock();
-            let shelf = guard.adapter::<Shelf>();
-            let known = shelf.is_some_and(|shelf| shelf.unsubscribe(filter.as_str()));
-            drop(guard);
-            if known {
-                self.client.unsubscribe_session(filter);
-            }
+            let known = self.client.unsubscribe(filter);
             // The code for a filter that there was not.
             codes.push(if known { 0 } else { 0x11 });
         }
         reply::unsuback(&mut self.answers, self.version, id, &codes);
         Ok(())
-    }
-}
-
-fn focus(guard: &mut OutboxGuard<'_>, filter: Option<&str>) {
-    if let Some(shelf) = guard.adapter::<Shelf>() {
-        shelf.focus(filter);
     }
 }

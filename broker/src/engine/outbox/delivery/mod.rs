@@ -1,0 +1,814 @@
+//! What a session decides for each message of its client alone: whether it gets it, at which QoS, and
+//! that it is kept until it is acknowledged.
+//!
+//! It lies in the session's [`Outbox`](super::Outbox), under that one's lock, is handed each message as
+//! the line that it is, and goes on while no connection is there. What is to be sent it puts into an
+//! [`Outgoing`]; the bytes are made by the connection's [`PacketWriter`]. It sends nothing itself and
+//! waits for nothing. Sessions that want nothing but messages at QoS 0 as everybody gets them have none.
+
+pub(crate) mod in_flight;
+pub(crate) mod outgoing;
+pub(crate) mod subscriptions;
+pub(crate) mod waiting;
+pub(crate) mod writer;
+
+use std::collections::HashMap;
+use std::mem;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use foldhash::fast::RandomState;
+use memchr::memchr;
+use protocol::{Framer, RETAINED, Reply, TTL, Topic};
+
+use crate::engine::memory::budget::{Charge, Memory};
+use crate::engine::outbox::run::{MESSAGE, Redelivery, Run};
+
+use in_flight::{Ack, AckEffect, InFlight, InFlightWindow, MAX_IN_FLIGHT};
+use outgoing::{Outgoing, Span};
+use subscriptions::{Grant, Subscriptions};
+use waiting::{Extras, KeptBytes, Queued, WaitingQueue};
+use writer::{Details, PacketWriter, Written};
+
+/// For how many topics it is remembered what the filters that match grant.
+const REMEMBERED_TOPICS: usize = 256;
+
+/// How much one session keeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DeliveryLimits {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It stands in what goes out.
+    Sent,
+    /// It is kept until it is acknowledged.
+    Kept,
+    /// The client does not get it: it was not meant to, or cannot take it.
+    Unwanted,
+    /// As much is kept as may be.
+    Dropped,
+}
+
+/// One message of a run.
+pub(crate) struct RunLine<'a> {
+    pub(crate) run: &'a Run<'a>,
+    /// Which one of the run it is, from zero on.
+    pub(crate) number: usize,
+    /// Where its line stands in the run, with its line end.
+    pub(crate) range: Range<usize>,
+    pub(crate) now: Instant,
+    pub(crate) memory: &'a Arc<Memory>,
+}
+
+impl RunLine<'_> {
+    fn line(&self) -> &[u8] {
+        &self.run.bytes()[self.range.clone()]
+    }
+}
+
+/// The delivery state of one session.
+pub(crate) struct DeliveryState {
+    /// The number of the session, under which it publishes its own messages.
+    session: u64,
+    limits: DeliveryLimits,
+    subscriptions: Arc<Subscriptions>,
+    remembered: RememberedGrants,
+    /// Of the connection; the last one's while there is none.
+    writer: Box<dyn PacketWriter>,
+    /// There is a connection, and it has been welcomed.
+    connected: bool,
+    in_flight: InFlightWindow,
+    waiting: WaitingQueue,
+    kept: KeptBytes,
+    /// How many messages were dropped before the next.
+    gap: u64,
+}
+
+/// What the filters that match a topic grant, by the topic as it stands on lines.
+#[derive(Default)]
+struct RememberedGrants {
+    grants: HashMap<Box<[u8]>, Grant, RandomState>,
+    /// The version of the subscriptions from which they are.
+    version: u64,
+}
+
+impl DeliveryState {
+    /// Of a session that begins with a connection.
+    pub(crate) fn new(
+        session: u64,
+        limits: DeliveryLimits,
+        subscriptions: Arc<Subscriptions>,
+        writer: Box<dyn PacketWriter>,
+        charge: Charge,
+    ) -> Self {
+        Self {
+            session,
+            limits,
+            subscriptions,
+            remembered: RememberedGrants::default(),
+            writer,
+            connected: true,
+            in_flight: InFlightWindow::default(),
+            waiting: WaitingQueue::default(),
+            kept: KeptBytes::new(charge),
+            gap: 0,
+        }
+    }
+
+    /// A connection goes on with the session and is written to in this way.
+    pub(crate) fn attach(&mut self, writer: Box<dyn PacketWriter>) {
+        self.writer = writer;
+        self.connected = true;
+    }
+
+    /// The connection has ended: nothing is sent until there is another.
+    pub(crate) fn detach(&mut self) {
+        self.connected = false;
+        self.in_flight.detach();
+    }
+
+    /// The session ends: what is kept is lost, except for what another member of a group may get.
+    /// Returns how much is lost.
+    pub(crate) fn end(&mut self, redeliveries: &mut Vec<Redelivery>) -> u64 {
+        // What may have been received at QoS 2 must not be received by another as well.
+        let in_flight = self.in_flight.take_unreleased();
+        let (lost, in_flight): (Vec<_>, Vec<_>) = in_flight.partition(|message| message.qos == 2);
+        let mut lost = lost.len() as u64;
+        for message in in_flight.into_iter().chain(self.waiting.take_all()) {
+            match message.redelivery() {
+                Some(redelivery) => redeliveries.push(redelivery),
+                None => lost += 1,
+            }
+        }
+        self.kept.give_all_back();
+        lost
+    }
+
+    /// Whether the bytes that all clients of the wire share do for every message now.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.connected
+            && self.gap == 0
+            && !self.subscriptions.is_special()
+            && self.writer.is_plain()
+    }
+
+    /// How many messages it keeps.
+    pub(crate) fn kept(&self) -> u64 {
+        (self.in_flight.unreleased() + self.waiting.len()) as u64
+    }
+
+    /// Whether something waits for its turn, because the client has too much to acknowledge.
+    pub(crate) fn holds_back(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// This many messages were dropped before the next.
+    pub(crate) fn note_gap(&mut self, count: u64) {
+        self.gap += count;
+    }
+
+    /// What is in flight, in order.
+    pub(crate) fn in_flight(&self) -> impl Iterator<Item = &InFlight> {
+        self.in_flight.iter()
+    }
+
+    /// Goes on with what was in flight in an earlier life of the session.
+    pub(crate) fn restore(&mut self, in_flight: Vec<InFlight>) {
+        let unreleased = in_flight.iter().filter(|each| !each.is_released());
+        self.kept
+            .add(unreleased.map(|each| each.message.size()).sum());
+        self.in_flight = InFlightWindow::restored(in_flight);
+    }
+
+    /// The client acknowledges a message.
+    pub(crate) fn acknowledge(&mut self, id: u16, ack: Ack) -> AckEffect {
+        let (effect, freed) = self.in_flight.acknowledge(id, ack);
+        if freed > 0 {
+            self.kept.give_back(freed);
+        }
+        effect
+    }
+
+    /// Takes one message in. What is to be sent now goes to `outgoing`.
+    pub(crate) fn push(&mut self, message: &RunLine<'_>, outgoing: &mut Outgoing) -> Fate {
+        let options = message.run.options();
+        let only = message.run.only_filter();
+        let Some(head) = Head::of(message.line()) else {
+            return Fate::Unwanted;
+        };
+        let grant = self.grant(&head, only);
+        let own = message.run.publisher() == self.session;
+        if !grant.any || (own && !grant.local) {
+            return Fate::Unwanted;
+        }
+        let retain = head.retained || (options.retain && grant.retain_as_published);
+        let qos = options.qos.min(grant.qos);
+        let extras = Extras {
+            identifiers: grant.identifiers,
+            ttl: head.ttl,
+            gap: 0,
+            share: message.run.share().cloned(),
+        };
+        if qos > 0 {
+            return self.keep(message, qos, retain, extras);
+        }
+        if !self.connected {
+            return Fate::Unwanted;
+        }
+        self.send_now(message, retain, &extras, outgoing)
+    }
+
+    /// What the filters that match grant, or only one of them.
+    fn grant(&mut self, head: &Head<'_>, only: Option<&Arc<str>>) -> Grant {
+        if let Some(filter) = only {
+            return self.subscriptions.grant_of(filter);
+        }
+        // Read before the grant is looked up: a change in between makes it old, and it is looked up
+        // again for the next message.
+        let version = self.subscriptions.version();
+        if self.remembered.version != version {
+            self.remembered.grants.clear();
+            self.remembered.version = version;
+        }
+        if let Some(grant) = self.remembered.grants.get(head.topic) {
+            return grant.clone();
+        }
+        let Ok(topic) = Topic::parse(head.topic) else {
+            return Grant::default();
+        };
+        let grant = self.subscriptions.grant(topic);
+        if self.remembered.grants.len() >= REMEMBERED_TOPICS {
+            self.remembered.grants.clear();
+        }
+        self.remembered
+            .grants
+            .insert(head.topic.into(), grant.clone());
+        grant
+    }
+
+    /// Keeps a message until it is acknowledged, if there is room.
+    fn keep(&mut self, message: &RunLine<'_>, qos: u8, retain: bool, extras: Extras) -> Fate {
+        let extras = Extras {
+            gap: self.gap,
+            ..extras
+        };
+        let added = waiting::size(message.line(), extras.is_any());
+        let free = message.memory.free().saturating_add(self.kept.charged());
+        let room = self.limits.bytes.min(free);
+        let kept = self.waiting.len() + self.in_flight.len();
+        if kept >= self.limits.messages || (kept > 0 && self.kept.get() + added > room) {
+            self.gap += 1;
+            return Fate::Dropped;
+        }
+        self.gap = 0;
+        self.kept.add(added);
+        self.waiting.push(Queued {
+            line: message.run.keep_line(message.range.clone(), message.number),
+            came: message.now,
+            qos,
+            retain,
+            extras: extras.is_any().then(|| Box::new(extras)),
+        });
+        Fate::Kept
+    }
+
+    /// Sends a message at QoS 0.
+    fn send_now(
+        &mut self,
+        message: &RunLine<'_>,
+        retain: bool,
+        extras: &Extras,
+        outgoing: &mut Outgoing,
+    ) -> Fate {
+        let gap = mem::take(&mut self.gap);
+        if gap > 0 && self.write_gap(gap, outgoing.begin()) {
+            outgoing.end(Span::Kept);
+        }
+        let details = Details {
+            retain,
+            identifiers: extras.identifiers.as_deref().unwrap_or_default(),
+            gap,
+            ..Details::default()
+        };
+        let written = self
+            .writer
+            .write(message.line(), &details, outgoing.begin());
+        let span = match (written, &extras.share) {
+            (Written::TooLong, _) => return Fate::Unwanted,
+            (Written::Pinned, None) => Span::Pinned,
+            (Written::Yes, None) => Span::Messages(1),
+            (_, Some(filter)) => Span::OneOf(Redelivery {
+                filter: filter.clone(),
+                bytes: Bytes::copy_from_slice(message.line()),
+                options: message.run.options(),
+            }),
+        };
+        outgoing.end(span);
+        Fate::Sent
+    }
+
+    /// Adds of what is kept as much as may be sent now, and not much more than `room` bytes. Returns how
+    /// many messages were given up, because they have waited too long or the client cannot take them.
+    pub(crate) fn pump(&mut self, now: Instant, room: usize, outgoing: &mut Outgoing) -> u64 {
+        let mut given_up = 0;
+        let window = self.writer.max_in_flight().min(MAX_IN_FLIGHT);
+        let begun = outgoing.begin().len();
+        while self.connected && outgoing.begin().len() - begun < room {
+            // A release takes no place in the window: the client has the message.
+            let releases = self
+                .in_flight
+                .next_again()
+                .is_some_and(InFlight::is_released);
+            if !releases && self.in_flight.sent() >= window {
+                break;
+            }
+            let sent = match self.in_flight.next_again() {
+                Some(_) => self.send_again(now, outgoing.begin()),
+                None => match self.waiting.pop() {
+                    Some(message) => self.send_first(message, now, outgoing.begin()),
+                    None => break,
+                },
+            };
+            given_up += u64::from(!sent);
+        }
+        self.waiting.shrink();
+        if outgoing.begin().len() > begun {
+            outgoing.end(Span::Kept);
+        }
+        given_up
+    }
+
+    /// Sends once more what was in flight when the last connection ended [MQTT-4.4.0-1]. Returns false
+    /// if the client cannot take it.
+    fn send_again(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
+        let Some(next) = self.in_flight.next_again() else {
+            return true;
+        };
+        if next.is_released() {
+            self.writer.write_release(next.id, out);
+            self.in_flight.note_sent_again();
+            return true;
+        }
+        let (id, message) = (next.id, next.message.clone());
+        let is_written = self.write(&message, id, true, now, out);
+        if is_written {
+            self.in_flight.note_sent_again();
+        } else if let Some(message) = self.in_flight.discard_again() {
+            self.kept.give_back(message.size());
+        }
+        is_written
+    }
+
+    /// Sends a message for the first time. Returns false if it has waited too long, or the client cannot
+    /// take it.
+    fn send_first(&mut self, message: Queued, now: Instant, out: &mut Vec<u8>) -> bool {
+        let id = self.in_flight.next_id();
+        let is_written = message.is_fresh(now) && self.write(&message, id, false, now, out);
+        if is_written {
+            self.in_flight.push(id, message);
+        } else {
+            self.in_flight.free(id);
+            self.gap += message.gap();
+            self.kept.give_back(message.size());
+        }
+        is_written
+    }
+
+    /// Writes a kept message. Returns false if the client cannot take it.
+    fn write(
+        &mut self,
+        message: &Queued,
+        id: u16,
+        dup: bool,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let gap = message.gap();
+        if gap > 0 {
+            self.write_gap(gap, out);
+        }
+        let details = Details {
+            qos: message.qos,
+            retain: message.retain,
+            id,
+            dup,
+            identifiers: message.identifiers(),
+            gap,
+            waited_s: now.duration_since(message.came).as_secs() as u32,
+        };
+        self.writer.write(&message.line, &details, out) != Written::TooLong
+    }
+
+    /// Tells a client of a gap that cannot be told with the next message, if it subscribes to that.
+    /// Returns whether anything was written.
+    fn write_gap(&mut self, count: u64, out: &mut Vec<u8>) -> bool {
+        let Some(name) = self.writer.gap_topic() else {
+            return false;
+        };
+        let is_wanted = Topic::parse(name).is_ok_and(|topic| self.subscriptions.grant(topic).any);
+        let line = is_wanted.then(|| format!("MESSAGE {name} {count}\n"));
+        line.is_some_and(|line| {
+            let details = Details::default();
+            self.writer.write(line.as_bytes(), &details, out) != Written::TooLong
+        })
+    }
+}
+
+/// What decides about a message, of its line.
+struct Head<'a> {
+    /// As it stands on the line.
+    topic: &'a [u8],
+    ttl: Option<Duration>,
+    retained: bool,
+}
+
+impl<'a> Head<'a> {
+    fn of(line: &'a [u8]) -> Option<Self> {
+        // Nearly every message has no attributes. Lines in the engine are good, so that one needs no check.
+        if let Some(rest) = line.strip_prefix(MESSAGE) {
+            let rest = rest.strip_suffix(b"\n").unwrap_or(rest);
+            let end = memchr(b' ', rest).unwrap_or(rest.len());
+            return Some(Self {
+                topic: &rest[..end],
+                ttl: None,
+                retained: false,
+            });
+        }
+        let content = Framer::content(line.strip_suffix(b"\n").unwrap_or(line));
+        let Ok(Reply::Message {
+            topic, attributes, ..
+        }) = Reply::decode(content)
+        else {
+            return None;
+        };
+        let ttl = attributes.get(TTL).and_then(|seconds| {
+            let seconds = str::from_utf8(&seconds).ok()?.parse::<u32>().ok()?;
+            Some(Duration::from_secs(seconds.into()))
+        });
+        Some(Self {
+            retained: attributes.contains(RETAINED),
+            topic: topic.as_str().as_bytes(),
+            ttl,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::Filter;
+
+    use super::subscriptions::SubscriptionOptions;
+    use super::*;
+    use crate::engine::outbox::encoder::Encoder;
+    use crate::engine::outbox::run::PublishOptions;
+
+    const SESSION: u64 = 7;
+
+    /// Writes a message as `<qos>:<id><d if it is a duplicate>:<gap>:<its line>`.
+    struct TestWriter {
+        window: usize,
+        longest: usize,
+        gap_topic: Option<&'static str>,
+    }
+
+    impl PacketWriter for TestWriter {
+        fn is_plain(&self) -> bool {
+            self.longest == usize::MAX
+        }
+
+        fn max_in_flight(&self) -> usize {
+            self.window
+        }
+
+        fn write(&mut self, line: &[u8], details: &Details<'_>, out: &mut Vec<u8>) -> Written {
+            if line.len() > self.longest {
+                return Written::TooLong;
+            }
+            let Details {
+                qos, id, dup, gap, ..
+            } = *details;
+            let dup = if dup { "d" } else { "" };
+            out.extend(format!("{qos}:{id}{dup}:{gap}:").bytes());
+            out.extend(line);
+            Written::Yes
+        }
+
+        fn write_release(&mut self, id: u16, out: &mut Vec<u8>) {
+            out.extend(format!("release {id}\n").bytes());
+        }
+
+        fn gap_topic(&self) -> Option<&str> {
+            self.gap_topic
+        }
+    }
+
+    /// A session, and what its client is sent.
+    struct Bench {
+        state: DeliveryState,
+        subscriptions: Arc<Subscriptions>,
+        memory: Arc<Memory>,
+    }
+
+    impl Bench {
+        fn new(window: usize, limits: DeliveryLimits) -> Self {
+            let memory = Arc::new(Memory::new(1 << 20));
+            let subscriptions = Arc::<Subscriptions>::default();
+            let state = DeliveryState::new(
+                SESSION,
+                limits,
+                subscriptions.clone(),
+                Box::new(writer(window)),
+                memory.charge(0),
+            );
+            Self {
+                state,
+                subscriptions,
+                memory,
+            }
+        }
+
+        fn subscribe(&self, filter: &str, qos: u8) {
+            self.subscribe_with(
+                filter,
+                SubscriptionOptions {
+                    qos,
+                    ..SubscriptionOptions::default()
+                },
+            );
+        }
+
+        fn subscribe_with(&self, filter: &str, options: SubscriptionOptions) {
+            let filter = Filter::parse(filter).expect("a filter");
+            self.subscriptions.insert(filter, options);
+        }
+
+        /// Pushes a message of another client at this QoS.
+        fn push(&mut self, line: &str, qos: u8) -> (Fate, String) {
+            let options = PublishOptions { qos, retain: false };
+            self.push_run(Run::borrowed(line.as_bytes(), 1).by(SESSION + 1, options))
+        }
+
+        fn push_run(&mut self, run: Run<'_>) -> (Fate, String) {
+            let mut outgoing = Outgoing::of(&Encoder::NONE);
+            let message = RunLine {
+                range: 0..run.bytes().len(),
+                run: &run,
+                number: 0,
+                now: Instant::now(),
+                memory: &self.memory,
+            };
+            let fate = self.state.push(&message, &mut outgoing);
+            (fate, text(&outgoing))
+        }
+
+        fn pump(&mut self) -> String {
+            self.pump_at(Instant::now()).0
+        }
+
+        /// What is sent, and how many messages were given up.
+        fn pump_at(&mut self, now: Instant) -> (String, u64) {
+            let mut outgoing = Outgoing::of(&Encoder::NONE);
+            let given_up = self.state.pump(now, 1000, &mut outgoing);
+            (text(&outgoing), given_up)
+        }
+    }
+
+    const ROOMY: DeliveryLimits = DeliveryLimits {
+        messages: 100,
+        bytes: 100_000,
+    };
+
+    fn writer(window: usize) -> TestWriter {
+        TestWriter {
+            window,
+            longest: usize::MAX,
+            gap_topic: None,
+        }
+    }
+
+    fn text(outgoing: &Outgoing) -> String {
+        String::from_utf8(outgoing.bytes().to_vec()).expect("text")
+    }
+
+    #[test]
+    fn a_message_is_sent_at_the_lower_of_its_qos_and_that_of_the_subscription() {
+        let mut bench = Bench::new(10, ROOMY);
+        bench.subscribe("a", 1);
+        let (fate, sent) = bench.push("MESSAGE a x\n", 0);
+        assert_eq!((fate, &*sent), (Fate::Sent, "0:0:0:MESSAGE a x\n"));
+        let (fate, sent) = bench.push("MESSAGE a y\n", 2);
+        assert_eq!((fate, &*sent), (Fate::Kept, ""));
+        assert_eq!(bench.pump(), "1:1:0:MESSAGE a y\n");
+        let (fate, sent) = bench.push("MESSAGE b z\n", 2);
+        assert_eq!((fate, &*sent), (Fate::Unwanted, ""));
+    }
+
+    #[test]
+    fn a_change_of_subscriptions_counts_for_the_next_message() {
+        let mut bench = Bench::new(10, ROOMY);
+        bench.subscribe("a", 1);
+        assert_eq!(bench.push("MESSAGE a x\n", 1).0, Fate::Kept);
+        bench.subscribe("a", 0);
+        assert_eq!(bench.push("MESSAGE a x\n", 1).0, Fate::Sent);
+        bench.subscriptions.remove("a");
+        assert_eq!(bench.push("MESSAGE a x\n", 1).0, Fate::Unwanted);
+    }
+
+    #[test]
+    fn own_messages_come_unless_the_client_does_not_want_them() {
+        let own = |line: &'static str| {
+            Run::borrowed(line.as_bytes(), 1).by(SESSION, PublishOptions::LINE)
+        };
+        let mut bench = Bench::new(10, ROOMY);
+        bench.subscribe("a", 1);
+        assert_eq!(bench.push_run(own("MESSAGE a x\n")).0, Fate::Kept);
+        bench.subscribe_with(
+            "a",
+            SubscriptionOptions {
+                qos: 1,
+                no_local: true,
+                ..SubscriptionOptions::default()
+            },
+        );
+        assert_eq!(bench.push_run(own("MESSAGE a x\n")).0, Fate::Unwanted);
+        assert_eq!(bench.push("MESSAGE a x\n", 1).0, Fate::Kept);
+    }
+
+    #[test]
+    fn for_the_sake_of_one_filter_only_that_one_counts() {
+        let mut bench = Bench::new(10, ROOMY);
+        bench.subscribe("a/#", 2);
+        bench.subscribe("a/b", 0);
+        let filter: Arc<str> = "a/b".into();
+        let options = PublishOptions {
+            qos: 2,
+            retain: true,
+        };
+        let run = Run::borrowed(b"MESSAGE a/b x\n", 1).by(0, options);
+        assert_eq!(bench.push_run(run.for_filter(&filter)).0, Fate::Sent);
+        let run = Run::borrowed(b"MESSAGE a/b x\n", 1).by(0, options);
+        assert_eq!(bench.push_run(run).0, Fate::Kept);
+    }
+
+    #[test]
+    fn no_more_is_in_flight_than_the_client_takes() {
+        let mut bench = Bench::new(2, ROOMY);
+        bench.subscribe("a", 1);
+        for payload in 1..=3 {
+            bench.push(&format!("MESSAGE a {payload}\n"), 1);
+        }
+        assert_eq!(bench.pump(), "1:1:0:MESSAGE a 1\n1:2:0:MESSAGE a 2\n");
+        assert_eq!(bench.pump(), "");
+        assert!(bench.state.holds_back());
+        assert_eq!(bench.state.kept(), 3);
+        assert_eq!(bench.state.acknowledge(2, Ack::Accepted), AckEffect::Done);
+        assert_eq!(bench.pump(), "1:3:0:MESSAGE a 3\n");
+        assert!(!bench.state.holds_back());
+        assert_eq!(bench.state.kept(), 2);
+    }
+
+    #[test]
+    fn what_is_in_flight_is_sent_again_before_what_waits() {
+        let mut bench = Bench::new(2, ROOMY);
+        bench.subscribe("a", 2);
+        bench.push("MESSAGE a 1\n", 2);
+        bench.push("MESSAGE a 2\n", 1);
+        bench.pump();
+        let received = Ack::Received { refused: false };
+        assert_eq!(bench.state.acknowledge(1, received), AckEffect::Release);
+        bench.state.detach();
+        bench.push("MESSAGE a 3\n", 1);
+        assert_eq!(bench.pump(), "", "nothing is sent without a connection");
+        bench.state.attach(Box::new(writer(2)));
+        // A release needs no room: the client has the message.
+        assert_eq!(bench.pump(), "release 1\n1:2d:0:MESSAGE a 2\n");
+        bench.state.acknowledge(1, Ack::Completed);
+        assert_eq!(bench.pump(), "1:3:0:MESSAGE a 3\n");
+    }
+
+    #[test]
+    fn over_the_limit_messages_are_dropped_and_the_next_one_tells() {
+        let limits = DeliveryLimits {
+            messages: 1,
+            ..ROOMY
+        };
+        let mut bench = Bench::new(1, limits);
+        bench.subscribe("a", 1);
+        assert_eq!(bench.push("MESSAGE a 1\n", 1).0, Fate::Kept);
+        assert_eq!(bench.push("MESSAGE a 2\n", 1).0, Fate::Dropped);
+        assert_eq!(bench.push("MESSAGE a 3\n", 1).0, Fate::Dropped);
+        assert_eq!(bench.pump(), "1:1:0:MESSAGE a 1\n");
+        assert_eq!(bench.push("MESSAGE a 4\n", 1).0, Fate::Dropped);
+        bench.state.acknowledge(1, Ack::Accepted);
+        assert!(!bench.state.is_plain(), "there is a gap to tell");
+        assert_eq!(bench.push("MESSAGE a 5\n", 1).0, Fate::Kept);
+        assert_eq!(bench.pump(), "1:2:3:MESSAGE a 5\n");
+    }
+
+    #[test]
+    fn bytes_are_limited_too_but_for_the_first_message() {
+        let limits = DeliveryLimits {
+            bytes: 150,
+            ..ROOMY
+        };
+        let mut bench = Bench::new(10, limits);
+        bench.subscribe("a", 1);
+        let long = format!("MESSAGE a {}\n", "x".repeat(200));
+        assert_eq!(bench.push(&long, 1).0, Fate::Kept);
+        assert_eq!(bench.push("MESSAGE a 2\n", 1).0, Fate::Dropped);
+        bench.pump();
+        bench.state.acknowledge(1, Ack::Accepted);
+        assert_eq!(bench.push("MESSAGE a 3\n", 1).0, Fate::Kept);
+        assert_eq!(bench.push("MESSAGE a 4\n", 1).0, Fate::Dropped);
+    }
+
+    #[test]
+    fn what_has_waited_too_long_is_given_up() {
+        let mut bench = Bench::new(10, ROOMY);
+        bench.subscribe("a", 1);
+        bench.push("@ttl=1 MESSAGE a old\n", 1);
+        bench.push("MESSAGE a new\n", 1);
+        let later = Instant::now() + Duration::from_secs(2);
+        let (sent, given_up) = bench.pump_at(later);
+        assert_eq!((&*sent, given_up), ("1:2:0:MESSAGE a new\n", 1));
+        assert_eq!(bench.state.kept(), 1);
+    }
+
+    #[test]
+    fn what_the_client_cannot_take_is_given_up_also_when_it_was_in_flight() {
+        let mut bench = Bench::new(10, ROOMY);
+        bench.subscribe("a", 1);
+        bench.push("MESSAGE a long\n", 1);
+        bench.pump();
+        bench.state.detach();
+        bench.state.attach(Box::new(TestWriter {
+            longest: 12,
+            ..writer(10)
+        }));
+        assert_eq!(bench.pump_at(Instant::now()), (String::new(), 1));
+        assert_eq!(bench.state.kept(), 0);
+        assert_eq!(bench.push("MESSAGE a long\n", 0).0, Fate::Unwanted);
+        assert_eq!(bench.push("MESSAGE a x\n", 0).0, Fate::Sent);
+        assert_eq!(bench.memory.free(), bench.memory.limit());
+    }
+
+    #[test]
+    fn a_gap_is_told_on_its_topic_to_a_client_that_asks_for_it() {
+        let mut bench = Bench::new(10, ROOMY);
+        bench.state.attach(Box::new(TestWriter {
+            gap_topic: Some("$SYS/gap/ann"),
+            ..writer(10)
+        }));
+        bench.subscribe("a", 0);
+        bench.state.note_gap(3);
+        assert_eq!(bench.push("MESSAGE a x\n", 0).1, "0:0:3:MESSAGE a x\n");
+        bench.subscribe("$SYS/gap/+", 0);
+        bench.state.note_gap(4);
+        assert_eq!(
+            bench.push("MESSAGE a x\n", 0).1,
+            "0:0:0:MESSAGE $SYS/gap/ann 4\n0:0:4:MESSAGE a x\n"
+        );
+    }
+
+    #[test]
+    fn a_session_at_qos_0_without_a_connection_keeps_nothing() {
+        let mut bench = Bench::new(10, ROOMY);
+        bench.subscribe("a", 0);
+        assert!(bench.state.is_plain());
+        bench.state.detach();
+        assert!(!bench.state.is_plain());
+        assert_eq!(bench.push("MESSAGE a x\n", 1).0, Fate::Unwanted);
+        assert_eq!(bench.state.kept(), 0);
+    }
+
+    #[test]
+    fn at_its_end_another_member_of_the_group_gets_what_this_one_may_not_have() {
+        let mut bench = Bench::new(2, ROOMY);
+        let group: Arc<str> = "$share/g/a".into();
+        bench.subscribe(&group, 2);
+        bench.subscribe("b", 1);
+        let mut push = |line: &'static str, qos| {
+            let options = PublishOptions { qos, retain: false };
+            let run = Run::borrowed(line.as_bytes(), 1).by(SESSION + 1, options);
+            bench.push_run(run.for_one_of(&group)).0
+        };
+        assert_eq!(push("MESSAGE a 1\n", 2), Fate::Kept);
+        assert_eq!(push("MESSAGE a 2\n", 1), Fate::Kept);
+        assert_eq!(push("MESSAGE a 3\n", 2), Fate::Kept);
+        bench.push("MESSAGE b 4\n", 1);
+        bench.pump();
+        let mut redeliveries = Vec::new();
+        // The first may have been received at QoS 2, the last is for this client alone.
+        assert_eq!(bench.state.end(&mut redeliveries), 2);
+        let lines: Vec<_> = redeliveries.iter().map(|each| &each.bytes[..]).collect();
+        assert_eq!(lines, [b"MESSAGE a 2\n", b"MESSAGE a 3\n"]);
+        assert_eq!(bench.state.kept(), 0);
+        assert_eq!(bench.memory.free(), bench.memory.limit());
+    }
+}

@@ -1,0 +1,317 @@
+//! The filters that a session has subscribed to, each with its options: the only list of them.
+//!
+//! The session's connection changes it, inquiries read it, and publishers ask it what the filters that
+//! match a message grant. It knows no route: the router has its own index from topics to outboxes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+use std::num::NonZeroU32;
+use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
+
+use protocol::{Filter, Topic};
+
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
+
+/// How many filters are shown under one lock, so that the session's own thread waits for no more.
+const FILTERS_PER_LOCK: usize = 4096;
+
+/// The most subscription identifiers that one message is sent with.
+const MAX_IDENTIFIERS: usize = 64;
+
+/// What a client asks for with one filter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SubscriptionOptions {
+    /// The highest QoS at which its messages are sent.
+    pub(crate) qos: u8,
+    /// The session's own messages are left out.
+    pub(crate) no_local: bool,
+    /// The retain flag is passed on as the publisher set it.
+    pub(crate) retain_as_published: bool,
+    /// Sent with each message that the filter matches.
+    pub(crate) identifier: Option<NonZeroU32>,
+}
+
+impl SubscriptionOptions {
+    /// Whether a message has to be made for this session alone.
+    fn is_special(self) -> bool {
+        self != Self::default()
+    }
+}
+
+/// What all filters that match a message grant together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Grant {
+    pub(crate) qos: u8,
+    pub(crate) retain_as_published: bool,
+    /// Some filter that matches wants the session's own messages too.
+    pub(crate) local: bool,
+    /// Whether any filter matches.
+    pub(crate) any: bool,
+    /// Sorted, each once.
+    pub(crate) identifiers: Option<Arc<[u32]>>,
+}
+
+impl Grant {
+    fn of(matching: impl IntoIterator<Item = SubscriptionOptions>) -> Self {
+        let mut grant = Self::default();
+        let mut identifiers = BTreeSet::new();
+        for options in matching {
+            grant.any = true;
+            grant.qos = grant.qos.max(options.qos);
+            grant.retain_as_published |= options.retain_as_published;
+            grant.local |= !options.no_local;
+            if identifiers.len() < MAX_IDENTIFIERS {
+                identifiers.extend(options.identifier.map(NonZeroU32::get));
+            }
+        }
+        grant.identifiers = (!identifiers.is_empty()).then(|| identifiers.into_iter().collect());
+        grant
+    }
+}
+
+/// The subscriptions of one session.
+#[derive(Default)]
+pub(crate) struct Subscriptions {
+    table: Mutex<FilterTable>,
+    /// How many have special options.
+    special: AtomicUsize,
+    /// Incremented after each change, for those that remember a grant.
+    version: AtomicU64,
+}
+
+#[derive(Default)]
+struct FilterTable {
+    filters: BTreeMap<Box<str>, SubscriptionOptions>,
+    /// Those of them that have wildcards and no group, so that a look-up need not pass all others.
+    wild: BTreeSet<Box<str>>,
+}
+
+impl Subscriptions {
+    /// Enters a filter, or changes its options. Returns whether it was there before.
+    pub(crate) fn insert(&self, filter: Filter<'_>, options: SubscriptionOptions) -> bool {
+        let mut table = self.table.lock();
+        let before = table.filters.insert(filter.as_str().into(), options);
+        if before.is_none() && is_wild(filter) {
+            table.wild.insert(filter.as_str().into());
+        }
+        self.note_change(before, Some(options));
+        before.is_some()
+    }
+
+    /// Takes a filter out. Returns whether it was there.
+    pub(crate) fn remove(&self, filter: &str) -> bool {
+        let mut table = self.table.lock();
+        let before = table.filters.remove(filter);
+        table.wild.remove(filter);
+        self.note_change(before, None);
+        before.is_some()
+    }
+
+    /// Takes all filters out.
+    pub(crate) fn take_all(&self) -> Vec<Box<str>> {
+        let mut table = self.table.lock();
+        let all = mem::take(&mut *table);
+        // Under the lock, as in `note_change`.
+        self.special.store(0, Ordering::Relaxed);
+        self.version.fetch_add(1, Ordering::Release);
+        drop(table);
+        all.filters.into_keys().collect()
+    }
+
+    fn note_change(&self, before: Option<SubscriptionOptions>, after: Option<SubscriptionOptions>) {
+        let was_special = before.is_some_and(SubscriptionOptions::is_special);
+        let is_special = after.is_some_and(SubscriptionOptions::is_special);
+        match (was_special, is_special) {
+            (false, true) => self.special.fetch_add(1, Ordering::Relaxed),
+            (true, false) => self.special.fetch_sub(1, Ordering::Relaxed),
+            _ => 0,
+        };
+        // Release, and still under the table's lock: a publisher that reads the new version with
+        // Acquire also sees `special`, and the table that it looks into next is no older.
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn contains(&self, filter: &str) -> bool {
+        self.table.lock().filters.contains_key(filter)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table.lock().filters.len()
+    }
+
+    /// A number that changes with every change.
+    pub(crate) fn version(&self) -> u64 {
+        // Acquire: see `note_change`.
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Whether some filter has special options.
+    pub(crate) fn is_special(&self) -> bool {
+        self.special.load(Ordering::Relaxed) > 0
+    }
+
+    /// What one filter grants, whatever else matches.
+    pub(crate) fn grant_of(&self, filter: &str) -> Grant {
+        Grant::of(self.table.lock().filters.get(filter).copied())
+    }
+
+    /// What all filters grant that match a topic. Groups are left out: a message for one of their
+    /// members names its filter.
+    pub(crate) fn grant(&self, topic: Topic<'_>) -> Grant {
+        let table = self.table.lock();
+        let exact = table.filters.get(topic.as_str());
+        let wild = table.wild.iter().filter(|text| {
+            Filter::parse(text.as_bytes()).is_ok_and(|filter| filter.matches(topic))
+        });
+        let wild = wild.filter_map(|text| table.filters.get(text));
+        Grant::of(exact.into_iter().chain(wild).copied())
+    }
+
+    /// All filters with their options, in order.
+    pub(crate) fn all(&self) -> Vec<(Box<str>, SubscriptionOptions)> {
+        let table = self.table.lock();
+        let all = table.filters.iter();
+        all.map(|(filter, options)| (filter.clone(), *options))
+            .collect()
+    }
+
+    /// Shows the filters in order until `look` has seen enough. The lock is held for a part of them at a
+    /// time, so that a list of a million does not stop the session.
+    pub(crate) fn look_at_filters(&self, mut look: impl FnMut(&str) -> ControlFlow<()>) {
+        let mut last: Option<Box<str>> = None;
+        loop {
+            let table = self.table.lock();
+            let from = last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let mut part = table.filters.range::<str, _>((from, Bound::Unbounded));
+            let mut seen = None;
+            for (filter, _) in part.by_ref().take(FILTERS_PER_LOCK) {
+                if look(filter).is_break() {
+                    return;
+                }
+                seen = Some(filter);
+            }
+            match (seen, part.next()) {
+                (Some(seen), Some(_)) => last = Some(seen.clone()),
+                _ => return,
+            }
+        }
+    }
+}
+
+fn is_wild(filter: Filter<'_>) -> bool {
+    !filter.is_exact() && filter.group().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(qos: u8, identifier: u32) -> SubscriptionOptions {
+        SubscriptionOptions {
+            qos,
+            identifier: NonZeroU32::new(identifier),
+            ..SubscriptionOptions::default()
+        }
+    }
+
+    fn filter(text: &str) -> Filter<'_> {
+        Filter::parse(text).expect("a filter")
+    }
+
+    fn topic(text: &str) -> Topic<'_> {
+        Topic::parse(text).expect("a topic")
+    }
+
+    #[test]
+    fn of_several_filters_the_highest_qos_and_every_identifier_count() {
+        let subscriptions = Subscriptions::default();
+        assert!(!subscriptions.insert(filter("a/b"), options(0, 7)));
+        assert!(!subscriptions.insert(filter("a/+"), options(2, 3)));
+        assert!(!subscriptions.insert(filter("c"), options(1, 9)));
+        let grant = subscriptions.grant(topic("a/b"));
+        assert_eq!(grant.qos, 2);
+        assert_eq!(grant.identifiers.as_deref(), Some(&[3, 7][..]));
+        assert!(grant.any && grant.local && !grant.retain_as_published);
+        assert_eq!(subscriptions.grant_of("a/b").qos, 0);
+        assert_eq!(subscriptions.grant(topic("d")), Grant::default());
+        assert_eq!(subscriptions.grant_of("d"), Grant::default());
+    }
+
+    #[test]
+    fn own_messages_are_left_out_only_if_every_filter_that_matches_says_so() {
+        let no_local = SubscriptionOptions {
+            no_local: true,
+            ..SubscriptionOptions::default()
+        };
+        let subscriptions = Subscriptions::default();
+        subscriptions.insert(filter("a/+"), no_local);
+        assert!(!subscriptions.grant(topic("a/b")).local);
+        subscriptions.insert(filter("a/b"), SubscriptionOptions::default());
+        assert!(subscriptions.grant(topic("a/b")).local);
+    }
+
+    #[test]
+    fn a_filter_of_a_group_grants_nothing_to_a_message_for_all() {
+        let subscriptions = Subscriptions::default();
+        subscriptions.insert(filter("$share/g/a/+"), options(1, 0));
+        assert!(!subscriptions.grant(topic("a/b")).any);
+        assert_eq!(subscriptions.grant_of("$share/g/a/+").qos, 1);
+    }
+
+    #[test]
+    fn special_options_are_counted_as_they_come_and_go() {
+        let subscriptions = Subscriptions::default();
+        subscriptions.insert(filter("a"), options(0, 0));
+        assert!(!subscriptions.is_special());
+        subscriptions.insert(filter("a"), options(1, 0));
+        subscriptions.insert(filter("b"), options(0, 1));
+        assert!(subscriptions.is_special());
+        assert!(subscriptions.insert(filter("a"), options(0, 0)));
+        assert!(subscriptions.is_special());
+        assert!(subscriptions.remove("b"));
+        assert!(!subscriptions.is_special());
+        assert!(!subscriptions.remove("b"));
+        subscriptions.insert(filter("a"), options(2, 0));
+        assert_eq!(subscriptions.take_all(), ["a".into()]);
+        assert!(!subscriptions.is_special());
+        assert_eq!(subscriptions.len(), 0);
+    }
+
+    #[test]
+    fn each_change_has_a_version_of_its_own() {
+        let subscriptions = Subscriptions::default();
+        let first = subscriptions.version();
+        subscriptions.insert(filter("a/#"), options(1, 0));
+        let second = subscriptions.version();
+        assert_ne!(first, second);
+        assert!(subscriptions.grant(topic("a/b")).any);
+        subscriptions.remove("a/#");
+        assert_ne!(subscriptions.version(), second);
+        assert!(!subscriptions.grant(topic("a/b")).any);
+    }
+
+    #[test]
+    fn a_long_list_is_shown_whole_and_in_order() {
+        let subscriptions = Subscriptions::default();
+        let mut names: Vec<String> = (0..2 * FILTERS_PER_LOCK + 3)
+            .map(|number| format!("a/{number}"))
+            .collect();
+        for name in &names {
+            subscriptions.insert(filter(name), SubscriptionOptions::default());
+        }
+        let mut shown = Vec::new();
+        subscriptions.look_at_filters(|name| {
+            shown.push(name.to_owned());
+            ControlFlow::Continue(())
+        });
+        names.sort_unstable();
+        assert_eq!(shown, names);
+        let mut seen = 0;
+        subscriptions.look_at_filters(|_| {
+            seen += 1;
+            ControlFlow::Break(())
+        });
+        assert_eq!(seen, 1);
+    }
+}

@@ -1,0 +1,245 @@
+//! Messages at QoS 1 and 2 that wait for their turn to be sent to one client.
+//!
+//! Only this file knows how they wait, so that later they can be a cursor in a log.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::in_flight::MAX_IN_FLIGHT;
+use crate::engine::memory::budget::Charge;
+use crate::engine::outbox::run::{PublishOptions, Redelivery};
+
+/// What a kept message takes beside its line, as `measure -- kept` finds, and what it takes in addition
+/// if it has extras.
+const QUEUED_BYTES: usize = 80;
+const EXTRAS_BYTES: usize = 64;
+
+/// How many bytes are charged at a time to the memory of all, where there are as many.
+const CHARGE_BYTES: usize = 4096;
+
+/// A message that is kept for one client until it is acknowledged.
+#[derive(Clone, Debug)]
+pub(crate) struct Queued {
+    pub(crate) line: Bytes,
+    pub(crate) came: Instant,
+    pub(crate) qos: u8,
+    pub(crate) retain: bool,
+    /// In a box, because few messages have any.
+    pub(crate) extras: Option<Box<Extras>>,
+}
+
+/// What few kept messages have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extras {
+    /// Of the subscriptions that match.
+    pub(crate) identifiers: Option<Arc<[u32]>>,
+    /// How long it may wait.
+    pub(crate) ttl: Option<Duration>,
+    /// How many messages were dropped before it.
+    pub(crate) gap: u64,
+    /// The filter of the group for whose sake this client has it.
+    pub(crate) share: Option<Arc<str>>,
+}
+
+impl Extras {
+    pub(crate) fn is_any(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
+impl Queued {
+    /// How many bytes it is accounted with.
+    pub(crate) fn size(&self) -> usize {
+        size(&self.line, self.extras.is_some())
+    }
+
+    pub(crate) fn gap(&self) -> u64 {
+        self.extras.as_ref().map_or(0, |extras| extras.gap)
+    }
+
+    pub(crate) fn identifiers(&self) -> &[u32] {
+        let extras = self.extras.as_ref();
+        let identifiers = extras.and_then(|extras| extras.identifiers.as_deref());
+        identifiers.unwrap_or_default()
+    }
+
+    /// Whether it may still be sent.
+    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
+        let ttl = self.extras.as_ref().and_then(|extras| extras.ttl);
+        ttl.is_none_or(|ttl| now.duration_since(self.came) <= ttl)
+    }
+
+    /// The same message for another member of its group, if it has one.
+    pub(crate) fn redelivery(self) -> Option<Redelivery> {
+        let filter = self.extras?.share?;
+        Some(Redelivery {
+            filter,
+            bytes: self.line,
+            options: PublishOptions {
+                qos: self.qos,
+                retain: self.retain,
+            },
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_test(line: &'static [u8], qos: u8) -> Self {
+        Self {
+            line: Bytes::from_static(line),
+            came: Instant::now(),
+            qos,
+            retain: false,
+            extras: None,
+        }
+    }
+}
+
+/// How many bytes a kept line is accounted with.
+pub(crate) fn size(line: &[u8], has_extras: bool) -> usize {
+    line.len() + QUEUED_BYTES + if has_extras { EXTRAS_BYTES } else { 0 }
+}
+
+/// Messages in the order in which they came.
+#[derive(Debug, Default)]
+pub(crate) struct WaitingQueue(VecDeque<Queued>);
+
+impl WaitingQueue {
+    pub(crate) fn push(&mut self, message: Queued) {
+        self.0.push_back(message);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Queued> {
+        self.0.pop_front()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Gives back the room of what a client missed while it was away: it is not needed again soon.
+    pub(crate) fn shrink(&mut self) {
+        if self.0.is_empty() && self.0.capacity() > 4 * MAX_IN_FLIGHT {
+            self.0 = VecDeque::new();
+        }
+    }
+
+    /// Takes all out.
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Queued> + use<> {
+        std::mem::take(&mut self.0).into_iter()
+    }
+}
+
+/// What the kept messages of one client take of the memory of all.
+pub(crate) struct KeptBytes {
+    bytes: usize,
+    /// How many are charged for them. The budget is asked once for many messages, also for some that
+    /// have yet to come.
+    charged: usize,
+    charge: Charge,
+}
+
+impl KeptBytes {
+    pub(crate) fn new(charge: Charge) -> Self {
+        Self {
+            bytes: 0,
+            charged: 0,
+            charge,
+        }
+    }
+
+    pub(crate) fn get(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn charged(&self) -> usize {
+        self.charged
+    }
+
+    pub(crate) fn add(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        if self.bytes > self.charged {
+            self.settle();
+        }
+    }
+
+    pub(crate) fn give_back(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        let unused = self.charged - self.bytes;
+        if unused >= 2 * CHARGE_BYTES || unused >= self.charged / 4 * 3 {
+            self.settle();
+        }
+    }
+
+    pub(crate) fn give_all_back(&mut self) {
+        self.bytes = 0;
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        self.charged = match self.bytes {
+            0 => 0,
+            few @ ..CHARGE_BYTES => few.next_power_of_two(),
+            many => many.next_multiple_of(CHARGE_BYTES),
+        };
+        self.charge.resize(self.charged);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::memory::budget::Memory;
+
+    #[test]
+    fn a_message_is_fresh_until_its_time_to_live_is_over() {
+        let mut message = Queued::of_test(b"MESSAGE a hi\n", 1);
+        let later = message.came + Duration::from_secs(10);
+        assert!(message.is_fresh(later));
+        message.extras = Some(Box::new(Extras {
+            ttl: Some(Duration::from_secs(10)),
+            ..Extras::default()
+        }));
+        assert!(message.is_fresh(later));
+        assert!(!message.is_fresh(later + Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn extras_are_accounted_for() {
+        let plain = Queued::of_test(b"MESSAGE a hi\n", 1);
+        assert_eq!(plain.size(), 13 + QUEUED_BYTES);
+        assert!(!Extras::default().is_any());
+        let extras = Extras {
+            gap: 1,
+            ..Extras::default()
+        };
+        assert!(extras.is_any());
+        let message = Queued {
+            extras: Some(Box::new(extras)),
+            ..plain
+        };
+        assert_eq!(message.size(), 13 + QUEUED_BYTES + EXTRAS_BYTES);
+        assert_eq!(message.gap(), 1);
+        assert!(message.redelivery().is_none());
+    }
+
+    #[test]
+    fn memory_is_charged_in_steps_and_given_back() {
+        let memory = Arc::new(Memory::new(1 << 20));
+        let mut kept = KeptBytes::new(memory.charge(0));
+        kept.add(100);
+        assert_eq!(memory.limit() - memory.free(), 128);
+        kept.add(CHARGE_BYTES);
+        assert_eq!(memory.limit() - memory.free(), 2 * CHARGE_BYTES);
+        kept.give_back(CHARGE_BYTES);
+        assert_eq!(memory.limit() - memory.free(), 128);
+        kept.give_back(100);
+        assert_eq!(memory.limit() - memory.free(), 0);
+    }
+}
