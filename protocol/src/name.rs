@@ -1,11 +1,13 @@
-//! A name: what a client calls itself, for people to read.
+//! The name of a client, for people to read.
+//!
+//! Checked once, in [`Name::parse`]; it identifies no client.
 
 use std::fmt;
 
 use crate::limits::NAME_BYTES;
 
-/// What a client calls itself: 1 to [`NAME_BYTES`] bytes of UTF-8 without control characters. It is
-/// a label, not an identity: two clients may have the same.
+/// The name of a client: 1 to [`NAME_BYTES`] bytes of UTF-8 without control characters, not only
+/// white space. It is a label, not an identity: two clients may have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name<'a>(&'a str);
 
@@ -41,7 +43,7 @@ impl fmt::Display for Name<'_> {
 /// Why some bytes are not a name. `Display` says what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadName {
-    /// Nothing, or nothing but space.
+    /// No bytes, or only white space.
     Empty,
     /// More than [`NAME_BYTES`] bytes.
     TooLong {
