@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn some_can_be_taken_out() {
+    fn attributes_can_be_removed_by_key() {
         assert_eq!(parsed("a=1;retain;b").without(&[RETAIN]), parsed("a=1;b"));
         assert!(parsed("retain").without(&[RETAIN]).is_empty());
     }

@@ -561,7 +561,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_stand_before_the_verb() {
+    fn attributes_precede_the_verb() {
         check(
             Request::Publish {
                 topic: topic("t"),
@@ -589,7 +589,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_requests() {
+    fn every_other_request_in_both_directions() {
         check(
             Request::Subscribe {
                 filters: filters("a/+ b/#"),
@@ -698,7 +698,7 @@ mod tests {
     }
 
     #[test]
-    fn a_carriage_return_that_belongs_to_a_frame_is_not_taken_for_its_line_end() {
+    fn a_carriage_return_of_an_argument_is_not_taken_for_a_line_end() {
         // An earlier version wrote a bare LF after the token `a` CR, which decodes to `a`.
         check(Request::Ping { token: b"a\r" }, b"PING a\r\r\n");
         check_reply(Reply::Pong { token: b"\r" }, b"PONG \r\r\n");
@@ -793,7 +793,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_long_for_its_verb_is_refused_alike_in_any_pieces() {
+    fn a_line_that_is_too_long_for_its_verb_gets_the_same_error_in_any_pieces() {
         // An earlier version looked for the verb in all bytes that had arrived, so the count of
         // PUBLISH frames depended on how the line was cut.
         let too_long = |max, verb| [format!("{:?}", DecodeError::TooLong { max, verb })];
@@ -812,7 +812,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_the_limit_is_held_of_a_line() {
+    fn no_more_than_the_limit_of_a_line_is_buffered() {
         let mut decoder = Decoder::new(1000);
         for _ in 0..1000 {
             decoder.push(&[b'x'; 100]);

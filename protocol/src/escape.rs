@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backslash_before_any_other_byte_or_at_the_end_stands_for_itself() {
+    fn a_backslash_before_any_other_byte_or_at_the_end_is_a_backslash() {
         means(br"\x", br"\x");
         means(br"a\", br"a\");
         means(br"\\n", br"\n");
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_escape_is_not_copied() {
+    fn a_payload_without_escapes_is_not_copied() {
         assert!(matches!(Escaped::escape(b"plain").0, Cow::Borrowed(_)));
         assert!(matches!(
             Escaped::from_line(b"plain").unescape(),

@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_in_the_first_level_does_not_see_dollar_topics() {
+    fn a_wildcard_in_the_first_level_does_not_match_dollar_topics() {
         check("#", "$SYS/uptime", false);
         check("+/uptime", "$SYS/uptime", false);
         check("$SYS/#", "$SYS/uptime", true);
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_stands_alone_and_hash_stands_last() {
+    fn a_wildcard_is_a_whole_level_and_hash_is_the_last() {
         assert_eq!(Filter::parse("a/#/b"), Err(BadFilter::HashNotLast));
         assert_eq!(Filter::parse("a/b#"), Err(BadFilter::WildcardInLevel));
         assert_eq!(Filter::parse("a+/b"), Err(BadFilter::WildcardInLevel));
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_could_not_stand_on_a_line_are_no_filters() {
+    fn words_that_a_line_cannot_contain_are_not_filters() {
         for words in [&b""[..], b"a\nb", b"a\r"] {
             assert_eq!(Filters::from_words(words), None);
         }

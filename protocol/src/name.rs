@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_of_all_countries_have_names() {
+    fn a_name_may_be_in_any_script() {
         for name in [
             "ann",
             "Ann Lee",
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_shown_is_no_name() {
+    fn a_name_that_cannot_be_displayed_is_refused() {
         let refuses = |name: &[u8], why| assert_eq!(Name::parse(name), Err(why));
         refuses(b"", BadName::Empty);
         refuses(b"  ", BadName::Empty);

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_has_a_name_of_its_own() {
+    fn each_policy_has_a_unique_name() {
         for slow in Slow::ALL {
             assert_eq!(Slow::parse(slow.as_str().as_bytes()), Ok(slow));
         }
