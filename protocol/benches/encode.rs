@@ -1,4 +1,6 @@
-//! From a frame to bytes, and from a payload to what a line can hold.
+//! Time to encode a MESSAGE, and to escape a payload, for each payload size.
+//!
+//! The output buffer is reused, so that allocation is not measured.
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};

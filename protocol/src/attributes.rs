@@ -1,36 +1,36 @@
-//! What may stand before the verb: `@key=value;flag `.
+//! The attributes before a verb: `@key=value;flag `.
 //!
-//! Keys are lower-case letters, digits and `-`. In a value, space, `;`, backslash, LF and CR are
-//! written `\s`, `\:`, `\\`, `\n` and `\r`; any other backslash stands for itself.
+//! Keys are lower-case letters, digits and `-`. A value encodes space, `;`, backslash, LF and CR as
+//! `\s`, `\:`, `\\`, `\n` and `\r`; any other backslash is a backslash.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// On PUBLISH: keep the message as the topic's last value.
+/// On PUBLISH: the broker retains the message on its topic.
 pub const RETAIN: &str = "retain";
 
-/// On MESSAGE: sent because of a subscription, not published just now.
+/// On MESSAGE: a retained message, sent because of a SUBSCRIBE.
 pub const RETAINED: &str = "retained";
 
-/// On PUBLISH: for how many seconds the message is worth having.
+/// On PUBLISH: the seconds after which the message expires.
 pub const TTL: &str = "ttl";
 
-/// On PUBLISH: the topic that an answer shall be published to.
+/// On PUBLISH: the topic for the answer.
 pub const REPLY: &str = "reply";
 
-/// On PUBLISH: what tells one question from another; an answer repeats it.
+/// On PUBLISH: tells one request from another; the answer repeats it.
 pub const ID: &str = "id";
 
-/// On PUBLISH to `$SYS/request/...`: how many rows the answer may have.
+/// On PUBLISH to `$SYS/request/...`: the most rows of the answer.
 pub const LIMIT: &str = "limit";
 
-/// On PUBLISH: this answer tells of a failure; its value says which.
+/// On PUBLISH: this answer reports a failure; the value is its status.
 pub const ERROR: &str = "error";
 
-/// On SUBSCRIBE: what shall happen when the client is slow.
+/// On SUBSCRIBE: the overflow policy, see [`crate::Slow`].
 pub const SLOW: &str = "slow";
 
-/// The attributes of a frame, in order. A key may stand more than once.
+/// The attributes of a frame, in order. A key may occur more than once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attributes<'a>(Cow<'a, [u8]>);
 
@@ -60,7 +60,7 @@ impl<'a> Attributes<'a> {
         })
     }
 
-    /// Whether `key` is there, with or without a value.
+    /// Whether there is an attribute `key`, with or without a value.
     pub fn contains(&self, key: &str) -> bool {
         self.iter().any(|(each, _)| each == key)
     }
@@ -100,7 +100,7 @@ impl<'a> Attributes<'a> {
         Ok(())
     }
 
-    /// The same attributes but for those named in `keys`.
+    /// A copy without the attributes named in `keys`.
     #[must_use]
     pub fn without(&self, keys: &[&str]) -> Attributes<'static> {
         let kept: Vec<&[u8]> = self
@@ -110,7 +110,7 @@ impl<'a> Attributes<'a> {
         Attributes(Cow::Owned(kept.join(&b';')))
     }
 
-    /// The word as it stands on the line, without its `@`.
+    /// The encoded word, without its `@`.
     pub(crate) fn as_word(&self) -> &[u8] {
         &self.0
     }
@@ -159,12 +159,12 @@ fn unescape(value: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(meant)
 }
 
-/// Why the word after `@` is not attributes. `Display` says what to do about it.
+/// Why the word after `@` is malformed. `Display` says what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadAttribute {
     /// Nothing before `=`, or nothing between two `;`.
     EmptyKey,
-    /// A byte that no key may hold.
+    /// A byte that is not allowed in a key.
     InKey(u8),
     /// A bare carriage return in a value.
     CarriageReturn,
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn some_can_be_taken_out() {
+    fn attributes_can_be_removed_by_key() {
         assert_eq!(parsed("a=1;retain;b").without(&[RETAIN]), parsed("a=1;b"));
         assert!(parsed("retain").without(&[RETAIN]).is_empty());
     }

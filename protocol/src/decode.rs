@@ -1,7 +1,7 @@
-//! Bytes to frames. The mirror of `encode.rs`.
+//! Bytes to frames: the inverse of `encode.rs`.
 //!
-//! [`Framer`] finds the lines in any buffer and owns none of it; [`Decoder`] is a buffer with a
-//! framer, for those who have no buffer of their own. A frame borrows from the line it came from.
+//! [`Framer`] finds the lines in a buffer of the caller; [`Decoder`] is a buffer with a framer, for
+//! callers that have none. A frame borrows from its line. An incomplete line is not an error.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -17,36 +17,36 @@ use crate::name::Name;
 use crate::topic::Topic;
 use crate::verb::Verb;
 
-/// How much of a word that is no verb is worth repeating.
+/// The longest unknown verb that an error repeats; the rest is cut.
 const SHOWN_WORD_BYTES: usize = 32;
 
-/// A decoder's buffer that grew beyond this is given back once it is empty.
+/// A buffer of a decoder that grew beyond this is freed when it is empty.
 const KEPT_BYTES: usize = 256 * 1024;
 
-/// Finds line ends, remembers how far it has looked, and skips lines that are too long.
+/// Finds line ends, scans no byte twice, and skips lines that are too long.
 #[derive(Clone, Debug)]
 pub struct Framer {
     max_line: usize,
-    /// Bytes at the front of what is unread that hold no line end.
+    /// Unread bytes that were scanned and contain no line end.
     scanned: usize,
     skipping: bool,
 }
 
-/// What the front of the unread bytes is.
+/// What the unread bytes begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A line of that many bytes, and then its LF. See [`Framer::content`].
+    /// A line of this many bytes, followed by its LF. See [`Framer::content`].
     Line(usize),
-    /// That many bytes of a line that is too long: refuse it and drop them.
+    /// This many bytes of a line that is too long: refuse it and drop them.
     TooLong(usize),
-    /// That many more bytes of a refused line: drop them.
+    /// This many more bytes of a refused line: drop them.
     Skip(usize),
-    /// No whole line yet.
+    /// No complete line yet.
     More,
 }
 
 impl Framer {
-    /// A framer that takes lines of up to `max_line` bytes, not counting their line end.
+    /// A framer for lines of up to `max_line` bytes, without their line end.
     pub fn new(max_line: usize) -> Self {
         Self {
             max_line,
@@ -55,8 +55,8 @@ impl Framer {
         }
     }
 
-    /// Looks at the bytes behind those that the steps before have covered. After
-    /// [`Step::More`], the next call takes the same bytes with more behind them.
+    /// Takes the bytes that follow those of all earlier steps. After [`Step::More`], the next call
+    /// takes the same bytes and more after them.
     #[inline]
     pub fn next(&mut self, unread: &[u8]) -> Step {
         if self.skipping {
@@ -95,14 +95,14 @@ impl Framer {
         }
     }
 
-    /// A line without the one CR that may stand before its LF.
+    /// A line without the one CR that may precede its LF.
     #[inline]
     pub fn content(line: &[u8]) -> &[u8] {
         line.strip_suffix(b"\r").unwrap_or(line)
     }
 
-    /// Gives up the line that has begun, for want of memory: what is still to come of it is skipped.
-    /// `beginning` is what has come; the next call of [`Framer::next`] takes what comes after it.
+    /// Gives up the incomplete line for lack of memory; the rest of it will be skipped. `beginning` is
+    /// the part that has arrived; the next call of [`Framer::next`] takes the bytes after it.
     pub fn give_up(&mut self, beginning: &[u8]) -> DecodeError {
         (self.scanned, self.skipping) = (0, true);
         let (_, rest) = split_attributes(beginning);
@@ -112,9 +112,9 @@ impl Framer {
         }
     }
 
-    /// The error for a line of which [`Step::TooLong`] tells, from its first bytes.
+    /// The error for a line that [`Step::TooLong`] reports, from its first bytes.
     pub fn refusal(&self, beginning: &[u8]) -> DecodeError {
-        // No more than is there however the line arrives, so that its pieces do not matter.
+        // Only the bytes that are always there, so that the error does not depend on how the line was cut.
         let known = &beginning[..beginning.len().min(self.max_line.saturating_add(1))];
         let (_, rest) = split_attributes(known);
         DecodeError::TooLong {
@@ -124,7 +124,7 @@ impl Framer {
     }
 }
 
-/// Bytes in, frames out, in whatever pieces they arrive.
+/// Bytes in, frames out. How the bytes are cut into pieces makes no difference.
 #[derive(Debug)]
 pub struct Decoder {
     buffer: Vec<u8>,
@@ -134,7 +134,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder for lines of up to `max_line` bytes, not counting their line end.
+    /// A decoder for lines of up to `max_line` bytes, without their line end.
     pub fn new(max_line: usize) -> Self {
         Self {
             buffer: Vec::new(),
@@ -143,7 +143,7 @@ impl Decoder {
         }
     }
 
-    /// Takes bytes as they came.
+    /// Appends received bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.start == self.buffer.len() {
             self.buffer.clear();
@@ -158,8 +158,8 @@ impl Decoder {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next thing a client said; `None` until more bytes are pushed. After an error the next
-    /// call goes on with the next line.
+    /// The next frame from a client; `None` until more bytes are pushed. After an error the next
+    /// call continues with the next line.
     pub fn next_request(&mut self) -> Result<Option<Request<'_>>, DecodeError> {
         match self.next_line()? {
             Some(line) => Request::decode(&self.buffer[line]).map(Some),
@@ -167,8 +167,8 @@ impl Decoder {
         }
     }
 
-    /// The next thing the broker said; `None` until more bytes are pushed. After an error the next
-    /// call goes on with the next line.
+    /// The next frame from the broker; `None` until more bytes are pushed. After an error the next
+    /// call continues with the next line.
     pub fn next_reply(&mut self) -> Result<Option<Reply<'_>>, DecodeError> {
         match self.next_line()? {
             Some(line) => Reply::decode(&self.buffer[line]).map(Some),
@@ -176,7 +176,7 @@ impl Decoder {
         }
     }
 
-    /// Where the next line stands that is not empty.
+    /// The range of the next line that is not empty.
     fn next_line(&mut self) -> Result<Option<Range<usize>>, DecodeError> {
         loop {
             let begin = self.start;
@@ -345,9 +345,9 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// What every line consists of.
+/// The parts of every line.
 struct Line<'a> {
-    /// Bad ones matter only where attributes mean something.
+    /// An error only counts for a verb that reads its attributes.
     attributes: Result<Attributes<'a>, DecodeError>,
     verb: Option<Verb>,
     word: &'a [u8],
@@ -388,7 +388,7 @@ fn split_attributes(line: &[u8]) -> (Option<&[u8]>, &[u8]) {
     }
 }
 
-/// The bytes before the first space, and those behind it.
+/// The bytes before the first space, and those after it.
 fn split_word(line: &[u8]) -> (&[u8], Option<&[u8]>) {
     match memchr(b' ', line) {
         Some(at) => (&line[..at], Some(&line[at + 1..])),
@@ -436,7 +436,7 @@ mod tests {
 
     const NEXT: &[u8] = b"PING next\n";
 
-    /// The frames that `arrivals` give, with errors in their place.
+    /// The frames decoded from `arrivals`, with errors in their place.
     fn decoded(arrivals: &[&[u8]], max_line: usize) -> Vec<String> {
         let mut decoder = Decoder::new(max_line);
         let mut seen = Vec::new();
@@ -453,7 +453,7 @@ mod tests {
         seen
     }
 
-    /// In one piece, byte by byte, and with the next frame close behind.
+    /// In one piece, byte by byte, and with the next frame directly after.
     fn arrives(bytes: &[u8], max_line: usize, expected: &[String]) {
         let text = String::from_utf8_lossy(bytes);
         assert_eq!(decoded(&[bytes], max_line), expected, "whole: {text:?}");
@@ -561,7 +561,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_stand_before_the_verb() {
+    fn attributes_precede_the_verb() {
         check(
             Request::Publish {
                 topic: topic("t"),
@@ -589,7 +589,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_requests() {
+    fn every_other_request_in_both_directions() {
         check(
             Request::Subscribe {
                 filters: filters("a/+ b/#"),
@@ -698,8 +698,8 @@ mod tests {
     }
 
     #[test]
-    fn a_carriage_return_that_belongs_to_a_frame_is_not_taken_for_its_line_end() {
-        // A token `a` CR was written with a bare LF behind it once, and came back as `a`.
+    fn a_carriage_return_of_an_argument_is_not_taken_for_a_line_end() {
+        // An earlier version wrote a bare LF after the token `a` CR, which decodes to `a`.
         check(Request::Ping { token: b"a\r" }, b"PING a\r\r\n");
         check_reply(Reply::Pong { token: b"\r" }, b"PONG \r\r\n");
         check_reply(Reply::SubAck { filter: b"a\r" }, b"SUBACK a\r\r\n");
@@ -793,9 +793,9 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_long_for_its_verb_is_refused_alike_in_any_pieces() {
-        // The verb was looked for in all that had arrived once, so the count of publishes depended
-        // on how the line was cut.
+    fn a_line_that_is_too_long_for_its_verb_gets_the_same_error_in_any_pieces() {
+        // An earlier version looked for the verb in all bytes that had arrived, so the count of
+        // PUBLISH frames depended on how the line was cut.
         let too_long = |max, verb| [format!("{:?}", DecodeError::TooLong { max, verb })];
         arrives(b"UNSUBSCRIBE a\n", 9, &too_long(9, None));
         arrives(b"UNSUBSCRIBE\n", 10, &too_long(10, Some(Verb::Unsubscribe)));
@@ -812,7 +812,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_the_limit_is_held_of_a_line() {
+    fn no_more_than_the_limit_of_a_line_is_buffered() {
         let mut decoder = Decoder::new(1000);
         for _ in 0..1000 {
             decoder.push(&[b'x'; 100]);

@@ -1,4 +1,6 @@
-//! Frames to bytes, in the order of `frame.rs`. The mirror of `decode.rs`.
+//! Frames to bytes, in the order of `frame.rs`: the inverse of `decode.rs`.
+//!
+//! Everything is appended to a buffer of the caller. What a frame quotes can never end its line early.
 
 use std::io::Write;
 
@@ -81,7 +83,7 @@ impl Reply<'_> {
 }
 
 impl Subject<'_> {
-    /// A name is echoed up to [`ECHO_BYTES`], so that a long mistake gets a short answer.
+    /// A filter is repeated up to [`ECHO_BYTES`], so that a long mistake gets a short answer.
     fn encode(self, out: &mut Vec<u8>) {
         let mut echo = |what: &[u8], name: &[u8]| {
             out.extend_from_slice(what);
@@ -114,7 +116,7 @@ fn message(
     out.push(b'\n');
 }
 
-/// What stands before the verb.
+/// The word of attributes before the verb.
 fn before(out: &mut Vec<u8>, attributes: &Attributes<'_>) {
     if !attributes.is_empty() {
         out.push(b'@');
@@ -139,7 +141,7 @@ fn optional(out: &mut Vec<u8>, verb: Verb, argument: &[u8]) {
     end(out);
 }
 
-/// Ends a line. The reader drops one CR before the LF, so a CR of the frame's own gets a second.
+/// Ends a line. A reader drops one CR before the LF, so an argument that ends with CR gets a second.
 fn end(out: &mut Vec<u8>) {
     if out.last() == Some(&b'\r') {
         out.push(b'\r');
@@ -147,7 +149,7 @@ fn end(out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// Text that must not end its line early, whatever it quotes.
+/// Appends text and a line end; control bytes become spaces, because the text may quote any line.
 fn one_line(out: &mut Vec<u8>, text: &str) {
     out.extend(
         text.bytes()

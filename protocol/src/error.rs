@@ -1,4 +1,6 @@
-//! Why bytes are not the protocol, for the program and for the person.
+//! Why a line is not a frame: a [`Code`] for programs and a sentence for people.
+//!
+//! The modules of topics, names and attributes define their own errors; [`DecodeError`] adds the verb.
 
 use std::fmt;
 
@@ -10,30 +12,30 @@ use crate::verb::Verb;
 /// The word after `ERROR` on the wire. Part of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
-    /// The line begins with no verb that the broker takes.
+    /// The line does not begin with the verb of a request.
     UnknownVerb,
-    /// A PUBLISH to what is not a topic.
+    /// A topic that is not valid.
     BadTopic,
-    /// A SUBSCRIBE or UNSUBSCRIBE of what is not a filter.
+    /// A filter that is not valid.
     BadFilter,
-    /// A NAME that is none.
+    /// A name that is not valid.
     BadName,
-    /// What stands after `@` is not attributes.
+    /// The word after `@` is malformed, or an attribute has an unknown value.
     BadAttribute,
-    /// The verb needs an argument.
+    /// The argument of the verb is missing.
     MissingArgument,
-    /// The line is longer than the broker takes.
+    /// The line is longer than the limit.
     TooLong,
     /// A limit on subscriptions, retained messages or memory is reached.
     TooMany,
-    /// Not allowed for this client.
+    /// The client may not do this.
     Denied,
-    /// The broker cannot serve one more connection.
+    /// The broker has reached its limit of connections.
     Busy,
 }
 
 impl Code {
-    /// The word.
+    /// The spelling on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::UnknownVerb => "unknown-verb",
@@ -56,59 +58,58 @@ impl fmt::Display for Code {
     }
 }
 
-/// Why a line is not a frame. None ends the connection: the next line end is where the next frame
-/// begins.
+/// Why a line is not a frame. It never ends the connection: the next frame begins after the line end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DecodeError {
     /// The line is longer than allowed; it is skipped to its end.
     TooLong {
         /// The limit in bytes.
         max: usize,
-        /// What it began with.
+        /// Its verb, if that was within the limit.
         verb: Option<Verb>,
     },
     /// There was no memory for more of the line; it is skipped to its end.
     NoMemory {
-        /// How many bytes of it had come.
+        /// How many bytes of it had arrived.
         begun: usize,
-        /// What it began with.
+        /// Its verb, if that had arrived.
         verb: Option<Verb>,
     },
-    /// The line begins with no verb that may stand there.
+    /// The line does not begin with a verb of this direction.
     UnknownVerb {
         /// The beginning of the word, made printable.
         word: String,
     },
-    /// The verb needs an argument.
+    /// The argument of the verb is missing.
     MissingArgument {
-        /// Which verb.
+        /// The verb.
         verb: Verb,
     },
-    /// The topic is none.
+    /// The topic is not valid.
     BadTopic {
-        /// Of which verb.
+        /// Its verb.
         verb: Verb,
-        /// What is wrong with it.
+        /// Why.
         why: BadTopic,
     },
-    /// The name is none.
+    /// The name is not valid.
     BadName(BadName),
-    /// What stands after `@` is not attributes.
+    /// The word after `@` is malformed.
     BadAttribute {
-        /// Of which verb.
+        /// The verb of the line, if it has one.
         verb: Option<Verb>,
-        /// What is wrong with it.
+        /// Why.
         why: BadAttribute,
     },
-    /// A frame of the broker that does not have its form.
+    /// A frame of the broker whose arguments are malformed.
     Malformed {
-        /// Which verb.
+        /// Its verb.
         verb: Verb,
     },
 }
 
 impl DecodeError {
-    /// The word for the wire.
+    /// The code for the `ERROR` frame.
     pub fn code(&self) -> Code {
         match self {
             Self::TooLong { .. } => Code::TooLong,
@@ -121,7 +122,7 @@ impl DecodeError {
         }
     }
 
-    /// Whether the refused line was a PUBLISH, which counts on its connection.
+    /// Whether the refused line was a PUBLISH: it takes a number on its connection, like an accepted one.
     pub fn is_publish(&self) -> bool {
         match self {
             Self::TooLong { verb, .. }

@@ -1,19 +1,19 @@
-//! Payload bytes to a line and back.
+//! Escaping of payloads: bytes to a line and back.
 //!
-//! On a line LF, CR and backslash are written `\n`, `\r` and `\\`. A backslash before any other
-//! byte, or at the end, stands for itself: every byte string decodes, and none is invalid.
+//! A line encodes LF, CR and backslash as `\n`, `\r` and `\\`. A backslash before any other byte, or
+//! at the end, is a backslash: every byte string decodes, and none is invalid.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use memchr::{memchr, memchr3};
 
-/// A payload as it stands on a line. Two are equal if they mean the same bytes.
+/// A payload in its encoded form. Two are equal if they decode to the same bytes.
 #[derive(Clone, Default)]
 pub struct Escaped<'a>(Cow<'a, [u8]>);
 
 impl<'a> Escaped<'a> {
-    /// Escapes a payload. Copies only if there is something to escape.
+    /// Encodes a payload. Copies only if a byte needs an escape.
     pub fn escape(payload: &'a [u8]) -> Self {
         if memchr3(b'\n', b'\r', b'\\', payload).is_none() {
             return Self(Cow::Borrowed(payload));
@@ -23,13 +23,13 @@ impl<'a> Escaped<'a> {
         Self(Cow::Owned(line))
     }
 
-    /// What stands on a line, which has no LF in it.
+    /// Takes a payload from a line, which contains no LF.
     pub fn from_line(line: &'a [u8]) -> Self {
         debug_assert!(memchr(b'\n', line).is_none());
         Self(Cow::Borrowed(line))
     }
 
-    /// The payload that is meant. Copies only if something was escaped.
+    /// Decodes the payload. Copies only if it contains a backslash.
     pub fn unescape(&self) -> Cow<'_, [u8]> {
         let Some(first) = memchr(b'\\', &self.0) else {
             return Cow::Borrowed(&self.0);
@@ -52,7 +52,7 @@ impl<'a> Escaped<'a> {
         Cow::Owned(payload)
     }
 
-    /// The bytes as they stand on the line.
+    /// The encoded bytes.
     pub fn as_line(&self) -> &[u8] {
         &self.0
     }
@@ -62,11 +62,11 @@ impl<'a> Escaped<'a> {
         self.0.is_empty()
     }
 
-    /// Writes it so that it reads the same anywhere in a line. A peer may have sent a bare CR;
-    /// at the end of a line that would be taken for half of a line end.
+    /// Appends the encoded bytes, valid anywhere in a line. A peer may have sent a bare CR; at the end
+    /// of a line a reader would take it for half of a line end.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         match memchr(b'\r', &self.0) {
-            // A backslash before the CR stands for itself only until the CR is escaped.
+            // A backslash before the CR is literal only until the CR is escaped, so all is encoded anew.
             Some(_) => escape_into(&self.unescape(), out),
             None => out.extend_from_slice(&self.0),
         }
@@ -81,7 +81,7 @@ impl PartialEq for Escaped<'_> {
 
 impl Eq for Escaped<'_> {}
 
-/// Shows what is meant.
+/// Shows the decoded bytes.
 impl fmt::Debug for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "b\"{}\"", self.unescape().escape_ascii())
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backslash_before_any_other_byte_or_at_the_end_stands_for_itself() {
+    fn a_backslash_before_any_other_byte_or_at_the_end_is_a_backslash() {
         means(br"\x", br"\x");
         means(br"a\", br"a\");
         means(br"\\n", br"\n");
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_escape_is_not_copied() {
+    fn a_payload_without_escapes_is_not_copied() {
         assert!(matches!(Escaped::escape(b"plain").0, Cow::Borrowed(_)));
         assert!(matches!(
             Escaped::from_line(b"plain").unescape(),
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_backslash_before_a_bare_carriage_return_keeps_its_meaning_when_written_again() {
-        // Only the CR was escaped once, and `\` CR `b` came out as `\\rb`, which reads as `\rb`.
+        // An earlier version escaped only the CR: `\` CR `b` became `\\rb`, which decodes to `\rb`.
         let mut out = Vec::new();
         Escaped::from_line(b"a\\\rb").encode(&mut out);
         assert_eq!(out, br"a\\\rb");

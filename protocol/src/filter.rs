@@ -1,4 +1,6 @@
-//! A filter: what a client subscribes to, and which topics it matches.
+//! A filter: a checked pattern, and whether it matches a topic or overlaps another filter.
+//!
+//! One filter against one topic; the broker's tree of all filters is its own.
 
 use std::fmt;
 
@@ -6,8 +8,8 @@ use crate::topic::{BadTopic, Topic, checked_text};
 
 const SHARE: &str = "$share";
 
-/// A checked filter: a topic whose levels may also be `+` or, last only, `#`; with
-/// `$share/<group>/` before it, its messages go to one member of the group each.
+/// A checked filter: a topic whose levels may also be `+` or, in the last place, `#`. With
+/// `$share/<group>/` before it, each message goes to one member of the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Filter<'a> {
     text: &'a str,
@@ -16,7 +18,7 @@ pub struct Filter<'a> {
 }
 
 impl<'a> Filter<'a> {
-    /// Checks a filter. This is the only way to have one.
+    /// Checks a filter. There is no other way to create one.
     pub fn parse<T: AsRef<[u8]> + ?Sized>(text: &'a T) -> Result<Self, BadFilter> {
         let text = checked_text(text.as_ref()).map_err(BadFilter::Name)?;
         let (group, pattern) = split_share(text)?;
@@ -47,7 +49,7 @@ impl<'a> Filter<'a> {
         self.group
     }
 
-    /// The text without `$share/<group>/`: what is held against topics.
+    /// The text without `$share/<group>/`: the part that is matched with topics.
     pub fn pattern(self) -> &'a str {
         self.pattern
     }
@@ -57,7 +59,7 @@ impl<'a> Filter<'a> {
         !self.pattern.contains(['+', '#'])
     }
 
-    /// Whether a message on `topic` is meant for this filter.
+    /// Whether a message on `topic` matches this filter.
     pub fn matches(self, topic: Topic<'_>) -> bool {
         if topic.is_hidden() && self.pattern.starts_with(['+', '#']) {
             return false;
@@ -74,7 +76,7 @@ impl<'a> Filter<'a> {
         names.next().is_none()
     }
 
-    /// Whether some topic matches both. Groups make no difference.
+    /// Whether some topic matches both. Groups are ignored.
     pub fn overlaps(self, other: Filter<'_>) -> bool {
         let hidden = |filter: &Filter<'_>| filter.pattern.starts_with('$');
         let wild = |filter: &Filter<'_>| filter.pattern.starts_with(['+', '#']);
@@ -99,13 +101,13 @@ impl fmt::Display for Filter<'_> {
     }
 }
 
-/// The group and the pattern of a filter that has a group; else the text is the pattern.
+/// Splits a filter into its group and its pattern; without a group the text is the pattern.
 fn split_share(text: &str) -> Result<(Option<&str>, &str), BadFilter> {
     let Some(rest) = text.strip_prefix(SHARE) else {
         return Ok((None, text));
     };
     let Some(rest) = rest.strip_prefix('/') else {
-        // `$shared` is a name like any other, `$share` alone lacks the rest.
+        // `$shared` is an ordinary level, `$share` alone lacks its group.
         return if rest.is_empty() {
             Err(BadFilter::Share)
         } else {
@@ -131,14 +133,14 @@ impl<'a> Filters<'a> {
         Self(words)
     }
 
-    /// Takes one or more words separated by single spaces, as they stand on the wire. `None` if
-    /// they could not stand there: nothing, a line end, or a carriage return as the last byte.
+    /// Takes one or more words separated by single spaces, in the form of the wire. `None` if a line
+    /// cannot contain them: no bytes, a line end, or a carriage return as the last byte.
     pub fn from_words(words: &'a [u8]) -> Option<Self> {
         let ends_well = words.last().is_some_and(|&byte| byte != b'\r');
         (ends_well && memchr::memchr(b'\n', words).is_none()).then_some(Self(words))
     }
 
-    /// Each word with what it is. One bad filter does not spoil the others.
+    /// Each word, and the filter or the error that it is. One bad filter does not affect the others.
     pub fn iter(self) -> impl Iterator<Item = (&'a [u8], Result<Filter<'a>, BadFilter>)> {
         self.0
             .split(|&byte| byte == b' ')
@@ -153,13 +155,13 @@ impl<'a> Filters<'a> {
 /// Why some bytes are not a filter. `Display` says what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadFilter {
-    /// It would not be a topic either.
+    /// A rule that topics and filters share.
     Name(BadTopic),
-    /// `#` stands before the last level.
+    /// `#` is not in the last level.
     HashNotLast,
     /// `+` or `#` shares its level with other bytes.
     WildcardInLevel,
-    /// `$share` without a group or without a filter behind it.
+    /// `$share` without a valid group, or without a filter after it.
     Share,
 }
 
@@ -258,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_in_the_first_level_does_not_see_dollar_topics() {
+    fn a_wildcard_in_the_first_level_does_not_match_dollar_topics() {
         check("#", "$SYS/uptime", false);
         check("+/uptime", "$SYS/uptime", false);
         check("$SYS/#", "$SYS/uptime", true);
@@ -286,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_stands_alone_and_hash_stands_last() {
+    fn a_wildcard_is_a_whole_level_and_hash_is_the_last() {
         assert_eq!(Filter::parse("a/#/b"), Err(BadFilter::HashNotLast));
         assert_eq!(Filter::parse("a/b#"), Err(BadFilter::WildcardInLevel));
         assert_eq!(Filter::parse("a+/b"), Err(BadFilter::WildcardInLevel));
@@ -294,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_could_not_stand_on_a_line_are_no_filters() {
+    fn words_that_a_line_cannot_contain_are_not_filters() {
         for words in [&b""[..], b"a\nb", b"a\r"] {
             assert_eq!(Filters::from_words(words), None);
         }

@@ -1,4 +1,7 @@
-//! Everything that can be said, in both directions.
+//! All frames of the protocol, in both directions.
+//!
+//! A frame borrows from the line that it was decoded from. `decode.rs` and `encode.rs` convert; these
+//! types know no bytes of the wire.
 
 use std::borrow::Cow;
 
@@ -9,33 +12,33 @@ use crate::name::Name;
 use crate::topic::Topic;
 use crate::verb::Verb;
 
-/// Everything a client can say.
+/// A frame from a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request<'a> {
     /// `PUBLISH <topic>[ <payload>]`. Answered by [`Reply::PubAck`].
     Publish {
-        /// Where to.
+        /// The topic of the message.
         topic: Topic<'a>,
-        /// What; may be empty.
+        /// The payload; may be empty.
         payload: Escaped<'a>,
-        /// What stood before the verb.
+        /// The attributes before the verb.
         attributes: Attributes<'a>,
     },
     /// `SUBSCRIBE <filter>[ <filter>...]`. Answered by one [`Reply::SubAck`] for each, in order.
     Subscribe {
-        /// What for.
+        /// The filters, in the order of the line.
         filters: Filters<'a>,
-        /// What stood before the verb.
+        /// The attributes before the verb.
         attributes: Attributes<'a>,
     },
     /// `UNSUBSCRIBE <filter>[ <filter>...]`. Answered by one [`Reply::UnsubAck`] for each.
     Unsubscribe {
-        /// What for.
+        /// The filters, in the order of the line.
         filters: Filters<'a>,
     },
     /// `PING[ <token>]`. Answered by [`Reply::Pong`] once everything before it has been handled.
     Ping {
-        /// Comes back in the answer; may be empty.
+        /// The answer repeats it; may be empty.
         token: &'a [u8],
     },
     /// `PONG[ <token>]`. Answers [`Reply::Ping`].
@@ -45,74 +48,74 @@ pub enum Request<'a> {
     },
     /// `HELP[ <verb>]`. Answered by [`Reply::Help`] lines.
     Help {
-        /// The one verb to explain, else all.
+        /// The verb to explain; `None` for all.
         verb: Option<Verb>,
     },
     /// `WILL <topic>[ <payload>]`. Answered by [`Reply::WillAck`]. Published if the connection ends
-    /// without [`Request::Bye`]; a newer one takes its place.
+    /// without [`Request::Bye`]; a later WILL replaces it.
     Will {
-        /// Where to.
+        /// The topic of the message.
         topic: Topic<'a>,
-        /// What; may be empty.
+        /// The payload; may be empty.
         payload: Escaped<'a>,
-        /// What stood before the verb, as on a PUBLISH.
+        /// The attributes before the verb, as on a PUBLISH.
         attributes: Attributes<'a>,
     },
     /// `NAME <name>`. Answered by [`Reply::NameAck`].
     Name {
-        /// What the client calls itself.
+        /// The name of the client.
         name: Name<'a>,
     },
-    /// `BYE`. Answered by [`Reply::Bye`] after everything queued; then the broker closes.
+    /// `BYE`. Answered by [`Reply::Bye`] after everything queued; then the broker closes the connection.
     Bye,
 }
 
-/// Everything the broker can say.
+/// A frame from the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply<'a> {
-    /// `MESSAGE <topic>[ <payload>]`. Matches one of this client's filters.
+    /// `MESSAGE <topic>[ <payload>]`. Matches at least one filter of this client.
     Message {
-        /// Where it was published.
+        /// Its topic.
         topic: Topic<'a>,
-        /// What was published.
+        /// Its payload; may be empty.
         payload: Escaped<'a>,
-        /// What its publisher put before the verb, and the broker's own marks.
+        /// The attributes of the publisher, and `retained` if the broker added it.
         attributes: Attributes<'a>,
     },
-    /// `PUBACK <n> <copies>`. The first `answered` publishes of this connection have been answered.
+    /// `PUBACK <n> <copies>`. The first `answered` PUBLISH frames of this connection are answered.
     PubAck {
         /// Counted from the connection's first PUBLISH.
         answered: u64,
-        /// Subscriber copies made of those that this PUBACK newly covers.
+        /// Copies made of the messages that this PUBACK answers and no earlier one did.
         copies: u64,
     },
     /// `SUBACK <filter>`.
     SubAck {
-        /// As the client wrote it.
+        /// As the client spelt it.
         filter: &'a [u8],
     },
-    /// `UNSUBACK <filter>`. Nothing for it follows.
+    /// `UNSUBACK <filter>`. No message that this filter brings follows.
     UnsubAck {
-        /// As the client wrote it.
+        /// As the client spelt it.
         filter: &'a [u8],
     },
     /// `WILLACK <topic>`.
     WillAck {
-        /// As the client wrote it.
+        /// As the client spelt it.
         topic: &'a [u8],
     },
     /// `NAMEACK <name>`.
     NameAck {
-        /// As the client wrote it.
+        /// As the client spelt it.
         name: &'a [u8],
     },
     /// `ERROR <code> <subject> <text>`. A frame was refused; the connection stays.
     Error {
-        /// A word for programs: one of [`crate::Code`], or one that a newer broker knows.
+        /// For programs: one of [`crate::Code`], or a code of a newer broker.
         code: Cow<'a, str>,
-        /// Which frame.
+        /// The frame or filter that was refused.
         subject: Subject<'a>,
-        /// A sentence for people, which says what to do.
+        /// For people: a sentence that says what to do.
         text: Cow<'a, str>,
     },
     /// `GAP <count>`. Exactly here `count` messages were dropped because the outbox was full.
@@ -120,9 +123,9 @@ pub enum Reply<'a> {
         /// How many.
         count: u64,
     },
-    /// `PING[ <token>]`. Are you there? Answer [`Request::Pong`].
+    /// `PING[ <token>]`. The client answers [`Request::Pong`].
     Ping {
-        /// Wanted back in the answer.
+        /// The answer has to repeat it.
         token: &'a [u8],
     },
     /// `PONG[ <token>]`. Answers [`Request::Ping`].
@@ -135,11 +138,11 @@ pub enum Reply<'a> {
         /// For people.
         text: Cow<'a, str>,
     },
-    /// `BYE`. Answers [`Request::Bye`]; unasked, the broker is stopping.
+    /// `BYE`. Answers [`Request::Bye`]; unsolicited, it says that the broker is stopping.
     Bye,
 }
 
-/// Which frame an `ERROR` is about.
+/// The frame or filter that an `ERROR` refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject<'a> {
     /// `publish:<n>`: the n-th PUBLISH of the connection, counted from 1.
@@ -148,6 +151,6 @@ pub enum Subject<'a> {
     Subscribe(&'a [u8]),
     /// `unsubscribe:<filter>`.
     Unsubscribe(&'a [u8]),
-    /// `line`: any other.
+    /// `line`: any other frame.
     Line,
 }

@@ -1,10 +1,9 @@
 //! The line protocol as values and bytes, with no I/O.
 //!
-//! Bytes from a peer go into a [`Decoder`] and whole frames come out: a broker asks it for
-//! [`Request`]s, a client for [`Reply`]s. `encode` on either turns a frame back into bytes. Nothing
-//! here opens a socket, starts a thread or reads a clock, so every rule of the protocol can be
-//! tested with a byte string. `docs/protocol.md` is the contract: where the two differ, this crate
-//! has the bug.
+//! Bytes from a peer go into a [`Decoder`] and complete frames come out: [`Request`]s for a broker,
+//! [`Reply`]s for a client. `encode` on either turns a frame back into bytes. Nothing here opens a
+//! socket, starts a thread or reads a clock, so a byte string can test every rule of the protocol.
+//! `docs/protocol.md` is the contract: where the two differ, this crate has the bug.
 
 mod attributes;
 mod decode;

@@ -1,11 +1,13 @@
-//! A name: what a client calls itself, for people to read.
+//! The name of a client, for people to read.
+//!
+//! Checked once, in [`Name::parse`]; it identifies no client.
 
 use std::fmt;
 
 use crate::limits::NAME_BYTES;
 
-/// What a client calls itself: 1 to [`NAME_BYTES`] bytes of UTF-8 without control characters. It is
-/// a label, not an identity: two clients may have the same.
+/// The name of a client: 1 to [`NAME_BYTES`] bytes of UTF-8 without control characters, not only
+/// white space. It is a label, not an identity: two clients may have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name<'a>(&'a str);
 
@@ -41,7 +43,7 @@ impl fmt::Display for Name<'_> {
 /// Why some bytes are not a name. `Display` says what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadName {
-    /// Nothing, or nothing but space.
+    /// No bytes, or only white space.
     Empty,
     /// More than [`NAME_BYTES`] bytes.
     TooLong {
@@ -78,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_of_all_countries_have_names() {
+    fn a_name_may_be_in_any_script() {
         for name in [
             "ann",
             "Ann Lee",
@@ -92,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_shown_is_no_name() {
+    fn a_name_that_cannot_be_displayed_is_refused() {
         let refuses = |name: &[u8], why| assert_eq!(Name::parse(name), Err(why));
         refuses(b"", BadName::Empty);
         refuses(b"  ", BadName::Empty);

@@ -1,23 +1,26 @@
-//! What shall happen to messages whose subscriber is slow.
+//! The overflow policy of a subscriber: the values of the attribute `slow`.
+//!
+//! Names and order only; the broker carries them out.
 
 use std::fmt;
 
-/// What a subscriber wants to happen when more messages wait for it than may, the most careful last.
+/// What the broker drops when an outbox is full. In ascending order of safety: a message that matches
+/// several filters follows the greatest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Slow {
-    /// While anything waits, only the newest message of each topic is kept.
+    /// While messages are queued, only the newest of each topic is kept.
     Latest,
-    /// What waits stays, newer messages are dropped.
+    /// Queued messages stay, new messages are dropped.
     DropNewest,
-    /// The oldest messages that wait are dropped.
+    /// The oldest queued messages are dropped.
     #[default]
     DropOldest,
-    /// Publishers wait a moment, then the oldest are dropped.
+    /// Publishers wait for a limited time, then the oldest queued messages are dropped.
     Block,
 }
 
 impl Slow {
-    /// All of them.
+    /// All policies, in the order in which an error lists them.
     pub const ALL: [Self; 4] = [
         Self::DropOldest,
         Self::DropNewest,
@@ -25,7 +28,7 @@ impl Slow {
         Self::Block,
     ];
 
-    /// The value of the attribute `slow` that asks for it.
+    /// The value of the attribute `slow`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Latest => "latest",
@@ -35,7 +38,7 @@ impl Slow {
         }
     }
 
-    /// What the value of the attribute `slow` asks for.
+    /// Parses the value of the attribute `slow`.
     pub fn parse(value: &[u8]) -> Result<Self, BadSlow> {
         let asked = |slow: &Self| slow.as_str().as_bytes() == value;
         Self::ALL.into_iter().find(asked).ok_or(BadSlow)
@@ -48,7 +51,7 @@ impl fmt::Display for Slow {
     }
 }
 
-/// The value of the attribute `slow` is none that is known.
+/// The value of the attribute `slow` is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadSlow;
 
@@ -74,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_has_a_name_of_its_own() {
+    fn each_policy_has_a_unique_name() {
         for slow in Slow::ALL {
             assert_eq!(Slow::parse(slow.as_str().as_bytes()), Ok(slow));
         }

@@ -1,16 +1,18 @@
-//! A topic: a name that has been checked.
+//! A topic: a checked name.
+//!
+//! Also the rules that topics share with filters. A [`Topic`] borrows its text and is not checked again.
 
 use std::fmt;
 
 use crate::limits::{TOPIC_BYTES, TOPIC_LEVELS};
 
-/// The name a message is published under: 1 to [`TOPIC_BYTES`] bytes of UTF-8, at most
+/// The name under which a message is published: 1 to [`TOPIC_BYTES`] bytes of UTF-8, at most
 /// [`TOPIC_LEVELS`] levels separated by `/`, without space, control bytes, `+` and `#`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Topic<'a>(&'a str);
 
 impl<'a> Topic<'a> {
-    /// Checks a name. This is the only way to have a `Topic`, so nothing behind it checks again.
+    /// Checks a name. There is no other way to create a `Topic`, so later code does not check again.
     pub fn parse<T: AsRef<[u8]> + ?Sized>(name: &'a T) -> Result<Self, BadTopic> {
         let text = checked_text(name.as_ref())?;
         match text.bytes().find(|byte| matches!(byte, b'+' | b'#')) {
@@ -29,12 +31,12 @@ impl<'a> Topic<'a> {
         self.0.split('/')
     }
 
-    /// Whether the topic begins with `$`, and so is hidden from a wildcard in the first level.
+    /// Whether the topic begins with `$`: a wildcard in the first level does not match it.
     pub fn is_hidden(self) -> bool {
         self.0.starts_with('$')
     }
 
-    /// Whether the topic lies under `$SYS/`, where only the broker publishes.
+    /// Whether the topic is `$SYS` or below it, where only the broker publishes.
     pub fn is_brokers_own(self) -> bool {
         self.0.starts_with("$SYS/") || self.0 == "$SYS"
     }
@@ -46,7 +48,7 @@ impl fmt::Display for Topic<'_> {
     }
 }
 
-/// What topics and filters have in common: length, UTF-8, no space or control byte, depth.
+/// The rules that topics and filters share: length, UTF-8, no space or control byte, depth.
 pub(crate) fn checked_text(name: &[u8]) -> Result<&str, BadTopic> {
     if name.is_empty() {
         return Err(BadTopic::Empty);
@@ -68,7 +70,7 @@ pub(crate) fn checked_text(name: &[u8]) -> Result<&str, BadTopic> {
 /// Why some bytes are not a topic. `Display` says what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadTopic {
-    /// There is nothing between the separators.
+    /// No bytes.
     Empty,
     /// More than [`TOPIC_BYTES`] bytes.
     TooLong {

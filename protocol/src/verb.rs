@@ -1,48 +1,50 @@
-//! The words that a line can begin with, and what HELP says about them.
+//! The verbs of the protocol: their spelling on the wire, and the text of HELP for each.
+//!
+//! `frame.rs` has the frames that they begin. Nothing here knows an argument.
 
 use std::fmt;
 
 /// Every verb of the protocol, in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
-    /// Sends a message.
+    /// Publishes a message.
     Publish,
-    /// Asks for messages.
+    /// Subscribes to filters.
     Subscribe,
-    /// Asks for no more of them.
+    /// Ends subscriptions.
     Unsubscribe,
-    /// Are you there?
+    /// Asks the peer for a PONG.
     Ping,
-    /// Yes.
+    /// Answers a PING.
     Pong,
     /// Explains the verbs.
     Help,
-    /// What to publish when the connection breaks.
+    /// Sets the message to publish if the connection ends without BYE.
     Will,
-    /// What the client calls itself.
+    /// Sets the name of the client.
     Name,
-    /// Ends the conversation.
+    /// Ends the connection.
     Bye,
-    /// A message.
+    /// Delivers a message.
     Message,
-    /// The receipt of one or more PUBLISH.
+    /// Answers one or more PUBLISH.
     PubAck,
-    /// The receipt of a SUBSCRIBE.
+    /// Answers one filter of a SUBSCRIBE.
     SubAck,
-    /// The receipt of an UNSUBSCRIBE.
+    /// Answers one filter of an UNSUBSCRIBE.
     UnsubAck,
-    /// The receipt of a WILL.
+    /// Answers a WILL.
     WillAck,
-    /// The receipt of a NAME.
+    /// Answers a NAME.
     NameAck,
-    /// A frame was refused.
+    /// Refuses a frame.
     Error,
-    /// Messages were dropped here.
+    /// Reports dropped messages.
     Gap,
 }
 
 impl Verb {
-    /// What a client can say, in the order in which HELP lists it.
+    /// The verbs of clients, in the order in which HELP lists them.
     pub const OF_CLIENTS: [Self; 9] = [
         Self::Publish,
         Self::Subscribe,
@@ -55,7 +57,7 @@ impl Verb {
         Self::Bye,
     ];
 
-    /// What the broker can say.
+    /// The verbs of the broker.
     pub const OF_BROKERS: [Self; 12] = [
         Self::Message,
         Self::PubAck,
@@ -71,7 +73,7 @@ impl Verb {
         Self::Bye,
     ];
 
-    /// The verb as it is written.
+    /// The spelling on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Publish => "PUBLISH",
@@ -94,7 +96,7 @@ impl Verb {
         }
     }
 
-    /// Reads a verb in any ASCII case.
+    /// Parses a verb in any ASCII case.
     pub fn parse(word: &[u8]) -> Option<Self> {
         let is_it = |verb: &Self| verb.as_str().as_bytes().eq_ignore_ascii_case(word);
         Self::OF_CLIENTS
@@ -103,7 +105,7 @@ impl Verb {
             .find(is_it)
     }
 
-    /// How a client writes it and what it gets, on one line; only for [`Self::OF_CLIENTS`].
+    /// Syntax and answer on one line; `None` for a verb that is not in [`Self::OF_CLIENTS`].
     pub fn help(self) -> Option<&'static str> {
         match self {
             Self::Publish => Some(

@@ -1,6 +1,5 @@
-//! What holds for every input, tried with random ones: that the two directions of the codec agree,
-//! that nothing loses the framing, and that filters and escapes agree with a second model of the
-//! contract, written another way.
+//! Properties of the codec for random input: both directions agree, no input loses the framing, and
+//! filters and escapes agree with a second model of the contract, written another way.
 
 use std::iter::repeat_n;
 
@@ -14,37 +13,41 @@ use protocol::{
     Subject, Topic, Verb,
 };
 
-/// What a decoder says next, as text that outlives its buffer.
-type Hear = fn(&mut Decoder) -> Result<Option<String>, DecodeError>;
+/// The next frame of a decoder, as text that outlives its buffer.
+type NextFrame = fn(&mut Decoder) -> Result<Option<String>, DecodeError>;
 
-/// A broker's ear and a client's.
-const EARS: [Hear; 2] = [hear_request, hear_reply];
+/// Both directions: a broker reads requests, a client replies.
+const BOTH_ENDS: [NextFrame; 2] = [next_request, next_reply];
 
-fn hear_request(decoder: &mut Decoder) -> Result<Option<String>, DecodeError> {
+fn next_request(decoder: &mut Decoder) -> Result<Option<String>, DecodeError> {
     Ok(decoder.next_request()?.map(|frame| format!("{frame:?}")))
 }
 
-fn hear_reply(decoder: &mut Decoder) -> Result<Option<String>, DecodeError> {
+fn next_reply(decoder: &mut Decoder) -> Result<Option<String>, DecodeError> {
     Ok(decoder.next_reply()?.map(|frame| format!("{frame:?}")))
 }
 
-/// All that is heard while `pieces` arrive, with errors in their place.
-fn heard(pieces: &[&[u8]], max_line: usize, hear: Hear) -> Vec<Result<String, DecodeError>> {
+/// All frames decoded while `pieces` arrive, with errors in their place.
+fn decode_all(
+    pieces: &[&[u8]],
+    max_line: usize,
+    next_frame: NextFrame,
+) -> Vec<Result<String, DecodeError>> {
     let mut decoder = Decoder::new(max_line);
     let mut outcomes = Vec::new();
     for piece in pieces {
         decoder.push(piece);
-        while let Some(outcome) = hear(&mut decoder).transpose() {
+        while let Some(outcome) = next_frame(&mut decoder).transpose() {
             outcomes.push(outcome);
         }
     }
     outcomes
 }
 
-/// The lines of a stream that ask for an outcome, each without its line end.
+/// The lines of a stream that give a frame or an error, each without its line end.
 fn lines_that_count(stream: &[u8]) -> Vec<&[u8]> {
     let mut lines: Vec<&[u8]> = stream.split(|&byte| byte == b'\n').collect();
-    lines.pop(); // Nothing, or a line that has not ended yet.
+    lines.pop(); // Empty, or an incomplete line.
     lines
         .into_iter()
         .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
@@ -52,7 +55,7 @@ fn lines_that_count(stream: &[u8]) -> Vec<&[u8]> {
         .collect()
 }
 
-/// Cuts `bytes` into pieces of the given sizes, over and over.
+/// Cuts `bytes` into pieces of the given sizes, cyclically.
 fn cut<'a>(mut bytes: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
     let mut pieces = Vec::new();
     for &size in sizes.iter().cycle() {
@@ -66,7 +69,7 @@ fn cut<'a>(mut bytes: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
     pieces
 }
 
-/// What a payload on a line means.
+/// The second model of decoding a payload.
 fn meant(line: &[u8]) -> Vec<u8> {
     let (byte, rest) = match line {
         [] => return Vec::new(),
@@ -78,7 +81,7 @@ fn meant(line: &[u8]) -> Vec<u8> {
     [&[byte], &meant(rest)[..]].concat()
 }
 
-/// Whether the levels of a filter take the levels of a topic.
+/// The second model of matching: the levels of a filter and of a topic.
 fn takes(pattern: &[&str], names: &[&str]) -> bool {
     match (pattern, names) {
         (["#"], _) => true,
@@ -89,7 +92,7 @@ fn takes(pattern: &[&str], names: &[&str]) -> bool {
     }
 }
 
-/// The same with the rule for topics that begin with `$`.
+/// The same, with the rule for topics that begin with `$`.
 fn takes_topic(pattern: &str, name: &str) -> bool {
     let pattern: Vec<&str> = pattern.split('/').collect();
     let names: Vec<&str> = name.split('/').collect();
@@ -97,7 +100,7 @@ fn takes_topic(pattern: &str, name: &str) -> bool {
     !(is_wild && name.starts_with('$')) && takes(&pattern, &names)
 }
 
-/// A frame as its encoding promises to read: the text of `ERROR` and `HELP` has no control bytes.
+/// A frame as it is decoded after encoding: the text of `ERROR` and `HELP` has no control bytes.
 fn as_written(reply: Reply<'_>) -> Reply<'_> {
     let clean = |text: &str| text.replace(|letter| letter < ' ', " ");
     match reply {
@@ -117,12 +120,12 @@ fn as_written(reply: Reply<'_>) -> Reply<'_> {
     }
 }
 
-/// Bytes among which those that mean something are frequent.
+/// Bytes in which those with a meaning for the protocol are frequent.
 fn byte() -> impl Strategy<Value = u8> {
     prop_oneof![any::<u8>(), select(&b" \n\r\\nrs:;@=/+#$"[..])]
 }
 
-/// A run of bytes that can stand on one line.
+/// Bytes without a line end.
 fn on_a_line(max: usize) -> impl Strategy<Value = Vec<u8>> {
     vec(byte(), 0..max).prop_map(|mut bytes| {
         bytes.retain(|&byte| byte != b'\n');
@@ -130,7 +133,7 @@ fn on_a_line(max: usize) -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// A run of bytes that can stand between two spaces, and is not empty.
+/// Bytes without space and line end, at least one.
 fn word() -> impl Strategy<Value = Vec<u8>> {
     on_a_line(24).prop_map(|mut bytes| {
         bytes.retain(|&byte| byte != b' ');
@@ -148,7 +151,7 @@ fn topic() -> impl Strategy<Value = String> {
         .prop_filter("not a topic", |name: &String| Topic::parse(name).is_ok())
 }
 
-/// Keys with their values, or none for a flag.
+/// Keys with their values; a flag has none.
 fn attribute_items() -> impl Strategy<Value = Vec<(String, Option<Vec<u8>>)>> {
     vec(("[a-z0-9-]{1,8}", option::of(vec(byte(), 0..16))), 0..4)
 }
@@ -169,7 +172,7 @@ fn verb() -> impl Strategy<Value = Verb> {
     prop_oneof![select(&Verb::OF_CLIENTS[..]), select(&Verb::OF_BROKERS[..])]
 }
 
-/// A line that is a frame, or nearly one, or noise.
+/// A line that is a frame, similar to one, or noise.
 fn line() -> impl Strategy<Value = Vec<u8>> {
     let before = "@a=1;b @a=\\s\\x;a= @A @ @=;\r;"
         .split(' ')
@@ -197,7 +200,7 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![3 => frame, 1 => on_a_line(40)]
 }
 
-/// Lines, each with its end.
+/// Lines, each with its line end.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     vec(line(), 0..10).prop_map(|lines| {
         let ended = |line: Vec<u8>| [&line[..], b"\n"].concat();
@@ -205,7 +208,7 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// What frames are made of; each frame takes what it needs.
+/// The parts of frames; each frame takes those that it has.
 #[derive(Clone, Debug)]
 struct Parts {
     topic: String,
@@ -235,7 +238,7 @@ prop_compose! {
     }
 }
 
-/// Hands every request that can be made of `parts` to `check`.
+/// Calls `check` with every request that can be made of `parts`.
 fn each_request(parts: &Parts, mut check: impl FnMut(Request<'_>)) {
     let words = parts.words.join(&b' ');
     let filters = Filters::from_words(&words).expect("words that can stand on a line");
@@ -271,7 +274,7 @@ fn each_request(parts: &Parts, mut check: impl FnMut(Request<'_>)) {
     }
 }
 
-/// Hands every reply that can be made of `parts` to `check`.
+/// Calls `check` with every reply that can be made of `parts`.
 fn each_reply(parts: &Parts, mut check: impl FnMut(Reply<'_>)) {
     let (token, filter) = (&parts.token[..], &parts.words[0][..]);
     let (answered, copies) = parts.numbers;
@@ -308,31 +311,31 @@ fn each_reply(parts: &Parts, mut check: impl FnMut(Reply<'_>)) {
 }
 
 proptest! {
-    // A failure becomes a unit test beside the code at fault, not an entry in a file of seeds.
+    // A failure becomes a unit test beside the faulty code, not an entry in a file of seeds.
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_a_client_says_is_what_the_broker_hears(parts in parts()) {
-        let (mut said, mut bytes) = (Vec::new(), Vec::new());
+    fn the_broker_decodes_the_requests_that_a_client_encodes(parts in parts()) {
+        let (mut expected, mut bytes) = (Vec::new(), Vec::new());
         each_request(&parts, |request| {
-            said.push(Ok(format!("{request:?}")));
+            expected.push(Ok(format!("{request:?}")));
             request.encode(&mut bytes);
         });
-        prop_assert_eq!(heard(&[&bytes], LINE_BYTES, hear_request), said);
+        prop_assert_eq!(decode_all(&[&bytes], LINE_BYTES, next_request), expected);
     }
 
     #[test]
-    fn what_the_broker_says_is_what_a_client_hears(parts in parts()) {
-        let (mut said, mut bytes) = (Vec::new(), Vec::new());
+    fn a_client_decodes_the_replies_that_the_broker_encodes(parts in parts()) {
+        let (mut expected, mut bytes) = (Vec::new(), Vec::new());
         each_reply(&parts, |reply| {
-            said.push(Ok(format!("{reply:?}")));
+            expected.push(Ok(format!("{reply:?}")));
             reply.encode(&mut bytes);
         });
-        prop_assert_eq!(heard(&[&bytes], LINE_BYTES, hear_reply), said);
+        prop_assert_eq!(decode_all(&[&bytes], LINE_BYTES, next_reply), expected);
     }
 
     #[test]
-    fn a_frame_means_the_same_when_it_is_written_again(line in line()) {
+    fn a_frame_is_the_same_after_encoding_and_decoding(line in line()) {
         let mut again = Vec::new();
         if let Ok(request) = Request::decode(&line) {
             request.encode(&mut again);
@@ -376,7 +379,7 @@ proptest! {
     }
 
     #[test]
-    fn attributes_may_hold_any_bytes_in_any_number(items in attribute_items()) {
+    fn attributes_may_have_any_bytes_and_any_number(items in attribute_items()) {
         let topic = Topic::parse("t").expect("a topic");
         let attributes = attributes(&items);
         let mut line = Vec::new();
@@ -394,14 +397,14 @@ proptest! {
     }
 
     #[test]
-    fn the_pieces_in_which_bytes_arrive_do_not_matter(
+    fn the_pieces_in_which_bytes_arrive_make_no_difference(
         stream in stream(),
         sizes in vec(1..12_usize, 1..6),
         max_line in prop_oneof![0..32_usize, Just(LINE_BYTES)],
     ) {
-        for hear in EARS {
-            let whole = heard(&[&stream], max_line, hear);
-            prop_assert_eq!(heard(&cut(&stream, &sizes), max_line, hear), whole);
+        for next_frame in BOTH_ENDS {
+            let whole = decode_all(&[&stream], max_line, next_frame);
+            prop_assert_eq!(decode_all(&cut(&stream, &sizes), max_line, next_frame), whole);
         }
     }
 
@@ -411,8 +414,8 @@ proptest! {
     ) {
         let bytes = [&noise[..], b"\nPING fence\n"].concat();
         let fence = Ok(format!("{:?}", Request::Ping { token: b"fence" }));
-        for hear in EARS {
-            let outcomes = heard(&[&bytes], LINE_BYTES, hear);
+        for next_frame in BOTH_ENDS {
+            let outcomes = decode_all(&[&bytes], LINE_BYTES, next_frame);
             prop_assert_eq!(outcomes.len(), lines_that_count(&bytes).len());
             prop_assert_eq!(outcomes.last(), Some(&fence));
         }
@@ -428,8 +431,8 @@ proptest! {
             .iter()
             .map(|line| line.len() > max_line)
             .collect();
-        for hear in EARS {
-            let too_long: Vec<bool> = heard(&cut(&stream, &sizes), max_line, hear)
+        for next_frame in BOTH_ENDS {
+            let too_long: Vec<bool> = decode_all(&cut(&stream, &sizes), max_line, next_frame)
                 .iter()
                 .map(|outcome| matches!(outcome, Err(DecodeError::TooLong { .. })))
                 .collect();
@@ -438,7 +441,7 @@ proptest! {
     }
 
     #[test]
-    fn a_reader_holds_no_more_of_a_line_than_the_limit(
+    fn a_reader_buffers_no_more_of_a_line_than_the_limit(
         stream in stream(),
         sizes in vec(1..12_usize, 1..6),
         max_line in 0..24_usize,
@@ -455,7 +458,7 @@ proptest! {
                 };
                 unread.drain(..used);
             }
-            // One more may be the CR of the line end.
+            // One more byte may be the CR of the line end.
             prop_assert!(unread.len() <= max_line + 1);
         }
     }
@@ -498,7 +501,7 @@ proptest! {
     }
 
     #[test]
-    fn one_bad_filter_does_not_spoil_the_others(words in on_a_line(80)) {
+    fn one_bad_filter_does_not_affect_the_others(words in on_a_line(80)) {
         let Some(filters) = Filters::from_words(&words) else {
             return Ok(());
         };
@@ -522,7 +525,7 @@ proptest! {
 }
 
 #[test]
-fn the_properties_speak_every_verb() {
+fn the_properties_cover_every_verb() {
     let parts = Parts {
         topic: "t".into(),
         payload: Vec::new(),

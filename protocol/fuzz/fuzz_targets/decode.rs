@@ -1,9 +1,8 @@
-//! Any bytes as a stream of lines, heard by a broker and by a client.
+//! Fuzz target: any bytes as a stream of lines, decoded by a broker and by a client.
 //!
-//! The first three bytes of the input choose the longest line and the sizes of two pieces, which
-//! take turns. However the rest is cut, every line has one outcome, a line that is too long and no
-//! other is refused as such, the frame that follows is heard, and every frame means the same when
-//! it is written and read again.
+//! The first three bytes of the input choose the longest line and two piece sizes, which alternate.
+//! However the rest is cut, every line has one outcome, exactly the lines above the limit are refused
+//! as too long, the frame after them is decoded, and every frame is the same after encoding and decoding.
 
 #![no_main]
 
@@ -13,28 +12,28 @@ use protocol::{
     Attributes, DecodeError, Decoder, Escaped, Filter, Name, Reply, Request, Subject, Topic,
 };
 
-/// The line behind everything else. It is shorter than any limit.
+/// The line after everything else. It is shorter than any limit.
 const FENCE: &[u8] = b"PING fence";
 
-/// What a line was taken for, as bytes that outlive the decoder's buffer.
+/// The outcome of a line, as bytes that outlive the decoder's buffer.
 type Outcome = Result<Vec<u8>, DecodeError>;
 
-/// What a decoder says next.
-type Hear = fn(&mut Decoder) -> Result<Option<Vec<u8>>, DecodeError>;
+/// Decodes the next frame.
+type NextFrame = fn(&mut Decoder) -> Result<Option<Vec<u8>>, DecodeError>;
 
 fuzz_target!(|input: &[u8]| {
     let [limit, first, second, stream @ ..] = input else {
         return;
     };
-    // A square, so that tiny limits and those above the longest topic are one byte away.
+    // Quadratic, so that one byte reaches tiny limits and limits above the longest topic.
     let max_line = FENCE.len() + usize::from(*limit) * usize::from(*limit) / 16;
     let sizes = [1 + usize::from(*first), 1 + usize::from(*second)];
 
     let stream = [stream, b"\n", FENCE, b"\n"].concat();
     let lines = lines_that_count(&stream);
-    for hear in [hear_request as Hear, hear_reply] {
-        let whole = heard([&stream[..]].into_iter(), max_line, hear);
-        assert_eq!(heard(cut(&stream, sizes), max_line, hear), whole);
+    for next_frame in [next_request as NextFrame, next_reply] {
+        let whole = decode_all([&stream[..]].into_iter(), max_line, next_frame);
+        assert_eq!(decode_all(cut(&stream, sizes), max_line, next_frame), whole);
         assert_eq!(whole.len(), lines.len());
         assert_eq!(whole.last(), Some(&Ok([FENCE, b"\n"].concat())));
         for (outcome, line) in whole.iter().zip(&lines) {
@@ -44,15 +43,19 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// All that is heard while `pieces` arrive, with errors in their place.
-fn heard<'a>(pieces: impl Iterator<Item = &'a [u8]>, max_line: usize, hear: Hear) -> Vec<Outcome> {
+/// All frames decoded while `pieces` arrive, with errors in their place.
+fn decode_all<'a>(
+    pieces: impl Iterator<Item = &'a [u8]>,
+    max_line: usize,
+    next_frame: NextFrame,
+) -> Vec<Outcome> {
     let mut decoder = Decoder::new(max_line);
     let mut outcomes = Vec::new();
     for piece in pieces {
         decoder.push(piece);
-        while let Some(outcome) = hear(&mut decoder).transpose() {
+        while let Some(outcome) = next_frame(&mut decoder).transpose() {
             if let Err(refused) = &outcome {
-                tell(refused);
+                check_sentence(refused);
             }
             outcomes.push(outcome);
         }
@@ -60,13 +63,13 @@ fn heard<'a>(pieces: impl Iterator<Item = &'a [u8]>, max_line: usize, hear: Hear
     outcomes
 }
 
-/// Every refusal has a sentence, which fits on one line.
-fn tell(refused: &DecodeError) {
+/// Every refusal has a sentence that fits on one line.
+fn check_sentence(refused: &DecodeError) {
     let sentence = refused.to_string();
     assert!(!sentence.is_empty() && !sentence.contains(char::is_control));
 }
 
-fn hear_request(decoder: &mut Decoder) -> Result<Option<Vec<u8>>, DecodeError> {
+fn next_request(decoder: &mut Decoder) -> Result<Option<Vec<u8>>, DecodeError> {
     let Some(request) = decoder.next_request()? else {
         return Ok(None);
     };
@@ -102,7 +105,7 @@ fn hear_request(decoder: &mut Decoder) -> Result<Option<Vec<u8>>, DecodeError> {
     Ok(Some(bytes))
 }
 
-fn hear_reply(decoder: &mut Decoder) -> Result<Option<Vec<u8>>, DecodeError> {
+fn next_reply(decoder: &mut Decoder) -> Result<Option<Vec<u8>>, DecodeError> {
     let Some(reply) = decoder.next_reply()? else {
         return Ok(None);
     };
@@ -115,8 +118,8 @@ fn hear_reply(decoder: &mut Decoder) -> Result<Option<Vec<u8>>, DecodeError> {
     Ok(Some(bytes))
 }
 
-/// A frame as its encoding promises to read: names in an `ERROR` are cut, and its text, like that
-/// of `HELP`, has no control bytes.
+/// A frame as it is decoded after encoding: filters in an `ERROR` are cut, and its text, like that of
+/// `HELP`, has no control bytes.
 fn as_written(reply: Reply<'_>) -> Reply<'_> {
     let shown = |name: &'_ [u8]| name.len().min(ECHO_BYTES);
     let clean = |text: &str| text.replace(|letter| letter < ' ', " ").into();
@@ -139,13 +142,13 @@ fn as_written(reply: Reply<'_>) -> Reply<'_> {
     }
 }
 
-/// A payload survives being escaped.
+/// A payload is the same after escaping and unescaping.
 fn check_payload(payload: &Escaped<'_>) {
     let meant = payload.unescape();
     assert_eq!(Escaped::escape(&meant).unescape(), meant);
 }
 
-/// Attributes survive being taken apart and put together.
+/// Attributes are the same after they are read and pushed again.
 fn check_attributes(attributes: &Attributes<'_>) {
     let mut again = Attributes::default();
     for (key, value) in attributes.iter() {
@@ -153,14 +156,14 @@ fn check_attributes(attributes: &Attributes<'_>) {
             Some(value) => again.push(key, &value),
             None => again.push_flag(key),
         }
-        .expect("a key that was there is valid");
+        .expect("a decoded key is valid");
         assert!(attributes.contains(key));
         assert!(!attributes.without(&[key]).contains(key));
     }
     assert!(again.iter().eq(attributes.iter()));
 }
 
-/// A filter matches the topic that its own pattern is, if it is one and the topic is not hidden.
+/// A filter matches the topic that its pattern becomes when every wildcard is replaced by a name.
 fn check_filter(filter: Filter<'_>) {
     let filled = filter.pattern().replace(['+', '#'], "x");
     let topic = Topic::parse(&filled).expect("a pattern without wildcards is a topic");
@@ -168,7 +171,7 @@ fn check_filter(filter: Filter<'_>) {
     assert_eq!(filter.is_exact(), filled == filter.pattern());
 }
 
-/// The lines that ask for an outcome, each without its line end.
+/// The lines that give a frame or an error, each without its line end.
 fn lines_that_count(stream: &[u8]) -> Vec<&[u8]> {
     stream
         .split(|&byte| byte == b'\n')
@@ -177,7 +180,7 @@ fn lines_that_count(stream: &[u8]) -> Vec<&[u8]> {
         .collect()
 }
 
-/// Cuts `bytes` into pieces of two sizes by turns.
+/// Cuts `bytes` into pieces of two alternating sizes.
 fn cut(mut bytes: &[u8], sizes: [usize; 2]) -> impl Iterator<Item = &[u8]> {
     sizes.into_iter().cycle().map_while(move |size| {
         let (piece, rest) = bytes.split_at(size.min(bytes.len()));
