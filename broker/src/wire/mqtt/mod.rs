@@ -6,6 +6,8 @@
 
 mod connect;
 mod conversation;
+mod fault;
+mod field;
 mod message;
 mod packet;
 mod property;

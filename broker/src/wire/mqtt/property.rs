@@ -5,7 +5,8 @@ use mqtt_protocol_core::mqtt::packet::prelude::PropertyValueAccess;
 use mqtt_protocol_core::mqtt::packet::{Properties, Property, PropertyId};
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 
-use super::packet::{Fault, check_text, too_short, varint};
+use super::fault::{Fault, too_short};
+use super::field::{check_text, varint};
 
 /// The packet, or the part of one, in which properties stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

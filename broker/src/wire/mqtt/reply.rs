@@ -11,7 +11,8 @@ use mqtt_protocol_core::mqtt::result_code::{
 };
 
 use super::Version;
-use super::packet::{Fault, kind};
+use super::fault::Fault;
+use super::packet::kind;
 
 pub(super) const PINGRESP: [u8; 2] = [0xd0, 0];
 
