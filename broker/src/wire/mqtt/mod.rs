@@ -13,21 +13,14 @@ mod packet;
 mod property;
 mod reply;
 mod shelf;
+mod version;
 
 use std::time::Duration;
 
 use crate::engine::outbox::encoder::Encoder;
 
 pub(crate) use conversation::Conversation;
-
-/// Which MQTT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Version {
-    /// 3.1.1.
-    V3,
-    /// 5.0.
-    V5,
-}
+pub(crate) use version::Version;
 
 /// What all conversations of a broker are given.
 #[derive(Clone, Copy, Debug)]
