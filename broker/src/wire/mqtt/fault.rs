@@ -6,7 +6,8 @@ use std::borrow::Cow;
 
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 
-/// Why a client is not listened to any longer.
+/// Why a client is not listened to any longer. It ends the connection [MQTT-4.8.0-1] (3.1.1)
+/// [MQTT-4.13.1-1] (5.0).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
     /// As MQTT 5 numbers them.

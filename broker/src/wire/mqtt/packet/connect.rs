@@ -53,12 +53,15 @@ impl Connect {
             [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', ..] => {
                 return Err(BadConnect::Version(Version::V3));
             }
+            // With another protocol name it is another protocol, in which nothing can be said [MQTT-3.1.2-1].
             _ => return Err(BadConnect::NotMqtt),
         };
         let version = match level {
             4 => Version::V3,
             5 => Version::V5,
             _ => {
+                // The answer has to be in a version that the client reads [MQTT-3.1.2-2]: that of 5.0 if the packet
+                // would be one of 5.0 at its level.
                 let mut known = body.to_vec();
                 known[6] = 5;
                 let like_5 = v5_0::Connect::parse(&known).is_ok_and(|(_, used)| used == body.len());
@@ -74,10 +77,13 @@ impl Connect {
 
     fn read_version(body: &[u8], version: Version) -> Result<Self, Fault> {
         let flags = *body.get(7).ok_or_else(too_short)?;
+        // [MQTT-3.1.2-3].
         if flags & 1 != 0 {
             return Err(Fault::malformed("the reserved flag of CONNECT is set"));
         }
         let (has_will, will_qos) = (flags & 4 != 0, flags >> 3 & 3);
+        // There is no QoS 3: [MQTT-3.1.2-14] (3.1.1) [MQTT-3.1.2-12] (5.0). Without a will its QoS and
+        // RETAIN are zero: [MQTT-3.1.2-11] and [MQTT-3.1.2-13] of both, [MQTT-3.1.2-15] (3.1.1).
         if will_qos == 3 || (!has_will && flags & 0x38 != 0) {
             return Err(Fault::malformed(
                 "the flags of CONNECT ask for a QoS of the will that there is not",
@@ -96,12 +102,22 @@ impl Connect {
             Version::V5 if flags & 0xc0 == 0x40 => Cow::Owned(with_user_name(body)?),
             _ => Cow::Borrowed(body),
         };
+        // The library reads the fields in the order of the standard [MQTT-3.1.3-1], each if its flag says
+        // that it is there: the client identifier always [MQTT-3.1.3-3], topic and payload of a will
+        // [MQTT-3.1.2-9], the user name [MQTT-3.1.2-18] [MQTT-3.1.2-19] (3.1.1) [MQTT-3.1.2-16]
+        // [MQTT-3.1.2-17] (5.0), the password [MQTT-3.1.2-20] [MQTT-3.1.2-21] (3.1.1) [MQTT-3.1.2-18]
+        // [MQTT-3.1.2-19] (5.0), which 3.1.1 does not have without a user name [MQTT-3.1.2-22].
         let (connect, used) = match version {
             Version::V3 => Self::parse_v3(&body, will_qos),
             Version::V5 => Self::parse_v5(&body, will_qos),
         }
         .map_err(wrong)?;
+        // A field without its flag, or anything else behind the last field, makes a CONNECT that is none
+        // [MQTT-3.1.4-1].
         expect_end(used, &body)?;
+        // The library has checked that these are UTF-8, and leaves U+0000 to us: the client identifier
+        // [MQTT-3.1.3-4], the topic of the will [MQTT-3.1.3-10] (3.1.1) [MQTT-3.1.3-11] (5.0), the user name
+        // [MQTT-3.1.3-11] (3.1.1) [MQTT-3.1.3-12] (5.0).
         check_text(&connect.client_id)?;
         check_text(connect.user_name.as_deref().unwrap_or_default())?;
         if let Some(will) = &connect.will {
@@ -154,7 +170,8 @@ impl Connect {
         Ok((connect, used))
     }
 
-    /// There are no methods, and data belongs to one.
+    /// There are no authentication methods, so a CONNECT that names one is refused [MQTT-4.12.0-1], and so
+    /// is data without a method.
     pub(in crate::wire::mqtt) fn check_authentication(&self) -> Result<(), Fault> {
         let has = |id| self.properties.iter().any(|property| property.id() == id);
         if has(PropertyId::AuthenticationMethod) {

@@ -77,6 +77,10 @@ impl Header {
 
     fn check(self, most: usize) -> Result<(), Fault> {
         let flags = self.first & 0x0f;
+        // Only the flags of PUBLISH mean something. All others are fixed, and with different ones a packet is
+        // malformed [MQTT-2.2.2-1] [MQTT-2.2.2-2] (3.1.1) [MQTT-2.1.3-1] (5.0): PUBREL [MQTT-3.6.1-1],
+        // SUBSCRIBE [MQTT-3.8.1-1], UNSUBSCRIBE [MQTT-3.10.1-1], DISCONNECT [MQTT-3.14.1-1], AUTH
+        // [MQTT-3.15.1-1].
         let as_reserved = match self.kind() {
             kind::PUBLISH => true,
             kind::PUBREL | kind::SUBSCRIBE | kind::UNSUBSCRIBE => flags == 2,
@@ -85,6 +89,7 @@ impl Header {
         if !as_reserved {
             return Err(Fault::malformed("reserved bits of a fixed header are set"));
         }
+        // A client of 5.0 was told this limit in CONNACK [MQTT-3.2.2-15].
         if self.size() > most {
             return Err(Fault::new(
                 MqttError::PacketTooLarge,

@@ -1,7 +1,7 @@
 //! What an MQTT client says: bytes in, packets out, with no I/O.
 //!
 //! Packets are the types of `mqtt-protocol-core`. What that library leaves to its users is checked
-//! here: reserved bits, bytes behind the end of a packet, U+0000 in strings, lengths that nobody needs.
+//! here: reserved bits, bytes behind the end of a packet, U+0000 in strings, excessive lengths.
 //! CONNECT and PUBLISH have files of their own; here are all others.
 
 mod connect;
@@ -55,10 +55,13 @@ impl Packet {
             kind::PINGREQ if body.is_empty() => Ok(Self::Ping),
             kind::PINGREQ => Err(behind_the_end()),
             kind::DISCONNECT => Self::read_disconnect(body, version),
+            // [MQTT-3.1.0-2].
             kind::CONNECT => Err(Fault::protocol("a second CONNECT")),
             kind::AUTH if version == Version::V5 => {
                 let (_, used) = v5_0::Auth::parse(body).map_err(wrong)?;
                 expect_end(used, body)?;
+                // CONNECT with a method is refused, so no client that is connected named one
+                // [MQTT-4.12.0-7].
                 Err(Fault::protocol(
                     "an AUTH, although CONNECT named no authentication method",
                 ))
@@ -79,7 +82,8 @@ impl Packet {
                 let (_, used) = property::read(&rest[1..], Place::Acknowledgement)?;
                 expect_end(used, &rest[1..])?;
             }
-            // The library knows which reasons there are.
+            // The library knows which reasons there are [MQTT-3.4.2-1] [MQTT-3.5.2-1] [MQTT-3.6.2-1]
+            // [MQTT-3.7.2-1].
             match kind {
                 kind::PUBACK => v5_0::Puback::parse(body).map(|_| ()),
                 kind::PUBREC => v5_0::Pubrec::parse(body).map(|_| ()),
@@ -106,22 +110,29 @@ impl Packet {
             }
         };
         if rest.is_empty() {
+            // [MQTT-3.8.3-3] (3.1.1) [MQTT-3.8.3-2] (5.0).
             return Err(Fault::protocol("a SUBSCRIBE asks for nothing"));
         }
         let mut entries = Vec::new();
         while !rest.is_empty() {
+            // The filter is UTF-8 [MQTT-3.8.3-1].
             let (_, after) = text(rest)?;
             let options = *after.first().ok_or_else(too_short)?;
+            // There is no QoS 3 and no retain handling 3: [MQTT-3.8.3-5] and §3.8.3.1 of 5.0. The library would
+            // call that malformed, the standard a protocol error.
             if version == Version::V5 && (options & 3 == 3 || options & 0x30 == 0x30) {
                 return Err(Fault::protocol("a subscription asks for what there is not"));
             }
             let (entry, used) = SubEntry::parse(rest).map_err(wrong)?;
+            // [MQTT-4.7.3-1].
             if entry.topic_filter().is_empty() {
                 return Err(Fault::malformed("a filter is empty"));
             }
+            // [MQTT-3.8.3-4] of 3.1.1. Those of 5.0 are refused by the library [MQTT-3.8.3-5].
             if version == Version::V3 && options & 0xfc != 0 {
                 return Err(Fault::malformed("reserved bits of a requested QoS are set"));
             }
+            // [MQTT-3.8.3-4] of 5.0: each message goes to one member, who may be its publisher.
             if entry.sub_opts().nl() && entry.topic_filter().starts_with("$share/") {
                 return Err(Fault::protocol(
                     "no local is not for shared subscriptions; leave it out",
@@ -147,10 +158,12 @@ impl Packet {
             }
         };
         if rest.is_empty() {
+            // [MQTT-3.10.3-2].
             return Err(Fault::protocol("an UNSUBSCRIBE names nothing"));
         }
         let mut filters = Vec::new();
         while !rest.is_empty() {
+            // The filter is UTF-8 [MQTT-3.10.3-1] and not empty [MQTT-4.7.3-1].
             let (filter, after) = text(rest)?;
             if filter.is_empty() {
                 return Err(Fault::malformed("a filter is empty"));

@@ -31,13 +31,18 @@ impl<'a> Publish<'a> {
         version: Version,
     ) -> Result<Self, Fault> {
         let qos = first >> 1 & 3;
+        // [MQTT-3.3.1-4].
         if qos == 3 {
             return Err(Fault::malformed("there is no QoS 3"));
         }
+        // [MQTT-3.3.1-2]. At QoS 1 and 2 DUP says that the client sends it again. That is between it and
+        // this broker: it is not handed on to subscribers [MQTT-3.3.1-3].
         if qos == 0 && first & 8 != 0 {
             return Err(Fault::malformed("DUP is set on a PUBLISH at QoS 0"));
         }
+        // The topic name comes first and is UTF-8 [MQTT-3.3.2-1].
         let (topic, rest) = text(body)?;
+        // At QoS 0 there is no packet identifier [MQTT-2.3.1-5] (3.1.1) [MQTT-2.2.1-2] (5.0).
         let (id, rest) = match qos {
             0 => (0, rest),
             _ => packet_id(rest)?,
