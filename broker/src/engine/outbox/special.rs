@@ -108,7 +108,7 @@ impl OutboxGuard<'_> {
                         State::Idle(sink)
                     } else {
                         let inside = &mut *self.inside;
-                        inside.queue.take_outgoing(outgoing, sent, &inside.terms);
+                        inside.queue.push_outgoing(outgoing, sent, &inside.terms);
                         self.block(sink)
                     }
                 }
@@ -119,7 +119,7 @@ impl OutboxGuard<'_> {
             },
             State::Blocked(sink) => {
                 let inside = &mut *self.inside;
-                inside.queue.take_outgoing(outgoing, 0, &inside.terms);
+                inside.queue.push_outgoing(outgoing, 0, &inside.terms);
                 State::Blocked(sink)
             }
             gone @ (State::Away | State::Closed) => {
@@ -139,7 +139,7 @@ impl OutboxGuard<'_> {
         let mut outgoing = Outgoing::of(inside.terms.encoder);
         let pumped = adapter.pump(Instant::now(), FLUSH_BYTES, &mut outgoing);
         inside.queue.tally.discarded += pumped.discarded;
-        inside.queue.take_outgoing(&outgoing, 0, &inside.terms);
+        inside.queue.push_outgoing(&outgoing, 0, &inside.terms);
         !outgoing.bytes().is_empty()
     }
 }
