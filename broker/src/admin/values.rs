@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::engine::session::clients::ClientRecord;
 
 /// Each topic with its value now. They are not all of the same moment: for that there is the audit,
-/// which holds off everybody.
+/// which holds off all batches.
 pub(crate) fn values(engine: &Engine) -> Vec<(String, String)> {
     let present = engine.clients.present();
     let ledger = engine.clients.ledger();

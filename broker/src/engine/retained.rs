@@ -38,12 +38,12 @@ pub(crate) struct Entry {
     pub(crate) message: Bytes,
     /// As it was published.
     pub(crate) qos: u8,
-    pub(crate) kept: Kept,
+    pub(crate) kept: RetainedInfo,
 }
 
 /// What is known of a retained message.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Kept {
+pub(crate) struct RetainedInfo {
     /// Bytes of its payload.
     pub(crate) payload: usize,
     pub(crate) since: Moment,
@@ -143,7 +143,7 @@ impl Retained {
     }
 
     /// What is known of the message on `topic`.
-    pub(crate) fn find(&self, topic: Topic<'_>) -> Option<Kept> {
+    pub(crate) fn find(&self, topic: Topic<'_>) -> Option<RetainedInfo> {
         let messages = if topic.is_brokers_own() {
             &self.own
         } else {
@@ -159,7 +159,7 @@ impl Retained {
         filter: Filter<'_>,
         start: &str,
         mut most: usize,
-        mut show: impl FnMut(&str, Kept),
+        mut show: impl FnMut(&str, RetainedInfo),
     ) -> Option<String> {
         let messages = self.seen_by(filter);
         let mut names = from(messages, start.max(first_name(filter)));
@@ -192,7 +192,7 @@ impl Entry {
         Self {
             qos,
             message: Bytes::copy_from_slice(message),
-            kept: Kept {
+            kept: RetainedInfo {
                 payload,
                 since: Moment::now(),
             },

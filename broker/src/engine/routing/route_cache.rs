@@ -38,11 +38,11 @@ pub(crate) struct RouteCache {
 pub(crate) struct Item {
     pub(crate) name: Box<str>,
     pub(crate) known: Known,
-    pub(crate) count: Count,
+    pub(crate) count: TopicCount,
 }
 
 /// What was published on a topic and has not been handed in yet.
-pub(crate) struct Count {
+pub(crate) struct TopicCount {
     pub(crate) messages: u64,
     /// Copies for members of groups. Besides them each message had one for everybody in the audience.
     pub(crate) shared: u64,
@@ -50,7 +50,7 @@ pub(crate) struct Count {
     pub(crate) counters: Counters,
 }
 
-impl Count {
+impl TopicCount {
     pub(crate) fn new(counters: Counters) -> Self {
         Self {
             messages: 0,
@@ -98,7 +98,7 @@ impl RouteCache {
         name: &str,
         hash: u64,
         known: Known,
-        count: Count,
+        count: TopicCount,
     ) -> (usize, Option<Item>) {
         let crowded = self.conflicts > self.hashes.len() / 8 && self.hashes.len() < MOST_BUCKETS;
         if self.hashes.is_empty() || crowded {
@@ -160,8 +160,8 @@ mod tests {
         }
     }
 
-    fn nothing() -> Count {
-        Count::new(Counters::default())
+    fn nothing() -> TopicCount {
+        TopicCount::new(Counters::default())
     }
 
     #[test]

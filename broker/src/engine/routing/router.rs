@@ -26,7 +26,7 @@ const VERSIONS: usize = 4096;
 /// The subscriptions of a broker.
 pub(crate) struct Router {
     hasher: RandomState,
-    exact: Box<[RwLock<Shard>]>,
+    exact: Box<[RwLock<ExactShard>]>,
     wild: RwLock<FilterTree>,
     /// Moved after each change of a filter, each by the hash of what its topics begin with: an exact
     /// filter's is the topic, one with wildcards has its [`stem`].
@@ -37,7 +37,7 @@ pub(crate) struct Router {
     unsubscribe_epoch: AtomicU64,
 }
 
-type Shard = HashMap<Box<str>, Subscribers, RandomState>;
+type ExactShard = HashMap<Box<str>, Subscribers, RandomState>;
 
 /// Who gets the messages of one topic, as of the moment it was looked up.
 pub(crate) struct Route {
@@ -64,7 +64,7 @@ impl Router {
         let hasher = RandomState::default();
         Self {
             exact: (0..SHARDS)
-                .map(|_| RwLock::new(Shard::with_hasher(hasher.clone())))
+                .map(|_| RwLock::new(ExactShard::with_hasher(hasher.clone())))
                 .collect(),
             wild: RwLock::new(FilterTree::new()),
             versions: (0..VERSIONS).map(|_| AtomicU64::new(0)).collect(),
@@ -225,7 +225,7 @@ impl Router {
         &self.versions[hash as usize % VERSIONS]
     }
 
-    fn shard(&self, hash: u64) -> &RwLock<Shard> {
+    fn shard(&self, hash: u64) -> &RwLock<ExactShard> {
         &self.exact[(hash >> 32) as usize % SHARDS]
     }
 }

@@ -29,12 +29,12 @@ const WINDOW_MS: u64 = 10_000;
 /// Topics that have been published to.
 pub(crate) struct TopicStats {
     hasher: RandomState,
-    shards: Box<[Mutex<Shard>]>,
+    shards: Box<[Mutex<TopicShard>]>,
     forgotten: Counter,
 }
 
 #[derive(Default)]
-struct Shard {
+struct TopicShard {
     topics: HashMap<Box<str>, Seen, RandomState>,
     /// Of the names.
     bytes: usize,
@@ -103,12 +103,12 @@ impl TopicStats {
         self.forgotten.get()
     }
 
-    fn shard(&self, topic: &str) -> &Mutex<Shard> {
+    fn shard(&self, topic: &str) -> &Mutex<TopicShard> {
         &self.shards[self.hasher.hash_one(topic) as usize % SHARDS]
     }
 }
 
-impl Shard {
+impl TopicShard {
     /// Forgets the topics not seen for longest, a quarter at a time, if there is no room for one more
     /// name of this length. Returns how many.
     fn make_room(&mut self, bytes: usize) -> usize {
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn many_short_names_make_room_for_a_long_one() {
-        let (mut shard, at) = (Shard::default(), clock());
+        let (mut shard, at) = (TopicShard::default(), clock());
         let mut add = |name: String, ms: u64| {
             shard.make_room(name.len());
             shard.bytes += name.len();

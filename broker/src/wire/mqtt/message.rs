@@ -85,7 +85,7 @@ pub(super) fn write_line(line: &mut Vec<u8>, topic: &str, payload: &[u8]) -> Ran
     start..end
 }
 
-/// What stands before the verb, for these properties.
+/// The attributes before the verb of a line, for these properties.
 pub(super) fn attributes(properties: &Properties) -> Attributes<'static> {
     let mut attributes = Attributes::default();
     let push = |attributes: &mut Attributes<'_>, key: &str, value: &[u8]| {
@@ -222,7 +222,7 @@ pub(super) struct Extra<'a> {
     /// At QoS 1 and 2.
     pub(super) id: u16,
     pub(super) identifiers: &'a [u32],
-    /// So many messages before it were dropped.
+    /// How many messages before it were dropped.
     pub(super) gap: u64,
     /// For how many seconds the message has waited.
     pub(super) waited: u32,

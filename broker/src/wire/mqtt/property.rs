@@ -10,7 +10,7 @@ use super::field::{check_text, varint};
 
 /// The packet, or the part of one, in which properties stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum PropertyPlace {
     Connect,
     Will,
     Publish,
@@ -21,7 +21,7 @@ pub(super) enum Place {
     Disconnect,
 }
 
-impl Place {
+impl PropertyPlace {
     fn takes(self, id: PropertyId) -> bool {
         use PropertyId as Id;
         let message = matches!(
@@ -60,7 +60,7 @@ impl Place {
 
 /// Properties with their length before them, and how many bytes they take.
 #[inline(never)]
-pub(super) fn read(bytes: &[u8], place: Place) -> Result<(Properties, usize), Fault> {
+pub(super) fn read(bytes: &[u8], place: PropertyPlace) -> Result<(Properties, usize), Fault> {
     let (length, start) = varint(bytes)?;
     let mut rest = bytes.get(start..start + length).ok_or_else(too_short)?;
     let mut properties = Properties::new();
@@ -84,8 +84,8 @@ pub(super) fn read(bytes: &[u8], place: Place) -> Result<(Properties, usize), Fa
     Ok((properties, start + length))
 }
 
-fn misplaced(place: Place, id: PropertyId) -> Fault {
-    if place == Place::Publish && id == PropertyId::SubscriptionIdentifier {
+fn misplaced(place: PropertyPlace, id: PropertyId) -> Fault {
+    if place == PropertyPlace::Publish && id == PropertyId::SubscriptionIdentifier {
         // Brokers send it in a PUBLISH, clients must not [MQTT-3.3.4-6].
         return Fault::protocol("a PUBLISH of a client has a subscription identifier");
     }

@@ -1,26 +1,26 @@
 //! What an outbox remembers of what it dropped: when, and on which topics at least how much.
 //!
-//! It is for people who ask why a message did not come. The exact number is in the tally; here a look
-//! at the beginning of what is dropped has to do, so that dropping stays cheap.
+//! It is for operators who ask why a message did not come. The exact number is in the tally. Here only
+//! the beginning of what is dropped is looked at, so that dropping stays cheap.
 
 use crate::clock::Moment;
 
-/// So many topics are remembered, those with the latest drops.
+/// How many topics are remembered, those with the latest drops.
 const MOST_TOPICS: usize = 16;
 
-/// So much of what is dropped at a time is looked at: bytes, and messages.
+/// How much of what is dropped at a time is looked at.
 const LOOK_BYTES: usize = 64 * 1024;
 const LOOK_MESSAGES: usize = 256;
 
-/// DropLog of one outbox.
+/// Drops of one outbox.
 pub(crate) struct DropLog {
     pub(crate) last: Moment,
-    topics: Vec<Dropped>,
+    topics: Vec<TopicDrops>,
 }
 
 /// What was dropped on a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Dropped {
+struct TopicDrops {
     topic: Box<[u8]>,
     at_least: u64,
     last: Moment,
@@ -90,7 +90,7 @@ impl DropLog {
             let oldest = (0..MOST_TOPICS).min_by_key(|&at| self.topics[at].last);
             self.topics.swap_remove(oldest.unwrap_or(0));
         }
-        self.topics.push(Dropped {
+        self.topics.push(TopicDrops {
             topic: topic.into(),
             at_least: messages,
             last,

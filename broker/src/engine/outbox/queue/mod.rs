@@ -80,7 +80,7 @@ pub(crate) struct Queue {
     redeliveries: Vec<Redelivery>,
     /// How many messages they are.
     redelivered: u64,
-    /// Messages that the outbox was handed, but for orphans that have been taken out.
+    /// Messages that the outbox was handed, without redeliveries that have been taken out.
     pub(crate) taken: u64,
     pub(crate) tally: Tally,
 }
@@ -114,7 +114,7 @@ impl Queue {
         }
     }
 
-    /// So much at the front has left already.
+    /// The first `sent` bytes have left already.
     fn skip(&mut self, sent: usize) {
         if sent > 0 {
             debug_assert_eq!(self.chunks.len(), 1, "more than one has begun to leave");
@@ -251,7 +251,7 @@ impl Queue {
         self.chunks.push_back(Chunk::plain(data, kind));
     }
 
-    /// So many bytes more or less wait.
+    /// `change` bytes more or less wait.
     fn note_bytes(&mut self, kind: Kind, change: isize) {
         let bytes = match kind {
             Kind::Messages(_) | Kind::Kept => &mut self.message_bytes,
@@ -408,7 +408,7 @@ impl Queue {
         });
         Stock {
             taken: self.taken,
-            // Orphans wait to be handed to others.
+            // Redeliveries wait to be handed to others.
             waiting: waiting.sum::<u64>() + self.redelivered,
             waiting_bytes: self.message_bytes,
             dropped_at: self.drop_log.as_ref().map(|drop_log| drop_log.last),

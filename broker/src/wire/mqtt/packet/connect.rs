@@ -11,7 +11,7 @@ use super::header::Header;
 use crate::wire::mqtt::Version;
 use crate::wire::mqtt::fault::{Fault, padded, too_short};
 use crate::wire::mqtt::field::{check_text, data, expect_end, varint};
-use crate::wire::mqtt::property::{self, Place, number};
+use crate::wire::mqtt::property::{self, PropertyPlace, number};
 
 /// What a client asks for with CONNECT.
 pub(in crate::wire::mqtt) struct Connect {
@@ -198,10 +198,10 @@ const CONNECT_PROPERTIES: usize = 10;
 
 fn check_connect_properties(body: &[u8], has_will: bool) -> Result<(), Fault> {
     let rest = body.get(CONNECT_PROPERTIES..).ok_or_else(too_short)?;
-    let (_, used) = property::read(rest, Place::Connect)?;
+    let (_, used) = property::read(rest, PropertyPlace::Connect)?;
     if has_will {
         let (_, rest) = data(&rest[used..])?;
-        property::read(rest, Place::Will)?;
+        property::read(rest, PropertyPlace::Will)?;
     }
     Ok(())
 }

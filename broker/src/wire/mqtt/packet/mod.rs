@@ -13,7 +13,7 @@ use mqtt_protocol_core::mqtt::packet::{Properties, Property, PropertyId, SubEntr
 use super::Version;
 use super::fault::{behind_the_end, too_short, wrong};
 use super::field::{expect_end, packet_id, text};
-use super::property::{self, Place, number};
+use super::property::{self, PropertyPlace, number};
 
 pub(super) use super::fault::{Fault, padded};
 pub(super) use connect::{BadConnect, Connect, WillPacket};
@@ -79,7 +79,7 @@ impl Packet {
                 return Err(behind_the_end());
             }
             if rest.len() > 1 {
-                let (_, used) = property::read(&rest[1..], Place::Acknowledgement)?;
+                let (_, used) = property::read(&rest[1..], PropertyPlace::Acknowledgement)?;
                 expect_end(used, &rest[1..])?;
             }
             // The library knows which reasons there are [MQTT-3.4.2-1] [MQTT-3.5.2-1] [MQTT-3.6.2-1]
@@ -101,7 +101,7 @@ impl Packet {
         let (identifier, mut rest) = match version {
             Version::V3 => (None, rest),
             Version::V5 => {
-                let (properties, used) = property::read(rest, Place::Subscribe)?;
+                let (properties, used) = property::read(rest, PropertyPlace::Subscribe)?;
                 let identifier = properties.iter().find_map(|property| match property {
                     Property::SubscriptionIdentifier(number) => Some(number.val()),
                     _ => None,
@@ -153,7 +153,7 @@ impl Packet {
         let mut rest = match version {
             Version::V3 => rest,
             Version::V5 => {
-                let (_, used) = property::read(rest, Place::Unsubscribe)?;
+                let (_, used) = property::read(rest, PropertyPlace::Unsubscribe)?;
                 &rest[used..]
             }
         };
@@ -181,7 +181,7 @@ impl Packet {
         let mut properties = Properties::new();
         if body.len() > 1 {
             let used;
-            (properties, used) = property::read(&body[1..], Place::Disconnect)?;
+            (properties, used) = property::read(&body[1..], PropertyPlace::Disconnect)?;
             expect_end(used, &body[1..])?;
         }
         v5_0::Disconnect::parse(body).map_err(wrong)?;

@@ -6,7 +6,7 @@ use mqtt_protocol_core::mqtt::result_code::MqttError;
 use crate::wire::mqtt::Version;
 use crate::wire::mqtt::fault::Fault;
 use crate::wire::mqtt::field::{packet_id, text, varint};
-use crate::wire::mqtt::property::{self, Place};
+use crate::wire::mqtt::property::{self, PropertyPlace};
 
 /// The longest properties of a PUBLISH: they are kept one by one, which takes more memory than they
 /// have bytes.
@@ -78,7 +78,7 @@ fn read_publish_properties(bytes: &[u8]) -> Result<(Properties, &[u8]), Fault> {
             "the properties of a PUBLISH have more than 256 KiB; put less there",
         ));
     }
-    let (properties, used) = property::read(bytes, Place::Publish)?;
+    let (properties, used) = property::read(bytes, PropertyPlace::Publish)?;
     Ok((properties, &bytes[used..]))
 }
 
