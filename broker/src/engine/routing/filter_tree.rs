@@ -28,7 +28,7 @@ struct Node {
     children: HashMap<Box<str>, usize, RandomState>,
     /// The child for `+`.
     plus: Option<usize>,
-    /// Who subscribed to the filter that ends here.
+    /// The subscribers of the filter that ends here.
     entry: Subscribers,
 }
 
@@ -53,7 +53,7 @@ impl FilterTree {
     }
 
     /// Takes a subscriber away from a filter, and with the last one the filter. What is returned is the
-    /// old tree if nothing is left of it, to be dropped when nobody waits for that.
+    /// old tree if nothing is left of it, to be dropped when no lock is held.
     pub(crate) fn remove(&mut self, filter: Filter<'_>, id: u64) -> Option<Self> {
         let mut at = ROOT;
         for level in filter.pattern().split('/') {
@@ -76,6 +76,7 @@ impl FilterTree {
             self.free.push(at);
             at = parent;
         }
+        // All nodes are free now, and there may be a million of them: a new tree gives them back.
         self.nodes[ROOT]
             .is_empty()
             .then(|| mem::replace(self, Self::new()))
@@ -109,8 +110,9 @@ impl FilterTree {
         let mut open = vec![(ROOT, 0)];
         while let Some((at, depth)) = open.pop() {
             let node = &self.nodes[at];
-            // In the first level a wildcard does not see a topic that begins with `$`.
+            // In the first level a wildcard does not see a topic that begins with `$` [MQTT-4.7.2-1].
             let wildcards = depth > 0 || !topic.is_hidden();
+            // `#` matches the level above it and all below [MQTT-4.7.1-2] (3.1.1) [MQTT-4.7.1-1] (5.0).
             if wildcards && let Some(&hash) = node.children.get("#") {
                 add(hash);
             }
@@ -118,6 +120,7 @@ impl FilterTree {
                 add(at);
                 continue;
             };
+            // `+` matches one level, also an empty one [MQTT-4.7.1-3] (3.1.1) [MQTT-4.7.1-2] (5.0).
             if wildcards && let Some(plus) = node.plus {
                 open.push((plus, depth + 1));
             }

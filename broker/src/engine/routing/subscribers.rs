@@ -1,4 +1,7 @@
-//! Who wants the messages of one filter: plain subscribers, and groups that share.
+//! The subscribers of one filter: plain ones, and groups that share.
+//!
+//! A group changes by being replaced, so that publishers go on with the one that they have looked up.
+//! Which filters there are is for the router.
 
 use std::sync::{Arc, OnceLock};
 
@@ -17,13 +20,13 @@ pub(crate) struct Subscribers {
     plain: Vec<Subscriber>,
     /// A copy of `plain` for publishers, made when one asks.
     snapshot: OnceLock<Arc<[Subscriber]>>,
-    /// Messages that matched while somebody was in `plain`, made when a publisher first asks.
+    /// Messages that matched while `plain` had subscribers, made when a publisher first asks.
     matched: OnceLock<Arc<Counter>>,
     groups: Vec<Arc<Group>>,
 }
 
-/// The members of one shared subscription, of whom each message goes to one. It never changes:
-/// who joins or leaves makes a new one.
+/// The members of one shared subscription, of whom each message goes to one. It never changes: a client
+/// that joins or leaves makes a new one.
 pub(crate) struct Group {
     /// The whole filter, with its `$share/<name>/`.
     filter: Arc<str>,
@@ -56,7 +59,7 @@ impl Counters {
 }
 
 impl Subscribers {
-    /// Adds a subscriber; whoever is there already stays as it is.
+    /// Adds a subscriber; one that is there already stays as it is.
     pub(crate) fn insert(&mut self, subscriber: &Subscriber, filter: Filter<'_>) {
         match filter.group() {
             None => {
@@ -111,7 +114,7 @@ impl Subscribers {
         &self.plain
     }
 
-    /// The plain subscribers as a list that can be kept; all who ask get the same one.
+    /// The plain subscribers as a list that can be kept; all publishers get the same one.
     pub(crate) fn shared_plain(&self) -> Arc<[Subscriber]> {
         self.snapshot
             .get_or_init(|| self.plain.as_slice().into())
@@ -155,6 +158,7 @@ impl Group {
 
     /// Whose turn it is: the next member in the round that has nothing waiting, else just the next.
     pub(crate) fn next_member(&self) -> &Subscriber {
+        // Relaxed: publishers need different turns, not an order among them.
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         self.round(turn)
             .find(|member| !member.seems_blocked())

@@ -132,7 +132,7 @@ impl Packet {
             if version == Version::V3 && options & 0xfc != 0 {
                 return Err(Fault::malformed("reserved bits of a requested QoS are set"));
             }
-            // [MQTT-3.8.3-4] of 5.0: each message goes to one member, who may be its publisher.
+            // [MQTT-3.8.3-4] of 5.0: a message goes to one member, which may be its publisher.
             if entry.sub_opts().nl() && entry.topic_filter().starts_with("$share/") {
                 return Err(Fault::protocol(
                     "no local is not for shared subscriptions; leave it out",
