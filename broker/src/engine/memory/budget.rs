@@ -262,4 +262,52 @@ mod tests {
         taken.resize(1599);
         assert!(!memory.still.load(Ordering::Relaxed));
     }
+
+    #[test]
+    fn memory_is_short_when_less_than_the_reserve_is_free() {
+        let memory = Arc::new(Memory::new(1600));
+        let mut taken = memory.charge(1500);
+        assert!(!memory.is_short());
+        memory.wait_for_reserve();
+        assert!(!memory.still.load(Ordering::Relaxed), "it did not wait");
+        taken.resize(1501);
+        assert!(memory.is_short());
+        memory.wait_for_reserve();
+        assert!(memory.still.load(Ordering::Relaxed), "it waited in vain");
+    }
+
+    #[test]
+    fn a_charge_grows_by_what_is_free_and_never_shrinks_by_that() {
+        let memory = Arc::new(Memory::new(100));
+        let mut one = memory.charge(30);
+        let _other = memory.charge(50);
+        assert!(!one.grow(51));
+        assert_eq!(memory.free(), 20);
+        assert!(one.grow(50));
+        assert_eq!(memory.free(), 0);
+        assert!(one.grow(10));
+        assert_eq!(memory.free(), 0);
+    }
+
+    #[test]
+    fn what_was_given_back_is_counted_until_it_is_asked_for() {
+        let memory = Arc::new(Memory::new(100));
+        let mut one = memory.charge(30);
+        one.resize(20);
+        one.resize(20);
+        one.resize(25);
+        memory.note_returned(7);
+        assert_eq!(memory.take_returned(), 17);
+        assert_eq!(memory.take_returned(), 0);
+        drop(one);
+        drop(memory.charge(0));
+        assert_eq!(memory.take_returned(), 25);
+    }
+
+    #[test]
+    fn giving_up_what_was_dropped_leaves_waiting_worth_its_while() {
+        let memory = Arc::new(Memory::new(100));
+        memory.give_up(memory.charge(10));
+        assert!(!memory.still.load(Ordering::Relaxed));
+    }
 }

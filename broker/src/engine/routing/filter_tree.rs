@@ -243,4 +243,54 @@ mod tests {
         tree.remove(parsed(&deep), 1);
         assert_eq!(tree.nodes.len(), 1);
     }
+
+    #[test]
+    fn a_filter_goes_and_those_above_below_and_beside_it_stay() {
+        let mut tree = FilterTree::new();
+        let one = outbox(1, 1, 0).0;
+        for filter in ["a/+", "a/+/b", "a/+/c", "a/b/#", "+/+"] {
+            tree.insert(parsed(filter), &one);
+        }
+        let nodes = tree.nodes.len();
+        assert!(tree.remove(parsed("a/+/b"), 1).is_none());
+        assert_eq!(ids(&tree, "a/x/b"), [0; 0]);
+        assert_eq!(ids(&tree, "a/x/c"), [1]);
+        assert_eq!(ids(&tree, "a/x"), [1, 1]);
+        assert!(tree.remove(parsed("a/+"), 1).is_none());
+        assert_eq!(ids(&tree, "a/x"), [1], "only +/+");
+        assert_eq!(ids(&tree, "a/x/c"), [1], "what is below stays");
+        assert!(tree.remove(parsed("a/b/#"), 1).is_none());
+        assert_eq!(ids(&tree, "a/b/x/y"), [0; 0]);
+        // Nodes that are free are taken again before there are more.
+        for filter in ["a/+/b", "a/b/#"] {
+            tree.insert(parsed(filter), &one);
+        }
+        assert_eq!(tree.nodes.len(), nodes);
+        assert_eq!(ids(&tree, "a/x/b"), [1]);
+        assert_eq!(ids(&tree, "a/b/x/y"), [1]);
+    }
+
+    #[test]
+    fn the_tree_itself_comes_back_when_its_last_filter_has_gone() {
+        let mut tree = FilterTree::new();
+        let (one, two) = (outbox(1, 1, 0).0, outbox(2, 1, 0).0);
+        tree.insert(parsed("a/+/c"), &one);
+        tree.insert(parsed("a/+/c"), &two);
+        for (filter, id) in [("a/+/c", 3), ("a/+", 1), ("a/x/c", 1), ("b/+", 1)] {
+            assert!(tree.remove(parsed(filter), id).is_none(), "{filter}");
+        }
+        assert!(tree.remove(parsed("a/+/c"), 1).is_none());
+        assert_eq!(ids(&tree, "a/b/c"), [2]);
+        let old = tree.remove(parsed("a/+/c"), 2).expect("nothing is left");
+        assert_eq!((old.nodes.len(), tree.nodes.len()), (4, 1));
+        assert!(tree.entry(parsed("a/+/c")).is_none());
+    }
+
+    #[test]
+    fn the_entry_of_a_filter_is_its_own() {
+        let mut tree = FilterTree::new();
+        tree.insert(parsed("a/+"), &outbox(7, 1, 0).0);
+        let has = |filter| tree.entry(parsed(filter)).map(|entry| entry.plain().len());
+        assert_eq!((has("a/+"), has("a/#"), has("+/+")), (Some(1), None, None));
+    }
 }

@@ -436,4 +436,126 @@ mod tests {
         }
         assert!(route(&router, "a").groups.is_empty());
     }
+
+    #[test]
+    fn a_stem_is_at_most_the_first_two_levels_before_a_wildcard() {
+        for (pattern, expected) in [
+            ("#", None),
+            ("+", None),
+            ("+/a", None),
+            ("a/#", Some("a")),
+            ("a/+/b", Some("a")),
+            ("a/b/#", Some("a/b")),
+            ("a/b/c/+", Some("a/b")),
+            ("/+", Some("")),
+            ("/a/#", Some("/a")),
+            ("a//#", Some("a/")),
+        ] {
+            assert_eq!(stem(pattern), expected, "{pattern}");
+        }
+    }
+
+    /// All names of up to three of these levels.
+    fn names(levels: &[&str]) -> Vec<String> {
+        let mut names: Vec<String> = levels.iter().map(|&level| level.to_owned()).collect();
+        let mut last = names.clone();
+        for _ in 0..2 {
+            let longer = last
+                .iter()
+                .flat_map(|name| levels.iter().map(move |level| format!("{name}/{level}")));
+            last = longer.collect();
+            names.extend_from_slice(&last);
+        }
+        names
+    }
+
+    #[test]
+    fn no_route_stays_current_that_a_new_subscriber_or_a_gone_one_concerns() {
+        let router = Router::new();
+        let one = outbox(1, 1, 0).0;
+        let topics = names(&["a", "b", "", "$c"]);
+        let topics: Vec<Topic<'_>> = topics
+            .iter()
+            .filter_map(|name| Topic::parse(name.as_str()).ok())
+            .collect();
+        let filters = names(&["a", "", "$c", "+", "#"]);
+        let mut checked = 0;
+        for text in &filters {
+            let Ok(filter) = Filter::parse(text.as_str()) else {
+                continue;
+            };
+            for change in [Router::subscribe, Router::unsubscribe] {
+                let concerned = topics.iter().filter(|topic| filter.matches(**topic));
+                let routes: Vec<_> = concerned
+                    .map(|topic| (topic, route(&router, topic.as_str()).versions()))
+                    .collect();
+                change(&router, filter, &one);
+                for (topic, versions) in routes {
+                    let hash = router.hash(topic.as_str().as_bytes());
+                    assert!(!router.is_current(versions, hash), "{text} {topic:?}");
+                    checked += 1;
+                }
+            }
+        }
+        assert!(checked > 500, "{checked}");
+    }
+
+    #[test]
+    fn changes_that_concern_one_topic_in_different_ways_add_up() {
+        let router = Router::new();
+        let one = outbox(1, 1, 0).0;
+        let hash = router.hash(b"a/b");
+        let mut sums = vec![route(&router, "a/b").versions().sum];
+        for text in ["a/b", "a/+", "a/b/#", "#", "a/b"] {
+            router.subscribe(filter(text), &one);
+            let route = route(&router, "a/b");
+            assert!(router.is_current(route.versions(), hash));
+            sums.push(route.versions().sum);
+        }
+        assert!(sums.is_sorted_by(|one, next| one < next), "{sums:?}");
+    }
+
+    #[test]
+    fn only_an_unsubscribe_raises_the_epochs() {
+        let router = Router::new();
+        let (one, two) = (outbox(1, 1, 0).0, outbox(2, 1, 0).0);
+        let epochs = || {
+            let of = |client: &Subscriber| client.unsubscribe_epoch().load(Ordering::Relaxed);
+            (router.unsubscribe_epoch(), of(&one), of(&two))
+        };
+        for text in ["a", "a/+", "$share/g/a"] {
+            let before = epochs();
+            router.subscribe(filter(text), &one);
+            router.forget(filter(text), one.id());
+            assert_eq!(epochs(), before);
+            router.unsubscribe(filter(text), &one);
+            assert_eq!(epochs(), (before.0 + 1, before.1 + 1, before.2));
+        }
+    }
+
+    #[test]
+    fn a_route_tells_whom_it_reaches_and_figures_tell_how_many() {
+        let router = Router::new();
+        let clients = [1, 2, 3].map(|id| outbox(id, 1, 0).0);
+        router.subscribe(filter("a/+"), &clients[0]);
+        router.subscribe(filter("a/b"), &clients[1]);
+        router.subscribe(filter("$share/g/a/b"), &clients[2]);
+        let found = route(&router, "a/b");
+        let reached = [1, 2, 3].map(|id| (found.reaches(id), found.may_reach(id)));
+        assert_eq!(reached, [(true, false), (true, false), (false, true)]);
+        assert!(!found.is_empty());
+        found.counters.add(5);
+        for text in ["a/+", "a/b", "$share/g/a/b"] {
+            assert_eq!(router.figures(filter(text)), (1, 5), "{text}");
+        }
+        for text in ["a/c", "a/#", "$share/h/a/b", "b/+"] {
+            assert_eq!(router.figures(filter(text)), (0, 0), "{text}");
+        }
+        for (text, client) in [("a/+", 0), ("a/b", 1)] {
+            router.unsubscribe(filter(text), &clients[client]);
+        }
+        assert!(!route(&router, "a/b").is_empty(), "a group is left");
+        router.forget(filter("$share/g/a/b"), 3);
+        assert!(route(&router, "a/b").is_empty());
+    }
 }

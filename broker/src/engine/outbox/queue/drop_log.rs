@@ -145,4 +145,30 @@ mod tests {
         assert_eq!(drop_log.on("99"), Some((1, at(109))));
         assert_eq!(drop_log.on("a"), None);
     }
+
+    #[test]
+    fn the_topic_whose_drops_are_oldest_makes_room() {
+        let start = Moment::now();
+        let at = |ms| start.later(ms);
+        let mut drop_log = DropLog::new(start);
+        for number in 0..MOST_TOPICS as u64 {
+            add(&mut drop_log, &format!("{number}:1;"), at(number));
+        }
+        add(&mut drop_log, "0:2;", at(100));
+        add(&mut drop_log, "new:1;", at(101));
+        assert_eq!(drop_log.on("0"), Some((2, at(100))));
+        assert_eq!(drop_log.on("1"), None);
+        assert_eq!(drop_log.on("2"), Some((1, at(2))));
+        assert_eq!(drop_log.topics.len(), MOST_TOPICS);
+    }
+
+    #[test]
+    fn a_message_without_a_topic_is_no_topic() {
+        let mut drop_log = DropLog::new(Moment::now());
+        let later = drop_log.last.later(5);
+        add(&mut drop_log, "x;a:1;x;", later);
+        assert_eq!(drop_log.topics.len(), 1);
+        assert_eq!(drop_log.on("a"), Some((1, later)));
+        assert_eq!(drop_log.last, later);
+    }
 }

@@ -370,3 +370,405 @@ fn end_at(messages: &[u8], at: usize, limits: &QueueLimits) -> usize {
         end + (limits.encoder.first)(&messages[end..])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+
+    use protocol::Filter;
+
+    use super::*;
+    use crate::engine::memory::budget::Memory;
+    use crate::engine::outbox::encoder::Encoder;
+    use crate::engine::outbox::queue::SLICES;
+    use crate::engine::outbox::run::PublishOptions;
+    use crate::engine::stats::latency::Latency;
+
+    /// Messages are `<topic><text>;` with a topic of one letter.
+    const ENCODER: Encoder = Encoder {
+        wire: "test",
+        encode: None,
+        answer: None,
+        gap: |count| format!("<{count}>").into_bytes(),
+        receipt: |_, _| Vec::new(),
+        first: |messages| {
+            let end = messages.iter().position(|&byte| byte == b';');
+            end.map_or(messages.len(), |at| at + 1)
+        },
+        fitting: |messages, room| {
+            let end = messages[..room].iter().rposition(|&byte| byte == b';');
+            end.map_or(0, |at| at + 1)
+        },
+        count: |messages| messages.iter().filter(|&&byte| byte == b';').count() as u64,
+        topic: |message| &message[..1],
+        goodbye: b"",
+    };
+
+    struct Client {
+        queue: Queue,
+        limits: QueueLimits,
+    }
+
+    impl Client {
+        fn new(limit: usize) -> Self {
+            Self::in_memory(limit, &Arc::new(Memory::new(usize::MAX)))
+        }
+
+        fn in_memory(limit: usize, memory: &Arc<Memory>) -> Self {
+            Self {
+                queue: Queue::default(),
+                limits: QueueLimits {
+                    limit,
+                    memory: memory.clone(),
+                    encoder: &ENCODER,
+                },
+            }
+        }
+
+        fn choosing(limit: usize, choices: &[(&str, Slow)]) -> Self {
+            let mut client = Self::new(limit);
+            for &(filter, slow) in choices {
+                let filter = Filter::parse(filter).expect("a filter");
+                let chosen = client.queue.choose(filter, Some(slow));
+                assert_eq!(chosen, Ok(()));
+            }
+            client
+        }
+
+        /// Queues these messages, as one run.
+        fn push(&mut self, text: &str) {
+            let count = (ENCODER.count)(text.as_bytes());
+            self.queue
+                .push(&Run::borrowed(text.as_bytes(), count), 0, &self.limits);
+        }
+
+        /// Lets the client take this much, and returns it.
+        fn take(&mut self, most: usize) -> String {
+            let mut taken = Vec::new();
+            loop {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let room = most - taken.len();
+                let (count, offered) = self.queue.front_slices(&mut slices, room);
+                for slice in &slices[..count] {
+                    taken.extend_from_slice(slice);
+                }
+                self.queue.advance(offered, &Latency::default());
+                self.queue.end_dropping(&self.limits);
+                if self.queue.is_empty() || taken.len() == most {
+                    return String::from_utf8(taken).expect("tests send text");
+                }
+            }
+        }
+
+        fn take_all(&mut self) -> String {
+            self.queue.report_gap(&self.limits);
+            self.take(usize::MAX)
+        }
+
+        #[track_caller]
+        fn check_dropped(&self, expected: &str) {
+            assert_eq!(self.queue.tally.dropped.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_queue_takes_what_fits_to_the_last_byte() {
+        let mut client = Client::new(12);
+        client.push("a1;a2;");
+        client.push("a3;a4;");
+        client.check_dropped("0 dropped");
+        assert_eq!(client.queue.message_bytes, 12);
+        assert_eq!(client.take_all(), "a1;a2;a3;a4;");
+    }
+
+    #[test]
+    fn the_oldest_are_dropped_until_half_is_free_and_told_in_their_place() {
+        let mut client = Client::new(12);
+        client.push("a1;a2;a3;a4;");
+        client.push("a5;");
+        // Of fifteen bytes six may stay.
+        client.check_dropped("3 dropped (3 full)");
+        assert_eq!(client.take_all(), "<3>a4;a5;");
+        // What does not fit by itself loses its own oldest.
+        client.push("a6;a7;a8;a9;a0;");
+        assert_eq!(client.take_all(), "<3>a9;a0;");
+    }
+
+    #[test]
+    fn notices_that_meet_are_one_notice() {
+        let mut client = Client::new(12);
+        client.push("a1;a2;a3;a4;");
+        client.push("a5;");
+        client.push("a6;a7;");
+        client.push("a8;");
+        client.check_dropped("6 dropped (6 full)");
+        assert_eq!(client.take_all(), "<6>a7;a8;");
+    }
+
+    #[test]
+    fn a_message_that_has_begun_to_leave_is_finished_before_the_notice() {
+        let mut client = Client::new(12);
+        client.push("a1;a2;a3;a4;");
+        assert_eq!(client.take(1), "a");
+        client.push("a5;");
+        client.push("a6;");
+        client.push("a7;");
+        assert_eq!(client.take_all(), "1;<3>a5;a6;a7;");
+        assert_eq!(client.queue.tally.written, 4);
+        // A notice that has begun is no place for more.
+        client.push("b1;b2;b3;b4;");
+        client.push("b5;");
+        assert_eq!(client.take(1), "<");
+        client.push("b6;b7;b8;");
+        assert_eq!(client.take_all(), "3><3>b7;b8;");
+    }
+
+    #[test]
+    fn messages_that_left_as_a_whole_are_written_and_not_dropped() {
+        let mut client = Client::new(12);
+        client.push("a1;a2;a3;a4;");
+        assert_eq!(client.take(6), "a1;a2;");
+        client.push("a5;a6;a7;");
+        client.check_dropped("3 dropped (3 full)");
+        assert_eq!(client.queue.tally.written, 2);
+        assert_eq!(client.take_all(), "<3>a6;a7;");
+        assert_eq!(client.queue.tally.written, 4);
+    }
+
+    #[test]
+    fn the_newest_are_dropped_until_half_has_left() {
+        let mut client = Client::choosing(12, &[("a", Slow::DropNewest)]);
+        client.push("a1;a2;a3;");
+        client.push("a4;a5;");
+        client.check_dropped("1 dropped (1 full)");
+        assert_eq!(client.take(3), "a1;");
+        client.push("a6;");
+        client.check_dropped("2 dropped (2 full)");
+        // Now just half of it waits.
+        assert_eq!(client.take(3), "a2;");
+        client.push("a7;");
+        client.check_dropped("2 dropped (2 full)");
+        assert_eq!(client.take_all(), "a3;a4;<2>a7;");
+    }
+
+    #[test]
+    fn other_messages_are_taken_while_the_newest_are_dropped() {
+        let mut client = Client::choosing(12, &[("a", Slow::DropNewest)]);
+        client.push("a1;a2;a3;a4;a5;");
+        assert_eq!(client.take(3), "a1;");
+        client.push("b1;");
+        client.push("a6;");
+        client.check_dropped("2 dropped (2 full)");
+        assert_eq!(client.take_all(), "a2;a3;a4;<1>b1;<1>");
+    }
+
+    #[test]
+    fn if_nothing_may_go_all_are_dropped_until_half_has_left() {
+        let mut client = Client::choosing(12, &[("a", Slow::DropNewest)]);
+        client.push("a1;a2;a3;a4;");
+        client.push("b1;");
+        client.check_dropped("1 dropped (1 full)");
+        assert_eq!(client.take(3), "a1;");
+        // There is room for it, but then messages and notices would alternate.
+        client.push("b2;");
+        client.check_dropped("2 dropped (2 full)");
+        assert_eq!(client.take(3), "a2;");
+        client.push("b3;");
+        assert_eq!(client.take_all(), "a3;a4;<2>b3;");
+        client.check_dropped("2 dropped (2 full)");
+    }
+
+    #[test]
+    fn of_each_topic_the_newest_is_kept_and_told_what_it_replaced() {
+        let mut client = Client::choosing(30, &[("a", Slow::Latest), ("b", Slow::Latest)]);
+        client.push("a1;b1;c1;");
+        client.push("a2;");
+        client.push("b2;");
+        client.push("a3;");
+        client.check_dropped("3 dropped (3 replaced)");
+        assert_eq!(client.take(1), "<");
+        // The notice has begun to leave, the message has not.
+        client.push("a4;");
+        assert_eq!(client.take(3), "2><");
+        client.push("a5;");
+        assert_eq!(client.take_all(), "1><1>a5;<1>b2;c1;");
+        assert_eq!(client.queue.tally.written, 3);
+        client.push("a6;");
+        assert_eq!(client.take_all(), "a6;");
+    }
+
+    #[test]
+    fn a_newest_message_that_has_begun_to_leave_is_not_replaced() {
+        let mut client = Client::choosing(30, &[("a", Slow::Latest)]);
+        client.push("a1;");
+        assert_eq!(client.take(1), "a");
+        client.push("a2;");
+        client.check_dropped("0 dropped");
+        assert_eq!(client.take_all(), "1;a2;");
+    }
+
+    #[test]
+    fn a_longer_newest_message_makes_room_for_itself() {
+        let mut client = Client::choosing(12, &[("a", Slow::Latest)]);
+        client.push("a1;b1;b2;b3;");
+        client.push("a22222;");
+        // Of sixteen bytes six may stay, and the oldest is the one that came last.
+        client.check_dropped("3 dropped (2 full, 1 replaced)");
+        assert_eq!(client.take_all(), "<3>b2;b3;");
+    }
+
+    #[test]
+    fn publishers_wait_when_more_than_half_of_what_may_wait_does() {
+        let mut client = Client::choosing(12, &[("a", Slow::Block)]);
+        client.push("a1;a2;");
+        assert!(!client.queue.take_backpressure());
+        client.push("b1;");
+        assert!(!client.queue.take_backpressure(), "it was not for this");
+        client.push("a3;");
+        assert!(client.queue.take_backpressure());
+        assert!(!client.queue.take_backpressure(), "it is asked for once");
+        assert!(!client.queue.is_half_empty(&client.limits));
+        assert_eq!(client.take(6), "a1;a2;");
+        assert!(client.queue.is_half_empty(&client.limits));
+    }
+
+    #[test]
+    fn each_choice_gives_way_to_some_and_keeps_its_place_before_others() {
+        let gives_way = |waiting| Slow::ALL.map(|by| may_go(waiting, by));
+        for (by, expected) in Slow::ALL.into_iter().zip(gives_way(Slow::Block)) {
+            assert_eq!(expected, by == Slow::Block, "{by:?}");
+        }
+        assert_eq!(gives_way(Slow::DropOldest), [true; Slow::ALL.len()]);
+        assert_eq!(gives_way(Slow::Latest), [true; Slow::ALL.len()]);
+        assert_eq!(gives_way(Slow::DropNewest), [false; Slow::ALL.len()]);
+    }
+
+    #[test]
+    fn an_empty_queue_takes_one_message_that_the_memory_has_room_for() {
+        for slow in [Slow::DropOldest, Slow::DropNewest, Slow::Block] {
+            let memory = Arc::new(Memory::new(100));
+            let mut client = Client::in_memory(5, &memory);
+            client.queue.choose_for_all(slow);
+            let long = format!("a{};", "x".repeat(98));
+            client.push(&long);
+            client.check_dropped("0 dropped");
+            assert_eq!(client.take_all(), long);
+            client.push(&format!("a{};", "x".repeat(99)));
+            client.check_dropped("1 dropped (1 full)");
+            assert_eq!(client.take_all(), "<1>");
+        }
+    }
+
+    #[test]
+    fn what_is_dropped_says_whether_the_queue_or_the_memory_was_full() {
+        let memory = Arc::new(Memory::new(100));
+        let mut client = Client::in_memory(12, &memory);
+        let others = memory.charge(88);
+        client.push("a1;a2;a3;a4;a5;");
+        client.check_dropped("3 dropped (3 full)");
+        assert_eq!(client.take_all(), "<3>a4;a5;");
+        let more = memory.charge(1);
+        client.push("a1;a2;a3;a4;");
+        client.check_dropped("6 dropped (3 full, 3 memory)");
+        drop((others, more));
+    }
+
+    #[test]
+    fn queues_share_the_memory_and_leave_as_much_for_the_next() {
+        // Long messages, each of which is charged for exactly its bytes.
+        let message = format!("a{};", "x".repeat(1998));
+        for count in 1..5 {
+            let memory = Arc::new(Memory::new(1_200_000));
+            let mut clients: Vec<_> = (0..count)
+                .map(|_| Client::in_memory(usize::MAX, &memory))
+                .collect();
+            let is_full =
+                |client: &Client| client.queue.message_bytes + 2000 > client.limits.room();
+            while !clients.iter().all(is_full) {
+                for client in clients.iter_mut().filter(|client| !is_full(client)) {
+                    client.push(&message);
+                    client.check_dropped("0 dropped");
+                }
+            }
+            let share = 1_200_000 / (count + 1);
+            for client in &clients {
+                let bytes = client.queue.message_bytes;
+                assert!(bytes.abs_diff(share) <= 4000, "{bytes} of {share}");
+            }
+            assert!(memory.free().abs_diff(share) <= 2000 * (count + 2));
+            // One message more, and the oldest half of what waits makes room.
+            clients[0].push(&message);
+            assert!(clients[0].queue.tally.dropped.total() > 0);
+        }
+    }
+
+    #[test]
+    fn what_was_dropped_is_known_by_topic() {
+        let mut client = Client::new(12);
+        client.push("a1;b1;a2;b2;");
+        assert!(client.queue.dropped_on("a").is_none());
+        assert!(client.queue.stock().dropped_at.is_none());
+        client.push("a3;");
+        let on = |topic| client.queue.dropped_on(topic).map(|(count, _)| count);
+        assert_eq!((on("a"), on("b"), on("c")), (Some(2), Some(1), None));
+        assert!(client.queue.stock().dropped_at.is_some());
+    }
+
+    #[test]
+    fn a_cut_is_at_the_end_of_a_message() {
+        let limits = Client::new(0).limits;
+        let ends = [0, 3, 3, 3, 6, 6, 6].into_iter().enumerate();
+        for (at, end) in ends {
+            assert_eq!(end_at(b"a1;a2;", at, &limits), end, "{at}");
+        }
+    }
+
+    #[test]
+    fn only_messages_that_are_alike_share_a_chunk() {
+        let limits = Client::new(100).limits;
+        let group: Arc<str> = "$share/g/a".into();
+        let run = Run::borrowed(b"a1;", 1);
+        let chunk = || {
+            let data = Data::collected(b"a1;", &limits);
+            Chunk::of_run(data, 1, Slow::Block, &run)
+        };
+        let options = run.options();
+        assert!(chunk().append(b"a2;", 1, Slow::Block, None, options));
+        assert!(!chunk().append(b"a2;", 1, Slow::Latest, None, options));
+        assert!(!chunk().append(b"a2;", 1, Slow::Block, Some(&group), options));
+        assert!(!chunk().append(&[b'x'; 100_000], 1, Slow::Block, None, options));
+        let other = PublishOptions {
+            qos: 2,
+            retain: false,
+        };
+        assert!(chunk().append(b"a2;", 1, Slow::Block, None, other));
+        let shared = || Chunk {
+            share: Some(group.clone()),
+            ..chunk()
+        };
+        assert!(shared().append(b"a2;", 1, Slow::Block, Some(&group), options));
+        assert!(!shared().append(b"a2;", 1, Slow::Block, Some(&group), other));
+        assert!(!shared().append(b"a2;", 1, Slow::Block, None, options));
+        let mut grown = chunk();
+        grown.append(b"a2;a3;", 2, Slow::Block, None, options);
+        assert_eq!(grown.data.as_slice(), b"a1;a2;a3;");
+        assert!(grown.kind == Kind::Messages(3));
+        for own in [
+            Chunk {
+                line: Some(Default::default()),
+                ..chunk()
+            },
+            Chunk {
+                latest: Some(b"a"[..].into()),
+                ..chunk()
+            },
+            Chunk {
+                kind: Kind::Kept,
+                ..chunk()
+            },
+        ] {
+            let mut own = own;
+            assert!(!own.append(b"a2;", 1, Slow::Block, None, options));
+        }
+    }
+}
