@@ -9,7 +9,7 @@ use protocol::{Filter, Topic};
 
 use crate::client::idle;
 use crate::engine::routing::filter_tree::FilterTree;
-use crate::engine::routing::route_cache::{Count, Known, RouteCache};
+use crate::engine::routing::route_cache::{Known, RouteCache, TopicCount};
 use crate::engine::routing::router::Router;
 use crate::engine::routing::subscribers::{Counters, Subscriber};
 
@@ -129,7 +129,7 @@ fn known_route(bencher: Bencher, count: usize) {
                 audience: 0,
                 groups: None,
             };
-            cache.insert(name, hash, known, Count::new(Counters::default()));
+            cache.insert(name, hash, known, TopicCount::new(Counters::default()));
         }
     }
     let mut next = names.iter().cycle();

@@ -1,4 +1,4 @@
-//! Who is connected or has a session here, and how each of them is doing.
+//! Connections and sessions, and how each of them is doing.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -7,17 +7,16 @@ use std::sync::Arc;
 use protocol::Filter;
 use serde::Serialize;
 
-use super::{ago, by_reason};
 use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::session::clients::ClientRecord;
 
-/// So many filters of a connection are shown.
+/// How many filters of a connection are shown.
 const SHOWN_FILTERS: usize = 10;
 
 /// Connections in the order in which they came.
 #[derive(Debug, Serialize)]
-pub(crate) struct Connections {
+pub(crate) struct ConnectionsAnswer {
     /// How many match; there may be fewer rows.
     total: usize,
     pub(super) connections: Vec<ConnectionRow>,
@@ -51,7 +50,7 @@ pub(super) struct ConnectionRow {
     dropped_last_s: Option<f64>,
 }
 
-impl Connections {
+impl ConnectionsAnswer {
     /// All, or those with a subscription that some topic matches as well as `filter`.
     pub(super) fn of(engine: &Engine, filter: Option<Filter<'_>>, limit: usize) -> Self {
         engine.clients.ask();
@@ -91,20 +90,20 @@ impl ConnectionRow {
             peer: record.peer.to_string(),
             wire: session.outbox().wire(),
             away: !record.is_connected(),
-            connected_s: ago(now, record.since),
-            idle_s: ago(now, record.heard()),
+            connected_s: now.seconds_since(record.since),
+            idle_s: now.seconds_since(record.heard()),
             subscriptions: session.subscriptions().len(),
             filters,
             waiting: stock.waiting,
             waiting_bytes: stock.waiting_bytes,
-            lag_s: blocked_at.map(|since| ago(now, since)),
+            lag_s: blocked_at.map(|since| now.seconds_since(since)),
             published: totals.published,
             refused: totals.refused,
             copies: totals.copies,
             written: stock.tally.written,
             bytes: stock.tally.bytes,
-            dropped: by_reason(&stock.tally),
-            dropped_last_s: stock.dropped_at.map(|at| ago(now, at)),
+            dropped: stock.tally.dropped.by_name(),
+            dropped_last_s: stock.dropped_at.map(|at| now.seconds_since(at)),
         }
     }
 }

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{ago, by_reason};
 use crate::clock::Moment;
 use crate::engine::Engine;
 
 /// Where every message and every copy is.
 #[derive(Debug, Serialize)]
-pub(crate) struct Audit {
+pub(crate) struct AuditAnswer {
     balanced: bool,
     /// Whether no batch was under way. If one was, the figures may be out by what it holds.
     exact: bool,
@@ -26,7 +25,7 @@ pub(crate) struct Audit {
     withdrawn: u64,
 }
 
-impl Audit {
+impl AuditAnswer {
     pub(super) fn of(engine: &Engine) -> Self {
         let audit = engine.clients.audit();
         let ledger = audit.ledger;
@@ -40,7 +39,7 @@ impl Audit {
             copies: ledger.account.copies,
             written: ledger.tally.written,
             waiting: ledger.waiting,
-            dropped: by_reason(&ledger.tally),
+            dropped: ledger.tally.dropped.by_name(),
             discarded: ledger.tally.discarded,
             withdrawn: ledger.account.withdrawn,
         }
@@ -49,46 +48,46 @@ impl Audit {
 
 /// The broker in a few figures.
 #[derive(Debug, Serialize)]
-pub(crate) struct Broker {
+pub(crate) struct BrokerAnswer {
     version: &'static str,
     uptime_s: f64,
     connections: usize,
     max_connections: usize,
     subscriptions: usize,
-    memory: Memory,
-    retained: Retained,
+    memory: MemoryFigures,
+    retained: RetainedFigures,
 }
 
 /// What waits for slow clients, and lines that have begun, in bytes.
 #[derive(Debug, Serialize)]
-struct Memory {
+struct MemoryFigures {
     used: usize,
     max: usize,
 }
 
 #[derive(Debug, Serialize)]
-struct Retained {
+struct RetainedFigures {
     count: usize,
     bytes: usize,
     max_count: usize,
     max_bytes: usize,
 }
 
-impl Broker {
+impl BrokerAnswer {
     pub(super) fn of(engine: &Engine) -> Self {
         let retained = engine.retained.read().size();
         let max = engine.memory.limit();
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            uptime_s: ago(Moment::now(), engine.began),
+            uptime_s: Moment::now().seconds_since(engine.began),
             connections: engine.clients.connected(),
             max_connections: engine.max_connections,
             subscriptions: engine.clients.subscriptions(),
-            memory: Memory {
+            memory: MemoryFigures {
                 used: max - engine.memory.free(),
                 max,
             },
-            retained: Retained {
+            retained: RetainedFigures {
                 count: retained.count,
                 bytes: retained.bytes,
                 max_count: retained.max_count,

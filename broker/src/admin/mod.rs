@@ -1,50 +1,44 @@
 //! What the broker can be asked about itself, and the answers as values that serialise; and what it
 //! tells of itself without being asked.
 //!
-//! Whoever asks is read from again only when it has its answer; nobody else waits. Locks that
-//! publishers need are held for one connection or one part of a list at a time, lists are bounded,
-//! and one inquiry is worked out at a time. Which bytes a question comes in, and which bytes carry
-//! the answer away, is for the wires.
+//! The client that asks is read from again when it has its answer; no other client waits for that.
+//! Locks that publishers need are held for one connection or one part of a list at a time, lists are
+//! bounded, and one inquiry is worked out at a time. Which bytes a question comes in, and which bytes
+//! carry the answer away, is for the wires.
 
 mod connections;
 mod figures;
 pub(crate) mod request;
 mod retained;
+mod rows;
 mod suggestions;
 pub(crate) mod sys_topics;
 mod topics;
 mod values;
 mod why;
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use protocol::{BadFilter, BadTopic, Filter, Topic};
 use serde::Serialize;
 
-use crate::clock::Moment;
 use crate::engine::Engine;
-use crate::engine::stats::tally::Tally;
+use rows::halve;
 
-pub(crate) use connections::Connections;
-pub(crate) use figures::{Audit, Broker};
-pub(crate) use retained::Retained;
-pub(crate) use topics::{Filters, Topics};
+pub(crate) use connections::ConnectionsAnswer;
+pub(crate) use figures::{AuditAnswer, BrokerAnswer};
+pub(crate) use retained::RetainedAnswer;
+pub(crate) use rows::{MOST_ROWS, ROWS};
+pub(crate) use topics::{FiltersAnswer, TopicsAnswer};
 pub(crate) use values::values;
-pub(crate) use why::Why;
-
-/// So many rows has a list unless the asker wants more or fewer.
-pub(crate) const ROWS: usize = 1000;
-
-/// The most rows that can be asked for.
-pub(crate) const MOST_ROWS: usize = 100_000;
+pub(crate) use why::WhyAnswer;
 
 /// What can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     /// What became of all messages.
     Audit,
-    /// Who is connected.
+    /// Connections and sessions.
     Who,
     /// What has been published on which topic.
     Topics,
@@ -92,13 +86,13 @@ impl What {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Answer {
-    Audit(Audit),
-    Who(Connections),
-    Topics(Topics),
-    Filters(Filters),
-    Why(Why),
-    Retained(Retained),
-    Broker(Broker),
+    Audit(AuditAnswer),
+    Who(ConnectionsAnswer),
+    Topics(TopicsAnswer),
+    Filters(FiltersAnswer),
+    Why(WhyAnswer),
+    Retained(RetainedAnswer),
+    Broker(BrokerAnswer),
 }
 
 /// Why there is no answer. `Display` says what to do about it.
@@ -124,15 +118,19 @@ pub(crate) fn answer(
         _ => Some(Filter::parse(argument)?),
     };
     let every = Filter::parse("#")?;
+    // An inquiry may look at every filter of every client: two at a time would take two processors
+    // from publishers. The lock is the first that is taken, and no publisher takes it.
     let _one_at_a_time = engine.asking.lock();
     Ok(match what {
-        What::Audit => Answer::Audit(Audit::of(engine)),
-        What::Who => Answer::Who(Connections::of(engine, filter, limit)),
-        What::Topics => Answer::Topics(Topics::of(engine, filter.unwrap_or(every), limit)),
-        What::Filters => Answer::Filters(Filters::of(engine, filter, limit)),
-        What::Why => Answer::Why(Why::of(engine, topic(argument)?, limit)),
-        What::Retained => Answer::Retained(Retained::of(engine, filter.unwrap_or(every), limit)),
-        What::Broker => Answer::Broker(Broker::of(engine)),
+        What::Audit => Answer::Audit(AuditAnswer::of(engine)),
+        What::Who => Answer::Who(ConnectionsAnswer::of(engine, filter, limit)),
+        What::Topics => Answer::Topics(TopicsAnswer::of(engine, filter.unwrap_or(every), limit)),
+        What::Filters => Answer::Filters(FiltersAnswer::of(engine, filter, limit)),
+        What::Why => Answer::Why(WhyAnswer::of(engine, topic(argument)?, limit)),
+        What::Retained => {
+            Answer::Retained(RetainedAnswer::of(engine, filter.unwrap_or(every), limit))
+        }
+        What::Broker => Answer::Broker(BrokerAnswer::of(engine)),
     })
 }
 
@@ -165,25 +163,6 @@ impl Answer {
             Self::Retained(list) => halve(&mut list.retained),
         }
     }
-}
-
-fn halve<T>(rows: &mut Vec<T>) -> bool {
-    let any = !rows.is_empty();
-    rows.truncate(rows.len() / 2);
-    any
-}
-
-/// What was dropped, by the name of the reason.
-fn by_reason(tally: &Tally) -> BTreeMap<&'static str, u64> {
-    let dropped = tally.dropped.iter();
-    dropped
-        .map(|(reason, count)| (reason.as_str(), count))
-        .collect()
-}
-
-/// How long ago, in seconds.
-fn ago(now: Moment, then: Moment) -> f64 {
-    now.seconds_since(then)
 }
 
 impl From<BadFilter> for BadArgument {

@@ -3,34 +3,34 @@
 use protocol::Filter;
 use serde::Serialize;
 
-use super::ago;
 use crate::clock::Moment;
 use crate::engine::Engine;
 
-/// So many retained messages are looked at under one hold of their lock.
+/// How many retained messages are looked at before their lock is let go: a publisher of one waits that
+/// long.
 const AT_A_TIME: usize = 4096;
 
 /// Retained messages, in the order of their topics.
 #[derive(Debug, Serialize)]
-pub(crate) struct Retained {
+pub(crate) struct RetainedAnswer {
     /// How many match; there may be fewer rows.
     total: usize,
     /// Of all that is retained, with the topics.
     bytes: usize,
     max_count: usize,
     max_bytes: usize,
-    pub(super) retained: Vec<Row>,
+    pub(super) retained: Vec<RetainedRow>,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Row {
+pub(super) struct RetainedRow {
     topic: Box<str>,
     /// Of the payload.
     bytes: usize,
     age_s: f64,
 }
 
-impl Retained {
+impl RetainedAnswer {
     pub(super) fn of(engine: &Engine, filter: Filter<'_>, limit: usize) -> Self {
         let now = Moment::now();
         let size = engine.retained.read().size();
@@ -41,10 +41,10 @@ impl Retained {
             let next = retained.look(filter, &from, AT_A_TIME, |topic, kept| {
                 total += 1;
                 if rows.len() < limit {
-                    rows.push(Row {
+                    rows.push(RetainedRow {
                         topic: topic.into(),
                         bytes: kept.payload,
-                        age_s: ago(now, kept.since),
+                        age_s: now.seconds_since(kept.since),
                     });
                 }
             });

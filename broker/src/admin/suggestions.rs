@@ -1,4 +1,7 @@
-//! Filters that nearly match a topic: what somebody may have meant.
+//! Filters that nearly match a topic: what a subscriber may have meant.
+//!
+//! A topic and a filter go in, and how they differ comes out, if they differ in little. Which filters
+//! there are is for the caller.
 
 use memchr::memchr_iter;
 use serde::Serialize;

@@ -8,23 +8,22 @@ use foldhash::fast::RandomState;
 use protocol::{Filter, Topic};
 use serde::Serialize;
 
-use super::ago;
 use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::stats::topic_stats::Seen;
 
 /// Topics that have been seen, in order.
 #[derive(Debug, Serialize)]
-pub(crate) struct Topics {
+pub(crate) struct TopicsAnswer {
     /// How many match; there may be fewer rows.
     total: usize,
     /// How often a topic has made room for another since the broker began.
     forgotten: u64,
-    pub(super) topics: Vec<Row>,
+    pub(super) topics: Vec<TopicRow>,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Row {
+pub(super) struct TopicRow {
     topic: Box<str>,
     messages: u64,
     copies: u64,
@@ -36,7 +35,7 @@ pub(super) struct Row {
     retained: Option<usize>,
 }
 
-impl Topics {
+impl TopicsAnswer {
     pub(super) fn of(engine: &Engine, filter: Filter<'_>, limit: usize) -> Self {
         engine.clients.ask();
         let seen = engine.topic_stats.matching(filter);
@@ -47,13 +46,13 @@ impl Topics {
             topics: seen
                 .into_iter()
                 .take(limit)
-                .map(|(name, seen)| Row::of(engine, name, &seen, now))
+                .map(|(name, seen)| TopicRow::of(engine, name, &seen, now))
                 .collect(),
         }
     }
 }
 
-impl Row {
+impl TopicRow {
     fn of(engine: &Engine, name: Box<str>, seen: &Seen, now: Moment) -> Self {
         let topic = Topic::parse(name.as_bytes()).ok();
         let route = topic.map(|topic| {
@@ -65,7 +64,7 @@ impl Row {
             messages: seen.messages,
             copies: seen.copies,
             rate: (seen.rate(now) * 1000.0).round() / 1000.0,
-            last_s: ago(now, seen.last),
+            last_s: now.seconds_since(seen.last),
             subscribers: route.map_or(0, |route| route.subscribers.len() + route.groups.len()),
             retained: retained.map(|kept| kept.payload),
             topic: name,
@@ -73,23 +72,23 @@ impl Row {
     }
 }
 
-/// Filters that somebody has subscribed to, in order.
+/// Filters that have subscribers, in order.
 #[derive(Debug, Serialize)]
-pub(crate) struct Filters {
+pub(crate) struct FiltersAnswer {
     /// How many match; there may be fewer rows.
     total: usize,
-    pub(super) filters: Vec<Subscribed>,
+    pub(super) filters: Vec<FilterRow>,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Subscribed {
+pub(super) struct FilterRow {
     filter: Box<str>,
     subscribers: usize,
     /// Those that matched since it has a subscriber.
     messages: u64,
 }
 
-impl Filters {
+impl FiltersAnswer {
     /// All, or those that some topic matches as well as `wanted`.
     pub(super) fn of(engine: &Engine, wanted: Option<Filter<'_>>, limit: usize) -> Self {
         engine.clients.ask();
@@ -117,7 +116,7 @@ impl Filters {
         let rows = first.into_iter().filter_map(|text| {
             let filter = Filter::parse(text.as_bytes()).ok()?;
             let (subscribers, messages) = engine.router.figures(filter);
-            Some(Subscribed {
+            Some(FilterRow {
                 subscribers,
                 messages,
                 filter: text,

@@ -4,7 +4,7 @@ use crate::clock::Moment;
 use crate::engine::Engine;
 
 /// Each topic with its value now. They are not all of the same moment: for that there is the audit,
-/// which holds off everybody.
+/// which holds off all batches.
 pub(crate) fn values(engine: &Engine) -> Vec<(String, String)> {
     let ledger = engine.clients.ledger();
     let retained = engine.retained.read().size();

@@ -1,4 +1,4 @@
-//! Who gets the messages of a topic, who nearly would, and what came in between.
+//! Which clients get the messages of a topic, which nearly would, and what was dropped on the way.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -7,23 +7,23 @@ use std::sync::Arc;
 use protocol::{Filter, Topic};
 use serde::Serialize;
 
-use super::ago;
+use super::rows::halve;
 use super::suggestions::{Difference, Target};
 use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::session::clients::ClientRecord;
 
-/// So many filters that nearly match are shown.
+/// How many filters that nearly match are shown.
 const MOST_NEAR: usize = 20;
 
 /// Everything that is known about the way of a topic's messages.
 #[derive(Debug, Serialize)]
-pub(crate) struct Why {
+pub(crate) struct WhyAnswer {
     topic: String,
     matching: Vec<Matching>,
     near: Vec<Near>,
-    retained: Option<Kept>,
-    seen: Option<Seen>,
+    retained: Option<RetainedHere>,
+    seen: Option<SeenHere>,
 }
 
 /// A filter that matches.
@@ -31,7 +31,7 @@ pub(crate) struct Why {
 struct Matching {
     filter: Box<str>,
     #[serde(flatten)]
-    guard: OutboxGuard,
+    held_by: Holders,
 }
 
 /// A filter that nearly matches.
@@ -40,12 +40,12 @@ struct Near {
     filter: Box<str>,
     difference: Difference,
     #[serde(flatten)]
-    guard: OutboxGuard,
+    held_by: Holders,
 }
 
-/// Who has subscribed to a filter.
+/// The clients that have subscribed to a filter.
 #[derive(Debug, Serialize)]
-struct OutboxGuard {
+struct Holders {
     holders: Vec<Holder>,
     /// How many they are; there may be fewer rows.
     total: usize,
@@ -63,37 +63,37 @@ struct Holder {
     /// Whether it has not caught up since something was dropped.
     is_full: bool,
     dropped: u64,
-    dropped_here: Option<Dropped>,
+    dropped_here: Option<DroppedHere>,
 }
 
 /// What was dropped lately on this topic.
 #[derive(Debug, Serialize)]
-struct Dropped {
+struct DroppedHere {
     at_least: u64,
     last_s: f64,
 }
 
 #[derive(Debug, Serialize)]
-struct Kept {
+struct RetainedHere {
     bytes: usize,
     age_s: f64,
 }
 
 #[derive(Debug, Serialize)]
-struct Seen {
+struct SeenHere {
     messages: u64,
     copies: u64,
     last_s: f64,
 }
 
-/// Who was found to have a filter.
+/// The clients that were found to have a filter.
 #[derive(Default)]
 struct Found {
     records: Vec<Arc<ClientRecord>>,
     total: usize,
 }
 
-impl Why {
+impl WhyAnswer {
     /// Looks at every filter of every client once. At most `limit` holders are told, of filters that
     /// match and of those that nearly do, and at most `limit` filters that match.
     pub(super) fn of(engine: &Engine, topic: Topic<'_>, limit: usize) -> Self {
@@ -117,7 +117,7 @@ impl Why {
                 } else if let Some(difference) = target.difference(filter.pattern()) {
                     let found = near.entry((difference, text.into())).or_default();
                     found.add(&record, &mut told_near, limit);
-                    // The last is not among the nearest, whoever else has it.
+                    // The last is not among the nearest, however many other clients have it.
                     if near.len() > MOST_NEAR
                         && let Some((_, last)) = near.pop_last()
                     {
@@ -136,7 +136,7 @@ impl Why {
                 .into_iter()
                 .map(|(filter, found)| Matching {
                     filter,
-                    guard: found.guard(name, now),
+                    held_by: found.holders(name, now),
                 })
                 .collect(),
             near: near
@@ -144,30 +144,30 @@ impl Why {
                 .map(|((difference, filter), found)| Near {
                     filter,
                     difference,
-                    guard: found.guard(name, now),
+                    held_by: found.holders(name, now),
                 })
                 .collect(),
-            retained: retained.map(|kept| Kept {
+            retained: retained.map(|kept| RetainedHere {
                 bytes: kept.payload,
-                age_s: ago(now, kept.since),
+                age_s: now.seconds_since(kept.since),
             }),
-            seen: seen.map(|seen| Seen {
+            seen: seen.map(|seen| SeenHere {
                 messages: seen.messages,
                 copies: seen.copies,
-                last_s: ago(now, seen.last),
+                last_s: now.seconds_since(seen.last),
             }),
         }
     }
 
     /// Leaves out half of the holders of each filter, then half of the filters; false if there is none.
     pub(super) fn halve(&mut self) -> bool {
-        let guard = self.matching.iter_mut().map(|row| &mut row.guard);
-        let near = self.near.iter_mut().map(|row| &mut row.guard);
+        let matching = self.matching.iter_mut().map(|row| &mut row.held_by);
+        let near = self.near.iter_mut().map(|row| &mut row.held_by);
         let mut any = false;
-        for guard in guard.chain(near) {
-            any |= super::halve(&mut guard.holders);
+        for held_by in matching.chain(near) {
+            any |= halve(&mut held_by.holders);
         }
-        any || super::halve(&mut self.near) || super::halve(&mut self.matching)
+        any || halve(&mut self.near) || halve(&mut self.matching)
     }
 }
 
@@ -180,9 +180,9 @@ impl Found {
         }
     }
 
-    fn guard(self, topic: &str, now: Moment) -> OutboxGuard {
+    fn holders(self, topic: &str, now: Moment) -> Holders {
         let holders = self.records.iter();
-        OutboxGuard {
+        Holders {
             holders: holders
                 .map(|record| Holder::of(record, topic, now))
                 .collect(),
@@ -206,9 +206,9 @@ impl Holder {
             limit_bytes: record.outbox().limit(),
             is_full: blocked_at.is_some_and(has_dropped_since),
             dropped: stock.tally.dropped.total(),
-            dropped_here: here.map(|(at_least, last)| Dropped {
+            dropped_here: here.map(|(at_least, last)| DroppedHere {
                 at_least,
-                last_s: ago(now, last),
+                last_s: now.seconds_since(last),
             }),
         }
     }

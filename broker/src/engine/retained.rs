@@ -11,7 +11,8 @@ use protocol::{Filter, Topic};
 use crate::clock::Moment;
 use crate::engine::outbox::run::PublishOptions;
 
-/// Retained messages, ready for the wire, by topic.
+/// Retained messages, ready for the wire, by topic. They are of no session and outlive that of their
+/// publisher [MQTT-3.1.2-7].
 pub(crate) struct Retained {
     messages: Messages,
     /// Those under `$SYS/`. They are the broker's own and not counted.
@@ -37,12 +38,12 @@ pub(crate) struct Entry {
     pub(crate) message: Bytes,
     /// As it was published.
     pub(crate) qos: u8,
-    pub(crate) kept: Kept,
+    pub(crate) kept: RetainedInfo,
 }
 
 /// What is known of a retained message.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Kept {
+pub(crate) struct RetainedInfo {
     /// Bytes of its payload.
     pub(crate) payload: usize,
     pub(crate) since: Moment,
@@ -69,7 +70,8 @@ impl Retained {
         }
     }
 
-    /// Keeps `message`, in which so many bytes are the payload's, as the last value of `topic`.
+    /// Keeps `message`, of which `payload` bytes are the payload's, as the last value of `topic`, in place of
+    /// the one before [MQTT-3.3.1-5], at QoS 0 as well [MQTT-3.3.1-7].
     pub(crate) fn set(
         &mut self,
         topic: Topic<'_>,
@@ -113,15 +115,17 @@ impl Retained {
         }
     }
 
-    /// Forgets the last value of `topic`.
+    /// Forgets the last value of `topic`, as an empty message asks for [MQTT-3.3.1-10] (3.1.1)
+    /// [MQTT-3.3.1-6] (5.0).
     pub(crate) fn clear(&mut self, topic: Topic<'_>) {
         if let Some(old) = self.messages.remove(topic.as_str()) {
             self.bytes -= size(topic.as_str(), &old.message);
         }
     }
 
-    /// The messages that `filter` matches, in topic order. Subtrees that cannot match are leapt over,
-    /// so a filter costs what a walk through a tree of levels would.
+    /// The messages that `filter` matches, which a new subscription gets [MQTT-3.3.1-6] (3.1.1)
+    /// [MQTT-3.3.1-9] (5.0), in topic order. Subtrees that cannot match are leapt over, so a filter costs
+    /// what a walk through a tree of levels would.
     pub(crate) fn matching(&self, filter: Filter<'_>) -> impl Iterator<Item = &Entry> {
         let messages = self.seen_by(filter);
         let mut names = from(messages, first_name(filter));
@@ -139,7 +143,7 @@ impl Retained {
     }
 
     /// What is known of the message on `topic`.
-    pub(crate) fn find(&self, topic: Topic<'_>) -> Option<Kept> {
+    pub(crate) fn find(&self, topic: Topic<'_>) -> Option<RetainedInfo> {
         let messages = if topic.is_brokers_own() {
             &self.own
         } else {
@@ -148,14 +152,14 @@ impl Retained {
         messages.get(topic.as_str()).map(|entry| entry.kept)
     }
 
-    /// Shows what `filter` matches from a name on, until so many names have been looked at. Returns the
-    /// name to go on from, if there may be more.
+    /// Shows what `filter` matches from the name `start` on, until `most` names have been looked at. Returns
+    /// the name to go on from, if there may be more.
     pub(crate) fn look(
         &self,
         filter: Filter<'_>,
         start: &str,
         mut most: usize,
-        mut show: impl FnMut(&str, Kept),
+        mut show: impl FnMut(&str, RetainedInfo),
     ) -> Option<String> {
         let messages = self.seen_by(filter);
         let mut names = from(messages, start.max(first_name(filter)));
@@ -188,7 +192,7 @@ impl Entry {
         Self {
             qos,
             message: Bytes::copy_from_slice(message),
-            kept: Kept {
+            kept: RetainedInfo {
                 payload,
                 since: Moment::now(),
             },

@@ -1,19 +1,19 @@
 //! The memory that all connections share for messages that wait and lines that have begun.
 //!
 //! A queue may grow as long as it is shorter than what is still free. So a single one may take half
-//! of the memory, and many share it evenly with something left for a newcomer, whoever came first
+//! of the memory, and many share it evenly with something left for a newcomer, whichever came first
 //! (the dynamic threshold of Choudhury and Hahne, IEEE/ACM Transactions on Networking 6, 1998).
-//! Publishers wait a moment when little is left, but never for those who take nothing.
+//! Publishers wait a moment when little is left, but never for clients that take nothing.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, Ordering};
 
-/// The longest that somebody waits for memory.
+/// The longest that a connection waits for memory.
 const TURN: Duration = Duration::from_secs(1);
 
-/// If nothing is given back for so long, nobody waits any more until something is.
+/// If nothing is given back for this long, no connection waits any more until something is.
 const STILL: Duration = Duration::from_millis(100);
 
 /// Publishers wait when less than this part is free.
@@ -28,7 +28,7 @@ pub(crate) struct Memory {
     still: AtomicBool,
     turn: Mutex<()>,
     released: Condvar,
-    /// Given back since somebody last asked.
+    /// Given back since the last call of [`Memory::take_returned`].
     returned: AtomicUsize,
 }
 
@@ -63,6 +63,8 @@ impl Memory {
     /// Takes it whether it is free or not.
     pub(crate) fn charge(self: &Arc<Self>, bytes: usize) -> Charge {
         if bytes > 0 {
+            // SeqCst as every change of `taken`: `release` and `wait` rely on one order of those and of
+            // the changes of `waiting`.
             self.taken.fetch_add(bytes, Ordering::SeqCst);
         }
         Charge {
@@ -81,7 +83,7 @@ impl Memory {
         self.wait(self.limit / RESERVE);
     }
 
-    /// Returns whether so much is free, perhaps after a while.
+    /// Returns whether this much is free, perhaps after a while.
     pub(crate) fn wait(&self, bytes: usize) -> bool {
         if self.free() >= bytes {
             return true;
@@ -91,8 +93,15 @@ impl Memory {
         }
         let end = Instant::now() + TURN;
         let mut turn = self.turn.lock();
+        // First it says that it waits, then it looks; `release` gives back first, then looks whether
+        // anything waits. With SeqCst one of the two sees the other, so that no wake-up is lost. Held by
+        // the model check for_want_of_memory_nothing_is_lost_untold.
         self.waiting.fetch_add(1, Ordering::SeqCst);
+        // All that wait are woken at once and another may have taken what came back, so it looks again,
+        // until there is enough, its time is over, or nothing has come back for a while (rule 3 of
+        // docs/architecture.md).
         let enough = loop {
+            // SeqCst: this is the look after `waiting` was raised.
             let before = self.taken.load(Ordering::SeqCst);
             if self.limit.saturating_sub(before) >= bytes {
                 break true;
@@ -105,18 +114,23 @@ impl Memory {
                 .released
                 .wait_until(&mut turn, end.min(now + STILL))
                 .timed_out();
+            // It timed out, and what was given back, if anything, has been taken again. SeqCst as every
+            // look at `taken` of a connection that waits.
             if !moved && self.taken.load(Ordering::SeqCst) >= before {
                 self.still.store(true, Ordering::Relaxed);
                 break false;
             }
         };
+        // SeqCst as above. A `release` that still counts it wakes no connection and does no harm.
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         enough
     }
 
-    /// Gives back what was dropped for want of room, which gives nobody hope who waits for slow
-    /// clients to take something.
+    /// Gives back what was dropped for want of room. That is no reason to wait again: waiting is for what
+    /// slow clients take.
     pub(crate) fn give_up<T>(&self, dropped: T) {
+        // Dropping clears `still`, so it is set again. If a client takes something in between, the next
+        // connection does not wait although it could, until the next release.
         let still = self.still.load(Ordering::Relaxed);
         drop(dropped);
         if still {
@@ -124,7 +138,7 @@ impl Memory {
         }
     }
 
-    /// Notes that so much has been given back that is not counted here.
+    /// Notes that this much has been given back that is not counted here.
     pub(crate) fn note_returned(&self, bytes: usize) {
         self.returned.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -135,13 +149,16 @@ impl Memory {
     }
 
     fn release(&self, bytes: usize) {
+        // SeqCst: before the look at `waiting` below, in the one order that `wait` relies on.
         self.taken.fetch_sub(bytes, Ordering::SeqCst);
         self.note_returned(bytes);
         if self.still.load(Ordering::Relaxed) {
             self.still.store(false, Ordering::Relaxed);
         }
+        // SeqCst: a connection that raises `waiting` after this look sees what was given back above.
         if self.waiting.load(Ordering::SeqCst) > 0 {
-            // Whoever waits has either seen what was released or is asleep by now.
+            // A connection that waits holds `turn` from its look at `taken` until it sleeps. Once the lock
+            // is ours it has seen what was released, or is asleep and hears the signal.
             drop(self.turn.lock());
             self.released.notify_all();
         }
@@ -152,6 +169,7 @@ impl Charge {
     /// Takes more or gives some back, whether it is free or not.
     pub(crate) fn resize(&mut self, bytes: usize) {
         if bytes > self.bytes {
+            // SeqCst as in `Memory::charge`.
             self.memory
                 .taken
                 .fetch_add(bytes - self.bytes, Ordering::SeqCst);
@@ -161,7 +179,7 @@ impl Charge {
         self.bytes = bytes;
     }
 
-    /// Takes as much more as makes it this, if that leaves as much again.
+    /// Takes as much more as makes it `bytes`, if that much is free.
     pub(crate) fn grow(&mut self, bytes: usize) -> bool {
         let grows = self.memory.free() >= bytes.saturating_sub(self.bytes);
         if grows {
@@ -208,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_goes_on_when_enough_is_given_back() {
+    fn a_connection_that_waits_goes_on_when_enough_is_given_back() {
         let memory = Arc::new(Memory::new(1600));
         let mut taken = memory.charge(1600);
         assert!(memory.is_short());
@@ -234,14 +252,62 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_long_for_those_who_give_nothing_back() {
+    fn no_connection_waits_long_for_clients_that_give_nothing_back() {
         let memory = Arc::new(Memory::new(1600));
         let mut taken = memory.charge(1600);
         assert!(!memory.wait(100));
-        // The next one does not even try, until something moves.
+        // The next one does not try, until something moves.
         assert!(memory.still.load(Ordering::Relaxed));
         assert!(!memory.wait(100));
         taken.resize(1599);
+        assert!(!memory.still.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn memory_is_short_when_less_than_the_reserve_is_free() {
+        let memory = Arc::new(Memory::new(1600));
+        let mut taken = memory.charge(1500);
+        assert!(!memory.is_short());
+        memory.wait_for_reserve();
+        assert!(!memory.still.load(Ordering::Relaxed), "it did not wait");
+        taken.resize(1501);
+        assert!(memory.is_short());
+        memory.wait_for_reserve();
+        assert!(memory.still.load(Ordering::Relaxed), "it waited in vain");
+    }
+
+    #[test]
+    fn a_charge_grows_by_what_is_free_and_never_shrinks_by_that() {
+        let memory = Arc::new(Memory::new(100));
+        let mut one = memory.charge(30);
+        let _other = memory.charge(50);
+        assert!(!one.grow(51));
+        assert_eq!(memory.free(), 20);
+        assert!(one.grow(50));
+        assert_eq!(memory.free(), 0);
+        assert!(one.grow(10));
+        assert_eq!(memory.free(), 0);
+    }
+
+    #[test]
+    fn what_was_given_back_is_counted_until_it_is_asked_for() {
+        let memory = Arc::new(Memory::new(100));
+        let mut one = memory.charge(30);
+        one.resize(20);
+        one.resize(20);
+        one.resize(25);
+        memory.note_returned(7);
+        assert_eq!(memory.take_returned(), 17);
+        assert_eq!(memory.take_returned(), 0);
+        drop(one);
+        drop(memory.charge(0));
+        assert_eq!(memory.take_returned(), 25);
+    }
+
+    #[test]
+    fn giving_up_what_was_dropped_leaves_waiting_worth_its_while() {
+        let memory = Arc::new(Memory::new(100));
+        memory.give_up(memory.charge(10));
         assert!(!memory.still.load(Ordering::Relaxed));
     }
 }

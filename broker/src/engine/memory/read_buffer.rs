@@ -1,7 +1,7 @@
 //! The bytes a connection has read and not yet handled.
 //!
-//! An idle connection holds little; one that fills its block gets a larger one, until it goes
-//! quiet.
+//! An idle connection holds little; one that fills its buffer gets a larger one, until it goes quiet.
+//! What the bytes are is for the wires, and how much memory there is for `budget`.
 
 use std::sync::Arc;
 
@@ -12,19 +12,19 @@ use crate::engine::memory::budget::{Charge, Memory};
 /// What an idle connection holds.
 const IDLE_BYTES: usize = 1024;
 
-/// A block that was filled grows to the next of these.
+/// A buffer that was filled grows to the next of these.
 const SIZES: [usize; 2] = [16 * 1024, 64 * 1024];
 
 /// The next size, where it pays: if each batch is divided among several sends, or if lines are not
-/// short. Of short ones so many fit into less that the handling of more in a row only keeps their
-/// receivers waiting. A line that even this cannot hold doubles it.
+/// short. Thousands of short ones fit into less, and handling more of them in a row only keeps their
+/// receivers waiting. A line that is longer than this doubles the buffer.
 const WIDE_BYTES: usize = 256 * 1024;
 
 const WIDE_SENDS: usize = 4;
 
 const SHORT_LINE_BYTES: usize = 96;
 
-/// A run that is less than this share of its block is not worth keeping the block for.
+/// A run that is less than this share of its buffer is not worth keeping the buffer for.
 const WORTH_KEEPING: (usize, usize) = (15, 16);
 
 /// Bytes in the order they came, the handled ones first.
@@ -75,7 +75,7 @@ impl ReadBuffer {
     }
 
     /// Makes room and gives the vector to append to. `most` is the longest a line may get. `None` if
-    /// a line fills the block and there is no memory for more of it, even after a while.
+    /// a line fills the buffer and there is no memory for more of it, even after a while.
     pub(crate) fn fill(&mut self, most: usize) -> Option<&mut Vec<u8>> {
         let capacity = self.bytes.capacity();
         if self.bytes.len() < capacity {
@@ -146,9 +146,10 @@ impl ReadBuffer {
         Bytes::from(std::mem::take(&mut self.bytes))
     }
 
-    /// Takes the lent bytes back, or, if somebody kept them, goes on with a new block that begins
+    /// Takes the lent bytes back, or, if an outbox has kept them, goes on with a new vector that begins
     /// with a copy of those from `handled` on.
     pub(crate) fn take_back(&mut self, lent: Bytes, handled: usize) {
+        // Without other owners the vector is ours again; with one its bytes must not change any more.
         match lent.try_into_mut() {
             Ok(bytes) => self.bytes = bytes.into(),
             Err(kept) => {
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_kept_comes_back_and_what_somebody_kept_is_replaced() {
+    fn lent_bytes_come_back_or_are_replaced_if_they_were_kept() {
         let mut buffer = ReadBuffer::new(&memory());
         read(&mut buffer, 100);
         buffer.consume(60);

@@ -9,7 +9,7 @@ use crate::clock::Moment;
 use crate::engine::outbox::delivery::DeliveryState;
 use crate::engine::outbox::delivery::in_flight::{Ack, AckEffect};
 use crate::engine::outbox::queue::policies::TooManyPolicies;
-use crate::engine::outbox::queue::{Kind, SLICES};
+use crate::engine::outbox::queue::{Data, Kind, SLICES};
 use crate::engine::outbox::run::Run;
 use crate::engine::stats::latency::Latency;
 use crate::sync::{MutexGuard, Ordering};
@@ -261,16 +261,16 @@ impl OutboxGuard<'_> {
                     } else {
                         // A receipt of which a part has left is an answer like any other.
                         let kind = if sent > 0 { Kind::Answer } else { kind };
-                        let rest = self.inside.terms.own(bytes[sent..].to_vec());
-                        self.inside.queue.push(rest, kind);
+                        let rest = Data::own(bytes[sent..].to_vec(), &self.inside.terms);
+                        self.inside.queue.push_answer(rest, kind);
                         self.block(sink)
                     }
                 }
                 Err(failure) => self.fail(failure),
             },
             State::Blocked(sink) => {
-                let bytes = self.inside.terms.own(bytes.to_vec());
-                self.inside.queue.push(bytes, kind);
+                let bytes = Data::own(bytes.to_vec(), &self.inside.terms);
+                self.inside.queue.push_answer(bytes, kind);
                 State::Blocked(sink)
             }
             gone @ (State::Detached | State::Closed) => gone,

@@ -24,7 +24,7 @@ use crate::engine::outbox::delivery::DeliveryState;
 use crate::engine::outbox::delivery::writer::PacketWriter;
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::memfd::MemFd;
-use crate::engine::outbox::queue::{Queue, SLICES, Stock, Terms};
+use crate::engine::outbox::queue::{Queue, QueueLimits, SLICES, Stock};
 use crate::engine::outbox::run::{Redelivery, Run};
 use crate::engine::stats::latency::Latency;
 use crate::engine::stats::tally::Tally;
@@ -86,7 +86,7 @@ pub(crate) struct Remains {
 
 /// What is under the lock.
 struct Inside {
-    terms: Terms,
+    terms: QueueLimits,
     state: State,
     /// The number of the connection that it goes out through, until that has ended.
     connection: Option<u64>,
@@ -139,7 +139,7 @@ impl Outbox {
             blocked: AtomicBool::new(false),
             unsubscribe_epoch: AtomicU64::new(0),
             inside: Mutex::new(Inside {
-                terms: Terms {
+                terms: QueueLimits {
                     limit,
                     memory,
                     encoder,
@@ -386,7 +386,7 @@ impl Outbox {
 
 impl Inside {
     fn enqueue(&mut self, run: &Run<'_>, from: usize) {
-        self.queue.take(run, from, &self.terms);
+        self.queue.push(run, from, &self.terms);
     }
 
     fn end_dropping(&mut self) {

@@ -96,7 +96,7 @@ impl OutboxGuard<'_> {
                         State::Idle(sink)
                     } else {
                         let inside = &mut *self.inside;
-                        inside.queue.take_outgoing(outgoing, sent, &inside.terms);
+                        inside.queue.push_outgoing(outgoing, sent, &inside.terms);
                         self.block(sink)
                     }
                 }
@@ -107,7 +107,7 @@ impl OutboxGuard<'_> {
             },
             State::Blocked(sink) => {
                 let inside = &mut *self.inside;
-                inside.queue.take_outgoing(outgoing, 0, &inside.terms);
+                inside.queue.push_outgoing(outgoing, 0, &inside.terms);
                 State::Blocked(sink)
             }
             gone @ (State::Detached | State::Closed) => {
@@ -126,7 +126,7 @@ impl OutboxGuard<'_> {
         };
         let mut outgoing = Outgoing::of(inside.terms.encoder);
         inside.queue.tally.discarded += delivery.pump(Instant::now(), FLUSH_BYTES, &mut outgoing);
-        inside.queue.take_outgoing(&outgoing, 0, &inside.terms);
+        inside.queue.push_outgoing(&outgoing, 0, &inside.terms);
         !outgoing.bytes().is_empty()
     }
 }

@@ -22,7 +22,7 @@ use protocol::Topic;
 use crate::clock::Moment;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::run::{PublishOptions, Run};
-use crate::engine::routing::route_cache::{Count, Item, Known, RouteCache};
+use crate::engine::routing::route_cache::{Item, Known, RouteCache, TopicCount};
 use crate::engine::routing::router::{Route, Router};
 use crate::engine::routing::subscribers::{Group, Subscriber};
 use crate::engine::stats::topic_stats::TopicStats;
@@ -331,7 +331,7 @@ impl Dispatch {
     /// Asks the router, and remembers what it says.
     fn look_up(&mut self, name: Topic<'_>, hash: u64) -> Known {
         let mut route = self.router.route(name, hash);
-        let mut count = Count::new(mem::take(&mut route.counters));
+        let mut count = TopicCount::new(mem::take(&mut route.counters));
         count.messages = 1;
         let known = Known {
             versions: route.versions(),

@@ -28,7 +28,7 @@ struct Node {
     children: HashMap<Box<str>, usize, RandomState>,
     /// The child for `+`.
     plus: Option<usize>,
-    /// Who subscribed to the filter that ends here.
+    /// The subscribers of the filter that ends here.
     entry: Subscribers,
 }
 
@@ -53,7 +53,7 @@ impl FilterTree {
     }
 
     /// Takes a subscriber away from a filter, and with the last one the filter. What is returned is the
-    /// old tree if nothing is left of it, to be dropped when nobody waits for that.
+    /// old tree if nothing is left of it, to be dropped when no lock is held.
     pub(crate) fn remove(&mut self, filter: Filter<'_>, id: u64) -> Option<Self> {
         let mut at = ROOT;
         for level in filter.pattern().split('/') {
@@ -76,6 +76,7 @@ impl FilterTree {
             self.free.push(at);
             at = parent;
         }
+        // All nodes are free now, and there may be a million of them: a new tree gives them back.
         self.nodes[ROOT]
             .is_empty()
             .then(|| mem::replace(self, Self::new()))
@@ -109,8 +110,9 @@ impl FilterTree {
         let mut open = vec![(ROOT, 0)];
         while let Some((at, depth)) = open.pop() {
             let node = &self.nodes[at];
-            // In the first level a wildcard does not see a topic that begins with `$`.
+            // In the first level a wildcard does not see a topic that begins with `$` [MQTT-4.7.2-1].
             let wildcards = depth > 0 || !topic.is_hidden();
+            // `#` matches the level above it and all below [MQTT-4.7.1-2] (3.1.1) [MQTT-4.7.1-1] (5.0).
             if wildcards && let Some(&hash) = node.children.get("#") {
                 add(hash);
             }
@@ -118,6 +120,7 @@ impl FilterTree {
                 add(at);
                 continue;
             };
+            // `+` matches one level, also an empty one [MQTT-4.7.1-3] (3.1.1) [MQTT-4.7.1-2] (5.0).
             if wildcards && let Some(plus) = node.plus {
                 open.push((plus, depth + 1));
             }
@@ -239,5 +242,55 @@ mod tests {
         assert_eq!(ids(&tree, &topic), [1]);
         tree.remove(parsed(&deep), 1);
         assert_eq!(tree.nodes.len(), 1);
+    }
+
+    #[test]
+    fn a_filter_goes_and_those_above_below_and_beside_it_stay() {
+        let mut tree = FilterTree::new();
+        let one = outbox(1, 1, 0).0;
+        for filter in ["a/+", "a/+/b", "a/+/c", "a/b/#", "+/+"] {
+            tree.insert(parsed(filter), &one);
+        }
+        let nodes = tree.nodes.len();
+        assert!(tree.remove(parsed("a/+/b"), 1).is_none());
+        assert_eq!(ids(&tree, "a/x/b"), [0; 0]);
+        assert_eq!(ids(&tree, "a/x/c"), [1]);
+        assert_eq!(ids(&tree, "a/x"), [1, 1]);
+        assert!(tree.remove(parsed("a/+"), 1).is_none());
+        assert_eq!(ids(&tree, "a/x"), [1], "only +/+");
+        assert_eq!(ids(&tree, "a/x/c"), [1], "what is below stays");
+        assert!(tree.remove(parsed("a/b/#"), 1).is_none());
+        assert_eq!(ids(&tree, "a/b/x/y"), [0; 0]);
+        // Nodes that are free are taken again before there are more.
+        for filter in ["a/+/b", "a/b/#"] {
+            tree.insert(parsed(filter), &one);
+        }
+        assert_eq!(tree.nodes.len(), nodes);
+        assert_eq!(ids(&tree, "a/x/b"), [1]);
+        assert_eq!(ids(&tree, "a/b/x/y"), [1]);
+    }
+
+    #[test]
+    fn the_tree_itself_comes_back_when_its_last_filter_has_gone() {
+        let mut tree = FilterTree::new();
+        let (one, two) = (outbox(1, 1, 0).0, outbox(2, 1, 0).0);
+        tree.insert(parsed("a/+/c"), &one);
+        tree.insert(parsed("a/+/c"), &two);
+        for (filter, id) in [("a/+/c", 3), ("a/+", 1), ("a/x/c", 1), ("b/+", 1)] {
+            assert!(tree.remove(parsed(filter), id).is_none(), "{filter}");
+        }
+        assert!(tree.remove(parsed("a/+/c"), 1).is_none());
+        assert_eq!(ids(&tree, "a/b/c"), [2]);
+        let old = tree.remove(parsed("a/+/c"), 2).expect("nothing is left");
+        assert_eq!((old.nodes.len(), tree.nodes.len()), (4, 1));
+        assert!(tree.entry(parsed("a/+/c")).is_none());
+    }
+
+    #[test]
+    fn the_entry_of_a_filter_is_its_own() {
+        let mut tree = FilterTree::new();
+        tree.insert(parsed("a/+"), &outbox(7, 1, 0).0);
+        let has = |filter| tree.entry(parsed(filter)).map(|entry| entry.plain().len());
+        assert_eq!((has("a/+"), has("a/#"), has("+/+")), (Some(1), None, None));
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Known {
 
 #[derive(Default)]
 pub(crate) struct RouteCache {
-    /// Hashes of what stands at the same place in `items`; zero where nothing does.
+    /// Hashes of the topics at the same place in `items`; zero where there is none.
     hashes: Vec<[u64; WAYS]>,
     items: Vec<[Option<Item>; WAYS]>,
     len: usize,
@@ -38,19 +38,19 @@ pub(crate) struct RouteCache {
 pub(crate) struct Item {
     pub(crate) name: Box<str>,
     pub(crate) known: Known,
-    pub(crate) count: Count,
+    pub(crate) count: TopicCount,
 }
 
 /// What was published on a topic and has not been handed in yet.
-pub(crate) struct Count {
+pub(crate) struct TopicCount {
     pub(crate) messages: u64,
-    /// Copies for members of groups. Besides them each message had one for everybody in the audience.
+    /// Copies for members of groups. Besides them each message had one for each of the audience.
     pub(crate) shared: u64,
     /// Of the filters that match.
     pub(crate) counters: Counters,
 }
 
-impl Count {
+impl TopicCount {
     pub(crate) fn new(counters: Counters) -> Self {
         Self {
             messages: 0,
@@ -76,7 +76,7 @@ impl RouteCache {
         }
     }
 
-    /// What stands in this place, if nothing has been inserted since it was told.
+    /// The topic in this place, if nothing has been inserted since it was told.
     pub(crate) fn at(&mut self, place: usize) -> Option<&mut Item> {
         self.items.get_mut(place / WAYS)?[place % WAYS].as_mut()
     }
@@ -98,7 +98,7 @@ impl RouteCache {
         name: &str,
         hash: u64,
         known: Known,
-        count: Count,
+        count: TopicCount,
     ) -> (usize, Option<Item>) {
         let crowded = self.conflicts > self.hashes.len() / 8 && self.hashes.len() < MOST_BUCKETS;
         if self.hashes.is_empty() || crowded {
@@ -160,8 +160,8 @@ mod tests {
         }
     }
 
-    fn nothing() -> Count {
-        Count::new(Counters::default())
+    fn nothing() -> TopicCount {
+        TopicCount::new(Counters::default())
     }
 
     #[test]
@@ -184,7 +184,6 @@ mod tests {
                     .is_some_and(|(_, item)| item.known.audience == n)
             })
             .count();
-        // With as few ways as it has, about eighty of ten thousand have no place.
         // Over 8,192 buckets of four, 10,000 topics leave about 87 without a place, give or take 13
         // with the seed of the hash (60 runs: 9,877 to 9,937 found).
         assert!(found > 9_800, "{found}");

@@ -1,9 +1,13 @@
 //! Which outboxes want which topic: subscribe, unsubscribe, and the way to all of them.
 //!
-//! Filters without wildcards lie in a sharded map, those with wildcards in a tree. A publisher
+//! Filters without wildcards are in a sharded map, those with wildcards in a tree. A publisher
 //! remembers the [`Route`] of a topic and asks [`Router::is_current`] before it uses it again:
-//! every change of a subscription moves one stamp of many, so that a SUBSCRIBE to one topic does
+//! every change of a subscription raises one version of many, so that a SUBSCRIBE to one topic does
 //! not make publishers to the others ask anew.
+//!
+//! What publishers may rely on is in `docs/architecture.md` (Subscriptions). Each lock of the router is
+//! taken alone and let go before the next; the lock of an outbox may be held meanwhile, never the other
+//! way round.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -19,33 +23,33 @@ use crate::sync::{AtomicU64, Ordering, RwLock};
 
 const SHARDS: usize = 64;
 
-/// Versions of exact filters. With many more than there are publishers and subscribers at work at
-/// one time, a stamp hardly ever moves for another topic's sake.
+/// How many versions there are. With many more than there are publishers and subscribers at work at
+/// one time, a version is hardly ever raised for another topic's sake.
 const VERSIONS: usize = 4096;
 
 /// The subscriptions of a broker.
 pub(crate) struct Router {
     hasher: RandomState,
-    exact: Box<[RwLock<Shard>]>,
+    exact: Box<[RwLock<ExactShard>]>,
     wild: RwLock<FilterTree>,
-    /// Moved after each change of a filter, each by the hash of what its topics begin with: an exact
+    /// Raised after each change of a filter, each by the hash of what its topics begin with: an exact
     /// filter's is the topic, one with wildcards has its [`stem`].
     versions: Box<[AtomicU64]>,
-    /// Moved after each change of a filter that begins with a wildcard.
+    /// Raised after each change of a filter that begins with a wildcard.
     wild_version: AtomicU64,
-    /// How often somebody has unsubscribed.
+    /// Unsubscribe epoch of all clients: raised before an UNSUBACK is sent.
     unsubscribe_epoch: AtomicU64,
 }
 
-type Shard = HashMap<Box<str>, Subscribers, RandomState>;
+type ExactShard = HashMap<Box<str>, Subscribers, RandomState>;
 
-/// Who gets the messages of one topic, as of the moment it was looked up.
+/// The subscribers of one topic, as of the moment it was looked up.
 pub(crate) struct Route {
     /// One entry a client, sorted by the number of its connection.
     pub(crate) subscribers: Arc<[Subscriber]>,
     /// Each gives every message to one of its members.
     pub(crate) groups: Arc<[Arc<Group>]>,
-    /// Of all filters that match; who publishes adds to them now and then.
+    /// Of all filters that match; publishers add to them now and then.
     pub(crate) counters: Counters,
     versions: Versions,
 }
@@ -53,7 +57,7 @@ pub(crate) struct Route {
 /// When a route was looked up.
 #[derive(Clone, Copy)]
 pub(crate) struct Versions {
-    /// Of the stamps that concern it. They only ever rise, so the sum is the same if they all are.
+    /// Of the versions that concern it. They only ever rise, so the sum is the same if they all are.
     sum: u64,
     /// Where those of its first level and its first two are.
     stems: [u16; 2],
@@ -64,7 +68,7 @@ impl Router {
         let hasher = RandomState::default();
         Self {
             exact: (0..SHARDS)
-                .map(|_| RwLock::new(Shard::with_hasher(hasher.clone())))
+                .map(|_| RwLock::new(ExactShard::with_hasher(hasher.clone())))
                 .collect(),
             wild: RwLock::new(FilterTree::new()),
             versions: (0..VERSIONS).map(|_| AtomicU64::new(0)).collect(),
@@ -74,7 +78,8 @@ impl Router {
         }
     }
 
-    /// From now on `subscriber` gets what `filter` matches.
+    /// From now on `subscriber` gets what `filter` matches: a publisher that asks after this has returned
+    /// finds it.
     pub(crate) fn subscribe(&self, filter: Filter<'_>, subscriber: &Subscriber) {
         if filter.is_exact() {
             let pattern = filter.pattern();
@@ -88,24 +93,36 @@ impl Router {
                     shard.insert(pattern.into(), entry);
                 }
             }
+            // Raised after the list has changed, never before: a publisher that reads the new version
+            // (Acquire in `sum`) finds the new list, and one that has looked up the old list has the old
+            // version. Held by the model check who_has_subscribed_gets_all_from_then_on.
             self.version(hash).fetch_add(1, Ordering::Release);
         } else {
             self.wild.write().insert(filter, subscriber);
+            // As above. The lock is let go before: a look-up in between finds the new tree and remembers
+            // the old version, so it is made once more than needed.
             self.wild_version_of(filter).fetch_add(1, Ordering::Release);
         }
     }
 
-    /// From now on it does not, on the strength of this filter. A publisher that has looked up the
-    /// route before finds the unsubscribe_epoch changed, first the client's, then the router's.
+    /// From now on `subscriber` gets nothing for this filter. A publisher that has looked up the route
+    /// before finds both epochs raised, the client's and the router's, when it holds the outbox's lock
+    /// after the UNSUBACK.
     pub(crate) fn unsubscribe(&self, filter: Filter<'_>, subscriber: &Subscriber) {
         self.forget(filter, subscriber.id());
+        // Both epochs rise after the lists have changed and before the caller answers. Raised earlier, a
+        // publisher could read the new epoch, look up the old list, and find the epoch unchanged when it
+        // delivers after the UNSUBACK [MQTT-3.10.4-2]. Held by the model checks
+        // nothing_follows_the_end_of_a_subscription and nothing_follows_when_the_publisher_looks_twice.
         subscriber
             .unsubscribe_epoch()
             .fetch_add(1, Ordering::Release);
+        // Release as above: Acquire in `unsubscribe_epoch` then sees the lists without the filter.
         self.unsubscribe_epoch.fetch_add(1, Ordering::Release);
     }
 
-    /// The same for a client whose outbox is closed, so that nobody need look.
+    /// The same for a client whose outbox is closed. No epoch rises: under the outbox's lock a publisher
+    /// finds it closed.
     pub(crate) fn forget(&self, filter: Filter<'_>, id: u64) {
         if filter.is_exact() {
             let pattern = filter.pattern();
@@ -120,17 +137,23 @@ impl Router {
                     }
                 }
             }
+            // After the list, as in `subscribe`: a publisher with an old version asks again.
             self.version(hash).fetch_add(1, Ordering::Release);
         } else {
             let old = self.wild.write().remove(filter, id);
+            // After the tree, as in `subscribe`. An old tree may have a million nodes: it is dropped when
+            // its lock is let go and publishers have been told.
             self.wild_version_of(filter).fetch_add(1, Ordering::Release);
             drop(old);
         }
     }
 
-    /// Who gets a message on `topic` now. `hash` is [`Router::hash`] of its name.
+    /// All subscribers of `topic` now, connected or away [MQTT-4.5.0-1]. `hash` is [`Router::hash`] of its
+    /// name.
     pub(crate) fn route(&self, topic: Topic<'_>, hash: u64) -> Route {
-        // Read first: what changes during the look-up makes the route old, not wrong.
+        // Read first: what changes during the look-up makes the route old, not wrong. The tree and the
+        // shard are looked at one after the other, so they may be of different moments; then a version
+        // has been raised meanwhile, and the next publish asks again.
         let stems = self.stems(topic.as_str());
         let versions = Versions {
             sum: self.sum(hash, stems),
@@ -151,6 +174,7 @@ impl Router {
             Some(entry) if subscribers.is_empty() => entry.shared_plain(),
             _ => {
                 subscribers.extend_from_slice(entry.map_or(&[], Subscribers::plain));
+                // One copy for a client, however many of its filters match.
                 subscribers.sort_unstable_by_key(|each| each.id());
                 subscribers.dedup_by_key(|each| each.id());
                 subscribers.into()
@@ -178,17 +202,20 @@ impl Router {
         }
     }
 
-    /// Whether a route with these stamps, for a topic with this hash, is still the one.
+    /// Whether a route with these versions, for a topic with this hash, is still the one.
     #[inline]
     pub(crate) fn is_current(&self, versions: Versions, hash: u64) -> bool {
         self.sum(hash, versions.stems) == versions.sum
     }
 
-    /// A number that changes before anybody is told that a subscription has ended. Who reads it,
-    /// then makes sure of a route, and finds it unchanged under the lock of an outbox, breaks no
-    /// promise by delivering there.
+    /// Raised before any client is told that a subscription has ended. A publisher reads it, then makes
+    /// sure of its routes; if it finds the same number under the lock of an outbox, nothing that it
+    /// delivers there follows an UNSUBACK.
     #[inline]
     pub(crate) fn unsubscribe_epoch(&self) -> u64 {
+        // Acquire, for the reading at the beginning of a batch: the look-ups after it must find the lists
+        // from which the filter has gone. The reading under the lock of an outbox sees a raised epoch
+        // anyway, because its UNSUBACK went through the same lock.
         self.unsubscribe_epoch.load(Ordering::Acquire)
     }
 
@@ -199,13 +226,18 @@ impl Router {
 
     #[inline]
     fn sum(&self, hash: u64, stems: [u16; 2]) -> u64 {
+        // Acquire pairs with Release in `subscribe` and `forget`: a publisher that sees a version raised
+        // finds the list changed. The four need not be of one moment, because each only rises: if one has risen since,
+        // so has the sum.
         let [one, two] = stems.map(|at| self.versions[usize::from(at)].load(Ordering::Acquire));
         let exact = self.version(hash).load(Ordering::Acquire);
         let wild = self.wild_version.load(Ordering::Acquire);
-        // Adding to what only rises cannot wrap before one of them does.
+        // It may wrap: that different versions have one sum would take 2^64 subscriptions in between.
         exact.wrapping_add(wild).wrapping_add(one).wrapping_add(two)
     }
 
+    /// The versions of the filters with wildcards that may match a topic: those whose stem is its first
+    /// level, and those whose stem is its first two.
     fn stems(&self, topic: &str) -> [u16; 2] {
         let mut ends = memchr_iter(b'/', topic.as_bytes());
         let one = ends.next().unwrap_or(topic.len());
@@ -225,7 +257,9 @@ impl Router {
         &self.versions[hash as usize % VERSIONS]
     }
 
-    fn shard(&self, hash: u64) -> &RwLock<Shard> {
+    /// By bits in the middle of the hash: the map of a shard takes the low and the high ones, which have to
+    /// differ among its topics.
+    fn shard(&self, hash: u64) -> &RwLock<ExactShard> {
         &self.exact[(hash >> 32) as usize % SHARDS]
     }
 }
@@ -241,12 +275,12 @@ fn stem(pattern: &str) -> Option<&str> {
 }
 
 impl Route {
-    /// Whether nobody gets it.
+    /// Whether there are no subscribers.
     pub(crate) fn is_empty(&self) -> bool {
         self.subscribers.is_empty() && self.groups.is_empty()
     }
 
-    /// Whether `id` is among those who get every message.
+    /// Whether `id` is among those that get every message.
     pub(crate) fn reaches(&self, id: u64) -> bool {
         self.subscribers
             .binary_search_by_key(&id, |each| each.id())
@@ -345,7 +379,7 @@ mod tests {
                 for name in concerned {
                     assert!(old.contains(name), "{text}: {name} is not old");
                 }
-                // Versions are shared by chance now and then.
+                // Topics share a version by chance now and then.
                 assert!(old.len() <= concerned.len() + 2, "{text}: {old:?}");
             }
         }
@@ -401,5 +435,127 @@ mod tests {
             router.unsubscribe(filter("$share/g/a"), client);
         }
         assert!(route(&router, "a").groups.is_empty());
+    }
+
+    #[test]
+    fn a_stem_is_at_most_the_first_two_levels_before_a_wildcard() {
+        for (pattern, expected) in [
+            ("#", None),
+            ("+", None),
+            ("+/a", None),
+            ("a/#", Some("a")),
+            ("a/+/b", Some("a")),
+            ("a/b/#", Some("a/b")),
+            ("a/b/c/+", Some("a/b")),
+            ("/+", Some("")),
+            ("/a/#", Some("/a")),
+            ("a//#", Some("a/")),
+        ] {
+            assert_eq!(stem(pattern), expected, "{pattern}");
+        }
+    }
+
+    /// All names of up to three of these levels.
+    fn names(levels: &[&str]) -> Vec<String> {
+        let mut names: Vec<String> = levels.iter().map(|&level| level.to_owned()).collect();
+        let mut last = names.clone();
+        for _ in 0..2 {
+            let longer = last
+                .iter()
+                .flat_map(|name| levels.iter().map(move |level| format!("{name}/{level}")));
+            last = longer.collect();
+            names.extend_from_slice(&last);
+        }
+        names
+    }
+
+    #[test]
+    fn no_route_stays_current_that_a_new_subscriber_or_a_gone_one_concerns() {
+        let router = Router::new();
+        let one = outbox(1, 1, 0).0;
+        let topics = names(&["a", "b", "", "$c"]);
+        let topics: Vec<Topic<'_>> = topics
+            .iter()
+            .filter_map(|name| Topic::parse(name.as_str()).ok())
+            .collect();
+        let filters = names(&["a", "", "$c", "+", "#"]);
+        let mut checked = 0;
+        for text in &filters {
+            let Ok(filter) = Filter::parse(text.as_str()) else {
+                continue;
+            };
+            for change in [Router::subscribe, Router::unsubscribe] {
+                let concerned = topics.iter().filter(|topic| filter.matches(**topic));
+                let routes: Vec<_> = concerned
+                    .map(|topic| (topic, route(&router, topic.as_str()).versions()))
+                    .collect();
+                change(&router, filter, &one);
+                for (topic, versions) in routes {
+                    let hash = router.hash(topic.as_str().as_bytes());
+                    assert!(!router.is_current(versions, hash), "{text} {topic:?}");
+                    checked += 1;
+                }
+            }
+        }
+        assert!(checked > 500, "{checked}");
+    }
+
+    #[test]
+    fn changes_that_concern_one_topic_in_different_ways_add_up() {
+        let router = Router::new();
+        let one = outbox(1, 1, 0).0;
+        let hash = router.hash(b"a/b");
+        let mut sums = vec![route(&router, "a/b").versions().sum];
+        for text in ["a/b", "a/+", "a/b/#", "#", "a/b"] {
+            router.subscribe(filter(text), &one);
+            let route = route(&router, "a/b");
+            assert!(router.is_current(route.versions(), hash));
+            sums.push(route.versions().sum);
+        }
+        assert!(sums.is_sorted_by(|one, next| one < next), "{sums:?}");
+    }
+
+    #[test]
+    fn only_an_unsubscribe_raises_the_epochs() {
+        let router = Router::new();
+        let (one, two) = (outbox(1, 1, 0).0, outbox(2, 1, 0).0);
+        let epochs = || {
+            let of = |client: &Subscriber| client.unsubscribe_epoch().load(Ordering::Relaxed);
+            (router.unsubscribe_epoch(), of(&one), of(&two))
+        };
+        for text in ["a", "a/+", "$share/g/a"] {
+            let before = epochs();
+            router.subscribe(filter(text), &one);
+            router.forget(filter(text), one.id());
+            assert_eq!(epochs(), before);
+            router.unsubscribe(filter(text), &one);
+            assert_eq!(epochs(), (before.0 + 1, before.1 + 1, before.2));
+        }
+    }
+
+    #[test]
+    fn a_route_tells_whom_it_reaches_and_figures_tell_how_many() {
+        let router = Router::new();
+        let clients = [1, 2, 3].map(|id| outbox(id, 1, 0).0);
+        router.subscribe(filter("a/+"), &clients[0]);
+        router.subscribe(filter("a/b"), &clients[1]);
+        router.subscribe(filter("$share/g/a/b"), &clients[2]);
+        let found = route(&router, "a/b");
+        let reached = [1, 2, 3].map(|id| (found.reaches(id), found.may_reach(id)));
+        assert_eq!(reached, [(true, false), (true, false), (false, true)]);
+        assert!(!found.is_empty());
+        found.counters.add(5);
+        for text in ["a/+", "a/b", "$share/g/a/b"] {
+            assert_eq!(router.figures(filter(text)), (1, 5), "{text}");
+        }
+        for text in ["a/c", "a/#", "$share/h/a/b", "b/+"] {
+            assert_eq!(router.figures(filter(text)), (0, 0), "{text}");
+        }
+        for (text, client) in [("a/+", 0), ("a/b", 1)] {
+            router.unsubscribe(filter(text), &clients[client]);
+        }
+        assert!(!route(&router, "a/b").is_empty(), "a group is left");
+        router.forget(filter("$share/g/a/b"), 3);
+        assert!(route(&router, "a/b").is_empty());
     }
 }

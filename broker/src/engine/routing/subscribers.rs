@@ -1,4 +1,7 @@
-//! Who wants the messages of one filter: plain subscribers, and groups that share.
+//! The subscribers of one filter: plain ones, and groups that share.
+//!
+//! A group changes by being replaced, so that publishers go on with the one that they have looked up.
+//! Which filters there are is for the router.
 
 use std::sync::{Arc, OnceLock};
 
@@ -17,13 +20,13 @@ pub(crate) struct Subscribers {
     plain: Vec<Subscriber>,
     /// A copy of `plain` for publishers, made when one asks.
     snapshot: OnceLock<Arc<[Subscriber]>>,
-    /// Messages that matched while somebody was in `plain`, made when a publisher first asks.
+    /// Messages that matched while `plain` had subscribers, made when a publisher first asks.
     matched: OnceLock<Arc<Counter>>,
     groups: Vec<Arc<Group>>,
 }
 
-/// The members of one shared subscription, of whom each message goes to one. It never changes:
-/// who joins or leaves makes a new one.
+/// The members of one shared subscription, of whom each message goes to one. It never changes: a client
+/// that joins or leaves makes a new one.
 pub(crate) struct Group {
     /// The whole filter, with its `$share/<name>/`.
     filter: Arc<str>,
@@ -56,7 +59,7 @@ impl Counters {
 }
 
 impl Subscribers {
-    /// Adds a subscriber; whoever is there already stays as it is.
+    /// Adds a subscriber; one that is there already stays as it is.
     pub(crate) fn insert(&mut self, subscriber: &Subscriber, filter: Filter<'_>) {
         match filter.group() {
             None => {
@@ -111,7 +114,7 @@ impl Subscribers {
         &self.plain
     }
 
-    /// The plain subscribers as a list that can be kept; all who ask get the same one.
+    /// The plain subscribers as a list that can be kept; all publishers get the same one.
     pub(crate) fn shared_plain(&self) -> Arc<[Subscriber]> {
         self.snapshot
             .get_or_init(|| self.plain.as_slice().into())
@@ -155,6 +158,7 @@ impl Group {
 
     /// Whose turn it is: the next member in the round that has nothing waiting, else just the next.
     pub(crate) fn next_member(&self) -> &Subscriber {
+        // Relaxed: publishers need different turns, not an order among them.
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         self.round(turn)
             .find(|member| !member.seems_blocked())
@@ -217,5 +221,151 @@ fn remove(list: &mut Vec<Subscriber>, id: u64) -> bool {
             true
         }
         Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::outbox::tests::outbox;
+
+    const GROUP: &str = "$share/g/a";
+
+    fn filter(text: &str) -> Filter<'_> {
+        Filter::parse(text).expect("a filter")
+    }
+
+    /// A client that takes `room` bytes for now.
+    fn client(id: u64, room: usize) -> Subscriber {
+        outbox(id, 100, room).0
+    }
+
+    fn ids(subscribers: &[Subscriber]) -> Vec<u64> {
+        subscribers.iter().map(|each| each.id()).collect()
+    }
+
+    fn turns(group: &Group, count: usize) -> Vec<u64> {
+        (0..count).map(|_| group.next_member().id()).collect()
+    }
+
+    #[test]
+    fn plain_subscribers_are_in_order_and_there_once() {
+        let mut subscribers = Subscribers::default();
+        assert!(subscribers.is_empty());
+        for id in [3, 1, 2, 3, 1] {
+            subscribers.insert(&client(id, 0), filter("a"));
+        }
+        assert_eq!(ids(subscribers.plain()), [1, 2, 3]);
+        subscribers.remove(4, filter("a"));
+        subscribers.remove(2, filter("a"));
+        assert_eq!(ids(subscribers.plain()), [1, 3]);
+        subscribers.remove(1, filter("a"));
+        subscribers.remove(3, filter("a"));
+        assert!(subscribers.is_empty());
+    }
+
+    #[test]
+    fn publishers_share_a_list_until_it_changes() {
+        let mut subscribers = Subscribers::default();
+        let one = client(1, 0);
+        subscribers.insert(&one, filter("a"));
+        let first = subscribers.shared_plain();
+        subscribers.insert(&one, filter("a"));
+        subscribers.remove(2, filter("a"));
+        subscribers.insert(&client(9, 0), filter(GROUP));
+        assert!(Arc::ptr_eq(&first, &subscribers.shared_plain()));
+        subscribers.insert(&client(2, 0), filter("a"));
+        assert_eq!(ids(&subscribers.shared_plain()), [1, 2]);
+        subscribers.remove(1, filter("a"));
+        assert_eq!(ids(&subscribers.shared_plain()), [2]);
+        assert_eq!(ids(&first), [1], "it is what it was");
+    }
+
+    #[test]
+    fn what_matched_is_counted_as_long_as_there_is_a_subscriber() {
+        let mut subscribers = Subscribers::default();
+        let counted = |subscribers: &Subscribers| {
+            let mut counters = Counters::default();
+            subscribers.collect_counters(&mut counters);
+            counters.add(3);
+            (
+                subscribers.figures(filter("a")),
+                subscribers.figures(filter(GROUP)),
+            )
+        };
+        assert_eq!(counted(&subscribers), ((0, 0), (0, 0)));
+        subscribers.insert(&client(1, 0), filter("a"));
+        assert_eq!(counted(&subscribers), ((1, 3), (0, 0)));
+        subscribers.insert(&client(2, 0), filter("a"));
+        subscribers.insert(&client(2, 0), filter(GROUP));
+        assert_eq!(counted(&subscribers), ((2, 6), (1, 3)));
+        subscribers.insert(&client(3, 0), filter(GROUP));
+        subscribers.remove(1, filter("a"));
+        assert_eq!(counted(&subscribers), ((1, 9), (2, 6)));
+        subscribers.remove(2, filter("a"));
+        assert_eq!(counted(&subscribers), ((0, 0), (2, 9)));
+        subscribers.insert(&client(1, 0), filter("a"));
+        assert_eq!(subscribers.figures(filter("a")), (1, 0), "it begins anew");
+    }
+
+    #[test]
+    fn groups_are_told_apart_by_name_and_end_with_their_last_member() {
+        let mut subscribers = Subscribers::default();
+        for (id, text) in [(1, GROUP), (2, "$share/h/a"), (3, GROUP), (3, GROUP)] {
+            subscribers.insert(&client(id, 0), filter(text));
+        }
+        let of = |subscribers: &Subscribers| -> Vec<(String, Vec<u64>)> {
+            let groups = subscribers.groups().iter();
+            groups
+                .map(|group| (group.filter().to_string(), ids(&group.members)))
+                .collect()
+        };
+        let (g, h) = (GROUP.to_owned(), "$share/h/a".to_owned());
+        assert_eq!(
+            of(&subscribers),
+            [(g.clone(), vec![1, 3]), (h.clone(), vec![2])]
+        );
+        let group = subscribers.groups()[0].clone();
+        assert!(group.has(1) && group.has(3) && !group.has(2));
+        subscribers.remove(1, filter("$share/h/a"));
+        subscribers.remove(1, filter("$share/i/a"));
+        subscribers.remove(1, filter(GROUP));
+        assert_eq!(of(&subscribers), [(g, vec![3]), (h.clone(), vec![2])]);
+        assert!(group.has(1), "a group that was looked up does not change");
+        subscribers.remove(3, filter(GROUP));
+        assert_eq!(of(&subscribers), [(h, vec![2])]);
+        assert!(!subscribers.is_empty());
+    }
+
+    #[test]
+    fn the_turn_goes_on_when_members_come_and_go() {
+        let mut subscribers = Subscribers::default();
+        for id in 1..=3 {
+            subscribers.insert(&client(id, 0), filter(GROUP));
+        }
+        assert_eq!(turns(&subscribers.groups()[0], 4), [1, 2, 3, 1]);
+        subscribers.insert(&client(4, 0), filter(GROUP));
+        assert_eq!(turns(&subscribers.groups()[0], 4), [1, 2, 3, 4]);
+        subscribers.remove(2, filter(GROUP));
+        assert_eq!(turns(&subscribers.groups()[0], 3), [4, 1, 3]);
+    }
+
+    #[test]
+    fn members_with_something_waiting_are_passed_over_unless_all_have() {
+        let mut subscribers = Subscribers::default();
+        let clients = [1, 2, 3].map(|id| client(id, 0));
+        for client in &clients {
+            subscribers.insert(client, filter(GROUP));
+        }
+        let group = subscribers.groups()[0].clone();
+        clients[1].lock().answer(b"it has no room for this");
+        assert_eq!(turns(&group, 3), [1, 3, 3]);
+        let order = |group: &Group| -> Vec<u64> { group.members().map(|each| each.id()).collect() };
+        assert_eq!(order(&group), [1, 3, 1, 2, 3]);
+        for client in [&clients[0], &clients[2]] {
+            client.lock().answer(b"nor for this");
+        }
+        assert_eq!(turns(&group, 3), [2, 3, 1]);
+        assert_eq!(order(&group), [2, 3, 1]);
     }
 }

@@ -47,8 +47,9 @@ pub(crate) struct Latencies {
 }
 
 impl Latency {
-    /// So many copies took this long.
+    /// `copies` copies took this long.
     pub(crate) fn note(&self, time: Duration, copies: u64) {
+        // Relaxed: each number is true by itself. A reader may see a bucket before the total.
         let bucket = BOUNDS.partition_point(|&bound| bound < time);
         self.buckets[bucket].fetch_add(copies, Ordering::Relaxed);
         let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);

@@ -21,9 +21,9 @@ pub(crate) struct Ledger {
 pub(crate) struct Totals {
     /// Messages accepted.
     pub(crate) published: u64,
-    /// Those that somebody wanted.
+    /// Those that had a subscriber.
     pub(crate) matched: u64,
-    /// Those that nobody wanted.
+    /// Those that had none.
     pub(crate) unmatched: u64,
     /// Frames answered by an `ERROR`, those of filters one by one.
     pub(crate) refused: u64,

@@ -1,11 +1,11 @@
-//! Equal warnings in large numbers, as one line with a rate.
+//! Rate limit for repeated log messages: one line, with how many were left out and their rate.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::sync::Mutex;
 
-/// After a warning its like are counted for this long.
+/// After a warning, others of its kind are counted for this long.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// One kind of warning.

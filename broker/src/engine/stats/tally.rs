@@ -1,5 +1,6 @@
 //! What became of the messages of an outbox, in figures.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::AddAssign;
 
@@ -56,6 +57,14 @@ impl Dropped {
     /// Each reason and how many.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Reason, u64)> {
         Reason::ALL.into_iter().zip(self.0)
+    }
+
+    /// The same by the names of the reasons.
+    pub(crate) fn by_name(&self) -> BTreeMap<&'static str, u64> {
+        let named = self.iter();
+        named
+            .map(|(reason, count)| (reason.as_str(), count))
+            .collect()
     }
 }
 

@@ -1,9 +1,9 @@
 //! What has been published on each topic, as publishers hand it in from time to time.
 //!
 //! Nothing here is on a message's way: a publisher counts in its own route cache, and brings what it
-//! has when it pauses, when it forgets a route, when somebody asks, and about once a second while it is
-//! busy. The table holds so many topics and so many bytes of their names, and those not seen for
-//! longest go first.
+//! has when it pauses, when it forgets a route, when an inquiry asks, and about once a second while it
+//! is busy. The table holds a limited number of topics and of bytes of their names, and those not seen
+//! for longest go first.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -15,26 +15,26 @@ use crate::clock::Moment;
 use crate::engine::stats::metrics::Counter;
 use crate::sync::Mutex;
 
-/// So many topics are remembered, in parts that have a lock each.
+/// How many topics are remembered, in shards that have a lock each.
 const MOST_TOPICS: usize = 100_000;
 
-/// So many bytes their names may have together.
+/// How many bytes their names may have together.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 const SHARDS: usize = 64;
 
-/// A rate is that of about so many milliseconds.
+/// A rate is that of about this many milliseconds.
 const WINDOW_MS: u64 = 10_000;
 
 /// Topics that have been published to.
 pub(crate) struct TopicStats {
     hasher: RandomState,
-    shards: Box<[Mutex<Shard>]>,
+    shards: Box<[Mutex<TopicShard>]>,
     forgotten: Counter,
 }
 
 #[derive(Default)]
-struct Shard {
+struct TopicShard {
     topics: HashMap<Box<str>, Seen, RandomState>,
     /// Of the names.
     bytes: usize,
@@ -87,6 +87,7 @@ impl TopicStats {
     /// The topics that `filter` matches, in order.
     pub(crate) fn matching(&self, filter: Filter<'_>) -> Vec<(Box<str>, Seen)> {
         let mut found = Vec::new();
+        // One shard at a time, so that publishers wait for a part of the table at most.
         for shard in &self.shards {
             let shard = shard.lock();
             let matching = shard.topics.iter().filter(|(name, _)| {
@@ -103,12 +104,12 @@ impl TopicStats {
         self.forgotten.get()
     }
 
-    fn shard(&self, topic: &str) -> &Mutex<Shard> {
+    fn shard(&self, topic: &str) -> &Mutex<TopicShard> {
         &self.shards[self.hasher.hash_one(topic) as usize % SHARDS]
     }
 }
 
-impl Shard {
+impl TopicShard {
     /// Forgets the topics not seen for longest, a quarter at a time, if there is no room for one more
     /// name of this length. Returns how many.
     fn make_room(&mut self, bytes: usize) -> usize {
@@ -236,7 +237,7 @@ mod tests {
 
     #[test]
     fn many_short_names_make_room_for_a_long_one() {
-        let (mut shard, at) = (Shard::default(), clock());
+        let (mut shard, at) = (TopicShard::default(), clock());
         let mut add = |name: String, ms: u64| {
             shard.make_room(name.len());
             shard.bytes += name.len();

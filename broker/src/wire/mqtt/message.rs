@@ -31,7 +31,8 @@ const KNOWN: [&str; 8] = [RETAIN, RETAINED, REPLY, ID, TYPE, TTL, UTF8, USER];
 const MOST_BYTES: usize = 65_535;
 
 /// A name as it stands on a line: a space is written `\s`, and a backslash that would otherwise be read
-/// together with what follows, `\\`.
+/// together with what follows, `\\`. No letter becomes another, and [`name_meant`] undoes it
+/// [MQTT-4.7.3-4].
 pub(super) fn name_on_line(name: &str) -> Cow<'_, str> {
     if memchr2(b' ', b'\\', name.as_bytes()).is_none() {
         return Cow::Borrowed(name);
@@ -81,13 +82,15 @@ pub(super) fn write_line(line: &mut Vec<u8>, topic: &str, payload: &[u8]) -> Ran
     start..end
 }
 
-/// What stands before the verb, for these properties.
+/// The attributes before the verb of a line, for these properties.
 pub(super) fn attributes(properties: &Properties) -> Attributes<'static> {
     let mut attributes = Attributes::default();
     let push = |attributes: &mut Attributes<'_>, key: &str, value: &[u8]| {
         // Only keys that can stand there come here.
         let _ = attributes.push(key, value);
     };
+    // In their order, because that of user properties is kept, from the publisher on and in a will
+    // [MQTT-3.3.2-18] [MQTT-3.1.3-10].
     for property in properties {
         match property {
             Property::ResponseTopic(topic) => {
@@ -203,7 +206,7 @@ pub(super) struct Extra<'a> {
     /// At QoS 1 and 2.
     pub(super) id: u16,
     pub(super) identifiers: &'a [u32],
-    /// So many messages before it were dropped.
+    /// How many messages before it were dropped.
     pub(super) gap: u64,
     /// For how many seconds the message has waited.
     pub(super) waited: u32,
@@ -238,19 +241,25 @@ fn write_parts(
     properties: Option<&[u8]>,
     payload: &[u8],
 ) {
+    // At QoS 0 there is no packet identifier [MQTT-2.3.1-5] (3.1.1) [MQTT-2.2.1-2] (5.0).
     let id_bytes = if extra.qos > 0 { 2 } else { 0 };
     let properties_bytes = properties.map_or(0, |bytes| varint_bytes(bytes.len()) + bytes.len());
     let rest = 2 + topic.len() + id_bytes + properties_bytes + payload.len();
     out.reserve(5 + rest);
+    // DUP is what the session says of this client's copy, never what the publisher's packet said
+    // [MQTT-3.3.1-3]; at QoS 0 it is not set [MQTT-3.3.1-2].
     let first = 0x30 | u8::from(extra.dup) << 3 | extra.qos << 1 | u8::from(extra.retain);
     out.push(first);
     push_varint(out, rest);
+    // The topic is the one that it was published on, so it matches the filter that it is sent for
+    // [MQTT-3.3.2-3]. No topic of the engine is longer than 65,535 bytes.
     out.extend_from_slice(&(topic.len() as u16).to_be_bytes());
     out.extend_from_slice(topic);
     if extra.qos > 0 {
         out.extend_from_slice(&extra.id.to_be_bytes());
     }
     if let Some(properties) = properties {
+        // The length is there without properties, too [MQTT-2.2.2-1].
         push_varint(out, properties.len());
         out.extend_from_slice(properties);
     }
@@ -268,6 +277,7 @@ fn property_bytes(attributes: &Attributes<'_>, extra: Extra<'_>) -> Vec<u8> {
     {
         properties.push(pair.into());
     }
+    // One copy for several subscriptions has the identifiers of all [MQTT-3.3.4-4].
     for &identifier in extra.identifiers {
         properties.extend(SubscriptionIdentifier::new(identifier).map(Property::from));
     }
@@ -278,7 +288,10 @@ fn property_bytes(attributes: &Attributes<'_>, extra: Extra<'_>) -> Vec<u8> {
     written.collect::<Vec<_>>().concat()
 }
 
-/// What is no text, or too long, cannot be said in MQTT and is left out.
+/// What is no text, or too long, cannot be said in MQTT and is left out. All else arrives as it was sent:
+/// payload format indicator [MQTT-3.3.2-4], response topic [MQTT-3.3.2-15], correlation data
+/// [MQTT-3.3.2-16], user properties [MQTT-3.3.2-17] in their order [MQTT-3.3.2-18], content type
+/// [MQTT-3.3.2-20].
 fn push_attributes(properties: &mut Properties, attributes: &Attributes<'_>, waited: u32) {
     let mut seen = [false; 5];
     for (key, value) in attributes.iter() {
@@ -296,6 +309,7 @@ fn push_attributes(properties: &mut Properties, attributes: &Attributes<'_>, wai
             TTL if first(3) => text
                 .and_then(|text| text.parse().ok())
                 .and_then(|ttl: u32| {
+                    // [MQTT-3.3.2-6].
                     let left = ttl.saturating_sub(waited);
                     MessageExpiryInterval::new(left).ok().map(Into::into)
                 }),
@@ -326,7 +340,8 @@ fn response_topic(written: &str) -> Option<Property> {
     ResponseTopic::new(name).ok().map(Into::into)
 }
 
-/// PUBLISH packets at QoS 0 for lines, the same for all clients of the version that want no more.
+/// PUBLISH packets at QoS 0 without DUP for lines [MQTT-4.3.1-1], the same for all clients of the version
+/// that want no more.
 pub(super) fn encode(lines: &[u8], version: Version) -> Vec<u8> {
     let mut out = Vec::with_capacity(lines.len());
     let is_literal = memchr(b'\\', lines).is_none();

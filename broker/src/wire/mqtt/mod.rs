@@ -6,10 +6,13 @@
 
 mod connect;
 mod conversation;
+mod fault;
+mod field;
 mod message;
 mod packet;
 mod property;
 mod reply;
+mod version;
 mod writer;
 
 use std::time::Duration;
@@ -17,15 +20,7 @@ use std::time::Duration;
 use crate::engine::outbox::encoder::Encoder;
 
 pub(crate) use conversation::Conversation;
-
-/// Which MQTT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Version {
-    /// 3.1.1.
-    V3,
-    /// 5.0.
-    V5,
-}
+pub(crate) use version::Version;
 
 /// What all conversations of a broker are given.
 #[derive(Clone, Copy, Debug)]

@@ -5,11 +5,12 @@ use mqtt_protocol_core::mqtt::packet::prelude::PropertyValueAccess;
 use mqtt_protocol_core::mqtt::packet::{Properties, Property, PropertyId};
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 
-use super::packet::{Fault, check_text, too_short, varint};
+use super::fault::{Fault, too_short};
+use super::field::{check_text, varint};
 
 /// The packet, or the part of one, in which properties stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum PropertyPlace {
     Connect,
     Will,
     Publish,
@@ -20,7 +21,7 @@ pub(super) enum Place {
     Disconnect,
 }
 
-impl Place {
+impl PropertyPlace {
     fn takes(self, id: PropertyId) -> bool {
         use PropertyId as Id;
         let message = matches!(
@@ -59,7 +60,7 @@ impl Place {
 
 /// Properties with their length before them, and how many bytes they take.
 #[inline(never)]
-pub(super) fn read(bytes: &[u8], place: Place) -> Result<(Properties, usize), Fault> {
+pub(super) fn read(bytes: &[u8], place: PropertyPlace) -> Result<(Properties, usize), Fault> {
     let (length, start) = varint(bytes)?;
     let mut rest = bytes.get(start..start + length).ok_or_else(too_short)?;
     let mut properties = Properties::new();
@@ -68,6 +69,7 @@ pub(super) fn read(bytes: &[u8], place: Place) -> Result<(Properties, usize), Fa
         let (property, used) = Property::parse(rest).map_err(|code| why(rest, code))?;
         let id = property.id();
         if !place.takes(id) {
+            // A property in a packet it does not belong to makes that malformed [MQTT-4.13.1-1].
             return Err(misplaced(place, id));
         }
         let bit = 1 << id.as_u8();
@@ -82,15 +84,17 @@ pub(super) fn read(bytes: &[u8], place: Place) -> Result<(Properties, usize), Fa
     Ok((properties, start + length))
 }
 
-fn misplaced(place: Place, id: PropertyId) -> Fault {
-    if place == Place::Publish && id == PropertyId::SubscriptionIdentifier {
-        // It belongs into a PUBLISH, but only of a broker.
+fn misplaced(place: PropertyPlace, id: PropertyId) -> Fault {
+    if place == PropertyPlace::Publish && id == PropertyId::SubscriptionIdentifier {
+        // Brokers send it in a PUBLISH, clients must not [MQTT-3.3.4-6].
         return Fault::protocol("a PUBLISH of a client has a subscription identifier");
     }
     Fault::malformed("a property stands in a packet that it does not belong to")
 }
 
-/// Checks what the library does not: U+0000, and integers in more bytes than they need.
+/// Checks what the library does not: U+0000, and integers in more bytes than they need [MQTT-1.5.5-1].
+/// That texts are UTF-8 the library has checked: user properties [MQTT-1.5.7-1], response topics
+/// [MQTT-3.3.2-13] and content types [MQTT-3.3.2-19] among them.
 fn check(property: &Property, value: &[u8]) -> Result<(), Fault> {
     if let Property::UserProperty(pair) = property {
         check_text(pair.key())?;
@@ -105,6 +109,7 @@ fn check(property: &Property, value: &[u8]) -> Result<(), Fault> {
 /// What is wrong with the first of these properties.
 fn why(rest: &[u8], code: MqttError) -> Fault {
     if rest[0] == PropertyId::TopicAlias.as_u8() && code == MqttError::ProtocolError {
+        // [MQTT-3.3.2-8].
         return Fault::new(MqttError::TopicAliasInvalid, "a topic alias is zero");
     }
     if rest[0] == PropertyId::SubscriptionIdentifier.as_u8()
@@ -118,6 +123,7 @@ fn why(rest: &[u8], code: MqttError) -> Fault {
     }
 }
 
+/// The value of a property that is an integer of any length, if it is there.
 pub(super) fn number(properties: &Properties, id: PropertyId) -> Option<u32> {
     let property = properties.iter().find(|property| property.id() == id)?;
     let byte = property.as_u8().map(u32::from);

@@ -11,8 +11,10 @@ use mqtt_protocol_core::mqtt::result_code::{
 };
 
 use super::Version;
-use super::packet::{Fault, kind};
+use super::fault::Fault;
+use super::packet::kind;
 
+/// The answer to each PINGREQ [MQTT-3.12.4-1].
 pub(super) const PINGRESP: [u8; 2] = [0xd0, 0];
 
 /// What an answer of MQTT 5 says in words, where the client wants to hear it and can take it.
@@ -31,7 +33,8 @@ impl ReplyLimits {
         most: u32::MAX,
     };
 
-    /// In CONNACK and DISCONNECT they may stand although a client wants none elsewhere.
+    /// A client that wants no problem information gets reason strings in CONNACK and DISCONNECT alone
+    /// [MQTT-3.1.2-29].
     fn anyway(self) -> Self {
         Self {
             wanted: true,
@@ -44,7 +47,7 @@ impl ReplyLimits {
 const REASON_BYTES: usize = 400;
 
 impl ReplyLimits {
-    /// Nothing, if this is longer than the client takes.
+    /// The packet, or nothing if it is longer than the client takes [MQTT-3.1.2-24].
     pub(super) fn fitting(self, packet: Vec<u8>) -> Vec<u8> {
         match packet.len() <= self.most as usize {
             true => packet,
@@ -53,6 +56,9 @@ impl ReplyLimits {
     }
 
     fn properties(self, why: &str) -> Option<Properties> {
+        // A reason string must not make a packet longer than the client takes: CONNACK [MQTT-3.2.2-19],
+        // PUBACK [MQTT-3.4.2-2], PUBREC [MQTT-3.5.2-2], DISCONNECT [MQTT-3.14.2-3]. Without the string none
+        // has more than 32 bytes.
         let fits = why.len() <= REASON_BYTES && why.len() + 32 <= self.most as usize;
         if !self.wanted || !fits || why.is_empty() {
             return None;
@@ -78,9 +84,13 @@ pub(super) struct Welcome<'a> {
 
 impl Welcome<'_> {
     pub(super) fn encode(&self, version: Version) -> Vec<u8> {
+        // Of the flags only session present may be set [MQTT-3.2.2-1].
         if version == Version::V3 {
             return vec![0x20, 2, u8::from(self.session_present), 0];
         }
+        // No response information [MQTT-3.1.2-28], and no authentication method, because a CONNECT that names
+        // one is refused [MQTT-4.12.0-6]. A client with an empty identifier is told the one that it was given
+        // [MQTT-3.1.3-7]; without a server keep alive its own counts [MQTT-3.2.2-22].
         let mut properties = Properties::new();
         properties.extend(
             self.expiry
@@ -113,7 +123,8 @@ impl Welcome<'_> {
     }
 }
 
-/// CONNACK with an error, for a client of 5.0.
+/// CONNACK with an error, for a client of 5.0. No session is present then [MQTT-3.2.2-6], and the code is
+/// one that CONNACK has [MQTT-3.2.2-8].
 pub(super) fn refuse_5(fault: &Fault, reply_limits: ReplyLimits) -> Vec<u8> {
     let code = ConnectReasonCode::try_from(fault.byte());
     let code = code.unwrap_or(ConnectReasonCode::UnspecifiedError);
@@ -130,7 +141,7 @@ pub(super) fn refuse_5(fault: &Fault, reply_limits: ReplyLimits) -> Vec<u8> {
     )
 }
 
-/// CONNACK with an error, for a client of 3.1.1.
+/// CONNACK with an error, for a client of 3.1.1. No session is present then [MQTT-3.2.2-4].
 pub(super) fn refuse_3(code: ConnectReturnCode) -> Vec<u8> {
     let packet = v3_1_1::Connack::builder()
         .session_present(false)
@@ -142,7 +153,9 @@ pub(super) fn refuse_3(code: ConnectReturnCode) -> Vec<u8> {
     )
 }
 
-/// DISCONNECT, which only a client of 5.0 can be sent.
+/// DISCONNECT, which only a client of 5.0 can be sent. The code is one that DISCONNECT has
+/// [MQTT-3.14.2-1]; of the properties a broker must not send the session expiry interval
+/// [MQTT-3.14.2-2].
 pub(super) fn disconnect(fault: &Fault, reply_limits: ReplyLimits) -> Vec<u8> {
     let code = DisconnectReasonCode::try_from(fault.byte());
     let code = code.unwrap_or(DisconnectReasonCode::UnspecifiedError);
@@ -157,12 +170,16 @@ pub(super) fn disconnect(fault: &Fault, reply_limits: ReplyLimits) -> Vec<u8> {
     packet.map_or_else(|_| plain(), |packet| packet.to_continuous_buffer())
 }
 
-/// PUBACK, PUBREC, PUBREL or PUBCOMP.
+/// PUBACK, PUBREC, PUBREL or PUBCOMP, with the identifier of the PUBLISH that they answer
+/// [MQTT-2.3.1-6] (3.1.1) [MQTT-2.2.1-5] (5.0). `code` is one that the packet has [MQTT-3.4.2-1]
+/// [MQTT-3.5.2-1] [MQTT-3.6.2-1] [MQTT-3.7.2-1]; 3.1.1 has none, so it is zero there.
 pub(super) fn ack(out: &mut Vec<u8>, kind: u8, id: u16, code: u8) {
+    // Only PUBREL has a flag [MQTT-3.6.1-1].
     let flags = if kind == kind::PUBREL { 2 } else { 0 };
     let [high, low] = id.to_be_bytes();
     match code {
         0 => out.extend([kind << 4 | flags, 2, high, low]),
+        // With fewer than four bytes the length of the properties may be left out (5.0 §3.4.2.2.1).
         code => out.extend([kind << 4 | flags, 3, high, low, code]),
     }
 }
@@ -191,7 +208,9 @@ pub(super) fn refuse_publish(
     out.extend(body);
 }
 
-/// SUBACK. Codes are those of MQTT 5.
+/// SUBACK, with the identifier of the SUBSCRIBE [MQTT-2.3.1-7] (3.1.1) [MQTT-2.2.1-6] (5.0)
+/// [MQTT-3.8.4-2] and a code for each filter, in their order [MQTT-3.9.3-1]. Codes are those of MQTT 5;
+/// what the version has no code for is its failure [MQTT-3.9.3-2].
 pub(super) fn suback(out: &mut Vec<u8>, version: Version, id: u16, codes: &[u8]) {
     let refused = SubackReasonCode::UnspecifiedError;
     let packet = match version {
@@ -209,6 +228,7 @@ pub(super) fn suback(out: &mut Vec<u8>, version: Version, id: u16, codes: &[u8])
             v5_0::Suback::builder()
                 .packet_id(id)
                 .reason_codes(codes.iter().map(code).collect())
+                // Without properties their length is zero, and is there [MQTT-2.2.2-1].
                 .props(Properties::new())
                 .build()
                 .map(|packet| packet.to_continuous_buffer())
@@ -217,7 +237,9 @@ pub(super) fn suback(out: &mut Vec<u8>, version: Version, id: u16, codes: &[u8])
     out.extend(packet.unwrap_or_default());
 }
 
-/// UNSUBACK. 3.1.1 knows no codes there.
+/// UNSUBACK, with the identifier of the UNSUBSCRIBE [MQTT-2.3.1-7] (3.1.1) [MQTT-2.2.1-6] (5.0) and a
+/// code for each filter, in their order [MQTT-3.11.3-1], of those that UNSUBACK has [MQTT-3.11.3-2].
+/// 3.1.1 has no codes there.
 pub(super) fn unsuback(out: &mut Vec<u8>, version: Version, id: u16, codes: &[u8]) {
     if version == Version::V3 {
         let [high, low] = id.to_be_bytes();

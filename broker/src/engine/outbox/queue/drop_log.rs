@@ -1,26 +1,26 @@
 //! What an outbox remembers of what it dropped: when, and on which topics at least how much.
 //!
-//! It is for people who ask why a message did not come. The exact number is in the tally; here a look
-//! at the beginning of what is dropped has to do, so that dropping stays cheap.
+//! It is for operators who ask why a message did not come. The exact number is in the tally. Here only
+//! the beginning of what is dropped is looked at, so that dropping stays cheap.
 
 use crate::clock::Moment;
 
-/// So many topics are remembered, those with the latest drops.
+/// How many topics are remembered, those with the latest drops.
 const MOST_TOPICS: usize = 16;
 
-/// So much of what is dropped at a time is looked at: bytes, and messages.
+/// How much of what is dropped at a time is looked at.
 const LOOK_BYTES: usize = 64 * 1024;
 const LOOK_MESSAGES: usize = 256;
 
-/// DropLog of one outbox.
+/// Drops of one outbox.
 pub(crate) struct DropLog {
     pub(crate) last: Moment,
-    topics: Vec<Dropped>,
+    topics: Vec<TopicDrops>,
 }
 
 /// What was dropped on a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Dropped {
+struct TopicDrops {
     topic: Box<[u8]>,
     at_least: u64,
     last: Moment,
@@ -90,7 +90,7 @@ impl DropLog {
             let oldest = (0..MOST_TOPICS).min_by_key(|&at| self.topics[at].last);
             self.topics.swap_remove(oldest.unwrap_or(0));
         }
-        self.topics.push(Dropped {
+        self.topics.push(TopicDrops {
             topic: topic.into(),
             at_least: messages,
             last,
@@ -144,5 +144,31 @@ mod tests {
         assert_eq!(drop_log.topics.len(), MOST_TOPICS);
         assert_eq!(drop_log.on("99"), Some((1, at(109))));
         assert_eq!(drop_log.on("a"), None);
+    }
+
+    #[test]
+    fn the_topic_whose_drops_are_oldest_makes_room() {
+        let start = Moment::now();
+        let at = |ms| start.later(ms);
+        let mut drop_log = DropLog::new(start);
+        for number in 0..MOST_TOPICS as u64 {
+            add(&mut drop_log, &format!("{number}:1;"), at(number));
+        }
+        add(&mut drop_log, "0:2;", at(100));
+        add(&mut drop_log, "new:1;", at(101));
+        assert_eq!(drop_log.on("0"), Some((2, at(100))));
+        assert_eq!(drop_log.on("1"), None);
+        assert_eq!(drop_log.on("2"), Some((1, at(2))));
+        assert_eq!(drop_log.topics.len(), MOST_TOPICS);
+    }
+
+    #[test]
+    fn a_message_without_a_topic_is_no_topic() {
+        let mut drop_log = DropLog::new(Moment::now());
+        let later = drop_log.last.later(5);
+        add(&mut drop_log, "x;a:1;x;", later);
+        assert_eq!(drop_log.topics.len(), 1);
+        assert_eq!(drop_log.on("a"), Some((1, later)));
+        assert_eq!(drop_log.last, later);
     }
 }

@@ -4,7 +4,9 @@
 //! place. Answers are never dropped. The queue knows no frame: the wire gives it bytes and a
 //! [`Encoder`] for what it says itself.
 
+mod chunk;
 pub(crate) mod drop_log;
+mod limits;
 mod overflow;
 pub(crate) mod policies;
 
@@ -14,24 +16,21 @@ use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use protocol::{Filter, Slow};
 
 use crate::clock::Moment;
-use crate::engine::memory::budget::{Charge, Memory};
 use crate::engine::outbox::delivery::outgoing::{Outgoing, Span};
 use crate::engine::outbox::encoder::Encoder;
+use crate::engine::outbox::queue::chunk::Chunk;
 use crate::engine::outbox::queue::drop_log::DropLog;
 use crate::engine::outbox::queue::policies::{OverflowPolicies, TooManyPolicies};
-use crate::engine::outbox::run::{Kept, PublishOptions, Redelivery, Run};
+use crate::engine::outbox::run::{PublishOptions, Redelivery, Run};
 use crate::engine::stats::latency::Latency;
-use crate::engine::stats::tally::{Reason, Tally};
+use crate::engine::stats::tally::Tally;
 
-/// A run shorter than this is copied to the end of the queue, a longer one shared.
-pub(crate) const COPY_BELOW_BYTES: usize = 1024;
-
-/// Small runs are collected in pieces of this size.
-const COLLECTED_BYTES: usize = 16 * 1024;
+pub(crate) use chunk::{COPY_BELOW_BYTES, Data, Kind};
+pub(crate) use limits::QueueLimits;
 
 /// How many stretches one send is given at most.
 pub(crate) const SLICES: usize = 16;
@@ -68,7 +67,7 @@ pub(crate) struct Queue {
     refuses_all: bool,
     /// Dropped behind all that waits, and not yet reported.
     gap: u64,
-    /// Dropped where the client has come to by now, and for an adapter to tell.
+    /// Dropped where the client has come to by now, and to be told with the next message.
     untold: u64,
     policies: Option<Box<OverflowPolicies>>,
     /// More than half of what may wait does, and publishers shall wait for it.
@@ -81,117 +80,41 @@ pub(crate) struct Queue {
     redeliveries: Vec<Redelivery>,
     /// How many messages they are.
     redelivered: u64,
-    /// Messages that the outbox was handed, but for orphans that have been taken out.
+    /// Messages that the outbox was handed, without redeliveries that have been taken out.
     pub(crate) taken: u64,
     pub(crate) tally: Tally,
-}
-
-/// What a queue may take, and how it words what it says.
-pub(crate) struct Terms {
-    /// How many bytes of messages may wait.
-    pub(crate) limit: usize,
-    pub(crate) memory: Arc<Memory>,
-    pub(crate) encoder: &'static Encoder,
-}
-
-impl Terms {
-    /// How many bytes of messages may wait now.
-    fn room(&self) -> usize {
-        self.limit.min(self.memory.free())
-    }
-
-    /// Why there is no more room.
-    fn reason(&self) -> Reason {
-        if self.memory.free() < self.limit {
-            Reason::Memory
-        } else {
-            Reason::Full
-        }
-    }
-
-    /// How many messages end in this.
-    fn count(&self, messages: &[u8]) -> u64 {
-        match messages {
-            [] => 0,
-            _ => (self.encoder.count)(messages),
-        }
-    }
-
-    /// Bytes that only one outbox has.
-    pub(crate) fn own(&self, bytes: Vec<u8>) -> Data {
-        let charge = self.memory.charge(bytes.capacity());
-        Data::Owned(bytes, charge)
-    }
-}
-
-struct Chunk {
-    data: Data,
-    kind: Kind,
-    /// What may happen to messages.
-    slow: Slow,
-    /// If they are for one member of a group, the filter of that group.
-    share: Option<Arc<str>>,
-    options: PublishOptions,
-    /// The line of the only message here, if it is for one member of a group and `data` holds
-    /// something else.
-    line: Option<Bytes>,
-    /// The topic of the only message here, if only the newest of that topic is kept.
-    latest: Option<Arc<[u8]>>,
-    /// Since when the first of it waits.
-    since: Moment,
-}
-
-pub(crate) enum Data {
-    Shared(Kept),
-    /// With what its capacity takes of the memory.
-    Owned(Vec<u8>, Charge),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// So many messages end in this chunk.
-    Messages(u64),
-    /// Of messages that an adapter keeps account of.
-    Kept,
-    /// The notice that so many messages are missing here; it has no bytes if none is.
-    Gap(u64),
-    Answer,
-    /// The newest receipt, which a newer one may replace until it has begun to leave.
-    Receipt {
-        copies: u64,
-    },
 }
 
 impl Queue {
     /// Queues a run from byte `from` on, or drops what there is no room for. A message that has begun
     /// to leave is finished, and an empty queue has room for any one message that the memory has
     /// room for: the limit is never less than the longest.
-    pub(crate) fn take(&mut self, run: &Run<'_>, from: usize, terms: &Terms) {
+    pub(crate) fn push(&mut self, run: &Run<'_>, from: usize, limits: &QueueLimits) {
         let rest = run.bytes().len() - from;
-        let has_room = self.message_bytes + rest <= terms.room();
+        let has_room = self.message_bytes + rest <= limits.room();
         if has_room && self.policies.is_none() && !self.refuses_newest && !self.refuses_all {
             let at = match from {
                 0 => 0,
-                _ => (terms.encoder.fitting)(run.bytes(), from),
+                _ => (limits.encoder.fitting)(run.bytes(), from),
             };
             // To count what has left costs too much here. It counts as waiting until all has left,
             // unless the first message that waits could not be told from it then.
             let left = match at {
                 1.. if at == from || run.share().is_some() => {
-                    (terms.encoder.count)(&run.bytes()[..at])
+                    (limits.encoder.count)(&run.bytes()[..at])
                 }
                 _ => 0,
             };
             self.tally.written += left;
             let messages = run.messages() - left;
-            self.take_part(run, at..run.bytes().len(), messages, terms);
+            self.push_part(run, at..run.bytes().len(), messages, limits);
             self.skip(from - at);
         } else {
-            self.take_as_chosen(run, from, terms);
+            self.push_as_chosen(run, from, limits);
         }
     }
 
-    /// So much at the front has left already.
+    /// The first `sent` bytes have left already.
     fn skip(&mut self, sent: usize) {
         if sent > 0 {
             debug_assert_eq!(self.chunks.len(), 1, "more than one has begun to leave");
@@ -200,109 +123,92 @@ impl Queue {
         }
     }
 
-    fn take_part(&mut self, run: &Run<'_>, part: Range<usize>, messages: u64, terms: &Terms) {
-        self.take_part_as(Slow::default(), run, part, messages, terms);
+    fn push_part(
+        &mut self,
+        run: &Run<'_>,
+        part: Range<usize>,
+        messages: u64,
+        limits: &QueueLimits,
+    ) {
+        self.push_part_as(Slow::default(), run, part, messages, limits);
     }
 
-    /// Queues a part of a run, in which so many messages end.
-    fn take_part_as(
+    /// Queues a part of a run, in which `messages` messages end.
+    fn push_part_as(
         &mut self,
         slow: Slow,
         run: &Run<'_>,
         part: Range<usize>,
         messages: u64,
-        terms: &Terms,
+        limits: &QueueLimits,
     ) {
         let bytes = &run.bytes()[part.clone()];
-        if bytes.len() < COPY_BELOW_BYTES
-            && let Some(Chunk {
-                data: Data::Owned(collected, _),
-                kind: Kind::Messages(before),
-                slow: chosen,
-                share,
-                options,
-                line: None,
-                latest: None,
-                since: _,
-            }) = self.chunks.back_mut()
-            && *chosen == slow
-            && share.as_ref() == run.share()
-            && (share.is_none() || *options == run.options())
+        let is_short = bytes.len() < COPY_BELOW_BYTES;
+        if is_short
             && run.line().is_none()
-            && collected.capacity() - collected.len() >= bytes.len()
+            && self.append(bytes, messages, slow, run.share(), run.options())
         {
-            collected.extend_from_slice(bytes);
-            *before += messages;
-            self.message_bytes += bytes.len();
-        } else {
-            let data = match bytes.len() {
-                COPY_BELOW_BYTES.. => Data::new(run, part, terms),
-                _ => {
-                    let capacity = COLLECTED_BYTES.min(terms.room()).max(bytes.len());
-                    let mut collected = Vec::with_capacity(capacity);
-                    collected.extend_from_slice(bytes);
-                    terms.own(collected)
-                }
-            };
-            self.push_part(data, messages, slow, run);
+            return;
         }
+        let data = match is_short {
+            true => Data::collected(bytes, limits),
+            false => Data::of_run(run, part, limits),
+        };
+        self.push_messages(Chunk::of_run(data, messages, slow, run));
     }
 
-    fn push_part(&mut self, data: Data, messages: u64, slow: Slow, run: &Run<'_>) {
-        self.message_bytes += data.as_slice().len();
-        self.chunks.push_back(Chunk {
-            data,
-            kind: Kind::Messages(messages),
-            slow,
-            share: run.share().cloned(),
-            options: run.options(),
-            line: run.line().cloned(),
-            latest: None,
-            since: Moment::now(),
-        });
+    /// Adds messages to the last chunk. Returns false if they need one of their own.
+    fn append(
+        &mut self,
+        bytes: &[u8],
+        messages: u64,
+        slow: Slow,
+        share: Option<&Arc<str>>,
+        options: PublishOptions,
+    ) -> bool {
+        let last = self.chunks.back_mut();
+        let appended = last.is_some_and(|last| last.append(bytes, messages, slow, share, options));
+        if appended {
+            self.message_bytes += bytes.len();
+        }
+        appended
     }
 
-    /// Queues what an adapter has made, of which `sent` bytes have left. If that is more than there is
+    fn push_messages(&mut self, chunk: Chunk) {
+        self.message_bytes += chunk.data.as_slice().len();
+        self.chunks.push_back(chunk);
+    }
+
+    /// Queues what a delivery state has made, of which `sent` bytes have left. If that is more than there is
     /// room for, the oldest that may go are dropped.
-    pub(crate) fn take_outgoing(&mut self, outgoing: &Outgoing, sent: usize, terms: &Terms) {
+    pub(crate) fn push_outgoing(&mut self, outgoing: &Outgoing, sent: usize, limits: &QueueLimits) {
         for (range, span) in outgoing.spans() {
             if range.end <= sent {
                 self.tally.written += span.messages();
                 continue;
             }
             let begun = sent.saturating_sub(range.start);
-            self.take_span(&outgoing.bytes()[range], span, terms);
+            self.push_span(&outgoing.bytes()[range], span, limits);
             self.skip(begun);
         }
-        let room = terms.room();
+        let room = limits.room();
         if self.message_bytes > room {
-            self.evict(self.message_bytes - room / 2, Slow::default(), terms);
+            self.evict(self.message_bytes - room / 2, Slow::default(), limits);
         }
     }
 
-    fn take_span(&mut self, bytes: &[u8], span: &Span, terms: &Terms) {
-        self.message_bytes += bytes.len();
+    fn push_span(&mut self, bytes: &[u8], span: &Span, limits: &QueueLimits) {
+        let (slow, options) = (Slow::default(), PublishOptions::LINE);
         if let &Span::Messages(more) = span
-            && let Some(Chunk {
-                data: Data::Owned(collected, _),
-                kind: Kind::Messages(count),
-                slow: Slow::DropOldest,
-                share: None,
-                latest: None,
-                ..
-            }) = self.chunks.back_mut()
-            && collected.capacity() - collected.len() >= bytes.len()
+            && self.append(bytes, more, slow, None, options)
         {
-            collected.extend_from_slice(bytes);
-            *count += more;
             return;
         }
-        let mut data = Vec::with_capacity(match span {
-            Span::Messages(_) => COLLECTED_BYTES.min(terms.room()).max(bytes.len()),
-            Span::Kept | Span::Pinned | Span::OneOf(_) => bytes.len(),
-        });
-        data.extend_from_slice(bytes);
-        let mut chunk = Chunk::plain(terms.own(data), Kind::Messages(span.messages()));
+        let data = match span {
+            Span::Messages(_) => Data::collected(bytes, limits),
+            Span::Kept | Span::Pinned | Span::OneOf(_) => Data::own(bytes.to_vec(), limits),
+        };
+        let mut chunk = Chunk::plain(data, Kind::Messages(span.messages()));
         match span {
             Span::Kept => chunk.kind = Kind::Kept,
             Span::Messages(_) => {}
@@ -313,10 +219,10 @@ impl Queue {
                 chunk.options = redelivery.options;
             }
         }
-        self.chunks.push_back(chunk);
+        self.push_messages(chunk);
     }
 
-    /// Gives up what an adapter has made and cannot be sent.
+    /// Gives up what a delivery state has made and cannot be sent.
     pub(crate) fn give_up_outgoing(&mut self, outgoing: &Outgoing) {
         for (_, span) in outgoing.spans() {
             match span {
@@ -330,7 +236,7 @@ impl Queue {
         }
     }
 
-    /// How many dropped messages an adapter has to tell of now.
+    /// How many dropped messages the next message has to tell of.
     pub(crate) fn take_untold(&mut self) -> u64 {
         mem::take(&mut self.untold)
     }
@@ -340,12 +246,12 @@ impl Queue {
     }
 
     /// Queues what is no message.
-    pub(crate) fn push(&mut self, data: Data, kind: Kind) {
+    pub(crate) fn push_answer(&mut self, data: Data, kind: Kind) {
         self.note_bytes(kind, data.as_slice().len() as isize);
         self.chunks.push_back(Chunk::plain(data, kind));
     }
 
-    /// So many bytes more or less wait.
+    /// `change` bytes more or less wait.
     fn note_bytes(&mut self, kind: Kind, change: isize) {
         let bytes = match kind {
             Kind::Messages(_) | Kind::Kept => &mut self.message_bytes,
@@ -482,7 +388,7 @@ impl Queue {
         }
     }
 
-    /// What an adapter has given up for others: a message each.
+    /// What a delivery state has given up for others: a message each.
     pub(crate) fn add_redeliveries(&mut self, mut redeliveries: Vec<Redelivery>) {
         self.redelivered += redeliveries.len() as u64;
         self.redeliveries.append(&mut redeliveries);
@@ -502,7 +408,7 @@ impl Queue {
         });
         Stock {
             taken: self.taken,
-            // Orphans wait to be handed to others.
+            // Redeliveries wait to be handed to others.
             waiting: waiting.sum::<u64>() + self.redelivered,
             waiting_bytes: self.message_bytes,
             dropped_at: self.drop_log.as_ref().map(|drop_log| drop_log.last),
@@ -561,8 +467,8 @@ impl Queue {
     }
 
     /// Whether publishers that wait may go on.
-    pub(crate) fn is_half_empty(&self, terms: &Terms) -> bool {
-        self.is_stuck || self.message_bytes <= terms.room() / 2
+    pub(crate) fn is_half_empty(&self, limits: &QueueLimits) -> bool {
+        self.is_stuck || self.message_bytes <= limits.room() / 2
     }
 
     /// Publishers have waited, and the client has taken nothing.
@@ -584,129 +490,58 @@ impl Queue {
     }
 
     /// Below half the limit messages are taken in again, after the notice of those that were not.
-    pub(crate) fn end_dropping(&mut self, terms: &Terms) {
-        if (self.refuses_newest || self.refuses_all) && self.message_bytes <= terms.room() / 2 {
+    pub(crate) fn end_dropping(&mut self, limits: &QueueLimits) {
+        if (self.refuses_newest || self.refuses_all) && self.message_bytes <= limits.room() / 2 {
             (self.refuses_newest, self.refuses_all) = (false, false);
-            self.report_gap(terms);
+            self.report_gap(limits);
         }
     }
 
     /// Puts in the notice of what was dropped behind all that waits.
-    pub(crate) fn report_gap(&mut self, terms: &Terms) {
+    pub(crate) fn report_gap(&mut self, limits: &QueueLimits) {
         let gap = mem::take(&mut self.gap);
-        self.add_gap(gap, terms);
+        self.add_gap(gap, limits);
     }
 
-    fn add_gap(&mut self, count: u64, terms: &Terms) {
+    fn add_gap(&mut self, count: u64, limits: &QueueLimits) {
         if count == 0 {
             return;
         }
-        let begun = self.chunks.len() == 1 && self.sent > 0;
-        let before = match self.chunks.back() {
-            Some(&Chunk {
-                kind: Kind::Gap(before),
-                ..
-            }) if !begun => {
-                self.chunks.pop_back();
-                before
-            }
-            _ => 0,
-        };
-        self.chunks.push_back(gap_chunk(before + count, terms));
+        let last = self.waiting_back();
+        if !last.is_some_and(|last| last.add_to_gap(count, limits)) {
+            self.chunks.push_back(Chunk::gap(count, limits));
+        }
+    }
+
+    /// The last chunk, unless it has begun to leave: then it says what it says.
+    fn waiting_back(&mut self) -> Option<&mut Chunk> {
+        let begun = usize::from(self.sent > 0);
+        match self.chunks.len() > begun {
+            true => self.chunks.back_mut(),
+            false => None,
+        }
     }
 
     /// Puts a receipt into the place of the one that waits behind everything else. Returns false if
     /// none does, or a part of it has left.
-    pub(crate) fn replace_receipt(&mut self, answered: u64, copies: u64, terms: &Terms) -> bool {
-        let begun = self.chunks.len() == 1 && self.sent > 0;
-        let Some(Chunk { data, kind, .. }) = self.chunks.back_mut() else {
+    pub(crate) fn replace_receipt(
+        &mut self,
+        answered: u64,
+        copies: u64,
+        limits: &QueueLimits,
+    ) -> bool {
+        let Some(Chunk { data, kind, .. }) = self.waiting_back() else {
             return false;
         };
         let Kind::Receipt { copies: before } = *kind else {
             return false;
         };
-        if begun {
-            return false;
-        }
         let copies = before + copies;
-        let bytes = (terms.encoder.receipt)(answered, copies);
+        let bytes = (limits.encoder.receipt)(answered, copies);
         let grown = bytes.len() as isize - data.as_slice().len() as isize;
         *kind = Kind::Receipt { copies };
-        *data = terms.own(bytes);
+        *data = Data::own(bytes, limits);
         self.answer_bytes = self.answer_bytes.saturating_add_signed(grown);
         true
-    }
-}
-
-fn gap_chunk(count: u64, terms: &Terms) -> Chunk {
-    let notice = match count {
-        0 => Vec::new(),
-        _ => (terms.encoder.gap)(count),
-    };
-    // It is short, and it comes and goes with what is dropped: that is nothing to wait for.
-    let charge = terms.memory.charge(0);
-    Chunk::plain(Data::Owned(notice, charge), Kind::Gap(count))
-}
-
-impl Chunk {
-    fn plain(data: Data, kind: Kind) -> Self {
-        Self {
-            data,
-            kind,
-            slow: Slow::default(),
-            share: None,
-            options: PublishOptions::LINE,
-            line: None,
-            latest: None,
-            since: Moment::now(),
-        }
-    }
-}
-
-impl Data {
-    /// A part of a run, shared if it is long.
-    fn new(run: &Run<'_>, part: Range<usize>, terms: &Terms) -> Self {
-        let bytes = &run.bytes()[part.clone()];
-        if bytes.len() < COPY_BELOW_BYTES {
-            terms.own(bytes.to_vec())
-        } else if bytes.len() * 4 >= run.bytes().len() * 3 {
-            // All of the run is kept only for nearly all of it.
-            Self::Shared(run.keep(part, &terms.memory))
-        } else {
-            Self::Shared(Kept::copy(bytes, &terms.memory))
-        }
-    }
-
-    pub(crate) fn as_slice(&self) -> &[u8] {
-        match self {
-            Self::Shared(kept) => &kept.bytes,
-            Self::Owned(bytes, _) => bytes,
-        }
-    }
-
-    fn forget_front(&mut self, count: usize) {
-        match self {
-            Self::Shared(kept) => kept.bytes.advance(count),
-            Self::Owned(bytes, _) => {
-                bytes.drain(..count);
-            }
-        }
-    }
-
-    /// Takes so much off the front.
-    fn split_front(&mut self, count: usize) -> Self {
-        match self {
-            Self::Shared(kept) => {
-                let mut front = kept.clone();
-                front.bytes = kept.bytes.split_to(count);
-                Self::Shared(front)
-            }
-            Self::Owned(bytes, charge) => {
-                let front = bytes[..count].to_vec();
-                bytes.drain(..count);
-                let charge = charge.memory().charge(front.capacity());
-                Self::Owned(front, charge)
-            }
-        }
     }
 }

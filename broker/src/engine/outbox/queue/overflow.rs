@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use protocol::Slow;
 
-use super::{Chunk, Data, Kind, Queue, Terms, gap_chunk};
+use super::{Data, Kind, Queue, QueueLimits};
 use crate::clock::Moment;
+use crate::engine::outbox::queue::chunk::Chunk;
 use crate::engine::outbox::queue::drop_log::DropLog;
 use crate::engine::outbox::run::Run;
 use crate::engine::stats::tally::Reason;
@@ -20,13 +21,13 @@ impl Queue {
     /// done with. Of a message for one of a group that has begun to leave all is kept, because it may
     /// have to go to another member.
     #[inline(never)]
-    pub(super) fn take_as_chosen(&mut self, run: &Run<'_>, from: usize, terms: &Terms) {
+    pub(super) fn push_as_chosen(&mut self, run: &Run<'_>, from: usize, limits: &QueueLimits) {
         let bytes = run.bytes();
-        let first = |at: usize| at + (terms.encoder.first)(&bytes[at..]);
+        let first = |at: usize| at + (limits.encoder.first)(&bytes[at..]);
         let (mut at, mut messages) = (0, run.messages());
         if from > 0 {
-            at = (terms.encoder.fitting)(bytes, from);
-            let left = terms.count(&bytes[..at]);
+            at = (limits.encoder.fitting)(bytes, from);
+            let left = limits.count(&bytes[..at]);
             self.tally.written += left;
             messages -= left;
         }
@@ -34,138 +35,129 @@ impl Queue {
             let begun = at;
             at = first(begun);
             messages -= 1;
-            self.take_part(run, begun..at, 1, terms);
+            self.push_part(run, begun..at, 1, limits);
             self.skip(from - begun);
         }
         while at < bytes.len() {
-            let slow = self.choice(run, at, terms);
+            let slow = self.choice(run, at, limits);
             let (mut end, mut count) = (bytes.len(), messages);
             if self.policies.is_some() {
                 (end, count) = (first(at), 1);
                 while slow != Slow::Latest
                     && end < bytes.len()
-                    && self.choice(run, end, terms) == slow
+                    && self.choice(run, end, limits) == slow
                 {
                     (end, count) = (first(end), count + 1);
                 }
             }
-            self.take_as(slow, run, at..end, count, terms);
+            self.push_as(slow, run, at..end, count, limits);
             (at, messages) = (end, messages - count);
         }
     }
 
     /// What is to happen to the message that begins there.
-    fn choice(&mut self, run: &Run<'_>, at: usize, terms: &Terms) -> Slow {
+    fn choice(&mut self, run: &Run<'_>, at: usize, limits: &QueueLimits) -> Slow {
         match (&mut self.policies, run.share()) {
             (None, _) => Slow::default(),
             (Some(policies), Some(filter)) => policies.of_group(filter),
-            (Some(policies), None) => policies.of((terms.encoder.topic)(&run.bytes()[at..])),
+            (Some(policies), None) => policies.of((limits.encoder.topic)(&run.bytes()[at..])),
         }
     }
 
     /// Queues whole messages, or drops some as was chosen.
-    fn take_as(
+    fn push_as(
         &mut self,
         slow: Slow,
         run: &Run<'_>,
         part: Range<usize>,
         messages: u64,
-        terms: &Terms,
+        limits: &QueueLimits,
     ) {
-        if slow == Slow::Latest && self.replace(run, part.clone(), terms) {
+        if slow == Slow::Latest && self.replace(run, part.clone(), limits) {
             return;
         }
         if self.refuses_all || (self.refuses_newest && slow == Slow::DropNewest) {
-            return self.drop_newest(messages, &run.bytes()[part], terms);
+            return self.drop_newest(messages, &run.bytes()[part], limits);
         }
-        let (part, messages) = if self.message_bytes + part.len() <= terms.room() {
+        let (part, messages) = if self.message_bytes + part.len() <= limits.room() {
             (part, messages)
         } else if slow == Slow::DropNewest {
-            self.refuse(run, part, messages, terms)
+            return self.refuse(run, part, messages, limits);
         } else {
-            self.make_room(slow, run, part, messages, terms)
+            self.make_room(slow, run, part, messages, limits)
         };
         if messages == 0 {
             return;
         }
-        let gap = mem::take(&mut self.gap);
-        self.add_gap(gap, terms);
+        self.report_gap(limits);
         if slow == Slow::Latest {
-            self.take_latest(run, part, terms);
+            self.push_latest(run, part, limits);
         } else {
-            self.take_part_as(slow, run, part, messages, terms);
+            self.push_part_as(slow, run, part, messages, limits);
         }
-        self.wants_backpressure |= slow == Slow::Block && self.message_bytes > terms.room() / 2;
+        self.wants_backpressure |= slow == Slow::Block && self.message_bytes > limits.room() / 2;
     }
 
-    /// DropLog the newest; returns what there is room for.
-    fn refuse(
-        &mut self,
-        run: &Run<'_>,
-        part: Range<usize>,
-        messages: u64,
-        terms: &Terms,
-    ) -> (Range<usize>, u64) {
+    /// Queues what there is room for and drops the rest, and from now on all for which that was chosen.
+    fn refuse(&mut self, run: &Run<'_>, part: Range<usize>, messages: u64, limits: &QueueLimits) {
         let bytes = &run.bytes()[part.clone()];
-        let room = terms.room().saturating_sub(self.message_bytes);
-        let mut fitting = (terms.encoder.fitting)(bytes, room.min(bytes.len()));
+        let room = limits.room().saturating_sub(self.message_bytes);
+        let mut fitting = (limits.encoder.fitting)(bytes, room.min(bytes.len()));
         if self.message_bytes == 0 && fitting == 0 {
-            let first = (terms.encoder.first)(bytes);
-            if first <= terms.memory.free() {
+            let first = (limits.encoder.first)(bytes);
+            if first <= limits.memory.free() {
                 fitting = first;
             }
         }
-        let part = part.start..part.start + fitting;
-        let taken = terms.count(&bytes[..fitting]);
+        let taken = limits.count(&bytes[..fitting]);
         if taken > 0 {
-            let gap = mem::take(&mut self.gap);
-            self.add_gap(gap, terms);
-            self.take_part_as(Slow::DropNewest, run, part.clone(), taken, terms);
+            self.report_gap(limits);
+            let part = part.start..part.start + fitting;
+            self.push_part_as(Slow::DropNewest, run, part, taken, limits);
         }
         self.refuses_newest = true;
-        self.drop_newest(messages - taken, &bytes[fitting..], terms);
-        (part.end..part.end, 0)
+        self.drop_newest(messages - taken, &bytes[fitting..], limits);
     }
 
-    /// DropLog the oldest, until half of what may wait does; returns what there is room for then.
+    /// Drops the oldest, until half of what may wait does; returns what there is room for then.
     fn make_room(
         &mut self,
         slow: Slow,
         run: &Run<'_>,
         part: Range<usize>,
         messages: u64,
-        terms: &Terms,
+        limits: &QueueLimits,
     ) -> (Range<usize>, u64) {
         let bytes = &run.bytes()[part.clone()];
         // Meanwhile there may be more room: others give memory back.
-        let excess = (self.message_bytes + bytes.len()).saturating_sub(terms.room() / 2);
-        let freed = self.evict(excess, slow, terms);
-        let room = terms.room().saturating_sub(self.message_bytes);
+        let excess = (self.message_bytes + bytes.len()).saturating_sub(limits.room() / 2);
+        let freed = self.evict(excess, slow, limits);
+        let room = limits.room().saturating_sub(self.message_bytes);
         // Once all that may go is gone, of what comes the oldest goes too.
         let keep = match bytes.len() {
             len if freed >= excess || len <= room / 2 => len,
             _ => room / 2,
         };
-        let mut cut = end_at(bytes, bytes.len() - keep, terms);
+        let mut cut = end_at(bytes, bytes.len() - keep, limits);
         if cut == bytes.len() {
             // The last message is longer than that.
-            let start = (terms.encoder.fitting)(bytes, bytes.len() - 1);
+            let start = (limits.encoder.fitting)(bytes, bytes.len() - 1);
             let last = bytes.len() - start;
-            if last <= room || (self.message_bytes == 0 && last <= terms.memory.free()) {
+            if last <= room || (self.message_bytes == 0 && last <= limits.memory.free()) {
                 cut = start;
             } else {
                 self.refuses_all = true;
             }
         }
-        let dropped = terms.count(&bytes[..cut]);
-        self.drop_newest(dropped, &bytes[..cut], terms);
+        let dropped = limits.count(&bytes[..cut]);
+        self.drop_newest(dropped, &bytes[..cut], limits);
         (part.start + cut..part.end, messages - dropped)
     }
 
-    /// DropLog the oldest messages that may be dropped for others of this kind, at least so many bytes
-    /// of them. Returns how many bytes that were.
-    pub(super) fn evict(&mut self, wanted: usize, by: Slow, terms: &Terms) -> usize {
-        self.split_begun(terms);
+    /// Drops the oldest messages that may be dropped for others of this kind, at least `wanted` bytes of
+    /// them. Returns how many bytes that were.
+    pub(super) fn evict(&mut self, wanted: usize, by: Slow, limits: &QueueLimits) -> usize {
+        self.split_begun(limits);
         let begun = usize::from(self.sent > 0);
         let mut kept: Vec<Chunk> = self.chunks.drain(..begun).collect();
         let mut freed = 0;
@@ -174,46 +166,41 @@ impl Queue {
         {
             let messages = match chunk.kind {
                 Kind::Messages(messages) if may_go(chunk.slow, by) => messages,
-                Kind::Gap(count) if kept.len() > begun && is_gap(kept.last()) => {
-                    merge_gap(&mut kept, begun, count, terms);
+                Kind::Gap(count) => {
+                    merge_gap(&mut kept, begun, count, limits);
                     continue;
                 }
-                Kind::Messages(_)
-                | Kind::Kept
-                | Kind::Gap(_)
-                | Kind::Answer
-                | Kind::Receipt { .. } => {
+                Kind::Messages(_) | Kind::Kept | Kind::Answer | Kind::Receipt { .. } => {
                     kept.push(chunk);
                     continue;
                 }
             };
             let bytes = chunk.data.as_slice();
-            let cut = end_at(bytes, (wanted - freed).min(bytes.len()), terms);
+            let cut = end_at(bytes, (wanted - freed).min(bytes.len()), limits);
             let dropped = match cut == bytes.len() {
                 true => messages,
-                false => (terms.encoder.count)(&bytes[..cut]),
+                false => (limits.encoder.count)(&bytes[..cut]),
             };
             freed += cut;
             self.message_bytes -= cut;
-            self.count_dropped(terms.reason(), dropped, &bytes[..cut], terms);
-            merge_gap(&mut kept, begun, dropped, terms);
+            self.count_dropped(limits.reason(), dropped, &bytes[..cut], limits);
+            merge_gap(&mut kept, begun, dropped, limits);
             if dropped < messages {
                 chunk.data.forget_front(cut);
                 chunk.kind = Kind::Messages(messages - dropped);
                 kept.push(chunk);
             } else {
-                terms.memory.give_up(chunk);
+                limits.memory.give_up(chunk);
             }
         }
         if let Some(&Chunk {
             kind: Kind::Gap(count),
             ..
         }) = self.chunks.front()
-            && kept.len() > begun
-            && is_gap(kept.last())
+            && kept[begun..].last().is_some_and(Chunk::is_gap)
         {
             self.chunks.pop_front();
-            merge_gap(&mut kept, begun, count, terms);
+            merge_gap(&mut kept, begun, count, limits);
         }
         kept.into_iter()
             .rev()
@@ -223,7 +210,7 @@ impl Queue {
     }
 
     /// Makes a chunk of its own of what is behind the message that has begun to leave.
-    fn split_begun(&mut self, terms: &Terms) {
+    fn split_begun(&mut self, limits: &QueueLimits) {
         if self.sent == 0 {
             return;
         }
@@ -236,12 +223,12 @@ impl Queue {
             return;
         };
         let bytes = data.as_slice();
-        let end = end_at(bytes, self.sent, terms);
+        let end = end_at(bytes, self.sent, limits);
         if end == bytes.len() {
             return;
         }
         // Those that have left before the first that is here may be counted with it.
-        let behind = (terms.encoder.count)(&bytes[end..]);
+        let behind = (limits.encoder.count)(&bytes[end..]);
         let Some(mut rest) = self.chunks.pop_front() else {
             return;
         };
@@ -266,8 +253,8 @@ impl Queue {
     }
 
     /// Puts a message into the place of the one on its topic that waits. Returns false if none does.
-    fn replace(&mut self, run: &Run<'_>, part: Range<usize>, terms: &Terms) -> bool {
-        let topic = (terms.encoder.topic)(&run.bytes()[part.clone()]);
+    fn replace(&mut self, run: &Run<'_>, part: Range<usize>, limits: &QueueLimits) -> bool {
+        let topic = (limits.encoder.topic)(&run.bytes()[part.clone()]);
         let number = match &self.policies {
             Some(policies) => policies.latest.get(topic).copied(),
             None => None,
@@ -279,49 +266,46 @@ impl Queue {
         if at >= self.chunks.len() || (at == 0 && self.sent > 0) {
             return false;
         }
-        let data = Data::new(run, part, terms);
+        let data = Data::of_run(run, part, limits);
         let chunk = &mut self.chunks[at];
         self.message_bytes += data.as_slice().len();
         self.message_bytes -= chunk.data.as_slice().len();
         let old = mem::replace(&mut chunk.data, data);
         chunk.share = run.share().cloned();
         chunk.line = run.line().cloned();
-        self.count_dropped(Reason::Replaced, 1, old.as_slice(), terms);
-        let before = at.wrapping_sub(1);
-        match self.chunks.get_mut(before) {
-            Some(
-                notice @ &mut Chunk {
-                    kind: Kind::Gap(count),
-                    ..
-                },
-            ) if before > 0 || self.sent == 0 => *notice = gap_chunk(count + 1, terms),
-            _ => {
-                self.chunks.insert(at, gap_chunk(1, terms));
-                self.number_latest();
-            }
+        self.count_dropped(Reason::Replaced, 1, old.as_slice(), limits);
+        // The notice stands where the old message would have been heard of: before the new one.
+        let begun = usize::from(self.sent > 0);
+        let before = at.checked_sub(1).filter(|&before| before >= begun);
+        let notice = before.and_then(|before| self.chunks.get_mut(before));
+        if !notice.is_some_and(|notice| notice.add_to_gap(1, limits)) {
+            self.chunks.insert(at, Chunk::gap(1, limits));
+            self.number_latest();
         }
-        if self.message_bytes > terms.room() {
-            let excess = self.message_bytes.saturating_sub(terms.room() / 2);
-            self.evict(excess, Slow::Latest, terms);
+        if self.message_bytes > limits.room() {
+            let excess = self.message_bytes.saturating_sub(limits.room() / 2);
+            self.evict(excess, Slow::Latest, limits);
         }
         true
     }
 
     /// Queues the only message of its topic, behind a place for a notice.
-    fn take_latest(&mut self, run: &Run<'_>, part: Range<usize>, terms: &Terms) {
-        let topic: Arc<[u8]> = (terms.encoder.topic)(&run.bytes()[part.clone()]).into();
-        if !is_gap(self.chunks.back()) || (self.chunks.len() == 1 && self.sent > 0) {
-            self.chunks.push_back(gap_chunk(0, terms));
+    fn push_latest(&mut self, run: &Run<'_>, part: Range<usize>, limits: &QueueLimits) {
+        let topic: Arc<[u8]> = (limits.encoder.topic)(&run.bytes()[part.clone()]).into();
+        // A message that replaces this one is told of there, without moving all that waits behind it.
+        if !self.waiting_back().is_some_and(|last| last.is_gap()) {
+            self.chunks.push_back(Chunk::gap(0, limits));
         }
         let number = self.left.wrapping_add(self.chunks.len() as u64);
         if let Some(policies) = &mut self.policies {
             policies.latest.insert(topic.clone(), number);
         }
-        let data = Data::new(run, part, terms);
-        self.push_part(data, 1, Slow::Latest, run);
-        if let Some(chunk) = self.chunks.back_mut() {
-            chunk.latest = Some(topic);
-        }
+        let data = Data::of_run(run, part, limits);
+        let chunk = Chunk::of_run(data, 1, Slow::Latest, run);
+        self.push_messages(Chunk {
+            latest: Some(topic),
+            ..chunk
+        });
     }
 
     /// Finds out anew where the newest message of each topic waits.
@@ -338,38 +322,31 @@ impl Queue {
         }
     }
 
-    /// DropLog messages behind all that waits.
-    fn drop_newest(&mut self, messages: u64, bytes: &[u8], terms: &Terms) {
+    /// Drops messages behind all that waits.
+    fn drop_newest(&mut self, messages: u64, bytes: &[u8], limits: &QueueLimits) {
         self.gap += messages;
-        self.count_dropped(terms.reason(), messages, bytes, terms);
+        self.count_dropped(limits.reason(), messages, bytes, limits);
     }
 
-    fn count_dropped(&mut self, reason: Reason, messages: u64, bytes: &[u8], terms: &Terms) {
+    fn count_dropped(&mut self, reason: Reason, messages: u64, bytes: &[u8], limits: &QueueLimits) {
         if messages > 0 {
             self.tally.dropped.add(reason, messages);
             let now = Moment::now();
             let drop_log = self
                 .drop_log
                 .get_or_insert_with(|| Box::new(DropLog::new(now)));
-            drop_log.add(bytes, terms.encoder.first, terms.encoder.topic, now);
+            drop_log.add(bytes, limits.encoder.first, limits.encoder.topic, now);
         }
     }
 }
 
 /// Adds to the notice at the end of `kept`, or makes one there. Those that have begun to leave stand
 /// before `begun`.
-fn merge_gap(kept: &mut Vec<Chunk>, begun: usize, count: u64, terms: &Terms) {
-    let before = match kept.last() {
-        Some(&Chunk {
-            kind: Kind::Gap(before),
-            ..
-        }) if kept.len() > begun => {
-            kept.pop();
-            before
-        }
-        _ => 0,
-    };
-    kept.push(gap_chunk(before + count, terms));
+fn merge_gap(kept: &mut Vec<Chunk>, begun: usize, count: u64, limits: &QueueLimits) {
+    let last = kept[begun..].last_mut();
+    if !last.is_some_and(|last| last.add_to_gap(count, limits)) {
+        kept.push(Chunk::gap(count, limits));
+    }
 }
 
 /// Whether a message may be dropped for another.
@@ -381,25 +358,418 @@ fn may_go(waiting: Slow, by: Slow) -> bool {
     }
 }
 
-fn is_gap(chunk: Option<&Chunk>) -> bool {
-    matches!(
-        chunk,
-        Some(Chunk {
-            kind: Kind::Gap(_),
-            ..
-        })
-    )
-}
-
 /// The first end of a message at or behind this byte, or the end of all.
-fn end_at(messages: &[u8], at: usize, terms: &Terms) -> usize {
+fn end_at(messages: &[u8], at: usize, limits: &QueueLimits) -> usize {
     if at == 0 || at == messages.len() {
         return at;
     }
-    let end = (terms.encoder.fitting)(messages, at);
+    let end = (limits.encoder.fitting)(messages, at);
     if end == at {
         end
     } else {
-        end + (terms.encoder.first)(&messages[end..])
+        end + (limits.encoder.first)(&messages[end..])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+
+    use protocol::Filter;
+
+    use super::*;
+    use crate::engine::memory::budget::Memory;
+    use crate::engine::outbox::encoder::Encoder;
+    use crate::engine::outbox::queue::SLICES;
+    use crate::engine::outbox::run::PublishOptions;
+    use crate::engine::stats::latency::Latency;
+
+    /// Messages are `<topic><text>;` with a topic of one letter.
+    const ENCODER: Encoder = Encoder {
+        wire: "test",
+        encode: None,
+        answer: None,
+        gap: |count| format!("<{count}>").into_bytes(),
+        receipt: |_, _| Vec::new(),
+        first: |messages| {
+            let end = messages.iter().position(|&byte| byte == b';');
+            end.map_or(messages.len(), |at| at + 1)
+        },
+        fitting: |messages, room| {
+            let end = messages[..room].iter().rposition(|&byte| byte == b';');
+            end.map_or(0, |at| at + 1)
+        },
+        count: |messages| messages.iter().filter(|&&byte| byte == b';').count() as u64,
+        topic: |message| &message[..1],
+        goodbye: b"",
+        taken_over: b"",
+    };
+
+    struct Client {
+        queue: Queue,
+        limits: QueueLimits,
+    }
+
+    impl Client {
+        fn new(limit: usize) -> Self {
+            Self::in_memory(limit, &Arc::new(Memory::new(usize::MAX)))
+        }
+
+        fn in_memory(limit: usize, memory: &Arc<Memory>) -> Self {
+            Self {
+                queue: Queue::default(),
+                limits: QueueLimits {
+                    limit,
+                    memory: memory.clone(),
+                    encoder: &ENCODER,
+                },
+            }
+        }
+
+        fn choosing(limit: usize, choices: &[(&str, Slow)]) -> Self {
+            let mut client = Self::new(limit);
+            for &(filter, slow) in choices {
+                let filter = Filter::parse(filter).expect("a filter");
+                let chosen = client.queue.choose(filter, Some(slow));
+                assert_eq!(chosen, Ok(()));
+            }
+            client
+        }
+
+        /// Queues these messages, as one run.
+        fn push(&mut self, text: &str) {
+            let count = (ENCODER.count)(text.as_bytes());
+            self.queue
+                .push(&Run::borrowed(text.as_bytes(), count), 0, &self.limits);
+        }
+
+        /// Lets the client take this much, and returns it.
+        fn take(&mut self, most: usize) -> String {
+            let mut taken = Vec::new();
+            loop {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let room = most - taken.len();
+                let (count, offered) = self.queue.front_slices(&mut slices, room);
+                for slice in &slices[..count] {
+                    taken.extend_from_slice(slice);
+                }
+                self.queue.advance(offered, &Latency::default());
+                self.queue.end_dropping(&self.limits);
+                if self.queue.is_empty() || taken.len() == most {
+                    return String::from_utf8(taken).expect("tests send text");
+                }
+            }
+        }
+
+        fn take_all(&mut self) -> String {
+            self.queue.report_gap(&self.limits);
+            self.take(usize::MAX)
+        }
+
+        #[track_caller]
+        fn check_dropped(&self, expected: &str) {
+            assert_eq!(self.queue.tally.dropped.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_queue_takes_what_fits_to_the_last_byte() {
+        let mut client = Client::new(12);
+        client.push("a1;a2;");
+        client.push("a3;a4;");
+        client.check_dropped("0 dropped");
+        assert_eq!(client.queue.message_bytes, 12);
+        assert_eq!(client.take_all(), "a1;a2;a3;a4;");
+    }
+
+    #[test]
+    fn the_oldest_are_dropped_until_half_is_free_and_told_in_their_place() {
+        let mut client = Client::new(12);
+        client.push("a1;a2;a3;a4;");
+        client.push("a5;");
+        // Of fifteen bytes six may stay.
+        client.check_dropped("3 dropped (3 full)");
+        assert_eq!(client.take_all(), "<3>a4;a5;");
+        // What does not fit by itself loses its own oldest.
+        client.push("a6;a7;a8;a9;a0;");
+        assert_eq!(client.take_all(), "<3>a9;a0;");
+    }
+
+    #[test]
+    fn notices_that_meet_are_one_notice() {
+        let mut client = Client::new(12);
+        client.push("a1;a2;a3;a4;");
+        client.push("a5;");
+        client.push("a6;a7;");
+        client.push("a8;");
+        client.check_dropped("6 dropped (6 full)");
+        assert_eq!(client.take_all(), "<6>a7;a8;");
+    }
+
+    #[test]
+    fn a_message_that_has_begun_to_leave_is_finished_before_the_notice() {
+        let mut client = Client::new(12);
+        client.push("a1;a2;a3;a4;");
+        assert_eq!(client.take(1), "a");
+        client.push("a5;");
+        client.push("a6;");
+        client.push("a7;");
+        assert_eq!(client.take_all(), "1;<3>a5;a6;a7;");
+        assert_eq!(client.queue.tally.written, 4);
+        // A notice that has begun is no place for more.
+        client.push("b1;b2;b3;b4;");
+        client.push("b5;");
+        assert_eq!(client.take(1), "<");
+        client.push("b6;b7;b8;");
+        assert_eq!(client.take_all(), "3><3>b7;b8;");
+    }
+
+    #[test]
+    fn messages_that_left_as_a_whole_are_written_and_not_dropped() {
+        let mut client = Client::new(12);
+        client.push("a1;a2;a3;a4;");
+        assert_eq!(client.take(6), "a1;a2;");
+        client.push("a5;a6;a7;");
+        client.check_dropped("3 dropped (3 full)");
+        assert_eq!(client.queue.tally.written, 2);
+        assert_eq!(client.take_all(), "<3>a6;a7;");
+        assert_eq!(client.queue.tally.written, 4);
+    }
+
+    #[test]
+    fn the_newest_are_dropped_until_half_has_left() {
+        let mut client = Client::choosing(12, &[("a", Slow::DropNewest)]);
+        client.push("a1;a2;a3;");
+        client.push("a4;a5;");
+        client.check_dropped("1 dropped (1 full)");
+        assert_eq!(client.take(3), "a1;");
+        client.push("a6;");
+        client.check_dropped("2 dropped (2 full)");
+        // Now just half of it waits.
+        assert_eq!(client.take(3), "a2;");
+        client.push("a7;");
+        client.check_dropped("2 dropped (2 full)");
+        assert_eq!(client.take_all(), "a3;a4;<2>a7;");
+    }
+
+    #[test]
+    fn other_messages_are_taken_while_the_newest_are_dropped() {
+        let mut client = Client::choosing(12, &[("a", Slow::DropNewest)]);
+        client.push("a1;a2;a3;a4;a5;");
+        assert_eq!(client.take(3), "a1;");
+        client.push("b1;");
+        client.push("a6;");
+        client.check_dropped("2 dropped (2 full)");
+        assert_eq!(client.take_all(), "a2;a3;a4;<1>b1;<1>");
+    }
+
+    #[test]
+    fn if_nothing_may_go_all_are_dropped_until_half_has_left() {
+        let mut client = Client::choosing(12, &[("a", Slow::DropNewest)]);
+        client.push("a1;a2;a3;a4;");
+        client.push("b1;");
+        client.check_dropped("1 dropped (1 full)");
+        assert_eq!(client.take(3), "a1;");
+        // There is room for it, but then messages and notices would alternate.
+        client.push("b2;");
+        client.check_dropped("2 dropped (2 full)");
+        assert_eq!(client.take(3), "a2;");
+        client.push("b3;");
+        assert_eq!(client.take_all(), "a3;a4;<2>b3;");
+        client.check_dropped("2 dropped (2 full)");
+    }
+
+    #[test]
+    fn of_each_topic_the_newest_is_kept_and_told_what_it_replaced() {
+        let mut client = Client::choosing(30, &[("a", Slow::Latest), ("b", Slow::Latest)]);
+        client.push("a1;b1;c1;");
+        client.push("a2;");
+        client.push("b2;");
+        client.push("a3;");
+        client.check_dropped("3 dropped (3 replaced)");
+        assert_eq!(client.take(1), "<");
+        // The notice has begun to leave, the message has not.
+        client.push("a4;");
+        assert_eq!(client.take(3), "2><");
+        client.push("a5;");
+        assert_eq!(client.take_all(), "1><1>a5;<1>b2;c1;");
+        assert_eq!(client.queue.tally.written, 3);
+        client.push("a6;");
+        assert_eq!(client.take_all(), "a6;");
+    }
+
+    #[test]
+    fn a_newest_message_that_has_begun_to_leave_is_not_replaced() {
+        let mut client = Client::choosing(30, &[("a", Slow::Latest)]);
+        client.push("a1;");
+        assert_eq!(client.take(1), "a");
+        client.push("a2;");
+        client.check_dropped("0 dropped");
+        assert_eq!(client.take_all(), "1;a2;");
+    }
+
+    #[test]
+    fn a_longer_newest_message_makes_room_for_itself() {
+        let mut client = Client::choosing(12, &[("a", Slow::Latest)]);
+        client.push("a1;b1;b2;b3;");
+        client.push("a22222;");
+        // Of sixteen bytes six may stay, and the oldest is the one that came last.
+        client.check_dropped("3 dropped (2 full, 1 replaced)");
+        assert_eq!(client.take_all(), "<3>b2;b3;");
+    }
+
+    #[test]
+    fn publishers_wait_when_more_than_half_of_what_may_wait_does() {
+        let mut client = Client::choosing(12, &[("a", Slow::Block)]);
+        client.push("a1;a2;");
+        assert!(!client.queue.take_backpressure());
+        client.push("b1;");
+        assert!(!client.queue.take_backpressure(), "it was not for this");
+        client.push("a3;");
+        assert!(client.queue.take_backpressure());
+        assert!(!client.queue.take_backpressure(), "it is asked for once");
+        assert!(!client.queue.is_half_empty(&client.limits));
+        assert_eq!(client.take(6), "a1;a2;");
+        assert!(client.queue.is_half_empty(&client.limits));
+    }
+
+    #[test]
+    fn each_choice_gives_way_to_some_and_keeps_its_place_before_others() {
+        let gives_way = |waiting| Slow::ALL.map(|by| may_go(waiting, by));
+        for (by, expected) in Slow::ALL.into_iter().zip(gives_way(Slow::Block)) {
+            assert_eq!(expected, by == Slow::Block, "{by:?}");
+        }
+        assert_eq!(gives_way(Slow::DropOldest), [true; Slow::ALL.len()]);
+        assert_eq!(gives_way(Slow::Latest), [true; Slow::ALL.len()]);
+        assert_eq!(gives_way(Slow::DropNewest), [false; Slow::ALL.len()]);
+    }
+
+    #[test]
+    fn an_empty_queue_takes_one_message_that_the_memory_has_room_for() {
+        for slow in [Slow::DropOldest, Slow::DropNewest, Slow::Block] {
+            let memory = Arc::new(Memory::new(100));
+            let mut client = Client::in_memory(5, &memory);
+            client.queue.choose_for_all(slow);
+            let long = format!("a{};", "x".repeat(98));
+            client.push(&long);
+            client.check_dropped("0 dropped");
+            assert_eq!(client.take_all(), long);
+            client.push(&format!("a{};", "x".repeat(99)));
+            client.check_dropped("1 dropped (1 full)");
+            assert_eq!(client.take_all(), "<1>");
+        }
+    }
+
+    #[test]
+    fn what_is_dropped_says_whether_the_queue_or_the_memory_was_full() {
+        let memory = Arc::new(Memory::new(100));
+        let mut client = Client::in_memory(12, &memory);
+        let others = memory.charge(88);
+        client.push("a1;a2;a3;a4;a5;");
+        client.check_dropped("3 dropped (3 full)");
+        assert_eq!(client.take_all(), "<3>a4;a5;");
+        let more = memory.charge(1);
+        client.push("a1;a2;a3;a4;");
+        client.check_dropped("6 dropped (3 full, 3 memory)");
+        drop((others, more));
+    }
+
+    #[test]
+    fn queues_share_the_memory_and_leave_as_much_for_the_next() {
+        // Long messages, each of which is charged for exactly its bytes.
+        let message = format!("a{};", "x".repeat(1998));
+        for count in 1..5 {
+            let memory = Arc::new(Memory::new(1_200_000));
+            let mut clients: Vec<_> = (0..count)
+                .map(|_| Client::in_memory(usize::MAX, &memory))
+                .collect();
+            let is_full =
+                |client: &Client| client.queue.message_bytes + 2000 > client.limits.room();
+            while !clients.iter().all(is_full) {
+                for client in clients.iter_mut().filter(|client| !is_full(client)) {
+                    client.push(&message);
+                    client.check_dropped("0 dropped");
+                }
+            }
+            let share = 1_200_000 / (count + 1);
+            for client in &clients {
+                let bytes = client.queue.message_bytes;
+                assert!(bytes.abs_diff(share) <= 4000, "{bytes} of {share}");
+            }
+            assert!(memory.free().abs_diff(share) <= 2000 * (count + 2));
+            // One message more, and the oldest half of what waits makes room.
+            clients[0].push(&message);
+            assert!(clients[0].queue.tally.dropped.total() > 0);
+        }
+    }
+
+    #[test]
+    fn what_was_dropped_is_known_by_topic() {
+        let mut client = Client::new(12);
+        client.push("a1;b1;a2;b2;");
+        assert!(client.queue.dropped_on("a").is_none());
+        assert!(client.queue.stock().dropped_at.is_none());
+        client.push("a3;");
+        let on = |topic| client.queue.dropped_on(topic).map(|(count, _)| count);
+        assert_eq!((on("a"), on("b"), on("c")), (Some(2), Some(1), None));
+        assert!(client.queue.stock().dropped_at.is_some());
+    }
+
+    #[test]
+    fn a_cut_is_at_the_end_of_a_message() {
+        let limits = Client::new(0).limits;
+        let ends = [0, 3, 3, 3, 6, 6, 6].into_iter().enumerate();
+        for (at, end) in ends {
+            assert_eq!(end_at(b"a1;a2;", at, &limits), end, "{at}");
+        }
+    }
+
+    #[test]
+    fn only_messages_that_are_alike_share_a_chunk() {
+        let limits = Client::new(100).limits;
+        let group: Arc<str> = "$share/g/a".into();
+        let run = Run::borrowed(b"a1;", 1);
+        let chunk = || {
+            let data = Data::collected(b"a1;", &limits);
+            Chunk::of_run(data, 1, Slow::Block, &run)
+        };
+        let options = run.options();
+        assert!(chunk().append(b"a2;", 1, Slow::Block, None, options));
+        assert!(!chunk().append(b"a2;", 1, Slow::Latest, None, options));
+        assert!(!chunk().append(b"a2;", 1, Slow::Block, Some(&group), options));
+        assert!(!chunk().append(&[b'x'; 100_000], 1, Slow::Block, None, options));
+        let other = PublishOptions {
+            qos: 2,
+            retain: false,
+        };
+        assert!(chunk().append(b"a2;", 1, Slow::Block, None, other));
+        let shared = || Chunk {
+            share: Some(group.clone()),
+            ..chunk()
+        };
+        assert!(shared().append(b"a2;", 1, Slow::Block, Some(&group), options));
+        assert!(!shared().append(b"a2;", 1, Slow::Block, Some(&group), other));
+        assert!(!shared().append(b"a2;", 1, Slow::Block, None, options));
+        let mut grown = chunk();
+        grown.append(b"a2;a3;", 2, Slow::Block, None, options);
+        assert_eq!(grown.data.as_slice(), b"a1;a2;a3;");
+        assert!(grown.kind == Kind::Messages(3));
+        for own in [
+            Chunk {
+                line: Some(Default::default()),
+                ..chunk()
+            },
+            Chunk {
+                latest: Some(b"a"[..].into()),
+                ..chunk()
+            },
+            Chunk {
+                kind: Kind::Kept,
+                ..chunk()
+            },
+        ] {
+            let mut own = own;
+            assert!(!own.append(b"a2;", 1, Slow::Block, None, options));
+        }
     }
 }

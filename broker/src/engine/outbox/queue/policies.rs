@@ -1,6 +1,6 @@
 //! What a client has chosen to happen to its messages while it is slow, filter by filter.
 //!
-//! Only choices that were made stand here, and nobody looks before the client is slow.
+//! Only choices that were made are kept here, and they are looked up only while the client is slow.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use protocol::{Filter, Slow, Topic};
 
-/// So many filters with wildcards may come with a choice: each is held against every message that
+/// How many filters with wildcards may come with a choice: each is held against every message that
 /// waits.
 pub(crate) const MOST_WILD: usize = 16;
 

@@ -1,0 +1,203 @@
+//! A piece of a queue: bytes that wait, and what they are.
+//!
+//! Messages that are alike share a chunk as long as they are short. Which chunk stands where, and
+//! which is dropped, is for the queue.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use protocol::Slow;
+
+use super::limits::QueueLimits;
+use crate::clock::Moment;
+use crate::engine::memory::budget::Charge;
+use crate::engine::outbox::run::{Kept, PublishOptions, Run};
+
+/// A run shorter than this is copied to the end of the queue, a longer one shared.
+pub(crate) const COPY_BELOW_BYTES: usize = 1024;
+
+/// Small runs are collected in pieces of this size.
+const COLLECTED_BYTES: usize = 16 * 1024;
+
+pub(super) struct Chunk {
+    pub(super) data: Data,
+    pub(super) kind: Kind,
+    /// What may happen to messages.
+    pub(super) slow: Slow,
+    /// If they are for one member of a group, the filter of that group.
+    pub(super) share: Option<Arc<str>>,
+    pub(super) options: PublishOptions,
+    /// The line of the only message here, if it is for one member of a group and `data` holds
+    /// something else.
+    pub(super) line: Option<Bytes>,
+    /// The topic of the only message here, if only the newest of that topic is kept.
+    pub(super) latest: Option<Arc<[u8]>>,
+    /// Since when the first of it waits.
+    pub(super) since: Moment,
+}
+
+pub(crate) enum Data {
+    Shared(Kept),
+    /// With what its capacity takes of the memory.
+    Owned(Vec<u8>, Charge),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// How many messages end in this chunk.
+    Messages(u64),
+    /// Of messages that the delivery state keeps account of.
+    Kept,
+    /// The notice that this many messages are missing here; it has no bytes if none is.
+    Gap(u64),
+    Answer,
+    /// The newest receipt, which a newer one may replace until it has begun to leave.
+    Receipt {
+        copies: u64,
+    },
+}
+
+impl Chunk {
+    pub(super) fn plain(data: Data, kind: Kind) -> Self {
+        Self {
+            data,
+            kind,
+            slow: Slow::default(),
+            share: None,
+            options: PublishOptions::LINE,
+            line: None,
+            latest: None,
+            since: Moment::now(),
+        }
+    }
+
+    /// Messages of a run.
+    pub(super) fn of_run(data: Data, messages: u64, slow: Slow, run: &Run<'_>) -> Self {
+        Self {
+            slow,
+            share: run.share().cloned(),
+            options: run.options(),
+            line: run.line().cloned(),
+            ..Self::plain(data, Kind::Messages(messages))
+        }
+    }
+
+    /// The notice that `count` messages are missing.
+    pub(super) fn gap(count: u64, limits: &QueueLimits) -> Self {
+        let notice = match count {
+            0 => Vec::new(),
+            _ => (limits.encoder.gap)(count),
+        };
+        // It is short, and it comes and goes with what is dropped: that is nothing to wait for.
+        let charge = limits.memory.charge(0);
+        Self::plain(Data::Owned(notice, charge), Kind::Gap(count))
+    }
+
+    /// Adds messages at the end. Returns false if they are not like those here, or there is no room.
+    pub(super) fn append(
+        &mut self,
+        bytes: &[u8],
+        messages: u64,
+        slow: Slow,
+        share: Option<&Arc<str>>,
+        options: PublishOptions,
+    ) -> bool {
+        let Self {
+            data: Data::Owned(collected, _),
+            kind: Kind::Messages(before),
+            line: None,
+            latest: None,
+            ..
+        } = self
+        else {
+            return false;
+        };
+        // What comes back for another member is published with the options of its chunk; else they are
+        // not needed any more.
+        let is_alike = self.slow == slow
+            && self.share.as_ref() == share
+            && (share.is_none() || self.options == options);
+        if !is_alike || collected.capacity() - collected.len() < bytes.len() {
+            return false;
+        }
+        collected.extend_from_slice(bytes);
+        *before += messages;
+        true
+    }
+
+    pub(super) fn is_gap(&self) -> bool {
+        matches!(self.kind, Kind::Gap(_))
+    }
+
+    /// Adds to a notice. Returns false if this is none.
+    pub(super) fn add_to_gap(&mut self, count: u64, limits: &QueueLimits) -> bool {
+        let Kind::Gap(before) = self.kind else {
+            return false;
+        };
+        *self = Self::gap(before + count, limits);
+        true
+    }
+}
+
+impl Data {
+    /// Bytes that one outbox alone has.
+    pub(crate) fn own(bytes: Vec<u8>, limits: &QueueLimits) -> Self {
+        let charge = limits.memory.charge(bytes.capacity());
+        Self::Owned(bytes, charge)
+    }
+
+    /// The same, with room for more of them.
+    pub(super) fn collected(bytes: &[u8], limits: &QueueLimits) -> Self {
+        let capacity = COLLECTED_BYTES.min(limits.room()).max(bytes.len());
+        let mut collected = Vec::with_capacity(capacity);
+        collected.extend_from_slice(bytes);
+        Self::own(collected, limits)
+    }
+
+    /// A part of a run, shared if it is long.
+    pub(super) fn of_run(run: &Run<'_>, part: Range<usize>, limits: &QueueLimits) -> Self {
+        let bytes = &run.bytes()[part.clone()];
+        if bytes.len() < COPY_BELOW_BYTES {
+            Self::own(bytes.to_vec(), limits)
+        } else if bytes.len() * 4 >= run.bytes().len() * 3 {
+            // All of the run is kept only for nearly all of it.
+            Self::Shared(run.keep(part, &limits.memory))
+        } else {
+            Self::Shared(Kept::copy(bytes, &limits.memory))
+        }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Shared(kept) => &kept.bytes,
+            Self::Owned(bytes, _) => bytes,
+        }
+    }
+
+    pub(super) fn forget_front(&mut self, count: usize) {
+        match self {
+            Self::Shared(kept) => kept.bytes.advance(count),
+            Self::Owned(bytes, _) => {
+                bytes.drain(..count);
+            }
+        }
+    }
+
+    /// Takes the first `count` bytes off the front.
+    pub(super) fn split_front(&mut self, count: usize) -> Self {
+        match self {
+            Self::Shared(kept) => {
+                let mut front = kept.clone();
+                front.bytes = kept.bytes.split_to(count);
+                Self::Shared(front)
+            }
+            Self::Owned(bytes, charge) => {
+                let front = bytes[..count].to_vec();
+                bytes.drain(..count);
+                let charge = charge.memory().charge(front.capacity());
+                Self::Owned(front, charge)
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Why a client of MQTT is not listened to any longer: the code that MQTT 5 has for it, and words.
+//!
+//! Readers of packets return a [`Fault`]; what becomes of the connection is for the conversation.
+
+use std::borrow::Cow;
+
+use mqtt_protocol_core::mqtt::result_code::MqttError;
+
+/// Why a client is not listened to any longer. It ends the connection [MQTT-4.8.0-1] (3.1.1)
+/// [MQTT-4.13.1-1] (5.0).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// As MQTT 5 numbers them.
+    pub(super) code: MqttError,
+    /// What to do about it.
+    pub(super) why: Cow<'static, str>,
+}
+
+impl Fault {
+    pub(super) fn new(code: MqttError, why: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            why: why.into(),
+        }
+    }
+
+    pub(super) fn malformed(why: &'static str) -> Self {
+        Self::new(MqttError::MalformedPacket, why)
+    }
+
+    pub(super) fn protocol(why: &'static str) -> Self {
+        Self::new(MqttError::ProtocolError, why)
+    }
+
+    /// The code as a byte of MQTT 5.
+    pub(super) fn byte(&self) -> u8 {
+        byte(self.code)
+    }
+}
+
+/// Errors of the library that are none of the standard mean that the packet is malformed.
+fn byte(code: MqttError) -> u8 {
+    u8::try_from(code as u16).unwrap_or(MqttError::MalformedPacket as u16 as u8)
+}
+
+pub(super) fn behind_the_end() -> Fault {
+    Fault::malformed("bytes stand behind the end of what a packet holds")
+}
+
+/// What is wrong with an integer in more bytes than it needs.
+pub(super) fn padded() -> Fault {
+    Fault::malformed("a variable byte integer has more bytes than it needs")
+}
+
+pub(super) fn too_short() -> Fault {
+    Fault::malformed("a packet ends before what it holds")
+}
+
+pub(super) fn wrong(code: MqttError) -> Fault {
+    match code {
+        MqttError::ProtocolError => Fault::protocol("a packet holds what does not belong there"),
+        MqttError::MalformedPacket => Fault::malformed("a packet cannot be read"),
+        other => match MqttError::try_from(byte(other)) {
+            Ok(code) => Fault::new(code, "a packet holds what it may not"),
+            Err(_) => Fault::malformed("a packet cannot be read"),
+        },
+    }
+}

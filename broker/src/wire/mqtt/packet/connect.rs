@@ -1,0 +1,225 @@
+//! CONNECT: bytes in, what the client asks for out. Whether it gets that is for `wire/mqtt/connect.rs`.
+//!
+//! The library parses the packet; its flags and the properties of MQTT 5 are checked here before.
+
+use std::borrow::Cow;
+
+use mqtt_protocol_core::mqtt::packet::{Properties, PropertyId, v3_1_1, v5_0};
+use mqtt_protocol_core::mqtt::result_code::MqttError;
+
+use super::header::Header;
+use crate::wire::mqtt::Version;
+use crate::wire::mqtt::fault::{Fault, padded, too_short};
+use crate::wire::mqtt::field::{check_text, data, expect_end, varint};
+use crate::wire::mqtt::property::{self, PropertyPlace, number};
+
+/// What a client asks for with CONNECT.
+pub(in crate::wire::mqtt) struct Connect {
+    pub(in crate::wire::mqtt) version: Version,
+    pub(in crate::wire::mqtt) client_id: String,
+    pub(in crate::wire::mqtt) clean: bool,
+    pub(in crate::wire::mqtt) keep_alive: u16,
+    pub(in crate::wire::mqtt) user_name: Option<String>,
+    pub(in crate::wire::mqtt) has_password: bool,
+    pub(in crate::wire::mqtt) will: Option<WillPacket>,
+    pub(in crate::wire::mqtt) properties: Properties,
+}
+
+/// The will in it.
+pub(in crate::wire::mqtt) struct WillPacket {
+    pub(in crate::wire::mqtt) topic: String,
+    pub(in crate::wire::mqtt) payload: Vec<u8>,
+    pub(in crate::wire::mqtt) qos: u8,
+    pub(in crate::wire::mqtt) retain: bool,
+    pub(in crate::wire::mqtt) properties: Properties,
+}
+
+/// Why a CONNECT cannot be answered like others.
+pub(in crate::wire::mqtt) enum BadConnect {
+    /// No answer that the client would understand.
+    NotMqtt,
+    /// A version that this broker does not speak, in a packet that is built like one of this version.
+    Version(Version),
+    /// A fault in a packet of this version.
+    Fault(Version, Fault),
+}
+
+impl Connect {
+    /// Reads what follows the fixed header.
+    pub(in crate::wire::mqtt) fn read(header: Header, body: &[u8]) -> Result<Self, BadConnect> {
+        let level = match body {
+            [0, 4, b'M', b'Q', b'T', b'T', level, ..] => *level,
+            // The name that 3.1 had.
+            [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', ..] => {
+                return Err(BadConnect::Version(Version::V3));
+            }
+            // With another protocol name it is another protocol, in which nothing can be said [MQTT-3.1.2-1].
+            _ => return Err(BadConnect::NotMqtt),
+        };
+        let version = match level {
+            4 => Version::V3,
+            5 => Version::V5,
+            _ => {
+                // The answer has to be in a version that the client reads [MQTT-3.1.2-2]: that of 5.0 if the packet
+                // would be one of 5.0 at its level.
+                let mut known = body.to_vec();
+                known[6] = 5;
+                let like_5 = v5_0::Connect::parse(&known).is_ok_and(|(_, used)| used == body.len());
+                let like = if like_5 { Version::V5 } else { Version::V3 };
+                return Err(BadConnect::Version(like));
+            }
+        };
+        if version == Version::V5 && header.is_padded() {
+            return Err(BadConnect::Fault(version, padded()));
+        }
+        Self::read_version(body, version).map_err(|fault| BadConnect::Fault(version, fault))
+    }
+
+    fn read_version(body: &[u8], version: Version) -> Result<Self, Fault> {
+        let flags = *body.get(7).ok_or_else(too_short)?;
+        // [MQTT-3.1.2-3].
+        if flags & 1 != 0 {
+            return Err(Fault::malformed("the reserved flag of CONNECT is set"));
+        }
+        let (has_will, will_qos) = (flags & 4 != 0, flags >> 3 & 3);
+        // There is no QoS 3: [MQTT-3.1.2-14] (3.1.1) [MQTT-3.1.2-12] (5.0). Without a will its QoS and
+        // RETAIN are zero: [MQTT-3.1.2-11] and [MQTT-3.1.2-13] of both, [MQTT-3.1.2-15] (3.1.1).
+        if will_qos == 3 || (!has_will && flags & 0x38 != 0) {
+            return Err(Fault::malformed(
+                "the flags of CONNECT ask for a QoS of the will that there is not",
+            ));
+        }
+        if version == Version::V5 {
+            check_connect_properties(body, has_will)?;
+        }
+        let wrong = |code| match code {
+            MqttError::ProtocolError => Fault::protocol("a CONNECT holds what it may not"),
+            // The library has codes for a text that is none, which are for those that are not welcome.
+            _ => Fault::malformed("this is no CONNECT packet of its version"),
+        };
+        // The library wants a user name with a password, in MQTT 5 too.
+        let body = match version {
+            Version::V5 if flags & 0xc0 == 0x40 => Cow::Owned(with_user_name(body)?),
+            _ => Cow::Borrowed(body),
+        };
+        // The library reads the fields in the order of the standard [MQTT-3.1.3-1], each if its flag says
+        // that it is there: the client identifier always [MQTT-3.1.3-3], topic and payload of a will
+        // [MQTT-3.1.2-9], the user name [MQTT-3.1.2-18] [MQTT-3.1.2-19] (3.1.1) [MQTT-3.1.2-16]
+        // [MQTT-3.1.2-17] (5.0), the password [MQTT-3.1.2-20] [MQTT-3.1.2-21] (3.1.1) [MQTT-3.1.2-18]
+        // [MQTT-3.1.2-19] (5.0), which 3.1.1 does not have without a user name [MQTT-3.1.2-22].
+        let (connect, used) = match version {
+            Version::V3 => Self::parse_v3(&body, will_qos),
+            Version::V5 => Self::parse_v5(&body, will_qos),
+        }
+        .map_err(wrong)?;
+        // A field without its flag, or anything else behind the last field, makes a CONNECT that is none
+        // [MQTT-3.1.4-1].
+        expect_end(used, &body)?;
+        // The library has checked that these are UTF-8, and leaves U+0000 to us: the client identifier
+        // [MQTT-3.1.3-4], the topic of the will [MQTT-3.1.3-10] (3.1.1) [MQTT-3.1.3-11] (5.0), the user name
+        // [MQTT-3.1.3-11] (3.1.1) [MQTT-3.1.3-12] (5.0).
+        check_text(&connect.client_id)?;
+        check_text(connect.user_name.as_deref().unwrap_or_default())?;
+        if let Some(will) = &connect.will {
+            check_text(&will.topic)?;
+        }
+        Ok(connect)
+    }
+
+    fn parse_v3(body: &[u8], will_qos: u8) -> Result<(Self, usize), MqttError> {
+        let (packet, used) = v3_1_1::Connect::parse(body)?;
+        let will = packet.will_topic().map(|topic| WillPacket {
+            topic: topic.to_owned(),
+            payload: packet.will_payload().unwrap_or_default().to_vec(),
+            qos: will_qos,
+            retain: packet.will_retain(),
+            properties: Properties::new(),
+        });
+        let connect = Self {
+            version: Version::V3,
+            client_id: packet.client_id().to_owned(),
+            clean: packet.clean_start(),
+            keep_alive: packet.keep_alive(),
+            user_name: packet.user_name().map(str::to_owned),
+            has_password: packet.password_flag(),
+            will,
+            properties: Properties::new(),
+        };
+        Ok((connect, used))
+    }
+
+    fn parse_v5(body: &[u8], will_qos: u8) -> Result<(Self, usize), MqttError> {
+        let (packet, used) = v5_0::Connect::parse(body)?;
+        let will = packet.will_topic().map(|topic| WillPacket {
+            topic: topic.to_owned(),
+            payload: packet.will_payload().unwrap_or_default().to_vec(),
+            qos: will_qos,
+            retain: packet.will_retain(),
+            properties: packet.will_props().clone(),
+        });
+        let connect = Self {
+            version: Version::V5,
+            client_id: packet.client_id().to_owned(),
+            clean: packet.clean_start(),
+            keep_alive: packet.keep_alive(),
+            user_name: packet.user_name().map(str::to_owned),
+            has_password: packet.password_flag(),
+            will,
+            properties: packet.props().clone(),
+        };
+        Ok((connect, used))
+    }
+
+    /// There are no authentication methods, so a CONNECT that names one is refused [MQTT-4.12.0-1], and so
+    /// is data without a method.
+    pub(in crate::wire::mqtt) fn check_authentication(&self) -> Result<(), Fault> {
+        let has = |id| self.properties.iter().any(|property| property.id() == id);
+        if has(PropertyId::AuthenticationMethod) {
+            return Err(Fault::new(
+                MqttError::BadAuthenticationMethod,
+                "this broker has no authentication methods; connect without one",
+            ));
+        }
+        if has(PropertyId::AuthenticationData) {
+            return Err(Fault::protocol(
+                "authentication data needs an authentication method",
+            ));
+        }
+        Ok(())
+    }
+
+    pub(in crate::wire::mqtt) fn number(&self, id: PropertyId) -> Option<u32> {
+        number(&self.properties, id)
+    }
+}
+
+/// Where the properties of a CONNECT begin.
+const CONNECT_PROPERTIES: usize = 10;
+
+fn check_connect_properties(body: &[u8], has_will: bool) -> Result<(), Fault> {
+    let rest = body.get(CONNECT_PROPERTIES..).ok_or_else(too_short)?;
+    let (_, used) = property::read(rest, PropertyPlace::Connect)?;
+    if has_will {
+        let (_, rest) = data(&rest[used..])?;
+        property::read(rest, PropertyPlace::Will)?;
+    }
+    Ok(())
+}
+
+/// The same CONNECT with an empty user name before its password, which stands last.
+fn with_user_name(body: &[u8]) -> Result<Vec<u8>, Fault> {
+    let properties = |rest| {
+        let (len, size) = varint(rest)?;
+        rest.get(len + size..).ok_or_else(too_short)
+    };
+    let rest = body.get(CONNECT_PROPERTIES..).ok_or_else(too_short)?;
+    let (_, mut rest) = data(properties(rest)?)?;
+    if body[7] & 4 != 0 {
+        let (_, after_topic) = data(properties(rest)?)?;
+        (_, rest) = data(after_topic)?;
+    }
+    let (before, after) = body.split_at(body.len() - rest.len());
+    let mut patched = [before, &[0, 0], after].concat();
+    patched[7] |= 0x80;
+    Ok(patched)
+}
