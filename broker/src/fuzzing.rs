@@ -31,7 +31,7 @@ const ROOM_BYTES: usize = 300;
 /// in CONNECT, whether the client reads, and how what it says is cut.
 pub fn mqtt(input: &[u8]) {
     for_each_client(input, connect, |client, source| {
-        let mut buffer = ReadBuffer::new(&client.engine.memory);
+        let mut buffer = ReadBuffer::new(client.memory());
         let end = exchange_packets(client, source, &mut buffer, mqtt::ENCODERS);
         (end, Some(mqtt::ENCODER_5.fitting))
     });
@@ -44,14 +44,14 @@ pub fn web(input: &[u8]) {
     for_each_client(input, upgrade, |client, source| {
         let outbox = client.outbox.clone();
         outbox.set_encoder(&http::ENCODER);
-        let mut raw = ReadBuffer::new(&client.engine.memory);
+        let mut raw = ReadBuffer::new(client.memory());
         let mut conversation = http::Conversation::new(client, &site, LINE_BYTES);
         let end = conversation.read_loop(source, &mut raw);
         let Some(inside) = conversation.switched() else {
             return (end, None);
         };
         outbox.set_encoder(inside.encoder());
-        let mut buffer = ReadBuffer::new(&client.engine.memory);
+        let mut buffer = ReadBuffer::new(client.memory());
         let mut tunnel = Tunnel::new(source, &outbox, inside, &mut raw);
         let end = match inside {
             Inside::Line => {

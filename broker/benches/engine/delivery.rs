@@ -8,7 +8,7 @@ use protocol::{Filter, Topic};
 
 use crate::client::{blocked, idle};
 use crate::engine::memory::read_buffer::ReadBuffer;
-use crate::engine::outbox::run::Run;
+use crate::engine::outbox::run::{PublishOptions, Run};
 use crate::engine::publish::{Dispatch, Place};
 use crate::engine::routing::router::Router;
 
@@ -87,7 +87,13 @@ fn dispatch(bencher: Bencher, subscribers: u64, topics: &[&str]) {
             let known = dispatch.add_known(buffer.bytes(), topic.clone(), all.clone());
             if known.is_none() {
                 let name = Topic::parse(*name).expect("a topic");
-                dispatch.add(name, Place::Buffer, topic.clone(), all.clone());
+                dispatch.add(
+                    name,
+                    Place::Buffer,
+                    topic.clone(),
+                    all.clone(),
+                    PublishOptions::LINE,
+                );
             }
         }
         dispatch.deliver(buffer.bytes());

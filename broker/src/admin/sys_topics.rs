@@ -66,12 +66,12 @@ pub(crate) fn proclaim_loop(
 fn proclaim(client: &mut Client<'_>, known: &mut HashMap<String, String, RandomState>) {
     client.begin();
     client.note_heard(0);
-    for (name, value) in admin::values(client.engine) {
+    for (name, value) in admin::values(client.engine()) {
         if known.get(&name) == Some(&value) {
             continue;
         }
         if let Ok(topic) = Topic::parse(name.as_bytes()) {
-            client.publish_own(topic, &Escaped::escape(value.as_bytes()));
+            client.publish_own(topic, Escaped::escape(value.as_bytes()));
         }
         known.insert(name, value);
     }

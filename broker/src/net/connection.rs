@@ -155,7 +155,7 @@ impl Connection {
         if matches!(end, End::Panicked) {
             engine.metrics.panicked.add(1);
         }
-        self.log_end(&end, began, read, client.account.published, &tally);
+        self.log_end(&end, began, read, client.published(), &tally);
     }
 
     fn converse(&self, client: &mut Client<'_>, source: &mut SocketSource<'_>) -> End {

@@ -10,6 +10,7 @@ use shuttle::thread;
 
 use crate::engine::memory::budget::Memory;
 use crate::engine::memory::read_buffer::ReadBuffer;
+use crate::engine::outbox::run::PublishOptions;
 use crate::engine::publish::{Dispatch, Place};
 use crate::engine::routing::router::Router;
 use crate::engine::routing::subscribers::Subscriber;
@@ -78,7 +79,8 @@ impl Publisher {
         let known = self.dispatch.add_known(bytes, name.clone(), all.clone());
         if known.is_none() {
             let topic = Topic::parse(topic).expect("a topic");
-            self.dispatch.add(topic, Place::Buffer, name, all);
+            self.dispatch
+                .add(topic, Place::Buffer, name, all, PublishOptions::LINE);
         }
     }
 }

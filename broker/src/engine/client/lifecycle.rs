@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use protocol::{Attributes, Escaped, Filter, Framer, RETAIN, Reply, Request, Topic};
+use protocol::{Attributes, Escaped, Filter, MessageLine, RETAIN, Topic};
 
 use super::Client;
+use super::publish::Message;
 use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::outbox::Remains;
@@ -112,13 +113,12 @@ impl Client<'_> {
         qos: u8,
     ) -> Result<(), NoMemory> {
         let mut line = Vec::new();
-        let will = Request::Publish {
+        let will = MessageLine {
             topic,
             payload,
             attributes,
         };
         will.encode(&mut line);
-        line.pop();
         line.shrink_to_fit();
         if line.len() > self.engine.memory.free() {
             return Err(NoMemory);
@@ -154,23 +154,18 @@ impl Client<'_> {
         // A panic may have left half a batch behind.
         self.dispatch.abandon();
         self.dispatch.set_now(Moment::now());
-        if let Ok(Request::Publish {
-            topic,
-            payload,
-            attributes,
-        }) = Request::decode(&will.line)
-        {
+        if let Some(line) = MessageLine::decode(&will.line) {
             let options = PublishOptions {
                 qos: will.qos,
-                retain: false,
+                retain: line.attributes.contains(RETAIN),
             };
-            if !attributes.contains(RETAIN) {
-                self.add_beside_in(topic, &payload, &attributes, options);
-                self.dispatch.deliver(&[]);
-            } else if self
-                .publish_retained_at(&[], topic, &payload, &attributes, will.qos)
-                .is_err()
-            {
+            let message = Message {
+                topic: line.topic,
+                payload: line.payload,
+                attributes: line.attributes,
+                options,
+            };
+            if self.publish_now(message).is_err() {
                 self.account.refused += 1;
             }
         }
@@ -223,8 +218,7 @@ impl Client<'_> {
 fn stretch(lines: &[u8]) -> Option<(Topic<'_>, usize, u64)> {
     let mut found: Option<(Topic<'_>, usize, u64)> = None;
     for line in lines.split_inclusive(|&byte| byte == b'\n') {
-        let content = Framer::content(line.strip_suffix(b"\n").unwrap_or(line));
-        let Ok(Reply::Message { topic, .. }) = Reply::decode(content) else {
+        let Some(MessageLine { topic, .. }) = MessageLine::decode(line) else {
             unreachable!("an outbox holds whole messages");
         };
         match &mut found {

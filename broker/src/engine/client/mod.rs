@@ -1,8 +1,12 @@
-//! A client in the engine: what it publishes, subscribes to and leaves behind, on any wire.
+//! A client in the engine, and the one gate to it: what a wire does, it asks for here.
+//!
+//! A batch is what one read brought. [`Client::begin`] begins it, messages are added to it, and
+//! [`Client::finish_batch`] delivers them, sends the answers and waits for what has to be waited for. The bytes of
+//! an answer are the wire's; when they may be sent is decided here. A conversation may end in the middle of
+//! a batch, also by a panic.
 //!
 //! Messages go through the engine as the lines that a client of the line protocol is sent; a wire
-//! with other bytes says in its [`Encoder`](crate::engine::outbox::encoder::Encoder) how to make them from these. The
-//! client is not answered here: its conversation does that, and may end earlier, also by a panic.
+//! with other bytes says in its [`Encoder`](crate::engine::outbox::encoder::Encoder) how to make them from these.
 
 mod lifecycle;
 mod publish;
@@ -13,6 +17,9 @@ use std::time::Instant;
 
 use crate::clock::Moment;
 use crate::engine::Engine;
+use crate::engine::memory::budget::Memory;
+use crate::engine::memory::read_buffer::ReadBuffer;
+use crate::engine::outbox::encoder::Encoder;
 use crate::engine::publish::Dispatch;
 use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::session::clients::ClientRecord;
@@ -20,8 +27,10 @@ use crate::engine::session::store::Will;
 use crate::engine::stats::ledger::Totals;
 
 pub(crate) use lifecycle::{NoMemory, Seat};
-pub(crate) use publish::MESSAGE;
-pub(crate) use subscribe::TooMany;
+pub(crate) use publish::{BrokersOwn, MESSAGE, Message, PublishError};
+pub(crate) use subscribe::SubscribeError;
+
+use publish::Last;
 
 /// A busy client hands in what it published when so many milliseconds have passed, if there were so
 /// many messages for each topic that the work is next to nothing for each of them, or later.
@@ -35,11 +44,13 @@ pub(crate) struct Client<'a> {
     pub(crate) record: &'a Arc<ClientRecord>,
     /// Of the session, which may be older than the connection.
     pub(crate) outbox: Subscriber,
-    pub(crate) dispatch: Dispatch,
-    pub(crate) account: Account,
+    dispatch: Dispatch,
+    account: Account,
+    /// The last message of the batch, if the next may simply be added to it.
+    last: Option<Last>,
     /// When the client last sent something.
     heard: Moment,
-    /// When it last handed in what it published, and what the clients's number of askers was then.
+    /// When it last handed in what it published, and what the clients' number of askers was then.
     handed_in: Option<HandIn>,
     asked: u64,
     pub(crate) most_subscriptions: usize,
@@ -51,19 +62,19 @@ pub(crate) struct Client<'a> {
 
 /// What the client has done with its own messages, to the end of the batch at hand.
 #[derive(Default)]
-pub(crate) struct Account {
+struct Account {
     /// Messages accepted.
-    pub(crate) published: u64,
-    /// Messages that somebody wanted.
+    published: u64,
+    /// Messages that had a subscriber.
     matched: u64,
-    /// Messages that nobody wanted.
+    /// Messages that had none.
     unmatched: u64,
     /// Copies made of them.
     copies: u64,
     /// Copies of retained messages, made for this client's own subscriptions.
-    pub(crate) retained: u64,
+    retained: u64,
     /// Frames refused.
-    pub(crate) refused: u64,
+    refused: u64,
     /// Bytes that came.
     bytes: u64,
 }
@@ -76,10 +87,30 @@ struct HandIn {
     published: u64,
 }
 
+/// What a client is told once its messages are delivered.
+pub(crate) struct Answers<'a> {
+    /// Emptied when they are sent.
+    pub(crate) bytes: &'a mut Vec<u8>,
+    /// How many messages are answered, and the copies made of them. Receipts that wait are merged.
+    pub(crate) receipt: Option<(u64, u64)>,
+    /// The client has acknowledged something, so that more can be sent to it.
+    pub(crate) acknowledged: bool,
+}
+
+impl<'a> Answers<'a> {
+    pub(crate) fn new(bytes: &'a mut Vec<u8>) -> Self {
+        Self {
+            bytes,
+            receipt: None,
+            acknowledged: false,
+        }
+    }
+}
+
 impl Account {
-    /// A message was accepted and so many copies made of it.
+    /// A message was accepted and this number of copies made of it.
     #[inline]
-    pub(crate) fn accept(&mut self, copies: u64) {
+    fn accept(&mut self, copies: u64) {
         self.published += 1;
         self.copies += copies;
         self.matched += u64::from(copies > 0);
@@ -102,6 +133,7 @@ impl<'a> Client<'a> {
             dispatch: Dispatch::new(engine.router.clone(), engine.topic_stats.clone())
                 .of(record.outbox.id()),
             account: Account::default(),
+            last: None,
             heard: record.since,
             handed_in: None,
             asked: 0,
@@ -109,6 +141,69 @@ impl<'a> Client<'a> {
             will: None,
             seat: None,
         })
+    }
+
+    /// The number of the connection.
+    pub(crate) fn id(&self) -> u64 {
+        self.record.outbox.id()
+    }
+
+    pub(crate) fn engine(&self) -> &'a Engine {
+        self.engine
+    }
+
+    pub(crate) fn memory(&self) -> &'a Arc<Memory> {
+        &self.engine.memory
+    }
+
+    /// Messages accepted so far.
+    pub(crate) fn published(&self) -> u64 {
+        self.account.published
+    }
+
+    /// What the client calls itself.
+    pub(crate) fn set_name(&self, name: &str) {
+        self.record.set_name(name);
+    }
+
+    /// From now on everything is said in these words.
+    pub(crate) fn set_encoder(&self, encoder: &'static Encoder) {
+        self.outbox.set_encoder(encoder);
+    }
+
+    /// Tells the client something beside a batch.
+    pub(crate) fn answer(&self, bytes: &[u8]) {
+        self.outbox.lock().answer(bytes);
+    }
+
+    /// Tells the client the last thing that it is told.
+    pub(crate) fn farewell(&self, bytes: &[u8]) {
+        self.outbox.lock().farewell(bytes);
+    }
+
+    /// The same, in the words of its encoder.
+    pub(crate) fn goodbye(&self) {
+        self.outbox.lock().goodbye();
+    }
+
+    /// Whether the client has been told its last.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.outbox.lock().is_ending()
+    }
+
+    /// Whether something waits for the client; may be old by the time it is read.
+    pub(crate) fn seems_blocked(&self) -> bool {
+        self.outbox.seems_blocked()
+    }
+
+    /// Returns when the client has taken enough of its answers. Only between batches.
+    pub(crate) fn wait_between_batches(&self) {
+        self.outbox.wait_for_room();
+    }
+
+    /// This many frames were refused.
+    pub(crate) fn note_refused(&mut self, frames: u64) {
+        self.account.refused += frames;
     }
 
     /// The client has sent so many bytes.
@@ -143,6 +238,13 @@ impl<'a> Client<'a> {
         self.record.settle(totals, self.heard, asked);
     }
 
+    /// The same for a client that asks about the broker: its own figures are complete then. An audit
+    /// waits for the end of all batches, so a client that asks for one must not be inside its own.
+    pub(crate) fn settle_all(&mut self) {
+        self.dispatch.hand_in();
+        self.settle();
+    }
+
     /// Enters how long the copies took that left at once.
     #[inline(never)]
     fn note_latency(&mut self) {
@@ -172,8 +274,18 @@ impl<'a> Client<'a> {
         ms >= HAND_IN_LATE_MS || (ms >= HAND_IN_MS && enough())
     }
 
-    /// Ends a batch that has been delivered; returns when the client may be read from again.
-    pub(crate) fn rest(&mut self) {
+    /// Ends a batch: delivers it, sends the answers, and returns when the client may be read from again.
+    /// `buffer` is what its messages came in, if any are in a read buffer.
+    pub(crate) fn finish_batch(&mut self, buffer: Option<&mut ReadBuffer>, answers: Answers<'_>) {
+        self.last = None;
+        match buffer {
+            Some(buffer) => self.dispatch.deliver_last(buffer),
+            None => {
+                self.dispatch.deliver(&[]);
+            }
+        }
+        self.send(answers);
+        // Before any waiting: an audit waits until no client is inside a batch.
         self.settle();
         self.outbox.wait_for_room();
         if self.dispatch.wants_backpressure() {
@@ -184,7 +296,38 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Ends the part of a batch that has been delivered, waits, and begins the next.
+    /// Does all of a batch so far, and answers it. `buffer` is all of the read buffer.
+    pub(crate) fn finish_part(&mut self, buffer: &[u8], answers: Answers<'_>) {
+        self.last = None;
+        self.dispatch.deliver(buffer);
+        self.send(answers);
+    }
+
+    /// What the answers promise has been done: every message is in the outboxes of its subscribers.
+    fn send(&self, answers: Answers<'_>) {
+        let Answers {
+            bytes,
+            receipt,
+            acknowledged,
+        } = answers;
+        if bytes.is_empty() && receipt.is_none() && !acknowledged {
+            return;
+        }
+        let mut guard = self.outbox.lock();
+        if !bytes.is_empty() {
+            guard.answer(bytes);
+            bytes.clear();
+        }
+        if let Some((answered, copies)) = receipt {
+            guard.receipt(answered, copies);
+        }
+        if acknowledged {
+            guard.pump();
+        }
+    }
+
+    /// Ends the part of a batch that is finished, if the client does not read its answers: waits until
+    /// it does, and begins the next part.
     pub(crate) fn wait_for_room(&mut self) {
         if self.outbox.seems_blocked() {
             self.settle();
@@ -247,13 +390,128 @@ impl<'a> Client<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
-    use protocol::{Attributes, Escaped, Topic};
+    use protocol::{Attributes, Escaped, Filter, Topic};
 
     use super::*;
-    use crate::engine::outbox::tests::outbox;
+    use crate::engine::outbox::tests::{TestSink, outbox};
+
+    /// An engine, and one client's record in it.
+    pub(super) struct Scene {
+        pub(super) engine: Engine,
+        record: Arc<ClientRecord>,
+        sink: TestSink,
+    }
+
+    impl Scene {
+        /// Up to `retained` messages are retained.
+        pub(super) fn new(retained: usize) -> Self {
+            let engine =
+                Engine::new(retained, 1000, usize::MAX, Duration::ZERO).expect("an engine");
+            let (outbox, sink) = outbox(1, 10_000, usize::MAX);
+            let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
+            engine.clients.enter(record.clone());
+            Self {
+                engine,
+                record,
+                sink,
+            }
+        }
+
+        /// The client, which has begun a batch.
+        pub(super) fn client(&self, most_subscriptions: usize) -> Box<Client<'_>> {
+            let client = Client::new(&self.engine, &self.record, most_subscriptions);
+            client.begin();
+            client
+        }
+
+        /// What the client was sent since the last call.
+        pub(super) fn heard(&self) -> String {
+            self.sink.taken()
+        }
+
+        /// Another client, with these subscriptions.
+        pub(super) fn subscriber(&self, id: u64, filters: &[&str]) -> (Subscriber, TestSink) {
+            let (outbox, sink) = outbox(id, 10_000, usize::MAX);
+            for filter in filters {
+                let filter = Filter::parse(*filter).expect("a filter");
+                self.engine.router.subscribe(filter, &outbox);
+            }
+            (outbox, sink)
+        }
+    }
+
+    pub(super) fn message<'a>(name: &'a str, payload: &'a str) -> Message<'a> {
+        Message::of_line(
+            Topic::parse(name).expect("a topic"),
+            Escaped::escape(payload.as_bytes()),
+            Attributes::default(),
+        )
+    }
+
+    pub(super) fn retained<'a>(name: &'a str, payload: &'a str) -> Message<'a> {
+        let mut message = message(name, payload);
+        message.options.retain = true;
+        message
+    }
+
+    #[test]
+    fn answers_are_sent_once_all_before_them_is_delivered() {
+        let scene = Scene::new(0);
+        scene
+            .engine
+            .router
+            .subscribe(Filter::parse("a").expect("a filter"), &scene.record.outbox);
+        let mut client = scene.client(1);
+        let mut bytes = b"answer\n".to_vec();
+        assert_eq!(client.publish(&[], message("a", "1")), Ok(1));
+        assert_eq!(scene.heard(), "");
+        client.finish_part(&[], Answers::new(&mut bytes));
+        assert_eq!(scene.heard(), "MESSAGE a 1\nanswer\n");
+        assert!(bytes.is_empty());
+        assert_eq!(client.publish(&[], message("a", "2")), Ok(1));
+        let answers = Answers {
+            receipt: Some((2, 2)),
+            ..Answers::new(&mut bytes)
+        };
+        client.finish_batch(None, answers);
+        assert_eq!(scene.heard(), "MESSAGE a 2\n<2:2>");
+    }
+
+    #[test]
+    fn a_batch_that_is_finished_holds_off_no_audit() {
+        let scene = Scene::new(0);
+        let mut client = scene.client(1);
+        assert_eq!(client.publish(&[], message("a", "1")), Ok(0));
+        client.note_refused(2);
+        client.finish_batch(None, Answers::new(&mut Vec::new()));
+        assert_eq!(scene.heard(), "");
+        let audit = scene.engine.clients.audit();
+        assert!(audit.is_exact && audit.ledger.is_balanced());
+        let totals = scene.record.totals();
+        assert_eq!((totals.published, totals.refused), (1, 2));
+        assert_eq!((totals.unmatched, client.published()), (1, 1));
+    }
+
+    #[test]
+    fn what_came_in_the_read_buffer_is_delivered_from_there() {
+        let scene = Scene::new(0);
+        let (_other, others) = scene.subscriber(2, &["a"]);
+        let mut client = scene.client(1);
+        let mut buffer = ReadBuffer::new(client.memory());
+        let lines = b"MESSAGE a 1\nMESSAGE a 2\n";
+        let room = buffer.fill(1000).expect("there is memory");
+        room.extend_from_slice(lines);
+        let topic = Topic::parse("a").expect("a topic");
+        assert_eq!(client.publish_in_place(topic, 8..9, 0..12), Ok(1));
+        assert_eq!(client.publish_known(buffer.bytes(), 20, 12..24), Some(1));
+        buffer.consume(lines.len());
+        client.finish_batch(Some(&mut buffer), Answers::new(&mut Vec::new()));
+        assert_eq!(others.taken().as_bytes(), lines);
+        assert_eq!(client.published(), 2);
+    }
 
     #[test]
     fn a_busy_client_hands_in_what_it_published_when_there_is_much_or_someone_asks_or_late() {
@@ -263,11 +521,11 @@ mod tests {
             ([127, 0, 0, 1], 1).into(),
         ));
         let mut client = Client::new(&engine, &record, 10);
-        let (start, topic) = (Moment::now(), Topic::parse("a").expect("a topic"));
+        let start = Moment::now();
         let mut seen_after = |messages: usize, ms: u64| {
             client.begin();
             for _ in 0..messages {
-                client.add_beside(topic, &Escaped::escape(b"x"), &Attributes::default());
+                assert_eq!(client.publish(&[], message("a", "x")), Ok(0));
             }
             client.dispatch.deliver(&[]);
             client.heard = start.later(ms);

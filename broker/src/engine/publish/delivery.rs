@@ -352,3 +352,100 @@ impl Outcome {
         self.withdrawn.set(self.withdrawn.get() + copies);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use protocol::Filter;
+
+    use super::*;
+    use crate::engine::publish::tests::Scene;
+
+    fn filter(text: &str) -> Filter<'_> {
+        Filter::parse(text).expect("a filter")
+    }
+
+    /// Delivers what `leaver` of the group has left behind; returns how many copies were given up.
+    fn redeliver(scene: &Scene, lines: &str) -> u64 {
+        let before = scene.dispatch.withdrawn();
+        let (group, topic) = (Arc::from("$share/g/a"), Topic::parse("a").expect("a topic"));
+        let messages = lines.matches(';').count() as u64;
+        let options = PublishOptions::LINE;
+        scene
+            .dispatch
+            .redeliver(&group, topic, lines.as_bytes(), messages, options);
+        scene.dispatch.withdrawn() - before
+    }
+
+    #[test]
+    fn a_client_that_unsubscribes_meanwhile_gets_what_another_filter_of_its_own_matches() {
+        let mut scene = Scene::new();
+        let (leaver, leavers) = scene.subscriber(1, &["a", "b", "+/x"]);
+        scene.add(&[("a", "1"), ("b", "2"), ("a", "3"), ("a/x", "4")]);
+        scene.router.unsubscribe(filter("a"), &leaver);
+        scene.router.subscribe(filter("a/#"), &leaver);
+        scene.router.unsubscribe(filter("+/x"), &leaver);
+        scene.deliver();
+        assert_eq!(leavers.taken(), "a 1;b 2;a 3;a/x 4;");
+        assert_eq!(scene.dispatch.withdrawn(), 0);
+        scene.add(&[("a", "5"), ("b", "6"), ("a", "7")]);
+        scene.router.unsubscribe(filter("a/#"), &leaver);
+        scene.deliver();
+        assert_eq!(leavers.taken(), "b 6;");
+        assert_eq!(scene.dispatch.withdrawn(), 2);
+    }
+
+    #[test]
+    fn what_a_client_that_is_gone_does_not_get_is_withdrawn_and_the_others_lose_nothing() {
+        let mut scene = Scene::new();
+        let (leaver, _) = scene.subscriber(1, &["a", "b"]);
+        let (_other, others) = scene.subscriber(2, &["a"]);
+        for messages in [&[("a", "1"), ("a", "2")][..], &[("a", "1"), ("b", "2")]] {
+            let before = scene.dispatch.withdrawn();
+            scene.add(messages);
+            leaver.close();
+            scene.deliver();
+            assert!(others.taken().starts_with("a 1;"));
+            assert_eq!(scene.dispatch.withdrawn() - before, 2);
+        }
+    }
+
+    #[test]
+    fn what_a_member_that_is_gone_shared_goes_to_another() {
+        let mut scene = Scene::new();
+        let (leaver, leavers) = scene.subscriber(1, &["$share/g/a"]);
+        let (_other, others) = scene.subscriber(2, &["$share/g/a"]);
+        scene.add(&[("a", "1"), ("a", "2"), ("a", "3")]);
+        leaver.close();
+        scene.deliver();
+        // The other's own part came later in the batch.
+        assert_eq!(
+            (leavers.taken(), others.taken()),
+            ("".into(), "a 1;a 3;a 2;".into())
+        );
+        assert_eq!(scene.dispatch.withdrawn(), 0);
+    }
+
+    #[test]
+    fn what_a_member_left_behind_goes_to_one_that_gets_no_copy_anyway() {
+        let scene = Scene::new();
+        let (_both, boths) = scene.subscriber(1, &["$share/g/a", "a"]);
+        assert_eq!(redeliver(&scene, "a 1;a 2;"), 2);
+        let (other, others) = scene.subscriber(2, &["$share/g/a"]);
+        assert_eq!(redeliver(&scene, "a 1;a 2;"), 0);
+        assert_eq!(
+            (boths.taken(), others.taken()),
+            ("".into(), "a 1;a 2;".into())
+        );
+        other.close();
+        assert_eq!(redeliver(&scene, "a 3;"), 1);
+    }
+
+    #[test]
+    fn what_a_member_left_behind_is_withdrawn_when_its_group_is_gone() {
+        let scene = Scene::new();
+        let (other, others) = scene.subscriber(2, &["$share/g/a", "$share/h/a"]);
+        scene.router.unsubscribe(filter("$share/g/a"), &other);
+        assert_eq!(redeliver(&scene, "a 1;"), 1);
+        assert_eq!(others.taken(), "");
+    }
+}

@@ -165,19 +165,8 @@ impl Dispatch {
         Some(self.add_to(known?, Place::Beside, topic, bytes, options))
     }
 
-    /// Adds a message of the line protocol. `topic` and `bytes` are ranges of the place.
+    /// Adds any message. `topic` and `bytes` are ranges of the place.
     pub(crate) fn add(
-        &mut self,
-        name: Topic<'_>,
-        place: Place,
-        topic: Range<usize>,
-        bytes: Range<usize>,
-    ) -> Added {
-        self.add_in(name, place, topic, bytes, PublishOptions::LINE)
-    }
-
-    /// The same for one published in another manner.
-    pub(crate) fn add_in(
         &mut self,
         name: Topic<'_>,
         place: Place,
@@ -512,14 +501,14 @@ mod tests {
     use crate::engine::outbox::tests::{TestSink, outbox};
     use protocol::Filter;
 
-    struct Scene {
-        router: Arc<Router>,
-        dispatch: Dispatch,
+    pub(super) struct Scene {
+        pub(super) router: Arc<Router>,
+        pub(super) dispatch: Dispatch,
         buffer: ReadBuffer,
     }
 
     impl Scene {
-        fn new() -> Self {
+        pub(super) fn new() -> Self {
             let router = Arc::new(Router::new());
             Self {
                 dispatch: Dispatch::new(router.clone(), Arc::default()),
@@ -528,7 +517,7 @@ mod tests {
             }
         }
 
-        fn subscriber(&self, id: u64, filters: &[&str]) -> (Subscriber, TestSink) {
+        pub(super) fn subscriber(&self, id: u64, filters: &[&str]) -> (Subscriber, TestSink) {
             let (outbox, sink) = outbox(id, 1 << 20, usize::MAX);
             for filter in filters {
                 self.router
@@ -538,7 +527,7 @@ mod tests {
         }
 
         /// Adds `<topic> <text>;` for each pair; returns the copies made.
-        fn add(&mut self, messages: &[(&str, &str)]) -> u64 {
+        pub(super) fn add(&mut self, messages: &[(&str, &str)]) -> u64 {
             let mut copies = 0;
             for (topic, text) in messages {
                 let bytes = self.buffer.fill(1 << 20).expect("there is memory");
@@ -550,15 +539,20 @@ mod tests {
                         .add_known(self.buffer.bytes(), start..topic_end, start..end);
                 let added = known.unwrap_or_else(|| {
                     let name = Topic::parse(*topic).expect("a topic");
-                    self.dispatch
-                        .add(name, Place::Buffer, start..topic_end, start..end)
+                    self.dispatch.add(
+                        name,
+                        Place::Buffer,
+                        start..topic_end,
+                        start..end,
+                        PublishOptions::LINE,
+                    )
                 });
                 copies += added.copies;
             }
             copies
         }
 
-        fn deliver(&mut self) {
+        pub(super) fn deliver(&mut self) {
             self.buffer.consume(self.buffer.unread().len());
             self.dispatch.deliver_last(&mut self.buffer);
             self.buffer.fill(1 << 20);
@@ -701,7 +695,9 @@ mod tests {
         for _ in 0..3 {
             scene.dispatch.beside().extend_from_slice(b"a 1;");
             let name = Topic::parse("a").expect("a topic");
-            let added = scene.dispatch.add(name, Place::Beside, 0..1, 0..4);
+            let added = scene
+                .dispatch
+                .add(name, Place::Beside, 0..1, 0..4, PublishOptions::LINE);
             assert_eq!(added.copies, 0);
             scene.deliver();
             assert!(scene.dispatch.beside().is_empty());

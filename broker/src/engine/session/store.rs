@@ -50,7 +50,7 @@ struct Seat {
 
 /// A message that waits for the end of its connection.
 pub(crate) struct Will {
-    /// As a PUBLISH without its line end.
+    /// As the line of a message, with an attribute if it is to be retained.
     pub(crate) line: Vec<u8>,
     pub(crate) qos: u8,
     /// What it takes of the memory, given back when it is dropped.

@@ -179,7 +179,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     fn switch(&mut self, head: &Head) -> Next {
         match upgrade::accept(head) {
             Ok((inside, answer)) => {
-                self.client.outbox.lock().answer(&answer);
+                self.client.answer(&answer);
                 self.switched = Some(inside);
                 ControlFlow::Break(End::Answered)
             }
@@ -191,7 +191,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     fn look_up(&mut self, head: &Head) -> Result<Response, Refused> {
         match head.path.as_str() {
             "/metrics" => {
-                let text = metrics::text(self.client.engine);
+                let text = metrics::text(self.client.engine());
                 Ok(Response::new(StatusCode::OK, metrics::CONTENT_TYPE, text))
             }
             path if let Some(part) = page::part(path) => Ok(page::response(part, head)),
@@ -225,9 +225,9 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     fn note_refusal(&mut self, refused: &Refused) {
-        self.client.account.refused += 1;
+        self.client.note_refused(1);
         self.client.settle();
-        log::debug!("connection {}: refused, {refused}", self.client.outbox.id());
+        log::debug!("connection {}: refused, {refused}", self.client.id());
     }
 
     fn send(&mut self, head: Option<&Head>, mut response: Response) -> Next {
@@ -255,9 +255,9 @@ impl<'a, 'b> Conversation<'a, 'b> {
             }
             _ => {}
         }
-        self.client.outbox.lock().answer(&response.encode(head));
+        self.client.answer(&response.encode(head));
         if response.keeps_alive {
-            self.client.outbox.wait_for_room();
+            self.client.wait_between_batches();
             ControlFlow::Continue(())
         } else {
             ControlFlow::Break(End::Answered)

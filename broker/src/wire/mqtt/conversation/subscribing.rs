@@ -36,7 +36,7 @@ impl Conversation<'_, '_> {
             });
         }
         let refused = codes.iter().filter(|&&code| code >= 0x80).count();
-        self.client.account.refused += refused as u64;
+        self.client.note_refused(refused as u64);
         let mut suback = Vec::new();
         reply::suback(&mut suback, self.version, id, &codes);
         let outbox = self.client.outbox.clone();
