@@ -1,5 +1,5 @@
 //! Doors for the fuzz targets in `broker/fuzz`: clients of a broker without sockets, one after the
-//! other, who say what the fuzzer thinks of. Built for them alone.
+//! other, that say what the fuzzer thinks of. Built for them alone.
 //!
 //! Whatever they say, nothing may panic, and every copy must be accounted for.
 
@@ -101,7 +101,7 @@ fn for_each_client(
         let memory = engine.memory.clone();
         let sink = Box::new(taken.clone());
         let outbox = Outbox::new(id, LINE_BYTES, memory, &line::ENCODER, sink);
-        // Nobody flushes, so nobody may wait either.
+        // There is no flusher, so no client may wait for it.
         outbox.hurry();
         let record = Arc::new(ClientRecord::new(
             Arc::new(outbox),

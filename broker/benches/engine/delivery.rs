@@ -36,7 +36,7 @@ fn deliver_to_a_full_outbox(bencher: Bencher, bytes: usize) {
         .bench_local(|| client.lock().deliver(&[&run]));
 }
 
-/// A quarter of a mebibyte for somebody who takes nothing.
+/// A quarter of a mebibyte for a client that takes nothing.
 #[divan::bench(args = [16, 128, 1024])]
 fn fill_a_blocked_outbox(bencher: Bencher, bytes: usize) {
     let text = message("a", bytes);

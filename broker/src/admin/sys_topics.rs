@@ -21,9 +21,9 @@ use crate::engine::session::clients::ClientRecord;
 use crate::wire::line;
 
 /// The number of no connection.
-const NOBODY: u64 = 0;
+const NO_CONNECTION: u64 = 0;
 
-/// Nobody is sent anything.
+/// For an outbox whose client is never sent anything.
 struct Nowhere;
 
 impl Sink for Nowhere {
@@ -45,14 +45,14 @@ pub(crate) fn proclaim_loop(
     first: Sender<()>,
 ) {
     let outbox = Outbox::new(
-        NOBODY,
+        NO_CONNECTION,
         0,
         engine.memory.clone(),
         &line::ENCODER,
         Box::new(Nowhere),
     );
-    let nobody = (Ipv4Addr::UNSPECIFIED, 0).into();
-    let record = Arc::new(ClientRecord::new(Arc::new(outbox), nobody));
+    let no_address = (Ipv4Addr::UNSPECIFIED, 0).into();
+    let record = Arc::new(ClientRecord::new(Arc::new(outbox), no_address));
     engine.clients.set_own(record.clone());
     let mut client = Client::new(engine, &record, 0);
     let mut known = HashMap::default();
@@ -76,7 +76,7 @@ fn proclaim(client: &mut Client<'_>, known: &mut HashMap<String, String, RandomS
         known.insert(name, value);
     }
     client.settle();
-    // What it remembers of its subscribers would keep those who have left.
+    // The routes it remembers would keep the outboxes of subscribers that have left.
     client.pause();
 }
 

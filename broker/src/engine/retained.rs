@@ -1,4 +1,6 @@
 //! The last value of each topic whose publisher asked to keep it.
+//!
+//! Lines go in and come out as they are: what they say of themselves is for the client that publishes them.
 
 use std::collections::{BTreeMap, btree_map};
 use std::fmt;
@@ -69,7 +71,7 @@ impl Retained {
         }
     }
 
-    /// Keeps `message`, in which so many bytes are the payload's, as the last value of `topic`.
+    /// Keeps `message`, whose payload has `payload` bytes, as the last value of `topic`.
     pub(crate) fn set(
         &mut self,
         topic: Topic<'_>,
@@ -148,7 +150,7 @@ impl Retained {
         messages.get(topic.as_str()).map(|entry| entry.kept)
     }
 
-    /// Shows what `filter` matches from a name on, until so many names have been looked at. Returns the
+    /// Shows what `filter` matches from a name on, until `most` names have been looked at. Returns the
     /// name to go on from, if there may be more.
     pub(crate) fn look(
         &self,

@@ -32,10 +32,14 @@ pub(crate) use subscribe::SubscribeError;
 
 use publish::Last;
 
-/// A busy client hands in what it published when so many milliseconds have passed, if there were so
-/// many messages for each topic that the work is next to nothing for each of them, or later.
+/// A busy client hands in its figures by topic after this time, if there were enough messages for each
+/// topic that the work is next to nothing for each of them.
 const HAND_IN_MS: u64 = 1000;
+
+/// Messages on each topic that are enough.
 const HAND_IN_MESSAGES: u64 = 64;
+
+/// It hands them in after this time however few there were.
 const HAND_IN_LATE_MS: u64 = 10_000;
 
 /// One client's place in the engine.
@@ -206,7 +210,7 @@ impl<'a> Client<'a> {
         self.account.refused += frames;
     }
 
-    /// The client has sent so many bytes.
+    /// The client has sent this many bytes.
     pub(crate) fn note_heard(&mut self, bytes: usize) {
         self.heard = Moment::now();
         self.dispatch.set_now(self.heard);

@@ -1,4 +1,4 @@
-//! What a client publishes: who may publish where, and the ways of a message into the batch.
+//! What a client publishes: on which topics it may, and the ways of a message into the batch.
 //!
 //! Messages go through the engine as the lines that a client of the line protocol is sent. A message
 //! that can leave as it came is published where it is in the read buffer, a message of another wire as a

@@ -1,4 +1,10 @@
 //! The way of a batch from the dispatch into the outboxes.
+//!
+//! Routes are older than the delivery: a client may have been told since that its subscription has
+//! ended, and nothing may follow an UNSUBACK. Hence the unsubscribe epochs. A client that unsubscribes
+//! leaves the registry, moves its own epoch and the router's, and only then is told; what it is told goes
+//! through its outbox, under the lock. So a publisher that holds this lock and sees the epoch of its
+//! batch knows that the client has not been told yet, and may deliver.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -22,7 +28,7 @@ use super::{Dispatch, GATHERED_BYTES};
 /// What became of copies, for the end of the batch.
 #[derive(Default)]
 pub(super) struct Outcome {
-    /// Copies whose subscriber did not want them any more when they came.
+    /// Copies whose subscriber had left or unsubscribed when they came.
     pub(super) withdrawn: Cell<u64>,
     /// Copies of this batch that left at once.
     pub(super) direct: Cell<u64>,
@@ -40,7 +46,7 @@ pub(super) struct Slot {
 }
 
 pub(super) enum Piece {
-    /// The next so many bytes of what was copied, with so many messages, perhaps for one of a group.
+    /// The next bytes of what was copied; with `share` they are for one member of that group.
     Copied {
         bytes: usize,
         messages: u64,
@@ -65,11 +71,13 @@ impl Dispatch {
         for &slot in &**slots {
             let outbox = &self.slots[slot as usize].outbox;
             let mut guard = outbox.lock();
+            // Compared under the lock: an UNSUBACK of this client cannot be sent before it is released.
             if self.router.unsubscribe_epoch() == batch.unsubscribe_epoch {
                 if !self.outcome.hand(outbox, &mut guard, &[&run]) {
                     self.outcome.withdraw(run.messages());
                 }
             } else {
+                // The registry is not asked under the lock: the client's other publishers wait for that.
                 drop(guard);
                 self.deliver_checked(slot, &batch.segments, batch, buffer);
             }
@@ -164,6 +172,7 @@ impl Dispatch {
             })
             .collect();
         let mut guard = outbox.lock();
+        // Compared under the lock, as in `deliver_run`.
         let done = self.router.unsubscribe_epoch() == batch.unsubscribe_epoch
             && self.outcome.hand(outbox, &mut guard, &all);
         drop(guard);
@@ -177,8 +186,8 @@ impl Dispatch {
         entry.copied.clear();
     }
 
-    /// Somebody has unsubscribed since the routes were looked up, or the client is gone: delivers
-    /// only what is for it still, and what it shared to another member of its group.
+    /// A client has unsubscribed since the routes were looked up, or this one is gone: delivers only
+    /// what is for it still, and what it shared to another member of its group.
     fn deliver_checked(&self, slot: u32, segments: &[Segment], batch: &Batch, buffer: &[u8]) {
         let outbox = &self.slots[slot as usize].outbox;
         let own: Vec<&Segment> = segments
@@ -196,9 +205,13 @@ impl Dispatch {
             })
             .collect();
         let wanted = loop {
+            // The client's own epoch. Acquire pairs with the Release of an UNSUBSCRIBE, which leaves the registry
+            // first: a publisher that sees the new epoch sees the registry without that filter.
             let unsubscribe_epoch = outbox.unsubscribe_epoch().load(Ordering::Acquire);
             let wanted = self.wanted(outbox.id(), &own, batch, buffer);
             let mut guard = outbox.lock();
+            // It has unsubscribed between the look and the lock, so the registry is asked again. Each
+            // turn needs another UNSUBSCRIBE of this client, so the loop ends.
             if outbox.unsubscribe_epoch().load(Ordering::Acquire) != unsubscribe_epoch {
                 continue;
             }
@@ -247,7 +260,7 @@ impl Dispatch {
     }
 
     /// Delivers messages on one topic that a member of the group with this filter has left behind to
-    /// another. Who gets a copy anyway has had it.
+    /// another. A member that gets a copy anyway has had it.
     pub(crate) fn redeliver(
         &self,
         filter: &Arc<str>,
@@ -291,11 +304,14 @@ impl Dispatch {
         };
         let hash = self.router.hash(topic.as_str().as_bytes());
         loop {
+            // As in `deliver_checked`: the look at the registry counts if no UNSUBSCRIBE of this client came
+            // between it and the lock.
             let unsubscribe_epoch = outbox.unsubscribe_epoch().load(Ordering::Acquire);
             if !wanted(&self.router.route(topic, hash)) {
                 return false;
             }
             let mut guard = outbox.lock();
+            // Under the lock, so that the UNSUBACK of a later one comes behind this.
             if outbox.unsubscribe_epoch().load(Ordering::Acquire) == unsubscribe_epoch {
                 return self.outcome.hand(outbox, &mut guard, &[run]);
             }

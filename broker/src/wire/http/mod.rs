@@ -1,7 +1,7 @@
 //! HTTP: requests in, engine calls and responses out, for programs and pages that speak nothing else.
 //!
 //! One request after another is read, served and answered. What is published is one message, or
-//! one for each line of the body; who subscribes gets a response that does not end. Which pages may
+//! one for each line of the body; a client that subscribes gets a response that does not end. Which pages may
 //! do so is for [`Site`] to say. A connection that began as HTTP is never read as lines.
 
 mod api;
@@ -44,7 +44,7 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 /// A connection between two requests is kept so long.
 const IDLE_TIME: Duration = Duration::from_secs(60);
 
-/// What there is, for who asks for something else.
+/// What there is, for a client that asks for something else.
 const MAP: &str = "there is the page at /, /topics/<topic> to POST to, /topics/<filter> to GET, /ws, /mqtt, \
                    /healthz, /metrics, and /api/clients, topics, filters, why, retained, audit, broker";
 

@@ -17,7 +17,7 @@ use crate::wire::mqtt::packet::{Fault, Publish, kind};
 use crate::wire::mqtt::property;
 use crate::wire::mqtt::reply;
 
-/// The code of PUBACK and PUBREC when nobody listens.
+/// The code of PUBACK and PUBREC when there is no subscriber [MQTT 5.0, 3.4.2.1].
 const NO_MATCHING_SUBSCRIBERS: u8 = 0x10;
 
 impl Conversation<'_, '_> {
@@ -151,8 +151,10 @@ impl Conversation<'_, '_> {
                 if publish.qos == 0 {
                     return Ok(());
                 }
-                let nobody = copies == 0 && self.version == Version::V5;
-                let code = if nobody { NO_MATCHING_SUBSCRIBERS } else { 0 };
+                let code = match self.version {
+                    Version::V5 if copies == 0 => NO_MATCHING_SUBSCRIBERS,
+                    Version::V3 | Version::V5 => 0,
+                };
                 reply::ack(&mut self.answers, kind, publish.id, code);
             }
             Err(refused) => match (refused, self.version, publish.qos) {
