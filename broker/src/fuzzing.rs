@@ -42,7 +42,7 @@ pub fn mqtt(input: &[u8]) {
 pub fn web(input: &[u8]) {
     let site = Site::new(&[], &[], 10);
     for_each_client(input, upgrade, |client, source| {
-        let outbox = client.outbox.clone();
+        let outbox = client.outbox().clone();
         outbox.set_encoder(&http::ENCODER);
         let mut raw = ReadBuffer::new(client.memory());
         let mut conversation = http::Conversation::new(client, &site, LINE_BYTES);

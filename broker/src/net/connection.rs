@@ -125,7 +125,7 @@ impl Connection {
     /// Takes the client out of the engine and ends the connection.
     #[inline(never)]
     fn part(&self, client: &mut Client<'_>, mut end: End, began: Instant, read: u64) {
-        let engine = client.engine;
+        let engine = client.engine();
         self.record.begin(&engine.clients);
         let Remains {
             tally,
@@ -159,7 +159,7 @@ impl Connection {
     }
 
     fn converse(&self, client: &mut Client<'_>, source: &mut SocketSource<'_>) -> End {
-        let mut buffer = ReadBuffer::new(&client.engine.memory);
+        let mut buffer = ReadBuffer::new(&client.engine().memory);
         let line_bytes = self.settings.line_bytes;
         let wire = loop {
             if let Some(wire) = sniff(buffer.unread()) {
@@ -209,9 +209,9 @@ impl Connection {
         raw: &mut ReadBuffer,
         inside: Inside,
     ) -> End {
-        let outbox = client.outbox.clone();
+        let outbox = client.outbox().clone();
         outbox.set_encoder(inside.encoder());
-        let mut buffer = ReadBuffer::new(&client.engine.memory);
+        let mut buffer = ReadBuffer::new(&client.engine().memory);
         let mut tunnel = Tunnel::new(source, &outbox, inside, raw);
         let mut end = match inside {
             Inside::Line => Conversation::new(client, self.settings.line_bytes)
@@ -292,8 +292,8 @@ impl Connection {
     /// The broker stops: what waits is sent as long as there is time.
     #[inline(never)]
     fn say_goodbye(&self, client: &Client<'_>) -> End {
-        client.outbox.lock().goodbye();
-        client.outbox.drain(self.shutdown.deadline());
+        client.outbox().lock().goodbye();
+        client.outbox().drain(self.shutdown.deadline());
         End::Stopping
     }
 

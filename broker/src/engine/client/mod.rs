@@ -44,10 +44,10 @@ const HAND_IN_LATE_MS: u64 = 10_000;
 
 /// One client's place in the engine.
 pub(crate) struct Client<'a> {
-    pub(crate) engine: &'a Engine,
-    pub(crate) record: &'a Arc<ClientRecord>,
+    engine: &'a Engine,
+    record: &'a Arc<ClientRecord>,
     /// Of the session, which may be older than the connection.
-    pub(crate) outbox: Subscriber,
+    outbox: Subscriber,
     dispatch: Dispatch,
     account: Account,
     /// The last message of the batch, if the next may simply be added to it.
@@ -57,7 +57,7 @@ pub(crate) struct Client<'a> {
     /// When it last handed in what it published, and what the clients' number of askers was then.
     handed_in: Option<HandIn>,
     asked: u64,
-    pub(crate) most_subscriptions: usize,
+    most_subscriptions: usize,
     /// What to publish if the client is cut off.
     will: Option<Will>,
     /// What its client can come back to. Most have none, and idle connections shall be small.
@@ -154,6 +154,20 @@ impl<'a> Client<'a> {
 
     pub(crate) fn engine(&self) -> &'a Engine {
         self.engine
+    }
+
+    /// What is known of the connection.
+    pub(crate) fn record(&self) -> &'a Arc<ClientRecord> {
+        self.record
+    }
+
+    /// The outbox of its session, which may be older than the connection.
+    pub(crate) fn outbox(&self) -> &Subscriber {
+        &self.outbox
+    }
+
+    pub(crate) fn most_subscriptions(&self) -> usize {
+        self.most_subscriptions
     }
 
     pub(crate) fn memory(&self) -> &'a Arc<Memory> {

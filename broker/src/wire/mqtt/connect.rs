@@ -111,7 +111,7 @@ pub(super) fn accept(
             let code = ConnectReturnCode::IdentifierRejected;
             return away(why, Some(code));
         }
-        ("", ..) => Some(unique(client.record.outbox.id())),
+        ("", ..) => Some(unique(client.record().outbox.id())),
         _ => None,
     };
     let client_id = assigned.as_deref().unwrap_or(&connect.client_id);
@@ -158,9 +158,9 @@ pub(super) fn accept(
     // Whoever sits there is waited for, and nobody shall wait for that.
     client.settle();
     // What was said before, in HTTP and in WebSocket, is not passed on with the connection.
-    client.outbox.drain(None);
-    let seats = &client.engine.seats;
-    let seated = seats.take(client_id, client.record, connect.clean, dismiss);
+    client.outbox().drain(None);
+    let seats = &client.engine().seats;
+    let seated = seats.take(client_id, client.record(), connect.clean, dismiss);
     client.begin();
     let resumed = match seated {
         Seated::Taken => {
@@ -183,20 +183,20 @@ pub(super) fn accept(
     let session = match resumed {
         Some(session) => {
             client
-                .record
+                .record()
                 .outbox
                 .pass_on(&session.outbox, encoders.of(version));
-            let (id, outbox) = (client.record.outbox.id(), session.outbox.clone());
-            client.engine.flusher.register(id, outbox);
+            let (id, outbox) = (client.record().outbox.id(), session.outbox.clone());
+            client.engine().flusher.register(id, outbox);
             session
         }
         None => {
-            let (owner, limits) = (client.record.outbox.id(), shelf_limits(limits));
-            let charge = client.engine.memory.charge(0);
+            let (owner, limits) = (client.record().outbox.id(), shelf_limits(limits));
+            let charge = client.engine().memory.charge(0);
             let shelf = Shelf::new(owner, client_id, terms, limits, charge);
-            client.record.outbox.set_encoder(encoders.of(version));
-            client.record.outbox.adapt(Box::new(shelf));
-            client.record.clone()
+            client.record().outbox.set_encoder(encoders.of(version));
+            client.record().outbox.adapt(Box::new(shelf));
+            client.record().clone()
         }
     };
     let will_delay = connect
@@ -209,7 +209,7 @@ pub(super) fn accept(
         expiry: seconds(granted),
         will_delay: Duration::from_secs(will_delay.unwrap_or(0).into()),
     });
-    let mut guard = client.outbox.lock();
+    let mut guard = client.outbox().lock();
     let welcome = Welcome {
         session_present,
         ..welcome
@@ -286,13 +286,10 @@ fn set_will(client: &mut Client<'_>, will: &WillPacket) -> Result<(), NoWill> {
         return Err(invalid("the will has no topic".into()));
     }
     let topic = Topic::parse(&*name).map_err(|why| invalid(why.to_string()))?;
-    if topic.is_brokers_own() {
-        let why = Fault::new(
-            MqttError::NotAuthorized,
-            "only the broker publishes under $SYS/",
-        );
-        return Err((why, Some(ConnectReturnCode::NotAuthorized)));
-    }
+    client.check_topic(topic).map_err(|brokers_own| {
+        let why = Fault::new(MqttError::NotAuthorized, brokers_own.to_string());
+        (why, Some(ConnectReturnCode::NotAuthorized))
+    })?;
     let mut attributes: Attributes<'_> = message::attributes(&will.properties);
     if will.retain {
         attributes
@@ -314,11 +311,14 @@ fn set_will(client: &mut Client<'_>, will: &WillPacket) -> Result<(), NoWill> {
 /// Says once that nobody looks at passwords.
 fn note_password(client: &Client<'_>, connect: &Connect) {
     if (connect.user_name.is_some() || connect.has_password)
-        && !client.engine.passwords_noted.swap(true, Ordering::Relaxed)
+        && !client
+            .engine()
+            .passwords_noted
+            .swap(true, Ordering::Relaxed)
     {
         log::warn!(
             "connection {} comes with a user name: this broker checks none yet, anyone is let in",
-            client.record.outbox.id()
+            client.record().outbox.id()
         );
     }
 }
@@ -333,7 +333,7 @@ impl Client<'_> {
     /// Lists of clients call it so, if it can be shown.
     fn member_named(&self, client_id: &str) {
         if let Ok(name) = Name::parse(client_id.as_bytes()) {
-            self.record.set_name(name.as_str());
+            self.set_name(name.as_str());
         }
     }
 }

@@ -91,7 +91,9 @@ impl<'a, 'b> Conversation<'a, 'b> {
         self.leave();
         if matches!(end, End::Refused(_)) {
             self.client.settle();
-            self.client.outbox.drain(Some(Instant::now() + LAST_WORDS));
+            self.client
+                .outbox()
+                .drain(Some(Instant::now() + LAST_WORDS));
             self.client.begin();
         }
         end
@@ -113,7 +115,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     /// What QoS 2 is owed stays with the session.
     fn leave(&mut self) {
         let received = mem::take(&mut self.received);
-        if let Some(shelf) = self.client.outbox.lock().adapter::<Shelf>() {
+        if let Some(shelf) = self.client.outbox().lock().adapter::<Shelf>() {
             shelf.received = received;
         }
     }
@@ -145,7 +147,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(Turned { why, answer }) => {
                         if !answer.is_empty() {
-                            self.client.outbox.lock().farewell(&answer);
+                            self.client.outbox().lock().farewell(&answer);
                         }
                         // Who has not been let in has no last will.
                         self.client.forget_will();
@@ -168,7 +170,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
         (self.version, self.keep_alive) = (version, keep_alive);
         (self.reply_limits, self.expiry) = (reply_limits, expiry);
         self.heard = Instant::now();
-        if let Some(shelf) = self.client.outbox.lock().adapter::<Shelf>() {
+        if let Some(shelf) = self.client.outbox().lock().adapter::<Shelf>() {
             self.received = mem::take(&mut shelf.received);
         }
         Ok(())
@@ -203,7 +205,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 let fault = Fault::new(MqttError::QuotaExceeded, why);
                 ControlFlow::Break(self.refuse(buffer, fault))
             }
-            Arrival::End if self.client.outbox.lock().is_ending() => ControlFlow::Break(
+            Arrival::End if self.client.outbox().lock().is_ending() => ControlFlow::Break(
                 End::Refused("its client identifier has connected again".into()),
             ),
             Arrival::End => ControlFlow::Break(End::Left),
@@ -330,7 +332,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
             reply::ack(&mut self.answers, kind::PUBCOMP, id, code);
             return Ok(());
         }
-        let mut guard = self.client.outbox.lock();
+        let mut guard = self.client.outbox().lock();
         let Some(shelf) = guard.adapter::<Shelf>() else {
             return Ok(());
         };
@@ -378,7 +380,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
             if let Some(seat) = self.client.seat() {
                 seat.expiry = connect::seconds(granted);
             }
-            if let Some(shelf) = self.client.outbox.lock().adapter::<Shelf>() {
+            if let Some(shelf) = self.client.outbox().lock().adapter::<Shelf>() {
                 shelf.set_lasting(granted > 0);
             }
         }

@@ -39,9 +39,9 @@ impl Conversation<'_, '_> {
         self.client.note_refused(refused as u64);
         let mut suback = Vec::new();
         reply::suback(&mut suback, self.version, id, &codes);
-        let outbox = self.client.outbox.clone();
+        let outbox = self.client.outbox().clone();
         outbox.lock().answer(&suback);
-        let retained = self.client.engine.retained.read();
+        let retained = self.client.engine().retained.read();
         for name in greeted {
             let Ok(filter) = Filter::parse(&*name) else {
                 continue;
@@ -104,12 +104,13 @@ impl Conversation<'_, '_> {
             as_published: options.rap(),
             identifier,
         };
-        let outbox = self.client.outbox.clone();
+        let outbox = self.client.outbox().clone();
         let mut guard = outbox.lock();
         let Some(shelf) = guard.adapter::<Shelf>() else {
             return byte(MqttError::UnspecifiedError);
         };
-        if !shelf.has(filter.as_str()) && shelf.subscriptions() >= self.client.most_subscriptions {
+        if !shelf.has(filter.as_str()) && shelf.subscriptions() >= self.client.most_subscriptions()
+        {
             return byte(MqttError::QuotaExceeded);
         }
         let known = shelf.subscribe(filter, wanted);
@@ -139,7 +140,7 @@ impl Conversation<'_, '_> {
                 codes.push(byte(MqttError::TopicFilterInvalid));
                 continue;
             };
-            let mut guard = self.client.outbox.lock();
+            let mut guard = self.client.outbox().lock();
             let shelf = guard.adapter::<Shelf>();
             let known = shelf.is_some_and(|shelf| shelf.unsubscribe(filter.as_str()));
             drop(guard);
