@@ -1,5 +1,5 @@
 //! Doors for the fuzz targets in `broker/fuzz`: clients of a broker without sockets, one after the
-//! other, who say what the fuzzer thinks of. Built for them alone.
+//! other, that say what the fuzzer thinks of. Built for them alone.
 //!
 //! Whatever they say, nothing may panic, and every copy must be accounted for.
 
@@ -31,7 +31,7 @@ const ROOM_BYTES: usize = 300;
 /// in CONNECT, whether the client reads, and how what it says is cut.
 pub fn mqtt(input: &[u8]) {
     for_each_client(input, connect, |client, source| {
-        let mut buffer = ReadBuffer::new(&client.engine.memory);
+        let mut buffer = ReadBuffer::new(client.memory());
         let end = exchange_packets(client, source, &mut buffer, mqtt::ENCODERS);
         (end, Some(mqtt::ENCODER_5.fitting))
     });
@@ -42,16 +42,16 @@ pub fn mqtt(input: &[u8]) {
 pub fn web(input: &[u8]) {
     let site = Site::new(&[], &[], 10);
     for_each_client(input, upgrade, |client, source| {
-        let record = client.record.clone();
+        let record = client.record().clone();
         record.outbox().set_encoder(&http::ENCODER);
-        let mut raw = ReadBuffer::new(&client.engine.memory);
+        let mut raw = ReadBuffer::new(client.memory());
         let mut conversation = http::Conversation::new(client, &site, LINE_BYTES);
         let end = conversation.read_loop(source, &mut raw);
         let Some(inside) = conversation.switched() else {
             return (end, None);
         };
         record.outbox().set_encoder(inside.encoder());
-        let mut buffer = ReadBuffer::new(&client.engine.memory);
+        let mut buffer = ReadBuffer::new(client.memory());
         let mut tunnel = Tunnel::new(source, &record, inside, &mut raw);
         let end = match inside {
             Inside::Line => {
@@ -101,7 +101,7 @@ fn for_each_client(
         let memory = engine.memory.clone();
         let sink = Box::new(taken.clone());
         let outbox = Outbox::new(id, LINE_BYTES, memory, &line::ENCODER, sink);
-        // Nobody flushes, so nobody may wait either.
+        // There is no flusher, so no client may wait for it.
         outbox.hurry();
         let record = Arc::new(ClientRecord::new(
             Arc::new(outbox),

@@ -3,11 +3,13 @@
 //! Everything is appended to a buffer of the caller. What a frame quotes can never end its line early.
 
 use std::io::Write;
+use std::ops::Range;
 
 use crate::attributes::Attributes;
 use crate::escape::Escaped;
 use crate::frame::{Reply, Request, Subject};
 use crate::limits::ECHO_BYTES;
+use crate::message::MessageLine;
 use crate::topic::Topic;
 use crate::verb::Verb;
 
@@ -19,7 +21,9 @@ impl Request<'_> {
                 topic,
                 payload,
                 attributes,
-            } => message(out, Verb::Publish, *topic, payload, attributes),
+            } => {
+                message(out, Verb::Publish, *topic, payload, attributes);
+            }
             Self::Subscribe {
                 filters,
                 attributes,
@@ -37,7 +41,9 @@ impl Request<'_> {
                 topic,
                 payload,
                 attributes,
-            } => message(out, Verb::Will, *topic, payload, attributes),
+            } => {
+                message(out, Verb::Will, *topic, payload, attributes);
+            }
             Self::Name { name } => word(out, Verb::Name, name.as_str().as_bytes()),
             Self::Bye => optional(out, Verb::Bye, b""),
         }
@@ -52,7 +58,9 @@ impl Reply<'_> {
                 topic,
                 payload,
                 attributes,
-            } => message(out, Verb::Message, *topic, payload, attributes),
+            } => {
+                message(out, Verb::Message, *topic, payload, attributes);
+            }
             Self::PubAck { answered, copies } => {
                 line(out, format_args!("{} {answered} {copies}\n", Verb::PubAck));
             }
@@ -98,22 +106,38 @@ impl Subject<'_> {
     }
 }
 
+impl MessageLine<'_> {
+    /// Appends the line with its line end; returns where its topic stands.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Range<usize> {
+        message(
+            out,
+            Verb::Message,
+            self.topic,
+            &self.payload,
+            &self.attributes,
+        )
+    }
+}
+
 fn message(
     out: &mut Vec<u8>,
     verb: Verb,
     topic: Topic<'_>,
     payload: &Escaped<'_>,
     attributes: &Attributes<'_>,
-) {
+) -> Range<usize> {
     before(out, attributes);
     out.extend_from_slice(verb.as_str().as_bytes());
     out.push(b' ');
+    let start = out.len();
     out.extend_from_slice(topic.as_str().as_bytes());
+    let written = start..out.len();
     if !payload.is_empty() {
         out.push(b' ');
         payload.encode(out);
     }
     out.push(b'\n');
+    written
 }
 
 /// The word of attributes before the verb.

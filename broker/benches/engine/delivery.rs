@@ -8,7 +8,7 @@ use protocol::{Filter, Topic};
 
 use crate::client::{blocked, idle};
 use crate::engine::memory::read_buffer::ReadBuffer;
-use crate::engine::outbox::run::Run;
+use crate::engine::outbox::run::{PublishOptions, Run};
 use crate::engine::publish::{Dispatch, Place};
 use crate::engine::routing::router::Router;
 
@@ -36,7 +36,7 @@ fn deliver_to_a_full_outbox(bencher: Bencher, bytes: usize) {
         .bench_local(|| client.lock().deliver(&[&run]));
 }
 
-/// A quarter of a mebibyte for somebody who takes nothing.
+/// A quarter of a mebibyte for a client that takes nothing.
 #[divan::bench(args = [16, 128, 1024])]
 fn fill_a_blocked_outbox(bencher: Bencher, bytes: usize) {
     let text = message("a", bytes);
@@ -87,7 +87,13 @@ fn dispatch(bencher: Bencher, subscribers: u64, topics: &[&str]) {
             let known = dispatch.add_known(buffer.bytes(), topic.clone(), all.clone());
             if known.is_none() {
                 let name = Topic::parse(*name).expect("a topic");
-                dispatch.add(name, Place::Buffer, topic.clone(), all.clone());
+                dispatch.add(
+                    name,
+                    Place::Buffer,
+                    topic.clone(),
+                    all.clone(),
+                    PublishOptions::LINE,
+                );
             }
         }
         dispatch.deliver(buffer.bytes());

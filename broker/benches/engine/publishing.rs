@@ -105,7 +105,7 @@ impl Scene {
     }
 }
 
-/// Plays so many rounds of ten thousand messages.
+/// Plays rounds of ten thousand messages.
 pub(crate) fn play(name: &str, rounds: usize) {
     let scene = Scene::new(name);
     let mut client = Client::new(&scene.engine, &scene.publisher, SUBSCRIPTIONS);

@@ -17,7 +17,7 @@ const FILTERS: usize = 100_000;
 const SUBSCRIBERS_PER_FILTER: usize = 10;
 const CLIENTS: u64 = 1000;
 
-/// Filters with wildcards are fewer where somebody minds how fast they are.
+/// Filters with wildcards, of which a broker has fewer.
 const WILD: usize = 10_000;
 
 fn names(count: usize) -> Vec<String> {

@@ -6,17 +6,14 @@ use std::fmt::Write;
 use protocol::{Attributes, Code, Escaped, ID, LIMIT, REPLY, Topic};
 
 use crate::admin::{self, BadArgument, MOST_ROWS, ROWS, What};
-use crate::engine::client::Client;
-use crate::engine::publish::Added;
+use crate::engine::client::{BrokersOwn, Client, Message, PublishError};
+use crate::engine::outbox::run::PublishOptions;
 
 /// What questions are published to, before the word that says what is asked.
 const REQUEST: &str = "$SYS/request/";
 
 /// What a line of the answer has besides its payload, attributes included, at most.
 const FRAME_BYTES: usize = 128;
-
-/// An answer longer than this does not stay in a buffer.
-const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Why there is no answer.
 pub(crate) struct Unanswered {
@@ -26,15 +23,16 @@ pub(crate) struct Unanswered {
 }
 
 impl Client<'_> {
-    /// Answers a message on a topic of the broker's own, at once. What was added to the batch before
-    /// is delivered already. An answer is no longer than `most_bytes`, as a line.
+    /// Answers a message on a topic of the broker's own, at once; returns the copies made of the answer. What
+    /// was added to the batch before is delivered already. An answer is no longer than `most_bytes`, as a
+    /// line.
     pub(crate) fn inquire(
         &mut self,
         topic: Topic<'_>,
         payload: &Escaped<'_>,
         attributes: &Attributes<'_>,
         most_bytes: usize,
-    ) -> Result<Added, Unanswered> {
+    ) -> Result<u64, Unanswered> {
         let what = what(topic)?;
         let reply = attributes.get(REPLY).ok_or_else(|| {
             let text = "an inquiry needs a topic for its answer, @reply=<topic> or the response topic of \
@@ -42,15 +40,15 @@ impl Client<'_> {
             unanswered(Code::MissingArgument, text)
         })?;
         let reply = reply_topic(&reply)?;
+        self.check_topic(reply).map_err(|BrokersOwn| no_reply())?;
         let limit = limit(attributes)?;
         let mut given_back = Attributes::default();
         if let Some(id) = attributes.get(ID) {
             given_back.push(ID, &id).expect("`id` is a valid key");
         }
-        // An audit waits for everybody's batches, and this one is done but for the answer.
-        self.dispatch.hand_in();
-        self.settle();
-        let answer = admin::answer(self.engine, what, &payload.unescape(), limit);
+        // An audit waits until no batch is under way, and this one is done but for the answer.
+        self.settle_all();
+        let answer = admin::answer(self.engine(), what, &payload.unescape(), limit);
         self.begin();
         let room = most_bytes.saturating_sub(
             FRAME_BYTES + reply.as_str().len() + attributes.get(ID).map_or(0, |id| 2 * id.len()),
@@ -59,19 +57,23 @@ impl Client<'_> {
             // Each backslash is written in two; a JSON text has no line ends in it.
             json.len() + memchr::memchr_iter(b'\\', json).count() <= room
         });
-        if json.len() > self.engine.memory.free() {
+        if json.len() > self.memory().free() {
             return Err(unanswered(
                 Code::TooMany,
                 "there is no memory for this answer now; ask again later, or with a lower limit",
             ));
         }
-        let _charge = self.engine.memory.charge(json.len());
-        let added = self.add_beside(reply, &Escaped::escape(&json), &given_back);
-        self.dispatch.deliver(&[]);
-        if json.len() > BUFFER_BYTES {
-            self.dispatch.forget();
-        }
-        Ok(added)
+        let _charge = self.memory().charge(json.len());
+        let message = Message {
+            topic: reply,
+            payload: Escaped::escape(&json),
+            attributes: given_back,
+            options: PublishOptions::LINE,
+        };
+        self.publish_now(message).map_err(|refused| match refused {
+            PublishError::BrokersOwn => no_reply(),
+            PublishError::Full(full) => unanswered(Code::TooMany, &full.to_string()),
+        })
     }
 }
 
@@ -93,14 +95,14 @@ fn what(topic: Topic<'_>) -> Result<What, Unanswered> {
 }
 
 fn reply_topic(name: &[u8]) -> Result<Topic<'_>, Unanswered> {
-    match Topic::parse(name) {
-        Ok(topic) if topic.is_brokers_own() => Err(unanswered(
-            Code::Denied,
-            "the answer cannot go to a topic under $SYS/; use one of your own, such as $reply/7",
-        )),
-        Ok(topic) => Ok(topic),
-        Err(why) => Err(unanswered(Code::BadTopic, &format!("reply: {why}"))),
-    }
+    Topic::parse(name).map_err(|why| unanswered(Code::BadTopic, &format!("reply: {why}")))
+}
+
+fn no_reply() -> Unanswered {
+    unanswered(
+        Code::Denied,
+        "the answer cannot go to a topic under $SYS/; use one of your own, such as $reply/7",
+    )
 }
 
 fn limit(attributes: &Attributes<'_>) -> Result<usize, Unanswered> {

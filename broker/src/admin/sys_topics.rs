@@ -34,17 +34,17 @@ pub(crate) fn publish_loop(
 fn publish_changes(client: &mut Client<'_>, known: &mut HashMap<String, String, RandomState>) {
     client.begin();
     client.note_heard(0);
-    for (name, value) in admin::values(client.engine) {
+    for (name, value) in admin::values(client.engine()) {
         if known.get(&name) == Some(&value) {
             continue;
         }
         if let Ok(topic) = Topic::parse(name.as_bytes()) {
-            client.publish_own(topic, &Escaped::escape(value.as_bytes()));
+            client.publish_own(topic, Escaped::escape(value.as_bytes()));
         }
         known.insert(name, value);
     }
     client.settle();
-    // What it remembers of its subscribers would keep those who have left.
+    // The routes it remembers would keep the outboxes of subscribers that have left.
     client.pause();
 }
 

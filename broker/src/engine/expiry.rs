@@ -16,7 +16,7 @@ pub(crate) fn expire_loop(engine: &Engine) {
             Due::Expired(session) => client.end_session(&session),
         }
         client.settle();
-        // What it remembers of its subscribers would keep those that have left.
+        // The routes it remembers would keep the outboxes of subscribers that have left.
         client.pause();
     }
 }

@@ -1,4 +1,6 @@
 //! The last value of each topic whose publisher asked to keep it.
+//!
+//! Lines go in and come out as they are: what they say of themselves is for the client that publishes them.
 
 use std::collections::{BTreeMap, btree_map};
 use std::fmt;

@@ -126,7 +126,7 @@ impl Connection {
     /// Takes the client out of the engine and ends the connection.
     #[inline(never)]
     fn part(&self, client: &mut Client<'_>, mut end: End, began: Instant, read: u64) {
-        let engine = client.engine;
+        let engine = client.engine();
         self.record.begin(&engine.clients);
         let Remains {
             tally,
@@ -156,11 +156,11 @@ impl Connection {
         if matches!(end, End::Panicked) {
             engine.metrics.panicked.add(1);
         }
-        self.log_end(&end, began, read, client.account.published, &tally);
+        self.log_end(&end, began, read, client.published(), &tally);
     }
 
     fn converse(&self, client: &mut Client<'_>, source: &mut SocketSource<'_>) -> End {
-        let mut buffer = ReadBuffer::new(&client.engine.memory);
+        let mut buffer = ReadBuffer::new(&client.engine().memory);
         let line_bytes = self.settings.line_bytes;
         let wire = loop {
             if let Some(wire) = sniff(buffer.unread()) {
@@ -211,7 +211,7 @@ impl Connection {
         inside: Inside,
     ) -> End {
         self.record.outbox().set_encoder(inside.encoder());
-        let mut buffer = ReadBuffer::new(&client.engine.memory);
+        let mut buffer = ReadBuffer::new(&client.engine().memory);
         let mut tunnel = Tunnel::new(source, &self.record, inside, raw);
         let mut end = match inside {
             Inside::Line => Conversation::new(client, self.settings.line_bytes)
@@ -292,8 +292,8 @@ impl Connection {
     /// The broker stops: what waits is sent as long as there is time.
     #[inline(never)]
     fn say_goodbye(&self, client: &Client<'_>) -> End {
-        client.outbox.lock().goodbye();
-        client.outbox.drain(self.shutdown.deadline());
+        client.outbox().lock().goodbye();
+        client.outbox().drain(self.shutdown.deadline());
         End::Stopping
     }
 

@@ -138,7 +138,7 @@ pub(crate) fn retained_messages_come_once_and_before_newer_ones() {
         let came: Vec<String> = payloads.iter().filter(of_publisher).cloned().collect();
         assert!(all.ends_with(&came), "{heard:?}");
     }
-    // Who subscribes later is told what the others heard last.
+    // A client that subscribes later is told what the others heard last.
     let retained = engine.retained.read();
     let mut kept = retained.matching(Filter::parse("x").expect("a filter"));
     let kept = kept

@@ -1,6 +1,6 @@
-//! What a publisher knows of its subscribers may be old by the time it delivers: who has been told
-//! that a subscription has ended gets nothing more of it, who has been told that one has begun gets
-//! all that is published from then on, and nobody else loses anything by that.
+//! What a publisher knows of its subscribers may be old by the time it delivers: a client that has been
+//! told that a subscription has ended gets nothing more of it, a client that has been told that one has
+//! begun gets all that is published from then on, and no other client loses anything by that.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use shuttle::thread;
 
 use crate::engine::memory::budget::Memory;
 use crate::engine::memory::read_buffer::ReadBuffer;
+use crate::engine::outbox::run::PublishOptions;
 use crate::engine::publish::{Dispatch, Place};
 use crate::engine::routing::router::Router;
 use crate::engine::routing::subscribers::Subscriber;
@@ -78,7 +79,8 @@ impl Publisher {
         let known = self.dispatch.add_known(bytes, name.clone(), all.clone());
         if known.is_none() {
             let topic = Topic::parse(topic).expect("a topic");
-            self.dispatch.add(topic, Place::Buffer, name, all);
+            self.dispatch
+                .add(topic, Place::Buffer, name, all, PublishOptions::LINE);
         }
     }
 }
@@ -123,7 +125,7 @@ pub(crate) fn nothing_follows_the_end_of_a_subscription() {
     }
 }
 
-/// The publisher finds that somebody has left since it looked up its routes. While it looks again
+/// The publisher finds that a client has left since it looked up its routes. While it looks again
 /// for each client, one more leaves.
 pub(crate) fn nothing_follows_when_the_publisher_looks_twice() {
     for batch in BATCHES {

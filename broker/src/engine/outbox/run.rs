@@ -7,13 +7,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use protocol::MessageLine;
 
 use crate::engine::memory::budget::{Charge, Memory};
 use crate::engine::outbox::encoder::{Encode, Encoder};
 use crate::engine::outbox::memfd::{self, MemFd};
 
 /// What a message begins with on its way through the engine, attributes aside.
-pub(crate) const MESSAGE: &[u8] = b"MESSAGE ";
+pub(crate) const MESSAGE: &[u8] = MessageLine::VERB;
 
 /// Whole messages one after another, on their way into outboxes. They are sent from where they
 /// are; the first outbox that must keep them makes a copy, which all others share.

@@ -1,4 +1,4 @@
-//! The messages of a batch: where each stands, and to whom it goes.
+//! The messages of a batch: where each is, and to which subscribers it goes.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use crate::engine::routing::subscribers::Group;
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) segments: Vec<Segment>,
-    /// Messages that do not stand in the block as they must leave.
+    /// Messages that are not in the read buffer in the form in which they must leave.
     pub(super) beside: Vec<u8>,
-    /// The router's unsubscribe_epoch when the batch began.
+    /// The router's unsubscribe epoch when the batch began: a delivery compares it, see `delivery`.
     pub(super) unsubscribe_epoch: u64,
     /// Copies made of each message like the last one.
     pub(super) copies: u64,
@@ -25,7 +25,7 @@ pub(super) struct Segment {
     pub(super) bytes: Range<usize>,
     pub(super) messages: u64,
     pub(super) options: PublishOptions,
-    /// Where its topic stands, in the same place.
+    /// Where its topic is, in the same place.
     pub(super) topic: Range<usize>,
 }
 
@@ -36,7 +36,7 @@ pub(super) enum To {
     Member(u32, Arc<Group>),
 }
 
-/// Which buffer a message stands in.
+/// Which buffer a message is in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     Buffer,
@@ -79,7 +79,7 @@ impl Segment {
     }
 }
 
-/// Ranges of segments that stand one after another and go to the same audience.
+/// Ranges of segments that follow one another in one place and go to the same audience.
 pub(super) fn merged(segments: &[Segment]) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     for (number, segment) in segments.iter().enumerate() {

@@ -1,4 +1,10 @@
 //! The way of a batch from the dispatch into the outboxes.
+//!
+//! Routes are older than the delivery: a client may have been told since that its subscription has
+//! ended, and nothing may follow an UNSUBACK. Hence the unsubscribe epochs. A client that unsubscribes
+//! leaves the registry, moves its own epoch and the router's, and only then is told; what it is told goes
+//! through its outbox, under the lock. So a publisher that holds this lock and sees the epoch of its
+//! batch knows that the client has not been told yet, and may deliver.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -22,7 +28,7 @@ use super::{Dispatch, GATHERED_BYTES};
 /// What became of copies, for the end of the batch.
 #[derive(Default)]
 pub(super) struct Outcome {
-    /// Copies whose subscriber did not want them any more when they came.
+    /// Copies whose subscriber had left or unsubscribed when they came.
     pub(super) withdrawn: Cell<u64>,
     /// Copies of this batch that left at once.
     pub(super) direct: Cell<u64>,
@@ -40,7 +46,7 @@ pub(super) struct Slot {
 }
 
 pub(super) enum Piece {
-    /// The next so many bytes of what was copied, with so many messages, perhaps for one of a group.
+    /// The next bytes of what was copied; with `share` they are for one member of that group.
     Copied {
         bytes: usize,
         messages: u64,
@@ -65,11 +71,13 @@ impl Dispatch {
         for &slot in &**slots {
             let outbox = &self.slots[slot as usize].outbox;
             let mut guard = outbox.lock();
+            // Compared under the lock: an UNSUBACK of this client cannot be sent before it is released.
             if self.router.unsubscribe_epoch() == batch.unsubscribe_epoch {
                 if !self.outcome.hand(outbox, &mut guard, &[&run]) {
                     self.outcome.withdraw(run.messages());
                 }
             } else {
+                // The registry is not asked under the lock: the client's other publishers wait for that.
                 drop(guard);
                 self.deliver_checked(slot, &batch.segments, batch, buffer);
             }
@@ -164,6 +172,7 @@ impl Dispatch {
             })
             .collect();
         let mut guard = outbox.lock();
+        // Compared under the lock, as in `deliver_run`.
         let done = self.router.unsubscribe_epoch() == batch.unsubscribe_epoch
             && self.outcome.hand(outbox, &mut guard, &all);
         drop(guard);
@@ -177,8 +186,8 @@ impl Dispatch {
         entry.copied.clear();
     }
 
-    /// Somebody has unsubscribed since the routes were looked up, or the client is gone: delivers
-    /// only what is for it still, and what it shared to another member of its group.
+    /// A client has unsubscribed since the routes were looked up, or this one is gone: delivers only
+    /// what is for it still, and what it shared to another member of its group.
     fn deliver_checked(&self, slot: u32, segments: &[Segment], batch: &Batch, buffer: &[u8]) {
         let outbox = &self.slots[slot as usize].outbox;
         let own: Vec<&Segment> = segments
@@ -196,9 +205,13 @@ impl Dispatch {
             })
             .collect();
         let wanted = loop {
+            // The client's own epoch. Acquire pairs with the Release of an UNSUBSCRIBE, which leaves the registry
+            // first: a publisher that sees the new epoch sees the registry without that filter.
             let unsubscribe_epoch = outbox.unsubscribe_epoch().load(Ordering::Acquire);
             let wanted = self.wanted(outbox.id(), &own, batch, buffer);
             let mut guard = outbox.lock();
+            // It has unsubscribed between the look and the lock, so the registry is asked again. Each
+            // turn needs another UNSUBSCRIBE of this client, so the loop ends.
             if outbox.unsubscribe_epoch().load(Ordering::Acquire) != unsubscribe_epoch {
                 continue;
             }
@@ -247,7 +260,7 @@ impl Dispatch {
     }
 
     /// Delivers messages on one topic that a member of the group with this filter has left behind to
-    /// another. Who gets a copy anyway has had it.
+    /// another. A member that gets a copy anyway has had it.
     pub(crate) fn redeliver(
         &self,
         filter: &Arc<str>,
@@ -291,11 +304,14 @@ impl Dispatch {
         };
         let hash = self.router.hash(topic.as_str().as_bytes());
         loop {
+            // As in `deliver_checked`: the look at the registry counts if no UNSUBSCRIBE of this client came
+            // between it and the lock.
             let unsubscribe_epoch = outbox.unsubscribe_epoch().load(Ordering::Acquire);
             if !wanted(&self.router.route(topic, hash)) {
                 return false;
             }
             let mut guard = outbox.lock();
+            // Under the lock, so that the UNSUBACK of a later one comes behind this.
             if outbox.unsubscribe_epoch().load(Ordering::Acquire) == unsubscribe_epoch {
                 return self.outcome.hand(outbox, &mut guard, &[run]);
             }
@@ -350,5 +366,102 @@ impl Outcome {
 
     fn withdraw(&self, copies: u64) {
         self.withdrawn.set(self.withdrawn.get() + copies);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::Filter;
+
+    use super::*;
+    use crate::engine::publish::tests::Scene;
+
+    fn filter(text: &str) -> Filter<'_> {
+        Filter::parse(text).expect("a filter")
+    }
+
+    /// Delivers what `leaver` of the group has left behind; returns how many copies were given up.
+    fn redeliver(scene: &Scene, lines: &str) -> u64 {
+        let before = scene.dispatch.withdrawn();
+        let (group, topic) = (Arc::from("$share/g/a"), Topic::parse("a").expect("a topic"));
+        let messages = lines.matches(';').count() as u64;
+        let options = PublishOptions::LINE;
+        scene
+            .dispatch
+            .redeliver(&group, topic, lines.as_bytes(), messages, options);
+        scene.dispatch.withdrawn() - before
+    }
+
+    #[test]
+    fn a_client_that_unsubscribes_meanwhile_gets_what_another_filter_of_its_own_matches() {
+        let mut scene = Scene::new();
+        let (leaver, leavers) = scene.subscriber(1, &["a", "b", "+/x"]);
+        scene.add(&[("a", "1"), ("b", "2"), ("a", "3"), ("a/x", "4")]);
+        scene.router.unsubscribe(filter("a"), &leaver);
+        scene.router.subscribe(filter("a/#"), &leaver);
+        scene.router.unsubscribe(filter("+/x"), &leaver);
+        scene.deliver();
+        assert_eq!(leavers.taken(), "a 1;b 2;a 3;a/x 4;");
+        assert_eq!(scene.dispatch.withdrawn(), 0);
+        scene.add(&[("a", "5"), ("b", "6"), ("a", "7")]);
+        scene.router.unsubscribe(filter("a/#"), &leaver);
+        scene.deliver();
+        assert_eq!(leavers.taken(), "b 6;");
+        assert_eq!(scene.dispatch.withdrawn(), 2);
+    }
+
+    #[test]
+    fn what_a_client_that_is_gone_does_not_get_is_withdrawn_and_the_others_lose_nothing() {
+        let mut scene = Scene::new();
+        let (leaver, _) = scene.subscriber(1, &["a", "b"]);
+        let (_other, others) = scene.subscriber(2, &["a"]);
+        for messages in [&[("a", "1"), ("a", "2")][..], &[("a", "1"), ("b", "2")]] {
+            let before = scene.dispatch.withdrawn();
+            scene.add(messages);
+            leaver.close();
+            scene.deliver();
+            assert!(others.taken().starts_with("a 1;"));
+            assert_eq!(scene.dispatch.withdrawn() - before, 2);
+        }
+    }
+
+    #[test]
+    fn what_a_member_that_is_gone_shared_goes_to_another() {
+        let mut scene = Scene::new();
+        let (leaver, leavers) = scene.subscriber(1, &["$share/g/a"]);
+        let (_other, others) = scene.subscriber(2, &["$share/g/a"]);
+        scene.add(&[("a", "1"), ("a", "2"), ("a", "3")]);
+        leaver.close();
+        scene.deliver();
+        // The other's own part came later in the batch.
+        assert_eq!(
+            (leavers.taken(), others.taken()),
+            ("".into(), "a 1;a 3;a 2;".into())
+        );
+        assert_eq!(scene.dispatch.withdrawn(), 0);
+    }
+
+    #[test]
+    fn what_a_member_left_behind_goes_to_one_that_gets_no_copy_anyway() {
+        let scene = Scene::new();
+        let (_both, boths) = scene.subscriber(1, &["$share/g/a", "a"]);
+        assert_eq!(redeliver(&scene, "a 1;a 2;"), 2);
+        let (other, others) = scene.subscriber(2, &["$share/g/a"]);
+        assert_eq!(redeliver(&scene, "a 1;a 2;"), 0);
+        assert_eq!(
+            (boths.taken(), others.taken()),
+            ("".into(), "a 1;a 2;".into())
+        );
+        other.close();
+        assert_eq!(redeliver(&scene, "a 3;"), 1);
+    }
+
+    #[test]
+    fn what_a_member_left_behind_is_withdrawn_when_its_group_is_gone() {
+        let scene = Scene::new();
+        let (other, others) = scene.subscriber(2, &["$share/g/a", "$share/h/a"]);
+        scene.router.unsubscribe(filter("$share/g/a"), &other);
+        assert_eq!(redeliver(&scene, "a 1;"), 1);
+        assert_eq!(others.taken(), "");
     }
 }

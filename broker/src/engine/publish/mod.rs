@@ -1,12 +1,12 @@
 //! A publisher's side of the engine: what one batch of messages holds for each subscriber.
 //!
-//! A wire tells for each message of a batch where it stands and what its topic is; at the end of
-//! the batch every subscriber gets, in one delivery, all that is for it. Routes are remembered per
-//! topic, and equal sets of subscribers are recognised as one audience, so that messages that
-//! stand one after another and go to the same clients are handed over as one run.
+//! The client tells for each message of a batch where it is and what its topic is; at the end of the
+//! batch every subscriber gets, in one delivery, all that is for it. Routes are remembered per topic, and
+//! equal sets of subscribers are recognised as one audience, so that messages that follow one another
+//! and go to the same clients are handed over as one run. Only the engine knows a [`Dispatch`].
 //!
 //! What was published is counted beside the remembered routes, in plain numbers, and handed in when
-//! the wire says so: see [`Dispatch::hand_in`].
+//! the client says so: see [`Dispatch::hand_in`].
 
 mod batch;
 mod delivery;
@@ -32,14 +32,14 @@ pub(crate) use batch::Place;
 use batch::{Batch, Segment, To, merged};
 use delivery::{Outcome, Slot};
 
-/// So much may be copied together for all subscribers before it is delivered, and so much may the
-/// buffers for it take that are kept from batch to batch.
+/// Bytes that may be copied together for all subscribers before they are delivered, and that the
+/// buffers for them may take from batch to batch.
 const GATHERED_BYTES: usize = 1024 * 1024;
 
-/// So many entries of old audiences may be held before all is forgotten.
+/// Entries of old audiences that may be held before all is forgotten.
 const STALE_ENTRIES: usize = 4096;
 
-/// So many entries of audiences may be held at all.
+/// Entries of audiences that may be held at all.
 const MOST_ENTRIES: usize = 1024 * 1024;
 
 /// The messages of one publisher on their way to outboxes.
@@ -49,7 +49,7 @@ pub(crate) struct Dispatch {
     /// The number of the client.
     publisher: u64,
     cache: RouteCache,
-    /// Where the topic of the last message stands in the cache.
+    /// Where the topic of the last message is in the cache.
     place: usize,
     /// Messages that followed it and are not counted there yet.
     repeats: u64,
@@ -127,7 +127,7 @@ impl Dispatch {
         !self.outcome.slow_subscribers.get_mut().is_empty()
     }
 
-    /// Those who want to be waited for, once each.
+    /// The subscribers that want to be waited for, once each.
     pub(crate) fn take_slow_subscribers(&mut self) -> Vec<Subscriber> {
         let mut slow_subscribers = mem::take(self.outcome.slow_subscribers.get_mut());
         slow_subscribers.sort_unstable_by_key(|each| each.id());
@@ -135,8 +135,9 @@ impl Dispatch {
         slow_subscribers
     }
 
-    /// Adds a message that stands in the block, if its topic is known already. `block` is all of
-    /// the block, the ranges count from its beginning.
+    /// Adds a message that is in the read buffer, if its topic is known already. `buffer` is all of it,
+    /// the ranges count from its beginning.
+    // Out of line, so that the loop over lines that only repeat a topic stays small.
     #[inline(never)]
     pub(crate) fn add_known(
         &mut self,
@@ -150,7 +151,7 @@ impl Dispatch {
         Some(self.add_to(known, Place::Buffer, topic, bytes, PublishOptions::LINE))
     }
 
-    /// The same for one that stands beside the block.
+    /// The same for one that is beside the read buffer.
     pub(crate) fn add_known_beside(
         &mut self,
         topic: Range<usize>,
@@ -165,19 +166,8 @@ impl Dispatch {
         Some(self.add_to(known?, Place::Beside, topic, bytes, options))
     }
 
-    /// Adds a message of the line protocol. `topic` and `bytes` are ranges of the place.
+    /// Adds any message. `topic` and `bytes` are ranges of the place.
     pub(crate) fn add(
-        &mut self,
-        name: Topic<'_>,
-        place: Place,
-        topic: Range<usize>,
-        bytes: Range<usize>,
-    ) -> Added {
-        self.add_in(name, place, topic, bytes, PublishOptions::LINE)
-    }
-
-    /// The same for one published in another manner.
-    pub(crate) fn add_in(
         &mut self,
         name: Topic<'_>,
         place: Place,
@@ -194,7 +184,7 @@ impl Dispatch {
         self.add_to(known, place, topic, bytes, options)
     }
 
-    /// Adds the message that follows the last one in the block and has the same topic.
+    /// Adds the message that follows the last one in its place and has the same topic.
     #[inline]
     pub(crate) fn repeat(&mut self, end: usize) -> u64 {
         self.repeats += 1;
@@ -207,12 +197,12 @@ impl Dispatch {
         self.batch.copies
     }
 
-    /// Where messages can be put that do not stand in the block as they must leave.
+    /// Where messages are put that are not in the read buffer in the form in which they must leave.
     pub(crate) fn beside(&mut self) -> &mut Vec<u8> {
         &mut self.batch.beside
     }
 
-    /// Delivers what was added; returns among how many subscribers. `block` is all of the block.
+    /// Delivers what was added; returns to how many subscribers. `buffer` is all of the read buffer.
     pub(crate) fn deliver(&mut self, buffer: &[u8]) -> usize {
         if self.batch.segments.is_empty() {
             self.batch.beside.clear();
@@ -240,8 +230,8 @@ impl Dispatch {
         sends
     }
 
-    /// The same, when nothing else needs the handled part of the block. If somebody must wait
-    /// for bytes that make up nearly all of it, the block itself is kept for them.
+    /// The same, when nothing else needs the handled part of the read buffer. If a subscriber must wait
+    /// for bytes that make up nearly all of it, the buffer itself is kept for that subscriber.
     pub(crate) fn deliver_last(&mut self, buffer: &mut ReadBuffer) {
         if !self.is_worth_keeping(buffer) {
             let sends = self.deliver(buffer.bytes());
@@ -264,7 +254,7 @@ impl Dispatch {
         self.batch.beside.clear();
     }
 
-    /// Whether the batch is one run of nearly all the block, and not everybody can take it now.
+    /// Whether the batch is one run of nearly all the read buffer, and not every subscriber can take it now.
     fn is_worth_keeping(&self, buffer: &ReadBuffer) -> bool {
         let (Some(first), Some(last)) = (self.batch.segments.first(), self.batch.segments.last())
         else {
@@ -288,6 +278,7 @@ impl Dispatch {
         self.scratch
     }
 
+    // Out of line, because it is rare.
     #[inline(never)]
     fn clear_scratch(&mut self) {
         for slot in &mut self.slots {
@@ -392,6 +383,8 @@ impl Dispatch {
             self.count_repeats();
         }
         if self.batch.segments.is_empty() {
+            // Read before any route of the batch is looked up or found current: a subscription that
+            // ends after that moves it.
             self.batch.unsubscribe_epoch = self.router.unsubscribe_epoch();
         }
     }
@@ -417,8 +410,8 @@ impl Dispatch {
             });
         }
         if let Some(groups) = &known.groups {
-            let everyone = slots.clone();
-            self.add_to_groups(groups, &everyone, place, &topic, &bytes, options);
+            let subscribers = slots.clone();
+            self.add_to_groups(groups, &subscribers, place, &topic, &bytes, options);
         }
         Added {
             copies: self.batch.copies,
@@ -430,7 +423,7 @@ impl Dispatch {
     fn add_to_groups(
         &mut self,
         groups: &[Arc<Group>],
-        everyone: &[u32],
+        subscribers: &[u32],
         place: Place,
         topic: &Range<usize>,
         bytes: &Range<usize>,
@@ -439,7 +432,7 @@ impl Dispatch {
         let mut chosen = Vec::new();
         for group in groups {
             let slot = slot(&mut self.slots, &mut self.slot_of, group.next_member());
-            if everyone.contains(&slot) || chosen.contains(&slot) {
+            if subscribers.contains(&slot) || chosen.contains(&slot) {
                 continue;
             }
             chosen.push(slot);
@@ -481,8 +474,8 @@ fn hand_in(item: &mut Item, audiences: &[Audience], topic_stats: &TopicStats, no
     if messages == 0 {
         return;
     }
-    let everyone = audiences[item.known.audience as usize].slots.len() as u64;
-    let copies = messages * everyone + mem::take(&mut count.shared);
+    let subscribers = audiences[item.known.audience as usize].slots.len() as u64;
+    let copies = messages * subscribers + mem::take(&mut count.shared);
     count.counters.add(messages);
     topic_stats.add(&item.name, messages, copies, now);
 }
@@ -512,14 +505,14 @@ mod tests {
     use crate::engine::outbox::tests::{TestSink, outbox};
     use protocol::Filter;
 
-    struct Scene {
-        router: Arc<Router>,
-        dispatch: Dispatch,
+    pub(super) struct Scene {
+        pub(super) router: Arc<Router>,
+        pub(super) dispatch: Dispatch,
         buffer: ReadBuffer,
     }
 
     impl Scene {
-        fn new() -> Self {
+        pub(super) fn new() -> Self {
             let router = Arc::new(Router::new());
             Self {
                 dispatch: Dispatch::new(router.clone(), Arc::default()),
@@ -528,7 +521,7 @@ mod tests {
             }
         }
 
-        fn subscriber(&self, id: u64, filters: &[&str]) -> (Subscriber, TestSink) {
+        pub(super) fn subscriber(&self, id: u64, filters: &[&str]) -> (Subscriber, TestSink) {
             let (outbox, sink) = outbox(id, 1 << 20, usize::MAX);
             for filter in filters {
                 self.router
@@ -538,7 +531,7 @@ mod tests {
         }
 
         /// Adds `<topic> <text>;` for each pair; returns the copies made.
-        fn add(&mut self, messages: &[(&str, &str)]) -> u64 {
+        pub(super) fn add(&mut self, messages: &[(&str, &str)]) -> u64 {
             let mut copies = 0;
             for (topic, text) in messages {
                 let bytes = self.buffer.fill(1 << 20).expect("there is memory");
@@ -550,15 +543,20 @@ mod tests {
                         .add_known(self.buffer.bytes(), start..topic_end, start..end);
                 let added = known.unwrap_or_else(|| {
                     let name = Topic::parse(*topic).expect("a topic");
-                    self.dispatch
-                        .add(name, Place::Buffer, start..topic_end, start..end)
+                    self.dispatch.add(
+                        name,
+                        Place::Buffer,
+                        start..topic_end,
+                        start..end,
+                        PublishOptions::LINE,
+                    )
                 });
                 copies += added.copies;
             }
             copies
         }
 
-        fn deliver(&mut self) {
+        pub(super) fn deliver(&mut self) {
             self.buffer.consume(self.buffer.unread().len());
             self.dispatch.deliver_last(&mut self.buffer);
             self.buffer.fill(1 << 20);
@@ -696,12 +694,14 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_gets_is_not_kept() {
+    fn what_no_subscriber_gets_is_not_kept() {
         let mut scene = Scene::new();
         for _ in 0..3 {
             scene.dispatch.beside().extend_from_slice(b"a 1;");
             let name = Topic::parse("a").expect("a topic");
-            let added = scene.dispatch.add(name, Place::Beside, 0..1, 0..4);
+            let added = scene
+                .dispatch
+                .add(name, Place::Beside, 0..1, 0..4, PublishOptions::LINE);
             assert_eq!(added.copies, 0);
             scene.deliver();
             assert!(scene.dispatch.beside().is_empty());

@@ -42,14 +42,13 @@ impl Conversation<'_, '_> {
                 return Err(bad(text));
             }
         }
-        self.client.dispatch.hand_in();
-        self.client.settle();
-        let answer = admin::answer(self.client.engine, what, argument.as_bytes(), limit);
+        self.client.settle_all();
+        let answer = admin::answer(self.client.engine(), what, argument.as_bytes(), limit);
         let answer = answer.map_err(|why| match why {
             BadArgument::NoTopic => bad("the topic is missing; write ?topic=<topic>".to_owned()),
             BadArgument::Filter(_) | BadArgument::Topic(_) => bad(why.to_string()),
         })?;
-        let free = self.client.engine.memory.free().min(self.line_bytes);
+        let free = self.client.memory().free().min(self.line_bytes);
         let mut json = answer.into_json(|json| json.len() <= free);
         json.push(b'\n');
         Ok(Response::new(StatusCode::OK, JSON, json))

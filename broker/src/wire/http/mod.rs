@@ -1,7 +1,7 @@
 //! HTTP: requests in, engine calls and responses out, for programs and pages that speak nothing else.
 //!
 //! One request after another is read, served and answered. What is published is one message, or
-//! one for each line of the body; who subscribes gets a response that does not end. Which pages may
+//! one for each line of the body; a client that subscribes gets a response that does not end. Which pages may
 //! do so is for [`Site`] to say. A connection that began as HTTP is never read as lines.
 
 mod api;
@@ -44,7 +44,7 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 /// A connection between two requests is kept so long.
 const IDLE_TIME: Duration = Duration::from_secs(60);
 
-/// What there is, for who asks for something else.
+/// What there is, for a client that asks for something else.
 const MAP: &str = "there is the page at /, /topics/<topic> to POST to, /topics/<filter> to GET, /ws, /mqtt, \
                    /healthz, /metrics, and /api/clients, topics, filters, why, retained, audit, broker";
 
@@ -179,7 +179,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     fn switch(&mut self, head: &Head) -> Next {
         match upgrade::accept(head) {
             Ok((inside, answer)) => {
-                self.client.outbox.lock().answer(&answer);
+                self.client.answer(&answer);
                 self.switched = Some(inside);
                 ControlFlow::Break(End::Answered)
             }
@@ -191,7 +191,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     fn look_up(&mut self, head: &Head) -> Result<Response, Refused> {
         match head.path.as_str() {
             "/metrics" => {
-                let text = metrics::text(self.client.engine);
+                let text = metrics::text(self.client.engine());
                 Ok(Response::new(StatusCode::OK, metrics::CONTENT_TYPE, text))
             }
             path if let Some(part) = page::part(path) => Ok(page::response(part, head)),
@@ -225,9 +225,9 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     fn note_refusal(&mut self, refused: &Refused) {
-        self.client.account.refused += 1;
+        self.client.note_refused(1);
         self.client.settle();
-        log::debug!("connection {}: refused, {refused}", self.client.outbox.id());
+        log::debug!("connection {}: refused, {refused}", self.client.id());
     }
 
     fn send(&mut self, head: Option<&Head>, mut response: Response) -> Next {
@@ -255,9 +255,9 @@ impl<'a, 'b> Conversation<'a, 'b> {
             }
             _ => {}
         }
-        self.client.outbox.lock().answer(&response.encode(head));
+        self.client.answer(&response.encode(head));
         if response.keeps_alive {
-            self.client.outbox.wait_for_room();
+            self.client.wait_between_batches();
             ControlFlow::Continue(())
         } else {
             ControlFlow::Break(End::Answered)

@@ -10,6 +10,7 @@ use super::body::{Body, Broken};
 use super::request::{Framing, Head, Refused, decoded};
 use super::response::{JSON, Response};
 use super::{Conversation, Next};
+use crate::engine::client::{Answers, BrokersOwn, Client, Message, PublishError};
 use crate::engine::memory::budget::Charge;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::wire::Source;
@@ -56,13 +57,12 @@ impl Conversation<'_, '_> {
         source: &mut impl Source,
         buffer: &mut ReadBuffer,
     ) -> Next {
-        let envelope = match Envelope::new(head, topic, self.line_bytes) {
+        let envelope = match Envelope::new(self.client, head, topic, self.line_bytes) {
             Ok(envelope) => envelope,
             Err(refused) => return self.refuse(Some(head), &refused),
         };
         if head.awaits_word() && buffer.unread().is_empty() {
-            let word = b"HTTP/1.1 100 Continue\r\n\r\n";
-            self.client.outbox.lock().answer(word);
+            self.client.answer(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
         match self.publish_body(head, &envelope, source, buffer) {
             Ok(count) => {
@@ -91,7 +91,7 @@ impl Conversation<'_, '_> {
         body.may_rest = envelope.by_lines;
         let mut gathered = Gathered {
             bytes: Vec::new(),
-            charge: self.client.engine.memory.charge(0),
+            charge: self.client.memory().charge(0),
         };
         let mut count = Count::default();
         while let Some(piece) = body.next(source, buffer)? {
@@ -153,39 +153,41 @@ impl Conversation<'_, '_> {
         }
         let topic = Topic::parse(&envelope.topic).expect("it has been parsed before");
         self.client.begin();
-        let attributes = &envelope.attributes;
-        let added = if attributes.contains(RETAIN) {
-            let kept = self
-                .client
-                .publish_retained(&[], topic, &payload, attributes);
-            kept.map_err(|full| {
-                let status = StatusCode::INSUFFICIENT_STORAGE;
-                Broken::Refused(Refused::new(status, full.to_string()))
-            })?
-        } else {
-            self.client.add_beside(topic, &payload, attributes)
-        };
+        let message = Message::of_line(topic, payload, envelope.attributes.clone());
+        let copies = self.client.publish(&[], message);
+        let copies = copies.map_err(|refused| {
+            Broken::Refused(match refused {
+                PublishError::BrokersOwn => forbidden(BrokersOwn),
+                PublishError::Full(full) => {
+                    Refused::new(StatusCode::INSUFFICIENT_STORAGE, full.to_string())
+                }
+            })
+        })?;
         count.messages += 1;
-        count.copies += added.copies;
+        count.copies += copies;
         Ok(())
     }
 
     /// Delivers what was published.
     fn finish(&mut self) {
-        self.client.dispatch.deliver(&[]);
-        self.client.rest();
+        // The response is the answer, and follows when the whole body is published.
+        self.client
+            .finish_batch(None, Answers::new(&mut Vec::new()));
     }
 }
 
 impl Envelope {
-    fn new(head: &Head, topic: &str, line_bytes: usize) -> Result<Self, Refused> {
+    fn new(
+        client: &Client<'_>,
+        head: &Head,
+        topic: &str,
+        line_bytes: usize,
+    ) -> Result<Self, Refused> {
         let topic = decoded(topic)?;
         let checked = Topic::parse(&topic)
             .map_err(|why| Refused::new(StatusCode::BAD_REQUEST, why.to_string()))?;
-        if checked.is_brokers_own() {
-            let text = "only the broker publishes under $SYS/";
-            return Err(Refused::new(StatusCode::FORBIDDEN, text));
-        }
+        // Known from the head, so the client need not send the body.
+        client.check_topic(checked).map_err(forbidden)?;
         let mut by_lines = false;
         let mut attributes = Attributes::default();
         for (name, value) in &head.query {
@@ -225,6 +227,10 @@ fn add(attributes: &mut Attributes<'static>, key: &str, value: &str) -> Result<(
         "" => attributes.push_flag(key),
         _ => attributes.push(key, value.as_bytes()),
     }
+}
+
+fn forbidden(brokers_own: BrokersOwn) -> Refused {
+    Refused::new(StatusCode::FORBIDDEN, brokers_own.to_string())
 }
 
 fn unknown_parameter(name: &str) -> Refused {

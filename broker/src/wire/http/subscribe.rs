@@ -13,7 +13,6 @@ use super::request::{Head, Refused, decoded};
 use super::response::encode_head;
 use super::stream::Form;
 use super::{Conversation, Next};
-use crate::engine::client::TooMany;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::wire::{Arrival, End, Source};
 
@@ -51,7 +50,7 @@ impl Conversation<'_, '_> {
         };
         if head.method == Method::HEAD {
             let bytes = self.stream_head(head, wanted.form);
-            self.client.outbox.lock().answer(&bytes);
+            self.client.answer(&bytes);
             return Next::Break(End::Answered);
         }
         let deadline = wanted.timeout.map(|timeout| Instant::now() + timeout);
@@ -61,45 +60,40 @@ impl Conversation<'_, '_> {
         let end = self.wait_in_stream(wanted.form, deadline, source, buffer);
         if matches!(end, End::Answered) {
             self.client.forget_filters();
-            self.client.outbox.lock().goodbye();
+            self.client.goodbye();
         }
         Next::Break(end)
     }
 
-    /// Subscribes under the hold of the outbox, so that the head comes before the first message and
-    /// retained messages come before newer ones.
+    /// Subscribes; the head of the response comes before the first message.
     fn begin_stream(&mut self, head: &Head, wanted: &Wanted) -> Result<(), Refused> {
         let filter = Filter::parse(&wanted.filter).expect("it has been parsed before");
-        let mut bytes = self.stream_head(head, wanted.form);
-        bytes.extend_from_slice(&wanted.form.greeting(head.header(LAST_EVENT_ID)));
+        let mut beginning = self.stream_head(head, wanted.form);
+        beginning.extend_from_slice(&wanted.form.greeting(head.header(LAST_EVENT_ID)));
         self.client.begin();
-        let retained = self.client.engine.retained.read();
-        let mut matching = Vec::new();
-        if filter.group().is_none() {
-            matching.extend(retained.matching(filter).cloned());
-        }
-        let outbox = self.client.outbox.clone();
-        outbox.set_encoder(wanted.form.encoder());
-        let mut guard = outbox.lock();
-        let subscribed = self.client.subscribe(&mut guard, filter, None);
-        if let Err(TooMany::Subscriptions(_) | TooMany::OverflowPolicies) = subscribed {
-            drop((guard, retained));
-            self.client.settle();
+        self.client.set_encoder(wanted.form.encoder());
+        let filters = [((), Ok(filter))];
+        let refused = self
+            .client
+            .subscribe(filters, None, |answering, (), subscribed| {
+                if subscribed.is_err() {
+                    return;
+                }
+                if let Some(slow) = wanted.slow {
+                    answering.choose_for_all(slow);
+                }
+                if let Some(count) = wanted.count {
+                    answering.set_quota(count);
+                }
+                answering.answers.extend_from_slice(&beginning);
+            });
+        self.client.settle();
+        if refused > 0 {
             return Err(Refused::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "this broker takes no subscriptions; ask its operator for a higher limit",
             ));
         }
-        if let Some(slow) = wanted.slow {
-            guard.choose_for_all(slow);
-        }
-        guard.answer(&bytes);
-        if let Some(count) = wanted.count {
-            guard.set_quota(count);
-        }
-        self.client.deliver_retained(&mut guard, filter, &matching);
-        drop((guard, retained));
-        self.client.settle();
         Ok(())
     }
 
@@ -126,8 +120,8 @@ impl Conversation<'_, '_> {
                 Arrival::Silence => {
                     let bytes = form.heartbeat();
                     // What waits for a slow client shows it well enough.
-                    if !bytes.is_empty() && !self.client.outbox.seems_blocked() {
-                        self.client.outbox.lock().answer(&bytes);
+                    if !bytes.is_empty() && !self.client.seems_blocked() {
+                        self.client.answer(&bytes);
                     }
                 }
                 Arrival::End => return self.ended(),
@@ -139,7 +133,7 @@ impl Conversation<'_, '_> {
 
     /// Either the client has left, or it has got all it wanted, and the outbox has said so.
     fn ended(&self) -> End {
-        match self.client.outbox.lock().is_ending() {
+        match self.client.is_ending() {
             true => End::Answered,
             false => End::Left,
         }

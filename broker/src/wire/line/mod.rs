@@ -12,29 +12,23 @@ use std::time::Instant;
 
 use memchr::{memchr, memchr_iter, memchr2, memrchr};
 use protocol::{
-    Attributes, BadFilter, BadSlow, Code, DecodeError, Escaped, Filter, Filters, Framer, Name,
-    RETAIN, RETAINED, Reply, Request, SLOW, Slow, Step, Subject, Topic, Verb,
+    Attributes, BadSlow, Code, DecodeError, Escaped, Filters, Framer, Name, RETAIN, RETAINED,
+    Reply, Request, SLOW, Slow, Step, Subject, Topic, Verb,
 };
 
 use crate::admin::request::Unanswered;
-use crate::engine::client::{Client, NoMemory, TooMany};
+use crate::engine::client::{Answers, Client, Message, NoMemory, PublishError, SubscribeError};
 use crate::engine::memory::read_buffer::ReadBuffer;
-use crate::engine::outbox::OutboxGuard;
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::queue::policies::MOST_WILD;
 use crate::engine::outbox::run::MESSAGE;
 use crate::engine::outbox::run::PublishOptions;
-use crate::engine::publish::Place;
 use crate::wire::{Arrival, End, Source};
 
 const PUBLISH: &[u8] = b"PUBLISH ";
 
 /// With more answers than this in hand the batch is ended early.
 const ANSWER_BYTES: usize = 32 * 1024;
-
-/// So many filters are handled under one hold of the outbox, during which publishers to this
-/// client wait; with wildcards, and anything retained, one at a time.
-const FILTERS_PER_HOLD: usize = 64;
 
 /// What this wire's outboxes say by themselves, and where its messages end.
 pub(crate) const ENCODER: Encoder = Encoder {
@@ -67,8 +61,6 @@ pub(crate) struct Conversation<'a, 'b> {
     /// Answers to be sent after the batch has been delivered.
     answers: Vec<u8>,
     receipts: Receipts,
-    /// The last message of the batch, if the next may simply be added to it.
-    last: Option<Last>,
     silence: Silence,
 }
 
@@ -83,11 +75,6 @@ struct Receipts {
     copies: u64,
     /// Whether one of those was accepted.
     accepted: bool,
-}
-
-struct Last {
-    topic: Range<usize>,
-    end: usize,
 }
 
 /// Whether the client is there.
@@ -106,7 +93,6 @@ impl<'a, 'b> Conversation<'a, 'b> {
             framer: Framer::new(line_bytes),
             answers: Vec::new(),
             receipts: Receipts::default(),
-            last: None,
             silence: Silence::No,
         }
     }
@@ -145,7 +131,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     #[inline(never)]
     fn only_deliver(&mut self, source: &mut impl Source) -> End {
         loop {
-            self.client.outbox.lock().answer(b"PING\n");
+            self.client.answer(b"PING\n");
             match source.wait_for_end() {
                 Arrival::Bytes | Arrival::NoMemory | Arrival::Pause | Arrival::Silence => {}
                 Arrival::End => return End::Left,
@@ -180,9 +166,12 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 self.client.wait_for_room();
             }
         }
-        self.client.dispatch.deliver_last(buffer);
-        self.send_answers();
-        self.client.rest();
+        let receipt = self.last_receipt();
+        let answers = Answers {
+            receipt,
+            ..Answers::new(&mut self.answers)
+        };
+        self.client.finish_batch(Some(buffer), answers);
         ControlFlow::Continue(())
     }
 
@@ -192,25 +181,17 @@ impl<'a, 'b> Conversation<'a, 'b> {
         let refused = self.framer.give_up(buffer.unread());
         buffer.give_up();
         self.refuse(&refused);
-        self.send_answers();
+        self.finish_part(&[]);
     }
 
     /// Ends the batch before its time: all that was asked so far is done and answered.
     fn finish_part(&mut self, buffer: &[u8]) {
-        self.client.dispatch.deliver(buffer);
-        self.send_answers();
-    }
-
-    /// Sends the answers. What they promise has been done.
-    fn send_answers(&mut self) {
-        self.last = None;
-        if !self.answers.is_empty() {
-            self.write_receipt();
-            self.client.outbox.lock().answer(&self.answers);
-            self.answers.clear();
-        } else if let Some((answered, copies)) = self.take_receipt() {
-            self.client.outbox.lock().receipt(answered, copies);
-        }
+        let receipt = self.last_receipt();
+        let answers = Answers {
+            receipt,
+            ..Answers::new(&mut self.answers)
+        };
+        self.client.finish_part(buffer, answers);
     }
 
     /// The short way for what nearly every line of a busy publisher is: a PUBLISH without
@@ -222,31 +203,11 @@ impl<'a, 'b> Conversation<'a, 'b> {
         if !line.starts_with(PUBLISH) || line.ends_with(b"\r") {
             return false;
         }
-        let rest = &line[PUBLISH.len()..];
-        let end = start + len + 1;
-        let copies = match &mut self.last {
-            Some(last) if last.end == start && is_topic(rest, &bytes[last.topic.clone()]) => {
-                last.end = end;
-                self.client.dispatch.repeat(end)
-            }
-            _ => {
-                let topic_start = start + PUBLISH.len();
-                let topic = topic_start..topic_start + memchr(b' ', rest).unwrap_or(rest.len());
-                match self
-                    .client
-                    .dispatch
-                    .add_known(bytes, topic.clone(), start..end)
-                {
-                    Some(added) => {
-                        self.last = added.repeatable.then_some(Last { topic, end });
-                        added.copies
-                    }
-                    None => return false,
-                }
-            }
+        let (topic, line) = (start + PUBLISH.len(), start..start + len + 1);
+        let Some(copies) = self.client.publish_known(bytes, topic, line) else {
+            return false;
         };
         buffer.bytes_mut()[start..start + MESSAGE.len()].copy_from_slice(MESSAGE);
-        self.client.account.accept(copies);
         self.receipts.accept(copies);
         true
     }
@@ -264,21 +225,19 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 payload,
                 attributes,
             }) => {
-                if topic.is_brokers_own() {
-                    self.finish_part(bytes);
-                    self.inquire(topic, &payload, &attributes);
-                } else if attributes.contains(RETAIN) {
-                    self.last = None;
-                    self.publish_retained(bytes, topic, &payload, &attributes);
-                } else if attributes.contains(RETAINED) || payload.as_line().ends_with(b"\r") {
-                    self.publish_beside(topic, &payload, &attributes);
-                } else {
-                    let end = start + line.len() + 1;
-                    let verb = self.publish_in_place(bytes, topic, start..end);
+                let end = start + line.len() + 1;
+                let must_be_written_anew = attributes.contains(RETAIN)
+                    || attributes.contains(RETAINED)
+                    || payload.as_line().ends_with(b"\r");
+                if must_be_written_anew {
+                    self.publish(bytes, topic, payload, attributes);
+                } else if let Some(verb) = self.publish_in_place(bytes, topic, start..end) {
                     let bytes = buffer.bytes_mut();
                     bytes[verb..verb + MESSAGE.len()].copy_from_slice(MESSAGE);
                     // Of CR LF only an LF travels on.
                     bytes[end - 1] = b'\n';
+                } else {
+                    self.inquire(bytes, topic, &payload, &attributes);
                 }
             }
             Ok(Request::Subscribe {
@@ -308,7 +267,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 self.finish_part(bytes);
                 self.client.forget_filters();
                 self.client.forget_will();
-                self.client.outbox.lock().farewell(&encoded(&Reply::Bye));
+                self.client.farewell(&encoded(&Reply::Bye));
                 return ControlFlow::Break(End::SaidBye);
             }
             Err(refused) => self.refuse(&refused),
@@ -316,70 +275,59 @@ impl<'a, 'b> Conversation<'a, 'b> {
         ControlFlow::Continue(())
     }
 
-    /// Adds a message that can leave as it stands but for its verb; returns where the verb is.
-    fn publish_in_place(&mut self, bytes: &[u8], topic: Topic<'_>, range: Range<usize>) -> usize {
-        let verb = match bytes[range.start] {
-            b'@' => range.start + memchr(b' ', &bytes[range.clone()]).map_or(0, |at| at + 1),
-            _ => range.start,
+    /// Publishes a message that can leave as it is but for its verb; returns where the verb is, or
+    /// `None` if the topic is the broker's own.
+    fn publish_in_place(
+        &mut self,
+        bytes: &[u8],
+        topic: Topic<'_>,
+        line: Range<usize>,
+    ) -> Option<usize> {
+        let verb = match bytes[line.start] {
+            b'@' => line.start + memchr(b' ', &bytes[line.clone()]).map_or(0, |at| at + 1),
+            _ => line.start,
         };
-        let topic_start = verb + PUBLISH.len();
-        let topic_range = topic_start..topic_start + topic.as_str().len();
-        let added =
-            self.client
-                .dispatch
-                .add(topic, Place::Buffer, topic_range.clone(), range.clone());
-        self.last = added.repeatable.then_some(Last {
-            topic: topic_range,
-            end: range.end,
-        });
-        self.client.account.accept(added.copies);
-        self.receipts.accept(added.copies);
-        verb
+        let start = verb + PUBLISH.len();
+        let range = start..start + topic.as_str().len();
+        let copies = self.client.publish_in_place(topic, range, line).ok()?;
+        self.receipts.accept(copies);
+        Some(verb)
+    }
+
+    /// Publishes a message that must be written anew, or is retained.
+    #[inline(never)]
+    fn publish(
+        &mut self,
+        buffer: &[u8],
+        topic: Topic<'_>,
+        payload: Escaped<'_>,
+        attributes: Attributes<'_>,
+    ) {
+        let message = Message::of_line(topic, payload.clone(), attributes.clone());
+        match self.client.publish(buffer, message) {
+            Ok(copies) => self.receipts.accept(copies),
+            Err(PublishError::BrokersOwn) => self.inquire(buffer, topic, &payload, &attributes),
+            Err(PublishError::Full(full)) => self.refuse_publish(Code::TooMany, &full.to_string()),
+        }
     }
 
     /// A message for the broker itself.
     #[inline(never)]
-    fn inquire(&mut self, topic: Topic<'_>, payload: &Escaped<'_>, attributes: &Attributes<'_>) {
-        match self
-            .client
-            .inquire(topic, payload, attributes, self.line_bytes)
-        {
-            Ok(added) => self.receipts.accept(added.copies),
-            Err(Unanswered { code, text }) => self.refuse_publish(code, &text),
-        }
-    }
-
-    /// Adds a message that must be written anew.
-    #[inline(never)]
-    fn publish_beside(
-        &mut self,
-        topic: Topic<'_>,
-        payload: &Escaped<'_>,
-        attributes: &Attributes<'_>,
-    ) {
-        let added = self.client.add_beside(topic, payload, attributes);
-        self.receipts.accept(added.copies);
-    }
-
-    #[inline(never)]
-    fn publish_retained(
+    fn inquire(
         &mut self,
         buffer: &[u8],
         topic: Topic<'_>,
         payload: &Escaped<'_>,
         attributes: &Attributes<'_>,
     ) {
-        match self
-            .client
-            .publish_retained(buffer, topic, payload, attributes)
-        {
-            Ok(added) => self.receipts.accept(added.copies),
-            Err(full) => self.refuse_publish(Code::TooMany, &full.to_string()),
+        self.finish_part(buffer);
+        let most_bytes = self.line_bytes;
+        match self.client.inquire(topic, payload, attributes, most_bytes) {
+            Ok(copies) => self.receipts.accept(copies),
+            Err(Unanswered { code, text }) => self.refuse_publish(code, &text),
         }
     }
 
-    /// Subscribes under the hold of the outbox, so that a SUBACK comes before the first message
-    /// and retained messages come before newer ones.
     #[inline(never)]
     fn subscribe(&mut self, filters: Filters<'_>, attributes: &Attributes<'_>) {
         let chosen = attributes.get(SLOW).map(|value| Slow::parse(&value));
@@ -387,74 +335,29 @@ impl<'a, 'b> Conversation<'a, 'b> {
             Ok(slow) => slow,
             Err(why) => return self.refuse_filters(filters, why),
         };
-        let mut words = filters.iter().peekable();
-        while words.peek().is_some() {
-            let retained = self.client.engine.retained.read();
-            // Found before the outbox is held: publishers to this client wait for that one.
-            let mut found = Vec::new();
-            let mut looked_up = false;
-            while found.len() < FILTERS_PER_HOLD
-                && !looked_up
-                && let Some((word, filter)) = words.next()
-            {
-                let mut matching = Vec::new();
-                if let Ok(filter) = filter
-                    && filter.group().is_none()
-                {
-                    looked_up = !filter.is_exact() && !retained.is_empty();
-                    matching.extend(retained.matching(filter).cloned());
-                }
-                found.push((word, filter, matching));
-            }
-            let outbox = self.client.outbox.clone();
-            let mut guard = outbox.lock();
-            for (word, filter, matching) in found {
-                if self.add_filter(&mut guard, word, filter, slow) && !matching.is_empty() {
-                    guard.answer(&self.answers);
-                    self.answers.clear();
-                    if let Ok(filter) = filter {
-                        self.client.deliver_retained(&mut guard, filter, &matching);
+        let refused = self
+            .client
+            .subscribe(filters.iter(), slow, |answering, word, subscribed| {
+                let answers = &mut answering.answers;
+                match subscribed {
+                    Ok(()) => Reply::SubAck { filter: word }.encode(answers),
+                    Err(why) => {
+                        let (code, text) = not_subscribed(why);
+                        refusal(answers, code, Subject::Subscribe(word), &text);
                     }
                 }
-            }
-            if !self.answers.is_empty() {
-                guard.answer(&self.answers);
-                self.answers.clear();
-            }
-            drop((guard, retained));
-            self.client.wait_for_room();
-        }
+            });
+        self.client.note_refused(refused);
+        self.client.wait_for_room();
     }
 
     /// Answers a SUBSCRIBE that asks for what is not known.
     fn refuse_filters(&mut self, filters: Filters<'_>, why: BadSlow) {
         for (word, _) in filters.iter() {
-            self.client.account.refused += 1;
+            self.client.note_refused(1);
             let (code, subject) = (Code::BadAttribute, Subject::Subscribe(word));
             refusal(&mut self.answers, code, subject, &why.to_string());
         }
-    }
-
-    /// Answers one filter of a SUBSCRIBE; returns whether it is served.
-    fn add_filter(
-        &mut self,
-        guard: &mut OutboxGuard<'_>,
-        word: &[u8],
-        filter: Result<Filter<'_>, BadFilter>,
-        slow: Option<Slow>,
-    ) -> bool {
-        let refused = match filter {
-            Err(why) => Err((Code::BadFilter, why.to_string())),
-            Ok(filter) => self.client.subscribe(guard, filter, slow).map_err(too_many),
-        };
-        match &refused {
-            Ok(()) => Reply::SubAck { filter: word }.encode(&mut self.answers),
-            Err((code, why)) => {
-                self.client.account.refused += 1;
-                refusal(&mut self.answers, *code, Subject::Subscribe(word), why);
-            }
-        }
-        refused.is_ok()
     }
 
     #[inline(never)]
@@ -466,7 +369,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                     Reply::UnsubAck { filter: word }.encode(&mut self.answers);
                 }
                 Err(why) => {
-                    self.client.account.refused += 1;
+                    self.client.note_refused(1);
                     refusal(
                         &mut self.answers,
                         Code::BadFilter,
@@ -476,7 +379,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 }
             }
             if self.answers.len() > ANSWER_BYTES {
-                self.send_answers();
+                self.finish_part(&[]);
                 self.client.wait_for_room();
             }
         }
@@ -485,8 +388,8 @@ impl<'a, 'b> Conversation<'a, 'b> {
     #[inline(never)]
     fn set_will(&mut self, topic: Topic<'_>, payload: Escaped<'_>, attributes: Attributes<'_>) {
         self.write_receipt();
-        if topic.is_brokers_own() {
-            return self.refuse_line(Code::Denied, "only the broker publishes under $SYS/");
+        if let Err(brokers_own) = self.client.check_topic(topic) {
+            return self.refuse_line(Code::Denied, &brokers_own.to_string());
         }
         let name = topic.as_str();
         if let Err(NoMemory) =
@@ -505,10 +408,10 @@ impl<'a, 'b> Conversation<'a, 'b> {
     #[inline(never)]
     fn set_name(&mut self, name: Name<'_>) {
         self.write_receipt();
-        self.client.record.set_name(name.as_str());
+        self.client.set_name(name.as_str());
         log::info!(
             "connection {} is called {:?}",
-            self.client.outbox.id(),
+            self.client.id(),
             name.as_str()
         );
         let name = name.as_str().as_bytes();
@@ -560,16 +463,13 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     fn log_refusal(&mut self, code: Code, text: &str) {
-        self.client.account.refused += 1;
-        log::debug!(
-            "connection {}: refused, {code}: {text}",
-            self.client.outbox.id()
-        );
+        self.client.note_refused(1);
+        log::debug!("connection {}: refused, {code}: {text}", self.client.id());
     }
 
     /// The PUBLISH frames so far, refused ones too.
     fn published(&self) -> u64 {
-        self.client.account.published + self.receipts.refused
+        self.client.published() + self.receipts.refused
     }
 
     /// What a PUBACK would have to say now, if anything; it is said then.
@@ -581,6 +481,15 @@ impl<'a, 'b> Conversation<'a, 'b> {
         }
         receipts.accepted = false;
         Some((answered, mem::take(&mut receipts.copies)))
+    }
+
+    /// What the outbox has to say of the messages, unless it goes with other answers.
+    fn last_receipt(&mut self) -> Option<(u64, u64)> {
+        if self.answers.is_empty() {
+            return self.take_receipt();
+        }
+        self.write_receipt();
+        None
     }
 
     fn write_receipt(&mut self) {
@@ -602,18 +511,15 @@ impl<'a, 'b> Conversation<'a, 'b> {
         match self.silence {
             Silence::No => {
                 self.silence = Silence::Pinged;
-                self.client
-                    .outbox
-                    .lock()
-                    .answer(&encoded(&Reply::Ping { token: b"" }));
+                self.client.answer(&encoded(&Reply::Ping { token: b"" }));
             }
             Silence::Pinged => {
                 self.silence = Silence::Stale;
-                self.client.engine.metrics.stale.add(1);
-                if let Some(more) = self.client.engine.stale_log.say(Instant::now()) {
+                self.client.engine().metrics.stale.add(1);
+                if let Some(more) = self.client.engine().stale_log.say(Instant::now()) {
                     log::info!(
                         "connection {} is stale: no answer to PING, it stays{more}",
-                        self.client.outbox.id()
+                        self.client.id()
                     );
                 }
             }
@@ -641,25 +547,26 @@ fn topic_of(line: &[u8]) -> &[u8] {
     &rest[..end]
 }
 
-/// Whether the rest of a PUBLISH line is on this topic.
-fn is_topic(rest: &[u8], topic: &[u8]) -> bool {
-    rest.starts_with(topic) && matches!(rest.get(topic.len()), None | Some(b' '))
-}
-
-/// Why a SUBSCRIBE is refused to a client that has as many as it may have.
+/// Why a filter is not subscribed to, in words of this wire.
 #[inline(never)]
-fn too_many(what: TooMany) -> (Code, String) {
-    let text = match what {
-        TooMany::OverflowPolicies => format!(
-            "{MOST_WILD} filters with wildcards of this connection come with `slow` and no more \
-             can; leave it out or UNSUBSCRIBE from some"
-        ),
-        TooMany::Subscriptions(subscriptions) => format!(
-            "this connection has {subscriptions} subscriptions and gets no more; UNSUBSCRIBE \
-             from some or use a wildcard"
-        ),
-    };
-    (Code::TooMany, text)
+fn not_subscribed(why: SubscribeError) -> (Code, String) {
+    match why {
+        SubscribeError::BadFilter(why) => (Code::BadFilter, why.to_string()),
+        SubscribeError::TooManyPolicies => {
+            let text = format!(
+                "{MOST_WILD} filters with wildcards of this connection come with `slow` and no \
+                 more can; leave it out or UNSUBSCRIBE from some"
+            );
+            (Code::TooMany, text)
+        }
+        SubscribeError::TooManySubscriptions(subscriptions) => {
+            let text = format!(
+                "this connection has {subscriptions} subscriptions and gets no more; UNSUBSCRIBE \
+                 from some or use a wildcard"
+            );
+            (Code::TooMany, text)
+        }
+    }
 }
 
 #[inline(never)]

@@ -222,13 +222,10 @@ fn new_will(client: &Client<'_>, will: &WillPacket) -> Result<Will, Refusal> {
         return Err(invalid("the will has no topic".into()));
     }
     let topic = Topic::parse(&*name).map_err(|why| invalid(why.to_string()))?;
-    if topic.is_brokers_own() {
-        let why = Fault::new(
-            MqttError::NotAuthorized,
-            "only the broker publishes under $SYS/",
-        );
-        return Err((why, Some(ConnectReturnCode::NotAuthorized)));
-    }
+    client.check_topic(topic).map_err(|brokers_own| {
+        let why = Fault::new(MqttError::NotAuthorized, brokers_own.to_string());
+        (why, Some(ConnectReturnCode::NotAuthorized))
+    })?;
     let mut attributes: Attributes<'_> = message::attributes(&will.properties);
     if will.retain {
         attributes
@@ -263,7 +260,7 @@ fn open_session(
         // Lists of clients name it so, if that can be shown.
         && let Ok(name) = Name::parse(identity.client_id.as_bytes())
     {
-        client.record.set_name(name.as_str());
+        client.set_name(name.as_str());
     }
     opened.map_err(|SessionBusy| {
         let why = Fault::new(
@@ -317,7 +314,10 @@ fn short(connect: &Connect, id: PropertyId) -> Option<u16> {
 /// Says once that passwords are not checked.
 fn note_password(client: &Client<'_>, connect: &Connect) {
     if (connect.user_name.is_some() || connect.has_password)
-        && !client.engine.passwords_noted.swap(true, Ordering::Relaxed)
+        && !client
+            .engine()
+            .passwords_noted
+            .swap(true, Ordering::Relaxed)
     {
         log::warn!(
             "connection {} comes with a user name: this broker checks none yet, anyone is let in",

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use memchr::memchr;
-use protocol::{Framer, RETAINED, Reply, TTL, Topic};
+use protocol::{MessageLine, RETAINED, TTL, Topic};
 
 use crate::engine::memory::budget::{Charge, Memory};
 use crate::engine::outbox::run::{MESSAGE, Redelivery, Run};
@@ -440,13 +440,9 @@ impl<'a> Head<'a> {
                 retained: false,
             });
         }
-        let content = Framer::content(line.strip_suffix(b"\n").unwrap_or(line));
-        let Ok(Reply::Message {
+        let MessageLine {
             topic, attributes, ..
-        }) = Reply::decode(content)
-        else {
-            return None;
-        };
+        } = MessageLine::decode(line)?;
         let ttl = attributes.get(TTL).and_then(|seconds| {
             let seconds = str::from_utf8(&seconds).ok()?.parse::<u32>().ok()?;
             Some(Duration::from_secs(seconds.into()))

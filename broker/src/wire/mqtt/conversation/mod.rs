@@ -8,7 +8,7 @@ mod subscribing;
 
 use std::collections::HashSet;
 use std::mem;
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
@@ -18,10 +18,9 @@ use super::connect::{self, Accepted, Turned};
 use super::packet::{self, Connect, Fault, Header, Packet, Publish, kind};
 use super::reply::{self, ReplyLimits};
 use super::{Encoders, Limits, Version};
-use crate::engine::client::Client;
+use crate::engine::client::{Answers, Client};
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::delivery::in_flight::{Ack, AckEffect};
-use crate::engine::outbox::run::PublishOptions;
 use crate::wire::{Arrival, End, Source};
 
 /// With more answers than this in hand the batch is ended early.
@@ -57,19 +56,11 @@ pub(crate) struct Conversation<'a, 'b> {
     expiry: u32,
     /// Answers to be sent after the batch has been delivered.
     answers: Vec<u8>,
-    /// The last message of the batch, if the next may simply be added to it.
-    last: Option<Last>,
     /// Something has been acknowledged, so that more may be sent.
     acknowledged: bool,
     /// What the client has sent at QoS 2 and not released.
     received: HashSet<u16, RandomState>,
     aliases: Vec<Option<Box<str>>>,
-}
-
-struct Last {
-    topic: Range<usize>,
-    end: usize,
-    options: PublishOptions,
 }
 
 impl<'a, 'b> Conversation<'a, 'b> {
@@ -84,7 +75,6 @@ impl<'a, 'b> Conversation<'a, 'b> {
             heard: Instant::now(),
             expiry: 0,
             answers: Vec::new(),
-            last: None,
             acknowledged: false,
             received: HashSet::default(),
             aliases: Vec::new(),
@@ -101,7 +91,9 @@ impl<'a, 'b> Conversation<'a, 'b> {
         self.leave();
         if matches!(end, End::Refused(_)) {
             self.client.settle();
-            self.client.outbox.drain(Some(Instant::now() + LAST_WORDS));
+            self.client
+                .outbox()
+                .drain(Some(Instant::now() + LAST_WORDS));
             self.client.begin();
         }
         end
@@ -153,7 +145,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(Turned { why, answer }) => {
                         if !answer.is_empty() {
-                            self.client.outbox.lock().farewell(&answer);
+                            self.client.farewell(&answer);
                         }
                         ControlFlow::Break(End::Refused(why.why))
                     }
@@ -207,7 +199,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 let fault = Fault::new(MqttError::QuotaExceeded, why);
                 ControlFlow::Break(self.refuse(buffer, fault))
             }
-            Arrival::End if self.client.outbox.lock().is_ending() => ControlFlow::Break(
+            Arrival::End if self.client.outbox().lock().is_ending() => ControlFlow::Break(
                 End::Refused("its client identifier has connected again".into()),
             ),
             Arrival::End => ControlFlow::Break(End::Left),
@@ -257,40 +249,28 @@ impl<'a, 'b> Conversation<'a, 'b> {
         if buffer.start() != before {
             self.heard = Instant::now();
         }
-        self.client.dispatch.deliver_last(buffer);
-        self.send_answers();
-        self.client.rest();
+        let answers = Answers {
+            acknowledged: mem::take(&mut self.acknowledged),
+            ..Answers::new(&mut self.answers)
+        };
+        self.client.finish_batch(Some(buffer), answers);
         Ok(ControlFlow::Continue(()))
     }
 
     /// Ends the batch before its time: all that was asked so far is done and answered.
     fn finish_part(&mut self, buffer: &[u8]) {
-        self.client.dispatch.deliver(buffer);
-        self.send_answers();
-    }
-
-    /// Sends the answers. What they promise has been done.
-    fn send_answers(&mut self) {
-        self.last = None;
-        let acknowledged = mem::take(&mut self.acknowledged);
-        if self.answers.is_empty() && !acknowledged {
-            return;
-        }
-        let mut guard = self.client.outbox.lock();
-        if !self.answers.is_empty() {
-            guard.answer(&self.answers);
-            self.answers.clear();
-        }
-        if acknowledged {
-            guard.pump();
-        }
+        let answers = Answers {
+            acknowledged: mem::take(&mut self.acknowledged),
+            ..Answers::new(&mut self.answers)
+        };
+        self.client.finish_part(buffer, answers);
     }
 
     /// Ends the conversation as the standard says, after what was asked before.
     #[inline(never)]
     fn refuse(&mut self, buffer: &ReadBuffer, fault: Fault) -> End {
         self.finish_part(buffer.bytes());
-        self.client.account.refused += 1;
+        self.client.note_refused(1);
         log::debug!(
             "connection {}: refused, {:?}: {}",
             self.client.id(),
@@ -303,7 +283,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 .reply_limits
                 .fitting(reply::disconnect(&fault, self.reply_limits)),
         };
-        self.client.outbox.lock().farewell(&farewell);
+        self.client.farewell(&farewell);
         End::Refused(fault.why)
     }
 
@@ -351,7 +331,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
             kind::PUBREC => Ack::Received { refused: failed },
             _ => Ack::Completed,
         };
-        let release = match self.client.outbox.lock().acknowledge(id, ack) {
+        let release = match self.client.acknowledge(id, ack) {
             AckEffect::Release | AckEffect::ReleaseAgain => Some(0),
             AckEffect::Done | AckEffect::Completed => None,
             AckEffect::Unknown if kind == kind::PUBREC && !failed => Some(not_found),

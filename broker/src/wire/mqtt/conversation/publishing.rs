@@ -6,10 +6,10 @@ use mqtt_protocol_core::mqtt::packet::{Property, PropertyId};
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 use protocol::{BadTopic, Code, Escaped, Topic};
 
-use super::{Broken, Conversation, Last};
+use super::{Broken, Conversation};
 use crate::admin::request::Unanswered;
+use crate::engine::client::{BrokersOwn, Message, PublishError};
 use crate::engine::outbox::run::PublishOptions;
-use crate::engine::publish::Place;
 use crate::wire::mqtt::Version;
 use crate::wire::mqtt::connect::{ALIASES, RECEIVE_MAXIMUM};
 use crate::wire::mqtt::message;
@@ -17,7 +17,7 @@ use crate::wire::mqtt::packet::{Fault, Publish, kind};
 use crate::wire::mqtt::property;
 use crate::wire::mqtt::reply;
 
-/// The code of PUBACK and PUBREC when nobody listens.
+/// The code of PUBACK and PUBREC when there is no subscriber [MQTT 5.0, 3.4.2.1].
 const NO_MATCHING_SUBSCRIBERS: u8 = 0x10;
 
 impl Conversation<'_, '_> {
@@ -59,36 +59,11 @@ impl Conversation<'_, '_> {
     /// The short way for what nearly every message is.
     #[inline]
     fn publish_simply(&mut self, name: &str, payload: &[u8], qos: u8) -> Result<u64, Refused> {
-        let options = PublishOptions { qos, retain: false };
-        let beside = self.client.dispatch.beside();
-        let start = beside.len();
-        let topic = message::write_line(beside, name, payload);
-        let end = beside.len();
-        if let Some(last) = &mut self.last
-            && last.end == start
-            && last.options == options
-            && beside[last.topic.clone()] == *name.as_bytes()
-        {
-            last.end = end;
-            let copies = self.client.dispatch.repeat(end);
-            self.client.account.accept(copies);
-            return Ok(copies);
-        }
-        let dispatch = &mut self.client.dispatch;
-        let added = match dispatch.add_known_beside(topic.clone(), start..end, options) {
-            Some(added) => added,
-            None => {
-                let name = checked(name).inspect_err(|_| dispatch.beside().truncate(start))?;
-                dispatch.add_in(name, Place::Beside, topic.clone(), start..end, options)
-            }
-        };
-        self.client.account.accept(added.copies);
-        self.last = added.repeatable.then_some(Last {
-            topic,
-            end,
-            options,
-        });
-        Ok(added.copies)
+        self.client.publish_beside(
+            PublishOptions { qos, retain: false },
+            |beside| message::write_line(beside, name, payload),
+            || checked(name),
+        )
     }
 
     #[inline(never)]
@@ -99,30 +74,27 @@ impl Conversation<'_, '_> {
         publish: &Publish<'_>,
     ) -> Result<u64, Refused> {
         let topic = checked(name)?;
-        let attributes = message::attributes(&publish.properties);
-        let payload = Escaped::escape(publish.payload);
-        self.last = None;
-        if !publish.retain {
-            let options = PublishOptions {
-                qos: publish.qos,
-                retain: false,
-            };
-            let added = self
-                .client
-                .add_beside_in(topic, &payload, &attributes, options);
-            return Ok(added.copies);
+        if publish.retain {
+            self.finish_part(buffer);
         }
-        self.finish_part(buffer);
-        let published =
-            self.client
-                .publish_retained_at(buffer, topic, &payload, &attributes, publish.qos);
-        match published {
-            Ok(added) => Ok(added.copies),
-            Err(full) => {
-                let fault = Fault::new(MqttError::QuotaExceeded, full.to_string());
-                Err(Refused::Policy(fault))
+        let published = self.client.publish(
+            buffer,
+            Message {
+                topic,
+                payload: Escaped::escape(publish.payload),
+                attributes: message::attributes(&publish.properties),
+                options: PublishOptions {
+                    qos: publish.qos,
+                    retain: publish.retain,
+                },
+            },
+        );
+        published.map_err(|refused| match refused {
+            PublishError::BrokersOwn => Refused::BrokersOwn,
+            PublishError::Full(full) => {
+                Refused::Policy(Fault::new(MqttError::QuotaExceeded, full.to_string()))
             }
-        }
+        })
     }
 
     /// A message on a topic of the broker's own: a question to it, if there is a way to answer.
@@ -135,8 +107,7 @@ impl Conversation<'_, '_> {
     ) -> Result<u64, Refused> {
         let refused = |code, why: String| Refused::Policy(Fault::new(code, why));
         if self.version == Version::V3 {
-            let why = "only the broker publishes under $SYS/";
-            return Err(refused(MqttError::NotAuthorized, why.into()));
+            return Err(refused(MqttError::NotAuthorized, BrokersOwn.to_string()));
         }
         let topic = Topic::parse(name)
             .map_err(|why| refused(MqttError::TopicNameInvalid, why.to_string()))?;
@@ -155,16 +126,14 @@ impl Conversation<'_, '_> {
         let answered = self
             .client
             .inquire(topic, &payload, &attributes, most_bytes);
-        answered
-            .map(|added| added.copies)
-            .map_err(|Unanswered { code, text }| {
-                let code = match code {
-                    Code::Denied => MqttError::NotAuthorized,
-                    Code::TooMany => MqttError::QuotaExceeded,
-                    _ => MqttError::ImplementationSpecificError,
-                };
-                refused(code, text)
-            })
+        answered.map_err(|Unanswered { code, text }| {
+            let code = match code {
+                Code::Denied => MqttError::NotAuthorized,
+                Code::TooMany => MqttError::QuotaExceeded,
+                _ => MqttError::ImplementationSpecificError,
+            };
+            refused(code, text)
+        })
     }
 
     /// Answers a PUBLISH.
@@ -182,8 +151,10 @@ impl Conversation<'_, '_> {
                 if publish.qos == 0 {
                     return Ok(());
                 }
-                let nobody = copies == 0 && self.version == Version::V5;
-                let code = if nobody { NO_MATCHING_SUBSCRIBERS } else { 0 };
+                let code = match self.version {
+                    Version::V5 if copies == 0 => NO_MATCHING_SUBSCRIBERS,
+                    Version::V3 | Version::V5 => 0,
+                };
                 reply::ack(&mut self.answers, kind, publish.id, code);
             }
             Err(refused) => match (refused, self.version, publish.qos) {
@@ -217,7 +188,7 @@ impl Conversation<'_, '_> {
 
     #[inline(never)]
     fn note_refused(&mut self, fault: &Fault) {
-        self.client.account.refused += 1;
+        self.client.note_refused(1);
         log::debug!(
             "connection {}: a PUBLISH is refused: {}",
             self.client.id(),
@@ -280,16 +251,19 @@ enum Refused {
     BrokersOwn,
 }
 
+impl From<BrokersOwn> for Refused {
+    fn from(BrokersOwn: BrokersOwn) -> Self {
+        Self::BrokersOwn
+    }
+}
+
+/// A name that can be published to, by what a topic is.
 fn checked(name: &str) -> Result<Topic<'_>, Refused> {
-    let topic = Topic::parse(name).map_err(|why| {
+    Topic::parse(name).map_err(|why| {
         let fault = Fault::new(MqttError::TopicNameInvalid, why.to_string());
         match why {
             BadTopic::Wildcard(_) => Refused::Forbidden(fault),
             _ => Refused::Name(fault),
         }
-    })?;
-    match topic.is_brokers_own() {
-        true => Err(Refused::BrokersOwn),
-        false => Ok(topic),
-    }
+    })
 }

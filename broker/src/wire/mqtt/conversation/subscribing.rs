@@ -7,7 +7,6 @@ use mqtt_protocol_core::mqtt::result_code::MqttError;
 use protocol::{BadFilter, Filter};
 
 use super::{Broken, Conversation, byte};
-use crate::engine::client::TooMany;
 use crate::engine::outbox::delivery::subscriptions::SubscriptionOptions;
 use crate::wire::mqtt::Version;
 use crate::wire::mqtt::message;
@@ -38,23 +37,14 @@ impl Conversation<'_, '_> {
             });
         }
         let refused = codes.iter().filter(|&&code| code >= 0x80).count();
-        self.client.account.refused += refused as u64;
+        self.client.note_refused(refused as u64);
         let mut suback = Vec::new();
         reply::suback(&mut suback, self.version, id, &codes);
-        let outbox = self.client.outbox.clone();
-        outbox.lock().answer(&suback);
-        let retained = self.client.engine.retained.read();
+        self.client.answer(&suback);
         for name in greeted {
-            let Ok(filter) = Filter::parse(&*name) else {
-                continue;
-            };
-            // Found before the outbox is held: publishers to this client wait for that one.
-            let found: Vec<_> = retained.matching(filter).cloned().collect();
-            if found.is_empty() {
-                continue;
+            if let Ok(filter) = Filter::parse(&*name) {
+                self.client.send_retained(filter);
             }
-            let mut guard = outbox.lock();
-            self.client.deliver_retained(&mut guard, filter, &found);
         }
         Ok(())
     }
@@ -106,9 +96,7 @@ impl Conversation<'_, '_> {
         };
         let known = match self.client.subscribe_with(filter, wanted) {
             Ok(known) => known,
-            Err(TooMany::Subscriptions(_) | TooMany::OverflowPolicies) => {
-                return byte(MqttError::QuotaExceeded);
-            }
+            Err(_) => return byte(MqttError::QuotaExceeded),
         };
         let greets = match options.rh() {
             RetainHandling::SendRetained => true,

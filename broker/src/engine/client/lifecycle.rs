@@ -1,0 +1,307 @@
+//! How a client comes and goes: its session, its will, and what is left over when its connection has
+//! ended.
+
+use std::time::Duration;
+
+use protocol::{Attributes, Escaped, Filter, MessageLine, RETAIN, Topic};
+
+use super::Client;
+use super::publish::Message;
+use crate::clock::Moment;
+use crate::engine::Engine;
+use crate::engine::outbox::Remains;
+use crate::engine::outbox::delivery::in_flight::{Ack, AckEffect};
+use crate::engine::outbox::delivery::writer::PacketWriter;
+use crate::engine::outbox::delivery::{DeliveryLimits, DeliveryState};
+use crate::engine::outbox::encoder::Encoder;
+use crate::engine::outbox::run::{PublishOptions, Redelivery};
+use crate::engine::session::store::Opened;
+use crate::engine::session::{Expiry, Session, Will};
+
+/// What a subscription takes, roughly.
+const SUBSCRIPTION_BYTES: usize = 256;
+
+/// Maximum messages redelivered to another group member at once.
+const MAX_REDELIVERED: u64 = 64;
+
+/// The connection that has the session does not leave it.
+pub(crate) struct SessionBusy;
+
+/// There is no memory for a will.
+pub(crate) struct NoMemory;
+
+impl Client<'_> {
+    /// Opens the session of the client with this identifier: the one it comes back to, or its own. A
+    /// `clean` one is always its own. Returns whether it is an earlier one.
+    #[inline(never)]
+    pub(crate) fn open_session(
+        &mut self,
+        client_id: &str,
+        clean: bool,
+        expiry: Expiry,
+        will: Option<Will>,
+    ) -> Result<bool, SessionBusy> {
+        // The connection that has the session may publish its will or hand messages over before it
+        // leaves, and an audit would wait for this batch all that time.
+        self.settle();
+        // What was said before, in HTTP and in WebSocket, does not move to the outbox of the session.
+        self.outbox.drain(None);
+        let store = &self.engine.sessions;
+        let opened = store.open(client_id, self.record.own_session(), clean, take_over);
+        self.begin();
+        let is_resumed = match opened {
+            Opened::Busy => return Err(SessionBusy),
+            Opened::New(before) => {
+                if let Some(before) = before {
+                    self.end_session(&before);
+                }
+                false
+            }
+            Opened::Resumed(session) => {
+                self.session = session;
+                true
+            }
+        };
+        self.session.set_expiry(expiry);
+        self.session.set_will(will);
+        Ok(is_resumed)
+    }
+
+    /// Goes on with the session that was opened, and welcomes the client in the same breath, so that
+    /// nothing comes before the welcome. From now on its messages are decided on and written one by one.
+    pub(crate) fn attach_session(
+        &mut self,
+        encoder: &'static Encoder,
+        writer: Box<dyn PacketWriter>,
+        limits: DeliveryLimits,
+        welcome: &[u8],
+    ) {
+        let own = self.record.own_session();
+        let is_own = self.session.id() == own.id();
+        // Taken out before the record names the other session: then the own outbox changes no more.
+        let connected = if is_own {
+            None
+        } else {
+            let connected = own.outbox().take_connection();
+            self.engine.clients.resume(&self.record, &self.session);
+            let outbox = self.session.outbox().clone();
+            self.engine.flusher.register(self.record.id(), outbox);
+            self.outbox = self.session.outbox().clone();
+            self.dispatch.set_publisher(self.session.id());
+            connected
+        };
+        let outbox = self.session.outbox();
+        let mut guard = match connected {
+            Some(connected) => outbox.attach(connected, encoder, writer),
+            None if is_own => {
+                let delivery = DeliveryState::new(
+                    self.session.id(),
+                    limits,
+                    self.session.subscriptions().clone(),
+                    writer,
+                    self.engine.memory.charge(0),
+                );
+                outbox.begin_session(encoder, delivery)
+            }
+            // The connection has failed meanwhile; its thread will find out.
+            None => outbox.lock(),
+        };
+        guard.answer(welcome);
+        if guard.is_ending() {
+            // Another connection has asked for the session before this one was welcomed.
+            guard.answer(encoder.taken_over);
+            guard.take_over();
+        }
+        guard.pump();
+    }
+
+    /// The connection has ended: the session ends with it, unless it outlasts its connections. Returns
+    /// what is left over.
+    #[inline(never)]
+    pub(crate) fn end_connection(&mut self) -> Remains {
+        self.engine.memory.note_returned(self.dispatch.scratch());
+        if self.session.outlasts_connection() {
+            return self.outbox.detach();
+        }
+        let remains = self.outbox.close();
+        self.forget_filters();
+        remains
+    }
+
+    /// Gives the session back, after [`Client::end_connection`] and all that was left to do. From now on
+    /// another connection can have it.
+    #[inline(never)]
+    pub(crate) fn leave(&mut self) {
+        if self.session.outlasts_connection() {
+            // The list first: the next connection takes this record out of it.
+            self.engine.clients.detach(&self.record);
+            self.engine.sessions.detach(&self.session);
+        } else {
+            self.engine.clients.leave(&self.record);
+            self.engine.sessions.end(&self.session);
+        }
+    }
+
+    /// Ends a session whose client has not come back.
+    #[inline(never)]
+    pub(crate) fn end_session(&mut self, session: &Session) {
+        let remains = session.outbox().close();
+        forget(self.engine, session);
+        self.engine.clients.end_detached(session);
+        self.engine
+            .metrics
+            .dropped
+            .add(remains.tally.dropped.total());
+        self.redeliver(&remains.redeliveries);
+        if let Some(will) = session.take_will() {
+            self.publish_message(&will);
+        }
+    }
+
+    /// The client acknowledges a message that its session keeps.
+    pub(crate) fn acknowledge(&self, id: u16, ack: Ack) -> AckEffect {
+        self.outbox.lock().acknowledge(id, ack)
+    }
+
+    /// A will for this client, if there is memory for it.
+    pub(crate) fn new_will(
+        &self,
+        topic: Topic<'_>,
+        payload: Escaped<'_>,
+        attributes: Attributes<'_>,
+        qos: u8,
+        delay: Duration,
+    ) -> Result<Will, NoMemory> {
+        let mut line = Vec::new();
+        let will = MessageLine {
+            topic,
+            payload,
+            attributes,
+        };
+        will.encode(&mut line);
+        line.shrink_to_fit();
+        if line.len() > self.engine.memory.free() {
+            return Err(NoMemory);
+        }
+        let _charge = self.engine.memory.charge(line.len());
+        Ok(Will {
+            line,
+            qos,
+            delay,
+            due: None,
+            _charge,
+        })
+    }
+
+    /// Sets what is published if the client is cut off. It takes the place of an earlier one.
+    pub(crate) fn set_will(
+        &mut self,
+        topic: Topic<'_>,
+        payload: Escaped<'_>,
+        attributes: Attributes<'_>,
+        qos: u8,
+    ) -> Result<(), NoMemory> {
+        let will = self.new_will(topic, payload, attributes, qos, Duration::ZERO)?;
+        self.session.set_will(Some(will));
+        Ok(())
+    }
+
+    /// The client takes its leave: there is nothing to say for it.
+    pub(crate) fn forget_will(&mut self) {
+        self.session.set_will(None);
+    }
+
+    /// The connection has ended without a goodbye: what the client wanted to be said then is
+    /// published.
+    #[inline(never)]
+    pub(crate) fn publish_will(&mut self) {
+        if let Some(will) = self.session.take_will_at_end() {
+            self.publish_message(&will);
+        }
+    }
+
+    /// Publishes a message that has waited.
+    pub(crate) fn publish_message(&mut self, will: &Will) {
+        // A panic may have left half a batch behind.
+        self.dispatch.abandon();
+        self.dispatch.set_now(Moment::now());
+        if let Some(line) = MessageLine::decode(&will.line) {
+            let options = PublishOptions {
+                qos: will.qos,
+                retain: line.attributes.contains(RETAIN),
+            };
+            let message = Message {
+                topic: line.topic,
+                payload: line.payload,
+                attributes: line.attributes,
+                options,
+            };
+            if self.publish_now(message).is_err() {
+                self.account.refused += 1;
+            }
+        }
+    }
+
+    /// The connection has ended: what it did not take and others of its groups can, goes to them.
+    #[inline(never)]
+    pub(crate) fn redeliver(&mut self, redeliveries: &[Redelivery]) {
+        self.dispatch.set_now(Moment::now());
+        for redelivery in redeliveries {
+            let mut rest = &redelivery.bytes[..];
+            while let Some((topic, len, messages)) = stretch(rest) {
+                let (lines, others) = rest.split_at(len);
+                self.dispatch.redeliver(
+                    &redelivery.filter,
+                    topic,
+                    lines,
+                    messages,
+                    redelivery.options,
+                );
+                rest = others;
+            }
+        }
+    }
+
+    /// Ends all subscriptions of a client that gets no more messages.
+    pub(crate) fn forget_filters(&mut self) {
+        forget(self.engine, &self.session);
+    }
+}
+
+/// The messages on one topic that these lines begin with: the topic, how many bytes they are, and how
+/// many messages.
+fn stretch(lines: &[u8]) -> Option<(Topic<'_>, usize, u64)> {
+    let mut found: Option<(Topic<'_>, usize, u64)> = None;
+    for line in lines.split_inclusive(|&byte| byte == b'\n') {
+        let Some(MessageLine { topic, .. }) = MessageLine::decode(line) else {
+            unreachable!("an outbox holds whole messages");
+        };
+        match &mut found {
+            None => found = Some((topic, line.len(), 1)),
+            Some((first, len, messages)) if *first == topic && *messages < MAX_REDELIVERED => {
+                *len += line.len();
+                *messages += 1;
+            }
+            Some(_) => break,
+        }
+    }
+    found
+}
+
+/// Asks the connection that has a session to leave it. Its thread may wait for its client; it need not.
+fn take_over(session: &Session) {
+    session.outbox().lock().take_over();
+    session.outbox().hurry();
+}
+
+/// Takes a session that gets no more messages out of the registry.
+fn forget(engine: &Engine, session: &Session) {
+    let filters = session.subscriptions().take_all();
+    let ended = filters.len() * SUBSCRIPTION_BYTES;
+    engine.memory.note_returned(ended);
+    for text in filters {
+        if let Ok(filter) = Filter::parse(text.as_bytes()) {
+            engine.router.forget(filter, session.id());
+        }
+    }
+}

@@ -1,0 +1,489 @@
+//! What a client publishes: on which topics it may, and the ways of a message into the batch.
+//!
+//! Messages go through the engine as the lines that a client of the line protocol is sent. A message
+//! that can leave as it came is published where it is in the read buffer, a message of another wire as a
+//! line written beside it, and any other as a [`Message`]. All are counted here.
+
+use std::fmt;
+use std::ops::Range;
+
+use memchr::memchr;
+use protocol::{Attributes, Escaped, MessageLine, RETAIN, RETAINED, Topic};
+
+use super::Client;
+use crate::engine::outbox::run::PublishOptions;
+use crate::engine::publish::{Added, Place};
+use crate::engine::retained::{Full, Retained};
+
+/// A message longer than this does not stay in a buffer.
+const KEPT_BYTES: usize = 64 * 1024;
+
+/// What a client publishes.
+pub(crate) struct Message<'a> {
+    pub(crate) topic: Topic<'a>,
+    pub(crate) payload: Escaped<'a>,
+    pub(crate) attributes: Attributes<'a>,
+    /// Attributes do not decide whether it is retained: `options` do.
+    pub(crate) options: PublishOptions,
+}
+
+/// Only the broker publishes on this topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BrokersOwn;
+
+/// Why a message is not published.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum PublishError {
+    BrokersOwn,
+    /// It cannot be retained.
+    Full(Full),
+}
+
+/// The last message of the batch, if the next may simply be added to it.
+pub(super) struct Last {
+    /// Where its topic is: in the read buffer or beside it. A wire uses one of the two for all its lines.
+    topic: Range<usize>,
+    end: usize,
+    options: PublishOptions,
+}
+
+impl<'a> Message<'a> {
+    /// A message of the line protocol, which is retained if an attribute says so.
+    pub(crate) fn of_line(
+        topic: Topic<'a>,
+        payload: Escaped<'a>,
+        attributes: Attributes<'a>,
+    ) -> Self {
+        let options = PublishOptions {
+            retain: attributes.contains(RETAIN),
+            ..PublishOptions::LINE
+        };
+        Self {
+            topic,
+            payload,
+            attributes,
+            options,
+        }
+    }
+}
+
+impl Client<'_> {
+    /// Whether the client may publish on this topic. Every message passes here before its topic is
+    /// remembered, so what is published on a remembered topic is not asked again.
+    pub(crate) fn check_topic(&self, topic: Topic<'_>) -> Result<(), BrokersOwn> {
+        match topic.is_brokers_own() {
+            true => Err(BrokersOwn),
+            false => Ok(()),
+        }
+    }
+
+    /// Adds a message to the batch; returns the copies made of it. A message that is to be retained is
+    /// delivered at once, and before it what was added earlier. `buffer` is all of the read buffer.
+    // Rare on a busy connection: out of line, its locals take no stack of one that is idle.
+    #[inline(never)]
+    pub(crate) fn publish(
+        &mut self,
+        buffer: &[u8],
+        message: Message<'_>,
+    ) -> Result<u64, PublishError> {
+        self.check_topic(message.topic)?;
+        self.last = None;
+        let line = MessageLine {
+            topic: message.topic,
+            payload: message.payload,
+            attributes: message.attributes.without(&[RETAIN, RETAINED]),
+        };
+        if message.options.retain {
+            return Ok(self.publish_retained(buffer, line, message.options)?);
+        }
+        Ok(self.add(&line, message.options))
+    }
+
+    /// Publishes one message between batches or at their end, and delivers it.
+    #[inline(never)]
+    pub(crate) fn publish_now(&mut self, message: Message<'_>) -> Result<u64, PublishError> {
+        let is_long = message.payload.as_line().len() > KEPT_BYTES;
+        let published = self.publish(&[], message);
+        self.dispatch.deliver(&[]);
+        if is_long {
+            self.dispatch.forget();
+        }
+        published
+    }
+
+    /// The short way for a line in the read buffer that can leave as it is, whose topic begins at
+    /// `topic` and is remembered: adds it and returns the copies made of it. `None` if it is not
+    /// remembered.
+    #[inline]
+    pub(crate) fn publish_known(
+        &mut self,
+        buffer: &[u8],
+        topic: usize,
+        line: Range<usize>,
+    ) -> Option<u64> {
+        let rest = &buffer[topic..line.end - 1];
+        let copies = match &mut self.last {
+            Some(last) if last.end == line.start && is_topic(rest, &buffer[last.topic.clone()]) => {
+                last.end = line.end;
+                self.dispatch.repeat(line.end)
+            }
+            _ => {
+                let topic = topic..topic + memchr(b' ', rest).unwrap_or(rest.len());
+                let end = line.end;
+                let added = self.dispatch.add_known(buffer, topic.clone(), line)?;
+                self.note_last(added, topic, end, PublishOptions::LINE);
+                added.copies
+            }
+        };
+        self.account.accept(copies);
+        Some(copies)
+    }
+
+    /// The same for any line in the read buffer that can leave as it is. Its topic is at `range`.
+    pub(crate) fn publish_in_place(
+        &mut self,
+        topic: Topic<'_>,
+        range: Range<usize>,
+        line: Range<usize>,
+    ) -> Result<u64, BrokersOwn> {
+        self.check_topic(topic)?;
+        let (options, end) = (PublishOptions::LINE, line.end);
+        let added = self
+            .dispatch
+            .add(topic, Place::Buffer, range.clone(), line, options);
+        self.note_last(added, range, end, options);
+        self.account.accept(added.copies);
+        Ok(added.copies)
+    }
+
+    /// The short way for a message of another wire. `write` appends its line, which has no attributes, and
+    /// returns where the topic is; `topic` is asked for the checked topic if it is not remembered.
+    #[inline]
+    pub(crate) fn publish_beside<'t, E: From<BrokersOwn>>(
+        &mut self,
+        options: PublishOptions,
+        write: impl FnOnce(&mut Vec<u8>) -> Range<usize>,
+        topic: impl FnOnce() -> Result<Topic<'t>, E>,
+    ) -> Result<u64, E> {
+        let beside = self.dispatch.beside();
+        let start = beside.len();
+        let range = write(beside);
+        let end = beside.len();
+        if let Some(last) = &mut self.last
+            && last.end == start
+            && last.options == options
+            && beside[last.topic.clone()] == beside[range.clone()]
+        {
+            last.end = end;
+            let copies = self.dispatch.repeat(end);
+            self.account.accept(copies);
+            return Ok(copies);
+        }
+        let known = self
+            .dispatch
+            .add_known_beside(range.clone(), start..end, options);
+        let added = match known {
+            Some(added) => added,
+            None => {
+                let checked = topic().and_then(|topic| {
+                    self.check_topic(topic)?;
+                    Ok(topic)
+                });
+                let topic = checked.inspect_err(|_| self.dispatch.beside().truncate(start))?;
+                self.dispatch
+                    .add(topic, Place::Beside, range.clone(), start..end, options)
+            }
+        };
+        self.note_last(added, range, end, options);
+        self.account.accept(added.copies);
+        Ok(added.copies)
+    }
+
+    /// Publishes a value of the broker's own and retains it. Without subscribers that is no message, so
+    /// that the figures of a broker without clients do not move by themselves.
+    pub(crate) fn publish_own(&mut self, topic: Topic<'_>, value: Escaped<'_>) {
+        let mut line = MessageLine {
+            topic,
+            payload: value,
+            attributes: Attributes::default(),
+        };
+        let kept = retained_line(&mut line);
+        // Held until the message is delivered: see `publish_retained`.
+        let mut retained = self.engine.retained.write();
+        retained.set_own(topic, &kept, line.payload.unescape().len());
+        let hash = self.engine.router.hash(topic.as_str().as_bytes());
+        if !self.engine.router.route(topic, hash).is_empty() {
+            self.add(&line, PublishOptions::LINE);
+            self.dispatch.deliver(&[]);
+        }
+    }
+
+    /// Keeps the last value of a topic and delivers it at once.
+    fn publish_retained(
+        &mut self,
+        buffer: &[u8],
+        mut line: MessageLine<'_>,
+        options: PublishOptions,
+    ) -> Result<u64, Full> {
+        // Before the lock is taken, which other publishers and subscribers wait for.
+        self.dispatch.deliver(buffer);
+        // Retained messages first, then the subscribers' outboxes, as everywhere. Held until the message is
+        // delivered, so that a client that subscribes meanwhile gets it exactly once, either because it
+        // is retained or because it is delivered.
+        let mut retained = self.engine.retained.write();
+        retain(&mut retained, &mut line, options.qos)?;
+        let copies = self.add(&line, options);
+        self.dispatch.deliver(buffer);
+        Ok(copies)
+    }
+
+    /// Adds a message whose line is yet to be written.
+    fn add(&mut self, line: &MessageLine<'_>, options: PublishOptions) -> u64 {
+        let beside = self.dispatch.beside();
+        let start = beside.len();
+        let topic = line.encode(beside);
+        let end = beside.len();
+        let added = self
+            .dispatch
+            .add(line.topic, Place::Beside, topic, start..end, options);
+        self.account.accept(added.copies);
+        added.copies
+    }
+
+    #[inline]
+    fn note_last(
+        &mut self,
+        added: Added,
+        topic: Range<usize>,
+        end: usize,
+        options: PublishOptions,
+    ) {
+        self.last = added.repeatable.then_some(Last {
+            topic,
+            end,
+            options,
+        });
+    }
+}
+
+/// Whether a line goes on with this topic.
+#[inline]
+fn is_topic(rest: &[u8], topic: &[u8]) -> bool {
+    rest.starts_with(topic) && matches!(rest.get(topic.len()), None | Some(b' '))
+}
+
+fn retain(retained: &mut Retained, line: &mut MessageLine<'_>, qos: u8) -> Result<(), Full> {
+    if line.payload.is_empty() {
+        retained.clear(line.topic);
+        return Ok(());
+    }
+    let kept = retained_line(line);
+    retained.set(line.topic, &kept, line.payload.unescape().len(), qos)
+}
+
+/// The line that is retained, which says so of itself. `line` has no such mark, and has none afterwards.
+fn retained_line(line: &mut MessageLine<'_>) -> Vec<u8> {
+    line.attributes
+        .push_flag(RETAINED)
+        .expect("`retained` is a valid key");
+    let mut kept = Vec::new();
+    line.encode(&mut kept);
+    line.attributes = line.attributes.without(&[RETAINED]);
+    kept
+}
+
+impl From<BrokersOwn> for PublishError {
+    fn from(BrokersOwn: BrokersOwn) -> Self {
+        Self::BrokersOwn
+    }
+}
+
+impl From<Full> for PublishError {
+    fn from(full: Full) -> Self {
+        Self::Full(full)
+    }
+}
+
+impl fmt::Display for BrokersOwn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("only the broker publishes under $SYS/")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::Filter;
+
+    use super::*;
+    use crate::engine::client::Answers;
+    use crate::engine::client::tests::{Scene, message, retained};
+    use crate::engine::memory::read_buffer::ReadBuffer;
+    use crate::engine::outbox::run::MESSAGE;
+
+    fn topic(name: &str) -> Topic<'_> {
+        Topic::parse(name).expect("a topic")
+    }
+
+    /// What a new subscriber to everything would be sent.
+    fn kept(scene: &Scene) -> Vec<String> {
+        let retained = scene.engine.retained.read();
+        retained
+            .matching(Filter::parse("#").expect("a filter"))
+            .map(|entry| String::from_utf8_lossy(&entry.message).into_owned())
+            .collect()
+    }
+
+    fn finish(client: &mut Client<'_>) {
+        client.finish_part(&[], Answers::new(&mut Vec::new()));
+    }
+
+    /// As a wire with bytes of its own publishes; it knows its topics by their names.
+    fn beside(client: &mut Client<'_>, name: &str, payload: &str) -> Result<u64, BrokersOwn> {
+        let write = |line: &mut Vec<u8>| {
+            let start = line.len() + MESSAGE.len();
+            line.extend_from_slice(format!("MESSAGE {name} {payload}\n").as_bytes());
+            start..start + name.len()
+        };
+        client.publish_beside(PublishOptions::LINE, write, || Ok(topic(name)))
+    }
+
+    #[test]
+    fn a_message_leaves_with_its_batch_and_is_not_retained_unless_it_asks_for_that() {
+        let scene = Scene::new(10);
+        let (_other, others) = scene.subscriber(2, &["a"]);
+        let mut client = scene.client(1);
+        let mut with_flag = message("a", "1");
+        with_flag.attributes.push_flag(RETAIN).expect("a key");
+        with_flag.attributes.push_flag("k").expect("a key");
+        assert_eq!(client.publish(&[], with_flag), Ok(1));
+        assert_eq!(others.taken(), "");
+        finish(&mut client);
+        assert_eq!(others.taken(), "@k MESSAGE a 1\n");
+        assert!(kept(&scene).is_empty());
+    }
+
+    #[test]
+    fn an_attribute_of_a_line_says_that_it_is_retained() {
+        let mut attributes = Attributes::default();
+        attributes.push_flag(RETAIN).expect("a key");
+        for (attributes, retain) in [(Attributes::default(), false), (attributes, true)] {
+            let message = Message::of_line(topic("a"), Escaped::default(), attributes);
+            let options = PublishOptions { qos: 1, retain };
+            assert_eq!(message.options, options);
+        }
+    }
+
+    #[test]
+    fn a_retained_message_leaves_at_once_behind_those_before_it() {
+        let scene = Scene::new(10);
+        let (_other, others) = scene.subscriber(2, &["#"]);
+        let mut client = scene.client(1);
+        assert_eq!(client.publish(&[], message("b", "1")), Ok(1));
+        assert_eq!(client.publish(&[], retained("a", "2")), Ok(1));
+        assert_eq!(others.taken(), "MESSAGE b 1\nMESSAGE a 2\n");
+        assert_eq!(kept(&scene), ["@retained MESSAGE a 2\n"]);
+        // An empty one takes it back, and is a message too.
+        assert_eq!(client.publish(&[], retained("a", "")), Ok(1));
+        assert_eq!(others.taken(), "MESSAGE a\n");
+        assert!(kept(&scene).is_empty());
+        assert_eq!(client.published(), 3);
+    }
+
+    #[test]
+    fn what_cannot_be_retained_is_not_published() {
+        let scene = Scene::new(1);
+        let (_other, others) = scene.subscriber(2, &["#"]);
+        let mut client = scene.client(1);
+        assert_eq!(client.publish(&[], retained("a", "1")), Ok(1));
+        let refused = Err(PublishError::Full(Full::Count(1)));
+        assert_eq!(client.publish(&[], retained("b", "2")), refused);
+        finish(&mut client);
+        assert_eq!(others.taken(), "MESSAGE a 1\n");
+        assert_eq!(client.published(), 1);
+    }
+
+    #[test]
+    fn only_the_broker_publishes_on_its_own_topics_whatever_the_way() {
+        let scene = Scene::new(10);
+        let (_other, others) = scene.subscriber(2, &["$SYS/#"]);
+        let mut client = scene.client(1);
+        let refused = Err(PublishError::BrokersOwn);
+        for make in [message, retained] {
+            assert_eq!(client.publish(&[], make("$SYS/a", "1")), refused);
+        }
+        assert_eq!(client.publish_now(message("$SYS/a", "1")), refused);
+        let in_place = client.publish_in_place(topic("$SYS/a"), 8..14, 0..17);
+        assert_eq!(in_place, Err(BrokersOwn));
+        assert_eq!(beside(&mut client, "$SYS/a", "1"), Err(BrokersOwn));
+        assert!(client.dispatch.beside().is_empty());
+        assert_eq!(client.publish_known(b"MESSAGE $SYS/a 1\n", 8, 0..17), None);
+        finish(&mut client);
+        assert_eq!((others.taken(), client.published()), (String::new(), 0));
+        // Its own client does, and what it publishes is retained.
+        client.publish_own(topic("$SYS/a"), Escaped::escape(b"1"));
+        assert_eq!(others.taken(), "MESSAGE $SYS/a 1\n");
+        let own = scene.engine.retained.read().find(topic("$SYS/a"));
+        assert_eq!(own.map(|kept| kept.payload), Some(1));
+    }
+
+    #[test]
+    fn a_value_of_the_brokers_own_without_subscribers_is_no_message() {
+        let scene = Scene::new(0);
+        let mut client = scene.client(1);
+        client.publish_own(topic("$SYS/a"), Escaped::escape(b"1"));
+        assert_eq!(client.published(), 0);
+        assert!(scene.engine.retained.read().find(topic("$SYS/a")).is_some());
+    }
+
+    #[test]
+    fn each_message_of_a_batch_goes_to_one_member_of_a_group() {
+        let scene = Scene::new(0);
+        let (_one, ones) = scene.subscriber(2, &["$share/g/a"]);
+        let (_two, twos) = scene.subscriber(3, &["$share/g/a"]);
+        let mut client = scene.client(1);
+        // On one topic they follow each other, but none is simply added to the last.
+        for payload in ["1", "2", "3"] {
+            assert_eq!(beside(&mut client, "a", payload), Ok(1));
+        }
+        finish(&mut client);
+        assert_eq!(ones.taken(), "MESSAGE a 1\nMESSAGE a 3\n");
+        assert_eq!(twos.taken(), "MESSAGE a 2\n");
+    }
+
+    #[test]
+    fn messages_that_follow_each_other_on_a_topic_are_all_counted_and_delivered() {
+        let scene = Scene::new(0);
+        let (_other, others) = scene.subscriber(2, &["a", "b"]);
+        let mut client = scene.client(1);
+        for (name, payload) in [("a", "1"), ("a", "2"), ("b", "3"), ("b", "4"), ("c", "5")] {
+            let copies = u64::from(name != "c");
+            assert_eq!(beside(&mut client, name, payload), Ok(copies));
+        }
+        finish(&mut client);
+        // The line of the next batch is where the last one was, and on another topic.
+        assert_eq!(beside(&mut client, "b", "6"), Ok(1));
+        finish(&mut client);
+        let expected = "MESSAGE a 1\nMESSAGE a 2\nMESSAGE b 3\nMESSAGE b 4\nMESSAGE b 6\n";
+        assert_eq!((others.taken().as_str(), client.published()), (expected, 6));
+    }
+
+    #[test]
+    fn a_remembered_topic_is_found_by_its_whole_name() {
+        let scene = Scene::new(0);
+        let (_other, others) = scene.subscriber(2, &["a"]);
+        let mut client = scene.client(1);
+        let mut buffer = ReadBuffer::new(client.memory());
+        let lines = b"MESSAGE a 1\nMESSAGE ab 2\nMESSAGE a\n";
+        let room = buffer.fill(1000).expect("there is memory");
+        room.extend_from_slice(lines);
+        assert_eq!(client.publish_known(lines, 8, 0..12), None);
+        assert_eq!(client.publish_in_place(topic("a"), 8..9, 0..12), Ok(1));
+        assert_eq!(client.publish_known(lines, 20, 12..25), None);
+        assert_eq!(client.publish_in_place(topic("ab"), 20..22, 12..25), Ok(0));
+        assert_eq!(client.publish_known(lines, 33, 25..35), Some(1));
+        buffer.consume(lines.len());
+        client.finish_batch(Some(&mut buffer), Answers::new(&mut Vec::new()));
+        assert_eq!(others.taken(), "MESSAGE a 1\nMESSAGE a\n");
+        assert_eq!(client.published(), 3);
+    }
+}

@@ -1,0 +1,438 @@
+//! What a client subscribes to, and the retained messages that it gets for it.
+//!
+//! The order of the locks of a SUBSCRIBE is decided here alone: retained messages, the client's outbox,
+//! the registry. What a wire says in between it says in a closure.
+
+use std::iter::Peekable;
+use std::mem;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use memchr::memmem;
+use protocol::{BadFilter, Filter, MessageLine, Slow, TTL};
+
+use super::Client;
+use crate::clock::Moment;
+use crate::engine::outbox::OutboxGuard;
+use crate::engine::outbox::delivery::subscriptions::SubscriptionOptions;
+use crate::engine::outbox::queue::policies::TooManyPolicies;
+use crate::engine::outbox::run::{PublishOptions, Run};
+use crate::engine::retained::{Entry, Retained};
+
+/// Filters that are handled under one lock of the outbox at most, during which publishers to this
+/// client wait.
+const FILTERS_PER_LOCK: usize = 64;
+
+/// Bytes of retained messages that are delivered at a time.
+const GATHERED_BYTES: usize = 64 * 1024;
+
+/// Why a client is not subscribed to a filter.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum SubscribeError {
+    BadFilter(BadFilter),
+    /// It has this number of subscriptions, the most it may have.
+    TooManySubscriptions(usize),
+    /// It has as many filters with wildcards and an overflow policy as it may have.
+    TooManyPolicies,
+}
+
+/// What a wire can do about one filter of a SUBSCRIBE under the lock of the client's outbox: before its
+/// retained messages, and before any newer message.
+pub(crate) struct Answering<'g, 'o> {
+    guard: &'g mut OutboxGuard<'o>,
+    /// What the client is told. It is sent before the retained messages of this filter.
+    pub(crate) answers: Vec<u8>,
+}
+
+impl Answering<'_, '_> {
+    /// What happens to messages of any filter while the client is slow.
+    pub(crate) fn choose_for_all(&mut self, slow: Slow) {
+        self.guard.choose_for_all(slow);
+    }
+
+    /// The client leaves after this many messages.
+    pub(crate) fn set_quota(&mut self, messages: u64) {
+        self.guard.set_quota(messages);
+    }
+
+    fn send(&mut self) {
+        if !self.answers.is_empty() {
+            self.guard.answer(&self.answers);
+            self.answers.clear();
+        }
+    }
+}
+
+/// One filter of a SUBSCRIBE, with what its wire calls it.
+struct Asked<'f, W> {
+    word: W,
+    filter: Result<Filter<'f>, BadFilter>,
+    /// The retained messages that it matches.
+    retained: Vec<Entry>,
+}
+
+impl Client<'_> {
+    pub(crate) fn has_subscriptions(&self) -> bool {
+        self.session.subscriptions().len() > 0
+    }
+
+    /// Subscribes to filters one after another. `answer` is called for each, with what became of it, and
+    /// says so to the client. Returns how many were refused. What was published before is delivered
+    /// already.
+    #[inline(never)]
+    pub(crate) fn subscribe<'f, W>(
+        &mut self,
+        filters: impl IntoIterator<Item = (W, Result<Filter<'f>, BadFilter>)>,
+        slow: Option<Slow>,
+        mut answer: impl FnMut(&mut Answering<'_, '_>, W, Result<(), SubscribeError>),
+    ) -> u64 {
+        let mut filters = filters.into_iter().peekable();
+        let mut refused = 0;
+        loop {
+            refused += self.subscribe_part(&mut filters, slow, &mut answer);
+            if filters.peek().is_none() {
+                return refused;
+            }
+            self.wait_for_room();
+        }
+    }
+
+    /// As many filters as are handled under one lock.
+    fn subscribe_part<'f, W>(
+        &mut self,
+        filters: &mut Peekable<impl Iterator<Item = (W, Result<Filter<'f>, BadFilter>)>>,
+        slow: Option<Slow>,
+        answer: &mut impl FnMut(&mut Answering<'_, '_>, W, Result<(), SubscribeError>),
+    ) -> u64 {
+        let engine = self.engine;
+        // The first of the three locks. A retained message is published under it, so none comes between
+        // the look for retained messages and the entry in the registry: it would be missed or come twice.
+        let retained = engine.retained.read();
+        // Found before the outbox is locked: publishers to this client wait for that lock.
+        let asked = find(&retained, filters);
+        let outbox = self.outbox.clone();
+        // The second. The registry is entered under it, and a publisher that finds the client there cannot
+        // deliver before it is released: so the answer comes before the first message, and retained
+        // messages before newer ones.
+        let mut guard = outbox.lock();
+        let mut answering = Answering {
+            guard: &mut guard,
+            answers: Vec::new(),
+        };
+        let mut refused = 0;
+        for each in asked {
+            let filter = each.filter;
+            let subscribed = filter
+                .map_err(SubscribeError::BadFilter)
+                .and_then(|filter| self.enter(answering.guard, filter, slow));
+            let is_served = subscribed.is_ok();
+            refused += u64::from(!is_served);
+            answer(&mut answering, each.word, subscribed);
+            if let Ok(filter) = filter
+                && is_served
+                && !each.retained.is_empty()
+            {
+                answering.send();
+                self.deliver_retained(answering.guard, filter, &each.retained);
+            }
+        }
+        answering.send();
+        refused
+    }
+
+    /// From now on the client gets what `filter` matches. `guard` is of its own outbox, in which its
+    /// overflow policy for messages of this filter is noted.
+    fn enter(
+        &mut self,
+        guard: &mut OutboxGuard<'_>,
+        filter: Filter<'_>,
+        slow: Option<Slow>,
+    ) -> Result<(), SubscribeError> {
+        let is_known = self.check_room(filter)?;
+        guard
+            .choose(filter, slow)
+            .map_err(|TooManyPolicies| SubscribeError::TooManyPolicies)?;
+        if is_known {
+            return Ok(());
+        }
+        self.session
+            .subscriptions()
+            .insert(filter, SubscriptionOptions::default());
+        // The third lock, of the registry, inside the other two.
+        self.engine.router.subscribe(filter, &self.outbox);
+        Ok(())
+    }
+
+    /// Whether the client has subscribed to this filter before. If not, there must be room for it.
+    fn check_room(&self, filter: Filter<'_>) -> Result<bool, SubscribeError> {
+        let subscriptions = self.session.subscriptions();
+        let is_known = subscriptions.contains(filter.as_str());
+        let count = subscriptions.len();
+        if !is_known && count >= self.most_subscriptions {
+            return Err(SubscribeError::TooManySubscriptions(count));
+        }
+        Ok(is_known)
+    }
+
+    /// Subscribes to one filter with options, which take the place of earlier ones. Returns whether the
+    /// client had subscribed to it before. For a wire whose messages may come before the answer.
+    pub(crate) fn subscribe_with(
+        &mut self,
+        filter: Filter<'_>,
+        options: SubscriptionOptions,
+    ) -> Result<bool, SubscribeError> {
+        let is_known = self.check_room(filter)?;
+        // First the options, then the route: a message that comes by the new route finds what is granted.
+        self.session.subscriptions().insert(filter, options);
+        if !is_known {
+            self.engine.router.subscribe(filter, &self.outbox);
+        }
+        Ok(is_known)
+    }
+
+    /// Sends the client the retained messages of a filter that it has subscribed to.
+    pub(crate) fn send_retained(&mut self, filter: Filter<'_>) {
+        let engine = self.engine;
+        // Retained messages first, then the outbox, as everywhere; see `subscribe_part`.
+        let retained = engine.retained.read();
+        let found: Vec<Entry> = retained.matching(filter).cloned().collect();
+        if found.is_empty() {
+            return;
+        }
+        let outbox = self.outbox.clone();
+        // Locked under the retained messages, so that a newer one of the same topic comes after these.
+        let mut guard = outbox.lock();
+        self.deliver_retained(&mut guard, filter, &found);
+    }
+
+    /// Delivers retained messages to the client itself, many at a time. `guard` is of its own outbox.
+    fn deliver_retained(
+        &mut self,
+        guard: &mut OutboxGuard<'_>,
+        filter: Filter<'_>,
+        messages: &[Entry],
+    ) {
+        let filter: Arc<str> = filter.as_str().into();
+        let mut deliver = |run: Run<'_>, qos| {
+            let run = run.by(0, PublishOptions { qos, retain: true });
+            let run = run.for_filter(&filter);
+            match run.messages() {
+                0 => 0,
+                messages if guard.deliver(&[&run]) => messages,
+                _ => 0,
+            }
+        };
+        let (mut gathered, mut waiting, mut qos) = (Vec::new(), 0, 0);
+        let now = Moment::now();
+        for entry in messages {
+            let Some(line) = fresh(entry, now) else {
+                continue;
+            };
+            let (line, next) = (&line, &entry.qos);
+            let is_long = line.len() > GATHERED_BYTES;
+            if is_long || *next != qos || gathered.len() + line.len() > GATHERED_BYTES {
+                let run = Run::borrowed(&gathered, mem::take(&mut waiting));
+                self.account.retained += deliver(run, qos);
+                gathered.clear();
+                qos = *next;
+            }
+            if is_long {
+                self.account.retained += deliver(Run::shared(line, 1, line.len()), qos);
+            } else {
+                gathered.extend_from_slice(line);
+                waiting += 1;
+            }
+        }
+        self.account.retained += deliver(Run::borrowed(&gathered, waiting), qos);
+    }
+
+    /// Ends the subscription to this filter. Returns whether there was one.
+    pub(crate) fn unsubscribe(&mut self, filter: Filter<'_>) -> bool {
+        let was_there = self.session.subscriptions().remove(filter.as_str());
+        if was_there {
+            self.engine.router.unsubscribe(filter, &self.outbox);
+            // To take a policy back never fails.
+            let _ = self.outbox.lock().choose(filter, None);
+        }
+        was_there
+    }
+}
+
+/// Takes filters for one lock, and the retained messages of each. With a wildcard and anything retained it
+/// takes no more: that may be much.
+fn find<'f, W>(
+    retained: &Retained,
+    filters: &mut impl Iterator<Item = (W, Result<Filter<'f>, BadFilter>)>,
+) -> Vec<Asked<'f, W>> {
+    let mut found = Vec::new();
+    let mut may_be_much = false;
+    while found.len() < FILTERS_PER_LOCK
+        && !may_be_much
+        && let Some((word, filter)) = filters.next()
+    {
+        let mut matching = Vec::new();
+        if let Ok(filter) = filter
+            && filter.group().is_none()
+        {
+            may_be_much = !filter.is_exact() && !retained.is_empty();
+            matching.extend(retained.matching(filter).cloned());
+        }
+        found.push(Asked {
+            word,
+            filter,
+            retained: matching,
+        });
+    }
+    found
+}
+
+/// The line of a retained message, with the seconds that are left of its time; none if none are.
+fn fresh(entry: &Entry, now: Moment) -> Option<Bytes> {
+    let line = &entry.message;
+    if line[0] != b'@' || memmem::find(line, b"ttl=").is_none() {
+        return Some(line.clone());
+    }
+    let Some(mut fresh) = MessageLine::decode(line) else {
+        return Some(line.clone());
+    };
+    let seconds = fresh.attributes.get(TTL)?;
+    let Some(seconds) = str::from_utf8(&seconds)
+        .ok()
+        .and_then(|text| text.parse::<u32>().ok())
+    else {
+        return Some(line.clone());
+    };
+    let waited = now.ms_since(entry.kept.since);
+    if waited > u64::from(seconds) * 1000 {
+        return None;
+    }
+    let left = (u64::from(seconds) - waited / 1000).to_string();
+    fresh.attributes = fresh.attributes.without(&[TTL]);
+    fresh.attributes.push(TTL, left.as_bytes()).ok()?;
+    let mut line = Vec::new();
+    fresh.encode(&mut line);
+    Some(line.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::Topic;
+
+    use super::*;
+    use crate::engine::client::tests::{Scene, message, retained};
+
+    /// Subscribes as a wire does that answers each filter; returns how many were refused.
+    fn subscribe(client: &mut Client<'_>, filters: &[&str]) -> u64 {
+        let filters = filters.iter().map(|text| (*text, Filter::parse(*text)));
+        client.subscribe(filters, None, |answering, text, subscribed| {
+            let answer = match subscribed {
+                Ok(()) => format!("yes {text}\n"),
+                Err(why) => format!("no {text} {why:?}\n"),
+            };
+            answering.answers.extend_from_slice(answer.as_bytes());
+        })
+    }
+
+    fn publish_all<'a>(
+        client: &mut Client<'_>,
+        messages: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) {
+        for (name, payload) in messages {
+            assert!(client.publish_now(retained(name, payload)).is_ok());
+        }
+    }
+
+    #[test]
+    fn an_answer_comes_before_the_retained_messages_of_its_filter_and_they_before_newer_ones() {
+        let scene = Scene::new(10);
+        let mut client = scene.client(10);
+        publish_all(&mut client, [("a", "1"), ("b/c", "2"), ("b/d", "3")]);
+        assert_eq!(subscribe(&mut client, &["a", "none", "b/+"]), 0);
+        assert_eq!(client.publish_now(message("a", "4")), Ok(1));
+        let expected = "yes a\n@retained MESSAGE a 1\nyes none\nyes b/+\n@retained MESSAGE b/c 2\n\
+                        @retained MESSAGE b/d 3\nMESSAGE a 4\n";
+        assert_eq!(scene.heard(), expected);
+    }
+
+    #[test]
+    fn a_filter_that_is_refused_does_not_spoil_the_others() {
+        let scene = Scene::new(10);
+        let mut client = scene.client(2);
+        publish_all(&mut client, [("c", "1")]);
+        let filters = ["a", "a/#/b", "b", "a", "c"];
+        assert_eq!(subscribe(&mut client, &filters), 2);
+        let expected = "yes a\nno a/#/b BadFilter(HashNotLast)\nyes b\nyes a\n\
+                        no c TooManySubscriptions(2)\n";
+        assert_eq!(scene.heard(), expected);
+        for (name, copies) in [("a", 1), ("b", 1), ("c", 0)] {
+            assert_eq!(client.publish_now(message(name, "2")), Ok(copies));
+        }
+        client.unsubscribe(Filter::parse("a").expect("a filter"));
+        assert_eq!(subscribe(&mut client, &["c"]), 0);
+        assert!(client.has_subscriptions());
+    }
+
+    #[test]
+    fn a_filter_that_was_there_gets_its_retained_messages_again_and_messages_once() {
+        let scene = Scene::new(10);
+        let mut client = scene.client(10);
+        publish_all(&mut client, [("a", "1")]);
+        for _ in 0..2 {
+            assert_eq!(subscribe(&mut client, &["a"]), 0);
+            assert_eq!(scene.heard(), "yes a\n@retained MESSAGE a 1\n");
+        }
+        assert_eq!(client.publish_now(message("a", "2")), Ok(1));
+        assert_eq!(scene.heard(), "MESSAGE a 2\n");
+    }
+
+    #[test]
+    fn a_member_of_a_group_gets_no_retained_messages() {
+        let scene = Scene::new(10);
+        let mut client = scene.client(10);
+        publish_all(&mut client, [("a", "1")]);
+        assert_eq!(subscribe(&mut client, &["$share/g/a"]), 0);
+        assert_eq!(scene.heard(), "yes $share/g/a\n");
+    }
+
+    #[test]
+    fn more_filters_than_one_lock_is_held_for_are_answered_in_order() {
+        let scene = Scene::new(10);
+        let mut client = scene.client(1000);
+        let names: Vec<String> = (0..3 * FILTERS_PER_LOCK).map(|n| n.to_string()).collect();
+        let filters: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(subscribe(&mut client, &filters), 0);
+        let expected: String = names.iter().map(|name| format!("yes {name}\n")).collect();
+        assert_eq!(scene.heard(), expected);
+    }
+
+    #[test]
+    fn a_lock_is_held_for_a_few_filters_and_for_one_whose_retained_messages_may_be_many() {
+        let mut retained = Retained::new(10, 1000);
+        let texts: Vec<String> = (0..100).map(|n| format!("{n}")).collect();
+        let held_for = |retained: &Retained, first: &str| {
+            let texts = [first].into_iter().chain(texts.iter().map(String::as_str));
+            let mut filters = texts.map(|text| ((), Filter::parse(text)));
+            find(retained, &mut filters).len()
+        };
+        assert_eq!(held_for(&retained, "a"), FILTERS_PER_LOCK);
+        assert_eq!(held_for(&retained, "+"), FILTERS_PER_LOCK);
+        let topic = Topic::parse("a").expect("a topic");
+        retained.set(topic, b"MESSAGE a\n", 0, 1).expect("room");
+        assert_eq!(held_for(&retained, "a"), FILTERS_PER_LOCK);
+        assert_eq!(held_for(&retained, "+"), 1);
+        assert_eq!(held_for(&retained, "$share/g/+"), FILTERS_PER_LOCK);
+    }
+
+    #[test]
+    fn a_retained_message_comes_with_the_seconds_that_are_left_of_its_time() {
+        let mut retained = Retained::new(10, 1000);
+        let topic = Topic::parse("a").expect("a topic");
+        let line = b"@k;ttl=10 MESSAGE a 1\n";
+        retained.set(topic, line, 1, 1).expect("room");
+        let filter = Filter::parse("a").expect("a filter");
+        let entry = retained.matching(filter).next().expect("it is retained");
+        let after = |ms| fresh(entry, entry.kept.since.later(ms));
+        assert_eq!(after(3500).as_deref(), Some(&b"@k;ttl=7 MESSAGE a 1\n"[..]));
+        assert_eq!(after(10_001), None);
+    }
+}
