@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::engine::client::Client;
+use crate::engine::limits::Limits;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::{Outbox, Sink};
 use crate::engine::session::clients::ClientRecord;
 use crate::wire::http::{self, Site};
-use crate::wire::mqtt::{self, Encoders, Limits};
+use crate::wire::mqtt::{self, Encoders};
 use crate::wire::websocket::{self, Inside, Tunnel};
 use crate::wire::{Arrival, End, Source, line};
 
@@ -40,12 +41,12 @@ pub fn mqtt(input: &[u8]) {
 /// Clients of HTTP, half of them in a WebSocket from the beginning, for lines or MQTT. The first byte
 /// chooses as above.
 pub fn web(input: &[u8]) {
-    let site = Site::new(&[], &[], 10);
     for_each_client(input, upgrade, |client, source| {
+        let site = Site::new(&[], &[], &client.engine.limits);
         let outbox = client.outbox.clone();
         outbox.set_encoder(&http::ENCODER);
         let mut raw = ReadBuffer::new(&client.engine.memory);
-        let mut conversation = http::Conversation::new(client, &site, LINE_BYTES);
+        let mut conversation = http::Conversation::new(client, &site);
         let end = conversation.read_loop(source, &mut raw);
         let Some(inside) = conversation.switched() else {
             return (end, None);
@@ -54,9 +55,7 @@ pub fn web(input: &[u8]) {
         let mut buffer = ReadBuffer::new(&client.engine.memory);
         let mut tunnel = Tunnel::new(source, &outbox, inside, &mut raw);
         let end = match inside {
-            Inside::Line => {
-                line::Conversation::new(client, LINE_BYTES).read_loop(&mut tunnel, &mut buffer)
-            }
+            Inside::Line => line::Conversation::new(client).read_loop(&mut tunnel, &mut buffer),
             Inside::Mqtt => exchange_packets(client, &mut tunnel, &mut buffer, websocket::MQTT),
         };
         outbox.current().lock().signal(&tunnel.last_frame(&end));
@@ -70,13 +69,7 @@ fn exchange_packets(
     buffer: &mut ReadBuffer,
     encoders: Encoders,
 ) -> End {
-    let limits = Limits {
-        packet_bytes: LINE_BYTES,
-        queued: 8,
-        queued_bytes: LINE_BYTES,
-        session_expiry: Duration::from_secs(100),
-    };
-    mqtt::Conversation::new(client, limits, encoders).read_loop(source, buffer)
+    mqtt::Conversation::new(client, encoders).read_loop(source, buffer)
 }
 
 /// Where what was sent ends in a whole frame, at most at this byte.
@@ -90,7 +83,7 @@ fn for_each_client(
     let Some((&choice, rest)) = input.split_first() else {
         return;
     };
-    let engine = Engine::new(8, LINE_BYTES, 1 << 20, Duration::ZERO).expect("an engine");
+    let engine = Engine::new(limits()).expect("an engine");
     for (number, part) in rest.split(|&byte| byte == NEXT).enumerate() {
         let id = number as u64 + 1;
         let reads = choice & 4 == 0;
@@ -108,7 +101,7 @@ fn for_each_client(
             ([127, 0, 0, 1], 1).into(),
         ));
         engine.clients.enter(record.clone());
-        let mut client = Client::new(&engine, &record, 10);
+        let mut client = Client::new(&engine, &record);
         let said = [&hello(choice)[..], part].concat();
         let mut source = Pieces(said.chunks(usize::from(choice >> 3) + 1));
         let (end, fitting) = serve(&mut client, &mut source);
@@ -127,6 +120,23 @@ fn for_each_client(
     }
     let audit = engine.clients.audit();
     assert!(audit.ledger.is_balanced(), "{}", audit.ledger);
+}
+
+/// Small, so that short inputs reach them.
+fn limits() -> Limits {
+    Limits {
+        line_bytes: LINE_BYTES,
+        connections: 10,
+        subscriptions: 10,
+        outbox_bytes: LINE_BYTES,
+        memory_bytes: 1 << 20,
+        max_block: Duration::ZERO,
+        retained: 8,
+        retained_bytes: LINE_BYTES,
+        queued: 8,
+        session_expiry: Duration::from_secs(100),
+        ..Limits::default()
+    }
 }
 
 /// The CONNECT of a client of MQTT.

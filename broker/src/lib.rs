@@ -33,8 +33,8 @@ use std::time::Duration;
 pub use config::{BadConfig, Config};
 
 use engine::Engine;
+use engine::limits::Limits;
 use net::capacity::{self, Capacity};
-use net::connection::Settings;
 use net::listener::Listener;
 use wire::http::Site;
 
@@ -57,27 +57,11 @@ impl Broker {
     pub fn bind(config: Config) -> Result<Self, BindError> {
         config.check().map_err(BindError::Config)?;
         let capacity = Capacity::of_machine(config.max_connections);
-        let memory = config.memory.unwrap_or_else(capacity::half_of_memory);
-        let mut engine = Engine::new(
-            config.max_retained,
-            config.max_retained_bytes,
-            memory,
-            config.max_block,
-        )
-        .map_err(BindError::Machine)?;
-        engine.max_connections = capacity.connections;
+        let engine = Engine::new(limits(&config, capacity)).map_err(BindError::Machine)?;
         let engine = Arc::new(engine);
-        let settings = Settings {
-            line_bytes: config.max_line,
-            subscriptions: config.max_subscriptions,
-            outbox_bytes: config.outbox_bytes,
-            ping_interval: config.ping_interval,
-            queued: config.max_queued,
-            session_expiry: config.session_expiry_max,
-        };
         let wanted = config.addresses();
-        let site = Site::new(&config.names, &config.allow_origins, capacity.connections);
-        let listener = Listener::bind(&wanted, engine.clone(), settings, site)
+        let site = Site::new(&config.names, &config.allow_origins, &engine.limits);
+        let listener = Listener::bind(&wanted, engine.clone(), site)
             .map_err(|(address, source)| BindError::Address { address, source })?;
         Ok(Self {
             addresses: listener.local_addrs().map_err(BindError::Machine)?,
@@ -155,6 +139,12 @@ impl Broker {
     }
 }
 
+/// What is configured, and what the machine bears where nothing is.
+fn limits(config: &Config, capacity: Capacity) -> Limits {
+    let memory = config.memory.unwrap_or_else(capacity::half_of_memory);
+    config.limits(capacity.connections, memory)
+}
+
 fn log_audit(engine: &Engine) {
     let audit = engine.clients.audit();
     let busy = if audit.is_exact {
@@ -175,6 +165,19 @@ impl Handle {
     /// Writes to the log what became of all messages so far.
     pub fn log_audit(&self) {
         log_audit(self.0.engine());
+    }
+
+    /// Replaces all limits of the running broker by those of `config`, after the checks that
+    /// [`Broker::bind`] makes. Every connection takes them with what it sends next, without connecting
+    /// anew. What is over a lower limit already stays until it ends by itself. Only limits change:
+    /// addresses, names, origins and `sys_interval` are those of the start.
+    pub fn replace_limits(&self, config: &Config) -> Result<(), BadConfig> {
+        config.check()?;
+        let capacity = Capacity::of_machine(config.max_connections);
+        let Capacity { connections, bound } = capacity;
+        self.0.engine().replace_limits(limits(config, capacity));
+        log::info!("limits replaced, at most {connections} connections ({bound})");
+        Ok(())
     }
 
     /// Makes [`Broker::run`] return, soon. May be called at any time and more than once.

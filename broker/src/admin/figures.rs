@@ -87,7 +87,7 @@ impl Broker {
             version: env!("CARGO_PKG_VERSION"),
             uptime_s: ago(Moment::now(), engine.began),
             connections: engine.clients.connected(),
-            max_connections: engine.max_connections,
+            max_connections: engine.limits.load().connections,
             subscriptions: filters.sum(),
             memory: Memory {
                 used: max - engine.memory.free(),

@@ -54,7 +54,7 @@ pub(crate) fn proclaim_loop(
     let nobody = (Ipv4Addr::UNSPECIFIED, 0).into();
     let record = Arc::new(ClientRecord::new(Arc::new(outbox), nobody));
     engine.clients.set_own(record.clone());
-    let mut client = Client::new(engine, &record, 0);
+    let mut client = Client::new(engine, &record);
     let mut known = HashMap::default();
     proclaim(&mut client, &mut known);
     drop(first);
@@ -83,10 +83,11 @@ fn proclaim(client: &mut Client<'_>, known: &mut HashMap<String, String, RandomS
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::limits::Limits;
 
     #[test]
     fn every_figure_has_a_topic_of_its_own_that_can_be_published_to() {
-        let engine = Engine::new(10, 1000, usize::MAX, Duration::ZERO).expect("an engine");
+        let engine = Engine::new(Limits::default()).expect("an engine");
         let mut values = admin::values(&engine);
         values.sort();
         for (name, _) in &values {

@@ -11,7 +11,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use protocol::limits::LINE_BYTES;
+
+use crate::engine::limits::Limits;
 
 /// What a broker is told before it begins.
 #[derive(Clone, Debug)]
@@ -57,22 +58,23 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
+        let limits = Limits::default();
         Self {
             host: Ipv4Addr::LOCALHOST.into(),
             port: 1373,
             listen: Vec::new(),
-            max_line: LINE_BYTES,
+            max_line: limits.line_bytes,
             max_connections: None,
-            outbox_bytes: LINE_BYTES,
+            outbox_bytes: limits.outbox_bytes,
             memory: None,
-            max_block: Duration::from_secs(1),
-            ping_interval: Duration::from_secs(30),
+            max_block: limits.max_block,
+            ping_interval: limits.ping_interval,
             sys_interval: Duration::from_secs(10),
-            max_subscriptions: 250_000,
-            max_retained: 1_000_000,
-            max_retained_bytes: 256 * 1024 * 1024,
-            max_queued: 100_000,
-            session_expiry_max: Duration::from_secs(7 * 24 * 60 * 60),
+            max_subscriptions: limits.subscriptions,
+            max_retained: limits.retained,
+            max_retained_bytes: limits.retained_bytes,
+            max_queued: limits.queued,
+            session_expiry_max: limits.session_expiry,
             names: Vec::new(),
             allow_origins: Vec::new(),
         }
@@ -100,6 +102,23 @@ impl Config {
                 outbox_bytes: self.outbox_bytes,
             }),
             _ => Ok(()),
+        }
+    }
+
+    /// The limits of a broker with so many connections at most, and so much memory.
+    pub(crate) fn limits(&self, connections: usize, memory_bytes: usize) -> Limits {
+        Limits {
+            line_bytes: self.max_line,
+            connections,
+            subscriptions: self.max_subscriptions,
+            outbox_bytes: self.outbox_bytes,
+            memory_bytes,
+            max_block: self.max_block,
+            ping_interval: self.ping_interval,
+            retained: self.max_retained,
+            retained_bytes: self.max_retained_bytes,
+            queued: self.max_queued,
+            session_expiry: self.session_expiry_max,
         }
     }
 

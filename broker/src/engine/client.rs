@@ -16,6 +16,7 @@ use protocol::{
 
 use crate::clock::Moment;
 use crate::engine::Engine;
+use crate::engine::limits::{CachedLimits, Limits};
 use crate::engine::outbox::queue::policies::TooManyPolicies;
 use crate::engine::outbox::run::{PublishOptions, Redelivery, Run};
 use crate::engine::outbox::{OutboxGuard, Remains};
@@ -57,7 +58,7 @@ pub(crate) struct Client<'a> {
     /// When it last handed in what it published, and what the clients's number of askers was then.
     handed_in: Option<HandIn>,
     asked: u64,
-    pub(crate) most_subscriptions: usize,
+    limits: CachedLimits,
     /// What to publish if the client is cut off.
     will: Option<Will>,
     /// What its client can come back to. Most have none, and idle connections shall be small.
@@ -125,11 +126,7 @@ impl Account {
 impl<'a> Client<'a> {
     /// In a box, because a thread's stack grows by whole pages and lives as long as the connection.
     #[inline(never)]
-    pub(crate) fn new(
-        engine: &'a Engine,
-        record: &'a Arc<ClientRecord>,
-        most_subscriptions: usize,
-    ) -> Box<Self> {
+    pub(crate) fn new(engine: &'a Engine, record: &'a Arc<ClientRecord>) -> Box<Self> {
         Box::new(Self {
             engine,
             record,
@@ -140,7 +137,7 @@ impl<'a> Client<'a> {
             heard: record.since,
             handed_in: None,
             asked: 0,
-            most_subscriptions,
+            limits: CachedLimits::new(&engine.limits),
             will: None,
             seat: None,
         })
@@ -165,6 +162,18 @@ impl<'a> Client<'a> {
         self.heard = Moment::now();
         self.dispatch.set_now(self.heard);
         self.account.bytes += bytes as u64;
+    }
+
+    /// The limits that hold for the batch at hand.
+    #[inline]
+    pub(crate) fn limits(&self) -> &Limits {
+        self.limits.get()
+    }
+
+    /// Takes the limits that hold for the next batch; returns whether they are others than before.
+    #[inline]
+    pub(crate) fn refresh_limits(&mut self) -> bool {
+        self.limits.refresh()
     }
 
     /// Begins a batch: see [`ClientRecord::begin`].
@@ -354,7 +363,7 @@ impl<'a> Client<'a> {
     ) -> Result<(), TooMany> {
         let is_known = self.record.has_filter(filter.as_str());
         let subscriptions = self.record.filter_count();
-        if !is_known && subscriptions >= self.most_subscriptions {
+        if !is_known && subscriptions >= self.limits().subscriptions {
             return Err(TooMany::Subscriptions(subscriptions));
         }
         guard
@@ -584,11 +593,11 @@ impl<'a> Client<'a> {
     #[inline(never)]
     fn wait_for_slow(&mut self) {
         let began = Instant::now();
-        let deadline = began + self.engine.max_block;
+        let deadline = began + self.limits().max_block;
         for slow in self.dispatch.take_slow_subscribers() {
             let in_vain = slow.wait_for_half(deadline);
             if in_vain
-                && !self.engine.max_block.is_zero()
+                && !self.limits().max_block.is_zero()
                 && let Some(more) = self.engine.block_log.say(Instant::now())
             {
                 log::warn!(
@@ -726,19 +735,17 @@ fn message<'a>(topic: Topic<'a>, payload: &Escaped<'a>, attributes: Attributes<'
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::engine::outbox::tests::outbox;
 
     #[test]
     fn a_busy_client_hands_in_what_it_published_when_there_is_much_or_someone_asks_or_late() {
-        let engine = Engine::new(10, 1000, usize::MAX, Duration::ZERO).expect("an engine");
+        let engine = Engine::new(Limits::default()).expect("an engine");
         let record = Arc::new(ClientRecord::new(
             outbox(1, 100, 0).0,
             ([127, 0, 0, 1], 1).into(),
         ));
-        let mut client = Client::new(&engine, &record, 10);
+        let mut client = Client::new(&engine, &record);
         let (start, topic) = (Moment::now(), Topic::parse("a").expect("a topic"));
         let mut seen_after = |messages: usize, ms: u64| {
             client.begin();

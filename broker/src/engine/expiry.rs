@@ -35,7 +35,7 @@ fn on_behalf(engine: &Engine, act: impl FnOnce(&mut Client<'_>)) {
         ([0, 0, 0, 0], 0).into(),
     ));
     engine.clients.enter(record.clone());
-    let mut client = Client::new(engine, &record, 0);
+    let mut client = Client::new(engine, &record);
     client.begin();
     act(&mut client);
     client.settle();

@@ -29,21 +29,6 @@ use crate::wire::{Arrival, End, Source, Wire, sniff};
 /// How long a client may take to close after the broker has.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// What all connections of a broker are given.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    /// The longest line taken.
-    pub(crate) line_bytes: usize,
-    pub(crate) subscriptions: usize,
-    pub(crate) outbox_bytes: usize,
-    /// Zero for never.
-    pub(crate) ping_interval: Duration,
-    /// Messages that wait for a client of MQTT.
-    pub(crate) queued: usize,
-    /// How long a session waits for its client at most.
-    pub(crate) session_expiry: Duration,
-}
-
 /// One connection.
 pub(crate) struct Connection {
     id: u64,
@@ -51,7 +36,6 @@ pub(crate) struct Connection {
     record: Arc<ClientRecord>,
     shutdown: Arc<ShutdownDeadline>,
     site: Arc<Site>,
-    settings: Settings,
 }
 
 impl Connection {
@@ -62,13 +46,12 @@ impl Connection {
         engine: &Engine,
         shutdown: Arc<ShutdownDeadline>,
         site: Arc<Site>,
-        settings: Settings,
     ) -> Self {
         let socket = Arc::new(Socket::new(socket));
         let sink = SocketSink::new(id, socket.clone(), engine.flusher.clone());
         let outbox = Outbox::new(
             id,
-            settings.outbox_bytes,
+            engine.limits.load().outbox_bytes,
             engine.memory.clone(),
             &line::ENCODER,
             Box::new(sink),
@@ -79,7 +62,6 @@ impl Connection {
             record: Arc::new(ClientRecord::new(Arc::new(outbox), peer)),
             shutdown,
             site,
-            settings,
         }
     }
 
@@ -110,9 +92,11 @@ impl Connection {
         let began = Instant::now();
         engine.flusher.register(self.id, self.record.outbox.clone());
         engine.clients.enter(self.record.clone());
-        let mut client = Client::new(engine, &self.record, self.settings.subscriptions);
-        let mut source =
-            SocketSource::new(&self.socket, &self.shutdown, self.settings.ping_interval);
+        let mut client = Client::new(engine, &self.record);
+        // Limits that were replaced before it entered have not been set here.
+        self.record.outbox.set_limit(client.limits().outbox_bytes);
+        let ping_interval = client.limits().ping_interval;
+        let mut source = SocketSource::new(&self.socket, &self.shutdown, ping_interval);
         let end = panic::catch_unwind(AssertUnwindSafe(|| serve(&mut client, &mut source)));
         self.part(
             &mut client,
@@ -160,7 +144,7 @@ impl Connection {
 
     fn converse(&self, client: &mut Client<'_>, source: &mut SocketSource<'_>) -> End {
         let mut buffer = ReadBuffer::new(&client.engine.memory);
-        let line_bytes = self.settings.line_bytes;
+        let line_bytes = client.limits().line_bytes;
         let wire = loop {
             if let Some(wire) = sniff(buffer.unread()) {
                 break wire;
@@ -179,7 +163,7 @@ impl Connection {
             Wire::Mqtt => return self.converse_in_mqtt(client, source, &mut buffer),
             Wire::Tls => return End::NotSpoken(wire),
         }
-        let end = Conversation::new(client, line_bytes).read_loop(source, &mut buffer);
+        let end = Conversation::new(client).read_loop(source, &mut buffer);
         self.conclude(client, end)
     }
 
@@ -191,8 +175,7 @@ impl Connection {
         buffer: &mut ReadBuffer,
     ) -> End {
         self.record.outbox.set_encoder(&http::ENCODER);
-        let line_bytes = self.settings.line_bytes;
-        let mut conversation = http::Conversation::new(client, &self.site, line_bytes);
+        let mut conversation = http::Conversation::new(client, &self.site);
         let end = conversation.read_loop(source, buffer);
         if let Some(inside) = conversation.switched() {
             return self.converse_in_tunnel(client, source, buffer, inside);
@@ -214,8 +197,7 @@ impl Connection {
         let mut buffer = ReadBuffer::new(&client.engine.memory);
         let mut tunnel = Tunnel::new(source, &outbox, inside, raw);
         let mut end = match inside {
-            Inside::Line => Conversation::new(client, self.settings.line_bytes)
-                .read_loop(&mut tunnel, &mut buffer),
+            Inside::Line => Conversation::new(client).read_loop(&mut tunnel, &mut buffer),
             Inside::Mqtt => {
                 self.exchange_packets(client, &mut tunnel, &mut buffer, websocket::MQTT)
             }
@@ -280,13 +262,7 @@ impl Connection {
         buffer: &mut ReadBuffer,
         encoders: mqtt::Encoders,
     ) -> End {
-        let limits = mqtt::Limits {
-            packet_bytes: self.settings.line_bytes,
-            queued: self.settings.queued,
-            queued_bytes: self.settings.outbox_bytes,
-            session_expiry: self.settings.session_expiry,
-        };
-        mqtt::Conversation::new(client, limits, encoders).read_loop(source, buffer)
+        mqtt::Conversation::new(client, encoders).read_loop(source, buffer)
     }
 
     /// The broker stops: what waits is sent as long as there is time.
@@ -374,18 +350,8 @@ mod tests {
     use protocol::Topic;
 
     use super::*;
+    use crate::engine::limits::Limits;
     use crate::engine::outbox::run::Run;
-
-    fn settings() -> Settings {
-        Settings {
-            line_bytes: 1024,
-            subscriptions: 10,
-            outbox_bytes: 4096,
-            ping_interval: Duration::from_secs(30),
-            queued: 100,
-            session_expiry: Duration::from_secs(60),
-        }
-    }
 
     /// A connection and the client's end of its connection.
     fn connection(engine: &Engine, id: u64) -> (Connection, TcpStream) {
@@ -393,15 +359,14 @@ mod tests {
         let address = listener.local_addr().expect("it is bound");
         let client = TcpStream::connect(address).expect("it listens");
         let (socket, peer) = listener.accept().expect("somebody connected");
-        let site = Arc::new(Site::new(&[], &[], 10));
-        let connection =
-            Connection::new(id, socket, peer, engine, Arc::default(), site, settings());
+        let site = Arc::new(Site::new(&[], &[], &engine.limits));
+        let connection = Connection::new(id, socket, peer, engine, Arc::default(), site);
         (connection, client)
     }
 
     #[test]
     fn a_panic_ends_one_connection_and_leaves_nothing_behind() {
-        let engine = Engine::new(10, 1000, usize::MAX, Duration::ZERO).expect("an engine");
+        let engine = Engine::new(Limits::default()).expect("an engine");
         let (connection, mut peer) = connection(&engine, 1);
         peer.write_all(b"SUBSCRIBE a\n")
             .expect("the socket is open");
@@ -412,7 +377,7 @@ mod tests {
             let topic = Topic::parse("a").expect("a topic");
             thread::scope(|scope| {
                 let reader =
-                    scope.spawn(|| Conversation::new(client, 1024).read_loop(source, &mut buffer));
+                    scope.spawn(|| Conversation::new(client).read_loop(source, &mut buffer));
                 let mut line = String::new();
                 BufReader::new(&peer).read_line(&mut line).expect("a line");
                 assert_eq!(line, "SUBACK a\n");

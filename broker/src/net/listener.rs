@@ -17,7 +17,7 @@ use rustix::net::{SendFlags, send, sockopt};
 use crate::engine::Engine;
 use crate::engine::memory::heap;
 use crate::engine::stats::log_limit::LogLimit;
-use crate::net::connection::{Connection, ConnectionHandle, Settings};
+use crate::net::connection::{Connection, ConnectionHandle};
 use crate::net::shutdown::ShutdownDeadline;
 use crate::net::tcp_info;
 use crate::wire::http::Site;
@@ -54,7 +54,6 @@ const PROBES: u32 = 3;
 pub(crate) struct Listener {
     sockets: Vec<TcpListener>,
     engine: Arc<Engine>,
-    settings: Settings,
     site: Arc<Site>,
     next_id: AtomicU64,
     shutdown: Arc<ShutdownDeadline>,
@@ -70,7 +69,6 @@ impl Listener {
     pub(crate) fn bind(
         addresses: &[SocketAddr],
         engine: Arc<Engine>,
-        settings: Settings,
         site: Site,
     ) -> Result<Self, (SocketAddr, io::Error)> {
         let bind = |&address: &SocketAddr| {
@@ -80,7 +78,6 @@ impl Listener {
         Ok(Self {
             sockets: addresses.iter().map(bind).collect::<Result<_, _>>()?,
             engine,
-            settings,
             site: Arc::new(site),
             next_id: AtomicU64::new(1),
             shutdown: Arc::default(),
@@ -188,7 +185,7 @@ impl Listener {
 
     fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let connections = self.connections.lock().len();
-        if connections >= self.site.most_connections {
+        if connections >= self.engine.limits.load().connections {
             let why = format!("{connections} connections are open, the most this broker takes");
             return self.turn_away(&stream, &why);
         }
@@ -200,7 +197,6 @@ impl Listener {
             &self.engine,
             self.shutdown.clone(),
             self.site.clone(),
-            self.settings,
         );
         self.connections.lock().insert(id, connection.handle());
         // Said here, because logging costs a thread a page or two of stack.

@@ -13,6 +13,7 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::ReadBuffer;
 
 /// Where the bytes of one client come from.
@@ -28,6 +29,16 @@ pub(crate) trait Source {
 
     /// From now on a silence is this long; zero for endless.
     fn set_interval(&mut self, interval: Duration);
+}
+
+/// Takes the limits that hold for the client's next batch; returns whether they are others than before.
+#[inline]
+fn take_limits(client: &mut Client<'_>, source: &mut impl Source) -> bool {
+    let changed = client.refresh_limits();
+    if changed {
+        source.set_interval(client.limits().ping_interval);
+    }
+    changed
 }
 
 /// What came.

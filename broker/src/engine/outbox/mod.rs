@@ -230,6 +230,11 @@ impl Outbox {
         self.inside.lock().terms.limit
     }
 
+    /// Changes it. What waits stays, also if it is more.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.inside.lock().terms.limit = limit;
+    }
+
     /// At least how many messages on a topic were dropped lately, and when the last.
     pub(crate) fn dropped_on(&self, topic: &str) -> Option<(u64, Moment)> {
         self.inside.lock().queue.dropped_on(topic)

@@ -11,8 +11,9 @@ use protocol::{Attributes, Escaped, Name, RETAIN, Topic};
 use super::packet::{BadConnect, Connect, Fault, WillPacket};
 use super::reply::{self, ReplyLimits, Welcome};
 use super::shelf::{self, Shelf};
-use super::{Encoders, Limits, Version, message};
+use super::{Encoders, Version, message};
 use crate::engine::client::{Client, NoMemory, Seat};
+use crate::engine::limits::{CachedLimits, Limits};
 use crate::engine::outbox::Outbox;
 use crate::engine::session::store::Seated;
 use crate::sync::Ordering;
@@ -87,7 +88,6 @@ impl Turned {
 #[inline(never)]
 pub(super) fn accept(
     client: &mut Client<'_>,
-    limits: Limits,
     encoders: Encoders,
     connect: &Connect,
 ) -> Result<Accepted, Turned> {
@@ -129,13 +129,13 @@ pub(super) fn accept(
             .number(PropertyId::SessionExpiryInterval)
             .unwrap_or(0),
     };
-    let granted = granted(asked, limits);
+    let granted = granted(asked, client.limits());
     let welcome = Welcome {
         session_present: false,
         assigned: assigned.as_deref(),
         expiry: (granted != asked).then_some(granted),
         receive_maximum: RECEIVE_MAXIMUM,
-        packet_bytes: u32::try_from(limits.packet_bytes).unwrap_or(u32::MAX),
+        packet_bytes: u32::try_from(client.limits().line_bytes).unwrap_or(u32::MAX),
         aliases: ALIASES,
     };
     if welcome.encode(version).len() > reply_limits.most as usize {
@@ -191,7 +191,8 @@ pub(super) fn accept(
             session
         }
         None => {
-            let (owner, limits) = (client.record.outbox.id(), shelf_limits(limits));
+            let owner = client.record.outbox.id();
+            let limits = CachedLimits::new(&client.engine.limits);
             let charge = client.engine.memory.charge(0);
             let shelf = Shelf::new(owner, client_id, terms, limits, charge);
             client.record.outbox.set_encoder(encoders.of(version));
@@ -255,20 +256,13 @@ fn taken_over(version: Version) -> &'static [u8] {
 }
 
 /// How long a session is kept for a client that asked for this many seconds.
-pub(super) fn granted(asked: u32, limits: Limits) -> u32 {
+pub(super) fn granted(asked: u32, limits: &Limits) -> u32 {
     let most = u32::try_from(limits.session_expiry.as_secs()).unwrap_or(FOR_EVER);
     asked.min(most)
 }
 
 pub(super) fn seconds(seconds: u32) -> Option<Duration> {
     (seconds != FOR_EVER).then(|| Duration::from_secs(seconds.into()))
-}
-
-fn shelf_limits(limits: Limits) -> shelf::Limits {
-    shelf::Limits {
-        messages: limits.queued,
-        bytes: limits.queued_bytes,
-    }
 }
 
 fn short(connect: &Connect, id: PropertyId) -> Option<u16> {

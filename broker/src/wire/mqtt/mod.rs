@@ -12,8 +12,6 @@ mod property;
 mod reply;
 mod shelf;
 
-use std::time::Duration;
-
 use crate::engine::outbox::encoder::Encoder;
 
 pub(crate) use conversation::Conversation;
@@ -25,19 +23,6 @@ pub(crate) enum Version {
     V3,
     /// 5.0.
     V5,
-}
-
-/// What all conversations of a broker are given.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// The longest packet.
-    pub(crate) packet_bytes: usize,
-    /// Messages that a session holds.
-    pub(crate) queued: usize,
-    /// Bytes of them.
-    pub(crate) queued_bytes: usize,
-    /// How long a session waits for its client at most.
-    pub(crate) session_expiry: Duration,
 }
 
 /// What outboxes of clients of 3.1.1 say.

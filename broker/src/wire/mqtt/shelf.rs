@@ -16,6 +16,7 @@ use protocol::{Filter, Topic};
 
 use super::Version;
 use super::message::{self, Extra, Parts, Plain};
+use crate::engine::limits::CachedLimits;
 use crate::engine::memory::budget::Charge;
 use crate::engine::outbox::delivery_state::{Adapter, Fate, Message, Outgoing, Pumped, Span};
 use crate::engine::outbox::run::{PublishOptions, Redelivery};
@@ -60,20 +61,13 @@ pub(super) struct Terms {
     pub(super) aliases: u16,
 }
 
-/// How much a session may hold.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) messages: usize,
-    pub(super) bytes: usize,
-}
-
 /// What a session holds.
 pub(super) struct Shelf {
     /// The number of the session's outbox, which is that of its own messages.
     owner: u64,
     client_id: Box<str>,
     terms: Terms,
-    limits: Limits,
+    limits: CachedLimits,
     /// It goes on without a connection.
     lasts: bool,
     connected: bool,
@@ -165,7 +159,7 @@ impl Shelf {
         owner: u64,
         client_id: &str,
         terms: Terms,
-        limits: Limits,
+        limits: CachedLimits,
         charge: Charge,
     ) -> Self {
         Self {
@@ -374,12 +368,13 @@ impl Shelf {
             ..rare
         };
         let added = size(message.line(), rare.is_any());
-        let room = self
-            .limits
-            .bytes
+        self.limits.refresh();
+        let limits = self.limits.get();
+        let room = limits
+            .outbox_bytes
             .min(message.memory.free().saturating_add(self.charged));
         let kept = self.waiting.len() + self.flights.len();
-        if kept >= self.limits.messages || (kept > 0 && self.bytes + added > room) {
+        if kept >= limits.queued || (kept > 0 && self.bytes + added > room) {
             self.gap += 1;
             return Fate::Dropped;
         }

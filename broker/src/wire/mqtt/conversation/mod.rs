@@ -18,7 +18,7 @@ use super::connect::{self, Accepted, Turned};
 use super::packet::{self, Connect, Fault, Header, Packet, Publish, kind};
 use super::reply::{self, ReplyLimits};
 use super::shelf::{Acked, Shelf};
-use super::{Encoders, Limits, Version};
+use super::{Encoders, Version};
 use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::run::PublishOptions;
@@ -46,10 +46,11 @@ type Broken = Fault;
 /// One client's conversation.
 pub(crate) struct Conversation<'a, 'b> {
     client: &'a mut Client<'b>,
-    limits: Limits,
     encoders: Encoders,
     version: Version,
     reply_limits: ReplyLimits,
+    /// The maximum packet size that CONNACK has announced, if it has.
+    announced: usize,
     keep_alive: Duration,
     /// When the last packet came.
     heard: Instant,
@@ -73,13 +74,13 @@ struct Last {
 }
 
 impl<'a, 'b> Conversation<'a, 'b> {
-    pub(crate) fn new(client: &'a mut Client<'b>, limits: Limits, encoders: Encoders) -> Self {
+    pub(crate) fn new(client: &'a mut Client<'b>, encoders: Encoders) -> Self {
         Self {
             client,
-            limits,
             encoders,
             version: Version::V3,
             reply_limits: ReplyLimits::ANY,
+            announced: 0,
             keep_alive: CONNECT_TIME,
             heard: Instant::now(),
             expiry: 0,
@@ -135,6 +136,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
         buffer: &mut ReadBuffer,
     ) -> ControlFlow<End> {
         loop {
+            self.client.refresh_limits();
             let unread = buffer.unread();
             if unread
                 .first()
@@ -143,7 +145,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 let why = "an MQTT connection begins with CONNECT, and this one does not";
                 return ControlFlow::Break(End::Refused(why.into()));
             }
-            let header = match Header::read(unread, self.limits.packet_bytes) {
+            let header = match Header::read(unread, self.packet_bytes()) {
                 Ok(header) => header.filter(|header| header.size() <= unread.len()),
                 Err(fault) => return ControlFlow::Break(End::Refused(fault.why)),
             };
@@ -174,14 +176,23 @@ impl<'a, 'b> Conversation<'a, 'b> {
             keep_alive,
             reply_limits,
             expiry,
-        } = connect::accept(self.client, self.limits, self.encoders, &connect)?;
+        } = connect::accept(self.client, self.encoders, &connect)?;
         (self.version, self.keep_alive) = (version, keep_alive);
         (self.reply_limits, self.expiry) = (reply_limits, expiry);
+        if version == Version::V5 {
+            self.announced = self.client.limits().line_bytes;
+        }
         self.heard = Instant::now();
         if let Some(shelf) = self.client.outbox.lock().adapter::<Shelf>() {
             self.received = mem::take(&mut shelf.received);
         }
         Ok(())
+    }
+
+    /// The longest packet taken. A limit that is lowered meanwhile does not hold for a client that has
+    /// been told a higher one: it may send packets of that size [MQTT-3.2.2-15].
+    fn packet_bytes(&self) -> usize {
+        self.client.limits().line_bytes.max(self.announced)
     }
 
     /// Waits for more bytes, or for the time when there should have been some.
@@ -198,7 +209,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
             source.set_interval(left.max(Duration::from_millis(1)));
         }
         let before = buffer.unread().len();
-        match source.fill(buffer, self.limits.packet_bytes) {
+        match source.fill(buffer, self.packet_bytes()) {
             Arrival::Bytes => {
                 self.client.note_heard(buffer.unread().len() - before);
                 ControlFlow::Continue(())
@@ -231,11 +242,12 @@ impl<'a, 'b> Conversation<'a, 'b> {
 
     /// Handles all whole packets.
     fn handle(&mut self, buffer: &mut ReadBuffer) -> Result<ControlFlow<End>, Broken> {
+        self.client.refresh_limits();
         self.client.begin();
         let before = buffer.start();
         loop {
             let unread = buffer.unread();
-            let header = match Header::read(unread, self.limits.packet_bytes)? {
+            let header = match Header::read(unread, self.packet_bytes())? {
                 Some(header) if header.size() <= unread.len() => header,
                 _ => break,
             };
@@ -396,7 +408,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                     "a session that was to end with its connection cannot be kept; say so in CONNECT",
                 ));
             }
-            let granted = connect::granted(expiry, self.limits);
+            let granted = connect::granted(expiry, self.client.limits());
             if let Some(seat) = self.client.seat() {
                 seat.expiry = connect::seconds(granted);
             }

@@ -109,7 +109,8 @@ impl Conversation<'_, '_> {
         let Some(shelf) = guard.adapter::<Shelf>() else {
             return byte(MqttError::UnspecifiedError);
         };
-        if !shelf.has(filter.as_str()) && shelf.subscriptions() >= self.client.most_subscriptions {
+        let most = self.client.limits().subscriptions;
+        if !shelf.has(filter.as_str()) && shelf.subscriptions() >= most {
             return byte(MqttError::QuotaExceeded);
         }
         let known = shelf.subscribe(filter, wanted);
