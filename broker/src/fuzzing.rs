@@ -58,7 +58,8 @@ pub fn web(input: &[u8]) {
             Inside::Line => line::Conversation::new(client).read_loop(&mut tunnel, &mut buffer),
             Inside::Mqtt => exchange_packets(client, &mut tunnel, &mut buffer, websocket::MQTT),
         };
-        outbox.current().lock().signal(&tunnel.last_frame(&end));
+        let last = tunnel.into_end().last_frame(&end);
+        outbox.current().lock().signal(&last);
         (end, None)
     });
 }

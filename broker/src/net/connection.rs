@@ -205,14 +205,15 @@ impl Connection {
         // What MQTT has published may be asked after while its client takes its last.
         client.settle();
         let outbox = outbox.current();
+        let closed = tunnel.into_end();
         let mut guard = outbox.lock();
         if self.shutdown.deadline().is_some() {
             end = End::Stopping;
             guard.goodbye();
         }
-        guard.signal(&tunnel.last_frame(&end));
+        guard.signal(&closed.last_frame(&end));
         drop(guard);
-        if tunnel.is_closing() && matches!(end, End::Left) {
+        if closed.is_closing() && matches!(end, End::Left) {
             end = End::Answered;
         }
         match inside {
