@@ -14,10 +14,8 @@ use crate::engine::limits::Limits;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::{Outbox, Sink};
 use crate::engine::session::clients::ClientRecord;
-use crate::wire::http::{self, Site};
-use crate::wire::mqtt::{self, Encoders};
-use crate::wire::websocket::{self, Inside, Tunnel};
-use crate::wire::{Arrival, End, Source, line};
+use crate::wire::http::Site;
+use crate::wire::{self, Arrival, End, Finished, Protocol, Source, line, mqtt};
 
 /// The longest line or packet.
 const LINE_BYTES: usize = 4096;
@@ -31,60 +29,21 @@ const ROOM_BYTES: usize = 300;
 /// Clients of MQTT, behind their CONNECT. The first byte of an input chooses the version, what stands
 /// in CONNECT, whether the client reads, and how what it says is cut.
 pub fn mqtt(input: &[u8]) {
-    for_each_client(input, connect, |client, source| {
-        let mut buffer = ReadBuffer::new(&client.engine.memory);
-        let end = exchange_packets(client, source, &mut buffer, mqtt::ENCODERS);
-        (end, Some(mqtt::ENCODER_5.fitting))
-    });
+    for_each_client(input, connect);
 }
 
 /// Clients of HTTP, half of them in a WebSocket from the beginning, for lines or MQTT. The first byte
 /// chooses as above.
 pub fn web(input: &[u8]) {
-    for_each_client(input, upgrade, |client, source| {
-        let site = Site::new(&[], &[], &client.engine.limits);
-        let outbox = client.outbox.clone();
-        outbox.set_encoder(&http::ENCODER);
-        let mut raw = ReadBuffer::new(&client.engine.memory);
-        let mut conversation = http::Conversation::new(client, &site);
-        let end = conversation.read_loop(source, &mut raw);
-        let Some(inside) = conversation.switched() else {
-            return (end, None);
-        };
-        outbox.set_encoder(inside.encoder());
-        let mut buffer = ReadBuffer::new(&client.engine.memory);
-        let mut tunnel = Tunnel::new(source, &outbox, inside, &mut raw);
-        let end = match inside {
-            Inside::Line => line::Conversation::new(client).read_loop(&mut tunnel, &mut buffer),
-            Inside::Mqtt => exchange_packets(client, &mut tunnel, &mut buffer, websocket::MQTT),
-        };
-        let last = tunnel.into_end().last_frame(&end);
-        outbox.current().lock().signal(&last);
-        (end, None)
-    });
+    for_each_client(input, upgrade);
 }
 
-fn exchange_packets(
-    client: &mut Client<'_>,
-    source: &mut impl Source,
-    buffer: &mut ReadBuffer,
-    encoders: Encoders,
-) -> End {
-    mqtt::Conversation::new(client, encoders).read_loop(source, buffer)
-}
-
-/// Where what was sent ends in a whole frame, at most at this byte.
-type Fitting = fn(&[u8], usize) -> usize;
-
-fn for_each_client(
-    input: &[u8],
-    hello: impl Fn(u8) -> Vec<u8>,
-    serve: impl Fn(&mut Client<'_>, &mut Pieces<'_>) -> (End, Option<Fitting>),
-) {
+fn for_each_client(input: &[u8], hello: impl Fn(u8) -> Vec<u8>) {
     let Some((&choice, rest)) = input.split_first() else {
         return;
     };
     let engine = Engine::new(limits()).expect("an engine");
+    let site = Site::new(&[], &[], &engine.limits);
     for (number, part) in rest.split(|&byte| byte == NEXT).enumerate() {
         let id = number as u64 + 1;
         let reads = choice & 4 == 0;
@@ -105,7 +64,8 @@ fn for_each_client(
         let mut client = Client::new(&engine, &record);
         let said = [&hello(choice)[..], part].concat();
         let mut source = Pieces(said.chunks(usize::from(choice >> 3) + 1));
-        let (end, fitting) = serve(&mut client, &mut source);
+        let finished = wire::serve(&mut client, &mut source, &site);
+        let Finished { protocol, end, .. } = wire::close(&mut client, finished, || None);
         client.begin();
         let remains = client.part();
         client.redeliver(&remains.redeliveries);
@@ -114,9 +74,9 @@ fn for_each_client(
         }
         client.settle();
         client.stand_up();
-        if reads && let Some(fitting) = fitting {
+        if reads && protocol == Protocol::Mqtt {
             let bytes = taken.bytes.lock().expect("no panic");
-            assert_eq!(fitting(&bytes, bytes.len()), bytes.len());
+            assert_eq!((mqtt::ENCODER_5.fitting)(&bytes, bytes.len()), bytes.len());
         }
     }
     let audit = engine.clients.audit();

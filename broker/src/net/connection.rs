@@ -13,18 +13,14 @@ use rustix::net::{RecvFlags, recv};
 
 use crate::engine::Engine;
 use crate::engine::client::Client;
-use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::{Outbox, Remains};
 use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::session::clients::ClientRecord;
 use crate::engine::stats::tally::Tally;
 use crate::net::shutdown::ShutdownDeadline;
 use crate::net::socket::{Socket, SocketSink, SocketSource};
-use crate::wire::http::{self, Site};
-use crate::wire::line::{self, Conversation};
-use crate::wire::mqtt;
-use crate::wire::websocket::{self, Inside, Tunnel};
-use crate::wire::{Arrival, End, Source, Wire, sniff};
+use crate::wire::http::Site;
+use crate::wire::{self, Closing, End, Finished, Protocol, line};
 
 /// How long a client may take to close after the broker has.
 const LINGER: Duration = Duration::from_millis(500);
@@ -80,14 +76,16 @@ impl Connection {
 
     /// Serves the client until the end.
     pub(crate) fn run(&self, engine: &Engine) {
-        self.run_with(engine, |client, source| self.converse(client, source));
+        self.run_with(engine, |client, source| {
+            wire::serve(client, source, &self.site)
+        });
     }
 
     /// A panic in `serve` ends this connection alone.
     fn run_with(
         &self,
         engine: &Engine,
-        serve: impl FnOnce(&mut Client<'_>, &mut SocketSource<'_>) -> End,
+        serve: impl FnOnce(&mut Client<'_>, &mut SocketSource<'_>) -> Finished,
     ) {
         let began = Instant::now();
         engine.flusher.register(self.id, self.record.outbox.clone());
@@ -97,18 +95,20 @@ impl Connection {
         self.record.outbox.set_limit(client.limits().outbox_bytes);
         let ping_interval = client.limits().ping_interval;
         let mut source = SocketSource::new(&self.socket, &self.shutdown, ping_interval);
-        let end = panic::catch_unwind(AssertUnwindSafe(|| serve(&mut client, &mut source)));
-        self.part(
-            &mut client,
-            end.unwrap_or(End::Panicked),
-            began,
-            source.bytes,
-        );
+        let finished = panic::catch_unwind(AssertUnwindSafe(|| {
+            let finished = serve(&mut client, &mut source);
+            wire::close(&mut client, finished, || self.shutdown.deadline())
+        }));
+        let finished = finished.unwrap_or(Finished::new(Protocol::Line, End::Panicked));
+        self.part(&mut client, finished, began, source.bytes);
     }
 
     /// Takes the client out of the engine and ends the connection.
     #[inline(never)]
-    fn part(&self, client: &mut Client<'_>, mut end: End, began: Instant, read: u64) {
+    fn part(&self, client: &mut Client<'_>, finished: Finished, began: Instant, read: u64) {
+        let Finished {
+            protocol, mut end, ..
+        } = finished;
         let engine = client.engine;
         self.record.begin(&engine.clients);
         let Remains {
@@ -128,7 +128,7 @@ impl Connection {
         client.settle();
         client.stand_up();
         engine.flusher.unregister(self.id);
-        self.hang_up(&end);
+        self.hang_up(Closing::of(protocol, &end).linger);
 
         let end = match (end, failure) {
             (End::Left, Some(err)) => err.into(),
@@ -142,148 +142,11 @@ impl Connection {
         self.log_end(&end, began, read, client.account.published, &tally);
     }
 
-    fn converse(&self, client: &mut Client<'_>, source: &mut SocketSource<'_>) -> End {
-        let mut buffer = ReadBuffer::new(&client.engine.memory);
-        let line_bytes = client.limits().line_bytes;
-        let wire = loop {
-            if let Some(wire) = sniff(buffer.unread()) {
-                break wire;
-            }
-            match source.fill(&mut buffer, line_bytes) {
-                Arrival::Bytes | Arrival::NoMemory | Arrival::Pause | Arrival::Silence => {}
-                Arrival::End => return End::Left,
-                Arrival::Stopping => return self.say_goodbye(client),
-                Arrival::Failed(err) => return err.into(),
-            }
-        };
-        client.note_heard(buffer.unread().len());
-        match wire {
-            Wire::Line => {}
-            Wire::Http => return self.converse_in_http(client, source, &mut buffer),
-            Wire::Mqtt => return self.converse_in_mqtt(client, source, &mut buffer),
-            Wire::Tls => return End::NotSpoken(wire),
-        }
-        let end = Conversation::new(client).read_loop(source, &mut buffer);
-        self.conclude(client, end)
-    }
-
-    #[inline(never)]
-    fn converse_in_http(
-        &self,
-        client: &mut Client<'_>,
-        source: &mut SocketSource<'_>,
-        buffer: &mut ReadBuffer,
-    ) -> End {
-        self.record.outbox.set_encoder(&http::ENCODER);
-        let mut conversation = http::Conversation::new(client, &self.site);
-        let end = conversation.read_loop(source, buffer);
-        if let Some(inside) = conversation.switched() {
-            return self.converse_in_tunnel(client, source, buffer, inside);
-        }
-        self.conclude(client, end)
-    }
-
-    /// The line protocol or MQTT in a WebSocket.
-    #[inline(never)]
-    fn converse_in_tunnel(
-        &self,
-        client: &mut Client<'_>,
-        source: &mut SocketSource<'_>,
-        raw: &mut ReadBuffer,
-        inside: Inside,
-    ) -> End {
-        let outbox = client.outbox.clone();
-        outbox.set_encoder(inside.encoder());
-        let mut buffer = ReadBuffer::new(&client.engine.memory);
-        let mut tunnel = Tunnel::new(source, &outbox, inside, raw);
-        let mut end = match inside {
-            Inside::Line => Conversation::new(client).read_loop(&mut tunnel, &mut buffer),
-            Inside::Mqtt => {
-                self.exchange_packets(client, &mut tunnel, &mut buffer, websocket::MQTT)
-            }
-        };
-        // What MQTT has published may be asked after while its client takes its last.
-        client.settle();
-        let outbox = outbox.current();
-        let closed = tunnel.into_end();
-        let mut guard = outbox.lock();
-        if self.shutdown.deadline().is_some() {
-            end = End::Stopping;
-            guard.goodbye();
-        }
-        guard.signal(&closed.last_frame(&end));
-        drop(guard);
-        if closed.is_closing() && matches!(end, End::Left) {
-            end = End::Answered;
-        }
-        match inside {
-            Inside::Line => self.conclude(client, end),
-            Inside::Mqtt => {
-                let linger = Instant::now() + LINGER;
-                outbox.drain(Some(self.shutdown.deadline().unwrap_or(linger)));
-                end
-            }
-        }
-    }
-
-    /// The conversation is over: what waits is sent.
-    fn conclude(&self, client: &Client<'_>, end: End) -> End {
-        match end {
-            End::Stopping => return self.say_goodbye(client),
-            End::Left | End::SaidBye | End::Answered => self.record.outbox.drain(None),
-            End::Vanished
-            | End::NotSpoken(_)
-            | End::Refused(_)
-            | End::Failed(_)
-            | End::Panicked => {}
-        }
-        match self.shutdown.deadline() {
-            Some(_) => self.say_goodbye(client),
-            None => end,
-        }
-    }
-
-    #[inline(never)]
-    fn converse_in_mqtt(
-        &self,
-        client: &mut Client<'_>,
-        source: &mut SocketSource<'_>,
-        buffer: &mut ReadBuffer,
-    ) -> End {
-        match self.exchange_packets(client, source, buffer, mqtt::ENCODERS) {
-            End::Stopping => self.say_goodbye(client),
-            end => end,
-        }
-    }
-
-    fn exchange_packets(
-        &self,
-        client: &mut Client<'_>,
-        source: &mut impl Source,
-        buffer: &mut ReadBuffer,
-        encoders: mqtt::Encoders,
-    ) -> End {
-        mqtt::Conversation::new(client, encoders).read_loop(source, buffer)
-    }
-
-    /// The broker stops: what waits is sent as long as there is time.
-    #[inline(never)]
-    fn say_goodbye(&self, client: &Client<'_>) -> End {
-        client.outbox.lock().goodbye();
-        client.outbox.drain(self.shutdown.deadline());
-        End::Stopping
-    }
-
     /// Ends the connection so that what was sent last arrives: closing a socket with unread bytes
     /// would make the client's system throw it away.
     #[inline(never)]
-    fn hang_up(&self, end: &End) {
-        if self.socket.stream.shutdown(Shutdown::Write).is_err()
-            || !matches!(
-                end,
-                End::SaidBye | End::Answered | End::NotSpoken(_) | End::Refused(_)
-            )
-        {
+    fn hang_up(&self, linger: bool) {
+        if self.socket.stream.shutdown(Shutdown::Write).is_err() || !linger {
             return;
         }
         let _ = sockopt::set_socket_timeout(&self.socket.stream, Timeout::Recv, Some(LINGER));
@@ -352,7 +215,10 @@ mod tests {
 
     use super::*;
     use crate::engine::limits::Limits;
+    use crate::engine::memory::read_buffer::ReadBuffer;
     use crate::engine::outbox::run::Run;
+    use crate::wire::line::Conversation;
+    use crate::wire::{Arrival, Source};
 
     /// A connection and the client's end of its connection.
     fn connection(engine: &Engine, id: u64) -> (Connection, TcpStream) {

@@ -72,14 +72,13 @@ impl<'a, 'b> Conversation<'a, 'b> {
         }
     }
 
-    /// What the client goes on with in WebSocket, if it has ended because of that.
-    pub(crate) fn switched(&self) -> Option<Inside> {
-        self.switched
-    }
-
-    /// Serves one request after another until the client leaves or has had its last answer. `block`
-    /// holds what has been read already.
-    pub(crate) fn read_loop(&mut self, source: &mut impl Source, buffer: &mut ReadBuffer) -> End {
+    /// Serves one request after another until the client leaves or has had its last answer, or goes on with
+    /// what is inside a WebSocket. `buffer` holds what has been read already.
+    pub(crate) fn read_loop(
+        &mut self,
+        source: &mut impl Source,
+        buffer: &mut ReadBuffer,
+    ) -> ControlFlow<End, Inside> {
         loop {
             let next = match self.read_head(source, buffer) {
                 Ok(head) => {
@@ -91,8 +90,10 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 Err(Broken::Refused(refused)) => self.refuse(None, &refused),
                 Err(Broken::End(end)) => ControlFlow::Break(end),
             };
-            if let ControlFlow::Break(end) = next {
-                return end;
+            match (next, self.switched) {
+                (ControlFlow::Continue(()), _) => {}
+                (ControlFlow::Break(_), Some(inside)) => return ControlFlow::Continue(inside),
+                (ControlFlow::Break(end), None) => return ControlFlow::Break(end),
             }
         }
     }
@@ -354,7 +355,10 @@ mod tests {
             patience: Duration::ZERO,
         };
         let mut buffer = ReadBuffer::new(&engine.memory);
-        let end = Conversation::new(&mut client, &site).read_loop(&mut source, &mut buffer);
+        let mut conversation = Conversation::new(&mut client, &site);
+        let ControlFlow::Break(end) = conversation.read_loop(&mut source, &mut buffer) else {
+            panic!("it does not switch");
+        };
         // A moment has passed since it was asked to wait so long.
         let tens = source.patience.as_millis().div_ceil(10_000) as u64;
         (10 * tens, end, said(&sink))

@@ -11,6 +11,7 @@ mod tunnel;
 
 use crate::engine::outbox::encoder::Encoder;
 
+pub(crate) use close::TunnelEnd;
 pub(crate) use encoder::MQTT;
 pub(crate) use tunnel::Tunnel;
 

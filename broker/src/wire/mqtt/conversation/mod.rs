@@ -30,13 +30,6 @@ const ANSWER_BYTES: usize = 32 * 1024;
 /// So long may a CONNECT take that has begun.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 
-/// So long is waited for a client to take the last that it is told.
-const LAST_WORDS: Duration = match cfg!(fuzzing) {
-    // Nobody takes anything there, and each second is worth hundreds of inputs.
-    true => Duration::ZERO,
-    false => Duration::from_secs(1),
-};
-
 /// The code for a number that no message has.
 const IDENTIFIER_NOT_FOUND: u8 = 0x92;
 
@@ -100,11 +93,6 @@ impl<'a, 'b> Conversation<'a, 'b> {
             ControlFlow::Break(end) => end,
         };
         self.leave();
-        if matches!(end, End::Refused(_)) {
-            self.client.settle();
-            self.client.outbox.drain(Some(Instant::now() + LAST_WORDS));
-            self.client.begin();
-        }
         end
     }
 
