@@ -1,5 +1,5 @@
-//! Doors for the fuzz targets in `broker/fuzz`: clients of a broker without sockets, one after the
-//! other, who say what the fuzzer thinks of. Built for them alone.
+//! Entries for the fuzz targets in `broker/fuzz`: clients of a broker without sockets, one after the
+//! other, that say what the fuzzer makes up. Built for them alone.
 //!
 //! Whatever they say, nothing may panic, and every copy must be accounted for.
 
@@ -23,7 +23,7 @@ const LINE_BYTES: usize = 4096;
 /// What ends a connection within an input; what follows is said on the next.
 const NEXT: u8 = 0xfe;
 
-/// A client that does not read takes so much.
+/// What a client that does not read takes in.
 const ROOM_BYTES: usize = 300;
 
 /// Clients of MQTT, behind their CONNECT. The first byte of an input chooses the version, what stands
@@ -54,7 +54,7 @@ fn for_each_client(input: &[u8], hello: impl Fn(u8) -> Vec<u8>) {
         let memory = engine.memory.clone();
         let sink = Box::new(taken.clone());
         let outbox = Outbox::new(id, LINE_BYTES, memory, &line::ENCODER, sink);
-        // Nobody flushes, so nobody may wait either.
+        // There is no flusher, so a wait would never end.
         outbox.hurry();
         let record = Arc::new(ClientRecord::new(
             Arc::new(outbox),

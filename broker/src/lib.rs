@@ -72,7 +72,7 @@ impl Broker {
         })
     }
 
-    /// Where it listens first of all, with the port that was picked.
+    /// The first address on which it listens, with the port that was picked.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.addresses[0]
@@ -90,8 +90,8 @@ impl Broker {
         Handle(self.listener.clone())
     }
 
-    /// Serves until it is stopped. Then everybody is told BYE and gets what waits, for at most
-    /// five seconds.
+    /// Serves until it is stopped. Then all clients are told so (BYE on the line protocol) and get what waits
+    /// for them, for at most five seconds.
     pub fn run(self) {
         let Capacity { connections, bound } = self.capacity;
         for address in &self.addresses {
@@ -105,7 +105,7 @@ impl Broker {
             scope.spawn(|| engine::expiry::end_absent(&self.engine));
             scope.spawn(|| self.listener.watch_loop(&stopped));
             if !interval.is_zero() {
-                // Whoever subscribes to them finds first values.
+                // The first client that subscribes to them must find values.
                 let (first, done) = crossbeam_channel::bounded(0);
                 let (engine, stopped) = (&self.engine, &stopped);
                 scope.spawn(move || {

@@ -103,7 +103,7 @@ impl Config {
         }
     }
 
-    /// The limits of a broker with so many connections at most, and so much memory.
+    /// The limits of a broker with these for what the machine decides.
     pub(crate) fn limits(&self, connections: usize, memory_bytes: usize) -> Limits {
         Limits {
             line_bytes: self.max_line,

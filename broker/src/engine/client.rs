@@ -601,7 +601,7 @@ impl<'a> Client<'a> {
                 && let Some(more) = self.engine.block_log.say(Instant::now())
             {
                 log::warn!(
-                    "connection {} waited --max-buffer for connection {}, which still reads too \
+                    "connection {} waited --max-block for connection {}, which still reads too \
                      slowly and gets a GAP next{more}",
                     self.outbox.id(),
                     slow.id()

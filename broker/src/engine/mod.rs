@@ -1,4 +1,6 @@
 //! What a broker knows, in one value: two of them share nothing.
+//!
+//! Topics, subscriptions, sessions and messages live here. The engine names no frame, no packet and no socket.
 
 pub(crate) mod client;
 pub(crate) mod expiry;
@@ -35,7 +37,7 @@ pub(crate) struct Engine {
     /// Its lock is taken before that of an outbox, never after.
     pub(crate) retained: RwLock<Retained>,
     pub(crate) flusher: Arc<Flusher>,
-    /// What waits for slow clients, and lines that have begun.
+    /// The bytes that messages for slow clients and lines that have begun may take together.
     pub(crate) memory: Arc<Memory>,
     pub(crate) clients: Clients,
     /// What was published on each topic.
@@ -54,7 +56,7 @@ pub(crate) struct Engine {
     pub(crate) memory_log: LogLimit,
     /// Warnings that publishers wait for clients that ask for it.
     pub(crate) block_log: LogLimit,
-    /// It has been said that nobody looks at passwords.
+    /// The log says already that passwords are not checked.
     pub(crate) passwords_noted: AtomicBool,
 }
 

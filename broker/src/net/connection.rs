@@ -1,6 +1,8 @@
-//! One connection from accept to its end: its one thread, its cleanup, its log lines.
+//! One connection from accept to its end: its one thread, its cleanup, its log line.
 //!
-//! What happens only at the end is kept out of line, so that its stack need not be there before.
+//! The conversation is served and closed by `wire`; here it gets its socket, and here it leaves the engine.
+//! What happens only at the end is out of line (`inline(never)`): inlined, its variables would take a part of
+//! the stack of every idle connection.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -22,7 +24,7 @@ use crate::net::socket::{Socket, SocketSink, SocketSource};
 use crate::wire::http::Site;
 use crate::wire::{self, Closing, End, Finished, Protocol, line};
 
-/// How long a client may take to close after the broker has.
+/// How long a client may take to close the connection after the broker has.
 const LINGER: Duration = Duration::from_millis(500);
 
 /// One connection.
@@ -65,7 +67,7 @@ impl Connection {
         self.id
     }
 
-    /// How others can end it.
+    /// What other threads end it by.
     pub(crate) fn handle(&self) -> ConnectionHandle {
         ConnectionHandle {
             id: self.id,
@@ -91,7 +93,7 @@ impl Connection {
         engine.flusher.register(self.id, self.record.outbox.clone());
         engine.clients.enter(self.record.clone());
         let mut client = Client::new(engine, &self.record);
-        // Limits that were replaced before it entered have not been set here.
+        // Limits replaced between the making of the outbox and `enter` have not reached it.
         self.record.outbox.set_limit(client.limits().outbox_bytes);
         let ping_interval = client.limits().ping_interval;
         let mut source = SocketSource::new(&self.socket, &self.shutdown, ping_interval);
@@ -179,7 +181,7 @@ impl Connection {
     }
 }
 
-/// How others can end a connection.
+/// What other threads end a connection by.
 #[derive(Clone)]
 pub(crate) struct ConnectionHandle {
     id: u64,
@@ -198,7 +200,7 @@ impl ConnectionHandle {
         &self.socket.stream
     }
 
-    /// Ends it at once, for this reason; what still waits is lost.
+    /// Ends it at once, for this reason. What still waits is lost.
     pub(crate) fn cut(&self, why: io::ErrorKind) {
         self.outbox.fail(self.id, why.into());
         let _ = self.socket.stream.shutdown(Shutdown::Both);
@@ -225,7 +227,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let client = TcpStream::connect(address).expect("it listens");
-        let (socket, peer) = listener.accept().expect("somebody connected");
+        let (socket, peer) = listener.accept().expect("a connection waits");
         let site = Arc::new(Site::new(&[], &[], &engine.limits));
         let connection = Connection::new(id, socket, peer, engine, Arc::default(), site);
         (connection, client)

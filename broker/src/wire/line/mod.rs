@@ -111,7 +111,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     /// Serves the client until it says goodbye, leaves or vanishes. Nothing else it sends can end
-    /// this loop. `block` holds what has been read already.
+    /// this loop. `buffer` holds what has been read already.
     pub(crate) fn read_loop(&mut self, source: &mut impl Source, buffer: &mut ReadBuffer) -> End {
         loop {
             if take_limits(self.client, source) {

@@ -90,7 +90,7 @@ impl OpenFrame {
     }
 }
 
-/// Takes the mask off (RFC 6455 §5.3), of which so many bytes have been used already.
+/// Takes the mask off (RFC 6455 §5.3), of which `turn` bytes have been used already.
 pub(super) fn unmask(bytes: &mut [u8], mut mask: [u8; 4], turn: usize) {
     mask.rotate_left(turn);
     let (fours, rest) = bytes.as_chunks_mut::<4>();

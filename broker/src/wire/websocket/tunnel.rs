@@ -15,7 +15,7 @@ use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::routing::subscribers::Subscriber;
 use crate::wire::{Arrival, Source};
 
-/// So much is read at a time.
+/// The most bytes of frames that are read at a time.
 const RAW_BYTES: usize = 64 * 1024;
 
 /// RFC 6455 §8.1: a text message that is not UTF-8 fails the connection.

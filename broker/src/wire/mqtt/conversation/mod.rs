@@ -86,7 +86,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     /// Serves the client until it leaves, breaks a rule whose breach ends the connection, or is
-    /// silent for too long. `block` holds what has been read already.
+    /// silent for too long. `buffer` holds what has been read already.
     pub(crate) fn read_loop(&mut self, source: &mut impl Source, buffer: &mut ReadBuffer) -> End {
         let end = match self.wait_for_connect(source, buffer) {
             ControlFlow::Continue(()) => self.serve(source, buffer),
