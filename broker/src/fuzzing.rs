@@ -1,5 +1,5 @@
-//! Doors for the fuzz targets in `broker/fuzz`: clients of a broker without sockets, one after the
-//! other, that say what the fuzzer thinks of. Built for them alone.
+//! Entries for the fuzz targets in `broker/fuzz`: clients of a broker without sockets, one after the
+//! other, that say what the fuzzer makes up. Built for them alone.
 //!
 //! Whatever they say, nothing may panic, and every copy must be accounted for.
 
@@ -10,13 +10,12 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::engine::client::Client;
+use crate::engine::limits::Limits;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::{Outbox, Sink};
 use crate::engine::session::clients::ClientRecord;
-use crate::wire::http::{self, Site};
-use crate::wire::mqtt::{self, Encoders, Limits};
-use crate::wire::websocket::{self, Inside, Tunnel};
-use crate::wire::{Arrival, End, Source, line};
+use crate::wire::http::Site;
+use crate::wire::{self, Arrival, End, Finished, Protocol, Source, line, mqtt};
 
 /// The longest line or packet.
 const LINE_BYTES: usize = 4096;
@@ -24,73 +23,27 @@ const LINE_BYTES: usize = 4096;
 /// What ends a connection within an input; what follows is said on the next.
 const NEXT: u8 = 0xfe;
 
-/// A client that does not read takes so much.
+/// What a client that does not read takes in.
 const ROOM_BYTES: usize = 300;
 
 /// Clients of MQTT, behind their CONNECT. The first byte of an input chooses the version, what stands
 /// in CONNECT, whether the client reads, and how what it says is cut.
 pub fn mqtt(input: &[u8]) {
-    for_each_client(input, connect, |client, source| {
-        let mut buffer = ReadBuffer::new(client.memory());
-        let end = exchange_packets(client, source, &mut buffer, mqtt::ENCODERS);
-        (end, Some(mqtt::ENCODER_5.fitting))
-    });
+    for_each_client(input, connect);
 }
 
 /// Clients of HTTP, half of them in a WebSocket from the beginning, for lines or MQTT. The first byte
 /// chooses as above.
 pub fn web(input: &[u8]) {
-    let site = Site::new(&[], &[], 10);
-    for_each_client(input, upgrade, |client, source| {
-        let record = client.record().clone();
-        record.outbox().set_encoder(&http::ENCODER);
-        let mut raw = ReadBuffer::new(client.memory());
-        let mut conversation = http::Conversation::new(client, &site, LINE_BYTES);
-        let end = conversation.read_loop(source, &mut raw);
-        let Some(inside) = conversation.switched() else {
-            return (end, None);
-        };
-        record.outbox().set_encoder(inside.encoder());
-        let mut buffer = ReadBuffer::new(client.memory());
-        let mut tunnel = Tunnel::new(source, &record, inside, &mut raw);
-        let end = match inside {
-            Inside::Line => {
-                line::Conversation::new(client, LINE_BYTES).read_loop(&mut tunnel, &mut buffer)
-            }
-            Inside::Mqtt => exchange_packets(client, &mut tunnel, &mut buffer, websocket::MQTT),
-        };
-        record.outbox().lock().signal(&tunnel.last_frame(&end));
-        (end, None)
-    });
+    for_each_client(input, upgrade);
 }
 
-fn exchange_packets(
-    client: &mut Client<'_>,
-    source: &mut impl Source,
-    buffer: &mut ReadBuffer,
-    encoders: Encoders,
-) -> End {
-    let limits = Limits {
-        packet_bytes: LINE_BYTES,
-        queued: 8,
-        queued_bytes: LINE_BYTES,
-        session_expiry: Duration::from_secs(100),
-    };
-    mqtt::Conversation::new(client, limits, encoders).read_loop(source, buffer)
-}
-
-/// Where what was sent ends in a whole frame, at most at this byte.
-type Fitting = fn(&[u8], usize) -> usize;
-
-fn for_each_client(
-    input: &[u8],
-    hello: impl Fn(u8) -> Vec<u8>,
-    serve: impl Fn(&mut Client<'_>, &mut Pieces<'_>) -> (End, Option<Fitting>),
-) {
+fn for_each_client(input: &[u8], hello: impl Fn(u8) -> Vec<u8>) {
     let Some((&choice, rest)) = input.split_first() else {
         return;
     };
-    let engine = Engine::new(8, LINE_BYTES, 1 << 20, Duration::ZERO).expect("an engine");
+    let engine = Engine::new(limits()).expect("an engine");
+    let site = Site::new(&[], &[], &engine.limits);
     for (number, part) in rest.split(|&byte| byte == NEXT).enumerate() {
         let id = number as u64 + 1;
         let reads = choice & 4 == 0;
@@ -101,17 +54,18 @@ fn for_each_client(
         let memory = engine.memory.clone();
         let sink = Box::new(taken.clone());
         let outbox = Outbox::new(id, LINE_BYTES, memory, &line::ENCODER, sink);
-        // There is no flusher, so no client may wait for it.
+        // There is no flusher, so a wait would never end.
         outbox.hurry();
         let record = Arc::new(ClientRecord::new(
             Arc::new(outbox),
             ([127, 0, 0, 1], 1).into(),
         ));
         engine.clients.enter(record.clone());
-        let mut client = Client::new(&engine, &record, 10);
+        let mut client = Client::new(&engine, &record);
         let said = [&hello(choice)[..], part].concat();
         let mut source = Pieces(said.chunks(usize::from(choice >> 3) + 1));
-        let (end, fitting) = serve(&mut client, &mut source);
+        let finished = wire::serve(&mut client, &mut source, &site);
+        let Finished { protocol, end, .. } = wire::close(&mut client, finished, || None);
         client.begin();
         let remains = client.end_connection();
         client.redeliver(&remains.redeliveries);
@@ -120,13 +74,30 @@ fn for_each_client(
         }
         client.settle();
         client.leave();
-        if reads && let Some(fitting) = fitting {
+        if reads && protocol == Protocol::Mqtt {
             let bytes = taken.bytes.lock().expect("no panic");
-            assert_eq!(fitting(&bytes, bytes.len()), bytes.len());
+            assert_eq!((mqtt::ENCODER_5.fitting)(&bytes, bytes.len()), bytes.len());
         }
     }
     let audit = engine.clients.audit();
     assert!(audit.ledger.is_balanced(), "{}", audit.ledger);
+}
+
+/// Small, so that short inputs reach them.
+fn limits() -> Limits {
+    Limits {
+        line_bytes: LINE_BYTES,
+        connections: 10,
+        subscriptions: 10,
+        outbox_bytes: LINE_BYTES,
+        memory_bytes: 1 << 20,
+        max_block: Duration::ZERO,
+        retained: 8,
+        retained_bytes: LINE_BYTES,
+        queued: 8,
+        session_expiry: Duration::from_secs(100),
+        ..Limits::default()
+    }
 }
 
 /// The CONNECT of a client of MQTT.

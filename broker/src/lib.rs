@@ -33,8 +33,8 @@ use std::time::Duration;
 pub use config::{BadConfig, Config};
 
 use engine::Engine;
+use engine::limits::Limits;
 use net::capacity::{self, Capacity};
-use net::connection::Settings;
 use net::listener::Listener;
 use wire::http::Site;
 
@@ -57,27 +57,11 @@ impl Broker {
     pub fn bind(config: Config) -> Result<Self, BindError> {
         config.check().map_err(BindError::Config)?;
         let capacity = Capacity::of_machine(config.max_connections);
-        let memory = config.memory.unwrap_or_else(capacity::half_of_memory);
-        let mut engine = Engine::new(
-            config.max_retained,
-            config.max_retained_bytes,
-            memory,
-            config.max_block,
-        )
-        .map_err(BindError::Machine)?;
-        engine.max_connections = capacity.connections;
+        let engine = Engine::new(limits(&config, capacity)).map_err(BindError::Machine)?;
         let engine = Arc::new(engine);
-        let settings = Settings {
-            line_bytes: config.max_line,
-            subscriptions: config.max_subscriptions,
-            outbox_bytes: config.outbox_bytes,
-            ping_interval: config.ping_interval,
-            queued: config.max_queued,
-            session_expiry: config.session_expiry_max,
-        };
         let wanted = config.addresses();
-        let site = Site::new(&config.names, &config.allow_origins, capacity.connections);
-        let listener = Listener::bind(&wanted, engine.clone(), settings, site)
+        let site = Site::new(&config.names, &config.allow_origins, &engine.limits);
+        let listener = Listener::bind(&wanted, engine.clone(), site)
             .map_err(|(address, source)| BindError::Address { address, source })?;
         Ok(Self {
             addresses: listener.local_addrs().map_err(BindError::Machine)?,
@@ -88,7 +72,7 @@ impl Broker {
         })
     }
 
-    /// Where it listens first of all, with the port that was picked.
+    /// The first address on which it listens, with the port that was picked.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.addresses[0]
@@ -106,8 +90,8 @@ impl Broker {
         Handle(self.listener.clone())
     }
 
-    /// Serves until it is stopped. Then everybody is told BYE and gets what waits, for at most
-    /// five seconds.
+    /// Serves until it is stopped. Then all clients are told so (BYE on the line protocol) and get what waits
+    /// for them, for at most five seconds.
     pub fn run(self) {
         let Capacity { connections, bound } = self.capacity;
         for address in &self.addresses {
@@ -121,7 +105,7 @@ impl Broker {
             scope.spawn(|| engine::expiry::expire_loop(&self.engine));
             scope.spawn(|| self.listener.watch_loop(&stopped));
             if !interval.is_zero() {
-                // Whoever subscribes to them finds first values.
+                // The first client that subscribes to them must find values.
                 let (first, done) = crossbeam_channel::bounded(0);
                 let (engine, stopped) = (&self.engine, &stopped);
                 scope.spawn(move || {
@@ -155,6 +139,12 @@ impl Broker {
     }
 }
 
+/// What is configured, and what the machine bears where nothing is.
+fn limits(config: &Config, capacity: Capacity) -> Limits {
+    let memory = config.memory.unwrap_or_else(capacity::half_of_memory);
+    config.limits(capacity.connections, memory)
+}
+
 fn log_audit(engine: &Engine) {
     let audit = engine.clients.audit();
     let busy = if audit.is_exact {
@@ -175,6 +165,19 @@ impl Handle {
     /// Writes to the log what became of all messages so far.
     pub fn log_audit(&self) {
         log_audit(self.0.engine());
+    }
+
+    /// Replaces all limits of the running broker by those of `config`, after the checks that
+    /// [`Broker::bind`] makes. Every connection takes them with what it sends next, without connecting
+    /// anew. What is over a lower limit already stays until it ends by itself. Only limits change:
+    /// addresses, names, origins and `sys_interval` are those of the start.
+    pub fn replace_limits(&self, config: &Config) -> Result<(), BadConfig> {
+        config.check()?;
+        let capacity = Capacity::of_machine(config.max_connections);
+        let Capacity { connections, bound } = capacity;
+        self.0.engine().replace_limits(limits(config, capacity));
+        log::info!("limits replaced, at most {connections} connections ({bound})");
+        Ok(())
     }
 
     /// Makes [`Broker::run`] return, soon. May be called at any time and more than once.

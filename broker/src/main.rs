@@ -67,7 +67,7 @@ fn fail(why: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Whether anybody reads standard error is not the broker's concern.
+/// A broker whose standard error is closed goes on.
 fn say(text: std::fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{text}");
 }

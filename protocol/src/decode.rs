@@ -55,6 +55,11 @@ impl Framer {
         }
     }
 
+    /// From now on lines of up to `max_line` bytes are taken. A line that is being skipped stays refused.
+    pub fn set_max_line(&mut self, max_line: usize) {
+        self.max_line = max_line;
+    }
+
     /// Takes the bytes that follow those of all earlier steps. After [`Step::More`], the next call
     /// takes the same bytes and more after them.
     #[inline]
@@ -451,6 +456,19 @@ mod tests {
             }
         }
         seen
+    }
+
+    #[test]
+    fn another_longest_line_holds_for_the_line_that_has_begun_and_for_none_that_is_skipped() {
+        let mut framer = Framer::new(4);
+        assert_eq!(framer.next(b"12345"), Step::More);
+        framer.set_max_line(6);
+        assert_eq!(framer.next(b"123456\n"), Step::Line(6));
+        framer.set_max_line(4);
+        assert_eq!(framer.next(b"123456"), Step::TooLong(6));
+        framer.set_max_line(100);
+        assert_eq!(framer.next(b"78\n"), Step::Skip(3));
+        assert_eq!(framer.next(b"123456\n"), Step::Line(6));
     }
 
     /// In one piece, byte by byte, and with the next frame directly after.

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use broker::{Broker, Config, Handle};
+use broker::{BadConfig, Broker, Config, Handle};
 use tests::TestClient;
 
 struct Running {
@@ -14,9 +15,13 @@ struct Running {
 
 impl Running {
     fn start() -> Self {
+        Self::with(&Config::default())
+    }
+
+    fn with(config: &Config) -> Self {
         let config = Config {
             port: 0,
-            ..Config::default()
+            ..config.clone()
         };
         let broker = Broker::bind(config).expect("a free port");
         Self {
@@ -123,4 +128,135 @@ fn a_port_that_is_taken_is_an_error_of_bind() {
         "{refused}"
     );
     one.stop();
+}
+
+/// A few limits that a test can reach.
+fn small() -> Config {
+    Config {
+        max_line: 40,
+        max_subscriptions: 1,
+        max_retained: 1,
+        max_connections: Some(2),
+        ..Config::default()
+    }
+}
+
+#[test]
+fn limits_that_are_replaced_hold_for_what_an_open_connection_sends_next() {
+    let broker = Running::with(&small());
+    let long = "x".repeat(50);
+    let mut ann = broker.connect();
+    ann.send("SUBSCRIBE a").expect("SUBACK a");
+    ann.send("SUBSCRIBE b")
+        .expect_error("too-many", "subscribe:b");
+    ann.send(format!("PUBLISH a {long}"))
+        .expect_error("too-long", "publish:1")
+        .expect("PUBACK 1 0");
+    ann.send("@retain PUBLISH kept/1 x").expect("PUBACK 2 0");
+    ann.send("@retain PUBLISH kept/2 x")
+        .expect_error("too-many", "publish:3")
+        .expect("PUBACK 3 0");
+
+    let larger = Config {
+        max_line: 100,
+        max_subscriptions: 2,
+        max_retained: 2,
+        ..small()
+    };
+    broker.handle.replace_limits(&larger).expect("they fit");
+    ann.send("SUBSCRIBE b").expect("SUBACK b");
+    ann.send("SUBSCRIBE c")
+        .expect_error("too-many", "subscribe:c");
+    ann.send(format!("PUBLISH a {long}"))
+        .expect(format!("MESSAGE a {long}"))
+        .expect("PUBACK 4 1");
+    ann.send("@retain PUBLISH kept/2 x").expect("PUBACK 5 0");
+
+    // What there is already stays; nothing is added.
+    broker.handle.replace_limits(&small()).expect("they fit");
+    ann.send("SUBSCRIBE c")
+        .expect_error("too-many", "subscribe:c");
+    ann.send("PUBLISH b x")
+        .expect("MESSAGE b x")
+        .expect("PUBACK 6 1");
+    ann.send(format!("PUBLISH a {long}"))
+        .expect_error("too-long", "publish:7")
+        .expect("PUBACK 7 0");
+    ann.send("@retain PUBLISH kept/2 y").expect("PUBACK 8 0");
+    ann.send("@retain PUBLISH kept/3 x")
+        .expect_error("too-many", "publish:9")
+        .expect("PUBACK 9 0");
+    broker.stop();
+}
+
+#[test]
+fn a_line_that_has_begun_is_held_to_the_limits_of_its_end() {
+    let broker = Running::with(&small());
+    let mut ann = broker.connect();
+    let begun = format!("PUBLISH a {}", "x".repeat(25));
+    ann.write(format!("PING 1\n{begun}")).expect("PONG 1");
+    let larger = Config {
+        max_line: 100,
+        ..small()
+    };
+    broker.handle.replace_limits(&larger).expect("they fit");
+    ann.write(format!("{}\n", "x".repeat(25)))
+        .expect("PUBACK 1 0");
+    broker.handle.replace_limits(&small()).expect("they fit");
+    // A line that is being skipped stays refused, whatever is allowed meanwhile.
+    ann.write(format!("{begun}{begun}"))
+        .expect_error("too-long", "publish:2")
+        .expect("PUBACK 2 0");
+    broker.handle.replace_limits(&larger).expect("they fit");
+    ann.write("xxx\nPING 2\n").expect("PONG 2");
+    broker.stop();
+}
+
+#[test]
+fn limits_of_all_connections_together_can_be_replaced() {
+    let broker = Running::with(&small());
+    let (mut ann, mut bob) = (broker.connect(), broker.connect());
+    ann.send("PING").expect("PONG");
+    bob.send("PING").expect("PONG");
+    broker.connect().expect_error("busy", "line");
+    let larger = Config {
+        max_connections: Some(3),
+        ..small()
+    };
+    broker.handle.replace_limits(&larger).expect("they fit");
+    broker.connect().send("PING").expect("PONG");
+    broker.stop();
+}
+
+#[test]
+fn a_ping_interval_that_is_replaced_holds_from_the_next_line_on() {
+    let broker = Running::with(&Config {
+        ping_interval: Duration::ZERO,
+        ..Config::default()
+    });
+    let mut ann = broker.connect();
+    ann.send("PING").expect("PONG");
+    let shorter = Config {
+        ping_interval: Duration::from_millis(100),
+        ..Config::default()
+    };
+    broker.handle.replace_limits(&shorter).expect("they fit");
+    ann.send("PING").expect("PONG").expect("PING");
+    broker.stop();
+}
+
+#[test]
+fn limits_that_contradict_themselves_are_refused_and_the_old_ones_stay() {
+    let broker = Running::with(&small());
+    let mut ann = broker.connect();
+    let wrong = Config {
+        max_line: 0,
+        max_subscriptions: 10,
+        ..small()
+    };
+    assert_eq!(broker.handle.replace_limits(&wrong), Err(BadConfig::Line));
+    ann.send("SUBSCRIBE a").expect("SUBACK a");
+    ann.send("SUBSCRIBE b")
+        .expect_error("too-many", "subscribe:b");
+    broker.stop();
 }

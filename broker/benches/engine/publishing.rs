@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::client::idle;
 use crate::engine::Engine;
 use crate::engine::client::Client;
+use crate::engine::limits::Limits;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::session::clients::ClientRecord;
@@ -20,8 +21,6 @@ use crate::wire::{Arrival, Source};
 const MESSAGES: usize = 10_000;
 
 const LINE_BYTES: usize = 1 << 20;
-
-const SUBSCRIPTIONS: usize = 10;
 
 /// A stream: its name, how many topics it goes round, how long its payloads are.
 const WORKLOADS: [(&str, usize, usize); 5] = [
@@ -66,6 +65,13 @@ impl Source for Rounds<'_> {
     fn set_interval(&mut self, _: Duration) {}
 }
 
+fn limits() -> Limits {
+    Limits {
+        line_bytes: LINE_BYTES,
+        ..Limits::default()
+    }
+}
+
 struct Scene {
     engine: Engine,
     subscriber: Subscriber,
@@ -78,7 +84,7 @@ impl Scene {
         let found = WORKLOADS.iter().find(|(each, _, _)| *each == name);
         let &(_, topics, payload) = found.expect("the name of a workload");
         let scene = Self {
-            engine: Engine::new(0, 0, usize::MAX, Duration::ZERO).expect("an engine"),
+            engine: Engine::new(limits()).expect("an engine"),
             subscriber: idle(1),
             publisher: Arc::new(ClientRecord::new(idle(2), ([127, 0, 0, 1], 1).into())),
             lines: (0..MESSAGES)
@@ -108,8 +114,8 @@ impl Scene {
 /// Plays rounds of ten thousand messages.
 pub(crate) fn play(name: &str, rounds: usize) {
     let scene = Scene::new(name);
-    let mut client = Client::new(&scene.engine, &scene.publisher, SUBSCRIPTIONS);
-    let mut conversation = Conversation::new(&mut client, LINE_BYTES);
+    let mut client = Client::new(&scene.engine, &scene.publisher);
+    let mut conversation = Conversation::new(&mut client);
     conversation.read_loop(
         &mut scene.source(rounds),
         &mut ReadBuffer::new(&scene.engine.memory),
@@ -121,8 +127,8 @@ pub(crate) fn play(name: &str, rounds: usize) {
 #[divan::bench(args = WORKLOADS.map(|(name, _, _)| name))]
 fn publish(bencher: Bencher, name: &str) {
     let scene = Scene::new(name);
-    let mut client = Client::new(&scene.engine, &scene.publisher, SUBSCRIPTIONS);
-    let mut conversation = Conversation::new(&mut client, LINE_BYTES);
+    let mut client = Client::new(&scene.engine, &scene.publisher);
+    let mut conversation = Conversation::new(&mut client);
     let mut buffer = ReadBuffer::new(&scene.engine.memory);
     bencher
         .counter(ItemsCount::new(MESSAGES))

@@ -81,7 +81,7 @@ impl BrokerAnswer {
             version: env!("CARGO_PKG_VERSION"),
             uptime_s: Moment::now().seconds_since(engine.began),
             connections: engine.clients.connected(),
-            max_connections: engine.max_connections,
+            max_connections: engine.limits.load().connections,
             subscriptions: engine.clients.subscriptions(),
             memory: MemoryFigures {
                 used: max - engine.memory.free(),

@@ -51,10 +51,11 @@ fn publish_changes(client: &mut Client<'_>, known: &mut HashMap<String, String, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::limits::Limits;
 
     #[test]
     fn every_figure_has_a_topic_of_its_own_that_can_be_published_to() {
-        let engine = Engine::new(10, 1000, usize::MAX, Duration::ZERO).expect("an engine");
+        let engine = Engine::new(Limits::default()).expect("an engine");
         let mut values = admin::values(&engine);
         values.sort();
         for (name, _) in &values {

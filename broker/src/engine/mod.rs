@@ -1,7 +1,10 @@
 //! What a broker knows, in one value: two of them share nothing.
+//!
+//! Topics, subscriptions, sessions and messages live here. The engine names no frame, no packet and no socket.
 
 pub(crate) mod client;
 pub(crate) mod expiry;
+pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod outbox;
 pub(crate) mod publish;
@@ -12,9 +15,9 @@ pub(crate) mod stats;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::engine::limits::{Limits, SharedLimits};
 use crate::engine::memory::budget::Memory;
 use crate::engine::outbox::flusher::Flusher;
 use crate::engine::retained::Retained;
@@ -29,15 +32,14 @@ use crate::sync::{AtomicBool, Mutex, RwLock};
 
 /// Everything that connections have in common.
 pub(crate) struct Engine {
+    pub(crate) limits: Arc<SharedLimits>,
     pub(crate) router: Arc<Router>,
     /// Its lock is taken before that of an outbox, never after.
     pub(crate) retained: RwLock<Retained>,
     pub(crate) flusher: Arc<Flusher>,
-    /// What waits for slow clients, and lines that have begun.
+    /// The bytes that messages for slow clients and lines that have begun may take together.
     pub(crate) memory: Arc<Memory>,
     pub(crate) clients: Clients,
-    /// The longest that a publisher waits at a time for slow clients that ask for it.
-    pub(crate) max_block: Duration,
     /// What was published on each topic.
     pub(crate) topic_stats: Arc<TopicStats>,
     /// Sessions that their clients may come back to.
@@ -48,44 +50,56 @@ pub(crate) struct Engine {
     /// One inquiry at a time: their answers take memory while they are worked out.
     pub(crate) asking: Mutex<()>,
     pub(crate) began: Moment,
-    /// The most connections at a time.
-    pub(crate) max_connections: usize,
     /// Warnings that a peer does not answer.
     pub(crate) stale_log: LogLimit,
     /// Warnings that publishers wait for memory.
     pub(crate) memory_log: LogLimit,
     /// Warnings that publishers wait for clients that ask for it.
     pub(crate) block_log: LogLimit,
-    /// It has been said that nobody looks at passwords.
+    /// The log says already that passwords are not checked.
     pub(crate) passwords_noted: AtomicBool,
 }
 
 impl Engine {
-    pub(crate) fn new(
-        max_retained: usize,
-        max_retained_bytes: usize,
-        memory_bytes: usize,
-        max_block: Duration,
-    ) -> io::Result<Self> {
+    pub(crate) fn new(limits: Limits) -> io::Result<Self> {
         let latency = Arc::<Latency>::default();
         Ok(Self {
             router: Arc::new(Router::new()),
-            retained: RwLock::new(Retained::new(max_retained, max_retained_bytes)),
+            retained: RwLock::new(Retained::new(limits.retained, limits.retained_bytes)),
             flusher: Arc::new(Flusher::new(latency.clone())?),
-            memory: Arc::new(Memory::new(memory_bytes)),
+            memory: Arc::new(Memory::new(limits.memory_bytes)),
             clients: Clients::default(),
-            max_block,
             topic_stats: Arc::default(),
             sessions: SessionStore::default(),
             metrics: Metrics::default(),
             latency,
             asking: Mutex::default(),
             began: Moment::now(),
-            max_connections: usize::MAX,
             stale_log: LogLimit::default(),
             memory_log: LogLimit::default(),
             block_log: LogLimit::default(),
             passwords_noted: AtomicBool::new(false),
+            limits: Arc::new(SharedLimits::new(limits)),
         })
+    }
+
+    /// Replaces all limits at once. Connections take them at their next batch. What is over a lower
+    /// limit already stays: no connection, subscription or message is given up for it.
+    pub(crate) fn replace_limits(&self, limits: Limits) {
+        let Limits {
+            outbox_bytes,
+            memory_bytes,
+            retained,
+            retained_bytes,
+            ..
+        } = limits;
+        self.limits.replace(limits);
+        self.memory.set_limit(memory_bytes);
+        self.retained.write().set_limits(retained, retained_bytes);
+        // After the shared value: a connection that enters too late to be found here has an outbox made
+        // of the new limits, or looks again once it has entered.
+        for record in self.clients.present() {
+            record.outbox().set_limit(outbox_bytes);
+        }
     }
 }

@@ -72,6 +72,11 @@ impl Retained {
         }
     }
 
+    /// Changes the most there may be. What is kept stays, also if it is more.
+    pub(crate) fn set_limits(&mut self, max_count: usize, max_bytes: usize) {
+        (self.max_count, self.max_bytes) = (max_count, max_bytes);
+    }
+
     /// Keeps `message`, of which `payload` bytes are the payload's, as the last value of `topic`, in place of
     /// the one before [MQTT-3.3.1-5], at QoS 0 as well [MQTT-3.3.1-7].
     pub(crate) fn set(
@@ -88,7 +93,8 @@ impl Retained {
             return Err(Full::Count(self.max_count));
         }
         let bytes = self.bytes - before.unwrap_or(0) + size(name, message);
-        if bytes > self.max_bytes {
+        // Above a limit that was lowered, a value may still be replaced by one that is not longer.
+        if bytes > self.max_bytes.max(self.bytes) {
             return Err(Full::Bytes(self.max_bytes));
         }
         self.bytes = bytes;
@@ -409,6 +415,23 @@ mod tests {
         retained.clear(topic("a"));
         retained.set(topic("c"), b"12345", 0, 1).expect("room");
         assert_eq!(matching(&retained, "#"), ["123", "12345"]);
+    }
+
+    #[test]
+    fn lower_limits_keep_what_there_is_and_take_no_more() {
+        let mut retained = Retained::new(3, 20);
+        retained.set(topic("a"), b"1234", 0, 1).expect("room");
+        retained.set(topic("b"), b"1234", 0, 1).expect("room");
+        retained.set_limits(1, 5);
+        assert_eq!(retained.set(topic("c"), b"", 0, 1), Err(Full::Count(1)));
+        assert_eq!(
+            retained.set(topic("a"), b"12345", 0, 1),
+            Err(Full::Bytes(5))
+        );
+        retained.set(topic("a"), b"4321", 0, 1).expect("no longer");
+        assert_eq!(matching(&retained, "#"), ["4321", "1234"]);
+        retained.set_limits(3, 20);
+        retained.set(topic("c"), b"1", 0, 1).expect("room");
     }
 
     #[test]

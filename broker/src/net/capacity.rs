@@ -1,4 +1,7 @@
-//! How many connections the machine lets this process have.
+//! How many connections the machine lets this process have, and how much memory.
+//!
+//! The kernel's limits are read, and the soft limit of open files is raised to the hard one. What is asked
+//! for is never exceeded.
 
 use std::fmt;
 use std::fs;
@@ -14,19 +17,20 @@ const MAPS_PER_THREAD: u64 = 4;
 /// Memory maps for everything else. A process that runs out of them cannot even allocate.
 const OTHER_MAPS: u64 = 4096;
 
-/// What Linux allows where it does not say.
+/// The default of Linux, for a machine that does not tell.
 const USUAL_MAPS: u64 = 65_530;
 
-/// What is assumed where the machine does not say, in bytes.
+/// Bytes of memory that are assumed of a machine that does not tell.
 const USUAL_MEMORY: u64 = 1 << 30;
 
-/// A number of connections and what sets it.
+/// The most connections, and what sets that number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Capacity {
     pub(crate) connections: usize,
     pub(crate) bound: Bound,
 }
 
+/// What sets the most connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bound {
     Asked,

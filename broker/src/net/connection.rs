@@ -1,6 +1,8 @@
-//! One connection from accept to its end: its one thread, its cleanup, its log lines.
+//! One connection from accept to its end: its one thread, its cleanup, its log line.
 //!
-//! What happens only at the end is kept out of line, so that its stack need not be there before.
+//! The conversation is served and closed by `wire`; here it gets its socket, and here it leaves the engine.
+//! What happens only at the end is out of line (`inline(never)`): inlined, its variables would take a part of
+//! the stack of every idle connection.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -13,35 +15,16 @@ use rustix::net::{RecvFlags, recv};
 
 use crate::engine::Engine;
 use crate::engine::client::Client;
-use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::{Outbox, Remains};
 use crate::engine::session::clients::ClientRecord;
 use crate::engine::stats::tally::Tally;
 use crate::net::shutdown::ShutdownDeadline;
 use crate::net::socket::{Socket, SocketSink, SocketSource};
-use crate::wire::http::{self, Site};
-use crate::wire::line::{self, Conversation};
-use crate::wire::mqtt;
-use crate::wire::websocket::{self, Inside, Tunnel};
-use crate::wire::{Arrival, End, Source, Wire, sniff};
+use crate::wire::http::Site;
+use crate::wire::{self, Closing, End, Finished, Protocol, line};
 
-/// How long a client may take to close after the broker has.
+/// How long a client may take to close the connection after the broker has.
 const LINGER: Duration = Duration::from_millis(500);
-
-/// What all connections of a broker are given.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    /// The longest line taken.
-    pub(crate) line_bytes: usize,
-    pub(crate) subscriptions: usize,
-    pub(crate) outbox_bytes: usize,
-    /// Zero for never.
-    pub(crate) ping_interval: Duration,
-    /// Messages that wait for a client of MQTT.
-    pub(crate) queued: usize,
-    /// How long a session waits for its client at most.
-    pub(crate) session_expiry: Duration,
-}
 
 /// One connection.
 pub(crate) struct Connection {
@@ -50,7 +33,6 @@ pub(crate) struct Connection {
     record: Arc<ClientRecord>,
     shutdown: Arc<ShutdownDeadline>,
     site: Arc<Site>,
-    settings: Settings,
 }
 
 impl Connection {
@@ -61,13 +43,12 @@ impl Connection {
         engine: &Engine,
         shutdown: Arc<ShutdownDeadline>,
         site: Arc<Site>,
-        settings: Settings,
     ) -> Self {
         let socket = Arc::new(Socket::new(socket));
         let sink = SocketSink::new(id, socket.clone(), engine.flusher.clone());
         let outbox = Outbox::new(
             id,
-            settings.outbox_bytes,
+            engine.limits.load().outbox_bytes,
             engine.memory.clone(),
             &line::ENCODER,
             Box::new(sink),
@@ -78,7 +59,6 @@ impl Connection {
             record: Arc::new(ClientRecord::new(Arc::new(outbox), peer)),
             shutdown,
             site,
-            settings,
         }
     }
 
@@ -86,7 +66,7 @@ impl Connection {
         self.id
     }
 
-    /// How others can end it.
+    /// What other threads end it by.
     pub(crate) fn handle(&self) -> ConnectionHandle {
         ConnectionHandle {
             id: self.id,
@@ -97,35 +77,41 @@ impl Connection {
 
     /// Serves the client until the end.
     pub(crate) fn run(&self, engine: &Engine) {
-        self.run_with(engine, |client, source| self.converse(client, source));
+        self.run_with(engine, |client, source| {
+            wire::serve(client, source, &self.site)
+        });
     }
 
     /// A panic in `serve` ends this connection alone.
     fn run_with(
         &self,
         engine: &Engine,
-        serve: impl FnOnce(&mut Client<'_>, &mut SocketSource<'_>) -> End,
+        serve: impl FnOnce(&mut Client<'_>, &mut SocketSource<'_>) -> Finished,
     ) {
         let began = Instant::now();
         engine
             .flusher
             .register(self.id, self.record.outbox().clone());
         engine.clients.enter(self.record.clone());
-        let mut client = Client::new(engine, &self.record, self.settings.subscriptions);
-        let mut source =
-            SocketSource::new(&self.socket, &self.shutdown, self.settings.ping_interval);
-        let end = panic::catch_unwind(AssertUnwindSafe(|| serve(&mut client, &mut source)));
-        self.part(
-            &mut client,
-            end.unwrap_or(End::Panicked),
-            began,
-            source.bytes,
-        );
+        let mut client = Client::new(engine, &self.record);
+        // Limits replaced between the making of the outbox and `enter` have not reached it.
+        self.record.outbox().set_limit(client.limits().outbox_bytes);
+        let ping_interval = client.limits().ping_interval;
+        let mut source = SocketSource::new(&self.socket, &self.shutdown, ping_interval);
+        let finished = panic::catch_unwind(AssertUnwindSafe(|| {
+            let finished = serve(&mut client, &mut source);
+            wire::close(&mut client, finished, || self.shutdown.deadline())
+        }));
+        let finished = finished.unwrap_or(Finished::new(Protocol::Line, End::Panicked));
+        self.part(&mut client, finished, began, source.bytes);
     }
 
     /// Takes the client out of the engine and ends the connection.
     #[inline(never)]
-    fn part(&self, client: &mut Client<'_>, mut end: End, began: Instant, read: u64) {
+    fn part(&self, client: &mut Client<'_>, finished: Finished, began: Instant, read: u64) {
+        let Finished {
+            protocol, mut end, ..
+        } = finished;
         let engine = client.engine();
         self.record.begin(&engine.clients);
         let Remains {
@@ -145,7 +131,7 @@ impl Connection {
         client.settle();
         client.leave();
         engine.flusher.unregister(self.id);
-        self.hang_up(&end);
+        self.hang_up(Closing::of(protocol, &end).linger);
 
         let end = match (end, failure) {
             (End::Left, Some(err)) => err.into(),
@@ -159,154 +145,11 @@ impl Connection {
         self.log_end(&end, began, read, client.published(), &tally);
     }
 
-    fn converse(&self, client: &mut Client<'_>, source: &mut SocketSource<'_>) -> End {
-        let mut buffer = ReadBuffer::new(&client.engine().memory);
-        let line_bytes = self.settings.line_bytes;
-        let wire = loop {
-            if let Some(wire) = sniff(buffer.unread()) {
-                break wire;
-            }
-            match source.fill(&mut buffer, line_bytes) {
-                Arrival::Bytes | Arrival::NoMemory | Arrival::Pause | Arrival::Silence => {}
-                Arrival::End => return End::Left,
-                Arrival::Stopping => return self.say_goodbye(client),
-                Arrival::Failed(err) => return err.into(),
-            }
-        };
-        client.note_heard(buffer.unread().len());
-        match wire {
-            Wire::Line => {}
-            Wire::Http => return self.converse_in_http(client, source, &mut buffer),
-            Wire::Mqtt => return self.converse_in_mqtt(client, source, &mut buffer),
-            Wire::Tls => return End::NotSpoken(wire),
-        }
-        let end = Conversation::new(client, line_bytes).read_loop(source, &mut buffer);
-        self.conclude(client, end)
-    }
-
-    #[inline(never)]
-    fn converse_in_http(
-        &self,
-        client: &mut Client<'_>,
-        source: &mut SocketSource<'_>,
-        buffer: &mut ReadBuffer,
-    ) -> End {
-        self.record.outbox().set_encoder(&http::ENCODER);
-        let line_bytes = self.settings.line_bytes;
-        let mut conversation = http::Conversation::new(client, &self.site, line_bytes);
-        let end = conversation.read_loop(source, buffer);
-        if let Some(inside) = conversation.switched() {
-            return self.converse_in_tunnel(client, source, buffer, inside);
-        }
-        self.conclude(client, end)
-    }
-
-    /// The line protocol or MQTT in a WebSocket.
-    #[inline(never)]
-    fn converse_in_tunnel(
-        &self,
-        client: &mut Client<'_>,
-        source: &mut SocketSource<'_>,
-        raw: &mut ReadBuffer,
-        inside: Inside,
-    ) -> End {
-        self.record.outbox().set_encoder(inside.encoder());
-        let mut buffer = ReadBuffer::new(&client.engine().memory);
-        let mut tunnel = Tunnel::new(source, &self.record, inside, raw);
-        let mut end = match inside {
-            Inside::Line => Conversation::new(client, self.settings.line_bytes)
-                .read_loop(&mut tunnel, &mut buffer),
-            Inside::Mqtt => {
-                self.exchange_packets(client, &mut tunnel, &mut buffer, websocket::MQTT)
-            }
-        };
-        // What MQTT has published may be asked after while its client takes its last.
-        client.settle();
-        let outbox = self.record.outbox();
-        let mut guard = outbox.lock();
-        if self.shutdown.deadline().is_some() {
-            end = End::Stopping;
-            guard.goodbye();
-        }
-        guard.signal(&tunnel.last_frame(&end));
-        drop(guard);
-        if tunnel.is_closing() && matches!(end, End::Left) {
-            end = End::Answered;
-        }
-        match inside {
-            Inside::Line => self.conclude(client, end),
-            Inside::Mqtt => {
-                let linger = Instant::now() + LINGER;
-                outbox.drain(Some(self.shutdown.deadline().unwrap_or(linger)));
-                end
-            }
-        }
-    }
-
-    /// The conversation is over: what waits is sent.
-    fn conclude(&self, client: &Client<'_>, end: End) -> End {
-        match end {
-            End::Stopping => return self.say_goodbye(client),
-            End::Left | End::SaidBye | End::Answered => self.record.outbox().drain(None),
-            End::Vanished
-            | End::NotSpoken(_)
-            | End::Refused(_)
-            | End::Failed(_)
-            | End::Panicked => {}
-        }
-        match self.shutdown.deadline() {
-            Some(_) => self.say_goodbye(client),
-            None => end,
-        }
-    }
-
-    #[inline(never)]
-    fn converse_in_mqtt(
-        &self,
-        client: &mut Client<'_>,
-        source: &mut SocketSource<'_>,
-        buffer: &mut ReadBuffer,
-    ) -> End {
-        match self.exchange_packets(client, source, buffer, mqtt::ENCODERS) {
-            End::Stopping => self.say_goodbye(client),
-            end => end,
-        }
-    }
-
-    fn exchange_packets(
-        &self,
-        client: &mut Client<'_>,
-        source: &mut impl Source,
-        buffer: &mut ReadBuffer,
-        encoders: mqtt::Encoders,
-    ) -> End {
-        let limits = mqtt::Limits {
-            packet_bytes: self.settings.line_bytes,
-            queued: self.settings.queued,
-            queued_bytes: self.settings.outbox_bytes,
-            session_expiry: self.settings.session_expiry,
-        };
-        mqtt::Conversation::new(client, limits, encoders).read_loop(source, buffer)
-    }
-
-    /// The broker stops: what waits is sent as long as there is time.
-    #[inline(never)]
-    fn say_goodbye(&self, client: &Client<'_>) -> End {
-        client.outbox().lock().goodbye();
-        client.outbox().drain(self.shutdown.deadline());
-        End::Stopping
-    }
-
     /// Ends the connection so that what was sent last arrives: closing a socket with unread bytes
     /// would make the client's system throw it away.
     #[inline(never)]
-    fn hang_up(&self, end: &End) {
-        if self.socket.stream.shutdown(Shutdown::Write).is_err()
-            || !matches!(
-                end,
-                End::SaidBye | End::Answered | End::NotSpoken(_) | End::Refused(_)
-            )
-        {
+    fn hang_up(&self, linger: bool) {
+        if self.socket.stream.shutdown(Shutdown::Write).is_err() || !linger {
             return;
         }
         let _ = sockopt::set_socket_timeout(&self.socket.stream, Timeout::Recv, Some(LINGER));
@@ -339,7 +182,7 @@ impl Connection {
     }
 }
 
-/// How others can end a connection.
+/// What other threads end a connection by.
 #[derive(Clone)]
 pub(crate) struct ConnectionHandle {
     id: u64,
@@ -358,7 +201,7 @@ impl ConnectionHandle {
         &self.socket.stream
     }
 
-    /// Ends it at once, for this reason; what still waits is lost.
+    /// Ends it at once, for this reason. What still waits is lost.
     pub(crate) fn cut(&self, why: io::ErrorKind) {
         self.record.outbox().fail(self.id, why.into());
         let _ = self.socket.stream.shutdown(Shutdown::Both);
@@ -374,34 +217,26 @@ mod tests {
     use protocol::Topic;
 
     use super::*;
+    use crate::engine::limits::Limits;
+    use crate::engine::memory::read_buffer::ReadBuffer;
     use crate::engine::outbox::run::Run;
-
-    fn settings() -> Settings {
-        Settings {
-            line_bytes: 1024,
-            subscriptions: 10,
-            outbox_bytes: 4096,
-            ping_interval: Duration::from_secs(30),
-            queued: 100,
-            session_expiry: Duration::from_secs(60),
-        }
-    }
+    use crate::wire::line::Conversation;
+    use crate::wire::{Arrival, Source};
 
     /// A connection and the client's end of its connection.
     fn connection(engine: &Engine, id: u64) -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let client = TcpStream::connect(address).expect("it listens");
-        let (socket, peer) = listener.accept().expect("somebody connected");
-        let site = Arc::new(Site::new(&[], &[], 10));
-        let connection =
-            Connection::new(id, socket, peer, engine, Arc::default(), site, settings());
+        let (socket, peer) = listener.accept().expect("a connection waits");
+        let site = Arc::new(Site::new(&[], &[], &engine.limits));
+        let connection = Connection::new(id, socket, peer, engine, Arc::default(), site);
         (connection, client)
     }
 
     #[test]
     fn a_panic_ends_one_connection_and_leaves_nothing_behind() {
-        let engine = Engine::new(10, 1000, usize::MAX, Duration::ZERO).expect("an engine");
+        let engine = Engine::new(Limits::default()).expect("an engine");
         let (connection, mut peer) = connection(&engine, 1);
         peer.write_all(b"SUBSCRIBE a\n")
             .expect("the socket is open");
@@ -412,7 +247,7 @@ mod tests {
             let topic = Topic::parse("a").expect("a topic");
             thread::scope(|scope| {
                 let reader =
-                    scope.spawn(|| Conversation::new(client, 1024).read_loop(source, &mut buffer));
+                    scope.spawn(|| Conversation::new(client).read_loop(source, &mut buffer));
                 let mut line = String::new();
                 BufReader::new(&peer).read_line(&mut line).expect("a line");
                 assert_eq!(line, "SUBACK a\n");

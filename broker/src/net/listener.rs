@@ -1,4 +1,7 @@
 //! Accepts connections, gives each its thread, and turns away those there is no room for.
+//!
+//! It also looks for peers that have vanished, and ends all connections when the broker stops. What a
+//! connection does in between is its own thread's business (`connection.rs`).
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -17,13 +20,13 @@ use rustix::net::{SendFlags, send, sockopt};
 use crate::engine::Engine;
 use crate::engine::memory::heap;
 use crate::engine::stats::log_limit::LogLimit;
-use crate::net::connection::{Connection, ConnectionHandle, Settings};
+use crate::net::connection::{Connection, ConnectionHandle};
 use crate::net::shutdown::ShutdownDeadline;
 use crate::net::tcp_info;
 use crate::wire::http::Site;
 use crate::wire::line;
 
-/// A connection's thread needs little; what it does not touch is not there.
+/// Little of it is ever used, and pages of a stack that are not touched take no memory.
 const STACK_BYTES: usize = 128 * 1024;
 
 /// How long goodbyes may take when the broker stops.
@@ -38,30 +41,30 @@ const BREATH: Duration = Duration::from_millis(50);
 /// How many connections may wait to be accepted; the system may allow fewer.
 const BACKLOG: i32 = 4096;
 
-/// With so many bytes become free, it is time to give memory back to the system.
+/// Free memory is given back to the system once this many bytes have become free. Less is not worth the call,
+/// which walks all of the heap.
 const WORTH_TRIMMING: usize = 16 * 1024 * 1024;
 
-/// How often connections with something on the way are looked at.
+/// How often connections are looked at for peers that have vanished.
 const WATCH: Duration = Duration::from_secs(10);
 
-/// An idle peer that answers no probe for so long has vanished: idle time, then so many probes so
-/// far apart. `TCP_USER_TIMEOUT` is not for us, it would also end a peer that only reads nothing.
+/// TCP's keep-alive: an idle peer has vanished when it has not answered this many probes. `TCP_USER_TIMEOUT` is
+/// not for us, because it also ends a peer that only reads nothing.
 const PROBE_AFTER: Duration = Duration::from_secs(30);
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 const PROBES: u32 = 3;
 
-/// The listening sockets and everybody who came through them.
+/// The listening sockets and all connections that came through them.
 pub(crate) struct Listener {
     sockets: Vec<TcpListener>,
     engine: Arc<Engine>,
-    settings: Settings,
     site: Arc<Site>,
     next_id: AtomicU64,
     shutdown: Arc<ShutdownDeadline>,
     connections: Mutex<HashMap<u64, ConnectionHandle, RandomState>>,
-    /// Signalled when the last connection has ended.
+    /// Signalled when the last connection has ended; waited for under the lock of `connections`.
     empty: Condvar,
-    /// Closed for a moment when there is no other descriptor, to turn a newcomer away.
+    /// Closed for a moment when there is no other descriptor, to accept a connection and turn it away.
     spare: Mutex<Option<File>>,
     refusals: LogLimit,
 }
@@ -70,7 +73,6 @@ impl Listener {
     pub(crate) fn bind(
         addresses: &[SocketAddr],
         engine: Arc<Engine>,
-        settings: Settings,
         site: Site,
     ) -> Result<Self, (SocketAddr, io::Error)> {
         let bind = |&address: &SocketAddr| {
@@ -80,7 +82,6 @@ impl Listener {
         Ok(Self {
             sockets: addresses.iter().map(bind).collect::<Result<_, _>>()?,
             engine,
-            settings,
             site: Arc::new(site),
             next_id: AtomicU64::new(1),
             shutdown: Arc::default(),
@@ -129,10 +130,12 @@ impl Listener {
         }
     }
 
-    /// Says goodbye to everybody and waits for them to end.
+    /// Makes all connections say goodbye, waits for them to end, and cuts those that do not.
     pub(crate) fn close_all(&self) {
         let deadline = self.shutdown.deadline().unwrap_or_else(Instant::now);
         let mut connections = self.connections.lock();
+        // `wake` and `cut` take the locks of outboxes under this one. No thread takes this one under an
+        // outbox's lock.
         connections.values().for_each(ConnectionHandle::wake);
         while !connections.is_empty()
             && !self
@@ -159,7 +162,7 @@ impl Listener {
         {}
     }
 
-    /// Looks after peers that have vanished while something was on the way to them, and gives back
+    /// Ends connections whose peers have vanished while something was on the way to them, and gives back
     /// memory that has become free, until `stopped` is closed.
     pub(crate) fn watch_loop(&self, stopped: &Receiver<()>) {
         while stopped.recv_timeout(WATCH) == Err(RecvTimeoutError::Timeout) {
@@ -188,7 +191,7 @@ impl Listener {
 
     fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let connections = self.connections.lock().len();
-        if connections >= self.site.most_connections {
+        if connections >= self.engine.limits.load().connections {
             let why = format!("{connections} connections are open, the most this broker takes");
             return self.turn_away(&stream, &why);
         }
@@ -200,10 +203,9 @@ impl Listener {
             &self.engine,
             self.shutdown.clone(),
             self.site.clone(),
-            self.settings,
         );
         self.connections.lock().insert(id, connection.handle());
-        // Said here, because logging costs a thread a page or two of stack.
+        // Logged here, because a thread that logs keeps a page or two more of its stack for good.
         log::info!("connection {id} from {peer} begins");
         let listener = self.clone();
         let builder = thread::Builder::new().stack_size(STACK_BYTES);
@@ -223,9 +225,11 @@ impl Listener {
         }
     }
 
-    /// Out of descriptors: waits for the next newcomer with the spare one. Unless others have
-    /// become free by then, it can only be told that there is no room.
+    /// There are no descriptors left: waits for the next connection with the spare one. Unless others have
+    /// become free by then, that connection can only be told that there is no room.
     fn turn_away_with_spare(self: &Arc<Self>, socket: &TcpListener, err: &io::Error) {
+        // Held until the connection is admitted, so that two accept loops do not use one spare. `admit` takes the
+        // lock of `connections` under this one, never the other way round.
         let mut reserve = self.spare.lock();
         if reserve.take().is_none() {
             *reserve = spare();
@@ -250,7 +254,7 @@ impl Listener {
     }
 
     fn turn_away(&self, stream: &TcpStream, why: &str) {
-        // Whoever has no room for one line is turned away without it.
+        // Without waiting: a client whose socket has no room for one line is turned away without it.
         let _ = send(
             stream,
             &line::busy(why),
@@ -284,7 +288,7 @@ impl Drop for Leaving<'_> {
     }
 }
 
-/// Accepted sockets inherit all of this, and more of them can wait to be accepted than usual: who
+/// Sets what accepted sockets inherit, and lets more of them wait to be accepted than usual: a client that
 /// finds no room there tries again only after a second.
 fn prepared(socket: TcpListener) -> io::Result<TcpListener> {
     rustix::net::listen(&socket, BACKLOG)?;

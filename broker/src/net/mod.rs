@@ -1,4 +1,6 @@
-//! Sockets and threads: who is accepted, the thread of each connection, and how all of them end.
+//! Sockets and threads: the listening sockets, the thread of each connection, and how all of them end.
+//!
+//! What a client says is for `wire`, and what becomes of it for `engine`: nothing here reads a byte of it.
 
 pub(crate) mod capacity;
 pub(crate) mod connection;

@@ -1,5 +1,6 @@
-//! A socket of a connection: its reading side, which knows pauses, and its writing side, which
-//! never waits.
+//! The socket of a connection: its reading side waits and tells pauses, its writing side never waits.
+//!
+//! Bytes go into a [`ReadBuffer`] and come from an outbox; neither side looks at them.
 
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpStream};
@@ -30,8 +31,8 @@ const GLANCE: Duration = Duration::from_secs(1);
 /// A socket, and how its reads wait.
 pub(crate) struct Socket {
     pub(crate) stream: TcpStream,
-    /// Reads fail where they would have to wait. So they do from the first staged send on, because
-    /// `sendfile` has no flag of its own for that.
+    /// The socket is non-blocking, so a read fails where it would have to wait. It is so from the first
+    /// `sendfile` on, which, unlike `send`, has no flag for one call.
     never_waits: AtomicBool,
 }
 
@@ -47,12 +48,15 @@ impl Socket {
     pub(crate) fn wait_again(&self) {
         // If it fails, a read ends too soon.
         let _ = ioctl_fionbio(&self.stream, false);
+        // Release: a thread that reads `false` finds a socket that waits.
         self.never_waits.store(false, Ordering::Release);
     }
 
     fn never_wait(&self) -> io::Result<()> {
+        // Acquire pairs with the Release in `wait_again`. Sends are under the outbox's lock, one at a time, so
+        // with `true` here the call below has been made by an earlier one.
         if !self.never_waits.load(Ordering::Acquire) {
-            // First this, as a reader that is turned away must find out why.
+            // Release, and before the call: a read that fails because of it must find the reason here.
             self.never_waits.store(true, Ordering::Release);
             ioctl_fionbio(&self.stream, true)?;
         }
@@ -115,10 +119,11 @@ impl<'a> SocketSource<'a> {
         (!time.is_zero()).then_some(time)
     }
 
-    /// Waits for something to read where a read itself does not. Returns whether there is.
+    /// Waits for something to read if a read itself does not wait. Returns whether there is.
     fn wait(&self) -> bool {
         let time = self.time().and_then(|time| Timespec::try_from(time).ok());
         let mut socket = [PollFd::new(&self.socket.stream, PollFlags::IN)];
+        // Acquire pairs with the Release in `never_wait`, which comes before the reads that fail.
         self.socket.never_waits.load(Ordering::Acquire)
             && loop {
                 match poll(&mut socket, time.as_ref()) {
@@ -260,7 +265,7 @@ impl Sink for SocketSink {
     }
 
     fn end_reading(&self) {
-        // If it fails, there is nobody to read from.
+        // It fails only if the socket is closed already, and then there is nothing to read.
         let _ = self.socket.stream.shutdown(Shutdown::Read);
     }
 }
@@ -279,7 +284,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let client = TcpStream::connect(address).expect("it listens");
-        let (stream, _) = listener.accept().expect("somebody connected");
+        let (stream, _) = listener.accept().expect("a connection waits");
         let socket = Arc::new(Socket::new(stream));
         let flusher = Arc::new(Flusher::new(Arc::default()).expect("an epoll"));
         let sink = SocketSink::new(1, socket.clone(), flusher);
@@ -287,12 +292,12 @@ mod tests {
     }
 
     #[test]
-    fn staged_bytes_are_sent_as_far_as_there_is_room() {
+    fn bytes_of_a_file_in_memory_are_sent_as_far_as_there_is_room() {
         let (sink, _, mut client) = sink();
         let bytes: Vec<u8> = (0..300_000u32).flat_map(u32::to_ne_bytes).collect();
         let memfd = MemFd::new(&bytes).expect("a file in memory");
         let mut sent = 0;
-        // Nobody reads, so it is full before long, within a stage or between two.
+        // The client does not read, so the socket is full before long, within a file or between two.
         loop {
             match sink.send_memfd(&memfd, &bytes) {
                 Ok(len) => sent += len,
@@ -306,11 +311,11 @@ mod tests {
         let mut came = vec![0; sent];
         client.read_exact(&mut came).expect("all that was sent");
         let first = &came[..bytes.len().min(sent)];
-        assert!(first == &bytes[..first.len()], "not what was staged");
+        assert!(first == &bytes[..first.len()], "not what was in the file");
     }
 
     #[test]
-    fn reads_wait_as_before_after_a_staged_send() {
+    fn reads_wait_as_before_after_a_send_from_a_file_in_memory() {
         let (sink, socket, client) = sink();
         let memfd = MemFd::new(b"hi").expect("a file in memory");
         assert_eq!(sink.send_memfd(&memfd, b"hi").ok(), Some(2));

@@ -3,7 +3,7 @@
 //! TCP's keep-alive looks only after connections with nothing on the way; for the others the
 //! kernel gives up after a quarter of an hour. `TCP_USER_TIMEOUT` would shorten that, but it also
 //! ends a connection whose peer answers every probe and merely reads nothing (measured: 3.6 s with
-//! a timeout of 3 s), and this broker ends nobody for slowness. So the kernel's own account is
+//! a timeout of 3 s), and this broker ends no connection for slowness. So the kernel's own account is
 //! read: how many probes in a row were not answered, and how long ago the last answer came.
 
 use std::io;
@@ -12,7 +12,7 @@ use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-/// A peer that has answered nothing for so long, with this many probes in a row unanswered, has
+/// A peer that has answered nothing for this long, with this many probes in a row unanswered, has
 /// vanished. A peer that reads nothing answers each probe, and so never has one open for long.
 const UNANSWERED: Duration = Duration::from_secs(60);
 const PROBES: u8 = 3;
@@ -39,7 +39,7 @@ fn is_gone(info: &libc::tcp_info) -> bool {
 
 #[allow(
     unsafe_code,
-    reason = "no library of this project reads TCP_INFO; without it a vanished peer is guard for \
+    reason = "no library of this project reads TCP_INFO; without it a vanished peer is kept for \
               a quarter of an hour"
 )]
 fn read(socket: &TcpStream) -> io::Result<libc::tcp_info> {
@@ -95,7 +95,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let mut socket = TcpStream::connect(address).expect("it listens");
-        let _peer = listener.accept().expect("somebody connected");
+        let _peer = listener.accept().expect("a connection waits");
         socket.set_nonblocking(true).expect("a socket can be that");
         while socket.write(&[0; 65536]).is_ok() {}
         assert!(!has_vanished(&socket));

@@ -9,15 +9,20 @@ use shuttle::thread;
 
 use crate::engine::Engine;
 use crate::engine::client::Client;
+use crate::engine::limits::Limits;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::session::clients::ClientRecord;
 use crate::socket::{Flushing, Socket};
 use crate::wire::line::{self, Conversation};
 use crate::wire::{Arrival, Source};
 
-const LINE_BYTES: usize = 1000;
-
-const SUBSCRIPTIONS: usize = 10;
+fn limits() -> Limits {
+    Limits {
+        line_bytes: 1000,
+        subscriptions: 10,
+        ..Limits::default()
+    }
+}
 
 /// A client that says what it has to say, one read after another, and then waits for the end.
 struct Script(std::vec::IntoIter<String>);
@@ -50,7 +55,7 @@ impl Source for Script {
 
 /// Each client says its lines on its own thread. Returns what each of them heard, and the engine.
 fn converse<const N: usize>(scripts: [Vec<String>; N]) -> ([Vec<String>; N], Engine) {
-    let engine = Engine::new(10, 1000, usize::MAX, Duration::ZERO).expect("an engine");
+    let engine = Engine::new(limits()).expect("an engine");
     let flushing = Flushing::new();
     let mut id = 0;
     let clients = scripts.map(|script| {
@@ -69,8 +74,8 @@ fn converse<const N: usize>(scripts: [Vec<String>; N]) -> ([Vec<String>; N], Eng
                 let mut source = Script(script.clone().into_iter());
                 let engine = &engine;
                 scope.spawn(move || {
-                    let mut client = Client::new(engine, record, SUBSCRIPTIONS);
-                    let mut conversation = Conversation::new(&mut client, LINE_BYTES);
+                    let mut client = Client::new(engine, record);
+                    let mut conversation = Conversation::new(&mut client);
                     conversation.read_loop(&mut source, &mut ReadBuffer::new(&engine.memory));
                 })
             })

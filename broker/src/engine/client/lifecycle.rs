@@ -9,10 +9,11 @@ use super::Client;
 use super::publish::Message;
 use crate::clock::Moment;
 use crate::engine::Engine;
+use crate::engine::limits::CachedLimits;
 use crate::engine::outbox::Remains;
+use crate::engine::outbox::delivery::DeliveryState;
 use crate::engine::outbox::delivery::in_flight::{Ack, AckEffect};
 use crate::engine::outbox::delivery::writer::PacketWriter;
-use crate::engine::outbox::delivery::{DeliveryLimits, DeliveryState};
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::run::{PublishOptions, Redelivery};
 use crate::engine::session::store::Opened;
@@ -73,7 +74,6 @@ impl Client<'_> {
         &mut self,
         encoder: &'static Encoder,
         writer: Box<dyn PacketWriter>,
-        limits: DeliveryLimits,
         welcome: &[u8],
     ) {
         let own = self.record.own_session();
@@ -96,7 +96,7 @@ impl Client<'_> {
             None if is_own => {
                 let delivery = DeliveryState::new(
                     self.session.id(),
-                    limits,
+                    CachedLimits::new(&self.engine.limits),
                     self.session.subscriptions().clone(),
                     writer,
                     self.engine.memory.charge(0),

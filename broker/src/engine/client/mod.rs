@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use crate::clock::Moment;
 use crate::engine::Engine;
+use crate::engine::limits::{CachedLimits, Limits};
 use crate::engine::memory::budget::Memory;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::Outbox;
@@ -59,7 +60,7 @@ pub(crate) struct Client<'a> {
     /// When it last handed in what it published, and what the clients' number of askers was then.
     handed_in: Option<HandIn>,
     asked: u64,
-    most_subscriptions: usize,
+    limits: CachedLimits,
 }
 
 /// What the client has done with its own messages, to the end of the batch at hand.
@@ -123,11 +124,7 @@ impl Account {
 impl<'a> Client<'a> {
     /// In a box, because a thread's stack grows by whole pages and lives as long as the connection.
     #[inline(never)]
-    pub(crate) fn new(
-        engine: &'a Engine,
-        record: &Arc<ClientRecord>,
-        most_subscriptions: usize,
-    ) -> Box<Self> {
+    pub(crate) fn new(engine: &'a Engine, record: &Arc<ClientRecord>) -> Box<Self> {
         Box::new(Self {
             engine,
             record: record.clone(),
@@ -140,7 +137,7 @@ impl<'a> Client<'a> {
             heard: record.since,
             handed_in: None,
             asked: 0,
-            most_subscriptions,
+            limits: CachedLimits::new(&engine.limits),
         })
     }
 
@@ -150,7 +147,7 @@ impl<'a> Client<'a> {
         let outbox = Arc::new(Outbox::unconnected(engine.memory.clone()));
         let record = Arc::new(ClientRecord::new(outbox, unspecified));
         engine.clients.enter_internal(record.clone());
-        Self::new(engine, &record, 0)
+        Self::new(engine, &record)
     }
 
     /// The number of the connection.
@@ -210,6 +207,24 @@ impl<'a> Client<'a> {
         self.outbox.lock().goodbye();
     }
 
+    /// Says goodbye in the words of the client's encoder, if it is time for that, and then sends `last` as
+    /// it is, with nothing in between.
+    pub(crate) fn say_last(&self, goodbye: bool, last: Option<&[u8]>) {
+        let mut guard = self.outbox.lock();
+        if goodbye {
+            guard.goodbye();
+        }
+        if let Some(last) = last {
+            guard.signal(last);
+        }
+    }
+
+    /// Returns when nothing waits for the client any more, it is gone, or it is `deadline`. Without a
+    /// deadline it also returns when the broker stops.
+    pub(crate) fn drain(&self, deadline: Option<Instant>) {
+        self.outbox.drain(deadline);
+    }
+
     /// Whether the client has been told its last.
     pub(crate) fn is_ending(&self) -> bool {
         self.outbox.lock().is_ending()
@@ -235,6 +250,18 @@ impl<'a> Client<'a> {
         self.heard = Moment::now();
         self.dispatch.set_now(self.heard);
         self.account.bytes += bytes as u64;
+    }
+
+    /// The limits that hold for the batch at hand.
+    #[inline]
+    pub(crate) fn limits(&self) -> &Limits {
+        self.limits.get()
+    }
+
+    /// Takes the limits that hold for the next batch; returns whether they are others than before.
+    #[inline]
+    pub(crate) fn refresh_limits(&mut self) -> bool {
+        self.limits.refresh()
     }
 
     /// Begins a batch: see [`ClientRecord::begin`].
@@ -373,11 +400,11 @@ impl<'a> Client<'a> {
     #[inline(never)]
     fn wait_for_slow(&mut self) {
         let began = Instant::now();
-        let deadline = began + self.engine.max_block;
+        let deadline = began + self.limits().max_block;
         for slow in self.dispatch.take_slow_subscribers() {
             let in_vain = slow.wait_for_half(deadline);
             if in_vain
-                && !self.engine.max_block.is_zero()
+                && !self.limits().max_block.is_zero()
                 && let Some(more) = self.engine.block_log.say(Instant::now())
             {
                 log::warn!(
@@ -432,8 +459,13 @@ pub(super) mod tests {
     impl Scene {
         /// Up to `retained` messages are retained.
         pub(super) fn new(retained: usize) -> Self {
-            let engine =
-                Engine::new(retained, 1000, usize::MAX, Duration::ZERO).expect("an engine");
+            let limits = Limits {
+                retained,
+                retained_bytes: 1000,
+                max_block: Duration::ZERO,
+                ..Limits::default()
+            };
+            let engine = Engine::new(limits).expect("an engine");
             let (outbox, sink) = outbox(1, 10_000, usize::MAX);
             let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
             engine.clients.enter(record.clone());
@@ -446,7 +478,12 @@ pub(super) mod tests {
 
         /// The client, which has begun a batch.
         pub(super) fn client(&self, most_subscriptions: usize) -> Box<Client<'_>> {
-            let client = Client::new(&self.engine, &self.record, most_subscriptions);
+            let limits = Limits {
+                subscriptions: most_subscriptions,
+                ..(*self.engine.limits.load()).clone()
+            };
+            self.engine.replace_limits(limits);
+            let client = Client::new(&self.engine, &self.record);
             client.begin();
             client
         }
@@ -539,12 +576,12 @@ pub(super) mod tests {
 
     #[test]
     fn a_busy_client_hands_in_what_it_published_when_there_is_much_or_someone_asks_or_late() {
-        let engine = Engine::new(10, 1000, usize::MAX, Duration::ZERO).expect("an engine");
+        let engine = Engine::new(Limits::default()).expect("an engine");
         let record = Arc::new(ClientRecord::new(
             outbox(1, 100, 0).0,
             ([127, 0, 0, 1], 1).into(),
         ));
-        let mut client = Client::new(&engine, &record, 10);
+        let mut client = Client::new(&engine, &record);
         let start = Moment::now();
         let mut seen_after = |messages: usize, ms: u64| {
             client.begin();

@@ -168,7 +168,7 @@ impl Client<'_> {
         let subscriptions = self.session.subscriptions();
         let is_known = subscriptions.contains(filter.as_str());
         let count = subscriptions.len();
-        if !is_known && count >= self.most_subscriptions {
+        if !is_known && count >= self.limits().subscriptions {
             return Err(SubscribeError::TooManySubscriptions(count));
         }
         Ok(is_known)

@@ -21,7 +21,7 @@ const RESERVE: usize = 16;
 
 /// How much there is and how much of it is taken.
 pub(crate) struct Memory {
-    limit: usize,
+    limit: AtomicUsize,
     taken: AtomicUsize,
     waiting: AtomicUsize,
     /// Nothing has moved for a while: waiting is of no use.
@@ -41,7 +41,7 @@ pub(crate) struct Charge {
 impl Memory {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
-            limit,
+            limit: AtomicUsize::new(limit),
             taken: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             still: AtomicBool::new(false),
@@ -52,11 +52,21 @@ impl Memory {
     }
 
     pub(crate) fn limit(&self) -> usize {
-        self.limit
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Changes how much there is. What is taken stays taken, also if it is more.
+    pub(crate) fn set_limit(&self, bytes: usize) {
+        self.limit.store(bytes, Ordering::Relaxed);
+        // More room is as good as something given back: waiting may be of use again.
+        self.still.store(false, Ordering::Relaxed);
+        // Under the lock a waiter has either seen the new limit or is asleep by now.
+        drop(self.turn.lock());
+        self.released.notify_all();
     }
 
     pub(crate) fn free(&self) -> usize {
-        self.limit
+        self.limit()
             .saturating_sub(self.taken.load(Ordering::Relaxed))
     }
 
@@ -75,12 +85,12 @@ impl Memory {
 
     /// Whether publishers shall wait.
     pub(crate) fn is_short(&self) -> bool {
-        self.free() < self.limit / RESERVE
+        self.free() < self.limit() / RESERVE
     }
 
     /// Returns when there is enough for publishers, or waiting for it is of no use.
     pub(crate) fn wait_for_reserve(&self) {
-        self.wait(self.limit / RESERVE);
+        self.wait(self.limit() / RESERVE);
     }
 
     /// Returns whether this much is free, perhaps after a while.
@@ -103,7 +113,7 @@ impl Memory {
         let enough = loop {
             // SeqCst: this is the look after `waiting` was raised.
             let before = self.taken.load(Ordering::SeqCst);
-            if self.limit.saturating_sub(before) >= bytes {
+            if self.limit().saturating_sub(before) >= bytes {
                 break true;
             }
             let now = Instant::now();
@@ -239,6 +249,20 @@ mod tests {
             assert!(waiting.join().expect("it does not panic"));
         });
         assert!(!memory.is_short());
+    }
+
+    #[test]
+    fn another_limit_holds_at_once_and_takes_nothing_back() {
+        let memory = Arc::new(Memory::new(1600));
+        let taken = memory.charge(1600);
+        assert!(!memory.wait(500));
+        memory.set_limit(2100);
+        assert!(!memory.still.load(Ordering::Relaxed));
+        assert!(memory.wait(500));
+        memory.set_limit(1000);
+        assert_eq!((memory.limit(), memory.free()), (1000, 0));
+        drop(taken);
+        assert_eq!(memory.free(), 1000);
     }
 
     #[test]

@@ -269,6 +269,11 @@ impl Outbox {
         self.inside.lock().terms.limit
     }
 
+    /// Changes it. What waits stays, also if it is more.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.inside.lock().terms.limit = limit;
+    }
+
     /// At least how many messages on a topic were dropped lately, and when the last.
     pub(crate) fn dropped_on(&self, topic: &str) -> Option<(u64, Moment)> {
         self.inside.lock().queue.dropped_on(topic)
@@ -450,8 +455,8 @@ pub(crate) mod tests {
     use protocol::{Filter, Slow};
 
     use super::*;
+    use crate::engine::limits::{CachedLimits, Limits, SharedLimits};
     use crate::engine::memory::read_buffer::ReadBuffer;
-    use crate::engine::outbox::delivery::DeliveryLimits;
     use crate::engine::outbox::delivery::writer::{Details, Written};
     use crate::engine::outbox::queue::COPY_BELOW_BYTES;
 
@@ -779,10 +784,8 @@ pub(crate) mod tests {
     }
 
     fn begin_session(outbox: &Outbox) {
-        let limits = DeliveryLimits {
-            messages: 10,
-            bytes: 1000,
-        };
+        let limits = Arc::new(SharedLimits::new(Limits::default()));
+        let limits = CachedLimits::new(&limits);
         let charge = Arc::new(Memory::new(usize::MAX)).charge(0);
         let delivery =
             DeliveryState::new(outbox.id(), limits, Arc::default(), Box::new(Plain), charge);

@@ -17,12 +17,13 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Expiry, Session, Will};
+use crate::engine::limits::CachedLimits;
 use crate::engine::memory::budget::Memory;
+use crate::engine::outbox::delivery::DeliveryState;
 use crate::engine::outbox::delivery::in_flight::{InFlight, Stage};
 use crate::engine::outbox::delivery::subscriptions::SubscriptionOptions;
 use crate::engine::outbox::delivery::waiting::{Extras, Queued};
 use crate::engine::outbox::delivery::writer::Unattached;
-use crate::engine::outbox::delivery::{DeliveryLimits, DeliveryState};
 use crate::engine::outbox::encoder::Encoder;
 
 /// A session without its queue.
@@ -119,7 +120,7 @@ impl SessionSnapshot {
     pub(crate) fn restore(
         &self,
         session: &Session,
-        limits: DeliveryLimits,
+        limits: CachedLimits,
         memory: &Arc<Memory>,
         now: Instant,
     ) {
@@ -218,12 +219,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine::limits::{Limits, SharedLimits};
     use crate::engine::outbox::Outbox;
-
-    const LIMITS: DeliveryLimits = DeliveryLimits {
-        messages: 1000,
-        bytes: usize::MAX,
-    };
 
     fn stages() -> impl Strategy<Value = Stage> {
         prop_oneof![
@@ -315,7 +312,8 @@ mod tests {
             let now = Instant::now() + Duration::from_secs(1000);
             let read = SessionSnapshot::from_bytes(&snapshot.to_bytes()).expect("it was just written");
             prop_assert_eq!(&read, &snapshot);
-            read.restore(&session, LIMITS, &memory, now);
+            let limits = CachedLimits::new(&Arc::new(SharedLimits::new(Limits::default())));
+            read.restore(&session, limits, &memory, now);
             prop_assert_eq!(SessionSnapshot::of(&session, now), Some(snapshot));
         }
 

@@ -29,7 +29,7 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::wire::websocket::Inside;
-use crate::wire::{Arrival, End, Source};
+use crate::wire::{Arrival, End, Source, take_limits};
 
 use body::Broken;
 use request::{HEAD_BYTES, Head, Refused};
@@ -62,7 +62,8 @@ pub(crate) struct Conversation<'a, 'b> {
 type Next = ControlFlow<End>;
 
 impl<'a, 'b> Conversation<'a, 'b> {
-    pub(crate) fn new(client: &'a mut Client<'b>, site: &'a Site, line_bytes: usize) -> Self {
+    pub(crate) fn new(client: &'a mut Client<'b>, site: &'a Site) -> Self {
+        let line_bytes = client.limits().line_bytes;
         Self {
             client,
             site,
@@ -71,22 +72,28 @@ impl<'a, 'b> Conversation<'a, 'b> {
         }
     }
 
-    /// What the client goes on with in WebSocket, if it has ended because of that.
-    pub(crate) fn switched(&self) -> Option<Inside> {
-        self.switched
-    }
-
-    /// Serves one request after another until the client leaves or has had its last answer. `block`
-    /// holds what has been read already.
-    pub(crate) fn read_loop(&mut self, source: &mut impl Source, buffer: &mut ReadBuffer) -> End {
+    /// Serves one request after another until the client leaves or has had its last answer, or goes on with
+    /// what is inside a WebSocket. `buffer` holds what has been read already.
+    pub(crate) fn read_loop(
+        &mut self,
+        source: &mut impl Source,
+        buffer: &mut ReadBuffer,
+    ) -> ControlFlow<End, Inside> {
         loop {
             let next = match self.read_head(source, buffer) {
-                Ok(head) => self.serve(&head, source, buffer),
+                Ok(head) => {
+                    if take_limits(self.client, source) {
+                        self.line_bytes = self.client.limits().line_bytes;
+                    }
+                    self.serve(&head, source, buffer)
+                }
                 Err(Broken::Refused(refused)) => self.refuse(None, &refused),
                 Err(Broken::End(end)) => ControlFlow::Break(end),
             };
-            if let ControlFlow::Break(end) = next {
-                return end;
+            match (next, self.switched) {
+                (ControlFlow::Continue(()), _) => {}
+                (ControlFlow::Break(_), Some(inside)) => return ControlFlow::Continue(inside),
+                (ControlFlow::Break(end), None) => return ControlFlow::Break(end),
             }
         }
     }
@@ -298,6 +305,7 @@ mod tests {
 
     use super::*;
     use crate::engine::Engine;
+    use crate::engine::limits::Limits;
     use crate::engine::outbox::tests::{TestSink, outbox};
     use crate::engine::session::clients::ClientRecord;
 
@@ -334,11 +342,11 @@ mod tests {
 
     /// How long the rest is waited for, how it ends then, and what the client is told.
     fn wait_for_rest(pieces: &[&str]) -> (u64, End, String) {
-        let engine = Engine::new(10, 1000, usize::MAX, Duration::ZERO).expect("an engine");
+        let engine = Engine::new(Limits::default()).expect("an engine");
         let (outbox, sink) = outbox(1, 1000, usize::MAX);
         let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
-        let mut client = Client::new(&engine, &record, 10);
-        let site = Site::new(&[], &[], 10);
+        let mut client = Client::new(&engine, &record);
+        let site = Site::new(&[], &[], &engine.limits);
         let mut source = Silent {
             pieces: pieces
                 .iter()
@@ -347,7 +355,10 @@ mod tests {
             patience: Duration::ZERO,
         };
         let mut buffer = ReadBuffer::new(&engine.memory);
-        let end = Conversation::new(&mut client, &site, 1000).read_loop(&mut source, &mut buffer);
+        let mut conversation = Conversation::new(&mut client, &site);
+        let ControlFlow::Break(end) = conversation.read_loop(&mut source, &mut buffer) else {
+            panic!("it does not switch");
+        };
         // A moment has passed since it was asked to wait so long.
         let tens = source.patience.as_millis().div_ceil(10_000) as u64;
         (10 * tens, end, said(&sink))

@@ -5,6 +5,7 @@
 //! second. Programs that are no browsers send no `Origin` and are not held up.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::header::{HeaderName, ORIGIN};
@@ -12,19 +13,18 @@ use http::uri::{Authority, Uri};
 use http::{Method, StatusCode};
 
 use super::request::{Head, Refused};
+use crate::engine::limits::SharedLimits;
 
 /// Set by browsers, and by no script.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// What all conversations of a broker have in common.
-#[derive(Debug)]
 pub(crate) struct Site {
     /// Names that the broker is known by, in lower case.
     names: Vec<String>,
     /// Pages that may do what the broker's own page may.
     origins: Vec<String>,
-    /// The most connections at a time.
-    pub(crate) most_connections: usize,
+    limits: Arc<SharedLimits>,
     /// Requests that have begun and are not whole.
     unfinished: AtomicUsize,
 }
@@ -33,11 +33,11 @@ pub(crate) struct Site {
 pub(crate) struct Unfinished<'a>(&'a Site);
 
 impl Site {
-    pub(crate) fn new(names: &[String], origins: &[String], most_connections: usize) -> Self {
+    pub(crate) fn new(names: &[String], origins: &[String], limits: &Arc<SharedLimits>) -> Self {
         Self {
             names: names.iter().map(|name| name.to_ascii_lowercase()).collect(),
             origins: origins.to_vec(),
-            most_connections,
+            limits: limits.clone(),
             unfinished: AtomicUsize::new(0),
         }
     }
@@ -46,7 +46,7 @@ impl Site {
     pub(crate) fn begin(&self) -> Result<Unfinished<'_>, Refused> {
         let place = Unfinished(self);
         let before = self.unfinished.fetch_add(1, Ordering::Relaxed);
-        if before < (self.most_connections / 4).max(1) {
+        if before < (self.limits.load().connections / 4).max(1) {
             return Ok(place);
         }
         Err(Refused::new(
@@ -140,10 +140,16 @@ fn is_own(origin: &str, head: &Head) -> bool {
 mod tests {
     use super::super::request::parse;
     use super::*;
+    use crate::engine::limits::Limits;
 
     fn site() -> Site {
         let names = ["Broker.example".to_owned()];
-        Site::new(&names, &["https://app.example".to_owned()], 8)
+        let limits = Limits {
+            connections: 8,
+            ..Limits::default()
+        };
+        let limits = Arc::new(SharedLimits::new(limits));
+        Site::new(&names, &["https://app.example".to_owned()], &limits)
     }
 
     #[track_caller]

@@ -23,7 +23,7 @@ use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::queue::policies::MOST_WILD;
 use crate::engine::outbox::run::MESSAGE;
 use crate::engine::outbox::run::PublishOptions;
-use crate::wire::{Arrival, End, Source};
+use crate::wire::{Arrival, End, Source, take_limits};
 
 const PUBLISH: &[u8] = b"PUBLISH ";
 
@@ -86,7 +86,8 @@ enum Silence {
 }
 
 impl<'a, 'b> Conversation<'a, 'b> {
-    pub(crate) fn new(client: &'a mut Client<'b>, line_bytes: usize) -> Self {
+    pub(crate) fn new(client: &'a mut Client<'b>) -> Self {
+        let line_bytes = client.limits().line_bytes;
         Self {
             client,
             line_bytes,
@@ -98,9 +99,13 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     /// Serves the client until it says goodbye, leaves or vanishes. Nothing else it sends can end
-    /// this loop. `block` holds what has been read already.
+    /// this loop. `buffer` holds what has been read already.
     pub(crate) fn read_loop(&mut self, source: &mut impl Source, buffer: &mut ReadBuffer) -> End {
         loop {
+            if take_limits(self.client, source) {
+                self.line_bytes = self.client.limits().line_bytes;
+                self.framer.set_max_line(self.line_bytes);
+            }
             if let ControlFlow::Break(end) = self.handle(buffer) {
                 return end;
             }
@@ -132,6 +137,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     fn only_deliver(&mut self, source: &mut impl Source) -> End {
         loop {
             self.client.answer(b"PING\n");
+            take_limits(self.client, source);
             match source.wait_for_end() {
                 Arrival::Bytes | Arrival::NoMemory | Arrival::Pause | Arrival::Silence => {}
                 Arrival::End => return End::Left,

@@ -12,9 +12,9 @@ use protocol::{Attributes, Escaped, Name, RETAIN, Topic};
 use super::packet::{BadConnect, Connect, Fault, WillPacket};
 use super::reply::{self, ReplyLimits, Welcome};
 use super::writer::{ClientLimits, ConnectionWriter};
-use super::{Encoders, Limits, Version, message, property};
+use super::{Encoders, Version, message, property};
 use crate::engine::client::{Client, NoMemory, SessionBusy};
-use crate::engine::outbox::delivery::DeliveryLimits;
+use crate::engine::limits::Limits;
 use crate::engine::session::{Expiry, Will};
 use crate::sync::Ordering;
 
@@ -107,21 +107,20 @@ type Refusal = (Fault, Option<ConnectReturnCode>);
 #[inline(never)]
 pub(super) fn accept(
     client: &mut Client<'_>,
-    limits: Limits,
     encoders: Encoders,
     connect: &Connect,
 ) -> Result<Accepted, Turned> {
     let version = connect.version;
-    let terms = negotiate(connect, limits);
+    let terms = negotiate(connect, client.limits());
     let away = |(why, code)| Turned::away(version, terms.reply_limits, why, code);
     let identity = identify(client, connect).map_err(away)?;
-    let welcome = welcome(&identity, &terms, limits, false);
+    let welcome = welcome(&identity, &terms, client.limits(), false);
     check_welcome(&welcome.encode(version), &terms).map_err(away)?;
     let will = connect.will.as_ref().map(|will| new_will(client, will));
     let will = will.transpose().map_err(away)?;
     note_password(client, connect);
     let is_resumed = open_session(client, &identity, &terms, connect.clean, will).map_err(away)?;
-    attach(client, &identity, &terms, limits, encoders, is_resumed);
+    attach(client, &identity, &terms, encoders, is_resumed);
     Ok(Accepted {
         version,
         // One and a half times the keep alive [MQTT-3.1.2-22].
@@ -159,7 +158,7 @@ fn identify(client: &Client<'_>, connect: &Connect) -> Result<Identity, Refusal>
 }
 
 /// What the client takes, and how long its session lasts.
-fn negotiate(connect: &Connect, limits: Limits) -> Terms {
+fn negotiate(connect: &Connect, limits: &Limits) -> Terms {
     let packet_bytes = connect.number(PropertyId::MaximumPacketSize);
     let asked_expiry = match (connect.version, connect.clean) {
         (Version::V3, true) => 0,
@@ -188,7 +187,7 @@ fn negotiate(connect: &Connect, limits: Limits) -> Terms {
 fn welcome<'a>(
     identity: &'a Identity,
     terms: &Terms,
-    limits: Limits,
+    limits: &Limits,
     session_present: bool,
 ) -> Welcome<'a> {
     let is_granted = terms.granted_expiry == terms.asked_expiry;
@@ -199,7 +198,7 @@ fn welcome<'a>(
         // [MQTT-3.2.2-21]: only if it is not what the client asked for.
         expiry: (!is_granted).then_some(terms.granted_expiry),
         receive_maximum: RECEIVE_MAXIMUM,
-        packet_bytes: u32::try_from(limits.packet_bytes).unwrap_or(u32::MAX),
+        packet_bytes: u32::try_from(limits.line_bytes).unwrap_or(u32::MAX),
         aliases: ALIASES,
     }
 }
@@ -276,22 +275,17 @@ fn attach(
     client: &mut Client<'_>,
     identity: &Identity,
     terms: &Terms,
-    limits: Limits,
     encoders: Encoders,
     is_resumed: bool,
 ) {
     let version = terms.limits.version;
-    let welcome = welcome(identity, terms, limits, is_resumed).encode(version);
+    let welcome = welcome(identity, terms, client.limits(), is_resumed).encode(version);
     let writer = ConnectionWriter::new(&identity.client_id, terms.limits);
-    let limits = DeliveryLimits {
-        messages: limits.queued,
-        bytes: limits.queued_bytes,
-    };
-    client.attach_session(encoders.of(version), Box::new(writer), limits, &welcome);
+    client.attach_session(encoders.of(version), Box::new(writer), &welcome);
 }
 
 /// How long a session is kept for a client that asked for this many seconds.
-pub(super) fn granted(asked: u32, limits: Limits) -> u32 {
+pub(super) fn granted(asked: u32, limits: &Limits) -> u32 {
     let most = u32::try_from(limits.session_expiry.as_secs()).unwrap_or(FOR_EVER);
     asked.min(most)
 }

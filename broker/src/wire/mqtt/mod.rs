@@ -15,25 +15,10 @@ mod reply;
 mod version;
 mod writer;
 
-use std::time::Duration;
-
 use crate::engine::outbox::encoder::Encoder;
 
 pub(crate) use conversation::Conversation;
 pub(crate) use version::Version;
-
-/// What all conversations of a broker are given.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// The longest packet.
-    pub(crate) packet_bytes: usize,
-    /// Messages that a session holds.
-    pub(crate) queued: usize,
-    /// Bytes of them.
-    pub(crate) queued_bytes: usize,
-    /// How long a session waits for its client at most.
-    pub(crate) session_expiry: Duration,
-}
 
 /// What outboxes of clients of 3.1.1 say.
 pub(crate) const ENCODER_3: Encoder = Encoder {

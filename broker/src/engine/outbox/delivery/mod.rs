@@ -23,6 +23,7 @@ use foldhash::fast::RandomState;
 use memchr::memchr;
 use protocol::{MessageLine, RETAINED, TTL, Topic};
 
+use crate::engine::limits::CachedLimits;
 use crate::engine::memory::budget::{Charge, Memory};
 use crate::engine::outbox::run::{MESSAGE, Redelivery, Run};
 
@@ -34,13 +35,6 @@ use writer::{Details, PacketWriter, Written};
 
 /// For how many topics it is remembered what the filters that match grant.
 const REMEMBERED_TOPICS: usize = 256;
-
-/// How much one session keeps.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct DeliveryLimits {
-    pub(crate) messages: usize,
-    pub(crate) bytes: usize,
-}
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +70,7 @@ impl RunLine<'_> {
 pub(crate) struct DeliveryState {
     /// The number of the session, under which it publishes its own messages.
     session: u64,
-    limits: DeliveryLimits,
+    limits: CachedLimits,
     subscriptions: Arc<Subscriptions>,
     remembered: RememberedGrants,
     /// Of the connection; the last one's while there is none.
@@ -102,7 +96,7 @@ impl DeliveryState {
     /// Of a session that begins with a connection.
     pub(crate) fn new(
         session: u64,
-        limits: DeliveryLimits,
+        limits: CachedLimits,
         subscriptions: Arc<Subscriptions>,
         writer: Box<dyn PacketWriter>,
         charge: Charge,
@@ -260,9 +254,11 @@ impl DeliveryState {
         };
         let added = waiting::size(message.line(), extras.is_any());
         let free = message.memory.free().saturating_add(self.kept.charged());
-        let room = self.limits.bytes.min(free);
+        self.limits.refresh();
+        let limits = self.limits.get();
+        let room = limits.outbox_bytes.min(free);
         let kept = self.waiting.len() + self.in_flight.len();
-        if kept >= self.limits.messages || (kept > 0 && self.kept.get() + added > room) {
+        if kept >= limits.queued || (kept > 0 && self.kept.get() + added > room) {
             self.gap += 1;
             return Fate::Dropped;
         }
@@ -461,6 +457,7 @@ mod tests {
 
     use super::subscriptions::SubscriptionOptions;
     use super::*;
+    use crate::engine::limits::{Limits, SharedLimits};
     use crate::engine::outbox::encoder::Encoder;
     use crate::engine::outbox::run::PublishOptions;
 
@@ -512,12 +509,12 @@ mod tests {
     }
 
     impl Bench {
-        fn new(window: usize, limits: DeliveryLimits) -> Self {
+        fn new(window: usize, limits: Limits) -> Self {
             let memory = Arc::new(Memory::new(1 << 20));
             let subscriptions = Arc::<Subscriptions>::default();
             let state = DeliveryState::new(
                 SESSION,
-                limits,
+                CachedLimits::new(&Arc::new(SharedLimits::new(limits))),
                 subscriptions.clone(),
                 Box::new(writer(window)),
                 memory.charge(0),
@@ -575,10 +572,13 @@ mod tests {
         }
     }
 
-    const ROOMY: DeliveryLimits = DeliveryLimits {
-        messages: 100,
-        bytes: 100_000,
-    };
+    fn roomy() -> Limits {
+        Limits {
+            queued: 100,
+            outbox_bytes: 100_000,
+            ..Limits::default()
+        }
+    }
 
     fn writer(window: usize) -> TestWriter {
         TestWriter {
@@ -594,7 +594,7 @@ mod tests {
 
     #[test]
     fn a_message_is_sent_at_the_lower_of_its_qos_and_that_of_the_subscription() {
-        let mut bench = Bench::new(10, ROOMY);
+        let mut bench = Bench::new(10, roomy());
         bench.subscribe("a", 1);
         let (fate, sent) = bench.push("MESSAGE a x\n", 0);
         assert_eq!((fate, &*sent), (Fate::Sent, "0:0:0:MESSAGE a x\n"));
@@ -607,7 +607,7 @@ mod tests {
 
     #[test]
     fn a_change_of_subscriptions_counts_for_the_next_message() {
-        let mut bench = Bench::new(10, ROOMY);
+        let mut bench = Bench::new(10, roomy());
         bench.subscribe("a", 1);
         assert_eq!(bench.push("MESSAGE a x\n", 1).0, Fate::Kept);
         bench.subscribe("a", 0);
@@ -621,7 +621,7 @@ mod tests {
         let own = |line: &'static str| {
             Run::borrowed(line.as_bytes(), 1).by(SESSION, PublishOptions::LINE)
         };
-        let mut bench = Bench::new(10, ROOMY);
+        let mut bench = Bench::new(10, roomy());
         bench.subscribe("a", 1);
         assert_eq!(bench.push_run(own("MESSAGE a x\n")).0, Fate::Kept);
         bench.subscribe_with(
@@ -638,7 +638,7 @@ mod tests {
 
     #[test]
     fn for_the_sake_of_one_filter_only_that_one_counts() {
-        let mut bench = Bench::new(10, ROOMY);
+        let mut bench = Bench::new(10, roomy());
         bench.subscribe("a/#", 2);
         bench.subscribe("a/b", 0);
         let filter: Arc<str> = "a/b".into();
@@ -654,7 +654,7 @@ mod tests {
 
     #[test]
     fn no_more_is_in_flight_than_the_client_takes() {
-        let mut bench = Bench::new(2, ROOMY);
+        let mut bench = Bench::new(2, roomy());
         bench.subscribe("a", 1);
         for payload in 1..=3 {
             bench.push(&format!("MESSAGE a {payload}\n"), 1);
@@ -671,7 +671,7 @@ mod tests {
 
     #[test]
     fn what_is_in_flight_is_sent_again_before_what_waits() {
-        let mut bench = Bench::new(2, ROOMY);
+        let mut bench = Bench::new(2, roomy());
         bench.subscribe("a", 2);
         bench.push("MESSAGE a 1\n", 2);
         bench.push("MESSAGE a 2\n", 1);
@@ -690,9 +690,9 @@ mod tests {
 
     #[test]
     fn over_the_limit_messages_are_dropped_and_the_next_one_tells() {
-        let limits = DeliveryLimits {
-            messages: 1,
-            ..ROOMY
+        let limits = Limits {
+            queued: 1,
+            ..roomy()
         };
         let mut bench = Bench::new(1, limits);
         bench.subscribe("a", 1);
@@ -709,9 +709,9 @@ mod tests {
 
     #[test]
     fn bytes_are_limited_too_but_for_the_first_message() {
-        let limits = DeliveryLimits {
-            bytes: 150,
-            ..ROOMY
+        let limits = Limits {
+            outbox_bytes: 150,
+            ..roomy()
         };
         let mut bench = Bench::new(10, limits);
         bench.subscribe("a", 1);
@@ -726,7 +726,7 @@ mod tests {
 
     #[test]
     fn what_has_waited_too_long_is_given_up() {
-        let mut bench = Bench::new(10, ROOMY);
+        let mut bench = Bench::new(10, roomy());
         bench.subscribe("a", 1);
         bench.push("@ttl=1 MESSAGE a old\n", 1);
         bench.push("MESSAGE a new\n", 1);
@@ -738,7 +738,7 @@ mod tests {
 
     #[test]
     fn what_the_client_cannot_take_is_given_up_also_when_it_was_in_flight() {
-        let mut bench = Bench::new(10, ROOMY);
+        let mut bench = Bench::new(10, roomy());
         bench.subscribe("a", 1);
         bench.push("MESSAGE a long\n", 1);
         bench.pump();
@@ -756,7 +756,7 @@ mod tests {
 
     #[test]
     fn a_gap_is_told_on_its_topic_to_a_client_that_asks_for_it() {
-        let mut bench = Bench::new(10, ROOMY);
+        let mut bench = Bench::new(10, roomy());
         bench.state.attach(Box::new(TestWriter {
             gap_topic: Some("$SYS/gap/ann"),
             ..writer(10)
@@ -774,7 +774,7 @@ mod tests {
 
     #[test]
     fn a_session_at_qos_0_without_a_connection_keeps_nothing() {
-        let mut bench = Bench::new(10, ROOMY);
+        let mut bench = Bench::new(10, roomy());
         bench.subscribe("a", 0);
         assert!(bench.state.is_plain());
         bench.state.detach();
@@ -785,7 +785,7 @@ mod tests {
 
     #[test]
     fn at_its_end_another_member_of_the_group_gets_what_this_one_may_not_have() {
-        let mut bench = Bench::new(2, ROOMY);
+        let mut bench = Bench::new(2, roomy());
         let group: Arc<str> = "$share/g/a".into();
         bench.subscribe(&group, 2);
         bench.subscribe("b", 1);

@@ -17,7 +17,7 @@ use mqtt_protocol_core::mqtt::result_code::MqttError;
 use super::connect::{self, Accepted, Turned};
 use super::packet::{self, Connect, Fault, Header, Packet, Publish, kind};
 use super::reply::{self, ReplyLimits};
-use super::{Encoders, Limits, Version};
+use super::{Encoders, Version};
 use crate::engine::client::{Answers, Client};
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::delivery::in_flight::{Ack, AckEffect};
@@ -29,13 +29,6 @@ const ANSWER_BYTES: usize = 32 * 1024;
 /// So long may a CONNECT take that has begun.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 
-/// So long is waited for a client to take the last that it is told.
-const LAST_WORDS: Duration = match cfg!(fuzzing) {
-    // Nobody takes anything there, and each second is worth hundreds of inputs.
-    true => Duration::ZERO,
-    false => Duration::from_secs(1),
-};
-
 /// The code for a number that no message has.
 const IDENTIFIER_NOT_FOUND: u8 = 0x92;
 
@@ -45,10 +38,11 @@ type Broken = Fault;
 /// One client's conversation.
 pub(crate) struct Conversation<'a, 'b> {
     client: &'a mut Client<'b>,
-    limits: Limits,
     encoders: Encoders,
     version: Version,
     reply_limits: ReplyLimits,
+    /// The maximum packet size that CONNACK has announced, if it has.
+    announced: usize,
     keep_alive: Duration,
     /// When the last packet came.
     heard: Instant,
@@ -64,13 +58,13 @@ pub(crate) struct Conversation<'a, 'b> {
 }
 
 impl<'a, 'b> Conversation<'a, 'b> {
-    pub(crate) fn new(client: &'a mut Client<'b>, limits: Limits, encoders: Encoders) -> Self {
+    pub(crate) fn new(client: &'a mut Client<'b>, encoders: Encoders) -> Self {
         Self {
             client,
-            limits,
             encoders,
             version: Version::V3,
             reply_limits: ReplyLimits::ANY,
+            announced: 0,
             keep_alive: CONNECT_TIME,
             heard: Instant::now(),
             expiry: 0,
@@ -82,20 +76,13 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     /// Serves the client until it leaves, breaks a rule whose breach ends the connection, or is
-    /// silent for too long. `block` holds what has been read already.
+    /// silent for too long. `buffer` holds what has been read already.
     pub(crate) fn read_loop(&mut self, source: &mut impl Source, buffer: &mut ReadBuffer) -> End {
         let end = match self.wait_for_connect(source, buffer) {
             ControlFlow::Continue(()) => self.serve(source, buffer),
             ControlFlow::Break(end) => end,
         };
         self.leave();
-        if matches!(end, End::Refused(_)) {
-            self.client.settle();
-            self.client
-                .outbox()
-                .drain(Some(Instant::now() + LAST_WORDS));
-            self.client.begin();
-        }
         end
     }
 
@@ -125,6 +112,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
         buffer: &mut ReadBuffer,
     ) -> ControlFlow<End> {
         loop {
+            self.client.refresh_limits();
             let unread = buffer.unread();
             if unread
                 .first()
@@ -133,7 +121,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 let why = "an MQTT connection begins with CONNECT, and this one does not";
                 return ControlFlow::Break(End::Refused(why.into()));
             }
-            let header = match Header::read(unread, self.limits.packet_bytes) {
+            let header = match Header::read(unread, self.packet_bytes()) {
                 Ok(header) => header.filter(|header| header.size() <= unread.len()),
                 Err(fault) => return ControlFlow::Break(End::Refused(fault.why)),
             };
@@ -162,12 +150,21 @@ impl<'a, 'b> Conversation<'a, 'b> {
             keep_alive,
             reply_limits,
             expiry,
-        } = connect::accept(self.client, self.limits, self.encoders, &connect)?;
+        } = connect::accept(self.client, self.encoders, &connect)?;
         (self.version, self.keep_alive) = (version, keep_alive);
         (self.reply_limits, self.expiry) = (reply_limits, expiry);
+        if version == Version::V5 {
+            self.announced = self.client.limits().line_bytes;
+        }
         self.heard = Instant::now();
         self.received = self.client.session().take_received();
         Ok(())
+    }
+
+    /// The longest packet taken. A limit that is lowered meanwhile does not hold for a client that has
+    /// been told a higher one: it may send packets of that size [MQTT-3.2.2-15].
+    fn packet_bytes(&self) -> usize {
+        self.client.limits().line_bytes.max(self.announced)
     }
 
     /// Waits for more bytes, or for the time when there should have been some.
@@ -184,7 +181,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
             source.set_interval(left.max(Duration::from_millis(1)));
         }
         let before = buffer.unread().len();
-        match source.fill(buffer, self.limits.packet_bytes) {
+        match source.fill(buffer, self.packet_bytes()) {
             Arrival::Bytes => {
                 self.client.note_heard(buffer.unread().len() - before);
                 ControlFlow::Continue(())
@@ -217,11 +214,12 @@ impl<'a, 'b> Conversation<'a, 'b> {
 
     /// Handles all whole packets.
     fn handle(&mut self, buffer: &mut ReadBuffer) -> Result<ControlFlow<End>, Broken> {
+        self.client.refresh_limits();
         self.client.begin();
         let before = buffer.start();
         loop {
             let unread = buffer.unread();
-            let header = match Header::read(unread, self.limits.packet_bytes)? {
+            let header = match Header::read(unread, self.packet_bytes())? {
                 Some(header) if header.size() <= unread.len() => header,
                 _ => break,
             };
@@ -358,7 +356,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
                     "a session that was to end with its connection cannot be kept; say so in CONNECT",
                 ));
             }
-            let granted = connect::granted(expiry, self.limits);
+            let granted = connect::granted(expiry, self.client.limits());
             self.client.session().set_expiry(connect::expiry(granted));
         }
         if with_will {

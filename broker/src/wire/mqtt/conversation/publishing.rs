@@ -120,8 +120,9 @@ impl Conversation<'_, '_> {
             Err(_) => Escaped::escape(publish.payload),
         };
         let most_bytes = self
-            .limits
-            .packet_bytes
+            .client
+            .limits()
+            .line_bytes
             .min(self.reply_limits.most as usize);
         let answered = self
             .client

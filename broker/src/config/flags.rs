@@ -1,0 +1,220 @@
+//! Flags and environment: what a person types, turned into a [`Config`].
+//!
+//! `--help`, `--man`, `--version` and wrong usage are answered here, and end the process.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::process;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+
+use super::{Config, manual};
+
+/// A message broker that you can talk to with netcat.
+#[derive(Debug, Parser)]
+#[command(name = "broker", version, after_help = AFTER_HELP, max_term_width = 100)]
+struct Flags {
+    /// Port to listen on; 0 picks a free one
+    #[arg(short, long, env = "BROKER_PORT", default_value = "1373")]
+    port: u16,
+    /// Address to listen on; 0.0.0.0 or :: for all
+    #[arg(long, env = "BROKER_HOST", default_value = "127.0.0.1", value_parser = host)]
+    host: IpAddr,
+    /// Listen there too, such as 0.0.0.0:1883; may be given several times
+    #[arg(long, env = "BROKER_LISTEN", value_name = "HOST:PORT", value_delimiter = ',',
+          value_parser = address)]
+    listen: Vec<SocketAddr>,
+    /// Longest line taken
+    #[arg(
+        long,
+        env = "BROKER_MAX_LINE",
+        default_value = "64MiB",
+        value_name = "BYTES"
+    )]
+    max_line: ByteSize,
+    /// Most connections at a time [default: what the machine bears]
+    #[arg(long, env = "BROKER_MAX_CONNECTIONS", value_name = "N")]
+    max_connections: Option<usize>,
+    /// Most bytes that wait for one slow client; then it is sent a GAP
+    #[arg(
+        long,
+        env = "BROKER_OUTBOX_BYTES",
+        default_value = "64MiB",
+        value_name = "BYTES"
+    )]
+    outbox_bytes: ByteSize,
+    /// Most bytes that wait for all slow clients [default: half of the machine's]
+    #[arg(long, env = "BROKER_MEMORY", value_name = "BYTES")]
+    memory: Option<ByteSize>,
+    /// Longest wait of a publisher for subscribers with slow=block; 0s for never
+    #[arg(long, env = "BROKER_MAX_BLOCK", default_value = "1s", value_name = "TIME",
+          value_parser = humantime::parse_duration)]
+    max_block: Duration,
+    /// A client silent for so long is sent a PING; 0s for never
+    #[arg(long, env = "BROKER_PING_INTERVAL", default_value = "30s", value_name = "TIME",
+          value_parser = humantime::parse_duration)]
+    ping_interval: Duration,
+    /// How often changed figures are published under $SYS/broker/; 0s for never
+    #[arg(long, env = "BROKER_SYS_INTERVAL", default_value = "10s", value_name = "TIME",
+          value_parser = humantime::parse_duration)]
+    sys_interval: Duration,
+    /// Most subscriptions of one connection
+    #[arg(
+        long,
+        env = "BROKER_MAX_SUBSCRIPTIONS",
+        default_value = "250000",
+        value_name = "N"
+    )]
+    max_subscriptions: usize,
+    /// Most retained messages
+    #[arg(
+        long,
+        env = "BROKER_MAX_RETAINED",
+        default_value = "1000000",
+        value_name = "N"
+    )]
+    max_retained: usize,
+    /// Most bytes of retained messages
+    #[arg(
+        long,
+        env = "BROKER_MAX_RETAINED_BYTES",
+        default_value = "256MiB",
+        value_name = "BYTES"
+    )]
+    max_retained_bytes: ByteSize,
+    /// Most messages at QoS 1 and 2 that wait for one client of MQTT
+    #[arg(
+        long,
+        env = "BROKER_MAX_QUEUED",
+        default_value = "100000",
+        value_name = "N"
+    )]
+    max_queued: usize,
+    /// Longest that a session of MQTT waits for its client
+    #[arg(long, env = "BROKER_SESSION_EXPIRY_MAX", default_value = "7d", value_name = "TIME",
+          value_parser = humantime::parse_duration)]
+    session_expiry_max: Duration,
+    /// Name that browsers may know it by, besides its addresses; repeatable
+    #[arg(
+        long = "name",
+        env = "BROKER_NAME",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    names: Vec<String>,
+    /// Site whose pages may use it, such as https://app.example; repeatable
+    #[arg(
+        long = "allow-origin",
+        env = "BROKER_ALLOW_ORIGIN",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    allow_origins: Vec<String>,
+    /// Print the manual page and exit: broker --man | man -l -
+    #[arg(long)]
+    man: bool,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  broker                                 serve programs on this machine
+  broker --host 0.0.0.0 --port 1373      serve the network (anyone may publish)
+  broker --listen 127.0.0.1:1883         the port of MQTT as well
+  RUST_LOG=debug broker                  log refused lines too
+  nc 127.0.0.1 1373                      talk to it; type HELP
+
+Exit: 0 stopped by SIGTERM or SIGINT   1 cannot serve, such as a taken port   2 wrong usage";
+
+impl From<Flags> for Config {
+    fn from(flags: Flags) -> Self {
+        let bytes = |size: ByteSize| usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
+        Self {
+            host: flags.host,
+            port: flags.port,
+            listen: flags.listen,
+            max_line: bytes(flags.max_line),
+            max_connections: flags.max_connections,
+            outbox_bytes: bytes(flags.outbox_bytes),
+            memory: flags.memory.map(bytes),
+            max_block: flags.max_block,
+            ping_interval: flags.ping_interval,
+            sys_interval: flags.sys_interval,
+            max_subscriptions: flags.max_subscriptions,
+            max_retained: flags.max_retained,
+            max_retained_bytes: bytes(flags.max_retained_bytes),
+            max_queued: flags.max_queued,
+            session_expiry_max: flags.session_expiry_max,
+            names: flags.names,
+            allow_origins: flags.allow_origins,
+        }
+    }
+}
+
+impl Config {
+    /// From this process's arguments and environment. Wrong usage, `--help`, `--version` and
+    /// `--man` end the process, as is usual.
+    #[must_use]
+    pub fn from_arguments() -> Self {
+        let flags = Flags::parse();
+        if flags.man {
+            print_manual();
+        }
+        let config = Self::from(flags);
+        if let Err(why) = config.check() {
+            Flags::command()
+                .error(ErrorKind::ValueValidation, why)
+                .exit();
+        }
+        config
+    }
+}
+
+/// Prints the page and ends the process.
+fn print_manual() -> ! {
+    let mut page = Vec::new();
+    let written = manual::write_page(&mut page, &Flags::command());
+    let printed = written.and_then(|()| io::stdout().lock().write_all(&page));
+    process::exit(i32::from(printed.is_err()))
+}
+
+/// A host with a port.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let mut found = text.to_socket_addrs().map_err(|err| err.to_string())?;
+    found
+        .next()
+        .ok_or_else(|| "the name has no address".to_owned())
+}
+
+/// An address, or a name that stands for one.
+fn host(text: &str) -> Result<IpAddr, String> {
+    let mut found = (text, 0).to_socket_addrs().map_err(|err| err.to_string())?;
+    let first = found.next().ok_or("the name has no address")?;
+    Ok(first.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flags_have_the_defaults_of_the_config() {
+        let flags = Config::from(Flags::parse_from(["broker"]));
+        assert_eq!(format!("{flags:?}"), format!("{:?}", Config::default()));
+    }
+
+    #[test]
+    fn sizes_may_have_units() {
+        let flags = Flags::parse_from(["broker", "--max-line", "2KiB", "--memory", "1MiB"]);
+        let config = Config::from(flags);
+        assert_eq!((config.max_line, config.memory), (2048, Some(1 << 20)));
+    }
+
+    #[test]
+    fn help_fits_a_screen() {
+        let help = Flags::command().render_help().to_string();
+        assert!(help.lines().count() <= 50, "{}", help.lines().count());
+    }
+}

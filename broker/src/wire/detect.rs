@@ -1,0 +1,224 @@
+//! Which protocol a connection speaks, and the one place that serves it.
+//!
+//! All protocols share a port: the first bytes decide. Bytes come from a [`Source`], and what comes out is
+//! how the conversation ended. Nothing here says goodbye or closes anything.
+
+use std::fmt;
+use std::ops::ControlFlow;
+
+use crate::engine::client::Client;
+use crate::engine::memory::read_buffer::ReadBuffer;
+use crate::wire::http::{self, Site};
+use crate::wire::websocket::{self, Inside, Tunnel};
+use crate::wire::{Arrival, End, Finished, Source, line, mqtt, take_limits};
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Line,
+    Http,
+    /// What HTTP has switched to, with another protocol inside.
+    WebSocket(Inside),
+    Mqtt,
+    Tls,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Line => "the line protocol",
+            Self::Http => "HTTP",
+            Self::WebSocket(Inside::Line) => "the line protocol in WebSocket",
+            Self::WebSocket(Inside::Mqtt) => "MQTT in WebSocket",
+            Self::Mqtt => "MQTT",
+            Self::Tls => "TLS",
+        })
+    }
+}
+
+/// Serves a client in the protocol that it begins to speak, until the conversation is over. What follows is
+/// for [`close`](super::close) to do.
+pub(crate) fn serve(client: &mut Client<'_>, source: &mut impl Source, site: &Site) -> Finished {
+    let mut buffer = ReadBuffer::new(client.memory());
+    let mut protocol = match wait_for_protocol(client, source, &mut buffer) {
+        ControlFlow::Continue(protocol) => protocol,
+        // Nothing has been said. It ends like a line that has begun.
+        ControlFlow::Break(end) => return Finished::new(Protocol::Line, end),
+    };
+    loop {
+        let end = match protocol {
+            Protocol::Line => line::Conversation::new(client).read_loop(source, &mut buffer),
+            Protocol::Http => match serve_http(client, source, &mut buffer, site) {
+                ControlFlow::Continue(inside) => {
+                    protocol = Protocol::WebSocket(inside);
+                    continue;
+                }
+                ControlFlow::Break(end) => end,
+            },
+            Protocol::WebSocket(inside) => {
+                return serve_websocket(client, source, &mut buffer, inside);
+            }
+            Protocol::Mqtt => serve_mqtt(client, source, &mut buffer),
+            Protocol::Tls => End::NotSpoken(protocol),
+        };
+        return Finished::new(protocol, end);
+    }
+}
+
+#[inline(never)]
+fn wait_for_protocol(
+    client: &mut Client<'_>,
+    source: &mut impl Source,
+    buffer: &mut ReadBuffer,
+) -> ControlFlow<End, Protocol> {
+    loop {
+        if let Some(protocol) = detect(buffer.unread()) {
+            client.note_heard(buffer.unread().len());
+            return ControlFlow::Continue(protocol);
+        }
+        take_limits(client, source);
+        match source.fill(buffer, client.limits().line_bytes) {
+            Arrival::Bytes | Arrival::NoMemory | Arrival::Pause | Arrival::Silence => {}
+            Arrival::End => return ControlFlow::Break(End::Left),
+            Arrival::Stopping => return ControlFlow::Break(End::Stopping),
+            Arrival::Failed(err) => return ControlFlow::Break(err.into()),
+        }
+    }
+}
+
+// The functions below and the one above are out of line: inlined, what each of them keeps on the stack would
+// be there for every connection, and most speak lines.
+
+/// Serves requests; goes on with what is inside if the client switches to WebSocket.
+#[inline(never)]
+fn serve_http(
+    client: &mut Client<'_>,
+    source: &mut impl Source,
+    buffer: &mut ReadBuffer,
+    site: &Site,
+) -> ControlFlow<End, Inside> {
+    client.set_encoder(&http::ENCODER);
+    http::Conversation::new(client, site).read_loop(source, buffer)
+}
+
+/// `raw` holds what of the tunnel has been read already.
+#[inline(never)]
+fn serve_websocket(
+    client: &mut Client<'_>,
+    source: &mut impl Source,
+    raw: &mut ReadBuffer,
+    inside: Inside,
+) -> Finished {
+    client.set_encoder(inside.encoder());
+    let record = client.record().clone();
+    let mut buffer = ReadBuffer::new(client.memory());
+    let mut tunnel = Tunnel::new(source, &record, inside, raw);
+    let end = match inside {
+        Inside::Line => line::Conversation::new(client).read_loop(&mut tunnel, &mut buffer),
+        Inside::Mqtt => {
+            mqtt::Conversation::new(client, websocket::MQTT).read_loop(&mut tunnel, &mut buffer)
+        }
+    };
+    Finished {
+        protocol: Protocol::WebSocket(inside),
+        end,
+        tunnel: Some(tunnel.into_end()),
+    }
+}
+
+#[inline(never)]
+fn serve_mqtt(client: &mut Client<'_>, source: &mut impl Source, buffer: &mut ReadBuffer) -> End {
+    mqtt::Conversation::new(client, mqtt::ENCODERS).read_loop(source, buffer)
+}
+
+const HTTP_METHODS: [&[u8]; 6] = [
+    b"GET ",
+    b"POST ",
+    b"PUT ",
+    b"HEAD ",
+    b"OPTIONS ",
+    b"DELETE ",
+];
+
+/// Which protocol these first bytes belong to; `None` if it takes more of them to tell.
+fn detect(first: &[u8]) -> Option<Protocol> {
+    match first {
+        [0x10, ..] => return Some(Protocol::Mqtt),
+        [0x16, ..] => return Some(Protocol::Tls),
+        _ if is_packet(first)? => return Some(Protocol::Mqtt),
+        _ => {}
+    }
+    if HTTP_METHODS.iter().any(|method| first.starts_with(method)) {
+        return Some(Protocol::Http);
+    }
+    let undecided = HTTP_METHODS.iter().any(|method| method.starts_with(first));
+    (!undecided).then_some(Protocol::Line)
+}
+
+/// Whether this is the head of an MQTT packet and no text. A client that begins with another packet than
+/// CONNECT has to be closed [MQTT-3.1.0-1], and would wait for that for ever if its bytes were taken for a
+/// line. `None` if it takes more bytes to tell.
+fn is_packet(first: &[u8]) -> Option<bool> {
+    Some(match *first.first()? {
+        // What begins a key of a terminal.
+        0x1b => false,
+        // A CONNECT with reserved bits.
+        0x11..0x20 => true,
+        // No text begins so.
+        0x80..0xc2 => true,
+        // What begins a letter of several bytes is followed by its second.
+        0xc2..0xf5 => !(0x80..0xc0).contains(first.get(1)?),
+        // A PUBLISH, whose topic is shorter than 256 bytes.
+        b'0'..=b'?' => match first {
+            [_, b'\n' | b'\r', ..] => false,
+            [_, _, third, ..] => *third == 0,
+            _ => return None,
+        },
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_decide_the_protocol() {
+        for (first, protocol) in [
+            (&b"PUBLISH a"[..], Some(Protocol::Line)),
+            (b"@", Some(Protocol::Line)),
+            (b"\n", Some(Protocol::Line)),
+            (b"get /", Some(Protocol::Line)),
+            (b"PU", None),
+            (b"PUB", Some(Protocol::Line)),
+            (b"P\n", Some(Protocol::Line)),
+            (b"POST", None),
+            (b"POST ", Some(Protocol::Http)),
+            (b"POSTER", Some(Protocol::Line)),
+            (b"GET / HTTP/1.1", Some(Protocol::Http)),
+            (b"\x10\x0c", Some(Protocol::Mqtt)),
+            (b"\x11", Some(Protocol::Mqtt)),
+            (b"\x01", Some(Protocol::Line)),
+            (b"\xff\xfe", Some(Protocol::Line)),
+            (b"\x1b[A", Some(Protocol::Line)),
+            (b"\xc0", Some(Protocol::Mqtt)),
+            (b"\xe0\x00", Some(Protocol::Mqtt)),
+            (b"\xe0", None),
+            ("\u{641}".as_bytes(), Some(Protocol::Line)),
+            (b"\x82\x06", Some(Protocol::Mqtt)),
+            (b"0\x05", None),
+            (b"0\x05\x00", Some(Protocol::Mqtt)),
+            (b"0 1", Some(Protocol::Line)),
+            (b"1\n", Some(Protocol::Line)),
+            (b"\x16\x03", Some(Protocol::Tls)),
+            (b"", None),
+        ] {
+            assert_eq!(
+                detect(first),
+                protocol,
+                "{:?}",
+                first.escape_ascii().to_string()
+            );
+        }
+    }
+}

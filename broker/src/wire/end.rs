@@ -1,0 +1,317 @@
+//! How a conversation ends, and what each end asks for before its connection is closed.
+//!
+//! [`Closing::of`] is the table: for every [`End`] and every [`Protocol`], whether the client is told that the
+//! broker stops, how long it may take what waits for it, and whether the socket lingers. [`close`] does what
+//! the table says, as far as it takes no socket; `net` does the rest.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::engine::client::Client;
+use crate::wire::detect::Protocol;
+use crate::wire::websocket::{Inside, TunnelEnd};
+
+/// How long a client that breaks a rule of MQTT may take the answers before its end, and the reason.
+const LAST_WORDS: Duration = brief(Duration::from_secs(1));
+
+/// How long a close frame is waited for that stands behind messages.
+const CLOSE_FRAME: Duration = brief(Duration::from_millis(500));
+
+/// No client takes anything in a fuzz target, and a second is worth hundreds of inputs there.
+const fn brief(time: Duration) -> Duration {
+    match cfg!(fuzzing) {
+        true => Duration::ZERO,
+        false => time,
+    }
+}
+
+/// How a conversation ended. Most endings are ordinary, so this is not called an error.
+#[derive(Debug)]
+pub(crate) enum End {
+    Left,
+    SaidBye,
+    /// It has been sent the last answer that it gets.
+    Answered,
+    Vanished,
+    Stopping,
+    /// It speaks what the broker does not.
+    NotSpoken(Protocol),
+    /// Its protocol demands that it ends here.
+    Refused(Cow<'static, str>),
+    Failed(io::Error),
+    Panicked,
+}
+
+impl From<io::Error> for End {
+    fn from(err: io::Error) -> Self {
+        match err.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Left,
+            io::ErrorKind::TimedOut => Self::Vanished,
+            _ => Self::Failed(err),
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Left => write!(f, "the client left"),
+            Self::SaidBye => write!(f, "the client said BYE"),
+            Self::Answered => write!(f, "the last answer was sent"),
+            Self::Vanished => write!(f, "the client vanished and answers no probe"),
+            Self::Stopping => write!(f, "the broker stops"),
+            Self::NotSpoken(protocol) => {
+                write!(f, "it speaks {protocol}, which this broker does not yet")
+            }
+            Self::Refused(why) => write!(f, "it is refused: {why}"),
+            Self::Failed(err) => write!(f, "the connection failed: {err}"),
+            Self::Panicked => write!(f, "a bug of the broker, see the line before"),
+        }
+    }
+}
+
+/// A conversation that is over.
+pub(crate) struct Finished {
+    pub(crate) protocol: Protocol,
+    pub(crate) end: End,
+    /// The tunnel that it went through, as long as that has not been closed.
+    pub(crate) tunnel: Option<TunnelEnd>,
+}
+
+impl Finished {
+    pub(crate) fn new(protocol: Protocol, end: End) -> Self {
+        Self {
+            protocol,
+            end,
+            tunnel: None,
+        }
+    }
+}
+
+/// What is done between the end of a conversation and that of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Closing {
+    /// The client is told that the broker stops.
+    pub(crate) goodbye: bool,
+    pub(crate) drain: Drain,
+    /// The socket is read from until the client closes it too, for a moment. With bytes unread, the close
+    /// would be a reset, and the client's system would throw away what it was sent last.
+    pub(crate) linger: bool,
+    /// If the broker stops by then, this end becomes [`End::Stopping`].
+    pub(crate) yields: bool,
+}
+
+/// How long what waits for the client goes on being sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Drain {
+    No,
+    For(Duration),
+    /// As long as the client takes, unless the broker stops.
+    UntilStop,
+    /// To the deadline of a broker that stops.
+    UntilDeadline,
+}
+
+impl Closing {
+    pub(crate) const fn of(protocol: Protocol, end: &End) -> Self {
+        use Inside::{Line as LineInside, Mqtt as MqttInside};
+        use Protocol::{Http, Line, Mqtt, Tls, WebSocket};
+
+        let at_once = Self {
+            goodbye: false,
+            drain: Drain::No,
+            linger: false,
+            // MQTT yields to nothing but the stop that its own loop has seen: whether a will is published
+            // depends on the end. TLS is not told anything, because it would not understand it.
+            yields: matches!(protocol, Line | Http | WebSocket(_)),
+        };
+        match (end, protocol) {
+            // All clients are told, and share one deadline. It may be over by the time they have read all,
+            // so there is none to linger for.
+            (End::Stopping, Line | Http | WebSocket(_) | Mqtt | Tls) => Self {
+                goodbye: true,
+                drain: Drain::UntilDeadline,
+                yields: false,
+                ..at_once
+            },
+            // `echo PUBLISH a b | nc`: the client has ended its side and still reads. It has nothing to
+            // send, so nothing can be left unread.
+            (End::Left, Line | Http | WebSocket(LineInside)) => Self {
+                drain: Drain::UntilStop,
+                ..at_once
+            },
+            // MQTT is never half closed: a client that ends its side is gone, and what waits stays with its
+            // session.
+            (End::Left, Mqtt | Tls) => at_once,
+            // The client has asked for the end, or has had all it asked for: the last answer must arrive,
+            // however far behind the client is, and whatever it has sent on after its request.
+            (End::SaidBye | End::Answered, Line | Http | WebSocket(LineInside)) => Self {
+                drain: Drain::UntilStop,
+                linger: true,
+                ..at_once
+            },
+            // DISCONNECT is the last packet of both sides and has no answer [MQTT-3.14.4-1].
+            (End::SaidBye | End::Answered, Mqtt | Tls) => Self {
+                linger: true,
+                ..at_once
+            },
+            // The client is to learn which rule it broke, and is not trusted to take that.
+            (End::Refused(_), Mqtt | WebSocket(MqttInside)) => Self {
+                drain: Drain::For(LAST_WORDS),
+                linger: true,
+                ..at_once
+            },
+            // Nothing was said that waits, or it has left at once.
+            (End::Refused(_), Line | Http | WebSocket(LineInside) | Tls)
+            | (End::NotSpoken(_), Line | Http | WebSocket(LineInside) | Mqtt | Tls) => Self {
+                linger: true,
+                ..at_once
+            },
+            // The close frame stands behind what waits, and a browser that does not get it reports an error.
+            (End::Left, WebSocket(MqttInside)) => Self {
+                drain: Drain::For(CLOSE_FRAME),
+                ..at_once
+            },
+            (End::SaidBye | End::Answered | End::NotSpoken(_), WebSocket(MqttInside)) => Self {
+                drain: Drain::For(CLOSE_FRAME),
+                linger: true,
+                ..at_once
+            },
+            // There is no way to the client any more.
+            (End::Vanished | End::Failed(_), Line | Http | WebSocket(_) | Mqtt | Tls) => at_once,
+            // What waits may be half of something, and the connection ends as if it had been cut.
+            (End::Panicked, Line | Http | WebSocket(_) | Mqtt | Tls) => Self {
+                yields: false,
+                ..at_once
+            },
+        }
+    }
+}
+
+/// Ends a conversation on this side as [`Closing`] says: what waits is sent, the last is said. `stop` gives
+/// the deadline if the broker stops. The end that is returned may be another: the broker may stop meanwhile.
+#[inline(never)]
+pub(crate) fn close(
+    client: &mut Client<'_>,
+    finished: Finished,
+    stop: impl Fn() -> Option<Instant>,
+) -> Finished {
+    // An audit must not wait for a client that takes its last slowly.
+    client.settle();
+    let Finished {
+        protocol,
+        mut end,
+        mut tunnel,
+    } = finished;
+    let mut is_closed = false;
+    loop {
+        let deadline = stop();
+        if deadline.is_some() && Closing::of(protocol, &end).yields {
+            end = End::Stopping;
+        }
+        if matches!(end, End::Left) && tunnel.as_ref().is_some_and(TunnelEnd::is_closing) {
+            end = End::Answered;
+        }
+        let closing = Closing::of(protocol, &end);
+        // RFC 6455 §5.5.1: no frame follows a close frame, so this is the last that is said.
+        let close_frame = tunnel.take().map(|tunnel| tunnel.last_frame(&end));
+        client.say_last(closing.goodbye && !is_closed, close_frame.as_deref());
+        is_closed |= close_frame.is_some();
+        match closing.drain {
+            Drain::No => {}
+            Drain::For(time) => client.drain(Some(Instant::now() + time)),
+            Drain::UntilStop => client.drain(None),
+            Drain::UntilDeadline => client.drain(deadline),
+        }
+        // A stop that has begun meanwhile has ended the wait, and the client has yet to be told of it.
+        if !closing.yields || stop().is_none() {
+            return Finished::new(protocol, end);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROTOCOLS: [Protocol; 6] = [
+        Protocol::Line,
+        Protocol::Http,
+        Protocol::WebSocket(Inside::Line),
+        Protocol::WebSocket(Inside::Mqtt),
+        Protocol::Mqtt,
+        Protocol::Tls,
+    ];
+
+    /// A row as text: what is said and waited for, and whether it lingers.
+    fn row(closing: Closing) -> &'static str {
+        match (closing.goodbye, closing.drain, closing.linger) {
+            (false, Drain::No, false) => "-",
+            (false, Drain::No, true) => "linger",
+            (false, Drain::UntilStop, false) => "drain",
+            (false, Drain::UntilStop, true) => "drain, linger",
+            (false, Drain::For(CLOSE_FRAME), false) => "frame",
+            (false, Drain::For(CLOSE_FRAME), true) => "frame, linger",
+            (false, Drain::For(LAST_WORDS), true) => "words, linger",
+            (true, Drain::UntilDeadline, false) => "goodbye, drain",
+            other => panic!("no row is like this: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_end_of_every_protocol_has_its_row() {
+        let failed = || End::Failed(io::ErrorKind::Other.into());
+        let drain = "drain";
+        let both = "drain, linger";
+        let all = "goodbye, drain";
+        // Line, HTTP, lines in WebSocket, MQTT in WebSocket, MQTT, TLS.
+        let table: [(End, [&str; 6]); 9] = [
+            (End::Left, [drain, drain, drain, "frame", "-", "-"]),
+            (
+                End::SaidBye,
+                [both, both, both, "frame, linger", "linger", "linger"],
+            ),
+            (
+                End::Answered,
+                [both, both, both, "frame, linger", "linger", "linger"],
+            ),
+            (
+                End::Refused("".into()),
+                [
+                    "linger",
+                    "linger",
+                    "linger",
+                    "words, linger",
+                    "words, linger",
+                    "linger",
+                ],
+            ),
+            (
+                End::NotSpoken(Protocol::Tls),
+                [
+                    "linger",
+                    "linger",
+                    "linger",
+                    "frame, linger",
+                    "linger",
+                    "linger",
+                ],
+            ),
+            (End::Vanished, ["-"; 6]),
+            (failed(), ["-"; 6]),
+            (End::Panicked, ["-"; 6]),
+            (End::Stopping, [all; 6]),
+        ];
+        for (end, rows) in table {
+            for (protocol, expected) in PROTOCOLS.into_iter().zip(rows) {
+                let closing = Closing::of(protocol, &end);
+                assert_eq!(row(closing), expected, "{protocol}: {end}");
+                let is_final = matches!(end, End::Stopping | End::Panicked);
+                let keeps = matches!(protocol, Protocol::Mqtt | Protocol::Tls);
+                assert_eq!(closing.yields, !is_final && !keeps, "{protocol}: {end}");
+            }
+        }
+    }
+}

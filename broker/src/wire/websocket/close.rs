@@ -1,0 +1,109 @@
+//! How a tunnel is closed: the codes that a client may send, and the last frame that it gets.
+//!
+//! Nothing here sends a frame. When it is sent, and how long it is waited for, is for the end of the
+//! conversation to say.
+
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::Frame;
+use tungstenite::protocol::frame::coding::CloseCode;
+
+use super::frame::CONTROL_BYTES;
+use crate::wire::End;
+
+/// A rule that the client has broken, and the code that says so.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Violation {
+    pub(super) code: CloseCode,
+    pub(super) why: &'static str,
+}
+
+/// What of a tunnel its last frame depends on.
+#[derive(Default)]
+pub(crate) struct TunnelEnd {
+    pub(super) reason: Option<CloseReason>,
+    /// The client's side of the connection has ended, so that nothing more can be read.
+    pub(super) has_ended: bool,
+}
+
+/// Why a tunnel ends in a way that is answered.
+pub(super) enum CloseReason {
+    /// The client has sent a close frame, with or without a code.
+    Asked(Option<CloseCode>),
+    Violated(Violation),
+}
+
+pub(super) fn rule(why: &'static str) -> Violation {
+    Violation {
+        code: CloseCode::Protocol,
+        why,
+    }
+}
+
+impl TunnelEnd {
+    /// Whether the client gets an answer, because it has closed the tunnel or has broken a rule.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.reason.is_some()
+    }
+
+    /// The frame that closes the tunnel after a conversation that has ended so; nothing if the client is
+    /// not there to get it.
+    pub(crate) fn last_frame(&self, end: &End) -> Vec<u8> {
+        let close = |code, reason: &str| {
+            let reason = reason.to_owned().into();
+            Some(Frame::close(Some(CloseFrame { code, reason })))
+        };
+        let frame = match (&self.reason, end) {
+            (Some(CloseReason::Violated(Violation { code, why })), _) => close(*code, why),
+            (_, End::Stopping) => close(CloseCode::Away, "the broker stops"),
+            // RFC 6455 §5.5.1: a close frame is answered by one, as a rule with the same code.
+            (Some(CloseReason::Asked(Some(code))), _) => close(*code, ""),
+            (Some(CloseReason::Asked(None)), _) => Some(Frame::close(None)),
+            (None, End::SaidBye) => close(CloseCode::Normal, ""),
+            // Another connection of the same client has taken its session over.
+            (None, End::Refused(_)) if self.has_ended => close(CloseCode::Normal, ""),
+            (None, End::Refused(why)) => close(CloseCode::Protocol, first_bytes(why)),
+            (
+                None,
+                End::Left
+                | End::Answered
+                | End::Vanished
+                | End::NotSpoken(_)
+                | End::Failed(_)
+                | End::Panicked,
+            ) => None,
+        };
+        let mut bytes = Vec::new();
+        if let Some(frame) = frame {
+            frame
+                .format(&mut bytes)
+                .expect("a vector takes what is written");
+        }
+        bytes
+    }
+}
+
+/// The code in the payload of a close frame, if there is one (RFC 6455 §5.5.1 and §7.4).
+pub(super) fn close_code(payload: &[u8]) -> Result<Option<CloseCode>, Violation> {
+    match payload {
+        [] => Ok(None),
+        [_] => Err(rule("a close frame has a code of two bytes, or nothing")),
+        [high, low, reason @ ..] => {
+            let code = CloseCode::from(u16::from_be_bytes([*high, *low]));
+            if !code.is_allowed() {
+                return Err(rule("a close frame has a code that may be sent"));
+            }
+            match str::from_utf8(reason) {
+                Ok(_) => Ok(Some(code)),
+                Err(_) => Err(Violation {
+                    code: CloseCode::Invalid,
+                    why: "the reason of a close frame is UTF-8",
+                }),
+            }
+        }
+    }
+}
+
+/// As much of a text as fits into a control frame beside a code.
+fn first_bytes(text: &str) -> &str {
+    &text[..text.floor_char_boundary(CONTROL_BYTES as usize - 2)]
+}

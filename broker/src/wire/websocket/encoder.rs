@@ -1,0 +1,167 @@
+//! What outboxes of WebSocket clients say: a frame for each message.
+//!
+//! Lines of the engine go in and frames come out, and the other way round an outbox asks here where a frame
+//! ends and which topic it is about. Frames of a server are unmasked (RFC 6455 §5.1), so one byte string
+//! serves all clients. Nothing here reads what a client has sent.
+
+use std::io::Cursor;
+
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
+
+use crate::engine::outbox::encoder::Encoder;
+use crate::wire::line;
+use crate::wire::mqtt::{self, Encoders};
+
+/// For the line protocol in a tunnel: a frame for each line, with the line end in it.
+pub(super) const ENCODER: Encoder = Encoder {
+    wire: "websocket",
+    encode: Some(|lines| {
+        let mut frames = Vec::with_capacity(lines.len() + lines.len() / 16);
+        for line in lines.split_inclusive(|&byte| byte == b'\n') {
+            push_frame(&mut frames, line, kind_of(line));
+        }
+        frames
+    }),
+    answer: Some(|lines| framed(lines, kind_of(lines))),
+    gap: |count| framed(&(line::ENCODER.gap)(count), Data::Text),
+    receipt: |answered, copies| framed(&(line::ENCODER.receipt)(answered, copies), Data::Text),
+    first: first_frame,
+    fitting: |frames, room| {
+        ends(frames)
+            .take_while(|&end| end <= room)
+            .last()
+            .unwrap_or(0)
+    },
+    count: |frames| ends(frames).count() as u64,
+    topic: |frame| (line::ENCODER.topic)(payload(frame)),
+    goodbye: line::ENCODER.goodbye,
+    taken_over: line::ENCODER.taken_over,
+};
+
+/// For MQTT in a tunnel: a frame for each message, and one for what is answered at a time.
+pub(crate) const MQTT: Encoders = Encoders {
+    v3: &Encoder {
+        wire: "mqtt 3.1.1+ws",
+        encode: Some(|lines| framed_packets(lines, &mqtt::ENCODER_3)),
+        goodbye: mqtt::ENCODER_3.goodbye,
+        taken_over: mqtt::ENCODER_3.taken_over,
+        ..MQTT_5
+    },
+    v5: &MQTT_5,
+};
+
+const MQTT_5: Encoder = Encoder {
+    wire: "mqtt 5.0+ws",
+    encode: Some(|lines| framed_packets(lines, &mqtt::ENCODER_5)),
+    answer: Some(|packets| framed(packets, Data::Binary)),
+    topic: mqtt::ENCODER_5.topic,
+    gap: mqtt::ENCODER_5.gap,
+    receipt: mqtt::ENCODER_5.receipt,
+    goodbye: mqtt::ENCODER_5.goodbye,
+    taken_over: mqtt::ENCODER_5.taken_over,
+    ..ENCODER
+};
+
+/// Packets at QoS 0 for lines, a message for each.
+fn framed_packets(lines: &[u8], encoder: &Encoder) -> Vec<u8> {
+    let packets = encoder.encode.map_or_else(Vec::new, |encode| encode(lines));
+    let mut frames = Vec::with_capacity(packets.len() + packets.len() / 16);
+    let mut rest = &packets[..];
+    while !rest.is_empty() {
+        let (packet, behind) = rest.split_at((encoder.first)(rest));
+        push_frame(&mut frames, packet, Data::Binary);
+        rest = behind;
+    }
+    frames
+}
+
+/// Bytes as one message; none if there are none.
+fn framed(bytes: &[u8], kind: Data) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(bytes.len() + 10);
+    if !bytes.is_empty() {
+        push_frame(&mut frame, bytes, kind);
+    }
+    frame
+}
+
+/// Text if that is what it is, as payloads are bytes.
+fn kind_of(lines: &[u8]) -> Data {
+    match str::from_utf8(lines) {
+        Ok(_) => Data::Text,
+        Err(_) => Data::Binary,
+    }
+}
+
+fn push_frame(frames: &mut Vec<u8>, bytes: &[u8], kind: Data) {
+    let header = FrameHeader {
+        opcode: OpCode::Data(kind),
+        ..FrameHeader::default()
+    };
+    let written = header.format(bytes.len() as u64, frames);
+    written.expect("a vector takes what is written");
+    frames.extend_from_slice(bytes);
+}
+
+fn first_frame(frames: &[u8]) -> usize {
+    let mut cursor = Cursor::new(frames);
+    match FrameHeader::parse(&mut cursor) {
+        Ok(Some((_, len))) => frames.len().min((cursor.position() + len) as usize),
+        _ => frames.len(),
+    }
+}
+
+/// Where frames end.
+fn ends(frames: &[u8]) -> impl Iterator<Item = usize> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let rest = &frames[at..];
+        at += first_frame(rest);
+        (!rest.is_empty()).then_some(at)
+    })
+}
+
+/// The line in the first frame.
+fn payload(frames: &[u8]) -> &[u8] {
+    let mut cursor = Cursor::new(frames);
+    match FrameHeader::parse(&mut cursor) {
+        Ok(Some(_)) => &frames[cursor.position() as usize..],
+        _ => frames,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_for_each_packet_tells_where_it_ends() {
+        let encode = MQTT.v3.encode.expect("it has frames");
+        let long = format!("MESSAGE b {}\n", "x".repeat(70_000));
+        let lines = [b"MESSAGE a hi\n", long.as_bytes()].concat();
+        let frames = encode(&lines);
+        let first = (MQTT.v3.first)(&frames);
+        assert_eq!(&frames[..first], b"\x82\x07\x30\x05\0\x01ahi");
+        assert_eq!((MQTT.v5.count)(&frames), 2);
+        assert_eq!(frames[first..first + 2], [0x82, 127]);
+        let answer = MQTT.v5.answer.expect("it has frames");
+        assert_eq!(answer(b"\xd0\0"), b"\x82\x02\xd0\0");
+        assert!(answer(MQTT.v3.goodbye).is_empty(), "nothing is no frame");
+    }
+
+    #[test]
+    fn a_frame_for_each_line_tells_where_it_ends() {
+        let encode = ENCODER.encode.expect("it has frames");
+        let long = format!("MESSAGE b {}\n", "x".repeat(70_000));
+        let lines = [b"MESSAGE a hi\n", long.as_bytes(), b"MESSAGE c \xff\n"].concat();
+        let frames = encode(&lines);
+        let first = (ENCODER.first)(&frames);
+        assert_eq!(&frames[..first], b"\x81\x0dMESSAGE a hi\n");
+        assert_eq!((ENCODER.topic)(&frames[first..]), b"b");
+        assert_eq!((ENCODER.count)(&frames), 3);
+        assert_eq!((ENCODER.fitting)(&frames, first + 70_000), first);
+        assert_eq!((ENCODER.fitting)(&frames, frames.len()), frames.len());
+        assert_eq!(frames[frames.len() - 14], 0x82, "it is not text");
+        assert_eq!((ENCODER.gap)(3), b"\x81\x06GAP 3\n");
+    }
+}

@@ -1,0 +1,103 @@
+//! Frames of a client (RFC 6455 §5.2): a checked head, and the mask of what follows it.
+//!
+//! What the head of a frame alone can break is refused here; what depends on the frames before it, in
+//! `tunnel`.
+
+use std::io::Cursor;
+
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::OpCode;
+
+use super::close::{Violation, rule};
+
+/// The longest payload of a control frame.
+pub(super) const CONTROL_BYTES: u64 = 125;
+
+/// The head of a frame that keeps the rules.
+pub(super) struct FrameHead {
+    pub(super) opcode: OpCode,
+    pub(super) is_final: bool,
+    pub(super) mask: [u8; 4],
+    /// Bytes of the head itself.
+    pub(super) bytes: usize,
+    /// Bytes behind it.
+    pub(super) payload: u64,
+}
+
+/// A data frame that has begun.
+pub(super) struct OpenFrame {
+    /// Bytes that have not been unmasked.
+    pub(super) left: u64,
+    pub(super) is_final: bool,
+    mask: [u8; 4],
+    /// How many bytes of the mask have been used since its beginning.
+    turn: usize,
+}
+
+impl FrameHead {
+    /// Reads the head that these bytes begin with; `None` if more of them have to come.
+    pub(super) fn read(unread: &[u8]) -> Result<Option<Self>, Violation> {
+        let mut cursor = Cursor::new(unread);
+        // RFC 6455 §5.2: a frame with an unknown opcode fails the connection.
+        let parsed =
+            FrameHeader::parse(&mut cursor).map_err(|_| rule("a frame has a known opcode"))?;
+        let bytes = usize::try_from(cursor.position()).expect("it is within a buffer");
+        let Some((header, payload)) = parsed else {
+            return Ok(None);
+        };
+        // RFC 6455 §5.2: RSV1 to RSV3 are 0 unless an extension has a meaning for them.
+        if header.rsv1 || header.rsv2 || header.rsv3 {
+            return Err(rule(
+                "no extension was agreed on, so the reserved bits are 0",
+            ));
+        }
+        // RFC 6455 §5.2: the most significant bit of a length of 64 bits is 0.
+        if payload > i64::MAX as u64 {
+            return Err(rule("the length of a frame has 63 bits"));
+        }
+        // RFC 6455 §5.1: a server closes a connection that sends a frame without a mask.
+        let mask = header.mask.ok_or(rule("frames of a client are masked"))?;
+        // RFC 6455 §5.5: control frames have at most 125 bytes and are not fragmented.
+        let is_control = matches!(header.opcode, OpCode::Control(_));
+        if is_control && (payload > CONTROL_BYTES || !header.is_final) {
+            return Err(rule("a control frame has at most 125 bytes, in one piece"));
+        }
+        Ok(Some(Self {
+            opcode: header.opcode,
+            is_final: header.is_final,
+            mask,
+            bytes,
+            payload,
+        }))
+    }
+}
+
+impl OpenFrame {
+    pub(super) fn new(head: &FrameHead) -> Self {
+        Self {
+            left: head.payload,
+            is_final: head.is_final,
+            mask: head.mask,
+            turn: 0,
+        }
+    }
+
+    /// Unmasks the next bytes of the frame.
+    pub(super) fn unmask(&mut self, bytes: &mut [u8]) {
+        unmask(bytes, self.mask, self.turn);
+        self.turn = (self.turn + bytes.len()) % 4;
+        self.left -= bytes.len() as u64;
+    }
+}
+
+/// Takes the mask off (RFC 6455 §5.3), of which `turn` bytes have been used already.
+pub(super) fn unmask(bytes: &mut [u8], mut mask: [u8; 4], turn: usize) {
+    mask.rotate_left(turn);
+    let (fours, rest) = bytes.as_chunks_mut::<4>();
+    for four in fours {
+        *four = (u32::from_ne_bytes(*four) ^ u32::from_ne_bytes(mask)).to_ne_bytes();
+    }
+    for (byte, key) in rest.iter_mut().zip(mask) {
+        *byte ^= key;
+    }
+}
