@@ -44,8 +44,6 @@ use crate::publisher::Publisher;
 #[derive(Debug)]
 pub struct Client {
     exchange: Exchange,
-    /// Gaps since the last message that was handed out.
-    missed: u64,
 }
 
 /// What a connection has published so far, and what the broker has said about it.
@@ -79,7 +77,6 @@ impl Client {
     ) -> Result<Self, Error> {
         Ok(Self {
             exchange: Exchange::open(server, options)?,
-            missed: 0,
         })
     }
 
@@ -466,7 +463,7 @@ impl Client {
 
     /// The messages as they come. It ends after the error with which the connection ends.
     pub fn messages(&mut self) -> Messages<'_> {
-        Messages::new(self)
+        Messages::new(&mut self.exchange)
     }
 
     /// The next message; `None` if none comes in time. Without a time it waits for as long as the
@@ -484,29 +481,7 @@ impl Client {
     /// # Ok::<(), client::Error>(())
     /// ```
     pub fn next_message(&mut self, timeout: Option<Duration>) -> Result<Option<Message>, Error> {
-        let deadline = timeout.map(clock::after);
-        loop {
-            let (mut message, mut missed) = (None, self.missed);
-            let taken = self.take_ready(|delivery| match delivery.into_message(missed) {
-                Err(count) => {
-                    missed = missed.saturating_add(count);
-                    ControlFlow::Continue(())
-                }
-                Ok(whole) => {
-                    message = Some(whole);
-                    missed = 0;
-                    ControlFlow::Break(())
-                }
-            });
-            self.missed = missed;
-            if message.is_some() {
-                return Ok(message);
-            }
-            taken?;
-            if self.exchange.wait(deadline, None)? == Woken::Deadline {
-                return Ok(None);
-            }
-        }
+        self.exchange.next_message(timeout.map(clock::after))
     }
 
     /// Hands over everything that has been delivered by now, without waiting and without copying,

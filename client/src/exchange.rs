@@ -29,6 +29,8 @@ pub(crate) struct Exchange {
     /// There from the first request on.
     pub(crate) inbox: Option<Inbox>,
     pub(crate) answer_timeout: Duration,
+    /// Messages dropped since the last one that [`Self::next_message`] returned.
+    missed: u64,
     /// How the connection ended, to be told after all that came before.
     ended: Option<Error>,
 }
@@ -43,6 +45,7 @@ impl Exchange {
             backlog: Backlog::default(),
             inbox: None,
             answer_timeout: options.answer_timeout,
+            missed: 0,
             ended: None,
         })
     }
@@ -87,6 +90,35 @@ impl Exchange {
         input: Option<BorrowedFd<'_>>,
     ) -> Result<Woken, Error> {
         self.conversation.wait(deadline, input)
+    }
+
+    /// See [`crate::Client::next_message`].
+    pub(crate) fn next_message(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Message>, Error> {
+        loop {
+            let (mut message, mut missed) = (None, self.missed);
+            let taken = self.take_ready(|delivery| match delivery.into_message(missed) {
+                Err(count) => {
+                    missed = missed.saturating_add(count);
+                    ControlFlow::Continue(())
+                }
+                Ok(whole) => {
+                    message = Some(whole);
+                    missed = 0;
+                    ControlFlow::Break(())
+                }
+            });
+            self.missed = missed;
+            if message.is_some() {
+                return Ok(message);
+            }
+            taken?;
+            if self.wait(deadline, None)? == Woken::Deadline {
+                return Ok(None);
+            }
+        }
     }
 
     /// The next answer to the request that was made last; `None` if the deadline passed first.

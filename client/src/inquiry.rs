@@ -401,7 +401,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::client::Client;
+    use crate::Client;
     use crate::error::Error;
     use crate::scripted::{Peer, ScriptedBroker};
 

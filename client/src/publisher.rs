@@ -158,7 +158,7 @@ mod tests {
     use std::ops::ControlFlow;
     use std::thread;
 
-    use crate::client::Client;
+    use crate::Client;
     use crate::message::Delivery;
     use crate::scripted::{Peer, ScriptedBroker};
 
