@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use super::case::{Checked, Finding, holds};
+use super::finding::{Checked, Finding, holds};
 use super::hello::Hello;
+use super::packet::{Connack, Message, Packet};
 use super::peer::{Heard, Peer, shown};
 use super::property::{Name, Properties};
-use super::reader::{Connack, Message, Packet};
 use super::version::Version;
 
 /// The server that is tested.

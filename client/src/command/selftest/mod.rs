@@ -6,8 +6,10 @@
 
 mod case;
 mod cases;
+mod finding;
 mod hello;
 mod lab;
+mod packet;
 mod peer;
 mod property;
 mod reader;

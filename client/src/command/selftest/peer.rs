@@ -9,9 +9,9 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::case::{Checked, Finding, same};
+use super::finding::{Checked, Finding, same};
+use super::packet::{self, Ack, Answers, Connack, Message, Packet, Step};
 use super::property::Properties;
-use super::reader::{self, Ack, Answers, Connack, Message, Packet, Step};
 use super::version::Version;
 use super::writer::{Writer, packet};
 
@@ -83,7 +83,7 @@ impl Peer {
         let deadline = Instant::now() + time;
         let mut chunk = [0; CHUNK_BYTES];
         loop {
-            let first = reader::first(&self.bytes, self.version);
+            let first = packet::first(&self.bytes, self.version);
             let first = first.map_err(|malformed| {
                 Finding::differs("only packets that the standard allows", malformed.0)
             })?;

@@ -5,7 +5,9 @@ use std::io::{self, Write};
 
 use serde_json::json;
 
-use super::case::{Case, Finding};
+use super::case::Case;
+
+use super::finding::Finding;
 use super::run::Outcome;
 use super::version::Version;
 

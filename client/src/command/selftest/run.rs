@@ -8,7 +8,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::case::{Case, Checked};
+use super::case::Case;
+
+use super::finding::Checked;
 use super::lab::{Lab, Target};
 use super::property::Properties;
 use super::version::Version;

@@ -3,12 +3,14 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::super::case::{Case, Checked, Finding, holds, same};
+use super::super::case::Case;
+
+use super::super::finding::{Checked, Finding, holds, same};
 use super::super::hello::{Hello, Will};
 use super::super::lab::Lab;
+use super::super::packet::{Connack, Message, Packet};
 use super::super::peer::{Heard, PINGREQ, Peer, shown, subscribe};
 use super::super::property::{Name, Properties, Value};
-use super::super::reader::{Connack, Message, Packet};
 use super::super::writer::{Writer, packet};
 
 /// A level that no standard has.

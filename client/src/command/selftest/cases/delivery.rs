@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
-use super::super::case::{Case, Checked, Finding, holds, same};
+use super::super::case::Case;
+
+use super::super::finding::{Checked, Finding, holds, same};
 use super::super::lab::Lab;
+use super::super::packet::{Message, Step};
 use super::super::peer::{Peer, subscribe, unsubscribe};
 use super::super::property::{Name, Properties};
-use super::super::reader::{Message, Step};
 use super::super::writer::packet;
 
 /// So many messages may be on the way to a client of any server.

@@ -1,11 +1,13 @@
 //! PINGREQ, DISCONNECT and AUTH: chapters 3.12, 3.14 and 3.15.
 
-use super::super::case::{Case, Checked, Finding, same};
+use super::super::case::Case;
+
+use super::super::finding::{Checked, Finding, same};
 use super::super::hello::Will;
 use super::super::lab::Lab;
+use super::super::packet::{Message, Packet};
 use super::super::peer::{Heard, PINGREQ, shown};
 use super::super::property::{Name, Properties};
-use super::super::reader::{Message, Packet};
 use super::super::writer::{Writer, packet};
 
 pub(super) const CASES: &[Case] = &[

@@ -1,10 +1,12 @@
 //! Which filters match which topics, and which are none: chapter 4.7.
 
-use super::super::case::{Case, Checked, Finding, same};
+use super::super::case::Case;
+
+use super::super::finding::{Checked, Finding, same};
 use super::super::lab::Lab;
+use super::super::packet::{Message, Packet};
 use super::super::peer::{Heard, shown, subscribe};
 use super::super::property::Properties;
-use super::super::reader::{Message, Packet};
 use super::publish;
 
 pub(super) const CASES: &[Case] = &[

@@ -1,11 +1,13 @@
 //! What a client of MQTT 5 limits: how many messages are on the way to it, how large a packet is,
 //! and what it is told about errors.
 
-use super::super::case::{Case, Checked, Finding, holds, same};
+use super::super::case::Case;
+
+use super::super::finding::{Checked, Finding, holds, same};
 use super::super::lab::Lab;
+use super::super::packet::{Message, Packet, Step};
 use super::super::peer::{Heard, Peer};
 use super::super::property::{Name, Properties};
-use super::super::reader::{Message, Packet, Step};
 use super::super::writer::{Writer, packet};
 
 /// A maximum for packets that takes a short message and no long one.

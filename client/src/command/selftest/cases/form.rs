@@ -1,10 +1,12 @@
 //! The form of packets: text, lengths, flags and types. Chapters 1.5, 2, 4.8 and 4.13.
 
-use super::super::case::{Case, Checked, same};
+use super::super::case::Case;
+
+use super::super::finding::{Checked, same};
 use super::super::lab::Lab;
+use super::super::packet::{Message, Packet, Step};
 use super::super::peer::{Heard, Peer};
 use super::super::property::{Name, Properties};
-use super::super::reader::{Message, Packet, Step};
 use super::super::writer::{Writer, packet};
 use super::connect::NOT_UTF8;
 

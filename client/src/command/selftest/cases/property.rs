@@ -3,10 +3,12 @@
 use std::thread;
 use std::time::Duration;
 
-use super::super::case::{Case, Checked, Finding, holds, same};
+use super::super::case::Case;
+
+use super::super::finding::{Checked, Finding, holds, same};
 use super::super::lab::Lab;
+use super::super::packet::Message;
 use super::super::property::{Name, Properties, Value};
-use super::super::reader::Message;
 use super::super::writer::Writer;
 use super::connect::NOT_UTF8;
 use super::form::publish_with;

@@ -1,10 +1,12 @@
 //! PUBLISH: its flags, its topic, and what is retained. Chapter 3.3.
 
-use super::super::case::{Case, Checked, Finding, holds, same};
+use super::super::case::Case;
+
+use super::super::finding::{Checked, Finding, holds, same};
 use super::super::lab::Lab;
+use super::super::packet::{Message, Packet, Step};
 use super::super::peer::Heard;
 use super::super::property::{Name, Properties, Value};
-use super::super::reader::{Message, Packet, Step};
 use super::super::writer::{Writer, packet};
 use super::connect::NOT_UTF8;
 

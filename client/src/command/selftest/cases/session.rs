@@ -3,11 +3,13 @@
 use std::thread;
 use std::time::Duration;
 
-use super::super::case::{Case, Checked, same};
+use super::super::case::Case;
+
+use super::super::finding::{Checked, same};
 use super::super::lab::Lab;
+use super::super::packet::Message;
 use super::super::peer::{Peer, Wish};
 use super::super::property::{Name, Properties};
-use super::super::reader::Message;
 use super::super::writer::{Writer, packet};
 
 pub(super) const CASES: &[Case] = &[

@@ -1,9 +1,11 @@
 //! Shared subscriptions: chapter 4.8 of MQTT 5.
 
-use super::super::case::{Case, Checked, holds, same};
+use super::super::case::Case;
+
+use super::super::finding::{Checked, holds, same};
 use super::super::lab::Lab;
+use super::super::packet::{Message, Step};
 use super::super::peer::Peer;
-use super::super::reader::{Message, Step};
 use super::filter;
 
 pub(super) const CASES: &[Case] = &[

@@ -1,10 +1,12 @@
 //! SUBSCRIBE, SUBACK, UNSUBSCRIBE and UNSUBACK: chapters 3.8 to 3.11.
 
-use super::super::case::{Case, Checked, holds, same};
+use super::super::case::Case;
+
+use super::super::finding::{Checked, holds, same};
 use super::super::lab::Lab;
+use super::super::packet::{Message, Step};
 use super::super::peer::{granted, subscribe, unsubscribe};
 use super::super::property::Properties;
-use super::super::reader::{Message, Step};
 use super::super::writer::{Writer, packet};
 use super::connect::NOT_UTF8;
 

@@ -3,12 +3,14 @@
 use std::thread;
 use std::time::Duration;
 
-use super::super::case::{Case, Checked, same};
+use super::super::case::Case;
+
+use super::super::finding::{Checked, same};
 use super::super::hello::Will;
 use super::super::lab::Lab;
+use super::super::packet::Message;
 use super::super::peer::Peer;
 use super::super::property::{Name, Properties, Value};
-use super::super::reader::Message;
 use super::super::writer::packet;
 
 pub(super) const CASES: &[Case] = &[
