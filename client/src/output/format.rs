@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 use std::str::FromStr;
 
-use super::{Arrived, json};
+use super::arrived::Arrived;
+use super::json;
 
 /// A line of text with places for parts of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +82,7 @@ fn write_hex(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use client::Attributes;
 
-    use super::super::{Style, shown};
+    use super::super::style::{Style, shown};
     use super::*;
 
     fn check(format: &str, expected: &str) {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::Arrived;
+use super::arrived::Arrived;
 
 /// Bytes as they are: for a pipe or a file.
 pub(crate) fn write(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
@@ -61,7 +61,7 @@ fn write_visible(out: &mut impl Write, bytes: &[u8], harmless: fn(char) -> bool)
 mod tests {
     use client::Attributes;
 
-    use super::super::{Style, shown};
+    use super::super::style::{Style, shown};
 
     fn check(style: &Style, payload: &[u8], expected: &str) {
         let shown = shown(style, "a/b", payload, &Attributes::default());

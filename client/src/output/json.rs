@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use client::{Attributes, RETAINED};
 use serde_json::{Map, Value, json};
 
-use super::Arrived;
+use super::arrived::Arrived;
 
 /// Without a line end.
 pub(crate) fn write(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
@@ -75,7 +75,7 @@ fn text(value: &[u8]) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Style, shown};
+    use super::super::style::{Style, shown};
     use super::*;
 
     fn check(payload: &[u8], attributes: &[(&str, Option<&[u8]>)], expected: &str) {

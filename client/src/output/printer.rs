@@ -7,7 +7,8 @@ use std::os::fd::AsFd;
 
 use client::{Delivery, Filter, RETAINED, Topic};
 
-use super::{Arrived, Style};
+use super::arrived::Arrived;
+use super::style::Style;
 use crate::talk::say;
 
 /// As many bytes are collected before they are written, unless there is a pause.
