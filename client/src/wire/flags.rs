@@ -7,7 +7,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches, ValueEnum};
 use client::mqtt::{self, Qos, Settings, Will};
 
-use super::Target;
+use super::target::Target;
 use crate::duration;
 use crate::server::{self, Login, ServerFlags};
 use crate::value;

@@ -1,0 +1,60 @@
+//! Which broker a command talks to, and in which protocol.
+
+use std::time::Duration;
+
+use client::mqtt::{self, Qos, Session, Settings};
+use client::{Attributes, Client, Error, Interrupt, Options};
+
+use super::connection::Wire;
+use crate::server::Server;
+
+/// Which broker, and what is spoken there.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) server: Server,
+    pub(super) wait: Duration,
+    pub(super) mqtt: Option<Settings>,
+    pub(super) qos: Qos,
+}
+
+impl Target {
+    /// Connects; `interrupt` ends every wait.
+    pub(crate) fn connect(&self, interrupt: &Interrupt) -> Result<Wire, Error> {
+        let options = Options {
+            connect_timeout: self.wait,
+            answer_timeout: self.wait,
+            interrupt: Some(interrupt.clone()),
+            websocket: self.server.path(),
+            ..Options::default()
+        };
+        let place = self.server.place();
+        Ok(match &self.mqtt {
+            None => Wire::Line(Client::connect_with(place, &options)?.into()),
+            Some(settings) => {
+                let session = Session::connect(place, settings, &options)?;
+                Wire::Mqtt(session.into(), self.qos)
+            }
+        })
+    }
+
+    /// The same for a client that has lost its connection: what it was asked to begin anew goes on.
+    pub(crate) fn again(&self) -> Self {
+        let mut again = self.clone();
+        if let Some(settings) = &mut again.mqtt {
+            settings.clean = false;
+        }
+        again
+    }
+
+    pub(crate) fn is_mqtt(&self) -> bool {
+        self.mqtt.is_some()
+    }
+
+    /// What is wrong with the attributes of a message, if it is to be published here.
+    pub(crate) fn check(&self, attributes: &Attributes<'_>) -> Result<(), String> {
+        let settings = self.mqtt.as_ref();
+        settings.map_or(Ok(()), |settings| {
+            mqtt::check_attributes(settings.version, attributes)
+        })
+    }
+}
