@@ -1,6 +1,7 @@
 //! Where requests come in and answers go out: as many requests are taken as can be looked after,
 //! the others wait, and the answers that are ready leave together.
 
+use std::ffi::OsStr;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +11,6 @@ use client::{Client, Delivery, Error, RETAINED};
 use crate::exit::Failure;
 use crate::talk::say;
 
-use super::Arguments;
 use super::crew::Crew;
 use super::request::{Answer, Request};
 
@@ -34,17 +34,26 @@ enum Way {
 }
 
 impl Desk {
-    pub(super) fn open(arguments: &Arguments) -> Result<Self, Failure> {
-        let way = match (&arguments.exec, &arguments.text) {
-            (Some(command), _) => Way::Command(Crew::hire(command, arguments.jobs)?),
-            (None, Some(text)) => Way::Text(text.as_bytes().to_vec()),
-            (None, None) => unreachable!("one of the two is required"),
-        };
-        Ok(Self {
+    /// Answers `count` requests, or all, with a text.
+    pub(super) fn with_text(text: &OsStr, count: Option<u64>) -> Self {
+        Self::new(Way::Text(text.as_bytes().to_vec()), count)
+    }
+
+    /// Answers `count` requests, or all, with what a command prints; runs up to `jobs` at a time.
+    pub(super) fn with_command(
+        command: &OsStr,
+        jobs: u64,
+        count: Option<u64>,
+    ) -> Result<Self, Failure> {
+        Ok(Self::new(Way::Command(Crew::hire(command, jobs)?), count))
+    }
+
+    fn new(way: Way, count: Option<u64>) -> Self {
+        Self {
             way,
             answers: Vec::new(),
-            left: arguments.count,
-        })
+            left: count,
+        }
     }
 
     /// Answers over this connection until all requests that were wanted are answered.

@@ -60,6 +60,14 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    fn desk(&self) -> Result<Desk, Failure> {
+        match (&self.exec, &self.text) {
+            (Some(command), _) => Desk::with_command(command, self.jobs, self.count),
+            (None, Some(text)) => Ok(Desk::with_text(text, self.count)),
+            (None, None) => unreachable!("one of the two is required"),
+        }
+    }
+
     fn subscribe(&self, interrupt: &Interrupt) -> Result<Client, Error> {
         let mut client = self.server.connect(interrupt)?;
         client.subscribe(&self.filter)?;
@@ -69,7 +77,7 @@ impl Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let interruption = Interruption::watch()?;
-    let mut desk = Desk::open(arguments)?;
+    let mut desk = arguments.desk()?;
     let subscribed = arguments.subscribe(interruption.interrupt());
     let client = match subscribed {
         Ok(client) => client,
