@@ -7,7 +7,8 @@ use rustix::event::PollFlags;
 use super::link::BEAT;
 use super::publisher::Publisher;
 use super::report::Report;
-use super::stage::{Manner, Setting, play};
+use super::settings::Setting;
+use super::stage::{Manner, play};
 use super::times::{histogram, record};
 use super::trouble::Trouble;
 

@@ -12,7 +12,7 @@ use super::progress;
 use super::publisher::Publisher;
 use super::reader::Reader;
 use super::report::Report;
-use super::stage::Setting;
+use super::settings::Setting;
 use super::tally::Faults;
 use super::times::{histogram, record};
 use super::trouble::Trouble;

@@ -24,7 +24,8 @@ use super::payload;
 use super::publisher::{Extent, Publisher};
 use super::reader::Arrival;
 use super::report::Report;
-use super::stage::{Manner, Setting, play};
+use super::settings::Setting;
+use super::stage::{Manner, play};
 use super::times::{histogram, record, write_distribution};
 use super::trouble::Trouble;
 

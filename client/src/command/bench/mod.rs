@@ -17,6 +17,7 @@ mod publisher;
 mod reader;
 mod report;
 mod request;
+mod settings;
 mod stage;
 mod stencil;
 mod tally;
@@ -44,7 +45,7 @@ use layout::Layout;
 use link::Dialer;
 use publisher::Extent;
 use report::Report;
-use stage::Setting;
+use settings::Setting;
 use target::TargetArguments;
 
 /// A frame that is longer would not fit into the lines of a broker.

@@ -7,7 +7,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::flow::Flow;
 use super::publisher::Extent;
-use super::stage::Setting;
+use super::settings::Setting;
 
 /// From one rate that is shown to the next.
 const RATE_EVERY: Duration = Duration::from_millis(500);

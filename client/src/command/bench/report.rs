@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::exit::Failure;
 use crate::units::plural;
 
-use super::stage::Setting;
+use super::settings::Setting;
 use super::tally::Faults;
 
 /// Which percentiles are told, in per cent.

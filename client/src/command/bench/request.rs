@@ -13,7 +13,7 @@ use super::payload;
 use super::progress::Progress;
 use super::publisher::Extent;
 use super::report::Report;
-use super::stage::Setting;
+use super::settings::Setting;
 use super::tally::Tally;
 use super::times::{histogram, record};
 use super::trouble::Trouble;

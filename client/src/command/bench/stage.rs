@@ -7,34 +7,13 @@ use std::time::Duration;
 use super::flow::{Flow, room};
 use super::frames::Frames;
 use super::layout::{Layout, share};
-use super::link::{BEAT, Dialer, Link};
+use super::link::{BEAT, Link};
 use super::progress::Progress;
-use super::publisher::{Extent, Publisher};
+use super::publisher::Publisher;
 use super::reader::{Arrival, Reader};
+use super::settings::Setting;
 use super::tally::{Faults, Tally};
 use super::trouble::Trouble;
-
-const WRITES_ON_THE_WAY: usize = 4;
-
-/// What stays the same for a whole run.
-#[derive(Clone, Debug)]
-pub(crate) struct Setting {
-    pub(crate) dialer: Dialer,
-    pub(crate) layout: Layout,
-    /// Bytes of a payload.
-    pub(crate) size: usize,
-    pub(crate) extent: Extent,
-    /// How many bytes of frames a subscriber may be behind.
-    pub(crate) cap: usize,
-    pub(crate) progress: bool,
-}
-
-impl Setting {
-    /// One write is a small part of what may be on the way, so that writing and reading overlap.
-    pub(crate) fn most_at_once(&self) -> u64 {
-        (self.cap / WRITES_ON_THE_WAY / self.size).max(1) as u64
-    }
-}
 
 /// How the publishers of a run write.
 #[derive(Clone, Copy, Debug)]

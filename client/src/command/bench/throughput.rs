@@ -2,7 +2,8 @@
 
 use super::publisher::Publisher;
 use super::report::Report;
-use super::stage::{Manner, Setting, play};
+use super::settings::Setting;
+use super::stage::{Manner, play};
 use super::trouble::Trouble;
 
 pub(crate) fn run(setting: &Setting) -> Result<Report, Trouble> {

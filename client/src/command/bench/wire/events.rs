@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use super::{Event, Line, Wire, first_line, head, refused};
+use super::line::Line;
+use super::protocol::{Event, Wire};
+use super::text::{first_line, head, refused};
 
 /// What publishers speak.
 #[derive(Debug)]
@@ -135,7 +137,7 @@ fn event(chunk: &[u8], start: usize) -> Event {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check, check_message, said};
+    use super::super::protocol::tests::{check, check_message, said};
     use super::*;
 
     fn streams() -> Streams {

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::{Ack, Event, Wire, first_line, number, refused};
+use super::protocol::{Ack, Event, Wire};
+use super::text::{first_line, number, refused};
 
 #[derive(Debug)]
 pub(crate) struct Line;
@@ -81,7 +82,7 @@ impl Wire for Line {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check, check_message, said};
+    use super::super::protocol::tests::{check, check_message, said};
     use super::*;
 
     #[test]

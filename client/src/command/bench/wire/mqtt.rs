@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{Ack, Event, Wire};
+use super::protocol::{Ack, Event, Wire};
 use crate::server::Login;
 
 /// How it is spoken in a run.
@@ -305,7 +305,7 @@ fn put_text(text: &str, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check, check_message, said};
+    use super::super::protocol::tests::{check, check_message, said};
     use super::*;
 
     const V3: Mqtt = Mqtt::of(false);

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::{Ack, Event, Wire, first_line, number, refused};
+use super::protocol::{Ack, Event, Wire};
+use super::text::{first_line, number, refused};
 
 #[derive(Debug)]
 pub(crate) struct Nats;
@@ -76,7 +77,7 @@ fn message(bytes: &[u8], line: &[u8], head: usize) -> Option<(Event, usize)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check, check_message, said};
+    use super::super::protocol::tests::{check, check_message, said};
     use super::*;
 
     #[test]

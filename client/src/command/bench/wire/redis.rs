@@ -3,7 +3,8 @@
 
 use std::ops::Range;
 
-use super::{Ack, Event, Wire, first_line, number, refused};
+use super::protocol::{Ack, Event, Wire};
+use super::text::{first_line, number, refused};
 
 #[derive(Debug)]
 pub(crate) struct Redis;
@@ -101,7 +102,7 @@ fn array(bytes: &[u8], count: usize, head: usize) -> Option<(Event, usize)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check, check_message, said};
+    use super::super::protocol::tests::{check, check_message, said};
     use super::*;
 
     #[test]

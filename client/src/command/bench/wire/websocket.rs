@@ -9,7 +9,9 @@ use tungstenite::handshake::client::generate_request;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-use super::{Event, Line, Wire, head, refused};
+use super::line::Line;
+use super::protocol::{Event, Wire};
+use super::text::{head, refused};
 
 /// A frame of a client has a mask. One of zeros leaves what is masked as it is, so that frames can
 /// be made ready.
@@ -113,7 +115,7 @@ fn frame(out: &mut Vec<u8>, say: impl FnOnce(&mut Vec<u8>)) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check, check_message, said};
+    use super::super::protocol::tests::{check, check_message, said};
     use super::*;
 
     fn websocket() -> WebSocket {

@@ -1,0 +1,27 @@
+//! What stays the same for a whole run, whatever its kind.
+
+use super::layout::Layout;
+use super::link::Dialer;
+use super::publisher::Extent;
+
+const WRITES_ON_THE_WAY: usize = 4;
+
+/// What stays the same for a whole run.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    pub(crate) dialer: Dialer,
+    pub(crate) layout: Layout,
+    /// Bytes of a payload.
+    pub(crate) size: usize,
+    pub(crate) extent: Extent,
+    /// How many bytes of frames a subscriber may be behind.
+    pub(crate) cap: usize,
+    pub(crate) progress: bool,
+}
+
+impl Setting {
+    /// One write is a small part of what may be on the way, so that writing and reading overlap.
+    pub(crate) fn most_at_once(&self) -> u64 {
+        (self.cap / WRITES_ON_THE_WAY / self.size).max(1) as u64
+    }
+}
