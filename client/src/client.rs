@@ -118,19 +118,14 @@ impl Client {
         payload: impl AsRef<[u8]>,
         attributes: &Attributes<'_>,
     ) -> Result<u64, Error> {
-        let topic = Topic::parse(topic).map_err(Error::BadTopic)?;
         // The receipt is to be for this message alone.
         self.exchange.settle()?;
-        self.exchange.conversation.ledger.take_refusal();
-        let copies = self.exchange.conversation.ledger.copies();
-        self.exchange
-            .conversation
-            .publish(topic, payload.as_ref(), attributes.clone());
-        self.exchange.settle()?;
-        match self.exchange.conversation.ledger.take_refusal() {
-            Some(refusal) => Err(Error::Refused(refusal)),
-            None => Ok(self.exchange.conversation.ledger.copies() - copies),
-        }
+        let mut publisher = self.publisher();
+        publisher.publish_with(topic, payload, attributes)?;
+        let receipt = publisher.finish()?;
+        receipt
+            .first_refusal
+            .map_or(Ok(receipt.copies), |refusal| Err(Error::Refused(refusal)))
     }
 
     /// Publishes and does not wait: the number of the message on this connection, counted from 1.
@@ -375,19 +370,8 @@ impl Client {
         }
         let words = filters.join(" ");
         let filters = Filters::from_words(words.as_bytes()).expect("a filter has no line end");
-        self.take_refusal();
-        request(&mut self.exchange.conversation, filters);
-        self.wait_for_answers(verb)
-    }
-
-    /// Waits for the answers to what has just been asked. The error is the first refusal.
-    fn wait_for_answers(&mut self, verb: Verb) -> Result<(), Error> {
         self.exchange
-            .wait_for(verb, |conversation| conversation.ledger.all_replied())?;
-        match self.take_refusal() {
-            Some(refusal) => Err(Error::Refused(refusal)),
-            None => Ok(()),
-        }
+            .ask(verb, |conversation| request(conversation, filters))
     }
 
     /// Says what the broker is to publish if this connection ends without
@@ -417,11 +401,9 @@ impl Client {
         attributes: &Attributes<'_>,
     ) -> Result<(), Error> {
         let topic = Topic::parse(topic).map_err(Error::BadTopic)?;
-        self.take_refusal();
-        self.exchange
-            .conversation
-            .will(topic, payload.as_ref(), attributes.clone());
-        self.wait_for_answers(Verb::Will)
+        self.exchange.ask(Verb::Will, |conversation| {
+            conversation.will(topic, payload.as_ref(), attributes.clone());
+        })
     }
 
     /// Says what people are to call this client in the broker's lists and log, and waits for the
@@ -437,9 +419,8 @@ impl Client {
     /// ```
     pub fn set_name(&mut self, name: &str) -> Result<(), Error> {
         let name = Name::parse(name).map_err(Error::BadName)?;
-        self.take_refusal();
-        self.exchange.conversation.name(name);
-        self.wait_for_answers(Verb::Name)
+        self.exchange
+            .ask(Verb::Name, |conversation| conversation.name(name))
     }
 
     /// Waits until the broker has handled everything sent before; how long that took.

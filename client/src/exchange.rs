@@ -155,6 +155,20 @@ impl Exchange {
         }
     }
 
+    /// Sends a frame that is not PUBLISH and waits for all its answers. The error is the first
+    /// refusal.
+    pub(crate) fn ask(
+        &mut self,
+        verb: Verb,
+        request: impl FnOnce(&mut Conversation),
+    ) -> Result<(), Error> {
+        self.conversation.ledger.take_refusal();
+        request(&mut self.conversation);
+        self.wait_for(verb, |conversation| conversation.ledger.all_replied())?;
+        let refusal = self.conversation.ledger.take_refusal();
+        refusal.map_or(Ok(()), |refusal| Err(Error::Refused(refusal)))
+    }
+
     /// Waits for the receipts of everything published so far.
     pub(crate) fn settle(&mut self) -> Result<(), Error> {
         self.wait_for(Verb::Publish, |conversation| {
