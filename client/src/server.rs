@@ -11,6 +11,8 @@ use client::{Client, Interrupt, Options};
 
 use crate::configuration::Configuration;
 use crate::duration;
+use crate::exit::{Exit, Failure, Stop};
+use crate::interruption::Interruption;
 
 /// The port of the line protocol where none is given.
 const DEFAULT_PORT: u16 = 1373;
@@ -102,6 +104,17 @@ impl Server {
     /// The path of the WebSocket that it is reached through, if it is.
     pub(crate) fn path(&self) -> Option<String> {
         self.path.clone()
+    }
+
+    /// The options of a connection to it: `wait` bounds each wait, and `interrupt` ends them all.
+    pub(crate) fn options(&self, wait: Duration, interrupt: &Interrupt) -> Options {
+        Options {
+            connect_timeout: wait,
+            answer_timeout: wait,
+            interrupt: Some(interrupt.clone()),
+            websocket: self.path(),
+            ..Options::default()
+        }
     }
 
     /// What a socket is connected to.
@@ -283,14 +296,21 @@ impl ServerArguments {
 
     /// Connects; `interrupt` ends every wait.
     pub(crate) fn connect(&self, interrupt: &Interrupt) -> Result<Client, client::Error> {
-        let options = Options {
-            connect_timeout: self.wait,
-            answer_timeout: self.wait,
-            interrupt: Some(interrupt.clone()),
-            websocket: self.server.path(),
-            ..Options::default()
-        };
+        let options = self.server.options(self.wait, interrupt);
         Client::connect_with(self.server.place(), &options)
+    }
+
+    /// Connects and runs a command over the connection, until its end or a signal.
+    pub(crate) fn run(
+        &self,
+        command: impl FnOnce(&mut Client) -> Result<Exit, Stop>,
+    ) -> Result<Exit, Failure> {
+        let interruption = Interruption::watch()?;
+        let connected = self.connect(interruption.interrupt());
+        connected
+            .map_err(Stop::from)
+            .and_then(|mut client| command(&mut client))
+            .or_else(|stop| interruption.end(stop, "client"))
     }
 }
 

@@ -1,13 +1,11 @@
 //! `client audit`: the broker's ledger, and whether it balances.
 
 use std::fmt;
-use std::io::{self, Write};
 
 use client::Client;
 use client::inquiry::Audit;
 
 use crate::exit::{self, Exit, Failure, Stop};
-use crate::interruption::Interruption;
 use crate::listing;
 use crate::server::ServerArguments;
 use crate::talk::say;
@@ -34,16 +32,11 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let interruption = Interruption::watch()?;
-    let connected = arguments.server.connect(interruption.interrupt());
-    connected
-        .map_err(Stop::from)
-        .and_then(|mut client| {
-            let audit = audit(&mut client)?;
-            print(&audit, arguments.json)?;
-            Ok(verdict(&audit))
-        })
-        .or_else(|stop| interruption.end(stop, "client"))
+    arguments.server.run(|client| {
+        let audit = audit(client)?;
+        listing::print_answer(&audit, Shown(&audit), arguments.json)?;
+        Ok(verdict(&audit))
+    })
 }
 
 /// Asks until the figures balance or are of one moment.
@@ -56,15 +49,6 @@ fn audit(client: &mut Client) -> Result<Audit, Stop> {
         }
         say("client: messages moved while they were counted; asking again");
         attempt += 1;
-    }
-}
-
-fn print(audit: &Audit, as_json: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    if as_json {
-        listing::write_json(&mut out, audit)
-    } else {
-        write!(out, "{}", Shown(audit))
     }
 }
 

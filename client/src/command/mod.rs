@@ -5,7 +5,7 @@ mod bench;
 mod chat;
 mod completions;
 mod config;
-mod filters;
+mod list;
 mod man;
 mod ping;
 mod play;
@@ -17,11 +17,10 @@ mod retained;
 mod selftest;
 mod subscribe;
 mod top;
-mod topics;
-mod who;
 mod why;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use client::inquiry::{Filters, Topics, Who};
 
 use crate::exit::{self, Exit, Failure};
 
@@ -67,13 +66,13 @@ enum Command {
     /// Show whether every message is accounted for
     Audit(audit::Arguments),
     /// List who is connected
-    Who(who::Arguments),
+    Who(list::Arguments<Who>),
     /// Say who gets what is published on a topic, or why nobody does
     Why(why::Arguments),
     /// List what is published on
-    Topics(topics::Arguments),
+    Topics(list::Arguments<Topics>),
     /// List what is subscribed to
-    Filters(filters::Arguments),
+    Filters(list::Arguments<Filters>),
     /// Watch connections and topics on the whole screen
     Top(top::Arguments),
     /// List or clear the last values that are retained
@@ -103,10 +102,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Play(arguments) => play::run(arguments),
         Command::Chat(arguments) => chat::run(arguments),
         Command::Audit(arguments) => audit::run(arguments),
-        Command::Who(arguments) => who::run(arguments),
+        Command::Who(arguments) => list::run(arguments),
         Command::Why(arguments) => why::run(arguments),
-        Command::Topics(arguments) => topics::run(arguments),
-        Command::Filters(arguments) => filters::run(arguments),
+        Command::Topics(arguments) => list::run(arguments),
+        Command::Filters(arguments) => list::run(arguments),
         Command::Top(arguments) => top::run(arguments),
         Command::Retained(arguments) => retained::run(arguments),
         Command::Ping(arguments) => ping::run(arguments),

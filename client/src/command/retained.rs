@@ -9,7 +9,6 @@ use client::inquiry::{MAX_LIMIT, Retained};
 use client::{Attributes, Client, RETAIN, Receipt, Woken};
 
 use crate::exit::{self, Exit, Failure, Stop};
-use crate::interruption::Interruption;
 use crate::listing::{self, ListFlags, Listing};
 use crate::server::ServerArguments;
 use crate::talk::say;
@@ -83,7 +82,6 @@ struct Remove {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let interruption = Interruption::watch()?;
     let server = match &arguments.action {
         Action::Ls(list) => &list.server,
         Action::Rm(remove) => {
@@ -95,14 +93,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
             &remove.server
         }
     };
-    let connected = server.connect(interruption.interrupt());
-    connected
-        .map_err(Stop::from)
-        .and_then(|mut client| match &arguments.action {
-            Action::Ls(arguments) => list(arguments, &mut client),
-            Action::Rm(arguments) => remove(arguments, &mut client),
-        })
-        .or_else(|stop| interruption.end(stop, "client"))
+    server.run(|client| match &arguments.action {
+        Action::Ls(arguments) => list(arguments, client),
+        Action::Rm(arguments) => remove(arguments, client),
+    })
 }
 
 fn list(arguments: &List, client: &mut Client) -> Result<Exit, Stop> {

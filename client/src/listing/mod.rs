@@ -7,6 +7,7 @@ mod retained;
 mod topics;
 mod who;
 
+use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 use clap::builder::PossibleValuesParser;
@@ -15,9 +16,7 @@ use client::inquiry::{Answer, MAX_LIMIT};
 use ratatui::crossterm::terminal;
 use serde::Serialize;
 
-use crate::exit::{Exit, Failure, Stop};
-use crate::interruption::Interruption;
-use crate::server::ServerArguments;
+use crate::exit::{Exit, Stop};
 use crate::table::{self, Column, Fitted};
 use crate::talk::say;
 use crate::units::{grouped, plural};
@@ -69,21 +68,6 @@ pub(crate) fn sort<L: Listing>(rows: &mut [L::Row], head: &str) {
     }
 }
 
-/// A command that asks a broker for a list and prints it.
-pub(crate) fn run<L: Listing>(
-    filter: Option<&str>,
-    sort_by: Option<&str>,
-    flags: &ListFlags,
-    server: &ServerArguments,
-) -> Result<Exit, Failure> {
-    let interruption = Interruption::watch()?;
-    let connected = server.connect(interruption.interrupt());
-    connected
-        .map_err(Stop::from)
-        .and_then(|mut client| list::<L>(&mut client, filter, sort_by, flags))
-        .or_else(|stop| interruption.end(stop, "client"))
-}
-
 /// Asks for a list and prints it.
 pub(crate) fn list<L: Listing>(
     client: &mut Client,
@@ -122,8 +106,22 @@ fn print<L: Listing>(rows: &[L::Row], as_json: bool) -> io::Result<()> {
     out.flush()
 }
 
+/// Prints an answer that is no list: as sentences for people, or as one JSON object.
+pub(crate) fn print_answer(
+    answer: &impl Serialize,
+    sentences: impl Display,
+    as_json: bool,
+) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if as_json {
+        write_json(&mut out, answer)
+    } else {
+        write!(out, "{sentences}")
+    }
+}
+
 /// One JSON object on a line, which may be shown on a terminal as it is.
-pub(crate) fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     let json = serde_json::to_string(value)?;
     // JSON leaves the second half of the control characters as they are.
     for part in json.split_inclusive(char::is_control) {

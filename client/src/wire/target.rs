@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use client::mqtt::{self, Qos, Session, Settings};
-use client::{Attributes, Client, Error, Interrupt, Options};
+use client::{Attributes, Client, Error, Interrupt};
 
 use super::connection::Wire;
 use crate::server::Server;
@@ -20,13 +20,7 @@ pub(crate) struct Target {
 impl Target {
     /// Connects; `interrupt` ends every wait.
     pub(crate) fn connect(&self, interrupt: &Interrupt) -> Result<Wire, Error> {
-        let options = Options {
-            connect_timeout: self.wait,
-            answer_timeout: self.wait,
-            interrupt: Some(interrupt.clone()),
-            websocket: self.server.path(),
-            ..Options::default()
-        };
+        let options = self.server.options(self.wait, interrupt);
         let place = self.server.place();
         Ok(match &self.mqtt {
             None => Wire::Line(Client::connect_with(place, &options)?.into()),

@@ -2,13 +2,11 @@
 
 mod difference;
 
-use std::fmt::{self, Write as _};
-use std::io::{self, Write};
+use std::fmt::{self, Write};
 
 use client::inquiry::{self, Holder, Matching, Near, Why};
 
-use crate::exit::{self, Exit, Failure, Stop};
-use crate::interruption::Interruption;
+use crate::exit::{self, Exit, Failure};
 use crate::listing;
 use crate::server::ServerArguments;
 use crate::units::{bytes, grouped, plural, time};
@@ -40,29 +38,15 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let interruption = Interruption::watch()?;
-    let connected = arguments.server.connect(interruption.interrupt());
-    connected
-        .map_err(Stop::from)
-        .and_then(|mut client| {
-            let why: Why = client.inquire(&arguments.topic, None)?;
-            print(&why, arguments.json)?;
-            Ok(if is_heard(&why) {
-                Exit::Done
-            } else {
-                Exit::Failed
-            })
+    arguments.server.run(|client| {
+        let why: Why = client.inquire(&arguments.topic, None)?;
+        listing::print_answer(&why, Told(&why), arguments.json)?;
+        Ok(if is_heard(&why) {
+            Exit::Done
+        } else {
+            Exit::Failed
         })
-        .or_else(|stop| interruption.end(stop, "client"))
-}
-
-fn print(why: &Why, as_json: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    if as_json {
-        listing::write_json(&mut out, why)
-    } else {
-        write!(out, "{}", Told(why))
-    }
+    })
 }
 
 fn is_heard(why: &Why) -> bool {
