@@ -36,16 +36,10 @@ pub(crate) fn run(setting: &Setting, window: u64) -> Result<Report, Trouble> {
     report.with(&format!("a window of {}", HumanCount(window)));
     report.figure("window", window);
     report.rate("acked", acked, setting.size, played.publishing);
-    report.rate(
-        "delivered",
-        played.delivered,
-        setting.size,
-        played.delivering,
-    );
+    played.report_delivered(&mut report, setting.size);
     report.times_head();
     report.times("acked after", "ack_after", &times);
-    report.faults(played.faults);
-    report.interrupted = played.interrupted;
+    played.report_end(&mut report);
     Ok(report)
 }
 

@@ -95,26 +95,15 @@ pub(crate) fn run(setting: &Setting, pace: Pace<'_>) -> Result<Report, Failure> 
     report.cast(setting);
     report.with(&format!("{} msg/s", HumanFloatCount(pace.rate)));
     report.figure("rate", pace.rate);
-    report.rate(
-        "published",
-        played.published,
-        setting.size,
-        played.publishing,
-    );
-    report.rate(
-        "delivered",
-        played.delivered,
-        setting.size,
-        played.delivering,
-    );
+    played.report_published(&mut report, setting.size);
+    played.report_delivered(&mut report, setting.size);
     report.times_head();
     report.times("scheduled", "from_schedule", &times.from_schedule);
     report.times("sent", "from_sending", &times.from_sending);
     if setting.layout.fan_out() > 1 {
         report.times("to all", "to_all", &times.to_all);
     }
-    report.faults(played.faults);
-    report.interrupted = played.interrupted;
+    played.report_end(&mut report);
     Ok(report)
 }
 

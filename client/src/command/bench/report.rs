@@ -90,12 +90,7 @@ impl Report {
 
     /// How many messages of `size` bytes in which time.
     pub(crate) fn rate(&mut self, what: &str, count: u64, size: usize, time: Duration) {
-        let seconds = time.as_secs_f64();
-        let rate = if count == 0 {
-            0.0
-        } else {
-            count as f64 / seconds
-        };
+        let (seconds, rate) = per_second(count, time);
         let megabytes = rate * size as f64 / 1e6;
         let text = format!(
             "{:>13} msg/s {megabytes:>10.1} MB/s {:>15} in {seconds:.2} s",
@@ -103,26 +98,23 @@ impl Report {
             HumanCount(count).to_string(),
         );
         self.line(what, &text);
-        self.figure(what, count);
-        self.figure(&format!("{what}_seconds"), rounded(seconds));
-        self.figure(&format!("{what}_per_s"), rate.round());
+        self.rate_figures(what, count, seconds, rate);
         self.figure(&format!("{what}_mb_per_s"), rounded(megabytes));
     }
 
     /// How many of something without a size in which time.
     pub(crate) fn pace(&mut self, what: &str, count: u64, time: Duration) {
-        let seconds = time.as_secs_f64();
-        let rate = if count == 0 {
-            0.0
-        } else {
-            count as f64 / seconds
-        };
+        let (seconds, rate) = per_second(count, time);
         let text = format!(
             "{:>13}/s {:>15} in {seconds:.2} s",
             HumanCount(rate as u64).to_string(),
             HumanCount(count).to_string(),
         );
         self.line(what, &text);
+        self.rate_figures(what, count, seconds, rate);
+    }
+
+    fn rate_figures(&mut self, what: &str, count: u64, seconds: f64, rate: f64) {
         self.figure(what, count);
         self.figure(&format!("{what}_seconds"), rounded(seconds));
         self.figure(&format!("{what}_per_s"), rate.round());
@@ -186,6 +178,17 @@ impl Report {
         };
         printed.map_err(|error| Failure::of_output(&error))
     }
+}
+
+/// A time in seconds, and how many of `count` there were in each.
+fn per_second(count: u64, time: Duration) -> (f64, f64) {
+    let seconds = time.as_secs_f64();
+    let rate = if count == 0 {
+        0.0
+    } else {
+        count as f64 / seconds
+    };
+    (seconds, rate)
 }
 
 /// To three digits behind the point, which is more than any of it is good for.

@@ -11,6 +11,7 @@ use super::link::{BEAT, Link};
 use super::progress::Progress;
 use super::publisher::Publisher;
 use super::reader::{Arrival, Reader};
+use super::report::Report;
 use super::settings::Setting;
 use super::tally::{Faults, Tally};
 use super::trouble::Trouble;
@@ -36,6 +37,22 @@ pub(crate) struct Played<W> {
     pub(crate) delivering: Duration,
     pub(crate) brought: Vec<W>,
     pub(crate) interrupted: bool,
+}
+
+impl<W> Played<W> {
+    pub(crate) fn report_published(&self, report: &mut Report, size: usize) {
+        report.rate("published", self.published, size, self.publishing);
+    }
+
+    pub(crate) fn report_delivered(&self, report: &mut Report, size: usize) {
+        report.rate("delivered", self.delivered, size, self.delivering);
+    }
+
+    /// The last line of a report, and how the run ended.
+    pub(crate) fn report_end(&self, report: &mut Report) {
+        report.faults(self.faults);
+        report.interrupted = self.interrupted;
+    }
 }
 
 /// Runs `write` for every publisher, each on a thread of its own, and `on_message` for whatever

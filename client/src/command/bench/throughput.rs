@@ -14,20 +14,9 @@ pub(crate) fn run(setting: &Setting) -> Result<Report, Trouble> {
     let played = play(setting, manner, publish, |_| {})?;
     let mut report = Report::new("throughput", setting);
     report.cast(setting);
-    report.rate(
-        "published",
-        played.published,
-        setting.size,
-        played.publishing,
-    );
-    report.rate(
-        "delivered",
-        played.delivered,
-        setting.size,
-        played.delivering,
-    );
-    report.faults(played.faults);
-    report.interrupted = played.interrupted;
+    played.report_published(&mut report, setting.size);
+    played.report_delivered(&mut report, setting.size);
+    played.report_end(&mut report);
     Ok(report)
 }
 
