@@ -1,6 +1,8 @@
 //! Where the broker is.
 
 use std::fmt;
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -135,6 +137,21 @@ impl fmt::Display for Server {
             Some(path) => write!(f, "ws://{}{path}", self.place()),
         }
     }
+}
+
+/// Connects to the first address of a `HOST:PORT` that answers within `timeout`.
+pub(crate) fn dial(place: &str, timeout: Duration) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in place.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, timeout) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// The port of MQTT where a URL of it has none.

@@ -9,6 +9,8 @@ use client::{Error, Interrupt};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
+use crate::server;
+
 use super::target::Target;
 use super::trouble::Trouble;
 use super::wire::{Ack, Event, Wire};
@@ -72,18 +74,9 @@ impl Dialer {
 }
 
 fn connect(place: &str, wait: Duration) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in std::net::ToSocketAddrs::to_socket_addrs(place)? {
-        match TcpStream::connect_timeout(&address, wait) {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                stream.set_nonblocking(true)?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
+    let stream = server::dial(place, wait)?;
+    stream.set_nonblocking(true)?;
+    Ok(stream)
 }
 
 /// A connection.

@@ -1,8 +1,9 @@
 //! What a case works with: the server, names of its own, and what has to be cleaned up behind it.
 
 use std::cell::RefCell;
-use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
+
+use crate::server;
 
 use super::finding::{Checked, Finding, holds};
 use super::hello::Hello;
@@ -85,7 +86,7 @@ impl<'a> Lab<'a> {
     /// A connection on which nothing has been said.
     pub(crate) fn dial(&self) -> Checked<Peer> {
         let patience = self.target.patience;
-        let dialed = dial(&self.target.address, patience)
+        let dialed = server::dial(&self.target.address, patience)
             .and_then(|stream| Peer::new(stream, self.version, patience));
         dialed.map_err(|error| Finding::differs("a connection", error))
     }
@@ -253,15 +254,4 @@ impl<'a> Lab<'a> {
         cleaner.expect_silence()?;
         cleaner.leave()
     }
-}
-
-fn dial(address: &str, patience: Duration) -> std::io::Result<TcpStream> {
-    let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
-    for address in address.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, patience) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }

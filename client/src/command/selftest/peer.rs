@@ -43,7 +43,6 @@ pub(crate) type Wish<'a> = (&'a str, u8);
 
 impl Peer {
     pub(crate) fn new(stream: TcpStream, version: Version, patience: Duration) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(patience))?;
         Ok(Self {
             stream,
