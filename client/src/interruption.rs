@@ -1,7 +1,7 @@
 //! What ends a command from outside: a signal, or a reader that has enough of our output.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,6 +87,25 @@ impl Interruption {
     fn is_reader_gone(&self) -> bool {
         self.is_reader_gone.load(Ordering::Acquire)
     }
+}
+
+/// Waits until one of `inputs` can be read; whether each of them can.
+pub(crate) fn wait_for_any<const N: usize>(
+    inputs: [Option<BorrowedFd<'_>>; N],
+    interrupt: &Interrupt,
+) -> Result<[bool; N], Stop> {
+    let mut fds = vec![PollFd::new(interrupt, PollFlags::IN)];
+    let given = inputs.iter().flatten();
+    fds.extend(given.map(|input| PollFd::from_borrowed_fd(*input, PollFlags::IN)));
+    match rustix::event::poll(&mut fds, None) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(io::Error::from(error).into()),
+    }
+    if interrupt.is_raised() {
+        return Err(Error::Interrupted.into());
+    }
+    let mut is_ready = fds[1..].iter().map(|fd| !fd.revents().is_empty());
+    Ok(inputs.map(|input| input.is_some() && is_ready.next() == Some(true)))
 }
 
 /// Errors and hang-ups are reported unasked. Returns never for a file or a terminal.

@@ -10,6 +10,7 @@ mod command;
 mod configuration;
 mod duration;
 mod exit;
+mod fullscreen;
 mod interruption;
 mod keyboard;
 mod lines;

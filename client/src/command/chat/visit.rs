@@ -2,14 +2,11 @@
 //! when the broker was lost. The same for every front.
 
 use std::collections::VecDeque;
-use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::BorrowedFd;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use client::{Attributes, Client, Error, ID, Interrupt, Woken};
-use rustix::event::{PollFd, PollFlags};
-use rustix::io::Errno;
+use client::{Attributes, Client, Error, ID, Woken};
 
 use super::door::{self, Door, News, Search, retain};
 use super::front::Front;
@@ -19,6 +16,7 @@ use super::place::Place;
 use super::room::{Event, Room};
 use super::typed::{self, Typed};
 use crate::exit::Stop;
+use crate::interruption::wait_for_any;
 use crate::reconnect::{Pauses, is_worth_another_try};
 
 /// Somebody's stay in the room.
@@ -334,7 +332,9 @@ impl<F: Front> Visit<F> {
                 }
             }
             Link::Down { search, .. } => {
-                wait_without_connection(search, input, &self.door.interrupt)?
+                let inputs = [Some(search.as_fd()), input];
+                let [_, is_typed] = wait_for_any(inputs, &self.door.interrupt)?;
+                is_typed
             }
         };
         if is_typed {
@@ -359,25 +359,4 @@ fn up(client: Box<Client>, pauses: Pauses) -> Link {
         since: Instant::now(),
         pauses,
     }
-}
-
-/// Waits for news of the search or for input; whether there is input.
-fn wait_without_connection(
-    search: &Search,
-    input: Option<BorrowedFd<'_>>,
-    interrupt: &Interrupt,
-) -> Result<bool, Stop> {
-    let mut fds = vec![
-        PollFd::new(search, PollFlags::IN),
-        PollFd::new(interrupt, PollFlags::IN),
-    ];
-    fds.extend(input.map(|input| PollFd::from_borrowed_fd(input, PollFlags::IN)));
-    match rustix::event::poll(&mut fds, None) {
-        Ok(_) | Err(Errno::INTR) => {}
-        Err(error) => return Err(io::Error::from(error).into()),
-    }
-    if interrupt.is_raised() {
-        return Err(Error::Interrupted.into());
-    }
-    Ok(fds.get(2).is_some_and(|input| !input.revents().is_empty()))
 }

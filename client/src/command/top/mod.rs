@@ -15,17 +15,16 @@ mod watch;
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use client::inquiry::MAX_LIMIT;
 use client::{Client, Error, Interrupt};
-use rustix::event::{PollFd, PollFlags};
-use rustix::io::Errno;
 
 use crate::bell::Bell;
 use crate::duration;
 use crate::exit::{self, Exit, Failure, Stop};
-use crate::interruption::Interruption;
+use crate::interruption::{Interruption, wait_for_any};
 use crate::listing;
 use crate::server::ServerArguments;
 
@@ -119,7 +118,7 @@ impl Arguments {
                 return Ok(Exit::Done);
             }
             screen.draw(&mut watch)?;
-            wait(&screen, &news, interrupt)?;
+            wait_for_any([Some(screen.as_fd()), Some(news.as_fd())], interrupt)?;
         }
     }
 }
@@ -131,23 +130,6 @@ fn take_news(watch: &mut Watch, news: &mut Bell<News>) -> Result<(), Error> {
             News::Trouble(text) => watch.trouble = Some(text),
             News::GivenUp(error) => return Err(error),
         }
-    }
-    Ok(())
-}
-
-/// Waits until something was typed or there is news.
-fn wait(screen: &Screen, news: &Bell<News>, interrupt: &Interrupt) -> Result<(), Stop> {
-    let mut fds = [
-        PollFd::new(screen, PollFlags::IN),
-        PollFd::new(news, PollFlags::IN),
-        PollFd::new(interrupt, PollFlags::IN),
-    ];
-    match rustix::event::poll(&mut fds, None) {
-        Ok(_) | Err(Errno::INTR) => {}
-        Err(error) => return Err(io::Error::from(error).into()),
-    }
-    if interrupt.is_raised() {
-        return Err(Error::Interrupted.into());
     }
     Ok(())
 }

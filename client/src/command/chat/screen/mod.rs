@@ -10,6 +10,7 @@ use std::io::{self, stdout};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use jiff::Zoned;
+use ratatui::Frame;
 use ratatui::crossterm::event::{
     DisableBracketedPaste, EnableBracketedPaste, Event, KeyCode, KeyEvent, KeyEventKind,
 };
@@ -17,14 +18,13 @@ use ratatui::crossterm::execute;
 use ratatui::layout::{Constraint, Layout, Position, Rect};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line as Row, Span, Text};
-use ratatui::{DefaultTerminal, Frame};
 
 use super::front::Front;
 use super::line::Line;
 use super::room::Room;
 use crate::cells::clipped;
 use crate::colour::Colour;
-use crate::keyboard::{self, Keyboard};
+use crate::fullscreen::FullScreen;
 
 use editor::{Editor, Pressed};
 use palette::Palette;
@@ -38,8 +38,7 @@ const MAX_INPUT_ROWS: u16 = 5;
 
 /// A terminal that we have for ourselves. Dropping it gives it back.
 pub(crate) struct Screen {
-    terminal: DefaultTerminal,
-    keyboard: Keyboard,
+    terminal: FullScreen,
     has_ended: bool,
     pane: Pane,
 }
@@ -55,11 +54,9 @@ struct Pane {
 impl Screen {
     /// Takes the terminal.
     pub(crate) fn open() -> io::Result<Self> {
-        let terminal = ratatui::try_init()?;
         // From here on `Drop` gives it back, also when something below fails.
         let screen = Self {
-            terminal,
-            keyboard: keyboard::listen()?,
+            terminal: FullScreen::open()?,
             has_ended: false,
             pane: Pane {
                 scrollback: Scrollback::new(Palette(Colour::of_environment())),
@@ -80,32 +77,23 @@ impl Screen {
                     pane.scrollback.scroll_to_end();
                     return Ok(Some(text));
                 }
-                Some(Pressed::Redraw) => self.clear()?,
+                Some(Pressed::Redraw) => self.terminal.redraw()?,
                 None => {}
             },
             Event::Paste(text) => pane.editor.paste(&text),
             // A terminal that was smaller for a moment has the same size as before, and not the
             // same contents.
-            Event::Resize(..) => self.clear()?,
+            Event::Resize(..) => self.terminal.redraw()?,
             _ => {}
         }
         Ok(None)
-    }
-
-    /// Has everything drawn anew.
-    fn clear(&mut self) -> io::Result<()> {
-        // `Terminal::clear` would ask the terminal where the cursor is, and the answer would go to
-        // the keyboard's thread.
-        let size = self.terminal.size()?;
-        self.terminal.resize(size.into())
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // There is nobody left to tell if the terminal is gone.
+        // A terminal that is gone cannot show the error either.
         let _ = execute!(stdout(), DisableBracketedPaste);
-        let _ = ratatui::try_restore();
     }
 }
 
@@ -118,18 +106,16 @@ impl Front for Screen {
 
     fn refresh(&mut self, room: &Room, trouble: Option<&str>) -> io::Result<()> {
         let pane = &mut self.pane;
-        self.terminal
-            .draw(|frame| pane.draw(frame, room, trouble))?;
-        Ok(())
+        self.terminal.draw(|frame| pane.draw(frame, room, trouble))
     }
 
     fn input(&self, _is_ready: bool) -> Option<BorrowedFd<'_>> {
-        Some(self.keyboard.as_fd())
+        Some(self.terminal.as_fd())
     }
 
     fn read(&mut self) -> io::Result<Vec<String>> {
         let mut typed = Vec::new();
-        while let Some(event) = self.keyboard.next() {
+        while let Some(event) = self.terminal.next_event() {
             match event {
                 Ok(event) => typed.extend(self.handle(event)?),
                 Err(_) => self.has_ended = true,
