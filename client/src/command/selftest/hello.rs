@@ -1,8 +1,9 @@
 //! A CONNECT in its parts, each of which a case may get wrong.
 
+use super::encode;
 use super::property::{Name, Properties};
 use super::version::Version;
-use super::writer::{Writer, packet};
+use super::writer::Writer;
 
 const CLEAN: u8 = 0x02;
 const WILL: u8 = 0x04;
@@ -175,6 +176,6 @@ impl Hello {
             body.data(password);
         }
         body.bytes(&self.extra);
-        packet(0x10, &body.0)
+        encode::packet(0x10, &body.0)
     }
 }

@@ -6,6 +6,7 @@
 
 mod case;
 mod cases;
+mod encode;
 mod finding;
 mod hello;
 mod lab;

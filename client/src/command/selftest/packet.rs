@@ -1,8 +1,10 @@
-//! Packets of a server, read strictly: what the standard does not allow is [`Malformed`].
+//! Packets, and those of a server read strictly: what the standard does not allow is [`Malformed`].
 
+use super::encode;
 use super::property::{self, Properties};
 use super::reader::{MAX_LENGTH_BYTES, Malformed, Reader};
 use super::version::Version;
+use super::writer::Writer;
 
 /// What a server says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,55 @@ pub(crate) struct Message {
     /// 0 for QoS 0.
     pub(crate) id: u16,
     pub(crate) properties: Properties,
+}
+
+impl Message {
+    pub(crate) fn new(topic: &str, payload: &str) -> Self {
+        Self {
+            topic: topic.to_owned(),
+            payload: payload.as_bytes().to_owned(),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn qos(mut self, qos: u8) -> Self {
+        self.qos = qos;
+        self
+    }
+
+    pub(crate) fn retain(mut self) -> Self {
+        self.retain = true;
+        self
+    }
+
+    pub(crate) fn dup(mut self) -> Self {
+        self.dup = true;
+        self
+    }
+
+    pub(crate) fn id(mut self, id: u16) -> Self {
+        self.id = id;
+        self
+    }
+
+    pub(crate) fn with(mut self, change: impl FnOnce(Properties) -> Properties) -> Self {
+        self.properties = change(self.properties);
+        self
+    }
+
+    pub(crate) fn encode(&self, version: Version) -> Vec<u8> {
+        let mut body = Writer::default();
+        body.data(self.topic.as_bytes());
+        if self.qos > 0 {
+            body.u16(self.id);
+        }
+        if version == Version::V5 {
+            self.properties.write(&mut body);
+        }
+        body.bytes(&self.payload);
+        let flags = u8::from(self.dup) << 3 | self.qos << 1 | u8::from(self.retain);
+        encode::packet(0x30 | flags, &body.0)
+    }
 }
 
 /// What acknowledges a PUBLISH, step by step.

@@ -9,11 +9,11 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use super::encode::{self, Wish};
 use super::finding::{Checked, Finding, same};
 use super::packet::{self, Ack, Answers, Connack, Message, Packet, Step};
 use super::property::Properties;
 use super::version::Version;
-use super::writer::{Writer, packet};
 
 const CHUNK_BYTES: usize = 16 * 1024;
 
@@ -37,9 +37,6 @@ pub(crate) enum Heard {
     /// Nothing came in time.
     Nothing,
 }
-
-/// A filter and the options behind it.
-pub(crate) type Wish<'a> = (&'a str, u8);
 
 impl Peer {
     pub(crate) fn new(stream: TcpStream, version: Version, patience: Duration) -> io::Result<Self> {
@@ -186,13 +183,16 @@ impl Peer {
     /// Sends one step of an acknowledgement.
     pub(crate) fn step(&mut self, step: Step, id: u16) {
         let flags = if step == Step::Pubrel { 2 } else { 0 };
-        self.send(&packet((step as u8) << 4 | flags, &id.to_be_bytes()));
+        self.send(&encode::packet(
+            (step as u8) << 4 | flags,
+            &id.to_be_bytes(),
+        ));
     }
 
     /// The same with a reason code, in MQTT 5.
     pub(crate) fn step_with(&mut self, step: Step, id: u16, code: u8) {
         let [high, low] = id.to_be_bytes();
-        self.send(&packet((step as u8) << 4, &[high, low, code]));
+        self.send(&encode::packet((step as u8) << 4, &[high, low, code]));
     }
 
     /// Waits for one step of an acknowledgement, of this packet id.
@@ -247,7 +247,7 @@ impl Peer {
         wishes: &[Wish<'_>],
     ) -> Checked<Vec<u8>> {
         let id = self.fresh_id();
-        self.send(&subscribe(self.version, id, properties, wishes));
+        self.send(&encode::subscribe(self.version, id, properties, wishes));
         Ok(self.suback(id)?.codes)
     }
 
@@ -262,7 +262,7 @@ impl Peer {
     /// Unsubscribes; the answer.
     pub(crate) fn unsubscribe(&mut self, filters: &[&str]) -> Checked<Answers> {
         let id = self.fresh_id();
-        self.send(&unsubscribe(self.version, id, filters));
+        self.send(&encode::unsubscribe(self.version, id, filters));
         self.unsuback(id)
     }
 
@@ -276,7 +276,7 @@ impl Peer {
 
     /// Nothing has come: the next packet is the answer to a question that is asked now.
     pub(crate) fn expect_silence(&mut self) -> Checked {
-        self.send(PINGREQ);
+        self.send(encode::PINGREQ);
         match self.packet("a PINGRESP, and nothing before it")? {
             Packet::Pingresp => Ok(()),
             other => Err(differs("a PINGRESP, and nothing before it", &other)),
@@ -285,7 +285,7 @@ impl Peer {
 
     /// Asks whether the server is there; what comes next, be it the answer or something else.
     pub(crate) fn ask(&mut self) -> Checked<Heard> {
-        self.send(PINGREQ);
+        self.send(encode::PINGREQ);
         self.hear()
     }
 
@@ -325,7 +325,7 @@ impl Peer {
 
     /// Says goodbye as the standard wants it, and waits until the server has taken notice.
     pub(crate) fn leave(mut self) -> Checked {
-        self.send(&packet(0xe0, &[]));
+        self.send(&encode::packet(0xe0, &[]));
         let _ = self.stream.shutdown(std::net::Shutdown::Write);
         while !matches!(self.hear()?, Heard::Closed | Heard::Nothing) {}
         Ok(())
@@ -360,87 +360,6 @@ fn accepted(code: u8) -> Checked {
         "the PUBLISH to be accepted",
         format!("reason code 0x{code:02x}"),
     ))
-}
-
-pub(crate) const PINGREQ: &[u8] = &[0xc0, 0];
-
-pub(crate) fn subscribe(
-    version: Version,
-    id: u16,
-    properties: &Properties,
-    wishes: &[Wish<'_>],
-) -> Vec<u8> {
-    let mut body = Writer::default();
-    body.u16(id);
-    if version == Version::V5 {
-        properties.write(&mut body);
-    }
-    for (filter, options) in wishes {
-        body.data(filter.as_bytes());
-        body.u8(*options);
-    }
-    packet(0x82, &body.0)
-}
-
-pub(crate) fn unsubscribe(version: Version, id: u16, filters: &[&str]) -> Vec<u8> {
-    let mut body = Writer::default();
-    body.u16(id);
-    if version == Version::V5 {
-        body.u8(0);
-    }
-    for filter in filters {
-        body.data(filter.as_bytes());
-    }
-    packet(0xa2, &body.0)
-}
-
-impl Message {
-    pub(crate) fn new(topic: &str, payload: &str) -> Self {
-        Self {
-            topic: topic.to_owned(),
-            payload: payload.as_bytes().to_owned(),
-            ..Self::default()
-        }
-    }
-
-    pub(crate) fn qos(mut self, qos: u8) -> Self {
-        self.qos = qos;
-        self
-    }
-
-    pub(crate) fn retain(mut self) -> Self {
-        self.retain = true;
-        self
-    }
-
-    pub(crate) fn dup(mut self) -> Self {
-        self.dup = true;
-        self
-    }
-
-    pub(crate) fn id(mut self, id: u16) -> Self {
-        self.id = id;
-        self
-    }
-
-    pub(crate) fn with(mut self, change: impl FnOnce(Properties) -> Properties) -> Self {
-        self.properties = change(self.properties);
-        self
-    }
-
-    pub(crate) fn encode(&self, version: Version) -> Vec<u8> {
-        let mut body = Writer::default();
-        body.data(self.topic.as_bytes());
-        if self.qos > 0 {
-            body.u16(self.id);
-        }
-        if version == Version::V5 {
-            self.properties.write(&mut body);
-        }
-        body.bytes(&self.payload);
-        let flags = u8::from(self.dup) << 3 | self.qos << 1 | u8::from(self.retain);
-        packet(0x30 | flags, &body.0)
-    }
 }
 
 fn is_timeout(error: &io::Error) -> bool {

@@ -211,6 +211,13 @@ impl Properties {
         out.bytes(&body.0);
     }
 
+    /// How many bytes they take, with the length before them.
+    pub(crate) fn encoded_len(&self) -> usize {
+        let mut out = Writer::default();
+        self.write(&mut out);
+        out.0.len()
+    }
+
     /// Takes those of one packet, of which only some are allowed.
     pub(crate) fn read(reader: &mut Reader<'_>, allowed: &[Name]) -> Result<Self, Malformed> {
         let len = reader.variable("the length of the properties")?;

@@ -36,12 +36,3 @@ impl Writer {
         self.0.extend_from_slice(bytes);
     }
 }
-
-/// A packet with this first byte and this body.
-pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
-    let mut out = Writer::default();
-    out.u8(first);
-    out.variable(body.len() as u32);
-    out.bytes(body);
-    out.0
-}

@@ -4,14 +4,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::super::case::Case;
+use super::super::encode;
 
 use super::super::finding::{Checked, Finding, holds, same};
 use super::super::hello::{Hello, Will};
 use super::super::lab::Lab;
 use super::super::packet::{Connack, Message, Packet};
-use super::super::peer::{Heard, PINGREQ, Peer, shown, subscribe};
+use super::super::peer::{Heard, Peer, shown};
 use super::super::property::{Name, Properties, Value};
-use super::super::writer::{Writer, packet};
 
 /// A level that no standard has.
 const UNKNOWN_LEVEL: u8 = 99;
@@ -297,8 +297,8 @@ fn first_packet(lab: &Lab<'_>) -> Checked {
     let topic = lab.topic("t");
     let publish = Message::new(&topic, "x").encode(lab.version);
     let wishes = [(&*topic, 0)];
-    let subscribe = subscribe(lab.version, 1, &Properties::default(), &wishes);
-    for first in [PINGREQ, &publish, &subscribe] {
+    let subscribe = encode::subscribe(lab.version, 1, &Properties::default(), &wishes);
+    for first in [encode::PINGREQ, &publish, &subscribe] {
         let mut peer = lab.dial()?;
         peer.send(first);
         peer.expect_end()?;
@@ -368,15 +368,9 @@ fn will_retain_without_will(lab: &Lab<'_>) -> Checked {
     lab.expect_refused(&bare(lab).flags(0x22).encode())
 }
 
-fn field(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Writer::default();
-    out.data(bytes);
-    out.0
-}
-
 fn user_without_flag(lab: &Lab<'_>) -> Checked {
     let mut hello = bare(lab);
-    hello.extra = field(b"ann");
+    hello.extra = encode::field(b"ann");
     lab.expect_refused(&hello.encode())
 }
 
@@ -387,7 +381,7 @@ fn user_missing(lab: &Lab<'_>) -> Checked {
 fn password_without_flag(lab: &Lab<'_>) -> Checked {
     let mut hello = bare(lab);
     hello.user = Some(b"ann".to_vec());
-    hello.extra = field(b"secret");
+    hello.extra = encode::field(b"secret");
     lab.expect_refused(&hello.encode())
 }
 
@@ -470,7 +464,7 @@ fn fields_in_order(lab: &Lab<'_>) -> Checked {
 }
 
 fn id_missing(lab: &Lab<'_>) -> Checked {
-    lab.expect_refused(&packet(0x10, &bare(lab).head().0))
+    lab.expect_refused(&encode::packet(0x10, &bare(lab).head().0))
 }
 
 fn id_not_utf8(lab: &Lab<'_>) -> Checked {
@@ -597,13 +591,13 @@ fn malformed(lab: &Lab<'_>) -> Checked {
     let mut head = lab.hello("c").head();
     head.u16(100);
     head.bytes(b"short");
-    lab.expect_refused(&packet(0x10, &head.0))?;
+    lab.expect_refused(&encode::packet(0x10, &head.0))?;
     // Something follows the last field.
     let mut hello = lab.hello("c");
     hello.extra = b"more".to_vec();
     lab.expect_refused(&hello.encode())?;
     // It ends within the variable header.
-    lab.expect_refused(&packet(0x10, &whole[2..8]))?;
+    lab.expect_refused(&encode::packet(0x10, &whole[2..8]))?;
     // Flags of the fixed header that are to be 0.
     let mut flags = whole;
     flags[0] = 0x11;
@@ -715,9 +709,7 @@ fn short_connack(lab: &Lab<'_>) -> Checked {
     let mut peer = lab.say(&hello)?;
     match peer.hear()? {
         Heard::Packet(Packet::Connack(connack)) => {
-            let mut properties = Writer::default();
-            connack.properties.write(&mut properties);
-            let len = 4 + properties.0.len();
+            let len = 4 + connack.properties.encoded_len();
             let came = format_args!("a CONNACK of {len} bytes");
             holds(
                 len <= MAX as usize,
@@ -758,7 +750,7 @@ fn no_authentication(lab: &Lab<'_>) -> Checked {
 
 fn no_disconnect_before_connack(lab: &Lab<'_>) -> Checked {
     // What ends a connection before it is accepted: nonsense, and a CONNECT that is none.
-    for bytes in [PINGREQ, &[0x00, 0x00], &[0xf0, 0x00], &[0x10, 0x00]] {
+    for bytes in [encode::PINGREQ, &[0x00, 0x00], &[0xf0, 0x00], &[0x10, 0x00]] {
         let mut peer = lab.dial()?;
         peer.send(bytes);
         let heard = peer.hear()?;

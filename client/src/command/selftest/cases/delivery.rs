@@ -5,13 +5,13 @@ use std::thread;
 use std::time::Duration;
 
 use super::super::case::Case;
+use super::super::encode;
 
 use super::super::finding::{Checked, Finding, holds, same};
 use super::super::lab::Lab;
 use super::super::packet::{Message, Step};
-use super::super::peer::{Peer, subscribe, unsubscribe};
+use super::super::peer::Peer;
 use super::super::property::{Name, Properties};
-use super::super::writer::packet;
 
 /// So many messages may be on the way to a client of any server.
 const FEW: usize = 5;
@@ -225,8 +225,8 @@ fn id_0(lab: &Lab<'_>) -> Checked {
     let topic = lab.topic("t");
     let wishes = [(&*topic, 0)];
     let none = Properties::default();
-    lab.expect_fatal(&subscribe(lab.version, 0, &none, &wishes))?;
-    lab.expect_fatal(&unsubscribe(lab.version, 0, &[&topic]))?;
+    lab.expect_fatal(&encode::subscribe(lab.version, 0, &none, &wishes))?;
+    lab.expect_fatal(&encode::unsubscribe(lab.version, 0, &[&topic]))?;
     for qos in [1, 2] {
         lab.expect_fatal(&Message::new(&topic, "x").qos(qos).encode(lab.version))?;
     }
@@ -314,7 +314,7 @@ fn pubrel_flags(lab: &Lab<'_>) -> Checked {
         let mut peer = lab.connect("c")?;
         let id = peer.begin(&Message::new(&topic, "x").qos(2));
         peer.expect_step(Step::Pubrec, id)?;
-        peer.send(&packet(first, &id.to_be_bytes()));
+        peer.send(&encode::packet(first, &id.to_be_bytes()));
         peer.expect_close()?;
     }
     Ok(())

@@ -1,14 +1,14 @@
 //! PINGREQ, DISCONNECT and AUTH: chapters 3.12, 3.14 and 3.15.
 
 use super::super::case::Case;
+use super::super::encode;
 
 use super::super::finding::{Checked, Finding, same};
 use super::super::hello::Will;
 use super::super::lab::Lab;
 use super::super::packet::{Message, Packet};
-use super::super::peer::{Heard, PINGREQ, shown};
+use super::super::peer::{Heard, shown};
 use super::super::property::{Name, Properties};
-use super::super::writer::{Writer, packet};
 
 pub(super) const CASES: &[Case] = &[
     Case::both(
@@ -63,7 +63,7 @@ pub(super) const CASES: &[Case] = &[
 fn pingresp(lab: &Lab<'_>) -> Checked {
     let mut peer = lab.connect("c")?;
     for _ in 0..3 {
-        peer.send(PINGREQ);
+        peer.send(encode::PINGREQ);
     }
     for _ in 0..3 {
         same("it", peer.hear()?, Heard::Packet(Packet::Pingresp))?;
@@ -77,7 +77,7 @@ fn disconnect_flags(lab: &Lab<'_>) -> Checked {
     for first in [0xe1, 0xe2, 0xe8] {
         let hello = lab.hello("c").will(Will::new(&topic, "last words"));
         let (mut peer, _) = lab.open(&hello)?;
-        peer.send(&packet(first, &[]));
+        peer.send(&encode::packet(first, &[]));
         peer.expect_close()?;
         watcher.message_of("last words")?;
     }
@@ -91,8 +91,8 @@ fn violations(lab: &Lab<'_>) -> [Vec<u8>; 5] {
     [
         qos_3.encode(lab.version),
         lab.hello("rogue").encode(),
-        packet(0x80, &[0, 1, 0, 0, 1, b'a', 0]),
-        packet(0x00, &[]),
+        encode::packet(0x80, &[0, 1, 0, 0, 1, b'a', 0]),
+        encode::packet(0x00, &[]),
         aliased_0(lab),
     ]
 }
@@ -121,7 +121,7 @@ fn nothing_after_disconnect(lab: &Lab<'_>) -> Checked {
     for violation in violations(lab) {
         let mut peer = lab.connect("rogue")?;
         // Behind the violation there is what would be answered.
-        peer.send(&[&violation[..], PINGREQ, PINGREQ].concat());
+        peer.send(&[&violation[..], encode::PINGREQ, encode::PINGREQ].concat());
         let heard = peer.hear()?;
         match heard {
             Heard::Closed => {}
@@ -139,12 +139,8 @@ fn nothing_after_disconnect(lab: &Lab<'_>) -> Checked {
 }
 
 fn auth(first: u8) -> Vec<u8> {
-    let mut body = Writer::default();
-    body.u8(0x18);
-    Properties::default()
-        .text(Name::AuthenticationMethod, "selftest-no-method")
-        .write(&mut body);
-    packet(first, &body.0)
+    let method = Properties::default().text(Name::AuthenticationMethod, "selftest-no-method");
+    encode::with_reason(first, 0x18, &method)
 }
 
 fn auth_flags(lab: &Lab<'_>) -> Checked {

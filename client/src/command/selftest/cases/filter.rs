@@ -1,11 +1,12 @@
 //! Which filters match which topics, and which are none: chapter 4.7.
 
 use super::super::case::Case;
+use super::super::encode;
 
 use super::super::finding::{Checked, Finding, same};
 use super::super::lab::Lab;
 use super::super::packet::{Message, Packet};
-use super::super::peer::{Heard, shown, subscribe};
+use super::super::peer::{Heard, shown};
 use super::super::property::Properties;
 use super::publish;
 
@@ -113,7 +114,12 @@ pub(super) fn refused(lab: &Lab<'_>, filters: &[impl AsRef<str>]) -> Checked {
         let filter = filter.as_ref();
         let mut peer = lab.connect("c")?;
         let wishes = [(filter, 0)];
-        peer.send(&subscribe(lab.version, 1, &Properties::default(), &wishes));
+        peer.send(&encode::subscribe(
+            lab.version,
+            1,
+            &Properties::default(),
+            &wishes,
+        ));
         let heard = peer.hear()?;
         match &heard {
             Heard::Closed => {}
@@ -175,7 +181,12 @@ fn empty_topic(lab: &Lab<'_>) -> Checked {
 fn null(lab: &Lab<'_>) -> Checked {
     lab.expect_fatal(&Message::new("a\0", "x").encode(lab.version))?;
     let wishes = [("a/\0/b", 0)];
-    lab.expect_fatal(&subscribe(lab.version, 1, &Properties::default(), &wishes))
+    lab.expect_fatal(&encode::subscribe(
+        lab.version,
+        1,
+        &Properties::default(),
+        &wishes,
+    ))
 }
 
 fn letter_by_letter(lab: &Lab<'_>) -> Checked {

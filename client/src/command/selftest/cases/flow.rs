@@ -2,13 +2,14 @@
 //! and what it is told about errors.
 
 use super::super::case::Case;
+use super::super::encode;
 
 use super::super::finding::{Checked, Finding, holds, same};
 use super::super::lab::Lab;
 use super::super::packet::{Message, Packet, Step};
 use super::super::peer::{Heard, Peer};
 use super::super::property::{Name, Properties};
-use super::super::writer::{Writer, packet};
+use super::super::writer::Writer;
 
 /// A maximum for packets that takes a short message and no long one.
 const MAX_PACKET: u32 = 100;
@@ -251,9 +252,7 @@ fn brief(lab: &Lab<'_>) -> Checked<Peer> {
 
 /// A packet with these properties, and so many bytes besides, is short.
 fn is_short(properties: &Properties, besides: usize) -> Checked {
-    let mut out = Writer::default();
-    properties.write(&mut out);
-    let len = besides + out.0.len();
+    let len = besides + properties.encoded_len();
     holds(
         len <= SHORT_PACKET as usize,
         format_args!("a packet of at most {SHORT_PACKET} bytes"),
@@ -280,7 +279,7 @@ fn short_pubrec(lab: &Lab<'_>) -> Checked {
 
 fn short_disconnect(lab: &Lab<'_>) -> Checked {
     let mut peer = brief(lab)?;
-    peer.send(&packet(0x82, &[0, 0, 0, 0, 1, b'a', 0]));
+    peer.send(&encode::packet(0x82, &[0, 0, 0, 0, 1, b'a', 0]));
     match peer.hear()? {
         Heard::Packet(Packet::Disconnect { properties, .. }) => is_short(&properties, 2 + 1),
         Heard::Closed => Ok(()),

@@ -1,13 +1,14 @@
 //! The form of packets: text, lengths, flags and types. Chapters 1.5, 2, 4.8 and 4.13.
 
 use super::super::case::Case;
+use super::super::encode;
 
 use super::super::finding::{Checked, same};
 use super::super::lab::Lab;
 use super::super::packet::{Message, Packet, Step};
 use super::super::peer::{Heard, Peer};
 use super::super::property::{Name, Properties};
-use super::super::writer::{Writer, packet};
+use super::super::writer::Writer;
 use super::connect::NOT_UTF8;
 
 pub(super) const CASES: &[Case] = &[
@@ -113,37 +114,21 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// A PUBLISH with this topic and, in MQTT 5, no properties.
-fn publish_to(lab: &Lab<'_>, topic: &[u8]) -> Vec<u8> {
-    let mut body = Writer::default();
-    body.data(topic);
-    if lab.is_v5() {
-        body.u8(0);
-    }
-    packet(0x30, &body.0)
-}
-
 fn subscribe_to(lab: &Lab<'_>, filter: &[u8]) -> Vec<u8> {
-    let mut body = Writer::default();
-    body.u16(1);
-    if lab.is_v5() {
-        body.u8(0);
-    }
-    body.data(filter);
-    body.u8(0);
-    packet(0x82, &body.0)
+    let rest = [&encode::field(filter)[..], &[0]].concat();
+    encode::with_id(lab.version, 0x82, 1, &rest)
 }
 
 fn not_utf8(lab: &Lab<'_>) -> Checked {
     for bad in NOT_UTF8 {
-        lab.expect_fatal(&publish_to(lab, bad))?;
+        lab.expect_fatal(&encode::publish(lab.version, bad, b""))?;
         lab.expect_fatal(&subscribe_to(lab, bad))?;
     }
     Ok(())
 }
 
 fn null(lab: &Lab<'_>) -> Checked {
-    lab.expect_fatal(&publish_to(lab, b"a\0b"))?;
+    lab.expect_fatal(&encode::publish(lab.version, b"a\0b", b""))?;
     lab.expect_fatal(&subscribe_to(lab, b"a\0b"))?;
     let mut hello = lab.hello("c");
     hello.id.push(0);
@@ -184,8 +169,11 @@ fn short_lengths(lab: &Lab<'_>) -> Checked {
 fn padded(lab: &Lab<'_>) -> Checked {
     // The length of a PINGREQ, of properties, and a subscription identifier.
     lab.expect_fatal(&[0xc0, 0x80, 0x00])?;
-    lab.expect_fatal(&packet(0x82, b"\x00\x01\x80\x00\x00\x01a\x00"))?;
-    lab.expect_fatal(&packet(0x82, b"\x00\x01\x03\x0b\x81\x00\x00\x01a\x00"))
+    lab.expect_fatal(&encode::packet(0x82, b"\x00\x01\x80\x00\x00\x01a\x00"))?;
+    lab.expect_fatal(&encode::packet(
+        0x82,
+        b"\x00\x01\x03\x0b\x81\x00\x00\x01a\x00",
+    ))
 }
 
 fn pair_not_utf8(lab: &Lab<'_>) -> Checked {
@@ -195,19 +183,10 @@ fn pair_not_utf8(lab: &Lab<'_>) -> Checked {
             property.u8(Name::UserProperty as u8);
             property.data(key);
             property.data(value);
-            lab.expect_fatal(&publish_with(&lab.topic("t"), &property.0))?;
+            lab.expect_fatal(&encode::publish_with(&lab.topic("t"), &property.0))?;
         }
     }
     Ok(())
-}
-
-/// A PUBLISH with these bytes as properties.
-pub(super) fn publish_with(topic: &str, properties: &[u8]) -> Vec<u8> {
-    let mut body = Writer::default();
-    body.data(topic.as_bytes());
-    body.variable(properties.len() as u32);
-    body.bytes(properties);
-    packet(0x30, &body.0)
 }
 
 fn flags_of_all(lab: &Lab<'_>) -> Checked {
@@ -225,7 +204,7 @@ fn flags_of_all(lab: &Lab<'_>) -> Checked {
 
 fn wrong_flags(lab: &Lab<'_>) -> Checked {
     for first in [0xc1, 0xc2, 0xc8] {
-        lab.expect_fatal(&packet(first, &[]))?;
+        lab.expect_fatal(&encode::packet(first, &[]))?;
     }
     // Acknowledgements of a message that waits for them.
     for (qos, step) in [(1, Step::Puback), (2, Step::Pubrec)] {
@@ -235,17 +214,17 @@ fn wrong_flags(lab: &Lab<'_>) -> Checked {
         publisher.publish(&Message::new(&topic, "x").qos(qos))?;
         let id = subscriber.message_of("x")?.id;
         let first = (step as u8) << 4 | 1;
-        subscriber.send(&packet(first, &id.to_be_bytes()));
+        subscriber.send(&encode::packet(first, &id.to_be_bytes()));
         subscriber.expect_close()?;
     }
     Ok(())
 }
 
 fn unknown_types(lab: &Lab<'_>) -> Checked {
-    lab.expect_fatal(&packet(0x00, &[]))?;
+    lab.expect_fatal(&encode::packet(0x00, &[]))?;
     if !lab.is_v5() {
         // It is AUTH in MQTT 5.
-        lab.expect_fatal(&packet(0xf0, &[]))?;
+        lab.expect_fatal(&encode::packet(0xf0, &[]))?;
     }
     Ok(())
 }
@@ -258,10 +237,10 @@ fn types_of_servers(lab: &Lab<'_>) -> Checked {
         &[0, 1, 0]
     };
     let unsuback: &[u8] = if lab.is_v5() { &[0, 1, 0, 0] } else { &[0, 1] };
-    lab.expect_fatal(&packet(0x20, connack))?;
-    lab.expect_fatal(&packet(0x90, suback))?;
-    lab.expect_fatal(&packet(0xb0, unsuback))?;
-    lab.expect_fatal(&packet(0xd0, &[]))
+    lab.expect_fatal(&encode::packet(0x20, connack))?;
+    lab.expect_fatal(&encode::packet(0x90, suback))?;
+    lab.expect_fatal(&encode::packet(0xb0, unsuback))?;
+    lab.expect_fatal(&encode::packet(0xd0, &[]))
 }
 
 fn long_length(lab: &Lab<'_>) -> Checked {
@@ -271,14 +250,14 @@ fn long_length(lab: &Lab<'_>) -> Checked {
 
 fn cut_off(lab: &Lab<'_>) -> Checked {
     // A packet id of one byte.
-    lab.expect_fatal(&packet(0x82, &[0]))?;
-    lab.expect_fatal(&packet(0xa2, &[0]))?;
-    lab.expect_fatal(&packet(0x40, &[0]))?;
-    lab.expect_fatal(&packet(0x62, &[0]))?;
+    lab.expect_fatal(&encode::packet(0x82, &[0]))?;
+    lab.expect_fatal(&encode::packet(0xa2, &[0]))?;
+    lab.expect_fatal(&encode::packet(0x40, &[0]))?;
+    lab.expect_fatal(&encode::packet(0x62, &[0]))?;
     // A filter without its options.
     let properties: &[u8] = if lab.is_v5() { &[0] } else { &[] };
     let filter = [&[0, 1][..], properties, b"\x00\x01a"].concat();
-    lab.expect_fatal(&packet(0x82, &filter))
+    lab.expect_fatal(&encode::packet(0x82, &filter))
 }
 
 fn wrong_properties(lab: &Lab<'_>) -> Checked {
@@ -302,7 +281,7 @@ fn wrong_properties(lab: &Lab<'_>) -> Checked {
     )?;
     fatal(none().byte(Name::PayloadFormat, 2))?;
     // No property has this number.
-    lab.expect_fatal(&publish_with(&topic, &[0x7f, 0]))
+    lab.expect_fatal(&encode::publish_with(&topic, &[0x7f, 0]))
 }
 
 fn misplaced_properties(lab: &Lab<'_>) -> Checked {
@@ -316,7 +295,7 @@ fn misplaced_properties(lab: &Lab<'_>) -> Checked {
         (0x70, b"\x00\x01\x00", b""),
     ] {
         let body = [before, &[2, Name::PayloadFormat as u8, 0], behind].concat();
-        lab.expect_fatal(&packet(first, &body))?;
+        lab.expect_fatal(&encode::packet(first, &body))?;
     }
     Ok(())
 }
@@ -349,17 +328,20 @@ fn out_of_turn(lab: &Lab<'_>) -> Checked {
 fn wrong_property_length(lab: &Lab<'_>) -> Checked {
     let topic = lab.topic("t");
     // The value of an expiry interval has four bytes.
-    lab.expect_fatal(&publish_with(&topic, &[Name::MessageExpiry as u8, 0, 0]))?;
+    lab.expect_fatal(&encode::publish_with(
+        &topic,
+        &[Name::MessageExpiry as u8, 0, 0],
+    ))?;
     // The properties end behind the packet.
     let mut body = Writer::default();
     body.data(topic.as_bytes());
     body.u8(100);
-    lab.expect_fatal(&packet(0x30, &body.0))
+    lab.expect_fatal(&encode::packet(0x30, &body.0))
 }
 
 fn closed_after_disconnect(lab: &Lab<'_>) -> Checked {
     let mut rogue: Peer = lab.connect("rogue")?;
-    rogue.send(&packet(0x82, &[0, 0, 0, 0, 1, b'a', 0]));
+    rogue.send(&encode::packet(0x82, &[0, 0, 0, 0, 1, b'a', 0]));
     match rogue.hear()? {
         Heard::Packet(Packet::Disconnect { .. }) => rogue.expect_end(),
         heard => same("it", heard, Heard::Closed),

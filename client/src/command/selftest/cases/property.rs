@@ -4,6 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::super::case::Case;
+use super::super::encode;
 
 use super::super::finding::{Checked, Finding, holds, same};
 use super::super::lab::Lab;
@@ -11,7 +12,6 @@ use super::super::packet::Message;
 use super::super::property::{Name, Properties, Value};
 use super::super::writer::Writer;
 use super::connect::NOT_UTF8;
-use super::form::publish_with;
 
 pub(super) const CASES: &[Case] = &[
     Case::v5(
@@ -272,7 +272,7 @@ fn with_text(lab: &Lab<'_>, name: Name, text: &[u8]) -> Vec<u8> {
     let mut property = Writer::default();
     property.u8(name as u8);
     property.data(text);
-    publish_with(&lab.topic("t"), &property.0)
+    encode::publish_with(&lab.topic("t"), &property.0)
 }
 
 fn not_utf8(lab: &Lab<'_>, name: Name) -> Checked {

@@ -1,13 +1,13 @@
 //! PUBLISH: its flags, its topic, and what is retained. Chapter 3.3.
 
 use super::super::case::Case;
+use super::super::encode;
 
 use super::super::finding::{Checked, Finding, holds, same};
 use super::super::lab::Lab;
 use super::super::packet::{Message, Packet, Step};
 use super::super::peer::Heard;
 use super::super::property::{Name, Properties, Value};
-use super::super::writer::{Writer, packet};
 use super::connect::NOT_UTF8;
 
 /// Options of a subscription in MQTT 5.
@@ -326,31 +326,20 @@ fn retain_as_published(lab: &Lab<'_>) -> Checked {
     same("the retain flag", subscriber.take("passing")?.retain, false)
 }
 
-/// A QoS 0 PUBLISH to a topic of these bytes.
-fn publish_to(lab: &Lab<'_>, topic: &[u8]) -> Vec<u8> {
-    let mut body = Writer::default();
-    body.data(topic);
-    if lab.is_v5() {
-        body.u8(0);
-    }
-    body.bytes(b"x");
-    packet(0x30, &body.0)
-}
-
 fn topic_not_utf8(lab: &Lab<'_>) -> Checked {
     for bad in NOT_UTF8 {
         let mut topic = lab.topic("t").into_bytes();
         topic.extend_from_slice(bad);
-        lab.expect_fatal(&publish_to(lab, &topic))?;
+        lab.expect_fatal(&encode::publish(lab.version, &topic, b"x"))?;
     }
     Ok(())
 }
 
 fn topic_cut_off(lab: &Lab<'_>) -> Checked {
-    lab.expect_fatal(&packet(0x30, &[0, 10, b'a']))?;
-    lab.expect_fatal(&packet(0x30, &[0]))?;
+    lab.expect_fatal(&encode::packet(0x30, &[0, 10, b'a']))?;
+    lab.expect_fatal(&encode::packet(0x30, &[0]))?;
     // There is a topic, and no packet id behind it.
-    lab.expect_fatal(&packet(0x32, &[0, 1, b'a']))
+    lab.expect_fatal(&encode::packet(0x32, &[0, 1, b'a']))
 }
 
 pub(super) fn wildcards_in_topic(lab: &Lab<'_>) -> Checked {

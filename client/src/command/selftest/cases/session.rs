@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::super::case::Case;
 
+use super::super::encode::{self, Wish};
 use super::super::finding::{Checked, same};
 use super::super::lab::Lab;
 use super::super::packet::Message;
-use super::super::peer::{Peer, Wish};
+use super::super::peer::Peer;
 use super::super::property::{Name, Properties};
-use super::super::writer::{Writer, packet};
 
 pub(super) const CASES: &[Case] = &[
     Case::both(
@@ -267,12 +267,8 @@ fn ends_with_connection(lab: &Lab<'_>) -> Checked {
 fn ended_by_disconnect(lab: &Lab<'_>) -> Checked {
     let (mut peer, _) = lab.open(&lab.lasting("c"))?;
     peer.must_subscribe(&[(&lab.topic("t"), 1)])?;
-    let mut body = Writer::default();
-    body.u8(0);
-    Properties::default()
-        .four(Name::SessionExpiry, 0)
-        .write(&mut body);
-    peer.send(&packet(0xe0, &body.0));
+    let expiry = Properties::default().four(Name::SessionExpiry, 0);
+    peer.send(&encode::with_reason(0xe0, 0, &expiry));
     peer.leave()?;
     same("session present", back(lab, "c")?.1, false)
 }

@@ -1,13 +1,13 @@
 //! SUBSCRIBE, SUBACK, UNSUBSCRIBE and UNSUBACK: chapters 3.8 to 3.11.
 
 use super::super::case::Case;
+use super::super::encode;
 
 use super::super::finding::{Checked, holds, same};
 use super::super::lab::Lab;
 use super::super::packet::{Message, Step};
-use super::super::peer::{granted, subscribe, unsubscribe};
+use super::super::peer::granted;
 use super::super::property::Properties;
-use super::super::writer::{Writer, packet};
 use super::connect::NOT_UTF8;
 
 const NO_LOCAL: u8 = 0x04;
@@ -189,36 +189,23 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// A SUBSCRIBE with this body behind its packet id.
-fn subscribe_raw(lab: &Lab<'_>, first: u8, rest: &[u8]) -> Vec<u8> {
-    let mut body = Writer::default();
-    body.u16(1);
-    if lab.is_v5() {
-        body.u8(0);
-    }
-    body.bytes(rest);
-    packet(first, &body.0)
-}
-
 fn subscribe_flags(lab: &Lab<'_>) -> Checked {
     for first in [0x80, 0x81, 0x83, 0x8a] {
-        lab.expect_fatal(&subscribe_raw(lab, first, b"\x00\x01a\x00"))?;
+        lab.expect_fatal(&encode::with_id(lab.version, first, 1, b"\x00\x01a\x00"))?;
     }
     Ok(())
 }
 
 fn filter_not_utf8(lab: &Lab<'_>) -> Checked {
     for bad in NOT_UTF8 {
-        let mut rest = Writer::default();
-        rest.data(bad);
-        rest.u8(0);
-        lab.expect_fatal(&subscribe_raw(lab, 0x82, &rest.0))?;
+        let rest = [&encode::field(bad)[..], &[0]].concat();
+        lab.expect_fatal(&encode::with_id(lab.version, 0x82, 1, &rest))?;
     }
     Ok(())
 }
 
 fn no_filter(lab: &Lab<'_>) -> Checked {
-    lab.expect_fatal(&subscribe_raw(lab, 0x82, b""))
+    lab.expect_fatal(&encode::with_id(lab.version, 0x82, 1, b""))
 }
 
 fn reserved_options(lab: &Lab<'_>) -> Checked {
@@ -227,15 +214,20 @@ fn reserved_options(lab: &Lab<'_>) -> Checked {
         false => &[0x04, 0x08, 0x10, 0x20, 0x40, 0x80],
     };
     for &options in reserved {
-        lab.expect_fatal(&subscribe_raw(lab, 0x82, &[0, 1, b'a', options]))?;
+        lab.expect_fatal(&encode::with_id(
+            lab.version,
+            0x82,
+            1,
+            &[0, 1, b'a', options],
+        ))?;
     }
     Ok(())
 }
 
 fn subscribe_qos_3(lab: &Lab<'_>) -> Checked {
-    lab.expect_fatal(&subscribe_raw(lab, 0x82, b"\x00\x01a\x03"))?;
+    lab.expect_fatal(&encode::with_id(lab.version, 0x82, 1, b"\x00\x01a\x03"))?;
     if lab.is_v5() {
-        lab.expect_fatal(&subscribe_raw(lab, 0x82, b"\x00\x01a\x30"))?;
+        lab.expect_fatal(&encode::with_id(lab.version, 0x82, 1, b"\x00\x01a\x30"))?;
     }
     Ok(())
 }
@@ -254,7 +246,12 @@ fn no_local_shared(lab: &Lab<'_>) -> Checked {
     lab.needs_shared()?;
     let filter = format!("$share/g/{}", lab.topic("t"));
     let wishes = [(&*filter, NO_LOCAL)];
-    lab.expect_fatal(&subscribe(lab.version, 1, &Properties::default(), &wishes))
+    lab.expect_fatal(&encode::subscribe(
+        lab.version,
+        1,
+        &Properties::default(),
+        &wishes,
+    ))
 }
 
 fn each_qos(lab: &Lab<'_>) -> Checked {
@@ -282,7 +279,12 @@ fn suback_id(lab: &Lab<'_>) -> Checked {
     let topic = lab.topic("t");
     for id in [1, 255, 256, 65535] {
         let wishes = [(&*topic, 0)];
-        peer.send(&subscribe(lab.version, id, &Properties::default(), &wishes));
+        peer.send(&encode::subscribe(
+            lab.version,
+            id,
+            &Properties::default(),
+            &wishes,
+        ));
         granted(&peer.suback(id)?.codes, &[0])?;
     }
     Ok(())
@@ -293,14 +295,14 @@ fn answers_have_ids(lab: &Lab<'_>) -> Checked {
     let topic = lab.topic("t");
     let wishes = [(&*topic, 0)];
     // Asked all at once, so that no answer can take the number from the last question.
-    peer.send(&subscribe(
+    peer.send(&encode::subscribe(
         lab.version,
         700,
         &Properties::default(),
         &wishes,
     ));
-    peer.send(&unsubscribe(lab.version, 3, &[&topic]));
-    peer.send(&subscribe(
+    peer.send(&encode::unsubscribe(lab.version, 3, &[&topic]));
+    peer.send(&encode::subscribe(
         lab.version,
         40000,
         &Properties::default(),
@@ -398,28 +400,23 @@ fn codes_are_known(lab: &Lab<'_>) -> Checked {
     Ok(())
 }
 
-fn unsubscribe_raw(lab: &Lab<'_>, first: u8, rest: &[u8]) -> Vec<u8> {
-    subscribe_raw(lab, first, rest)
-}
-
 fn unsubscribe_flags(lab: &Lab<'_>) -> Checked {
     for first in [0xa0, 0xa1, 0xa3, 0xaa] {
-        lab.expect_fatal(&unsubscribe_raw(lab, first, b"\x00\x01a"))?;
+        lab.expect_fatal(&encode::with_id(lab.version, first, 1, b"\x00\x01a"))?;
     }
     Ok(())
 }
 
 fn unsubscribe_not_utf8(lab: &Lab<'_>) -> Checked {
     for bad in NOT_UTF8 {
-        let mut rest = Writer::default();
-        rest.data(bad);
-        lab.expect_fatal(&unsubscribe_raw(lab, 0xa2, &rest.0))?;
+        let rest = encode::field(bad);
+        lab.expect_fatal(&encode::with_id(lab.version, 0xa2, 1, &rest))?;
     }
     Ok(())
 }
 
 fn unsubscribe_nothing(lab: &Lab<'_>) -> Checked {
-    lab.expect_fatal(&unsubscribe_raw(lab, 0xa2, b""))
+    lab.expect_fatal(&encode::with_id(lab.version, 0xa2, 1, b""))
 }
 
 fn exact_filter(lab: &Lab<'_>) -> Checked {
@@ -472,7 +469,7 @@ fn unsuback(lab: &Lab<'_>) -> Checked {
     let mut peer = lab.connect("c")?;
     peer.must_subscribe(&[(&topic, 0)])?;
     for id in [1, 256, 65535] {
-        peer.send(&unsubscribe(lab.version, id, &[&topic]));
+        peer.send(&encode::unsubscribe(lab.version, id, &[&topic]));
         peer.unsuback(id)?;
     }
     peer.expect_silence()

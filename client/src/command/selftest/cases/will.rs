@@ -4,6 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::super::case::Case;
+use super::super::encode;
 
 use super::super::finding::{Checked, same};
 use super::super::hello::Will;
@@ -11,7 +12,6 @@ use super::super::lab::Lab;
 use super::super::packet::Message;
 use super::super::peer::Peer;
 use super::super::property::{Name, Properties, Value};
-use super::super::writer::packet;
 
 pub(super) const CASES: &[Case] = &[
     Case::both(
@@ -113,7 +113,7 @@ fn vanished(lab: &Lab<'_>) -> Checked {
 
 fn violated(lab: &Lab<'_>) -> Checked {
     let (mut watcher, mut peer) = watched(lab, |will| will)?;
-    peer.send(&packet(0x80, &[0, 1, 0, 1, b'a', 0]));
+    peer.send(&encode::packet(0x80, &[0, 1, 0, 1, b'a', 0]));
     peer.expect_close()?;
     watcher.take("last words").map(drop)
 }
@@ -127,7 +127,7 @@ fn taken_over(lab: &Lab<'_>) -> Checked {
 
 fn disconnect_with_will(lab: &Lab<'_>) -> Checked {
     let (mut watcher, mut peer) = watched(lab, |will| will)?;
-    peer.send(&packet(0xe0, &[0x04]));
+    peer.send(&encode::packet(0xe0, &[0x04]));
     watcher.take("last words").map(drop)
 }
 
