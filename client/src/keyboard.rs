@@ -6,21 +6,21 @@ use std::thread;
 
 use ratatui::crossterm::event::{self, Event};
 
-use crate::bell::{Bell, bell};
+use crate::waker::{self, WakeReceiver};
 
 /// The events of the terminal.
-pub(crate) type Keyboard = Bell<io::Result<Event>>;
+pub(crate) type Keyboard = WakeReceiver<io::Result<Event>>;
 
 /// Listens until the program or the terminal ends.
 pub(crate) fn listen() -> io::Result<Keyboard> {
-    let (mut ringer, keyboard) = bell()?;
+    let (waker, keyboard) = waker::channel()?;
     thread::Builder::new()
         .name("keyboard".to_owned())
         .spawn(move || {
             loop {
                 let event = event::read();
                 let is_end = event.is_err();
-                if !ringer.ring(event) || is_end {
+                if !waker.send(event) || is_end {
                     return;
                 }
             }

@@ -3,7 +3,6 @@
 //! Data goes to standard output and all talk to standard error, so the program fits into a pipe.
 //! Each command has a file of its own under `command/`.
 
-mod bell;
 mod cells;
 mod colour;
 mod command;
@@ -24,6 +23,7 @@ mod talk;
 mod units;
 mod value;
 mod visible;
+mod waker;
 mod wire;
 
 use std::process::ExitCode;

@@ -7,9 +7,9 @@ use client::{Attributes, Client, Error, Interrupt, RETAIN};
 
 use super::place::Place;
 use super::room::Room;
-use crate::bell::{Bell, bell};
 use crate::reconnect::Pauses;
 use crate::server::ServerArguments;
+use crate::waker::{self, WakeReceiver};
 
 /// Where the broker is, and what ends every wait for it.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ pub(crate) fn retain() -> Attributes<'static> {
 }
 
 /// A search for the broker on a thread of its own, so that a person can go on typing.
-pub(crate) type Search = Bell<News>;
+pub(crate) type Search = WakeReceiver<News>;
 
 /// How the search goes.
 #[derive(Debug)]
@@ -83,11 +83,11 @@ pub(crate) fn search(
     mut pauses: Pauses,
     lost: Error,
 ) -> io::Result<Search> {
-    let (mut ringer, search) = bell()?;
+    let (waker, search) = waker::channel()?;
     let (place, presence) = (room.place().clone(), room.presence());
-    let mut tell = move |news| {
+    let tell = move |news| {
         // Nobody listens any more when the program ends.
-        let _ = ringer.ring(news);
+        let _ = waker.send(news);
     };
     thread::Builder::new()
         .name("search".to_owned())

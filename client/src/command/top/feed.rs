@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use client::{Client, Error, Interrupt};
 
 use super::snapshot::Snapshot;
-use crate::bell::{Bell, Ringer, bell};
 use crate::reconnect::{Pauses, is_worth_another_try};
 use crate::server::ServerArguments;
+use crate::waker::{self, WakeReceiver, Waker};
 
 const NAME: &str = "client top";
 
@@ -42,25 +42,25 @@ pub(crate) fn connect(server: &ServerArguments, interrupt: &Interrupt) -> Result
 
 impl Feed {
     /// Begins to ask, for the first time after one interval.
-    pub(crate) fn begin(self, client: Client) -> io::Result<Bell<News>> {
-        let (mut ringer, news) = bell()?;
+    pub(crate) fn begin(self, client: Client) -> io::Result<WakeReceiver<News>> {
+        let (waker, news) = waker::channel()?;
         thread::Builder::new()
             .name("feed".to_owned())
             .spawn(move || {
-                if let Err(error) = self.go_on(client, &mut ringer) {
+                if let Err(error) = self.go_on(client, &waker) {
                     // Nobody listens any more when the program ends.
-                    let _ = ringer.ring(News::GivenUp(error));
+                    let _ = waker.send(News::GivenUp(error));
                 }
             })?;
         Ok(news)
     }
 
-    fn go_on(&self, mut client: Client, ringer: &mut Ringer<News>) -> Result<(), Error> {
+    fn go_on(&self, mut client: Client, waker: &Waker<News>) -> Result<(), Error> {
         let mut pauses = Pauses::new();
         let mut rest = self.interval;
         loop {
             let start = Instant::now();
-            let lost = match self.ask(&mut client, rest, ringer) {
+            let lost = match self.ask(&mut client, rest, waker) {
                 Ok(()) => return Ok(()),
                 Err(error) if is_worth_another_try(&error) => error,
                 Err(error) => return Err(error),
@@ -69,7 +69,7 @@ impl Feed {
             rest = Duration::ZERO;
             let connect = || connect(&self.server, &self.interrupt);
             let tell = |text| {
-                let _ = ringer.ring(News::Trouble(text));
+                let _ = waker.send(News::Trouble(text));
             };
             match pauses.reconnect(&lost, &self.interrupt, None, connect, tell)? {
                 Some(found) => client = found,
@@ -83,13 +83,13 @@ impl Feed {
         &self,
         client: &mut Client,
         mut rest: Duration,
-        ringer: &mut Ringer<News>,
+        waker: &Waker<News>,
     ) -> Result<(), Error> {
         loop {
             client.rest(rest)?;
             let start = Instant::now();
             let snapshot = Snapshot::take(client, self.limit)?;
-            if !ringer.ring(News::Picture(Box::new(snapshot))) {
+            if !waker.send(News::Picture(Box::new(snapshot))) {
                 return Ok(());
             }
             rest = self.interval.saturating_sub(start.elapsed());

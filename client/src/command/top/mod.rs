@@ -21,12 +21,12 @@ use std::time::Duration;
 use client::inquiry::MAX_LIMIT;
 use client::{Client, Error, Interrupt};
 
-use crate::bell::Bell;
 use crate::duration;
 use crate::exit::{self, Exit, Failure, Stop};
 use crate::interruption::{Interruption, wait_for_any};
 use crate::listing;
 use crate::server::ServerArguments;
+use crate::waker::WakeReceiver;
 
 use feed::{Feed, News};
 use screen::Screen;
@@ -123,7 +123,7 @@ impl Arguments {
     }
 }
 
-fn take_news(watch: &mut Watch, news: &mut Bell<News>) -> Result<(), Error> {
+fn take_news(watch: &mut Watch, news: &mut WakeReceiver<News>) -> Result<(), Error> {
     while let Some(new) = news.next() {
         match new {
             News::Picture(snapshot) => watch.take(*snapshot),
