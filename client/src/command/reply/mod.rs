@@ -1,9 +1,9 @@
 //! `client reply`: an answer for each request, for as long as there are any, whatever happens to the
 //! broker.
 
-mod crew;
-mod desk;
 mod request;
+mod responder;
+mod workers;
 
 use std::ffi::OsString;
 use std::time::Instant;
@@ -17,7 +17,7 @@ use crate::server::ServerArguments;
 use crate::talk::say;
 use crate::value;
 
-use desk::Desk;
+use responder::Responder;
 
 const FAILED: &str = "replying failed";
 
@@ -60,10 +60,10 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    fn desk(&self) -> Result<Desk, Failure> {
+    fn responder(&self) -> Result<Responder, Failure> {
         match (&self.exec, &self.text) {
-            (Some(command), _) => Desk::with_command(command, self.jobs, self.count),
-            (None, Some(text)) => Ok(Desk::with_text(text, self.count)),
+            (Some(command), _) => Responder::with_command(command, self.jobs, self.count),
+            (None, Some(text)) => Ok(Responder::with_text(text, self.count)),
             (None, None) => unreachable!("one of the two is required"),
         }
     }
@@ -77,14 +77,14 @@ impl Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let interruption = Interruption::watch()?;
-    let mut desk = arguments.desk()?;
+    let mut responder = arguments.responder()?;
     let subscribed = arguments.subscribe(interruption.interrupt());
     let client = match subscribed {
         Ok(client) => client,
         Err(error) => return interruption.end(error.into(), FAILED),
     };
     say(format_args!("replying on {}", arguments.filter));
-    follow(arguments, client, interruption.interrupt(), &mut desk)
+    follow(arguments, client, interruption.interrupt(), &mut responder)
         .or_else(|error| interruption.end(error.into(), "client"))
 }
 
@@ -93,12 +93,12 @@ fn follow(
     arguments: &Arguments,
     mut client: Client,
     interrupt: &Interrupt,
-    desk: &mut Desk,
+    responder: &mut Responder,
 ) -> Result<Exit, Error> {
     let mut pauses = Pauses::new();
     loop {
         let start = Instant::now();
-        let lost = match desk.serve(&mut client) {
+        let lost = match responder.serve(&mut client) {
             Ok(()) => return Ok(Exit::Done),
             Err(lost) if lost.is_disconnect() || matches!(lost, Error::NoAnswer { .. }) => lost,
             Err(error) => return Err(error),

@@ -11,32 +11,32 @@ use client::{Client, Delivery, Error, RETAINED};
 use crate::exit::Failure;
 use crate::talk::say;
 
-use super::crew::Crew;
 use super::request::{Answer, Request};
+use super::workers::Workers;
 
 /// As many answers are collected before they are sent.
 const BATCH: usize = 1024;
 
 /// All that is under way.
 #[derive(Debug)]
-pub(super) struct Desk {
-    way: Way,
+pub(super) struct Responder {
+    source: AnswerSource,
     answers: Vec<Answer>,
     /// How many more requests to take; `None` for all.
     left: Option<u64>,
 }
 
-/// How a request is answered.
+/// Where the answers come from.
 #[derive(Debug)]
-enum Way {
+enum AnswerSource {
     Text(Vec<u8>),
-    Command(Crew),
+    Command(Workers),
 }
 
-impl Desk {
+impl Responder {
     /// Answers `count` requests, or all, with a text.
     pub(super) fn with_text(text: &OsStr, count: Option<u64>) -> Self {
-        Self::new(Way::Text(text.as_bytes().to_vec()), count)
+        Self::new(AnswerSource::Text(text.as_bytes().to_vec()), count)
     }
 
     /// Answers `count` requests, or all, with what a command prints; runs up to `jobs` at a time.
@@ -45,12 +45,15 @@ impl Desk {
         jobs: u64,
         count: Option<u64>,
     ) -> Result<Self, Failure> {
-        Ok(Self::new(Way::Command(Crew::hire(command, jobs)?), count))
+        Ok(Self::new(
+            AnswerSource::Command(Workers::spawn(command, jobs)?),
+            count,
+        ))
     }
 
-    fn new(way: Way, count: Option<u64>) -> Self {
+    fn new(source: AnswerSource, count: Option<u64>) -> Self {
         Self {
-            way,
+            source,
             answers: Vec::new(),
             left: count,
         }
@@ -99,27 +102,29 @@ impl Desk {
             } => {
                 self.left = self.left.map(|left| left - 1);
                 let request = Request::new(*topic, payload, attributes);
-                match &mut self.way {
-                    Way::Text(text) => self.answers.extend(request.answer(text.clone(), None)),
-                    Way::Command(crew) => crew.start(request),
+                match &mut self.source {
+                    AnswerSource::Text(text) => {
+                        self.answers.extend(request.answer(text.clone(), None))
+                    }
+                    AnswerSource::Command(workers) => workers.start(request),
                 }
             }
         }
     }
 
     fn has_room(&self) -> bool {
-        let is_free = match &self.way {
-            Way::Text(_) => self.answers.len() < BATCH,
-            Way::Command(crew) => crew.has_room(),
+        let is_free = match &self.source {
+            AnswerSource::Text(_) => self.answers.len() < BATCH,
+            AnswerSource::Command(workers) => workers.has_room(),
         };
         is_free && self.left != Some(0)
     }
 
-    /// Publishes the answers that are ready; how many requests are off the desk.
+    /// Publishes the answers that are ready; how many requests are done.
     fn send(&mut self, client: &mut Client) -> Result<usize, Error> {
         let mut ended = 0;
-        if let Way::Command(crew) = &mut self.way {
-            while let Some(answer) = crew.next_ended() {
+        if let AnswerSource::Command(workers) = &mut self.source {
+            while let Some(answer) = workers.next_ended() {
                 ended += 1;
                 self.answers.extend(answer);
             }
@@ -138,22 +143,22 @@ impl Desk {
     }
 
     fn is_done(&self) -> bool {
-        let is_idle = match &self.way {
-            Way::Text(_) => true,
-            Way::Command(crew) => crew.is_idle(),
+        let is_idle = match &self.source {
+            AnswerSource::Text(_) => true,
+            AnswerSource::Command(workers) => workers.is_idle(),
         };
         is_idle && self.left == Some(0)
     }
 
     /// Waits for a request if there is room for one, and for a command to end.
     fn wait(&self, client: &mut Client) -> Result<(), Error> {
-        match &self.way {
-            Way::Text(_) => client.wait(None).map(drop),
-            Way::Command(crew) if self.has_room() => {
-                client.wait_with(Some(crew.bell().as_fd()), None).map(drop)
+        match &self.source {
+            AnswerSource::Text(_) => client.wait(None).map(drop),
+            AnswerSource::Command(workers) if self.has_room() => {
+                client.wait_with(Some(workers.as_fd()), None).map(drop)
             }
             // The connection is looked after, and what comes is kept.
-            Way::Command(crew) => client.publisher().wait_for_input(crew.bell()),
+            AnswerSource::Command(workers) => client.publisher().wait_for_input(workers),
         }
     }
 }
