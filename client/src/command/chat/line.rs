@@ -4,7 +4,7 @@ use std::fmt;
 
 /// One thing that is shown. All text in it is harmless already.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Line {
+pub(crate) enum ChatLine {
     /// To everybody.
     Said {
         nick: String,
@@ -23,7 +23,7 @@ pub(crate) enum Line {
     Notice(String),
 }
 
-impl Line {
+impl ChatLine {
     pub(crate) fn notice(text: impl fmt::Display) -> Self {
         Self::Notice(text.to_string())
     }
@@ -45,7 +45,7 @@ impl Line {
 }
 
 /// No other line begins with two spaces: a message of several lines cannot pass for several.
-impl fmt::Display for Line {
+impl fmt::Display for ChatLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Said { nick, .. } => write!(f, "{nick}: ")?,
@@ -66,19 +66,19 @@ mod tests {
 
     #[test]
     fn a_line_begins_with_who_said_it() {
-        let said = Line::Said {
+        let said = ChatLine::Said {
             nick: "ann".to_owned(),
             text: "one\n* bob left\nbob: x".to_owned(),
             own: false,
         };
         assert_eq!(said.to_string(), "ann: one\n  * bob left\n  bob: x");
-        let private = Line::Private {
+        let private = ChatLine::Private {
             from: "ann".to_owned(),
             to: "bob".to_owned(),
             text: "psst".to_owned(),
             own: false,
         };
         assert_eq!(private.to_string(), "ann -> bob: psst");
-        assert_eq!(Line::notice("bob left").to_string(), "* bob left");
+        assert_eq!(ChatLine::notice("bob left").to_string(), "* bob left");
     }
 }

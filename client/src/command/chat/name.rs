@@ -7,13 +7,13 @@ use client::Topic;
 use crate::visible;
 
 /// The longest name, in characters. Longer ones leave no room for what is said.
-const MAX_LETTERS: usize = visible::MAX_NAME;
+const MAX_CHARS: usize = visible::MAX_NAME;
 
 /// A name that has been checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Name(String);
+pub(crate) struct ChatName(String);
 
-impl Name {
+impl ChatName {
     /// Checks what somebody wants to be called.
     pub(crate) fn nick(text: &str) -> Result<Self, BadName> {
         Self::checked("nick", text)
@@ -33,23 +33,23 @@ impl Name {
             })
         };
         if text.is_empty() {
-            return bad(Why::Empty);
+            return bad(NameProblem::Empty);
         }
-        if text.chars().count() > MAX_LETTERS {
-            return bad(Why::TooLong);
+        if text.chars().count() > MAX_CHARS {
+            return bad(NameProblem::TooLong);
         }
         if text.contains(char::is_whitespace) {
-            return bad(Why::Space);
+            return bad(NameProblem::Space);
         }
         if let Some(letter) = text.chars().find(|letter| "/+#".contains(*letter)) {
-            return bad(Why::OfTopics(letter));
+            return bad(NameProblem::OfTopics(letter));
         }
         if visible::name(text) != text || Topic::parse(text).is_err() {
-            return bad(Why::Invisible);
+            return bad(NameProblem::Invisible);
         }
         // Such topics are the broker's own, and hidden from filters.
         if what == "room" && text.starts_with('$') {
-            return bad(Why::Dollar);
+            return bad(NameProblem::Dollar);
         }
         Ok(Self(text.to_owned()))
     }
@@ -59,22 +59,22 @@ impl Name {
     }
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for ChatName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-/// Why a text is no name. `Display` says what to do about it.
+/// NameProblem a text is no name. `Display` says what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BadName {
     what: &'static str,
     text: String,
-    why: Why,
+    why: NameProblem,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
+enum NameProblem {
     Empty,
     TooLong,
     Space,
@@ -87,23 +87,22 @@ impl fmt::Display for BadName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, text, why } = self;
         match why {
-            Why::Empty => write!(f, "the {what} is empty; give it a name, such as ann"),
-            Why::TooLong => write!(
-                f,
-                "the {what} is too long; use at most {MAX_LETTERS} letters"
-            ),
-            Why::Space => write!(f, "the {what} {text} holds a space; use - or _ instead"),
-            Why::OfTopics(letter) => {
+            NameProblem::Empty => write!(f, "the {what} is empty; give it a name, such as ann"),
+            NameProblem::TooLong => {
+                write!(f, "the {what} is too long; use at most {MAX_CHARS} letters")
+            }
+            NameProblem::Space => write!(f, "the {what} {text} holds a space; use - or _ instead"),
+            NameProblem::OfTopics(letter) => {
                 write!(
                     f,
                     "the {what} {text} holds {letter}, which divides topics; leave it out"
                 )
             }
-            Why::Invisible => write!(
+            NameProblem::Invisible => write!(
                 f,
                 "the {what} {text} holds a character that cannot be shown; leave it out"
             ),
-            Why::Dollar => write!(
+            NameProblem::Dollar => write!(
                 f,
                 "the {what} {text} begins with $, as the broker's own topics do; leave it out"
             ),
@@ -121,8 +120,8 @@ mod tests {
     fn a_name_may_be_in_any_script() {
         for name in ["ann", "آن", "می‌خواهم", "דנה", "李明", "ann-2", "@ann", "🦊"]
         {
-            assert!(Name::nick(name).is_ok(), "{name}");
-            assert!(Name::room(name).is_ok(), "{name}");
+            assert!(ChatName::nick(name).is_ok(), "{name}");
+            assert!(ChatName::room(name).is_ok(), "{name}");
         }
     }
 
@@ -142,11 +141,13 @@ mod tests {
             ("a\u{202e}b", "cannot be shown"),
             (&"x".repeat(33), "use at most 32 letters"),
         ] {
-            let refused = Name::nick(name).expect_err(name).to_string();
+            let refused = ChatName::nick(name).expect_err(name).to_string();
             assert!(refused.contains(advice), "{name:?}: {refused}");
         }
-        let refused = Name::room("$SYS").expect_err("the broker's").to_string();
+        let refused = ChatName::room("$SYS")
+            .expect_err("the broker's")
+            .to_string();
         assert!(refused.contains("begins with $"), "{refused}");
-        assert!(Name::nick("$").is_ok());
+        assert!(ChatName::nick("$").is_ok());
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Editor {
 
 /// What a key leads to outside of the line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Pressed {
+pub(crate) enum EditorAction {
     Submitted(String),
     /// Something else has written on the screen.
     Redraw,
@@ -48,7 +48,7 @@ impl Editor {
     }
 
     /// Handles a key that is none of the screen's.
-    pub(crate) fn press(&mut self, key: KeyEvent) -> Option<Pressed> {
+    pub(crate) fn press(&mut self, key: KeyEvent) -> Option<EditorAction> {
         let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
         let is_alt = key.modifiers.contains(KeyModifiers::ALT);
         match key.code {
@@ -56,11 +56,11 @@ impl Editor {
             KeyCode::Enter => return self.submit(),
             KeyCode::Char('j') if is_control => self.area.insert_newline(),
             KeyCode::Char('c' | 'd') if is_control && self.area.is_empty() => {
-                return Some(Pressed::Submitted(LEAVE.to_owned()));
+                return Some(EditorAction::Submitted(LEAVE.to_owned()));
             }
             KeyCode::Char('c') if is_control => self.begin_anew(),
             KeyCode::Char('u') if is_control => drop(self.area.delete_line_by_head()),
-            KeyCode::Char('l') if is_control => return Some(Pressed::Redraw),
+            KeyCode::Char('l') if is_control => return Some(EditorAction::Redraw),
             KeyCode::Up => self.move_or(CursorMove::Up, Self::show_older),
             KeyCode::Down => self.move_or(CursorMove::Down, Self::show_newer),
             // There is nothing to indent.
@@ -79,7 +79,7 @@ impl Editor {
         self.area.insert_str(text.trim_end_matches('\n'));
     }
 
-    fn submit(&mut self) -> Option<Pressed> {
+    fn submit(&mut self) -> Option<EditorAction> {
         let text = self.text();
         if text.trim().is_empty() {
             self.begin_anew();
@@ -92,7 +92,7 @@ impl Editor {
             self.history.remove(0);
         }
         self.begin_anew();
-        Some(Pressed::Submitted(text))
+        Some(EditorAction::Submitted(text))
     }
 
     fn begin_anew(&mut self) {
@@ -168,11 +168,11 @@ fn area_with(text: &str) -> TextArea<'static> {
 mod tests {
     use super::*;
 
-    fn press(editor: &mut Editor, code: KeyCode, modifiers: KeyModifiers) -> Option<Pressed> {
+    fn press(editor: &mut Editor, code: KeyCode, modifiers: KeyModifiers) -> Option<EditorAction> {
         editor.press(KeyEvent::new(code, modifiers))
     }
 
-    fn tap(editor: &mut Editor, code: KeyCode) -> Option<Pressed> {
+    fn tap(editor: &mut Editor, code: KeyCode) -> Option<EditorAction> {
         press(editor, code, KeyModifiers::NONE)
     }
 
@@ -182,11 +182,11 @@ mod tests {
         }
     }
 
-    fn submitted(text: &str) -> Option<Pressed> {
-        Some(Pressed::Submitted(text.to_owned()))
+    fn submitted(text: &str) -> Option<EditorAction> {
+        Some(EditorAction::Submitted(text.to_owned()))
     }
 
-    fn control(editor: &mut Editor, letter: char) -> Option<Pressed> {
+    fn control(editor: &mut Editor, letter: char) -> Option<EditorAction> {
         press(editor, KeyCode::Char(letter), KeyModifiers::CONTROL)
     }
 

@@ -19,14 +19,14 @@ use ratatui::layout::{Constraint, Layout, Position, Rect};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line as Row, Span, Text};
 
-use super::front::Front;
-use super::line::Line;
+use super::line::ChatLine;
 use super::room::Room;
+use super::ui::Ui;
 use crate::cells::clipped;
 use crate::colour::Colour;
 use crate::fullscreen::FullScreen;
 
-use editor::{Editor, Pressed};
+use editor::{Editor, EditorAction};
 use palette::Palette;
 use scrollback::Scrollback;
 
@@ -37,7 +37,7 @@ const PROMPT: &str = "> ";
 const MAX_INPUT_ROWS: u16 = 5;
 
 /// A terminal that we have for ourselves. Dropping it gives it back.
-pub(crate) struct Screen {
+pub(crate) struct ChatScreen {
     terminal: FullScreen,
     has_ended: bool,
     pane: Pane,
@@ -51,7 +51,7 @@ struct Pane {
     page: usize,
 }
 
-impl Screen {
+impl ChatScreen {
     /// Takes the terminal.
     pub(crate) fn open() -> io::Result<Self> {
         // From here on `Drop` gives it back, also when something below fails.
@@ -73,11 +73,11 @@ impl Screen {
         let pane = &mut self.pane;
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => match pane.press(key) {
-                Some(Pressed::Submitted(text)) => {
+                Some(EditorAction::Submitted(text)) => {
                     pane.scrollback.scroll_to_end();
                     return Ok(Some(text));
                 }
-                Some(Pressed::Redraw) => self.terminal.redraw()?,
+                Some(EditorAction::Redraw) => self.terminal.redraw()?,
                 None => {}
             },
             Event::Paste(text) => pane.editor.paste(&text),
@@ -90,23 +90,24 @@ impl Screen {
     }
 }
 
-impl Drop for Screen {
+impl Drop for ChatScreen {
     fn drop(&mut self) {
         // A terminal that is gone cannot show the error either.
         let _ = execute!(stdout(), DisableBracketedPaste);
     }
 }
 
-impl Front for Screen {
-    fn show(&mut self, line: Line) -> io::Result<()> {
+impl Ui for ChatScreen {
+    fn show(&mut self, line: ChatLine) -> io::Result<()> {
         let time = Zoned::now().strftime("%H:%M").to_string();
         self.pane.scrollback.push(time, line);
         Ok(())
     }
 
-    fn refresh(&mut self, room: &Room, trouble: Option<&str>) -> io::Result<()> {
+    fn refresh(&mut self, room: &Room, disconnected: Option<&str>) -> io::Result<()> {
         let pane = &mut self.pane;
-        self.terminal.draw(|frame| pane.draw(frame, room, trouble))
+        self.terminal
+            .draw(|frame| pane.draw(frame, room, disconnected))
     }
 
     fn input(&self, _is_ready: bool) -> Option<BorrowedFd<'_>> {
@@ -134,7 +135,7 @@ impl Front for Screen {
 }
 
 impl Pane {
-    fn press(&mut self, key: KeyEvent) -> Option<Pressed> {
+    fn press(&mut self, key: KeyEvent) -> Option<EditorAction> {
         match key.code {
             KeyCode::PageUp => self.scrollback.scroll_up(self.page),
             KeyCode::PageDown => self.scrollback.scroll_down(self.page),
@@ -144,7 +145,7 @@ impl Pane {
         None
     }
 
-    fn draw(&mut self, frame: &mut Frame<'_>, room: &Room, trouble: Option<&str>) {
+    fn draw(&mut self, frame: &mut Frame<'_>, room: &Room, disconnected: Option<&str>) {
         let area = frame.area();
         let prompt = PROMPT.len() as u16;
         let rows = self.editor.rows(area.width.saturating_sub(prompt));
@@ -155,7 +156,7 @@ impl Pane {
             Constraint::Length(rows.min(MAX_INPUT_ROWS)),
         ])
         .areas(area);
-        frame.render_widget(title_row(room, trouble, title.width), title);
+        frame.render_widget(title_row(room, disconnected, title.width), title);
         self.draw_said(frame, said, room);
         frame.render_widget(self.rule(rule.width), rule);
         let [prompt, input] =
@@ -169,7 +170,7 @@ impl Pane {
         let height = usize::from(area.height);
         // One row of the page before stays, to go on reading from.
         self.page = height.saturating_sub(1).max(1);
-        let pending = room.letters.pending();
+        let pending = room.pending.unconfirmed();
         let rows = self
             .scrollback
             .view(usize::from(area.width), height, pending);
@@ -197,8 +198,8 @@ impl Pane {
     }
 
     fn draw_input(&mut self, frame: &mut Frame<'_>, area: Rect, room: &Room) {
-        let place = room.place();
-        let hint = format!("say something to {}, or /help", place.room);
+        let topics = room.topics();
+        let hint = format!("say something to {}, or /help", topics.room);
         let Position { x, y } = self.editor.draw(frame, area, &hint);
         if x < area.width && y < area.height {
             frame.set_cursor_position((area.x + x, area.y + y));
@@ -206,11 +207,11 @@ impl Pane {
     }
 }
 
-fn title_row(room: &Room, trouble: Option<&str>, width: u16) -> Row<'static> {
-    let place = room.place();
-    let mut title = format!(" {} · {}", place.room, place.nick);
-    match trouble {
-        Some(trouble) => title.push_str(&format!(" · {trouble}")),
+fn title_row(room: &Room, disconnected: Option<&str>, width: u16) -> Row<'static> {
+    let topics = room.topics();
+    let mut title = format!(" {} · {}", topics.room, topics.nick);
+    match disconnected {
+        Some(disconnected) => title.push_str(&format!(" · {disconnected}")),
         None => title.push_str(&format!(" · {} here", room.people())),
     }
     let shown = clipped(&title, usize::from(width)).to_owned();
@@ -237,14 +238,14 @@ mod tests {
             page: 1,
         };
         pane.scrollback
-            .push("12:00".into(), Line::Notice("you are ann".into()));
+            .push("12:00".into(), ChatLine::Notice("you are ann".into()));
         for typed in ["", "a text that takes several rows\nand another"] {
             pane.editor.paste(typed);
             for (width, height) in
                 (0..40).flat_map(|width| (0..8).map(move |height| (width, height)))
             {
                 terminal.backend_mut().resize(width, height);
-                let drawn = terminal.draw(|frame| pane.draw(frame, &room, Some("trouble")));
+                let drawn = terminal.draw(|frame| pane.draw(frame, &room, Some("disconnected")));
                 drawn.expect("it is drawn");
             }
         }

@@ -9,7 +9,7 @@ use ratatui::text::{Line as Row, Span};
 use super::palette::Palette;
 use super::wrap::wrap;
 use crate::cells::clipped;
-use crate::command::chat::line::Line;
+use crate::command::chat::line::ChatLine;
 
 /// The most lines that are kept.
 const MAX_ENTRIES: usize = 5000;
@@ -27,16 +27,16 @@ const INDENT: usize = 2;
 const MIN_FIRST_ROW: usize = 8;
 
 #[derive(Debug)]
-struct Entry {
+struct ScrollbackEntry {
     time: String,
-    line: Line,
+    line: ChatLine,
 }
 
 /// The newest lines, and how far they are scrolled.
 #[derive(Debug)]
 pub(crate) struct Scrollback {
     palette: Palette,
-    entries: VecDeque<Entry>,
+    entries: VecDeque<ScrollbackEntry>,
     /// How many rows are hidden below the screen.
     below: usize,
     /// As wide as it was last drawn.
@@ -54,8 +54,8 @@ impl Scrollback {
     }
 
     /// Adds a line at the end. Whoever reads further up goes on seeing the same.
-    pub(crate) fn push(&mut self, time: String, line: Line) {
-        let entry = Entry { time, line };
+    pub(crate) fn push(&mut self, time: String, line: ChatLine) {
+        let entry = ScrollbackEntry { time, line };
         if self.below > 0 {
             self.below += self.rows(&entry.time, &entry.line, false).len();
         }
@@ -88,15 +88,15 @@ impl Scrollback {
         &mut self,
         width: usize,
         height: usize,
-        pending: impl Iterator<Item = &'a Line>,
+        pending: impl Iterator<Item = &'a ChatLine>,
     ) -> Vec<Row<'static>> {
         self.width = width;
         let mut rows = Rows::default();
-        let pending: Vec<&Line> = pending.collect();
+        let pending: Vec<&ChatLine> = pending.collect();
         for line in pending.into_iter().rev() {
             rows.put_above(self.rows("", line, true));
         }
-        for Entry { time, line } in self.entries.iter().rev() {
+        for ScrollbackEntry { time, line } in self.entries.iter().rev() {
             if rows.0.len() >= self.below.saturating_add(height) {
                 break;
             }
@@ -107,7 +107,7 @@ impl Scrollback {
     }
 
     /// A line in rows.
-    fn rows(&self, time: &str, line: &Line, is_pending: bool) -> Vec<Row<'static>> {
+    fn rows(&self, time: &str, line: &ChatLine, is_pending: bool) -> Vec<Row<'static>> {
         let margin = if self.width < MIN_WIDTH_FOR_TIMES {
             0
         } else {
@@ -116,9 +116,9 @@ impl Scrollback {
         let width = self.width.saturating_sub(margin).max(1);
         let dim = Style::new().add_modifier(Modifier::DIM);
         let (label, text_style) = match line {
-            Line::Notice(_) => (vec![Span::styled("* ", dim)], dim),
-            Line::Said { nick, .. } => (vec![self.name(nick), Span::raw(": ")], Style::new()),
-            Line::Private { from, to, .. } => (
+            ChatLine::Notice(_) => (vec![Span::styled("* ", dim)], dim),
+            ChatLine::Said { nick, .. } => (vec![self.name(nick), Span::raw(": ")], Style::new()),
+            ChatLine::Private { from, to, .. } => (
                 vec![
                     self.name(from),
                     Span::raw(" -> "),
@@ -187,15 +187,15 @@ mod tests {
     use super::*;
     use crate::colour::Colour;
 
-    fn said(nick: &str, text: &str) -> Line {
-        Line::Said {
+    fn said(nick: &str, text: &str) -> ChatLine {
+        ChatLine::Said {
             nick: nick.to_owned(),
             text: text.to_owned(),
             own: false,
         }
     }
 
-    fn scrollback(lines: impl IntoIterator<Item = Line>) -> Scrollback {
+    fn scrollback(lines: impl IntoIterator<Item = ChatLine>) -> Scrollback {
         let mut scrollback = Scrollback::new(Palette(Colour { is_wanted: true }));
         for line in lines {
             scrollback.push("14:03".to_owned(), line);
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_line_has_its_time_its_name_and_its_text() {
-        let mut room = scrollback([said("ann", "hello there"), Line::notice("bob left")]);
+        let mut room = scrollback([said("ann", "hello there"), ChatLine::notice("bob left")]);
         assert_eq!(
             view(&mut room, 40, 5),
             ["14:03 ann: hello there", "14:03 * bob left"]

@@ -1,6 +1,6 @@
 //! What a person types: something to say, or a command.
 
-use super::name::{BadName, Name};
+use super::name::{BadName, ChatName};
 
 /// What `/help` shows.
 pub(crate) const HELP: &str = "\
@@ -16,16 +16,16 @@ const COMMANDS: &str = "/who, /msg, /join, /nick, /help and /quit";
 
 /// A line that was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Typed<'a> {
+pub(crate) enum Input<'a> {
     Nothing,
     Say(&'a str),
     Who,
     Private {
-        to: Name,
+        to: ChatName,
         text: &'a str,
     },
-    Join(Name),
-    Nick(Name),
+    Join(ChatName),
+    Nick(ChatName),
     Help,
     Leave,
     /// It cannot be done; why, and what to type instead.
@@ -33,31 +33,31 @@ pub(crate) enum Typed<'a> {
 }
 
 /// Understands a line without its end.
-pub(crate) fn parse(line: &str) -> Typed<'_> {
+pub(crate) fn parse(line: &str) -> Input<'_> {
     let line = line.strip_suffix('\r').unwrap_or(line);
     if line.trim().is_empty() {
-        return Typed::Nothing;
+        return Input::Nothing;
     }
     if line.trim() == "bye" {
-        return Typed::Leave;
+        return Input::Leave;
     }
     let Some(command) = line.strip_prefix('/') else {
-        return Typed::Say(line);
+        return Input::Say(line);
     };
     if command.starts_with('/') {
-        return Typed::Say(command);
+        return Input::Say(command);
     }
     let (verb, rest) = split(command);
     match verb {
-        "who" => alone(verb, rest, Typed::Who),
-        "help" => alone(verb, rest, Typed::Help),
-        "quit" => alone(verb, rest, Typed::Leave),
+        "who" => alone(verb, rest, Input::Who),
+        "help" => alone(verb, rest, Input::Help),
+        "quit" => alone(verb, rest, Input::Leave),
         "msg" => private(rest),
-        "join" => named(rest, "/join ROOM", Name::room, Typed::Join),
-        "nick" => named(rest, "/nick NAME", Name::nick, Typed::Nick),
+        "join" => named(rest, "/join ROOM", ChatName::room, Input::Join),
+        "nick" => named(rest, "/nick NAME", ChatName::nick, Input::Nick),
         _ => {
             let verb = crate::visible::name(verb);
-            Typed::Wrong(format!(
+            Input::Wrong(format!(
                 "there is no /{verb}; there are {COMMANDS}. To say a line that begins with /, type // for it"
             ))
         }
@@ -70,66 +70,66 @@ fn split(text: &str) -> (&str, &str) {
     (word, rest.trim_start())
 }
 
-fn alone<'a>(verb: &str, rest: &str, typed: Typed<'a>) -> Typed<'a> {
+fn alone<'a>(verb: &str, rest: &str, typed: Input<'a>) -> Input<'a> {
     if rest.is_empty() {
         return typed;
     }
-    Typed::Wrong(format!("nothing may stand behind /{verb}; type it alone"))
+    Input::Wrong(format!("nothing may stand behind /{verb}; type it alone"))
 }
 
-fn private(rest: &str) -> Typed<'_> {
+fn private(rest: &str) -> Input<'_> {
     let (nick, text) = split(rest);
     if text.is_empty() {
-        return Typed::Wrong("say to whom, and what: /msg NICK TEXT".to_owned());
+        return Input::Wrong("say to whom, and what: /msg NICK TEXT".to_owned());
     }
-    match Name::nick(nick) {
-        Ok(to) => Typed::Private { to, text },
-        Err(bad) => Typed::Wrong(bad.to_string()),
+    match ChatName::nick(nick) {
+        Ok(to) => Input::Private { to, text },
+        Err(bad) => Input::Wrong(bad.to_string()),
     }
 }
 
 fn named<'a>(
     rest: &str,
     usage: &str,
-    check: fn(&str) -> Result<Name, BadName>,
-    typed: fn(Name) -> Typed<'a>,
-) -> Typed<'a> {
+    check: fn(&str) -> Result<ChatName, BadName>,
+    typed: fn(ChatName) -> Input<'a>,
+) -> Input<'a> {
     let name = rest.trim_end();
     if name.is_empty() {
-        return Typed::Wrong(format!("a name is missing: {usage}"));
+        return Input::Wrong(format!("a name is missing: {usage}"));
     }
-    check(name).map_or_else(|bad| Typed::Wrong(bad.to_string()), typed)
+    check(name).map_or_else(|bad| Input::Wrong(bad.to_string()), typed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn nick(name: &str) -> Name {
-        Name::nick(name).expect("a name")
+    fn nick(name: &str) -> ChatName {
+        ChatName::nick(name).expect("a name")
     }
 
     #[test]
     fn what_is_no_command_is_said_as_it_is() {
         for line in ["hello", " hello ", "bye now", "good bye", "سلام", "1/2"] {
-            assert_eq!(parse(line), Typed::Say(line));
+            assert_eq!(parse(line), Input::Say(line));
         }
-        assert_eq!(parse("//etc is a folder"), Typed::Say("/etc is a folder"));
-        assert_eq!(parse("hello\r"), Typed::Say("hello"));
-        assert_eq!(parse("  "), Typed::Nothing);
+        assert_eq!(parse("//etc is a folder"), Input::Say("/etc is a folder"));
+        assert_eq!(parse("hello\r"), Input::Say("hello"));
+        assert_eq!(parse("  "), Input::Nothing);
     }
 
     #[test]
     fn each_command_is_understood() {
-        assert_eq!(parse("/who"), Typed::Who);
-        assert_eq!(parse("/help "), Typed::Help);
-        assert_eq!(parse("/quit"), Typed::Leave);
-        assert_eq!(parse(" bye "), Typed::Leave);
-        assert_eq!(parse("/join attic "), Typed::Join(nick("attic")));
-        assert_eq!(parse("/nick דנה"), Typed::Nick(nick("דנה")));
+        assert_eq!(parse("/who"), Input::Who);
+        assert_eq!(parse("/help "), Input::Help);
+        assert_eq!(parse("/quit"), Input::Leave);
+        assert_eq!(parse(" bye "), Input::Leave);
+        assert_eq!(parse("/join attic "), Input::Join(nick("attic")));
+        assert_eq!(parse("/nick דנה"), Input::Nick(nick("דנה")));
         let to = nick("bob");
         let text = "two  words ";
-        assert_eq!(parse("/msg  bob  two  words "), Typed::Private { to, text });
+        assert_eq!(parse("/msg  bob  two  words "), Input::Private { to, text });
     }
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
             ("/nick a+b", "leave it out"),
             ("/who is there", "type it alone"),
         ] {
-            let Typed::Wrong(why) = parse(line) else {
+            let Input::Wrong(why) = parse(line) else {
                 panic!("{line:?} was understood");
             };
             assert!(why.contains(advice), "{line:?}: {why}");

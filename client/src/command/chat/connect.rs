@@ -5,42 +5,42 @@ use std::thread;
 
 use client::{Attributes, Client, Error, Interrupt, RETAIN};
 
-use super::place::Place;
 use super::room::Room;
+use super::topics::RoomTopics;
 use crate::reconnect::Pauses;
 use crate::server::ServerArguments;
 use crate::waker::{self, WakeReceiver};
 
 /// Where the broker is, and what ends every wait for it.
 #[derive(Clone, Debug)]
-pub(crate) struct Door {
+pub(crate) struct Connector {
     pub(crate) server: ServerArguments,
     pub(crate) interrupt: Interrupt,
 }
 
-impl Door {
+impl Connector {
     /// Connects and goes in. Everything that was retained there has come when this returns.
-    pub(crate) fn enter(&self, place: &Place, presence: &str) -> Result<Client, Error> {
+    pub(crate) fn join(&self, topics: &RoomTopics, presence: &str) -> Result<Client, Error> {
         let mut client = self.server.connect(&self.interrupt)?;
-        client.subscribe_all(&place.filters())?;
-        client.set_name(place.nick.as_str())?;
-        client.set_will(&place.presence_topic(), "", &retain())?;
-        client.publish_with(&place.presence_topic(), presence, &retain())?;
+        client.subscribe_all(&topics.filters())?;
+        client.set_name(topics.nick.as_str())?;
+        client.set_will(&topics.presence_topic(), "", &retain())?;
+        client.publish_with(&topics.presence_topic(), presence, &retain())?;
         Ok(client)
     }
 
     /// Goes from one place to another over the same connection. After an error nobody knows where
     /// it has stopped.
-    pub(crate) fn change(client: &mut Client, room: &Room, to: &Place) -> Result<(), Error> {
-        let (old, new) = (room.place().filters(), to.filters());
+    pub(crate) fn switch(client: &mut Client, room: &Room, to: &RoomTopics) -> Result<(), Error> {
+        let (old, new) = (room.topics().filters(), to.filters());
         let added: Vec<&String> = new.iter().filter(|filter| !old.contains(filter)).collect();
         client.subscribe_all(&added)?;
         // The new name is announced before the old one is taken away, so that others see that it
         // is the same person; and in one piece with the will, so that no name is left behind.
-        let presence = room.badge().presence(to.nick.as_str());
+        let presence = room.own_presence().payload(to.nick.as_str());
         client.post(&to.presence_topic(), presence.as_str(), &retain())?;
         if room.is_announced() {
-            client.post(&room.place().presence_topic(), "", &retain())?;
+            client.post(&room.topics().presence_topic(), "", &retain())?;
         }
         client.set_will(&to.presence_topic(), "", &retain())?;
         client.set_name(to.nick.as_str())?;
@@ -58,16 +58,16 @@ pub(crate) fn retain() -> Attributes<'static> {
     attributes
 }
 
-/// A search for the broker on a thread of its own, so that a person can go on typing.
-pub(crate) type Search = WakeReceiver<News>;
+/// Attempts to reconnect, on a thread of their own: the user can go on typing meanwhile.
+pub(crate) type Reconnecting = WakeReceiver<ReconnectEvent>;
 
-/// How the search goes.
+/// How the attempts go.
 #[derive(Debug)]
-pub(crate) enum News {
+pub(crate) enum ReconnectEvent {
     /// Not found yet; why, and when it goes on.
-    Trouble(String),
+    Retrying(String),
     /// Found, and in the room again.
-    Found {
+    Connected {
         client: Box<Client>,
         /// For the next time.
         pauses: Pauses,
@@ -76,33 +76,33 @@ pub(crate) enum News {
     GivenUp(Error),
 }
 
-/// Begins to search. `lost` is why.
-pub(crate) fn search(
-    door: Door,
+/// Begins to reconnect after the error `lost`.
+pub(crate) fn reconnect(
+    connector: Connector,
     room: &Room,
     mut pauses: Pauses,
     lost: Error,
-) -> io::Result<Search> {
-    let (waker, search) = waker::channel()?;
-    let (place, presence) = (room.place().clone(), room.presence());
+) -> io::Result<Reconnecting> {
+    let (waker, reconnecting) = waker::channel()?;
+    let (topics, presence) = (room.topics().clone(), room.presence_payload());
     let tell = move |news| {
         // Nobody listens any more when the program ends.
         let _ = waker.send(news);
     };
     thread::Builder::new()
-        .name("search".to_owned())
+        .name("reconnect".to_owned())
         .spawn(move || {
-            let connect = || door.enter(&place, &presence);
-            let trouble = |text| tell(News::Trouble(text));
-            let found = pauses.reconnect(&lost, &door.interrupt, None, connect, trouble);
+            let connect = || connector.join(&topics, &presence);
+            let retrying = |text| tell(ReconnectEvent::Retrying(text));
+            let found = pauses.reconnect(&lost, &connector.interrupt, None, connect, retrying);
             match found {
-                Ok(Some(client)) => tell(News::Found {
+                Ok(Some(client)) => tell(ReconnectEvent::Connected {
                     client: Box::new(client),
                     pauses,
                 }),
                 Ok(None) => {}
-                Err(error) => tell(News::GivenUp(error)),
+                Err(error) => tell(ReconnectEvent::GivenUp(error)),
             }
         })?;
-    Ok(search)
+    Ok(reconnecting)
 }

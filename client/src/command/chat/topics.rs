@@ -1,17 +1,17 @@
 //! Who one is and where, and which topics that means.
 
-use super::name::Name;
+use super::name::ChatName;
 
 /// A room, and a name in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) room: Name,
-    pub(crate) nick: Name,
+pub(crate) struct RoomTopics {
+    pub(crate) room: ChatName,
+    pub(crate) nick: ChatName,
 }
 
 /// What a topic of the room is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part<'a> {
+pub(crate) enum TopicRole<'a> {
     /// What everybody hears.
     Room,
     /// What only those called as we are hear.
@@ -20,14 +20,14 @@ pub(crate) enum Part<'a> {
     Presence(&'a str),
 }
 
-impl Place {
+impl RoomTopics {
     /// Where everybody is heard.
     pub(crate) fn room_topic(&self) -> &str {
         self.room.as_str()
     }
 
     /// Where `nick` alone hears.
-    pub(crate) fn private_topic(&self, nick: &Name) -> String {
+    pub(crate) fn private_topic(&self, nick: &ChatName) -> String {
         format!("{}/@{nick}", self.room)
     }
 
@@ -50,18 +50,18 @@ impl Place {
         ]
     }
 
-    /// What a topic is for; `None` if it is none of this place.
-    pub(crate) fn part<'a>(&self, topic: &'a str) -> Option<Part<'a>> {
+    /// What a topic is for; `None` if it is no topic of this room.
+    pub(crate) fn role<'a>(&self, topic: &'a str) -> Option<TopicRole<'a>> {
         let within = topic.strip_prefix(self.room.as_str())?;
         if within.is_empty() {
-            return Some(Part::Room);
+            return Some(TopicRole::Room);
         }
         let level = within.strip_prefix('/')?;
         if let Some(nick) = level.strip_prefix("$who/") {
-            return Some(Part::Presence(nick));
+            return Some(TopicRole::Presence(nick));
         }
         let nick = level.strip_prefix('@')?;
-        (nick == self.nick.as_str()).then_some(Part::Private)
+        (nick == self.nick.as_str()).then_some(TopicRole::Private)
     }
 }
 
@@ -71,20 +71,23 @@ mod tests {
 
     #[test]
     fn every_topic_has_its_part() {
-        let place = Place {
-            room: Name::room("lobby").expect("a name"),
-            nick: Name::nick("ann").expect("a name"),
+        let topics = RoomTopics {
+            room: ChatName::room("lobby").expect("a name"),
+            nick: ChatName::nick("ann").expect("a name"),
         };
-        assert_eq!(place.filters(), ["lobby", "lobby/@ann", "lobby/$who/+"]);
-        assert_eq!(place.part("lobby"), Some(Part::Room));
-        assert_eq!(place.part("lobby/@ann"), Some(Part::Private));
-        assert_eq!(place.part("lobby/$who/bob"), Some(Part::Presence("bob")));
+        assert_eq!(topics.filters(), ["lobby", "lobby/@ann", "lobby/$who/+"]);
+        assert_eq!(topics.role("lobby"), Some(TopicRole::Room));
+        assert_eq!(topics.role("lobby/@ann"), Some(TopicRole::Private));
         assert_eq!(
-            place.part(&place.presence_topic()),
-            Some(Part::Presence("ann"))
+            topics.role("lobby/$who/bob"),
+            Some(TopicRole::Presence("bob"))
+        );
+        assert_eq!(
+            topics.role(&topics.presence_topic()),
+            Some(TopicRole::Presence("ann"))
         );
         for elsewhere in ["lobby2", "lobb", "lobby/@bob", "lobby/x", "attic/@ann"] {
-            assert_eq!(place.part(elsewhere), None, "{elsewhere}");
+            assert_eq!(topics.role(elsewhere), None, "{elsewhere}");
         }
     }
 }

@@ -3,16 +3,16 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use super::line::Line;
+use super::line::ChatLine;
 use super::room::Room;
 
 /// Shows the room and hands over what is typed.
-pub(crate) trait Front {
+pub(crate) trait Ui {
     /// Shows one more line, at the latest with the next [`refresh`](Self::refresh).
-    fn show(&mut self, line: Line) -> io::Result<()>;
+    fn show(&mut self, line: ChatLine) -> io::Result<()>;
 
-    /// Brings everything up to date. `trouble` says why there is no connection, if there is none.
-    fn refresh(&mut self, room: &Room, trouble: Option<&str>) -> io::Result<()>;
+    /// Brings everything up to date. `disconnected` says why there is no connection, if there is none.
+    fn refresh(&mut self, room: &Room, disconnected: Option<&str>) -> io::Result<()>;
 
     /// What can be read when something was typed; `None` if there is nothing to wait for.
     /// `is_ready` says whether what is typed could be sent now.

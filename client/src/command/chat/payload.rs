@@ -4,26 +4,26 @@ use crate::visible;
 use serde_json::{Map, Value};
 
 /// Who is called so when nobody said who it was.
-const NOBODY: &str = "?";
+const UNKNOWN_NICK: &str = "?";
 
 /// A message as it may be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Said {
+pub(crate) struct ChatMessage {
     pub(crate) nick: String,
     pub(crate) text: String,
 }
 
-impl Said {
+impl ChatMessage {
     /// Reads a payload. What is no JSON of ours is shown as it is, as said by nobody.
     pub(crate) fn read(payload: &[u8]) -> Self {
         let (nick, text) = parse(payload).unwrap_or_else(|| {
             (
-                NOBODY.to_owned(),
+                UNKNOWN_NICK.to_owned(),
                 String::from_utf8_lossy(payload).into_owned(),
             )
         });
         let nick = match visible::name(&nick) {
-            nothing if nothing.is_empty() => NOBODY.to_owned(),
+            nothing if nothing.is_empty() => UNKNOWN_NICK.to_owned(),
             nick => nick,
         };
         let text = visible::text(text.strip_suffix('\n').unwrap_or(&text));
@@ -55,15 +55,15 @@ pub(crate) fn message(nick: &str, text: &str) -> String {
 
 /// What tells this run of the program from another of the same name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Badge {
+pub(crate) struct Presence {
     pub(crate) id: String,
     /// Since when, as RFC 3339 has it.
     pub(crate) since: String,
 }
 
-impl Badge {
+impl Presence {
     /// The payload that says that we are here.
-    pub(crate) fn presence(&self, nick: &str) -> String {
+    pub(crate) fn payload(&self, nick: &str) -> String {
         let Self { id, since } = self;
         let [nick, since, id] = [nick, since, id].map(Value::from);
         format!(r#"{{"nick":{nick},"since":{since},"id":{id}}}"#)
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     fn check(payload: &str, nick: &str, text: &str) {
-        let said = Said::read(payload.as_bytes());
+        let said = ChatMessage::read(payload.as_bytes());
         assert_eq!((&*said.nick, &*said.text), (nick, text), "{payload}");
     }
 
@@ -104,7 +104,7 @@ mod tests {
             check(payload, "?", payload);
         }
         check("a line\n", "?", "a line");
-        assert_eq!(Said::read(b"caf\xe9").text, "caf\u{fffd}");
+        assert_eq!(ChatMessage::read(b"caf\xe9").text, "caf\u{fffd}");
     }
 
     #[test]
@@ -119,11 +119,11 @@ mod tests {
 
     #[test]
     fn presence_tells_one_ann_from_another() {
-        let badge = Badge {
+        let own_presence = Presence {
             id: "7f".to_owned(),
             since: "2026-01-01T00:00:00Z".to_owned(),
         };
-        let payload = badge.presence("ann");
+        let payload = own_presence.payload("ann");
         assert_eq!(
             payload,
             r#"{"nick":"ann","since":"2026-01-01T00:00:00Z","id":"7f"}"#
