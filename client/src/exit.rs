@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use client::{Error, Refusal};
 
-use crate::talk::say;
+use crate::stderr::say;
 
 /// The codes as `--help` shows them.
 pub(crate) const HELP: &str = "\

@@ -65,6 +65,14 @@ pub(crate) fn plural(count: u64, noun: &str) -> String {
     format!("{} {noun}{end}", grouped(count))
 }
 
+/// A count of messages, with its digits ungrouped.
+pub(crate) fn messages(count: u64) -> String {
+    match count {
+        1 => "1 message".to_owned(),
+        count => format!("{count} messages"),
+    }
+}
+
 /// All digits, in groups of three.
 pub(crate) fn grouped(count: u64) -> String {
     indicatif::HumanCount(count).to_string()

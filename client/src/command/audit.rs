@@ -8,7 +8,7 @@ use client::inquiry::Audit;
 use crate::exit::{self, Exit, Failure, Stop};
 use crate::listing;
 use crate::server::ServerArguments;
-use crate::talk::say;
+use crate::stderr::say;
 use crate::units::grouped;
 use crate::visible;
 

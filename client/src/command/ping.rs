@@ -10,7 +10,7 @@ use crate::duration;
 use crate::exit::{self, Exit, Failure, Stop};
 use crate::interruption::Interruption;
 use crate::server::Server;
-use crate::talk::say;
+use crate::stderr::say;
 use crate::wire::{LoginArguments, Wire};
 
 const EXAMPLES: &str = "\

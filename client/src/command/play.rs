@@ -15,7 +15,8 @@ use crate::interruption::Interruption;
 use crate::lines::Lines;
 use crate::recording::{Entry, Event};
 use crate::server::ServerArguments;
-use crate::talk::{messages, say};
+use crate::stderr::say;
+use crate::units::messages;
 
 const FAILED: &str = "playing failed";
 

@@ -14,7 +14,7 @@ use crate::duration;
 use crate::exit::{self, Exit, Failure};
 use crate::interruption::Interruption;
 use crate::lines::{self, Lines};
-use crate::talk::say;
+use crate::stderr::say;
 use crate::value;
 use crate::wire::{MORE_HELP, Sender, Wire, WireArguments};
 

@@ -15,7 +15,8 @@ use crate::interruption::Interruption;
 use crate::reconnect::Pauses;
 use crate::recording;
 use crate::server::ServerArguments;
-use crate::talk::{messages, say};
+use crate::stderr::say;
+use crate::units::messages;
 use crate::value;
 
 const FAILED: &str = "recording failed";

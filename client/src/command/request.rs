@@ -11,7 +11,7 @@ use crate::interruption::Interruption;
 use crate::lines;
 use crate::output::{Arrived, Style};
 use crate::server::ServerArguments;
-use crate::talk::say;
+use crate::stderr::say;
 use crate::value;
 
 const FAILED: &str = "your request failed";

@@ -11,7 +11,7 @@ use client::{Attributes, Client, RETAIN, Receipt, Woken};
 use crate::exit::{self, Exit, Failure, Stop};
 use crate::listing::{self, ListFlags, Listing};
 use crate::server::ServerArguments;
-use crate::talk::say;
+use crate::stderr::say;
 use crate::units::plural;
 use crate::value;
 

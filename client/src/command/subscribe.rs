@@ -13,7 +13,7 @@ use crate::exit::{self, Exit, Failure, Stop};
 use crate::interruption::Interruption;
 use crate::output::{Format, Hiding, Printer, Style};
 use crate::reconnect::Pauses;
-use crate::talk::say;
+use crate::stderr::say;
 use crate::value;
 use crate::wire::{MORE_HELP, Target, Wire, WireArguments};
 

@@ -17,8 +17,8 @@ use ratatui::crossterm::terminal;
 use serde::Serialize;
 
 use crate::exit::{Exit, Stop};
+use crate::stderr::say;
 use crate::table::{self, Column, Fitted};
-use crate::talk::say;
 use crate::units::{grouped, plural};
 
 /// What a table has room for that is not shown at a terminal.

@@ -9,7 +9,7 @@ use client::{Delivery, Filter, RETAINED, Topic};
 
 use super::arrived::Arrived;
 use super::style::Style;
-use crate::talk::say;
+use crate::stderr::say;
 
 /// As many bytes are collected before they are written, unless there is a pause.
 const BUFFER_BYTES: usize = 64 * 1024;

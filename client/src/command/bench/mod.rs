@@ -38,7 +38,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use crate::duration;
 use crate::exit::{self, Exit, Failure};
 use crate::interruption::Interruption;
-use crate::talk::say;
+use crate::stderr::say;
 
 use latency::Pace;
 use layout::Layout;

@@ -14,7 +14,7 @@ use crate::exit::{self, Exit, Failure};
 use crate::interruption::Interruption;
 use crate::reconnect::Pauses;
 use crate::server::ServerArguments;
-use crate::talk::say;
+use crate::stderr::say;
 use crate::value;
 
 use responder::Responder;

@@ -2,7 +2,7 @@
 
 use client::{Attributes, ERROR, Error, Escaped, ID, Publisher, REPLY, Topic};
 
-use crate::talk::say;
+use crate::stderr::say;
 
 /// What somebody wants to know.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use client::{Client, Delivery, Error, RETAINED};
 
 use crate::exit::Failure;
-use crate::talk::say;
+use crate::stderr::say;
 
 use super::request::{Answer, Request};
 use super::workers::Workers;

@@ -12,7 +12,7 @@ use std::thread;
 
 use crate::exit::{Exit, Failure};
 use crate::lines;
-use crate::talk::say;
+use crate::stderr::say;
 use crate::waker::{self, WakeReceiver, Waker};
 
 use super::request::{Answer, Request};
