@@ -4,42 +4,42 @@ use hdrhistogram::Histogram;
 use indicatif::HumanCount;
 use rustix::event::PollFlags;
 
+use super::failure::BenchFailure;
 use super::link::BEAT;
-use super::publisher::Publisher;
-use super::report::Report;
-use super::settings::Setting;
-use super::stage::{Manner, play};
+use super::phase::{PublishMode, run_phase};
+use super::publisher::BenchPublisher;
+use super::report::BenchReport;
+use super::settings::RunSettings;
 use super::times::{histogram, record};
-use super::trouble::Trouble;
 
-pub(crate) fn run(setting: &Setting, window: u64) -> Result<Report, Trouble> {
-    let manner = Manner {
+pub(crate) fn run(settings: &RunSettings, window: u64) -> Result<BenchReport, BenchFailure> {
+    let mode = PublishMode {
         acked: true,
-        at_once: window.min(setting.most_at_once()),
+        at_once: window.min(settings.most_at_once()),
     };
-    let played = play(
-        setting,
-        manner,
+    let result = run_phase(
+        settings,
+        mode,
         |publisher| publish(publisher, window),
         |_| {},
     )?;
     let mut acked = 0;
     let mut times = histogram();
-    for brought in &played.brought {
+    for brought in &result.brought {
         acked += brought.acked;
         if let Some(of_one) = &brought.times {
             times.add(of_one).expect("the same bounds");
         }
     }
-    let mut report = Report::new("acknowledged", setting);
-    report.cast(setting);
+    let mut report = BenchReport::new("acknowledged", settings);
+    report.participants(settings);
     report.with(&format!("a window of {}", HumanCount(window)));
     report.figure("window", window);
-    report.rate("acked", acked, setting.size, played.publishing);
-    played.report_delivered(&mut report, setting.size);
+    report.rate("acked", acked, settings.size, result.publishing);
+    result.report_delivered(&mut report, settings.size);
     report.times_head();
     report.times("acked after", "ack_after", &times);
-    played.report_end(&mut report);
+    result.report_end(&mut report);
     Ok(report)
 }
 
@@ -50,7 +50,7 @@ struct Receipts {
     times: Option<Histogram<u64>>,
 }
 
-fn publish(publisher: &mut Publisher<'_>, window: u64) -> Result<Receipts, Trouble> {
+fn publish(publisher: &mut BenchPublisher<'_>, window: u64) -> Result<Receipts, BenchFailure> {
     let mut times = histogram();
     // When each message that is on the way left.
     let mut sent_ns = vec![0; window as usize];
@@ -73,7 +73,7 @@ fn publish(publisher: &mut Publisher<'_>, window: u64) -> Result<Receipts, Troub
             return Ok(Receipts { acked, times });
         } else {
             match publisher.link.wait(PollFlags::IN, BEAT) {
-                Err(Trouble::Interrupted) => {
+                Err(BenchFailure::Interrupted) => {
                     let times = Some(times);
                     return Ok(Receipts { acked, times });
                 }

@@ -2,7 +2,7 @@
 
 use super::layout::{Layout, TOPIC_DIGITS};
 use super::payload;
-use super::wire::Wire;
+use super::wire::Protocol;
 
 /// How much is written at once.
 const WRITE_BYTES: usize = 64 * 1024;
@@ -10,7 +10,7 @@ const WRITE_BYTES: usize = 64 * 1024;
 /// As many frames as one write takes, all of one length.
 #[derive(Debug)]
 pub(crate) struct Frames {
-    wire: &'static dyn Wire,
+    wire: &'static dyn Protocol,
     bytes: Vec<u8>,
     len: usize,
     /// Where the number of the topic stands in a frame; `None` if there is only one topic.
@@ -22,7 +22,7 @@ pub(crate) struct Frames {
 impl Frames {
     /// `most` frames or what one write takes, at least one.
     pub(crate) fn new(
-        wire: &'static dyn Wire,
+        wire: &'static dyn Protocol,
         publisher: usize,
         topics: &[usize],
         size: usize,
@@ -93,13 +93,13 @@ fn put_decimal(digits: &mut [u8], mut number: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::{Event, Line, Mqtt, Nats, Redis, WebSocket};
+    use super::super::wire::{LineProtocol, Mqtt, Nats, Redis, WebSocket, WireEvent};
     use super::*;
 
     static V3: Mqtt = Mqtt::of(false);
     static V5: Mqtt = Mqtt::of(true);
 
-    fn check(wire: &'static dyn Wire) {
+    fn check(wire: &'static dyn Protocol) {
         for acked in [false, true] {
             let mut frames = Frames::new(wire, 3, &[1, 4], payload::MIN_BYTES, acked, 2);
             assert_eq!(frames.count(), 2);
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_ready_made_frame_is_as_if_made_anew() {
-        for wire in [&Line as &dyn Wire, &Nats, &Redis, &V3, &V5] {
+        for wire in [&LineProtocol as &dyn Protocol, &Nats, &Redis, &V3, &V5] {
             check(wire);
         }
         let websocket = WebSocket::at("ws://localhost/ws").expect("an address");
@@ -133,6 +133,6 @@ mod tests {
         let frames = Frames::new(&V3, 0, &[0], 1_000_000, false, 10);
         assert_eq!(frames.count(), 1);
         let event = V3.scan(frames.first(1)).map(|(event, _)| event);
-        assert!(matches!(event, Some(Event::Message { .. })));
+        assert!(matches!(event, Some(WireEvent::Message { .. })));
     }
 }

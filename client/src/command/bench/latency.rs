@@ -18,16 +18,16 @@ use indicatif::HumanFloatCount;
 
 use crate::exit::{Exit, Failure};
 
+use super::failure::BenchFailure;
 use super::layout::Layout;
 use super::link::BEAT;
 use super::payload;
-use super::publisher::{Extent, Publisher};
+use super::phase::{PublishMode, run_phase};
+use super::publisher::{BenchPublisher, Extent};
 use super::reader::Arrival;
-use super::report::Report;
-use super::settings::Setting;
-use super::stage::{Manner, play};
+use super::report::BenchReport;
+use super::settings::RunSettings;
 use super::times::{histogram, record, write_distribution};
-use super::trouble::Trouble;
 
 /// So many messages may be with some of their subscribers and not yet with all. Beyond that, the
 /// time until all have one is not measured.
@@ -35,7 +35,7 @@ const MAX_UNFINISHED: usize = 1 << 20;
 
 /// What a run at a fixed rate needs to know besides.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace<'a> {
+pub(crate) struct LatencyOptions<'a> {
     /// Messages a second, of all publishers together.
     pub(crate) rate: f64,
     /// Messages due before this do not count.
@@ -59,64 +59,67 @@ impl Schedule {
     }
 }
 
-pub(crate) fn run(setting: &Setting, pace: Pace<'_>) -> Result<Report, Failure> {
+pub(crate) fn run(
+    settings: &RunSettings,
+    options: LatencyOptions<'_>,
+) -> Result<BenchReport, Failure> {
     let cannot_write = |error| {
-        let path = pace.hdr.unwrap_or(Path::new(""));
+        let path = options.hdr.unwrap_or(Path::new(""));
         let why = format_args!("cannot write {} ({error})", path.display());
         Failure::new(Exit::Failed, "client", why)
     };
     // Before the run, which may be long, rather than after it.
-    let file = pace
+    let file = options
         .hdr
         .map(File::create)
         .transpose()
         .map_err(cannot_write)?;
     let schedule = Schedule {
-        interval_ns: 1e9 / pace.rate,
-        publishers: setting.layout.publishers,
+        interval_ns: 1e9 / options.rate,
+        publishers: settings.layout.publishers,
     };
-    let warmup_ns = pace.warmup.as_nanos() as u64;
+    let warmup_ns = options.warmup.as_nanos() as u64;
     let mut times = Times::default();
-    let setting = &with_warmup(setting, pace);
-    let manner = Manner {
+    let settings = &with_warmup(settings, options);
+    let mode = PublishMode {
         acked: false,
         at_once: u64::MAX,
     };
-    let played = play(
-        setting,
-        manner,
+    let result = run_phase(
+        settings,
+        mode,
         |publisher| publish(publisher, schedule),
-        |arrival| times.add(&setting.layout, schedule, warmup_ns, arrival),
+        |arrival| times.add(&settings.layout, schedule, warmup_ns, arrival),
     )?;
     if let Some(file) = file {
         write_distribution(file, &times.from_schedule).map_err(cannot_write)?;
     }
-    let mut report = Report::new("latency", setting);
-    report.cast(setting);
-    report.with(&format!("{} msg/s", HumanFloatCount(pace.rate)));
-    report.figure("rate", pace.rate);
-    played.report_published(&mut report, setting.size);
-    played.report_delivered(&mut report, setting.size);
+    let mut report = BenchReport::new("latency", settings);
+    report.participants(settings);
+    report.with(&format!("{} msg/s", HumanFloatCount(options.rate)));
+    report.figure("rate", options.rate);
+    result.report_published(&mut report, settings.size);
+    result.report_delivered(&mut report, settings.size);
     report.times_head();
     report.times("scheduled", "from_schedule", &times.from_schedule);
     report.times("sent", "from_sending", &times.from_sending);
-    if setting.layout.fan_out() > 1 {
+    if settings.layout.fan_out() > 1 {
         report.times("to all", "to_all", &times.to_all);
     }
-    played.report_end(&mut report);
+    result.report_end(&mut report);
     Ok(report)
 }
 
 /// The same, with the messages of the warm-up counted in.
-fn with_warmup(setting: &Setting, pace: Pace<'_>) -> Setting {
-    let messages = |time: Duration| (time.as_secs_f64() * pace.rate).ceil() as u64;
-    let measured = match setting.extent {
+fn with_warmup(settings: &RunSettings, options: LatencyOptions<'_>) -> RunSettings {
+    let messages = |time: Duration| (time.as_secs_f64() * options.rate).ceil() as u64;
+    let measured = match settings.extent {
         Extent::Time(time) => messages(time),
         Extent::Count(count) => count,
     };
-    Setting {
-        extent: Extent::Count(messages(pace.warmup) + measured),
-        ..setting.clone()
+    RunSettings {
+        extent: Extent::Count(messages(options.warmup) + measured),
+        ..settings.clone()
     }
 }
 
@@ -177,7 +180,7 @@ impl Times {
 }
 
 /// Publishes what is due, and sleeps until the next is.
-fn publish(publisher: &mut Publisher<'_>, schedule: Schedule) -> Result<(), Trouble> {
+fn publish(publisher: &mut BenchPublisher<'_>, schedule: Schedule) -> Result<(), BenchFailure> {
     // Else a sleeper is woken up to 50 µs late. Where that cannot be had, it is told as lateness.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
     loop {

@@ -2,7 +2,7 @@
 
 use std::process;
 
-use super::wire::Wire;
+use super::wire::Protocol;
 
 /// Topics end with a number of so many digits, so all frames of a run are of one length.
 pub(crate) const TOPIC_DIGITS: usize = 5;
@@ -22,7 +22,7 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// No two runs at the same time have a topic in common.
-    pub(crate) fn topic(wire: &dyn Wire, topic: usize) -> String {
+    pub(crate) fn topic(wire: &dyn Protocol, topic: usize) -> String {
         let separator = wire.separator();
         let run = process::id();
         format!("bench{separator}{run:08x}{separator}{topic:0TOPIC_DIGITS$}")

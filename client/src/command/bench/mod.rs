@@ -2,9 +2,10 @@
 //! once and in order.
 //!
 //! It favours no broker: all are loaded with the same code, which speaks their protocols itself.
-//! `stage.rs` has what most kinds of runs share; `wire/` is all that differs between brokers.
+//! `phase.rs` has what most kinds of runs share; `wire/` is all that differs between brokers.
 
 mod acked;
+mod failure;
 mod flow;
 mod frames;
 mod idle;
@@ -12,19 +13,18 @@ mod latency;
 mod layout;
 mod link;
 mod payload;
+mod phase;
 mod progress;
 mod publisher;
 mod reader;
 mod report;
 mod request;
 mod settings;
-mod stage;
-mod stencil;
 mod tally;
 mod target;
+mod template;
 mod throughput;
 mod times;
-mod trouble;
 mod wire;
 
 use std::io::{self, IsTerminal};
@@ -40,12 +40,12 @@ use crate::exit::{self, Exit, Failure};
 use crate::interruption::Interruption;
 use crate::stderr::say;
 
-use latency::Pace;
+use latency::LatencyOptions;
 use layout::Layout;
 use link::Dialer;
 use publisher::Extent;
-use report::Report;
-use settings::Setting;
+use report::BenchReport;
+use settings::RunSettings;
 use target::TargetArguments;
 
 /// A frame that is longer would not fit into the lines of a broker.
@@ -171,7 +171,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     }
     let interruption = Interruption::watch()?;
     raise_open_files();
-    let setting = Setting {
+    let settings = RunSettings {
         dialer: Dialer {
             target,
             wait: arguments.target.wait,
@@ -185,7 +185,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         cap: arguments.cap,
         progress: !arguments.json || io::stdout().is_terminal(),
     };
-    let report = arguments.measure(&setting)?;
+    let report = arguments.measure(&settings)?;
     report.print(arguments.json)?;
     Ok(end(&report))
 }
@@ -197,7 +197,7 @@ fn raise_open_files() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-fn end(report: &Report) -> Exit {
+fn end(report: &BenchReport) -> Exit {
     if report.interrupted {
         return Exit::Interrupted;
     }
@@ -232,23 +232,23 @@ impl Arguments {
         Ok(layout)
     }
 
-    fn measure(&self, setting: &Setting) -> Result<Report, Failure> {
+    fn measure(&self, settings: &RunSettings) -> Result<BenchReport, Failure> {
         if let Some(rate) = self.rate {
-            let pace = Pace {
+            let options = LatencyOptions {
                 rate,
                 warmup: self.warmup,
                 hdr: self.hdr.as_deref(),
             };
-            return latency::run(setting, pace);
+            return latency::run(settings, options);
         }
         let measured = if let Some(window) = self.window {
-            acked::run(setting, window)
+            acked::run(settings, window)
         } else if self.request {
-            request::run(setting)
+            request::run(settings)
         } else if self.idle.is_some() {
-            idle::run(setting, self.hold)
+            idle::run(settings, self.hold)
         } else {
-            throughput::run(setting)
+            throughput::run(settings)
         };
         Ok(measured?)
     }

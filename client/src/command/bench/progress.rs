@@ -7,7 +7,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::flow::Flow;
 use super::publisher::Extent;
-use super::settings::Setting;
+use super::settings::RunSettings;
 
 /// From one rate that is shown to the next.
 const RATE_EVERY: Duration = Duration::from_millis(500);
@@ -21,13 +21,13 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn start(setting: &Setting) -> Self {
-        let (length, counts_messages) = match setting.extent {
+    pub(crate) fn start(settings: &RunSettings) -> Self {
+        let (length, counts_messages) = match settings.extent {
             Extent::Time(time) => (time.as_millis() as u64, false),
             Extent::Count(count) => (count, true),
         };
         Self {
-            bar: bar(setting.progress, length),
+            bar: bar(settings.progress, length),
             counts_messages,
             last: (Instant::now(), 0),
         }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use super::failure::BenchFailure;
 use super::flow::Flow;
 use super::frames::Frames;
 use super::layout::Layout;
-use super::link::Link;
-use super::trouble::Trouble;
+use super::link::BenchLink;
 
 /// How long a run goes on.
 #[derive(Clone, Copy, Debug)]
@@ -18,8 +18,8 @@ pub(crate) enum Extent {
 
 /// A publisher.
 #[derive(Debug)]
-pub(crate) struct Publisher<'a> {
-    pub(crate) link: Link,
+pub(crate) struct BenchPublisher<'a> {
+    pub(crate) link: BenchLink,
     pub(crate) frames: Frames,
     pub(crate) number: usize,
     pub(crate) flow: &'a Flow,
@@ -37,10 +37,10 @@ pub(crate) struct Publisher<'a> {
     patience: Duration,
 }
 
-impl<'a> Publisher<'a> {
+impl<'a> BenchPublisher<'a> {
     pub(crate) fn new(
         number: usize,
-        link: Link,
+        link: BenchLink,
         frames: Frames,
         layout: &'a Layout,
         flow: &'a Flow,
@@ -107,15 +107,15 @@ impl<'a> Publisher<'a> {
     }
 
     /// Fails after so long without any acknowledgement.
-    pub(crate) fn check_patience(&self, quiet_ns: u64) -> Result<(), Trouble> {
+    pub(crate) fn check_patience(&self, quiet_ns: u64) -> Result<(), BenchFailure> {
         if u128::from(quiet_ns) > self.patience.as_nanos() {
-            return Err(Trouble::Silent(self.patience));
+            return Err(BenchFailure::Silent(self.patience));
         }
         Ok(())
     }
 
     /// Publishes the next `count` messages, at most as many as there are frames.
-    pub(crate) fn publish(&mut self, count: usize) -> Result<(), Trouble> {
+    pub(crate) fn publish(&mut self, count: usize) -> Result<(), BenchFailure> {
         for index in 0..count {
             let topic = self.topics[self.place];
             let turn = self.published + index as u64;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::exit::Failure;
 use crate::units::plural;
 
-use super::settings::Setting;
+use super::settings::RunSettings;
 use super::tally::Faults;
 
 /// Which percentiles are told, in per cent.
@@ -24,16 +24,16 @@ const PERCENTILES: [(&str, f64); 5] = [
 
 /// What a run found out, and whether it ended well.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub(crate) struct BenchReport {
     text: String,
     json: Map<String, Value>,
     pub(crate) faults: Faults,
     pub(crate) interrupted: bool,
 }
 
-impl Report {
-    pub(crate) fn new(mode: &str, setting: &Setting) -> Self {
-        let target = &setting.dialer.target;
+impl BenchReport {
+    pub(crate) fn new(mode: &str, settings: &RunSettings) -> Self {
+        let target = &settings.dialer.target;
         let mut report = Self {
             text: format!("{mode} at {target}"),
             json: Map::new(),
@@ -56,9 +56,9 @@ impl Report {
     }
 
     /// Who took part.
-    pub(crate) fn cast(&mut self, setting: &Setting) {
-        let layout = &setting.layout;
-        let size = setting.size;
+    pub(crate) fn participants(&mut self, settings: &RunSettings) {
+        let layout = &settings.layout;
+        let size = settings.size;
         let text = format!(
             "{}, {}, {}{}, {size} bytes",
             plural(layout.publishers as u64, "publisher"),

@@ -8,7 +8,7 @@ const WRITES_ON_THE_WAY: usize = 4;
 
 /// What stays the same for a whole run.
 #[derive(Clone, Debug)]
-pub(crate) struct Setting {
+pub(crate) struct RunSettings {
     pub(crate) dialer: Dialer,
     pub(crate) layout: Layout,
     /// Bytes of a payload.
@@ -19,7 +19,7 @@ pub(crate) struct Setting {
     pub(crate) progress: bool,
 }
 
-impl Setting {
+impl RunSettings {
     /// One write is a small part of what may be on the way, so that writing and reading overlap.
     pub(crate) fn most_at_once(&self) -> u64 {
         (self.cap / WRITES_ON_THE_WAY / self.size).max(1) as u64

@@ -8,7 +8,7 @@ use crate::duration;
 use crate::server::{Login, Server, Url};
 use crate::wire::Version;
 
-use super::wire::{Events, Line, Mqtt, Nats, Redis, Streams, WebSocket, Wire};
+use super::wire::{Events, LineProtocol, Mqtt, Nats, Protocol, Redis, Streams, WebSocket};
 
 /// What an address begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,22 +57,22 @@ impl Scheme {
 
 /// A broker under test.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
+pub(crate) struct BenchTarget {
     scheme: Scheme,
-    pub(crate) wire: &'static dyn Wire,
+    pub(crate) wire: &'static dyn Protocol,
     pub(crate) server: Server,
 }
 
 /// What `--server` says.
 #[derive(Clone, Debug)]
-struct Place {
+struct BenchUrl {
     scheme: Scheme,
     server: Server,
     login: Login,
 }
 
 /// Takes `HOST:PORT`, which is the line protocol, and each behind a protocol and `://`.
-impl FromStr for Place {
+impl FromStr for BenchUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -103,7 +103,7 @@ impl FromStr for Place {
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for BenchTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.server.path().unwrap_or_default();
         write!(f, "{}://{}{path}", self.scheme.name(), self.server.place())
@@ -123,7 +123,7 @@ pub(crate) struct TargetArguments {
         default_value = "127.0.0.1:1373",
         hide_default_value = true
     )]
-    server: Place,
+    server: BenchUrl,
     /// Another host than that of --server
     #[arg(long)]
     host: Option<String>,
@@ -144,8 +144,8 @@ pub(crate) struct TargetArguments {
 impl TargetArguments {
     /// What all of them together say, for a run in which so many messages may be without their
     /// acknowledgement.
-    pub(crate) fn target(&self, window: Option<u64>) -> Result<Target, String> {
-        let Place {
+    pub(crate) fn target(&self, window: Option<u64>) -> Result<BenchTarget, String> {
+        let BenchUrl {
             scheme,
             server,
             login,
@@ -161,8 +161,8 @@ impl TargetArguments {
         if scheme != Scheme::Mqtt && self.qos.is_some() {
             return Err("--qos is for MQTT; give --mqtt, or mqtt://HOST:PORT".to_owned());
         }
-        let wire: &'static dyn Wire = match scheme {
-            Scheme::Line => &Line,
+        let wire: &'static dyn Protocol = match scheme {
+            Scheme::Line => &LineProtocol,
             Scheme::Nats => &Nats,
             Scheme::Redis => &Redis,
             // There is one target, and it is spoken to until the program ends.
@@ -174,7 +174,7 @@ impl TargetArguments {
             }
             Scheme::Mqtt => Box::leak(Box::new(self.mqtt(window, login)?)),
         };
-        Ok(Target {
+        Ok(BenchTarget {
             scheme,
             wire,
             server,

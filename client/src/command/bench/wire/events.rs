@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::line::Line;
-use super::protocol::{Event, Wire};
+use super::line::LineProtocol;
+use super::protocol::{Protocol, WireEvent};
 use super::text::{first_line, head, refused};
 
 /// What publishers speak.
@@ -26,37 +26,37 @@ const BEFORE_PAYLOAD: &[u8] = b"\",\"payload\":\"";
 /// The longest line that says the length of a chunk.
 const MAX_SIZE_BYTES: usize = 32;
 
-impl Wire for Events {
-    fn of_subscribers(&self) -> Option<&dyn Wire> {
+impl Protocol for Events {
+    fn of_subscribers(&self) -> Option<&dyn Protocol> {
         Some(&self.streams)
     }
 
-    fn hello(&self, client: &str, acked: bool, out: &mut Vec<u8>) {
-        Line.hello(client, acked, out);
+    fn connect(&self, client: &str, acked: bool, out: &mut Vec<u8>) {
+        LineProtocol.connect(client, acked, out);
     }
 
     fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize {
-        Line.subscribe(topics, these, out)
+        LineProtocol.subscribe(topics, these, out)
     }
 
     fn publish(&self, topic: &str, payload: &[u8], acked: bool, out: &mut Vec<u8>) {
-        Line.publish(topic, payload, acked, out);
+        LineProtocol.publish(topic, payload, acked, out);
     }
 
     fn ping(&self, out: &mut Vec<u8>) {
-        Line.ping(out);
+        LineProtocol.ping(out);
     }
 
     fn pong(&self, token: &[u8], out: &mut Vec<u8>) {
-        Line.pong(token, out);
+        LineProtocol.pong(token, out);
     }
 
-    fn scan(&self, bytes: &[u8]) -> Option<(Event, usize)> {
-        Line.scan(bytes)
+    fn scan(&self, bytes: &[u8]) -> Option<(WireEvent, usize)> {
+        LineProtocol.scan(bytes)
     }
 }
 
-impl Wire for Streams {
+impl Protocol for Streams {
     fn subscribers_may_publish(&self) -> bool {
         false
     }
@@ -66,7 +66,7 @@ impl Wire for Streams {
     }
 
     /// The request says all.
-    fn hello(&self, _client: &str, _acked: bool, _out: &mut Vec<u8>) {}
+    fn connect(&self, _client: &str, _acked: bool, _out: &mut Vec<u8>) {}
 
     fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize {
         let topics = &topics[these];
@@ -90,11 +90,11 @@ impl Wire for Streams {
 
     fn ping(&self, _out: &mut Vec<u8>) {}
 
-    fn scan(&self, bytes: &[u8]) -> Option<(Event, usize)> {
+    fn scan(&self, bytes: &[u8]) -> Option<(WireEvent, usize)> {
         if bytes.starts_with(b"HTTP/") {
             let (head, len) = head(bytes)?;
             let event = match head.split(|&byte| byte == b' ').nth(1) {
-                Some(b"200") => Event::Confirm,
+                Some(b"200") => WireEvent::Confirm,
                 _ => refused(head),
             };
             return Some((event, len));
@@ -119,7 +119,7 @@ impl Wire for Streams {
 }
 
 /// What a chunk says whose text begins at `start`. Comments and gaps need no answer.
-fn event(chunk: &[u8], start: usize) -> Event {
+fn event(chunk: &[u8], start: usize) -> WireEvent {
     let message = || {
         let text = chunk[start..].strip_prefix(b"id: ")?;
         let id = memchr::memchr(b'\n', text)?;
@@ -130,9 +130,9 @@ fn event(chunk: &[u8], start: usize) -> Event {
         rest.starts_with(BEFORE_PAYLOAD).then_some(())?;
         let payload = topic.end + BEFORE_PAYLOAD.len();
         let payload = payload..payload + memchr::memchr(b'"', &chunk[payload..])?;
-        Some(Event::Message { topic, payload })
+        Some(WireEvent::Message { topic, payload })
     };
-    message().unwrap_or(Event::Other)
+    message().unwrap_or(WireEvent::Other)
 }
 
 #[cfg(test)]
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_subscriber_asks_once() {
-        assert!(said(|out| streams().hello("b", false, out)).is_empty());
+        assert!(said(|out| streams().connect("b", false, out)).is_empty());
         let mut out = Vec::new();
         let confirms = streams().subscribe(&["a/b".to_owned()], 0..1, &mut out);
         assert_eq!(confirms, 1);
@@ -162,8 +162,8 @@ mod tests {
             "{request}"
         );
         let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
-        check(&streams(), head, &Event::Confirm);
-        check(&streams(), &chunk(": subscribed\n\n"), &Event::Other);
+        check(&streams(), head, &WireEvent::Confirm);
+        check(&streams(), &chunk(": subscribed\n\n"), &WireEvent::Other);
     }
 
     #[test]
@@ -173,7 +173,7 @@ mod tests {
         check(
             &streams(),
             &chunk("event: gap\ndata: {\"count\":3}\n\n"),
-            &Event::Other,
+            &WireEvent::Other,
         );
     }
 
@@ -182,17 +182,17 @@ mod tests {
         let event = streams().scan(b"0\r\n\r\n").map(|(event, _)| event);
         assert_eq!(
             event,
-            Some(Event::Refused("the stream has ended".to_owned()))
+            Some(WireEvent::Refused("the stream has ended".to_owned()))
         );
         let text = "HTTP/1.1 503 Service Unavailable".to_owned();
         check(
             &streams(),
             b"HTTP/1.1 503 Service Unavailable\r\n\r\n",
-            &Event::Refused(text),
+            &WireEvent::Refused(text),
         );
         for nonsense in [&b"PONG\r\n"[..], &[b'x'; 99]] {
             let event = streams().scan(nonsense).map(|(event, _)| event);
-            assert!(matches!(event, Some(Event::Refused(_))), "{event:?}");
+            assert!(matches!(event, Some(WireEvent::Refused(_))), "{event:?}");
         }
     }
 
@@ -201,7 +201,7 @@ mod tests {
         let events = Events { streams: streams() };
         let out = said(|out| events.publish("a", b"hi", false, out));
         assert_eq!(out, b"PUBLISH a hi\n");
-        check(&events, b"PONG\n", &Event::Confirm);
+        check(&events, b"PONG\n", &WireEvent::Confirm);
         assert!(events.of_subscribers().is_some());
     }
 }

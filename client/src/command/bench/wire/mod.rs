@@ -14,9 +14,9 @@ mod text;
 mod websocket;
 
 pub(crate) use events::{Events, Streams};
-pub(crate) use line::Line;
+pub(crate) use line::LineProtocol;
 pub(crate) use mqtt::Mqtt;
 pub(crate) use nats::Nats;
-pub(crate) use protocol::{Ack, Event, Wire};
+pub(crate) use protocol::{AckCount, Protocol, WireEvent};
 pub(crate) use redis::Redis;
 pub(crate) use websocket::WebSocket;

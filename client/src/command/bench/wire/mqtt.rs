@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::protocol::{Ack, Event, Wire};
+use super::protocol::{AckCount, Protocol, WireEvent};
 use crate::server::Login;
 
 /// How it is spoken in a run.
@@ -47,8 +47,8 @@ const FAILURE: u8 = 0x80;
 /// The longest length that a packet can say.
 const MAX_LENGTH_BYTES: usize = 4;
 
-impl Wire for Mqtt {
-    fn hello(&self, client: &str, _acked: bool, out: &mut Vec<u8>) {
+impl Protocol for Mqtt {
+    fn connect(&self, client: &str, _acked: bool, out: &mut Vec<u8>) {
         let mut body = Vec::new();
         put_text("MQTT", &mut body);
         let Login { user, password } = &self.login;
@@ -132,11 +132,11 @@ impl Wire for Mqtt {
         }
     }
 
-    fn scan(&self, bytes: &[u8]) -> Option<(Event, usize)> {
+    fn scan(&self, bytes: &[u8]) -> Option<(WireEvent, usize)> {
         let &kind = bytes.first()?;
         let Some((body, len)) = length(bytes)? else {
             let text = "a packet whose length is none".to_owned();
-            return Some((Event::Refused(text), bytes.len()));
+            return Some((WireEvent::Refused(text), bytes.len()));
         };
         if bytes.len() < len {
             return None;
@@ -146,13 +146,13 @@ impl Wire for Mqtt {
             PUBLISH => self.message(kind, packet, body),
             CONNACK => self.connack(&packet[body..]),
             SUBACK => self.suback(&packet[body..]),
-            PINGRESP => Event::Confirm,
+            PINGRESP => WireEvent::Confirm,
             PUBACK => match packet.get(body + 2) {
                 Some(&code) if code >= FAILURE => refused("PUBACK", code),
-                _ => Event::Ack(Ack::One),
+                _ => WireEvent::Ack(AckCount::One),
             },
             DISCONNECT => refused("DISCONNECT", packet.get(body).copied().unwrap_or(0)),
-            _ => Event::Other,
+            _ => WireEvent::Other,
         };
         Some((event, len))
     }
@@ -178,9 +178,9 @@ impl Mqtt {
         }
     }
 
-    fn message(&self, kind: u8, packet: &[u8], body: usize) -> Event {
+    fn message(&self, kind: u8, packet: &[u8], body: usize) -> WireEvent {
         let id = if kind & 0x06 == 0 { 0 } else { 2 };
-        let too_short = || Event::Refused("a PUBLISH shorter than its topic".to_owned());
+        let too_short = || WireEvent::Refused("a PUBLISH shorter than its topic".to_owned());
         let Some(size) = packet.get(body..body + 2) else {
             return too_short();
         };
@@ -192,7 +192,7 @@ impl Mqtt {
             return too_short();
         };
         let payload = topic.end + id + properties..packet.len();
-        Event::Message { topic, payload }
+        WireEvent::Message { topic, payload }
     }
 
     /// How many bytes the properties at the front take, with their length.
@@ -212,7 +212,7 @@ impl Mqtt {
         None
     }
 
-    fn connack(&self, body: &[u8]) -> Event {
+    fn connack(&self, body: &[u8]) -> WireEvent {
         match body.get(1) {
             Some(0) => {}
             Some(&code) => return refused("CONNACK", code),
@@ -225,20 +225,20 @@ impl Mqtt {
         });
         match (self.window, maximum) {
             (Some(window), Some(maximum)) if window > u64::from(maximum) => {
-                Event::Refused(format!(
+                WireEvent::Refused(format!(
                     "it takes {maximum} messages that are not acknowledged; give --window {maximum}"
                 ))
             }
-            _ => Event::Confirm,
+            _ => WireEvent::Confirm,
         }
     }
 
-    fn suback(&self, body: &[u8]) -> Event {
+    fn suback(&self, body: &[u8]) -> WireEvent {
         let codes = body.get(2..).unwrap_or_default();
         let properties = self.properties_len(codes).unwrap_or(0);
         match codes[properties..].iter().find(|&&code| code >= FAILURE) {
             Some(&code) => refused("SUBACK", code),
-            None => Event::Confirm,
+            None => WireEvent::Confirm,
         }
     }
 }
@@ -268,8 +268,8 @@ fn receive_maximum(mut properties: &[u8]) -> Option<u16> {
 }
 
 /// What a packet refuses.
-fn refused(packet: &str, code: u8) -> Event {
-    Event::Refused(format!("{packet} with code 0x{code:02x}"))
+fn refused(packet: &str, code: u8) -> WireEvent {
+    WireEvent::Refused(format!("{packet} with code 0x{code:02x}"))
 }
 
 /// Where the body of the first packet begins and where it ends. `Some(None)` if it says no length.
@@ -332,7 +332,7 @@ mod tests {
     #[test]
     fn a_long_packet_says_its_length_in_several_bytes() {
         let frame = said(|out| V3.publish("a", &[b'x'; 20_000], false, out));
-        let Some((Event::Message { payload, .. }, len)) = V3.scan(&frame) else {
+        let Some((WireEvent::Message { payload, .. }, len)) = V3.scan(&frame) else {
             panic!("no message");
         };
         assert_eq!((payload.len(), len), (20_000, frame.len()));
@@ -340,13 +340,13 @@ mod tests {
 
     #[test]
     fn answers_and_refusals_are_told_apart() {
-        check(&V3, &[CONNACK, 2, 0, 0], &Event::Confirm);
-        check(&V3, &[SUBACK, 3, 0, 1, 0], &Event::Confirm);
-        check(&V3, &[PINGRESP, 0], &Event::Confirm);
-        check(&V3, &[PUBACK, 2, 0, 1], &Event::Ack(Ack::One));
+        check(&V3, &[CONNACK, 2, 0, 0], &WireEvent::Confirm);
+        check(&V3, &[SUBACK, 3, 0, 1, 0], &WireEvent::Confirm);
+        check(&V3, &[PINGRESP, 0], &WireEvent::Confirm);
+        check(&V3, &[PUBACK, 2, 0, 1], &WireEvent::Ack(AckCount::One));
         for refusal in [&[CONNACK, 2, 0, 5][..], &[SUBACK, 3, 0, 1, 0x80]] {
             let event = V3.scan(refusal).map(|(event, _)| event);
-            assert!(matches!(event, Some(Event::Refused(_))), "{event:?}");
+            assert!(matches!(event, Some(WireEvent::Refused(_))), "{event:?}");
         }
     }
 
@@ -358,7 +358,7 @@ mod tests {
             &[0x30, 255, 255, 255, 255, 1],
         ] {
             let event = V3.scan(nonsense).map(|(event, _)| event);
-            assert!(matches!(event, Some(Event::Refused(_))), "{event:?}");
+            assert!(matches!(event, Some(WireEvent::Refused(_))), "{event:?}");
         }
     }
 
@@ -375,16 +375,20 @@ mod tests {
         // With an expiry interval, as a broker may hand it on.
         let with_property = b"\x30\x0b\x00\x01a\x05\x02\x00\x00\x00\x3chi";
         check_message(&V5, with_property, "a");
-        check(&V5, &[CONNACK, 3, 0, 0, 0], &Event::Confirm);
-        check(&V5, &[SUBACK, 4, 0, 1, 0, 1], &Event::Confirm);
-        check(&V5, &[PUBACK, 3, 0, 1, 0x10], &Event::Ack(Ack::One));
+        check(&V5, &[CONNACK, 3, 0, 0, 0], &WireEvent::Confirm);
+        check(&V5, &[SUBACK, 4, 0, 1, 0, 1], &WireEvent::Confirm);
+        check(
+            &V5,
+            &[PUBACK, 3, 0, 1, 0x10],
+            &WireEvent::Ack(AckCount::One),
+        );
         for refusal in [
             &[PUBACK, 3, 0, 1, 0x97][..],
             &[SUBACK, 4, 0, 1, 0, 0x87],
             &[DISCONNECT, 1, 0x8b],
         ] {
             let event = V5.scan(refusal).map(|(event, _)| event);
-            assert!(matches!(event, Some(Event::Refused(_))), "{event:?}");
+            assert!(matches!(event, Some(WireEvent::Refused(_))), "{event:?}");
         }
     }
 
@@ -395,9 +399,9 @@ mod tests {
             window: Some(window),
             ..V5
         };
-        check(&of(20), connack, &Event::Confirm);
+        check(&of(20), connack, &WireEvent::Confirm);
         let refused = of(21).scan(connack);
-        let Some((Event::Refused(why), _)) = refused else {
+        let Some((WireEvent::Refused(why), _)) = refused else {
             panic!("{refused:?}");
         };
         assert!(why.contains("give --window 20"), "{why}");

@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::ops::Range;
 
 /// One protocol.
-pub(crate) trait Wire: Debug + Sync {
+pub(crate) trait Protocol: Debug + Sync {
     /// Between the levels of a topic.
     fn separator(&self) -> char {
         '/'
@@ -19,7 +19,7 @@ pub(crate) trait Wire: Debug + Sync {
     }
 
     /// What subscribers speak, if that is something else.
-    fn of_subscribers(&self) -> Option<&dyn Wire> {
+    fn of_subscribers(&self) -> Option<&dyn Protocol> {
         None
     }
 
@@ -28,11 +28,11 @@ pub(crate) trait Wire: Debug + Sync {
         usize::MAX
     }
 
-    /// Begins a conversation; answered by one [`Event::Confirm`], if it is anything. `acked` asks for
+    /// Begins a conversation; answered by one [`WireEvent::Confirm`], if it is anything. `acked` asks for
     /// acknowledgements where that is for the whole connection.
-    fn hello(&self, client: &str, acked: bool, out: &mut Vec<u8>);
+    fn connect(&self, client: &str, acked: bool, out: &mut Vec<u8>);
 
-    /// Subscribes to `these` of all topics of a connection; how many [`Event::Confirm`] answer that.
+    /// Subscribes to `these` of all topics of a connection; how many [`WireEvent::Confirm`] answer that.
     fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize;
 
     /// Puts one message behind `out`.
@@ -41,10 +41,10 @@ pub(crate) trait Wire: Debug + Sync {
     /// Numbers an acknowledged message whose payload stands at `payload_at` of `frame`.
     fn identify(&self, _frame: &mut [u8], _payload_at: usize, _number: u64) {}
 
-    /// Asks for a word; answered by one [`Event::Confirm`] after all that was sent before.
+    /// Asks for a word; answered by one [`WireEvent::Confirm`] after all that was sent before.
     fn ping(&self, out: &mut Vec<u8>);
 
-    /// Answers an [`Event::Ping`].
+    /// Answers an [`WireEvent::Ping`].
     fn pong(&self, _token: &[u8], _out: &mut Vec<u8>) {}
 
     /// Whether subscribers have to acknowledge what they get.
@@ -61,21 +61,21 @@ pub(crate) trait Wire: Debug + Sync {
     fn receipt(&self, _frame: &[u8], _out: &mut Vec<u8>) {}
 
     /// The first event of `bytes` and the bytes it takes; `None` if it is not there as a whole.
-    fn scan(&self, bytes: &[u8]) -> Option<(Event, usize)>;
+    fn scan(&self, bytes: &[u8]) -> Option<(WireEvent, usize)>;
 }
 
 /// What a broker can say, as far as it matters here. Ranges are places in the bytes scanned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub(crate) enum WireEvent {
     Message {
         topic: Range<usize>,
         payload: Range<usize>,
     },
     /// Messages of this connection are acknowledged.
-    Ack(Ack),
-    /// The answer to [`Wire::hello`], [`Wire::ping`] or a part of [`Wire::subscribe`].
+    Ack(AckCount),
+    /// The answer to [`Protocol::connect`], [`Protocol::ping`] or a part of [`Protocol::subscribe`].
     Confirm,
-    /// The broker wants to be answered by [`Wire::pong`].
+    /// The broker wants to be answered by [`Protocol::pong`].
     Ping { token: Range<usize> },
     /// The broker refuses something, in its own words, or speaks another protocol.
     Refused(String),
@@ -83,7 +83,7 @@ pub(crate) enum Event {
     Other,
 }
 
-impl Event {
+impl WireEvent {
     /// The same where so many more bytes stand before it.
     pub(super) fn shifted(self, by: usize) -> Self {
         let moved = |range: Range<usize>| range.start + by..range.end + by;
@@ -102,7 +102,7 @@ impl Event {
 
 /// How brokers count acknowledgements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ack {
+pub(crate) enum AckCount {
     /// One more.
     One,
     /// The first so many of this connection.
@@ -114,7 +114,7 @@ pub(super) mod tests {
     use super::*;
 
     /// `frame` is this event, whole only with its last byte, also with more behind it.
-    pub(crate) fn check(wire: &dyn Wire, frame: &[u8], event: &Event) {
+    pub(crate) fn check(wire: &dyn Protocol, frame: &[u8], event: &WireEvent) {
         for cut in 0..frame.len() {
             assert_eq!(wire.scan(&frame[..cut]), None, "{cut} bytes of {frame:?}");
         }
@@ -123,13 +123,13 @@ pub(super) mod tests {
     }
 
     /// `frame` is a message with the payload `hi`.
-    pub(crate) fn check_message(wire: &dyn Wire, frame: &[u8], name: &str) {
-        let Some((Event::Message { topic, payload }, _)) = wire.scan(frame) else {
+    pub(crate) fn check_message(wire: &dyn Protocol, frame: &[u8], name: &str) {
+        let Some((WireEvent::Message { topic, payload }, _)) = wire.scan(frame) else {
             panic!("no message in {frame:?}");
         };
         assert_eq!(&frame[topic.clone()], name.as_bytes());
         assert_eq!(&frame[payload.clone()], b"hi");
-        check(wire, frame, &Event::Message { topic, payload });
+        check(wire, frame, &WireEvent::Message { topic, payload });
     }
 
     /// What a wire says when it is told to.

@@ -1,6 +1,6 @@
 //! Lines and numbers in the bytes of protocols that are text.
 
-use super::protocol::Event;
+use super::protocol::WireEvent;
 
 /// The first line without its end, and the bytes it takes.
 pub(super) fn first_line(bytes: &[u8]) -> Option<(&[u8], usize)> {
@@ -22,6 +22,6 @@ pub(super) fn number(digits: &[u8]) -> Option<usize> {
 }
 
 /// What a text refuses.
-pub(super) fn refused(text: &[u8]) -> Event {
-    Event::Refused(String::from_utf8_lossy(text).replace(char::is_control, "?"))
+pub(super) fn refused(text: &[u8]) -> WireEvent {
+    WireEvent::Refused(String::from_utf8_lossy(text).replace(char::is_control, "?"))
 }

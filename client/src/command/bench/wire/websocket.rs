@@ -9,8 +9,8 @@ use tungstenite::handshake::client::generate_request;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-use super::line::Line;
-use super::protocol::{Event, Wire};
+use super::line::LineProtocol;
+use super::protocol::{Protocol, WireEvent};
 use super::text::{head, refused};
 
 /// A frame of a client has a mask. One of zeros leaves what is masked as it is, so that frames can
@@ -35,44 +35,46 @@ impl WebSocket {
     }
 }
 
-impl Wire for WebSocket {
-    fn hello(&self, _client: &str, _acked: bool, out: &mut Vec<u8>) {
+impl Protocol for WebSocket {
+    fn connect(&self, _client: &str, _acked: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.handshake);
     }
 
     fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize {
         let mut confirms = 0;
-        frame(out, |out| confirms = Line.subscribe(topics, these, out));
+        frame(out, |out| {
+            confirms = LineProtocol.subscribe(topics, these, out)
+        });
         confirms
     }
 
     fn publish(&self, topic: &str, payload: &[u8], acked: bool, out: &mut Vec<u8>) {
-        frame(out, |out| Line.publish(topic, payload, acked, out));
+        frame(out, |out| LineProtocol.publish(topic, payload, acked, out));
     }
 
     fn ping(&self, out: &mut Vec<u8>) {
-        frame(out, |out| Line.ping(out));
+        frame(out, |out| LineProtocol.ping(out));
     }
 
     fn pong(&self, token: &[u8], out: &mut Vec<u8>) {
-        frame(out, |out| Line.pong(token, out));
+        frame(out, |out| LineProtocol.pong(token, out));
     }
 
     /// A frame is looked at together with its first line, so that messages, which have frames of their
     /// own, look alike from their first byte on.
-    fn scan(&self, bytes: &[u8]) -> Option<(Event, usize)> {
+    fn scan(&self, bytes: &[u8]) -> Option<(WireEvent, usize)> {
         let &first = bytes.first()?;
         if bytes.starts_with(b"HTTP/") {
             let (head, len) = head(bytes)?;
             let event = match head.split(|&byte| byte == b' ').nth(1) {
-                Some(b"101") => Event::Confirm,
+                Some(b"101") => WireEvent::Confirm,
                 _ => refused(head),
             };
             return Some((event, len));
         }
         // The next line of a frame that has several.
         if first.is_ascii_graphic() {
-            return Line.scan(bytes);
+            return LineProtocol.scan(bytes);
         }
         let mut cursor = Cursor::new(bytes);
         let parsed = FrameHeader::parse(&mut cursor);
@@ -86,13 +88,13 @@ impl Wire for WebSocket {
                 let end = head.checked_add(usize::try_from(len).ok()?)?;
                 let event = match kind {
                     Control::Close => refused(b"the WebSocket is closed"),
-                    Control::Ping | Control::Pong | Control::Reserved(_) => Event::Other,
+                    Control::Ping | Control::Pong | Control::Reserved(_) => WireEvent::Other,
                 };
                 (bytes.len() >= end).then_some((event, end))
             }
-            OpCode::Data(_) if len == 0 => Some((Event::Other, head)),
+            OpCode::Data(_) if len == 0 => Some((WireEvent::Other, head)),
             OpCode::Data(_) => {
-                let (event, len) = Line.scan(&bytes[head..])?;
+                let (event, len) = LineProtocol.scan(&bytes[head..])?;
                 Some((event.shifted(head), head + len))
             }
         }
@@ -124,15 +126,18 @@ mod tests {
 
     #[test]
     fn a_conversation_begins_with_a_handshake() {
-        let hello = said(|out| websocket().hello("b", false, out));
-        let hello = String::from_utf8(hello).expect("text");
-        assert!(hello.starts_with("GET /ws HTTP/1.1\r\n"), "{hello}");
-        assert!(hello.contains("Sec-WebSocket-Protocol: line"), "{hello}");
+        let connect = said(|out| websocket().connect("b", false, out));
+        let connect = String::from_utf8(connect).expect("text");
+        assert!(connect.starts_with("GET /ws HTTP/1.1\r\n"), "{connect}");
+        assert!(
+            connect.contains("Sec-WebSocket-Protocol: line"),
+            "{connect}"
+        );
         let answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
-        check(&websocket(), answer, &Event::Confirm);
+        check(&websocket(), answer, &WireEvent::Confirm);
         let text = "HTTP/1.1 404 Not Found".to_owned();
         let answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
-        check(&websocket(), answer, &Event::Refused(text));
+        check(&websocket(), answer, &WireEvent::Refused(text));
         assert!(WebSocket::at("ws://a b/").is_err());
     }
 
@@ -142,7 +147,7 @@ mod tests {
         check(
             &websocket(),
             b"\x81\x07PING x\n",
-            &Event::Ping { token: 7..8 },
+            &WireEvent::Ping { token: 7..8 },
         );
     }
 
@@ -150,15 +155,18 @@ mod tests {
     fn a_frame_may_have_several_lines_and_none() {
         let frame = b"\x81\x0eSUBACK a\nPONG\n";
         let first = websocket().scan(frame);
-        assert_eq!(first, Some((Event::Confirm, 11)));
-        assert_eq!(websocket().scan(&frame[11..]), Some((Event::Confirm, 5)));
-        check(&websocket(), b"\x81\x00", &Event::Other);
-        check(&websocket(), b"\x8a\x01x", &Event::Other);
+        assert_eq!(first, Some((WireEvent::Confirm, 11)));
+        assert_eq!(
+            websocket().scan(&frame[11..]),
+            Some((WireEvent::Confirm, 5))
+        );
+        check(&websocket(), b"\x81\x00", &WireEvent::Other);
+        check(&websocket(), b"\x8a\x01x", &WireEvent::Other);
     }
 
     #[test]
     fn an_end_is_a_refusal() {
-        let closed = Event::Refused("the WebSocket is closed".to_owned());
+        let closed = WireEvent::Refused("the WebSocket is closed".to_owned());
         check(&websocket(), b"\x88\x02\x03\xe9", &closed);
     }
 

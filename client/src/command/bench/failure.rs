@@ -10,7 +10,7 @@ use crate::exit::{Exit, Failure};
 
 /// What went wrong between the bench and the broker.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum BenchFailure {
     /// There is no connection, or no more.
     Connection(Error),
     /// Neither an answer nor room to send for so long.
@@ -18,14 +18,14 @@ pub(crate) enum Trouble {
     /// The broker's own words.
     Refused(String),
     /// Something came that nobody published here.
-    Strange,
+    Unexpected,
     /// This machine does not give what is needed.
-    Machine(io::Error),
+    Resources(io::Error),
     /// The user has seen enough.
     Interrupted,
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for BenchFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connection(why) => why.fmt(f),
@@ -34,25 +34,26 @@ impl fmt::Display for Trouble {
                 "the broker has not moved for {time:?}; give --wait a longer time"
             ),
             Self::Refused(text) => write!(f, "the broker said: {text}"),
-            Self::Strange => write!(
+            Self::Unexpected => write!(
                 f,
                 "a message came that was not published here; is this the right protocol?"
             ),
-            Self::Machine(why) => write!(f, "this machine has no room for it ({why})"),
+            Self::Resources(why) => write!(f, "this machine has no room for it ({why})"),
             Self::Interrupted => write!(f, "interrupted"),
         }
     }
 }
 
-impl From<Trouble> for Failure {
-    fn from(trouble: Trouble) -> Self {
-        let exit = match &trouble {
-            Trouble::Connection(error) => return Self::of(error, "client"),
-            Trouble::Silent(_) | Trouble::Refused(_) | Trouble::Strange | Trouble::Machine(_) => {
-                Exit::Failed
-            }
-            Trouble::Interrupted => Exit::Interrupted,
+impl From<BenchFailure> for Failure {
+    fn from(failure: BenchFailure) -> Self {
+        let exit = match &failure {
+            BenchFailure::Connection(error) => return Self::of(error, "client"),
+            BenchFailure::Silent(_)
+            | BenchFailure::Refused(_)
+            | BenchFailure::Unexpected
+            | BenchFailure::Resources(_) => Exit::Failed,
+            BenchFailure::Interrupted => Exit::Interrupted,
         };
-        Self::new(exit, "client", trouble)
+        Self::new(exit, "client", failure)
     }
 }

@@ -8,7 +8,7 @@ use super::layout::{Layout, TOPIC_DIGITS};
 
 /// The known shape.
 #[derive(Debug, Default)]
-pub(crate) struct Stencil {
+pub(crate) struct Template {
     len: usize,
     /// Where the number of the topic stands.
     digits_at: usize,
@@ -20,7 +20,7 @@ pub(crate) struct Stencil {
 
 /// What bytes begin with.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Step<'a> {
+pub(crate) enum TemplateMatch<'a> {
     Message {
         topic: usize,
         payload: &'a [u8],
@@ -30,7 +30,7 @@ pub(crate) enum Step<'a> {
     Unknown,
 }
 
-impl Stencil {
+impl Template {
     pub(crate) fn new(topics: usize) -> Self {
         Self {
             heads: vec![None; topics],
@@ -43,26 +43,26 @@ impl Stencil {
         self.len
     }
 
-    pub(crate) fn step<'a>(&self, bytes: &'a [u8]) -> Step<'a> {
+    pub(crate) fn match_start<'a>(&self, bytes: &'a [u8]) -> TemplateMatch<'a> {
         let digits = bytes.get(self.digits_at..self.digits_at + TOPIC_DIGITS);
         let Some(topic) = digits.and_then(Layout::number) else {
-            return Step::Unknown;
+            return TemplateMatch::Unknown;
         };
         let Some(Some(head)) = self.heads.get(topic) else {
-            return Step::Unknown;
+            return TemplateMatch::Unknown;
         };
         if !bytes.starts_with(head) {
-            return Step::Unknown;
+            return TemplateMatch::Unknown;
         }
         match bytes.get(self.payload.end..self.len) {
-            None => Step::Partial,
+            None => TemplateMatch::Partial,
             // Where nothing follows a payload, there is nothing to compare: the address of an empty
             // vector is none, and a comparison with masks that looks there takes as long as all the rest.
-            Some(tail) if self.tail.is_empty() || tail == self.tail => Step::Message {
+            Some(tail) if self.tail.is_empty() || tail == self.tail => TemplateMatch::Message {
                 topic,
                 payload: &bytes[self.payload.clone()],
             },
-            Some(_) => Step::Unknown,
+            Some(_) => TemplateMatch::Unknown,
         }
     }
 
@@ -97,30 +97,33 @@ mod tests {
 
     const FIRST: &[u8] = b"MESSAGE a/00001 hi\n";
 
-    fn stencil() -> Stencil {
-        let mut stencil = Stencil::new(3);
-        assert_eq!(stencil.step(FIRST), Step::Unknown);
-        assert_eq!(stencil.learn(FIRST, 8..15, 16..18), Some(1));
-        stencil
+    fn template() -> Template {
+        let mut template = Template::new(3);
+        assert_eq!(template.match_start(FIRST), TemplateMatch::Unknown);
+        assert_eq!(template.learn(FIRST, 8..15, 16..18), Some(1));
+        template
     }
 
     #[test]
     fn what_looks_the_same_is_stepped_over() {
-        let stencil = stencil();
-        let step = stencil.step(b"MESSAGE a/00001 yo\nMORE");
+        let template = template();
+        let step = template.match_start(b"MESSAGE a/00001 yo\nMORE");
         assert_eq!(
             step,
-            Step::Message {
+            TemplateMatch::Message {
                 topic: 1,
                 payload: b"yo"
             }
         );
-        assert_eq!(stencil.len(), FIRST.len());
+        assert_eq!(template.len(), FIRST.len());
     }
 
     #[test]
     fn the_beginning_of_a_message_is_partial() {
-        assert_eq!(stencil().step(b"MESSAGE a/00001 y"), Step::Partial);
+        assert_eq!(
+            template().match_start(b"MESSAGE a/00001 y"),
+            TemplateMatch::Partial
+        );
     }
 
     #[test]
@@ -133,14 +136,18 @@ mod tests {
             b"PING\n",
             b"",
         ] {
-            assert_eq!(stencil().step(other), Step::Unknown, "{other:?}");
+            assert_eq!(
+                template().match_start(other),
+                TemplateMatch::Unknown,
+                "{other:?}"
+            );
         }
     }
 
     #[test]
     fn a_topic_beyond_those_of_the_run_is_none() {
         let frame = b"MESSAGE a/00003 hi\n";
-        assert_eq!(stencil().learn(frame, 8..15, 16..18), None);
-        assert_eq!(stencil().learn(b"MESSAGE x hi\n", 8..9, 10..12), None);
+        assert_eq!(template().learn(frame, 8..15, 16..18), None);
+        assert_eq!(template().learn(b"MESSAGE x hi\n", 8..9, 10..12), None);
     }
 }

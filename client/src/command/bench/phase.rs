@@ -4,21 +4,21 @@
 use std::thread;
 use std::time::Duration;
 
+use super::failure::BenchFailure;
 use super::flow::{Flow, room};
 use super::frames::Frames;
 use super::layout::{Layout, share};
-use super::link::{BEAT, Link};
+use super::link::{BEAT, BenchLink};
 use super::progress::Progress;
-use super::publisher::Publisher;
-use super::reader::{Arrival, Reader};
-use super::report::Report;
-use super::settings::Setting;
+use super::publisher::BenchPublisher;
+use super::reader::{Arrival, SubscriberReader};
+use super::report::BenchReport;
+use super::settings::RunSettings;
 use super::tally::{Faults, Tally};
-use super::trouble::Trouble;
 
 /// How the publishers of a run write.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Manner {
+pub(crate) struct PublishMode {
     /// Whether messages are acknowledged.
     pub(crate) acked: bool,
     /// So many messages in one write at most.
@@ -27,7 +27,7 @@ pub(crate) struct Manner {
 
 /// What came out of it. `W` is what each publisher brings back.
 #[derive(Debug)]
-pub(crate) struct Played<W> {
+pub(crate) struct PhaseResult<W> {
     pub(crate) published: u64,
     pub(crate) delivered: u64,
     pub(crate) faults: Faults,
@@ -39,17 +39,17 @@ pub(crate) struct Played<W> {
     pub(crate) interrupted: bool,
 }
 
-impl<W> Played<W> {
-    pub(crate) fn report_published(&self, report: &mut Report, size: usize) {
+impl<W> PhaseResult<W> {
+    pub(crate) fn report_published(&self, report: &mut BenchReport, size: usize) {
         report.rate("published", self.published, size, self.publishing);
     }
 
-    pub(crate) fn report_delivered(&self, report: &mut Report, size: usize) {
+    pub(crate) fn report_delivered(&self, report: &mut BenchReport, size: usize) {
         report.rate("delivered", self.delivered, size, self.delivering);
     }
 
     /// The last line of a report, and how the run ended.
-    pub(crate) fn report_end(&self, report: &mut Report) {
+    pub(crate) fn report_end(&self, report: &mut BenchReport) {
         report.faults(self.faults);
         report.interrupted = self.interrupted;
     }
@@ -57,44 +57,45 @@ impl<W> Played<W> {
 
 /// Runs `write` for every publisher, each on a thread of its own, and `on_message` for whatever
 /// arrives.
-pub(crate) fn play<W: Default + Send>(
-    setting: &Setting,
-    manner: Manner,
-    write: impl Fn(&mut Publisher<'_>) -> Result<W, Trouble> + Sync,
+pub(crate) fn run_phase<W: Default + Send>(
+    settings: &RunSettings,
+    mode: PublishMode,
+    write: impl Fn(&mut BenchPublisher<'_>) -> Result<W, BenchFailure> + Sync,
     on_message: impl FnMut(Arrival<'_>) + Send,
-) -> Result<Played<W>, Trouble> {
-    let layout = &setting.layout;
-    let subscribers = connect_subscribers(setting)?;
-    let links = connect_publishers(setting, manner)?;
+) -> Result<PhaseResult<W>, BenchFailure> {
+    let layout = &settings.layout;
+    let subscribers = connect_subscribers(settings)?;
+    let links = connect_publishers(settings, mode)?;
     let flow = Flow::new(layout);
-    let reader = Reader::new(subscribers, layout, &flow, setting.size).map_err(Trouble::Machine)?;
+    let reader = SubscriberReader::new(subscribers, layout, &flow, settings.size)
+        .map_err(BenchFailure::Resources)?;
     let publishers = links.into_iter().enumerate();
     let publishers: Vec<_> = publishers
-        .map(|(number, link)| set_up(setting, manner, number, link, &flow))
+        .map(|(number, link)| set_up(settings, mode, number, link, &flow))
         .collect();
     let (flow, write) = (&flow, &write);
 
     thread::scope(|scope| {
-        let reading = scope.spawn(move || closing_on_trouble(flow, reader.run(on_message)));
+        let reading = scope.spawn(move || closing_on_failure(flow, reader.run(on_message)));
         let writing = publishers.into_iter().map(|publisher| {
-            scope.spawn(move || closing_on_trouble(flow, publish(publisher, write)))
+            scope.spawn(move || closing_on_failure(flow, publish(publisher, write)))
         });
         let writing: Vec<_> = writing.collect();
-        let mut progress = Progress::start(setting);
+        let mut progress = Progress::start(settings);
         while !writing.iter().all(thread::ScopedJoinHandle::is_finished) {
             progress.show(flow);
             thread::park_timeout(BEAT / 4);
-            if setting.dialer.interrupt.is_raised() {
+            if settings.dialer.interrupt.is_raised() {
                 flow.stop();
             }
         }
         let joined = writing
             .into_iter()
             .map(|writer| writer.join().expect("no panic"));
-        let written: Result<Vec<Written<W>>, Trouble> = joined.collect();
-        let interrupted = setting.dialer.interrupt.is_raised();
+        let written: Result<Vec<PublisherResult<W>>, BenchFailure> = joined.collect();
+        let interrupted = settings.dialer.interrupt.is_raised();
         if written.is_ok() && !interrupted {
-            flow.wait_for_rest(setting.dialer.wait);
+            flow.wait_for_rest(settings.dialer.wait);
         }
         flow.close();
         progress.end();
@@ -104,39 +105,39 @@ pub(crate) fn play<W: Default + Send>(
 }
 
 /// What one publisher did.
-struct Written<W> {
+struct PublisherResult<W> {
     published: u64,
     end_ns: u64,
     brought: W,
 }
 
 fn publish<W: Default>(
-    mut publisher: Publisher<'_>,
-    write: &impl Fn(&mut Publisher<'_>) -> Result<W, Trouble>,
-) -> Result<Written<W>, Trouble> {
+    mut publisher: BenchPublisher<'_>,
+    write: &impl Fn(&mut BenchPublisher<'_>) -> Result<W, BenchFailure>,
+) -> Result<PublisherResult<W>, BenchFailure> {
     // An interruption ends a measurement early, and what was measured counts.
     let brought = match write(&mut publisher) {
-        Err(Trouble::Interrupted) => W::default(),
+        Err(BenchFailure::Interrupted) => W::default(),
         brought => brought?,
     };
     match publisher.link.settle() {
-        Err(Trouble::Interrupted) => {}
+        Err(BenchFailure::Interrupted) => {}
         settled => settled?,
     }
-    Ok(Written {
+    Ok(PublisherResult {
         published: publisher.published(),
         end_ns: publisher.flow.now_ns(),
         brought,
     })
 }
 
-/// One thread's trouble ends the run for all.
-fn closing_on_trouble<T>(flow: &Flow, result: Result<T, Trouble>) -> Result<T, Trouble> {
+/// One thread's failure ends the run for all.
+fn closing_on_failure<T>(flow: &Flow, result: Result<T, BenchFailure>) -> Result<T, BenchFailure> {
     result.inspect_err(|_| flow.close())
 }
 
-fn connect_subscribers(setting: &Setting) -> Result<Vec<Link>, Trouble> {
-    let Setting { dialer, layout, .. } = setting;
+fn connect_subscribers(settings: &RunSettings) -> Result<Vec<BenchLink>, BenchFailure> {
+    let RunSettings { dialer, layout, .. } = settings;
     let links = (0..layout.subscribers).map(|subscriber| {
         let mut link = dialer.dial_subscriber(&format!("s{subscriber}"))?;
         let topics = layout.subscribed_by(subscriber).into_iter();
@@ -147,39 +148,42 @@ fn connect_subscribers(setting: &Setting) -> Result<Vec<Link>, Trouble> {
     links.collect()
 }
 
-fn connect_publishers(setting: &Setting, manner: Manner) -> Result<Vec<Link>, Trouble> {
-    let links = (0..setting.layout.publishers)
-        .map(|publisher| setting.dialer.dial(&format!("p{publisher}"), manner.acked));
+fn connect_publishers(
+    settings: &RunSettings,
+    mode: PublishMode,
+) -> Result<Vec<BenchLink>, BenchFailure> {
+    let links = (0..settings.layout.publishers)
+        .map(|publisher| settings.dialer.dial(&format!("p{publisher}"), mode.acked));
     links.collect()
 }
 
 fn set_up<'a>(
-    setting: &'a Setting,
-    manner: Manner,
+    settings: &'a RunSettings,
+    mode: PublishMode,
     number: usize,
-    link: Link,
+    link: BenchLink,
     flow: &'a Flow,
-) -> Publisher<'a> {
-    let layout = &setting.layout;
+) -> BenchPublisher<'a> {
+    let layout = &settings.layout;
     let topics = layout.published_by(number);
-    let Manner { acked, at_once } = manner;
-    let frames = Frames::new(link.wire, number, &topics, setting.size, acked, at_once);
-    let room = room(setting.cap, layout, frames.frame_bytes());
-    Publisher::new(number, link, frames, layout, flow)
-        .ending(setting.extent)
-        .keeping(room, setting.dialer.wait)
+    let PublishMode { acked, at_once } = mode;
+    let frames = Frames::new(link.wire, number, &topics, settings.size, acked, at_once);
+    let room = room(settings.cap, layout, frames.frame_bytes());
+    BenchPublisher::new(number, link, frames, layout, flow)
+        .ending(settings.extent)
+        .keeping(room, settings.dialer.wait)
 }
 
 fn add_up<W>(
     layout: &Layout,
     flow: &Flow,
     mut tallies: Vec<Tally>,
-    written: Vec<Written<W>>,
+    written: Vec<PublisherResult<W>>,
     interrupted: bool,
-) -> Played<W> {
+) -> PhaseResult<W> {
     // What was on the way when the user interrupted is not lost.
     if !interrupted {
-        for (publisher, Written { published, .. }) in written.iter().enumerate() {
+        for (publisher, PublisherResult { published, .. }) in written.iter().enumerate() {
             end_streams(layout, &mut tallies, publisher, *published);
         }
     }
@@ -188,7 +192,7 @@ fn add_up<W>(
         faults += tally.faults();
     }
     let end_ns = written.iter().map(|written| written.end_ns).max();
-    Played {
+    PhaseResult {
         published: written.iter().map(|written| written.published).sum(),
         delivered: tallies.iter().map(Tally::received).sum(),
         faults,
