@@ -1,8 +1,8 @@
 //! A case: what the standard says, and how it is seen from outside.
 
+use super::context::TestContext;
 use super::finding::Checked;
-use super::lab::Lab;
-use super::version::Version;
+use super::version::MqttVersion;
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
@@ -12,7 +12,7 @@ pub(crate) struct Case {
     v5: Option<&'static str>,
     /// What is checked, in our own words.
     pub(crate) sentence: &'static str,
-    pub(crate) check: fn(&Lab<'_>) -> Checked,
+    pub(crate) check: fn(&TestContext<'_>) -> Checked,
 }
 
 impl Case {
@@ -21,7 +21,7 @@ impl Case {
         v3: &'static str,
         v5: &'static str,
         sentence: &'static str,
-        check: fn(&Lab<'_>) -> Checked,
+        check: fn(&TestContext<'_>) -> Checked,
     ) -> Self {
         let (v3, v5) = (Some(v3), Some(v5));
         Self {
@@ -36,7 +36,7 @@ impl Case {
     pub(crate) const fn v3(
         number: &'static str,
         sentence: &'static str,
-        check: fn(&Lab<'_>) -> Checked,
+        check: fn(&TestContext<'_>) -> Checked,
     ) -> Self {
         Self {
             v3: Some(number),
@@ -50,7 +50,7 @@ impl Case {
     pub(crate) const fn v5(
         number: &'static str,
         sentence: &'static str,
-        check: fn(&Lab<'_>) -> Checked,
+        check: fn(&TestContext<'_>) -> Checked,
     ) -> Self {
         Self {
             v3: None,
@@ -61,10 +61,10 @@ impl Case {
     }
 
     /// The statement's number in this version, if it has it.
-    pub(crate) fn number(&self, version: Version) -> Option<&'static str> {
+    pub(crate) fn number(&self, version: MqttVersion) -> Option<&'static str> {
         match version {
-            Version::V3 => self.v3,
-            Version::V5 => self.v5,
+            MqttVersion::V3 => self.v3,
+            MqttVersion::V5 => self.v5,
         }
     }
 }

@@ -1,17 +1,17 @@
 //! Packets of a client as bytes, right or wrong as a case wants them.
 
 use super::property::Properties;
-use super::version::Version;
-use super::writer::Writer;
+use super::version::MqttVersion;
+use super::writer::FieldWriter;
 
 pub(crate) const PINGREQ: &[u8] = &[0xc0, 0];
 
 /// A filter and the options behind it.
-pub(crate) type Wish<'a> = (&'a str, u8);
+pub(crate) type FilterOptions<'a> = (&'a str, u8);
 
 /// A packet with this first byte and this body.
 pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
-    let mut out = Writer::default();
+    let mut out = FieldWriter::default();
     out.u8(first);
     out.variable(body.len() as u32);
     out.bytes(body);
@@ -19,10 +19,10 @@ pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// A packet with an id, no properties, and `rest` behind them.
-pub(crate) fn with_id(version: Version, first: u8, id: u16, rest: &[u8]) -> Vec<u8> {
-    let mut body = Writer::default();
+pub(crate) fn with_id(version: MqttVersion, first: u8, id: u16, rest: &[u8]) -> Vec<u8> {
+    let mut body = FieldWriter::default();
     body.u16(id);
-    if version == Version::V5 {
+    if version == MqttVersion::V5 {
         body.u8(0);
     }
     body.bytes(rest);
@@ -31,17 +31,17 @@ pub(crate) fn with_id(version: Version, first: u8, id: u16, rest: &[u8]) -> Vec<
 
 /// A packet of MQTT 5 with a reason code and properties.
 pub(crate) fn with_reason(first: u8, code: u8, properties: &Properties) -> Vec<u8> {
-    let mut body = Writer::default();
+    let mut body = FieldWriter::default();
     body.u8(code);
     properties.write(&mut body);
     packet(first, &body.0)
 }
 
 /// A PUBLISH with QoS 0 and no properties.
-pub(crate) fn publish(version: Version, topic: &[u8], payload: &[u8]) -> Vec<u8> {
-    let mut body = Writer::default();
+pub(crate) fn publish(version: MqttVersion, topic: &[u8], payload: &[u8]) -> Vec<u8> {
+    let mut body = FieldWriter::default();
     body.data(topic);
-    if version == Version::V5 {
+    if version == MqttVersion::V5 {
         body.u8(0);
     }
     body.bytes(payload);
@@ -50,7 +50,7 @@ pub(crate) fn publish(version: Version, topic: &[u8], payload: &[u8]) -> Vec<u8>
 
 /// A PUBLISH of MQTT 5 with QoS 0, no payload, and these bytes as properties.
 pub(crate) fn publish_with(topic: &str, properties: &[u8]) -> Vec<u8> {
-    let mut body = Writer::default();
+    let mut body = FieldWriter::default();
     body.data(topic.as_bytes());
     body.variable(properties.len() as u32);
     body.bytes(properties);
@@ -58,31 +58,31 @@ pub(crate) fn publish_with(topic: &str, properties: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn subscribe(
-    version: Version,
+    version: MqttVersion,
     id: u16,
     properties: &Properties,
-    wishes: &[Wish<'_>],
+    filters: &[FilterOptions<'_>],
 ) -> Vec<u8> {
-    let mut body = Writer::default();
+    let mut body = FieldWriter::default();
     body.u16(id);
-    if version == Version::V5 {
+    if version == MqttVersion::V5 {
         properties.write(&mut body);
     }
-    for (filter, options) in wishes {
+    for (filter, options) in filters {
         body.data(filter.as_bytes());
         body.u8(*options);
     }
     packet(0x82, &body.0)
 }
 
-pub(crate) fn unsubscribe(version: Version, id: u16, filters: &[&str]) -> Vec<u8> {
+pub(crate) fn unsubscribe(version: MqttVersion, id: u16, filters: &[&str]) -> Vec<u8> {
     let filters = filters.iter().flat_map(|filter| field(filter.as_bytes()));
     with_id(version, 0xa2, id, &filters.collect::<Vec<_>>())
 }
 
 /// Bytes with their length before them, as text has it too.
 pub(crate) fn field(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Writer::default();
+    let mut out = FieldWriter::default();
     out.data(bytes);
     out.0
 }

@@ -1,21 +1,21 @@
 //! `client selftest`: numbered statements of the MQTT standard, checked against any server.
 //!
 //! `cases/` has the table, one file for each chapter of the standard; a case is a sentence and a
-//! function. `lab.rs` is what such a function works with, `peer.rs` its raw connection. Nothing of
+//! function. `context.rs` is what such a function works with, `test_client.rs` its raw connection. Nothing of
 //! the client library is used here: what is to find a server's mistakes must be able to make them.
 
 mod case;
 mod cases;
+mod connect_packet;
+mod context;
 mod encode;
 mod finding;
-mod hello;
-mod lab;
 mod packet;
-mod peer;
 mod property;
 mod reader;
 mod report;
 mod run;
+mod test_client;
 mod version;
 mod writer;
 
@@ -27,9 +27,9 @@ use crate::duration;
 use crate::exit::{self, Exit, Failure};
 use crate::server::{Login, Url};
 
-use lab::Target;
-use report::Report;
-use version::Version;
+use context::TestServer;
+use report::SelftestReport;
+use version::MqttVersion;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,7 +54,7 @@ pub(crate) struct Arguments {
     server: Url,
     /// Check this version alone, 3.1.1 or 5
     #[arg(long, value_enum, value_name = "VERSION", hide_possible_values = true)]
-    mqtt: Option<Version>,
+    mqtt: Option<MqttVersion>,
     /// Check only statements whose number or sentence contains this; may be given more than once
     #[arg(long, value_name = "PATTERN")]
     only: Vec<String>,
@@ -73,26 +73,26 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    fn versions(&self) -> Vec<Version> {
+    fn versions(&self) -> Vec<MqttVersion> {
         match self.mqtt {
             Some(version) => vec![version],
-            None => Version::ALL.to_vec(),
+            None => MqttVersion::ALL.to_vec(),
         }
     }
 
-    fn target(&self) -> Target {
+    fn target(&self) -> TestServer {
         let Login { user, password } = self.server.mqtt.clone().unwrap_or_default();
-        Target {
+        TestServer {
             address: self.server.server.to_string(),
             user,
             password,
-            patience: self.wait,
+            timeout: self.wait,
         }
     }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let mut report = Report::new(io::stdout().lock(), arguments.json);
+    let mut report = SelftestReport::new(io::stdout().lock(), arguments.json);
     let failed = |error| Failure::of_output(&error);
     let target = arguments.target();
     for version in arguments.versions() {
@@ -104,14 +104,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         if cases.is_empty() {
             continue;
         }
-        let said = run::introduce(&target, version).map_err(|finding| {
+        let server_properties = run::introduce(&target, version).map_err(|finding| {
             let why = format_args!("{finding}; give the right --server URL");
             Failure::new(Exit::NoConnection, "the selftest cannot begin", why)
         })?;
         report.begin(version, &target.address).map_err(failed)?;
-        run::all(&target, version, &said, &cases, arguments.jobs, |result| {
-            report.add(version, result)
-        })
+        run::all(
+            &target,
+            version,
+            &server_properties,
+            &cases,
+            arguments.jobs,
+            |result| report.add(version, result),
+        )
         .map_err(failed)?;
         report.end(version).map_err(failed)?;
     }

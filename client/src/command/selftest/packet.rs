@@ -2,18 +2,18 @@
 
 use super::encode;
 use super::property::{self, Properties};
-use super::reader::{MAX_LENGTH_BYTES, Malformed, Reader};
-use super::version::Version;
-use super::writer::Writer;
+use super::reader::{FieldReader, MAX_LENGTH_BYTES, Malformed};
+use super::version::MqttVersion;
+use super::writer::FieldWriter;
 
 /// What a server says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Packet {
     Connack(Connack),
-    Publish(Message),
+    Publish(TestMessage),
     Ack(Ack),
-    Suback(Answers),
-    Unsuback(Answers),
+    Suback(AckCodes),
+    Unsuback(AckCodes),
     Pingresp,
     Disconnect { code: u8, properties: Properties },
     Auth { code: u8, properties: Properties },
@@ -28,7 +28,7 @@ pub(crate) struct Connack {
 
 /// A PUBLISH.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Message {
+pub(crate) struct TestMessage {
     pub(crate) topic: String,
     pub(crate) payload: Vec<u8>,
     pub(crate) qos: u8,
@@ -39,7 +39,7 @@ pub(crate) struct Message {
     pub(crate) properties: Properties,
 }
 
-impl Message {
+impl TestMessage {
     pub(crate) fn new(topic: &str, payload: &str) -> Self {
         Self {
             topic: topic.to_owned(),
@@ -73,13 +73,13 @@ impl Message {
         self
     }
 
-    pub(crate) fn encode(&self, version: Version) -> Vec<u8> {
-        let mut body = Writer::default();
+    pub(crate) fn encode(&self, version: MqttVersion) -> Vec<u8> {
+        let mut body = FieldWriter::default();
         body.data(self.topic.as_bytes());
         if self.qos > 0 {
             body.u16(self.id);
         }
-        if version == Version::V5 {
+        if version == MqttVersion::V5 {
             self.properties.write(&mut body);
         }
         body.bytes(&self.payload);
@@ -90,7 +90,7 @@ impl Message {
 
 /// What acknowledges a PUBLISH, step by step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum AckStep {
     Puback = 4,
     Pubrec = 5,
     Pubrel = 6,
@@ -99,7 +99,7 @@ pub(crate) enum Step {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ack {
-    pub(crate) step: Step,
+    pub(crate) step: AckStep,
     pub(crate) id: u16,
     pub(crate) code: u8,
     pub(crate) properties: Properties,
@@ -107,7 +107,7 @@ pub(crate) struct Ack {
 
 /// SUBACK and UNSUBACK. In 3.1.1 the latter has no codes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Answers {
+pub(crate) struct AckCodes {
     pub(crate) id: u16,
     pub(crate) codes: Vec<u8>,
     pub(crate) properties: Properties,
@@ -133,7 +133,10 @@ const DISCONNECT_CODES: &[u8] = &[
 const AUTH_CODES: &[u8] = &[0x00, 0x18];
 
 /// The first packet of `bytes` and how long it is; `None` if it is not there as a whole.
-pub(crate) fn first(bytes: &[u8], version: Version) -> Result<Option<(Packet, usize)>, Malformed> {
+pub(crate) fn first(
+    bytes: &[u8],
+    version: MqttVersion,
+) -> Result<Option<(Packet, usize)>, Malformed> {
     let Some((&kind, rest)) = bytes.split_first() else {
         return Ok(None);
     };
@@ -144,13 +147,13 @@ pub(crate) fn first(bytes: &[u8], version: Version) -> Result<Option<(Packet, us
     if !says_length && rest.len() < MAX_LENGTH_BYTES {
         return Ok(None);
     }
-    let mut reader = Reader(rest);
+    let mut reader = FieldReader(rest);
     let length = reader.variable("the length of a packet")? as usize;
     let Some(body) = reader.0.get(..length) else {
         return Ok(None);
     };
     let len = 1 + rest.len() - reader.0.len() + length;
-    let mut body = Reader(body);
+    let mut body = FieldReader(body);
     let packet = read(kind, &mut body, version)?;
     if !body.0.is_empty() {
         let why = format!("{} bytes too many in {packet:?}", body.0.len());
@@ -159,8 +162,8 @@ pub(crate) fn first(bytes: &[u8], version: Version) -> Result<Option<(Packet, us
     Ok(Some((packet, len)))
 }
 
-fn read(kind: u8, body: &mut Reader<'_>, version: Version) -> Result<Packet, Malformed> {
-    let is_v5 = version == Version::V5;
+fn read(kind: u8, body: &mut FieldReader<'_>, version: MqttVersion) -> Result<Packet, Malformed> {
+    let is_v5 = version == MqttVersion::V5;
     let flags = kind & 0x0f;
     let wanted_flags = match kind >> 4 {
         3 => flags,
@@ -174,16 +177,16 @@ fn read(kind: u8, body: &mut Reader<'_>, version: Version) -> Result<Packet, Mal
     Ok(match kind >> 4 {
         2 => Packet::Connack(read_connack(body, version)?),
         3 => Packet::Publish(read_publish(flags, body, version)?),
-        4 => Packet::Ack(read_ack(Step::Puback, PUBLISH_CODES, body, version)?),
-        5 => Packet::Ack(read_ack(Step::Pubrec, PUBLISH_CODES, body, version)?),
-        6 => Packet::Ack(read_ack(Step::Pubrel, RELEASE_CODES, body, version)?),
-        7 => Packet::Ack(read_ack(Step::Pubcomp, RELEASE_CODES, body, version)?),
+        4 => Packet::Ack(read_ack(AckStep::Puback, PUBLISH_CODES, body, version)?),
+        5 => Packet::Ack(read_ack(AckStep::Pubrec, PUBLISH_CODES, body, version)?),
+        6 => Packet::Ack(read_ack(AckStep::Pubrel, RELEASE_CODES, body, version)?),
+        7 => Packet::Ack(read_ack(AckStep::Pubcomp, RELEASE_CODES, body, version)?),
         9 => {
             let allowed = if is_v5 { SUBACK_CODES } else { SUBACK_CODES_3 };
             Packet::Suback(read_answers("SUBACK", allowed, body, version)?)
         }
         11 if is_v5 => Packet::Unsuback(read_answers("UNSUBACK", UNSUBACK_CODES, body, version)?),
-        11 => Packet::Unsuback(Answers {
+        11 => Packet::Unsuback(AckCodes {
             id: body.id("UNSUBACK")?,
             codes: Vec::new(),
             properties: Properties::default(),
@@ -204,18 +207,18 @@ fn read(kind: u8, body: &mut Reader<'_>, version: Version) -> Result<Packet, Mal
     })
 }
 
-fn read_connack(body: &mut Reader<'_>, version: Version) -> Result<Connack, Malformed> {
+fn read_connack(body: &mut FieldReader<'_>, version: MqttVersion) -> Result<Connack, Malformed> {
     let flags = body.u8("the flags of a CONNACK")?;
     if flags > 1 {
         return Err(Malformed(format!("the flags of a CONNACK are {flags:08b}")));
     }
     let code = body.u8("the code of a CONNACK")?;
     // Who does not speak version 5 may say so in version 3.
-    let refuses_version = version == Version::V5 && code == 1 && body.0.is_empty();
+    let refuses_version = version == MqttVersion::V5 && code == 1 && body.0.is_empty();
     let (allowed, properties) = match version {
         _ if refuses_version => (CONNACK_CODES_3, Properties::default()),
-        Version::V3 => (CONNACK_CODES_3, Properties::default()),
-        Version::V5 => (CONNACK_CODES, Properties::read(body, property::IN_CONNACK)?),
+        MqttVersion::V3 => (CONNACK_CODES_3, Properties::default()),
+        MqttVersion::V5 => (CONNACK_CODES, Properties::read(body, property::IN_CONNACK)?),
     };
     check_code("CONNACK", code, allowed)?;
     Ok(Connack {
@@ -225,7 +228,11 @@ fn read_connack(body: &mut Reader<'_>, version: Version) -> Result<Connack, Malf
     })
 }
 
-fn read_publish(flags: u8, body: &mut Reader<'_>, version: Version) -> Result<Message, Malformed> {
+fn read_publish(
+    flags: u8,
+    body: &mut FieldReader<'_>,
+    version: MqttVersion,
+) -> Result<TestMessage, Malformed> {
     let qos = flags >> 1 & 3;
     let dup = flags & 8 != 0;
     if qos == 3 {
@@ -240,15 +247,15 @@ fn read_publish(flags: u8, body: &mut Reader<'_>, version: Version) -> Result<Me
     }
     let id = if qos > 0 { body.id("PUBLISH")? } else { 0 };
     let properties = match version {
-        Version::V3 => Properties::default(),
-        Version::V5 => Properties::read(body, property::IN_PUBLISH)?,
+        MqttVersion::V3 => Properties::default(),
+        MqttVersion::V5 => Properties::read(body, property::IN_PUBLISH)?,
     };
-    let has_alias = properties.get(property::Name::TopicAlias).is_some();
+    let has_alias = properties.get(property::PropertyName::TopicAlias).is_some();
     if topic.is_empty() && !has_alias {
         return Err(Malformed("a PUBLISH without a topic".to_owned()));
     }
     let payload = body.rest().to_owned();
-    Ok(Message {
+    Ok(TestMessage {
         topic,
         payload,
         qos,
@@ -260,15 +267,15 @@ fn read_publish(flags: u8, body: &mut Reader<'_>, version: Version) -> Result<Me
 }
 
 fn read_ack(
-    step: Step,
+    step: AckStep,
     allowed: &[u8],
-    body: &mut Reader<'_>,
-    version: Version,
+    body: &mut FieldReader<'_>,
+    version: MqttVersion,
 ) -> Result<Ack, Malformed> {
     let id = body.id("an acknowledgement")?;
     let (code, properties) = match version {
-        Version::V3 => (0, Properties::default()),
-        Version::V5 => read_end(body, allowed, property::IN_ACK)?,
+        MqttVersion::V3 => (0, Properties::default()),
+        MqttVersion::V5 => read_end(body, allowed, property::IN_ACK)?,
     };
     Ok(Ack {
         step,
@@ -280,9 +287,9 @@ fn read_ack(
 
 /// A code and properties, of which the last or both may be left out.
 fn read_end(
-    body: &mut Reader<'_>,
+    body: &mut FieldReader<'_>,
     allowed: &[u8],
-    properties: &[property::Name],
+    properties: &[property::PropertyName],
 ) -> Result<(u8, Properties), Malformed> {
     if body.0.is_empty() {
         return Ok((0, Properties::default()));
@@ -298,13 +305,13 @@ fn read_end(
 fn read_answers(
     what: &str,
     allowed: &[u8],
-    body: &mut Reader<'_>,
-    version: Version,
-) -> Result<Answers, Malformed> {
+    body: &mut FieldReader<'_>,
+    version: MqttVersion,
+) -> Result<AckCodes, Malformed> {
     let id = body.id(what)?;
     let properties = match version {
-        Version::V3 => Properties::default(),
-        Version::V5 => Properties::read(body, property::IN_ACK)?,
+        MqttVersion::V3 => Properties::default(),
+        MqttVersion::V5 => Properties::read(body, property::IN_ACK)?,
     };
     let codes = body.rest().to_owned();
     if codes.is_empty() {
@@ -313,7 +320,7 @@ fn read_answers(
     for &code in &codes {
         check_code(what, code, allowed)?;
     }
-    Ok(Answers {
+    Ok(AckCodes {
         id,
         codes,
         properties,
@@ -333,7 +340,7 @@ fn check_code(what: &str, code: u8, allowed: &[u8]) -> Result<(), Malformed> {
 mod tests {
     use super::*;
 
-    fn whole(bytes: &[u8], version: Version) -> Packet {
+    fn whole(bytes: &[u8], version: MqttVersion) -> Packet {
         for cut in 0..bytes.len() {
             assert_eq!(
                 first(&bytes[..cut], version),
@@ -351,15 +358,15 @@ mod tests {
 
     #[test]
     fn a_packet_is_read_as_soon_as_it_is_whole() {
-        assert_eq!(whole(&[0xd0, 0], Version::V3), Packet::Pingresp);
+        assert_eq!(whole(&[0xd0, 0], MqttVersion::V3), Packet::Pingresp);
         let connack = Packet::Connack(Connack {
             session_present: true,
             code: 0,
             properties: Properties::default(),
         });
-        assert_eq!(whole(&[0x20, 2, 1, 0], Version::V3), connack);
-        assert_eq!(whole(&[0x20, 3, 1, 0, 0], Version::V5), connack);
-        let Packet::Publish(message) = whole(b"\x3b\x08\x00\x01a\x00\x07\x00hi", Version::V5)
+        assert_eq!(whole(&[0x20, 2, 1, 0], MqttVersion::V3), connack);
+        assert_eq!(whole(&[0x20, 3, 1, 0, 0], MqttVersion::V5), connack);
+        let Packet::Publish(message) = whole(b"\x3b\x08\x00\x01a\x00\x07\x00hi", MqttVersion::V5)
         else {
             panic!("no PUBLISH");
         };
@@ -370,35 +377,39 @@ mod tests {
     #[test]
     fn what_a_server_may_not_say_is_malformed() {
         for (bytes, version, why) in [
-            (&[0x36, 5, 0, 1, b'a', 0, 1][..], Version::V3, "QoS 3"),
-            (&[0x38, 3, 0, 1, b'a'], Version::V3, "QoS 0 and DUP"),
-            (&[0x30, 3, 0, 1, b'#'], Version::V3, "PUBLISH to"),
-            (&[0x30, 2, 0, 0], Version::V3, "without a topic"),
+            (&[0x36, 5, 0, 1, b'a', 0, 1][..], MqttVersion::V3, "QoS 3"),
+            (&[0x38, 3, 0, 1, b'a'], MqttVersion::V3, "QoS 0 and DUP"),
+            (&[0x30, 3, 0, 1, b'#'], MqttVersion::V3, "PUBLISH to"),
+            (&[0x30, 2, 0, 0], MqttVersion::V3, "without a topic"),
             (
                 &[0x32, 5, 0, 1, b'a', 0, 0],
-                Version::V3,
+                MqttVersion::V3,
                 "packet id of PUBLISH is 0",
             ),
-            (&[0x31, 3, 0, 1, 0xff], Version::V3, "not UTF-8"),
-            (&[0xd1, 0], Version::V3, "flags of packet type 13"),
-            (&[0xd0, 1, 0], Version::V3, "too many"),
-            (&[0xd0, 0x80, 0], Version::V3, "longer than it needs"),
-            (&[0xd0, 0x80, 0x80, 0x80, 0x80], Version::V3, "too long"),
-            (&[0x20, 2, 2, 0], Version::V3, "flags of a CONNACK"),
-            (&[0x20, 2, 0, 6], Version::V3, "no reason code"),
-            (&[0x90, 3, 0, 1, 3], Version::V3, "no reason code"),
-            (&[0x10, 0], Version::V3, "none of a server"),
-            (&[0xe0, 0], Version::V3, "none of a server"),
-            (&[0xe0, 1, 4], Version::V5, "no reason code"),
-            (&[0x20, 5, 0, 0, 2, 0x01, 0], Version::V5, "does not belong"),
+            (&[0x31, 3, 0, 1, 0xff], MqttVersion::V3, "not UTF-8"),
+            (&[0xd1, 0], MqttVersion::V3, "flags of packet type 13"),
+            (&[0xd0, 1, 0], MqttVersion::V3, "too many"),
+            (&[0xd0, 0x80, 0], MqttVersion::V3, "longer than it needs"),
+            (&[0xd0, 0x80, 0x80, 0x80, 0x80], MqttVersion::V3, "too long"),
+            (&[0x20, 2, 2, 0], MqttVersion::V3, "flags of a CONNACK"),
+            (&[0x20, 2, 0, 6], MqttVersion::V3, "no reason code"),
+            (&[0x90, 3, 0, 1, 3], MqttVersion::V3, "no reason code"),
+            (&[0x10, 0], MqttVersion::V3, "none of a server"),
+            (&[0xe0, 0], MqttVersion::V3, "none of a server"),
+            (&[0xe0, 1, 4], MqttVersion::V5, "no reason code"),
+            (
+                &[0x20, 5, 0, 0, 2, 0x01, 0],
+                MqttVersion::V5,
+                "does not belong",
+            ),
             (
                 &[0x20, 7, 0, 0, 4, 0x25, 0, 0x25, 0],
-                Version::V5,
+                MqttVersion::V5,
                 "comes twice",
             ),
-            (&[0x20, 5, 0, 0, 2, 0x25, 2], Version::V5, "not 0 or 1"),
-            (&[0x20, 4, 0, 0, 1, 0x7f], Version::V5, "is none"),
-            (&[0x20, 2, 0, 0], Version::V5, "cut off"),
+            (&[0x20, 5, 0, 0, 2, 0x25, 2], MqttVersion::V5, "not 0 or 1"),
+            (&[0x20, 4, 0, 0, 1, 0x7f], MqttVersion::V5, "is none"),
+            (&[0x20, 2, 0, 0], MqttVersion::V5, "cut off"),
         ] {
             let malformed = first(bytes, version).expect_err(why);
             assert!(malformed.0.contains(why), "{malformed:?}");

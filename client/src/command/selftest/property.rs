@@ -3,13 +3,13 @@
 //! What goes out is not checked, so that a case can say what the standard forbids; what comes in is
 //! checked strictly.
 
-use super::reader::{Malformed, Reader};
-use super::writer::Writer;
+use super::reader::{FieldReader, Malformed};
+use super::writer::FieldWriter;
 
 /// The names that the standard gives to numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Name {
+pub(crate) enum PropertyName {
     PayloadFormat = 0x01,
     MessageExpiry = 0x02,
     ContentType = 0x03,
@@ -39,7 +39,7 @@ pub(crate) enum Name {
     SharedAvailable = 0x2a,
 }
 
-use Name::{
+use PropertyName::{
     AssignedClientId, AuthenticationData, AuthenticationMethod, ContentType, CorrelationData,
     MaximumPacketSize, MaximumQos, MessageExpiry, PayloadFormat, ReasonString, ReceiveMaximum,
     RequestProblemInformation, RequestResponseInformation, ResponseInformation, ResponseTopic,
@@ -48,7 +48,7 @@ use Name::{
     WildcardAvailable, WillDelay,
 };
 
-const NAMES: [Name; 27] = [
+const NAMES: [PropertyName; 27] = [
     PayloadFormat,
     MessageExpiry,
     ContentType,
@@ -79,7 +79,7 @@ const NAMES: [Name; 27] = [
 ];
 
 /// What a server may say in each of its packets.
-pub(crate) const IN_CONNACK: &[Name] = &[
+pub(crate) const IN_CONNACK: &[PropertyName] = &[
     SessionExpiry,
     ReceiveMaximum,
     MaximumQos,
@@ -98,7 +98,7 @@ pub(crate) const IN_CONNACK: &[Name] = &[
     AuthenticationMethod,
     AuthenticationData,
 ];
-pub(crate) const IN_PUBLISH: &[Name] = &[
+pub(crate) const IN_PUBLISH: &[PropertyName] = &[
     PayloadFormat,
     MessageExpiry,
     TopicAlias,
@@ -108,9 +108,9 @@ pub(crate) const IN_PUBLISH: &[Name] = &[
     SubscriptionId,
     ContentType,
 ];
-pub(crate) const IN_ACK: &[Name] = &[ReasonString, UserProperty];
-pub(crate) const IN_DISCONNECT: &[Name] = &[ReasonString, UserProperty, ServerReference];
-pub(crate) const IN_AUTH: &[Name] = &[
+pub(crate) const IN_ACK: &[PropertyName] = &[ReasonString, UserProperty];
+pub(crate) const IN_DISCONNECT: &[PropertyName] = &[ReasonString, UserProperty, ServerReference];
+pub(crate) const IN_AUTH: &[PropertyName] = &[
     AuthenticationMethod,
     AuthenticationData,
     ReasonString,
@@ -131,35 +131,35 @@ pub(crate) enum Value {
 
 /// Properties in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Properties(pub(crate) Vec<(Name, Value)>);
+pub(crate) struct Properties(pub(crate) Vec<(PropertyName, Value)>);
 
 impl Properties {
-    pub(crate) fn with(mut self, name: Name, value: Value) -> Self {
+    pub(crate) fn with(mut self, name: PropertyName, value: Value) -> Self {
         self.0.push((name, value));
         self
     }
 
-    pub(crate) fn byte(self, name: Name, value: u8) -> Self {
+    pub(crate) fn byte(self, name: PropertyName, value: u8) -> Self {
         self.with(name, Value::Byte(value))
     }
 
-    pub(crate) fn two(self, name: Name, value: u16) -> Self {
+    pub(crate) fn two(self, name: PropertyName, value: u16) -> Self {
         self.with(name, Value::Two(value))
     }
 
-    pub(crate) fn four(self, name: Name, value: u32) -> Self {
+    pub(crate) fn four(self, name: PropertyName, value: u32) -> Self {
         self.with(name, Value::Four(value))
     }
 
-    pub(crate) fn variable(self, name: Name, value: u32) -> Self {
+    pub(crate) fn variable(self, name: PropertyName, value: u32) -> Self {
         self.with(name, Value::Variable(value))
     }
 
-    pub(crate) fn text(self, name: Name, value: &str) -> Self {
+    pub(crate) fn text(self, name: PropertyName, value: &str) -> Self {
         self.with(name, Value::Text(value.to_owned()))
     }
 
-    pub(crate) fn data(self, name: Name, value: &[u8]) -> Self {
+    pub(crate) fn data(self, name: PropertyName, value: &[u8]) -> Self {
         self.with(name, Value::Data(value.to_owned()))
     }
 
@@ -169,18 +169,18 @@ impl Properties {
     }
 
     /// The first of this name.
-    pub(crate) fn get(&self, name: Name) -> Option<&Value> {
+    pub(crate) fn get(&self, name: PropertyName) -> Option<&Value> {
         self.all(name).next()
     }
 
     /// All of this name, in their order.
-    pub(crate) fn all(&self, name: Name) -> impl Iterator<Item = &Value> {
+    pub(crate) fn all(&self, name: PropertyName) -> impl Iterator<Item = &Value> {
         let found = self.0.iter().filter(move |(each, _)| *each == name);
         found.map(|(_, value)| value)
     }
 
     /// A number, whatever its width.
-    pub(crate) fn number(&self, name: Name) -> Option<u32> {
+    pub(crate) fn number(&self, name: PropertyName) -> Option<u32> {
         match self.get(name)? {
             Value::Byte(value) => Some((*value).into()),
             Value::Two(value) => Some((*value).into()),
@@ -190,8 +190,8 @@ impl Properties {
     }
 
     /// With the length before them.
-    pub(crate) fn write(&self, out: &mut Writer) {
-        let mut body = Writer::default();
+    pub(crate) fn write(&self, out: &mut FieldWriter) {
+        let mut body = FieldWriter::default();
         for (name, value) in &self.0 {
             body.u8(*name as u8);
             match value {
@@ -213,15 +213,18 @@ impl Properties {
 
     /// How many bytes they take, with the length before them.
     pub(crate) fn encoded_len(&self) -> usize {
-        let mut out = Writer::default();
+        let mut out = FieldWriter::default();
         self.write(&mut out);
         out.0.len()
     }
 
     /// Takes those of one packet, of which only some are allowed.
-    pub(crate) fn read(reader: &mut Reader<'_>, allowed: &[Name]) -> Result<Self, Malformed> {
+    pub(crate) fn read(
+        reader: &mut FieldReader<'_>,
+        allowed: &[PropertyName],
+    ) -> Result<Self, Malformed> {
         let len = reader.variable("the length of the properties")?;
-        let mut rest = Reader(reader.take(len as usize, "the properties")?);
+        let mut rest = FieldReader(reader.take(len as usize, "the properties")?);
         let mut properties = Self::default();
         while !rest.0.is_empty() {
             let number = rest.variable("a property's number")?;
@@ -243,7 +246,7 @@ impl Properties {
     }
 }
 
-fn read_value(name: Name, reader: &mut Reader<'_>) -> Result<Value, Malformed> {
+fn read_value(name: PropertyName, reader: &mut FieldReader<'_>) -> Result<Value, Malformed> {
     let what = "a property's value";
     Ok(match name {
         PayloadFormat

@@ -9,9 +9,9 @@ pub(super) const MAX_LENGTH_BYTES: usize = 4;
 
 /// Bytes that are taken from the front.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+pub(crate) struct FieldReader<'a>(pub(crate) &'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> FieldReader<'a> {
     pub(crate) fn take(&mut self, count: usize, what: &str) -> Result<&'a [u8], Malformed> {
         let split = self.0.split_at_checked(count);
         let (taken, rest) = split.ok_or_else(|| Malformed(format!("{what} is cut off")))?;

@@ -9,11 +9,11 @@ use super::case::Case;
 
 use super::finding::Finding;
 use super::run::Outcome;
-use super::version::Version;
+use super::version::MqttVersion;
 
 /// Writes what became of the cases, and counts.
 #[derive(Debug)]
-pub(crate) struct Report<W: Write> {
+pub(crate) struct SelftestReport<W: Write> {
     out: W,
     json: bool,
     /// Of the version that is being checked.
@@ -30,7 +30,7 @@ struct Count {
     statements: BTreeSet<&'static str>,
 }
 
-impl<W: Write> Report<W> {
+impl<W: Write> SelftestReport<W> {
     pub(crate) fn new(out: W, json: bool) -> Self {
         Self {
             out,
@@ -42,7 +42,7 @@ impl<W: Write> Report<W> {
     }
 
     /// What there is to check.
-    pub(crate) fn list(&mut self, version: Version, cases: &[Case]) -> io::Result<()> {
+    pub(crate) fn list(&mut self, version: MqttVersion, cases: &[Case]) -> io::Result<()> {
         for case in cases {
             let number = number(case, version);
             let sentence = case.sentence;
@@ -58,7 +58,7 @@ impl<W: Write> Report<W> {
         Ok(())
     }
 
-    pub(crate) fn begin(&mut self, version: Version, server: &str) -> io::Result<()> {
+    pub(crate) fn begin(&mut self, version: MqttVersion, server: &str) -> io::Result<()> {
         self.now = Count::default();
         if self.json {
             return Ok(());
@@ -66,7 +66,7 @@ impl<W: Write> Report<W> {
         writeln!(self.out, "MQTT {version} at {server}")
     }
 
-    pub(crate) fn add(&mut self, version: Version, outcome: &Outcome) -> io::Result<()> {
+    pub(crate) fn add(&mut self, version: MqttVersion, outcome: &Outcome) -> io::Result<()> {
         let Outcome {
             case,
             checked,
@@ -114,7 +114,7 @@ impl<W: Write> Report<W> {
         self.out.flush()
     }
 
-    pub(crate) fn end(&mut self, version: Version) -> io::Result<()> {
+    pub(crate) fn end(&mut self, version: MqttVersion) -> io::Result<()> {
         let Count {
             passed,
             failed,
@@ -149,6 +149,6 @@ impl<W: Write> Report<W> {
     }
 }
 
-fn number(case: &Case, version: Version) -> String {
+fn number(case: &Case, version: MqttVersion) -> String {
     format!("MQTT-{}", case.number(version).unwrap_or("none"))
 }

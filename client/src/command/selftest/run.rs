@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use super::case::Case;
 
+use super::context::{TestContext, TestServer};
 use super::finding::Checked;
-use super::lab::{Lab, Target};
 use super::property::Properties;
-use super::version::Version;
+use super::version::MqttVersion;
 
 /// What became of a case.
 #[derive(Debug)]
@@ -24,19 +24,19 @@ pub(crate) struct Outcome {
 }
 
 /// What the server says of itself when a client connects.
-pub(crate) fn introduce(target: &Target, version: Version) -> Checked<Properties> {
+pub(crate) fn introduce(target: &TestServer, version: MqttVersion) -> Checked<Properties> {
     let nothing = Properties::default();
-    let lab = Lab::new(target, version, &nothing);
-    let (peer, connack) = lab.open(&lab.hello("probe"))?;
+    let context = TestContext::new(target, version, &nothing);
+    let (peer, connack) = context.open(&context.connect_packet("probe"))?;
     peer.leave()?;
     Ok(connack.properties)
 }
 
 /// Runs `cases` and hands out what became of them, in their order. Ends early if `tell` fails.
 pub(crate) fn all(
-    target: &Target,
-    version: Version,
-    said: &Properties,
+    target: &TestServer,
+    version: MqttVersion,
+    server_properties: &Properties,
     cases: &[Case],
     jobs: NonZeroUsize,
     mut tell: impl FnMut(&Outcome) -> io::Result<()>,
@@ -53,7 +53,7 @@ pub(crate) fn all(
                     let Some(case) = cases.get(index) else {
                         return;
                     };
-                    let outcome = one(target, version, said, case);
+                    let outcome = one(target, version, server_properties, case);
                     if sender.send((index, outcome)).is_err() {
                         return;
                     }
@@ -74,11 +74,16 @@ pub(crate) fn all(
     })
 }
 
-fn one(target: &Target, version: Version, said: &Properties, case: &Case) -> Outcome {
+fn one(
+    target: &TestServer,
+    version: MqttVersion,
+    server_properties: &Properties,
+    case: &Case,
+) -> Outcome {
     let start = Instant::now();
-    let lab = Lab::new(target, version, said);
-    let checked = (case.check)(&lab);
-    lab.clean_up();
+    let context = TestContext::new(target, version, server_properties);
+    let checked = (case.check)(&context);
+    context.clean_up();
     Outcome {
         case: *case,
         checked,

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A version of the standard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Version {
+pub(crate) enum MqttVersion {
     // Of 2014.
     #[value(name = "3.1.1", alias = "3", alias = "4", alias = "311")]
     V3,
@@ -13,7 +13,7 @@ pub(crate) enum Version {
     V5,
 }
 
-impl Version {
+impl MqttVersion {
     pub(crate) const ALL: [Self; 2] = [Self::V3, Self::V5];
 
     /// What a CONNECT says of it.
@@ -25,7 +25,7 @@ impl Version {
     }
 }
 
-impl fmt::Display for Version {
+impl fmt::Display for MqttVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::V3 => "3.1.1",

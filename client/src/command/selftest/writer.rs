@@ -2,9 +2,9 @@
 
 /// What has been written so far.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Writer(pub(crate) Vec<u8>);
+pub(crate) struct FieldWriter(pub(crate) Vec<u8>);
 
-impl Writer {
+impl FieldWriter {
     pub(crate) fn u8(&mut self, value: u8) {
         self.0.push(value);
     }

@@ -14,7 +14,7 @@ mod subscribe;
 mod will;
 
 use super::case::Case;
-use super::version::Version;
+use super::version::MqttVersion;
 
 /// In the order of the standard, as far as that serves its reader.
 const CHAPTERS: [&[Case]; 12] = [
@@ -33,7 +33,7 @@ const CHAPTERS: [&[Case]; 12] = [
 ];
 
 /// Those of a version whose number or sentence contains one of `patterns`, or all if there are none.
-pub(super) fn chosen(version: Version, patterns: &[String]) -> Vec<Case> {
+pub(super) fn chosen(version: MqttVersion, patterns: &[String]) -> Vec<Case> {
     let is_chosen = |number: &str, sentence: &str| {
         let number = format!("MQTT-{number}");
         let is_in = |pattern: &String| number.contains(pattern) || sentence.contains(pattern);

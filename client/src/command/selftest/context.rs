@@ -5,42 +5,46 @@ use std::time::Duration;
 
 use crate::server;
 
+use super::connect_packet::ConnectPacket;
 use super::finding::{Checked, Finding, holds};
-use super::hello::Hello;
-use super::packet::{Connack, Message, Packet};
-use super::peer::{Heard, Peer, shown};
-use super::property::{Name, Properties};
-use super::version::Version;
+use super::packet::{Connack, Packet, TestMessage};
+use super::property::{Properties, PropertyName};
+use super::test_client::{Received, TestClient, shown};
+use super::version::MqttVersion;
 
 /// The server that is tested.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
+pub(crate) struct TestServer {
     pub(crate) address: String,
     pub(crate) user: Option<String>,
     pub(crate) password: Option<String>,
     /// How long a packet may take.
-    pub(crate) patience: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// One case's place at the server.
 #[derive(Debug)]
-pub(crate) struct Lab<'a> {
-    target: &'a Target,
-    pub(crate) version: Version,
+pub(crate) struct TestContext<'a> {
+    target: &'a TestServer,
+    pub(crate) version: MqttVersion,
     /// What the server says of itself in its CONNACK; nothing in 3.1.1.
-    pub(crate) said: &'a Properties,
+    pub(crate) server_properties: &'a Properties,
     /// Stands before all names of this case.
     prefix: String,
     kept_topics: RefCell<Vec<String>>,
     lasting_ids: RefCell<Vec<String>>,
 }
 
-impl<'a> Lab<'a> {
-    pub(crate) fn new(target: &'a Target, version: Version, said: &'a Properties) -> Self {
+impl<'a> TestContext<'a> {
+    pub(crate) fn new(
+        target: &'a TestServer,
+        version: MqttVersion,
+        server_properties: &'a Properties,
+    ) -> Self {
         Self {
             target,
             version,
-            said,
+            server_properties,
             prefix: format!("st{:08x}", fastrand::u32(..)),
             kept_topics: RefCell::default(),
             lasting_ids: RefCell::default(),
@@ -48,7 +52,7 @@ impl<'a> Lab<'a> {
     }
 
     pub(crate) fn is_v5(&self) -> bool {
-        self.version == Version::V5
+        self.version == MqttVersion::V5
     }
 
     /// A topic or filter of this case alone.
@@ -69,38 +73,38 @@ impl<'a> Lab<'a> {
     }
 
     /// A CONNECT that every server takes.
-    pub(crate) fn hello(&self, name: &str) -> Hello {
-        let mut hello = Hello::new(self.version, &self.id(name));
+    pub(crate) fn connect_packet(&self, name: &str) -> ConnectPacket {
+        let mut connect = ConnectPacket::new(self.version, &self.id(name));
         let bytes = |text: &Option<String>| text.as_ref().map(|text| text.as_bytes().to_owned());
-        hello.user = bytes(&self.target.user);
-        hello.password = bytes(&self.target.password);
-        hello
+        connect.user = bytes(&self.target.user);
+        connect.password = bytes(&self.target.password);
+        connect
     }
 
     /// The same for a session that outlives its connection, until the end of the case.
-    pub(crate) fn lasting(&self, name: &str) -> Hello {
+    pub(crate) fn lasting(&self, name: &str) -> ConnectPacket {
         self.lasting_ids.borrow_mut().push(name.to_owned());
-        self.hello(name).lasting()
+        self.connect_packet(name).lasting()
     }
 
     /// A connection on which nothing has been said.
-    pub(crate) fn dial(&self) -> Checked<Peer> {
-        let patience = self.target.patience;
-        let dialed = server::dial(&self.target.address, patience)
-            .and_then(|stream| Peer::new(stream, self.version, patience));
+    pub(crate) fn dial(&self) -> Checked<TestClient> {
+        let timeout = self.target.timeout;
+        let dialed = server::dial(&self.target.address, timeout)
+            .and_then(|stream| TestClient::new(stream, self.version, timeout));
         dialed.map_err(|error| Finding::differs("a connection", error))
     }
 
     /// A connection on which this was said first.
-    pub(crate) fn say(&self, hello: &Hello) -> Checked<Peer> {
+    pub(crate) fn send_connect(&self, connect: &ConnectPacket) -> Checked<TestClient> {
         let mut peer = self.dial()?;
-        peer.send(&hello.encode());
+        peer.send(&connect.encode());
         Ok(peer)
     }
 
     /// An accepted connection, and how it was accepted.
-    pub(crate) fn open(&self, hello: &Hello) -> Checked<(Peer, Connack)> {
-        let mut peer = self.say(hello)?;
+    pub(crate) fn open(&self, connect: &ConnectPacket) -> Checked<(TestClient, Connack)> {
+        let mut peer = self.send_connect(connect)?;
         let connack = peer.connack()?;
         holds(
             connack.code == 0,
@@ -111,12 +115,12 @@ impl<'a> Lab<'a> {
     }
 
     /// An accepted connection with this name.
-    pub(crate) fn connect(&self, name: &str) -> Checked<Peer> {
-        Ok(self.open(&self.hello(name))?.0)
+    pub(crate) fn connect(&self, name: &str) -> Checked<TestClient> {
+        Ok(self.open(&self.connect_packet(name))?.0)
     }
 
     /// One that subscribes, and one that publishes.
-    pub(crate) fn pair(&self, filter: &str, options: u8) -> Checked<(Peer, Peer)> {
+    pub(crate) fn pair(&self, filter: &str, options: u8) -> Checked<(TestClient, TestClient)> {
         let mut subscriber = self.connect("sub")?;
         subscriber.must_subscribe(&[(filter, options)])?;
         Ok((subscriber, self.connect("pub")?))
@@ -124,14 +128,18 @@ impl<'a> Lab<'a> {
 
     /// All that `publisher` has published so far, `subscriber` has been given: the next that comes
     /// is a message that is published now.
-    pub(crate) fn nothing_more(&self, publisher: &mut Peer, subscriber: &mut Peer) -> Checked {
+    pub(crate) fn nothing_more(
+        &self,
+        publisher: &mut TestClient,
+        subscriber: &mut TestClient,
+    ) -> Checked {
         let fence = self.topic("fence");
         subscriber.must_subscribe(&[(&fence, 0)])?;
-        publisher.publish(&Message::new(&fence, "fence"))?;
-        let heard = subscriber.hear()?;
-        match &heard {
-            Heard::Packet(Packet::Publish(message)) if message.topic == fence => Ok(()),
-            heard => Err(Finding::differs("no more messages", shown(heard))),
+        publisher.publish(&TestMessage::new(&fence, "fence"))?;
+        let received = subscriber.receive()?;
+        match &received {
+            Received::Packet(Packet::Publish(message)) if message.topic == fence => Ok(()),
+            received => Err(Finding::differs("no more messages", shown(received))),
         }
     }
 
@@ -145,16 +153,18 @@ impl<'a> Lab<'a> {
         let mut peer = self.dial()?;
         peer.send(bytes);
         let expected = match self.version {
-            Version::V3 => "the connection to be closed without a CONNACK",
-            Version::V5 => "the connection to be closed, at most after a CONNACK of 0x80 or more",
+            MqttVersion::V3 => "the connection to be closed without a CONNACK",
+            MqttVersion::V5 => {
+                "the connection to be closed, at most after a CONNACK of 0x80 or more"
+            }
         };
-        let heard = peer.hear()?;
-        match &heard {
-            Heard::Closed => Ok(()),
-            Heard::Packet(Packet::Connack(connack)) if self.is_v5() && connack.code != 0 => {
+        let received = peer.receive()?;
+        match &received {
+            Received::Closed => Ok(()),
+            Received::Packet(Packet::Connack(connack)) if self.is_v5() && connack.code != 0 => {
                 peer.expect_end()
             }
-            heard => Err(Finding::differs(expected, shown(heard))),
+            received => Err(Finding::differs(expected, shown(received))),
         }
     }
 
@@ -167,7 +177,7 @@ impl<'a> Lab<'a> {
     }
 
     /// Retained messages that match a filter, as a new subscriber gets them.
-    pub(crate) fn retained(&self, filter: &str, qos: u8) -> Checked<Vec<Message>> {
+    pub(crate) fn retained(&self, filter: &str, qos: u8) -> Checked<Vec<TestMessage>> {
         let mut reader = self.connect("reader")?;
         reader.must_subscribe(&[(filter, qos)])?;
         let mut found = Vec::new();
@@ -175,7 +185,7 @@ impl<'a> Lab<'a> {
         // message has come by way of it and two questions have been answered, it does not mean to.
         let fence = self.topic("retained-fence");
         reader.must_subscribe(&[(&fence, 0)])?;
-        reader.publish(&Message::new(&fence, "fence"))?;
+        reader.publish(&TestMessage::new(&fence, "fence"))?;
         loop {
             let message = reader.message()?;
             if message.topic == fence {
@@ -189,27 +199,30 @@ impl<'a> Lab<'a> {
     }
 
     /// Whether the server says that it lacks a feature of MQTT 5.
-    fn lacks(&self, name: Name) -> bool {
-        self.said.number(name) == Some(0)
+    fn lacks(&self, name: PropertyName) -> bool {
+        self.server_properties.number(name) == Some(0)
     }
 
     pub(crate) fn needs_retained(&self) -> Checked {
-        self.needs(Name::RetainAvailable, "retained messages")
+        self.needs(PropertyName::RetainAvailable, "retained messages")
     }
 
     pub(crate) fn needs_wildcards(&self) -> Checked {
-        self.needs(Name::WildcardAvailable, "wildcards in filters")
+        self.needs(PropertyName::WildcardAvailable, "wildcards in filters")
     }
 
     pub(crate) fn needs_subscription_ids(&self) -> Checked {
-        self.needs(Name::SubscriptionIdAvailable, "subscription identifiers")
+        self.needs(
+            PropertyName::SubscriptionIdAvailable,
+            "subscription identifiers",
+        )
     }
 
     pub(crate) fn needs_shared(&self) -> Checked {
-        self.needs(Name::SharedAvailable, "shared subscriptions")
+        self.needs(PropertyName::SharedAvailable, "shared subscriptions")
     }
 
-    fn needs(&self, name: Name, what: &str) -> Checked {
+    fn needs(&self, name: PropertyName, what: &str) -> Checked {
         if self.lacks(name) {
             return Finding::unsupported(format_args!("it says it has no {what}"));
         }
@@ -218,7 +231,7 @@ impl<'a> Lab<'a> {
 
     /// Messages with this QoS can be published.
     pub(crate) fn needs_qos(&self, qos: u8) -> Checked {
-        match self.said.number(Name::MaximumQos) {
+        match self.server_properties.number(PropertyName::MaximumQos) {
             Some(max) if max < u32::from(qos) => {
                 Finding::unsupported(format_args!("it says its maximum QoS is {max}"))
             }
@@ -228,7 +241,10 @@ impl<'a> Lab<'a> {
 
     /// So many topic aliases can be used by a client.
     pub(crate) fn needs_aliases(&self) -> Checked<u16> {
-        match self.said.number(Name::TopicAliasMaximum) {
+        match self
+            .server_properties
+            .number(PropertyName::TopicAliasMaximum)
+        {
             Some(max) if max > 0 => Ok(max as u16),
             _ => Finding::unsupported("it says it takes no topic aliases"),
         }
@@ -239,7 +255,7 @@ impl<'a> Lab<'a> {
         let topics = self.kept_topics.take();
         let _ = self.clear(&topics);
         for name in self.lasting_ids.take() {
-            let _ = self.connect(&name).and_then(Peer::leave);
+            let _ = self.connect(&name).and_then(TestClient::leave);
         }
     }
 
@@ -249,7 +265,7 @@ impl<'a> Lab<'a> {
         }
         let mut cleaner = self.connect("cleaner")?;
         for topic in topics {
-            cleaner.publish(&Message::new(topic, "").retain())?;
+            cleaner.publish(&TestMessage::new(topic, "").retain())?;
         }
         cleaner.expect_silence()?;
         cleaner.leave()

@@ -1,9 +1,9 @@
 //! A CONNECT in its parts, each of which a case may get wrong.
 
 use super::encode;
-use super::property::{Name, Properties};
-use super::version::Version;
-use super::writer::Writer;
+use super::property::{Properties, PropertyName};
+use super::version::MqttVersion;
+use super::writer::FieldWriter;
 
 const CLEAN: u8 = 0x02;
 const WILL: u8 = 0x04;
@@ -17,8 +17,8 @@ const LASTING_SECONDS: u32 = 300;
 
 /// What a client says first.
 #[derive(Clone, Debug)]
-pub(crate) struct Hello {
-    version: Version,
+pub(crate) struct ConnectPacket {
+    version: MqttVersion,
     pub(crate) protocol: Vec<u8>,
     pub(crate) level: u8,
     /// Other flags than the parts ask for.
@@ -27,7 +27,7 @@ pub(crate) struct Hello {
     pub(crate) keep_alive: u16,
     pub(crate) properties: Properties,
     pub(crate) id: Vec<u8>,
-    pub(crate) will: Option<Will>,
+    pub(crate) will: Option<ConnectWill>,
     pub(crate) user: Option<Vec<u8>>,
     pub(crate) password: Option<Vec<u8>>,
     /// Bytes behind all that belongs there.
@@ -36,7 +36,7 @@ pub(crate) struct Hello {
 
 /// What is to be published when the connection ends without a DISCONNECT.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Will {
+pub(crate) struct ConnectWill {
     pub(crate) topic: Vec<u8>,
     pub(crate) payload: Vec<u8>,
     pub(crate) qos: u8,
@@ -44,7 +44,7 @@ pub(crate) struct Will {
     pub(crate) properties: Properties,
 }
 
-impl Will {
+impl ConnectWill {
     pub(crate) fn new(topic: &str, payload: &str) -> Self {
         Self {
             topic: topic.as_bytes().to_owned(),
@@ -69,8 +69,8 @@ impl Will {
     }
 }
 
-impl Hello {
-    pub(crate) fn new(version: Version, id: &str) -> Self {
+impl ConnectPacket {
+    pub(crate) fn new(version: MqttVersion, id: &str) -> Self {
         Self {
             version,
             protocol: b"MQTT".to_vec(),
@@ -95,8 +95,8 @@ impl Hello {
     /// The same for so long, where the version can say that.
     pub(crate) fn lasting_for(mut self, seconds: u32) -> Self {
         self.clean = false;
-        if self.version == Version::V5 {
-            self.properties = self.properties.four(Name::SessionExpiry, seconds);
+        if self.version == MqttVersion::V5 {
+            self.properties = self.properties.four(PropertyName::SessionExpiry, seconds);
         }
         self
     }
@@ -106,7 +106,7 @@ impl Hello {
         self
     }
 
-    pub(crate) fn will(mut self, will: Will) -> Self {
+    pub(crate) fn will(mut self, will: ConnectWill) -> Self {
         self.will = Some(will);
         self
     }
@@ -147,13 +147,13 @@ impl Hello {
     }
 
     /// Without what stands in the payload.
-    pub(crate) fn head(&self) -> Writer {
-        let mut body = Writer::default();
+    pub(crate) fn head(&self) -> FieldWriter {
+        let mut body = FieldWriter::default();
         body.data(&self.protocol);
         body.u8(self.level);
         body.u8(self.flags.unwrap_or_else(|| self.usual_flags()));
         body.u16(self.keep_alive);
-        if self.version == Version::V5 {
+        if self.version == MqttVersion::V5 {
             self.properties.write(&mut body);
         }
         body
@@ -163,7 +163,7 @@ impl Hello {
         let mut body = self.head();
         body.data(&self.id);
         if let Some(will) = &self.will {
-            if self.version == Version::V5 {
+            if self.version == MqttVersion::V5 {
                 will.properties.write(&mut body);
             }
             body.data(&will.topic);

@@ -9,42 +9,46 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::encode::{self, Wish};
+use super::encode::{self, FilterOptions};
 use super::finding::{Checked, Finding, same};
-use super::packet::{self, Ack, Answers, Connack, Message, Packet, Step};
+use super::packet::{self, Ack, AckCodes, AckStep, Connack, Packet, TestMessage};
 use super::property::Properties;
-use super::version::Version;
+use super::version::MqttVersion;
 
 const CHUNK_BYTES: usize = 16 * 1024;
 
 /// A client that may misbehave.
 #[derive(Debug)]
-pub(crate) struct Peer {
+pub(crate) struct TestClient {
     stream: TcpStream,
-    pub(crate) version: Version,
-    patience: Duration,
+    pub(crate) version: MqttVersion,
+    timeout: Duration,
     bytes: Vec<u8>,
     /// What came while something else was waited for.
     held: VecDeque<Packet>,
     next_id: u16,
 }
 
-/// What can be heard of a server.
+/// What can be received of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(crate) enum Received {
     Packet(Packet),
     Closed,
     /// Nothing came in time.
     Nothing,
 }
 
-impl Peer {
-    pub(crate) fn new(stream: TcpStream, version: Version, patience: Duration) -> io::Result<Self> {
-        stream.set_write_timeout(Some(patience))?;
+impl TestClient {
+    pub(crate) fn new(
+        stream: TcpStream,
+        version: MqttVersion,
+        timeout: Duration,
+    ) -> io::Result<Self> {
+        stream.set_write_timeout(Some(timeout))?;
         Ok(Self {
             stream,
             version,
-            patience,
+            timeout,
             bytes: Vec::new(),
             held: VecDeque::new(),
             next_id: 1,
@@ -63,19 +67,19 @@ impl Peer {
     }
 
     /// What comes next within the time a case can wait.
-    pub(crate) fn hear(&mut self) -> Checked<Heard> {
-        self.hear_within(self.patience)
+    pub(crate) fn receive(&mut self) -> Checked<Received> {
+        self.receive_within(self.timeout)
     }
 
     /// What comes next within so long.
-    pub(crate) fn hear_within(&mut self, time: Duration) -> Checked<Heard> {
+    pub(crate) fn receive_within(&mut self, time: Duration) -> Checked<Received> {
         if let Some(packet) = self.held.pop_front() {
-            return Ok(Heard::Packet(packet));
+            return Ok(Received::Packet(packet));
         }
         self.read_within(time)
     }
 
-    fn read_within(&mut self, time: Duration) -> Checked<Heard> {
+    fn read_within(&mut self, time: Duration) -> Checked<Received> {
         let deadline = Instant::now() + time;
         let mut chunk = [0; CHUNK_BYTES];
         loop {
@@ -85,30 +89,30 @@ impl Peer {
             })?;
             if let Some((packet, len)) = first {
                 self.bytes.drain(..len);
-                return Ok(Heard::Packet(packet));
+                return Ok(Received::Packet(packet));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Ok(Heard::Nothing);
+                return Ok(Received::Nothing);
             }
             let read = self
                 .stream
                 .set_read_timeout(Some(left))
                 .and_then(|()| self.stream.read(&mut chunk));
             match read {
-                Ok(0) => return Ok(Heard::Closed),
+                Ok(0) => return Ok(Received::Closed),
                 Ok(n) => self.bytes.extend_from_slice(&chunk[..n]),
                 Err(error) if is_timeout(&error) => {}
-                Err(_) => return Ok(Heard::Closed),
+                Err(_) => return Ok(Received::Closed),
             }
         }
     }
 
     /// The next packet; `expected` says which one is waited for.
     pub(crate) fn packet(&mut self, expected: impl Display) -> Checked<Packet> {
-        match self.hear()? {
-            Heard::Packet(packet) => Ok(packet),
-            heard => Err(Finding::differs(expected, shown(&heard))),
+        match self.receive()? {
+            Received::Packet(packet) => Ok(packet),
+            received => Err(Finding::differs(expected, shown(&received))),
         }
     }
 
@@ -143,7 +147,7 @@ impl Peer {
     }
 
     /// The next packet, which has to be a message.
-    pub(crate) fn message(&mut self) -> Checked<Message> {
+    pub(crate) fn message(&mut self) -> Checked<TestMessage> {
         match self.packet("a PUBLISH")? {
             Packet::Publish(message) => Ok(message),
             other => Err(differs("a PUBLISH", &other)),
@@ -151,7 +155,7 @@ impl Peer {
     }
 
     /// The next packet, which has to be a message with this payload.
-    pub(crate) fn message_of(&mut self, payload: &str) -> Checked<Message> {
+    pub(crate) fn message_of(&mut self, payload: &str) -> Checked<TestMessage> {
         let expected = format!("a PUBLISH with the payload {payload:?}");
         match self.packet(&expected)? {
             Packet::Publish(message) if message.payload == payload.as_bytes() => Ok(message),
@@ -160,29 +164,29 @@ impl Peer {
     }
 
     /// The same, acknowledged to its end.
-    pub(crate) fn take(&mut self, payload: &str) -> Checked<Message> {
+    pub(crate) fn take(&mut self, payload: &str) -> Checked<TestMessage> {
         let message = self.message_of(payload)?;
         self.acknowledge(&message)?;
         Ok(message)
     }
 
     /// Plays the receiver's part for a message.
-    pub(crate) fn acknowledge(&mut self, message: &Message) -> Checked {
+    pub(crate) fn acknowledge(&mut self, message: &TestMessage) -> Checked {
         match message.qos {
             0 => {}
-            1 => self.step(Step::Puback, message.id),
+            1 => self.step(AckStep::Puback, message.id),
             _ => {
-                self.step(Step::Pubrec, message.id);
-                self.expect_step(Step::Pubrel, message.id)?;
-                self.step(Step::Pubcomp, message.id);
+                self.step(AckStep::Pubrec, message.id);
+                self.expect_step(AckStep::Pubrel, message.id)?;
+                self.step(AckStep::Pubcomp, message.id);
             }
         }
         Ok(())
     }
 
     /// Sends one step of an acknowledgement.
-    pub(crate) fn step(&mut self, step: Step, id: u16) {
-        let flags = if step == Step::Pubrel { 2 } else { 0 };
+    pub(crate) fn step(&mut self, step: AckStep, id: u16) {
+        let flags = if step == AckStep::Pubrel { 2 } else { 0 };
         self.send(&encode::packet(
             (step as u8) << 4 | flags,
             &id.to_be_bytes(),
@@ -190,13 +194,13 @@ impl Peer {
     }
 
     /// The same with a reason code, in MQTT 5.
-    pub(crate) fn step_with(&mut self, step: Step, id: u16, code: u8) {
+    pub(crate) fn step_with(&mut self, step: AckStep, id: u16, code: u8) {
         let [high, low] = id.to_be_bytes();
         self.send(&encode::packet((step as u8) << 4, &[high, low, code]));
     }
 
     /// Waits for one step of an acknowledgement, of this packet id.
-    pub(crate) fn expect_step(&mut self, step: Step, id: u16) -> Checked<Ack> {
+    pub(crate) fn expect_step(&mut self, step: AckStep, id: u16) -> Checked<Ack> {
         let expected = format!("a {step:?} of packet {id}");
         self.next_of(&expected, |packet| match packet {
             Packet::Ack(ack) if ack.step == step && ack.id == id => Ok(ack),
@@ -205,7 +209,7 @@ impl Peer {
     }
 
     /// Sends a message without waiting for anything; its packet id.
-    pub(crate) fn begin(&mut self, message: &Message) -> u16 {
+    pub(crate) fn begin(&mut self, message: &TestMessage) -> u16 {
         let mut message = message.clone();
         if message.qos > 0 && message.id == 0 {
             message.id = self.fresh_id();
@@ -215,7 +219,7 @@ impl Peer {
     }
 
     /// Publishes, and waits for all that acknowledges it. Refusals are findings.
-    pub(crate) fn publish(&mut self, message: &Message) -> Checked {
+    pub(crate) fn publish(&mut self, message: &TestMessage) -> Checked {
         let id = self.begin(message);
         self.finish(message.qos, id)
     }
@@ -223,35 +227,35 @@ impl Peer {
     /// Waits for all that acknowledges a message.
     pub(crate) fn finish(&mut self, qos: u8, id: u16) -> Checked {
         if qos == 1 {
-            let ack = self.expect_step(Step::Puback, id)?;
+            let ack = self.expect_step(AckStep::Puback, id)?;
             return accepted(ack.code);
         }
         if qos == 2 {
-            let ack = self.expect_step(Step::Pubrec, id)?;
+            let ack = self.expect_step(AckStep::Pubrec, id)?;
             accepted(ack.code)?;
-            self.step(Step::Pubrel, id);
-            self.expect_step(Step::Pubcomp, id)?;
+            self.step(AckStep::Pubrel, id);
+            self.expect_step(AckStep::Pubcomp, id)?;
         }
         Ok(())
     }
 
     /// Subscribes; the codes of the answer.
-    pub(crate) fn subscribe(&mut self, wishes: &[Wish<'_>]) -> Checked<Vec<u8>> {
-        self.subscribe_with(&Properties::default(), wishes)
+    pub(crate) fn subscribe(&mut self, filters: &[FilterOptions<'_>]) -> Checked<Vec<u8>> {
+        self.subscribe_with(&Properties::default(), filters)
     }
 
     /// The same with properties.
     pub(crate) fn subscribe_with(
         &mut self,
         properties: &Properties,
-        wishes: &[Wish<'_>],
+        filters: &[FilterOptions<'_>],
     ) -> Checked<Vec<u8>> {
         let id = self.fresh_id();
-        self.send(&encode::subscribe(self.version, id, properties, wishes));
+        self.send(&encode::subscribe(self.version, id, properties, filters));
         Ok(self.suback(id)?.codes)
     }
 
-    pub(crate) fn suback(&mut self, id: u16) -> Checked<Answers> {
+    pub(crate) fn suback(&mut self, id: u16) -> Checked<AckCodes> {
         let expected = format!("a SUBACK of packet {id}");
         self.next_of(&expected, |packet| match packet {
             Packet::Suback(answers) if answers.id == id => Ok(answers),
@@ -260,13 +264,13 @@ impl Peer {
     }
 
     /// Unsubscribes; the answer.
-    pub(crate) fn unsubscribe(&mut self, filters: &[&str]) -> Checked<Answers> {
+    pub(crate) fn unsubscribe(&mut self, filters: &[&str]) -> Checked<AckCodes> {
         let id = self.fresh_id();
         self.send(&encode::unsubscribe(self.version, id, filters));
         self.unsuback(id)
     }
 
-    pub(crate) fn unsuback(&mut self, id: u16) -> Checked<Answers> {
+    pub(crate) fn unsuback(&mut self, id: u16) -> Checked<AckCodes> {
         let expected = format!("an UNSUBACK of packet {id}");
         self.next_of(&expected, |packet| match packet {
             Packet::Unsuback(answers) if answers.id == id => Ok(answers),
@@ -284,22 +288,22 @@ impl Peer {
     }
 
     /// Asks whether the server is there; what comes next, be it the answer or something else.
-    pub(crate) fn ask(&mut self) -> Checked<Heard> {
+    pub(crate) fn ask(&mut self) -> Checked<Received> {
         self.send(encode::PINGREQ);
-        self.hear()
+        self.receive()
     }
 
     /// The server closes the connection. In MQTT 5 it may say why before; the code it gave.
     pub(crate) fn expect_close(&mut self) -> Checked<Option<u8>> {
-        self.expect_close_within(self.patience)
+        self.expect_close_within(self.timeout)
     }
 
     /// The same within so long.
     pub(crate) fn expect_close_within(&mut self, time: Duration) -> Checked<Option<u8>> {
         let expected = "the connection to be closed";
-        match self.hear_within(time)? {
-            Heard::Closed => Ok(None),
-            Heard::Packet(Packet::Disconnect { code, .. }) => {
+        match self.receive_within(time)? {
+            Received::Closed => Ok(None),
+            Received::Packet(Packet::Disconnect { code, .. }) => {
                 let wanted = format!("{expected}, with a reason code of 0x80 or more");
                 if code < 0x80 {
                     return Err(Finding::differs(wanted, format!("DISCONNECT 0x{code:02x}")));
@@ -307,18 +311,18 @@ impl Peer {
                 self.expect_end()?;
                 Ok(Some(code))
             }
-            heard => Err(Finding::differs(expected, shown(&heard))),
+            received => Err(Finding::differs(expected, shown(&received))),
         }
     }
 
     /// Nothing comes but the end of the connection.
     pub(crate) fn expect_end(&mut self) -> Checked {
-        let heard = self.hear()?;
-        match heard {
-            Heard::Closed => Ok(()),
-            heard => Err(Finding::differs(
+        let received = self.receive()?;
+        match received {
+            Received::Closed => Ok(()),
+            received => Err(Finding::differs(
                 "the connection to be closed, and nothing before it",
-                shown(&heard),
+                shown(&received),
             )),
         }
     }
@@ -327,14 +331,14 @@ impl Peer {
     pub(crate) fn leave(mut self) -> Checked {
         self.send(&encode::packet(0xe0, &[]));
         let _ = self.stream.shutdown(std::net::Shutdown::Write);
-        while !matches!(self.hear()?, Heard::Closed | Heard::Nothing) {}
+        while !matches!(self.receive()?, Received::Closed | Received::Nothing) {}
         Ok(())
     }
 
     /// The subscriptions and options that are asked for have to be granted.
-    pub(crate) fn must_subscribe(&mut self, wishes: &[Wish<'_>]) -> Checked {
-        let wanted: Vec<_> = wishes.iter().map(|(_, options)| options & 3).collect();
-        let codes = self.subscribe(wishes)?;
+    pub(crate) fn must_subscribe(&mut self, filters: &[FilterOptions<'_>]) -> Checked {
+        let wanted: Vec<_> = filters.iter().map(|(_, options)| options & 3).collect();
+        let codes = self.subscribe(filters)?;
         granted(&codes, &wanted)
     }
 }
@@ -373,11 +377,11 @@ fn differs(expected: &str, came: &Packet) -> Finding {
     Finding::differs(expected, shown_packet(came))
 }
 
-pub(crate) fn shown(heard: &Heard) -> String {
-    match heard {
-        Heard::Packet(packet) => shown_packet(packet),
-        Heard::Closed => "the connection was closed".to_owned(),
-        Heard::Nothing => "nothing came, and the connection stayed open".to_owned(),
+pub(crate) fn shown(received: &Received) -> String {
+    match received {
+        Received::Packet(packet) => shown_packet(packet),
+        Received::Closed => "the connection was closed".to_owned(),
+        Received::Nothing => "nothing came, and the connection stayed open".to_owned(),
     }
 }
 
