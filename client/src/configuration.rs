@@ -36,21 +36,21 @@ pub(crate) struct Configuration {
 /// As it stands in the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct RawFile {
     default: Option<Spanned<String>>,
     #[serde(default)]
-    servers: BTreeMap<String, WrittenServer>,
+    servers: BTreeMap<String, RawServer>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenServer {
+struct RawServer {
     url: Spanned<String>,
 }
 
 /// Why there is no configuration, or not that server in it.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum ConfigurationError {
     /// Neither variable says where a user's files are.
     NoHome,
     Unreadable {
@@ -75,7 +75,7 @@ pub(crate) struct Mistake {
     why: String,
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for ConfigurationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoHome => write!(
@@ -103,14 +103,14 @@ impl fmt::Display for Trouble {
 }
 
 /// Where the file is, whether it is there or not.
-pub(crate) fn path() -> Result<PathBuf, Trouble> {
+pub(crate) fn path() -> Result<PathBuf, ConfigurationError> {
     let absolute = |name| {
         env::var_os(name)
             .map(PathBuf::from)
             .filter(|it| it.is_absolute())
     };
     let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")));
-    let folder = folder.ok_or(Trouble::NoHome)?;
+    let folder = folder.ok_or(ConfigurationError::NoHome)?;
     Ok(folder.join("dallal/client.toml"))
 }
 
@@ -119,7 +119,7 @@ impl Configuration {
     pub(crate) fn read(
         path: &Path,
         check: impl Fn(&str) -> Result<(), String>,
-    ) -> Result<Option<Self>, Trouble> {
+    ) -> Result<Option<Self>, ConfigurationError> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             // A path that leads through a file leads nowhere, too.
@@ -133,12 +133,12 @@ impl Configuration {
             }
             Err(why) => {
                 let path = path.to_owned();
-                return Err(Trouble::Unreadable { path, why });
+                return Err(ConfigurationError::Unreadable { path, why });
             }
         };
         Self::parse(&text, check)
             .map(Some)
-            .map_err(|mistake| Trouble::Mistake {
+            .map_err(|mistake| ConfigurationError::Mistake {
                 path: path.to_owned(),
                 mistake,
             })
@@ -153,28 +153,28 @@ impl Configuration {
                 .count();
             Mistake { line, why }
         };
-        let written: Written = toml::from_str(text).map_err(|error| {
+        let raw: RawFile = toml::from_str(text).map_err(|error| {
             // Several lines would not fit into a sentence.
             mistake(error.span(), error.message().replace('\n', ", "))
         })?;
-        if let Some(default) = &written.default
-            && !written.servers.contains_key(default.get_ref())
+        if let Some(default) = &raw.default
+            && !raw.servers.contains_key(default.get_ref())
         {
             let why = format!("there is no [servers.{}]", default.get_ref());
             return Err(mistake(Some(default.span()), why));
         }
-        for WrittenServer { url } in written.servers.values() {
+        for RawServer { url } in raw.servers.values() {
             if let Err(why) = check(url.get_ref()) {
                 let why = format!("{:?} is no server: {why}", url.get_ref());
                 return Err(mistake(Some(url.span()), why));
             }
         }
-        let servers = written.servers.into_iter();
+        let servers = raw.servers.into_iter();
         Ok(Self {
             servers: servers
                 .map(|(name, server)| (name, server.url.into_inner()))
                 .collect(),
-            default: written.default.map(Spanned::into_inner),
+            default: raw.default.map(Spanned::into_inner),
         })
     }
 
@@ -182,20 +182,22 @@ impl Configuration {
     pub(crate) fn find(
         name: &str,
         check: impl Fn(&str) -> Result<(), String>,
-    ) -> Result<String, Trouble> {
+    ) -> Result<String, ConfigurationError> {
         let path = path()?;
         let mut servers = Self::read(&path, check)?.map_or_else(BTreeMap::new, |it| it.servers);
-        servers.remove(name).ok_or_else(|| Trouble::NoSuchServer {
-            path,
-            name: name.to_owned(),
-            known: servers.into_keys().collect(),
-        })
+        servers
+            .remove(name)
+            .ok_or_else(|| ConfigurationError::NoSuchServer {
+                path,
+                name: name.to_owned(),
+                known: servers.into_keys().collect(),
+            })
     }
 
     /// The URL of the server that is meant when none is given, if there is one.
     pub(crate) fn find_default(
         check: impl Fn(&str) -> Result<(), String>,
-    ) -> Result<Option<String>, Trouble> {
+    ) -> Result<Option<String>, ConfigurationError> {
         // Who has no place for such a file has none.
         let Ok(path) = path() else {
             return Ok(None);

@@ -20,12 +20,12 @@ const ALIVE_TOKEN: &[u8] = b"alive";
 
 /// One end of a connection to a broker.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct LineConnection {
     link: Link,
     liveness: Liveness,
 }
 
-impl Connection {
+impl LineConnection {
     pub(crate) fn open(
         server: impl ToSocketAddrs + Display,
         options: &Options,

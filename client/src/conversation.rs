@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use protocol::{Attributes, DecodeError, Decoder, Escaped, Filters, Name, Reply, Request, Topic};
 
-use crate::connection::Connection;
+use crate::connection::LineConnection;
 use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::link::Woken;
@@ -22,7 +22,7 @@ const MAX_LINE_BYTES: usize = 1024 * 1024 * 1024;
 /// A connection, and the account of what was said on it.
 #[derive(Debug)]
 pub(crate) struct Conversation {
-    connection: Connection,
+    connection: LineConnection,
     decoder: Decoder,
     pub(crate) ledger: Ledger,
 }
@@ -33,7 +33,7 @@ impl Conversation {
         options: &Options,
     ) -> Result<Self, Error> {
         Ok(Self {
-            connection: Connection::open(server, options)?,
+            connection: LineConnection::open(server, options)?,
             decoder: Decoder::new(MAX_LINE_BYTES),
             ledger: Ledger::default(),
         })
@@ -103,7 +103,7 @@ impl Conversation {
         self.connection.receive(&mut self.decoder)
     }
 
-    /// Sends what waits to be sent, then waits. See [`Connection::wait`].
+    /// Sends what waits to be sent, then waits. See [`LineConnection::wait`].
     pub(crate) fn wait(
         &mut self,
         deadline: Option<Instant>,

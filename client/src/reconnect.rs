@@ -46,11 +46,11 @@ impl Pauses {
         mut connect: impl FnMut() -> Result<T, Error>,
         mut tell: impl FnMut(String),
     ) -> Result<Option<T>, Error> {
-        let mut trouble = format!("lost the broker: {lost}");
+        let mut reason = format!("lost the broker: {lost}");
         loop {
             let pause = self.next(fastrand::f64());
             let seconds = pause.as_secs_f64();
-            tell(format!("{trouble}; trying again in {seconds:.1} s"));
+            tell(format!("{reason}; trying again in {seconds:.1} s"));
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if interrupt.wait(left.map_or(pause, |left| left.min(pause))) {
                 return Err(Error::Interrupted);
@@ -63,7 +63,7 @@ impl Pauses {
                     tell("connected again; messages may have been missed meanwhile".to_owned());
                     return Ok(Some(client));
                 }
-                Err(error) if is_worth_another_try(&error) => trouble = error.to_string(),
+                Err(error) if is_worth_another_try(&error) => reason = error.to_string(),
                 Err(error) => return Err(error),
             }
         }

@@ -17,15 +17,15 @@ use crate::output::{Arrived, json};
 
 /// One line.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct RecordedLine {
     /// Since the recording began.
     pub(crate) offset: Duration,
-    pub(crate) event: Event,
+    pub(crate) event: RecordedEvent,
 }
 
 /// What was delivered.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub(crate) enum RecordedEvent {
     Message {
         topic: String,
         payload: Vec<u8>,
@@ -89,7 +89,7 @@ impl fmt::Display for BadLine {
     }
 }
 
-impl Entry {
+impl RecordedLine {
     /// Reads a line without its end.
     pub(crate) fn parse(line: &[u8]) -> Result<Self, BadLine> {
         let value = serde_json::from_slice(line).map_err(BadLine::Json)?;
@@ -98,7 +98,7 @@ impl Entry {
         };
         let offset = number(members.remove("offset_us"), "offset_us")?;
         let event = match members.remove("gap") {
-            Some(count) => Event::Gap(number(Some(count), "gap")?),
+            Some(count) => RecordedEvent::Gap(number(Some(count), "gap")?),
             None => message(&mut members)?,
         };
         match members.into_iter().next() {
@@ -117,7 +117,7 @@ fn number(value: Option<Value>, name: &'static str) -> Result<u64, BadLine> {
     number.ok_or(BadLine::Member { name, should_be })
 }
 
-fn message(members: &mut Map<String, Value>) -> Result<Event, BadLine> {
+fn message(members: &mut Map<String, Value>) -> Result<RecordedEvent, BadLine> {
     let Some(Value::String(topic)) = members.remove("topic") else {
         return Err(BadLine::Member {
             name: "topic",
@@ -154,7 +154,7 @@ fn message(members: &mut Map<String, Value>) -> Result<Event, BadLine> {
             });
         }
     }
-    Ok(Event::Message {
+    Ok(RecordedEvent::Message {
         topic,
         payload,
         attributes,
@@ -216,8 +216,8 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out, OFFSET, &delivery).expect("room");
         assert_eq!(String::from_utf8_lossy(&out), format!("{line}\n"));
-        let entry = Entry::parse(line.as_bytes()).expect(line);
-        let event = Event::Message {
+        let entry = RecordedLine::parse(line.as_bytes()).expect(line);
+        let event = RecordedEvent::Message {
             topic: "a/b".to_owned(),
             payload: payload.to_vec(),
             attributes: pushed,
@@ -249,8 +249,8 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out, OFFSET, &Delivery::Gap { count: 3 }).expect("room");
         assert_eq!(out, b"{\"offset_us\":1500000,\"gap\":3}\n");
-        let entry = Entry::parse(&out).expect("a gap");
-        assert_eq!((entry.offset, entry.event), (OFFSET, Event::Gap(3)));
+        let entry = RecordedLine::parse(&out).expect("a gap");
+        assert_eq!((entry.offset, entry.event), (OFFSET, RecordedEvent::Gap(3)));
     }
 
     #[test]
@@ -299,7 +299,9 @@ mod tests {
                 "retained should be",
             ),
         ] {
-            let refused = Entry::parse(line.as_bytes()).expect_err(line).to_string();
+            let refused = RecordedLine::parse(line.as_bytes())
+                .expect_err(line)
+                .to_string();
             assert!(refused.contains(why), "{line}: {refused}");
         }
     }

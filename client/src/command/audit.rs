@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     arguments.server.run(|client| {
         let audit = audit(client)?;
-        listing::print_answer(&audit, Shown(&audit), arguments.json)?;
+        listing::print_answer(&audit, AuditTable(&audit), arguments.json)?;
         Ok(verdict(&audit))
     })
 }
@@ -62,9 +62,9 @@ fn verdict(audit: &Audit) -> Exit {
 }
 
 /// The ledger for people.
-struct Shown<'a>(&'a Audit);
+struct AuditTable<'a>(&'a Audit);
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for AuditTable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let audit = self.0;
         let mut rows = vec![
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_ledger_shows_its_figures_and_two_equations() {
-        let shown = Shown(&balanced()).to_string();
+        let shown = AuditTable(&balanced()).to_string();
         let expected = "\
 published    1,300
   matched    1,200
@@ -160,7 +160,7 @@ copies = written + waiting + dropped + discarded + withdrawn: holds
         let mut audit = balanced();
         audit.written += 1;
         audit.exact = false;
-        let shown = Shown(&audit).to_string();
+        let shown = AuditTable(&audit).to_string();
         assert!(shown.contains("unmatched: holds\n"), "{shown}");
         assert!(shown.contains("withdrawn: DOES NOT HOLD\n"), "{shown}");
         assert!(shown.contains("\nNot exact: "), "{shown}");
@@ -170,7 +170,7 @@ copies = written + waiting + dropped + discarded + withdrawn: holds
             balanced: false,
             ..balanced()
         };
-        let shown = Shown(&doubted).to_string();
+        let shown = AuditTable(&doubted).to_string();
         assert!(shown.ends_with("own account: DOES NOT HOLD\n"), "{shown}");
         assert_eq!(verdict(&doubted), Exit::Astray);
     }

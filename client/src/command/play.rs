@@ -13,7 +13,7 @@ use client::{Client, Error, Publisher, RETAIN, RETAINED, Receipt, Topic};
 use crate::exit::{self, Exit, Failure, Stop};
 use crate::interruption::Interruption;
 use crate::lines::Lines;
-use crate::recording::{Entry, Event};
+use crate::recording::{RecordedEvent, RecordedLine};
 use crate::server::ServerArguments;
 use crate::stderr::say;
 use crate::units::messages;
@@ -102,9 +102,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let played = player.play(&mut client, input);
     match played {
         Ok(receipt) => player.tell(&receipt, began.elapsed()),
-        Err(Trouble::Connection(error)) => interruption.end(Stop::Connection(error), FAILED),
-        Err(Trouble::Input(error)) => Err(arguments.cannot_read(&error)),
-        Err(Trouble::Line(why)) => {
+        Err(PlayFailure::Connection(error)) => interruption.end(Stop::Connection(error), FAILED),
+        Err(PlayFailure::Input(error)) => Err(arguments.cannot_read(&error)),
+        Err(PlayFailure::Line(why)) => {
             let (name, line) = (arguments.name(), player.line);
             let before = messages(player.delays.count);
             let why = format_args!("{name}, line {line}: {why}; published before it: {before}");
@@ -136,20 +136,20 @@ impl Arguments {
 
 /// Why it does not go on.
 #[derive(Debug)]
-enum Trouble {
+enum PlayFailure {
     Connection(Error),
     Input(io::Error),
     /// A line that was never recorded.
     Line(String),
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for PlayFailure {
     fn from(error: Error) -> Self {
         Self::Connection(error)
     }
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for PlayFailure {
     fn from(error: io::Error) -> Self {
         Self::Input(error)
     }
@@ -168,10 +168,10 @@ struct Player<'a> {
 }
 
 impl Player<'_> {
-    fn play(&mut self, client: &mut Client, input: File) -> Result<Receipt, Trouble> {
+    fn play(&mut self, client: &mut Client, input: File) -> Result<Receipt, PlayFailure> {
         let mut publisher = client.publisher();
         let published = self.publish_all(&mut publisher, input);
-        if let Err(Trouble::Connection(error)) = published {
+        if let Err(PlayFailure::Connection(error)) = published {
             return Err(error.into());
         }
         let receipt = publisher.finish()?;
@@ -182,7 +182,7 @@ impl Player<'_> {
         &mut self,
         publisher: &mut Publisher<'_>,
         mut input: File,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), PlayFailure> {
         let mut lines = Lines::new();
         loop {
             publisher.wait_for_input(&input)?;
@@ -199,22 +199,22 @@ impl Player<'_> {
         }
     }
 
-    fn publish(&mut self, publisher: &mut Publisher<'_>, line: &[u8]) -> Result<(), Trouble> {
+    fn publish(&mut self, publisher: &mut Publisher<'_>, line: &[u8]) -> Result<(), PlayFailure> {
         self.line += 1;
-        let entry = Entry::parse(line).map_err(|bad| Trouble::Line(bad.to_string()))?;
+        let entry = RecordedLine::parse(line).map_err(|bad| PlayFailure::Line(bad.to_string()))?;
         let due = self.timeline.due(entry.offset, Instant::now());
         let (topic, payload, mut attributes) = match entry.event {
-            Event::Gap(count) => {
+            RecordedEvent::Gap(count) => {
                 self.gaps = self.gaps.saturating_add(count);
                 return Ok(());
             }
-            Event::Message {
+            RecordedEvent::Message {
                 topic,
                 payload,
                 attributes,
             } => (format!("{}{topic}", self.prefix), payload, attributes),
         };
-        Topic::parse(&topic).map_err(|bad| Trouble::Line(bad.to_string()))?;
+        Topic::parse(&topic).map_err(|bad| PlayFailure::Line(bad.to_string()))?;
         if attributes.contains(RETAINED) {
             attributes = attributes.without(&[RETAINED, RETAIN]);
             attributes.push_flag(RETAIN).expect("it is a key");

@@ -58,7 +58,7 @@ fn attribute(text: &str) -> Result<(String, String), String> {
 
 /// What became of a request.
 #[derive(Debug)]
-struct Asked {
+struct RequestOutcome {
     /// How many subscribers got it.
     copies: u64,
     /// How many answers came.
@@ -109,14 +109,14 @@ impl Arguments {
         }
     }
 
-    fn ask(&self, client: &mut Client, message: &[u8]) -> Result<Asked, Stop> {
+    fn ask(&self, client: &mut Client, message: &[u8]) -> Result<RequestOutcome, Stop> {
         let mut attributes = Attributes::default();
         for (key, value) in &self.attributes {
             let pushed = attributes.push(key, value.as_bytes());
             pushed.expect("the key was checked when it was parsed");
         }
         let mut answers = client.request_with(&self.topic, message, &attributes)?;
-        let mut asked = Asked {
+        let mut asked = RequestOutcome {
             copies: answers.copies(),
             came: 0,
             failed: false,
@@ -147,10 +147,10 @@ impl Arguments {
         out.flush()
     }
 
-    fn unanswered(&self, asked: &Asked) -> Failure {
+    fn unanswered(&self, asked: &RequestOutcome) -> Failure {
         let Self { topic, count, .. } = self;
         let wait = self.server.wait();
-        let Asked { copies, came, .. } = asked;
+        let RequestOutcome { copies, came, .. } = asked;
         let got = match copies {
             0 => {
                 let why = format_args!(

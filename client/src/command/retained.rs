@@ -47,15 +47,15 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List them with their sizes and ages
-    Ls(List),
+    /// ListArguments them with their sizes and ages
+    Ls(ListArguments),
     /// Clear them: who subscribes later sees none
-    Rm(Remove),
+    Rm(RemoveArguments),
 }
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = [LIST_EXAMPLES, exit::HELP].join("\n"))]
-struct List {
+struct ListArguments {
     /// Those alone that match
     #[arg(value_parser = value::filter)]
     filter: Option<String>,
@@ -70,7 +70,7 @@ struct List {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = [REMOVE_EXAMPLES, exit::HELP].join("\n"))]
-struct Remove {
+struct RemoveArguments {
     /// Which: a topic, or a filter that matches several
     #[arg(value_parser = value::filter)]
     filter: String,
@@ -99,15 +99,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     })
 }
 
-fn list(arguments: &List, client: &mut Client) -> Result<Exit, Stop> {
-    let List {
+fn list(arguments: &ListArguments, client: &mut Client) -> Result<Exit, Stop> {
+    let ListArguments {
         filter, sort, list, ..
     } = arguments;
     listing::list::<Retained>(client, filter.as_deref(), sort.as_deref(), list)
 }
 
-fn remove(arguments: &Remove, client: &mut Client) -> Result<Exit, Stop> {
-    let Remove { filter, yes, .. } = arguments;
+fn remove(arguments: &RemoveArguments, client: &mut Client) -> Result<Exit, Stop> {
+    let RemoveArguments { filter, yes, .. } = arguments;
     let mut found: Retained = client.inquire(filter, Some(MAX_LIMIT))?;
     if found.total == 0 {
         say(format_args!("nothing is retained on {filter}"));

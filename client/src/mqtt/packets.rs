@@ -16,7 +16,7 @@ pub(super) enum Came {
         code: u8,
         text: Option<String>,
     },
-    Publish(Message),
+    Publish(PublishPacket),
     /// PUBACK, or PUBCOMP, or a PUBREC that refuses: no more will come for this message.
     Settled {
         id: u16,
@@ -45,7 +45,7 @@ pub(super) enum Came {
 
 /// A PUBLISH.
 #[derive(Debug)]
-pub(super) struct Message {
+pub(super) struct PublishPacket {
     pub(super) topic: String,
     pub(super) payload: ArcPayload,
     pub(super) qos: Qos,
@@ -103,7 +103,7 @@ pub(super) fn connect(settings: &Settings) -> Result<Packet, MqttError> {
     })
 }
 
-pub(super) fn publish(version: Version, message: &Message) -> Result<Packet, MqttError> {
+pub(super) fn publish(version: Version, message: &PublishPacket) -> Result<Packet, MqttError> {
     let qos = message.qos.on_the_wire();
     Ok(match version {
         Version::V3 => v3_1_1::Publish::builder()
@@ -200,7 +200,7 @@ pub(super) fn came(packet: Packet) -> Came {
             code: it.reason_code() as u8,
             text: reason_string(it.props()),
         },
-        Packet::V3_1_1Publish(it) => Came::Publish(Message {
+        Packet::V3_1_1Publish(it) => Came::Publish(PublishPacket {
             topic: it.topic_name().to_owned(),
             payload: it.payload().clone(),
             qos: qos(it.qos() as u8),
@@ -208,7 +208,7 @@ pub(super) fn came(packet: Packet) -> Came {
             id: it.packet_id(),
             properties: Vec::new(),
         }),
-        Packet::V5_0Publish(it) => Came::Publish(Message {
+        Packet::V5_0Publish(it) => Came::Publish(PublishPacket {
             topic: it.topic_name().to_owned(),
             payload: it.payload().clone(),
             qos: qos(it.qos() as u8),

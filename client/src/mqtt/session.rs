@@ -15,7 +15,7 @@ use mqtt_protocol_core::mqtt::result_code::MqttError;
 use mqtt_protocol_core::mqtt::{self as core};
 use protocol::{Attributes, RETAIN, Verb};
 
-use super::packets::{self, Came, Message};
+use super::packets::{self, Came, PublishPacket};
 use super::settings::{Qos, Settings, Version};
 use super::timers::Timers;
 use super::{attributes, reason};
@@ -64,11 +64,11 @@ pub enum Delivery<'a> {
 #[derive(Debug)]
 pub struct Session {
     link: Link,
-    conversation: Conversation,
+    protocol: ProtocolState,
     version: Version,
     timers: Timers,
     answer_timeout: Duration,
-    delivered: VecDeque<Message>,
+    delivered: VecDeque<PublishPacket>,
     /// The numbers of messages that have not been acknowledged, by packet id.
     outstanding: HashMap<u16, u64>,
     receipt: Receipt,
@@ -84,11 +84,11 @@ pub struct Session {
 }
 
 /// The rules of the protocol. Their owner does not say how they look inside.
-struct Conversation(Connection<role::Client>);
+struct ProtocolState(Connection<role::Client>);
 
-impl std::fmt::Debug for Conversation {
+impl std::fmt::Debug for ProtocolState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Conversation").finish_non_exhaustive()
+        f.debug_struct("ProtocolState").finish_non_exhaustive()
     }
 }
 
@@ -103,12 +103,12 @@ impl Session {
             Version::V3 => core::Version::V3_1_1,
             Version::V5 => core::Version::V5_0,
         };
-        let mut conversation = Connection::new(version);
+        let mut protocol = Connection::new(version);
         let patience = options.answer_timeout.as_millis();
-        conversation.set_pingresp_recv_timeout(u64::try_from(patience).unwrap_or(u64::MAX));
+        protocol.set_pingresp_recv_timeout(u64::try_from(patience).unwrap_or(u64::MAX));
         let mut session = Self {
             link: Link::open(server, Inside::Mqtt, options)?,
-            conversation: Conversation(conversation),
+            protocol: ProtocolState(protocol),
             version: settings.version,
             timers: Timers::default(),
             answer_timeout: options.answer_timeout,
@@ -177,7 +177,7 @@ impl Session {
                 Some(self.packet_id()?)
             }
         };
-        let message = Message {
+        let message = PublishPacket {
             topic: topic.to_owned(),
             payload: payload.into_payload(),
             qos,
@@ -215,10 +215,7 @@ impl Session {
         }
         let is_small = (self.version, qos) == (Version::V3, Qos::ExactlyOnce);
         let has_room = |session: &Self| {
-            let vacancy = session
-                .conversation
-                .0
-                .get_receive_maximum_vacancy_for_send();
+            let vacancy = session.protocol.0.get_receive_maximum_vacancy_for_send();
             let is_full = is_small && session.outstanding.len() >= SMALL_WINDOW;
             vacancy != Some(0) && !is_full
         };
@@ -280,7 +277,7 @@ impl Session {
 
     fn hand_out(
         &self,
-        message: &Message,
+        message: &PublishPacket,
         each: &mut impl FnMut(Delivery<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let (attributes, gap) = attributes::attributes(&message.properties, message.retain);
@@ -294,7 +291,7 @@ impl Session {
         })
     }
 
-    fn acknowledge(&mut self, message: &Message) {
+    fn acknowledge(&mut self, message: &PublishPacket) {
         if let Some(id) = message.id {
             let packet = packets::taken(self.version, message.qos, id);
             self.queue_made(packet);
@@ -376,7 +373,7 @@ impl Session {
         let woken = self.link.wait(until, input)?;
         self.link.check_interrupt()?;
         while let Some(kind) = self.timers.take_due(Instant::now()) {
-            let events = self.conversation.0.notify_timer_fired(kind);
+            let events = self.protocol.0.notify_timer_fired(kind);
             self.obey(events);
         }
         self.link.send();
@@ -388,7 +385,7 @@ impl Session {
     }
 
     fn packet_id(&mut self) -> Result<u16, Error> {
-        let id = self.conversation.0.acquire_packet_id();
+        let id = self.protocol.0.acquire_packet_id();
         id.map_err(|error| unsayable("packet", error))
     }
 
@@ -400,7 +397,7 @@ impl Session {
                 let mut cursor = Cursor::new(bytes);
                 let mut events = Vec::new();
                 while (cursor.position() as usize) < bytes.len() {
-                    events.extend(self.conversation.0.recv(&mut cursor));
+                    events.extend(self.protocol.0.recv(&mut cursor));
                 }
                 (events, true)
             }
@@ -420,7 +417,7 @@ impl Session {
     }
 
     fn queue(&mut self, packet: Packet) {
-        let events = self.conversation.0.send(packet);
+        let events = self.protocol.0.send(packet);
         self.obey(events);
     }
 
@@ -432,7 +429,7 @@ impl Session {
         }
     }
 
-    /// Does what the conversation asks for.
+    /// Does what the protocol asks for.
     fn obey(&mut self, events: Vec<Event>) {
         for event in events {
             match event {

@@ -19,7 +19,7 @@ More for MQTT, in docs/client.md: --user --password -k --clean --will-topic
 
 /// As a flag says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Version {
+pub(crate) enum VersionFlag {
     #[value(name = "3.1.1", alias = "3", alias = "4", alias = "311")]
     V3,
     #[value(name = "5", alias = "5.0")]
@@ -31,7 +31,7 @@ pub(crate) enum Version {
 struct LoginFlags {
     /// Speak MQTT 5 or 3.1.1; mqtt://HOST is 5
     #[arg(long, value_enum, value_name = "VERSION", hide_possible_values = true)]
-    mqtt: Option<Version>,
+    mqtt: Option<VersionFlag>,
     /// Connect under this name
     #[arg(long, env = "BROKER_USER", hide = true)]
     user: Option<String>,
@@ -157,8 +157,8 @@ fn target(matches: &ArgMatches, session: Option<&SessionFlags>) -> Result<Target
     let flags = LoginFlags::from_arg_matches(matches)?;
     let (url, wait) = server::decide(matches)?;
     let version = match (flags.mqtt, &url.mqtt) {
-        (Some(Version::V3), _) => Some(mqtt::Version::V3),
-        (Some(Version::V5), _) | (None, Some(_)) => Some(mqtt::Version::V5),
+        (Some(VersionFlag::V3), _) => Some(mqtt::Version::V3),
+        (Some(VersionFlag::V5), _) | (None, Some(_)) => Some(mqtt::Version::V5),
         (None, None) => None,
     };
     let mqtt = match version {

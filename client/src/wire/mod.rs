@@ -5,5 +5,5 @@ mod flags;
 mod target;
 
 pub(crate) use connection::{Sender, Wire};
-pub(crate) use flags::{LoginArguments, MORE_HELP, Version, WireArguments};
+pub(crate) use flags::{LoginArguments, MORE_HELP, VersionFlag, WireArguments};
 pub(crate) use target::Target;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::duration;
 use crate::server::{Login, Server, Url};
-use crate::wire::Version;
+use crate::wire::VersionFlag;
 
 use super::wire::{Events, LineProtocol, Mqtt, Nats, Protocol, Redis, Streams, WebSocket};
 
@@ -132,7 +132,7 @@ pub(crate) struct TargetArguments {
     port: Option<u16>,
     /// Speak MQTT 5 or 3.1.1; mqtt://HOST is 5
     #[arg(long, value_enum, value_name = "VERSION", hide_possible_values = true)]
-    mqtt: Option<Version>,
+    mqtt: Option<VersionFlag>,
     /// MQTT: subscribe with QoS 0 or 1
     #[arg(short, long, value_parser = clap::value_parser!(u8).range(..=1))]
     qos: Option<u8>,
@@ -190,7 +190,7 @@ impl TargetArguments {
             acknowledges,
             window,
             login: login.clone(),
-            ..Mqtt::of(self.mqtt != Some(Version::V3))
+            ..Mqtt::of(self.mqtt != Some(VersionFlag::V3))
         })
     }
 }

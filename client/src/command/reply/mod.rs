@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
     /// Which requests: topics, where + stands for one level and # for all below
     #[arg(value_parser = value::filter)]
     filter: String,
-    /// Answer each with this
+    /// ReplyMessage each with this
     #[arg(required_unless_present = "exec", conflicts_with = "exec")]
     #[arg(allow_negative_numbers = true)]
     text: Option<OsString>,

@@ -45,7 +45,7 @@ impl Request {
     }
 
     /// Its answer, if one is wanted. `error` is the status of a command that failed.
-    pub(super) fn answer(self, payload: Vec<u8>, error: Option<i32>) -> Option<Answer> {
+    pub(super) fn answer(self, payload: Vec<u8>, error: Option<i32>) -> Option<ReplyMessage> {
         let mut attributes = Attributes::default();
         if let Some(id) = &self.id {
             attributes.push(ID, id).expect("it is a key");
@@ -54,7 +54,7 @@ impl Request {
             let pushed = attributes.push(ERROR, error.to_string().as_bytes());
             pushed.expect("it is a key");
         }
-        Some(Answer {
+        Some(ReplyMessage {
             topic: self.reply?,
             payload,
             attributes,
@@ -68,13 +68,13 @@ fn shown(topic: &str) -> String {
 
 /// What they are told.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct ReplyMessage {
     topic: String,
     payload: Vec<u8>,
     attributes: Attributes<'static>,
 }
 
-impl Answer {
+impl ReplyMessage {
     pub(super) fn publish(&self, publisher: &mut Publisher<'_>) -> Result<(), Error> {
         publisher.publish_with(&self.topic, &self.payload, &self.attributes)
     }

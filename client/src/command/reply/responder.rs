@@ -11,7 +11,7 @@ use client::{Client, Delivery, Error, RETAINED};
 use crate::exit::Failure;
 use crate::stderr::say;
 
-use super::request::{Answer, Request};
+use super::request::{ReplyMessage, Request};
 use super::workers::Workers;
 
 /// As many answers are collected before they are sent.
@@ -21,7 +21,7 @@ const BATCH: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Responder {
     source: AnswerSource,
-    answers: Vec<Answer>,
+    answers: Vec<ReplyMessage>,
     /// How many more requests to take; `None` for all.
     left: Option<u64>,
 }

@@ -15,7 +15,7 @@ use crate::lines;
 use crate::stderr::say;
 use crate::waker::{self, WakeReceiver, Waker};
 
-use super::request::{Answer, Request};
+use super::request::{ReplyMessage, Request};
 
 /// What a shell says when it cannot run a command.
 const CANNOT_RUN: i32 = 126;
@@ -29,7 +29,7 @@ pub(super) struct Workers {
     size: usize,
     running: usize,
     requests: Sender<Request>,
-    ended: WakeReceiver<Option<Answer>>,
+    ended: WakeReceiver<Option<ReplyMessage>>,
 }
 
 impl Workers {
@@ -77,7 +77,7 @@ impl Workers {
     }
 
     /// A command that has ended, with the answer if the request wants one.
-    pub(super) fn next_ended(&mut self) -> Option<Option<Answer>> {
+    pub(super) fn next_ended(&mut self) -> Option<Option<ReplyMessage>> {
         let ended = self.ended.next()?;
         self.running -= 1;
         Some(ended)
@@ -95,7 +95,7 @@ impl AsFd for Workers {
 struct Worker {
     command: OsString,
     requests: Arc<Mutex<Receiver<Request>>>,
-    ended: Waker<Option<Answer>>,
+    ended: Waker<Option<ReplyMessage>>,
 }
 
 impl Worker {
@@ -117,7 +117,7 @@ impl Worker {
 }
 
 /// Runs the command; the answer, if one is wanted.
-fn answer(command: &OsStr, request: Request) -> Option<Answer> {
+fn answer(command: &OsStr, request: Request) -> Option<ReplyMessage> {
     let tell = |what: &dyn std::fmt::Display| {
         let (command, topic) = (command.display(), request.shown_topic());
         say(format_args!(

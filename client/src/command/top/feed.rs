@@ -16,10 +16,10 @@ const NAME: &str = "client top";
 
 /// What is new.
 #[derive(Debug)]
-pub(crate) enum News {
-    Picture(Box<Snapshot>),
+pub(crate) enum FeedEvent {
+    Snapshot(Box<Snapshot>),
     /// There is no broker; why, and when it goes on.
-    Trouble(String),
+    Retrying(String),
     /// Asking on cannot help.
     GivenUp(Error),
 }
@@ -42,20 +42,20 @@ pub(crate) fn connect(server: &ServerArguments, interrupt: &Interrupt) -> Result
 
 impl Feed {
     /// Begins to ask, for the first time after one interval.
-    pub(crate) fn begin(self, client: Client) -> io::Result<WakeReceiver<News>> {
-        let (waker, news) = waker::channel()?;
+    pub(crate) fn begin(self, client: Client) -> io::Result<WakeReceiver<FeedEvent>> {
+        let (waker, events) = waker::channel()?;
         thread::Builder::new()
             .name("feed".to_owned())
             .spawn(move || {
                 if let Err(error) = self.go_on(client, &waker) {
                     // Nobody listens any more when the program ends.
-                    let _ = waker.send(News::GivenUp(error));
+                    let _ = waker.send(FeedEvent::GivenUp(error));
                 }
             })?;
-        Ok(news)
+        Ok(events)
     }
 
-    fn go_on(&self, mut client: Client, waker: &Waker<News>) -> Result<(), Error> {
+    fn go_on(&self, mut client: Client, waker: &Waker<FeedEvent>) -> Result<(), Error> {
         let mut pauses = Pauses::new();
         let mut rest = self.interval;
         loop {
@@ -69,7 +69,7 @@ impl Feed {
             rest = Duration::ZERO;
             let connect = || connect(&self.server, &self.interrupt);
             let tell = |text| {
-                let _ = waker.send(News::Trouble(text));
+                let _ = waker.send(FeedEvent::Retrying(text));
             };
             match pauses.reconnect(&lost, &self.interrupt, None, connect, tell)? {
                 Some(found) => client = found,
@@ -83,13 +83,13 @@ impl Feed {
         &self,
         client: &mut Client,
         mut rest: Duration,
-        waker: &Waker<News>,
+        waker: &Waker<FeedEvent>,
     ) -> Result<(), Error> {
         loop {
             client.rest(rest)?;
             let start = Instant::now();
             let snapshot = Snapshot::take(client, self.limit)?;
-            if !waker.send(News::Picture(Box::new(snapshot))) {
+            if !waker.send(FeedEvent::Snapshot(Box::new(snapshot))) {
                 return Ok(());
             }
             rest = self.interval.saturating_sub(start.elapsed());

@@ -2,10 +2,10 @@
 
 use crate::table::{Column, Fitted, fit};
 
-use super::rows::Sought;
+use super::rows::Searchable;
 
 /// Rows of one kind, and how they are looked at.
-pub(crate) struct List<R: 'static> {
+pub(crate) struct SortedList<R: 'static> {
     columns: &'static [Column<R>],
     pub(crate) rows: Vec<R>,
     /// How many there are at the broker; perhaps more than there are rows.
@@ -28,14 +28,14 @@ pub(crate) struct View {
 }
 
 /// What of a list is shown.
-pub(crate) struct Shown {
+pub(crate) struct VisibleRows {
     pub(crate) table: Fitted,
     /// How many rows are above these, and how many below.
     pub(crate) above: usize,
     pub(crate) below: usize,
 }
 
-impl<R: Sought> List<R> {
+impl<R: Searchable> SortedList<R> {
     /// An empty one, sorted by this column.
     pub(crate) fn new(columns: &'static [Column<R>], sort_by: &str) -> Self {
         let sort = columns.iter().position(|column| column.head == sort_by);
@@ -59,7 +59,7 @@ impl<R: Sought> List<R> {
     }
 
     /// Sets the rows into so much room. Scrolling ends where the last row is at the bottom.
-    pub(crate) fn show(&mut self, width: usize, height: usize) -> Shown {
+    pub(crate) fn show(&mut self, width: usize, height: usize) -> VisibleRows {
         let View {
             sort,
             is_reversed,
@@ -78,7 +78,7 @@ impl<R: Sought> List<R> {
         *scroll = (*scroll).min(found.len().saturating_sub(height));
         let rows = &found[*scroll..];
         let rows = &rows[..rows.len().min(height)];
-        Shown {
+        VisibleRows {
             table: fit(self.columns, rows, width),
             above: *scroll,
             below: found.len() - *scroll - rows.len(),
@@ -112,8 +112,8 @@ mod tests {
     use super::*;
 
     /// The topics 0 to 9, of which each has been published on more often than the one before.
-    fn topics() -> List<LiveTopic> {
-        let mut list = List::new(TOPICS, "topic");
+    fn topics() -> SortedList<LiveTopic> {
+        let mut list = SortedList::new(TOPICS, "topic");
         let row = |number: u64| LiveTopic {
             of: SeenTopic {
                 topic: format!("Topic/{number}"),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     /// The topics that are shown in so many rows, and how many are above and below.
-    fn shown(list: &mut List<LiveTopic>, height: usize) -> (String, usize, usize) {
+    fn shown(list: &mut SortedList<LiveTopic>, height: usize) -> (String, usize, usize) {
         let shown = list.show(80, height);
         let last = |row: &String| row.split(' ').next().unwrap_or_default().chars().last();
         let topics = shown.table.rows.iter().filter_map(last).collect();

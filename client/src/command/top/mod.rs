@@ -1,13 +1,13 @@
 //! `client top`: who is connected and what is published on, with how much moves now, on the whole
 //! screen.
 //!
-//! `watch.rs` knows what is shown without any I/O, `picture.rs` sets it into rows, `feed.rs` asks the
+//! `watch.rs` knows what is shown without any I/O, `render.rs` sets it into rows, `feed.rs` asks the
 //! broker.
 
 mod feed;
 mod history;
 mod list;
-mod picture;
+mod render;
 mod rows;
 mod screen;
 mod snapshot;
@@ -28,8 +28,8 @@ use crate::listing;
 use crate::server::ServerArguments;
 use crate::waker::WakeReceiver;
 
-use feed::{Feed, News};
-use screen::Screen;
+use feed::{Feed, FeedEvent};
+use screen::TopScreen;
 use snapshot::Snapshot;
 use watch::Watch;
 
@@ -95,7 +95,7 @@ impl Arguments {
         watch.take(Snapshot::take(&mut client, self.limit)?);
         client.rest(self.interval)?;
         watch.take(Snapshot::take(&mut client, self.limit)?);
-        let picture = picture::plain(&mut watch, listing::width());
+        let picture = render::plain(&mut watch, listing::width());
         io::stdout().lock().write_all(picture.as_bytes())?;
         Ok(Exit::Done)
     }
@@ -110,25 +110,25 @@ impl Arguments {
             interval: self.interval,
             limit: self.limit,
         };
-        let mut news = feed.begin(client)?;
-        let mut screen = Screen::open()?;
+        let mut events = feed.begin(client)?;
+        let mut screen = TopScreen::open()?;
         loop {
-            take_news(&mut watch, &mut news)?;
+            take_events(&mut watch, &mut events)?;
             if !screen.obey(&mut watch)? {
                 return Ok(Exit::Done);
             }
             screen.draw(&mut watch)?;
-            wait_for_any([Some(screen.as_fd()), Some(news.as_fd())], interrupt)?;
+            wait_for_any([Some(screen.as_fd()), Some(events.as_fd())], interrupt)?;
         }
     }
 }
 
-fn take_news(watch: &mut Watch, news: &mut WakeReceiver<News>) -> Result<(), Error> {
-    while let Some(new) = news.next() {
-        match new {
-            News::Picture(snapshot) => watch.take(*snapshot),
-            News::Trouble(text) => watch.trouble = Some(text),
-            News::GivenUp(error) => return Err(error),
+fn take_events(watch: &mut Watch, events: &mut WakeReceiver<FeedEvent>) -> Result<(), Error> {
+    while let Some(event) = events.next() {
+        match event {
+            FeedEvent::Snapshot(snapshot) => watch.take(*snapshot),
+            FeedEvent::Retrying(text) => watch.disconnected = Some(text),
+            FeedEvent::GivenUp(error) => return Err(error),
         }
     }
     Ok(())

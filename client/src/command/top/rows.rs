@@ -34,12 +34,12 @@ pub(crate) struct LiveTopic {
 }
 
 /// A row that can be looked for.
-pub(crate) trait Sought {
+pub(crate) trait Searchable {
     /// What a word may be found in.
     fn text(&self) -> String;
 }
 
-impl Sought for LiveConnection {
+impl Searchable for LiveConnection {
     fn text(&self) -> String {
         let Connection {
             id,
@@ -54,7 +54,7 @@ impl Sought for LiveConnection {
     }
 }
 
-impl Sought for LiveTopic {
+impl Searchable for LiveTopic {
     fn text(&self) -> String {
         self.of.topic.clone()
     }

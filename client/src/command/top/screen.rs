@@ -6,17 +6,17 @@ use std::os::fd::{AsFd, BorrowedFd};
 use ratatui::crossterm::event::{Event, KeyEventKind};
 use ratatui::text::Text;
 
-use super::picture;
-use super::watch::{Pressed, Watch};
+use super::render;
+use super::watch::{Watch, WatchAction};
 use crate::colour::Colour;
 use crate::fullscreen::FullScreen;
 
-pub(crate) struct Screen {
+pub(crate) struct TopScreen {
     terminal: FullScreen,
     colour: Colour,
 }
 
-impl Screen {
+impl TopScreen {
     /// Takes the terminal.
     pub(crate) fn open() -> io::Result<Self> {
         Ok(Self {
@@ -31,8 +31,8 @@ impl Screen {
             match event {
                 Ok(Event::Key(key)) if key.kind != KeyEventKind::Release => {
                     match watch.press(key) {
-                        Some(Pressed::Leave) => return Ok(false),
-                        Some(Pressed::Redraw) => self.terminal.redraw()?,
+                        Some(WatchAction::Leave) => return Ok(false),
+                        Some(WatchAction::Redraw) => self.terminal.redraw()?,
                         None => {}
                     }
                 }
@@ -50,13 +50,13 @@ impl Screen {
         self.terminal.draw(|frame| {
             let area = frame.area();
             let (width, height) = (usize::from(area.width), usize::from(area.height));
-            let rows = picture::screen(watch, width, height, self.colour);
+            let rows = render::screen(watch, width, height, self.colour);
             frame.render_widget(Text::from(rows), area);
         })
     }
 }
 
-impl AsFd for Screen {
+impl AsFd for TopScreen {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.terminal.as_fd()
     }

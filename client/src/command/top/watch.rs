@@ -8,7 +8,7 @@ use client::inquiry::{Audit, Broker, Topics, Who};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::history::samples;
-use super::list::{List, View};
+use super::list::{SortedList, View};
 use super::rows::{CONNECTIONS, LiveConnection, LiveTopic, TOPICS};
 use super::snapshot::Snapshot;
 
@@ -31,12 +31,12 @@ pub(crate) struct Watch {
     /// Which broker it is about.
     pub(crate) server: String,
     pub(crate) now: Option<Now>,
-    pub(crate) connections: List<LiveConnection>,
-    pub(crate) topics: List<LiveTopic>,
+    pub(crate) connections: SortedList<LiveConnection>,
+    pub(crate) topics: SortedList<LiveTopic>,
     pub(crate) tab: Tab,
     pub(crate) is_paused: bool,
     /// Why there is no connection, if there is none.
-    pub(crate) trouble: Option<String>,
+    pub(crate) disconnected: Option<String>,
     /// Whether a word to look for is being typed.
     pub(crate) is_typing: bool,
     /// The rows of the list when it was last drawn.
@@ -66,7 +66,7 @@ impl Now {
 
 /// What a key leads to outside of the watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pressed {
+pub(crate) enum WatchAction {
     Leave,
     /// Something else has written on the screen.
     Redraw,
@@ -77,11 +77,11 @@ impl Watch {
         Self {
             server,
             now: None,
-            connections: List::new(CONNECTIONS, "out"),
-            topics: List::new(TOPICS, "rate"),
+            connections: SortedList::new(CONNECTIONS, "out"),
+            topics: SortedList::new(TOPICS, "rate"),
             tab: Tab::Connections,
             is_paused: false,
-            trouble: None,
+            disconnected: None,
             is_typing: false,
             page: USUAL_PAGE,
             samples: samples(interval),
@@ -90,7 +90,7 @@ impl Watch {
 
     /// Takes a new picture, unless a person wants to look at the one before.
     pub(crate) fn take(&mut self, snapshot: Snapshot) {
-        self.trouble = None;
+        self.disconnected = None;
         if self.is_paused {
             return;
         }
@@ -110,17 +110,17 @@ impl Watch {
         }
         let before = before.as_ref();
         let seconds = before.map(|before| (at - before.at).as_secs_f64());
-        let pace = Pace { seconds };
+        let interval = SampleInterval { seconds };
         let figures = |audit: &Audit| [audit.published, audit.written, audit.total_dropped()];
         let rates = match before {
             Some(before) => {
                 let (old, new) = (figures(&before.audit), figures(&audit));
-                [0, 1, 2].map(|at| pace.rate(Some(old[at]), new[at]))
+                [0, 1, 2].map(|at| interval.rate(Some(old[at]), new[at]))
             }
             None => [0.0; 3],
         };
-        self.take_connections(who, pace);
-        self.take_topics(topics, pace);
+        self.take_connections(who, interval);
+        self.take_topics(topics, interval);
         self.now = Some(Now {
             broker,
             audit,
@@ -129,7 +129,7 @@ impl Watch {
         });
     }
 
-    fn take_connections(&mut self, who: Who, pace: Pace) {
+    fn take_connections(&mut self, who: Who, interval: SampleInterval) {
         let old = mem::take(&mut self.connections.rows);
         let mut old: HashMap<u64, LiveConnection> =
             old.into_iter().map(|row| (row.of.id, row)).collect();
@@ -139,11 +139,11 @@ impl Watch {
                 Some(old) => (Some(old.of.published), Some(old.of.written)),
                 None => (None, None),
             };
-            let publishes = pace.rate(published, of.published);
-            let gets = pace.rate(written, of.written);
+            let publishes = interval.rate(published, of.published);
+            let gets = interval.rate(written, of.written);
             let mut history = old.map(|old| old.history).unwrap_or_default();
             // Of what was not there before, nobody knows how fast it is.
-            if published.is_some() && pace.seconds.is_some() {
+            if published.is_some() && interval.seconds.is_some() {
                 history.push(publishes + gets, self.samples);
             }
             LiveConnection {
@@ -158,7 +158,7 @@ impl Watch {
         self.connections.total = who.total;
     }
 
-    fn take_topics(&mut self, topics: Topics, pace: Pace) {
+    fn take_topics(&mut self, topics: Topics, interval: SampleInterval) {
         let old = mem::take(&mut self.topics.rows);
         let mut old: HashMap<String, LiveTopic> = old
             .into_iter()
@@ -167,12 +167,12 @@ impl Watch {
         let rows = topics.topics.into_iter().map(|of| {
             let old = old.remove(&of.topic);
             let rate = match &old {
-                Some(old) => pace.rate(Some(old.of.messages), of.messages),
+                Some(old) => interval.rate(Some(old.of.messages), of.messages),
                 // The broker has looked at it for longer.
                 None => of.rate,
             };
             let mut history = old.map(|old| old.history).unwrap_or_default();
-            if pace.seconds.is_some() {
+            if interval.seconds.is_some() {
                 history.push(rate, self.samples);
             }
             LiveTopic {
@@ -198,13 +198,13 @@ impl Watch {
     }
 
     /// Does what a key says.
-    pub(crate) fn press(&mut self, key: KeyEvent) -> Option<Pressed> {
+    pub(crate) fn press(&mut self, key: KeyEvent) -> Option<WatchAction> {
         let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
-            KeyCode::Char('c') if is_control => return Some(Pressed::Leave),
-            KeyCode::Char('l') if is_control => return Some(Pressed::Redraw),
+            KeyCode::Char('c') if is_control => return Some(WatchAction::Leave),
+            KeyCode::Char('l') if is_control => return Some(WatchAction::Redraw),
             _ if self.is_typing => self.type_word(key.code, is_control),
-            KeyCode::Char('q') => return Some(Pressed::Leave),
+            KeyCode::Char('q') => return Some(WatchAction::Leave),
             KeyCode::Char('/') => self.is_typing = true,
             KeyCode::Char('p' | ' ') => self.is_paused = !self.is_paused,
             KeyCode::Tab | KeyCode::BackTab => {
@@ -262,11 +262,11 @@ impl Watch {
 
 /// How much time has passed since the picture before, if there is one.
 #[derive(Clone, Copy, Debug)]
-struct Pace {
+struct SampleInterval {
     seconds: Option<f64>,
 }
 
-impl Pace {
+impl SampleInterval {
     /// How fast a figure has grown. What was not there before is not known to have grown.
     fn rate(self, before: Option<u64>, now: u64) -> f64 {
         match (self.seconds, before) {
@@ -391,10 +391,10 @@ pub(super) mod tests {
     #[test]
     fn trouble_ends_with_the_next_picture() {
         let mut watch = watch(&[(0, 100)]);
-        watch.trouble = Some("lost the broker".to_owned());
+        watch.disconnected = Some("lost the broker".to_owned());
         let start = watch.now.as_ref().expect("a picture").at;
         watch.take(snapshot(1, 100, start));
-        assert_eq!(watch.trouble, None);
+        assert_eq!(watch.disconnected, None);
     }
 
     #[test]
@@ -406,6 +406,6 @@ pub(super) mod tests {
         press(&mut watch, "\t\x1b");
         assert_eq!(watch.connections.view.wanted, "");
         let left = watch.press(KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE));
-        assert_eq!(left, Some(Pressed::Leave));
+        assert_eq!(left, Some(WatchAction::Leave));
     }
 }

@@ -7,7 +7,7 @@ use crate::visible;
 
 /// What to mark in a filter, and what to say about it.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Difference {
+pub(crate) struct MarkedDifference {
     marks: Vec<Mark>,
     pub(crate) text: String,
 }
@@ -19,7 +19,7 @@ struct Mark {
     letters: usize,
 }
 
-impl Difference {
+impl MarkedDifference {
     /// Compares them, where `kind` is how the broker says that they differ.
     pub(crate) fn between(filter: &str, topic: &str, kind: inquiry::Difference) -> Self {
         // What stands before the pattern of a group says nothing about topics.
@@ -80,7 +80,7 @@ impl Levels<'_> {
     }
 
     /// The letters whose case is another.
-    fn case(&self) -> Difference {
+    fn case(&self) -> MarkedDifference {
         let mut marks = Vec::new();
         let mut text = String::new();
         for (at, (ours, theirs)) in self.filter.iter().zip(&self.topic).enumerate() {
@@ -98,11 +98,11 @@ impl Levels<'_> {
                 text = format!("upper and lower case differ: {theirs} -> {ours}");
             }
         }
-        Difference { marks, text }
+        MarkedDifference { marks, text }
     }
 
     /// The level that is another, too many or missing.
-    fn level(&self) -> Difference {
+    fn level(&self) -> MarkedDifference {
         let Self { filter, topic } = self;
         let pairs = filter.iter().zip(topic);
         let at = pairs
@@ -118,18 +118,18 @@ impl Levels<'_> {
             )
         };
         match (ours, theirs) {
-            (Some(ours), Some(theirs)) if rest_fits(at + 1, at + 1) => Difference {
+            (Some(ours), Some(theirs)) if rest_fits(at + 1, at + 1) => MarkedDifference {
                 marks: vec![within(ours, theirs, start)],
                 text: format!("{theirs} -> {ours}"),
             },
-            (Some(ours), _) if rest_fits(at + 1, at) => Difference {
+            (Some(ours), _) if rest_fits(at + 1, at) => MarkedDifference {
                 marks: vec![Mark {
                     start,
                     letters: letters(ours),
                 }],
                 text: format!("the filter has one level more: {ours}"),
             },
-            (_, Some(theirs)) => Difference {
+            (_, Some(theirs)) => MarkedDifference {
                 // Before the level that stands there, or behind the last one.
                 marks: vec![Mark {
                     start: start.min(self.start(filter.len()) - 1),
@@ -137,7 +137,7 @@ impl Levels<'_> {
                 }],
                 text: format!("the filter lacks the level {theirs}"),
             },
-            _ => Difference {
+            _ => MarkedDifference {
                 marks: Vec::new(),
                 text: "it differs in one level".to_owned(),
             },
@@ -179,7 +179,7 @@ mod tests {
 
     /// The filter, then what stands below it, then what is said.
     fn check(topic: &str, kind: inquiry::Difference, filter: &str, marks: &str, text: &str) {
-        let difference = Difference::between(filter, topic, kind);
+        let difference = MarkedDifference::between(filter, topic, kind);
         let below = difference.marks_below(filter);
         assert_eq!((&*below, &*difference.text), (marks, text), "{filter}");
     }
@@ -251,7 +251,7 @@ mod tests {
         ] {
             for topic in ["", "a", "a/b", "a/b/c", "你"] {
                 for kind in [Case, Letter, Level, inquiry::Difference::Other] {
-                    Difference::between(filter, topic, kind).marks_below(filter);
+                    MarkedDifference::between(filter, topic, kind).marks_below(filter);
                 }
             }
         }

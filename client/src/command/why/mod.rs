@@ -13,7 +13,7 @@ use crate::units::{bytes, grouped, plural, time};
 use crate::value;
 use crate::visible;
 
-use difference::Difference;
+use difference::MarkedDifference;
 
 /// The most of those who have one filter that are named to a person.
 const MAX_NAMED: usize = 10;
@@ -113,7 +113,7 @@ fn tell_match(f: &mut fmt::Formatter<'_>, matching: &Matching) -> fmt::Result {
 
 fn tell_near(f: &mut fmt::Formatter<'_>, near: &Near, topic: &str) -> fmt::Result {
     let filter = visible::line(&near.filter);
-    let difference = Difference::between(&near.filter, topic, near.difference);
+    let difference = MarkedDifference::between(&near.filter, topic, near.difference);
     let kind = match near.difference {
         inquiry::Difference::Letter => "one letter differs: ",
         inquiry::Difference::Case | inquiry::Difference::Level | inquiry::Difference::Other => "",
@@ -131,14 +131,14 @@ fn tell_near(f: &mut fmt::Formatter<'_>, near: &Near, topic: &str) -> fmt::Resul
 fn tell_holders(f: &mut fmt::Formatter<'_>, holders: &[Holder], total: u64) -> fmt::Result {
     let mut told: Vec<(&Holder, Vec<String>)> = holders
         .iter()
-        .map(|holder| (holder, troubles(holder)))
+        .map(|holder| (holder, problems(holder)))
         .collect();
-    told.sort_by_key(|(_, troubles)| troubles.is_empty());
+    told.sort_by_key(|(_, problems)| problems.is_empty());
     told.truncate(MAX_NAMED);
-    for (holder, troubles) in &told {
+    for (holder, problems) in &told {
         write!(f, "    {}", called(holder))?;
-        for trouble in troubles {
-            write!(f, "\n      {trouble}")?;
+        for problem in problems {
+            write!(f, "\n      {problem}")?;
         }
         f.write_char('\n')?;
     }
@@ -161,8 +161,8 @@ fn called(holder: &Holder) -> String {
 }
 
 /// What keeps messages from one who has a filter.
-fn troubles(holder: &Holder) -> Vec<String> {
-    let mut troubles = Vec::new();
+fn problems(holder: &Holder) -> Vec<String> {
+    let mut problems = Vec::new();
     let stock = format!(
         "{}, {} of {}",
         plural(holder.waiting, "message"),
@@ -170,22 +170,22 @@ fn troubles(holder: &Holder) -> Vec<String> {
         bytes(holder.limit_bytes),
     );
     if holder.is_full {
-        troubles.push(format!(
+        problems.push(format!(
             "its outbox is full ({stock}): messages for it are dropped now"
         ));
     } else if holder.waiting > 0 {
-        troubles.push(format!("it lags behind: its outbox holds {stock}"));
+        problems.push(format!("it lags behind: its outbox holds {stock}"));
     }
     if let Some(here) = &holder.dropped_here {
         let (count, last) = (plural(here.at_least, "message"), time(here.last_s));
-        troubles.push(format!(
+        problems.push(format!(
             "at least {count} of this topic were dropped, the last one {last} ago"
         ));
     } else if holder.dropped > 0 {
         let count = plural(holder.dropped, "message");
-        troubles.push(format!("{count} were dropped, lately none of this topic"));
+        problems.push(format!("{count} were dropped, lately none of this topic"));
     }
-    troubles
+    problems
 }
 
 fn tell_what_to_do(f: &mut fmt::Formatter<'_>, topic: &str) -> fmt::Result {

@@ -9,8 +9,8 @@ use crate::table::Fitted;
 use crate::units::{bytes, grouped, plural, rate, time};
 use crate::visible;
 
-use super::list::{List, Shown};
-use super::rows::Sought;
+use super::list::{SortedList, VisibleRows};
+use super::rows::Searchable;
 use super::watch::{Now, Tab, Watch};
 
 /// What stands between two figures of the header.
@@ -77,11 +77,11 @@ pub(crate) fn plain(watch: &mut Watch, room: usize) -> String {
         .collect()
 }
 
-fn plain_list<R: Sought>(list: &mut List<R>, room: usize) -> Vec<String> {
+fn plain_list<R: Searchable>(list: &mut SortedList<R>, room: usize) -> Vec<String> {
     if list.rows.is_empty() {
         return Vec::new();
     }
-    let Shown { table, below, .. } = list.show(room, PLAIN_ROWS);
+    let VisibleRows { table, below, .. } = list.show(room, PLAIN_ROWS);
     let mut rows = vec![table.head];
     rows.extend(table.rows);
     if below > 0 {
@@ -113,8 +113,8 @@ fn title_text(watch: &Watch) -> String {
 
 fn title(watch: &Watch, room: usize) -> Row<'static> {
     // What is the matter is more than where it is.
-    let text = match (&watch.trouble, watch.is_paused) {
-        (Some(trouble), _) => visible::line(trouble),
+    let text = match (&watch.disconnected, watch.is_paused) {
+        (Some(reason), _) => visible::line(reason),
         (None, true) => format!("paused · {}", title_text(watch)),
         (None, false) => title_text(watch),
     };
@@ -222,8 +222,8 @@ struct Drawn {
     wanted: String,
 }
 
-fn list<R: Sought>(list: &mut List<R>, room: usize, height: usize) -> Drawn {
-    let Shown {
+fn list<R: Searchable>(list: &mut SortedList<R>, room: usize, height: usize) -> Drawn {
+    let VisibleRows {
         table,
         above,
         below,
@@ -417,7 +417,7 @@ mod tests {
         press(&mut watch, "p");
         let shown = text(&screen(&mut watch, 80, 10, NONE));
         assert!(shown[0].starts_with(" paused · dallal"), "{shown:?}");
-        watch.trouble = Some("lost the broker".to_owned());
+        watch.disconnected = Some("lost the broker".to_owned());
         let shown = text(&screen(&mut watch, 80, 10, NONE));
         assert_eq!(shown[0], " lost the broker");
     }
