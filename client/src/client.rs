@@ -1,4 +1,4 @@
-//! What can be asked of a broker: one call for each, which blocks until its answer is there.
+//! The client: one blocking call for each request to the broker.
 
 use std::fmt::Display;
 use std::net::ToSocketAddrs;
@@ -24,8 +24,8 @@ use crate::publisher::Publisher;
 /// A client of a broker.
 ///
 /// A call that fails leaves the client usable, unless [`Error::is_disconnect`] says that the
-/// connection is gone. Dropping a client closes its connection; [`close`](Self::close) says
-/// goodbye first.
+/// connection is gone. Dropping a client closes its connection; [`close`](Self::close) sends BYE
+/// first.
 ///
 /// ```
 /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -51,26 +51,26 @@ pub struct Client {
 pub struct Account {
     /// How many messages were published.
     pub published: u64,
-    /// The first so many of them have been answered, by a receipt or a refusal.
+    /// How many of them, counted from the first, have a receipt or a refusal.
     pub answered: u64,
-    /// How many subscriber copies the receipts speak of.
+    /// How many copies for subscribers the receipts report.
     pub copies: u64,
 }
 
 impl Account {
-    /// How many messages have no answer yet.
+    /// Number of messages without an answer.
     pub fn outstanding(&self) -> u64 {
         self.published - self.answered
     }
 }
 
 impl Client {
-    /// Connects with the usual [`Options`].
+    /// Connects with the default [`Options`].
     pub fn connect(server: impl ToSocketAddrs + Display) -> Result<Self, Error> {
         Self::connect_with(server, &Options::default())
     }
 
-    /// Connects. Of the addresses that a name stands for, the first that answers is taken.
+    /// Connects to the first address of the name that answers.
     pub fn connect_with(
         server: impl ToSocketAddrs + Display,
         options: &Options,
@@ -80,14 +80,14 @@ impl Client {
         })
     }
 
-    /// Publishes and waits for the receipt: how many subscribers get a copy.
+    /// Publishes and waits for the receipt; returns how many subscribers get a copy.
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
     /// # let address = broker.local_addr();
     /// # std::thread::spawn(move || broker.run());
     /// let mut client = client::Client::connect(address)?;
-    /// let copies = client.publish("news", "is anybody there?")?;
+    /// let copies = client.publish("news", "is this thing on?")?;
     /// assert_eq!(copies, 0);
     /// # Ok::<(), client::Error>(())
     /// ```
@@ -128,10 +128,11 @@ impl Client {
             .map_or(Ok(receipt.copies), |refusal| Err(Error::Refused(refusal)))
     }
 
-    /// Publishes and does not wait: the number of the message on this connection, counted from 1.
-    /// It leaves with the next call that waits or takes. What becomes of it is told by
-    /// [`account`](Self::account) and [`take_refusal`](Self::take_refusal). For those who look
-    /// after several things at once; [`publisher`](Self::publisher) bounds what is unanswered.
+    /// Publishes without waiting; returns the number of the message on this connection, counted
+    /// from 1. The message is sent with the next call that waits or takes.
+    /// [`account`](Self::account) and [`take_refusal`](Self::take_refusal) report its receipt or
+    /// refusal. This is for callers that poll several inputs; [`publisher`](Self::publisher) bounds
+    /// the number of unanswered messages.
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -161,7 +162,7 @@ impl Client {
         Ok(conversation.ledger.published())
     }
 
-    /// What was published on this connection, and what the answers that have come say about it.
+    /// What was published on this connection, and the answers so far.
     pub fn account(&self) -> Account {
         let ledger = &self.exchange.conversation.ledger;
         Account {
@@ -171,7 +172,8 @@ impl Client {
         }
     }
 
-    /// The first refusal since this was last called, or since the last call that tells its own.
+    /// The first refusal since the last call of this function, or of one that returns refusals
+    /// itself.
     pub fn take_refusal(&mut self) -> Option<Refusal> {
         self.exchange.conversation.ledger.take_refusal()
     }
@@ -181,8 +183,9 @@ impl Client {
         Publisher::new(&mut self.exchange)
     }
 
-    /// Asks those who listen to a topic, and waits for the first answer: at most so long, and not
-    /// at all if nobody listens. See `docs/protocol.md`, "Requests and answers".
+    /// Sends a request to the subscribers of a topic and waits for the first answer, at most
+    /// `timeout`. Fails at once if the topic has no subscribers. See `docs/protocol.md`, "Requests
+    /// and answers".
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -221,8 +224,8 @@ impl Client {
         answer.ok_or(Error::NobodyAnswered { within: timeout })
     }
 
-    /// Asks those who listen to a topic; the answers come one by one. The attributes get the two
-    /// that make a message a request.
+    /// Sends a request to the subscribers of a topic; returns the answers one by one. The
+    /// attributes `reply` and `id` are added.
     pub fn request_with(
         &mut self,
         topic: &str,
@@ -238,14 +241,14 @@ impl Client {
         let inbox = self.exchange.inbox.as_mut().expect("it was made above");
         let attributes = inbox.open(attributes);
         let published = self.publish_with(topic, payload, &attributes);
-        // Made before a failure is looked at: it closes the inbox when it is dropped.
+        // Created before the result is checked: dropping it closes the inbox.
         let answers = Answers::new(&mut self.exchange, *published.as_ref().unwrap_or(&0));
         published.map(|_| answers)
     }
 
-    /// Asks the broker about itself; the type of the answer says what. The argument is a filter or
-    /// a topic, for those inquiries that know one, or empty. A list has at most `limit` rows, 1000
-    /// unless it is told otherwise, and says how many there are.
+    /// Asks the broker about itself; the type of the answer selects the inquiry. The argument is a
+    /// filter or a topic, for inquiries that take one, or empty. A list has at most `limit` rows,
+    /// 1000 by default, and the total number of rows.
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -278,7 +281,7 @@ impl Client {
             other => other,
         })?;
         let bad = |why| Error::BadAnswer { what, why };
-        // The broker makes it before it makes the receipt.
+        // The broker sends the answer before the receipt.
         if answers.copies() == 0 {
             let why = "found no room in this client's outbox; ask for fewer rows";
             return Err(bad(why.to_owned()));
@@ -289,8 +292,8 @@ impl Client {
             .map_err(|error| bad(printable(&format!("cannot be read: {error}"))))
     }
 
-    /// Publishes the answer to a request and waits for the receipt: how many subscribers get a
-    /// copy. Zero also if the message was no request.
+    /// Publishes the answer to a request and waits for the receipt; returns how many subscribers
+    /// get a copy. Zero also if the message was not a request.
     pub fn answer(&mut self, request: &Message, payload: impl AsRef<[u8]>) -> Result<u64, Error> {
         let Some(topic) = request.reply_topic() else {
             return Ok(0);
@@ -302,13 +305,13 @@ impl Client {
         self.publish_with(&topic, payload, &attributes)
     }
 
-    /// Subscribes and waits for the answer: from now on every message that matches is delivered.
+    /// Subscribes and waits for the answer. From then on every matching message is delivered.
     pub fn subscribe(&mut self, filter: &str) -> Result<(), Error> {
         self.subscribe_all(&[filter])
     }
 
-    /// Subscribes to several filters at once and waits for all answers. The error is the first
-    /// refusal; the filters that were not refused are subscribed even so.
+    /// Subscribes to several filters and waits for all answers. The error is the first refusal;
+    /// filters that were not refused are subscribed nevertheless.
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -317,7 +320,7 @@ impl Client {
     /// let mut client = client::Client::connect(address)?;
     /// client.subscribe_all(&["news", "weather/+"])?;
     /// client.unsubscribe("news")?;
-    /// assert_eq!(client.publish("news", "for nobody")?, 0);
+    /// assert_eq!(client.publish("news", "unsubscribed")?, 0);
     /// assert_eq!(client.publish("weather/here", "rain")?, 1);
     /// # Ok::<(), client::Error>(())
     /// ```
@@ -325,8 +328,8 @@ impl Client {
         self.subscribe_with(filters, &Attributes::default())
     }
 
-    /// Subscribes to several filters with attributes, such as [`SLOW`](crate::SLOW): what shall
-    /// happen to messages that this client is too slow for. See `docs/protocol.md`, "Slow subscribers".
+    /// Subscribes to several filters with attributes, such as [`SLOW`](crate::SLOW), the overflow
+    /// policy for a slow client. See `docs/protocol.md`, "Slow subscribers".
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -349,8 +352,8 @@ impl Client {
         })
     }
 
-    /// Takes a subscription back and waits for the answer: no message for it comes after those
-    /// that have come already.
+    /// Unsubscribes and waits for the answer. No further message for the subscription is delivered,
+    /// apart from those that have arrived already.
     pub fn unsubscribe(&mut self, filter: &str) -> Result<(), Error> {
         self.ask(Verb::Unsubscribe, &[filter], Conversation::unsubscribe)
     }
@@ -374,9 +377,9 @@ impl Client {
             .ask(verb, |conversation| request(conversation, filters))
     }
 
-    /// Says what the broker is to publish if this connection ends without
-    /// [`close`](Self::close), with attributes such as [`RETAIN`](crate::RETAIN), and waits for
-    /// the answer. It takes the place of the one before.
+    /// Sets the will, which the broker publishes if this connection ends without
+    /// [`close`](Self::close), and waits for the answer. Attributes such as
+    /// [`RETAIN`](crate::RETAIN) are allowed. A second call replaces the will.
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -406,8 +409,8 @@ impl Client {
         })
     }
 
-    /// Says what people are to call this client in the broker's lists and log, and waits for the
-    /// answer. It is a label, no proof of anything.
+    /// Sets the name of this client in the broker's lists and log, and waits for the answer. The
+    /// name is a label and not authenticated.
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -423,7 +426,7 @@ impl Client {
             .ask(Verb::Name, |conversation| conversation.name(name))
     }
 
-    /// Waits until the broker has handled everything sent before; how long that took.
+    /// Waits until the broker has handled everything sent before; returns how long that took.
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -442,13 +445,14 @@ impl Client {
         Ok(start.elapsed())
     }
 
-    /// The messages as they come. It ends after the error with which the connection ends.
+    /// An iterator over the messages as they arrive. It ends after the error that ends the
+    /// connection.
     pub fn messages(&mut self) -> Messages<'_> {
         Messages::new(&mut self.exchange)
     }
 
-    /// The next message; `None` if none comes in time. Without a time it waits for as long as the
-    /// connection stands.
+    /// The next message; `None` if none arrives in time. Without a timeout it waits until a message
+    /// arrives or the connection ends.
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -465,11 +469,11 @@ impl Client {
         self.exchange.next_message(timeout.map(clock::after))
     }
 
-    /// Hands over everything that has been delivered by now, without waiting and without copying,
-    /// until `each` breaks. How many that were; if none, [`wait`](Self::wait) for more.
+    /// Passes everything that has arrived to `each`, without waiting and without copying, until
+    /// `each` breaks. Returns how many deliveries; if none, [`wait`](Self::wait) for more.
     ///
-    /// This is the way to keep up with millions of messages per second; [`messages`](Self::messages)
-    /// is the comfortable one.
+    /// This is the fast path for millions of messages per second; [`messages`](Self::messages) is
+    /// the convenient one.
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -504,15 +508,16 @@ impl Client {
         self.exchange.take_ready(each)
     }
 
-    /// Waits until the broker has said something; `false` if it has not within `timeout`. For when
-    /// [`take_ready`](Self::take_ready) found nothing: what it has left behind is not waited for.
+    /// Waits until bytes arrive; `false` if none do within `timeout`. Call it after
+    /// [`take_ready`](Self::take_ready) has returned 0: what is buffered already does not end the
+    /// wait.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool, Error> {
         let woken = self.exchange.wait(timeout.map(clock::after), None)?;
         Ok(woken != Woken::Deadline)
     }
 
-    /// Waits like [`wait`](Self::wait), and for another `input` at the same time: for those who
-    /// look after a person, or a second connection, on the same thread.
+    /// Waits like [`wait`](Self::wait), and for another `input` at the same time: for a thread that
+    /// also reads a terminal or a second connection.
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -536,13 +541,13 @@ impl Client {
         self.exchange.wait(timeout.map(clock::after), input)
     }
 
-    /// Does nothing for so long but answer the broker's PINGs.
+    /// Only answers the broker's PINGs for `time`.
     pub fn rest(&mut self, time: Duration) -> Result<(), Error> {
         self.exchange.serve(Some(clock::after(time)), None)
     }
 
-    /// Says goodbye, waits until the broker has said the same, and closes. What is delivered until
-    /// then is dropped.
+    /// Sends BYE, waits for the broker's BYE, and closes. Messages that arrive until then are
+    /// dropped.
     pub fn close(mut self) -> Result<(), Error> {
         self.exchange.conversation.bye();
         let is_done = |conversation: &Conversation| conversation.ledger.has_left();

@@ -1,7 +1,7 @@
-//! The file in which a user gives names to servers, and says which one is meant by default.
+//! The configuration file: names for servers, and the default server.
 //!
-//! It is read only where a command needs it: who gives a server has no use for it, and its mistakes
-//! stop nobody else.
+//! It is read only if a command needs it: a mistake in it does not affect a command line that names
+//! its server.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-/// What a file can look like.
+/// An example of the file.
 pub(crate) const EXAMPLE: &str = "\
 default = \"home\"
 
@@ -25,15 +25,15 @@ url = \"localhost\"
 url = \"dallal://broker.example.org:1373\"
 ";
 
-/// What the file says. `T` is what a URL has to be.
+/// The contents of the file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Configuration {
-    /// Each URL by its name; whether it is one depends on who connects.
+    /// URLs by name. Whether a URL is valid depends on the command.
     pub(crate) servers: BTreeMap<String, String>,
     pub(crate) default: Option<String>,
 }
 
-/// As it stands in the file.
+/// The file as deserialized, before it is checked.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawFile {
@@ -48,10 +48,10 @@ struct RawServer {
     url: Spanned<String>,
 }
 
-/// Why there is no configuration, or not that server in it.
+/// Why the configuration, or one server in it, cannot be used.
 #[derive(Debug)]
 pub(crate) enum ConfigurationError {
-    /// Neither variable says where a user's files are.
+    /// Neither variable names the user's folder.
     NoHome,
     Unreadable {
         path: PathBuf,
@@ -68,7 +68,7 @@ pub(crate) enum ConfigurationError {
     },
 }
 
-/// What is wrong in the file, and where.
+/// A mistake in the file, and its line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Mistake {
     line: usize,
@@ -80,7 +80,7 @@ impl fmt::Display for ConfigurationError {
         match self {
             Self::NoHome => write!(
                 f,
-                "there is no place for a configuration file; set HOME or XDG_CONFIG_HOME"
+                "the folder of the configuration file is not known; set HOME or XDG_CONFIG_HOME"
             ),
             Self::Unreadable { path, why } => write!(f, "cannot read {} ({why})", path.display()),
             Self::Mistake {
@@ -92,17 +92,17 @@ impl fmt::Display for ConfigurationError {
                 path.display()
             ),
             Self::NoSuchServer { path, name, known } => {
-                write!(f, "{} knows no server {name:?}", path.display())?;
+                write!(f, "{} has no server {name:?}", path.display())?;
                 match &known[..] {
                     [] => write!(f, "; `client config` shows how to give names to servers"),
-                    known => write!(f, "; it knows {}", known.join(", ")),
+                    known => write!(f, "; it has {}", known.join(", ")),
                 }
             }
         }
     }
 }
 
-/// Where the file is, whether it is there or not.
+/// The path of the file, whether it exists or not.
 pub(crate) fn path() -> Result<PathBuf, ConfigurationError> {
     let absolute = |name| {
         env::var_os(name)
@@ -115,14 +115,15 @@ pub(crate) fn path() -> Result<PathBuf, ConfigurationError> {
 }
 
 impl Configuration {
-    /// Reads a file; `None` if there is none. `check` says what is wrong with a URL.
+    /// Reads the file; `None` if it does not exist. `check` validates a URL.
     pub(crate) fn read(
         path: &Path,
         check: impl Fn(&str) -> Result<(), String>,
     ) -> Result<Option<Self>, ConfigurationError> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
-            // A path that leads through a file leads nowhere, too.
+            // A file in the place of a folder on the path means that the file does not exist
+            // either.
             Err(why)
                 if matches!(
                     why.kind(),
@@ -154,7 +155,7 @@ impl Configuration {
             Mistake { line, why }
         };
         let raw: RawFile = toml::from_str(text).map_err(|error| {
-            // Several lines would not fit into a sentence.
+            // The text becomes part of a sentence on one line.
             mistake(error.span(), error.message().replace('\n', ", "))
         })?;
         if let Some(default) = &raw.default
@@ -165,7 +166,7 @@ impl Configuration {
         }
         for RawServer { url } in raw.servers.values() {
             if let Err(why) = check(url.get_ref()) {
-                let why = format!("{:?} is no server: {why}", url.get_ref());
+                let why = format!("{:?} is not a server: {why}", url.get_ref());
                 return Err(mistake(Some(url.span()), why));
             }
         }
@@ -194,11 +195,11 @@ impl Configuration {
             })
     }
 
-    /// The URL of the server that is meant when none is given, if there is one.
+    /// The URL of the default server, if the file has one.
     pub(crate) fn find_default(
         check: impl Fn(&str) -> Result<(), String>,
     ) -> Result<Option<String>, ConfigurationError> {
-        // Who has no place for such a file has none.
+        // Without a folder for the file there is no default.
         let Ok(path) = path() else {
             return Ok(None);
         };
@@ -246,7 +247,7 @@ mod tests {
             (
                 "[servers.a]\n\nurl = \"bad\"\n",
                 3,
-                "\"bad\" is no server: give HOST:PORT",
+                "\"bad\" is not a server: give HOST:PORT",
             ),
             ("[servers.a]\n", 1, "missing field `url`"),
             ("\n[servers.a]\nurl = 1\n", 3, "expected a string"),

@@ -1,8 +1,8 @@
-//! Waits for an answer without losing what comes before it.
+//! Waits for an answer and keeps what arrives before it.
 //!
-//! What is delivered meanwhile is kept for those who ask for messages, and so is the end of the
-//! connection, so that everything comes out in its order. PINGs of the broker are answered whatever
-//! is waited for.
+//! Messages that arrive meanwhile are kept for the caller that asks for messages, and so is the end
+//! of the connection: both come out in the order of arrival. The broker's PINGs are answered during
+//! every wait.
 
 use std::fmt::Display;
 use std::net::ToSocketAddrs;
@@ -21,17 +21,17 @@ use crate::link::Woken;
 use crate::message::{Delivery, Message};
 use crate::options::Options;
 
-/// A conversation, and what it has brought that nobody has asked for yet.
+/// A conversation, and what has arrived on it and was not taken yet.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) conversation: Conversation,
     backlog: Backlog,
-    /// There from the first request on.
+    /// Created by the first request.
     pub(crate) inbox: Option<Inbox>,
     pub(crate) answer_timeout: Duration,
     /// Messages dropped since the last one that [`Self::next_message`] returned.
     missed: u64,
-    /// How the connection ended, to be told after all that came before.
+    /// How the connection ended; returned after everything that arrived before the end.
     ended: Option<Error>,
 }
 
@@ -82,8 +82,7 @@ impl Exchange {
         Ok(taken)
     }
 
-    /// Waits until there is something to take, another `input` can be read, or the deadline has
-    /// passed.
+    /// Waits until something has arrived, `input` is readable, or the deadline passes.
     pub(crate) fn wait(
         &mut self,
         deadline: Option<Instant>,
@@ -121,7 +120,7 @@ impl Exchange {
         }
     }
 
-    /// The next answer to the request that was made last; `None` if the deadline passed first.
+    /// The next answer to the last request; `None` if the deadline passes first.
     pub(crate) fn next_answer(
         &mut self,
         deadline: Option<Instant>,
@@ -139,7 +138,7 @@ impl Exchange {
         }
     }
 
-    /// Answers the broker's PINGs until the deadline, or until `input` can be read.
+    /// Answers the broker's PINGs until the deadline passes or `input` is readable.
     pub(crate) fn serve(
         &mut self,
         deadline: Option<Instant>,
@@ -176,7 +175,7 @@ impl Exchange {
         })
     }
 
-    /// Keeps both directions moving until it is `done`.
+    /// Sends and receives until `done` returns true.
     pub(crate) fn wait_for(
         &mut self,
         what: Verb,
@@ -203,14 +202,14 @@ impl Exchange {
         Ok(())
     }
 
-    /// Takes what has come and keeps the messages for later.
+    /// Receives what has arrived and keeps the messages for later.
     fn keep_ready(&mut self) -> Result<(), Error> {
         let received = self.conversation.receive();
         self.keep_received()?;
         self.hold_end(received.map(drop))
     }
 
-    /// The same for what lies in the buffer.
+    /// Keeps the messages that are in the receive buffer.
     fn keep_received(&mut self) -> Result<(), Error> {
         let sorted = self.conversation.sort(|delivery| {
             if let Some(delivery) = sort_out(&mut self.inbox, delivery) {
@@ -221,8 +220,8 @@ impl Exchange {
         self.hold_end(sorted.map(drop))
     }
 
-    /// Keeps an end of the connection for later: the answer that is waited for may have come
-    /// before it, and so may messages.
+    /// Keeps the end of the connection for later: the awaited answer may have arrived before it,
+    /// and so may messages.
     fn hold_end(&mut self, result: Result<(), Error>) -> Result<(), Error> {
         match result {
             Err(error) if error.is_disconnect() => {
@@ -238,7 +237,7 @@ impl Exchange {
     }
 }
 
-/// Keeps an answer in the inbox; gives back everything else.
+/// Puts an answer into the inbox; returns everything else.
 fn sort_out<'d>(inbox: &mut Option<Inbox>, delivery: Delivery<'d>) -> Option<Delivery<'d>> {
     match inbox {
         Some(inbox) => inbox.sort_out(delivery),

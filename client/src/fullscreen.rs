@@ -1,4 +1,4 @@
-//! A terminal that a command has for itself: its screen, and its keyboard. Dropping it gives it back.
+//! A terminal in full-screen mode, with its keyboard. Dropping it restores the terminal.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -14,7 +14,7 @@ pub(crate) struct FullScreen {
 }
 
 impl FullScreen {
-    /// Takes the terminal.
+    /// Switches to full-screen mode.
     pub(crate) fn open() -> io::Result<Self> {
         let terminal = ratatui::try_init()?;
         match keyboard::listen() {
@@ -35,7 +35,7 @@ impl FullScreen {
         self.terminal.draw(draw).map(drop)
     }
 
-    /// Draws every cell with the next [`draw`](Self::draw), whether it has changed or not.
+    /// Makes the next [`draw`](Self::draw) write every cell, changed or not.
     pub(crate) fn redraw(&mut self) -> io::Result<()> {
         // `Terminal::clear` would ask the terminal for the position of the cursor, and the answer
         // would go to the keyboard's thread.

@@ -1,10 +1,10 @@
-//! Is the other side still there? A clock that is told the time and never reads it.
+//! Decides whether the peer is still alive. It reads no clock; the time is an argument.
 
 use std::time::{Duration, Instant};
 
 use crate::clock;
 
-/// After a silence the broker is to be asked; when it leaves that unanswered too, it is gone.
+/// After `silence` the broker is sent a PING; without an answer it counts as gone.
 #[derive(Clone, Debug)]
 pub(crate) struct Liveness {
     silence: Duration,
@@ -13,14 +13,14 @@ pub(crate) struct Liveness {
     asked: Option<Instant>,
 }
 
-/// What is to be done about a silence.
+/// What to do about a silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Nothing until then.
+    /// Nothing until this time.
     Wait(Instant),
-    /// Ask for a word.
+    /// Send a PING.
     Ask,
-    /// It is gone: not a word for so long.
+    /// The peer is gone after a silence of this length.
     Gone(Duration),
 }
 
@@ -34,13 +34,13 @@ impl Liveness {
         }
     }
 
-    /// Any byte is a sign of life.
+    /// Records that bytes have arrived.
     pub(crate) fn heard(&mut self, now: Instant) {
         self.heard = now;
         self.asked = None;
     }
 
-    /// Says [`Verdict::Ask`] once for each silence.
+    /// Returns [`Verdict::Ask`] once for each silence.
     pub(crate) fn judge(&mut self, now: Instant) -> Verdict {
         let until = match self.asked {
             None => clock::after_then(self.heard, self.silence),

@@ -1,7 +1,7 @@
-//! `client`, the terminal program of the dallal broker.
+//! `client`, the command line program of the dallal broker.
 //!
-//! Data goes to standard output and all talk to standard error, so the program fits into a pipe.
-//! Each command has a file of its own under `command/`.
+//! Data goes to standard output and messages for the user to standard error, so the program works
+//! in a pipe. Each command has a file or folder under `command/`.
 
 mod cells;
 mod colour;

@@ -1,10 +1,10 @@
-//! Messages one by one.
+//! An iterator over messages.
 
 use crate::error::Error;
 use crate::exchange::Exchange;
 use crate::message::Message;
 
-/// The messages of a client's subscriptions as they come, from
+/// The messages of a client's subscriptions as they arrive, from
 /// [`Client::messages`](crate::Client::messages).
 #[derive(Debug)]
 pub struct Messages<'c> {

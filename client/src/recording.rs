@@ -1,8 +1,8 @@
-//! The file format of `client record` and `client play`: one JSON object a line.
+//! The file format of `client record` and `client play`: one JSON object per line.
 //!
-//! `{"offset_us":1500,"topic":"t","payload":"text"}` is a message, with all members that
-//! `subscribe -o json` has, and when it came: in microseconds since the recording began.
-//! `{"offset_us":1500,"gap":3}` says that three messages are missing there.
+//! `{"offset_us":1500,"topic":"t","payload":"text"}` is a message with all members of `subscribe -o
+//! json` and its time of arrival, in microseconds since the recording began.
+//! `{"offset_us":1500,"gap":3}` means that three messages are missing.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -23,7 +23,7 @@ pub(crate) struct RecordedLine {
     pub(crate) event: RecordedEvent,
 }
 
-/// What was delivered.
+/// A message or a gap.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum RecordedEvent {
     Message {
@@ -31,11 +31,11 @@ pub(crate) enum RecordedEvent {
         payload: Vec<u8>,
         attributes: Attributes<'static>,
     },
-    /// So many are missing.
+    /// The number of missing messages.
     Gap(u64),
 }
 
-/// Writes a line with its end.
+/// Writes one line.
 pub(crate) fn write(
     out: &mut impl Write,
     offset: Duration,
@@ -60,17 +60,17 @@ pub(crate) fn write(
     out.write_all(b"}\n")
 }
 
-/// Why a line is none of a recording.
+/// Why a line is not part of a recording.
 #[derive(Debug)]
 pub(crate) enum BadLine {
     Json(serde_json::Error),
     NoObject,
-    /// A member is not there or not what it should be.
+    /// A member is missing or has the wrong type.
     Member {
         name: &'static str,
         should_be: &'static str,
     },
-    /// There is no such member.
+    /// An unknown member.
     Unknown(String),
     Topic(BadTopic),
     Attribute(BadAttribute),
@@ -82,15 +82,15 @@ impl fmt::Display for BadLine {
             Self::Json(why) => write!(f, "this is not JSON: {why}"),
             Self::NoObject => write!(f, "this is not a JSON object"),
             Self::Member { name, should_be } => write!(f, "{name} should be {should_be}"),
-            Self::Unknown(name) => write!(f, "nothing is known of a member {name:?}"),
-            Self::Topic(why) => write!(f, "the topic is none: {why}"),
+            Self::Unknown(name) => write!(f, "the member {name:?} is not known"),
+            Self::Topic(why) => write!(f, "the topic is invalid: {why}"),
             Self::Attribute(why) => why.fmt(f),
         }
     }
 }
 
 impl RecordedLine {
-    /// Reads a line without its end.
+    /// Parses a line without its end.
     pub(crate) fn parse(line: &[u8]) -> Result<Self, BadLine> {
         let value = serde_json::from_slice(line).map_err(BadLine::Json)?;
         let Value::Object(mut members) = value else {
@@ -270,7 +270,7 @@ mod tests {
             (r#"{"offset_us":1,"payload":""}"#, "topic should be a text"),
             (
                 r#"{"offset_us":1,"topic":"a+","payload":""}"#,
-                "the topic is none",
+                "the topic is invalid",
             ),
             (r#"{"offset_us":1,"topic":"a"}"#, "payload should be"),
             (
@@ -280,7 +280,7 @@ mod tests {
             (r#"{"offset_us":1,"gap":"many"}"#, "gap should be"),
             (
                 r#"{"offset_us":1,"gap":1,"x":2}"#,
-                "nothing is known of a member \"x\"",
+                "the member \"x\" is not known",
             ),
             (
                 r#"{"offset_us":1,"topic":"a","payload":"","attributes":[]}"#,

@@ -1,4 +1,4 @@
-//! The packets of both versions, made from and turned into what they have in common.
+//! The packets of both versions, converted to and from one common form.
 
 use mqtt_protocol_core::mqtt::ArcPayload;
 use mqtt_protocol_core::mqtt::packet::{
@@ -9,7 +9,7 @@ use mqtt_protocol_core::mqtt::result_code::MqttError;
 use super::reason;
 use super::settings::{Qos, Settings, Version};
 
-/// What a broker can say to a client, whatever the version. Reason codes are those of MQTT 5.
+/// A packet from the broker, in either version. Reason codes are those of MQTT 5.
 #[derive(Debug)]
 pub(super) enum Came {
     Connack {
@@ -17,13 +17,13 @@ pub(super) enum Came {
         text: Option<String>,
     },
     Publish(PublishPacket),
-    /// PUBACK, or PUBCOMP, or a PUBREC that refuses: no more will come for this message.
+    /// PUBACK, PUBCOMP, or a PUBREC with an error code: the last packet for this message.
     Settled {
         id: u16,
         code: u8,
         text: Option<String>,
     },
-    /// PUBREC of a message that goes on.
+    /// A PUBREC that accepts the message.
     Received {
         id: u16,
     },
@@ -39,7 +39,7 @@ pub(super) enum Came {
         code: u8,
         text: Option<String>,
     },
-    /// Nothing that a client asks for here.
+    /// A packet that this client does not use.
     Other,
 }
 
@@ -165,7 +165,7 @@ pub(super) fn disconnect(version: Version) -> Result<Packet, MqttError> {
     })
 }
 
-/// PUBACK or PUBREC, as the QoS wants it.
+/// PUBACK for QoS 1, PUBREC for QoS 2.
 pub(super) fn taken(version: Version, qos: Qos, id: u16) -> Result<Packet, MqttError> {
     Ok(match (version, qos) {
         (Version::V3, Qos::ExactlyOnce) => v3_1_1::Pubrec::builder().packet_id(id).build()?.into(),
@@ -189,7 +189,7 @@ pub(super) fn pubcomp(version: Version, id: u16) -> Result<Packet, MqttError> {
     })
 }
 
-/// What a packet of the broker says.
+/// Converts a packet from the broker.
 pub(super) fn came(packet: Packet) -> Came {
     match packet {
         Packet::V3_1_1Connack(it) => Came::Connack {
@@ -258,7 +258,7 @@ fn qos(number: u8) -> Qos {
     }
 }
 
-/// What the broker has to say about a code.
+/// The reason string among the properties.
 fn reason_string(properties: &[Property]) -> Option<String> {
     properties.iter().find_map(|property| match property {
         Property::ReasonString(text) => Some(text.val().to_owned()),

@@ -1,4 +1,4 @@
-//! One connection to a broker of MQTT.
+//! One connection to an MQTT broker.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Display;
@@ -26,34 +26,34 @@ use crate::options::Options;
 use crate::publisher::Receipt;
 use crate::stream::Inside;
 
-/// How many messages may be without their acknowledgement, if the broker takes as many.
+/// Maximum number of unacknowledged messages, unless the broker has a lower receive maximum.
 const WINDOW: usize = 1000;
 
-/// The same for QoS 2 in MQTT 3.1.1, where a broker cannot say how many it takes. Mosquitto closes
-/// the connection when it is more than its `max_inflight_messages`, which is usually 20.
+/// The same for QoS 2 in MQTT 3.1.1, which has no receive maximum. Mosquitto closes the connection
+/// when more than its `max_inflight_messages` are in flight, 20 by default.
 const SMALL_WINDOW: usize = 20;
 
-/// As many bytes are collected before they are sent.
+/// How many bytes are buffered before they are sent.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// How long a broker may take to notice a goodbye.
+/// How long to wait for the broker to close after DISCONNECT.
 const PARTING: Duration = Duration::from_secs(1);
 
-/// A message, or the hole where messages would have been.
+/// A message or a gap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery<'a> {
     /// A message.
     Message {
-        /// Where it was published. Topics of MQTT may have letters that no
-        /// [`Topic`](crate::Topic) has.
+        /// The topic. A topic of MQTT may contain characters that a [`Topic`](crate::Topic) may
+        /// not.
         topic: &'a str,
-        /// What was published.
+        /// The payload.
         payload: &'a [u8],
-        /// Its properties, and whether it was retained.
+        /// Its properties, and whether it is retained.
         attributes: &'a Attributes<'a>,
     },
-    /// Exactly here messages were dropped, because this client was too slow. Said by brokers that
-    /// put the user property `gap` into the message that follows.
+    /// The broker dropped messages at this position because this client was too slow. Only from
+    /// brokers that put the user property `gap` into the next message.
     Gap {
         /// How many.
         count: u64,
@@ -69,21 +69,21 @@ pub struct Session {
     timers: Timers,
     answer_timeout: Duration,
     delivered: VecDeque<PublishPacket>,
-    /// The numbers of messages that have not been acknowledged, by packet id.
+    /// The numbers of unacknowledged messages, by packet id.
     outstanding: HashMap<u16, u64>,
     receipt: Receipt,
-    /// The answer to a CONNECT, once it has come.
+    /// The answer to CONNECT, once it has arrived.
     connack: Option<(u8, Option<String>)>,
-    /// The answer to the last SUBSCRIBE, once it has come.
+    /// The answer to the last SUBSCRIBE, once it has arrived.
     suback: Option<Vec<u8>>,
     pongs: u64,
-    /// Something was sent with QoS 0 that nothing has shown to have arrived.
+    /// A message was sent with QoS 0 and no later answer confirms that the broker has read it.
     is_unconfirmed: bool,
-    /// How the connection ended, to be told after all that came before.
+    /// How the connection ended; returned after everything that arrived before the end.
     ended: Option<Error>,
 }
 
-/// The rules of the protocol. Their owner does not say how they look inside.
+/// The state of the protocol. The library's type does not implement `Debug`.
 struct ProtocolState(Connection<role::Client>);
 
 impl std::fmt::Debug for ProtocolState {
@@ -93,7 +93,7 @@ impl std::fmt::Debug for ProtocolState {
 }
 
 impl Session {
-    /// Connects, and waits until the broker accepts that.
+    /// Connects and waits until the broker accepts the connection.
     pub fn connect(
         server: impl ToSocketAddrs + Display,
         settings: &Settings,
@@ -130,7 +130,7 @@ impl Session {
         }
     }
 
-    /// Subscribes to all of them; the broker may grant a lower QoS.
+    /// Subscribes to all filters; the broker may grant a lower QoS.
     pub fn subscribe_all<F: AsRef<str>>(&mut self, filters: &[F], qos: Qos) -> Result<(), Error> {
         let id = self.packet_id()?;
         self.suback = None;
@@ -147,8 +147,8 @@ impl Session {
         Ok(())
     }
 
-    /// Publishes, and waits only while too many messages are not acknowledged. The attribute
-    /// `retain` asks for it to be kept as the topic's last value.
+    /// Publishes; waits only while the window of unacknowledged messages is full. The attribute
+    /// `retain` asks the broker to retain the message.
     pub fn publish(
         &mut self,
         topic: &str,
@@ -190,7 +190,7 @@ impl Session {
         self.receipt.published = number;
         match id {
             Some(id) => drop(self.outstanding.insert(id, number)),
-            // Nobody will say that there are no subscribers.
+            // With QoS 0 the broker cannot report that there are no subscribers.
             None => {
                 self.is_unconfirmed = true;
                 self.receipt.copies += 1;
@@ -206,8 +206,8 @@ impl Session {
         Ok(())
     }
 
-    /// A full window is emptied by half, so that both sides work in batches. Where the broker
-    /// takes few at a time, each that it has taken makes room for the next at once.
+    /// Waits until a full window is half empty, so that both sides work in batches. If the broker's
+    /// receive maximum is low, waits only for room for one message.
     fn make_room(&mut self, qos: Qos) -> Result<(), Error> {
         if self.outstanding.len() >= WINDOW {
             let is_half_empty = |session: &Self| session.outstanding.len() <= WINDOW / 2;
@@ -225,8 +225,8 @@ impl Session {
         self.wait_for(Some(Verb::Publish), has_room)
     }
 
-    /// Waits for all acknowledgements, or for a sign that what needs none has arrived. A message
-    /// counts as a copy unless the broker says that nobody subscribes to it.
+    /// Waits for all acknowledgements; after messages with QoS 0, for the answer to a PINGREQ. A
+    /// message counts as one copy unless the broker reports that it has no subscribers.
     pub fn finish(&mut self) -> Result<Receipt, Error> {
         self.link.send();
         self.wait_for(Some(Verb::Publish), |session| {
@@ -238,7 +238,7 @@ impl Session {
         Ok(std::mem::replace(&mut self.receipt, empty_receipt()))
     }
 
-    /// How long the way to the broker and back takes.
+    /// Measures the round-trip time to the broker.
     pub fn ping(&mut self) -> Result<Duration, Error> {
         let start = Instant::now();
         let wanted = self.pongs + 1;
@@ -248,8 +248,8 @@ impl Session {
         Ok(start.elapsed())
     }
 
-    /// Hands out what has come, until `each` breaks; how many messages that were. What was handed
-    /// out is acknowledged with the next wait, so that it can be put into safety before.
+    /// Passes received messages to `each` until it breaks; returns how many. Their acknowledgements
+    /// are sent with the next wait, so that the caller can store the messages first.
     pub fn take_ready(
         &mut self,
         mut each: impl FnMut(Delivery<'_>) -> ControlFlow<()>,
@@ -298,7 +298,7 @@ impl Session {
         }
     }
 
-    /// Waits until there may be something to take, or the time is over.
+    /// Waits until a message may have arrived, or the time is over.
     pub fn wait(&mut self, time: Option<Duration>) -> Result<(), Error> {
         if self.ended.is_some() || !self.delivered.is_empty() {
             return Ok(());
@@ -306,12 +306,12 @@ impl Session {
         self.wait_once(time.map(clock::after), None).map(drop)
     }
 
-    /// Sends what was published, then does nothing for so long but keep the connection alive.
+    /// Sends what was published, then only keeps the connection alive for `time`.
     pub fn rest(&mut self, time: Duration) -> Result<(), Error> {
         self.serve(Some(clock::after(time)), None)
     }
 
-    /// The same until `input` can be read.
+    /// Does the same until `input` is readable.
     pub fn wait_for_input(&mut self, input: impl AsFd) -> Result<(), Error> {
         self.serve(None, Some(input.as_fd()))
     }
@@ -332,14 +332,14 @@ impl Session {
         }
     }
 
-    /// Says goodbye. A connection that ends otherwise is one that was cut off.
+    /// Sends DISCONNECT and closes. Without it the broker publishes the will.
     pub fn close(mut self) {
         let packet = packets::disconnect(self.version);
         self.queue_made(packet);
         self.link.close(clock::after(PARTING));
     }
 
-    /// Waits until something is so, while anything moves within the answer timeout.
+    /// Waits until `is_so` returns true. Fails if no byte arrives for the answer timeout.
     fn wait_for(&mut self, to: Option<Verb>, is_so: impl Fn(&Self) -> bool) -> Result<(), Error> {
         self.link.send();
         let mut deadline = clock::after(self.answer_timeout);
@@ -362,7 +362,7 @@ impl Session {
         }
     }
 
-    /// Waits for the socket, a timer, the input or the deadline; whether it was the input.
+    /// Waits for the socket, a timer, the input or the deadline; returns whether it was the input.
     fn wait_once(
         &mut self,
         deadline: Option<Instant>,
@@ -389,7 +389,7 @@ impl Session {
         id.map_err(|error| unsayable("packet", error))
     }
 
-    /// Takes what has come, at most one chunk; whether there was any.
+    /// Receives at most one chunk without waiting; returns whether any bytes had arrived.
     fn receive(&mut self) -> bool {
         let (events, came) = match self.link.receive() {
             Ok(None) => return false,
@@ -421,7 +421,7 @@ impl Session {
         self.obey(events);
     }
 
-    /// Packets of a packet id alone can always be made; one that cannot is an end.
+    /// Sends a packet that has only a packet id. Failing to build one ends the connection.
     fn queue_made(&mut self, packet: Result<Packet, MqttError>) {
         match packet {
             Ok(packet) => self.queue(packet),
@@ -429,7 +429,7 @@ impl Session {
         }
     }
 
-    /// Does what the protocol asks for.
+    /// Handles the events of the protocol state.
     fn obey(&mut self, events: Vec<Event>) {
         for event in events {
             match event {
@@ -478,7 +478,7 @@ impl Session {
     }
 
     fn settle(&mut self, id: u16, code: u8, text: Option<String>) {
-        /// Nobody subscribes to it.
+        /// The reason code for no matching subscribers.
         const NO_SUBSCRIBERS: u8 = 0x10;
         let Some(number) = self.outstanding.remove(&id) else {
             return;
@@ -515,7 +515,7 @@ fn refusal(code: u8, text: Option<String>, subject: String) -> Refusal {
     }
 }
 
-/// How a connection ends of which the broker says this.
+/// The error for a connection that the broker ended with this code.
 fn ended_by(code: u8, text: Option<String>) -> Error {
     match code {
         0x00..0x80 => Error::Closed,
@@ -527,7 +527,7 @@ fn ended_by(code: u8, text: Option<String>) -> Error {
     }
 }
 
-/// A packet that cannot be said.
+/// The error for a packet that cannot be encoded.
 fn unsayable(subject: &str, error: MqttError) -> Error {
     Error::Refused(Refusal {
         code: "unsayable".to_owned(),
@@ -536,7 +536,7 @@ fn unsayable(subject: &str, error: MqttError) -> Error {
     })
 }
 
-/// What came, or was to be sent, does not fit the protocol.
+/// The error for a violation of the protocol.
 fn misunderstood(error: MqttError) -> Error {
     let text = format!("what answers there does not speak this MQTT ({error})");
     Error::Lost(io::Error::new(io::ErrorKind::InvalidData, text))

@@ -1,8 +1,8 @@
-//! A message that is to be shown, whatever protocol it came over.
+//! A received message, of either protocol.
 
 use client::Attributes;
 
-/// A message that is to be shown.
+/// A message to print.
 #[derive(Debug)]
 pub(crate) struct Arrived<'a> {
     pub(crate) topic: &'a str,

@@ -1,4 +1,4 @@
-//! A message as the user wants it: text with `%t`, `%p`, `%x`, `%l`, `%j` and `%%`.
+//! A message in a format of the user: text with `%t`, `%p`, `%x`, `%l`, `%j` and `%%`.
 
 use std::io::{self, Write};
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::arrived::Arrived;
 use super::json;
 
-/// A line of text with places for parts of a message.
+/// A line of text with placeholders for parts of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Format(Vec<FormatPart>);
 

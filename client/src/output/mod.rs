@@ -1,4 +1,4 @@
-//! How a message looks on standard output.
+//! How messages are printed to standard output.
 
 mod arrived;
 mod format;

@@ -1,4 +1,4 @@
-//! The ways to show messages, as one choice.
+//! The output styles.
 
 use std::io::{self, Write};
 
@@ -9,22 +9,22 @@ use super::arrived::Arrived;
 use super::format::Format;
 use super::{human, json};
 
-/// One way to show messages.
+/// An output style.
 #[derive(Clone, Debug)]
 pub(crate) enum Style {
-    /// `<topic>: <payload>` with the payload's bytes as they are.
+    /// `<topic>: <payload>` with the bytes of the payload unchanged.
     Human,
-    /// The same for a terminal, which must not take a payload for commands.
+    /// The same for a terminal, with control characters escaped.
     Terminal,
-    /// The payload alone, as lines.
+    /// Only the payload, as lines.
     Text,
-    /// The same for a terminal.
+    /// The same for a terminal, with control characters escaped.
     TerminalText,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// The payload's bytes and nothing else.
+    /// Only the bytes of the payload.
     Raw,
-    /// As the user wrote it, and a line end.
+    /// A format of the user, and a line end.
     Format(Format),
 }
 
@@ -44,7 +44,7 @@ impl Style {
         }
     }
 
-    /// Shows that messages are missing here, if there is a way to say that among the data.
+    /// Prints a gap, if the style has a form for it; returns whether it has.
     pub(crate) fn write_gap(&self, out: &mut impl Write, count: u64) -> io::Result<bool> {
         match self {
             Self::Json => writeln!(out, "{{\"gap\":{count}}}").map(|()| true),
@@ -58,7 +58,7 @@ impl Style {
     }
 }
 
-/// What a style makes of one message.
+/// The output of a style for one message.
 #[cfg(test)]
 pub(super) fn shown(
     style: &Style,

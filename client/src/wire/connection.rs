@@ -1,4 +1,4 @@
-//! One connection of either protocol, and what publishes over it.
+//! A connection of either protocol, and its publisher.
 
 use std::fs::File;
 use std::io;
@@ -16,11 +16,11 @@ use crate::output::{Arrived, Printer};
 #[derive(Debug)]
 pub(crate) enum Wire {
     Line(Box<Client>),
-    /// With the QoS of what is published and subscribed to.
+    /// With the QoS for publishing and subscribing.
     Mqtt(Box<Session>, Qos),
 }
 
-/// What publishes over a connection.
+/// Publishes over a connection.
 #[derive(Debug)]
 pub(crate) enum Sender<'w> {
     Line(Publisher<'w>),
@@ -35,7 +35,7 @@ impl Wire {
         }
     }
 
-    /// `attributes` are for the line protocol alone.
+    /// `attributes` apply to the line protocol only.
     pub(crate) fn subscribe<F: AsRef<str>>(
         &mut self,
         filters: &[F],
@@ -47,7 +47,7 @@ impl Wire {
         }
     }
 
-    /// Prints what is there; how many deliveries that were.
+    /// Prints what has arrived; returns how many deliveries.
     pub(crate) fn print_ready(&mut self, printer: &mut Printer<'_, File>) -> Result<usize, Stop> {
         let mut printed = Ok(());
         let mut note = |flow: io::Result<ControlFlow<()>>| {
@@ -75,13 +75,13 @@ impl Wire {
         };
         printed?;
         match taken {
-            // The last message that was wanted came in time, whatever came after it.
+            // All wanted messages were printed, so an error after them does not matter.
             Err(_) if printer.is_done() => Ok(0),
             taken => Ok(taken?),
         }
     }
 
-    /// Waits until there may be something to print, or the time is over.
+    /// Waits until there may be something to print, or `time` is over.
     pub(crate) fn wait(&mut self, time: Option<Duration>) -> Result<(), Error> {
         match self {
             Self::Line(client) => client.wait(time).map(drop),
@@ -103,7 +103,7 @@ impl Wire {
         }
     }
 
-    /// Says goodbye where a broker would else take this for an accident.
+    /// Disconnects from an MQTT broker, which otherwise publishes the will.
     pub(crate) fn close(self) {
         match self {
             Self::Line(_) => {}

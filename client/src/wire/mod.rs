@@ -1,4 +1,4 @@
-//! The line protocol or MQTT, behind the few things that the commands for both do with either.
+//! The line protocol or MQTT, behind one interface for the commands that speak both.
 
 mod connection;
 mod flags;

@@ -1,4 +1,4 @@
-//! Which broker a command talks to, and in which protocol.
+//! The broker of a command, and the protocol to speak.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use client::{Attributes, Client, Error, Interrupt};
 use super::connection::Wire;
 use crate::server::Server;
 
-/// Which broker, and what is spoken there.
+/// A broker, and the protocol to speak.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) server: Server,
@@ -18,7 +18,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Connects; `interrupt` ends every wait.
+    /// Connects. `interrupt` ends every wait.
     pub(crate) fn connect(&self, interrupt: &Interrupt) -> Result<Wire, Error> {
         let options = self.server.options(self.wait, interrupt);
         let place = self.server.place();
@@ -31,7 +31,7 @@ impl Target {
         })
     }
 
-    /// The same for a client that has lost its connection: what it was asked to begin anew goes on.
+    /// The target for reconnecting: a session that was started clean is resumed.
     pub(crate) fn again(&self) -> Self {
         let mut again = self.clone();
         if let Some(settings) = &mut again.mqtt {
@@ -44,7 +44,7 @@ impl Target {
         self.mqtt.is_some()
     }
 
-    /// What is wrong with the attributes of a message, if it is to be published here.
+    /// Checks that a message with these attributes can be published; the error says why not.
     pub(crate) fn check(&self, attributes: &Attributes<'_>) -> Result<(), String> {
         let settings = self.mqtt.as_ref();
         settings.map_or(Ok(()), |settings| {

@@ -99,7 +99,7 @@ fn a_mistake_in_the_file_is_told_with_its_line() {
     let ended = end_with("default = \"b\"\n", "ping");
     ended.expect(2, "line 1: there is no [servers.b]");
     let ended = end_with("[servers.a]\nurl = \"a:0\"\n", "ping");
-    ended.expect(2, "line 2: \"a:0\" is no server: \"0\" is no port");
+    ended.expect(2, "line 2: \"a:0\" is not a server: \"0\" is not a port");
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_name_that_is_not_in_the_file_is_a_usage_error() {
         "[servers.a]\nurl = \"x\"\n[servers.b]\nurl = \"x\"\n",
         "ping -c c",
     );
-    ended.expect(2, "knows no server \"c\"; it knows a, b\n");
+    ended.expect(2, "has no server \"c\"; it has a, b\n");
     end("ping -c c").expect(2, "`client config` shows how to give names to servers");
     end("ping -c c -s a").expect(2, "--server and --configured each name a server");
 }

@@ -186,7 +186,7 @@ fn a_wrong_argument_is_refused_before_connecting() {
         ("subscribe a -F %t -o raw", "cannot be used with"),
         ("subscribe a -C 0", "0 is not in"),
         ("subscribe a -W soon", "write seconds"),
-        ("subscribe a --wait 0", "more than no time"),
+        ("subscribe a --wait 0", "a time above zero"),
         ("subscribe", "<FILTER>"),
     ] {
         end(arguments).expect(2, why);
