@@ -35,7 +35,7 @@ Exit codes:
 /// The codes of `why`.
 pub(crate) const WHY_HELP: &str = "\
 Exit codes:
-  0 it has a subscriber   1 it has none, or it failed   2 wrong usage   3 no connection
+  0 it has a subscriber   1 none, or it failed   2 wrong usage   3 no connection
   4 not allowed   130 interrupted";
 
 /// The exit code of the program.

@@ -304,7 +304,7 @@ fn choose(
 }
 
 impl ServerArguments {
-    /// Addresses of brokers, and the options that name one.
+    /// The address of the broker.
     pub(crate) fn server(&self) -> Server {
         self.server.clone()
     }

@@ -12,12 +12,13 @@ use crate::stderr::say;
 use crate::units::grouped;
 use crate::visible;
 
-/// Figures that are not of one moment may miss what moved between them: so often it is asked again.
+/// Maximum number of inquiries. Figures that are not of one moment may not balance although nothing
+/// is lost.
 const ATTEMPTS: u32 = 3;
 
 const EXAMPLES: &str = "\
 Examples:
-  client audit                          every message and every copy, accounted for
+  client audit                          the ledger of messages and copies
   client audit > /dev/null || echo 'something is lost'
 ";
 
@@ -39,7 +40,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     })
 }
 
-/// Asks until the figures balance or are of one moment.
+/// Repeats the inquiry until the figures balance or are of one moment.
 fn audit(client: &mut Client) -> Result<Audit, Stop> {
     let mut attempt = 1;
     loop {
@@ -56,12 +57,12 @@ fn verdict(audit: &Audit) -> Exit {
     if audit.is_balanced() {
         Exit::Done
     } else {
-        say("client: the ledger does not balance; please report it, with what stands above");
+        say("client: the ledger does not balance; please report it, with the output above");
         Exit::Astray
     }
 }
 
-/// The ledger for people.
+/// The ledger as a table for people.
 struct AuditTable<'a>(&'a Audit);
 
 impl fmt::Display for AuditTable<'_> {

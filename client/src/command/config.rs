@@ -1,4 +1,4 @@
-//! `client config`: where the configuration file is, what it says, and what it could say.
+//! `client config`: the path and contents of the configuration file, and an example.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -33,7 +33,7 @@ pub(crate) fn run(_: &Arguments) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// All there is to say about it.
+/// The output of the command.
 struct ConfigurationText<'a> {
     path: &'a Path,
     configuration: Option<&'a Configuration>,

@@ -9,26 +9,26 @@ use crate::listing::{self, ListFlags, Listing};
 use crate::server::ServerArguments;
 use crate::value;
 
-/// A list that has a command of its own.
+/// A list with a command of its own.
 pub(crate) trait ListCommand: Listing {
-    /// The help of the argument that leaves out rows.
+    /// The help of the filter argument.
     const FILTER_HELP: &'static str;
     const EXAMPLES: &'static str;
 }
 
 impl ListCommand for Who {
     const FILTER_HELP: &'static str =
-        "Those alone who may get what is published there: a filter, or a topic";
+        "Only connections that may get messages on this filter or topic";
     const EXAMPLES: &'static str = "\
 Examples:
-  client who                            everybody, by number
-  client who 'home/#' --sort waiting    who has to do with home, the slowest first
+  client who                            all connections, by number
+  client who 'home/#' --sort waiting    those that overlap home, the slowest first
   client who --json | jq .name
 ";
 }
 
 impl ListCommand for Topics {
-    const FILTER_HELP: &'static str = "Those alone that match";
+    const FILTER_HELP: &'static str = "Only topics that match";
     const EXAMPLES: &'static str = "\
 Examples:
   client topics                         all that the broker remembers
@@ -37,7 +37,7 @@ Examples:
 }
 
 impl ListCommand for Filters {
-    const FILTER_HELP: &'static str = "Those alone that have a topic in common with this one";
+    const FILTER_HELP: &'static str = "Only filters that overlap this one";
     const EXAMPLES: &'static str = "\
 Examples:
   client filters                        all, from A to Z
@@ -50,7 +50,7 @@ Examples:
 pub(crate) struct Arguments<L: ListCommand> {
     #[arg(help = L::FILTER_HELP, value_parser = value::filter)]
     filter: Option<String>,
-    /// Which comes first: by name from A to Z, by figures the largest or newest
+    /// Sort by this column: names from A to Z, figures with the largest or newest first
     #[arg(long, value_name = "COLUMN", value_parser = listing::sort_key::<L>())]
     sort: Option<String>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `client play`: what `client record` wrote, published again with its timing.
+//! `client play`: publishes a recording of `client record` with its timing.
 
 use std::fmt;
 use std::fs::File;
@@ -21,7 +21,7 @@ use crate::units::messages;
 const FAILED: &str = "playing failed";
 
 const EXAMPLES: &str = "\
-What was retained when it was recorded is retained again.
+Messages that were retained when they were recorded are retained again.
 
 Examples:
   client play today.jsonl                         at the pace of the recording
@@ -32,12 +32,12 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
 pub(crate) struct Arguments {
-    /// What `client record` wrote; - is standard input
+    /// A recording of `client record`; - is standard input
     file: PathBuf,
-    /// So many times as fast as it was, or `max`
+    /// The speed: a multiple of the recorded one, or `max`
     #[arg(long, value_name = "X", default_value = "1")]
     speed: Speed,
-    /// Put this before each topic
+    /// Put TEXT before each topic
     #[arg(
         long,
         value_name = "TEXT",
@@ -50,12 +50,12 @@ pub(crate) struct Arguments {
     server: ServerArguments,
 }
 
-/// How fast.
+/// The speed of playback.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Speed {
-    /// So many times as fast as it was.
+    /// A multiple of the recorded speed.
     Times(f64),
-    /// Without any pause.
+    /// Without pauses.
     Max,
 }
 
@@ -74,7 +74,7 @@ impl FromStr for Speed {
 }
 
 fn prefix(text: &str) -> Result<String, String> {
-    // A topic begins with it if one does that is a letter longer.
+    // A prefix is valid if a topic of the prefix and one more character is valid.
     match Topic::parse(&format!("{text}x")) {
         Ok(_) => Ok(text.to_owned()),
         Err(why) => Err(why.to_string()),
@@ -134,12 +134,12 @@ impl Arguments {
     }
 }
 
-/// Why it does not go on.
+/// Why playback stopped.
 #[derive(Debug)]
 enum PlayFailure {
     Connection(Error),
     Input(io::Error),
-    /// A line that was never recorded.
+    /// A line that is not part of a recording.
     Line(String),
 }
 
@@ -155,14 +155,14 @@ impl From<io::Error> for PlayFailure {
     }
 }
 
-/// Publishes line by line.
+/// Publishes a recording line by line.
 #[derive(Debug)]
 struct Player<'a> {
     prefix: &'a str,
     timeline: Timeline,
-    /// The number of the line that was read last.
+    /// The number of the last line read.
     line: u64,
-    /// How many messages are missing in the recording.
+    /// Number of messages missing in the recording.
     gaps: u64,
     delays: Delays,
 }
@@ -257,11 +257,11 @@ impl Player<'_> {
     }
 }
 
-/// When each message is due.
+/// Computes when each message is due.
 #[derive(Debug)]
 struct Timeline {
     speed: Speed,
-    /// A moment and the offset that belongs to it.
+    /// A point in time and its offset in the recording.
     anchor: Option<(Instant, Duration)>,
     last: Duration,
 }
@@ -275,8 +275,9 @@ impl Timeline {
         }
     }
 
-    /// The first message is due at once, and so is one that goes back in time: there another
-    /// recording begins, whose times count from there.
+    /// When a message with this offset is due; `None` without pauses. The first message is due at
+    /// once. An offset that goes back starts another recording, whose first message is due at once
+    /// too.
     fn due(&mut self, offset: Duration, now: Instant) -> Option<Instant> {
         let Speed::Times(times) = self.speed else {
             return None;
@@ -288,16 +289,16 @@ impl Timeline {
         self.anchor = Some((then, from));
         self.last = offset;
         let wait = (offset - from).as_secs_f64() / times;
-        // What is later than any clock can show is not due any more.
+        // A wait that overflows becomes a deadline in the far future.
         let wait = Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX);
         Some(then.checked_add(wait).unwrap_or(now + FAR))
     }
 }
 
-/// Nobody waits for so long.
+/// A deadline that is never reached.
 const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// By how much messages were late.
+/// Statistics of how late messages were published.
 #[derive(Debug, Default)]
 struct Delays {
     count: u64,

@@ -141,7 +141,7 @@ fn figures_that_are_not_exact_are_asked_for_again() {
 #[test]
 fn a_screen_is_not_filled_where_there_is_none() {
     let ended = end("top");
-    ended.expect(2, "there is no terminal to fill; give --once");
+    ended.expect(2, "this needs a terminal; give --once");
 }
 
 #[test]

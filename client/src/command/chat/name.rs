@@ -65,7 +65,7 @@ impl fmt::Display for ChatName {
     }
 }
 
-/// NameProblem a text is no name. `Display` says what to do about it.
+/// Why a text is not a valid name. `Display` says what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BadName {
     what: &'static str,

@@ -4,18 +4,18 @@ use client::{Attributes, ERROR, Error, Escaped, ID, Publisher, REPLY, Topic};
 
 use crate::stderr::say;
 
-/// What somebody wants to know.
+/// A request.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) topic: String,
     pub(super) payload: Vec<u8>,
     pub(super) id: Option<Vec<u8>>,
-    /// Where the answer goes; `None` if none is wanted.
+    /// The topic of the answer; `None` if the request wants none.
     reply: Option<String>,
 }
 
 impl Request {
-    /// From a message.
+    /// Reads a request from a message.
     pub(super) fn new(
         topic: Topic<'_>,
         payload: &Escaped<'_>,
@@ -39,12 +39,12 @@ impl Request {
         }
     }
 
-    /// The topic, which its publisher has chosen, for a line on the terminal.
+    /// The topic without control characters, to print on a terminal.
     pub(super) fn shown_topic(&self) -> String {
         shown(&self.topic)
     }
 
-    /// Its answer, if one is wanted. `error` is the status of a command that failed.
+    /// The answer, if the request wants one. `error` is the exit status of a failed command.
     pub(super) fn answer(self, payload: Vec<u8>, error: Option<i32>) -> Option<ReplyMessage> {
         let mut attributes = Attributes::default();
         if let Some(id) = &self.id {
@@ -66,7 +66,7 @@ fn shown(topic: &str) -> String {
     topic.replace(char::is_control, "?")
 }
 
-/// What they are told.
+/// An answer to publish.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ReplyMessage {
     topic: String,

@@ -1,5 +1,5 @@
-//! Where requests come in and answers go out: as many requests are taken as can be looked after,
-//! the others wait, and the answers that are ready leave together.
+//! Takes requests and publishes answers. It takes only as many requests as it can handle at a time;
+//! the others wait in the receive buffer. Answers that are ready are published together.
 
 use std::ffi::OsStr;
 use std::ops::ControlFlow;
@@ -14,10 +14,10 @@ use crate::stderr::say;
 use super::request::{ReplyMessage, Request};
 use super::workers::Workers;
 
-/// As many answers are collected before they are sent.
+/// How many answers are collected before they are sent.
 const BATCH: usize = 1024;
 
-/// All that is under way.
+/// The requests and answers in progress.
 #[derive(Debug)]
 pub(super) struct Responder {
     source: AnswerSource,
@@ -59,7 +59,7 @@ impl Responder {
         }
     }
 
-    /// Answers over this connection until all requests that were wanted are answered.
+    /// Answers over this connection until the wanted number of requests is answered.
     pub(super) fn serve(&mut self, client: &mut Client) -> Result<(), Error> {
         loop {
             let taken = self.take(client)?;
@@ -73,7 +73,7 @@ impl Responder {
         }
     }
 
-    /// Takes what has come and can be looked after; how many deliveries that were.
+    /// Takes as many deliveries as there is room for; returns how many.
     fn take(&mut self, client: &mut Client) -> Result<usize, Error> {
         if !self.has_room() {
             return Ok(0);
@@ -93,7 +93,7 @@ impl Responder {
             Delivery::Gap { count } => say(format_args!(
                 "client: {count} messages were dropped here because this client was too slow"
             )),
-            // What was asked before anybody listened is not asked now.
+            // A retained message was published before this subscription and is not a request.
             Delivery::Message { attributes, .. } if attributes.contains(RETAINED) => {}
             Delivery::Message {
                 topic,
@@ -120,7 +120,7 @@ impl Responder {
         is_free && self.left != Some(0)
     }
 
-    /// Publishes the answers that are ready; how many requests are done.
+    /// Publishes the answers that are ready; returns how many requests are done.
     fn send(&mut self, client: &mut Client) -> Result<usize, Error> {
         let mut ended = 0;
         if let AnswerSource::Command(workers) = &mut self.source {
@@ -150,14 +150,14 @@ impl Responder {
         is_idle && self.left == Some(0)
     }
 
-    /// Waits for a request if there is room for one, and for a command to end.
+    /// Waits until a command ends or, if there is room, a request arrives.
     fn wait(&self, client: &mut Client) -> Result<(), Error> {
         match &self.source {
             AnswerSource::Text(_) => client.wait(None).map(drop),
             AnswerSource::Command(workers) if self.has_room() => {
                 client.wait_with(Some(workers.as_fd()), None).map(drop)
             }
-            // The connection is looked after, and what comes is kept.
+            // Without room, the wait serves the connection and buffers deliveries.
             AnswerSource::Command(workers) => client.publisher().wait_for_input(workers),
         }
     }

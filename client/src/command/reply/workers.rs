@@ -1,4 +1,4 @@
-//! Commands that run beside each other, one for each request, up to a limit.
+//! Runs commands in parallel, one for each request, up to a limit.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -17,10 +17,10 @@ use crate::waker::{self, WakeReceiver, Waker};
 
 use super::request::{ReplyMessage, Request};
 
-/// What a shell says when it cannot run a command.
+/// The exit status of a shell that cannot run a command.
 const CANNOT_RUN: i32 = 126;
 
-/// What a shell adds to the number of the signal that ended a command.
+/// A shell adds this to the number of the signal that ended a command.
 const SIGNALLED: i32 = 128;
 
 /// Threads that each run one command at a time.
@@ -35,7 +35,7 @@ pub(super) struct Workers {
 impl Workers {
     pub(super) fn spawn(command: &OsStr, size: u64) -> Result<Self, Failure> {
         Self::start_threads(command, size as usize).map_err(|error| {
-            let why = format_args!("cannot run so many commands at a time ({error})");
+            let why = format_args!("cannot run that many commands at a time ({error})");
             Failure::new(Exit::Failed, "client", why)
         })
     }
@@ -116,7 +116,7 @@ impl Worker {
     }
 }
 
-/// Runs the command; the answer, if one is wanted.
+/// Runs the command; returns the answer if the request wants one.
 fn answer(command: &OsStr, request: Request) -> Option<ReplyMessage> {
     let tell = |what: &dyn std::fmt::Display| {
         let (command, topic) = (command.display(), request.shown_topic());
@@ -140,7 +140,7 @@ fn answer(command: &OsStr, request: Request) -> Option<ReplyMessage> {
     request.answer(payload, error)
 }
 
-/// As a shell has it.
+/// The exit status as a shell reports it; `None` for success.
 fn error(status: ExitStatus) -> Option<i32> {
     match (status.code(), status.signal()) {
         (Some(0), _) => None,
@@ -154,27 +154,27 @@ fn run(command: &OsStr, request: &Request) -> io::Result<(Vec<u8>, ExitStatus)> 
     shell.arg("-c").arg(command);
     shell.env("DALLAL_TOPIC", &request.topic);
     match &request.id {
-        // No variable can hold a zero byte.
+        // An environment variable cannot contain a zero byte.
         Some(id) if !id.contains(&0) => shell.env("DALLAL_ID", OsStr::from_bytes(id)),
         _ => shell.env_remove("DALLAL_ID"),
     };
     let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let payload = exchange(&mut child, &request.payload);
     if payload.is_err() {
-        // What it would still say is not read any more.
+        // Its output is not read any more.
         let _ = child.kill();
     }
     let status = child.wait()?;
     Ok((payload?, status))
 }
 
-/// Gives a command its input and takes its output, both at once: it may do either first.
+/// Writes the input and reads the output at the same time, because the command may do either first.
 fn exchange(child: &mut Child, payload: &[u8]) -> io::Result<Vec<u8>> {
     let mut input = child.stdin.take().expect("it is piped");
     let output = child.stdout.take().expect("it is piped");
     thread::scope(|scope| {
         thread::Builder::new().spawn_scoped(scope, move || {
-            // A command need not read its input.
+            // A command may exit without reading its input.
             let _ = input.write_all(payload);
         })?;
         lines::read_whole(output)

@@ -1,5 +1,5 @@
-//! Asks the broker again and again, on a thread of its own, and looks for it when it is lost: so
-//! that a person can go on looking at what is known.
+//! Polls the broker on a thread of its own, and reconnects when the connection is lost, so that the
+//! screen stays responsive.
 
 use std::io;
 use std::thread;
@@ -14,17 +14,17 @@ use crate::waker::{self, WakeReceiver, Waker};
 
 const NAME: &str = "client top";
 
-/// What is new.
+/// What the thread reports.
 #[derive(Debug)]
 pub(crate) enum FeedEvent {
     Snapshot(Box<Snapshot>),
-    /// There is no broker; why, and when it goes on.
+    /// The connection is lost; the reason and the time of the next attempt.
     Retrying(String),
-    /// Asking on cannot help.
+    /// An error that another attempt cannot help.
     GivenUp(Error),
 }
 
-/// How to ask.
+/// The parameters of the thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Feed {
     pub(crate) server: ServerArguments,
@@ -33,7 +33,7 @@ pub(crate) struct Feed {
     pub(crate) limit: u64,
 }
 
-/// Connects under a name by which everybody who looks at the lists knows this program.
+/// Connects and sets a name, by which lists show this program.
 pub(crate) fn connect(server: &ServerArguments, interrupt: &Interrupt) -> Result<Client, Error> {
     let mut client = server.connect(interrupt)?;
     client.set_name(NAME)?;
@@ -41,14 +41,14 @@ pub(crate) fn connect(server: &ServerArguments, interrupt: &Interrupt) -> Result
 }
 
 impl Feed {
-    /// Begins to ask, for the first time after one interval.
+    /// Starts the thread. The first inquiry follows after one interval.
     pub(crate) fn begin(self, client: Client) -> io::Result<WakeReceiver<FeedEvent>> {
         let (waker, events) = waker::channel()?;
         thread::Builder::new()
             .name("feed".to_owned())
             .spawn(move || {
                 if let Err(error) = self.go_on(client, &waker) {
-                    // Nobody listens any more when the program ends.
+                    // The receiver is gone when the program ends.
                     let _ = waker.send(FeedEvent::GivenUp(error));
                 }
             })?;
@@ -78,7 +78,7 @@ impl Feed {
         }
     }
 
-    /// Asks for as long as somebody listens.
+    /// Polls until the receiver is gone.
     fn ask(
         &self,
         client: &mut Client,

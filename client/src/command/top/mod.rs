@@ -1,7 +1,6 @@
-//! `client top`: who is connected and what is published on, with how much moves now, on the whole
-//! screen.
+//! `client top`: shows connections and topics with their rates in full screen.
 //!
-//! `watch.rs` knows what is shown without any I/O, `render.rs` sets it into rows, `feed.rs` asks the
+//! `watch.rs` has the state without any I/O, `render.rs` turns it into rows, `feed.rs` polls the
 //! broker.
 
 mod feed;
@@ -36,16 +35,16 @@ use watch::Watch;
 const EXAMPLES: &str = "\
 Examples:
   client top                   until q is pressed; the last row shows the keys
-  client top --once            one picture as text, also without a terminal
+  client top --once            one snapshot as text, without a terminal
 ";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
 pub(crate) struct Arguments {
-    /// Print one picture, with what moved in one interval, and end
+    /// Print one snapshot with the rates of one interval, and end
     #[arg(long)]
     once: bool,
-    /// From one picture to the next
+    /// The time between two updates
     #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = duration::parse_positive)]
     interval: Duration,
     /// Ask for no more than N connections and N topics
@@ -58,7 +57,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     if !arguments.once && !is_terminal() {
-        let why = "there is no terminal to fill; give --once for one picture as text";
+        let why = "this needs a terminal; give --once for one snapshot as text";
         return Err(Failure::new(Exit::Usage, "client", why));
     }
     let interruption = Interruption::watch()?;
@@ -89,7 +88,7 @@ impl Arguments {
         Watch::new(self.server.server().to_string(), self.interval)
     }
 
-    /// Two moments make one picture: what has moved between them.
+    /// Takes two snapshots, so that rates are known.
     fn show_once(&self, mut client: Client) -> Result<Exit, Stop> {
         let mut watch = self.watch();
         watch.take(Snapshot::take(&mut client, self.limit)?);
@@ -102,7 +101,7 @@ impl Arguments {
 
     fn show(&self, mut client: Client, interrupt: &Interrupt) -> Result<Exit, Stop> {
         let mut watch = self.watch();
-        // A broker that does not answer is told of before the screen is taken.
+        // An error of the first inquiry is printed before the terminal switches to full screen.
         watch.take(Snapshot::take(&mut client, self.limit)?);
         let feed = Feed {
             server: self.server.clone(),

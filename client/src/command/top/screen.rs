@@ -1,4 +1,4 @@
-//! The screen of `top`: keys in, a picture out.
+//! The screen of `top`.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,7 +17,7 @@ pub(crate) struct TopScreen {
 }
 
 impl TopScreen {
-    /// Takes the terminal.
+    /// Switches to full-screen mode.
     pub(crate) fn open() -> io::Result<Self> {
         Ok(Self {
             terminal: FullScreen::open()?,
@@ -25,7 +25,7 @@ impl TopScreen {
         })
     }
 
-    /// Does what was typed; `false` if the person leaves, or the terminal is gone.
+    /// Handles keys; returns `false` if the user quits or the terminal is gone.
     pub(crate) fn obey(&mut self, watch: &mut Watch) -> io::Result<bool> {
         while let Some(event) = self.terminal.next_event() {
             match event {
@@ -36,8 +36,8 @@ impl TopScreen {
                         None => {}
                     }
                 }
-                // A terminal that was smaller for a moment has the same size as before, and not
-                // the same contents.
+                // A terminal that was resized and resized back has lost its contents, although its
+                // size is the same.
                 Ok(Event::Resize(..)) => self.terminal.redraw()?,
                 Ok(_) => {}
                 Err(_) => return Ok(false),

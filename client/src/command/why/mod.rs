@@ -1,4 +1,4 @@
-//! `client why`: who gets what is published on a topic, and if somebody does not, why not.
+//! `client why`: explains which subscribers get the messages of a topic, and why others do not.
 
 mod difference;
 
@@ -15,19 +15,19 @@ use crate::visible;
 
 use difference::MarkedDifference;
 
-/// The most of those who have one filter that are named to a person.
+/// Maximum number of subscribers of one filter that are printed.
 const MAX_NAMED: usize = 10;
 
 const EXAMPLES: &str = "\
 Examples:
-  client why home/kitchen/temperature   who gets it, and by which filter
-  client why home/kitchn/temperature    nobody: which filters are nearly right
+  client why home/kitchen/temperature   its subscribers, and their filters
+  client why home/kitchn/temperature    without any: filters that nearly match
 ";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = [EXAMPLES, exit::WHY_HELP].join("\n"))]
 pub(crate) struct Arguments {
-    /// What would be published on
+    /// The topic to explain
     #[arg(value_parser = value::topic)]
     topic: String,
     /// Print one JSON object
@@ -53,7 +53,7 @@ fn is_heard(why: &Why) -> bool {
     why.matching.iter().any(|matching| matching.total > 0)
 }
 
-/// The answer in sentences.
+/// The answer as text for people.
 struct Told<'a>(&'a Why);
 
 impl fmt::Display for Told<'_> {
@@ -85,8 +85,8 @@ impl fmt::Display for Told<'_> {
     }
 }
 
-/// The filters that may have been meant to match. If somebody gets it already, those of other levels
-/// are meant for something else.
+/// The filters that were probably meant to match. If the topic has a subscriber already, filters
+/// that differ in a level are probably meant for other topics.
 fn near(why: &Why) -> Vec<&Near> {
     let is_typo = |near: &Near| match near.difference {
         inquiry::Difference::Case | inquiry::Difference::Letter => true,
@@ -127,7 +127,7 @@ fn tell_near(f: &mut fmt::Formatter<'_>, near: &Near, topic: &str) -> fmt::Resul
     tell_holders(f, &near.holders, near.total)
 }
 
-/// Those first who do not get everything.
+/// Subscribers that miss messages come first.
 fn tell_holders(f: &mut fmt::Formatter<'_>, holders: &[Holder], total: u64) -> fmt::Result {
     let mut told: Vec<(&Holder, Vec<String>)> = holders
         .iter()
@@ -160,7 +160,7 @@ fn called(holder: &Holder) -> String {
     visible::line(&format!("#{id}{name} ({peer}{wire})"))
 }
 
-/// What keeps messages from one who has a filter.
+/// Why a subscriber of the filter misses messages.
 fn problems(holder: &Holder) -> Vec<String> {
     let mut problems = Vec::new();
     let stock = format!(
