@@ -1,4 +1,4 @@
-//! `client bench`: against a real broker it loses nothing, and a broker that does is found out.
+//! `client bench`: a real broker loses nothing, and a broker that does is detected.
 
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
@@ -36,7 +36,7 @@ impl RealBroker {
         self.bench_by("", arguments)
     }
 
-    /// With this in front of its address.
+    /// With this scheme before its address.
     fn bench_by(&self, scheme: &str, arguments: &str) -> Run {
         let address = self.address;
         let command_line = format!("bench -s {scheme}{address} {arguments}");
@@ -57,7 +57,7 @@ fn figures(ended: &Ended) -> Value {
     serde_json::from_slice(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
 }
 
-/// The run ends well, and has these figures, written as JSON.
+/// Checks that the run succeeds with these figures, written as JSON.
 fn loses_nothing(arguments: &str, expected: &str) -> Value {
     loses_nothing_by("", arguments, expected)
 }
@@ -223,12 +223,12 @@ fn an_interrupted_run_tells_what_it_has_measured() {
     }
 }
 
-/// What a broker has of a bench with one subscriber and one publisher.
+/// The broker's side of a bench with one subscriber and one publisher.
 struct Bench {
     run: Run,
     subscriber: Peer,
     publisher: Peer,
-    /// What was published, without the verb.
+    /// The published lines, without the verb.
     published: Vec<String>,
 }
 
@@ -257,7 +257,7 @@ fn bench_of_three(broker: &ScriptedBroker) -> Bench {
     }
 }
 
-/// A broker that delivers these of three messages is found out.
+/// Checks that a broker that delivers only these of three messages is detected.
 fn finds(delivered: &[usize], lost: u64, doubled: u64, reordered: u64) {
     let broker = ScriptedBroker::start();
     let mut bench = bench_of_three(&broker);
@@ -361,7 +361,7 @@ fn what_cannot_be_measured_is_wrong_usage() {
         ("bench --hdr file", "--rate"),
         ("bench --hold 1s", "--idle"),
         ("bench --spread --pubs 2", "a topic for each publisher"),
-        ("bench -s amqp://x", "no protocol of bench"),
+        ("bench -s amqp://x", "not a protocol of bench"),
     ] {
         crate::run::end(arguments).expect(2, why);
     }

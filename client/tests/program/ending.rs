@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use crate::run::{Run, command, command_for, end};
 use crate::scripted::ScriptedBroker;
 
-/// An address at which nobody listens.
+/// An address without a listener.
 fn nowhere() -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     listener.local_addr().expect("it is bound").to_string()

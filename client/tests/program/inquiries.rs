@@ -4,7 +4,7 @@ use crate::run::{Ended, Run, end};
 use crate::scripted::ScriptedBroker;
 
 /// Runs a command to its end. The broker expects each `request`, which may begin with attributes
-/// before the two of every request, and gives the answer that stands behind it.
+/// before the two of every request, and sends its answer.
 fn ask(arguments: &str, script: &[(&str, &str)]) -> Ended {
     let broker = ScriptedBroker::start();
     let mut run = Run::start(&broker, arguments);
@@ -99,7 +99,7 @@ fn a_broker_that_answers_no_inquiries_is_told_from_others() {
     );
 }
 
-/// An account of which only these differ.
+/// A ledger in which only these figures differ from zero.
 fn account(exact: bool, written: u64) -> String {
     format!(
         "{{\"balanced\":{},\"exact\":{exact},\"published\":3,\"matched\":2,\"unmatched\":1,\

@@ -8,7 +8,7 @@ use crate::scripted::ScriptedBroker;
 const SUCCESS: &str = "your message published successfully\n";
 const FAILED: &str = "your message publishing failed: ";
 
-/// A file with these bytes that is gone with the test.
+/// A temporary file with these bytes.
 fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().expect("a place for files");
     file.write_all(bytes).expect("room");

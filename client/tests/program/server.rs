@@ -1,9 +1,9 @@
-//! Where the program looks for its broker.
+//! How the program finds its broker.
 
 use crate::run::{Run, command, command_for, end};
 use crate::scripted::ScriptedBroker;
 
-/// The program finds the broker with these arguments.
+/// Checks that the program finds the broker with these arguments.
 fn finds(arguments: impl Fn(&ScriptedBroker) -> String) {
     let broker = ScriptedBroker::start();
     let arguments = format!("ping -C 1 {}", arguments(&broker));

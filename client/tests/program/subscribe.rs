@@ -13,7 +13,7 @@ fn subscribed(arguments: &str) -> (ScriptedBroker, Peer, Run) {
     (broker, peer, run)
 }
 
-/// What is printed when the broker sends these lines.
+/// The output for these lines of the broker.
 fn check(arguments: &str, lines: &[&str], expected: &str) {
     let (_broker, mut peer, run) = subscribed(arguments);
     for line in lines {

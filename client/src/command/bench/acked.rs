@@ -1,4 +1,4 @@
-//! Acknowledged publishing: no more than a window of messages without their receipts.
+//! Acknowledged publishing, with a window of messages without a receipt.
 
 use hdrhistogram::Histogram;
 use indicatif::HumanCount;
@@ -43,7 +43,7 @@ pub(crate) fn run(settings: &RunSettings, window: u64) -> Result<BenchReport, Be
     Ok(report)
 }
 
-/// What one publisher brings back.
+/// The result of one publisher.
 #[derive(Debug, Default)]
 struct Receipts {
     acked: u64,
@@ -52,7 +52,7 @@ struct Receipts {
 
 fn publish(publisher: &mut BenchPublisher<'_>, window: u64) -> Result<Receipts, BenchFailure> {
     let mut times = histogram();
-    // When each message that is on the way left.
+    // Send times of the messages in flight.
     let mut sent_ns = vec![0; window as usize];
     let mut acked = 0;
     let mut quiet_since_ns = publisher.flow.now_ns();
@@ -82,7 +82,7 @@ fn publish(publisher: &mut BenchPublisher<'_>, window: u64) -> Result<Receipts, 
         }
         publisher.link.receive(|_, _| {})?;
         let now_ns = publisher.flow.now_ns();
-        // A broker that acknowledges what was not published has no say in it.
+        // Ignores acknowledgements of messages that were not published.
         let now_acked = publisher.link.acked().min(publisher.published());
         if now_acked > acked || count > 0 {
             quiet_since_ns = now_ns;

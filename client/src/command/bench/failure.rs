@@ -1,4 +1,4 @@
-//! Why a run ended before its time.
+//! Why a run failed.
 
 use std::fmt;
 use std::io;
@@ -8,20 +8,20 @@ use client::Error;
 
 use crate::exit::{Exit, Failure};
 
-/// What went wrong between the bench and the broker.
+/// A failure of a run.
 #[derive(Debug)]
 pub(crate) enum BenchFailure {
-    /// There is no connection, or no more.
+    /// Connecting failed, or the connection was lost.
     Connection(Error),
-    /// Neither an answer nor room to send for so long.
+    /// No answer and no room to send for this time.
     Silent(Duration),
-    /// The broker's own words.
+    /// The broker refused a request; its own text.
     Refused(String),
-    /// Something came that nobody published here.
+    /// A message arrived that this run did not publish.
     Unexpected,
-    /// This machine does not give what is needed.
+    /// The local system refused a resource.
     Resources(io::Error),
-    /// The user has seen enough.
+    /// The user interrupted the run.
     Interrupted,
 }
 
@@ -31,14 +31,14 @@ impl fmt::Display for BenchFailure {
             Self::Connection(why) => why.fmt(f),
             Self::Silent(time) => write!(
                 f,
-                "the broker has not moved for {time:?}; give --wait a longer time"
+                "no progress of the broker for {time:?}; give --wait a longer time"
             ),
             Self::Refused(text) => write!(f, "the broker said: {text}"),
             Self::Unexpected => write!(
                 f,
                 "a message came that was not published here; is this the right protocol?"
             ),
-            Self::Resources(why) => write!(f, "this machine has no room for it ({why})"),
+            Self::Resources(why) => write!(f, "this machine lacks a resource for the run ({why})"),
             Self::Interrupted => write!(f, "interrupted"),
         }
     }

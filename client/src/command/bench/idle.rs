@@ -1,4 +1,4 @@
-//! Many connections with little to do: how fast they come, and how fast one message reaches all.
+//! Many idle connections: how fast they connect, and how fast one message reaches all of them.
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -17,10 +17,10 @@ use super::settings::RunSettings;
 use super::tally::Faults;
 use super::times::{histogram, record};
 
-/// So many messages go to all of them, one after another.
+/// Number of messages that are sent to all connections, one after another.
 const BROADCASTS: u64 = 20;
 
-/// `hold` is how long nothing happens once all are connected, for whoever watches the broker.
+/// `hold` is a pause after all are connected, in which the broker's memory can be measured.
 pub(crate) fn run(settings: &RunSettings, hold: Duration) -> Result<BenchReport, BenchFailure> {
     let layout = &settings.layout;
     let begin = Instant::now();
@@ -46,7 +46,7 @@ pub(crate) fn run(settings: &RunSettings, hold: Duration) -> Result<BenchReport,
                 };
                 *copies += 1;
                 if *copies == all {
-                    // The other side may have lost its patience.
+                    // The receiver may have timed out.
                     let _ = arrived_at_all.send((arrival.number, arrival.now_ns));
                 }
             })
@@ -98,7 +98,7 @@ fn connect(settings: &RunSettings) -> Result<Vec<BenchLink>, BenchFailure> {
     links
 }
 
-/// Ends early only with an interruption, which the first message then meets.
+/// An interrupt ends the pause; publishing the first message reports it.
 fn wait(hold: Duration, dialer: &Dialer) {
     let since = Instant::now();
     while since.elapsed() < hold && !dialer.interrupt.is_raised() {
@@ -106,7 +106,8 @@ fn wait(hold: Duration, dialer: &Dialer) {
     }
 }
 
-/// Publishes one message; how long the last connection waited for it. `None` if that was too long.
+/// Publishes one message; returns the time until the last connection had it. `None` after a
+/// timeout.
 fn broadcast(
     publisher: &mut BenchPublisher<'_>,
     number: u64,
@@ -123,12 +124,12 @@ fn broadcast(
         match arrivals.recv_timeout(BEAT.min(dialer.wait)) {
             Ok((arrived, now_ns)) if arrived == number => {
                 publisher.link.receive(|_, _| {})?;
-                // A breath, so that no message meets the echo of the one before.
+                // A pause, so that this message is fully handled before the next.
                 thread::sleep(Duration::from_millis(1));
                 return Ok(Some(now_ns.saturating_sub(sent_ns)));
             }
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
-            // The reader has ended, and says why.
+            // The reader has ended; its result says why.
             Err(RecvTimeoutError::Disconnected) => return Ok(None),
         }
     }

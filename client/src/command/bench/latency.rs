@@ -1,10 +1,10 @@
-//! How long messages are on the way at a fixed rate.
+//! Latency at a fixed rate.
 //!
-//! The loop is open: each message is due at a moment that was set before the run, whether or not
-//! those before it have arrived. Time counts from that moment, so a broker that stalls a publisher
-//! cannot hide it. It is also told from the moment of sending, which leaves out how late the
-//! publisher itself was. Where a message has several subscribers, the time until the last of them
-//! has it is told besides.
+//! The loop is open: each message is due at a time that is fixed before the run, whether or not
+//! earlier messages have arrived. Latency counts from that time, so a broker that stalls a
+//! publisher cannot hide it. The report also has the latency from the time of sending, which
+//! excludes the lateness of the publisher. With several subscribers it also has the time until the
+//! last of them has the message.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -29,18 +29,18 @@ use super::report::BenchReport;
 use super::settings::RunSettings;
 use super::times::{histogram, record, write_distribution};
 
-/// So many messages may be with some of their subscribers and not yet with all. Beyond that, the
-/// time until all have one is not measured.
+/// Maximum number of messages that have reached some of their subscribers but not all. Beyond it
+/// the time until all have a message is not measured.
 const MAX_UNFINISHED: usize = 1 << 20;
 
-/// What a run at a fixed rate needs to know besides.
+/// The options of a run at a fixed rate.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LatencyOptions<'a> {
-    /// Messages a second, of all publishers together.
+    /// Messages per second of all publishers together.
     pub(crate) rate: f64,
     /// Messages due before this do not count.
     pub(crate) warmup: Duration,
-    /// Where the distribution goes.
+    /// The file for the distribution.
     pub(crate) hdr: Option<&'a Path>,
 }
 
@@ -52,7 +52,7 @@ struct Schedule {
 }
 
 impl Schedule {
-    /// The publishers take turns.
+    /// When a message is due. The publishers take turns.
     fn due_ns(&self, publisher: usize, turn: u64) -> u64 {
         let place = turn * self.publishers as u64 + publisher as u64;
         (place as f64 * self.interval_ns) as u64
@@ -68,7 +68,7 @@ pub(crate) fn run(
         let why = format_args!("cannot write {} ({error})", path.display());
         Failure::new(Exit::Failed, "client", why)
     };
-    // Before the run, which may be long, rather than after it.
+    // An error shows before the run, which may be long.
     let file = options
         .hdr
         .map(File::create)
@@ -110,7 +110,7 @@ pub(crate) fn run(
     Ok(report)
 }
 
-/// The same, with the messages of the warm-up counted in.
+/// The settings with the messages of the warm-up added.
 fn with_warmup(settings: &RunSettings, options: LatencyOptions<'_>) -> RunSettings {
     let messages = |time: Duration| (time.as_secs_f64() * options.rate).ceil() as u64;
     let measured = match settings.extent {
@@ -127,9 +127,9 @@ fn with_warmup(settings: &RunSettings, options: LatencyOptions<'_>) -> RunSettin
 struct Times {
     from_schedule: Histogram<u64>,
     from_sending: Histogram<u64>,
-    /// From the schedule until the last subscriber has it.
+    /// From the schedule until the last subscriber has the message.
     to_all: Histogram<u64>,
-    /// How many have it, by publisher and turn.
+    /// How many subscribers have a message, by publisher and turn.
     unfinished: HashMap<(usize, u64), usize>,
 }
 
@@ -164,7 +164,7 @@ impl Times {
         }
     }
 
-    /// One more subscriber has this message; whether that was the last.
+    /// Counts a subscriber that has the message; returns whether it was the last.
     fn is_last(&mut self, message: (usize, u64), fan_out: usize) -> bool {
         if self.unfinished.len() >= MAX_UNFINISHED && !self.unfinished.contains_key(&message) {
             return false;
@@ -179,9 +179,10 @@ impl Times {
     }
 }
 
-/// Publishes what is due, and sleeps until the next is.
+/// Publishes the messages that are due, and sleeps until the next one is.
 fn publish(publisher: &mut BenchPublisher<'_>, schedule: Schedule) -> Result<(), BenchFailure> {
-    // Else a sleeper is woken up to 50 µs late. Where that cannot be had, it is told as lateness.
+    // The default timer slack wakes a thread up to 50 µs late. If it cannot be changed, the delay
+    // shows in the report.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
     loop {
         let left = publisher.left();

@@ -1,5 +1,5 @@
-//! One connection to the broker under test. Its socket never blocks; whoever sends also reads, so
-//! that answers nobody asked for cannot fill the broker's side.
+//! One connection to the broker under test. Its socket is non-blocking. Sending also reads, so that
+//! unsolicited answers cannot fill the broker's send buffer.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -15,19 +15,19 @@ use super::failure::BenchFailure;
 use super::target::BenchTarget;
 use super::wire::{AckCount, Protocol, WireEvent};
 
-/// How much one read takes here. Readers of many messages have a larger buffer of their own.
+/// Size of one read. The reader of the subscribers has a larger buffer of its own.
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// No frame of a run is longer.
+/// Maximum size of a frame.
 const MAX_HELD_BYTES: usize = 64 * 1024 * 1024;
 
-/// No longer than this goes by before somebody looks whether to end.
+/// Maximum time between two checks for the end of the run.
 pub(crate) const BEAT: Duration = Duration::from_millis(100);
 
-/// A line of a subscription has no more topics than this.
+/// Maximum number of topics in one subscribe request.
 const TOPICS_AT_ONCE: usize = 500;
 
-/// Makes connections.
+/// Opens connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialer {
     pub(crate) target: BenchTarget,
@@ -36,12 +36,12 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    /// A connection that has said connect. `name` is one of its own.
+    /// Connects with the handshake of the protocol. `name` is unique in the run.
     pub(crate) fn dial(&self, name: &str, acked: bool) -> Result<BenchLink, BenchFailure> {
         self.dial_in(self.target.wire, name, acked)
     }
 
-    /// The same for one that subscribes.
+    /// The same for a subscriber.
     pub(crate) fn dial_subscriber(&self, name: &str) -> Result<BenchLink, BenchFailure> {
         let wire = self.target.wire;
         self.dial_in(wire.of_subscribers().unwrap_or(wire), name, false)
@@ -89,7 +89,7 @@ fn connect(place: &str, wait: Duration) -> io::Result<TcpStream> {
 pub(crate) struct BenchLink {
     pub(crate) wire: &'static dyn Protocol,
     pub(crate) stream: TcpStream,
-    /// Received, and not yet a whole frame.
+    /// Received bytes of an incomplete frame.
     pub(crate) held: Vec<u8>,
     acked: u64,
     confirmed: usize,
@@ -98,7 +98,7 @@ pub(crate) struct BenchLink {
 }
 
 impl BenchLink {
-    /// How many messages of this connection are acknowledged.
+    /// Number of acknowledged messages.
     pub(crate) fn acked(&self) -> u64 {
         self.acked
     }
@@ -113,14 +113,14 @@ impl BenchLink {
         Ok(())
     }
 
-    /// Returns when the broker has handled all that was sent.
+    /// Waits until the broker has handled everything sent.
     pub(crate) fn settle(&mut self) -> Result<(), BenchFailure> {
         let mut bytes = Vec::new();
         self.wire.ping(&mut bytes);
         self.ask(&bytes, 1)
     }
 
-    /// Sends, and waits for so many answers.
+    /// Sends, and waits for `confirms` answers.
     fn ask(&mut self, bytes: &[u8], confirms: usize) -> Result<(), BenchFailure> {
         self.confirmed = 0;
         self.send(bytes)?;
@@ -137,7 +137,7 @@ impl BenchLink {
         Ok(())
     }
 
-    /// Sends all of it; reads what comes meanwhile. Fails when the broker takes nothing for long.
+    /// Sends all bytes, and reads meanwhile. Fails if nothing can be sent for the timeout.
     pub(crate) fn send(&mut self, mut bytes: &[u8]) -> Result<(), BenchFailure> {
         let mut stuck_since = None;
         while !bytes.is_empty() {
@@ -160,8 +160,8 @@ impl BenchLink {
         Ok(())
     }
 
-    /// Sends all of it without reading: for the few bytes of receipts, whose sender is in the
-    /// middle of what it has read.
+    /// Sends all bytes without reading: for receipts, whose caller is still handling its receive
+    /// buffer.
     pub(crate) fn send_alone(&mut self, mut bytes: &[u8]) -> Result<(), BenchFailure> {
         let begin = Instant::now();
         while !bytes.is_empty() {
@@ -180,8 +180,8 @@ impl BenchLink {
         Ok(())
     }
 
-    /// Takes what has come, without waiting; whether there was any. Messages go to `on_message` as
-    /// topic and payload.
+    /// Receives without waiting; returns whether any bytes had arrived. Messages are passed to
+    /// `on_message` as topic and payload.
     pub(crate) fn receive(
         &mut self,
         mut on_message: impl FnMut(&[u8], &[u8]),
@@ -205,8 +205,8 @@ impl BenchLink {
         Ok(read > 0)
     }
 
-    /// Reads all that is there before any of it is looked at: a long frame that comes in pieces
-    /// would else be looked at for each piece.
+    /// Reads everything before it is scanned: otherwise a long frame would be scanned again for
+    /// each of its pieces.
     fn read_all(&mut self, held: &mut Vec<u8>) -> Result<usize, BenchFailure> {
         let mut chunk = [0; CHUNK_BYTES];
         let mut all = 0;
@@ -232,7 +232,7 @@ impl BenchLink {
         }
     }
 
-    /// Does what an event asks for, apart from messages.
+    /// Handles an event other than a message.
     pub(crate) fn handle(&mut self, event: WireEvent, frame: &[u8]) -> Result<(), BenchFailure> {
         match event {
             WireEvent::Message { .. } | WireEvent::Other => {}
@@ -243,15 +243,14 @@ impl BenchLink {
             WireEvent::Ping { token } => {
                 let mut answer = Vec::new();
                 self.wire.pong(&frame[token], &mut answer);
-                // A socket that does not take even this has a broker that does not read: it asks
-                // in vain, and the next send will tell.
+                // A failure is ignored: if the broker does not read, the next send reports it.
                 let _ = self.stream.write(&answer);
             }
         }
         Ok(())
     }
 
-    /// Waits until the socket is ready or the time is over, or ends with an interruption.
+    /// Waits until the socket is ready or the time is over. Fails if the run is interrupted.
     pub(crate) fn wait(&self, wanted: PollFlags, time: Duration) -> Result<(), BenchFailure> {
         let mut fds = [
             PollFd::new(&self.stream, wanted),

@@ -1,5 +1,5 @@
-//! What throughput, latency and acknowledged runs have in common: they connect everybody, let the
-//! publishers play while one thread reads all subscribers, and add up what arrived.
+//! The common part of throughput, latency and acknowledged runs: connects all clients, runs a
+//! thread for each publisher and one that reads all subscribers, and adds up the results.
 
 use std::thread;
 use std::time::Duration;
@@ -16,16 +16,16 @@ use super::report::BenchReport;
 use super::settings::RunSettings;
 use super::tally::{Faults, Tally};
 
-/// How the publishers of a run write.
+/// How the publishers of a run publish.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PublishMode {
     /// Whether messages are acknowledged.
     pub(crate) acked: bool,
-    /// So many messages in one write at most.
+    /// Maximum number of messages in one write.
     pub(crate) at_once: u64,
 }
 
-/// What came out of it. `W` is what each publisher brings back.
+/// The result of a run. `W` is the result of one publisher.
 #[derive(Debug)]
 pub(crate) struct PhaseResult<W> {
     pub(crate) published: u64,
@@ -55,8 +55,8 @@ impl<W> PhaseResult<W> {
     }
 }
 
-/// Runs `write` for every publisher, each on a thread of its own, and `on_message` for whatever
-/// arrives.
+/// Runs `write` for every publisher, each on a thread of its own, and `on_message` for every
+/// message that arrives.
 pub(crate) fn run_phase<W: Default + Send>(
     settings: &RunSettings,
     mode: PublishMode,
@@ -104,7 +104,7 @@ pub(crate) fn run_phase<W: Default + Send>(
     })
 }
 
-/// What one publisher did.
+/// The outcome of one publisher.
 struct PublisherResult<W> {
     published: u64,
     end_ns: u64,
@@ -115,7 +115,7 @@ fn publish<W: Default>(
     mut publisher: BenchPublisher<'_>,
     write: &impl Fn(&mut BenchPublisher<'_>) -> Result<W, BenchFailure>,
 ) -> Result<PublisherResult<W>, BenchFailure> {
-    // An interruption ends a measurement early, and what was measured counts.
+    // An interrupt ends the measurement early; the result counts nevertheless.
     let brought = match write(&mut publisher) {
         Err(BenchFailure::Interrupted) => W::default(),
         brought => brought?,
@@ -131,7 +131,7 @@ fn publish<W: Default>(
     })
 }
 
-/// One thread's failure ends the run for all.
+/// The failure of one thread ends the run.
 fn closing_on_failure<T>(flow: &Flow, result: Result<T, BenchFailure>) -> Result<T, BenchFailure> {
     result.inspect_err(|_| flow.close())
 }
@@ -181,7 +181,7 @@ fn add_up<W>(
     written: Vec<PublisherResult<W>>,
     interrupted: bool,
 ) -> PhaseResult<W> {
-    // What was on the way when the user interrupted is not lost.
+    // Messages in flight at an interrupt are not lost.
     if !interrupted {
         for (publisher, PublisherResult { published, .. }) in written.iter().enumerate() {
             end_streams(layout, &mut tallies, publisher, *published);
@@ -203,7 +203,7 @@ fn add_up<W>(
     }
 }
 
-/// Tells the subscribers of a publisher how many messages there were.
+/// Ends the streams of a publisher at the number of its messages.
 fn end_streams(layout: &Layout, tallies: &mut [Tally], publisher: usize, published: u64) {
     let topics = layout.published_by(publisher);
     for (place, &topic) in topics.iter().enumerate() {

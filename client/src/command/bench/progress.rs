@@ -1,4 +1,4 @@
-//! How far a run has come, for a person at a terminal.
+//! The progress bar of a run.
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use super::flow::Flow;
 use super::publisher::Extent;
 use super::settings::RunSettings;
 
-/// From one rate that is shown to the next.
+/// Time between two updates of the rate.
 const RATE_EVERY: Duration = Duration::from_millis(500);
 
-/// A bar on standard error, or nothing.
+/// A progress bar on standard error, or none.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -59,7 +59,7 @@ impl Progress {
     }
 }
 
-/// A bar that is seen at a terminal only.
+/// A bar that is visible only at a terminal.
 pub(crate) fn bar(wanted: bool, length: u64) -> ProgressBar {
     if !wanted || !io::stderr().is_terminal() {
         return ProgressBar::hidden();

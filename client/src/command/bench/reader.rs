@@ -18,23 +18,23 @@ use super::tally::Tally;
 use super::template::{Template, TemplateMatch};
 use super::wire;
 
-/// How much one read takes, or four frames if that is more.
+/// Size of one read, or four frames if that is more.
 const BUFFER_BYTES: usize = 256 * 1024;
 
 const MAX_EVENTS: usize = 1024;
 
-/// One message that has come.
+/// One received message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival<'a> {
     pub(crate) publisher: usize,
     pub(crate) topic: usize,
-    /// Which message of this publisher on this topic.
+    /// The number of the message of this publisher on this topic.
     pub(crate) number: u64,
     pub(crate) payload: &'a [u8],
     pub(crate) now_ns: u64,
 }
 
-/// All subscribers, and what they got.
+/// All subscribers with their tallies.
 #[derive(Debug)]
 pub(crate) struct SubscriberReader<'a> {
     links: Vec<BenchLink>,
@@ -70,7 +70,7 @@ impl<'a> SubscriberReader<'a> {
         })
     }
 
-    /// Reads until the run is closed; what each subscriber got.
+    /// Reads until the run is closed; returns the tally of each subscriber.
     pub(crate) fn run(
         mut self,
         mut on_message: impl FnMut(Arrival<'_>),
@@ -116,7 +116,7 @@ impl<'a> SubscriberReader<'a> {
         Ok(())
     }
 
-    /// Takes the messages among the first bytes of the buffer, and holds what is left.
+    /// Handles the messages in the first `len` bytes of the buffer, and keeps the rest.
     fn take(
         &mut self,
         subscriber: usize,

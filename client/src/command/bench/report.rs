@@ -13,7 +13,7 @@ use crate::units::plural;
 use super::settings::RunSettings;
 use super::tally::Faults;
 
-/// Which percentiles are told, in per cent.
+/// The reported percentiles, in per cent.
 const PERCENTILES: [(&str, f64); 5] = [
     ("p50", 50.0),
     ("p90", 90.0),
@@ -22,7 +22,7 @@ const PERCENTILES: [(&str, f64); 5] = [
     ("p99.99", 99.99),
 ];
 
-/// What a run found out, and whether it ended well.
+/// The figures of a run, and how it ended.
 #[derive(Debug)]
 pub(crate) struct BenchReport {
     text: String,
@@ -55,7 +55,7 @@ impl BenchReport {
         self.text.push_str(&format!("\n  {label:<12}{text}"));
     }
 
-    /// Who took part.
+    /// The publishers, subscribers and topics.
     pub(crate) fn participants(&mut self, settings: &RunSettings) {
         let layout = &settings.layout;
         let size = settings.size;
@@ -74,13 +74,13 @@ impl BenchReport {
         self.figure("size", size);
     }
 
-    /// One more word on what was done.
+    /// Adds to the first line.
     pub(crate) fn with(&mut self, text: &str) {
         self.text.push_str(", ");
         self.text.push_str(text);
     }
 
-    /// Who took part where all are alike.
+    /// The number of connections.
     pub(crate) fn connections(&mut self, count: usize, size: usize) {
         let text = format!(": {}, {size} bytes", plural(count as u64, "connection"));
         self.text.push_str(&text);
@@ -88,7 +88,7 @@ impl BenchReport {
         self.figure("size", size);
     }
 
-    /// How many messages of `size` bytes in which time.
+    /// A count of messages of `size` bytes, and its rate.
     pub(crate) fn rate(&mut self, what: &str, count: u64, size: usize, time: Duration) {
         let (seconds, rate) = per_second(count, time);
         let megabytes = rate * size as f64 / 1e6;
@@ -102,7 +102,7 @@ impl BenchReport {
         self.figure(&format!("{what}_mb_per_s"), rounded(megabytes));
     }
 
-    /// How many of something without a size in which time.
+    /// A count without a size, and its rate.
     pub(crate) fn pace(&mut self, what: &str, count: u64, time: Duration) {
         let (seconds, rate) = per_second(count, time);
         let text = format!(
@@ -139,7 +139,7 @@ impl BenchReport {
         self.faults = faults;
     }
 
-    /// Names the columns of the times that follow.
+    /// The heads of the columns of times.
     pub(crate) fn times_head(&mut self) {
         let names = PERCENTILES.iter().map(|(name, _)| name);
         let names: String = names
@@ -149,7 +149,7 @@ impl BenchReport {
         self.line("µs", &names);
     }
 
-    /// How long something took.
+    /// A row of percentiles.
     pub(crate) fn times(&mut self, what: &str, key: &str, times: &Histogram<u64>) {
         let at = PERCENTILES.map(|(name, percent)| (name, times.value_at_percentile(percent)));
         let all = at.into_iter().chain([("max", times.max())]);
@@ -168,7 +168,7 @@ impl BenchReport {
         self.figure(key, object);
     }
 
-    /// To standard output.
+    /// Prints to standard output.
     pub(crate) fn print(&self, as_json: bool) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
         let printed = if as_json {
@@ -191,7 +191,7 @@ fn per_second(count: u64, time: Duration) -> (f64, f64) {
     (seconds, rate)
 }
 
-/// To three digits behind the point, which is more than any of it is good for.
+/// Rounds to three decimal places.
 pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }

@@ -1,4 +1,4 @@
-//! Round trips: one connection asks on a topic, another answers on a second one.
+//! Round trips: one connection sends requests on a topic, another answers on a second topic.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,7 +35,8 @@ pub(crate) fn run(settings: &RunSettings) -> Result<BenchReport, BenchFailure> {
         flow.close();
         (asked, answering.join().expect("no panic"))
     });
-    // Without answers the asker only sees silence; why there were none is the better news.
+    // The failure of the answering side is the cause if there were no answers, so it is reported
+    // first.
     let interrupted = dialer.interrupt.is_raised();
     match answered {
         Err(BenchFailure::Interrupted) => {}
@@ -57,11 +58,11 @@ pub(crate) fn run(settings: &RunSettings) -> Result<BenchReport, BenchFailure> {
     Ok(report)
 }
 
-/// One who listens and speaks.
+/// A client that subscribes and publishes.
 #[derive(Debug)]
 struct Endpoint {
     link: BenchLink,
-    /// Where a subscriber may not publish, it has a second connection for that.
+    /// A second connection, if the protocol does not let a subscriber publish.
     publish_link: Option<BenchLink>,
 }
 
@@ -77,7 +78,7 @@ impl Endpoint {
         Ok(Self { link, publish_link })
     }
 
-    /// What it publishes in.
+    /// The protocol of its publishing connection.
     fn wire(&self) -> &'static dyn Protocol {
         self.publish_link.as_ref().unwrap_or(&self.link).wire
     }
@@ -99,7 +100,7 @@ struct AskerResult {
     seconds: Duration,
 }
 
-/// Asks one question after another.
+/// Sends one request after another.
 fn ask(
     settings: &RunSettings,
     endpoint: &mut Endpoint,
@@ -147,7 +148,7 @@ fn ask(
     })
 }
 
-/// Whether the answer to a question has come in time.
+/// Waits for the answer to a request; returns whether it arrived in time.
 fn await_answer(
     link: &mut BenchLink,
     tally: &mut Tally,
@@ -174,7 +175,7 @@ fn await_answer(
     Ok(has_come)
 }
 
-/// Publishes what it gets as the answer to it.
+/// Answers each request with its own payload.
 fn answer(endpoint: &mut Endpoint, topic: &str, flow: &Flow) -> Result<(), BenchFailure> {
     let wire = endpoint.wire();
     let mut answers = Vec::new();

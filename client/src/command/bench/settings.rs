@@ -1,4 +1,4 @@
-//! What stays the same for a whole run, whatever its kind.
+//! The settings of a run of any kind.
 
 use super::layout::Layout;
 use super::link::Dialer;
@@ -6,12 +6,12 @@ use super::publisher::Extent;
 
 const WRITES_ON_THE_WAY: usize = 4;
 
-/// What stays the same for a whole run.
+/// The settings of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct RunSettings {
     pub(crate) dialer: Dialer,
     pub(crate) layout: Layout,
-    /// Bytes of a payload.
+    /// Size of a payload in bytes.
     pub(crate) size: usize,
     pub(crate) extent: Extent,
     /// How many bytes of frames a subscriber may be behind.
@@ -20,7 +20,8 @@ pub(crate) struct RunSettings {
 }
 
 impl RunSettings {
-    /// One write is a small part of what may be on the way, so that writing and reading overlap.
+    /// Messages in one write. One write is a small part of what may be in flight, so that writing
+    /// and reading overlap.
     pub(crate) fn most_at_once(&self) -> u64 {
         (self.cap / WRITES_ON_THE_WAY / self.size).max(1) as u64
     }

@@ -1,4 +1,4 @@
-//! Which broker is measured, and by which protocol.
+//! The broker under test, and its protocol.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use crate::wire::VersionFlag;
 
 use super::wire::{Events, LineProtocol, Mqtt, Nats, Protocol, Redis, Streams, WebSocket};
 
-/// What an address begins with.
+/// The scheme of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scheme {
     Line,
@@ -31,7 +31,7 @@ const SCHEMES: [Scheme; 6] = [
 ];
 
 impl Scheme {
-    /// What stands before `://`.
+    /// The text before `://`.
     fn name(self) -> &'static str {
         match self {
             Self::Line => "dallal",
@@ -43,7 +43,7 @@ impl Scheme {
         }
     }
 
-    /// Where an address has none.
+    /// The default port.
     fn port(self) -> u16 {
         match self {
             Self::Line => 1373,
@@ -63,7 +63,7 @@ pub(crate) struct BenchTarget {
     pub(crate) server: Server,
 }
 
-/// What `--server` says.
+/// The value of `--server`.
 #[derive(Clone, Debug)]
 struct BenchUrl {
     scheme: Scheme,
@@ -71,7 +71,7 @@ struct BenchUrl {
     login: Login,
 }
 
-/// Takes `HOST:PORT`, which is the line protocol, and each behind a protocol and `://`.
+/// Parses `HOST:PORT`, for the line protocol, and `SCHEME://HOST:PORT`.
 impl FromStr for BenchUrl {
     type Err = String;
 
@@ -81,7 +81,9 @@ impl FromStr for BenchUrl {
             .unwrap_or((Scheme::Line.name(), text));
         let scheme = SCHEMES.into_iter().find(|scheme| scheme.name() == name);
         let scheme = scheme.ok_or_else(|| {
-            format!("{name:?} is no protocol of bench; give dallal, ws, http, nats, redis or mqtt")
+            format!(
+                "{name:?} is not a protocol of bench; give dallal, ws, http, nats, redis or mqtt"
+            )
         })?;
         let mut login = Login::default();
         let server = match scheme {
@@ -110,7 +112,7 @@ impl fmt::Display for BenchTarget {
     }
 }
 
-/// Where the broker is, and how long to wait for it.
+/// The address of the broker, and the timeout.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct TargetArguments {
     /// The broker; also ws://, http://, nats://, redis:// or mqtt://HOST:PORT
@@ -136,14 +138,13 @@ pub(crate) struct TargetArguments {
     /// MQTT: subscribe with QoS 0 or 1
     #[arg(short, long, value_parser = clap::value_parser!(u8).range(..=1))]
     qos: Option<u8>,
-    /// Wait so long for what should come
+    /// Wait at most TIME for the broker
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse_positive)]
     pub(crate) wait: Duration,
 }
 
 impl TargetArguments {
-    /// What all of them together say, for a run in which so many messages may be without their
-    /// acknowledgement.
+    /// Combines the options, for a run with this window of unacknowledged messages.
     pub(crate) fn target(&self, window: Option<u64>) -> Result<BenchTarget, String> {
         let BenchUrl {
             scheme,
@@ -165,7 +166,7 @@ impl TargetArguments {
             Scheme::Line => &LineProtocol,
             Scheme::Nats => &Nats,
             Scheme::Redis => &Redis,
-            // There is one target, and it is spoken to until the program ends.
+            // Leaked, because there is one target for the whole run of the program.
             Scheme::WebSocket => Box::leak(Box::new(WebSocket::at(&server.to_string())?)),
             Scheme::Events => {
                 let host = server.place();
@@ -184,7 +185,9 @@ impl TargetArguments {
     fn mqtt(&self, window: Option<u64>, login: &Login) -> Result<Mqtt, String> {
         let acknowledges = self.qos == Some(1);
         if acknowledges && window.is_none() {
-            return Err("--qos 1 needs --window: so many messages without a receipt".to_owned());
+            return Err(
+                "--qos 1 needs --window, the number of messages without a receipt".to_owned(),
+            );
         }
         Ok(Mqtt {
             acknowledges,
@@ -199,7 +202,7 @@ impl TargetArguments {
 mod tests {
     use super::*;
 
-    /// What is measured with this address.
+    /// The target of this address.
     fn shown(address: &str) -> Result<String, String> {
         let arguments = TargetArguments {
             server: address.parse()?,

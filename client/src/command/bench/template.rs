@@ -1,31 +1,31 @@
-//! Messages that need no parsing. All messages of a run are of one length, and on one topic they
-//! begin with the same bytes. Once a message of a topic has been parsed, the next ones are known by
-//! those bytes and stepped over. Whatever looks different is left to the parser.
+//! Recognises messages without parsing. All messages of a run have one length, and on one topic
+//! they begin with the same bytes. Once a message of a topic has been parsed, later ones are
+//! recognised by those bytes. Anything else is left to the parser.
 
 use std::ops::Range;
 
 use super::layout::{Layout, TOPIC_DIGITS};
 
-/// The known shape.
+/// The form of the messages of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Template {
     len: usize,
-    /// Where the number of the topic stands.
+    /// The offset of the topic's number.
     digits_at: usize,
     payload: Range<usize>,
-    /// What stands before the payload, topic after topic; of an unknown topic nothing does.
+    /// The bytes before the payload, by topic; `None` until a message of the topic was parsed.
     heads: Vec<Option<Box<[u8]>>>,
     tail: Vec<u8>,
 }
 
-/// What bytes begin with.
+/// The result of matching the start of bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum TemplateMatch<'a> {
     Message {
         topic: usize,
         payload: &'a [u8],
     },
-    /// A message whose end has not come.
+    /// The beginning of a message.
     Partial,
     Unknown,
 }
@@ -38,7 +38,7 @@ impl Template {
         }
     }
 
-    /// How long a message is that was stepped over.
+    /// The size of a recognised message.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -56,8 +56,8 @@ impl Template {
         }
         match bytes.get(self.payload.end..self.len) {
             None => TemplateMatch::Partial,
-            // Where nothing follows a payload, there is nothing to compare: the address of an empty
-            // vector is none, and a comparison with masks that looks there takes as long as all the rest.
+            // An empty tail is not compared: the pointer of an empty vector dangles, and the vector
+            // comparison reads from it with a mask, which costs as much as everything else here.
             Some(tail) if self.tail.is_empty() || tail == self.tail => TemplateMatch::Message {
                 topic,
                 payload: &bytes[self.payload.clone()],
@@ -66,7 +66,7 @@ impl Template {
         }
     }
 
-    /// Remembers the shape of a message that was parsed; its topic, if it is one of this run.
+    /// Remembers the form of a parsed message; returns its topic, if it is one of this run.
     pub(crate) fn learn(
         &mut self,
         frame: &[u8],

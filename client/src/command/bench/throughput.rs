@@ -1,4 +1,4 @@
-//! As much as the broker carries: publishers write as fast as the slowest subscriber reads.
+//! Throughput: publishers write as fast as the slowest subscriber reads.
 
 use super::failure::BenchFailure;
 use super::phase::{PublishMode, run_phase};

@@ -1,4 +1,4 @@
-//! How one gets into a room, and back in when the broker was lost.
+//! Joins a room, and joins again after the connection was lost.
 
 use std::io;
 use std::thread;
@@ -11,7 +11,7 @@ use crate::reconnect::Pauses;
 use crate::server::ServerArguments;
 use crate::waker::{self, WakeReceiver};
 
-/// Where the broker is, and what ends every wait for it.
+/// The address of the broker, and the interrupt that ends every wait.
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
     pub(crate) server: ServerArguments,
@@ -19,7 +19,7 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    /// Connects and goes in. Everything that was retained there has come when this returns.
+    /// Connects and joins. All retained messages of the room have arrived when this returns.
     pub(crate) fn join(&self, topics: &RoomTopics, presence: &str) -> Result<Client, Error> {
         let mut client = self.server.connect(&self.interrupt)?;
         client.subscribe_all(&topics.filters())?;
@@ -29,14 +29,14 @@ impl Connector {
         Ok(client)
     }
 
-    /// Goes from one place to another over the same connection. After an error nobody knows where
-    /// it has stopped.
+    /// Changes the room or the nick over the same connection. After an error the change may be
+    /// incomplete.
     pub(crate) fn switch(client: &mut Client, room: &Room, to: &RoomTopics) -> Result<(), Error> {
         let (old, new) = (room.topics().filters(), to.filters());
         let added: Vec<&String> = new.iter().filter(|filter| !old.contains(filter)).collect();
         client.subscribe_all(&added)?;
-        // The new name is announced before the old one is taken away, so that others see that it
-        // is the same person; and in one piece with the will, so that no name is left behind.
+        // The new presence is published before the old one is cleared, so that others recognise the
+        // change of the nick; and together with the will, so that no presence is left behind.
         let presence = room.own_presence().payload(to.nick.as_str());
         client.post(&to.presence_topic(), presence.as_str(), &retain())?;
         if room.is_announced() {
@@ -51,7 +51,7 @@ impl Connector {
     }
 }
 
-/// What makes a presence stay, and go.
+/// The attributes of a presence.
 pub(crate) fn retain() -> Attributes<'static> {
     let mut attributes = Attributes::default();
     attributes.push_flag(RETAIN).expect("it is a key");
@@ -64,15 +64,15 @@ pub(crate) type Reconnecting = WakeReceiver<ReconnectEvent>;
 /// How the attempts go.
 #[derive(Debug)]
 pub(crate) enum ReconnectEvent {
-    /// Not found yet; why, and when it goes on.
+    /// The last attempt failed; the reason and the time of the next one.
     Retrying(String),
-    /// Found, and in the room again.
+    /// Connected and joined again.
     Connected {
         client: Box<Client>,
-        /// For the next time.
+        /// The backoff for the next loss.
         pauses: Pauses,
     },
-    /// Searching on cannot help.
+    /// An error that another attempt cannot help.
     GivenUp(Error),
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn reconnect(
     let (waker, reconnecting) = waker::channel()?;
     let (topics, presence) = (room.topics().clone(), room.presence_payload());
     let tell = move |news| {
-        // Nobody listens any more when the program ends.
+        // The receiver is gone when the program ends.
         let _ = waker.send(news);
     };
     thread::Builder::new()

@@ -1,8 +1,8 @@
-//! What a person types: something to say, or a command.
+//! Parses a typed line: a message or a command.
 
 use super::name::{BadName, ChatName};
 
-/// What `/help` shows.
+/// The output of `/help`.
 pub(crate) const HELP: &str = "\
 /who            who is here
 /msg NICK TEXT  tell NICK alone
@@ -14,7 +14,7 @@ pub(crate) const HELP: &str = "\
 
 const COMMANDS: &str = "/who, /msg, /join, /nick, /help and /quit";
 
-/// A line that was typed.
+/// A parsed line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Input<'a> {
     Nothing,
@@ -28,11 +28,11 @@ pub(crate) enum Input<'a> {
     Nick(ChatName),
     Help,
     Leave,
-    /// It cannot be done; why, and what to type instead.
+    /// An invalid command; the text says why, and what to type instead.
     Wrong(String),
 }
 
-/// Understands a line without its end.
+/// Parses a line without its end.
 pub(crate) fn parse(line: &str) -> Input<'_> {
     let line = line.strip_suffix('\r').unwrap_or(line);
     if line.trim().is_empty() {
@@ -64,7 +64,7 @@ pub(crate) fn parse(line: &str) -> Input<'_> {
     }
 }
 
-/// The first word, and what stands behind it.
+/// The first word, and the text after it.
 fn split(text: &str) -> (&str, &str) {
     let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     (word, rest.trim_start())
@@ -74,7 +74,7 @@ fn alone<'a>(verb: &str, rest: &str, typed: Input<'a>) -> Input<'a> {
     if rest.is_empty() {
         return typed;
     }
-    Input::Wrong(format!("nothing may stand behind /{verb}; type it alone"))
+    Input::Wrong(format!("/{verb} takes no argument; type it alone"))
 }
 
 fn private(rest: &str) -> Input<'_> {

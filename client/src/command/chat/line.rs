@@ -1,25 +1,25 @@
-//! What is shown: said by somebody, or a notice. `Display` is how a pipe gets it.
+//! A line of the chat: a message or a notice. `Display` is its form in a pipe.
 
 use std::fmt;
 
-/// One thing that is shown. All text in it is harmless already.
+/// One line of the chat. Its text is safe to print.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ChatLine {
-    /// To everybody.
+    /// A message to the room.
     Said {
         nick: String,
         text: String,
         /// Whether it was typed here.
         own: bool,
     },
-    /// To one alone.
+    /// A private message.
     Private {
         from: String,
         to: String,
         text: String,
         own: bool,
     },
-    /// What happened.
+    /// A notice of the program.
     Notice(String),
 }
 
@@ -36,7 +36,7 @@ impl ChatLine {
         }
     }
 
-    /// What was said or happened, without by whom.
+    /// The text without its sender.
     pub(crate) fn text(&self) -> &str {
         match self {
             Self::Said { text, .. } | Self::Private { text, .. } | Self::Notice(text) => text,
@@ -44,7 +44,8 @@ impl ChatLine {
     }
 }
 
-/// No other line begins with two spaces: a message of several lines cannot pass for several.
+/// Further lines of a message are indented by two spaces, so that they cannot pass for other
+/// messages.
 impl fmt::Display for ChatLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,7 +1,7 @@
-//! `client chat`: a room in which people talk. The room is a topic, so anybody who can publish is
-//! in it; `docs/chat.md` has what goes over the wire.
+//! `client chat`: a chat room. The room is a topic, so every client that can publish on it can take
+//! part; `docs/chat.md` describes the wire format.
 //!
-//! `room.rs` knows what happens without any I/O, `session.rs` goes between it, the broker and a
+//! `room.rs` has the state without any I/O. `session.rs` connects it with the broker and a
 //! [`Ui`](ui::Ui): the full screen of `screen/`, or the lines of `plain.rs`.
 
 mod connect;
@@ -41,7 +41,7 @@ const FAILED: &str = "chatting failed";
 
 const EXAMPLES: &str = "\
 Examples:
-  client chat lobby --nick ann            a room on the whole screen; /help says more
+  client chat lobby --nick ann            full screen; /help lists its commands
   echo 'it is done' | client chat lobby --nick build
 ";
 
@@ -51,10 +51,10 @@ pub(crate) struct Arguments {
     /// The room: a topic of one level
     #[arg(value_parser = ChatName::room)]
     room: ChatName,
-    /// What to be called there; without it, the user's name
+    /// Your nick; without it, the user's name
     #[arg(short, long, value_name = "NAME", env = "USER", hide_env_values = true, value_parser = ChatName::nick)]
     nick: ChatName,
-    /// Lines in and lines out, as if this were a pipe
+    /// Read and write lines, as in a pipe
     #[arg(long)]
     plain: bool,
     #[command(flatten)]

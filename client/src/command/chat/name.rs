@@ -1,4 +1,4 @@
-//! Names of rooms and of people: each is one level of a topic.
+//! Names of rooms and nicks: each is one level of a topic.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use client::Topic;
 
 use crate::visible;
 
-/// The longest name, in characters. Longer ones leave no room for what is said.
+/// Maximum length of a name in characters. Longer names would leave no room for the message.
 const MAX_CHARS: usize = visible::MAX_NAME;
 
 /// A name that has been checked.
@@ -14,12 +14,12 @@ const MAX_CHARS: usize = visible::MAX_NAME;
 pub(crate) struct ChatName(String);
 
 impl ChatName {
-    /// Checks what somebody wants to be called.
+    /// Parses a nick.
     pub(crate) fn nick(text: &str) -> Result<Self, BadName> {
         Self::checked("nick", text)
     }
 
-    /// Checks the name of a room.
+    /// Parses the name of a room.
     pub(crate) fn room(text: &str) -> Result<Self, BadName> {
         Self::checked("room", text)
     }
@@ -47,7 +47,7 @@ impl ChatName {
         if visible::name(text) != text || Topic::parse(text).is_err() {
             return bad(NameProblem::Invisible);
         }
-        // Such topics are the broker's own, and hidden from filters.
+        // Topics that begin with $ are the broker's own, and wildcards do not match them.
         if what == "room" && text.starts_with('$') {
             return bad(NameProblem::Dollar);
         }
@@ -89,18 +89,21 @@ impl fmt::Display for BadName {
         match why {
             NameProblem::Empty => write!(f, "the {what} is empty; give it a name, such as ann"),
             NameProblem::TooLong => {
-                write!(f, "the {what} is too long; use at most {MAX_CHARS} letters")
+                write!(
+                    f,
+                    "the {what} is too long; use at most {MAX_CHARS} characters"
+                )
             }
             NameProblem::Space => write!(f, "the {what} {text} holds a space; use - or _ instead"),
             NameProblem::OfTopics(letter) => {
                 write!(
                     f,
-                    "the {what} {text} holds {letter}, which divides topics; leave it out"
+                    "the {what} {text} holds {letter}, which is special in topics; leave it out"
                 )
             }
             NameProblem::Invisible => write!(
                 f,
-                "the {what} {text} holds a character that cannot be shown; leave it out"
+                "the {what} {text} holds an unprintable character; leave it out"
             ),
             NameProblem::Dollar => write!(
                 f,
@@ -131,15 +134,15 @@ mod tests {
             ("", "give it a name"),
             ("ann lee", "use - or _ instead"),
             ("ann\u{2003}lee", "use - or _ instead"),
-            ("a/b", "holds /, which divides topics; leave it out"),
+            ("a/b", "holds /, which is special in topics; leave it out"),
             ("a+", "holds +"),
             ("#a", "holds #"),
             (
                 "a\x1b[2J",
-                "the nick a\u{fffd}[2J holds a character that cannot be shown",
+                "the nick a\u{fffd}[2J holds an unprintable character",
             ),
-            ("a\u{202e}b", "cannot be shown"),
-            (&"x".repeat(33), "use at most 32 letters"),
+            ("a\u{202e}b", "unprintable"),
+            (&"x".repeat(33), "use at most 32 characters"),
         ] {
             let refused = ChatName::nick(name).expect_err(name).to_string();
             assert!(refused.contains(advice), "{name:?}: {refused}");

@@ -1,12 +1,12 @@
-//! What goes over the wire: JSON for a message and for somebody's presence.
+//! The payloads of messages and presences, as JSON.
 
 use crate::visible;
 use serde_json::{Map, Value};
 
-/// Who is called so when nobody said who it was.
+/// The nick of a message without one.
 const UNKNOWN_NICK: &str = "?";
 
-/// A message as it may be shown.
+/// A received message. Its text is safe to print.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ChatMessage {
     pub(crate) nick: String,
@@ -14,7 +14,8 @@ pub(crate) struct ChatMessage {
 }
 
 impl ChatMessage {
-    /// Reads a payload. What is no JSON of ours is shown as it is, as said by nobody.
+    /// Parses a payload. A payload that is not JSON of this format is the text of a message without
+    /// a nick.
     pub(crate) fn read(payload: &[u8]) -> Self {
         let (nick, text) = parse(payload).unwrap_or_else(|| {
             (
@@ -44,7 +45,7 @@ fn object(payload: &[u8]) -> Option<Map<String, Value>> {
     }
 }
 
-/// The payload of a message.
+/// Formats the payload of a message.
 pub(crate) fn message(nick: &str, text: &str) -> String {
     format!(
         r#"{{"nick":{},"message":{}}}"#,
@@ -53,16 +54,16 @@ pub(crate) fn message(nick: &str, text: &str) -> String {
     )
 }
 
-/// What tells this run of the program from another of the same name.
+/// Identifies this run of the program among others with the same nick.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Presence {
     pub(crate) id: String,
-    /// Since when, as RFC 3339 has it.
+    /// The start time, as in RFC 3339.
     pub(crate) since: String,
 }
 
 impl Presence {
-    /// The payload that says that we are here.
+    /// The payload of the presence.
     pub(crate) fn payload(&self, nick: &str) -> String {
         let Self { id, since } = self;
         let [nick, since, id] = [nick, since, id].map(Value::from);
@@ -70,7 +71,7 @@ impl Presence {
     }
 }
 
-/// Whose presence this is, if it says.
+/// The id in the payload of a presence, if it has one.
 pub(crate) fn presence_id(payload: &[u8]) -> Option<String> {
     object(payload)?.get("id")?.as_str().map(str::to_owned)
 }

@@ -1,9 +1,8 @@
-//! What was typed here and what became of it: waiting, on its way, come back, answered.
+//! Messages typed here that are not confirmed yet: waiting to be sent, or in flight.
 //!
-//! A message to the room is shown when its copy comes back, which says that it has been sent, and
-//! stands among those of others as the broker put it. Which copy is ours is told by an attribute
-//! that nobody can guess. A private message has no copy; it is shown when its receipt says that
-//! somebody got it.
+//! A message to the room is shown when its copy arrives, in the order of the broker. A random
+//! attribute identifies our own copies. A private message has no copy; it is shown when its receipt
+//! reports at least one subscriber.
 
 use std::collections::VecDeque;
 
@@ -11,17 +10,17 @@ use client::{Account, Refusal};
 
 use super::line::ChatLine;
 
-/// The most that may wait, or be on its way.
+/// Maximum number of waiting messages, and of messages in flight.
 const MAX_PENDING: usize = 256;
 
-/// Something that was typed.
+/// A typed message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OutgoingMessage {
-    /// Nobody else's message has it.
+    /// A random id.
     pub(crate) id: String,
     pub(crate) topic: String,
     pub(crate) payload: String,
-    /// As it will be shown.
+    /// The line to show.
     pub(crate) line: ChatLine,
 }
 
@@ -34,14 +33,14 @@ impl OutgoingMessage {
 #[derive(Debug)]
 struct InFlight {
     message: OutgoingMessage,
-    /// Which PUBLISH of the connection it was.
+    /// The number of its PUBLISH on the connection.
     number: u64,
     copies_before: u64,
-    /// Whether it was shown, because its copy came.
+    /// Whether it was shown because its copy has arrived.
     is_shown: bool,
 }
 
-/// All that was typed and is not settled, in order.
+/// Unconfirmed messages in order.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     waiting: VecDeque<OutgoingMessage>,
@@ -57,12 +56,13 @@ impl Pending {
         self.waiting.len() < MAX_PENDING
     }
 
-    /// Whether all that was typed is settled.
+    /// Whether every message is confirmed.
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.in_flight.is_empty()
     }
 
-    /// What is to be posted now. A private message goes alone, so that its receipt is for it alone.
+    /// The next message to publish, if it may be sent now. A private message is sent alone, so that
+    /// its receipt counts only its own copies.
     pub(crate) fn next(&self, account: &Account) -> Option<&OutgoingMessage> {
         let message = self.waiting.front()?;
         let may_leave = match self.in_flight.back() {
@@ -73,7 +73,7 @@ impl Pending {
         may_leave.then_some(message)
     }
 
-    /// The next one was posted; `account` was taken before, `number` is its own.
+    /// Marks the next message as published; `account` is from before, `number` is its own.
     pub(crate) fn mark_posted(&mut self, number: u64, account: &Account) {
         let message = self.waiting.pop_front();
         self.in_flight.extend(message.map(|message| InFlight {
@@ -84,9 +84,10 @@ impl Pending {
         }));
     }
 
-    /// A message came with this id. `Some` if it is the copy of one of ours, with what to show of it.
+    /// Handles a received message with this id. `Some` if it is the copy of one of ours, with the
+    /// line to show.
     pub(crate) fn take_copy(&mut self, id: &[u8], payload: &[u8]) -> Option<Option<ChatLine>> {
-        // Whoever reads an id here could send it back with another text; that is not ours.
+        // Another client could reuse an id with another text; such a message is not ours.
         let ours = self.in_flight.iter_mut().find(|posted| {
             let message = &posted.message;
             message.id.as_bytes() == id && message.payload.as_bytes() == payload
@@ -98,7 +99,7 @@ impl Pending {
         Some(Some(ours.message.line.clone()))
     }
 
-    /// What the answers that have come say.
+    /// Handles receipts and a refusal; returns the lines to show.
     pub(crate) fn settle(&mut self, account: &Account, refusal: Option<&Refusal>) -> Vec<ChatLine> {
         let mut lines = Vec::new();
         while let Some(posted) = self
@@ -127,14 +128,14 @@ impl Pending {
                     )))
                 }
                 (None, _) if is_shown => None,
-                // Private; or its copy fell into a gap.
+                // A private message, or one whose copy was dropped in a gap.
                 (None, _) => Some(message.line),
             });
         }
         lines
     }
 
-    /// The connection is gone: what nobody knows whether it arrived.
+    /// The connection is lost: notices about messages that may not have arrived.
     pub(crate) fn lose(&mut self) -> Vec<ChatLine> {
         let doubtful = self.in_flight.drain(..).filter(|posted| !posted.is_shown);
         doubtful
@@ -145,7 +146,7 @@ impl Pending {
             .collect()
     }
 
-    /// What is to be shown as not sent yet.
+    /// The lines of messages that are not confirmed.
     pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = &ChatLine> {
         let posted = self.in_flight.iter().filter(|posted| !posted.is_shown);
         posted
@@ -196,7 +197,7 @@ mod tests {
         }
     }
 
-    /// Posts all that may go; their ids.
+    /// Publishes all messages that may be sent; returns their ids.
     fn post(pending: &mut Pending, account: &mut Account) -> Vec<String> {
         let mut ids = Vec::new();
         while let Some(message) = pending.next(account) {

@@ -1,4 +1,4 @@
-//! Lines in, lines out: for pipes, scripts and people who want nothing more.
+//! The plain user interface: lines in and lines out, for pipes and scripts.
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -16,7 +16,7 @@ pub(crate) struct Plain {
     lines: Lines,
     has_ended: bool,
     out: BufWriter<File>,
-    /// Whether the terminal has shown already what was typed.
+    /// Whether the terminal echoes what is typed.
     is_echoed: bool,
 }
 

@@ -1,5 +1,4 @@
-//! A room as one of those in it knows it, with no I/O: what is heard goes in, and what is to be
-//! shown or done comes out.
+//! The state of a room without any I/O: deliveries go in, and lines to show and actions come out.
 
 use std::collections::BTreeMap;
 
@@ -12,25 +11,25 @@ use super::pending::{OutgoingMessage, Pending};
 use super::topics::{RoomTopics, TopicRole};
 use crate::visible;
 
-/// The most people that are counted. Others may be here, and are heard.
+/// Maximum number of participants that are counted. Messages of others are shown nevertheless.
 const MAX_PEOPLE: usize = 1000;
 
-/// What a delivery leads to.
+/// The effect of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RoomEvent {
     Show(ChatLine),
-    /// Our presence is to be said again: somebody of the same name has taken it away.
+    /// Publish our presence again, because another client with the same nick has cleared it.
     Announce,
-    /// Who is here is to be asked again.
+    /// Subscribe to the presences again, to count the participants.
     Recount,
 }
 
-/// Where we are, who else is, and what we have said.
+/// The room and our nick, the other participants, and our unconfirmed messages.
 #[derive(Debug)]
 pub(crate) struct Room {
     topics: RoomTopics,
     own_presence: Presence,
-    /// Everybody whose presence is known, by the name in its topic, with the id in its payload.
+    /// Known presences: the nick in the topic, with the id in the payload.
     present: BTreeMap<String, Option<String>>,
     pub(crate) pending: Pending,
 }
@@ -53,12 +52,12 @@ impl Room {
         &self.own_presence
     }
 
-    /// The payload that says that we are here.
+    /// The payload of our presence.
     pub(crate) fn presence_payload(&self) -> String {
         self.own_presence.payload(self.topics.nick.as_str())
     }
 
-    /// Whether the presence under our name is ours, and so to be taken away when we leave.
+    /// Whether the presence under our nick is ours, so that we have to clear it when we leave.
     pub(crate) fn is_announced(&self) -> bool {
         let known = self.present.get(self.topics.nick.as_str());
         known.is_none_or(|id| self.is_ours(id.as_deref()))
@@ -68,7 +67,7 @@ impl Room {
         id == Some(&self.own_presence.id)
     }
 
-    /// We are somewhere else, or called otherwise.
+    /// Changes the room or the nick.
     pub(crate) fn move_to(&mut self, topics: RoomTopics) {
         if topics.room != self.topics.room {
             self.forget_people();
@@ -78,17 +77,17 @@ impl Room {
         self.topics = topics;
     }
 
-    /// Who is here will be told anew.
+    /// Forgets the presences before they are received again.
     pub(crate) fn forget_people(&mut self) {
         self.present.clear();
     }
 
-    /// How many are known to be here.
+    /// Number of known participants.
     pub(crate) fn people(&self) -> usize {
         self.present.len()
     }
 
-    /// For somebody who has just come in.
+    /// The notice after joining.
     pub(crate) fn greeting(&self) -> ChatLine {
         let RoomTopics { room, nick } = &self.topics;
         let others: Vec<String> = self.others().collect();
@@ -99,7 +98,7 @@ impl Room {
         })
     }
 
-    /// What `/who` shows.
+    /// The output of `/who`.
     pub(crate) fn who(&self) -> ChatLine {
         let RoomTopics { room, nick } = &self.topics;
         let mut people = vec![format!("{nick} (you)")];
@@ -113,13 +112,13 @@ impl Room {
         names.map(|name| visible::name(name))
     }
 
-    /// If somebody else is called `nick` here, what to say about it.
+    /// The notice if another client uses this nick.
     pub(crate) fn is_taken(&self, nick: &ChatName) -> Option<ChatLine> {
         let id = self.present.get(nick.as_str())?;
         (!self.is_ours(id.as_deref())).then(|| taken(nick))
     }
 
-    /// Puts what was typed among the pending, under an id that nobody can guess.
+    /// Queues a message to the room under a random id.
     pub(crate) fn say(&mut self, id: String, text: &str) {
         let RoomTopics { room, nick } = &self.topics;
         let line = ChatLine::Said {
@@ -136,7 +135,7 @@ impl Room {
         });
     }
 
-    /// The same for one person alone.
+    /// Queues a private message under a random id.
     pub(crate) fn say_to(&mut self, id: String, to: &ChatName, text: &str) {
         let nick = self.topics.nick.as_str();
         let line = ChatLine::Private {
@@ -154,7 +153,7 @@ impl Room {
         });
     }
 
-    /// What a delivery leads to, in order.
+    /// Handles a delivery; returns its effects in order.
     pub(crate) fn hear(&mut self, delivery: &Delivery<'_>) -> Vec<RoomEvent> {
         let (topic, payload, attributes) = match delivery {
             Delivery::Gap { count } => {
@@ -213,7 +212,8 @@ impl Room {
         if payload.is_empty() {
             let was_here = self.present.remove(nick).is_some();
             return match (is_own_name, was_here) {
-                // A second one of our name has left, or an earlier connection of ours has ended.
+                // Another client with our nick has left, or an earlier connection of ours has
+                // ended.
                 (true, _) => vec![RoomEvent::Announce],
                 (false, true) => vec![notice(nick, "left")],
                 (false, false) => Vec::new(),
@@ -231,11 +231,11 @@ impl Room {
             return Vec::new();
         }
         if self.is_ours(id.as_deref()) {
-            // The name that we are about to have.
+            // The nick that we are about to take.
             self.present.insert(nick.to_owned(), id);
             return Vec::new();
         }
-        // A new name of somebody whom we know is announced before the old one is taken away.
+        // A client that changes its nick announces the new one before it clears the old one.
         let renamed = id.as_ref().and_then(|id| {
             let mut people = self.present.iter();
             let (old, _) = people.find(|(_, known)| known.as_ref() == Some(id))?;
@@ -294,7 +294,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// What comes out when this is delivered, in words.
+    /// The effects of a delivery as text.
     fn hear(room: &mut Room, id_or_flag: &str, topic: &str, payload: &str) -> Vec<String> {
         let mut attributes = Attributes::default();
         match id_or_flag {

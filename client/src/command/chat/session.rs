@@ -1,5 +1,5 @@
-//! One visit, from coming in to leaving: listens to the room, does what is typed, and goes back in
-//! when the broker was lost. The same for every ui.
+//! A chat session from joining to leaving: handles deliveries and input, and reconnects when the
+//! connection is lost. It is the same for every user interface.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -19,27 +19,27 @@ use crate::exit::Stop;
 use crate::interruption::wait_for_any;
 use crate::reconnect::{Pauses, is_worth_another_try};
 
-/// Somebody's stay in the room.
+/// A chat session.
 pub(crate) struct ChatSession<F> {
     connector: Connector,
     room: Room,
     connection: ConnectionState,
     ui: F,
     input: VecDeque<String>,
-    /// Whether there may be more to take than what can be waited for.
+    /// Whether there may be deliveries in the receive buffer, which do not end a wait.
     has_more: bool,
     is_leaving: bool,
 }
 
-/// The way to the broker.
+/// The connection to the broker.
 enum ConnectionState {
     Up {
         client: Box<Client>,
         since: Instant,
-        /// How long to wait between attempts when it is lost.
+        /// The backoff for the next loss.
         pauses: Pauses,
     },
-    /// Why, and who looks for it.
+    /// The thread that reconnects, and why the connection was lost.
     Down {
         reconnecting: Reconnecting,
         reason: String,
@@ -47,7 +47,7 @@ enum ConnectionState {
 }
 
 impl<F: Ui> ChatSession<F> {
-    /// For a client that has just come in.
+    /// Creates a session for a client that has just joined.
     pub(crate) fn new(connector: Connector, room: Room, client: Client, ui: F) -> Self {
         Self {
             connector,
@@ -60,7 +60,7 @@ impl<F: Ui> ChatSession<F> {
         }
     }
 
-    /// Stays until the person leaves; how much of what was typed could not be sent.
+    /// Runs until the user leaves; returns how many messages could not be sent.
     pub(crate) fn run(mut self) -> Result<usize, Stop> {
         self.greet()?;
         loop {
@@ -75,7 +75,7 @@ impl<F: Ui> ChatSession<F> {
         }
     }
 
-    /// Says where we are, and then what has happened there meanwhile.
+    /// Shows the greeting, and then what has happened in the room meanwhile.
     fn greet(&mut self) -> Result<(), Stop> {
         let (events, result) = self.take_events();
         self.ui.show(self.room.greeting())?;
@@ -91,7 +91,7 @@ impl<F: Ui> ChatSession<F> {
         self.settle(result)
     }
 
-    /// Takes what has come, without waiting. What came before an error is heard too.
+    /// Handles received deliveries without waiting, also those before an error.
     fn take_events(&mut self) -> (Vec<RoomEvent>, Result<(), Error>) {
         let mut events = Vec::new();
         let ConnectionState::Up { client, .. } = &mut self.connection else {
@@ -124,7 +124,7 @@ impl<F: Ui> ChatSession<F> {
         Ok(())
     }
 
-    /// What the broker has answered to what we said.
+    /// Handles the broker's receipts and refusals.
     fn settle(&mut self, result: Result<(), Error>) -> Result<(), Stop> {
         if let ConnectionState::Up { client, .. } = &mut self.connection {
             let refusal = client.take_refusal();
@@ -136,12 +136,12 @@ impl<F: Ui> ChatSession<F> {
         result.or_else(|error| self.handle_loss(error))
     }
 
-    /// Does something with the connection, if there is one. Losing it is no error.
+    /// Makes a request if there is a connection. A lost connection is not an error.
     fn ask<T>(
         &mut self,
         request: impl FnOnce(&mut Client) -> Result<T, Error>,
     ) -> Result<(), Stop> {
-        // What came before the answer is kept aside.
+        // Deliveries before the answer are in the buffer.
         self.has_more = true;
         match &mut self.connection {
             ConnectionState::Up { client, .. } => match request(client) {
@@ -152,7 +152,7 @@ impl<F: Ui> ChatSession<F> {
         }
     }
 
-    /// Goes to look for the broker, if that can help.
+    /// Starts to reconnect, if that can help.
     fn handle_loss(&mut self, error: Error) -> Result<(), Stop> {
         let ConnectionState::Up { since, pauses, .. } = &mut self.connection else {
             return Ok(());
@@ -198,7 +198,7 @@ impl<F: Ui> ChatSession<F> {
         Ok(())
     }
 
-    /// Does what was typed, as far as it can be done now.
+    /// Runs the typed lines that can be run now.
     fn run_input(&mut self) -> Result<(), Stop> {
         if self.input.is_empty() && self.ui.has_ended() {
             self.is_leaving = true;
@@ -214,12 +214,12 @@ impl<F: Ui> ChatSession<F> {
         Ok(())
     }
 
-    /// `false` if it cannot be done yet.
+    /// Runs a line; returns `false` if it has to wait.
     fn run_line(&mut self, line: &str) -> Result<bool, Stop> {
         if !self.room.pending.has_room() {
             return Ok(false);
         }
-        // What was typed before goes to the room where it was typed, under the nick of that moment.
+        // Earlier messages must be sent before the room or the nick changes.
         let is_settled = self.room.pending.is_empty();
         let is_up = matches!(self.connection, ConnectionState::Up { .. });
         let id = || format!("{:016x}", fastrand::u64(..));
@@ -257,7 +257,7 @@ impl<F: Ui> ChatSession<F> {
         Ok(self.ui.show(ChatLine::notice(notice))?)
     }
 
-    /// Goes to another room, or takes another name.
+    /// Changes the room or the nick.
     fn change(&mut self, to: RoomTopics) -> Result<(), Stop> {
         let from = self.room.topics().clone();
         if from == to {
@@ -279,7 +279,7 @@ impl<F: Ui> ChatSession<F> {
     }
 
     fn rename(&mut self, to: RoomTopics, taken: Option<ChatLine>) -> Result<(), Stop> {
-        // What has come until now may be for the old name alone.
+        // Messages that have arrived may be private messages to the old nick.
         let (events, result) = self.take_events();
         let named = ChatLine::notice(format_args!("you are now called {}", to.nick));
         self.room.move_to(to);
@@ -318,7 +318,7 @@ impl<F: Ui> ChatSession<F> {
                     && self.ui.is_impatient())
     }
 
-    /// Takes our presence away and says goodbye. If that fails, the will does it.
+    /// Clears our presence and disconnects. If that fails, the will clears it.
     fn leave(self) -> usize {
         if let ConnectionState::Up { mut client, .. } = self.connection {
             if self.room.is_announced() {
@@ -329,7 +329,7 @@ impl<F: Ui> ChatSession<F> {
         self.room.pending.unconfirmed().count()
     }
 
-    /// Waits until something comes or is typed.
+    /// Waits for a delivery, for input, or for the thread that reconnects.
     fn wait(&mut self) -> Result<(), Stop> {
         let is_up = matches!(self.connection, ConnectionState::Up { .. });
         let is_ready = is_up && self.input.is_empty();

@@ -1,47 +1,47 @@
-//! Who one is and where, and which topics that means.
+//! A room and a nick, and their topics.
 
 use super::name::ChatName;
 
-/// A room, and a name in it.
+/// A room, and a nick in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RoomTopics {
     pub(crate) room: ChatName,
     pub(crate) nick: ChatName,
 }
 
-/// What a topic of the room is for.
+/// The role of a topic of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TopicRole<'a> {
-    /// What everybody hears.
+    /// Messages to the room.
     Room,
-    /// What only those called as we are hear.
+    /// Private messages to our nick.
     Private,
-    /// Who is here: the one whose name this is.
+    /// The presence of this nick.
     Presence(&'a str),
 }
 
 impl RoomTopics {
-    /// Where everybody is heard.
+    /// The topic of messages to the room.
     pub(crate) fn room_topic(&self) -> &str {
         self.room.as_str()
     }
 
-    /// Where `nick` alone hears.
+    /// The topic of private messages to `nick`.
     pub(crate) fn private_topic(&self, nick: &ChatName) -> String {
         format!("{}/@{nick}", self.room)
     }
 
-    /// Where it stands, retained, that we are here.
+    /// The topic of our presence, a retained message.
     pub(crate) fn presence_topic(&self) -> String {
         format!("{}/$who/{}", self.room, self.nick)
     }
 
-    /// Where it stands who is here.
+    /// The filter of all presences.
     pub(crate) fn presence_filter(&self) -> String {
         format!("{}/$who/+", self.room)
     }
 
-    /// All that one subscribes to here.
+    /// All filters to subscribe to.
     pub(crate) fn filters(&self) -> [String; 3] {
         [
             self.room_topic().to_owned(),
@@ -50,7 +50,7 @@ impl RoomTopics {
         ]
     }
 
-    /// What a topic is for; `None` if it is no topic of this room.
+    /// The role of a topic; `None` if it does not belong to this room.
     pub(crate) fn role<'a>(&self, topic: &'a str) -> Option<TopicRole<'a>> {
         let within = topic.strip_prefix(self.room.as_str())?;
         if within.is_empty() {

@@ -1,4 +1,4 @@
-//! What a person has before them: a screen, or lines in and lines out.
+//! The user interface of the chat: full screen or plain lines.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -6,25 +6,25 @@ use std::os::fd::BorrowedFd;
 use super::line::ChatLine;
 use super::room::Room;
 
-/// Shows the room and hands over what is typed.
+/// Shows the room and returns input.
 pub(crate) trait Ui {
     /// Shows one more line, at the latest with the next [`refresh`](Self::refresh).
     fn show(&mut self, line: ChatLine) -> io::Result<()>;
 
-    /// Brings everything up to date. `disconnected` says why there is no connection, if there is none.
+    /// Updates the display. `disconnected` is why the connection is lost, if it is.
     fn refresh(&mut self, room: &Room, disconnected: Option<&str>) -> io::Result<()>;
 
-    /// What can be read when something was typed; `None` if there is nothing to wait for.
-    /// `is_ready` says whether what is typed could be sent now.
+    /// The descriptor that is readable when there is input; `None` to wait for none. `is_ready`
+    /// says whether input could be sent now.
     fn input(&self, is_ready: bool) -> Option<BorrowedFd<'_>>;
 
-    /// Takes what was typed, without waiting once the input can be read.
+    /// Reads lines; does not block if the input is readable.
     fn read(&mut self) -> io::Result<Vec<String>>;
 
-    /// Whether nothing more will be typed.
+    /// Whether the input has ended.
     fn has_ended(&self) -> bool;
 
-    /// Whether a person waits for us to leave now, although the broker is away. If not, we leave
-    /// when everything typed has been sent.
+    /// Whether to leave at once while there is no connection. Otherwise the session ends when
+    /// everything typed has been sent.
     fn is_impatient(&self) -> bool;
 }

@@ -1,4 +1,4 @@
-//! A case: what the standard says, and how it is seen from outside.
+//! A case: a statement of the standard, and a check from outside.
 
 use super::context::TestContext;
 use super::finding::Checked;
@@ -7,16 +7,16 @@ use super::version::MqttVersion;
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Case {
-    /// The statement's number in each version that has it, without `MQTT-`.
+    /// The number of the statement in each version that has it, without `MQTT-`.
     v3: Option<&'static str>,
     v5: Option<&'static str>,
-    /// What is checked, in our own words.
+    /// The checked statement as a sentence of our own.
     pub(crate) sentence: &'static str,
     pub(crate) check: fn(&TestContext<'_>) -> Checked,
 }
 
 impl Case {
-    /// For both versions, where the statements have these numbers.
+    /// A case for both versions, with these numbers.
     pub(crate) const fn both(
         v3: &'static str,
         v5: &'static str,
@@ -32,7 +32,7 @@ impl Case {
         }
     }
 
-    /// For MQTT 3.1.1 alone.
+    /// A case for MQTT 3.1.1 only.
     pub(crate) const fn v3(
         number: &'static str,
         sentence: &'static str,
@@ -46,7 +46,7 @@ impl Case {
         }
     }
 
-    /// For MQTT 5 alone.
+    /// A case for MQTT 5 only.
     pub(crate) const fn v5(
         number: &'static str,
         sentence: &'static str,
@@ -60,7 +60,7 @@ impl Case {
         }
     }
 
-    /// The statement's number in this version, if it has it.
+    /// The number of the statement in this version, if it has one.
     pub(crate) fn number(&self, version: MqttVersion) -> Option<&'static str> {
         match version {
             MqttVersion::V3 => self.v3,

@@ -1,4 +1,4 @@
-//! A CONNECT in its parts, each of which a case may get wrong.
+//! A CONNECT, each part of which a case may set to an invalid value.
 
 use super::encode;
 use super::property::{Properties, PropertyName};
@@ -12,16 +12,16 @@ const WILL_RETAIN: u8 = 0x20;
 const PASSWORD: u8 = 0x40;
 const USER: u8 = 0x80;
 
-/// How long a session lasts whose case does not care.
+/// The default session expiry.
 const LASTING_SECONDS: u32 = 300;
 
-/// What a client says first.
+/// A CONNECT packet.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectPacket {
     version: MqttVersion,
     pub(crate) protocol: Vec<u8>,
     pub(crate) level: u8,
-    /// Other flags than the parts ask for.
+    /// Flags in place of those that follow from the parts.
     pub(crate) flags: Option<u8>,
     pub(crate) clean: bool,
     pub(crate) keep_alive: u16,
@@ -30,11 +30,11 @@ pub(crate) struct ConnectPacket {
     pub(crate) will: Option<ConnectWill>,
     pub(crate) user: Option<Vec<u8>>,
     pub(crate) password: Option<Vec<u8>>,
-    /// Bytes behind all that belongs there.
+    /// Surplus bytes at the end.
     pub(crate) extra: Vec<u8>,
 }
 
-/// What is to be published when the connection ends without a DISCONNECT.
+/// The will, published when the connection ends without DISCONNECT.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ConnectWill {
     pub(crate) topic: Vec<u8>,
@@ -87,12 +87,12 @@ impl ConnectPacket {
         }
     }
 
-    /// With a session that outlives its connection, and is resumed if there is one.
+    /// Asks for a session that outlives the connection, and resumes an existing one.
     pub(crate) fn lasting(self) -> Self {
         self.lasting_for(LASTING_SECONDS)
     }
 
-    /// The same for so long, where the version can say that.
+    /// The same with this session expiry, in MQTT 5.
     pub(crate) fn lasting_for(mut self, seconds: u32) -> Self {
         self.clean = false;
         if self.version == MqttVersion::V5 {
@@ -146,7 +146,7 @@ impl ConnectPacket {
         flags
     }
 
-    /// Without what stands in the payload.
+    /// The variable header.
     pub(crate) fn head(&self) -> FieldWriter {
         let mut body = FieldWriter::default();
         body.data(&self.protocol);

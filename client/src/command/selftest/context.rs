@@ -1,4 +1,4 @@
-//! What a case works with: the server, names of its own, and what has to be cleaned up behind it.
+//! The context of a case: the server, unique names, and what has to be cleaned up.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -12,24 +12,24 @@ use super::property::{Properties, PropertyName};
 use super::test_client::{Received, TestClient, shown};
 use super::version::MqttVersion;
 
-/// The server that is tested.
+/// The server under test.
 #[derive(Clone, Debug)]
 pub(crate) struct TestServer {
     pub(crate) address: String,
     pub(crate) user: Option<String>,
     pub(crate) password: Option<String>,
-    /// How long a packet may take.
+    /// How long to wait for a packet.
     pub(crate) timeout: Duration,
 }
 
-/// One case's place at the server.
+/// The context of one case.
 #[derive(Debug)]
 pub(crate) struct TestContext<'a> {
     target: &'a TestServer,
     pub(crate) version: MqttVersion,
-    /// What the server says of itself in its CONNACK; nothing in 3.1.1.
+    /// The properties of the server's CONNACK; none in 3.1.1.
     pub(crate) server_properties: &'a Properties,
-    /// Stands before all names of this case.
+    /// The prefix of all names of this case.
     prefix: String,
     kept_topics: RefCell<Vec<String>>,
     lasting_ids: RefCell<Vec<String>>,
@@ -55,24 +55,24 @@ impl<'a> TestContext<'a> {
         self.version == MqttVersion::V5
     }
 
-    /// A topic or filter of this case alone.
+    /// A topic or filter that only this case uses.
     pub(crate) fn topic(&self, name: &str) -> String {
         format!("{}/{name}", self.prefix)
     }
 
-    /// A topic on which something will be retained, until the end of the case.
+    /// A topic whose retained message is cleared at the end of the case.
     pub(crate) fn kept_topic(&self, name: &str) -> String {
         let topic = self.topic(name);
         self.kept_topics.borrow_mut().push(topic.clone());
         topic
     }
 
-    /// A client id of this case alone, of letters and digits.
+    /// A client id that only this case uses, of letters and digits.
     pub(crate) fn id(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
-    /// A CONNECT that every server takes.
+    /// A CONNECT that every server accepts.
     pub(crate) fn connect_packet(&self, name: &str) -> ConnectPacket {
         let mut connect = ConnectPacket::new(self.version, &self.id(name));
         let bytes = |text: &Option<String>| text.as_ref().map(|text| text.as_bytes().to_owned());
@@ -81,13 +81,13 @@ impl<'a> TestContext<'a> {
         connect
     }
 
-    /// The same for a session that outlives its connection, until the end of the case.
+    /// The same with a session that outlives the connection and is ended with the case.
     pub(crate) fn lasting(&self, name: &str) -> ConnectPacket {
         self.lasting_ids.borrow_mut().push(name.to_owned());
         self.connect_packet(name).lasting()
     }
 
-    /// A connection on which nothing has been said.
+    /// A connection without a CONNECT.
     pub(crate) fn dial(&self) -> Checked<TestClient> {
         let timeout = self.target.timeout;
         let dialed = server::dial(&self.target.address, timeout)
@@ -95,14 +95,14 @@ impl<'a> TestContext<'a> {
         dialed.map_err(|error| Finding::differs("a connection", error))
     }
 
-    /// A connection on which this was said first.
+    /// A connection on which this CONNECT was sent.
     pub(crate) fn send_connect(&self, connect: &ConnectPacket) -> Checked<TestClient> {
         let mut peer = self.dial()?;
         peer.send(&connect.encode());
         Ok(peer)
     }
 
-    /// An accepted connection, and how it was accepted.
+    /// An accepted connection, and its CONNACK.
     pub(crate) fn open(&self, connect: &ConnectPacket) -> Checked<(TestClient, Connack)> {
         let mut peer = self.send_connect(connect)?;
         let connack = peer.connack()?;
@@ -114,20 +114,20 @@ impl<'a> TestContext<'a> {
         Ok((peer, connack))
     }
 
-    /// An accepted connection with this name.
+    /// An accepted connection with this client id.
     pub(crate) fn connect(&self, name: &str) -> Checked<TestClient> {
         Ok(self.open(&self.connect_packet(name))?.0)
     }
 
-    /// One that subscribes, and one that publishes.
+    /// A subscriber and a publisher.
     pub(crate) fn pair(&self, filter: &str, options: u8) -> Checked<(TestClient, TestClient)> {
         let mut subscriber = self.connect("sub")?;
         subscriber.must_subscribe(&[(filter, options)])?;
         Ok((subscriber, self.connect("pub")?))
     }
 
-    /// All that `publisher` has published so far, `subscriber` has been given: the next that comes
-    /// is a message that is published now.
+    /// Checks that `subscriber` has received all messages of `publisher`: the next one is a message
+    /// that is published now.
     pub(crate) fn nothing_more(
         &self,
         publisher: &mut TestClient,
@@ -143,8 +143,8 @@ impl<'a> TestContext<'a> {
         }
     }
 
-    /// A malformed or forbidden CONNECT: the server closes the connection and accepts nothing. In
-    /// MQTT 5 it may say why in a CONNACK.
+    /// Checks that the server refuses a malformed or forbidden CONNECT and closes the connection.
+    /// In MQTT 5 it may send a CONNACK with the reason.
     pub(crate) fn expect_refused(&self, bytes: &[u8]) -> Checked {
         self.refused(bytes).map_err(|finding| finding.after(bytes))
     }
@@ -168,7 +168,7 @@ impl<'a> TestContext<'a> {
         }
     }
 
-    /// A new connection sends bytes that end it.
+    /// Checks that these bytes end a connection.
     pub(crate) fn expect_fatal(&self, bytes: &[u8]) -> Checked {
         let mut peer = self.connect("rogue")?;
         peer.send(bytes);
@@ -176,13 +176,13 @@ impl<'a> TestContext<'a> {
         closed.map(drop).map_err(|finding| finding.after(bytes))
     }
 
-    /// Retained messages that match a filter, as a new subscriber gets them.
+    /// The retained messages that a new subscriber of a filter receives.
     pub(crate) fn retained(&self, filter: &str, qos: u8) -> Checked<Vec<TestMessage>> {
         let mut reader = self.connect("reader")?;
         reader.must_subscribe(&[(filter, qos)])?;
         let mut found = Vec::new();
-        // A server may send them at any time after the SUBACK: what it has not sent before another
-        // message has come by way of it and two questions have been answered, it does not mean to.
+        // A server may send them at any time after the SUBACK. What has not arrived before a
+        // further subscription and a message through the server are answered is not sent.
         let fence = self.topic("retained-fence");
         reader.must_subscribe(&[(&fence, 0)])?;
         reader.publish(&TestMessage::new(&fence, "fence"))?;
@@ -198,7 +198,7 @@ impl<'a> TestContext<'a> {
         Ok(found)
     }
 
-    /// Whether the server says that it lacks a feature of MQTT 5.
+    /// Whether the server has announced that it lacks a feature of MQTT 5.
     fn lacks(&self, name: PropertyName) -> bool {
         self.server_properties.number(name) == Some(0)
     }
@@ -229,7 +229,7 @@ impl<'a> TestContext<'a> {
         Ok(())
     }
 
-    /// Messages with this QoS can be published.
+    /// Requires that messages with this QoS can be published.
     pub(crate) fn needs_qos(&self, qos: u8) -> Checked {
         match self.server_properties.number(PropertyName::MaximumQos) {
             Some(max) if max < u32::from(qos) => {
@@ -239,7 +239,7 @@ impl<'a> TestContext<'a> {
         }
     }
 
-    /// So many topic aliases can be used by a client.
+    /// Requires topic aliases; returns how many a client may use.
     pub(crate) fn needs_aliases(&self) -> Checked<u16> {
         match self
             .server_properties
@@ -250,7 +250,8 @@ impl<'a> TestContext<'a> {
         }
     }
 
-    /// Takes back what the case has left at the server. What cannot be taken back is not its fault.
+    /// Removes what the case has left at the server. Errors are ignored, because they are not
+    /// findings of this case.
     pub(crate) fn clean_up(&self) {
         let topics = self.kept_topics.take();
         let _ = self.clear(&topics);

@@ -1,4 +1,4 @@
-//! Packets of a client as bytes, right or wrong as a case wants them.
+//! Encodes packets of a client, valid or invalid as a case needs them.
 
 use super::property::Properties;
 use super::version::MqttVersion;
@@ -6,7 +6,7 @@ use super::writer::FieldWriter;
 
 pub(crate) const PINGREQ: &[u8] = &[0xc0, 0];
 
-/// A filter and the options behind it.
+/// A filter and its subscription options.
 pub(crate) type FilterOptions<'a> = (&'a str, u8);
 
 /// A packet with this first byte and this body.

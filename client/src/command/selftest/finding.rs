@@ -1,19 +1,19 @@
-//! Why a statement was not seen to hold, and the checks that find that out.
+//! Why a statement does not hold, and the checks that find that out.
 
 use std::fmt::{self, Display};
 
-/// So many bytes of a packet are told.
+/// Maximum number of bytes of a packet that are printed.
 const SHOWN_BYTES: usize = 60;
 
-/// What a check ends with.
+/// The result of a check.
 pub(crate) type Checked<T = ()> = Result<T, Finding>;
 
-/// Why a statement was not seen to hold.
+/// Why a statement does not hold, or could not be checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Finding {
-    /// The server does something else.
+    /// The server behaves differently.
     Differs { expected: String, came: String },
-    /// The server says that it lacks what this is about.
+    /// The server has announced that it lacks the feature.
     Unsupported(String),
 }
 
@@ -25,7 +25,7 @@ impl Finding {
         }
     }
 
-    /// The same, seen after these bytes were sent.
+    /// The same finding with the bytes that were sent before it.
     pub(crate) fn after(self, bytes: &[u8]) -> Self {
         match self {
             Self::Differs { expected, came } => Self::Differs {
@@ -50,7 +50,7 @@ impl Display for Finding {
     }
 }
 
-/// The first of the bytes.
+/// The first bytes in hexadecimal.
 fn hex(bytes: &[u8]) -> String {
     let shown: Vec<_> = bytes
         .iter()
@@ -65,7 +65,7 @@ fn hex(bytes: &[u8]) -> String {
     shown.join(" ") + rest
 }
 
-/// `came` has to be what was `expected`.
+/// Checks that `came` equals `expected`.
 #[track_caller]
 pub(crate) fn same<T: PartialEq + fmt::Debug>(what: &str, came: T, expected: T) -> Checked {
     if came == expected {
@@ -77,7 +77,7 @@ pub(crate) fn same<T: PartialEq + fmt::Debug>(what: &str, came: T, expected: T) 
     ))
 }
 
-/// Something has to hold; `came` says what is there instead.
+/// Checks a condition; `came` describes what was found instead.
 pub(crate) fn holds(is_so: bool, expected: impl Display, came: impl Display) -> Checked {
     if is_so {
         return Ok(());

@@ -1,8 +1,8 @@
 //! `client selftest`: numbered statements of the MQTT standard, checked against any server.
 //!
 //! `cases/` has the table, one file for each chapter of the standard; a case is a sentence and a
-//! function. `context.rs` is what such a function works with, `test_client.rs` its raw connection. Nothing of
-//! the client library is used here: what is to find a server's mistakes must be able to make them.
+//! function. `context.rs` is the context of such a function, `test_client.rs` its raw connection.
+//! The client library is not used here, because a test client must be able to send invalid packets.
 
 mod case;
 mod cases;
@@ -35,8 +35,8 @@ const EXAMPLES: &str = "\
 Examples:
   client selftest                           the broker here, both versions
   client selftest -s mqtt://localhost:1883 --mqtt 5
-  client selftest --only 3.8 --json         what chapter 3.8 says, for programs
-  client selftest --list                    what is checked
+  client selftest --only 3.8 --json         chapter 3.8, for programs
+  client selftest --list                    list the statements
 ";
 
 #[derive(Debug, clap::Args)]
@@ -52,22 +52,22 @@ pub(crate) struct Arguments {
         default_value = "127.0.0.1:1373"
     )]
     server: Url,
-    /// Check this version alone, 3.1.1 or 5
+    /// Check only this version, 3.1.1 or 5
     #[arg(long, value_enum, value_name = "VERSION", hide_possible_values = true)]
     mqtt: Option<MqttVersion>,
-    /// Check only statements whose number or sentence contains this; may be given more than once
+    /// Check only statements whose number or sentence contains this; may be repeated
     #[arg(long, value_name = "PATTERN")]
     only: Vec<String>,
-    /// Print what would be checked, and check nothing
+    /// List the statements without checking them
     #[arg(long)]
     list: bool,
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
-    /// Check so many at a time
+    /// Run N checks at a time
     #[arg(short, long, value_name = "N", default_value = "8")]
     jobs: NonZeroUsize,
-    /// Wait so long for what should come
+    /// Wait at most TIME for each packet
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration::parse_positive)]
     wait: Duration,
 }
@@ -121,7 +121,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         report.end(version).map_err(failed)?;
     }
     if report.checked() == 0 && !arguments.list {
-        let why = "no statement matches; see what there is with --list";
+        let why = "no statement matches; list them with --list";
         return Err(Failure::new(Exit::Usage, "client", why));
     }
     Ok(if report.has_failures() {

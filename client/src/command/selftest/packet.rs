@@ -1,4 +1,5 @@
-//! Packets, and those of a server read strictly: what the standard does not allow is [`Malformed`].
+//! Packets, and a strict parser for those of a server: what the standard does not allow is
+//! [`Malformed`].
 
 use super::encode;
 use super::property::{self, Properties};
@@ -6,7 +7,7 @@ use super::reader::{FieldReader, MAX_LENGTH_BYTES, Malformed};
 use super::version::MqttVersion;
 use super::writer::FieldWriter;
 
-/// What a server says.
+/// A packet of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Packet {
     Connack(Connack),
@@ -34,7 +35,7 @@ pub(crate) struct TestMessage {
     pub(crate) qos: u8,
     pub(crate) retain: bool,
     pub(crate) dup: bool,
-    /// 0 for QoS 0.
+    /// The packet id; 0 for QoS 0.
     pub(crate) id: u16,
     pub(crate) properties: Properties,
 }
@@ -88,7 +89,7 @@ impl TestMessage {
     }
 }
 
-/// What acknowledges a PUBLISH, step by step.
+/// The steps that acknowledge a PUBLISH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AckStep {
     Puback = 4,
@@ -113,7 +114,7 @@ pub(crate) struct AckCodes {
     pub(crate) properties: Properties,
 }
 
-/// The codes that a server may put into each of its packets.
+/// The codes that a server may send in each of its packets.
 const CONNACK_CODES_3: &[u8] = &[0, 1, 2, 3, 4, 5];
 const CONNACK_CODES: &[u8] = &[
     0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8a, 0x8c, 0x90, 0x95, 0x97,
@@ -132,7 +133,7 @@ const DISCONNECT_CODES: &[u8] = &[
 ];
 const AUTH_CODES: &[u8] = &[0x00, 0x18];
 
-/// The first packet of `bytes` and how long it is; `None` if it is not there as a whole.
+/// The first packet in `bytes` and its size; `None` if it is incomplete.
 pub(crate) fn first(
     bytes: &[u8],
     version: MqttVersion,
@@ -201,7 +202,7 @@ fn read(kind: u8, body: &mut FieldReader<'_>, version: MqttVersion) -> Result<Pa
             Packet::Auth { code, properties }
         }
         kind => {
-            let why = format!("packet type {kind} is none of a server of MQTT {version}");
+            let why = format!("packet type {kind} is not one of a server of MQTT {version}");
             return Err(Malformed(why));
         }
     })
@@ -213,7 +214,7 @@ fn read_connack(body: &mut FieldReader<'_>, version: MqttVersion) -> Result<Conn
         return Err(Malformed(format!("the flags of a CONNACK are {flags:08b}")));
     }
     let code = body.u8("the code of a CONNACK")?;
-    // Who does not speak version 5 may say so in version 3.
+    // A server without MQTT 5 may refuse in the format of 3.1.1.
     let refuses_version = version == MqttVersion::V5 && code == 1 && body.0.is_empty();
     let (allowed, properties) = match version {
         _ if refuses_version => (CONNACK_CODES_3, Properties::default()),
@@ -285,7 +286,7 @@ fn read_ack(
     })
 }
 
-/// A code and properties, of which the last or both may be left out.
+/// A code and properties; the properties or both may be left out.
 fn read_end(
     body: &mut FieldReader<'_>,
     allowed: &[u8],
@@ -332,7 +333,7 @@ fn check_code(what: &str, code: u8, allowed: &[u8]) -> Result<(), Malformed> {
         return Ok(());
     }
     Err(Malformed(format!(
-        "0x{code:02x} is no reason code of {what}"
+        "0x{code:02x} is not a reason code of {what}"
     )))
 }
 
@@ -392,11 +393,11 @@ mod tests {
             (&[0xd0, 0x80, 0], MqttVersion::V3, "longer than it needs"),
             (&[0xd0, 0x80, 0x80, 0x80, 0x80], MqttVersion::V3, "too long"),
             (&[0x20, 2, 2, 0], MqttVersion::V3, "flags of a CONNACK"),
-            (&[0x20, 2, 0, 6], MqttVersion::V3, "no reason code"),
-            (&[0x90, 3, 0, 1, 3], MqttVersion::V3, "no reason code"),
-            (&[0x10, 0], MqttVersion::V3, "none of a server"),
-            (&[0xe0, 0], MqttVersion::V3, "none of a server"),
-            (&[0xe0, 1, 4], MqttVersion::V5, "no reason code"),
+            (&[0x20, 2, 0, 6], MqttVersion::V3, "not a reason code"),
+            (&[0x90, 3, 0, 1, 3], MqttVersion::V3, "not a reason code"),
+            (&[0x10, 0], MqttVersion::V3, "not one of a server"),
+            (&[0xe0, 0], MqttVersion::V3, "not one of a server"),
+            (&[0xe0, 1, 4], MqttVersion::V5, "not a reason code"),
             (
                 &[0x20, 5, 0, 0, 2, 0x01, 0],
                 MqttVersion::V5,
@@ -408,7 +409,7 @@ mod tests {
                 "comes twice",
             ),
             (&[0x20, 5, 0, 0, 2, 0x25, 2], MqttVersion::V5, "not 0 or 1"),
-            (&[0x20, 4, 0, 0, 1, 0x7f], MqttVersion::V5, "is none"),
+            (&[0x20, 4, 0, 0, 1, 0x7f], MqttVersion::V5, "is not known"),
             (&[0x20, 2, 0, 0], MqttVersion::V5, "cut off"),
         ] {
             let malformed = first(bytes, version).expect_err(why);

@@ -1,12 +1,11 @@
-//! Properties of MQTT 5: names, bytes out, values in.
+//! Properties of MQTT 5: names, encoding and parsing.
 //!
-//! What goes out is not checked, so that a case can say what the standard forbids; what comes in is
-//! checked strictly.
+//! Encoding checks nothing, so that a case can send what the standard forbids. Parsing is strict.
 
 use super::reader::{FieldReader, Malformed};
 use super::writer::FieldWriter;
 
-/// The names that the standard gives to numbers.
+/// The identifiers of properties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum PropertyName {
@@ -78,7 +77,7 @@ const NAMES: [PropertyName; 27] = [
     SharedAvailable,
 ];
 
-/// What a server may say in each of its packets.
+/// The properties that a server may send in each of its packets.
 pub(crate) const IN_CONNACK: &[PropertyName] = &[
     SessionExpiry,
     ReceiveMaximum,
@@ -117,7 +116,7 @@ pub(crate) const IN_AUTH: &[PropertyName] = &[
     UserProperty,
 ];
 
-/// What a property holds. Its number decides which of these it is.
+/// The value of a property. Its identifier decides the type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Value {
     Byte(u8),
@@ -168,18 +167,18 @@ impl Properties {
         self.with(UserProperty, pair)
     }
 
-    /// The first of this name.
+    /// The first property with this name.
     pub(crate) fn get(&self, name: PropertyName) -> Option<&Value> {
         self.all(name).next()
     }
 
-    /// All of this name, in their order.
+    /// All properties with this name, in order.
     pub(crate) fn all(&self, name: PropertyName) -> impl Iterator<Item = &Value> {
         let found = self.0.iter().filter(move |(each, _)| *each == name);
         found.map(|(_, value)| value)
     }
 
-    /// A number, whatever its width.
+    /// A number of any width.
     pub(crate) fn number(&self, name: PropertyName) -> Option<u32> {
         match self.get(name)? {
             Value::Byte(value) => Some((*value).into()),
@@ -189,7 +188,7 @@ impl Properties {
         }
     }
 
-    /// With the length before them.
+    /// Writes them with their length before them.
     pub(crate) fn write(&self, out: &mut FieldWriter) {
         let mut body = FieldWriter::default();
         for (name, value) in &self.0 {
@@ -211,14 +210,14 @@ impl Properties {
         out.bytes(&body.0);
     }
 
-    /// How many bytes they take, with the length before them.
+    /// The size of their encoding, with the length before them.
     pub(crate) fn encoded_len(&self) -> usize {
         let mut out = FieldWriter::default();
         self.write(&mut out);
         out.0.len()
     }
 
-    /// Takes those of one packet, of which only some are allowed.
+    /// Parses the properties of a packet, in which only some are allowed.
     pub(crate) fn read(
         reader: &mut FieldReader<'_>,
         allowed: &[PropertyName],
@@ -229,12 +228,13 @@ impl Properties {
         while !rest.0.is_empty() {
             let number = rest.variable("a property's number")?;
             let name = NAMES.into_iter().find(|name| *name as u32 == number);
-            let name = name.ok_or_else(|| Malformed(format!("property 0x{number:02x} is none")))?;
+            let name =
+                name.ok_or_else(|| Malformed(format!("property 0x{number:02x} is not known")))?;
             if !allowed.contains(&name) {
-                let why = format!("{name:?} does not belong into this packet");
+                let why = format!("{name:?} does not belong in this packet");
                 return Err(Malformed(why));
             }
-            // Only these may come more than once.
+            // Only these may be repeated.
             let is_double = properties.get(name).is_some();
             if is_double && name != UserProperty && name != SubscriptionId {
                 return Err(Malformed(format!("{name:?} comes twice")));

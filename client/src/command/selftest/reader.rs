@@ -1,13 +1,13 @@
-//! Fields of MQTT, taken from the front of bytes; what the standard does not allow is [`Malformed`].
+//! Reads fields of MQTT packets; what the standard does not allow is [`Malformed`].
 
-/// Why bytes are no packet that a server may send.
+/// Why bytes are not a packet that a server may send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed(pub(crate) String);
 
-/// The longest length that can be said.
+/// Maximum bytes of a variable byte integer.
 pub(super) const MAX_LENGTH_BYTES: usize = 4;
 
-/// Bytes that are taken from the front.
+/// Bytes to read from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FieldReader<'a>(pub(crate) &'a [u8]);
 
@@ -37,7 +37,7 @@ impl<'a> FieldReader<'a> {
         Ok(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
     }
 
-    /// A variable byte integer in as few bytes as it needs.
+    /// A variable byte integer in its shortest form.
     pub(crate) fn variable(&mut self, what: &str) -> Result<u32, Malformed> {
         let mut value = 0;
         for index in 0..MAX_LENGTH_BYTES {

@@ -1,4 +1,4 @@
-//! Verdicts to standard output: lines for people, or one JSON object a line.
+//! Prints verdicts to standard output: lines for people, or one JSON object per line.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -11,12 +11,12 @@ use super::finding::Finding;
 use super::run::Outcome;
 use super::version::MqttVersion;
 
-/// Writes what became of the cases, and counts.
+/// Prints and counts the outcomes of cases.
 #[derive(Debug)]
 pub(crate) struct SelftestReport<W: Write> {
     out: W,
     json: bool,
-    /// Of the version that is being checked.
+    /// Counts of the current version.
     now: Count,
     checked: u64,
     failed: u64,
@@ -41,7 +41,7 @@ impl<W: Write> SelftestReport<W> {
         }
     }
 
-    /// What there is to check.
+    /// Prints the statements.
     pub(crate) fn list(&mut self, version: MqttVersion, cases: &[Case]) -> io::Result<()> {
         for case in cases {
             let number = number(case, version);
@@ -139,7 +139,7 @@ impl<W: Write> SelftestReport<W> {
         )
     }
 
-    /// How many cases were checked in all versions.
+    /// Number of checked cases in all versions.
     pub(crate) fn checked(&self) -> u64 {
         self.checked
     }

@@ -1,4 +1,4 @@
-//! Cases run some at a time, and are told in the order of the table.
+//! Runs several cases at a time, and reports them in the order of the table.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,7 +15,7 @@ use super::finding::Checked;
 use super::property::Properties;
 use super::version::MqttVersion;
 
-/// What became of a case.
+/// The outcome of a case.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) case: Case,
@@ -23,7 +23,7 @@ pub(crate) struct Outcome {
     pub(crate) took: Duration,
 }
 
-/// What the server says of itself when a client connects.
+/// The properties that the server announces in its CONNACK.
 pub(crate) fn introduce(target: &TestServer, version: MqttVersion) -> Checked<Properties> {
     let nothing = Properties::default();
     let context = TestContext::new(target, version, &nothing);
@@ -32,7 +32,7 @@ pub(crate) fn introduce(target: &TestServer, version: MqttVersion) -> Checked<Pr
     Ok(connack.properties)
 }
 
-/// Runs `cases` and hands out what became of them, in their order. Ends early if `tell` fails.
+/// Runs `cases` and passes their outcomes to `tell` in order. Ends early if `tell` fails.
 pub(crate) fn all(
     target: &TestServer,
     version: MqttVersion,

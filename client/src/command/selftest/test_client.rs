@@ -1,7 +1,7 @@
-//! One connection to the server: bytes out, packets in, and never longer than a case can wait.
+//! One connection to the server: bytes out, packets in, with a timeout on every wait.
 //!
-//! It sends what it is given, right or wrong, and acknowledges nothing by itself. What the server
-//! sends is read strictly, so that every case also checks the form of all that comes.
+//! It sends valid and invalid bytes alike and acknowledges nothing by itself. Packets of the server
+//! are parsed strictly, so that every case also checks their form.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -17,24 +17,24 @@ use super::version::MqttVersion;
 
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// A client that may misbehave.
+/// A client that can violate the protocol.
 #[derive(Debug)]
 pub(crate) struct TestClient {
     stream: TcpStream,
     pub(crate) version: MqttVersion,
     timeout: Duration,
     bytes: Vec<u8>,
-    /// What came while something else was waited for.
+    /// Packets that arrived before the awaited one.
     held: VecDeque<Packet>,
     next_id: u16,
 }
 
-/// What can be received of a server.
+/// What can happen on the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
     Packet(Packet),
     Closed,
-    /// Nothing came in time.
+    /// Nothing arrived in time.
     Nothing,
 }
 
@@ -55,7 +55,7 @@ impl TestClient {
         })
     }
 
-    /// Sends bytes. That the server takes no more shows when it is read from.
+    /// Sends bytes. An error shows at the next read.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
@@ -66,12 +66,12 @@ impl TestClient {
         self.next_id
     }
 
-    /// What comes next within the time a case can wait.
+    /// The next packet or event within the timeout.
     pub(crate) fn receive(&mut self) -> Checked<Received> {
         self.receive_within(self.timeout)
     }
 
-    /// What comes next within so long.
+    /// The next packet or event within `time`.
     pub(crate) fn receive_within(&mut self, time: Duration) -> Checked<Received> {
         if let Some(packet) = self.held.pop_front() {
             return Ok(Received::Packet(packet));
@@ -108,7 +108,7 @@ impl TestClient {
         }
     }
 
-    /// The next packet; `expected` says which one is waited for.
+    /// The next packet; `expected` describes the awaited one.
     pub(crate) fn packet(&mut self, expected: impl Display) -> Checked<Packet> {
         match self.receive()? {
             Received::Packet(packet) => Ok(packet),
@@ -116,7 +116,7 @@ impl TestClient {
         }
     }
 
-    /// The next packet of a kind; messages that come before it are kept for later.
+    /// The next packet of a kind; messages before it are kept for later.
     fn next_of<T>(
         &mut self,
         expected: &str,
@@ -146,7 +146,7 @@ impl TestClient {
         }
     }
 
-    /// The next packet, which has to be a message.
+    /// The next packet, which must be a PUBLISH.
     pub(crate) fn message(&mut self) -> Checked<TestMessage> {
         match self.packet("a PUBLISH")? {
             Packet::Publish(message) => Ok(message),
@@ -154,7 +154,7 @@ impl TestClient {
         }
     }
 
-    /// The next packet, which has to be a message with this payload.
+    /// The next packet, which must be a PUBLISH with this payload.
     pub(crate) fn message_of(&mut self, payload: &str) -> Checked<TestMessage> {
         let expected = format!("a PUBLISH with the payload {payload:?}");
         match self.packet(&expected)? {
@@ -163,14 +163,14 @@ impl TestClient {
         }
     }
 
-    /// The same, acknowledged to its end.
+    /// The same, and acknowledges it.
     pub(crate) fn take(&mut self, payload: &str) -> Checked<TestMessage> {
         let message = self.message_of(payload)?;
         self.acknowledge(&message)?;
         Ok(message)
     }
 
-    /// Plays the receiver's part for a message.
+    /// Acknowledges a message as its QoS requires.
     pub(crate) fn acknowledge(&mut self, message: &TestMessage) -> Checked {
         match message.qos {
             0 => {}
@@ -193,13 +193,13 @@ impl TestClient {
         ));
     }
 
-    /// The same with a reason code, in MQTT 5.
+    /// The same with a reason code of MQTT 5.
     pub(crate) fn step_with(&mut self, step: AckStep, id: u16, code: u8) {
         let [high, low] = id.to_be_bytes();
         self.send(&encode::packet((step as u8) << 4, &[high, low, code]));
     }
 
-    /// Waits for one step of an acknowledgement, of this packet id.
+    /// Waits for one step of an acknowledgement with this packet id.
     pub(crate) fn expect_step(&mut self, step: AckStep, id: u16) -> Checked<Ack> {
         let expected = format!("a {step:?} of packet {id}");
         self.next_of(&expected, |packet| match packet {
@@ -208,7 +208,7 @@ impl TestClient {
         })
     }
 
-    /// Sends a message without waiting for anything; its packet id.
+    /// Sends a message without waiting; returns its packet id.
     pub(crate) fn begin(&mut self, message: &TestMessage) -> u16 {
         let mut message = message.clone();
         if message.qos > 0 && message.id == 0 {
@@ -218,13 +218,13 @@ impl TestClient {
         message.id
     }
 
-    /// Publishes, and waits for all that acknowledges it. Refusals are findings.
+    /// Publishes, and waits for the acknowledgements. A refusal is a finding.
     pub(crate) fn publish(&mut self, message: &TestMessage) -> Checked {
         let id = self.begin(message);
         self.finish(message.qos, id)
     }
 
-    /// Waits for all that acknowledges a message.
+    /// Waits for the acknowledgements of a message.
     pub(crate) fn finish(&mut self, qos: u8, id: u16) -> Checked {
         if qos == 1 {
             let ack = self.expect_step(AckStep::Puback, id)?;
@@ -239,7 +239,7 @@ impl TestClient {
         Ok(())
     }
 
-    /// Subscribes; the codes of the answer.
+    /// Subscribes; returns the codes of the SUBACK.
     pub(crate) fn subscribe(&mut self, filters: &[FilterOptions<'_>]) -> Checked<Vec<u8>> {
         self.subscribe_with(&Properties::default(), filters)
     }
@@ -263,7 +263,7 @@ impl TestClient {
         })
     }
 
-    /// Unsubscribes; the answer.
+    /// Unsubscribes; returns the UNSUBACK.
     pub(crate) fn unsubscribe(&mut self, filters: &[&str]) -> Checked<AckCodes> {
         let id = self.fresh_id();
         self.send(&encode::unsubscribe(self.version, id, filters));
@@ -278,7 +278,7 @@ impl TestClient {
         })
     }
 
-    /// Nothing has come: the next packet is the answer to a question that is asked now.
+    /// Checks that nothing has arrived: the next packet must be the answer to a PINGREQ.
     pub(crate) fn expect_silence(&mut self) -> Checked {
         self.send(encode::PINGREQ);
         match self.packet("a PINGRESP, and nothing before it")? {
@@ -287,18 +287,19 @@ impl TestClient {
         }
     }
 
-    /// Asks whether the server is there; what comes next, be it the answer or something else.
+    /// Sends a PINGREQ; returns whatever arrives next.
     pub(crate) fn ask(&mut self) -> Checked<Received> {
         self.send(encode::PINGREQ);
         self.receive()
     }
 
-    /// The server closes the connection. In MQTT 5 it may say why before; the code it gave.
+    /// Expects that the server closes the connection. In MQTT 5 it may send a DISCONNECT before;
+    /// returns its code.
     pub(crate) fn expect_close(&mut self) -> Checked<Option<u8>> {
         self.expect_close_within(self.timeout)
     }
 
-    /// The same within so long.
+    /// The same within `time`.
     pub(crate) fn expect_close_within(&mut self, time: Duration) -> Checked<Option<u8>> {
         let expected = "the connection to be closed";
         match self.receive_within(time)? {
@@ -315,7 +316,7 @@ impl TestClient {
         }
     }
 
-    /// Nothing comes but the end of the connection.
+    /// Expects the end of the connection, and nothing before it.
     pub(crate) fn expect_end(&mut self) -> Checked {
         let received = self.receive()?;
         match received {
@@ -327,7 +328,7 @@ impl TestClient {
         }
     }
 
-    /// Says goodbye as the standard wants it, and waits until the server has taken notice.
+    /// Sends DISCONNECT, and waits until the server closes the connection.
     pub(crate) fn leave(mut self) -> Checked {
         self.send(&encode::packet(0xe0, &[]));
         let _ = self.stream.shutdown(std::net::Shutdown::Write);
@@ -335,7 +336,7 @@ impl TestClient {
         Ok(())
     }
 
-    /// The subscriptions and options that are asked for have to be granted.
+    /// Subscribes; the requested QoS must be granted.
     pub(crate) fn must_subscribe(&mut self, filters: &[FilterOptions<'_>]) -> Checked {
         let wanted: Vec<_> = filters.iter().map(|(_, options)| options & 3).collect();
         let codes = self.subscribe(filters)?;
@@ -343,8 +344,8 @@ impl TestClient {
     }
 }
 
-/// The codes of a SUBACK have to be these. A lower QoS is the server's right, and the end of what
-/// can be seen here.
+/// Checks the codes of a SUBACK. A server may grant a lower QoS; then the statement cannot be
+/// checked.
 pub(crate) fn granted(codes: &[u8], wanted: &[u8]) -> Checked {
     same("the number of codes in SUBACK", codes.len(), wanted.len())?;
     for (&code, &qos) in codes.iter().zip(wanted) {
@@ -385,7 +386,7 @@ pub(crate) fn shown(received: &Received) -> String {
     }
 }
 
-/// A packet in a line.
+/// A packet as text.
 fn shown_packet(packet: &Packet) -> String {
     let code = |name: &str, code: u8| format!("{name} 0x{code:02x}");
     match packet {

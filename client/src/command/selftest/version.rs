@@ -5,10 +5,10 @@ use std::fmt;
 /// A version of the standard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum MqttVersion {
-    // Of 2014.
+    // Published in 2014.
     #[value(name = "3.1.1", alias = "3", alias = "4", alias = "311")]
     V3,
-    // Of 2019.
+    // Published in 2019.
     #[value(name = "5", alias = "5.0")]
     V5,
 }
@@ -16,7 +16,7 @@ pub(crate) enum MqttVersion {
 impl MqttVersion {
     pub(crate) const ALL: [Self; 2] = [Self::V3, Self::V5];
 
-    /// What a CONNECT says of it.
+    /// The protocol level in CONNECT.
     pub(crate) fn level(self) -> u8 {
         match self {
             Self::V3 => 4,

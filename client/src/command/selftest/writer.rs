@@ -1,6 +1,6 @@
-//! Bytes of MQTT, one field behind the other, right or wrong as the case wants them.
+//! Writes fields of MQTT packets, valid or invalid as a case needs them.
 
-/// What has been written so far.
+/// The bytes written so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FieldWriter(pub(crate) Vec<u8>);
 
@@ -26,7 +26,7 @@ impl FieldWriter {
         self.u8(value as u8);
     }
 
-    /// Bytes with their length before them, as text has it too.
+    /// Bytes or text with their length before them.
     pub(crate) fn data(&mut self, data: &[u8]) {
         self.u16(data.len() as u16);
         self.bytes(data);

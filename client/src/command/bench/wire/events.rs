@@ -6,24 +6,24 @@ use super::line::LineProtocol;
 use super::protocol::{Protocol, WireEvent};
 use super::text::{first_line, head, refused};
 
-/// What publishers speak.
+/// The protocol of publishers.
 #[derive(Debug)]
 pub(crate) struct Events {
     pub(crate) streams: Streams,
 }
 
-/// What subscribers speak: one request, whose answer does not end.
+/// The protocol of subscribers: one request with an endless answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Streams {
-    /// By which name the broker is asked.
+    /// The value of the `Host` header.
     pub(crate) host: String,
 }
 
-/// What stands around the topic and the payload of a message.
+/// The bytes around the topic and the payload of a message.
 const BEFORE_TOPIC: &[u8] = b"\ndata: {\"topic\":\"";
 const BEFORE_PAYLOAD: &[u8] = b"\",\"payload\":\"";
 
-/// The longest line that says the length of a chunk.
+/// Maximum length of the line with the size of a chunk.
 const MAX_SIZE_BYTES: usize = 32;
 
 impl Protocol for Events {
@@ -65,7 +65,7 @@ impl Protocol for Streams {
         1
     }
 
-    /// The request says all.
+    /// Nothing to send: the handshake is part of the request.
     fn connect(&self, _client: &str, _acked: bool, _out: &mut Vec<u8>) {}
 
     fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize {
@@ -80,12 +80,12 @@ impl Protocol for Streams {
         topics.len()
     }
 
-    /// Each event has an id of its own.
+    /// Each event has an id of its own, so messages do not begin alike.
     fn looks_alike(&self) -> bool {
         false
     }
 
-    /// A subscriber has nothing more to say.
+    /// A subscriber cannot publish.
     fn publish(&self, _topic: &str, _payload: &[u8], _acked: bool, _out: &mut Vec<u8>) {}
 
     fn ping(&self, _out: &mut Vec<u8>) {}
@@ -118,7 +118,7 @@ impl Protocol for Streams {
     }
 }
 
-/// What a chunk says whose text begins at `start`. Comments and gaps need no answer.
+/// The event in a chunk whose text begins at `start`. Comments and gaps are ignored.
 fn event(chunk: &[u8], start: usize) -> WireEvent {
     let message = || {
         let text = chunk[start..].strip_prefix(b"id: ")?;

@@ -1,8 +1,6 @@
-//! What the brokers under test speak: just enough of each protocol to load them.
+//! The protocols of the brokers under test, as far as a load needs them.
 //!
-//! A wire turns what a client says into bytes and finds what a broker says among the bytes that
-//! came. It opens no socket and keeps no state. Payloads are those of `payload.rs`, which stand in
-//! every protocol as they are, so no wire escapes anything.
+//! Payloads are those of `payload.rs`, which need no escapes in any of these protocols.
 
 mod events;
 mod line;

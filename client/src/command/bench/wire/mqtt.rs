@@ -1,19 +1,18 @@
-//! MQTT 3.1.1 and 5: QoS 0, and QoS 1 for publishers that want acknowledgements and for
-//! subscribers that give them.
+//! MQTT 3.1.1 and 5: QoS 0, and QoS 1 for acknowledged publishing and subscribing.
 
 use std::ops::Range;
 
 use super::protocol::{AckCount, Protocol, WireEvent};
 use crate::server::Login;
 
-/// How it is spoken in a run.
+/// The MQTT options of a run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mqtt {
     /// MQTT 5, whose packets have properties.
     pub(crate) is_v5: bool,
     /// Subscribe with QoS 1.
     pub(crate) acknowledges: bool,
-    /// So many messages without acknowledgement are asked for.
+    /// The requested window of unacknowledged messages.
     pub(crate) window: Option<u64>,
     pub(crate) login: Login,
 }
@@ -29,8 +28,8 @@ const PINGREQ: u8 = 0xc0;
 const PINGRESP: u8 = 0xd0;
 const DISCONNECT: u8 = 0xe0;
 
-/// So many seconds may go by in silence, which is part of a measurement. None at all is no choice: some
-/// brokers refuse it.
+/// The keep alive in seconds: the maximum, because a measurement may include silence. Not 0, which
+/// some brokers refuse.
 const KEEP_ALIVE: u16 = u16::MAX;
 
 /// Flags of a CONNECT.
@@ -38,13 +37,13 @@ const CLEAN: u8 = 0x02;
 const PASSWORD: u8 = 0x40;
 const USER: u8 = 0x80;
 
-/// How many messages a broker of MQTT 5 takes that are not acknowledged; a property of CONNACK.
+/// The property of CONNACK with the maximum number of unacknowledged messages.
 const RECEIVE_MAXIMUM: u8 = 0x21;
 
-/// From here on codes are failures.
+/// Codes from here on are failures.
 const FAILURE: u8 = 0x80;
 
-/// The longest length that a packet can say.
+/// Maximum bytes of a variable byte integer.
 const MAX_LENGTH_BYTES: usize = 4;
 
 impl Protocol for Mqtt {
@@ -111,7 +110,7 @@ impl Protocol for Mqtt {
         self.acknowledges
     }
 
-    /// What has to be acknowledged has a number of its own in each frame.
+    /// With QoS 1 each frame has its own packet id, so messages do not begin alike.
     fn looks_alike(&self) -> bool {
         !self.acknowledges
     }
@@ -135,7 +134,7 @@ impl Protocol for Mqtt {
     fn scan(&self, bytes: &[u8]) -> Option<(WireEvent, usize)> {
         let &kind = bytes.first()?;
         let Some((body, len)) = length(bytes)? else {
-            let text = "a packet whose length is none".to_owned();
+            let text = "a packet with an invalid length".to_owned();
             return Some((WireEvent::Refused(text), bytes.len()));
         };
         if bytes.len() < len {
@@ -159,7 +158,7 @@ impl Protocol for Mqtt {
 }
 
 impl Mqtt {
-    /// One that connects without a login and takes what comes with QoS 0.
+    /// Connects without a login and subscribes with QoS 0.
     pub(crate) const fn of(is_v5: bool) -> Self {
         Self {
             is_v5,
@@ -195,12 +194,12 @@ impl Mqtt {
         WireEvent::Message { topic, payload }
     }
 
-    /// How many bytes the properties at the front take, with their length.
+    /// Number of bytes of the properties at the front, with their length.
     fn properties_len(&self, bytes: &[u8]) -> Option<usize> {
         if !self.is_v5 {
             return Some(0);
         }
-        // A variable byte integer as it stands behind the first byte of a packet.
+        // A variable byte integer, as after the first byte of a packet.
         let mut length = 0;
         for (index, byte) in bytes.iter().take(MAX_LENGTH_BYTES).enumerate() {
             length |= usize::from(byte & 0x7f) << (7 * index);
@@ -226,7 +225,7 @@ impl Mqtt {
         match (self.window, maximum) {
             (Some(window), Some(maximum)) if window > u64::from(maximum) => {
                 WireEvent::Refused(format!(
-                    "it takes {maximum} messages that are not acknowledged; give --window {maximum}"
+                    "the broker takes {maximum} unacknowledged messages; give --window {maximum}"
                 ))
             }
             _ => WireEvent::Confirm,
@@ -256,7 +255,7 @@ fn receive_maximum(mut properties: &[u8]) -> Option<u16> {
                 let value = value.get(..2)?;
                 return Some(u16::from_be_bytes([value[0], value[1]]));
             }
-            // By the number of bytes that each of them has: four, two, one, two texts, one text.
+            // Sizes of properties: four bytes, two, one, two texts, one text.
             0x11 | 0x27 => 4,
             0x13 | 0x22 => 2,
             0x24 | 0x25 | 0x28..=0x2a => 1,
@@ -267,12 +266,12 @@ fn receive_maximum(mut properties: &[u8]) -> Option<u16> {
     }
 }
 
-/// What a packet refuses.
+/// The refusal in a packet.
 fn refused(packet: &str, code: u8) -> WireEvent {
     WireEvent::Refused(format!("{packet} with code 0x{code:02x}"))
 }
 
-/// Where the body of the first packet begins and where it ends. `Some(None)` if it says no length.
+/// Start and end of the body of the first packet. `Some(None)` if its length is invalid.
 fn length(bytes: &[u8]) -> Option<Option<(usize, usize)>> {
     let mut length = 0;
     for index in 0..MAX_LENGTH_BYTES {
@@ -372,7 +371,7 @@ mod tests {
         let payload_at = frame.len() - 2;
         V5.identify(&mut frame, payload_at, 0x0102);
         assert_eq!(frame, b"\x32\x08\x00\x01a\x01\x03\x00hi");
-        // With an expiry interval, as a broker may hand it on.
+        // With an expiry interval, which a broker may forward.
         let with_property = b"\x30\x0b\x00\x01a\x05\x02\x00\x00\x00\x3chi";
         check_message(&V5, with_property, "a");
         check(&V5, &[CONNACK, 3, 0, 0, 0], &WireEvent::Confirm);

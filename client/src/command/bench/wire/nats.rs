@@ -22,8 +22,8 @@ impl Protocol for Nats {
         self.ping(out);
     }
 
-    /// Each subscription has an id of its own. They are of one length, as short as that can be, so
-    /// that the messages of a run are of one length as well.
+    /// Each subscription has an id of its own. All ids have the same length, so that all messages
+    /// of a run have the same length.
     fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize {
         let digits = topics.len().saturating_sub(1).to_string().len();
         for (id, topic) in these.clone().zip(&topics[these]) {
@@ -104,7 +104,7 @@ mod tests {
         check(&Nats, b"PING\r\n", &WireEvent::Ping { token: 0..0 });
     }
 
-    // Ids that began anew with each part of the topics were taken for the same subscriptions.
+    // Ids that restarted with each part of the topics replaced earlier subscriptions.
     #[test]
     fn no_two_subscriptions_of_a_connection_have_one_id() {
         let topics: Vec<String> = (0..11).map(|topic| format!("t{topic}")).collect();

@@ -1,14 +1,14 @@
-//! What a protocol has to say and to understand to load a broker.
+//! The interface of a protocol for a load on a broker.
 //!
-//! A wire turns what a client says into bytes and finds what a broker says among the bytes that
-//! came. It opens no socket and keeps no state.
+//! An implementation encodes requests and finds events in received bytes. It opens no socket and
+//! keeps no state.
 
 use std::fmt::Debug;
 use std::ops::Range;
 
 /// One protocol.
 pub(crate) trait Protocol: Debug + Sync {
-    /// Between the levels of a topic.
+    /// The separator of topic levels.
     fn separator(&self) -> char {
         '/'
     }
@@ -18,36 +18,38 @@ pub(crate) trait Protocol: Debug + Sync {
         true
     }
 
-    /// What subscribers speak, if that is something else.
+    /// The protocol of subscribers, if it is another one.
     fn of_subscribers(&self) -> Option<&dyn Protocol> {
         None
     }
 
-    /// How many topics a connection can subscribe to.
+    /// Maximum number of topics of one connection.
     fn most_topics(&self) -> usize {
         usize::MAX
     }
 
-    /// Begins a conversation; answered by one [`WireEvent::Confirm`], if it is anything. `acked` asks for
-    /// acknowledgements where that is for the whole connection.
+    /// Encodes the handshake; answered by one [`WireEvent::Confirm`] unless it is empty. `acked`
+    /// asks for acknowledgements, in protocols where that is an option of the connection.
     fn connect(&self, client: &str, acked: bool, out: &mut Vec<u8>);
 
-    /// Subscribes to `these` of all topics of a connection; how many [`WireEvent::Confirm`] answer that.
+    /// Subscribes to `these` of all topics of a connection; returns how many [`WireEvent::Confirm`]
+    /// will follow.
     fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize;
 
-    /// Puts one message behind `out`.
+    /// Appends one message to `out`.
     fn publish(&self, topic: &str, payload: &[u8], acked: bool, out: &mut Vec<u8>);
 
-    /// Numbers an acknowledged message whose payload stands at `payload_at` of `frame`.
+    /// Sets the packet number of an acknowledged message whose payload is at `payload_at` of
+    /// `frame`.
     fn identify(&self, _frame: &mut [u8], _payload_at: usize, _number: u64) {}
 
-    /// Asks for a word; answered by one [`WireEvent::Confirm`] after all that was sent before.
+    /// Encodes a ping; answered by one [`WireEvent::Confirm`] after everything sent before.
     fn ping(&self, out: &mut Vec<u8>);
 
     /// Answers an [`WireEvent::Ping`].
     fn pong(&self, _token: &[u8], _out: &mut Vec<u8>) {}
 
-    /// Whether subscribers have to acknowledge what they get.
+    /// Whether subscribers have to acknowledge messages.
     fn wants_receipts(&self) -> bool {
         false
     }
@@ -60,11 +62,11 @@ pub(crate) trait Protocol: Debug + Sync {
     /// Acknowledges a message, given as a whole frame.
     fn receipt(&self, _frame: &[u8], _out: &mut Vec<u8>) {}
 
-    /// The first event of `bytes` and the bytes it takes; `None` if it is not there as a whole.
+    /// The first event in `bytes` and its size; `None` if it is incomplete.
     fn scan(&self, bytes: &[u8]) -> Option<(WireEvent, usize)>;
 }
 
-/// What a broker can say, as far as it matters here. Ranges are places in the bytes scanned.
+/// An event from the broker. Ranges are offsets in the scanned bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum WireEvent {
     Message {
@@ -75,16 +77,16 @@ pub(crate) enum WireEvent {
     Ack(AckCount),
     /// The answer to [`Protocol::connect`], [`Protocol::ping`] or a part of [`Protocol::subscribe`].
     Confirm,
-    /// The broker wants to be answered by [`Protocol::pong`].
+    /// The broker expects an answer by [`Protocol::pong`].
     Ping { token: Range<usize> },
-    /// The broker refuses something, in its own words, or speaks another protocol.
+    /// The broker refuses a request, with its own text, or speaks another protocol.
     Refused(String),
-    /// What needs no answer.
+    /// An event to ignore.
     Other,
 }
 
 impl WireEvent {
-    /// The same where so many more bytes stand before it.
+    /// The event with its ranges moved by `by` bytes.
     pub(super) fn shifted(self, by: usize) -> Self {
         let moved = |range: Range<usize>| range.start + by..range.end + by;
         match self {
@@ -100,12 +102,12 @@ impl WireEvent {
     }
 }
 
-/// How brokers count acknowledgements.
+/// How a broker counts acknowledgements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AckCount {
-    /// One more.
+    /// One more message.
     One,
-    /// The first so many of this connection.
+    /// The total on this connection.
     Total(u64),
 }
 
@@ -113,7 +115,7 @@ pub(crate) enum AckCount {
 pub(super) mod tests {
     use super::*;
 
-    /// `frame` is this event, whole only with its last byte, also with more behind it.
+    /// `frame` is this event, complete only with its last byte, also with more bytes after it.
     pub(crate) fn check(wire: &dyn Protocol, frame: &[u8], event: &WireEvent) {
         for cut in 0..frame.len() {
             assert_eq!(wire.scan(&frame[..cut]), None, "{cut} bytes of {frame:?}");
@@ -132,7 +134,7 @@ pub(super) mod tests {
         check(wire, frame, &WireEvent::Message { topic, payload });
     }
 
-    /// What a wire says when it is told to.
+    /// The bytes that a protocol writes.
     pub(crate) fn said(say: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         let mut out = Vec::new();
         say(&mut out);

@@ -1,5 +1,5 @@
-//! The publish/subscribe commands of Redis in RESP2. Every PUBLISH is answered by a number, which
-//! serves as the acknowledgement.
+//! The publish/subscribe commands of Redis in RESP2. The answer to PUBLISH, a number, is the
+//! acknowledgement.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use super::text::{first_line, number, refused};
 #[derive(Debug)]
 pub(crate) struct Redis;
 
-/// No answer to the commands used here has more elements.
+/// Maximum number of elements in an answer to these commands.
 const MAX_ELEMENTS: usize = 8;
 
 impl Protocol for Redis {
@@ -65,7 +65,7 @@ fn bulk(part: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// What is pushed to a subscriber is an array whose first element says what it is.
+/// A push to a subscriber is an array whose first element is its kind.
 fn array(bytes: &[u8], count: usize, head: usize) -> Option<(WireEvent, usize)> {
     let mut parts: [Range<usize>; MAX_ELEMENTS] = Default::default();
     let mut at = head;

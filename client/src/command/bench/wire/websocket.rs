@@ -1,4 +1,4 @@
-//! The line protocol in a WebSocket. What a client sends is a frame for each thing it says.
+//! The line protocol in a WebSocket. A client sends each request in a frame of its own.
 
 use std::io::Cursor;
 use std::ops::Range;
@@ -13,8 +13,8 @@ use super::line::LineProtocol;
 use super::protocol::{Protocol, WireEvent};
 use super::text::{head, refused};
 
-/// A frame of a client has a mask. One of zeros leaves what is masked as it is, so that frames can
-/// be made ready.
+/// The mask of a client's frames. A mask of zeros leaves the payload unchanged, so that frames can
+/// be prepared.
 const MASK: [u8; 4] = [0; 4];
 
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct WebSocket {
 }
 
 impl WebSocket {
-    /// To the one at this address.
+    /// Prepares the handshake for this address.
     pub(crate) fn at(url: &str) -> Result<Self, String> {
         let wrong = |why: tungstenite::Error| format!("{url} cannot be asked for ({why})");
         let no_url = |_| wrong(UrlError::UnableToConnect(url.to_owned()).into());
@@ -60,8 +60,8 @@ impl Protocol for WebSocket {
         frame(out, |out| LineProtocol.pong(token, out));
     }
 
-    /// A frame is looked at together with its first line, so that messages, which have frames of their
-    /// own, look alike from their first byte on.
+    /// Scans a frame header together with its first line, so that messages, which have frames of
+    /// their own, begin alike from the first byte on.
     fn scan(&self, bytes: &[u8]) -> Option<(WireEvent, usize)> {
         let &first = bytes.first()?;
         if bytes.starts_with(b"HTTP/") {
@@ -72,7 +72,7 @@ impl Protocol for WebSocket {
             };
             return Some((event, len));
         }
-        // The next line of a frame that has several.
+        // A further line of a frame.
         if first.is_ascii_graphic() {
             return LineProtocol.scan(bytes);
         }
@@ -101,7 +101,7 @@ impl Protocol for WebSocket {
     }
 }
 
-/// Puts what is said into a frame.
+/// Writes the output of `say` as one frame.
 fn frame(out: &mut Vec<u8>, say: impl FnOnce(&mut Vec<u8>)) {
     let mut said = Vec::new();
     say(&mut said);

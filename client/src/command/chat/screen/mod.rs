@@ -1,5 +1,5 @@
-//! The room on the whole screen: who and where at the top, what was said below it, and at the
-//! bottom the line that is being typed, which nothing else ever touches.
+//! The full-screen user interface: a title row at the top, the messages below it, and the input at
+//! the bottom.
 
 mod editor;
 mod palette;
@@ -30,31 +30,31 @@ use editor::{Editor, EditorAction};
 use palette::Palette;
 use scrollback::Scrollback;
 
-/// Stands before the line that is being typed.
+/// The prompt of the input.
 const PROMPT: &str = "> ";
 
-/// The most rows that the input takes. Longer texts scroll in it.
+/// Maximum rows of the input. Longer texts scroll.
 const MAX_INPUT_ROWS: u16 = 5;
 
-/// A terminal that we have for ourselves. Dropping it gives it back.
+/// The screen. Dropping it restores the terminal.
 pub(crate) struct ChatScreen {
     terminal: FullScreen,
     has_ended: bool,
     pane: Pane,
 }
 
-/// What is on the screen.
+/// The contents of the screen.
 struct Pane {
     scrollback: Scrollback,
     editor: Editor,
-    /// The rows of the scrollback, when it was last drawn.
+    /// Rows of the scrollback at the last draw.
     page: usize,
 }
 
 impl ChatScreen {
-    /// Takes the terminal.
+    /// Switches to full-screen mode.
     pub(crate) fn open() -> io::Result<Self> {
-        // From here on `Drop` gives it back, also when something below fails.
+        // Created first, so that `Drop` restores the terminal if a later step fails.
         let screen = Self {
             terminal: FullScreen::open()?,
             has_ended: false,
@@ -64,7 +64,7 @@ impl ChatScreen {
                 page: 1,
             },
         };
-        // So that a pasted line end does not send what stands before it.
+        // Otherwise a pasted line end would submit the text before it.
         execute!(stdout(), EnableBracketedPaste)?;
         Ok(screen)
     }
@@ -81,8 +81,8 @@ impl ChatScreen {
                 None => {}
             },
             Event::Paste(text) => pane.editor.paste(&text),
-            // A terminal that was smaller for a moment has the same size as before, and not the
-            // same contents.
+            // A terminal that was resized and resized back has lost its contents, although its size
+            // is the same.
             Event::Resize(..) => self.terminal.redraw()?,
             _ => {}
         }
@@ -161,20 +161,20 @@ impl Pane {
         frame.render_widget(self.rule(rule.width), rule);
         let [prompt, input] =
             Layout::horizontal([Constraint::Length(prompt), Constraint::Fill(1)]).areas(input);
-        // A span is clipped where the screen has no row for it; a text alone would panic.
+        // A span is clipped if the screen has no row for it; a plain text would panic.
         frame.render_widget(Span::raw(PROMPT), prompt);
         self.draw_input(frame, input, room);
     }
 
     fn draw_said(&mut self, frame: &mut Frame<'_>, area: Rect, room: &Room) {
         let height = usize::from(area.height);
-        // One row of the page before stays, to go on reading from.
+        // A page keeps one row of the page before as context.
         self.page = height.saturating_sub(1).max(1);
         let pending = room.pending.unconfirmed();
         let rows = self
             .scrollback
             .view(usize::from(area.width), height, pending);
-        // The newest stands directly above the input, as it does in every other terminal.
+        // The newest message is directly above the input, as in a terminal.
         let free = area.height.saturating_sub(rows.len() as u16);
         let [_, filled] =
             Layout::vertical([Constraint::Length(free), Constraint::Fill(1)]).areas(area);

@@ -1,4 +1,4 @@
-//! What was said, as far back as can be scrolled.
+//! The messages and notices that can be scrolled.
 
 use std::collections::VecDeque;
 use std::collections::vec_deque;
@@ -11,19 +11,19 @@ use super::wrap::wrap;
 use crate::cells::clipped;
 use crate::command::chat::line::ChatLine;
 
-/// The most lines that are kept.
+/// Maximum number of entries.
 const MAX_ENTRIES: usize = 5000;
 
-/// How many cells a time and the space behind it take.
+/// Width of a time and the space after it, in cells.
 const TIME_CELLS: usize = 6;
 
-/// A narrower screen has no place for times.
+/// A narrower screen shows no times.
 const MIN_WIDTH_FOR_TIMES: usize = 30;
 
-/// Lines after the first of a message stand so far to the right of it.
+/// Indent of further rows of a message.
 const INDENT: usize = 2;
 
-/// If less than this is left beside a name, the text begins below it.
+/// If less than this is left beside a name, the text begins in the next row.
 const MIN_FIRST_ROW: usize = 8;
 
 #[derive(Debug)]
@@ -32,14 +32,14 @@ struct ScrollbackEntry {
     line: ChatLine,
 }
 
-/// The newest lines, and how far they are scrolled.
+/// The newest entries, and the scroll position.
 #[derive(Debug)]
 pub(crate) struct Scrollback {
     palette: Palette,
     entries: VecDeque<ScrollbackEntry>,
-    /// How many rows are hidden below the screen.
+    /// Number of rows hidden below the screen.
     below: usize,
-    /// As wide as it was last drawn.
+    /// Width at the last draw.
     width: usize,
 }
 
@@ -53,7 +53,7 @@ impl Scrollback {
         }
     }
 
-    /// Adds a line at the end. Whoever reads further up goes on seeing the same.
+    /// Adds an entry at the end. If the view is scrolled up, it stays where it is.
     pub(crate) fn push(&mut self, time: String, line: ChatLine) {
         let entry = ScrollbackEntry { time, line };
         if self.below > 0 {
@@ -66,7 +66,7 @@ impl Scrollback {
     }
 
     pub(crate) fn scroll_up(&mut self, rows: usize) {
-        // It is bounded when it is drawn, which knows how many there are.
+        // `view` bounds it, because it knows the number of rows.
         self.below = self.below.saturating_add(rows);
     }
 
@@ -78,12 +78,12 @@ impl Scrollback {
         self.below = 0;
     }
 
-    /// How many rows are hidden below the screen.
+    /// Number of rows hidden below the screen.
     pub(crate) fn below(&self) -> usize {
         self.below
     }
 
-    /// The rows to show, at most `height`. What is `pending` stands below everything.
+    /// The visible rows, at most `height`. `pending` lines come last.
     pub(crate) fn view<'a>(
         &mut self,
         width: usize,
@@ -106,7 +106,7 @@ impl Scrollback {
         rows.last(height, self.below).collect()
     }
 
-    /// A line in rows.
+    /// Lays out an entry in rows.
     fn rows(&self, time: &str, line: &ChatLine, is_pending: bool) -> Vec<Row<'static>> {
         let margin = if self.width < MIN_WIDTH_FOR_TIMES {
             0
@@ -162,7 +162,7 @@ impl Scrollback {
     }
 }
 
-/// Rows that are gathered from below.
+/// Rows that are collected from the bottom up.
 #[derive(Default)]
 struct Rows(VecDeque<Row<'static>>);
 
@@ -173,7 +173,7 @@ impl Rows {
         }
     }
 
-    /// At most `height` rows, above the lowest `below` ones.
+    /// The last `height` rows before the lowest `below` ones.
     fn last(mut self, height: usize, below: usize) -> vec_deque::IntoIter<Row<'static>> {
         self.0.truncate(self.0.len() - below);
         let surplus = self.0.len().saturating_sub(height);

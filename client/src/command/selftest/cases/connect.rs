@@ -1,4 +1,4 @@
-//! CONNECT and CONNACK: chapters 3.1 and 3.2, but for wills and sessions.
+//! CONNECT and CONNACK: chapters 3.1 and 3.2, except wills and sessions.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,10 +19,10 @@ const UNKNOWN_LEVEL: u8 = 99;
 /// One and a half times a keep alive of 1 s.
 const KEEP_ALIVE_LIMIT: Duration = Duration::from_millis(1500);
 
-/// A connection may be closed so much later than its keep alive demands: no clock is exact.
+/// Tolerance for the time at which the server closes the connection.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// For so long it is waited for, so that late can be told from never.
+/// How long to wait, so that a late close is told from a missing one.
 const NEVER: Duration = Duration::from_secs(10);
 
 pub(super) const CASES: &[Case] = &[
@@ -317,7 +317,7 @@ fn protocol_name(context: &TestContext<'_>) -> Checked {
     match peer.receive()? {
         Received::Packet(Packet::Connack(connack)) if connack.code != 0 => peer.expect_end(),
         Received::Closed => Ok(()),
-        // To go on in another protocol is allowed in 3.1.1.
+        // MQTT 3.1.1 allows a server to continue with another protocol.
         Received::Nothing if !context.is_v5() => Ok(()),
         received => Err(Finding::differs("no CONNACK 0x00", shown(&received))),
     }
@@ -341,7 +341,7 @@ fn reserved_flag(context: &TestContext<'_>) -> Checked {
     context.expect_refused(&bare(context).flags(0x03).encode())
 }
 
-/// A CONNECT without a login, so that its flags can be said.
+/// A CONNECT without a login, so that its flags are known.
 fn bare(context: &TestContext<'_>) -> ConnectPacket {
     ConnectPacket::new(context.version, &context.id("c"))
 }
@@ -397,7 +397,7 @@ fn password_without_user(context: &TestContext<'_>) -> Checked {
     context.expect_refused(&connect.encode())
 }
 
-/// One whose keep alive is 1 s, unless the server sets another.
+/// A client with a keep alive of 1 s, unless the server sets another.
 fn impatient(context: &TestContext<'_>, connect: ConnectPacket) -> Checked<TestClient> {
     let (peer, connack) = context.open(&connect.keep_alive(1))?;
     match connack.properties.number(PropertyName::ServerKeepAlive) {
@@ -483,7 +483,7 @@ fn id_not_utf8(context: &TestContext<'_>) -> Checked {
     Ok(())
 }
 
-/// A byte that continues nothing, half a letter, a surrogate, and one beyond all letters.
+/// A stray continuation byte, an incomplete character, a surrogate, and a value beyond Unicode.
 pub(super) const NOT_UTF8: [&[u8]; 4] = [
     b"\xc3\x28",
     b"\xe2\x82",
@@ -562,7 +562,7 @@ fn assigned_id_is_new(context: &TestContext<'_>) -> Checked {
     let mut connect = context.connect_packet("").clean(false);
     connect.id = id.clone().into_bytes();
     peer.leave()?;
-    // Its end is also the end of the session, because it asks for no other.
+    // The session ends with the connection, because it has no expiry.
     let (again, connack) = context.open(&connect)?;
     again.leave()?;
     same("session present", connack.session_present, true)
@@ -603,9 +603,9 @@ fn malformed(context: &TestContext<'_>) -> Checked {
     let mut connect = context.connect_packet("c");
     connect.extra = b"more".to_vec();
     context.expect_refused(&connect.encode())?;
-    // It ends within the variable header.
+    // The packet ends within the variable header.
     context.expect_refused(&encode::packet(0x10, &whole[2..8]))?;
-    // Flags of the fixed header that are to be 0.
+    // Flags of the fixed header that must be 0.
     let mut flags = whole;
     flags[0] = 0x11;
     context.expect_refused(&flags)
@@ -632,7 +632,7 @@ fn accepted(context: &TestContext<'_>) -> Checked {
     peer.expect_silence()
 }
 
-/// A CONNECT that is refused: in MQTT 5 by an authentication method that nobody knows.
+/// A CONNECT that is refused: in MQTT 5 because of an unknown authentication method.
 fn refused(context: &TestContext<'_>) -> ConnectPacket {
     let mut connect = context.connect_packet("refused");
     if context.is_v5() {
@@ -670,7 +670,7 @@ fn one_connack(context: &TestContext<'_>) -> Checked {
     peer.expect_close().map(drop)
 }
 
-/// The CONNACK that refuses, if the server sends one.
+/// The refusing CONNACK, if the server sends one.
 fn refusal(context: &TestContext<'_>) -> Checked<Connack> {
     let mut peer = context.send_connect(&refused(context))?;
     match peer.receive()? {
@@ -684,7 +684,7 @@ fn refusal(context: &TestContext<'_>) -> Checked<Connack> {
 }
 
 fn refusal_has_no_session(context: &TestContext<'_>) -> Checked {
-    // There is a session that could be present.
+    // A session exists.
     context.open(&context.lasting("refused"))?.0.leave()?;
     let mut connect = refused(context).lasting();
     connect.clean = false;
@@ -762,7 +762,7 @@ fn no_authentication(context: &TestContext<'_>) -> Checked {
 }
 
 fn no_disconnect_before_connack(context: &TestContext<'_>) -> Checked {
-    // What ends a connection before it is accepted: nonsense, and a CONNECT that is none.
+    // Bytes that end a connection before it is accepted: garbage, and an invalid CONNECT.
     for bytes in [encode::PINGREQ, &[0x00, 0x00], &[0xf0, 0x00], &[0x10, 0x00]] {
         let mut peer = context.dial()?;
         peer.send(bytes);
@@ -776,18 +776,18 @@ fn no_disconnect_before_connack(context: &TestContext<'_>) -> Checked {
 fn wrong_properties(context: &TestContext<'_>) -> Checked {
     let with =
         |change: fn(Properties) -> Properties| context.connect_packet("c").with(change).encode();
-    // It belongs to a PUBLISH.
+    // A property of PUBLISH.
     context.expect_refused(&with(|it| it.two(PropertyName::TopicAlias, 1)))?;
-    // It may come once.
+    // A repeated property.
     let twice = with(|it| {
         it.four(PropertyName::SessionExpiry, 1)
             .four(PropertyName::SessionExpiry, 1)
     });
     context.expect_refused(&twice)?;
-    // It may not be 0.
+    // Must not be 0.
     context.expect_refused(&with(|it| it.two(PropertyName::ReceiveMaximum, 0)))?;
     context.expect_refused(&with(|it| it.four(PropertyName::MaximumPacketSize, 0)))?;
-    // It is 0 or 1.
+    // Must be 0 or 1.
     context.expect_refused(&with(|it| {
         it.byte(PropertyName::RequestProblemInformation, 2)
     }))?;

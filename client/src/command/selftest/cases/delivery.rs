@@ -1,4 +1,4 @@
-//! Packet ids, QoS 1 and 2, what is sent again, and in which order: chapters 2.2, 4.3, 4.4 and 4.6.
+//! Packet ids, QoS 1 and 2, retransmission and order: chapters 2.2, 4.3, 4.4 and 4.6.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -13,10 +13,10 @@ use super::super::packet::{AckStep, TestMessage};
 use super::super::property::{Properties, PropertyName};
 use super::super::test_client::TestClient;
 
-/// So many messages may be on the way to a client of any server.
+/// Number of messages in flight that every server supports.
 const FEW: usize = 5;
 
-/// Enough messages for an order to show.
+/// Enough messages to show their order.
 const MANY: usize = 200;
 
 pub(super) const CASES: &[Case] = &[
@@ -237,7 +237,7 @@ fn id_0(context: &TestContext<'_>) -> Checked {
     Ok(())
 }
 
-/// The packet ids of messages that are not acknowledged.
+/// The packet ids of unacknowledged messages.
 fn ids_on_the_way(context: &TestContext<'_>, qos: u8) -> Checked {
     context.needs_qos(qos)?;
     let topic = context.topic("t");
@@ -265,7 +265,7 @@ fn ids_differ_qos_2(context: &TestContext<'_>) -> Checked {
 fn no_id(context: &TestContext<'_>) -> Checked {
     let topic = context.topic("t");
     let (mut subscriber, mut publisher) = context.pair(&topic, 2)?;
-    // An id would look like the beginning of the payload.
+    // A packet id would appear as the beginning of the payload.
     publisher.publish(&TestMessage::new(&topic, "exactly this"))?;
     let message = subscriber.message_of("exactly this")?;
     same("the QoS", message.qos, 0)
@@ -283,7 +283,7 @@ fn acks_have_ids(context: &TestContext<'_>) -> Checked {
     Ok(())
 }
 
-/// One whose session lasts, and which subscribes to the topic `t`.
+/// A client with a lasting session that subscribes to the topic `t`.
 fn lasting_subscriber(
     context: &TestContext<'_>,
     qos: u8,
@@ -364,7 +364,7 @@ fn until_puback(context: &TestContext<'_>) -> Checked {
     subscriber.take("x")?;
     subscriber.expect_silence()?;
     drop(subscriber);
-    // Now it is.
+    // Now it is released.
     let mut subscriber = again(context)?;
     context.nothing_more(&mut publisher, &mut subscriber)
 }
@@ -393,7 +393,7 @@ fn new_after_puback(context: &TestContext<'_>) -> Checked {
 fn codes_of_acks(context: &TestContext<'_>) -> Checked {
     let topic = context.topic("t");
     let mut publisher = context.connect("pub")?;
-    // Nobody listens; then somebody does. The reader checks the codes.
+    // Without a subscriber, then with one. The parser checks the codes.
     for _ in 0..2 {
         for qos in [1, 2] {
             context.needs_qos(qos)?;
@@ -440,7 +440,7 @@ fn pubrel(context: &TestContext<'_>) -> Checked {
     context.needs_qos(2)?;
     let topic = context.topic("t");
     let (mut subscriber, mut publisher) = context.pair(&topic, 2)?;
-    // Begun one after the other, continued the other way round.
+    // Sent in one order, acknowledged in the reverse order.
     for payload in ["a", "b"] {
         publisher.publish(&TestMessage::new(&topic, payload).qos(2))?;
     }
@@ -454,7 +454,7 @@ fn pubrel(context: &TestContext<'_>) -> Checked {
     subscriber.expect_silence()
 }
 
-/// A subscriber that is back after it got PUBREL and before it sent PUBCOMP; the packet id.
+/// A subscriber that reconnects after PUBREL and before PUBCOMP; and the packet id.
 fn released(context: &TestContext<'_>) -> Checked<(TestClient, TestClient, u16)> {
     let (mut subscriber, mut publisher, topic) = lasting_subscriber(context, 2)?;
     publisher.publish(&TestMessage::new(&topic, "x").qos(2))?;
@@ -551,7 +551,7 @@ fn pubcomp(context: &TestContext<'_>) -> Checked {
     context.needs_qos(2)?;
     let mut publisher = context.connect("pub")?;
     let topic = context.topic("t");
-    // Begun one after the other, finished the other way round.
+    // Sent in one order, completed in the reverse order.
     for id in [7, 8] {
         publisher.begin(&TestMessage::new(&topic, "x").qos(2).id(id));
         publisher.expect_step(AckStep::Pubrec, id)?;
@@ -636,7 +636,7 @@ fn in_order(context: &TestContext<'_>) -> Checked {
     for qos in 0..=2 {
         context.needs_qos(qos)?;
         let (mut subscriber, mut publisher) = context.pair(&topic, qos)?;
-        // Few at a time, so that no server has a reason to drop any.
+        // Few at a time, so that no server drops any.
         for first in (0..MANY).step_by(FEW) {
             let messages = first..first + FEW;
             let messages = messages.map(|n| TestMessage::new(&topic, &n.to_string()).qos(qos));

@@ -86,7 +86,7 @@ fn disconnect_flags(context: &TestContext<'_>) -> Checked {
     Ok(())
 }
 
-/// What makes a server say DISCONNECT, if it ever does.
+/// Violations that make a server send DISCONNECT, if it does so at all.
 fn violations(context: &TestContext<'_>) -> [Vec<u8>; 5] {
     let topic = context.topic("t");
     let qos_3 = TestMessage::new(&topic, "x").qos(3).id(1);
@@ -122,7 +122,7 @@ fn nothing_after_disconnect(context: &TestContext<'_>) -> Checked {
     let mut disconnects = 0;
     for violation in violations(context) {
         let mut peer = context.connect("rogue")?;
-        // Behind the violation there is what would be answered.
+        // Packets after the violation must not be answered.
         peer.send(&[&violation[..], encode::PINGREQ, encode::PINGREQ].concat());
         let received = peer.receive()?;
         match received {

@@ -1,4 +1,4 @@
-//! Which filters match which topics, and which are none: chapter 4.7.
+//! Which filters match which topics, and which are invalid: chapter 4.7.
 
 use super::super::case::Case;
 use super::super::encode;
@@ -73,7 +73,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// A filter matches these topics and not those. `*` stands for this case's own prefix.
+/// Checks that a filter matches `these` topics and not `those`. `*` is the prefix of this case.
 fn check(context: &TestContext<'_>, filter: &str, matching: &[&str], others: &[&str]) -> Checked {
     context.needs_wildcards()?;
     let own = context.id("x");
@@ -108,7 +108,7 @@ fn one_level(context: &TestContext<'_>) -> Checked {
     check(context, "+/*/+", &["a/*/b", "/*/"], &["a/*", "*/b"])
 }
 
-/// None of these filters is one: it gets a failure in SUBACK, or ends the connection.
+/// Checks that invalid filters are refused in SUBACK or end the connection.
 pub(super) fn refused(context: &TestContext<'_>, filters: &[impl AsRef<str>]) -> Checked {
     for filter in filters {
         let filter = filter.as_ref();
@@ -148,7 +148,7 @@ fn dollar(context: &TestContext<'_>) -> Checked {
     let mut subscriber = context.connect("sub")?;
     let below = format!("+/{own}");
     subscriber.must_subscribe(&[("#", 0), (&below, 0)])?;
-    // A server may refuse such a topic, and close the connection.
+    // A server may refuse such a topic and close the connection.
     let mut publisher = context.connect("pub")?;
     publisher.begin(&TestMessage::new(&format!("$a/{own}"), "hidden"));
     publisher.begin(&TestMessage::new(&format!("${own}"), "hidden"));
@@ -160,7 +160,7 @@ fn dollar(context: &TestContext<'_>) -> Checked {
     context
         .connect("other")?
         .publish(&TestMessage::new(&fence, "fence"))?;
-    // Others may publish meanwhile, and `#` finds that, too.
+    // Other clients may publish meanwhile, and `#` matches that too.
     loop {
         let message = subscriber.message()?;
         let begins = message.topic.starts_with('$');

@@ -1,5 +1,4 @@
-//! What a client of MQTT 5 limits: how many messages are on the way to it, how large a packet is,
-//! and what it is told about errors.
+//! Limits set by a client of MQTT 5: messages in flight, packet size, and problem information.
 
 use super::super::case::Case;
 use super::super::encode;
@@ -11,7 +10,7 @@ use super::super::property::{Properties, PropertyName};
 use super::super::test_client::{Received, TestClient};
 use super::super::writer::FieldWriter;
 
-/// A maximum for packets that takes a short message and no long one.
+/// A maximum packet size between a short and a long message.
 const MAX_PACKET: u32 = 100;
 
 pub(super) const CASES: &[Case] = &[
@@ -82,7 +81,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// A client with this limit that subscribes to the topic `t`, and one that publishes.
+/// A client with this limit that subscribes to the topic `t`, and a publisher.
 fn limited(
     context: &TestContext<'_>,
     change: impl FnOnce(Properties) -> Properties,
@@ -99,7 +98,7 @@ fn small(properties: Properties) -> Properties {
 
 fn no_large_packet(context: &TestContext<'_>) -> Checked {
     let (mut subscriber, mut publisher, topic) = limited(context, small)?;
-    // One that just fits, and the next longer one.
+    // A message that just fits, and one that is a byte longer.
     let rest = 2 + 2 + topic.len() + 1;
     let fits = "x".repeat(MAX_PACKET as usize - rest);
     let too_long = "x".repeat(MAX_PACKET as usize - rest + 1);
@@ -107,7 +106,7 @@ fn no_large_packet(context: &TestContext<'_>) -> Checked {
     publisher.publish(&TestMessage::new(&topic, &fits))?;
     let len = rest + subscriber.message()?.payload.len();
     same("the length of the packet", len, MAX_PACKET as usize)?;
-    // Properties count.
+    // Properties count towards the size.
     let message = TestMessage::new(&topic, "x");
     publisher.publish(&message.with(|it| it.user("long", &"x".repeat(100))))?;
     context.nothing_more(&mut publisher, &mut subscriber)
@@ -118,7 +117,7 @@ fn too_large_is_passed_over(context: &TestContext<'_>) -> Checked {
     let large = "x".repeat(1000);
     for qos in 0..=2 {
         context.needs_qos(qos)?;
-        // More than can be on the way at any server, if they were counted as such.
+        // More than any server's limit, if they counted.
         for _ in 0..3 {
             publisher.publish(&TestMessage::new(&topic, &large).qos(qos))?;
         }
@@ -138,7 +137,7 @@ fn too_large_for_server(context: &TestContext<'_>) -> Checked {
     if max >= 0x0fff_ffff {
         return Finding::unsupported("its maximum is that of all packets");
     }
-    // Its beginning alone says how long it is.
+    // The first bytes contain the length.
     let mut bytes = FieldWriter::default();
     bytes.u8(0x30);
     bytes.variable(max);
@@ -161,7 +160,7 @@ fn no_problem_information(context: &TestContext<'_>) -> Checked {
             None,
         )
     };
-    // What a server may have something to say about.
+    // Requests for which a server may send a reason.
     check(&peer.unsubscribe(&["never/subscribed"])?.properties)?;
     let id = peer.begin(&TestMessage::new(&context.topic("nobody"), "x").qos(1));
     check(&peer.expect_step(AckStep::Puback, id)?.properties)?;
@@ -171,14 +170,14 @@ fn no_problem_information(context: &TestContext<'_>) -> Checked {
         peer.step(AckStep::Pubrel, 999);
         check(&peer.expect_step(AckStep::Pubcomp, 999)?.properties)?;
     }
-    // The user properties of a message are none of the server's.
+    // The user properties of a message are not from the server.
     publisher.publish(&TestMessage::new(&topic, "x").with(|it| it.user("key", "value")))?;
     let message = peer.take("x")?;
     let user = message.properties.get(PropertyName::UserProperty);
     same("the message's own user property", user.is_some(), true)
 }
 
-/// One that takes two messages at a time, and four messages published for it.
+/// A client with a receive maximum of two, and four messages published to it.
 fn full(context: &TestContext<'_>, qos: u8) -> Checked<(TestClient, TestClient, String)> {
     context.needs_qos(qos)?;
     let two = |it: Properties| it.two(PropertyName::ReceiveMaximum, 2);
@@ -228,12 +227,12 @@ fn others_are_not_delayed(context: &TestContext<'_>) -> Checked {
     subscriber.must_subscribe(&[(&context.topic("other"), 0)])?;
     subscriber.publish(&TestMessage::new(&context.topic("nobody"), "x").qos(1))?;
     subscriber.unsubscribe(&[&context.topic("other")])?;
-    // QoS 0 is not counted.
+    // QoS 0 does not count.
     publisher.publish(&TestMessage::new(&topic, "uncounted"))?;
     subscriber.message_of("uncounted").map(drop)
 }
 
-/// More than this a case does not send.
+/// Maximum number of bytes that a case sends.
 const MOST_UNRELEASED: u32 = 5000;
 
 fn too_many_for_server(context: &TestContext<'_>) -> Checked {
@@ -255,7 +254,7 @@ fn too_many_for_server(context: &TestContext<'_>) -> Checked {
     publisher.expect_close().map(drop)
 }
 
-/// A maximum that leaves little room for words.
+/// A maximum packet size with little room for text.
 const SHORT_PACKET: u32 = 50;
 
 /// A client that takes only short packets.
@@ -264,7 +263,7 @@ fn brief(context: &TestContext<'_>) -> Checked<TestClient> {
     Ok(context.open(&context.connect_packet("c").with(brief))?.0)
 }
 
-/// A packet with these properties, and so many bytes besides, is short.
+/// Checks that a packet with these properties and `besides` more bytes is short.
 fn is_short(properties: &Properties, besides: usize) -> Checked {
     let len = besides + properties.encoded_len();
     holds(
@@ -274,7 +273,7 @@ fn is_short(properties: &Properties, besides: usize) -> Checked {
     )
 }
 
-/// The answer to something that a server may well refuse, and have words for.
+/// The answer to a request that a server may refuse with a reason.
 fn answer_is_short(context: &TestContext<'_>, qos: u8, step: AckStep) -> Checked {
     context.needs_qos(qos)?;
     let mut peer = brief(context)?;

@@ -146,7 +146,7 @@ fn feff(context: &TestContext<'_>) -> Checked {
 fn short_lengths(context: &TestContext<'_>) -> Checked {
     let topic = context.topic("t");
     let (mut subscriber, mut publisher) = context.pair(&topic, 0)?;
-    // The length of the packet goes over each of the places where it needs a byte more.
+    // Packet lengths around each limit of the length encoding.
     let rest = 2 + topic.len() + 1;
     for length in [127, 128, 16383, 16384] {
         let payload = "x".repeat(length - rest);
@@ -190,7 +190,7 @@ fn pair_not_utf8(context: &TestContext<'_>) -> Checked {
 }
 
 fn flags_of_all(context: &TestContext<'_>) -> Checked {
-    // All that a server can send but DISCONNECT and AUTH. The reader checks their form.
+    // All packets of a server except DISCONNECT and AUTH. The parser checks their form.
     let topic = context.topic("t");
     let (mut subscriber, mut publisher) = context.pair(&topic, 2)?;
     for qos in 0..=2 {
@@ -206,7 +206,7 @@ fn wrong_flags(context: &TestContext<'_>) -> Checked {
     for first in [0xc1, 0xc2, 0xc8] {
         context.expect_fatal(&encode::packet(first, &[]))?;
     }
-    // Acknowledgements of a message that waits for them.
+    // Acknowledgements of a message in flight.
     for (qos, step) in [(1, AckStep::Puback), (2, AckStep::Pubrec)] {
         context.needs_qos(qos)?;
         let topic = context.topic("t");
@@ -223,7 +223,7 @@ fn wrong_flags(context: &TestContext<'_>) -> Checked {
 fn unknown_types(context: &TestContext<'_>) -> Checked {
     context.expect_fatal(&encode::packet(0x00, &[]))?;
     if !context.is_v5() {
-        // It is AUTH in MQTT 5.
+        // In MQTT 5 it is AUTH.
         context.expect_fatal(&encode::packet(0xf0, &[]))?;
     }
     Ok(())
@@ -258,7 +258,7 @@ fn cut_off(context: &TestContext<'_>) -> Checked {
     context.expect_fatal(&encode::packet(0xa2, &[0]))?;
     context.expect_fatal(&encode::packet(0x40, &[0]))?;
     context.expect_fatal(&encode::packet(0x62, &[0]))?;
-    // A filter without its options.
+    // A filter without options.
     let properties: &[u8] = if context.is_v5() { &[0] } else { &[] };
     let filter = [&[0, 1][..], properties, b"\x00\x01a"].concat();
     context.expect_fatal(&encode::packet(0x82, &filter))
@@ -289,7 +289,7 @@ fn wrong_properties(context: &TestContext<'_>) -> Checked {
 }
 
 fn misplaced_properties(context: &TestContext<'_>) -> Checked {
-    // A payload format indicator.
+    // A payload format indicator, not allowed here.
     for (first, before, behind) in [
         (0x82, &b"\x00\x01"[..], &b"\x00\x01a\x00"[..]),
         (0xa2, b"\x00\x01", b"\x00\x01a"),
@@ -304,7 +304,7 @@ fn misplaced_properties(context: &TestContext<'_>) -> Checked {
     Ok(())
 }
 
-/// Each kind of acknowledgement where another is due.
+/// Each kind of acknowledgement in place of another.
 fn out_of_turn(context: &TestContext<'_>) -> Checked {
     let flows: [(u8, &[AckStep], AckStep); 5] = [
         (1, &[], AckStep::Pubrec),
@@ -336,7 +336,7 @@ fn wrong_property_length(context: &TestContext<'_>) -> Checked {
         &topic,
         &[PropertyName::MessageExpiry as u8, 0, 0],
     ))?;
-    // The properties end behind the packet.
+    // The length of the properties exceeds the packet.
     let mut body = FieldWriter::default();
     body.data(topic.as_bytes());
     body.u8(100);

@@ -1,4 +1,4 @@
-//! What MQTT 5 adds to a message: properties that travel with it, expiry, and topic aliases.
+//! Message features of MQTT 5: forwarded properties, expiry, and topic aliases.
 
 use std::thread;
 use std::time::Duration;
@@ -107,7 +107,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// What a subscriber gets of a message with these properties.
+/// The message that a subscriber receives for one with these properties.
 fn passed(context: &TestContext<'_>, properties: &Properties) -> Checked<Properties> {
     let topic = context.topic("t");
     let (mut subscriber, mut publisher) = context.pair(&topic, 0)?;
@@ -115,7 +115,7 @@ fn passed(context: &TestContext<'_>, properties: &Properties) -> Checked<Propert
     Ok(subscriber.take("x")?.properties)
 }
 
-/// This one arrives as it was sent.
+/// Checks that a property arrives unchanged.
 fn unchanged(context: &TestContext<'_>, name: PropertyName, value: Value) -> Checked {
     let sent = Properties::default().with(name, value.clone());
     let came = passed(context, &sent)?;
@@ -124,13 +124,13 @@ fn unchanged(context: &TestContext<'_>, name: PropertyName, value: Value) -> Che
 
 fn payload_format(context: &TestContext<'_>) -> Checked {
     unchanged(context, PropertyName::PayloadFormat, Value::Byte(1))?;
-    // 0 may also be left out, which says the same.
+    // 0 may also be left out, with the same meaning.
     let sent = Properties::default().byte(PropertyName::PayloadFormat, 0);
     let came = passed(context, &sent)?.number(PropertyName::PayloadFormat);
     same("the property", came.unwrap_or(0), 0)
 }
 
-/// Messages that wait for a client that is away: one lives for so long, the other for ever.
+/// Two messages that wait for a disconnected client: one with this expiry, one without.
 fn waiting(
     context: &TestContext<'_>,
     expiry_seconds: u32,
@@ -228,7 +228,7 @@ fn alias_too_high(context: &TestContext<'_>) -> Checked {
     context.expect_fatal(&aliased(&context.topic("t"), "x", beyond).encode(context.version))
 }
 
-/// The topic aliases of messages for a client that takes so many.
+/// The topic aliases in messages to a client with this maximum.
 fn aliases_for(context: &TestContext<'_>, max: Option<u16>) -> Checked<Vec<Option<u32>>> {
     let mut connect = context.connect_packet("sub");
     if let Some(max) = max {
@@ -332,7 +332,7 @@ fn content_type(context: &TestContext<'_>) -> Checked {
     Ok(())
 }
 
-/// Two with one key, an empty key, an empty value, and what would need escapes elsewhere.
+/// A repeated key, an empty key, an empty value, and characters that other formats escape.
 fn several() -> Properties {
     let properties = Properties::default();
     properties

@@ -1,4 +1,4 @@
-//! PUBLISH: its flags, its topic, and what is retained. Chapter 3.3.
+//! PUBLISH: flags, topic, and retained messages. Chapter 3.3.
 
 use super::super::case::Case;
 use super::super::encode;
@@ -183,7 +183,7 @@ fn qos_3(context: &TestContext<'_>) -> Checked {
     context.expect_fatal(&message.encode(context.version))
 }
 
-/// What is retained on one topic: its payload and QoS.
+/// Payload and QoS of the retained message of one topic.
 fn retained_on(context: &TestContext<'_>, topic: &str) -> Checked<Option<(String, u8)>> {
     let retained = context.retained(topic, 2)?;
     holds(
@@ -237,7 +237,7 @@ fn retained_qos_0_replaces(context: &TestContext<'_>) -> Checked {
     publisher.publish(&TestMessage::new(&topic, "first").qos(1).retain())?;
     publisher.publish(&TestMessage::new(&topic, "last").retain())?;
     publisher.expect_silence()?;
-    // The server may forget the new one, but never the fact that the old one is gone.
+    // The server may drop the new message, but must not keep the old one.
     match retained_on(context, &topic)? {
         None => Ok(()),
         retained => same("what is retained", retained, Some(("last".to_owned(), 0))),
@@ -301,7 +301,7 @@ fn retained_if_new(context: &TestContext<'_>) -> Checked {
     subscriber.take("kept")?;
     subscriber.must_subscribe(&[(&topic, RETAINED_IF_NEW)])?;
     context.nothing_more(&mut publisher, &mut subscriber)?;
-    // After its end it is new again.
+    // After PUBCOMP the id is new again.
     subscriber.unsubscribe(&[&topic])?;
     subscriber.must_subscribe(&[(&topic, RETAINED_IF_NEW)])?;
     subscriber.take("kept").map(drop)
@@ -338,7 +338,7 @@ fn topic_not_utf8(context: &TestContext<'_>) -> Checked {
 fn topic_cut_off(context: &TestContext<'_>) -> Checked {
     context.expect_fatal(&encode::packet(0x30, &[0, 10, b'a']))?;
     context.expect_fatal(&encode::packet(0x30, &[0]))?;
-    // There is a topic, and no packet id behind it.
+    // A topic without a packet id after it.
     context.expect_fatal(&encode::packet(0x32, &[0, 1, b'a']))
 }
 
@@ -350,7 +350,7 @@ pub(super) fn wildcards_in_topic(context: &TestContext<'_>) -> Checked {
         let message = TestMessage::new(&topic, "x").qos(1);
         let id = rogue.begin(&message);
         if context.is_v5() {
-            // To refuse the message alone is enough in MQTT 5.
+            // In MQTT 5 it is enough to refuse the message.
             match rogue.receive()? {
                 Received::Packet(Packet::Ack(ack)) if ack.id == id => {
                     let came = format!("PUBACK 0x{:02x}", ack.code);
@@ -399,7 +399,7 @@ fn overlap(context: &TestContext<'_>) -> Checked {
     subscriber.must_subscribe(&[(&topic, 0), (&one, 1), (&many, 2)])?;
     let mut publisher = context.connect("pub")?;
     publisher.publish(&TestMessage::new(&topic, "x").qos(2))?;
-    // There may be a copy for each, as long as one has the highest QoS.
+    // A copy for each subscription is allowed, if one has the highest QoS.
     let fence = context.topic("fence");
     subscriber.must_subscribe(&[(&fence, 0)])?;
     publisher.publish(&TestMessage::new(&fence, "fence"))?;

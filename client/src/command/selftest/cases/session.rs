@@ -1,4 +1,4 @@
-//! Sessions: what a server remembers of a client while it is away.
+//! Sessions: what a server keeps of a client while it is disconnected.
 
 use std::thread;
 use std::time::Duration;
@@ -106,14 +106,14 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// A session with subscriptions whose client has left.
+/// A session with subscriptions whose client has disconnected.
 fn away(context: &TestContext<'_>, name: &str, filters: &[FilterOptions<'_>]) -> Checked {
     let (mut peer, _) = context.open(&context.lasting(name))?;
     peer.must_subscribe(filters)?;
     peer.leave()
 }
 
-/// Its client again, and whether the session was present.
+/// Its client reconnected, and whether the session was present.
 fn back(context: &TestContext<'_>, name: &str) -> Checked<(TestClient, bool)> {
     let (peer, connack) = context.open(&context.connect_packet(name).lasting())?;
     Ok((peer, connack.session_present))
@@ -262,7 +262,7 @@ fn expired(context: &TestContext<'_>) -> Checked {
     same("the session expiry interval", granted <= 1, true)?;
     peer.must_subscribe(&[(&topic, 1)])?;
     peer.leave()?;
-    // No server has to look more often than this.
+    // The tolerance for a server that checks periodically.
     thread::sleep(Duration::from_millis(3500));
     let (peer, connack) = context.open(&context.connect_packet("c").clean(false))?;
     peer.leave()?;

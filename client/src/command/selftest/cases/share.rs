@@ -135,7 +135,7 @@ fn same_member(context: &TestContext<'_>) -> Checked {
     let first = ann.message_of("begun")?;
     ann.step(AckStep::Pubrec, first.id);
     ann.expect_step(AckStep::Pubrel, first.id)?;
-    // Another could take the message now, and must not.
+    // Another member must not get the message now.
     let mut bob = member(context, "bob", 2)?;
     drop(ann);
     let (mut ann, _) = context.open(&context.connect_packet("ann").lasting())?;

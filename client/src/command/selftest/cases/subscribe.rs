@@ -299,7 +299,7 @@ fn answers_have_ids(context: &TestContext<'_>) -> Checked {
     let mut peer = context.connect("c")?;
     let topic = context.topic("t");
     let filters = [(&*topic, 0)];
-    // Asked all at once, so that no answer can take the number from the last question.
+    // Sent together, so that an answer cannot copy the id of the last request.
     peer.send(&encode::subscribe(
         context.version,
         700,
@@ -328,7 +328,7 @@ fn replaced(context: &TestContext<'_>) -> Checked {
     subscriber.must_subscribe(&[(&topic, 0)])?;
     publisher.publish(&TestMessage::new(&topic, "less").qos(1))?;
     same("the QoS", subscriber.take("less")?.qos, 0)?;
-    // One UNSUBSCRIBE is enough for both.
+    // One UNSUBSCRIBE ends both.
     subscriber.unsubscribe(&[&topic])?;
     publisher.publish(&TestMessage::new(&topic, "for nobody").qos(1))?;
     context.nothing_more(&mut publisher, &mut subscriber)
@@ -397,7 +397,7 @@ fn codes_in_order(context: &TestContext<'_>) -> Checked {
 }
 
 fn codes_are_known(context: &TestContext<'_>) -> Checked {
-    // Whatever it thinks of these, it says it in a code of the standard, or not at all.
+    // The server may accept or refuse these; the parser checks the codes.
     for filter in ["#", "$SYS/#", "+/+/+", "/", "a//b"] {
         let mut peer = context.connect("c")?;
         peer.subscribe(&[(filter, 2)])?;
@@ -429,7 +429,7 @@ fn exact_filter(context: &TestContext<'_>) -> Checked {
     let topic = context.topic("a/b");
     let (mut subscriber, mut publisher) = context.pair(&topic, 1)?;
     let (one, many) = (context.topic("a/+"), context.topic("a/#"));
-    // All of these match the topic, and none of them is the filter.
+    // All of these match the topic, but none equals the filter.
     subscriber.unsubscribe(&[&one, &many, &context.topic("A/B"), &context.topic("a/b/")])?;
     publisher.publish(&TestMessage::new(&topic, "still there").qos(1))?;
     subscriber.take("still there")?;

@@ -1,4 +1,4 @@
-//! Wills: what is published when a connection ends without a goodbye.
+//! Wills: published when a connection ends without DISCONNECT.
 
 use std::thread;
 use std::time::Duration;
@@ -90,7 +90,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// One that watches the topic `w`, and one that will vanish.
+/// A subscriber of the topic `w`, and a client that will disconnect.
 fn watched(
     context: &TestContext<'_>,
     will: impl FnOnce(ConnectWill) -> ConnectWill,
@@ -104,7 +104,7 @@ fn watched(
     Ok((watcher, context.open(&connect)?.0))
 }
 
-/// No will comes: not before a message that is published now.
+/// Checks that no will arrives before a message that is published now.
 fn no_will(context: &TestContext<'_>, watcher: &mut TestClient) -> Checked {
     let mut publisher = context.connect("publisher")?;
     context.nothing_more(&mut publisher, watcher)
@@ -136,7 +136,7 @@ fn disconnect_with_will(context: &TestContext<'_>) -> Checked {
     watcher.take("last words").map(drop)
 }
 
-/// One that watches, and one whose will waits, with a session that outlives it.
+/// A subscriber, and a client with a delayed will and a lasting session.
 fn patient(
     context: &TestContext<'_>,
     delay_seconds: u32,
@@ -169,7 +169,7 @@ fn session_ends_first(context: &TestContext<'_>) -> Checked {
 fn ended_by_clean_start(context: &TestContext<'_>) -> Checked {
     let (mut watcher, peer) = patient(context, 60, 120)?;
     drop(peer);
-    // Whoever comes takes the place, so the server knows that the one before is gone.
+    // The takeover shows that the server knows the old connection to be gone.
     let _new = context.connect("c")?;
     watcher.take("last words").map(drop)
 }
@@ -239,7 +239,7 @@ fn none(context: &TestContext<'_>) -> Checked {
     let (mut watcher, peer) = watched(context, |will| will)?;
     peer.leave()?;
     drop(context.connect("c")?);
-    // Its place is taken, so the server knows that the one before is gone.
+    // After the takeover the server knows the old connection to be gone.
     context.connect("c")?.leave()?;
     no_will(context, &mut watcher)
 }
