@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_comes_out_as_it_came() {
+    fn deliveries_come_out_in_order() {
         let mut backlog = Backlog::default();
         let lines = ["MESSAGE a x\\ny", "GAP 3", "@retained;k=v MESSAGE b"];
         push(&mut backlog, &lines);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_limit_a_gap_stands_where_messages_would_have_been() {
+    fn beyond_the_limit_a_gap_replaces_messages() {
         let mut backlog = Backlog {
             limit: 40,
             ..Backlog::default()

@@ -206,8 +206,8 @@ impl Client {
     /// let answer = client.request("double", "ha", Duration::from_secs(10))?;
     /// assert_eq!(answer.payload, b"haha");
     ///
-    /// let nobody = client.request("half", "haha", Duration::from_secs(10));
-    /// assert!(matches!(nobody, Err(client::Error::NobodyListens)));
+    /// let unanswered = client.request("half", "haha", Duration::from_secs(10));
+    /// assert!(matches!(unanswered, Err(client::Error::NobodyListens)));
     /// # Ok::<(), client::Error>(())
     /// ```
     pub fn request(
@@ -621,7 +621,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_topic_or_filter_is_never_sent() {
+    fn an_invalid_topic_or_filter_is_never_sent() {
         check(
             |peer| peer.expect_end(),
             |client| {
@@ -715,7 +715,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_posted_is_accounted_for_without_waiting() {
+    fn post_returns_at_once_and_the_account_counts_it() {
         check(
             |peer| {
                 peer.expect("PUBLISH a 1").expect("PUBLISH a 2");
@@ -913,11 +913,11 @@ mod tests {
                 peer.expect_end();
             },
             |client| {
-                let nobody = client.request("a", "", LONG);
-                assert!(matches!(nobody, Err(Error::NobodyListens)));
-                let nobody = client.request("a", "", SHORT);
+                let unanswered = client.request("a", "", LONG);
+                assert!(matches!(unanswered, Err(Error::NobodyListens)));
+                let unanswered = client.request("a", "", SHORT);
                 assert!(matches!(
-                    nobody,
+                    unanswered,
                     Err(Error::NobodyAnswered { within: SHORT })
                 ));
             },

@@ -30,14 +30,14 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_says_what_the_number_is() {
+    fn a_number_may_have_a_unit() {
         assert_eq!(parse("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse("1s"), Ok(Duration::from_secs(1)));
         assert_eq!(parse("2m 30s"), Ok(Duration::from_secs(150)));
     }
 
     #[test]
-    fn what_is_no_time_is_refused() {
+    fn an_invalid_time_is_refused() {
         for text in ["", "-1", "inf", "soon", "5 parsecs"] {
             assert!(parse(text).is_err(), "{text:?}");
         }

@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_allowed_has_its_own_code() {
+    fn a_denied_request_has_its_own_code() {
         let refusal = |code: &str| {
             Error::Refused(Refusal {
                 code: code.to_owned(),

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_given_back() {
+    fn a_delivery_that_is_not_an_answer_is_returned() {
         let mut inbox = Inbox::on("$reply/x".to_owned());
         inbox.open(&Attributes::default());
         assert!(!comes(&mut inbox, "@id=1 MESSAGE a 1"));

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_for_what_was_never_sent_counts_no_further_than_what_was() {
+    fn a_receipt_beyond_the_published_messages_is_clamped() {
         let mut ledger = Ledger::default();
         ledger.publish();
         told(&mut ledger, "PUBACK 9 0").expect("a receipt");

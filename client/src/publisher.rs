@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_publisher_left_behind_does_not_count_for_the_next_message() {
+    fn receipts_of_a_dropped_publisher_do_not_count_for_the_next_message() {
         check(
             |peer| {
                 peer.expect("PUBLISH a 1").say("PUBACK 1 7");
@@ -211,7 +211,7 @@ mod tests {
     // This broker echoes every message and stops reading until the echo is read: with both socket
     // buffers full, a client that only writes would wait for ever.
     #[test]
-    fn a_client_that_subscribes_to_what_it_publishes_never_waits_for_itself() {
+    fn a_client_that_receives_its_own_messages_does_not_deadlock() {
         const MESSAGES: u64 = 200;
         let payload = vec![b'x'; 256 * 1024];
         let sent = payload.clone();
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_for_input_sends_what_was_published() {
+    fn waiting_for_input_sends_buffered_messages() {
         let (input, mut other) = std::io::pipe().expect("a pipe");
         check(
             move |peer| {

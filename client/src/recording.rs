@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn a_written_line_can_be_parsed() {
         check(
             b"x\n",
             &[],
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_line_of_a_recording_is_refused_with_a_reason() {
+    fn a_line_that_is_not_of_a_recording_is_refused_with_a_reason() {
         for (line, why) in [
             ("", "this is not JSON"),
             ("hello", "this is not JSON"),

@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_address_stands_in_brackets_before_a_port() {
+    fn an_ipv6_address_needs_brackets_before_a_port() {
         check("[::1]:99", "::1", 99);
         check("[::1]", "::1", 1373);
         check("::1", "::1", 1373);
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_of_mqtt_may_say_who_connects() {
+    fn a_url_of_mqtt_may_contain_a_login() {
         let login = |user: Option<&str>, password: Option<&str>| Login {
             user: user.map(str::to_owned),
             password: password.map(str::to_owned),
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_server_is_refused() {
+    fn an_invalid_server_is_refused() {
         for text in [
             "", ":99", "a:", "a:0", "a:65536", "a b", "[::1", "[::1]99", "mqtt://a", "u@a",
         ] {

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stand_to_the_right_and_texts_to_the_left() {
+    fn numbers_are_right_aligned_and_texts_left_aligned() {
         check(
             &[("a/b", 7), ("kitchen", 12345)],
             80,
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_wide_is_cut_and_then_left_out() {
+    fn wide_columns_are_cut_and_then_left_out() {
         let rows = [("home/kitchen/temperature", 20)];
         check(
             &rows,
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_in_which_nothing_stands_is_left_out() {
+    fn an_empty_column_is_left_out() {
         check(&[("a", 0)], 80, &["topic  messages", "a             0"]);
     }
 
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_there_is_none_of_comes_last() {
+    fn none_comes_last() {
         assert_eq!(latest(Some(1.0), None), Ordering::Less);
         assert_eq!(latest(Some(1.0), Some(2.0)), Ordering::Less);
         assert_eq!(descending(&None, &Some(0.1)), Ordering::Greater);

@@ -157,7 +157,7 @@ copies = written + waiting + dropped + discarded + withdrawn: holds
     }
 
     #[test]
-    fn what_does_not_hold_is_shown() {
+    fn an_equation_that_does_not_hold_is_shown() {
         let mut audit = balanced();
         audit.written += 1;
         audit.exact = false;

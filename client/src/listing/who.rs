@@ -161,7 +161,7 @@ mod tests {
     use crate::table::fit;
 
     #[test]
-    fn a_session_whose_client_is_away_comes_from_nowhere() {
+    fn a_session_without_a_connection_has_no_peer() {
         let row = Connection {
             peer: "127.0.0.1:40000".to_owned(),
             away: true,

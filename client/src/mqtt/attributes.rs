@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_as_properties_comes_back_as_attributes() {
+    fn attributes_survive_the_conversion_to_properties_and_back() {
         let sent = of(&[
             ("reply", "answers/1"),
             ("id", "7 ;\\"),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_sent_is_told_before() {
+    fn attributes_that_cannot_be_sent_are_refused() {
         let check = check_attributes;
         assert_eq!(check(Version::V3, &Attributes::default()), Ok(()));
         let unit = of(&[("unit", "C")]);

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_stands_behind_its_topic() {
+    fn a_message_follows_its_topic() {
         check(&Style::Human, b"x \x1b[2J", "a/b: x \x1b[2J\n");
         check(&Style::Human, b"", "a/b: \n");
     }

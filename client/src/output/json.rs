@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_are_an_object_and_retained_stands_beside_it() {
+    fn attributes_are_an_object_and_retained_is_a_member_beside_it() {
         check(
             b"",
             &[("k", Some(b"v")), ("flag", None), (RETAINED, None)],

@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_typed_wins_over_the_url() {
+    fn the_command_line_wins_over_the_url() {
         let settings = settings_of("-s mqtt://ann:one@a --password two");
         assert_eq!(settings.user.as_deref(), Some("ann"));
         assert_eq!(settings.password.as_deref(), Some("two"));

@@ -207,7 +207,7 @@ fn people_get_lines() {
 }
 
 #[test]
-fn an_interrupted_run_tells_what_it_has_measured() {
+fn an_interrupted_run_reports_its_measurements() {
     for mode in ["", "--rate 1000", "--window 10", "--request"] {
         let broker = RealBroker::start();
         let mut witness = Client::connect(broker.address).expect("a broker");
@@ -314,7 +314,7 @@ fn a_broker_that_leaves_ends_the_run() {
 }
 
 #[test]
-fn what_the_broker_refuses_is_said() {
+fn a_refusal_of_the_broker_is_reported() {
     let broker = ScriptedBroker::start();
     let run = Run::start(&broker, "bench");
     broker
@@ -326,7 +326,7 @@ fn what_the_broker_refuses_is_said() {
 }
 
 #[test]
-fn a_message_of_somebody_else_is_no_figure() {
+fn a_foreign_message_is_not_counted() {
     let broker = ScriptedBroker::start();
     let mut bench = bench_of_three(&broker);
     bench.subscriber.say("MESSAGE news hi");
@@ -337,7 +337,7 @@ fn a_message_of_somebody_else_is_no_figure() {
 }
 
 #[test]
-fn without_a_broker_it_says_where_and_what_to_do() {
+fn without_a_broker_it_names_the_address_and_a_remedy() {
     let ended = crate::run::end("bench -s nats://127.0.0.1 -p 1");
     ended.expect(
         3,
@@ -353,7 +353,7 @@ fn a_distribution_that_cannot_be_written_is_known_before_the_run() {
 }
 
 #[test]
-fn what_cannot_be_measured_is_wrong_usage() {
+fn an_impossible_measurement_is_wrong_usage() {
     for (arguments, why) in [
         ("bench --size 15", "16 bytes"),
         ("bench --rate 0", "messages a second"),

@@ -68,10 +68,10 @@ fn a_list_can_be_sorted_and_cut() {
 
 #[test]
 fn an_empty_list_says_so() {
-    let nobody = r#"{"total":0,"filters":[]}"#;
+    let without = r#"{"total":0,"filters":[]}"#;
     let ended = ask(
         "filters",
-        &[("limit=1000;PUBLISH $SYS/request/filters", nobody)],
+        &[("limit=1000;PUBLISH $SYS/request/filters", without)],
     );
     ended.expect(0, "client: there is no filter\n");
     ended.expect_out("");
@@ -145,10 +145,10 @@ fn a_screen_is_not_filled_where_there_is_none() {
 }
 
 #[test]
-fn why_ends_by_whether_somebody_gets_it() {
+fn the_exit_code_of_why_says_whether_there_are_subscribers() {
     let request = "PUBLISH $SYS/request/why a/b";
-    let nobody = r#"{"topic":"a/b","matching":[],"near":[],"retained":null,"seen":null}"#;
-    let ended = ask("why a/b", &[(request, nobody)]);
+    let without = r#"{"topic":"a/b","matching":[],"near":[],"retained":null,"seen":null}"#;
+    let ended = ask("why a/b", &[(request, without)]);
     ended.expect(1, "");
     assert_eq!(ended.err, "");
     ended.expect_out(
@@ -157,10 +157,10 @@ fn why_ends_by_whether_somebody_gets_it() {
          Nothing has been published there, as far as the broker remembers.\n\
          Nothing is retained there.\n",
     );
-    let ended = ask("why a/b --json", &[(request, nobody)]);
+    let ended = ask("why a/b --json", &[(request, without)]);
     ended.expect(1, "");
-    ended.expect_out(&format!("{nobody}\n"));
-    let many = nobody.replace(
+    ended.expect_out(&format!("{without}\n"));
+    let many = without.replace(
         "[],\"near\"",
         r##"[{"filter":"#","holders":[],"total":9}],"near""##,
     );

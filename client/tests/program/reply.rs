@@ -34,7 +34,7 @@ fn every_request_gets_the_text() {
 }
 
 #[test]
-fn every_request_gets_what_the_command_prints() {
+fn every_request_gets_the_output_of_the_command() {
     let command = "printf '%s:' \"$DALLAL_TOPIC\" \"$DALLAL_ID\"; tr a-z A-Z";
     let ended = check(&["-C", "1", "--exec", command], |peer| {
         peer.say("@reply=a;id=7 MESSAGE jobs two\\nlines");
@@ -71,7 +71,7 @@ fn a_message_that_wants_no_answer_is_run_and_not_answered() {
 }
 
 #[test]
-fn what_was_asked_before_is_not_answered() {
+fn retained_requests_are_not_answered() {
     check(&["-C", "1", "x"], |peer| {
         peer.say("@retained;reply=old MESSAGE jobs");
         peer.say("@reply=new MESSAGE jobs");

@@ -54,7 +54,7 @@ fn an_answer_that_is_an_error_is_a_failure() {
 }
 
 #[test]
-fn without_anybody_who_listens_it_says_so_at_once() {
+fn without_subscribers_it_fails_at_once() {
     let ended = ask("time", |peer, _| {
         peer.line();
         peer.say("PUBACK 1 0");
@@ -64,7 +64,7 @@ fn without_anybody_who_listens_it_says_so_at_once() {
 }
 
 #[test]
-fn without_an_answer_in_time_it_says_who_listens() {
+fn without_an_answer_in_time_it_says_how_many_subscribers_got_it() {
     let ended = ask("--wait 1s time", |peer, topic| {
         peer.line();
         // The second is an answer to another request.

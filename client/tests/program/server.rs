@@ -31,7 +31,7 @@ fn an_argument_wins_over_the_environment() {
 }
 
 #[test]
-fn what_is_no_server_is_a_usage_error() {
+fn an_invalid_server_is_a_usage_error() {
     for arguments in [
         "ping -s nats://a",
         "chat r -s mqtt://",

@@ -91,7 +91,7 @@ fn asked_whether_to_clear(answer: &str) -> (bool, String) {
 }
 
 #[test]
-fn what_is_retained_is_cleared_only_if_the_person_says_so() {
+fn retained_messages_are_cleared_only_after_confirmation() {
     let question = "clear 1 retained message on a/#? [y/N] ";
     let said = |text: &str| format!("{question}{text}\n");
     assert_eq!(

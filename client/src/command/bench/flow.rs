@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_ever() {
+    fn waits_end_after_the_patience() {
         let flow = flow(1, 1, false);
         flow.add_published(0, 2);
         assert!(flow.wait_for_room(0, 3, Duration::ZERO));

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_has_all_topics() {
+    fn without_spread_every_client_has_all_topics() {
         let layout = layout(2, 3, 2, false);
         assert_eq!(layout.published_by(1), [0, 1]);
         assert_eq!(layout.subscribed_by(2), [0, 1]);

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_publish_has_no_number() {
+    fn other_payloads_have_no_number() {
         for other in [&b""[..], b"short", b"AAAAAAA AAAAAAAAAAA"] {
             assert_eq!(number(other), None);
         }

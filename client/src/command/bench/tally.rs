@@ -161,24 +161,24 @@ mod tests {
     }
 
     #[test]
-    fn what_never_came_is_lost() {
+    fn a_missing_message_is_lost() {
         check(&[1, 2, 3, 6, 7], 5, 0, 0);
         check(&[], 10, 0, 0);
     }
 
     #[test]
-    fn what_came_again_is_doubled() {
+    fn a_repeated_message_is_doubled() {
         check(&[0, 1, 1, 2, 3, 4, 5, 6, 7, 0, 8, 9], 0, 2, 0);
     }
 
     #[test]
-    fn what_came_after_a_later_one_is_reordered_and_not_lost() {
+    fn a_late_message_is_reordered_and_not_lost() {
         check(&[0, 2, 1, 3, 4, 5, 6, 7, 8, 9], 0, 0, 1);
         check(&[9, 4, 3, 5, 0], 5, 0, 4);
     }
 
     #[test]
-    fn what_came_late_and_again_is_both() {
+    fn a_message_can_be_reordered_and_doubled() {
         check(&[0, 5, 2, 2, 6, 7, 8, 9], 3, 1, 1);
     }
 }

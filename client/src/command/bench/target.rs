@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_protocol_stands_before_the_host() {
+    fn the_scheme_is_before_the_host() {
         for (text, expected) in [
             ("localhost", "dallal://localhost:1373"),
             ("dallal://localhost:1", "dallal://localhost:1"),

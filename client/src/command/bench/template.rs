@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_the_same_is_stepped_over() {
+    fn a_message_of_known_form_is_recognised() {
         let template = template();
         let step = template.match_start(b"MESSAGE a/00001 yo\nMORE");
         assert_eq!(
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_different_is_left_to_the_parser() {
+    fn a_message_of_other_form_is_left_to_the_parser() {
         for other in [
             &b"MESSAGE a/00002 yo\n"[..],
             b"MESSAGE b/00001 yo\n",

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_command_is_said_as_it_is() {
+    fn a_line_without_a_command_is_a_message() {
         for line in ["hello", " hello ", "bye now", "good bye", "سلام", "1/2"] {
             assert_eq!(parse(line), Input::Say(line));
         }
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_says_what_to_type() {
+    fn an_invalid_command_says_what_to_type() {
         for (line, advice) in [
             ("/wave", "there is no /wave; there are /who, /msg"),
             ("/", "there is no /;"),

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_begins_with_who_said_it() {
+    fn a_line_begins_with_its_sender() {
         let said = ChatLine::Said {
             nick: "ann".to_owned(),
             text: "one\n* bob left\nbob: x".to_owned(),

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_level_of_a_topic_is_refused_with_advice() {
+    fn a_name_that_is_not_a_topic_level_is_refused_with_advice() {
         for (name, advice) in [
             ("", "give it a name"),
             ("ann lee", "use - or _ instead"),

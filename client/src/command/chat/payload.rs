@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_says_who_and_what() {
+    fn a_message_has_a_nick_and_a_text() {
         check(r#"{"nick":"ann","message":"hi"}"#, "ann", "hi");
         check(r#"{"message":"hi","x":[1],"nick":"ann"}"#, "ann", "hi");
         check(&message("آن", "a\"b\nc\x1b"), "آن", "a\"b\nc�");

@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_copy_of_somebody_else_is_not_ours() {
+    fn the_message_of_another_client_is_not_our_copy() {
         let mut pending = Pending::default();
         pending.push(said("a"));
         post(&mut pending, &mut account(0, 0, 0));
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_whose_copy_was_missed_is_shown_when_it_is_answered() {
+    fn a_message_without_its_copy_is_shown_when_its_receipt_arrives() {
         let mut pending = Pending::default();
         pending.push(said("a"));
         post(&mut pending, &mut account(0, 0, 0));
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_message_goes_alone_and_tells_whether_somebody_got_it() {
+    fn a_private_message_is_sent_alone_and_its_receipt_counts_recipients() {
         let mut pending = Pending::default();
         for message in [said("a"), private("b"), private("c"), said("d")] {
             pending.push(message);
@@ -256,10 +256,10 @@ mod tests {
         assert_eq!(pending.settle(&now, None), [private("b").line]);
         assert_eq!(post(&mut pending, &mut now), ["c"]);
         now = account(3, 3, 3);
-        let [ChatLine::Notice(nobody)] = &pending.settle(&now, None)[..] else {
+        let [ChatLine::Notice(notice)] = &pending.settle(&now, None)[..] else {
             panic!("one notice");
         };
-        assert!(nobody.starts_with("nobody here is called bob"), "{nobody}");
+        assert!(notice.starts_with("nobody here is called bob"), "{notice}");
         assert_eq!(post(&mut pending, &mut now), ["d"]);
     }
 
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_answered_when_the_broker_was_lost_is_in_doubt_and_the_rest_waits() {
+    fn after_a_loss_unanswered_messages_are_doubtful_and_the_rest_waits() {
         let mut pending = Pending::default();
         for message in [said("a"), said("b"), private("c")] {
             pending.push(message);

@@ -328,7 +328,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_said_is_heard_by_everybody_and_in_private_by_one() {
+    fn messages_go_to_the_room_and_private_ones_to_one_nick() {
         let mut room = room();
         let payload = payload::message("bob", "hi");
         assert_eq!(hear(&mut room, "", "lobby", &payload), ["bob: hi"]);
@@ -396,7 +396,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn somebody_else_of_our_name_is_told_once() {
+    fn another_client_with_our_nick_is_reported_once() {
         let mut room = room();
         let other = presence("ann", "another");
         let said = hear(&mut room, "", "lobby/$who/ann", &other);

@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_is_read_as_soon_as_it_is_whole() {
+    fn a_packet_is_parsed_once_it_is_complete() {
         assert_eq!(whole(&[0xd0, 0], MqttVersion::V3), Packet::Pingresp);
         let connack = Packet::Connack(Connack {
             session_present: true,
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_may_not_say_is_malformed() {
+    fn a_packet_that_a_server_may_not_send_is_malformed() {
         for (bytes, version, why) in [
             (&[0x36, 5, 0, 1, b'a', 0, 1][..], MqttVersion::V3, "QoS 3"),
             (&[0x38, 3, 0, 1, b'a'], MqttVersion::V3, "QoS 0 and DUP"),

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_older_than_the_span_goes() {
+    fn samples_older_than_the_span_are_dropped() {
         check(&[100.0, 1.0, 1.0], 2, 2, "██");
     }
 

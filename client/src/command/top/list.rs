@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_looked_for_may_be_written_in_any_case() {
+    fn a_search_ignores_case() {
         let mut list = topics();
         list.view.wanted = "tOPIC/7".to_owned();
         assert_eq!(shown(&mut list, 3), ("7".to_owned(), 0, 0));

@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_matter_stands_at_the_top() {
+    fn the_reason_of_a_lost_connection_is_at_the_top() {
         let mut watch = watch(&[(0, 100)]);
         press(&mut watch, "p");
         let shown = text(&screen(&mut watch, 80, 10, NONE));

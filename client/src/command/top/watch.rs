@@ -359,7 +359,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_rate_is_what_has_grown_since_the_picture_before() {
+    fn a_rate_is_the_growth_since_the_snapshot_before() {
         assert_eq!(rates(&watch(&[(0, 100)])), [0.0, 0.0, 2.5]);
         assert_eq!(rates(&watch(&[(0, 100), (2, 300)])), [100.0; 3]);
         assert_eq!(rates(&watch(&[(0, 100), (2, 300), (3, 300)])), [0.0; 3]);

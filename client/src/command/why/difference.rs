@@ -177,7 +177,7 @@ mod tests {
 
     use super::*;
 
-    /// The filter, then what stands below it, then what is said.
+    /// The filter, then the marks below it, then the text.
     fn check(topic: &str, kind: inquiry::Difference, filter: &str, marks: &str, text: &str) {
         let difference = MarkedDifference::between(filter, topic, kind);
         let below = difference.marks_below(filter);
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_is_marked_where_it_stands() {
+    fn a_differing_letter_is_marked() {
         let text = "kitchn -> kitchen";
         check(
             "home/kitchn/x",

@@ -248,7 +248,7 @@ mod tests {
         "dropped_here":{"at_least":2,"last_s":61}}"#;
 
     #[test]
-    fn who_gets_it_is_told_by_filter_with_what_keeps_it_from_them() {
+    fn subscribers_are_listed_by_filter_with_their_problems() {
         let told = told(&format!(
             r#"{{"topic":"home/a","matching":[
                 {{"filter":"home/#","holders":[{LAMP}],"total":1}},
@@ -273,7 +273,7 @@ Its last value is retained: 4 B, 2h old.
     }
 
     #[test]
-    fn if_nobody_gets_it_those_who_nearly_do_are_told() {
+    fn without_subscribers_the_near_filters_are_listed() {
         let told = told(&format!(
             r#"{{"topic":"home/kitchn","matching":[],"near":[
                 {{"filter":"+/kitchen","difference":"letter","holders":[{LAMP}],"total":1}}],
@@ -294,7 +294,7 @@ Nothing is retained there.
     }
 
     #[test]
-    fn if_somebody_gets_it_only_what_looks_like_a_mistake_is_near() {
+    fn with_subscribers_only_likely_mistakes_are_listed() {
         let near = |filter, difference| {
             format!(r#"{{"filter":"{filter}","difference":"{difference}","holders":[],"total":1}}"#)
         };
@@ -322,7 +322,7 @@ Nothing is retained there.
     }
 
     #[test]
-    fn of_many_those_who_have_trouble_are_named() {
+    fn of_many_subscribers_those_with_problems_are_named() {
         let many = vec![LAMP; 20].join(",");
         let told = told(&format!(
             r##"{{"topic":"a","matching":[
@@ -334,7 +334,7 @@ Nothing is retained there.
     }
 
     #[test]
-    fn if_there_is_nothing_near_it_says_what_to_type() {
+    fn without_near_filters_it_says_what_to_type() {
         let told = told(r#"{"topic":"$a\u001b","matching":[],"near":[]}"#);
         assert!(
             told.contains("with $.\nTo get it, type: client subscribe '$a\u{fffd}'\n"),

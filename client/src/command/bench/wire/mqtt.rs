@@ -311,7 +311,7 @@ mod tests {
     const V5: Mqtt = Mqtt::of(true);
 
     #[test]
-    fn what_is_published_is_what_is_delivered() {
+    fn a_published_message_scans_as_a_delivery() {
         let frame = said(|out| V3.publish("a/b", b"hi", false, out));
         check_message(&V3, &frame, "a/b");
         let frame = said(|out| V3.publish("a/b", b"hi", true, out));

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_is_a_frame_that_the_mask_leaves_as_it_is() {
+    fn a_request_is_a_frame_with_a_mask_of_zeros() {
         let out = said(|out| websocket().publish("a", b"hi", false, out));
         assert_eq!(out, b"\x81\x8d\0\0\0\0PUBLISH a hi\n");
     }

@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pasted_is_submitted_by_nobody_but_the_person() {
+    fn pasted_text_is_not_submitted_by_itself() {
         let mut editor = Editor::new();
         write(&mut editor, "see: ");
         editor.paste("one\r\ntwo\rthree\x1b[2J\n");

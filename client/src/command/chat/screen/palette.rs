@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn without_colours_nobody_has_one() {
+    fn without_colours_no_name_has_one() {
         let palette = Palette(Colour { is_wanted: false });
         assert_eq!(palette.of("ann"), Style::new());
     }

@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_sent_yet_stands_below_everything() {
+    fn unsent_messages_come_last() {
         let mut room = scrollback([said("bob", "hi")]);
         let pending = [said("ann", "on its way")];
         let rows = room.view(40, 5, pending.iter());

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_one_letter_to_a_reader_stays_together() {
+    fn a_grapheme_cluster_is_not_cut() {
         check("e\u{301}e\u{301}", 1, 1, &["e\u{301}", "e\u{301}"]);
         check("👩‍🚀👩‍🚀", 2, 2, &["👩‍🚀", "👩‍🚀"]);
         check("می‌خواهم", 4, 9, &["می‌خو", "اهم"]);

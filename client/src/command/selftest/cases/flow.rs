@@ -162,10 +162,10 @@ fn no_problem_information(context: &TestContext<'_>) -> Checked {
     };
     // Requests for which a server may send a reason.
     check(&peer.unsubscribe(&["never/subscribed"])?.properties)?;
-    let id = peer.begin(&TestMessage::new(&context.topic("nobody"), "x").qos(1));
+    let id = peer.begin(&TestMessage::new(&context.topic("unsubscribed"), "x").qos(1));
     check(&peer.expect_step(AckStep::Puback, id)?.properties)?;
     if context.needs_qos(2).is_ok() {
-        let id = peer.begin(&TestMessage::new(&context.topic("nobody"), "x").qos(2));
+        let id = peer.begin(&TestMessage::new(&context.topic("unsubscribed"), "x").qos(2));
         check(&peer.expect_step(AckStep::Pubrec, id)?.properties)?;
         peer.step(AckStep::Pubrel, 999);
         check(&peer.expect_step(AckStep::Pubcomp, 999)?.properties)?;
@@ -225,7 +225,7 @@ fn others_are_not_delayed(context: &TestContext<'_>) -> Checked {
     subscriber.message_of("2")?;
     subscriber.expect_silence()?;
     subscriber.must_subscribe(&[(&context.topic("other"), 0)])?;
-    subscriber.publish(&TestMessage::new(&context.topic("nobody"), "x").qos(1))?;
+    subscriber.publish(&TestMessage::new(&context.topic("unsubscribed"), "x").qos(1))?;
     subscriber.unsubscribe(&[&context.topic("other")])?;
     // QoS 0 does not count.
     publisher.publish(&TestMessage::new(&topic, "uncounted"))?;

@@ -153,13 +153,13 @@ fn discarded(context: &TestContext<'_>) -> Checked {
     let topic = context.topic("t");
     away(context, "c", &[(&topic, 1)])?;
     let mut publisher = context.connect("pub")?;
-    publisher.publish(&TestMessage::new(&topic, "for nobody").qos(1))?;
+    publisher.publish(&TestMessage::new(&topic, "without subscribers").qos(1))?;
     let mut clean = context.connect("c")?;
     context.nothing_more(&mut publisher, &mut clean)?;
     clean.leave()?;
     let (mut peer, present) = back(context, "c")?;
     same("session present", present, false)?;
-    publisher.publish(&TestMessage::new(&topic, "for nobody").qos(1))?;
+    publisher.publish(&TestMessage::new(&topic, "without subscribers").qos(1))?;
     context.nothing_more(&mut publisher, &mut peer)
 }
 
@@ -198,7 +198,7 @@ fn takeover_clean(context: &TestContext<'_>) -> Checked {
     let (mut new, connack) = context.open(&context.connect_packet("c"))?;
     same("session present", connack.session_present, false)?;
     let mut publisher = context.connect("pub")?;
-    publisher.publish(&TestMessage::new(&topic, "for nobody").qos(1))?;
+    publisher.publish(&TestMessage::new(&topic, "without subscribers").qos(1))?;
     context.nothing_more(&mut publisher, &mut new)
 }
 

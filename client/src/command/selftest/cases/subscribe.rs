@@ -330,7 +330,7 @@ fn replaced(context: &TestContext<'_>) -> Checked {
     same("the QoS", subscriber.take("less")?.qos, 0)?;
     // One UNSUBSCRIBE ends both.
     subscriber.unsubscribe(&[&topic])?;
-    publisher.publish(&TestMessage::new(&topic, "for nobody").qos(1))?;
+    publisher.publish(&TestMessage::new(&topic, "without subscribers").qos(1))?;
     context.nothing_more(&mut publisher, &mut subscriber)
 }
 
@@ -438,7 +438,7 @@ fn exact_filter(context: &TestContext<'_>) -> Checked {
     publisher.publish(&TestMessage::new(&topic, "by the other").qos(1))?;
     subscriber.take("by the other")?;
     subscriber.unsubscribe(&[&one])?;
-    publisher.publish(&TestMessage::new(&topic, "for nobody").qos(1))?;
+    publisher.publish(&TestMessage::new(&topic, "without subscribers").qos(1))?;
     context.nothing_more(&mut publisher, &mut subscriber)
 }
 
