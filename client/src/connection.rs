@@ -98,7 +98,7 @@ impl LineConnection {
     fn check_liveness(&mut self) -> (Instant, Option<Duration>) {
         loop {
             let now = Instant::now();
-            match self.liveness.judge(now) {
+            match self.liveness.check(now) {
                 Verdict::Wait(until) => return (until, None),
                 Verdict::Gone(silence) => return (now, Some(silence)),
                 Verdict::Ask => {

@@ -67,7 +67,7 @@ impl Exchange {
         {
             return Err(ended);
         }
-        let mut each = |delivery: Delivery<'_>| match sort_out(&mut self.inbox, delivery) {
+        let mut each = |delivery: Delivery<'_>| match take_answer(&mut self.inbox, delivery) {
             Some(delivery) => {
                 taken += 1;
                 each(delivery)
@@ -212,7 +212,7 @@ impl Exchange {
     /// Keeps the messages that are in the receive buffer.
     fn keep_received(&mut self) -> Result<(), Error> {
         let sorted = self.conversation.sort(|delivery| {
-            if let Some(delivery) = sort_out(&mut self.inbox, delivery) {
+            if let Some(delivery) = take_answer(&mut self.inbox, delivery) {
                 self.backlog.push(delivery);
             }
             ControlFlow::Continue(())
@@ -238,9 +238,9 @@ impl Exchange {
 }
 
 /// Puts an answer into the inbox; returns everything else.
-fn sort_out<'d>(inbox: &mut Option<Inbox>, delivery: Delivery<'d>) -> Option<Delivery<'d>> {
+fn take_answer<'d>(inbox: &mut Option<Inbox>, delivery: Delivery<'d>) -> Option<Delivery<'d>> {
     match inbox {
-        Some(inbox) => inbox.sort_out(delivery),
+        Some(inbox) => inbox.take_answer(delivery),
         None => Some(delivery),
     }
 }

@@ -64,7 +64,7 @@ impl Inbox {
     }
 
     /// Keeps an answer, or drops it if it is too late; returns any other delivery.
-    pub(crate) fn sort_out<'d>(&mut self, delivery: Delivery<'d>) -> Option<Delivery<'d>> {
+    pub(crate) fn take_answer<'d>(&mut self, delivery: Delivery<'d>) -> Option<Delivery<'d>> {
         let Delivery::Message {
             topic, attributes, ..
         } = &delivery
@@ -100,7 +100,9 @@ mod tests {
     use super::*;
 
     fn comes(inbox: &mut Inbox, line: &str) -> bool {
-        inbox.sort_out(backlog::delivery(line.as_bytes())).is_none()
+        inbox
+            .take_answer(backlog::delivery(line.as_bytes()))
+            .is_none()
     }
 
     fn payloads(inbox: &mut Inbox) -> Vec<Vec<u8>> {

@@ -41,7 +41,7 @@ impl Liveness {
     }
 
     /// Returns [`Verdict::Ask`] once for each silence.
-    pub(crate) fn judge(&mut self, now: Instant) -> Verdict {
+    pub(crate) fn check(&mut self, now: Instant) -> Verdict {
         let until = match self.asked {
             None => clock::after_then(self.heard, self.silence),
             Some(asked) => clock::after_then(asked, self.answer_timeout),
@@ -68,10 +68,10 @@ mod tests {
         let start = Instant::now();
         let mut liveness = Liveness::new(30 * SECOND, 10 * SECOND, start);
         let ask = start + 30 * SECOND;
-        assert_eq!(liveness.judge(start), Verdict::Wait(ask));
-        assert_eq!(liveness.judge(ask), Verdict::Ask);
-        assert_eq!(liveness.judge(ask), Verdict::Wait(ask + 10 * SECOND));
-        let end = liveness.judge(ask + 10 * SECOND);
+        assert_eq!(liveness.check(start), Verdict::Wait(ask));
+        assert_eq!(liveness.check(ask), Verdict::Ask);
+        assert_eq!(liveness.check(ask), Verdict::Wait(ask + 10 * SECOND));
+        let end = liveness.check(ask + 10 * SECOND);
         assert_eq!(end, Verdict::Gone(40 * SECOND));
     }
 
@@ -80,8 +80,8 @@ mod tests {
         let start = Instant::now();
         let mut liveness = Liveness::new(30 * SECOND, 10 * SECOND, start);
         let ask = start + 30 * SECOND;
-        assert_eq!(liveness.judge(ask), Verdict::Ask);
+        assert_eq!(liveness.check(ask), Verdict::Ask);
         liveness.heard(ask);
-        assert_eq!(liveness.judge(ask), Verdict::Wait(ask + 30 * SECOND));
+        assert_eq!(liveness.check(ask), Verdict::Wait(ask + 30 * SECOND));
     }
 }

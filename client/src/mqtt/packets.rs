@@ -11,7 +11,7 @@ use super::settings::{Qos, Settings, Version};
 
 /// A packet from the broker, in either version. Reason codes are those of MQTT 5.
 #[derive(Debug)]
-pub(super) enum Came {
+pub(super) enum Received {
     Connack {
         code: u8,
         text: Option<String>,
@@ -24,7 +24,7 @@ pub(super) enum Came {
         text: Option<String>,
     },
     /// A PUBREC that accepts the message.
-    Received {
+    PubRec {
         id: u16,
     },
     /// PUBREL.
@@ -57,7 +57,7 @@ pub(super) struct PublishPacket {
 
 pub(super) fn connect(settings: &Settings) -> Result<Packet, MqttError> {
     let keep_alive = settings.keep_alive_seconds();
-    let clean = settings.begins_anew();
+    let clean = settings.starts_clean();
     Ok(match settings.version {
         Version::V3 => {
             let mut packet = v3_1_1::Connect::builder()
@@ -65,7 +65,7 @@ pub(super) fn connect(settings: &Settings) -> Result<Packet, MqttError> {
                 .clean_session(clean)
                 .keep_alive(keep_alive);
             if let Some(will) = &settings.will {
-                let qos = will.qos.on_the_wire();
+                let qos = will.qos.to_packet();
                 packet =
                     packet.will_message(&*will.topic, will.payload.clone(), qos, will.retain)?;
             }
@@ -83,7 +83,7 @@ pub(super) fn connect(settings: &Settings) -> Result<Packet, MqttError> {
                 .clean_start(clean)
                 .keep_alive(keep_alive);
             if let Some(will) = &settings.will {
-                let qos = will.qos.on_the_wire();
+                let qos = will.qos.to_packet();
                 packet =
                     packet.will_message(&*will.topic, will.payload.clone(), qos, will.retain)?;
             }
@@ -104,7 +104,7 @@ pub(super) fn connect(settings: &Settings) -> Result<Packet, MqttError> {
 }
 
 pub(super) fn publish(version: Version, message: &PublishPacket) -> Result<Packet, MqttError> {
-    let qos = message.qos.on_the_wire();
+    let qos = message.qos.to_packet();
     Ok(match version {
         Version::V3 => v3_1_1::Publish::builder()
             .topic_name(&*message.topic)?
@@ -132,7 +132,7 @@ pub(super) fn subscribe<F: AsRef<str>>(
     filters: &[F],
     qos: Qos,
 ) -> Result<Packet, MqttError> {
-    let options = SubOpts::new().set_qos(qos.on_the_wire());
+    let options = SubOpts::new().set_qos(qos.to_packet());
     let entries = filters
         .iter()
         .map(|filter| SubEntry::new(filter.as_ref(), options));
@@ -166,7 +166,7 @@ pub(super) fn disconnect(version: Version) -> Result<Packet, MqttError> {
 }
 
 /// PUBACK for QoS 1, PUBREC for QoS 2.
-pub(super) fn taken(version: Version, qos: Qos, id: u16) -> Result<Packet, MqttError> {
+pub(super) fn acknowledgement(version: Version, qos: Qos, id: u16) -> Result<Packet, MqttError> {
     Ok(match (version, qos) {
         (Version::V3, Qos::ExactlyOnce) => v3_1_1::Pubrec::builder().packet_id(id).build()?.into(),
         (Version::V3, _) => v3_1_1::Puback::builder().packet_id(id).build()?.into(),
@@ -190,17 +190,17 @@ pub(super) fn pubcomp(version: Version, id: u16) -> Result<Packet, MqttError> {
 }
 
 /// Converts a packet from the broker.
-pub(super) fn came(packet: Packet) -> Came {
+pub(super) fn received(packet: Packet) -> Received {
     match packet {
-        Packet::V3_1_1Connack(it) => Came::Connack {
+        Packet::V3_1_1Connack(it) => Received::Connack {
             code: reason::of_connack_3(it.return_code() as u8),
             text: None,
         },
-        Packet::V5_0Connack(it) => Came::Connack {
+        Packet::V5_0Connack(it) => Received::Connack {
             code: it.reason_code() as u8,
             text: reason_string(it.props()),
         },
-        Packet::V3_1_1Publish(it) => Came::Publish(PublishPacket {
+        Packet::V3_1_1Publish(it) => Received::Publish(PublishPacket {
             topic: it.topic_name().to_owned(),
             payload: it.payload().clone(),
             qos: qos(it.qos() as u8),
@@ -208,7 +208,7 @@ pub(super) fn came(packet: Packet) -> Came {
             id: it.packet_id(),
             properties: Vec::new(),
         }),
-        Packet::V5_0Publish(it) => Came::Publish(PublishPacket {
+        Packet::V5_0Publish(it) => Received::Publish(PublishPacket {
             topic: it.topic_name().to_owned(),
             payload: it.payload().clone(),
             qos: qos(it.qos() as u8),
@@ -221,33 +221,33 @@ pub(super) fn came(packet: Packet) -> Came {
             let code = it.reason_code().map_or(0, |code| code as u8);
             settled(it.packet_id(), code, it.props().as_deref())
         }
-        Packet::V3_1_1Pubrec(it) => Came::Received { id: it.packet_id() },
+        Packet::V3_1_1Pubrec(it) => Received::PubRec { id: it.packet_id() },
         Packet::V5_0Pubrec(it) => match it.reason_code().map_or(0, |code| code as u8) {
             code @ 0x80.. => settled(it.packet_id(), code, it.props().as_deref()),
-            _ => Came::Received { id: it.packet_id() },
+            _ => Received::PubRec { id: it.packet_id() },
         },
-        Packet::V3_1_1Pubrel(it) => Came::Released { id: it.packet_id() },
-        Packet::V5_0Pubrel(it) => Came::Released { id: it.packet_id() },
+        Packet::V3_1_1Pubrel(it) => Received::Released { id: it.packet_id() },
+        Packet::V5_0Pubrel(it) => Received::Released { id: it.packet_id() },
         Packet::V3_1_1Pubcomp(it) => settled(it.packet_id(), 0, None),
         Packet::V5_0Pubcomp(it) => settled(it.packet_id(), 0, None),
-        Packet::V3_1_1Suback(it) => Came::Suback {
+        Packet::V3_1_1Suback(it) => Received::Suback {
             codes: it.return_codes().iter().map(|code| *code as u8).collect(),
         },
-        Packet::V5_0Suback(it) => Came::Suback {
+        Packet::V5_0Suback(it) => Received::Suback {
             codes: it.reason_codes().iter().map(|code| *code as u8).collect(),
         },
-        Packet::V3_1_1Pingresp(_) | Packet::V5_0Pingresp(_) => Came::Pingresp,
-        Packet::V5_0Disconnect(it) => Came::Disconnect {
+        Packet::V3_1_1Pingresp(_) | Packet::V5_0Pingresp(_) => Received::Pingresp,
+        Packet::V5_0Disconnect(it) => Received::Disconnect {
             code: it.reason_code().map_or(0, |code| code as u8),
             text: it.props().as_deref().and_then(reason_string),
         },
-        _ => Came::Other,
+        _ => Received::Other,
     }
 }
 
-fn settled(id: u16, code: u8, properties: Option<&[Property]>) -> Came {
+fn settled(id: u16, code: u8, properties: Option<&[Property]>) -> Received {
     let text = properties.and_then(reason_string);
-    Came::Settled { id, code, text }
+    Received::Settled { id, code, text }
 }
 
 fn qos(number: u8) -> Qos {

@@ -15,7 +15,7 @@ use mqtt_protocol_core::mqtt::result_code::MqttError;
 use mqtt_protocol_core::mqtt::{self as core};
 use protocol::{Attributes, RETAIN, Verb};
 
-use super::packets::{self, Came, PublishPacket};
+use super::packets::{self, PublishPacket, Received};
 use super::settings::{Qos, Settings, Version};
 use super::timers::Timers;
 use super::{attributes, reason};
@@ -122,11 +122,11 @@ impl Session {
             ended: None,
         };
         let packet = packets::connect(settings);
-        session.say(packet.map_err(|error| unsayable("connect", error))?);
+        session.send_now(packet.map_err(|error| encode_error("connect", error))?);
         session.wait_for(None, |session| session.connack.is_some())?;
         match session.connack.take() {
             Some((0, _)) | None => Ok(session),
-            Some((code, text)) => Err(ended_by(code, text)),
+            Some((code, text)) => Err(end_error(code, text)),
         }
     }
 
@@ -135,7 +135,7 @@ impl Session {
         let id = self.packet_id()?;
         self.suback = None;
         let packet = packets::subscribe(self.version, id, filters, qos);
-        self.say(packet.map_err(|error| unsayable("subscribe", error))?);
+        self.send_now(packet.map_err(|error| encode_error("subscribe", error))?);
         self.wait_for(Some(Verb::Subscribe), |session| session.suback.is_some())?;
         let codes = self.suback.take().unwrap_or_default();
         for (filter, code) in filters.iter().zip(codes) {
@@ -186,7 +186,7 @@ impl Session {
             properties,
         };
         let packet = packets::publish(self.version, &message);
-        let packet = packet.map_err(|error| unsayable(&subject(), error))?;
+        let packet = packet.map_err(|error| encode_error(&subject(), error))?;
         self.receipt.published = number;
         match id {
             Some(id) => drop(self.outstanding.insert(id, number)),
@@ -243,7 +243,7 @@ impl Session {
         let start = Instant::now();
         let wanted = self.pongs + 1;
         let packet = packets::pingreq(self.version);
-        self.say(packet.map_err(|error| unsayable("ping", error))?);
+        self.send_now(packet.map_err(|error| encode_error("ping", error))?);
         self.wait_for(Some(Verb::Ping), |session| session.pongs >= wanted)?;
         Ok(start.elapsed())
     }
@@ -293,8 +293,8 @@ impl Session {
 
     fn acknowledge(&mut self, message: &PublishPacket) {
         if let Some(id) = message.id {
-            let packet = packets::taken(self.version, message.qos, id);
-            self.queue_made(packet);
+            let packet = packets::acknowledgement(self.version, message.qos, id);
+            self.queue_built(packet);
         }
     }
 
@@ -335,7 +335,7 @@ impl Session {
     /// Sends DISCONNECT and closes. Without it the broker publishes the will.
     pub fn close(mut self) {
         let packet = packets::disconnect(self.version);
-        self.queue_made(packet);
+        self.queue_built(packet);
         self.link.close(clock::after(PARTING));
     }
 
@@ -374,7 +374,7 @@ impl Session {
         self.link.check_interrupt()?;
         while let Some(kind) = self.timers.take_due(Instant::now()) {
             let events = self.protocol.0.notify_timer_fired(kind);
-            self.obey(events);
+            self.handle_events(events);
         }
         self.link.send();
         Ok(woken == Woken::Input)
@@ -386,7 +386,7 @@ impl Session {
 
     fn packet_id(&mut self) -> Result<u16, Error> {
         let id = self.protocol.0.acquire_packet_id();
-        id.map_err(|error| unsayable("packet", error))
+        id.map_err(|error| encode_error("packet", error))
     }
 
     /// Receives at most one chunk without waiting; returns whether any bytes had arrived.
@@ -406,31 +406,31 @@ impl Session {
                 (Vec::new(), false)
             }
         };
-        self.obey(events);
+        self.handle_events(events);
         came
     }
 
     /// Sends a packet at once.
-    fn say(&mut self, packet: Packet) {
+    fn send_now(&mut self, packet: Packet) {
         self.queue(packet);
         self.link.send();
     }
 
     fn queue(&mut self, packet: Packet) {
         let events = self.protocol.0.send(packet);
-        self.obey(events);
+        self.handle_events(events);
     }
 
     /// Sends a packet that has only a packet id. Failing to build one ends the connection.
-    fn queue_made(&mut self, packet: Result<Packet, MqttError>) {
+    fn queue_built(&mut self, packet: Result<Packet, MqttError>) {
         match packet {
             Ok(packet) => self.queue(packet),
-            Err(error) => drop(self.ended.get_or_insert(unsayable("packet", error))),
+            Err(error) => drop(self.ended.get_or_insert(encode_error("packet", error))),
         }
     }
 
     /// Handles the events of the protocol state.
-    fn obey(&mut self, events: Vec<Event>) {
+    fn handle_events(&mut self, events: Vec<Event>) {
         for event in events {
             match event {
                 Event::RequestSendPacket { packet, .. } => {
@@ -438,14 +438,16 @@ impl Session {
                     let bytes = packet.to_continuous_buffer();
                     self.link.outgoing().extend_from_slice(&bytes);
                 }
-                Event::NotifyPacketReceived(packet) => self.take_note(packets::came(packet)),
+                Event::NotifyPacketReceived(packet) => {
+                    self.handle_packet(packets::received(packet))
+                }
                 Event::RequestTimerReset { kind, duration_ms } => {
                     let time = Duration::from_millis(duration_ms);
                     self.timers.set(kind, time, Instant::now());
                 }
                 Event::RequestTimerCancel(kind) => self.timers.cancel(kind),
                 Event::NotifyError(error) => {
-                    self.ended.get_or_insert(misunderstood(error));
+                    self.ended.get_or_insert(protocol_error(error));
                 }
                 Event::RequestClose => {
                     self.ended.get_or_insert(Error::Silent(self.answer_timeout));
@@ -455,25 +457,25 @@ impl Session {
         }
     }
 
-    fn take_note(&mut self, came: Came) {
-        match came {
-            Came::Connack { code, text } => self.connack = Some((code, text)),
-            Came::Publish(message) => self.delivered.push_back(message),
-            Came::Settled { id, code, text } => self.settle(id, code, text),
-            Came::Received { id } => {
+    fn handle_packet(&mut self, packet: Received) {
+        match packet {
+            Received::Connack { code, text } => self.connack = Some((code, text)),
+            Received::Publish(message) => self.delivered.push_back(message),
+            Received::Settled { id, code, text } => self.settle(id, code, text),
+            Received::PubRec { id } => {
                 let packet = packets::pubrel(self.version, id);
-                self.queue_made(packet);
+                self.queue_built(packet);
             }
-            Came::Released { id } => {
+            Received::Released { id } => {
                 let packet = packets::pubcomp(self.version, id);
-                self.queue_made(packet);
+                self.queue_built(packet);
             }
-            Came::Suback { codes } => self.suback = Some(codes),
-            Came::Pingresp => self.pongs += 1,
-            Came::Disconnect { code, text } => {
-                self.ended.get_or_insert(ended_by(code, text));
+            Received::Suback { codes } => self.suback = Some(codes),
+            Received::Pingresp => self.pongs += 1,
+            Received::Disconnect { code, text } => {
+                self.ended.get_or_insert(end_error(code, text));
             }
-            Came::Other => {}
+            Received::Other => {}
         }
     }
 
@@ -516,7 +518,7 @@ fn refusal(code: u8, text: Option<String>, subject: String) -> Refusal {
 }
 
 /// The error for a connection that the broker ended with this code.
-fn ended_by(code: u8, text: Option<String>) -> Error {
+fn end_error(code: u8, text: Option<String>) -> Error {
     match code {
         0x00..0x80 => Error::Closed,
         0x8b => Error::Stopping,
@@ -528,7 +530,7 @@ fn ended_by(code: u8, text: Option<String>) -> Error {
 }
 
 /// The error for a packet that cannot be encoded.
-fn unsayable(subject: &str, error: MqttError) -> Error {
+fn encode_error(subject: &str, error: MqttError) -> Error {
     Error::Refused(Refusal {
         code: "unsayable".to_owned(),
         subject: printable(subject),
@@ -537,7 +539,7 @@ fn unsayable(subject: &str, error: MqttError) -> Error {
 }
 
 /// The error for a violation of the protocol.
-fn misunderstood(error: MqttError) -> Error {
+fn protocol_error(error: MqttError) -> Error {
     let text = format!("what answers there does not speak this MQTT ({error})");
     Error::Lost(io::Error::new(io::ErrorKind::InvalidData, text))
 }

@@ -27,7 +27,7 @@ pub enum Qos {
 }
 
 impl Qos {
-    pub(super) fn on_the_wire(self) -> packet::Qos {
+    pub(super) fn to_packet(self) -> packet::Qos {
         match self {
             Self::AtMostOnce => packet::Qos::AtMostOnce,
             Self::AtLeastOnce => packet::Qos::AtLeastOnce,
@@ -97,7 +97,7 @@ impl Settings {
         u32::try_from(whole_seconds(self.session_expiry)).unwrap_or(u32::MAX)
     }
 
-    pub(super) fn begins_anew(&self) -> bool {
+    pub(super) fn starts_clean(&self) -> bool {
         self.clean || self.session_expiry.is_zero()
     }
 }
@@ -124,10 +124,10 @@ mod tests {
     #[test]
     fn a_session_that_is_not_kept_begins_anew() {
         let mut settings = Settings::default();
-        assert!(settings.begins_anew());
+        assert!(settings.starts_clean());
         settings.session_expiry = Duration::from_secs(1);
-        assert!(!settings.begins_anew());
+        assert!(!settings.starts_clean());
         settings.clean = true;
-        assert!(settings.begins_anew());
+        assert!(settings.starts_clean());
     }
 }

@@ -5,7 +5,7 @@ use indicatif::HumanCount;
 use rustix::event::PollFlags;
 
 use super::failure::BenchFailure;
-use super::link::BEAT;
+use super::link::TICK;
 use super::phase::{PublishMode, run_phase};
 use super::publisher::BenchPublisher;
 use super::report::BenchReport;
@@ -25,9 +25,9 @@ pub(crate) fn run(settings: &RunSettings, window: u64) -> Result<BenchReport, Be
     )?;
     let mut acked = 0;
     let mut times = histogram();
-    for brought in &result.brought {
-        acked += brought.acked;
-        if let Some(of_one) = &brought.times {
+    for outcome in &result.outcomes {
+        acked += outcome.acked;
+        if let Some(of_one) = &outcome.times {
             times.add(of_one).expect("the same bounds");
         }
     }
@@ -72,7 +72,7 @@ fn publish(publisher: &mut BenchPublisher<'_>, window: u64) -> Result<Receipts, 
             let times = Some(times);
             return Ok(Receipts { acked, times });
         } else {
-            match publisher.link.wait(PollFlags::IN, BEAT) {
+            match publisher.link.wait(PollFlags::IN, TICK) {
                 Err(BenchFailure::Interrupted) => {
                     let times = Some(times);
                     return Ok(Receipts { acked, times });

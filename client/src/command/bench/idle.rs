@@ -8,7 +8,7 @@ use super::failure::BenchFailure;
 use super::flow::Flow;
 use super::frames::Frames;
 use super::layout::Layout;
-use super::link::{BEAT, BenchLink, Dialer};
+use super::link::{BenchLink, Dialer, TICK};
 use super::progress;
 use super::publisher::BenchPublisher;
 use super::reader::SubscriberReader;
@@ -102,7 +102,7 @@ fn connect(settings: &RunSettings) -> Result<Vec<BenchLink>, BenchFailure> {
 fn wait(hold: Duration, dialer: &Dialer) {
     let since = Instant::now();
     while since.elapsed() < hold && !dialer.interrupt.is_raised() {
-        thread::sleep(BEAT.min(hold - since.elapsed().min(hold)));
+        thread::sleep(TICK.min(hold - since.elapsed().min(hold)));
     }
 }
 
@@ -121,7 +121,7 @@ fn broadcast(
         if dialer.interrupt.is_raised() {
             return Err(BenchFailure::Interrupted);
         }
-        match arrivals.recv_timeout(BEAT.min(dialer.wait)) {
+        match arrivals.recv_timeout(TICK.min(dialer.wait)) {
             Ok((arrived, now_ns)) if arrived == number => {
                 publisher.link.receive(|_, _| {})?;
                 // A pause, so that this message is fully handled before the next.

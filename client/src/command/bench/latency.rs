@@ -20,7 +20,7 @@ use crate::exit::{Exit, Failure};
 
 use super::failure::BenchFailure;
 use super::layout::Layout;
-use super::link::BEAT;
+use super::link::TICK;
 use super::payload;
 use super::phase::{PublishMode, run_phase};
 use super::publisher::{BenchPublisher, Extent};
@@ -201,7 +201,7 @@ fn publish(publisher: &mut BenchPublisher<'_>, schedule: Schedule) -> Result<(),
         }
         publisher.link.receive(|_, _| {})?;
         let wait_ns = schedule.due_ns(publisher.number, next) - now_ns;
-        thread::sleep(Duration::from_nanos(wait_ns).min(BEAT));
+        thread::sleep(Duration::from_nanos(wait_ns).min(TICK));
     }
 }
 

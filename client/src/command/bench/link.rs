@@ -22,7 +22,7 @@ const CHUNK_BYTES: usize = 16 * 1024;
 const MAX_HELD_BYTES: usize = 64 * 1024 * 1024;
 
 /// Maximum time between two checks for the end of the run.
-pub(crate) const BEAT: Duration = Duration::from_millis(100);
+pub(crate) const TICK: Duration = Duration::from_millis(100);
 
 /// Maximum number of topics in one subscribe request.
 const TOPICS_AT_ONCE: usize = 500;
@@ -131,7 +131,7 @@ impl BenchLink {
             } else if silent_since.elapsed() > self.wait {
                 return Err(BenchFailure::Silent(self.wait));
             } else {
-                self.wait(PollFlags::IN, BEAT)?;
+                self.wait(PollFlags::IN, TICK)?;
             }
         }
         Ok(())
@@ -151,7 +151,7 @@ impl BenchLink {
                     if stuck_since.get_or_insert_with(Instant::now).elapsed() > self.wait {
                         return Err(BenchFailure::Silent(self.wait));
                     }
-                    self.wait(PollFlags::IN | PollFlags::OUT, BEAT)?;
+                    self.wait(PollFlags::IN | PollFlags::OUT, TICK)?;
                     self.receive(|_, _| {})?;
                 }
                 Err(error) => return Err(BenchFailure::Connection(Error::Lost(error))),
@@ -172,7 +172,7 @@ impl BenchLink {
                     if begin.elapsed() > self.wait {
                         return Err(BenchFailure::Silent(self.wait));
                     }
-                    self.wait(PollFlags::OUT, BEAT)?;
+                    self.wait(PollFlags::OUT, TICK)?;
                 }
                 Err(error) => return Err(BenchFailure::Connection(Error::Lost(error))),
             }

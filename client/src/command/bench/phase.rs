@@ -8,7 +8,7 @@ use super::failure::BenchFailure;
 use super::flow::{Flow, room};
 use super::frames::Frames;
 use super::layout::{Layout, share};
-use super::link::{BEAT, BenchLink};
+use super::link::{BenchLink, TICK};
 use super::progress::Progress;
 use super::publisher::BenchPublisher;
 use super::reader::{Arrival, SubscriberReader};
@@ -35,7 +35,7 @@ pub(crate) struct PhaseResult<W> {
     pub(crate) publishing: Duration,
     /// Until the last message arrived.
     pub(crate) delivering: Duration,
-    pub(crate) brought: Vec<W>,
+    pub(crate) outcomes: Vec<W>,
     pub(crate) interrupted: bool,
 }
 
@@ -84,7 +84,7 @@ pub(crate) fn run_phase<W: Default + Send>(
         let mut progress = Progress::start(settings);
         while !writing.iter().all(thread::ScopedJoinHandle::is_finished) {
             progress.show(flow);
-            thread::park_timeout(BEAT / 4);
+            thread::park_timeout(TICK / 4);
             if settings.dialer.interrupt.is_raised() {
                 flow.stop();
             }
@@ -108,7 +108,7 @@ pub(crate) fn run_phase<W: Default + Send>(
 struct PublisherResult<W> {
     published: u64,
     end_ns: u64,
-    brought: W,
+    outcome: W,
 }
 
 fn publish<W: Default>(
@@ -116,9 +116,9 @@ fn publish<W: Default>(
     write: &impl Fn(&mut BenchPublisher<'_>) -> Result<W, BenchFailure>,
 ) -> Result<PublisherResult<W>, BenchFailure> {
     // An interrupt ends the measurement early; the result counts nevertheless.
-    let brought = match write(&mut publisher) {
+    let outcome = match write(&mut publisher) {
         Err(BenchFailure::Interrupted) => W::default(),
-        brought => brought?,
+        outcome => outcome?,
     };
     match publisher.link.settle() {
         Err(BenchFailure::Interrupted) => {}
@@ -127,7 +127,7 @@ fn publish<W: Default>(
     Ok(PublisherResult {
         published: publisher.published(),
         end_ns: publisher.flow.now_ns(),
-        brought,
+        outcome,
     })
 }
 
@@ -198,7 +198,7 @@ fn add_up<W>(
         faults,
         publishing: Duration::from_nanos(end_ns.unwrap_or(0)),
         delivering: Duration::from_nanos(flow.last_ns()),
-        brought: written.into_iter().map(|written| written.brought).collect(),
+        outcomes: written.into_iter().map(|written| written.outcome).collect(),
         interrupted,
     }
 }

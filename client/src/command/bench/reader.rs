@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::failure::BenchFailure;
 use super::flow::Flow;
 use super::layout::Layout;
-use super::link::{BEAT, BenchLink};
+use super::link::{BenchLink, TICK};
 use super::payload;
 use super::tally::Tally;
 use super::template::{Template, TemplateMatch};
@@ -75,11 +75,11 @@ impl<'a> SubscriberReader<'a> {
         mut self,
         mut on_message: impl FnMut(Arrival<'_>),
     ) -> Result<Vec<Tally>, BenchFailure> {
-        let beat = Timespec::try_from(BEAT).expect("a short time");
+        let tick = Timespec::try_from(TICK).expect("a short time");
         let mut events: Vec<Event> = Vec::with_capacity(MAX_EVENTS);
         while !self.flow.is_closed() {
             events.clear();
-            match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&beat)) {
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&tick)) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(BenchFailure::Resources(error.into())),
             }

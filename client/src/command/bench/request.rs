@@ -9,7 +9,7 @@ use super::failure::BenchFailure;
 use super::flow::Flow;
 use super::frames::Frames;
 use super::layout::Layout;
-use super::link::{BEAT, BenchLink, Dialer};
+use super::link::{BenchLink, Dialer, TICK};
 use super::payload;
 use super::progress::Progress;
 use super::publisher::Extent;
@@ -160,7 +160,7 @@ fn await_answer(
     let mut has_come = false;
     let mut is_strange = false;
     while !has_come && since.elapsed() < wait && !flow.is_stopped() {
-        link.wait(PollFlags::IN, BEAT.min(wait))?;
+        link.wait(PollFlags::IN, TICK.min(wait))?;
         link.receive(|_, payload| match payload::number(payload) {
             Some((_, number)) => {
                 tally.push(0, number);
@@ -180,7 +180,7 @@ fn answer(endpoint: &mut Endpoint, topic: &str, flow: &Flow) -> Result<(), Bench
     let wire = endpoint.wire();
     let mut answers = Vec::new();
     let mut echo = |endpoint: &mut Endpoint| {
-        endpoint.link.wait(PollFlags::IN, BEAT)?;
+        endpoint.link.wait(PollFlags::IN, TICK)?;
         let answer = |_: &[u8], payload: &[u8]| wire.publish(topic, payload, false, &mut answers);
         endpoint.link.receive(answer)?;
         endpoint.say(&answers)?;

@@ -113,7 +113,7 @@ impl Arguments {
         let mut screen = TopScreen::open()?;
         loop {
             take_events(&mut watch, &mut events)?;
-            if !screen.obey(&mut watch)? {
+            if !screen.handle_events(&mut watch)? {
                 return Ok(Exit::Done);
             }
             screen.draw(&mut watch)?;

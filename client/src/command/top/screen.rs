@@ -26,7 +26,7 @@ impl TopScreen {
     }
 
     /// Handles keys; returns `false` if the user quits or the terminal is gone.
-    pub(crate) fn obey(&mut self, watch: &mut Watch) -> io::Result<bool> {
+    pub(crate) fn handle_events(&mut self, watch: &mut Watch) -> io::Result<bool> {
         while let Some(event) = self.terminal.next_event() {
             match event {
                 Ok(Event::Key(key)) if key.kind != KeyEventKind::Release => {

@@ -40,8 +40,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     arguments.server.run(|client| {
         let why: Why = client.inquire(&arguments.topic, None)?;
-        listing::print_answer(&why, Told(&why), arguments.json)?;
-        Ok(if is_heard(&why) {
+        listing::print_answer(&why, Explanation(&why), arguments.json)?;
+        Ok(if has_subscribers(&why) {
             Exit::Done
         } else {
             Exit::Failed
@@ -49,39 +49,39 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     })
 }
 
-fn is_heard(why: &Why) -> bool {
+fn has_subscribers(why: &Why) -> bool {
     why.matching.iter().any(|matching| matching.total > 0)
 }
 
 /// The answer as text for people.
-struct Told<'a>(&'a Why);
+struct Explanation<'a>(&'a Why);
 
-impl fmt::Display for Told<'_> {
+impl fmt::Display for Explanation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let why = self.0;
         let topic = visible::line(&why.topic);
-        if is_heard(why) {
+        if has_subscribers(why) {
             writeln!(f, "{topic} goes to these:")?;
             let matching = why.matching.iter().filter(|matching| matching.total > 0);
-            matching.into_iter().try_for_each(|it| tell_match(f, it))?;
+            matching.into_iter().try_for_each(|it| write_match(f, it))?;
         } else {
             writeln!(f, "Nobody gets {topic}: no filter matches it.")?;
         }
         let near = near(why);
         if !near.is_empty() {
-            let verb = if is_heard(why) {
+            let verb = if has_subscribers(why) {
                 "also nearly"
             } else {
                 "nearly"
             };
             writeln!(f, "\nThese filters {verb} match:")?;
             near.iter()
-                .try_for_each(|near| tell_near(f, near, &why.topic))?;
-        } else if !is_heard(why) {
-            tell_what_to_do(f, &topic)?;
+                .try_for_each(|near| write_near(f, near, &why.topic))?;
+        } else if !has_subscribers(why) {
+            write_advice(f, &topic)?;
         }
         f.write_char('\n')?;
-        tell_past(f, why)
+        write_history(f, why)
     }
 }
 
@@ -93,11 +93,11 @@ fn near(why: &Why) -> Vec<&Near> {
         inquiry::Difference::Level | inquiry::Difference::Other => false,
     };
     let near = why.near.iter();
-    near.filter(|near| !is_heard(why) || is_typo(near))
+    near.filter(|near| !has_subscribers(why) || is_typo(near))
         .collect()
 }
 
-fn tell_match(f: &mut fmt::Formatter<'_>, matching: &Matching) -> fmt::Result {
+fn write_match(f: &mut fmt::Formatter<'_>, matching: &Matching) -> fmt::Result {
     let filter = visible::line(&matching.filter);
     if filter.starts_with("$share/") {
         let members = match matching.total {
@@ -108,10 +108,10 @@ fn tell_match(f: &mut fmt::Formatter<'_>, matching: &Matching) -> fmt::Result {
     } else {
         writeln!(f, "  {filter}")?;
     }
-    tell_holders(f, &matching.holders, matching.total)
+    write_holders(f, &matching.holders, matching.total)
 }
 
-fn tell_near(f: &mut fmt::Formatter<'_>, near: &Near, topic: &str) -> fmt::Result {
+fn write_near(f: &mut fmt::Formatter<'_>, near: &Near, topic: &str) -> fmt::Result {
     let filter = visible::line(&near.filter);
     let difference = MarkedDifference::between(&near.filter, topic, near.difference);
     let kind = match near.difference {
@@ -124,32 +124,32 @@ fn tell_near(f: &mut fmt::Formatter<'_>, near: &Near, topic: &str) -> fmt::Resul
     if !marks.is_empty() {
         writeln!(f, "  {marks}")?;
     }
-    tell_holders(f, &near.holders, near.total)
+    write_holders(f, &near.holders, near.total)
 }
 
 /// Subscribers that miss messages come first.
-fn tell_holders(f: &mut fmt::Formatter<'_>, holders: &[Holder], total: u64) -> fmt::Result {
-    let mut told: Vec<(&Holder, Vec<String>)> = holders
+fn write_holders(f: &mut fmt::Formatter<'_>, holders: &[Holder], total: u64) -> fmt::Result {
+    let mut shown: Vec<(&Holder, Vec<String>)> = holders
         .iter()
         .map(|holder| (holder, problems(holder)))
         .collect();
-    told.sort_by_key(|(_, problems)| problems.is_empty());
-    told.truncate(MAX_NAMED);
-    for (holder, problems) in &told {
-        write!(f, "    {}", called(holder))?;
+    shown.sort_by_key(|(_, problems)| problems.is_empty());
+    shown.truncate(MAX_NAMED);
+    for (holder, problems) in &shown {
+        write!(f, "    {}", label(holder))?;
         for problem in problems {
             write!(f, "\n      {problem}")?;
         }
         f.write_char('\n')?;
     }
-    match total.saturating_sub(told.len() as u64) {
+    match total.saturating_sub(shown.len() as u64) {
         0 => Ok(()),
         more => writeln!(f, "    and {} more", grouped(more)),
     }
 }
 
 /// `#7 the lamp (127.0.0.1:40000)`.
-fn called(holder: &Holder) -> String {
+fn label(holder: &Holder) -> String {
     let Holder { id, peer, wire, .. } = holder;
     let name = holder.name.as_deref().map(|name| format!(" {name}"));
     let name = name.unwrap_or_default();
@@ -188,7 +188,7 @@ fn problems(holder: &Holder) -> Vec<String> {
     problems
 }
 
-fn tell_what_to_do(f: &mut fmt::Formatter<'_>, topic: &str) -> fmt::Result {
+fn write_advice(f: &mut fmt::Formatter<'_>, topic: &str) -> fmt::Result {
     if topic.starts_with('$') {
         writeln!(
             f,
@@ -198,7 +198,7 @@ fn tell_what_to_do(f: &mut fmt::Formatter<'_>, topic: &str) -> fmt::Result {
     writeln!(f, "To get it, type: client subscribe '{topic}'")
 }
 
-fn tell_past(f: &mut fmt::Formatter<'_>, why: &Why) -> fmt::Result {
+fn write_history(f: &mut fmt::Formatter<'_>, why: &Why) -> fmt::Result {
     match &why.seen {
         Some(seen) => writeln!(
             f,
@@ -234,9 +234,9 @@ fn copies(count: u64) -> String {
 mod tests {
     use super::*;
 
-    fn told(answer: &str) -> String {
+    fn shown(answer: &str) -> String {
         let why: Why = serde_json::from_str(answer).expect("an answer");
-        Told(&why).to_string()
+        Explanation(&why).to_string()
     }
 
     const LAMP: &str = r#"{"id":7,"name":"the lamp","peer":"127.0.0.1:40000","wire":"line",
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn subscribers_are_listed_by_filter_with_their_problems() {
-        let told = told(&format!(
+        let shown = shown(&format!(
             r#"{{"topic":"home/a","matching":[
                 {{"filter":"home/#","holders":[{LAMP}],"total":1}},
                 {{"filter":"$share/g/+/a","holders":[{FULL}],"total":3}}],
@@ -269,12 +269,12 @@ home/a goes to these:
 It was last published 2s ago: 1,200 messages so far, 1 copy made of them.
 Its last value is retained: 4 B, 2h old.
 ";
-        assert_eq!(told, expected);
+        assert_eq!(shown, expected);
     }
 
     #[test]
     fn without_subscribers_the_near_filters_are_listed() {
-        let told = told(&format!(
+        let shown = shown(&format!(
             r#"{{"topic":"home/kitchn","matching":[],"near":[
                 {{"filter":"+/kitchen","difference":"letter","holders":[{LAMP}],"total":1}}],
                 "retained":null,"seen":null}}"#
@@ -290,7 +290,7 @@ These filters nearly match:
 Nothing has been published there, as far as the broker remembers.
 Nothing is retained there.
 ";
-        assert_eq!(told, expected);
+        assert_eq!(shown, expected);
     }
 
     #[test]
@@ -298,14 +298,14 @@ Nothing is retained there.
         let near = |filter, difference| {
             format!(r#"{{"filter":"{filter}","difference":"{difference}","holders":[],"total":1}}"#)
         };
-        let told = told(&format!(
+        let shown = shown(&format!(
             r##"{{"topic":"a/b","matching":[{{"filter":"#","holders":[],"total":1}}],
                 "near":[{},{},{}]}}"##,
             near("A/b", "case"),
             near("a/c", "level"),
             near("a/bb", "letter"),
         ));
-        let lines: Vec<&str> = told.lines().collect();
+        let lines: Vec<&str> = shown.lines().collect();
         let expected = [
             "a/b goes to these:",
             "  #",
@@ -318,27 +318,27 @@ Nothing is retained there.
             "  a/bb   one letter differs: b -> bb",
             "     ^",
         ];
-        assert_eq!(lines[..10], expected, "{told}");
+        assert_eq!(lines[..10], expected, "{shown}");
     }
 
     #[test]
     fn of_many_subscribers_those_with_problems_are_named() {
         let many = vec![LAMP; 20].join(",");
-        let told = told(&format!(
+        let shown = shown(&format!(
             r##"{{"topic":"a","matching":[
                 {{"filter":"#","holders":[{many},{FULL}],"total":21}}],"near":[]}}"##
         ));
-        let lines: Vec<&str> = told.lines().collect();
-        assert_eq!(lines[2], "    #8 (127.0.0.1:40001, mqtt)", "{told}");
-        assert_eq!(lines[14], "    and 11 more", "{told}");
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines[2], "    #8 (127.0.0.1:40001, mqtt)", "{shown}");
+        assert_eq!(lines[14], "    and 11 more", "{shown}");
     }
 
     #[test]
     fn without_near_filters_it_says_what_to_type() {
-        let told = told(r#"{"topic":"$a\u001b","matching":[],"near":[]}"#);
+        let shown = shown(r#"{"topic":"$a\u001b","matching":[],"near":[]}"#);
         assert!(
-            told.contains("with $.\nTo get it, type: client subscribe '$a\u{fffd}'\n"),
-            "{told}"
+            shown.contains("with $.\nTo get it, type: client subscribe '$a\u{fffd}'\n"),
+            "{shown}"
         );
     }
 }

@@ -137,7 +137,7 @@ fn event(chunk: &[u8], start: usize) -> WireEvent {
 
 #[cfg(test)]
 mod tests {
-    use super::super::protocol::tests::{check, check_message, said};
+    use super::super::protocol::tests::{check, check_message, written};
     use super::*;
 
     fn streams() -> Streams {
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_subscriber_asks_once() {
-        assert!(said(|out| streams().connect("b", false, out)).is_empty());
+        assert!(written(|out| streams().connect("b", false, out)).is_empty());
         let mut out = Vec::new();
         let confirms = streams().subscribe(&["a/b".to_owned()], 0..1, &mut out);
         assert_eq!(confirms, 1);
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn publishers_speak_in_lines() {
         let events = Events { streams: streams() };
-        let out = said(|out| events.publish("a", b"hi", false, out));
+        let out = written(|out| events.publish("a", b"hi", false, out));
         assert_eq!(out, b"PUBLISH a hi\n");
         check(&events, b"PONG\n", &WireEvent::Confirm);
         assert!(events.of_subscribers().is_some());

@@ -82,7 +82,7 @@ impl Protocol for LineProtocol {
 
 #[cfg(test)]
 mod tests {
-    use super::super::protocol::tests::{check, check_message, said};
+    use super::super::protocol::tests::{check, check_message, written};
     use super::*;
 
     #[test]
@@ -118,8 +118,8 @@ mod tests {
             b"PING a b\n",
             &WireEvent::Ping { token: 5..8 },
         );
-        assert_eq!(said(|out| LineProtocol.pong(b"a b", out)), b"PONG a b\n");
-        assert_eq!(said(|out| LineProtocol.pong(b"", out)), b"PONG\n");
+        assert_eq!(written(|out| LineProtocol.pong(b"a b", out)), b"PONG a b\n");
+        assert_eq!(written(|out| LineProtocol.pong(b"", out)), b"PONG\n");
     }
 
     #[test]

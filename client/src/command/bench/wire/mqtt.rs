@@ -304,7 +304,7 @@ fn put_text(text: &str, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::protocol::tests::{check, check_message, said};
+    use super::super::protocol::tests::{check, check_message, written};
     use super::*;
 
     const V3: Mqtt = Mqtt::of(false);
@@ -312,15 +312,15 @@ mod tests {
 
     #[test]
     fn a_published_message_scans_as_a_delivery() {
-        let frame = said(|out| V3.publish("a/b", b"hi", false, out));
+        let frame = written(|out| V3.publish("a/b", b"hi", false, out));
         check_message(&V3, &frame, "a/b");
-        let frame = said(|out| V3.publish("a/b", b"hi", true, out));
+        let frame = written(|out| V3.publish("a/b", b"hi", true, out));
         check_message(&V3, &frame, "a/b");
     }
 
     #[test]
     fn an_acknowledged_message_has_a_number_that_is_never_zero() {
-        let mut frame = said(|out| V3.publish("a", b"hi", true, out));
+        let mut frame = written(|out| V3.publish("a", b"hi", true, out));
         let payload_at = frame.len() - 2;
         for (number, id) in [(0, [0, 1]), (65_534, [0xff, 0xff]), (65_535, [0, 1])] {
             V3.identify(&mut frame, payload_at, number);
@@ -330,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_long_packet_says_its_length_in_several_bytes() {
-        let frame = said(|out| V3.publish("a", &[b'x'; 20_000], false, out));
+        let frame = written(|out| V3.publish("a", &[b'x'; 20_000], false, out));
         let Some((WireEvent::Message { payload, .. }, len)) = V3.scan(&frame) else {
             panic!("no message");
         };
@@ -364,10 +364,10 @@ mod tests {
     #[test]
     fn version_5_is_the_same_with_properties() {
         for acked in [false, true] {
-            let frame = said(|out| V5.publish("a/b", b"hi", acked, out));
+            let frame = written(|out| V5.publish("a/b", b"hi", acked, out));
             check_message(&V5, &frame, "a/b");
         }
-        let mut frame = said(|out| V5.publish("a", b"hi", true, out));
+        let mut frame = written(|out| V5.publish("a", b"hi", true, out));
         let payload_at = frame.len() - 2;
         V5.identify(&mut frame, payload_at, 0x0102);
         assert_eq!(frame, b"\x32\x08\x00\x01a\x01\x03\x00hi");
@@ -409,13 +409,13 @@ mod tests {
     #[test]
     fn a_message_with_qos_1_gets_a_receipt_with_its_number() {
         for wire in [V3, V5] {
-            let mut frame = said(|out| wire.publish("a", b"hi", true, out));
+            let mut frame = written(|out| wire.publish("a", b"hi", true, out));
             let payload_at = frame.len() - 2;
             wire.identify(&mut frame, payload_at, 0x0506);
-            let receipt = said(|out| wire.receipt(&frame, out));
+            let receipt = written(|out| wire.receipt(&frame, out));
             assert_eq!(receipt, [PUBACK, 2, 5, 7]);
-            let frame = said(|out| wire.publish("a", b"hi", false, out));
-            assert!(said(|out| wire.receipt(&frame, out)).is_empty());
+            let frame = written(|out| wire.publish("a", b"hi", false, out));
+            assert!(written(|out| wire.receipt(&frame, out)).is_empty());
         }
     }
 }

@@ -77,7 +77,7 @@ fn message(bytes: &[u8], line: &[u8], head: usize) -> Option<(WireEvent, usize)>
 
 #[cfg(test)]
 mod tests {
-    use super::super::protocol::tests::{check, check_message, said};
+    use super::super::protocol::tests::{check, check_message, written};
     use super::*;
 
     #[test]
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn in_verbose_mode_each_message_is_acknowledged() {
         check(&Nats, b"+OK\r\n", &WireEvent::Ack(AckCount::One));
-        let connect = said(|out| Nats.connect("b", true, out));
+        let connect = written(|out| Nats.connect("b", true, out));
         let connect = String::from_utf8(connect).expect("text");
         assert!(connect.contains("\"verbose\":true"), "{connect}");
         assert!(connect.ends_with("}\r\nPING\r\n"), "{connect}");
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_published_message_says_its_length() {
-        let out = said(|out| Nats.publish("a", b"hi", false, out));
+        let out = written(|out| Nats.publish("a", b"hi", false, out));
         assert_eq!(out, b"PUB a 2\r\nhi\r\n");
     }
 

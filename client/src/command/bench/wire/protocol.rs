@@ -135,7 +135,7 @@ pub(super) mod tests {
     }
 
     /// The bytes that a protocol writes.
-    pub(crate) fn said(say: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    pub(crate) fn written(say: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         let mut out = Vec::new();
         say(&mut out);
         out

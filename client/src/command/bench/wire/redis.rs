@@ -102,7 +102,7 @@ fn array(bytes: &[u8], count: usize, head: usize) -> Option<(WireEvent, usize)> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::protocol::tests::{check, check_message, said};
+    use super::super::protocol::tests::{check, check_message, written};
     use super::*;
 
     #[test]
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_number_acknowledges_one_message() {
-        let out = said(|out| Redis.publish("a", b"hi", true, out));
+        let out = written(|out| Redis.publish("a", b"hi", true, out));
         assert_eq!(out, b"*3\r\n$7\r\nPUBLISH\r\n$1\r\na\r\n$2\r\nhi\r\n");
         check(&Redis, b":12\r\n", &WireEvent::Ack(AckCount::One));
     }

@@ -117,7 +117,7 @@ fn frame(out: &mut Vec<u8>, say: impl FnOnce(&mut Vec<u8>)) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::protocol::tests::{check, check_message, said};
+    use super::super::protocol::tests::{check, check_message, written};
     use super::*;
 
     fn websocket() -> WebSocket {
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_conversation_begins_with_a_handshake() {
-        let connect = said(|out| websocket().connect("b", false, out));
+        let connect = written(|out| websocket().connect("b", false, out));
         let connect = String::from_utf8(connect).expect("text");
         assert!(connect.starts_with("GET /ws HTTP/1.1\r\n"), "{connect}");
         assert!(
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_request_is_a_frame_with_a_mask_of_zeros() {
-        let out = said(|out| websocket().publish("a", b"hi", false, out));
+        let out = written(|out| websocket().publish("a", b"hi", false, out));
         assert_eq!(out, b"\x81\x8d\0\0\0\0PUBLISH a hi\n");
     }
 }
