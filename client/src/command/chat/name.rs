@@ -98,12 +98,12 @@ impl fmt::Display for BadName {
             NameProblem::OfTopics(letter) => {
                 write!(
                     f,
-                    "the {what} {text} holds {letter}, which is special in topics; leave it out"
+                    "the {what} {text} holds {letter}, which divides topics; leave it out"
                 )
             }
             NameProblem::Invisible => write!(
                 f,
-                "the {what} {text} holds an unprintable character; leave it out"
+                "the {what} {text} holds a character that cannot be shown; leave it out"
             ),
             NameProblem::Dollar => write!(
                 f,
@@ -134,14 +134,14 @@ mod tests {
             ("", "give it a name"),
             ("ann lee", "use - or _ instead"),
             ("ann\u{2003}lee", "use - or _ instead"),
-            ("a/b", "holds /, which is special in topics; leave it out"),
+            ("a/b", "holds /, which divides topics; leave it out"),
             ("a+", "holds +"),
             ("#a", "holds #"),
             (
                 "a\x1b[2J",
-                "the nick a\u{fffd}[2J holds an unprintable character",
+                "the nick a\u{fffd}[2J holds a character that cannot be shown",
             ),
-            ("a\u{202e}b", "unprintable"),
+            ("a\u{202e}b", "cannot be shown"),
             (&"x".repeat(33), "use at most 32 characters"),
         ] {
             let refused = ChatName::nick(name).expect_err(name).to_string();
