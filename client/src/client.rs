@@ -35,7 +35,7 @@ use crate::publisher::Publisher;
 /// client.subscribe("news/#")?;
 /// assert_eq!(client.publish("news/today", "hello")?, 1);
 ///
-/// let message = client.messages().next().expect("the connection stands")?;
+/// let message = client.messages().next().expect("an open connection")?;
 /// assert_eq!(message.topic, "news/today");
 /// assert_eq!(message.payload, b"hello");
 /// client.close()?;

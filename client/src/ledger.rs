@@ -101,7 +101,7 @@ impl Ledger {
         self.replied >= self.asked
     }
 
-    /// Whether the answer to PING number `ping` has come.
+    /// Whether PING number `ping` is answered.
     pub(crate) fn is_ponged(&self, ping: u64) -> bool {
         self.pongs >= ping
     }

@@ -11,7 +11,7 @@ use super::settings::{Qos, Settings, Version};
 
 /// A packet from the broker, in either version. Reason codes are those of MQTT 5.
 #[derive(Debug)]
-pub(super) enum Received {
+pub(super) enum BrokerPacket {
     Connack {
         code: u8,
         text: Option<String>,
@@ -190,17 +190,17 @@ pub(super) fn pubcomp(version: Version, id: u16) -> Result<Packet, MqttError> {
 }
 
 /// Converts a packet from the broker.
-pub(super) fn received(packet: Packet) -> Received {
+pub(super) fn decode(packet: Packet) -> BrokerPacket {
     match packet {
-        Packet::V3_1_1Connack(it) => Received::Connack {
+        Packet::V3_1_1Connack(it) => BrokerPacket::Connack {
             code: reason::of_connack_3(it.return_code() as u8),
             text: None,
         },
-        Packet::V5_0Connack(it) => Received::Connack {
+        Packet::V5_0Connack(it) => BrokerPacket::Connack {
             code: it.reason_code() as u8,
             text: reason_string(it.props()),
         },
-        Packet::V3_1_1Publish(it) => Received::Publish(PublishPacket {
+        Packet::V3_1_1Publish(it) => BrokerPacket::Publish(PublishPacket {
             topic: it.topic_name().to_owned(),
             payload: it.payload().clone(),
             qos: qos(it.qos() as u8),
@@ -208,7 +208,7 @@ pub(super) fn received(packet: Packet) -> Received {
             id: it.packet_id(),
             properties: Vec::new(),
         }),
-        Packet::V5_0Publish(it) => Received::Publish(PublishPacket {
+        Packet::V5_0Publish(it) => BrokerPacket::Publish(PublishPacket {
             topic: it.topic_name().to_owned(),
             payload: it.payload().clone(),
             qos: qos(it.qos() as u8),
@@ -221,33 +221,33 @@ pub(super) fn received(packet: Packet) -> Received {
             let code = it.reason_code().map_or(0, |code| code as u8);
             settled(it.packet_id(), code, it.props().as_deref())
         }
-        Packet::V3_1_1Pubrec(it) => Received::PubRec { id: it.packet_id() },
+        Packet::V3_1_1Pubrec(it) => BrokerPacket::PubRec { id: it.packet_id() },
         Packet::V5_0Pubrec(it) => match it.reason_code().map_or(0, |code| code as u8) {
             code @ 0x80.. => settled(it.packet_id(), code, it.props().as_deref()),
-            _ => Received::PubRec { id: it.packet_id() },
+            _ => BrokerPacket::PubRec { id: it.packet_id() },
         },
-        Packet::V3_1_1Pubrel(it) => Received::Released { id: it.packet_id() },
-        Packet::V5_0Pubrel(it) => Received::Released { id: it.packet_id() },
+        Packet::V3_1_1Pubrel(it) => BrokerPacket::Released { id: it.packet_id() },
+        Packet::V5_0Pubrel(it) => BrokerPacket::Released { id: it.packet_id() },
         Packet::V3_1_1Pubcomp(it) => settled(it.packet_id(), 0, None),
         Packet::V5_0Pubcomp(it) => settled(it.packet_id(), 0, None),
-        Packet::V3_1_1Suback(it) => Received::Suback {
+        Packet::V3_1_1Suback(it) => BrokerPacket::Suback {
             codes: it.return_codes().iter().map(|code| *code as u8).collect(),
         },
-        Packet::V5_0Suback(it) => Received::Suback {
+        Packet::V5_0Suback(it) => BrokerPacket::Suback {
             codes: it.reason_codes().iter().map(|code| *code as u8).collect(),
         },
-        Packet::V3_1_1Pingresp(_) | Packet::V5_0Pingresp(_) => Received::Pingresp,
-        Packet::V5_0Disconnect(it) => Received::Disconnect {
+        Packet::V3_1_1Pingresp(_) | Packet::V5_0Pingresp(_) => BrokerPacket::Pingresp,
+        Packet::V5_0Disconnect(it) => BrokerPacket::Disconnect {
             code: it.reason_code().map_or(0, |code| code as u8),
             text: it.props().as_deref().and_then(reason_string),
         },
-        _ => Received::Other,
+        _ => BrokerPacket::Other,
     }
 }
 
-fn settled(id: u16, code: u8, properties: Option<&[Property]>) -> Received {
+fn settled(id: u16, code: u8, properties: Option<&[Property]>) -> BrokerPacket {
     let text = properties.and_then(reason_string);
-    Received::Settled { id, code, text }
+    BrokerPacket::Settled { id, code, text }
 }
 
 fn qos(number: u8) -> Qos {

@@ -15,7 +15,7 @@ use mqtt_protocol_core::mqtt::result_code::MqttError;
 use mqtt_protocol_core::mqtt::{self as core};
 use protocol::{Attributes, RETAIN, Verb};
 
-use super::packets::{self, PublishPacket, Received};
+use super::packets::{self, BrokerPacket, PublishPacket};
 use super::settings::{Qos, Settings, Version};
 use super::timers::Timers;
 use super::{attributes, reason};
@@ -438,9 +438,7 @@ impl Session {
                     let bytes = packet.to_continuous_buffer();
                     self.link.outgoing().extend_from_slice(&bytes);
                 }
-                Event::NotifyPacketReceived(packet) => {
-                    self.handle_packet(packets::received(packet))
-                }
+                Event::NotifyPacketReceived(packet) => self.handle_packet(packets::decode(packet)),
                 Event::RequestTimerReset { kind, duration_ms } => {
                     let time = Duration::from_millis(duration_ms);
                     self.timers.set(kind, time, Instant::now());
@@ -457,25 +455,25 @@ impl Session {
         }
     }
 
-    fn handle_packet(&mut self, packet: Received) {
+    fn handle_packet(&mut self, packet: BrokerPacket) {
         match packet {
-            Received::Connack { code, text } => self.connack = Some((code, text)),
-            Received::Publish(message) => self.delivered.push_back(message),
-            Received::Settled { id, code, text } => self.settle(id, code, text),
-            Received::PubRec { id } => {
+            BrokerPacket::Connack { code, text } => self.connack = Some((code, text)),
+            BrokerPacket::Publish(message) => self.delivered.push_back(message),
+            BrokerPacket::Settled { id, code, text } => self.settle(id, code, text),
+            BrokerPacket::PubRec { id } => {
                 let packet = packets::pubrel(self.version, id);
                 self.queue_built(packet);
             }
-            Received::Released { id } => {
+            BrokerPacket::Released { id } => {
                 let packet = packets::pubcomp(self.version, id);
                 self.queue_built(packet);
             }
-            Received::Suback { codes } => self.suback = Some(codes),
-            Received::Pingresp => self.pongs += 1,
-            Received::Disconnect { code, text } => {
+            BrokerPacket::Suback { codes } => self.suback = Some(codes),
+            BrokerPacket::Pingresp => self.pongs += 1,
+            BrokerPacket::Disconnect { code, text } => {
                 self.ended.get_or_insert(end_error(code, text));
             }
-            Received::Other => {}
+            BrokerPacket::Other => {}
         }
     }
 

@@ -58,7 +58,7 @@ pub(crate) fn retain() -> Attributes<'static> {
     attributes
 }
 
-/// Attempts to reconnect, on a thread of their own: the user can go on typing meanwhile.
+/// Attempts to reconnect, on a thread of their own: the user can type meanwhile.
 pub(crate) type Reconnecting = WakeReceiver<ReconnectEvent>;
 
 /// How the attempts go.

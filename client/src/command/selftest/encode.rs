@@ -18,7 +18,7 @@ pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     out.0
 }
 
-/// A packet with an id, no properties, and `rest` behind them.
+/// A packet with an id, no properties, and `rest` after them.
 pub(crate) fn with_id(version: MqttVersion, first: u8, id: u16, rest: &[u8]) -> Vec<u8> {
     let mut body = FieldWriter::default();
     body.u16(id);
@@ -80,7 +80,7 @@ pub(crate) fn unsubscribe(version: MqttVersion, id: u16, filters: &[&str]) -> Ve
     with_id(version, 0xa2, id, &filters.collect::<Vec<_>>())
 }
 
-/// Bytes with their length before them, as text has it too.
+/// Bytes or text with their length before them.
 pub(crate) fn field(bytes: &[u8]) -> Vec<u8> {
     let mut out = FieldWriter::default();
     out.data(bytes);
