@@ -1,4 +1,4 @@
-//! Answers to one request, one by one.
+//! The answers to one request.
 
 use std::time::Duration;
 
@@ -7,8 +7,9 @@ use crate::error::Error;
 use crate::exchange::Exchange;
 use crate::message::Message;
 
-/// The answers to a request as they come, from [`Client::request_with`](crate::Client::request_with). Those that come
-/// after this is dropped are dropped too.
+/// The answers to a request as they arrive, from
+/// [`Client::request_with`](crate::Client::request_with). Answers that arrive after this value was
+/// dropped are dropped too.
 #[derive(Debug)]
 pub struct Answers<'c> {
     exchange: &'c mut Exchange,
@@ -20,13 +21,13 @@ impl<'c> Answers<'c> {
         Self { exchange, copies }
     }
 
-    /// How many subscribers got the request. With none of them there will be no answer.
+    /// How many subscribers got the request. If none did, there will be no answer.
     pub fn copies(&self) -> u64 {
         self.copies
     }
 
-    /// The next answer; `None` if none comes in time. Without a time it waits for as long as the
-    /// connection stands.
+    /// The next answer; `None` if none arrives in time. Without a timeout it waits until an answer
+    /// arrives or the connection ends.
     pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Message>, Error> {
         self.exchange.next_answer(timeout.map(clock::after))
     }

@@ -1,7 +1,7 @@
-//! What was delivered while the client waited for something else, in order.
+//! Messages that arrived while the client waited for something else, in order.
 //!
-//! It is bounded like the broker's outbox: beyond the limit new messages are dropped, counted, and
-//! told as a gap in their place.
+//! It is bounded like the broker's outbox: beyond the limit new messages are dropped and counted,
+//! and a gap takes their place.
 
 use std::collections::VecDeque;
 
@@ -9,8 +9,7 @@ use protocol::Reply;
 
 use crate::message::Delivery;
 
-/// The most that waits here, in bytes. As much as one message may have at most, so that any single
-/// one fits.
+/// Maximum size in bytes. It is the maximum size of a message, so any single message fits.
 const LIMIT_BYTES: usize = protocol::limits::LINE_BYTES + protocol::limits::TOPIC_BYTES;
 
 /// A bounded queue of deliveries as lines.
@@ -19,7 +18,7 @@ pub(crate) struct Backlog {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
     limit: usize,
-    /// Dropped behind the last line.
+    /// Number of messages dropped after the last line.
     missed: u64,
 }
 
@@ -35,14 +34,15 @@ impl Default for Backlog {
 }
 
 impl Backlog {
-    /// Keeps it, or counts it as missed.
+    /// Keeps a delivery, or counts it as missed.
     pub(crate) fn push(&mut self, delivery: Delivery<'_>) {
         let lost = match delivery {
             Delivery::Message { .. } => 1,
             Delivery::Gap { count } => count,
         };
         let line = line(delivery);
-        // After a gap nothing is taken in until half is free, or messages and gaps would alternate.
+        // After a gap nothing is kept until half of the space is free; otherwise messages and gaps
+        // would alternate.
         let limit = match self.missed {
             0 => self.limit,
             _ => self.limit / 2,
@@ -57,7 +57,7 @@ impl Backlog {
         self.push_line(line);
     }
 
-    /// The oldest, as a line without its end; see [`delivery`].
+    /// Removes the oldest delivery, as a line without its end; see [`delivery`].
     pub(crate) fn pop(&mut self) -> Option<Vec<u8>> {
         match self.lines.pop_front() {
             Some(line) => {
@@ -88,7 +88,7 @@ fn line(delivery: Delivery<'_>) -> Vec<u8> {
     line
 }
 
-/// What a line of [`Backlog::pop`] says.
+/// Decodes a line of [`Backlog::pop`].
 pub(crate) fn delivery(line: &[u8]) -> Delivery<'_> {
     let reply = Reply::decode(line).expect("the line was encoded here");
     Delivery::from_reply(reply).expect("the line was a delivery")
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_comes_out_as_it_came() {
+    fn deliveries_come_out_in_order() {
         let mut backlog = Backlog::default();
         let lines = ["MESSAGE a x\\ny", "GAP 3", "@retained;k=v MESSAGE b"];
         push(&mut backlog, &lines);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_limit_a_gap_stands_where_messages_would_have_been() {
+    fn beyond_the_limit_a_gap_replaces_messages() {
         let mut backlog = Backlog {
             limit: 40,
             ..Backlog::default()

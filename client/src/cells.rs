@@ -1,14 +1,14 @@
-//! Text in the cells of a terminal: how many it takes, and how much of it fits.
+//! The width of text in cells of a terminal.
 
 use ratatui::text::Span;
 use unicode_segmentation::UnicodeSegmentation;
 
-/// How many cells a text takes in a row.
+/// The width of a text in cells.
 pub(crate) fn width(text: &str) -> usize {
     Span::raw(text).width()
 }
 
-/// As much of the beginning as fits into one row.
+/// The longest prefix that fits into `width` cells.
 pub(crate) fn clipped(text: &str, width: usize) -> &str {
     let mut cells = 0;
     let mut letters = text.grapheme_indices(true);

@@ -1,4 +1,4 @@
-//! What can be asked of a broker: one call for each, which blocks until its answer is there.
+//! The client: one blocking call for each request to the broker.
 
 use std::fmt::Display;
 use std::net::ToSocketAddrs;
@@ -24,8 +24,8 @@ use crate::publisher::Publisher;
 /// A client of a broker.
 ///
 /// A call that fails leaves the client usable, unless [`Error::is_disconnect`] says that the
-/// connection is gone. Dropping a client closes its connection; [`close`](Self::close) says
-/// goodbye first.
+/// connection is gone. Dropping a client closes its connection; [`close`](Self::close) sends BYE
+/// first.
 ///
 /// ```
 /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -35,7 +35,7 @@ use crate::publisher::Publisher;
 /// client.subscribe("news/#")?;
 /// assert_eq!(client.publish("news/today", "hello")?, 1);
 ///
-/// let message = client.messages().next().expect("the connection stands")?;
+/// let message = client.messages().next().expect("an open connection")?;
 /// assert_eq!(message.topic, "news/today");
 /// assert_eq!(message.payload, b"hello");
 /// client.close()?;
@@ -44,8 +44,6 @@ use crate::publisher::Publisher;
 #[derive(Debug)]
 pub struct Client {
     exchange: Exchange,
-    /// Gaps since the last message that was handed out.
-    missed: u64,
 }
 
 /// What a connection has published so far, and what the broker has said about it.
@@ -53,44 +51,43 @@ pub struct Client {
 pub struct Account {
     /// How many messages were published.
     pub published: u64,
-    /// The first so many of them have been answered, by a receipt or a refusal.
+    /// How many of them, counted from the first, have a receipt or a refusal.
     pub answered: u64,
-    /// How many subscriber copies the receipts speak of.
+    /// How many copies for subscribers the receipts report.
     pub copies: u64,
 }
 
 impl Account {
-    /// How many messages have no answer yet.
+    /// Number of messages without an answer.
     pub fn outstanding(&self) -> u64 {
         self.published - self.answered
     }
 }
 
 impl Client {
-    /// Connects with the usual [`Options`].
+    /// Connects with the default [`Options`].
     pub fn connect(server: impl ToSocketAddrs + Display) -> Result<Self, Error> {
         Self::connect_with(server, &Options::default())
     }
 
-    /// Connects. Of the addresses that a name stands for, the first that answers is taken.
+    /// Connects to the first address of the name that answers.
     pub fn connect_with(
         server: impl ToSocketAddrs + Display,
         options: &Options,
     ) -> Result<Self, Error> {
         Ok(Self {
             exchange: Exchange::open(server, options)?,
-            missed: 0,
         })
     }
 
-    /// Publishes and waits for the receipt: how many subscribers get a copy.
+    /// Publishes and waits for the receipt; returns how many subscribers get a copy.
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
     /// # let address = broker.local_addr();
     /// # std::thread::spawn(move || broker.run());
     /// let mut client = client::Client::connect(address)?;
-    /// let copies = client.publish("news", "is anybody there?")?;
+    /// let copies = client.publish("news", "is this thing on?")?;
     /// assert_eq!(copies, 0);
     /// # Ok::<(), client::Error>(())
     /// ```
@@ -121,25 +118,21 @@ impl Client {
         payload: impl AsRef<[u8]>,
         attributes: &Attributes<'_>,
     ) -> Result<u64, Error> {
-        let topic = Topic::parse(topic).map_err(Error::BadTopic)?;
         // The receipt is to be for this message alone.
         self.exchange.settle()?;
-        self.exchange.conversation.ledger.take_refusal();
-        let copies = self.exchange.conversation.ledger.copies();
-        self.exchange
-            .conversation
-            .publish(topic, payload.as_ref(), attributes.clone());
-        self.exchange.settle()?;
-        match self.exchange.conversation.ledger.take_refusal() {
-            Some(refusal) => Err(Error::Refused(refusal)),
-            None => Ok(self.exchange.conversation.ledger.copies() - copies),
-        }
+        let mut publisher = self.publisher();
+        publisher.publish_with(topic, payload, attributes)?;
+        let receipt = publisher.finish()?;
+        receipt
+            .first_refusal
+            .map_or(Ok(receipt.copies), |refusal| Err(Error::Refused(refusal)))
     }
 
-    /// Publishes and does not wait: the number of the message on this connection, counted from 1.
-    /// It leaves with the next call that waits or takes. What becomes of it is told by
-    /// [`account`](Self::account) and [`take_refusal`](Self::take_refusal). For those who look
-    /// after several things at once; [`publisher`](Self::publisher) bounds what is unanswered.
+    /// Publishes without waiting; returns the number of the message on this connection, counted
+    /// from 1. The message is sent with the next call that waits or takes.
+    /// [`account`](Self::account) and [`take_refusal`](Self::take_refusal) report its receipt or
+    /// refusal. This is for callers that poll several inputs; [`publisher`](Self::publisher) bounds
+    /// the number of unanswered messages.
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -169,7 +162,7 @@ impl Client {
         Ok(conversation.ledger.published())
     }
 
-    /// What was published on this connection, and what the answers that have come say about it.
+    /// What was published on this connection, and the answers so far.
     pub fn account(&self) -> Account {
         let ledger = &self.exchange.conversation.ledger;
         Account {
@@ -179,7 +172,8 @@ impl Client {
         }
     }
 
-    /// The first refusal since this was last called, or since the last call that tells its own.
+    /// The first refusal since the last call of this function, or of one that returns refusals
+    /// itself.
     pub fn take_refusal(&mut self) -> Option<Refusal> {
         self.exchange.conversation.ledger.take_refusal()
     }
@@ -189,8 +183,9 @@ impl Client {
         Publisher::new(&mut self.exchange)
     }
 
-    /// Asks those who listen to a topic, and waits for the first answer: at most so long, and not
-    /// at all if nobody listens. See `docs/protocol.md`, "Requests and answers".
+    /// Sends a request to the subscribers of a topic and waits for the first answer, at most
+    /// `timeout`. Fails at once if the topic has no subscribers. See `docs/protocol.md`, "Requests
+    /// and answers".
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -211,8 +206,8 @@ impl Client {
     /// let answer = client.request("double", "ha", Duration::from_secs(10))?;
     /// assert_eq!(answer.payload, b"haha");
     ///
-    /// let nobody = client.request("half", "haha", Duration::from_secs(10));
-    /// assert!(matches!(nobody, Err(client::Error::NobodyListens)));
+    /// let unanswered = client.request("half", "haha", Duration::from_secs(10));
+    /// assert!(matches!(unanswered, Err(client::Error::NobodyListens)));
     /// # Ok::<(), client::Error>(())
     /// ```
     pub fn request(
@@ -229,8 +224,8 @@ impl Client {
         answer.ok_or(Error::NobodyAnswered { within: timeout })
     }
 
-    /// Asks those who listen to a topic; the answers come one by one. The attributes get the two
-    /// that make a message a request.
+    /// Sends a request to the subscribers of a topic; returns the answers one by one. The
+    /// attributes `reply` and `id` are added.
     pub fn request_with(
         &mut self,
         topic: &str,
@@ -246,14 +241,14 @@ impl Client {
         let inbox = self.exchange.inbox.as_mut().expect("it was made above");
         let attributes = inbox.open(attributes);
         let published = self.publish_with(topic, payload, &attributes);
-        // Made before a failure is looked at: it closes the inbox when it is dropped.
+        // Created before the result is checked: dropping it closes the inbox.
         let answers = Answers::new(&mut self.exchange, *published.as_ref().unwrap_or(&0));
         published.map(|_| answers)
     }
 
-    /// Asks the broker about itself; the type of the answer says what. The argument is a filter or
-    /// a topic, for those inquiries that know one, or empty. A list has at most `limit` rows, 1000
-    /// unless it is told otherwise, and says how many there are.
+    /// Asks the broker about itself; the type of the answer selects the inquiry. The argument is a
+    /// filter or a topic, for inquiries that take one, or empty. A list has at most `limit` rows,
+    /// 1000 by default, and the total number of rows.
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -286,7 +281,7 @@ impl Client {
             other => other,
         })?;
         let bad = |why| Error::BadAnswer { what, why };
-        // The broker makes it before it makes the receipt.
+        // The broker sends the answer before the receipt.
         if answers.copies() == 0 {
             let why = "found no room in this client's outbox; ask for fewer rows";
             return Err(bad(why.to_owned()));
@@ -297,8 +292,8 @@ impl Client {
             .map_err(|error| bad(printable(&format!("cannot be read: {error}"))))
     }
 
-    /// Publishes the answer to a request and waits for the receipt: how many subscribers get a
-    /// copy. Zero also if the message was no request.
+    /// Publishes the answer to a request and waits for the receipt; returns how many subscribers
+    /// get a copy. Zero also if the message was not a request.
     pub fn answer(&mut self, request: &Message, payload: impl AsRef<[u8]>) -> Result<u64, Error> {
         let Some(topic) = request.reply_topic() else {
             return Ok(0);
@@ -310,13 +305,13 @@ impl Client {
         self.publish_with(&topic, payload, &attributes)
     }
 
-    /// Subscribes and waits for the answer: from now on every message that matches is delivered.
+    /// Subscribes and waits for the answer. From then on every matching message is delivered.
     pub fn subscribe(&mut self, filter: &str) -> Result<(), Error> {
         self.subscribe_all(&[filter])
     }
 
-    /// Subscribes to several filters at once and waits for all answers. The error is the first
-    /// refusal; the filters that were not refused are subscribed even so.
+    /// Subscribes to several filters and waits for all answers. The error is the first refusal;
+    /// filters that were not refused are subscribed nevertheless.
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -325,7 +320,7 @@ impl Client {
     /// let mut client = client::Client::connect(address)?;
     /// client.subscribe_all(&["news", "weather/+"])?;
     /// client.unsubscribe("news")?;
-    /// assert_eq!(client.publish("news", "for nobody")?, 0);
+    /// assert_eq!(client.publish("news", "unsubscribed")?, 0);
     /// assert_eq!(client.publish("weather/here", "rain")?, 1);
     /// # Ok::<(), client::Error>(())
     /// ```
@@ -333,8 +328,8 @@ impl Client {
         self.subscribe_with(filters, &Attributes::default())
     }
 
-    /// Subscribes to several filters with attributes, such as [`SLOW`](crate::SLOW): what shall
-    /// happen to messages that this client is too slow for. See `docs/protocol.md`, "Slow subscribers".
+    /// Subscribes to several filters with attributes, such as [`SLOW`](crate::SLOW), the overflow
+    /// policy for a slow client. See `docs/protocol.md`, "Slow subscribers".
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -357,8 +352,8 @@ impl Client {
         })
     }
 
-    /// Takes a subscription back and waits for the answer: no message for it comes after those
-    /// that have come already.
+    /// Unsubscribes and waits for the answer. No further message for the subscription is delivered,
+    /// apart from those that have arrived already.
     pub fn unsubscribe(&mut self, filter: &str) -> Result<(), Error> {
         self.ask(Verb::Unsubscribe, &[filter], Conversation::unsubscribe)
     }
@@ -378,24 +373,13 @@ impl Client {
         }
         let words = filters.join(" ");
         let filters = Filters::from_words(words.as_bytes()).expect("a filter has no line end");
-        self.take_refusal();
-        request(&mut self.exchange.conversation, filters);
-        self.wait_for_answers(verb)
-    }
-
-    /// Waits for the answers to what has just been asked. The error is the first refusal.
-    fn wait_for_answers(&mut self, verb: Verb) -> Result<(), Error> {
         self.exchange
-            .wait_for(verb, |conversation| conversation.ledger.all_replied())?;
-        match self.take_refusal() {
-            Some(refusal) => Err(Error::Refused(refusal)),
-            None => Ok(()),
-        }
+            .ask(verb, |conversation| request(conversation, filters))
     }
 
-    /// Says what the broker is to publish if this connection ends without
-    /// [`close`](Self::close), with attributes such as [`RETAIN`](crate::RETAIN), and waits for
-    /// the answer. It takes the place of the one before.
+    /// Sets the will, which the broker publishes if this connection ends without
+    /// [`close`](Self::close), and waits for the answer. Attributes such as
+    /// [`RETAIN`](crate::RETAIN) are allowed. A second call replaces the will.
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -420,15 +404,13 @@ impl Client {
         attributes: &Attributes<'_>,
     ) -> Result<(), Error> {
         let topic = Topic::parse(topic).map_err(Error::BadTopic)?;
-        self.take_refusal();
-        self.exchange
-            .conversation
-            .will(topic, payload.as_ref(), attributes.clone());
-        self.wait_for_answers(Verb::Will)
+        self.exchange.ask(Verb::Will, |conversation| {
+            conversation.will(topic, payload.as_ref(), attributes.clone());
+        })
     }
 
-    /// Says what people are to call this client in the broker's lists and log, and waits for the
-    /// answer. It is a label, no proof of anything.
+    /// Sets the name of this client in the broker's lists and log, and waits for the answer. The
+    /// name is a label and not authenticated.
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -440,12 +422,11 @@ impl Client {
     /// ```
     pub fn set_name(&mut self, name: &str) -> Result<(), Error> {
         let name = Name::parse(name).map_err(Error::BadName)?;
-        self.take_refusal();
-        self.exchange.conversation.name(name);
-        self.wait_for_answers(Verb::Name)
+        self.exchange
+            .ask(Verb::Name, |conversation| conversation.name(name))
     }
 
-    /// Waits until the broker has handled everything sent before; how long that took.
+    /// Waits until the broker has handled everything sent before; returns how long that took.
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -464,13 +445,14 @@ impl Client {
         Ok(start.elapsed())
     }
 
-    /// The messages as they come. It ends after the error with which the connection ends.
+    /// An iterator over the messages as they arrive. It ends after the error that ends the
+    /// connection.
     pub fn messages(&mut self) -> Messages<'_> {
-        Messages::new(self)
+        Messages::new(&mut self.exchange)
     }
 
-    /// The next message; `None` if none comes in time. Without a time it waits for as long as the
-    /// connection stands.
+    /// The next message; `None` if none arrives in time. Without a timeout it waits until a message
+    /// arrives or the connection ends.
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -484,36 +466,14 @@ impl Client {
     /// # Ok::<(), client::Error>(())
     /// ```
     pub fn next_message(&mut self, timeout: Option<Duration>) -> Result<Option<Message>, Error> {
-        let deadline = timeout.map(clock::after);
-        loop {
-            let (mut message, mut missed) = (None, self.missed);
-            let taken = self.take_ready(|delivery| match delivery.into_message(missed) {
-                Err(count) => {
-                    missed = missed.saturating_add(count);
-                    ControlFlow::Continue(())
-                }
-                Ok(whole) => {
-                    message = Some(whole);
-                    missed = 0;
-                    ControlFlow::Break(())
-                }
-            });
-            self.missed = missed;
-            if message.is_some() {
-                return Ok(message);
-            }
-            taken?;
-            if self.exchange.wait(deadline, None)? == Woken::Deadline {
-                return Ok(None);
-            }
-        }
+        self.exchange.next_message(timeout.map(clock::after))
     }
 
-    /// Hands over everything that has been delivered by now, without waiting and without copying,
-    /// until `each` breaks. How many that were; if none, [`wait`](Self::wait) for more.
+    /// Passes everything that has arrived to `each`, without waiting and without copying, until
+    /// `each` breaks. Returns how many deliveries; if none, [`wait`](Self::wait) for more.
     ///
-    /// This is the way to keep up with millions of messages per second; [`messages`](Self::messages)
-    /// is the comfortable one.
+    /// This is the fast path for millions of messages per second; [`messages`](Self::messages) is
+    /// the convenient one.
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -548,15 +508,16 @@ impl Client {
         self.exchange.take_ready(each)
     }
 
-    /// Waits until the broker has said something; `false` if it has not within `timeout`. For when
-    /// [`take_ready`](Self::take_ready) found nothing: what it has left behind is not waited for.
+    /// Waits until bytes arrive; `false` if none do within `timeout`. Call it after
+    /// [`take_ready`](Self::take_ready) has returned 0: what is buffered already does not end the
+    /// wait.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool, Error> {
         let woken = self.exchange.wait(timeout.map(clock::after), None)?;
         Ok(woken != Woken::Deadline)
     }
 
-    /// Waits like [`wait`](Self::wait), and for another `input` at the same time: for those who
-    /// look after a person, or a second connection, on the same thread.
+    /// Waits like [`wait`](Self::wait), and for another `input` at the same time: for a thread that
+    /// also reads a terminal or a second connection.
     ///
     /// ```
     /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -580,13 +541,13 @@ impl Client {
         self.exchange.wait(timeout.map(clock::after), input)
     }
 
-    /// Does nothing for so long but answer the broker's PINGs.
+    /// Only answers the broker's PINGs for `time`.
     pub fn rest(&mut self, time: Duration) -> Result<(), Error> {
         self.exchange.serve(Some(clock::after(time)), None)
     }
 
-    /// Says goodbye, waits until the broker has said the same, and closes. What is delivered until
-    /// then is dropped.
+    /// Sends BYE, waits for the broker's BYE, and closes. Messages that arrive until then are
+    /// dropped.
     pub fn close(mut self) -> Result<(), Error> {
         self.exchange.conversation.bye();
         let is_done = |conversation: &Conversation| conversation.ledger.has_left();
@@ -660,7 +621,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_topic_or_filter_is_never_sent() {
+    fn an_invalid_topic_or_filter_is_never_sent() {
         check(
             |peer| peer.expect_end(),
             |client| {
@@ -754,7 +715,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_posted_is_accounted_for_without_waiting() {
+    fn post_returns_at_once_and_the_account_counts_it() {
         check(
             |peer| {
                 peer.expect("PUBLISH a 1").expect("PUBLISH a 2");
@@ -952,11 +913,11 @@ mod tests {
                 peer.expect_end();
             },
             |client| {
-                let nobody = client.request("a", "", LONG);
-                assert!(matches!(nobody, Err(Error::NobodyListens)));
-                let nobody = client.request("a", "", SHORT);
+                let unanswered = client.request("a", "", LONG);
+                assert!(matches!(unanswered, Err(Error::NobodyListens)));
+                let unanswered = client.request("a", "", SHORT);
                 assert!(matches!(
-                    nobody,
+                    unanswered,
                     Err(Error::NobodyAnswered { within: SHORT })
                 ));
             },

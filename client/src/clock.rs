@@ -1,8 +1,8 @@
-//! When a time will be over, however long it is.
+//! Deadlines that do not overflow.
 
 use std::time::{Duration, Instant};
 
-/// What stands for ever: nobody waits for a century.
+/// Longer durations are cut to this one, which no caller can tell from for ever.
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// `time` after now.

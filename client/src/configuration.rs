@@ -1,7 +1,7 @@
-//! The file in which a user gives names to servers, and says which one is meant by default.
+//! The configuration file: names for servers, and the default server.
 //!
-//! It is read only where a command needs it: who gives a server has no use for it, and its mistakes
-//! stop nobody else.
+//! It is read only if a command needs it: a mistake in it does not affect a command line that names
+//! its server.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-/// What a file can look like.
+/// An example of the file.
 pub(crate) const EXAMPLE: &str = "\
 default = \"home\"
 
@@ -25,33 +25,33 @@ url = \"localhost\"
 url = \"dallal://broker.example.org:1373\"
 ";
 
-/// What the file says. `T` is what a URL has to be.
+/// The contents of the file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Configuration {
-    /// Each URL by its name; whether it is one depends on who connects.
+    /// URLs by name. Whether a URL is valid depends on the command.
     pub(crate) servers: BTreeMap<String, String>,
     pub(crate) default: Option<String>,
 }
 
-/// As it stands in the file.
+/// The file as deserialized, before it is checked.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct RawFile {
     default: Option<Spanned<String>>,
     #[serde(default)]
-    servers: BTreeMap<String, WrittenServer>,
+    servers: BTreeMap<String, RawServer>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenServer {
+struct RawServer {
     url: Spanned<String>,
 }
 
-/// Why there is no configuration, or not that server in it.
+/// Why the configuration, or one server in it, cannot be used.
 #[derive(Debug)]
-pub(crate) enum Trouble {
-    /// Neither variable says where a user's files are.
+pub(crate) enum ConfigurationError {
+    /// Neither variable names the user's folder.
     NoHome,
     Unreadable {
         path: PathBuf,
@@ -68,19 +68,19 @@ pub(crate) enum Trouble {
     },
 }
 
-/// What is wrong in the file, and where.
+/// A mistake in the file, and its line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Mistake {
     line: usize,
     why: String,
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for ConfigurationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoHome => write!(
                 f,
-                "there is no place for a configuration file; set HOME or XDG_CONFIG_HOME"
+                "the folder of the configuration file is not known; set HOME or XDG_CONFIG_HOME"
             ),
             Self::Unreadable { path, why } => write!(f, "cannot read {} ({why})", path.display()),
             Self::Mistake {
@@ -92,37 +92,38 @@ impl fmt::Display for Trouble {
                 path.display()
             ),
             Self::NoSuchServer { path, name, known } => {
-                write!(f, "{} knows no server {name:?}", path.display())?;
+                write!(f, "{} has no server {name:?}", path.display())?;
                 match &known[..] {
                     [] => write!(f, "; `client config` shows how to give names to servers"),
-                    known => write!(f, "; it knows {}", known.join(", ")),
+                    known => write!(f, "; it has {}", known.join(", ")),
                 }
             }
         }
     }
 }
 
-/// Where the file is, whether it is there or not.
-pub(crate) fn path() -> Result<PathBuf, Trouble> {
+/// The path of the file, whether it exists or not.
+pub(crate) fn path() -> Result<PathBuf, ConfigurationError> {
     let absolute = |name| {
         env::var_os(name)
             .map(PathBuf::from)
             .filter(|it| it.is_absolute())
     };
     let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")));
-    let folder = folder.ok_or(Trouble::NoHome)?;
+    let folder = folder.ok_or(ConfigurationError::NoHome)?;
     Ok(folder.join("dallal/client.toml"))
 }
 
 impl Configuration {
-    /// Reads a file; `None` if there is none. `check` says what is wrong with a URL.
+    /// Reads the file; `None` if it does not exist. `check` validates a URL.
     pub(crate) fn read(
         path: &Path,
         check: impl Fn(&str) -> Result<(), String>,
-    ) -> Result<Option<Self>, Trouble> {
+    ) -> Result<Option<Self>, ConfigurationError> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
-            // A path that leads through a file leads nowhere, too.
+            // A file in the place of a folder on the path means that the file does not exist
+            // either.
             Err(why)
                 if matches!(
                     why.kind(),
@@ -133,12 +134,12 @@ impl Configuration {
             }
             Err(why) => {
                 let path = path.to_owned();
-                return Err(Trouble::Unreadable { path, why });
+                return Err(ConfigurationError::Unreadable { path, why });
             }
         };
         Self::parse(&text, check)
             .map(Some)
-            .map_err(|mistake| Trouble::Mistake {
+            .map_err(|mistake| ConfigurationError::Mistake {
                 path: path.to_owned(),
                 mistake,
             })
@@ -153,28 +154,28 @@ impl Configuration {
                 .count();
             Mistake { line, why }
         };
-        let written: Written = toml::from_str(text).map_err(|error| {
-            // Several lines would not fit into a sentence.
+        let raw: RawFile = toml::from_str(text).map_err(|error| {
+            // The text becomes part of a sentence on one line.
             mistake(error.span(), error.message().replace('\n', ", "))
         })?;
-        if let Some(default) = &written.default
-            && !written.servers.contains_key(default.get_ref())
+        if let Some(default) = &raw.default
+            && !raw.servers.contains_key(default.get_ref())
         {
             let why = format!("there is no [servers.{}]", default.get_ref());
             return Err(mistake(Some(default.span()), why));
         }
-        for WrittenServer { url } in written.servers.values() {
+        for RawServer { url } in raw.servers.values() {
             if let Err(why) = check(url.get_ref()) {
-                let why = format!("{:?} is no server: {why}", url.get_ref());
+                let why = format!("{:?} is not a server: {why}", url.get_ref());
                 return Err(mistake(Some(url.span()), why));
             }
         }
-        let servers = written.servers.into_iter();
+        let servers = raw.servers.into_iter();
         Ok(Self {
             servers: servers
                 .map(|(name, server)| (name, server.url.into_inner()))
                 .collect(),
-            default: written.default.map(Spanned::into_inner),
+            default: raw.default.map(Spanned::into_inner),
         })
     }
 
@@ -182,21 +183,23 @@ impl Configuration {
     pub(crate) fn find(
         name: &str,
         check: impl Fn(&str) -> Result<(), String>,
-    ) -> Result<String, Trouble> {
+    ) -> Result<String, ConfigurationError> {
         let path = path()?;
         let mut servers = Self::read(&path, check)?.map_or_else(BTreeMap::new, |it| it.servers);
-        servers.remove(name).ok_or_else(|| Trouble::NoSuchServer {
-            path,
-            name: name.to_owned(),
-            known: servers.into_keys().collect(),
-        })
+        servers
+            .remove(name)
+            .ok_or_else(|| ConfigurationError::NoSuchServer {
+                path,
+                name: name.to_owned(),
+                known: servers.into_keys().collect(),
+            })
     }
 
-    /// The URL of the server that is meant when none is given, if there is one.
+    /// The URL of the default server, if the file has one.
     pub(crate) fn find_default(
         check: impl Fn(&str) -> Result<(), String>,
-    ) -> Result<Option<String>, Trouble> {
-        // Who has no place for such a file has none.
+    ) -> Result<Option<String>, ConfigurationError> {
+        // Without a folder for the file there is no default.
         let Ok(path) = path() else {
             return Ok(None);
         };
@@ -244,7 +247,7 @@ mod tests {
             (
                 "[servers.a]\n\nurl = \"bad\"\n",
                 3,
-                "\"bad\" is no server: give HOST:PORT",
+                "\"bad\" is not a server: give HOST:PORT",
             ),
             ("[servers.a]\n", 1, "missing field `url`"),
             ("\n[servers.a]\nurl = 1\n", 3, "expected a string"),

@@ -1,6 +1,6 @@
-//! A link on which the line protocol is spoken: frames out, bytes into a [`Decoder`].
+//! A link that speaks the line protocol: frames out, bytes into a [`Decoder`].
 //!
-//! Knows no frame but the PING with which it asks a silent broker for a word.
+//! The only frame it creates itself is the PING to a silent broker.
 
 use std::fmt::Display;
 use std::net::ToSocketAddrs;
@@ -15,17 +15,18 @@ use crate::liveness::{Liveness, Verdict};
 use crate::options::Options;
 use crate::stream::Inside;
 
-/// No PING of [`crate::Client::ping`] has this token: those are numbers.
+/// The token of a liveness PING. Tokens of [`crate::Client::ping`] are numbers, so the two never
+/// collide.
 const ALIVE_TOKEN: &[u8] = b"alive";
 
-/// One end of a connection to a broker.
+/// A connection to a broker.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct LineConnection {
     link: Link,
     liveness: Liveness,
 }
 
-impl Connection {
+impl LineConnection {
     pub(crate) fn open(
         server: impl ToSocketAddrs + Display,
         options: &Options,
@@ -38,27 +39,27 @@ impl Connection {
         })
     }
 
-    /// Puts a frame behind those that wait to be sent.
+    /// Appends a frame to the send buffer.
     pub(crate) fn push(&mut self, frame: &Request<'_>) {
         frame.encode(self.link.outgoing());
     }
 
-    /// How many bytes wait to be sent.
+    /// Number of bytes in the send buffer.
     pub(crate) fn unsent(&self) -> usize {
         self.link.unsent()
     }
 
-    /// How many bytes have been sent so far.
+    /// Total number of bytes sent.
     pub(crate) fn total_sent(&self) -> u64 {
         self.link.total_sent()
     }
 
-    /// Sends what the link takes, without waiting.
+    /// Sends without waiting.
     pub(crate) fn send(&mut self) {
         self.link.send();
     }
 
-    /// Takes what has come, at most one chunk, without waiting; whether there was any.
+    /// Receives at most one chunk without waiting; returns whether any bytes had arrived.
     pub(crate) fn receive(&mut self, decoder: &mut Decoder) -> Result<bool, Error> {
         self.link.check_interrupt()?;
         let Some(bytes) = self.link.receive()? else {
@@ -69,8 +70,8 @@ impl Connection {
         Ok(true)
     }
 
-    /// Waits until there is something to read, room to send what is unsent, another `input` to
-    /// read, or `deadline` has passed. Asks a silent broker for a word meanwhile.
+    /// Waits until the socket is readable, or writable while there are unsent bytes, `input` is
+    /// readable, or `deadline` passes. Sends a PING to a silent broker meanwhile.
     pub(crate) fn wait(
         &mut self,
         deadline: Option<Instant>,
@@ -92,12 +93,12 @@ impl Connection {
         }
     }
 
-    /// When to look again; and after which silence the other side is gone, unless its word lies
-    /// here unread.
+    /// The time of the next liveness check; and the length of the silence, if the broker counts as
+    /// gone unless unread bytes prove otherwise.
     fn check_liveness(&mut self) -> (Instant, Option<Duration>) {
         loop {
             let now = Instant::now();
-            match self.liveness.judge(now) {
+            match self.liveness.check(now) {
                 Verdict::Wait(until) => return (until, None),
                 Verdict::Gone(silence) => return (now, Some(silence)),
                 Verdict::Ask => {

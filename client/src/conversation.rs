@@ -1,4 +1,4 @@
-//! Frames over a connection: asks, sorts what comes back, and answers the broker's PINGs.
+//! Sends frames over a connection, sorts the replies, and answers the broker's PINGs.
 
 use std::fmt::Display;
 use std::net::ToSocketAddrs;
@@ -8,21 +8,21 @@ use std::time::Instant;
 
 use protocol::{Attributes, DecodeError, Decoder, Escaped, Filters, Name, Reply, Request, Topic};
 
-use crate::connection::Connection;
+use crate::connection::LineConnection;
 use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::link::Woken;
 use crate::message::Delivery;
 use crate::options::Options;
 
-/// The longest line of a broker that is believed. Brokers may be told to take longer lines than
-/// the usual limit; this one only guards against a peer that never ends its line.
+/// Maximum line length. A broker may be configured for longer lines than the default; this limit
+/// only guards against a peer that never ends its line.
 const MAX_LINE_BYTES: usize = 1024 * 1024 * 1024;
 
-/// A connection, and the account of what was said on it.
+/// A connection with the counts of its requests and answers.
 #[derive(Debug)]
 pub(crate) struct Conversation {
-    connection: Connection,
+    connection: LineConnection,
     decoder: Decoder,
     pub(crate) ledger: Ledger,
 }
@@ -33,7 +33,7 @@ impl Conversation {
         options: &Options,
     ) -> Result<Self, Error> {
         Ok(Self {
-            connection: Connection::open(server, options)?,
+            connection: LineConnection::open(server, options)?,
             decoder: Decoder::new(MAX_LINE_BYTES),
             ledger: Ledger::default(),
         })
@@ -75,7 +75,7 @@ impl Conversation {
         self.connection.push(&Request::Name { name });
     }
 
-    /// The number of the PING, for [`Ledger::is_ponged`].
+    /// Sends a PING and returns its number, for [`Ledger::is_ponged`].
     pub(crate) fn ping(&mut self) -> u64 {
         let number = self.ledger.ping();
         let token = number.to_string();
@@ -89,7 +89,7 @@ impl Conversation {
         self.connection.push(&Request::Bye);
     }
 
-    /// Sends what the socket takes, without waiting.
+    /// Sends without waiting.
     pub(crate) fn send(&mut self) {
         self.connection.send();
     }
@@ -98,12 +98,13 @@ impl Conversation {
         self.connection.unsent()
     }
 
-    /// Takes what has come, without waiting; whether there was any. [`Self::sort`] looks at it.
+    /// Receives without waiting; returns whether any bytes had arrived. [`Self::sort`] handles
+    /// them.
     pub(crate) fn receive(&mut self) -> Result<bool, Error> {
         self.connection.receive(&mut self.decoder)
     }
 
-    /// Sends what waits to be sent, then waits. See [`Connection::wait`].
+    /// Sends, then waits. See [`LineConnection::wait`].
     pub(crate) fn wait(
         &mut self,
         deadline: Option<Instant>,
@@ -113,8 +114,8 @@ impl Conversation {
         self.connection.wait(deadline, input)
     }
 
-    /// Looks at what has been received: hands deliveries to `each` until it breaks, and takes care
-    /// of the rest.
+    /// Handles received frames: passes deliveries to `each` until it breaks, answers PINGs and
+    /// counts answers.
     pub(crate) fn sort(
         &mut self,
         mut each: impl FnMut(Delivery<'_>) -> ControlFlow<()>,
@@ -138,13 +139,13 @@ impl Conversation {
         }
     }
 
-    /// Changes whenever bytes leave or answers come.
+    /// Changes whenever bytes are sent or an answer arrives.
     pub(crate) fn progress(&self) -> impl PartialEq + use<> {
         (self.connection.total_sent(), self.ledger.answers())
     }
 }
 
-/// Whether a newer broker may say this to an older client, which is to ignore it.
+/// Whether a newer broker may send this to an older client, which must ignore it.
 fn is_news(error: &DecodeError) -> bool {
     matches!(
         error,

@@ -1,8 +1,8 @@
-//! Times on the command line: `5` is seconds, and `1s`, `500ms`, `2m 30s` say what they are.
+//! Durations on the command line: `5` means seconds, `1s`, `500ms` and `2m 30s` have units.
 
 use std::time::Duration;
 
-/// Reads a time.
+/// Parses a duration.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse() {
         return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
@@ -11,10 +11,10 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
         .map_err(|error| format!("{error}; write seconds, or a time such as 1s or 500ms"))
 }
 
-/// Reads a time in which something can happen.
+/// Parses a duration above zero.
 pub(crate) fn parse_positive(text: &str) -> Result<Duration, String> {
     match parse(text)? {
-        Duration::ZERO => Err("give it more than no time".to_owned()),
+        Duration::ZERO => Err("give a time above zero".to_owned()),
         time => Ok(time),
     }
 }
@@ -30,14 +30,14 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_says_what_the_number_is() {
+    fn a_number_may_have_a_unit() {
         assert_eq!(parse("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse("1s"), Ok(Duration::from_secs(1)));
         assert_eq!(parse("2m 30s"), Ok(Duration::from_secs(150)));
     }
 
     #[test]
-    fn what_is_no_time_is_refused() {
+    fn an_invalid_time_is_refused() {
         for text in ["", "-1", "inf", "soon", "5 parsecs"] {
             assert!(parse(text).is_err(), "{text:?}");
         }

@@ -1,4 +1,4 @@
-//! Why something did not work, and whose turn it is.
+//! Errors of the client, and whether a new connection may help.
 
 use std::fmt;
 use std::io;
@@ -6,72 +6,72 @@ use std::time::Duration;
 
 use protocol::{BadFilter, BadName, BadTopic, Code, DecodeError, Subject, Verb};
 
-/// Why a call did not do what it was asked to. After those for which
-/// [`is_disconnect`](Self::is_disconnect) holds, a new connection may help; after all others the
-/// connection goes on.
+/// Why a call failed. If [`is_disconnect`](Self::is_disconnect) holds, the connection is gone and a
+/// new one may help; otherwise the connection stays usable.
 #[derive(Debug)]
 pub enum Error {
     /// No broker could be reached.
     Unreachable {
-        /// Where it was looked for.
+        /// The address that was tried.
         server: String,
-        /// Why it was not found.
+        /// The error of the last attempt.
         why: io::Error,
     },
-    /// The broker is full; what it says about it.
+    /// The broker has no room for this connection; its own text.
     Busy(String),
-    /// The broker said BYE unasked: it is stopping.
+    /// The broker sent BYE first: it is stopping.
     Stopping,
-    /// The broker closed the connection without a word.
+    /// The broker closed the connection without BYE.
     Closed,
     /// The connection broke.
     Lost(io::Error),
-    /// The broker said nothing for the given time, not even when asked.
+    /// The broker sent nothing for the given time, not even an answer to PING.
     Silent(Duration),
-    /// What the other side says is not this protocol.
+    /// The peer does not speak this protocol.
     NotTheProtocol(DecodeError),
     /// The broker refused a frame.
     Refused(Refusal),
-    /// No answer to such a frame came in time.
+    /// No answer to a frame arrived in time.
     NoAnswer {
-        /// What was asked.
+        /// The verb of the frame.
         to: Verb,
-        /// For how long nothing moved.
+        /// How long nothing was sent or received.
         after: Duration,
     },
-    /// A request reached no subscriber, so nobody will answer it.
+    /// A request reached no subscriber, so there will be no answer.
     NobodyListens,
-    /// No answer to a request came in time.
+    /// No answer to a request arrived in time.
     NobodyAnswered {
-        /// How long it was waited for.
+        /// How long the client waited.
         within: Duration,
     },
-    /// The broker does not answer such an inquiry: it is older than this client, or not allowed to.
+    /// The broker does not answer this inquiry: it is older than this client, or does not permit
+    /// it.
     NotInquirable {
-        /// What was asked.
+        /// The verb of the frame.
         what: &'static str,
-        /// What it said to it.
+        /// The refusal of the broker.
         refusal: Refusal,
     },
-    /// The answer to an inquiry is of no use.
+    /// The answer to an inquiry cannot be used.
     BadAnswer {
-        /// What was asked.
+        /// The verb of the frame.
         what: &'static str,
         /// What is wrong with the answer.
         why: String,
     },
-    /// Nothing was sent, because the topic is none.
+    /// Nothing was sent, because the topic is invalid.
     BadTopic(BadTopic),
-    /// Nothing was sent, because the filter is none.
+    /// Nothing was sent, because the filter is invalid.
     BadFilter(BadFilter),
-    /// Nothing was sent, because nobody can be called so.
+    /// Nothing was sent, because the name is invalid.
     BadName(BadName),
     /// An [`Interrupt`](crate::Interrupt) was raised.
     Interrupted,
 }
 
 impl Error {
-    /// Whether there is no connection any more, so that a new one may help.
+    /// Whether the connection is gone, so that a new one may help.
     pub fn is_disconnect(&self) -> bool {
         match self {
             Self::Unreachable { .. }
@@ -107,12 +107,12 @@ impl fmt::Display for Error {
             Self::Lost(why) => write!(f, "the connection broke: {}", reason(why)),
             Self::Silent(time) => write!(f, "the broker has been silent for {time:?}"),
             Self::NotTheProtocol(why) => {
-                write!(f, "what answers there is no broker of this protocol: {why}")
+                write!(f, "the peer does not speak this protocol: {why}")
             }
             Self::Refused(refusal) => refusal.fmt(f),
             Self::NoAnswer { to, after } => write!(f, "no answer to {to} within {after:?}"),
-            Self::NobodyListens => write!(f, "nobody listens there"),
-            Self::NobodyAnswered { within } => write!(f, "nobody answered within {within:?}"),
+            Self::NobodyListens => write!(f, "no subscriber on this topic"),
+            Self::NobodyAnswered { within } => write!(f, "no answer within {within:?}"),
             Self::NotInquirable { what, refusal } => {
                 write!(
                     f,
@@ -150,7 +150,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// The system's own words, in lower case and without its number: they stand inside a sentence.
+/// The text of the system error, in lower case and without its number, for use within a sentence.
 fn reason(error: &io::Error) -> String {
     let text = match error.kind() {
         io::ErrorKind::TimedOut => "timed out".to_owned(),
@@ -167,11 +167,12 @@ fn reason(error: &io::Error) -> String {
 /// An `ERROR` of the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// A word for programs: one of [`Code`], or one that a newer broker knows.
+    /// The code for programs: one of [`Code`], or a code of a newer broker.
     pub code: String,
-    /// Which frame, as on the wire: `publish:3`, `subscribe:a/#`, `unsubscribe:a/#` or `line`.
+    /// The refused frame, as on the wire: `publish:3`, `subscribe:a/#`, `unsubscribe:a/#` or
+    /// `line`.
     pub subject: String,
-    /// A sentence for people, which says what to do.
+    /// The text for people.
     pub text: String,
 }
 
@@ -191,7 +192,7 @@ impl Refusal {
         }
     }
 
-    /// Whether the broker does not allow it to this client.
+    /// Whether the broker does not permit it to this client.
     pub fn is_denied(&self) -> bool {
         self.code == Code::Denied.as_str()
     }
@@ -202,7 +203,7 @@ impl Refusal {
     }
 }
 
-/// What a peer sent may end on somebody's terminal.
+/// Replaces control characters: text from a peer may be printed on a terminal.
 pub(crate) fn printable(text: &str) -> String {
     text.replace(char::is_control, "?")
 }

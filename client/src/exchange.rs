@@ -1,8 +1,8 @@
-//! Waits for an answer without losing what comes before it.
+//! Waits for an answer and keeps what arrives before it.
 //!
-//! What is delivered meanwhile is kept for those who ask for messages, and so is the end of the
-//! connection, so that everything comes out in its order. PINGs of the broker are answered whatever
-//! is waited for.
+//! Messages that arrive meanwhile are kept for the caller that asks for messages, and so is the end
+//! of the connection: both come out in the order of arrival. The broker's PINGs are answered during
+//! every wait.
 
 use std::fmt::Display;
 use std::net::ToSocketAddrs;
@@ -21,15 +21,17 @@ use crate::link::Woken;
 use crate::message::{Delivery, Message};
 use crate::options::Options;
 
-/// A conversation, and what it has brought that nobody has asked for yet.
+/// A conversation, and what has arrived on it and was not taken yet.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) conversation: Conversation,
     backlog: Backlog,
-    /// There from the first request on.
+    /// Created by the first request.
     pub(crate) inbox: Option<Inbox>,
     pub(crate) answer_timeout: Duration,
-    /// How the connection ended, to be told after all that came before.
+    /// Messages dropped since the last one that [`Self::next_message`] returned.
+    missed: u64,
+    /// How the connection ended; returned after everything that arrived before the end.
     ended: Option<Error>,
 }
 
@@ -43,6 +45,7 @@ impl Exchange {
             backlog: Backlog::default(),
             inbox: None,
             answer_timeout: options.answer_timeout,
+            missed: 0,
             ended: None,
         })
     }
@@ -64,7 +67,7 @@ impl Exchange {
         {
             return Err(ended);
         }
-        let mut each = |delivery: Delivery<'_>| match sort_out(&mut self.inbox, delivery) {
+        let mut each = |delivery: Delivery<'_>| match take_answer(&mut self.inbox, delivery) {
             Some(delivery) => {
                 taken += 1;
                 each(delivery)
@@ -79,8 +82,7 @@ impl Exchange {
         Ok(taken)
     }
 
-    /// Waits until there is something to take, another `input` can be read, or the deadline has
-    /// passed.
+    /// Waits until something has arrived, `input` is readable, or the deadline passes.
     pub(crate) fn wait(
         &mut self,
         deadline: Option<Instant>,
@@ -89,7 +91,36 @@ impl Exchange {
         self.conversation.wait(deadline, input)
     }
 
-    /// The next answer to the request that was made last; `None` if the deadline passed first.
+    /// See [`crate::Client::next_message`].
+    pub(crate) fn next_message(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Message>, Error> {
+        loop {
+            let (mut message, mut missed) = (None, self.missed);
+            let taken = self.take_ready(|delivery| match delivery.into_message(missed) {
+                Err(count) => {
+                    missed = missed.saturating_add(count);
+                    ControlFlow::Continue(())
+                }
+                Ok(whole) => {
+                    message = Some(whole);
+                    missed = 0;
+                    ControlFlow::Break(())
+                }
+            });
+            self.missed = missed;
+            if message.is_some() {
+                return Ok(message);
+            }
+            taken?;
+            if self.wait(deadline, None)? == Woken::Deadline {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The next answer to the last request; `None` if the deadline passes first.
     pub(crate) fn next_answer(
         &mut self,
         deadline: Option<Instant>,
@@ -107,7 +138,7 @@ impl Exchange {
         }
     }
 
-    /// Answers the broker's PINGs until the deadline, or until `input` can be read.
+    /// Answers the broker's PINGs until the deadline passes or `input` is readable.
     pub(crate) fn serve(
         &mut self,
         deadline: Option<Instant>,
@@ -123,6 +154,20 @@ impl Exchange {
         }
     }
 
+    /// Sends a frame that is not PUBLISH and waits for all its answers. The error is the first
+    /// refusal.
+    pub(crate) fn ask(
+        &mut self,
+        verb: Verb,
+        request: impl FnOnce(&mut Conversation),
+    ) -> Result<(), Error> {
+        self.conversation.ledger.take_refusal();
+        request(&mut self.conversation);
+        self.wait_for(verb, |conversation| conversation.ledger.all_replied())?;
+        let refusal = self.conversation.ledger.take_refusal();
+        refusal.map_or(Ok(()), |refusal| Err(Error::Refused(refusal)))
+    }
+
     /// Waits for the receipts of everything published so far.
     pub(crate) fn settle(&mut self) -> Result<(), Error> {
         self.wait_for(Verb::Publish, |conversation| {
@@ -130,7 +175,7 @@ impl Exchange {
         })
     }
 
-    /// Keeps both directions moving until it is `done`.
+    /// Sends and receives until `done` returns true.
     pub(crate) fn wait_for(
         &mut self,
         what: Verb,
@@ -157,17 +202,17 @@ impl Exchange {
         Ok(())
     }
 
-    /// Takes what has come and keeps the messages for later.
+    /// Receives what has arrived and keeps the messages for later.
     fn keep_ready(&mut self) -> Result<(), Error> {
         let received = self.conversation.receive();
         self.keep_received()?;
         self.hold_end(received.map(drop))
     }
 
-    /// The same for what lies in the buffer.
+    /// Keeps the messages that are in the receive buffer.
     fn keep_received(&mut self) -> Result<(), Error> {
         let sorted = self.conversation.sort(|delivery| {
-            if let Some(delivery) = sort_out(&mut self.inbox, delivery) {
+            if let Some(delivery) = take_answer(&mut self.inbox, delivery) {
                 self.backlog.push(delivery);
             }
             ControlFlow::Continue(())
@@ -175,8 +220,8 @@ impl Exchange {
         self.hold_end(sorted.map(drop))
     }
 
-    /// Keeps an end of the connection for later: the answer that is waited for may have come
-    /// before it, and so may messages.
+    /// Keeps the end of the connection for later: the awaited answer may have arrived before it,
+    /// and so may messages.
     fn hold_end(&mut self, result: Result<(), Error>) -> Result<(), Error> {
         match result {
             Err(error) if error.is_disconnect() => {
@@ -192,10 +237,10 @@ impl Exchange {
     }
 }
 
-/// Keeps an answer in the inbox; gives back everything else.
-fn sort_out<'d>(inbox: &mut Option<Inbox>, delivery: Delivery<'d>) -> Option<Delivery<'d>> {
+/// Puts an answer into the inbox; returns everything else.
+fn take_answer<'d>(inbox: &mut Option<Inbox>, delivery: Delivery<'d>) -> Option<Delivery<'d>> {
     match inbox {
-        Some(inbox) => inbox.sort_out(delivery),
+        Some(inbox) => inbox.take_answer(delivery),
         None => Some(delivery),
     }
 }

@@ -1,4 +1,4 @@
-//! How a run of the program ends: the exit codes, the same for every command.
+//! Exit codes and failures, the same for every command.
 
 use std::fmt::Display;
 use std::io;
@@ -6,58 +6,59 @@ use std::process::ExitCode;
 
 use client::{Error, Refusal};
 
-use crate::talk::say;
+use crate::stderr::say;
 
-/// The codes as `--help` shows them.
+/// The codes as shown by `--help`.
 pub(crate) const HELP: &str = "\
 Exit codes:
   0 done   1 refused or failed   2 wrong usage   3 no connection   4 not allowed
   124 timed out   130 interrupted";
 
-/// The same for `bench`, which has one of its own.
+/// The codes of `bench`, which has one of its own.
 pub(crate) const BENCH_HELP: &str = "\
 Exit codes:
   0 done   1 refused or failed   2 wrong usage   3 no connection
   7 messages were lost, doubled or reordered     130 interrupted";
 
-/// The same for `audit`.
+/// The codes of `audit`.
 pub(crate) const AUDIT_HELP: &str = "\
 Exit codes:
   0 the ledger balances   1 refused or failed   2 wrong usage   3 no connection
   4 not allowed   7 the ledger does not balance   130 interrupted";
 
-/// The same for `request`.
+/// The codes of `request`.
 pub(crate) const REQUEST_HELP: &str = "\
 Exit codes:
   0 done   1 failed, or the answer is an error   2 wrong usage   3 no connection
-  4 not allowed   5 nobody answered   130 interrupted";
+  4 not allowed   5 no answer   130 interrupted";
 
-/// The same for `why`.
+/// The codes of `why`.
 pub(crate) const WHY_HELP: &str = "\
 Exit codes:
-  0 somebody gets it   1 nobody does, or it failed   2 wrong usage   3 no connection
+  0 it has a subscriber   1 none, or it failed   2 wrong usage   3 no connection
   4 not allowed   130 interrupted";
 
-/// What the shell is told.
+/// The exit code of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
     Done = 0,
-    /// The broker refused it, did not answer, or something here failed; or `why` found nobody.
+    /// The broker refused it or did not answer, something failed locally, or `why` found no
+    /// subscriber.
     Failed = 1,
-    /// The same code that `clap` uses.
+    /// The code that `clap` uses.
     Usage = 2,
-    /// There is no broker, or no more.
+    /// There is no connection to a broker, or it was lost.
     NoConnection = 3,
-    /// The broker does not allow it to this client.
+    /// The broker does not permit it to this client.
     Denied = 4,
-    /// Nobody answers a request.
+    /// A request got no answer.
     Unanswered = 5,
     /// `bench` found messages lost, doubled or reordered, or `audit` a ledger that does not balance.
     Astray = 7,
-    /// As `timeout(1)` has it.
+    /// The code of `timeout(1)`.
     TimedOut = 124,
-    /// As a shell has it for Ctrl-C.
+    /// The code of a shell for Ctrl-C.
     Interrupted = 130,
 }
 
@@ -90,11 +91,11 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// An end that needs words.
+/// A failure with its text for the user.
 #[derive(Debug)]
 pub(crate) struct Failure {
     exit: Exit,
-    /// Empty if there is nothing to say.
+    /// Empty if there is nothing to print.
     text: String,
 }
 
@@ -111,15 +112,17 @@ impl Failure {
             Error::Unreachable { .. } => "; start one with `broker`, or give --server HOST:PORT",
             Error::NotTheProtocol(_) => "; give the right --server HOST:PORT",
             Error::NoAnswer { .. } => "; try again, or give --wait a longer time",
-            Error::NobodyListens => "; start somebody who answers with `client reply`",
-            Error::NobodyAnswered { .. } => "; give --wait a longer time, or see who listens",
+            Error::NobodyListens => "; start a responder with `client reply`",
+            Error::NobodyAnswered { .. } => {
+                "; give --wait a longer time, or list the subscribers with `client who`"
+            }
             _ if error.is_disconnect() => "; try again when it is ready",
             _ => "",
         };
         Self::new(Exit::of(error), what, format_args!("{error}{advice}"))
     }
 
-    /// Standard output takes no more. That its reader has enough is no failure.
+    /// Writing to standard output failed. A closed pipe is not a failure.
     pub(crate) fn of_output(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self {
@@ -134,7 +137,7 @@ impl Failure {
         }
     }
 
-    /// Says it on standard error; what to end with.
+    /// Prints the text to standard error; returns the exit code.
     pub(crate) fn tell(self) -> Exit {
         if !self.text.is_empty() {
             say(&self.text);
@@ -143,10 +146,10 @@ impl Failure {
     }
 }
 
-/// What stops a command in the middle.
+/// Why a command stopped early.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// Standard output takes no more.
+    /// Writing to standard output failed.
     Output(io::Error),
     Connection(Error),
 }
@@ -176,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_allowed_has_its_own_code() {
+    fn a_denied_request_has_its_own_code() {
         let refusal = |code: &str| {
             Error::Refused(Refusal {
                 code: code.to_owned(),

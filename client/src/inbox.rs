@@ -1,25 +1,24 @@
-//! The answers to this client's requests, sorted out of all that is delivered.
+//! Collects the answers to this client's requests from all deliveries.
 //!
-//! They come on a topic that is this client's alone, because its name is drawn by chance. An answer
-//! to a request that nobody waits for any more is dropped. Those that wait are bounded just as other
-//! messages are.
+//! Answers arrive on a topic with a random name, which only this client uses. An answer to an
+//! earlier request is dropped. The buffer is bounded like that of other messages.
 
 use protocol::{Attributes, ID, REPLY};
 
 use crate::backlog::{self, Backlog};
 use crate::message::{Delivery, Message};
 
-/// The topics below it are hidden from wildcards, so that a subscriber of `#` gets no answers that
-/// are meant for others.
+/// Wildcards do not match topics below it, so a subscriber of `#` does not receive the answers of
+/// others.
 const ANSWERS: &str = "$reply";
 
-/// Where answers come, and those that have come.
+/// The topic of the answers, and the answers that have arrived.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     topic: String,
-    /// How many requests there were; the number of each is its id.
+    /// Number of requests so far; the number of each is its id.
     asked: u64,
-    /// The id of the request whose answers are wanted.
+    /// The id of the request whose answers are collected.
     open: Option<String>,
     answers: Backlog,
 }
@@ -38,13 +37,13 @@ impl Inbox {
         }
     }
 
-    /// What the client has to subscribe to.
+    /// The topic that the client has to subscribe to.
     pub(crate) fn topic(&self) -> &str {
         &self.topic
     }
 
-    /// Waits for the answers to a new request, and for none of the one before. The attributes
-    /// that the new one has to have, with those it has already.
+    /// Collects the answers to a new request, and no longer those of the one before. Returns the
+    /// attributes of the request, with `reply` and `id` added.
     pub(crate) fn open(&mut self, attributes: &Attributes<'_>) -> Attributes<'static> {
         self.asked += 1;
         let id = self.asked.to_string();
@@ -58,14 +57,14 @@ impl Inbox {
         attributes
     }
 
-    /// Waits for nothing any more.
+    /// Stops collecting answers.
     pub(crate) fn close(&mut self) {
         self.open = None;
         self.answers = Backlog::default();
     }
 
-    /// Keeps an answer and drops one that comes too late; gives back what is neither.
-    pub(crate) fn sort_out<'d>(&mut self, delivery: Delivery<'d>) -> Option<Delivery<'d>> {
+    /// Keeps an answer, or drops it if it is too late; returns any other delivery.
+    pub(crate) fn take_answer<'d>(&mut self, delivery: Delivery<'d>) -> Option<Delivery<'d>> {
         let Delivery::Message {
             topic, attributes, ..
         } = &delivery
@@ -83,7 +82,7 @@ impl Inbox {
         None
     }
 
-    /// The oldest answer that has come.
+    /// The oldest answer that has arrived.
     pub(crate) fn next(&mut self) -> Option<Message> {
         let mut missed = 0;
         while let Some(line) = self.answers.pop() {
@@ -101,7 +100,9 @@ mod tests {
     use super::*;
 
     fn comes(inbox: &mut Inbox, line: &str) -> bool {
-        inbox.sort_out(backlog::delivery(line.as_bytes())).is_none()
+        inbox
+            .take_answer(backlog::delivery(line.as_bytes()))
+            .is_none()
     }
 
     fn payloads(inbox: &mut Inbox) -> Vec<Vec<u8>> {
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_given_back() {
+    fn a_delivery_that_is_not_an_answer_is_returned() {
         let mut inbox = Inbox::on("$reply/x".to_owned());
         inbox.open(&Attributes::default());
         assert!(!comes(&mut inbox, "@id=1 MESSAGE a 1"));

@@ -1,65 +1,66 @@
-//! What a broker tells about itself when it is asked: answers to
-//! [`Client::inquire`](crate::Client::inquire), one type for each thing that can be asked.
+//! The broker's answers to inquiries about itself: one type for each inquiry of
+//! [`Client::inquire`](crate::Client::inquire).
 //!
-//! `docs/protocol.md`, "Inquiries", has what goes over the wire. What a newer broker tells besides is
-//! ignored. Times are seconds before now.
+//! `docs/protocol.md`, "Inquiries", describes the wire format. Members that a newer broker adds are
+//! ignored. Times are in seconds before now.
 
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Where inquiries are published.
+/// The topic prefix of inquiries.
 const TOPIC: &str = "$SYS/request/";
 
-/// On an inquiry: how many rows its answer may have.
+/// The attribute of an inquiry that limits the rows of its answer.
 pub(crate) const LIMIT: &str = "limit";
 
-/// The most rows that a broker gives.
+/// The maximum number of rows in an answer.
 pub const MAX_LIMIT: u64 = 100_000;
 
-/// Something that a broker can be asked, as it answers.
+/// The answer to an inquiry.
 pub trait Answer: DeserializeOwned {
-    /// The word for it on the wire.
+    /// The name of the inquiry on the wire.
     const WHAT: &'static str;
 
-    /// Where it is asked.
+    /// The topic of the inquiry.
     fn topic() -> String {
         format!("{TOPIC}{}", Self::WHAT)
     }
 }
 
-/// `audit`: what became of every message and every copy.
+/// `audit`: the broker's ledger of messages and copies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audit {
-    /// Whether the broker finds that everything is accounted for.
+    /// Whether the broker's own check finds every message and copy accounted for.
     pub balanced: bool,
-    /// Whether all figures are of the same moment. If not, messages moved while they were added up.
+    /// Whether all figures are of the same moment. If not, messages moved while the broker added
+    /// them up.
     pub exact: bool,
-    /// Messages that were accepted.
+    /// Accepted messages.
     pub published: u64,
-    /// Those that somebody wanted.
+    /// Messages with at least one subscriber.
     pub matched: u64,
-    /// Those that nobody wanted.
+    /// Messages without a subscriber.
     pub unmatched: u64,
-    /// Frames that were answered by an `ERROR`.
+    /// Frames that were answered with `ERROR`.
     pub refused: u64,
-    /// Copies that were made, one for each subscriber of each message.
+    /// Copies, one for each subscriber of each message.
     pub copies: u64,
-    /// Those that have gone to the socket of their subscriber.
+    /// Copies written to the subscriber's socket.
     pub written: u64,
-    /// Those that are in an outbox.
+    /// Copies in an outbox.
     pub waiting: u64,
-    /// Those that were dropped, by the reason why.
+    /// Dropped copies, by reason.
     pub dropped: BTreeMap<String, u64>,
-    /// Those whose subscriber left before it had read them.
+    /// Copies whose subscriber disconnected before it had read them.
     pub discarded: u64,
-    /// Those whose subscriber had left or unsubscribed before it could be handed them.
+    /// Copies whose subscriber disconnected or unsubscribed before they reached its outbox.
     pub withdrawn: u64,
 }
 
 impl Audit {
-    /// How many copies were dropped, for whatever reason.
+    /// Number of dropped copies, for all reasons.
     pub fn total_dropped(&self) -> u64 {
         self.dropped.values().sum()
     }
@@ -76,7 +77,7 @@ impl Audit {
         self.copies == self.written + self.waiting + gone
     }
 
-    /// Whether nothing is missing, by our count and by the broker's.
+    /// Whether both equations hold and the broker's own check agrees.
     pub fn is_balanced(&self) -> bool {
         self.balanced && self.messages_balance() && self.copies_balance()
     }
@@ -86,12 +87,12 @@ impl Answer for Audit {
     const WHAT: &'static str = "audit";
 }
 
-/// `who`: the connections, or those of them that a filter concerns.
+/// `who`: the connections, or those with a subscription that overlaps a filter.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Who {
-    /// How many there are, whatever the limit.
+    /// Total number, regardless of the limit.
     pub total: u64,
-    /// Ordered by their numbers.
+    /// The connections, ordered by their numbers.
     pub connections: Vec<Connection>,
 }
 
@@ -102,63 +103,63 @@ impl Answer for Who {
 /// One connection.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Connection {
-    /// Its number; no other connection of this broker ever has it.
+    /// Its number, unique among all connections of this broker.
     pub id: u64,
-    /// What its client calls itself.
+    /// The name that its client has set.
     pub name: Option<String>,
-    /// From where it comes.
+    /// The address of the peer.
     pub peer: String,
-    /// What it speaks.
+    /// The protocol it speaks.
     pub wire: String,
-    /// It is over: what is told is of a session of MQTT that waits for its client.
+    /// There is no connection: the row is a session of MQTT whose client is disconnected.
     #[serde(default)]
     pub away: bool,
-    /// Since when it stands.
+    /// Seconds since it was accepted.
     pub connected_s: f64,
-    /// Since when its client has said nothing.
+    /// Seconds since its client last sent something.
     pub idle_s: f64,
-    /// How many filters it has subscribed to.
+    /// Number of its subscriptions.
     pub subscriptions: u64,
-    /// The first few of them.
+    /// The first few of its filters.
     pub filters: Vec<String>,
     /// Messages in its outbox.
     pub waiting: u64,
-    /// The bytes of those.
+    /// Bytes of these messages.
     pub waiting_bytes: u64,
-    /// Since when its outbox has not been empty.
+    /// Seconds since its outbox was last empty.
     pub lag_s: Option<f64>,
-    /// Messages that it has published.
+    /// Messages it has published.
     pub published: u64,
-    /// Its frames that were refused.
+    /// Its refused frames.
     pub refused: u64,
-    /// Copies that were made of its messages.
+    /// Copies of its messages.
     pub copies: u64,
-    /// Messages that were written to it.
+    /// Messages written to it.
     pub written: u64,
-    /// Bytes that were written to it.
+    /// Bytes written to it.
     pub bytes: u64,
-    /// Messages for it that were dropped, by the reason why.
+    /// Messages for it that were dropped, by reason.
     pub dropped: BTreeMap<String, u64>,
-    /// When the last of them was dropped.
+    /// Seconds since the last of them was dropped.
     pub dropped_last_s: Option<f64>,
 }
 
 impl Connection {
-    /// How many messages for it were dropped, for whatever reason.
+    /// Number of messages for it that were dropped, for all reasons.
     pub fn total_dropped(&self) -> u64 {
         self.dropped.values().sum()
     }
 }
 
-/// `topics`: what has been published, or what of it a filter matches.
+/// `topics`: the topics that were published on, or those that a filter matches.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Topics {
-    /// How many there are, whatever the limit.
+    /// Total number, regardless of the limit.
     pub total: u64,
-    /// How often one was forgotten, to make room for another.
+    /// How many topics the broker has forgotten to make room for others.
     #[serde(default)]
     pub forgotten: u64,
-    /// In the order of their names.
+    /// Ordered by name.
     pub topics: Vec<SeenTopic>,
 }
 
@@ -169,28 +170,28 @@ impl Answer for Topics {
 /// One topic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SeenTopic {
-    /// Its name.
+    /// The name of the topic.
     pub topic: String,
-    /// Messages that were published on it.
+    /// Messages published on it.
     pub messages: u64,
-    /// Copies that were made of them.
+    /// Copies of these messages.
     pub copies: u64,
-    /// Messages a second, lately.
+    /// Recent messages per second.
     pub rate: f64,
-    /// When the last one was published.
+    /// Seconds since the last message.
     pub last_s: f64,
-    /// Who gets its messages now; a group is one.
+    /// Number of current subscribers; a share group counts as one.
     pub subscribers: u64,
-    /// The size of the message that is retained on it.
+    /// The size of its retained message.
     pub retained: Option<u64>,
 }
 
-/// `filters`: what is subscribed to.
+/// `filters`: the filters that have subscribers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Filters {
-    /// How many there are, whatever the limit.
+    /// Total number, regardless of the limit.
     pub total: u64,
-    /// In the order of their names.
+    /// Ordered by name.
     pub filters: Vec<HeldFilter>,
 }
 
@@ -201,26 +202,26 @@ impl Answer for Filters {
 /// One filter.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HeldFilter {
-    /// As it was subscribed to.
+    /// The filter as subscribed.
     pub filter: String,
-    /// How many have it.
+    /// Number of subscribers.
     pub subscribers: u64,
-    /// How many messages it has matched since somebody has it.
+    /// Number of messages it has matched since its first current subscription.
     pub messages: u64,
 }
 
-/// `why`: who gets the messages of a topic, and who nearly does.
+/// `why`: the filters that match a topic, and those that nearly match it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Why {
-    /// What was asked about.
+    /// The topic.
     pub topic: String,
     /// The filters that match it.
     pub matching: Vec<Matching>,
-    /// Those that look as if they were meant to, the nearest first.
+    /// Filters that nearly match it, the nearest first.
     pub near: Vec<Near>,
-    /// The message that is retained on it.
+    /// Its retained message.
     pub retained: Option<Kept>,
-    /// What has been published on it; `None` if nothing has, as far as the broker remembers.
+    /// What was published on it; `None` if the broker remembers nothing.
     pub seen: Option<Seen>,
 }
 
@@ -228,76 +229,76 @@ impl Answer for Why {
     const WHAT: &'static str = "why";
 }
 
-/// A filter that matches.
+/// A filter that matches the topic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Matching {
-    /// As it was subscribed to.
+    /// The filter as subscribed.
     pub filter: String,
-    /// Who has it; perhaps not all of them.
+    /// Its subscribers; the list may be cut off.
     pub holders: Vec<Holder>,
-    /// How many have it.
+    /// Number of subscribers.
     pub total: u64,
 }
 
 /// A filter that nearly matches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Near {
-    /// As it was subscribed to.
+    /// The filter as subscribed.
     pub filter: String,
-    /// What keeps it from matching.
+    /// How it differs from a filter that matches.
     pub difference: Difference,
-    /// Who has it; perhaps not all of them.
+    /// Its subscribers; the list may be cut off.
     pub holders: Vec<Holder>,
-    /// How many have it.
+    /// Number of subscribers.
     pub total: u64,
 }
 
-/// How a filter differs from one that would match.
+/// How a filter differs from one that matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Difference {
-    /// In upper and lower case alone.
+    /// Only in upper and lower case.
     Case,
-    /// In one letter of one level.
+    /// In one character of one level.
     Letter,
     /// In one level.
     Level,
-    /// In a way that only a newer broker knows.
+    /// In a way that this client does not know.
     #[serde(other)]
     Other,
 }
 
-/// Somebody who has a filter.
+/// A subscriber of a filter.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Holder {
     /// The number of the connection.
     pub id: u64,
-    /// What its client calls itself.
+    /// The name that its client has set.
     pub name: Option<String>,
-    /// From where it comes.
+    /// The address of the peer.
     pub peer: String,
-    /// What it speaks.
+    /// The protocol it speaks.
     pub wire: String,
     /// Messages in its outbox.
     pub waiting: u64,
-    /// The bytes of those.
+    /// Bytes of these messages.
     pub waiting_bytes: u64,
-    /// How many bytes its outbox may hold.
+    /// The limit of its outbox in bytes.
     pub limit_bytes: u64,
-    /// Whether messages for it are dropped now.
+    /// Whether its outbox is full, so that messages for it are dropped.
     pub is_full: bool,
-    /// How many messages for it were dropped, of all topics.
+    /// Number of messages for it that were dropped, on all topics.
     pub dropped: u64,
-    /// Those that were lately dropped on this topic.
+    /// Messages of this topic that were dropped recently.
     pub dropped_here: Option<DroppedHere>,
 }
 
-/// Messages of one topic that somebody has missed lately.
+/// Messages of one topic that a subscriber has missed recently.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DroppedHere {
-    /// So many, and perhaps more.
+    /// Lower bound of the count.
     pub at_least: u64,
-    /// When the last of them was dropped.
+    /// Seconds since the last of them was dropped.
     pub last_s: f64,
 }
 
@@ -306,33 +307,33 @@ pub struct DroppedHere {
 pub struct Kept {
     /// The size of its payload.
     pub bytes: u64,
-    /// When it was published.
+    /// Seconds since it was published.
     pub age_s: f64,
 }
 
-/// What has been published on a topic.
+/// What was published on a topic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Seen {
-    /// How many messages.
+    /// Number of messages.
     pub messages: u64,
-    /// How many copies were made of them.
+    /// Number of copies of them.
     pub copies: u64,
-    /// When the last one was published.
+    /// Seconds since the last message.
     pub last_s: f64,
 }
 
-/// `retained`: the messages that are retained, or those whose topics a filter matches.
+/// `retained`: the retained messages, or those whose topics a filter matches.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Retained {
-    /// How many there are, whatever the limit.
+    /// Total number, regardless of the limit.
     pub total: u64,
-    /// What they take, with what the broker needs to keep them.
+    /// Bytes they take, with the broker's overhead.
     pub bytes: u64,
-    /// How many the broker keeps at most.
+    /// Maximum number of retained messages.
     pub max_count: u64,
-    /// How many bytes the broker keeps at most.
+    /// Maximum bytes of retained messages.
     pub max_bytes: u64,
-    /// In the order of their topics.
+    /// Ordered by topic.
     pub retained: Vec<RetainedTopic>,
 }
 
@@ -343,30 +344,30 @@ impl Answer for Retained {
 /// One retained message.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RetainedTopic {
-    /// Where it was published.
+    /// The topic.
     pub topic: String,
     /// The size of its payload.
     pub bytes: u64,
-    /// When it was published.
+    /// Seconds since it was published.
     pub age_s: f64,
 }
 
 /// `broker`: the broker as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Broker {
-    /// Which release it is.
+    /// The version of the broker.
     pub version: String,
-    /// Since when it runs.
+    /// Seconds since it started.
     pub uptime_s: f64,
-    /// How many are connected.
+    /// Number of connections.
     pub connections: u64,
-    /// How many may be.
+    /// Maximum number of connections.
     pub max_connections: u64,
-    /// How many subscriptions they have.
+    /// Number of subscriptions.
     pub subscriptions: u64,
-    /// What outboxes and unfinished lines hold.
+    /// Memory of outboxes and incomplete lines.
     pub memory: Memory,
-    /// What is retained.
+    /// Figures of the retained messages.
     pub retained: RetainedFigures,
 }
 
@@ -374,25 +375,25 @@ impl Answer for Broker {
     const WHAT: &'static str = "broker";
 }
 
-/// Bytes that are held for clients, of those that may be.
+/// Bytes held for clients, and their limit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
-    /// In use.
+    /// Bytes in use.
     pub used: u64,
-    /// At most.
+    /// Maximum bytes.
     pub max: u64,
 }
 
-/// What is retained, of what may be.
+/// Retained messages, and their limits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RetainedFigures {
-    /// Messages.
+    /// Number of messages.
     pub count: u64,
-    /// Their bytes.
+    /// Bytes of these messages.
     pub bytes: u64,
-    /// Messages at most.
+    /// Maximum number of messages.
     pub max_count: u64,
-    /// Bytes at most.
+    /// Maximum bytes.
     pub max_bytes: u64,
 }
 
@@ -401,7 +402,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::client::Client;
+    use crate::Client;
     use crate::error::Error;
     use crate::scripted::{Peer, ScriptedBroker};
 

@@ -1,4 +1,4 @@
-//! How another thread ends a wait.
+//! Ends the waits of clients from another thread.
 
 use std::io::{self, PipeReader, PipeWriter, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,8 +11,8 @@ use rustix::event::{PollFd, PollFlags};
 use crate::clock;
 use crate::poll::poll;
 
-/// Once raised, every wait of every client that has it in its [`Options`](crate::Options) ends
-/// with [`Error::Interrupted`](crate::Error::Interrupted). Clones are the same interrupt.
+/// Once it is raised, every wait of every client that has it in its [`Options`](crate::Options)
+/// ends with [`Error::Interrupted`](crate::Error::Interrupted). All clones are the same interrupt.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -31,13 +31,13 @@ pub struct Interrupt(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     raised: AtomicBool,
-    /// Readable from when it is raised, so that a poll sees it.
+    /// Readable once it is raised, so that a poll sees it.
     reader: PipeReader,
     writer: PipeWriter,
 }
 
 impl Interrupt {
-    /// One that is not raised. Fails only if the process has no descriptor left.
+    /// Creates one that is not raised. Fails only if the process has no descriptor left.
     pub fn new() -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
         let raised = AtomicBool::new(false);
@@ -48,7 +48,7 @@ impl Interrupt {
         })))
     }
 
-    /// Ends all waits, those of now and those to come.
+    /// Ends all current and future waits.
     pub fn raise(&self) {
         if !self.0.raised.swap(true, Ordering::AcqRel) {
             let written = (&self.0.writer).write(b"!");
@@ -61,11 +61,11 @@ impl Interrupt {
         self.0.raised.load(Ordering::Acquire)
     }
 
-    /// Sleeps, or returns `true` as soon as it is raised.
+    /// Sleeps for `time`; returns `true` as soon as it is raised.
     pub fn wait(&self, time: Duration) -> bool {
         let until = clock::after(time);
         while !self.is_raised() && Instant::now() < until {
-            // The only way to fail is a lack of memory; then this looks again.
+            // The poll fails only for lack of memory; then the loop tries again.
             let _ = poll(&mut [PollFd::new(self, PollFlags::IN)], Some(until));
         }
         self.is_raised()

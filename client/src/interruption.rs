@@ -1,7 +1,7 @@
-//! What ends a command from outside: a signal, or a reader that has enough of our output.
+//! Ends a command on a signal, or when the reader of its output is gone.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,10 +16,10 @@ use signal_hook::iterator::Signals;
 
 use crate::exit::{Exit, Failure, Stop};
 
-/// How long a command may take to finish its output. It may hang on a pipe that nobody reads.
+/// How long a command may take to end after a signal. It may block on a pipe without a reader.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Watches for the whole run.
+/// Watches signals and standard output for the whole run.
 #[derive(Clone, Debug)]
 pub(crate) struct Interruption {
     interrupt: Interrupt,
@@ -27,7 +27,7 @@ pub(crate) struct Interruption {
 }
 
 impl Interruption {
-    /// Watches for SIGINT and SIGTERM from now on.
+    /// Starts to watch for SIGINT and SIGTERM.
     pub(crate) fn watch() -> Result<Self, Failure> {
         Self::start().map_err(|error| {
             let why = format_args!("cannot watch for signals ({error})");
@@ -54,8 +54,8 @@ impl Interruption {
         })
     }
 
-    /// Watches for the end of a pipe behind standard output too: for commands that would else go
-    /// on for nobody until their next line.
+    /// Also watches for the end of a pipe on standard output. Otherwise a command that prints
+    /// rarely would run on without a reader until its next line.
     pub(crate) fn watch_output(&self) -> Result<(), Failure> {
         let this = self.clone();
         thread::Builder::new()
@@ -69,12 +69,12 @@ impl Interruption {
             .map_err(|error| Failure::new(Exit::Failed, "client", error))
     }
 
-    /// What every wait is to end with.
+    /// The interrupt that ends every wait.
     pub(crate) fn interrupt(&self) -> &Interrupt {
         &self.interrupt
     }
 
-    /// How a command ends that was stopped while it did `what`.
+    /// The result of a command that was stopped while it did `what`.
     pub(crate) fn end(&self, stop: Stop, what: &str) -> Result<Exit, Failure> {
         match stop {
             Stop::Connection(Error::Interrupted) if self.is_reader_gone() => Ok(Exit::Done),
@@ -89,13 +89,33 @@ impl Interruption {
     }
 }
 
-/// Errors and hang-ups are reported unasked. Returns never for a file or a terminal.
+/// Waits until one of `inputs` is readable; returns which of them are.
+pub(crate) fn wait_for_any<const N: usize>(
+    inputs: [Option<BorrowedFd<'_>>; N],
+    interrupt: &Interrupt,
+) -> Result<[bool; N], Stop> {
+    let mut fds = vec![PollFd::new(interrupt, PollFlags::IN)];
+    let given = inputs.iter().flatten();
+    fds.extend(given.map(|input| PollFd::from_borrowed_fd(*input, PollFlags::IN)));
+    match rustix::event::poll(&mut fds, None) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(io::Error::from(error).into()),
+    }
+    if interrupt.is_raised() {
+        return Err(Error::Interrupted.into());
+    }
+    let mut is_ready = fds[1..].iter().map(|fd| !fd.revents().is_empty());
+    Ok(inputs.map(|input| input.is_some() && is_ready.next() == Some(true)))
+}
+
+/// Returns on an error or hang-up, which a poll reports even without requested events. Never
+/// returns for a file or a terminal.
 fn wait_for_hang_up(output: impl AsFd) {
     loop {
         match rustix::event::poll(&mut [PollFd::new(&output, PollFlags::empty())], None) {
             Ok(0) | Err(Errno::INTR) => {}
             Ok(_) => return,
-            // It cannot be watched; then the next write will tell.
+            // Without a poll the next write reports the end.
             Err(_) => loop {
                 thread::park();
             },

@@ -1,26 +1,26 @@
-//! What is typed, pasted or resized, read on a thread of its own: reading waits, and so does
-//! whoever looks after the broker, but for both at once.
+//! Terminal events, read on a thread of their own: reading them blocks, and the main thread has to
+//! wait for the broker at the same time.
 
 use std::io;
 use std::thread;
 
 use ratatui::crossterm::event::{self, Event};
 
-use crate::bell::{Bell, bell};
+use crate::waker::{self, WakeReceiver};
 
-/// The events of the terminal.
-pub(crate) type Keyboard = Bell<io::Result<Event>>;
+/// The events of the terminal: keys, pastes and resizes.
+pub(crate) type Keyboard = WakeReceiver<io::Result<Event>>;
 
-/// Listens until the program or the terminal ends.
+/// Starts the thread. It ends with the program or the terminal.
 pub(crate) fn listen() -> io::Result<Keyboard> {
-    let (mut ringer, keyboard) = bell()?;
+    let (waker, keyboard) = waker::channel()?;
     thread::Builder::new()
         .name("keyboard".to_owned())
         .spawn(move || {
             loop {
                 let event = event::read();
                 let is_end = event.is_err();
-                if !ringer.ring(event) || is_end {
+                if !waker.send(event) || is_end {
                     return;
                 }
             }

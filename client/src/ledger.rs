@@ -1,13 +1,13 @@
-//! What was asked and what has been answered, in numbers.
+//! Counts of requests and answers on one connection.
 //!
-//! Answers come in the order of the requests, so a count of each is enough to know which request
-//! an answer belongs to, also when one comes late.
+//! Answers arrive in the order of the requests, so two counts are enough to know which request an
+//! answer belongs to, even if it arrives late.
 
 use protocol::{Reply, Subject};
 
 use crate::error::{Error, Refusal};
 
-/// The account of one connection.
+/// The counts of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     published: u64,
@@ -19,35 +19,35 @@ pub(crate) struct Ledger {
     replied: u64,
     pings: u64,
     pongs: u64,
-    /// The first refusal that nobody has looked at.
+    /// The first refusal that has not been taken.
     refusal: Option<Refusal>,
     leaving: bool,
     left: bool,
 }
 
 impl Ledger {
-    /// Notes a PUBLISH that is to be sent.
+    /// Counts a PUBLISH.
     pub(crate) fn publish(&mut self) {
         self.published += 1;
     }
 
-    /// Notes a SUBSCRIBE or UNSUBSCRIBE of so many filters, or one WILL or NAME.
+    /// Counts a SUBSCRIBE or UNSUBSCRIBE with `answers` filters, or one WILL or NAME.
     pub(crate) fn ask(&mut self, answers: u64) {
         self.asked += answers;
     }
 
-    /// Notes a PING; its number.
+    /// Counts a PING and returns its number.
     pub(crate) fn ping(&mut self) -> u64 {
         self.pings += 1;
         self.pings
     }
 
-    /// Notes a BYE.
+    /// Records that BYE was sent.
     pub(crate) fn leave(&mut self) {
         self.leaving = true;
     }
 
-    /// Notes an answer. `Err` if it says that there is no conversation to go on with.
+    /// Counts an answer. `Err` if it ends the connection.
     pub(crate) fn take(&mut self, reply: Reply<'_>) -> Result<(), Error> {
         match reply {
             Reply::PubAck { answered, copies } => {
@@ -79,7 +79,7 @@ impl Ledger {
             Subject::Line if refusal.is_busy() => return Err(Error::Busy(refusal.text)),
             Subject::Publish(_) => self.refused += 1,
             Subject::Subscribe(_) | Subject::Unsubscribe(_) => self.replied += 1,
-            // A whole line of filters was refused.
+            // The broker refused the whole line, so each of its filters is answered.
             Subject::Line => self.replied = self.asked,
         }
         self.refusal.get_or_insert(refusal);
@@ -96,12 +96,12 @@ impl Ledger {
         self.answered
     }
 
-    /// Whether every SUBSCRIBE, UNSUBSCRIBE, WILL and NAME has its answers.
+    /// Whether every SUBSCRIBE, UNSUBSCRIBE, WILL and NAME is answered.
     pub(crate) fn all_replied(&self) -> bool {
         self.replied >= self.asked
     }
 
-    /// Whether the answer to PING number `ping` has come.
+    /// Whether PING number `ping` is answered.
     pub(crate) fn is_ponged(&self, ping: u64) -> bool {
         self.pongs >= ping
     }
@@ -126,7 +126,7 @@ impl Ledger {
         self.refused
     }
 
-    /// Something that changes with each answer.
+    /// Changes with each answer.
     pub(crate) fn answers(&self) -> (u64, u64, u64) {
         (self.answered, self.replied, self.pongs)
     }
@@ -136,7 +136,7 @@ impl Ledger {
         self.refusal.take()
     }
 
-    /// Whether something was refused that is neither a message nor a filter.
+    /// Whether the refusal is about a line, not about a message or a filter.
     pub(crate) fn is_line_refused(&self) -> bool {
         self.refusal
             .as_ref()
@@ -144,7 +144,7 @@ impl Ledger {
     }
 }
 
-/// Zero for what is no number of ours.
+/// Zero for a token that this client did not send.
 fn number(token: &[u8]) -> u64 {
     str::from_utf8(token)
         .ok()
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_for_what_was_never_sent_counts_no_further_than_what_was() {
+    fn a_receipt_beyond_the_published_messages_is_clamped() {
         let mut ledger = Ledger::default();
         ledger.publish();
         told(&mut ledger, "PUBACK 9 0").expect("a receipt");

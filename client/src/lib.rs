@@ -1,9 +1,10 @@
 //! A blocking client of the dallal broker.
 //!
-//! [`Client`] is one connection, used by one thread: it publishes with a receipt for each message
-//! or, as a [`Publisher`], with few receipts for many; it subscribes and hands out [`Messages`];
-//! it asks others and gets their [`Answers`], and the broker about itself: see [`inquiry`].
-//! It starts no thread and needs no runtime. `docs/protocol.md` has the promises behind each call.
+//! [`Client`] is one connection, used by one thread. It publishes with a receipt for each message
+//! or, as a [`Publisher`], with few receipts for many; it subscribes and returns [`Messages`]; it
+//! sends requests to other clients and returns their [`Answers`]; and it asks the broker about
+//! itself, see [`inquiry`]. It starts no thread and needs no runtime. `docs/protocol.md` has the
+//! guarantees behind each call.
 //!
 //! ```
 //! use client::Client;

@@ -1,17 +1,17 @@
-//! Lines of any input, as they become ready: one read at a time, so that a reader can look after
-//! other things between two of them.
+//! Splits an input into lines, one read at a time, so that the caller can serve a connection
+//! between two reads.
 
 use std::io::{self, Read};
 
 use protocol::{Framer, Step};
 
-/// How much one read takes.
+/// Size of one read.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// The most that one message may have: no broker takes more.
+/// Maximum size of a message; no broker accepts more.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 1024 * 1024 * 1024;
 
-/// What was read and not yet handed out.
+/// The bytes that were read and not returned yet.
 #[derive(Debug)]
 pub(crate) struct Lines {
     bytes: Vec<u8>,
@@ -29,7 +29,7 @@ impl Lines {
         }
     }
 
-    /// Reads once; `false` at the end of the input.
+    /// Reads once; returns `false` at the end of the input.
     pub(crate) fn fill(&mut self, mut input: impl Read) -> io::Result<bool> {
         self.bytes.drain(..self.start);
         self.start = 0;
@@ -43,7 +43,7 @@ impl Lines {
         }
     }
 
-    /// The next whole line, without its LF.
+    /// The next complete line, without its LF.
     pub(crate) fn next(&mut self) -> io::Result<Option<&[u8]>> {
         let begin = self.start;
         match self.framer.next(&self.bytes[begin..]) {
@@ -56,14 +56,14 @@ impl Lines {
         }
     }
 
-    /// What stands behind the last LF.
+    /// The bytes after the last LF.
     pub(crate) fn rest(&self) -> Option<&[u8]> {
         let rest = &self.bytes[self.start..];
         (!rest.is_empty()).then_some(rest)
     }
 }
 
-/// All of an input, as one message.
+/// Reads an input to its end, as one message.
 pub(crate) fn read_whole(input: impl Read) -> io::Result<Vec<u8>> {
     let mut whole = Vec::new();
     let limit = MAX_MESSAGE_BYTES as u64 + 1;

@@ -1,7 +1,7 @@
-//! A stream that never blocks, and one place where it waits.
+//! A non-blocking stream, and the one place where it waits.
 //!
 //! Bytes to send collect in a buffer. Every wait is for both directions at once, so two full socket
-//! buffers cannot hold each other up. Knows no frame and no packet.
+//! buffers cannot deadlock. It knows no frames and no packets.
 
 use std::fmt::Display;
 use std::io::{self, Read, Write};
@@ -18,44 +18,44 @@ use crate::options::Options;
 use crate::poll::poll;
 use crate::stream::{Inside, Stream};
 
-/// How much one read takes. Larger gains nothing that could be measured.
+/// Size of one read. A larger buffer showed no gain.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// A buffer for sending that grew beyond this is given back once it is empty.
+/// A send buffer that grew beyond this is freed once it is empty.
 const KEPT_BYTES: usize = 256 * 1024;
 
-/// TCP asks after this long, then every few seconds, and gives up after as many questions.
+/// TCP keep-alive: idle time before the first probe, interval between probes, number of probes.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(20);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_QUESTIONS: u32 = 4;
 
-/// Bytes in both directions.
+/// A stream with its buffers.
 #[derive(Debug)]
 pub(crate) struct Link {
     stream: Stream,
     unsent: Vec<u8>,
-    /// How much of `unsent` has been sent.
+    /// How many bytes of `unsent` have been sent.
     sent: usize,
     total_sent: u64,
     chunk: Box<[u8]>,
     interrupt: Option<Interrupt>,
-    /// Why nothing more can be sent. What came before that is still read.
+    /// The error of the last send. What had arrived before is still read.
     broken: Option<io::Error>,
 }
 
 /// What ended a wait of [`Client::wait_with`](crate::Client::wait_with).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Woken {
-    /// The connection can be read or written.
+    /// The connection is readable or writable.
     Connection,
-    /// The other input can be read.
+    /// The other input is readable.
     Input,
-    /// The time is over.
+    /// The deadline has passed.
     Deadline,
 }
 
 impl Link {
-    /// Tries each address that the name stands for.
+    /// Tries each address of the name.
     pub(crate) fn open(
         server: impl ToSocketAddrs + Display,
         inside: Inside,
@@ -78,26 +78,26 @@ impl Link {
         })
     }
 
-    /// Where bytes go that are to be sent, behind those that wait for that.
+    /// The send buffer, to append to.
     pub(crate) fn outgoing(&mut self) -> &mut Vec<u8> {
         &mut self.unsent
     }
 
-    /// How many bytes wait to be sent.
+    /// Number of bytes in the send buffer.
     pub(crate) fn unsent(&self) -> usize {
         self.unsent.len() - self.sent + usize::from(self.stream.is_flushing())
     }
 
-    /// How many bytes have been sent so far.
+    /// Total number of bytes sent.
     pub(crate) fn total_sent(&self) -> u64 {
         self.total_sent
     }
 
-    /// Sends what the stream takes, without waiting. A connection that is found broken here says
-    /// so in [`Self::receive`], after everything that had come before.
+    /// Sends without waiting. An error is reported by [`Self::receive`], after everything that had
+    /// arrived before.
     pub(crate) fn send(&mut self) {
         if self.stream.is_flushing() {
-            // If it fails, so does the next read.
+            // A failure shows again at the next read.
             let _ = self.stream.flush();
         }
         while self.sent < self.unsent.len() {
@@ -121,7 +121,7 @@ impl Link {
         }
     }
 
-    /// What has come, at most one chunk, without waiting.
+    /// Receives at most one chunk without waiting.
     pub(crate) fn receive(&mut self) -> Result<Option<&[u8]>, Error> {
         loop {
             match self.stream.read(&mut self.chunk) {
@@ -134,8 +134,8 @@ impl Link {
         }
     }
 
-    /// Waits until there is something to read, room to send what is unsent, another `input` to
-    /// read, or `until` has passed.
+    /// Waits until the stream is readable, or writable while there are unsent bytes, `input` is
+    /// readable, or `until` passes.
     pub(crate) fn wait(
         &self,
         until: Option<Instant>,
@@ -163,7 +163,7 @@ impl Link {
         })
     }
 
-    /// Whether somebody wants everything to end.
+    /// Fails if the interrupt was raised.
     pub(crate) fn check_interrupt(&self) -> Result<(), Error> {
         match &self.interrupt {
             Some(interrupt) if interrupt.is_raised() => Err(Error::Interrupted),
@@ -171,8 +171,8 @@ impl Link {
         }
     }
 
-    /// Sends what is unsent and waits for the other side to close as well: bytes that come to a
-    /// closed socket would take those with them that are still on their way.
+    /// Sends the rest and waits until the peer closes too. Closing at once could reset the
+    /// connection when more bytes arrive, and the peer would lose what it has not read yet.
     pub(crate) fn close(mut self, until: Instant) {
         self.interrupt = None;
         while self.unsent() > 0 && Instant::now() < until {
@@ -191,7 +191,7 @@ impl Link {
     }
 }
 
-/// Tries each address that the name stands for.
+/// Tries each address of the name.
 fn dial(server: &impl ToSocketAddrs, timeout: Duration) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in server.to_socket_addrs()? {

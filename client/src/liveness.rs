@@ -1,10 +1,10 @@
-//! Is the other side still there? A clock that is told the time and never reads it.
+//! Decides whether the peer is still alive. It reads no clock; the time is an argument.
 
 use std::time::{Duration, Instant};
 
 use crate::clock;
 
-/// After a silence the broker is to be asked; when it leaves that unanswered too, it is gone.
+/// After `silence` the broker is sent a PING; without an answer it counts as gone.
 #[derive(Clone, Debug)]
 pub(crate) struct Liveness {
     silence: Duration,
@@ -13,14 +13,14 @@ pub(crate) struct Liveness {
     asked: Option<Instant>,
 }
 
-/// What is to be done about a silence.
+/// What to do about a silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Nothing until then.
+    /// Nothing until this time.
     Wait(Instant),
-    /// Ask for a word.
+    /// Send a PING.
     Ask,
-    /// It is gone: not a word for so long.
+    /// The peer is gone after a silence of this length.
     Gone(Duration),
 }
 
@@ -34,14 +34,14 @@ impl Liveness {
         }
     }
 
-    /// Any byte is a sign of life.
+    /// Records that bytes have arrived.
     pub(crate) fn heard(&mut self, now: Instant) {
         self.heard = now;
         self.asked = None;
     }
 
-    /// Says [`Verdict::Ask`] once for each silence.
-    pub(crate) fn judge(&mut self, now: Instant) -> Verdict {
+    /// Returns [`Verdict::Ask`] once for each silence.
+    pub(crate) fn check(&mut self, now: Instant) -> Verdict {
         let until = match self.asked {
             None => clock::after_then(self.heard, self.silence),
             Some(asked) => clock::after_then(asked, self.answer_timeout),
@@ -68,10 +68,10 @@ mod tests {
         let start = Instant::now();
         let mut liveness = Liveness::new(30 * SECOND, 10 * SECOND, start);
         let ask = start + 30 * SECOND;
-        assert_eq!(liveness.judge(start), Verdict::Wait(ask));
-        assert_eq!(liveness.judge(ask), Verdict::Ask);
-        assert_eq!(liveness.judge(ask), Verdict::Wait(ask + 10 * SECOND));
-        let end = liveness.judge(ask + 10 * SECOND);
+        assert_eq!(liveness.check(start), Verdict::Wait(ask));
+        assert_eq!(liveness.check(ask), Verdict::Ask);
+        assert_eq!(liveness.check(ask), Verdict::Wait(ask + 10 * SECOND));
+        let end = liveness.check(ask + 10 * SECOND);
         assert_eq!(end, Verdict::Gone(40 * SECOND));
     }
 
@@ -80,8 +80,8 @@ mod tests {
         let start = Instant::now();
         let mut liveness = Liveness::new(30 * SECOND, 10 * SECOND, start);
         let ask = start + 30 * SECOND;
-        assert_eq!(liveness.judge(ask), Verdict::Ask);
+        assert_eq!(liveness.check(ask), Verdict::Ask);
         liveness.heard(ask);
-        assert_eq!(liveness.judge(ask), Verdict::Wait(ask + 30 * SECOND));
+        assert_eq!(liveness.check(ask), Verdict::Wait(ask + 30 * SECOND));
     }
 }

@@ -1,15 +1,15 @@
-//! `client`, the terminal program of the dallal broker.
+//! `client`, the command line program of the dallal broker.
 //!
-//! Data goes to standard output and all talk to standard error, so the program fits into a pipe.
-//! Each command has a file of its own under `command/`.
+//! Data goes to standard output and messages for the user to standard error, so the program works
+//! in a pipe. Each command has a file or folder under `command/`.
 
-mod bell;
 mod cells;
 mod colour;
 mod command;
 mod configuration;
 mod duration;
 mod exit;
+mod fullscreen;
 mod interruption;
 mod keyboard;
 mod lines;
@@ -18,11 +18,12 @@ mod output;
 mod reconnect;
 mod recording;
 mod server;
+mod stderr;
 mod table;
-mod talk;
 mod units;
 mod value;
 mod visible;
+mod waker;
 mod wire;
 
 use std::process::ExitCode;

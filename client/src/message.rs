@@ -1,53 +1,52 @@
-//! What a subscriber gets.
+//! Messages and gaps as a subscriber receives them.
 
 use protocol::{Attributes, ERROR, Escaped, REPLY, RETAINED, Reply, Topic};
 
-/// A message of one's own to keep.
+/// An owned message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Where it was published.
+    /// The topic it was published on.
     pub topic: String,
-    /// What was published.
+    /// The payload.
     pub payload: Vec<u8>,
-    /// What its publisher put before the verb, and the broker's own marks.
+    /// The attributes of its publisher, and those that the broker adds.
     pub attributes: Attributes<'static>,
-    /// How many messages were dropped right before this one, because this client was too slow.
+    /// How many messages the broker dropped right before this one because this client was too slow.
     pub missed: u64,
 }
 
 impl Message {
-    /// Whether it was sent because of a subscription, not published just now.
+    /// Whether it is a retained message that was sent because of a subscription.
     pub fn is_retained(&self) -> bool {
         self.attributes.contains(RETAINED)
     }
 
-    /// The topic that an answer shall be published to, if this is a request for one.
+    /// The topic for the answer, if this message is a request.
     pub fn reply_topic(&self) -> Option<String> {
         let topic = self.attributes.get(REPLY)?;
         Some(Topic::parse(&*topic).ok()?.to_string())
     }
 
-    /// What went wrong, if this is the answer of somebody who failed.
+    /// The error, if this is the answer of a responder that failed.
     pub fn error(&self) -> Option<String> {
         let status = self.attributes.get(ERROR)?;
         Some(String::from_utf8_lossy(&status).into_owned())
     }
 }
 
-/// A message, or the hole where messages would have been, as it lies in the receive buffer:
-/// nothing is copied to look at it.
+/// A message or a gap, borrowed from the receive buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery<'a> {
     /// A message.
     Message {
-        /// Where it was published.
+        /// The topic it was published on.
         topic: Topic<'a>,
         /// What was published; see [`Escaped::unescape`].
         payload: Escaped<'a>,
-        /// What its publisher put before the verb, and the broker's own marks.
+        /// The attributes of its publisher, and those that the broker adds.
         attributes: Attributes<'a>,
     },
-    /// Exactly here messages were dropped, because this client was too slow.
+    /// The broker dropped messages at this position because this client was too slow.
     Gap {
         /// How many.
         count: u64,
@@ -55,7 +54,7 @@ pub enum Delivery<'a> {
 }
 
 impl<'a> Delivery<'a> {
-    /// `Err` gives back what is none.
+    /// `Err` returns a reply that is neither.
     pub(crate) fn from_reply(reply: Reply<'a>) -> Result<Self, Reply<'a>> {
         match reply {
             Reply::Message {
@@ -72,7 +71,7 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// A message to keep, after so many that were `missed`; `Err` says how many a gap stands for.
+    /// An owned message with this number of `missed` ones before it; `Err` has the count of a gap.
     pub(crate) fn into_message(self, missed: u64) -> Result<Message, u64> {
         match self {
             Self::Message {

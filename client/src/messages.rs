@@ -1,20 +1,21 @@
-//! Messages one by one.
+//! An iterator over messages.
 
-use crate::client::Client;
 use crate::error::Error;
+use crate::exchange::Exchange;
 use crate::message::Message;
 
-/// The messages of a client's subscriptions as they come, from [`Client::messages`].
+/// The messages of a client's subscriptions as they arrive, from
+/// [`Client::messages`](crate::Client::messages).
 #[derive(Debug)]
 pub struct Messages<'c> {
-    client: &'c mut Client,
+    exchange: &'c mut Exchange,
     ended: bool,
 }
 
 impl<'c> Messages<'c> {
-    pub(crate) fn new(client: &'c mut Client) -> Self {
+    pub(crate) fn new(exchange: &'c mut Exchange) -> Self {
         Self {
-            client,
+            exchange,
             ended: false,
         }
     }
@@ -27,7 +28,7 @@ impl Iterator for Messages<'_> {
         if self.ended {
             return None;
         }
-        let next = self.client.next_message(None).transpose();
+        let next = self.exchange.next_message(None).transpose();
         self.ended = matches!(next, Some(Err(_)) | None);
         next
     }

@@ -1,10 +1,10 @@
-//! What a connection can be told before it begins.
+//! Options of a connection.
 
 use std::time::Duration;
 
 use crate::interrupt::Interrupt;
 
-/// Times and limits of a connection.
+/// Timeouts and other options of a connection.
 ///
 /// ```
 /// use std::time::Duration;
@@ -16,16 +16,15 @@ use crate::interrupt::Interrupt;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How long one address may take to accept the connection.
+    /// How long connecting to one address may take.
     pub connect_timeout: Duration,
-    /// How long an answer may be outstanding while nothing moves: no byte leaves and no other
-    /// answer comes.
+    /// How long to wait for an answer while no byte is sent and no other answer arrives.
     pub answer_timeout: Duration,
-    /// After how long without a word from the broker it is asked for one.
+    /// After this time without a byte from the broker the client sends it a PING.
     pub silence: Duration,
-    /// If given, the line protocol, or MQTT, goes through a WebSocket at this path, such as `/ws`.
+    /// If set, the line protocol, or MQTT, runs inside a WebSocket at this path, such as `/ws`.
     pub websocket: Option<String>,
-    /// Ends every wait of this client when another thread raises it.
+    /// Ends every wait of this client once another thread raises it.
     pub interrupt: Option<Interrupt>,
 }
 

@@ -1,4 +1,4 @@
-//! One wait for several descriptors.
+//! A poll of several descriptors with a deadline.
 
 use std::io;
 use std::time::Instant;
@@ -6,11 +6,11 @@ use std::time::Instant;
 use rustix::event::{PollFd, Timespec};
 use rustix::io::Errno;
 
-/// Waits until one of `fds` is ready or `until` has passed; how many are ready. A signal may end
-/// the wait early, with none ready.
+/// Waits until one of `fds` is ready or `until` passes; returns how many are ready. A signal may
+/// end the wait early, with none ready.
 pub(crate) fn poll(fds: &mut [PollFd<'_>], until: Option<Instant>) -> io::Result<usize> {
     let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-    // A time too long for the system is as good as for ever.
+    // A time that the system call cannot represent means no timeout.
     let left = left.and_then(|left| Timespec::try_from(left).ok());
     match rustix::event::poll(fds, left.as_ref()) {
         Ok(ready) => Ok(ready),

@@ -9,23 +9,22 @@ use crate::clock;
 use crate::error::{Error, Refusal};
 use crate::exchange::Exchange;
 
-/// How many messages may be without a receipt unless it is told otherwise. Enough to hide the way
-/// to another continent from small messages, few enough to be sent again by hand.
+/// Default window. Large enough to hide the round trip to another continent for small messages.
 const WINDOW: u64 = 1024;
 
-/// As many bytes are collected before they are sent.
+/// How many bytes are buffered before they are sent.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// Publishes message after message while up to a window of them have no receipt yet; from
+/// Publishes with a window of messages without a receipt; from
 /// [`Client::publisher`](crate::Client::publisher).
 ///
-/// [`finish`](Self::finish) waits for the rest. A publisher that is dropped leaves that to the
-/// client: what has not been sent yet goes with the client's next call, and the receipts that are
-/// outstanding count for the next publisher.
+/// [`finish`](Self::finish) waits for the remaining receipts. If a publisher is dropped instead,
+/// buffered messages are sent with the client's next call, and the outstanding receipts count
+/// against the window of the next publisher.
 ///
-/// The client may subscribe to what it publishes: what is delivered meanwhile is kept for it, up
-/// to 64 MiB; beyond that messages are dropped and counted, just as a broker does with a client
-/// that does not read. See [`Message::missed`](crate::Message::missed).
+/// The client may subscribe to what it publishes: messages that arrive meanwhile are kept, up to 64
+/// MiB; beyond that they are dropped and counted, as a broker does for a client that does not read.
+/// See [`Message::missed`](crate::Message::missed).
 ///
 /// ```
 /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
@@ -49,16 +48,16 @@ pub struct Publisher<'c> {
     refused_before: u64,
 }
 
-/// What became of the messages of a [`Publisher`].
+/// The outcome of the messages of a [`Publisher`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// How many were sent.
+    /// Number of messages sent.
     pub published: u64,
-    /// How many subscriber copies were made of them.
+    /// Number of copies for subscribers.
     pub copies: u64,
-    /// How many of them the broker refused.
+    /// Number of refused messages.
     pub refused: u64,
-    /// Why it refused the first of those.
+    /// The first refusal.
     pub first_refusal: Option<Refusal>,
 }
 
@@ -75,19 +74,19 @@ impl<'c> Publisher<'c> {
         }
     }
 
-    /// Lets up to `messages` be without a receipt, at least one.
+    /// Sets the window: up to `messages` without a receipt, at least one.
     #[must_use]
     pub fn window(mut self, messages: u64) -> Self {
         self.window = messages.max(1);
         self
     }
 
-    /// Publishes, or waits first until the window has room.
+    /// Publishes; waits first until the window has room.
     pub fn publish(&mut self, topic: &str, payload: impl AsRef<[u8]>) -> Result<(), Error> {
         self.publish_with(topic, payload, &Attributes::default())
     }
 
-    /// Publishes with attributes.
+    /// Publishes with attributes; waits first until the window has room.
     pub fn publish_with(
         &mut self,
         topic: &str,
@@ -106,7 +105,7 @@ impl<'c> Publisher<'c> {
         Ok(())
     }
 
-    /// A full window is emptied by half, so that both sides work in batches.
+    /// Waits until a full window is half empty, so that both sides work in batches.
     fn make_room(&mut self) -> Result<(), Error> {
         if self.exchange.conversation.ledger.outstanding() < self.window {
             return Ok(());
@@ -117,7 +116,7 @@ impl<'c> Publisher<'c> {
         })
     }
 
-    /// Waits until all that was published is on its way, whatever its receipts.
+    /// Waits until all bytes are sent, but not for receipts.
     pub fn flush(&mut self) -> Result<(), Error> {
         self.exchange.conversation.send();
         self.wait_for_unsent_below(1)
@@ -128,18 +127,18 @@ impl<'c> Publisher<'c> {
             .wait_for(Verb::Publish, |conversation| conversation.unsent() < bytes)
     }
 
-    /// Sends what was published, then does nothing for so long but answer the broker's PINGs.
+    /// Sends what was published, then only answers the broker's PINGs for `time`.
     pub fn rest(&mut self, time: Duration) -> Result<(), Error> {
         self.exchange.serve(Some(clock::after(time)), None)
     }
 
-    /// Sends what was published and serves the connection until `input` can be read: for those who
-    /// publish what they read from elsewhere, at its pace.
+    /// Sends what was published and serves the connection until `input` is readable: for callers
+    /// that publish what they read from another source.
     pub fn wait_for_input(&mut self, input: impl AsFd) -> Result<(), Error> {
         self.exchange.serve(None, Some(input.as_fd()))
     }
 
-    /// Waits for all receipts.
+    /// Waits for all receipts and adds them up.
     pub fn finish(self) -> Result<Receipt, Error> {
         self.exchange.settle()?;
         let ledger = &mut self.exchange.conversation.ledger;
@@ -158,7 +157,7 @@ mod tests {
     use std::ops::ControlFlow;
     use std::thread;
 
-    use crate::client::Client;
+    use crate::Client;
     use crate::message::Delivery;
     use crate::scripted::{Peer, ScriptedBroker};
 
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_publisher_left_behind_does_not_count_for_the_next_message() {
+    fn receipts_of_a_dropped_publisher_do_not_count_for_the_next_message() {
         check(
             |peer| {
                 peer.expect("PUBLISH a 1").say("PUBACK 1 7");
@@ -209,10 +208,10 @@ mod tests {
         );
     }
 
-    // A broker that gives back all it gets and reads no further until that is taken: with both
-    // socket buffers full, a client that only writes would wait for ever.
+    // This broker echoes every message and stops reading until the echo is read: with both socket
+    // buffers full, a client that only writes would wait for ever.
     #[test]
-    fn a_client_that_subscribes_to_what_it_publishes_never_waits_for_itself() {
+    fn a_client_that_receives_its_own_messages_does_not_deadlock() {
         const MESSAGES: u64 = 200;
         let payload = vec![b'x'; 256 * 1024];
         let sent = payload.clone();
@@ -246,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_for_input_sends_what_was_published() {
+    fn waiting_for_input_sends_buffered_messages() {
         let (input, mut other) = std::io::pipe().expect("a pipe");
         check(
             move |peer| {

@@ -1,5 +1,5 @@
-//! Finding the broker again after it was lost: with pauses that grow, and differ from those of
-//! other clients that lost the same broker at the same moment.
+//! Reconnects after a lost connection, with exponential backoff and jitter: clients that lost the
+//! same broker at the same moment do not all come back at once.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use client::{Error, Interrupt};
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// A connection that held for so long was a good one: after it the pauses begin anew.
+/// A connection that lasted this long resets the backoff.
 const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 
 /// How long to wait before the next attempt.
@@ -22,22 +22,23 @@ impl Pauses {
         Self { next: FIRST_PAUSE }
     }
 
-    /// Begins anew if the last connection was a good one.
+    /// Resets the backoff if the last connection lasted long enough.
     pub(crate) fn connection_held(&mut self, time: Duration) {
         if time >= GOOD_CONNECTION {
             self.next = FIRST_PAUSE;
         }
     }
 
-    /// Twice the pause before; `share`, from 0 to 1, decides how much of its second half.
+    /// Doubles the pause up to the maximum; `share`, from 0 to 1, is the jitter within its second
+    /// half.
     fn next(&mut self, share: f64) -> Duration {
         let longest = self.next;
         self.next = (longest * 2).min(LONGEST_PAUSE);
         longest.mul_f64(0.5 + share / 2.0)
     }
 
-    /// Calls `connect` until it works, and tells the user why it has to and how it goes. `None` if
-    /// it has not worked by the deadline; an error only if trying again cannot help.
+    /// Calls `connect` until it succeeds and reports each attempt through `tell`. `None` if the
+    /// deadline passes first; an error only if another attempt cannot help.
     pub(crate) fn reconnect<T>(
         &mut self,
         lost: &Error,
@@ -46,11 +47,11 @@ impl Pauses {
         mut connect: impl FnMut() -> Result<T, Error>,
         mut tell: impl FnMut(String),
     ) -> Result<Option<T>, Error> {
-        let mut trouble = format!("lost the broker: {lost}");
+        let mut reason = format!("lost the broker: {lost}");
         loop {
             let pause = self.next(fastrand::f64());
             let seconds = pause.as_secs_f64();
-            tell(format!("{trouble}; trying again in {seconds:.1} s"));
+            tell(format!("{reason}; trying again in {seconds:.1} s"));
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if interrupt.wait(left.map_or(pause, |left| left.min(pause))) {
                 return Err(Error::Interrupted);
@@ -63,7 +64,7 @@ impl Pauses {
                     tell("connected again; messages may have been missed meanwhile".to_owned());
                     return Ok(Some(client));
                 }
-                Err(error) if is_worth_another_try(&error) => trouble = error.to_string(),
+                Err(error) if is_worth_another_try(&error) => reason = error.to_string(),
                 Err(error) => return Err(error),
             }
         }

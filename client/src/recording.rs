@@ -1,8 +1,8 @@
-//! The file format of `client record` and `client play`: one JSON object a line.
+//! The file format of `client record` and `client play`: one JSON object per line.
 //!
-//! `{"offset_us":1500,"topic":"t","payload":"text"}` is a message, with all members that
-//! `subscribe -o json` has, and when it came: in microseconds since the recording began.
-//! `{"offset_us":1500,"gap":3}` says that three messages are missing there.
+//! `{"offset_us":1500,"topic":"t","payload":"text"}` is a message with all members of `subscribe -o
+//! json` and its time of arrival, in microseconds since the recording began.
+//! `{"offset_us":1500,"gap":3}` means that three messages are missing.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -17,25 +17,25 @@ use crate::output::{Arrived, json};
 
 /// One line.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct RecordedLine {
     /// Since the recording began.
     pub(crate) offset: Duration,
-    pub(crate) event: Event,
+    pub(crate) event: RecordedEvent,
 }
 
-/// What was delivered.
+/// A message or a gap.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub(crate) enum RecordedEvent {
     Message {
         topic: String,
         payload: Vec<u8>,
         attributes: Attributes<'static>,
     },
-    /// So many are missing.
+    /// The number of missing messages.
     Gap(u64),
 }
 
-/// Writes a line with its end.
+/// Writes one line.
 pub(crate) fn write(
     out: &mut impl Write,
     offset: Duration,
@@ -60,17 +60,17 @@ pub(crate) fn write(
     out.write_all(b"}\n")
 }
 
-/// Why a line is none of a recording.
+/// Why a line is not part of a recording.
 #[derive(Debug)]
 pub(crate) enum BadLine {
     Json(serde_json::Error),
     NoObject,
-    /// A member is not there or not what it should be.
+    /// A member is missing or has the wrong type.
     Member {
         name: &'static str,
         should_be: &'static str,
     },
-    /// There is no such member.
+    /// An unknown member.
     Unknown(String),
     Topic(BadTopic),
     Attribute(BadAttribute),
@@ -82,15 +82,15 @@ impl fmt::Display for BadLine {
             Self::Json(why) => write!(f, "this is not JSON: {why}"),
             Self::NoObject => write!(f, "this is not a JSON object"),
             Self::Member { name, should_be } => write!(f, "{name} should be {should_be}"),
-            Self::Unknown(name) => write!(f, "nothing is known of a member {name:?}"),
-            Self::Topic(why) => write!(f, "the topic is none: {why}"),
+            Self::Unknown(name) => write!(f, "the member {name:?} is not known"),
+            Self::Topic(why) => write!(f, "the topic is invalid: {why}"),
             Self::Attribute(why) => why.fmt(f),
         }
     }
 }
 
-impl Entry {
-    /// Reads a line without its end.
+impl RecordedLine {
+    /// Parses a line without its end.
     pub(crate) fn parse(line: &[u8]) -> Result<Self, BadLine> {
         let value = serde_json::from_slice(line).map_err(BadLine::Json)?;
         let Value::Object(mut members) = value else {
@@ -98,7 +98,7 @@ impl Entry {
         };
         let offset = number(members.remove("offset_us"), "offset_us")?;
         let event = match members.remove("gap") {
-            Some(count) => Event::Gap(number(Some(count), "gap")?),
+            Some(count) => RecordedEvent::Gap(number(Some(count), "gap")?),
             None => message(&mut members)?,
         };
         match members.into_iter().next() {
@@ -117,7 +117,7 @@ fn number(value: Option<Value>, name: &'static str) -> Result<u64, BadLine> {
     number.ok_or(BadLine::Member { name, should_be })
 }
 
-fn message(members: &mut Map<String, Value>) -> Result<Event, BadLine> {
+fn message(members: &mut Map<String, Value>) -> Result<RecordedEvent, BadLine> {
     let Some(Value::String(topic)) = members.remove("topic") else {
         return Err(BadLine::Member {
             name: "topic",
@@ -154,7 +154,7 @@ fn message(members: &mut Map<String, Value>) -> Result<Event, BadLine> {
             });
         }
     }
-    Ok(Event::Message {
+    Ok(RecordedEvent::Message {
         topic,
         payload,
         attributes,
@@ -216,8 +216,8 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out, OFFSET, &delivery).expect("room");
         assert_eq!(String::from_utf8_lossy(&out), format!("{line}\n"));
-        let entry = Entry::parse(line.as_bytes()).expect(line);
-        let event = Event::Message {
+        let entry = RecordedLine::parse(line.as_bytes()).expect(line);
+        let event = RecordedEvent::Message {
             topic: "a/b".to_owned(),
             payload: payload.to_vec(),
             attributes: pushed,
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn a_written_line_can_be_parsed() {
         check(
             b"x\n",
             &[],
@@ -249,12 +249,12 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out, OFFSET, &Delivery::Gap { count: 3 }).expect("room");
         assert_eq!(out, b"{\"offset_us\":1500000,\"gap\":3}\n");
-        let entry = Entry::parse(&out).expect("a gap");
-        assert_eq!((entry.offset, entry.event), (OFFSET, Event::Gap(3)));
+        let entry = RecordedLine::parse(&out).expect("a gap");
+        assert_eq!((entry.offset, entry.event), (OFFSET, RecordedEvent::Gap(3)));
     }
 
     #[test]
-    fn what_is_no_line_of_a_recording_is_refused_with_a_reason() {
+    fn a_line_that_is_not_of_a_recording_is_refused_with_a_reason() {
         for (line, why) in [
             ("", "this is not JSON"),
             ("hello", "this is not JSON"),
@@ -270,7 +270,7 @@ mod tests {
             (r#"{"offset_us":1,"payload":""}"#, "topic should be a text"),
             (
                 r#"{"offset_us":1,"topic":"a+","payload":""}"#,
-                "the topic is none",
+                "the topic is invalid",
             ),
             (r#"{"offset_us":1,"topic":"a"}"#, "payload should be"),
             (
@@ -280,7 +280,7 @@ mod tests {
             (r#"{"offset_us":1,"gap":"many"}"#, "gap should be"),
             (
                 r#"{"offset_us":1,"gap":1,"x":2}"#,
-                "nothing is known of a member \"x\"",
+                "the member \"x\" is not known",
             ),
             (
                 r#"{"offset_us":1,"topic":"a","payload":"","attributes":[]}"#,
@@ -299,7 +299,9 @@ mod tests {
                 "retained should be",
             ),
         ] {
-            let refused = Entry::parse(line.as_bytes()).expect_err(line).to_string();
+            let refused = RecordedLine::parse(line.as_bytes())
+                .expect_err(line)
+                .to_string();
             assert!(refused.contains(why), "{line}: {refused}");
         }
     }

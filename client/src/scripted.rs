@@ -1,10 +1,10 @@
-//! A broker that does as the test says, line by line.
+//! A broker for tests that follows a script, line by line.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-/// A test that waits longer than this has failed.
+/// Maximum wait of a test.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Listens on a port of its own.
@@ -19,7 +19,7 @@ impl ScriptedBroker {
         self.0.local_addr().expect("it is bound")
     }
 
-    /// The next client that connects.
+    /// Accepts the next client.
     pub(crate) fn accept(&self) -> Peer {
         let (stream, _) = self.0.accept().expect("a client");
         stream.set_nodelay(true).expect("an open socket");
@@ -30,11 +30,11 @@ impl ScriptedBroker {
     }
 }
 
-/// The broker's end of a connection. Dropping it closes the connection.
+/// The broker's side of a connection. Dropping it closes the connection.
 pub(crate) struct Peer(BufReader<TcpStream>);
 
 impl Peer {
-    /// The next line of the client without its end; empty when it has closed.
+    /// Reads a line of the client, without its end; empty when the client has closed.
     pub(crate) fn line(&mut self) -> Vec<u8> {
         let mut line = Vec::new();
         self.0.read_until(b'\n', &mut line).expect("a line in time");
@@ -42,16 +42,16 @@ impl Peer {
         line
     }
 
-    /// The next line is this one.
+    /// Reads a line and compares it.
     pub(crate) fn expect(&mut self, line: &str) -> &mut Self {
         assert_eq!(String::from_utf8_lossy(&self.line()), line);
         self
     }
 
-    /// The client says no more and closes.
+    /// Expects that the client closes and sends nothing before.
     pub(crate) fn expect_end(&mut self) {
         let mut rest = Vec::new();
-        // A client that leaves with something unread resets the connection: that is an end too.
+        // A client that closes with unread data resets the connection; that is an end too.
         let _ = self.0.read_to_end(&mut rest);
         assert_eq!(String::from_utf8_lossy(&rest), "");
     }

@@ -1,6 +1,8 @@
-//! Where the broker is.
+//! Addresses of brokers, and the options that name one.
 
 use std::fmt;
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -11,24 +13,26 @@ use client::{Client, Interrupt, Options};
 
 use crate::configuration::Configuration;
 use crate::duration;
+use crate::exit::{Exit, Failure, Stop};
+use crate::interruption::Interruption;
 
-/// The port of the line protocol where none is given.
+/// The default port of the line protocol.
 const DEFAULT_PORT: u16 = 1373;
 
-/// The port of WebSocket where none is given, and the broker's path.
+/// The default port and path of a WebSocket.
 const WEB_PORT: u16 = 80;
 const WEB_PATH: &str = "/ws";
 
-/// A name or number, and a port.
+/// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Server {
     host: String,
     port: u16,
-    /// If it is reached through a WebSocket.
+    /// The path, if the connection is a WebSocket.
     path: Option<String>,
 }
 
-/// Takes `HOST`, `HOST:PORT`, `[::1]:PORT`, and each behind `dallal://` or `ws://`.
+/// Parses `HOST`, `HOST:PORT`, `[::1]:PORT`, and each of them after `dallal://` or `ws://`.
 impl FromStr for Server {
     type Err = String;
 
@@ -48,7 +52,7 @@ impl FromStr for Server {
 }
 
 impl Server {
-    /// Takes `HOST`, `HOST:PORT` and `[::1]:PORT`.
+    /// Parses `HOST`, `HOST:PORT` and `[::1]:PORT`.
     pub(crate) fn parse(place: &str, default_port: u16) -> Result<Self, String> {
         let place = place.strip_suffix('/').unwrap_or(place);
         let (host, port) = split(place);
@@ -59,7 +63,11 @@ impl Server {
         let port = match port {
             Some(digits) => match digits.parse() {
                 Ok(port) if port > 0 => port,
-                _ => return Err(format!("{digits:?} is no port; give one from 1 to 65535")),
+                _ => {
+                    return Err(format!(
+                        "{digits:?} is not a port; give one from 1 to 65535"
+                    ));
+                }
             },
             None => default_port,
         };
@@ -72,7 +80,7 @@ impl Server {
     }
 }
 
-/// The host without brackets, and what stands behind its colon.
+/// The host without brackets, and the text after its colon.
 fn split(place: &str) -> (&str, Option<&str>) {
     if let Some((host, rest)) = place.strip_prefix('[').and_then(|it| it.split_once(']')) {
         return match rest.strip_prefix(':') {
@@ -82,7 +90,7 @@ fn split(place: &str) -> (&str, Option<&str>) {
         };
     }
     match place.split_once(':') {
-        // More than one colon: an IPv6 address that needs no brackets, because no port follows.
+        // More than one colon means an IPv6 address without a port, which needs no brackets.
         Some((_, rest)) if rest.contains(':') => (place, None),
         Some((host, port)) => (host, Some(port)),
         None => (place, None),
@@ -90,7 +98,7 @@ fn split(place: &str) -> (&str, Option<&str>) {
 }
 
 impl Server {
-    /// The same with another host or another port, if they are given.
+    /// This address with another host or port, if given.
     pub(crate) fn but_at(&self, host: Option<&str>, port: Option<u16>) -> Self {
         Self {
             host: host.unwrap_or(&self.host).to_owned(),
@@ -99,12 +107,23 @@ impl Server {
         }
     }
 
-    /// The path of the WebSocket that it is reached through, if it is.
+    /// The path of the WebSocket, if the connection is one.
     pub(crate) fn path(&self) -> Option<String> {
         self.path.clone()
     }
 
-    /// What a socket is connected to.
+    /// The options of a connection to it: `wait` bounds each wait, and `interrupt` ends them all.
+    pub(crate) fn options(&self, wait: Duration, interrupt: &Interrupt) -> Options {
+        Options {
+            connect_timeout: wait,
+            answer_timeout: wait,
+            interrupt: Some(interrupt.clone()),
+            websocket: self.path(),
+            ..Options::default()
+        }
+    }
+
+    /// `HOST:PORT` for the socket.
     pub(crate) fn place(&self) -> String {
         let Self { host, port, .. } = self;
         if host.contains(':') {
@@ -124,25 +143,40 @@ impl fmt::Display for Server {
     }
 }
 
-/// The port of MQTT where a URL of it has none.
+/// Connects to the first address of a `HOST:PORT` that answers within `timeout`.
+pub(crate) fn dial(place: &str, timeout: Duration) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in place.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, timeout) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// The default port of MQTT.
 const MQTT_PORT: u16 = 1883;
 
-/// What `--server` can say: where the broker is, and whether MQTT is spoken there.
+/// The value of `--server`: an address, and whether to speak MQTT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Url {
     pub(crate) server: Server,
-    /// Who connects, if the URL is one of MQTT.
+    /// The login, if it is a URL of MQTT.
     pub(crate) mqtt: Option<Login>,
 }
 
-/// Who connects, as far as that was said.
+/// User name and password, if given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Login {
     pub(crate) user: Option<String>,
     pub(crate) password: Option<String>,
 }
 
-/// Takes what a [`Server`] does, and `mqtt://[USER[:PASSWORD]@]HOST[:PORT]`.
+/// Parses what [`Server`] parses, and `mqtt://[USER[:PASSWORD]@]HOST[:PORT]`.
 impl FromStr for Url {
     type Err = String;
 
@@ -172,13 +206,13 @@ impl Login {
     }
 }
 
-/// Where the broker is if nobody says so.
+/// The default address.
 const USUAL: &str = "127.0.0.1:1373";
 
-/// The options of every command that talks to a broker, as they are given.
+/// The options of every command that connects to a broker, as parsed.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ServerFlags {
-    /// Where the broker is
+    /// The broker's address
     #[arg(
         short,
         long,
@@ -198,13 +232,12 @@ pub(crate) struct ServerFlags {
     /// Another port than that of --server
     #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
-    /// Wait so long for each answer
+    /// Wait at most TIME for each answer
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse_positive)]
     wait: Duration,
 }
 
-/// What they mean: which of the flags, the environment and the configuration file counts has been
-/// decided.
+/// The address after flags, environment and configuration file have been combined.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerArguments {
     server: Server,
@@ -238,8 +271,8 @@ impl FromArgMatches for ServerArguments {
     }
 }
 
-/// What the flags, the environment and the configuration file say together: where the broker is,
-/// and how long to wait for each answer.
+/// Combines flags, environment and configuration file to the address of the broker and the timeout
+/// of an answer.
 pub(crate) fn decide(matches: &ArgMatches) -> Result<(Url, Duration), clap::Error> {
     let flags = ServerFlags::from_arg_matches(matches)?;
     let given = choose(matches, flags.configured.as_deref(), |url| {
@@ -251,8 +284,8 @@ pub(crate) fn decide(matches: &ArgMatches) -> Result<(Url, Duration), clap::Erro
     Ok((url, flags.wait))
 }
 
-/// The URL of the configuration file that counts, if `--server` does not: a name that is given wins
-/// over the environment, and the environment over the file's default.
+/// The URL from the configuration file, unless `--server` or the environment has one: a given name
+/// wins over the environment, and the environment over the file's default.
 fn choose(
     matches: &ArgMatches,
     configured: Option<&str>,
@@ -271,7 +304,7 @@ fn choose(
 }
 
 impl ServerArguments {
-    /// Where the broker is.
+    /// The address of the broker.
     pub(crate) fn server(&self) -> Server {
         self.server.clone()
     }
@@ -281,16 +314,23 @@ impl ServerArguments {
         self.wait
     }
 
-    /// Connects; `interrupt` ends every wait.
+    /// Connects. `interrupt` ends every wait.
     pub(crate) fn connect(&self, interrupt: &Interrupt) -> Result<Client, client::Error> {
-        let options = Options {
-            connect_timeout: self.wait,
-            answer_timeout: self.wait,
-            interrupt: Some(interrupt.clone()),
-            websocket: self.server.path(),
-            ..Options::default()
-        };
+        let options = self.server.options(self.wait, interrupt);
         Client::connect_with(self.server.place(), &options)
+    }
+
+    /// Connects and runs a command over the connection, until its end or a signal.
+    pub(crate) fn run(
+        &self,
+        command: impl FnOnce(&mut Client) -> Result<Exit, Stop>,
+    ) -> Result<Exit, Failure> {
+        let interruption = Interruption::watch()?;
+        let connected = self.connect(interruption.interrupt());
+        connected
+            .map_err(Stop::from)
+            .and_then(|mut client| command(&mut client))
+            .or_else(|stop| interruption.end(stop, "client"))
     }
 }
 
@@ -326,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_address_stands_in_brackets_before_a_port() {
+    fn an_ipv6_address_needs_brackets_before_a_port() {
         check("[::1]:99", "::1", 99);
         check("[::1]", "::1", 1373);
         check("::1", "::1", 1373);
@@ -335,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_of_mqtt_may_say_who_connects() {
+    fn a_url_of_mqtt_may_contain_a_login() {
         let login = |user: Option<&str>, password: Option<&str>| Login {
             user: user.map(str::to_owned),
             password: password.map(str::to_owned),
@@ -362,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_server_is_refused() {
+    fn an_invalid_server_is_refused() {
         for text in [
             "", ":99", "a:", "a:0", "a:65536", "a b", "[::1", "[::1]99", "mqtt://a", "u@a",
         ] {

@@ -1,7 +1,7 @@
-//! What a connection's bytes go through: a socket, or a WebSocket in it.
+//! The byte stream of a connection: a socket, or a WebSocket on a socket.
 //!
-//! Both never block. Inside a WebSocket the bytes are those of the line protocol, in messages of whole
-//! lines, or those of MQTT, in messages that end anywhere.
+//! Both are non-blocking. A WebSocket carries the line protocol, in messages of whole lines, or
+//! MQTT, in messages with arbitrary boundaries.
 
 use std::fmt::Display;
 use std::io::{self, Read, Write};
@@ -14,10 +14,10 @@ use tungstenite::{ClientRequestBuilder, HandshakeError, Message, WebSocket};
 
 use crate::options::Options;
 
-/// The most bytes in one message that is sent, unless a line is longer.
+/// Maximum size of a message that is sent, unless one line is longer.
 const MESSAGE_BYTES: usize = 64 * 1024;
 
-/// What is spoken inside a WebSocket.
+/// The protocol inside a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Inside {
     Line,
@@ -33,7 +33,7 @@ impl Inside {
     }
 }
 
-/// One way to the broker.
+/// A stream to the broker.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Socket(TcpStream),
@@ -45,17 +45,17 @@ pub(crate) enum Stream {
 pub(crate) struct Tunnel {
     socket: WebSocket<TcpStream>,
     inside: Inside,
-    /// A message that has come, and how much of it has been taken.
+    /// The last received message, and how many of its bytes have been read.
     message: Vec<u8>,
     taken: usize,
-    /// More may have come than was taken.
+    /// Whether the WebSocket may hold received data, of which a poll of the socket knows nothing.
     may_hold: bool,
-    /// Some of what was sent waits for room.
+    /// Whether written bytes wait for room in the socket.
     is_flushing: bool,
 }
 
 impl Stream {
-    /// Turns a fresh connection into what the options say.
+    /// Wraps a new socket as the options say.
     pub(crate) fn open(
         socket: TcpStream,
         server: &impl Display,
@@ -73,7 +73,7 @@ impl Stream {
         Ok(stream)
     }
 
-    /// Turns it into a WebSocket at this address.
+    /// Does the WebSocket handshake with this address.
     fn tunnel(
         stream: TcpStream,
         address: &str,
@@ -82,7 +82,7 @@ impl Stream {
     ) -> io::Result<Self> {
         let address = address.parse().map_err(io::Error::other)?;
         let request = ClientRequestBuilder::new(address).with_sub_protocol(inside.subprotocol());
-        // A line may be as long as the broker takes.
+        // The broker limits the length of lines, not the WebSocket.
         let config = WebSocketConfig::default()
             .max_message_size(None)
             .max_frame_size(None);
@@ -100,7 +100,9 @@ impl Stream {
                 let text = answer.body().as_deref().unwrap_or_default();
                 let text = String::from_utf8_lossy(text).trim_end().to_owned();
                 let status = answer.status();
-                Err(io::Error::other(format!("it answers {status}: {text}")))
+                Err(io::Error::other(format!(
+                    "the server answers {status}: {text}"
+                )))
             }
             Err(HandshakeError::Failure(tungstenite::Error::Io(err))) => Err(err),
             Err(HandshakeError::Failure(err)) => Err(io::Error::other(err)),
@@ -108,7 +110,7 @@ impl Stream {
         }
     }
 
-    /// What can be waited for.
+    /// The socket, to poll.
     pub(crate) fn socket(&self) -> &TcpStream {
         match self {
             Self::Socket(socket) => socket,
@@ -116,7 +118,7 @@ impl Stream {
         }
     }
 
-    /// Whether there may be something to read that the socket does not tell of.
+    /// Whether there may be data to read that a poll of the socket does not report.
     pub(crate) fn may_hold(&self) -> bool {
         match self {
             Self::Socket(_) => false,
@@ -124,7 +126,7 @@ impl Stream {
         }
     }
 
-    /// Whether some of what was written has not left.
+    /// Whether written bytes have not been sent yet.
     pub(crate) fn is_flushing(&self) -> bool {
         match self {
             Self::Socket(_) => false,
@@ -132,12 +134,12 @@ impl Stream {
         }
     }
 
-    /// Says that nothing more will be sent.
+    /// Closes the sending side.
     pub(crate) fn end(&mut self) -> io::Result<()> {
         match self {
             Self::Socket(socket) => socket.shutdown(Shutdown::Write),
             Self::Tunnel(tunnel) => {
-                // It says so itself if the other side has closed already.
+                // Fails if the peer has closed already.
                 let _ = tunnel.socket.close(None);
                 tunnel.flush()
             }
@@ -205,7 +207,7 @@ impl Tunnel {
             Inside::Mqtt => bytes.len().min(MESSAGE_BYTES),
         };
         let message = Message::binary(bytes[..len].to_vec());
-        // It is taken in also where the socket has no room.
+        // The WebSocket buffers the message even if the socket has no room.
         let written = self.socket.write(message).map_err(failure);
         match written.and_then(|()| self.flush()) {
             Err(err) if err.kind() != io::ErrorKind::WouldBlock => Err(err),
@@ -224,7 +226,7 @@ impl Tunnel {
     }
 }
 
-/// How much of this is a message: whole lines, as the end of a message is the end of a line.
+/// How many bytes go into one message: whole lines, because the end of a message ends a line.
 fn whole_lines(bytes: &[u8]) -> usize {
     let (first, rest) = bytes.split_at(bytes.len().min(MESSAGE_BYTES));
     match memrchr(b'\n', first) {

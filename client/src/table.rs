@@ -1,7 +1,7 @@
-//! Rows and columns that fit a terminal: what is too wide is cut, and where that is not enough, the
-//! least important columns are left out. So is a column in which nothing stands.
+//! Tables that fit a terminal: wide cells are cut, and if that is not enough, the least important
+//! columns are left out. Empty columns are left out too.
 //!
-//! Knows nothing of what stands in the rows; a [`Column`] does.
+//! A [`Column`] describes the cells; this module does not know the type of the rows.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -9,47 +9,47 @@ use std::cmp::Ordering;
 use crate::cells::{clipped, width};
 use crate::visible;
 
-/// What stands between two columns.
+/// Cells between two columns.
 const GAP: usize = 2;
 
-/// Texts are cut to no less than this.
+/// Minimum width of a cut text.
 const MIN_TEXT: usize = 12;
 
-/// One column of a table of such rows.
+/// One column of a table with rows of type `R`.
 pub(crate) struct Column<R> {
-    /// Its head, and the word to sort by.
+    /// Its head, which is also its sort key.
     pub(crate) head: &'static str,
     pub(crate) kind: Kind,
-    /// The column with the highest one goes first when there is no room for all.
+    /// If there is not room for all columns, the one with the highest rank is left out first.
     pub(crate) rank: u8,
     pub(crate) cell: fn(&R) -> String,
-    /// What comes first when the rows are sorted by this column.
+    /// The order of the rows when they are sorted by this column.
     pub(crate) order: fn(&R, &R) -> Ordering,
 }
 
-/// How a column is set.
+/// The alignment of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// To the left, and cut if it has to be.
+    /// Left-aligned, and cut if necessary.
     Text,
-    /// To the left, and never cut: of no use without its end.
+    /// Left-aligned and never cut: useless without its end.
     Whole,
-    /// To the right, and never cut.
+    /// Right-aligned and never cut.
     Number,
 }
 
-/// Largest first, and what there is none of last.
+/// Largest first; `None` last.
 pub(crate) fn descending<T: PartialOrd>(one: &T, other: &T) -> Ordering {
     other.partial_cmp(one).unwrap_or(Ordering::Equal)
 }
 
-/// Smallest first, and what there is none of last.
+/// Smallest first; `None` last.
 pub(crate) fn latest(one: Option<f64>, other: Option<f64>) -> Ordering {
     let age = |age: Option<f64>| age.unwrap_or(f64::INFINITY);
     age(one).total_cmp(&age(other))
 }
 
-/// A table that has been cut to a width: its head and its rows, each on one line.
+/// A table cut to a width: its head and its rows as lines.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Fitted {
     pub(crate) head: String,
@@ -58,7 +58,7 @@ pub(crate) struct Fitted {
     pub(crate) rows: Vec<String>,
 }
 
-/// Sets rows into a table of at most so many cells, none of which commands a terminal.
+/// Formats rows as a table of at most `room` cells. Control characters are replaced.
 pub(crate) fn fit<R>(columns: &[Column<R>], rows: &[impl Borrow<R>], room: usize) -> Fitted {
     let cells: Vec<Vec<String>> = columns
         .iter()
@@ -100,7 +100,7 @@ pub(crate) fn fit<R>(columns: &[Column<R>], rows: &[impl Borrow<R>], room: usize
     }
 }
 
-/// Which of the columns that are to be shown there is room for, and how wide each of them is.
+/// Chooses the columns that fit, with their widths.
 fn choose<R>(
     columns: &[Column<R>],
     mut shown: Vec<usize>,
@@ -121,7 +121,7 @@ fn choose<R>(
     }
     let mut free = room.saturating_sub(total(&shown));
     let mut widths: Vec<(usize, usize)> = shown.iter().map(|&at| (at, least(at))).collect();
-    // The shortest of those that are cut get the next cell, so that nobody is cut for another.
+    // The narrowest of the cut columns gets the next cell, so that the cut is shared evenly.
     while free > 0 {
         let cut = widths
             .iter_mut()
@@ -131,14 +131,14 @@ fn choose<R>(
         *cells += 1;
         free -= 1;
     }
-    // A single column may still be too wide.
+    // A single column may still exceed the room.
     if let [(_, cells)] = &mut widths[..] {
         *cells = (*cells).min(room);
     }
     widths
 }
 
-/// One cell. Behind the last text of a line nothing follows.
+/// Formats one cell. The last text of a line is not padded.
 fn set(text: &str, kind: Kind, cells: usize, is_last: bool) -> String {
     let text = cut(text, cells);
     let pad = " ".repeat(cells.saturating_sub(width(&text)));
@@ -149,7 +149,7 @@ fn set(text: &str, kind: Kind, cells: usize, is_last: bool) -> String {
     }
 }
 
-/// As much of a text as fits, with a sign if that is not all.
+/// Cuts a text to a width, with an ellipsis if it is longer.
 pub(crate) fn cut(text: &str, cells: usize) -> String {
     if width(text) <= cells {
         return text.to_owned();
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stand_to_the_right_and_texts_to_the_left() {
+    fn numbers_are_right_aligned_and_texts_left_aligned() {
         check(
             &[("a/b", 7), ("kitchen", 12345)],
             80,
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_wide_is_cut_and_then_left_out() {
+    fn wide_columns_are_cut_and_then_left_out() {
         let rows = [("home/kitchen/temperature", 20)];
         check(
             &rows,
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_in_which_nothing_stands_is_left_out() {
+    fn an_empty_column_is_left_out() {
         check(&[("a", 0)], 80, &["topic  messages", "a             0"]);
     }
 
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_there_is_none_of_comes_last() {
+    fn none_comes_last() {
         assert_eq!(latest(Some(1.0), None), Ordering::Less);
         assert_eq!(latest(Some(1.0), Some(2.0)), Ordering::Less);
         assert_eq!(descending(&None, &Some(0.1)), Ordering::Greater);

@@ -1,5 +1,4 @@
-//! Figures as people read them at a glance: `1.2k`, `3.4 MiB`, `5m`. Programs get them exact, as
-//! JSON.
+//! Rounded figures for people: `1.2k`, `3.4 MiB`, `5m`. JSON output has them exact.
 
 use bytesize::ByteSize;
 
@@ -7,7 +6,7 @@ const MINUTE: f64 = 60.0;
 const HOUR: f64 = 60.0 * MINUTE;
 const DAY: f64 = 24.0 * HOUR;
 
-/// How many, in at most five characters up to a quadrillion.
+/// A count in at most five characters, up to a quadrillion.
 pub(crate) fn count(count: u64) -> String {
     match count {
         0..=9_999 => count.to_string(),
@@ -15,7 +14,7 @@ pub(crate) fn count(count: u64) -> String {
     }
 }
 
-/// How many a second.
+/// A rate per second.
 pub(crate) fn rate(rate: f64) -> String {
     let text = match rate {
         _ if rate < 0.05 => "0".to_owned(),
@@ -29,7 +28,7 @@ pub(crate) fn rate(rate: f64) -> String {
 fn thousands(mut count: f64) -> String {
     let mut unit = "";
     for next in ["k", "M", "G", "T", "P"] {
-        // What would be rounded to four digits takes the next unit.
+        // A count that would round to four digits takes the next unit.
         if count < 999.5 {
             break;
         }
@@ -43,12 +42,12 @@ fn thousands(mut count: f64) -> String {
     }
 }
 
-/// How many bytes.
+/// A size in bytes.
 pub(crate) fn bytes(bytes: u64) -> String {
     ByteSize(bytes).to_string()
 }
 
-/// How long, in its largest unit.
+/// A duration in its largest unit.
 pub(crate) fn time(seconds: f64) -> String {
     match seconds {
         _ if seconds < 1.0 => format!("{}ms", (seconds * 1e3).floor()),
@@ -59,13 +58,21 @@ pub(crate) fn time(seconds: f64) -> String {
     }
 }
 
-/// So many of something, in words.
+/// A count with its noun.
 pub(crate) fn plural(count: u64, noun: &str) -> String {
     let end = if count == 1 { "" } else { "s" };
     format!("{} {noun}{end}", grouped(count))
 }
 
-/// All digits, in groups of three.
+/// A count of messages, with its digits ungrouped.
+pub(crate) fn messages(count: u64) -> String {
+    match count {
+        1 => "1 message".to_owned(),
+        count => format!("{count} messages"),
+    }
+}
+
+/// All digits of a count, in groups of three.
 pub(crate) fn grouped(count: u64) -> String {
     indicatif::HumanCount(count).to_string()
 }

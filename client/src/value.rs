@@ -1,18 +1,18 @@
-//! Words on the command line that mean something to a broker, checked as they are read.
+//! Topics, filters and attributes on the command line, checked when they are parsed.
 
 use client::{Attributes, BadFilter, BadTopic, Filter, RETAIN, RETAINED, Topic};
 
-/// Takes a topic.
+/// Parses a topic.
 pub(crate) fn topic(text: &str) -> Result<String, BadTopic> {
     Topic::parse(text).map(|topic| topic.to_string())
 }
 
-/// Takes a filter.
+/// Parses a filter.
 pub(crate) fn filter(text: &str) -> Result<String, BadFilter> {
     Filter::parse(text).map(|filter| filter.to_string())
 }
 
-/// Takes `KEY:VALUE`.
+/// Parses `KEY:VALUE`.
 pub(crate) fn attribute(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once(':').ok_or("write KEY:VALUE")?;
     if key == RETAIN || key == RETAINED {

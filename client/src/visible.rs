@@ -1,16 +1,16 @@
-//! Text of strangers, made harmless: nothing in it can command a terminal, turn the direction of
-//! what stands around it, or pass for a line of somebody else.
+//! Makes text from other clients safe to print: it cannot control the terminal, change the
+//! direction of the text around it, or imitate a line of another client.
 
-/// The most of one message that is shown, in bytes.
+/// Maximum bytes of a message that are shown.
 const MAX_TEXT_BYTES: usize = 16 * 1024;
 
-/// The longest name that is shown whole, in characters.
+/// Maximum characters of a name that are shown.
 pub(crate) const MAX_NAME: usize = 32;
 
-/// Stands for what cannot be shown.
+/// Replaces a character that is not safe to print.
 const REPLACEMENT: char = '\u{fffd}';
 
-/// A message. Its line ends stay; whoever shows it has to indent what follows them.
+/// A message. Line ends are kept; the caller has to indent the lines after the first.
 pub(crate) fn text(text: &str) -> String {
     let cut = text.floor_char_boundary(MAX_TEXT_BYTES);
     let (shown, rest) = text.split_at(cut);
@@ -31,7 +31,7 @@ pub(crate) fn text(text: &str) -> String {
     visible
 }
 
-/// What has to stay on one line, such as a topic.
+/// A text on one line, such as a topic.
 pub(crate) fn line(text: &str) -> String {
     let visible = |letter: char| match letter {
         '\t' => ' ',
@@ -41,7 +41,7 @@ pub(crate) fn line(text: &str) -> String {
     text.chars().map(visible).collect()
 }
 
-/// A name: on one line, without spaces, and not longer than names may be.
+/// A name: on one line, without spaces, and cut to the maximum length.
 pub(crate) fn name(name: &str) -> String {
     let visible = |letter: char| match letter {
         _ if letter.is_whitespace() => '_',
@@ -60,8 +60,8 @@ fn is_harmless(letter: char) -> bool {
     !letter.is_control() && !turns_direction(letter) && !matches!(letter, '\u{2028}' | '\u{2029}')
 }
 
-/// Whether what follows may be shown in another direction or order. Marks that say nothing about
-/// others (U+200E, U+200F) and the joiners that Persian is written with are not among these.
+/// Whether a character can change the direction or order of the text after it. Marks without an
+/// effect on others (U+200E, U+200F) and the joiners of Persian are not among these.
 fn turns_direction(letter: char) -> bool {
     matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

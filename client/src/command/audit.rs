@@ -1,25 +1,24 @@
 //! `client audit`: the broker's ledger, and whether it balances.
 
 use std::fmt;
-use std::io::{self, Write};
 
 use client::Client;
 use client::inquiry::Audit;
 
 use crate::exit::{self, Exit, Failure, Stop};
-use crate::interruption::Interruption;
 use crate::listing;
 use crate::server::ServerArguments;
-use crate::talk::say;
+use crate::stderr::say;
 use crate::units::grouped;
 use crate::visible;
 
-/// Figures that are not of one moment may miss what moved between them: so often it is asked again.
+/// Maximum number of inquiries. Figures that are not of one moment may not balance although nothing
+/// is lost.
 const ATTEMPTS: u32 = 3;
 
 const EXAMPLES: &str = "\
 Examples:
-  client audit                          every message and every copy, accounted for
+  client audit                          the ledger of messages and copies
   client audit > /dev/null || echo 'something is lost'
 ";
 
@@ -34,19 +33,14 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let interruption = Interruption::watch()?;
-    let connected = arguments.server.connect(interruption.interrupt());
-    connected
-        .map_err(Stop::from)
-        .and_then(|mut client| {
-            let audit = audit(&mut client)?;
-            print(&audit, arguments.json)?;
-            Ok(verdict(&audit))
-        })
-        .or_else(|stop| interruption.end(stop, "client"))
+    arguments.server.run(|client| {
+        let audit = audit(client)?;
+        listing::print_answer(&audit, AuditTable(&audit), arguments.json)?;
+        Ok(verdict(&audit))
+    })
 }
 
-/// Asks until the figures balance or are of one moment.
+/// Repeats the inquiry until the figures balance or are of one moment.
 fn audit(client: &mut Client) -> Result<Audit, Stop> {
     let mut attempt = 1;
     loop {
@@ -59,28 +53,19 @@ fn audit(client: &mut Client) -> Result<Audit, Stop> {
     }
 }
 
-fn print(audit: &Audit, as_json: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    if as_json {
-        listing::write_json(&mut out, audit)
-    } else {
-        write!(out, "{}", Shown(audit))
-    }
-}
-
 fn verdict(audit: &Audit) -> Exit {
     if audit.is_balanced() {
         Exit::Done
     } else {
-        say("client: the ledger does not balance; please report it, with what stands above");
+        say("client: the ledger does not balance; please report it, with the output above");
         Exit::Astray
     }
 }
 
-/// The ledger for people.
-struct Shown<'a>(&'a Audit);
+/// The ledger as a table for people.
+struct AuditTable<'a>(&'a Audit);
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for AuditTable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let audit = self.0;
         let mut rows = vec![
@@ -151,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_ledger_shows_its_figures_and_two_equations() {
-        let shown = Shown(&balanced()).to_string();
+        let shown = AuditTable(&balanced()).to_string();
         let expected = "\
 published    1,300
   matched    1,200
@@ -172,11 +157,11 @@ copies = written + waiting + dropped + discarded + withdrawn: holds
     }
 
     #[test]
-    fn what_does_not_hold_is_shown() {
+    fn an_equation_that_does_not_hold_is_shown() {
         let mut audit = balanced();
         audit.written += 1;
         audit.exact = false;
-        let shown = Shown(&audit).to_string();
+        let shown = AuditTable(&audit).to_string();
         assert!(shown.contains("unmatched: holds\n"), "{shown}");
         assert!(shown.contains("withdrawn: DOES NOT HOLD\n"), "{shown}");
         assert!(shown.contains("\nNot exact: "), "{shown}");
@@ -186,7 +171,7 @@ copies = written + waiting + dropped + discarded + withdrawn: holds
             balanced: false,
             ..balanced()
         };
-        let shown = Shown(&doubted).to_string();
+        let shown = AuditTable(&doubted).to_string();
         assert!(shown.ends_with("own account: DOES NOT HOLD\n"), "{shown}");
         assert_eq!(verdict(&doubted), Exit::Astray);
     }

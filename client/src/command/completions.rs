@@ -1,4 +1,4 @@
-//! `client completions`: what a shell has to know to complete this program's arguments.
+//! `client completions`: scripts that complete this program's arguments in a shell.
 
 use std::io::{self, Write};
 
@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, mut program: clap::Command) -> Result<Exit, Failure> {
-    // It panics where it cannot write, so it writes into memory.
+    // `generate` panics if it cannot write, so it writes into memory.
     let mut script = Vec::new();
     let name = program.get_name().to_owned();
     clap_complete::generate(arguments.shell, &mut program, name, &mut script);

@@ -1,4 +1,4 @@
-//! `client config`: where the configuration file is, what it says, and what it could say.
+//! `client config`: the path and contents of the configuration file, and an example.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -25,7 +25,7 @@ pub(crate) fn run(_: &Arguments) -> Result<Exit, Failure> {
     let path = configuration::path().map_err(wrong)?;
     let check = |url: &str| url.parse::<Url>().map(drop);
     let configuration = Configuration::read(&path, check).map_err(wrong)?;
-    let shown = Shown {
+    let shown = ConfigurationText {
         path: &path,
         configuration: configuration.as_ref(),
     };
@@ -33,13 +33,13 @@ pub(crate) fn run(_: &Arguments) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// All there is to say about it.
-struct Shown<'a> {
+/// The output of the command.
+struct ConfigurationText<'a> {
     path: &'a Path,
     configuration: Option<&'a Configuration>,
 }
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for ConfigurationText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         match self.configuration {
@@ -74,7 +74,7 @@ mod tests {
     fn shown(configuration: Option<Configuration>) -> String {
         let path = Path::new("/home/ann/client.toml");
         let configuration = configuration.as_ref();
-        Shown {
+        ConfigurationText {
             path,
             configuration,
         }

@@ -1,4 +1,4 @@
-//! `client man`: the manual, one page for the program and one for each command.
+//! `client man`: the manual pages, one for the program and one for each command.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -18,12 +18,12 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
 pub(crate) struct Arguments {
-    /// Where to write all pages; without it, the first goes to standard output
+    /// The folder for all pages; without it, print the first page
     folder: Option<PathBuf>,
 }
 
 pub(crate) fn run(arguments: &Arguments, mut program: clap::Command) -> Result<Exit, Failure> {
-    // So that each command knows its whole name.
+    // Sets the full name of each command.
     program.build();
     let Some(folder) = &arguments.folder else {
         let mut page = Vec::new();
@@ -55,7 +55,8 @@ fn write_with_subcommands(folder: &Path, command: &clap::Command) -> io::Result<
     all.try_for_each(|each| write_with_subcommands(folder, each))
 }
 
-/// Writes one page. What stands behind the options in `--help` keeps its lines.
+/// Writes one page. The text after the options in `--help` keeps its line breaks, for which
+/// `Man::render_extra_section` has no form: it fills the text and puts it under one heading.
 fn write_page(out: &mut impl Write, command: &clap::Command) -> io::Result<()> {
     let page = Man::new(command.clone());
     page.render_title(out)?;
@@ -75,7 +76,7 @@ fn write_page(out: &mut impl Write, command: &clap::Command) -> io::Result<()> {
     )
 }
 
-/// A block that begins with `Title:` is a section of its own, all others are notes.
+/// A block that begins with `Title:` becomes a section; other blocks become notes.
 fn write_rest(out: &mut impl Write, text: &str) -> io::Result<()> {
     let mut page = Roff::new();
     for block in text.split("\n\n").map(str::trim_end) {

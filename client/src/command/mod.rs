@@ -1,11 +1,11 @@
-//! The commands, each in a file of its own.
+//! The commands, each in a file or folder of its own.
 
 mod audit;
 mod bench;
 mod chat;
 mod completions;
 mod config;
-mod filters;
+mod list;
 mod man;
 mod ping;
 mod play;
@@ -17,11 +17,10 @@ mod retained;
 mod selftest;
 mod subscribe;
 mod top;
-mod topics;
-mod who;
 mod why;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use client::inquiry::{Filters, Topics, Who};
 
 use crate::exit::{self, Exit, Failure};
 
@@ -31,7 +30,7 @@ Examples:
   client publish sensors/attic 21.5       publish one message
   client chat lobby --nick ann            talk to others
 
-`client COMMAND --help` says more about a command.
+`client COMMAND --help` describes a command.
 ";
 
 /// Publishes to a dallal broker and subscribes to it
@@ -50,37 +49,37 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Publish a message, or what stands in a file or on standard input
+    /// Publish a message, a file, or standard input
     Publish(publish::Arguments),
     /// Print messages as they arrive, until interrupted
     Subscribe(subscribe::Arguments),
-    /// Ask those who listen to a topic, and print the answer
+    /// Send a request to a topic, and print the answer
     Request(request::Arguments),
-    /// Answer requests with a text, or with what a command prints
+    /// Answer requests with a text, or with the output of a command
     Reply(reply::Arguments),
-    /// Write what is published to a file, with its times
+    /// Record messages to a file, with their times
     Record(record::Arguments),
-    /// Publish what a file of `record` holds, at its pace or another
+    /// Publish a recording again, at its pace or another
     Play(play::Arguments),
     /// Talk to others in a room
     Chat(chat::Arguments),
     /// Show whether every message is accounted for
     Audit(audit::Arguments),
-    /// List who is connected
-    Who(who::Arguments),
-    /// Say who gets what is published on a topic, or why nobody does
+    /// List the connections
+    Who(list::Arguments<Who>),
+    /// Explain who gets the messages of a topic, or why no client does
     Why(why::Arguments),
-    /// List what is published on
-    Topics(topics::Arguments),
-    /// List what is subscribed to
-    Filters(filters::Arguments),
-    /// Watch connections and topics on the whole screen
+    /// List the topics
+    Topics(list::Arguments<Topics>),
+    /// List the filters
+    Filters(list::Arguments<Filters>),
+    /// Watch connections and topics in full screen
     Top(top::Arguments),
-    /// List or clear the last values that are retained
+    /// List or clear retained messages
     Retained(retained::Arguments),
-    /// Measure the way to the broker and back
+    /// Measure the round trip to the broker
     Ping(ping::Arguments),
-    /// Measure how much a broker carries, and whether anything is lost
+    /// Measure throughput and latency, and check for lost messages
     Bench(bench::Arguments),
     /// Check an MQTT server against the statements of the standard
     Selftest(selftest::Arguments),
@@ -103,10 +102,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Play(arguments) => play::run(arguments),
         Command::Chat(arguments) => chat::run(arguments),
         Command::Audit(arguments) => audit::run(arguments),
-        Command::Who(arguments) => who::run(arguments),
+        Command::Who(arguments) => list::run(arguments),
         Command::Why(arguments) => why::run(arguments),
-        Command::Topics(arguments) => topics::run(arguments),
-        Command::Filters(arguments) => filters::run(arguments),
+        Command::Topics(arguments) => list::run(arguments),
+        Command::Filters(arguments) => list::run(arguments),
         Command::Top(arguments) => top::run(arguments),
         Command::Retained(arguments) => retained::run(arguments),
         Command::Ping(arguments) => ping::run(arguments),

@@ -1,4 +1,4 @@
-//! `client ping`: how long the way to the broker and back takes, in the manner of ping(8).
+//! `client ping`: measures the round-trip time to the broker, like ping(8).
 
 use std::fmt;
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use crate::duration;
 use crate::exit::{self, Exit, Failure, Stop};
 use crate::interruption::Interruption;
 use crate::server::Server;
-use crate::talk::say;
+use crate::stderr::say;
 use crate::wire::{LoginArguments, Wire};
 
 const EXAMPLES: &str = "\
@@ -23,10 +23,10 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
 pub(crate) struct Arguments {
-    /// End after N times
+    /// End after N round trips
     #[arg(short = 'C', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// From one time to the next
+    /// The time between two round trips
     #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = duration::parse)]
     interval: Duration,
     #[command(flatten)]
@@ -96,7 +96,7 @@ fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
-/// Statistics that need no list, by Welford's method. In milliseconds.
+/// Running statistics by Welford's method, in milliseconds.
 #[derive(Debug, Default)]
 struct RoundTrips {
     answered: u64,
@@ -104,7 +104,7 @@ struct RoundTrips {
     min: f64,
     max: f64,
     mean: f64,
-    /// The sum of squared distances from the mean.
+    /// The sum of squared deviations from the mean.
     squares: f64,
 }
 

@@ -1,4 +1,4 @@
-//! `client play`: what `client record` wrote, published again with its timing.
+//! `client play`: publishes a recording of `client record` with its timing.
 
 use std::fmt;
 use std::fs::File;
@@ -13,14 +13,15 @@ use client::{Client, Error, Publisher, RETAIN, RETAINED, Receipt, Topic};
 use crate::exit::{self, Exit, Failure, Stop};
 use crate::interruption::Interruption;
 use crate::lines::Lines;
-use crate::recording::{Entry, Event};
+use crate::recording::{RecordedEvent, RecordedLine};
 use crate::server::ServerArguments;
-use crate::talk::{messages, say};
+use crate::stderr::say;
+use crate::units::messages;
 
 const FAILED: &str = "playing failed";
 
 const EXAMPLES: &str = "\
-What was retained when it was recorded is retained again.
+Messages that were retained when they were recorded are retained again.
 
 Examples:
   client play today.jsonl                         at the pace of the recording
@@ -31,12 +32,12 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
 pub(crate) struct Arguments {
-    /// What `client record` wrote; - is standard input
+    /// A recording of `client record`; - is standard input
     file: PathBuf,
-    /// So many times as fast as it was, or `max`
+    /// The speed: a multiple of the recorded one, or `max`
     #[arg(long, value_name = "X", default_value = "1")]
     speed: Speed,
-    /// Put this before each topic
+    /// Put TEXT before each topic
     #[arg(
         long,
         value_name = "TEXT",
@@ -49,12 +50,12 @@ pub(crate) struct Arguments {
     server: ServerArguments,
 }
 
-/// How fast.
+/// The speed of playback.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Speed {
-    /// So many times as fast as it was.
+    /// A multiple of the recorded speed.
     Times(f64),
-    /// Without any pause.
+    /// Without pauses.
     Max,
 }
 
@@ -73,7 +74,7 @@ impl FromStr for Speed {
 }
 
 fn prefix(text: &str) -> Result<String, String> {
-    // A topic begins with it if one does that is a letter longer.
+    // A prefix is valid if a topic of the prefix and one more character is valid.
     match Topic::parse(&format!("{text}x")) {
         Ok(_) => Ok(text.to_owned()),
         Err(why) => Err(why.to_string()),
@@ -101,9 +102,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let played = player.play(&mut client, input);
     match played {
         Ok(receipt) => player.tell(&receipt, began.elapsed()),
-        Err(Trouble::Connection(error)) => interruption.end(Stop::Connection(error), FAILED),
-        Err(Trouble::Input(error)) => Err(arguments.cannot_read(&error)),
-        Err(Trouble::Line(why)) => {
+        Err(PlayFailure::Connection(error)) => interruption.end(Stop::Connection(error), FAILED),
+        Err(PlayFailure::Input(error)) => Err(arguments.cannot_read(&error)),
+        Err(PlayFailure::Line(why)) => {
             let (name, line) = (arguments.name(), player.line);
             let before = messages(player.delays.count);
             let why = format_args!("{name}, line {line}: {why}; published before it: {before}");
@@ -133,44 +134,44 @@ impl Arguments {
     }
 }
 
-/// Why it does not go on.
+/// Why playback stopped.
 #[derive(Debug)]
-enum Trouble {
+enum PlayFailure {
     Connection(Error),
     Input(io::Error),
-    /// A line that was never recorded.
+    /// A line that is not part of a recording.
     Line(String),
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for PlayFailure {
     fn from(error: Error) -> Self {
         Self::Connection(error)
     }
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for PlayFailure {
     fn from(error: io::Error) -> Self {
         Self::Input(error)
     }
 }
 
-/// Publishes line by line.
+/// Publishes a recording line by line.
 #[derive(Debug)]
 struct Player<'a> {
     prefix: &'a str,
     timeline: Timeline,
-    /// The number of the line that was read last.
+    /// The number of the last line read.
     line: u64,
-    /// How many messages are missing in the recording.
+    /// Number of messages missing in the recording.
     gaps: u64,
     delays: Delays,
 }
 
 impl Player<'_> {
-    fn play(&mut self, client: &mut Client, input: File) -> Result<Receipt, Trouble> {
+    fn play(&mut self, client: &mut Client, input: File) -> Result<Receipt, PlayFailure> {
         let mut publisher = client.publisher();
         let published = self.publish_all(&mut publisher, input);
-        if let Err(Trouble::Connection(error)) = published {
+        if let Err(PlayFailure::Connection(error)) = published {
             return Err(error.into());
         }
         let receipt = publisher.finish()?;
@@ -181,7 +182,7 @@ impl Player<'_> {
         &mut self,
         publisher: &mut Publisher<'_>,
         mut input: File,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), PlayFailure> {
         let mut lines = Lines::new();
         loop {
             publisher.wait_for_input(&input)?;
@@ -198,22 +199,22 @@ impl Player<'_> {
         }
     }
 
-    fn publish(&mut self, publisher: &mut Publisher<'_>, line: &[u8]) -> Result<(), Trouble> {
+    fn publish(&mut self, publisher: &mut Publisher<'_>, line: &[u8]) -> Result<(), PlayFailure> {
         self.line += 1;
-        let entry = Entry::parse(line).map_err(|bad| Trouble::Line(bad.to_string()))?;
+        let entry = RecordedLine::parse(line).map_err(|bad| PlayFailure::Line(bad.to_string()))?;
         let due = self.timeline.due(entry.offset, Instant::now());
         let (topic, payload, mut attributes) = match entry.event {
-            Event::Gap(count) => {
+            RecordedEvent::Gap(count) => {
                 self.gaps = self.gaps.saturating_add(count);
                 return Ok(());
             }
-            Event::Message {
+            RecordedEvent::Message {
                 topic,
                 payload,
                 attributes,
             } => (format!("{}{topic}", self.prefix), payload, attributes),
         };
-        Topic::parse(&topic).map_err(|bad| Trouble::Line(bad.to_string()))?;
+        Topic::parse(&topic).map_err(|bad| PlayFailure::Line(bad.to_string()))?;
         if attributes.contains(RETAINED) {
             attributes = attributes.without(&[RETAINED, RETAIN]);
             attributes.push_flag(RETAIN).expect("it is a key");
@@ -256,11 +257,11 @@ impl Player<'_> {
     }
 }
 
-/// When each message is due.
+/// Computes when each message is due.
 #[derive(Debug)]
 struct Timeline {
     speed: Speed,
-    /// A moment and the offset that belongs to it.
+    /// A point in time and its offset in the recording.
     anchor: Option<(Instant, Duration)>,
     last: Duration,
 }
@@ -274,8 +275,9 @@ impl Timeline {
         }
     }
 
-    /// The first message is due at once, and so is one that goes back in time: there another
-    /// recording begins, whose times count from there.
+    /// When a message with this offset is due; `None` without pauses. The first message is due at
+    /// once. An offset that goes back starts another recording, whose first message is due at once
+    /// too.
     fn due(&mut self, offset: Duration, now: Instant) -> Option<Instant> {
         let Speed::Times(times) = self.speed else {
             return None;
@@ -287,16 +289,16 @@ impl Timeline {
         self.anchor = Some((then, from));
         self.last = offset;
         let wait = (offset - from).as_secs_f64() / times;
-        // What is later than any clock can show is not due any more.
+        // A wait that overflows becomes a deadline in the far future.
         let wait = Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX);
         Some(then.checked_add(wait).unwrap_or(now + FAR))
     }
 }
 
-/// Nobody waits for so long.
+/// A deadline that is never reached.
 const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// By how much messages were late.
+/// Statistics of how late messages were published.
 #[derive(Debug, Default)]
 struct Delays {
     count: u64,

@@ -1,4 +1,4 @@
-//! `client publish`: one message, or one for each line, and what became of it.
+//! `client publish`: publishes one message, or one for each line, and reports the result.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,7 +14,7 @@ use crate::duration;
 use crate::exit::{self, Exit, Failure};
 use crate::interruption::Interruption;
 use crate::lines::{self, Lines};
-use crate::talk::say;
+use crate::stderr::say;
 use crate::value;
 use crate::wire::{MORE_HELP, Sender, Wire, WireArguments};
 
@@ -25,17 +25,17 @@ Examples:
   client publish news 'hello, world'      publish one message
   client publish news < letter.txt        publish a whole file as one message
   tail -f app.log | client publish --lines logs
-  client publish -r -H unit:C attic 21.5  keep it for those who subscribe later
+  client publish -r -H unit:C attic 21.5  retain it for later subscribers
   client publish -s mqtt://localhost -q 2 news hello
 ";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = [MORE_HELP, EXAMPLES, exit::HELP].join("\n"))]
 pub(crate) struct Arguments {
-    /// Where to, such as sensors/attic
+    /// The topic, such as sensors/attic
     #[arg(value_parser = value::topic)]
     topic: String,
-    /// What; without it, all of standard input is one message
+    /// The payload; without it, standard input
     #[arg(allow_negative_numbers = true)]
     message: Option<OsString>,
     /// Publish each line as one message
@@ -44,24 +44,24 @@ pub(crate) struct Arguments {
     /// Read the message, or the lines, from FILE
     #[arg(short, long, conflicts_with = "message")]
     file: Option<PathBuf>,
-    /// Keep it as the topic's last value
+    /// Retain it as the topic's last value
     #[arg(short, long)]
     retain: bool,
-    /// Send this attribute along, once or more
+    /// Add an attribute; may be repeated
     #[arg(short = 'H', long = "attribute", value_name = "KEY:VALUE", value_parser = value::attribute)]
     attributes: Vec<(String, String)>,
     /// Publish the same message N times
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "lines")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     repeat: u64,
-    /// Wait so long between two times
+    /// Wait for TIME between two messages
     #[arg(long, value_name = "TIME", requires = "repeat", value_parser = duration::parse)]
     delay: Option<Duration>,
     #[command(flatten)]
     server: WireArguments,
 }
 
-/// What is to be published.
+/// The input to publish.
 enum Source {
     Message(Vec<u8>),
     Lines(File),

@@ -1,4 +1,4 @@
-//! `client record`: what is published, to a file that `client play` publishes again.
+//! `client record`: writes messages to a file that `client play` can publish again.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -15,27 +15,28 @@ use crate::interruption::Interruption;
 use crate::reconnect::Pauses;
 use crate::recording;
 use crate::server::ServerArguments;
-use crate::talk::{messages, say};
+use crate::stderr::say;
+use crate::units::messages;
 use crate::value;
 
 const FAILED: &str = "recording failed";
 
-/// As many bytes are collected before they are written, unless there is a pause.
+/// Size of the output buffer. It is also flushed when no message is ready.
 const BUFFER_BYTES: usize = 64 * 1024;
 
 const EXAMPLES: &str = "\
-Each line of FILE is a JSON object: when it came, topic, payload, attributes.
+Each line of FILE is a JSON object with time, topic, payload and attributes.
 
 Examples:
   client record -o today.jsonl                everything, until interrupted
   client record 'sensors/#' --duration 10s | grep attic > attic.jsonl
-  client play today.jsonl --speed 10          publish it again, ten times as fast
+  client play today.jsonl --speed 10          publish it ten times as fast
 ";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
 pub(crate) struct Arguments {
-    /// What: topics, where + stands for one level and # for all below
+    /// The topics: + matches one level, # all levels below
     #[arg(value_name = "FILTER", default_value = "#", value_parser = value::filter)]
     filters: Vec<String>,
     /// Write to FILE instead of standard output
@@ -44,7 +45,7 @@ pub(crate) struct Arguments {
     /// End after N messages
     #[arg(short = 'C', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// End after so long
+    /// End after TIME
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     duration: Option<Duration>,
     #[command(flatten)]
@@ -106,7 +107,7 @@ impl Arguments {
     }
 }
 
-/// Records, and starts over when the broker is lost.
+/// Records, and reconnects when the connection is lost.
 fn follow(
     arguments: &Arguments,
     mut client: Client,
@@ -120,7 +121,7 @@ fn follow(
     loop {
         let start = Instant::now();
         let recorded = recorder.record(&mut client, deadline);
-        // All bytes leave, however it ended.
+        // Flushes before any return.
         recorder.out.flush()?;
         let lost = match recorded {
             Err(Stop::Connection(lost)) if lost.is_disconnect() => lost,
@@ -136,19 +137,19 @@ fn follow(
     }
 }
 
-/// Writes what is delivered.
+/// Writes deliveries to the file.
 #[derive(Debug)]
 struct Recorder {
     out: BufWriter<File>,
     began: Instant,
     recorded: u64,
     missed: u64,
-    /// How many more messages to take; `None` for all.
+    /// How many more messages to record; `None` for all.
     left: Option<u64>,
 }
 
 impl Recorder {
-    /// Takes what one connection delivers, until all that was wanted is there.
+    /// Records the deliveries of one connection until the wanted count or the deadline is reached.
     fn record(&mut self, client: &mut Client, deadline: Option<Instant>) -> Result<(), Stop> {
         loop {
             let mut written = Ok(());

@@ -1,4 +1,4 @@
-//! `client request`: a question to those who listen to a topic, and what they answer.
+//! `client request`: sends a request to a topic and prints the answers.
 
 use std::ffi::OsString;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -11,7 +11,7 @@ use crate::interruption::Interruption;
 use crate::lines;
 use crate::output::{Arrived, Style};
 use crate::server::ServerArguments;
-use crate::talk::say;
+use crate::stderr::say;
 use crate::value;
 
 const FAILED: &str = "your request failed";
@@ -19,17 +19,17 @@ const FAILED: &str = "your request failed";
 const EXAMPLES: &str = "\
 Examples:
   client request time                         ask, and print the answer
-  client request --wait 2s -C 3 who 'anybody?'
+  client request --wait 2s -C 3 status ''
   client request resize < large.png --raw > small.png
 ";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = [EXAMPLES, exit::REQUEST_HELP].join("\n"))]
 pub(crate) struct Arguments {
-    /// Where those who answer listen
+    /// The topic that responders subscribe to
     #[arg(value_parser = value::topic)]
     topic: String,
-    /// What; without it, all of standard input, or nothing at a terminal
+    /// The payload; without it, standard input, or nothing at a terminal
     #[arg(allow_negative_numbers = true)]
     message: Option<OsString>,
     /// Wait for N answers
@@ -39,10 +39,10 @@ pub(crate) struct Arguments {
     /// Print each answer as one JSON object
     #[arg(long)]
     json: bool,
-    /// Print the bytes of the answers and no line ends between them
+    /// Print the bytes of the answers without line ends
     #[arg(long, conflicts_with = "json")]
     raw: bool,
-    /// Send an attribute along; may be given more than once
+    /// Add an attribute; may be repeated
     #[arg(short = 'H', long = "attribute", value_name = "KEY:VALUE", value_parser = attribute)]
     attributes: Vec<(String, String)>,
     #[command(flatten)]
@@ -56,14 +56,14 @@ fn attribute(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug)]
-struct Asked {
-    /// How many subscribers got it.
+struct RequestOutcome {
+    /// Number of subscribers that got it.
     copies: u64,
-    /// How many answers came.
+    /// Number of answers.
     came: u64,
-    /// Whether one of them tells of an error.
+    /// Whether an answer reports an error.
     failed: bool,
 }
 
@@ -109,14 +109,14 @@ impl Arguments {
         }
     }
 
-    fn ask(&self, client: &mut Client, message: &[u8]) -> Result<Asked, Stop> {
+    fn ask(&self, client: &mut Client, message: &[u8]) -> Result<RequestOutcome, Stop> {
         let mut attributes = Attributes::default();
         for (key, value) in &self.attributes {
             let pushed = attributes.push(key, value.as_bytes());
             pushed.expect("the key was checked when it was parsed");
         }
         let mut answers = client.request_with(&self.topic, message, &attributes)?;
-        let mut asked = Asked {
+        let mut asked = RequestOutcome {
             copies: answers.copies(),
             came: 0,
             failed: false,
@@ -147,10 +147,10 @@ impl Arguments {
         out.flush()
     }
 
-    fn unanswered(&self, asked: &Asked) -> Failure {
+    fn unanswered(&self, asked: &RequestOutcome) -> Failure {
         let Self { topic, count, .. } = self;
         let wait = self.server.wait();
-        let Asked { copies, came, .. } = asked;
+        let RequestOutcome { copies, came, .. } = asked;
         let got = match copies {
             0 => {
                 let why = format_args!(

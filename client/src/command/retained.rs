@@ -1,4 +1,4 @@
-//! `client retained`: the last values that a broker keeps, to look at and to clear.
+//! `client retained`: lists and clears retained messages.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::ops::ControlFlow;
@@ -9,18 +9,17 @@ use client::inquiry::{MAX_LIMIT, Retained};
 use client::{Attributes, Client, RETAIN, Receipt, Woken};
 
 use crate::exit::{self, Exit, Failure, Stop};
-use crate::interruption::Interruption;
 use crate::listing::{self, ListFlags, Listing};
 use crate::server::ServerArguments;
-use crate::talk::say;
+use crate::stderr::say;
 use crate::units::plural;
 use crate::value;
 
 const EXAMPLES: &str = "\
 Examples:
-  client retained ls                      all, but for those whose topics begin with $
+  client retained ls                      all, except topics that begin with $
   client retained ls 'home/#' --sort age  the oldest first
-  client retained rm 'home/#'             clear them, after a question
+  client retained rm 'home/#'             clear them, after confirmation
 ";
 
 const LIST_EXAMPLES: &str = "\
@@ -31,8 +30,8 @@ Examples:
 
 const REMOVE_EXAMPLES: &str = "\
 Examples:
-  client retained rm home/door                 after a question
-  client retained rm 'home/#' --yes            without one
+  client retained rm home/door                 after confirmation
+  client retained rm 'home/#' --yes            without confirmation
 ";
 
 #[derive(Debug, clap::Args)]
@@ -48,19 +47,19 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List them with their sizes and ages
-    Ls(List),
-    /// Clear them: who subscribes later sees none
-    Rm(Remove),
+    /// List retained messages with their sizes and ages
+    Ls(ListArguments),
+    /// Clear retained messages: later subscribers get none
+    Rm(RemoveArguments),
 }
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = [LIST_EXAMPLES, exit::HELP].join("\n"))]
-struct List {
-    /// Those alone that match
+struct ListArguments {
+    /// Only topics that match
     #[arg(value_parser = value::filter)]
     filter: Option<String>,
-    /// Which comes first: by name from A to Z, by figures the largest
+    /// Sort by this column: names from A to Z, figures with the largest first
     #[arg(long, value_name = "COLUMN", value_parser = listing::sort_key::<Retained>())]
     sort: Option<String>,
     #[command(flatten)]
@@ -71,11 +70,11 @@ struct List {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = [REMOVE_EXAMPLES, exit::HELP].join("\n"))]
-struct Remove {
-    /// Which: a topic, or a filter that matches several
+struct RemoveArguments {
+    /// A topic, or a filter that matches several
     #[arg(value_parser = value::filter)]
     filter: String,
-    /// Do not ask first
+    /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
     #[command(flatten)]
@@ -83,7 +82,6 @@ struct Remove {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let interruption = Interruption::watch()?;
     let server = match &arguments.action {
         Action::Ls(list) => &list.server,
         Action::Rm(remove) => {
@@ -95,25 +93,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
             &remove.server
         }
     };
-    let connected = server.connect(interruption.interrupt());
-    connected
-        .map_err(Stop::from)
-        .and_then(|mut client| match &arguments.action {
-            Action::Ls(arguments) => list(arguments, &mut client),
-            Action::Rm(arguments) => remove(arguments, &mut client),
-        })
-        .or_else(|stop| interruption.end(stop, "client"))
+    server.run(|client| match &arguments.action {
+        Action::Ls(arguments) => list(arguments, client),
+        Action::Rm(arguments) => remove(arguments, client),
+    })
 }
 
-fn list(arguments: &List, client: &mut Client) -> Result<Exit, Stop> {
-    let List {
+fn list(arguments: &ListArguments, client: &mut Client) -> Result<Exit, Stop> {
+    let ListArguments {
         filter, sort, list, ..
     } = arguments;
     listing::list::<Retained>(client, filter.as_deref(), sort.as_deref(), list)
 }
 
-fn remove(arguments: &Remove, client: &mut Client) -> Result<Exit, Stop> {
-    let Remove { filter, yes, .. } = arguments;
+fn remove(arguments: &RemoveArguments, client: &mut Client) -> Result<Exit, Stop> {
+    let RemoveArguments { filter, yes, .. } = arguments;
     let mut found: Retained = client.inquire(filter, Some(MAX_LIMIT))?;
     if found.total == 0 {
         say(format_args!("nothing is retained on {filter}"));
@@ -134,7 +128,8 @@ fn remove(arguments: &Remove, client: &mut Client) -> Result<Exit, Stop> {
             ));
             return Ok(Exit::of_refusal(&refusal));
         }
-        // More than one answer holds. What others publish meanwhile is not run after.
+        // There were more messages than one answer can hold. `left` bounds the loop, because other
+        // clients may retain new ones meanwhile.
         left = left.saturating_sub(found.retained.len() as u64);
         if left == 0 || found.retained.is_empty() {
             break;
@@ -145,7 +140,7 @@ fn remove(arguments: &Remove, client: &mut Client) -> Result<Exit, Stop> {
     Ok(Exit::Done)
 }
 
-/// Publishes nothing on each of the topics, to be retained: that is how one is cleared.
+/// Clears retained messages: publishes an empty one with `retain` on each topic.
 fn clear(client: &mut Client, found: &Retained) -> Result<Receipt, Stop> {
     let mut attributes = Attributes::default();
     attributes.push_flag(RETAIN).expect("it is a key");
@@ -156,14 +151,14 @@ fn clear(client: &mut Client, found: &Retained) -> Result<Receipt, Stop> {
     Ok(publisher.finish()?)
 }
 
-/// Asks the person.
+/// Asks the user for confirmation.
 fn is_wanted(client: &mut Client, count: u64, filter: &str) -> Result<bool, Stop> {
     let question = format!(
         "clear {} on {filter}? [y/N] ",
         plural(count, Retained::NOUN)
     );
     write!(io::stderr().lock(), "{question}")?;
-    // The broker's PINGs are answered while the person thinks.
+    // The wait answers the broker's PINGs.
     while client.wait_with(Some(io::stdin().as_fd()), None)? != Woken::Input {
         client.take_ready(|_| ControlFlow::Continue(()))?;
     }

@@ -1,5 +1,5 @@
-//! `client subscribe`: messages to standard output for as long as there are any, whatever happens
-//! to the broker.
+//! `client subscribe`: prints messages to standard output, and reconnects when the connection is
+//! lost.
 
 use std::fs::File;
 use std::io::{self, IsTerminal};
@@ -13,7 +13,7 @@ use crate::exit::{self, Exit, Failure, Stop};
 use crate::interruption::Interruption;
 use crate::output::{Format, Hiding, Printer, Style};
 use crate::reconnect::Pauses;
-use crate::talk::say;
+use crate::stderr::say;
 use crate::value;
 use crate::wire::{MORE_HELP, Target, Wire, WireArguments};
 
@@ -21,9 +21,9 @@ const FAILED: &str = "subscribing failed";
 
 const EXAMPLES: &str = "\
 Examples:
-  client subscribe 'sensors/#' -T sensors/attic    all but one
+  client subscribe 'sensors/#' -T sensors/attic    all except one
   client subscribe -o json '#' | jq .payload
-  client subscribe --slow latest 'weather/#'       rather the newest than all
+  client subscribe --slow latest 'weather/#'       only the newest, if too slow
   client subscribe -C 1 -W 5 -o raw door           one message, within 5 s
   client subscribe -s mqtt://ann@localhost -q 2 '#'
 ";
@@ -31,32 +31,32 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = [MORE_HELP, EXAMPLES, exit::HELP].join("\n"))]
 pub(crate) struct Arguments {
-    /// What for: topics, + for one level, # for all below
+    /// The topics: + matches one level, # all levels below
     #[arg(required = true, value_name = "FILTER", value_parser = value::filter)]
     filters: Vec<String>,
     /// End after N messages
     #[arg(short = 'C', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// End after so long
+    /// End after TIME
     #[arg(short = 'W', long, value_name = "TIME", value_parser = duration::parse)]
     timeout: Option<Duration>,
-    /// Print it human, json or raw
+    /// Output style: human, json or raw
     #[arg(short, long, value_enum, value_name = "STYLE", default_value_t = Output::Human)]
     #[arg(hide_possible_values = true)]
     output: Output,
     /// %t topic, %p payload, %x hex, %l length, %j JSON
     #[arg(short = 'F', long, value_name = "FORMAT", conflicts_with = "output")]
     format: Option<Format>,
-    /// Hide topics that match, once or more
+    /// Hide topics that match; may be repeated
     #[arg(short = 'T', long, value_name = "FILTER", value_parser = value::filter)]
     hide: Vec<String>,
-    /// Hide messages that were kept from before
+    /// Hide retained messages
     #[arg(long)]
     no_retained: bool,
-    /// If too slow: drop-oldest, drop-newest, latest or block
+    /// If too slow: drop-oldest, drop-newest, latest, block
     #[arg(long, value_enum, value_name = "CHOICE", hide_possible_values = true)]
     slow: Option<Slow>,
-    /// End when the broker is lost
+    /// End when the connection is lost
     #[arg(long)]
     no_retry: bool,
     #[command(flatten)]
@@ -70,17 +70,17 @@ enum Output {
     Raw,
 }
 
-/// What shall happen to messages for a client whose outbox is full. Its words are not explained in
-/// `--help`, which has to fit a screen; `docs/protocol.md` does.
+/// The overflow policy of the client's outbox. `docs/protocol.md` explains the values; `--help` has
+/// to fit a screen.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Slow {
-    // The oldest make room.
+    // Drops the oldest messages.
     DropOldest,
-    // Those that come are dropped until there is room.
+    // Drops new messages.
     DropNewest,
-    // Of each topic only the newest waits.
+    // Keeps only the newest message of each topic.
     Latest,
-    // Those who publish wait.
+    // Makes publishers wait.
     Block,
 }
 
@@ -128,7 +128,7 @@ impl Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     if arguments.slow.is_some() && arguments.server.0.is_mqtt() {
-        let why = "--slow is for the line protocol; a broker of MQTT does as it likes";
+        let why = "--slow is for the line protocol; MQTT has no such option";
         return Err(Failure::new(Exit::Usage, FAILED, why));
     }
     let interruption = Interruption::watch()?;
@@ -148,7 +148,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         .or_else(|stop| interruption.end(stop, "client"))
 }
 
-/// Prints, and starts over when the broker is lost.
+/// Prints, and reconnects when the connection is lost.
 fn follow(
     arguments: &Arguments,
     mut wire: Wire,
@@ -161,7 +161,7 @@ fn follow(
     loop {
         let start = Instant::now();
         let printed = print_all(&mut wire, printer, deadline);
-        // All bytes leave, however it ended.
+        // Flushes before any return.
         printer.flush()?;
         let lost = match printed {
             Err(Stop::Connection(lost)) if lost.is_disconnect() && !arguments.no_retry => lost,
@@ -180,7 +180,7 @@ fn follow(
     }
 }
 
-/// Prints what one connection delivers.
+/// Prints the deliveries of one connection.
 fn print_all(
     wire: &mut Wire,
     printer: &mut Printer<'_, File>,

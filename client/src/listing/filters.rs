@@ -1,4 +1,4 @@
-//! Filters, row by row.
+//! The list of filters.
 
 use client::inquiry::{Filters, HeldFilter};
 

@@ -1,12 +1,13 @@
-//! Lists that a broker gives: which columns they have, and how they are printed.
+//! Lists from the broker: their columns, and how they are printed.
 //!
-//! `top` has columns of its own, for rows that move.
+//! `top` has columns of its own, for rows with rates.
 
 mod filters;
 mod retained;
 mod topics;
 mod who;
 
+use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 use clap::builder::PossibleValuesParser;
@@ -15,14 +16,12 @@ use client::inquiry::{Answer, MAX_LIMIT};
 use ratatui::crossterm::terminal;
 use serde::Serialize;
 
-use crate::exit::{Exit, Failure, Stop};
-use crate::interruption::Interruption;
-use crate::server::ServerArguments;
+use crate::exit::{Exit, Stop};
+use crate::stderr::say;
 use crate::table::{self, Column, Fitted};
-use crate::talk::say;
 use crate::units::{grouped, plural};
 
-/// What a table has room for that is not shown at a terminal.
+/// The width of a table that is not printed to a terminal.
 const USUAL_WIDTH: usize = 80;
 
 /// An answer that is a list.
@@ -30,18 +29,18 @@ pub(crate) trait Listing: Answer {
     /// What is listed.
     type Row: Serialize + 'static;
 
-    /// What one of them is called.
+    /// The noun for one row.
     const NOUN: &'static str;
 
-    /// What is told of each. The rows come sorted by the first.
+    /// The columns. The broker sorts the rows by the first.
     fn columns() -> &'static [Column<Self::Row>];
 
-    /// What is to be said besides the rows.
+    /// A note to print after the rows.
     fn note(&self) -> Option<String> {
         None
     }
 
-    /// The rows, and how many there would be without a limit.
+    /// The rows, and their number without the limit.
     fn into_rows(self) -> (Vec<Self::Row>, u64);
 }
 
@@ -57,31 +56,16 @@ pub(crate) struct ListFlags {
     limit: u64,
 }
 
-/// Takes the head of a column.
+/// Parses the head of a column.
 pub(crate) fn sort_key<L: Listing>() -> PossibleValuesParser {
     L::columns().iter().map(|column| column.head).into()
 }
 
-/// Sorts rows by a column; those that are alike there stay as they are.
+/// Sorts rows by a column. The sort is stable.
 pub(crate) fn sort<L: Listing>(rows: &mut [L::Row], head: &str) {
     if let Some(column) = L::columns().iter().find(|column| column.head == head) {
         rows.sort_by(column.order);
     }
-}
-
-/// A command that asks a broker for a list and prints it.
-pub(crate) fn run<L: Listing>(
-    filter: Option<&str>,
-    sort_by: Option<&str>,
-    flags: &ListFlags,
-    server: &ServerArguments,
-) -> Result<Exit, Failure> {
-    let interruption = Interruption::watch()?;
-    let connected = server.connect(interruption.interrupt());
-    connected
-        .map_err(Stop::from)
-        .and_then(|mut client| list::<L>(&mut client, filter, sort_by, flags))
-        .or_else(|stop| interruption.end(stop, "client"))
 }
 
 /// Asks for a list and prints it.
@@ -91,7 +75,7 @@ pub(crate) fn list<L: Listing>(
     sort_by: Option<&str>,
     flags: &ListFlags,
 ) -> Result<Exit, Stop> {
-    // The broker counts rows in their own order: what comes first in another may be anywhere.
+    // The broker applies the limit in its own order, so sorting by another column needs all rows.
     let asked = if sort_by.is_some() {
         MAX_LIMIT
     } else {
@@ -122,10 +106,24 @@ fn print<L: Listing>(rows: &[L::Row], as_json: bool) -> io::Result<()> {
     out.flush()
 }
 
-/// One JSON object on a line, which may be shown on a terminal as it is.
-pub(crate) fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+/// Prints an answer that is not a list: as text for people, or as one JSON object.
+pub(crate) fn print_answer(
+    answer: &impl Serialize,
+    sentences: impl Display,
+    as_json: bool,
+) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if as_json {
+        write_json(&mut out, answer)
+    } else {
+        write!(out, "{sentences}")
+    }
+}
+
+/// Writes one JSON object as a line that is safe to print to a terminal.
+fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     let json = serde_json::to_string(value)?;
-    // JSON leaves the second half of the control characters as they are.
+    // JSON does not escape the C1 control characters.
     for part in json.split_inclusive(char::is_control) {
         match part.char_indices().next_back() {
             Some((at, letter)) if letter.is_control() => {
@@ -137,7 +135,7 @@ pub(crate) fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Re
     out.write_all(b"\n")
 }
 
-/// Says if that was not all, or nothing, and what there is to note.
+/// Reports rows beyond the limit, an empty list, and the note.
 fn tell_the_rest(shown: u64, total: u64, noun: &str, note: Option<String>) {
     if shown < total {
         let (shown, total) = (grouped(shown), plural(total, noun));
@@ -152,11 +150,11 @@ fn tell_the_rest(shown: u64, total: u64, noun: &str, note: Option<String>) {
     }
 }
 
-/// How many cells a line on standard output may take.
+/// The width of a line on standard output, in cells.
 pub(crate) fn width() -> usize {
     let size = io::stdout().is_terminal().then(terminal::size);
     match size {
-        // A terminal that does not know says 0.
+        // A terminal without a known size reports 0.
         Some(Ok((columns, _))) if columns > 0 => usize::from(columns),
         _ => USUAL_WIDTH,
     }

@@ -1,4 +1,4 @@
-//! Retained messages, row by row.
+//! The list of retained messages.
 
 use client::inquiry::{Retained, RetainedTopic};
 

@@ -1,4 +1,4 @@
-//! Topics, row by row.
+//! The list of topics.
 
 use client::inquiry::{SeenTopic, Topics};
 

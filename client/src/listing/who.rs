@@ -1,4 +1,4 @@
-//! Connections, row by row.
+//! The list of connections.
 
 use client::inquiry::{Connection, Who};
 
@@ -33,7 +33,7 @@ const COLUMNS: &[Column<Connection>] = &[
         kind: Kind::Text,
         rank: 1,
         cell: |row| row.name.as_deref().unwrap_or("-").to_owned(),
-        // Those that have none come last.
+        // Connections without a name come last.
         order: |one, other| {
             (one.name.is_none(), &one.name).cmp(&(other.name.is_none(), &other.name))
         },
@@ -138,7 +138,7 @@ const COLUMNS: &[Column<Connection>] = &[
     },
 ];
 
-/// From where it comes, if it is there.
+/// The peer, or `away` for a session without a connection.
 fn peer(row: &Connection) -> &str {
     match row.away {
         true => "away",
@@ -146,7 +146,7 @@ fn peer(row: &Connection) -> &str {
     }
 }
 
-/// The filters, as far as they are told.
+/// The filters; an ellipsis means that there are more.
 fn subscribed(row: &Connection) -> String {
     let mut filters = row.filters.join(" ");
     if row.subscriptions > row.filters.len() as u64 {
@@ -161,7 +161,7 @@ mod tests {
     use crate::table::fit;
 
     #[test]
-    fn a_session_whose_client_is_away_comes_from_nowhere() {
+    fn a_session_without_a_connection_has_no_peer() {
         let row = Connection {
             peer: "127.0.0.1:40000".to_owned(),
             away: true,

@@ -1,4 +1,4 @@
-//! Attributes and the properties of MQTT 5 that say the same.
+//! Attributes mapped to properties of MQTT 5, and back.
 
 use mqtt_protocol_core::mqtt::packet::{
     ContentType, CorrelationData, MessageExpiryInterval, Property, ResponseTopic, UserProperty,
@@ -11,16 +11,16 @@ use super::settings::Version;
 /// The content type.
 const TYPE: &str = "type";
 
-/// After how many seconds a message that still waits is worth nothing.
+/// The message expiry, in seconds.
 const TTL: &str = "ttl";
 
-/// The user property with which a broker says how many messages were dropped before this one.
+/// The user property in which a broker sends the number of messages it dropped before this one.
 const GAP: &str = "gap";
 
-/// What stands in a key for a letter that an attribute cannot have there.
+/// Replaces a character that the key of an attribute cannot contain.
 const REPLACEMENT: char = '-';
 
-/// What is wrong with the attributes of a message, if it is to go over this version.
+/// Checks that a message with these attributes can be sent in this version; the error says why not.
 pub fn check_attributes(version: Version, attributes: &Attributes<'_>) -> Result<(), String> {
     let mut keys = attributes.iter().map(|(key, _)| key);
     match version {
@@ -61,7 +61,7 @@ pub(super) fn attributes(properties: &[Property], retained: bool) -> (Attributes
     let mut push = |key: &str, value: &[u8]| {
         let key = written(key);
         let pushed = match value {
-            // A key alone is a flag, and has no other form here.
+            // A user property with an empty value is a flag.
             b"" => attributes.push_flag(&key),
             value => attributes.push(&key, value),
         };
@@ -83,14 +83,14 @@ pub(super) fn attributes(properties: &[Property], retained: bool) -> (Attributes
                 Err(_) => push(GAP, pair.val().as_bytes()),
             },
             Property::UserProperty(pair) => push(pair.key(), pair.val().as_bytes()),
-            // What the others say is for the connection, or about the payload's form.
+            // The other properties are about the connection or about the format of the payload.
             _ => {}
         }
     }
     (attributes, gap)
 }
 
-/// A key as attributes can have it: lower-case letters, digits and `-`.
+/// A valid attribute key: lower-case letters, digits and `-`.
 fn written(key: &str) -> String {
     if key.is_empty() {
         return REPLACEMENT.to_string();
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_as_properties_comes_back_as_attributes() {
+    fn attributes_survive_the_conversion_to_properties_and_back() {
         let sent = of(&[
             ("reply", "answers/1"),
             ("id", "7 ;\\"),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_sent_is_told_before() {
+    fn attributes_that_cannot_be_sent_are_refused() {
         let check = check_attributes;
         assert_eq!(check(Version::V3, &Attributes::default()), Ok(()));
         let unit = of(&[("unit", "C")]);

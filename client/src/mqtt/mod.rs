@@ -1,11 +1,11 @@
-//! The same over MQTT, 3.1.1 and 5, with any broker of it.
+//! A client for MQTT 3.1.1 and 5, for any MQTT broker.
 //!
-//! A [`Session`] is one connection, used by one thread: it publishes with a window of messages that
-//! are not acknowledged, and hands out what is delivered. Attributes are properties of MQTT 5:
-//! `reply` is its response topic, `id` its correlation data, `type` its content type, `ttl` its
-//! message expiry in seconds, and all others are user properties. Packets and what they do to a
-//! conversation are the business of `mqtt-protocol-core`, which does no I/O; here are the socket,
-//! the waiting, and the words.
+//! A [`Session`] is one connection, used by one thread: it publishes with a window of
+//! unacknowledged messages and returns the messages it receives. Attributes map to properties of
+//! MQTT 5: `reply` is the response topic, `id` the correlation data, `type` the content type, `ttl`
+//! the message expiry in seconds, and all others are user properties. `mqtt-protocol-core` encodes
+//! packets and keeps the state of the protocol without I/O; this module has the socket, the waits
+//! and the error texts.
 //!
 //! ```no_run
 //! use client::Options;

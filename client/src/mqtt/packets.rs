@@ -1,4 +1,4 @@
-//! The packets of both versions, made from and turned into what they have in common.
+//! The packets of both versions, converted to and from one common form.
 
 use mqtt_protocol_core::mqtt::ArcPayload;
 use mqtt_protocol_core::mqtt::packet::{
@@ -9,22 +9,22 @@ use mqtt_protocol_core::mqtt::result_code::MqttError;
 use super::reason;
 use super::settings::{Qos, Settings, Version};
 
-/// What a broker can say to a client, whatever the version. Reason codes are those of MQTT 5.
+/// A packet from the broker, in either version. Reason codes are those of MQTT 5.
 #[derive(Debug)]
-pub(super) enum Came {
+pub(super) enum BrokerPacket {
     Connack {
         code: u8,
         text: Option<String>,
     },
-    Publish(Message),
-    /// PUBACK, or PUBCOMP, or a PUBREC that refuses: no more will come for this message.
+    Publish(PublishPacket),
+    /// PUBACK, PUBCOMP, or a PUBREC with an error code: the last packet for this message.
     Settled {
         id: u16,
         code: u8,
         text: Option<String>,
     },
-    /// PUBREC of a message that goes on.
-    Received {
+    /// A PUBREC that accepts the message.
+    PubRec {
         id: u16,
     },
     /// PUBREL.
@@ -39,13 +39,13 @@ pub(super) enum Came {
         code: u8,
         text: Option<String>,
     },
-    /// Nothing that a client asks for here.
+    /// A packet that this client does not use.
     Other,
 }
 
 /// A PUBLISH.
 #[derive(Debug)]
-pub(super) struct Message {
+pub(super) struct PublishPacket {
     pub(super) topic: String,
     pub(super) payload: ArcPayload,
     pub(super) qos: Qos,
@@ -57,7 +57,7 @@ pub(super) struct Message {
 
 pub(super) fn connect(settings: &Settings) -> Result<Packet, MqttError> {
     let keep_alive = settings.keep_alive_seconds();
-    let clean = settings.begins_anew();
+    let clean = settings.starts_clean();
     Ok(match settings.version {
         Version::V3 => {
             let mut packet = v3_1_1::Connect::builder()
@@ -65,7 +65,7 @@ pub(super) fn connect(settings: &Settings) -> Result<Packet, MqttError> {
                 .clean_session(clean)
                 .keep_alive(keep_alive);
             if let Some(will) = &settings.will {
-                let qos = will.qos.on_the_wire();
+                let qos = will.qos.to_packet();
                 packet =
                     packet.will_message(&*will.topic, will.payload.clone(), qos, will.retain)?;
             }
@@ -83,7 +83,7 @@ pub(super) fn connect(settings: &Settings) -> Result<Packet, MqttError> {
                 .clean_start(clean)
                 .keep_alive(keep_alive);
             if let Some(will) = &settings.will {
-                let qos = will.qos.on_the_wire();
+                let qos = will.qos.to_packet();
                 packet =
                     packet.will_message(&*will.topic, will.payload.clone(), qos, will.retain)?;
             }
@@ -103,8 +103,8 @@ pub(super) fn connect(settings: &Settings) -> Result<Packet, MqttError> {
     })
 }
 
-pub(super) fn publish(version: Version, message: &Message) -> Result<Packet, MqttError> {
-    let qos = message.qos.on_the_wire();
+pub(super) fn publish(version: Version, message: &PublishPacket) -> Result<Packet, MqttError> {
+    let qos = message.qos.to_packet();
     Ok(match version {
         Version::V3 => v3_1_1::Publish::builder()
             .topic_name(&*message.topic)?
@@ -132,7 +132,7 @@ pub(super) fn subscribe<F: AsRef<str>>(
     filters: &[F],
     qos: Qos,
 ) -> Result<Packet, MqttError> {
-    let options = SubOpts::new().set_qos(qos.on_the_wire());
+    let options = SubOpts::new().set_qos(qos.to_packet());
     let entries = filters
         .iter()
         .map(|filter| SubEntry::new(filter.as_ref(), options));
@@ -165,8 +165,8 @@ pub(super) fn disconnect(version: Version) -> Result<Packet, MqttError> {
     })
 }
 
-/// PUBACK or PUBREC, as the QoS wants it.
-pub(super) fn taken(version: Version, qos: Qos, id: u16) -> Result<Packet, MqttError> {
+/// PUBACK for QoS 1, PUBREC for QoS 2.
+pub(super) fn acknowledgement(version: Version, qos: Qos, id: u16) -> Result<Packet, MqttError> {
     Ok(match (version, qos) {
         (Version::V3, Qos::ExactlyOnce) => v3_1_1::Pubrec::builder().packet_id(id).build()?.into(),
         (Version::V3, _) => v3_1_1::Puback::builder().packet_id(id).build()?.into(),
@@ -189,18 +189,18 @@ pub(super) fn pubcomp(version: Version, id: u16) -> Result<Packet, MqttError> {
     })
 }
 
-/// What a packet of the broker says.
-pub(super) fn came(packet: Packet) -> Came {
+/// Converts a packet from the broker.
+pub(super) fn decode(packet: Packet) -> BrokerPacket {
     match packet {
-        Packet::V3_1_1Connack(it) => Came::Connack {
+        Packet::V3_1_1Connack(it) => BrokerPacket::Connack {
             code: reason::of_connack_3(it.return_code() as u8),
             text: None,
         },
-        Packet::V5_0Connack(it) => Came::Connack {
+        Packet::V5_0Connack(it) => BrokerPacket::Connack {
             code: it.reason_code() as u8,
             text: reason_string(it.props()),
         },
-        Packet::V3_1_1Publish(it) => Came::Publish(Message {
+        Packet::V3_1_1Publish(it) => BrokerPacket::Publish(PublishPacket {
             topic: it.topic_name().to_owned(),
             payload: it.payload().clone(),
             qos: qos(it.qos() as u8),
@@ -208,7 +208,7 @@ pub(super) fn came(packet: Packet) -> Came {
             id: it.packet_id(),
             properties: Vec::new(),
         }),
-        Packet::V5_0Publish(it) => Came::Publish(Message {
+        Packet::V5_0Publish(it) => BrokerPacket::Publish(PublishPacket {
             topic: it.topic_name().to_owned(),
             payload: it.payload().clone(),
             qos: qos(it.qos() as u8),
@@ -221,33 +221,33 @@ pub(super) fn came(packet: Packet) -> Came {
             let code = it.reason_code().map_or(0, |code| code as u8);
             settled(it.packet_id(), code, it.props().as_deref())
         }
-        Packet::V3_1_1Pubrec(it) => Came::Received { id: it.packet_id() },
+        Packet::V3_1_1Pubrec(it) => BrokerPacket::PubRec { id: it.packet_id() },
         Packet::V5_0Pubrec(it) => match it.reason_code().map_or(0, |code| code as u8) {
             code @ 0x80.. => settled(it.packet_id(), code, it.props().as_deref()),
-            _ => Came::Received { id: it.packet_id() },
+            _ => BrokerPacket::PubRec { id: it.packet_id() },
         },
-        Packet::V3_1_1Pubrel(it) => Came::Released { id: it.packet_id() },
-        Packet::V5_0Pubrel(it) => Came::Released { id: it.packet_id() },
+        Packet::V3_1_1Pubrel(it) => BrokerPacket::Released { id: it.packet_id() },
+        Packet::V5_0Pubrel(it) => BrokerPacket::Released { id: it.packet_id() },
         Packet::V3_1_1Pubcomp(it) => settled(it.packet_id(), 0, None),
         Packet::V5_0Pubcomp(it) => settled(it.packet_id(), 0, None),
-        Packet::V3_1_1Suback(it) => Came::Suback {
+        Packet::V3_1_1Suback(it) => BrokerPacket::Suback {
             codes: it.return_codes().iter().map(|code| *code as u8).collect(),
         },
-        Packet::V5_0Suback(it) => Came::Suback {
+        Packet::V5_0Suback(it) => BrokerPacket::Suback {
             codes: it.reason_codes().iter().map(|code| *code as u8).collect(),
         },
-        Packet::V3_1_1Pingresp(_) | Packet::V5_0Pingresp(_) => Came::Pingresp,
-        Packet::V5_0Disconnect(it) => Came::Disconnect {
+        Packet::V3_1_1Pingresp(_) | Packet::V5_0Pingresp(_) => BrokerPacket::Pingresp,
+        Packet::V5_0Disconnect(it) => BrokerPacket::Disconnect {
             code: it.reason_code().map_or(0, |code| code as u8),
             text: it.props().as_deref().and_then(reason_string),
         },
-        _ => Came::Other,
+        _ => BrokerPacket::Other,
     }
 }
 
-fn settled(id: u16, code: u8, properties: Option<&[Property]>) -> Came {
+fn settled(id: u16, code: u8, properties: Option<&[Property]>) -> BrokerPacket {
     let text = properties.and_then(reason_string);
-    Came::Settled { id, code, text }
+    BrokerPacket::Settled { id, code, text }
 }
 
 fn qos(number: u8) -> Qos {
@@ -258,7 +258,7 @@ fn qos(number: u8) -> Qos {
     }
 }
 
-/// What the broker has to say about a code.
+/// The reason string among the properties.
 fn reason_string(properties: &[Property]) -> Option<String> {
     properties.iter().find_map(|property| match property {
         Property::ReasonString(text) => Some(text.val().to_owned()),

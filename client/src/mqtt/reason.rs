@@ -1,6 +1,6 @@
-//! What the reason codes of a broker say, in words.
+//! Reason codes as text.
 
-/// For CONNACK and its like in MQTT 5, where all codes from 0x80 are failures.
+/// The text for a reason code of MQTT 5. All codes from 0x80 are failures.
 pub(super) fn words(code: u8) -> &'static str {
     match code {
         0x81 => "what was sent is malformed",
@@ -39,7 +39,7 @@ pub(super) fn words(code: u8) -> &'static str {
     }
 }
 
-/// The code of MQTT 5 that says what a return code of a CONNACK of 3.1.1 says.
+/// The MQTT 5 code for a return code of a CONNACK of 3.1.1.
 pub(super) fn of_connack_3(code: u8) -> u8 {
     match code {
         0 => 0,
@@ -52,12 +52,12 @@ pub(super) fn of_connack_3(code: u8) -> u8 {
     }
 }
 
-/// Whether it says that this client may not do that.
+/// Whether the code means that this client is not authorized.
 pub(super) fn is_denied(code: u8) -> bool {
     matches!(code, 0x86 | 0x87 | 0x8a | 0x8c)
 }
 
-/// Whether a later attempt may find it otherwise.
+/// Whether a later attempt may succeed.
 pub(super) fn is_passing(code: u8) -> bool {
     matches!(
         code,

@@ -1,4 +1,4 @@
-//! One connection to a broker of MQTT.
+//! One connection to an MQTT broker.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Display;
@@ -15,7 +15,7 @@ use mqtt_protocol_core::mqtt::result_code::MqttError;
 use mqtt_protocol_core::mqtt::{self as core};
 use protocol::{Attributes, RETAIN, Verb};
 
-use super::packets::{self, Came, Message};
+use super::packets::{self, BrokerPacket, PublishPacket};
 use super::settings::{Qos, Settings, Version};
 use super::timers::Timers;
 use super::{attributes, reason};
@@ -26,34 +26,34 @@ use crate::options::Options;
 use crate::publisher::Receipt;
 use crate::stream::Inside;
 
-/// How many messages may be without their acknowledgement, if the broker takes as many.
+/// Maximum number of unacknowledged messages, unless the broker has a lower receive maximum.
 const WINDOW: usize = 1000;
 
-/// The same for QoS 2 in MQTT 3.1.1, where a broker cannot say how many it takes. Mosquitto closes
-/// the connection when it is more than its `max_inflight_messages`, which is usually 20.
+/// The same for QoS 2 in MQTT 3.1.1, which has no receive maximum. Mosquitto closes the connection
+/// when more than its `max_inflight_messages` are in flight, 20 by default.
 const SMALL_WINDOW: usize = 20;
 
-/// As many bytes are collected before they are sent.
+/// How many bytes are buffered before they are sent.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// How long a broker may take to notice a goodbye.
+/// How long to wait for the broker to close after DISCONNECT.
 const PARTING: Duration = Duration::from_secs(1);
 
-/// A message, or the hole where messages would have been.
+/// A message or a gap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery<'a> {
     /// A message.
     Message {
-        /// Where it was published. Topics of MQTT may have letters that no
-        /// [`Topic`](crate::Topic) has.
+        /// The topic. A topic of MQTT may contain characters that a [`Topic`](crate::Topic) may
+        /// not.
         topic: &'a str,
-        /// What was published.
+        /// The payload.
         payload: &'a [u8],
-        /// Its properties, and whether it was retained.
+        /// Its properties, and whether it is retained.
         attributes: &'a Attributes<'a>,
     },
-    /// Exactly here messages were dropped, because this client was too slow. Said by brokers that
-    /// put the user property `gap` into the message that follows.
+    /// The broker dropped messages at this position because this client was too slow. Only from
+    /// brokers that put the user property `gap` into the next message.
     Gap {
         /// How many.
         count: u64,
@@ -64,36 +64,36 @@ pub enum Delivery<'a> {
 #[derive(Debug)]
 pub struct Session {
     link: Link,
-    conversation: Conversation,
+    protocol: ProtocolState,
     version: Version,
     timers: Timers,
     answer_timeout: Duration,
-    delivered: VecDeque<Message>,
-    /// The numbers of messages that have not been acknowledged, by packet id.
+    delivered: VecDeque<PublishPacket>,
+    /// The numbers of unacknowledged messages, by packet id.
     outstanding: HashMap<u16, u64>,
     receipt: Receipt,
-    /// The answer to a CONNECT, once it has come.
+    /// The answer to CONNECT, once it has arrived.
     connack: Option<(u8, Option<String>)>,
-    /// The answer to the last SUBSCRIBE, once it has come.
+    /// The answer to the last SUBSCRIBE, once it has arrived.
     suback: Option<Vec<u8>>,
     pongs: u64,
-    /// Something was sent with QoS 0 that nothing has shown to have arrived.
+    /// A message was sent with QoS 0 and no later answer confirms that the broker has read it.
     is_unconfirmed: bool,
-    /// How the connection ended, to be told after all that came before.
+    /// How the connection ended; returned after everything that arrived before the end.
     ended: Option<Error>,
 }
 
-/// The rules of the protocol. Their owner does not say how they look inside.
-struct Conversation(Connection<role::Client>);
+/// The state of the protocol. The library's type does not implement `Debug`.
+struct ProtocolState(Connection<role::Client>);
 
-impl std::fmt::Debug for Conversation {
+impl std::fmt::Debug for ProtocolState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Conversation").finish_non_exhaustive()
+        f.debug_struct("ProtocolState").finish_non_exhaustive()
     }
 }
 
 impl Session {
-    /// Connects, and waits until the broker accepts that.
+    /// Connects and waits until the broker accepts the connection.
     pub fn connect(
         server: impl ToSocketAddrs + Display,
         settings: &Settings,
@@ -103,12 +103,12 @@ impl Session {
             Version::V3 => core::Version::V3_1_1,
             Version::V5 => core::Version::V5_0,
         };
-        let mut conversation = Connection::new(version);
+        let mut protocol = Connection::new(version);
         let patience = options.answer_timeout.as_millis();
-        conversation.set_pingresp_recv_timeout(u64::try_from(patience).unwrap_or(u64::MAX));
+        protocol.set_pingresp_recv_timeout(u64::try_from(patience).unwrap_or(u64::MAX));
         let mut session = Self {
             link: Link::open(server, Inside::Mqtt, options)?,
-            conversation: Conversation(conversation),
+            protocol: ProtocolState(protocol),
             version: settings.version,
             timers: Timers::default(),
             answer_timeout: options.answer_timeout,
@@ -122,20 +122,20 @@ impl Session {
             ended: None,
         };
         let packet = packets::connect(settings);
-        session.say(packet.map_err(|error| unsayable("connect", error))?);
+        session.send_now(packet.map_err(|error| encode_error("connect", error))?);
         session.wait_for(None, |session| session.connack.is_some())?;
         match session.connack.take() {
             Some((0, _)) | None => Ok(session),
-            Some((code, text)) => Err(ended_by(code, text)),
+            Some((code, text)) => Err(end_error(code, text)),
         }
     }
 
-    /// Subscribes to all of them; the broker may grant a lower QoS.
+    /// Subscribes to all filters; the broker may grant a lower QoS.
     pub fn subscribe_all<F: AsRef<str>>(&mut self, filters: &[F], qos: Qos) -> Result<(), Error> {
         let id = self.packet_id()?;
         self.suback = None;
         let packet = packets::subscribe(self.version, id, filters, qos);
-        self.say(packet.map_err(|error| unsayable("subscribe", error))?);
+        self.send_now(packet.map_err(|error| encode_error("subscribe", error))?);
         self.wait_for(Some(Verb::Subscribe), |session| session.suback.is_some())?;
         let codes = self.suback.take().unwrap_or_default();
         for (filter, code) in filters.iter().zip(codes) {
@@ -147,8 +147,8 @@ impl Session {
         Ok(())
     }
 
-    /// Publishes, and waits only while too many messages are not acknowledged. The attribute
-    /// `retain` asks for it to be kept as the topic's last value.
+    /// Publishes; waits only while the window of unacknowledged messages is full. The attribute
+    /// `retain` asks the broker to retain the message.
     pub fn publish(
         &mut self,
         topic: &str,
@@ -177,7 +177,7 @@ impl Session {
                 Some(self.packet_id()?)
             }
         };
-        let message = Message {
+        let message = PublishPacket {
             topic: topic.to_owned(),
             payload: payload.into_payload(),
             qos,
@@ -186,11 +186,11 @@ impl Session {
             properties,
         };
         let packet = packets::publish(self.version, &message);
-        let packet = packet.map_err(|error| unsayable(&subject(), error))?;
+        let packet = packet.map_err(|error| encode_error(&subject(), error))?;
         self.receipt.published = number;
         match id {
             Some(id) => drop(self.outstanding.insert(id, number)),
-            // Nobody will say that there are no subscribers.
+            // With QoS 0 the broker cannot report that there are no subscribers.
             None => {
                 self.is_unconfirmed = true;
                 self.receipt.copies += 1;
@@ -206,8 +206,8 @@ impl Session {
         Ok(())
     }
 
-    /// A full window is emptied by half, so that both sides work in batches. Where the broker
-    /// takes few at a time, each that it has taken makes room for the next at once.
+    /// Waits until a full window is half empty, so that both sides work in batches. If the broker's
+    /// receive maximum is low, waits only for room for one message.
     fn make_room(&mut self, qos: Qos) -> Result<(), Error> {
         if self.outstanding.len() >= WINDOW {
             let is_half_empty = |session: &Self| session.outstanding.len() <= WINDOW / 2;
@@ -215,10 +215,7 @@ impl Session {
         }
         let is_small = (self.version, qos) == (Version::V3, Qos::ExactlyOnce);
         let has_room = |session: &Self| {
-            let vacancy = session
-                .conversation
-                .0
-                .get_receive_maximum_vacancy_for_send();
+            let vacancy = session.protocol.0.get_receive_maximum_vacancy_for_send();
             let is_full = is_small && session.outstanding.len() >= SMALL_WINDOW;
             vacancy != Some(0) && !is_full
         };
@@ -228,8 +225,8 @@ impl Session {
         self.wait_for(Some(Verb::Publish), has_room)
     }
 
-    /// Waits for all acknowledgements, or for a sign that what needs none has arrived. A message
-    /// counts as a copy unless the broker says that nobody subscribes to it.
+    /// Waits for all acknowledgements; after messages with QoS 0, for the answer to a PINGREQ. A
+    /// message counts as one copy unless the broker reports that it has no subscribers.
     pub fn finish(&mut self) -> Result<Receipt, Error> {
         self.link.send();
         self.wait_for(Some(Verb::Publish), |session| {
@@ -241,18 +238,18 @@ impl Session {
         Ok(std::mem::replace(&mut self.receipt, empty_receipt()))
     }
 
-    /// How long the way to the broker and back takes.
+    /// Measures the round-trip time to the broker.
     pub fn ping(&mut self) -> Result<Duration, Error> {
         let start = Instant::now();
         let wanted = self.pongs + 1;
         let packet = packets::pingreq(self.version);
-        self.say(packet.map_err(|error| unsayable("ping", error))?);
+        self.send_now(packet.map_err(|error| encode_error("ping", error))?);
         self.wait_for(Some(Verb::Ping), |session| session.pongs >= wanted)?;
         Ok(start.elapsed())
     }
 
-    /// Hands out what has come, until `each` breaks; how many messages that were. What was handed
-    /// out is acknowledged with the next wait, so that it can be put into safety before.
+    /// Passes received messages to `each` until it breaks; returns how many. Their acknowledgements
+    /// are sent with the next wait, so that the caller can store the messages first.
     pub fn take_ready(
         &mut self,
         mut each: impl FnMut(Delivery<'_>) -> ControlFlow<()>,
@@ -280,7 +277,7 @@ impl Session {
 
     fn hand_out(
         &self,
-        message: &Message,
+        message: &PublishPacket,
         each: &mut impl FnMut(Delivery<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let (attributes, gap) = attributes::attributes(&message.properties, message.retain);
@@ -294,14 +291,14 @@ impl Session {
         })
     }
 
-    fn acknowledge(&mut self, message: &Message) {
+    fn acknowledge(&mut self, message: &PublishPacket) {
         if let Some(id) = message.id {
-            let packet = packets::taken(self.version, message.qos, id);
-            self.queue_made(packet);
+            let packet = packets::acknowledgement(self.version, message.qos, id);
+            self.queue_built(packet);
         }
     }
 
-    /// Waits until there may be something to take, or the time is over.
+    /// Waits until a message may have arrived, or the time is over.
     pub fn wait(&mut self, time: Option<Duration>) -> Result<(), Error> {
         if self.ended.is_some() || !self.delivered.is_empty() {
             return Ok(());
@@ -309,12 +306,12 @@ impl Session {
         self.wait_once(time.map(clock::after), None).map(drop)
     }
 
-    /// Sends what was published, then does nothing for so long but keep the connection alive.
+    /// Sends what was published, then only keeps the connection alive for `time`.
     pub fn rest(&mut self, time: Duration) -> Result<(), Error> {
         self.serve(Some(clock::after(time)), None)
     }
 
-    /// The same until `input` can be read.
+    /// Does the same until `input` is readable.
     pub fn wait_for_input(&mut self, input: impl AsFd) -> Result<(), Error> {
         self.serve(None, Some(input.as_fd()))
     }
@@ -335,14 +332,14 @@ impl Session {
         }
     }
 
-    /// Says goodbye. A connection that ends otherwise is one that was cut off.
+    /// Sends DISCONNECT and closes. Without it the broker publishes the will.
     pub fn close(mut self) {
         let packet = packets::disconnect(self.version);
-        self.queue_made(packet);
+        self.queue_built(packet);
         self.link.close(clock::after(PARTING));
     }
 
-    /// Waits until something is so, while anything moves within the answer timeout.
+    /// Waits until `is_so` returns true. Fails if no byte arrives for the answer timeout.
     fn wait_for(&mut self, to: Option<Verb>, is_so: impl Fn(&Self) -> bool) -> Result<(), Error> {
         self.link.send();
         let mut deadline = clock::after(self.answer_timeout);
@@ -365,7 +362,7 @@ impl Session {
         }
     }
 
-    /// Waits for the socket, a timer, the input or the deadline; whether it was the input.
+    /// Waits for the socket, a timer, the input or the deadline; returns whether it was the input.
     fn wait_once(
         &mut self,
         deadline: Option<Instant>,
@@ -376,8 +373,8 @@ impl Session {
         let woken = self.link.wait(until, input)?;
         self.link.check_interrupt()?;
         while let Some(kind) = self.timers.take_due(Instant::now()) {
-            let events = self.conversation.0.notify_timer_fired(kind);
-            self.obey(events);
+            let events = self.protocol.0.notify_timer_fired(kind);
+            self.handle_events(events);
         }
         self.link.send();
         Ok(woken == Woken::Input)
@@ -388,11 +385,11 @@ impl Session {
     }
 
     fn packet_id(&mut self) -> Result<u16, Error> {
-        let id = self.conversation.0.acquire_packet_id();
-        id.map_err(|error| unsayable("packet", error))
+        let id = self.protocol.0.acquire_packet_id();
+        id.map_err(|error| encode_error("packet", error))
     }
 
-    /// Takes what has come, at most one chunk; whether there was any.
+    /// Receives at most one chunk without waiting; returns whether any bytes had arrived.
     fn receive(&mut self) -> bool {
         let (events, came) = match self.link.receive() {
             Ok(None) => return false,
@@ -400,7 +397,7 @@ impl Session {
                 let mut cursor = Cursor::new(bytes);
                 let mut events = Vec::new();
                 while (cursor.position() as usize) < bytes.len() {
-                    events.extend(self.conversation.0.recv(&mut cursor));
+                    events.extend(self.protocol.0.recv(&mut cursor));
                 }
                 (events, true)
             }
@@ -409,31 +406,31 @@ impl Session {
                 (Vec::new(), false)
             }
         };
-        self.obey(events);
+        self.handle_events(events);
         came
     }
 
     /// Sends a packet at once.
-    fn say(&mut self, packet: Packet) {
+    fn send_now(&mut self, packet: Packet) {
         self.queue(packet);
         self.link.send();
     }
 
     fn queue(&mut self, packet: Packet) {
-        let events = self.conversation.0.send(packet);
-        self.obey(events);
+        let events = self.protocol.0.send(packet);
+        self.handle_events(events);
     }
 
-    /// Packets of a packet id alone can always be made; one that cannot is an end.
-    fn queue_made(&mut self, packet: Result<Packet, MqttError>) {
+    /// Sends a packet that has only a packet id. Failing to build one ends the connection.
+    fn queue_built(&mut self, packet: Result<Packet, MqttError>) {
         match packet {
             Ok(packet) => self.queue(packet),
-            Err(error) => drop(self.ended.get_or_insert(unsayable("packet", error))),
+            Err(error) => drop(self.ended.get_or_insert(encode_error("packet", error))),
         }
     }
 
-    /// Does what the conversation asks for.
-    fn obey(&mut self, events: Vec<Event>) {
+    /// Handles the events of the protocol state.
+    fn handle_events(&mut self, events: Vec<Event>) {
         for event in events {
             match event {
                 Event::RequestSendPacket { packet, .. } => {
@@ -441,14 +438,14 @@ impl Session {
                     let bytes = packet.to_continuous_buffer();
                     self.link.outgoing().extend_from_slice(&bytes);
                 }
-                Event::NotifyPacketReceived(packet) => self.take_note(packets::came(packet)),
+                Event::NotifyPacketReceived(packet) => self.handle_packet(packets::decode(packet)),
                 Event::RequestTimerReset { kind, duration_ms } => {
                     let time = Duration::from_millis(duration_ms);
                     self.timers.set(kind, time, Instant::now());
                 }
                 Event::RequestTimerCancel(kind) => self.timers.cancel(kind),
                 Event::NotifyError(error) => {
-                    self.ended.get_or_insert(misunderstood(error));
+                    self.ended.get_or_insert(protocol_error(error));
                 }
                 Event::RequestClose => {
                     self.ended.get_or_insert(Error::Silent(self.answer_timeout));
@@ -458,30 +455,30 @@ impl Session {
         }
     }
 
-    fn take_note(&mut self, came: Came) {
-        match came {
-            Came::Connack { code, text } => self.connack = Some((code, text)),
-            Came::Publish(message) => self.delivered.push_back(message),
-            Came::Settled { id, code, text } => self.settle(id, code, text),
-            Came::Received { id } => {
+    fn handle_packet(&mut self, packet: BrokerPacket) {
+        match packet {
+            BrokerPacket::Connack { code, text } => self.connack = Some((code, text)),
+            BrokerPacket::Publish(message) => self.delivered.push_back(message),
+            BrokerPacket::Settled { id, code, text } => self.settle(id, code, text),
+            BrokerPacket::PubRec { id } => {
                 let packet = packets::pubrel(self.version, id);
-                self.queue_made(packet);
+                self.queue_built(packet);
             }
-            Came::Released { id } => {
+            BrokerPacket::Released { id } => {
                 let packet = packets::pubcomp(self.version, id);
-                self.queue_made(packet);
+                self.queue_built(packet);
             }
-            Came::Suback { codes } => self.suback = Some(codes),
-            Came::Pingresp => self.pongs += 1,
-            Came::Disconnect { code, text } => {
-                self.ended.get_or_insert(ended_by(code, text));
+            BrokerPacket::Suback { codes } => self.suback = Some(codes),
+            BrokerPacket::Pingresp => self.pongs += 1,
+            BrokerPacket::Disconnect { code, text } => {
+                self.ended.get_or_insert(end_error(code, text));
             }
-            Came::Other => {}
+            BrokerPacket::Other => {}
         }
     }
 
     fn settle(&mut self, id: u16, code: u8, text: Option<String>) {
-        /// Nobody subscribes to it.
+        /// The reason code for no matching subscribers.
         const NO_SUBSCRIBERS: u8 = 0x10;
         let Some(number) = self.outstanding.remove(&id) else {
             return;
@@ -518,8 +515,8 @@ fn refusal(code: u8, text: Option<String>, subject: String) -> Refusal {
     }
 }
 
-/// How a connection ends of which the broker says this.
-fn ended_by(code: u8, text: Option<String>) -> Error {
+/// The error for a connection that the broker ended with this code.
+fn end_error(code: u8, text: Option<String>) -> Error {
     match code {
         0x00..0x80 => Error::Closed,
         0x8b => Error::Stopping,
@@ -530,8 +527,8 @@ fn ended_by(code: u8, text: Option<String>) -> Error {
     }
 }
 
-/// A packet that cannot be said.
-fn unsayable(subject: &str, error: MqttError) -> Error {
+/// The error for a packet that cannot be encoded.
+fn encode_error(subject: &str, error: MqttError) -> Error {
     Error::Refused(Refusal {
         code: "unsayable".to_owned(),
         subject: printable(subject),
@@ -539,8 +536,8 @@ fn unsayable(subject: &str, error: MqttError) -> Error {
     })
 }
 
-/// What came, or was to be sent, does not fit the protocol.
-fn misunderstood(error: MqttError) -> Error {
+/// The error for a violation of the protocol.
+fn protocol_error(error: MqttError) -> Error {
     let text = format!("what answers there does not speak this MQTT ({error})");
     Error::Lost(io::Error::new(io::ErrorKind::InvalidData, text))
 }

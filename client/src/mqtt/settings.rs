@@ -1,4 +1,4 @@
-//! What a session can be told before it begins.
+//! Settings of a session, fixed before it connects.
 
 use std::time::Duration;
 
@@ -14,20 +14,20 @@ pub enum Version {
     V5,
 }
 
-/// How surely a message arrives.
+/// The quality of service of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Qos {
-    /// Sent once, and never again.
+    /// QoS 0: sent once and never repeated.
     AtMostOnce,
-    /// Sent until it is acknowledged.
+    /// QoS 1: sent until it is acknowledged; may arrive more than once.
     #[default]
     AtLeastOnce,
-    /// The same, without doubles.
+    /// QoS 2: arrives exactly once.
     ExactlyOnce,
 }
 
 impl Qos {
-    pub(super) fn on_the_wire(self) -> packet::Qos {
+    pub(super) fn to_packet(self) -> packet::Qos {
         match self {
             Self::AtMostOnce => packet::Qos::AtMostOnce,
             Self::AtLeastOnce => packet::Qos::AtLeastOnce,
@@ -36,40 +36,40 @@ impl Qos {
     }
 }
 
-/// What the broker is to publish when this client is cut off.
+/// The message that the broker publishes if the connection breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Will {
-    /// Where.
+    /// The topic.
     pub topic: String,
-    /// What.
+    /// The payload.
     pub payload: Vec<u8>,
-    /// How surely.
+    /// The QoS.
     pub qos: Qos,
-    /// Whether as the topic's last value.
+    /// Whether the broker retains it.
     pub retain: bool,
 }
 
-/// Who connects, and how.
+/// How to connect, and as which client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Which MQTT.
+    /// The version of MQTT.
     pub version: Version,
-    /// The client id; empty to be given one.
+    /// The client id. If empty, the broker assigns one.
     pub id: String,
-    /// Who it is.
+    /// The user name.
     pub user: Option<String>,
-    /// How it proves that.
+    /// The password.
     pub password: Option<String>,
-    /// After how long without a packet the broker may take this client for gone; rounded up to
-    /// seconds.
+    /// The keep alive: after this time without a packet the broker may close the connection.
+    /// Rounded up to seconds.
     pub keep_alive: Duration,
-    /// How long the broker shall keep the session once the connection has ended. MQTT 3.1.1 knows
-    /// only zero and for ever.
+    /// How long the broker keeps the session after the connection has ended. In MQTT 3.1.1 any time
+    /// but zero means for ever.
     pub session_expiry: Duration,
-    /// Begin a new session, even if there is one to go on with. A session that is not kept is
-    /// always new.
+    /// Start a new session even if the broker has one for this client id. Without a session expiry
+    /// the session is always new.
     pub clean: bool,
-    /// What to publish when this client is cut off.
+    /// What the broker publishes if the connection breaks.
     pub will: Option<Will>,
 }
 
@@ -97,7 +97,7 @@ impl Settings {
         u32::try_from(whole_seconds(self.session_expiry)).unwrap_or(u32::MAX)
     }
 
-    pub(super) fn begins_anew(&self) -> bool {
+    pub(super) fn starts_clean(&self) -> bool {
         self.clean || self.session_expiry.is_zero()
     }
 }
@@ -124,10 +124,10 @@ mod tests {
     #[test]
     fn a_session_that_is_not_kept_begins_anew() {
         let mut settings = Settings::default();
-        assert!(settings.begins_anew());
+        assert!(settings.starts_clean());
         settings.session_expiry = Duration::from_secs(1);
-        assert!(!settings.begins_anew());
+        assert!(!settings.starts_clean());
         settings.clean = true;
-        assert!(settings.begins_anew());
+        assert!(settings.starts_clean());
     }
 }

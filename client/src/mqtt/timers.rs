@@ -1,10 +1,10 @@
-//! When the conversation wants to be told that time has passed.
+//! Timers of the protocol state.
 
 use std::time::{Duration, Instant};
 
 use mqtt_protocol_core::mqtt::connection::TimerKind;
 
-/// A client has two: for its next PINGREQ, and for the answer to the last one.
+/// A client has two timers: for its next PINGREQ, and for the answer to the last one.
 #[derive(Debug, Default)]
 pub(super) struct Timers(Vec<(TimerKind, Instant)>);
 
@@ -18,12 +18,12 @@ impl Timers {
         self.0.retain(|(each, _)| *each != kind);
     }
 
-    /// When the next one is due.
+    /// When the next timer fires.
     pub(super) fn next(&self) -> Option<Instant> {
         self.0.iter().map(|(_, at)| *at).min()
     }
 
-    /// Takes one that is due.
+    /// Removes and returns a timer that is due.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<TimerKind> {
         let due = self.0.iter().position(|(_, at)| *at <= now)?;
         Some(self.0.swap_remove(due).0)

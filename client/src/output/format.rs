@@ -1,16 +1,17 @@
-//! A message as the user wants it: text with `%t`, `%p`, `%x`, `%l`, `%j` and `%%`.
+//! A message in a format of the user: text with `%t`, `%p`, `%x`, `%l`, `%j` and `%%`.
 
 use std::io::{self, Write};
 use std::str::FromStr;
 
-use super::{Arrived, json};
+use super::arrived::Arrived;
+use super::json;
 
-/// A line of text with places for parts of a message.
+/// A line of text with placeholders for parts of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Format(Vec<Part>);
+pub(crate) struct Format(Vec<FormatPart>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+enum FormatPart {
     Text(String),
     Topic,
     Payload,
@@ -23,12 +24,12 @@ impl Format {
     pub(crate) fn write(&self, out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
         for part in &self.0 {
             match part {
-                Part::Text(text) => out.write_all(text.as_bytes())?,
-                Part::Topic => out.write_all(message.topic.as_bytes())?,
-                Part::Payload => out.write_all(message.payload)?,
-                Part::Hex => write_hex(out, message.payload)?,
-                Part::Length => write!(out, "{}", message.payload.len())?,
-                Part::Json => json::write(out, message)?,
+                FormatPart::Text(text) => out.write_all(text.as_bytes())?,
+                FormatPart::Topic => out.write_all(message.topic.as_bytes())?,
+                FormatPart::Payload => out.write_all(message.payload)?,
+                FormatPart::Hex => write_hex(out, message.payload)?,
+                FormatPart::Length => write!(out, "{}", message.payload.len())?,
+                FormatPart::Json => json::write(out, message)?,
             }
         }
         out.write_all(b"\n")
@@ -45,11 +46,11 @@ impl FromStr for Format {
             push_text(&mut parts, plain);
             let mut letters = behind.chars();
             match letters.next() {
-                Some('t') => parts.push(Part::Topic),
-                Some('p') => parts.push(Part::Payload),
-                Some('x') => parts.push(Part::Hex),
-                Some('l') => parts.push(Part::Length),
-                Some('j') => parts.push(Part::Json),
+                Some('t') => parts.push(FormatPart::Topic),
+                Some('p') => parts.push(FormatPart::Payload),
+                Some('x') => parts.push(FormatPart::Hex),
+                Some('l') => parts.push(FormatPart::Length),
+                Some('j') => parts.push(FormatPart::Json),
                 Some('%') => push_text(&mut parts, "%"),
                 other => {
                     let other = other.map(String::from).unwrap_or_default();
@@ -63,9 +64,9 @@ impl FromStr for Format {
     }
 }
 
-fn push_text(parts: &mut Vec<Part>, text: &str) {
+fn push_text(parts: &mut Vec<FormatPart>, text: &str) {
     if !text.is_empty() {
-        parts.push(Part::Text(text.to_owned()));
+        parts.push(FormatPart::Text(text.to_owned()));
     }
 }
 
@@ -81,7 +82,7 @@ fn write_hex(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use client::Attributes;
 
-    use super::super::{Style, shown};
+    use super::super::style::{Style, shown};
     use super::*;
 
     fn check(format: &str, expected: &str) {

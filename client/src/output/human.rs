@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 
-use super::Arrived;
+use super::arrived::Arrived;
 
-/// Bytes as they are: for a pipe or a file.
+/// Writes the bytes unchanged, for a pipe or a file.
 pub(crate) fn write(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
     out.write_all(message.topic.as_bytes())?;
     out.write_all(b": ")?;
@@ -12,7 +12,7 @@ pub(crate) fn write(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<(
     out.write_all(b"\n")
 }
 
-/// What a terminal would take for a command is escaped: control characters, and what is not UTF-8.
+/// Escapes control characters, which could control the terminal, and bytes that are not UTF-8.
 pub(crate) fn write_for_terminal(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
     write_visible(out, message.topic.as_bytes(), |letter| letter == '\t')?;
     out.write_all(b": ")?;
@@ -20,13 +20,13 @@ pub(crate) fn write_for_terminal(out: &mut impl Write, message: &Arrived<'_>) ->
     out.write_all(b"\n")
 }
 
-/// The payload alone as lines of text: with a line end behind it if it has none.
+/// Writes the payload, and a line end if it has none.
 pub(crate) fn write_text(out: &mut impl Write, payload: &[u8]) -> io::Result<()> {
     out.write_all(payload)?;
     end_line(out, payload)
 }
 
-/// The same for a terminal.
+/// The same for a terminal, with control characters escaped.
 pub(crate) fn write_text_for_terminal(out: &mut impl Write, payload: &[u8]) -> io::Result<()> {
     write_visible(out, payload, |letter| "\t\n".contains(letter))?;
     end_line(out, payload)
@@ -61,7 +61,7 @@ fn write_visible(out: &mut impl Write, bytes: &[u8], harmless: fn(char) -> bool)
 mod tests {
     use client::Attributes;
 
-    use super::super::{Style, shown};
+    use super::super::style::{Style, shown};
 
     fn check(style: &Style, payload: &[u8], expected: &str) {
         let shown = shown(style, "a/b", payload, &Attributes::default());
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_stands_behind_its_topic() {
+    fn a_message_follows_its_topic() {
         check(&Style::Human, b"x \x1b[2J", "a/b: x \x1b[2J\n");
         check(&Style::Human, b"", "a/b: \n");
     }

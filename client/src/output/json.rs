@@ -1,9 +1,9 @@
 //! A message as one JSON object:
 //! `{"topic":"t","payload":"text","attributes":{"k":"v","flag":true},"retained":true}`.
 //!
-//! The last two stand there only if there is something to say. A payload that is not UTF-8 stands
-//! as `payload_base64`, such a value of an attribute as `{"base64":"..."}`. A key that comes more
-//! than once has an array of its values.
+//! The last two members are left out if they are empty or false. A payload that is not UTF-8 is
+//! written as `payload_base64`, and such a value of an attribute as `{"base64":"..."}`. A repeated
+//! key has an array of its values.
 
 use std::io::{self, Write};
 
@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use client::{Attributes, RETAINED};
 use serde_json::{Map, Value, json};
 
-use super::Arrived;
+use super::arrived::Arrived;
 
 /// Without a line end.
 pub(crate) fn write(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
@@ -21,7 +21,7 @@ pub(crate) fn write(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<(
     out.write_all(b"}")
 }
 
-/// The same without its braces, for an object that says more.
+/// The members without the braces, for an object with further members.
 pub(crate) fn write_members(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
     out.write_all(b"\"topic\":")?;
     serde_json::to_writer(&mut *out, message.topic)?;
@@ -75,7 +75,7 @@ fn text(value: &[u8]) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Style, shown};
+    use super::super::style::{Style, shown};
     use super::*;
 
     fn check(payload: &[u8], attributes: &[(&str, Option<&[u8]>)], expected: &str) {
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_are_an_object_and_retained_stands_beside_it() {
+    fn attributes_are_an_object_and_retained_is_a_member_beside_it() {
         check(
             b"",
             &[("k", Some(b"v")), ("flag", None), (RETAINED, None)],

@@ -1,4 +1,4 @@
-//! Messages to standard output: which ones, how many, and when the bytes leave.
+//! Prints messages to standard output: filters, counts and flushes.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -7,13 +7,14 @@ use std::os::fd::AsFd;
 
 use client::{Delivery, Filter, RETAINED, Topic};
 
-use super::{Arrived, Style};
-use crate::talk::say;
+use super::arrived::Arrived;
+use super::style::Style;
+use crate::stderr::say;
 
-/// As many bytes are collected before they are written, unless there is a pause.
+/// Size of the output buffer. It is also flushed when no message is ready.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Which messages are not shown.
+/// Which messages are hidden.
 #[derive(Debug, Default)]
 pub(crate) struct Hiding<'a> {
     pub(crate) topics: Vec<Filter<'a>>,
@@ -23,24 +24,24 @@ pub(crate) struct Hiding<'a> {
 impl Hiding<'_> {
     fn hides(&self, message: &Arrived<'_>) -> bool {
         let hides_topic = |topic| self.topics.iter().any(|filter| filter.matches(topic));
-        // What is no topic here cannot be named by a filter either.
+        // A topic of MQTT that is invalid in the line protocol cannot match a filter.
         Topic::parse(message.topic).is_ok_and(hides_topic)
             || (self.retained && message.attributes.contains(RETAINED))
     }
 }
 
-/// Writes what is delivered.
+/// Prints deliveries.
 #[derive(Debug)]
 pub(crate) struct Printer<'a, W: Write> {
     out: BufWriter<W>,
     style: Style,
     hiding: Hiding<'a>,
-    /// How many more messages to show; `None` for all.
+    /// How many more messages to print; `None` for all.
     left: Option<u64>,
 }
 
 impl<'a> Printer<'a, File> {
-    /// Writes to standard output, past the line buffer of the standard library.
+    /// Writes to standard output without the line buffer of the standard library.
     pub(crate) fn to_stdout(
         style: Style,
         hiding: Hiding<'a>,
@@ -61,7 +62,7 @@ impl<'a, W: Write> Printer<'a, W> {
         }
     }
 
-    /// Breaks after the last message that is wanted.
+    /// Prints a delivery. Breaks after the last wanted message.
     pub(crate) fn print(&mut self, delivery: &Delivery<'_>) -> io::Result<ControlFlow<()>> {
         match delivery {
             Delivery::Gap { count } => self.print_gap(*count),
@@ -77,7 +78,7 @@ impl<'a, W: Write> Printer<'a, W> {
         }
     }
 
-    /// The same for a message alone.
+    /// The same for a message.
     pub(crate) fn print_message(&mut self, message: &Arrived<'_>) -> io::Result<ControlFlow<()>> {
         if !self.hiding.hides(message) {
             self.style.write(&mut self.out, message)?;
@@ -86,7 +87,7 @@ impl<'a, W: Write> Printer<'a, W> {
         Ok(self.flow())
     }
 
-    /// The same for the hole where messages would have been.
+    /// The same for a gap.
     pub(crate) fn print_gap(&mut self, count: u64) -> io::Result<ControlFlow<()>> {
         self.tell_gap(count)?;
         Ok(self.flow())
@@ -104,7 +105,7 @@ impl<'a, W: Write> Printer<'a, W> {
         if self.style.write_gap(&mut self.out, count)? {
             return Ok(());
         }
-        // The words are to stand behind what came before them.
+        // The notice must appear after the messages before the gap.
         self.out.flush()?;
         let were = if count == 1 {
             "message was"
@@ -117,12 +118,12 @@ impl<'a, W: Write> Printer<'a, W> {
         Ok(())
     }
 
-    /// Whether all that was wanted has been shown.
+    /// Whether all wanted messages have been printed.
     pub(crate) fn is_done(&self) -> bool {
         self.left == Some(0)
     }
 
-    /// Lets all bytes leave: for when nothing more is ready.
+    /// Flushes the buffer.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }

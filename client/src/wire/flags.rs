@@ -1,4 +1,4 @@
-//! The flags that choose MQTT and say how it is spoken, beside those of where the broker is.
+//! The flags for MQTT, beside those for the broker's address.
 
 use std::time::Duration;
 
@@ -7,43 +7,44 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches, ValueEnum};
 use client::mqtt::{self, Qos, Settings, Will};
 
-use super::Target;
+use super::target::Target;
 use crate::duration;
 use crate::server::{self, Login, ServerFlags};
 use crate::value;
 
-/// Those that few need, so that the help fits a screen; `docs/client.md` explains them.
+/// Names the rarely used flags, which are hidden so that the help fits a screen. `docs/client.md`
+/// explains them.
 pub(crate) const MORE_HELP: &str = "\
 More for MQTT, in docs/client.md: --user --password -k --clean --will-topic
 ";
 
-/// As a flag says it.
+/// The value of `--mqtt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Version {
+pub(crate) enum VersionFlag {
     #[value(name = "3.1.1", alias = "3", alias = "4", alias = "311")]
     V3,
     #[value(name = "5", alias = "5.0")]
     V5,
 }
 
-/// Who connects.
+/// Protocol version and login.
 #[derive(Clone, Debug, clap::Args)]
 struct LoginFlags {
     /// Speak MQTT 5 or 3.1.1; mqtt://HOST is 5
     #[arg(long, value_enum, value_name = "VERSION", hide_possible_values = true)]
-    mqtt: Option<Version>,
-    /// Connect under this name
+    mqtt: Option<VersionFlag>,
+    /// The user name
     #[arg(long, env = "BROKER_USER", hide = true)]
     user: Option<String>,
-    /// Prove that
+    /// The password
     #[arg(long, env = "BROKER_PASSWORD", hide = true)]
     password: Option<String>,
 }
 
-/// The session, and what is published in it.
+/// Options of the session.
 #[derive(Clone, Debug, clap::Args)]
 struct SessionFlags {
-    /// Arrive 0 at most, 1 at least, 2 exactly once
+    /// QoS: 0 at most, 1 at least, 2 exactly once
     #[arg(
         short,
         long,
@@ -56,23 +57,23 @@ struct SessionFlags {
     /// The client id
     #[arg(short, long, value_name = "ID")]
     id: Option<String>,
-    /// Give a sign of life so often
+    /// The keep-alive interval
     #[arg(short, long, value_name = "TIME", default_value = "30s", hide = true)]
     #[arg(value_parser = duration::parse)]
     keep_alive: Duration,
-    /// Keep the session so long after the end
+    /// Keep the session for TIME after the end
     #[arg(short = 'x', long, value_name = "TIME", requires = "id", value_parser = duration::parse)]
     session_expiry: Option<Duration>,
-    /// Begin a new session, even if one was kept
+    /// Start a new session, even if one was kept
     #[arg(long, hide = true)]
     clean: bool,
-    /// What to publish when this client is cut off: where
+    /// The topic of the will, published if the connection breaks
     #[arg(long, value_name = "TOPIC", hide = true, value_parser = value::topic)]
     will_topic: Option<String>,
-    /// ... this
+    /// The payload of the will
     #[arg(long, value_name = "MESSAGE", hide = true, requires = "will_topic")]
     will_payload: Option<String>,
-    /// ... with this QoS
+    /// The QoS of the will
     #[arg(
         long,
         value_name = "QOS",
@@ -82,12 +83,12 @@ struct SessionFlags {
     )]
     #[arg(value_parser = clap::value_parser!(u8).range(..=2))]
     will_qos: u8,
-    /// ... as the topic's last value
+    /// Retain the will
     #[arg(long, hide = true, requires = "will_topic")]
     will_retain: bool,
 }
 
-/// Those that mean nothing on the line protocol.
+/// Flags without a meaning in the line protocol.
 const ONLY_MQTT: [&str; 11] = [
     "user",
     "password",
@@ -102,11 +103,11 @@ const ONLY_MQTT: [&str; 11] = [
     "will_retain",
 ];
 
-/// All of them, for commands that publish or subscribe.
+/// All flags, for commands that publish or subscribe.
 #[derive(Clone, Debug)]
 pub(crate) struct WireArguments(pub(crate) Target);
 
-/// Where, and who connects, for commands that do neither.
+/// Address and login, for commands that neither publish nor subscribe.
 #[derive(Clone, Debug)]
 pub(crate) struct LoginArguments(pub(crate) Target);
 
@@ -157,8 +158,8 @@ fn target(matches: &ArgMatches, session: Option<&SessionFlags>) -> Result<Target
     let flags = LoginFlags::from_arg_matches(matches)?;
     let (url, wait) = server::decide(matches)?;
     let version = match (flags.mqtt, &url.mqtt) {
-        (Some(Version::V3), _) => Some(mqtt::Version::V3),
-        (Some(Version::V5), _) | (None, Some(_)) => Some(mqtt::Version::V5),
+        (Some(VersionFlag::V3), _) => Some(mqtt::Version::V3),
+        (Some(VersionFlag::V5), _) | (None, Some(_)) => Some(mqtt::Version::V5),
         (None, None) => None,
     };
     let mqtt = match version {
@@ -180,7 +181,7 @@ fn target(matches: &ArgMatches, session: Option<&SessionFlags>) -> Result<Target
     })
 }
 
-/// What is typed wins over the URL, and the URL over the environment.
+/// The command line wins over the URL, and the URL over the environment.
 fn login(matches: &ArgMatches, flags: &LoginFlags, in_url: Login) -> Login {
     let choose = |name: &str, flag: &Option<String>, in_url: Option<String>| match matches
         .value_source(name)
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_typed_wins_over_the_url() {
+    fn the_command_line_wins_over_the_url() {
         let settings = settings_of("-s mqtt://ann:one@a --password two");
         assert_eq!(settings.user.as_deref(), Some("ann"));
         assert_eq!(settings.password.as_deref(), Some("two"));

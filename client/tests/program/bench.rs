@@ -1,4 +1,4 @@
-//! `client bench`: against a real broker it loses nothing, and a broker that does is found out.
+//! `client bench`: a real broker loses nothing, and a broker that does is detected.
 
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
@@ -36,7 +36,7 @@ impl RealBroker {
         self.bench_by("", arguments)
     }
 
-    /// With this in front of its address.
+    /// With this scheme before its address.
     fn bench_by(&self, scheme: &str, arguments: &str) -> Run {
         let address = self.address;
         let command_line = format!("bench -s {scheme}{address} {arguments}");
@@ -57,7 +57,7 @@ fn figures(ended: &Ended) -> Value {
     serde_json::from_slice(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
 }
 
-/// The run ends well, and has these figures, written as JSON.
+/// Checks that the run succeeds with these figures, written as JSON.
 fn loses_nothing(arguments: &str, expected: &str) -> Value {
     loses_nothing_by("", arguments, expected)
 }
@@ -207,7 +207,7 @@ fn people_get_lines() {
 }
 
 #[test]
-fn an_interrupted_run_tells_what_it_has_measured() {
+fn an_interrupted_run_reports_its_measurements() {
     for mode in ["", "--rate 1000", "--window 10", "--request"] {
         let broker = RealBroker::start();
         let mut witness = Client::connect(broker.address).expect("a broker");
@@ -223,12 +223,12 @@ fn an_interrupted_run_tells_what_it_has_measured() {
     }
 }
 
-/// What a broker has of a bench with one subscriber and one publisher.
+/// The broker's side of a bench with one subscriber and one publisher.
 struct Bench {
     run: Run,
     subscriber: Peer,
     publisher: Peer,
-    /// What was published, without the verb.
+    /// The published lines, without the verb.
     published: Vec<String>,
 }
 
@@ -257,7 +257,7 @@ fn bench_of_three(broker: &ScriptedBroker) -> Bench {
     }
 }
 
-/// A broker that delivers these of three messages is found out.
+/// Checks that a broker that delivers only these of three messages is detected.
 fn finds(delivered: &[usize], lost: u64, doubled: u64, reordered: u64) {
     let broker = ScriptedBroker::start();
     let mut bench = bench_of_three(&broker);
@@ -314,7 +314,7 @@ fn a_broker_that_leaves_ends_the_run() {
 }
 
 #[test]
-fn what_the_broker_refuses_is_said() {
+fn a_refusal_of_the_broker_is_reported() {
     let broker = ScriptedBroker::start();
     let run = Run::start(&broker, "bench");
     broker
@@ -326,7 +326,7 @@ fn what_the_broker_refuses_is_said() {
 }
 
 #[test]
-fn a_message_of_somebody_else_is_no_figure() {
+fn a_foreign_message_is_not_counted() {
     let broker = ScriptedBroker::start();
     let mut bench = bench_of_three(&broker);
     bench.subscriber.say("MESSAGE news hi");
@@ -337,7 +337,7 @@ fn a_message_of_somebody_else_is_no_figure() {
 }
 
 #[test]
-fn without_a_broker_it_says_where_and_what_to_do() {
+fn without_a_broker_it_names_the_address_and_a_remedy() {
     let ended = crate::run::end("bench -s nats://127.0.0.1 -p 1");
     ended.expect(
         3,
@@ -353,7 +353,7 @@ fn a_distribution_that_cannot_be_written_is_known_before_the_run() {
 }
 
 #[test]
-fn what_cannot_be_measured_is_wrong_usage() {
+fn an_impossible_measurement_is_wrong_usage() {
     for (arguments, why) in [
         ("bench --size 15", "16 bytes"),
         ("bench --rate 0", "messages a second"),
@@ -361,7 +361,7 @@ fn what_cannot_be_measured_is_wrong_usage() {
         ("bench --hdr file", "--rate"),
         ("bench --hold 1s", "--idle"),
         ("bench --spread --pubs 2", "a topic for each publisher"),
-        ("bench -s amqp://x", "no protocol of bench"),
+        ("bench -s amqp://x", "not a protocol of bench"),
     ] {
         crate::run::end(arguments).expect(2, why);
     }

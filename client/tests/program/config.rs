@@ -1,4 +1,4 @@
-//! The configuration file: which server is meant, and `client config`.
+//! The configuration file: the choice of the server, and `client config`.
 
 use std::fs;
 use std::process::Command;
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::run::{Ended, Run, command, end};
 use crate::scripted::ScriptedBroker;
 
-/// A folder for configuration files in which the client's says this.
+/// A folder for configuration files, with this text in the client's.
 fn folder(text: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     fs::create_dir(folder.path().join("dallal")).expect("an empty folder");
@@ -16,7 +16,7 @@ fn folder(text: &str) -> TempDir {
     folder
 }
 
-/// The file's text: three servers, of which one can be there.
+/// The text of the file: three servers, one of which can exist.
 fn servers(default: &str, broker: &ScriptedBroker) -> String {
     let address = broker.address();
     format!(
@@ -35,7 +35,7 @@ fn end_with(text: &str, arguments: &str) -> Ended {
     Run::spawn(&mut with(&folder(text), arguments)).end()
 }
 
-/// The program finds the broker.
+/// Checks that the program connects to the broker.
 fn finds(broker: &ScriptedBroker, command: &mut Command) {
     let run = Run::spawn(command);
     broker.accept().expect("PING 1").say("PONG 1");
@@ -57,7 +57,7 @@ fn the_default_of_the_file_is_used_when_nothing_else_is_said() {
     let broker = ScriptedBroker::start();
     let folder = folder(&servers("here", &broker));
     finds(&broker, &mut with(&folder, "ping -C 1"));
-    // Without the other variable the file stands below HOME.
+    // Without the other variable the file is below HOME.
     let home = tempfile::tempdir().expect("a folder");
     fs::rename(folder.path(), home.path().join(".config")).expect("one file system");
     let mut command = command("ping -C 1");
@@ -78,7 +78,7 @@ fn flags_and_environment_win_over_the_file() {
     );
     let mut environment = with(&there, "ping -C 1");
     finds(&broker, environment.env("BROKER_URL", address.to_string()));
-    // A name is a flag, too.
+    // A name on the command line counts like a flag.
     let mut named = with(&there, "ping -C 1 -c here");
     finds(&broker, named.env("BROKER_URL", "127.0.0.1:1"));
     let wrong = folder("nonsense");
@@ -99,7 +99,7 @@ fn a_mistake_in_the_file_is_told_with_its_line() {
     let ended = end_with("default = \"b\"\n", "ping");
     ended.expect(2, "line 1: there is no [servers.b]");
     let ended = end_with("[servers.a]\nurl = \"a:0\"\n", "ping");
-    ended.expect(2, "line 2: \"a:0\" is no server: \"0\" is no port");
+    ended.expect(2, "line 2: \"a:0\" is not a server: \"0\" is not a port");
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_name_that_is_not_in_the_file_is_a_usage_error() {
         "[servers.a]\nurl = \"x\"\n[servers.b]\nurl = \"x\"\n",
         "ping -c c",
     );
-    ended.expect(2, "knows no server \"c\"; it knows a, b\n");
+    ended.expect(2, "has no server \"c\"; it has a, b\n");
     end("ping -c c").expect(2, "`client config` shows how to give names to servers");
     end("ping -c c -s a").expect(2, "--server and --configured each name a server");
 }

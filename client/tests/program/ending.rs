@@ -7,14 +7,14 @@ use rustix::process::Signal;
 use crate::run::{Run, command, command_for, end};
 use crate::scripted::ScriptedBroker;
 
-/// An address at which nobody listens.
+/// An address without a listener.
 fn nowhere() -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     listener.local_addr().expect("it is bound").to_string()
 }
 
 #[test]
-fn without_a_broker_it_says_where_and_what_to_do() {
+fn without_a_broker_it_names_the_address_and_a_remedy() {
     let place = nowhere();
     let what = format!(
         "no broker at {place} (connection refused); start one with `broker`, or give --server HOST:PORT"
@@ -103,7 +103,7 @@ fn a_reader_that_goes_away_is_a_quiet_end_without_another_message() {
 }
 
 #[test]
-fn a_publisher_does_not_care_who_reads_its_success() {
+fn a_closed_output_is_no_failure_of_a_publisher() {
     let broker = ScriptedBroker::start();
     let run = Run::start(&broker, "publish a x").close_output();
     broker.accept().expect("PUBLISH a x").say("PUBACK 1 1");

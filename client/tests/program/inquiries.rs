@@ -4,7 +4,7 @@ use crate::run::{Ended, Run, end};
 use crate::scripted::ScriptedBroker;
 
 /// Runs a command to its end. The broker expects each `request`, which may begin with attributes
-/// before the two of every request, and gives the answer that stands behind it.
+/// before the two of every request, and sends its answer.
 fn ask(arguments: &str, script: &[(&str, &str)]) -> Ended {
     let broker = ScriptedBroker::start();
     let mut run = Run::start(&broker, arguments);
@@ -68,10 +68,10 @@ fn a_list_can_be_sorted_and_cut() {
 
 #[test]
 fn an_empty_list_says_so() {
-    let nobody = r#"{"total":0,"filters":[]}"#;
+    let without = r#"{"total":0,"filters":[]}"#;
     let ended = ask(
         "filters",
-        &[("limit=1000;PUBLISH $SYS/request/filters", nobody)],
+        &[("limit=1000;PUBLISH $SYS/request/filters", without)],
     );
     ended.expect(0, "client: there is no filter\n");
     ended.expect_out("");
@@ -99,7 +99,7 @@ fn a_broker_that_answers_no_inquiries_is_told_from_others() {
     );
 }
 
-/// An account of which only these differ.
+/// A ledger in which only these figures differ from zero.
 fn account(exact: bool, written: u64) -> String {
     format!(
         "{{\"balanced\":{},\"exact\":{exact},\"published\":3,\"matched\":2,\"unmatched\":1,\
@@ -141,14 +141,14 @@ fn figures_that_are_not_exact_are_asked_for_again() {
 #[test]
 fn a_screen_is_not_filled_where_there_is_none() {
     let ended = end("top");
-    ended.expect(2, "there is no terminal to fill; give --once");
+    ended.expect(2, "this needs a terminal; give --once");
 }
 
 #[test]
-fn why_ends_by_whether_somebody_gets_it() {
+fn the_exit_code_of_why_says_whether_there_are_subscribers() {
     let request = "PUBLISH $SYS/request/why a/b";
-    let nobody = r#"{"topic":"a/b","matching":[],"near":[],"retained":null,"seen":null}"#;
-    let ended = ask("why a/b", &[(request, nobody)]);
+    let without = r#"{"topic":"a/b","matching":[],"near":[],"retained":null,"seen":null}"#;
+    let ended = ask("why a/b", &[(request, without)]);
     ended.expect(1, "");
     assert_eq!(ended.err, "");
     ended.expect_out(
@@ -157,10 +157,10 @@ fn why_ends_by_whether_somebody_gets_it() {
          Nothing has been published there, as far as the broker remembers.\n\
          Nothing is retained there.\n",
     );
-    let ended = ask("why a/b --json", &[(request, nobody)]);
+    let ended = ask("why a/b --json", &[(request, without)]);
     ended.expect(1, "");
-    ended.expect_out(&format!("{nobody}\n"));
-    let many = nobody.replace(
+    ended.expect_out(&format!("{without}\n"));
+    let many = without.replace(
         "[],\"near\"",
         r##"[{"filter":"#","holders":[],"total":9}],"near""##,
     );

@@ -1,4 +1,4 @@
-//! The program `client` as its user meets it, against a broker that does as the test says.
+//! The program `client` from the outside, against a scripted broker.
 
 mod bench;
 mod config;

@@ -8,7 +8,7 @@ use crate::scripted::ScriptedBroker;
 const SUCCESS: &str = "your message published successfully\n";
 const FAILED: &str = "your message publishing failed: ";
 
-/// A file with these bytes that is gone with the test.
+/// A temporary file with these bytes.
 fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().expect("a place for files");
     file.write_all(bytes).expect("room");
@@ -31,7 +31,7 @@ fn success_is_said_on_standard_output() {
 }
 
 #[test]
-fn a_hint_tells_when_nobody_listens() {
+fn a_hint_says_that_there_are_no_subscribers() {
     let broker = ScriptedBroker::start();
     let run = Run::start(&broker, "publish news hello");
     broker
@@ -160,7 +160,7 @@ fn a_refused_message_is_a_failure_with_its_reason() {
 }
 
 #[test]
-fn what_is_not_allowed_has_its_own_code() {
+fn a_denied_request_has_its_own_code() {
     let broker = ScriptedBroker::start();
     let mut run = Run::start(&broker, "publish -l news");
     run.input(b"1\n2\n3\n").end_input();

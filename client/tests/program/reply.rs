@@ -5,7 +5,7 @@ use rustix::process::Signal;
 use crate::run::{Ended, Run, command_for, end};
 use crate::scripted::{Peer, ScriptedBroker};
 
-/// A run with these arguments behind `reply jobs`, until it has subscribed.
+/// A run of `reply jobs` with these arguments, after it has subscribed.
 fn start(arguments: &[&str]) -> (Run, Peer, ScriptedBroker) {
     let broker = ScriptedBroker::start();
     let run = Run::spawn(command_for(&broker, "reply jobs").args(arguments));
@@ -14,7 +14,7 @@ fn start(arguments: &[&str]) -> (Run, Peer, ScriptedBroker) {
     (run, peer, broker)
 }
 
-/// All requests that are wanted are asked and answered by `script`.
+/// `script` sends all requests and reads their answers.
 fn check(arguments: &[&str], script: impl FnOnce(&mut Peer)) -> Ended {
     let (run, mut peer, _broker) = start(arguments);
     script(&mut peer);
@@ -34,7 +34,7 @@ fn every_request_gets_the_text() {
 }
 
 #[test]
-fn every_request_gets_what_the_command_prints() {
+fn every_request_gets_the_output_of_the_command() {
     let command = "printf '%s:' \"$DALLAL_TOPIC\" \"$DALLAL_ID\"; tr a-z A-Z";
     let ended = check(&["-C", "1", "--exec", command], |peer| {
         peer.say("@reply=a;id=7 MESSAGE jobs two\\nlines");
@@ -71,7 +71,7 @@ fn a_message_that_wants_no_answer_is_run_and_not_answered() {
 }
 
 #[test]
-fn what_was_asked_before_is_not_answered() {
+fn retained_requests_are_not_answered() {
     check(&["-C", "1", "x"], |peer| {
         peer.say("@retained;reply=old MESSAGE jobs");
         peer.say("@reply=new MESSAGE jobs");
@@ -79,7 +79,7 @@ fn what_was_asked_before_is_not_answered() {
     });
 }
 
-/// Asks so often and takes all answers, in any order.
+/// Sends this many requests and reads all answers, in any order.
 fn ask_all(peer: &mut Peer, requests: usize, answer: &str) {
     for id in 1..=requests {
         peer.say(&format!("@reply=a;id={id} MESSAGE jobs"));
@@ -99,7 +99,7 @@ fn ask_all(peer: &mut Peer, requests: usize, answer: &str) {
     assert!(answered.into_iter().eq(1..=requests));
 }
 
-// Whoever opens one end of this pipe waits for the other, so both commands have to run at once.
+// Opening one end of this pipe waits for the other, so both commands have to run at once.
 #[test]
 fn commands_run_beside_each_other() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -119,7 +119,7 @@ fn no_more_commands_run_at_a_time_than_are_allowed() {
     let folder = tempfile::tempdir().expect("a folder");
     let lock = folder.path().join("lock");
     let lock = lock.display();
-    // Fails if another one is between the two.
+    // Fails if another command runs between the two.
     let command = format!("mkdir {lock} && rmdir {lock}");
     let ended = check(&["-C", "50", "-j", "1", "-x", &command], |peer| {
         ask_all(peer, 50, " PUBLISH a");

@@ -5,8 +5,7 @@ use rustix::process::Signal;
 use crate::run::{Ended, Run, end};
 use crate::scripted::{Peer, ScriptedBroker};
 
-/// One request to a broker that does as `script` says once it has the request, told the reply
-/// topic.
+/// One request to a broker that runs `script` with the reply topic once it has the request.
 fn ask(arguments: &str, script: impl FnOnce(&mut Peer, &str)) -> Ended {
     let broker = ScriptedBroker::start();
     let mut run = Run::start(&broker, &format!("request {arguments}"));
@@ -55,7 +54,7 @@ fn an_answer_that_is_an_error_is_a_failure() {
 }
 
 #[test]
-fn without_anybody_who_listens_it_says_so_at_once() {
+fn without_subscribers_it_fails_at_once() {
     let ended = ask("time", |peer, _| {
         peer.line();
         peer.say("PUBACK 1 0");
@@ -65,10 +64,10 @@ fn without_anybody_who_listens_it_says_so_at_once() {
 }
 
 #[test]
-fn without_an_answer_in_time_it_says_who_listens() {
+fn without_an_answer_in_time_it_says_how_many_subscribers_got_it() {
     let ended = ask("--wait 1s time", |peer, topic| {
         peer.line();
-        // The second is an answer to somebody else's question.
+        // The second is an answer to another request.
         peer.say("PUBACK 1 2")
             .say(&format!("@id=2 MESSAGE {topic} x"));
         peer.expect_end();

@@ -15,7 +15,7 @@ pub(crate) struct Run {
     err: BufReader<ChildStderr>,
 }
 
-/// All that is left when it has ended.
+/// The exit code and output of a run.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -23,11 +23,11 @@ pub(crate) struct Ended {
     pub(crate) err: String,
 }
 
-/// The program with these arguments, separated by spaces, and none of the environment's.
+/// The program with these arguments, separated by spaces, and without variables of the environment.
 pub(crate) fn command(arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
     command.env_remove("BROKER_URL").args(arguments.split(' '));
-    // A folder that is not there has no configuration file in it.
+    // A folder that does not exist has no configuration file.
     command.env("XDG_CONFIG_HOME", "/nonexistent");
     command
 }
@@ -87,7 +87,7 @@ impl Run {
         line(&mut self.err)
     }
 
-    /// Goes away, as `head` does.
+    /// Closes the pipe, as `head` does.
     pub(crate) fn close_output(self) -> Closed {
         let Self {
             child, err, input, ..
@@ -111,7 +111,7 @@ impl Run {
     }
 }
 
-/// A run whose standard output nobody reads any more.
+/// A run whose standard output has no reader any more.
 pub(crate) struct Closed {
     child: Child,
     err: BufReader<ChildStderr>,
@@ -140,13 +140,13 @@ fn line(from: &mut impl BufRead) -> String {
 }
 
 impl Ended {
-    /// It ended with this code, and said this somewhere on standard error.
+    /// Checks the exit code, and that standard error contains this text.
     pub(crate) fn expect(&self, code: i32, err: &str) {
         assert_eq!(self.code, Some(code), "{self:?}");
         assert!(self.err.contains(err), "{err:?} in {self:?}");
     }
 
-    /// It printed this and nothing else.
+    /// Checks the whole standard output.
     pub(crate) fn expect_out(&self, out: &str) {
         assert_eq!(String::from_utf8_lossy(&self.out), out, "{self:?}");
     }

@@ -1,9 +1,9 @@
-//! Where the program looks for its broker.
+//! How the program finds its broker.
 
 use crate::run::{Run, command, command_for, end};
 use crate::scripted::ScriptedBroker;
 
-/// The program finds the broker with these arguments.
+/// Checks that the program finds the broker with these arguments.
 fn finds(arguments: impl Fn(&ScriptedBroker) -> String) {
     let broker = ScriptedBroker::start();
     let arguments = format!("ping -C 1 {}", arguments(&broker));
@@ -31,7 +31,7 @@ fn an_argument_wins_over_the_environment() {
 }
 
 #[test]
-fn what_is_no_server_is_a_usage_error() {
+fn an_invalid_server_is_a_usage_error() {
     for arguments in [
         "ping -s nats://a",
         "chat r -s mqtt://",

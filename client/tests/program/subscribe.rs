@@ -13,7 +13,7 @@ fn subscribed(arguments: &str) -> (ScriptedBroker, Peer, Run) {
     (broker, peer, run)
 }
 
-/// What is printed when the broker sends these lines.
+/// The output for these lines of the broker.
 fn check(arguments: &str, lines: &[&str], expected: &str) {
     let (_broker, mut peer, run) = subscribed(arguments);
     for line in lines {
@@ -56,7 +56,7 @@ fn a_filter_that_is_not_answered_is_a_failure() {
 }
 
 #[test]
-fn each_message_stands_behind_its_topic() {
+fn each_message_follows_its_topic() {
     let lines = ["MESSAGE a x y", "@k=v MESSAGE b/c", "MESSAGE a 1\\n2"];
     check("--no-retry", &lines, "a: x y\nb/c: \na: 1\n2\n");
 }
@@ -91,7 +91,7 @@ fn a_gap_is_told_on_standard_error() {
 }
 
 #[test]
-fn a_format_says_what_is_printed() {
+fn a_format_chooses_the_output() {
     let lines = ["MESSAGE a x\\n"];
     check("-F %t|%x|%l|%% --no-retry", &lines, "a|780a|2|%\n");
 }
@@ -127,7 +127,7 @@ fn pings_of_the_broker_are_answered() {
 }
 
 #[test]
-fn a_lost_broker_is_found_again_and_told_what_for() {
+fn after_a_loss_it_reconnects_and_subscribes_again() {
     let (broker, mut peer, mut run) = subscribed("-C 2");
     peer.say("MESSAGE a 1");
     assert_eq!(run.line(), "a: 1");
@@ -186,7 +186,7 @@ fn a_wrong_argument_is_refused_before_connecting() {
         ("subscribe a -F %t -o raw", "cannot be used with"),
         ("subscribe a -C 0", "0 is not in"),
         ("subscribe a -W soon", "write seconds"),
-        ("subscribe a --wait 0", "more than no time"),
+        ("subscribe a --wait 0", "a time above zero"),
         ("subscribe", "<FILTER>"),
     ] {
         end(arguments).expect(2, why);
@@ -194,7 +194,7 @@ fn a_wrong_argument_is_refused_before_connecting() {
 }
 
 #[test]
-fn what_is_to_be_dropped_is_said_with_the_subscription() {
+fn the_overflow_policy_is_sent_with_the_subscription() {
     for policy in ["drop-oldest", "drop-newest", "latest", "block"] {
         let broker = ScriptedBroker::start();
         let arguments = format!("subscribe a b --slow {policy} -C 1");

@@ -1,4 +1,4 @@
-//! What is different at a terminal.
+//! Behaviour at a terminal.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -9,7 +9,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use crate::run::{command, command_for};
 use crate::scripted::ScriptedBroker;
 
-/// Both ends of a terminal: the person's and the program's.
+/// Both ends of a terminal: the user's and the program's.
 fn terminal() -> (File, File) {
     let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&person).expect("a terminal");
@@ -52,7 +52,7 @@ fn a_payload_cannot_command_a_terminal() {
     assert!(child.wait().expect("a child").success());
 }
 
-/// What is left of two retained messages, and what is said, when a person answers so.
+/// What remains of two retained messages, and the output, after this answer of the user.
 fn asked_whether_to_clear(answer: &str) -> (bool, String) {
     let (mut person, program) = terminal();
     let broker = ScriptedBroker::start();
@@ -69,7 +69,7 @@ fn asked_whether_to_clear(answer: &str) -> (bool, String) {
         "@id=1 MESSAGE {topic} {}",
         r#"{"total":1,"bytes":9,"max_count":9,"max_bytes":99,"retained":[{"topic":"a","bytes":3,"age_s":9}]}"#
     ));
-    // A person takes time, and the broker wants to know whether anybody is there.
+    // The user takes time, and the broker sends a PING meanwhile.
     peer.say("PUBACK 1 1").say("PING x").expect("PONG x");
     person.write_all(answer.as_bytes()).expect("a reader");
     let is_cleared = match &*peer.line() {
@@ -91,7 +91,7 @@ fn asked_whether_to_clear(answer: &str) -> (bool, String) {
 }
 
 #[test]
-fn what_is_retained_is_cleared_only_if_the_person_says_so() {
+fn retained_messages_are_cleared_only_after_confirmation() {
     let question = "clear 1 retained message on a/#? [y/N] ";
     let said = |text: &str| format!("{question}{text}\n");
     assert_eq!(

@@ -1,63 +1,58 @@
-//! Acknowledged publishing: no more than a window of messages without their receipts.
+//! Acknowledged publishing, with a window of messages without a receipt.
 
 use hdrhistogram::Histogram;
 use indicatif::HumanCount;
 use rustix::event::PollFlags;
 
-use super::link::BEAT;
-use super::publisher::Publisher;
-use super::report::Report;
-use super::stage::{Manner, Setting, play};
+use super::failure::BenchFailure;
+use super::link::TICK;
+use super::phase::{PublishMode, run_phase};
+use super::publisher::BenchPublisher;
+use super::report::BenchReport;
+use super::settings::RunSettings;
 use super::times::{histogram, record};
-use super::trouble::Trouble;
 
-pub(crate) fn run(setting: &Setting, window: u64) -> Result<Report, Trouble> {
-    let manner = Manner {
+pub(crate) fn run(settings: &RunSettings, window: u64) -> Result<BenchReport, BenchFailure> {
+    let mode = PublishMode {
         acked: true,
-        at_once: window.min(setting.most_at_once()),
+        at_once: window.min(settings.most_at_once()),
     };
-    let played = play(
-        setting,
-        manner,
+    let result = run_phase(
+        settings,
+        mode,
         |publisher| publish(publisher, window),
         |_| {},
     )?;
     let mut acked = 0;
     let mut times = histogram();
-    for brought in &played.brought {
-        acked += brought.acked;
-        if let Some(of_one) = &brought.times {
+    for outcome in &result.outcomes {
+        acked += outcome.acked;
+        if let Some(of_one) = &outcome.times {
             times.add(of_one).expect("the same bounds");
         }
     }
-    let mut report = Report::new("acknowledged", setting);
-    report.cast(setting);
+    let mut report = BenchReport::new("acknowledged", settings);
+    report.participants(settings);
     report.with(&format!("a window of {}", HumanCount(window)));
     report.figure("window", window);
-    report.rate("acked", acked, setting.size, played.publishing);
-    report.rate(
-        "delivered",
-        played.delivered,
-        setting.size,
-        played.delivering,
-    );
+    report.rate("acked", acked, settings.size, result.publishing);
+    result.report_delivered(&mut report, settings.size);
     report.times_head();
     report.times("acked after", "ack_after", &times);
-    report.faults(played.faults);
-    report.interrupted = played.interrupted;
+    result.report_end(&mut report);
     Ok(report)
 }
 
-/// What one publisher brings back.
+/// The result of one publisher.
 #[derive(Debug, Default)]
 struct Receipts {
     acked: u64,
     times: Option<Histogram<u64>>,
 }
 
-fn publish(publisher: &mut Publisher<'_>, window: u64) -> Result<Receipts, Trouble> {
+fn publish(publisher: &mut BenchPublisher<'_>, window: u64) -> Result<Receipts, BenchFailure> {
     let mut times = histogram();
-    // When each message that is on the way left.
+    // Send times of the messages in flight.
     let mut sent_ns = vec![0; window as usize];
     let mut acked = 0;
     let mut quiet_since_ns = publisher.flow.now_ns();
@@ -77,8 +72,8 @@ fn publish(publisher: &mut Publisher<'_>, window: u64) -> Result<Receipts, Troub
             let times = Some(times);
             return Ok(Receipts { acked, times });
         } else {
-            match publisher.link.wait(PollFlags::IN, BEAT) {
-                Err(Trouble::Interrupted) => {
+            match publisher.link.wait(PollFlags::IN, TICK) {
+                Err(BenchFailure::Interrupted) => {
                     let times = Some(times);
                     return Ok(Receipts { acked, times });
                 }
@@ -87,7 +82,7 @@ fn publish(publisher: &mut Publisher<'_>, window: u64) -> Result<Receipts, Troub
         }
         publisher.link.receive(|_, _| {})?;
         let now_ns = publisher.flow.now_ns();
-        // A broker that acknowledges what was not published has no say in it.
+        // Ignores acknowledgements of messages that were not published.
         let now_acked = publisher.link.acked().min(publisher.published());
         if now_acked > acked || count > 0 {
             quiet_since_ns = now_ns;

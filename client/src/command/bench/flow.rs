@@ -1,37 +1,37 @@
-//! How far publishers are ahead of subscribers, and the end of a run: counters that all threads
-//! share.
+//! Counters shared by all threads: how far publishers are ahead of subscribers, and the end of a
+//! run.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::layout::Layout;
 
-/// Over all subscribers together, so many bytes may be on the way.
+/// Maximum bytes in flight to all subscribers together.
 const MAX_BYTES_ON_THE_WAY: usize = 256 * 1024 * 1024;
 
-/// From one look at the subscribers to the next.
+/// Sleep between two checks of the counters.
 const PAUSE: Duration = Duration::from_micros(100);
 
-/// A counter in a cache line of its own.
+/// A counter in a cache line of its own, against false sharing.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Counter(AtomicU64);
 
-/// What was published and what has arrived. Relaxed order is enough: nobody draws conclusions from
-/// two of the counters together that a moment later would not correct.
+/// Published and received messages. Relaxed order is enough: a decision from two counters that are
+/// not of one moment is corrected at the next check.
 #[derive(Debug)]
 pub(crate) struct Flow {
-    /// For each group of subscribers.
+    /// Published messages, for each group of subscribers.
     published: Vec<Counter>,
-    /// For each subscriber.
+    /// Received or lost messages, for each subscriber.
     passed: Vec<Counter>,
     layout: Layout,
-    /// When the last message arrived, in nanoseconds from the beginning.
+    /// Arrival of the last message, in nanoseconds since the beginning.
     last_ns: Counter,
     begin: Instant,
-    /// No more is to be published.
+    /// Whether publishers have to stop.
     is_stopped: AtomicBool,
-    /// No more is to be read.
+    /// Whether readers have to stop.
     is_closed: AtomicBool,
 }
 
@@ -61,7 +61,7 @@ impl Flow {
         self.is_stopped.load(Ordering::Relaxed)
     }
 
-    /// Publishers stop, and readers too.
+    /// Stops publishers and readers.
     pub(crate) fn close(&self) {
         self.stop();
         self.is_closed.store(true, Ordering::Relaxed);
@@ -82,7 +82,7 @@ impl Flow {
         loaded.map(|group| group.0.load(Ordering::Relaxed)).sum()
     }
 
-    /// A subscriber has come so far.
+    /// Sets how many messages a subscriber has received or lost.
     pub(crate) fn set_passed(&self, subscriber: usize, messages: u64, now_ns: u64) {
         self.passed[subscriber].0.store(messages, Ordering::Relaxed);
         self.last_ns.0.store(now_ns, Ordering::Relaxed);
@@ -99,7 +99,7 @@ impl Flow {
         self.last_ns.0.load(Ordering::Relaxed)
     }
 
-    /// How many messages the slowest subscriber of a topic has yet to get.
+    /// How many messages the slowest subscriber of a topic is behind.
     pub(crate) fn behind(&self, topic: usize) -> u64 {
         let group = self.layout.group_of(topic);
         let members = if self.layout.spread {
@@ -118,8 +118,8 @@ impl Flow {
         slowest.map_or(0, |slowest| published.saturating_sub(slowest))
     }
 
-    /// Sleeps for as long as some subscriber of the topic is too far behind; `false` if that is
-    /// the end: the run is stopped, or nothing has arrived anywhere for `patience`.
+    /// Sleeps while a subscriber of the topic is too far behind. Returns `false` if the run is
+    /// stopped or no subscriber has received anything for `patience`.
     pub(crate) fn wait_for_room(&self, topic: usize, room: u64, patience: Duration) -> bool {
         if self.behind(topic) < room {
             return true;
@@ -135,7 +135,8 @@ impl Flow {
         true
     }
 
-    /// Waits until all that was published has arrived, or nothing has for `patience`.
+    /// Waits until all published messages have arrived, or no subscriber has received anything for
+    /// `patience`.
     pub(crate) fn wait_for_rest(&self, patience: Duration) {
         let mut last = (self.passed(), Instant::now());
         let expected = self.published() * self.layout.fan_out() as u64;
@@ -156,7 +157,7 @@ impl Flow {
     }
 }
 
-/// How many messages of such a frame one subscriber may be behind.
+/// How many frames of this size one subscriber may be behind.
 pub(crate) fn room(cap_bytes: usize, layout: &Layout, frame_bytes: usize) -> u64 {
     let cap = cap_bytes.min(MAX_BYTES_ON_THE_WAY / layout.subscribers.max(1));
     (cap / frame_bytes).max(1) as u64
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_ever() {
+    fn waits_end_after_the_patience() {
         let flow = flow(1, 1, false);
         flow.add_published(0, 2);
         assert!(flow.wait_for_room(0, 3, Duration::ZERO));

@@ -1,28 +1,28 @@
-//! Ready-made frames, in which only numbers change from one write to the next.
+//! Prepared frames, in which only numbers change from one write to the next.
 
 use super::layout::{Layout, TOPIC_DIGITS};
 use super::payload;
-use super::wire::Wire;
+use super::wire::Protocol;
 
-/// How much is written at once.
+/// Size of one write.
 const WRITE_BYTES: usize = 64 * 1024;
 
-/// As many frames as one write takes, all of one length.
+/// The frames of one write, all of one length.
 #[derive(Debug)]
 pub(crate) struct Frames {
-    wire: &'static dyn Wire,
+    wire: &'static dyn Protocol,
     bytes: Vec<u8>,
     len: usize,
-    /// Where the number of the topic stands in a frame; `None` if there is only one topic.
+    /// The offset of the topic's number in a frame; `None` if there is only one topic.
     digits_at: Option<usize>,
     payload_at: usize,
     acked: bool,
 }
 
 impl Frames {
-    /// `most` frames or what one write takes, at least one.
+    /// Prepares up to `most` frames, as many as fit into one write, at least one.
     pub(crate) fn new(
-        wire: &'static dyn Wire,
+        wire: &'static dyn Protocol,
         publisher: usize,
         topics: &[usize],
         size: usize,
@@ -49,17 +49,17 @@ impl Frames {
         }
     }
 
-    /// How many there are.
+    /// Number of frames.
     pub(crate) fn count(&self) -> usize {
         self.bytes.len() / self.len
     }
 
-    /// How long each of them is.
+    /// Size of one frame.
     pub(crate) fn frame_bytes(&self) -> usize {
         self.len
     }
 
-    /// Makes one of them the publisher's message `turn`, with this number on this topic.
+    /// Sets a frame to the publisher's message `turn`, with this number on this topic.
     pub(crate) fn set(&mut self, index: usize, topic: usize, number: u64, turn: u64) {
         let frame = &mut self.bytes[index * self.len..(index + 1) * self.len];
         if let Some(at) = self.digits_at {
@@ -71,14 +71,14 @@ impl Frames {
         }
     }
 
-    /// Says when the first `count` leave.
+    /// Sets the send time of the first `count` frames.
     pub(crate) fn stamp(&mut self, count: usize, time_ns: u64) {
         for frame in self.bytes.chunks_exact_mut(self.len).take(count) {
             payload::set_time(&mut frame[self.payload_at..], time_ns);
         }
     }
 
-    /// The first `count`, to be sent.
+    /// The bytes of the first `count` frames.
     pub(crate) fn first(&self, count: usize) -> &[u8] {
         &self.bytes[..count * self.len]
     }
@@ -93,13 +93,13 @@ fn put_decimal(digits: &mut [u8], mut number: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::{Event, Line, Mqtt, Nats, Redis, WebSocket};
+    use super::super::wire::{LineProtocol, Mqtt, Nats, Redis, WebSocket, WireEvent};
     use super::*;
 
     static V3: Mqtt = Mqtt::of(false);
     static V5: Mqtt = Mqtt::of(true);
 
-    fn check(wire: &'static dyn Wire) {
+    fn check(wire: &'static dyn Protocol) {
         for acked in [false, true] {
             let mut frames = Frames::new(wire, 3, &[1, 4], payload::MIN_BYTES, acked, 2);
             assert_eq!(frames.count(), 2);
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_ready_made_frame_is_as_if_made_anew() {
-        for wire in [&Line as &dyn Wire, &Nats, &Redis, &V3, &V5] {
+        for wire in [&LineProtocol as &dyn Protocol, &Nats, &Redis, &V3, &V5] {
             check(wire);
         }
         let websocket = WebSocket::at("ws://localhost/ws").expect("an address");
@@ -133,6 +133,6 @@ mod tests {
         let frames = Frames::new(&V3, 0, &[0], 1_000_000, false, 10);
         assert_eq!(frames.count(), 1);
         let event = V3.scan(frames.first(1)).map(|(event, _)| event);
-        assert!(matches!(event, Some(Event::Message { .. })));
+        assert!(matches!(event, Some(WireEvent::Message { .. })));
     }
 }

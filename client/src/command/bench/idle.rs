@@ -1,38 +1,39 @@
-//! Many connections with little to do: how fast they come, and how fast one message reaches all.
+//! Many idle connections: how fast they connect, and how fast one message reaches all of them.
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::failure::BenchFailure;
 use super::flow::Flow;
 use super::frames::Frames;
 use super::layout::Layout;
-use super::link::{BEAT, Dialer, Link};
+use super::link::{BenchLink, Dialer, TICK};
 use super::progress;
-use super::publisher::Publisher;
-use super::reader::Reader;
-use super::report::Report;
-use super::stage::Setting;
+use super::publisher::BenchPublisher;
+use super::reader::SubscriberReader;
+use super::report::BenchReport;
+use super::settings::RunSettings;
 use super::tally::Faults;
 use super::times::{histogram, record};
-use super::trouble::Trouble;
 
-/// So many messages go to all of them, one after another.
+/// Number of messages that are sent to all connections, one after another.
 const BROADCASTS: u64 = 20;
 
-/// `hold` is how long nothing happens once all are connected, for whoever watches the broker.
-pub(crate) fn run(setting: &Setting, hold: Duration) -> Result<Report, Trouble> {
-    let layout = &setting.layout;
+/// `hold` is a pause after all are connected, in which the broker's memory can be measured.
+pub(crate) fn run(settings: &RunSettings, hold: Duration) -> Result<BenchReport, BenchFailure> {
+    let layout = &settings.layout;
     let begin = Instant::now();
-    let links = connect(setting)?;
+    let links = connect(settings)?;
     let connecting = begin.elapsed();
-    wait(hold, &setting.dialer);
+    wait(hold, &settings.dialer);
 
     let flow = &Flow::new(layout);
-    let link = setting.dialer.dial("p0", false)?;
-    let frames = Frames::new(link.wire, 0, &[0], setting.size, false, 1);
-    let mut publisher = Publisher::new(0, link, frames, layout, flow);
-    let reader = Reader::new(links, layout, flow, setting.size).map_err(Trouble::Machine)?;
+    let link = settings.dialer.dial("p0", false)?;
+    let frames = Frames::new(link.wire, 0, &[0], settings.size, false, 1);
+    let mut publisher = BenchPublisher::new(0, link, frames, layout, flow);
+    let reader = SubscriberReader::new(links, layout, flow, settings.size)
+        .map_err(BenchFailure::Resources)?;
     let all = layout.subscribers as u64;
     let (arrived_at_all, arrivals) = mpsc::channel();
     let mut times = histogram();
@@ -45,13 +46,13 @@ pub(crate) fn run(setting: &Setting, hold: Duration) -> Result<Report, Trouble> 
                 };
                 *copies += 1;
                 if *copies == all {
-                    // The other side may have lost its patience.
+                    // The receiver may have timed out.
                     let _ = arrived_at_all.send((arrival.number, arrival.now_ns));
                 }
             })
         });
         let broadcast = (0..BROADCASTS).try_for_each(|number| {
-            if let Some(time_ns) = broadcast(&mut publisher, number, &arrivals, &setting.dialer)? {
+            if let Some(time_ns) = broadcast(&mut publisher, number, &arrivals, &settings.dialer)? {
                 record(&mut times, time_ns);
             }
             Ok(())
@@ -59,9 +60,9 @@ pub(crate) fn run(setting: &Setting, hold: Duration) -> Result<Report, Trouble> 
         flow.close();
         (broadcast, reading.join().expect("no panic"))
     });
-    let interrupted = setting.dialer.interrupt.is_raised();
+    let interrupted = settings.dialer.interrupt.is_raised();
     match broadcast {
-        Err(Trouble::Interrupted) => {}
+        Err(BenchFailure::Interrupted) => {}
         broadcast => broadcast?,
     }
 
@@ -72,8 +73,8 @@ pub(crate) fn run(setting: &Setting, hold: Duration) -> Result<Report, Trouble> 
         }
         faults += tally.faults();
     }
-    let mut report = Report::new("idle", setting);
-    report.connections(setting.layout.subscribers, setting.size);
+    let mut report = BenchReport::new("idle", settings);
+    report.connections(settings.layout.subscribers, settings.size);
     report.pace("connected", all, connecting);
     report.times_head();
     report.times("to all", "broadcast", &times);
@@ -83,11 +84,11 @@ pub(crate) fn run(setting: &Setting, hold: Duration) -> Result<Report, Trouble> 
 }
 
 /// Connects and subscribes one after another.
-fn connect(setting: &Setting) -> Result<Vec<Link>, Trouble> {
-    let topic = [Layout::topic(setting.dialer.target.wire, 0)];
-    let bar = progress::bar(setting.progress, setting.layout.subscribers as u64);
-    let links = (0..setting.layout.subscribers).map(|subscriber| {
-        let mut link = setting.dialer.dial_subscriber(&format!("s{subscriber}"))?;
+fn connect(settings: &RunSettings) -> Result<Vec<BenchLink>, BenchFailure> {
+    let topic = [Layout::topic(settings.dialer.target.wire, 0)];
+    let bar = progress::bar(settings.progress, settings.layout.subscribers as u64);
+    let links = (0..settings.layout.subscribers).map(|subscriber| {
+        let mut link = settings.dialer.dial_subscriber(&format!("s{subscriber}"))?;
         link.subscribe(&topic)?;
         bar.inc(1);
         Ok(link)
@@ -97,37 +98,38 @@ fn connect(setting: &Setting) -> Result<Vec<Link>, Trouble> {
     links
 }
 
-/// Ends early only with an interruption, which the first message then meets.
+/// An interrupt ends the pause; publishing the first message reports it.
 fn wait(hold: Duration, dialer: &Dialer) {
     let since = Instant::now();
     while since.elapsed() < hold && !dialer.interrupt.is_raised() {
-        thread::sleep(BEAT.min(hold - since.elapsed().min(hold)));
+        thread::sleep(TICK.min(hold - since.elapsed().min(hold)));
     }
 }
 
-/// Publishes one message; how long the last connection waited for it. `None` if that was too long.
+/// Publishes one message; returns the time until the last connection had it. `None` after a
+/// timeout.
 fn broadcast(
-    publisher: &mut Publisher<'_>,
+    publisher: &mut BenchPublisher<'_>,
     number: u64,
     arrivals: &Receiver<(u64, u64)>,
     dialer: &Dialer,
-) -> Result<Option<u64>, Trouble> {
+) -> Result<Option<u64>, BenchFailure> {
     let sent_ns = publisher.flow.now_ns();
     publisher.publish(1)?;
     let since = Instant::now();
     while since.elapsed() < dialer.wait {
         if dialer.interrupt.is_raised() {
-            return Err(Trouble::Interrupted);
+            return Err(BenchFailure::Interrupted);
         }
-        match arrivals.recv_timeout(BEAT.min(dialer.wait)) {
+        match arrivals.recv_timeout(TICK.min(dialer.wait)) {
             Ok((arrived, now_ns)) if arrived == number => {
                 publisher.link.receive(|_, _| {})?;
-                // A breath, so that no message meets the echo of the one before.
+                // A pause, so that this message is fully handled before the next.
                 thread::sleep(Duration::from_millis(1));
                 return Ok(Some(now_ns.saturating_sub(sent_ns)));
             }
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
-            // The reader has ended, and says why.
+            // The reader has ended; its result says why.
             Err(RecvTimeoutError::Disconnected) => return Ok(None),
         }
     }

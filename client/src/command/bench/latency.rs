@@ -1,10 +1,10 @@
-//! How long messages are on the way at a fixed rate.
+//! Latency at a fixed rate.
 //!
-//! The loop is open: each message is due at a moment that was set before the run, whether or not
-//! those before it have arrived. Time counts from that moment, so a broker that stalls a publisher
-//! cannot hide it. It is also told from the moment of sending, which leaves out how late the
-//! publisher itself was. Where a message has several subscribers, the time until the last of them
-//! has it is told besides.
+//! The loop is open: each message is due at a time that is fixed before the run, whether or not
+//! earlier messages have arrived. Latency counts from that time, so a broker that stalls a
+//! publisher cannot hide it. The report also has the latency from the time of sending, which
+//! excludes the lateness of the publisher. With several subscribers it also has the time until the
+//! last of them has the message.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -18,28 +18,29 @@ use indicatif::HumanFloatCount;
 
 use crate::exit::{Exit, Failure};
 
+use super::failure::BenchFailure;
 use super::layout::Layout;
-use super::link::BEAT;
+use super::link::TICK;
 use super::payload;
-use super::publisher::{Extent, Publisher};
+use super::phase::{PublishMode, run_phase};
+use super::publisher::{BenchPublisher, Extent};
 use super::reader::Arrival;
-use super::report::Report;
-use super::stage::{Manner, Setting, play};
+use super::report::BenchReport;
+use super::settings::RunSettings;
 use super::times::{histogram, record, write_distribution};
-use super::trouble::Trouble;
 
-/// So many messages may be with some of their subscribers and not yet with all. Beyond that, the
-/// time until all have one is not measured.
+/// Maximum number of messages that have reached some of their subscribers but not all. Beyond it
+/// the time until all have a message is not measured.
 const MAX_UNFINISHED: usize = 1 << 20;
 
-/// What a run at a fixed rate needs to know besides.
+/// The options of a run at a fixed rate.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace<'a> {
-    /// Messages a second, of all publishers together.
+pub(crate) struct LatencyOptions<'a> {
+    /// Messages per second of all publishers together.
     pub(crate) rate: f64,
     /// Messages due before this do not count.
     pub(crate) warmup: Duration,
-    /// Where the distribution goes.
+    /// The file for the distribution.
     pub(crate) hdr: Option<&'a Path>,
 }
 
@@ -51,82 +52,74 @@ struct Schedule {
 }
 
 impl Schedule {
-    /// The publishers take turns.
+    /// When a message is due. The publishers take turns.
     fn due_ns(&self, publisher: usize, turn: u64) -> u64 {
         let place = turn * self.publishers as u64 + publisher as u64;
         (place as f64 * self.interval_ns) as u64
     }
 }
 
-pub(crate) fn run(setting: &Setting, pace: Pace<'_>) -> Result<Report, Failure> {
+pub(crate) fn run(
+    settings: &RunSettings,
+    options: LatencyOptions<'_>,
+) -> Result<BenchReport, Failure> {
     let cannot_write = |error| {
-        let path = pace.hdr.unwrap_or(Path::new(""));
+        let path = options.hdr.unwrap_or(Path::new(""));
         let why = format_args!("cannot write {} ({error})", path.display());
         Failure::new(Exit::Failed, "client", why)
     };
-    // Before the run, which may be long, rather than after it.
-    let file = pace
+    // An error shows before the run, which may be long.
+    let file = options
         .hdr
         .map(File::create)
         .transpose()
         .map_err(cannot_write)?;
     let schedule = Schedule {
-        interval_ns: 1e9 / pace.rate,
-        publishers: setting.layout.publishers,
+        interval_ns: 1e9 / options.rate,
+        publishers: settings.layout.publishers,
     };
-    let warmup_ns = pace.warmup.as_nanos() as u64;
+    let warmup_ns = options.warmup.as_nanos() as u64;
     let mut times = Times::default();
-    let setting = &with_warmup(setting, pace);
-    let manner = Manner {
+    let settings = &with_warmup(settings, options);
+    let mode = PublishMode {
         acked: false,
         at_once: u64::MAX,
     };
-    let played = play(
-        setting,
-        manner,
+    let result = run_phase(
+        settings,
+        mode,
         |publisher| publish(publisher, schedule),
-        |arrival| times.add(&setting.layout, schedule, warmup_ns, arrival),
+        |arrival| times.add(&settings.layout, schedule, warmup_ns, arrival),
     )?;
     if let Some(file) = file {
         write_distribution(file, &times.from_schedule).map_err(cannot_write)?;
     }
-    let mut report = Report::new("latency", setting);
-    report.cast(setting);
-    report.with(&format!("{} msg/s", HumanFloatCount(pace.rate)));
-    report.figure("rate", pace.rate);
-    report.rate(
-        "published",
-        played.published,
-        setting.size,
-        played.publishing,
-    );
-    report.rate(
-        "delivered",
-        played.delivered,
-        setting.size,
-        played.delivering,
-    );
+    let mut report = BenchReport::new("latency", settings);
+    report.participants(settings);
+    report.with(&format!("{} msg/s", HumanFloatCount(options.rate)));
+    report.figure("rate", options.rate);
+    result.report_published(&mut report, settings.size);
+    result.report_delivered(&mut report, settings.size);
     report.times_head();
     report.times("scheduled", "from_schedule", &times.from_schedule);
     report.times("sent", "from_sending", &times.from_sending);
-    if setting.layout.fan_out() > 1 {
+    if settings.layout.fan_out() > 1 {
         report.times("to all", "to_all", &times.to_all);
     }
-    report.faults(played.faults);
-    report.interrupted = played.interrupted;
+    result.report_end(&mut report);
     Ok(report)
 }
 
-/// The same, with the messages of the warm-up counted in.
-fn with_warmup(setting: &Setting, pace: Pace<'_>) -> Setting {
-    let messages = |time: Duration| (time.as_secs_f64() * pace.rate).ceil() as u64;
-    let measured = match setting.extent {
+/// The settings with the messages of the warm-up added.
+fn with_warmup(settings: &RunSettings, options: LatencyOptions<'_>) -> RunSettings {
+    let messages = |time: Duration| (time.as_secs_f64() * options.rate).ceil() as u64;
+    let measured = match settings.extent {
         Extent::Time(time) => messages(time),
         Extent::Count(count) => count,
     };
-    Setting {
-        extent: Extent::Count(messages(pace.warmup) + measured),
-        ..setting.clone()
+    RunSettings {
+        extent: Extent::Count(messages(options.warmup) + measured),
+        ..settings.clone()
     }
 }
 
@@ -134,9 +127,9 @@ fn with_warmup(setting: &Setting, pace: Pace<'_>) -> Setting {
 struct Times {
     from_schedule: Histogram<u64>,
     from_sending: Histogram<u64>,
-    /// From the schedule until the last subscriber has it.
+    /// From the schedule until the last subscriber has the message.
     to_all: Histogram<u64>,
-    /// How many have it, by publisher and turn.
+    /// How many subscribers have a message, by publisher and turn.
     unfinished: HashMap<(usize, u64), usize>,
 }
 
@@ -171,7 +164,7 @@ impl Times {
         }
     }
 
-    /// One more subscriber has this message; whether that was the last.
+    /// Counts a subscriber that has the message; returns whether it was the last.
     fn is_last(&mut self, message: (usize, u64), fan_out: usize) -> bool {
         if self.unfinished.len() >= MAX_UNFINISHED && !self.unfinished.contains_key(&message) {
             return false;
@@ -186,9 +179,10 @@ impl Times {
     }
 }
 
-/// Publishes what is due, and sleeps until the next is.
-fn publish(publisher: &mut Publisher<'_>, schedule: Schedule) -> Result<(), Trouble> {
-    // Else a sleeper is woken up to 50 µs late. Where that cannot be had, it is told as lateness.
+/// Publishes the messages that are due, and sleeps until the next one is.
+fn publish(publisher: &mut BenchPublisher<'_>, schedule: Schedule) -> Result<(), BenchFailure> {
+    // The default timer slack wakes a thread up to 50 µs late. If it cannot be changed, the delay
+    // shows in the report.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
     loop {
         let left = publisher.left();
@@ -207,7 +201,7 @@ fn publish(publisher: &mut Publisher<'_>, schedule: Schedule) -> Result<(), Trou
         }
         publisher.link.receive(|_, _| {})?;
         let wait_ns = schedule.due_ns(publisher.number, next) - now_ns;
-        thread::sleep(Duration::from_nanos(wait_ns).min(BEAT));
+        thread::sleep(Duration::from_nanos(wait_ns).min(TICK));
     }
 }
 

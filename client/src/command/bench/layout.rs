@@ -1,17 +1,18 @@
-//! Who publishes to which topic and who subscribes to it.
+//! The assignment of topics to publishers and subscribers.
 
 use std::process;
 
-use super::wire::Wire;
+use super::wire::Protocol;
 
-/// Topics end with a number of so many digits, so all frames of a run are of one length.
+/// Topics end with a number of this many digits, so that all frames of a run have one length.
 pub(crate) const TOPIC_DIGITS: usize = 5;
 
-/// As many as those digits can name.
+/// Maximum number of topics with these digits.
 pub(crate) const MAX_TOPICS: usize = 100_000;
 
-/// The plan of a run. Without `spread`, every publisher publishes to all topics in turn, and every
-/// subscriber gets them all. With it, each topic has one publisher and one subscriber.
+/// The layout of a run. Without `spread`, every publisher publishes to all topics in turn, and
+/// every subscriber subscribes to all of them. With it, each topic has one publisher and one
+/// subscriber.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     pub(crate) publishers: usize,
@@ -21,14 +22,14 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// No two runs at the same time have a topic in common.
-    pub(crate) fn topic(wire: &dyn Wire, topic: usize) -> String {
+    /// The name of a topic. It contains the process id, so that concurrent runs share no topic.
+    pub(crate) fn topic(wire: &dyn Protocol, topic: usize) -> String {
         let separator = wire.separator();
         let run = process::id();
         format!("bench{separator}{run:08x}{separator}{topic:0TOPIC_DIGITS$}")
     }
 
-    /// Which topic this is, by the digits at the end of its name.
+    /// The number of a topic, from the digits at the end of its name.
     pub(crate) fn number(name: &[u8]) -> Option<usize> {
         let mut digits = name.last_chunk::<TOPIC_DIGITS>()?.iter();
         digits.try_fold(0, |number, digit| {
@@ -69,12 +70,12 @@ impl Layout {
         }
     }
 
-    /// How many copies are made of a message.
+    /// Number of copies of each message.
     pub(crate) fn fan_out(&self) -> usize {
         if self.spread { 1 } else { self.subscribers }
     }
 
-    /// How many streams a subscriber may see.
+    /// Number of streams of a subscriber.
     pub(crate) fn streams(&self) -> usize {
         if self.spread {
             self.topics.div_ceil(self.subscribers)
@@ -83,7 +84,7 @@ impl Layout {
         }
     }
 
-    /// The place of a publisher's topic among the streams of its subscribers.
+    /// The index of a publisher's topic among the streams of its subscribers.
     pub(crate) fn stream(&self, publisher: usize, topic: usize) -> usize {
         if self.spread {
             topic / self.subscribers
@@ -92,7 +93,7 @@ impl Layout {
         }
     }
 
-    /// Which of all messages of its publisher is the one with this number on this topic.
+    /// The index of a message among all messages of its publisher, from its number on its topic.
     pub(crate) fn turn(&self, publisher: usize, topic: usize, number: u64) -> u64 {
         let (place, topics) = if self.spread {
             let topics = (self.topics - publisher).div_ceil(self.publishers);
@@ -104,7 +105,7 @@ impl Layout {
     }
 }
 
-/// How many of `published` messages, dealt out to `topics` in turn, went to the one at `place`.
+/// How many of `published` messages, distributed to `topics` in turn, went to the one at `place`.
 pub(crate) fn share(published: u64, topics: usize, place: usize) -> u64 {
     let (topics, place) = (topics as u64, place as u64);
     published / topics + u64::from(place < published % topics)
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_has_all_topics() {
+    fn without_spread_every_client_has_all_topics() {
         let layout = layout(2, 3, 2, false);
         assert_eq!(layout.published_by(1), [0, 1]);
         assert_eq!(layout.subscribed_by(2), [0, 1]);

@@ -1,5 +1,5 @@
-//! One connection to the broker under test. Its socket never blocks; whoever sends also reads, so
-//! that answers nobody asked for cannot fill the broker's side.
+//! One connection to the broker under test. Its socket is non-blocking. Sending also reads, so that
+//! unsolicited answers cannot fill the broker's send buffer.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -9,49 +9,56 @@ use client::{Error, Interrupt};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
-use super::target::Target;
-use super::trouble::Trouble;
-use super::wire::{Ack, Event, Wire};
+use crate::server;
 
-/// How much one read takes here. Readers of many messages have a larger buffer of their own.
+use super::failure::BenchFailure;
+use super::target::BenchTarget;
+use super::wire::{AckCount, Protocol, WireEvent};
+
+/// Size of one read. The reader of the subscribers has a larger buffer of its own.
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// No frame of a run is longer.
+/// Maximum size of a frame.
 const MAX_HELD_BYTES: usize = 64 * 1024 * 1024;
 
-/// No longer than this goes by before somebody looks whether to end.
-pub(crate) const BEAT: Duration = Duration::from_millis(100);
+/// Maximum time between two checks for the end of the run.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
 
-/// A line of a subscription has no more topics than this.
+/// Maximum number of topics in one subscribe request.
 const TOPICS_AT_ONCE: usize = 500;
 
-/// Makes connections.
+/// Opens connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialer {
-    pub(crate) target: Target,
+    pub(crate) target: BenchTarget,
     pub(crate) wait: Duration,
     pub(crate) interrupt: Interrupt,
 }
 
 impl Dialer {
-    /// A connection that has said hello. `name` is one of its own.
-    pub(crate) fn dial(&self, name: &str, acked: bool) -> Result<Link, Trouble> {
+    /// Connects with the handshake of the protocol. `name` is unique in the run.
+    pub(crate) fn dial(&self, name: &str, acked: bool) -> Result<BenchLink, BenchFailure> {
         self.dial_in(self.target.wire, name, acked)
     }
 
-    /// The same for one that subscribes.
-    pub(crate) fn dial_subscriber(&self, name: &str) -> Result<Link, Trouble> {
+    /// The same for a subscriber.
+    pub(crate) fn dial_subscriber(&self, name: &str) -> Result<BenchLink, BenchFailure> {
         let wire = self.target.wire;
         self.dial_in(wire.of_subscribers().unwrap_or(wire), name, false)
     }
 
-    fn dial_in(&self, wire: &'static dyn Wire, name: &str, acked: bool) -> Result<Link, Trouble> {
+    fn dial_in(
+        &self,
+        wire: &'static dyn Protocol,
+        name: &str,
+        acked: bool,
+    ) -> Result<BenchLink, BenchFailure> {
         let place = self.target.server.place();
         let stream = connect(&place, self.wait).map_err(|why| {
             let server = self.target.to_string();
-            Trouble::Connection(Error::Unreachable { server, why })
+            BenchFailure::Connection(Error::Unreachable { server, why })
         })?;
-        let mut link = Link {
+        let mut link = BenchLink {
             wire,
             stream,
             held: Vec::new(),
@@ -60,11 +67,11 @@ impl Dialer {
             wait: self.wait,
             interrupt: self.interrupt.clone(),
         };
-        let mut hello = Vec::new();
+        let mut connect = Vec::new();
         let client = format!("bench-{}-{name}", std::process::id());
-        link.wire.hello(&client, acked, &mut hello);
-        if !hello.is_empty() {
-            link.ask(&hello, 1)?;
+        link.wire.connect(&client, acked, &mut connect);
+        if !connect.is_empty() {
+            link.ask(&connect, 1)?;
         }
         link.acked = 0;
         Ok(link)
@@ -72,26 +79,17 @@ impl Dialer {
 }
 
 fn connect(place: &str, wait: Duration) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in std::net::ToSocketAddrs::to_socket_addrs(place)? {
-        match TcpStream::connect_timeout(&address, wait) {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                stream.set_nonblocking(true)?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
+    let stream = server::dial(place, wait)?;
+    stream.set_nonblocking(true)?;
+    Ok(stream)
 }
 
 /// A connection.
 #[derive(Debug)]
-pub(crate) struct Link {
-    pub(crate) wire: &'static dyn Wire,
+pub(crate) struct BenchLink {
+    pub(crate) wire: &'static dyn Protocol,
     pub(crate) stream: TcpStream,
-    /// Received, and not yet a whole frame.
+    /// Received bytes of an incomplete frame.
     pub(crate) held: Vec<u8>,
     acked: u64,
     confirmed: usize,
@@ -99,13 +97,13 @@ pub(crate) struct Link {
     interrupt: Interrupt,
 }
 
-impl Link {
-    /// How many messages of this connection are acknowledged.
+impl BenchLink {
+    /// Number of acknowledged messages.
     pub(crate) fn acked(&self) -> u64 {
         self.acked
     }
 
-    pub(crate) fn subscribe(&mut self, topics: &[String]) -> Result<(), Trouble> {
+    pub(crate) fn subscribe(&mut self, topics: &[String]) -> Result<(), BenchFailure> {
         for first in (0..topics.len()).step_by(TOPICS_AT_ONCE) {
             let these = first..topics.len().min(first + TOPICS_AT_ONCE);
             let mut bytes = Vec::new();
@@ -115,15 +113,15 @@ impl Link {
         Ok(())
     }
 
-    /// Returns when the broker has handled all that was sent.
-    pub(crate) fn settle(&mut self) -> Result<(), Trouble> {
+    /// Waits until the broker has handled everything sent.
+    pub(crate) fn settle(&mut self) -> Result<(), BenchFailure> {
         let mut bytes = Vec::new();
         self.wire.ping(&mut bytes);
         self.ask(&bytes, 1)
     }
 
-    /// Sends, and waits for so many answers.
-    fn ask(&mut self, bytes: &[u8], confirms: usize) -> Result<(), Trouble> {
+    /// Sends, and waits for `confirms` answers.
+    fn ask(&mut self, bytes: &[u8], confirms: usize) -> Result<(), BenchFailure> {
         self.confirmed = 0;
         self.send(bytes)?;
         let mut silent_since = Instant::now();
@@ -131,16 +129,16 @@ impl Link {
             if self.receive(|_, _| {})? {
                 silent_since = Instant::now();
             } else if silent_since.elapsed() > self.wait {
-                return Err(Trouble::Silent(self.wait));
+                return Err(BenchFailure::Silent(self.wait));
             } else {
-                self.wait(PollFlags::IN, BEAT)?;
+                self.wait(PollFlags::IN, TICK)?;
             }
         }
         Ok(())
     }
 
-    /// Sends all of it; reads what comes meanwhile. Fails when the broker takes nothing for long.
-    pub(crate) fn send(&mut self, mut bytes: &[u8]) -> Result<(), Trouble> {
+    /// Sends all bytes, and reads meanwhile. Fails if nothing can be sent for the timeout.
+    pub(crate) fn send(&mut self, mut bytes: &[u8]) -> Result<(), BenchFailure> {
         let mut stuck_since = None;
         while !bytes.is_empty() {
             match self.stream.write(bytes) {
@@ -151,20 +149,20 @@ impl Link {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if stuck_since.get_or_insert_with(Instant::now).elapsed() > self.wait {
-                        return Err(Trouble::Silent(self.wait));
+                        return Err(BenchFailure::Silent(self.wait));
                     }
-                    self.wait(PollFlags::IN | PollFlags::OUT, BEAT)?;
+                    self.wait(PollFlags::IN | PollFlags::OUT, TICK)?;
                     self.receive(|_, _| {})?;
                 }
-                Err(error) => return Err(Trouble::Connection(Error::Lost(error))),
+                Err(error) => return Err(BenchFailure::Connection(Error::Lost(error))),
             }
         }
         Ok(())
     }
 
-    /// Sends all of it without reading: for the few bytes of receipts, whose sender is in the
-    /// middle of what it has read.
-    pub(crate) fn send_alone(&mut self, mut bytes: &[u8]) -> Result<(), Trouble> {
+    /// Sends all bytes without reading: for receipts, whose caller is still handling its receive
+    /// buffer.
+    pub(crate) fn send_alone(&mut self, mut bytes: &[u8]) -> Result<(), BenchFailure> {
         let begin = Instant::now();
         while !bytes.is_empty() {
             match self.stream.write(bytes) {
@@ -172,29 +170,29 @@ impl Link {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if begin.elapsed() > self.wait {
-                        return Err(Trouble::Silent(self.wait));
+                        return Err(BenchFailure::Silent(self.wait));
                     }
-                    self.wait(PollFlags::OUT, BEAT)?;
+                    self.wait(PollFlags::OUT, TICK)?;
                 }
-                Err(error) => return Err(Trouble::Connection(Error::Lost(error))),
+                Err(error) => return Err(BenchFailure::Connection(Error::Lost(error))),
             }
         }
         Ok(())
     }
 
-    /// Takes what has come, without waiting; whether there was any. Messages go to `on_message` as
-    /// topic and payload.
+    /// Receives without waiting; returns whether any bytes had arrived. Messages are passed to
+    /// `on_message` as topic and payload.
     pub(crate) fn receive(
         &mut self,
         mut on_message: impl FnMut(&[u8], &[u8]),
-    ) -> Result<bool, Trouble> {
+    ) -> Result<bool, BenchFailure> {
         let mut held = std::mem::take(&mut self.held);
         let read = self.read_all(&mut held)?;
         let mut at = 0;
         let mut receipts = Vec::new();
         while let Some((event, len)) = self.wire.scan(&held[at..]) {
             let frame = &held[at..at + len];
-            if let Event::Message { topic, payload } = &event {
+            if let WireEvent::Message { topic, payload } = &event {
                 on_message(&frame[topic.clone()], &frame[payload.clone()]);
                 self.wire.receipt(frame, &mut receipts);
             }
@@ -207,14 +205,14 @@ impl Link {
         Ok(read > 0)
     }
 
-    /// Reads all that is there before any of it is looked at: a long frame that comes in pieces
-    /// would else be looked at for each piece.
-    fn read_all(&mut self, held: &mut Vec<u8>) -> Result<usize, Trouble> {
+    /// Reads everything before it is scanned: otherwise a long frame would be scanned again for
+    /// each of its pieces.
+    fn read_all(&mut self, held: &mut Vec<u8>) -> Result<usize, BenchFailure> {
         let mut chunk = [0; CHUNK_BYTES];
         let mut all = 0;
         while held.len() < MAX_HELD_BYTES {
             match self.stream.read(&mut chunk) {
-                Ok(0) if all == 0 => return Err(Trouble::Connection(Error::Closed)),
+                Ok(0) if all == 0 => return Err(BenchFailure::Connection(Error::Closed)),
                 Ok(read) => {
                     held.extend_from_slice(&chunk[..read]);
                     all += read;
@@ -224,46 +222,47 @@ impl Link {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(all),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Trouble::Connection(Error::Lost(error))),
+                Err(error) => return Err(BenchFailure::Connection(Error::Lost(error))),
             }
         }
         if all == 0 {
-            Err(Trouble::Strange)
+            Err(BenchFailure::Unexpected)
         } else {
             Ok(all)
         }
     }
 
-    /// Does what an event asks for, apart from messages.
-    pub(crate) fn handle(&mut self, event: Event, frame: &[u8]) -> Result<(), Trouble> {
+    /// Handles an event other than a message.
+    pub(crate) fn handle(&mut self, event: WireEvent, frame: &[u8]) -> Result<(), BenchFailure> {
         match event {
-            Event::Message { .. } | Event::Other => {}
-            Event::Ack(Ack::One) => self.acked += 1,
-            Event::Ack(Ack::Total(count)) => self.acked = count,
-            Event::Confirm => self.confirmed += 1,
-            Event::Refused(text) => return Err(Trouble::Refused(text)),
-            Event::Ping { token } => {
+            WireEvent::Message { .. } | WireEvent::Other => {}
+            WireEvent::Ack(AckCount::One) => self.acked += 1,
+            WireEvent::Ack(AckCount::Total(count)) => self.acked = count,
+            WireEvent::Confirm => self.confirmed += 1,
+            WireEvent::Refused(text) => return Err(BenchFailure::Refused(text)),
+            WireEvent::Ping { token } => {
                 let mut answer = Vec::new();
                 self.wire.pong(&frame[token], &mut answer);
-                // A socket that does not take even this has a broker that does not read: it asks
-                // in vain, and the next send will tell.
+                // A failure is ignored: if the broker does not read, the next send reports it.
                 let _ = self.stream.write(&answer);
             }
         }
         Ok(())
     }
 
-    /// Waits until the socket is ready or the time is over, or ends with an interruption.
-    pub(crate) fn wait(&self, wanted: PollFlags, time: Duration) -> Result<(), Trouble> {
+    /// Waits until the socket is ready or the time is over. Fails if the run is interrupted.
+    pub(crate) fn wait(&self, wanted: PollFlags, time: Duration) -> Result<(), BenchFailure> {
         let mut fds = [
             PollFd::new(&self.stream, wanted),
             PollFd::new(&self.interrupt, PollFlags::IN),
         ];
         let time = Timespec::try_from(time).ok();
         match rustix::event::poll(&mut fds, time.as_ref()) {
-            Ok(_) | Err(Errno::INTR) if self.interrupt.is_raised() => Err(Trouble::Interrupted),
+            Ok(_) | Err(Errno::INTR) if self.interrupt.is_raised() => {
+                Err(BenchFailure::Interrupted)
+            }
             Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(Trouble::Connection(Error::Lost(error.into()))),
+            Err(error) => Err(BenchFailure::Connection(Error::Lost(error.into()))),
         }
     }
 }

@@ -1,10 +1,11 @@
-//! `client bench`: how much a broker carries, how long a message takes, and whether each arrives
-//! once and in order.
+//! `client bench`: measures throughput and latency of a broker, and checks that each message
+//! arrives once and in order.
 //!
-//! It favours no broker: all are loaded with the same code, which speaks their protocols itself.
-//! `stage.rs` has what most kinds of runs share; `wire/` is all that differs between brokers.
+//! All brokers are loaded with the same code. `phase.rs` has what most kinds of runs share; `wire/`
+//! has what differs between the brokers' protocols.
 
 mod acked;
+mod failure;
 mod flow;
 mod frames;
 mod idle;
@@ -12,18 +13,18 @@ mod latency;
 mod layout;
 mod link;
 mod payload;
+mod phase;
 mod progress;
 mod publisher;
 mod reader;
 mod report;
 mod request;
-mod stage;
-mod stencil;
+mod settings;
 mod tally;
 mod target;
+mod template;
 mod throughput;
 mod times;
-mod trouble;
 mod wire;
 
 use std::io::{self, IsTerminal};
@@ -37,29 +38,29 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use crate::duration;
 use crate::exit::{self, Exit, Failure};
 use crate::interruption::Interruption;
-use crate::talk::say;
+use crate::stderr::say;
 
-use latency::Pace;
+use latency::LatencyOptions;
 use layout::Layout;
 use link::Dialer;
 use publisher::Extent;
-use report::Report;
-use stage::Setting;
+use report::BenchReport;
+use settings::RunSettings;
 use target::TargetArguments;
 
-/// A frame that is longer would not fit into the lines of a broker.
+/// A longer payload would not fit into a line of the broker.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// MQTT numbers the messages of a window with 16 bits.
+/// Maximum window. MQTT numbers messages in flight with 16 bits.
 const MAX_WINDOW: u64 = 65_535;
 
-/// More counters than this are no account but a burden.
+/// Maximum number of streams over all subscribers, each of which needs a counter.
 const MAX_STREAMS: usize = 64 * 1024 * 1024;
 
 const EXAMPLES: &str = "\
 Examples:
-  client bench --size 16 --subs 10         how much goes through
-  client bench --rate 10000 --hdr h.txt    how long it takes, and a plot of that
+  client bench --size 16 --subs 10         throughput
+  client bench --rate 10000 --hdr h.txt    latency, with its distribution
   client bench -s nats://127.0.0.1         the same for another broker
   client bench -s mqtt://127.0.0.1 --window 20 --qos 1
   client bench -s ws://127.0.0.1:1373 --subs 1000
@@ -74,7 +75,7 @@ pub(crate) struct Arguments {
     /// Subscribers
     #[arg(long, value_name = "S", default_value_t = 1, value_parser = within(0, 100_000))]
     subs: usize,
-    /// Topics; everybody has all of them
+    /// Topics, of which every client has all
     #[arg(long, value_name = "T", default_value_t = 1, value_parser = within(1, layout::MAX_TOPICS))]
     topics: usize,
     /// Give each topic to one publisher and one subscriber
@@ -83,37 +84,37 @@ pub(crate) struct Arguments {
     /// Bytes of a payload, at least 16 of them
     #[arg(long, value_name = "BYTES", default_value = "128", value_parser = size)]
     size: usize,
-    /// Publish for so long
+    /// Publish for TIME
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration::parse_positive)]
     duration: Duration,
-    /// Publish so many messages instead
+    /// Publish N messages instead
     #[arg(long, value_name = "N", conflicts_with = "duration")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Bytes that a subscriber may be behind
+    /// Bytes a subscriber may be behind
     #[arg(long, value_name = "BYTES", default_value = "4MiB", value_parser = bytes)]
     cap: usize,
     /// Latency: publish R messages a second
     #[arg(long, value_name = "R", group = "mode", value_parser = rate)]
     rate: Option<f64>,
-    /// With --rate: how long not to count
+    /// With --rate: leave out the first TIME
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = duration::parse)]
     warmup: Duration,
     /// With --rate: write the distribution to FILE
     #[arg(long, value_name = "FILE", requires = "rate")]
     hdr: Option<PathBuf>,
-    /// Receipts: at most W messages without one
+    /// Receipts: at most W messages in flight
     #[arg(long, value_name = "W", group = "mode")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=MAX_WINDOW))]
     window: Option<u64>,
-    /// Round trips: ask and answer
+    /// Round trips: request and answer
     #[arg(long, group = "mode", conflicts_with_all = ["pubs", "subs", "topics", "spread"])]
     request: bool,
-    /// Connections: N that wait for a message
+    /// Idle: N connections that wait for a message
     #[arg(long, value_name = "N", group = "mode", conflicts_with_all = ["pubs", "subs", "topics", "spread", "duration", "count"])]
     #[arg(value_parser = within(1, 1_000_000))]
     idle: Option<usize>,
-    /// With --idle: keep them so long before the messages
+    /// With --idle: pause for TIME before the messages
     #[arg(
         long,
         value_name = "TIME",
@@ -130,7 +131,7 @@ pub(crate) struct Arguments {
     target: TargetArguments,
 }
 
-/// A number within bounds.
+/// Parses a number within bounds.
 fn within(least: usize, most: usize) -> impl TypedValueParser<Value = usize> {
     let parser = RangedU64ValueParser::<u64>::new().range(least as u64..=most as u64);
     parser.map(|number| number as usize)
@@ -170,7 +171,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     }
     let interruption = Interruption::watch()?;
     raise_open_files();
-    let setting = Setting {
+    let settings = RunSettings {
         dialer: Dialer {
             target,
             wait: arguments.target.wait,
@@ -184,19 +185,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         cap: arguments.cap,
         progress: !arguments.json || io::stdout().is_terminal(),
     };
-    let report = arguments.measure(&setting)?;
+    let report = arguments.measure(&settings)?;
     report.print(arguments.json)?;
     Ok(end(&report))
 }
 
-/// Each connection is an open file. Without the permission for more, connecting says so.
+/// Raises the limit of open files, because each connection is one. If the limit stays too low,
+/// connecting fails.
 fn raise_open_files() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-fn end(report: &Report) -> Exit {
+fn end(report: &BenchReport) -> Exit {
     if report.interrupted {
         return Exit::Interrupted;
     }
@@ -226,28 +228,28 @@ impl Arguments {
             return wrong("--spread needs a topic for each publisher and each subscriber");
         }
         if layout.streams().saturating_mul(subscribers) > MAX_STREAMS {
-            return wrong("that is too much to keep account of; give fewer --topics, or --spread");
+            return wrong("that needs too many counters; give fewer --topics, or --spread");
         }
         Ok(layout)
     }
 
-    fn measure(&self, setting: &Setting) -> Result<Report, Failure> {
+    fn measure(&self, settings: &RunSettings) -> Result<BenchReport, Failure> {
         if let Some(rate) = self.rate {
-            let pace = Pace {
+            let options = LatencyOptions {
                 rate,
                 warmup: self.warmup,
                 hdr: self.hdr.as_deref(),
             };
-            return latency::run(setting, pace);
+            return latency::run(settings, options);
         }
         let measured = if let Some(window) = self.window {
-            acked::run(setting, window)
+            acked::run(settings, window)
         } else if self.request {
-            request::run(setting)
+            request::run(settings)
         } else if self.idle.is_some() {
-            idle::run(setting, self.hold)
+            idle::run(settings, self.hold)
         } else {
-            throughput::run(setting)
+            throughput::run(settings)
         };
         Ok(measured?)
     }

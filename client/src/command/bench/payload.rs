@@ -1,12 +1,12 @@
-//! Numbered payloads: who published it, which of its messages it is, and when.
+//! Numbered payloads: publisher, sequence number and time.
 //!
-//! Sixteen digits of six bits each, then filling up to the size that was asked for. No digit needs
-//! an escape in any protocol. The topic is not in it, because a message comes with its topic.
+//! Sixteen digits of six bits each, then padding to the requested size. No digit needs an escape in
+//! any protocol. The topic is not in it, because a message arrives with its topic.
 
-/// The shortest payload that can be numbered.
+/// Minimum size of a numbered payload.
 pub(crate) const MIN_BYTES: usize = 16;
 
-/// Two digits.
+/// The maximum in two digits.
 pub(crate) const MAX_PUBLISHERS: usize = 1 << 12;
 
 const PUBLISHER: usize = 0;
@@ -15,7 +15,7 @@ const TIME: usize = 8;
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// What is no digit has the high bit.
+/// Values of digits. Other bytes have the high bit.
 const VALUES: [u8; 256] = {
     let mut values = [0x80; 256];
     let mut digit = 0;
@@ -52,7 +52,7 @@ pub(crate) fn set_time(payload: &mut [u8], time_ns: u64) {
     put(&mut payload[TIME..MIN_BYTES], time_ns);
 }
 
-/// The publisher and the number of a message; `None` if the payload is none of ours.
+/// The publisher and the number of a message; `None` if the payload is not of this format.
 pub(crate) fn number(payload: &[u8]) -> Option<(usize, u64)> {
     let digits = payload.first_chunk::<TIME>()?;
     let publisher = get::<SEQUENCE>(digits[..SEQUENCE].first_chunk()?)?;
@@ -60,7 +60,7 @@ pub(crate) fn number(payload: &[u8]) -> Option<(usize, u64)> {
     Some((publisher as usize, sequence))
 }
 
-/// When a message left.
+/// The send time of a message.
 pub(crate) fn time_ns(payload: &[u8]) -> Option<u64> {
     get::<TIME_DIGITS>(payload.get(TIME..)?.first_chunk()?)
 }
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_publish_has_no_number() {
+    fn other_payloads_have_no_number() {
         for other in [&b""[..], b"short", b"AAAAAAA AAAAAAAAAAA"] {
             assert_eq!(number(other), None);
         }

@@ -1,4 +1,4 @@
-//! How far a run has come, for a person at a terminal.
+//! The progress bar of a run.
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
@@ -7,12 +7,12 @@ use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::flow::Flow;
 use super::publisher::Extent;
-use super::stage::Setting;
+use super::settings::RunSettings;
 
-/// From one rate that is shown to the next.
+/// Time between two updates of the rate.
 const RATE_EVERY: Duration = Duration::from_millis(500);
 
-/// A bar on standard error, or nothing.
+/// A progress bar on standard error, or none.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -21,13 +21,13 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn start(setting: &Setting) -> Self {
-        let (length, counts_messages) = match setting.extent {
+    pub(crate) fn start(settings: &RunSettings) -> Self {
+        let (length, counts_messages) = match settings.extent {
             Extent::Time(time) => (time.as_millis() as u64, false),
             Extent::Count(count) => (count, true),
         };
         Self {
-            bar: bar(setting.progress, length),
+            bar: bar(settings.progress, length),
             counts_messages,
             last: (Instant::now(), 0),
         }
@@ -59,7 +59,7 @@ impl Progress {
     }
 }
 
-/// A bar that is seen at a terminal only.
+/// A bar that is visible only at a terminal.
 pub(crate) fn bar(wanted: bool, length: u64) -> ProgressBar {
     if !wanted || !io::stderr().is_terminal() {
         return ProgressBar::hidden();

@@ -1,35 +1,35 @@
-//! One publishing connection: which message is next, and how far it may go ahead.
+//! One publishing connection: its next message, and how far it may be ahead of subscribers.
 
 use std::time::Duration;
 
+use super::failure::BenchFailure;
 use super::flow::Flow;
 use super::frames::Frames;
 use super::layout::Layout;
-use super::link::Link;
-use super::trouble::Trouble;
+use super::link::BenchLink;
 
-/// How long a run goes on.
+/// The length of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Extent {
     Time(Duration),
-    /// So many messages of all publishers together.
+    /// Number of messages of all publishers together.
     Count(u64),
 }
 
 /// A publisher.
 #[derive(Debug)]
-pub(crate) struct Publisher<'a> {
-    pub(crate) link: Link,
+pub(crate) struct BenchPublisher<'a> {
+    pub(crate) link: BenchLink,
     pub(crate) frames: Frames,
     pub(crate) number: usize,
     pub(crate) flow: &'a Flow,
     layout: &'a Layout,
     topics: Vec<usize>,
-    /// The next message goes to this one of `topics`, with this number.
+    /// The index in `topics` and the number of the next message.
     place: usize,
     sequence: u64,
     published: u64,
-    /// The end in nanoseconds, and in messages.
+    /// The end, in nanoseconds and in messages.
     until_ns: u64,
     budget: u64,
     /// How many messages a subscriber may be behind.
@@ -37,10 +37,10 @@ pub(crate) struct Publisher<'a> {
     patience: Duration,
 }
 
-impl<'a> Publisher<'a> {
+impl<'a> BenchPublisher<'a> {
     pub(crate) fn new(
         number: usize,
-        link: Link,
+        link: BenchLink,
         frames: Frames,
         layout: &'a Layout,
         flow: &'a Flow,
@@ -62,7 +62,7 @@ impl<'a> Publisher<'a> {
         }
     }
 
-    /// Ends at its part of `extent`.
+    /// Sets the end to its share of `extent`.
     pub(crate) fn ending(mut self, extent: Extent) -> Self {
         match extent {
             Extent::Time(time) => self.until_ns = time.as_nanos() as u64,
@@ -74,7 +74,7 @@ impl<'a> Publisher<'a> {
         self
     }
 
-    /// Keeps no more than `room` messages ahead of any subscriber, unless none gets anything for
+    /// Limits it to `room` messages ahead of any subscriber; gives up if none receives anything for
     /// `patience`.
     pub(crate) fn keeping(mut self, room: u64, patience: Duration) -> Self {
         self.room = room;
@@ -82,12 +82,12 @@ impl<'a> Publisher<'a> {
         self
     }
 
-    /// How many messages it has published.
+    /// Number of published messages.
     pub(crate) fn published(&self) -> u64 {
         self.published
     }
 
-    /// How many messages it may still publish; none when its time is over.
+    /// Number of messages it may still publish; zero when its time is over.
     pub(crate) fn left(&self) -> u64 {
         if self.flow.is_stopped() || self.flow.now_ns() >= self.until_ns {
             0
@@ -96,8 +96,8 @@ impl<'a> Publisher<'a> {
         }
     }
 
-    /// Waits until the subscribers of the next `count` messages are ready for them; `false` if
-    /// that is never.
+    /// Waits until the subscribers of the next `count` messages have room; `false` if the run ends
+    /// first.
     pub(crate) fn wait_for_room(&self, count: usize) -> bool {
         let watched = if self.layout.spread { count } else { 1 };
         (0..watched.min(self.topics.len())).all(|ahead| {
@@ -106,16 +106,16 @@ impl<'a> Publisher<'a> {
         })
     }
 
-    /// Fails after so long without any acknowledgement.
-    pub(crate) fn check_patience(&self, quiet_ns: u64) -> Result<(), Trouble> {
+    /// Fails if there was no acknowledgement for too long.
+    pub(crate) fn check_patience(&self, quiet_ns: u64) -> Result<(), BenchFailure> {
         if u128::from(quiet_ns) > self.patience.as_nanos() {
-            return Err(Trouble::Silent(self.patience));
+            return Err(BenchFailure::Silent(self.patience));
         }
         Ok(())
     }
 
     /// Publishes the next `count` messages, at most as many as there are frames.
-    pub(crate) fn publish(&mut self, count: usize) -> Result<(), Trouble> {
+    pub(crate) fn publish(&mut self, count: usize) -> Result<(), BenchFailure> {
         for index in 0..count {
             let topic = self.topics[self.place];
             let turn = self.published + index as u64;

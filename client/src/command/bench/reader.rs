@@ -9,46 +9,46 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 
+use super::failure::BenchFailure;
 use super::flow::Flow;
 use super::layout::Layout;
-use super::link::{BEAT, Link};
+use super::link::{BenchLink, TICK};
 use super::payload;
-use super::stencil::{Stencil, Step};
 use super::tally::Tally;
-use super::trouble::Trouble;
+use super::template::{Template, TemplateMatch};
 use super::wire;
 
-/// How much one read takes, or four frames if that is more.
+/// Size of one read, or four frames if that is more.
 const BUFFER_BYTES: usize = 256 * 1024;
 
 const MAX_EVENTS: usize = 1024;
 
-/// One message that has come.
+/// One received message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival<'a> {
     pub(crate) publisher: usize,
     pub(crate) topic: usize,
-    /// Which message of this publisher on this topic.
+    /// The number of the message of this publisher on this topic.
     pub(crate) number: u64,
     pub(crate) payload: &'a [u8],
     pub(crate) now_ns: u64,
 }
 
-/// All subscribers, and what they got.
+/// All subscribers with their tallies.
 #[derive(Debug)]
-pub(crate) struct Reader<'a> {
-    links: Vec<Link>,
+pub(crate) struct SubscriberReader<'a> {
+    links: Vec<BenchLink>,
     tallies: Vec<Tally>,
     layout: &'a Layout,
     flow: &'a Flow,
-    stencil: Stencil,
+    template: Template,
     buffer: Vec<u8>,
     epoll: OwnedFd,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> SubscriberReader<'a> {
     pub(crate) fn new(
-        links: Vec<Link>,
+        links: Vec<BenchLink>,
         layout: &'a Layout,
         flow: &'a Flow,
         size: usize,
@@ -61,7 +61,7 @@ impl<'a> Reader<'a> {
         let tallies = links.iter().map(|_| Tally::new(layout.streams()));
         Ok(Self {
             tallies: tallies.collect(),
-            stencil: Stencil::new(layout.topics),
+            template: Template::new(layout.topics),
             buffer: vec![0; BUFFER_BYTES.max(4 * (size + 1024))],
             links,
             layout,
@@ -70,18 +70,18 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Reads until the run is closed; what each subscriber got.
+    /// Reads until the run is closed; returns the tally of each subscriber.
     pub(crate) fn run(
         mut self,
         mut on_message: impl FnMut(Arrival<'_>),
-    ) -> Result<Vec<Tally>, Trouble> {
-        let beat = Timespec::try_from(BEAT).expect("a short time");
+    ) -> Result<Vec<Tally>, BenchFailure> {
+        let tick = Timespec::try_from(TICK).expect("a short time");
         let mut events: Vec<Event> = Vec::with_capacity(MAX_EVENTS);
         while !self.flow.is_closed() {
             events.clear();
-            match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&beat)) {
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&tick)) {
                 Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(Trouble::Machine(error.into())),
+                Err(error) => return Err(BenchFailure::Resources(error.into())),
             }
             for event in &events {
                 self.read(event.data.u64() as usize, &mut on_message)?;
@@ -95,19 +95,19 @@ impl<'a> Reader<'a> {
         &mut self,
         subscriber: usize,
         on_message: &mut impl FnMut(Arrival<'_>),
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), BenchFailure> {
         let link = &mut self.links[subscriber];
         let held = link.held.len();
         if held >= self.buffer.len() {
-            return Err(Trouble::Strange);
+            return Err(BenchFailure::Unexpected);
         }
         self.buffer[..held].copy_from_slice(&link.held);
         let read = match link.stream.read(&mut self.buffer[held..]) {
-            Ok(0) => return Err(Trouble::Connection(Error::Closed)),
+            Ok(0) => return Err(BenchFailure::Connection(Error::Closed)),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            Err(error) => return Err(Trouble::Connection(Error::Lost(error))),
+            Err(error) => return Err(BenchFailure::Connection(Error::Lost(error))),
         };
         let now_ns = self.flow.now_ns();
         self.take(subscriber, held + read, now_ns, on_message)?;
@@ -116,21 +116,21 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Takes the messages among the first bytes of the buffer, and holds what is left.
+    /// Handles the messages in the first `len` bytes of the buffer, and keeps the rest.
     fn take(
         &mut self,
         subscriber: usize,
         len: usize,
         now_ns: u64,
         on_message: &mut impl FnMut(Arrival<'_>),
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), BenchFailure> {
         let link = &mut self.links[subscriber];
         let tally = &mut self.tallies[subscriber];
         let layout = self.layout;
         let mut count = |topic: usize, payload: &[u8]| {
             let (publisher, number) = payload::number(payload)
                 .filter(|(publisher, _)| *publisher < layout.publishers)
-                .ok_or(Trouble::Strange)?;
+                .ok_or(BenchFailure::Unexpected)?;
             tally.push(layout.stream(publisher, topic), number);
             on_message(Arrival {
                 publisher,
@@ -147,28 +147,31 @@ impl<'a> Reader<'a> {
         let mut receipts = Vec::new();
         loop {
             if looks_alike {
-                match self.stencil.step(rest) {
-                    Step::Message { topic, payload } => {
+                match self.template.match_start(rest) {
+                    TemplateMatch::Message { topic, payload } => {
                         count(topic, payload)?;
-                        rest = &rest[self.stencil.len()..];
+                        rest = &rest[self.template.len()..];
                         continue;
                     }
-                    Step::Partial => break,
-                    Step::Unknown => {}
+                    TemplateMatch::Partial => break,
+                    TemplateMatch::Unknown => {}
                 }
             }
             let Some((event, len)) = link.wire.scan(rest) else {
                 break;
             };
             let (frame, behind) = rest.split_at(len);
-            if let wire::Event::Message { topic, payload } = &event {
+            if let wire::WireEvent::Message { topic, payload } = &event {
                 let number = match looks_alike {
-                    true => self.stencil.learn(frame, topic.clone(), payload.clone()),
+                    true => self.template.learn(frame, topic.clone(), payload.clone()),
                     false => {
                         Layout::number(&frame[topic.clone()]).filter(|&topic| topic < layout.topics)
                     }
                 };
-                count(number.ok_or(Trouble::Strange)?, &frame[payload.clone()])?;
+                count(
+                    number.ok_or(BenchFailure::Unexpected)?,
+                    &frame[payload.clone()],
+                )?;
                 if wants_receipts {
                     link.wire.receipt(frame, &mut receipts);
                 }

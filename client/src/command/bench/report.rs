@@ -10,10 +10,10 @@ use serde_json::{Map, Value, json};
 use crate::exit::Failure;
 use crate::units::plural;
 
-use super::stage::Setting;
+use super::settings::RunSettings;
 use super::tally::Faults;
 
-/// Which percentiles are told, in per cent.
+/// The reported percentiles, in per cent.
 const PERCENTILES: [(&str, f64); 5] = [
     ("p50", 50.0),
     ("p90", 90.0),
@@ -22,18 +22,18 @@ const PERCENTILES: [(&str, f64); 5] = [
     ("p99.99", 99.99),
 ];
 
-/// What a run found out, and whether it ended well.
+/// The figures of a run, and how it ended.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub(crate) struct BenchReport {
     text: String,
     json: Map<String, Value>,
     pub(crate) faults: Faults,
     pub(crate) interrupted: bool,
 }
 
-impl Report {
-    pub(crate) fn new(mode: &str, setting: &Setting) -> Self {
-        let target = &setting.dialer.target;
+impl BenchReport {
+    pub(crate) fn new(mode: &str, settings: &RunSettings) -> Self {
+        let target = &settings.dialer.target;
         let mut report = Self {
             text: format!("{mode} at {target}"),
             json: Map::new(),
@@ -55,10 +55,10 @@ impl Report {
         self.text.push_str(&format!("\n  {label:<12}{text}"));
     }
 
-    /// Who took part.
-    pub(crate) fn cast(&mut self, setting: &Setting) {
-        let layout = &setting.layout;
-        let size = setting.size;
+    /// The publishers, subscribers and topics.
+    pub(crate) fn participants(&mut self, settings: &RunSettings) {
+        let layout = &settings.layout;
+        let size = settings.size;
         let text = format!(
             "{}, {}, {}{}, {size} bytes",
             plural(layout.publishers as u64, "publisher"),
@@ -74,13 +74,13 @@ impl Report {
         self.figure("size", size);
     }
 
-    /// One more word on what was done.
+    /// Adds to the first line.
     pub(crate) fn with(&mut self, text: &str) {
         self.text.push_str(", ");
         self.text.push_str(text);
     }
 
-    /// Who took part where all are alike.
+    /// The number of connections.
     pub(crate) fn connections(&mut self, count: usize, size: usize) {
         let text = format!(": {}, {size} bytes", plural(count as u64, "connection"));
         self.text.push_str(&text);
@@ -88,14 +88,9 @@ impl Report {
         self.figure("size", size);
     }
 
-    /// How many messages of `size` bytes in which time.
+    /// A count of messages of `size` bytes, and its rate.
     pub(crate) fn rate(&mut self, what: &str, count: u64, size: usize, time: Duration) {
-        let seconds = time.as_secs_f64();
-        let rate = if count == 0 {
-            0.0
-        } else {
-            count as f64 / seconds
-        };
+        let (seconds, rate) = per_second(count, time);
         let megabytes = rate * size as f64 / 1e6;
         let text = format!(
             "{:>13} msg/s {megabytes:>10.1} MB/s {:>15} in {seconds:.2} s",
@@ -103,26 +98,23 @@ impl Report {
             HumanCount(count).to_string(),
         );
         self.line(what, &text);
-        self.figure(what, count);
-        self.figure(&format!("{what}_seconds"), rounded(seconds));
-        self.figure(&format!("{what}_per_s"), rate.round());
+        self.rate_figures(what, count, seconds, rate);
         self.figure(&format!("{what}_mb_per_s"), rounded(megabytes));
     }
 
-    /// How many of something without a size in which time.
+    /// A count without a size, and its rate.
     pub(crate) fn pace(&mut self, what: &str, count: u64, time: Duration) {
-        let seconds = time.as_secs_f64();
-        let rate = if count == 0 {
-            0.0
-        } else {
-            count as f64 / seconds
-        };
+        let (seconds, rate) = per_second(count, time);
         let text = format!(
             "{:>13}/s {:>15} in {seconds:.2} s",
             HumanCount(rate as u64).to_string(),
             HumanCount(count).to_string(),
         );
         self.line(what, &text);
+        self.rate_figures(what, count, seconds, rate);
+    }
+
+    fn rate_figures(&mut self, what: &str, count: u64, seconds: f64, rate: f64) {
         self.figure(what, count);
         self.figure(&format!("{what}_seconds"), rounded(seconds));
         self.figure(&format!("{what}_per_s"), rate.round());
@@ -147,7 +139,7 @@ impl Report {
         self.faults = faults;
     }
 
-    /// Names the columns of the times that follow.
+    /// The heads of the columns of times.
     pub(crate) fn times_head(&mut self) {
         let names = PERCENTILES.iter().map(|(name, _)| name);
         let names: String = names
@@ -157,7 +149,7 @@ impl Report {
         self.line("µs", &names);
     }
 
-    /// How long something took.
+    /// A row of percentiles.
     pub(crate) fn times(&mut self, what: &str, key: &str, times: &Histogram<u64>) {
         let at = PERCENTILES.map(|(name, percent)| (name, times.value_at_percentile(percent)));
         let all = at.into_iter().chain([("max", times.max())]);
@@ -176,7 +168,7 @@ impl Report {
         self.figure(key, object);
     }
 
-    /// To standard output.
+    /// Prints to standard output.
     pub(crate) fn print(&self, as_json: bool) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
         let printed = if as_json {
@@ -188,7 +180,18 @@ impl Report {
     }
 }
 
-/// To three digits behind the point, which is more than any of it is good for.
+/// A time in seconds, and how many of `count` there were in each.
+fn per_second(count: u64, time: Duration) -> (f64, f64) {
+    let seconds = time.as_secs_f64();
+    let rate = if count == 0 {
+        0.0
+    } else {
+        count as f64 / seconds
+    };
+    (seconds, rate)
+}
+
+/// Rounds to three decimal places.
 pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }

@@ -1,54 +1,55 @@
-//! Round trips: one connection asks on a topic, another answers on a second one.
+//! Round trips: one connection sends requests on a topic, another answers on a second topic.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
+use super::failure::BenchFailure;
 use super::flow::Flow;
 use super::frames::Frames;
 use super::layout::Layout;
-use super::link::{BEAT, Dialer, Link};
+use super::link::{BenchLink, Dialer, TICK};
 use super::payload;
 use super::progress::Progress;
 use super::publisher::Extent;
-use super::report::Report;
-use super::stage::Setting;
+use super::report::BenchReport;
+use super::settings::RunSettings;
 use super::tally::Tally;
 use super::times::{histogram, record};
-use super::trouble::Trouble;
-use super::wire::Wire;
+use super::wire::Protocol;
 
 const QUESTIONS: usize = 0;
 const ANSWERS: usize = 1;
 
-pub(crate) fn run(setting: &Setting) -> Result<Report, Trouble> {
-    let dialer = &setting.dialer;
+pub(crate) fn run(settings: &RunSettings) -> Result<BenchReport, BenchFailure> {
+    let dialer = &settings.dialer;
     let topic = |topic| Layout::topic(dialer.target.wire, topic);
-    let mut asker = Side::connect(dialer, "asker", topic(ANSWERS))?;
-    let mut answerer = Side::connect(dialer, "answerer", topic(QUESTIONS))?;
+    let mut asker = Endpoint::connect(dialer, "asker", topic(ANSWERS))?;
+    let mut answerer = Endpoint::connect(dialer, "answerer", topic(QUESTIONS))?;
 
-    let flow = &Flow::new(&setting.layout);
+    let flow = &Flow::new(&settings.layout);
     let (asked, answered) = thread::scope(|scope| {
         let answering = scope.spawn(|| answer(&mut answerer, &topic(ANSWERS), flow));
-        let asked = ask(setting, &mut asker, flow);
+        let asked = ask(settings, &mut asker, flow);
         flow.close();
         (asked, answering.join().expect("no panic"))
     });
-    // Without answers the asker only sees silence; why there were none is the better news.
+    // The failure of the answering side is the cause if there were no answers, so it is reported
+    // first.
     let interrupted = dialer.interrupt.is_raised();
     match answered {
-        Err(Trouble::Interrupted) => {}
+        Err(BenchFailure::Interrupted) => {}
         answered => answered?,
     }
-    let Asked {
+    let AskerResult {
         tally,
         times,
         seconds,
     } = asked?;
 
-    let mut report = Report::new("request", setting);
-    report.connections(2, setting.size);
+    let mut report = BenchReport::new("request", settings);
+    report.connections(2, settings.size);
     report.pace("round trips", tally.received(), seconds);
     report.times_head();
     report.times("round trip", "round_trip", &times);
@@ -57,57 +58,61 @@ pub(crate) fn run(setting: &Setting) -> Result<Report, Trouble> {
     Ok(report)
 }
 
-/// One who listens and speaks.
+/// A client that subscribes and publishes.
 #[derive(Debug)]
-struct Side {
-    link: Link,
-    /// Where a subscriber may not publish, it has a second connection for that.
-    mouth: Option<Link>,
+struct Endpoint {
+    link: BenchLink,
+    /// A second connection, if the protocol does not let a subscriber publish.
+    publish_link: Option<BenchLink>,
 }
 
-impl Side {
-    fn connect(dialer: &Dialer, name: &str, listens_to: String) -> Result<Self, Trouble> {
+impl Endpoint {
+    fn connect(dialer: &Dialer, name: &str, listens_to: String) -> Result<Self, BenchFailure> {
         let mut link = dialer.dial_subscriber(name)?;
         link.subscribe(&[listens_to])?;
-        let mouth = if link.wire.subscribers_may_publish() {
+        let publish_link = if link.wire.subscribers_may_publish() {
             None
         } else {
-            Some(dialer.dial(&format!("{name}-mouth"), false)?)
+            Some(dialer.dial(&format!("{name}-publisher"), false)?)
         };
-        Ok(Self { link, mouth })
+        Ok(Self { link, publish_link })
     }
 
-    /// What it publishes in.
-    fn wire(&self) -> &'static dyn Wire {
-        self.mouth.as_ref().unwrap_or(&self.link).wire
+    /// The protocol of its publishing connection.
+    fn wire(&self) -> &'static dyn Protocol {
+        self.publish_link.as_ref().unwrap_or(&self.link).wire
     }
 
-    fn say(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
-        match &mut self.mouth {
-            Some(mouth) => {
-                mouth.receive(|_, _| {})?;
-                mouth.send(bytes)
+    fn say(&mut self, bytes: &[u8]) -> Result<(), BenchFailure> {
+        match &mut self.publish_link {
+            Some(publish_link) => {
+                publish_link.receive(|_, _| {})?;
+                publish_link.send(bytes)
             }
             None => self.link.send(bytes),
         }
     }
 }
 
-struct Asked {
+struct AskerResult {
     tally: Tally,
     times: hdrhistogram::Histogram<u64>,
     seconds: Duration,
 }
 
-/// Asks one question after another.
-fn ask(setting: &Setting, side: &mut Side, flow: &Flow) -> Result<Asked, Trouble> {
-    let mut frames = Frames::new(side.wire(), 0, &[QUESTIONS], setting.size, false, 1);
+/// Sends one request after another.
+fn ask(
+    settings: &RunSettings,
+    endpoint: &mut Endpoint,
+    flow: &Flow,
+) -> Result<AskerResult, BenchFailure> {
+    let mut frames = Frames::new(endpoint.wire(), 0, &[QUESTIONS], settings.size, false, 1);
     let mut tally = Tally::new(1);
     let mut times = histogram();
-    let mut progress = Progress::start(setting);
+    let mut progress = Progress::start(settings);
     let mut asked = 0;
     let begin = Instant::now();
-    let goes_on = |asked| match setting.extent {
+    let goes_on = |asked| match settings.extent {
         Extent::Time(time) => begin.elapsed() < time,
         Extent::Count(count) => asked < count,
     };
@@ -115,41 +120,47 @@ fn ask(setting: &Setting, side: &mut Side, flow: &Flow) -> Result<Asked, Trouble
         frames.set(0, QUESTIONS, asked, asked);
         flow.add_published(QUESTIONS, 1);
         let sent = Instant::now();
-        side.say(frames.first(1))?;
-        match await_answer(&mut side.link, &mut tally, asked, setting.dialer.wait, flow) {
+        endpoint.say(frames.first(1))?;
+        match await_answer(
+            &mut endpoint.link,
+            &mut tally,
+            asked,
+            settings.dialer.wait,
+            flow,
+        ) {
             Ok(true) => record(&mut times, sent.elapsed().as_nanos() as u64),
             Ok(false) => {}
-            Err(Trouble::Interrupted) => break,
-            Err(trouble) => return Err(trouble),
+            Err(BenchFailure::Interrupted) => break,
+            Err(failure) => return Err(failure),
         }
         asked += 1;
         progress.show(flow);
     }
     progress.end();
     let seconds = begin.elapsed();
-    if !setting.dialer.interrupt.is_raised() {
+    if !settings.dialer.interrupt.is_raised() {
         tally.end(0, asked);
     }
-    Ok(Asked {
+    Ok(AskerResult {
         tally,
         times,
         seconds,
     })
 }
 
-/// Whether the answer to a question has come in time.
+/// Waits for the answer to a request; returns whether it arrived in time.
 fn await_answer(
-    link: &mut Link,
+    link: &mut BenchLink,
     tally: &mut Tally,
     question: u64,
     wait: Duration,
     flow: &Flow,
-) -> Result<bool, Trouble> {
+) -> Result<bool, BenchFailure> {
     let since = Instant::now();
     let mut has_come = false;
     let mut is_strange = false;
     while !has_come && since.elapsed() < wait && !flow.is_stopped() {
-        link.wait(PollFlags::IN, BEAT.min(wait))?;
+        link.wait(PollFlags::IN, TICK.min(wait))?;
         link.receive(|_, payload| match payload::number(payload) {
             Some((_, number)) => {
                 tally.push(0, number);
@@ -158,26 +169,26 @@ fn await_answer(
             None => is_strange = true,
         })?;
         if is_strange {
-            return Err(Trouble::Strange);
+            return Err(BenchFailure::Unexpected);
         }
     }
     Ok(has_come)
 }
 
-/// Publishes what it gets as the answer to it.
-fn answer(side: &mut Side, topic: &str, flow: &Flow) -> Result<(), Trouble> {
-    let wire = side.wire();
+/// Answers each request with its own payload.
+fn answer(endpoint: &mut Endpoint, topic: &str, flow: &Flow) -> Result<(), BenchFailure> {
+    let wire = endpoint.wire();
     let mut answers = Vec::new();
-    let mut echo = |side: &mut Side| {
-        side.link.wait(PollFlags::IN, BEAT)?;
+    let mut echo = |endpoint: &mut Endpoint| {
+        endpoint.link.wait(PollFlags::IN, TICK)?;
         let answer = |_: &[u8], payload: &[u8]| wire.publish(topic, payload, false, &mut answers);
-        side.link.receive(answer)?;
-        side.say(&answers)?;
+        endpoint.link.receive(answer)?;
+        endpoint.say(&answers)?;
         answers.clear();
         Ok(())
     };
     while !flow.is_closed() {
-        echo(side).inspect_err(|_| flow.stop())?;
+        echo(endpoint).inspect_err(|_| flow.stop())?;
     }
     Ok(())
 }

@@ -1,27 +1,28 @@
-//! What one subscriber got: each message once and in order, or not.
+//! The tally of one subscriber: whether each message arrived once and in order.
 //!
 //! Messages are numbered from 0 in each *stream*, which is one publisher on one topic.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
-/// So many holes are remembered. Should one beyond them be filled later, that counts as doubled.
+/// Maximum number of holes that are remembered. A message that fills another one later counts as
+/// doubled.
 const MAX_HOLES: usize = 65_536;
 
-/// The account of one subscriber.
+/// The tally of one subscriber.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    /// The number that each stream goes on with.
+    /// The next number of each stream.
     next: Vec<u64>,
-    /// Numbers that were passed over: by stream and first number, the end.
+    /// Ranges of skipped numbers: from stream and first number to the end.
     holes: BTreeMap<(usize, u64), u64>,
-    /// How far all streams have come together, with or without what was lost on the way.
+    /// Received and lost messages of all streams.
     passed: u64,
     faults: Faults,
     received: u64,
 }
 
-/// What a broker should never do.
+/// Faults of a broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Faults {
     pub(crate) lost: u64,
@@ -54,7 +55,7 @@ impl Tally {
         }
     }
 
-    /// A message has come.
+    /// Counts a message.
     pub(crate) fn push(&mut self, stream: usize, number: u64) {
         self.received += 1;
         let next = &mut self.next[stream];
@@ -81,7 +82,7 @@ impl Tally {
         }
     }
 
-    /// Nothing from the next number up to `until` has come.
+    /// Counts the numbers from the next one up to `until` as lost.
     fn skip(&mut self, stream: usize, until: u64) {
         let next = self.next[stream];
         self.faults.lost += until - next;
@@ -91,7 +92,7 @@ impl Tally {
         }
     }
 
-    /// Takes a number out of the holes; whether it was in one.
+    /// Removes a number from the holes; returns whether it was in one.
     fn fill(&mut self, stream: usize, number: u64) -> bool {
         let before = self.holes.range(..=(stream, number)).next_back();
         let Some((&(hole_stream, start), &end)) = before else {
@@ -110,7 +111,7 @@ impl Tally {
         true
     }
 
-    /// All have been published up to this number; what has not come is lost.
+    /// Ends a stream: what was published and has not arrived is lost.
     pub(crate) fn end(&mut self, stream: usize, published: u64) {
         let next = self.next[stream];
         if published > next {
@@ -119,7 +120,7 @@ impl Tally {
         }
     }
 
-    /// How many messages are behind this subscriber, got or lost.
+    /// Number of messages received or lost.
     pub(crate) fn passed(&self) -> u64 {
         self.passed
     }
@@ -137,7 +138,7 @@ impl Tally {
 mod tests {
     use super::*;
 
-    /// These numbers come on one stream, of which ten were published.
+    /// These numbers arrive on one stream, of which ten were published.
     fn check(numbers: &[u64], lost: u64, doubled: u64, reordered: u64) {
         let mut tally = Tally::new(2);
         for &number in numbers {
@@ -160,24 +161,24 @@ mod tests {
     }
 
     #[test]
-    fn what_never_came_is_lost() {
+    fn a_missing_message_is_lost() {
         check(&[1, 2, 3, 6, 7], 5, 0, 0);
         check(&[], 10, 0, 0);
     }
 
     #[test]
-    fn what_came_again_is_doubled() {
+    fn a_repeated_message_is_doubled() {
         check(&[0, 1, 1, 2, 3, 4, 5, 6, 7, 0, 8, 9], 0, 2, 0);
     }
 
     #[test]
-    fn what_came_after_a_later_one_is_reordered_and_not_lost() {
+    fn a_late_message_is_reordered_and_not_lost() {
         check(&[0, 2, 1, 3, 4, 5, 6, 7, 8, 9], 0, 0, 1);
         check(&[9, 4, 3, 5, 0], 5, 0, 4);
     }
 
     #[test]
-    fn what_came_late_and_again_is_both() {
+    fn a_message_can_be_reordered_and_doubled() {
         check(&[0, 5, 2, 2, 6, 7, 8, 9], 3, 1, 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Which broker is measured, and by which protocol.
+//! The broker under test, and its protocol.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use crate::duration;
 use crate::server::{Login, Server, Url};
-use crate::wire::Version;
+use crate::wire::VersionFlag;
 
-use super::wire::{Events, Line, Mqtt, Nats, Redis, Streams, WebSocket, Wire};
+use super::wire::{Events, LineProtocol, Mqtt, Nats, Protocol, Redis, Streams, WebSocket};
 
-/// What an address begins with.
+/// The scheme of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scheme {
     Line,
@@ -31,7 +31,7 @@ const SCHEMES: [Scheme; 6] = [
 ];
 
 impl Scheme {
-    /// What stands before `://`.
+    /// The text before `://`.
     fn name(self) -> &'static str {
         match self {
             Self::Line => "dallal",
@@ -43,7 +43,7 @@ impl Scheme {
         }
     }
 
-    /// Where an address has none.
+    /// The default port.
     fn port(self) -> u16 {
         match self {
             Self::Line => 1373,
@@ -57,22 +57,22 @@ impl Scheme {
 
 /// A broker under test.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
+pub(crate) struct BenchTarget {
     scheme: Scheme,
-    pub(crate) wire: &'static dyn Wire,
+    pub(crate) wire: &'static dyn Protocol,
     pub(crate) server: Server,
 }
 
-/// What `--server` says.
+/// The value of `--server`.
 #[derive(Clone, Debug)]
-struct Place {
+struct BenchUrl {
     scheme: Scheme,
     server: Server,
     login: Login,
 }
 
-/// Takes `HOST:PORT`, which is the line protocol, and each behind a protocol and `://`.
-impl FromStr for Place {
+/// Parses `HOST:PORT`, for the line protocol, and `SCHEME://HOST:PORT`.
+impl FromStr for BenchUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -81,7 +81,9 @@ impl FromStr for Place {
             .unwrap_or((Scheme::Line.name(), text));
         let scheme = SCHEMES.into_iter().find(|scheme| scheme.name() == name);
         let scheme = scheme.ok_or_else(|| {
-            format!("{name:?} is no protocol of bench; give dallal, ws, http, nats, redis or mqtt")
+            format!(
+                "{name:?} is not a protocol of bench; give dallal, ws, http, nats, redis or mqtt"
+            )
         })?;
         let mut login = Login::default();
         let server = match scheme {
@@ -103,14 +105,14 @@ impl FromStr for Place {
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for BenchTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.server.path().unwrap_or_default();
         write!(f, "{}://{}{path}", self.scheme.name(), self.server.place())
     }
 }
 
-/// Where the broker is, and how long to wait for it.
+/// The address of the broker, and the timeout.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct TargetArguments {
     /// The broker; also ws://, http://, nats://, redis:// or mqtt://HOST:PORT
@@ -123,7 +125,7 @@ pub(crate) struct TargetArguments {
         default_value = "127.0.0.1:1373",
         hide_default_value = true
     )]
-    server: Place,
+    server: BenchUrl,
     /// Another host than that of --server
     #[arg(long)]
     host: Option<String>,
@@ -132,20 +134,19 @@ pub(crate) struct TargetArguments {
     port: Option<u16>,
     /// Speak MQTT 5 or 3.1.1; mqtt://HOST is 5
     #[arg(long, value_enum, value_name = "VERSION", hide_possible_values = true)]
-    mqtt: Option<Version>,
+    mqtt: Option<VersionFlag>,
     /// MQTT: subscribe with QoS 0 or 1
     #[arg(short, long, value_parser = clap::value_parser!(u8).range(..=1))]
     qos: Option<u8>,
-    /// Wait so long for what should come
+    /// Wait at most TIME for the broker
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse_positive)]
     pub(crate) wait: Duration,
 }
 
 impl TargetArguments {
-    /// What all of them together say, for a run in which so many messages may be without their
-    /// acknowledgement.
-    pub(crate) fn target(&self, window: Option<u64>) -> Result<Target, String> {
-        let Place {
+    /// Combines the options, for a run with this window of unacknowledged messages.
+    pub(crate) fn target(&self, window: Option<u64>) -> Result<BenchTarget, String> {
+        let BenchUrl {
             scheme,
             server,
             login,
@@ -161,11 +162,11 @@ impl TargetArguments {
         if scheme != Scheme::Mqtt && self.qos.is_some() {
             return Err("--qos is for MQTT; give --mqtt, or mqtt://HOST:PORT".to_owned());
         }
-        let wire: &'static dyn Wire = match scheme {
-            Scheme::Line => &Line,
+        let wire: &'static dyn Protocol = match scheme {
+            Scheme::Line => &LineProtocol,
             Scheme::Nats => &Nats,
             Scheme::Redis => &Redis,
-            // There is one target, and it is spoken to until the program ends.
+            // Leaked, because there is one target for the whole run of the program.
             Scheme::WebSocket => Box::leak(Box::new(WebSocket::at(&server.to_string())?)),
             Scheme::Events => {
                 let host = server.place();
@@ -174,7 +175,7 @@ impl TargetArguments {
             }
             Scheme::Mqtt => Box::leak(Box::new(self.mqtt(window, login)?)),
         };
-        Ok(Target {
+        Ok(BenchTarget {
             scheme,
             wire,
             server,
@@ -184,13 +185,15 @@ impl TargetArguments {
     fn mqtt(&self, window: Option<u64>, login: &Login) -> Result<Mqtt, String> {
         let acknowledges = self.qos == Some(1);
         if acknowledges && window.is_none() {
-            return Err("--qos 1 needs --window: so many messages without a receipt".to_owned());
+            return Err(
+                "--qos 1 needs --window, the number of messages without a receipt".to_owned(),
+            );
         }
         Ok(Mqtt {
             acknowledges,
             window,
             login: login.clone(),
-            ..Mqtt::of(self.mqtt != Some(Version::V3))
+            ..Mqtt::of(self.mqtt != Some(VersionFlag::V3))
         })
     }
 }
@@ -199,7 +202,7 @@ impl TargetArguments {
 mod tests {
     use super::*;
 
-    /// What is measured with this address.
+    /// The target of this address.
     fn shown(address: &str) -> Result<String, String> {
         let arguments = TargetArguments {
             server: address.parse()?,
@@ -213,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_protocol_stands_before_the_host() {
+    fn the_scheme_is_before_the_host() {
         for (text, expected) in [
             ("localhost", "dallal://localhost:1373"),
             ("dallal://localhost:1", "dallal://localhost:1"),

@@ -1,36 +1,26 @@
-//! As much as the broker carries: publishers write as fast as the slowest subscriber reads.
+//! Throughput: publishers write as fast as the slowest subscriber reads.
 
-use super::publisher::Publisher;
-use super::report::Report;
-use super::stage::{Manner, Setting, play};
-use super::trouble::Trouble;
+use super::failure::BenchFailure;
+use super::phase::{PublishMode, run_phase};
+use super::publisher::BenchPublisher;
+use super::report::BenchReport;
+use super::settings::RunSettings;
 
-pub(crate) fn run(setting: &Setting) -> Result<Report, Trouble> {
-    let manner = Manner {
+pub(crate) fn run(settings: &RunSettings) -> Result<BenchReport, BenchFailure> {
+    let mode = PublishMode {
         acked: false,
-        at_once: setting.most_at_once(),
+        at_once: settings.most_at_once(),
     };
-    let played = play(setting, manner, publish, |_| {})?;
-    let mut report = Report::new("throughput", setting);
-    report.cast(setting);
-    report.rate(
-        "published",
-        played.published,
-        setting.size,
-        played.publishing,
-    );
-    report.rate(
-        "delivered",
-        played.delivered,
-        setting.size,
-        played.delivering,
-    );
-    report.faults(played.faults);
-    report.interrupted = played.interrupted;
+    let result = run_phase(settings, mode, publish, |_| {})?;
+    let mut report = BenchReport::new("throughput", settings);
+    report.participants(settings);
+    result.report_published(&mut report, settings.size);
+    result.report_delivered(&mut report, settings.size);
+    result.report_end(&mut report);
     Ok(report)
 }
 
-fn publish(publisher: &mut Publisher<'_>) -> Result<(), Trouble> {
+fn publish(publisher: &mut BenchPublisher<'_>) -> Result<(), BenchFailure> {
     loop {
         let count = publisher.left().min(publisher.frames.count() as u64);
         if count == 0 || !publisher.wait_for_room(count as usize) {

@@ -5,10 +5,10 @@ use std::io::{self, BufWriter, Write};
 
 use hdrhistogram::Histogram;
 
-/// Longer times count as this: a minute.
+/// Longer times are recorded as this, a minute.
 const MAX_NS: u64 = 60_000_000_000;
 
-/// Steps of the distribution for each halving of what is left to 100 %.
+/// Steps of the distribution per halving of the distance to 100 %.
 const STEPS: u32 = 5;
 
 /// An empty histogram, exact to three digits.
@@ -16,12 +16,12 @@ pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, MAX_NS, 3).expect("bounds that fit together")
 }
 
-/// Adds a time.
+/// Records a time.
 pub(crate) fn record(times: &mut Histogram<u64>, nanoseconds: u64) {
     times.saturating_record(nanoseconds.max(1));
 }
 
-/// Writes the distribution in microseconds, as plotters of HdrHistogram read it.
+/// Writes the distribution in microseconds, in the format of HdrHistogram's plotters.
 pub(crate) fn write_distribution(file: File, times: &Histogram<u64>) -> io::Result<()> {
     let mut out = BufWriter::new(file);
     write_to(&mut out, times)?;

@@ -1,29 +1,29 @@
-//! What is shown: said by somebody, or a notice. `Display` is how a pipe gets it.
+//! A line of the chat: a message or a notice. `Display` is its form in a pipe.
 
 use std::fmt;
 
-/// One thing that is shown. All text in it is harmless already.
+/// One line of the chat. Its text is safe to print.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Line {
-    /// To everybody.
+pub(crate) enum ChatLine {
+    /// A message to the room.
     Said {
         nick: String,
         text: String,
         /// Whether it was typed here.
         own: bool,
     },
-    /// To one alone.
+    /// A private message.
     Private {
         from: String,
         to: String,
         text: String,
         own: bool,
     },
-    /// What happened.
+    /// A notice of the program.
     Notice(String),
 }
 
-impl Line {
+impl ChatLine {
     pub(crate) fn notice(text: impl fmt::Display) -> Self {
         Self::Notice(text.to_string())
     }
@@ -36,7 +36,7 @@ impl Line {
         }
     }
 
-    /// What was said or happened, without by whom.
+    /// The text without its sender.
     pub(crate) fn text(&self) -> &str {
         match self {
             Self::Said { text, .. } | Self::Private { text, .. } | Self::Notice(text) => text,
@@ -44,8 +44,9 @@ impl Line {
     }
 }
 
-/// No other line begins with two spaces: a message of several lines cannot pass for several.
-impl fmt::Display for Line {
+/// Further lines of a message are indented by two spaces, so that they cannot pass for other
+/// messages.
+impl fmt::Display for ChatLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Said { nick, .. } => write!(f, "{nick}: ")?,
@@ -65,20 +66,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_begins_with_who_said_it() {
-        let said = Line::Said {
+    fn a_line_begins_with_its_sender() {
+        let said = ChatLine::Said {
             nick: "ann".to_owned(),
             text: "one\n* bob left\nbob: x".to_owned(),
             own: false,
         };
         assert_eq!(said.to_string(), "ann: one\n  * bob left\n  bob: x");
-        let private = Line::Private {
+        let private = ChatLine::Private {
             from: "ann".to_owned(),
             to: "bob".to_owned(),
             text: "psst".to_owned(),
             own: false,
         };
         assert_eq!(private.to_string(), "ann -> bob: psst");
-        assert_eq!(Line::notice("bob left").to_string(), "* bob left");
+        assert_eq!(ChatLine::notice("bob left").to_string(), "* bob left");
     }
 }

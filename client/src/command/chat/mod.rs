@@ -1,21 +1,21 @@
-//! `client chat`: a room in which people talk. The room is a topic, so anybody who can publish is
-//! in it; `docs/chat.md` has what goes over the wire.
+//! `client chat`: a chat room. The room is a topic, so every client that can publish on it can take
+//! part; `docs/chat.md` describes the wire format.
 //!
-//! `room.rs` knows what happens without any I/O, `visit.rs` goes between it, the broker and a
-//! [`Front`](front::Front): the full screen of `screen/`, or the lines of `plain.rs`.
+//! `room.rs` has the state without any I/O. `session.rs` connects it with the broker and a
+//! [`Ui`](ui::Ui): the full screen of `screen/`, or the lines of `plain.rs`.
 
-mod door;
-mod front;
-mod letters;
+mod connect;
+mod input;
 mod line;
 mod name;
-mod place;
+mod payload;
+mod pending;
 mod plain;
 mod room;
-mod said;
 mod screen;
-mod typed;
-mod visit;
+mod session;
+mod topics;
+mod ui;
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -27,21 +27,21 @@ use crate::exit::{self, Exit, Failure, Stop};
 use crate::interruption::Interruption;
 use crate::server::ServerArguments;
 
-use door::Door;
-use front::Front;
-use name::Name;
-use place::Place;
+use connect::Connector;
+use name::ChatName;
+use payload::Presence;
 use plain::Plain;
 use room::Room;
-use said::Badge;
-use screen::Screen;
-use visit::Visit;
+use screen::ChatScreen;
+use session::ChatSession;
+use topics::RoomTopics;
+use ui::Ui;
 
 const FAILED: &str = "chatting failed";
 
 const EXAMPLES: &str = "\
 Examples:
-  client chat lobby --nick ann            a room on the whole screen; /help says more
+  client chat lobby --nick ann            full screen; /help lists its commands
   echo 'it is done' | client chat lobby --nick build
 ";
 
@@ -49,12 +49,12 @@ Examples:
 #[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
 pub(crate) struct Arguments {
     /// The room: a topic of one level
-    #[arg(value_parser = Name::room)]
-    room: Name,
-    /// What to be called there; without it, the user's name
-    #[arg(short, long, value_name = "NAME", env = "USER", hide_env_values = true, value_parser = Name::nick)]
-    nick: Name,
-    /// Lines in and lines out, as if this were a pipe
+    #[arg(value_parser = ChatName::room)]
+    room: ChatName,
+    /// Your nick; without it, the user's name
+    #[arg(short, long, value_name = "NAME", env = "USER", hide_env_values = true, value_parser = ChatName::nick)]
+    nick: ChatName,
+    /// Read and write lines, as in a pipe
     #[arg(long)]
     plain: bool,
     #[command(flatten)]
@@ -63,23 +63,23 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let interruption = Interruption::watch()?;
-    let door = Door {
+    let connector = Connector {
         server: arguments.server.clone(),
         interrupt: interruption.interrupt().clone(),
     };
     let room = arguments.room();
-    let entered = door.enter(room.place(), &room.presence());
-    let client = match entered {
+    let joined = connector.join(room.topics(), &room.presence_payload());
+    let client = match joined {
         Ok(client) => client,
         Err(error) => return interruption.end(error.into(), FAILED),
     };
-    let stayed = if arguments.is_plain() {
+    let ended = if arguments.is_plain() {
         interruption.watch_output()?;
-        stay(door, room, client, Plain::new())
+        run_session(connector, room, client, Plain::new())
     } else {
-        stay(door, room, client, Screen::open())
+        run_session(connector, room, client, ChatScreen::open())
     };
-    match stayed {
+    match ended {
         Ok(0) => Ok(Exit::Done),
         Ok(unsent) => {
             let why = format_args!("{unsent} messages were not sent, because the broker was lost");
@@ -89,26 +89,26 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     }
 }
 
-fn stay(
-    door: Door,
+fn run_session(
+    connector: Connector,
     room: Room,
     client: Client,
-    front: io::Result<impl Front>,
+    ui: io::Result<impl Ui>,
 ) -> Result<usize, Stop> {
-    Visit::new(door, room, client, front?).stay()
+    ChatSession::new(connector, room, client, ui?).run()
 }
 
 impl Arguments {
     fn room(&self) -> Room {
-        let place = Place {
+        let topics = RoomTopics {
             room: self.room.clone(),
             nick: self.nick.clone(),
         };
-        let badge = Badge {
+        let own_presence = Presence {
             id: format!("{:016x}", fastrand::u64(..)),
             since: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         };
-        Room::new(place, badge)
+        Room::new(topics, own_presence)
     }
 
     fn is_plain(&self) -> bool {

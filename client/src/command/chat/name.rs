@@ -1,4 +1,4 @@
-//! Names of rooms and of people: each is one level of a topic.
+//! Names of rooms and nicks: each is one level of a topic.
 
 use std::fmt;
 
@@ -6,20 +6,20 @@ use client::Topic;
 
 use crate::visible;
 
-/// The longest name, in characters. Longer ones leave no room for what is said.
-const MAX_LETTERS: usize = visible::MAX_NAME;
+/// Maximum length of a name in characters. Longer names would leave no room for the message.
+const MAX_CHARS: usize = visible::MAX_NAME;
 
 /// A name that has been checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Name(String);
+pub(crate) struct ChatName(String);
 
-impl Name {
-    /// Checks what somebody wants to be called.
+impl ChatName {
+    /// Parses a nick.
     pub(crate) fn nick(text: &str) -> Result<Self, BadName> {
         Self::checked("nick", text)
     }
 
-    /// Checks the name of a room.
+    /// Parses the name of a room.
     pub(crate) fn room(text: &str) -> Result<Self, BadName> {
         Self::checked("room", text)
     }
@@ -33,23 +33,23 @@ impl Name {
             })
         };
         if text.is_empty() {
-            return bad(Why::Empty);
+            return bad(NameProblem::Empty);
         }
-        if text.chars().count() > MAX_LETTERS {
-            return bad(Why::TooLong);
+        if text.chars().count() > MAX_CHARS {
+            return bad(NameProblem::TooLong);
         }
         if text.contains(char::is_whitespace) {
-            return bad(Why::Space);
+            return bad(NameProblem::Space);
         }
         if let Some(letter) = text.chars().find(|letter| "/+#".contains(*letter)) {
-            return bad(Why::OfTopics(letter));
+            return bad(NameProblem::OfTopics(letter));
         }
         if visible::name(text) != text || Topic::parse(text).is_err() {
-            return bad(Why::Invisible);
+            return bad(NameProblem::Invisible);
         }
-        // Such topics are the broker's own, and hidden from filters.
+        // Topics that begin with $ are the broker's own, and wildcards do not match them.
         if what == "room" && text.starts_with('$') {
-            return bad(Why::Dollar);
+            return bad(NameProblem::Dollar);
         }
         Ok(Self(text.to_owned()))
     }
@@ -59,22 +59,22 @@ impl Name {
     }
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for ChatName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-/// Why a text is no name. `Display` says what to do about it.
+/// Why a text is not a valid name. `Display` says what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BadName {
     what: &'static str,
     text: String,
-    why: Why,
+    why: NameProblem,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
+enum NameProblem {
     Empty,
     TooLong,
     Space,
@@ -87,23 +87,25 @@ impl fmt::Display for BadName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, text, why } = self;
         match why {
-            Why::Empty => write!(f, "the {what} is empty; give it a name, such as ann"),
-            Why::TooLong => write!(
-                f,
-                "the {what} is too long; use at most {MAX_LETTERS} letters"
-            ),
-            Why::Space => write!(f, "the {what} {text} holds a space; use - or _ instead"),
-            Why::OfTopics(letter) => {
+            NameProblem::Empty => write!(f, "the {what} is empty; give it a name, such as ann"),
+            NameProblem::TooLong => {
+                write!(
+                    f,
+                    "the {what} is too long; use at most {MAX_CHARS} characters"
+                )
+            }
+            NameProblem::Space => write!(f, "the {what} {text} holds a space; use - or _ instead"),
+            NameProblem::OfTopics(letter) => {
                 write!(
                     f,
                     "the {what} {text} holds {letter}, which divides topics; leave it out"
                 )
             }
-            Why::Invisible => write!(
+            NameProblem::Invisible => write!(
                 f,
                 "the {what} {text} holds a character that cannot be shown; leave it out"
             ),
-            Why::Dollar => write!(
+            NameProblem::Dollar => write!(
                 f,
                 "the {what} {text} begins with $, as the broker's own topics do; leave it out"
             ),
@@ -121,13 +123,13 @@ mod tests {
     fn a_name_may_be_in_any_script() {
         for name in ["ann", "آن", "می‌خواهم", "דנה", "李明", "ann-2", "@ann", "🦊"]
         {
-            assert!(Name::nick(name).is_ok(), "{name}");
-            assert!(Name::room(name).is_ok(), "{name}");
+            assert!(ChatName::nick(name).is_ok(), "{name}");
+            assert!(ChatName::room(name).is_ok(), "{name}");
         }
     }
 
     #[test]
-    fn what_is_no_level_of_a_topic_is_refused_with_advice() {
+    fn a_name_that_is_not_a_topic_level_is_refused_with_advice() {
         for (name, advice) in [
             ("", "give it a name"),
             ("ann lee", "use - or _ instead"),
@@ -140,13 +142,15 @@ mod tests {
                 "the nick a\u{fffd}[2J holds a character that cannot be shown",
             ),
             ("a\u{202e}b", "cannot be shown"),
-            (&"x".repeat(33), "use at most 32 letters"),
+            (&"x".repeat(33), "use at most 32 characters"),
         ] {
-            let refused = Name::nick(name).expect_err(name).to_string();
+            let refused = ChatName::nick(name).expect_err(name).to_string();
             assert!(refused.contains(advice), "{name:?}: {refused}");
         }
-        let refused = Name::room("$SYS").expect_err("the broker's").to_string();
+        let refused = ChatName::room("$SYS")
+            .expect_err("the broker's")
+            .to_string();
         assert!(refused.contains("begins with $"), "{refused}");
-        assert!(Name::nick("$").is_ok());
+        assert!(ChatName::nick("$").is_ok());
     }
 }

@@ -1,12 +1,12 @@
-//! Lines in, lines out: for pipes, scripts and people who want nothing more.
+//! The plain user interface: lines in and lines out, for pipes and scripts.
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::front::Front;
-use super::line::Line;
+use super::line::ChatLine;
 use super::room::Room;
+use super::ui::Ui;
 use crate::lines::Lines;
 
 /// Standard input and standard output.
@@ -16,7 +16,7 @@ pub(crate) struct Plain {
     lines: Lines,
     has_ended: bool,
     out: BufWriter<File>,
-    /// Whether the terminal has shown already what was typed.
+    /// Whether the terminal echoes what is typed.
     is_echoed: bool,
 }
 
@@ -33,15 +33,15 @@ impl Plain {
     }
 }
 
-impl Front for Plain {
-    fn show(&mut self, line: Line) -> io::Result<()> {
+impl Ui for Plain {
+    fn show(&mut self, line: ChatLine) -> io::Result<()> {
         if self.is_echoed && line.is_own() {
             return Ok(());
         }
         writeln!(self.out, "{line}")
     }
 
-    fn refresh(&mut self, _room: &Room, _trouble: Option<&str>) -> io::Result<()> {
+    fn refresh(&mut self, _room: &Room, _disconnected: Option<&str>) -> io::Result<()> {
         self.out.flush()
     }
 

@@ -1,134 +1,133 @@
-//! A room as one of those in it knows it, with no I/O: what is heard goes in, and what is to be
-//! shown or done comes out.
+//! The state of a room without any I/O: deliveries go in, and lines to show and actions come out.
 
 use std::collections::BTreeMap;
 
 use client::{Delivery, ID, RETAINED};
 
-use super::letters::{Letter, Letters};
-use super::line::Line;
-use super::name::Name;
-use super::place::{Part, Place};
-use super::said::{self, Badge, Said};
+use super::line::ChatLine;
+use super::name::ChatName;
+use super::payload::{self, ChatMessage, Presence};
+use super::pending::{OutgoingMessage, Pending};
+use super::topics::{RoomTopics, TopicRole};
 use crate::visible;
 
-/// The most people that are counted. Others may be here, and are heard.
+/// Maximum number of participants that are counted. Messages of others are shown nevertheless.
 const MAX_PEOPLE: usize = 1000;
 
-/// What a delivery leads to.
+/// The effect of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
-    Show(Line),
-    /// Our presence is to be said again: somebody of the same name has taken it away.
+pub(crate) enum RoomEvent {
+    Show(ChatLine),
+    /// Publish our presence again, because another client with the same nick has cleared it.
     Announce,
-    /// Who is here is to be asked again.
+    /// Subscribe to the presences again, to count the participants.
     Recount,
 }
 
-/// Where we are, who else is, and what we have said.
+/// The room and our nick, the other participants, and our unconfirmed messages.
 #[derive(Debug)]
 pub(crate) struct Room {
-    place: Place,
-    badge: Badge,
-    /// Everybody whose presence is known, by the name in its topic, with the id in its payload.
+    topics: RoomTopics,
+    own_presence: Presence,
+    /// Known presences: the nick in the topic, with the id in the payload.
     present: BTreeMap<String, Option<String>>,
-    pub(crate) letters: Letters,
+    pub(crate) pending: Pending,
 }
 
 impl Room {
-    pub(crate) fn new(place: Place, badge: Badge) -> Self {
+    pub(crate) fn new(topics: RoomTopics, own_presence: Presence) -> Self {
         Self {
-            place,
-            badge,
+            topics,
+            own_presence,
             present: BTreeMap::new(),
-            letters: Letters::default(),
+            pending: Pending::default(),
         }
     }
 
-    pub(crate) fn place(&self) -> &Place {
-        &self.place
+    pub(crate) fn topics(&self) -> &RoomTopics {
+        &self.topics
     }
 
-    pub(crate) fn badge(&self) -> &Badge {
-        &self.badge
+    pub(crate) fn own_presence(&self) -> &Presence {
+        &self.own_presence
     }
 
-    /// The payload that says that we are here.
-    pub(crate) fn presence(&self) -> String {
-        self.badge.presence(self.place.nick.as_str())
+    /// The payload of our presence.
+    pub(crate) fn presence_payload(&self) -> String {
+        self.own_presence.payload(self.topics.nick.as_str())
     }
 
-    /// Whether the presence under our name is ours, and so to be taken away when we leave.
+    /// Whether the presence under our nick is ours, so that we have to clear it when we leave.
     pub(crate) fn is_announced(&self) -> bool {
-        let known = self.present.get(self.place.nick.as_str());
+        let known = self.present.get(self.topics.nick.as_str());
         known.is_none_or(|id| self.is_ours(id.as_deref()))
     }
 
     fn is_ours(&self, id: Option<&str>) -> bool {
-        id == Some(&self.badge.id)
+        id == Some(&self.own_presence.id)
     }
 
-    /// We are somewhere else, or called otherwise.
-    pub(crate) fn move_to(&mut self, place: Place) {
-        if place.room != self.place.room {
+    /// Changes the room or the nick.
+    pub(crate) fn move_to(&mut self, topics: RoomTopics) {
+        if topics.room != self.topics.room {
             self.forget_people();
         } else if self.is_announced() {
-            self.present.remove(self.place.nick.as_str());
+            self.present.remove(self.topics.nick.as_str());
         }
-        self.place = place;
+        self.topics = topics;
     }
 
-    /// Who is here will be told anew.
+    /// Forgets the presences before they are received again.
     pub(crate) fn forget_people(&mut self) {
         self.present.clear();
     }
 
-    /// How many are known to be here.
+    /// Number of known participants.
     pub(crate) fn people(&self) -> usize {
         self.present.len()
     }
 
-    /// For somebody who has just come in.
-    pub(crate) fn greeting(&self) -> Line {
-        let Place { room, nick } = &self.place;
+    /// The notice after joining.
+    pub(crate) fn greeting(&self) -> ChatLine {
+        let RoomTopics { room, nick } = &self.topics;
         let others: Vec<String> = self.others().collect();
-        Line::Notice(if others.is_empty() {
+        ChatLine::Notice(if others.is_empty() {
             format!("you are {nick} in {room}; nobody else is known to be here")
         } else {
             format!("you are {nick} in {room}; also here: {}", others.join(", "))
         })
     }
 
-    /// What `/who` shows.
-    pub(crate) fn who(&self) -> Line {
-        let Place { room, nick } = &self.place;
+    /// The output of `/who`.
+    pub(crate) fn who(&self) -> ChatLine {
+        let RoomTopics { room, nick } = &self.topics;
         let mut people = vec![format!("{nick} (you)")];
         people.extend(self.others());
-        Line::Notice(format!("{} in {room}: {}", people.len(), people.join(", ")))
+        ChatLine::Notice(format!("{} in {room}: {}", people.len(), people.join(", ")))
     }
 
     fn others(&self) -> impl Iterator<Item = String> {
-        let own = self.place.nick.as_str();
+        let own = self.topics.nick.as_str();
         let names = self.present.keys().filter(move |name| *name != own);
         names.map(|name| visible::name(name))
     }
 
-    /// If somebody else is called `nick` here, what to say about it.
-    pub(crate) fn is_taken(&self, nick: &Name) -> Option<Line> {
+    /// The notice if another client uses this nick.
+    pub(crate) fn is_taken(&self, nick: &ChatName) -> Option<ChatLine> {
         let id = self.present.get(nick.as_str())?;
         (!self.is_ours(id.as_deref())).then(|| taken(nick))
     }
 
-    /// Puts what was typed among the letters, under an id that nobody can guess.
+    /// Queues a message to the room under a random id.
     pub(crate) fn say(&mut self, id: String, text: &str) {
-        let Place { room, nick } = &self.place;
-        let line = Line::Said {
+        let RoomTopics { room, nick } = &self.topics;
+        let line = ChatLine::Said {
             nick: nick.to_string(),
             text: visible::text(text),
             own: true,
         };
-        let payload = said::message(nick.as_str(), text);
-        self.letters.push(Letter {
+        let payload = payload::message(nick.as_str(), text);
+        self.pending.push(OutgoingMessage {
             id,
             topic: room.to_string(),
             payload,
@@ -136,17 +135,17 @@ impl Room {
         });
     }
 
-    /// The same for one person alone.
-    pub(crate) fn say_to(&mut self, id: String, to: &Name, text: &str) {
-        let nick = self.place.nick.as_str();
-        let line = Line::Private {
+    /// Queues a private message under a random id.
+    pub(crate) fn say_to(&mut self, id: String, to: &ChatName, text: &str) {
+        let nick = self.topics.nick.as_str();
+        let line = ChatLine::Private {
             from: nick.to_owned(),
             to: to.to_string(),
             text: visible::text(text),
             own: true,
         };
-        let (topic, payload) = (self.place.private_topic(to), said::message(nick, text));
-        self.letters.push(Letter {
+        let (topic, payload) = (self.topics.private_topic(to), payload::message(nick, text));
+        self.pending.push(OutgoingMessage {
             id,
             topic,
             payload,
@@ -154,15 +153,18 @@ impl Room {
         });
     }
 
-    /// What a delivery leads to, in order.
-    pub(crate) fn hear(&mut self, delivery: &Delivery<'_>) -> Vec<Event> {
+    /// Handles a delivery; returns its effects in order.
+    pub(crate) fn hear(&mut self, delivery: &Delivery<'_>) -> Vec<RoomEvent> {
         let (topic, payload, attributes) = match delivery {
             Delivery::Gap { count } => {
                 let missed = match count {
                     1 => "1 message was missed here".to_owned(),
                     n => format!("{n} messages were missed here"),
                 };
-                return vec![Event::Show(Line::Notice(missed)), Event::Recount];
+                return vec![
+                    RoomEvent::Show(ChatLine::Notice(missed)),
+                    RoomEvent::Recount,
+                ];
             }
             Delivery::Message {
                 topic,
@@ -171,33 +173,33 @@ impl Room {
             } => (topic, payload, attributes),
         };
         let payload = payload.unescape();
-        match self.place.part(topic.as_str()) {
-            Some(Part::Presence(nick)) => {
+        match self.topics.role(topic.as_str()) {
+            Some(TopicRole::Presence(nick)) => {
                 let is_news = !attributes.contains(RETAINED);
                 self.hear_presence(nick, &payload, is_news)
             }
-            Some(part) => {
+            Some(role) => {
                 let id = attributes.get(ID).unwrap_or_default();
-                let line = match self.letters.take_copy(&id, &payload) {
+                let line = match self.pending.take_copy(&id, &payload) {
                     Some(own) => own,
-                    None => Some(self.heard(part, &payload)),
+                    None => Some(self.heard(role, &payload)),
                 };
-                line.map(Event::Show).into_iter().collect()
+                line.map(RoomEvent::Show).into_iter().collect()
             }
             None => Vec::new(),
         }
     }
 
-    fn heard(&self, part: Part<'_>, payload: &[u8]) -> Line {
-        let Said { nick, text } = Said::read(payload);
-        match part {
-            Part::Private => Line::Private {
+    fn heard(&self, role: TopicRole<'_>, payload: &[u8]) -> ChatLine {
+        let ChatMessage { nick, text } = ChatMessage::read(payload);
+        match role {
+            TopicRole::Private => ChatLine::Private {
                 from: nick,
-                to: self.place.nick.to_string(),
+                to: self.topics.nick.to_string(),
                 text,
                 own: false,
             },
-            Part::Room | Part::Presence(_) => Line::Said {
+            TopicRole::Room | TopicRole::Presence(_) => ChatLine::Said {
                 nick,
                 text,
                 own: false,
@@ -205,22 +207,23 @@ impl Room {
         }
     }
 
-    fn hear_presence(&mut self, nick: &str, payload: &[u8], is_news: bool) -> Vec<Event> {
-        let is_own_name = nick == self.place.nick.as_str();
+    fn hear_presence(&mut self, nick: &str, payload: &[u8], is_news: bool) -> Vec<RoomEvent> {
+        let is_own_name = nick == self.topics.nick.as_str();
         if payload.is_empty() {
             let was_here = self.present.remove(nick).is_some();
             return match (is_own_name, was_here) {
-                // A second one of our name has left, or an earlier connection of ours has ended.
-                (true, _) => vec![Event::Announce],
+                // Another client with our nick has left, or an earlier connection of ours has
+                // ended.
+                (true, _) => vec![RoomEvent::Announce],
                 (false, true) => vec![notice(nick, "left")],
                 (false, false) => Vec::new(),
             };
         }
-        let id = said::presence_id(payload);
+        let id = payload::presence_id(payload);
         if is_own_name {
             let is_new = self.present.insert(nick.to_owned(), id.clone()) != Some(id.clone());
             let is_other = is_new && !self.is_ours(id.as_deref());
-            let taken = is_other.then(|| Event::Show(taken(&self.place.nick)));
+            let taken = is_other.then(|| RoomEvent::Show(taken(&self.topics.nick)));
             return taken.into_iter().collect();
         }
         if let Some(known) = self.present.get_mut(nick) {
@@ -228,11 +231,11 @@ impl Room {
             return Vec::new();
         }
         if self.is_ours(id.as_deref()) {
-            // The name that we are about to have.
+            // The nick that we are about to take.
             self.present.insert(nick.to_owned(), id);
             return Vec::new();
         }
-        // A new name of somebody whom we know is announced before the old one is taken away.
+        // A client that changes its nick announces the new one before it clears the old one.
         let renamed = id.as_ref().and_then(|id| {
             let mut people = self.present.iter();
             let (old, _) = people.find(|(_, known)| known.as_ref() == Some(id))?;
@@ -255,12 +258,12 @@ impl Room {
     }
 }
 
-fn notice(nick: &str, what: &str) -> Event {
-    Event::Show(Line::Notice(format!("{} {what}", visible::name(nick))))
+fn notice(nick: &str, what: &str) -> RoomEvent {
+    RoomEvent::Show(ChatLine::Notice(format!("{} {what}", visible::name(nick))))
 }
 
-fn taken(nick: &Name) -> Line {
-    Line::notice(format_args!(
+fn taken(nick: &ChatName) -> ChatLine {
+    ChatLine::notice(format_args!(
         "somebody else here is called {nick} as well, and gets your private messages too; \
          /nick NAME gives you another name"
     ))
@@ -273,25 +276,25 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn room() -> Room {
-        let place = place("lobby", "ann");
-        let badge = Badge {
+        let topics = topics("lobby", "ann");
+        let own_presence = Presence {
             id: "id-of-ann".to_owned(),
             since: "2026-01-01T00:00:00Z".to_owned(),
         };
-        let mut room = Room::new(place, badge);
-        let presence = room.presence();
+        let mut room = Room::new(topics, own_presence);
+        let presence = room.presence_payload();
         assert_eq!(hear(&mut room, "", "lobby/$who/ann", &presence), [""; 0]);
         room
     }
 
-    fn place(room: &str, nick: &str) -> Place {
-        Place {
-            room: Name::room(room).expect("a name"),
-            nick: Name::nick(nick).expect("a name"),
+    fn topics(room: &str, nick: &str) -> RoomTopics {
+        RoomTopics {
+            room: ChatName::room(room).expect("a name"),
+            nick: ChatName::nick(nick).expect("a name"),
         }
     }
 
-    /// What comes out when this is delivered, in words.
+    /// The effects of a delivery as text.
     fn hear(room: &mut Room, id_or_flag: &str, topic: &str, payload: &str) -> Vec<String> {
         let mut attributes = Attributes::default();
         match id_or_flag {
@@ -307,27 +310,27 @@ pub(crate) mod tests {
         words(room.hear(&delivery))
     }
 
-    fn words(events: Vec<Event>) -> Vec<String> {
+    fn words(events: Vec<RoomEvent>) -> Vec<String> {
         let word = |event| match event {
-            Event::Show(line) => line.to_string(),
-            Event::Announce => "announce".to_owned(),
-            Event::Recount => "recount".to_owned(),
+            RoomEvent::Show(line) => line.to_string(),
+            RoomEvent::Announce => "announce".to_owned(),
+            RoomEvent::Recount => "recount".to_owned(),
         };
         events.into_iter().map(word).collect()
     }
 
     fn presence(nick: &str, id: &str) -> String {
-        Badge {
+        Presence {
             id: id.to_owned(),
             since: String::new(),
         }
-        .presence(nick)
+        .payload(nick)
     }
 
     #[test]
-    fn what_is_said_is_heard_by_everybody_and_in_private_by_one() {
+    fn messages_go_to_the_room_and_private_ones_to_one_nick() {
         let mut room = room();
-        let payload = said::message("bob", "hi");
+        let payload = payload::message("bob", "hi");
         assert_eq!(hear(&mut room, "", "lobby", &payload), ["bob: hi"]);
         assert_eq!(
             hear(&mut room, "", "lobby/@ann", &payload),
@@ -349,9 +352,9 @@ pub(crate) mod tests {
             answered: 0,
             copies: 0,
         };
-        let letter = room.letters.next(&account).expect("a letter").clone();
+        let letter = room.pending.next(&account).expect("a letter").clone();
         assert_eq!(letter.topic, "lobby");
-        room.letters.posted(1, &account);
+        room.pending.mark_posted(1, &account);
         assert_eq!(
             hear(&mut room, "id-1", "lobby", &letter.payload),
             ["ann: hello"]
@@ -393,7 +396,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn somebody_else_of_our_name_is_told_once() {
+    fn another_client_with_our_nick_is_reported_once() {
         let mut room = room();
         let other = presence("ann", "another");
         let said = hear(&mut room, "", "lobby/$who/ann", &other);
@@ -420,7 +423,7 @@ pub(crate) mod tests {
             if is_early {
                 assert_eq!(hear(&mut room, "", "lobby/$who/anna", &new), [""; 0]);
             }
-            room.move_to(place("lobby", "anna"));
+            room.move_to(topics("lobby", "anna"));
             assert_eq!(hear(&mut room, "", "lobby/$who/anna", &new), [""; 0]);
             assert_eq!(hear(&mut room, "", "lobby/$who/ann", ""), [""; 0]);
             assert_eq!(room.who().text(), "1 in lobby: anna (you)");
@@ -433,16 +436,16 @@ pub(crate) mod tests {
     fn a_name_that_another_has_is_taken() {
         let mut room = room();
         hear(&mut room, "", "lobby/$who/bob", "here");
-        assert!(room.is_taken(&place("lobby", "bob").nick).is_some());
-        assert!(room.is_taken(&place("lobby", "eve").nick).is_none());
-        assert!(room.is_taken(&place("lobby", "ann").nick).is_none());
+        assert!(room.is_taken(&topics("lobby", "bob").nick).is_some());
+        assert!(room.is_taken(&topics("lobby", "eve").nick).is_none());
+        assert!(room.is_taken(&topics("lobby", "ann").nick).is_none());
     }
 
     #[test]
     fn in_another_room_other_people_are_present() {
         let mut room = room();
         hear(&mut room, "", "lobby/$who/bob", "here");
-        room.move_to(place("attic", "ann"));
+        room.move_to(topics("attic", "ann"));
         assert_eq!(
             room.greeting().text(),
             "you are ann in attic; nobody else is known to be here"
@@ -463,7 +466,7 @@ pub(crate) mod tests {
         let mut room = room();
         for (topic, payload) in [
             ("lobby", "\x1b[2J\x07"),
-            ("lobby", &*said::message("\x1b]0;x\x07", "\x1b[31m")),
+            ("lobby", &*payload::message("\x1b]0;x\x07", "\x1b[31m")),
             ("lobby/@ann", "\u{9b}2J"),
             ("lobby/$who/a\u{9b}2J", "here"),
             ("lobby/$who/a\u{9b}2J", ""),

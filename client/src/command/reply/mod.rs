@@ -1,9 +1,8 @@
-//! `client reply`: an answer for each request, for as long as there are any, whatever happens to the
-//! broker.
+//! `client reply`: answers requests, and reconnects when the connection is lost.
 
-mod crew;
-mod desk;
 mod request;
+mod responder;
+mod workers;
 
 use std::ffi::OsString;
 use std::time::Instant;
@@ -14,23 +13,23 @@ use crate::exit::{self, Exit, Failure};
 use crate::interruption::Interruption;
 use crate::reconnect::Pauses;
 use crate::server::ServerArguments;
-use crate::talk::say;
+use crate::stderr::say;
 use crate::value;
 
-use desk::Desk;
+use responder::Responder;
 
 const FAILED: &str = "replying failed";
 
-/// Each has a thread here and a process of its own.
+/// Maximum number of commands at a time. Each has a thread here and a process.
 const MAX_JOBS: u64 = 1024;
 
 const EXAMPLES: &str = "\
-CMD finds the topic in $DALLAL_TOPIC and the request's id in $DALLAL_ID. If it
-fails, the answer has the attribute error=STATUS. A message that names no topic
-to reply to is looked after all the same, and not answered.
+CMD gets the topic in $DALLAL_TOPIC and the request's id in $DALLAL_ID. If it
+fails, the answer has the attribute error=STATUS. CMD also runs for a message
+without a reply topic, which gets no answer.
 
 Examples:
-  client reply time --exec date          answer with what a command prints
+  client reply time --exec date          answer with the output of a command
   client reply 'who/#' 'ann is here'     answer with a text
   client reply '$share/workers/jobs' -j 2 --exec 'timeout 60 ./work'
 ";
@@ -38,14 +37,14 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
 pub(crate) struct Arguments {
-    /// Which requests: topics, where + stands for one level and # for all below
+    /// The topics: + matches one level, # all levels below
     #[arg(value_parser = value::filter)]
     filter: String,
-    /// Answer each with this
+    /// The answer to each request
     #[arg(required_unless_present = "exec", conflicts_with = "exec")]
     #[arg(allow_negative_numbers = true)]
     text: Option<OsString>,
-    /// Give each to CMD in a shell, as its input, and answer with its output
+    /// Run CMD in a shell for each request: payload in, answer out
     #[arg(short = 'x', long, value_name = "CMD")]
     exec: Option<OsString>,
     /// Run up to N commands at a time
@@ -60,6 +59,14 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    fn responder(&self) -> Result<Responder, Failure> {
+        match (&self.exec, &self.text) {
+            (Some(command), _) => Responder::with_command(command, self.jobs, self.count),
+            (None, Some(text)) => Ok(Responder::with_text(text, self.count)),
+            (None, None) => unreachable!("one of the two is required"),
+        }
+    }
+
     fn subscribe(&self, interrupt: &Interrupt) -> Result<Client, Error> {
         let mut client = self.server.connect(interrupt)?;
         client.subscribe(&self.filter)?;
@@ -69,28 +76,28 @@ impl Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let interruption = Interruption::watch()?;
-    let mut desk = Desk::open(arguments)?;
+    let mut responder = arguments.responder()?;
     let subscribed = arguments.subscribe(interruption.interrupt());
     let client = match subscribed {
         Ok(client) => client,
         Err(error) => return interruption.end(error.into(), FAILED),
     };
     say(format_args!("replying on {}", arguments.filter));
-    follow(arguments, client, interruption.interrupt(), &mut desk)
+    follow(arguments, client, interruption.interrupt(), &mut responder)
         .or_else(|error| interruption.end(error.into(), "client"))
 }
 
-/// Answers, and starts over when the broker is lost.
+/// Answers, and reconnects when the connection is lost.
 fn follow(
     arguments: &Arguments,
     mut client: Client,
     interrupt: &Interrupt,
-    desk: &mut Desk,
+    responder: &mut Responder,
 ) -> Result<Exit, Error> {
     let mut pauses = Pauses::new();
     loop {
         let start = Instant::now();
-        let lost = match desk.serve(&mut client) {
+        let lost = match responder.serve(&mut client) {
             Ok(()) => return Ok(Exit::Done),
             Err(lost) if lost.is_disconnect() || matches!(lost, Error::NoAnswer { .. }) => lost,
             Err(error) => return Err(error),
@@ -99,6 +106,6 @@ fn follow(
         let again = || arguments.subscribe(interrupt);
         let tell = |text| say(format_args!("client: {text}"));
         let connected = pauses.reconnect(&lost, interrupt, None, again, tell)?;
-        client = connected.expect("without a deadline it goes on until it is connected");
+        client = connected.expect("there is no deadline");
     }
 }

@@ -2,20 +2,20 @@
 
 use client::{Attributes, ERROR, Error, Escaped, ID, Publisher, REPLY, Topic};
 
-use crate::talk::say;
+use crate::stderr::say;
 
-/// What somebody wants to know.
+/// A request.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) topic: String,
     pub(super) payload: Vec<u8>,
     pub(super) id: Option<Vec<u8>>,
-    /// Where the answer goes; `None` if none is wanted.
+    /// The topic of the answer; `None` if the request wants none.
     reply: Option<String>,
 }
 
 impl Request {
-    /// From a message.
+    /// Reads a request from a message.
     pub(super) fn new(
         topic: Topic<'_>,
         payload: &Escaped<'_>,
@@ -39,13 +39,13 @@ impl Request {
         }
     }
 
-    /// The topic, which its publisher has chosen, for a line on the terminal.
+    /// The topic without control characters, to print on a terminal.
     pub(super) fn shown_topic(&self) -> String {
         shown(&self.topic)
     }
 
-    /// Its answer, if one is wanted. `error` is the status of a command that failed.
-    pub(super) fn answer(self, payload: Vec<u8>, error: Option<i32>) -> Option<Answer> {
+    /// The answer, if the request wants one. `error` is the exit status of a failed command.
+    pub(super) fn answer(self, payload: Vec<u8>, error: Option<i32>) -> Option<ReplyMessage> {
         let mut attributes = Attributes::default();
         if let Some(id) = &self.id {
             attributes.push(ID, id).expect("it is a key");
@@ -54,7 +54,7 @@ impl Request {
             let pushed = attributes.push(ERROR, error.to_string().as_bytes());
             pushed.expect("it is a key");
         }
-        Some(Answer {
+        Some(ReplyMessage {
             topic: self.reply?,
             payload,
             attributes,
@@ -66,15 +66,15 @@ fn shown(topic: &str) -> String {
     topic.replace(char::is_control, "?")
 }
 
-/// What they are told.
+/// An answer to publish.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct ReplyMessage {
     topic: String,
     payload: Vec<u8>,
     attributes: Attributes<'static>,
 }
 
-impl Answer {
+impl ReplyMessage {
     pub(super) fn publish(&self, publisher: &mut Publisher<'_>) -> Result<(), Error> {
         publisher.publish_with(&self.topic, &self.payload, &self.attributes)
     }

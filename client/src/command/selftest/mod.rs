@@ -1,18 +1,21 @@
 //! `client selftest`: numbered statements of the MQTT standard, checked against any server.
 //!
 //! `cases/` has the table, one file for each chapter of the standard; a case is a sentence and a
-//! function. `lab.rs` is what such a function works with, `peer.rs` its raw connection. Nothing of
-//! the client library is used here: what is to find a server's mistakes must be able to make them.
+//! function. `context.rs` is the context of such a function, `test_client.rs` its raw connection.
+//! The client library is not used here, because a test client must be able to send invalid packets.
 
 mod case;
 mod cases;
-mod hello;
-mod lab;
-mod peer;
+mod connect_packet;
+mod context;
+mod encode;
+mod finding;
+mod packet;
 mod property;
 mod reader;
 mod report;
 mod run;
+mod test_client;
 mod version;
 mod writer;
 
@@ -24,16 +27,16 @@ use crate::duration;
 use crate::exit::{self, Exit, Failure};
 use crate::server::{Login, Url};
 
-use lab::Target;
-use report::Report;
-use version::Version;
+use context::TestServer;
+use report::SelftestReport;
+use version::MqttVersion;
 
 const EXAMPLES: &str = "\
 Examples:
   client selftest                           the broker here, both versions
   client selftest -s mqtt://localhost:1883 --mqtt 5
-  client selftest --only 3.8 --json         what chapter 3.8 says, for programs
-  client selftest --list                    what is checked
+  client selftest --only 3.8 --json         chapter 3.8, for programs
+  client selftest --list                    list the statements
 ";
 
 #[derive(Debug, clap::Args)]
@@ -49,47 +52,47 @@ pub(crate) struct Arguments {
         default_value = "127.0.0.1:1373"
     )]
     server: Url,
-    /// Check this version alone, 3.1.1 or 5
+    /// Check only this version, 3.1.1 or 5
     #[arg(long, value_enum, value_name = "VERSION", hide_possible_values = true)]
-    mqtt: Option<Version>,
-    /// Check only statements whose number or sentence contains this; may be given more than once
+    mqtt: Option<MqttVersion>,
+    /// Check only statements whose number or sentence contains this; may be repeated
     #[arg(long, value_name = "PATTERN")]
     only: Vec<String>,
-    /// Print what would be checked, and check nothing
+    /// List the statements without checking them
     #[arg(long)]
     list: bool,
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
-    /// Check so many at a time
+    /// Run N checks at a time
     #[arg(short, long, value_name = "N", default_value = "8")]
     jobs: NonZeroUsize,
-    /// Wait so long for what should come
+    /// Wait at most TIME for each packet
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration::parse_positive)]
     wait: Duration,
 }
 
 impl Arguments {
-    fn versions(&self) -> Vec<Version> {
+    fn versions(&self) -> Vec<MqttVersion> {
         match self.mqtt {
             Some(version) => vec![version],
-            None => Version::ALL.to_vec(),
+            None => MqttVersion::ALL.to_vec(),
         }
     }
 
-    fn target(&self) -> Target {
+    fn target(&self) -> TestServer {
         let Login { user, password } = self.server.mqtt.clone().unwrap_or_default();
-        Target {
+        TestServer {
             address: self.server.server.to_string(),
             user,
             password,
-            patience: self.wait,
+            timeout: self.wait,
         }
     }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let mut report = Report::new(io::stdout().lock(), arguments.json);
+    let mut report = SelftestReport::new(io::stdout().lock(), arguments.json);
     let failed = |error| Failure::of_output(&error);
     let target = arguments.target();
     for version in arguments.versions() {
@@ -101,19 +104,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         if cases.is_empty() {
             continue;
         }
-        let said = run::introduce(&target, version).map_err(|finding| {
+        let server_properties = run::introduce(&target, version).map_err(|finding| {
             let why = format_args!("{finding}; give the right --server URL");
             Failure::new(Exit::NoConnection, "the selftest cannot begin", why)
         })?;
         report.begin(version, &target.address).map_err(failed)?;
-        run::all(&target, version, &said, &cases, arguments.jobs, |result| {
-            report.add(version, result)
-        })
+        run::all(
+            &target,
+            version,
+            &server_properties,
+            &cases,
+            arguments.jobs,
+            |result| report.add(version, result),
+        )
         .map_err(failed)?;
         report.end(version).map_err(failed)?;
     }
     if report.checked() == 0 && !arguments.list {
-        let why = "no statement matches; see what there is with --list";
+        let why = "no statement matches; list them with --list";
         return Err(Failure::new(Exit::Usage, "client", why));
     }
     Ok(if report.has_failures() {

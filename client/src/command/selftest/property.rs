@@ -1,15 +1,14 @@
-//! Properties of MQTT 5: names, bytes out, values in.
+//! Properties of MQTT 5: names, encoding and parsing.
 //!
-//! What goes out is not checked, so that a case can say what the standard forbids; what comes in is
-//! checked strictly.
+//! Encoding checks nothing, so that a case can send what the standard forbids. Parsing is strict.
 
-use super::reader::{Malformed, Reader};
-use super::writer::Writer;
+use super::reader::{FieldReader, Malformed};
+use super::writer::FieldWriter;
 
-/// The names that the standard gives to numbers.
+/// The identifiers of properties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Name {
+pub(crate) enum PropertyName {
     PayloadFormat = 0x01,
     MessageExpiry = 0x02,
     ContentType = 0x03,
@@ -39,7 +38,7 @@ pub(crate) enum Name {
     SharedAvailable = 0x2a,
 }
 
-use Name::{
+use PropertyName::{
     AssignedClientId, AuthenticationData, AuthenticationMethod, ContentType, CorrelationData,
     MaximumPacketSize, MaximumQos, MessageExpiry, PayloadFormat, ReasonString, ReceiveMaximum,
     RequestProblemInformation, RequestResponseInformation, ResponseInformation, ResponseTopic,
@@ -48,7 +47,7 @@ use Name::{
     WildcardAvailable, WillDelay,
 };
 
-const NAMES: [Name; 27] = [
+const NAMES: [PropertyName; 27] = [
     PayloadFormat,
     MessageExpiry,
     ContentType,
@@ -78,8 +77,8 @@ const NAMES: [Name; 27] = [
     SharedAvailable,
 ];
 
-/// What a server may say in each of its packets.
-pub(crate) const IN_CONNACK: &[Name] = &[
+/// The properties that a server may send in each of its packets.
+pub(crate) const IN_CONNACK: &[PropertyName] = &[
     SessionExpiry,
     ReceiveMaximum,
     MaximumQos,
@@ -98,7 +97,7 @@ pub(crate) const IN_CONNACK: &[Name] = &[
     AuthenticationMethod,
     AuthenticationData,
 ];
-pub(crate) const IN_PUBLISH: &[Name] = &[
+pub(crate) const IN_PUBLISH: &[PropertyName] = &[
     PayloadFormat,
     MessageExpiry,
     TopicAlias,
@@ -108,16 +107,16 @@ pub(crate) const IN_PUBLISH: &[Name] = &[
     SubscriptionId,
     ContentType,
 ];
-pub(crate) const IN_ACK: &[Name] = &[ReasonString, UserProperty];
-pub(crate) const IN_DISCONNECT: &[Name] = &[ReasonString, UserProperty, ServerReference];
-pub(crate) const IN_AUTH: &[Name] = &[
+pub(crate) const IN_ACK: &[PropertyName] = &[ReasonString, UserProperty];
+pub(crate) const IN_DISCONNECT: &[PropertyName] = &[ReasonString, UserProperty, ServerReference];
+pub(crate) const IN_AUTH: &[PropertyName] = &[
     AuthenticationMethod,
     AuthenticationData,
     ReasonString,
     UserProperty,
 ];
 
-/// What a property holds. Its number decides which of these it is.
+/// The value of a property. Its identifier decides the type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Value {
     Byte(u8),
@@ -131,35 +130,35 @@ pub(crate) enum Value {
 
 /// Properties in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Properties(pub(crate) Vec<(Name, Value)>);
+pub(crate) struct Properties(pub(crate) Vec<(PropertyName, Value)>);
 
 impl Properties {
-    pub(crate) fn with(mut self, name: Name, value: Value) -> Self {
+    pub(crate) fn with(mut self, name: PropertyName, value: Value) -> Self {
         self.0.push((name, value));
         self
     }
 
-    pub(crate) fn byte(self, name: Name, value: u8) -> Self {
+    pub(crate) fn byte(self, name: PropertyName, value: u8) -> Self {
         self.with(name, Value::Byte(value))
     }
 
-    pub(crate) fn two(self, name: Name, value: u16) -> Self {
+    pub(crate) fn two(self, name: PropertyName, value: u16) -> Self {
         self.with(name, Value::Two(value))
     }
 
-    pub(crate) fn four(self, name: Name, value: u32) -> Self {
+    pub(crate) fn four(self, name: PropertyName, value: u32) -> Self {
         self.with(name, Value::Four(value))
     }
 
-    pub(crate) fn variable(self, name: Name, value: u32) -> Self {
+    pub(crate) fn variable(self, name: PropertyName, value: u32) -> Self {
         self.with(name, Value::Variable(value))
     }
 
-    pub(crate) fn text(self, name: Name, value: &str) -> Self {
+    pub(crate) fn text(self, name: PropertyName, value: &str) -> Self {
         self.with(name, Value::Text(value.to_owned()))
     }
 
-    pub(crate) fn data(self, name: Name, value: &[u8]) -> Self {
+    pub(crate) fn data(self, name: PropertyName, value: &[u8]) -> Self {
         self.with(name, Value::Data(value.to_owned()))
     }
 
@@ -168,19 +167,19 @@ impl Properties {
         self.with(UserProperty, pair)
     }
 
-    /// The first of this name.
-    pub(crate) fn get(&self, name: Name) -> Option<&Value> {
+    /// The first property with this name.
+    pub(crate) fn get(&self, name: PropertyName) -> Option<&Value> {
         self.all(name).next()
     }
 
-    /// All of this name, in their order.
-    pub(crate) fn all(&self, name: Name) -> impl Iterator<Item = &Value> {
+    /// All properties with this name, in order.
+    pub(crate) fn all(&self, name: PropertyName) -> impl Iterator<Item = &Value> {
         let found = self.0.iter().filter(move |(each, _)| *each == name);
         found.map(|(_, value)| value)
     }
 
-    /// A number, whatever its width.
-    pub(crate) fn number(&self, name: Name) -> Option<u32> {
+    /// A number of any width.
+    pub(crate) fn number(&self, name: PropertyName) -> Option<u32> {
         match self.get(name)? {
             Value::Byte(value) => Some((*value).into()),
             Value::Two(value) => Some((*value).into()),
@@ -189,9 +188,9 @@ impl Properties {
         }
     }
 
-    /// With the length before them.
-    pub(crate) fn write(&self, out: &mut Writer) {
-        let mut body = Writer::default();
+    /// Writes them with their length before them.
+    pub(crate) fn write(&self, out: &mut FieldWriter) {
+        let mut body = FieldWriter::default();
         for (name, value) in &self.0 {
             body.u8(*name as u8);
             match value {
@@ -211,20 +210,31 @@ impl Properties {
         out.bytes(&body.0);
     }
 
-    /// Takes those of one packet, of which only some are allowed.
-    pub(crate) fn read(reader: &mut Reader<'_>, allowed: &[Name]) -> Result<Self, Malformed> {
+    /// The size of their encoding, with the length before them.
+    pub(crate) fn encoded_len(&self) -> usize {
+        let mut out = FieldWriter::default();
+        self.write(&mut out);
+        out.0.len()
+    }
+
+    /// Parses the properties of a packet, in which only some are allowed.
+    pub(crate) fn read(
+        reader: &mut FieldReader<'_>,
+        allowed: &[PropertyName],
+    ) -> Result<Self, Malformed> {
         let len = reader.variable("the length of the properties")?;
-        let mut rest = Reader(reader.take(len as usize, "the properties")?);
+        let mut rest = FieldReader(reader.take(len as usize, "the properties")?);
         let mut properties = Self::default();
         while !rest.0.is_empty() {
             let number = rest.variable("a property's number")?;
             let name = NAMES.into_iter().find(|name| *name as u32 == number);
-            let name = name.ok_or_else(|| Malformed(format!("property 0x{number:02x} is none")))?;
+            let name =
+                name.ok_or_else(|| Malformed(format!("property 0x{number:02x} is not known")))?;
             if !allowed.contains(&name) {
-                let why = format!("{name:?} does not belong into this packet");
+                let why = format!("{name:?} does not belong in this packet");
                 return Err(Malformed(why));
             }
-            // Only these may come more than once.
+            // Only these may be repeated.
             let is_double = properties.get(name).is_some();
             if is_double && name != UserProperty && name != SubscriptionId {
                 return Err(Malformed(format!("{name:?} comes twice")));
@@ -236,7 +246,7 @@ impl Properties {
     }
 }
 
-fn read_value(name: Name, reader: &mut Reader<'_>) -> Result<Value, Malformed> {
+fn read_value(name: PropertyName, reader: &mut FieldReader<'_>) -> Result<Value, Malformed> {
     let what = "a property's value";
     Ok(match name {
         PayloadFormat

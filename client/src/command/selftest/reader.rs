@@ -1,294 +1,17 @@
-//! Packets of a server, read strictly: what the standard does not allow is [`Malformed`].
+//! Reads fields of MQTT packets; what the standard does not allow is [`Malformed`].
 
-use super::property::{self, Properties};
-use super::version::Version;
-
-/// Why bytes are no packet that a server may send.
+/// Why bytes are not a packet that a server may send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed(pub(crate) String);
 
-/// What a server says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Packet {
-    Connack(Connack),
-    Publish(Message),
-    Ack(Ack),
-    Suback(Answers),
-    Unsuback(Answers),
-    Pingresp,
-    Disconnect { code: u8, properties: Properties },
-    Auth { code: u8, properties: Properties },
-}
+/// Maximum bytes of a variable byte integer.
+pub(super) const MAX_LENGTH_BYTES: usize = 4;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Connack {
-    pub(crate) session_present: bool,
-    pub(crate) code: u8,
-    pub(crate) properties: Properties,
-}
-
-/// A PUBLISH.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Message {
-    pub(crate) topic: String,
-    pub(crate) payload: Vec<u8>,
-    pub(crate) qos: u8,
-    pub(crate) retain: bool,
-    pub(crate) dup: bool,
-    /// 0 for QoS 0.
-    pub(crate) id: u16,
-    pub(crate) properties: Properties,
-}
-
-/// What acknowledges a PUBLISH, step by step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    Puback = 4,
-    Pubrec = 5,
-    Pubrel = 6,
-    Pubcomp = 7,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ack {
-    pub(crate) step: Step,
-    pub(crate) id: u16,
-    pub(crate) code: u8,
-    pub(crate) properties: Properties,
-}
-
-/// SUBACK and UNSUBACK. In 3.1.1 the latter has no codes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Answers {
-    pub(crate) id: u16,
-    pub(crate) codes: Vec<u8>,
-    pub(crate) properties: Properties,
-}
-
-/// The codes that a server may put into each of its packets.
-const CONNACK_CODES_3: &[u8] = &[0, 1, 2, 3, 4, 5];
-const CONNACK_CODES: &[u8] = &[
-    0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8a, 0x8c, 0x90, 0x95, 0x97,
-    0x99, 0x9a, 0x9b, 0x9c, 0x9d, 0x9f,
-];
-const PUBLISH_CODES: &[u8] = &[0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
-const RELEASE_CODES: &[u8] = &[0x00, 0x92];
-const SUBACK_CODES_3: &[u8] = &[0, 1, 2, 0x80];
-const SUBACK_CODES: &[u8] = &[
-    0x00, 0x01, 0x02, 0x80, 0x83, 0x87, 0x8f, 0x91, 0x97, 0x9e, 0xa1, 0xa2,
-];
-const UNSUBACK_CODES: &[u8] = &[0x00, 0x11, 0x80, 0x83, 0x87, 0x8f, 0x91];
-const DISCONNECT_CODES: &[u8] = &[
-    0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8b, 0x8d, 0x8e, 0x8f, 0x90, 0x93, 0x94, 0x95, 0x96,
-    0x97, 0x98, 0x99, 0x9a, 0x9b, 0x9c, 0x9d, 0x9e, 0x9f, 0xa0, 0xa1, 0xa2,
-];
-const AUTH_CODES: &[u8] = &[0x00, 0x18];
-
-/// The longest length that can be said.
-const MAX_LENGTH_BYTES: usize = 4;
-
-/// The first packet of `bytes` and how long it is; `None` if it is not there as a whole.
-pub(crate) fn first(bytes: &[u8], version: Version) -> Result<Option<(Packet, usize)>, Malformed> {
-    let Some((&kind, rest)) = bytes.split_first() else {
-        return Ok(None);
-    };
-    let says_length = rest
-        .iter()
-        .take(MAX_LENGTH_BYTES)
-        .any(|byte| byte & 0x80 == 0);
-    if !says_length && rest.len() < MAX_LENGTH_BYTES {
-        return Ok(None);
-    }
-    let mut reader = Reader(rest);
-    let length = reader.variable("the length of a packet")? as usize;
-    let Some(body) = reader.0.get(..length) else {
-        return Ok(None);
-    };
-    let len = 1 + rest.len() - reader.0.len() + length;
-    let mut body = Reader(body);
-    let packet = read(kind, &mut body, version)?;
-    if !body.0.is_empty() {
-        let why = format!("{} bytes too many in {packet:?}", body.0.len());
-        return Err(Malformed(why));
-    }
-    Ok(Some((packet, len)))
-}
-
-fn read(kind: u8, body: &mut Reader<'_>, version: Version) -> Result<Packet, Malformed> {
-    let is_v5 = version == Version::V5;
-    let flags = kind & 0x0f;
-    let wanted_flags = match kind >> 4 {
-        3 => flags,
-        6 => 2,
-        _ => 0,
-    };
-    if flags != wanted_flags {
-        let why = format!("the flags of packet type {} are {flags:04b}", kind >> 4);
-        return Err(Malformed(why));
-    }
-    Ok(match kind >> 4 {
-        2 => Packet::Connack(read_connack(body, version)?),
-        3 => Packet::Publish(read_publish(flags, body, version)?),
-        4 => Packet::Ack(read_ack(Step::Puback, PUBLISH_CODES, body, version)?),
-        5 => Packet::Ack(read_ack(Step::Pubrec, PUBLISH_CODES, body, version)?),
-        6 => Packet::Ack(read_ack(Step::Pubrel, RELEASE_CODES, body, version)?),
-        7 => Packet::Ack(read_ack(Step::Pubcomp, RELEASE_CODES, body, version)?),
-        9 => {
-            let allowed = if is_v5 { SUBACK_CODES } else { SUBACK_CODES_3 };
-            Packet::Suback(read_answers("SUBACK", allowed, body, version)?)
-        }
-        11 if is_v5 => Packet::Unsuback(read_answers("UNSUBACK", UNSUBACK_CODES, body, version)?),
-        11 => Packet::Unsuback(Answers {
-            id: body.id("UNSUBACK")?,
-            codes: Vec::new(),
-            properties: Properties::default(),
-        }),
-        13 => Packet::Pingresp,
-        14 if is_v5 => {
-            let (code, properties) = read_end(body, DISCONNECT_CODES, property::IN_DISCONNECT)?;
-            Packet::Disconnect { code, properties }
-        }
-        15 if is_v5 => {
-            let (code, properties) = read_end(body, AUTH_CODES, property::IN_AUTH)?;
-            Packet::Auth { code, properties }
-        }
-        kind => {
-            let why = format!("packet type {kind} is none of a server of MQTT {version}");
-            return Err(Malformed(why));
-        }
-    })
-}
-
-fn read_connack(body: &mut Reader<'_>, version: Version) -> Result<Connack, Malformed> {
-    let flags = body.u8("the flags of a CONNACK")?;
-    if flags > 1 {
-        return Err(Malformed(format!("the flags of a CONNACK are {flags:08b}")));
-    }
-    let code = body.u8("the code of a CONNACK")?;
-    // Who does not speak version 5 may say so in version 3.
-    let refuses_version = version == Version::V5 && code == 1 && body.0.is_empty();
-    let (allowed, properties) = match version {
-        _ if refuses_version => (CONNACK_CODES_3, Properties::default()),
-        Version::V3 => (CONNACK_CODES_3, Properties::default()),
-        Version::V5 => (CONNACK_CODES, Properties::read(body, property::IN_CONNACK)?),
-    };
-    check_code("CONNACK", code, allowed)?;
-    Ok(Connack {
-        session_present: flags == 1,
-        code,
-        properties,
-    })
-}
-
-fn read_publish(flags: u8, body: &mut Reader<'_>, version: Version) -> Result<Message, Malformed> {
-    let qos = flags >> 1 & 3;
-    let dup = flags & 8 != 0;
-    if qos == 3 {
-        return Err(Malformed("a PUBLISH with QoS 3".to_owned()));
-    }
-    if qos == 0 && dup {
-        return Err(Malformed("a PUBLISH with QoS 0 and DUP".to_owned()));
-    }
-    let topic = body.text("the topic of a PUBLISH")?;
-    if topic.contains(['+', '#']) {
-        return Err(Malformed(format!("a PUBLISH to {topic:?}")));
-    }
-    let id = if qos > 0 { body.id("PUBLISH")? } else { 0 };
-    let properties = match version {
-        Version::V3 => Properties::default(),
-        Version::V5 => Properties::read(body, property::IN_PUBLISH)?,
-    };
-    let has_alias = properties.get(property::Name::TopicAlias).is_some();
-    if topic.is_empty() && !has_alias {
-        return Err(Malformed("a PUBLISH without a topic".to_owned()));
-    }
-    let payload = body.rest().to_owned();
-    Ok(Message {
-        topic,
-        payload,
-        qos,
-        retain: flags & 1 != 0,
-        dup,
-        id,
-        properties,
-    })
-}
-
-fn read_ack(
-    step: Step,
-    allowed: &[u8],
-    body: &mut Reader<'_>,
-    version: Version,
-) -> Result<Ack, Malformed> {
-    let id = body.id("an acknowledgement")?;
-    let (code, properties) = match version {
-        Version::V3 => (0, Properties::default()),
-        Version::V5 => read_end(body, allowed, property::IN_ACK)?,
-    };
-    Ok(Ack {
-        step,
-        id,
-        code,
-        properties,
-    })
-}
-
-/// A code and properties, of which the last or both may be left out.
-fn read_end(
-    body: &mut Reader<'_>,
-    allowed: &[u8],
-    properties: &[property::Name],
-) -> Result<(u8, Properties), Malformed> {
-    if body.0.is_empty() {
-        return Ok((0, Properties::default()));
-    }
-    let code = body.u8("a reason code")?;
-    check_code("this packet", code, allowed)?;
-    if body.0.is_empty() {
-        return Ok((code, Properties::default()));
-    }
-    Ok((code, Properties::read(body, properties)?))
-}
-
-fn read_answers(
-    what: &str,
-    allowed: &[u8],
-    body: &mut Reader<'_>,
-    version: Version,
-) -> Result<Answers, Malformed> {
-    let id = body.id(what)?;
-    let properties = match version {
-        Version::V3 => Properties::default(),
-        Version::V5 => Properties::read(body, property::IN_ACK)?,
-    };
-    let codes = body.rest().to_owned();
-    if codes.is_empty() {
-        return Err(Malformed(format!("{what} without a code")));
-    }
-    for &code in &codes {
-        check_code(what, code, allowed)?;
-    }
-    Ok(Answers {
-        id,
-        codes,
-        properties,
-    })
-}
-
-fn check_code(what: &str, code: u8, allowed: &[u8]) -> Result<(), Malformed> {
-    if allowed.contains(&code) {
-        return Ok(());
-    }
-    Err(Malformed(format!(
-        "0x{code:02x} is no reason code of {what}"
-    )))
-}
-
-/// Bytes that are taken from the front.
+/// Bytes to read from.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+pub(crate) struct FieldReader<'a>(pub(crate) &'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> FieldReader<'a> {
     pub(crate) fn take(&mut self, count: usize, what: &str) -> Result<&'a [u8], Malformed> {
         let split = self.0.split_at_checked(count);
         let (taken, rest) = split.ok_or_else(|| Malformed(format!("{what} is cut off")))?;
@@ -296,7 +19,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    fn rest(&mut self) -> &'a [u8] {
+    pub(crate) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.0)
     }
 
@@ -314,7 +37,7 @@ impl<'a> Reader<'a> {
         Ok(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
     }
 
-    /// A variable byte integer in as few bytes as it needs.
+    /// A variable byte integer in its shortest form.
     pub(crate) fn variable(&mut self, what: &str) -> Result<u32, Malformed> {
         let mut value = 0;
         for index in 0..MAX_LENGTH_BYTES {
@@ -343,87 +66,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn id(&mut self, what: &str) -> Result<u16, Malformed> {
+    pub(crate) fn id(&mut self, what: &str) -> Result<u16, Malformed> {
         match self.u16(what)? {
             0 => Err(Malformed(format!("the packet id of {what} is 0"))),
             id => Ok(id),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn whole(bytes: &[u8], version: Version) -> Packet {
-        for cut in 0..bytes.len() {
-            assert_eq!(
-                first(&bytes[..cut], version),
-                Ok(None),
-                "{cut} of {bytes:?}"
-            );
-        }
-        let twice = bytes.repeat(2);
-        let (packet, len) = first(&twice, version)
-            .expect("a packet")
-            .expect("a whole one");
-        assert_eq!(len, bytes.len());
-        packet
-    }
-
-    #[test]
-    fn a_packet_is_read_as_soon_as_it_is_whole() {
-        assert_eq!(whole(&[0xd0, 0], Version::V3), Packet::Pingresp);
-        let connack = Packet::Connack(Connack {
-            session_present: true,
-            code: 0,
-            properties: Properties::default(),
-        });
-        assert_eq!(whole(&[0x20, 2, 1, 0], Version::V3), connack);
-        assert_eq!(whole(&[0x20, 3, 1, 0, 0], Version::V5), connack);
-        let Packet::Publish(message) = whole(b"\x3b\x08\x00\x01a\x00\x07\x00hi", Version::V5)
-        else {
-            panic!("no PUBLISH");
-        };
-        assert_eq!((message.qos, message.id, message.retain), (1, 7, true));
-        assert_eq!((&*message.topic, &*message.payload), ("a", &b"hi"[..]));
-    }
-
-    #[test]
-    fn what_a_server_may_not_say_is_malformed() {
-        for (bytes, version, why) in [
-            (&[0x36, 5, 0, 1, b'a', 0, 1][..], Version::V3, "QoS 3"),
-            (&[0x38, 3, 0, 1, b'a'], Version::V3, "QoS 0 and DUP"),
-            (&[0x30, 3, 0, 1, b'#'], Version::V3, "PUBLISH to"),
-            (&[0x30, 2, 0, 0], Version::V3, "without a topic"),
-            (
-                &[0x32, 5, 0, 1, b'a', 0, 0],
-                Version::V3,
-                "packet id of PUBLISH is 0",
-            ),
-            (&[0x31, 3, 0, 1, 0xff], Version::V3, "not UTF-8"),
-            (&[0xd1, 0], Version::V3, "flags of packet type 13"),
-            (&[0xd0, 1, 0], Version::V3, "too many"),
-            (&[0xd0, 0x80, 0], Version::V3, "longer than it needs"),
-            (&[0xd0, 0x80, 0x80, 0x80, 0x80], Version::V3, "too long"),
-            (&[0x20, 2, 2, 0], Version::V3, "flags of a CONNACK"),
-            (&[0x20, 2, 0, 6], Version::V3, "no reason code"),
-            (&[0x90, 3, 0, 1, 3], Version::V3, "no reason code"),
-            (&[0x10, 0], Version::V3, "none of a server"),
-            (&[0xe0, 0], Version::V3, "none of a server"),
-            (&[0xe0, 1, 4], Version::V5, "no reason code"),
-            (&[0x20, 5, 0, 0, 2, 0x01, 0], Version::V5, "does not belong"),
-            (
-                &[0x20, 7, 0, 0, 4, 0x25, 0, 0x25, 0],
-                Version::V5,
-                "comes twice",
-            ),
-            (&[0x20, 5, 0, 0, 2, 0x25, 2], Version::V5, "not 0 or 1"),
-            (&[0x20, 4, 0, 0, 1, 0x7f], Version::V5, "is none"),
-            (&[0x20, 2, 0, 0], Version::V5, "cut off"),
-        ] {
-            let malformed = first(bytes, version).expect_err(why);
-            assert!(malformed.0.contains(why), "{malformed:?}");
         }
     }
 }

@@ -1,20 +1,22 @@
-//! Verdicts to standard output: lines for people, or one JSON object a line.
+//! Prints verdicts to standard output: lines for people, or one JSON object per line.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use serde_json::json;
 
-use super::case::{Case, Finding};
-use super::run::Outcome;
-use super::version::Version;
+use super::case::Case;
 
-/// Writes what became of the cases, and counts.
+use super::finding::Finding;
+use super::run::Outcome;
+use super::version::MqttVersion;
+
+/// Prints and counts the outcomes of cases.
 #[derive(Debug)]
-pub(crate) struct Report<W: Write> {
+pub(crate) struct SelftestReport<W: Write> {
     out: W,
     json: bool,
-    /// Of the version that is being checked.
+    /// Counts of the current version.
     now: Count,
     checked: u64,
     failed: u64,
@@ -28,7 +30,7 @@ struct Count {
     statements: BTreeSet<&'static str>,
 }
 
-impl<W: Write> Report<W> {
+impl<W: Write> SelftestReport<W> {
     pub(crate) fn new(out: W, json: bool) -> Self {
         Self {
             out,
@@ -39,8 +41,8 @@ impl<W: Write> Report<W> {
         }
     }
 
-    /// What there is to check.
-    pub(crate) fn list(&mut self, version: Version, cases: &[Case]) -> io::Result<()> {
+    /// Prints the statements.
+    pub(crate) fn list(&mut self, version: MqttVersion, cases: &[Case]) -> io::Result<()> {
         for case in cases {
             let number = number(case, version);
             let sentence = case.sentence;
@@ -56,7 +58,7 @@ impl<W: Write> Report<W> {
         Ok(())
     }
 
-    pub(crate) fn begin(&mut self, version: Version, server: &str) -> io::Result<()> {
+    pub(crate) fn begin(&mut self, version: MqttVersion, server: &str) -> io::Result<()> {
         self.now = Count::default();
         if self.json {
             return Ok(());
@@ -64,7 +66,7 @@ impl<W: Write> Report<W> {
         writeln!(self.out, "MQTT {version} at {server}")
     }
 
-    pub(crate) fn add(&mut self, version: Version, outcome: &Outcome) -> io::Result<()> {
+    pub(crate) fn add(&mut self, version: MqttVersion, outcome: &Outcome) -> io::Result<()> {
         let Outcome {
             case,
             checked,
@@ -112,7 +114,7 @@ impl<W: Write> Report<W> {
         self.out.flush()
     }
 
-    pub(crate) fn end(&mut self, version: Version) -> io::Result<()> {
+    pub(crate) fn end(&mut self, version: MqttVersion) -> io::Result<()> {
         let Count {
             passed,
             failed,
@@ -137,7 +139,7 @@ impl<W: Write> Report<W> {
         )
     }
 
-    /// How many cases were checked in all versions.
+    /// Number of checked cases in all versions.
     pub(crate) fn checked(&self) -> u64 {
         self.checked
     }
@@ -147,6 +149,6 @@ impl<W: Write> Report<W> {
     }
 }
 
-fn number(case: &Case, version: Version) -> String {
+fn number(case: &Case, version: MqttVersion) -> String {
     format!("MQTT-{}", case.number(version).unwrap_or("none"))
 }

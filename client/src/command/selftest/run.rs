@@ -1,4 +1,4 @@
-//! Cases run some at a time, and are told in the order of the table.
+//! Runs several cases at a time, and reports them in the order of the table.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,12 +8,14 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::case::{Case, Checked};
-use super::lab::{Lab, Target};
-use super::property::Properties;
-use super::version::Version;
+use super::case::Case;
 
-/// What became of a case.
+use super::context::{TestContext, TestServer};
+use super::finding::Checked;
+use super::property::Properties;
+use super::version::MqttVersion;
+
+/// The outcome of a case.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) case: Case,
@@ -21,20 +23,20 @@ pub(crate) struct Outcome {
     pub(crate) took: Duration,
 }
 
-/// What the server says of itself when a client connects.
-pub(crate) fn introduce(target: &Target, version: Version) -> Checked<Properties> {
+/// The properties that the server announces in its CONNACK.
+pub(crate) fn introduce(target: &TestServer, version: MqttVersion) -> Checked<Properties> {
     let nothing = Properties::default();
-    let lab = Lab::new(target, version, &nothing);
-    let (peer, connack) = lab.open(&lab.hello("probe"))?;
+    let context = TestContext::new(target, version, &nothing);
+    let (peer, connack) = context.open(&context.connect_packet("probe"))?;
     peer.leave()?;
     Ok(connack.properties)
 }
 
-/// Runs `cases` and hands out what became of them, in their order. Ends early if `tell` fails.
+/// Runs `cases` and passes their outcomes to `tell` in order. Ends early if `tell` fails.
 pub(crate) fn all(
-    target: &Target,
-    version: Version,
-    said: &Properties,
+    target: &TestServer,
+    version: MqttVersion,
+    server_properties: &Properties,
     cases: &[Case],
     jobs: NonZeroUsize,
     mut tell: impl FnMut(&Outcome) -> io::Result<()>,
@@ -51,7 +53,7 @@ pub(crate) fn all(
                     let Some(case) = cases.get(index) else {
                         return;
                     };
-                    let outcome = one(target, version, said, case);
+                    let outcome = one(target, version, server_properties, case);
                     if sender.send((index, outcome)).is_err() {
                         return;
                     }
@@ -72,11 +74,16 @@ pub(crate) fn all(
     })
 }
 
-fn one(target: &Target, version: Version, said: &Properties, case: &Case) -> Outcome {
+fn one(
+    target: &TestServer,
+    version: MqttVersion,
+    server_properties: &Properties,
+    case: &Case,
+) -> Outcome {
     let start = Instant::now();
-    let lab = Lab::new(target, version, said);
-    let checked = (case.check)(&lab);
-    lab.clean_up();
+    let context = TestContext::new(target, version, server_properties);
+    let checked = (case.check)(&context);
+    context.clean_up();
     Outcome {
         case: *case,
         checked,

@@ -1,10 +1,10 @@
-//! Bytes of MQTT, one field behind the other, right or wrong as the case wants them.
+//! Writes fields of MQTT packets, valid or invalid as a case needs them.
 
-/// What has been written so far.
+/// The bytes written so far.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Writer(pub(crate) Vec<u8>);
+pub(crate) struct FieldWriter(pub(crate) Vec<u8>);
 
-impl Writer {
+impl FieldWriter {
     pub(crate) fn u8(&mut self, value: u8) {
         self.0.push(value);
     }
@@ -26,7 +26,7 @@ impl Writer {
         self.u8(value as u8);
     }
 
-    /// Bytes with their length before them, as text has it too.
+    /// Bytes or text with their length before them.
     pub(crate) fn data(&mut self, data: &[u8]) {
         self.u16(data.len() as u16);
         self.bytes(data);
@@ -35,13 +35,4 @@ impl Writer {
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
-}
-
-/// A packet with this first byte and this body.
-pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
-    let mut out = Writer::default();
-    out.u8(first);
-    out.variable(body.len() as u32);
-    out.bytes(body);
-    out.0
 }

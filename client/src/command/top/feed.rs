@@ -1,5 +1,5 @@
-//! Asks the broker again and again, on a thread of its own, and looks for it when it is lost: so
-//! that a person can go on looking at what is known.
+//! Polls the broker on a thread of its own, and reconnects when the connection is lost, so that the
+//! screen stays responsive.
 
 use std::io;
 use std::thread;
@@ -8,23 +8,23 @@ use std::time::{Duration, Instant};
 use client::{Client, Error, Interrupt};
 
 use super::snapshot::Snapshot;
-use crate::bell::{Bell, Ringer, bell};
 use crate::reconnect::{Pauses, is_worth_another_try};
 use crate::server::ServerArguments;
+use crate::waker::{self, WakeReceiver, Waker};
 
 const NAME: &str = "client top";
 
-/// What is new.
+/// What the thread reports.
 #[derive(Debug)]
-pub(crate) enum News {
-    Picture(Box<Snapshot>),
-    /// There is no broker; why, and when it goes on.
-    Trouble(String),
-    /// Asking on cannot help.
+pub(crate) enum FeedEvent {
+    Snapshot(Box<Snapshot>),
+    /// The connection is lost; the reason and the time of the next attempt.
+    Retrying(String),
+    /// An error that another attempt cannot help.
     GivenUp(Error),
 }
 
-/// How to ask.
+/// The parameters of the thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Feed {
     pub(crate) server: ServerArguments,
@@ -33,7 +33,7 @@ pub(crate) struct Feed {
     pub(crate) limit: u64,
 }
 
-/// Connects under a name by which everybody who looks at the lists knows this program.
+/// Connects and sets a name, by which lists show this program.
 pub(crate) fn connect(server: &ServerArguments, interrupt: &Interrupt) -> Result<Client, Error> {
     let mut client = server.connect(interrupt)?;
     client.set_name(NAME)?;
@@ -41,26 +41,26 @@ pub(crate) fn connect(server: &ServerArguments, interrupt: &Interrupt) -> Result
 }
 
 impl Feed {
-    /// Begins to ask, for the first time after one interval.
-    pub(crate) fn begin(self, client: Client) -> io::Result<Bell<News>> {
-        let (mut ringer, news) = bell()?;
+    /// Starts the thread. The first inquiry follows after one interval.
+    pub(crate) fn begin(self, client: Client) -> io::Result<WakeReceiver<FeedEvent>> {
+        let (waker, events) = waker::channel()?;
         thread::Builder::new()
             .name("feed".to_owned())
             .spawn(move || {
-                if let Err(error) = self.go_on(client, &mut ringer) {
-                    // Nobody listens any more when the program ends.
-                    let _ = ringer.ring(News::GivenUp(error));
+                if let Err(error) = self.go_on(client, &waker) {
+                    // The receiver is gone when the program ends.
+                    let _ = waker.send(FeedEvent::GivenUp(error));
                 }
             })?;
-        Ok(news)
+        Ok(events)
     }
 
-    fn go_on(&self, mut client: Client, ringer: &mut Ringer<News>) -> Result<(), Error> {
+    fn go_on(&self, mut client: Client, waker: &Waker<FeedEvent>) -> Result<(), Error> {
         let mut pauses = Pauses::new();
         let mut rest = self.interval;
         loop {
             let start = Instant::now();
-            let lost = match self.ask(&mut client, rest, ringer) {
+            let lost = match self.ask(&mut client, rest, waker) {
                 Ok(()) => return Ok(()),
                 Err(error) if is_worth_another_try(&error) => error,
                 Err(error) => return Err(error),
@@ -69,7 +69,7 @@ impl Feed {
             rest = Duration::ZERO;
             let connect = || connect(&self.server, &self.interrupt);
             let tell = |text| {
-                let _ = ringer.ring(News::Trouble(text));
+                let _ = waker.send(FeedEvent::Retrying(text));
             };
             match pauses.reconnect(&lost, &self.interrupt, None, connect, tell)? {
                 Some(found) => client = found,
@@ -78,18 +78,18 @@ impl Feed {
         }
     }
 
-    /// Asks for as long as somebody listens.
+    /// Polls until the receiver is gone.
     fn ask(
         &self,
         client: &mut Client,
         mut rest: Duration,
-        ringer: &mut Ringer<News>,
+        waker: &Waker<FeedEvent>,
     ) -> Result<(), Error> {
         loop {
             client.rest(rest)?;
             let start = Instant::now();
             let snapshot = Snapshot::take(client, self.limit)?;
-            if !ringer.ring(News::Picture(Box::new(snapshot))) {
+            if !waker.send(FeedEvent::Snapshot(Box::new(snapshot))) {
                 return Ok(());
             }
             rest = self.interval.saturating_sub(start.elapsed());

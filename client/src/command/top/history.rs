@@ -1,33 +1,33 @@
-//! What a rate was over the last minute, and how that looks in one row.
+//! The rates of the last minute, and their chart in one row.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How far back it is remembered.
+/// The time that a chart covers.
 const SPAN: Duration = Duration::from_secs(60);
 
-/// The most that is remembered of one row, however often it is asked for.
+/// Maximum number of samples of one row, however short the interval is.
 const MAX_SAMPLES: usize = 240;
 
-/// From nothing to the highest.
+/// From zero to the highest rate.
 const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// How many rates the last minute has, with one for each interval.
+/// Number of samples in the last minute.
 pub(crate) fn samples(interval: Duration) -> usize {
     let samples = SPAN.as_secs_f64() / interval.as_secs_f64();
     (samples.ceil() as usize).clamp(1, MAX_SAMPLES)
 }
 
-/// Rates in the order of time.
+/// Rates, the oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     rates: VecDeque<f64>,
-    /// How many there ever were.
+    /// Number of samples ever added.
     taken: usize,
 }
 
 impl History {
-    /// Adds the newest; of all, so many `samples` are kept.
+    /// Adds the newest rate and keeps the last `samples`.
     pub(crate) fn push(&mut self, rate: f64, samples: usize) {
         self.rates.push_back(rate);
         self.taken += 1;
@@ -36,12 +36,13 @@ impl History {
         }
     }
 
-    /// A line of so many cells for so many samples, the newest to the right. Each row has its own
-    /// scale: it shows how a rate changes, and the figure beside it how large it is.
+    /// A chart of `cells` cells for `samples` samples, the newest at the right. Each row has its
+    /// own scale: the chart shows how a rate changes, the figure beside it how large it is.
     pub(crate) fn line(&self, samples: usize, cells: usize) -> String {
         let per_cell = samples.div_ceil(cells.max(1)).max(1);
         let first = self.taken - self.rates.len();
-        // A sample stays in the company of the same others while it moves to the left.
+        // Grouping by absolute index keeps the same samples in one cell while the chart moves to
+        // the left.
         let mut groups: Vec<f64> = Vec::new();
         let mut last_group = None;
         for (at, &rate) in self.rates.iter().enumerate() {
@@ -64,7 +65,7 @@ fn level(rate: f64, highest: f64) -> char {
     if rate <= 0.0 {
         return LEVELS[0];
     }
-    // A little is not nothing.
+    // A low rate must not look like zero.
     let level = (rate / highest * 7.0).round() as usize;
     LEVELS[level.clamp(1, 7)]
 }
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_older_than_the_span_goes() {
+    fn samples_older_than_the_span_are_dropped() {
         check(&[100.0, 1.0, 1.0], 2, 2, "██");
     }
 

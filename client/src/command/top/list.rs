@@ -1,42 +1,42 @@
-//! A list that is sorted, searched and scrolled.
+//! A list that can be sorted, searched and scrolled.
 
 use crate::table::{Column, Fitted, fit};
 
-use super::rows::Sought;
+use super::rows::Searchable;
 
-/// Rows of one kind, and how they are looked at.
-pub(crate) struct List<R: 'static> {
+/// Rows of one kind, with sort order, search and scroll position.
+pub(crate) struct SortedList<R: 'static> {
     columns: &'static [Column<R>],
     pub(crate) rows: Vec<R>,
-    /// How many there are at the broker; perhaps more than there are rows.
+    /// Total number at the broker; may exceed the number of rows.
     pub(crate) total: u64,
     pub(crate) view: View,
 }
 
-/// How a list is looked at: what keys change.
+/// Sort order, search and scroll position, which keys change.
 #[derive(Debug)]
 pub(crate) struct View {
-    /// How many columns there are to sort by.
+    /// Number of columns.
     columns: usize,
-    /// Which of them the rows are sorted by.
+    /// Index of the sort column.
     sort: usize,
     pub(crate) is_reversed: bool,
-    /// Only rows that hold this are shown, in whatever case.
+    /// Only rows that contain this are shown; case is ignored.
     pub(crate) wanted: String,
-    /// How many rows are above the first that is shown.
+    /// Number of rows above the first visible one.
     scroll: usize,
 }
 
-/// What of a list is shown.
-pub(crate) struct Shown {
+/// The visible part of a list.
+pub(crate) struct VisibleRows {
     pub(crate) table: Fitted,
-    /// How many rows are above these, and how many below.
+    /// Number of rows above and below the visible ones.
     pub(crate) above: usize,
     pub(crate) below: usize,
 }
 
-impl<R: Sought> List<R> {
-    /// An empty one, sorted by this column.
+impl<R: Searchable> SortedList<R> {
+    /// An empty list, sorted by this column.
     pub(crate) fn new(columns: &'static [Column<R>], sort_by: &str) -> Self {
         let sort = columns.iter().position(|column| column.head == sort_by);
         Self {
@@ -53,13 +53,13 @@ impl<R: Sought> List<R> {
         }
     }
 
-    /// The column that it is sorted by.
+    /// The sort column.
     pub(crate) fn sorted_by(&self) -> &'static str {
         self.columns[self.view.sort].head
     }
 
-    /// Sets the rows into so much room. Scrolling ends where the last row is at the bottom.
-    pub(crate) fn show(&mut self, width: usize, height: usize) -> Shown {
+    /// The visible rows for this width and height. Scrolling ends with the last row at the bottom.
+    pub(crate) fn show(&mut self, width: usize, height: usize) -> VisibleRows {
         let View {
             sort,
             is_reversed,
@@ -78,7 +78,7 @@ impl<R: Sought> List<R> {
         *scroll = (*scroll).min(found.len().saturating_sub(height));
         let rows = &found[*scroll..];
         let rows = &rows[..rows.len().min(height)];
-        Shown {
+        VisibleRows {
             table: fit(self.columns, rows, width),
             above: *scroll,
             below: found.len() - *scroll - rows.len(),
@@ -87,7 +87,7 @@ impl<R: Sought> List<R> {
 }
 
 impl View {
-    /// Sorts by the next column, or the one before.
+    /// Sorts by the next or the previous column.
     pub(crate) fn sort_by_next(&mut self, is_forward: bool) {
         let step = if is_forward { 1 } else { self.columns - 1 };
         self.sort = (self.sort + step) % self.columns;
@@ -98,7 +98,7 @@ impl View {
         self.is_reversed = !self.is_reversed;
     }
 
-    /// Shows what lies so many rows further down, or up.
+    /// Scrolls down by `rows`, or up if negative.
     pub(crate) fn scroll_by(&mut self, rows: isize) {
         self.scroll = self.scroll.saturating_add_signed(rows);
     }
@@ -112,8 +112,8 @@ mod tests {
     use super::*;
 
     /// The topics 0 to 9, of which each has been published on more often than the one before.
-    fn topics() -> List<LiveTopic> {
-        let mut list = List::new(TOPICS, "topic");
+    fn topics() -> SortedList<LiveTopic> {
+        let mut list = SortedList::new(TOPICS, "topic");
         let row = |number: u64| LiveTopic {
             of: SeenTopic {
                 topic: format!("Topic/{number}"),
@@ -128,8 +128,8 @@ mod tests {
         list
     }
 
-    /// The topics that are shown in so many rows, and how many are above and below.
-    fn shown(list: &mut List<LiveTopic>, height: usize) -> (String, usize, usize) {
+    /// The visible topics for this height, and the number of rows above and below.
+    fn shown(list: &mut SortedList<LiveTopic>, height: usize) -> (String, usize, usize) {
         let shown = list.show(80, height);
         let last = |row: &String| row.split(' ').next().unwrap_or_default().chars().last();
         let topics = shown.table.rows.iter().filter_map(last).collect();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_looked_for_may_be_written_in_any_case() {
+    fn a_search_ignores_case() {
         let mut list = topics();
         list.view.wanted = "tOPIC/7".to_owned();
         assert_eq!(shown(&mut list, 3), ("7".to_owned(), 0, 0));

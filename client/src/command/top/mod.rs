@@ -1,13 +1,12 @@
-//! `client top`: who is connected and what is published on, with how much moves now, on the whole
-//! screen.
+//! `client top`: shows connections and topics with their rates in full screen.
 //!
-//! `watch.rs` knows what is shown without any I/O, `picture.rs` sets it into rows, `feed.rs` asks the
+//! `watch.rs` has the state without any I/O, `render.rs` turns it into rows, `feed.rs` polls the
 //! broker.
 
 mod feed;
 mod history;
 mod list;
-mod picture;
+mod render;
 mod rows;
 mod screen;
 mod snapshot;
@@ -15,38 +14,37 @@ mod watch;
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use client::inquiry::MAX_LIMIT;
 use client::{Client, Error, Interrupt};
-use rustix::event::{PollFd, PollFlags};
-use rustix::io::Errno;
 
-use crate::bell::Bell;
 use crate::duration;
 use crate::exit::{self, Exit, Failure, Stop};
-use crate::interruption::Interruption;
+use crate::interruption::{Interruption, wait_for_any};
 use crate::listing;
 use crate::server::ServerArguments;
+use crate::waker::WakeReceiver;
 
-use feed::{Feed, News};
-use screen::Screen;
+use feed::{Feed, FeedEvent};
+use screen::TopScreen;
 use snapshot::Snapshot;
 use watch::Watch;
 
 const EXAMPLES: &str = "\
 Examples:
   client top                   until q is pressed; the last row shows the keys
-  client top --once            one picture as text, also without a terminal
+  client top --once            one snapshot as text, without a terminal
 ";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
 pub(crate) struct Arguments {
-    /// Print one picture, with what moved in one interval, and end
+    /// Print one snapshot with the rates of one interval, and end
     #[arg(long)]
     once: bool,
-    /// From one picture to the next
+    /// The time between two updates
     #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = duration::parse_positive)]
     interval: Duration,
     /// Ask for no more than N connections and N topics
@@ -59,7 +57,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     if !arguments.once && !is_terminal() {
-        let why = "there is no terminal to fill; give --once for one picture as text";
+        let why = "this needs a terminal; give --once for one snapshot as text";
         return Err(Failure::new(Exit::Usage, "client", why));
     }
     let interruption = Interruption::watch()?;
@@ -90,20 +88,20 @@ impl Arguments {
         Watch::new(self.server.server().to_string(), self.interval)
     }
 
-    /// Two moments make one picture: what has moved between them.
+    /// Takes two snapshots, so that rates are known.
     fn show_once(&self, mut client: Client) -> Result<Exit, Stop> {
         let mut watch = self.watch();
         watch.take(Snapshot::take(&mut client, self.limit)?);
         client.rest(self.interval)?;
         watch.take(Snapshot::take(&mut client, self.limit)?);
-        let picture = picture::plain(&mut watch, listing::width());
+        let picture = render::plain(&mut watch, listing::width());
         io::stdout().lock().write_all(picture.as_bytes())?;
         Ok(Exit::Done)
     }
 
     fn show(&self, mut client: Client, interrupt: &Interrupt) -> Result<Exit, Stop> {
         let mut watch = self.watch();
-        // A broker that does not answer is told of before the screen is taken.
+        // An error of the first inquiry is printed before the terminal switches to full screen.
         watch.take(Snapshot::take(&mut client, self.limit)?);
         let feed = Feed {
             server: self.server.clone(),
@@ -111,43 +109,26 @@ impl Arguments {
             interval: self.interval,
             limit: self.limit,
         };
-        let mut news = feed.begin(client)?;
-        let mut screen = Screen::open()?;
+        let mut events = feed.begin(client)?;
+        let mut screen = TopScreen::open()?;
         loop {
-            take_news(&mut watch, &mut news)?;
-            if !screen.obey(&mut watch)? {
+            take_events(&mut watch, &mut events)?;
+            if !screen.handle_events(&mut watch)? {
                 return Ok(Exit::Done);
             }
             screen.draw(&mut watch)?;
-            wait(&screen, &news, interrupt)?;
+            wait_for_any([Some(screen.as_fd()), Some(events.as_fd())], interrupt)?;
         }
     }
 }
 
-fn take_news(watch: &mut Watch, news: &mut Bell<News>) -> Result<(), Error> {
-    while let Some(new) = news.next() {
-        match new {
-            News::Picture(snapshot) => watch.take(*snapshot),
-            News::Trouble(text) => watch.trouble = Some(text),
-            News::GivenUp(error) => return Err(error),
+fn take_events(watch: &mut Watch, events: &mut WakeReceiver<FeedEvent>) -> Result<(), Error> {
+    while let Some(event) = events.next() {
+        match event {
+            FeedEvent::Snapshot(snapshot) => watch.take(*snapshot),
+            FeedEvent::Retrying(text) => watch.disconnected = Some(text),
+            FeedEvent::GivenUp(error) => return Err(error),
         }
-    }
-    Ok(())
-}
-
-/// Waits until something was typed or there is news.
-fn wait(screen: &Screen, news: &Bell<News>, interrupt: &Interrupt) -> Result<(), Stop> {
-    let mut fds = [
-        PollFd::new(screen, PollFlags::IN),
-        PollFd::new(news, PollFlags::IN),
-        PollFd::new(interrupt, PollFlags::IN),
-    ];
-    match rustix::event::poll(&mut fds, None) {
-        Ok(_) | Err(Errno::INTR) => {}
-        Err(error) => return Err(io::Error::from(error).into()),
-    }
-    if interrupt.is_raised() {
-        return Err(Error::Interrupted.into());
     }
     Ok(())
 }

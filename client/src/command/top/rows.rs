@@ -1,4 +1,4 @@
-//! Rows that move: a connection or a topic with what it does now.
+//! Rows with rates: a connection or a topic with its current rates.
 
 use client::inquiry::{Connection, SeenTopic};
 
@@ -7,39 +7,39 @@ use crate::units::{bytes, count, rate, time};
 
 use super::history::History;
 
-/// A connection, and how much goes through it.
+/// A connection with its rates.
 #[derive(Debug)]
 pub(crate) struct LiveConnection {
     pub(crate) of: Connection,
-    /// Messages a second that it publishes.
+    /// Messages per second that it publishes.
     pub(crate) publishes: f64,
-    /// Messages a second that are written to it.
+    /// Messages per second written to it.
     pub(crate) gets: f64,
-    /// Both together, over the last minute.
+    /// The sum of both rates over the last minute.
     pub(crate) history: History,
-    /// The same as it is drawn.
+    /// The chart of the history.
     pub(crate) minute: String,
 }
 
-/// A topic, and how much is published on it.
+/// A topic with its rate.
 #[derive(Debug)]
 pub(crate) struct LiveTopic {
     pub(crate) of: SeenTopic,
-    /// Messages a second.
+    /// Messages per second.
     pub(crate) rate: f64,
-    /// The same over the last minute.
+    /// The rate over the last minute.
     pub(crate) history: History,
-    /// The same as it is drawn.
+    /// The chart of the history.
     pub(crate) minute: String,
 }
 
-/// A row that can be looked for.
-pub(crate) trait Sought {
-    /// What a word may be found in.
+/// A row that can be searched.
+pub(crate) trait Searchable {
+    /// The text that is searched.
     fn text(&self) -> String;
 }
 
-impl Sought for LiveConnection {
+impl Searchable for LiveConnection {
     fn text(&self) -> String {
         let Connection {
             id,
@@ -54,13 +54,13 @@ impl Sought for LiveConnection {
     }
 }
 
-impl Sought for LiveTopic {
+impl Searchable for LiveTopic {
     fn text(&self) -> String {
         self.of.topic.clone()
     }
 }
 
-/// So wide that the column does not become wider or narrower while figures change.
+/// Pads a figure so that the width of its column does not change with it.
 fn steady(figure: &str, cells: usize) -> String {
     format!("{figure:>cells$}")
 }
@@ -78,7 +78,7 @@ pub(crate) const CONNECTIONS: &[Column<LiveConnection>] = &[
         kind: Kind::Text,
         rank: 1,
         cell: |row| row.of.name.as_deref().unwrap_or("-").to_owned(),
-        // Those that have none come last.
+        // Connections without a name come last.
         order: |one, other| {
             let key = |row: &LiveConnection| (row.of.name.is_none(), row.of.name.clone());
             key(one).cmp(&key(other))

@@ -1,49 +1,44 @@
-//! A terminal that `top` has for itself. Dropping it gives it back.
+//! The screen of `top`.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{Event, KeyEventKind};
 use ratatui::text::Text;
 
-use super::picture;
-use super::watch::{Pressed, Watch};
+use super::render;
+use super::watch::{Watch, WatchAction};
 use crate::colour::Colour;
-use crate::keyboard::{self, Keyboard};
+use crate::fullscreen::FullScreen;
 
-pub(crate) struct Screen {
-    terminal: DefaultTerminal,
-    keyboard: Keyboard,
+pub(crate) struct TopScreen {
+    terminal: FullScreen,
     colour: Colour,
 }
 
-impl Screen {
-    /// Takes the terminal.
+impl TopScreen {
+    /// Switches to full-screen mode.
     pub(crate) fn open() -> io::Result<Self> {
-        let terminal = ratatui::try_init()?;
-        // From here on `Drop` gives it back, also when something below fails.
         Ok(Self {
-            terminal,
-            keyboard: keyboard::listen()?,
+            terminal: FullScreen::open()?,
             colour: Colour::of_environment(),
         })
     }
 
-    /// Does what was typed; `false` if the person leaves, or the terminal is gone.
-    pub(crate) fn obey(&mut self, watch: &mut Watch) -> io::Result<bool> {
-        while let Some(event) = self.keyboard.next() {
+    /// Handles keys; returns `false` if the user quits or the terminal is gone.
+    pub(crate) fn handle_events(&mut self, watch: &mut Watch) -> io::Result<bool> {
+        while let Some(event) = self.terminal.next_event() {
             match event {
                 Ok(Event::Key(key)) if key.kind != KeyEventKind::Release => {
                     match watch.press(key) {
-                        Some(Pressed::Leave) => return Ok(false),
-                        Some(Pressed::Redraw) => self.clear()?,
+                        Some(WatchAction::Leave) => return Ok(false),
+                        Some(WatchAction::Redraw) => self.terminal.redraw()?,
                         None => {}
                     }
                 }
-                // A terminal that was smaller for a moment has the same size as before, and not
-                // the same contents.
-                Ok(Event::Resize(..)) => self.clear()?,
+                // A terminal that was resized and resized back has lost its contents, although its
+                // size is the same.
+                Ok(Event::Resize(..)) => self.terminal.redraw()?,
                 Ok(_) => {}
                 Err(_) => return Ok(false),
             }
@@ -55,30 +50,14 @@ impl Screen {
         self.terminal.draw(|frame| {
             let area = frame.area();
             let (width, height) = (usize::from(area.width), usize::from(area.height));
-            let rows = picture::screen(watch, width, height, self.colour);
+            let rows = render::screen(watch, width, height, self.colour);
             frame.render_widget(Text::from(rows), area);
-        })?;
-        Ok(())
-    }
-
-    /// Has everything drawn anew.
-    fn clear(&mut self) -> io::Result<()> {
-        // `Terminal::clear` would ask the terminal where the cursor is, and the answer would go to
-        // the keyboard's thread.
-        let size = self.terminal.size()?;
-        self.terminal.resize(size.into())
+        })
     }
 }
 
-impl AsFd for Screen {
+impl AsFd for TopScreen {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.keyboard.as_fd()
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        // There is nobody left to tell if the terminal is gone.
-        let _ = ratatui::try_restore();
+        self.terminal.as_fd()
     }
 }

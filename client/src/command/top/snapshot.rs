@@ -1,11 +1,11 @@
-//! All that is known of a broker at one moment.
+//! The state of a broker at one moment.
 
 use std::time::Instant;
 
 use client::inquiry::{Audit, Broker, Topics, Who};
 use client::{Client, Error};
 
-/// Answers to four inquiries, one right after the other.
+/// The answers to four consecutive inquiries.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) at: Instant,
@@ -16,7 +16,7 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Asks, for so many connections and topics at most.
+    /// Asks the broker for at most `limit` connections and topics.
     pub(crate) fn take(client: &mut Client, limit: u64) -> Result<Self, Error> {
         let at = Instant::now();
         let limit = Some(limit);

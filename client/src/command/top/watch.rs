@@ -1,4 +1,4 @@
-//! What `top` knows, and what keys do to it: no terminal, no connection.
+//! The state of `top` and the effect of keys, without terminal or connection.
 
 use std::collections::HashMap;
 use std::mem;
@@ -8,55 +8,55 @@ use client::inquiry::{Audit, Broker, Topics, Who};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::history::samples;
-use super::list::{List, View};
+use super::list::{SortedList, View};
 use super::rows::{CONNECTIONS, LiveConnection, LiveTopic, TOPICS};
 use super::snapshot::Snapshot;
 
-/// A page of a list, in rows, when nobody has said how high the screen is.
+/// Rows of a page before the height of the screen is known.
 const USUAL_PAGE: usize = 10;
 
-/// A broker whose age fits this well, in seconds, to the one before is the same. The answer that
-/// tells the age may be on its way for as long.
+/// Tolerance in seconds when the uptime is compared with that of the snapshot before, to detect a
+/// restart. An answer may be delayed by as much.
 const SAME_BROKER_S: f64 = 5.0;
 
-/// Which list is shown.
+/// The list that is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tab {
     Connections,
     Topics,
 }
 
-/// All that can be shown.
+/// Everything that can be shown.
 pub(crate) struct Watch {
-    /// Which broker it is about.
+    /// The address of the broker.
     pub(crate) server: String,
     pub(crate) now: Option<Now>,
-    pub(crate) connections: List<LiveConnection>,
-    pub(crate) topics: List<LiveTopic>,
+    pub(crate) connections: SortedList<LiveConnection>,
+    pub(crate) topics: SortedList<LiveTopic>,
     pub(crate) tab: Tab,
     pub(crate) is_paused: bool,
-    /// Why there is no connection, if there is none.
-    pub(crate) trouble: Option<String>,
-    /// Whether a word to look for is being typed.
+    /// Why the connection is lost, if it is.
+    pub(crate) disconnected: Option<String>,
+    /// Whether the user is typing a search word.
     pub(crate) is_typing: bool,
-    /// The rows of the list when it was last drawn.
+    /// Rows of the list at the last draw.
     pub(crate) page: usize,
-    /// How many rates the last minute has.
+    /// Number of samples in the last minute.
     samples: usize,
 }
 
-/// The broker as a whole.
+/// Figures of the broker as a whole.
 #[derive(Debug)]
 pub(crate) struct Now {
     pub(crate) broker: Broker,
     pub(crate) audit: Audit,
-    /// Messages a second that are published, that are written, and that are dropped.
+    /// Published, written and dropped messages per second.
     pub(crate) rates: [f64; 3],
     at: Instant,
 }
 
 impl Now {
-    /// Whether this is still the same broker, and not one that was started meanwhile.
+    /// Whether the broker is still the same process.
     fn is_followed_by(&self, broker: &Broker, at: Instant) -> bool {
         let passed = (at - self.at).as_secs_f64();
         let aged = broker.uptime_s - self.broker.uptime_s;
@@ -64,11 +64,11 @@ impl Now {
     }
 }
 
-/// What a key leads to outside of the watch.
+/// What a key causes outside of the watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pressed {
+pub(crate) enum WatchAction {
     Leave,
-    /// Something else has written on the screen.
+    /// Another program has written on the screen.
     Redraw,
 }
 
@@ -77,20 +77,20 @@ impl Watch {
         Self {
             server,
             now: None,
-            connections: List::new(CONNECTIONS, "out"),
-            topics: List::new(TOPICS, "rate"),
+            connections: SortedList::new(CONNECTIONS, "out"),
+            topics: SortedList::new(TOPICS, "rate"),
             tab: Tab::Connections,
             is_paused: false,
-            trouble: None,
+            disconnected: None,
             is_typing: false,
             page: USUAL_PAGE,
             samples: samples(interval),
         }
     }
 
-    /// Takes a new picture, unless a person wants to look at the one before.
+    /// Takes a new snapshot, unless the display is paused.
     pub(crate) fn take(&mut self, snapshot: Snapshot) {
-        self.trouble = None;
+        self.disconnected = None;
         if self.is_paused {
             return;
         }
@@ -104,23 +104,23 @@ impl Watch {
         let before = self.now.take();
         let before = before.filter(|before| before.is_followed_by(&broker, at));
         if before.is_none() {
-            // What another broker calls by the same number is something else.
+            // Another process reuses connection numbers, so old rows do not apply.
             self.connections.rows.clear();
             self.topics.rows.clear();
         }
         let before = before.as_ref();
         let seconds = before.map(|before| (at - before.at).as_secs_f64());
-        let pace = Pace { seconds };
+        let interval = SampleInterval { seconds };
         let figures = |audit: &Audit| [audit.published, audit.written, audit.total_dropped()];
         let rates = match before {
             Some(before) => {
                 let (old, new) = (figures(&before.audit), figures(&audit));
-                [0, 1, 2].map(|at| pace.rate(Some(old[at]), new[at]))
+                [0, 1, 2].map(|at| interval.rate(Some(old[at]), new[at]))
             }
             None => [0.0; 3],
         };
-        self.take_connections(who, pace);
-        self.take_topics(topics, pace);
+        self.take_connections(who, interval);
+        self.take_topics(topics, interval);
         self.now = Some(Now {
             broker,
             audit,
@@ -129,7 +129,7 @@ impl Watch {
         });
     }
 
-    fn take_connections(&mut self, who: Who, pace: Pace) {
+    fn take_connections(&mut self, who: Who, interval: SampleInterval) {
         let old = mem::take(&mut self.connections.rows);
         let mut old: HashMap<u64, LiveConnection> =
             old.into_iter().map(|row| (row.of.id, row)).collect();
@@ -139,11 +139,11 @@ impl Watch {
                 Some(old) => (Some(old.of.published), Some(old.of.written)),
                 None => (None, None),
             };
-            let publishes = pace.rate(published, of.published);
-            let gets = pace.rate(written, of.written);
+            let publishes = interval.rate(published, of.published);
+            let gets = interval.rate(written, of.written);
             let mut history = old.map(|old| old.history).unwrap_or_default();
-            // Of what was not there before, nobody knows how fast it is.
-            if published.is_some() && pace.seconds.is_some() {
+            // A new row has no rate yet.
+            if published.is_some() && interval.seconds.is_some() {
                 history.push(publishes + gets, self.samples);
             }
             LiveConnection {
@@ -158,7 +158,7 @@ impl Watch {
         self.connections.total = who.total;
     }
 
-    fn take_topics(&mut self, topics: Topics, pace: Pace) {
+    fn take_topics(&mut self, topics: Topics, interval: SampleInterval) {
         let old = mem::take(&mut self.topics.rows);
         let mut old: HashMap<String, LiveTopic> = old
             .into_iter()
@@ -167,12 +167,12 @@ impl Watch {
         let rows = topics.topics.into_iter().map(|of| {
             let old = old.remove(&of.topic);
             let rate = match &old {
-                Some(old) => pace.rate(Some(old.of.messages), of.messages),
-                // The broker has looked at it for longer.
+                Some(old) => interval.rate(Some(old.of.messages), of.messages),
+                // For a new topic the broker's own rate is better.
                 None => of.rate,
             };
             let mut history = old.map(|old| old.history).unwrap_or_default();
-            if pace.seconds.is_some() {
+            if interval.seconds.is_some() {
                 history.push(rate, self.samples);
             }
             LiveTopic {
@@ -186,7 +186,7 @@ impl Watch {
         self.topics.total = topics.total;
     }
 
-    /// Draws what each row did in the last minute in so many cells.
+    /// Updates the chart of each row to a width of `cells`.
     pub(crate) fn draw_minutes(&mut self, cells: usize) {
         let samples = self.samples;
         for row in &mut self.connections.rows {
@@ -197,14 +197,14 @@ impl Watch {
         }
     }
 
-    /// Does what a key says.
-    pub(crate) fn press(&mut self, key: KeyEvent) -> Option<Pressed> {
+    /// Handles a key.
+    pub(crate) fn press(&mut self, key: KeyEvent) -> Option<WatchAction> {
         let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
-            KeyCode::Char('c') if is_control => return Some(Pressed::Leave),
-            KeyCode::Char('l') if is_control => return Some(Pressed::Redraw),
+            KeyCode::Char('c') if is_control => return Some(WatchAction::Leave),
+            KeyCode::Char('l') if is_control => return Some(WatchAction::Redraw),
             _ if self.is_typing => self.type_word(key.code, is_control),
-            KeyCode::Char('q') => return Some(Pressed::Leave),
+            KeyCode::Char('q') => return Some(WatchAction::Leave),
             KeyCode::Char('/') => self.is_typing = true,
             KeyCode::Char('p' | ' ') => self.is_paused = !self.is_paused,
             KeyCode::Tab | KeyCode::BackTab => {
@@ -247,11 +247,11 @@ impl Watch {
 
     fn scroll_page(&mut self, pages: isize) {
         let rows = isize::try_from(self.page.saturating_sub(1).max(1));
-        let rows = rows.expect("a screen has fewer rows");
+        let rows = rows.expect("a screen has fewer rows than isize::MAX");
         self.view().scroll_by(rows * pages);
     }
 
-    /// The list that keys are for.
+    /// The list that keys apply to.
     fn view(&mut self) -> &mut View {
         match self.tab {
             Tab::Connections => &mut self.connections.view,
@@ -260,14 +260,14 @@ impl Watch {
     }
 }
 
-/// How much time has passed since the picture before, if there is one.
+/// The time since the snapshot before, if there is one.
 #[derive(Clone, Copy, Debug)]
-struct Pace {
+struct SampleInterval {
     seconds: Option<f64>,
 }
 
-impl Pace {
-    /// How fast a figure has grown. What was not there before is not known to have grown.
+impl SampleInterval {
+    /// The growth of a figure per second; zero if it was unknown before.
     fn rate(self, before: Option<u64>, now: u64) -> f64 {
         match (self.seconds, before) {
             (Some(seconds), Some(before)) if seconds > 0.0 => {
@@ -284,8 +284,8 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// What a broker with two connections and two topics tells after so many seconds, when
-    /// connection 1 and `home/door` are at so many messages.
+    /// The snapshot of a broker with two connections and two topics after `seconds`, when
+    /// connection 1 and `home/door` have counted `messages`.
     pub(crate) fn snapshot(seconds: u64, messages: u64, start: Instant) -> Snapshot {
         let connection = |id: u64, name: &str, published| Connection {
             id,
@@ -359,7 +359,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_rate_is_what_has_grown_since_the_picture_before() {
+    fn a_rate_is_the_growth_since_the_snapshot_before() {
         assert_eq!(rates(&watch(&[(0, 100)])), [0.0, 0.0, 2.5]);
         assert_eq!(rates(&watch(&[(0, 100), (2, 300)])), [100.0; 3]);
         assert_eq!(rates(&watch(&[(0, 100), (2, 300), (3, 300)])), [0.0; 3]);
@@ -391,10 +391,10 @@ pub(super) mod tests {
     #[test]
     fn trouble_ends_with_the_next_picture() {
         let mut watch = watch(&[(0, 100)]);
-        watch.trouble = Some("lost the broker".to_owned());
+        watch.disconnected = Some("lost the broker".to_owned());
         let start = watch.now.as_ref().expect("a picture").at;
         watch.take(snapshot(1, 100, start));
-        assert_eq!(watch.trouble, None);
+        assert_eq!(watch.disconnected, None);
     }
 
     #[test]
@@ -406,6 +406,6 @@ pub(super) mod tests {
         press(&mut watch, "\t\x1b");
         assert_eq!(watch.connections.view.wanted, "");
         let left = watch.press(KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE));
-        assert_eq!(left, Some(Pressed::Leave));
+        assert_eq!(left, Some(WatchAction::Leave));
     }
 }

@@ -1,28 +1,28 @@
-//! Where a filter differs from one that would match a topic, so that a person sees it at once.
+//! Marks where a filter differs from one that matches a topic.
 
 use client::inquiry;
 
 use crate::cells::width;
 use crate::visible;
 
-/// What to mark in a filter, and what to say about it.
+/// The marks below a filter, and the text beside it.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Difference {
+pub(crate) struct MarkedDifference {
     marks: Vec<Mark>,
     pub(crate) text: String,
 }
 
-/// So many letters of a filter from this one on, or none: a place where something lacks.
+/// A range of characters of a filter. An empty range marks a missing level.
 #[derive(Debug, PartialEq, Eq)]
 struct Mark {
     start: usize,
     letters: usize,
 }
 
-impl Difference {
-    /// Compares them, where `kind` is how the broker says that they differ.
+impl MarkedDifference {
+    /// Compares a filter with a topic; `kind` is the broker's classification.
     pub(crate) fn between(filter: &str, topic: &str, kind: inquiry::Difference) -> Self {
-        // What stands before the pattern of a group says nothing about topics.
+        // The prefix of a shared filter is not part of the pattern.
         let pattern = filter
             .strip_prefix("$share/")
             .and_then(|rest| Some(rest.split_once('/')?.1))
@@ -44,7 +44,7 @@ impl Difference {
         difference
     }
 
-    /// The marks, to stand below the filter.
+    /// The line of marks to print below the filter.
     pub(crate) fn marks_below(&self, filter: &str) -> String {
         let letters: Vec<char> = visible::line(filter).chars().collect();
         let cells = |until: usize| {
@@ -73,14 +73,14 @@ struct Levels<'a> {
 }
 
 impl Levels<'_> {
-    /// In which character level number `at` of the filter begins.
+    /// The character position at which level `at` of the filter begins.
     fn start(&self, at: usize) -> usize {
         let before = &self.filter[..at.min(self.filter.len())];
         before.iter().map(|level| letters(level) + 1).sum()
     }
 
-    /// The letters whose case is another.
-    fn case(&self) -> Difference {
+    /// Marks the characters that differ in case.
+    fn case(&self) -> MarkedDifference {
         let mut marks = Vec::new();
         let mut text = String::new();
         for (at, (ours, theirs)) in self.filter.iter().zip(&self.topic).enumerate() {
@@ -98,11 +98,11 @@ impl Levels<'_> {
                 text = format!("upper and lower case differ: {theirs} -> {ours}");
             }
         }
-        Difference { marks, text }
+        MarkedDifference { marks, text }
     }
 
-    /// The level that is another, too many or missing.
-    fn level(&self) -> Difference {
+    /// Marks the level that differs, is surplus or is missing.
+    fn level(&self) -> MarkedDifference {
         let Self { filter, topic } = self;
         let pairs = filter.iter().zip(topic);
         let at = pairs
@@ -118,26 +118,26 @@ impl Levels<'_> {
             )
         };
         match (ours, theirs) {
-            (Some(ours), Some(theirs)) if rest_fits(at + 1, at + 1) => Difference {
+            (Some(ours), Some(theirs)) if rest_fits(at + 1, at + 1) => MarkedDifference {
                 marks: vec![within(ours, theirs, start)],
                 text: format!("{theirs} -> {ours}"),
             },
-            (Some(ours), _) if rest_fits(at + 1, at) => Difference {
+            (Some(ours), _) if rest_fits(at + 1, at) => MarkedDifference {
                 marks: vec![Mark {
                     start,
                     letters: letters(ours),
                 }],
                 text: format!("the filter has one level more: {ours}"),
             },
-            (_, Some(theirs)) => Difference {
-                // Before the level that stands there, or behind the last one.
+            (_, Some(theirs)) => MarkedDifference {
+                // Before the level at that position, or after the last one.
                 marks: vec![Mark {
                     start: start.min(self.start(filter.len()) - 1),
                     letters: 0,
                 }],
                 text: format!("the filter lacks the level {theirs}"),
             },
-            _ => Difference {
+            _ => MarkedDifference {
                 marks: Vec::new(),
                 text: "it differs in one level".to_owned(),
             },
@@ -145,7 +145,7 @@ impl Levels<'_> {
     }
 }
 
-/// The letters of a level without those at both ends that it has in common with another one.
+/// The characters of a level without the common prefix and suffix.
 fn within(ours: &str, theirs: &str, start: usize) -> Mark {
     let (ours, theirs): (Vec<char>, Vec<char>) = (ours.chars().collect(), theirs.chars().collect());
     let shorter = ours.len().min(theirs.len());
@@ -177,15 +177,15 @@ mod tests {
 
     use super::*;
 
-    /// The filter, then what stands below it, then what is said.
+    /// The filter, then the marks below it, then the text.
     fn check(topic: &str, kind: inquiry::Difference, filter: &str, marks: &str, text: &str) {
-        let difference = Difference::between(filter, topic, kind);
+        let difference = MarkedDifference::between(filter, topic, kind);
         let below = difference.marks_below(filter);
         assert_eq!((&*below, &*difference.text), (marks, text), "{filter}");
     }
 
     #[test]
-    fn a_letter_is_marked_where_it_stands() {
+    fn a_differing_letter_is_marked() {
         let text = "kitchn -> kitchen";
         check(
             "home/kitchn/x",
@@ -251,7 +251,7 @@ mod tests {
         ] {
             for topic in ["", "a", "a/b", "a/b/c", "你"] {
                 for kind in [Case, Letter, Level, inquiry::Difference::Other] {
-                    Difference::between(filter, topic, kind).marks_below(filter);
+                    MarkedDifference::between(filter, topic, kind).marks_below(filter);
                 }
             }
         }

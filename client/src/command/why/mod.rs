@@ -1,35 +1,33 @@
-//! `client why`: who gets what is published on a topic, and if somebody does not, why not.
+//! `client why`: explains which subscribers get the messages of a topic, and why others do not.
 
 mod difference;
 
-use std::fmt::{self, Write as _};
-use std::io::{self, Write};
+use std::fmt::{self, Write};
 
 use client::inquiry::{self, Holder, Matching, Near, Why};
 
-use crate::exit::{self, Exit, Failure, Stop};
-use crate::interruption::Interruption;
+use crate::exit::{self, Exit, Failure};
 use crate::listing;
 use crate::server::ServerArguments;
 use crate::units::{bytes, grouped, plural, time};
 use crate::value;
 use crate::visible;
 
-use difference::Difference;
+use difference::MarkedDifference;
 
-/// The most of those who have one filter that are named to a person.
+/// Maximum number of subscribers of one filter that are printed.
 const MAX_NAMED: usize = 10;
 
 const EXAMPLES: &str = "\
 Examples:
-  client why home/kitchen/temperature   who gets it, and by which filter
-  client why home/kitchn/temperature    nobody: which filters are nearly right
+  client why home/kitchen/temperature   its subscribers, and their filters
+  client why home/kitchn/temperature    without any: filters that nearly match
 ";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = [EXAMPLES, exit::WHY_HELP].join("\n"))]
 pub(crate) struct Arguments {
-    /// What would be published on
+    /// The topic to explain
     #[arg(value_parser = value::topic)]
     topic: String,
     /// Print one JSON object
@@ -40,80 +38,66 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let interruption = Interruption::watch()?;
-    let connected = arguments.server.connect(interruption.interrupt());
-    connected
-        .map_err(Stop::from)
-        .and_then(|mut client| {
-            let why: Why = client.inquire(&arguments.topic, None)?;
-            print(&why, arguments.json)?;
-            Ok(if is_heard(&why) {
-                Exit::Done
-            } else {
-                Exit::Failed
-            })
+    arguments.server.run(|client| {
+        let why: Why = client.inquire(&arguments.topic, None)?;
+        listing::print_answer(&why, Explanation(&why), arguments.json)?;
+        Ok(if has_subscribers(&why) {
+            Exit::Done
+        } else {
+            Exit::Failed
         })
-        .or_else(|stop| interruption.end(stop, "client"))
+    })
 }
 
-fn print(why: &Why, as_json: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    if as_json {
-        listing::write_json(&mut out, why)
-    } else {
-        write!(out, "{}", Told(why))
-    }
-}
-
-fn is_heard(why: &Why) -> bool {
+fn has_subscribers(why: &Why) -> bool {
     why.matching.iter().any(|matching| matching.total > 0)
 }
 
-/// The answer in sentences.
-struct Told<'a>(&'a Why);
+/// The answer as text for people.
+struct Explanation<'a>(&'a Why);
 
-impl fmt::Display for Told<'_> {
+impl fmt::Display for Explanation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let why = self.0;
         let topic = visible::line(&why.topic);
-        if is_heard(why) {
+        if has_subscribers(why) {
             writeln!(f, "{topic} goes to these:")?;
             let matching = why.matching.iter().filter(|matching| matching.total > 0);
-            matching.into_iter().try_for_each(|it| tell_match(f, it))?;
+            matching.into_iter().try_for_each(|it| write_match(f, it))?;
         } else {
             writeln!(f, "Nobody gets {topic}: no filter matches it.")?;
         }
         let near = near(why);
         if !near.is_empty() {
-            let verb = if is_heard(why) {
+            let verb = if has_subscribers(why) {
                 "also nearly"
             } else {
                 "nearly"
             };
             writeln!(f, "\nThese filters {verb} match:")?;
             near.iter()
-                .try_for_each(|near| tell_near(f, near, &why.topic))?;
-        } else if !is_heard(why) {
-            tell_what_to_do(f, &topic)?;
+                .try_for_each(|near| write_near(f, near, &why.topic))?;
+        } else if !has_subscribers(why) {
+            write_advice(f, &topic)?;
         }
         f.write_char('\n')?;
-        tell_past(f, why)
+        write_history(f, why)
     }
 }
 
-/// The filters that may have been meant to match. If somebody gets it already, those of other levels
-/// are meant for something else.
+/// The filters that were probably meant to match. If the topic has a subscriber already, filters
+/// that differ in a level are probably meant for other topics.
 fn near(why: &Why) -> Vec<&Near> {
     let is_typo = |near: &Near| match near.difference {
         inquiry::Difference::Case | inquiry::Difference::Letter => true,
         inquiry::Difference::Level | inquiry::Difference::Other => false,
     };
     let near = why.near.iter();
-    near.filter(|near| !is_heard(why) || is_typo(near))
+    near.filter(|near| !has_subscribers(why) || is_typo(near))
         .collect()
 }
 
-fn tell_match(f: &mut fmt::Formatter<'_>, matching: &Matching) -> fmt::Result {
+fn write_match(f: &mut fmt::Formatter<'_>, matching: &Matching) -> fmt::Result {
     let filter = visible::line(&matching.filter);
     if filter.starts_with("$share/") {
         let members = match matching.total {
@@ -124,12 +108,12 @@ fn tell_match(f: &mut fmt::Formatter<'_>, matching: &Matching) -> fmt::Result {
     } else {
         writeln!(f, "  {filter}")?;
     }
-    tell_holders(f, &matching.holders, matching.total)
+    write_holders(f, &matching.holders, matching.total)
 }
 
-fn tell_near(f: &mut fmt::Formatter<'_>, near: &Near, topic: &str) -> fmt::Result {
+fn write_near(f: &mut fmt::Formatter<'_>, near: &Near, topic: &str) -> fmt::Result {
     let filter = visible::line(&near.filter);
-    let difference = Difference::between(&near.filter, topic, near.difference);
+    let difference = MarkedDifference::between(&near.filter, topic, near.difference);
     let kind = match near.difference {
         inquiry::Difference::Letter => "one letter differs: ",
         inquiry::Difference::Case | inquiry::Difference::Level | inquiry::Difference::Other => "",
@@ -140,32 +124,32 @@ fn tell_near(f: &mut fmt::Formatter<'_>, near: &Near, topic: &str) -> fmt::Resul
     if !marks.is_empty() {
         writeln!(f, "  {marks}")?;
     }
-    tell_holders(f, &near.holders, near.total)
+    write_holders(f, &near.holders, near.total)
 }
 
-/// Those first who do not get everything.
-fn tell_holders(f: &mut fmt::Formatter<'_>, holders: &[Holder], total: u64) -> fmt::Result {
-    let mut told: Vec<(&Holder, Vec<String>)> = holders
+/// Subscribers that miss messages come first.
+fn write_holders(f: &mut fmt::Formatter<'_>, holders: &[Holder], total: u64) -> fmt::Result {
+    let mut shown: Vec<(&Holder, Vec<String>)> = holders
         .iter()
-        .map(|holder| (holder, troubles(holder)))
+        .map(|holder| (holder, problems(holder)))
         .collect();
-    told.sort_by_key(|(_, troubles)| troubles.is_empty());
-    told.truncate(MAX_NAMED);
-    for (holder, troubles) in &told {
-        write!(f, "    {}", called(holder))?;
-        for trouble in troubles {
-            write!(f, "\n      {trouble}")?;
+    shown.sort_by_key(|(_, problems)| problems.is_empty());
+    shown.truncate(MAX_NAMED);
+    for (holder, problems) in &shown {
+        write!(f, "    {}", label(holder))?;
+        for problem in problems {
+            write!(f, "\n      {problem}")?;
         }
         f.write_char('\n')?;
     }
-    match total.saturating_sub(told.len() as u64) {
+    match total.saturating_sub(shown.len() as u64) {
         0 => Ok(()),
         more => writeln!(f, "    and {} more", grouped(more)),
     }
 }
 
 /// `#7 the lamp (127.0.0.1:40000)`.
-fn called(holder: &Holder) -> String {
+fn label(holder: &Holder) -> String {
     let Holder { id, peer, wire, .. } = holder;
     let name = holder.name.as_deref().map(|name| format!(" {name}"));
     let name = name.unwrap_or_default();
@@ -176,9 +160,9 @@ fn called(holder: &Holder) -> String {
     visible::line(&format!("#{id}{name} ({peer}{wire})"))
 }
 
-/// What keeps messages from one who has a filter.
-fn troubles(holder: &Holder) -> Vec<String> {
-    let mut troubles = Vec::new();
+/// Why a subscriber of the filter misses messages.
+fn problems(holder: &Holder) -> Vec<String> {
+    let mut problems = Vec::new();
     let stock = format!(
         "{}, {} of {}",
         plural(holder.waiting, "message"),
@@ -186,25 +170,25 @@ fn troubles(holder: &Holder) -> Vec<String> {
         bytes(holder.limit_bytes),
     );
     if holder.is_full {
-        troubles.push(format!(
+        problems.push(format!(
             "its outbox is full ({stock}): messages for it are dropped now"
         ));
     } else if holder.waiting > 0 {
-        troubles.push(format!("it lags behind: its outbox holds {stock}"));
+        problems.push(format!("it lags behind: its outbox holds {stock}"));
     }
     if let Some(here) = &holder.dropped_here {
         let (count, last) = (plural(here.at_least, "message"), time(here.last_s));
-        troubles.push(format!(
+        problems.push(format!(
             "at least {count} of this topic were dropped, the last one {last} ago"
         ));
     } else if holder.dropped > 0 {
         let count = plural(holder.dropped, "message");
-        troubles.push(format!("{count} were dropped, lately none of this topic"));
+        problems.push(format!("{count} were dropped, lately none of this topic"));
     }
-    troubles
+    problems
 }
 
-fn tell_what_to_do(f: &mut fmt::Formatter<'_>, topic: &str) -> fmt::Result {
+fn write_advice(f: &mut fmt::Formatter<'_>, topic: &str) -> fmt::Result {
     if topic.starts_with('$') {
         writeln!(
             f,
@@ -214,7 +198,7 @@ fn tell_what_to_do(f: &mut fmt::Formatter<'_>, topic: &str) -> fmt::Result {
     writeln!(f, "To get it, type: client subscribe '{topic}'")
 }
 
-fn tell_past(f: &mut fmt::Formatter<'_>, why: &Why) -> fmt::Result {
+fn write_history(f: &mut fmt::Formatter<'_>, why: &Why) -> fmt::Result {
     match &why.seen {
         Some(seen) => writeln!(
             f,
@@ -250,9 +234,9 @@ fn copies(count: u64) -> String {
 mod tests {
     use super::*;
 
-    fn told(answer: &str) -> String {
+    fn shown(answer: &str) -> String {
         let why: Why = serde_json::from_str(answer).expect("an answer");
-        Told(&why).to_string()
+        Explanation(&why).to_string()
     }
 
     const LAMP: &str = r#"{"id":7,"name":"the lamp","peer":"127.0.0.1:40000","wire":"line",
@@ -264,8 +248,8 @@ mod tests {
         "dropped_here":{"at_least":2,"last_s":61}}"#;
 
     #[test]
-    fn who_gets_it_is_told_by_filter_with_what_keeps_it_from_them() {
-        let told = told(&format!(
+    fn subscribers_are_listed_by_filter_with_their_problems() {
+        let shown = shown(&format!(
             r#"{{"topic":"home/a","matching":[
                 {{"filter":"home/#","holders":[{LAMP}],"total":1}},
                 {{"filter":"$share/g/+/a","holders":[{FULL}],"total":3}}],
@@ -285,12 +269,12 @@ home/a goes to these:
 It was last published 2s ago: 1,200 messages so far, 1 copy made of them.
 Its last value is retained: 4 B, 2h old.
 ";
-        assert_eq!(told, expected);
+        assert_eq!(shown, expected);
     }
 
     #[test]
-    fn if_nobody_gets_it_those_who_nearly_do_are_told() {
-        let told = told(&format!(
+    fn without_subscribers_the_near_filters_are_listed() {
+        let shown = shown(&format!(
             r#"{{"topic":"home/kitchn","matching":[],"near":[
                 {{"filter":"+/kitchen","difference":"letter","holders":[{LAMP}],"total":1}}],
                 "retained":null,"seen":null}}"#
@@ -306,22 +290,22 @@ These filters nearly match:
 Nothing has been published there, as far as the broker remembers.
 Nothing is retained there.
 ";
-        assert_eq!(told, expected);
+        assert_eq!(shown, expected);
     }
 
     #[test]
-    fn if_somebody_gets_it_only_what_looks_like_a_mistake_is_near() {
+    fn with_subscribers_only_likely_mistakes_are_listed() {
         let near = |filter, difference| {
             format!(r#"{{"filter":"{filter}","difference":"{difference}","holders":[],"total":1}}"#)
         };
-        let told = told(&format!(
+        let shown = shown(&format!(
             r##"{{"topic":"a/b","matching":[{{"filter":"#","holders":[],"total":1}}],
                 "near":[{},{},{}]}}"##,
             near("A/b", "case"),
             near("a/c", "level"),
             near("a/bb", "letter"),
         ));
-        let lines: Vec<&str> = told.lines().collect();
+        let lines: Vec<&str> = shown.lines().collect();
         let expected = [
             "a/b goes to these:",
             "  #",
@@ -334,27 +318,27 @@ Nothing is retained there.
             "  a/bb   one letter differs: b -> bb",
             "     ^",
         ];
-        assert_eq!(lines[..10], expected, "{told}");
+        assert_eq!(lines[..10], expected, "{shown}");
     }
 
     #[test]
-    fn of_many_those_who_have_trouble_are_named() {
+    fn of_many_subscribers_those_with_problems_are_named() {
         let many = vec![LAMP; 20].join(",");
-        let told = told(&format!(
+        let shown = shown(&format!(
             r##"{{"topic":"a","matching":[
                 {{"filter":"#","holders":[{many},{FULL}],"total":21}}],"near":[]}}"##
         ));
-        let lines: Vec<&str> = told.lines().collect();
-        assert_eq!(lines[2], "    #8 (127.0.0.1:40001, mqtt)", "{told}");
-        assert_eq!(lines[14], "    and 11 more", "{told}");
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines[2], "    #8 (127.0.0.1:40001, mqtt)", "{shown}");
+        assert_eq!(lines[14], "    and 11 more", "{shown}");
     }
 
     #[test]
-    fn if_there_is_nothing_near_it_says_what_to_type() {
-        let told = told(r#"{"topic":"$a\u001b","matching":[],"near":[]}"#);
+    fn without_near_filters_it_says_what_to_type() {
+        let shown = shown(r#"{"topic":"$a\u001b","matching":[],"near":[]}"#);
         assert!(
-            told.contains("with $.\nTo get it, type: client subscribe '$a\u{fffd}'\n"),
-            "{told}"
+            shown.contains("with $.\nTo get it, type: client subscribe '$a\u{fffd}'\n"),
+            "{shown}"
         );
     }
 }

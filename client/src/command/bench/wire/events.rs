@@ -2,59 +2,61 @@
 
 use std::ops::Range;
 
-use super::{Event, Line, Wire, first_line, head, refused};
+use super::line::LineProtocol;
+use super::protocol::{Protocol, WireEvent};
+use super::text::{first_line, head, refused};
 
-/// What publishers speak.
+/// The protocol of publishers.
 #[derive(Debug)]
 pub(crate) struct Events {
     pub(crate) streams: Streams,
 }
 
-/// What subscribers speak: one request, whose answer does not end.
+/// The protocol of subscribers: one request with an endless answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Streams {
-    /// By which name the broker is asked.
+    /// The value of the `Host` header.
     pub(crate) host: String,
 }
 
-/// What stands around the topic and the payload of a message.
+/// The bytes around the topic and the payload of a message.
 const BEFORE_TOPIC: &[u8] = b"\ndata: {\"topic\":\"";
 const BEFORE_PAYLOAD: &[u8] = b"\",\"payload\":\"";
 
-/// The longest line that says the length of a chunk.
+/// Maximum length of the line with the size of a chunk.
 const MAX_SIZE_BYTES: usize = 32;
 
-impl Wire for Events {
-    fn of_subscribers(&self) -> Option<&dyn Wire> {
+impl Protocol for Events {
+    fn of_subscribers(&self) -> Option<&dyn Protocol> {
         Some(&self.streams)
     }
 
-    fn hello(&self, client: &str, acked: bool, out: &mut Vec<u8>) {
-        Line.hello(client, acked, out);
+    fn connect(&self, client: &str, acked: bool, out: &mut Vec<u8>) {
+        LineProtocol.connect(client, acked, out);
     }
 
     fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize {
-        Line.subscribe(topics, these, out)
+        LineProtocol.subscribe(topics, these, out)
     }
 
     fn publish(&self, topic: &str, payload: &[u8], acked: bool, out: &mut Vec<u8>) {
-        Line.publish(topic, payload, acked, out);
+        LineProtocol.publish(topic, payload, acked, out);
     }
 
     fn ping(&self, out: &mut Vec<u8>) {
-        Line.ping(out);
+        LineProtocol.ping(out);
     }
 
     fn pong(&self, token: &[u8], out: &mut Vec<u8>) {
-        Line.pong(token, out);
+        LineProtocol.pong(token, out);
     }
 
-    fn scan(&self, bytes: &[u8]) -> Option<(Event, usize)> {
-        Line.scan(bytes)
+    fn scan(&self, bytes: &[u8]) -> Option<(WireEvent, usize)> {
+        LineProtocol.scan(bytes)
     }
 }
 
-impl Wire for Streams {
+impl Protocol for Streams {
     fn subscribers_may_publish(&self) -> bool {
         false
     }
@@ -63,8 +65,8 @@ impl Wire for Streams {
         1
     }
 
-    /// The request says all.
-    fn hello(&self, _client: &str, _acked: bool, _out: &mut Vec<u8>) {}
+    /// Nothing to send: the handshake is part of the request.
+    fn connect(&self, _client: &str, _acked: bool, _out: &mut Vec<u8>) {}
 
     fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize {
         let topics = &topics[these];
@@ -78,21 +80,21 @@ impl Wire for Streams {
         topics.len()
     }
 
-    /// Each event has an id of its own.
+    /// Each event has an id of its own, so messages do not begin alike.
     fn looks_alike(&self) -> bool {
         false
     }
 
-    /// A subscriber has nothing more to say.
+    /// A subscriber cannot publish.
     fn publish(&self, _topic: &str, _payload: &[u8], _acked: bool, _out: &mut Vec<u8>) {}
 
     fn ping(&self, _out: &mut Vec<u8>) {}
 
-    fn scan(&self, bytes: &[u8]) -> Option<(Event, usize)> {
+    fn scan(&self, bytes: &[u8]) -> Option<(WireEvent, usize)> {
         if bytes.starts_with(b"HTTP/") {
             let (head, len) = head(bytes)?;
             let event = match head.split(|&byte| byte == b' ').nth(1) {
-                Some(b"200") => Event::Confirm,
+                Some(b"200") => WireEvent::Confirm,
                 _ => refused(head),
             };
             return Some((event, len));
@@ -116,8 +118,8 @@ impl Wire for Streams {
     }
 }
 
-/// What a chunk says whose text begins at `start`. Comments and gaps need no answer.
-fn event(chunk: &[u8], start: usize) -> Event {
+/// The event in a chunk whose text begins at `start`. Comments and gaps are ignored.
+fn event(chunk: &[u8], start: usize) -> WireEvent {
     let message = || {
         let text = chunk[start..].strip_prefix(b"id: ")?;
         let id = memchr::memchr(b'\n', text)?;
@@ -128,14 +130,14 @@ fn event(chunk: &[u8], start: usize) -> Event {
         rest.starts_with(BEFORE_PAYLOAD).then_some(())?;
         let payload = topic.end + BEFORE_PAYLOAD.len();
         let payload = payload..payload + memchr::memchr(b'"', &chunk[payload..])?;
-        Some(Event::Message { topic, payload })
+        Some(WireEvent::Message { topic, payload })
     };
-    message().unwrap_or(Event::Other)
+    message().unwrap_or(WireEvent::Other)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check, check_message, said};
+    use super::super::protocol::tests::{check, check_message, written};
     use super::*;
 
     fn streams() -> Streams {
@@ -150,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_subscriber_asks_once() {
-        assert!(said(|out| streams().hello("b", false, out)).is_empty());
+        assert!(written(|out| streams().connect("b", false, out)).is_empty());
         let mut out = Vec::new();
         let confirms = streams().subscribe(&["a/b".to_owned()], 0..1, &mut out);
         assert_eq!(confirms, 1);
@@ -160,8 +162,8 @@ mod tests {
             "{request}"
         );
         let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
-        check(&streams(), head, &Event::Confirm);
-        check(&streams(), &chunk(": subscribed\n\n"), &Event::Other);
+        check(&streams(), head, &WireEvent::Confirm);
+        check(&streams(), &chunk(": subscribed\n\n"), &WireEvent::Other);
     }
 
     #[test]
@@ -171,7 +173,7 @@ mod tests {
         check(
             &streams(),
             &chunk("event: gap\ndata: {\"count\":3}\n\n"),
-            &Event::Other,
+            &WireEvent::Other,
         );
     }
 
@@ -180,26 +182,26 @@ mod tests {
         let event = streams().scan(b"0\r\n\r\n").map(|(event, _)| event);
         assert_eq!(
             event,
-            Some(Event::Refused("the stream has ended".to_owned()))
+            Some(WireEvent::Refused("the stream has ended".to_owned()))
         );
         let text = "HTTP/1.1 503 Service Unavailable".to_owned();
         check(
             &streams(),
             b"HTTP/1.1 503 Service Unavailable\r\n\r\n",
-            &Event::Refused(text),
+            &WireEvent::Refused(text),
         );
         for nonsense in [&b"PONG\r\n"[..], &[b'x'; 99]] {
             let event = streams().scan(nonsense).map(|(event, _)| event);
-            assert!(matches!(event, Some(Event::Refused(_))), "{event:?}");
+            assert!(matches!(event, Some(WireEvent::Refused(_))), "{event:?}");
         }
     }
 
     #[test]
     fn publishers_speak_in_lines() {
         let events = Events { streams: streams() };
-        let out = said(|out| events.publish("a", b"hi", false, out));
+        let out = written(|out| events.publish("a", b"hi", false, out));
         assert_eq!(out, b"PUBLISH a hi\n");
-        check(&events, b"PONG\n", &Event::Confirm);
+        check(&events, b"PONG\n", &WireEvent::Confirm);
         assert!(events.of_subscribers().is_some());
     }
 }

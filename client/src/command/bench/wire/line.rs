@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
-use super::{Ack, Event, Wire, first_line, number, refused};
+use super::protocol::{AckCount, Protocol, WireEvent};
+use super::text::{first_line, number, refused};
 
 #[derive(Debug)]
-pub(crate) struct Line;
+pub(crate) struct LineProtocol;
 
-impl Wire for Line {
-    fn hello(&self, _client: &str, _acked: bool, out: &mut Vec<u8>) {
+impl Protocol for LineProtocol {
+    fn connect(&self, _client: &str, _acked: bool, out: &mut Vec<u8>) {
         self.ping(out);
     }
 
@@ -44,7 +45,7 @@ impl Wire for Line {
         out.push(b'\n');
     }
 
-    fn scan(&self, bytes: &[u8]) -> Option<(Event, usize)> {
+    fn scan(&self, bytes: &[u8]) -> Option<(WireEvent, usize)> {
         let (line, len) = first_line(bytes)?;
         let space_from = |at: usize| memchr::memchr(b' ', &line[at..]).map(|found| at + found);
         let skipped = match (line.first(), space_from(0)) {
@@ -56,7 +57,7 @@ impl Wire for Line {
         let event = match &line[skipped..verb_end] {
             b"MESSAGE" => {
                 let topic_end = space_from(rest).unwrap_or(line.len());
-                Event::Message {
+                WireEvent::Message {
                     topic: rest..topic_end,
                     payload: (topic_end + 1).min(line.len())..line.len(),
                 }
@@ -64,15 +65,15 @@ impl Wire for Line {
             b"PUBACK" => {
                 let count_end = space_from(rest).unwrap_or(line.len());
                 match number(&line[rest..count_end]) {
-                    Some(count) => Event::Ack(Ack::Total(count as u64)),
+                    Some(count) => WireEvent::Ack(AckCount::Total(count as u64)),
                     None => refused(line),
                 }
             }
-            b"SUBACK" | b"PONG" => Event::Confirm,
-            b"PING" => Event::Ping {
+            b"SUBACK" | b"PONG" => WireEvent::Confirm,
+            b"PING" => WireEvent::Ping {
                 token: rest..line.len(),
             },
-            b"GAP" | b"BYE" | b"HELP" | b"UNSUBACK" => Event::Other,
+            b"GAP" | b"BYE" | b"HELP" | b"UNSUBACK" => WireEvent::Other,
             _ => refused(line),
         };
         Some((event, len))
@@ -81,44 +82,52 @@ impl Wire for Line {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check, check_message, said};
+    use super::super::protocol::tests::{check, check_message, written};
     use super::*;
 
     #[test]
     fn a_message_may_have_attributes() {
-        check_message(&Line, b"MESSAGE a/b hi\n", "a/b");
-        check_message(&Line, b"@unit=C MESSAGE a/b hi\r\n", "a/b");
+        check_message(&LineProtocol, b"MESSAGE a/b hi\n", "a/b");
+        check_message(&LineProtocol, b"@unit=C MESSAGE a/b hi\r\n", "a/b");
     }
 
     #[test]
     fn a_receipt_counts_all_before_it() {
-        check(&Line, b"PUBACK 17 3\n", &Event::Ack(Ack::Total(17)));
+        check(
+            &LineProtocol,
+            b"PUBACK 17 3\n",
+            &WireEvent::Ack(AckCount::Total(17)),
+        );
     }
 
     #[test]
     fn answers_and_refusals_are_told_apart() {
-        check(&Line, b"SUBACK a\n", &Event::Confirm);
-        check(&Line, b"PONG\n", &Event::Confirm);
-        check(&Line, b"GAP 3\n", &Event::Other);
+        check(&LineProtocol, b"SUBACK a\n", &WireEvent::Confirm);
+        check(&LineProtocol, b"PONG\n", &WireEvent::Confirm);
+        check(&LineProtocol, b"GAP 3\n", &WireEvent::Other);
         for text in ["ERROR busy line no room", "+PONG"] {
-            let refusal = Event::Refused(text.to_owned());
-            check(&Line, format!("{text}\n").as_bytes(), &refusal);
+            let refusal = WireEvent::Refused(text.to_owned());
+            check(&LineProtocol, format!("{text}\n").as_bytes(), &refusal);
         }
     }
 
     #[test]
     fn a_question_is_answered_with_its_token() {
-        check(&Line, b"PING a b\n", &Event::Ping { token: 5..8 });
-        assert_eq!(said(|out| Line.pong(b"a b", out)), b"PONG a b\n");
-        assert_eq!(said(|out| Line.pong(b"", out)), b"PONG\n");
+        check(
+            &LineProtocol,
+            b"PING a b\n",
+            &WireEvent::Ping { token: 5..8 },
+        );
+        assert_eq!(written(|out| LineProtocol.pong(b"a b", out)), b"PONG a b\n");
+        assert_eq!(written(|out| LineProtocol.pong(b"", out)), b"PONG\n");
     }
 
     #[test]
     fn several_topics_are_one_subscribe() {
         let topics = ["a".to_owned(), "b".to_owned()];
         let mut out = Vec::new();
-        assert_eq!(Line.subscribe(&topics, 0..2, &mut out), 2);
-        Line.publish("a", b"hi", false, &mut out);
+        assert_eq!(LineProtocol.subscribe(&topics, 0..2, &mut out), 2);
+        LineProtocol.publish("a", b"hi", false, &mut out);
         assert_eq!(out, b"SUBSCRIBE a b\nPUBLISH a hi\n");
     }
 }

@@ -1,19 +1,18 @@
-//! MQTT 3.1.1 and 5: QoS 0, and QoS 1 for publishers that want acknowledgements and for
-//! subscribers that give them.
+//! MQTT 3.1.1 and 5: QoS 0, and QoS 1 for acknowledged publishing and subscribing.
 
 use std::ops::Range;
 
-use super::{Ack, Event, Wire};
+use super::protocol::{AckCount, Protocol, WireEvent};
 use crate::server::Login;
 
-/// How it is spoken in a run.
+/// The MQTT options of a run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mqtt {
     /// MQTT 5, whose packets have properties.
     pub(crate) is_v5: bool,
     /// Subscribe with QoS 1.
     pub(crate) acknowledges: bool,
-    /// So many messages without acknowledgement are asked for.
+    /// The requested window of unacknowledged messages.
     pub(crate) window: Option<u64>,
     pub(crate) login: Login,
 }
@@ -29,8 +28,8 @@ const PINGREQ: u8 = 0xc0;
 const PINGRESP: u8 = 0xd0;
 const DISCONNECT: u8 = 0xe0;
 
-/// So many seconds may go by in silence, which is part of a measurement. None at all is no choice: some
-/// brokers refuse it.
+/// The keep alive in seconds: the maximum, because a measurement may include silence. Not 0, which
+/// some brokers refuse.
 const KEEP_ALIVE: u16 = u16::MAX;
 
 /// Flags of a CONNECT.
@@ -38,17 +37,17 @@ const CLEAN: u8 = 0x02;
 const PASSWORD: u8 = 0x40;
 const USER: u8 = 0x80;
 
-/// How many messages a broker of MQTT 5 takes that are not acknowledged; a property of CONNACK.
+/// The property of CONNACK with the maximum number of unacknowledged messages.
 const RECEIVE_MAXIMUM: u8 = 0x21;
 
-/// From here on codes are failures.
+/// Codes from here on are failures.
 const FAILURE: u8 = 0x80;
 
-/// The longest length that a packet can say.
+/// Maximum bytes of a variable byte integer.
 const MAX_LENGTH_BYTES: usize = 4;
 
-impl Wire for Mqtt {
-    fn hello(&self, client: &str, _acked: bool, out: &mut Vec<u8>) {
+impl Protocol for Mqtt {
+    fn connect(&self, client: &str, _acked: bool, out: &mut Vec<u8>) {
         let mut body = Vec::new();
         put_text("MQTT", &mut body);
         let Login { user, password } = &self.login;
@@ -111,7 +110,7 @@ impl Wire for Mqtt {
         self.acknowledges
     }
 
-    /// What has to be acknowledged has a number of its own in each frame.
+    /// With QoS 1 each frame has its own packet id, so messages do not begin alike.
     fn looks_alike(&self) -> bool {
         !self.acknowledges
     }
@@ -132,11 +131,11 @@ impl Wire for Mqtt {
         }
     }
 
-    fn scan(&self, bytes: &[u8]) -> Option<(Event, usize)> {
+    fn scan(&self, bytes: &[u8]) -> Option<(WireEvent, usize)> {
         let &kind = bytes.first()?;
         let Some((body, len)) = length(bytes)? else {
-            let text = "a packet whose length is none".to_owned();
-            return Some((Event::Refused(text), bytes.len()));
+            let text = "a packet with an invalid length".to_owned();
+            return Some((WireEvent::Refused(text), bytes.len()));
         };
         if bytes.len() < len {
             return None;
@@ -146,20 +145,20 @@ impl Wire for Mqtt {
             PUBLISH => self.message(kind, packet, body),
             CONNACK => self.connack(&packet[body..]),
             SUBACK => self.suback(&packet[body..]),
-            PINGRESP => Event::Confirm,
+            PINGRESP => WireEvent::Confirm,
             PUBACK => match packet.get(body + 2) {
                 Some(&code) if code >= FAILURE => refused("PUBACK", code),
-                _ => Event::Ack(Ack::One),
+                _ => WireEvent::Ack(AckCount::One),
             },
             DISCONNECT => refused("DISCONNECT", packet.get(body).copied().unwrap_or(0)),
-            _ => Event::Other,
+            _ => WireEvent::Other,
         };
         Some((event, len))
     }
 }
 
 impl Mqtt {
-    /// One that connects without a login and takes what comes with QoS 0.
+    /// Connects without a login and subscribes with QoS 0.
     pub(crate) const fn of(is_v5: bool) -> Self {
         Self {
             is_v5,
@@ -178,9 +177,9 @@ impl Mqtt {
         }
     }
 
-    fn message(&self, kind: u8, packet: &[u8], body: usize) -> Event {
+    fn message(&self, kind: u8, packet: &[u8], body: usize) -> WireEvent {
         let id = if kind & 0x06 == 0 { 0 } else { 2 };
-        let too_short = || Event::Refused("a PUBLISH shorter than its topic".to_owned());
+        let too_short = || WireEvent::Refused("a PUBLISH shorter than its topic".to_owned());
         let Some(size) = packet.get(body..body + 2) else {
             return too_short();
         };
@@ -192,15 +191,15 @@ impl Mqtt {
             return too_short();
         };
         let payload = topic.end + id + properties..packet.len();
-        Event::Message { topic, payload }
+        WireEvent::Message { topic, payload }
     }
 
-    /// How many bytes the properties at the front take, with their length.
+    /// Number of bytes of the properties at the front, with their length.
     fn properties_len(&self, bytes: &[u8]) -> Option<usize> {
         if !self.is_v5 {
             return Some(0);
         }
-        // A variable byte integer as it stands behind the first byte of a packet.
+        // A variable byte integer, as after the first byte of a packet.
         let mut length = 0;
         for (index, byte) in bytes.iter().take(MAX_LENGTH_BYTES).enumerate() {
             length |= usize::from(byte & 0x7f) << (7 * index);
@@ -212,7 +211,7 @@ impl Mqtt {
         None
     }
 
-    fn connack(&self, body: &[u8]) -> Event {
+    fn connack(&self, body: &[u8]) -> WireEvent {
         match body.get(1) {
             Some(0) => {}
             Some(&code) => return refused("CONNACK", code),
@@ -225,20 +224,20 @@ impl Mqtt {
         });
         match (self.window, maximum) {
             (Some(window), Some(maximum)) if window > u64::from(maximum) => {
-                Event::Refused(format!(
-                    "it takes {maximum} messages that are not acknowledged; give --window {maximum}"
+                WireEvent::Refused(format!(
+                    "the broker takes {maximum} unacknowledged messages; give --window {maximum}"
                 ))
             }
-            _ => Event::Confirm,
+            _ => WireEvent::Confirm,
         }
     }
 
-    fn suback(&self, body: &[u8]) -> Event {
+    fn suback(&self, body: &[u8]) -> WireEvent {
         let codes = body.get(2..).unwrap_or_default();
         let properties = self.properties_len(codes).unwrap_or(0);
         match codes[properties..].iter().find(|&&code| code >= FAILURE) {
             Some(&code) => refused("SUBACK", code),
-            None => Event::Confirm,
+            None => WireEvent::Confirm,
         }
     }
 }
@@ -256,7 +255,7 @@ fn receive_maximum(mut properties: &[u8]) -> Option<u16> {
                 let value = value.get(..2)?;
                 return Some(u16::from_be_bytes([value[0], value[1]]));
             }
-            // By the number of bytes that each of them has: four, two, one, two texts, one text.
+            // Sizes of properties: four bytes, two, one, two texts, one text.
             0x11 | 0x27 => 4,
             0x13 | 0x22 => 2,
             0x24 | 0x25 | 0x28..=0x2a => 1,
@@ -267,12 +266,12 @@ fn receive_maximum(mut properties: &[u8]) -> Option<u16> {
     }
 }
 
-/// What a packet refuses.
-fn refused(packet: &str, code: u8) -> Event {
-    Event::Refused(format!("{packet} with code 0x{code:02x}"))
+/// The refusal in a packet.
+fn refused(packet: &str, code: u8) -> WireEvent {
+    WireEvent::Refused(format!("{packet} with code 0x{code:02x}"))
 }
 
-/// Where the body of the first packet begins and where it ends. `Some(None)` if it says no length.
+/// Start and end of the body of the first packet. `Some(None)` if its length is invalid.
 fn length(bytes: &[u8]) -> Option<Option<(usize, usize)>> {
     let mut length = 0;
     for index in 0..MAX_LENGTH_BYTES {
@@ -305,23 +304,23 @@ fn put_text(text: &str, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check, check_message, said};
+    use super::super::protocol::tests::{check, check_message, written};
     use super::*;
 
     const V3: Mqtt = Mqtt::of(false);
     const V5: Mqtt = Mqtt::of(true);
 
     #[test]
-    fn what_is_published_is_what_is_delivered() {
-        let frame = said(|out| V3.publish("a/b", b"hi", false, out));
+    fn a_published_message_scans_as_a_delivery() {
+        let frame = written(|out| V3.publish("a/b", b"hi", false, out));
         check_message(&V3, &frame, "a/b");
-        let frame = said(|out| V3.publish("a/b", b"hi", true, out));
+        let frame = written(|out| V3.publish("a/b", b"hi", true, out));
         check_message(&V3, &frame, "a/b");
     }
 
     #[test]
     fn an_acknowledged_message_has_a_number_that_is_never_zero() {
-        let mut frame = said(|out| V3.publish("a", b"hi", true, out));
+        let mut frame = written(|out| V3.publish("a", b"hi", true, out));
         let payload_at = frame.len() - 2;
         for (number, id) in [(0, [0, 1]), (65_534, [0xff, 0xff]), (65_535, [0, 1])] {
             V3.identify(&mut frame, payload_at, number);
@@ -331,8 +330,8 @@ mod tests {
 
     #[test]
     fn a_long_packet_says_its_length_in_several_bytes() {
-        let frame = said(|out| V3.publish("a", &[b'x'; 20_000], false, out));
-        let Some((Event::Message { payload, .. }, len)) = V3.scan(&frame) else {
+        let frame = written(|out| V3.publish("a", &[b'x'; 20_000], false, out));
+        let Some((WireEvent::Message { payload, .. }, len)) = V3.scan(&frame) else {
             panic!("no message");
         };
         assert_eq!((payload.len(), len), (20_000, frame.len()));
@@ -340,13 +339,13 @@ mod tests {
 
     #[test]
     fn answers_and_refusals_are_told_apart() {
-        check(&V3, &[CONNACK, 2, 0, 0], &Event::Confirm);
-        check(&V3, &[SUBACK, 3, 0, 1, 0], &Event::Confirm);
-        check(&V3, &[PINGRESP, 0], &Event::Confirm);
-        check(&V3, &[PUBACK, 2, 0, 1], &Event::Ack(Ack::One));
+        check(&V3, &[CONNACK, 2, 0, 0], &WireEvent::Confirm);
+        check(&V3, &[SUBACK, 3, 0, 1, 0], &WireEvent::Confirm);
+        check(&V3, &[PINGRESP, 0], &WireEvent::Confirm);
+        check(&V3, &[PUBACK, 2, 0, 1], &WireEvent::Ack(AckCount::One));
         for refusal in [&[CONNACK, 2, 0, 5][..], &[SUBACK, 3, 0, 1, 0x80]] {
             let event = V3.scan(refusal).map(|(event, _)| event);
-            assert!(matches!(event, Some(Event::Refused(_))), "{event:?}");
+            assert!(matches!(event, Some(WireEvent::Refused(_))), "{event:?}");
         }
     }
 
@@ -358,33 +357,37 @@ mod tests {
             &[0x30, 255, 255, 255, 255, 1],
         ] {
             let event = V3.scan(nonsense).map(|(event, _)| event);
-            assert!(matches!(event, Some(Event::Refused(_))), "{event:?}");
+            assert!(matches!(event, Some(WireEvent::Refused(_))), "{event:?}");
         }
     }
 
     #[test]
     fn version_5_is_the_same_with_properties() {
         for acked in [false, true] {
-            let frame = said(|out| V5.publish("a/b", b"hi", acked, out));
+            let frame = written(|out| V5.publish("a/b", b"hi", acked, out));
             check_message(&V5, &frame, "a/b");
         }
-        let mut frame = said(|out| V5.publish("a", b"hi", true, out));
+        let mut frame = written(|out| V5.publish("a", b"hi", true, out));
         let payload_at = frame.len() - 2;
         V5.identify(&mut frame, payload_at, 0x0102);
         assert_eq!(frame, b"\x32\x08\x00\x01a\x01\x03\x00hi");
-        // With an expiry interval, as a broker may hand it on.
+        // With an expiry interval, which a broker may forward.
         let with_property = b"\x30\x0b\x00\x01a\x05\x02\x00\x00\x00\x3chi";
         check_message(&V5, with_property, "a");
-        check(&V5, &[CONNACK, 3, 0, 0, 0], &Event::Confirm);
-        check(&V5, &[SUBACK, 4, 0, 1, 0, 1], &Event::Confirm);
-        check(&V5, &[PUBACK, 3, 0, 1, 0x10], &Event::Ack(Ack::One));
+        check(&V5, &[CONNACK, 3, 0, 0, 0], &WireEvent::Confirm);
+        check(&V5, &[SUBACK, 4, 0, 1, 0, 1], &WireEvent::Confirm);
+        check(
+            &V5,
+            &[PUBACK, 3, 0, 1, 0x10],
+            &WireEvent::Ack(AckCount::One),
+        );
         for refusal in [
             &[PUBACK, 3, 0, 1, 0x97][..],
             &[SUBACK, 4, 0, 1, 0, 0x87],
             &[DISCONNECT, 1, 0x8b],
         ] {
             let event = V5.scan(refusal).map(|(event, _)| event);
-            assert!(matches!(event, Some(Event::Refused(_))), "{event:?}");
+            assert!(matches!(event, Some(WireEvent::Refused(_))), "{event:?}");
         }
     }
 
@@ -395,9 +398,9 @@ mod tests {
             window: Some(window),
             ..V5
         };
-        check(&of(20), connack, &Event::Confirm);
+        check(&of(20), connack, &WireEvent::Confirm);
         let refused = of(21).scan(connack);
-        let Some((Event::Refused(why), _)) = refused else {
+        let Some((WireEvent::Refused(why), _)) = refused else {
             panic!("{refused:?}");
         };
         assert!(why.contains("give --window 20"), "{why}");
@@ -406,13 +409,13 @@ mod tests {
     #[test]
     fn a_message_with_qos_1_gets_a_receipt_with_its_number() {
         for wire in [V3, V5] {
-            let mut frame = said(|out| wire.publish("a", b"hi", true, out));
+            let mut frame = written(|out| wire.publish("a", b"hi", true, out));
             let payload_at = frame.len() - 2;
             wire.identify(&mut frame, payload_at, 0x0506);
-            let receipt = said(|out| wire.receipt(&frame, out));
+            let receipt = written(|out| wire.receipt(&frame, out));
             assert_eq!(receipt, [PUBACK, 2, 5, 7]);
-            let frame = said(|out| wire.publish("a", b"hi", false, out));
-            assert!(said(|out| wire.receipt(&frame, out)).is_empty());
+            let frame = written(|out| wire.publish("a", b"hi", false, out));
+            assert!(written(|out| wire.receipt(&frame, out)).is_empty());
         }
     }
 }

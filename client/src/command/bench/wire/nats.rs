@@ -2,17 +2,18 @@
 
 use std::ops::Range;
 
-use super::{Ack, Event, Wire, first_line, number, refused};
+use super::protocol::{AckCount, Protocol, WireEvent};
+use super::text::{first_line, number, refused};
 
 #[derive(Debug)]
 pub(crate) struct Nats;
 
-impl Wire for Nats {
+impl Protocol for Nats {
     fn separator(&self) -> char {
         '.'
     }
 
-    fn hello(&self, client: &str, acked: bool, out: &mut Vec<u8>) {
+    fn connect(&self, client: &str, acked: bool, out: &mut Vec<u8>) {
         let options = format!(
             "CONNECT {{\"verbose\":{acked},\"pedantic\":false,\"lang\":\"rust\",\"version\":\"1\",\
              \"name\":\"{client}\"}}\r\n"
@@ -21,8 +22,8 @@ impl Wire for Nats {
         self.ping(out);
     }
 
-    /// Each subscription has an id of its own. They are of one length, as short as that can be, so
-    /// that the messages of a run are of one length as well.
+    /// Each subscription has an id of its own. All ids have the same length, so that all messages
+    /// of a run have the same length.
     fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize {
         let digits = topics.len().saturating_sub(1).to_string().len();
         for (id, topic) in these.clone().zip(&topics[these]) {
@@ -46,16 +47,16 @@ impl Wire for Nats {
         out.extend_from_slice(b"PONG\r\n");
     }
 
-    fn scan(&self, bytes: &[u8]) -> Option<(Event, usize)> {
+    fn scan(&self, bytes: &[u8]) -> Option<(WireEvent, usize)> {
         let (line, len) = first_line(bytes)?;
         if line.starts_with(b"MSG ") {
             return message(bytes, line, len);
         }
         let event = match line {
-            b"PING" => Event::Ping { token: 0..0 },
-            b"PONG" => Event::Confirm,
-            b"+OK" => Event::Ack(Ack::One),
-            _ if line.starts_with(b"INFO ") => Event::Other,
+            b"PING" => WireEvent::Ping { token: 0..0 },
+            b"PONG" => WireEvent::Confirm,
+            b"+OK" => WireEvent::Ack(AckCount::One),
+            _ if line.starts_with(b"INFO ") => WireEvent::Other,
             _ => refused(line),
         };
         Some((event, len))
@@ -63,7 +64,7 @@ impl Wire for Nats {
 }
 
 /// `MSG <subject> <id> [<reply>] <length>` and a payload of that length.
-fn message(bytes: &[u8], line: &[u8], head: usize) -> Option<(Event, usize)> {
+fn message(bytes: &[u8], line: &[u8], head: usize) -> Option<(WireEvent, usize)> {
     let topic = 4..4 + memchr::memchr(b' ', &line[4..]).unwrap_or(line.len() - 4);
     let last = memchr::memrchr(b' ', line).map_or(0, |space| space + 1);
     let Some(size) = number(&line[last..]) else {
@@ -71,12 +72,12 @@ fn message(bytes: &[u8], line: &[u8], head: usize) -> Option<(Event, usize)> {
     };
     let end = head.checked_add(size)?.checked_add(2)?;
     let payload = head..head + size;
-    (bytes.len() >= end).then_some((Event::Message { topic, payload }, end))
+    (bytes.len() >= end).then_some((WireEvent::Message { topic, payload }, end))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check, check_message, said};
+    use super::super::protocol::tests::{check, check_message, written};
     use super::*;
 
     #[test]
@@ -87,11 +88,11 @@ mod tests {
 
     #[test]
     fn in_verbose_mode_each_message_is_acknowledged() {
-        check(&Nats, b"+OK\r\n", &Event::Ack(Ack::One));
-        let hello = said(|out| Nats.hello("b", true, out));
-        let hello = String::from_utf8(hello).expect("text");
-        assert!(hello.contains("\"verbose\":true"), "{hello}");
-        assert!(hello.ends_with("}\r\nPING\r\n"), "{hello}");
+        check(&Nats, b"+OK\r\n", &WireEvent::Ack(AckCount::One));
+        let connect = written(|out| Nats.connect("b", true, out));
+        let connect = String::from_utf8(connect).expect("text");
+        assert!(connect.contains("\"verbose\":true"), "{connect}");
+        assert!(connect.ends_with("}\r\nPING\r\n"), "{connect}");
     }
 
     #[test]
@@ -99,11 +100,11 @@ mod tests {
         let mut out = Vec::new();
         assert_eq!(Nats.subscribe(&["a".to_owned()], 0..1, &mut out), 1);
         assert_eq!(out, b"SUB a 0\r\nPING\r\n");
-        check(&Nats, b"PONG\r\n", &Event::Confirm);
-        check(&Nats, b"PING\r\n", &Event::Ping { token: 0..0 });
+        check(&Nats, b"PONG\r\n", &WireEvent::Confirm);
+        check(&Nats, b"PING\r\n", &WireEvent::Ping { token: 0..0 });
     }
 
-    // Ids that began anew with each part of the topics were taken for the same subscriptions.
+    // Ids that restarted with each part of the topics replaced earlier subscriptions.
     #[test]
     fn no_two_subscriptions_of_a_connection_have_one_id() {
         let topics: Vec<String> = (0..11).map(|topic| format!("t{topic}")).collect();
@@ -118,15 +119,15 @@ mod tests {
 
     #[test]
     fn a_published_message_says_its_length() {
-        let out = said(|out| Nats.publish("a", b"hi", false, out));
+        let out = written(|out| Nats.publish("a", b"hi", false, out));
         assert_eq!(out, b"PUB a 2\r\nhi\r\n");
     }
 
     #[test]
     fn errors_and_other_protocols_are_refusals() {
-        check(&Nats, b"INFO {\"a\":1}\r\n", &Event::Other);
+        check(&Nats, b"INFO {\"a\":1}\r\n", &WireEvent::Other);
         for text in ["-ERR 'Slow Consumer'", "ERROR unknown-verb line"] {
-            let refusal = Event::Refused(text.to_owned());
+            let refusal = WireEvent::Refused(text.to_owned());
             check(&Nats, format!("{text}\r\n").as_bytes(), &refusal);
         }
     }

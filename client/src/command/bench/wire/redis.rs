@@ -1,22 +1,23 @@
-//! The publish/subscribe commands of Redis in RESP2. Every PUBLISH is answered by a number, which
-//! serves as the acknowledgement.
+//! The publish/subscribe commands of Redis in RESP2. The answer to PUBLISH, a number, is the
+//! acknowledgement.
 
 use std::ops::Range;
 
-use super::{Ack, Event, Wire, first_line, number, refused};
+use super::protocol::{AckCount, Protocol, WireEvent};
+use super::text::{first_line, number, refused};
 
 #[derive(Debug)]
 pub(crate) struct Redis;
 
-/// No answer to the commands used here has more elements.
+/// Maximum number of elements in an answer to these commands.
 const MAX_ELEMENTS: usize = 8;
 
-impl Wire for Redis {
+impl Protocol for Redis {
     fn subscribers_may_publish(&self) -> bool {
         false
     }
 
-    fn hello(&self, _client: &str, _acked: bool, out: &mut Vec<u8>) {
+    fn connect(&self, _client: &str, _acked: bool, out: &mut Vec<u8>) {
         self.ping(out);
     }
 
@@ -42,16 +43,16 @@ impl Wire for Redis {
         bulk(b"PING", out);
     }
 
-    fn scan(&self, bytes: &[u8]) -> Option<(Event, usize)> {
+    fn scan(&self, bytes: &[u8]) -> Option<(WireEvent, usize)> {
         let (line, len) = first_line(bytes)?;
         let event = match line.split_first() {
             Some((b'*', digits)) => match number(digits) {
                 Some(count @ ..=MAX_ELEMENTS) => return array(bytes, count, len),
                 _ => refused(line),
             },
-            Some((b':', _)) => Event::Ack(Ack::One),
-            Some((b'+', b"PONG")) => Event::Confirm,
-            Some((b'+' | b'$', _)) => Event::Other,
+            Some((b':', _)) => WireEvent::Ack(AckCount::One),
+            Some((b'+', b"PONG")) => WireEvent::Confirm,
+            Some((b'+' | b'$', _)) => WireEvent::Other,
             _ => refused(line),
         };
         Some((event, len))
@@ -64,8 +65,8 @@ fn bulk(part: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// What is pushed to a subscriber is an array whose first element says what it is.
-fn array(bytes: &[u8], count: usize, head: usize) -> Option<(Event, usize)> {
+/// A push to a subscriber is an array whose first element is its kind.
+fn array(bytes: &[u8], count: usize, head: usize) -> Option<(WireEvent, usize)> {
     let mut parts: [Range<usize>; MAX_ELEMENTS] = Default::default();
     let mut at = head;
     for slot in &mut parts[..count] {
@@ -85,23 +86,23 @@ fn array(bytes: &[u8], count: usize, head: usize) -> Option<(Event, usize)> {
     }
     let [kind, first, second, third, ..] = parts;
     let event = match &bytes[kind] {
-        b"message" => Event::Message {
+        b"message" => WireEvent::Message {
             topic: first,
             payload: second,
         },
-        b"pmessage" => Event::Message {
+        b"pmessage" => WireEvent::Message {
             topic: second,
             payload: third,
         },
-        b"subscribe" | b"pong" => Event::Confirm,
-        _ => Event::Other,
+        b"subscribe" | b"pong" => WireEvent::Confirm,
+        _ => WireEvent::Other,
     };
     Some((event, at))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check, check_message, said};
+    use super::super::protocol::tests::{check, check_message, written};
     use super::*;
 
     #[test]
@@ -124,20 +125,24 @@ mod tests {
         assert_eq!(Redis.subscribe(&["a".to_owned()], 0..1, &mut out), 1);
         assert_eq!(out, b"*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n");
         let answer = b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n";
-        check(&Redis, answer, &Event::Confirm);
+        check(&Redis, answer, &WireEvent::Confirm);
     }
 
     #[test]
     fn a_number_acknowledges_one_message() {
-        let out = said(|out| Redis.publish("a", b"hi", true, out));
+        let out = written(|out| Redis.publish("a", b"hi", true, out));
         assert_eq!(out, b"*3\r\n$7\r\nPUBLISH\r\n$1\r\na\r\n$2\r\nhi\r\n");
-        check(&Redis, b":12\r\n", &Event::Ack(Ack::One));
+        check(&Redis, b":12\r\n", &WireEvent::Ack(AckCount::One));
     }
 
     #[test]
     fn a_ping_is_confirmed_to_publishers_and_to_subscribers() {
-        check(&Redis, b"+PONG\r\n", &Event::Confirm);
-        check(&Redis, b"*2\r\n$4\r\npong\r\n$0\r\n\r\n", &Event::Confirm);
+        check(&Redis, b"+PONG\r\n", &WireEvent::Confirm);
+        check(
+            &Redis,
+            b"*2\r\n$4\r\npong\r\n$0\r\n\r\n",
+            &WireEvent::Confirm,
+        );
     }
 
     #[test]
@@ -146,7 +151,7 @@ mod tests {
         check(
             &Redis,
             b"-NOAUTH Authentication required.\r\n",
-            &Event::Refused(text),
+            &WireEvent::Refused(text),
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The line protocol in a WebSocket. What a client sends is a frame for each thing it says.
+//! The line protocol in a WebSocket. A client sends each request in a frame of its own.
 
 use std::io::Cursor;
 use std::ops::Range;
@@ -9,10 +9,12 @@ use tungstenite::handshake::client::generate_request;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-use super::{Event, Line, Wire, head, refused};
+use super::line::LineProtocol;
+use super::protocol::{Protocol, WireEvent};
+use super::text::{head, refused};
 
-/// A frame of a client has a mask. One of zeros leaves what is masked as it is, so that frames can
-/// be made ready.
+/// The mask of a client's frames. A mask of zeros leaves the payload unchanged, so that frames can
+/// be prepared.
 const MASK: [u8; 4] = [0; 4];
 
 #[derive(Debug)]
@@ -21,7 +23,7 @@ pub(crate) struct WebSocket {
 }
 
 impl WebSocket {
-    /// To the one at this address.
+    /// Prepares the handshake for this address.
     pub(crate) fn at(url: &str) -> Result<Self, String> {
         let wrong = |why: tungstenite::Error| format!("{url} cannot be asked for ({why})");
         let no_url = |_| wrong(UrlError::UnableToConnect(url.to_owned()).into());
@@ -33,44 +35,46 @@ impl WebSocket {
     }
 }
 
-impl Wire for WebSocket {
-    fn hello(&self, _client: &str, _acked: bool, out: &mut Vec<u8>) {
+impl Protocol for WebSocket {
+    fn connect(&self, _client: &str, _acked: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.handshake);
     }
 
     fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize {
         let mut confirms = 0;
-        frame(out, |out| confirms = Line.subscribe(topics, these, out));
+        frame(out, |out| {
+            confirms = LineProtocol.subscribe(topics, these, out)
+        });
         confirms
     }
 
     fn publish(&self, topic: &str, payload: &[u8], acked: bool, out: &mut Vec<u8>) {
-        frame(out, |out| Line.publish(topic, payload, acked, out));
+        frame(out, |out| LineProtocol.publish(topic, payload, acked, out));
     }
 
     fn ping(&self, out: &mut Vec<u8>) {
-        frame(out, |out| Line.ping(out));
+        frame(out, |out| LineProtocol.ping(out));
     }
 
     fn pong(&self, token: &[u8], out: &mut Vec<u8>) {
-        frame(out, |out| Line.pong(token, out));
+        frame(out, |out| LineProtocol.pong(token, out));
     }
 
-    /// A frame is looked at together with its first line, so that messages, which have frames of their
-    /// own, look alike from their first byte on.
-    fn scan(&self, bytes: &[u8]) -> Option<(Event, usize)> {
+    /// Scans a frame header together with its first line, so that messages, which have frames of
+    /// their own, begin alike from the first byte on.
+    fn scan(&self, bytes: &[u8]) -> Option<(WireEvent, usize)> {
         let &first = bytes.first()?;
         if bytes.starts_with(b"HTTP/") {
             let (head, len) = head(bytes)?;
             let event = match head.split(|&byte| byte == b' ').nth(1) {
-                Some(b"101") => Event::Confirm,
+                Some(b"101") => WireEvent::Confirm,
                 _ => refused(head),
             };
             return Some((event, len));
         }
-        // The next line of a frame that has several.
+        // A further line of a frame.
         if first.is_ascii_graphic() {
-            return Line.scan(bytes);
+            return LineProtocol.scan(bytes);
         }
         let mut cursor = Cursor::new(bytes);
         let parsed = FrameHeader::parse(&mut cursor);
@@ -84,20 +88,20 @@ impl Wire for WebSocket {
                 let end = head.checked_add(usize::try_from(len).ok()?)?;
                 let event = match kind {
                     Control::Close => refused(b"the WebSocket is closed"),
-                    Control::Ping | Control::Pong | Control::Reserved(_) => Event::Other,
+                    Control::Ping | Control::Pong | Control::Reserved(_) => WireEvent::Other,
                 };
                 (bytes.len() >= end).then_some((event, end))
             }
-            OpCode::Data(_) if len == 0 => Some((Event::Other, head)),
+            OpCode::Data(_) if len == 0 => Some((WireEvent::Other, head)),
             OpCode::Data(_) => {
-                let (event, len) = Line.scan(&bytes[head..])?;
+                let (event, len) = LineProtocol.scan(&bytes[head..])?;
                 Some((event.shifted(head), head + len))
             }
         }
     }
 }
 
-/// Puts what is said into a frame.
+/// Writes the output of `say` as one frame.
 fn frame(out: &mut Vec<u8>, say: impl FnOnce(&mut Vec<u8>)) {
     let mut said = Vec::new();
     say(&mut said);
@@ -113,7 +117,7 @@ fn frame(out: &mut Vec<u8>, say: impl FnOnce(&mut Vec<u8>)) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check, check_message, said};
+    use super::super::protocol::tests::{check, check_message, written};
     use super::*;
 
     fn websocket() -> WebSocket {
@@ -122,15 +126,18 @@ mod tests {
 
     #[test]
     fn a_conversation_begins_with_a_handshake() {
-        let hello = said(|out| websocket().hello("b", false, out));
-        let hello = String::from_utf8(hello).expect("text");
-        assert!(hello.starts_with("GET /ws HTTP/1.1\r\n"), "{hello}");
-        assert!(hello.contains("Sec-WebSocket-Protocol: line"), "{hello}");
+        let connect = written(|out| websocket().connect("b", false, out));
+        let connect = String::from_utf8(connect).expect("text");
+        assert!(connect.starts_with("GET /ws HTTP/1.1\r\n"), "{connect}");
+        assert!(
+            connect.contains("Sec-WebSocket-Protocol: line"),
+            "{connect}"
+        );
         let answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
-        check(&websocket(), answer, &Event::Confirm);
+        check(&websocket(), answer, &WireEvent::Confirm);
         let text = "HTTP/1.1 404 Not Found".to_owned();
         let answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
-        check(&websocket(), answer, &Event::Refused(text));
+        check(&websocket(), answer, &WireEvent::Refused(text));
         assert!(WebSocket::at("ws://a b/").is_err());
     }
 
@@ -140,7 +147,7 @@ mod tests {
         check(
             &websocket(),
             b"\x81\x07PING x\n",
-            &Event::Ping { token: 7..8 },
+            &WireEvent::Ping { token: 7..8 },
         );
     }
 
@@ -148,21 +155,24 @@ mod tests {
     fn a_frame_may_have_several_lines_and_none() {
         let frame = b"\x81\x0eSUBACK a\nPONG\n";
         let first = websocket().scan(frame);
-        assert_eq!(first, Some((Event::Confirm, 11)));
-        assert_eq!(websocket().scan(&frame[11..]), Some((Event::Confirm, 5)));
-        check(&websocket(), b"\x81\x00", &Event::Other);
-        check(&websocket(), b"\x8a\x01x", &Event::Other);
+        assert_eq!(first, Some((WireEvent::Confirm, 11)));
+        assert_eq!(
+            websocket().scan(&frame[11..]),
+            Some((WireEvent::Confirm, 5))
+        );
+        check(&websocket(), b"\x81\x00", &WireEvent::Other);
+        check(&websocket(), b"\x8a\x01x", &WireEvent::Other);
     }
 
     #[test]
     fn an_end_is_a_refusal() {
-        let closed = Event::Refused("the WebSocket is closed".to_owned());
+        let closed = WireEvent::Refused("the WebSocket is closed".to_owned());
         check(&websocket(), b"\x88\x02\x03\xe9", &closed);
     }
 
     #[test]
-    fn what_is_said_is_a_frame_that_the_mask_leaves_as_it_is() {
-        let out = said(|out| websocket().publish("a", b"hi", false, out));
+    fn a_request_is_a_frame_with_a_mask_of_zeros() {
+        let out = written(|out| websocket().publish("a", b"hi", false, out));
         assert_eq!(out, b"\x81\x8d\0\0\0\0PUBLISH a hi\n");
     }
 }

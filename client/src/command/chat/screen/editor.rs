@@ -1,4 +1,4 @@
-//! The line that is being typed, and those that were typed before.
+//! The input line and its history.
 
 use ratatui::Frame;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -9,27 +9,27 @@ use ratatui_textarea::{CursorMove, TextArea, WrapMode};
 
 use super::wrap::wrap;
 
-/// The most lines that can be fetched back.
+/// Maximum number of lines in the history.
 const MAX_HISTORY: usize = 200;
 
-/// What leaves the room, as if it had been typed.
+/// The command that Ctrl-C and Ctrl-D submit.
 const LEAVE: &str = "/quit";
 
-/// A text under construction.
+/// The text that is being edited.
 pub(crate) struct Editor {
     area: TextArea<'static>,
-    /// What was submitted, the newest last.
+    /// Submitted lines, the newest last.
     history: Vec<String>,
-    /// Which of them is shown; behind the last one is what was typed before looking back.
+    /// The position in the history; past its end is the draft.
     at: usize,
     draft: String,
 }
 
-/// What a key leads to outside of the line.
+/// What a key causes outside of the editor.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Pressed {
+pub(crate) enum EditorAction {
     Submitted(String),
-    /// Something else has written on the screen.
+    /// Another program has written on the screen.
     Redraw,
 }
 
@@ -47,8 +47,8 @@ impl Editor {
         self.area.lines().join("\n")
     }
 
-    /// Handles a key that is none of the screen's.
-    pub(crate) fn press(&mut self, key: KeyEvent) -> Option<Pressed> {
+    /// Handles a key that the screen does not use.
+    pub(crate) fn press(&mut self, key: KeyEvent) -> Option<EditorAction> {
         let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
         let is_alt = key.modifiers.contains(KeyModifiers::ALT);
         match key.code {
@@ -56,21 +56,21 @@ impl Editor {
             KeyCode::Enter => return self.submit(),
             KeyCode::Char('j') if is_control => self.area.insert_newline(),
             KeyCode::Char('c' | 'd') if is_control && self.area.is_empty() => {
-                return Some(Pressed::Submitted(LEAVE.to_owned()));
+                return Some(EditorAction::Submitted(LEAVE.to_owned()));
             }
             KeyCode::Char('c') if is_control => self.begin_anew(),
             KeyCode::Char('u') if is_control => drop(self.area.delete_line_by_head()),
-            KeyCode::Char('l') if is_control => return Some(Pressed::Redraw),
+            KeyCode::Char('l') if is_control => return Some(EditorAction::Redraw),
             KeyCode::Up => self.move_or(CursorMove::Up, Self::show_older),
             KeyCode::Down => self.move_or(CursorMove::Down, Self::show_newer),
-            // There is nothing to indent.
+            // Tab has no meaning here.
             KeyCode::Tab | KeyCode::BackTab => {}
             _ => drop(self.area.input(key)),
         }
         None
     }
 
-    /// Puts in what was pasted, without what no message should hold.
+    /// Inserts pasted text without control characters.
     pub(crate) fn paste(&mut self, text: &str) {
         // A terminal sends a pasted line end as a carriage return.
         let text = text.replace("\r\n", "\n").replace('\r', "\n");
@@ -79,7 +79,7 @@ impl Editor {
         self.area.insert_str(text.trim_end_matches('\n'));
     }
 
-    fn submit(&mut self) -> Option<Pressed> {
+    fn submit(&mut self) -> Option<EditorAction> {
         let text = self.text();
         if text.trim().is_empty() {
             self.begin_anew();
@@ -92,7 +92,7 @@ impl Editor {
             self.history.remove(0);
         }
         self.begin_anew();
-        Some(Pressed::Submitted(text))
+        Some(EditorAction::Submitted(text))
     }
 
     fn begin_anew(&mut self) {
@@ -101,7 +101,7 @@ impl Editor {
         self.draft.clear();
     }
 
-    /// Moves within a text of several rows, or does something else where that has an end.
+    /// Moves the cursor by a row, or calls `otherwise` at the first or last row.
     fn move_or(&mut self, step: CursorMove, otherwise: fn(&mut Self)) {
         let before = self.area.screen_cursor().row;
         self.area.move_cursor(step);
@@ -129,15 +129,15 @@ impl Editor {
         self.area = area_with(self.history.get(self.at).unwrap_or(&self.draft));
     }
 
-    /// How many rows it takes on a screen of this width.
+    /// Number of rows at this width.
     pub(crate) fn rows(&self, width: u16) -> u16 {
-        // The cursor may stand behind the last letter.
+        // The cursor needs a cell after the last character.
         let width = usize::from(width.saturating_sub(1)).max(1);
         let rows = wrap(&self.text(), width, width).len();
         u16::try_from(rows).unwrap_or(u16::MAX)
     }
 
-    /// Draws it; where in the area the cursor stands.
+    /// Draws the editor; returns the position of the cursor in the area.
     pub(crate) fn draw(&mut self, frame: &mut Frame<'_>, area: Rect, hint: &str) -> Position {
         if self.area.is_empty() {
             let dim = Style::new().add_modifier(Modifier::DIM);
@@ -153,7 +153,7 @@ impl Editor {
     }
 }
 
-/// The cursor is the terminal's own: input methods and screen readers look for it.
+/// The cursor is that of the terminal, because input methods and screen readers use it.
 fn area_with(text: &str) -> TextArea<'static> {
     let mut area = TextArea::new(text.split('\n').map(str::to_owned).collect());
     area.set_cursor_style(Style::new());
@@ -168,11 +168,11 @@ fn area_with(text: &str) -> TextArea<'static> {
 mod tests {
     use super::*;
 
-    fn press(editor: &mut Editor, code: KeyCode, modifiers: KeyModifiers) -> Option<Pressed> {
+    fn press(editor: &mut Editor, code: KeyCode, modifiers: KeyModifiers) -> Option<EditorAction> {
         editor.press(KeyEvent::new(code, modifiers))
     }
 
-    fn tap(editor: &mut Editor, code: KeyCode) -> Option<Pressed> {
+    fn tap(editor: &mut Editor, code: KeyCode) -> Option<EditorAction> {
         press(editor, code, KeyModifiers::NONE)
     }
 
@@ -182,11 +182,11 @@ mod tests {
         }
     }
 
-    fn submitted(text: &str) -> Option<Pressed> {
-        Some(Pressed::Submitted(text.to_owned()))
+    fn submitted(text: &str) -> Option<EditorAction> {
+        Some(EditorAction::Submitted(text.to_owned()))
     }
 
-    fn control(editor: &mut Editor, letter: char) -> Option<Pressed> {
+    fn control(editor: &mut Editor, letter: char) -> Option<EditorAction> {
         press(editor, KeyCode::Char(letter), KeyModifiers::CONTROL)
     }
 
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pasted_is_submitted_by_nobody_but_the_person() {
+    fn pasted_text_is_not_submitted_by_itself() {
         let mut editor = Editor::new();
         write(&mut editor, "see: ");
         editor.paste("one\r\ntwo\rthree\x1b[2J\n");

@@ -1,5 +1,5 @@
-//! The room on the whole screen: who and where at the top, what was said below it, and at the
-//! bottom the line that is being typed, which nothing else ever touches.
+//! The full-screen user interface: a title row at the top, the messages below it, and the input at
+//! the bottom.
 
 mod editor;
 mod palette;
@@ -10,6 +10,7 @@ use std::io::{self, stdout};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use jiff::Zoned;
+use ratatui::Frame;
 use ratatui::crossterm::event::{
     DisableBracketedPaste, EnableBracketedPaste, Event, KeyCode, KeyEvent, KeyEventKind,
 };
@@ -17,49 +18,45 @@ use ratatui::crossterm::execute;
 use ratatui::layout::{Constraint, Layout, Position, Rect};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line as Row, Span, Text};
-use ratatui::{DefaultTerminal, Frame};
 
-use super::front::Front;
-use super::line::Line;
+use super::line::ChatLine;
 use super::room::Room;
+use super::ui::Ui;
 use crate::cells::clipped;
 use crate::colour::Colour;
-use crate::keyboard::{self, Keyboard};
+use crate::fullscreen::FullScreen;
 
-use editor::{Editor, Pressed};
+use editor::{Editor, EditorAction};
 use palette::Palette;
 use scrollback::Scrollback;
 
-/// Stands before the line that is being typed.
+/// The prompt of the input.
 const PROMPT: &str = "> ";
 
-/// The most rows that the input takes. Longer texts scroll in it.
+/// Maximum rows of the input. Longer texts scroll.
 const MAX_INPUT_ROWS: u16 = 5;
 
-/// A terminal that we have for ourselves. Dropping it gives it back.
-pub(crate) struct Screen {
-    terminal: DefaultTerminal,
-    keyboard: Keyboard,
+/// The screen. Dropping it restores the terminal.
+pub(crate) struct ChatScreen {
+    terminal: FullScreen,
     has_ended: bool,
     pane: Pane,
 }
 
-/// What is on the screen.
+/// The contents of the screen.
 struct Pane {
     scrollback: Scrollback,
     editor: Editor,
-    /// The rows of the scrollback, when it was last drawn.
+    /// Rows of the scrollback at the last draw.
     page: usize,
 }
 
-impl Screen {
-    /// Takes the terminal.
+impl ChatScreen {
+    /// Switches to full-screen mode.
     pub(crate) fn open() -> io::Result<Self> {
-        let terminal = ratatui::try_init()?;
-        // From here on `Drop` gives it back, also when something below fails.
+        // Created first, so that `Drop` restores the terminal if a later step fails.
         let screen = Self {
-            terminal,
-            keyboard: keyboard::listen()?,
+            terminal: FullScreen::open()?,
             has_ended: false,
             pane: Pane {
                 scrollback: Scrollback::new(Palette(Colour::of_environment())),
@@ -67,7 +64,7 @@ impl Screen {
                 page: 1,
             },
         };
-        // So that a pasted line end does not send what stands before it.
+        // Otherwise a pasted line end would submit the text before it.
         execute!(stdout(), EnableBracketedPaste)?;
         Ok(screen)
     }
@@ -76,60 +73,50 @@ impl Screen {
         let pane = &mut self.pane;
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => match pane.press(key) {
-                Some(Pressed::Submitted(text)) => {
+                Some(EditorAction::Submitted(text)) => {
                     pane.scrollback.scroll_to_end();
                     return Ok(Some(text));
                 }
-                Some(Pressed::Redraw) => self.clear()?,
+                Some(EditorAction::Redraw) => self.terminal.redraw()?,
                 None => {}
             },
             Event::Paste(text) => pane.editor.paste(&text),
-            // A terminal that was smaller for a moment has the same size as before, and not the
-            // same contents.
-            Event::Resize(..) => self.clear()?,
+            // A terminal that was resized and resized back has lost its contents, although its size
+            // is the same.
+            Event::Resize(..) => self.terminal.redraw()?,
             _ => {}
         }
         Ok(None)
     }
-
-    /// Has everything drawn anew.
-    fn clear(&mut self) -> io::Result<()> {
-        // `Terminal::clear` would ask the terminal where the cursor is, and the answer would go to
-        // the keyboard's thread.
-        let size = self.terminal.size()?;
-        self.terminal.resize(size.into())
-    }
 }
 
-impl Drop for Screen {
+impl Drop for ChatScreen {
     fn drop(&mut self) {
-        // There is nobody left to tell if the terminal is gone.
+        // A terminal that is gone cannot show the error either.
         let _ = execute!(stdout(), DisableBracketedPaste);
-        let _ = ratatui::try_restore();
     }
 }
 
-impl Front for Screen {
-    fn show(&mut self, line: Line) -> io::Result<()> {
+impl Ui for ChatScreen {
+    fn show(&mut self, line: ChatLine) -> io::Result<()> {
         let time = Zoned::now().strftime("%H:%M").to_string();
         self.pane.scrollback.push(time, line);
         Ok(())
     }
 
-    fn refresh(&mut self, room: &Room, trouble: Option<&str>) -> io::Result<()> {
+    fn refresh(&mut self, room: &Room, disconnected: Option<&str>) -> io::Result<()> {
         let pane = &mut self.pane;
         self.terminal
-            .draw(|frame| pane.draw(frame, room, trouble))?;
-        Ok(())
+            .draw(|frame| pane.draw(frame, room, disconnected))
     }
 
     fn input(&self, _is_ready: bool) -> Option<BorrowedFd<'_>> {
-        Some(self.keyboard.as_fd())
+        Some(self.terminal.as_fd())
     }
 
     fn read(&mut self) -> io::Result<Vec<String>> {
         let mut typed = Vec::new();
-        while let Some(event) = self.keyboard.next() {
+        while let Some(event) = self.terminal.next_event() {
             match event {
                 Ok(event) => typed.extend(self.handle(event)?),
                 Err(_) => self.has_ended = true,
@@ -148,7 +135,7 @@ impl Front for Screen {
 }
 
 impl Pane {
-    fn press(&mut self, key: KeyEvent) -> Option<Pressed> {
+    fn press(&mut self, key: KeyEvent) -> Option<EditorAction> {
         match key.code {
             KeyCode::PageUp => self.scrollback.scroll_up(self.page),
             KeyCode::PageDown => self.scrollback.scroll_down(self.page),
@@ -158,7 +145,7 @@ impl Pane {
         None
     }
 
-    fn draw(&mut self, frame: &mut Frame<'_>, room: &Room, trouble: Option<&str>) {
+    fn draw(&mut self, frame: &mut Frame<'_>, room: &Room, disconnected: Option<&str>) {
         let area = frame.area();
         let prompt = PROMPT.len() as u16;
         let rows = self.editor.rows(area.width.saturating_sub(prompt));
@@ -169,25 +156,25 @@ impl Pane {
             Constraint::Length(rows.min(MAX_INPUT_ROWS)),
         ])
         .areas(area);
-        frame.render_widget(title_row(room, trouble, title.width), title);
+        frame.render_widget(title_row(room, disconnected, title.width), title);
         self.draw_said(frame, said, room);
         frame.render_widget(self.rule(rule.width), rule);
         let [prompt, input] =
             Layout::horizontal([Constraint::Length(prompt), Constraint::Fill(1)]).areas(input);
-        // A span is clipped where the screen has no row for it; a text alone would panic.
+        // A span is clipped if the screen has no row for it; a plain text would panic.
         frame.render_widget(Span::raw(PROMPT), prompt);
         self.draw_input(frame, input, room);
     }
 
     fn draw_said(&mut self, frame: &mut Frame<'_>, area: Rect, room: &Room) {
         let height = usize::from(area.height);
-        // One row of the page before stays, to go on reading from.
+        // A page keeps one row of the page before as context.
         self.page = height.saturating_sub(1).max(1);
-        let pending = room.letters.pending();
+        let pending = room.pending.unconfirmed();
         let rows = self
             .scrollback
             .view(usize::from(area.width), height, pending);
-        // The newest stands directly above the input, as it does in every other terminal.
+        // The newest message is directly above the input, as in a terminal.
         let free = area.height.saturating_sub(rows.len() as u16);
         let [_, filled] =
             Layout::vertical([Constraint::Length(free), Constraint::Fill(1)]).areas(area);
@@ -211,8 +198,8 @@ impl Pane {
     }
 
     fn draw_input(&mut self, frame: &mut Frame<'_>, area: Rect, room: &Room) {
-        let place = room.place();
-        let hint = format!("say something to {}, or /help", place.room);
+        let topics = room.topics();
+        let hint = format!("say something to {}, or /help", topics.room);
         let Position { x, y } = self.editor.draw(frame, area, &hint);
         if x < area.width && y < area.height {
             frame.set_cursor_position((area.x + x, area.y + y));
@@ -220,11 +207,11 @@ impl Pane {
     }
 }
 
-fn title_row(room: &Room, trouble: Option<&str>, width: u16) -> Row<'static> {
-    let place = room.place();
-    let mut title = format!(" {} · {}", place.room, place.nick);
-    match trouble {
-        Some(trouble) => title.push_str(&format!(" · {trouble}")),
+fn title_row(room: &Room, disconnected: Option<&str>, width: u16) -> Row<'static> {
+    let topics = room.topics();
+    let mut title = format!(" {} · {}", topics.room, topics.nick);
+    match disconnected {
+        Some(disconnected) => title.push_str(&format!(" · {disconnected}")),
         None => title.push_str(&format!(" · {} here", room.people())),
     }
     let shown = clipped(&title, usize::from(width)).to_owned();
@@ -251,14 +238,14 @@ mod tests {
             page: 1,
         };
         pane.scrollback
-            .push("12:00".into(), Line::Notice("you are ann".into()));
+            .push("12:00".into(), ChatLine::Notice("you are ann".into()));
         for typed in ["", "a text that takes several rows\nand another"] {
             pane.editor.paste(typed);
             for (width, height) in
                 (0..40).flat_map(|width| (0..8).map(move |height| (width, height)))
             {
                 terminal.backend_mut().resize(width, height);
-                let drawn = terminal.draw(|frame| pane.draw(frame, &room, Some("trouble")));
+                let drawn = terminal.draw(|frame| pane.draw(frame, &room, Some("disconnected")));
                 drawn.expect("it is drawn");
             }
         }

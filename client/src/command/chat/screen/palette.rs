@@ -1,27 +1,27 @@
-//! Who is shown in which colour.
+//! Colours of nicks.
 
 use ratatui::style::{Color, Style};
 
 use crate::colour::Colour;
 
-/// Colours of the 256 that can be told from each other, and be read on black and on white.
+/// Colours of the 256 that are distinguishable and readable on black and on white.
 const COLOURS: [u8; 12] = [33, 34, 61, 64, 97, 125, 130, 132, 136, 160, 166, 30];
 
-/// Gives each name its colour, or none.
+/// Assigns a colour to each name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Palette(pub(crate) Colour);
 
 impl Palette {
-    /// The same for the same name, on every screen and every day.
+    /// The colour of a name. It is the same on every screen.
     pub(crate) fn of(self, name: &str) -> Style {
         let hash = hash(name);
-        // Of short names the lower half alone is too often the same.
+        // The lower half of the hash alone collides too often for short names.
         let at = (hash ^ (hash >> 16)) as usize % COLOURS.len();
         self.0.of(Color::Indexed(COLOURS[at]))
     }
 }
 
-/// FNV-1a: unlike that of the standard library, it never changes.
+/// FNV-1a, because the hash of the standard library may change.
 fn hash(name: &str) -> u32 {
     name.bytes().fold(0x811c_9dc5, |hash, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn without_colours_nobody_has_one() {
+    fn without_colours_no_name_has_one() {
         let palette = Palette(Colour { is_wanted: false });
         assert_eq!(palette.of("ann"), Style::new());
     }

@@ -1,4 +1,4 @@
-//! What was said, as far back as can be scrolled.
+//! The messages and notices that can be scrolled.
 
 use std::collections::VecDeque;
 use std::collections::vec_deque;
@@ -9,37 +9,37 @@ use ratatui::text::{Line as Row, Span};
 use super::palette::Palette;
 use super::wrap::wrap;
 use crate::cells::clipped;
-use crate::command::chat::line::Line;
+use crate::command::chat::line::ChatLine;
 
-/// The most lines that are kept.
+/// Maximum number of entries.
 const MAX_ENTRIES: usize = 5000;
 
-/// How many cells a time and the space behind it take.
+/// Width of a time and the space after it, in cells.
 const TIME_CELLS: usize = 6;
 
-/// A narrower screen has no place for times.
+/// A narrower screen shows no times.
 const MIN_WIDTH_FOR_TIMES: usize = 30;
 
-/// Lines after the first of a message stand so far to the right of it.
+/// Indent of further rows of a message.
 const INDENT: usize = 2;
 
-/// If less than this is left beside a name, the text begins below it.
+/// If less than this is left beside a name, the text begins in the next row.
 const MIN_FIRST_ROW: usize = 8;
 
 #[derive(Debug)]
-struct Entry {
+struct ScrollbackEntry {
     time: String,
-    line: Line,
+    line: ChatLine,
 }
 
-/// The newest lines, and how far they are scrolled.
+/// The newest entries, and the scroll position.
 #[derive(Debug)]
 pub(crate) struct Scrollback {
     palette: Palette,
-    entries: VecDeque<Entry>,
-    /// How many rows are hidden below the screen.
+    entries: VecDeque<ScrollbackEntry>,
+    /// Number of rows hidden below the screen.
     below: usize,
-    /// As wide as it was last drawn.
+    /// Width at the last draw.
     width: usize,
 }
 
@@ -53,9 +53,9 @@ impl Scrollback {
         }
     }
 
-    /// Adds a line at the end. Whoever reads further up goes on seeing the same.
-    pub(crate) fn push(&mut self, time: String, line: Line) {
-        let entry = Entry { time, line };
+    /// Adds an entry at the end. If the view is scrolled up, it stays where it is.
+    pub(crate) fn push(&mut self, time: String, line: ChatLine) {
+        let entry = ScrollbackEntry { time, line };
         if self.below > 0 {
             self.below += self.rows(&entry.time, &entry.line, false).len();
         }
@@ -66,7 +66,7 @@ impl Scrollback {
     }
 
     pub(crate) fn scroll_up(&mut self, rows: usize) {
-        // It is bounded when it is drawn, which knows how many there are.
+        // `view` bounds it, because it knows the number of rows.
         self.below = self.below.saturating_add(rows);
     }
 
@@ -78,25 +78,25 @@ impl Scrollback {
         self.below = 0;
     }
 
-    /// How many rows are hidden below the screen.
+    /// Number of rows hidden below the screen.
     pub(crate) fn below(&self) -> usize {
         self.below
     }
 
-    /// The rows to show, at most `height`. What is `pending` stands below everything.
+    /// The visible rows, at most `height`. `pending` lines come last.
     pub(crate) fn view<'a>(
         &mut self,
         width: usize,
         height: usize,
-        pending: impl Iterator<Item = &'a Line>,
+        pending: impl Iterator<Item = &'a ChatLine>,
     ) -> Vec<Row<'static>> {
         self.width = width;
         let mut rows = Rows::default();
-        let pending: Vec<&Line> = pending.collect();
+        let pending: Vec<&ChatLine> = pending.collect();
         for line in pending.into_iter().rev() {
             rows.put_above(self.rows("", line, true));
         }
-        for Entry { time, line } in self.entries.iter().rev() {
+        for ScrollbackEntry { time, line } in self.entries.iter().rev() {
             if rows.0.len() >= self.below.saturating_add(height) {
                 break;
             }
@@ -106,8 +106,8 @@ impl Scrollback {
         rows.last(height, self.below).collect()
     }
 
-    /// A line in rows.
-    fn rows(&self, time: &str, line: &Line, is_pending: bool) -> Vec<Row<'static>> {
+    /// Lays out an entry in rows.
+    fn rows(&self, time: &str, line: &ChatLine, is_pending: bool) -> Vec<Row<'static>> {
         let margin = if self.width < MIN_WIDTH_FOR_TIMES {
             0
         } else {
@@ -116,9 +116,9 @@ impl Scrollback {
         let width = self.width.saturating_sub(margin).max(1);
         let dim = Style::new().add_modifier(Modifier::DIM);
         let (label, text_style) = match line {
-            Line::Notice(_) => (vec![Span::styled("* ", dim)], dim),
-            Line::Said { nick, .. } => (vec![self.name(nick), Span::raw(": ")], Style::new()),
-            Line::Private { from, to, .. } => (
+            ChatLine::Notice(_) => (vec![Span::styled("* ", dim)], dim),
+            ChatLine::Said { nick, .. } => (vec![self.name(nick), Span::raw(": ")], Style::new()),
+            ChatLine::Private { from, to, .. } => (
                 vec![
                     self.name(from),
                     Span::raw(" -> "),
@@ -162,7 +162,7 @@ impl Scrollback {
     }
 }
 
-/// Rows that are gathered from below.
+/// Rows that are collected from the bottom up.
 #[derive(Default)]
 struct Rows(VecDeque<Row<'static>>);
 
@@ -173,7 +173,7 @@ impl Rows {
         }
     }
 
-    /// At most `height` rows, above the lowest `below` ones.
+    /// The last `height` rows before the lowest `below` ones.
     fn last(mut self, height: usize, below: usize) -> vec_deque::IntoIter<Row<'static>> {
         self.0.truncate(self.0.len() - below);
         let surplus = self.0.len().saturating_sub(height);
@@ -187,15 +187,15 @@ mod tests {
     use super::*;
     use crate::colour::Colour;
 
-    fn said(nick: &str, text: &str) -> Line {
-        Line::Said {
+    fn said(nick: &str, text: &str) -> ChatLine {
+        ChatLine::Said {
             nick: nick.to_owned(),
             text: text.to_owned(),
             own: false,
         }
     }
 
-    fn scrollback(lines: impl IntoIterator<Item = Line>) -> Scrollback {
+    fn scrollback(lines: impl IntoIterator<Item = ChatLine>) -> Scrollback {
         let mut scrollback = Scrollback::new(Palette(Colour { is_wanted: true }));
         for line in lines {
             scrollback.push("14:03".to_owned(), line);
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_line_has_its_time_its_name_and_its_text() {
-        let mut room = scrollback([said("ann", "hello there"), Line::notice("bob left")]);
+        let mut room = scrollback([said("ann", "hello there"), ChatLine::notice("bob left")]);
         assert_eq!(
             view(&mut room, 40, 5),
             ["14:03 ann: hello there", "14:03 * bob left"]
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_sent_yet_stands_below_everything() {
+    fn unsent_messages_come_last() {
         let mut room = scrollback([said("bob", "hi")]);
         let pending = [said("ann", "on its way")];
         let rows = room.view(40, 5, pending.iter());

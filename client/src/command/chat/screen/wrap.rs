@@ -1,12 +1,11 @@
-//! Text in rows of a terminal: as wide as it is drawn, and never cut within what is one letter to
-//! a reader.
+//! Wraps text into rows of a terminal, without cutting grapheme clusters.
 
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::cells;
 
-/// Divides a text into rows of at most `width` cells, and `first` for the first row: at line ends,
-/// else at spaces, and within words that are longer than a row. No row of a text is dropped.
+/// Divides a text into rows of at most `width` cells, with `first` for the first row. It breaks at
+/// line ends, else at spaces, and within words that are longer than a row. Empty lines are kept.
 pub(crate) fn wrap(text: &str, first: usize, width: usize) -> Vec<&str> {
     let mut rows = Vec::new();
     let mut limit = first;
@@ -25,7 +24,7 @@ pub(crate) fn wrap(text: &str, first: usize, width: usize) -> Vec<&str> {
     rows
 }
 
-/// How many bytes of `text` the next row takes. None only if a full row takes more.
+/// Number of bytes of `text` in the next row. Zero only if a full row has more room.
 fn fitting(text: &str, limit: usize, width: usize) -> usize {
     let (mut cells, mut space) = (0, None);
     for (at, letter) in text.grapheme_indices(true) {
@@ -85,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_one_letter_to_a_reader_stays_together() {
+    fn a_grapheme_cluster_is_not_cut() {
         check("e\u{301}e\u{301}", 1, 1, &["e\u{301}", "e\u{301}"]);
         check("👩‍🚀👩‍🚀", 2, 2, &["👩‍🚀", "👩‍🚀"]);
         check("می‌خواهم", 4, 9, &["می‌خو", "اهم"]);

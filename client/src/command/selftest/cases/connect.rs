@@ -1,15 +1,17 @@
-//! CONNECT and CONNACK: chapters 3.1 and 3.2, but for wills and sessions.
+//! CONNECT and CONNACK: chapters 3.1 and 3.2, except wills and sessions.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::super::case::{Case, Checked, Finding, holds, same};
-use super::super::hello::{Hello, Will};
-use super::super::lab::Lab;
-use super::super::peer::{Heard, PINGREQ, Peer, shown, subscribe};
-use super::super::property::{Name, Properties, Value};
-use super::super::reader::{Connack, Message, Packet};
-use super::super::writer::{Writer, packet};
+use super::super::case::Case;
+use super::super::encode;
+
+use super::super::connect_packet::{ConnectPacket, ConnectWill};
+use super::super::context::TestContext;
+use super::super::finding::{Checked, Finding, holds, same};
+use super::super::packet::{Connack, Packet, TestMessage};
+use super::super::property::{Properties, PropertyName, Value};
+use super::super::test_client::{Received, TestClient, shown};
 
 /// A level that no standard has.
 const UNKNOWN_LEVEL: u8 = 99;
@@ -17,10 +19,10 @@ const UNKNOWN_LEVEL: u8 = 99;
 /// One and a half times a keep alive of 1 s.
 const KEEP_ALIVE_LIMIT: Duration = Duration::from_millis(1500);
 
-/// A connection may be closed so much later than its keep alive demands: no clock is exact.
+/// Tolerance for the time at which the server closes the connection.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// For so long it is waited for, so that late can be told from never.
+/// How long to wait, so that a late close is told from a missing one.
 const NEVER: Duration = Duration::from_secs(10);
 
 pub(super) const CASES: &[Case] = &[
@@ -291,120 +293,114 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-fn first_packet(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
-    let publish = Message::new(&topic, "x").encode(lab.version);
-    let wishes = [(&*topic, 0)];
-    let subscribe = subscribe(lab.version, 1, &Properties::default(), &wishes);
-    for first in [PINGREQ, &publish, &subscribe] {
-        let mut peer = lab.dial()?;
+fn first_packet(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
+    let publish = TestMessage::new(&topic, "x").encode(context.version);
+    let filters = [(&*topic, 0)];
+    let subscribe = encode::subscribe(context.version, 1, &Properties::default(), &filters);
+    for first in [encode::PINGREQ, &publish, &subscribe] {
+        let mut peer = context.dial()?;
         peer.send(first);
         peer.expect_end()?;
     }
     Ok(())
 }
 
-fn second_connect(lab: &Lab<'_>) -> Checked {
-    lab.expect_fatal(&lab.hello("rogue").encode())
+fn second_connect(context: &TestContext<'_>) -> Checked {
+    context.expect_fatal(&context.connect_packet("rogue").encode())
 }
 
-fn protocol_name(lab: &Lab<'_>) -> Checked {
-    let mut hello = lab.hello("c");
-    hello.protocol = b"MQTX".to_vec();
-    let mut peer = lab.say(&hello)?;
-    match peer.hear()? {
-        Heard::Packet(Packet::Connack(connack)) if connack.code != 0 => peer.expect_end(),
-        Heard::Closed => Ok(()),
-        // To go on in another protocol is allowed in 3.1.1.
-        Heard::Nothing if !lab.is_v5() => Ok(()),
-        heard => Err(Finding::differs("no CONNACK 0x00", shown(&heard))),
+fn protocol_name(context: &TestContext<'_>) -> Checked {
+    let mut connect = context.connect_packet("c");
+    connect.protocol = b"MQTX".to_vec();
+    let mut peer = context.send_connect(&connect)?;
+    match peer.receive()? {
+        Received::Packet(Packet::Connack(connack)) if connack.code != 0 => peer.expect_end(),
+        Received::Closed => Ok(()),
+        // MQTT 3.1.1 allows a server to continue with another protocol.
+        Received::Nothing if !context.is_v5() => Ok(()),
+        received => Err(Finding::differs("no CONNACK 0x00", shown(&received))),
     }
 }
 
-fn unknown_level(lab: &Lab<'_>) -> Checked {
-    let mut hello = lab.hello("c");
-    hello.level = UNKNOWN_LEVEL;
-    let mut peer = lab.say(&hello)?;
+fn unknown_level(context: &TestContext<'_>) -> Checked {
+    let mut connect = context.connect_packet("c");
+    connect.level = UNKNOWN_LEVEL;
+    let mut peer = context.send_connect(&connect)?;
     same("the code in CONNACK", peer.connack()?.code, 1)?;
     peer.expect_end()
 }
 
-fn unknown_version(lab: &Lab<'_>) -> Checked {
-    let mut hello = lab.hello("c");
-    hello.level = UNKNOWN_LEVEL;
-    lab.expect_refused(&hello.encode())
+fn unknown_version(context: &TestContext<'_>) -> Checked {
+    let mut connect = context.connect_packet("c");
+    connect.level = UNKNOWN_LEVEL;
+    context.expect_refused(&connect.encode())
 }
 
-fn reserved_flag(lab: &Lab<'_>) -> Checked {
-    lab.expect_refused(&bare(lab).flags(0x03).encode())
+fn reserved_flag(context: &TestContext<'_>) -> Checked {
+    context.expect_refused(&bare(context).flags(0x03).encode())
 }
 
-/// A CONNECT without a login, so that its flags can be said.
-fn bare(lab: &Lab<'_>) -> Hello {
-    Hello::new(lab.version, &lab.id("c"))
+/// A CONNECT without a login, so that its flags are known.
+fn bare(context: &TestContext<'_>) -> ConnectPacket {
+    ConnectPacket::new(context.version, &context.id("c"))
 }
 
-fn will_missing(lab: &Lab<'_>) -> Checked {
-    lab.expect_refused(&bare(lab).flags(0x06).encode())
+fn will_missing(context: &TestContext<'_>) -> Checked {
+    context.expect_refused(&bare(context).flags(0x06).encode())
 }
 
-fn will_without_flag(lab: &Lab<'_>) -> Checked {
-    let will = Will::new(&lab.topic("w"), "x");
-    lab.expect_refused(&bare(lab).will(will).flags(0x02).encode())
+fn will_without_flag(context: &TestContext<'_>) -> Checked {
+    let will = ConnectWill::new(&context.topic("w"), "x");
+    context.expect_refused(&bare(context).will(will).flags(0x02).encode())
 }
 
-fn will_qos_without_will(lab: &Lab<'_>) -> Checked {
-    lab.expect_refused(&bare(lab).flags(0x0a).encode())
+fn will_qos_without_will(context: &TestContext<'_>) -> Checked {
+    context.expect_refused(&bare(context).flags(0x0a).encode())
 }
 
-fn will_qos_3(lab: &Lab<'_>) -> Checked {
-    let will = Will::new(&lab.topic("w"), "x").qos(3);
-    lab.expect_refused(&bare(lab).will(will).encode())
+fn will_qos_3(context: &TestContext<'_>) -> Checked {
+    let will = ConnectWill::new(&context.topic("w"), "x").qos(3);
+    context.expect_refused(&bare(context).will(will).encode())
 }
 
-fn will_retain_without_will(lab: &Lab<'_>) -> Checked {
-    lab.expect_refused(&bare(lab).flags(0x22).encode())
+fn will_retain_without_will(context: &TestContext<'_>) -> Checked {
+    context.expect_refused(&bare(context).flags(0x22).encode())
 }
 
-fn field(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Writer::default();
-    out.data(bytes);
-    out.0
+fn user_without_flag(context: &TestContext<'_>) -> Checked {
+    let mut connect = bare(context);
+    connect.extra = encode::field(b"ann");
+    context.expect_refused(&connect.encode())
 }
 
-fn user_without_flag(lab: &Lab<'_>) -> Checked {
-    let mut hello = bare(lab);
-    hello.extra = field(b"ann");
-    lab.expect_refused(&hello.encode())
+fn user_missing(context: &TestContext<'_>) -> Checked {
+    context.expect_refused(&bare(context).flags(0x82).encode())
 }
 
-fn user_missing(lab: &Lab<'_>) -> Checked {
-    lab.expect_refused(&bare(lab).flags(0x82).encode())
+fn password_without_flag(context: &TestContext<'_>) -> Checked {
+    let mut connect = bare(context);
+    connect.user = Some(b"ann".to_vec());
+    connect.extra = encode::field(b"secret");
+    context.expect_refused(&connect.encode())
 }
 
-fn password_without_flag(lab: &Lab<'_>) -> Checked {
-    let mut hello = bare(lab);
-    hello.user = Some(b"ann".to_vec());
-    hello.extra = field(b"secret");
-    lab.expect_refused(&hello.encode())
+fn password_missing(context: &TestContext<'_>) -> Checked {
+    let mut connect = bare(context).flags(0xc2);
+    connect.user = Some(b"ann".to_vec());
+    context.expect_refused(&connect.encode())
 }
 
-fn password_missing(lab: &Lab<'_>) -> Checked {
-    let mut hello = bare(lab).flags(0xc2);
-    hello.user = Some(b"ann".to_vec());
-    lab.expect_refused(&hello.encode())
+fn password_without_user(context: &TestContext<'_>) -> Checked {
+    let mut connect = bare(context);
+    connect.password = Some(b"secret".to_vec());
+    context.expect_refused(&connect.encode())
 }
 
-fn password_without_user(lab: &Lab<'_>) -> Checked {
-    let mut hello = bare(lab);
-    hello.password = Some(b"secret".to_vec());
-    lab.expect_refused(&hello.encode())
-}
-
-/// One whose keep alive is 1 s, unless the server sets another.
-fn impatient(lab: &Lab<'_>, hello: Hello) -> Checked<Peer> {
-    let (peer, connack) = lab.open(&hello.keep_alive(1))?;
-    match connack.properties.number(Name::ServerKeepAlive) {
+/// A client with a keep alive of 1 s, unless the server sets another.
+fn impatient(context: &TestContext<'_>, connect: ConnectPacket) -> Checked<TestClient> {
+    let (peer, connack) = context.open(&connect.keep_alive(1))?;
+    match connack.properties.number(PropertyName::ServerKeepAlive) {
         None | Some(1) => Ok(peer),
         Some(seconds) => {
             Finding::unsupported(format_args!("it sets a keep alive of {seconds} s itself"))
@@ -412,8 +408,8 @@ fn impatient(lab: &Lab<'_>, hello: Hello) -> Checked<Peer> {
     }
 }
 
-fn keep_alive(lab: &Lab<'_>) -> Checked {
-    let mut peer = impatient(lab, lab.hello("c"))?;
+fn keep_alive(context: &TestContext<'_>) -> Checked {
+    let mut peer = impatient(context, context.connect_packet("c"))?;
     let start = Instant::now();
     peer.expect_close_within(NEVER)?;
     let took = start.elapsed();
@@ -425,16 +421,21 @@ fn keep_alive(lab: &Lab<'_>) -> Checked {
     )
 }
 
-fn keep_alive_will(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("w");
-    let (mut watcher, _) = lab.pair(&topic, 0)?;
-    let mut peer = impatient(lab, lab.hello("c").will(Will::new(&topic, "gone")))?;
+fn keep_alive_will(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("w");
+    let (mut watcher, _) = context.pair(&topic, 0)?;
+    let mut peer = impatient(
+        context,
+        context
+            .connect_packet("c")
+            .will(ConnectWill::new(&topic, "gone")),
+    )?;
     peer.expect_close_within(NEVER)?;
     watcher.message_of("gone").map(drop)
 }
 
-fn keep_alive_kept(lab: &Lab<'_>) -> Checked {
-    let mut peer = impatient(lab, lab.hello("c"))?;
+fn keep_alive_kept(context: &TestContext<'_>) -> Checked {
+    let mut peer = impatient(context, context.connect_packet("c"))?;
     for _ in 0..8 {
         thread::sleep(Duration::from_millis(300));
         peer.expect_silence()?;
@@ -442,21 +443,23 @@ fn keep_alive_kept(lab: &Lab<'_>) -> Checked {
     Ok(())
 }
 
-fn no_keep_alive(lab: &Lab<'_>) -> Checked {
-    let mut peer = lab.connect("c")?;
+fn no_keep_alive(context: &TestContext<'_>) -> Checked {
+    let mut peer = context.connect("c")?;
     thread::sleep(Duration::from_secs(2));
     peer.expect_silence()
 }
 
-fn fields_in_order(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("w");
-    let (mut watcher, _) = lab.pair(&topic, 0)?;
-    let mut hello = lab.hello("c").will(Will::new(&topic, "last words"));
-    if hello.user.is_none() {
-        hello.user = Some(b"user".to_vec());
-        hello.password = Some(b"password".to_vec());
+fn fields_in_order(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("w");
+    let (mut watcher, _) = context.pair(&topic, 0)?;
+    let mut connect = context
+        .connect_packet("c")
+        .will(ConnectWill::new(&topic, "last words"));
+    if connect.user.is_none() {
+        connect.user = Some(b"user".to_vec());
+        connect.password = Some(b"password".to_vec());
     }
-    let mut peer = lab.say(&hello)?;
+    let mut peer = context.send_connect(&connect)?;
     match peer.connack()?.code {
         0 => {}
         4 | 5 | 0x86 | 0x87 => return Finding::unsupported("it knows users, and not this one"),
@@ -467,20 +470,20 @@ fn fields_in_order(lab: &Lab<'_>) -> Checked {
     same("the topic of the will", message.topic, topic)
 }
 
-fn id_missing(lab: &Lab<'_>) -> Checked {
-    lab.expect_refused(&packet(0x10, &bare(lab).head().0))
+fn id_missing(context: &TestContext<'_>) -> Checked {
+    context.expect_refused(&encode::packet(0x10, &bare(context).head().0))
 }
 
-fn id_not_utf8(lab: &Lab<'_>) -> Checked {
+fn id_not_utf8(context: &TestContext<'_>) -> Checked {
     for bad in NOT_UTF8 {
-        let mut hello = bare(lab);
-        hello.id.extend_from_slice(bad);
-        lab.expect_refused(&hello.encode())?;
+        let mut connect = bare(context);
+        connect.id.extend_from_slice(bad);
+        context.expect_refused(&connect.encode())?;
     }
     Ok(())
 }
 
-/// A byte that continues nothing, half a letter, a surrogate, and one beyond all letters.
+/// A stray continuation byte, an incomplete character, a surrogate, and a value beyond Unicode.
 pub(super) const NOT_UTF8: [&[u8]; 4] = [
     b"\xc3\x28",
     b"\xe2\x82",
@@ -488,7 +491,7 @@ pub(super) const NOT_UTF8: [&[u8]; 4] = [
     b"\xf4\x90\x80\x80",
 ];
 
-fn id_letters(lab: &Lab<'_>) -> Checked {
+fn id_letters(context: &TestContext<'_>) -> Checked {
     let one = char::from(b'a' + fastrand::u8(..26)).to_string();
     for id in [
         "0123456789abcdefghijklm",
@@ -496,39 +499,39 @@ fn id_letters(lab: &Lab<'_>) -> Checked {
         "KLMNOPQRSTUVWXYZ",
         &one,
     ] {
-        let mut hello = lab.hello("");
-        hello.id = id.as_bytes().to_owned();
-        lab.open(&hello)?.0.leave()?;
+        let mut connect = context.connect_packet("");
+        connect.id = id.as_bytes().to_owned();
+        context.open(&connect)?.0.leave()?;
     }
     Ok(())
 }
 
 /// A CONNECT that leaves the client id to the server.
-fn anonymous(lab: &Lab<'_>) -> Hello {
-    let mut hello = lab.hello("");
-    hello.id.clear();
-    hello
+fn anonymous(context: &TestContext<'_>) -> ConnectPacket {
+    let mut connect = context.connect_packet("");
+    connect.id.clear();
+    connect
 }
 
-fn empty_ids(lab: &Lab<'_>) -> Checked {
-    let mut ann = lab.say(&anonymous(lab))?;
+fn empty_ids(context: &TestContext<'_>) -> Checked {
+    let mut ann = context.send_connect(&anonymous(context))?;
     match ann.connack()?.code {
         0 => {}
         2 | 0x85 => return Finding::unsupported("it takes no empty client ids"),
         code => return Err(Finding::differs("CONNACK 0x00", format!("0x{code:02x}"))),
     }
-    let (mut bob, _) = lab.open(&anonymous(lab))?;
+    let (mut bob, _) = context.open(&anonymous(context))?;
     ann.expect_silence()?;
     bob.expect_silence()
 }
 
-fn assigned(lab: &Lab<'_>) -> Checked<String> {
-    let mut peer = lab.say(&anonymous(lab))?;
+fn assigned(context: &TestContext<'_>) -> Checked<String> {
+    let mut peer = context.send_connect(&anonymous(context))?;
     let connack = peer.connack()?;
     if connack.code == 0x85 {
         return Finding::unsupported("it takes no empty client ids");
     }
-    let assigned = connack.properties.get(Name::AssignedClientId);
+    let assigned = connack.properties.get(PropertyName::AssignedClientId);
     match assigned {
         Some(Value::Text(id)) if !id.is_empty() => Ok(id.clone()),
         other => Err(Finding::differs(
@@ -538,116 +541,118 @@ fn assigned(lab: &Lab<'_>) -> Checked<String> {
     }
 }
 
-fn assigned_id(lab: &Lab<'_>) -> Checked {
-    assigned(lab).map(drop)
+fn assigned_id(context: &TestContext<'_>) -> Checked {
+    assigned(context).map(drop)
 }
 
-fn assigned_id_is_new(lab: &Lab<'_>) -> Checked {
-    let first = assigned(lab)?;
-    let second = assigned(lab)?;
+fn assigned_id_is_new(context: &TestContext<'_>) -> Checked {
+    let first = assigned(context)?;
+    let second = assigned(context)?;
     holds(
         first != second,
         "two different client ids",
         format_args!("both are {first:?}"),
     )?;
-    let (mut peer, connack) = lab.open(&anonymous(lab).lasting_for(60))?;
-    let id = connack.properties.get(Name::AssignedClientId);
+    let (mut peer, connack) = context.open(&anonymous(context).lasting_for(60))?;
+    let id = connack.properties.get(PropertyName::AssignedClientId);
     let Some(Value::Text(id)) = id else {
         return Err(Finding::differs("an Assigned Client Identifier", "none"));
     };
     peer.expect_silence()?;
-    let mut hello = lab.hello("").clean(false);
-    hello.id = id.clone().into_bytes();
+    let mut connect = context.connect_packet("").clean(false);
+    connect.id = id.clone().into_bytes();
     peer.leave()?;
-    // Its end is also the end of the session, because it asks for no other.
-    let (again, connack) = lab.open(&hello)?;
+    // The session ends with the connection, because it has no expiry.
+    let (again, connack) = context.open(&connect)?;
     again.leave()?;
     same("session present", connack.session_present, true)
 }
 
-fn empty_id_lasting(lab: &Lab<'_>) -> Checked {
-    let mut peer = lab.say(&anonymous(lab).clean(false))?;
+fn empty_id_lasting(context: &TestContext<'_>) -> Checked {
+    let mut peer = context.send_connect(&anonymous(context).clean(false))?;
     same("the code in CONNACK", peer.connack()?.code, 2)?;
     peer.expect_end()
 }
 
-fn will_topic_not_utf8(lab: &Lab<'_>) -> Checked {
+fn will_topic_not_utf8(context: &TestContext<'_>) -> Checked {
     for bad in NOT_UTF8 {
-        let mut will = Will::new(&lab.topic("w"), "x");
+        let mut will = ConnectWill::new(&context.topic("w"), "x");
         will.topic.extend_from_slice(bad);
-        lab.expect_refused(&lab.hello("c").will(will).encode())?;
+        context.expect_refused(&context.connect_packet("c").will(will).encode())?;
     }
     Ok(())
 }
 
-fn user_not_utf8(lab: &Lab<'_>) -> Checked {
+fn user_not_utf8(context: &TestContext<'_>) -> Checked {
     for bad in NOT_UTF8 {
-        let mut hello = bare(lab);
-        hello.user = Some(bad.to_vec());
-        lab.expect_refused(&hello.encode())?;
+        let mut connect = bare(context);
+        connect.user = Some(bad.to_vec());
+        context.expect_refused(&connect.encode())?;
     }
     Ok(())
 }
 
-fn malformed(lab: &Lab<'_>) -> Checked {
-    let whole = lab.hello("c").encode();
+fn malformed(context: &TestContext<'_>) -> Checked {
+    let whole = context.connect_packet("c").encode();
     // The client id is longer than the packet.
-    let mut head = lab.hello("c").head();
+    let mut head = context.connect_packet("c").head();
     head.u16(100);
     head.bytes(b"short");
-    lab.expect_refused(&packet(0x10, &head.0))?;
+    context.expect_refused(&encode::packet(0x10, &head.0))?;
     // Something follows the last field.
-    let mut hello = lab.hello("c");
-    hello.extra = b"more".to_vec();
-    lab.expect_refused(&hello.encode())?;
-    // It ends within the variable header.
-    lab.expect_refused(&packet(0x10, &whole[2..8]))?;
-    // Flags of the fixed header that are to be 0.
+    let mut connect = context.connect_packet("c");
+    connect.extra = b"more".to_vec();
+    context.expect_refused(&connect.encode())?;
+    // The packet ends within the variable header.
+    context.expect_refused(&encode::packet(0x10, &whole[2..8]))?;
+    // Flags of the fixed header that must be 0.
     let mut flags = whole;
     flags[0] = 0x11;
-    lab.expect_refused(&flags)
+    context.expect_refused(&flags)
 }
 
-fn takeover(lab: &Lab<'_>) -> Checked {
-    let mut old = lab.connect("c")?;
-    let mut new = lab.connect("c")?;
+fn takeover(context: &TestContext<'_>) -> Checked {
+    let mut old = context.connect("c")?;
+    let mut new = context.connect("c")?;
     if let Some(code) = old.expect_close()? {
         same("the reason code of DISCONNECT", code, 0x8e)?;
     }
     new.expect_silence()
 }
 
-fn takeover_is_told(lab: &Lab<'_>) -> Checked {
-    let mut old = lab.connect("c")?;
-    let _new = lab.connect("c")?;
+fn takeover_is_told(context: &TestContext<'_>) -> Checked {
+    let mut old = context.connect("c")?;
+    let _new = context.connect("c")?;
     let code = old.expect_close()?;
     same("the reason code of DISCONNECT", code, Some(0x8e))
 }
 
-fn accepted(lab: &Lab<'_>) -> Checked {
-    let (mut peer, _) = lab.open(&lab.hello("c"))?;
+fn accepted(context: &TestContext<'_>) -> Checked {
+    let (mut peer, _) = context.open(&context.connect_packet("c"))?;
     peer.expect_silence()
 }
 
-/// A CONNECT that is refused: in MQTT 5 by an authentication method that nobody knows.
-fn refused(lab: &Lab<'_>) -> Hello {
-    let mut hello = lab.hello("refused");
-    if lab.is_v5() {
-        hello.with(|properties| properties.text(Name::AuthenticationMethod, "selftest-no-method"))
+/// A CONNECT that is refused: in MQTT 5 because of an unknown authentication method.
+fn refused(context: &TestContext<'_>) -> ConnectPacket {
+    let mut connect = context.connect_packet("refused");
+    if context.is_v5() {
+        connect.with(|properties| {
+            properties.text(PropertyName::AuthenticationMethod, "selftest-no-method")
+        })
     } else {
-        hello.level = UNKNOWN_LEVEL;
-        hello
+        connect.level = UNKNOWN_LEVEL;
+        connect
     }
 }
 
-fn nothing_after_refusal(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
-    let (mut watcher, mut publisher) = lab.pair(&topic, 0)?;
-    let mut bytes = refused(lab).encode();
-    bytes.extend(Message::new(&topic, "too early").encode(lab.version));
-    let mut peer = lab.dial()?;
+fn nothing_after_refusal(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
+    let (mut watcher, mut publisher) = context.pair(&topic, 0)?;
+    let mut bytes = refused(context).encode();
+    bytes.extend(TestMessage::new(&topic, "too early").encode(context.version));
+    let mut peer = context.dial()?;
     peer.send(&bytes);
-    if let Heard::Packet(Packet::Connack(connack)) = peer.hear()? {
+    if let Received::Packet(Packet::Connack(connack)) = peer.receive()? {
         holds(
             connack.code != 0,
             "the CONNECT to be refused",
@@ -655,50 +660,50 @@ fn nothing_after_refusal(lab: &Lab<'_>) -> Checked {
         )?;
         peer.expect_end()?;
     }
-    lab.nothing_more(&mut publisher, &mut watcher)
+    context.nothing_more(&mut publisher, &mut watcher)
 }
 
-fn one_connack(lab: &Lab<'_>) -> Checked {
-    let mut peer = lab.connect("c")?;
+fn one_connack(context: &TestContext<'_>) -> Checked {
+    let mut peer = context.connect("c")?;
     peer.expect_silence()?;
-    peer.send(&lab.hello("c").encode());
+    peer.send(&context.connect_packet("c").encode());
     peer.expect_close().map(drop)
 }
 
-/// The CONNACK that refuses, if the server sends one.
-fn refusal(lab: &Lab<'_>) -> Checked<Connack> {
-    let mut peer = lab.say(&refused(lab))?;
-    match peer.hear()? {
-        Heard::Packet(Packet::Connack(connack)) if connack.code != 0 => {
+/// The refusing CONNACK, if the server sends one.
+fn refusal(context: &TestContext<'_>) -> Checked<Connack> {
+    let mut peer = context.send_connect(&refused(context))?;
+    match peer.receive()? {
+        Received::Packet(Packet::Connack(connack)) if connack.code != 0 => {
             peer.expect_end()?;
             Ok(connack)
         }
-        Heard::Closed => Finding::unsupported("it refuses without a CONNACK"),
-        heard => Err(Finding::differs("a CONNACK that refuses", shown(&heard))),
+        Received::Closed => Finding::unsupported("it refuses without a CONNACK"),
+        received => Err(Finding::differs("a CONNACK that refuses", shown(&received))),
     }
 }
 
-fn refusal_has_no_session(lab: &Lab<'_>) -> Checked {
-    // There is a session that could be present.
-    lab.open(&lab.lasting("refused"))?.0.leave()?;
-    let mut hello = refused(lab).lasting();
-    hello.clean = false;
-    let mut peer = lab.say(&hello)?;
-    match peer.hear()? {
-        Heard::Packet(Packet::Connack(connack)) if connack.code != 0 => {
+fn refusal_has_no_session(context: &TestContext<'_>) -> Checked {
+    // A session exists.
+    context.open(&context.lasting("refused"))?.0.leave()?;
+    let mut connect = refused(context).lasting();
+    connect.clean = false;
+    let mut peer = context.send_connect(&connect)?;
+    match peer.receive()? {
+        Received::Packet(Packet::Connack(connack)) if connack.code != 0 => {
             same("session present", connack.session_present, false)
         }
-        Heard::Closed => Finding::unsupported("it refuses without a CONNACK"),
-        heard => Err(Finding::differs("a CONNACK that refuses", shown(&heard))),
+        Received::Closed => Finding::unsupported("it refuses without a CONNACK"),
+        received => Err(Finding::differs("a CONNACK that refuses", shown(&received))),
     }
 }
 
-fn refusal_closes(lab: &Lab<'_>) -> Checked {
-    refusal(lab).map(drop)
+fn refusal_closes(context: &TestContext<'_>) -> Checked {
+    refusal(context).map(drop)
 }
 
-fn refusal_has_a_code(lab: &Lab<'_>) -> Checked {
-    let code = refusal(lab)?.code;
+fn refusal_has_a_code(context: &TestContext<'_>) -> Checked {
+    let code = refusal(context)?.code;
     let came = format_args!("0x{code:02x}");
     holds(
         matches!(code, 0x80 | 0x87 | 0x8c),
@@ -707,15 +712,14 @@ fn refusal_has_a_code(lab: &Lab<'_>) -> Checked {
     )
 }
 
-fn short_connack(lab: &Lab<'_>) -> Checked {
+fn short_connack(context: &TestContext<'_>) -> Checked {
     const MAX: u32 = 12;
-    let hello = refused(lab).with(|properties| properties.four(Name::MaximumPacketSize, MAX));
-    let mut peer = lab.say(&hello)?;
-    match peer.hear()? {
-        Heard::Packet(Packet::Connack(connack)) => {
-            let mut properties = Writer::default();
-            connack.properties.write(&mut properties);
-            let len = 4 + properties.0.len();
+    let connect =
+        refused(context).with(|properties| properties.four(PropertyName::MaximumPacketSize, MAX));
+    let mut peer = context.send_connect(&connect)?;
+    match peer.receive()? {
+        Received::Packet(Packet::Connack(connack)) => {
+            let len = 4 + connack.properties.encoded_len();
             let came = format_args!("a CONNACK of {len} bytes");
             holds(
                 len <= MAX as usize,
@@ -723,66 +727,77 @@ fn short_connack(lab: &Lab<'_>) -> Checked {
                 came,
             )
         }
-        Heard::Closed => Ok(()),
-        heard => Err(Finding::differs("a CONNACK that refuses", shown(&heard))),
+        Received::Closed => Ok(()),
+        received => Err(Finding::differs("a CONNACK that refuses", shown(&received))),
     }
 }
 
-fn no_response_information(lab: &Lab<'_>) -> Checked {
+fn no_response_information(context: &TestContext<'_>) -> Checked {
     for ask in [None, Some(0)] {
-        let mut hello = lab.hello("c");
+        let mut connect = context.connect_packet("c");
         if let Some(value) = ask {
-            hello = hello.with(|it| it.byte(Name::RequestResponseInformation, value));
+            connect = connect.with(|it| it.byte(PropertyName::RequestResponseInformation, value));
         }
-        let (peer, connack) = lab.open(&hello)?;
+        let (peer, connack) = context.open(&connect)?;
         peer.leave()?;
-        let information = connack.properties.get(Name::ResponseInformation);
+        let information = connack.properties.get(PropertyName::ResponseInformation);
         same("Response Information", information, None)?;
     }
     Ok(())
 }
 
-fn unknown_authentication(lab: &Lab<'_>) -> Checked {
-    lab.expect_refused(&refused(lab).encode())
+fn unknown_authentication(context: &TestContext<'_>) -> Checked {
+    context.expect_refused(&refused(context).encode())
 }
 
-fn no_authentication(lab: &Lab<'_>) -> Checked {
-    let (mut peer, connack) = lab.open(&lab.hello("c"))?;
-    for name in [Name::AuthenticationMethod, Name::AuthenticationData] {
+fn no_authentication(context: &TestContext<'_>) -> Checked {
+    let (mut peer, connack) = context.open(&context.connect_packet("c"))?;
+    for name in [
+        PropertyName::AuthenticationMethod,
+        PropertyName::AuthenticationData,
+    ] {
         same("it", connack.properties.get(name), None)?;
     }
     peer.expect_silence()
 }
 
-fn no_disconnect_before_connack(lab: &Lab<'_>) -> Checked {
-    // What ends a connection before it is accepted: nonsense, and a CONNECT that is none.
-    for bytes in [PINGREQ, &[0x00, 0x00], &[0xf0, 0x00], &[0x10, 0x00]] {
-        let mut peer = lab.dial()?;
+fn no_disconnect_before_connack(context: &TestContext<'_>) -> Checked {
+    // Bytes that end a connection before it is accepted: garbage, and an invalid CONNECT.
+    for bytes in [encode::PINGREQ, &[0x00, 0x00], &[0xf0, 0x00], &[0x10, 0x00]] {
+        let mut peer = context.dial()?;
         peer.send(bytes);
-        let heard = peer.hear()?;
-        let is_disconnect = matches!(heard, Heard::Packet(Packet::Disconnect { .. }));
-        holds(!is_disconnect, "no DISCONNECT", shown(&heard))?;
+        let received = peer.receive()?;
+        let is_disconnect = matches!(received, Received::Packet(Packet::Disconnect { .. }));
+        holds(!is_disconnect, "no DISCONNECT", shown(&received))?;
     }
     Ok(())
 }
 
-fn wrong_properties(lab: &Lab<'_>) -> Checked {
-    let with = |change: fn(Properties) -> Properties| lab.hello("c").with(change).encode();
-    // It belongs to a PUBLISH.
-    lab.expect_refused(&with(|it| it.two(Name::TopicAlias, 1)))?;
-    // It may come once.
-    let twice = with(|it| it.four(Name::SessionExpiry, 1).four(Name::SessionExpiry, 1));
-    lab.expect_refused(&twice)?;
-    // It may not be 0.
-    lab.expect_refused(&with(|it| it.two(Name::ReceiveMaximum, 0)))?;
-    lab.expect_refused(&with(|it| it.four(Name::MaximumPacketSize, 0)))?;
-    // It is 0 or 1.
-    lab.expect_refused(&with(|it| it.byte(Name::RequestProblemInformation, 2)))?;
-    lab.expect_refused(&with(|it| it.byte(Name::RequestResponseInformation, 2)))
+fn wrong_properties(context: &TestContext<'_>) -> Checked {
+    let with =
+        |change: fn(Properties) -> Properties| context.connect_packet("c").with(change).encode();
+    // A property of PUBLISH.
+    context.expect_refused(&with(|it| it.two(PropertyName::TopicAlias, 1)))?;
+    // A repeated property.
+    let twice = with(|it| {
+        it.four(PropertyName::SessionExpiry, 1)
+            .four(PropertyName::SessionExpiry, 1)
+    });
+    context.expect_refused(&twice)?;
+    // Must not be 0.
+    context.expect_refused(&with(|it| it.two(PropertyName::ReceiveMaximum, 0)))?;
+    context.expect_refused(&with(|it| it.four(PropertyName::MaximumPacketSize, 0)))?;
+    // Must be 0 or 1.
+    context.expect_refused(&with(|it| {
+        it.byte(PropertyName::RequestProblemInformation, 2)
+    }))?;
+    context.expect_refused(&with(|it| {
+        it.byte(PropertyName::RequestResponseInformation, 2)
+    }))
 }
 
-fn data_without_method(lab: &Lab<'_>) -> Checked {
-    let hello = lab.hello("c");
-    let hello = hello.with(|it| it.data(Name::AuthenticationData, b"x"));
-    lab.expect_refused(&hello.encode())
+fn data_without_method(context: &TestContext<'_>) -> Checked {
+    let connect = context.connect_packet("c");
+    let connect = connect.with(|it| it.data(PropertyName::AuthenticationData, b"x"));
+    context.expect_refused(&connect.encode())
 }

@@ -1,20 +1,22 @@
-//! Packet ids, QoS 1 and 2, what is sent again, and in which order: chapters 2.2, 4.3, 4.4 and 4.6.
+//! Packet ids, QoS 1 and 2, retransmission and order: chapters 2.2, 4.3, 4.4 and 4.6.
 
 use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
-use super::super::case::{Case, Checked, Finding, holds, same};
-use super::super::lab::Lab;
-use super::super::peer::{Peer, subscribe, unsubscribe};
-use super::super::property::{Name, Properties};
-use super::super::reader::{Message, Step};
-use super::super::writer::packet;
+use super::super::case::Case;
+use super::super::encode;
 
-/// So many messages may be on the way to a client of any server.
+use super::super::context::TestContext;
+use super::super::finding::{Checked, Finding, holds, same};
+use super::super::packet::{AckStep, TestMessage};
+use super::super::property::{Properties, PropertyName};
+use super::super::test_client::TestClient;
+
+/// Number of messages in flight that every server supports.
 const FEW: usize = 5;
 
-/// Enough messages for an order to show.
+/// Enough messages to show their order.
 const MANY: usize = 200;
 
 pub(super) const CASES: &[Case] = &[
@@ -219,25 +221,29 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-fn id_0(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
-    let wishes = [(&*topic, 0)];
+fn id_0(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
+    let filters = [(&*topic, 0)];
     let none = Properties::default();
-    lab.expect_fatal(&subscribe(lab.version, 0, &none, &wishes))?;
-    lab.expect_fatal(&unsubscribe(lab.version, 0, &[&topic]))?;
+    context.expect_fatal(&encode::subscribe(context.version, 0, &none, &filters))?;
+    context.expect_fatal(&encode::unsubscribe(context.version, 0, &[&topic]))?;
     for qos in [1, 2] {
-        lab.expect_fatal(&Message::new(&topic, "x").qos(qos).encode(lab.version))?;
+        context.expect_fatal(
+            &TestMessage::new(&topic, "x")
+                .qos(qos)
+                .encode(context.version),
+        )?;
     }
     Ok(())
 }
 
-/// The packet ids of messages that are not acknowledged.
-fn ids_on_the_way(lab: &Lab<'_>, qos: u8) -> Checked {
-    lab.needs_qos(qos)?;
-    let topic = lab.topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, qos)?;
+/// The packet ids of unacknowledged messages.
+fn ids_on_the_way(context: &TestContext<'_>, qos: u8) -> Checked {
+    context.needs_qos(qos)?;
+    let topic = context.topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&topic, qos)?;
     for _ in 0..FEW {
-        publisher.publish(&Message::new(&topic, "x").qos(qos))?;
+        publisher.publish(&TestMessage::new(&topic, "x").qos(qos))?;
     }
     let mut ids = BTreeSet::new();
     for _ in 0..FEW {
@@ -248,389 +254,392 @@ fn ids_on_the_way(lab: &Lab<'_>, qos: u8) -> Checked {
     same("the number of different packet ids", ids.len(), FEW)
 }
 
-fn ids_differ(lab: &Lab<'_>) -> Checked {
-    ids_on_the_way(lab, 1)
+fn ids_differ(context: &TestContext<'_>) -> Checked {
+    ids_on_the_way(context, 1)
 }
 
-fn ids_differ_qos_2(lab: &Lab<'_>) -> Checked {
-    ids_on_the_way(lab, 2)
+fn ids_differ_qos_2(context: &TestContext<'_>) -> Checked {
+    ids_on_the_way(context, 2)
 }
 
-fn no_id(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, 2)?;
-    // An id would look like the beginning of the payload.
-    publisher.publish(&Message::new(&topic, "exactly this"))?;
+fn no_id(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&topic, 2)?;
+    // A packet id would appear as the beginning of the payload.
+    publisher.publish(&TestMessage::new(&topic, "exactly this"))?;
     let message = subscriber.message_of("exactly this")?;
     same("the QoS", message.qos, 0)
 }
 
-fn acks_have_ids(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
-    let mut publisher = lab.connect("pub")?;
+fn acks_have_ids(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
+    let mut publisher = context.connect("pub")?;
     for qos in [1, 2] {
-        lab.needs_qos(qos)?;
+        context.needs_qos(qos)?;
         for id in [1, 255, 256, 65535] {
-            publisher.publish(&Message::new(&topic, "x").qos(qos).id(id))?;
+            publisher.publish(&TestMessage::new(&topic, "x").qos(qos).id(id))?;
         }
     }
     Ok(())
 }
 
-/// One whose session lasts, and which subscribes to the topic `t`.
-fn lasting_subscriber(lab: &Lab<'_>, qos: u8) -> Checked<(Peer, Peer, String)> {
-    lab.needs_qos(qos)?;
-    let topic = lab.topic("t");
-    let (mut subscriber, _) = lab.open(&lab.lasting("sub"))?;
+/// A client with a lasting session that subscribes to the topic `t`.
+fn lasting_subscriber(
+    context: &TestContext<'_>,
+    qos: u8,
+) -> Checked<(TestClient, TestClient, String)> {
+    context.needs_qos(qos)?;
+    let topic = context.topic("t");
+    let (mut subscriber, _) = context.open(&context.lasting("sub"))?;
     subscriber.must_subscribe(&[(&topic, qos)])?;
-    Ok((subscriber, lab.connect("pub")?, topic))
+    Ok((subscriber, context.connect("pub")?, topic))
 }
 
 /// The same subscriber on a new connection.
-fn again(lab: &Lab<'_>) -> Checked<Peer> {
-    let (peer, connack) = lab.open(&lab.hello("sub").lasting())?;
+fn again(context: &TestContext<'_>) -> Checked<TestClient> {
+    let (peer, connack) = context.open(&context.connect_packet("sub").lasting())?;
     same("session present", connack.session_present, true)?;
     Ok(peer)
 }
 
-fn again_with_dup(lab: &Lab<'_>) -> Checked {
+fn again_with_dup(context: &TestContext<'_>) -> Checked {
     for qos in [1, 2] {
-        let (mut subscriber, mut publisher, topic) = lasting_subscriber(lab, qos)?;
-        publisher.publish(&Message::new(&topic, "x").qos(qos))?;
+        let (mut subscriber, mut publisher, topic) = lasting_subscriber(context, qos)?;
+        publisher.publish(&TestMessage::new(&topic, "x").qos(qos))?;
         same("DUP at first", subscriber.message_of("x")?.dup, false)?;
         drop(subscriber);
-        let mut subscriber = again(lab)?;
+        let mut subscriber = again(context)?;
         same("DUP when it comes again", subscriber.take("x")?.dup, true)?;
         subscriber.leave()?;
     }
     Ok(())
 }
 
-fn pubrel_flags(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
+fn pubrel_flags(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
     for first in [0x60, 0x61, 0x63, 0x6a] {
-        let mut peer = lab.connect("c")?;
-        let id = peer.begin(&Message::new(&topic, "x").qos(2));
-        peer.expect_step(Step::Pubrec, id)?;
-        peer.send(&packet(first, &id.to_be_bytes()));
+        let mut peer = context.connect("c")?;
+        let id = peer.begin(&TestMessage::new(&topic, "x").qos(2));
+        peer.expect_step(AckStep::Pubrec, id)?;
+        peer.send(&encode::packet(first, &id.to_be_bytes()));
         peer.expect_close()?;
     }
     Ok(())
 }
 
-fn qos_0(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, 0)?;
-    publisher.publish(&Message::new(&topic, "x"))?;
+fn qos_0(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&topic, 0)?;
+    publisher.publish(&TestMessage::new(&topic, "x"))?;
     let message = subscriber.message_of("x")?;
     same("QoS and DUP", (message.qos, message.dup), (0, false))?;
-    lab.nothing_more(&mut publisher, &mut subscriber)
+    context.nothing_more(&mut publisher, &mut subscriber)
 }
 
-fn first_delivery(lab: &Lab<'_>, qos: u8) -> Checked {
-    lab.needs_qos(qos)?;
-    let topic = lab.topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, qos)?;
-    publisher.publish(&Message::new(&topic, "x").qos(qos))?;
+fn first_delivery(context: &TestContext<'_>, qos: u8) -> Checked {
+    context.needs_qos(qos)?;
+    let topic = context.topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&topic, qos)?;
+    publisher.publish(&TestMessage::new(&topic, "x").qos(qos))?;
     let message = subscriber.message_of("x")?;
     same("QoS and DUP", (message.qos, message.dup), (qos, false))?;
     subscriber.acknowledge(&message)?;
-    lab.nothing_more(&mut publisher, &mut subscriber)
+    context.nothing_more(&mut publisher, &mut subscriber)
 }
 
-fn qos_1(lab: &Lab<'_>) -> Checked {
-    first_delivery(lab, 1)
+fn qos_1(context: &TestContext<'_>) -> Checked {
+    first_delivery(context, 1)
 }
 
-fn qos_2(lab: &Lab<'_>) -> Checked {
-    first_delivery(lab, 2)
+fn qos_2(context: &TestContext<'_>) -> Checked {
+    first_delivery(context, 2)
 }
 
-fn until_puback(lab: &Lab<'_>) -> Checked {
-    let (mut subscriber, mut publisher, topic) = lasting_subscriber(lab, 1)?;
-    publisher.publish(&Message::new(&topic, "x").qos(1))?;
+fn until_puback(context: &TestContext<'_>) -> Checked {
+    let (mut subscriber, mut publisher, topic) = lasting_subscriber(context, 1)?;
+    publisher.publish(&TestMessage::new(&topic, "x").qos(1))?;
     subscriber.message_of("x")?;
     drop(subscriber);
-    let mut subscriber = again(lab)?;
+    let mut subscriber = again(context)?;
     subscriber.take("x")?;
     subscriber.expect_silence()?;
     drop(subscriber);
-    // Now it is.
-    let mut subscriber = again(lab)?;
-    lab.nothing_more(&mut publisher, &mut subscriber)
+    // Now it is released.
+    let mut subscriber = again(context)?;
+    context.nothing_more(&mut publisher, &mut subscriber)
 }
 
-fn puback(lab: &Lab<'_>) -> Checked {
-    lab.needs_qos(1)?;
-    let mut publisher = lab.connect("pub")?;
-    publisher.publish(&Message::new(&lab.topic("t"), "x").qos(1).id(4711))?;
+fn puback(context: &TestContext<'_>) -> Checked {
+    context.needs_qos(1)?;
+    let mut publisher = context.connect("pub")?;
+    publisher.publish(&TestMessage::new(&context.topic("t"), "x").qos(1).id(4711))?;
     publisher.expect_silence()
 }
 
-fn new_after_puback(lab: &Lab<'_>) -> Checked {
-    lab.needs_qos(1)?;
-    let topic = lab.topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, 1)?;
-    let message = Message::new(&topic, "x").qos(1).id(7);
+fn new_after_puback(context: &TestContext<'_>) -> Checked {
+    context.needs_qos(1)?;
+    let topic = context.topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&topic, 1)?;
+    let message = TestMessage::new(&topic, "x").qos(1).id(7);
     publisher.publish(&message)?;
     publisher.publish(&message.clone().dup())?;
     publisher.publish(&message)?;
     for _ in 0..3 {
         subscriber.take("x")?;
     }
-    lab.nothing_more(&mut publisher, &mut subscriber)
+    context.nothing_more(&mut publisher, &mut subscriber)
 }
 
-fn codes_of_acks(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
-    let mut publisher = lab.connect("pub")?;
-    // Nobody listens; then somebody does. The reader checks the codes.
+fn codes_of_acks(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
+    let mut publisher = context.connect("pub")?;
+    // Without a subscriber, then with one. The parser checks the codes.
     for _ in 0..2 {
         for qos in [1, 2] {
-            lab.needs_qos(qos)?;
-            publisher.publish(&Message::new(&topic, "x").qos(qos))?;
+            context.needs_qos(qos)?;
+            publisher.publish(&TestMessage::new(&topic, "x").qos(qos))?;
         }
         publisher.must_subscribe(&[(&topic, 0)])?;
     }
     Ok(())
 }
 
-fn codes_of_release(lab: &Lab<'_>) -> Checked {
-    lab.needs_qos(2)?;
-    let topic = lab.topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, 2)?;
-    publisher.publish(&Message::new(&topic, "x").qos(2))?;
+fn codes_of_release(context: &TestContext<'_>) -> Checked {
+    context.needs_qos(2)?;
+    let topic = context.topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&topic, 2)?;
+    publisher.publish(&TestMessage::new(&topic, "x").qos(2))?;
     let message = subscriber.message_of("x")?;
-    subscriber.step(Step::Pubrec, message.id);
-    let release = subscriber.expect_step(Step::Pubrel, message.id)?;
+    subscriber.step(AckStep::Pubrec, message.id);
+    let release = subscriber.expect_step(AckStep::Pubrel, message.id)?;
     same("the code of a PUBREL", release.code, 0)
 }
 
-fn codes_of_complete(lab: &Lab<'_>) -> Checked {
-    lab.needs_qos(2)?;
-    let mut publisher = lab.connect("pub")?;
-    publisher.publish(&Message::new(&lab.topic("t"), "x").qos(2))?;
-    publisher.step(Step::Pubrel, 999);
-    let complete = publisher.expect_step(Step::Pubcomp, 999)?;
+fn codes_of_complete(context: &TestContext<'_>) -> Checked {
+    context.needs_qos(2)?;
+    let mut publisher = context.connect("pub")?;
+    publisher.publish(&TestMessage::new(&context.topic("t"), "x").qos(2))?;
+    publisher.step(AckStep::Pubrel, 999);
+    let complete = publisher.expect_step(AckStep::Pubcomp, 999)?;
     let came = format!("0x{:02x}", complete.code);
     holds(matches!(complete.code, 0 | 0x92), "0x00 or 0x92", came)
 }
 
-fn until_pubrec(lab: &Lab<'_>) -> Checked {
-    let (mut subscriber, mut publisher, topic) = lasting_subscriber(lab, 2)?;
-    publisher.publish(&Message::new(&topic, "x").qos(2))?;
+fn until_pubrec(context: &TestContext<'_>) -> Checked {
+    let (mut subscriber, mut publisher, topic) = lasting_subscriber(context, 2)?;
+    publisher.publish(&TestMessage::new(&topic, "x").qos(2))?;
     let first = subscriber.message_of("x")?;
     drop(subscriber);
-    let mut subscriber = again(lab)?;
+    let mut subscriber = again(context)?;
     let second = subscriber.take("x")?;
     same("QoS and packet id", (second.qos, second.id), (2, first.id))?;
-    lab.nothing_more(&mut publisher, &mut subscriber)
+    context.nothing_more(&mut publisher, &mut subscriber)
 }
 
-fn pubrel(lab: &Lab<'_>) -> Checked {
-    lab.needs_qos(2)?;
-    let topic = lab.topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, 2)?;
-    // Begun one after the other, continued the other way round.
+fn pubrel(context: &TestContext<'_>) -> Checked {
+    context.needs_qos(2)?;
+    let topic = context.topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&topic, 2)?;
+    // Sent in one order, acknowledged in the reverse order.
     for payload in ["a", "b"] {
-        publisher.publish(&Message::new(&topic, payload).qos(2))?;
+        publisher.publish(&TestMessage::new(&topic, payload).qos(2))?;
     }
     let a = subscriber.message_of("a")?;
     let b = subscriber.message_of("b")?;
     for message in [b, a] {
-        subscriber.step(Step::Pubrec, message.id);
-        subscriber.expect_step(Step::Pubrel, message.id)?;
-        subscriber.step(Step::Pubcomp, message.id);
+        subscriber.step(AckStep::Pubrec, message.id);
+        subscriber.expect_step(AckStep::Pubrel, message.id)?;
+        subscriber.step(AckStep::Pubcomp, message.id);
     }
     subscriber.expect_silence()
 }
 
-/// A subscriber that is back after it got PUBREL and before it sent PUBCOMP; the packet id.
-fn released(lab: &Lab<'_>) -> Checked<(Peer, Peer, u16)> {
-    let (mut subscriber, mut publisher, topic) = lasting_subscriber(lab, 2)?;
-    publisher.publish(&Message::new(&topic, "x").qos(2))?;
+/// A subscriber that reconnects after PUBREL and before PUBCOMP; and the packet id.
+fn released(context: &TestContext<'_>) -> Checked<(TestClient, TestClient, u16)> {
+    let (mut subscriber, mut publisher, topic) = lasting_subscriber(context, 2)?;
+    publisher.publish(&TestMessage::new(&topic, "x").qos(2))?;
     let id = subscriber.message_of("x")?.id;
-    subscriber.step(Step::Pubrec, id);
-    subscriber.expect_step(Step::Pubrel, id)?;
+    subscriber.step(AckStep::Pubrec, id);
+    subscriber.expect_step(AckStep::Pubrel, id)?;
     drop(subscriber);
-    Ok((again(lab)?, publisher, id))
+    Ok((again(context)?, publisher, id))
 }
 
-fn until_pubcomp(lab: &Lab<'_>) -> Checked {
-    let (mut subscriber, _, id) = released(lab)?;
-    subscriber.expect_step(Step::Pubrel, id)?;
-    subscriber.step(Step::Pubcomp, id);
+fn until_pubcomp(context: &TestContext<'_>) -> Checked {
+    let (mut subscriber, _, id) = released(context)?;
+    subscriber.expect_step(AckStep::Pubrel, id)?;
+    subscriber.step(AckStep::Pubcomp, id);
     subscriber.expect_silence()?;
     drop(subscriber);
-    again(lab)?.expect_silence()
+    again(context)?.expect_silence()
 }
 
-fn not_after_pubrel(lab: &Lab<'_>) -> Checked {
-    let (mut subscriber, mut publisher, id) = released(lab)?;
-    subscriber.expect_step(Step::Pubrel, id)?;
-    subscriber.step(Step::Pubcomp, id);
-    lab.nothing_more(&mut publisher, &mut subscriber)
+fn not_after_pubrel(context: &TestContext<'_>) -> Checked {
+    let (mut subscriber, mut publisher, id) = released(context)?;
+    subscriber.expect_step(AckStep::Pubrel, id)?;
+    subscriber.step(AckStep::Pubcomp, id);
+    context.nothing_more(&mut publisher, &mut subscriber)
 }
 
-fn no_expiry_once_sent(lab: &Lab<'_>) -> Checked {
-    let (mut subscriber, mut publisher, topic) = lasting_subscriber(lab, 2)?;
-    let message = Message::new(&topic, "x").qos(2);
-    publisher.publish(&message.with(|it| it.four(Name::MessageExpiry, 1)))?;
+fn no_expiry_once_sent(context: &TestContext<'_>) -> Checked {
+    let (mut subscriber, mut publisher, topic) = lasting_subscriber(context, 2)?;
+    let message = TestMessage::new(&topic, "x").qos(2);
+    publisher.publish(&message.with(|it| it.four(PropertyName::MessageExpiry, 1)))?;
     let id = subscriber.message_of("x")?.id;
     drop(subscriber);
     thread::sleep(Duration::from_millis(2500));
-    let second = again(lab)?.take("x")?;
+    let second = again(context)?.take("x")?;
     same("the packet id", second.id, id)
 }
 
-fn pubrec(lab: &Lab<'_>) -> Checked {
-    lab.needs_qos(2)?;
-    let mut publisher = lab.connect("pub")?;
+fn pubrec(context: &TestContext<'_>) -> Checked {
+    context.needs_qos(2)?;
+    let mut publisher = context.connect("pub")?;
     for id in [1, 4711] {
-        publisher.begin(&Message::new(&lab.topic("t"), "x").qos(2).id(id));
-        publisher.expect_step(Step::Pubrec, id)?;
+        publisher.begin(&TestMessage::new(&context.topic("t"), "x").qos(2).id(id));
+        publisher.expect_step(AckStep::Pubrec, id)?;
     }
     publisher.expect_silence()
 }
 
-fn new_after_refusal(lab: &Lab<'_>) -> Checked {
-    lab.needs_qos(2)?;
-    let topic = lab.topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, 2)?;
-    let refused = Message::new("$SYS/broker/uptime", "x").qos(2).id(7);
+fn new_after_refusal(context: &TestContext<'_>) -> Checked {
+    context.needs_qos(2)?;
+    let topic = context.topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&topic, 2)?;
+    let refused = TestMessage::new("$SYS/broker/uptime", "x").qos(2).id(7);
     publisher.begin(&refused);
-    if publisher.expect_step(Step::Pubrec, 7)?.code < 0x80 {
+    if publisher.expect_step(AckStep::Pubrec, 7)?.code < 0x80 {
         return Finding::unsupported("it refuses nothing, not even what is published to $SYS");
     }
-    publisher.publish(&Message::new(&topic, "new").qos(2).id(7))?;
+    publisher.publish(&TestMessage::new(&topic, "new").qos(2).id(7))?;
     subscriber.take("new").map(drop)
 }
 
-fn exactly_once(lab: &Lab<'_>) -> Checked {
-    lab.needs_qos(2)?;
-    let topic = lab.topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, 2)?;
-    let message = Message::new(&topic, "once").qos(2).id(7);
+fn exactly_once(context: &TestContext<'_>) -> Checked {
+    context.needs_qos(2)?;
+    let topic = context.topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&topic, 2)?;
+    let message = TestMessage::new(&topic, "once").qos(2).id(7);
     for message in [&message, &message.clone().dup()] {
         publisher.begin(message);
-        publisher.expect_step(Step::Pubrec, 7)?;
+        publisher.expect_step(AckStep::Pubrec, 7)?;
     }
-    publisher.step(Step::Pubrel, 7);
-    publisher.expect_step(Step::Pubcomp, 7)?;
+    publisher.step(AckStep::Pubrel, 7);
+    publisher.expect_step(AckStep::Pubcomp, 7)?;
     subscriber.take("once")?;
-    lab.nothing_more(&mut publisher, &mut subscriber)
+    context.nothing_more(&mut publisher, &mut subscriber)
 }
 
-fn exactly_once_over_connections(lab: &Lab<'_>) -> Checked {
-    lab.needs_qos(2)?;
-    let topic = lab.topic("t");
-    let (mut subscriber, mut other) = lab.pair(&topic, 2)?;
-    let message = Message::new(&topic, "once").qos(2).id(7);
-    let (mut publisher, _) = lab.open(&lab.lasting("sender"))?;
+fn exactly_once_over_connections(context: &TestContext<'_>) -> Checked {
+    context.needs_qos(2)?;
+    let topic = context.topic("t");
+    let (mut subscriber, mut other) = context.pair(&topic, 2)?;
+    let message = TestMessage::new(&topic, "once").qos(2).id(7);
+    let (mut publisher, _) = context.open(&context.lasting("sender"))?;
     publisher.begin(&message);
-    publisher.expect_step(Step::Pubrec, 7)?;
+    publisher.expect_step(AckStep::Pubrec, 7)?;
     drop(publisher);
-    let (mut publisher, connack) = lab.open(&lab.hello("sender").lasting())?;
+    let (mut publisher, connack) = context.open(&context.connect_packet("sender").lasting())?;
     same("session present", connack.session_present, true)?;
     publisher.begin(&message.dup());
     publisher.finish(2, 7)?;
     subscriber.take("once")?;
-    lab.nothing_more(&mut other, &mut subscriber)
+    context.nothing_more(&mut other, &mut subscriber)
 }
 
-fn pubcomp(lab: &Lab<'_>) -> Checked {
-    lab.needs_qos(2)?;
-    let mut publisher = lab.connect("pub")?;
-    let topic = lab.topic("t");
-    // Begun one after the other, finished the other way round.
+fn pubcomp(context: &TestContext<'_>) -> Checked {
+    context.needs_qos(2)?;
+    let mut publisher = context.connect("pub")?;
+    let topic = context.topic("t");
+    // Sent in one order, completed in the reverse order.
     for id in [7, 8] {
-        publisher.begin(&Message::new(&topic, "x").qos(2).id(id));
-        publisher.expect_step(Step::Pubrec, id)?;
+        publisher.begin(&TestMessage::new(&topic, "x").qos(2).id(id));
+        publisher.expect_step(AckStep::Pubrec, id)?;
     }
     for id in [8, 7] {
-        publisher.step(Step::Pubrel, id);
-        publisher.expect_step(Step::Pubcomp, id)?;
+        publisher.step(AckStep::Pubrel, id);
+        publisher.expect_step(AckStep::Pubcomp, id)?;
     }
     publisher.expect_silence()
 }
 
-fn new_after_pubcomp(lab: &Lab<'_>) -> Checked {
-    lab.needs_qos(2)?;
-    let topic = lab.topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, 2)?;
+fn new_after_pubcomp(context: &TestContext<'_>) -> Checked {
+    context.needs_qos(2)?;
+    let topic = context.topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&topic, 2)?;
     for payload in ["first", "second"] {
-        publisher.publish(&Message::new(&topic, payload).qos(2).id(7))?;
+        publisher.publish(&TestMessage::new(&topic, payload).qos(2).id(7))?;
         subscriber.take(payload)?;
     }
     Ok(())
 }
 
-fn goes_on_after_expiry(lab: &Lab<'_>) -> Checked {
-    lab.needs_qos(2)?;
-    let mut publisher = lab.connect("pub")?;
-    let message = Message::new(&lab.topic("t"), "x").qos(2);
-    let message = message.with(|it| it.four(Name::MessageExpiry, 1));
+fn goes_on_after_expiry(context: &TestContext<'_>) -> Checked {
+    context.needs_qos(2)?;
+    let mut publisher = context.connect("pub")?;
+    let message = TestMessage::new(&context.topic("t"), "x").qos(2);
+    let message = message.with(|it| it.four(PropertyName::MessageExpiry, 1));
     let id = publisher.begin(&message);
-    publisher.expect_step(Step::Pubrec, id)?;
+    publisher.expect_step(AckStep::Pubrec, id)?;
     thread::sleep(Duration::from_millis(2100));
-    publisher.step(Step::Pubrel, id);
-    publisher.expect_step(Step::Pubcomp, id).map(drop)
+    publisher.step(AckStep::Pubrel, id);
+    publisher.expect_step(AckStep::Pubcomp, id).map(drop)
 }
 
-fn sent_again(lab: &Lab<'_>) -> Checked {
-    let (mut subscriber, mut publisher, topic) = lasting_subscriber(lab, 2)?;
+fn sent_again(context: &TestContext<'_>) -> Checked {
+    let (mut subscriber, mut publisher, topic) = lasting_subscriber(context, 2)?;
     for (payload, qos) in [("released", 2), ("at least once", 1), ("exactly once", 2)] {
-        publisher.publish(&Message::new(&topic, payload).qos(qos))?;
+        publisher.publish(&TestMessage::new(&topic, payload).qos(qos))?;
     }
     let released = subscriber.message_of("released")?.id;
     let one = subscriber.message_of("at least once")?.id;
     let two = subscriber.message_of("exactly once")?.id;
-    subscriber.step(Step::Pubrec, released);
-    subscriber.expect_step(Step::Pubrel, released)?;
+    subscriber.step(AckStep::Pubrec, released);
+    subscriber.expect_step(AckStep::Pubrel, released)?;
     drop(subscriber);
-    let mut subscriber = again(lab)?;
-    subscriber.expect_step(Step::Pubrel, released)?;
-    subscriber.step(Step::Pubcomp, released);
+    let mut subscriber = again(context)?;
+    subscriber.expect_step(AckStep::Pubrel, released)?;
+    subscriber.step(AckStep::Pubcomp, released);
     for (payload, id) in [("at least once", one), ("exactly once", two)] {
         same("its packet id", subscriber.take(payload)?.id, id)?;
     }
-    lab.nothing_more(&mut publisher, &mut subscriber)
+    context.nothing_more(&mut publisher, &mut subscriber)
 }
 
-fn not_again(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, 2)?;
+fn not_again(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&topic, 2)?;
     for qos in [1, 2] {
-        lab.needs_qos(qos)?;
-        publisher.publish(&Message::new(&topic, "x").qos(qos))?;
+        context.needs_qos(qos)?;
+        publisher.publish(&TestMessage::new(&topic, "x").qos(qos))?;
         subscriber.message_of("x")?;
     }
     thread::sleep(Duration::from_secs(2));
-    lab.nothing_more(&mut publisher, &mut subscriber)
+    context.nothing_more(&mut publisher, &mut subscriber)
 }
 
-fn refused_is_done(lab: &Lab<'_>) -> Checked {
-    let (mut subscriber, mut publisher, topic) = lasting_subscriber(lab, 2)?;
-    for (qos, step) in [(1, Step::Puback), (2, Step::Pubrec)] {
-        publisher.publish(&Message::new(&topic, "unwanted").qos(qos))?;
+fn refused_is_done(context: &TestContext<'_>) -> Checked {
+    let (mut subscriber, mut publisher, topic) = lasting_subscriber(context, 2)?;
+    for (qos, step) in [(1, AckStep::Puback), (2, AckStep::Pubrec)] {
+        publisher.publish(&TestMessage::new(&topic, "unwanted").qos(qos))?;
         let id = subscriber.message_of("unwanted")?.id;
         subscriber.step_with(step, id, 0x83);
     }
-    lab.nothing_more(&mut publisher, &mut subscriber)?;
+    context.nothing_more(&mut publisher, &mut subscriber)?;
     drop(subscriber);
-    let mut subscriber = again(lab)?;
-    lab.nothing_more(&mut publisher, &mut subscriber)
+    let mut subscriber = again(context)?;
+    context.nothing_more(&mut publisher, &mut subscriber)
 }
 
-fn in_order(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
+fn in_order(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
     for qos in 0..=2 {
-        lab.needs_qos(qos)?;
-        let (mut subscriber, mut publisher) = lab.pair(&topic, qos)?;
-        // Few at a time, so that no server has a reason to drop any.
+        context.needs_qos(qos)?;
+        let (mut subscriber, mut publisher) = context.pair(&topic, qos)?;
+        // Few at a time, so that no server drops any.
         for first in (0..MANY).step_by(FEW) {
             let messages = first..first + FEW;
-            let messages = messages.map(|n| Message::new(&topic, &n.to_string()).qos(qos));
+            let messages = messages.map(|n| TestMessage::new(&topic, &n.to_string()).qos(qos));
             publish_at_once(&mut publisher, messages)?;
             for n in first..first + FEW {
                 subscriber.take(&n.to_string())?;
@@ -641,40 +650,43 @@ fn in_order(lab: &Lab<'_>) -> Checked {
 }
 
 /// Publishes all of them before the first is acknowledged.
-fn publish_at_once(publisher: &mut Peer, messages: impl Iterator<Item = Message>) -> Checked {
+fn publish_at_once(
+    publisher: &mut TestClient,
+    messages: impl Iterator<Item = TestMessage>,
+) -> Checked {
     let begun: Vec<_> = messages
         .map(|message| (message.qos, publisher.begin(&message)))
         .collect();
     for &(qos, id) in &begun {
         match qos {
             0 => {}
-            1 => drop(publisher.expect_step(Step::Puback, id)?),
-            _ => drop(publisher.expect_step(Step::Pubrec, id)?),
+            1 => drop(publisher.expect_step(AckStep::Puback, id)?),
+            _ => drop(publisher.expect_step(AckStep::Pubrec, id)?),
         }
     }
     for (_, id) in begun.into_iter().filter(|(qos, _)| *qos == 2) {
-        publisher.step(Step::Pubrel, id);
-        publisher.expect_step(Step::Pubcomp, id)?;
+        publisher.step(AckStep::Pubrel, id);
+        publisher.expect_step(AckStep::Pubcomp, id)?;
     }
     Ok(())
 }
 
-fn again_in_order(lab: &Lab<'_>) -> Checked {
+fn again_in_order(context: &TestContext<'_>) -> Checked {
     for qos in [1, 2] {
-        let (mut subscriber, mut publisher, topic) = lasting_subscriber(lab, qos)?;
+        let (mut subscriber, mut publisher, topic) = lasting_subscriber(context, qos)?;
         let payloads: Vec<_> = (0..2 * FEW).map(|n| n.to_string()).collect();
         let (before, after) = payloads.split_at(FEW);
         for payload in before {
-            publisher.publish(&Message::new(&topic, payload).qos(qos))?;
+            publisher.publish(&TestMessage::new(&topic, payload).qos(qos))?;
         }
         for payload in before {
             subscriber.message_of(payload)?;
         }
         drop(subscriber);
         for payload in after {
-            publisher.publish(&Message::new(&topic, payload).qos(qos))?;
+            publisher.publish(&TestMessage::new(&topic, payload).qos(qos))?;
         }
-        let mut subscriber = again(lab)?;
+        let mut subscriber = again(context)?;
         for payload in &payloads {
             subscriber.take(payload)?;
         }

@@ -1,12 +1,14 @@
 //! PINGREQ, DISCONNECT and AUTH: chapters 3.12, 3.14 and 3.15.
 
-use super::super::case::{Case, Checked, Finding, same};
-use super::super::hello::Will;
-use super::super::lab::Lab;
-use super::super::peer::{Heard, PINGREQ, shown};
-use super::super::property::{Name, Properties};
-use super::super::reader::{Message, Packet};
-use super::super::writer::{Writer, packet};
+use super::super::case::Case;
+use super::super::encode;
+
+use super::super::connect_packet::ConnectWill;
+use super::super::context::TestContext;
+use super::super::finding::{Checked, Finding, same};
+use super::super::packet::{Packet, TestMessage};
+use super::super::property::{Properties, PropertyName};
+use super::super::test_client::{Received, shown};
 
 pub(super) const CASES: &[Case] = &[
     Case::both(
@@ -58,53 +60,55 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-fn pingresp(lab: &Lab<'_>) -> Checked {
-    let mut peer = lab.connect("c")?;
+fn pingresp(context: &TestContext<'_>) -> Checked {
+    let mut peer = context.connect("c")?;
     for _ in 0..3 {
-        peer.send(PINGREQ);
+        peer.send(encode::PINGREQ);
     }
     for _ in 0..3 {
-        same("it", peer.hear()?, Heard::Packet(Packet::Pingresp))?;
+        same("it", peer.receive()?, Received::Packet(Packet::Pingresp))?;
     }
     peer.expect_silence()
 }
 
-fn disconnect_flags(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("w");
-    let (mut watcher, _) = lab.pair(&topic, 0)?;
+fn disconnect_flags(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("w");
+    let (mut watcher, _) = context.pair(&topic, 0)?;
     for first in [0xe1, 0xe2, 0xe8] {
-        let hello = lab.hello("c").will(Will::new(&topic, "last words"));
-        let (mut peer, _) = lab.open(&hello)?;
-        peer.send(&packet(first, &[]));
+        let connect = context
+            .connect_packet("c")
+            .will(ConnectWill::new(&topic, "last words"));
+        let (mut peer, _) = context.open(&connect)?;
+        peer.send(&encode::packet(first, &[]));
         peer.expect_close()?;
         watcher.message_of("last words")?;
     }
     Ok(())
 }
 
-/// What makes a server say DISCONNECT, if it ever does.
-fn violations(lab: &Lab<'_>) -> [Vec<u8>; 5] {
-    let topic = lab.topic("t");
-    let qos_3 = Message::new(&topic, "x").qos(3).id(1);
+/// Violations that make a server send DISCONNECT, if it does so at all.
+fn violations(context: &TestContext<'_>) -> [Vec<u8>; 5] {
+    let topic = context.topic("t");
+    let qos_3 = TestMessage::new(&topic, "x").qos(3).id(1);
     [
-        qos_3.encode(lab.version),
-        lab.hello("rogue").encode(),
-        packet(0x80, &[0, 1, 0, 0, 1, b'a', 0]),
-        packet(0x00, &[]),
-        aliased_0(lab),
+        qos_3.encode(context.version),
+        context.connect_packet("rogue").encode(),
+        encode::packet(0x80, &[0, 1, 0, 0, 1, b'a', 0]),
+        encode::packet(0x00, &[]),
+        aliased_0(context),
     ]
 }
 
-fn aliased_0(lab: &Lab<'_>) -> Vec<u8> {
-    let message = Message::new(&lab.topic("t"), "x");
-    let message = message.with(|it| it.two(Name::TopicAlias, 0));
-    message.encode(lab.version)
+fn aliased_0(context: &TestContext<'_>) -> Vec<u8> {
+    let message = TestMessage::new(&context.topic("t"), "x");
+    let message = message.with(|it| it.two(PropertyName::TopicAlias, 0));
+    message.encode(context.version)
 }
 
-fn disconnect_code(lab: &Lab<'_>) -> Checked {
+fn disconnect_code(context: &TestContext<'_>) -> Checked {
     let mut codes = Vec::new();
-    for violation in violations(lab) {
-        let mut peer = lab.connect("rogue")?;
+    for violation in violations(context) {
+        let mut peer = context.connect("rogue")?;
         peer.send(&violation);
         codes.extend(peer.expect_close()?);
     }
@@ -114,20 +118,20 @@ fn disconnect_code(lab: &Lab<'_>) -> Checked {
     Ok(())
 }
 
-fn nothing_after_disconnect(lab: &Lab<'_>) -> Checked {
+fn nothing_after_disconnect(context: &TestContext<'_>) -> Checked {
     let mut disconnects = 0;
-    for violation in violations(lab) {
-        let mut peer = lab.connect("rogue")?;
-        // Behind the violation there is what would be answered.
-        peer.send(&[&violation[..], PINGREQ, PINGREQ].concat());
-        let heard = peer.hear()?;
-        match heard {
-            Heard::Closed => {}
-            Heard::Packet(Packet::Disconnect { .. }) => {
+    for violation in violations(context) {
+        let mut peer = context.connect("rogue")?;
+        // Packets after the violation must not be answered.
+        peer.send(&[&violation[..], encode::PINGREQ, encode::PINGREQ].concat());
+        let received = peer.receive()?;
+        match received {
+            Received::Closed => {}
+            Received::Packet(Packet::Disconnect { .. }) => {
                 disconnects += 1;
                 peer.expect_end()?;
             }
-            heard => return Err(Finding::differs("a DISCONNECT", shown(&heard))),
+            received => return Err(Finding::differs("a DISCONNECT", shown(&received))),
         }
     }
     if disconnects == 0 {
@@ -137,27 +141,24 @@ fn nothing_after_disconnect(lab: &Lab<'_>) -> Checked {
 }
 
 fn auth(first: u8) -> Vec<u8> {
-    let mut body = Writer::default();
-    body.u8(0x18);
-    Properties::default()
-        .text(Name::AuthenticationMethod, "selftest-no-method")
-        .write(&mut body);
-    packet(first, &body.0)
+    let method =
+        Properties::default().text(PropertyName::AuthenticationMethod, "selftest-no-method");
+    encode::with_reason(first, 0x18, &method)
 }
 
-fn auth_flags(lab: &Lab<'_>) -> Checked {
+fn auth_flags(context: &TestContext<'_>) -> Checked {
     for first in [0xf1, 0xf2, 0xf8] {
-        lab.expect_fatal(&auth(first))?;
+        context.expect_fatal(&auth(first))?;
     }
     Ok(())
 }
 
-fn auth_without_method(lab: &Lab<'_>) -> Checked {
-    lab.expect_fatal(&auth(0xf0))
+fn auth_without_method(context: &TestContext<'_>) -> Checked {
+    context.expect_fatal(&auth(0xf0))
 }
 
-fn no_auth(lab: &Lab<'_>) -> Checked {
-    let mut peer = lab.say(&lab.hello("c"))?;
+fn no_auth(context: &TestContext<'_>) -> Checked {
+    let mut peer = context.send_connect(&context.connect_packet("c"))?;
     peer.connack()?;
     peer.expect_silence()
 }

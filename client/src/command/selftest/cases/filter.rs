@@ -1,10 +1,13 @@
-//! Which filters match which topics, and which are none: chapter 4.7.
+//! Which filters match which topics, and which are invalid: chapter 4.7.
 
-use super::super::case::{Case, Checked, Finding, same};
-use super::super::lab::Lab;
-use super::super::peer::{Heard, shown, subscribe};
+use super::super::case::Case;
+use super::super::encode;
+
+use super::super::context::TestContext;
+use super::super::finding::{Checked, Finding, same};
+use super::super::packet::{Packet, TestMessage};
 use super::super::property::Properties;
-use super::super::reader::{Message, Packet};
+use super::super::test_client::{Received, shown};
 use super::publish;
 
 pub(super) const CASES: &[Case] = &[
@@ -70,88 +73,94 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// A filter matches these topics and not those. `*` stands for this case's own prefix.
-fn check(lab: &Lab<'_>, filter: &str, matching: &[&str], others: &[&str]) -> Checked {
-    lab.needs_wildcards()?;
-    let own = lab.id("x");
+/// Checks that a filter matches `these` topics and not `those`. `*` is the prefix of this case.
+fn check(context: &TestContext<'_>, filter: &str, matching: &[&str], others: &[&str]) -> Checked {
+    context.needs_wildcards()?;
+    let own = context.id("x");
     let name = |text: &str| text.replace('*', &own);
-    let (mut subscriber, mut publisher) = lab.pair(&name(filter), 1)?;
+    let (mut subscriber, mut publisher) = context.pair(&name(filter), 1)?;
     for topic in others {
-        publisher.publish(&Message::new(&name(topic), "another").qos(1))?;
+        publisher.publish(&TestMessage::new(&name(topic), "another").qos(1))?;
     }
-    lab.nothing_more(&mut publisher, &mut subscriber)?;
+    context.nothing_more(&mut publisher, &mut subscriber)?;
     for topic in matching {
-        publisher.publish(&Message::new(&name(topic), topic).qos(1))?;
+        publisher.publish(&TestMessage::new(&name(topic), topic).qos(1))?;
         subscriber.take(topic)?;
     }
     Ok(())
 }
 
-fn many_levels(lab: &Lab<'_>) -> Checked {
+fn many_levels(context: &TestContext<'_>) -> Checked {
     let all = ["*/a", "*/a/", "*/a/b", "*/a/b/c", "*/a//c"];
-    check(lab, "*/a/#", &all, &["*", "*/b", "*/ab", "*b/a", "a"])?;
+    check(context, "*/a/#", &all, &["*", "*/b", "*/ab", "*b/a", "a"])?;
     let all = ["*", "*/", "*/a", "*/a/b"];
-    check(lab, "*/#", &all, &["*a", "a/*"])?;
-    check(lab, "*/+/#", &["*/a", "*/", "*/a/b"], &["*"])?;
-    check(lab, "+/*/#", &["a/*", "a/*/b"], &["*", "a/b/*"])
+    check(context, "*/#", &all, &["*a", "a/*"])?;
+    check(context, "*/+/#", &["*/a", "*/", "*/a/b"], &["*"])?;
+    check(context, "+/*/#", &["a/*", "a/*/b"], &["*", "a/b/*"])
 }
 
-fn one_level(lab: &Lab<'_>) -> Checked {
+fn one_level(context: &TestContext<'_>) -> Checked {
     let none = ["*", "*/a/b", "*/a/", "a/*"];
-    check(lab, "*/+", &["*/a", "*/", "*/ab"], &none)?;
+    check(context, "*/+", &["*/a", "*/", "*/ab"], &none)?;
     let none = ["*/a", "*/a/b", "*/b/c/d", "*/c"];
-    check(lab, "*/+/c", &["*/a/c", "*//c"], &none)?;
-    check(lab, "+/*", &["a/*", "/*"], &["*", "a/b/*", "*/a"])?;
-    check(lab, "+/*/+", &["a/*/b", "/*/"], &["a/*", "*/b"])
+    check(context, "*/+/c", &["*/a/c", "*//c"], &none)?;
+    check(context, "+/*", &["a/*", "/*"], &["*", "a/b/*", "*/a"])?;
+    check(context, "+/*/+", &["a/*/b", "/*/"], &["a/*", "*/b"])
 }
 
-/// None of these filters is one: it gets a failure in SUBACK, or ends the connection.
-pub(super) fn refused(lab: &Lab<'_>, filters: &[impl AsRef<str>]) -> Checked {
+/// Checks that invalid filters are refused in SUBACK or end the connection.
+pub(super) fn refused(context: &TestContext<'_>, filters: &[impl AsRef<str>]) -> Checked {
     for filter in filters {
         let filter = filter.as_ref();
-        let mut peer = lab.connect("c")?;
-        let wishes = [(filter, 0)];
-        peer.send(&subscribe(lab.version, 1, &Properties::default(), &wishes));
-        let heard = peer.hear()?;
-        match &heard {
-            Heard::Closed => {}
-            Heard::Packet(Packet::Disconnect { .. }) => peer.expect_end()?,
-            Heard::Packet(Packet::Suback(answers)) if answers.codes[0] >= 0x80 => {}
-            heard => {
+        let mut peer = context.connect("c")?;
+        let filters = [(filter, 0)];
+        peer.send(&encode::subscribe(
+            context.version,
+            1,
+            &Properties::default(),
+            &filters,
+        ));
+        let received = peer.receive()?;
+        match &received {
+            Received::Closed => {}
+            Received::Packet(Packet::Disconnect { .. }) => peer.expect_end()?,
+            Received::Packet(Packet::Suback(answers)) if answers.codes[0] >= 0x80 => {}
+            received => {
                 let expected = format_args!("the filter {filter:?} to be refused");
-                return Err(Finding::differs(expected, shown(heard)));
+                return Err(Finding::differs(expected, shown(received)));
             }
         }
     }
     Ok(())
 }
 
-fn misplaced_hash(lab: &Lab<'_>) -> Checked {
-    refused(lab, &["a/#/b", "#/a", "a#", "a/b#", "a/#b", "##"])
+fn misplaced_hash(context: &TestContext<'_>) -> Checked {
+    refused(context, &["a/#/b", "#/a", "a#", "a/b#", "a/#b", "##"])
 }
 
-fn misplaced_plus(lab: &Lab<'_>) -> Checked {
-    refused(lab, &["a+", "+a", "a/b+", "a/+b/c", "++"])
+fn misplaced_plus(context: &TestContext<'_>) -> Checked {
+    refused(context, &["a+", "+a", "a/b+", "a/+b/c", "++"])
 }
 
-fn dollar(lab: &Lab<'_>) -> Checked {
-    lab.needs_wildcards()?;
-    let own = lab.id("x");
-    let mut subscriber = lab.connect("sub")?;
+fn dollar(context: &TestContext<'_>) -> Checked {
+    context.needs_wildcards()?;
+    let own = context.id("x");
+    let mut subscriber = context.connect("sub")?;
     let below = format!("+/{own}");
     subscriber.must_subscribe(&[("#", 0), (&below, 0)])?;
-    // A server may refuse such a topic, and close the connection.
-    let mut publisher = lab.connect("pub")?;
-    publisher.begin(&Message::new(&format!("$a/{own}"), "hidden"));
-    publisher.begin(&Message::new(&format!("${own}"), "hidden"));
+    // A server may refuse such a topic and close the connection.
+    let mut publisher = context.connect("pub")?;
+    publisher.begin(&TestMessage::new(&format!("$a/{own}"), "hidden"));
+    publisher.begin(&TestMessage::new(&format!("${own}"), "hidden"));
     while !matches!(
         publisher.ask()?,
-        Heard::Closed | Heard::Packet(Packet::Pingresp)
+        Received::Closed | Received::Packet(Packet::Pingresp)
     ) {}
-    let fence = lab.topic("fence");
-    lab.connect("other")?
-        .publish(&Message::new(&fence, "fence"))?;
-    // Others may publish meanwhile, and `#` finds that, too.
+    let fence = context.topic("fence");
+    context
+        .connect("other")?
+        .publish(&TestMessage::new(&fence, "fence"))?;
+    // Other clients may publish meanwhile, and `#` matches that too.
     loop {
         let message = subscriber.message()?;
         let begins = message.topic.starts_with('$');
@@ -162,21 +171,26 @@ fn dollar(lab: &Lab<'_>) -> Checked {
     }
 }
 
-fn empty_filter(lab: &Lab<'_>) -> Checked {
-    refused(lab, &[""])
+fn empty_filter(context: &TestContext<'_>) -> Checked {
+    refused(context, &[""])
 }
 
-fn empty_topic(lab: &Lab<'_>) -> Checked {
-    lab.expect_fatal(&Message::new("", "x").encode(lab.version))
+fn empty_topic(context: &TestContext<'_>) -> Checked {
+    context.expect_fatal(&TestMessage::new("", "x").encode(context.version))
 }
 
-fn null(lab: &Lab<'_>) -> Checked {
-    lab.expect_fatal(&Message::new("a\0", "x").encode(lab.version))?;
-    let wishes = [("a/\0/b", 0)];
-    lab.expect_fatal(&subscribe(lab.version, 1, &Properties::default(), &wishes))
+fn null(context: &TestContext<'_>) -> Checked {
+    context.expect_fatal(&TestMessage::new("a\0", "x").encode(context.version))?;
+    let filters = [("a/\0/b", 0)];
+    context.expect_fatal(&encode::subscribe(
+        context.version,
+        1,
+        &Properties::default(),
+        &filters,
+    ))
 }
 
-fn letter_by_letter(lab: &Lab<'_>) -> Checked {
+fn letter_by_letter(context: &TestContext<'_>) -> Checked {
     let names = [
         "t",
         "T",
@@ -197,13 +211,13 @@ fn letter_by_letter(lab: &Lab<'_>) -> Checked {
         "\\t",
     ];
     for name in names {
-        let topic = lab.topic(name);
-        let (mut subscriber, mut publisher) = lab.pair(&topic, 0)?;
+        let topic = context.topic(name);
+        let (mut subscriber, mut publisher) = context.pair(&topic, 0)?;
         for other in names {
-            publisher.publish(&Message::new(&lab.topic(other), other).qos(1))?;
+            publisher.publish(&TestMessage::new(&context.topic(other), other).qos(1))?;
         }
         same("the topic", subscriber.take(name)?.topic, topic)?;
-        lab.nothing_more(&mut publisher, &mut subscriber)?;
+        context.nothing_more(&mut publisher, &mut subscriber)?;
     }
     Ok(())
 }

@@ -1,14 +1,16 @@
-//! What a client of MQTT 5 limits: how many messages are on the way to it, how large a packet is,
-//! and what it is told about errors.
+//! Limits set by a client of MQTT 5: messages in flight, packet size, and problem information.
 
-use super::super::case::{Case, Checked, Finding, holds, same};
-use super::super::lab::Lab;
-use super::super::peer::{Heard, Peer};
-use super::super::property::{Name, Properties};
-use super::super::reader::{Message, Packet, Step};
-use super::super::writer::{Writer, packet};
+use super::super::case::Case;
+use super::super::encode;
 
-/// A maximum for packets that takes a short message and no long one.
+use super::super::context::TestContext;
+use super::super::finding::{Checked, Finding, holds, same};
+use super::super::packet::{AckStep, Packet, TestMessage};
+use super::super::property::{Properties, PropertyName};
+use super::super::test_client::{Received, TestClient};
+use super::super::writer::FieldWriter;
+
+/// A maximum packet size between a short and a long message.
 const MAX_PACKET: u32 = 100;
 
 pub(super) const CASES: &[Case] = &[
@@ -79,108 +81,119 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// A client with this limit that subscribes to the topic `t`, and one that publishes.
+/// A client with this limit that subscribes to the topic `t`, and a publisher.
 fn limited(
-    lab: &Lab<'_>,
+    context: &TestContext<'_>,
     change: impl FnOnce(Properties) -> Properties,
-) -> Checked<(Peer, Peer, String)> {
-    let topic = lab.topic("t");
-    let (mut subscriber, _) = lab.open(&lab.hello("sub").with(change))?;
+) -> Checked<(TestClient, TestClient, String)> {
+    let topic = context.topic("t");
+    let (mut subscriber, _) = context.open(&context.connect_packet("sub").with(change))?;
     subscriber.must_subscribe(&[(&topic, 2)])?;
-    Ok((subscriber, lab.connect("pub")?, topic))
+    Ok((subscriber, context.connect("pub")?, topic))
 }
 
 fn small(properties: Properties) -> Properties {
-    properties.four(Name::MaximumPacketSize, MAX_PACKET)
+    properties.four(PropertyName::MaximumPacketSize, MAX_PACKET)
 }
 
-fn no_large_packet(lab: &Lab<'_>) -> Checked {
-    let (mut subscriber, mut publisher, topic) = limited(lab, small)?;
-    // One that just fits, and the next longer one.
+fn no_large_packet(context: &TestContext<'_>) -> Checked {
+    let (mut subscriber, mut publisher, topic) = limited(context, small)?;
+    // A message that just fits, and one that is a byte longer.
     let rest = 2 + 2 + topic.len() + 1;
     let fits = "x".repeat(MAX_PACKET as usize - rest);
     let too_long = "x".repeat(MAX_PACKET as usize - rest + 1);
-    publisher.publish(&Message::new(&topic, &too_long))?;
-    publisher.publish(&Message::new(&topic, &fits))?;
+    publisher.publish(&TestMessage::new(&topic, &too_long))?;
+    publisher.publish(&TestMessage::new(&topic, &fits))?;
     let len = rest + subscriber.message()?.payload.len();
     same("the length of the packet", len, MAX_PACKET as usize)?;
-    // Properties count.
-    let message = Message::new(&topic, "x");
+    // Properties count towards the size.
+    let message = TestMessage::new(&topic, "x");
     publisher.publish(&message.with(|it| it.user("long", &"x".repeat(100))))?;
-    lab.nothing_more(&mut publisher, &mut subscriber)
+    context.nothing_more(&mut publisher, &mut subscriber)
 }
 
-fn too_large_is_passed_over(lab: &Lab<'_>) -> Checked {
-    let (mut subscriber, mut publisher, topic) = limited(lab, small)?;
+fn too_large_is_passed_over(context: &TestContext<'_>) -> Checked {
+    let (mut subscriber, mut publisher, topic) = limited(context, small)?;
     let large = "x".repeat(1000);
     for qos in 0..=2 {
-        lab.needs_qos(qos)?;
-        // More than can be on the way at any server, if they were counted as such.
+        context.needs_qos(qos)?;
+        // More than any server's limit, if they counted.
         for _ in 0..3 {
-            publisher.publish(&Message::new(&topic, &large).qos(qos))?;
+            publisher.publish(&TestMessage::new(&topic, &large).qos(qos))?;
         }
-        publisher.publish(&Message::new(&topic, "small").qos(qos))?;
+        publisher.publish(&TestMessage::new(&topic, "small").qos(qos))?;
         subscriber.take("small")?;
     }
-    lab.nothing_more(&mut publisher, &mut subscriber)
+    context.nothing_more(&mut publisher, &mut subscriber)
 }
 
-fn too_large_for_server(lab: &Lab<'_>) -> Checked {
-    let Some(max) = lab.said.number(Name::MaximumPacketSize) else {
+fn too_large_for_server(context: &TestContext<'_>) -> Checked {
+    let Some(max) = context
+        .server_properties
+        .number(PropertyName::MaximumPacketSize)
+    else {
         return Finding::unsupported("it says no maximum");
     };
     if max >= 0x0fff_ffff {
         return Finding::unsupported("its maximum is that of all packets");
     }
-    // Its beginning alone says how long it is.
-    let mut bytes = Writer::default();
+    // The first bytes contain the length.
+    let mut bytes = FieldWriter::default();
     bytes.u8(0x30);
     bytes.variable(max);
-    bytes.data(lab.topic("t").as_bytes());
-    lab.expect_fatal(&bytes.0)
+    bytes.data(context.topic("t").as_bytes());
+    context.expect_fatal(&bytes.0)
 }
 
-fn no_problem_information(lab: &Lab<'_>) -> Checked {
-    let silent = |it: Properties| it.byte(Name::RequestProblemInformation, 0);
-    let (mut peer, mut publisher, topic) = limited(lab, silent)?;
+fn no_problem_information(context: &TestContext<'_>) -> Checked {
+    let silent = |it: Properties| it.byte(PropertyName::RequestProblemInformation, 0);
+    let (mut peer, mut publisher, topic) = limited(context, silent)?;
     let check = |properties: &Properties| {
-        same("a reason string", properties.get(Name::ReasonString), None)?;
-        same("a user property", properties.get(Name::UserProperty), None)
+        same(
+            "a reason string",
+            properties.get(PropertyName::ReasonString),
+            None,
+        )?;
+        same(
+            "a user property",
+            properties.get(PropertyName::UserProperty),
+            None,
+        )
     };
-    // What a server may have something to say about.
+    // Requests for which a server may send a reason.
     check(&peer.unsubscribe(&["never/subscribed"])?.properties)?;
-    let id = peer.begin(&Message::new(&lab.topic("nobody"), "x").qos(1));
-    check(&peer.expect_step(Step::Puback, id)?.properties)?;
-    if lab.needs_qos(2).is_ok() {
-        let id = peer.begin(&Message::new(&lab.topic("nobody"), "x").qos(2));
-        check(&peer.expect_step(Step::Pubrec, id)?.properties)?;
-        peer.step(Step::Pubrel, 999);
-        check(&peer.expect_step(Step::Pubcomp, 999)?.properties)?;
+    let id = peer.begin(&TestMessage::new(&context.topic("unsubscribed"), "x").qos(1));
+    check(&peer.expect_step(AckStep::Puback, id)?.properties)?;
+    if context.needs_qos(2).is_ok() {
+        let id = peer.begin(&TestMessage::new(&context.topic("unsubscribed"), "x").qos(2));
+        check(&peer.expect_step(AckStep::Pubrec, id)?.properties)?;
+        peer.step(AckStep::Pubrel, 999);
+        check(&peer.expect_step(AckStep::Pubcomp, 999)?.properties)?;
     }
-    // The user properties of a message are none of the server's.
-    publisher.publish(&Message::new(&topic, "x").with(|it| it.user("key", "value")))?;
+    // The user properties of a message are not from the server.
+    publisher.publish(&TestMessage::new(&topic, "x").with(|it| it.user("key", "value")))?;
     let message = peer.take("x")?;
-    let user = message.properties.get(Name::UserProperty);
+    let user = message.properties.get(PropertyName::UserProperty);
     same("the message's own user property", user.is_some(), true)
 }
 
-/// One that takes two messages at a time, and four messages published for it.
-fn full(lab: &Lab<'_>, qos: u8) -> Checked<(Peer, Peer, String)> {
-    lab.needs_qos(qos)?;
-    let two = |it: Properties| it.two(Name::ReceiveMaximum, 2);
-    let (subscriber, mut publisher, topic) = limited(lab, two)?;
+/// A client with a receive maximum of two, and four messages published to it.
+fn full(context: &TestContext<'_>, qos: u8) -> Checked<(TestClient, TestClient, String)> {
+    context.needs_qos(qos)?;
+    let two = |it: Properties| it.two(PropertyName::ReceiveMaximum, 2);
+    let (subscriber, mut publisher, topic) = limited(context, two)?;
     for payload in ["1", "2", "3", "4"] {
-        publisher.publish(&Message::new(&topic, payload).qos(qos))?;
+        publisher.publish(&TestMessage::new(&topic, payload).qos(qos))?;
     }
     Ok((subscriber, publisher, topic))
 }
 
-fn receive_maximum(lab: &Lab<'_>) -> Checked {
+fn receive_maximum(context: &TestContext<'_>) -> Checked {
     for qos in [1, 2] {
-        let (mut subscriber, mut publisher, _) = full(lab, qos)?;
+        let (mut subscriber, mut publisher, _) = full(context, qos)?;
         let first = subscriber.message_of("1")?;
         let second = subscriber.message_of("2")?;
-        lab.nothing_more(&mut publisher, &mut subscriber)?;
+        context.nothing_more(&mut publisher, &mut subscriber)?;
         subscriber.acknowledge(&first)?;
         subscriber.acknowledge(&second)?;
         subscriber.take("3")?;
@@ -189,69 +202,70 @@ fn receive_maximum(lab: &Lab<'_>) -> Checked {
     Ok(())
 }
 
-fn first_at_once(lab: &Lab<'_>) -> Checked {
-    let (mut subscriber, _, _) = full(lab, 1)?;
+fn first_at_once(context: &TestContext<'_>) -> Checked {
+    let (mut subscriber, _, _) = full(context, 1)?;
     subscriber.message_of("1")?;
     subscriber.message_of("2").map(drop)
 }
 
-fn one_for_one(lab: &Lab<'_>) -> Checked {
-    let (mut subscriber, mut publisher, _) = full(lab, 1)?;
+fn one_for_one(context: &TestContext<'_>) -> Checked {
+    let (mut subscriber, mut publisher, _) = full(context, 1)?;
     let first = subscriber.message_of("1")?;
     subscriber.message_of("2")?;
     subscriber.acknowledge(&first)?;
     let third = subscriber.message_of("3")?;
-    lab.nothing_more(&mut publisher, &mut subscriber)?;
+    context.nothing_more(&mut publisher, &mut subscriber)?;
     subscriber.acknowledge(&third)?;
     subscriber.message_of("4").map(drop)
 }
 
-fn others_are_not_delayed(lab: &Lab<'_>) -> Checked {
-    let (mut subscriber, mut publisher, topic) = full(lab, 1)?;
+fn others_are_not_delayed(context: &TestContext<'_>) -> Checked {
+    let (mut subscriber, mut publisher, topic) = full(context, 1)?;
     subscriber.message_of("1")?;
     subscriber.message_of("2")?;
     subscriber.expect_silence()?;
-    subscriber.must_subscribe(&[(&lab.topic("other"), 0)])?;
-    subscriber.publish(&Message::new(&lab.topic("nobody"), "x").qos(1))?;
-    subscriber.unsubscribe(&[&lab.topic("other")])?;
-    // QoS 0 is not counted.
-    publisher.publish(&Message::new(&topic, "uncounted"))?;
+    subscriber.must_subscribe(&[(&context.topic("other"), 0)])?;
+    subscriber.publish(&TestMessage::new(&context.topic("unsubscribed"), "x").qos(1))?;
+    subscriber.unsubscribe(&[&context.topic("other")])?;
+    // QoS 0 does not count.
+    publisher.publish(&TestMessage::new(&topic, "uncounted"))?;
     subscriber.message_of("uncounted").map(drop)
 }
 
-/// More than this a case does not send.
+/// Maximum number of bytes that a case sends.
 const MOST_UNRELEASED: u32 = 5000;
 
-fn too_many_for_server(lab: &Lab<'_>) -> Checked {
-    lab.needs_qos(2)?;
-    let max = lab.said.number(Name::ReceiveMaximum).unwrap_or(0xffff);
+fn too_many_for_server(context: &TestContext<'_>) -> Checked {
+    context.needs_qos(2)?;
+    let max = context
+        .server_properties
+        .number(PropertyName::ReceiveMaximum)
+        .unwrap_or(0xffff);
     if max > MOST_UNRELEASED {
         return Finding::unsupported(format_args!("it says its receive maximum is {max}"));
     }
-    let mut publisher = lab.connect("pub")?;
-    let message = Message::new(&lab.topic("t"), "x").qos(2);
+    let mut publisher = context.connect("pub")?;
+    let message = TestMessage::new(&context.topic("t"), "x").qos(2);
     for _ in 0..max {
         let id = publisher.begin(&message);
-        publisher.expect_step(Step::Pubrec, id)?;
+        publisher.expect_step(AckStep::Pubrec, id)?;
     }
     publisher.begin(&message);
     publisher.expect_close().map(drop)
 }
 
-/// A maximum that leaves little room for words.
+/// A maximum packet size with little room for text.
 const SHORT_PACKET: u32 = 50;
 
 /// A client that takes only short packets.
-fn brief(lab: &Lab<'_>) -> Checked<Peer> {
-    let brief = |it: Properties| it.four(Name::MaximumPacketSize, SHORT_PACKET);
-    Ok(lab.open(&lab.hello("c").with(brief))?.0)
+fn brief(context: &TestContext<'_>) -> Checked<TestClient> {
+    let brief = |it: Properties| it.four(PropertyName::MaximumPacketSize, SHORT_PACKET);
+    Ok(context.open(&context.connect_packet("c").with(brief))?.0)
 }
 
-/// A packet with these properties, and so many bytes besides, is short.
+/// Checks that a packet with these properties and `besides` more bytes is short.
 fn is_short(properties: &Properties, besides: usize) -> Checked {
-    let mut out = Writer::default();
-    properties.write(&mut out);
-    let len = besides + out.0.len();
+    let len = besides + properties.encoded_len();
     holds(
         len <= SHORT_PACKET as usize,
         format_args!("a packet of at most {SHORT_PACKET} bytes"),
@@ -259,29 +273,29 @@ fn is_short(properties: &Properties, besides: usize) -> Checked {
     )
 }
 
-/// The answer to something that a server may well refuse, and have words for.
-fn answer_is_short(lab: &Lab<'_>, qos: u8, step: Step) -> Checked {
-    lab.needs_qos(qos)?;
-    let mut peer = brief(lab)?;
-    let id = peer.begin(&Message::new("$SYS/broker/uptime", "x").qos(qos));
+/// The answer to a request that a server may refuse with a reason.
+fn answer_is_short(context: &TestContext<'_>, qos: u8, step: AckStep) -> Checked {
+    context.needs_qos(qos)?;
+    let mut peer = brief(context)?;
+    let id = peer.begin(&TestMessage::new("$SYS/broker/uptime", "x").qos(qos));
     let answer = peer.expect_step(step, id)?;
     is_short(&answer.properties, 2 + 2 + 1)
 }
 
-fn short_puback(lab: &Lab<'_>) -> Checked {
-    answer_is_short(lab, 1, Step::Puback)
+fn short_puback(context: &TestContext<'_>) -> Checked {
+    answer_is_short(context, 1, AckStep::Puback)
 }
 
-fn short_pubrec(lab: &Lab<'_>) -> Checked {
-    answer_is_short(lab, 2, Step::Pubrec)
+fn short_pubrec(context: &TestContext<'_>) -> Checked {
+    answer_is_short(context, 2, AckStep::Pubrec)
 }
 
-fn short_disconnect(lab: &Lab<'_>) -> Checked {
-    let mut peer = brief(lab)?;
-    peer.send(&packet(0x82, &[0, 0, 0, 0, 1, b'a', 0]));
-    match peer.hear()? {
-        Heard::Packet(Packet::Disconnect { properties, .. }) => is_short(&properties, 2 + 1),
-        Heard::Closed => Ok(()),
-        heard => same("it", heard, Heard::Closed),
+fn short_disconnect(context: &TestContext<'_>) -> Checked {
+    let mut peer = brief(context)?;
+    peer.send(&encode::packet(0x82, &[0, 0, 0, 0, 1, b'a', 0]));
+    match peer.receive()? {
+        Received::Packet(Packet::Disconnect { properties, .. }) => is_short(&properties, 2 + 1),
+        Received::Closed => Ok(()),
+        received => same("it", received, Received::Closed),
     }
 }

@@ -1,11 +1,14 @@
 //! The form of packets: text, lengths, flags and types. Chapters 1.5, 2, 4.8 and 4.13.
 
-use super::super::case::{Case, Checked, same};
-use super::super::lab::Lab;
-use super::super::peer::{Heard, Peer};
-use super::super::property::{Name, Properties};
-use super::super::reader::{Message, Packet, Step};
-use super::super::writer::{Writer, packet};
+use super::super::case::Case;
+use super::super::encode;
+
+use super::super::context::TestContext;
+use super::super::finding::{Checked, same};
+use super::super::packet::{AckStep, Packet, TestMessage};
+use super::super::property::{Properties, PropertyName};
+use super::super::test_client::{Received, TestClient};
+use super::super::writer::FieldWriter;
 use super::connect::NOT_UTF8;
 
 pub(super) const CASES: &[Case] = &[
@@ -111,200 +114,182 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// A PUBLISH with this topic and, in MQTT 5, no properties.
-fn publish_to(lab: &Lab<'_>, topic: &[u8]) -> Vec<u8> {
-    let mut body = Writer::default();
-    body.data(topic);
-    if lab.is_v5() {
-        body.u8(0);
-    }
-    packet(0x30, &body.0)
+fn subscribe_to(context: &TestContext<'_>, filter: &[u8]) -> Vec<u8> {
+    let rest = [&encode::field(filter)[..], &[0]].concat();
+    encode::with_id(context.version, 0x82, 1, &rest)
 }
 
-fn subscribe_to(lab: &Lab<'_>, filter: &[u8]) -> Vec<u8> {
-    let mut body = Writer::default();
-    body.u16(1);
-    if lab.is_v5() {
-        body.u8(0);
-    }
-    body.data(filter);
-    body.u8(0);
-    packet(0x82, &body.0)
-}
-
-fn not_utf8(lab: &Lab<'_>) -> Checked {
+fn not_utf8(context: &TestContext<'_>) -> Checked {
     for bad in NOT_UTF8 {
-        lab.expect_fatal(&publish_to(lab, bad))?;
-        lab.expect_fatal(&subscribe_to(lab, bad))?;
+        context.expect_fatal(&encode::publish(context.version, bad, b""))?;
+        context.expect_fatal(&subscribe_to(context, bad))?;
     }
     Ok(())
 }
 
-fn null(lab: &Lab<'_>) -> Checked {
-    lab.expect_fatal(&publish_to(lab, b"a\0b"))?;
-    lab.expect_fatal(&subscribe_to(lab, b"a\0b"))?;
-    let mut hello = lab.hello("c");
-    hello.id.push(0);
-    lab.expect_refused(&hello.encode())
+fn null(context: &TestContext<'_>) -> Checked {
+    context.expect_fatal(&encode::publish(context.version, b"a\0b", b""))?;
+    context.expect_fatal(&subscribe_to(context, b"a\0b"))?;
+    let mut connect = context.connect_packet("c");
+    connect.id.push(0);
+    context.expect_refused(&connect.encode())
 }
 
-fn feff(lab: &Lab<'_>) -> Checked {
-    let (with, without) = (lab.topic("\u{feff}a\u{feff}"), lab.topic("a"));
-    let (mut subscriber, mut publisher) = lab.pair(&with, 0)?;
-    publisher.publish(&Message::new(&without, "without").qos(1))?;
-    publisher.publish(&Message::new(&with, "with").qos(1))?;
+fn feff(context: &TestContext<'_>) -> Checked {
+    let (with, without) = (context.topic("\u{feff}a\u{feff}"), context.topic("a"));
+    let (mut subscriber, mut publisher) = context.pair(&with, 0)?;
+    publisher.publish(&TestMessage::new(&without, "without").qos(1))?;
+    publisher.publish(&TestMessage::new(&with, "with").qos(1))?;
     same("the topic", subscriber.take("with")?.topic, with)
 }
 
-fn short_lengths(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, 0)?;
-    // The length of the packet goes over each of the places where it needs a byte more.
+fn short_lengths(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&topic, 0)?;
+    // Packet lengths around each limit of the length encoding.
     let rest = 2 + topic.len() + 1;
     for length in [127, 128, 16383, 16384] {
         let payload = "x".repeat(length - rest);
-        publisher.publish(&Message::new(&topic, &payload))?;
+        publisher.publish(&TestMessage::new(&topic, &payload))?;
         subscriber.take(&payload)?;
     }
-    if lab.needs_subscription_ids().is_ok() {
+    if context.needs_subscription_ids().is_ok() {
         for id in [127, 128, 16383, 16384, 0x0fff_ffff] {
-            let number = Properties::default().variable(Name::SubscriptionId, id);
+            let number = Properties::default().variable(PropertyName::SubscriptionId, id);
             subscriber.subscribe_with(&number, &[(&topic, 0)])?;
-            publisher.publish(&Message::new(&topic, "numbered"))?;
+            publisher.publish(&TestMessage::new(&topic, "numbered"))?;
             let message = subscriber.take("numbered")?;
-            let came = message.properties.number(Name::SubscriptionId);
+            let came = message.properties.number(PropertyName::SubscriptionId);
             same("the subscription identifier", came, Some(id))?;
         }
     }
     Ok(())
 }
 
-fn padded(lab: &Lab<'_>) -> Checked {
+fn padded(context: &TestContext<'_>) -> Checked {
     // The length of a PINGREQ, of properties, and a subscription identifier.
-    lab.expect_fatal(&[0xc0, 0x80, 0x00])?;
-    lab.expect_fatal(&packet(0x82, b"\x00\x01\x80\x00\x00\x01a\x00"))?;
-    lab.expect_fatal(&packet(0x82, b"\x00\x01\x03\x0b\x81\x00\x00\x01a\x00"))
+    context.expect_fatal(&[0xc0, 0x80, 0x00])?;
+    context.expect_fatal(&encode::packet(0x82, b"\x00\x01\x80\x00\x00\x01a\x00"))?;
+    context.expect_fatal(&encode::packet(
+        0x82,
+        b"\x00\x01\x03\x0b\x81\x00\x00\x01a\x00",
+    ))
 }
 
-fn pair_not_utf8(lab: &Lab<'_>) -> Checked {
+fn pair_not_utf8(context: &TestContext<'_>) -> Checked {
     for bad in NOT_UTF8 {
         for (key, value) in [(bad, &b"x"[..]), (b"x", bad)] {
-            let mut property = Writer::default();
-            property.u8(Name::UserProperty as u8);
+            let mut property = FieldWriter::default();
+            property.u8(PropertyName::UserProperty as u8);
             property.data(key);
             property.data(value);
-            lab.expect_fatal(&publish_with(&lab.topic("t"), &property.0))?;
+            context.expect_fatal(&encode::publish_with(&context.topic("t"), &property.0))?;
         }
     }
     Ok(())
 }
 
-/// A PUBLISH with these bytes as properties.
-pub(super) fn publish_with(topic: &str, properties: &[u8]) -> Vec<u8> {
-    let mut body = Writer::default();
-    body.data(topic.as_bytes());
-    body.variable(properties.len() as u32);
-    body.bytes(properties);
-    packet(0x30, &body.0)
-}
-
-fn flags_of_all(lab: &Lab<'_>) -> Checked {
-    // All that a server can send but DISCONNECT and AUTH. The reader checks their form.
-    let topic = lab.topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, 2)?;
+fn flags_of_all(context: &TestContext<'_>) -> Checked {
+    // All packets of a server except DISCONNECT and AUTH. The parser checks their form.
+    let topic = context.topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&topic, 2)?;
     for qos in 0..=2 {
-        lab.needs_qos(qos)?;
-        publisher.publish(&Message::new(&topic, "x").qos(qos))?;
+        context.needs_qos(qos)?;
+        publisher.publish(&TestMessage::new(&topic, "x").qos(qos))?;
         subscriber.take("x")?;
     }
     subscriber.unsubscribe(&[&topic])?;
     subscriber.expect_silence()
 }
 
-fn wrong_flags(lab: &Lab<'_>) -> Checked {
+fn wrong_flags(context: &TestContext<'_>) -> Checked {
     for first in [0xc1, 0xc2, 0xc8] {
-        lab.expect_fatal(&packet(first, &[]))?;
+        context.expect_fatal(&encode::packet(first, &[]))?;
     }
-    // Acknowledgements of a message that waits for them.
-    for (qos, step) in [(1, Step::Puback), (2, Step::Pubrec)] {
-        lab.needs_qos(qos)?;
-        let topic = lab.topic("t");
-        let (mut subscriber, mut publisher) = lab.pair(&topic, qos)?;
-        publisher.publish(&Message::new(&topic, "x").qos(qos))?;
+    // Acknowledgements of a message in flight.
+    for (qos, step) in [(1, AckStep::Puback), (2, AckStep::Pubrec)] {
+        context.needs_qos(qos)?;
+        let topic = context.topic("t");
+        let (mut subscriber, mut publisher) = context.pair(&topic, qos)?;
+        publisher.publish(&TestMessage::new(&topic, "x").qos(qos))?;
         let id = subscriber.message_of("x")?.id;
         let first = (step as u8) << 4 | 1;
-        subscriber.send(&packet(first, &id.to_be_bytes()));
+        subscriber.send(&encode::packet(first, &id.to_be_bytes()));
         subscriber.expect_close()?;
     }
     Ok(())
 }
 
-fn unknown_types(lab: &Lab<'_>) -> Checked {
-    lab.expect_fatal(&packet(0x00, &[]))?;
-    if !lab.is_v5() {
-        // It is AUTH in MQTT 5.
-        lab.expect_fatal(&packet(0xf0, &[]))?;
+fn unknown_types(context: &TestContext<'_>) -> Checked {
+    context.expect_fatal(&encode::packet(0x00, &[]))?;
+    if !context.is_v5() {
+        // In MQTT 5 it is AUTH.
+        context.expect_fatal(&encode::packet(0xf0, &[]))?;
     }
     Ok(())
 }
 
-fn types_of_servers(lab: &Lab<'_>) -> Checked {
-    let connack: &[u8] = if lab.is_v5() { &[0, 0, 0] } else { &[0, 0] };
-    let suback: &[u8] = if lab.is_v5() {
+fn types_of_servers(context: &TestContext<'_>) -> Checked {
+    let connack: &[u8] = if context.is_v5() { &[0, 0, 0] } else { &[0, 0] };
+    let suback: &[u8] = if context.is_v5() {
         &[0, 1, 0, 0]
     } else {
         &[0, 1, 0]
     };
-    let unsuback: &[u8] = if lab.is_v5() { &[0, 1, 0, 0] } else { &[0, 1] };
-    lab.expect_fatal(&packet(0x20, connack))?;
-    lab.expect_fatal(&packet(0x90, suback))?;
-    lab.expect_fatal(&packet(0xb0, unsuback))?;
-    lab.expect_fatal(&packet(0xd0, &[]))
+    let unsuback: &[u8] = if context.is_v5() {
+        &[0, 1, 0, 0]
+    } else {
+        &[0, 1]
+    };
+    context.expect_fatal(&encode::packet(0x20, connack))?;
+    context.expect_fatal(&encode::packet(0x90, suback))?;
+    context.expect_fatal(&encode::packet(0xb0, unsuback))?;
+    context.expect_fatal(&encode::packet(0xd0, &[]))
 }
 
-fn long_length(lab: &Lab<'_>) -> Checked {
-    lab.expect_fatal(&[0x30, 0xff, 0xff, 0xff, 0xff, 0x01])?;
-    lab.expect_fatal(&[0xc0, 0x80, 0x80, 0x80, 0x80, 0x00])
+fn long_length(context: &TestContext<'_>) -> Checked {
+    context.expect_fatal(&[0x30, 0xff, 0xff, 0xff, 0xff, 0x01])?;
+    context.expect_fatal(&[0xc0, 0x80, 0x80, 0x80, 0x80, 0x00])
 }
 
-fn cut_off(lab: &Lab<'_>) -> Checked {
+fn cut_off(context: &TestContext<'_>) -> Checked {
     // A packet id of one byte.
-    lab.expect_fatal(&packet(0x82, &[0]))?;
-    lab.expect_fatal(&packet(0xa2, &[0]))?;
-    lab.expect_fatal(&packet(0x40, &[0]))?;
-    lab.expect_fatal(&packet(0x62, &[0]))?;
-    // A filter without its options.
-    let properties: &[u8] = if lab.is_v5() { &[0] } else { &[] };
+    context.expect_fatal(&encode::packet(0x82, &[0]))?;
+    context.expect_fatal(&encode::packet(0xa2, &[0]))?;
+    context.expect_fatal(&encode::packet(0x40, &[0]))?;
+    context.expect_fatal(&encode::packet(0x62, &[0]))?;
+    // A filter without options.
+    let properties: &[u8] = if context.is_v5() { &[0] } else { &[] };
     let filter = [&[0, 1][..], properties, b"\x00\x01a"].concat();
-    lab.expect_fatal(&packet(0x82, &filter))
+    context.expect_fatal(&encode::packet(0x82, &filter))
 }
 
-fn wrong_properties(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
+fn wrong_properties(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
     let fatal = |properties: Properties| {
-        let message = Message::new(&topic, "x").with(|_| properties);
-        lab.expect_fatal(&message.encode(lab.version))
+        let message = TestMessage::new(&topic, "x").with(|_| properties);
+        context.expect_fatal(&message.encode(context.version))
     };
     let none = Properties::default;
-    fatal(none().four(Name::SessionExpiry, 1))?;
-    fatal(none().text(Name::ReasonString, "x"))?;
+    fatal(none().four(PropertyName::SessionExpiry, 1))?;
+    fatal(none().text(PropertyName::ReasonString, "x"))?;
     fatal(
         none()
-            .four(Name::MessageExpiry, 1)
-            .four(Name::MessageExpiry, 1),
+            .four(PropertyName::MessageExpiry, 1)
+            .four(PropertyName::MessageExpiry, 1),
     )?;
     fatal(
         none()
-            .text(Name::ContentType, "x")
-            .text(Name::ContentType, "x"),
+            .text(PropertyName::ContentType, "x")
+            .text(PropertyName::ContentType, "x"),
     )?;
-    fatal(none().byte(Name::PayloadFormat, 2))?;
+    fatal(none().byte(PropertyName::PayloadFormat, 2))?;
     // No property has this number.
-    lab.expect_fatal(&publish_with(&topic, &[0x7f, 0]))
+    context.expect_fatal(&encode::publish_with(&topic, &[0x7f, 0]))
 }
 
-fn misplaced_properties(lab: &Lab<'_>) -> Checked {
-    // A payload format indicator.
+fn misplaced_properties(context: &TestContext<'_>) -> Checked {
+    // A payload format indicator, not allowed here.
     for (first, before, behind) in [
         (0x82, &b"\x00\x01"[..], &b"\x00\x01a\x00"[..]),
         (0xa2, b"\x00\x01", b"\x00\x01a"),
@@ -313,30 +298,30 @@ fn misplaced_properties(lab: &Lab<'_>) -> Checked {
         (0x62, b"\x00\x01\x00", b""),
         (0x70, b"\x00\x01\x00", b""),
     ] {
-        let body = [before, &[2, Name::PayloadFormat as u8, 0], behind].concat();
-        lab.expect_fatal(&packet(first, &body))?;
+        let body = [before, &[2, PropertyName::PayloadFormat as u8, 0], behind].concat();
+        context.expect_fatal(&encode::packet(first, &body))?;
     }
     Ok(())
 }
 
-/// Each kind of acknowledgement where another is due.
-fn out_of_turn(lab: &Lab<'_>) -> Checked {
-    let flows: [(u8, &[Step], Step); 5] = [
-        (1, &[], Step::Pubrec),
-        (1, &[], Step::Pubcomp),
-        (2, &[], Step::Puback),
-        (2, &[], Step::Pubcomp),
-        (2, &[Step::Pubrec], Step::Puback),
+/// Each kind of acknowledgement in place of another.
+fn out_of_turn(context: &TestContext<'_>) -> Checked {
+    let flows: [(u8, &[AckStep], AckStep); 5] = [
+        (1, &[], AckStep::Pubrec),
+        (1, &[], AckStep::Pubcomp),
+        (2, &[], AckStep::Puback),
+        (2, &[], AckStep::Pubcomp),
+        (2, &[AckStep::Pubrec], AckStep::Puback),
     ];
     for (qos, before, wrong) in flows {
-        lab.needs_qos(qos)?;
-        let topic = lab.topic("t");
-        let (mut subscriber, mut publisher) = lab.pair(&topic, qos)?;
-        publisher.publish(&Message::new(&topic, "x").qos(qos))?;
+        context.needs_qos(qos)?;
+        let topic = context.topic("t");
+        let (mut subscriber, mut publisher) = context.pair(&topic, qos)?;
+        publisher.publish(&TestMessage::new(&topic, "x").qos(qos))?;
         let id = subscriber.message_of("x")?.id;
         for step in before {
             subscriber.step(*step, id);
-            subscriber.expect_step(Step::Pubrel, id)?;
+            subscriber.expect_step(AckStep::Pubrel, id)?;
         }
         subscriber.step(wrong, id);
         subscriber.expect_close()?;
@@ -344,22 +329,25 @@ fn out_of_turn(lab: &Lab<'_>) -> Checked {
     Ok(())
 }
 
-fn wrong_property_length(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
+fn wrong_property_length(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
     // The value of an expiry interval has four bytes.
-    lab.expect_fatal(&publish_with(&topic, &[Name::MessageExpiry as u8, 0, 0]))?;
-    // The properties end behind the packet.
-    let mut body = Writer::default();
+    context.expect_fatal(&encode::publish_with(
+        &topic,
+        &[PropertyName::MessageExpiry as u8, 0, 0],
+    ))?;
+    // The length of the properties exceeds the packet.
+    let mut body = FieldWriter::default();
     body.data(topic.as_bytes());
     body.u8(100);
-    lab.expect_fatal(&packet(0x30, &body.0))
+    context.expect_fatal(&encode::packet(0x30, &body.0))
 }
 
-fn closed_after_disconnect(lab: &Lab<'_>) -> Checked {
-    let mut rogue: Peer = lab.connect("rogue")?;
-    rogue.send(&packet(0x82, &[0, 0, 0, 0, 1, b'a', 0]));
-    match rogue.hear()? {
-        Heard::Packet(Packet::Disconnect { .. }) => rogue.expect_end(),
-        heard => same("it", heard, Heard::Closed),
+fn closed_after_disconnect(context: &TestContext<'_>) -> Checked {
+    let mut rogue: TestClient = context.connect("rogue")?;
+    rogue.send(&encode::packet(0x82, &[0, 0, 0, 0, 1, b'a', 0]));
+    match rogue.receive()? {
+        Received::Packet(Packet::Disconnect { .. }) => rogue.expect_end(),
+        received => same("it", received, Received::Closed),
     }
 }

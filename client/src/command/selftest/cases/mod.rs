@@ -1,4 +1,4 @@
-//! The table: every statement that can be seen to hold or not from outside.
+//! The table: every statement of the standard that can be checked from outside.
 
 mod connect;
 mod delivery;
@@ -14,9 +14,9 @@ mod subscribe;
 mod will;
 
 use super::case::Case;
-use super::version::Version;
+use super::version::MqttVersion;
 
-/// In the order of the standard, as far as that serves its reader.
+/// Mostly in the order of the standard.
 const CHAPTERS: [&[Case]; 12] = [
     form::CASES,
     connect::CASES,
@@ -32,8 +32,9 @@ const CHAPTERS: [&[Case]; 12] = [
     end::CASES,
 ];
 
-/// Those of a version whose number or sentence contains one of `patterns`, or all if there are none.
-pub(super) fn chosen(version: Version, patterns: &[String]) -> Vec<Case> {
+/// The cases of a version whose number or sentence contains one of `patterns`, or all if there are
+/// none.
+pub(super) fn chosen(version: MqttVersion, patterns: &[String]) -> Vec<Case> {
     let is_chosen = |number: &str, sentence: &str| {
         let number = format!("MQTT-{number}");
         let is_in = |pattern: &String| number.contains(pattern) || sentence.contains(pattern);

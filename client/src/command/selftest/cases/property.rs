@@ -1,15 +1,17 @@
-//! What MQTT 5 adds to a message: properties that travel with it, expiry, and topic aliases.
+//! Message features of MQTT 5: forwarded properties, expiry, and topic aliases.
 
 use std::thread;
 use std::time::Duration;
 
-use super::super::case::{Case, Checked, Finding, holds, same};
-use super::super::lab::Lab;
-use super::super::property::{Name, Properties, Value};
-use super::super::reader::Message;
-use super::super::writer::Writer;
+use super::super::case::Case;
+use super::super::encode;
+
+use super::super::context::TestContext;
+use super::super::finding::{Checked, Finding, holds, same};
+use super::super::packet::TestMessage;
+use super::super::property::{Properties, PropertyName, Value};
+use super::super::writer::FieldWriter;
 use super::connect::NOT_UTF8;
-use super::form::publish_with;
 
 pub(super) const CASES: &[Case] = &[
     Case::v5(
@@ -105,41 +107,45 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// What a subscriber gets of a message with these properties.
-fn passed(lab: &Lab<'_>, properties: &Properties) -> Checked<Properties> {
-    let topic = lab.topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, 0)?;
-    publisher.publish(&Message::new(&topic, "x").with(|_| properties.clone()))?;
+/// The message that a subscriber receives for one with these properties.
+fn passed(context: &TestContext<'_>, properties: &Properties) -> Checked<Properties> {
+    let topic = context.topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&topic, 0)?;
+    publisher.publish(&TestMessage::new(&topic, "x").with(|_| properties.clone()))?;
     Ok(subscriber.take("x")?.properties)
 }
 
-/// This one arrives as it was sent.
-fn unchanged(lab: &Lab<'_>, name: Name, value: Value) -> Checked {
+/// Checks that a property arrives unchanged.
+fn unchanged(context: &TestContext<'_>, name: PropertyName, value: Value) -> Checked {
     let sent = Properties::default().with(name, value.clone());
-    let came = passed(lab, &sent)?;
+    let came = passed(context, &sent)?;
     same("the property", came.get(name), Some(&value))
 }
 
-fn payload_format(lab: &Lab<'_>) -> Checked {
-    unchanged(lab, Name::PayloadFormat, Value::Byte(1))?;
-    // 0 may also be left out, which says the same.
-    let sent = Properties::default().byte(Name::PayloadFormat, 0);
-    let came = passed(lab, &sent)?.number(Name::PayloadFormat);
+fn payload_format(context: &TestContext<'_>) -> Checked {
+    unchanged(context, PropertyName::PayloadFormat, Value::Byte(1))?;
+    // 0 may also be left out, with the same meaning.
+    let sent = Properties::default().byte(PropertyName::PayloadFormat, 0);
+    let came = passed(context, &sent)?.number(PropertyName::PayloadFormat);
     same("the property", came.unwrap_or(0), 0)
 }
 
-/// Messages that wait for a client that is away: one lives for so long, the other for ever.
-fn waiting(lab: &Lab<'_>, expiry_seconds: u32, away: Duration) -> Checked<Vec<Message>> {
-    let topic = lab.topic("t");
-    let (mut subscriber, _) = lab.open(&lab.lasting("sub"))?;
+/// Two messages that wait for a disconnected client: one with this expiry, one without.
+fn waiting(
+    context: &TestContext<'_>,
+    expiry_seconds: u32,
+    away: Duration,
+) -> Checked<Vec<TestMessage>> {
+    let topic = context.topic("t");
+    let (mut subscriber, _) = context.open(&context.lasting("sub"))?;
     subscriber.must_subscribe(&[(&topic, 1)])?;
     subscriber.leave()?;
-    let mut publisher = lab.connect("pub")?;
-    let mortal = Message::new(&topic, "mortal").qos(1);
-    publisher.publish(&mortal.with(|it| it.four(Name::MessageExpiry, expiry_seconds)))?;
-    publisher.publish(&Message::new(&topic, "immortal").qos(1))?;
+    let mut publisher = context.connect("pub")?;
+    let mortal = TestMessage::new(&topic, "mortal").qos(1);
+    publisher.publish(&mortal.with(|it| it.four(PropertyName::MessageExpiry, expiry_seconds)))?;
+    publisher.publish(&TestMessage::new(&topic, "immortal").qos(1))?;
     thread::sleep(away);
-    let (mut subscriber, _) = lab.open(&lab.hello("sub").lasting())?;
+    let (mut subscriber, _) = context.open(&context.connect_packet("sub").lasting())?;
     let mut came = Vec::new();
     loop {
         let message = subscriber.message()?;
@@ -152,36 +158,36 @@ fn waiting(lab: &Lab<'_>, expiry_seconds: u32, away: Duration) -> Checked<Vec<Me
     }
 }
 
-fn expired(lab: &Lab<'_>) -> Checked {
-    let came = waiting(lab, 1, Duration::from_millis(2500))?;
+fn expired(context: &TestContext<'_>) -> Checked {
+    let came = waiting(context, 1, Duration::from_millis(2500))?;
     same("the number of messages that came", came.len(), 1)
 }
 
-fn expiry_counts_down(lab: &Lab<'_>) -> Checked {
-    let came = waiting(lab, 60, Duration::from_millis(2100))?;
+fn expiry_counts_down(context: &TestContext<'_>) -> Checked {
+    let came = waiting(context, 60, Duration::from_millis(2100))?;
     same("the number of messages that came", came.len(), 2)?;
-    let left = came[0].properties.number(Name::MessageExpiry);
+    let left = came[0].properties.number(PropertyName::MessageExpiry);
     let is_less = left.is_some_and(|left| (50..=58).contains(&left));
     holds(is_less, "57 or 58 of 60 seconds", format!("{left:?}"))?;
     same(
         "another expiry",
-        came[1].properties.get(Name::MessageExpiry),
+        came[1].properties.get(PropertyName::MessageExpiry),
         None,
     )
 }
 
 /// A message with a topic alias; its topic may be empty.
-fn aliased(topic: &str, payload: &str, alias: u16) -> Message {
-    let message = Message::new(topic, payload);
-    message.with(|it| it.two(Name::TopicAlias, alias))
+fn aliased(topic: &str, payload: &str, alias: u16) -> TestMessage {
+    let message = TestMessage::new(topic, payload);
+    message.with(|it| it.two(PropertyName::TopicAlias, alias))
 }
 
-fn aliases(lab: &Lab<'_>) -> Checked {
-    let max = lab.needs_aliases()?;
-    let topics = ["a", "b"].map(|name| lab.topic(name));
-    let mut subscriber = lab.connect("sub")?;
+fn aliases(context: &TestContext<'_>) -> Checked {
+    let max = context.needs_aliases()?;
+    let topics = ["a", "b"].map(|name| context.topic(name));
+    let mut subscriber = context.connect("sub")?;
     subscriber.must_subscribe(&[(&topics[0], 0), (&topics[1], 0)])?;
-    let mut publisher = lab.connect("pub")?;
+    let mut publisher = context.connect("pub")?;
     for alias in [1, max] {
         for topic in &topics {
             publisher.publish(&aliased(topic, "named", alias))?;
@@ -193,50 +199,53 @@ fn aliases(lab: &Lab<'_>) -> Checked {
     Ok(())
 }
 
-fn alias_ends(lab: &Lab<'_>) -> Checked {
-    lab.needs_aliases()?;
-    let topic = lab.topic("t");
-    let (mut subscriber, mut other) = lab.pair(&topic, 0)?;
-    let (mut publisher, _) = lab.open(&lab.lasting("c"))?;
+fn alias_ends(context: &TestContext<'_>) -> Checked {
+    context.needs_aliases()?;
+    let topic = context.topic("t");
+    let (mut subscriber, mut other) = context.pair(&topic, 0)?;
+    let (mut publisher, _) = context.open(&context.lasting("c"))?;
     publisher.publish(&aliased(&topic, "named", 1))?;
     subscriber.take("named")?;
     publisher.leave()?;
-    let (mut publisher, _) = lab.open(&lab.hello("c").lasting())?;
+    let (mut publisher, _) = context.open(&context.connect_packet("c").lasting())?;
     publisher.publish(&aliased("", "by an old alias", 1))?;
     publisher.expect_close()?;
-    lab.nothing_more(&mut other, &mut subscriber)
+    context.nothing_more(&mut other, &mut subscriber)
 }
 
-fn alias_0(lab: &Lab<'_>) -> Checked {
-    lab.expect_fatal(&aliased(&lab.topic("t"), "x", 0).encode(lab.version))
+fn alias_0(context: &TestContext<'_>) -> Checked {
+    context.expect_fatal(&aliased(&context.topic("t"), "x", 0).encode(context.version))
 }
 
-fn alias_too_high(lab: &Lab<'_>) -> Checked {
-    let max = lab.said.number(Name::TopicAliasMaximum).unwrap_or(0) as u16;
+fn alias_too_high(context: &TestContext<'_>) -> Checked {
+    let max = context
+        .server_properties
+        .number(PropertyName::TopicAliasMaximum)
+        .unwrap_or(0) as u16;
     let Some(beyond) = max.checked_add(1) else {
         return Finding::unsupported("it takes all topic aliases");
     };
-    lab.expect_fatal(&aliased(&lab.topic("t"), "x", beyond).encode(lab.version))
+    context.expect_fatal(&aliased(&context.topic("t"), "x", beyond).encode(context.version))
 }
 
-/// The topic aliases of messages for a client that takes so many.
-fn aliases_for(lab: &Lab<'_>, max: Option<u16>) -> Checked<Vec<Option<u32>>> {
-    let mut hello = lab.hello("sub");
+/// The topic aliases in messages to a client with this maximum.
+fn aliases_for(context: &TestContext<'_>, max: Option<u16>) -> Checked<Vec<Option<u32>>> {
+    let mut connect = context.connect_packet("sub");
     if let Some(max) = max {
-        hello = hello.with(|it| it.two(Name::TopicAliasMaximum, max));
+        connect = connect.with(|it| it.two(PropertyName::TopicAliasMaximum, max));
     }
-    let (mut subscriber, _) = lab.open(&hello)?;
-    let mut publisher = lab.connect("pub")?;
-    let topics = ["a", "b", "c", "d"].map(|name| lab.topic(name));
+    let (mut subscriber, _) = context.open(&connect)?;
+    let mut publisher = context.connect("pub")?;
+    let topics = ["a", "b", "c", "d"].map(|name| context.topic(name));
     let mut named = std::collections::BTreeMap::new();
     let mut aliases = Vec::new();
     for topic in &topics {
         subscriber.must_subscribe(&[(topic, 0)])?;
     }
     for topic in topics.iter().cycle().take(3 * topics.len()) {
-        publisher.publish(&Message::new(topic, topic))?;
+        publisher.publish(&TestMessage::new(topic, topic))?;
         let message = subscriber.message()?;
-        let alias = message.properties.number(Name::TopicAlias);
+        let alias = message.properties.number(PropertyName::TopicAlias);
         if let Some(alias) = alias {
             if !message.topic.is_empty() {
                 named.insert(alias, message.topic.clone());
@@ -250,72 +259,80 @@ fn aliases_for(lab: &Lab<'_>, max: Option<u16>) -> Checked<Vec<Option<u32>>> {
     Ok(aliases)
 }
 
-fn no_aliases(lab: &Lab<'_>) -> Checked {
+fn no_aliases(context: &TestContext<'_>) -> Checked {
     for max in [None, Some(0)] {
-        let came = aliases_for(lab, max)?;
+        let came = aliases_for(context, max)?;
         same("topic aliases", came.into_iter().flatten().count(), 0)?;
     }
     Ok(())
 }
 
-fn few_aliases(lab: &Lab<'_>) -> Checked {
-    let came = aliases_for(lab, Some(2))?;
+fn few_aliases(context: &TestContext<'_>) -> Checked {
+    let came = aliases_for(context, Some(2))?;
     let highest = came.into_iter().flatten().max().unwrap_or(0);
     let text = format_args!("{highest}");
     holds(highest <= 2, "no topic alias above 2", text)
 }
 
 /// A PUBLISH with a property of these bytes.
-fn with_text(lab: &Lab<'_>, name: Name, text: &[u8]) -> Vec<u8> {
-    let mut property = Writer::default();
+fn with_text(context: &TestContext<'_>, name: PropertyName, text: &[u8]) -> Vec<u8> {
+    let mut property = FieldWriter::default();
     property.u8(name as u8);
     property.data(text);
-    publish_with(&lab.topic("t"), &property.0)
+    encode::publish_with(&context.topic("t"), &property.0)
 }
 
-fn not_utf8(lab: &Lab<'_>, name: Name) -> Checked {
+fn not_utf8(context: &TestContext<'_>, name: PropertyName) -> Checked {
     for bad in NOT_UTF8 {
-        lab.expect_fatal(&with_text(lab, name, bad))?;
+        context.expect_fatal(&with_text(context, name, bad))?;
     }
     Ok(())
 }
 
-fn response_topic_not_utf8(lab: &Lab<'_>) -> Checked {
-    not_utf8(lab, Name::ResponseTopic)
+fn response_topic_not_utf8(context: &TestContext<'_>) -> Checked {
+    not_utf8(context, PropertyName::ResponseTopic)
 }
 
-fn content_type_not_utf8(lab: &Lab<'_>) -> Checked {
-    not_utf8(lab, Name::ContentType)
+fn content_type_not_utf8(context: &TestContext<'_>) -> Checked {
+    not_utf8(context, PropertyName::ContentType)
 }
 
-fn response_topic_wildcard(lab: &Lab<'_>) -> Checked {
+fn response_topic_wildcard(context: &TestContext<'_>) -> Checked {
     for topic in ["a/#", "a/+", "#"] {
-        lab.expect_fatal(&with_text(lab, Name::ResponseTopic, topic.as_bytes()))?;
+        context.expect_fatal(&with_text(
+            context,
+            PropertyName::ResponseTopic,
+            topic.as_bytes(),
+        ))?;
     }
     Ok(())
 }
 
-fn response_topic(lab: &Lab<'_>) -> Checked {
+fn response_topic(context: &TestContext<'_>) -> Checked {
     let value = Value::Text("answers/\u{e9} ;".to_owned());
-    unchanged(lab, Name::ResponseTopic, value)
+    unchanged(context, PropertyName::ResponseTopic, value)
 }
 
-fn correlation_data(lab: &Lab<'_>) -> Checked {
+fn correlation_data(context: &TestContext<'_>) -> Checked {
     let every = (0..=255).collect::<Vec<u8>>();
     for data in [vec![], vec![0], every] {
-        unchanged(lab, Name::CorrelationData, Value::Data(data))?;
+        unchanged(context, PropertyName::CorrelationData, Value::Data(data))?;
     }
     Ok(())
 }
 
-fn content_type(lab: &Lab<'_>) -> Checked {
+fn content_type(context: &TestContext<'_>) -> Checked {
     for text in ["", "text/plain; charset=utf-8", "\u{1f980}"] {
-        unchanged(lab, Name::ContentType, Value::Text(text.to_owned()))?;
+        unchanged(
+            context,
+            PropertyName::ContentType,
+            Value::Text(text.to_owned()),
+        )?;
     }
     Ok(())
 }
 
-/// Two with one key, an empty key, an empty value, and what would need escapes elsewhere.
+/// A repeated key, an empty key, an empty value, and characters that other formats escape.
 fn several() -> Properties {
     let properties = Properties::default();
     properties
@@ -329,10 +346,13 @@ fn several() -> Properties {
 }
 
 fn user_values(properties: &Properties) -> Vec<Value> {
-    properties.all(Name::UserProperty).cloned().collect()
+    properties
+        .all(PropertyName::UserProperty)
+        .cloned()
+        .collect()
 }
 
-fn user_properties(lab: &Lab<'_>) -> Checked {
+fn user_properties(context: &TestContext<'_>) -> Checked {
     let sorted = |properties: &Properties| {
         let mut shown: Vec<_> = user_values(properties)
             .iter()
@@ -341,33 +361,33 @@ fn user_properties(lab: &Lab<'_>) -> Checked {
         shown.sort();
         shown
     };
-    let came = passed(lab, &several())?;
+    let came = passed(context, &several())?;
     same("the user properties", sorted(&came), sorted(&several()))
 }
 
-fn user_properties_in_order(lab: &Lab<'_>) -> Checked {
-    let came = user_values(&passed(lab, &several())?);
+fn user_properties_in_order(context: &TestContext<'_>) -> Checked {
+    let came = user_values(&passed(context, &several())?);
     same("the user properties", came, user_values(&several()))
 }
 
-fn retained_keeps(lab: &Lab<'_>) -> Checked {
-    lab.needs_retained()?;
-    let topic = lab.kept_topic("t");
+fn retained_keeps(context: &TestContext<'_>) -> Checked {
+    context.needs_retained()?;
+    let topic = context.kept_topic("t");
     let sent = several()
-        .text(Name::ContentType, "text/plain")
-        .text(Name::ResponseTopic, "answers")
-        .data(Name::CorrelationData, b"\x00\xff");
-    let mut publisher = lab.connect("pub")?;
-    let message = Message::new(&topic, "kept").qos(1).retain();
+        .text(PropertyName::ContentType, "text/plain")
+        .text(PropertyName::ResponseTopic, "answers")
+        .data(PropertyName::CorrelationData, b"\x00\xff");
+    let mut publisher = context.connect("pub")?;
+    let message = TestMessage::new(&topic, "kept").qos(1).retain();
     publisher.publish(&message.with(|_| sent.clone()))?;
-    let retained = lab.retained(&topic, 0)?;
+    let retained = context.retained(&topic, 0)?;
     same("the number of retained messages", retained.len(), 1)?;
     let came = &retained[0].properties;
     same("the user properties", user_values(came), user_values(&sent))?;
     for name in [
-        Name::ContentType,
-        Name::ResponseTopic,
-        Name::CorrelationData,
+        PropertyName::ContentType,
+        PropertyName::ResponseTopic,
+        PropertyName::CorrelationData,
     ] {
         same("the property", came.get(name), sent.get(name))?;
     }

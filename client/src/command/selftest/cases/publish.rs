@@ -1,11 +1,13 @@
-//! PUBLISH: its flags, its topic, and what is retained. Chapter 3.3.
+//! PUBLISH: flags, topic, and retained messages. Chapter 3.3.
 
-use super::super::case::{Case, Checked, Finding, holds, same};
-use super::super::lab::Lab;
-use super::super::peer::Heard;
-use super::super::property::{Name, Properties, Value};
-use super::super::reader::{Message, Packet, Step};
-use super::super::writer::{Writer, packet};
+use super::super::case::Case;
+use super::super::encode;
+
+use super::super::context::TestContext;
+use super::super::finding::{Checked, Finding, holds, same};
+use super::super::packet::{AckStep, Packet, TestMessage};
+use super::super::property::{Properties, PropertyName, Value};
+use super::super::test_client::Received;
 use super::connect::NOT_UTF8;
 
 /// Options of a subscription in MQTT 5.
@@ -156,34 +158,34 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-fn qos_0_has_no_dup(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, 2)?;
-    publisher.publish(&Message::new(&topic, "x"))?;
+fn qos_0_has_no_dup(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&topic, 2)?;
+    publisher.publish(&TestMessage::new(&topic, "x"))?;
     let message = subscriber.message_of("x")?;
     same("QoS and DUP", (message.qos, message.dup), (0, false))
 }
 
-fn dup_is_not_handed_on(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, 2)?;
+fn dup_is_not_handed_on(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&topic, 2)?;
     for qos in [1, 2] {
-        lab.needs_qos(qos)?;
-        publisher.publish(&Message::new(&topic, "x").qos(qos).dup())?;
+        context.needs_qos(qos)?;
+        publisher.publish(&TestMessage::new(&topic, "x").qos(qos).dup())?;
         let message = subscriber.take("x")?;
         same("QoS and DUP", (message.qos, message.dup), (qos, false))?;
     }
     Ok(())
 }
 
-fn qos_3(lab: &Lab<'_>) -> Checked {
-    let message = Message::new(&lab.topic("t"), "x").qos(3).id(1);
-    lab.expect_fatal(&message.encode(lab.version))
+fn qos_3(context: &TestContext<'_>) -> Checked {
+    let message = TestMessage::new(&context.topic("t"), "x").qos(3).id(1);
+    context.expect_fatal(&message.encode(context.version))
 }
 
-/// What is retained on one topic: its payload and QoS.
-fn retained_on(lab: &Lab<'_>, topic: &str) -> Checked<Option<(String, u8)>> {
-    let retained = lab.retained(topic, 2)?;
+/// Payload and QoS of the retained message of one topic.
+fn retained_on(context: &TestContext<'_>, topic: &str) -> Checked<Option<(String, u8)>> {
+    let retained = context.retained(topic, 2)?;
     holds(
         retained.len() < 2,
         "one retained message at most",
@@ -193,225 +195,214 @@ fn retained_on(lab: &Lab<'_>, topic: &str) -> Checked<Option<(String, u8)>> {
     Ok(first.map(|it| (String::from_utf8_lossy(&it.payload).into_owned(), it.qos)))
 }
 
-fn check_retained(lab: &Lab<'_>, topic: &str, payload: &str, qos: u8) -> Checked {
+fn check_retained(context: &TestContext<'_>, topic: &str, payload: &str, qos: u8) -> Checked {
     let expected = Some((payload.to_owned(), qos));
-    same("what is retained", retained_on(lab, topic)?, expected)
+    same("what is retained", retained_on(context, topic)?, expected)
 }
 
-fn retained_is_stored(lab: &Lab<'_>) -> Checked {
-    lab.needs_retained()?;
-    let topic = lab.kept_topic("t");
-    let mut publisher = lab.connect("pub")?;
+fn retained_is_stored(context: &TestContext<'_>) -> Checked {
+    context.needs_retained()?;
+    let topic = context.kept_topic("t");
+    let mut publisher = context.connect("pub")?;
     for qos in [2, 1] {
-        lab.needs_qos(qos)?;
+        context.needs_qos(qos)?;
         let payload = format!("QoS {qos}");
-        publisher.publish(&Message::new(&topic, &payload).qos(qos).retain())?;
-        check_retained(lab, &topic, &payload, qos)?;
+        publisher.publish(&TestMessage::new(&topic, &payload).qos(qos).retain())?;
+        check_retained(context, &topic, &payload, qos)?;
     }
     Ok(())
 }
 
-fn retained_for_new(lab: &Lab<'_>) -> Checked {
-    lab.needs_retained()?;
-    lab.needs_wildcards()?;
-    let mut publisher = lab.connect("pub")?;
+fn retained_for_new(context: &TestContext<'_>) -> Checked {
+    context.needs_retained()?;
+    context.needs_wildcards()?;
+    let mut publisher = context.connect("pub")?;
     for name in ["k/a", "k/b"] {
-        let topic = lab.kept_topic(name);
-        publisher.publish(&Message::new(&topic, "first").qos(1).retain())?;
-        publisher.publish(&Message::new(&topic, "last").qos(1).retain())?;
+        let topic = context.kept_topic(name);
+        publisher.publish(&TestMessage::new(&topic, "first").qos(1).retain())?;
+        publisher.publish(&TestMessage::new(&topic, "last").qos(1).retain())?;
     }
-    let found = lab.retained(&lab.topic("k/+"), 0)?;
+    let found = context.retained(&context.topic("k/+"), 0)?;
     let mut topics: Vec<_> = found.iter().map(|it| it.topic.clone()).collect();
     topics.sort();
-    let expected = vec![lab.topic("k/a"), lab.topic("k/b")];
+    let expected = vec![context.topic("k/a"), context.topic("k/b")];
     same("the topics of retained messages", topics, expected)?;
     let are_last = found.iter().all(|message| message.payload == b"last");
     same("each being the last of its topic", are_last, true)
 }
 
-fn retained_qos_0_replaces(lab: &Lab<'_>) -> Checked {
-    let topic = lab.kept_topic("t");
-    let mut publisher = lab.connect("pub")?;
-    publisher.publish(&Message::new(&topic, "first").qos(1).retain())?;
-    publisher.publish(&Message::new(&topic, "last").retain())?;
+fn retained_qos_0_replaces(context: &TestContext<'_>) -> Checked {
+    let topic = context.kept_topic("t");
+    let mut publisher = context.connect("pub")?;
+    publisher.publish(&TestMessage::new(&topic, "first").qos(1).retain())?;
+    publisher.publish(&TestMessage::new(&topic, "last").retain())?;
     publisher.expect_silence()?;
-    // The server may forget the new one, but never the fact that the old one is gone.
-    match retained_on(lab, &topic)? {
+    // The server may drop the new message, but must not keep the old one.
+    match retained_on(context, &topic)? {
         None => Ok(()),
         retained => same("what is retained", retained, Some(("last".to_owned(), 0))),
     }
 }
 
-fn retained_has_flag(lab: &Lab<'_>) -> Checked {
-    let topic = lab.kept_topic("t");
-    let mut publisher = lab.connect("pub")?;
-    publisher.publish(&Message::new(&topic, "x").qos(1).retain())?;
-    let retained = lab.retained(&topic, 1)?;
+fn retained_has_flag(context: &TestContext<'_>) -> Checked {
+    let topic = context.kept_topic("t");
+    let mut publisher = context.connect("pub")?;
+    publisher.publish(&TestMessage::new(&topic, "x").qos(1).retain())?;
+    let retained = context.retained(&topic, 1)?;
     same("the number of retained messages", retained.len(), 1)?;
     same("the retain flag", retained[0].retain, true)
 }
 
-fn established_gets_no_flag(lab: &Lab<'_>) -> Checked {
-    lab.needs_retained()?;
-    let topic = lab.kept_topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, 1)?;
-    publisher.publish(&Message::new(&topic, "x").qos(1).retain())?;
+fn established_gets_no_flag(context: &TestContext<'_>) -> Checked {
+    context.needs_retained()?;
+    let topic = context.kept_topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&topic, 1)?;
+    publisher.publish(&TestMessage::new(&topic, "x").qos(1).retain())?;
     same("the retain flag", subscriber.take("x")?.retain, false)
 }
 
-fn empty_removes(lab: &Lab<'_>) -> Checked {
-    lab.needs_retained()?;
-    let topic = lab.kept_topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, 1)?;
-    publisher.publish(&Message::new(&topic, "x").qos(1).retain())?;
+fn empty_removes(context: &TestContext<'_>) -> Checked {
+    context.needs_retained()?;
+    let topic = context.kept_topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&topic, 1)?;
+    publisher.publish(&TestMessage::new(&topic, "x").qos(1).retain())?;
     subscriber.take("x")?;
-    publisher.publish(&Message::new(&topic, "").qos(1).retain())?;
+    publisher.publish(&TestMessage::new(&topic, "").qos(1).retain())?;
     subscriber.take("")?;
-    same("what is retained", retained_on(lab, &topic)?, None)
+    same("what is retained", retained_on(context, &topic)?, None)
 }
 
-fn empty_is_not_retained(lab: &Lab<'_>) -> Checked {
-    lab.needs_retained()?;
-    let topic = lab.kept_topic("t");
-    let mut publisher = lab.connect("pub")?;
-    publisher.publish(&Message::new(&topic, "").qos(1).retain())?;
-    same("what is retained", retained_on(lab, &topic)?, None)
+fn empty_is_not_retained(context: &TestContext<'_>) -> Checked {
+    context.needs_retained()?;
+    let topic = context.kept_topic("t");
+    let mut publisher = context.connect("pub")?;
+    publisher.publish(&TestMessage::new(&topic, "").qos(1).retain())?;
+    same("what is retained", retained_on(context, &topic)?, None)
 }
 
-fn plain_changes_nothing(lab: &Lab<'_>) -> Checked {
-    lab.needs_retained()?;
-    let (topic, other) = (lab.kept_topic("t"), lab.kept_topic("other"));
-    let mut publisher = lab.connect("pub")?;
-    publisher.publish(&Message::new(&topic, "kept").qos(1).retain())?;
-    publisher.publish(&Message::new(&topic, "passing").qos(1))?;
-    publisher.publish(&Message::new(&topic, "").qos(1))?;
-    publisher.publish(&Message::new(&other, "passing").qos(1))?;
-    check_retained(lab, &topic, "kept", 1)?;
-    same("what is retained", retained_on(lab, &other)?, None)
+fn plain_changes_nothing(context: &TestContext<'_>) -> Checked {
+    context.needs_retained()?;
+    let (topic, other) = (context.kept_topic("t"), context.kept_topic("other"));
+    let mut publisher = context.connect("pub")?;
+    publisher.publish(&TestMessage::new(&topic, "kept").qos(1).retain())?;
+    publisher.publish(&TestMessage::new(&topic, "passing").qos(1))?;
+    publisher.publish(&TestMessage::new(&topic, "").qos(1))?;
+    publisher.publish(&TestMessage::new(&other, "passing").qos(1))?;
+    check_retained(context, &topic, "kept", 1)?;
+    same("what is retained", retained_on(context, &other)?, None)
 }
 
-fn retained_if_new(lab: &Lab<'_>) -> Checked {
-    lab.needs_retained()?;
-    let topic = lab.kept_topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&lab.topic("unrelated"), 0)?;
-    publisher.publish(&Message::new(&topic, "kept").qos(1).retain())?;
+fn retained_if_new(context: &TestContext<'_>) -> Checked {
+    context.needs_retained()?;
+    let topic = context.kept_topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&context.topic("unrelated"), 0)?;
+    publisher.publish(&TestMessage::new(&topic, "kept").qos(1).retain())?;
     subscriber.must_subscribe(&[(&topic, RETAINED_IF_NEW)])?;
     subscriber.take("kept")?;
     subscriber.must_subscribe(&[(&topic, RETAINED_IF_NEW)])?;
-    lab.nothing_more(&mut publisher, &mut subscriber)?;
-    // After its end it is new again.
+    context.nothing_more(&mut publisher, &mut subscriber)?;
+    // After PUBCOMP the id is new again.
     subscriber.unsubscribe(&[&topic])?;
     subscriber.must_subscribe(&[(&topic, RETAINED_IF_NEW)])?;
     subscriber.take("kept").map(drop)
 }
 
-fn no_retained(lab: &Lab<'_>) -> Checked {
-    lab.needs_retained()?;
-    let topic = lab.kept_topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&lab.topic("unrelated"), 0)?;
-    publisher.publish(&Message::new(&topic, "kept").qos(1).retain())?;
+fn no_retained(context: &TestContext<'_>) -> Checked {
+    context.needs_retained()?;
+    let topic = context.kept_topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&context.topic("unrelated"), 0)?;
+    publisher.publish(&TestMessage::new(&topic, "kept").qos(1).retain())?;
     subscriber.must_subscribe(&[(&topic, NO_RETAINED)])?;
-    lab.nothing_more(&mut publisher, &mut subscriber)
+    context.nothing_more(&mut publisher, &mut subscriber)
 }
 
-fn retain_as_published(lab: &Lab<'_>) -> Checked {
-    lab.needs_retained()?;
-    let topic = lab.kept_topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, RETAIN_AS_PUBLISHED)?;
-    publisher.publish(&Message::new(&topic, "kept").retain())?;
+fn retain_as_published(context: &TestContext<'_>) -> Checked {
+    context.needs_retained()?;
+    let topic = context.kept_topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&topic, RETAIN_AS_PUBLISHED)?;
+    publisher.publish(&TestMessage::new(&topic, "kept").retain())?;
     same("the retain flag", subscriber.take("kept")?.retain, true)?;
-    publisher.publish(&Message::new(&topic, "passing"))?;
+    publisher.publish(&TestMessage::new(&topic, "passing"))?;
     same("the retain flag", subscriber.take("passing")?.retain, false)
 }
 
-/// A QoS 0 PUBLISH to a topic of these bytes.
-fn publish_to(lab: &Lab<'_>, topic: &[u8]) -> Vec<u8> {
-    let mut body = Writer::default();
-    body.data(topic);
-    if lab.is_v5() {
-        body.u8(0);
-    }
-    body.bytes(b"x");
-    packet(0x30, &body.0)
-}
-
-fn topic_not_utf8(lab: &Lab<'_>) -> Checked {
+fn topic_not_utf8(context: &TestContext<'_>) -> Checked {
     for bad in NOT_UTF8 {
-        let mut topic = lab.topic("t").into_bytes();
+        let mut topic = context.topic("t").into_bytes();
         topic.extend_from_slice(bad);
-        lab.expect_fatal(&publish_to(lab, &topic))?;
+        context.expect_fatal(&encode::publish(context.version, &topic, b"x"))?;
     }
     Ok(())
 }
 
-fn topic_cut_off(lab: &Lab<'_>) -> Checked {
-    lab.expect_fatal(&packet(0x30, &[0, 10, b'a']))?;
-    lab.expect_fatal(&packet(0x30, &[0]))?;
-    // There is a topic, and no packet id behind it.
-    lab.expect_fatal(&packet(0x32, &[0, 1, b'a']))
+fn topic_cut_off(context: &TestContext<'_>) -> Checked {
+    context.expect_fatal(&encode::packet(0x30, &[0, 10, b'a']))?;
+    context.expect_fatal(&encode::packet(0x30, &[0]))?;
+    // A topic without a packet id after it.
+    context.expect_fatal(&encode::packet(0x32, &[0, 1, b'a']))
 }
 
-pub(super) fn wildcards_in_topic(lab: &Lab<'_>) -> Checked {
+pub(super) fn wildcards_in_topic(context: &TestContext<'_>) -> Checked {
     for name in ["a/+", "a/#", "+/b"] {
-        let topic = lab.topic(name);
-        let (mut subscriber, mut publisher) = lab.pair(&lab.topic("a/b"), 1)?;
-        let mut rogue = lab.connect("rogue")?;
-        let message = Message::new(&topic, "x").qos(1);
+        let topic = context.topic(name);
+        let (mut subscriber, mut publisher) = context.pair(&context.topic("a/b"), 1)?;
+        let mut rogue = context.connect("rogue")?;
+        let message = TestMessage::new(&topic, "x").qos(1);
         let id = rogue.begin(&message);
-        if lab.is_v5() {
-            // To refuse the message alone is enough in MQTT 5.
-            match rogue.hear()? {
-                Heard::Packet(Packet::Ack(ack)) if ack.id == id => {
+        if context.is_v5() {
+            // In MQTT 5 it is enough to refuse the message.
+            match rogue.receive()? {
+                Received::Packet(Packet::Ack(ack)) if ack.id == id => {
                     let came = format!("PUBACK 0x{:02x}", ack.code);
                     holds(ack.code >= 0x80, "a PUBACK that refuses", came)?;
                 }
-                Heard::Packet(Packet::Disconnect { .. }) => rogue.expect_end()?,
-                heard => same("it", heard, Heard::Closed)?,
+                Received::Packet(Packet::Disconnect { .. }) => rogue.expect_end()?,
+                received => same("it", received, Received::Closed)?,
             }
         } else {
             rogue.expect_close()?;
         }
-        lab.nothing_more(&mut publisher, &mut subscriber)?;
+        context.nothing_more(&mut publisher, &mut subscriber)?;
     }
     Ok(())
 }
 
-fn topic_matches(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("a/b");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, 0)?;
+fn topic_matches(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("a/b");
+    let (mut subscriber, mut publisher) = context.pair(&topic, 0)?;
     for name in ["a", "a/b/c", "a/c", "A/B", "b"] {
-        publisher.publish(&Message::new(&lab.topic(name), "another").qos(1))?;
+        publisher.publish(&TestMessage::new(&context.topic(name), "another").qos(1))?;
     }
-    publisher.publish(&Message::new(&topic, "this").qos(1))?;
+    publisher.publish(&TestMessage::new(&topic, "this").qos(1))?;
     same("the topic", subscriber.take("this")?.topic, topic)
 }
 
-fn answered_by_qos(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
-    let mut publisher = lab.connect("pub")?;
-    publisher.publish(&Message::new(&topic, "x"))?;
+fn answered_by_qos(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
+    let mut publisher = context.connect("pub")?;
+    publisher.publish(&TestMessage::new(&topic, "x"))?;
     publisher.expect_silence()?;
     for qos in [1, 2] {
-        lab.needs_qos(qos)?;
-        publisher.publish(&Message::new(&topic, "x").qos(qos))?;
+        context.needs_qos(qos)?;
+        publisher.publish(&TestMessage::new(&topic, "x").qos(qos))?;
         publisher.expect_silence()?;
     }
     Ok(())
 }
 
-fn overlap(lab: &Lab<'_>) -> Checked {
-    lab.needs_wildcards()?;
-    lab.needs_qos(2)?;
-    let topic = lab.topic("a/b");
-    let mut subscriber = lab.connect("sub")?;
-    let (one, many) = (lab.topic("a/+"), lab.topic("a/#"));
+fn overlap(context: &TestContext<'_>) -> Checked {
+    context.needs_wildcards()?;
+    context.needs_qos(2)?;
+    let topic = context.topic("a/b");
+    let mut subscriber = context.connect("sub")?;
+    let (one, many) = (context.topic("a/+"), context.topic("a/#"));
     subscriber.must_subscribe(&[(&topic, 0), (&one, 1), (&many, 2)])?;
-    let mut publisher = lab.connect("pub")?;
-    publisher.publish(&Message::new(&topic, "x").qos(2))?;
-    // There may be a copy for each, as long as one has the highest QoS.
-    let fence = lab.topic("fence");
+    let mut publisher = context.connect("pub")?;
+    publisher.publish(&TestMessage::new(&topic, "x").qos(2))?;
+    // A copy for each subscription is allowed, if one has the highest QoS.
+    let fence = context.topic("fence");
     subscriber.must_subscribe(&[(&fence, 0)])?;
-    publisher.publish(&Message::new(&fence, "fence"))?;
+    publisher.publish(&TestMessage::new(&fence, "fence"))?;
     let mut highest = None;
     loop {
         let message = subscriber.message()?;
@@ -425,20 +416,20 @@ fn overlap(lab: &Lab<'_>) -> Checked {
 }
 
 /// The identifiers of the copies of a message that matches two subscriptions, numbered 1 and 128.
-fn ids_of_copies(lab: &Lab<'_>) -> Checked<Vec<Vec<u32>>> {
-    lab.needs_subscription_ids()?;
-    lab.needs_wildcards()?;
-    let topic = lab.topic("a/b");
-    let mut subscriber = lab.connect("sub")?;
-    let id = |number| Properties::default().variable(Name::SubscriptionId, number);
+fn ids_of_copies(context: &TestContext<'_>) -> Checked<Vec<Vec<u32>>> {
+    context.needs_subscription_ids()?;
+    context.needs_wildcards()?;
+    let topic = context.topic("a/b");
+    let mut subscriber = context.connect("sub")?;
+    let id = |number| Properties::default().variable(PropertyName::SubscriptionId, number);
     subscriber.subscribe_with(&id(1), &[(&topic, 0)])?;
-    subscriber.subscribe_with(&id(128), &[(&lab.topic("a/+"), 0)])?;
-    subscriber.must_subscribe(&[(&lab.topic("+/b"), 0)])?;
-    let mut publisher = lab.connect("pub")?;
-    publisher.publish(&Message::new(&topic, "x"))?;
-    let fence = lab.topic("fence");
+    subscriber.subscribe_with(&id(128), &[(&context.topic("a/+"), 0)])?;
+    subscriber.must_subscribe(&[(&context.topic("+/b"), 0)])?;
+    let mut publisher = context.connect("pub")?;
+    publisher.publish(&TestMessage::new(&topic, "x"))?;
+    let fence = context.topic("fence");
     subscriber.must_subscribe(&[(&fence, 0)])?;
-    publisher.publish(&Message::new(&fence, "fence"))?;
+    publisher.publish(&TestMessage::new(&fence, "fence"))?;
     let mut copies = Vec::new();
     loop {
         let message = subscriber.message()?;
@@ -450,8 +441,8 @@ fn ids_of_copies(lab: &Lab<'_>) -> Checked<Vec<Vec<u32>>> {
 }
 
 /// The subscription identifiers of a message, sorted.
-fn ids(message: &Message) -> Vec<u32> {
-    let all = message.properties.all(Name::SubscriptionId);
+fn ids(message: &TestMessage) -> Vec<u32> {
+    let all = message.properties.all(PropertyName::SubscriptionId);
     let mut ids: Vec<_> = all
         .filter_map(|value| match value {
             Value::Variable(id) => Some(*id),
@@ -462,23 +453,23 @@ fn ids(message: &Message) -> Vec<u32> {
     ids
 }
 
-fn subscription_ids(lab: &Lab<'_>) -> Checked {
-    let copies = ids_of_copies(lab)?;
+fn subscription_ids(context: &TestContext<'_>) -> Checked {
+    let copies = ids_of_copies(context)?;
     let mut ids: Vec<_> = copies.into_iter().flatten().collect();
     ids.sort_unstable();
     same("the identifiers of all copies", ids, vec![1, 128])
 }
 
-fn all_subscription_ids(lab: &Lab<'_>) -> Checked {
-    let copies = ids_of_copies(lab)?;
+fn all_subscription_ids(context: &TestContext<'_>) -> Checked {
+    let copies = ids_of_copies(context)?;
     if copies.len() > 1 {
         return Finding::unsupported("it sends a copy for each subscription");
     }
     same("the identifiers", copies, vec![vec![1, 128]])
 }
 
-fn subscription_id_of_each_copy(lab: &Lab<'_>) -> Checked {
-    let mut copies = ids_of_copies(lab)?;
+fn subscription_id_of_each_copy(context: &TestContext<'_>) -> Checked {
+    let mut copies = ids_of_copies(context)?;
     if copies.len() == 1 {
         return Finding::unsupported("it sends one copy for all subscriptions");
     }
@@ -486,17 +477,17 @@ fn subscription_id_of_each_copy(lab: &Lab<'_>) -> Checked {
     same("the identifiers", copies, vec![vec![], vec![1], vec![128]])
 }
 
-fn subscription_id_of_client(lab: &Lab<'_>) -> Checked {
-    let message = Message::new(&lab.topic("t"), "x");
-    let message = message.with(|it| it.variable(Name::SubscriptionId, 1));
-    lab.expect_fatal(&message.encode(lab.version))
+fn subscription_id_of_client(context: &TestContext<'_>) -> Checked {
+    let message = TestMessage::new(&context.topic("t"), "x");
+    let message = message.with(|it| it.variable(PropertyName::SubscriptionId, 1));
+    context.expect_fatal(&message.encode(context.version))
 }
 
-fn not_allowed(lab: &Lab<'_>) -> Checked {
-    let mut publisher = lab.connect("pub")?;
-    publisher.begin(&Message::new("$SYS/broker/uptime", "x").qos(1));
-    match publisher.hear()? {
-        Heard::Packet(Packet::Ack(ack)) => same("the answer", ack.step, Step::Puback),
-        heard => same("it", heard, Heard::Closed),
+fn not_allowed(context: &TestContext<'_>) -> Checked {
+    let mut publisher = context.connect("pub")?;
+    publisher.begin(&TestMessage::new("$SYS/broker/uptime", "x").qos(1));
+    match publisher.receive()? {
+        Received::Packet(Packet::Ack(ack)) => same("the answer", ack.step, AckStep::Puback),
+        received => same("it", received, Received::Closed),
     }
 }

@@ -1,14 +1,16 @@
-//! Sessions: what a server remembers of a client while it is away.
+//! Sessions: what a server keeps of a client while it is disconnected.
 
 use std::thread;
 use std::time::Duration;
 
-use super::super::case::{Case, Checked, same};
-use super::super::lab::Lab;
-use super::super::peer::{Peer, Wish};
-use super::super::property::{Name, Properties};
-use super::super::reader::Message;
-use super::super::writer::{Writer, packet};
+use super::super::case::Case;
+
+use super::super::context::TestContext;
+use super::super::encode::{self, FilterOptions};
+use super::super::finding::{Checked, same};
+use super::super::packet::TestMessage;
+use super::super::property::{Properties, PropertyName};
+use super::super::test_client::TestClient;
 
 pub(super) const CASES: &[Case] = &[
     Case::both(
@@ -104,35 +106,36 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// A session with subscriptions whose client has left.
-fn away(lab: &Lab<'_>, name: &str, wishes: &[Wish<'_>]) -> Checked {
-    let (mut peer, _) = lab.open(&lab.lasting(name))?;
-    peer.must_subscribe(wishes)?;
+/// A session with subscriptions whose client has disconnected.
+fn away(context: &TestContext<'_>, name: &str, filters: &[FilterOptions<'_>]) -> Checked {
+    let (mut peer, _) = context.open(&context.lasting(name))?;
+    peer.must_subscribe(filters)?;
     peer.leave()
 }
 
-/// Its client again, and whether the session was present.
-fn back(lab: &Lab<'_>, name: &str) -> Checked<(Peer, bool)> {
-    let (peer, connack) = lab.open(&lab.hello(name).lasting())?;
+/// Its client reconnected, and whether the session was present.
+fn back(context: &TestContext<'_>, name: &str) -> Checked<(TestClient, bool)> {
+    let (peer, connack) = context.open(&context.connect_packet(name).lasting())?;
     Ok((peer, connack.session_present))
 }
 
-fn resumed(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
-    away(lab, "c", &[(&topic, 1)])?;
-    let (mut peer, _) = back(lab, "c")?;
-    lab.connect("pub")?
-        .publish(&Message::new(&topic, "hello").qos(1))?;
+fn resumed(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
+    away(context, "c", &[(&topic, 1)])?;
+    let (mut peer, _) = back(context, "c")?;
+    context
+        .connect("pub")?
+        .publish(&TestMessage::new(&topic, "hello").qos(1))?;
     peer.take("hello").map(drop)
 }
 
-fn stored(lab: &Lab<'_>) -> Checked {
-    let (one, two) = (lab.topic("one"), lab.topic("two"));
-    away(lab, "c", &[(&one, 1), (&two, 2)])?;
-    let mut publisher = lab.connect("pub")?;
-    publisher.publish(&Message::new(&one, "at least once").qos(1))?;
-    publisher.publish(&Message::new(&two, "exactly once").qos(2))?;
-    let (mut peer, _) = back(lab, "c")?;
+fn stored(context: &TestContext<'_>) -> Checked {
+    let (one, two) = (context.topic("one"), context.topic("two"));
+    away(context, "c", &[(&one, 1), (&two, 2)])?;
+    let mut publisher = context.connect("pub")?;
+    publisher.publish(&TestMessage::new(&one, "at least once").qos(1))?;
+    publisher.publish(&TestMessage::new(&two, "exactly once").qos(2))?;
+    let (mut peer, _) = back(context, "c")?;
     let first = peer.message()?;
     peer.acknowledge(&first)?;
     let second = peer.message()?;
@@ -146,144 +149,152 @@ fn stored(lab: &Lab<'_>) -> Checked {
     same("the messages that waited", came, expected)
 }
 
-fn discarded(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
-    away(lab, "c", &[(&topic, 1)])?;
-    let mut publisher = lab.connect("pub")?;
-    publisher.publish(&Message::new(&topic, "for nobody").qos(1))?;
-    let mut clean = lab.connect("c")?;
-    lab.nothing_more(&mut publisher, &mut clean)?;
+fn discarded(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
+    away(context, "c", &[(&topic, 1)])?;
+    let mut publisher = context.connect("pub")?;
+    publisher.publish(&TestMessage::new(&topic, "without subscribers").qos(1))?;
+    let mut clean = context.connect("c")?;
+    context.nothing_more(&mut publisher, &mut clean)?;
     clean.leave()?;
-    let (mut peer, present) = back(lab, "c")?;
+    let (mut peer, present) = back(context, "c")?;
     same("session present", present, false)?;
-    publisher.publish(&Message::new(&topic, "for nobody").qos(1))?;
-    lab.nothing_more(&mut publisher, &mut peer)
+    publisher.publish(&TestMessage::new(&topic, "without subscribers").qos(1))?;
+    context.nothing_more(&mut publisher, &mut peer)
 }
 
-fn retained_outlives(lab: &Lab<'_>) -> Checked {
-    let topic = lab.kept_topic("t");
-    let mut publisher = lab.connect("pub")?;
-    publisher.publish(&Message::new(&topic, "kept").qos(1).retain())?;
+fn retained_outlives(context: &TestContext<'_>) -> Checked {
+    let topic = context.kept_topic("t");
+    let mut publisher = context.connect("pub")?;
+    publisher.publish(&TestMessage::new(&topic, "kept").qos(1).retain())?;
     publisher.leave()?;
-    same("the retained messages", lab.retained(&topic, 0)?.len(), 1)
+    same(
+        "the retained messages",
+        context.retained(&topic, 0)?.len(),
+        1,
+    )
 }
 
-fn by_id(lab: &Lab<'_>) -> Checked {
-    let (ann, bob) = (lab.topic("ann"), lab.topic("bob"));
-    away(lab, "ann", &[(&ann, 1)])?;
-    away(lab, "bob", &[(&bob, 1)])?;
-    let mut publisher = lab.connect("pub")?;
-    publisher.publish(&Message::new(&ann, "for ann").qos(1))?;
-    publisher.publish(&Message::new(&bob, "for bob").qos(1))?;
+fn by_id(context: &TestContext<'_>) -> Checked {
+    let (ann, bob) = (context.topic("ann"), context.topic("bob"));
+    away(context, "ann", &[(&ann, 1)])?;
+    away(context, "bob", &[(&bob, 1)])?;
+    let mut publisher = context.connect("pub")?;
+    publisher.publish(&TestMessage::new(&ann, "for ann").qos(1))?;
+    publisher.publish(&TestMessage::new(&bob, "for bob").qos(1))?;
     for (name, payload) in [("bob", "for bob"), ("ann", "for ann")] {
-        let (mut peer, present) = back(lab, name)?;
+        let (mut peer, present) = back(context, name)?;
         same("session present", present, true)?;
         peer.take(payload)?;
-        lab.nothing_more(&mut publisher, &mut peer)?;
+        context.nothing_more(&mut publisher, &mut peer)?;
     }
     Ok(())
 }
 
-fn takeover_clean(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
-    let (mut old, _) = lab.open(&lab.lasting("c"))?;
+fn takeover_clean(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
+    let (mut old, _) = context.open(&context.lasting("c"))?;
     old.must_subscribe(&[(&topic, 1)])?;
-    let (mut new, connack) = lab.open(&lab.hello("c"))?;
+    let (mut new, connack) = context.open(&context.connect_packet("c"))?;
     same("session present", connack.session_present, false)?;
-    let mut publisher = lab.connect("pub")?;
-    publisher.publish(&Message::new(&topic, "for nobody").qos(1))?;
-    lab.nothing_more(&mut publisher, &mut new)
+    let mut publisher = context.connect("pub")?;
+    publisher.publish(&TestMessage::new(&topic, "without subscribers").qos(1))?;
+    context.nothing_more(&mut publisher, &mut new)
 }
 
-fn connack_first(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
-    away(lab, "c", &[(&topic, 1)])?;
-    let mut publisher = lab.connect("pub")?;
+fn connack_first(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
+    away(context, "c", &[(&topic, 1)])?;
+    let mut publisher = context.connect("pub")?;
     for _ in 0..10 {
-        publisher.publish(&Message::new(&topic, "waiting").qos(1))?;
+        publisher.publish(&TestMessage::new(&topic, "waiting").qos(1))?;
     }
-    let (mut peer, _) = back(lab, "c")?;
+    let (mut peer, _) = back(context, "c")?;
     peer.take("waiting").map(drop)
 }
 
-fn clean_present(lab: &Lab<'_>) -> Checked {
-    away(lab, "c", &[(&lab.topic("t"), 1)])?;
-    let (_peer, connack) = lab.open(&lab.hello("c"))?;
+fn clean_present(context: &TestContext<'_>) -> Checked {
+    away(context, "c", &[(&context.topic("t"), 1)])?;
+    let (_peer, connack) = context.open(&context.connect_packet("c"))?;
     same("session present", connack.session_present, false)
 }
 
-fn session_present(lab: &Lab<'_>) -> Checked {
-    away(lab, "c", &[(&lab.topic("t"), 1)])?;
-    same("session present", back(lab, "c")?.1, true)
+fn session_present(context: &TestContext<'_>) -> Checked {
+    away(context, "c", &[(&context.topic("t"), 1)])?;
+    same("session present", back(context, "c")?.1, true)
 }
 
-fn no_session(lab: &Lab<'_>) -> Checked {
-    let (mut peer, connack) = lab.open(&lab.lasting("c"))?;
+fn no_session(context: &TestContext<'_>) -> Checked {
+    let (mut peer, connack) = context.open(&context.lasting("c"))?;
     same("session present", connack.session_present, false)?;
-    peer.must_subscribe(&[(&lab.topic("t"), 1)])?;
+    peer.must_subscribe(&[(&context.topic("t"), 1)])?;
     peer.leave()?;
-    same("session present", back(lab, "c")?.1, true)
+    same("session present", back(context, "c")?.1, true)
 }
 
-fn while_connected(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
+fn while_connected(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
     // In MQTT 5 the interval begins when the connection ends.
-    let hello = match lab.is_v5() {
-        true => lab.hello("c").lasting_for(1).clean(true),
-        false => lab.hello("c"),
+    let connect = match context.is_v5() {
+        true => context.connect_packet("c").lasting_for(1).clean(true),
+        false => context.connect_packet("c"),
     };
-    let (mut peer, _) = lab.open(&hello)?;
+    let (mut peer, _) = context.open(&connect)?;
     peer.must_subscribe(&[(&topic, 1)])?;
-    thread::sleep(Duration::from_millis(if lab.is_v5() { 2500 } else { 500 }));
-    lab.connect("pub")?
-        .publish(&Message::new(&topic, "still here").qos(1))?;
+    thread::sleep(Duration::from_millis(if context.is_v5() {
+        2500
+    } else {
+        500
+    }));
+    context
+        .connect("pub")?
+        .publish(&TestMessage::new(&topic, "still here").qos(1))?;
     peer.take("still here").map(drop)
 }
 
-fn expired(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
-    let (mut peer, connack) = lab.open(&lab.hello("c").lasting_for(1))?;
-    let granted = connack.properties.number(Name::SessionExpiry).unwrap_or(1);
+fn expired(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
+    let (mut peer, connack) = context.open(&context.connect_packet("c").lasting_for(1))?;
+    let granted = connack
+        .properties
+        .number(PropertyName::SessionExpiry)
+        .unwrap_or(1);
     same("the session expiry interval", granted <= 1, true)?;
     peer.must_subscribe(&[(&topic, 1)])?;
     peer.leave()?;
-    // No server has to look more often than this.
+    // The tolerance for a server that checks periodically.
     thread::sleep(Duration::from_millis(3500));
-    let (peer, connack) = lab.open(&lab.hello("c").clean(false))?;
+    let (peer, connack) = context.open(&context.connect_packet("c").clean(false))?;
     peer.leave()?;
     same("session present", connack.session_present, false)
 }
 
-fn ends_with_connection(lab: &Lab<'_>) -> Checked {
-    let mut peer = lab.open(&lab.hello("c").clean(false))?.0;
-    peer.must_subscribe(&[(&lab.topic("t"), 1)])?;
+fn ends_with_connection(context: &TestContext<'_>) -> Checked {
+    let mut peer = context.open(&context.connect_packet("c").clean(false))?.0;
+    peer.must_subscribe(&[(&context.topic("t"), 1)])?;
     peer.leave()?;
-    let (_peer, connack) = lab.open(&lab.hello("c").clean(false))?;
+    let (_peer, connack) = context.open(&context.connect_packet("c").clean(false))?;
     same("session present", connack.session_present, false)
 }
 
-fn ended_by_disconnect(lab: &Lab<'_>) -> Checked {
-    let (mut peer, _) = lab.open(&lab.lasting("c"))?;
-    peer.must_subscribe(&[(&lab.topic("t"), 1)])?;
-    let mut body = Writer::default();
-    body.u8(0);
-    Properties::default()
-        .four(Name::SessionExpiry, 0)
-        .write(&mut body);
-    peer.send(&packet(0xe0, &body.0));
+fn ended_by_disconnect(context: &TestContext<'_>) -> Checked {
+    let (mut peer, _) = context.open(&context.lasting("c"))?;
+    peer.must_subscribe(&[(&context.topic("t"), 1)])?;
+    let expiry = Properties::default().four(PropertyName::SessionExpiry, 0);
+    peer.send(&encode::with_reason(0xe0, 0, &expiry));
     peer.leave()?;
-    same("session present", back(lab, "c")?.1, false)
+    same("session present", back(context, "c")?.1, false)
 }
 
-fn to_all(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
-    away(lab, "ann", &[(&topic, 1)])?;
-    away(lab, "bob", &[(&topic, 2)])?;
-    let (mut here, mut publisher) = lab.pair(&topic, 1)?;
-    publisher.publish(&Message::new(&topic, "to all").qos(1))?;
+fn to_all(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
+    away(context, "ann", &[(&topic, 1)])?;
+    away(context, "bob", &[(&topic, 2)])?;
+    let (mut here, mut publisher) = context.pair(&topic, 1)?;
+    publisher.publish(&TestMessage::new(&topic, "to all").qos(1))?;
     here.take("to all")?;
     for name in ["ann", "bob"] {
-        back(lab, name)?.0.take("to all")?;
+        back(context, name)?.0.take("to all")?;
     }
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! Shared subscriptions: chapter 4.8 of MQTT 5.
 
-use super::super::case::{Case, Checked, holds, same};
-use super::super::lab::Lab;
-use super::super::peer::Peer;
-use super::super::reader::{Message, Step};
+use super::super::case::Case;
+
+use super::super::context::TestContext;
+use super::super::finding::{Checked, holds, same};
+use super::super::packet::{AckStep, TestMessage};
+use super::super::test_client::TestClient;
 use super::filter;
 
 pub(super) const CASES: &[Case] = &[
@@ -44,19 +46,19 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-fn refused(lab: &Lab<'_>, filters: &[String]) -> Checked {
-    lab.needs_shared()?;
-    filter::refused(lab, filters)
+fn refused(context: &TestContext<'_>, filters: &[String]) -> Checked {
+    context.needs_shared()?;
+    filter::refused(context, filters)
 }
 
-fn no_group(lab: &Lab<'_>) -> Checked {
-    refused(lab, &[format!("$share//{}", lab.topic("t"))])
+fn no_group(context: &TestContext<'_>) -> Checked {
+    refused(context, &[format!("$share//{}", context.topic("t"))])
 }
 
-fn bad_group(lab: &Lab<'_>) -> Checked {
-    let own = lab.topic("t");
+fn bad_group(context: &TestContext<'_>) -> Checked {
+    let own = context.topic("t");
     refused(
-        lab,
+        context,
         &[
             format!("$share/+/{own}"),
             format!("$share/g+/{own}"),
@@ -69,29 +71,29 @@ fn bad_group(lab: &Lab<'_>) -> Checked {
 }
 
 /// A member of the group `g` of the topic `t`.
-fn member(lab: &Lab<'_>, name: &str, qos: u8) -> Checked<Peer> {
-    lab.needs_shared()?;
-    let mut peer = lab.connect(name)?;
-    peer.must_subscribe(&[(&group(lab), qos)])?;
+fn member(context: &TestContext<'_>, name: &str, qos: u8) -> Checked<TestClient> {
+    context.needs_shared()?;
+    let mut peer = context.connect(name)?;
+    peer.must_subscribe(&[(&group(context), qos)])?;
     Ok(peer)
 }
 
-fn group(lab: &Lab<'_>) -> String {
-    format!("$share/{}/{}", lab.id("g"), lab.topic("t"))
+fn group(context: &TestContext<'_>) -> String {
+    format!("$share/{}/{}", context.id("g"), context.topic("t"))
 }
 
-fn one_member(lab: &Lab<'_>) -> Checked {
-    let mut members = [member(lab, "ann", 1)?, member(lab, "bob", 1)?];
-    let mut publisher = lab.connect("pub")?;
+fn one_member(context: &TestContext<'_>) -> Checked {
+    let mut members = [member(context, "ann", 1)?, member(context, "bob", 1)?];
+    let mut publisher = context.connect("pub")?;
     for n in 0..10 {
-        let message = Message::new(&lab.topic("t"), &n.to_string());
+        let message = TestMessage::new(&context.topic("t"), &n.to_string());
         publisher.publish(&message.qos(1))?;
     }
     let mut came = Vec::new();
-    let fence = lab.topic("fence");
+    let fence = context.topic("fence");
     for member in &mut members {
         member.must_subscribe(&[(&fence, 0)])?;
-        publisher.publish(&Message::new(&fence, "fence"))?;
+        publisher.publish(&TestMessage::new(&fence, "fence"))?;
         loop {
             let message = member.message()?;
             if message.topic == fence {
@@ -107,13 +109,13 @@ fn one_member(lab: &Lab<'_>) -> Checked {
     same("the messages of all members", came, expected)
 }
 
-fn granted_qos(lab: &Lab<'_>) -> Checked {
+fn granted_qos(context: &TestContext<'_>) -> Checked {
     for granted in 0..=2 {
-        let mut member = member(lab, "ann", granted)?;
-        let mut publisher = lab.connect("pub")?;
+        let mut member = member(context, "ann", granted)?;
+        let mut publisher = context.connect("pub")?;
         for published in 0..=2 {
-            lab.needs_qos(published)?;
-            publisher.publish(&Message::new(&lab.topic("t"), "x").qos(published))?;
+            context.needs_qos(published)?;
+            publisher.publish(&TestMessage::new(&context.topic("t"), "x").qos(published))?;
             let came = member.take("x")?.qos;
             let text = format_args!("QoS {came}");
             let most = published.min(granted);
@@ -123,53 +125,53 @@ fn granted_qos(lab: &Lab<'_>) -> Checked {
     Ok(())
 }
 
-fn same_member(lab: &Lab<'_>) -> Checked {
-    lab.needs_shared()?;
-    lab.needs_qos(2)?;
-    let (mut ann, _) = lab.open(&lab.lasting("ann"))?;
-    ann.must_subscribe(&[(&group(lab), 2)])?;
-    let mut publisher = lab.connect("pub")?;
-    publisher.publish(&Message::new(&lab.topic("t"), "begun").qos(2))?;
+fn same_member(context: &TestContext<'_>) -> Checked {
+    context.needs_shared()?;
+    context.needs_qos(2)?;
+    let (mut ann, _) = context.open(&context.lasting("ann"))?;
+    ann.must_subscribe(&[(&group(context), 2)])?;
+    let mut publisher = context.connect("pub")?;
+    publisher.publish(&TestMessage::new(&context.topic("t"), "begun").qos(2))?;
     let first = ann.message_of("begun")?;
-    ann.step(Step::Pubrec, first.id);
-    ann.expect_step(Step::Pubrel, first.id)?;
-    // Another could take the message now, and must not.
-    let mut bob = member(lab, "bob", 2)?;
+    ann.step(AckStep::Pubrec, first.id);
+    ann.expect_step(AckStep::Pubrel, first.id)?;
+    // Another member must not get the message now.
+    let mut bob = member(context, "bob", 2)?;
     drop(ann);
-    let (mut ann, _) = lab.open(&lab.hello("ann").lasting())?;
-    ann.expect_step(Step::Pubrel, first.id)?;
-    ann.step(Step::Pubcomp, first.id);
-    lab.nothing_more(&mut publisher, &mut bob)
+    let (mut ann, _) = context.open(&context.connect_packet("ann").lasting())?;
+    ann.expect_step(AckStep::Pubrel, first.id)?;
+    ann.step(AckStep::Pubcomp, first.id);
+    context.nothing_more(&mut publisher, &mut bob)
 }
 
-fn not_to_another(lab: &Lab<'_>) -> Checked {
-    lab.needs_shared()?;
-    lab.needs_qos(2)?;
-    let (mut ann, _) = lab.open(&lab.lasting("ann"))?;
-    ann.must_subscribe(&[(&group(lab), 2)])?;
-    let mut publisher = lab.connect("pub")?;
-    publisher.publish(&Message::new(&lab.topic("t"), "begun").qos(2))?;
+fn not_to_another(context: &TestContext<'_>) -> Checked {
+    context.needs_shared()?;
+    context.needs_qos(2)?;
+    let (mut ann, _) = context.open(&context.lasting("ann"))?;
+    ann.must_subscribe(&[(&group(context), 2)])?;
+    let mut publisher = context.connect("pub")?;
+    publisher.publish(&TestMessage::new(&context.topic("t"), "begun").qos(2))?;
     let first = ann.message_of("begun")?;
-    let mut bob = member(lab, "bob", 2)?;
-    ann.step(Step::Pubrec, first.id);
-    ann.expect_step(Step::Pubrel, first.id)?;
+    let mut bob = member(context, "bob", 2)?;
+    ann.step(AckStep::Pubrec, first.id);
+    ann.expect_step(AckStep::Pubrel, first.id)?;
     drop(ann);
     // A clean start ends the session.
-    lab.connect("ann")?.leave()?;
-    lab.nothing_more(&mut publisher, &mut bob)
+    context.connect("ann")?.leave()?;
+    context.nothing_more(&mut publisher, &mut bob)
 }
 
-fn refused_is_discarded(lab: &Lab<'_>) -> Checked {
-    lab.needs_qos(2)?;
-    for (qos, step) in [(1, Step::Puback), (2, Step::Pubrec)] {
-        let mut ann = member(lab, "ann", qos)?;
-        let mut publisher = lab.connect("pub")?;
-        publisher.publish(&Message::new(&lab.topic("t"), "unwanted").qos(qos))?;
+fn refused_is_discarded(context: &TestContext<'_>) -> Checked {
+    context.needs_qos(2)?;
+    for (qos, step) in [(1, AckStep::Puback), (2, AckStep::Pubrec)] {
+        let mut ann = member(context, "ann", qos)?;
+        let mut publisher = context.connect("pub")?;
+        publisher.publish(&TestMessage::new(&context.topic("t"), "unwanted").qos(qos))?;
         let message = ann.message_of("unwanted")?;
-        let mut bob = member(lab, "bob", qos)?;
+        let mut bob = member(context, "bob", qos)?;
         ann.step_with(step, message.id, 0x83);
         ann.expect_silence()?;
-        lab.nothing_more(&mut publisher, &mut bob)?;
+        context.nothing_more(&mut publisher, &mut bob)?;
     }
     Ok(())
 }

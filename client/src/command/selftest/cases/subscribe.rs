@@ -1,11 +1,13 @@
 //! SUBSCRIBE, SUBACK, UNSUBSCRIBE and UNSUBACK: chapters 3.8 to 3.11.
 
-use super::super::case::{Case, Checked, holds, same};
-use super::super::lab::Lab;
-use super::super::peer::{granted, subscribe, unsubscribe};
+use super::super::case::Case;
+use super::super::encode;
+
+use super::super::context::TestContext;
+use super::super::finding::{Checked, holds, same};
+use super::super::packet::{AckStep, TestMessage};
 use super::super::property::Properties;
-use super::super::reader::{Message, Step};
-use super::super::writer::{Writer, packet};
+use super::super::test_client::granted;
 use super::connect::NOT_UTF8;
 
 const NO_LOCAL: u8 = 0x04;
@@ -187,78 +189,80 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// A SUBSCRIBE with this body behind its packet id.
-fn subscribe_raw(lab: &Lab<'_>, first: u8, rest: &[u8]) -> Vec<u8> {
-    let mut body = Writer::default();
-    body.u16(1);
-    if lab.is_v5() {
-        body.u8(0);
-    }
-    body.bytes(rest);
-    packet(first, &body.0)
-}
-
-fn subscribe_flags(lab: &Lab<'_>) -> Checked {
+fn subscribe_flags(context: &TestContext<'_>) -> Checked {
     for first in [0x80, 0x81, 0x83, 0x8a] {
-        lab.expect_fatal(&subscribe_raw(lab, first, b"\x00\x01a\x00"))?;
+        context.expect_fatal(&encode::with_id(
+            context.version,
+            first,
+            1,
+            b"\x00\x01a\x00",
+        ))?;
     }
     Ok(())
 }
 
-fn filter_not_utf8(lab: &Lab<'_>) -> Checked {
+fn filter_not_utf8(context: &TestContext<'_>) -> Checked {
     for bad in NOT_UTF8 {
-        let mut rest = Writer::default();
-        rest.data(bad);
-        rest.u8(0);
-        lab.expect_fatal(&subscribe_raw(lab, 0x82, &rest.0))?;
+        let rest = [&encode::field(bad)[..], &[0]].concat();
+        context.expect_fatal(&encode::with_id(context.version, 0x82, 1, &rest))?;
     }
     Ok(())
 }
 
-fn no_filter(lab: &Lab<'_>) -> Checked {
-    lab.expect_fatal(&subscribe_raw(lab, 0x82, b""))
+fn no_filter(context: &TestContext<'_>) -> Checked {
+    context.expect_fatal(&encode::with_id(context.version, 0x82, 1, b""))
 }
 
-fn reserved_options(lab: &Lab<'_>) -> Checked {
-    let reserved: &[u8] = match lab.is_v5() {
+fn reserved_options(context: &TestContext<'_>) -> Checked {
+    let reserved: &[u8] = match context.is_v5() {
         true => &[0x40, 0x80],
         false => &[0x04, 0x08, 0x10, 0x20, 0x40, 0x80],
     };
     for &options in reserved {
-        lab.expect_fatal(&subscribe_raw(lab, 0x82, &[0, 1, b'a', options]))?;
+        context.expect_fatal(&encode::with_id(
+            context.version,
+            0x82,
+            1,
+            &[0, 1, b'a', options],
+        ))?;
     }
     Ok(())
 }
 
-fn subscribe_qos_3(lab: &Lab<'_>) -> Checked {
-    lab.expect_fatal(&subscribe_raw(lab, 0x82, b"\x00\x01a\x03"))?;
-    if lab.is_v5() {
-        lab.expect_fatal(&subscribe_raw(lab, 0x82, b"\x00\x01a\x30"))?;
+fn subscribe_qos_3(context: &TestContext<'_>) -> Checked {
+    context.expect_fatal(&encode::with_id(context.version, 0x82, 1, b"\x00\x01a\x03"))?;
+    if context.is_v5() {
+        context.expect_fatal(&encode::with_id(context.version, 0x82, 1, b"\x00\x01a\x30"))?;
     }
     Ok(())
 }
 
-fn no_local(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
-    let mut both = lab.connect("both")?;
+fn no_local(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
+    let mut both = context.connect("both")?;
     both.must_subscribe(&[(&topic, NO_LOCAL)])?;
-    both.publish(&Message::new(&topic, "mine").qos(1))?;
-    let mut other = lab.connect("other")?;
-    other.publish(&Message::new(&topic, "another's").qos(1))?;
+    both.publish(&TestMessage::new(&topic, "mine").qos(1))?;
+    let mut other = context.connect("other")?;
+    other.publish(&TestMessage::new(&topic, "another's").qos(1))?;
     both.take("another's").map(drop)
 }
 
-fn no_local_shared(lab: &Lab<'_>) -> Checked {
-    lab.needs_shared()?;
-    let filter = format!("$share/g/{}", lab.topic("t"));
-    let wishes = [(&*filter, NO_LOCAL)];
-    lab.expect_fatal(&subscribe(lab.version, 1, &Properties::default(), &wishes))
+fn no_local_shared(context: &TestContext<'_>) -> Checked {
+    context.needs_shared()?;
+    let filter = format!("$share/g/{}", context.topic("t"));
+    let filters = [(&*filter, NO_LOCAL)];
+    context.expect_fatal(&encode::subscribe(
+        context.version,
+        1,
+        &Properties::default(),
+        &filters,
+    ))
 }
 
-fn each_qos(lab: &Lab<'_>) -> Checked {
-    let mut peer = lab.connect("c")?;
+fn each_qos(context: &TestContext<'_>) -> Checked {
+    let mut peer = context.connect("c")?;
     for qos in 0..=2 {
-        let codes = peer.subscribe(&[(&lab.topic("t"), qos)])?;
+        let codes = peer.subscribe(&[(&context.topic("t"), qos)])?;
         let came = format!("{codes:02x?}");
         holds(
             codes.len() == 1 && codes[0] <= qos,
@@ -269,109 +273,114 @@ fn each_qos(lab: &Lab<'_>) -> Checked {
     Ok(())
 }
 
-fn suback(lab: &Lab<'_>) -> Checked {
-    let mut peer = lab.connect("c")?;
-    peer.must_subscribe(&[(&lab.topic("t"), 0)])?;
+fn suback(context: &TestContext<'_>) -> Checked {
+    let mut peer = context.connect("c")?;
+    peer.must_subscribe(&[(&context.topic("t"), 0)])?;
     peer.expect_silence()
 }
 
-fn suback_id(lab: &Lab<'_>) -> Checked {
-    let mut peer = lab.connect("c")?;
-    let topic = lab.topic("t");
+fn suback_id(context: &TestContext<'_>) -> Checked {
+    let mut peer = context.connect("c")?;
+    let topic = context.topic("t");
     for id in [1, 255, 256, 65535] {
-        let wishes = [(&*topic, 0)];
-        peer.send(&subscribe(lab.version, id, &Properties::default(), &wishes));
+        let filters = [(&*topic, 0)];
+        peer.send(&encode::subscribe(
+            context.version,
+            id,
+            &Properties::default(),
+            &filters,
+        ));
         granted(&peer.suback(id)?.codes, &[0])?;
     }
     Ok(())
 }
 
-fn answers_have_ids(lab: &Lab<'_>) -> Checked {
-    let mut peer = lab.connect("c")?;
-    let topic = lab.topic("t");
-    let wishes = [(&*topic, 0)];
-    // Asked all at once, so that no answer can take the number from the last question.
-    peer.send(&subscribe(
-        lab.version,
+fn answers_have_ids(context: &TestContext<'_>) -> Checked {
+    let mut peer = context.connect("c")?;
+    let topic = context.topic("t");
+    let filters = [(&*topic, 0)];
+    // Sent together, so that an answer cannot copy the id of the last request.
+    peer.send(&encode::subscribe(
+        context.version,
         700,
         &Properties::default(),
-        &wishes,
+        &filters,
     ));
-    peer.send(&unsubscribe(lab.version, 3, &[&topic]));
-    peer.send(&subscribe(
-        lab.version,
+    peer.send(&encode::unsubscribe(context.version, 3, &[&topic]));
+    peer.send(&encode::subscribe(
+        context.version,
         40000,
         &Properties::default(),
-        &wishes,
+        &filters,
     ));
     peer.suback(700)?;
     peer.unsuback(3)?;
     peer.suback(40000).map(drop)
 }
 
-fn replaced(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, 0)?;
+fn replaced(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&topic, 0)?;
     subscriber.must_subscribe(&[(&topic, 1)])?;
-    publisher.publish(&Message::new(&topic, "one copy").qos(1))?;
+    publisher.publish(&TestMessage::new(&topic, "one copy").qos(1))?;
     same("the QoS", subscriber.take("one copy")?.qos, 1)?;
-    lab.nothing_more(&mut publisher, &mut subscriber)?;
+    context.nothing_more(&mut publisher, &mut subscriber)?;
     subscriber.must_subscribe(&[(&topic, 0)])?;
-    publisher.publish(&Message::new(&topic, "less").qos(1))?;
+    publisher.publish(&TestMessage::new(&topic, "less").qos(1))?;
     same("the QoS", subscriber.take("less")?.qos, 0)?;
-    // One UNSUBSCRIBE is enough for both.
+    // One UNSUBSCRIBE ends both.
     subscriber.unsubscribe(&[&topic])?;
-    publisher.publish(&Message::new(&topic, "for nobody").qos(1))?;
-    lab.nothing_more(&mut publisher, &mut subscriber)
+    publisher.publish(&TestMessage::new(&topic, "without subscribers").qos(1))?;
+    context.nothing_more(&mut publisher, &mut subscriber)
 }
 
-fn replaced_gets_retained(lab: &Lab<'_>) -> Checked {
-    lab.needs_retained()?;
-    let topic = lab.kept_topic("t");
-    let mut publisher = lab.connect("pub")?;
-    publisher.publish(&Message::new(&topic, "kept").qos(1).retain())?;
-    let mut subscriber = lab.connect("sub")?;
+fn replaced_gets_retained(context: &TestContext<'_>) -> Checked {
+    context.needs_retained()?;
+    let topic = context.kept_topic("t");
+    let mut publisher = context.connect("pub")?;
+    publisher.publish(&TestMessage::new(&topic, "kept").qos(1).retain())?;
+    let mut subscriber = context.connect("sub")?;
     for _ in 0..2 {
         subscriber.must_subscribe(&[(&topic, 0)])?;
         same("the retain flag", subscriber.take("kept")?.retain, true)?;
     }
-    publisher.publish(&Message::new(&topic, "going on").qos(1))?;
+    publisher.publish(&TestMessage::new(&topic, "going on").qos(1))?;
     subscriber.take("going on").map(drop)
 }
 
-fn several_filters(lab: &Lab<'_>) -> Checked {
-    let topics = ["a", "b", "c"].map(|name| lab.topic(name));
-    let mut subscriber = lab.connect("sub")?;
-    let wishes = [(&*topics[0], 0), (&*topics[1], 1), (&*topics[2], 2)];
-    subscriber.must_subscribe(&wishes)?;
+fn several_filters(context: &TestContext<'_>) -> Checked {
+    let topics = ["a", "b", "c"].map(|name| context.topic(name));
+    let mut subscriber = context.connect("sub")?;
+    let filters = [(&*topics[0], 0), (&*topics[1], 1), (&*topics[2], 2)];
+    subscriber.must_subscribe(&filters)?;
     subscriber.expect_silence()?;
-    let mut publisher = lab.connect("pub")?;
+    let mut publisher = context.connect("pub")?;
     for topic in &topics {
-        publisher.publish(&Message::new(topic, topic).qos(1))?;
+        publisher.publish(&TestMessage::new(topic, topic).qos(1))?;
         subscriber.take(topic)?;
     }
     Ok(())
 }
 
-fn one_code_each(lab: &Lab<'_>) -> Checked {
-    let mut peer = lab.connect("c")?;
-    let topics: Vec<_> = (0..20).map(|n| lab.topic(&n.to_string())).collect();
-    let wishes: Vec<_> = topics.iter().map(|topic| (&**topic, 1)).collect();
-    let codes = peer.subscribe(&wishes)?;
+fn one_code_each(context: &TestContext<'_>) -> Checked {
+    let mut peer = context.connect("c")?;
+    let topics: Vec<_> = (0..20).map(|n| context.topic(&n.to_string())).collect();
+    let filters: Vec<_> = topics.iter().map(|topic| (&**topic, 1)).collect();
+    let codes = peer.subscribe(&filters)?;
     same("the number of codes", codes.len(), 20)?;
     granted(&codes, &[1; 20])
 }
 
-fn lower_qos(lab: &Lab<'_>) -> Checked {
-    let topics = [0, 1, 2].map(|qos| lab.topic(&qos.to_string()));
-    let mut subscriber = lab.connect("sub")?;
-    let mut publisher = lab.connect("pub")?;
+fn lower_qos(context: &TestContext<'_>) -> Checked {
+    let topics = [0, 1, 2].map(|qos| context.topic(&qos.to_string()));
+    let mut subscriber = context.connect("sub")?;
+    let mut publisher = context.connect("pub")?;
     for (topic, granted) in topics.iter().zip(0..) {
         subscriber.must_subscribe(&[(topic, granted)])?;
         for published in 0..=2 {
-            lab.needs_qos(published)?;
+            context.needs_qos(published)?;
             let payload = format!("{published} to {granted}");
-            publisher.publish(&Message::new(topic, &payload).qos(published))?;
+            publisher.publish(&TestMessage::new(topic, &payload).qos(published))?;
             let came = subscriber.take(&payload)?.qos;
             same("the QoS", came, published.min(granted))?;
         }
@@ -379,130 +388,125 @@ fn lower_qos(lab: &Lab<'_>) -> Checked {
     Ok(())
 }
 
-fn codes_in_order(lab: &Lab<'_>) -> Checked {
-    let mut peer = lab.connect("c")?;
-    let topics = ["a", "b", "c", "d", "e"].map(|name| lab.topic(name));
+fn codes_in_order(context: &TestContext<'_>) -> Checked {
+    let mut peer = context.connect("c")?;
+    let topics = ["a", "b", "c", "d", "e"].map(|name| context.topic(name));
     let wanted = [2, 0, 1, 0, 2];
-    let wishes: Vec<_> = topics.iter().map(|it| &**it).zip(wanted).collect();
-    granted(&peer.subscribe(&wishes)?, &wanted)
+    let filters: Vec<_> = topics.iter().map(|it| &**it).zip(wanted).collect();
+    granted(&peer.subscribe(&filters)?, &wanted)
 }
 
-fn codes_are_known(lab: &Lab<'_>) -> Checked {
-    // Whatever it thinks of these, it says it in a code of the standard, or not at all.
+fn codes_are_known(context: &TestContext<'_>) -> Checked {
+    // The server may accept or refuse these; the parser checks the codes.
     for filter in ["#", "$SYS/#", "+/+/+", "/", "a//b"] {
-        let mut peer = lab.connect("c")?;
+        let mut peer = context.connect("c")?;
         peer.subscribe(&[(filter, 2)])?;
     }
     Ok(())
 }
 
-fn unsubscribe_raw(lab: &Lab<'_>, first: u8, rest: &[u8]) -> Vec<u8> {
-    subscribe_raw(lab, first, rest)
-}
-
-fn unsubscribe_flags(lab: &Lab<'_>) -> Checked {
+fn unsubscribe_flags(context: &TestContext<'_>) -> Checked {
     for first in [0xa0, 0xa1, 0xa3, 0xaa] {
-        lab.expect_fatal(&unsubscribe_raw(lab, first, b"\x00\x01a"))?;
+        context.expect_fatal(&encode::with_id(context.version, first, 1, b"\x00\x01a"))?;
     }
     Ok(())
 }
 
-fn unsubscribe_not_utf8(lab: &Lab<'_>) -> Checked {
+fn unsubscribe_not_utf8(context: &TestContext<'_>) -> Checked {
     for bad in NOT_UTF8 {
-        let mut rest = Writer::default();
-        rest.data(bad);
-        lab.expect_fatal(&unsubscribe_raw(lab, 0xa2, &rest.0))?;
+        let rest = encode::field(bad);
+        context.expect_fatal(&encode::with_id(context.version, 0xa2, 1, &rest))?;
     }
     Ok(())
 }
 
-fn unsubscribe_nothing(lab: &Lab<'_>) -> Checked {
-    lab.expect_fatal(&unsubscribe_raw(lab, 0xa2, b""))
+fn unsubscribe_nothing(context: &TestContext<'_>) -> Checked {
+    context.expect_fatal(&encode::with_id(context.version, 0xa2, 1, b""))
 }
 
-fn exact_filter(lab: &Lab<'_>) -> Checked {
-    lab.needs_wildcards()?;
-    let topic = lab.topic("a/b");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, 1)?;
-    let (one, many) = (lab.topic("a/+"), lab.topic("a/#"));
-    // All of these match the topic, and none of them is the filter.
-    subscriber.unsubscribe(&[&one, &many, &lab.topic("A/B"), &lab.topic("a/b/")])?;
-    publisher.publish(&Message::new(&topic, "still there").qos(1))?;
+fn exact_filter(context: &TestContext<'_>) -> Checked {
+    context.needs_wildcards()?;
+    let topic = context.topic("a/b");
+    let (mut subscriber, mut publisher) = context.pair(&topic, 1)?;
+    let (one, many) = (context.topic("a/+"), context.topic("a/#"));
+    // All of these match the topic, but none equals the filter.
+    subscriber.unsubscribe(&[&one, &many, &context.topic("A/B"), &context.topic("a/b/")])?;
+    publisher.publish(&TestMessage::new(&topic, "still there").qos(1))?;
     subscriber.take("still there")?;
     subscriber.must_subscribe(&[(&one, 1)])?;
     subscriber.unsubscribe(&[&topic])?;
-    publisher.publish(&Message::new(&topic, "by the other").qos(1))?;
+    publisher.publish(&TestMessage::new(&topic, "by the other").qos(1))?;
     subscriber.take("by the other")?;
     subscriber.unsubscribe(&[&one])?;
-    publisher.publish(&Message::new(&topic, "for nobody").qos(1))?;
-    lab.nothing_more(&mut publisher, &mut subscriber)
+    publisher.publish(&TestMessage::new(&topic, "without subscribers").qos(1))?;
+    context.nothing_more(&mut publisher, &mut subscriber)
 }
 
-fn nothing_after_unsuback(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, 2)?;
-    publisher.publish(&Message::new(&topic, "before").qos(1))?;
+fn nothing_after_unsuback(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&topic, 2)?;
+    publisher.publish(&TestMessage::new(&topic, "before").qos(1))?;
     subscriber.take("before")?;
     subscriber.unsubscribe(&[&topic])?;
     for qos in 0..=2 {
-        lab.needs_qos(qos)?;
-        publisher.publish(&Message::new(&topic, "after").qos(qos))?;
+        context.needs_qos(qos)?;
+        publisher.publish(&TestMessage::new(&topic, "after").qos(qos))?;
     }
-    lab.nothing_more(&mut publisher, &mut subscriber)
+    context.nothing_more(&mut publisher, &mut subscriber)
 }
 
-fn delivery_is_finished(lab: &Lab<'_>) -> Checked {
-    lab.needs_qos(2)?;
-    let topic = lab.topic("t");
-    let (mut subscriber, mut publisher) = lab.pair(&topic, 2)?;
-    publisher.publish(&Message::new(&topic, "begun").qos(2))?;
+fn delivery_is_finished(context: &TestContext<'_>) -> Checked {
+    context.needs_qos(2)?;
+    let topic = context.topic("t");
+    let (mut subscriber, mut publisher) = context.pair(&topic, 2)?;
+    publisher.publish(&TestMessage::new(&topic, "begun").qos(2))?;
     let message = subscriber.message_of("begun")?;
     same("the QoS", message.qos, 2)?;
     subscriber.unsubscribe(&[&topic])?;
-    subscriber.step(Step::Pubrec, message.id);
-    subscriber.expect_step(Step::Pubrel, message.id)?;
-    subscriber.step(Step::Pubcomp, message.id);
-    lab.nothing_more(&mut publisher, &mut subscriber)
+    subscriber.step(AckStep::Pubrec, message.id);
+    subscriber.expect_step(AckStep::Pubrel, message.id)?;
+    subscriber.step(AckStep::Pubcomp, message.id);
+    context.nothing_more(&mut publisher, &mut subscriber)
 }
 
-fn unsuback(lab: &Lab<'_>) -> Checked {
-    let topic = lab.topic("t");
-    let mut peer = lab.connect("c")?;
+fn unsuback(context: &TestContext<'_>) -> Checked {
+    let topic = context.topic("t");
+    let mut peer = context.connect("c")?;
     peer.must_subscribe(&[(&topic, 0)])?;
     for id in [1, 256, 65535] {
-        peer.send(&unsubscribe(lab.version, id, &[&topic]));
+        peer.send(&encode::unsubscribe(context.version, id, &[&topic]));
         peer.unsuback(id)?;
     }
     peer.expect_silence()
 }
 
-fn unsuback_of_nothing(lab: &Lab<'_>) -> Checked {
-    let mut peer = lab.connect("c")?;
-    let answers = peer.unsubscribe(&[&lab.topic("never/subscribed")])?;
-    if lab.is_v5() {
+fn unsuback_of_nothing(context: &TestContext<'_>) -> Checked {
+    let mut peer = context.connect("c")?;
+    let answers = peer.unsubscribe(&[&context.topic("never/subscribed")])?;
+    if context.is_v5() {
         same("the codes in UNSUBACK", answers.codes, vec![0x11])?;
     }
     Ok(())
 }
 
-fn several_unsubscribed(lab: &Lab<'_>) -> Checked {
-    let topics = ["a", "b", "c"].map(|name| lab.topic(name));
-    let mut subscriber = lab.connect("sub")?;
-    let wishes: Vec<_> = topics.iter().map(|topic| (&**topic, 1)).collect();
-    subscriber.must_subscribe(&wishes)?;
+fn several_unsubscribed(context: &TestContext<'_>) -> Checked {
+    let topics = ["a", "b", "c"].map(|name| context.topic(name));
+    let mut subscriber = context.connect("sub")?;
+    let filters: Vec<_> = topics.iter().map(|topic| (&**topic, 1)).collect();
+    subscriber.must_subscribe(&filters)?;
     subscriber.unsubscribe(&[&topics[0], &topics[2]])?;
     subscriber.expect_silence()?;
-    let mut publisher = lab.connect("pub")?;
+    let mut publisher = context.connect("pub")?;
     for topic in &topics {
-        publisher.publish(&Message::new(topic, topic).qos(1))?;
+        publisher.publish(&TestMessage::new(topic, topic).qos(1))?;
     }
     subscriber.take(&topics[1])?;
-    lab.nothing_more(&mut publisher, &mut subscriber)
+    context.nothing_more(&mut publisher, &mut subscriber)
 }
 
-fn unsuback_codes(lab: &Lab<'_>) -> Checked {
-    let topics = ["a", "b", "c"].map(|name| lab.topic(name));
-    let mut peer = lab.connect("c")?;
+fn unsuback_codes(context: &TestContext<'_>) -> Checked {
+    let topics = ["a", "b", "c"].map(|name| context.topic(name));
+    let mut peer = context.connect("c")?;
     peer.must_subscribe(&[(&topics[1], 0)])?;
     let answers = peer.unsubscribe(&[&topics[0], &topics[1], &topics[2]])?;
     same("the codes in UNSUBACK", answers.codes, vec![0x11, 0, 0x11])

@@ -1,15 +1,17 @@
-//! Wills: what is published when a connection ends without a goodbye.
+//! Wills: published when a connection ends without DISCONNECT.
 
 use std::thread;
 use std::time::Duration;
 
-use super::super::case::{Case, Checked, same};
-use super::super::hello::Will;
-use super::super::lab::Lab;
-use super::super::peer::Peer;
-use super::super::property::{Name, Properties, Value};
-use super::super::reader::Message;
-use super::super::writer::packet;
+use super::super::case::Case;
+use super::super::encode;
+
+use super::super::connect_packet::ConnectWill;
+use super::super::context::TestContext;
+use super::super::finding::{Checked, same};
+use super::super::packet::TestMessage;
+use super::super::property::{Properties, PropertyName, Value};
+use super::super::test_client::TestClient;
 
 pub(super) const CASES: &[Case] = &[
     Case::both(
@@ -88,104 +90,116 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// One that watches the topic `w`, and one that will vanish.
-fn watched(lab: &Lab<'_>, will: impl FnOnce(Will) -> Will) -> Checked<(Peer, Peer)> {
-    let topic = lab.topic("w");
-    let mut watcher = lab.connect("watcher")?;
+/// A subscriber of the topic `w`, and a client that will disconnect.
+fn watched(
+    context: &TestContext<'_>,
+    will: impl FnOnce(ConnectWill) -> ConnectWill,
+) -> Checked<(TestClient, TestClient)> {
+    let topic = context.topic("w");
+    let mut watcher = context.connect("watcher")?;
     watcher.must_subscribe(&[(&topic, 2)])?;
-    let hello = lab.hello("c").will(will(Will::new(&topic, "last words")));
-    Ok((watcher, lab.open(&hello)?.0))
+    let connect = context
+        .connect_packet("c")
+        .will(will(ConnectWill::new(&topic, "last words")));
+    Ok((watcher, context.open(&connect)?.0))
 }
 
-/// No will comes: not before a message that is published now.
-fn no_will(lab: &Lab<'_>, watcher: &mut Peer) -> Checked {
-    let mut publisher = lab.connect("publisher")?;
-    lab.nothing_more(&mut publisher, watcher)
+/// Checks that no will arrives before a message that is published now.
+fn no_will(context: &TestContext<'_>, watcher: &mut TestClient) -> Checked {
+    let mut publisher = context.connect("publisher")?;
+    context.nothing_more(&mut publisher, watcher)
 }
 
-fn vanished(lab: &Lab<'_>) -> Checked {
-    let (mut watcher, peer) = watched(lab, |will| will)?;
+fn vanished(context: &TestContext<'_>) -> Checked {
+    let (mut watcher, peer) = watched(context, |will| will)?;
     drop(peer);
     watcher.take("last words").map(drop)
 }
 
-fn violated(lab: &Lab<'_>) -> Checked {
-    let (mut watcher, mut peer) = watched(lab, |will| will)?;
-    peer.send(&packet(0x80, &[0, 1, 0, 1, b'a', 0]));
+fn violated(context: &TestContext<'_>) -> Checked {
+    let (mut watcher, mut peer) = watched(context, |will| will)?;
+    peer.send(&encode::packet(0x80, &[0, 1, 0, 1, b'a', 0]));
     peer.expect_close()?;
     watcher.take("last words").map(drop)
 }
 
-fn taken_over(lab: &Lab<'_>) -> Checked {
-    let (mut watcher, mut peer) = watched(lab, |will| will)?;
-    let _new = lab.connect("c")?;
+fn taken_over(context: &TestContext<'_>) -> Checked {
+    let (mut watcher, mut peer) = watched(context, |will| will)?;
+    let _new = context.connect("c")?;
     peer.expect_close()?;
     watcher.take("last words").map(drop)
 }
 
-fn disconnect_with_will(lab: &Lab<'_>) -> Checked {
-    let (mut watcher, mut peer) = watched(lab, |will| will)?;
-    peer.send(&packet(0xe0, &[0x04]));
+fn disconnect_with_will(context: &TestContext<'_>) -> Checked {
+    let (mut watcher, mut peer) = watched(context, |will| will)?;
+    peer.send(&encode::packet(0xe0, &[0x04]));
     watcher.take("last words").map(drop)
 }
 
-/// One that watches, and one whose will waits, with a session that outlives it.
-fn patient(lab: &Lab<'_>, delay_seconds: u32, lasts_seconds: u32) -> Checked<(Peer, Peer)> {
-    let topic = lab.topic("w");
-    let mut watcher = lab.connect("watcher")?;
+/// A subscriber, and a client with a delayed will and a lasting session.
+fn patient(
+    context: &TestContext<'_>,
+    delay_seconds: u32,
+    lasts_seconds: u32,
+) -> Checked<(TestClient, TestClient)> {
+    let topic = context.topic("w");
+    let mut watcher = context.connect("watcher")?;
     watcher.must_subscribe(&[(&topic, 0)])?;
-    let delay = Properties::default().four(Name::WillDelay, delay_seconds);
-    let will = Will::new(&topic, "last words").properties(delay);
-    let mut hello = lab.lasting("c").will(will);
-    hello.properties = Properties::default().four(Name::SessionExpiry, lasts_seconds);
-    Ok((watcher, lab.open(&hello)?.0))
+    let delay = Properties::default().four(PropertyName::WillDelay, delay_seconds);
+    let will = ConnectWill::new(&topic, "last words").properties(delay);
+    let mut connect = context.lasting("c").will(will);
+    connect.properties = Properties::default().four(PropertyName::SessionExpiry, lasts_seconds);
+    Ok((watcher, context.open(&connect)?.0))
 }
 
-fn delayed(lab: &Lab<'_>) -> Checked {
-    let (mut watcher, peer) = patient(lab, 2, 60)?;
+fn delayed(context: &TestContext<'_>) -> Checked {
+    let (mut watcher, peer) = patient(context, 2, 60)?;
     drop(peer);
     thread::sleep(Duration::from_millis(300));
-    no_will(lab, &mut watcher)?;
+    no_will(context, &mut watcher)?;
     watcher.take("last words").map(drop)
 }
 
-fn session_ends_first(lab: &Lab<'_>) -> Checked {
-    let (mut watcher, peer) = patient(lab, 60, 0)?;
+fn session_ends_first(context: &TestContext<'_>) -> Checked {
+    let (mut watcher, peer) = patient(context, 60, 0)?;
     drop(peer);
     watcher.take("last words").map(drop)
 }
 
-fn ended_by_clean_start(lab: &Lab<'_>) -> Checked {
-    let (mut watcher, peer) = patient(lab, 60, 120)?;
+fn ended_by_clean_start(context: &TestContext<'_>) -> Checked {
+    let (mut watcher, peer) = patient(context, 60, 120)?;
     drop(peer);
-    // Whoever comes takes the place, so the server knows that the one before is gone.
-    let _new = lab.connect("c")?;
+    // The takeover shows that the server knows the old connection to be gone.
+    let _new = context.connect("c")?;
     watcher.take("last words").map(drop)
 }
 
-fn back_in_time(lab: &Lab<'_>) -> Checked {
-    let (mut watcher, peer) = patient(lab, 2, 60)?;
+fn back_in_time(context: &TestContext<'_>) -> Checked {
+    let (mut watcher, peer) = patient(context, 2, 60)?;
     drop(peer);
-    let (mut back, _) = lab.open(&lab.lasting("c"))?;
+    let (mut back, _) = context.open(&context.lasting("c"))?;
     thread::sleep(Duration::from_millis(2500));
-    no_will(lab, &mut watcher)?;
+    no_will(context, &mut watcher)?;
     back.expect_silence()
 }
 
-fn properties(lab: &Lab<'_>) -> Checked {
+fn properties(context: &TestContext<'_>) -> Checked {
     let sent = Properties::default()
         .user("z", "1")
         .user("a", "2")
         .user("z", "3")
-        .text(Name::ContentType, "text/plain")
-        .text(Name::ResponseTopic, "answers")
-        .data(Name::CorrelationData, b"\x00\xff")
-        .byte(Name::PayloadFormat, 1);
-    let (mut watcher, peer) = watched(lab, |will| will.properties(sent.clone()))?;
+        .text(PropertyName::ContentType, "text/plain")
+        .text(PropertyName::ResponseTopic, "answers")
+        .data(PropertyName::CorrelationData, b"\x00\xff")
+        .byte(PropertyName::PayloadFormat, 1);
+    let (mut watcher, peer) = watched(context, |will| will.properties(sent.clone()))?;
     drop(peer);
     let message = watcher.take("last words")?;
     let users = |properties: &Properties| -> Vec<Value> {
-        properties.all(Name::UserProperty).cloned().collect()
+        properties
+            .all(PropertyName::UserProperty)
+            .cloned()
+            .collect()
     };
     same(
         "its user properties",
@@ -193,70 +207,70 @@ fn properties(lab: &Lab<'_>) -> Checked {
         users(&sent),
     )?;
     for name in [
-        Name::ContentType,
-        Name::ResponseTopic,
-        Name::CorrelationData,
-        Name::PayloadFormat,
+        PropertyName::ContentType,
+        PropertyName::ResponseTopic,
+        PropertyName::CorrelationData,
+        PropertyName::PayloadFormat,
     ] {
         same("its property", message.properties.get(name), sent.get(name))?;
     }
     Ok(())
 }
 
-fn qos(lab: &Lab<'_>) -> Checked {
+fn qos(context: &TestContext<'_>) -> Checked {
     for qos in [1, 2] {
-        let (mut watcher, peer) = watched(lab, |will| will.qos(qos))?;
+        let (mut watcher, peer) = watched(context, |will| will.qos(qos))?;
         drop(peer);
         same("the QoS of the will", watcher.take("last words")?.qos, qos)?;
     }
     Ok(())
 }
 
-fn once(lab: &Lab<'_>) -> Checked {
-    let (mut watcher, peer) = watched(lab, |will| will)?;
+fn once(context: &TestContext<'_>) -> Checked {
+    let (mut watcher, peer) = watched(context, |will| will)?;
     drop(peer);
     watcher.take("last words")?;
-    drop(lab.connect("c")?);
-    lab.connect("c")?.leave()?;
-    no_will(lab, &mut watcher)
+    drop(context.connect("c")?);
+    context.connect("c")?.leave()?;
+    no_will(context, &mut watcher)
 }
 
-fn none(lab: &Lab<'_>) -> Checked {
-    let (mut watcher, peer) = watched(lab, |will| will)?;
+fn none(context: &TestContext<'_>) -> Checked {
+    let (mut watcher, peer) = watched(context, |will| will)?;
     peer.leave()?;
-    drop(lab.connect("c")?);
-    // Its place is taken, so the server knows that the one before is gone.
-    lab.connect("c")?.leave()?;
-    no_will(lab, &mut watcher)
+    drop(context.connect("c")?);
+    // After the takeover the server knows the old connection to be gone.
+    context.connect("c")?.leave()?;
+    no_will(context, &mut watcher)
 }
 
-fn not_retained(lab: &Lab<'_>) -> Checked {
-    lab.needs_retained()?;
-    let topic = lab.kept_topic("w");
-    let (mut watcher, peer) = watched(lab, |will| will)?;
+fn not_retained(context: &TestContext<'_>) -> Checked {
+    context.needs_retained()?;
+    let topic = context.kept_topic("w");
+    let (mut watcher, peer) = watched(context, |will| will)?;
     drop(peer);
     same("the retain flag", watcher.take("last words")?.retain, false)?;
     same(
         "what is retained",
-        lab.retained(&topic, 0)?,
-        Vec::<Message>::new(),
+        context.retained(&topic, 0)?,
+        Vec::<TestMessage>::new(),
     )
 }
 
-fn retained(lab: &Lab<'_>) -> Checked {
-    lab.needs_retained()?;
-    let topic = lab.kept_topic("w");
-    let (mut watcher, peer) = watched(lab, Will::retain)?;
+fn retained(context: &TestContext<'_>) -> Checked {
+    context.needs_retained()?;
+    let topic = context.kept_topic("w");
+    let (mut watcher, peer) = watched(context, ConnectWill::retain)?;
     drop(peer);
     watcher.take("last words")?;
-    let retained = lab.retained(&topic, 0)?;
+    let retained = context.retained(&topic, 0)?;
     same("the number of retained messages", retained.len(), 1)?;
     same("the retain flag", retained[0].retain, true)?;
     same("the payload", &*retained[0].payload, b"last words")
 }
 
-fn disconnected(lab: &Lab<'_>) -> Checked {
-    let (mut watcher, peer) = watched(lab, |will| will)?;
+fn disconnected(context: &TestContext<'_>) -> Checked {
+    let (mut watcher, peer) = watched(context, |will| will)?;
     peer.leave()?;
-    no_will(lab, &mut watcher)
+    no_will(context, &mut watcher)
 }

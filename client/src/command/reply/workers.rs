@@ -1,8 +1,8 @@
-//! Commands that run beside each other, one for each request, up to a limit.
+//! Runs commands in parallel, one for each request, up to a limit.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::AsFd;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -12,57 +12,52 @@ use std::thread;
 
 use crate::exit::{Exit, Failure};
 use crate::lines;
-use crate::talk::say;
+use crate::stderr::say;
+use crate::waker::{self, WakeReceiver, Waker};
 
-use super::request::{Answer, Request};
+use super::request::{ReplyMessage, Request};
 
-/// What a shell says when it cannot run a command.
+/// The exit status of a shell that cannot run a command.
 const CANNOT_RUN: i32 = 126;
 
-/// What a shell adds to the number of the signal that ended a command.
+/// A shell adds this to the number of the signal that ended a command.
 const SIGNALLED: i32 = 128;
 
-/// Threads that each look after one command at a time.
+/// Threads that each run one command at a time.
 #[derive(Debug)]
-pub(super) struct Crew {
+pub(super) struct Workers {
     size: usize,
     running: usize,
     requests: Sender<Request>,
-    ended: Receiver<Option<Answer>>,
-    /// Holds one byte for each that has ended and was not taken, so that a poll sees it.
-    bell: PipeReader,
+    ended: WakeReceiver<Option<ReplyMessage>>,
 }
 
-impl Crew {
-    pub(super) fn hire(command: &OsStr, size: u64) -> Result<Self, Failure> {
+impl Workers {
+    pub(super) fn spawn(command: &OsStr, size: u64) -> Result<Self, Failure> {
         Self::start_threads(command, size as usize).map_err(|error| {
-            let why = format_args!("cannot run so many commands at a time ({error})");
+            let why = format_args!("cannot run that many commands at a time ({error})");
             Failure::new(Exit::Failed, "client", why)
         })
     }
 
     fn start_threads(command: &OsStr, size: usize) -> io::Result<Self> {
-        let (bell, ringer) = io::pipe()?;
-        let ringer = Arc::new(ringer);
         let (requests, to_run) = mpsc::channel();
         let to_run = Arc::new(Mutex::new(to_run));
-        let (to_tell, ended) = mpsc::channel();
+        let (waker, ended) = waker::channel()?;
         for _ in 0..size {
-            let hand = Hand {
+            let worker = Worker {
                 command: command.to_owned(),
-                to_run: Arc::clone(&to_run),
-                to_tell: to_tell.clone(),
-                ringer: Arc::clone(&ringer),
+                requests: Arc::clone(&to_run),
+                ended: waker.clone(),
             };
             let named = thread::Builder::new().name("command".to_owned());
-            named.spawn(move || hand.work())?;
+            named.spawn(move || worker.work())?;
         }
         Ok(Self {
             size,
             running: 0,
             requests,
             ended,
-            bell,
         })
     }
 
@@ -81,48 +76,48 @@ impl Crew {
         sent.expect("the threads go on until this sender is gone");
     }
 
-    /// One that has ended, with the answer if one is wanted.
-    pub(super) fn next_ended(&mut self) -> Option<Option<Answer>> {
-        let ended = self.ended.try_recv().ok()?;
-        // Who told of the end rings right after it.
-        let rung = self.bell.read_exact(&mut [0]);
-        rung.expect("a pipe whose writer is held by the threads");
+    /// A command that has ended, with the answer if the request wants one.
+    pub(super) fn next_ended(&mut self) -> Option<Option<ReplyMessage>> {
+        let ended = self.ended.next()?;
         self.running -= 1;
         Some(ended)
     }
+}
 
-    /// Can be read when one has ended.
-    pub(super) fn bell(&self) -> impl AsFd {
-        &self.bell
+/// Readable when a command has ended.
+impl AsFd for Workers {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ended.as_fd()
     }
 }
 
 /// One of the threads.
-struct Hand {
+struct Worker {
     command: OsString,
-    to_run: Arc<Mutex<Receiver<Request>>>,
-    to_tell: Sender<Option<Answer>>,
-    ringer: Arc<PipeWriter>,
+    requests: Arc<Mutex<Receiver<Request>>>,
+    ended: Waker<Option<ReplyMessage>>,
 }
 
-impl Hand {
+impl Worker {
     fn work(self) {
         while let Some(request) = self.next() {
-            let answer = answer(&self.command, request);
-            if self.to_tell.send(answer).is_err() || (&*self.ringer).write_all(b"!").is_err() {
+            if !self.ended.send(answer(&self.command, request)) {
                 return;
             }
         }
     }
 
     fn next(&self) -> Option<Request> {
-        let to_run = self.to_run.lock().expect("nobody panics with the lock");
-        to_run.recv().ok()
+        let requests = self
+            .requests
+            .lock()
+            .expect("no thread panics with the lock");
+        requests.recv().ok()
     }
 }
 
-/// Runs the command; the answer, if one is wanted.
-fn answer(command: &OsStr, request: Request) -> Option<Answer> {
+/// Runs the command; returns the answer if the request wants one.
+fn answer(command: &OsStr, request: Request) -> Option<ReplyMessage> {
     let tell = |what: &dyn std::fmt::Display| {
         let (command, topic) = (command.display(), request.shown_topic());
         say(format_args!(
@@ -145,7 +140,7 @@ fn answer(command: &OsStr, request: Request) -> Option<Answer> {
     request.answer(payload, error)
 }
 
-/// As a shell has it.
+/// The exit status as a shell reports it; `None` for success.
 fn error(status: ExitStatus) -> Option<i32> {
     match (status.code(), status.signal()) {
         (Some(0), _) => None,
@@ -159,27 +154,27 @@ fn run(command: &OsStr, request: &Request) -> io::Result<(Vec<u8>, ExitStatus)> 
     shell.arg("-c").arg(command);
     shell.env("DALLAL_TOPIC", &request.topic);
     match &request.id {
-        // No variable can hold a zero byte.
+        // An environment variable cannot contain a zero byte.
         Some(id) if !id.contains(&0) => shell.env("DALLAL_ID", OsStr::from_bytes(id)),
         _ => shell.env_remove("DALLAL_ID"),
     };
     let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    let payload = converse(&mut child, &request.payload);
+    let payload = exchange(&mut child, &request.payload);
     if payload.is_err() {
-        // What it would still say is not read any more.
+        // Its output is not read any more.
         let _ = child.kill();
     }
     let status = child.wait()?;
     Ok((payload?, status))
 }
 
-/// Gives a command its input and takes its output, both at once: it may do either first.
-fn converse(child: &mut Child, payload: &[u8]) -> io::Result<Vec<u8>> {
+/// Writes the input and reads the output at the same time, because the command may do either first.
+fn exchange(child: &mut Child, payload: &[u8]) -> io::Result<Vec<u8>> {
     let mut input = child.stdin.take().expect("it is piped");
     let output = child.stdout.take().expect("it is piped");
     thread::scope(|scope| {
         thread::Builder::new().spawn_scoped(scope, move || {
-            // A command need not read its input.
+            // A command may exit without reading its input.
             let _ = input.write_all(payload);
         })?;
         lines::read_whole(output)
@@ -236,19 +231,19 @@ mod tests {
     }
 
     #[test]
-    fn each_request_ends_once_and_rings_once() {
-        let mut crew = Crew::hire(OsStr::new("cat"), 2).expect("two threads");
+    fn each_request_ends_once_and_wakes_once() {
+        let mut workers = Workers::spawn(OsStr::new("cat"), 2).expect("two threads");
         for _ in 0..2 {
-            assert!(crew.has_room());
-            crew.start(request(b"x", b"1"));
+            assert!(workers.has_room());
+            workers.start(request(b"x", b"1"));
         }
-        assert!(!crew.has_room());
+        assert!(!workers.has_room());
         let mut ended = 0;
-        while !crew.is_idle() {
-            ended += usize::from(crew.next_ended().is_some());
+        while !workers.is_idle() {
+            ended += usize::from(workers.next_ended().is_some());
             thread::yield_now();
         }
         assert_eq!(ended, 2);
-        assert!(crew.next_ended().is_none());
+        assert!(workers.next_ended().is_none());
     }
 }

@@ -1,36 +1,36 @@
-//! Messages that need no parsing. All messages of a run are of one length, and on one topic they
-//! begin with the same bytes. Once a message of a topic has been parsed, the next ones are known by
-//! those bytes and stepped over. Whatever looks different is left to the parser.
+//! Recognises messages without parsing. All messages of a run have one length, and on one topic
+//! they begin with the same bytes. Once a message of a topic has been parsed, later ones are
+//! recognised by those bytes. Anything else is left to the parser.
 
 use std::ops::Range;
 
 use super::layout::{Layout, TOPIC_DIGITS};
 
-/// The known shape.
+/// The form of the messages of a run.
 #[derive(Debug, Default)]
-pub(crate) struct Stencil {
+pub(crate) struct Template {
     len: usize,
-    /// Where the number of the topic stands.
+    /// The offset of the topic's number.
     digits_at: usize,
     payload: Range<usize>,
-    /// What stands before the payload, topic after topic; of an unknown topic nothing does.
+    /// The bytes before the payload, by topic; `None` until a message of the topic was parsed.
     heads: Vec<Option<Box<[u8]>>>,
     tail: Vec<u8>,
 }
 
-/// What bytes begin with.
+/// The result of matching the start of bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Step<'a> {
+pub(crate) enum TemplateMatch<'a> {
     Message {
         topic: usize,
         payload: &'a [u8],
     },
-    /// A message whose end has not come.
+    /// The beginning of a message.
     Partial,
     Unknown,
 }
 
-impl Stencil {
+impl Template {
     pub(crate) fn new(topics: usize) -> Self {
         Self {
             heads: vec![None; topics],
@@ -38,35 +38,35 @@ impl Stencil {
         }
     }
 
-    /// How long a message is that was stepped over.
+    /// The size of a recognised message.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    pub(crate) fn step<'a>(&self, bytes: &'a [u8]) -> Step<'a> {
+    pub(crate) fn match_start<'a>(&self, bytes: &'a [u8]) -> TemplateMatch<'a> {
         let digits = bytes.get(self.digits_at..self.digits_at + TOPIC_DIGITS);
         let Some(topic) = digits.and_then(Layout::number) else {
-            return Step::Unknown;
+            return TemplateMatch::Unknown;
         };
         let Some(Some(head)) = self.heads.get(topic) else {
-            return Step::Unknown;
+            return TemplateMatch::Unknown;
         };
         if !bytes.starts_with(head) {
-            return Step::Unknown;
+            return TemplateMatch::Unknown;
         }
         match bytes.get(self.payload.end..self.len) {
-            None => Step::Partial,
-            // Where nothing follows a payload, there is nothing to compare: the address of an empty
-            // vector is none, and a comparison with masks that looks there takes as long as all the rest.
-            Some(tail) if self.tail.is_empty() || tail == self.tail => Step::Message {
+            None => TemplateMatch::Partial,
+            // An empty tail is not compared: the pointer of an empty vector dangles, and the vector
+            // comparison reads from it with a mask, which costs as much as everything else here.
+            Some(tail) if self.tail.is_empty() || tail == self.tail => TemplateMatch::Message {
                 topic,
                 payload: &bytes[self.payload.clone()],
             },
-            Some(_) => Step::Unknown,
+            Some(_) => TemplateMatch::Unknown,
         }
     }
 
-    /// Remembers the shape of a message that was parsed; its topic, if it is one of this run.
+    /// Remembers the form of a parsed message; returns its topic, if it is one of this run.
     pub(crate) fn learn(
         &mut self,
         frame: &[u8],
@@ -97,34 +97,37 @@ mod tests {
 
     const FIRST: &[u8] = b"MESSAGE a/00001 hi\n";
 
-    fn stencil() -> Stencil {
-        let mut stencil = Stencil::new(3);
-        assert_eq!(stencil.step(FIRST), Step::Unknown);
-        assert_eq!(stencil.learn(FIRST, 8..15, 16..18), Some(1));
-        stencil
+    fn template() -> Template {
+        let mut template = Template::new(3);
+        assert_eq!(template.match_start(FIRST), TemplateMatch::Unknown);
+        assert_eq!(template.learn(FIRST, 8..15, 16..18), Some(1));
+        template
     }
 
     #[test]
-    fn what_looks_the_same_is_stepped_over() {
-        let stencil = stencil();
-        let step = stencil.step(b"MESSAGE a/00001 yo\nMORE");
+    fn a_message_of_known_form_is_recognised() {
+        let template = template();
+        let step = template.match_start(b"MESSAGE a/00001 yo\nMORE");
         assert_eq!(
             step,
-            Step::Message {
+            TemplateMatch::Message {
                 topic: 1,
                 payload: b"yo"
             }
         );
-        assert_eq!(stencil.len(), FIRST.len());
+        assert_eq!(template.len(), FIRST.len());
     }
 
     #[test]
     fn the_beginning_of_a_message_is_partial() {
-        assert_eq!(stencil().step(b"MESSAGE a/00001 y"), Step::Partial);
+        assert_eq!(
+            template().match_start(b"MESSAGE a/00001 y"),
+            TemplateMatch::Partial
+        );
     }
 
     #[test]
-    fn what_looks_different_is_left_to_the_parser() {
+    fn a_message_of_other_form_is_left_to_the_parser() {
         for other in [
             &b"MESSAGE a/00002 yo\n"[..],
             b"MESSAGE b/00001 yo\n",
@@ -133,14 +136,18 @@ mod tests {
             b"PING\n",
             b"",
         ] {
-            assert_eq!(stencil().step(other), Step::Unknown, "{other:?}");
+            assert_eq!(
+                template().match_start(other),
+                TemplateMatch::Unknown,
+                "{other:?}"
+            );
         }
     }
 
     #[test]
     fn a_topic_beyond_those_of_the_run_is_none() {
         let frame = b"MESSAGE a/00003 hi\n";
-        assert_eq!(stencil().learn(frame, 8..15, 16..18), None);
-        assert_eq!(stencil().learn(b"MESSAGE x hi\n", 8..9, 10..12), None);
+        assert_eq!(template().learn(frame, 8..15, 16..18), None);
+        assert_eq!(template().learn(b"MESSAGE x hi\n", 8..9, 10..12), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The watch as rows of a screen, or as plain text.
+//! Renders the watch as rows of a screen, or as plain text.
 
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line as Row, Span};
@@ -9,17 +9,17 @@ use crate::table::Fitted;
 use crate::units::{bytes, grouped, plural, rate, time};
 use crate::visible;
 
-use super::list::{List, Shown};
-use super::rows::Sought;
+use super::list::{SortedList, VisibleRows};
+use super::rows::Searchable;
 use super::watch::{Now, Tab, Watch};
 
-/// What stands between two figures of the header.
+/// Separates two figures of the header.
 const BETWEEN: &str = "   ";
 
-/// The rows of each list of a plain picture.
+/// Maximum rows of each list in plain text.
 const PLAIN_ROWS: usize = 20;
 
-/// Everything, in so many rows of so many cells.
+/// The whole screen: `height` rows of `room` cells.
 pub(crate) fn screen(
     watch: &mut Watch,
     room: usize,
@@ -29,10 +29,10 @@ pub(crate) fn screen(
     watch.draw_minutes(minute_cells(room));
     let mut rows = vec![title(watch, room)];
     if let Some(now) = &watch.now {
-        // On a small screen the list is more than the last of the figures.
+        // On a small screen the list is more important than the last figures.
         rows.extend(figures(now, room, colour).into_iter().take(height / 3));
     }
-    // The tabs, the heads of the columns, and the keys.
+    // Three rows are for the tabs, the column heads and the keys.
     let free = height.saturating_sub(rows.len() + 3);
     watch.page = free;
     let list = match watch.tab {
@@ -48,7 +48,7 @@ pub(crate) fn screen(
     rows
 }
 
-/// Everything that has to be said once, without anything that only a terminal shows.
+/// One snapshot as plain text, without colours and charts.
 pub(crate) fn plain(watch: &mut Watch, room: usize) -> String {
     watch.draw_minutes(0);
     let mut rows = vec![title_text(watch)];
@@ -77,11 +77,11 @@ pub(crate) fn plain(watch: &mut Watch, room: usize) -> String {
         .collect()
 }
 
-fn plain_list<R: Sought>(list: &mut List<R>, room: usize) -> Vec<String> {
+fn plain_list<R: Searchable>(list: &mut SortedList<R>, room: usize) -> Vec<String> {
     if list.rows.is_empty() {
         return Vec::new();
     }
-    let Shown { table, below, .. } = list.show(room, PLAIN_ROWS);
+    let VisibleRows { table, below, .. } = list.show(room, PLAIN_ROWS);
     let mut rows = vec![table.head];
     rows.extend(table.rows);
     if below > 0 {
@@ -90,7 +90,7 @@ fn plain_list<R: Sought>(list: &mut List<R>, room: usize) -> Vec<String> {
     rows
 }
 
-/// How wide a minute is drawn.
+/// Width of the chart of the last minute, in cells.
 fn minute_cells(room: usize) -> usize {
     match room {
         0..=99 => 10,
@@ -112,16 +112,16 @@ fn title_text(watch: &Watch) -> String {
 }
 
 fn title(watch: &Watch, room: usize) -> Row<'static> {
-    // What is the matter is more than where it is.
-    let text = match (&watch.trouble, watch.is_paused) {
-        (Some(trouble), _) => visible::line(trouble),
+    // The reason of a lost connection is more important than the address.
+    let text = match (&watch.disconnected, watch.is_paused) {
+        (Some(reason), _) => visible::line(reason),
         (None, true) => format!("paused · {}", title_text(watch)),
         (None, false) => title_text(watch),
     };
     bar(&text, room)
 }
 
-/// A row that is filled from end to end.
+/// A reversed row over the full width.
 fn bar(text: &str, room: usize) -> Row<'static> {
     let text = format!(" {text}");
     let shown = clipped(&text, room);
@@ -197,7 +197,7 @@ fn figure_texts(now: &Now) -> Vec<String> {
     ]
 }
 
-/// Texts beside each other, in as few rows as they take.
+/// Packs texts into as few rows as possible.
 fn pack(texts: &[String], room: usize) -> Vec<String> {
     let mut rows: Vec<String> = Vec::new();
     for text in texts {
@@ -212,7 +212,7 @@ fn pack(texts: &[String], room: usize) -> Vec<String> {
     rows
 }
 
-/// A list as it is drawn.
+/// A rendered list.
 struct Drawn {
     rows: Vec<Row<'static>>,
     above: usize,
@@ -222,8 +222,8 @@ struct Drawn {
     wanted: String,
 }
 
-fn list<R: Sought>(list: &mut List<R>, room: usize, height: usize) -> Drawn {
-    let Shown {
+fn list<R: Searchable>(list: &mut SortedList<R>, room: usize, height: usize) -> Drawn {
+    let VisibleRows {
         table,
         above,
         below,
@@ -249,14 +249,14 @@ fn list<R: Sought>(list: &mut List<R>, room: usize, height: usize) -> Drawn {
     }
 }
 
-/// The heads of the columns; the one that the rows are sorted by stands out.
+/// The column heads, with the sort column highlighted.
 fn heads(table: &Fitted, sorted_by: &str) -> Row<'static> {
     let bold = Style::new().add_modifier(Modifier::BOLD);
     let sorted = bold.add_modifier(Modifier::REVERSED);
     let mut spans = Vec::new();
     let mut rest = &*table.head;
     for head in &table.columns {
-        // A single column may have been cut.
+        // The head of a single column may have been cut.
         let Some((before, after)) = rest.split_once(head) else {
             break;
         };
@@ -300,7 +300,7 @@ fn tabs(watch: &Watch, list: &Drawn, room: usize) -> Row<'static> {
     cut(spans, room)
 }
 
-/// As much of a row as fits.
+/// Cuts a row to the width.
 fn cut(spans: Vec<Span<'static>>, mut room: usize) -> Row<'static> {
     let cut = spans.into_iter().map(|span| {
         let shown = clipped(&span.content, room).to_owned();
@@ -412,12 +412,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_matter_stands_at_the_top() {
+    fn the_reason_of_a_lost_connection_is_at_the_top() {
         let mut watch = watch(&[(0, 100)]);
         press(&mut watch, "p");
         let shown = text(&screen(&mut watch, 80, 10, NONE));
         assert!(shown[0].starts_with(" paused · dallal"), "{shown:?}");
-        watch.trouble = Some("lost the broker".to_owned());
+        watch.disconnected = Some("lost the broker".to_owned());
         let shown = text(&screen(&mut watch, 80, 10, NONE));
         assert_eq!(shown[0], " lost the broker");
     }

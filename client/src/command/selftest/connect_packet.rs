@@ -1,8 +1,9 @@
-//! A CONNECT in its parts, each of which a case may get wrong.
+//! A CONNECT, each part of which a case may set to an invalid value.
 
-use super::property::{Name, Properties};
-use super::version::Version;
-use super::writer::{Writer, packet};
+use super::encode;
+use super::property::{Properties, PropertyName};
+use super::version::MqttVersion;
+use super::writer::FieldWriter;
 
 const CLEAN: u8 = 0x02;
 const WILL: u8 = 0x04;
@@ -11,31 +12,31 @@ const WILL_RETAIN: u8 = 0x20;
 const PASSWORD: u8 = 0x40;
 const USER: u8 = 0x80;
 
-/// How long a session lasts whose case does not care.
+/// The default session expiry.
 const LASTING_SECONDS: u32 = 300;
 
-/// What a client says first.
+/// A CONNECT packet.
 #[derive(Clone, Debug)]
-pub(crate) struct Hello {
-    version: Version,
+pub(crate) struct ConnectPacket {
+    version: MqttVersion,
     pub(crate) protocol: Vec<u8>,
     pub(crate) level: u8,
-    /// Other flags than the parts ask for.
+    /// Flags in place of those that follow from the parts.
     pub(crate) flags: Option<u8>,
     pub(crate) clean: bool,
     pub(crate) keep_alive: u16,
     pub(crate) properties: Properties,
     pub(crate) id: Vec<u8>,
-    pub(crate) will: Option<Will>,
+    pub(crate) will: Option<ConnectWill>,
     pub(crate) user: Option<Vec<u8>>,
     pub(crate) password: Option<Vec<u8>>,
-    /// Bytes behind all that belongs there.
+    /// Surplus bytes at the end.
     pub(crate) extra: Vec<u8>,
 }
 
-/// What is to be published when the connection ends without a DISCONNECT.
+/// The will, published when the connection ends without DISCONNECT.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Will {
+pub(crate) struct ConnectWill {
     pub(crate) topic: Vec<u8>,
     pub(crate) payload: Vec<u8>,
     pub(crate) qos: u8,
@@ -43,7 +44,7 @@ pub(crate) struct Will {
     pub(crate) properties: Properties,
 }
 
-impl Will {
+impl ConnectWill {
     pub(crate) fn new(topic: &str, payload: &str) -> Self {
         Self {
             topic: topic.as_bytes().to_owned(),
@@ -68,8 +69,8 @@ impl Will {
     }
 }
 
-impl Hello {
-    pub(crate) fn new(version: Version, id: &str) -> Self {
+impl ConnectPacket {
+    pub(crate) fn new(version: MqttVersion, id: &str) -> Self {
         Self {
             version,
             protocol: b"MQTT".to_vec(),
@@ -86,16 +87,16 @@ impl Hello {
         }
     }
 
-    /// With a session that outlives its connection, and is resumed if there is one.
+    /// Asks for a session that outlives the connection, and resumes an existing one.
     pub(crate) fn lasting(self) -> Self {
         self.lasting_for(LASTING_SECONDS)
     }
 
-    /// The same for so long, where the version can say that.
+    /// The same with this session expiry, in MQTT 5.
     pub(crate) fn lasting_for(mut self, seconds: u32) -> Self {
         self.clean = false;
-        if self.version == Version::V5 {
-            self.properties = self.properties.four(Name::SessionExpiry, seconds);
+        if self.version == MqttVersion::V5 {
+            self.properties = self.properties.four(PropertyName::SessionExpiry, seconds);
         }
         self
     }
@@ -105,7 +106,7 @@ impl Hello {
         self
     }
 
-    pub(crate) fn will(mut self, will: Will) -> Self {
+    pub(crate) fn will(mut self, will: ConnectWill) -> Self {
         self.will = Some(will);
         self
     }
@@ -145,14 +146,14 @@ impl Hello {
         flags
     }
 
-    /// Without what stands in the payload.
-    pub(crate) fn head(&self) -> Writer {
-        let mut body = Writer::default();
+    /// The variable header.
+    pub(crate) fn head(&self) -> FieldWriter {
+        let mut body = FieldWriter::default();
         body.data(&self.protocol);
         body.u8(self.level);
         body.u8(self.flags.unwrap_or_else(|| self.usual_flags()));
         body.u16(self.keep_alive);
-        if self.version == Version::V5 {
+        if self.version == MqttVersion::V5 {
             self.properties.write(&mut body);
         }
         body
@@ -162,7 +163,7 @@ impl Hello {
         let mut body = self.head();
         body.data(&self.id);
         if let Some(will) = &self.will {
-            if self.version == Version::V5 {
+            if self.version == MqttVersion::V5 {
                 will.properties.write(&mut body);
             }
             body.data(&will.topic);
@@ -175,6 +176,6 @@ impl Hello {
             body.data(password);
         }
         body.bytes(&self.extra);
-        packet(0x10, &body.0)
+        encode::packet(0x10, &body.0)
     }
 }

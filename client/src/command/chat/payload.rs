@@ -1,29 +1,30 @@
-//! What goes over the wire: JSON for a message and for somebody's presence.
+//! The payloads of messages and presences, as JSON.
 
 use crate::visible;
 use serde_json::{Map, Value};
 
-/// Who is called so when nobody said who it was.
-const NOBODY: &str = "?";
+/// The nick of a message without one.
+const UNKNOWN_NICK: &str = "?";
 
-/// A message as it may be shown.
+/// A received message. Its text is safe to print.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Said {
+pub(crate) struct ChatMessage {
     pub(crate) nick: String,
     pub(crate) text: String,
 }
 
-impl Said {
-    /// Reads a payload. What is no JSON of ours is shown as it is, as said by nobody.
+impl ChatMessage {
+    /// Parses a payload. A payload that is not JSON of this format is the text of a message without
+    /// a nick.
     pub(crate) fn read(payload: &[u8]) -> Self {
         let (nick, text) = parse(payload).unwrap_or_else(|| {
             (
-                NOBODY.to_owned(),
+                UNKNOWN_NICK.to_owned(),
                 String::from_utf8_lossy(payload).into_owned(),
             )
         });
         let nick = match visible::name(&nick) {
-            nothing if nothing.is_empty() => NOBODY.to_owned(),
+            nothing if nothing.is_empty() => UNKNOWN_NICK.to_owned(),
             nick => nick,
         };
         let text = visible::text(text.strip_suffix('\n').unwrap_or(&text));
@@ -44,7 +45,7 @@ fn object(payload: &[u8]) -> Option<Map<String, Value>> {
     }
 }
 
-/// The payload of a message.
+/// Formats the payload of a message.
 pub(crate) fn message(nick: &str, text: &str) -> String {
     format!(
         r#"{{"nick":{},"message":{}}}"#,
@@ -53,24 +54,24 @@ pub(crate) fn message(nick: &str, text: &str) -> String {
     )
 }
 
-/// What tells this run of the program from another of the same name.
+/// Identifies this run of the program among others with the same nick.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Badge {
+pub(crate) struct Presence {
     pub(crate) id: String,
-    /// Since when, as RFC 3339 has it.
+    /// The start time, as in RFC 3339.
     pub(crate) since: String,
 }
 
-impl Badge {
-    /// The payload that says that we are here.
-    pub(crate) fn presence(&self, nick: &str) -> String {
+impl Presence {
+    /// The payload of the presence.
+    pub(crate) fn payload(&self, nick: &str) -> String {
         let Self { id, since } = self;
         let [nick, since, id] = [nick, since, id].map(Value::from);
         format!(r#"{{"nick":{nick},"since":{since},"id":{id}}}"#)
     }
 }
 
-/// Whose presence this is, if it says.
+/// The id in the payload of a presence, if it has one.
 pub(crate) fn presence_id(payload: &[u8]) -> Option<String> {
     object(payload)?.get("id")?.as_str().map(str::to_owned)
 }
@@ -80,12 +81,12 @@ mod tests {
     use super::*;
 
     fn check(payload: &str, nick: &str, text: &str) {
-        let said = Said::read(payload.as_bytes());
+        let said = ChatMessage::read(payload.as_bytes());
         assert_eq!((&*said.nick, &*said.text), (nick, text), "{payload}");
     }
 
     #[test]
-    fn a_message_says_who_and_what() {
+    fn a_message_has_a_nick_and_a_text() {
         check(r#"{"nick":"ann","message":"hi"}"#, "ann", "hi");
         check(r#"{"message":"hi","x":[1],"nick":"ann"}"#, "ann", "hi");
         check(&message("آن", "a\"b\nc\x1b"), "آن", "a\"b\nc�");
@@ -104,7 +105,7 @@ mod tests {
             check(payload, "?", payload);
         }
         check("a line\n", "?", "a line");
-        assert_eq!(Said::read(b"caf\xe9").text, "caf\u{fffd}");
+        assert_eq!(ChatMessage::read(b"caf\xe9").text, "caf\u{fffd}");
     }
 
     #[test]
@@ -119,11 +120,11 @@ mod tests {
 
     #[test]
     fn presence_tells_one_ann_from_another() {
-        let badge = Badge {
+        let own_presence = Presence {
             id: "7f".to_owned(),
             since: "2026-01-01T00:00:00Z".to_owned(),
         };
-        let payload = badge.presence("ann");
+        let payload = own_presence.payload("ann");
         assert_eq!(
             payload,
             r#"{"nick":"ann","since":"2026-01-01T00:00:00Z","id":"7f"}"#

@@ -1,7 +1,7 @@
-//! One connection to the server: bytes out, packets in, and never longer than a case can wait.
+//! One connection to the server: bytes out, packets in, with a timeout on every wait.
 //!
-//! It sends what it is given, right or wrong, and acknowledges nothing by itself. What the server
-//! sends is read strictly, so that every case also checks the form of all that comes.
+//! It sends valid and invalid bytes alike and acknowledges nothing by itself. Packets of the server
+//! are parsed strictly, so that every case also checks their form.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -9,53 +9,53 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::case::{Checked, Finding, same};
+use super::encode::{self, FilterOptions};
+use super::finding::{Checked, Finding, same};
+use super::packet::{self, Ack, AckCodes, AckStep, Connack, Packet, TestMessage};
 use super::property::Properties;
-use super::reader::{self, Ack, Answers, Connack, Message, Packet, Step};
-use super::version::Version;
-use super::writer::{Writer, packet};
+use super::version::MqttVersion;
 
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// A client that may misbehave.
+/// A client that can violate the protocol.
 #[derive(Debug)]
-pub(crate) struct Peer {
+pub(crate) struct TestClient {
     stream: TcpStream,
-    pub(crate) version: Version,
-    patience: Duration,
+    pub(crate) version: MqttVersion,
+    timeout: Duration,
     bytes: Vec<u8>,
-    /// What came while something else was waited for.
+    /// Packets that arrived before the awaited one.
     held: VecDeque<Packet>,
     next_id: u16,
 }
 
-/// What can be heard of a server.
+/// What can happen on the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(crate) enum Received {
     Packet(Packet),
     Closed,
-    /// Nothing came in time.
+    /// Nothing arrived in time.
     Nothing,
 }
 
-/// A filter and the options behind it.
-pub(crate) type Wish<'a> = (&'a str, u8);
-
-impl Peer {
-    pub(crate) fn new(stream: TcpStream, version: Version, patience: Duration) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        stream.set_write_timeout(Some(patience))?;
+impl TestClient {
+    pub(crate) fn new(
+        stream: TcpStream,
+        version: MqttVersion,
+        timeout: Duration,
+    ) -> io::Result<Self> {
+        stream.set_write_timeout(Some(timeout))?;
         Ok(Self {
             stream,
             version,
-            patience,
+            timeout,
             bytes: Vec::new(),
             held: VecDeque::new(),
             next_id: 1,
         })
     }
 
-    /// Sends bytes. That the server takes no more shows when it is read from.
+    /// Sends bytes. An error shows at the next read.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
@@ -66,57 +66,57 @@ impl Peer {
         self.next_id
     }
 
-    /// What comes next within the time a case can wait.
-    pub(crate) fn hear(&mut self) -> Checked<Heard> {
-        self.hear_within(self.patience)
+    /// The next packet or event within the timeout.
+    pub(crate) fn receive(&mut self) -> Checked<Received> {
+        self.receive_within(self.timeout)
     }
 
-    /// What comes next within so long.
-    pub(crate) fn hear_within(&mut self, time: Duration) -> Checked<Heard> {
+    /// The next packet or event within `time`.
+    pub(crate) fn receive_within(&mut self, time: Duration) -> Checked<Received> {
         if let Some(packet) = self.held.pop_front() {
-            return Ok(Heard::Packet(packet));
+            return Ok(Received::Packet(packet));
         }
         self.read_within(time)
     }
 
-    fn read_within(&mut self, time: Duration) -> Checked<Heard> {
+    fn read_within(&mut self, time: Duration) -> Checked<Received> {
         let deadline = Instant::now() + time;
         let mut chunk = [0; CHUNK_BYTES];
         loop {
-            let first = reader::first(&self.bytes, self.version);
+            let first = packet::first(&self.bytes, self.version);
             let first = first.map_err(|malformed| {
                 Finding::differs("only packets that the standard allows", malformed.0)
             })?;
             if let Some((packet, len)) = first {
                 self.bytes.drain(..len);
-                return Ok(Heard::Packet(packet));
+                return Ok(Received::Packet(packet));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Ok(Heard::Nothing);
+                return Ok(Received::Nothing);
             }
             let read = self
                 .stream
                 .set_read_timeout(Some(left))
                 .and_then(|()| self.stream.read(&mut chunk));
             match read {
-                Ok(0) => return Ok(Heard::Closed),
+                Ok(0) => return Ok(Received::Closed),
                 Ok(n) => self.bytes.extend_from_slice(&chunk[..n]),
                 Err(error) if is_timeout(&error) => {}
-                Err(_) => return Ok(Heard::Closed),
+                Err(_) => return Ok(Received::Closed),
             }
         }
     }
 
-    /// The next packet; `expected` says which one is waited for.
+    /// The next packet; `expected` describes the awaited one.
     pub(crate) fn packet(&mut self, expected: impl Display) -> Checked<Packet> {
-        match self.hear()? {
-            Heard::Packet(packet) => Ok(packet),
-            heard => Err(Finding::differs(expected, shown(&heard))),
+        match self.receive()? {
+            Received::Packet(packet) => Ok(packet),
+            received => Err(Finding::differs(expected, shown(&received))),
         }
     }
 
-    /// The next packet of a kind; messages that come before it are kept for later.
+    /// The next packet of a kind; messages before it are kept for later.
     fn next_of<T>(
         &mut self,
         expected: &str,
@@ -146,16 +146,16 @@ impl Peer {
         }
     }
 
-    /// The next packet, which has to be a message.
-    pub(crate) fn message(&mut self) -> Checked<Message> {
+    /// The next packet, which must be a PUBLISH.
+    pub(crate) fn message(&mut self) -> Checked<TestMessage> {
         match self.packet("a PUBLISH")? {
             Packet::Publish(message) => Ok(message),
             other => Err(differs("a PUBLISH", &other)),
         }
     }
 
-    /// The next packet, which has to be a message with this payload.
-    pub(crate) fn message_of(&mut self, payload: &str) -> Checked<Message> {
+    /// The next packet, which must be a PUBLISH with this payload.
+    pub(crate) fn message_of(&mut self, payload: &str) -> Checked<TestMessage> {
         let expected = format!("a PUBLISH with the payload {payload:?}");
         match self.packet(&expected)? {
             Packet::Publish(message) if message.payload == payload.as_bytes() => Ok(message),
@@ -163,41 +163,44 @@ impl Peer {
         }
     }
 
-    /// The same, acknowledged to its end.
-    pub(crate) fn take(&mut self, payload: &str) -> Checked<Message> {
+    /// The same, and acknowledges it.
+    pub(crate) fn take(&mut self, payload: &str) -> Checked<TestMessage> {
         let message = self.message_of(payload)?;
         self.acknowledge(&message)?;
         Ok(message)
     }
 
-    /// Plays the receiver's part for a message.
-    pub(crate) fn acknowledge(&mut self, message: &Message) -> Checked {
+    /// Acknowledges a message as its QoS requires.
+    pub(crate) fn acknowledge(&mut self, message: &TestMessage) -> Checked {
         match message.qos {
             0 => {}
-            1 => self.step(Step::Puback, message.id),
+            1 => self.step(AckStep::Puback, message.id),
             _ => {
-                self.step(Step::Pubrec, message.id);
-                self.expect_step(Step::Pubrel, message.id)?;
-                self.step(Step::Pubcomp, message.id);
+                self.step(AckStep::Pubrec, message.id);
+                self.expect_step(AckStep::Pubrel, message.id)?;
+                self.step(AckStep::Pubcomp, message.id);
             }
         }
         Ok(())
     }
 
     /// Sends one step of an acknowledgement.
-    pub(crate) fn step(&mut self, step: Step, id: u16) {
-        let flags = if step == Step::Pubrel { 2 } else { 0 };
-        self.send(&packet((step as u8) << 4 | flags, &id.to_be_bytes()));
+    pub(crate) fn step(&mut self, step: AckStep, id: u16) {
+        let flags = if step == AckStep::Pubrel { 2 } else { 0 };
+        self.send(&encode::packet(
+            (step as u8) << 4 | flags,
+            &id.to_be_bytes(),
+        ));
     }
 
-    /// The same with a reason code, in MQTT 5.
-    pub(crate) fn step_with(&mut self, step: Step, id: u16, code: u8) {
+    /// The same with a reason code of MQTT 5.
+    pub(crate) fn step_with(&mut self, step: AckStep, id: u16, code: u8) {
         let [high, low] = id.to_be_bytes();
-        self.send(&packet((step as u8) << 4, &[high, low, code]));
+        self.send(&encode::packet((step as u8) << 4, &[high, low, code]));
     }
 
-    /// Waits for one step of an acknowledgement, of this packet id.
-    pub(crate) fn expect_step(&mut self, step: Step, id: u16) -> Checked<Ack> {
+    /// Waits for one step of an acknowledgement with this packet id.
+    pub(crate) fn expect_step(&mut self, step: AckStep, id: u16) -> Checked<Ack> {
         let expected = format!("a {step:?} of packet {id}");
         self.next_of(&expected, |packet| match packet {
             Packet::Ack(ack) if ack.step == step && ack.id == id => Ok(ack),
@@ -205,8 +208,8 @@ impl Peer {
         })
     }
 
-    /// Sends a message without waiting for anything; its packet id.
-    pub(crate) fn begin(&mut self, message: &Message) -> u16 {
+    /// Sends a message without waiting; returns its packet id.
+    pub(crate) fn begin(&mut self, message: &TestMessage) -> u16 {
         let mut message = message.clone();
         if message.qos > 0 && message.id == 0 {
             message.id = self.fresh_id();
@@ -215,44 +218,44 @@ impl Peer {
         message.id
     }
 
-    /// Publishes, and waits for all that acknowledges it. Refusals are findings.
-    pub(crate) fn publish(&mut self, message: &Message) -> Checked {
+    /// Publishes, and waits for the acknowledgements. A refusal is a finding.
+    pub(crate) fn publish(&mut self, message: &TestMessage) -> Checked {
         let id = self.begin(message);
         self.finish(message.qos, id)
     }
 
-    /// Waits for all that acknowledges a message.
+    /// Waits for the acknowledgements of a message.
     pub(crate) fn finish(&mut self, qos: u8, id: u16) -> Checked {
         if qos == 1 {
-            let ack = self.expect_step(Step::Puback, id)?;
+            let ack = self.expect_step(AckStep::Puback, id)?;
             return accepted(ack.code);
         }
         if qos == 2 {
-            let ack = self.expect_step(Step::Pubrec, id)?;
+            let ack = self.expect_step(AckStep::Pubrec, id)?;
             accepted(ack.code)?;
-            self.step(Step::Pubrel, id);
-            self.expect_step(Step::Pubcomp, id)?;
+            self.step(AckStep::Pubrel, id);
+            self.expect_step(AckStep::Pubcomp, id)?;
         }
         Ok(())
     }
 
-    /// Subscribes; the codes of the answer.
-    pub(crate) fn subscribe(&mut self, wishes: &[Wish<'_>]) -> Checked<Vec<u8>> {
-        self.subscribe_with(&Properties::default(), wishes)
+    /// Subscribes; returns the codes of the SUBACK.
+    pub(crate) fn subscribe(&mut self, filters: &[FilterOptions<'_>]) -> Checked<Vec<u8>> {
+        self.subscribe_with(&Properties::default(), filters)
     }
 
     /// The same with properties.
     pub(crate) fn subscribe_with(
         &mut self,
         properties: &Properties,
-        wishes: &[Wish<'_>],
+        filters: &[FilterOptions<'_>],
     ) -> Checked<Vec<u8>> {
         let id = self.fresh_id();
-        self.send(&subscribe(self.version, id, properties, wishes));
+        self.send(&encode::subscribe(self.version, id, properties, filters));
         Ok(self.suback(id)?.codes)
     }
 
-    pub(crate) fn suback(&mut self, id: u16) -> Checked<Answers> {
+    pub(crate) fn suback(&mut self, id: u16) -> Checked<AckCodes> {
         let expected = format!("a SUBACK of packet {id}");
         self.next_of(&expected, |packet| match packet {
             Packet::Suback(answers) if answers.id == id => Ok(answers),
@@ -260,14 +263,14 @@ impl Peer {
         })
     }
 
-    /// Unsubscribes; the answer.
-    pub(crate) fn unsubscribe(&mut self, filters: &[&str]) -> Checked<Answers> {
+    /// Unsubscribes; returns the UNSUBACK.
+    pub(crate) fn unsubscribe(&mut self, filters: &[&str]) -> Checked<AckCodes> {
         let id = self.fresh_id();
-        self.send(&unsubscribe(self.version, id, filters));
+        self.send(&encode::unsubscribe(self.version, id, filters));
         self.unsuback(id)
     }
 
-    pub(crate) fn unsuback(&mut self, id: u16) -> Checked<Answers> {
+    pub(crate) fn unsuback(&mut self, id: u16) -> Checked<AckCodes> {
         let expected = format!("an UNSUBACK of packet {id}");
         self.next_of(&expected, |packet| match packet {
             Packet::Unsuback(answers) if answers.id == id => Ok(answers),
@@ -275,32 +278,33 @@ impl Peer {
         })
     }
 
-    /// Nothing has come: the next packet is the answer to a question that is asked now.
+    /// Checks that nothing has arrived: the next packet must be the answer to a PINGREQ.
     pub(crate) fn expect_silence(&mut self) -> Checked {
-        self.send(PINGREQ);
+        self.send(encode::PINGREQ);
         match self.packet("a PINGRESP, and nothing before it")? {
             Packet::Pingresp => Ok(()),
             other => Err(differs("a PINGRESP, and nothing before it", &other)),
         }
     }
 
-    /// Asks whether the server is there; what comes next, be it the answer or something else.
-    pub(crate) fn ask(&mut self) -> Checked<Heard> {
-        self.send(PINGREQ);
-        self.hear()
+    /// Sends a PINGREQ; returns whatever arrives next.
+    pub(crate) fn ask(&mut self) -> Checked<Received> {
+        self.send(encode::PINGREQ);
+        self.receive()
     }
 
-    /// The server closes the connection. In MQTT 5 it may say why before; the code it gave.
+    /// Expects that the server closes the connection. In MQTT 5 it may send a DISCONNECT before;
+    /// returns its code.
     pub(crate) fn expect_close(&mut self) -> Checked<Option<u8>> {
-        self.expect_close_within(self.patience)
+        self.expect_close_within(self.timeout)
     }
 
-    /// The same within so long.
+    /// The same within `time`.
     pub(crate) fn expect_close_within(&mut self, time: Duration) -> Checked<Option<u8>> {
         let expected = "the connection to be closed";
-        match self.hear_within(time)? {
-            Heard::Closed => Ok(None),
-            Heard::Packet(Packet::Disconnect { code, .. }) => {
+        match self.receive_within(time)? {
+            Received::Closed => Ok(None),
+            Received::Packet(Packet::Disconnect { code, .. }) => {
                 let wanted = format!("{expected}, with a reason code of 0x80 or more");
                 if code < 0x80 {
                     return Err(Finding::differs(wanted, format!("DISCONNECT 0x{code:02x}")));
@@ -308,40 +312,40 @@ impl Peer {
                 self.expect_end()?;
                 Ok(Some(code))
             }
-            heard => Err(Finding::differs(expected, shown(&heard))),
+            received => Err(Finding::differs(expected, shown(&received))),
         }
     }
 
-    /// Nothing comes but the end of the connection.
+    /// Expects the end of the connection, and nothing before it.
     pub(crate) fn expect_end(&mut self) -> Checked {
-        let heard = self.hear()?;
-        match heard {
-            Heard::Closed => Ok(()),
-            heard => Err(Finding::differs(
+        let received = self.receive()?;
+        match received {
+            Received::Closed => Ok(()),
+            received => Err(Finding::differs(
                 "the connection to be closed, and nothing before it",
-                shown(&heard),
+                shown(&received),
             )),
         }
     }
 
-    /// Says goodbye as the standard wants it, and waits until the server has taken notice.
+    /// Sends DISCONNECT, and waits until the server closes the connection.
     pub(crate) fn leave(mut self) -> Checked {
-        self.send(&packet(0xe0, &[]));
+        self.send(&encode::packet(0xe0, &[]));
         let _ = self.stream.shutdown(std::net::Shutdown::Write);
-        while !matches!(self.hear()?, Heard::Closed | Heard::Nothing) {}
+        while !matches!(self.receive()?, Received::Closed | Received::Nothing) {}
         Ok(())
     }
 
-    /// The subscriptions and options that are asked for have to be granted.
-    pub(crate) fn must_subscribe(&mut self, wishes: &[Wish<'_>]) -> Checked {
-        let wanted: Vec<_> = wishes.iter().map(|(_, options)| options & 3).collect();
-        let codes = self.subscribe(wishes)?;
+    /// Subscribes; the requested QoS must be granted.
+    pub(crate) fn must_subscribe(&mut self, filters: &[FilterOptions<'_>]) -> Checked {
+        let wanted: Vec<_> = filters.iter().map(|(_, options)| options & 3).collect();
+        let codes = self.subscribe(filters)?;
         granted(&codes, &wanted)
     }
 }
 
-/// The codes of a SUBACK have to be these. A lower QoS is the server's right, and the end of what
-/// can be seen here.
+/// Checks the codes of a SUBACK. A server may grant a lower QoS; then the statement cannot be
+/// checked.
 pub(crate) fn granted(codes: &[u8], wanted: &[u8]) -> Checked {
     same("the number of codes in SUBACK", codes.len(), wanted.len())?;
     for (&code, &qos) in codes.iter().zip(wanted) {
@@ -363,87 +367,6 @@ fn accepted(code: u8) -> Checked {
     ))
 }
 
-pub(crate) const PINGREQ: &[u8] = &[0xc0, 0];
-
-pub(crate) fn subscribe(
-    version: Version,
-    id: u16,
-    properties: &Properties,
-    wishes: &[Wish<'_>],
-) -> Vec<u8> {
-    let mut body = Writer::default();
-    body.u16(id);
-    if version == Version::V5 {
-        properties.write(&mut body);
-    }
-    for (filter, options) in wishes {
-        body.data(filter.as_bytes());
-        body.u8(*options);
-    }
-    packet(0x82, &body.0)
-}
-
-pub(crate) fn unsubscribe(version: Version, id: u16, filters: &[&str]) -> Vec<u8> {
-    let mut body = Writer::default();
-    body.u16(id);
-    if version == Version::V5 {
-        body.u8(0);
-    }
-    for filter in filters {
-        body.data(filter.as_bytes());
-    }
-    packet(0xa2, &body.0)
-}
-
-impl Message {
-    pub(crate) fn new(topic: &str, payload: &str) -> Self {
-        Self {
-            topic: topic.to_owned(),
-            payload: payload.as_bytes().to_owned(),
-            ..Self::default()
-        }
-    }
-
-    pub(crate) fn qos(mut self, qos: u8) -> Self {
-        self.qos = qos;
-        self
-    }
-
-    pub(crate) fn retain(mut self) -> Self {
-        self.retain = true;
-        self
-    }
-
-    pub(crate) fn dup(mut self) -> Self {
-        self.dup = true;
-        self
-    }
-
-    pub(crate) fn id(mut self, id: u16) -> Self {
-        self.id = id;
-        self
-    }
-
-    pub(crate) fn with(mut self, change: impl FnOnce(Properties) -> Properties) -> Self {
-        self.properties = change(self.properties);
-        self
-    }
-
-    pub(crate) fn encode(&self, version: Version) -> Vec<u8> {
-        let mut body = Writer::default();
-        body.data(self.topic.as_bytes());
-        if self.qos > 0 {
-            body.u16(self.id);
-        }
-        if version == Version::V5 {
-            self.properties.write(&mut body);
-        }
-        body.bytes(&self.payload);
-        let flags = u8::from(self.dup) << 3 | self.qos << 1 | u8::from(self.retain);
-        packet(0x30 | flags, &body.0)
-    }
-}
-
 fn is_timeout(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -455,15 +378,15 @@ fn differs(expected: &str, came: &Packet) -> Finding {
     Finding::differs(expected, shown_packet(came))
 }
 
-pub(crate) fn shown(heard: &Heard) -> String {
-    match heard {
-        Heard::Packet(packet) => shown_packet(packet),
-        Heard::Closed => "the connection was closed".to_owned(),
-        Heard::Nothing => "nothing came, and the connection stayed open".to_owned(),
+pub(crate) fn shown(received: &Received) -> String {
+    match received {
+        Received::Packet(packet) => shown_packet(packet),
+        Received::Closed => "the connection was closed".to_owned(),
+        Received::Nothing => "nothing came, and the connection stayed open".to_owned(),
     }
 }
 
-/// A packet in a line.
+/// A packet as text.
 fn shown_packet(packet: &Packet) -> String {
     let code = |name: &str, code: u8| format!("{name} 0x{code:02x}");
     match packet {

@@ -1,0 +1,96 @@
+//! The output styles.
+
+use std::io::{self, Write};
+
+#[cfg(test)]
+use client::Attributes;
+
+use super::arrived::Arrived;
+use super::format::Format;
+use super::{human, json};
+
+/// An output style.
+#[derive(Clone, Debug)]
+pub(crate) enum Style {
+    /// `<topic>: <payload>` with the bytes of the payload unchanged.
+    Human,
+    /// The same for a terminal, with control characters escaped.
+    Terminal,
+    /// Only the payload, as lines.
+    Text,
+    /// The same for a terminal, with control characters escaped.
+    TerminalText,
+    /// One JSON object per line.
+    Json,
+    /// Only the bytes of the payload.
+    Raw,
+    /// A format of the user, and a line end.
+    Format(Format),
+}
+
+impl Style {
+    pub(crate) fn write(&self, out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
+        match self {
+            Self::Human => human::write(out, message),
+            Self::Terminal => human::write_for_terminal(out, message),
+            Self::Text => human::write_text(out, message.payload),
+            Self::TerminalText => human::write_text_for_terminal(out, message.payload),
+            Self::Json => {
+                json::write(out, message)?;
+                out.write_all(b"\n")
+            }
+            Self::Raw => out.write_all(message.payload),
+            Self::Format(format) => format.write(out, message),
+        }
+    }
+
+    /// Prints a gap, if the style has a form for it; returns whether it has.
+    pub(crate) fn write_gap(&self, out: &mut impl Write, count: u64) -> io::Result<bool> {
+        match self {
+            Self::Json => writeln!(out, "{{\"gap\":{count}}}").map(|()| true),
+            Self::Human
+            | Self::Terminal
+            | Self::Text
+            | Self::TerminalText
+            | Self::Raw
+            | Self::Format(_) => Ok(false),
+        }
+    }
+}
+
+/// The output of a style for one message.
+#[cfg(test)]
+pub(super) fn shown(
+    style: &Style,
+    topic: &str,
+    payload: &[u8],
+    attributes: &Attributes<'_>,
+) -> String {
+    let message = Arrived {
+        topic,
+        payload,
+        attributes,
+    };
+    let mut out = Vec::new();
+    style.write(&mut out, &message).expect("room");
+    String::from_utf8(out).expect("text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raw_adds_nothing() {
+        let shown = shown(&Style::Raw, "t", b"a\n", &Attributes::default());
+        assert_eq!(shown, "a\n");
+    }
+
+    #[test]
+    fn only_json_has_a_place_for_a_gap() {
+        let mut out = Vec::new();
+        assert!(Style::Json.write_gap(&mut out, 12).expect("room"));
+        assert!(!Style::Raw.write_gap(&mut out, 12).expect("room"));
+        assert_eq!(out, b"{\"gap\":12}\n");
+    }
+}

@@ -1,0 +1,148 @@
+//! A connection of either protocol, and its publisher.
+
+use std::fs::File;
+use std::io;
+use std::ops::ControlFlow;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use client::mqtt::{self, Qos, Session};
+use client::{Attributes, Client, Error, Publisher, Receipt};
+
+use crate::exit::Stop;
+use crate::output::{Arrived, Printer};
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) enum Wire {
+    Line(Box<Client>),
+    /// With the QoS for publishing and subscribing.
+    Mqtt(Box<Session>, Qos),
+}
+
+/// Publishes over a connection.
+#[derive(Debug)]
+pub(crate) enum Sender<'w> {
+    Line(Publisher<'w>),
+    Mqtt(&'w mut Session, Qos),
+}
+
+impl Wire {
+    pub(crate) fn sender(&mut self) -> Sender<'_> {
+        match self {
+            Self::Line(client) => Sender::Line(client.publisher()),
+            Self::Mqtt(session, qos) => Sender::Mqtt(session, *qos),
+        }
+    }
+
+    /// `attributes` apply to the line protocol only.
+    pub(crate) fn subscribe<F: AsRef<str>>(
+        &mut self,
+        filters: &[F],
+        attributes: &Attributes<'_>,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Line(client) => client.subscribe_with(filters, attributes),
+            Self::Mqtt(session, qos) => session.subscribe_all(filters, *qos),
+        }
+    }
+
+    /// Prints what has arrived; returns how many deliveries.
+    pub(crate) fn print_ready(&mut self, printer: &mut Printer<'_, File>) -> Result<usize, Stop> {
+        let mut printed = Ok(());
+        let mut note = |flow: io::Result<ControlFlow<()>>| {
+            flow.unwrap_or_else(|error| {
+                printed = Err(error);
+                ControlFlow::Break(())
+            })
+        };
+        let taken = match self {
+            Self::Line(client) => client.take_ready(|delivery| note(printer.print(&delivery))),
+            Self::Mqtt(session, _) => session.take_ready(|delivery| {
+                note(match delivery {
+                    mqtt::Delivery::Gap { count } => printer.print_gap(count),
+                    mqtt::Delivery::Message {
+                        topic,
+                        payload,
+                        attributes,
+                    } => printer.print_message(&Arrived {
+                        topic,
+                        payload,
+                        attributes,
+                    }),
+                })
+            }),
+        };
+        printed?;
+        match taken {
+            // All wanted messages were printed, so an error after them does not matter.
+            Err(_) if printer.is_done() => Ok(0),
+            taken => Ok(taken?),
+        }
+    }
+
+    /// Waits until there may be something to print, or `time` is over.
+    pub(crate) fn wait(&mut self, time: Option<Duration>) -> Result<(), Error> {
+        match self {
+            Self::Line(client) => client.wait(time).map(drop),
+            Self::Mqtt(session, _) => session.wait(time),
+        }
+    }
+
+    pub(crate) fn ping(&mut self) -> Result<Duration, Error> {
+        match self {
+            Self::Line(client) => client.ping(),
+            Self::Mqtt(session, _) => session.ping(),
+        }
+    }
+
+    pub(crate) fn rest(&mut self, time: Duration) -> Result<(), Error> {
+        match self {
+            Self::Line(client) => client.rest(time),
+            Self::Mqtt(session, _) => session.rest(time),
+        }
+    }
+
+    /// Disconnects from an MQTT broker, which otherwise publishes the will.
+    pub(crate) fn close(self) {
+        match self {
+            Self::Line(_) => {}
+            Self::Mqtt(session, _) => session.close(),
+        }
+    }
+}
+
+impl Sender<'_> {
+    pub(crate) fn publish(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        attributes: &Attributes<'_>,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Line(publisher) => publisher.publish_with(topic, payload, attributes),
+            Self::Mqtt(session, qos) => session.publish(topic, payload, attributes, *qos),
+        }
+    }
+
+    pub(crate) fn rest(&mut self, time: Duration) -> Result<(), Error> {
+        match self {
+            Self::Line(publisher) => publisher.rest(time),
+            Self::Mqtt(session, _) => session.rest(time),
+        }
+    }
+
+    pub(crate) fn wait_for_input(&mut self, input: impl AsFd) -> Result<(), Error> {
+        match self {
+            Self::Line(publisher) => publisher.wait_for_input(input),
+            Self::Mqtt(session, _) => session.wait_for_input(input),
+        }
+    }
+
+    pub(crate) fn finish(self) -> Result<Receipt, Error> {
+        match self {
+            Self::Line(publisher) => publisher.finish(),
+            Self::Mqtt(session, _) => session.finish(),
+        }
+    }
+}
