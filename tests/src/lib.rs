@@ -20,6 +20,7 @@ mod process;
 mod programs;
 mod random;
 mod session;
+pub mod source;
 mod tmux;
 
 use std::thread;
