@@ -8,8 +8,6 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::TestBroker;
-
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
 
 /// A program of this workspace, of the same profile as the test: `broker` or `client`.
@@ -45,23 +43,6 @@ pub fn example(name: &str) -> PathBuf {
         program.display()
     );
     program
-}
-
-/// How `client` is called for a broker: with none of the tester's own settings.
-pub fn client_of(broker: &TestBroker, command: &str, args: &[&str]) -> Command {
-    let server = broker.address().to_string();
-    let mut client = client(&[command]);
-    client.args(["--server", &server]).args(args);
-    client
-}
-
-/// The same for no broker.
-pub fn client(args: &[&str]) -> Command {
-    let mut client = Command::new(program("client"));
-    client.env_remove("BROKER_URL");
-    // A folder that is not there has no configuration file in it.
-    client.env("XDG_CONFIG_HOME", "/nonexistent").args(args);
-    client
 }
 
 /// A program that has to be installed, from the Debian package of that name.

@@ -9,7 +9,8 @@ use tests::TestBroker;
 
 use crate::client::{Client, ask_for_the_end};
 use crate::idle::SETTLED;
-use crate::{joined, say};
+use crate::stdout::say;
+use crate::threads::joined;
 
 const CONNECTIONS: usize = 500;
 const BURST_BYTES: usize = 2 * 1024 * 1024;

@@ -6,7 +6,7 @@ use std::io;
 use tests::TestBroker;
 use tests::mqtt::{Hello, Mqtt, MqttClient};
 
-use crate::say;
+use crate::stdout::say;
 
 const MESSAGES: usize = 100_000;
 

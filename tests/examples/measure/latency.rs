@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, number};
-use crate::median;
+use crate::rounds::median;
 
 /// How long messages took, in microseconds.
 #[derive(Clone, Default)]

@@ -10,7 +10,8 @@ use tests::TestBroker;
 use crate::client::{Account, Client, ask_for_the_end};
 use crate::crowd::Crowd;
 use crate::latency::{Summary, publish_in_time};
-use crate::{joined, say};
+use crate::stdout::say;
+use crate::threads::joined;
 
 const PER_SECOND: u32 = 100;
 const PAYLOAD_BYTES: usize = 128;

@@ -12,7 +12,9 @@ use tests::TestBroker;
 use crate::client::{Client, ask_for_the_end};
 use crate::flood::{Flood, ROUND, count};
 use crate::latency::{Latencies, Summary, publish_in_time};
-use crate::{joined, median, say};
+use crate::rounds::median;
+use crate::stdout::say;
+use crate::threads::joined;
 
 const HOLDERS: usize = 10;
 const FILTERS: usize = 100_000;

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use tests::TestBroker;
 
 use crate::client::{Client, ask_for_the_end};
-use crate::{median, say};
+use crate::rounds::median;
+use crate::stdout::say;
 
 /// Houses, rooms in each, sensors in each.
 const SIDE: usize = 100;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tests::TestBroker;
 
 use crate::idle::take;
-use crate::say;
+use crate::stdout::say;
 
 const OTHERS: usize = 3;
 const PAYLOAD_BYTES: usize = 100;

@@ -10,7 +10,9 @@ use tests::TestBroker;
 
 use crate::client::{Client, ask_for_the_end};
 use crate::flood::{Flood, ROUND, count};
-use crate::{joined, median, say};
+use crate::rounds::median;
+use crate::stdout::say;
+use crate::threads::joined;
 
 const ROUNDS: usize = 3;
 const TIME: Duration = Duration::from_secs(1);

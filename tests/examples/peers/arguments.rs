@@ -7,8 +7,8 @@ use clap::{Parser, value_parser};
 use regex::Regex;
 
 use crate::case::{CASES, Case};
+use crate::folders::target_folder;
 use crate::peer::{self, PEERS};
-use crate::programs;
 use crate::trouble::Trouble;
 
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
@@ -102,7 +102,7 @@ impl Arguments {
             || PEERS.iter().any(|peer| !self.asks_for(peer.name));
         match &self.out {
             Some(folder) => folder.clone(),
-            None if is_part => programs::target_folder().join("peers"),
+            None if is_part => target_folder().join("peers"),
             None => DOCS.into(),
         }
     }

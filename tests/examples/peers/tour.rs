@@ -11,8 +11,8 @@ use crate::interruption::Interruption;
 use crate::number::counted;
 use crate::programs::{Found, Programs};
 use crate::results::{About, Results, Run};
-use crate::say;
 use crate::server::Server;
+use crate::stderr::say;
 use crate::trouble::Trouble;
 use crate::usage;
 

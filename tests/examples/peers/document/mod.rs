@@ -5,7 +5,7 @@ mod tables;
 mod text;
 
 use crate::case::{CASES, Lengths};
-use crate::number::counted;
+use crate::number::plural;
 use crate::peer::{PEERS, Peer, Role, Settings};
 use crate::results::{About, Results};
 use crate::table::Table;
@@ -113,11 +113,6 @@ fn call(peer: &Peer, when: &str, settings: Settings) -> String {
 /// A time without the digits that calculation leaves behind.
 fn in_ms(seconds: f64) -> f64 {
     (seconds * 1e3).round() / 1e3
-}
-
-fn plural(count: u64, noun: &str) -> String {
-    let end = if count == 1 { "" } else { "s" };
-    format!("{} {noun}{end}", counted(count))
 }
 
 #[cfg(test)]

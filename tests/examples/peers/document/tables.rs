@@ -2,13 +2,12 @@
 
 use crate::case::{Case, Group};
 use crate::figure::Figure;
-use crate::number::{counted, times};
+use crate::number::{counted, plural, times};
 use crate::peer::{PEERS, Peer, Role};
 use crate::plots;
 use crate::results::Results;
 use crate::table::Table;
 
-use super::plural;
 use super::text::introduction;
 
 pub(super) fn groups(results: &Results) -> String {
