@@ -155,7 +155,7 @@ pub(crate) const PEERS: [Peer; 7] = [
     },
     Peer {
         name: NATS[0],
-        what: "nats-server, the newest that PyPI carries",
+        what: "nats-server from PyPI",
         scheme: "nats",
         wires: &[Wire::Own],
         role: Role::Rival,
