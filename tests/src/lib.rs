@@ -43,7 +43,7 @@ pub use tmux::Tmux;
 /// How long anything may take before a test fails. Nothing that works comes near it.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Waits until `is_so`, for what nobody announces. Fails with `what` when it does not become so.
+/// Waits until `is_so`, for what no message announces. Fails with `what` when it does not become so.
 #[track_caller]
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;

@@ -63,7 +63,7 @@ fn built(targets: &[&str]) -> PathBuf {
     let folder = test
         .parent()
         .and_then(|deps| deps.parent())
-        .expect("a test stands in <target>/<profile>/deps");
+        .expect("a test lies in <target>/<profile>/deps");
     if env::var_os("TESTS_PROGRAMS_BUILT").is_none() {
         let target = folder.parent().expect("a profile has a folder of its own");
         let profile = match folder.file_name().and_then(|name| name.to_str()) {

@@ -26,7 +26,7 @@ const BURSTS: usize = 2;
 /// Whose buffers a burst fills.
 #[derive(Clone, Copy)]
 enum Burst {
-    /// Those of connections that publish what nobody wants.
+    /// Those of connections that publish without subscribers.
     Publishers,
     /// Those of connections that publish to themselves, and read when they have published.
     Both,

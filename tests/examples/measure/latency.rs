@@ -84,7 +84,7 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Publishes so many messages a second for some time, whatever becomes of them; returns how many.
+/// Publishes at this rate for some time, whatever becomes of the messages; returns how many.
 pub(crate) fn publish_in_time(
     publisher: &mut Client,
     topic: &str,

@@ -1,5 +1,5 @@
 //! The figures in `docs/operating.md`, measured on the real broker. Prints what it finds, and ends
-//! with 1 if a message was lost that nobody was told of.
+//! with 1 if a message was lost without a notice.
 //!
 //!     cargo run --release -p tests --example measure -- idle 10000
 //!     cargo run --release -p tests --example measure -- fairness

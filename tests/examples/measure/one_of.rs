@@ -18,7 +18,7 @@ const PAYLOAD_BYTES: usize = 128;
 const TIME: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 3;
 
-/// So small that the odd one's is full all the time, and large enough for everybody else.
+/// Small enough that the odd one's is full all the time, and large enough for all others.
 const OUTBOX_BYTES: &str = "16384";
 
 /// Published to the odd one alone, before time is taken: more than the two kernels hold for it.
@@ -42,7 +42,7 @@ enum Odd {
 impl Odd {
     fn name(self) -> &'static str {
         match self {
-            Self::Absent => "nobody is odd:",
+            Self::Absent => "none is odd:  ",
             Self::Stalls => "one stalls:   ",
             Self::Trickles => "one trickles: ",
             Self::Vanishes => "one vanishes: ",

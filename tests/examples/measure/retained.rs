@@ -19,7 +19,7 @@ const TOPICS: usize = SIDE * SIDE * SIDE;
 
 const ROUNDS: usize = 5;
 
-/// So many are published before an answer is waited for.
+/// How many are published before an answer is waited for.
 const AT_ONCE: usize = 10_000;
 
 const PAYLOAD: &str = "temperature 21.5";

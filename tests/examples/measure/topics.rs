@@ -17,7 +17,7 @@ use crate::threads::joined;
 const ROUNDS: usize = 3;
 const TIME: Duration = Duration::from_secs(1);
 
-/// So many filters stand in one SUBSCRIBE.
+/// The filters of one SUBSCRIBE.
 const AT_ONCE: usize = 100;
 
 pub(crate) fn measure() -> io::Result<bool> {

@@ -1,4 +1,4 @@
-//! The account that programs of others run with: the user `nobody`, if this program runs as root.
+//! The account that foreign programs run with: the user `nobody`, if this program runs as root.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -12,12 +12,12 @@ use crate::peer::{Peer, Role};
 /// User and group where the system names none.
 const NOBODY: u32 = 65_534;
 
-/// Programs of others need no more rights than anybody has.
+/// Foreign programs need no more rights than an ordinary user has.
 pub(crate) fn runs_as_nobody(peer: &Peer) -> bool {
     peer.role == Role::Rival && geteuid().is_root()
 }
 
-/// Takes the rights of root from the programs of others.
+/// Takes the rights of root from foreign programs.
 pub(crate) fn as_nobody(command: &mut Command, peer: &Peer) {
     if runs_as_nobody(peer) {
         let (user, group) = nobody();
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_has_the_numbers_that_the_system_gives_him() {
+    fn the_user_nobody_has_the_numbers_that_the_system_gives_it() {
         let line = "nobody:x:99:98:nobody:/nonexistent:/usr/sbin/nologin";
         assert_eq!(ids_of_nobody(line), Some((99, 98)));
         assert_eq!(ids_of_nobody("root:x:0:0:root:/root:/bin/bash"), None);

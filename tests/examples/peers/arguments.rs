@@ -31,10 +31,10 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "tests/peers", bin_name = "tests/peers", after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Measure everything so many times, the brokers in turns
+    /// Measure everything this many times, the brokers in turns
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
-    /// Load a broker for so long in a run
+    /// Load a broker for this long in a run
     #[arg(long, value_name = "S", default_value = "2", value_parser = seconds)]
     pub(crate) seconds: f64,
     /// Only cases whose names match this regular expression

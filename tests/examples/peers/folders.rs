@@ -13,7 +13,7 @@ pub(crate) fn profile_folder() -> PathBuf {
     above_this_program(2)
 }
 
-/// This program stands in `<target>/<profile>/examples`.
+/// This program lies in `<target>/<profile>/examples`.
 fn above_this_program(floors: usize) -> PathBuf {
     let program = env::current_exe().unwrap_or_default();
     let folder = program.ancestors().nth(floors);

@@ -32,7 +32,7 @@ pub(crate) struct Programs {
     /// What loads them.
     pub(crate) client: PathBuf,
     left_out: Vec<(&'static str, String)>,
-    /// Holds copies that anybody may run.
+    /// Holds copies that any user may run.
     _copies: TempDir,
 }
 
@@ -102,7 +102,7 @@ fn installed(name: &str) -> Result<PathBuf, String> {
         .ok_or_else(|| format!("there is no program {name}"))
 }
 
-/// What was downloaded runs as nobody, who may not see the folder it was downloaded to.
+/// Downloaded programs run as the user `nobody`, which may not read the folder of the download.
 fn reachable(path: &Path, peer: &Peer, copies: &Path) -> Result<PathBuf, String> {
     let copied = || {
         if peer.role != Role::Rival || !geteuid().is_root() {

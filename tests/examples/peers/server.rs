@@ -16,13 +16,13 @@ use crate::case::Case;
 use crate::peer::Peer;
 use crate::programs::Found;
 
-/// A free port may be taken by somebody else before the broker takes it.
+/// Another program may take a free port before the broker does.
 const ATTEMPTS: usize = 3;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// So much of what a broker said at last tells why it ended.
+/// The end of a broker's output, of this length, tells why it ended.
 const SHOWN_CHARACTERS: usize = 300;
 
 /// A broker that takes connections. Dropping it kills it and waits for its end.

@@ -282,7 +282,7 @@ fn use_items(tokens: &[Token]) -> Vec<(usize, usize)> {
     with_end.collect()
 }
 
-/// The paths in what stands behind `use`, each with the name that it gets.
+/// The paths that follow a `use`, each with the name that it gets.
 fn leaves(tree: &[Token]) -> Vec<(Vec<String>, String)> {
     let mut leaves = Vec::new();
     let mut outer: Vec<Vec<String>> = Vec::new();

@@ -154,7 +154,7 @@ mod tests {
         let document = write(&measured());
         for part in [
             "| 8x8 separate topics | **dallal** | 8.00 M (7.00 to 9.00), 8.00x |",
-            "| 8x8 separate topics | relay | not measured: it hands everything to everybody",
+            "| 8x8 separate topics | relay | not measured: it sends each message to all connections",
             "| mosquitto | not measured: it is not there |",
             "| 8x8 separate topics | messages/s: at least 4x N | 8.00x, 8.00 M to 1.00 M | yes |",
             "| 8x8 separate topics | messages/s | redis | 16.0 M | 8.00 M (7.00 to 9.00) | 2.00x | apart |",

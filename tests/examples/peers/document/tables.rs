@@ -52,7 +52,7 @@ fn group_table(group: Group, results: &Results) -> Table {
     table
 }
 
-/// What stands behind the names of a case and a broker; `None` if that broker was not measured.
+/// The cells behind the names of a case and a broker; `None` if that broker was not measured.
 fn cells(case: &Case, peer: &Peer, figures: &[Figure], results: &Results) -> Option<Vec<String>> {
     results.version(peer.name)?;
     if let Some(why) = peer.cannot(case) {
