@@ -1,5 +1,5 @@
-//! The plan of the house, as far as it can be read off its sources: which file lies on which floor,
-//! what must not be named where, how long things may be, and where a reason has to be given.
+//! How the sources are laid out: which file lies on which floor, what must not be named where, how
+//! long files and functions may be, and where a comment has to give a reason.
 //!
 //! The sources are read as text by `tests::source`, without comments and without unit tests, which
 //! may reach where the code may not. Each check collects all its faults before it fails.

@@ -1,4 +1,4 @@
-//! How large the rooms of the broker may be, and that each name in it means one thing.
+//! How long files and functions of the broker may be, and that each type in it has a name of its own.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,14 +14,14 @@ const MAX_FUNCTION_LINES: usize = 80;
 const MAX_PATH_ATTRIBUTES: usize = 5;
 
 #[test]
-fn the_broker_has_few_rooms() {
+fn the_sources_of_the_broker_have_few_entries() {
     let folder = fs::read_dir(workspace().join("broker/src")).expect("the sources of the broker");
     let entries = folder.map(|entry| entry.expect("an entry").file_name());
     let mut entries: Vec<String> = entries.map(|name| name.to_string_lossy().into()).collect();
     entries.sort();
     assert!(
         entries.len() <= MAX_ENTRIES,
-        "broker/src has {} entries, at most {MAX_ENTRIES} can be known by heart: {}",
+        "broker/src has {} entries, at most {MAX_ENTRIES} can be kept in mind: {}",
         entries.len(),
         entries.join(" ")
     );
