@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use super::{Source, Token, sources};
 
@@ -40,14 +41,15 @@ impl fmt::Display for Import {
 #[derive(Debug)]
 struct File {
     source: Source,
-    /// By the name that it has here.
-    uses: BTreeMap<String, Use>,
+    uses: Vec<Use>,
     globs: Vec<Use>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Use {
     path: Vec<String>,
+    /// What it is called here; `*` is all.
+    name: String,
     is_public: bool,
 }
 
@@ -60,6 +62,9 @@ struct Found {
 
 /// No path is re-exported more often.
 const MAX_REEXPORTS: usize = 8;
+
+/// The module of a `main.rs` beside a `lib.rs`, which names the library as another crate would.
+const PROGRAM: &str = "main";
 
 impl Modules {
     /// Reads the crate whose `lib.rs` or `main.rs` lies in a folder of the workspace.
@@ -77,7 +82,7 @@ impl Modules {
                 .iter()
                 .any(|file| file.path() == Path::new(folder).join(name))
         };
-        let root = if is_there("lib.rs") { "lib" } else { "main" };
+        let root = if is_there("lib.rs") { "lib" } else { PROGRAM };
         let mut files = BTreeMap::new();
         for source in sources {
             let path = source.path().with_extension("");
@@ -89,15 +94,13 @@ impl Modules {
             if module == [root] || module.last().is_some_and(|last| last == "mod") {
                 module.pop();
             }
-            let (uses, globs) = uses(source.tokens());
-            files.insert(
-                module,
-                File {
-                    source,
-                    uses,
-                    globs,
-                },
-            );
+            let (globs, uses) = uses(source.tokens()).partition(|import| import.name == "*");
+            let file = File {
+                source,
+                uses,
+                globs,
+            };
+            files.insert(module, file);
         }
         Self {
             crate_name: crate_name.to_owned(),
@@ -105,17 +108,12 @@ impl Modules {
         }
     }
 
-    /// Its files.
-    pub fn sources(&self) -> impl Iterator<Item = &Source> {
-        self.files.values().map(|file| &file.source)
-    }
-
     /// All imports between files of the crate, each once.
     #[must_use]
     pub fn imports(&self) -> BTreeSet<Import> {
         let mut imports = BTreeSet::new();
         for (module, file) in &self.files {
-            let named = file.uses.values().filter_map(|import| {
+            let named = file.uses.iter().filter_map(|import| {
                 let found = self.resolve(module, &import.path, 0)?;
                 let is_offered = import.is_public && found.module.starts_with(module);
                 (!is_offered).then_some(found)
@@ -154,7 +152,8 @@ impl Modules {
         match first.as_str() {
             "self" => {}
             "crate" => module.clear(),
-            name if name == self.crate_name => module.clear(),
+            // A module may have this name as well.
+            name if name == self.crate_name && from == [PROGRAM] => module.clear(),
             "super" => {
                 module.pop()?;
                 while let Some((_, behind)) =
@@ -175,7 +174,7 @@ impl Modules {
                 continue;
             }
             let file = self.files.get(&module)?;
-            if let Some(import) = file.uses.get(name) {
+            if let Some(import) = file.uses.iter().find(|import| import.name == *name) {
                 let path = [&import.path, &rest[at + 1..]].concat();
                 return self.resolve(&module, &path, reexports + 1);
             }
@@ -244,28 +243,19 @@ fn reached<'a>(direct: &BTreeMap<&'a Path, BTreeSet<&'a Path>>, from: &Path) -> 
     reached
 }
 
-/// The names that `use` brings into a file, and the modules from which it takes all.
-fn uses(tokens: &[Token]) -> (BTreeMap<String, Use>, Vec<Use>) {
-    let mut named = BTreeMap::new();
-    let mut globs = Vec::new();
-    for (begin, end) in use_items(tokens) {
-        // Behind `pub`, or behind the brace that closes `pub(crate)`.
+/// What a file takes from others with `use`.
+fn uses(tokens: &[Token]) -> impl Iterator<Item = Use> {
+    use_items(tokens).into_iter().flat_map(|(begin, end)| {
+        // Behind `pub`, or behind the parenthesis that closes `pub(crate)`.
         let before = begin.checked_sub(1).map(|before| &tokens[before]);
         let is_public = before.is_some_and(|before| before.is("pub") || before.is(")"));
-        for (path, name) in leaves(&tokens[begin + 1..end]) {
-            let import = Use { path, is_public };
-            match name.as_str() {
-                "*" => globs.push(import),
-                "_" => {
-                    named.insert(format!("_{}", named.len()), import);
-                }
-                _ => {
-                    named.insert(name, import);
-                }
-            }
-        }
-    }
-    (named, globs)
+        let leaves = leaves(&mut tokens[begin + 1..end].iter(), &[]);
+        leaves.into_iter().map(move |(path, name)| Use {
+            path,
+            name,
+            is_public,
+        })
+    })
 }
 
 /// Where each `use` begins and where its semicolon is.
@@ -282,53 +272,46 @@ fn use_items(tokens: &[Token]) -> Vec<(usize, usize)> {
     with_end.collect()
 }
 
-/// The paths that follow a `use`, each with the name that it gets.
-fn leaves(tree: &[Token]) -> Vec<(Vec<String>, String)> {
-    let mut leaves = Vec::new();
-    let mut outer: Vec<Vec<String>> = Vec::new();
-    let mut path: Vec<String> = Vec::new();
+/// The paths that follow a `use`, or a brace in it, each with the name that it gets.
+fn leaves(tokens: &mut slice::Iter<'_, Token>, prefix: &[String]) -> Vec<(Vec<String>, String)> {
+    let mut found = Vec::new();
+    let mut path = prefix.to_vec();
     let mut name = None;
-    let mut tokens = tree.iter().peekable();
-    let finish =
-        |path: &mut Vec<String>, name: Option<String>, prefix: &[String], leaves: &mut Vec<_>| {
-            if path.len() > prefix.len() {
-                let mut whole = std::mem::take(path);
-                // `a::{self}` is `a`, and what a glob takes from is the path before it.
-                let last = whole.last().cloned().unwrap_or_default();
-                if last == "*" || (last == "self" && whole.len() > 1) {
-                    whole.pop();
-                }
-                let last = if last == "*" {
-                    last
-                } else {
-                    whole.last().cloned().unwrap_or_default()
-                };
-                leaves.push((whole, name.unwrap_or(last)));
-            }
-            prefix.clone_into(path);
-        };
-    while let Some(token) = tokens.next() {
-        let prefix = outer.last().cloned().unwrap_or_default();
-        match token.text() {
-            "{" => outer.push(path.clone()),
-            "," => finish(&mut path, name.take(), &prefix, &mut leaves),
-            "}" => {
-                finish(&mut path, name.take(), &prefix, &mut leaves);
-                outer.pop();
-                // What is in braces has been taken: there is no path to these themselves.
-                outer
-                    .last()
-                    .cloned()
-                    .unwrap_or_default()
-                    .clone_into(&mut path);
+    loop {
+        match tokens.next().map_or("}", Token::text) {
+            "::" => {}
+            "{" => {
+                found.extend(leaves(tokens, &path));
+                // The path to the braces is none of its own.
+                path = prefix.to_vec();
             }
             "as" => name = tokens.next().map(|name| name.text().to_owned()),
-            "::" => {}
+            end @ ("," | "}") => {
+                if path.len() > prefix.len() {
+                    found.push(leaf(path, name.take()));
+                }
+                if end == "}" {
+                    return found;
+                }
+                path = prefix.to_vec();
+            }
             part => path.push(part.to_owned()),
         }
     }
-    finish(&mut path, name, &[], &mut leaves);
-    leaves
+}
+
+/// `a::*` takes all from `a`, and `a::{self}` is `a`.
+fn leaf(mut path: Vec<String>, name: Option<String>) -> (Vec<String>, String) {
+    let last = path.last().cloned().unwrap_or_default();
+    if last == "*" {
+        path.pop();
+        return (path, last);
+    }
+    if last == "self" && path.len() > 1 {
+        path.pop();
+    }
+    let last = path.last().cloned().unwrap_or_default();
+    (path, name.unwrap_or(last))
 }
 
 /// All paths in a file but those of `use`. A name on its own is one as well.
@@ -423,7 +406,7 @@ mod tests {
                 "use crate::b; use std::io; fn f(b: u8) { io::b(b.b::<u8>()) }",
                 &[],
             ),
-            ("use house::b::B;", &["a/one.rs b.rs B"]),
+            ("use house::b::B;", &[]),
             ("pub(in crate::a) fn f() {}", &[]),
             ("#[cfg(test)] mod tests { use crate::b::B; }", &[]),
         ] {
@@ -479,6 +462,16 @@ mod tests {
             ("main.rs", "use house::{A, Top};"),
         ];
         check(&files, &["main.rs a.rs A", "main.rs lib.rs Top"]);
+    }
+
+    #[test]
+    fn a_module_may_have_the_name_of_its_crate() {
+        let files = [
+            ("lib.rs", "mod house; mod b; use house::House;"),
+            ("house.rs", "pub struct House;"),
+            ("b.rs", "use crate::house::House as Home;"),
+        ];
+        check(&files, &["b.rs house.rs House", "lib.rs house.rs House"]);
     }
 
     #[test]
