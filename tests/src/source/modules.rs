@@ -317,10 +317,10 @@ fn leaf(mut path: Vec<String>, name: Option<String>) -> (Vec<String>, String) {
 /// All paths in a file but those of `use`. A name on its own is one as well.
 fn paths(tokens: &[Token]) -> BTreeSet<Vec<String>> {
     let mut paths = BTreeSet::new();
-    let uses = use_items(tokens);
+    let mut uses = use_items(tokens).into_iter().peekable();
     let mut at = 0;
     while at < tokens.len() {
-        if let Some((_, end)) = uses.iter().find(|(begin, _)| *begin == at) {
+        if let Some((_, end)) = uses.next_if(|(begin, _)| *begin == at) {
             at = end + 1;
             continue;
         }
