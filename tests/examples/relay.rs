@@ -3,9 +3,9 @@
 //!
 //!     cargo run --release -p tests --example relay -- 1373
 //!
-//! It looks for line ends, writes `MESSAGE` over `PUBLISH` where it stands, and hands what one read
+//! It looks for line ends, writes `MESSAGE` over `PUBLISH` in place, and sends what one read
 //! brought to every connection that has subscribed to anything. It routes nothing, bounds nothing
-//! and waits for whoever does not read, so it serves nobody but `tests/peers`.
+//! and waits for connections that do not read, so it is of use for `tests/peers` only.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -44,33 +44,33 @@ fn fail(code: u8, why: &str) -> ExitCode {
 }
 
 fn accept_loop(listener: &TcpListener) -> ! {
-    let seats = Arc::new(Seats::default());
+    let subscribers = Arc::new(Subscribers::default());
     loop {
-        // Whoever left before it was accepted, or found no room, is not served.
+        // A client that left before it was accepted, or found no room, is not served.
         let Ok((stream, _)) = listener.accept() else {
             continue;
         };
-        let seats = Arc::clone(&seats);
+        let subscribers = Arc::clone(&subscribers);
         let serve = move || {
-            // However a conversation ends, nobody needs to know.
-            let _ = Seat::take(stream).and_then(|seat| seat.serve(&seats));
+            // How a connection ends is of no interest.
+            let _ = Connection::new(stream).and_then(|connection| connection.serve(&subscribers));
         };
         let _ = thread::Builder::new().stack_size(STACK_BYTES).spawn(serve);
     }
 }
 
 /// The connections that have subscribed.
-type Seats = RwLock<Vec<Arc<Seat>>>;
+type Subscribers = RwLock<Vec<Arc<Connection>>>;
 
 /// One connection. Several threads write to it, one at a time.
 #[derive(Debug)]
-struct Seat {
+struct Connection {
     stream: TcpStream,
     turn: Mutex<()>,
 }
 
-impl Seat {
-    fn take(stream: TcpStream) -> io::Result<Arc<Self>> {
+impl Connection {
+    fn new(stream: TcpStream) -> io::Result<Arc<Self>> {
         stream.set_nodelay(true)?;
         let turn = Mutex::new(());
         Ok(Arc::new(Self { stream, turn }))
@@ -81,20 +81,20 @@ impl Seat {
         (&self.stream).write_all(bytes)
     }
 
-    fn serve(self: &Arc<Self>, seats: &Seats) -> io::Result<()> {
+    fn serve(self: &Arc<Self>, subscribers: &Subscribers) -> io::Result<()> {
         let mut conversation = Conversation {
-            seat: self,
-            seats,
+            connection: self,
+            subscribers,
             published: 0,
         };
         let served = read_loop(&self.stream, |lines| conversation.take(lines));
-        let mut seats = seats.write().unwrap_or_else(PoisonError::into_inner);
-        seats.retain(|seat| !Arc::ptr_eq(seat, self));
+        let mut subscribers = subscribers.write().unwrap_or_else(PoisonError::into_inner);
+        subscribers.retain(|subscriber| !Arc::ptr_eq(subscriber, self));
         served
     }
 }
 
-/// Hands on whole lines, as many as a read brought.
+/// Passes on whole lines, as many as a read brought.
 fn read_loop(
     mut stream: impl Read,
     mut take: impl FnMut(&mut [u8]) -> io::Result<()>,
@@ -124,8 +124,8 @@ fn read_loop(
 }
 
 struct Conversation<'a> {
-    seat: &'a Arc<Seat>,
-    seats: &'a Seats,
+    connection: &'a Arc<Connection>,
+    subscribers: &'a Subscribers,
     published: u64,
 }
 
@@ -143,27 +143,30 @@ impl Conversation<'_> {
                 run.end = line.end;
                 self.published += 1;
             } else {
-                self.hand_on(&lines[run])?;
+                self.send_to_all(&lines[run])?;
                 run = at..at;
                 self.answer(&lines[line])?;
             }
         }
-        self.hand_on(&lines[run])
+        self.send_to_all(&lines[run])
     }
 
-    /// To everybody who sits there, and a receipt to whom it came from.
-    fn hand_on(&self, messages: &[u8]) -> io::Result<()> {
+    /// Sends messages to all subscribers, and a receipt to their publisher.
+    fn send_to_all(&self, messages: &[u8]) -> io::Result<()> {
         if messages.is_empty() {
             return Ok(());
         }
-        let seats = self.seats.read().unwrap_or_else(PoisonError::into_inner);
-        for seat in seats.iter() {
+        let subscribers = self
+            .subscribers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        for subscriber in subscribers.iter() {
             // Its own thread notices that it is gone.
-            let _ = seat.send(messages);
+            let _ = subscriber.send(messages);
         }
-        let receipt = format!("PUBACK {} {}\n", self.published, seats.len());
-        drop(seats);
-        self.seat.send(receipt.as_bytes())
+        let receipt = format!("PUBACK {} {}\n", self.published, subscribers.len());
+        drop(subscribers);
+        self.connection.send(receipt.as_bytes())
     }
 
     fn answer(&self, line: &[u8]) -> io::Result<()> {
@@ -171,19 +174,25 @@ impl Conversation<'_> {
         let mut words = line.split_ascii_whitespace();
         match words.next() {
             Some("SUBSCRIBE") => {
-                self.sit_down();
+                self.subscribe();
                 let answers: String = words.map(|topic| format!("SUBACK {topic}\n")).collect();
-                self.seat.send(answers.as_bytes())
+                self.connection.send(answers.as_bytes())
             }
-            Some("PING") => self.seat.send(b"PONG\n"),
+            Some("PING") => self.connection.send(b"PONG\n"),
             _ => Ok(()),
         }
     }
 
-    fn sit_down(&self) {
-        let mut seats = self.seats.write().unwrap_or_else(PoisonError::into_inner);
-        if !seats.iter().any(|seat| Arc::ptr_eq(seat, self.seat)) {
-            seats.push(Arc::clone(self.seat));
+    fn subscribe(&self) {
+        let mut subscribers = self
+            .subscribers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !subscribers
+            .iter()
+            .any(|subscriber| Arc::ptr_eq(subscriber, self.connection))
+        {
+            subscribers.push(Arc::clone(self.connection));
         }
     }
 }

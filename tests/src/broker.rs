@@ -21,7 +21,7 @@ pub struct TestBroker {
     ending: Option<ExitStatus>,
 }
 
-/// What stands in the log before each ledger.
+/// The text before each ledger in the log.
 const LEDGER: &str = "] ledger ";
 
 /// How a broker ended.

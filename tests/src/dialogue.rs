@@ -1,6 +1,6 @@
 //! The dialogues of a document, read and played.
 //!
-//! A dialogue stands in a fenced block that begins with the word `dialogue` and the broker's flags.
+//! A dialogue is a fenced block that begins with the word `dialogue` and the broker's flags.
 //! `A> line` is sent by client A, `A< line` is received by it, `A| closed` is the end of its
 //! connection, `A| hangs up` makes one. A received line may end with `...`, which stands for any text.
 

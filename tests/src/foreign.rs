@@ -1,5 +1,5 @@
-//! Programs and libraries that others wrote, in their newest versions: where `tests/run` has put them,
-//! below the folder that cargo builds into.
+//! Programs and libraries that others wrote, in the versions that `tests/versions` pins: where `tests/run`
+//! has put them, below the folder that cargo builds into.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -39,7 +39,7 @@ fn foreign(path: &str) -> PathBuf {
     let path = target.join("foreign").join(path);
     assert!(
         path.exists(),
-        "there is no {}; tests/run puts it there",
+        "there is no {}; `tests/run --install` puts it there",
         path.display()
     );
     path

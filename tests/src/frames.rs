@@ -59,7 +59,7 @@ impl FrameClient {
         }
     }
 
-    /// The same for any that are offered; which was chosen. Or the answer of who does not let it in.
+    /// The same with any offer of subprotocols; returns which was chosen, or the answer of a server that refuses.
     #[track_caller]
     pub fn try_open(
         address: SocketAddr,

@@ -11,6 +11,7 @@ mod asker;
 mod broker;
 mod browser;
 mod client;
+mod client_program;
 mod dialogue;
 pub mod foreign;
 pub mod frames;
@@ -20,6 +21,7 @@ mod process;
 mod programs;
 mod random;
 mod session;
+pub mod source;
 mod tmux;
 
 use std::thread;
@@ -29,10 +31,11 @@ pub use asker::Asker;
 pub use broker::{Ended, TestBroker};
 pub use browser::{Browser, Tab};
 pub use client::{SMALL_BUFFER, TestClient};
+pub use client_program::{client, client_of};
 pub use dialogue::Dialogue;
 pub use mosquitto::Mosquitto;
 pub use process::Process;
-pub use programs::{client, client_of, example, installed, program};
+pub use programs::{example, installed, program};
 pub use random::Random;
 pub use session::Session;
 pub use tmux::Tmux;
@@ -40,7 +43,7 @@ pub use tmux::Tmux;
 /// How long anything may take before a test fails. Nothing that works comes near it.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Waits until `is_so`, for what nobody announces. Fails with `what` when it does not become so.
+/// Waits until `is_so`, for what no message announces. Fails with `what` when it does not become so.
 #[track_caller]
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;

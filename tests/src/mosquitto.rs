@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::eventually;
 
-/// Where Debian puts it, which is not on everybody's path.
+/// Where Debian puts it, which the PATH of most users lacks.
 const PROGRAM: &str = "/usr/sbin/mosquitto";
 
 /// A running mosquitto. Dropping it kills it.
@@ -24,7 +24,7 @@ impl Mosquitto {
     #[track_caller]
     pub fn start(settings: &str) -> Self {
         loop {
-            // It cannot choose a port by itself, so somebody may be faster.
+            // It cannot choose a port by itself, so another program may take the port first.
             if let Some(started) = Self::try_start(free_port(), settings) {
                 return started;
             }

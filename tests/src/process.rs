@@ -75,7 +75,7 @@ impl Process {
         self
     }
 
-    /// Waits for its end; what stands on its standard output behind the lines that were taken.
+    /// Waits for its end and returns the rest of its standard output, behind the lines that were taken.
     #[track_caller]
     pub fn rest(&mut self) -> String {
         let taken = self.taken;
@@ -109,7 +109,7 @@ impl Process {
         );
     }
 
-    /// What stands on its standard error so far.
+    /// Its standard error so far.
     pub fn complaints(&self) -> String {
         String::from_utf8_lossy(&self.err.so_far()).into_owned()
     }
@@ -172,7 +172,7 @@ impl Collector {
             loop {
                 let count = stream.read(&mut chunk).unwrap_or(0);
                 let (collected, changed) = &*shared.0;
-                let mut collected = collected.lock().expect("nobody panics with the lock");
+                let mut collected = collected.lock().expect("no thread panics with the lock");
                 collected.bytes.extend_from_slice(&chunk[..count]);
                 collected.ended = count == 0;
                 changed.notify_all();
@@ -188,7 +188,7 @@ impl Collector {
     fn wait<T>(&self, mut find: impl FnMut(&Collected) -> Option<T>) -> Option<T> {
         let deadline = Instant::now() + PATIENCE;
         let (collected, changed) = &*self.0;
-        let mut collected = collected.lock().expect("nobody panics with the lock");
+        let mut collected = collected.lock().expect("no thread panics with the lock");
         loop {
             if let Some(found) = find(&collected) {
                 return Some(found);
@@ -199,7 +199,7 @@ impl Collector {
             }
             let (again, _) = changed
                 .wait_timeout(collected, left)
-                .expect("nobody panics with the lock");
+                .expect("no thread panics with the lock");
             collected = again;
         }
     }
@@ -230,7 +230,7 @@ impl Collector {
 
     fn so_far(&self) -> Vec<u8> {
         let (collected, _) = &*self.0;
-        let collected = collected.lock().expect("nobody panics with the lock");
+        let collected = collected.lock().expect("no thread panics with the lock");
         collected.bytes.clone()
     }
 }

@@ -8,8 +8,6 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::TestBroker;
-
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
 
 /// A program of this workspace, of the same profile as the test: `broker` or `client`.
@@ -47,23 +45,6 @@ pub fn example(name: &str) -> PathBuf {
     program
 }
 
-/// How `client` is called for a broker: with none of the tester's own settings.
-pub fn client_of(broker: &TestBroker, command: &str, args: &[&str]) -> Command {
-    let server = broker.address().to_string();
-    let mut client = client(&[command]);
-    client.args(["--server", &server]).args(args);
-    client
-}
-
-/// The same for no broker.
-pub fn client(args: &[&str]) -> Command {
-    let mut client = Command::new(program("client"));
-    client.env_remove("BROKER_URL");
-    // A folder that is not there has no configuration file in it.
-    client.env("XDG_CONFIG_HOME", "/nonexistent").args(args);
-    client
-}
-
 /// A program that has to be installed, from the Debian package of that name.
 #[track_caller]
 pub fn installed(name: &str, package: &str) -> Command {
@@ -82,7 +63,7 @@ fn built(targets: &[&str]) -> PathBuf {
     let folder = test
         .parent()
         .and_then(|deps| deps.parent())
-        .expect("a test stands in <target>/<profile>/deps");
+        .expect("a test lies in <target>/<profile>/deps");
     if env::var_os("TESTS_PROGRAMS_BUILT").is_none() {
         let target = folder.parent().expect("a profile has a folder of its own");
         let profile = match folder.file_name().and_then(|name| name.to_str()) {

@@ -1,6 +1,6 @@
 //! The terminal sessions of a document, read and played.
 //!
-//! A session stands in a fenced block that begins with the word `session`. `A$ command` is typed at
+//! A session is a fenced block that begins with the word `session`. `A$ command` is typed at
 //! terminal A, `A: line` is what it shows next, on either of its outputs, and `A^C` interrupts what
 //! runs there. A shown line may end with `...`, which stands for any text. A command runs in `sh`,
 //! beside those of other terminals; the next one at the same terminal waits for its end.
@@ -98,7 +98,7 @@ fn shell(command: &str, folder: &Path, broker: &TestBroker) -> Command {
     use std::os::unix::process::CommandExt;
 
     let client = program("client");
-    let programs = client.parent().expect("a program stands in a folder");
+    let programs = client.parent().expect("a program lies in a folder");
     let path = std::env::var_os("PATH").unwrap_or_default();
     let all = std::iter::once(programs.to_owned()).chain(std::env::split_paths(&path));
     let path = std::env::join_paths(all).expect("no folder has a colon in its name");

@@ -27,7 +27,7 @@ impl Tmux {
         Self { socket }
     }
 
-    /// Starts a program in a new terminal of so many columns and rows.
+    /// Starts a program in a new terminal with this number of columns and rows.
     #[track_caller]
     pub fn open(&self, name: &str, size: (u16, u16), program: &Command) {
         let (columns, rows) = (size.0.to_string(), size.1.to_string());

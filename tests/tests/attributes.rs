@@ -1,4 +1,4 @@
-//! Promises of "Attributes": what stands before the verb, and what of it travels.
+//! Promises of "Attributes": the attributes before the verb, and which of them reach subscribers.
 
 use tests::{TestBroker, TestClient};
 

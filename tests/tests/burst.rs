@@ -8,7 +8,7 @@ const CLIENTS: usize = 100;
 /// A line that fills the block of its connection to the largest that bursts need.
 const LINE_BYTES: usize = 250_000;
 
-/// What so many lines need at least, in KiB.
+/// The memory that these lines need at least, in KiB.
 const NEEDED: u64 = 16 * 1024;
 
 #[test]

@@ -1,4 +1,4 @@
-//! Promises of "BYE": what stands before the end, and that it is the end.
+//! Promises of "BYE": what comes before the end, and that it is the end.
 
 use tests::{TestBroker, TestClient};
 

@@ -1,6 +1,6 @@
 //! Clients that do by chance whatever clients do: they come in crowds, flood, stall, send rubbish, are
 //! cut off in the middle of a line. Whatever happens, every message is accounted for, the memory stays
-//! within its limit, and who behaves is served.
+//! within its limit, and clients that behave are served.
 //!
 //! What each client does depends on its number and the seed; how they meet is up to the machine. Two
 //! variables help: `CHAOS_SECONDS=60` goes on for longer, `CHAOS_SEED=7` begins elsewhere.
@@ -203,7 +203,7 @@ fn whatever_clients_do_every_message_is_accounted_for() {
             let broker = &broker;
             scope.spawn(move || act(broker, random, end));
         }
-        // Meanwhile two who behave are served, and the ledger balances at any moment.
+        // Meanwhile two clients that behave are served, and the ledger balances at any moment.
         let mut said = 0;
         while Instant::now() < end {
             said += 1;
@@ -238,7 +238,10 @@ fn whatever_clients_do_every_message_is_accounted_for() {
     assert!(ledger.starts_with("balanced"), "seed {seed}: {ledger}");
     assert!(audits > 0, "no audit was exact");
     assert!(!ledger.contains(" 0 written"), "nothing happened: {ledger}");
-    assert!(!ledger.contains(" 0 dropped"), "nobody was slow: {ledger}");
+    assert!(
+        !ledger.contains(" 0 dropped"),
+        "no client was slow: {ledger}"
+    );
 }
 
 /// The next line but for the broker's own PINGs, which has to begin so.

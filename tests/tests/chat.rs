@@ -16,7 +16,7 @@ fn command(broker: &TestBroker, room: &str, nick: &str) -> Command {
     chat
 }
 
-/// Somebody who comes in and finds these people there.
+/// A person that joins the room and is told of these others.
 #[track_caller]
 fn enter(broker: &TestBroker, room: &str, nick: &str, others: &[&str]) -> Process {
     let mut chat = Process::start(&mut command(broker, room, nick));
@@ -32,7 +32,7 @@ fn greeting(room: &str, nick: &str, others: &[&str]) -> String {
     format!("* you are {nick} in {room}; {others}")
 }
 
-/// Somebody with netcat, who subscribes to these.
+/// A person with netcat that subscribes to these.
 fn netcat(broker: &TestBroker, filters: &[&str]) -> TestClient {
     let mut client = broker.connect();
     client.send(format!("SUBSCRIBE {}", filters.join(" ")));

@@ -16,7 +16,7 @@ fn chat(broker: &TestBroker, nick: &str) -> Command {
     chat
 }
 
-/// Opens a terminal in which somebody is in the room. It is called as the person.
+/// Opens a terminal with a person in the room. It is called as the person.
 #[track_caller]
 fn enter(tmux: &Tmux, broker: &TestBroker, nick: &str, size: (u16, u16)) {
     tmux.open(nick, size, &chat(broker, nick));
@@ -95,7 +95,7 @@ fn three_terminals_and_netcat_chat() {
         r#" MESSAGE lobby {{"nick":"ann","message":"{text}"}}"#
     )));
     for name in ["ann", "bob", "eve"] {
-        eventually("everybody has read it", || {
+        eventually(&format!("{name} has read it"), || {
             let screen = tmux.screen(name);
             screen.iter().any(|row| row.ends_with("morning?"))
         });
@@ -265,7 +265,7 @@ fn a_lost_broker_is_told_and_found_again() {
     wait_for(&tmux, "ann", "ann: written meanwhile");
     enter(&tmux, &again, "bob", NARROW);
     wait_for(&tmux, "ann", "* bob joined");
-    // Whoever does not want to wait can leave.
+    // A user that does not want to wait can leave.
     again.stop();
     eventually("it says so", || {
         tmux.screen("ann")[0].contains("trying again") || tmux.screen("ann")[0].contains("lost")

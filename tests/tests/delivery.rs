@@ -1,9 +1,9 @@
-//! Promises of "PUBLISH" and "MESSAGE": who gets a message, and what of it.
+//! Promises of "PUBLISH" and "MESSAGE": which clients get a message, and what of it.
 
 use tests::{Random, TestBroker};
 
 #[test]
-fn a_message_reaches_the_subscribers_of_its_topic_and_nobody_else() {
+fn a_message_reaches_the_subscribers_of_its_topic_and_no_other_client() {
     let broker = TestBroker::start();
     let (mut ann, mut bob, mut eve) = (broker.connect(), broker.connect(), broker.connect());
     ann.send("SUBSCRIBE news").expect("SUBACK news");
@@ -42,7 +42,7 @@ fn a_publisher_that_is_subscribed_gets_its_own_messages() {
 }
 
 #[test]
-fn who_subscribes_later_does_not_get_what_was_published_before() {
+fn a_later_subscriber_does_not_get_what_was_published_before() {
     let broker = TestBroker::start();
     let (mut ann, mut bob) = (broker.connect(), broker.connect());
     bob.send("PUBLISH news early").expect("PUBACK 1 0");
@@ -83,7 +83,7 @@ fn a_client_that_has_left_gets_no_copies() {
         .expect("SUBACK news")
         .expect("SUBACK a/+");
     ann.send("BYE").expect("BYE").expect_end();
-    tests::eventually("nobody is subscribed", || {
+    tests::eventually("the topic has no subscriber", || {
         let exact = bob.send("PUBLISH news x").read_line();
         let wild = bob.send("PUBLISH a/b x").read_line();
         exact.ends_with(" 0") && wild.ends_with(" 0")
@@ -92,7 +92,7 @@ fn a_client_that_has_left_gets_no_copies() {
     let mut gone = broker.connect();
     gone.send("SUBSCRIBE news").expect("SUBACK news");
     gone.vanish();
-    tests::eventually("nobody is subscribed", || {
+    tests::eventually("the topic has no subscriber", || {
         bob.send("PUBLISH news x").read_line().ends_with(" 0")
     });
 }

@@ -25,7 +25,7 @@ fn what_begins_with_no_verb_of_a_client_is_an_unknown_verb() {
         "UNSUBACK a",
         "GAP 1",
     ];
-    let of_nobody = [
+    let of_neither = [
         "HELLO",
         "PUBLISHED a b",
         "PUB a",
@@ -36,7 +36,7 @@ fn what_begins_with_no_verb_of_a_client_is_an_unknown_verb() {
     ];
     for line in of_the_broker
         .into_iter()
-        .chain(of_nobody)
+        .chain(of_neither)
         .chain(["ERROR a line b", "GET"])
     {
         ann.send(line).expect_error("unknown-verb", "line");

@@ -10,7 +10,7 @@ use tests::{TestBroker, TestClient};
 /// How many frames of the flood are sent at once.
 const AT_ONCE: usize = 100;
 
-/// So many messages the quiet one exchanges.
+/// How many messages the quiet pair exchanges.
 const QUIET: usize = 500;
 
 /// Publishes `loud <n>` as fast as the broker takes it until `done`, and waits for the receipt of

@@ -221,7 +221,7 @@ fn what_is_no_topic_is_refused() {
     all.expect_silence();
 }
 
-/// Every subscription and every leave is seen by publishers that remember who wanted a topic.
+/// Publishers, which remember the subscribers of a topic, see every subscription and every leave.
 #[test]
 fn a_thousand_random_changes_leave_every_client_with_what_it_asked_for() {
     let broker = TestBroker::start();
@@ -266,7 +266,7 @@ fn a_thousand_random_changes_leave_every_client_with_what_it_asked_for() {
         let copies = wanted.iter().filter(|&&wanted| wanted).count();
         let (publisher, published) = &mut publishers[random.below(2)];
         *published += 1;
-        // A client that was dropped may still count for a moment, as long as nobody gets less.
+        // A client that was dropped may still count for a moment, as long as no client gets less.
         publisher.send(format!("PUBLISH {name} x"));
         publisher.expect_prefix(&format!("PUBACK {published} "));
         let mut came = 0;

@@ -1,5 +1,5 @@
 //! Promises of "GAP", and promise 4 of "What always holds": a client that does not read misses
-//! messages, is told how many, and is no burden to anybody.
+//! messages, is told how many, and is no burden to other clients.
 
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
@@ -294,7 +294,7 @@ fn a_small_outbox_is_not_filled_beyond_its_limit_by_what_comes_at_once() {
 }
 
 #[test]
-fn who_does_not_read_its_answers_is_not_read_from_and_nobody_else_notices() {
+fn a_client_that_does_not_read_its_answers_is_not_read_from_and_no_other_notices() {
     let broker = broker();
     let mut ann = TestClient::connect_with_small_buffer(broker.address());
     let before = broker.resident_kib();

@@ -72,7 +72,7 @@ fn the_broker_notices_when_the_rest_is_closed_too() {
     assert_eq!(bob.read_until_prefix("PUBACK"), "PUBACK 1 1");
     ann.read_until("MESSAGE news still");
     drop(ann);
-    tests::eventually("nobody is subscribed", || {
+    tests::eventually("the topic has no subscriber", || {
         let receipt = bob.send("PUBLISH news x").read_until_prefix("PUBACK ");
         receipt.ends_with(" 0")
     });
@@ -85,7 +85,7 @@ fn a_closed_client_is_forgotten() {
     let mut ann = broker.connect();
     ann.send("SUBSCRIBE news").expect("SUBACK news");
     drop(ann);
-    tests::eventually("nobody is subscribed", || {
+    tests::eventually("the topic has no subscriber", || {
         bob.send("PUBLISH news x").read_line().ends_with(" 0")
     });
 }

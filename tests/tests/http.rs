@@ -1,5 +1,5 @@
-//! Promises of `docs/web.md` on HTTP: publishing, subscribing, what is refused, and what nobody else
-//! notices.
+//! Promises of `docs/web.md` on HTTP: publishing, subscribing, what is refused, and what no other
+//! client notices.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -260,7 +260,7 @@ fn a_body_that_is_too_long_is_refused_before_it_has_come() {
         assert!(line.starts_with("HTTP/1.1 413 "), "came {line:?} for {sent:.80}");
         assert!(client.read_to_end().contains("--max-line"));
     }
-    // Who waits for a word gets it.
+    // A client that waits for a word gets it.
     let mut client = broker.connect();
     client.write("POST /topics/a HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
     client.expect("HTTP/1.1 100 Continue\r").expect("\r");
@@ -585,7 +585,7 @@ fn a_name_that_is_not_the_broker_s_gets_nothing_but_its_health() {
 }
 
 #[test]
-fn who_sends_no_origin_is_a_program_unless_a_browser_says_otherwise() {
+fn a_request_without_an_origin_is_from_a_program_unless_a_browser_says_otherwise() {
     let broker = TestBroker::start();
     let mut ann = broker.connect();
     ann.send("SUBSCRIBE a").expect("SUBACK a");
@@ -653,7 +653,7 @@ fn dribble(mut sockets: Vec<TcpStream>) {
 }
 
 #[test]
-fn a_thousand_requests_that_come_byte_by_byte_hold_up_nobody_and_end_in_ten_seconds() {
+fn a_thousand_requests_that_come_byte_by_byte_hold_up_no_other_client_and_end_in_ten_seconds() {
     let broker = TestBroker::start();
     let slow: Vec<TcpStream> = (0..1000)
         .map(|n| {

@@ -66,7 +66,7 @@ fn an_audit_counts_what_the_ledger_counts() {
 }
 
 #[test]
-fn who_tells_of_each_connection_what_it_is_and_does() {
+fn the_inquiry_who_tells_of_each_connection_what_it_is_and_does() {
     let broker = TestBroker::start();
     let mut ann = broker.connect();
     ann.send("NAME Ann \"the\" \\ Lee")
@@ -116,7 +116,7 @@ fn who_tells_of_each_connection_what_it_is_and_does() {
 }
 
 #[test]
-fn who_asked_with_a_filter_tells_of_those_with_a_subscription_that_overlaps() {
+fn the_inquiry_who_with_a_filter_tells_of_clients_with_a_subscription_that_overlaps() {
     let broker = TestBroker::start();
     let mut clients = Vec::new();
     for (name, filters) in [
@@ -157,7 +157,7 @@ fn who_asked_with_a_filter_tells_of_those_with_a_subscription_that_overlaps() {
 }
 
 #[test]
-fn who_shows_the_first_ten_filters_and_counts_all() {
+fn the_inquiry_who_shows_the_first_ten_filters_and_counts_all() {
     let broker = TestBroker::start();
     let mut ann = broker.connect();
     ann.send("NAME ann").expect("NAMEACK ann");
@@ -173,7 +173,7 @@ fn who_shows_the_first_ten_filters_and_counts_all() {
 }
 
 #[test]
-fn who_tells_how_long_a_client_has_been_silent() {
+fn the_inquiry_who_tells_how_long_a_client_has_been_silent() {
     let broker = TestBroker::start();
     let (mut ann, mut eve) = (broker.connect(), Asker::of(&broker));
     ann.send("NAME ann").expect("NAMEACK ann");
@@ -187,7 +187,7 @@ fn who_tells_how_long_a_client_has_been_silent() {
 }
 
 #[test]
-fn who_tells_what_waits_for_a_slow_client_and_what_it_has_lost() {
+fn the_inquiry_who_tells_what_waits_for_a_slow_client_and_what_it_has_lost() {
     let broker = TestBroker::with_args(&["--max-line", "64KiB", "--outbox-bytes", "64KiB"]);
     let mut slow = broker.connect_slow("news");
     slow.send("NAME slow").expect("NAMEACK slow");
@@ -329,7 +329,7 @@ fn the_broker_tells_how_it_is() {
 }
 
 #[test]
-fn an_inquiry_that_nobody_hears_the_answer_of_is_a_message_that_nobody_wanted() {
+fn an_inquiry_whose_answer_has_no_subscriber_is_an_unmatched_message() {
     let broker = TestBroker::start();
     let mut ann = broker.connect();
     ann.send("@reply=nobody PUBLISH $SYS/request/audit")
@@ -405,7 +405,7 @@ fn an_answer_comes_behind_what_was_published_before_the_question() {
     ann.expect("MESSAGE a 2").expect("PUBACK 3 2");
 }
 
-/// The rows of a list by what stands in one of their fields.
+/// The rows of a list by one of their fields.
 fn by<'a>(answer: &'a Value, list: &str, key: &str) -> Vec<(&'a str, &'a Value)> {
     let rows = answer[list].as_array().expect("rows");
     rows.iter()
@@ -438,7 +438,7 @@ fn topics_tell_what_was_published_on_each() {
     let rows = by(&topics, "topics", "topic");
     let expected = [
         ("door", 3, 0, 0, Value::Null),
-        // Two plain subscribers, who get a copy each, and so nothing as members of groups.
+        // Two plain subscribers, which get a copy each, and so nothing as members of groups.
         ("lamp/hall", 8, 16, 4, Value::Null),
         ("lamp/kitchen", 1, 1, 1, json!(3)),
     ];
@@ -483,7 +483,7 @@ fn a_copy_for_a_member_of_a_group_counts_on_its_topic() {
 }
 
 #[test]
-fn filters_tell_who_subscribed_to_each_and_what_matched() {
+fn filters_tell_their_subscribers_and_what_matched() {
     let broker = TestBroker::start();
     let (mut ann, mut bob, mut cat) = (broker.connect(), broker.connect(), broker.connect());
     ann.send("SUBSCRIBE a/b a/+ x").read_to_fence();
@@ -504,7 +504,7 @@ fn filters_tell_who_subscribed_to_each_and_what_matched() {
             .collect()
     };
     let row = |filter: &str, subscribers, messages| (filter.to_owned(), subscribers, messages);
-    // Who leaves hands in what it has published, a moment after the last line has been sent.
+    // A client that leaves adds its counts to the table, a moment after its last line was sent.
     let mut filters = Value::Null;
     eventually("all has been counted", || {
         filters = eve.ask("filters");
@@ -527,7 +527,7 @@ fn filters_tell_who_subscribed_to_each_and_what_matched() {
     );
     assert_eq!(some["total"], 3);
 
-    // Whoever comes after the last has left begins anew.
+    // A subscriber that comes after the last has left begins anew.
     ann.send("UNSUBSCRIBE a/b a/+").read_to_fence();
     ann.send("SUBSCRIBE a/b").read_to_fence();
     assert_eq!(
@@ -541,7 +541,7 @@ fn filters_tell_who_subscribed_to_each_and_what_matched() {
 }
 
 #[test]
-fn who_asks_while_others_publish_soon_sees_what_they_published() {
+fn an_inquiry_while_others_publish_soon_sees_what_they_published() {
     let broker = TestBroker::start();
     let (mut ann, mut eve) = (broker.connect(), Asker::of(&broker));
     let mut published = 0;

@@ -28,7 +28,7 @@ fn row(table: &str, word: &str) -> Option<Vec<String>> {
     rows.find(|row: &Vec<String>| row.iter().any(|each| each == word))
 }
 
-/// Somebody with a name and a subscription.
+/// A client with a name and a subscription.
 #[track_caller]
 fn called(broker: &TestBroker, name: &str, filter: &str) -> TestClient {
     let mut client = broker.connect();
@@ -82,7 +82,7 @@ fn an_audit_balances_in_the_middle_of_a_flood() {
 }
 
 #[test]
-fn who_is_connected_is_listed_by_what_concerns_them() {
+fn connected_clients_are_listed_with_what_concerns_them() {
     let broker = TestBroker::start();
     let _ann = called(&broker, "ann", "home/#");
     let bob = called(&broker, "bob \u{202e}lee", "office/+");
@@ -171,7 +171,7 @@ fn topics_and_filters_are_listed_with_what_they_carry() {
 }
 
 #[test]
-fn why_nobody_gets_it_is_said_with_the_letter_that_differs() {
+fn why_a_topic_has_no_subscriber_is_said_with_the_letter_that_differs() {
     let broker = TestBroker::start();
     let ann = called(&broker, "ann", "home/kitchen/+");
     let (code, out, err) = run(&mut client_of(&broker, "why", &["home/kitchn/light"]));
@@ -199,7 +199,7 @@ fn why_nobody_gets_it_is_said_with_the_letter_that_differs() {
 }
 
 #[test]
-fn why_somebody_misses_messages_is_said() {
+fn why_a_client_misses_messages_is_said() {
     let broker = TestBroker::with_args(&["--outbox-bytes", "64KiB", "--max-line", "16KiB"]);
     let _slow = broker.connect_slow("flood");
     let mut ann = broker.connect();

@@ -1,5 +1,5 @@
 //! Promises of "Limits" on memory: all slow clients together, and all lines that have begun, take no
-//! more than the operator allows. Nobody is cut off for it, and nothing is lost in silence.
+//! more than the operator allows. No client is cut off for it, and no loss is silent.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ fn many_slow_clients_together_take_no_more_than_they_may_and_are_told_what_they_
         "{grown} KiB, allowed were {MEMORY_KIB}"
     );
 
-    // Somebody new who reads loses nothing beside them.
+    // A new client that reads loses nothing beside them.
     let mut ann = broker.connect();
     ann.send("SUBSCRIBE chat").expect("SUBACK chat");
     for n in 1..=100 {
@@ -119,7 +119,7 @@ fn lines_without_an_end_take_no_more_than_they_may_and_the_conversation_goes_on(
 }
 
 #[test]
-fn publishers_do_not_wait_for_those_who_never_read() {
+fn publishers_do_not_wait_for_clients_that_never_read() {
     let broker = broker();
     let mut bob = broker.connect();
     let slow: Vec<_> = (0..40)

@@ -302,7 +302,7 @@ fn a_slow_reader_is_told_of_its_loss_with_the_next_message() {
 }
 
 #[test]
-fn who_connects_again_takes_the_place_of_who_was_there() {
+fn a_client_that_connects_again_takes_the_place_of_its_old_connection() {
     for version in BOTH {
         let broker = TestBroker::start();
         let mut first = MqttClient::connect(broker.address(), version, "same");
@@ -312,7 +312,7 @@ fn who_connects_again_takes_the_place_of_who_was_there() {
 }
 
 #[test]
-fn a_will_is_published_for_who_vanishes_and_not_for_who_says_goodbye() {
+fn a_will_is_published_for_a_client_that_vanishes_and_not_for_one_that_says_goodbye() {
     let broker = TestBroker::start();
     let mut line = broker.subscribe("gone");
     for version in BOTH {
@@ -332,7 +332,7 @@ fn a_will_is_published_for_who_vanishes_and_not_for_who_says_goodbye() {
 }
 
 #[test]
-fn receipts_say_when_nobody_listens() {
+fn receipts_say_when_there_is_no_subscriber() {
     let broker = TestBroker::start();
     let mut client = MqttClient::connect(broker.address(), Mqtt::V5, "a");
     client
@@ -808,7 +808,7 @@ fn a_group_is_shared_by_all_protocols() {
 }
 
 #[test]
-fn who_is_silent_for_too_long_is_closed() {
+fn a_client_that_is_silent_for_too_long_is_closed() {
     let broker = TestBroker::start();
     for version in BOTH {
         let hello = Hello {
@@ -858,7 +858,7 @@ fn the_ledger_tells_what_waits_in_sessions() {
     assert!(ledger.contains("1 discarded"), "{ledger}");
 }
 
-/// A session that ends a second after its connection, and a will that waits for so many seconds.
+/// A CONNECT with a session that ends two seconds after its connection, and a will that waits this many seconds.
 fn brief(will_delay: u8) -> Vec<u8> {
     let mut body = text("MQTT");
     body.extend([5, 0x04, 0, 0, 5, 0x11, 0, 0, 0, 2]);
@@ -880,7 +880,7 @@ fn a_session_ends_when_its_time_is_over_and_the_will_waits_no_longer_than_that()
         assert_eq!(connack[3], 0, "{connack:02x?}");
         (client, connack[2] == 1)
     };
-    // Who comes back in time is not gone.
+    // A client that comes back in time is not gone.
     let (mut client, _) = enter(1);
     client.subscribe("a", 1);
     client.vanish();
@@ -900,7 +900,7 @@ fn a_session_ends_when_its_time_is_over_and_the_will_waits_no_longer_than_that()
 }
 
 #[test]
-fn many_who_all_want_to_be_the_same_client_take_turns() {
+fn many_connections_with_one_client_identifier_take_turns() {
     let broker = TestBroker::start();
     let address = broker.address();
     std::thread::scope(|scope| {

@@ -10,7 +10,7 @@ use tests::{Random, TestBroker};
 /// Messages of each flow; there are four.
 const MESSAGES: u32 = 25_000;
 
-/// So many messages are sent before an answer is awaited.
+/// How many messages are sent before an answer is waited for.
 const WINDOW: u32 = 200;
 
 /// A publisher that sends on until every message has been acknowledged, whatever becomes of its

@@ -34,7 +34,7 @@ fn subscriber(mosquitto: &Mosquitto, version: &str, words: &[&str]) -> Process {
     subscriber
 }
 
-/// Runs a program that has to succeed; what stands on its standard error.
+/// Runs a program that has to succeed; returns its standard error.
 #[track_caller]
 fn run(command: &mut Command) -> String {
     let (status, _, err) = Process::start(command).end();
@@ -141,7 +141,7 @@ fn what_was_dropped_before_a_message_is_told() {
 }
 
 #[test]
-fn who_publishes_for_nobody_is_told_where_the_broker_says_so() {
+fn a_publisher_without_subscribers_is_told_where_the_broker_says_so() {
     let mosquitto = Mosquitto::start(SETTINGS);
     let err = run(&mut program(&mosquitto, "5", &["publish", "a", "x"]));
     assert!(err.contains("nobody listens to a"), "{err}");
@@ -218,8 +218,8 @@ fn a_retained_message_is_marked_and_can_be_hidden() {
 
 #[test]
 fn exit_codes_are_those_of_the_line_protocol() {
-    let nobody = "allow_anonymous false";
-    let mosquitto = Mosquitto::start(nobody);
+    let no_anonymous = "allow_anonymous false";
+    let mosquitto = Mosquitto::start(no_anonymous);
     for version in VERSIONS {
         let words = ["publish", "--user", "ann", "--password", "guess", "a", "x"];
         let (code, err) = ends(&mut program(&mosquitto, version, &words));

@@ -1,4 +1,4 @@
-//! Clients of MQTT that others wrote, in their newest versions: what they do every day works here.
+//! Clients of MQTT that others wrote: what they do every day works here.
 
 use std::process::Command;
 

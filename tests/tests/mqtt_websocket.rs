@@ -256,7 +256,7 @@ fn each_end_has_its_code() {
         client.send(&DISCONNECT).frames.expect_close(1000);
         ann.expect_silence();
 
-        // Somebody else of the same name.
+        // Another client with the same identifier.
         let (mut before, _) = Tunnel::enter(&broker, version, &hello);
         let (mut client, _) = Tunnel::enter(&broker, version, &hello);
         dismissed(&mut before, 0x8e);
@@ -299,7 +299,7 @@ fn each_end_has_its_code() {
 }
 
 #[test]
-fn who_sends_no_packets_is_closed_whatever_else_comes() {
+fn a_client_that_sends_no_packets_is_closed_whatever_else_comes() {
     let broker = TestBroker::start();
     let mut hello = Hello::new("quiet");
     hello.keep_alive = 1;

@@ -145,7 +145,7 @@ fn every_port_serves_every_protocol() {
 }
 
 #[test]
-fn every_first_byte_is_read_as_something_and_holds_up_nobody() {
+fn every_first_byte_is_read_as_something_and_holds_up_no_other_client() {
     let broker = TestBroker::start();
     let mut ann = broker.connect();
     let mut begun: Vec<TestClient> = (0..=255u8)

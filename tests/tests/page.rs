@@ -93,7 +93,7 @@ fn two_tabs_talk_and_a_third_in_another_room_hears_nothing() {
 }
 
 #[test]
-fn a_private_message_to_nobody_is_known_to_have_reached_nobody() {
+fn a_private_message_to_a_name_without_a_client_is_known_to_have_reached_no_client() {
     let (broker, browser) = (TestBroker::start(), Browser::start());
     let mut ann = enter(&browser, &broker, "lobby", "ann");
     let mut netcat = broker.connect();
@@ -158,7 +158,7 @@ fn what_was_said_last_stays_in_sight_when_there_is_less_room() {
         ann.look(width, height, "light");
         ann.wait_for(is_last_seen);
     }
-    // Who has gone back to read stays there. What is scrolled shows with the next frame.
+    // A reader that has scrolled back stays there. A scroll shows with the next frame.
     let frames = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))";
     ann.eval(frames);
     ann.eval("document.querySelector('#log').scrollTop = 100");

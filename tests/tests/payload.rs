@@ -27,7 +27,7 @@ impl Pair {
         Self(ann, bob)
     }
 
-    /// What stands on the line arrives as the same bytes on the line.
+    /// These bytes of a line arrive as the same bytes of a line.
     #[track_caller]
     fn travels(&mut self, line: &[u8]) {
         let Self(ann, bob) = self;
@@ -36,7 +36,7 @@ impl Pair {
         ann.expect([b"MESSAGE b ", line].concat());
     }
 
-    /// What stands on the line arrives with this meaning, in whatever spelling.
+    /// These bytes of a line arrive with this meaning, in whatever spelling.
     #[track_caller]
     fn means(&mut self, line: &[u8], payload: &[u8]) {
         let Self(ann, bob) = self;

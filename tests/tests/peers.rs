@@ -1,5 +1,5 @@
 //! `tests/peers` without the installation: the program that measures and writes the document. How
-//! fast anybody is does not matter here.
+//! fast a broker is does not matter here.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tests::{Process, example, installed, program};
 
 /// Runs it with these arguments; its exit code and standard error. It ends every run that hangs, so
-/// nobody has to lose patience with it.
+/// no limit is needed here.
 fn run(arguments: &[&str], out: &Path) -> (Option<i32>, String) {
     // It measures what is built beside it.
     program("broker");
@@ -78,7 +78,7 @@ fn what_it_measures_stands_in_the_document() {
         &[
             "| 1x1 128 B | **dallal** | ",
             "| 1x1 128 B | relay | ",
-            "| 8x8 separate topics | relay | not measured: it hands everything to everybody",
+            "| 8x8 separate topics | relay | not measured: it sends each message to all connections",
             "| mosquitto | not measured: it was not asked for |",
             "| 1x1 128 B | messages/s: at least 5x N | not measured | not measured |",
             "| idle 1,000 | memory a connection: at most 14.0 KB | ",

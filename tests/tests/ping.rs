@@ -70,7 +70,7 @@ fn the_broker_asks_once_for_each_silence() {
 }
 
 #[test]
-fn who_does_not_answer_is_reported_as_stale_once_and_keeps_its_connection() {
+fn a_client_that_does_not_answer_is_reported_as_stale_once_and_keeps_its_connection() {
     let broker = TestBroker::with_args(&["--ping-interval", "100ms"]);
     let (mut ann, mut bob) = (broker.connect(), broker.connect());
     ann.send("SUBSCRIBE news").expect("SUBACK news");
@@ -88,7 +88,7 @@ fn who_does_not_answer_is_reported_as_stale_once_and_keeps_its_connection() {
 }
 
 #[test]
-fn who_has_said_nothing_yet_is_not_asked() {
+fn a_client_that_has_said_nothing_yet_is_not_asked() {
     let broker = TestBroker::with_args(&["--ping-interval", "100ms"]);
     let (mut silent, mut bob) = (broker.connect(), broker.connect());
     for _ in 0..2 {
@@ -99,7 +99,7 @@ fn who_has_said_nothing_yet_is_not_asked() {
 }
 
 #[test]
-fn who_keeps_talking_is_not_asked() {
+fn a_client_that_keeps_talking_is_not_asked() {
     let broker = TestBroker::with_args(&["--ping-interval", "2s"]);
     let mut ann = broker.connect();
     let start = Instant::now();
@@ -109,7 +109,7 @@ fn who_keeps_talking_is_not_asked() {
 }
 
 #[test]
-fn who_only_listens_is_asked_as_well() {
+fn a_client_that_only_listens_is_asked_as_well() {
     let broker = TestBroker::with_args(&["--ping-interval", "200ms"]);
     let (mut ann, mut bob) = (broker.connect(), broker.connect());
     ann.send("SUBSCRIBE news").expect("SUBACK news");

@@ -25,7 +25,7 @@ fn receipts(client: &mut TestClient, last: u64) -> (usize, u64) {
 }
 
 #[test]
-fn who_waits_for_each_answer_gets_an_exact_receipt_for_each_message() {
+fn a_publisher_that_waits_for_each_answer_gets_an_exact_receipt_for_each_message() {
     let broker = TestBroker::start();
     let mut ann = broker.connect();
     ann.send("PUBLISH news 1").expect("PUBACK 1 0");
@@ -46,7 +46,7 @@ fn who_waits_for_each_answer_gets_an_exact_receipt_for_each_message() {
 }
 
 #[test]
-fn who_sends_many_at_once_gets_few_receipts_for_all_of_them() {
+fn a_publisher_that_sends_many_at_once_gets_few_receipts_for_all_of_them() {
     let broker = TestBroker::start();
     let (mut ann, mut bob, mut eve) = (broker.connect(), broker.connect(), broker.connect());
     ann.send("SUBSCRIBE news").expect("SUBACK news");
@@ -107,7 +107,7 @@ fn a_batch_of_refused_publishes_is_answered_too() {
 }
 
 #[test]
-fn who_does_not_read_its_receipts_can_go_on_publishing() {
+fn a_publisher_that_does_not_read_its_receipts_can_go_on() {
     const PUBLISHES: u64 = 10_000;
     let broker = TestBroker::with_args(&["--max-line", "65536", "--outbox-bytes", "65536"]);
     let mut ann = broker.connect();

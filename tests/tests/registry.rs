@@ -1,13 +1,13 @@
 //! Subscriptions in great numbers, and in great haste: they come and go without a message being
-//! lost, doubled or out of order for anybody else. What that costs, `measure registry` and
-//! `measure topics` tell.
+//! lost, doubled or out of order for any other client. `measure registry` and `measure topics` tell
+//! what that costs.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use tests::{TestBroker, TestClient};
 
-/// So many filters stand in one SUBSCRIBE.
+/// The filters of one SUBSCRIBE.
 const AT_ONCE: usize = 100;
 
 /// Subscribes to all of them.
@@ -21,7 +21,7 @@ fn subscribe(client: &mut TestClient, filters: &[String]) {
 }
 
 #[test]
-fn a_client_with_a_hundred_thousand_subscriptions_leaves_and_nobody_loses_a_message() {
+fn a_client_with_a_hundred_thousand_subscriptions_leaves_and_no_other_loses_a_message() {
     const FILTERS: usize = 100_000;
     let broker = TestBroker::start();
     let mut leaver = broker.connect();

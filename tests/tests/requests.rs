@@ -49,7 +49,7 @@ fn bytes_go_there_and_back() {
 }
 
 #[test]
-fn nobody_there_and_nobody_who_answers_are_told_apart_and_exit_with_5() {
+fn no_subscriber_and_no_answer_are_told_apart_and_exit_with_5() {
     let broker = TestBroker::start();
     let (code, out, err) = run(&mut client_of(&broker, "request", &["time", "?"]));
     assert_eq!((code, &*out), (Some(5), ""), "{err}");
@@ -63,7 +63,7 @@ fn nobody_there_and_nobody_who_answers_are_told_apart_and_exit_with_5() {
 }
 
 #[test]
-fn all_who_listen_can_answer() {
+fn all_subscribers_can_answer() {
     let broker = TestBroker::start();
     let _two = [
         reply(&broker, &["who", "ann"]),

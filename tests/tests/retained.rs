@@ -33,7 +33,7 @@ fn a_later_subscriber_gets_the_last_value() {
 }
 
 #[test]
-fn who_is_subscribed_already_gets_it_like_any_message() {
+fn an_earlier_subscriber_gets_it_like_any_message() {
     let broker = TestBroker::start();
     let (mut ann, mut bob) = (broker.connect(), broker.connect());
     bob.send("SUBSCRIBE lamp").expect("SUBACK lamp");

@@ -104,7 +104,7 @@ fn a_server_that_keeps_the_statements_asked_for_passes() {
 }
 
 #[test]
-fn who_connects_may_stand_in_the_url() {
+fn user_and_password_may_be_in_the_url() {
     let folder = tempfile::tempdir().expect("a folder");
     let users = folder.path().join("users");
     // `secret`, as mosquitto_passwd writes it.

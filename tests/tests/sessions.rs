@@ -41,7 +41,7 @@ fn the_configuration_file_of_the_document_is_understood() {
         out.contains("\n  home   localhost   (default)\n  work   dallal://"),
         "{out}"
     );
-    // What the program shows as an example is what stands here.
+    // The program shows this file as an example.
     let example: Vec<&str> = file.lines().collect();
     let (_, shown) = out
         .split_once("An example of such a file:\n\n")

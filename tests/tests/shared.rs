@@ -100,7 +100,7 @@ fn a_member_that_leaves_takes_no_more_turns() {
 }
 
 #[test]
-fn who_is_in_no_group_is_not_touched_by_an_unsubscribe_of_the_shared_filter() {
+fn an_unsubscribe_of_the_shared_filter_leaves_clients_outside_of_the_group_alone() {
     let broker = TestBroker::start();
     let mut ann = broker.subscribe("jobs");
     ann.send("UNSUBSCRIBE $share/g/jobs")
@@ -188,7 +188,7 @@ struct Got {
 
 impl Got {
     fn count(&mut self, lines: &[String]) {
-        // Who has been silent for long is asked.
+        // The broker asks a client that has been silent for long.
         for line in lines.iter().filter(|line| *line != "PING") {
             let number = line
                 .strip_prefix("MESSAGE jobs ")
@@ -202,7 +202,7 @@ impl Got {
     }
 }
 
-/// Four publishers, each with so many messages, and a group of four: one that stays and three that
+/// Four publishers, each with this many messages, and a group of four: one that stays and three that
 /// come, read a little, and leave.
 fn come_and_go(broker: &TestBroker, each: usize, leaving: Leaving) -> Got {
     const PUBLISHERS: usize = 4;
@@ -211,7 +211,7 @@ fn come_and_go(broker: &TestBroker, each: usize, leaving: Leaving) -> Got {
         counts: vec![0; PUBLISHERS * each],
         killed: Vec::new(),
     });
-    let got_now = || got.lock().expect("nobody panics with it");
+    let got_now = || got.lock().expect("no thread panics with it");
     let (left, names) = (AtomicUsize::new(PUBLISHERS), AtomicUsize::new(0));
     let mut last = broker.subscribe("$share/g/jobs");
     std::thread::scope(|scope| {
@@ -253,8 +253,8 @@ fn come_and_go(broker: &TestBroker, each: usize, leaving: Leaving) -> Got {
             });
         }
     });
-    let mut got = got.into_inner().expect("nobody panicked");
-    // Whoever was killed has left its messages to others by then.
+    let mut got = got.into_inner().expect("no thread panicked");
+    // The messages of a client that was killed have gone to others by then.
     eventually("all but the last have ended", || {
         let log = broker.log();
         log.matches(" begins").count() == log.matches(" ends after ").count() + 1
@@ -303,7 +303,7 @@ fn of_a_group_whose_members_are_killed_only_what_was_on_the_wire_is_lost() {
         .sum();
     assert!(
         on_the_wire > 0,
-        "nobody was killed with anything on the wire"
+        "no client was killed with anything on the wire"
     );
     assert_eq!(
         got.times(|count| count == 0) as u64,

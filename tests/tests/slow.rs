@@ -100,7 +100,7 @@ fn by_default_the_oldest_are_dropped_and_the_newest_come() {
 }
 
 #[test]
-fn who_chooses_drop_newest_gets_the_oldest() {
+fn a_client_that_chooses_drop_newest_gets_the_oldest() {
     let broker = broker(&[]);
     let mut client = slow(&broker, "drop-newest", "news");
     publish(&broker, &["news"], 20_000);
@@ -114,7 +114,7 @@ fn who_chooses_drop_newest_gets_the_oldest() {
 }
 
 #[test]
-fn who_chooses_latest_gets_the_newest_of_each_topic() {
+fn a_client_that_chooses_latest_gets_the_newest_of_each_topic() {
     let broker = broker(&[]);
     let mut client = slow(&broker, "latest", "room/+");
     let topics = ["room/a", "room/b", "room/c"];
@@ -142,13 +142,13 @@ fn who_chooses_latest_gets_the_newest_of_each_topic() {
 }
 
 #[test]
-fn publishers_wait_for_who_chooses_block() {
+fn publishers_wait_for_a_client_that_chooses_block() {
     let broker = broker(&["--max-block", "60s"]);
     let mut client = slow(&broker, "block", "news");
     let mut other = slow(&broker, "drop-newest", "else");
     std::thread::scope(|scope| {
         let publishing = scope.spawn(|| publish(&broker, &["news"], 10_000));
-        // Nobody else notices.
+        // No other client notices.
         publish(&broker, &["else"], 100);
         let mut came = Vec::new();
         while came.len() < 10_000 {
@@ -164,7 +164,7 @@ fn publishers_wait_for_who_chooses_block() {
 }
 
 #[test]
-fn publishers_wait_for_who_reads_nothing_once_and_no_longer_than_max_block() {
+fn publishers_wait_once_for_a_client_that_reads_nothing_and_no_longer_than_max_block() {
     let broker = broker(&["--max-block", "300ms"]);
     let mut client = slow(&broker, "block", "news");
     let began = Instant::now();
@@ -248,7 +248,7 @@ fn slow_stream(broker: &TestBroker, choice: &str, path: &str) -> TestClient {
     client
 }
 
-/// Reads from a stream of JSON until so many messages have come or are told to be missing.
+/// Reads from a stream of JSON until this many messages have come or are told to be missing.
 #[track_caller]
 fn came_in_stream(client: &mut TestClient, published: usize) -> Vec<Came> {
     let (mut came, mut count) = (Vec::new(), 0);

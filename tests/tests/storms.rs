@@ -37,7 +37,7 @@ fn a_thousand_clients_get_the_same_message() {
     for client in &mut clients {
         client.expect("MESSAGE news and again");
     }
-    // All leave at once; nobody is forgotten, nobody is kept.
+    // All leave at once; none is forgotten, none is kept.
     drop(clients);
     tests::eventually("all are gone", || {
         bob.send("PUBLISH news anybody?")

@@ -99,10 +99,10 @@ fn the_figures_have_the_names_that_mqtt_brokers_use_and_some_of_their_own() {
 }
 
 #[test]
-fn who_subscribes_is_sent_what_changes_and_nothing_else() {
+fn a_subscriber_is_sent_what_changes_and_nothing_else() {
     let broker = TestBroker::with_args(&OFTEN);
     let mut ann = broker.connect();
-    // There is a first value of everything, however early somebody subscribes.
+    // There is a first value of everything, however early a client subscribes.
     ann.send("SUBSCRIBE $SYS/broker/version")
         .expect("SUBACK $SYS/broker/version");
     ann.read_until_prefix("@retained MESSAGE $SYS/broker/version dallal");

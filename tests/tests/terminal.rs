@@ -156,7 +156,7 @@ fn messages_can_be_printed_as_json() {
 }
 
 #[test]
-fn a_retained_message_is_printed_for_those_who_subscribe_later() {
+fn a_retained_message_is_printed_for_later_subscribers() {
     let broker = TestBroker::start();
     publish(&broker, &["--retain", "lamp", "on"], b"");
     let mut one = subscribe(&broker, &["-C", "1", "lamp"]);
@@ -207,7 +207,7 @@ fn wrong_usage_exits_with_2() {
 
 #[test]
 fn without_a_broker_it_exits_with_3_and_says_what_to_do() {
-    // A port that nobody listens on: it was ours a moment ago.
+    // A port without a listener: it was ours a moment ago.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("a bound socket").to_string();
     drop(listener);
@@ -260,7 +260,7 @@ fn a_closed_pipe_is_success() {
     assert_eq!(line, "news: hi\n");
     drop(out);
     let mut status = None;
-    tests::eventually("it ends when nobody reads", || {
+    tests::eventually("it ends when its output is not read", || {
         bob.send("PUBLISH news hi").read_line();
         status = child.try_wait().expect("a child can be waited for");
         status.is_some()
@@ -335,7 +335,7 @@ fn a_server_that_is_no_broker_is_told_from_one() {
     let address = listener.local_addr().expect("a bound socket").to_string();
     let mut command = client(&["publish", "--wait", "300ms", "news", "hi"]);
     let mut publisher = Process::start(command.args(["--server", &address]));
-    // Somebody who takes the connection and never answers.
+    // A server that takes the connection and never answers.
     let accepted: TcpStream = listener.accept().expect("the client connects").0;
     let (status, out, err) = publisher.end();
     assert!(matches!(status.code(), Some(1 | 3)), "{status}: {err}");

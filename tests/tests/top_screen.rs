@@ -181,7 +181,7 @@ fn a_lost_broker_is_told_and_found_again() {
     wait_until(&tmux, "ann", "it has found the new one", |screen| {
         has(screen, "eve") && !has(screen, "lamp") && screen[0].starts_with(" dallal ")
     });
-    // Whoever does not want to wait can leave.
+    // A user that does not want to wait can leave.
     again.stop();
     wait_until(&tmux, "ann", "it says so", |screen| {
         screen[0].contains("trying again") || screen[0].contains("lost")

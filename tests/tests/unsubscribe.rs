@@ -62,7 +62,7 @@ fn what_one_client_takes_away_others_keep() {
 fn nothing_for_a_filter_follows_its_unsuback() {
     let broker = TestBroker::start();
     let mut bob = broker.connect();
-    // Those who connected first are delivered to first, which gives the one under test the time to
+    // Clients that connected first are delivered to first, which gives the one under test the time to
     // take back its subscription between the look-up of a message's way and its delivery.
     let crowd: Vec<_> = (0..100)
         .map(|_| {

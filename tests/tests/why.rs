@@ -1,4 +1,4 @@
-//! Promises of "why": who gets the messages of a topic, who nearly would, and what came in between.
+//! Promises of "why": which clients get the messages of a topic, which nearly would, and why not.
 
 use serde_json::{Value, json};
 use tests::{Asker, TestBroker, TestClient, eventually};
@@ -33,7 +33,7 @@ fn held(filter: &str, names: &[&str]) -> (String, Vec<String>) {
 }
 
 #[test]
-fn who_gets_it_is_told_with_the_filter_that_brings_it() {
+fn receivers_are_told_with_the_filter_that_matches() {
     let broker = TestBroker::start();
     let ann = client(&broker, "ann", "lamp/+ lamp/kitchen x");
     let _bob = client(&broker, "bob", "lamp/kitchen");
@@ -65,7 +65,7 @@ fn who_gets_it_is_told_with_the_filter_that_brings_it() {
 }
 
 #[test]
-fn nobody_gets_it_and_those_who_nearly_would_are_told_nearest_first() {
+fn without_a_receiver_those_that_nearly_match_are_told_nearest_first() {
     let broker = TestBroker::start();
     let _letter = client(&broker, "letter", "lamp/kitchn");
     let _case = client(&broker, "case", "Lamp/Kitchen $share/g/LAMP/+");

@@ -59,7 +59,7 @@ fn the_last_will_counts_and_a_refused_one_changes_nothing() {
 }
 
 #[test]
-fn a_retained_will_is_there_for_those_who_come_later() {
+fn a_retained_will_is_there_for_later_subscribers() {
     let broker = TestBroker::start();
     let mut bob = broker.subscribe("state");
     drop(with_will(&broker, "@retain WILL state off"));

@@ -9,7 +9,8 @@ use tests::TestBroker;
 
 use crate::client::{Client, ask_for_the_end};
 use crate::idle::SETTLED;
-use crate::{joined, say};
+use crate::stdout::say;
+use crate::threads::joined;
 
 const CONNECTIONS: usize = 500;
 const BURST_BYTES: usize = 2 * 1024 * 1024;
@@ -25,7 +26,7 @@ const BURSTS: usize = 2;
 /// Whose buffers a burst fills.
 #[derive(Clone, Copy)]
 enum Burst {
-    /// Those of connections that publish what nobody wants.
+    /// Those of connections that publish without subscribers.
     Publishers,
     /// Those of connections that publish to themselves, and read when they have published.
     Both,

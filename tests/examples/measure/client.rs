@@ -65,7 +65,7 @@ impl Client {
         self.stream.get_ref().try_clone()
     }
 
-    /// The next line, without its LF. The broker's PING is passed over: it asks those who have
+    /// The next line, without its LF. The broker's PING is passed over: it asks clients that have
     /// been silent, and goes without an answer.
     pub(crate) fn line(&mut self) -> io::Result<&[u8]> {
         loop {

@@ -48,7 +48,7 @@ impl Crowd {
         Ok(Self { epoll, members })
     }
 
-    /// Reads until each of them has got or been told missing so many messages.
+    /// Reads until each of them has got this many messages or been told that they are missing.
     pub(crate) fn read(
         &mut self,
         published: u64,

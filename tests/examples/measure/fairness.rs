@@ -11,7 +11,8 @@ use tests::TestBroker;
 use crate::client::{Account, Client, ask_for_the_end};
 use crate::flood::Flood;
 use crate::latency::{Latencies, Summary, publish_in_time};
-use crate::{joined, say};
+use crate::stdout::say;
+use crate::threads::joined;
 
 const PER_SECOND: u32 = 1000;
 const PAYLOAD_BYTES: usize = 64;

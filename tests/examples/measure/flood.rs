@@ -12,10 +12,10 @@ use tests::TestBroker;
 const LAST: &[u8] = b"PING the flood ends\n";
 const LAST_ANSWER: &[u8] = b"PONG the flood ends\n";
 
-/// So many frames make up one round, about a megabyte.
+/// The frames of one round, about a megabyte.
 pub(crate) const ROUND: usize = 10_000;
 
-/// So many messages may be on their way if the subscribers are not to miss any.
+/// The most messages that may be on their way if the subscribers are not to miss any.
 const AHEAD: u64 = 10 * ROUND as u64;
 
 /// How long the publisher waits before it looks again.

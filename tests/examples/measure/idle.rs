@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tests::TestBroker;
 
-use crate::say;
+use crate::stdout::say;
 
 const BROADCASTS: usize = 10;
 

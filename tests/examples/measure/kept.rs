@@ -1,4 +1,4 @@
-//! What messages weigh that are kept for MQTT clients who are away: published at QoS 1, to one session
+//! What messages weigh that are kept for MQTT clients that are away: published at QoS 1, to one session
 //! and to ten at a time, in the default number that a session may have.
 
 use std::io;
@@ -6,11 +6,11 @@ use std::io;
 use tests::TestBroker;
 use tests::mqtt::{Hello, Mqtt, MqttClient};
 
-use crate::say;
+use crate::stdout::say;
 
 const MESSAGES: usize = 100_000;
 
-/// So many are published before their acknowledgements are waited for.
+/// How many are published before their acknowledgements are waited for.
 const AT_ONCE: usize = 500;
 
 const TOPIC: &str = "home/50/50/50";
@@ -31,7 +31,7 @@ pub(crate) fn measure() -> io::Result<bool> {
             }
             let mut publisher = MqttClient::connect(broker.address(), Mqtt::V3, "publisher");
             let payload = vec![b'x'; size];
-            // What a busy publisher takes by itself, with nobody to keep it.
+            // A busy publisher takes memory by itself, also for messages that no session keeps.
             publish(&mut publisher, "elsewhere/1/2", &payload, 10 * AT_ONCE);
             let before = broker.resident_kib();
             publish(&mut publisher, TOPIC, &payload, MESSAGES);

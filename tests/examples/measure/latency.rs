@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, number};
-use crate::median;
+use crate::rounds::median;
 
 /// How long messages took, in microseconds.
 #[derive(Clone, Default)]
@@ -84,7 +84,7 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Publishes so many messages a second for some time, whatever becomes of them; returns how many.
+/// Publishes at this rate for some time, whatever becomes of the messages; returns how many.
 pub(crate) fn publish_in_time(
     publisher: &mut Client,
     topic: &str,

@@ -1,5 +1,5 @@
 //! The figures in `docs/operating.md`, measured on the real broker. Prints what it finds, and ends
-//! with 1 if a message was lost that nobody was told of.
+//! with 1 if a message was lost without a notice.
 //!
 //!     cargo run --release -p tests --example measure -- idle 10000
 //!     cargo run --release -p tests --example measure -- fairness
@@ -18,14 +18,18 @@ mod latency;
 mod one_of;
 mod registry;
 mod retained;
+mod rounds;
 mod stall;
+mod stdout;
+mod threads;
 mod topics;
 
-use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::num::ParseIntError;
 use std::process::ExitCode;
 use std::time::Duration;
+
+use stdout::say;
 
 const USAGE: &str = "usage: measure WHAT
   idle CONNECTIONS     memory of connections that do nothing, and a broadcast to all of them
@@ -73,21 +77,4 @@ fn measure(arguments: &[&str]) -> Result<Option<io::Result<bool>>, ParseIntError
         ["idle-after-burst"] => burst::measure(),
         _ => return Ok(None),
     }))
-}
-
-/// A closed pipe is no reason to fail.
-fn say(text: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stdout(), "{text}");
-}
-
-/// The one in the middle, of a few rounds that differ by what else the machine does.
-fn median(mut rounds: Vec<f64>) -> f64 {
-    rounds.sort_unstable_by(f64::total_cmp);
-    rounds[rounds.len() / 2]
-}
-
-/// What a thread of the measurement found out; that it panicked is an error like others.
-fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, io::Result<T>>) -> io::Result<T> {
-    let panicked = |_| io::Error::other("a thread of the measurement panicked");
-    thread.join().map_err(panicked)?
 }

@@ -10,14 +10,15 @@ use tests::TestBroker;
 use crate::client::{Account, Client, ask_for_the_end};
 use crate::crowd::Crowd;
 use crate::latency::{Summary, publish_in_time};
-use crate::{joined, say};
+use crate::stdout::say;
+use crate::threads::joined;
 
 const PER_SECOND: u32 = 100;
 const PAYLOAD_BYTES: usize = 128;
 const TIME: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 3;
 
-/// So small that the odd one's is full all the time, and large enough for everybody else.
+/// Small enough that the odd one's is full all the time, and large enough for all others.
 const OUTBOX_BYTES: &str = "16384";
 
 /// Published to the odd one alone, before time is taken: more than the two kernels hold for it.
@@ -41,7 +42,7 @@ enum Odd {
 impl Odd {
     fn name(self) -> &'static str {
         match self {
-            Self::Absent => "nobody is odd:",
+            Self::Absent => "none is odd:  ",
             Self::Stalls => "one stalls:   ",
             Self::Trickles => "one trickles: ",
             Self::Vanishes => "one vanishes: ",

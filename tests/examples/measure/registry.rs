@@ -12,13 +12,15 @@ use tests::TestBroker;
 use crate::client::{Client, ask_for_the_end};
 use crate::flood::{Flood, ROUND, count};
 use crate::latency::{Latencies, Summary, publish_in_time};
-use crate::{joined, median, say};
+use crate::rounds::median;
+use crate::stdout::say;
+use crate::threads::joined;
 
 const HOLDERS: usize = 10;
 const FILTERS: usize = 100_000;
 const ROUNDS: usize = 3;
 
-/// So many filters stand in one SUBSCRIBE.
+/// The filters of one SUBSCRIBE.
 const AT_ONCE: usize = 50;
 
 const CHURN_PER_SECOND: u32 = 1000;
@@ -31,7 +33,7 @@ const TIME: Duration = Duration::from_secs(2);
 
 const RETAINED: usize = 100_000;
 
-/// To so many filters the subscriber of a pair subscribes.
+/// The filters that the subscriber of a pair subscribes to.
 const ASKED: usize = 16;
 
 pub(crate) fn measure() -> io::Result<bool> {
@@ -94,7 +96,7 @@ fn ask_all(clients: &mut [Client], verb: &str, answer: &str) -> io::Result<Durat
 }
 
 fn ask(client: &mut Client, filters: &[String], verb: &str, answer: &str) -> io::Result<()> {
-    // The answers to so many frames fit into the kernel's buffers while nobody reads them.
+    // The unread answers to this many frames fit into the kernel's buffers.
     for some in filters.chunks(20 * AT_ONCE) {
         let frames: String = some
             .chunks(AT_ONCE)
@@ -129,7 +131,7 @@ fn pauses(broker: &TestBroker) -> io::Result<()> {
     }
     say(format_args!(
         "a pair at {PER_SECOND} messages/s; medians of {ROUNDS}:\n  \
-         nobody leaves:                             {}\n  \
+         no client leaves:                          {}\n  \
          a client with {FILTERS} subscriptions leaves: {}; it was gone after {:.0} ms",
         Summary::middle(&quiet),
         Summary::middle(&leaving),
@@ -160,7 +162,7 @@ fn retained() -> io::Result<()> {
     }
     say(format_args!(
         "a pair at {PER_SECOND} messages/s beside {RETAINED} retained messages; medians of {ROUNDS}:\n  \
-         nobody subscribes:                         {}\n  \
+         its subscriber does not subscribe anew:    {}\n  \
          its subscriber does, to {ASKED} wildcards:      {}",
         Summary::middle(&quiet),
         Summary::middle(&asking),

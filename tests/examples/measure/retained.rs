@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use tests::TestBroker;
 
 use crate::client::{Client, ask_for_the_end};
-use crate::{median, say};
+use crate::rounds::median;
+use crate::stdout::say;
 
 /// Houses, rooms in each, sensors in each.
 const SIDE: usize = 100;
@@ -18,7 +19,7 @@ const TOPICS: usize = SIDE * SIDE * SIDE;
 
 const ROUNDS: usize = 5;
 
-/// So many are published before an answer is waited for.
+/// How many are published before an answer is waited for.
 const AT_ONCE: usize = 10_000;
 
 const PAYLOAD: &str = "temperature 21.5";

@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 use tests::TestBroker;
 
 use crate::idle::take;
-use crate::say;
+use crate::stdout::say;
 
 const OTHERS: usize = 3;
 const PAYLOAD_BYTES: usize = 100;
 
-/// So many messages are published, then the publisher waits for the receipt of all of them.
+/// How many messages are published before the publisher waits for the receipt of all of them.
 const BURST: u64 = 500;
 
-/// So many messages may be on their way to those who read.
+/// The most messages that may be on their way to the subscribers that read.
 const AHEAD: u64 = 20 * BURST;
 
 /// One subscriber that does not read while a publisher works at full speed, beside some that do.
@@ -41,7 +41,7 @@ pub(crate) fn measure(time: Duration) -> io::Result<bool> {
         let published = publish(&broker, time, progress)?;
         done.store(true, Ordering::Relaxed);
         total.store(published, Ordering::Relaxed);
-        // Whoever reads is woken to see that.
+        // The subscribers that read are woken to see that.
         TcpStream::connect(broker.address())?.write_all(b"PUBLISH end\n")?;
         let grown = memory.join().map_err(|_| io::ErrorKind::Other)? - before;
         say(format_args!(
@@ -74,7 +74,7 @@ pub(crate) fn measure(time: Duration) -> io::Result<bool> {
     })
 }
 
-/// Publishes numbered messages as fast as those who read can take them, so that what the broker
+/// Publishes numbered messages as fast as the others can read them, so that what the broker
 /// holds, it holds for the one that does not.
 fn publish(broker: &TestBroker, time: Duration, progress: &[AtomicU64]) -> io::Result<u64> {
     let mut publisher = BufReader::new(TcpStream::connect(broker.address())?);

@@ -10,12 +10,14 @@ use tests::TestBroker;
 
 use crate::client::{Client, ask_for_the_end};
 use crate::flood::{Flood, ROUND, count};
-use crate::{joined, median, say};
+use crate::rounds::median;
+use crate::stdout::say;
+use crate::threads::joined;
 
 const ROUNDS: usize = 3;
 const TIME: Duration = Duration::from_secs(1);
 
-/// So many filters stand in one SUBSCRIBE.
+/// The filters of one SUBSCRIBE.
 const AT_ONCE: usize = 100;
 
 pub(crate) fn measure() -> io::Result<bool> {

@@ -7,8 +7,8 @@ use clap::{Parser, value_parser};
 use regex::Regex;
 
 use crate::case::{CASES, Case};
+use crate::folders::target_folder;
 use crate::peer::{self, PEERS};
-use crate::programs;
 use crate::trouble::Trouble;
 
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
@@ -31,10 +31,10 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "tests/peers", bin_name = "tests/peers", after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Measure everything so many times, the brokers in turns
+    /// Measure everything this many times, the brokers in turns
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
-    /// Load a broker for so long in a run
+    /// Load a broker for this long in a run
     #[arg(long, value_name = "S", default_value = "2", value_parser = seconds)]
     pub(crate) seconds: f64,
     /// Only cases whose names match this regular expression
@@ -102,7 +102,7 @@ impl Arguments {
             || PEERS.iter().any(|peer| !self.asks_for(peer.name));
         match &self.out {
             Some(folder) => folder.clone(),
-            None if is_part => programs::target_folder().join("peers"),
+            None if is_part => target_folder().join("peers"),
             None => DOCS.into(),
         }
     }

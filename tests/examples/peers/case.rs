@@ -63,9 +63,9 @@ pub(crate) struct Case {
     pub(crate) wire: Wire,
     /// For `client bench`, but how long it takes.
     pub(crate) arguments: &'static str,
-    /// Where it stands in a plot: bytes, subscribers, messages a second or connections.
+    /// Its position in a plot: bytes, subscribers, messages a second or connections.
     pub(crate) place: u32,
-    /// Whether the result says nothing of a program that hands everything to everybody.
+    /// Whether the result says nothing of a program that sends each message to all connections.
     pub(crate) needs_routing: bool,
 }
 

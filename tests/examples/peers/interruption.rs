@@ -1,5 +1,5 @@
-//! Whether somebody wants an end. What was started must not be left behind, so the end is not a
-//! sudden one.
+//! Whether a signal asks for an end. Brokers that were started must not be left behind, so the program ends
+//! after they have.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

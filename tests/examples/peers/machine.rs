@@ -17,7 +17,7 @@ pub(crate) fn describe() -> String {
     format!("{model}, {cores} cores for all together, {gib:.0} GiB of memory, Linux {kernel}")
 }
 
-/// What stands behind a name and a colon.
+/// The value behind a name and a colon.
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| {
         let (found, value) = line.split_once(':')?;

@@ -5,6 +5,7 @@
 //! for each run and has `client bench` load it. A run becomes a line of `results.jsonl`
 //! (`results.rs`), and all that is written afterwards (`document/`, `plots.rs`) comes from there.
 
+mod account;
 mod arguments;
 mod bar;
 mod behind;
@@ -12,6 +13,7 @@ mod bench;
 mod case;
 mod document;
 mod figure;
+mod folders;
 mod interruption;
 mod machine;
 mod number;
@@ -22,13 +24,14 @@ mod programs;
 mod results;
 mod server;
 mod spread;
+mod stderr;
 mod table;
 mod tour;
 mod trouble;
 mod usage;
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -41,6 +44,7 @@ use interruption::Interruption;
 use peer::OURS;
 use programs::Programs;
 use results::{About, Results};
+use stderr::say;
 use tour::Tour;
 use trouble::Trouble;
 
@@ -121,9 +125,4 @@ fn write(path: &Path, text: &str) -> Result<(), Trouble> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let written = fs::create_dir_all(folder).and_then(|()| fs::write(path, text));
     written.map_err(|error| Trouble::file(path, error))
-}
-
-/// To standard error. A closed pipe is no reason to fail.
-fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
 }

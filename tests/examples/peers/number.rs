@@ -95,6 +95,12 @@ pub(crate) fn counted(count: u64) -> String {
     out
 }
 
+/// How many of these, as words.
+pub(crate) fn plural(count: u64, noun: &str) -> String {
+    let end = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{end}", counted(count))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use crate::case::{Case, Wire};
 pub(crate) struct Peer {
     pub(crate) name: &'static str,
     pub(crate) what: &'static str,
-    /// What stands before `://` in its address when its own protocol is spoken.
+    /// The scheme of its address, before `://`, for its own protocol.
     scheme: &'static str,
     wires: &'static [Wire],
     pub(crate) role: Role,
@@ -22,7 +22,7 @@ pub(crate) struct Peer {
     pub(crate) settings_in_mqtt: Option<Settings>,
 }
 
-/// What stands in `FILE`.
+/// The content of `FILE`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) text: &'static str,
@@ -34,7 +34,7 @@ pub(crate) struct Settings {
 pub(crate) enum Role {
     Ours,
     Rival,
-    /// Tells what the machine allows, and competes with nobody.
+    /// Tells what the machine allows, and competes with no broker.
     Yardstick,
 }
 
@@ -132,7 +132,7 @@ dynamic_filters = true
     note: "All numbers are those of the configuration that comes with it.",
 };
 
-/// What stands before `://` for each broker of MQTT.
+/// The scheme of the address, before `://`, for each broker of MQTT.
 const MQTT: &str = "mqtt";
 
 pub(crate) const PEERS: [Peer; 7] = [
@@ -155,7 +155,7 @@ pub(crate) const PEERS: [Peer; 7] = [
     },
     Peer {
         name: NATS[0],
-        what: "nats-server, the newest that PyPI carries",
+        what: "nats-server from PyPI",
         scheme: "nats",
         wires: &[Wire::Own],
         role: Role::Rival,
@@ -257,6 +257,6 @@ impl Peer {
     pub(crate) fn cannot(&self, case: &Case) -> Option<&'static str> {
         let hands_all_to_all = self.role == Role::Yardstick;
         (hands_all_to_all && case.needs_routing)
-            .then_some("it hands everything to everybody, and this case is about who gets what")
+            .then_some("it sends each message to all connections, and this case is about routing")
     }
 }

@@ -11,7 +11,9 @@ use regex::Regex;
 use rustix::process::geteuid;
 use tempfile::TempDir;
 
+use crate::account::as_nobody;
 use crate::arguments::Arguments;
+use crate::folders::profile_folder;
 use crate::peer::{PEERS, Peer, Program, Role};
 use crate::trouble::Trouble;
 
@@ -30,7 +32,7 @@ pub(crate) struct Programs {
     /// What loads them.
     pub(crate) client: PathBuf,
     left_out: Vec<(&'static str, String)>,
-    /// Holds copies that anybody may run.
+    /// Holds copies that any user may run.
     _copies: TempDir,
 }
 
@@ -83,23 +85,6 @@ impl Programs {
     }
 }
 
-/// Where cargo puts all that it builds.
-pub(crate) fn target_folder() -> PathBuf {
-    above_this_program(3)
-}
-
-/// Where cargo puts what it builds with this program's profile.
-fn profile_folder() -> PathBuf {
-    above_this_program(2)
-}
-
-/// This program stands in `<target>/<profile>/examples`.
-fn above_this_program(floors: usize) -> PathBuf {
-    let program = env::current_exe().unwrap_or_default();
-    let folder = program.ancestors().nth(floors);
-    folder.unwrap_or(Path::new("/")).to_owned()
-}
-
 fn built(path: PathBuf) -> Result<PathBuf, Trouble> {
     if path.is_file() {
         Ok(path)
@@ -117,7 +102,7 @@ fn installed(name: &str) -> Result<PathBuf, String> {
         .ok_or_else(|| format!("there is no program {name}"))
 }
 
-/// What was downloaded runs as nobody, who may not see the folder it was downloaded to.
+/// Downloaded programs run as the user `nobody`, which may not read the folder of the download.
 fn reachable(path: &Path, peer: &Peer, copies: &Path) -> Result<PathBuf, String> {
     let copied = || {
         if peer.role != Role::Rival || !geteuid().is_root() {
@@ -139,7 +124,7 @@ fn version(peer: &Peer, path: &Path) -> String {
         Program::Broker | Program::Installed(_) | Program::Named => "--version",
     };
     let mut command = Command::new(path);
-    crate::server::as_nobody(&mut command, peer);
+    as_nobody(&mut command, peer);
     // Mosquitto takes no such flag, and says its version all the same.
     let output = command.arg(flag).stdin(Stdio::null()).output();
     let said = output.map(|output| [output.stdout, output.stderr].concat());

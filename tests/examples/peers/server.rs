@@ -5,30 +5,25 @@ use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::geteuid;
 use tempfile::TempDir;
 
+use crate::account::{as_nobody, nobody, runs_as_nobody};
 use crate::case::Case;
-use crate::peer::{Peer, Role};
+use crate::peer::Peer;
 use crate::programs::Found;
 
-/// A free port may be taken by somebody else before the broker takes it.
+/// Another program may take a free port before the broker does.
 const ATTEMPTS: usize = 3;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// So much of what a broker said at last tells why it ended.
+/// The end of a broker's output, of this length, tells why it ended.
 const SHOWN_CHARACTERS: usize = 300;
-
-/// User and group where the system names none.
-const NOBODY: u32 = 65_534;
 
 /// A broker that takes connections. Dropping it kills it and waits for its end.
 #[derive(Debug)]
@@ -144,42 +139,4 @@ impl Drop for Server {
 fn free_port() -> io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?.port())
-}
-
-/// Programs of others need no more rights than anybody has.
-fn runs_as_nobody(peer: &Peer) -> bool {
-    peer.role == Role::Rival && geteuid().is_root()
-}
-
-/// Takes the rights of root from the programs of others.
-pub(crate) fn as_nobody(command: &mut Command, peer: &Peer) {
-    if runs_as_nobody(peer) {
-        let (user, group) = nobody();
-        command.uid(user).gid(group).current_dir(Path::new("/"));
-    }
-}
-
-fn nobody() -> (u32, u32) {
-    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    users
-        .lines()
-        .find_map(ids_of_nobody)
-        .unwrap_or((NOBODY, NOBODY))
-}
-
-fn ids_of_nobody(line: &str) -> Option<(u32, u32)> {
-    let mut fields = line.strip_prefix("nobody:")?.split(':').skip(1);
-    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nobody_has_the_numbers_that_the_system_gives_him() {
-        let line = "nobody:x:99:98:nobody:/nonexistent:/usr/sbin/nologin";
-        assert_eq!(ids_of_nobody(line), Some((99, 98)));
-        assert_eq!(ids_of_nobody("root:x:0:0:root:/root:/bin/bash"), None);
-    }
 }

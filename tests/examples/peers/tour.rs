@@ -1,4 +1,4 @@
-//! Every case for every broker, in turns: A B C, then B C A, so that nobody always comes after the
+//! Every case for every broker, in turns: A B C, then B C A, so that no broker always comes after the
 //! same other.
 
 use std::time::{Duration, Instant};
@@ -11,8 +11,8 @@ use crate::interruption::Interruption;
 use crate::number::counted;
 use crate::programs::{Found, Programs};
 use crate::results::{About, Results, Run};
-use crate::say;
 use crate::server::Server;
+use crate::stderr::say;
 use crate::trouble::Trouble;
 use crate::usage;
 
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everybody_comes_first_once() {
+    fn each_broker_comes_first_once() {
         let orders = (0..4).map(|by| rotated(&["a", "b", "c"], by).copied().collect());
         let orders: Vec<String> = orders.collect();
         assert_eq!(orders, ["abc", "bca", "cab", "abc"]);

@@ -67,10 +67,7 @@ impl fmt::Display for Trouble {
             Self::Plot(why) => write!(f, "a plot cannot be drawn ({why})"),
             Self::Signals(error) => write!(f, "cannot watch for an interruption ({error})"),
             Self::Interrupted => {
-                write!(
-                    f,
-                    "interrupted; what was measured stands in unfinished.jsonl"
-                )
+                write!(f, "interrupted; the results so far are in unfinished.jsonl")
             }
         }
     }

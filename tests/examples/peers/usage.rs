@@ -16,7 +16,7 @@ pub(crate) fn processor_ns(pid: u32) -> Option<f64> {
 }
 
 fn processor_ticks(stat: &str) -> Option<u64> {
-    // The name of the program stands in parentheses and may have spaces. The third field is next.
+    // The name of the program is in parentheses and may have spaces. The third field is next.
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace().skip(14 - 3);
     let user: u64 = fields.next()?.parse().ok()?;

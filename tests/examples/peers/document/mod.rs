@@ -5,7 +5,7 @@ mod tables;
 mod text;
 
 use crate::case::{CASES, Lengths};
-use crate::number::counted;
+use crate::number::plural;
 use crate::peer::{PEERS, Peer, Role, Settings};
 use crate::results::{About, Results};
 use crate::table::Table;
@@ -115,11 +115,6 @@ fn in_ms(seconds: f64) -> f64 {
     (seconds * 1e3).round() / 1e3
 }
 
-fn plural(count: u64, noun: &str) -> String {
-    let end = if count == 1 { "" } else { "s" };
-    format!("{} {noun}{end}", counted(count))
-}
-
 #[cfg(test)]
 mod tests {
     use crate::figure::Figure;
@@ -159,7 +154,7 @@ mod tests {
         let document = write(&measured());
         for part in [
             "| 8x8 separate topics | **dallal** | 8.00 M (7.00 to 9.00), 8.00x |",
-            "| 8x8 separate topics | relay | not measured: it hands everything to everybody",
+            "| 8x8 separate topics | relay | not measured: it sends each message to all connections",
             "| mosquitto | not measured: it is not there |",
             "| 8x8 separate topics | messages/s: at least 4x N | 8.00x, 8.00 M to 1.00 M | yes |",
             "| 8x8 separate topics | messages/s | redis | 16.0 M | 8.00 M (7.00 to 9.00) | 2.00x | apart |",

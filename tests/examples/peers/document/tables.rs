@@ -2,13 +2,12 @@
 
 use crate::case::{Case, Group};
 use crate::figure::Figure;
-use crate::number::{counted, times};
+use crate::number::{counted, plural, times};
 use crate::peer::{PEERS, Peer, Role};
 use crate::plots;
 use crate::results::Results;
 use crate::table::Table;
 
-use super::plural;
 use super::text::introduction;
 
 pub(super) fn groups(results: &Results) -> String {
@@ -53,7 +52,7 @@ fn group_table(group: Group, results: &Results) -> Table {
     table
 }
 
-/// What stands behind the names of a case and a broker; `None` if that broker was not measured.
+/// The cells behind the names of a case and a broker; `None` if that broker was not measured.
 fn cells(case: &Case, peer: &Peer, figures: &[Figure], results: &Results) -> Option<Vec<String>> {
     results.version(peer.name)?;
     if let Some(why) = peer.cannot(case) {

@@ -5,7 +5,7 @@ use crate::case::Group;
 pub(super) const HEAD: &str = "\
 # Benchmarks
 
-<!-- Written by `tests/peers`. What is changed here by hand is gone with the next run. -->
+<!-- Written by `tests/peers`. The next run overwrites changes made by hand. -->
 
 This broker beside others, all loaded by one program with the same code, on one machine. To repeat it on yours:
 
@@ -22,12 +22,12 @@ writes this page from them without measuring.
 pub(super) const METHOD: &str = "\
 - **The load** is `client bench`, which speaks all these protocols itself over plain sockets and favours none.
   Publishers write as fast as the slowest subscriber reads, but no more than 4 MiB ahead of any subscriber, and 256 MiB
-  ahead of all together, so no broker has to drop anything; what one drops all the same is no message delivered, and is
-  told among the faults. Payloads are of 128 bytes if nothing else is said. In a name such as 8x1, publishers come first.
+  ahead of all together, so no broker has to drop anything; a message that one drops all the same is not delivered, and counts
+  as a fault. Payloads are of 128 bytes if nothing else is said. In a name such as 8x1, publishers come first.
 - **Turns.** In each round every case is run with every broker, one after another, and each round begins with another
   broker. A run has a broker started afresh, in an empty folder, on the loopback interface.
 - **One machine** carries the load and the broker, and they compete for it. What the kernel does on loopback is charged to
-  whoever sends, broker or load. The *processor a message* of the broker, user and system time for each message
+  the sender, broker or load. The *processor a message* of the broker, user and system time for each message
   delivered, depends least on that. The kernel counts it in hundredths of a second as a rule.
 - **Latency** counts from when a message was *due*, not from when it could be sent, so a broker that stalls its publisher
   cannot hide that. With 100 subscribers it counts until the last of them has the message.
@@ -39,13 +39,13 @@ pub(super) const METHOD: &str = "\
 pub(super) const RELAY: &str = "\
 **relay** is no broker but a yardstick, `tests/examples/relay.rs`: a thread for each connection that reads, finds the line
 ends, writes `MESSAGE` over `PUBLISH` and hands what it read to every connection that subscribed to anything. It looks up
-no topic, bounds no memory and waits for whoever is slow. It tells what this machine and its kernel allow a program with
+no topic, bounds no memory and waits for slow receivers. It tells what this machine and its kernel allow a program with
 threads and sockets like ours to reach while it does none of a broker's work.
 ";
 
 pub(super) const LIMITS: &str = "
-Everybody has the same limit of open files, 65,536 where that can be had. Where this is run by root, programs of others run
-as nobody.
+All brokers have the same limit of open files, 65,536 where the system allows that. If root runs this, foreign programs run
+as the user `nobody`.
 ";
 
 /// The title of a group, and what its cases have in common.
@@ -57,7 +57,7 @@ pub(super) fn introduction(group: Group) -> (&'static str, &'static str) {
         ),
         Group::FanOut => (
             "Fan-out",
-            "One publisher, one topic, and many subscribers who all get every message. Deliveries are counted.",
+            "One publisher, one topic, and many subscribers that all get every message. Deliveries are counted.",
         ),
         Group::Many => (
             "Publishers and topics",
@@ -66,7 +66,7 @@ pub(super) fn introduction(group: Group) -> (&'static str, &'static str) {
         ),
         Group::Receipts => (
             "Receipts",
-            "One publisher with at most so many messages that are not acknowledged: `PUBACK` here and in MQTT (QoS 1 up to the \
+            "One publisher with at most this many unacknowledged messages: `PUBACK` here and in MQTT (QoS 1 up to the \
              broker), `+OK` of NATS in verbose mode, the number that Redis answers. Times are from sending to the receipt.",
         ),
         Group::RoundTrips => (

@@ -1,0 +1,22 @@
+//! How the tests call the program `client`.
+
+use std::process::Command;
+
+use crate::{TestBroker, program};
+
+/// How `client` is called for a broker: with none of the tester's own settings.
+pub fn client_of(broker: &TestBroker, command: &str, args: &[&str]) -> Command {
+    let server = broker.address().to_string();
+    let mut client = client(&[command]);
+    client.args(["--server", &server]).args(args);
+    client
+}
+
+/// The same for no broker.
+pub fn client(args: &[&str]) -> Command {
+    let mut client = Command::new(program("client"));
+    client.env_remove("BROKER_URL");
+    // A folder that is not there has no configuration file in it.
+    client.env("XDG_CONFIG_HOME", "/nonexistent").args(args);
+    client
+}
