@@ -27,6 +27,7 @@ mod wire;
 mod conversation;
 mod ending;
 mod handover;
+mod memory;
 mod socket;
 mod subscription;
 mod sync;
@@ -44,7 +45,7 @@ const DEPTH: usize = 3;
 /// A check, and how many schedules of each kind it gets.
 type Check = (&'static str, fn(), usize);
 
-const CHECKS: [Check; 18] = [
+const CHECKS: [Check; 19] = [
     (
         "everything_delivered_leaves_in_order_or_is_told_as_a_gap",
         handover::everything_delivered_leaves_in_order_or_is_told_as_a_gap,
@@ -54,6 +55,11 @@ const CHECKS: [Check; 18] = [
         "for_want_of_memory_nothing_is_lost_untold",
         handover::for_want_of_memory_nothing_is_lost_untold,
         500,
+    ),
+    (
+        "a_connection_that_waits_for_memory_is_woken",
+        memory::a_connection_that_waits_for_memory_is_woken,
+        1000,
     ),
     (
         "whatever_is_chosen_nothing_is_lost_untold",

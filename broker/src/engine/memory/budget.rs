@@ -105,7 +105,7 @@ impl Memory {
         let mut turn = self.turn.lock();
         // First it says that it waits, then it looks; `release` gives back first, then looks whether
         // anything waits. With SeqCst one of the two sees the other, so that no wake-up is lost. Held by
-        // the model check for_want_of_memory_nothing_is_lost_untold.
+        // the model check a_connection_that_waits_for_memory_is_woken.
         self.waiting.fetch_add(1, Ordering::SeqCst);
         // All that wait are woken at once and another may have taken what came back, so it looks again,
         // until there is enough, its time is over, or nothing has come back for a while (rule 3 of

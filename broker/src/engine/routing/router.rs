@@ -112,8 +112,8 @@ impl Router {
         self.forget(filter, subscriber.id());
         // Both epochs rise after the lists have changed and before the caller answers. Raised earlier, a
         // publisher could read the new epoch, look up the old list, and find the epoch unchanged when it
-        // delivers after the UNSUBACK [MQTT-3.10.4-2]. Held by the model checks
-        // nothing_follows_the_end_of_a_subscription and nothing_follows_when_the_publisher_looks_twice.
+        // delivers after the UNSUBACK [MQTT-3.10.4-2]. Held by the model check
+        // a_suback_comes_first_and_nothing_follows_an_unsuback.
         subscriber
             .unsubscribe_epoch()
             .fetch_add(1, Ordering::Release);

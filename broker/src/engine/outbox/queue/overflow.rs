@@ -553,6 +553,28 @@ mod tests {
     }
 
     #[test]
+    fn a_full_queue_takes_no_newest_message_and_tells_of_it_although_none_follows() {
+        let mut client = Client::choosing(12, &[("a", Slow::DropNewest)]);
+        client.push("a1;a2;a3;a4;");
+        client.push("a5;");
+        client.check_dropped("1 dropped (1 full)");
+        assert_eq!(client.queue.message_bytes, 12);
+        assert_eq!(client.take(usize::MAX), "a1;a2;a3;a4;<1>");
+    }
+
+    #[test]
+    fn a_notice_behind_what_is_dropped_joins_that_of_what_is_dropped() {
+        let mut client = Client::choosing(12, &[("a", Slow::DropNewest)]);
+        client.push("b1;b2;b3;b4;");
+        client.push("a1;");
+        assert_eq!(client.take(3), "b1;");
+        client.push("b5;");
+        client.push("b6;");
+        client.check_dropped("4 dropped (4 full)");
+        assert_eq!(client.take_all(), "<4>b5;b6;");
+    }
+
+    #[test]
     fn other_messages_are_taken_while_the_newest_are_dropped() {
         let mut client = Client::choosing(12, &[("a", Slow::DropNewest)]);
         client.push("a1;a2;a3;a4;a5;");
