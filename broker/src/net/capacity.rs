@@ -45,6 +45,10 @@ impl Capacity {
         let descriptors = raise_open_files().saturating_sub(OTHER_DESCRIPTORS);
         let maps = read_number("/proc/sys/vm/max_map_count").unwrap_or(USUAL_MAPS);
         let by_maps = maps.saturating_sub(OTHER_MAPS) / MAPS_PER_THREAD;
+        Self::least(asked, descriptors, by_maps)
+    }
+
+    fn least(asked: Option<usize>, descriptors: u64, by_maps: u64) -> Self {
         let number = |connections: u64, bound| Self {
             connections: usize::try_from(connections).unwrap_or(usize::MAX),
             bound,
@@ -110,6 +114,28 @@ fn read_number(path: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_scarcest_sets_the_number_and_is_named() {
+        for (asked, descriptors, maps, connections, bound) in [
+            (None, 900, 1000, 900, "(ulimit -n)"),
+            (None, 1000, 900, 900, "max_map_count)"),
+            (Some(899), 1000, 900, 899, "--max-connections"),
+            (Some(900), 1000, 900, 900, "--max-connections"),
+            (Some(901), 1000, 900, 900, "max_map_count)"),
+            (Some(0), 1000, 900, 0, "--max-connections"),
+        ] {
+            let capacity = Capacity::least(asked, descriptors, maps);
+            assert_eq!(capacity.connections, connections, "{asked:?}");
+            let named = capacity.bound.to_string();
+            assert!(named.ends_with(bound), "{asked:?}: {named}");
+        }
+    }
+
+    #[test]
+    fn a_machine_has_some_memory() {
+        assert!(half_of_memory() > 1 << 20);
+    }
 
     #[test]
     fn what_is_asked_for_holds_if_the_machine_bears_it() {

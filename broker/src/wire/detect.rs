@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::wire::http::{self, Site};
-use crate::wire::websocket::{self, Inside, Tunnel};
+use crate::wire::websocket::{self, Subprotocol, Tunnel};
 use crate::wire::{Arrival, End, Finished, Source, line, mqtt, take_limits};
 
 /// What a connection speaks.
@@ -18,7 +18,7 @@ pub(crate) enum Protocol {
     Line,
     Http,
     /// What HTTP has switched to, with another protocol inside.
-    WebSocket(Inside),
+    WebSocket(Subprotocol),
     Mqtt,
     Tls,
 }
@@ -28,8 +28,8 @@ impl fmt::Display for Protocol {
         f.write_str(match self {
             Self::Line => "the line protocol",
             Self::Http => "HTTP",
-            Self::WebSocket(Inside::Line) => "the line protocol in WebSocket",
-            Self::WebSocket(Inside::Mqtt) => "MQTT in WebSocket",
+            Self::WebSocket(Subprotocol::Line) => "the line protocol in WebSocket",
+            Self::WebSocket(Subprotocol::Mqtt) => "MQTT in WebSocket",
             Self::Mqtt => "MQTT",
             Self::Tls => "TLS",
         })
@@ -96,7 +96,7 @@ fn serve_http(
     source: &mut impl Source,
     buffer: &mut ReadBuffer,
     site: &Site,
-) -> ControlFlow<End, Inside> {
+) -> ControlFlow<End, Subprotocol> {
     client.set_encoder(&http::ENCODER);
     http::Conversation::new(client, site).read_loop(source, buffer)
 }
@@ -107,15 +107,15 @@ fn serve_websocket(
     client: &mut Client<'_>,
     source: &mut impl Source,
     raw: &mut ReadBuffer,
-    inside: Inside,
+    inside: Subprotocol,
 ) -> Finished {
     client.set_encoder(inside.encoder());
     let record = client.record().clone();
     let mut buffer = ReadBuffer::new(client.memory());
     let mut tunnel = Tunnel::new(source, &record, inside, raw);
     let end = match inside {
-        Inside::Line => line::Conversation::new(client).read_loop(&mut tunnel, &mut buffer),
-        Inside::Mqtt => {
+        Subprotocol::Line => line::Conversation::new(client).read_loop(&mut tunnel, &mut buffer),
+        Subprotocol::Mqtt => {
             mqtt::Conversation::new(client, websocket::MQTT).read_loop(&mut tunnel, &mut buffer)
         }
     };

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::client::Client;
 use crate::wire::detect::Protocol;
-use crate::wire::websocket::{Inside, TunnelEnd};
+use crate::wire::websocket::{Subprotocol, TunnelEnd};
 
 /// How long a client that breaks a rule of MQTT may take the answers before its end, and the reason.
 const LAST_WORDS: Duration = brief(Duration::from_secs(1));
@@ -116,8 +116,8 @@ pub(crate) enum Drain {
 
 impl Closing {
     pub(crate) const fn of(protocol: Protocol, end: &End) -> Self {
-        use Inside::{Line as LineInside, Mqtt as MqttInside};
         use Protocol::{Http, Line, Mqtt, Tls, WebSocket};
+        use Subprotocol::{Line as LineInside, Mqtt as MqttInside};
 
         let at_once = Self {
             goodbye: false,
@@ -234,13 +234,22 @@ pub(crate) fn close(
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::mem;
+    use std::sync::Arc;
+
     use super::*;
+    use crate::engine::Engine;
+    use crate::engine::limits::Limits;
+    use crate::engine::outbox::tests::outbox;
+    use crate::engine::session::clients::ClientRecord;
+    use crate::wire::line;
 
     const PROTOCOLS: [Protocol; 6] = [
         Protocol::Line,
         Protocol::Http,
-        Protocol::WebSocket(Inside::Line),
-        Protocol::WebSocket(Inside::Mqtt),
+        Protocol::WebSocket(Subprotocol::Line),
+        Protocol::WebSocket(Subprotocol::Mqtt),
         Protocol::Mqtt,
         Protocol::Tls,
     ];
@@ -258,6 +267,68 @@ mod tests {
             (true, Drain::UntilDeadline, false) => "goodbye, drain",
             other => panic!("no row is like this: {other:?}"),
         }
+    }
+
+    /// How a conversation ends if the broker begins to stop when it has been asked so many times whether it
+    /// does, and what the client is told.
+    fn closed(finished: Finished, asked_before: usize) -> (End, String) {
+        let engine = Engine::new(Limits::default()).expect("an engine");
+        let (outbox, sink) = outbox(1, 1000, usize::MAX);
+        outbox.set_encoder(match finished.protocol {
+            Protocol::WebSocket(inside) => inside.encoder(),
+            _ => &line::ENCODER,
+        });
+        let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
+        let mut client = Client::new(&engine, &record);
+        let asked = Cell::new(0);
+        let finished = close(&mut client, finished, || {
+            asked.set(asked.get() + 1);
+            (asked.get() > asked_before).then(Instant::now)
+        });
+        let said = mem::take(&mut sink.0.lock().taken);
+        (finished.end, said.escape_ascii().to_string())
+    }
+
+    fn lines(end: End) -> Finished {
+        Finished::new(Protocol::Line, end)
+    }
+
+    fn in_tunnel(end: End) -> Finished {
+        Finished {
+            protocol: Protocol::WebSocket(Subprotocol::Line),
+            end,
+            tunnel: Some(TunnelEnd::default()),
+        }
+    }
+
+    #[test]
+    fn a_stop_takes_the_place_of_the_end_and_is_told_once_also_if_it_begins_meanwhile() {
+        let (end, said) = closed(lines(End::Left), usize::MAX);
+        assert!(matches!(end, End::Left), "{end:?}");
+        assert_eq!(said, "");
+        for asked_before in [0, 1] {
+            let (end, said) = closed(lines(End::Left), asked_before);
+            assert!(matches!(end, End::Stopping), "{end:?}");
+            assert_eq!(said, "BYE\\n");
+        }
+        let (end, said) = closed(Finished::new(Protocol::Mqtt, End::SaidBye), 0);
+        assert!(matches!(end, End::SaidBye), "{end:?}");
+        assert_eq!(said, "");
+    }
+
+    #[test]
+    fn nothing_follows_a_close_frame() {
+        // RFC 6455 §5.5.1.
+        let normal = "\\x88\\x02\\x03\\xe8";
+        let (_, said) = closed(in_tunnel(End::SaidBye), usize::MAX);
+        assert_eq!(said, normal);
+        let (end, said) = closed(in_tunnel(End::SaidBye), 1);
+        assert!(matches!(end, End::Stopping), "{end:?}");
+        assert_eq!(said, normal);
+        // If the broker stops before, the goodbye of the protocol inside comes first.
+        let (_, said) = closed(in_tunnel(End::SaidBye), 0);
+        let away = "\\x88\\x12\\x03\\xe9the broker stops";
+        assert_eq!(said, format!("\\x81\\x04BYE\\n{away}"));
     }
 
     #[test]

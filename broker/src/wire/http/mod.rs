@@ -28,7 +28,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::ReadBuffer;
-use crate::wire::websocket::Inside;
+use crate::wire::websocket::Subprotocol;
 use crate::wire::{Arrival, End, Source, take_limits};
 
 use body::Broken;
@@ -55,7 +55,7 @@ pub(crate) struct Conversation<'a, 'b> {
     /// The longest line taken, and so the longest message.
     line_bytes: usize,
     /// What follows is WebSocket, and this in it.
-    switched: Option<Inside>,
+    switched: Option<Subprotocol>,
 }
 
 /// What happens after a request.
@@ -78,7 +78,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
         &mut self,
         source: &mut impl Source,
         buffer: &mut ReadBuffer,
-    ) -> ControlFlow<End, Inside> {
+    ) -> ControlFlow<End, Subprotocol> {
         loop {
             let next = match self.read_head(source, buffer) {
                 Ok(head) => {

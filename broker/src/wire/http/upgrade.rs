@@ -11,13 +11,13 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::request::{Head, Refused};
 use super::response::encode_head;
-use crate::wire::websocket::Inside;
+use crate::wire::websocket::Subprotocol;
 
 /// The wires inside, as subprotocols; of several that a client can, the first.
-const SUBPROTOCOLS: [(&str, Inside); 3] = [
-    ("line", Inside::Line),
-    ("mqtt", Inside::Mqtt),
-    ("mqttv3.1", Inside::Mqtt),
+const SUBPROTOCOLS: [(&str, Subprotocol); 3] = [
+    ("line", Subprotocol::Line),
+    ("mqtt", Subprotocol::Mqtt),
+    ("mqttv3.1", Subprotocol::Mqtt),
 ];
 
 /// Where most clients of MQTT look for it. Else it is the same.
@@ -29,7 +29,7 @@ pub(super) fn is_path(path: &str) -> bool {
 }
 
 /// What is spoken inside, and the answer that turns the connection, if it can be.
-pub(super) fn accept(head: &Head) -> Result<(Inside, Vec<u8>), Refused> {
+pub(super) fn accept(head: &Head) -> Result<(Subprotocol, Vec<u8>), Refused> {
     let bad = |text: &str| Refused::new(StatusCode::BAD_REQUEST, text);
     let asks = head.has_word(UPGRADE, "websocket") && head.has_word(CONNECTION, "upgrade");
     if head.method != Method::GET || !asks {
@@ -57,7 +57,7 @@ pub(super) fn accept(head: &Head) -> Result<(Inside, Vec<u8>), Refused> {
     let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()));
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept.expect("Base64 is text"));
     let inside = match choose(head).map_err(bad)? {
-        None => Inside::Line,
+        None => Subprotocol::Line,
         Some((name, inside)) => {
             headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
             inside
@@ -68,13 +68,13 @@ pub(super) fn accept(head: &Head) -> Result<(Inside, Vec<u8>), Refused> {
 }
 
 /// The subprotocol, if one has to be.
-fn choose(head: &Head) -> Result<Option<(&'static str, Inside)>, &'static str> {
+fn choose(head: &Head) -> Result<Option<(&'static str, Subprotocol)>, &'static str> {
     let is_for_mqtt = head.path == FOR_MQTT;
     if !head.headers.contains_key(SEC_WEBSOCKET_PROTOCOL) && !is_for_mqtt {
         return Ok(None);
     }
     let asked = SUBPROTOCOLS.into_iter().find(|&(name, inside)| {
-        head.has_word(SEC_WEBSOCKET_PROTOCOL, name) && (inside == Inside::Mqtt || !is_for_mqtt)
+        head.has_word(SEC_WEBSOCKET_PROTOCOL, name) && (inside == Subprotocol::Mqtt || !is_for_mqtt)
     });
     match asked {
         None if is_for_mqtt => Err("the subprotocol here is mqtt; the line protocol is at /ws"),

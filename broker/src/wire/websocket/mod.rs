@@ -15,16 +15,16 @@ pub(crate) use close::TunnelEnd;
 pub(crate) use encoder::MQTT;
 pub(crate) use tunnel::Tunnel;
 
-/// What is spoken inside.
+/// What is spoken inside (RFC 6455 §1.9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Inside {
+pub(crate) enum Subprotocol {
     /// The line protocol: the end of a message is the end of a line.
     Line,
     /// MQTT: messages are binary, and their ends mean nothing [MQTT-6.0.0-1] [MQTT-6.0.0-2].
     Mqtt,
 }
 
-impl Inside {
+impl Subprotocol {
     /// What the outbox says before more is known of the client.
     pub(crate) fn encoder(self) -> &'static Encoder {
         match self {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
-use super::Inside;
+use super::Subprotocol;
 use super::close::{CloseReason, TunnelEnd, Violation, close_code, rule};
 use super::frame::{FrameHead, OpenFrame, unmask};
 use crate::engine::memory::read_buffer::ReadBuffer;
@@ -29,7 +29,7 @@ pub(crate) struct Tunnel<'a, S> {
     source: &'a mut S,
     /// The outbox of its session may change in the middle of a conversation.
     record: &'a ClientRecord,
-    inside: Inside,
+    inside: Subprotocol,
     /// Frames that have come.
     raw: &'a mut ReadBuffer,
     /// The data frame that has begun.
@@ -55,7 +55,7 @@ impl<'a, S: Source> Tunnel<'a, S> {
     pub(crate) fn new(
         source: &'a mut S,
         record: &'a ClientRecord,
-        inside: Inside,
+        inside: Subprotocol,
         raw: &'a mut ReadBuffer,
     ) -> Self {
         Self {
@@ -102,7 +102,7 @@ impl<'a, S: Source> Tunnel<'a, S> {
                 return Arrival::End;
             }
             // MQTT looks how long no packet has come, whatever else has.
-            if has_read && self.inside == Inside::Mqtt {
+            if has_read && self.inside == Subprotocol::Mqtt {
                 return Arrival::Bytes;
             }
             match read(self.source, self.raw) {
@@ -174,7 +174,7 @@ impl<'a, S: Source> Tunnel<'a, S> {
         match (kind, &self.message) {
             (Data::Continue, Some(_)) => {}
             // [MQTT-6.0.0-1]: MQTT in other frames than binary ones closes the connection.
-            (Data::Text, None) if self.inside == Inside::Mqtt => {
+            (Data::Text, None) if self.inside == Subprotocol::Mqtt => {
                 return Err(Violation {
                     code: CloseCode::Unsupported,
                     why: "MQTT is sent in binary messages",
@@ -229,7 +229,7 @@ impl<'a, S: Source> Tunnel<'a, S> {
         if !message.partial.is_empty() {
             return Err(NOT_UTF_8);
         }
-        self.owes_line_end = self.inside == Inside::Line && !message.ends_line;
+        self.owes_line_end = self.inside == Subprotocol::Line && !message.ends_line;
         Ok(())
     }
 }
@@ -337,7 +337,7 @@ mod tests {
     }
 
     /// What comes through, what is sent back on the way, and the last frame.
-    fn through(inside: Inside, pieces: Vec<Vec<u8>>) -> [Vec<u8>; 3] {
+    fn through(inside: Subprotocol, pieces: Vec<Vec<u8>>) -> [Vec<u8>; 3] {
         let memory = Arc::new(Memory::new(1 << 30));
         let (outbox, sink) = outbox(1, 1000, usize::MAX);
         let (mut raw, mut buffer) = (ReadBuffer::new(&memory), ReadBuffer::new(&memory));
@@ -361,7 +361,7 @@ mod tests {
         let all = frames.concat();
         let bytes = all.iter().map(|&byte| vec![byte]).collect();
         for pieces in [vec![all], bytes] {
-            let [lines, said, end] = through(Inside::Line, pieces);
+            let [lines, said, end] = through(Subprotocol::Line, pieces);
             let shown = |bytes: &[u8]| bytes.escape_ascii().to_string();
             assert_eq!(shown(&lines), shown(came));
             assert_eq!(shown(&said), shown(back));
@@ -373,7 +373,7 @@ mod tests {
     /// The same for what breaks a rule: in one piece, as earlier bytes may be handed on or not.
     #[track_caller]
     fn check_broken(frames: &[Vec<u8>], code: u16) {
-        check_closed(&through(Inside::Line, vec![frames.concat()]), code);
+        check_closed(&through(Subprotocol::Line, vec![frames.concat()]), code);
     }
 
     #[track_caller]
@@ -494,10 +494,10 @@ mod tests {
             masked(0x80, b"\x02\n"),
             masked(0x82, b"x"),
         ];
-        let [came, back, last] = through(Inside::Mqtt, vec![frames.concat()]);
+        let [came, back, last] = through(Subprotocol::Mqtt, vec![frames.concat()]);
         assert_eq!(came, b"\x10\x02\nx");
         assert!(back.is_empty() && last.is_empty());
         let text = [masked(0x82, b"x"), masked(0x81, b"x")].concat();
-        check_closed(&through(Inside::Mqtt, vec![text]), 1003);
+        check_closed(&through(Subprotocol::Mqtt, vec![text]), 1003);
     }
 }
