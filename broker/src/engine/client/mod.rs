@@ -68,10 +68,8 @@ pub(crate) struct Client<'a> {
 struct Account {
     /// Messages accepted.
     published: u64,
-    /// Messages that had a subscriber.
+    /// Messages that had a subscriber. The others had none.
     matched: u64,
-    /// Messages that had none.
-    unmatched: u64,
     /// Copies made of them.
     copies: u64,
     /// Copies of retained messages, made for this client's own subscriptions.
@@ -117,7 +115,6 @@ impl Account {
         self.published += 1;
         self.copies += copies;
         self.matched += u64::from(copies > 0);
-        self.unmatched += u64::from(copies == 0);
     }
 }
 
@@ -280,7 +277,7 @@ impl<'a> Client<'a> {
         let totals = Totals {
             published: account.published,
             matched: account.matched,
-            unmatched: account.unmatched,
+            unmatched: account.published - account.matched,
             refused: account.refused,
             copies: account.copies + account.retained,
             withdrawn: self.dispatch.withdrawn(),
@@ -567,7 +564,10 @@ pub(super) mod tests {
         room.extend_from_slice(lines);
         let topic = Topic::parse("a").expect("a topic");
         assert_eq!(client.publish_in_place(topic, 8..9, 0..12), Ok(1));
-        assert_eq!(client.publish_known(buffer.bytes(), 20, 12..24), Some(1));
+        assert_eq!(
+            client.publish_known(buffer.bytes(), 12..24, b"a 2"),
+            Some(1)
+        );
         buffer.consume(lines.len());
         client.finish_batch(Some(&mut buffer), Answers::new(&mut Vec::new()));
         assert_eq!(others.taken().as_bytes(), lines);

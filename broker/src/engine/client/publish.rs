@@ -111,24 +111,26 @@ impl Client<'_> {
         published
     }
 
-    /// The short way for a line in the read buffer that can leave as it is, whose topic begins at
-    /// `topic` and is remembered: adds it and returns the copies made of it. `None` if it is not
-    /// remembered.
-    #[inline]
+    /// The short way for a line in the read buffer that can leave as it is and whose topic is remembered:
+    /// adds it and returns the copies made of it. `None` if its topic is not remembered. `rest` is the
+    /// line from its topic to the byte before its line end.
+    // This and `repeat` are all that is done here for most messages: in one piece with the loop of the
+    // wire, and with no slice taken twice, they take the fewest instructions.
+    #[inline(always)]
     pub(crate) fn publish_known(
         &mut self,
         buffer: &[u8],
-        topic: usize,
         line: Range<usize>,
+        rest: &[u8],
     ) -> Option<u64> {
-        let rest = &buffer[topic..line.end - 1];
         let copies = match &mut self.last {
             Some(last) if last.end == line.start && is_topic(rest, &buffer[last.topic.clone()]) => {
                 last.end = line.end;
                 self.dispatch.repeat(line.end)
             }
             _ => {
-                let topic = topic..topic + memchr(b' ', rest).unwrap_or(rest.len());
+                let start = line.end - 1 - rest.len();
+                let topic = start..start + memchr(b' ', rest).unwrap_or(rest.len());
                 let end = line.end;
                 let added = self.dispatch.add_known(buffer, topic.clone(), line)?;
                 self.note_last(added, topic, end, PublishOptions::LINE);
@@ -416,7 +418,10 @@ mod tests {
         assert_eq!(in_place, Err(BrokersOwn));
         assert_eq!(beside(&mut client, "$SYS/a", "1"), Err(BrokersOwn));
         assert!(client.dispatch.beside().is_empty());
-        assert_eq!(client.publish_known(b"MESSAGE $SYS/a 1\n", 8, 0..17), None);
+        assert_eq!(
+            client.publish_known(b"MESSAGE $SYS/a 1\n", 0..17, b"$SYS/a 1"),
+            None
+        );
         finish(&mut client);
         assert_eq!((others.taken(), client.published()), (String::new(), 0));
         // Its own client does, and what it publishes is retained.
@@ -476,11 +481,11 @@ mod tests {
         let lines = b"MESSAGE a 1\nMESSAGE ab 2\nMESSAGE a\n";
         let room = buffer.fill(1000).expect("there is memory");
         room.extend_from_slice(lines);
-        assert_eq!(client.publish_known(lines, 8, 0..12), None);
+        assert_eq!(client.publish_known(lines, 0..12, b"a 1"), None);
         assert_eq!(client.publish_in_place(topic("a"), 8..9, 0..12), Ok(1));
-        assert_eq!(client.publish_known(lines, 20, 12..25), None);
+        assert_eq!(client.publish_known(lines, 12..25, b"ab 2"), None);
         assert_eq!(client.publish_in_place(topic("ab"), 20..22, 12..25), Ok(0));
-        assert_eq!(client.publish_known(lines, 33, 25..35), Some(1));
+        assert_eq!(client.publish_known(lines, 25..35, b"a"), Some(1));
         buffer.consume(lines.len());
         client.finish_batch(Some(&mut buffer), Answers::new(&mut Vec::new()));
         assert_eq!(others.taken(), "MESSAGE a 1\nMESSAGE a\n");

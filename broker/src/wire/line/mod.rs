@@ -209,8 +209,9 @@ impl<'a, 'b> Conversation<'a, 'b> {
         if !line.starts_with(PUBLISH) || line.ends_with(b"\r") {
             return false;
         }
-        let (topic, line) = (start + PUBLISH.len(), start..start + len + 1);
-        let Some(copies) = self.client.publish_known(bytes, topic, line) else {
+        let rest = &line[PUBLISH.len()..];
+        let range = start..start + len + 1;
+        let Some(copies) = self.client.publish_known(bytes, range, rest) else {
             return false;
         };
         buffer.bytes_mut()[start..start + MESSAGE.len()].copy_from_slice(MESSAGE);
