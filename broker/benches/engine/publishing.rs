@@ -14,7 +14,7 @@ use crate::engine::limits::Limits;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::session::clients::ClientRecord;
-use crate::wire::line::Conversation;
+use crate::wire::line::LineConversation;
 use crate::wire::{Arrival, Source};
 
 /// Messages in a round.
@@ -115,7 +115,7 @@ impl Scene {
 pub(crate) fn play(name: &str, rounds: usize) {
     let scene = Scene::new(name);
     let mut client = Client::new(&scene.engine, &scene.publisher);
-    let mut conversation = Conversation::new(&mut client);
+    let mut conversation = LineConversation::new(&mut client);
     conversation.read_loop(
         &mut scene.source(rounds),
         &mut ReadBuffer::new(&scene.engine.memory),
@@ -128,7 +128,7 @@ pub(crate) fn play(name: &str, rounds: usize) {
 fn publish(bencher: Bencher, name: &str) {
     let scene = Scene::new(name);
     let mut client = Client::new(&scene.engine, &scene.publisher);
-    let mut conversation = Conversation::new(&mut client);
+    let mut conversation = LineConversation::new(&mut client);
     let mut buffer = ReadBuffer::new(&scene.engine.memory);
     bencher
         .counter(ItemsCount::new(MESSAGES))

@@ -220,7 +220,7 @@ mod tests {
     use crate::engine::limits::Limits;
     use crate::engine::memory::read_buffer::ReadBuffer;
     use crate::engine::outbox::run::Run;
-    use crate::wire::line::Conversation;
+    use crate::wire::line::LineConversation;
     use crate::wire::{Arrival, Source};
 
     /// A connection and the client's end of its connection.
@@ -247,7 +247,7 @@ mod tests {
             let topic = Topic::parse("a").expect("a topic");
             thread::scope(|scope| {
                 let reader =
-                    scope.spawn(|| Conversation::new(client).read_loop(source, &mut buffer));
+                    scope.spawn(|| LineConversation::new(client).read_loop(source, &mut buffer));
                 let mut line = String::new();
                 BufReader::new(&peer).read_line(&mut line).expect("a line");
                 assert_eq!(line, "SUBACK a\n");

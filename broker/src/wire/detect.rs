@@ -47,7 +47,7 @@ pub(crate) fn serve(client: &mut Client<'_>, source: &mut impl Source, site: &Si
     };
     loop {
         let end = match protocol {
-            Protocol::Line => line::Conversation::new(client).read_loop(source, &mut buffer),
+            Protocol::Line => line::LineConversation::new(client).read_loop(source, &mut buffer),
             Protocol::Http => match serve_http(client, source, &mut buffer, site) {
                 ControlFlow::Continue(inside) => {
                     protocol = Protocol::WebSocket(inside);
@@ -98,7 +98,7 @@ fn serve_http(
     site: &Site,
 ) -> ControlFlow<End, Subprotocol> {
     client.set_encoder(&http::ENCODER);
-    http::Conversation::new(client, site).read_loop(source, buffer)
+    http::HttpConversation::new(client, site).read_loop(source, buffer)
 }
 
 /// `raw` holds what of the tunnel has been read already.
@@ -114,9 +114,11 @@ fn serve_websocket(
     let mut buffer = ReadBuffer::new(client.memory());
     let mut tunnel = Tunnel::new(source, &record, inside, raw);
     let end = match inside {
-        Subprotocol::Line => line::Conversation::new(client).read_loop(&mut tunnel, &mut buffer),
+        Subprotocol::Line => {
+            line::LineConversation::new(client).read_loop(&mut tunnel, &mut buffer)
+        }
         Subprotocol::Mqtt => {
-            mqtt::Conversation::new(client, websocket::MQTT).read_loop(&mut tunnel, &mut buffer)
+            mqtt::MqttConversation::new(client, websocket::MQTT).read_loop(&mut tunnel, &mut buffer)
         }
     };
     Finished {
@@ -128,7 +130,7 @@ fn serve_websocket(
 
 #[inline(never)]
 fn serve_mqtt(client: &mut Client<'_>, source: &mut impl Source, buffer: &mut ReadBuffer) -> End {
-    mqtt::Conversation::new(client, mqtt::ENCODERS).read_loop(source, buffer)
+    mqtt::MqttConversation::new(client, mqtt::ENCODERS).read_loop(source, buffer)
 }
 
 const HTTP_METHODS: [&[u8]; 6] = [

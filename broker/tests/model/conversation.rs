@@ -13,7 +13,7 @@ use crate::engine::limits::Limits;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::session::clients::ClientRecord;
 use crate::socket::{Flushing, Socket};
-use crate::wire::line::{self, Conversation};
+use crate::wire::line::{self, LineConversation};
 use crate::wire::{Arrival, Source};
 
 fn limits() -> Limits {
@@ -75,7 +75,7 @@ fn converse<const N: usize>(scripts: [Vec<String>; N]) -> ([Vec<String>; N], Eng
                 let engine = &engine;
                 scope.spawn(move || {
                     let mut client = Client::new(engine, record);
-                    let mut conversation = Conversation::new(&mut client);
+                    let mut conversation = LineConversation::new(&mut client);
                     conversation.read_loop(&mut source, &mut ReadBuffer::new(&engine.memory));
                 })
             })

@@ -52,7 +52,7 @@ pub(crate) struct Client<'a> {
     session: Arc<Session>,
     outbox: Subscriber,
     dispatch: Dispatch,
-    account: Account,
+    account: PublishAccount,
     /// The last message of the batch, if the next may simply be added to it.
     last: Option<Last>,
     /// When the client last sent something.
@@ -65,7 +65,7 @@ pub(crate) struct Client<'a> {
 
 /// What the client has done with its own messages, to the end of the batch at hand.
 #[derive(Default)]
-struct Account {
+struct PublishAccount {
     /// Messages accepted.
     published: u64,
     /// Messages that had a subscriber. The others had none.
@@ -108,7 +108,7 @@ impl<'a> Answers<'a> {
     }
 }
 
-impl Account {
+impl PublishAccount {
     /// A message was accepted and this number of copies made of it.
     #[inline]
     fn accept(&mut self, copies: u64) {
@@ -129,7 +129,7 @@ impl<'a> Client<'a> {
             outbox: record.outbox().clone(),
             dispatch: Dispatch::new(engine.router.clone(), engine.topic_stats.clone())
                 .of(record.id()),
-            account: Account::default(),
+            account: PublishAccount::default(),
             last: None,
             heard: record.since,
             handed_in: None,

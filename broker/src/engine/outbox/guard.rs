@@ -14,7 +14,7 @@ use crate::engine::outbox::run::Run;
 use crate::engine::stats::latency::Latency;
 use crate::sync::{MutexGuard, Ordering};
 
-use super::{FLUSH_BYTES, Inside, Outbox, Sink, State, send, send_runs};
+use super::{FLUSH_BYTES, Inside, Outbox, OutboxState, Sink, send, send_runs};
 
 /// An outbox under its lock.
 pub(crate) struct OutboxGuard<'a> {
@@ -26,7 +26,7 @@ impl OutboxGuard<'_> {
     /// Takes in messages, or drops them if the queue is full; both count as done. Returns false if
     /// the client is gone or has said goodbye.
     pub(crate) fn deliver(&mut self, runs: &[&Run<'_>]) -> bool {
-        if matches!(self.inside.state, State::Closed)
+        if matches!(self.inside.state, OutboxState::Closed)
             || (self.inside.ending && self.inside.delivery.is_none())
         {
             return false;
@@ -67,7 +67,7 @@ impl OutboxGuard<'_> {
     }
 
     fn end_reading(&self) {
-        if let State::Idle(sink) | State::Blocked(sink) = &self.inside.state {
+        if let OutboxState::Idle(sink) | OutboxState::Blocked(sink) = &self.inside.state {
             sink.end_reading();
         }
     }
@@ -101,7 +101,7 @@ impl OutboxGuard<'_> {
         for run in runs {
             let messages = run.messages().min(left);
             left -= messages;
-            if messages == 0 || matches!(self.inside.state, State::Closed) {
+            if messages == 0 || matches!(self.inside.state, OutboxState::Closed) {
                 self.inside.queue.give_up_run(run);
             } else if messages == run.messages() {
                 self.take(&[run]);
@@ -122,14 +122,14 @@ impl OutboxGuard<'_> {
     /// The same for messages in the words of this client's wire.
     fn take(&mut self, runs: &[&Run<'_>]) {
         self.inside.state = match self.take_state() {
-            State::Idle(sink) => self.send_now(sink, runs),
-            State::Blocked(sink) => {
+            OutboxState::Idle(sink) => self.send_now(sink, runs),
+            OutboxState::Blocked(sink) => {
                 for run in runs {
                     self.inside.enqueue(run, 0);
                 }
-                State::Blocked(sink)
+                OutboxState::Blocked(sink)
             }
-            gone @ (State::Detached | State::Closed) => gone,
+            gone @ (OutboxState::Detached | OutboxState::Closed) => gone,
         };
         self.note_state();
     }
@@ -137,7 +137,7 @@ impl OutboxGuard<'_> {
     /// Whether nothing waits to be sent, so that what was delivered last has left.
     pub(crate) fn has_room(&self) -> bool {
         let delivery = self.inside.delivery.as_deref();
-        matches!(self.inside.state, State::Idle(_))
+        matches!(self.inside.state, OutboxState::Idle(_))
             && !delivery.is_some_and(DeliveryState::holds_back)
     }
 
@@ -203,17 +203,17 @@ impl OutboxGuard<'_> {
     }
 
     /// Leaves `Closed` behind, so that a panic before the next state is known ends the outbox.
-    pub(super) fn take_state(&mut self) -> State {
-        mem::replace(&mut self.inside.state, State::Closed)
+    pub(super) fn take_state(&mut self) -> OutboxState {
+        mem::replace(&mut self.inside.state, OutboxState::Closed)
     }
 
     pub(super) fn note_state(&self) {
-        let blocked = matches!(self.inside.state, State::Blocked(_));
+        let blocked = matches!(self.inside.state, OutboxState::Blocked(_));
         self.outbox.blocked.store(blocked, Ordering::Relaxed);
     }
 
     /// Sends from where the bytes are; keeps what is left over.
-    fn send_now(&mut self, sink: Box<dyn Sink>, runs: &[&Run<'_>]) -> State {
+    fn send_now(&mut self, sink: Box<dyn Sink>, runs: &[&Run<'_>]) -> OutboxState {
         let mut groups = runs.chunks(SLICES);
         while let Some(group) = groups.next() {
             let mut sent = match send_runs(&*sink, group) {
@@ -244,7 +244,7 @@ impl OutboxGuard<'_> {
                 return self.block(sink);
             }
         }
-        State::Idle(sink)
+        OutboxState::Idle(sink)
     }
 
     /// Sends or queues something that is not a message.
@@ -253,11 +253,11 @@ impl OutboxGuard<'_> {
             return;
         }
         self.inside.state = match self.take_state() {
-            State::Idle(sink) => match send(|| sink.send(&[IoSlice::new(bytes)])) {
+            OutboxState::Idle(sink) => match send(|| sink.send(&[IoSlice::new(bytes)])) {
                 Ok(sent) => {
                     self.inside.queue.tally.bytes += sent as u64;
                     if sent == bytes.len() {
-                        State::Idle(sink)
+                        OutboxState::Idle(sink)
                     } else {
                         // A receipt of which a part has left is an answer like any other.
                         let kind = if sent > 0 { Kind::Answer } else { kind };
@@ -268,17 +268,17 @@ impl OutboxGuard<'_> {
                 }
                 Err(failure) => self.fail(failure),
             },
-            State::Blocked(sink) => {
+            OutboxState::Blocked(sink) => {
                 let bytes = Data::own(bytes.to_vec(), &self.inside.terms);
                 self.inside.queue.push_answer(bytes, kind);
-                State::Blocked(sink)
+                OutboxState::Blocked(sink)
             }
-            gone @ (State::Detached | State::Closed) => gone,
+            gone @ (OutboxState::Detached | OutboxState::Closed) => gone,
         };
         self.note_state();
     }
 
-    pub(super) fn flush_into(&mut self, sink: Box<dyn Sink>, latency: &Latency) -> State {
+    pub(super) fn flush_into(&mut self, sink: Box<dyn Sink>, latency: &Latency) -> OutboxState {
         // There may be nothing but a gap to tell.
         self.inside.end_dropping();
         let mut budget = FLUSH_BYTES;
@@ -304,26 +304,26 @@ impl OutboxGuard<'_> {
             }
         }
         self.inside.queue.rest();
-        State::Idle(sink)
+        OutboxState::Idle(sink)
     }
 
     /// Something waits from now on.
-    pub(super) fn block(&mut self, sink: Box<dyn Sink>) -> State {
+    pub(super) fn block(&mut self, sink: Box<dyn Sink>) -> OutboxState {
         self.inside.blocked_at = Some(Moment::now());
         self.arm(sink)
     }
 
-    pub(super) fn arm(&mut self, sink: Box<dyn Sink>) -> State {
+    pub(super) fn arm(&mut self, sink: Box<dyn Sink>) -> OutboxState {
         match sink.arm() {
-            Ok(()) => State::Blocked(sink),
+            Ok(()) => OutboxState::Blocked(sink),
             Err(failure) => self.fail(failure),
         }
     }
 
     /// The client's own thread learns of it from its socket.
-    pub(super) fn fail(&mut self, failure: io::Error) -> State {
+    pub(super) fn fail(&mut self, failure: io::Error) -> OutboxState {
         self.inside.failure = Some(failure);
         self.inside.detach();
-        mem::replace(&mut self.inside.state, State::Closed)
+        mem::replace(&mut self.inside.state, OutboxState::Closed)
     }
 }

@@ -87,7 +87,7 @@ pub(crate) struct Remains {
 /// What is under the lock.
 struct Inside {
     terms: QueueLimits,
-    state: State,
+    state: OutboxState,
     /// The number of the connection that it goes out through, until that has ended.
     connection: Option<u64>,
     queue: Queue,
@@ -105,7 +105,7 @@ struct Inside {
     quota: Option<u64>,
 }
 
-enum State {
+enum OutboxState {
     /// Nothing waits.
     Idle(Box<dyn Sink>),
     /// Something waits, and the sink is armed exactly once.
@@ -124,7 +124,7 @@ impl Outbox {
         encoder: &'static Encoder,
         sink: Box<dyn Sink>,
     ) -> Self {
-        Self::with_state(id, limit, memory, encoder, State::Idle(sink))
+        Self::with_state(id, limit, memory, encoder, OutboxState::Idle(sink))
     }
 
     fn with_state(
@@ -132,7 +132,7 @@ impl Outbox {
         limit: usize,
         memory: Arc<Memory>,
         encoder: &'static Encoder,
-        state: State,
+        state: OutboxState,
     ) -> Self {
         Self {
             id,
@@ -161,7 +161,7 @@ impl Outbox {
 
     /// One that never has a connection: for what the broker itself publishes.
     pub(crate) fn unconnected(memory: Arc<Memory>) -> Self {
-        Self::with_state(0, 0, memory, &Encoder::NONE, State::Closed)
+        Self::with_state(0, 0, memory, &Encoder::NONE, OutboxState::Closed)
     }
 
     /// The number of the connection.
@@ -199,13 +199,13 @@ impl Outbox {
     pub(crate) fn take_connection(&self) -> Option<Connected> {
         let mut inside = self.inside.lock();
         let connection = inside.connection.take()?;
-        match mem::replace(&mut inside.state, State::Closed) {
-            State::Idle(sink) | State::Blocked(sink) => Some(Connected {
+        match mem::replace(&mut inside.state, OutboxState::Closed) {
+            OutboxState::Idle(sink) | OutboxState::Blocked(sink) => Some(Connected {
                 connection,
                 sink,
                 hurried: inside.hurried,
             }),
-            State::Detached | State::Closed => None,
+            OutboxState::Detached | OutboxState::Closed => None,
         }
     }
 
@@ -220,7 +220,7 @@ impl Outbox {
         let inside = &mut *guard.inside;
         inside.terms.encoder = encoder;
         inside.connection = Some(connected.connection);
-        inside.state = State::Idle(connected.sink);
+        inside.state = OutboxState::Idle(connected.sink);
         inside.hurried |= connected.hurried;
         if let Some(delivery) = &mut inside.delivery {
             delivery.attach(writer);
@@ -258,8 +258,8 @@ impl Outbox {
     pub(crate) fn backlog(&self) -> (Stock, Option<Moment>) {
         let inside = self.inside.lock();
         let since = match inside.state {
-            State::Blocked(_) => inside.blocked_at,
-            State::Idle(_) | State::Detached | State::Closed => None,
+            OutboxState::Blocked(_) => inside.blocked_at,
+            OutboxState::Idle(_) | OutboxState::Detached | OutboxState::Closed => None,
         };
         (inside.queue.stock(), since)
     }
@@ -297,7 +297,7 @@ impl Outbox {
     pub(crate) fn flush(&self, latency: &Latency) {
         let mut guard = self.lock();
         guard.inside.state = match guard.take_state() {
-            State::Blocked(sink) => guard.flush_into(sink, latency),
+            OutboxState::Blocked(sink) => guard.flush_into(sink, latency),
             other => other,
         };
         guard.note_state();
@@ -319,7 +319,7 @@ impl Outbox {
     /// deadline it also returns when nobody shall wait.
     pub(crate) fn drain(&self, deadline: Option<Instant>) {
         self.wait(deadline, |inside| {
-            matches!(inside.state, State::Idle(_)) || (deadline.is_none() && inside.hurried)
+            matches!(inside.state, OutboxState::Idle(_)) || (deadline.is_none() && inside.hurried)
         });
     }
 
@@ -332,7 +332,8 @@ impl Outbox {
         let done = |inside: &Inside| inside.hurried || inside.queue.is_half_empty(&inside.terms);
         self.wait(Some(deadline), done);
         let mut inside = self.inside.lock();
-        let in_vain = !done(&inside) && !matches!(inside.state, State::Detached | State::Closed);
+        let in_vain =
+            !done(&inside) && !matches!(inside.state, OutboxState::Detached | OutboxState::Closed);
         if in_vain && bytes(&inside) == before {
             inside.queue.give_up_waiting();
         }
@@ -378,7 +379,8 @@ impl Outbox {
     fn wait(&self, deadline: Option<Instant>, done: impl Fn(&Inside) -> bool) {
         let mut inside = self.inside.lock();
         inside.waiters += 1;
-        while !done(&inside) && !matches!(inside.state, State::Closed | State::Detached) {
+        while !done(&inside) && !matches!(inside.state, OutboxState::Closed | OutboxState::Detached)
+        {
             match deadline {
                 None => self.moved.wait(&mut inside),
                 Some(deadline) if self.moved.wait_until(&mut inside, deadline).timed_out() => break,
@@ -399,7 +401,7 @@ impl Inside {
     }
 
     fn close(&mut self) {
-        self.state = State::Closed;
+        self.state = OutboxState::Closed;
         self.queue.clear(self.terms.encoder);
         if let Some(mut delivery) = self.delivery.take() {
             let mut redeliveries = Vec::new();
@@ -414,7 +416,7 @@ impl Inside {
         match &mut self.delivery {
             Some(delivery) => {
                 delivery.detach();
-                self.state = State::Detached;
+                self.state = OutboxState::Detached;
                 self.queue.clear(self.terms.encoder);
             }
             None => self.close(),

@@ -19,7 +19,7 @@ pub(crate) const MESSAGE: &[u8] = MessageLine::VERB;
 /// Whole messages one after another, on their way into outboxes. They are sent from where they
 /// are; the first outbox that must keep them makes a copy, which all others share.
 pub(crate) struct Run<'a> {
-    body: Body<'a>,
+    body: RunBody<'a>,
     messages: u64,
     options: PublishOptions,
     /// The number of the client that published it.
@@ -28,7 +28,7 @@ pub(crate) struct Run<'a> {
     /// Copies for outboxes that keep lines of it.
     copies: OnceCell<Box<Copies>>,
     /// The filter for whose sake it is delivered, if that is not whatever matches.
-    target: Option<Target>,
+    target: Option<RunTarget>,
     /// The line of a message for one member of a group, if that is not what `body` holds.
     line: Option<Bytes>,
     /// How many outboxes it goes to, if that is known.
@@ -49,7 +49,7 @@ struct Copies {
 }
 
 /// For whose sake a run is delivered.
-enum Target {
+enum RunTarget {
     /// One member of the group with this filter.
     OneOf(Arc<str>),
     /// A subscription to this filter alone: retained messages are.
@@ -84,7 +84,7 @@ pub(crate) struct Redelivery {
     pub(crate) options: PublishOptions,
 }
 
-enum Body<'a> {
+enum RunBody<'a> {
     Borrowed(&'a [u8]),
     /// Can be kept without a copy, which takes so much of the memory.
     Lent(&'a Bytes, usize),
@@ -110,7 +110,7 @@ impl Kept {
 }
 
 impl<'a> Run<'a> {
-    fn new(body: Body<'a>, messages: u64) -> Self {
+    fn new(body: RunBody<'a>, messages: u64) -> Self {
         Self {
             body,
             messages,
@@ -128,13 +128,13 @@ impl<'a> Run<'a> {
 
     /// `messages` messages in `bytes`, copied if they must be kept.
     pub(crate) fn borrowed(bytes: &'a [u8], messages: u64) -> Self {
-        Self::new(Body::Borrowed(bytes), messages)
+        Self::new(RunBody::Borrowed(bytes), messages)
     }
 
     /// `messages` messages in `bytes`, which can be kept without a copy. `size` is what keeping them
     /// takes of the memory.
     pub(crate) fn shared(bytes: &'a Bytes, messages: u64, size: usize) -> Self {
-        Self::new(Body::Lent(bytes, size), messages)
+        Self::new(RunBody::Lent(bytes, size), messages)
     }
 
     /// The same run, on its way to so many outboxes.
@@ -149,13 +149,13 @@ impl<'a> Run<'a> {
     /// The same run, for one member of the group with this filter. What the member cannot take
     /// comes back when its outbox is closed.
     pub(crate) fn for_one_of(mut self, filter: &Arc<str>) -> Self {
-        self.target = Some(Target::OneOf(filter.clone()));
+        self.target = Some(RunTarget::OneOf(filter.clone()));
         self
     }
 
     /// The same run, for the sake of one filter of its receiver alone.
     pub(crate) fn for_filter(mut self, filter: &Arc<str>) -> Self {
-        self.target = Some(Target::Filter(filter.clone()));
+        self.target = Some(RunTarget::Filter(filter.clone()));
         self
     }
 
@@ -175,15 +175,15 @@ impl<'a> Run<'a> {
 
     pub(crate) fn share(&self) -> Option<&Arc<str>> {
         match &self.target {
-            Some(Target::OneOf(filter)) => Some(filter),
-            Some(Target::Filter(_)) | None => None,
+            Some(RunTarget::OneOf(filter)) => Some(filter),
+            Some(RunTarget::Filter(_)) | None => None,
         }
     }
 
     /// The only filter that counts, if it is for the sake of one.
     pub(crate) fn only_filter(&self) -> Option<&Arc<str>> {
         match &self.target {
-            Some(Target::OneOf(filter) | Target::Filter(filter)) => Some(filter),
+            Some(RunTarget::OneOf(filter) | RunTarget::Filter(filter)) => Some(filter),
             None => None,
         }
     }
@@ -194,9 +194,9 @@ impl<'a> Run<'a> {
 
     pub(crate) fn bytes(&self) -> &[u8] {
         match &self.body {
-            Body::Borrowed(bytes) => bytes,
-            Body::Lent(bytes, _) => bytes,
-            Body::Own(bytes) => bytes,
+            RunBody::Borrowed(bytes) => bytes,
+            RunBody::Lent(bytes, _) => bytes,
+            RunBody::Own(bytes) => bytes,
         }
     }
 
@@ -213,7 +213,7 @@ impl<'a> Run<'a> {
         }
         let lines = self.bytes();
         let own = |lines: &[u8], messages| {
-            Run::new(Body::Own(encode(lines).into()), messages).to(self.outboxes)
+            Run::new(RunBody::Own(encode(lines).into()), messages).to(self.outboxes)
         };
         let runs: EncodedRuns = match self.share() {
             None => Rc::new([own(lines, self.messages)]),
@@ -241,7 +241,7 @@ impl<'a> Run<'a> {
     pub(crate) fn keep_line(&self, line: Range<usize>, number: usize) -> Bytes {
         let whole = self.bytes();
         let is_much = line.len() * 4 >= whole.len();
-        if let Body::Own(bytes) = &self.body
+        if let RunBody::Own(bytes) = &self.body
             && is_much
         {
             return bytes.slice(line);
@@ -270,9 +270,9 @@ impl<'a> Run<'a> {
     /// Some of it, kept together with the rest.
     pub(crate) fn keep(&self, part: Range<usize>, memory: &Arc<Memory>) -> Kept {
         let kept = self.kept.get_or_init(|| match &self.body {
-            Body::Borrowed(bytes) => Kept::copy(bytes, memory),
-            Body::Lent(bytes, size) => Kept::new((*bytes).clone(), *size, memory),
-            Body::Own(bytes) => Kept::new(bytes.clone(), bytes.len(), memory),
+            RunBody::Borrowed(bytes) => Kept::copy(bytes, memory),
+            RunBody::Lent(bytes, size) => Kept::new((*bytes).clone(), *size, memory),
+            RunBody::Own(bytes) => Kept::new(bytes.clone(), bytes.len(), memory),
         });
         Kept {
             bytes: kept.bytes.slice(part),

@@ -9,7 +9,7 @@ use crate::engine::outbox::delivery::{Fate, RunLine};
 use crate::engine::outbox::run::Run;
 use crate::engine::stats::tally::Reason;
 
-use super::{FLUSH_BYTES, Inside, OutboxGuard, State, send};
+use super::{FLUSH_BYTES, Inside, OutboxGuard, OutboxState, send};
 
 impl Inside {
     /// Whether messages go out in the words that all of the wire share.
@@ -54,7 +54,7 @@ impl Inside {
     fn pump_into(&mut self, now: Instant, outgoing: &mut Outgoing) {
         let waiting = self.queue.message_bytes + outgoing.bytes().len();
         if let Some(delivery) = &mut self.delivery
-            && matches!(self.state, State::Idle(_) | State::Blocked(_))
+            && matches!(self.state, OutboxState::Idle(_) | OutboxState::Blocked(_))
             && waiting < FLUSH_BYTES
         {
             self.queue.tally.discarded += delivery.pump(now, FLUSH_BYTES - waiting, outgoing);
@@ -65,7 +65,10 @@ impl Inside {
 impl OutboxGuard<'_> {
     /// Whether no message has to be decided on.
     pub(super) fn is_simple(&self) -> bool {
-        let connected = matches!(self.inside.state, State::Idle(_) | State::Blocked(_));
+        let connected = matches!(
+            self.inside.state,
+            OutboxState::Idle(_) | OutboxState::Blocked(_)
+        );
         connected && !self.inside.ending && self.inside.is_plain()
     }
 
@@ -88,12 +91,12 @@ impl OutboxGuard<'_> {
             return;
         }
         self.inside.state = match self.take_state() {
-            State::Idle(sink) => match send(|| sink.send(&[IoSlice::new(bytes)])) {
+            OutboxState::Idle(sink) => match send(|| sink.send(&[IoSlice::new(bytes)])) {
                 Ok(sent) => {
                     self.inside.queue.tally.bytes += sent as u64;
                     if sent == bytes.len() {
                         self.inside.queue.tally.written += outgoing.messages();
-                        State::Idle(sink)
+                        OutboxState::Idle(sink)
                     } else {
                         let inside = &mut *self.inside;
                         inside.queue.push_outgoing(outgoing, sent, &inside.terms);
@@ -105,12 +108,12 @@ impl OutboxGuard<'_> {
                     self.fail(failure)
                 }
             },
-            State::Blocked(sink) => {
+            OutboxState::Blocked(sink) => {
                 let inside = &mut *self.inside;
                 inside.queue.push_outgoing(outgoing, 0, &inside.terms);
-                State::Blocked(sink)
+                OutboxState::Blocked(sink)
             }
-            gone @ (State::Detached | State::Closed) => {
+            gone @ (OutboxState::Detached | OutboxState::Closed) => {
                 self.inside.queue.give_up_outgoing(outgoing);
                 gone
             }

@@ -70,7 +70,7 @@ pub(crate) struct ClientRecord {
     resumed: OnceLock<Arc<Session>>,
     name: Mutex<Option<Box<str>>>,
     /// Its own thread's, as of the end of the last batch.
-    account: Mutex<Account>,
+    account: Mutex<ConnectionAccount>,
     /// It handles a batch: its account and others' outboxes may differ for now.
     busy: AtomicBool,
     /// The connection has ended.
@@ -79,7 +79,7 @@ pub(crate) struct ClientRecord {
 
 /// What one connection says of itself.
 #[derive(Clone, Copy)]
-struct Account {
+struct ConnectionAccount {
     totals: Totals,
     /// When it last sent something.
     heard: Moment,
@@ -280,7 +280,7 @@ impl ClientRecord {
             own: Arc::new(Session::new(outbox)),
             resumed: OnceLock::new(),
             name: Mutex::new(None),
-            account: Mutex::new(Account {
+            account: Mutex::new(ConnectionAccount {
                 totals: Totals::default(),
                 heard: since,
                 asked: 0,
@@ -357,7 +357,7 @@ impl ClientRecord {
     /// `heard` is when it last sent something, `asked` what [`Clients::asked`] was when it last handed
     /// in what it published on each topic.
     pub(crate) fn settle(&self, totals: Totals, heard: Moment, asked: u64) {
-        *self.account.lock() = Account {
+        *self.account.lock() = ConnectionAccount {
             totals,
             heard,
             asked,

@@ -2,8 +2,8 @@
 
 use http::StatusCode;
 
-use super::Conversation;
-use super::request::{Head, Refused};
+use super::HttpConversation;
+use super::request::{RequestHead, RequestRefusal};
 use super::response::{JSON, Response};
 use crate::admin::{self, BadArgument, MOST_ROWS, ROWS, What};
 
@@ -18,14 +18,18 @@ const QUESTIONS: [(&str, What); 7] = [
     ("broker", What::Broker),
 ];
 
-impl Conversation<'_, '_> {
+impl HttpConversation<'_, '_> {
     #[inline(never)]
-    pub(super) fn ask(&mut self, head: &Head, name: &str) -> Result<Response, Refused> {
-        let bad = |text: String| Refused::new(StatusCode::BAD_REQUEST, text);
+    pub(super) fn ask(
+        &mut self,
+        head: &RequestHead,
+        name: &str,
+    ) -> Result<Response, RequestRefusal> {
+        let bad = |text: String| RequestRefusal::new(StatusCode::BAD_REQUEST, text);
         let Some(&(_, what)) = QUESTIONS.iter().find(|(known, _)| *known == name) else {
             let names: Vec<&str> = QUESTIONS.iter().map(|(name, _)| *name).collect();
             let text = format!("there is no /api/{name}; there is {}", names.join(", "));
-            return Err(Refused::new(StatusCode::NOT_FOUND, text));
+            return Err(RequestRefusal::new(StatusCode::NOT_FOUND, text));
         };
         let wanted = if what == What::Why { "topic" } else { "filter" };
         let (mut argument, mut limit) = ("", ROWS);

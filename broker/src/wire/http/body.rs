@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use httparse::Status;
 
-use super::request::{Framing, Refused};
+use super::request::{Framing, RequestRefusal};
 use super::site::{Site, Unfinished};
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::wire::{Arrival, End, Source};
@@ -21,11 +21,11 @@ const PAUSE: Duration = Duration::from_secs(30);
 const CHUNK_HEAD_BYTES: usize = 1024;
 
 /// What is still to come.
-pub(crate) struct Body<'a> {
+pub(crate) struct RequestBody<'a> {
     site: &'a Site,
     /// Taken once more has to be waited for: what came with its head is not slow.
     place: Option<Unfinished<'a>>,
-    state: State,
+    state: BodyState,
     /// Whether it may pause for longer.
     pub(crate) may_rest: bool,
     /// Bytes read so far, beyond those that came with the head.
@@ -33,7 +33,7 @@ pub(crate) struct Body<'a> {
 }
 
 #[derive(Debug)]
-enum State {
+enum BodyState {
     Left(u64),
     ChunkSize,
     ChunkLeft(u64),
@@ -44,18 +44,18 @@ enum State {
 
 /// Why there is no more of it.
 #[derive(Debug)]
-pub(crate) enum Broken {
+pub(crate) enum BodyError {
     /// The client is to be told this.
-    Refused(Refused),
+    Refused(RequestRefusal),
     End(End),
 }
 
-impl<'a> Body<'a> {
+impl<'a> RequestBody<'a> {
     pub(crate) fn new(framing: Framing, site: &'a Site) -> Self {
         let state = match framing {
-            Framing::Length(0) => State::Done,
-            Framing::Length(length) => State::Left(length),
-            Framing::Chunked => State::ChunkSize,
+            Framing::Length(0) => BodyState::Done,
+            Framing::Length(length) => BodyState::Left(length),
+            Framing::Chunked => BodyState::ChunkSize,
         };
         Self {
             site,
@@ -71,14 +71,14 @@ impl<'a> Body<'a> {
         &mut self,
         source: &mut impl Source,
         buffer: &mut ReadBuffer,
-    ) -> Result<Option<Range<usize>>, Broken> {
+    ) -> Result<Option<Range<usize>>, BodyError> {
         loop {
             match self.step(buffer)? {
                 Step::Piece(piece) => return Ok(Some(piece)),
                 Step::Done => return Ok(None),
                 Step::More => {
                     if self.place.is_none() {
-                        self.place = Some(self.site.begin().map_err(Broken::Refused)?);
+                        self.place = Some(self.site.begin().map_err(BodyError::Refused)?);
                     }
                     self.fill(source, buffer)?;
                 }
@@ -87,11 +87,11 @@ impl<'a> Body<'a> {
     }
 
     /// Takes what is there already.
-    fn step(&mut self, buffer: &mut ReadBuffer) -> Result<Step, Broken> {
+    fn step(&mut self, buffer: &mut ReadBuffer) -> Result<Step, BodyError> {
         loop {
             let unread = buffer.unread();
             match &mut self.state {
-                State::Left(left) | State::ChunkLeft(left) => {
+                BodyState::Left(left) | BodyState::ChunkLeft(left) => {
                     let len = unread
                         .len()
                         .min(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -101,20 +101,20 @@ impl<'a> Body<'a> {
                     *left -= len as u64;
                     if *left == 0 {
                         self.state = match self.state {
-                            State::ChunkLeft(_) => State::ChunkEnd,
-                            _ => State::Done,
+                            BodyState::ChunkLeft(_) => BodyState::ChunkEnd,
+                            _ => BodyState::Done,
                         };
                     }
                     let start = buffer.start();
                     buffer.consume(len);
                     return Ok(Step::Piece(start..start + len));
                 }
-                State::ChunkSize => match httparse::parse_chunk_size(unread) {
+                BodyState::ChunkSize => match httparse::parse_chunk_size(unread) {
                     Ok(Status::Complete((len, size))) => {
                         buffer.consume(len);
                         self.state = match size {
-                            0 => State::Trailers,
-                            _ => State::ChunkLeft(size),
+                            0 => BodyState::Trailers,
+                            _ => BodyState::ChunkLeft(size),
                         };
                     }
                     Ok(Status::Partial) if unread.len() < CHUNK_HEAD_BYTES => {
@@ -122,7 +122,7 @@ impl<'a> Body<'a> {
                     }
                     _ => return Err(bad_chunk()),
                 },
-                State::ChunkEnd => {
+                BodyState::ChunkEnd => {
                     if unread.len() < 2 {
                         return Ok(Step::More);
                     }
@@ -130,14 +130,14 @@ impl<'a> Body<'a> {
                         return Err(bad_chunk());
                     }
                     buffer.consume(2);
-                    self.state = State::ChunkSize;
+                    self.state = BodyState::ChunkSize;
                 }
-                State::Trailers => {
+                BodyState::Trailers => {
                     let mut trailers = [httparse::EMPTY_HEADER; 16];
                     match httparse::parse_headers(unread, &mut trailers) {
                         Ok(Status::Complete((len, _))) => {
                             buffer.consume(len);
-                            self.state = State::Done;
+                            self.state = BodyState::Done;
                         }
                         Ok(Status::Partial) if unread.len() < CHUNK_HEAD_BYTES => {
                             return Ok(Step::More);
@@ -145,12 +145,12 @@ impl<'a> Body<'a> {
                         _ => return Err(bad_chunk()),
                     }
                 }
-                State::Done => return Ok(Step::Done),
+                BodyState::Done => return Ok(Step::Done),
             }
         }
     }
 
-    fn fill(&mut self, source: &mut impl Source, buffer: &mut ReadBuffer) -> Result<(), Broken> {
+    fn fill(&mut self, source: &mut impl Source, buffer: &mut ReadBuffer) -> Result<(), BodyError> {
         let before = buffer.unread().len();
         loop {
             return match source.fill_by(buffer, PIECE_BYTES, Instant::now() + PAUSE) {
@@ -168,9 +168,9 @@ impl<'a> Body<'a> {
                     StatusCode::REQUEST_TIMEOUT,
                     "the rest of the body did not come in time",
                 )),
-                Arrival::End => Err(Broken::End(End::Left)),
-                Arrival::Stopping => Err(Broken::End(End::Stopping)),
-                Arrival::Failed(err) => Err(Broken::End(err.into())),
+                Arrival::End => Err(BodyError::End(End::Left)),
+                Arrival::Stopping => Err(BodyError::End(End::Stopping)),
+                Arrival::Failed(err) => Err(BodyError::End(err.into())),
             };
         }
     }
@@ -182,13 +182,13 @@ enum Step {
     Done,
 }
 
-fn bad_chunk() -> Broken {
+fn bad_chunk() -> BodyError {
     refused(
         StatusCode::BAD_REQUEST,
         "the body is not in chunks as its header says",
     )
 }
 
-fn refused(status: StatusCode, text: &str) -> Broken {
-    Broken::Refused(Refused::new(status, text))
+fn refused(status: StatusCode, text: &str) -> BodyError {
+    BodyError::Refused(RequestRefusal::new(status, text))
 }

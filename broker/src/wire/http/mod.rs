@@ -31,8 +31,8 @@ use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::wire::websocket::Subprotocol;
 use crate::wire::{Arrival, End, Source, take_limits};
 
-use body::Broken;
-use request::{HEAD_BYTES, Head, Refused};
+use body::BodyError;
+use request::{HEAD_BYTES, RequestHead, RequestRefusal};
 use response::{Response, TEXT};
 
 pub(crate) use site::Site;
@@ -49,7 +49,7 @@ const MAP: &str = "there is the page at /, /topics/<topic> to POST to, /topics/<
                    /healthz, /metrics, and /api/clients, topics, filters, why, retained, audit, broker";
 
 /// One client's conversation.
-pub(crate) struct Conversation<'a, 'b> {
+pub(crate) struct HttpConversation<'a, 'b> {
     client: &'a mut Client<'b>,
     site: &'a Site,
     /// The longest line taken, and so the longest message.
@@ -61,7 +61,7 @@ pub(crate) struct Conversation<'a, 'b> {
 /// What happens after a request.
 type Next = ControlFlow<End>;
 
-impl<'a, 'b> Conversation<'a, 'b> {
+impl<'a, 'b> HttpConversation<'a, 'b> {
     pub(crate) fn new(client: &'a mut Client<'b>, site: &'a Site) -> Self {
         let line_bytes = client.limits().line_bytes;
         Self {
@@ -87,8 +87,8 @@ impl<'a, 'b> Conversation<'a, 'b> {
                     }
                     self.serve(&head, source, buffer)
                 }
-                Err(Broken::Refused(refused)) => self.refuse(None, &refused),
-                Err(Broken::End(end)) => ControlFlow::Break(end),
+                Err(BodyError::Refused(refused)) => self.refuse(None, &refused),
+                Err(BodyError::End(end)) => ControlFlow::Break(end),
             };
             match (next, self.switched) {
                 (ControlFlow::Continue(()), _) => {}
@@ -103,7 +103,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
         &mut self,
         source: &mut impl Source,
         buffer: &mut ReadBuffer,
-    ) -> Result<Head, Broken> {
+    ) -> Result<RequestHead, BodyError> {
         let mut deadline = Instant::now() + IDLE_TIME;
         let mut begun = None;
         loop {
@@ -111,20 +111,22 @@ impl<'a, 'b> Conversation<'a, 'b> {
             while buffer.unread().starts_with(b"\r\n") {
                 buffer.consume(2);
             }
-            if let Some((head, len)) = request::parse(buffer.unread()).map_err(Broken::Refused)? {
+            if let Some((head, len)) =
+                request::parse(buffer.unread()).map_err(BodyError::Refused)?
+            {
                 buffer.consume(len);
                 return Ok(head);
             }
             if begun.is_none() && !buffer.unread().is_empty() {
-                begun = Some(self.site.begin().map_err(Broken::Refused)?);
+                begun = Some(self.site.begin().map_err(BodyError::Refused)?);
                 deadline = Instant::now() + HEAD_TIME;
             }
             let time_out = || match begun {
-                Some(_) => Broken::Refused(Refused::new(
+                Some(_) => BodyError::Refused(RequestRefusal::new(
                     StatusCode::REQUEST_TIMEOUT,
                     "the rest of the head did not come in time",
                 )),
-                None => Broken::End(End::Left),
+                None => BodyError::End(End::Left),
             };
             if Instant::now() >= deadline {
                 return Err(time_out());
@@ -135,20 +137,25 @@ impl<'a, 'b> Conversation<'a, 'b> {
                 Arrival::Pause => self.client.pause(),
                 Arrival::Silence => return Err(time_out()),
                 Arrival::NoMemory => {
-                    return Err(Broken::Refused(Refused::new(
+                    return Err(BodyError::Refused(RequestRefusal::new(
                         StatusCode::SERVICE_UNAVAILABLE,
                         "there is no memory for this request now; try again later",
                     )));
                 }
-                Arrival::End => return Err(Broken::End(End::Left)),
-                Arrival::Stopping => return Err(Broken::End(End::Stopping)),
-                Arrival::Failed(err) => return Err(Broken::End(err.into())),
+                Arrival::End => return Err(BodyError::End(End::Left)),
+                Arrival::Stopping => return Err(BodyError::End(End::Stopping)),
+                Arrival::Failed(err) => return Err(BodyError::End(err.into())),
             }
         }
     }
 
     #[inline(never)]
-    fn serve(&mut self, head: &Head, source: &mut impl Source, buffer: &mut ReadBuffer) -> Next {
+    fn serve(
+        &mut self,
+        head: &RequestHead,
+        source: &mut impl Source,
+        buffer: &mut ReadBuffer,
+    ) -> Next {
         if head.path == "/healthz" {
             return self.answer(head, Response::new(StatusCode::OK, TEXT, "ok\n"));
         }
@@ -166,7 +173,10 @@ impl<'a, 'b> Conversation<'a, 'b> {
         match head.path.strip_prefix("/topics/") {
             Some("") => {
                 let text = "the topic is missing; it stands behind /topics/";
-                self.refuse(Some(head), &Refused::new(StatusCode::BAD_REQUEST, text))
+                self.refuse(
+                    Some(head),
+                    &RequestRefusal::new(StatusCode::BAD_REQUEST, text),
+                )
             }
             Some(topic) if writes => self.publish(head, topic, source, buffer),
             Some(filter) if reads => self.stream(head, filter, source, buffer),
@@ -183,7 +193,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     #[inline(never)]
-    fn switch(&mut self, head: &Head) -> Next {
+    fn switch(&mut self, head: &RequestHead) -> Next {
         match upgrade::accept(head) {
             Ok((inside, answer)) => {
                 self.client.answer(&answer);
@@ -195,7 +205,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     /// What can be read and ends.
-    fn look_up(&mut self, head: &Head) -> Result<Response, Refused> {
+    fn look_up(&mut self, head: &RequestHead) -> Result<Response, RequestRefusal> {
         match head.path.as_str() {
             "/metrics" => {
                 let text = metrics::text(self.client.engine());
@@ -204,7 +214,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
             path if let Some(part) = page::part(path) => Ok(page::response(part, head)),
             path => match path.strip_prefix("/api/") {
                 Some(question) => self.ask(head, question),
-                None => Err(Refused::new(
+                None => Err(RequestRefusal::new(
                     StatusCode::NOT_FOUND,
                     format!("there is no {path}; {MAP}"),
                 )),
@@ -213,31 +223,31 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     /// Answers a request that is served. What is left of its body ends the connection.
-    fn answer(&mut self, head: &Head, mut response: Response) -> Next {
+    fn answer(&mut self, head: &RequestHead, mut response: Response) -> Next {
         response.keeps_alive &= head.keeps_alive && !head.has_body();
         self.send(Some(head), response)
     }
 
     /// The same when the body has been read.
-    fn conclude(&mut self, head: &Head, mut response: Response) -> Next {
+    fn conclude(&mut self, head: &RequestHead, mut response: Response) -> Next {
         response.keeps_alive &= head.keeps_alive;
         self.send(Some(head), response)
     }
 
     /// Answers a request that is not served; it is the last one.
     #[inline(never)]
-    fn refuse(&mut self, head: Option<&Head>, refused: &Refused) -> Next {
+    fn refuse(&mut self, head: Option<&RequestHead>, refused: &RequestRefusal) -> Next {
         self.note_refusal(refused);
         self.send(head, Response::refusal(refused).last())
     }
 
-    fn note_refusal(&mut self, refused: &Refused) {
+    fn note_refusal(&mut self, refused: &RequestRefusal) {
         self.client.note_refused(1);
         self.client.settle();
         log::debug!("connection {}: refused, {refused}", self.client.id());
     }
 
-    fn send(&mut self, head: Option<&Head>, mut response: Response) -> Next {
+    fn send(&mut self, head: Option<&RequestHead>, mut response: Response) -> Next {
         if let Some(head) = head {
             self.open_to(head, &mut response.headers);
         }
@@ -272,7 +282,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     /// Lets a page that is allowed to read the answer read it.
-    fn open_to(&self, head: &Head, headers: &mut HeaderMap) {
+    fn open_to(&self, head: &RequestHead, headers: &mut HeaderMap) {
         if let Some(origin) = head.headers.get(ORIGIN)
             && origin.to_str().is_ok_and(|origin| self.site.allows(origin))
         {
@@ -291,8 +301,8 @@ fn options() -> Response {
         .with(ACCESS_CONTROL_MAX_AGE, "600")
 }
 
-fn no_method(allowed: &str) -> Refused {
-    Refused::new(
+fn no_method(allowed: &str) -> RequestRefusal {
+    RequestRefusal::new(
         StatusCode::METHOD_NOT_ALLOWED,
         format!("this can be asked for with {allowed}"),
     )
@@ -355,7 +365,7 @@ mod tests {
             patience: Duration::ZERO,
         };
         let mut buffer = ReadBuffer::new(&engine.memory);
-        let mut conversation = Conversation::new(&mut client, &site);
+        let mut conversation = HttpConversation::new(&mut client, &site);
         let ControlFlow::Break(end) = conversation.read_loop(&mut source, &mut buffer) else {
             panic!("it does not switch");
         };

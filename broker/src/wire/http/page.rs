@@ -6,7 +6,7 @@
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue};
 
-use super::request::Head;
+use super::request::RequestHead;
 use super::response::Response;
 
 /// One file of the page.
@@ -36,7 +36,7 @@ pub(super) fn part(path: &str) -> Option<Part> {
     Some(Part { kind, bytes })
 }
 
-pub(super) fn response(part: Part, head: &Head) -> Response {
+pub(super) fn response(part: Part, head: &RequestHead) -> Response {
     let mut response = Response::new(StatusCode::OK, part.kind, part.bytes)
         // A new broker may have a new page.
         .with(CACHE_CONTROL, "no-cache");

@@ -6,10 +6,10 @@ use memchr::{memchr, memrchr};
 use protocol::{Attributes, BadAttribute, Escaped, RETAIN, Topic};
 use serde::Serialize;
 
-use super::body::{Body, Broken};
-use super::request::{Framing, Head, Refused, decoded};
+use super::body::{BodyError, RequestBody};
+use super::request::{Framing, RequestHead, RequestRefusal, decoded};
 use super::response::{JSON, Response};
-use super::{Conversation, Next};
+use super::{HttpConversation, Next};
 use crate::engine::client::{Answers, BrokersOwn, Client, Message, PublishError};
 use crate::engine::memory::budget::Charge;
 use crate::engine::memory::read_buffer::ReadBuffer;
@@ -48,11 +48,11 @@ struct Gathered {
     charge: Charge,
 }
 
-impl Conversation<'_, '_> {
+impl HttpConversation<'_, '_> {
     #[inline(never)]
     pub(super) fn publish(
         &mut self,
-        head: &Head,
+        head: &RequestHead,
         topic: &str,
         source: &mut impl Source,
         buffer: &mut ReadBuffer,
@@ -75,19 +75,19 @@ impl Conversation<'_, '_> {
                 text.push('\n');
                 self.conclude(head, Response::new(StatusCode::OK, JSON, text))
             }
-            Err(Broken::Refused(refused)) => self.refuse(Some(head), &refused),
-            Err(Broken::End(end)) => Next::Break(end),
+            Err(BodyError::Refused(refused)) => self.refuse(Some(head), &refused),
+            Err(BodyError::End(end)) => Next::Break(end),
         }
     }
 
     fn publish_body(
         &mut self,
-        head: &Head,
+        head: &RequestHead,
         envelope: &Envelope,
         source: &mut impl Source,
         buffer: &mut ReadBuffer,
-    ) -> Result<Count, Broken> {
-        let mut body = Body::new(head.framing, self.site);
+    ) -> Result<Count, BodyError> {
+        let mut body = RequestBody::new(head.framing, self.site);
         body.may_rest = envelope.by_lines;
         let mut gathered = Gathered {
             bytes: Vec::new(),
@@ -124,7 +124,7 @@ impl Conversation<'_, '_> {
         envelope: &Envelope,
         mut lines: &[u8],
         count: &mut Count,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), BodyError> {
         while !lines.is_empty() {
             let end = memchr(b'\n', lines).unwrap_or(lines.len());
             let line = &lines[..end];
@@ -145,21 +145,21 @@ impl Conversation<'_, '_> {
         envelope: &Envelope,
         payload: &[u8],
         count: &mut Count,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), BodyError> {
         let payload = Escaped::escape(payload);
         let len = payload.as_line().len() + envelope.topic.len() + FRAME_BYTES;
         if len > self.line_bytes {
-            return Err(Broken::Refused(too_long(self.line_bytes)));
+            return Err(BodyError::Refused(too_long(self.line_bytes)));
         }
         let topic = Topic::parse(&envelope.topic).expect("it has been parsed before");
         self.client.begin();
         let message = Message::of_line(topic, payload, envelope.attributes.clone());
         let copies = self.client.publish(&[], message);
         let copies = copies.map_err(|refused| {
-            Broken::Refused(match refused {
+            BodyError::Refused(match refused {
                 PublishError::BrokersOwn => forbidden(BrokersOwn),
                 PublishError::Full(full) => {
-                    Refused::new(StatusCode::INSUFFICIENT_STORAGE, full.to_string())
+                    RequestRefusal::new(StatusCode::INSUFFICIENT_STORAGE, full.to_string())
                 }
             })
         })?;
@@ -179,13 +179,13 @@ impl Conversation<'_, '_> {
 impl Envelope {
     fn new(
         client: &Client<'_>,
-        head: &Head,
+        head: &RequestHead,
         topic: &str,
         line_bytes: usize,
-    ) -> Result<Self, Refused> {
+    ) -> Result<Self, RequestRefusal> {
         let topic = decoded(topic)?;
         let checked = Topic::parse(&topic)
-            .map_err(|why| Refused::new(StatusCode::BAD_REQUEST, why.to_string()))?;
+            .map_err(|why| RequestRefusal::new(StatusCode::BAD_REQUEST, why.to_string()))?;
         // Known from the head, so the client need not send the body.
         client.check_topic(checked).map_err(forbidden)?;
         let mut by_lines = false;
@@ -202,12 +202,15 @@ impl Envelope {
                     None => return Err(unknown_parameter(name)),
                 },
             };
-            added.map_err(|why| Refused::new(StatusCode::BAD_REQUEST, why.to_string()))?;
+            added.map_err(|why| RequestRefusal::new(StatusCode::BAD_REQUEST, why.to_string()))?;
         }
         let mut encodings = head.headers.get_all(CONTENT_ENCODING).iter();
         if encodings.any(|encoding| encoding != "identity") {
             let text = "a body is published as it is; send it without Content-Encoding";
-            return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+            return Err(RequestRefusal::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                text,
+            ));
         }
         match head.framing {
             Framing::Length(length) if !by_lines && length > line_bytes as u64 => {
@@ -229,12 +232,12 @@ fn add(attributes: &mut Attributes<'static>, key: &str, value: &str) -> Result<(
     }
 }
 
-fn forbidden(brokers_own: BrokersOwn) -> Refused {
-    Refused::new(StatusCode::FORBIDDEN, brokers_own.to_string())
+fn forbidden(brokers_own: BrokersOwn) -> RequestRefusal {
+    RequestRefusal::new(StatusCode::FORBIDDEN, brokers_own.to_string())
 }
 
-fn unknown_parameter(name: &str) -> Refused {
-    Refused::new(
+fn unknown_parameter(name: &str) -> RequestRefusal {
+    RequestRefusal::new(
         StatusCode::BAD_REQUEST,
         format!(
             "there is no parameter {name:?}; there is retain, lines, and @<key>=<value> for attributes"
@@ -242,8 +245,8 @@ fn unknown_parameter(name: &str) -> Refused {
     )
 }
 
-fn too_long(most: usize) -> Refused {
-    Refused::new(
+fn too_long(most: usize) -> RequestRefusal {
+    RequestRefusal::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         format!(
             "a message with its topic has at most {most} bytes, where line ends and backslashes \
@@ -253,14 +256,14 @@ fn too_long(most: usize) -> Refused {
 }
 
 impl Gathered {
-    fn push(&mut self, bytes: &[u8], most: usize) -> Result<(), Broken> {
+    fn push(&mut self, bytes: &[u8], most: usize) -> Result<(), BodyError> {
         if self.bytes.len() + bytes.len() > most {
-            return Err(Broken::Refused(too_long(most)));
+            return Err(BodyError::Refused(too_long(most)));
         }
         let capacity = (self.bytes.len() + bytes.len()).next_power_of_two();
         if capacity > self.bytes.capacity() {
             if !self.charge.grow(capacity) {
-                return Err(Broken::Refused(Refused::new(
+                return Err(BodyError::Refused(RequestRefusal::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "there is no memory for this message now; try again later",
                 )));

@@ -20,7 +20,7 @@ const HEADERS: usize = 64;
 
 /// A request without its body.
 #[derive(Debug)]
-pub(crate) struct Head {
+pub(crate) struct RequestHead {
     pub(crate) method: Method,
     /// As it came, percent signs and all.
     pub(crate) path: String,
@@ -44,13 +44,13 @@ pub(crate) enum Framing {
 
 /// Why a request is not served, for its client.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
+pub(crate) struct RequestRefusal {
     pub(crate) status: StatusCode,
     /// What to do about it.
     pub(crate) text: String,
 }
 
-impl Refused {
+impl RequestRefusal {
     pub(crate) fn new(status: StatusCode, text: impl Into<String>) -> Self {
         let text = text.into();
         Self { status, text }
@@ -63,7 +63,7 @@ impl Refused {
 
 /// The head that stands at the beginning, and how long it is; `None` if more bytes are needed.
 #[inline(never)]
-pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refused> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(RequestHead, usize)>, RequestRefusal> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let len = match request.parse(bytes) {
@@ -80,31 +80,31 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refused> {
             )));
         }
         Err(httparse::Error::Version) => {
-            return Err(Refused::new(
+            return Err(RequestRefusal::new(
                 StatusCode::HTTP_VERSION_NOT_SUPPORTED,
                 "this broker speaks HTTP/1.1 and HTTP/1.0",
             ));
         }
-        Err(err) => return Err(Refused::bad(format!("this is not a request: {err}"))),
+        Err(err) => return Err(RequestRefusal::bad(format!("this is not a request: {err}"))),
     };
-    Ok(Some((Head::new(&request)?, len)))
+    Ok(Some((RequestHead::new(&request)?, len)))
 }
 
-fn too_large(text: String) -> Refused {
-    Refused::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text)
+fn too_large(text: String) -> RequestRefusal {
+    RequestRefusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text)
 }
 
-impl Head {
-    fn new(request: &httparse::Request<'_, '_>) -> Result<Self, Refused> {
+impl RequestHead {
+    fn new(request: &httparse::Request<'_, '_>) -> Result<Self, RequestRefusal> {
         let method = request.method.unwrap_or_default();
         let method = Method::from_bytes(method.as_bytes())
-            .map_err(|_| Refused::bad("this is not a method of HTTP"))?;
+            .map_err(|_| RequestRefusal::bad("this is not a method of HTTP"))?;
         let target = request.path.unwrap_or_default();
         let uri: Uri = target
             .parse()
-            .map_err(|err| Refused::bad(format!("the target of the request: {err}")))?;
+            .map_err(|err| RequestRefusal::bad(format!("the target of the request: {err}")))?;
         if uri.path().is_empty() {
-            return Err(Refused::bad(
+            return Err(RequestRefusal::bad(
                 "the target of the request is a path, such as /healthz",
             ));
         }
@@ -113,7 +113,7 @@ impl Head {
             let name = HeaderName::from_bytes(header.name.as_bytes());
             let value = HeaderValue::from_bytes(header.value);
             let (Ok(name), Ok(value)) = (name, value) else {
-                return Err(Refused::bad(format!(
+                return Err(RequestRefusal::bad(format!(
                     "the header {} is no header",
                     header.name
                 )));
@@ -155,9 +155,9 @@ impl Head {
 }
 
 /// What a part of a path means.
-pub(crate) fn decoded(part: &str) -> Result<String, Refused> {
+pub(crate) fn decoded(part: &str) -> Result<String, RequestRefusal> {
     let decoded = percent_decode_str(part).decode_utf8();
-    let decoded = decoded.map_err(|_| Refused::bad("the path is not UTF-8"))?;
+    let decoded = decoded.map_err(|_| RequestRefusal::bad("the path is not UTF-8"))?;
     Ok(decoded.into_owned())
 }
 
@@ -171,11 +171,17 @@ fn has_word(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
     })
 }
 
-fn host(uri: &Uri, headers: &HeaderMap, is_current: bool) -> Result<Option<Authority>, Refused> {
+fn host(
+    uri: &Uri,
+    headers: &HeaderMap,
+    is_current: bool,
+) -> Result<Option<Authority>, RequestRefusal> {
     let mut hosts = headers.get_all(HOST).iter();
     let first = hosts.next();
     if hosts.next().is_some() || (first.is_none() && is_current) {
-        return Err(Refused::bad("a request of HTTP/1.1 has one header Host"));
+        return Err(RequestRefusal::bad(
+            "a request of HTTP/1.1 has one header Host",
+        ));
     }
     if let Some(authority) = uri.authority() {
         return Ok(Some(authority.clone()));
@@ -183,16 +189,18 @@ fn host(uri: &Uri, headers: &HeaderMap, is_current: bool) -> Result<Option<Autho
     first
         .map(|value| {
             Authority::try_from(value.as_bytes())
-                .map_err(|_| Refused::bad("the header Host is no name of a host"))
+                .map_err(|_| RequestRefusal::bad("the header Host is no name of a host"))
         })
         .transpose()
 }
 
-fn framing(headers: &HeaderMap, is_current: bool) -> Result<Framing, Refused> {
+fn framing(headers: &HeaderMap, is_current: bool) -> Result<Framing, RequestRefusal> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let length = lengths.next();
     if lengths.next().is_some() {
-        return Err(Refused::bad("a request has one header Content-Length"));
+        return Err(RequestRefusal::bad(
+            "a request has one header Content-Length",
+        ));
     }
     let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
     match (encodings.next(), length) {
@@ -203,8 +211,8 @@ fn framing(headers: &HeaderMap, is_current: bool) -> Result<Framing, Refused> {
             .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
             .and_then(|digits| digits.parse().ok())
             .map(Framing::Length)
-            .ok_or_else(|| Refused::bad("Content-Length is a number of bytes")),
-        (Some(_), Some(_)) => Err(Refused::bad(
+            .ok_or_else(|| RequestRefusal::bad("Content-Length is a number of bytes")),
+        (Some(_), Some(_)) => Err(RequestRefusal::bad(
             "Content-Length and Transfer-Encoding contradict each other; send one of them",
         )),
         (Some(encoding), None) => {
@@ -212,7 +220,7 @@ fn framing(headers: &HeaderMap, is_current: bool) -> Result<Framing, Refused> {
             if only && encoding.as_bytes().eq_ignore_ascii_case(b"chunked") {
                 Ok(Framing::Chunked)
             } else {
-                Err(Refused::new(
+                Err(RequestRefusal::new(
                     StatusCode::NOT_IMPLEMENTED,
                     "of all transfer encodings this broker knows chunked, in HTTP/1.1",
                 ))
@@ -221,7 +229,7 @@ fn framing(headers: &HeaderMap, is_current: bool) -> Result<Framing, Refused> {
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for RequestRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.status, self.text)
     }
@@ -232,7 +240,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn head(text: &str) -> Head {
+    fn head(text: &str) -> RequestHead {
         let (head, len) = parse(text.as_bytes())
             .expect("it is a request")
             .expect("it is whole");

@@ -5,7 +5,7 @@ use http::header::{
 };
 use http::{HeaderMap, Method, StatusCode};
 
-use super::request::{Head, Refused};
+use super::request::{RequestHead, RequestRefusal};
 
 pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 pub(crate) const JSON: &str = "application/json";
@@ -39,7 +39,7 @@ impl Response {
     }
 
     /// What a request that is not served is told.
-    pub(crate) fn refusal(refused: &Refused) -> Self {
+    pub(crate) fn refusal(refused: &RequestRefusal) -> Self {
         Self::new(refused.status, TEXT, format!("{}\n", refused.text))
     }
 
@@ -55,7 +55,7 @@ impl Response {
     }
 
     /// Its bytes, for this request or for none that was understood.
-    pub(crate) fn encode(&self, head: Option<&Head>) -> Vec<u8> {
+    pub(crate) fn encode(&self, head: Option<&RequestHead>) -> Vec<u8> {
         let mut headers = self.headers.clone();
         if self.status != StatusCode::NO_CONTENT {
             headers.insert(CONTENT_LENGTH, self.body.len().into());

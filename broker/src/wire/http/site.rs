@@ -12,7 +12,7 @@ use http::header::{HeaderName, ORIGIN};
 use http::uri::{Authority, Uri};
 use http::{Method, StatusCode};
 
-use super::request::{Head, Refused};
+use super::request::{RequestHead, RequestRefusal};
 use crate::engine::limits::SharedLimits;
 
 /// Set by browsers, and by no script.
@@ -43,24 +43,24 @@ impl Site {
     }
 
     /// Takes one of the places for requests that are slow to come: a quarter of all connections may.
-    pub(crate) fn begin(&self) -> Result<Unfinished<'_>, Refused> {
+    pub(crate) fn begin(&self) -> Result<Unfinished<'_>, RequestRefusal> {
         let place = Unfinished(self);
         let before = self.unfinished.fetch_add(1, Ordering::Relaxed);
         if before < (self.limits.load().connections / 4).max(1) {
             return Ok(place);
         }
-        Err(Refused::new(
+        Err(RequestRefusal::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "too many requests have begun and are not whole; try again later",
         ))
     }
 
     /// Whether this request may be served, as far as the page it comes from is concerned.
-    pub(crate) fn check(&self, head: &Head) -> Result<(), Refused> {
+    pub(crate) fn check(&self, head: &RequestHead) -> Result<(), RequestRefusal> {
         if let Some(host) = &head.host
             && !self.knows(host.host())
         {
-            return Err(Refused::new(
+            return Err(RequestRefusal::new(
                 StatusCode::MISDIRECTED_REQUEST,
                 format!(
                     "this broker is not known as {0}; use its address, or start it with --name {0}",
@@ -106,8 +106,8 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-fn foreign(origin: &str) -> Refused {
-    Refused::new(
+fn foreign(origin: &str) -> RequestRefusal {
+    RequestRefusal::new(
         StatusCode::FORBIDDEN,
         format!(
             "pages of {origin} may not use this broker; to let them, start it with \
@@ -117,7 +117,7 @@ fn foreign(origin: &str) -> Refused {
 }
 
 /// Whether the page is from the host that the request goes to.
-fn is_own(origin: &str, head: &Head) -> bool {
+fn is_own(origin: &str, head: &RequestHead) -> bool {
     let Ok(origin) = origin.parse::<Uri>() else {
         return false;
     };

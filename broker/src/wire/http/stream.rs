@@ -153,7 +153,7 @@ fn ends(chunks: &[u8]) -> impl Iterator<Item = usize> {
 }
 
 /// Makes a chunk of each message; `write` is also told which one it is.
-fn encode(lines: &[u8], mut write: impl FnMut(&mut Vec<u8>, usize, &Message<'_>)) -> Vec<u8> {
+fn encode(lines: &[u8], mut write: impl FnMut(&mut Vec<u8>, usize, &StreamMessage<'_>)) -> Vec<u8> {
     let mut chunks = Vec::with_capacity(lines.len() + lines.len() / 2);
     let mut body = Vec::new();
     for (at, line) in lines.split_inclusive(|&byte| byte == b'\n').enumerate() {
@@ -171,7 +171,7 @@ fn encode(lines: &[u8], mut write: impl FnMut(&mut Vec<u8>, usize, &Message<'_>)
         write(
             &mut body,
             at,
-            &Message {
+            &StreamMessage {
                 topic,
                 payload,
                 attributes: &attributes,
@@ -182,13 +182,13 @@ fn encode(lines: &[u8], mut write: impl FnMut(&mut Vec<u8>, usize, &Message<'_>)
     chunks
 }
 
-struct Message<'a> {
+struct StreamMessage<'a> {
     topic: Topic<'a>,
     payload: &'a [u8],
     attributes: &'a Attributes<'a>,
 }
 
-impl Message<'_> {
+impl StreamMessage<'_> {
     /// As the client prints it with `-o json`.
     fn write_json(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&TOPIC[..TOPIC.len() - 1]);

@@ -9,10 +9,10 @@ use http::header::{
 use http::{Method, StatusCode};
 use protocol::{Filter, Slow};
 
-use super::request::{Head, Refused, decoded};
+use super::request::{RequestHead, RequestRefusal, decoded};
 use super::response::encode_head;
 use super::stream::Form;
-use super::{Conversation, Next};
+use super::{HttpConversation, Next};
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::wire::{Arrival, End, Source};
 
@@ -35,11 +35,11 @@ struct Wanted {
     slow: Option<Slow>,
 }
 
-impl Conversation<'_, '_> {
+impl HttpConversation<'_, '_> {
     #[inline(never)]
     pub(super) fn stream(
         &mut self,
-        head: &Head,
+        head: &RequestHead,
         filter: &str,
         source: &mut impl Source,
         buffer: &mut ReadBuffer,
@@ -66,7 +66,7 @@ impl Conversation<'_, '_> {
     }
 
     /// Subscribes; the head of the response comes before the first message.
-    fn begin_stream(&mut self, head: &Head, wanted: &Wanted) -> Result<(), Refused> {
+    fn begin_stream(&mut self, head: &RequestHead, wanted: &Wanted) -> Result<(), RequestRefusal> {
         let filter = Filter::parse(&wanted.filter).expect("it has been parsed before");
         let mut beginning = self.stream_head(head, wanted.form);
         beginning.extend_from_slice(&wanted.form.greeting(head.header(LAST_EVENT_ID)));
@@ -89,7 +89,7 @@ impl Conversation<'_, '_> {
             });
         self.client.settle();
         if refused > 0 {
-            return Err(Refused::new(
+            return Err(RequestRefusal::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "this broker takes no subscriptions; ask its operator for a higher limit",
             ));
@@ -139,7 +139,7 @@ impl Conversation<'_, '_> {
         }
     }
 
-    fn stream_head(&self, head: &Head, form: Form) -> Vec<u8> {
+    fn stream_head(&self, head: &RequestHead, form: Form) -> Vec<u8> {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             (CONTENT_TYPE, form.content_type()),
@@ -158,8 +158,8 @@ impl Conversation<'_, '_> {
 }
 
 impl Wanted {
-    fn new(head: &Head, filter: &str) -> Result<Self, Refused> {
-        let bad = |text: String| Refused::new(StatusCode::BAD_REQUEST, text);
+    fn new(head: &RequestHead, filter: &str) -> Result<Self, RequestRefusal> {
+        let bad = |text: String| RequestRefusal::new(StatusCode::BAD_REQUEST, text);
         let filter = wildcards(filter)?;
         Filter::parse(&filter).map_err(|why| bad(why.to_string()))?;
         let mut wanted = Self {
@@ -206,7 +206,7 @@ impl Wanted {
         }
         if !head.is_current {
             let status = StatusCode::HTTP_VERSION_NOT_SUPPORTED;
-            return Err(Refused::new(status, "a stream needs HTTP/1.1"));
+            return Err(RequestRefusal::new(status, "a stream needs HTTP/1.1"));
         }
         Ok(wanted)
     }
@@ -214,8 +214,8 @@ impl Wanted {
 
 /// A filter from a path: a level `*` stands for `+`, and `**` for `#`, which has a meaning in
 /// addresses.
-fn wildcards(path: &str) -> Result<String, Refused> {
-    let levels: Result<Vec<String>, Refused> = path
+fn wildcards(path: &str) -> Result<String, RequestRefusal> {
+    let levels: Result<Vec<String>, RequestRefusal> = path
         .split('/')
         .map(|level| match level {
             "*" => Ok("+".to_owned()),

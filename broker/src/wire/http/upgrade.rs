@@ -9,7 +9,7 @@ use http::header::{
 use http::{Method, StatusCode};
 use tungstenite::handshake::derive_accept_key;
 
-use super::request::{Head, Refused};
+use super::request::{RequestHead, RequestRefusal};
 use super::response::encode_head;
 use crate::wire::websocket::Subprotocol;
 
@@ -29,16 +29,16 @@ pub(super) fn is_path(path: &str) -> bool {
 }
 
 /// What is spoken inside, and the answer that turns the connection, if it can be.
-pub(super) fn accept(head: &Head) -> Result<(Subprotocol, Vec<u8>), Refused> {
-    let bad = |text: &str| Refused::new(StatusCode::BAD_REQUEST, text);
+pub(super) fn accept(head: &RequestHead) -> Result<(Subprotocol, Vec<u8>), RequestRefusal> {
+    let bad = |text: &str| RequestRefusal::new(StatusCode::BAD_REQUEST, text);
     let asks = head.has_word(UPGRADE, "websocket") && head.has_word(CONNECTION, "upgrade");
     if head.method != Method::GET || !asks {
         let text = "this is for WebSocket; open ws://.../ws, or /mqtt";
-        return Err(Refused::new(StatusCode::UPGRADE_REQUIRED, text));
+        return Err(RequestRefusal::new(StatusCode::UPGRADE_REQUIRED, text));
     }
     if head.header(SEC_WEBSOCKET_VERSION) != Some("13") {
         let text = "the version of WebSocket is 13";
-        return Err(Refused::new(StatusCode::UPGRADE_REQUIRED, text));
+        return Err(RequestRefusal::new(StatusCode::UPGRADE_REQUIRED, text));
     }
     if !head.is_current || head.has_body() {
         return Err(bad(
@@ -68,7 +68,7 @@ pub(super) fn accept(head: &Head) -> Result<(Subprotocol, Vec<u8>), Refused> {
 }
 
 /// The subprotocol, if one has to be.
-fn choose(head: &Head) -> Result<Option<(&'static str, Subprotocol)>, &'static str> {
+fn choose(head: &RequestHead) -> Result<Option<(&'static str, Subprotocol)>, &'static str> {
     let is_for_mqtt = head.path == FOR_MQTT;
     if !head.headers.contains_key(SEC_WEBSOCKET_PROTOCOL) && !is_for_mqtt {
         return Ok(None);

@@ -54,7 +54,7 @@ pub(crate) fn busy(why: &str) -> Vec<u8> {
 }
 
 /// One client's conversation.
-pub(crate) struct Conversation<'a, 'b> {
+pub(crate) struct LineConversation<'a, 'b> {
     client: &'a mut Client<'b>,
     line_bytes: usize,
     framer: Framer,
@@ -85,7 +85,7 @@ enum Silence {
     Stale,
 }
 
-impl<'a, 'b> Conversation<'a, 'b> {
+impl<'a, 'b> LineConversation<'a, 'b> {
     pub(crate) fn new(client: &'a mut Client<'b>) -> Self {
         let line_bytes = client.limits().line_bytes;
         Self {

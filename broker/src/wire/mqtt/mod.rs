@@ -17,7 +17,7 @@ mod writer;
 
 use crate::engine::outbox::encoder::Encoder;
 
-pub(crate) use conversation::Conversation;
+pub(crate) use conversation::MqttConversation;
 pub(crate) use version::Version;
 
 /// What outboxes of clients of 3.1.1 say.

@@ -193,7 +193,7 @@ impl DeliveryState {
     pub(crate) fn push(&mut self, message: &RunLine<'_>, outgoing: &mut Outgoing) -> Fate {
         let options = message.run.options();
         let only = message.run.only_filter();
-        let Some(head) = Head::of(message.line()) else {
+        let Some(head) = LineHead::of(message.line()) else {
             return Fate::Unwanted;
         };
         let grant = self.grant(&head, only);
@@ -219,7 +219,7 @@ impl DeliveryState {
     }
 
     /// What the filters that match grant, or only one of them.
-    fn grant(&mut self, head: &Head<'_>, only: Option<&Arc<str>>) -> Grant {
+    fn grant(&mut self, head: &LineHead<'_>, only: Option<&Arc<str>>) -> Grant {
         if let Some(filter) = only {
             return self.subscriptions.grant_of(filter);
         }
@@ -417,14 +417,14 @@ impl DeliveryState {
 }
 
 /// What decides about a message, of its line.
-struct Head<'a> {
+struct LineHead<'a> {
     /// As it stands on the line.
     topic: &'a [u8],
     ttl: Option<Duration>,
     retained: bool,
 }
 
-impl<'a> Head<'a> {
+impl<'a> LineHead<'a> {
     fn of(line: &'a [u8]) -> Option<Self> {
         // Nearly every message has no attributes. Lines in the engine are good, so that one needs no check.
         if let Some(rest) = line.strip_prefix(MESSAGE) {

@@ -32,11 +32,8 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// The code for a number that no message has.
 const IDENTIFIER_NOT_FOUND: u8 = 0x92;
 
-/// What ends a conversation.
-type Broken = Fault;
-
 /// One client's conversation.
-pub(crate) struct Conversation<'a, 'b> {
+pub(crate) struct MqttConversation<'a, 'b> {
     client: &'a mut Client<'b>,
     encoders: Encoders,
     version: Version,
@@ -57,7 +54,7 @@ pub(crate) struct Conversation<'a, 'b> {
     aliases: Vec<Option<Box<str>>>,
 }
 
-impl<'a, 'b> Conversation<'a, 'b> {
+impl<'a, 'b> MqttConversation<'a, 'b> {
     pub(crate) fn new(client: &'a mut Client<'b>, encoders: Encoders) -> Self {
         Self {
             client,
@@ -213,7 +210,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     /// Handles all whole packets.
-    fn handle(&mut self, buffer: &mut ReadBuffer) -> Result<ControlFlow<End>, Broken> {
+    fn handle(&mut self, buffer: &mut ReadBuffer) -> Result<ControlFlow<End>, Fault> {
         self.client.refresh_limits();
         self.client.begin();
         let before = buffer.start();
@@ -286,7 +283,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     /// Handles any other packet.
-    fn answer(&mut self, buffer: &[u8], packet: Packet) -> Result<ControlFlow<End>, Broken> {
+    fn answer(&mut self, buffer: &[u8], packet: Packet) -> Result<ControlFlow<End>, Fault> {
         match packet {
             Packet::Ack { kind, id, failed } => self.acked(kind, id, failed)?,
             Packet::Subscribe {
@@ -310,7 +307,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     /// The client has acknowledged something, or releases it.
-    fn acked(&mut self, kind: u8, id: u16, failed: bool) -> Result<(), Broken> {
+    fn acked(&mut self, kind: u8, id: u16, failed: bool) -> Result<(), Fault> {
         let not_found = match self.version {
             Version::V3 => 0,
             Version::V5 => IDENTIFIER_NOT_FOUND,
@@ -348,7 +345,7 @@ impl<'a, 'b> Conversation<'a, 'b> {
     }
 
     #[inline(never)]
-    fn disconnect(&mut self, with_will: bool, expiry: Option<u32>) -> Result<End, Broken> {
+    fn disconnect(&mut self, with_will: bool, expiry: Option<u32>) -> Result<End, Fault> {
         if let Some(expiry) = expiry {
             if self.expiry == 0 && expiry > 0 {
                 return Err(Fault::new(

@@ -6,7 +6,7 @@ use mqtt_protocol_core::mqtt::packet::{Property, PropertyId};
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 use protocol::{BadTopic, Code, Escaped, Topic};
 
-use super::{Broken, Conversation};
+use super::MqttConversation;
 use crate::admin::request::Unanswered;
 use crate::engine::client::{BrokersOwn, Message, PublishError};
 use crate::engine::outbox::run::PublishOptions;
@@ -20,9 +20,9 @@ use crate::wire::mqtt::reply;
 /// The code of PUBACK and PUBREC when there is no subscriber [MQTT 5.0, 3.4.2.1].
 const NO_MATCHING_SUBSCRIBERS: u8 = 0x10;
 
-impl Conversation<'_, '_> {
+impl MqttConversation<'_, '_> {
     /// Handles a PUBLISH.
-    pub(super) fn publish(&mut self, buffer: &[u8], publish: Publish<'_>) -> Result<(), Broken> {
+    pub(super) fn publish(&mut self, buffer: &[u8], publish: Publish<'_>) -> Result<(), Fault> {
         let topic = match publish.properties.is_empty() {
             true => Cow::Borrowed(publish.topic),
             false => self.resolve(&publish)?,
@@ -50,7 +50,7 @@ impl Conversation<'_, '_> {
         } else {
             self.publish_fully(buffer, &name, &publish)
         };
-        if let Err(Refused::BrokersOwn) = copies {
+        if let Err(PublishRefusal::BrokersOwn) = copies {
             copies = self.inquire(buffer, &name, &publish);
         }
         self.acknowledge(&publish, copies)
@@ -58,7 +58,12 @@ impl Conversation<'_, '_> {
 
     /// The short way for what nearly every message is.
     #[inline]
-    fn publish_simply(&mut self, name: &str, payload: &[u8], qos: u8) -> Result<u64, Refused> {
+    fn publish_simply(
+        &mut self,
+        name: &str,
+        payload: &[u8],
+        qos: u8,
+    ) -> Result<u64, PublishRefusal> {
         self.client.publish_beside(
             PublishOptions { qos, retain: false },
             |beside| message::write_line(beside, name, payload),
@@ -72,7 +77,7 @@ impl Conversation<'_, '_> {
         buffer: &[u8],
         name: &str,
         publish: &Publish<'_>,
-    ) -> Result<u64, Refused> {
+    ) -> Result<u64, PublishRefusal> {
         let topic = checked(name)?;
         if publish.retain {
             self.finish_part(buffer);
@@ -90,9 +95,9 @@ impl Conversation<'_, '_> {
             },
         );
         published.map_err(|refused| match refused {
-            PublishError::BrokersOwn => Refused::BrokersOwn,
+            PublishError::BrokersOwn => PublishRefusal::BrokersOwn,
             PublishError::Full(full) => {
-                Refused::Policy(Fault::new(MqttError::QuotaExceeded, full.to_string()))
+                PublishRefusal::Policy(Fault::new(MqttError::QuotaExceeded, full.to_string()))
             }
         })
     }
@@ -104,8 +109,8 @@ impl Conversation<'_, '_> {
         buffer: &[u8],
         name: &str,
         publish: &Publish<'_>,
-    ) -> Result<u64, Refused> {
-        let refused = |code, why: String| Refused::Policy(Fault::new(code, why));
+    ) -> Result<u64, PublishRefusal> {
+        let refused = |code, why: String| PublishRefusal::Policy(Fault::new(code, why));
         if self.version == Version::V3 {
             return Err(refused(MqttError::NotAuthorized, BrokersOwn.to_string()));
         }
@@ -141,8 +146,8 @@ impl Conversation<'_, '_> {
     fn acknowledge(
         &mut self,
         publish: &Publish<'_>,
-        copies: Result<u64, Refused>,
-    ) -> Result<(), Broken> {
+        copies: Result<u64, PublishRefusal>,
+    ) -> Result<(), Fault> {
         let kind = match publish.qos {
             0 | 1 => kind::PUBACK,
             _ => kind::PUBREC,
@@ -160,20 +165,20 @@ impl Conversation<'_, '_> {
             }
             Err(refused) => match (refused, self.version, publish.qos) {
                 // That was put to the broker, which has taken it or said why not.
-                (Refused::BrokersOwn, ..) => return Ok(()),
-                (Refused::Forbidden(fault), ..)
-                | (Refused::Name(fault), _, 0)
-                | (Refused::Name(fault), Version::V3, _) => return Err(fault),
-                (Refused::Policy(fault), _, 0) => {
+                (PublishRefusal::BrokersOwn, ..) => return Ok(()),
+                (PublishRefusal::Forbidden(fault), ..)
+                | (PublishRefusal::Name(fault), _, 0)
+                | (PublishRefusal::Name(fault), Version::V3, _) => return Err(fault),
+                (PublishRefusal::Policy(fault), _, 0) => {
                     // There is no way to tell.
                     self.note_refused(&fault);
                     return Ok(());
                 }
-                (Refused::Policy(fault), Version::V3, _) => {
+                (PublishRefusal::Policy(fault), Version::V3, _) => {
                     self.note_refused(&fault);
                     reply::ack(&mut self.answers, kind, publish.id, 0);
                 }
-                (Refused::Name(fault) | Refused::Policy(fault), Version::V5, _) => {
+                (PublishRefusal::Name(fault) | PublishRefusal::Policy(fault), Version::V5, _) => {
                     self.note_refused(&fault);
                     let answers = &mut self.answers;
                     reply::refuse_publish(answers, kind, publish.id, &fault, self.reply_limits);
@@ -199,7 +204,7 @@ impl Conversation<'_, '_> {
 
     /// The topic of a PUBLISH with properties, for which an alias may stand.
     #[inline(never)]
-    fn resolve<'p>(&mut self, publish: &Publish<'p>) -> Result<Cow<'p, str>, Broken> {
+    fn resolve<'p>(&mut self, publish: &Publish<'p>) -> Result<Cow<'p, str>, Fault> {
         for property in &publish.properties {
             if let Property::ResponseTopic(topic) = property
                 && (topic.val().is_empty() || topic.val().contains(['+', '#']))
@@ -241,7 +246,7 @@ impl Conversation<'_, '_> {
 }
 
 /// Why a message is not published.
-enum Refused {
+enum PublishRefusal {
     /// The standard allows no such topic.
     Forbidden(Fault),
     /// What it is published to is no topic.
@@ -252,19 +257,19 @@ enum Refused {
     BrokersOwn,
 }
 
-impl From<BrokersOwn> for Refused {
+impl From<BrokersOwn> for PublishRefusal {
     fn from(BrokersOwn: BrokersOwn) -> Self {
         Self::BrokersOwn
     }
 }
 
 /// A name that can be published to, by what a topic is.
-fn checked(name: &str) -> Result<Topic<'_>, Refused> {
+fn checked(name: &str) -> Result<Topic<'_>, PublishRefusal> {
     Topic::parse(name).map_err(|why| {
         let fault = Fault::new(MqttError::TopicNameInvalid, why.to_string());
         match why {
-            BadTopic::Wildcard(_) => Refused::Forbidden(fault),
-            _ => Refused::Name(fault),
+            BadTopic::Wildcard(_) => PublishRefusal::Forbidden(fault),
+            _ => PublishRefusal::Name(fault),
         }
     })
 }

@@ -6,21 +6,21 @@ use mqtt_protocol_core::mqtt::packet::{RetainHandling, SubEntry};
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 use protocol::{BadFilter, Filter};
 
-use super::{Broken, Conversation, byte};
+use super::{MqttConversation, byte};
 use crate::engine::outbox::delivery::subscriptions::SubscriptionOptions;
 use crate::wire::mqtt::Version;
 use crate::wire::mqtt::message;
 use crate::wire::mqtt::packet::Fault;
 use crate::wire::mqtt::reply;
 
-impl Conversation<'_, '_> {
+impl MqttConversation<'_, '_> {
     #[inline(never)]
     pub(super) fn subscribe(
         &mut self,
         id: u16,
         identifier: Option<u32>,
         entries: &[SubEntry],
-    ) -> Result<(), Broken> {
+    ) -> Result<(), Fault> {
         // A packet that ends the connection does nothing at all.
         for entry in entries {
             self.check_filter(entry.topic_filter())?;
@@ -50,7 +50,7 @@ impl Conversation<'_, '_> {
     }
 
     /// Filters that the standard does not allow end the connection. Others may still be refused.
-    fn check_filter(&self, name: &str) -> Result<(), Broken> {
+    fn check_filter(&self, name: &str) -> Result<(), Fault> {
         let forbidden = |why: BadFilter| match why {
             BadFilter::HashNotLast | BadFilter::WildcardInLevel => true,
             // In 3.1.1 these are filters like others, but not here.
@@ -66,7 +66,7 @@ impl Conversation<'_, '_> {
     }
 
     /// A SUBACK or an UNSUBACK with so many codes must not be longer than the client takes.
-    fn check_answer(&self, codes: usize) -> Result<(), Broken> {
+    fn check_answer(&self, codes: usize) -> Result<(), Fault> {
         let head = 5 + 2 + 1;
         if head + codes <= self.reply_limits.most as usize {
             return Ok(());
@@ -110,7 +110,7 @@ impl Conversation<'_, '_> {
     }
 
     #[inline(never)]
-    pub(super) fn unsubscribe(&mut self, id: u16, filters: &[String]) -> Result<(), Broken> {
+    pub(super) fn unsubscribe(&mut self, id: u16, filters: &[String]) -> Result<(), Fault> {
         for filter in filters {
             self.check_filter(filter)?;
         }
