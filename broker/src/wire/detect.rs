@@ -3,41 +3,20 @@
 //! All protocols share a port: the first bytes decide. Bytes come from a [`Source`], and what comes out is
 //! how the conversation ended. Nothing here says goodbye or closes anything.
 
-use std::fmt;
 use std::ops::ControlFlow;
 
 use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::ReadBuffer;
+use crate::wire::close::Finished;
+use crate::wire::end::End;
 use crate::wire::http::{self, Site};
-use crate::wire::websocket::{self, Subprotocol, Tunnel};
-use crate::wire::{Arrival, End, Finished, Source, line, mqtt, take_limits};
-
-/// What a connection speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    Line,
-    Http,
-    /// What HTTP has switched to, with another protocol inside.
-    WebSocket(Subprotocol),
-    Mqtt,
-    Tls,
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Line => "the line protocol",
-            Self::Http => "HTTP",
-            Self::WebSocket(Subprotocol::Line) => "the line protocol in WebSocket",
-            Self::WebSocket(Subprotocol::Mqtt) => "MQTT in WebSocket",
-            Self::Mqtt => "MQTT",
-            Self::Tls => "TLS",
-        })
-    }
-}
+use crate::wire::protocols::{Protocol, Subprotocol};
+use crate::wire::source::{Arrival, Source, take_limits};
+use crate::wire::websocket::{self, Tunnel};
+use crate::wire::{line, mqtt};
 
 /// Serves a client in the protocol that it begins to speak, until the conversation is over. What follows is
-/// for [`close`](super::close) to do.
+/// for [`close`](super::close::close) to do.
 pub(crate) fn serve(client: &mut Client<'_>, source: &mut impl Source, site: &Site) -> Finished {
     let mut buffer = ReadBuffer::new(client.memory());
     let mut protocol = match wait_for_protocol(client, source, &mut buffer) {

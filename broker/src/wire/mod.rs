@@ -1,63 +1,21 @@
 //! Conversations: bytes on one side, the engine on the other.
 //!
-//! `detect` finds out which protocol a client begins to speak and serves it, and `end` says what happens
+//! `detect` finds out which protocol a client begins to speak and serves it, and `close` says what happens
 //! when that is over. A wire gets its bytes from a [`Source`] and says everything through the client's
 //! outbox; it knows no socket and starts no thread.
 
+pub(crate) mod close;
 mod detect;
-mod end;
+pub(crate) mod end;
 pub(crate) mod http;
 pub(crate) mod line;
 pub(crate) mod mqtt;
+pub(crate) mod protocols;
+pub(crate) mod source;
 pub(crate) mod websocket;
 
-use std::io;
-use std::time::{Duration, Instant};
-
-use crate::engine::client::Client;
-use crate::engine::memory::read_buffer::ReadBuffer;
-
-pub(crate) use detect::{Protocol, serve};
-pub(crate) use end::{Closing, End, Finished, close};
-
-/// Where the bytes of one client come from.
-pub(crate) trait Source {
-    /// Waits for bytes and appends them to `buffer`. A line gets at most `most` bytes long.
-    fn fill(&mut self, buffer: &mut ReadBuffer, most: usize) -> Arrival;
-
-    /// The same until `deadline`, and then it is [`Arrival::Silence`].
-    fn fill_by(&mut self, buffer: &mut ReadBuffer, most: usize, deadline: Instant) -> Arrival;
-
-    /// The client sends nothing more: waits until the connection is gone altogether.
-    fn wait_for_end(&mut self) -> Arrival;
-
-    /// From now on a silence is this long; zero for endless.
-    fn set_interval(&mut self, interval: Duration);
-}
-
-/// Takes the limits that hold for the client's next batch; returns whether they are others than before.
-#[inline]
-fn take_limits(client: &mut Client<'_>, source: &mut impl Source) -> bool {
-    let changed = client.refresh_limits();
-    if changed {
-        source.set_interval(client.limits().ping_interval);
-    }
-    changed
-}
-
-/// What came.
-#[derive(Debug)]
-pub(crate) enum Arrival {
-    Bytes,
-    /// The line that has begun fills the buffer, and there is no memory for more of it.
-    NoMemory,
-    /// Nothing for a moment: time to give back memory.
-    Pause,
-    /// Nothing for a whole interval between PINGs.
-    Silence,
-    /// The client has ended its side.
-    End,
-    /// The broker stops.
-    Stopping,
-    Failed(io::Error),
-}
+pub(crate) use close::{Closing, Finished, close};
+pub(crate) use detect::serve;
+pub(crate) use end::End;
+pub(crate) use protocols::Protocol;
+pub(crate) use source::{Arrival, Source};

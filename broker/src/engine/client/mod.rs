@@ -12,6 +12,7 @@ mod lifecycle;
 mod publish;
 mod subscribe;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,6 +23,7 @@ use crate::engine::memory::budget::Memory;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::Outbox;
 use crate::engine::outbox::encoder::Encoder;
+use crate::engine::outbox::run::PublishOptions;
 use crate::engine::publish::Dispatch;
 use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::session::Session;
@@ -31,8 +33,6 @@ use crate::engine::stats::ledger::Totals;
 pub(crate) use lifecycle::{NoMemory, SessionBusy};
 pub(crate) use publish::{BrokersOwn, Message, PublishError};
 pub(crate) use subscribe::SubscribeError;
-
-use publish::Last;
 
 /// A busy client hands in its figures by topic after this time, if there were enough messages for each
 /// topic that the work is next to nothing for each of them.
@@ -78,6 +78,14 @@ struct PublishAccount {
     refused: u64,
     /// Bytes that came.
     bytes: u64,
+}
+
+/// The last message of the batch, if the next may simply be added to it.
+struct Last {
+    /// Where its topic is: in the read buffer or beside it. A wire uses one of the two for all its lines.
+    topic: Range<usize>,
+    end: usize,
+    options: PublishOptions,
 }
 
 /// When a client handed in what it published.

@@ -10,7 +10,7 @@ use std::ops::Range;
 use memchr::memchr;
 use protocol::{Attributes, Escaped, MessageLine, RETAIN, RETAINED, Topic};
 
-use super::Client;
+use super::{Client, Last};
 use crate::engine::outbox::run::PublishOptions;
 use crate::engine::publish::{Added, Place};
 use crate::engine::retained::{Full, Retained};
@@ -37,14 +37,6 @@ pub(crate) enum PublishError {
     BrokersOwn,
     /// It cannot be retained.
     Full(Full),
-}
-
-/// The last message of the batch, if the next may simply be added to it.
-pub(super) struct Last {
-    /// Where its topic is: in the read buffer or beside it. A wire uses one of the two for all its lines.
-    topic: Range<usize>,
-    end: usize,
-    options: PublishOptions,
 }
 
 impl<'a> Message<'a> {

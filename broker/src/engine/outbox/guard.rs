@@ -8,18 +8,62 @@ use protocol::{Filter, Slow};
 use crate::clock::Moment;
 use crate::engine::outbox::delivery::DeliveryState;
 use crate::engine::outbox::delivery::in_flight::{Ack, AckEffect};
+use crate::engine::outbox::delivery::writer::PacketWriter;
+use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::queue::policies::TooManyPolicies;
 use crate::engine::outbox::queue::{Data, Kind, SLICES};
 use crate::engine::outbox::run::Run;
 use crate::engine::stats::latency::Latency;
 use crate::sync::{MutexGuard, Ordering};
 
-use super::{FLUSH_BYTES, Inside, Outbox, OutboxState, Sink, send, send_runs};
+use super::{Connected, FLUSH_BYTES, Inside, Outbox, OutboxState, Sink, send, send_runs};
 
 /// An outbox under its lock.
 pub(crate) struct OutboxGuard<'a> {
     pub(super) outbox: &'a Outbox,
     pub(super) inside: MutexGuard<'a, Inside>,
+}
+
+impl Outbox {
+    /// Takes the lock, so that several things can be said with nothing in between.
+    pub(crate) fn lock(&self) -> OutboxGuard<'_> {
+        OutboxGuard {
+            outbox: self,
+            inside: self.inside.lock(),
+        }
+    }
+
+    /// Goes on with a connection that another outbox began. Its client is written to in this way.
+    pub(crate) fn attach(
+        &self,
+        connected: Connected,
+        encoder: &'static Encoder,
+        writer: Box<dyn PacketWriter>,
+    ) -> OutboxGuard<'_> {
+        let mut guard = self.lock();
+        let inside = &mut *guard.inside;
+        inside.terms.encoder = encoder;
+        inside.connection = Some(connected.connection);
+        inside.state = OutboxState::Idle(connected.sink);
+        inside.hurried |= connected.hurried;
+        if let Some(delivery) = &mut inside.delivery {
+            delivery.attach(writer);
+        }
+        guard
+    }
+
+    /// From now on each message is decided on for this client alone. For a client that has not been
+    /// sent any; everything is said by this encoder.
+    pub(crate) fn begin_session(
+        &self,
+        encoder: &'static Encoder,
+        delivery: DeliveryState,
+    ) -> OutboxGuard<'_> {
+        let mut guard = self.lock();
+        guard.inside.terms.encoder = encoder;
+        guard.inside.delivery = Some(Box::new(delivery));
+        guard
+    }
 }
 
 impl OutboxGuard<'_> {

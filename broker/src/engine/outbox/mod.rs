@@ -21,7 +21,6 @@ use std::time::Instant;
 use crate::clock::Moment;
 use crate::engine::memory::budget::Memory;
 use crate::engine::outbox::delivery::DeliveryState;
-use crate::engine::outbox::delivery::writer::PacketWriter;
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::memfd::MemFd;
 use crate::engine::outbox::queue::{Queue, QueueLimits, SLICES, Stock};
@@ -209,38 +208,6 @@ impl Outbox {
         }
     }
 
-    /// Goes on with a connection that another outbox began. Its client is written to in this way.
-    pub(crate) fn attach(
-        &self,
-        connected: Connected,
-        encoder: &'static Encoder,
-        writer: Box<dyn PacketWriter>,
-    ) -> OutboxGuard<'_> {
-        let mut guard = self.lock();
-        let inside = &mut *guard.inside;
-        inside.terms.encoder = encoder;
-        inside.connection = Some(connected.connection);
-        inside.state = OutboxState::Idle(connected.sink);
-        inside.hurried |= connected.hurried;
-        if let Some(delivery) = &mut inside.delivery {
-            delivery.attach(writer);
-        }
-        guard
-    }
-
-    /// From now on each message is decided on for this client alone. For a client that has not been
-    /// sent any; everything is said by this encoder.
-    pub(crate) fn begin_session(
-        &self,
-        encoder: &'static Encoder,
-        delivery: DeliveryState,
-    ) -> OutboxGuard<'_> {
-        let mut guard = self.lock();
-        guard.inside.terms.encoder = encoder;
-        guard.inside.delivery = Some(Box::new(delivery));
-        guard
-    }
-
     /// How often the client has unsubscribed; moved before it is told that it has.
     pub(crate) fn unsubscribe_epoch(&self) -> &AtomicU64 {
         &self.unsubscribe_epoch
@@ -282,14 +249,6 @@ impl Outbox {
     /// What people call the wire of its client.
     pub(crate) fn wire(&self) -> &'static str {
         self.inside.lock().terms.encoder.wire
-    }
-
-    /// Takes the lock, so that several things can be said with nothing in between.
-    pub(crate) fn lock(&self) -> OutboxGuard<'_> {
-        OutboxGuard {
-            outbox: self,
-            inside: self.inside.lock(),
-        }
     }
 
     /// Sends what waits, as far as that goes without waiting. For the flusher, once per

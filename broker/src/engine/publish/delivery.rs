@@ -6,7 +6,6 @@
 //! through its outbox, under the lock. So a publisher that holds this lock and sees the epoch of its
 //! batch knows that the client has not been told yet, and may deliver.
 
-use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::mem;
 use std::ops::Range;
@@ -15,47 +14,14 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use protocol::Topic;
 
-use crate::engine::outbox::OutboxGuard;
-use crate::engine::outbox::queue::COPY_BELOW_BYTES;
 use crate::engine::outbox::run::{PublishOptions, Run};
 use crate::engine::routing::router::Route;
 use crate::engine::routing::subscribers::{Group, Subscriber};
 use crate::sync::Ordering;
 
 use super::batch::{Batch, Segment, To};
+use super::slot::Piece;
 use super::{Dispatch, GATHERED_BYTES};
-
-/// What became of copies, for the end of the batch.
-#[derive(Default)]
-pub(super) struct Outcome {
-    /// Copies whose subscriber had left or unsubscribed when they came.
-    pub(super) withdrawn: Cell<u64>,
-    /// Copies of this batch that left at once.
-    pub(super) direct: Cell<u64>,
-    /// Subscribers that want their publishers to wait for them.
-    pub(super) slow_subscribers: RefCell<Vec<Subscriber>>,
-}
-
-/// A subscriber, and what the batch holds for it.
-pub(super) struct Slot {
-    pub(super) outbox: Subscriber,
-    pub(super) pieces: Vec<Piece>,
-    pub(super) copied: Vec<u8>,
-    /// What `copied` takes, as counted in the scratch of all.
-    pub(super) counted: usize,
-}
-
-pub(super) enum Piece {
-    /// The next bytes of what was copied; with `share` they are for one member of that group.
-    Copied {
-        bytes: usize,
-        messages: u64,
-        options: PublishOptions,
-        share: Option<Arc<str>>,
-    },
-    /// A run of the batch, by its number.
-    Run(usize),
-}
 
 impl Dispatch {
     /// Hands one run to its audience. Returns how many subscribers that were.
@@ -316,56 +282,6 @@ impl Dispatch {
                 return self.outcome.hand(outbox, &mut guard, &[run]);
             }
         }
-    }
-}
-
-impl Slot {
-    /// Adds a run; returns how many bytes that copied.
-    fn add(&mut self, number: usize, run: &Run<'_>) -> usize {
-        let len = run.bytes().len();
-        if len >= COPY_BELOW_BYTES {
-            self.pieces.push(Piece::Run(number));
-            return 0;
-        }
-        self.copied.extend_from_slice(run.bytes());
-        if let Some(Piece::Copied {
-            bytes,
-            messages,
-            options,
-            share,
-        }) = self.pieces.last_mut()
-            && share.as_ref() == run.share()
-            && *options == run.options()
-        {
-            *bytes += len;
-            *messages += run.messages();
-        } else {
-            self.pieces.push(Piece::Copied {
-                bytes: len,
-                messages: run.messages(),
-                options: run.options(),
-                share: run.share().cloned(),
-            });
-        }
-        len
-    }
-}
-
-impl Outcome {
-    /// Delivers, and notes a subscriber that wants to be waited for. Returns false if it is gone.
-    fn hand(&self, outbox: &Subscriber, guard: &mut OutboxGuard<'_>, runs: &[&Run<'_>]) -> bool {
-        let taken = guard.deliver(runs);
-        if guard.take_backpressure() {
-            self.slow_subscribers.borrow_mut().push(outbox.clone());
-        } else if guard.has_room() {
-            let copies: u64 = runs.iter().map(|run| run.messages()).sum();
-            self.direct.set(self.direct.get() + copies);
-        }
-        taken
-    }
-
-    fn withdraw(&self, copies: u64) {
-        self.withdrawn.set(self.withdrawn.get() + copies);
     }
 }
 

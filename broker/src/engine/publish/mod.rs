@@ -10,6 +10,7 @@
 
 mod batch;
 mod delivery;
+mod slot;
 
 use std::collections::HashMap;
 use std::mem;
@@ -30,7 +31,7 @@ use crate::engine::stats::topic_stats::TopicStats;
 pub(crate) use batch::Place;
 
 use batch::{Batch, Segment, To, merged};
-use delivery::{Outcome, Slot};
+use slot::{Outcome, Slot};
 
 /// Bytes that may be copied together for all subscribers before they are delivered, and that the
 /// buffers for them may take from batch to batch.

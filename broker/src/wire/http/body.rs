@@ -9,7 +9,8 @@ use httparse::Status;
 use super::request::{Framing, RequestRefusal};
 use super::site::{Site, Unfinished};
 use crate::engine::memory::read_buffer::ReadBuffer;
-use crate::wire::{Arrival, End, Source};
+use crate::wire::end::End;
+use crate::wire::source::{Arrival, Source};
 
 /// So much is read at a time.
 const PIECE_BYTES: usize = 64 * 1024;

@@ -28,8 +28,9 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::ReadBuffer;
-use crate::wire::websocket::Subprotocol;
-use crate::wire::{Arrival, End, Source, take_limits};
+use crate::wire::end::End;
+use crate::wire::protocols::Subprotocol;
+use crate::wire::source::{Arrival, Source, take_limits};
 
 use body::BodyError;
 use request::{HEAD_BYTES, RequestHead, RequestRefusal};

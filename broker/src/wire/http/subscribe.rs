@@ -14,7 +14,8 @@ use super::response::encode_head;
 use super::stream::Form;
 use super::{HttpConversation, Next};
 use crate::engine::memory::read_buffer::ReadBuffer;
-use crate::wire::{Arrival, End, Source};
+use crate::wire::end::End;
+use crate::wire::source::{Arrival, Source};
 
 /// Set by `EventSource` when it comes back.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");

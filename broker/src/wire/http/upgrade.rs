@@ -11,7 +11,7 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::request::{RequestHead, RequestRefusal};
 use super::response::encode_head;
-use crate::wire::websocket::Subprotocol;
+use crate::wire::protocols::Subprotocol;
 
 /// The wires inside, as subprotocols; of several that a client can, the first.
 const SUBPROTOCOLS: [(&str, Subprotocol); 3] = [

@@ -23,7 +23,8 @@ use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::queue::policies::MOST_WILD;
 use crate::engine::outbox::run::MESSAGE;
 use crate::engine::outbox::run::PublishOptions;
-use crate::wire::{Arrival, End, Source, take_limits};
+use crate::wire::end::End;
+use crate::wire::source::{Arrival, Source, take_limits};
 
 const PUBLISH: &[u8] = b"PUBLISH ";
 

@@ -7,15 +7,8 @@ use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::CloseCode;
 
-use super::frame::CONTROL_BYTES;
-use crate::wire::End;
-
-/// A rule that the client has broken, and the code that says so.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Violation {
-    pub(super) code: CloseCode,
-    pub(super) why: &'static str,
-}
+use super::frame::{CONTROL_BYTES, Violation, rule};
+use crate::wire::end::End;
 
 /// What of a tunnel its last frame depends on.
 #[derive(Default)]
@@ -30,13 +23,6 @@ pub(super) enum CloseReason {
     /// The client has sent a close frame, with or without a code.
     Asked(Option<CloseCode>),
     Violated(Violation),
-}
-
-pub(super) fn rule(why: &'static str) -> Violation {
-    Violation {
-        code: CloseCode::Protocol,
-        why,
-    }
 }
 
 impl TunnelEnd {

@@ -12,6 +12,17 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 use crate::engine::outbox::encoder::Encoder;
 use crate::wire::line;
 use crate::wire::mqtt::{self, Encoders};
+use crate::wire::protocols::Subprotocol;
+
+impl Subprotocol {
+    /// What the outbox says before more is known of the client.
+    pub(crate) fn encoder(self) -> &'static Encoder {
+        match self {
+            Self::Line => &ENCODER,
+            Self::Mqtt => MQTT.v3,
+        }
+    }
+}
 
 /// For the line protocol in a tunnel: a frame for each line, with the line end in it.
 pub(super) const ENCODER: Encoder = Encoder {

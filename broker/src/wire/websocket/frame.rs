@@ -6,12 +6,24 @@
 use std::io::Cursor;
 
 use tungstenite::protocol::frame::FrameHeader;
-use tungstenite::protocol::frame::coding::OpCode;
-
-use super::close::{Violation, rule};
+use tungstenite::protocol::frame::coding::{CloseCode, OpCode};
 
 /// The longest payload of a control frame.
 pub(super) const CONTROL_BYTES: u64 = 125;
+
+/// A rule that the client has broken, and the code that says so.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Violation {
+    pub(super) code: CloseCode,
+    pub(super) why: &'static str,
+}
+
+pub(super) fn rule(why: &'static str) -> Violation {
+    Violation {
+        code: CloseCode::Protocol,
+        why,
+    }
+}
 
 /// The head of a frame that keeps the rules.
 pub(super) struct FrameHead {

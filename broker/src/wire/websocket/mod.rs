@@ -9,27 +9,6 @@ mod encoder;
 mod frame;
 mod tunnel;
 
-use crate::engine::outbox::encoder::Encoder;
-
 pub(crate) use close::TunnelEnd;
 pub(crate) use encoder::MQTT;
 pub(crate) use tunnel::Tunnel;
-
-/// What is spoken inside (RFC 6455 §1.9).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Subprotocol {
-    /// The line protocol: the end of a message is the end of a line.
-    Line,
-    /// MQTT: messages are binary, and their ends mean nothing [MQTT-6.0.0-1] [MQTT-6.0.0-2].
-    Mqtt,
-}
-
-impl Subprotocol {
-    /// What the outbox says before more is known of the client.
-    pub(crate) fn encoder(self) -> &'static Encoder {
-        match self {
-            Self::Line => &encoder::ENCODER,
-            Self::Mqtt => MQTT.v3,
-        }
-    }
-}

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
-use super::Subprotocol;
-use super::close::{CloseReason, TunnelEnd, Violation, close_code, rule};
-use super::frame::{FrameHead, OpenFrame, unmask};
+use super::close::{CloseReason, TunnelEnd, close_code};
+use super::frame::{FrameHead, OpenFrame, Violation, rule, unmask};
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::session::clients::ClientRecord;
-use crate::wire::{Arrival, Source};
+use crate::wire::protocols::Subprotocol;
+use crate::wire::source::{Arrival, Source};
 
 /// The most bytes of frames that are read at a time.
 const RAW_BYTES: usize = 64 * 1024;

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::in_flight::MAX_IN_FLIGHT;
 use crate::engine::memory::budget::Charge;
 use crate::engine::outbox::run::{PublishOptions, Redelivery};
 
@@ -16,6 +15,9 @@ use crate::engine::outbox::run::{PublishOptions, Redelivery};
 /// if it has extras.
 const QUEUED_BYTES: usize = 80;
 const EXTRAS_BYTES: usize = 64;
+
+/// For how many messages an empty queue keeps room.
+const MAX_IDLE_CAPACITY: usize = 4096;
 
 /// How many bytes are charged at a time to the memory of all, where there are as many.
 const CHARGE_BYTES: usize = 4096;
@@ -125,7 +127,7 @@ impl WaitingQueue {
 
     /// Gives back the room of what a client missed while it was away: it is not needed again soon.
     pub(crate) fn shrink(&mut self) {
-        if self.0.is_empty() && self.0.capacity() > 4 * MAX_IN_FLIGHT {
+        if self.0.is_empty() && self.0.capacity() > MAX_IDLE_CAPACITY {
             self.0 = VecDeque::new();
         }
     }

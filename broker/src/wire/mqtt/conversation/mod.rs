@@ -21,7 +21,8 @@ use super::{Encoders, Version};
 use crate::engine::client::{Answers, Client};
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::delivery::in_flight::{Ack, AckEffect};
-use crate::wire::{Arrival, End, Source};
+use crate::wire::end::End;
+use crate::wire::source::{Arrival, Source};
 
 /// With more answers than this in hand the batch is ended early.
 const ANSWER_BYTES: usize = 32 * 1024;
