@@ -202,6 +202,7 @@ impl Client<'_> {
             attributes: Attributes::default(),
         };
         let kept = retained_line(&mut line);
+        self.last = None;
         // Held until the message is delivered: see `publish_retained`.
         let mut retained = self.engine.retained.write();
         retained.set_own(topic, &kept, line.payload.unescape().len());
