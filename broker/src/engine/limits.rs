@@ -79,6 +79,7 @@ impl SharedLimits {
 
     /// Replaces all of them. Readers find out when they refresh their copy.
     pub(crate) fn replace(&self, limits: Limits) {
+        // No lock is taken under this one: readers may hold that of their outbox.
         let mut current = self.current.write();
         *current = Arc::new(limits);
         // Under the lock, so that versions rise in the order of the values. Release pairs with the

@@ -33,6 +33,8 @@ use crate::sync::{AtomicBool, Mutex, RwLock};
 /// Everything that connections have in common.
 pub(crate) struct Engine {
     pub(crate) limits: Arc<SharedLimits>,
+    /// Held while limits are replaced.
+    replacing: Mutex<()>,
     pub(crate) router: Arc<Router>,
     /// Its lock is taken before that of an outbox, never after.
     pub(crate) retained: RwLock<Retained>,
@@ -80,6 +82,7 @@ impl Engine {
             block_log: LogLimit::default(),
             passwords_noted: AtomicBool::new(false),
             limits: Arc::new(SharedLimits::new(limits)),
+            replacing: Mutex::default(),
         })
     }
 
@@ -93,11 +96,15 @@ impl Engine {
             retained_bytes,
             ..
         } = limits;
+        // One at a time, so that what has a bound of its own gets that of the same limits. The locks below are
+        // taken under this one, and this one under none.
+        let _replacing = self.replacing.lock();
         self.limits.replace(limits);
         self.memory.set_limit(memory_bytes);
         self.retained.write().set_limits(retained, retained_bytes);
-        // After the shared value: a connection that enters too late to be found here has an outbox made
-        // of the new limits, or looks again once it has entered.
+        // After the shared value: a connection that enters too late to be found here sets its outbox to it
+        // once it has entered. Until all are set, a line longer than an outbox takes is dropped there and told
+        // as a GAP.
         for record in self.clients.present() {
             record.outbox().set_limit(outbox_bytes);
         }
