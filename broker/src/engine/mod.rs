@@ -101,6 +101,7 @@ impl Engine {
         let _replacing = self.replacing.lock();
         self.limits.replace(limits);
         self.memory.set_limit(memory_bytes);
+        // Under the lock of this function, as said above; released at once.
         self.retained.write().set_limits(retained, retained_bytes);
         // After the shared value: a connection that enters too late to be found here sets its outbox to it
         // once it has entered. Until all are set, a line longer than an outbox takes is dropped there and told

@@ -21,7 +21,7 @@ const FLOORS: [&str; 20] = [
     "wire",
     "admin",
     "engine/expiry.rs",
-    "engine/client.rs",
+    "engine/client",
     "engine/mod.rs",
     "engine/session",
     "engine/publish",
@@ -30,7 +30,7 @@ const FLOORS: [&str; 20] = [
     "engine/outbox",
     "engine/stats",
     "engine/memory",
-    "config/limits.rs",
+    "engine/limits.rs",
     "clock.rs",
     "sync.rs",
 ];
@@ -149,7 +149,7 @@ mod tests {
         let floor = |path: &str| floor(&Path::new(BROKER).join(path)).map(|floor| FLOORS[floor]);
         assert_eq!(floor("engine/outbox/queue/mod.rs"), Some("engine/outbox"));
         assert_eq!(floor("engine/mod.rs"), Some("engine/mod.rs"));
-        assert_eq!(floor("config/limits.rs"), Some("config/limits.rs"));
+        assert_eq!(floor("engine/limits.rs"), Some("engine/limits.rs"));
         assert_eq!(floor("config/mod.rs"), Some("config"));
         assert_eq!(floor("engine/other.rs"), None);
         assert_eq!(floor("network.rs"), None);

@@ -73,6 +73,7 @@ impl Flusher {
     /// Flushes until it is stopped.
     pub(crate) fn run(&self) {
         let mut events: Vec<Event> = Vec::with_capacity(EVENTS);
+        // Acquire pairs with the Release in `stop`; the event that `stop` causes ends the wait below.
         while !self.stopped.load(Ordering::Acquire) {
             events.clear();
             match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
@@ -94,6 +95,7 @@ impl Flusher {
 
     /// Ends [`Flusher::run`].
     pub(crate) fn stop(&self) {
+        // Release, and before the write: the thread that the write wakes must find it.
         self.stopped.store(true, Ordering::Release);
         // Only a full counter could refuse, and then the thread is awake anyway.
         let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());

@@ -418,7 +418,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::engine::limits::{CachedLimits, Limits, SharedLimits};
     use crate::engine::memory::read_buffer::ReadBuffer;
-    use crate::engine::outbox::delivery::writer::{Details, Written};
+    use crate::engine::outbox::delivery::writer::{Details, PacketWriter, Written};
     use crate::engine::outbox::queue::COPY_BELOW_BYTES;
 
     /// A sink that takes what a test lets it take.

@@ -151,6 +151,7 @@ impl Clients {
         // other's, so at least one of the two must see what the other wrote.
         self.held_off.store(true, Ordering::SeqCst);
         let deadline = Instant::now() + BATCH_TIME;
+        // Inside the lock of the audit, and held for the copy only: connections that come or leave need it.
         let all: Vec<_> = self.table.lock().all().cloned().collect();
         for record in &all {
             // SeqCst: as above. Polled, so that a batch need not wake anyone at its end.
@@ -158,6 +159,7 @@ impl Clients {
                 thread::sleep(POLL_INTERVAL);
             }
         }
+        // Inside the lock of the audit, so that no other one lets batches go on meanwhile.
         let table = self.table.lock();
         let mut ledger = table.past;
         let mut is_exact = true;
@@ -348,6 +350,7 @@ impl ClientRecord {
             if !clients.held_off.load(Ordering::SeqCst) {
                 return;
             }
+            // SeqCst, as above: the audit must not see this batch end and then a later one begin unasked.
             self.busy.store(false, Ordering::SeqCst);
             clients.wait_until_opened();
         }
