@@ -94,9 +94,8 @@ impl MqttConversation<'_, '_> {
             retain_as_published: options.rap(),
             identifier: identifier.and_then(NonZeroU32::new),
         };
-        let known = match self.client.subscribe_with(filter, wanted) {
-            Ok(known) => known,
-            Err(_) => return byte(MqttError::QuotaExceeded),
+        let Ok(known) = self.client.subscribe_with(filter, wanted) else {
+            return byte(MqttError::QuotaExceeded);
         };
         let greets = match options.rh() {
             RetainHandling::SendRetained => true,
