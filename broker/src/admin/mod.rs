@@ -8,6 +8,7 @@
 
 mod connections;
 mod figures;
+pub(crate) mod metrics;
 pub(crate) mod request;
 mod retained;
 mod rows;
@@ -22,7 +23,7 @@ use std::fmt;
 use protocol::{BadFilter, BadTopic, Filter, Topic};
 use serde::Serialize;
 
-use crate::engine::Engine;
+use crate::engine::client::Client;
 use rows::halve;
 
 pub(crate) use connections::ConnectionsAnswer;
@@ -107,7 +108,7 @@ pub(crate) enum BadArgument {
 /// Works the answer out. `argument` is empty for none. For a thread that handles a batch only after
 /// [`ClientRecord::settle`](crate::engine::session::clients::ClientRecord::settle), because an audit waits for batches.
 pub(crate) fn answer(
-    engine: &Engine,
+    client: &Client<'_>,
     what: What,
     argument: &[u8],
     limit: usize,
@@ -120,6 +121,7 @@ pub(crate) fn answer(
     let every = Filter::parse("#")?;
     // An inquiry may look at every filter of every client: two at a time would take two processors
     // from publishers. The lock is the first that is taken, and no publisher takes it.
+    let engine = client.engine();
     let _one_at_a_time = engine.asking.lock();
     Ok(match what {
         What::Audit => Answer::Audit(AuditAnswer::of(engine)),

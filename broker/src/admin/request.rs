@@ -48,7 +48,7 @@ impl Client<'_> {
         }
         // An audit waits until no batch is under way, and this one is done but for the answer.
         self.settle_all();
-        let answer = admin::answer(self.engine(), what, &payload.unescape(), limit);
+        let answer = admin::answer(self, what, &payload.unescape(), limit);
         self.begin();
         let room = most_bytes.saturating_sub(
             FRAME_BYTES + reply.as_str().len() + attributes.get(ID).map_or(0, |id| 2 * id.len()),

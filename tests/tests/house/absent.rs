@@ -48,6 +48,29 @@ fn the_engine_names_no_frame_no_packet_and_no_socket() {
 }
 
 #[test]
+fn a_wire_reaches_the_engine_through_its_client_alone() {
+    // What a client stands for; its own fields are private.
+    const BEHIND_THE_GATE: [&[&str]; 7] = [
+        &["crate", "::", "engine", "::", "Engine"],
+        &["engine", "::", "retained"],
+        &["engine", "::", "publish"],
+        &["engine", "::", "routing"],
+        &[".", "engine", "("],
+        &["OutboxGuard"],
+        &["Outbox"],
+    ];
+    let mut faults = Vec::new();
+    for file in sources("broker/src/wire") {
+        let named = BEHIND_THE_GATE.iter().filter(|words| file.has(words));
+        faults.extend(named.map(|words| format!("{} names {}", place(&file), words.concat())));
+    }
+    none(
+        "a wire asks engine::Client; what it needs and does not find there becomes a method of it",
+        faults,
+    );
+}
+
+#[test]
 fn the_broker_asks_no_value_for_its_type() {
     let files = sources("broker/src");
     let asks = |file: &&Source| {

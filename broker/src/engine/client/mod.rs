@@ -29,6 +29,8 @@ use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::session::Session;
 use crate::engine::session::clients::ClientRecord;
 use crate::engine::stats::ledger::Totals;
+use crate::engine::stats::log_limit::Suppressed;
+use crate::sync::Ordering;
 
 pub(crate) use lifecycle::{NoMemory, SessionBusy};
 pub(crate) use publish::{BrokersOwn, Message, PublishError};
@@ -160,6 +162,7 @@ impl<'a> Client<'a> {
         self.record.id()
     }
 
+    /// For what tells about the broker, and for what takes the client out of it; not for a wire.
     pub(crate) fn engine(&self) -> &'a Engine {
         self.engine
     }
@@ -169,11 +172,7 @@ impl<'a> Client<'a> {
         &self.record
     }
 
-    /// The outbox of its session, which may be older than the connection.
-    pub(crate) fn outbox(&self) -> &Subscriber {
-        &self.outbox
-    }
-
+    /// Its session, which may be older than the connection.
     pub(crate) fn session(&self) -> &Session {
         &self.session
     }
@@ -243,6 +242,17 @@ impl<'a> Client<'a> {
     /// Returns when the client has taken enough of its answers. Only between batches.
     pub(crate) fn wait_between_batches(&self) {
         self.outbox.wait_for_room();
+    }
+
+    /// The client does not answer a PING. Returns what the log says besides, if it is to say so.
+    pub(crate) fn note_stale(&self) -> Option<Suppressed> {
+        self.engine.metrics.stale.add(1);
+        self.engine.stale_log.say(Instant::now())
+    }
+
+    /// Whether no client before this one came with a password.
+    pub(crate) fn is_first_with_password(&self) -> bool {
+        !self.engine.passwords_noted.swap(true, Ordering::Relaxed)
     }
 
     /// This many frames were refused.

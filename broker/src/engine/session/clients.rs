@@ -317,6 +317,14 @@ impl ClientRecord {
         self.session().outbox()
     }
 
+    /// Sends the client something beside its conversation, as it is, and returns when it has taken enough of
+    /// its answers. For its own thread.
+    pub(crate) fn interject(&self, bytes: &[u8]) {
+        let outbox = self.outbox();
+        outbox.lock().signal(bytes);
+        outbox.wait_for_room();
+    }
+
     /// Ends all waiting for the client without a deadline, now and later: the broker stops.
     pub(crate) fn hurry(&self) {
         // In this order, because the connection may move to another session meanwhile: either it finds

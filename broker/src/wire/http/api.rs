@@ -47,7 +47,7 @@ impl HttpConversation<'_, '_> {
             }
         }
         self.client.settle_all();
-        let answer = admin::answer(self.client.engine(), what, argument.as_bytes(), limit);
+        let answer = admin::answer(self.client, what, argument.as_bytes(), limit);
         let answer = answer.map_err(|why| match why {
             BadArgument::NoTopic => bad("the topic is missing; write ?topic=<topic>".to_owned()),
             BadArgument::Filter(_) | BadArgument::Topic(_) => bad(why.to_string()),

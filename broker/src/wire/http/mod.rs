@@ -6,7 +6,6 @@
 
 mod api;
 mod body;
-mod metrics;
 mod page;
 mod publish;
 mod request;
@@ -26,6 +25,7 @@ use http::header::{
 };
 use http::{HeaderMap, Method, StatusCode};
 
+use crate::admin::metrics;
 use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::wire::end::End;
@@ -209,7 +209,7 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
     fn look_up(&mut self, head: &RequestHead) -> Result<Response, RequestRefusal> {
         match head.path.as_str() {
             "/metrics" => {
-                let text = metrics::text(self.client.engine());
+                let text = metrics::text(self.client);
                 Ok(Response::new(StatusCode::OK, metrics::CONTENT_TYPE, text))
             }
             path if let Some(part) = page::part(path) => Ok(page::response(part, head)),

@@ -8,7 +8,6 @@
 
 use std::mem;
 use std::ops::{ControlFlow, Range};
-use std::time::Instant;
 
 use memchr::{memchr, memchr_iter, memchr2, memrchr};
 use protocol::{
@@ -523,8 +522,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
             }
             Silence::Pinged => {
                 self.silence = Silence::Stale;
-                self.client.engine().metrics.stale.add(1);
-                if let Some(more) = self.client.engine().stale_log.say(Instant::now()) {
+                if let Some(more) = self.client.note_stale() {
                     log::info!(
                         "connection {} is stale: no answer to PING, it stays{more}",
                         self.client.id()

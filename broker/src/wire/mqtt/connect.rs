@@ -16,7 +16,6 @@ use super::{Encoders, Version, message, property};
 use crate::engine::client::{Client, NoMemory, SessionBusy};
 use crate::engine::limits::Limits;
 use crate::engine::session::{Expiry, Will};
-use crate::sync::Ordering;
 
 /// Messages at QoS 1 and 2 that a client may have sent before they are acknowledged.
 pub(super) const RECEIVE_MAXIMUM: u16 = 1024;
@@ -307,12 +306,7 @@ fn short(connect: &Connect, id: PropertyId) -> Option<u16> {
 
 /// Says once that passwords are not checked.
 fn note_password(client: &Client<'_>, connect: &Connect) {
-    if (connect.user_name.is_some() || connect.has_password)
-        && !client
-            .engine()
-            .passwords_noted
-            .swap(true, Ordering::Relaxed)
-    {
+    if (connect.user_name.is_some() || connect.has_password) && client.is_first_with_password() {
         log::warn!(
             "connection {} comes with a user name: this broker checks none yet, anyone is let in",
             client.id()

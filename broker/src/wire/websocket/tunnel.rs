@@ -210,9 +210,7 @@ impl<'a, S: Source> Tunnel<'a, S> {
                 frame
                     .format(&mut pong)
                     .expect("a vector takes what is written");
-                let outbox = self.record.outbox();
-                outbox.lock().signal(&pong);
-                outbox.wait_for_room();
+                self.record.interject(&pong);
             }
             Control::Pong => {}
             Control::Close => {

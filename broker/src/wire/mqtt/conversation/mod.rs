@@ -194,9 +194,9 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
                 let fault = Fault::new(MqttError::QuotaExceeded, why);
                 ControlFlow::Break(self.refuse(buffer, fault))
             }
-            Arrival::End if self.client.outbox().lock().is_ending() => ControlFlow::Break(
-                End::Refused("its client identifier has connected again".into()),
-            ),
+            Arrival::End if self.client.is_ending() => ControlFlow::Break(End::Refused(
+                "its client identifier has connected again".into(),
+            )),
             Arrival::End => ControlFlow::Break(End::Left),
             Arrival::Stopping => ControlFlow::Break(End::Stopping),
             Arrival::Failed(err) => ControlFlow::Break(err.into()),

@@ -14,15 +14,17 @@ use rustix::param::page_size;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::engine::Engine;
+use crate::engine::client::Client;
 use crate::engine::stats::latency::{BOUNDS, Latencies};
 
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type Labels = [(&'static str, &'static str); 1];
 
-/// For a thread that handles no batch: figures of messages are those of one moment.
+/// For a client that is inside no batch: figures of messages are those of one moment.
 #[inline(never)]
-pub(crate) fn text(engine: &Engine) -> String {
+pub(crate) fn text(client: &Client<'_>) -> String {
+    let engine = client.engine();
     let mut registry = Registry::default();
     let figures = registry.sub_registry_with_prefix("dallal");
     messages(figures, engine);
@@ -46,7 +48,7 @@ fn messages(figures: &mut Registry, engine: &Engine) {
         ("messages_published", "Messages accepted", account.published),
         (
             "messages_unmatched",
-            "Messages that nobody wanted",
+            "Messages without a subscriber",
             account.unmatched,
         ),
         (
