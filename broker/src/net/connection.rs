@@ -121,6 +121,7 @@ impl Connection {
         } = client.end_connection();
         let last = panic::catch_unwind(AssertUnwindSafe(|| {
             client.redeliver(&redeliveries);
+            // However else it has ended, also after a breach of a rule [MQTT-3.1.2-8].
             if !matches!(end, End::SaidBye | End::Stopping) {
                 client.publish_will();
             }

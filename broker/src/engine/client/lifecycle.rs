@@ -64,6 +64,8 @@ impl Client<'_> {
             }
         };
         self.session.set_expiry(expiry);
+        // It stays with the session [MQTT-3.1.2-7] of 5.0. Without one, none is left from before
+        // [MQTT-3.1.2-12] of 3.1.1.
         self.session.set_will(will);
         Ok(is_resumed)
     }
@@ -108,15 +110,16 @@ impl Client<'_> {
         };
         guard.answer(welcome);
         if guard.is_ending() {
-            // Another connection has asked for the session before this one was welcomed.
+            // Another connection has asked for the session before this one was welcomed, which comes first
+            // [MQTT-3.14.0-1].
             guard.answer(encoder.taken_over);
             guard.take_over();
         }
         guard.pump();
     }
 
-    /// The connection has ended: the session ends with it, unless it outlasts its connections. Returns
-    /// what is left over.
+    /// The connection has ended: the session ends with it and not before [MQTT-4.1.0-2] of 3.1.1, unless it
+    /// outlasts its connections [MQTT-3.1.2-23] of 5.0. Returns what is left over.
     #[inline(never)]
     pub(crate) fn end_connection(&mut self) -> Remains {
         self.engine.memory.note_returned(self.dispatch.scratch());
@@ -153,6 +156,7 @@ impl Client<'_> {
             .dropped
             .add(remains.tally.dropped.total());
         self.redeliver(&remains.redeliveries);
+        // It does not wait longer than its session [MQTT-3.1.2-8] of 5.0.
         if let Some(will) = session.take_will() {
             self.publish_message(&will);
         }
@@ -212,7 +216,7 @@ impl Client<'_> {
     }
 
     /// The connection has ended without a goodbye: what the client wanted to be said then is
-    /// published.
+    /// published [MQTT-3.1.2-8].
     #[inline(never)]
     pub(crate) fn publish_will(&mut self) {
         if let Some(will) = self.session.take_will_at_end() {
@@ -288,7 +292,8 @@ fn stretch(lines: &[u8]) -> Option<(Topic<'_>, usize, u64)> {
     found
 }
 
-/// Asks the connection that has a session to leave it. Its thread may wait for its client; it need not.
+/// Asks the connection that has a session to leave it [MQTT-3.1.4-2] of 3.1.1, [MQTT-3.1.4-3] of 5.0. Its
+/// thread may wait for its client; it need not.
 fn take_over(session: &Session) {
     session.outbox().lock().take_over();
     session.outbox().hurry();

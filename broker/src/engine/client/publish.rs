@@ -85,6 +85,7 @@ impl Client<'_> {
             payload: message.payload,
             attributes: message.attributes.without(&[RETAIN, RETAINED]),
         };
+        // Any other changes nothing that is retained [MQTT-3.3.1-12] of 3.1.1, [MQTT-3.3.1-8] of 5.0.
         if message.options.retain {
             return Ok(self.publish_retained(buffer, line, message.options)?);
         }
@@ -268,6 +269,8 @@ fn is_topic(rest: &[u8], topic: &[u8]) -> bool {
 }
 
 fn retain(retained: &mut Retained, line: &mut MessageLine<'_>, qos: u8) -> Result<(), Full> {
+    // It is not retained itself [MQTT-3.3.1-11] of 3.1.1, [MQTT-3.3.1-7] of 5.0; the caller delivers it like
+    // others [MQTT-3.3.1-10] of 3.1.1.
     if line.payload.is_empty() {
         retained.clear(line.topic);
         return Ok(());

@@ -250,6 +250,7 @@ impl Client<'_> {
     pub(crate) fn unsubscribe(&mut self, filter: Filter<'_>) -> bool {
         let was_there = self.session.subscriptions().remove(filter.as_str());
         if was_there {
+            // What the outbox has of this filter stays there and is delivered to the end [MQTT-3.10.4-3].
             self.engine.router.unsubscribe(filter, &self.outbox);
             // To take a policy back never fails.
             let _ = self.outbox.lock().choose(filter, None);
@@ -286,7 +287,8 @@ fn find<'f, W>(
     found
 }
 
-/// The line of a retained message, with the seconds that are left of its time; none if none are.
+/// The line of a retained message, with the seconds that are left of its time; none if none are
+/// [MQTT-3.3.2-5].
 fn fresh(entry: &Entry, now: Moment) -> Option<Bytes> {
     let line = &entry.message;
     if line[0] != b'@' || memmem::find(line, b"ttl=").is_none() {

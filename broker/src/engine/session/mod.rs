@@ -139,8 +139,8 @@ impl Session {
         drop(before);
     }
 
-    /// Takes the will out if it is to be published when the connection ends: at once, because it has no
-    /// delay or the session ends too.
+    /// Takes the will out, so that it is published once [MQTT-3.1.2-10], if that is to be when the connection
+    /// ends: at once, because it has no delay or the session ends too.
     pub(crate) fn take_will_at_end(&self) -> Option<Will> {
         let mut terms = self.terms.lock();
         let outlasts = terms.expiry != Expiry::AtOnce;
@@ -163,7 +163,7 @@ impl Session {
         self.lifecycle() == Lifecycle::Attached
     }
 
-    /// A connection serves it from now on: neither does it expire nor is its will due.
+    /// A connection serves it from now on: neither does it expire nor is its will due [MQTT-3.1.3-9] of 5.0.
     fn attach(&self) {
         let mut terms = self.terms.lock();
         terms.lifecycle = Lifecycle::Attached;
@@ -204,7 +204,7 @@ impl Session {
         }
     }
 
-    /// Takes the will out if its time has come.
+    /// Takes the will out if its time has come [MQTT-3.1.2-8] of 5.0.
     fn take_due_will(&self, now: Instant) -> Option<Will> {
         let mut terms = self.terms.lock();
         terms

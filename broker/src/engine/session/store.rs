@@ -28,6 +28,7 @@ pub(crate) struct SessionStore {
 
 #[derive(Default)]
 struct SessionTable {
+    /// By the identifier of the client [MQTT-3.1.3-2].
     sessions: HashMap<Box<str>, Arc<Session>, RandomState>,
     /// When to look at which session. Some entries are out of date: the session says what holds.
     due: BinaryHeap<Reverse<(Instant, Box<str>)>>,
@@ -82,6 +83,7 @@ impl SessionStore {
                 }
             }
         }
+        // [MQTT-3.1.2-4] of 3.1.1, [MQTT-3.1.2-5] of 5.0.
         if !clean && let Some(session) = table.sessions.get(client_id) {
             session.attach();
             // Its last connection may have ended by itself just before it was asked to. Only under the
@@ -89,6 +91,8 @@ impl SessionStore {
             session.outbox().reopen();
             return Opened::Resumed(session.clone());
         }
+        // A new one, because the client wants no other [MQTT-3.1.2-6] of 3.1.1, [MQTT-3.1.2-4] of 5.0, or
+        // because it has none [MQTT-3.1.2-4] of 3.1.1, [MQTT-3.1.2-6] of 5.0.
         let _ = own.client_id.set(client_id.into());
         let before = table.sessions.insert(client_id.into(), own.clone());
         Opened::New(before.inspect(|before| before.end()))
@@ -163,6 +167,7 @@ impl SessionTable {
         let Lifecycle::Detached { until } = session.lifecycle() else {
             return None;
         };
+        // [MQTT-4.1.0-2] of 5.0.
         if until.is_some_and(|until| until <= now) {
             session.end();
             return self.sessions.remove(&client_id).map(Due::Expired);

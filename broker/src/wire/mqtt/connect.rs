@@ -23,7 +23,8 @@ pub(super) const RECEIVE_MAXIMUM: u16 = 1024;
 /// Topics that a client may stand a number for.
 pub(super) const ALIASES: u16 = 256;
 
-/// The longest client identifier: it stands in the log.
+/// The longest client identifier: it stands in the log. Up to here any UTF-8 is allowed, which is more
+/// than [MQTT-3.1.3-5] asks for.
 const CLIENT_ID_BYTES: usize = 1024;
 
 /// An interval that does not end.
@@ -122,7 +123,7 @@ pub(super) fn accept(
     attach(client, &identity, &terms, encoders, is_resumed);
     Ok(Accepted {
         version,
-        // One and a half times the keep alive [MQTT-3.1.2-22].
+        // One and a half times the keep alive [MQTT-3.1.2-24] of 3.1.1, [MQTT-3.1.2-22] of 5.0.
         keep_alive: Duration::from_secs(connect.keep_alive.into()) * 3 / 2,
         reply_limits: terms.reply_limits,
         expiry: terms.asked_expiry,
@@ -132,6 +133,7 @@ pub(super) fn accept(
 /// Who connects.
 fn identify(client: &Client<'_>, connect: &Connect) -> Result<Identity, Refusal> {
     connect.check_authentication().map_err(|why| (why, None))?;
+    // Answered by code 0x02, then closed [MQTT-3.1.3-9] of 3.1.1.
     let rejected = |why: &'static str| {
         let why = Fault::new(MqttError::ClientIdentifierNotValid, why);
         (why, Some(ConnectReturnCode::IdentifierRejected))
@@ -171,6 +173,7 @@ fn negotiate(connect: &Connect, limits: &Limits) -> Terms {
             version: connect.version,
             receive_maximum: short(connect, PropertyId::ReceiveMaximum).unwrap_or(u16::MAX),
             packet_bytes,
+            // Without the property it takes none [MQTT-3.1.2-27].
             aliases: short(connect, PropertyId::TopicAliasMaximum).unwrap_or(0),
         },
         reply_limits: ReplyLimits {
@@ -225,6 +228,8 @@ fn new_will(client: &Client<'_>, will: &WillPacket) -> Result<Will, Refusal> {
         (why, Some(ConnectReturnCode::NotAuthorized))
     })?;
     let mut attributes: Attributes<'_> = message::attributes(&will.properties);
+    // Retained only if the client wants that: [MQTT-3.1.2-16] [MQTT-3.1.2-17] of 3.1.1, [MQTT-3.1.2-14]
+    // [MQTT-3.1.2-15] of 5.0.
     if will.retain {
         attributes
             .push_flag(RETAIN)
@@ -244,7 +249,8 @@ fn new_will(client: &Client<'_>, will: &WillPacket) -> Result<Will, Refusal> {
         })
 }
 
-/// Opens the session of this client. Returns whether it is an earlier one.
+/// Opens the session of this client, a new one if it is to be `clean` [MQTT-3.1.4-3] of 3.1.1,
+/// [MQTT-3.1.4-4] of 5.0. Returns whether it is an earlier one.
 fn open_session(
     client: &mut Client<'_>,
     identity: &Identity,
@@ -269,7 +275,8 @@ fn open_session(
     })
 }
 
-/// Attaches the session to this connection, and sends CONNACK before anything else [MQTT-3.2.0-1].
+/// Attaches the session to this connection, and sends CONNACK with code 0 [MQTT-3.1.4-4] of 3.1.1,
+/// [MQTT-3.1.4-5] of 5.0, before anything else [MQTT-3.2.0-1].
 fn attach(
     client: &mut Client<'_>,
     identity: &Identity,
@@ -278,6 +285,8 @@ fn attach(
     is_resumed: bool,
 ) {
     let version = terms.limits.version;
+    // Session present says whether an earlier session goes on: [MQTT-3.2.2-1] [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+    // of 3.1.1, [MQTT-3.2.2-2] [MQTT-3.2.2-3] of 5.0.
     let welcome = welcome(identity, terms, client.limits(), is_resumed).encode(version);
     let writer = ConnectionWriter::new(&identity.client_id, terms.limits);
     client.attach_session(encoders.of(version), Box::new(writer), &welcome);

@@ -48,9 +48,11 @@ impl ConnectionWriter {
             return Some((alias, false));
         }
         let count = self.aliases.len() as u16;
+        // [MQTT-3.1.2-26] [MQTT-3.1.2-27].
         if count >= self.limits.aliases {
             return None;
         }
+        // From one to the client's maximum [MQTT-3.3.2-11].
         self.aliases.insert(topic.into(), count + 1);
         Some((count + 1, true))
     }

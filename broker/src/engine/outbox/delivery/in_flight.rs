@@ -8,9 +8,10 @@
 //! | QoS 2 sent     | out of turn | released      | done            | out of turn | sent again, DUP     |
 //! | QoS 2 released | out of turn | release again | release again   | done        | release sent again  |
 //!
-//! Messages and releases are sent again in the order in which they were sent first. An identifier is
-//! taken from the moment a message is sent until its stage is done. Only this file knows how they are
-//! kept, so that later a run of consecutive identifiers can be one entry.
+//! Messages and releases are sent again in the order in which they were sent first ([MQTT-4.6.0-6] of
+//! 3.1.1, [MQTT-4.6.0-5] of 5.0). An identifier is taken from the moment a message is sent until its
+//! stage is done. Only this file knows how they are kept, so that later a run of consecutive
+//! identifiers can be one entry.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -75,10 +76,14 @@ impl Stage {
     /// The table at the head of this file, but for its last column.
     fn effect(self, ack: Ack) -> AckEffect {
         match (self, ack) {
+            // At QoS 1 only PUBACK ends it [MQTT-4.3.2-3]. A message that is refused is not sent again
+            // [MQTT-4.4.0-2], nor to another member of its group [MQTT-4.8.2-6].
             (Self::AtLeastOnce, Ack::Accepted)
             | (Self::ExactlyOnce, Ack::Received { refused: true }) => AckEffect::Done,
+            // [MQTT-4.3.3-3].
             (Self::ExactlyOnce, Ack::Received { refused: false }) => AckEffect::Release,
             (Self::Released, Ack::Received { .. }) => AckEffect::ReleaseAgain,
+            // [MQTT-4.3.3-5].
             (Self::Released, Ack::Completed) => AckEffect::Completed,
             (Self::AtLeastOnce, Ack::Received { .. } | Ack::Completed)
             | (Self::ExactlyOnce, Ack::Accepted | Ack::Completed)
@@ -122,8 +127,9 @@ impl InFlightWindow {
         unreleased.count()
     }
 
-    /// An identifier that no message in flight has. It is taken until [`InFlightWindow::free`], or until
-    /// the message that is pushed with it is done.
+    /// An identifier that no message in flight has [MQTT-2.3.1-4] of 3.1.1, [MQTT-2.2.1-4] [MQTT-4.3.2-1]
+    /// [MQTT-4.3.3-1] of 5.0. It is taken until [`InFlightWindow::free`], or until the message that is
+    /// pushed with it is done.
     pub(crate) fn next_id(&mut self) -> u16 {
         loop {
             // Zero is no identifier [MQTT-2.2.1-3].
@@ -187,6 +193,7 @@ impl InFlightWindow {
             AckEffect::Done | AckEffect::Completed => self.remove(at),
             AckEffect::Release => {
                 entry.stage = Stage::Released;
+                // The message itself is not sent again [MQTT-4.3.3-6].
                 entry.message.line = Bytes::new();
             }
             AckEffect::ReleaseAgain | AckEffect::Unknown | AckEffect::OutOfTurn => {}

@@ -121,7 +121,8 @@ impl DeliveryState {
         self.connected = true;
     }
 
-    /// The connection has ended: nothing is sent until there is another.
+    /// The connection has ended: nothing is sent until there is another. What was in flight stays with this
+    /// session, also what it was sent as a member of a group [MQTT-4.8.2-4].
     pub(crate) fn detach(&mut self) {
         self.connected = false;
         self.in_flight.detach();
@@ -130,7 +131,7 @@ impl DeliveryState {
     /// The session ends: what is kept is lost, except for what another member of a group may get.
     /// Returns how much is lost.
     pub(crate) fn end(&mut self, redeliveries: &mut Vec<Redelivery>) -> u64 {
-        // What may have been received at QoS 2 must not be received by another as well.
+        // What may have been received at QoS 2 must not be received by another as well [MQTT-4.8.2-5].
         let in_flight = self.in_flight.take_unreleased();
         let (lost, in_flight): (Vec<_>, Vec<_>) = in_flight.partition(|message| message.qos == 2);
         let mut lost = lost.len() as u64;
@@ -198,10 +199,14 @@ impl DeliveryState {
         };
         let grant = self.grant(&head, only);
         let own = message.run.publisher() == self.session;
+        // [MQTT-3.8.3-3] of 5.0.
         if !grant.any || (own && !grant.local) {
             return Fate::Unwanted;
         }
+        // Set for a new subscription [MQTT-3.3.1-8] of 3.1.1; else only if the subscription wants the flag as
+        // published: [MQTT-3.3.1-9] of 3.1.1, [MQTT-3.3.1-12] [MQTT-3.3.1-13] of 5.0.
         let retain = head.retained || (options.retain && grant.retain_as_published);
+        // [MQTT-3.8.4-6] of 3.1.1, [MQTT-3.8.4-8] of 5.0.
         let qos = options.qos.min(grant.qos);
         let extras = Extras {
             identifiers: grant.identifiers,
@@ -209,6 +214,7 @@ impl DeliveryState {
             gap: 0,
             share: message.run.share().cloned(),
         };
+        // Also while the client is away [MQTT-3.1.2-5] of 3.1.1.
         if qos > 0 {
             return self.keep(message, qos, retain, extras);
         }
@@ -274,7 +280,7 @@ impl DeliveryState {
         Fate::Kept
     }
 
-    /// Sends a message at QoS 0.
+    /// Sends a message at QoS 0, once and without DUP [MQTT-4.3.1-1].
     fn send_now(
         &mut self,
         message: &RunLine<'_>,
@@ -296,6 +302,7 @@ impl DeliveryState {
             .writer
             .write(message.line(), &details, outgoing.begin());
         let span = match (written, &extras.share) {
+            // Done with, as if it had been sent [MQTT-3.1.2-25].
             (Written::TooLong, _) => return Fate::Unwanted,
             (Written::Pinned, None) => Span::Pinned,
             (Written::Yes, None) => Span::Messages(1),
@@ -310,9 +317,11 @@ impl DeliveryState {
     }
 
     /// Adds of what is kept as much as may be sent now, and not much more than `room` bytes. Returns how
-    /// many messages were given up, because they have waited too long or the client cannot take them.
+    /// many messages were given up, because they have waited too long or the client cannot take them; others
+    /// go on [MQTT-3.1.2-25].
     pub(crate) fn pump(&mut self, now: Instant, room: usize, outgoing: &mut Outgoing) -> u64 {
         let mut given_up = 0;
+        // As many as the client takes, from the first on [MQTT-4.9.0-1].
         let window = self.writer.max_in_flight().min(MAX_IN_FLIGHT);
         let begun = outgoing.begin().len();
         while self.connected && outgoing.begin().len() - begun < room {
@@ -321,6 +330,8 @@ impl DeliveryState {
                 .in_flight
                 .next_again()
                 .is_some_and(InFlight::is_released);
+            // Full until an acknowledgement makes room [MQTT-3.3.4-9] [MQTT-4.9.0-2]. Answers and messages at
+            // QoS 0 do not pass here, so they do not wait for that [MQTT-3.3.4-10] [MQTT-4.9.0-3].
             if !releases && self.in_flight.sent() >= window {
                 break;
             }
@@ -340,8 +351,9 @@ impl DeliveryState {
         given_up
     }
 
-    /// Sends once more what was in flight when the last connection ended [MQTT-4.4.0-1]. Returns false
-    /// if the client cannot take it.
+    /// Sends once more what was in flight when the last connection ended [MQTT-4.4.0-1], with DUP
+    /// [MQTT-3.3.1-1]. What was sent once does not expire [MQTT-4.3.3-7]. Returns false if the client cannot
+    /// take it.
     fn send_again(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
         let Some(next) = self.in_flight.next_again() else {
             return true;
@@ -361,8 +373,9 @@ impl DeliveryState {
         is_written
     }
 
-    /// Sends a message for the first time. Returns false if it has waited too long, or the client cannot
-    /// take it.
+    /// Sends a message for the first time: with an identifier, without DUP [MQTT-4.3.2-1] [MQTT-4.3.3-1] of
+    /// 3.1.1, [MQTT-4.3.2-2] [MQTT-4.3.3-2] of 5.0. Returns false if it has waited too long, or the client
+    /// cannot take it.
     fn send_first(&mut self, message: Queued, now: Instant, out: &mut Vec<u8>) -> bool {
         let id = self.in_flight.next_id();
         let is_written = message.is_fresh(now) && self.write(&message, id, false, now, out);

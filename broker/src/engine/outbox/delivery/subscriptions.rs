@@ -58,9 +58,11 @@ impl Grant {
         let mut identifiers = BTreeSet::new();
         for options in matching {
             grant.any = true;
+            // The highest of all [MQTT-3.3.5-1] of 3.1.1, [MQTT-3.3.4-2] of 5.0.
             grant.qos = grant.qos.max(options.qos);
             grant.retain_as_published |= options.retain_as_published;
             grant.local |= !options.no_local;
+            // [MQTT-3.3.4-3] [MQTT-3.3.4-4].
             if identifiers.len() < MAX_IDENTIFIERS {
                 identifiers.extend(options.identifier.map(NonZeroU32::get));
             }
@@ -88,7 +90,7 @@ struct FilterTable {
 }
 
 impl Subscriptions {
-    /// Enters a filter, or changes its options. Returns whether it was there before.
+    /// Enters a filter, or changes its options if it is there [MQTT-3.8.4-3]. Returns whether it was.
     pub(crate) fn insert(&self, filter: Filter<'_>, options: SubscriptionOptions) -> bool {
         let mut table = self.table.lock();
         let before = table.filters.insert(filter.as_str().into(), options);
@@ -99,7 +101,7 @@ impl Subscriptions {
         before.is_some()
     }
 
-    /// Takes a filter out. Returns whether it was there.
+    /// Takes a filter out, the one with exactly these letters [MQTT-3.10.4-1]. Returns whether it was there.
     pub(crate) fn remove(&self, filter: &str) -> bool {
         let mut table = self.table.lock();
         let before = table.filters.remove(filter);
@@ -151,7 +153,8 @@ impl Subscriptions {
         self.special.load(Ordering::Relaxed) > 0
     }
 
-    /// What one filter grants, whatever else matches.
+    /// What one filter grants, whatever else matches: a copy for its sake alone has its identifier and no
+    /// other [MQTT-3.3.4-5], and a member of a group gets no higher QoS than its own [MQTT-4.8.2-3].
     pub(crate) fn grant_of(&self, filter: &str) -> Grant {
         Grant::of(self.table.lock().filters.get(filter).copied())
     }

@@ -68,7 +68,7 @@ impl Queued {
         identifiers.unwrap_or_default()
     }
 
-    /// Whether it may still be sent.
+    /// Whether it may still be sent [MQTT-3.3.2-5].
     pub(crate) fn is_fresh(&self, now: Instant) -> bool {
         let ttl = self.extras.as_ref().and_then(|extras| extras.ttl);
         ttl.is_none_or(|ttl| now.duration_since(self.came) <= ttl)
@@ -104,7 +104,8 @@ pub(crate) fn size(line: &[u8], has_extras: bool) -> usize {
     line.len() + QUEUED_BYTES + if has_extras { EXTRAS_BYTES } else { 0 }
 }
 
-/// Messages in the order in which they came.
+/// Messages in the order in which they came, which is that in which they are sent [MQTT-4.6.0-5] of 3.1.1,
+/// [MQTT-4.6.0-6] of 5.0.
 #[derive(Debug, Default)]
 pub(crate) struct WaitingQueue(VecDeque<Queued>);
 

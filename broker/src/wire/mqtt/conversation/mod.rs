@@ -52,6 +52,7 @@ pub(crate) struct MqttConversation<'a, 'b> {
     acknowledged: bool,
     /// What the client has sent at QoS 2 and not released.
     received: HashSet<u16, RandomState>,
+    /// Topics by the number that stands for them; they end with the connection [MQTT-3.3.2-7].
     aliases: Vec<Option<Box<str>>>,
 }
 
@@ -76,6 +77,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
     /// Serves the client until it leaves, breaks a rule whose breach ends the connection, or is
     /// silent for too long. `buffer` holds what has been read already.
     pub(crate) fn read_loop(&mut self, source: &mut impl Source, buffer: &mut ReadBuffer) -> End {
+        // Done once for a connection, and only here is a CONNACK sent [MQTT-3.2.0-2].
         let end = match self.wait_for_connect(source, buffer) {
             ControlFlow::Continue(()) => self.serve(source, buffer),
             ControlFlow::Break(end) => end,
@@ -116,6 +118,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
                 .first()
                 .is_some_and(|first| first >> 4 != kind::CONNECT)
             {
+                // [MQTT-3.1.0-1].
                 let why = "an MQTT connection begins with CONNECT, and this one does not";
                 return ControlFlow::Break(End::Refused(why.into()));
             }
@@ -129,6 +132,8 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
                 buffer.consume(header.size());
                 return match accepted {
                     Ok(()) => ControlFlow::Continue(()),
+                    // The connection is closed [MQTT-3.2.2-5] of 3.1.1, [MQTT-3.2.2-7] of 5.0, and what comes
+                    // behind the CONNECT is not handled [MQTT-3.1.4-5] of 3.1.1, [MQTT-3.1.4-6] of 5.0.
                     Err(Turned { why, answer }) => {
                         if !answer.is_empty() {
                             self.client.farewell(&answer);
@@ -171,6 +176,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
             source.set_interval(Duration::ZERO);
         } else {
             let left = self.keep_alive.saturating_sub(self.heard.elapsed());
+            // [MQTT-3.1.2-24] of 3.1.1, [MQTT-3.1.2-22] of 5.0.
             if left.is_zero() {
                 let why = "no packet came in one and a half times the keep alive";
                 let fault = Fault::new(MqttError::KeepAliveTimeout, why);
@@ -279,6 +285,8 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
                 .reply_limits
                 .fitting(reply::disconnect(&fault, self.reply_limits)),
         };
+        // The connection is closed after it [MQTT-3.14.4-2], also if the client cannot take this packet
+        // [MQTT-4.13.2-1].
         self.client.farewell(&farewell);
         End::Refused(fault.why)
     }
@@ -314,6 +322,8 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
             Version::V5 => IDENTIFIER_NOT_FOUND,
         };
         if kind == kind::PUBREL {
+            // Answered [MQTT-4.3.3-2] of 3.1.1, [MQTT-4.3.3-11] of 5.0, also if the message has expired
+            // [MQTT-4.3.3-13]. The next PUBLISH with its identifier is a new message [MQTT-4.3.3-12].
             let code = if self.received.remove(&id) {
                 0
             } else {
@@ -338,6 +348,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
                 ));
             }
         };
+        // [MQTT-4.3.3-4].
         if let Some(code) = release {
             reply::ack(&mut self.answers, kind::PUBREL, id, code);
         }
@@ -360,6 +371,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
         if with_will {
             return Ok(End::Left);
         }
+        // [MQTT-3.14.4-3] [MQTT-3.1.2-10].
         self.client.forget_will();
         Ok(End::SaidBye)
     }

@@ -27,15 +27,18 @@ impl MqttConversation<'_, '_> {
             true => Cow::Borrowed(publish.topic),
             false => self.resolve(&publish)?,
         };
+        // [MQTT-4.7.3-1].
         if topic.is_empty() {
             let code = MqttError::ProtocolError;
             return Err(Fault::new(code, "a PUBLISH has no topic and no alias"));
         }
         if publish.qos == 2 {
+            // Not delivered again until it is released [MQTT-4.3.3-2] of 3.1.1, [MQTT-4.3.3-10] of 5.0.
             if self.received.contains(&publish.id) {
                 reply::ack(&mut self.answers, kind::PUBREC, publish.id, 0);
                 return Ok(());
             }
+            // [MQTT-3.3.4-7]. Those at QoS 1 are acknowledged with the batch.
             if self.received.len() >= usize::from(RECEIVE_MAXIMUM) {
                 return Err(Fault::new(
                     MqttError::ReceiveMaximumExceeded,
@@ -142,7 +145,8 @@ impl MqttConversation<'_, '_> {
         })
     }
 
-    /// Answers a PUBLISH.
+    /// Answers a PUBLISH as its QoS asks for [MQTT-3.3.4-1]: with PUBACK [MQTT-4.3.2-2] of 3.1.1,
+    /// [MQTT-4.3.2-4] of 5.0, or PUBREC [MQTT-4.3.3-2] of 3.1.1, [MQTT-4.3.3-8] of 5.0.
     fn acknowledge(
         &mut self,
         publish: &Publish<'_>,
@@ -174,6 +178,7 @@ impl MqttConversation<'_, '_> {
                     self.note_refused(&fault);
                     return Ok(());
                 }
+                // There is no code for a refusal, so it is acknowledged all the same [MQTT-3.3.5-2].
                 (PublishRefusal::Policy(fault), Version::V3, _) => {
                     self.note_refused(&fault);
                     reply::ack(&mut self.answers, kind, publish.id, 0);
@@ -182,10 +187,13 @@ impl MqttConversation<'_, '_> {
                     self.note_refused(&fault);
                     let answers = &mut self.answers;
                     reply::refuse_publish(answers, kind, publish.id, &fault, self.reply_limits);
+                    // Not remembered: the next PUBLISH with its identifier is a new message [MQTT-4.3.3-9].
                     return Ok(());
                 }
             },
         }
+        // At QoS 1 the next PUBLISH with this identifier is a new message [MQTT-4.3.2-2] of 3.1.1,
+        // [MQTT-4.3.2-5] of 5.0.
         if publish.qos == 2 {
             self.received.insert(publish.id);
         }
@@ -205,6 +213,7 @@ impl MqttConversation<'_, '_> {
     /// The topic of a PUBLISH with properties, for which an alias may stand.
     #[inline(never)]
     fn resolve<'p>(&mut self, publish: &Publish<'p>) -> Result<Cow<'p, str>, Fault> {
+        // [MQTT-3.3.2-14].
         for property in &publish.properties {
             if let Property::ResponseTopic(topic) = property
                 && (topic.val().is_empty() || topic.val().contains(['+', '#']))
@@ -219,6 +228,7 @@ impl MqttConversation<'_, '_> {
         let Some(alias) = property::number(&publish.properties, PropertyId::TopicAlias) else {
             return Ok(Cow::Borrowed(publish.topic));
         };
+        // [MQTT-3.3.2-8] [MQTT-3.3.2-9].
         if alias == 0 || alias > ALIASES.into() {
             return Err(Fault::new(
                 MqttError::TopicAliasInvalid,
@@ -236,6 +246,7 @@ impl MqttConversation<'_, '_> {
         }
         // What is no topic here needs no number.
         if publish.topic.len() <= protocol::limits::TOPIC_BYTES {
+            // There is room for each number up to the maximum [MQTT-3.3.2-12].
             if self.aliases.len() <= at {
                 self.aliases.resize_with(at + 1, || None);
             }
@@ -268,6 +279,7 @@ fn checked(name: &str) -> Result<Topic<'_>, PublishRefusal> {
     Topic::parse(name).map_err(|why| {
         let fault = Fault::new(MqttError::TopicNameInvalid, why.to_string());
         match why {
+            // [MQTT-3.3.2-2], [MQTT-4.7.1-1] of 3.1.1, [MQTT-4.7.0-1] of 5.0.
             BadTopic::Wildcard(_) => PublishRefusal::Forbidden(fault),
             _ => PublishRefusal::Name(fault),
         }

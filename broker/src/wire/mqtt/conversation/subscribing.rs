@@ -38,6 +38,8 @@ impl MqttConversation<'_, '_> {
         }
         let refused = codes.iter().filter(|&&code| code >= 0x80).count();
         self.client.note_refused(refused as u64);
+        // One SUBACK [MQTT-3.8.4-1] for all filters [MQTT-3.8.4-4] of 3.1.1, [MQTT-3.8.4-5] of 5.0, with a
+        // code for each [MQTT-3.8.4-5] of 3.1.1, [MQTT-3.8.4-6] of 5.0.
         let mut suback = Vec::new();
         reply::suback(&mut suback, self.version, id, &codes);
         self.client.answer(&suback);
@@ -52,8 +54,9 @@ impl MqttConversation<'_, '_> {
     /// Filters that the standard does not allow end the connection. Others may still be refused.
     fn check_filter(&self, name: &str) -> Result<(), Fault> {
         let forbidden = |why: BadFilter| match why {
+            // [MQTT-4.7.1-2] of both versions, [MQTT-4.7.1-3] of 3.1.1, [MQTT-4.7.1-1] of 5.0.
             BadFilter::HashNotLast | BadFilter::WildcardInLevel => true,
-            // In 3.1.1 these are filters like others, but not here.
+            // [MQTT-4.8.2-1] [MQTT-4.8.2-2]. In 3.1.1 these are filters like others, but not here.
             BadFilter::Share => self.version == Version::V5 && name.starts_with("$share/"),
             BadFilter::Name(_) => false,
         };
@@ -78,7 +81,8 @@ impl MqttConversation<'_, '_> {
         ))
     }
 
-    /// Enters a filter; returns the code of its answer.
+    /// Enters a filter. Returns the code of its answer: the QoS that was asked for, whichever it is
+    /// [MQTT-3.2.2-10], or a failure [MQTT-3.8.4-7].
     fn add_filter(
         &mut self,
         filter: Filter<'_>,
@@ -98,8 +102,11 @@ impl MqttConversation<'_, '_> {
             return byte(MqttError::QuotaExceeded);
         };
         let greets = match options.rh() {
+            // Also for a filter that was there: [MQTT-3.8.4-3] of 3.1.1, [MQTT-3.3.1-9] [MQTT-3.8.4-4] of 5.0.
             RetainHandling::SendRetained => true,
+            // [MQTT-3.3.1-10] of 5.0.
             RetainHandling::SendRetainedIfNotExists => !known,
+            // [MQTT-3.3.1-11] of 5.0.
             RetainHandling::DoNotSendRetained => false,
         };
         if greets && filter.group().is_none() {
@@ -122,9 +129,10 @@ impl MqttConversation<'_, '_> {
                 continue;
             };
             let known = self.client.unsubscribe(filter);
-            // The code for a filter that there was not.
+            // A filter that was not there is answered, too [MQTT-3.10.4-5].
             codes.push(if known { 0 } else { 0x11 });
         }
+        // One UNSUBACK [MQTT-3.10.4-4] for all filters [MQTT-3.10.4-6].
         reply::unsuback(&mut self.answers, self.version, id, &codes);
         Ok(())
     }
