@@ -24,6 +24,16 @@ pub(crate) struct OutboxGuard<'a> {
     pub(super) inside: MutexGuard<'a, Inside>,
 }
 
+/// What became of bytes that were to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    All,
+    /// A part of them, or all, waits.
+    Queued,
+    /// There is no connection.
+    Lost,
+}
+
 impl Outbox {
     /// Takes the lock, so that several things can be said with nothing in between.
     pub(crate) fn lock(&self) -> OutboxGuard<'_> {
@@ -296,30 +306,43 @@ impl OutboxGuard<'_> {
         if bytes.is_empty() {
             return;
         }
-        self.inside.state = match self.take_state() {
+        self.send_or_queue(bytes, |inside, sent| {
+            // A receipt of which a part has left is an answer like any other.
+            let kind = if sent > 0 { Kind::Answer } else { kind };
+            let rest = Data::own(bytes[sent..].to_vec(), &inside.terms);
+            inside.queue.push_answer(rest, kind);
+        });
+    }
+
+    /// Sends bytes if nothing waits before them. If not all of them left, `queue` is told how many did, and
+    /// queues the rest. Returns what became of them.
+    pub(super) fn send_or_queue(
+        &mut self,
+        bytes: &[u8],
+        queue: impl FnOnce(&mut Inside, usize),
+    ) -> Sent {
+        let (state, sent) = match self.take_state() {
             OutboxState::Idle(sink) => match send(|| sink.send(&[IoSlice::new(bytes)])) {
                 Ok(sent) => {
                     self.inside.queue.tally.bytes += sent as u64;
                     if sent == bytes.len() {
-                        OutboxState::Idle(sink)
+                        (OutboxState::Idle(sink), Sent::All)
                     } else {
-                        // A receipt of which a part has left is an answer like any other.
-                        let kind = if sent > 0 { Kind::Answer } else { kind };
-                        let rest = Data::own(bytes[sent..].to_vec(), &self.inside.terms);
-                        self.inside.queue.push_answer(rest, kind);
-                        self.block(sink)
+                        queue(&mut self.inside, sent);
+                        (self.block(sink), Sent::Queued)
                     }
                 }
-                Err(failure) => self.fail(failure),
+                Err(failure) => (self.fail(failure), Sent::Lost),
             },
             OutboxState::Blocked(sink) => {
-                let bytes = Data::own(bytes.to_vec(), &self.inside.terms);
-                self.inside.queue.push_answer(bytes, kind);
-                OutboxState::Blocked(sink)
+                queue(&mut self.inside, 0);
+                (OutboxState::Blocked(sink), Sent::Queued)
             }
-            gone @ (OutboxState::Detached | OutboxState::Closed) => gone,
+            gone @ (OutboxState::Detached | OutboxState::Closed) => (gone, Sent::Lost),
         };
+        self.inside.state = state;
         self.note_state();
+        sent
     }
 
     pub(super) fn flush_into(&mut self, sink: Box<dyn Sink>, latency: &Latency) -> OutboxState {

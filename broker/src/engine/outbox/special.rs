@@ -1,7 +1,6 @@
 //! The part of an outbox that deals with its delivery state: for clients for which each message is
 //! decided on by itself.
 
-use std::io::IoSlice;
 use std::time::Instant;
 
 use crate::engine::outbox::delivery::outgoing::Outgoing;
@@ -9,7 +8,8 @@ use crate::engine::outbox::delivery::{Fate, RunLine};
 use crate::engine::outbox::run::Run;
 use crate::engine::stats::tally::Reason;
 
-use super::{FLUSH_BYTES, Inside, OutboxGuard, OutboxState, send};
+use super::guard::Sent;
+use super::{FLUSH_BYTES, Inside, OutboxGuard, OutboxState};
 
 impl Inside {
     /// Whether messages go out in the words that all of the wire share.
@@ -90,35 +90,14 @@ impl OutboxGuard<'_> {
         if bytes.is_empty() {
             return;
         }
-        self.inside.state = match self.take_state() {
-            OutboxState::Idle(sink) => match send(|| sink.send(&[IoSlice::new(bytes)])) {
-                Ok(sent) => {
-                    self.inside.queue.tally.bytes += sent as u64;
-                    if sent == bytes.len() {
-                        self.inside.queue.tally.written += outgoing.messages();
-                        OutboxState::Idle(sink)
-                    } else {
-                        let inside = &mut *self.inside;
-                        inside.queue.push_outgoing(outgoing, sent, &inside.terms);
-                        self.block(sink)
-                    }
-                }
-                Err(failure) => {
-                    self.inside.queue.give_up_outgoing(outgoing);
-                    self.fail(failure)
-                }
-            },
-            OutboxState::Blocked(sink) => {
-                let inside = &mut *self.inside;
-                inside.queue.push_outgoing(outgoing, 0, &inside.terms);
-                OutboxState::Blocked(sink)
-            }
-            gone @ (OutboxState::Detached | OutboxState::Closed) => {
-                self.inside.queue.give_up_outgoing(outgoing);
-                gone
-            }
-        };
-        self.note_state();
+        let sent = self.send_or_queue(bytes, |inside, sent| {
+            inside.queue.push_outgoing(outgoing, sent, &inside.terms);
+        });
+        match sent {
+            Sent::All => self.inside.queue.tally.written += outgoing.messages(),
+            Sent::Queued => {}
+            Sent::Lost => self.inside.queue.give_up_outgoing(outgoing),
+        }
     }
 
     /// Queues what is kept and may be sent now; returns whether there is any.
