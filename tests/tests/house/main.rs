@@ -6,6 +6,7 @@
 
 mod absent;
 mod circles;
+mod documents;
 mod floors;
 mod reasons;
 mod sizes;

@@ -108,8 +108,8 @@ impl Memory {
         // the model check a_connection_that_waits_for_memory_is_woken.
         self.waiting.fetch_add(1, Ordering::SeqCst);
         // All that wait are woken at once and another may have taken what came back, so it looks again,
-        // until there is enough, its time is over, or nothing has come back for a while (rule 3 of
-        // docs/architecture.md).
+        // until there is enough, its time is over, or nothing has come back for a while ("No wait
+        // under a lock" in docs/architecture.md).
         let enough = loop {
             // SeqCst: this is the look after `waiting` was raised.
             let before = self.taken.load(Ordering::SeqCst);

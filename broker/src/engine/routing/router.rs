@@ -5,7 +5,7 @@
 //! every change of a subscription raises one version of many, so that a SUBSCRIBE to one topic does
 //! not make publishers to the others ask anew.
 //!
-//! What publishers may rely on is in `docs/architecture.md` (Subscriptions). Each lock of the router is
+//! What publishers may rely on is in `docs/internals.md` (Subscriptions). Each lock of the router is
 //! taken alone and let go before the next; the lock of an outbox may be held meanwhile, never the other
 //! way round.
 
