@@ -47,11 +47,16 @@ fn greet(addresses: &[SocketAddr]) {
         ip if ip.is_unspecified() => ("localhost".to_owned(), address.port()),
         ip => (ip.to_string(), address.port()),
     };
+    // With brackets around an address of IPv6.
+    let server = match address.ip() {
+        ip if ip.is_unspecified() => format!("{host}:{port}"),
+        _ => address.to_string(),
+    };
     say(format_args!(
         "dallal {} listens on {address}\n  \
          netcat:  nc {host} {port}   and then type  SUBSCRIBE news  or  PUBLISH news hello\n  \
-         client:  cargo run --release --bin client -- --host {host} --port {port} subscribe news\n  \
-         browser: http://{host}:{port}/   a chat room, and what goes on",
+         client:  cargo run --release --bin client -- subscribe --server {server} news\n  \
+         browser: http://{server}/   a chat room, and what goes on",
         env!("CARGO_PKG_VERSION"),
     ));
     for address in &addresses[1..] {
