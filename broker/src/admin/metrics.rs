@@ -1,4 +1,4 @@
-//! The broker's figures as OpenMetrics text, made anew for each reader.
+//! The broker's figures as OpenMetrics text, generated for each request.
 
 use std::fmt;
 use std::fs;
@@ -21,7 +21,7 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 
 type Labels = [(&'static str, &'static str); 1];
 
-/// For a client that is inside no batch: figures of messages are those of one moment.
+/// Must be called outside a batch: it takes the ledger by an audit, which waits for all batches.
 #[inline(never)]
 pub(crate) fn text(client: &Client<'_>) -> String {
     let engine = client.engine();
@@ -172,7 +172,7 @@ impl EncodeMetric for Latencies {
     }
 }
 
-/// What is known of the process, under the names that are usual for that.
+/// Figures of the process, under the names that Prometheus clients use for them.
 fn process(figures: &mut Registry) {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     let seconds = Counter::<f64, AtomicU64>::default();
