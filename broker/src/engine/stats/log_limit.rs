@@ -1,11 +1,11 @@
-//! Rate limit for repeated log messages: one line, with how many were left out and their rate.
+//! Rate limit for repeated log messages: one line with the number and rate of those suppressed.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::sync::Mutex;
 
-/// After a warning, others of its kind are counted for this long.
+/// After a warning, others of its kind are suppressed for this long.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// One kind of warning.
@@ -17,7 +17,7 @@ struct Counting {
     suppressed: u64,
 }
 
-/// What was counted instead of said since the last time; shown as words in parentheses.
+/// The number of suppressed warnings since the last one; displays as text in parentheses.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Suppressed {
     count: u64,
@@ -25,7 +25,7 @@ pub(crate) struct Suppressed {
 }
 
 impl LogLimit {
-    /// Whether the warning should be said now. If so, what has been left out before.
+    /// Whether to log the warning now; if so, returns what was suppressed before.
     pub(crate) fn say(&self, now: Instant) -> Option<Suppressed> {
         let mut counting = self.0.lock();
         if let Some(counting) = counting.as_mut()
