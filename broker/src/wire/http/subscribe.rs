@@ -1,5 +1,5 @@
-//! Subscribing by `GET`: a response that goes on until the client leaves, has had enough, or time is
-//! up.
+//! Subscribing by `GET`: the response continues until the client leaves, has the requested number of
+//! messages, or the time has passed.
 
 use std::time::{Duration, Instant};
 
@@ -17,22 +17,23 @@ use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::wire::end::End;
 use crate::wire::source::{Arrival, Source};
 
-/// Set by `EventSource` when it comes back.
+/// Set by `EventSource` when it reconnects.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// A stream that is quiet shows so often that it is alive, and finds out whether its client is.
+/// Interval at which a quiet stream sends a sign of life, which also finds out whether the client is
+/// there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// What a client sends on while it is sent a stream is of no use.
+/// Maximum bytes read at a time from a client with a stream; they are discarded.
 const UNUSED_BYTES: usize = 16 * 1024;
 
-/// What is wanted.
+/// The parameters of a subscription.
 struct Wanted {
     filter: String,
     form: Form,
     count: Option<u64>,
     timeout: Option<Duration>,
-    /// What shall happen to messages while the client is slow.
+    /// The overflow policy while the client is slow.
     slow: Option<Slow>,
 }
 
@@ -98,7 +99,7 @@ impl HttpConversation<'_, '_> {
         Ok(())
     }
 
-    /// Returns when the stream is over.
+    /// Returns when the stream has ended.
     fn wait_in_stream(
         &self,
         form: Form,
@@ -120,7 +121,7 @@ impl HttpConversation<'_, '_> {
                 }
                 Arrival::Silence => {
                     let bytes = form.heartbeat();
-                    // What waits for a slow client shows it well enough.
+                    // Queued messages show well enough that the stream is alive.
                     if !bytes.is_empty() && !self.client.seems_blocked() {
                         self.client.answer(&bytes);
                     }
@@ -132,7 +133,7 @@ impl HttpConversation<'_, '_> {
         }
     }
 
-    /// Either the client has left, or it has got all it wanted, and the outbox has said so.
+    /// Either the client has left, or it has all it asked for and the outbox has sent its final answer.
     fn ended(&self) -> End {
         match self.client.is_ending() {
             true => End::Answered,
@@ -148,7 +149,7 @@ impl HttpConversation<'_, '_> {
             (TRANSFER_ENCODING, "chunked"),
             (CONNECTION, "close"),
             (HeaderName::from_static("x-content-type-options"), "nosniff"),
-            // A proxy that gathers a response before it passes it on is asked not to.
+            // Asks proxies not to buffer the response.
             (HeaderName::from_static("x-accel-buffering"), "no"),
         ] {
             headers.insert(name, HeaderValue::from_static(value));
@@ -213,8 +214,7 @@ impl Wanted {
     }
 }
 
-/// A filter from a path: a level `*` stands for `+`, and `**` for `#`, which has a meaning in
-/// addresses.
+/// A filter from a path: a level `*` means `+`, and `**` means `#`, which has another meaning in URLs.
 fn wildcards(path: &str) -> Result<String, RequestRefusal> {
     let levels: Result<Vec<String>, RequestRefusal> = path
         .split('/')
