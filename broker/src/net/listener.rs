@@ -226,8 +226,8 @@ impl Listener {
         }
     }
 
-    /// There are no descriptors left: waits for the next connection with the spare one. Unless others have
-    /// become free by then, that connection can only be told that there is no room.
+    /// No descriptors are left: accepts the next connection with the spare one. Unless others have become
+    /// free by then, the connection is only told that the broker is full.
     fn turn_away_with_spare(self: &Arc<Self>, socket: &TcpListener, err: &io::Error) {
         // Locked until the connection is admitted, so that two accept loops do not use the spare at
         // once. Lock order: this one, then `connections`.

@@ -147,6 +147,7 @@ impl Closing {
 
 /// Ends a conversation as [`Closing`] says: sends queued bytes and the final answer. `stop` returns the
 /// deadline if the broker stops. Returns the end, which is another if the broker stops meanwhile.
+// Out of line: inlined, its locals would lie on the stack of every idle connection.
 #[inline(never)]
 pub(crate) fn close(
     client: &mut Client<'_>,

@@ -34,6 +34,7 @@ pub(crate) struct NoMemory;
 impl Client<'_> {
     /// Opens the session of the client with this identifier: resumes an earlier one, or begins a new
     /// one. `clean` always begins a new one. Returns whether an earlier one was resumed.
+    // Out of line: inlined, its locals would lie on the stack of every idle connection.
     #[inline(never)]
     pub(crate) fn open_session(
         &mut self,

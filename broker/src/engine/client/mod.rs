@@ -133,6 +133,7 @@ impl PublishAccount {
 impl<'a> Client<'a> {
     /// Boxed: the value would otherwise lie on the thread's stack, which grows by whole pages and never
     /// shrinks while the connection lives.
+    // Out of line: inlined, its locals would lie on the stack of every idle connection.
     #[inline(never)]
     pub(crate) fn new(engine: &'a Engine, record: &Arc<ClientRecord>) -> Box<Self> {
         Box::new(Self {
@@ -439,7 +440,7 @@ impl<'a> Client<'a> {
         self.engine.metrics.blocked.add(waited);
     }
 
-    /// Slow clients take nearly all the memory: the next batch comes a little later.
+    /// If queued messages take nearly all the memory, waits a moment before the next batch.
     #[inline(never)]
     fn wait_for_memory(&self) {
         let began = Instant::now();

@@ -15,7 +15,7 @@ use crate::engine::outbox::run::PublishOptions;
 use crate::engine::publish::{Added, Place};
 use crate::engine::retained::{Full, Retained};
 
-/// Maximum capacity that a scratch buffer keeps after a message.
+/// The buffer that a longer message needed is released after it.
 const KEPT_BYTES: usize = 64 * 1024;
 
 /// A message to publish.

@@ -77,6 +77,7 @@ impl Client<'_> {
 
     /// Subscribes to filters in order. `answer` is called for each with the result, and answers the
     /// client. Returns the number refused. The caller must have delivered everything published before.
+    // Out of line: inlined, its locals would lie on the stack of every idle connection.
     #[inline(never)]
     pub(crate) fn subscribe<'f, W>(
         &mut self,

@@ -137,7 +137,7 @@ impl Memory {
         enough
     }
 
-    /// Drops messages for lack of room. That does not restart waiting, which is for memory that slow
+    /// Drops `dropped` for lack of room. That does not restart waiting, which is for memory that slow
     /// clients release by reading.
     pub(crate) fn give_up<T>(&self, dropped: T) {
         // Dropping clears `still`, so it is set again. If a client takes something in between, the next

@@ -10,8 +10,8 @@ pub(crate) struct Encoder {
     pub(crate) wire: &'static str,
     /// Converts lines to messages; none if the protocol sends lines as they are.
     pub(crate) encode: Option<Encode>,
-    /// For answers, and for what a [`DeliveryState`](crate::engine::outbox::delivery::DeliveryState)
-    /// makes, if they do not leave as they are; nothing becomes nothing.
+    /// Wraps answers, and what a [`DeliveryState`](crate::engine::outbox::delivery::DeliveryState)
+    /// writes; none if they are sent unchanged. Empty input gives empty output.
     pub(crate) answer: Option<Encode>,
     /// The notice that this many messages were dropped here; empty if the next message reports it.
     pub(crate) gap: fn(count: u64) -> Vec<u8>,

@@ -140,6 +140,7 @@ impl OutboxGuard<'_> {
     }
 
     /// Accepts up to `left` messages, then says that these were all.
+    // Out of line: inlined, its locals would lie on the stack of every idle connection.
     #[inline(never)]
     fn take_at_most(&mut self, mut left: u64, runs: &[&Run<'_>]) {
         let first = self.inside.terms.encoder.first;

@@ -43,7 +43,7 @@ pub(crate) trait Sink: Send + Sync {
     fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 
     /// Sends bytes that `memfd` also holds, for a sink that can send them from there.
-    fn send_memfd(&self, _stage: &MemFd, bytes: &[u8]) -> io::Result<usize> {
+    fn send_memfd(&self, _memfd: &MemFd, bytes: &[u8]) -> io::Result<usize> {
         self.send(&[IoSlice::new(bytes)])
     }
 
@@ -75,7 +75,7 @@ pub(crate) struct Connected {
     hurried: bool,
 }
 
-/// The rest of a closed outbox.
+/// The result of closing or detaching an outbox.
 pub(crate) struct Remains {
     pub(crate) tally: Tally,
     /// Why sending failed, if it did.
@@ -322,8 +322,8 @@ impl Outbox {
         }
     }
 
-    /// Closes the outbox because this connection has failed. Does nothing if that connection has ended
-    /// before, even if the client has another one now.
+    /// Ends the connection with this number, because it has failed. Does nothing if that connection has
+    /// ended before, even if the client has another one now.
     pub(crate) fn fail(&self, connection: u64, failure: io::Error) {
         let mut inside = self.inside.lock();
         if inside.connection != Some(connection) {
@@ -1032,7 +1032,7 @@ pub(crate) mod tests {
 
     /// Publishes at random to a client that reads at random.
     #[test]
-    fn whatever_is_chosen_every_message_comes_or_is_told_in_its_place() {
+    fn every_message_arrives_or_is_reported_in_its_place_under_every_policy() {
         const TOPICS: [&str; 3] = ["a", "b", "c"];
         for seed in 0..3000 {
             let mut random = fastrand::Rng::with_seed(seed);

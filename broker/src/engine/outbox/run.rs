@@ -204,8 +204,8 @@ impl<'a> Run<'a> {
         self.messages
     }
 
-    /// The same messages in the words of a wire that `encode`s its own: one run, or one for each
-    /// message if they are for one of a group, so that each can come back by itself.
+    /// The same messages in the format of `encoder`: as one run, or as one for each message if they are
+    /// for one member of a group, so that each can be redelivered separately.
     pub(crate) fn encoded(&self, encoder: &'static Encoder, encode: Encode) -> EncodedRuns {
         let mut encoded = self.encoded.borrow_mut();
         if let Some((_, runs)) = encoded.iter().find(|(known, _)| ptr::eq(*known, encoder)) {

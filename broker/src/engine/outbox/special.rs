@@ -72,6 +72,7 @@ impl OutboxGuard<'_> {
         connected && !self.inside.ending && self.inside.is_plain()
     }
 
+    // Out of line: inlined, its locals would lie on the stack of every idle connection.
     #[inline(never)]
     pub(super) fn deliver_special(&mut self, runs: &[&Run<'_>]) {
         let outgoing = self.inside.decide(runs);

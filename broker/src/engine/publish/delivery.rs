@@ -172,8 +172,8 @@ impl Dispatch {
             })
             .collect();
         let wanted = loop {
-            // The client's own epoch. Acquire pairs with the Release of an UNSUBSCRIBE, which leaves the registry
-            // first: a publisher that sees the new epoch sees the registry without that filter.
+            // The client's own epoch. Acquire pairs with the Release of UNSUBSCRIBE, which leaves the
+            // registry first: a publisher that sees the new epoch sees the registry without that filter.
             let unsubscribe_epoch = outbox.unsubscribe_epoch().load(Ordering::Acquire);
             let wanted = self.wanted(outbox.id(), &own, batch, buffer);
             let mut guard = outbox.lock();

@@ -422,7 +422,7 @@ impl Dispatch {
         }
     }
 
-    /// Chooses one member of each group, unless a member receives its own copy anyway.
+    /// Chooses one member of each group. If that client receives a copy already, it receives no second.
     fn add_to_groups(
         &mut self,
         groups: &[Arc<Group>],
@@ -619,7 +619,7 @@ mod tests {
     }
 
     #[test]
-    fn who_unsubscribes_within_a_batch_gets_nothing_more_of_it() {
+    fn a_client_that_unsubscribes_within_a_batch_gets_nothing_more_of_it() {
         let mut scene = Scene::new();
         let (leaver, leavers) = scene.subscriber(1, &["a", "b"]);
         let (_other, others) = scene.subscriber(2, &["a"]);

@@ -96,7 +96,7 @@ impl Router {
             }
             // Incremented after the list has changed, never before: a publisher that reads the new
             // version (Acquire in `sum`) finds the new list, and one that has looked up the old list
-            // has the old version. Checked by the model check who_has_subscribed_gets_all_from_then_on.
+            // has the old version. Checked by the model check a_subscriber_gets_all_from_then_on.
             self.version(hash).fetch_add(1, Ordering::Release);
         } else {
             self.wild.write().insert(filter, subscriber);

@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_stays_in_the_sum() {
+    fn the_account_of_an_ended_connection_stays_in_the_sum() {
         let clients = Clients::default();
         let (publisher, reader) = (record(1, 100), record(2, 3));
         clients.enter(publisher.clone());

@@ -197,7 +197,7 @@ mod tests {
         Arc::new(Session::new(outbox(id, 100, 100).0))
     }
 
-    fn nobody(_: &Session) {
+    fn no_take_over(_: &Session) {
         panic!("no connection has the session");
     }
 
@@ -214,7 +214,7 @@ mod tests {
     /// A detached session.
     fn detached(store: &SessionStore, id: u64, client_id: &str, expiry: Expiry) -> Arc<Session> {
         let session = session(id);
-        let opened = store.open(client_id, &session, false, nobody);
+        let opened = store.open(client_id, &session, false, no_take_over);
         assert!(matches!(opened, Opened::New(None)));
         session.set_expiry(expiry);
         store.detach(&session);
@@ -226,12 +226,12 @@ mod tests {
         let store = SessionStore::default();
         let first = detached(&store, 1, "ann", Expiry::Never);
         assert_eq!(first.lifecycle(), Lifecycle::Detached { until: None });
-        let Opened::Resumed(resumed) = store.open("ann", &session(2), false, nobody) else {
+        let Opened::Resumed(resumed) = store.open("ann", &session(2), false, no_take_over) else {
             panic!("it is there");
         };
         assert_eq!(resumed.id(), 1);
         assert_eq!(resumed.lifecycle(), Lifecycle::Attached);
-        let opened = store.open("bob", &session(3), false, nobody);
+        let opened = store.open("bob", &session(3), false, no_take_over);
         assert!(matches!(opened, Opened::New(None)));
     }
 
@@ -240,7 +240,7 @@ mod tests {
         let store = SessionStore::default();
         let first = detached(&store, 1, "ann", Expiry::Never);
         let next = session(2);
-        let Opened::New(Some(before)) = store.open("ann", &next, true, nobody) else {
+        let Opened::New(Some(before)) = store.open("ann", &next, true, no_take_over) else {
             panic!("it is there");
         };
         assert_eq!(before.id(), 1);
@@ -249,7 +249,7 @@ mod tests {
         // The end of the earlier one does not end its replacement.
         store.end(&first);
         store.detach(&next);
-        let opened = store.open("ann", &session(3), false, nobody);
+        let opened = store.open("ann", &session(3), false, no_take_over);
         assert!(matches!(opened, Opened::Resumed(each) if each.id() == 2));
     }
 
@@ -257,7 +257,7 @@ mod tests {
     fn the_connection_that_has_a_session_is_asked_to_leave_and_waited_for() {
         let store = SessionStore::default();
         let first = session(1);
-        store.open("ann", &first, false, nobody);
+        store.open("ann", &first, false, no_take_over);
         let opened = thread::scope(|scope| {
             let asked = |asked: &Session| {
                 assert_eq!(asked.id(), 1);
@@ -272,10 +272,10 @@ mod tests {
     fn a_session_that_ends_with_its_connection_is_not_found_again() {
         let store = SessionStore::default();
         let first = session(1);
-        store.open("ann", &first, false, nobody);
+        store.open("ann", &first, false, no_take_over);
         store.end(&first);
         assert_eq!(first.lifecycle(), Lifecycle::Ended);
-        let opened = store.open("ann", &session(2), false, nobody);
+        let opened = store.open("ann", &session(2), false, no_take_over);
         assert!(matches!(opened, Opened::New(None)));
     }
 
@@ -283,7 +283,7 @@ mod tests {
     fn wills_and_ends_become_due_in_their_order() {
         let store = SessionStore::default();
         let session = session(1);
-        store.open("ann", &session, false, nobody);
+        store.open("ann", &session, false, no_take_over);
         session.set_expiry(Expiry::After(Duration::from_millis(20)));
         session.set_will(Some(will(Duration::from_millis(5))));
         assert!(session.take_will_at_end().is_none(), "it has a delay");
@@ -299,11 +299,11 @@ mod tests {
     fn a_client_that_comes_back_in_time_has_no_will_published_and_no_end() {
         let store = SessionStore::default();
         let first = session(1);
-        store.open("ann", &first, false, nobody);
+        store.open("ann", &first, false, no_take_over);
         first.set_expiry(Expiry::After(Duration::from_millis(20)));
         first.set_will(Some(will(Duration::from_millis(10))));
         store.detach(&first);
-        let opened = store.open("ann", &session(2), false, nobody);
+        let opened = store.open("ann", &session(2), false, no_take_over);
         assert!(matches!(opened, Opened::Resumed(_)));
         // Due after both times have passed: nothing else happened in between.
         detached(&store, 3, "bob", Expiry::After(Duration::from_millis(40)));
@@ -327,7 +327,7 @@ mod tests {
         let store = SessionStore::default();
         detached(&store, 1, "ann", Expiry::After(Duration::from_secs(60)));
         for id in 2..200 {
-            let opened = store.open("ann", &session(id), false, nobody);
+            let opened = store.open("ann", &session(id), false, no_take_over);
             let Opened::Resumed(session) = opened else {
                 panic!("it is there");
             };

@@ -69,13 +69,13 @@ mod tests {
 
     #[test]
     fn a_storm_is_one_line_with_a_rate() {
-        let (storm, start) = (LogLimit::default(), Instant::now());
+        let (log_limit, start) = (LogLimit::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
-        assert_eq!(storm.say(at(0)).expect("the first is said").to_string(), "");
+        assert_eq!(log_limit.say(at(0)).expect("the first is said").to_string(), "");
         for ms in 1..=200 {
-            assert_eq!(storm.say(at(ms)), None);
+            assert_eq!(log_limit.say(at(ms)), None);
         }
-        let said = storm.say(at(20_000)).expect("said again");
+        let said = log_limit.say(at(20_000)).expect("said again");
         assert_eq!(said.to_string(), " (200 more in 20 s, 10.0/s)");
     }
 }

@@ -19,6 +19,7 @@ const QUESTIONS: [(&str, What); 7] = [
 ];
 
 impl HttpConversation<'_, '_> {
+    // Out of line: inlined, its locals would lie on the stack of every idle connection.
     #[inline(never)]
     pub(super) fn ask(
         &mut self,

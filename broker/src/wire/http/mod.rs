@@ -151,6 +151,7 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
         }
     }
 
+    // Out of line: inlined, its locals would lie on the stack of every idle connection.
     #[inline(never)]
     fn serve(
         &mut self,

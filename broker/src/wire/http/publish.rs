@@ -49,6 +49,7 @@ struct Gathered {
 }
 
 impl HttpConversation<'_, '_> {
+    // Out of line: inlined, its locals would lie on the stack of every idle connection.
     #[inline(never)]
     pub(super) fn publish(
         &mut self,

@@ -63,6 +63,7 @@ impl RequestRefusal {
 
 /// Parses the head at the beginning of `bytes`, and returns it with its length; `None` if more bytes
 /// are needed.
+// Out of line: inlined, its locals would lie on the stack of every idle connection.
 #[inline(never)]
 pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(RequestHead, usize)>, RequestRefusal> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];

@@ -38,6 +38,7 @@ struct Wanted {
 }
 
 impl HttpConversation<'_, '_> {
+    // Out of line: inlined, its locals would lie on the stack of every idle connection.
     #[inline(never)]
     pub(super) fn stream(
         &mut self,

@@ -20,7 +20,7 @@ const SUBPROTOCOLS: [(&str, Subprotocol); 3] = [
     ("mqttv3.1", Subprotocol::Mqtt),
 ];
 
-/// The usual path for MQTT. Otherwise it is the same.
+/// The path that most MQTT clients use; it offers MQTT only.
 const FOR_MQTT: &str = "/mqtt";
 
 /// Whether a path is for WebSocket.
@@ -67,7 +67,7 @@ pub(super) fn accept(head: &RequestHead) -> Result<(Subprotocol, Vec<u8>), Reque
     Ok((inside, answer))
 }
 
-/// The subprotocol to announce, if the client offered any.
+/// The subprotocol to announce; none if the client offers none, which only `/ws` allows.
 fn choose(head: &RequestHead) -> Result<Option<(&'static str, Subprotocol)>, &'static str> {
     let is_for_mqtt = head.path == FOR_MQTT;
     if !head.headers.contains_key(SEC_WEBSOCKET_PROTOCOL) && !is_for_mqtt {

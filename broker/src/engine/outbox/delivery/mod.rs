@@ -3,8 +3,8 @@
 //!
 //! Owned by the session's [`Outbox`](super::Outbox) and protected by its lock; it survives disconnects.
 //! It receives each message as a line and appends what is to be sent to an [`Outgoing`]; the
-//! connection's [`PacketWriter`] makes the bytes. It sends nothing itself and does not block. A session
-//! for which all messages can be encoded once for all clients of its protocol has none, or a plain one.
+//! connection's [`PacketWriter`] makes the bytes. It sends nothing itself and does not block. Outboxes
+//! of other protocols than MQTT have none.
 
 pub(crate) mod in_flight;
 pub(crate) mod outgoing;

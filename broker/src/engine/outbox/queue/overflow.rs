@@ -20,6 +20,7 @@ impl Queue {
     /// Queues a run that does not fit, or whose client has overflow policies. Messages sent as a whole
     /// are done. A partly sent message for one member of a group is kept in full, because it may have
     /// to be redelivered to another member.
+    // Out of line: inlined, its locals would lie on the stack of every idle connection.
     #[inline(never)]
     pub(super) fn push_as_chosen(&mut self, run: &Run<'_>, from: usize, limits: &QueueLimits) {
         let bytes = run.bytes();
