@@ -38,7 +38,7 @@ pub(crate) fn text(client: &Client<'_>) -> String {
     connections(figures, engine);
     process(registry.sub_registry_with_prefix("process"));
     let mut written = String::new();
-    text::encode(&mut written, &registry).expect("a string takes what is written");
+    text::encode(&mut written, &registry).expect("writing to a string does not fail");
     written
 }
 
@@ -69,12 +69,12 @@ fn messages(figures: &mut Registry, engine: &Engine) {
         ),
         (
             "copies_discarded",
-            "Copies that waited when their connection ended",
+            "Copies still queued when their connection ended",
             tally.discarded,
         ),
         (
             "copies_withdrawn",
-            "Copies whose subscriber left before them",
+            "Copies whose subscriber left before their delivery",
             account.withdrawn,
         ),
         ("bytes_read", "Bytes that came from clients", account.bytes),
@@ -89,7 +89,7 @@ fn messages(figures: &mut Registry, engine: &Engine) {
     }
     let help = "Copies lost because their subscriber was slow";
     figures.register("copies_dropped", help, dropped);
-    let help = "Copies that wait for slow subscribers";
+    let help = "Copies queued for slow subscribers";
     gauge(figures, "copies_waiting", help, ledger.waiting);
     let retained = engine.retained.read().size();
     gauge(
@@ -100,7 +100,7 @@ fn messages(figures: &mut Registry, engine: &Engine) {
     );
     let help = "Bytes of retained messages and their topics";
     gauge(figures, "retained_bytes", help, retained.bytes as u64);
-    let help = "What is free of the memory for slow clients";
+    let help = "Free part of the memory for slow clients";
     gauge(
         figures,
         "memory_free_bytes",
@@ -129,7 +129,7 @@ fn connections(figures: &mut Registry, engine: &Engine) {
     gauge(
         figures,
         "waiting_bytes",
-        "Bytes that wait for slow subscribers",
+        "Bytes queued for slow subscribers",
         waiting,
     );
     figures.register("connections", "Connections that are open", open);

@@ -148,7 +148,7 @@ impl Answer {
     /// them.
     pub(crate) fn into_json(mut self, fits: impl Fn(&[u8]) -> bool) -> Vec<u8> {
         loop {
-            let json = serde_json::to_vec(&self).expect("its maps have strings for keys");
+            let json = serde_json::to_vec(&self).expect("all map keys are strings");
             if fits(&json) || !self.halve() {
                 return json;
             }

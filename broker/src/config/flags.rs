@@ -38,7 +38,7 @@ struct Flags {
     /// Most connections at a time [default: what the machine bears]
     #[arg(long, env = "BROKER_MAX_CONNECTIONS", value_name = "N")]
     max_connections: Option<usize>,
-    /// Most bytes that wait for one slow client; then it is sent a GAP
+    /// Most bytes queued for one slow client; beyond, it is sent a GAP
     #[arg(
         long,
         env = "BROKER_OUTBOX_BYTES",
@@ -53,7 +53,7 @@ struct Flags {
     #[arg(long, env = "BROKER_MAX_BLOCK", default_value = "1s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     max_block: Duration,
-    /// A client silent for so long is sent a PING; 0s for never
+    /// Silence after which a client is sent a PING; 0s for never
     #[arg(long, env = "BROKER_PING_INTERVAL", default_value = "30s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     ping_interval: Duration,

@@ -104,7 +104,7 @@ impl Listener {
     /// Accepts on all sockets until the broker stops.
     pub(crate) fn accept(self: &Arc<Self>) {
         thread::scope(|scope| {
-            let (first, others) = self.sockets.split_first().expect("there is one");
+            let (first, others) = self.sockets.split_first().expect("there is at least one socket");
             for socket in others {
                 scope.spawn(|| self.accept_loop(socket));
             }
@@ -147,7 +147,7 @@ impl Listener {
             return;
         }
         log::warn!(
-            "{} connections did not take what waited for them in time; they are cut",
+            "{} connections did not read their queued messages in time; they are cut",
             connections.len()
         );
         connections

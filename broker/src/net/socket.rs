@@ -185,7 +185,7 @@ impl Source for SocketSource<'_> {
     fn fill_by(&mut self, buffer: &mut ReadBuffer, most: usize, deadline: Instant) -> Arrival {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let time = Timespec::try_from(left).expect("a deadline is near");
+            let time = Timespec::try_from(left).expect("a deadline fits into a Timespec");
             let mut socket = [PollFd::new(&self.socket.stream, PollFlags::IN)];
             match poll(&mut socket, Some(&time)) {
                 Ok(0) => return Arrival::Silence,
@@ -204,7 +204,7 @@ impl Source for SocketSource<'_> {
                 return Arrival::Stopping;
             }
             let mut socket = [PollFd::new(&self.socket.stream, PollFlags::empty())];
-            let glance = Timespec::try_from(GLANCE).expect("a second is a time");
+            let glance = Timespec::try_from(GLANCE).expect("a second fits into a Timespec");
             match poll(&mut socket, Some(&glance)) {
                 Ok(0) | Err(Errno::INTR) => {}
                 Ok(_) => return self.ended(),

@@ -103,7 +103,7 @@ pub(crate) fn for_want_of_memory_nothing_is_lost_untold() {
     everything_leaves_or_is_told(16, None);
 }
 
-pub(crate) fn every_dropped_message_is_reported_under_every_policy() {
+pub(crate) fn whatever_is_chosen_nothing_is_lost_untold() {
     let chosen = Slow::ALL[rand::thread_rng().gen_range(0..Slow::ALL.len())];
     everything_leaves_or_is_told(PLENTY, Some(chosen));
 }
@@ -164,7 +164,7 @@ pub(crate) fn much_is_flushed_in_parts_and_all_of_it_leaves() {
 }
 
 /// Two threads wait; the second may find the queue empty and return at once.
-pub(crate) fn a_wait_for_room_is_ended_by_the_flusher() {
+pub(crate) fn who_waits_for_room_is_woken_by_the_flusher() {
     let flushing = Flushing::new();
     let socket = Socket::new(1, 80_000, &flushing);
     let outbox = socket.outbox(LIMIT, &ENCODER);

@@ -62,8 +62,8 @@ const CHECKS: [Check; 19] = [
         1000,
     ),
     (
-        "every_dropped_message_is_reported_under_every_policy",
-        handover::every_dropped_message_is_reported_under_every_policy,
+        "whatever_is_chosen_nothing_is_lost_untold",
+        handover::whatever_is_chosen_nothing_is_lost_untold,
         1000,
     ),
     (
@@ -77,8 +77,8 @@ const CHECKS: [Check; 19] = [
         150,
     ),
     (
-        "a_wait_for_room_is_ended_by_the_flusher",
-        handover::a_wait_for_room_is_ended_by_the_flusher,
+        "who_waits_for_room_is_woken_by_the_flusher",
+        handover::who_waits_for_room_is_woken_by_the_flusher,
         400,
     ),
     (

@@ -453,7 +453,7 @@ impl<'a> Client<'a> {
         if let Some(more) = self.engine.memory_log.say(began) {
             log::warn!(
                 "connection {}: messages that wait for slow clients take nearly all of --memory, \
-                 so who sends waits a moment and slow clients get a GAP sooner{more}",
+                 so publishers wait a moment and slow clients get a GAP sooner{more}",
                 self.outbox.id()
             );
         }

@@ -15,7 +15,7 @@ pub(crate) mod clients;
     not(test),
     allow(
         dead_code,
-        reason = "the byte form of a session, for what will keep sessions on disk"
+        reason = "the byte form of a session, for storing sessions on disk later"
     )
 )]
 pub(crate) mod snapshot;

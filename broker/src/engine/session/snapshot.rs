@@ -109,7 +109,7 @@ impl SessionSnapshot {
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("its maps have strings for keys")
+        serde_json::to_vec(self).expect("all map keys are strings")
     }
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, serde_json::Error> {

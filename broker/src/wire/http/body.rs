@@ -186,7 +186,7 @@ enum Step {
 fn bad_chunk() -> BodyError {
     refused(
         StatusCode::BAD_REQUEST,
-        "the body is not in chunks as its header says",
+        "the body is not chunked as its header says",
     )
 }
 

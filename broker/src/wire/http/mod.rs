@@ -175,7 +175,7 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
         let writes = matches!(head.method, Method::POST | Method::PUT);
         match head.path.strip_prefix("/topics/") {
             Some("") => {
-                let text = "the topic is missing; it stands behind /topics/";
+                let text = "the topic is missing; write /topics/<topic>";
                 self.refuse(
                     Some(head),
                     &RequestRefusal::new(StatusCode::BAD_REQUEST, text),

@@ -72,7 +72,7 @@ impl HttpConversation<'_, '_> {
                     messages: envelope.by_lines.then_some(count.messages),
                     copies: count.copies,
                 };
-                let mut text = serde_json::to_string(&receipt).expect("text and numbers");
+                let mut text = serde_json::to_string(&receipt).expect("text and numbers serialise");
                 text.push('\n');
                 self.conclude(head, Response::new(StatusCode::OK, JSON, text))
             }
@@ -152,7 +152,7 @@ impl HttpConversation<'_, '_> {
         if len > self.line_bytes {
             return Err(BodyError::Refused(too_long(self.line_bytes)));
         }
-        let topic = Topic::parse(&envelope.topic).expect("it has been parsed before");
+        let topic = Topic::parse(&envelope.topic).expect("it was parsed before");
         self.client.begin();
         let message = Message::of_line(topic, payload, envelope.attributes.clone());
         let copies = self.client.publish(&[], message);

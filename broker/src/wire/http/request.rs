@@ -224,7 +224,7 @@ fn framing(headers: &HeaderMap, is_current: bool) -> Result<Framing, RequestRefu
             } else {
                 Err(RequestRefusal::new(
                     StatusCode::NOT_IMPLEMENTED,
-                    "of all transfer encodings this broker knows chunked, in HTTP/1.1",
+                    "the only transfer encoding of this broker is chunked, in HTTP/1.1",
                 ))
             }
         }

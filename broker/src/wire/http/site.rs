@@ -52,7 +52,7 @@ impl Site {
         }
         Err(RequestRefusal::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "too many requests have begun and are not whole; try again later",
+            "too many requests are incomplete; try again later",
         ))
     }
 
@@ -112,7 +112,7 @@ fn foreign(origin: &str) -> RequestRefusal {
         StatusCode::FORBIDDEN,
         format!(
             "pages of {origin} may not use this broker; to let them, start it with \
-             --allow-origin and what stands in their header Origin"
+             --allow-origin and the value of their header Origin"
         ),
     )
 }

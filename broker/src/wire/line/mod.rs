@@ -435,7 +435,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         for verb in verbs {
             let text = match verb.help() {
                 Some(text) => text.into(),
-                None => format!("{verb} is what the broker says; docs/protocol.md has it").into(),
+                None => format!("{verb} is sent only by the broker; see docs/protocol.md").into(),
             };
             Reply::Help { text }.encode(&mut self.answers);
         }

@@ -43,7 +43,7 @@ fn byte(code: MqttError) -> u8 {
 }
 
 pub(super) fn behind_the_end() -> Fault {
-    Fault::malformed("bytes stand behind the end of what a packet holds")
+    Fault::malformed("bytes follow the last field of a packet")
 }
 
 /// The fault of an integer with more bytes than it needs.
@@ -52,15 +52,15 @@ pub(super) fn padded() -> Fault {
 }
 
 pub(super) fn too_short() -> Fault {
-    Fault::malformed("a packet ends before what it holds")
+    Fault::malformed("a packet ends before its last field")
 }
 
 pub(super) fn wrong(code: MqttError) -> Fault {
     match code {
-        MqttError::ProtocolError => Fault::protocol("a packet holds what does not belong there"),
+        MqttError::ProtocolError => Fault::protocol("a packet contains a field that does not belong to it"),
         MqttError::MalformedPacket => Fault::malformed("a packet cannot be read"),
         other => match MqttError::try_from(byte(other)) {
-            Ok(code) => Fault::new(code, "a packet holds what it may not"),
+            Ok(code) => Fault::new(code, "a packet contains a value that is not allowed"),
             Err(_) => Fault::malformed("a packet cannot be read"),
         },
     }

@@ -56,7 +56,7 @@ pub(super) fn data(bytes: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
 pub(super) fn check_text(text: &str) -> Result<(), Fault> {
     match memchr::memchr(0, text.as_bytes()) {
         None => Ok(()),
-        Some(_) => Err(Fault::malformed("a string holds U+0000")),
+        Some(_) => Err(Fault::malformed("a string contains U+0000")),
     }
 }
 

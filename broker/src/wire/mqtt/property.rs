@@ -75,7 +75,7 @@ pub(super) fn read(bytes: &[u8], place: PropertyPlace) -> Result<(Properties, us
         }
         let bit = 1 << id.as_u8();
         if seen & bit != 0 && id != PropertyId::UserProperty {
-            return Err(Fault::protocol("a property stands in a packet twice"));
+            return Err(Fault::protocol("a packet contains a property twice"));
         }
         seen |= bit;
         check(&property, &rest[1..])?;
@@ -90,7 +90,7 @@ fn misplaced(place: PropertyPlace, id: PropertyId) -> Fault {
         // Only brokers may send it in a PUBLISH [MQTT-3.3.4-6].
         return Fault::protocol("a PUBLISH of a client has a subscription identifier");
     }
-    Fault::malformed("a property stands in a packet that it does not belong to")
+    Fault::malformed("a packet contains a property that does not belong to it")
 }
 
 /// Checks that the library does not make: U+0000, and integers with more bytes than they need
@@ -119,7 +119,7 @@ fn why(rest: &[u8], code: MqttError) -> Fault {
         return padded;
     }
     match code {
-        MqttError::ProtocolError => Fault::protocol("a property has a value that it may not have"),
+        MqttError::ProtocolError => Fault::protocol("a property has a value that is not allowed"),
         _ => Fault::malformed("a property cannot be read"),
     }
 }

@@ -61,7 +61,7 @@ impl TunnelEnd {
         if let Some(frame) = frame {
             frame
                 .format(&mut bytes)
-                .expect("a vector takes what is written");
+                .expect("writing to a vector does not fail");
         }
         bytes
     }

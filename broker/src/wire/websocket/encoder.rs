@@ -110,7 +110,7 @@ fn push_frame(frames: &mut Vec<u8>, bytes: &[u8], kind: Data) {
         ..FrameHeader::default()
     };
     let written = header.format(bytes.len() as u64, frames);
-    written.expect("a vector takes what is written");
+    written.expect("writing to a vector does not fail");
     frames.extend_from_slice(bytes);
 }
 

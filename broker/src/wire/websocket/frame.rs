@@ -52,7 +52,7 @@ impl FrameHead {
         // RFC 6455 §5.2: a frame with an unknown opcode fails the connection.
         let parsed =
             FrameHeader::parse(&mut cursor).map_err(|_| rule("a frame has a known opcode"))?;
-        let bytes = usize::try_from(cursor.position()).expect("it is within a buffer");
+        let bytes = usize::try_from(cursor.position()).expect("the position is within the buffer");
         let Some((header, payload)) = parsed else {
             return Ok(None);
         };

@@ -211,7 +211,7 @@ impl<'a, S: Source> Tunnel<'a, S> {
                 let frame = Frame::pong(payload);
                 frame
                     .format(&mut pong)
-                    .expect("a vector takes what is written");
+                    .expect("writing to a vector does not fail");
                 self.record.interject(&pong);
             }
             Control::Pong => {}
@@ -225,7 +225,7 @@ impl<'a, S: Source> Tunnel<'a, S> {
     }
 
     fn end_message(&mut self) -> Result<(), Violation> {
-        let message = self.message.take().expect("it has begun");
+        let message = self.message.take().expect("the message has begun");
         if !message.partial.is_empty() {
             return Err(NOT_UTF_8);
         }

@@ -87,16 +87,16 @@ impl Connect {
         // and RETAIN are zero: [MQTT-3.1.2-11] and [MQTT-3.1.2-13] of both, [MQTT-3.1.2-15] (3.1.1).
         if will_qos == 3 || (!has_will && flags & 0x38 != 0) {
             return Err(Fault::malformed(
-                "the flags of CONNECT ask for a QoS of the will that there is not",
+                "the flags of the will in CONNECT are not valid",
             ));
         }
         if version == Version::V5 {
             check_connect_properties(body, has_will)?;
         }
         let wrong = |code| match code {
-            MqttError::ProtocolError => Fault::protocol("a CONNECT holds what it may not"),
+            MqttError::ProtocolError => Fault::protocol("a CONNECT contains a value that is not allowed"),
             // The library has reason codes for invalid text that mean refused credentials.
-            _ => Fault::malformed("this is no CONNECT packet of its version"),
+            _ => Fault::malformed("the CONNECT packet is not valid in its version"),
         };
         // The library requires a user name with a password, in MQTT 5 too.
         let body = match version {

@@ -104,7 +104,7 @@ impl Header {
         if self.kind() != kind::PUBLISH && self.size() > CONTROL_BYTES {
             return Err(Fault::new(
                 MqttError::QuotaExceeded,
-                "a packet that is no PUBLISH has more than a mebibyte; divide it",
+                "a packet other than PUBLISH has more than a mebibyte; divide it",
             ));
         }
         Ok(())

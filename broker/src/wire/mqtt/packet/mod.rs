@@ -66,7 +66,7 @@ impl Packet {
                     "an AUTH, although CONNECT named no authentication method",
                 ))
             }
-            0 | kind::AUTH => Err(Fault::malformed("a packet of a kind that there is not")),
+            0 | kind::AUTH => Err(Fault::malformed("the type of a packet is not valid")),
             _ => Err(Fault::protocol("a packet that only brokers send")),
         }
     }
@@ -111,7 +111,7 @@ impl Packet {
         };
         if rest.is_empty() {
             // [MQTT-3.8.3-3] (3.1.1) [MQTT-3.8.3-2] (5.0).
-            return Err(Fault::protocol("a SUBSCRIBE asks for nothing"));
+            return Err(Fault::protocol("a SUBSCRIBE contains no filter"));
         }
         let mut entries = Vec::new();
         while !rest.is_empty() {
@@ -121,7 +121,7 @@ impl Packet {
             // QoS 3 and retain handling 3 do not exist: [MQTT-3.8.3-5] and §3.8.3.1 of 5.0. The library
             // would report a malformed packet, the standard asks for a protocol error.
             if version == Version::V5 && (options & 3 == 3 || options & 0x30 == 0x30) {
-                return Err(Fault::protocol("a subscription asks for what there is not"));
+                return Err(Fault::protocol("a subscription has a QoS or retain handling of 3"));
             }
             let (entry, used) = SubEntry::parse(rest).map_err(wrong)?;
             // [MQTT-4.7.3-1].
@@ -159,7 +159,7 @@ impl Packet {
         };
         if rest.is_empty() {
             // [MQTT-3.10.3-2].
-            return Err(Fault::protocol("an UNSUBSCRIBE names nothing"));
+            return Err(Fault::protocol("an UNSUBSCRIBE contains no filter"));
         }
         let mut filters = Vec::new();
         while !rest.is_empty() {
