@@ -99,7 +99,7 @@ fn limits() -> Limits {
     }
 }
 
-/// The CONNECT of a client of MQTT.
+/// The CONNECT of an MQTT client.
 fn connect(choice: u8) -> Vec<u8> {
     let clean = choice & 2;
     if choice & 1 == 0 {

@@ -95,7 +95,7 @@ pub(crate) enum Answer {
     Broker(BrokerAnswer),
 }
 
-/// Why there is no answer. `Display` says what to do about it.
+/// Why a question cannot be answered. `Display` says what to do about it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum BadArgument {
     Filter(BadFilter),

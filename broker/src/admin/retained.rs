@@ -1,4 +1,4 @@
-//! What is retained.
+//! The retained messages that a filter matches.
 
 use protocol::Filter;
 use serde::Serialize;

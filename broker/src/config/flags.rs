@@ -38,7 +38,7 @@ struct Flags {
     /// Most connections at a time [default: what the machine bears]
     #[arg(long, env = "BROKER_MAX_CONNECTIONS", value_name = "N")]
     max_connections: Option<usize>,
-    /// Most bytes queued for one slow client; beyond, it is sent a GAP
+    /// Most bytes queued for one slow client; then it is sent a GAP
     #[arg(
         long,
         env = "BROKER_OUTBOX_BYTES",

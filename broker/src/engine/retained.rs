@@ -223,7 +223,7 @@ fn first_name(filter: Filter<'_>) -> &str {
 
 /// Where the next matching name may be.
 enum Leap {
-    /// Here, and perhaps at the next.
+    /// At this name, and perhaps at the next.
     Matches,
     Next,
     /// Not before this name.

@@ -104,7 +104,10 @@ impl Listener {
     /// Accepts on all sockets until the broker stops.
     pub(crate) fn accept(self: &Arc<Self>) {
         thread::scope(|scope| {
-            let (first, others) = self.sockets.split_first().expect("there is at least one socket");
+            let (first, others) = self
+                .sockets
+                .split_first()
+                .expect("there is at least one socket");
             for socket in others {
                 scope.spawn(|| self.accept_loop(socket));
             }

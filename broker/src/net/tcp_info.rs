@@ -96,7 +96,9 @@ mod tests {
         let address = listener.local_addr().expect("it is bound");
         let mut socket = TcpStream::connect(address).expect("it listens");
         let _peer = listener.accept().expect("a connection waits");
-        socket.set_nonblocking(true).expect("a socket can be non-blocking");
+        socket
+            .set_nonblocking(true)
+            .expect("a socket can be non-blocking");
         while socket.write(&[0; 65536]).is_ok() {}
         assert!(!has_vanished(&socket));
     }

@@ -29,7 +29,7 @@ fn filter(text: &str) -> Filter<'_> {
     Filter::parse(text).expect("a filter")
 }
 
-/// What a wire does with the lines of one publisher.
+/// Publishes as a wire does with the lines of one client.
 struct Publisher {
     name: char,
     number: u64,

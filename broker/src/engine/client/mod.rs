@@ -72,13 +72,13 @@ struct PublishAccount {
     published: u64,
     /// Messages that had a subscriber. The others had none.
     matched: u64,
-    /// Copies made of them.
+    /// Copies made of the messages.
     copies: u64,
     /// Copies of retained messages, made for this client's own subscriptions.
     retained: u64,
     /// Frames refused.
     refused: u64,
-    /// Bytes that came.
+    /// Bytes received.
     bytes: u64,
 }
 

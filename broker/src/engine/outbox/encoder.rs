@@ -26,9 +26,9 @@ pub(crate) struct Encoder {
     pub(crate) count: fn(messages: &[u8]) -> u64,
     /// The topic of a message as spelled on the wire; empty if the format does not contain it.
     pub(crate) topic: fn(message: &[u8]) -> &[u8],
-    /// The broker stops.
+    /// The final answer when the broker stops.
     pub(crate) goodbye: &'static [u8],
-    /// Another connection resumes the client's session.
+    /// The final answer when another connection takes the session over.
     pub(crate) taken_over: &'static [u8],
 }
 

@@ -195,7 +195,7 @@ impl Outbox {
         (inside.ending, inside.hurried) = (false, false);
     }
 
-    /// Moves the connection out, for another outbox. This one is closed.
+    /// Closes this outbox and returns its connection, for another outbox.
     pub(crate) fn take_connection(&self) -> Option<Connected> {
         let mut inside = self.inside.lock();
         let connection = inside.connection.take()?;

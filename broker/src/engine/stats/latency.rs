@@ -40,7 +40,7 @@ pub(crate) struct Latency {
 /// A snapshot of the figures.
 #[derive(Debug)]
 pub(crate) struct Latencies {
-    /// Copies in each bucket, those of shorter times not among them.
+    /// Copies in each bucket, not cumulative.
     pub(crate) buckets: [u64; BOUNDS.len() + 1],
     /// The sum of all latencies, in seconds.
     pub(crate) total_s: f64,

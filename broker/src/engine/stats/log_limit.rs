@@ -71,7 +71,10 @@ mod tests {
     fn a_storm_is_one_line_with_a_rate() {
         let (log_limit, start) = (LogLimit::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
-        assert_eq!(log_limit.say(at(0)).expect("the first is said").to_string(), "");
+        assert_eq!(
+            log_limit.say(at(0)).expect("the first is said").to_string(),
+            ""
+        );
         for ms in 1..=200 {
             assert_eq!(log_limit.say(at(ms)), None);
         }

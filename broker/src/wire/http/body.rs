@@ -46,7 +46,7 @@ enum BodyState {
 /// Why the body ends early.
 #[derive(Debug)]
 pub(crate) enum BodyError {
-    /// The client is to be told this.
+    /// The client must be sent this answer.
     Refused(RequestRefusal),
     End(End),
 }

@@ -224,7 +224,8 @@ impl StreamMessage<'_> {
 }
 
 fn write(out: &mut Vec<u8>, value: &impl serde::Serialize) {
-    serde_json::to_writer(out, value).expect("text serialises, and writing to a vector does not fail");
+    serde_json::to_writer(out, value)
+        .expect("text serialises, and writing to a vector does not fail");
 }
 
 fn text(bytes: &[u8]) -> Value {

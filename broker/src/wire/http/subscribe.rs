@@ -68,7 +68,7 @@ impl HttpConversation<'_, '_> {
         Next::Break(end)
     }
 
-    /// Subscribes; the head of the response comes before the first message.
+    /// Subscribes; the head of the response precedes the first message.
     fn begin_stream(&mut self, head: &RequestHead, wanted: &Wanted) -> Result<(), RequestRefusal> {
         let filter = Filter::parse(&wanted.filter).expect("it was parsed before");
         let mut beginning = self.stream_head(head, wanted.form);
@@ -204,7 +204,8 @@ impl Wanted {
         }
         let is_one_topic = Filter::parse(&wanted.filter).is_ok_and(|filter| filter.is_exact());
         if wanted.form == Form::Raw && wanted.slow == Some(Slow::Latest) && !is_one_topic {
-            let text = "raw payloads do not name their topics; ask for one topic, or for another format";
+            let text =
+                "raw payloads do not name their topics; ask for one topic, or for another format";
             return Err(bad(text.to_owned()));
         }
         if !head.is_current {

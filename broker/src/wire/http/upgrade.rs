@@ -78,7 +78,9 @@ fn choose(head: &RequestHead) -> Result<Option<(&'static str, Subprotocol)>, &'s
     });
     match asked {
         None if is_for_mqtt => Err("the subprotocol here is mqtt; the line protocol is at /ws"),
-        None => Err("the subprotocol is line, mqtt or mqttv3.1; a client that asks for none gets line"),
+        None => {
+            Err("the subprotocol is line, mqtt or mqttv3.1; a client that asks for none gets line")
+        }
         asked => Ok(asked),
     }
 }

@@ -57,7 +57,9 @@ pub(super) fn too_short() -> Fault {
 
 pub(super) fn wrong(code: MqttError) -> Fault {
     match code {
-        MqttError::ProtocolError => Fault::protocol("a packet contains a field that does not belong to it"),
+        MqttError::ProtocolError => {
+            Fault::protocol("a packet contains a field that does not belong to it")
+        }
         MqttError::MalformedPacket => Fault::malformed("a packet cannot be read"),
         other => match MqttError::try_from(byte(other)) {
             Ok(code) => Fault::new(code, "a packet contains a value that is not allowed"),

@@ -242,7 +242,7 @@ impl InFlightWindow {
         self.entries.iter()
     }
 
-    /// Restores the entries of an earlier process, in order.
+    /// The window of a restored session, with its entries in order.
     pub(crate) fn restored(entries: Vec<InFlight>) -> Self {
         Self {
             ids: entries.iter().map(|entry| entry.id).collect(),

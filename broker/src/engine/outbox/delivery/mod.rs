@@ -174,7 +174,7 @@ impl DeliveryState {
         self.in_flight.iter()
     }
 
-    /// Restores the messages in flight of an earlier process.
+    /// Restores the messages in flight of a stored session.
     pub(crate) fn restore(&mut self, in_flight: Vec<InFlight>) {
         let unreleased = in_flight.iter().filter(|each| !each.is_released());
         self.kept

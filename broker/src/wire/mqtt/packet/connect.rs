@@ -94,7 +94,9 @@ impl Connect {
             check_connect_properties(body, has_will)?;
         }
         let wrong = |code| match code {
-            MqttError::ProtocolError => Fault::protocol("a CONNECT contains a value that is not allowed"),
+            MqttError::ProtocolError => {
+                Fault::protocol("a CONNECT contains a value that is not allowed")
+            }
             // The library has reason codes for invalid text that mean refused credentials.
             _ => Fault::malformed("the CONNECT packet is not valid in its version"),
         };

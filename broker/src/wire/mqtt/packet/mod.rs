@@ -121,7 +121,9 @@ impl Packet {
             // QoS 3 and retain handling 3 do not exist: [MQTT-3.8.3-5] and §3.8.3.1 of 5.0. The library
             // would report a malformed packet, the standard asks for a protocol error.
             if version == Version::V5 && (options & 3 == 3 || options & 0x30 == 0x30) {
-                return Err(Fault::protocol("a subscription has a QoS or retain handling of 3"));
+                return Err(Fault::protocol(
+                    "a subscription has a QoS or retain handling of 3",
+                ));
             }
             let (entry, used) = SubEntry::parse(rest).map_err(wrong)?;
             // [MQTT-4.7.3-1].
