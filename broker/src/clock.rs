@@ -1,12 +1,12 @@
-//! When something was, for figures that people look at.
+//! Timestamps for figures that people read.
 //!
-//! The time is read once a batch and where something rare happens. That asks the kernel for nothing
-//! and costs some twenty nanoseconds. (A coarse clock would cost five, and is out of the reach of the
-//! tools that the tests run under.) What has to end in time goes by `Instant` itself.
+//! The clock is read once a batch, and at rare events. That takes no system call and about twenty
+//! nanoseconds. (A coarse clock would take five, but the tools that run the tests do not support it.)
+//! Timeouts and deadlines use `Instant` itself.
 
 use std::time::{Duration, Instant};
 
-/// A moment.
+/// A timestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(Instant);
 
@@ -15,12 +15,12 @@ impl Moment {
         Self(Instant::now())
     }
 
-    /// How long `earlier` is before this; nothing if it is not.
+    /// The time from `earlier` to `self`; zero if `earlier` is later.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         self.0.duration_since(earlier.0)
     }
 
-    /// How many milliseconds `earlier` is before this; none if it is not.
+    /// The milliseconds from `earlier` to `self`; zero if `earlier` is later.
     pub(crate) fn ms_since(self, earlier: Self) -> u64 {
         let time = self.since(earlier);
         time.as_secs() * 1000 + u64::from(time.subsec_millis())
@@ -31,7 +31,7 @@ impl Moment {
         self.ms_since(earlier) as f64 / 1000.0
     }
 
-    /// So many milliseconds after this.
+    /// The moment `ms` milliseconds later.
     pub(crate) fn later(self, ms: u64) -> Self {
         Self(self.0 + Duration::from_millis(ms))
     }

@@ -1,7 +1,7 @@
-//! Entries for the fuzz targets in `broker/fuzz`: clients of a broker without sockets, one after the
-//! other, that say what the fuzzer makes up. Built for them alone.
+//! Entry points for the fuzz targets in `broker/fuzz`: clients of a broker without sockets, one after
+//! another, that send the fuzzer's input. Built for the fuzz targets only.
 //!
-//! Whatever they say, nothing may panic, and every copy must be accounted for.
+//! Whatever they send, nothing may panic, and the ledger must balance.
 
 use std::io::{self, IoSlice};
 use std::slice::Chunks;
@@ -17,23 +17,22 @@ use crate::engine::session::clients::ClientRecord;
 use crate::wire::http::Site;
 use crate::wire::{self, Arrival, End, Finished, Protocol, Source, line, mqtt};
 
-/// The longest line or packet.
+/// Maximum bytes of a line or packet.
 const LINE_BYTES: usize = 4096;
 
-/// What ends a connection within an input; what follows is said on the next.
+/// Ends a connection within an input; the rest is sent on the next one.
 const NEXT: u8 = 0xfe;
 
-/// What a client that does not read takes in.
+/// Bytes that the sink of a client that does not read accepts.
 const ROOM_BYTES: usize = 300;
 
-/// Clients of MQTT, behind their CONNECT. The first byte of an input chooses the version, what stands
-/// in CONNECT, whether the client reads, and how what it says is cut.
+/// MQTT clients, after their CONNECT. The first byte of an input selects the version, the fields of
+/// CONNECT, whether the client reads, and how its bytes are split.
 pub fn mqtt(input: &[u8]) {
     for_each_client(input, connect);
 }
 
-/// Clients of HTTP, half of them in a WebSocket from the beginning, for lines or MQTT. The first byte
-/// chooses as above.
+/// HTTP clients; half of them begin in a WebSocket with lines or MQTT. The first byte selects as above.
 pub fn web(input: &[u8]) {
     for_each_client(input, upgrade);
 }
@@ -83,7 +82,7 @@ fn for_each_client(input: &[u8], hello: impl Fn(u8) -> Vec<u8>) {
     assert!(audit.ledger.is_balanced(), "{}", audit.ledger);
 }
 
-/// Small, so that short inputs reach them.
+/// Small limits, which short inputs can reach.
 fn limits() -> Limits {
     Limits {
         line_bytes: LINE_BYTES,
@@ -100,7 +99,7 @@ fn limits() -> Limits {
     }
 }
 
-/// The CONNECT of a client of MQTT.
+/// The CONNECT of an MQTT client.
 fn connect(choice: u8) -> Vec<u8> {
     let clean = choice & 2;
     if choice & 1 == 0 {
@@ -114,7 +113,7 @@ fn connect(choice: u8) -> Vec<u8> {
     [&[0x10, body.len() as u8][..], &body].concat()
 }
 
-/// What opens a WebSocket, for half of the clients.
+/// The request that opens a WebSocket, for half of the clients.
 fn upgrade(choice: u8) -> Vec<u8> {
     if choice & 1 == 0 {
         return Vec::new();
@@ -129,7 +128,7 @@ fn upgrade(choice: u8) -> Vec<u8> {
     head.into()
 }
 
-/// Takes all, or from some point on nothing.
+/// A sink that accepts everything, or nothing from some point on.
 #[derive(Clone)]
 struct Taken {
     bytes: Arc<Mutex<Vec<u8>>>,
@@ -156,7 +155,7 @@ impl Sink for Taken {
     }
 }
 
-/// What a client says, a few bytes at a time.
+/// The client's bytes in small pieces.
 struct Pieces<'a>(Chunks<'a, u8>);
 
 impl Source for Pieces<'_> {

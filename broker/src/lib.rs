@@ -38,7 +38,7 @@ use net::capacity::{self, Capacity};
 use net::listener::Listener;
 use wire::http::Site;
 
-/// A broker that listens and does not serve yet.
+/// A broker that listens and does not accept yet.
 pub struct Broker {
     listener: Arc<Listener>,
     engine: Arc<Engine>,
@@ -53,7 +53,7 @@ pub struct Broker {
 pub struct Handle(Arc<Listener>);
 
 impl Broker {
-    /// Takes the port. Clients can connect from here on; [`Broker::run`] serves them.
+    /// Binds the addresses. Clients can connect from here on; [`Broker::run`] serves them.
     pub fn bind(config: Config) -> Result<Self, BindError> {
         config.check().map_err(BindError::Config)?;
         let capacity = Capacity::of_machine(config.max_connections);
@@ -72,7 +72,7 @@ impl Broker {
         })
     }
 
-    /// The first address on which it listens, with the port that was picked.
+    /// The first address on which it listens, with the port that the system chose.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.addresses[0]
@@ -84,14 +84,14 @@ impl Broker {
         &self.addresses
     }
 
-    /// What stops it.
+    /// A handle to stop it from another thread.
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle(self.listener.clone())
     }
 
-    /// Serves until it is stopped. Then all clients are told so (BYE on the line protocol) and get what waits
-    /// for them, for at most five seconds.
+    /// Serves until it is stopped. Then all clients are told so (BYE on the line protocol) and receive
+    /// their queued messages, for at most five seconds.
     pub fn run(self) {
         let Capacity { connections, bound } = self.capacity;
         for address in &self.addresses {
@@ -105,7 +105,7 @@ impl Broker {
             scope.spawn(|| engine::expiry::expire_loop(&self.engine));
             scope.spawn(|| self.listener.watch_loop(&stopped));
             if !interval.is_zero() {
-                // The first client that subscribes to them must find values.
+                // The first client that subscribes to the figures must find values.
                 let (first, done) = crossbeam_channel::bounded(0);
                 let (engine, stopped) = (&self.engine, &stopped);
                 scope.spawn(move || {
@@ -139,7 +139,7 @@ impl Broker {
     }
 }
 
-/// What is configured, and what the machine bears where nothing is.
+/// The configured limits, with the machine's where none are configured.
 fn limits(config: &Config, capacity: Capacity) -> Limits {
     let memory = config.memory.unwrap_or_else(capacity::half_of_memory);
     config.limits(capacity.connections, memory)
@@ -162,15 +162,15 @@ fn log_audit(engine: &Engine) {
 }
 
 impl Handle {
-    /// Writes to the log what became of all messages so far.
+    /// Logs the ledger of all messages so far.
     pub fn log_audit(&self) {
         log_audit(self.0.engine());
     }
 
-    /// Replaces all limits of the running broker by those of `config`, after the checks that
-    /// [`Broker::bind`] makes. Every connection takes them with what it sends next, without connecting
-    /// anew. What is over a lower limit already stays until it ends by itself. Only limits change:
-    /// addresses, names, origins and `sys_interval` are those of the start.
+    /// Replaces all limits of the running broker by those of `config`, after the checks of
+    /// [`Broker::bind`]. Every connection applies them to its next batch, without reconnecting. What
+    /// already exceeds a lower limit stays until it ends by itself. Only limits change: addresses,
+    /// names, origins and `sys_interval` stay as they were at the start.
     pub fn replace_limits(&self, config: &Config) -> Result<(), BadConfig> {
         config.check()?;
         let capacity = Capacity::of_machine(config.max_connections);
@@ -180,25 +180,25 @@ impl Handle {
         Ok(())
     }
 
-    /// Makes [`Broker::run`] return, soon. May be called at any time and more than once.
+    /// Makes [`Broker::run`] return soon. May be called at any time and more than once.
     pub fn stop(&self) {
         self.0.stop();
     }
 }
 
-/// Why there is no broker. `Display` says what to do about it.
+/// Why a broker could not start. `Display` says what to do about it.
 #[derive(Debug)]
 pub enum BindError {
-    /// The configuration contradicts itself.
+    /// The configuration is invalid.
     Config(BadConfig),
-    /// The address cannot be listened on.
+    /// The broker cannot listen on the address.
     Address {
-        /// Which address.
+        /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The system does not give what any broker needs.
+    /// The system denies a resource that every broker needs.
     Machine(io::Error),
 }
 

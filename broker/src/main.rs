@@ -40,7 +40,7 @@ fn obey_signals(handle: Handle) -> io::Result<()> {
     Ok(())
 }
 
-/// Says where it listens, and what to type.
+/// Prints the addresses, and commands to try.
 fn greet(addresses: &[SocketAddr]) {
     let address = addresses[0];
     let (host, port) = match address.ip() {
@@ -72,7 +72,7 @@ fn fail(why: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// A broker whose standard error is closed goes on.
+/// Ignores errors: a broker whose standard error is closed continues.
 fn say(text: std::fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{text}");
 }

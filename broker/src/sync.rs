@@ -1,7 +1,7 @@
-//! What the threads of the engine meet at: locks, a condition variable, numbers.
+//! Synchronization primitives of the engine: locks, a condition variable, atomics.
 //!
-//! Floor 1 takes them from here and from nowhere else, because `broker/tests/model` puts another file
-//! in the place of this one: there each of them is a point where any other thread may go first.
+//! The engine imports them only from here, because `broker/tests/model` replaces this file: there a
+//! model checker decides at each of them which thread runs next.
 
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 

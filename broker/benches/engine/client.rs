@@ -1,4 +1,4 @@
-//! Clients whose sockets cost nothing.
+//! Clients whose sinks do no system calls, so that a benchmark measures the engine alone.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::wire::line;
 
 const OUTBOX_BYTES: usize = 1024 * 1024;
 
-/// Takes everything.
+/// A sink that accepts all bytes.
 struct Hole;
 
 impl Sink for Hole {
@@ -23,7 +23,7 @@ impl Sink for Hole {
     }
 }
 
-/// Takes nothing.
+/// A sink that accepts no bytes.
 struct Wall;
 
 impl Sink for Wall {
@@ -36,17 +36,17 @@ impl Sink for Wall {
     }
 }
 
-/// A client that takes everything at once.
+/// A client whose sink accepts all bytes at once.
 pub(crate) fn idle(id: u64) -> Subscriber {
     client(id, Box::new(Hole))
 }
 
-/// A client that takes nothing any more.
+/// A client whose sink accepts no more bytes.
 pub(crate) fn blocked(id: u64) -> Subscriber {
     client(id, Box::new(Wall))
 }
 
-/// More than anything here needs.
+/// A memory budget that no benchmark exhausts.
 pub(crate) fn memory() -> Arc<Memory> {
     Arc::new(Memory::new(usize::MAX))
 }

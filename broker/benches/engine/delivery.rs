@@ -24,7 +24,7 @@ fn deliver_to_an_idle_outbox(bencher: Bencher, bytes: usize) {
         .bench_local(|| client.lock().deliver(&[&run]));
 }
 
-/// Until its limit is reached, and then what it costs to drop.
+/// Fills the outbox to its limit, and then measures a drop.
 #[divan::bench(args = [16, 128, 1024])]
 fn deliver_to_a_full_outbox(bencher: Bencher, bytes: usize) {
     let (client, text) = (blocked(1), message("a", bytes));
@@ -36,7 +36,7 @@ fn deliver_to_a_full_outbox(bencher: Bencher, bytes: usize) {
         .bench_local(|| client.lock().deliver(&[&run]));
 }
 
-/// A quarter of a mebibyte for a client that takes nothing.
+/// Queues 256 KiB for a client whose sink accepts nothing.
 #[divan::bench(args = [16, 128, 1024])]
 fn fill_a_blocked_outbox(bencher: Bencher, bytes: usize) {
     let text = message("a", bytes);
@@ -54,7 +54,7 @@ fn dispatch_one_topic(bencher: Bencher, subscribers: u64) {
     dispatch(bencher, subscribers, &["a"]);
 }
 
-/// A batch on two topics in turn, whose subscribers are not the same: as many runs as messages.
+/// A batch on two topics in turn with different subscribers: as many runs as messages.
 #[divan::bench(args = [1, 10, 1000])]
 fn dispatch_topics_in_turn(bencher: Bencher, subscribers: u64) {
     dispatch(bencher, subscribers, &["a", "b"]);

@@ -1,9 +1,9 @@
-//! What the engine costs without sockets: routes, outboxes, whole conversations of a publisher.
+//! Benchmarks of the engine without sockets: routes, outboxes, whole conversations of a publisher.
 //!
-//! `cargo bench -p broker` measures time. `--workload <name> <rounds>` instead plays one stream and
-//! measures nothing, for a tool that counts instructions; `tests/instructions` does so.
+//! `cargo bench -p broker` measures time. `--workload <name> <rounds>` instead plays one stream without
+//! measuring it, for a tool that counts instructions, such as `tests/instructions`.
 //!
-//! The sources of the broker are compiled a second time, so that what is private can stay private.
+//! The sources of the broker are compiled a second time, so that private items can stay private.
 
 #![allow(
     dead_code,
@@ -36,7 +36,7 @@ fn main() {
             publishing::play(name, rounds.parse().expect("a number of rounds"));
         }
         ["--bench"] => {
-            // First, as long as there is no freed memory that could be used again.
+            // First, while the process has no freed memory to use again.
             routing::print_memory();
             divan::main();
         }

@@ -1,5 +1,5 @@
-//! A publisher's conversation from the bytes it sends to the bytes its subscriber is sent, with no
-//! kernel in between.
+//! A publisher's conversation, from the bytes it sends to the bytes its subscriber receives, without
+//! the kernel.
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -22,7 +22,7 @@ const MESSAGES: usize = 10_000;
 
 const LINE_BYTES: usize = 1 << 20;
 
-/// A stream: its name, how many topics it goes round, how long its payloads are.
+/// A stream: name, number of topics, bytes of a payload.
 const WORKLOADS: [(&str, usize, usize); 5] = [
     ("one-topic-16", 1, 16),
     ("one-topic-128", 1, 128),
@@ -31,7 +31,7 @@ const WORKLOADS: [(&str, usize, usize); 5] = [
     ("ten-thousand-topics-16", 10_000, 16),
 ];
 
-/// The same lines over and over, as much of them at a time as there is room for.
+/// The same lines over and over, as many at a time as fit into the buffer.
 struct Rounds<'a> {
     lines: &'a [u8],
     at: usize,

@@ -1,4 +1,4 @@
-//! Subscriptions: how fast they come and go, what they weigh, how fast a topic's are found.
+//! Subscriptions: the time to add and remove them, their memory, and the time to look up a topic.
 
 use std::fs;
 use std::time::Instant;
@@ -17,7 +17,7 @@ const FILTERS: usize = 100_000;
 const SUBSCRIBERS_PER_FILTER: usize = 10;
 const CLIENTS: u64 = 1000;
 
-/// Filters with wildcards, of which a broker has fewer.
+/// Filters with wildcards; a broker has fewer of them than of exact ones.
 const WILD: usize = 10_000;
 
 fn names(count: usize) -> Vec<String> {
@@ -44,7 +44,7 @@ fn clients() -> Vec<Subscriber> {
     (1..=CLIENTS).map(idle).collect()
 }
 
-/// Ten clients to each filter, all of them in turn.
+/// Subscribes ten clients to each filter, taking the clients in turn.
 fn subscribe_all(router: &Router, filters: &[String], clients: &[Subscriber]) {
     let mut next = clients.iter().cycle();
     for text in filters {
@@ -72,7 +72,7 @@ fn subscribe_a_million(bencher: Bencher, filters: &[String]) {
         .bench_local_refs(|router| subscribe_all(router, filters, &clients));
 }
 
-/// One after another out of this many topics with ten subscribers each.
+/// Looks up this many topics in turn, each with ten subscribers.
 #[divan::bench(args = [1, 1000, FILTERS])]
 fn route_exact(bencher: Bencher, count: usize) {
     let (router, names) = (Router::new(), names(count));
@@ -117,7 +117,7 @@ fn collect_from_tree(bencher: Bencher, count: usize) {
     });
 }
 
-/// A remembered route, with the check that it is current.
+/// Looks up a remembered route and checks that it is current.
 #[divan::bench(args = [1, 10, 10_000])]
 fn known_route(bencher: Bencher, count: usize) {
     let (router, mut cache, names) = (Router::new(), RouteCache::default(), names(count));
@@ -142,7 +142,7 @@ fn known_route(bencher: Bencher, count: usize) {
     });
 }
 
-/// What the subscriptions of a large broker weigh, by the account of the kernel.
+/// Memory that the subscriptions of a large broker take, as reported by the kernel.
 #[allow(
     clippy::print_stdout,
     reason = "a measurement is told where those before it were"
@@ -160,7 +160,7 @@ pub(crate) fn print_memory() {
             bytes / count,
             count as f64 / took.as_secs_f64(),
         );
-        // Kept, so that the next kind cannot use its memory again.
+        // Leaked, so that the next kind cannot reuse its memory.
         std::mem::forget(router);
     }
 }

@@ -1,4 +1,4 @@
-//! Connections and sessions, and how each of them is doing.
+//! The state of each connection and each session.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -11,13 +11,13 @@ use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::session::clients::ClientRecord;
 
-/// How many filters of a connection are shown.
+/// Maximum filters shown of one connection.
 const SHOWN_FILTERS: usize = 10;
 
 /// Connections in the order in which they came.
 #[derive(Debug, Serialize)]
 pub(crate) struct ConnectionsAnswer {
-    /// How many match; there may be fewer rows.
+    /// Number of matches; there may be fewer rows.
     total: usize,
     pub(super) connections: Vec<ConnectionRow>,
 }
@@ -28,21 +28,21 @@ pub(super) struct ConnectionRow {
     name: Option<Box<str>>,
     peer: String,
     wire: &'static str,
-    /// Its session waits for it.
+    /// The session is detached: it waits for its client to reconnect.
     away: bool,
     connected_s: f64,
-    /// Since it last sent something.
+    /// Seconds since the client last sent something.
     idle_s: f64,
     subscriptions: usize,
-    /// The first of them.
+    /// The first filters, at most [`SHOWN_FILTERS`].
     filters: Vec<Box<str>>,
     waiting: u64,
     waiting_bytes: usize,
-    /// Since when something waits for it without a break.
+    /// How long the queue has not been empty.
     lag_s: Option<f64>,
     published: u64,
     refused: u64,
-    /// Made of its messages.
+    /// Copies made of the messages that this client published.
     copies: u64,
     written: u64,
     bytes: u64,
@@ -51,7 +51,7 @@ pub(super) struct ConnectionRow {
 }
 
 impl ConnectionsAnswer {
-    /// All, or those with a subscription that some topic matches as well as `filter`.
+    /// All records, or those with a subscription that overlaps `filter`: some topic matches both.
     pub(super) fn of(engine: &Engine, filter: Option<Filter<'_>>, limit: usize) -> Self {
         engine.clients.ask();
         let mut present = engine.clients.present();

@@ -1,4 +1,4 @@
-//! What became of all messages, and how the broker as a whole is.
+//! The ledger of all messages, and an overview of the broker.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use serde::Serialize;
 use crate::clock::Moment;
 use crate::engine::Engine;
 
-/// Where every message and every copy is.
+/// The ledger: every message and every copy by its state.
 #[derive(Debug, Serialize)]
 pub(crate) struct AuditAnswer {
     balanced: bool,
-    /// Whether no batch was under way. If one was, the figures may be out by what it holds.
+    /// Whether no batch was in progress. If one was, the figures may differ by its messages.
     exact: bool,
     published: u64,
     matched: u64,
@@ -46,7 +46,7 @@ impl AuditAnswer {
     }
 }
 
-/// The broker in a few figures.
+/// An overview of the broker.
 #[derive(Debug, Serialize)]
 pub(crate) struct BrokerAnswer {
     version: &'static str,
@@ -58,7 +58,7 @@ pub(crate) struct BrokerAnswer {
     retained: RetainedFigures,
 }
 
-/// What waits for slow clients, and lines that have begun, in bytes.
+/// Memory taken by queued messages and incomplete lines, in bytes.
 #[derive(Debug, Serialize)]
 struct MemoryFigures {
     used: usize,

@@ -1,4 +1,4 @@
-//! The broker's figures as OpenMetrics text, made anew for each reader.
+//! The broker's figures as OpenMetrics text, generated for each request.
 
 use std::fmt;
 use std::fs;
@@ -21,7 +21,8 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 
 type Labels = [(&'static str, &'static str); 1];
 
-/// For a client that is inside no batch: figures of messages are those of one moment.
+/// Must be called outside a batch: it takes the ledger by an audit, which waits for all batches.
+// Out of line: inlined, its locals would lie on the stack of every idle connection.
 #[inline(never)]
 pub(crate) fn text(client: &Client<'_>) -> String {
     let engine = client.engine();
@@ -37,7 +38,7 @@ pub(crate) fn text(client: &Client<'_>) -> String {
     connections(figures, engine);
     process(registry.sub_registry_with_prefix("process"));
     let mut written = String::new();
-    text::encode(&mut written, &registry).expect("a string takes what is written");
+    text::encode(&mut written, &registry).expect("writing to a string does not fail");
     written
 }
 
@@ -68,12 +69,12 @@ fn messages(figures: &mut Registry, engine: &Engine) {
         ),
         (
             "copies_discarded",
-            "Copies that waited when their connection ended",
+            "Copies still queued when their connection ended",
             tally.discarded,
         ),
         (
             "copies_withdrawn",
-            "Copies whose subscriber left before them",
+            "Copies whose subscriber left before their delivery",
             account.withdrawn,
         ),
         ("bytes_read", "Bytes that came from clients", account.bytes),
@@ -88,7 +89,7 @@ fn messages(figures: &mut Registry, engine: &Engine) {
     }
     let help = "Copies lost because their subscriber was slow";
     figures.register("copies_dropped", help, dropped);
-    let help = "Copies that wait for slow subscribers";
+    let help = "Copies queued for slow subscribers";
     gauge(figures, "copies_waiting", help, ledger.waiting);
     let retained = engine.retained.read().size();
     gauge(
@@ -99,7 +100,7 @@ fn messages(figures: &mut Registry, engine: &Engine) {
     );
     let help = "Bytes of retained messages and their topics";
     gauge(figures, "retained_bytes", help, retained.bytes as u64);
-    let help = "What is free of the memory for slow clients";
+    let help = "Free part of the memory for slow clients";
     gauge(
         figures,
         "memory_free_bytes",
@@ -128,7 +129,7 @@ fn connections(figures: &mut Registry, engine: &Engine) {
     gauge(
         figures,
         "waiting_bytes",
-        "Bytes that wait for slow subscribers",
+        "Bytes queued for slow subscribers",
         waiting,
     );
     figures.register("connections", "Connections that are open", open);
@@ -172,7 +173,7 @@ impl EncodeMetric for Latencies {
     }
 }
 
-/// What is known of the process, under the names that are usual for that.
+/// Figures of the process, under the names that Prometheus clients use for them.
 fn process(figures: &mut Registry) {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     let seconds = Counter::<f64, AtomicU64>::default();

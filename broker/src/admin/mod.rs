@@ -1,10 +1,9 @@
-//! What the broker can be asked about itself, and the answers as values that serialise; and what it
-//! tells of itself without being asked.
+//! Questions that the broker answers about itself, as values that serialise, and the figures that it
+//! publishes by itself.
 //!
-//! The client that asks is read from again when it has its answer; no other client waits for that.
-//! Locks that publishers need are held for one connection or one part of a list at a time, lists are
-//! bounded, and one inquiry is worked out at a time. Which bytes a question comes in, and which bytes
-//! carry the answer away, is for the wires.
+//! A client that asks is read from again when it has its answer; no other client waits for that. Locks
+//! that publishers need are held for one connection or one part of a list at a time, lists are bounded,
+//! and one inquiry runs at a time. The wires parse the question and encode the answer.
 
 mod connections;
 mod figures;
@@ -34,22 +33,22 @@ pub(crate) use topics::{FiltersAnswer, TopicsAnswer};
 pub(crate) use values::values;
 pub(crate) use why::WhyAnswer;
 
-/// What can be asked.
+/// The kinds of questions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
-    /// What became of all messages.
+    /// The ledger of all messages.
     Audit,
     /// Connections and sessions.
     Who,
-    /// What has been published on which topic.
+    /// Statistics of each topic.
     Topics,
-    /// What has been subscribed to.
+    /// Filters that have subscribers.
     Filters,
-    /// Why a message on a topic comes or does not come.
+    /// Which subscriptions match a topic, and why others do not.
     Why,
-    /// What is retained.
+    /// Retained messages.
     Retained,
-    /// How the broker as a whole is.
+    /// An overview of the broker.
     Broker,
 }
 
@@ -64,12 +63,12 @@ impl What {
         Self::Broker,
     ];
 
-    /// What is meant by this word.
+    /// Parses the word of a question.
     pub(crate) fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|what| what.word() == word)
     }
 
-    /// Its word.
+    /// The word of this question.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Audit => "audit",
@@ -83,7 +82,7 @@ impl What {
     }
 }
 
-/// What is known about what was asked.
+/// The answer to a question.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Answer {
@@ -96,17 +95,18 @@ pub(crate) enum Answer {
     Broker(BrokerAnswer),
 }
 
-/// Why there is no answer. `Display` says what to do about it.
+/// Why a question cannot be answered. `Display` says what to do about it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum BadArgument {
     Filter(BadFilter),
     Topic(BadTopic),
-    /// There is none where a topic is needed.
+    /// The question needs a topic and has none.
     NoTopic,
 }
 
-/// Works the answer out. `argument` is empty for none. For a thread that handles a batch only after
-/// [`ClientRecord::settle`](crate::engine::session::clients::ClientRecord::settle), because an audit waits for batches.
+/// Computes the answer. `argument` is empty for none. A thread that handles a batch must call
+/// [`ClientRecord::settle`](crate::engine::session::clients::ClientRecord::settle) first, because an
+/// audit waits for batches.
 pub(crate) fn answer(
     client: &Client<'_>,
     what: What,
@@ -119,8 +119,8 @@ pub(crate) fn answer(
         _ => Some(Filter::parse(argument)?),
     };
     let every = Filter::parse("#")?;
-    // An inquiry may look at every filter of every client: two at a time would take two processors
-    // from publishers. The lock is the first that is taken, and no publisher takes it.
+    // An inquiry may look at every filter of every client, so two at a time would take two processors
+    // from publishers. This lock is taken before all others, and no publisher takes it.
     let engine = client.engine();
     let _one_at_a_time = engine.asking.lock();
     Ok(match what {
@@ -144,17 +144,18 @@ fn topic(argument: &[u8]) -> Result<Topic<'_>, BadArgument> {
 }
 
 impl Answer {
-    /// As JSON of which `fits` is true. A list that is too long loses rows; its `total` tells.
+    /// Serialises to JSON that `fits` accepts. Rows are left out until it does; `total` still counts
+    /// them.
     pub(crate) fn into_json(mut self, fits: impl Fn(&[u8]) -> bool) -> Vec<u8> {
         loop {
-            let json = serde_json::to_vec(&self).expect("its maps have strings for keys");
+            let json = serde_json::to_vec(&self).expect("all map keys are strings");
             if fits(&json) || !self.halve() {
                 return json;
             }
         }
     }
 
-    /// Leaves out half of the rows; false if there is none.
+    /// Drops half of the rows; returns false if there are none.
     fn halve(&mut self) -> bool {
         match self {
             Self::Audit(_) | Self::Broker(_) => false,

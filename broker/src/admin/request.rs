@@ -1,5 +1,5 @@
-//! A message to `$SYS/request/...` is a question to the broker, whatever wire it comes by: what it
-//! asks, where the answer goes, and why there is none.
+//! Questions that clients ask by publishing to `$SYS/request/...`, over any wire: parses the question,
+//! and publishes the answer to the reply topic or returns the error.
 
 use std::fmt::Write;
 
@@ -9,23 +9,23 @@ use crate::admin::{self, BadArgument, MOST_ROWS, ROWS, What};
 use crate::engine::client::{BrokersOwn, Client, Message, PublishError};
 use crate::engine::outbox::run::PublishOptions;
 
-/// What questions are published to, before the word that says what is asked.
+/// Prefix of the topics that questions are published to; the word of the question follows.
 const REQUEST: &str = "$SYS/request/";
 
-/// What a line of the answer has besides its payload, attributes included, at most.
+/// Maximum bytes of an answer's line besides its payload, attributes included.
 const FRAME_BYTES: usize = 128;
 
-/// Why there is no answer.
+/// A question that is not answered, as an error for the client.
 pub(crate) struct Unanswered {
     pub(crate) code: Code,
-    /// What to do about it.
+    /// Tells the client what to do.
     pub(crate) text: String,
 }
 
 impl Client<'_> {
-    /// Answers a message on a topic of the broker's own, at once; returns the copies made of the answer. What
-    /// was added to the batch before is delivered already. An answer is no longer than `most_bytes`, as a
-    /// line.
+    /// Answers a message that was published to a topic under `$SYS/`; returns the number of copies made
+    /// of the answer. The caller must have delivered the messages added to the batch before. The line
+    /// of the answer has at most `most_bytes` bytes.
     pub(crate) fn inquire(
         &mut self,
         topic: Topic<'_>,
@@ -46,7 +46,7 @@ impl Client<'_> {
         if let Some(id) = attributes.get(ID) {
             given_back.push(ID, &id).expect("`id` is a valid key");
         }
-        // An audit waits until no batch is under way, and this one is done but for the answer.
+        // An audit waits until no batch is in progress; only the answer is missing from this one.
         self.settle_all();
         let answer = admin::answer(self, what, &payload.unescape(), limit);
         self.begin();
@@ -54,7 +54,7 @@ impl Client<'_> {
             FRAME_BYTES + reply.as_str().len() + attributes.get(ID).map_or(0, |id| 2 * id.len()),
         );
         let json = answer?.into_json(|json| {
-            // Each backslash is written in two; a JSON text has no line ends in it.
+            // Each backslash becomes two in the line; JSON text contains no line ends.
             json.len() + memchr::memchr_iter(b'\\', json).count() <= room
         });
         if json.len() > self.memory().free() {

@@ -1,4 +1,4 @@
-//! What is retained.
+//! The retained messages that a filter matches.
 
 use protocol::Filter;
 use serde::Serialize;
@@ -6,16 +6,15 @@ use serde::Serialize;
 use crate::clock::Moment;
 use crate::engine::Engine;
 
-/// How many retained messages are looked at before their lock is let go: a publisher of one waits that
-/// long.
+/// Retained messages visited under one lock: a publisher of a retained message waits for that lock.
 const AT_A_TIME: usize = 4096;
 
 /// Retained messages, in the order of their topics.
 #[derive(Debug, Serialize)]
 pub(crate) struct RetainedAnswer {
-    /// How many match; there may be fewer rows.
+    /// Number of matches; there may be fewer rows.
     total: usize,
-    /// Of all that is retained, with the topics.
+    /// Bytes of all retained messages, with their topics.
     bytes: usize,
     max_count: usize,
     max_bytes: usize,
@@ -25,7 +24,7 @@ pub(crate) struct RetainedAnswer {
 #[derive(Debug, Serialize)]
 pub(super) struct RetainedRow {
     topic: Box<str>,
-    /// Of the payload.
+    /// Bytes of the payload.
     bytes: usize,
     age_s: f64,
 }

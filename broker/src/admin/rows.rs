@@ -1,12 +1,12 @@
-//! The lists in answers: how many rows they have, and how one that is too long becomes shorter.
+//! The number of rows in answers, and how an answer that is too long is shortened.
 
-/// How many rows a list has unless the question says how many.
+/// Maximum rows of an answer whose question sets no limit.
 pub(crate) const ROWS: usize = 1000;
 
-/// The most rows that can be asked for.
+/// Maximum rows that a question may ask for.
 pub(crate) const MOST_ROWS: usize = 100_000;
 
-/// Leaves out the second half of the rows; false if there is none.
+/// Drops the second half of the rows; returns false if there are none.
 pub(super) fn halve<T>(rows: &mut Vec<T>) -> bool {
     let any = !rows.is_empty();
     rows.truncate(rows.len() / 2);

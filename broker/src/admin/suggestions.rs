@@ -1,24 +1,24 @@
 //! Filters that nearly match a topic: what a subscriber may have meant.
 //!
-//! A topic and a filter go in, and how they differ comes out, if they differ in little. Which filters
-//! there are is for the caller.
+//! Compares a topic and a filter and returns how they differ, if they differ in little. The caller
+//! finds the filters.
 
 use memchr::memchr_iter;
 use serde::Serialize;
 
-/// How a filter differs from those that match. The nearest comes first.
+/// How a filter differs from those that match; ordered, the nearest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Difference {
     /// In upper and lower case only.
     Case,
-    /// In one letter of one level: another, one more, one less, or two that changed places.
+    /// In one letter of one level: replaced, added, missing, or swapped with its neighbour.
     Letter,
-    /// In one level: another, one more or one less.
+    /// In one level: replaced, added or missing.
     Level,
 }
 
-/// A topic that filters are held against.
+/// A topic to compare filters with.
 pub(crate) struct Target<'a> {
     topic: &'a str,
     levels: Vec<&'a str>,
@@ -32,7 +32,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// How a filter's pattern differs from those that match; none if it matches or differs in more.
+    /// The difference between the pattern and those that match; none if it matches or differs in more.
     pub(crate) fn difference(&self, pattern: &str) -> Option<Difference> {
         if self.topic.starts_with('$') && pattern.starts_with(['+', '#']) {
             return None;
@@ -53,7 +53,7 @@ impl<'a> Target<'a> {
             .zip(levels)
             .take_while(|(wanted, level)| is_same(level, wanted))
             .count();
-        // Something besides the difference has to be the same by name, or all would be near.
+        // Some other level must match by name, or every filter would be near.
         let (before, behind) = (&wanted[..at], wanted.get(at + 1..).unwrap_or_default());
         let known = |levels: &[&str]| levels.iter().any(|level| !matches!(*level, "+" | "#"));
         let is_known = known(before) || known(behind);
@@ -73,7 +73,7 @@ impl<'a> Target<'a> {
         near.then_some(Difference::Level)
     }
 
-    /// A cheap look that leaves out nearly all that are not near, and none that are.
+    /// A fast check that rejects nearly all patterns that are not near, and none that are.
     fn may_be_near(&self, pattern: &str) -> bool {
         let depth = memchr_iter(b'/', pattern.as_bytes()).count() + 1;
         if pattern.contains(['+', '#']) {
@@ -88,7 +88,7 @@ impl<'a> Target<'a> {
         let end = end.take_while(|(a, b)| a == b).count().min(shorter - begin);
         let middle = [&one[begin..one.len() - end], &two[begin..two.len() - end]];
         match depth.abs_diff(self.levels.len()) {
-            // All that differs lies within one level, or is a matter of case.
+            // All differences lie within one level, or are differences of case.
             0 => {
                 middle.iter().all(|middle| !middle.contains(&b'/'))
                     || is_same_but_for_case(self.topic, pattern)
@@ -121,7 +121,7 @@ fn is_same_but_for_case(level: &str, wanted: &str) -> bool {
         || (!level.is_ascii() && level.to_lowercase() == wanted.to_lowercase())
 }
 
-/// Whether one letter more, less or other, or two neighbours that change places, make one of the other.
+/// Whether the two texts differ by one letter (added, missing, replaced) or by two swapped neighbours.
 fn is_one_edit(one: &str, two: &str) -> bool {
     let (one, two): (Vec<char>, Vec<char>) = (one.chars().collect(), two.chars().collect());
     let shorter = one.len().min(two.len());
@@ -187,7 +187,7 @@ mod tests {
         check("a/x/y/c", "a/+/c", Some(Difference::Level));
         check("lamp/kitchen", "door/kitchen/#", Some(Difference::Level));
         check("lamp/kitchen", "lamp/a/kitchen/#", Some(Difference::Level));
-        // Nothing is the same but how many levels there are.
+        // Only the number of levels is the same.
         check("lamp/kitchen", "door/+", None);
         check("lamp/kitchen", "door/#", None);
         check("lamp", "door", None);
@@ -252,7 +252,7 @@ mod tests {
                     let out = usize::MAX;
                     for at in 0..4 {
                         for (less, other) in [(at, out), (out, at), (at, at)] {
-                            // Past their ends nothing is taken away.
+                            // `less` may exceed the length; then nothing is removed.
                             let levels = without(&target.levels, less);
                             let wanted = without(&wanted, other);
                             assert!(!is_near(levels, wanted), "{topic} is near {pattern}");

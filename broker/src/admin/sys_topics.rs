@@ -1,7 +1,7 @@
-//! The thread that publishes the broker's own figures under `$SYS/broker/`, as retained messages, when
-//! they have changed.
+//! The thread that publishes the broker's figures under `$SYS/broker/`, as retained messages, when they
+//! have changed.
 //!
-//! It publishes as an `engine::Client` without a connection. The figures themselves come from `values`.
+//! It publishes as an `engine::Client` without a connection. `values` computes the figures.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use crate::admin;
 use crate::engine::Engine;
 use crate::engine::client::Client;
 
-/// Publishes what has changed, now and then at each interval, until `stopped` is closed. `first` is
-/// dropped when there is a value of everything.
+/// Publishes the changed figures now and at each interval, until `stopped` is closed. Drops `first`
+/// once every figure has a value.
 pub(crate) fn publish_loop(
     engine: &Engine,
     interval: Duration,
@@ -44,7 +44,7 @@ fn publish_changes(client: &mut Client<'_>, known: &mut HashMap<String, String, 
         known.insert(name, value);
     }
     client.settle();
-    // The routes it remembers would keep the outboxes of subscribers that have left.
+    // Cached routes would keep the outboxes of clients that have disconnected.
     client.pause();
 }
 

@@ -1,4 +1,4 @@
-//! What has been published on which topic, and which filters it matched.
+//! Statistics of each topic, and the filters that have subscribers.
 
 use std::collections::{BTreeSet, HashSet};
 use std::hash::BuildHasher;
@@ -12,12 +12,12 @@ use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::stats::topic_stats::Seen;
 
-/// Topics that have been seen, in order.
+/// Topics that were published to, in order.
 #[derive(Debug, Serialize)]
 pub(crate) struct TopicsAnswer {
-    /// How many match; there may be fewer rows.
+    /// Number of matches; there may be fewer rows.
     total: usize,
-    /// How often a topic has made room for another since the broker began.
+    /// Number of topics evicted from the table since the broker began.
     forgotten: u64,
     pub(super) topics: Vec<TopicRow>,
 }
@@ -30,7 +30,7 @@ pub(super) struct TopicRow {
     /// Messages a second.
     rate: f64,
     last_s: f64,
-    /// Plain subscribers, and one for each group.
+    /// Plain subscribers, plus one for each group.
     subscribers: usize,
     retained: Option<usize>,
 }
@@ -75,7 +75,7 @@ impl TopicRow {
 /// Filters that have subscribers, in order.
 #[derive(Debug, Serialize)]
 pub(crate) struct FiltersAnswer {
-    /// How many match; there may be fewer rows.
+    /// Number of matches; there may be fewer rows.
     total: usize,
     pub(super) filters: Vec<FilterRow>,
 }
@@ -84,16 +84,16 @@ pub(crate) struct FiltersAnswer {
 pub(super) struct FilterRow {
     filter: Box<str>,
     subscribers: usize,
-    /// Those that matched since it has a subscriber.
+    /// Messages that matched since the filter has had subscribers.
     messages: u64,
 }
 
 impl FiltersAnswer {
-    /// All, or those that some topic matches as well as `wanted`.
+    /// All filters, or those that overlap `wanted`: some topic matches both.
     pub(super) fn of(engine: &Engine, wanted: Option<Filter<'_>>, limit: usize) -> Self {
         engine.clients.ask();
         let hasher = RandomState::default();
-        // A million filters are as many numbers here, and `limit` texts.
+        // Hashes instead of texts: for a million filters that is a million numbers, and `limit` texts.
         let mut known: HashSet<u64, RandomState> = HashSet::default();
         let mut first: BTreeSet<Box<str>> = BTreeSet::new();
         for record in engine.clients.present() {

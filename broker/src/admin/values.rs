@@ -3,8 +3,8 @@
 use crate::clock::Moment;
 use crate::engine::Engine;
 
-/// Each topic with its value now. They are not all of the same moment: for that there is the audit,
-/// which holds off all batches.
+/// Each topic with its current value. The values are not of one moment: only an audit, which pauses all
+/// batches, is consistent.
 pub(crate) fn values(engine: &Engine) -> Vec<(String, String)> {
     let ledger = engine.clients.ledger();
     let retained = engine.retained.read().size();

@@ -1,4 +1,5 @@
-//! Which clients get the messages of a topic, which nearly would, and what was dropped on the way.
+//! The clients that receive the messages of a topic, those with a filter that nearly matches, and
+//! recent drops.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -13,10 +14,10 @@ use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::session::clients::ClientRecord;
 
-/// How many filters that nearly match are shown.
+/// Maximum nearly matching filters shown.
 const MOST_NEAR: usize = 20;
 
-/// Everything that is known about the way of a topic's messages.
+/// The answer to `why` for one topic.
 #[derive(Debug, Serialize)]
 pub(crate) struct WhyAnswer {
     topic: String,
@@ -43,11 +44,11 @@ struct Near {
     held_by: Holders,
 }
 
-/// The clients that have subscribed to a filter.
+/// The clients subscribed to a filter.
 #[derive(Debug, Serialize)]
 struct Holders {
     holders: Vec<Holder>,
-    /// How many they are; there may be fewer rows.
+    /// Number of clients; there may be fewer rows.
     total: usize,
 }
 
@@ -60,13 +61,13 @@ struct Holder {
     waiting: u64,
     waiting_bytes: usize,
     limit_bytes: usize,
-    /// Whether it has not caught up since something was dropped.
+    /// Whether messages were dropped and the queue has not been empty since.
     is_full: bool,
     dropped: u64,
     dropped_here: Option<DroppedHere>,
 }
 
-/// What was dropped lately on this topic.
+/// Recent drops on this topic.
 #[derive(Debug, Serialize)]
 struct DroppedHere {
     at_least: u64,
@@ -86,7 +87,7 @@ struct SeenHere {
     last_s: f64,
 }
 
-/// The clients that were found to have a filter.
+/// The clients found to have a filter.
 #[derive(Default)]
 struct Found {
     records: Vec<Arc<ClientRecord>>,
@@ -94,8 +95,8 @@ struct Found {
 }
 
 impl WhyAnswer {
-    /// Looks at every filter of every client once. At most `limit` holders are told, of filters that
-    /// match and of those that nearly do, and at most `limit` filters that match.
+    /// Visits every filter of every client once. Shows at most `limit` clients of matching filters,
+    /// `limit` clients of nearly matching ones, and `limit` matching filters.
     pub(super) fn of(engine: &Engine, topic: Topic<'_>, limit: usize) -> Self {
         engine.clients.ask();
         let name = topic.as_str();
@@ -117,7 +118,8 @@ impl WhyAnswer {
                 } else if let Some(difference) = target.difference(filter.pattern()) {
                     let found = near.entry((difference, text.into())).or_default();
                     found.add(&record, &mut told_near, limit);
-                    // The last is not among the nearest, however many other clients have it.
+                    // A filter with the largest difference may be removed, however many other clients
+                    // have it.
                     if near.len() > MOST_NEAR
                         && let Some((_, last)) = near.pop_last()
                     {
@@ -159,7 +161,8 @@ impl WhyAnswer {
         }
     }
 
-    /// Leaves out half of the holders of each filter, then half of the filters; false if there is none.
+    /// Drops half of the clients of each filter, then half of the filters; returns false if there are
+    /// none.
     pub(super) fn halve(&mut self) -> bool {
         let matching = self.matching.iter_mut().map(|row| &mut row.held_by);
         let near = self.near.iter_mut().map(|row| &mut row.held_by);

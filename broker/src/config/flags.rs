@@ -1,4 +1,4 @@
-//! Flags and environment: what a person types, turned into a [`Config`].
+//! Flags and environment: parses the command line into a [`Config`].
 //!
 //! `--help`, `--man`, `--version` and wrong usage are answered here, and end the process.
 
@@ -38,7 +38,7 @@ struct Flags {
     /// Most connections at a time [default: what the machine bears]
     #[arg(long, env = "BROKER_MAX_CONNECTIONS", value_name = "N")]
     max_connections: Option<usize>,
-    /// Most bytes that wait for one slow client; then it is sent a GAP
+    /// Most bytes queued for one slow client; then it is sent a GAP
     #[arg(
         long,
         env = "BROKER_OUTBOX_BYTES",
@@ -53,7 +53,7 @@ struct Flags {
     #[arg(long, env = "BROKER_MAX_BLOCK", default_value = "1s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     max_block: Duration,
-    /// A client silent for so long is sent a PING; 0s for never
+    /// Silence after which a client is sent a PING; 0s for never
     #[arg(long, env = "BROKER_PING_INTERVAL", default_value = "30s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     ping_interval: Duration,
@@ -154,8 +154,8 @@ impl From<Flags> for Config {
 }
 
 impl Config {
-    /// From this process's arguments and environment. Wrong usage, `--help`, `--version` and
-    /// `--man` end the process, as is usual.
+    /// Parses this process's arguments and environment. Wrong usage, `--help`, `--version` and `--man`
+    /// end the process.
     #[must_use]
     pub fn from_arguments() -> Self {
         let flags = Flags::parse();
@@ -180,7 +180,7 @@ fn print_manual() -> ! {
     process::exit(i32::from(printed.is_err()))
 }
 
-/// A host with a port.
+/// Parses a host with a port.
 fn address(text: &str) -> Result<SocketAddr, String> {
     let mut found = text.to_socket_addrs().map_err(|err| err.to_string())?;
     found
@@ -188,7 +188,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         .ok_or_else(|| "the name has no address".to_owned())
 }
 
-/// An address, or a name that stands for one.
+/// Parses an address, or resolves a name.
 fn host(text: &str) -> Result<IpAddr, String> {
     let mut found = (text, 0).to_socket_addrs().map_err(|err| err.to_string())?;
     let first = found.next().ok_or("the name has no address")?;

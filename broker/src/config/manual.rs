@@ -1,11 +1,11 @@
-//! The broker's page of the manual, made of what `--help` says.
+//! The broker's manual page, generated from `--help`.
 
 use std::io::{self, Write};
 
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
-/// Writes one page. What stands behind the options in `--help` keeps its lines.
+/// Writes the page. The text after the options in `--help` keeps its line breaks.
 pub(crate) fn write_page(out: &mut impl Write, command: &clap::Command) -> io::Result<()> {
     let page = Man::new(command.clone());
     page.render_title(out)?;
@@ -22,7 +22,7 @@ pub(crate) fn write_page(out: &mut impl Write, command: &clap::Command) -> io::R
     )
 }
 
-/// A block that begins with `Title:` is a section of its own, all others are notes.
+/// A paragraph that begins with `Title:` becomes a section; all others become notes.
 fn write_rest(out: &mut impl Write, text: &str) -> io::Result<()> {
     let mut page = Roff::new();
     for block in text.split("\n\n").map(str::trim_end) {

@@ -1,7 +1,7 @@
-//! What a broker is told before it begins: one [`Config`], checked before it is used.
+//! The configuration of a broker: one [`Config`], checked before use.
 //!
-//! `flags` fills it from arguments and environment, `manual` writes the page about them. The limits in it
-//! leave as one [`Limits`], here and nowhere else. Nothing here reads the machine or opens anything.
+//! `flags` fills it from arguments and environment, `manual` writes the page about them. Only here do
+//! its limits become one [`Limits`]. Nothing here reads the machine or opens anything.
 
 mod flags;
 mod manual;
@@ -12,44 +12,44 @@ use std::time::Duration;
 
 use crate::engine::limits::Limits;
 
-/// What a broker is told before it begins.
+/// The configuration of a broker.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The address to listen on.
     pub host: IpAddr,
     /// The port to listen on; 0 picks a free one.
     pub port: u16,
-    /// More addresses to listen on, for the same wires.
+    /// Further addresses to listen on, with the same protocols.
     pub listen: Vec<SocketAddr>,
-    /// The longest line taken, in bytes without its line end.
+    /// Maximum line length, in bytes without the line end.
     pub max_line: usize,
-    /// The most connections at a time; by default what the machine bears.
+    /// Maximum simultaneous connections; by default what the machine's limits allow.
     pub max_connections: Option<usize>,
-    /// The most bytes of messages that wait for one client. Not less than `max_line`.
+    /// Maximum bytes of messages queued for one client. Not less than `max_line`.
     pub outbox_bytes: usize,
-    /// The most bytes that messages for slow clients and lines that have begun may take together; by
-    /// default half of the machine's memory. Not less than `outbox_bytes`.
+    /// Maximum bytes of queued messages and incomplete lines of all clients together; by default half
+    /// of the machine's memory. Not less than `outbox_bytes`.
     pub memory: Option<usize>,
-    /// The longest that a publisher waits at a time for slow subscribers that ask for it by
-    /// `slow=block`; zero for never.
+    /// Maximum time that a publisher waits at a time for slow subscribers with `slow=block`; zero for
+    /// never.
     pub max_block: Duration,
-    /// A client that has been silent so long is sent a PING; zero for never.
+    /// Silence after which a client is sent a PING; zero for never.
     pub ping_interval: Duration,
-    /// How often the figures under `$SYS/broker/` are published; zero for never.
+    /// Interval at which the figures under `$SYS/broker/` are published; zero for never.
     pub sys_interval: Duration,
-    /// The most subscriptions of one connection.
+    /// Maximum subscriptions of one connection.
     pub max_subscriptions: usize,
-    /// The most retained messages.
+    /// Maximum retained messages.
     pub max_retained: usize,
-    /// The most bytes of retained messages, with their topics.
+    /// Maximum bytes of retained messages, with their topics.
     pub max_retained_bytes: usize,
-    /// The most messages at QoS 1 and 2 that wait for one client of MQTT.
+    /// Maximum messages at QoS 1 and 2 queued for one MQTT client.
     pub max_queued: usize,
-    /// The longest that a session of MQTT waits for its client.
+    /// Maximum time that an MQTT session is kept for a disconnected client.
     pub session_expiry_max: Duration,
-    /// Names that browsers may know this broker by, besides its addresses and `localhost`.
+    /// Host names by which browsers may address this broker, besides its addresses and `localhost`.
     pub names: Vec<String>,
-    /// Pages of other sites that may use this broker: what stands in their header `Origin`, such as
+    /// Origins of other sites whose pages may use this broker, as in the header `Origin`, such as
     /// `https://app.example`, or `*` for all.
     pub allow_origins: Vec<String>,
 }
@@ -79,11 +79,11 @@ impl Default for Config {
     }
 }
 
-/// The longest line that can be asked for: lengths of lines are counted in 32 bits here and there.
+/// Maximum of `max_line`: some line lengths are stored in 32 bits.
 const MOST_LINE_BYTES: usize = 1 << 30;
 
 impl Config {
-    /// Checks what no single value shows.
+    /// Checks that the values are valid and fit together.
     pub(crate) fn check(&self) -> Result<(), BadConfig> {
         if !(1..=MOST_LINE_BYTES).contains(&self.max_line) {
             return Err(BadConfig::Line);
@@ -103,7 +103,7 @@ impl Config {
         }
     }
 
-    /// The limits of a broker with these for what the machine decides.
+    /// The limits of a broker; the two arguments are what the machine allows.
     pub(crate) fn limits(&self, connections: usize, memory_bytes: usize) -> Limits {
         Limits {
             line_bytes: self.max_line,
@@ -127,19 +127,19 @@ impl Config {
     }
 }
 
-/// Why a [`Config`] cannot be. `Display` says what to do about it.
+/// Why a [`Config`] is invalid. `Display` says what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadConfig {
-    /// `max_line` is nothing, or more than a gibibyte.
+    /// `max_line` is zero, or more than a gibibyte.
     Line,
-    /// One message could be longer than what may wait for a client.
+    /// One message could be longer than the queue limit of a client.
     OutboxBelowLine {
         /// The smaller one.
         outbox_bytes: usize,
         /// The larger one.
         max_line: usize,
     },
-    /// One client's messages could take more than all clients' may.
+    /// The queue of one client could exceed the limit for all clients.
     MemoryBelowOutbox {
         /// The smaller one.
         memory: usize,

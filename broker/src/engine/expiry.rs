@@ -1,13 +1,12 @@
-//! The thread that ends sessions whose clients stay away, and publishes their wills, when their time has
-//! come.
+//! The thread that ends expired sessions and publishes delayed wills.
 
 use crate::engine::Engine;
 use crate::engine::client::Client;
 use crate::engine::session::store::Due;
 
-/// Waits for what is due, and does it, until the broker stops.
+/// Waits for the next session or will that is due and handles it, until the broker stops.
 pub(crate) fn expire_loop(engine: &Engine) {
-    // What it publishes is in the ledger as the broker's own.
+    // The ledger counts what it publishes as the broker's own.
     let mut client = Client::internal(engine);
     while let Some(due) = engine.sessions.next_due() {
         client.begin();
@@ -16,7 +15,7 @@ pub(crate) fn expire_loop(engine: &Engine) {
             Due::Expired(session) => client.end_session(&session),
         }
         client.settle();
-        // The routes it remembers would keep the outboxes of subscribers that have left.
+        // Cached routes would keep the outboxes of clients that have disconnected.
         client.pause();
     }
 }

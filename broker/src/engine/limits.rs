@@ -1,10 +1,9 @@
-//! Every limit that a running broker looks at, as one value that can be replaced on the run.
+//! All limits of a running broker, as one value that can be replaced while it runs.
 //!
-//! [`Limits`] is built once, by `config`, and lies here and not there, because the engine and the wires
-//! read it and imports point down. All readers share [`SharedLimits`]. Each of them keeps a
-//! [`CachedLimits`], which costs one load when nothing has changed, and refreshes it between two batches,
-//! so that one batch is never judged by two sets of limits. Whether limits fit together is checked by
-//! `config`, not here.
+//! `config` builds [`Limits`]; the type is defined here because the engine and the wires read it and
+//! imports point down. All readers share [`SharedLimits`]. Each keeps a [`CachedLimits`], which costs
+//! one load while nothing has changed, and refreshes it between batches, so that one batch sees one set
+//! of limits. `config` checks that the limits fit together.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,32 +13,32 @@ use crate::sync::{AtomicU64, Ordering, RwLock};
 /// All limits of a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// The longest line of the line protocol and the longest packet of MQTT, in bytes.
+    /// Maximum bytes of a line of the line protocol, and of an MQTT packet.
     pub(crate) line_bytes: usize,
-    /// The most connections at a time.
+    /// Maximum simultaneous connections.
     pub(crate) connections: usize,
-    /// The most subscriptions of one client.
+    /// Maximum subscriptions of one client.
     pub(crate) subscriptions: usize,
-    /// The most bytes of messages that wait for one client.
+    /// Maximum bytes of messages queued for one client.
     pub(crate) outbox_bytes: usize,
-    /// The most bytes that messages for slow clients and lines that have begun take together.
+    /// Maximum bytes of queued messages and incomplete lines of all clients together.
     pub(crate) memory_bytes: usize,
-    /// The longest that a publisher waits at a time for slow subscribers that ask for it.
+    /// Maximum time that a publisher waits at a time for slow subscribers that ask for it.
     pub(crate) max_block: Duration,
-    /// A client that has been silent for so long is sent a PING; zero for never.
+    /// Silence after which a client is sent a PING; zero for never.
     pub(crate) ping_interval: Duration,
-    /// The most retained messages.
+    /// Maximum retained messages.
     pub(crate) retained: usize,
-    /// The most bytes of them, with their topics.
+    /// Maximum bytes of retained messages, with their topics.
     pub(crate) retained_bytes: usize,
-    /// The most messages at QoS 1 and 2 that wait for one client of MQTT.
+    /// Maximum messages at QoS 1 and 2 queued for one MQTT client.
     pub(crate) queued: usize,
-    /// The longest that a session of MQTT is kept for a client that is away.
+    /// Maximum time that an MQTT session is kept for a disconnected client.
     pub(crate) session_expiry: Duration,
 }
 
 impl Default for Limits {
-    /// What a broker has without options, on a machine that bears any number of connections.
+    /// The limits of a broker without options, on a machine that allows any number of connections.
     fn default() -> Self {
         Self {
             line_bytes: protocol::limits::LINE_BYTES,
@@ -57,9 +56,9 @@ impl Default for Limits {
     }
 }
 
-/// The limits that hold now, for all their readers.
+/// The current limits, shared by all readers.
 pub(crate) struct SharedLimits {
-    /// How many times they have been replaced.
+    /// How many times the limits have been replaced.
     version: AtomicU64,
     current: RwLock<Arc<Limits>>,
 }
@@ -72,14 +71,14 @@ impl SharedLimits {
         }
     }
 
-    /// The limits that hold now.
+    /// The current limits.
     pub(crate) fn load(&self) -> Arc<Limits> {
         self.current.read().clone()
     }
 
-    /// Replaces all of them. Readers find out when they refresh their copy.
+    /// Replaces all limits. Readers see them at their next refresh.
     pub(crate) fn replace(&self, limits: Limits) {
-        // No lock is taken under this one: readers may hold that of their outbox.
+        // No lock may be taken under this one: readers may have locked their outbox.
         let mut current = self.current.write();
         *current = Arc::new(limits);
         // Under the lock, so that versions rise in the order of the values. Release pairs with the
@@ -112,7 +111,7 @@ impl CachedLimits {
         &self.limits
     }
 
-    /// Takes the limits that hold now; returns whether they have been replaced since the last time.
+    /// Loads the current limits; returns whether they were replaced since the last refresh.
     #[inline]
     pub(crate) fn refresh(&mut self) -> bool {
         // Acquire pairs with the Release in `SharedLimits::replace`.
@@ -129,8 +128,8 @@ impl CachedLimits {
     }
 }
 
-/// The version is read first. If the limits are replaced in between, the copy is newer than its version
-/// says, and the next refresh takes it once more; the other way round that refresh would be missed.
+/// The version is read first. If the limits are replaced in between, the copy is newer than its
+/// version, and the next refresh reads it once more. In the other order, that refresh would be missed.
 fn read(shared: &SharedLimits) -> (u64, Arc<Limits>) {
     // Acquire, so that the value is not read before the version.
     let version = shared.version.load(Ordering::Acquire);

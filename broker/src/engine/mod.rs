@@ -1,4 +1,4 @@
-//! What a broker knows, in one value: two of them share nothing.
+//! The state of one broker as one value; two engines share nothing.
 //!
 //! Topics, subscriptions, sessions and messages live here. The engine names no frame, no packet and no socket.
 
@@ -30,35 +30,35 @@ use crate::engine::stats::metrics::Metrics;
 use crate::engine::stats::topic_stats::TopicStats;
 use crate::sync::{AtomicBool, Mutex, RwLock};
 
-/// Everything that connections have in common.
+/// Everything that connections share.
 pub(crate) struct Engine {
     pub(crate) limits: Arc<SharedLimits>,
-    /// Held while limits are replaced.
+    /// Locked while limits are replaced.
     replacing: Mutex<()>,
     pub(crate) router: Arc<Router>,
-    /// Its lock is taken before that of an outbox, never after.
+    /// Lock order: before any outbox, never after.
     pub(crate) retained: RwLock<Retained>,
     pub(crate) flusher: Arc<Flusher>,
-    /// The bytes that messages for slow clients and lines that have begun may take together.
+    /// The budget for queued messages and incomplete lines.
     pub(crate) memory: Arc<Memory>,
     pub(crate) clients: Clients,
-    /// What was published on each topic.
+    /// Statistics of each topic.
     pub(crate) topic_stats: Arc<TopicStats>,
-    /// Sessions that their clients may come back to.
+    /// Sessions that their clients may resume.
     pub(crate) sessions: SessionStore,
     pub(crate) metrics: Metrics,
-    /// How long messages were on their way.
+    /// Latency from read to write.
     pub(crate) latency: Arc<Latency>,
-    /// One inquiry at a time: their answers take memory while they are worked out.
+    /// Limits inquiries to one at a time: their answers take memory while they are computed.
     pub(crate) asking: Mutex<()>,
     pub(crate) began: Moment,
-    /// Warnings that a peer does not answer.
+    /// Log limit: a peer does not answer.
     pub(crate) stale_log: LogLimit,
-    /// Warnings that publishers wait for memory.
+    /// Log limit: publishers wait for memory.
     pub(crate) memory_log: LogLimit,
-    /// Warnings that publishers wait for clients that ask for it.
+    /// Log limit: publishers wait for slow subscribers.
     pub(crate) block_log: LogLimit,
-    /// The log says already that passwords are not checked.
+    /// The log already says that passwords are not checked.
     pub(crate) passwords_noted: AtomicBool,
 }
 
@@ -86,8 +86,8 @@ impl Engine {
         })
     }
 
-    /// Replaces all limits at once. Connections take them at their next batch. What is over a lower
-    /// limit already stays: no connection, subscription or message is given up for it.
+    /// Replaces all limits at once. Connections apply them at their next batch. What already exceeds a
+    /// lower limit stays: no connection, subscription or message is dropped for it.
     pub(crate) fn replace_limits(&self, limits: Limits) {
         let Limits {
             outbox_bytes,
@@ -96,16 +96,16 @@ impl Engine {
             retained_bytes,
             ..
         } = limits;
-        // One at a time, so that what has a bound of its own gets that of the same limits. The locks below are
-        // taken under this one, and this one under none.
+        // One replacement at a time, so that components with a copy of a limit end up with the same
+        // set. The locks below are taken under this one, and this one under no other.
         let _replacing = self.replacing.lock();
         self.limits.replace(limits);
         self.memory.set_limit(memory_bytes);
-        // Under the lock of this function, as said above; released at once.
+        // Under the lock of this function; released at once.
         self.retained.write().set_limits(retained, retained_bytes);
-        // After the shared value: a connection that enters too late to be found here sets its outbox to it
-        // once it has entered. Until all are set, a line longer than an outbox takes is dropped there and told
-        // as a GAP.
+        // After the shared value: a connection that registers too late to be found here sets its
+        // outbox's limit after it has registered. Until all are set, an outbox with a lower limit drops
+        // longer lines and reports them as a GAP.
         for record in self.clients.present() {
             record.outbox().set_limit(outbox_bytes);
         }

@@ -1,6 +1,6 @@
-//! The last value of each topic whose publisher asked to keep it.
+//! The retained messages: the last message of each topic that was published with the retain flag.
 //!
-//! Lines go in and come out as they are: what they say of themselves is for the client that publishes them.
+//! Stores complete lines; the publishing client adds the flag that marks them as retained.
 
 use std::collections::{BTreeMap, btree_map};
 use std::fmt;
@@ -13,11 +13,11 @@ use protocol::{Filter, Topic};
 use crate::clock::Moment;
 use crate::engine::outbox::run::PublishOptions;
 
-/// Retained messages, ready for the wire, by topic. They are of no session and outlive that of their
-/// publisher [MQTT-3.1.2-7].
+/// Retained messages as lines, by topic. They belong to no session and outlive that of their publisher
+/// [MQTT-3.1.2-7].
 pub(crate) struct Retained {
     messages: Messages,
-    /// Those under `$SYS/`. They are the broker's own and not counted.
+    /// Those under `$SYS/`, which the broker publishes. They are not counted.
     own: Messages,
     bytes: usize,
     max_count: usize,
@@ -38,24 +38,24 @@ type Messages = BTreeMap<Box<str>, Entry>;
 pub(crate) struct Entry {
     /// Its line.
     pub(crate) message: Bytes,
-    /// As it was published.
+    /// The QoS at which it was published.
     pub(crate) qos: u8,
     pub(crate) kept: RetainedInfo,
 }
 
-/// What is known of a retained message.
+/// Facts about a retained message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RetainedInfo {
-    /// Bytes of its payload.
+    /// Bytes of the payload.
     pub(crate) payload: usize,
     pub(crate) since: Moment,
 }
 
-/// How much is retained, and the most that may be.
+/// The number and bytes of the retained messages, with their limits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
     pub(crate) count: usize,
-    /// With their topics.
+    /// With the topics.
     pub(crate) bytes: usize,
     pub(crate) max_count: usize,
     pub(crate) max_bytes: usize,
@@ -72,13 +72,13 @@ impl Retained {
         }
     }
 
-    /// Changes the most there may be. What is kept stays, also if it is more.
+    /// Sets the limits. Retained messages stay, even if they exceed them.
     pub(crate) fn set_limits(&mut self, max_count: usize, max_bytes: usize) {
         (self.max_count, self.max_bytes) = (max_count, max_bytes);
     }
 
-    /// Keeps `message`, of which `payload` bytes are the payload's, as the last value of `topic`, in place of
-    /// the one before [MQTT-3.3.1-5], at QoS 0 as well [MQTT-3.3.1-7].
+    /// Sets the retained message of `topic` to `message`, which has `payload` payload bytes. It
+    /// replaces an earlier one [MQTT-3.3.1-5], at QoS 0 as well [MQTT-3.3.1-7].
     pub(crate) fn set(
         &mut self,
         topic: Topic<'_>,
@@ -93,7 +93,7 @@ impl Retained {
             return Err(Full::Count(self.max_count));
         }
         let bytes = self.bytes - before.unwrap_or(0) + size(name, message);
-        // Above a limit that was lowered, a value may still be replaced by one that is not longer.
+        // Above a limit that was lowered, a message may still be replaced by one that is not longer.
         if bytes > self.max_bytes.max(self.bytes) {
             return Err(Full::Bytes(self.max_bytes));
         }
@@ -103,7 +103,7 @@ impl Retained {
         Ok(())
     }
 
-    /// The same for a topic under `$SYS/`, whatever the limits.
+    /// The same for a topic under `$SYS/`, without limits.
     pub(crate) fn set_own(&mut self, topic: Topic<'_>, message: &[u8], payload: usize) {
         let entry = Entry::new(message, payload, PublishOptions::LINE.qos);
         self.own.insert(topic.as_str().into(), entry);
@@ -113,7 +113,7 @@ impl Retained {
         self.messages.is_empty()
     }
 
-    /// How many there are, how many bytes they have, and the most of each.
+    /// The number and bytes of the retained messages, with their limits.
     pub(crate) fn size(&self) -> Size {
         Size {
             count: self.messages.len(),
@@ -123,7 +123,7 @@ impl Retained {
         }
     }
 
-    /// Forgets the last value of `topic`, as an empty message asks for [MQTT-3.3.1-10] (3.1.1)
+    /// Removes the retained message of `topic`, as an empty message asks for [MQTT-3.3.1-10] (3.1.1)
     /// [MQTT-3.3.1-6] (5.0).
     pub(crate) fn clear(&mut self, topic: Topic<'_>) {
         if let Some(old) = self.messages.remove(topic.as_str()) {
@@ -131,9 +131,9 @@ impl Retained {
         }
     }
 
-    /// The messages that `filter` matches, which a new subscription gets [MQTT-3.3.1-6] (3.1.1)
-    /// [MQTT-3.3.1-9] (5.0), in topic order. Subtrees that cannot match are leapt over, so a filter costs
-    /// what a walk through a tree of levels would.
+    /// The messages that `filter` matches, which a new subscription receives [MQTT-3.3.1-6] (3.1.1)
+    /// [MQTT-3.3.1-9] (5.0), in the order of topics. Subtrees that cannot match are skipped, so a
+    /// filter costs as much as a walk through a tree of levels.
     pub(crate) fn matching(&self, filter: Filter<'_>) -> impl Iterator<Item = &Entry> {
         let messages = self.seen_by(filter);
         let mut names = from(messages, first_name(filter));
@@ -150,7 +150,7 @@ impl Retained {
         })
     }
 
-    /// What is known of the message on `topic`.
+    /// Facts about the retained message of `topic`.
     pub(crate) fn find(&self, topic: Topic<'_>) -> Option<RetainedInfo> {
         let messages = if topic.is_brokers_own() {
             &self.own
@@ -160,8 +160,8 @@ impl Retained {
         messages.get(topic.as_str()).map(|entry| entry.kept)
     }
 
-    /// Shows what `filter` matches from the name `start` on, until `most` names have been looked at. Returns
-    /// the name to go on from, if there may be more.
+    /// Visits the messages that `filter` matches, from the name `start` on, until `most` names were
+    /// examined. Returns the name to continue from, if there may be more.
     pub(crate) fn look(
         &self,
         filter: Filter<'_>,
@@ -186,7 +186,7 @@ impl Retained {
         None
     }
 
-    /// A filter matches either topics of the broker's own or others, never both.
+    /// A filter matches either topics under `$SYS/` or others, never both.
     fn seen_by(&self, filter: Filter<'_>) -> &Messages {
         match filter.pattern().split('/').next() {
             Some("$SYS") => &self.own,
@@ -217,13 +217,13 @@ fn from<'a>(messages: &'a Messages, name: &str) -> btree_map::Range<'a, Box<str>
 fn first_name(filter: Filter<'_>) -> &str {
     let pattern = filter.pattern();
     let wildcard = pattern.find(['+', '#']).unwrap_or(pattern.len());
-    // `a/#` also matches `a`, so the slash before `#` is not part of what all have in common.
+    // `a/#` also matches `a`, so the slash before `#` is not part of the common prefix.
     pattern[..wildcard].trim_end_matches('/')
 }
 
-/// Where the next name may stand that matches.
+/// Where the next matching name may be.
 enum Leap {
-    /// Here, and perhaps at the next.
+    /// At this name, and perhaps at the next.
     Matches,
     Next,
     /// Not before this name.
@@ -231,15 +231,15 @@ enum Leap {
     End,
 }
 
-/// Holds a name against a pattern. Names are in the order of their bytes, in which `/` is followed
-/// by `0`: so all below `a/` ends before `a0`.
+/// Compares a name with a pattern. Names are ordered by their bytes, in which `/` is followed by `0`:
+/// so all names below `a/` are less than `a0`.
 fn leap(pattern: &str, name: &str) -> Leap {
     if name.starts_with('$') && pattern.starts_with(['+', '#']) {
         return Leap::To("%".to_owned());
     }
     let mut wanted = pattern.split('/').peekable();
     let mut names = name.split('/').peekable();
-    // Where the level at hand begins.
+    // The offset of the current level.
     let mut start = 0;
     loop {
         match (wanted.next(), names.next()) {
@@ -248,7 +248,7 @@ fn leap(pattern: &str, name: &str) -> Leap {
             (Some(literal), Some(level)) if literal == level => start += level.len() + 1,
             (Some(literal), Some(_)) => {
                 let mut target = format!("{}{literal}", &name[..start]);
-                // `a/x!` stands between `a/x` and all below it.
+                // `a/x!` lies between `a/x` and all names below it.
                 if target.as_str() <= name && wanted.peek().is_some() {
                     target.push('/');
                 }
@@ -264,7 +264,7 @@ fn leap(pattern: &str, name: &str) -> Leap {
     }
 }
 
-/// Past all names that begin with `above`, which ends with a slash or is empty.
+/// Skips all names that begin with `above`, which ends with a slash or is empty.
 fn after_all_below(above: &str) -> Leap {
     match above.strip_suffix('/') {
         Some(above) => Leap::To(format!("{above}0")),
@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(matching(&retained, "c"), [""; 0]);
     }
 
-    /// Names made of few and awkward levels, so that many are prefixes of others.
+    /// Names made of few, awkward levels, so that many are prefixes of others.
     fn names() -> Vec<String> {
         let levels = ["", "a", "a!", "a0", "b", "$x"];
         let mut names: Vec<String> = levels[1..].iter().map(|&level| level.to_owned()).collect();
@@ -376,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_wildcard_looks_at_no_more_than_the_branches_it_has_to() {
-        // A hundred rooms of a hundred sensors: one of each room is asked for.
+        // A hundred rooms with a hundred sensors each: one sensor of each room matches.
         let names: Vec<String> = (0..10_000)
             .map(|n| format!("home/{:02}/{:02}", n / 100, n % 100))
             .collect();

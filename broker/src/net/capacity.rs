@@ -1,36 +1,36 @@
-//! How many connections the machine lets this process have, and how much memory.
+//! The number of connections and the memory that the machine allows this process.
 //!
-//! The kernel's limits are read, and the soft limit of open files is raised to the hard one. What is asked
-//! for is never exceeded.
+//! Reads the kernel's limits, and raises the soft limit of open files to the hard one. The result never
+//! exceeds the requested number.
 
 use std::fmt;
 use std::fs;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that are not connections.
+/// Descriptors used for other purposes than connections.
 const OTHER_DESCRIPTORS: u64 = 64;
 
 /// Memory maps of a thread: its stack and its signal stack, each with a guard page.
 const MAPS_PER_THREAD: u64 = 4;
 
-/// Memory maps for everything else. A process that runs out of them cannot even allocate.
+/// Memory maps for other purposes. A process that runs out of them cannot even allocate.
 const OTHER_MAPS: u64 = 4096;
 
-/// The default of Linux, for a machine that does not tell.
+/// The default of Linux, used if the limit cannot be read.
 const USUAL_MAPS: u64 = 65_530;
 
-/// Bytes of memory that are assumed of a machine that does not tell.
+/// Bytes of memory assumed if the amount cannot be read.
 const USUAL_MEMORY: u64 = 1 << 30;
 
-/// The most connections, and what sets that number.
+/// Maximum connections, and the limit that determines them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Capacity {
     pub(crate) connections: usize,
     pub(crate) bound: Bound,
 }
 
-/// What sets the most connections.
+/// The limit that determines the maximum connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bound {
     Asked,
@@ -39,8 +39,8 @@ pub(crate) enum Bound {
 }
 
 impl Capacity {
-    /// What the machine bears, or less if less is asked for. Raises the soft limit of open files
-    /// as far as it goes.
+    /// The number of connections that the machine allows, or `asked` if that is less. Raises the soft
+    /// limit of open files as far as possible.
     pub(crate) fn of_machine(asked: Option<usize>) -> Self {
         let descriptors = raise_open_files().saturating_sub(OTHER_DESCRIPTORS);
         let maps = read_number("/proc/sys/vm/max_map_count").unwrap_or(USUAL_MAPS);
@@ -78,7 +78,7 @@ impl fmt::Display for Bound {
     }
 }
 
-/// Returns how many files may be open.
+/// Returns the maximum number of open files.
 fn raise_open_files() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -101,7 +101,7 @@ pub(crate) fn half_of_memory() -> usize {
         let kib: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
         Some(kib * 1024)
     });
-    // What a container or a service may use; `max` where that is not limited.
+    // The limit of the container or service; `max` if there is none.
     let group = read_number("/sys/fs/cgroup/memory.max");
     let bytes = [machine, group].into_iter().flatten().min();
     usize::try_from(bytes.unwrap_or(USUAL_MEMORY) / 2).unwrap_or(usize::MAX)

@@ -1,8 +1,8 @@
-//! One connection from accept to its end: its one thread, its cleanup, its log line.
+//! One connection from accept to close: its thread, its cleanup, its log line.
 //!
-//! The conversation is served and closed by `wire`; here it gets its socket, and here it leaves the engine.
-//! What happens only at the end is out of line (`inline(never)`): inlined, its variables would take a part of
-//! the stack of every idle connection.
+//! `wire` serves and closes the conversation; this file gives it a socket, and removes the client from
+//! the engine. Functions used only at the end are out of line: inlined, their locals would lie on the
+//! stack of every idle connection.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -23,7 +23,7 @@ use crate::net::socket::{Socket, SocketSink, SocketSource};
 use crate::wire::http::Site;
 use crate::wire::{self, Closing, End, Finished, Protocol, line};
 
-/// How long a client may take to close the connection after the broker has.
+/// Maximum time that a client may take to close the connection after the broker has.
 const LINGER: Duration = Duration::from_millis(500);
 
 /// One connection.
@@ -66,7 +66,7 @@ impl Connection {
         self.id
     }
 
-    /// What other threads end it by.
+    /// The handle by which other threads end it.
     pub(crate) fn handle(&self) -> ConnectionHandle {
         ConnectionHandle {
             id: self.id,
@@ -75,7 +75,7 @@ impl Connection {
         }
     }
 
-    /// Serves the client until the end.
+    /// Serves the client until the connection ends.
     pub(crate) fn run(&self, engine: &Engine) {
         self.run_with(engine, |client, source| {
             wire::serve(client, source, &self.site)
@@ -94,7 +94,7 @@ impl Connection {
             .register(self.id, self.record.outbox().clone());
         engine.clients.enter(self.record.clone());
         let mut client = Client::new(engine, &self.record);
-        // Limits replaced between the making of the outbox and `enter` have not reached it.
+        // Limits replaced after the outbox was made and before `enter` have not reached it.
         self.record.outbox().set_limit(client.limits().outbox_bytes);
         let ping_interval = client.limits().ping_interval;
         let mut source = SocketSource::new(&self.socket, &self.shutdown, ping_interval);
@@ -106,7 +106,7 @@ impl Connection {
         self.part(&mut client, finished, began, source.bytes);
     }
 
-    /// Takes the client out of the engine and ends the connection.
+    /// Removes the client from the engine and ends the connection.
     #[inline(never)]
     fn part(&self, client: &mut Client<'_>, finished: Finished, began: Instant, read: u64) {
         let Finished {
@@ -121,7 +121,7 @@ impl Connection {
         } = client.end_connection();
         let last = panic::catch_unwind(AssertUnwindSafe(|| {
             client.redeliver(&redeliveries);
-            // However else it has ended, also after a breach of a rule [MQTT-3.1.2-8].
+            // However else it has ended, also after a protocol error [MQTT-3.1.2-8].
             if !matches!(end, End::SaidBye | End::Stopping) {
                 client.publish_will();
             }
@@ -146,8 +146,8 @@ impl Connection {
         self.log_end(&end, began, read, client.published(), &tally);
     }
 
-    /// Ends the connection so that what was sent last arrives: closing a socket with unread bytes
-    /// would make the client's system throw it away.
+    /// Shuts the connection down so that the last bytes arrive: closing a socket with unread bytes
+    /// sends a reset, and the client's system would discard them.
     #[inline(never)]
     fn hang_up(&self, linger: bool) {
         if self.socket.stream.shutdown(Shutdown::Write).is_err() || !linger {
@@ -183,7 +183,7 @@ impl Connection {
     }
 }
 
-/// What other threads end a connection by.
+/// The handle by which other threads end a connection.
 #[derive(Clone)]
 pub(crate) struct ConnectionHandle {
     id: u64,
@@ -192,7 +192,7 @@ pub(crate) struct ConnectionHandle {
 }
 
 impl ConnectionHandle {
-    /// Wakes the connection's thread wherever it waits: [`ShutdownDeadline`] tells it why.
+    /// Wakes the connection's thread from any wait; [`ShutdownDeadline`] tells it the reason.
     pub(crate) fn wake(&self) {
         self.record.hurry();
         let _ = self.socket.stream.shutdown(Shutdown::Read);
@@ -202,7 +202,7 @@ impl ConnectionHandle {
         &self.socket.stream
     }
 
-    /// Ends it at once, for this reason. What still waits is lost.
+    /// Closes it at once with this error. Queued bytes are lost.
     pub(crate) fn cut(&self, why: io::ErrorKind) {
         self.record.outbox().fail(self.id, why.into());
         let _ = self.socket.stream.shutdown(Shutdown::Both);
@@ -224,7 +224,7 @@ mod tests {
     use crate::wire::line::LineConversation;
     use crate::wire::{Arrival, Source};
 
-    /// A connection and the client's end of its connection.
+    /// A connection, and the client's end of its socket.
     fn connection(engine: &Engine, id: u64) -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");

@@ -1,7 +1,7 @@
-//! Accepts connections, gives each its thread, and turns away those there is no room for.
+//! Accepts connections, starts their threads, and rejects those above the limit.
 //!
-//! It also looks for peers that have vanished, and ends all connections when the broker stops. What a
-//! connection does in between is its own thread's business (`connection.rs`).
+//! It also ends connections whose peers have vanished, and all connections when the broker stops.
+//! Everything else is done by the connection's own thread (`connection.rs`).
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -26,35 +26,35 @@ use crate::net::tcp_info;
 use crate::wire::http::Site;
 use crate::wire::line;
 
-/// Little of it is ever used, and pages of a stack that are not touched take no memory.
+/// Bytes of a thread's stack. Little of it is ever used, and untouched pages take no memory.
 const STACK_BYTES: usize = 128 * 1024;
 
-/// How long goodbyes may take when the broker stops.
+/// Maximum time for goodbyes when the broker stops.
 const GOODBYES: Duration = Duration::from_secs(5);
 
-/// How long threads whose connection has been cut may take to end.
+/// Maximum time in which the threads of cut connections end.
 const CUTS: Duration = Duration::from_secs(2);
 
-/// A pause after an error that is likely to come again at once.
+/// Pause after an error that is likely to occur again at once.
 const BREATH: Duration = Duration::from_millis(50);
 
-/// How many connections may wait to be accepted; the system may allow fewer.
+/// Maximum connections that wait to be accepted; the system may allow fewer.
 const BACKLOG: i32 = 4096;
 
-/// Free memory is given back to the system once this many bytes have become free. Less is not worth the call,
-/// which walks all of the heap.
+/// Freed bytes after which memory is returned to the system. Fewer are not worth the call, which walks
+/// the whole heap.
 const WORTH_TRIMMING: usize = 16 * 1024 * 1024;
 
-/// How often connections are looked at for peers that have vanished.
+/// Interval at which connections are checked for vanished peers.
 const WATCH: Duration = Duration::from_secs(10);
 
-/// TCP's keep-alive: an idle peer has vanished when it has not answered this many probes. `TCP_USER_TIMEOUT` is
-/// not for us, because it also ends a peer that only reads nothing.
+/// TCP keep-alive: an idle peer has vanished when it has not answered this many probes.
+/// `TCP_USER_TIMEOUT` is unsuitable, because it also ends a connection whose peer only reads nothing.
 const PROBE_AFTER: Duration = Duration::from_secs(30);
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 const PROBES: u32 = 3;
 
-/// The listening sockets and all connections that came through them.
+/// The listening sockets and all connections accepted from them.
 pub(crate) struct Listener {
     sockets: Vec<TcpListener>,
     engine: Arc<Engine>,
@@ -62,9 +62,9 @@ pub(crate) struct Listener {
     next_id: AtomicU64,
     shutdown: Arc<ShutdownDeadline>,
     connections: Mutex<HashMap<u64, ConnectionHandle, RandomState>>,
-    /// Signalled when the last connection has ended; waited for under the lock of `connections`.
+    /// Signalled when the last connection has ended; used with the lock of `connections`.
     empty: Condvar,
-    /// Closed for a moment when there is no other descriptor, to accept a connection and turn it away.
+    /// Closed for a moment when no other descriptor is left, to accept a connection and reject it.
     spare: Mutex<Option<File>>,
     refusals: LogLimit,
 }
@@ -96,7 +96,7 @@ impl Listener {
         &self.engine
     }
 
-    /// Where it listens, with the ports that were picked.
+    /// The addresses on which it listens, with the ports that the system chose.
     pub(crate) fn local_addrs(&self) -> io::Result<Vec<SocketAddr>> {
         self.sockets.iter().map(TcpListener::local_addr).collect()
     }
@@ -104,7 +104,10 @@ impl Listener {
     /// Accepts on all sockets until the broker stops.
     pub(crate) fn accept(self: &Arc<Self>) {
         thread::scope(|scope| {
-            let (first, others) = self.sockets.split_first().expect("there is one");
+            let (first, others) = self
+                .sockets
+                .split_first()
+                .expect("there is at least one socket");
             for socket in others {
                 scope.spawn(|| self.accept_loop(socket));
             }
@@ -134,8 +137,8 @@ impl Listener {
     pub(crate) fn close_all(&self) {
         let deadline = self.shutdown.deadline().unwrap_or_else(Instant::now);
         let mut connections = self.connections.lock();
-        // `wake` and `cut` take the locks of outboxes under this one. No thread takes this one under an
-        // outbox's lock.
+        // `wake` and `cut` lock outboxes under this lock. No thread takes this one under an outbox's
+        // lock.
         connections.values().for_each(ConnectionHandle::wake);
         while !connections.is_empty()
             && !self
@@ -147,7 +150,7 @@ impl Listener {
             return;
         }
         log::warn!(
-            "{} connections did not take what waited for them in time; they are cut",
+            "{} connections did not read their queued messages in time; they are cut",
             connections.len()
         );
         connections
@@ -162,8 +165,8 @@ impl Listener {
         {}
     }
 
-    /// Ends connections whose peers have vanished while something was on the way to them, and gives back
-    /// memory that has become free, until `stopped` is closed.
+    /// Ends connections whose peers have vanished while bytes were on the way to them, and returns
+    /// freed memory to the system, until `stopped` is closed.
     pub(crate) fn watch_loop(&self, stopped: &Receiver<()>) {
         while stopped.recv_timeout(WATCH) == Err(RecvTimeoutError::Timeout) {
             let connections: Vec<ConnectionHandle> =
@@ -205,7 +208,8 @@ impl Listener {
             self.site.clone(),
         );
         self.connections.lock().insert(id, connection.handle());
-        // Logged here, because a thread that logs keeps a page or two more of its stack for good.
+        // Logged by this thread, because the first log line takes a page or two more of a thread's
+        // stack for good.
         log::info!("connection {id} from {peer} begins");
         let listener = self.clone();
         let builder = thread::Builder::new().stack_size(STACK_BYTES);
@@ -225,11 +229,11 @@ impl Listener {
         }
     }
 
-    /// There are no descriptors left: waits for the next connection with the spare one. Unless others have
-    /// become free by then, that connection can only be told that there is no room.
+    /// No descriptors are left: accepts the next connection with the spare one. Unless others have become
+    /// free by then, the connection is only told that the broker is full.
     fn turn_away_with_spare(self: &Arc<Self>, socket: &TcpListener, err: &io::Error) {
-        // Held until the connection is admitted, so that two accept loops do not use one spare. `admit` takes the
-        // lock of `connections` under this one, never the other way round.
+        // Locked until the connection is admitted, so that two accept loops do not use the spare at
+        // once. Lock order: this one, then `connections`.
         let mut reserve = self.spare.lock();
         if reserve.take().is_none() {
             *reserve = spare();
@@ -254,7 +258,7 @@ impl Listener {
     }
 
     fn turn_away(&self, stream: &TcpStream, why: &str) {
-        // Without waiting: a client whose socket has no room for one line is turned away without it.
+        // Without blocking: a client whose socket does not take one line is rejected without it.
         let _ = send(
             stream,
             &line::busy(why),
@@ -272,7 +276,7 @@ impl Listener {
     }
 }
 
-/// Takes a connection off the list however its thread ends.
+/// Removes a connection from the list, however its thread ends.
 struct Leaving<'a> {
     listener: &'a Listener,
     id: u64,
@@ -288,8 +292,8 @@ impl Drop for Leaving<'_> {
     }
 }
 
-/// Sets what accepted sockets inherit, and lets more of them wait to be accepted than usual: a client that
-/// finds no room there tries again only after a second.
+/// Sets the options that accepted sockets inherit, and a backlog larger than usual: a client that finds
+/// the backlog full retries only after a second.
 fn prepared(socket: TcpListener) -> io::Result<TcpListener> {
     rustix::net::listen(&socket, BACKLOG)?;
     sockopt::set_tcp_nodelay(&socket, true)?;
@@ -310,7 +314,7 @@ fn is_out_of_descriptors(err: &io::Error) -> bool {
     errno == Some(Errno::MFILE) || errno == Some(Errno::NFILE)
 }
 
-/// Errors that concern only the connection that was to be accepted.
+/// Whether the error concerns only the connection to be accepted.
 fn is_passing(err: &io::Error) -> bool {
     matches!(
         err.kind(),

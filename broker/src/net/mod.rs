@@ -1,6 +1,6 @@
-//! Sockets and threads: the listening sockets, the thread of each connection, and how all of them end.
+//! Sockets and threads: the listening sockets, the thread of each connection, and how they end.
 //!
-//! What a client says is for `wire`, and what becomes of it for `engine`: nothing here reads a byte of it.
+//! `wire` parses the bytes and `engine` handles them: nothing here looks at a byte.
 
 pub(crate) mod capacity;
 pub(crate) mod connection;

@@ -1,4 +1,4 @@
-//! Whether the broker stops: one value that all its connections look at.
+//! The shutdown of the broker: one value that all its connections read.
 
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -8,12 +8,12 @@ use std::time::Instant;
 pub(crate) struct ShutdownDeadline(OnceLock<Instant>);
 
 impl ShutdownDeadline {
-    /// Begins the stop. The first deadline holds if it is called again.
+    /// Begins the shutdown. If it is called again, the first deadline holds.
     pub(crate) fn begin(&self, deadline: Instant) {
         let _ = self.0.set(deadline);
     }
 
-    /// When the last connection must have ended; none as long as the broker does not stop.
+    /// When the last connection must have ended; none while the broker runs.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.0.get().copied()
     }

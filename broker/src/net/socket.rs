@@ -1,6 +1,6 @@
-//! The socket of a connection: its reading side waits and tells pauses, its writing side never waits.
+//! The socket of a connection: blocking reads that report pauses, and non-blocking writes.
 //!
-//! Bytes go into a [`ReadBuffer`] and come from an outbox; neither side looks at them.
+//! Bytes go into a [`ReadBuffer`] and come from an outbox; this file does not look at them.
 
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpStream};
@@ -22,17 +22,17 @@ use crate::engine::outbox::memfd::MemFd;
 use crate::net::shutdown::ShutdownDeadline;
 use crate::wire::{Arrival, Source};
 
-/// A connection that has been quiet this long gives back what it does not need.
+/// Silence after which a connection releases memory.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How often a connection that can only end looks whether the broker stops.
+/// Interval at which a half-closed connection checks for the broker's shutdown.
 const GLANCE: Duration = Duration::from_secs(1);
 
-/// A socket, and how its reads wait.
+/// A socket, and whether its reads block.
 pub(crate) struct Socket {
     pub(crate) stream: TcpStream,
-    /// The socket is non-blocking, so a read fails where it would have to wait. It is so from the first
-    /// `sendfile` on, which, unlike `send`, has no flag for one call.
+    /// The socket is non-blocking, so a read fails instead of waiting. Set by the first `sendfile`,
+    /// which, unlike `send`, has no flag for one call.
     never_waits: AtomicBool,
 }
 
@@ -44,17 +44,17 @@ impl Socket {
         }
     }
 
-    /// Makes reads wait again.
+    /// Makes the socket blocking again.
     pub(crate) fn wait_again(&self) {
-        // If it fails, a read ends too soon.
+        // If this fails, a later read returns too early.
         let _ = ioctl_fionbio(&self.stream, false);
-        // Release: a thread that reads `false` finds a socket that waits.
+        // Release: a thread that reads `false` finds a blocking socket.
         self.never_waits.store(false, Ordering::Release);
     }
 
     fn never_wait(&self) -> io::Result<()> {
-        // Acquire pairs with the Release in `wait_again`. Sends are under the outbox's lock, one at a time, so
-        // with `true` here the call below has been made by an earlier one.
+        // Acquire pairs with the Release in `wait_again`. Sends happen one at a time under the outbox's
+        // lock, so if this is `true`, an earlier send has made the call below.
         if !self.never_waits.load(Ordering::Acquire) {
             // Release, and before the call: a read that fails because of it must find the reason here.
             self.never_waits.store(true, Ordering::Release);
@@ -64,21 +64,21 @@ impl Socket {
     }
 }
 
-/// The reading side of a socket, with its pauses.
+/// The reading side of a socket.
 pub(crate) struct SocketSource<'a> {
     socket: &'a Socket,
     shutdown: &'a ShutdownDeadline,
-    /// How long a silence is; zero for endless.
+    /// The silence that is reported; zero for never.
     ping_interval: Duration,
-    /// How long the next read waits before it says so.
+    /// How long the next read waits before it returns.
     patience: Patience,
-    /// Read so far.
+    /// Bytes read so far.
     pub(crate) bytes: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Patience {
-    /// Bytes came lately: a pause is worth knowing.
+    /// Bytes arrived recently: the next pause is reported.
     Short,
     /// A whole interval between PINGs.
     Long,
@@ -105,12 +105,12 @@ impl<'a> SocketSource<'a> {
         if self.patience != patience {
             self.patience = patience;
             let time = self.time();
-            // It cannot fail on an open socket; if it did, silence would go unnoticed longer.
+            // This cannot fail on an open socket; if it did, silence would be noticed later.
             let _ = sockopt::set_socket_timeout(&self.socket.stream, Timeout::Recv, time);
         }
     }
 
-    /// How long a read waits; none for as long as it takes.
+    /// The timeout of a read; none to wait without limit.
     fn time(&self) -> Option<Duration> {
         let time = match self.patience {
             Patience::Short => PAUSE,
@@ -119,11 +119,11 @@ impl<'a> SocketSource<'a> {
         (!time.is_zero()).then_some(time)
     }
 
-    /// Waits for something to read if a read itself does not wait. Returns whether there is.
+    /// Waits for bytes if a read itself does not block. Returns whether there are any.
     fn wait(&self) -> bool {
         let time = self.time().and_then(|time| Timespec::try_from(time).ok());
         let mut socket = [PollFd::new(&self.socket.stream, PollFlags::IN)];
-        // Acquire pairs with the Release in `never_wait`, which comes before the reads that fail.
+        // Acquire pairs with the Release in `never_wait`, which precedes the reads that fail.
         self.socket.never_waits.load(Ordering::Acquire)
             && loop {
                 match poll(&mut socket, time.as_ref()) {
@@ -185,7 +185,7 @@ impl Source for SocketSource<'_> {
     fn fill_by(&mut self, buffer: &mut ReadBuffer, most: usize, deadline: Instant) -> Arrival {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let time = Timespec::try_from(left).expect("a deadline is near");
+            let time = Timespec::try_from(left).expect("a deadline fits into a Timespec");
             let mut socket = [PollFd::new(&self.socket.stream, PollFlags::IN)];
             match poll(&mut socket, Some(&time)) {
                 Ok(0) => return Arrival::Silence,
@@ -204,7 +204,7 @@ impl Source for SocketSource<'_> {
                 return Arrival::Stopping;
             }
             let mut socket = [PollFd::new(&self.socket.stream, PollFlags::empty())];
-            let glance = Timespec::try_from(GLANCE).expect("a second is a time");
+            let glance = Timespec::try_from(GLANCE).expect("a second fits into a Timespec");
             match poll(&mut socket, Some(&glance)) {
                 Ok(0) | Err(Errno::INTR) => {}
                 Ok(_) => return self.ended(),
@@ -220,7 +220,7 @@ pub(crate) struct SocketSink {
     id: u64,
     socket: Arc<Socket>,
     flusher: Arc<Flusher>,
-    /// Whether the flusher has watched it before.
+    /// Whether it has been registered with the flusher's epoll.
     watched: AtomicBool,
 }
 
@@ -265,7 +265,7 @@ impl Sink for SocketSink {
     }
 
     fn end_reading(&self) {
-        // It fails only if the socket is closed already, and then there is nothing to read.
+        // This fails only if the socket is closed already, and then there is nothing to read.
         let _ = self.socket.stream.shutdown(Shutdown::Read);
     }
 }
@@ -279,7 +279,7 @@ mod tests {
     use super::*;
     use crate::engine::memory::budget::Memory;
 
-    /// A socket's sink, the socket, and the other end.
+    /// The sink of a socket, the socket, and the other end.
     fn sink() -> (SocketSink, Arc<Socket>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
@@ -297,7 +297,7 @@ mod tests {
         let bytes: Vec<u8> = (0..300_000u32).flat_map(u32::to_ne_bytes).collect();
         let memfd = MemFd::new(&bytes).expect("a file in memory");
         let mut sent = 0;
-        // The client does not read, so the socket is full before long, within a file or between two.
+        // The client does not read, so the socket soon becomes full, within a file or between two.
         loop {
             match sink.send_memfd(&memfd, &bytes) {
                 Ok(len) => sent += len,

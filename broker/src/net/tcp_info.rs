@@ -1,10 +1,10 @@
-//! Whether a peer has vanished while bytes were on the way to it.
+//! Detects a peer that has vanished while bytes were on the way to it.
 //!
-//! TCP's keep-alive looks only after connections with nothing on the way; for the others the
-//! kernel gives up after a quarter of an hour. `TCP_USER_TIMEOUT` would shorten that, but it also
-//! ends a connection whose peer answers every probe and merely reads nothing (measured: 3.6 s with
-//! a timeout of 3 s), and this broker ends no connection for slowness. So the kernel's own account is
-//! read: how many probes in a row were not answered, and how long ago the last answer came.
+//! TCP keep-alive probes only connections without bytes on the way; for the others the kernel gives up
+//! after a quarter of an hour. `TCP_USER_TIMEOUT` would shorten that, but it also ends a connection
+//! whose peer answers every probe and merely reads nothing (measured: 3.6 s with a timeout of 3 s), and
+//! this broker ends no connection for slowness. So `TCP_INFO` is read: the number of consecutive
+//! unanswered probes, and the time since the last answer.
 
 use std::io;
 use std::mem;
@@ -12,13 +12,13 @@ use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-/// A peer that has answered nothing for this long, with this many probes in a row unanswered, has
-/// vanished. A peer that reads nothing answers each probe, and so never has one open for long.
+/// A peer that has not answered for this long, with this many consecutive probes unanswered, has
+/// vanished. A peer that only reads nothing answers each probe.
 const UNANSWERED: Duration = Duration::from_secs(60);
 const PROBES: u8 = 3;
 
-/// What the kernel is asked for. Miri does not know the account; it answers another question into the
-/// same memory, which is what it is there to check.
+/// The socket option to read. Miri does not support `TCP_INFO`; another option of any size exercises
+/// the same memory accesses, which is what Miri checks.
 const QUESTION: libc::c_int = if cfg!(miri) {
     libc::TCP_NODELAY
 } else {
@@ -27,7 +27,7 @@ const QUESTION: libc::c_int = if cfg!(miri) {
 
 /// Whether the peer of this socket has vanished.
 pub(crate) fn has_vanished(socket: &TcpStream) -> bool {
-    // A socket that cannot be asked will fail its own thread.
+    // If the option cannot be read, the connection's own thread will find the error.
     read(socket).is_ok_and(|info| is_gone(&info))
 }
 
@@ -96,7 +96,9 @@ mod tests {
         let address = listener.local_addr().expect("it is bound");
         let mut socket = TcpStream::connect(address).expect("it listens");
         let _peer = listener.accept().expect("a connection waits");
-        socket.set_nonblocking(true).expect("a socket can be that");
+        socket
+            .set_nonblocking(true)
+            .expect("a socket can be non-blocking");
         while socket.write(&[0; 65536]).is_ok() {}
         assert!(!has_vanished(&socket));
     }

@@ -1,8 +1,8 @@
-//! What each end of a conversation asks for before its connection is closed.
+//! The steps between the end of a conversation and the close of its connection.
 //!
-//! [`Closing::of`] is the table: for every [`End`] and every [`Protocol`], whether the client is told that the
-//! broker stops, how long it may take what waits for it, and whether the socket lingers. [`close`] does what
-//! the table says, as far as it takes no socket; `net` does the rest.
+//! [`Closing::of`] is the table: for every [`End`] and every [`Protocol`], whether the client is told
+//! that the broker stops, how long queued bytes are sent, and whether the socket lingers. [`close`]
+//! carries out the steps that need no socket; `net` does the rest.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ use crate::wire::end::End;
 use crate::wire::protocols::{Protocol, Subprotocol};
 use crate::wire::websocket::TunnelEnd;
 
-/// How long a client that breaks a rule of MQTT may take the answers before its end, and the reason.
+/// Maximum time to send an MQTT client that broke a rule its queued answers and the reason.
 const LAST_WORDS: Duration = brief(Duration::from_secs(1));
 
-/// How long a close frame is waited for that stands behind messages.
+/// Maximum time to send a close frame behind queued messages.
 const CLOSE_FRAME: Duration = brief(Duration::from_millis(500));
 
-/// No client takes anything in a fuzz target, and a second is worth hundreds of inputs there.
+/// No client reads in a fuzz target, and a second is worth hundreds of inputs there.
 const fn brief(time: Duration) -> Duration {
     match cfg!(fuzzing) {
         true => Duration::ZERO,
@@ -25,11 +25,11 @@ const fn brief(time: Duration) -> Duration {
     }
 }
 
-/// A conversation that is over.
+/// A conversation that has ended.
 pub(crate) struct Finished {
     pub(crate) protocol: Protocol,
     pub(crate) end: End,
-    /// The tunnel that it went through, as long as that has not been closed.
+    /// The tunnel it used, unless that has been closed.
     pub(crate) tunnel: Option<TunnelEnd>,
 }
 
@@ -43,27 +43,27 @@ impl Finished {
     }
 }
 
-/// What is done between the end of a conversation and that of its connection.
+/// The steps between the end of a conversation and the close of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Closing {
     /// The client is told that the broker stops.
     pub(crate) goodbye: bool,
     pub(crate) drain: Drain,
-    /// The socket is read from until the client closes it too, for a moment. With bytes unread, the close
-    /// would be a reset, and the client's system would throw away what it was sent last.
+    /// The socket is read from for a moment, until the client closes it too. Closing with unread bytes
+    /// would send a reset, and the client's system would discard the last bytes sent.
     pub(crate) linger: bool,
-    /// If the broker stops by then, this end becomes [`End::Stopping`].
+    /// If the broker begins to stop meanwhile, this end becomes [`End::Stopping`].
     pub(crate) yields: bool,
 }
 
-/// How long what waits for the client goes on being sent.
+/// How long queued bytes are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Drain {
     No,
     For(Duration),
-    /// As long as the client takes, unless the broker stops.
+    /// As long as the client reads, unless the broker stops.
     UntilStop,
-    /// To the deadline of a broker that stops.
+    /// Until the deadline of the stopping broker.
     UntilDeadline,
 }
 
@@ -76,30 +76,31 @@ impl Closing {
             goodbye: false,
             drain: Drain::No,
             linger: false,
-            // MQTT yields to nothing but the stop that its own loop has seen: whether a will is published
-            // depends on the end. TLS is not told anything, because it would not understand it.
+            // An MQTT conversation stops only where its own loop sees the shutdown: the end decides
+            // whether the will is published. A TLS client is told nothing, because it would not
+            // understand it.
             yields: matches!(protocol, Line | Http | WebSocket(_)),
         };
         match (end, protocol) {
-            // All clients are told, and share one deadline. It may be over by the time they have read all,
-            // so there is none to linger for.
+            // All clients are told, and share one deadline. It may have passed when they have read
+            // everything, so there is none to linger for.
             (End::Stopping, Line | Http | WebSocket(_) | Mqtt | Tls) => Self {
                 goodbye: true,
                 drain: Drain::UntilDeadline,
                 yields: false,
                 ..at_once
             },
-            // `echo PUBLISH a b | nc`: the client has ended its side and still reads. It has nothing to
-            // send, so nothing can be left unread.
+            // `echo PUBLISH a b | nc`: the client has ended its side and still reads. It sends nothing,
+            // so no bytes can be unread.
             (End::Left, Line | Http | WebSocket(LineInside)) => Self {
                 drain: Drain::UntilStop,
                 ..at_once
             },
-            // MQTT is never half closed: a client that ends its side is gone, and what waits stays with its
-            // session.
+            // MQTT has no half-closed connections: a client that ends its side is gone, and its queued
+            // messages stay with its session.
             (End::Left, Mqtt | Tls) => at_once,
-            // The client has asked for the end, or has had all it asked for: the last answer must arrive,
-            // however far behind the client is, and whatever it has sent on after its request.
+            // The client has asked for the end, or has all it asked for: the last answer must arrive,
+            // however slowly the client reads, and whatever it has sent after its request.
             (End::SaidBye | End::Answered, Line | Http | WebSocket(LineInside)) => Self {
                 drain: Drain::UntilStop,
                 linger: true,
@@ -110,19 +111,20 @@ impl Closing {
                 linger: true,
                 ..at_once
             },
-            // The client is to learn which rule it broke, and is not trusted to take that.
+            // The client is told which rule it broke, but may refuse to read, hence the short time.
             (End::Refused(_), Mqtt | WebSocket(MqttInside)) => Self {
                 drain: Drain::For(LAST_WORDS),
                 linger: true,
                 ..at_once
             },
-            // Nothing was said that waits, or it has left at once.
+            // No queued answer has to arrive, or it was sent at once.
             (End::Refused(_), Line | Http | WebSocket(LineInside) | Tls)
             | (End::NotSpoken(_), Line | Http | WebSocket(LineInside) | Mqtt | Tls) => Self {
                 linger: true,
                 ..at_once
             },
-            // The close frame stands behind what waits, and a browser that does not get it reports an error.
+            // The close frame follows queued bytes, and a browser that does not receive it reports an
+            // error.
             (End::Left, WebSocket(MqttInside)) => Self {
                 drain: Drain::For(CLOSE_FRAME),
                 ..at_once
@@ -132,9 +134,9 @@ impl Closing {
                 linger: true,
                 ..at_once
             },
-            // There is no way to the client any more.
+            // The client cannot be reached any more.
             (End::Vanished | End::Failed(_), Line | Http | WebSocket(_) | Mqtt | Tls) => at_once,
-            // What waits may be half of something, and the connection ends as if it had been cut.
+            // The queued bytes may be incomplete, so the connection ends as if it had been cut.
             (End::Panicked, Line | Http | WebSocket(_) | Mqtt | Tls) => Self {
                 yields: false,
                 ..at_once
@@ -143,15 +145,16 @@ impl Closing {
     }
 }
 
-/// Ends a conversation on this side as [`Closing`] says: what waits is sent, the last is said. `stop` gives
-/// the deadline if the broker stops. The end that is returned may be another: the broker may stop meanwhile.
+/// Ends a conversation as [`Closing`] says: sends queued bytes and the final answer. `stop` returns the
+/// deadline if the broker stops. Returns the end, which is another if the broker stops meanwhile.
+// Out of line: inlined, its locals would lie on the stack of every idle connection.
 #[inline(never)]
 pub(crate) fn close(
     client: &mut Client<'_>,
     finished: Finished,
     stop: impl Fn() -> Option<Instant>,
 ) -> Finished {
-    // An audit must not wait for a client that takes its last slowly.
+    // An audit must not wait for a client that reads its final answer slowly.
     client.settle();
     let Finished {
         protocol,
@@ -168,7 +171,7 @@ pub(crate) fn close(
             end = End::Answered;
         }
         let closing = Closing::of(protocol, &end);
-        // RFC 6455 §5.5.1: no frame follows a close frame, so this is the last that is said.
+        // RFC 6455 §5.5.1: no frame follows a close frame, so this is sent last.
         let close_frame = tunnel.take().map(|tunnel| tunnel.last_frame(&end));
         client.say_last(closing.goodbye && !is_closed, close_frame.as_deref());
         is_closed |= close_frame.is_some();
@@ -178,7 +181,8 @@ pub(crate) fn close(
             Drain::UntilStop => client.drain(None),
             Drain::UntilDeadline => client.drain(deadline),
         }
-        // A stop that has begun meanwhile has ended the wait, and the client has yet to be told of it.
+        // A shutdown that has begun meanwhile has ended the wait, and the client has yet to be told of
+        // it.
         if !closing.yields || stop().is_none() {
             return Finished::new(protocol, end);
         }
@@ -208,7 +212,7 @@ mod tests {
         Protocol::Tls,
     ];
 
-    /// A row as text: what is said and waited for, and whether it lingers.
+    /// A row as text: the goodbye, the wait, and the linger.
     fn row(closing: Closing) -> &'static str {
         match (closing.goodbye, closing.drain, closing.linger) {
             (false, Drain::No, false) => "-",
@@ -223,8 +227,8 @@ mod tests {
         }
     }
 
-    /// How a conversation ends if the broker begins to stop when it has been asked so many times whether it
-    /// does, and what the client is told.
+    /// The end of a conversation if the broker begins to stop when `stop` has been called
+    /// `asked_before` times, and the bytes sent to the client.
     fn closed(finished: Finished, asked_before: usize) -> (End, String) {
         let engine = Engine::new(Limits::default()).expect("an engine");
         let (outbox, sink) = outbox(1, 1000, usize::MAX);
@@ -279,7 +283,7 @@ mod tests {
         let (end, said) = closed(in_tunnel(End::SaidBye), 1);
         assert!(matches!(end, End::Stopping), "{end:?}");
         assert_eq!(said, normal);
-        // If the broker stops before, the goodbye of the protocol inside comes first.
+        // If the broker stops first, the goodbye of the inner protocol comes first.
         let (_, said) = closed(in_tunnel(End::SaidBye), 0);
         let away = "\\x88\\x12\\x03\\xe9the broker stops";
         assert_eq!(said, format!("\\x81\\x04BYE\\n{away}"));

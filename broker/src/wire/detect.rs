@@ -1,7 +1,7 @@
-//! Which protocol a connection speaks, and the one place that serves it.
+//! Detects the protocol of a connection and serves it.
 //!
-//! All protocols share a port: the first bytes decide. Bytes come from a [`Source`], and what comes out is
-//! how the conversation ended. Nothing here says goodbye or closes anything.
+//! All protocols share a port: the first bytes decide. Reads from a [`Source`] and returns how the
+//! conversation ended. Nothing here says goodbye or closes the connection.
 
 use std::ops::ControlFlow;
 
@@ -15,13 +15,13 @@ use crate::wire::source::{Arrival, Source, take_limits};
 use crate::wire::websocket::{self, Tunnel};
 use crate::wire::{line, mqtt};
 
-/// Serves a client in the protocol that it begins to speak, until the conversation is over. What follows is
-/// for [`close`](super::close::close) to do.
+/// Serves a client in the protocol that it begins to speak, until the conversation has ended. The
+/// caller then calls [`close`](super::close::close).
 pub(crate) fn serve(client: &mut Client<'_>, source: &mut impl Source, site: &Site) -> Finished {
     let mut buffer = ReadBuffer::new(client.memory());
     let mut protocol = match wait_for_protocol(client, source, &mut buffer) {
         ControlFlow::Continue(protocol) => protocol,
-        // Nothing has been said. It ends like a line that has begun.
+        // The client has sent nothing. This ends like an incomplete line.
         ControlFlow::Break(end) => return Finished::new(Protocol::Line, end),
     };
     loop {
@@ -65,10 +65,10 @@ fn wait_for_protocol(
     }
 }
 
-// The functions below and the one above are out of line: inlined, what each of them keeps on the stack would
-// be there for every connection, and most speak lines.
+// These functions and the one above are out of line: inlined, their locals would lie on the stack of
+// every connection, and most connections speak lines.
 
-/// Serves requests; goes on with what is inside if the client switches to WebSocket.
+/// Serves requests; continues with the inner protocol if the client switches to WebSocket.
 #[inline(never)]
 fn serve_http(
     client: &mut Client<'_>,
@@ -80,7 +80,7 @@ fn serve_http(
     http::HttpConversation::new(client, site).read_loop(source, buffer)
 }
 
-/// `raw` holds what of the tunnel has been read already.
+/// `raw` contains bytes of the tunnel that were read already.
 #[inline(never)]
 fn serve_websocket(
     client: &mut Client<'_>,
@@ -121,7 +121,7 @@ const HTTP_METHODS: [&[u8]; 6] = [
     b"DELETE ",
 ];
 
-/// Which protocol these first bytes belong to; `None` if it takes more of them to tell.
+/// The protocol of these first bytes; `None` if more bytes are needed.
 fn detect(first: &[u8]) -> Option<Protocol> {
     match first {
         [0x10, ..] => return Some(Protocol::Mqtt),
@@ -136,18 +136,18 @@ fn detect(first: &[u8]) -> Option<Protocol> {
     (!undecided).then_some(Protocol::Line)
 }
 
-/// Whether this is the head of an MQTT packet and no text. A client that begins with another packet than
-/// CONNECT has to be closed [MQTT-3.1.0-1], and would wait for that for ever if its bytes were taken for a
-/// line. `None` if it takes more bytes to tell.
+/// Whether these bytes begin an MQTT packet and no text. A client whose first packet is not CONNECT
+/// must be disconnected [MQTT-3.1.0-1], and would wait for that for ever if its bytes were taken for a
+/// line. `None` if more bytes are needed.
 fn is_packet(first: &[u8]) -> Option<bool> {
     Some(match *first.first()? {
-        // What begins a key of a terminal.
+        // The first byte of a terminal's function key.
         0x1b => false,
         // A CONNECT with reserved bits.
         0x11..0x20 => true,
-        // No text begins so.
+        // No UTF-8 text begins with these.
         0x80..0xc2 => true,
-        // What begins a letter of several bytes is followed by its second.
+        // The first byte of a multi-byte character must be followed by its second.
         0xc2..0xf5 => !(0x80..0xc0).contains(first.get(1)?),
         // A PUBLISH, whose topic is shorter than 256 bytes.
         b'0'..=b'?' => match first {

@@ -11,13 +11,13 @@ use crate::wire::protocols::Protocol;
 pub(crate) enum End {
     Left,
     SaidBye,
-    /// It has been sent the last answer that it gets.
+    /// It has been sent its final answer.
     Answered,
     Vanished,
     Stopping,
-    /// It speaks what the broker does not.
+    /// It speaks a protocol that the broker does not support.
     NotSpoken(Protocol),
-    /// Its protocol demands that it ends here.
+    /// Its protocol requires the connection to end here.
     Refused(Cow<'static, str>),
     Failed(io::Error),
     Panicked,

@@ -1,8 +1,8 @@
 //! Conversations: bytes on one side, the engine on the other.
 //!
-//! `detect` finds out which protocol a client begins to speak and serves it, and `close` says what happens
-//! when that is over. A wire gets its bytes from a [`Source`] and says everything through the client's
-//! outbox; it knows no socket and starts no thread.
+//! `detect` detects the protocol of a client and serves it, and `close` lists the steps after its end.
+//! A wire reads from a [`Source`] and sends everything through the client's outbox; it knows no socket
+//! and starts no thread.
 
 pub(crate) mod close;
 mod detect;

@@ -1,13 +1,13 @@
-//! What a connection speaks.
+//! The protocols that a connection may speak.
 
 use std::fmt;
 
-/// What a connection speaks.
+/// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Line,
     Http,
-    /// What HTTP has switched to, with another protocol inside.
+    /// WebSocket, after a switch from HTTP, with another protocol inside.
     WebSocket(Subprotocol),
     Mqtt,
     Tls,
@@ -26,11 +26,11 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// What is spoken inside (RFC 6455 §1.9).
+/// The protocol inside a WebSocket (RFC 6455 §1.9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subprotocol {
-    /// The line protocol: the end of a message is the end of a line.
+    /// The line protocol: the end of a message ends a line.
     Line,
-    /// MQTT: messages are binary, and their ends mean nothing [MQTT-6.0.0-1] [MQTT-6.0.0-2].
+    /// MQTT: messages are binary, and packets may cross their ends [MQTT-6.0.0-1] [MQTT-6.0.0-2].
     Mqtt,
 }

@@ -1,4 +1,4 @@
-//! Where a conversation gets its bytes from, and what else it is told while it waits for them.
+//! The interface through which a conversation reads bytes, and learns of pauses and the shutdown.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -6,22 +6,22 @@ use std::time::{Duration, Instant};
 use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::ReadBuffer;
 
-/// Where the bytes of one client come from.
+/// Reads the bytes of one client.
 pub(crate) trait Source {
-    /// Waits for bytes and appends them to `buffer`. A line gets at most `most` bytes long.
+    /// Waits for bytes and appends them to `buffer`. Lines have at most `most` bytes.
     fn fill(&mut self, buffer: &mut ReadBuffer, most: usize) -> Arrival;
 
-    /// The same until `deadline`, and then it is [`Arrival::Silence`].
+    /// The same, but returns [`Arrival::Silence`] at `deadline`.
     fn fill_by(&mut self, buffer: &mut ReadBuffer, most: usize, deadline: Instant) -> Arrival;
 
-    /// The client sends nothing more: waits until the connection is gone altogether.
+    /// The client sends nothing more: waits until the connection is closed altogether.
     fn wait_for_end(&mut self) -> Arrival;
 
-    /// From now on a silence is this long; zero for endless.
+    /// Sets the silence that is reported; zero for never.
     fn set_interval(&mut self, interval: Duration);
 }
 
-/// Takes the limits that hold for the client's next batch; returns whether they are others than before.
+/// Loads the limits for the client's next batch; returns whether they have changed.
 #[inline]
 pub(crate) fn take_limits(client: &mut Client<'_>, source: &mut impl Source) -> bool {
     let changed = client.refresh_limits();
@@ -31,15 +31,15 @@ pub(crate) fn take_limits(client: &mut Client<'_>, source: &mut impl Source) -> 
     changed
 }
 
-/// What came.
+/// The result of a read.
 #[derive(Debug)]
 pub(crate) enum Arrival {
     Bytes,
-    /// The line that has begun fills the buffer, and there is no memory for more of it.
+    /// An incomplete line fills the buffer, and no memory is free for more of it.
     NoMemory,
-    /// Nothing for a moment: time to give back memory.
+    /// No bytes for a moment: time to release memory.
     Pause,
-    /// Nothing for a whole interval between PINGs.
+    /// No bytes for a whole interval between PINGs.
     Silence,
     /// The client has ended its side.
     End,

@@ -1,5 +1,5 @@
-//! Whole conversations of the line protocol side by side, held to what `docs/protocol.md` promises
-//! about the order of what a client hears.
+//! Concurrent conversations of the line protocol, checked against the order of answers and messages
+//! that `docs/protocol.md` promises.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ fn limits() -> Limits {
     }
 }
 
-/// A client that says what it has to say, one read after another, and then waits for the end.
+/// A client that sends its pieces, one in each read, and then waits for the end.
 struct Script(std::vec::IntoIter<String>);
 
 impl Source for Script {
@@ -53,7 +53,7 @@ impl Source for Script {
     fn set_interval(&mut self, _: Duration) {}
 }
 
-/// Each client says its lines on its own thread. Returns what each of them heard, and the engine.
+/// Each client sends its lines on its own thread. Returns the lines that each received, and the engine.
 fn converse<const N: usize>(scripts: [Vec<String>; N]) -> ([Vec<String>; N], Engine) {
     let engine = Engine::new(limits()).expect("an engine");
     let flushing = Flushing::new();
@@ -99,7 +99,7 @@ fn lines(reads: &[&str]) -> Vec<String> {
     reads.iter().map(|lines| (*lines).to_owned()).collect()
 }
 
-/// Where this line stands.
+/// The index of this line.
 fn place(heard: &[String], line: &str) -> usize {
     let found = heard.iter().position(|each| each == line);
     found.unwrap_or_else(|| panic!("no {line} in {heard:?}"))
@@ -116,7 +116,7 @@ pub(crate) fn a_suback_comes_first_and_nothing_follows_an_unsuback() {
     assert_eq!(heard[0], "SUBACK x");
     let end = place(&heard, "UNSUBACK x");
     assert_eq!(heard[end + 1..], ["PONG"], "{heard:?}");
-    // What came is what was published in between, without a hole.
+    // The received messages are those published in between, without a gap.
     let came = |number: usize| {
         let message = format!("MESSAGE x {number}");
         heard.iter().filter(|line| **line == message).count()
@@ -143,7 +143,7 @@ pub(crate) fn retained_messages_come_once_and_before_newer_ones() {
         let came: Vec<String> = payloads.iter().filter(of_publisher).cloned().collect();
         assert!(all.ends_with(&came), "{heard:?}");
     }
-    // A client that subscribes later is told what the others heard last.
+    // A client that subscribes later receives the message that the others received last.
     let retained = engine.retained.read();
     let mut kept = retained.matching(Filter::parse("x").expect("a filter"));
     let kept = kept

@@ -1,5 +1,5 @@
-//! How an outbox ends while others are at work on it: nothing leaves after that, and nobody is left
-//! asleep.
+//! An outbox that ends while other threads use it: it sends nothing after that, and no thread sleeps
+//! on.
 
 use std::io;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::socket::{ENCODER, Flushing, Socket, deliver};
 
 const LIMIT: usize = 20;
 
-/// More than a client may leave unread before it is waited for.
+/// More bytes of answers than a client may leave unread before its thread waits.
 const TOO_MUCH: usize = 70_000;
 
-/// An outbox behind which so much waits that all waiting for it is in earnest.
+/// An outbox with enough in its queue that every kind of wait blocks.
 fn stuck(flushing: &Arc<Flushing>, taken_at_once: usize) -> (Socket, Arc<Outbox>) {
     let socket = Socket::new(1, taken_at_once, flushing);
     let outbox = socket.outbox(LIMIT, &ENCODER);
@@ -25,7 +25,7 @@ fn stuck(flushing: &Arc<Flushing>, taken_at_once: usize) -> (Socket, Arc<Outbox>
     (socket, outbox)
 }
 
-/// All three ways to wait, each on its own thread, while `ending` happens; all must come back.
+/// Runs all three waits, each on its own thread, during `ending`; all must return.
 fn all_wait(outbox: &Outbox, ending: impl FnOnce()) {
     thread::scope(|scope| {
         scope.spawn(|| outbox.wait_for_room());
@@ -82,8 +82,8 @@ pub(crate) fn nothing_leaves_after_the_close() {
     assert!(delivered <= 18);
 }
 
-/// Closing goes hand in hand with leaving the flusher, so no event comes to help.
-pub(crate) fn nobody_sleeps_on_after_the_close() {
+/// The close also removes the outbox from the flusher, so no event wakes the waiters.
+pub(crate) fn no_thread_sleeps_on_after_the_close() {
     let flushing = Flushing::new();
     let (socket, outbox) = stuck(&flushing, 50_000);
     thread::scope(|scope| {
@@ -102,7 +102,7 @@ pub(crate) fn nobody_sleeps_on_after_the_close() {
     outbox.drain(None);
 }
 
-pub(crate) fn nobody_sleeps_on_when_the_socket_fails() {
+pub(crate) fn no_thread_sleeps_on_when_the_socket_fails() {
     let flushing = Flushing::new();
     let (socket, outbox) = stuck(&flushing, 100);
     socket.fail();
@@ -116,7 +116,7 @@ pub(crate) fn nobody_sleeps_on_when_the_socket_fails() {
     assert!(outbox.close().failure.is_some(), "it tells why");
 }
 
-/// Nothing moves any more, and only those with a deadline wait for it.
+/// The client takes nothing more; only waits with a deadline return.
 pub(crate) fn hurry_ends_all_waiting_without_a_deadline() {
     let flushing = Flushing::new();
     let (_socket, outbox) = stuck(&flushing, 100);

@@ -1,4 +1,4 @@
-//! From publishers through an outbox to the flusher: nothing is lost, nothing overtakes.
+//! From publishers through an outbox to the flusher: no message is lost, and none overtakes another.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,11 +25,11 @@ const TAKEN_AT_ONCE: usize = 8;
 
 const LESS_THAN_A_MESSAGE: usize = 4;
 
-/// Memory that is never short.
+/// A memory budget that is never short.
 const PLENTY: usize = usize::MAX / 2;
 
-/// What the broker does with an outbox from the first message to the last; returns what the client
-/// has heard once nothing waits any more.
+/// Uses an outbox like the broker, from its first message to its last; returns the bytes that the
+/// client has received when the queue is empty.
 fn flushed(publishers: Range<char>, memory: usize, chosen: Option<Slow>) -> (Heard, u64) {
     let flushing = Flushing::new();
     let socket = Socket::new(1, TAKEN_AT_ONCE, &flushing);
@@ -40,7 +40,7 @@ fn flushed(publishers: Range<char>, memory: usize, chosen: Option<Slow>) -> (Hea
     assert_eq!(outbox.lock().choose(everything, chosen), Ok(()));
     thread::scope(|scope| {
         let flusher = scope.spawn(|| flushing.run());
-        // At first others take nearly all, so that there is not enough for a single message.
+        // At first other charges take nearly all, so that there is not enough for a single message.
         let taken = if all == PLENTY {
             0
         } else {
@@ -55,7 +55,7 @@ fn flushed(publishers: Range<char>, memory: usize, chosen: Option<Slow>) -> (Hea
                     for from in (1..=MESSAGES).step_by(BATCH as usize) {
                         assert!(deliver(outbox, publisher, from, from + BATCH));
                         let done = from + BATCH - 1;
-                        // After the last, a gap has nothing to come before.
+                        // After the last message, no other follows that could report a gap.
                         if done < MESSAGES {
                             outbox.lock().answer(format!("{done};").as_bytes());
                         }
@@ -78,7 +78,8 @@ fn flushed(publishers: Range<char>, memory: usize, chosen: Option<Slow>) -> (Hea
     (socket.heard(), dropped)
 }
 
-/// The flusher has nothing more to do: then the outbox must be idle. Returns what it has dropped.
+/// The flusher has nothing more to do: then the outbox must be idle. Returns the number of dropped
+/// messages.
 fn nothing_waits(outbox: &Arc<Outbox>, heard: &Heard) -> u64 {
     assert!(
         !outbox.seems_blocked(),
@@ -98,7 +99,7 @@ pub(crate) fn everything_delivered_leaves_in_order_or_is_told_as_a_gap() {
 }
 
 pub(crate) fn for_want_of_memory_nothing_is_lost_untold() {
-    // Of which the answers may take all.
+    // All of the bytes may be answers.
     everything_leaves_or_is_told(16, None);
 }
 
@@ -162,7 +163,7 @@ pub(crate) fn much_is_flushed_in_parts_and_all_of_it_leaves() {
     assert_eq!(nothing_waits(&outbox, &heard), 0);
 }
 
-/// Two wait, of whom the second may find that nothing waits any more and be back at once.
+/// Two threads wait; the second may find the queue empty and return at once.
 pub(crate) fn who_waits_for_room_is_woken_by_the_flusher() {
     let flushing = Flushing::new();
     let socket = Socket::new(1, 80_000, &flushing);
@@ -187,7 +188,7 @@ pub(crate) fn who_waits_for_room_is_woken_by_the_flusher() {
     nothing_waits(&outbox, &heard);
 }
 
-/// An answer of so many bytes.
+/// An answer with this many bytes.
 pub(crate) fn answer(bytes: usize) -> Vec<u8> {
     let mut answer = vec![b'x'; bytes - 1];
     answer.push(b';');

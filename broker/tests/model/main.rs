@@ -1,13 +1,13 @@
-//! Model checks: the broker's floors 1 and 2, taken from their sources, on threads whose every step
-//! is chosen by a model checker.
+//! Model checks: engine and wires of the broker, compiled from their sources, on threads whose every
+//! step a model checker chooses.
 //!
-//! Each check runs under hundreds or thousands of schedules: half of them chosen at random, half with few and
-//! well placed changes of thread (PCT, depth 3). A failure prints its schedule. Two variables
-//! help then: `MODEL_SCHEDULE=<schedule>` plays it again, `MODEL_ITERATIONS=<n>` looks longer.
+//! Each check runs under hundreds or thousands of schedules: half of them random, half with few, well
+//! placed changes of thread (PCT, depth 3). A failure prints its schedule. Two variables help then:
+//! `MODEL_SCHEDULE=<schedule>` replays it, `MODEL_ITERATIONS=<n>` searches longer.
 //!
-//! The sources are compiled a second time, with `sync.rs` of this folder instead of their own, so
-//! nothing in the broker has to know of this. Hence also a `main` instead of the usual harness, which
-//! would run their unit tests once more.
+//! The sources are compiled a second time, with `sync.rs` of this folder in place of their own, so that
+//! the broker need not know of this. Hence also a `main` instead of the usual test harness, which would
+//! run their unit tests once more.
 
 #![allow(
     dead_code,
@@ -39,10 +39,10 @@ use libtest_mimic::{Arguments, Trial};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, Runner};
 
-/// How many changes of thread at chosen places make up the bugs that are looked for.
+/// Number of thread changes at chosen places that a bug may need to be found.
 const DEPTH: usize = 3;
 
-/// A check, and how many schedules of each kind it gets.
+/// A check, and the number of schedules of each kind.
 type Check = (&'static str, fn(), usize);
 
 const CHECKS: [Check; 19] = [
@@ -87,13 +87,13 @@ const CHECKS: [Check; 19] = [
         1000,
     ),
     (
-        "nobody_sleeps_on_after_the_close",
-        ending::nobody_sleeps_on_after_the_close,
+        "no_thread_sleeps_on_after_the_close",
+        ending::no_thread_sleeps_on_after_the_close,
         400,
     ),
     (
-        "nobody_sleeps_on_when_the_socket_fails",
-        ending::nobody_sleeps_on_when_the_socket_fails,
+        "no_thread_sleeps_on_when_the_socket_fails",
+        ending::no_thread_sleeps_on_when_the_socket_fails,
         400,
     ),
     (
@@ -112,8 +112,8 @@ const CHECKS: [Check; 19] = [
         250,
     ),
     (
-        "who_has_subscribed_gets_all_from_then_on",
-        subscription::who_has_subscribed_gets_all_from_then_on,
+        "a_subscriber_gets_all_from_then_on",
+        subscription::a_subscriber_gets_all_from_then_on,
         500,
     ),
     (

@@ -1,4 +1,4 @@
-//! A connection that waits for memory is woken by what is given back.
+//! A connection that waits for memory is woken by a release.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use shuttle::thread;
 
 use crate::engine::memory::budget::Memory;
 
-/// Each gives back once, so no later signal comes to help.
+/// Each thread releases once, so no later signal wakes the waiter.
 pub(crate) fn a_connection_that_waits_for_memory_is_woken() {
     let memory = Arc::new(Memory::new(100));
     let taken = [60, 40].map(|bytes| memory.charge(bytes));

@@ -1,5 +1,5 @@
-//! A socket whose client reads as it likes, and the thread that flushes: what the broker has from
-//! the kernel, with nothing of it left to chance but the choices of the checker.
+//! A socket whose client reads at any time, and the flusher's thread: a model of the kernel, in which
+//! only the checker decides.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -15,8 +15,8 @@ use crate::engine::outbox::{Outbox, Sink};
 use crate::engine::stats::latency::Latency;
 use crate::sync::{Condvar, Mutex};
 
-/// Everything ends with a semicolon: `news:a1;` is the first message of `a` on `news`, `-3;` says
-/// that three are missing, anything else is an answer.
+/// Everything ends with a semicolon: `news:a1;` is the first message of `a` on `news`, `-3;` says that
+/// three are missing, anything else is an answer.
 pub(crate) const ENCODER: Encoder = Encoder {
     wire: "model",
     encode: None,
@@ -35,19 +35,19 @@ fn ends(messages: &[u8]) -> impl Iterator<Item = usize> {
     memchr::memchr_iter(b';', messages).map(|at| at + 1)
 }
 
-/// A client's socket.
+/// The socket of a client.
 #[derive(Clone)]
 pub(crate) struct Socket(Arc<Mutex<Kernel>>, Arc<Flushing>);
 
 struct Kernel {
     id: u64,
-    /// What the client has got.
+    /// The bytes that the client has received.
     taken: Vec<u8>,
-    /// The most that it takes at once.
+    /// Maximum bytes taken at once.
     most: usize,
     armed: bool,
     broken: bool,
-    /// Nothing may be sent from here on.
+    /// The outbox is closed: sending is an error.
     closed: bool,
 }
 
@@ -64,12 +64,12 @@ impl Socket {
         Self(Arc::new(Mutex::new(kernel)), flushing.clone())
     }
 
-    /// An outbox that leaves here and holds so many bytes.
+    /// An outbox that sends to this socket, with this limit in bytes.
     pub(crate) fn outbox(&self, limit: usize, encoder: &'static Encoder) -> Arc<Outbox> {
         self.outbox_in(&Arc::new(Memory::new(usize::MAX)), limit, encoder)
     }
 
-    /// The same, with this memory.
+    /// The same, with this memory budget.
     pub(crate) fn outbox_in(
         &self,
         memory: &Arc<Memory>,
@@ -83,17 +83,17 @@ impl Socket {
         outbox
     }
 
-    /// From here on all sending fails.
+    /// From here on every send fails.
     pub(crate) fn fail(&self) {
         self.0.lock().broken = true;
     }
 
-    /// The outbox is closed: from here on nothing may be sent, and the flusher hears nothing of it.
+    /// The outbox is closed: from here on it must not send or arm.
     pub(crate) fn close(&self) {
         self.0.lock().closed = true;
     }
 
-    /// Everything that was sent.
+    /// All bytes that were sent.
     pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().taken.clone()).expect("all that is sent is text")
     }
@@ -136,7 +136,7 @@ impl Sink for Socket {
     }
 }
 
-/// Which sockets are armed. One that is may have room at any time.
+/// The armed sockets. An armed socket may become writable at any time.
 pub(crate) struct Flushing {
     outboxes: Mutex<Vec<(Socket, Arc<Outbox>)>>,
     armed: Mutex<Armed>,
@@ -163,7 +163,7 @@ impl Flushing {
         self.changed.notify_all();
     }
 
-    /// The flusher's thread. Ends when it has been told to and nothing is armed any more.
+    /// The flusher's thread. Ends when it has been told to stop and no socket is armed.
     pub(crate) fn run(&self) {
         while let Some(id) = self.next() {
             let known = self.outboxes.lock();
@@ -194,28 +194,28 @@ impl Flushing {
         }
     }
 
-    /// Nothing new comes.
+    /// Tells the thread to end once no socket is armed.
     pub(crate) fn end(&self) {
         self.armed.lock().ending = true;
         self.changed.notify_all();
     }
 }
 
-/// What a client has heard.
+/// The messages, gaps and answers that a client has received.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
-    /// In the order in which it came: topic, publisher, number.
+    /// In the order of arrival: topic, publisher, number.
     pub(crate) messages: Vec<(String, char, u64)>,
-    /// The messages that were missing, and how many had come before each gap.
+    /// The gaps: the number of messages received before each, and of missing ones.
     pub(crate) gaps: Vec<(usize, u64)>,
-    /// The answers, and how many messages had come before each, missing ones counted.
+    /// The answers, with the number of messages before each, including missing ones.
     pub(crate) answers: Vec<(usize, String)>,
 }
 
 impl From<&str> for Heard {
     fn from(text: &str) -> Self {
         let mut heard = Self::default();
-        // Of a message that has begun to leave when its outbox is closed, the rest is lost with it.
+        // The rest of a message that was partly sent when its outbox was closed is lost.
         let whole = text.rfind(';').map_or("", |end| &text[..=end]);
         for part in whole.split_terminator(';') {
             let before = heard.messages.len();
@@ -236,7 +236,7 @@ impl From<&str> for Heard {
 }
 
 impl Heard {
-    /// The numbers of one publisher's messages, which must have come in order.
+    /// The numbers of one publisher's messages, which must have arrived in order.
     pub(crate) fn numbers(&self, publisher: char) -> Vec<u64> {
         let of_publisher = self.messages.iter().filter(|(_, by, _)| *by == publisher);
         let numbers: Vec<u64> = of_publisher.map(|(_, _, number)| *number).collect();
@@ -251,7 +251,7 @@ impl Heard {
         self.gaps.iter().map(|(_, count)| count).sum()
     }
 
-    /// How many messages had come before this answer, missing ones counted.
+    /// The number of messages before this answer, including missing ones.
     pub(crate) fn before(&self, answer: &str) -> usize {
         let found = self.answers.iter().find(|(_, text)| text == answer);
         found.unwrap_or_else(|| panic!("no {answer} in {self:?}")).0

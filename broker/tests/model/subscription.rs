@@ -1,6 +1,6 @@
-//! What a publisher knows of its subscribers may be old by the time it delivers: a client that has been
-//! told that a subscription has ended gets nothing more of it, a client that has been told that one has
-//! begun gets all that is published from then on, and no other client loses anything by that.
+//! A publisher's knowledge of its subscribers may be outdated when it delivers: a client that has
+//! received UNSUBACK gets no more messages of that subscription, a client that has received SUBACK gets
+//! all messages published from then on, and no other client loses a message by that.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::engine::routing::router::Router;
 use crate::engine::routing::subscribers::Subscriber;
 use crate::socket::{ENCODER, Flushing, Socket};
 
-/// One batch of one run, one of several runs that change between topics, and one more of each.
+/// A batch with one run, one with several runs that alternate between topics, and one more of each.
 const BATCHES: [&[&str]; 4] = [&["x", "x"], &["x", "y", "x"], &["x"], &["y", "x"]];
 
-/// A client that takes all it is sent.
+/// A client whose sink accepts everything.
 fn client(id: u64, flushing: &Arc<Flushing>) -> (Subscriber, Socket) {
     let socket = Socket::new(id, 10, flushing);
     (socket.outbox(10_000, &ENCODER), socket)
@@ -29,7 +29,7 @@ fn filter(text: &str) -> Filter<'_> {
     Filter::parse(text).expect("a filter")
 }
 
-/// What a wire does with the lines of one publisher.
+/// Publishes as a wire does with the lines of one client.
 struct Publisher {
     name: char,
     number: u64,
@@ -70,7 +70,7 @@ impl Publisher {
     }
 
     fn add(&mut self, topic: &str) {
-        // Nothing that was added before counts as handled, so it stays where it is.
+        // Nothing added before counts as handled, so it stays in its place.
         let bytes = self.block.fill(1000).expect("there is memory");
         let start = bytes.len();
         bytes.extend_from_slice(format!("{topic}:{}{};", self.name, self.number).as_bytes());
@@ -125,8 +125,8 @@ pub(crate) fn nothing_follows_the_end_of_a_subscription() {
     }
 }
 
-/// The publisher finds that a client has left since it looked up its routes. While it looks again
-/// for each client, one more leaves.
+/// The publisher finds that a client has left since it looked up its routes. While it looks again for
+/// each client, one more leaves.
 pub(crate) fn nothing_follows_when_the_publisher_looks_twice() {
     for batch in BATCHES {
         let (flushing, router) = (Flushing::new(), Arc::new(Router::new()));
@@ -148,7 +148,7 @@ pub(crate) fn nothing_follows_when_the_publisher_looks_twice() {
     }
 }
 
-pub(crate) fn who_has_subscribed_gets_all_from_then_on() {
+pub(crate) fn a_subscriber_gets_all_from_then_on() {
     for text in ["x", "+"] {
         let (flushing, router) = (Flushing::new(), Arc::new(Router::new()));
         let (newcomer, newcomers) = client(1, &flushing);
@@ -176,7 +176,7 @@ pub(crate) fn a_group_loses_nothing_when_a_member_unsubscribes() {
     });
 }
 
-/// What has not left for a client that is gone, be it a part of a message, goes to the other.
+/// Messages that were not fully sent to a disconnected member go to the other one.
 pub(crate) fn a_group_loses_nothing_when_a_member_is_gone() {
     group_loses_nothing(|router, leaver, socket| {
         let remains = leaver.close();
@@ -219,7 +219,7 @@ fn group_loses_nothing(leave: impl FnOnce(&Arc<Router>, &Subscriber, &Socket)) {
         published(),
         "{left:?} {stayed:?}"
     );
-    // In no particular order: what a member did not take goes to another one when that is known.
+    // In no particular order: messages that one member did not take are redelivered later.
     let both = left.messages.iter().chain(&stayed.messages);
     let numbers: BTreeSet<u64> = both.clone().map(|(_, _, number)| *number).collect();
     assert_eq!(numbers.len(), both.count(), "twice: {left:?} {stayed:?}");

@@ -1,5 +1,5 @@
-//! What stands in for `sync.rs` of the broker: the same names, and at each of them the model checker
-//! decides which thread goes on.
+//! Replaces `sync.rs` of the broker: the same names, and at each of them the model checker decides
+//! which thread runs next.
 //!
 //! The checker's memory is sequentially consistent: an `Ordering` that is too weak goes unnoticed.
 
@@ -51,7 +51,7 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 
 pub(crate) struct Condvar(sync::Condvar);
 
-/// Whether the time came before a signal.
+/// Whether the wait timed out.
 pub(crate) struct TimedOut(bool);
 
 impl Default for Condvar {
@@ -71,7 +71,7 @@ impl Condvar {
         guard.held = Some(held);
     }
 
-    /// There is no clock here: a tossed coin says whether the deadline comes first.
+    /// There is no clock here: a random choice decides whether the deadline comes first.
     pub(crate) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, _: Instant) -> TimedOut {
         let late = rand::thread_rng().gen_bool(0.5);
         if late {
@@ -112,7 +112,7 @@ impl<T> RwLock<T> {
     }
 }
 
-/// Known to the checker from its first use: a router has thousands, of which a check uses few.
+/// Created in the checker at the first use: a router has thousands, of which a check uses few.
 #[derive(Default)]
 pub(crate) struct AtomicU64(u64, OnceLock<atomic::AtomicU64>);
 

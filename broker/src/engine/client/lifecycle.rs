@@ -1,5 +1,5 @@
-//! How a client comes and goes: its session, its will, and what is left over when its connection has
-//! ended.
+//! A client's session: how it is opened, taken over and ended, the will, and the messages left over
+//! when a connection ends.
 
 use std::time::Duration;
 
@@ -19,21 +19,22 @@ use crate::engine::outbox::run::{PublishOptions, Redelivery};
 use crate::engine::session::store::Opened;
 use crate::engine::session::{Expiry, Session, Will};
 
-/// What a subscription takes, roughly.
+/// Approximate memory of one subscription.
 const SUBSCRIPTION_BYTES: usize = 256;
 
 /// Maximum messages redelivered to another group member at once.
 const MAX_REDELIVERED: u64 = 64;
 
-/// The connection that has the session does not leave it.
+/// The connection that has the session did not leave it in time.
 pub(crate) struct SessionBusy;
 
-/// There is no memory for a will.
+/// The memory budget has no room for the will.
 pub(crate) struct NoMemory;
 
 impl Client<'_> {
-    /// Opens the session of the client with this identifier: the one it comes back to, or its own. A
-    /// `clean` one is always its own. Returns whether it is an earlier one.
+    /// Opens the session of the client with this identifier: resumes an earlier one, or begins a new
+    /// one. `clean` always begins a new one. Returns whether an earlier one was resumed.
+    // Out of line: inlined, its locals would lie on the stack of every idle connection.
     #[inline(never)]
     pub(crate) fn open_session(
         &mut self,
@@ -42,10 +43,10 @@ impl Client<'_> {
         expiry: Expiry,
         will: Option<Will>,
     ) -> Result<bool, SessionBusy> {
-        // The connection that has the session may publish its will or hand messages over before it
-        // leaves, and an audit would wait for this batch all that time.
+        // Taking over the session may block: its connection may publish its will or redeliver messages
+        // before it leaves. Settle first, so that an audit does not wait for this batch.
         self.settle();
-        // What was said before, in HTTP and in WebSocket, does not move to the outbox of the session.
+        // Answers sent before, in HTTP and in WebSocket, do not move to the outbox of the session.
         self.outbox.drain(None);
         let store = &self.engine.sessions;
         let opened = store.open(client_id, self.record.own_session(), clean, take_over);
@@ -64,14 +65,14 @@ impl Client<'_> {
             }
         };
         self.session.set_expiry(expiry);
-        // It stays with the session [MQTT-3.1.2-7] of 5.0. Without one, none is left from before
-        // [MQTT-3.1.2-12] of 3.1.1.
+        // A will belongs to the session in 5.0 [MQTT-3.1.2-7]. If CONNECT has none, an earlier one is
+        // removed, in 3.1.1 [MQTT-3.1.2-12].
         self.session.set_will(will);
         Ok(is_resumed)
     }
 
-    /// Goes on with the session that was opened, and welcomes the client in the same breath, so that
-    /// nothing comes before the welcome. From now on its messages are decided on and written one by one.
+    /// Attaches the connection to the opened session and sends CONNACK under the same lock, so that
+    /// nothing is sent before it. From then on the session's delivery state decides on each message.
     pub(crate) fn attach_session(
         &mut self,
         encoder: &'static Encoder,
@@ -80,7 +81,8 @@ impl Client<'_> {
     ) {
         let own = self.record.own_session();
         let is_own = self.session.id() == own.id();
-        // Taken out before the record names the other session: then the own outbox changes no more.
+        // The sink moves before the record names the other session, so the own outbox changes no more
+        // after that.
         let connected = if is_own {
             None
         } else {
@@ -105,21 +107,21 @@ impl Client<'_> {
                 );
                 outbox.begin_session(encoder, delivery)
             }
-            // The connection has failed meanwhile; its thread will find out.
+            // The connection has failed meanwhile; its thread will notice.
             None => outbox.lock(),
         };
         guard.answer(welcome);
         if guard.is_ending() {
-            // Another connection has asked for the session before this one was welcomed, which comes first
-            // [MQTT-3.14.0-1].
+            // Another connection has requested the session before this one was welcomed. CONNACK is
+            // sent first: no packet may precede it [MQTT-3.14.0-1].
             guard.answer(encoder.taken_over);
             guard.take_over();
         }
         guard.pump();
     }
 
-    /// The connection has ended: the session ends with it and not before [MQTT-4.1.0-2] of 3.1.1, unless it
-    /// outlasts its connections [MQTT-3.1.2-23] of 5.0. Returns what is left over.
+    /// Ends the connection. The session ends with it, and not before [MQTT-4.1.0-2] (3.1.1), unless it
+    /// outlasts its connections [MQTT-3.1.2-23] (5.0). Returns what is left in the outbox.
     #[inline(never)]
     pub(crate) fn end_connection(&mut self) -> Remains {
         self.engine.memory.note_returned(self.dispatch.scratch());
@@ -131,12 +133,12 @@ impl Client<'_> {
         remains
     }
 
-    /// Gives the session back, after [`Client::end_connection`] and all that was left to do. From now on
-    /// another connection can have it.
+    /// Releases the session, after [`Client::end_connection`] and the work that follows it. From then
+    /// on another connection can take it.
     #[inline(never)]
     pub(crate) fn leave(&mut self) {
         if self.session.outlasts_connection() {
-            // The list first: the next connection takes this record out of it.
+            // First the list of clients: the next connection replaces this record there.
             self.engine.clients.detach(&self.record);
             self.engine.sessions.detach(&self.session);
         } else {
@@ -145,7 +147,7 @@ impl Client<'_> {
         }
     }
 
-    /// Ends a session whose client has not come back.
+    /// Ends a session that has expired.
     #[inline(never)]
     pub(crate) fn end_session(&mut self, session: &Session) {
         let remains = session.outbox().close();
@@ -156,18 +158,18 @@ impl Client<'_> {
             .dropped
             .add(remains.tally.dropped.total());
         self.redeliver(&remains.redeliveries);
-        // It does not wait longer than its session [MQTT-3.1.2-8] of 5.0.
+        // The will does not wait longer than its session [MQTT-3.1.2-8] of 5.0.
         if let Some(will) = session.take_will() {
             self.publish_message(&will);
         }
     }
 
-    /// The client acknowledges a message that its session keeps.
+    /// Handles the acknowledgement of a message that the session keeps.
     pub(crate) fn acknowledge(&self, id: u16, ack: Ack) -> AckEffect {
         self.outbox.lock().acknowledge(id, ack)
     }
 
-    /// A will for this client, if there is memory for it.
+    /// Makes a will for this client, if the memory budget has room for it.
     pub(crate) fn new_will(
         &self,
         topic: Topic<'_>,
@@ -197,7 +199,7 @@ impl Client<'_> {
         })
     }
 
-    /// Sets what is published if the client is cut off. It takes the place of an earlier one.
+    /// Sets the message to publish if the connection is lost; replaces an earlier one.
     pub(crate) fn set_will(
         &mut self,
         topic: Topic<'_>,
@@ -210,13 +212,12 @@ impl Client<'_> {
         Ok(())
     }
 
-    /// The client takes its leave: there is nothing to say for it.
+    /// Removes the will, because the client has disconnected in order.
     pub(crate) fn forget_will(&mut self) {
         self.session.set_will(None);
     }
 
-    /// The connection has ended without a goodbye: what the client wanted to be said then is
-    /// published [MQTT-3.1.2-8].
+    /// The connection has ended without an orderly disconnect: publishes the will [MQTT-3.1.2-8].
     #[inline(never)]
     pub(crate) fn publish_will(&mut self) {
         if let Some(will) = self.session.take_will_at_end() {
@@ -224,9 +225,9 @@ impl Client<'_> {
         }
     }
 
-    /// Publishes a message that has waited.
+    /// Publishes a will.
     pub(crate) fn publish_message(&mut self, will: &Will) {
-        // A panic may have left half a batch behind.
+        // A panic may have left an incomplete batch.
         self.dispatch.abandon();
         self.dispatch.set_now(Moment::now());
         if let Some(line) = MessageLine::decode(&will.line) {
@@ -246,7 +247,7 @@ impl Client<'_> {
         }
     }
 
-    /// The connection has ended: what it did not take and others of its groups can, goes to them.
+    /// Redelivers messages that this client did not take to other members of their groups.
     #[inline(never)]
     pub(crate) fn redeliver(&mut self, redeliveries: &[Redelivery]) {
         self.dispatch.set_now(Moment::now());
@@ -266,14 +267,14 @@ impl Client<'_> {
         }
     }
 
-    /// Ends all subscriptions of a client that gets no more messages.
+    /// Ends all subscriptions of a client whose outbox is closed.
     pub(crate) fn forget_filters(&mut self) {
         forget(self.engine, &self.session);
     }
 }
 
-/// The messages on one topic that these lines begin with: the topic, how many bytes they are, and how
-/// many messages.
+/// The longest prefix of messages on one topic: the topic, the number of bytes, and the number of
+/// messages.
 fn stretch(lines: &[u8]) -> Option<(Topic<'_>, usize, u64)> {
     let mut found: Option<(Topic<'_>, usize, u64)> = None;
     for line in lines.split_inclusive(|&byte| byte == b'\n') {
@@ -292,14 +293,14 @@ fn stretch(lines: &[u8]) -> Option<(Topic<'_>, usize, u64)> {
     found
 }
 
-/// Asks the connection that has a session to leave it [MQTT-3.1.4-2] of 3.1.1, [MQTT-3.1.4-3] of 5.0. Its
-/// thread may wait for its client; it need not.
+/// Asks the connection that has the session to leave it [MQTT-3.1.4-2] (3.1.1) [MQTT-3.1.4-3] (5.0). It
+/// ends the wait of the connection's thread for a slow client.
 fn take_over(session: &Session) {
     session.outbox().lock().take_over();
     session.outbox().hurry();
 }
 
-/// Takes a session that gets no more messages out of the registry.
+/// Removes the subscriptions of a closed session from the registry.
 fn forget(engine: &Engine, session: &Session) {
     let filters = session.subscriptions().take_all();
     let ended = filters.len() * SUBSCRIPTION_BYTES;

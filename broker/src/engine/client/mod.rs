@@ -1,12 +1,12 @@
-//! A client in the engine, and the one gate to it: what a wire does, it asks for here.
+//! A client of the engine: the only interface through which wires use it.
 //!
-//! A batch is what one read brought. [`Client::begin`] begins it, messages are added to it, and
-//! [`Client::finish_batch`] delivers them, sends the answers and waits for what has to be waited for. The bytes of
-//! an answer are the wire's; when they may be sent is decided here. A conversation may end in the middle of
-//! a batch, also by a panic.
+//! A batch is what one read returned. [`Client::begin`] begins it, messages are added to it, and
+//! [`Client::finish_batch`] delivers them, sends the answers, and waits where the client or a slow
+//! subscriber requires it. The wire encodes the answers; this module decides when they are sent. A
+//! conversation may end in the middle of a batch, also by a panic.
 //!
-//! Messages go through the engine as the lines that a client of the line protocol is sent; a wire
-//! with other bytes says in its [`Encoder`](crate::engine::outbox::encoder::Encoder) how to make them from these.
+//! Messages pass through the engine as lines of the line protocol. A wire with another format gives an
+//! [`Encoder`](crate::engine::outbox::encoder::Encoder) that converts them.
 
 mod lifecycle;
 mod publish;
@@ -36,75 +36,77 @@ pub(crate) use lifecycle::{NoMemory, SessionBusy};
 pub(crate) use publish::{BrokersOwn, Message, PublishError};
 pub(crate) use subscribe::SubscribeError;
 
-/// A busy client hands in its figures by topic after this time, if there were enough messages for each
-/// topic that the work is next to nothing for each of them.
+/// Interval at which a busy client reports its topic statistics, if it has published
+/// [`HAND_IN_MESSAGES`] messages a topic: then the cost for each message is negligible.
 const HAND_IN_MS: u64 = 1000;
 
-/// Messages on each topic that are enough.
+/// Minimum messages for each topic.
 const HAND_IN_MESSAGES: u64 = 64;
 
-/// It hands them in after this time however few there were.
+/// Interval after which it reports them whatever their number.
 const HAND_IN_LATE_MS: u64 = 10_000;
 
-/// One client's place in the engine.
+/// One client of the engine.
 pub(crate) struct Client<'a> {
     engine: &'a Engine,
     record: Arc<ClientRecord>,
-    /// It may be older than the connection.
+    /// May be older than the connection.
     session: Arc<Session>,
     outbox: Subscriber,
     dispatch: Dispatch,
     account: PublishAccount,
-    /// The last message of the batch, if the next may simply be added to it.
+    /// The last message of the batch, if the next one can be appended to its run.
     last: Option<Last>,
-    /// When the client last sent something.
+    /// When the client last sent bytes.
     heard: Moment,
-    /// When it last handed in what it published, and what the clients' number of askers was then.
+    /// When it last reported its topic statistics, and the number of requests for them at that time.
     handed_in: Option<HandIn>,
     asked: u64,
     limits: CachedLimits,
 }
 
-/// What the client has done with its own messages, to the end of the batch at hand.
+/// Counts of what this client has published, up to the current batch.
 #[derive(Default)]
 struct PublishAccount {
     /// Messages accepted.
     published: u64,
     /// Messages that had a subscriber. The others had none.
     matched: u64,
-    /// Copies made of them.
+    /// Copies made of the messages.
     copies: u64,
     /// Copies of retained messages, made for this client's own subscriptions.
     retained: u64,
     /// Frames refused.
     refused: u64,
-    /// Bytes that came.
+    /// Bytes received.
     bytes: u64,
 }
 
-/// The last message of the batch, if the next may simply be added to it.
+/// The last message of the batch, if the next one can be appended to its run.
 struct Last {
-    /// Where its topic is: in the read buffer or beside it. A wire uses one of the two for all its lines.
+    /// The range of its topic, in the read buffer or beside it. A wire uses only one of the two for
+    /// lines.
     topic: Range<usize>,
     end: usize,
     options: PublishOptions,
 }
 
-/// When a client handed in what it published.
+/// The last report of topic statistics.
 #[derive(Clone, Copy)]
 struct HandIn {
     at: Moment,
-    /// Its messages until then.
+    /// Messages published until then.
     published: u64,
 }
 
-/// What a client is told once its messages are delivered.
+/// Answers to send once the batch is delivered.
 pub(crate) struct Answers<'a> {
-    /// Emptied when they are sent.
+    /// Cleared when they are sent.
     pub(crate) bytes: &'a mut Vec<u8>,
-    /// How many messages are answered, and the copies made of them. Receipts that wait are merged.
+    /// The number of messages acknowledged, and the copies made of them. Consecutive receipts in the
+    /// queue are merged.
     pub(crate) receipt: Option<(u64, u64)>,
-    /// The client has acknowledged something, so that more can be sent to it.
+    /// The client has acknowledged messages, so that more can be sent to it.
     pub(crate) acknowledged: bool,
 }
 
@@ -119,7 +121,7 @@ impl<'a> Answers<'a> {
 }
 
 impl PublishAccount {
-    /// A message was accepted and this number of copies made of it.
+    /// Counts one accepted message and its copies.
     #[inline]
     fn accept(&mut self, copies: u64) {
         self.published += 1;
@@ -129,7 +131,9 @@ impl PublishAccount {
 }
 
 impl<'a> Client<'a> {
-    /// In a box, because a thread's stack grows by whole pages and lives as long as the connection.
+    /// Boxed: the value would otherwise lie on the thread's stack, which grows by whole pages and never
+    /// shrinks while the connection lives.
+    // Out of line: inlined, its locals would lie on the stack of every idle connection.
     #[inline(never)]
     pub(crate) fn new(engine: &'a Engine, record: &Arc<ClientRecord>) -> Box<Self> {
         Box::new(Self {
@@ -148,7 +152,7 @@ impl<'a> Client<'a> {
         })
     }
 
-    /// For the broker itself: what it publishes is in the sums, and it is in no list of clients.
+    /// A client for the broker's own messages: counted in the sums, but in no list of clients.
     pub(crate) fn internal(engine: &'a Engine) -> Box<Self> {
         let unspecified = ([0, 0, 0, 0], 0).into();
         let outbox = Arc::new(Outbox::unconnected(engine.memory.clone()));
@@ -162,17 +166,17 @@ impl<'a> Client<'a> {
         self.record.id()
     }
 
-    /// For what tells about the broker, and for what takes the client out of it; not for a wire.
+    /// For `admin`, and for code that removes the client from the engine; not for wires.
     pub(crate) fn engine(&self) -> &'a Engine {
         self.engine
     }
 
-    /// What is known of the connection.
+    /// The record of the connection.
     pub(crate) fn record(&self) -> &Arc<ClientRecord> {
         &self.record
     }
 
-    /// Its session, which may be older than the connection.
+    /// The session, which may be older than the connection.
     pub(crate) fn session(&self) -> &Session {
         &self.session
     }
@@ -181,38 +185,38 @@ impl<'a> Client<'a> {
         &self.engine.memory
     }
 
-    /// Messages accepted so far.
+    /// The number of messages accepted so far.
     pub(crate) fn published(&self) -> u64 {
         self.account.published
     }
 
-    /// What the client calls itself.
+    /// Sets the client's name.
     pub(crate) fn set_name(&self, name: &str) {
         self.record.set_name(name);
     }
 
-    /// From now on everything is said in these words.
+    /// Sets the encoder for everything sent from now on.
     pub(crate) fn set_encoder(&self, encoder: &'static Encoder) {
         self.outbox.set_encoder(encoder);
     }
 
-    /// Tells the client something beside a batch.
+    /// Sends an answer outside a batch.
     pub(crate) fn answer(&self, bytes: &[u8]) {
         self.outbox.lock().answer(bytes);
     }
 
-    /// Tells the client the last thing that it is told.
+    /// Sends the final answer; nothing follows it.
     pub(crate) fn farewell(&self, bytes: &[u8]) {
         self.outbox.lock().farewell(bytes);
     }
 
-    /// The same, in the words of its encoder.
+    /// Sends the goodbye of the client's encoder as the final answer.
     pub(crate) fn goodbye(&self) {
         self.outbox.lock().goodbye();
     }
 
-    /// Says goodbye in the words of the client's encoder, if it is time for that, and then sends `last` as
-    /// it is, with nothing in between.
+    /// Sends the goodbye of the client's encoder if `goodbye` is set, and then `last` unchanged, under
+    /// one lock.
     pub(crate) fn say_last(&self, goodbye: bool, last: Option<&[u8]>) {
         let mut guard = self.outbox.lock();
         if goodbye {
@@ -223,57 +227,58 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Returns when nothing waits for the client any more, it is gone, or it is `deadline`. Without a
-    /// deadline it also returns when the broker stops.
+    /// Returns when the queue is empty, the client is gone, or at `deadline`. Without a deadline it
+    /// also returns when the broker stops.
     pub(crate) fn drain(&self, deadline: Option<Instant>) {
         self.outbox.drain(deadline);
     }
 
-    /// Whether the client has been told its last.
+    /// Whether the final answer has been sent or queued.
     pub(crate) fn is_ending(&self) -> bool {
         self.outbox.lock().is_ending()
     }
 
-    /// Whether something waits for the client; may be old by the time it is read.
+    /// Whether the queue is not empty; may be outdated when it is read.
     pub(crate) fn seems_blocked(&self) -> bool {
         self.outbox.seems_blocked()
     }
 
-    /// Returns when the client has taken enough of its answers. Only between batches.
+    /// Blocks until few enough answers are queued. Only between batches.
     pub(crate) fn wait_between_batches(&self) {
         self.outbox.wait_for_room();
     }
 
-    /// The client does not answer a PING. Returns what the log says besides, if it is to say so.
+    /// Counts a client that did not answer a PING. Returns what was suppressed, if the event is to be
+    /// logged.
     pub(crate) fn note_stale(&self) -> Option<Suppressed> {
         self.engine.metrics.stale.add(1);
         self.engine.stale_log.say(Instant::now())
     }
 
-    /// Whether no client before this one came with a password.
+    /// Whether this client is the first one with a password.
     pub(crate) fn is_first_with_password(&self) -> bool {
         !self.engine.passwords_noted.swap(true, Ordering::Relaxed)
     }
 
-    /// This many frames were refused.
+    /// Counts refused frames.
     pub(crate) fn note_refused(&mut self, frames: u64) {
         self.account.refused += frames;
     }
 
-    /// The client has sent this many bytes.
+    /// Counts received bytes.
     pub(crate) fn note_heard(&mut self, bytes: usize) {
         self.heard = Moment::now();
         self.dispatch.set_now(self.heard);
         self.account.bytes += bytes as u64;
     }
 
-    /// The limits that hold for the batch at hand.
+    /// The limits of the current batch.
     #[inline]
     pub(crate) fn limits(&self) -> &Limits {
         self.limits.get()
     }
 
-    /// Takes the limits that hold for the next batch; returns whether they are others than before.
+    /// Loads the limits for the next batch; returns whether they have changed.
     #[inline]
     pub(crate) fn refresh_limits(&mut self) -> bool {
         self.limits.refresh()
@@ -284,7 +289,7 @@ impl<'a> Client<'a> {
         self.record.begin(&self.engine.clients);
     }
 
-    /// All that has been published is delivered: enters it in the account that others may see.
+    /// Ends the batch, whose messages are all delivered: publishes its counts in the record.
     pub(crate) fn settle(&mut self) {
         self.note_latency();
         let asked = self.engine.clients.asked();
@@ -304,14 +309,14 @@ impl<'a> Client<'a> {
         self.record.settle(totals, self.heard, asked);
     }
 
-    /// The same for a client that asks about the broker: its own figures are complete then. An audit
-    /// waits for the end of all batches, so a client that asks for one must not be inside its own.
+    /// Settles with complete figures, for a client that asks about the broker. An audit waits for the
+    /// end of all batches, so a client that requests one must be outside its own.
     pub(crate) fn settle_all(&mut self) {
         self.dispatch.hand_in();
         self.settle();
     }
 
-    /// Enters how long the copies took that left at once.
+    /// Records the latency of the copies that were sent without queueing.
     #[inline(never)]
     fn note_latency(&mut self) {
         let (came, copies) = self.dispatch.take_direct();
@@ -340,8 +345,8 @@ impl<'a> Client<'a> {
         ms >= HAND_IN_LATE_MS || (ms >= HAND_IN_MS && enough())
     }
 
-    /// Ends a batch: delivers it, sends the answers, and returns when the client may be read from again.
-    /// `buffer` is what its messages came in, if any are in a read buffer.
+    /// Ends a batch: delivers it, sends the answers, and returns when the client may be read from
+    /// again. `buffer` is the read buffer that holds its messages, if any.
     pub(crate) fn finish_batch(&mut self, buffer: Option<&mut ReadBuffer>, answers: Answers<'_>) {
         self.last = None;
         match buffer {
@@ -351,7 +356,7 @@ impl<'a> Client<'a> {
             }
         }
         self.send(answers);
-        // Before any waiting: an audit waits until no client is inside a batch.
+        // Before any wait: an audit waits until no client is inside a batch.
         self.settle();
         self.outbox.wait_for_room();
         if self.dispatch.wants_backpressure() {
@@ -362,14 +367,14 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Does all of a batch so far, and answers it. `buffer` is all of the read buffer.
+    /// Delivers and answers the batch so far. `buffer` is the whole read buffer.
     pub(crate) fn finish_part(&mut self, buffer: &[u8], answers: Answers<'_>) {
         self.last = None;
         self.dispatch.deliver(buffer);
         self.send(answers);
     }
 
-    /// What the answers promise has been done: every message is in the outboxes of its subscribers.
+    /// Sends the answers. Every message they confirm is in the outboxes of its subscribers.
     fn send(&self, answers: Answers<'_>) {
         let Answers {
             bytes,
@@ -392,8 +397,8 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Ends the part of a batch that is finished, if the client does not read its answers: waits until
-    /// it does, and begins the next part.
+    /// If the client does not read its answers: settles the delivered part of the batch, waits until
+    /// the client reads, and begins the next part.
     pub(crate) fn wait_for_room(&mut self) {
         if self.outbox.seems_blocked() {
             self.settle();
@@ -402,16 +407,16 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// The client has been quiet for a moment: memory goes back, and so do the outboxes of others
-    /// that remembered routes keep.
+    /// The client has been quiet for a moment: releases memory, and the cached routes, which keep
+    /// outboxes of other clients alive.
     pub(crate) fn pause(&mut self) {
         self.engine.memory.note_returned(self.dispatch.scratch());
         self.dispatch.forget();
-        // What comes next may be little: it is handed in at once.
+        // The next messages may be few, so they are reported at once.
         self.handed_in = None;
     }
 
-    /// Slow clients want their publishers to wait for them.
+    /// Waits for slow subscribers that want backpressure.
     #[inline(never)]
     fn wait_for_slow(&mut self) {
         let began = Instant::now();
@@ -435,7 +440,7 @@ impl<'a> Client<'a> {
         self.engine.metrics.blocked.add(waited);
     }
 
-    /// Slow clients take nearly all the memory: the next batch comes a little later.
+    /// If queued messages take nearly all the memory, waits a moment before the next batch.
     #[inline(never)]
     fn wait_for_memory(&self) {
         let began = Instant::now();
@@ -448,7 +453,7 @@ impl<'a> Client<'a> {
         if let Some(more) = self.engine.memory_log.say(began) {
             log::warn!(
                 "connection {}: messages that wait for slow clients take nearly all of --memory, \
-                 so who sends waits a moment and slow clients get a GAP sooner{more}",
+                 so publishers wait a moment and slow clients get a GAP sooner{more}",
                 self.outbox.id()
             );
         }
@@ -464,7 +469,7 @@ pub(super) mod tests {
     use super::*;
     use crate::engine::outbox::tests::{TestSink, outbox};
 
-    /// An engine, and one client's record in it.
+    /// An engine, and the record of one client.
     pub(super) struct Scene {
         pub(super) engine: Engine,
         record: Arc<ClientRecord>,
@@ -472,7 +477,7 @@ pub(super) mod tests {
     }
 
     impl Scene {
-        /// Up to `retained` messages are retained.
+        /// Allows up to `retained` retained messages.
         pub(super) fn new(retained: usize) -> Self {
             let limits = Limits {
                 retained,
@@ -491,7 +496,7 @@ pub(super) mod tests {
             }
         }
 
-        /// The client, which has begun a batch.
+        /// The client, inside a batch.
         pub(super) fn client(&self, most_subscriptions: usize) -> Box<Client<'_>> {
             let limits = Limits {
                 subscriptions: most_subscriptions,
@@ -503,12 +508,12 @@ pub(super) mod tests {
             client
         }
 
-        /// What the client was sent since the last call.
+        /// The bytes sent to the client since the last call.
         pub(super) fn heard(&self) -> String {
             self.sink.taken()
         }
 
-        /// Another client, with these subscriptions.
+        /// Adds another client with these subscriptions.
         pub(super) fn subscriber(&self, id: u64, filters: &[&str]) -> (Subscriber, TestSink) {
             let (outbox, sink) = outbox(id, 10_000, usize::MAX);
             for filter in filters {
@@ -611,7 +616,7 @@ pub(super) mod tests {
             client.settle();
             engine.topic_stats.find("a").map_or(0, |seen| seen.messages)
         };
-        // The first is handed in at once, and may be the only one for long.
+        // The first is reported at once, because there may be no other for a long time.
         assert_eq!(seen_after(1, 0), 1);
         assert_eq!(seen_after(100, 900), 1);
         assert_eq!(seen_after(1, 1000), 102);

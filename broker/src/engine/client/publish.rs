@@ -1,8 +1,8 @@
-//! What a client publishes: on which topics it may, and the ways of a message into the batch.
+//! Publishing: which topics a client may use, and how a message enters the batch.
 //!
-//! Messages go through the engine as the lines that a client of the line protocol is sent. A message
-//! that can leave as it came is published where it is in the read buffer, a message of another wire as a
-//! line written beside it, and any other as a [`Message`]. All are counted here.
+//! Messages pass through the engine as lines of the line protocol. A message that can leave unchanged
+//! is published from its place in the read buffer, a message of another protocol as a line written
+//! beside it, and any other as a [`Message`]. All are counted here.
 
 use std::fmt;
 use std::ops::Range;
@@ -15,32 +15,32 @@ use crate::engine::outbox::run::PublishOptions;
 use crate::engine::publish::{Added, Place};
 use crate::engine::retained::{Full, Retained};
 
-/// A message longer than this does not stay in a buffer.
+/// The buffer that a longer message needed is released after it.
 const KEPT_BYTES: usize = 64 * 1024;
 
-/// What a client publishes.
+/// A message to publish.
 pub(crate) struct Message<'a> {
     pub(crate) topic: Topic<'a>,
     pub(crate) payload: Escaped<'a>,
     pub(crate) attributes: Attributes<'a>,
-    /// Attributes do not decide whether it is retained: `options` do.
+    /// Only `options` decide whether it is retained, never its attributes.
     pub(crate) options: PublishOptions,
 }
 
-/// Only the broker publishes on this topic.
+/// Only the broker may publish on this topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BrokersOwn;
 
-/// Why a message is not published.
+/// Why a message was not published.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum PublishError {
     BrokersOwn,
-    /// It cannot be retained.
+    /// The retained messages have reached a limit.
     Full(Full),
 }
 
 impl<'a> Message<'a> {
-    /// A message of the line protocol, which is retained if an attribute says so.
+    /// A message of the line protocol, retained if its attributes say so.
     pub(crate) fn of_line(
         topic: Topic<'a>,
         payload: Escaped<'a>,
@@ -60,8 +60,8 @@ impl<'a> Message<'a> {
 }
 
 impl Client<'_> {
-    /// Whether the client may publish on this topic. Every message passes here before its topic is
-    /// remembered, so what is published on a remembered topic is not asked again.
+    /// Whether the client may publish on this topic. Every message is checked here before its topic
+    /// enters the route cache, so topics found there need no check.
     pub(crate) fn check_topic(&self, topic: Topic<'_>) -> Result<(), BrokersOwn> {
         match topic.is_brokers_own() {
             true => Err(BrokersOwn),
@@ -69,9 +69,9 @@ impl Client<'_> {
         }
     }
 
-    /// Adds a message to the batch; returns the copies made of it. A message that is to be retained is
-    /// delivered at once, and before it what was added earlier. `buffer` is all of the read buffer.
-    // Rare on a busy connection: out of line, its locals take no stack of one that is idle.
+    /// Adds a message to the batch; returns the number of copies. A message to be retained is delivered
+    /// at once, after the messages added before it. `buffer` is the whole read buffer.
+    // Out of line: inlined, its locals would lie on the stack of every idle connection.
     #[inline(never)]
     pub(crate) fn publish(
         &mut self,
@@ -85,14 +85,15 @@ impl Client<'_> {
             payload: message.payload,
             attributes: message.attributes.without(&[RETAIN, RETAINED]),
         };
-        // Any other changes nothing that is retained [MQTT-3.3.1-12] of 3.1.1, [MQTT-3.3.1-8] of 5.0.
+        // A message without the flag never changes a retained one [MQTT-3.3.1-12] (3.1.1)
+        // [MQTT-3.3.1-8] (5.0).
         if message.options.retain {
             return Ok(self.publish_retained(buffer, line, message.options)?);
         }
         Ok(self.add(&line, message.options))
     }
 
-    /// Publishes one message between batches or at their end, and delivers it.
+    /// Publishes and delivers one message between batches, or at the end of one.
     #[inline(never)]
     pub(crate) fn publish_now(&mut self, message: Message<'_>) -> Result<u64, PublishError> {
         let is_long = message.payload.as_line().len() > KEPT_BYTES;
@@ -104,11 +105,11 @@ impl Client<'_> {
         published
     }
 
-    /// The short way for a line in the read buffer that can leave as it is and whose topic is remembered:
-    /// adds it and returns the copies made of it. `None` if its topic is not remembered. `rest` is the
+    /// The fast path for a line in the read buffer that can leave unchanged and whose route is cached:
+    /// adds it and returns the number of copies, or `None` if its route is not cached. `rest` is the
     /// line from its topic to the byte before its line end.
-    // This and `repeat` are all that is done here for most messages: in one piece with the loop of the
-    // wire, and with no slice taken twice, they take the fewest instructions.
+    // Most messages execute only this function and `repeat`. Inlined into the wire's loop, without
+    // slicing anything twice, they take the fewest instructions.
     #[inline(always)]
     pub(crate) fn publish_known(
         &mut self,
@@ -134,7 +135,7 @@ impl Client<'_> {
         Some(copies)
     }
 
-    /// The same for any line in the read buffer that can leave as it is. Its topic is at `range`.
+    /// Adds any line in the read buffer that can leave unchanged. Its topic is at `range`.
     pub(crate) fn publish_in_place(
         &mut self,
         topic: Topic<'_>,
@@ -151,8 +152,9 @@ impl Client<'_> {
         Ok(added.copies)
     }
 
-    /// The short way for a message of another wire. `write` appends its line, which has no attributes, and
-    /// returns where the topic is; `topic` is asked for the checked topic if it is not remembered.
+    /// The fast path for a message of another protocol. `write` appends its line, without attributes,
+    /// and returns the range of the topic; `topic` is called for the checked topic if its route is not
+    /// cached.
     #[inline]
     pub(crate) fn publish_beside<'t, E: From<BrokersOwn>>(
         &mut self,
@@ -194,8 +196,8 @@ impl Client<'_> {
         Ok(added.copies)
     }
 
-    /// Publishes a value of the broker's own and retains it. Without subscribers that is no message, so
-    /// that the figures of a broker without clients do not move by themselves.
+    /// Publishes and retains a value of the broker itself. Without subscribers it is not counted as a
+    /// message, so that the figures of a broker without clients stay constant.
     pub(crate) fn publish_own(&mut self, topic: Topic<'_>, value: Escaped<'_>) {
         let mut line = MessageLine {
             topic,
@@ -204,7 +206,7 @@ impl Client<'_> {
         };
         let kept = retained_line(&mut line);
         self.last = None;
-        // Held until the message is delivered: see `publish_retained`.
+        // Locked until the message is delivered: see `publish_retained`.
         let mut retained = self.engine.retained.write();
         retained.set_own(topic, &kept, line.payload.unescape().len());
         let hash = self.engine.router.hash(topic.as_str().as_bytes());
@@ -214,18 +216,18 @@ impl Client<'_> {
         }
     }
 
-    /// Keeps the last value of a topic and delivers it at once.
+    /// Sets the retained message of a topic and delivers it at once.
     fn publish_retained(
         &mut self,
         buffer: &[u8],
         mut line: MessageLine<'_>,
         options: PublishOptions,
     ) -> Result<u64, Full> {
-        // Before the lock is taken, which other publishers and subscribers wait for.
+        // Before the lock is taken, for which other publishers and subscribers wait.
         self.dispatch.deliver(buffer);
-        // Retained messages first, then the subscribers' outboxes, as everywhere. Held until the message is
-        // delivered, so that a client that subscribes meanwhile gets it exactly once, either because it
-        // is retained or because it is delivered.
+        // Lock order: retained messages, then the subscribers' outboxes. Locked until the message is
+        // delivered, so that a client that subscribes meanwhile receives it exactly once: as the
+        // retained message or by delivery.
         let mut retained = self.engine.retained.write();
         retain(&mut retained, &mut line, options.qos)?;
         let copies = self.add(&line, options);
@@ -233,7 +235,7 @@ impl Client<'_> {
         Ok(copies)
     }
 
-    /// Adds a message whose line is yet to be written.
+    /// Adds a message whose line has not been written yet.
     fn add(&mut self, line: &MessageLine<'_>, options: PublishOptions) -> u64 {
         let beside = self.dispatch.beside();
         let start = beside.len();
@@ -262,15 +264,15 @@ impl Client<'_> {
     }
 }
 
-/// Whether a line goes on with this topic.
+/// Whether the line continues with this topic.
 #[inline]
 fn is_topic(rest: &[u8], topic: &[u8]) -> bool {
     rest.starts_with(topic) && matches!(rest.get(topic.len()), None | Some(b' '))
 }
 
 fn retain(retained: &mut Retained, line: &mut MessageLine<'_>, qos: u8) -> Result<(), Full> {
-    // It is not retained itself [MQTT-3.3.1-11] of 3.1.1, [MQTT-3.3.1-7] of 5.0; the caller delivers it like
-    // others [MQTT-3.3.1-10] of 3.1.1.
+    // An empty message is not retained [MQTT-3.3.1-11] (3.1.1) [MQTT-3.3.1-7] (5.0), but the caller
+    // delivers it like any other [MQTT-3.3.1-10] (3.1.1).
     if line.payload.is_empty() {
         retained.clear(line.topic);
         return Ok(());
@@ -279,7 +281,7 @@ fn retain(retained: &mut Retained, line: &mut MessageLine<'_>, qos: u8) -> Resul
     retained.set(line.topic, &kept, line.payload.unescape().len(), qos)
 }
 
-/// The line that is retained, which says so of itself. `line` has no such mark, and has none afterwards.
+/// The line to retain, with the `retained` flag. `line` has no such flag, neither before nor after.
 fn retained_line(line: &mut MessageLine<'_>) -> Vec<u8> {
     line.attributes
         .push_flag(RETAINED)
@@ -322,7 +324,7 @@ mod tests {
         Topic::parse(name).expect("a topic")
     }
 
-    /// What a new subscriber to everything would be sent.
+    /// The lines that a new subscriber to all topics would receive.
     fn kept(scene: &Scene) -> Vec<String> {
         let retained = scene.engine.retained.read();
         retained
@@ -335,7 +337,7 @@ mod tests {
         client.finish_part(&[], Answers::new(&mut Vec::new()));
     }
 
-    /// As a wire with bytes of its own publishes; it knows its topics by their names.
+    /// Publishes as a wire with a format of its own does; such a wire knows topics by their names.
     fn beside(client: &mut Client<'_>, name: &str, payload: &str) -> Result<u64, BrokersOwn> {
         let write = |line: &mut Vec<u8>| {
             let start = line.len() + MESSAGE.len();
@@ -380,7 +382,7 @@ mod tests {
         assert_eq!(client.publish(&[], retained("a", "2")), Ok(1));
         assert_eq!(others.taken(), "MESSAGE b 1\nMESSAGE a 2\n");
         assert_eq!(kept(&scene), ["@retained MESSAGE a 2\n"]);
-        // An empty one takes it back, and is a message too.
+        // An empty message clears it, and is delivered too.
         assert_eq!(client.publish(&[], retained("a", "")), Ok(1));
         assert_eq!(others.taken(), "MESSAGE a\n");
         assert!(kept(&scene).is_empty());
@@ -420,7 +422,7 @@ mod tests {
         );
         finish(&mut client);
         assert_eq!((others.taken(), client.published()), (String::new(), 0));
-        // Its own client does, and what it publishes is retained.
+        // The broker's own client may publish there, and its messages are retained.
         client.publish_own(topic("$SYS/a"), Escaped::escape(b"1"));
         assert_eq!(others.taken(), "MESSAGE $SYS/a 1\n");
         let own = scene.engine.retained.read().find(topic("$SYS/a"));
@@ -442,7 +444,8 @@ mod tests {
         let (_one, ones) = scene.subscriber(2, &["$share/g/a"]);
         let (_two, twos) = scene.subscriber(3, &["$share/g/a"]);
         let mut client = scene.client(1);
-        // On one topic they follow each other, but none is simply added to the last.
+        // They are consecutive on one topic, but their subscribers differ, so none is appended to the
+        // run.
         for payload in ["1", "2", "3"] {
             assert_eq!(beside(&mut client, "a", payload), Ok(1));
         }
@@ -461,7 +464,7 @@ mod tests {
             assert_eq!(beside(&mut client, name, payload), Ok(copies));
         }
         finish(&mut client);
-        // The line of the next batch is where the last one was, and on another topic.
+        // The next batch has its line at the same offset, on another topic.
         assert_eq!(beside(&mut client, "b", "6"), Ok(1));
         finish(&mut client);
         let expected = "MESSAGE a 1\nMESSAGE a 2\nMESSAGE b 3\nMESSAGE b 4\nMESSAGE b 6\n";

@@ -1,7 +1,7 @@
-//! What a client subscribes to, and the retained messages that it gets for it.
+//! Subscribing, and the retained messages that a new subscription receives.
 //!
-//! The order of the locks of a SUBSCRIBE is decided here alone: retained messages, the client's outbox,
-//! the registry. What a wire says in between it says in a closure.
+//! SUBSCRIBE takes its locks here alone, in this order: retained messages, the client's outbox, the
+//! registry. A wire sends its answers from a closure under the second lock.
 
 use std::iter::Peekable;
 use std::mem;
@@ -19,38 +19,37 @@ use crate::engine::outbox::queue::policies::TooManyPolicies;
 use crate::engine::outbox::run::{PublishOptions, Run};
 use crate::engine::retained::{Entry, Retained};
 
-/// Filters that are handled under one lock of the outbox at most, during which publishers to this
-/// client wait.
+/// Maximum filters handled under one lock of the outbox, for which publishers to this client wait.
 const FILTERS_PER_LOCK: usize = 64;
 
-/// Bytes of retained messages that are delivered at a time.
+/// Maximum bytes of retained messages delivered at once.
 const GATHERED_BYTES: usize = 64 * 1024;
 
-/// Why a client is not subscribed to a filter.
+/// Why a subscription was refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SubscribeError {
     BadFilter(BadFilter),
-    /// It has this number of subscriptions, the most it may have.
+    /// The client has this number of subscriptions, its maximum.
     TooManySubscriptions(usize),
-    /// It has as many filters with wildcards and an overflow policy as it may have.
+    /// The client has the maximum of filters with both wildcards and an overflow policy.
     TooManyPolicies,
 }
 
-/// What a wire can do about one filter of a SUBSCRIBE under the lock of the client's outbox: before its
-/// retained messages, and before any newer message.
+/// What a wire may do for one filter of a SUBSCRIBE under the outbox lock: before the retained messages
+/// of the filter, and before any newer message.
 pub(crate) struct Answering<'g, 'o> {
     guard: &'g mut OutboxGuard<'o>,
-    /// What the client is told. It is sent before the retained messages of this filter.
+    /// Answers for the client, sent before the retained messages of this filter.
     pub(crate) answers: Vec<u8>,
 }
 
 impl Answering<'_, '_> {
-    /// What happens to messages of any filter while the client is slow.
+    /// Sets the overflow policy for messages of all filters.
     pub(crate) fn choose_for_all(&mut self, slow: Slow) {
         self.guard.choose_for_all(slow);
     }
 
-    /// The client leaves after this many messages.
+    /// Ends the conversation after this many messages.
     pub(crate) fn set_quota(&mut self, messages: u64) {
         self.guard.set_quota(messages);
     }
@@ -63,11 +62,11 @@ impl Answering<'_, '_> {
     }
 }
 
-/// One filter of a SUBSCRIBE, with what its wire calls it.
+/// One filter of a SUBSCRIBE, with the value that its wire attached.
 struct Asked<'f, W> {
     word: W,
     filter: Result<Filter<'f>, BadFilter>,
-    /// The retained messages that it matches.
+    /// The retained messages that the filter matches.
     retained: Vec<Entry>,
 }
 
@@ -76,9 +75,9 @@ impl Client<'_> {
         self.session.subscriptions().len() > 0
     }
 
-    /// Subscribes to filters one after another. `answer` is called for each, with what became of it, and
-    /// says so to the client. Returns how many were refused. What was published before is delivered
-    /// already.
+    /// Subscribes to filters in order. `answer` is called for each with the result, and answers the
+    /// client. Returns the number refused. The caller must have delivered everything published before.
+    // Out of line: inlined, its locals would lie on the stack of every idle connection.
     #[inline(never)]
     pub(crate) fn subscribe<'f, W>(
         &mut self,
@@ -97,7 +96,7 @@ impl Client<'_> {
         }
     }
 
-    /// As many filters as are handled under one lock.
+    /// Subscribes to as many filters as one lock allows.
     fn subscribe_part<'f, W>(
         &mut self,
         filters: &mut Peekable<impl Iterator<Item = (W, Result<Filter<'f>, BadFilter>)>>,
@@ -105,15 +104,15 @@ impl Client<'_> {
         answer: &mut impl FnMut(&mut Answering<'_, '_>, W, Result<(), SubscribeError>),
     ) -> u64 {
         let engine = self.engine;
-        // The first of the three locks. A retained message is published under it, so none comes between
-        // the look for retained messages and the entry in the registry: it would be missed or come twice.
+        // The first lock. A retained message is published under it, so none arrives between the lookup
+        // of retained messages and the registration: it would be missed or delivered twice.
         let retained = engine.retained.read();
-        // Found before the outbox is locked: publishers to this client wait for that lock.
+        // Looked up before the outbox is locked, because publishers to this client wait for that lock.
         let asked = find(&retained, filters);
         let outbox = self.outbox.clone();
-        // The second. The registry is entered under it, and a publisher that finds the client there cannot
-        // deliver before it is released: so the answer comes before the first message, and retained
-        // messages before newer ones.
+        // The second lock. Registration happens under it, and a publisher that finds the new
+        // subscription cannot deliver before it is released: so the answer precedes the first message,
+        // and retained messages precede newer ones.
         let mut guard = outbox.lock();
         let mut answering = Answering {
             guard: &mut guard,
@@ -140,8 +139,8 @@ impl Client<'_> {
         refused
     }
 
-    /// From now on the client gets what `filter` matches. `guard` is of its own outbox, in which its
-    /// overflow policy for messages of this filter is noted.
+    /// Registers the subscription; from now on the client receives messages that `filter` matches.
+    /// `guard` locks the client's own outbox, which stores the overflow policy of this filter.
     fn enter(
         &mut self,
         guard: &mut OutboxGuard<'_>,
@@ -163,7 +162,7 @@ impl Client<'_> {
         Ok(())
     }
 
-    /// Whether the client has subscribed to this filter before. If not, there must be room for it.
+    /// Whether the client has this subscription already. If not, checks the limit.
     fn check_room(&self, filter: Filter<'_>) -> Result<bool, SubscribeError> {
         let subscriptions = self.session.subscriptions();
         let is_known = subscriptions.contains(filter.as_str());
@@ -174,15 +173,15 @@ impl Client<'_> {
         Ok(is_known)
     }
 
-    /// Subscribes to one filter with options, which take the place of earlier ones. Returns whether the
-    /// client had subscribed to it before. For a wire whose messages may come before the answer.
+    /// Subscribes with options, which replace earlier ones. Returns whether the subscription existed.
+    /// For a wire whose messages may precede the answer.
     pub(crate) fn subscribe_with(
         &mut self,
         filter: Filter<'_>,
         options: SubscriptionOptions,
     ) -> Result<bool, SubscribeError> {
         let is_known = self.check_room(filter)?;
-        // First the options, then the route: a message that comes by the new route finds what is granted.
+        // Options before the route: a message that arrives by the new route must find them.
         self.session.subscriptions().insert(filter, options);
         if !is_known {
             self.engine.router.subscribe(filter, &self.outbox);
@@ -190,22 +189,22 @@ impl Client<'_> {
         Ok(is_known)
     }
 
-    /// Sends the client the retained messages of a filter that it has subscribed to.
+    /// Sends the retained messages of a subscribed filter.
     pub(crate) fn send_retained(&mut self, filter: Filter<'_>) {
         let engine = self.engine;
-        // Retained messages first, then the outbox, as everywhere; see `subscribe_part`.
+        // Lock order: retained messages, then the outbox; see `subscribe_part`.
         let retained = engine.retained.read();
         let found: Vec<Entry> = retained.matching(filter).cloned().collect();
         if found.is_empty() {
             return;
         }
         let outbox = self.outbox.clone();
-        // Locked under the retained messages, so that a newer one of the same topic comes after these.
+        // Locked under the retained messages, so that a newer message of the same topic follows these.
         let mut guard = outbox.lock();
         self.deliver_retained(&mut guard, filter, &found);
     }
 
-    /// Delivers retained messages to the client itself, many at a time. `guard` is of its own outbox.
+    /// Delivers retained messages to the client in large pieces. `guard` locks its own outbox.
     fn deliver_retained(
         &mut self,
         guard: &mut OutboxGuard<'_>,
@@ -246,21 +245,21 @@ impl Client<'_> {
         self.account.retained += deliver(Run::borrowed(&gathered, waiting), qos);
     }
 
-    /// Ends the subscription to this filter. Returns whether there was one.
+    /// Unsubscribes. Returns whether the subscription existed.
     pub(crate) fn unsubscribe(&mut self, filter: Filter<'_>) -> bool {
         let was_there = self.session.subscriptions().remove(filter.as_str());
         if was_there {
-            // What the outbox has of this filter stays there and is delivered to the end [MQTT-3.10.4-3].
+            // Queued messages of this filter stay queued and are still delivered [MQTT-3.10.4-3].
             self.engine.router.unsubscribe(filter, &self.outbox);
-            // To take a policy back never fails.
+            // Removing a policy never fails.
             let _ = self.outbox.lock().choose(filter, None);
         }
         was_there
     }
 }
 
-/// Takes filters for one lock, and the retained messages of each. With a wildcard and anything retained it
-/// takes no more: that may be much.
+/// Takes the filters for one lock, with the retained messages of each. It stops after a filter with
+/// wildcards that may match retained messages: they may be many.
 fn find<'f, W>(
     retained: &Retained,
     filters: &mut impl Iterator<Item = (W, Result<Filter<'f>, BadFilter>)>,
@@ -287,7 +286,7 @@ fn find<'f, W>(
     found
 }
 
-/// The line of a retained message, with the seconds that are left of its time; none if none are
+/// The line of a retained message with its remaining time to live; none if it has expired
 /// [MQTT-3.3.2-5].
 fn fresh(entry: &Entry, now: Moment) -> Option<Bytes> {
     let line = &entry.message;
@@ -323,7 +322,7 @@ mod tests {
     use super::*;
     use crate::engine::client::tests::{Scene, message, retained};
 
-    /// Subscribes as a wire does that answers each filter; returns how many were refused.
+    /// Subscribes like a wire that answers each filter; returns the number refused.
     fn subscribe(client: &mut Client<'_>, filters: &[&str]) -> u64 {
         let filters = filters.iter().map(|text| (*text, Filter::parse(*text)));
         client.subscribe(filters, None, |answering, text, subscribed| {

@@ -1,38 +1,38 @@
-//! The memory that all connections share for messages that wait and lines that have begun.
+//! The memory budget that all connections share for queued messages and incomplete lines.
 //!
-//! A queue may grow as long as it is shorter than what is still free. So a single one may take half
-//! of the memory, and many share it evenly with something left for a newcomer, whichever came first
-//! (the dynamic threshold of Choudhury and Hahne, IEEE/ACM Transactions on Networking 6, 1998).
-//! Publishers wait a moment when little is left, but never for clients that take nothing.
+//! A queue may grow as long as it is shorter than the free memory. So a single queue may take half of
+//! the memory, and many queues converge to equal shares with some left for a new one (the dynamic
+//! threshold of Choudhury and Hahne, IEEE/ACM Transactions on Networking 6, 1998). Publishers wait a
+//! moment when little is free, but never for clients that take nothing.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, Ordering};
 
-/// The longest that a connection waits for memory.
+/// Maximum time that a connection waits for memory.
 const TURN: Duration = Duration::from_secs(1);
 
-/// If nothing is given back for this long, no connection waits any more until something is.
+/// If no memory is released for this long, connections stop waiting until some is.
 const STILL: Duration = Duration::from_millis(100);
 
-/// Publishers wait when less than this part is free.
+/// Publishers wait when less than the limit divided by this is free.
 const RESERVE: usize = 16;
 
-/// How much there is and how much of it is taken.
+/// The limit, and how much of it is taken.
 pub(crate) struct Memory {
     limit: AtomicUsize,
     taken: AtomicUsize,
     waiting: AtomicUsize,
-    /// Nothing has moved for a while: waiting is of no use.
+    /// No memory has been released for [`STILL`], so waiting is useless.
     still: AtomicBool,
     turn: Mutex<()>,
     released: Condvar,
-    /// Given back since the last call of [`Memory::take_returned`].
+    /// Bytes released since the last call of [`Memory::take_returned`].
     returned: AtomicUsize,
 }
 
-/// Some memory that is taken until this is dropped.
+/// A part of the budget, released when it is dropped.
 pub(crate) struct Charge {
     memory: Arc<Memory>,
     bytes: usize,
@@ -55,10 +55,10 @@ impl Memory {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Changes how much there is. What is taken stays taken, also if it is more.
+    /// Sets the limit. What is taken stays taken, even if it exceeds the limit.
     pub(crate) fn set_limit(&self, bytes: usize) {
         self.limit.store(bytes, Ordering::Relaxed);
-        // More room is as good as something given back: waiting may be of use again.
+        // A higher limit is as good as released memory: waiting may be useful again.
         self.still.store(false, Ordering::Relaxed);
         // Under the lock a waiter has either seen the new limit or is asleep by now.
         drop(self.turn.lock());
@@ -70,7 +70,7 @@ impl Memory {
             .saturating_sub(self.taken.load(Ordering::Relaxed))
     }
 
-    /// Takes it whether it is free or not.
+    /// Takes `bytes`, even if they exceed the limit.
     pub(crate) fn charge(self: &Arc<Self>, bytes: usize) -> Charge {
         if bytes > 0 {
             // SeqCst as every change of `taken`: `release` and `wait` rely on one order of those and of
@@ -83,17 +83,17 @@ impl Memory {
         }
     }
 
-    /// Whether publishers shall wait.
+    /// Whether publishers should wait.
     pub(crate) fn is_short(&self) -> bool {
         self.free() < self.limit() / RESERVE
     }
 
-    /// Returns when there is enough for publishers, or waiting for it is of no use.
+    /// Returns when publishers may go on, or waiting for memory is useless.
     pub(crate) fn wait_for_reserve(&self) {
         self.wait(self.limit() / RESERVE);
     }
 
-    /// Returns whether this much is free, perhaps after a while.
+    /// Returns whether this much is free, after waiting for it if necessary.
     pub(crate) fn wait(&self, bytes: usize) -> bool {
         if self.free() >= bytes {
             return true;
@@ -103,15 +103,15 @@ impl Memory {
         }
         let end = Instant::now() + TURN;
         let mut turn = self.turn.lock();
-        // First it says that it waits, then it looks; `release` gives back first, then looks whether
-        // anything waits. With SeqCst one of the two sees the other, so that no wake-up is lost. Held by
+        // The waiter first raises `waiting`, then reads `taken`; `release` first lowers `taken`, then
+        // reads `waiting`. With SeqCst one of the two sees the other, so no wake-up is lost. Checked by
         // the model check a_connection_that_waits_for_memory_is_woken.
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        // All that wait are woken at once and another may have taken what came back, so it looks again,
-        // until there is enough, its time is over, or nothing has come back for a while ("No wait
-        // under a lock" in docs/architecture.md).
+        // A release wakes all waiters and another one may have taken the memory, so each checks again,
+        // until there is enough, its time is over, or nothing was released for a while ("No wait under a
+        // lock" in docs/architecture.md).
         let enough = loop {
-            // SeqCst: this is the look after `waiting` was raised.
+            // SeqCst: this read follows the raising of `waiting`.
             let before = self.taken.load(Ordering::SeqCst);
             if self.limit().saturating_sub(before) >= bytes {
                 break true;
@@ -124,20 +124,21 @@ impl Memory {
                 .released
                 .wait_until(&mut turn, end.min(now + STILL))
                 .timed_out();
-            // It timed out, and what was given back, if anything, has been taken again. SeqCst as every
-            // look at `taken` of a connection that waits.
+            // The wait timed out, and memory released meanwhile, if any, was taken again. SeqCst like
+            // every read of `taken` by a waiter.
             if !moved && self.taken.load(Ordering::SeqCst) >= before {
                 self.still.store(true, Ordering::Relaxed);
                 break false;
             }
         };
-        // SeqCst as above. A `release` that still counts it wakes no connection and does no harm.
+        // SeqCst as above. A `release` that still counts this waiter wakes no thread, which is
+        // harmless.
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         enough
     }
 
-    /// Gives back what was dropped for want of room. That is no reason to wait again: waiting is for what
-    /// slow clients take.
+    /// Drops `dropped` for lack of room. That does not restart waiting, which is for memory that slow
+    /// clients release by reading.
     pub(crate) fn give_up<T>(&self, dropped: T) {
         // Dropping clears `still`, so it is set again. If a client takes something in between, the next
         // connection does not wait although it could, until the next release.
@@ -148,27 +149,27 @@ impl Memory {
         }
     }
 
-    /// Notes that this much has been given back that is not counted here.
+    /// Adds to the released bytes without changing the budget.
     pub(crate) fn note_returned(&self, bytes: usize) {
         self.returned.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// How much has been given back since the last call.
+    /// The bytes released since the last call.
     pub(crate) fn take_returned(&self) -> usize {
         self.returned.swap(0, Ordering::Relaxed)
     }
 
     fn release(&self, bytes: usize) {
-        // SeqCst: before the look at `waiting` below, in the one order that `wait` relies on.
+        // SeqCst: before the read of `waiting` below, in the one order that `wait` relies on.
         self.taken.fetch_sub(bytes, Ordering::SeqCst);
         self.note_returned(bytes);
         if self.still.load(Ordering::Relaxed) {
             self.still.store(false, Ordering::Relaxed);
         }
-        // SeqCst: a connection that raises `waiting` after this look sees what was given back above.
+        // SeqCst: a connection that raises `waiting` after this read sees the release above.
         if self.waiting.load(Ordering::SeqCst) > 0 {
-            // A connection that waits holds `turn` from its look at `taken` until it sleeps. Once the lock
-            // is ours it has seen what was released, or is asleep and hears the signal.
+            // A waiter keeps `turn` locked from its read of `taken` until it sleeps. Once the lock is
+            // ours, it has seen the release, or is asleep and receives the signal.
             drop(self.turn.lock());
             self.released.notify_all();
         }
@@ -176,7 +177,7 @@ impl Memory {
 }
 
 impl Charge {
-    /// Takes more or gives some back, whether it is free or not.
+    /// Changes the charge to `bytes`, even if they exceed the limit.
     pub(crate) fn resize(&mut self, bytes: usize) {
         if bytes > self.bytes {
             // SeqCst as in `Memory::charge`.
@@ -189,7 +190,7 @@ impl Charge {
         self.bytes = bytes;
     }
 
-    /// Takes as much more as makes it `bytes`, if that much is free.
+    /// Raises the charge to `bytes`, if that much is free.
     pub(crate) fn grow(&mut self, bytes: usize) -> bool {
         let grows = self.memory.free() >= bytes.saturating_sub(self.bytes);
         if grows {
@@ -280,7 +281,7 @@ mod tests {
         let memory = Arc::new(Memory::new(1600));
         let mut taken = memory.charge(1600);
         assert!(!memory.wait(100));
-        // The next one does not try, until something moves.
+        // The next connection does not wait, until memory is released.
         assert!(memory.still.load(Ordering::Relaxed));
         assert!(!memory.wait(100));
         taken.resize(1599);

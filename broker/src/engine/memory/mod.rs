@@ -1,5 +1,5 @@
-//! Memory that all connections share: how much may be taken, what a connection reads into, and how
-//! free memory goes back to the system.
+//! Memory that connections share: the budget, the read buffers, and the return of freed memory to the
+//! system.
 
 pub(crate) mod budget;
 pub(crate) mod heap;

@@ -1,7 +1,7 @@
-//! The bytes a connection has read and not yet handled.
+//! The bytes that a connection has read and not yet handled.
 //!
-//! An idle connection holds little; one that fills its buffer gets a larger one, until it goes quiet.
-//! What the bytes are is for the wires, and how much memory there is for `budget`.
+//! The buffer of an idle connection is small; one that was filled grows, and shrinks when the
+//! connection goes quiet. The wires parse the bytes, and `budget` limits the memory.
 
 use std::sync::Arc;
 
@@ -9,34 +9,34 @@ use bytes::Bytes;
 
 use crate::engine::memory::budget::{Charge, Memory};
 
-/// What an idle connection holds.
+/// Capacity of an idle buffer.
 const IDLE_BYTES: usize = 1024;
 
-/// A buffer that was filled grows to the next of these.
+/// A buffer that was filled grows to the next of these sizes.
 const SIZES: [usize; 2] = [16 * 1024, 64 * 1024];
 
-/// The next size, where it pays: if each batch is divided among several sends, or if lines are not
-/// short. Thousands of short ones fit into less, and handling more of them in a row only keeps their
-/// receivers waiting. A line that is longer than this doubles the buffer.
+/// The next size, used only if each batch is split into several sends, or if lines are not short.
+/// Thousands of short lines fit into less, and handling more of them at once only delays their
+/// receivers. A longer line doubles the buffer.
 const WIDE_BYTES: usize = 256 * 1024;
 
 const WIDE_SENDS: usize = 4;
 
 const SHORT_LINE_BYTES: usize = 96;
 
-/// A run that is less than this share of its buffer is not worth keeping the buffer for.
+/// Minimum share of the buffer that a run must have for the buffer to be kept instead of a copy.
 const WORTH_KEEPING: (usize, usize) = (15, 16);
 
-/// Bytes in the order they came, the handled ones first.
+/// Bytes in the order of arrival, the handled ones first.
 pub(crate) struct ReadBuffer {
     bytes: Vec<u8>,
-    /// Where the unhandled bytes begin.
+    /// Offset of the first unhandled byte.
     start: usize,
-    /// How many times bytes have been handled since the last read.
+    /// Number of calls of `consume` since the last read, one for each line as a rule.
     lines: usize,
-    /// Whether its batches are divided among several sends.
+    /// Whether batches are split into several sends.
     wide: bool,
-    /// What it takes of the memory beyond what an idle one holds.
+    /// Memory charged beyond the idle capacity.
     charge: Charge,
 }
 
@@ -51,7 +51,7 @@ impl ReadBuffer {
         }
     }
 
-    /// All bytes; those from [`ReadBuffer::start`] on are not handled yet.
+    /// All bytes; those from [`ReadBuffer::start`] on are unhandled.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -68,14 +68,14 @@ impl ReadBuffer {
         &self.bytes[self.start..]
     }
 
-    /// Counts `len` more bytes, a line as a rule, as handled.
+    /// Marks `len` more bytes, one line as a rule, as handled.
     pub(crate) fn consume(&mut self, len: usize) {
         self.start += len;
         self.lines += 1;
     }
 
-    /// Makes room and gives the vector to append to. `most` is the longest a line may get. `None` if
-    /// a line fills the buffer and there is no memory for more of it, even after a while.
+    /// Makes room for more bytes and returns the vector to append to. `most` is the maximum length of a
+    /// line. `None` if a line fills the buffer and no memory is free for more of it, even after a wait.
     pub(crate) fn fill(&mut self, most: usize) -> Option<&mut Vec<u8>> {
         let capacity = self.bytes.capacity();
         if self.bytes.len() < capacity {
@@ -88,7 +88,7 @@ impl ReadBuffer {
         let size = match SIZES.into_iter().find(|&size| size > capacity) {
             Some(size) => size,
             None if begun == capacity => WIDE_BYTES.max(capacity * 2).min(most + 2),
-            // A small limit of lines may go with small outboxes, which a wide batch would fill.
+            // A small line limit may go with small outboxes, which a wide batch would fill.
             None if wide => WIDE_BYTES.min(most + 2).max(capacity),
             None => capacity,
         };
@@ -97,7 +97,7 @@ impl ReadBuffer {
                 self.bytes.reserve_exact(size - begun);
             }
         } else {
-            // For a moment there are both.
+            // During the move both buffers exist.
             let memory = self.charge.memory().clone();
             if !memory.wait(size) || !self.charge.grow(beyond_idle(size)) {
                 return None;
@@ -107,7 +107,7 @@ impl ReadBuffer {
         Some(&mut self.bytes)
     }
 
-    /// Forgets the line that has begun.
+    /// Discards the incomplete line.
     pub(crate) fn give_up(&mut self) {
         self.bytes = Vec::with_capacity(IDLE_BYTES);
         (self.start, self.lines) = (0, 0);
@@ -119,37 +119,37 @@ impl ReadBuffer {
         (self.start, self.lines) = (0, 0);
     }
 
-    /// Tells among how many sends its last batch was divided.
+    /// Sets the number of sends into which the last batch was split.
     pub(crate) fn note_sends(&mut self, sends: usize) {
         self.wide = sends >= WIDE_SENDS;
     }
 
-    /// Gives back what an idle connection does not need.
+    /// Releases what an idle connection does not need.
     pub(crate) fn shrink(&mut self) {
         self.drop_handled();
         self.bytes.shrink_to(IDLE_BYTES);
         self.charge.resize(beyond_idle(self.bytes.capacity()));
     }
 
-    /// How much memory it takes.
+    /// The bytes of memory it takes.
     pub(crate) fn size(&self) -> usize {
         self.bytes.capacity()
     }
 
-    /// Whether `len` bytes of it are worth keeping all of it.
+    /// Whether `len` of its bytes are worth keeping the whole buffer.
     pub(crate) fn is_worth_keeping(&self, len: usize) -> bool {
         len * WORTH_KEEPING.1 >= self.bytes.capacity() * WORTH_KEEPING.0
     }
 
-    /// Lends the bytes in a form that others can keep. To be followed by [`ReadBuffer::take_back`].
+    /// Lends the bytes in a form that can be kept. Must be followed by [`ReadBuffer::take_back`].
     pub(crate) fn lend(&mut self) -> Bytes {
         Bytes::from(std::mem::take(&mut self.bytes))
     }
 
-    /// Takes the lent bytes back, or, if an outbox has kept them, goes on with a new vector that begins
-    /// with a copy of those from `handled` on.
+    /// Takes the lent bytes back, or, if an outbox has kept them, continues with a new vector that
+    /// begins with a copy of the bytes from `handled` on.
     pub(crate) fn take_back(&mut self, lent: Bytes, handled: usize) {
-        // Without other owners the vector is ours again; with one its bytes must not change any more.
+        // Without other owners the vector is ours again; otherwise its bytes must not change any more.
         match lent.try_into_mut() {
             Ok(bytes) => self.bytes = bytes.into(),
             Err(kept) => {
@@ -175,12 +175,12 @@ mod tests {
         Arc::new(Memory::new(1 << 30))
     }
 
-    /// All at once: what goes byte by byte takes minutes under Miri.
+    /// All at once: byte by byte it takes minutes under Miri.
     fn put(room: &mut Vec<u8>, len: usize) {
         room.extend_from_slice(&vec![b'x'; len]);
     }
 
-    /// Reads `len` bytes into it, as far as there is room.
+    /// Reads `len` bytes into the buffer, as far as they fit.
     fn read(buffer: &mut ReadBuffer, len: usize) -> usize {
         let room = buffer.fill(1 << 20).expect("there is memory");
         let len = len.min(room.capacity() - room.len());
@@ -188,7 +188,7 @@ mod tests {
         len
     }
 
-    /// Fills it some times with lines of `len` bytes; how much it then holds.
+    /// Fills the buffer several times with lines of `len` bytes; returns its size.
     fn size_with_lines(len: usize, most: usize) -> usize {
         let mut buffer = ReadBuffer::new(&memory());
         for _ in 0..10 {
@@ -260,14 +260,14 @@ mod tests {
     fn it_takes_no_more_than_there_is() {
         let memory = Arc::new(Memory::new(100 * 1024));
         let mut buffer = ReadBuffer::new(&memory);
-        // A line that never ends.
+        // A line without an end.
         while let Some(room) = buffer.fill(1 << 30) {
             put(room, room.capacity() - room.len());
         }
         assert!(buffer.size() <= 100 * 1024, "{}", buffer.size());
         buffer.give_up();
         assert_eq!((buffer.size(), memory.free()), (IDLE_BYTES, 100 * 1024));
-        // Whole lines need no more than there is.
+        // Complete lines need no more memory.
         let _others = memory.charge(99 * 1024);
         for _ in 0..10 {
             let room = buffer.fill(1 << 30).expect("there is always some");

@@ -1,39 +1,39 @@
-//! The bytes of a wire that are the same for all its clients: functions that an outbox calls without
-//! knowing the wire.
+//! The bytes of a protocol that are the same for all its clients, as functions that an outbox calls
+//! without knowing the protocol.
 
-/// Makes messages of a wire from lines, as many as there are lines.
+/// Converts lines to messages of a protocol, one for each line.
 pub(crate) type Encode = fn(lines: &[u8]) -> Vec<u8>;
 
-/// How a wire writes messages and what an outbox itself has to say, and where its messages end.
+/// How a protocol writes messages and the outbox's own notices, and where its messages end.
 pub(crate) struct Encoder {
-    /// What people call the wire.
+    /// The name of the protocol, for people.
     pub(crate) wire: &'static str,
-    /// For messages on their way through the engine, which are lines of the line protocol; none if
-    /// these are what the wire sends.
+    /// Converts lines to messages; none if the protocol sends lines as they are.
     pub(crate) encode: Option<Encode>,
-    /// For answers, and for what a [`DeliveryState`](crate::engine::outbox::delivery::DeliveryState)
-    /// makes, if they do not leave as they are; nothing becomes nothing.
+    /// Wraps answers, and what a [`DeliveryState`](crate::engine::outbox::delivery::DeliveryState)
+    /// writes; none if they are sent unchanged. Empty input gives empty output.
     pub(crate) answer: Option<Encode>,
-    /// That many messages were dropped here; nothing if the next message tells.
+    /// The notice that this many messages were dropped here; empty if the next message reports it.
     pub(crate) gap: fn(count: u64) -> Vec<u8>,
-    /// This many publishes have been answered; this many copies were made of the newly answered.
+    /// The receipt for this many publishes in total, of which the newly acknowledged made this many
+    /// copies.
     pub(crate) receipt: fn(answered: u64, copies: u64) -> Vec<u8>,
-    /// How long the first message is.
+    /// The length of the first message.
     pub(crate) first: fn(messages: &[u8]) -> usize,
-    /// How many bytes of this are whole messages that fit into `room` bytes.
+    /// The number of bytes of whole messages that fit into `room` bytes.
     pub(crate) fitting: fn(messages: &[u8], room: usize) -> usize,
-    /// How many messages end in this.
+    /// The number of messages that end in these bytes.
     pub(crate) count: fn(messages: &[u8]) -> u64,
-    /// The topic of a message, as it is spelt; nothing if the wire does not tell.
+    /// The topic of a message as spelled on the wire; empty if the format does not contain it.
     pub(crate) topic: fn(message: &[u8]) -> &[u8],
-    /// The broker stops.
+    /// The final answer when the broker stops.
     pub(crate) goodbye: &'static [u8],
-    /// Another connection goes on with the client's session.
+    /// The final answer when another connection takes the session over.
     pub(crate) taken_over: &'static [u8],
 }
 
 impl Encoder {
-    /// For an outbox that has no connection and never had one.
+    /// The encoder of an outbox that has no connection and never had one.
     pub(crate) const NONE: Self = Self {
         wire: "none",
         encode: None,

@@ -1,6 +1,6 @@
-//! The one thread that finishes what a full socket left behind.
+//! The thread that continues sending for full sockets.
 //!
-//! An outbox whose socket is full arms it here; once the socket has room, the thread calls
+//! An outbox whose socket is full arms it here. When the socket is writable, the thread calls
 //! [`Outbox::flush`], which sends what fits and arms again if something is left.
 
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ use crate::engine::outbox::Outbox;
 use crate::engine::stats::latency::Latency;
 use crate::sync::{AtomicBool, Mutex, Ordering};
 
-/// The number of no connection: it wakes the thread to stop it.
+/// The key of the event that stops the thread; no connection has this number.
 const STOP: u64 = 0;
 
 const EVENTS: usize = 256;
@@ -46,17 +46,17 @@ impl Flusher {
         })
     }
 
-    /// Makes an outbox known under the number of its connection, so that it can be armed.
+    /// Registers an outbox under the number of its connection, so that it can be armed.
     pub(crate) fn register(&self, id: u64, outbox: Arc<Outbox>) {
         self.outboxes.lock().insert(id, outbox);
     }
 
-    /// Forgets an outbox; an event that is under way finds nobody.
+    /// Removes an outbox; an event already on its way is ignored.
     pub(crate) fn unregister(&self, id: u64) {
         self.outboxes.lock().remove(&id);
     }
 
-    /// Watches a socket until it has room once. `known` tells whether it has been watched before.
+    /// Watches a socket until it is writable, once. `known` tells whether it was watched before.
     pub(crate) fn arm(&self, socket: impl AsFd, id: u64, known: &AtomicBool) -> io::Result<()> {
         let (data, flags) = (
             EventData::new_u64(id),
@@ -70,7 +70,7 @@ impl Flusher {
         Ok(())
     }
 
-    /// Flushes until it is stopped.
+    /// Handles events until it is stopped.
     pub(crate) fn run(&self) {
         let mut events: Vec<Event> = Vec::with_capacity(EVENTS);
         // Acquire pairs with the Release in `stop`; the event that `stop` causes ends the wait below.
@@ -95,14 +95,14 @@ impl Flusher {
 
     /// Ends [`Flusher::run`].
     pub(crate) fn stop(&self) {
-        // Release, and before the write: the thread that the write wakes must find it.
+        // Release, and before the write: the thread that the write wakes must see it.
         self.stopped.store(true, Ordering::Release);
-        // Only a full counter could refuse, and then the thread is awake anyway.
+        // The write can fail only if the counter is full, and then the thread is awake anyway.
         let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
     }
 }
 
-/// A bug in one outbox ends that one. The thread goes on for all others.
+/// A panic in one outbox closes that one. The thread continues for all others.
 fn flush(outbox: &Outbox, connection: u64, latency: &Latency) {
     if panic::catch_unwind(AssertUnwindSafe(|| outbox.flush(latency))).is_err() {
         outbox.fail(connection, io::Error::other("a bug of the broker"));

@@ -1,4 +1,4 @@
-//! An outbox under its lock: what can be said to a client, and how it leaves.
+//! An outbox under its lock: delivers messages, sends answers, and changes the state.
 
 use std::io::{self, IoSlice};
 use std::mem;
@@ -35,7 +35,7 @@ pub(super) enum Sent {
 }
 
 impl Outbox {
-    /// Takes the lock, so that several things can be said with nothing in between.
+    /// Takes the lock, so that several things can be sent without anything in between.
     pub(crate) fn lock(&self) -> OutboxGuard<'_> {
         OutboxGuard {
             outbox: self,
@@ -43,7 +43,7 @@ impl Outbox {
         }
     }
 
-    /// Goes on with a connection that another outbox began. Its client is written to in this way.
+    /// Attaches a connection that began with another outbox, with its encoder and writer.
     pub(crate) fn attach(
         &self,
         connected: Connected,
@@ -62,8 +62,8 @@ impl Outbox {
         guard
     }
 
-    /// From now on each message is decided on for this client alone. For a client that has not been
-    /// sent any; everything is said by this encoder.
+    /// Gives the outbox a delivery state, which decides on each message for this client alone. Only
+    /// before the client has been sent a message; `encoder` writes everything from now on.
     pub(crate) fn begin_session(
         &self,
         encoder: &'static Encoder,
@@ -77,8 +77,8 @@ impl Outbox {
 }
 
 impl OutboxGuard<'_> {
-    /// Takes in messages, or drops them if the queue is full; both count as done. Returns false if
-    /// the client is gone or has said goodbye.
+    /// Accepts messages, or drops them if the queue is full; in both cases they count as taken. Returns
+    /// false if the outbox is closed, or the final answer was sent and there is no delivery state.
     pub(crate) fn deliver(&mut self, runs: &[&Run<'_>]) -> bool {
         if matches!(self.inside.state, OutboxState::Closed)
             || (self.inside.ending && self.inside.delivery.is_none())
@@ -108,13 +108,13 @@ impl OutboxGuard<'_> {
         true
     }
 
-    /// Whether the last has been said.
+    /// Whether the final answer has been sent or queued.
     pub(crate) fn is_ending(&self) -> bool {
         self.inside.ending
     }
 
-    /// Another connection goes on with the session: says so as the last, and lets the thread that reads
-    /// from the client find its end.
+    /// Another connection takes the session over: sends the goodbye for that as the final answer, and
+    /// ends the reading side, so that the reading thread finds its end.
     pub(crate) fn take_over(&mut self) {
         self.farewell(self.inside.terms.encoder.taken_over);
         self.end_reading();
@@ -126,7 +126,7 @@ impl OutboxGuard<'_> {
         }
     }
 
-    /// The client acknowledges a message that the delivery state keeps.
+    /// Handles the acknowledgement of a message that the delivery state keeps.
     pub(crate) fn acknowledge(&mut self, id: u16, ack: Ack) -> AckEffect {
         let Some(delivery) = &mut self.inside.delivery else {
             return AckEffect::Unknown;
@@ -138,17 +138,19 @@ impl OutboxGuard<'_> {
         effect
     }
 
-    /// The delivery state, if the session has one.
+    /// The delivery state, if the outbox has one.
     pub(crate) fn delivery(&mut self) -> Option<&mut DeliveryState> {
         self.inside.delivery.as_deref_mut()
     }
 
-    /// From now on the client wants so many messages, and then the end. For a wire that encodes.
+    /// Sets the number of messages after which the conversation ends. Only for protocols with an
+    /// `encode`.
     pub(crate) fn set_quota(&mut self, messages: u64) {
         self.inside.quota = Some(messages);
     }
 
-    /// Takes so many messages, then says that these were all.
+    /// Accepts up to `left` messages, then says that these were all.
+    // Out of line: inlined, its locals would lie on the stack of every idle connection.
     #[inline(never)]
     fn take_at_most(&mut self, mut left: u64, runs: &[&Run<'_>]) {
         let first = self.inside.terms.encoder.first;
@@ -173,7 +175,7 @@ impl OutboxGuard<'_> {
         }
     }
 
-    /// The same for messages in the words of this client's wire.
+    /// Accepts messages in the format of this client's protocol.
     fn take(&mut self, runs: &[&Run<'_>]) {
         self.inside.state = match self.take_state() {
             OutboxState::Idle(sink) => self.send_now(sink, runs),
@@ -188,7 +190,7 @@ impl OutboxGuard<'_> {
         self.note_state();
     }
 
-    /// Whether nothing waits to be sent, so that what was delivered last has left.
+    /// Whether the queue is empty, so that what was delivered last has been sent.
     pub(crate) fn has_room(&self) -> bool {
         let delivery = self.inside.delivery.as_deref();
         matches!(self.inside.state, OutboxState::Idle(_))
@@ -200,8 +202,7 @@ impl OutboxGuard<'_> {
         self.inside.queue.take_backpressure()
     }
 
-    /// Sets what shall happen to messages of a filter while the client is slow; none for what is
-    /// usual.
+    /// Sets the overflow policy for messages of a filter; none restores the default.
     pub(crate) fn choose(
         &mut self,
         filter: Filter<'_>,
@@ -210,12 +211,12 @@ impl OutboxGuard<'_> {
         self.inside.queue.choose(filter, slow)
     }
 
-    /// The same for all messages, whose topics a wire need not tell then.
+    /// Sets the overflow policy for all messages; their topics need not be known then.
     pub(crate) fn choose_for_all(&mut self, slow: Slow) {
         self.inside.queue.choose_for_all(slow);
     }
 
-    /// Takes in an answer. It is never dropped, and what was dropped before it is reported first.
+    /// Sends an answer. It is never dropped, and messages dropped before it are reported first.
     pub(crate) fn answer(&mut self, bytes: &[u8]) {
         match self.inside.terms.encoder.answer {
             None => self.signal(bytes),
@@ -223,14 +224,14 @@ impl OutboxGuard<'_> {
         }
     }
 
-    /// The same for what goes out as it is, whatever this wire makes of answers.
+    /// Sends bytes unchanged, whatever the encoder does with answers.
     pub(crate) fn signal(&mut self, bytes: &[u8]) {
         let inside = &mut *self.inside;
         inside.queue.report_gap(&inside.terms);
         self.say(bytes, Kind::Answer);
     }
 
-    /// Takes in the last answer: no message follows it.
+    /// Sends the final answer: no message follows it.
     pub(crate) fn farewell(&mut self, bytes: &[u8]) {
         if !mem::replace(&mut self.inside.ending, true) {
             if let Some(delivery) = &mut self.inside.delivery {
@@ -240,14 +241,14 @@ impl OutboxGuard<'_> {
         }
     }
 
-    /// Says that the broker stops, as the last answer.
+    /// Sends the goodbye for a stopping broker as the final answer.
     pub(crate) fn goodbye(&mut self) {
         let goodbye = self.inside.terms.encoder.goodbye;
         self.farewell(goodbye);
     }
 
-    /// Takes in a receipt. One that still waits behind everything else is replaced by it, so that
-    /// a publisher that reads no receipts does not pile them up.
+    /// Sends a receipt. It replaces one at the end of the queue, so that receipts do not accumulate for
+    /// a publisher that does not read them.
     pub(crate) fn receipt(&mut self, answered: u64, copies: u64) {
         let Inside { queue, terms, .. } = &mut *self.inside;
         if !queue.replace_receipt(answered, copies, terms) {
@@ -256,7 +257,8 @@ impl OutboxGuard<'_> {
         }
     }
 
-    /// Leaves `Closed` behind, so that a panic before the next state is known ends the outbox.
+    /// Takes the state and leaves `Closed`, so that a panic before the next state is set closes the
+    /// outbox.
     pub(super) fn take_state(&mut self) -> OutboxState {
         mem::replace(&mut self.inside.state, OutboxState::Closed)
     }
@@ -266,7 +268,7 @@ impl OutboxGuard<'_> {
         self.outbox.blocked.store(blocked, Ordering::Relaxed);
     }
 
-    /// Sends from where the bytes are; keeps what is left over.
+    /// Sends from where the bytes are; queues the rest.
     fn send_now(&mut self, sink: Box<dyn Sink>, runs: &[&Run<'_>]) -> OutboxState {
         let mut groups = runs.chunks(SLICES);
         while let Some(group) = groups.next() {
@@ -301,13 +303,13 @@ impl OutboxGuard<'_> {
         OutboxState::Idle(sink)
     }
 
-    /// Sends or queues something that is not a message.
+    /// Sends or queues bytes that are not a message.
     fn say(&mut self, bytes: &[u8], kind: Kind) {
         if bytes.is_empty() {
             return;
         }
         self.send_or_queue(bytes, |inside, sent| {
-            // A receipt of which a part has left is an answer like any other.
+            // A partly sent receipt cannot be replaced any more, so it counts as an ordinary answer.
             let kind = if sent > 0 { Kind::Answer } else { kind };
             let rest = Data::own(bytes[sent..].to_vec(), &inside.terms);
             inside.queue.push_answer(rest, kind);
@@ -346,7 +348,7 @@ impl OutboxGuard<'_> {
     }
 
     pub(super) fn flush_into(&mut self, sink: Box<dyn Sink>, latency: &Latency) -> OutboxState {
-        // There may be nothing but a gap to tell.
+        // Only a gap may be left to report.
         self.inside.end_dropping();
         let mut budget = FLUSH_BYTES;
         loop {
@@ -374,7 +376,7 @@ impl OutboxGuard<'_> {
         OutboxState::Idle(sink)
     }
 
-    /// Something waits from now on.
+    /// The queue is no longer empty: arms the sink.
     pub(super) fn block(&mut self, sink: Box<dyn Sink>) -> OutboxState {
         self.inside.blocked_at = Some(Moment::now());
         self.arm(sink)
@@ -387,7 +389,7 @@ impl OutboxGuard<'_> {
         }
     }
 
-    /// The client's own thread learns of it from its socket.
+    /// Closes after a failed send. The client's own thread learns of it from its socket.
     pub(super) fn fail(&mut self, failure: io::Error) -> OutboxState {
         self.inside.failure = Some(failure);
         self.inside.detach();

@@ -1,7 +1,7 @@
-//! Bytes on their way to many sockets, put where the kernel can send them from without a copy.
+//! A file in memory whose pages many sockets can send without a copy.
 //!
-//! A send copies its bytes into the kernel once for each socket, and a wide fan-out soon does little
-//! else. Put into a file in memory once, they are sent from its pages, which all sockets share.
+//! A send copies its bytes into the kernel once for each socket, which dominates a wide fan-out.
+//! `sendfile` sends the pages of a file in memory, which all sockets share.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,19 +9,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::{Errno, pwrite};
 
-/// With fewer receivers than this, a copy for each costs no more than the file.
+/// Minimum receivers; with fewer, a copy for each costs no more than the file.
 const WIDE_AUDIENCE: usize = 8;
 
-/// Less than this is not worth a file.
+/// Minimum bytes; fewer are not worth a file.
 const MEMFD_FROM_BYTES: usize = 16 * 1024;
 
-/// Whether so many bytes for so many receivers shall be staged.
+/// Whether this many bytes for this many receivers should be put into a file.
 pub(crate) fn is_worth_it(bytes: usize, receivers: usize) -> bool {
     bytes >= MEMFD_FROM_BYTES && receivers >= WIDE_AUDIENCE
 }
 
-/// A file in memory that holds some bytes and is never changed: its pages live on until the last
-/// socket has sent them, whatever becomes of the file.
+/// A file in memory that is never changed. Its pages live until the last socket has sent them, even if
+/// the file is closed before.
 pub(crate) struct MemFd(OwnedFd);
 
 impl MemFd {

@@ -1,8 +1,8 @@
-//! The way to one client: a send that never waits, then a queue that the flusher empties.
+//! The outbox of one client: a non-blocking send, and a queue that the flusher empties.
 //!
-//! Whoever has something for a client puts it here on its own thread. An idle outbox hands the
-//! bytes to its [`Sink`] at once; what the sink does not take is queued, and the flusher sends it
-//! when there is room. The outbox knows no socket.
+//! A publisher delivers to the outbox on its own thread. An idle outbox passes the bytes to its
+//! [`Sink`] at once; what the sink does not accept is queued, and the flusher sends it later. The
+//! outbox knows no socket.
 
 pub(crate) mod delivery;
 pub(crate) mod encoder;
@@ -31,50 +31,51 @@ use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 
 pub(crate) use guard::OutboxGuard;
 
-/// How much the flusher sends before it lets go of the lock.
+/// Maximum bytes that the flusher sends before it releases the lock.
 const FLUSH_BYTES: usize = 256 * 1024;
 
-/// With more answers than this waiting, a client is not read from.
+/// If more bytes of answers than this are queued, the client is not read from.
 const ANSWER_BYTES: usize = 64 * 1024;
 
-/// Where the bytes of an outbox leave.
+/// The destination of an outbox's bytes.
 pub(crate) trait Sink: Send + Sync {
-    /// Sends what can be sent without waiting; `WouldBlock` if that is nothing.
+    /// Sends what can be sent without blocking; `WouldBlock` if that is nothing.
     fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 
-    /// The same for bytes that the stage holds too, for a sink that can send them from there.
-    fn send_memfd(&self, _stage: &MemFd, bytes: &[u8]) -> io::Result<usize> {
+    /// Sends bytes that `memfd` also holds, for a sink that can send them from there.
+    fn send_memfd(&self, _memfd: &MemFd, bytes: &[u8]) -> io::Result<usize> {
         self.send(&[IoSlice::new(bytes)])
     }
 
-    /// Asks for one call of [`Outbox::flush`] once there is room. Called under the outbox's lock.
+    /// Requests one call of [`Outbox::flush`] when the sink accepts bytes again. Called under the
+    /// outbox's lock.
     fn arm(&self) -> io::Result<()>;
 
-    /// Ends the other direction: whoever reads from this client finds its end.
+    /// Ends the reading direction, so that the thread that reads from this client finds its end.
     fn end_reading(&self) {}
 }
 
-/// The way to one client.
+/// The outbox of one client.
 pub(crate) struct Outbox {
     id: u64,
-    /// A hint for publishers, written under the lock.
+    /// Whether the queue is not empty; a hint for publishers, written under the lock.
     blocked: AtomicBool,
-    /// How often the client has unsubscribed.
+    /// Unsubscribe epoch, incremented before UNSUBACK is sent; publishers compare it under the lock.
     unsubscribe_epoch: AtomicU64,
     inside: Mutex<Inside>,
-    /// Signalled when something left the queue and somebody waits for that.
+    /// Signalled when bytes have left the queue and a thread waits for that.
     moved: Condvar,
 }
 
-/// A connection on its way from one outbox to another.
+/// A connection that moves from one outbox to another.
 pub(crate) struct Connected {
     connection: u64,
     sink: Box<dyn Sink>,
-    /// The broker stops: nothing waits for this client any more.
+    /// The broker stops: threads do not wait for this client any more.
     hurried: bool,
 }
 
-/// What is left of a closed outbox.
+/// The result of closing or detaching an outbox.
 pub(crate) struct Remains {
     pub(crate) tally: Tally,
     /// Why sending failed, if it did.
@@ -83,35 +84,35 @@ pub(crate) struct Remains {
     pub(crate) redeliveries: Vec<Redelivery>,
 }
 
-/// What is under the lock.
+/// The state under the lock.
 struct Inside {
     terms: QueueLimits,
     state: OutboxState,
-    /// The number of the connection that it goes out through, until that has ended.
+    /// The number of the connection it sends through, until that has ended.
     connection: Option<u64>,
     queue: Queue,
-    /// The last answer has been queued; no message may follow it.
+    /// The final answer has been queued; no message may follow it.
     ending: bool,
-    /// Nobody shall wait for this client any more.
+    /// Threads must not wait for this client any more.
     hurried: bool,
     waiters: usize,
     failure: Option<io::Error>,
-    /// When it last became blocked.
+    /// When the queue last became non-empty.
     blocked_at: Option<Moment>,
-    /// Of a session that wants something for itself. Such an outbox goes on without a sink.
+    /// Decides on each message, if the session needs it. Such an outbox continues without a sink.
     delivery: Option<Box<DeliveryState>>,
-    /// So many messages the client still wants.
+    /// Number of messages that the client still wants.
     quota: Option<u64>,
 }
 
 enum OutboxState {
-    /// Nothing waits.
+    /// The queue is empty.
     Idle(Box<dyn Sink>),
-    /// Something waits, and the sink is armed exactly once.
+    /// The queue is not empty, and the sink is armed exactly once.
     Blocked(Box<dyn Sink>),
-    /// There is no connection. The delivery state, if there is one, keeps what it can until there is.
+    /// There is no connection. The delivery state, if there is one, keeps messages for the next.
     Detached,
-    /// The end. Nothing is taken in, nothing is held.
+    /// Final: accepts nothing and holds nothing.
     Closed,
 }
 
@@ -158,7 +159,7 @@ impl Outbox {
         }
     }
 
-    /// One that never has a connection: for what the broker itself publishes.
+    /// An outbox that never has a connection, for the broker's own messages.
     pub(crate) fn unconnected(memory: Arc<Memory>) -> Self {
         Self::with_state(0, 0, memory, &Encoder::NONE, OutboxState::Closed)
     }
@@ -168,18 +169,18 @@ impl Outbox {
         self.id
     }
 
-    /// Whether something waits; may be old by the time it is read.
+    /// Whether the queue is not empty; may be outdated when it is read.
     pub(crate) fn seems_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed)
     }
 
-    /// From now on everything is said in these words. For a client that has not been sent anything.
+    /// Sets the encoder for everything sent from now on. Only before the client has been sent anything.
     pub(crate) fn set_encoder(&self, encoder: &'static Encoder) {
         self.inside.lock().terms.encoder = encoder;
     }
 
-    /// The connection has ended and its session goes on: what was on its way and nothing keeps account
-    /// of is given up.
+    /// The connection has ended and its session continues: drops queued bytes that the delivery state
+    /// does not keep.
     pub(crate) fn detach(&self) -> Remains {
         let mut inside = self.inside.lock();
         inside.detach();
@@ -188,13 +189,13 @@ impl Outbox {
         self.remains(&mut inside)
     }
 
-    /// What was said to end the last connection does not concern the next.
+    /// Clears the final answer, which concerned the last connection.
     pub(crate) fn reopen(&self) {
         let mut inside = self.inside.lock();
         (inside.ending, inside.hurried) = (false, false);
     }
 
-    /// Takes the connection out, for another outbox to go on with. This one is closed.
+    /// Closes this outbox and returns its connection, for another outbox.
     pub(crate) fn take_connection(&self) -> Option<Connected> {
         let mut inside = self.inside.lock();
         let connection = inside.connection.take()?;
@@ -208,12 +209,12 @@ impl Outbox {
         }
     }
 
-    /// How often the client has unsubscribed; moved before it is told that it has.
+    /// Unsubscribe epoch, incremented before UNSUBACK is sent; publishers compare it under the lock.
     pub(crate) fn unsubscribe_epoch(&self) -> &AtomicU64 {
         &self.unsubscribe_epoch
     }
 
-    /// What it was handed and where that is.
+    /// The messages it was given, and where they are.
     pub(crate) fn stock(&self) -> Stock {
         let inside = self.inside.lock();
         let mut stock = inside.queue.stock();
@@ -221,7 +222,7 @@ impl Outbox {
         stock
     }
 
-    /// The same, and since when something waits without a break, if something does.
+    /// The same, and since when the queue has not been empty, if it is not.
     pub(crate) fn backlog(&self) -> (Stock, Option<Moment>) {
         let inside = self.inside.lock();
         let since = match inside.state {
@@ -231,28 +232,27 @@ impl Outbox {
         (inside.queue.stock(), since)
     }
 
-    /// The most bytes of messages that may wait.
+    /// Maximum bytes of queued messages.
     pub(crate) fn limit(&self) -> usize {
         self.inside.lock().terms.limit
     }
 
-    /// Changes it. What waits stays, also if it is more.
+    /// Sets the maximum. Queued messages stay, even if they exceed it.
     pub(crate) fn set_limit(&self, limit: usize) {
         self.inside.lock().terms.limit = limit;
     }
 
-    /// At least how many messages on a topic were dropped lately, and when the last.
+    /// The minimum number of recent drops on a topic, and the time of the last.
     pub(crate) fn dropped_on(&self, topic: &str) -> Option<(u64, Moment)> {
         self.inside.lock().queue.dropped_on(topic)
     }
 
-    /// What people call the wire of its client.
+    /// The name of its client's protocol.
     pub(crate) fn wire(&self) -> &'static str {
         self.inside.lock().terms.encoder.wire
     }
 
-    /// Sends what waits, as far as that goes without waiting. For the flusher, once per
-    /// [`Sink::arm`].
+    /// Sends from the queue without blocking. The flusher calls it once for each [`Sink::arm`].
     pub(crate) fn flush(&self, latency: &Latency) {
         let mut guard = self.lock();
         guard.inside.state = match guard.take_state() {
@@ -265,7 +265,7 @@ impl Outbox {
         }
     }
 
-    /// Returns when the client has taken enough of its answers, is gone, or nobody shall wait.
+    /// Returns when few enough answers are queued, the client is gone, or the broker stops.
     pub(crate) fn wait_for_room(&self) {
         if self.seems_blocked() {
             self.wait(None, |inside| {
@@ -274,17 +274,17 @@ impl Outbox {
         }
     }
 
-    /// Returns when nothing waits any more, the client is gone, or it is `deadline`. Without a
-    /// deadline it also returns when nobody shall wait.
+    /// Returns when the queue is empty, the client is gone, or at `deadline`. Without a deadline it
+    /// also returns when the broker stops.
     pub(crate) fn drain(&self, deadline: Option<Instant>) {
         self.wait(deadline, |inside| {
             matches!(inside.state, OutboxState::Idle(_)) || (deadline.is_none() && inside.hurried)
         });
     }
 
-    /// Returns when less than half of what may wait for the client does, it is gone, nobody shall
-    /// wait, or it is `deadline`; whether it was that. If the client has taken nothing at all by then,
-    /// nobody waits for it again until it does.
+    /// Returns when less than half of the limit is queued, the client is gone, the broker stops, or at
+    /// `deadline`; the result is whether it was the deadline. If the client has taken nothing by then,
+    /// publishers do not wait for it again until it does.
     pub(crate) fn wait_for_half(&self, deadline: Instant) -> bool {
         let bytes = |inside: &Inside| inside.queue.tally.bytes;
         let before = bytes(&self.inside.lock());
@@ -299,13 +299,13 @@ impl Outbox {
         in_vain
     }
 
-    /// Ends all waiting without a deadline, now and later: the broker stops.
+    /// Ends all waits without a deadline, now and later, because the broker stops.
     pub(crate) fn hurry(&self) {
         self.inside.lock().hurried = true;
         self.moved.notify_all();
     }
 
-    /// Closes: what waits is given up, nothing is taken in any more.
+    /// Closes the outbox: drops the queue and accepts nothing any more.
     pub(crate) fn close(&self) -> Remains {
         let mut inside = self.inside.lock();
         inside.close();
@@ -322,8 +322,8 @@ impl Outbox {
         }
     }
 
-    /// Ends because the connection of this number has failed. If it has ended before, and perhaps
-    /// another has come for its client, that is none of theirs.
+    /// Ends the connection with this number, because it has failed. Does nothing if that connection has
+    /// ended before, even if the client has another one now.
     pub(crate) fn fail(&self, connection: u64, failure: io::Error) {
         let mut inside = self.inside.lock();
         if inside.connection != Some(connection) {
@@ -369,8 +369,8 @@ impl Inside {
         }
     }
 
-    /// The connection ends. Whether the session ends with it is not for the outbox to know: one with a
-    /// delivery state goes on until it is closed.
+    /// The connection ends. The session decides whether it ends too: an outbox with a delivery state
+    /// continues until it is closed.
     fn detach(&mut self) {
         match &mut self.delivery {
             Some(delivery) => {
@@ -383,7 +383,7 @@ impl Inside {
     }
 }
 
-/// At most [`SLICES`] of them.
+/// Sends at most [`SLICES`] of them.
 fn send_runs(sink: &dyn Sink, runs: &[&Run<'_>]) -> io::Result<usize> {
     if let [only] = runs
         && let Some(memfd) = only.memfd()
@@ -397,7 +397,7 @@ fn send_runs(sink: &dyn Sink, runs: &[&Run<'_>]) -> io::Result<usize> {
     send(|| sink.send(&slices[..runs.len()]))
 }
 
-/// A full sink takes nothing; an interrupted one is asked again.
+/// Calls `once` again after an interrupt; a full sink accepts zero bytes.
 fn send(once: impl Fn() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match once() {
@@ -421,7 +421,7 @@ pub(crate) mod tests {
     use crate::engine::outbox::delivery::writer::{Details, PacketWriter, Written};
     use crate::engine::outbox::queue::COPY_BELOW_BYTES;
 
-    /// A sink that takes what a test lets it take.
+    /// A sink that accepts as much as a test allows.
     #[derive(Default)]
     pub(crate) struct Pipe {
         pub(crate) taken: Vec<u8>,
@@ -482,7 +482,7 @@ pub(crate) mod tests {
         answer: None,
     };
 
-    /// The same messages in capitals, from lines.
+    /// The messages of lines, in capital letters.
     const LOUD: Encoder = Encoder {
         encode: Some(|lines| {
             let mut loud = lines.to_ascii_uppercase();
@@ -496,7 +496,7 @@ pub(crate) mod tests {
         ..ENCODER
     };
 
-    /// An outbox whose sink takes `room` bytes for now.
+    /// An outbox whose sink accepts `room` bytes for now.
     pub(crate) fn outbox(id: u64, limit: usize, room: usize) -> (Arc<Outbox>, TestSink) {
         let memory = Arc::new(Memory::new(usize::MAX));
         outbox_with(id, limit, memory, room)
@@ -515,13 +515,13 @@ pub(crate) mod tests {
     }
 
     impl TestSink {
-        /// What came since the last call.
+        /// The bytes received since the last call.
         pub(crate) fn taken(&self) -> String {
             let taken = mem::take(&mut self.0.lock().taken);
             String::from_utf8(taken).expect("tests send text")
         }
 
-        /// Gives room, and the call that the outbox has asked for.
+        /// Lets the sink accept more, and makes the call that the outbox has requested.
         fn make_room(&self, outbox: &Outbox, room: usize) {
             let armed = {
                 let mut pipe = self.0.lock();
@@ -597,7 +597,7 @@ pub(crate) mod tests {
         let [one, two, three, four] = ["1", "2", "3", "4"].map(message);
         deliver(&outbox, &[&one, &two, &three, &four]);
         sink.make_room(&outbox, 20);
-        // 60 of 80 bytes wait, more than half of the limit: nothing is taken in.
+        // 60 of 80 bytes are queued, more than half of the limit: nothing is accepted.
         deliver(&outbox, &["5"]);
         sink.make_room(&outbox, 20);
         deliver(&outbox, &["6"]);
@@ -714,7 +714,7 @@ pub(crate) mod tests {
         let (next, sink) = outbox(2, 100, 100);
         let connected = next.take_connection().expect("it is there");
         drop(session.attach(connected, &ENCODER, Box::new(Plain)));
-        // What found the first connection dead may come with it late.
+        // The thread that finds the first connection dead may report it late.
         session.fail(1, io::ErrorKind::TimedOut.into());
         deliver(&session, &["a;"]);
         assert_eq!(sink.0.lock().taken, b"a;");
@@ -724,7 +724,7 @@ pub(crate) mod tests {
         assert!(session.close().failure.is_some());
     }
 
-    /// Writes everything as it is.
+    /// Writes everything unchanged.
     struct Plain;
 
     impl PacketWriter for Plain {
@@ -788,7 +788,7 @@ pub(crate) mod tests {
         assert!(next.take_connection().is_none());
         drop(session.attach(connected, &ENCODER, Box::new(Plain)));
         session.lock().answer(b"x");
-        // Would wait for ever.
+        // Would wait for ever without the hurry.
         session.drain(None);
     }
 
@@ -845,7 +845,7 @@ pub(crate) mod tests {
             }
         });
         for (outbox, sink) in &clients {
-            // It may have been armed by the last flush that found no room.
+            // The last flush may have armed it without sending anything.
             sink.make_room(outbox, usize::MAX);
             let expected = ["1", "2", "3"].map(|round| round.repeat(LEN)).concat();
             assert_eq!(sink.taken(), expected);
@@ -866,14 +866,14 @@ pub(crate) mod tests {
                 deliver(outbox, &[&message]);
             }
         }
-        // A queue stops growing when it is as long as what is free: a half, a quarter, an eighth.
+        // A queue stops growing when it is as long as the free memory: a half, a quarter, an eighth.
         let waiting = clients
             .iter()
             .map(|(outbox, _)| outbox.inside.lock().queue.message_bytes);
         let waiting: Vec<usize> = waiting.map(|bytes| bytes / COPY_BELOW_BYTES).collect();
         assert_eq!(waiting, [13, 25, 50]);
         assert_eq!(memory.free(), 12 * COPY_BELOW_BYTES);
-        // Half of what is free is room enough again.
+        // Half of the free memory is enough to accept messages again.
         let (outbox, sink) = &clients[2];
         sink.make_room(outbox, usize::MAX);
         let came = sink.taken();
@@ -976,7 +976,7 @@ pub(crate) mod tests {
         sink.make_room(&outbox, 2);
         assert_eq!(sink.taken(), "1;");
         deliver(&outbox, &["b3;", "a4;"]);
-        // What has begun to leave is finished.
+        // A partly sent message is finished.
         sink.make_room(&outbox, 8);
         assert_eq!(sink.taken(), "<gap 2>b");
         deliver(&outbox, &["b4;", "b5;"]);
@@ -1021,7 +1021,7 @@ pub(crate) mod tests {
         deliver(&outbox, &["k5;", "k6;"]);
         assert!(outbox.lock().take_backpressure());
         assert!(outbox.wait_for_half(soon()), "nothing was taken");
-        // Nobody waits for it again until it takes something.
+        // Publishers do not wait for it again until it takes something.
         deliver(&outbox, &["k7;"]);
         assert!(!outbox.lock().take_backpressure());
         assert!(!outbox.wait_for_half(late()));
@@ -1030,13 +1030,13 @@ pub(crate) mod tests {
         assert!(outbox.lock().take_backpressure());
     }
 
-    /// What is published by chance to a client that reads by chance.
+    /// Publishes at random to a client that reads at random.
     #[test]
-    fn whatever_is_chosen_every_message_comes_or_is_told_in_its_place() {
+    fn every_message_arrives_or_is_reported_in_its_place_under_every_policy() {
         const TOPICS: [&str; 3] = ["a", "b", "c"];
         for seed in 0..3000 {
             let mut random = fastrand::Rng::with_seed(seed);
-            // Long messages are kept in another way than short ones.
+            // Long messages are stored in another way than short ones.
             let size = [1, 80][random.usize(0..2)];
             let memory = Arc::new(Memory::new(size * random.usize(200..2000)));
             let (outbox, sink) = outbox_with(1, size * random.usize(20..200), memory, 0);

@@ -13,11 +13,11 @@ use crate::engine::memory::budget::{Charge, Memory};
 use crate::engine::outbox::encoder::{Encode, Encoder};
 use crate::engine::outbox::memfd::{self, MemFd};
 
-/// What a message begins with on its way through the engine, attributes aside.
+/// The verb with which the line of a message begins in the engine, after its attributes.
 pub(crate) const MESSAGE: &[u8] = MessageLine::VERB;
 
-/// Whole messages one after another, on their way into outboxes. They are sent from where they
-/// are; the first outbox that must keep them makes a copy, which all others share.
+/// Consecutive whole messages on their way into outboxes. They are sent from where they are; the first
+/// outbox that must keep them makes a copy, which all others share.
 pub(crate) struct Run<'a> {
     body: RunBody<'a>,
     messages: u64,
@@ -25,50 +25,50 @@ pub(crate) struct Run<'a> {
     /// The number of the client that published it.
     publisher: u64,
     kept: OnceCell<Kept>,
-    /// Copies for outboxes that keep lines of it.
+    /// Copies of single lines, for outboxes that keep them.
     copies: OnceCell<Box<Copies>>,
-    /// The filter for whose sake it is delivered, if that is not whatever matches.
+    /// The filter for which it is delivered, if that is not every matching one.
     target: Option<RunTarget>,
-    /// The line of a message for one member of a group, if that is not what `body` holds.
+    /// The line of a message for one member of a group, if `body` has another format.
     line: Option<Bytes>,
-    /// How many outboxes it goes to, if that is known.
+    /// The number of outboxes it goes to, or one if that is unknown.
     outboxes: usize,
-    /// Where many sockets can be sent it from, made when the first needs it; none if it cannot be
-    /// made or is not worth it.
+    /// The same bytes in a file that sockets can send from, made when first needed; none if it cannot
+    /// be made or is not worth it.
     memfd: OnceCell<Option<MemFd>>,
-    /// The same in the words of other wires, made when the first outbox of that wire comes.
+    /// The same messages in other formats, encoded for the first outbox of each.
     encoded: RefCell<Vec<(&'static Encoder, EncodedRuns)>>,
 }
 
-/// Copies of lines, made when the first needs them.
+/// Copies of lines, made when first needed.
 #[derive(Default)]
 struct Copies {
     whole: OnceCell<Bytes>,
-    /// By the number of the line; empty where there is none yet.
+    /// By the index of the line; empty until it is copied.
     single: RefCell<Vec<Bytes>>,
 }
 
-/// For whose sake a run is delivered.
+/// The filter for which a run is delivered.
 enum RunTarget {
-    /// One member of the group with this filter.
+    /// For one member of the group with this filter.
     OneOf(Arc<str>),
-    /// A subscription to this filter alone: retained messages are.
+    /// For a subscription to this filter alone, such as retained messages.
     Filter(Arc<str>),
 }
 
 type EncodedRuns = Rc<[Run<'static>]>;
 
-/// What a publisher asked for beside the bytes of a message; all messages of a run have the same.
+/// The options of a published message; all messages of a run have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PublishOptions {
     /// 0 at most once, 1 at least once, 2 exactly once.
     pub(crate) qos: u8,
-    /// It was to be retained.
+    /// The publisher set the retain flag.
     pub(crate) retain: bool,
 }
 
 impl PublishOptions {
-    /// A message of the line protocol, whose receipt promises what QoS 1 does.
+    /// A message of the line protocol, whose receipt confirms as much as QoS 1.
     pub(crate) const LINE: Self = Self {
         qos: 1,
         retain: false,
@@ -79,19 +79,19 @@ impl PublishOptions {
 pub(crate) struct Redelivery {
     /// The filter of the group.
     pub(crate) filter: Arc<str>,
-    /// Their lines.
+    /// The lines of the messages.
     pub(crate) bytes: Bytes,
     pub(crate) options: PublishOptions,
 }
 
 enum RunBody<'a> {
     Borrowed(&'a [u8]),
-    /// Can be kept without a copy, which takes so much of the memory.
+    /// Can be kept without a copy; keeping it takes this many bytes of memory.
     Lent(&'a Bytes, usize),
     Own(Bytes),
 }
 
-/// Bytes that outboxes share, and the memory that is taken for them once.
+/// Bytes that outboxes share, charged to the memory budget once.
 #[derive(Clone)]
 pub(crate) struct Kept {
     pub(crate) bytes: Bytes,
@@ -126,18 +126,18 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// `messages` messages in `bytes`, copied if they must be kept.
+    /// `messages` messages in `bytes`, which are copied if they must be kept.
     pub(crate) fn borrowed(bytes: &'a [u8], messages: u64) -> Self {
         Self::new(RunBody::Borrowed(bytes), messages)
     }
 
-    /// `messages` messages in `bytes`, which can be kept without a copy. `size` is what keeping them
-    /// takes of the memory.
+    /// `messages` messages in `bytes`, which can be kept without a copy; that takes `size` bytes of
+    /// memory.
     pub(crate) fn shared(bytes: &'a Bytes, messages: u64, size: usize) -> Self {
         Self::new(RunBody::Lent(bytes, size), messages)
     }
 
-    /// The same run, on its way to so many outboxes.
+    /// The same run, for this number of outboxes.
     pub(crate) fn to(mut self, outboxes: usize) -> Self {
         self.outboxes = outboxes;
         if memfd::is_worth_it(self.bytes().len(), outboxes) {
@@ -146,20 +146,20 @@ impl<'a> Run<'a> {
         self
     }
 
-    /// The same run, for one member of the group with this filter. What the member cannot take
-    /// comes back when its outbox is closed.
+    /// The same run, for one member of the group with this filter. Messages that the member cannot take
+    /// are returned when its outbox is closed.
     pub(crate) fn for_one_of(mut self, filter: &Arc<str>) -> Self {
         self.target = Some(RunTarget::OneOf(filter.clone()));
         self
     }
 
-    /// The same run, for the sake of one filter of its receiver alone.
+    /// The same run, delivered for one filter of its receiver alone.
     pub(crate) fn for_filter(mut self, filter: &Arc<str>) -> Self {
         self.target = Some(RunTarget::Filter(filter.clone()));
         self
     }
 
-    /// The same run, published so by this client.
+    /// The same run, published by this client with these options.
     pub(crate) fn by(mut self, publisher: u64, options: PublishOptions) -> Self {
         (self.publisher, self.options) = (publisher, options);
         self
@@ -180,7 +180,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The only filter that counts, if it is for the sake of one.
+    /// The filter for which it is delivered alone, if there is one.
     pub(crate) fn only_filter(&self) -> Option<&Arc<str>> {
         match &self.target {
             Some(RunTarget::OneOf(filter) | RunTarget::Filter(filter)) => Some(filter),
@@ -204,8 +204,8 @@ impl<'a> Run<'a> {
         self.messages
     }
 
-    /// The same messages in the words of a wire that `encode`s its own: one run, or one for each
-    /// message if they are for one of a group, so that each can come back by itself.
+    /// The same messages in the format of `encoder`: as one run, or as one for each message if they are
+    /// for one member of a group, so that each can be redelivered separately.
     pub(crate) fn encoded(&self, encoder: &'static Encoder, encode: Encode) -> EncodedRuns {
         let mut encoded = self.encoded.borrow_mut();
         if let Some((_, runs)) = encoded.iter().find(|(known, _)| ptr::eq(*known, encoder)) {
@@ -229,15 +229,16 @@ impl<'a> Run<'a> {
         runs
     }
 
-    /// Without a stage it is sent all the same.
+    /// The file with its bytes, if it is worth one. Without one, the bytes are sent from where they
+    /// are.
     pub(crate) fn memfd(&self) -> Option<&MemFd> {
         self.memfd
             .get_or_init(|| MemFd::new(self.bytes()).ok())
             .as_ref()
     }
 
-    /// One of its lines and its number among them, to be kept by itself: together with the rest only if
-    /// it is much of that.
+    /// One of its lines, by its index, to be kept separately. It shares the memory of the whole run
+    /// only if it is a large part of it.
     pub(crate) fn keep_line(&self, line: Range<usize>, number: usize) -> Bytes {
         let whole = self.bytes();
         let is_much = line.len() * 4 >= whole.len();
@@ -267,7 +268,7 @@ impl<'a> Run<'a> {
         single[number].clone()
     }
 
-    /// Some of it, kept together with the rest.
+    /// A part of it, kept as a part of the whole.
     pub(crate) fn keep(&self, part: Range<usize>, memory: &Arc<Memory>) -> Kept {
         let kept = self.kept.get_or_init(|| match &self.body {
             RunBody::Borrowed(bytes) => Kept::copy(bytes, memory),

@@ -1,5 +1,5 @@
-//! The part of an outbox that deals with its delivery state: for clients for which each message is
-//! decided on by itself.
+//! The part of an outbox that uses its delivery state, for clients for which each message is decided
+//! separately.
 
 use std::time::Instant;
 
@@ -12,13 +12,13 @@ use super::guard::Sent;
 use super::{FLUSH_BYTES, Inside, OutboxGuard, OutboxState};
 
 impl Inside {
-    /// Whether messages go out in the words that all of the wire share.
+    /// Whether the shared encoding of the protocol is right for every message now.
     pub(super) fn is_plain(&self) -> bool {
         let delivery = self.delivery.as_deref();
         delivery.is_none_or(|delivery| delivery.is_plain() && !self.queue.has_untold())
     }
 
-    /// Has each message decided on; returns what is to be sent.
+    /// Passes each message to the delivery state; returns the bytes to send.
     fn decide(&mut self, runs: &[&Run<'_>]) -> Outgoing {
         let mut outgoing = Outgoing::of(self.terms.encoder);
         let Some(mut delivery) = self.delivery.take() else {
@@ -50,7 +50,7 @@ impl Inside {
         outgoing
     }
 
-    /// Adds what is kept and may be sent.
+    /// Appends kept messages that may be sent now.
     fn pump_into(&mut self, now: Instant, outgoing: &mut Outgoing) {
         let waiting = self.queue.message_bytes + outgoing.bytes().len();
         if let Some(delivery) = &mut self.delivery
@@ -63,7 +63,7 @@ impl Inside {
 }
 
 impl OutboxGuard<'_> {
-    /// Whether no message has to be decided on.
+    /// Whether no message needs a decision of the delivery state.
     pub(super) fn is_simple(&self) -> bool {
         let connected = matches!(
             self.inside.state,
@@ -72,13 +72,14 @@ impl OutboxGuard<'_> {
         connected && !self.inside.ending && self.inside.is_plain()
     }
 
+    // Out of line: inlined, its locals would lie on the stack of every idle connection.
     #[inline(never)]
     pub(super) fn deliver_special(&mut self, runs: &[&Run<'_>]) {
         let outgoing = self.inside.decide(runs);
         self.send_outgoing(&outgoing);
     }
 
-    /// Sends of what is kept as much as may be sent now.
+    /// Sends kept messages that may be sent now.
     pub(crate) fn pump(&mut self) {
         let mut outgoing = Outgoing::of(self.inside.terms.encoder);
         self.inside.pump_into(Instant::now(), &mut outgoing);
@@ -100,7 +101,7 @@ impl OutboxGuard<'_> {
         }
     }
 
-    /// Queues what is kept and may be sent now; returns whether there is any.
+    /// Queues kept messages that may be sent now; returns whether there are any.
     pub(super) fn refill(&mut self) -> bool {
         let inside = &mut *self.inside;
         let Some(delivery) = &mut inside.delivery else {

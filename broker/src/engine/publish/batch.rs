@@ -1,4 +1,4 @@
-//! The messages of a batch: where each is, and to which subscribers it goes.
+//! The messages of a batch: where each is stored, and which subscribers it goes to.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -6,15 +6,15 @@ use std::sync::Arc;
 use crate::engine::outbox::run::{PublishOptions, Run};
 use crate::engine::routing::subscribers::Group;
 
-/// What one batch holds.
+/// The messages of one batch.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) segments: Vec<Segment>,
-    /// Messages that are not in the read buffer in the form in which they must leave.
+    /// Messages that cannot leave as they are in the read buffer.
     pub(super) beside: Vec<u8>,
-    /// The router's unsubscribe epoch when the batch began: a delivery compares it, see `delivery`.
+    /// The router's unsubscribe epoch when the batch began; a delivery compares it, see `delivery`.
     pub(super) unsubscribe_epoch: u64,
-    /// Copies made of each message like the last one.
+    /// Number of copies made of each message like the last one.
     pub(super) copies: u64,
 }
 
@@ -25,18 +25,18 @@ pub(super) struct Segment {
     pub(super) bytes: Range<usize>,
     pub(super) messages: u64,
     pub(super) options: PublishOptions,
-    /// Where its topic is, in the same place.
+    /// The range of its topic, in the same place.
     pub(super) topic: Range<usize>,
 }
 
 #[derive(Clone)]
 pub(super) enum To {
     Audience(u32),
-    /// One member of a group, by its slot.
+    /// One member of a group, as a slot.
     Member(u32, Arc<Group>),
 }
 
-/// Which buffer a message is in.
+/// The buffer that a message is in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     Buffer,
@@ -60,7 +60,7 @@ impl Batch {
         }
     }
 
-    /// The bytes of some consecutive segments that are one run, and how many messages they hold.
+    /// The bytes of consecutive segments that form one run, and the number of their messages.
     pub(super) fn run<'a>(&'a self, run: &Range<usize>, buffer: &'a [u8]) -> (&'a [u8], u64) {
         let segments = &self.segments[run.clone()];
         let (first, last) = (&segments[0], &segments[segments.len() - 1]);
@@ -79,7 +79,7 @@ impl Segment {
     }
 }
 
-/// Ranges of segments that follow one another in one place and go to the same audience.
+/// Ranges of consecutive segments that are adjacent in one place and go to the same audience.
 pub(super) fn merged(segments: &[Segment]) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     for (number, segment) in segments.iter().enumerate() {

@@ -1,10 +1,10 @@
-//! The way of a batch from the dispatch into the outboxes.
+//! Delivers a batch into the outboxes.
 //!
-//! Routes are older than the delivery: a client may have been told since that its subscription has
-//! ended, and nothing may follow an UNSUBACK. Hence the unsubscribe epochs. A client that unsubscribes
-//! leaves the registry, moves its own epoch and the router's, and only then is told; what it is told goes
-//! through its outbox, under the lock. So a publisher that holds this lock and sees the epoch of its
-//! batch knows that the client has not been told yet, and may deliver.
+//! Routes are older than the delivery: a client may have received an UNSUBACK since, and nothing may
+//! follow that. Hence the unsubscribe epochs. UNSUBSCRIBE leaves the registry, increments the epochs of
+//! the client and of the router, and only then answers through the client's outbox, under its lock. So
+//! a publisher that has locked the outbox and finds the epoch unchanged since its batch began knows
+//! that no UNSUBACK has been sent, and may deliver.
 
 use std::collections::HashMap;
 use std::mem;
@@ -24,7 +24,7 @@ use super::slot::Piece;
 use super::{Dispatch, GATHERED_BYTES};
 
 impl Dispatch {
-    /// Hands one run to its audience. Returns how many subscribers that were.
+    /// Delivers one run to its audience. Returns the number of subscribers.
     pub(super) fn deliver_run(
         &self,
         run: Run<'_>,
@@ -43,7 +43,8 @@ impl Dispatch {
                     self.outcome.withdraw(run.messages());
                 }
             } else {
-                // The registry is not asked under the lock: the client's other publishers wait for that.
+                // The registry is not asked under the lock, for which the client's other publishers
+                // wait.
                 drop(guard);
                 self.deliver_checked(slot, &batch.segments, batch, buffer);
             }
@@ -51,8 +52,8 @@ impl Dispatch {
         slots.len()
     }
 
-    /// Several runs: collects what each subscriber gets, then delivers once to each. Returns how
-    /// many deliveries that were.
+    /// Several runs: collects the part of each subscriber, then delivers once to each. Returns the
+    /// number of deliveries.
     pub(super) fn gather(&mut self, runs: &[Range<usize>], batch: &Batch, buffer: &[u8]) -> usize {
         let bodies: Vec<Run<'_>> = runs
             .iter()
@@ -95,7 +96,7 @@ impl Dispatch {
         sends
     }
 
-    /// Hands one subscriber what was collected for it from `part` of the batch.
+    /// Delivers what was collected for one subscriber from `part` of the batch.
     fn deliver_gathered(
         &mut self,
         slot: u32,
@@ -153,7 +154,7 @@ impl Dispatch {
     }
 
     /// A client has unsubscribed since the routes were looked up, or this one is gone: delivers only
-    /// what is for it still, and what it shared to another member of its group.
+    /// messages that this client still subscribes to, and passes its group messages to other members.
     fn deliver_checked(&self, slot: u32, segments: &[Segment], batch: &Batch, buffer: &[u8]) {
         let outbox = &self.slots[slot as usize].outbox;
         let own: Vec<&Segment> = segments
@@ -171,13 +172,13 @@ impl Dispatch {
             })
             .collect();
         let wanted = loop {
-            // The client's own epoch. Acquire pairs with the Release of an UNSUBSCRIBE, which leaves the registry
-            // first: a publisher that sees the new epoch sees the registry without that filter.
+            // The client's own epoch. Acquire pairs with the Release of UNSUBSCRIBE, which leaves the
+            // registry first: a publisher that sees the new epoch sees the registry without that filter.
             let unsubscribe_epoch = outbox.unsubscribe_epoch().load(Ordering::Acquire);
             let wanted = self.wanted(outbox.id(), &own, batch, buffer);
             let mut guard = outbox.lock();
-            // It has unsubscribed between the look and the lock, so the registry is asked again. Each
-            // turn needs another UNSUBSCRIBE of this client, so the loop ends.
+            // The client has unsubscribed between the lookup and the lock, so the registry is asked
+            // again. Each repetition needs another UNSUBSCRIBE of this client, so the loop ends.
             if outbox.unsubscribe_epoch().load(Ordering::Acquire) != unsubscribe_epoch {
                 continue;
             }
@@ -206,7 +207,7 @@ impl Dispatch {
         }
     }
 
-    /// Which of these segments are for the client now. Each topic is looked up once.
+    /// Which of these segments the client subscribes to now. Each topic is looked up once.
     fn wanted(&self, id: u64, segments: &[&Segment], batch: &Batch, buffer: &[u8]) -> Vec<bool> {
         let mut routes: HashMap<&[u8], Option<Route>, RandomState> = HashMap::default();
         segments
@@ -225,8 +226,8 @@ impl Dispatch {
             .collect()
     }
 
-    /// Delivers messages on one topic that a member of the group with this filter has left behind to
-    /// another. A member that gets a copy anyway has had it.
+    /// Delivers messages on one topic, left behind by a member of the group with this filter, to other
+    /// members. A member that received its own copy does not receive another.
     pub(crate) fn redeliver(
         &self,
         filter: &Arc<str>,
@@ -257,7 +258,7 @@ impl Dispatch {
             .any(|outbox| self.deliver_if(outbox, topic, run, |route| route.may_reach(outbox.id())))
     }
 
-    /// Delivers a run if the client wants it at the moment it gets it.
+    /// Delivers a run if the client is subscribed at the moment of delivery.
     fn deliver_if(
         &self,
         outbox: &Subscriber,
@@ -270,14 +271,14 @@ impl Dispatch {
         };
         let hash = self.router.hash(topic.as_str().as_bytes());
         loop {
-            // As in `deliver_checked`: the look at the registry counts if no UNSUBSCRIBE of this client came
+            // As in `deliver_checked`: the lookup is valid if no UNSUBSCRIBE of this client happened
             // between it and the lock.
             let unsubscribe_epoch = outbox.unsubscribe_epoch().load(Ordering::Acquire);
             if !wanted(&self.router.route(topic, hash)) {
                 return false;
             }
             let mut guard = outbox.lock();
-            // Under the lock, so that the UNSUBACK of a later one comes behind this.
+            // Under the lock, so that the UNSUBACK of a later UNSUBSCRIBE follows this message.
             if outbox.unsubscribe_epoch().load(Ordering::Acquire) == unsubscribe_epoch {
                 return self.outcome.hand(outbox, &mut guard, &[run]);
             }
@@ -296,7 +297,7 @@ mod tests {
         Filter::parse(text).expect("a filter")
     }
 
-    /// Delivers what `leaver` of the group has left behind; returns how many copies were given up.
+    /// Redelivers what `leaver` of the group has left behind; returns the number of copies lost.
     fn redeliver(scene: &Scene, lines: &str) -> u64 {
         let before = scene.dispatch.withdrawn();
         let (group, topic) = (Arc::from("$share/g/a"), Topic::parse("a").expect("a topic"));
@@ -349,7 +350,7 @@ mod tests {
         scene.add(&[("a", "1"), ("a", "2"), ("a", "3")]);
         leaver.close();
         scene.deliver();
-        // The other's own part came later in the batch.
+        // The other member's own part came later in the batch.
         assert_eq!(
             (leavers.taken(), others.taken()),
             ("".into(), "a 1;a 3;a 2;".into())

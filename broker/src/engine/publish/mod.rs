@@ -1,12 +1,12 @@
-//! A publisher's side of the engine: what one batch of messages holds for each subscriber.
+//! The publisher's side of the engine: routes a batch of messages and delivers it to the subscribers.
 //!
-//! The client tells for each message of a batch where it is and what its topic is; at the end of the
-//! batch every subscriber gets, in one delivery, all that is for it. Routes are remembered per topic, and
-//! equal sets of subscribers are recognised as one audience, so that messages that follow one another
-//! and go to the same clients are handed over as one run. Only the engine knows a [`Dispatch`].
+//! The client adds each message of a batch with its place and topic; at the end of the batch every
+//! subscriber receives all its messages in one delivery. Routes are cached by topic, and equal sets of
+//! subscribers share one audience, so that consecutive messages to the same clients are delivered as
+//! one run. Only the engine uses [`Dispatch`].
 //!
-//! What was published is counted beside the remembered routes, in plain numbers, and handed in when
-//! the client says so: see [`Dispatch::hand_in`].
+//! Published messages are counted beside the cached routes, in plain integers, and reported when the
+//! client says so: see [`Dispatch::hand_in`].
 
 mod batch;
 mod delivery;
@@ -33,14 +33,14 @@ pub(crate) use batch::Place;
 use batch::{Batch, Segment, To, merged};
 use slot::{Outcome, Slot};
 
-/// Bytes that may be copied together for all subscribers before they are delivered, and that the
-/// buffers for them may take from batch to batch.
+/// Maximum bytes copied for all subscribers before they are delivered, and maximum capacity of the
+/// buffers for them that is kept between batches.
 const GATHERED_BYTES: usize = 1024 * 1024;
 
-/// Entries of old audiences that may be held before all is forgotten.
+/// Maximum entries of unused audiences before the whole cache is cleared.
 const STALE_ENTRIES: usize = 4096;
 
-/// Entries of audiences that may be held at all.
+/// Maximum entries of all audiences.
 const MOST_ENTRIES: usize = 1024 * 1024;
 
 /// The messages of one publisher on their way to outboxes.
@@ -50,37 +50,37 @@ pub(crate) struct Dispatch {
     /// The number of the client.
     publisher: u64,
     cache: RouteCache,
-    /// Where the topic of the last message is in the cache.
+    /// The position of the last message's topic in the cache.
     place: usize,
-    /// Messages that followed it and are not counted there yet.
+    /// Messages on that topic since then that are not counted there yet.
     repeats: u64,
-    /// When the batch at hand came, or one not long before.
+    /// When the current batch arrived, or one shortly before.
     now: Moment,
     slots: Vec<Slot>,
     slot_of: HashMap<u64, u32, RandomState>,
     audiences: Vec<Audience>,
     audience_of: HashMap<Arc<[u32]>, u32, RandomState>,
-    /// Entries of all audiences.
+    /// Number of entries of all audiences.
     entries: usize,
-    /// Entries of audiences that some topic no longer has.
+    /// Number of entries of audiences that no longer belong to a topic.
     stale: usize,
     batch: Batch,
-    /// What buffers for copies take, which slots keep from batch to batch.
+    /// Capacity of the copy buffers that slots keep between batches.
     scratch: usize,
     outcome: Outcome,
 }
 
-/// A set of subscribers that some topic has, by their slots.
+/// The subscribers of a topic, as slots.
 struct Audience {
     slots: Arc<[u32]>,
 }
 
-/// What became of a message.
+/// The result of adding a message.
 #[derive(Clone, Copy)]
 pub(crate) struct Added {
-    /// Copies made of it.
+    /// Number of copies made of it.
     pub(crate) copies: u64,
-    /// The next message on the same topic may be added by [`Dispatch::repeat`].
+    /// The next message on the same topic may be added with [`Dispatch::repeat`].
     pub(crate) repeatable: bool,
 }
 
@@ -106,29 +106,29 @@ impl Dispatch {
         }
     }
 
-    /// The same, for the client with this number.
+    /// Sets the number of the publishing client.
     pub(crate) fn of(mut self, publisher: u64) -> Self {
         self.publisher = publisher;
         self
     }
 
-    /// From now on the messages are of the client with this number.
+    /// Sets the number of the publishing client.
     pub(crate) fn set_publisher(&mut self, publisher: u64) {
         self.publisher = publisher;
     }
 
-    /// How many copies so far could not be handed over, because their subscriber had left or
+    /// The total number of copies that were not delivered because their subscriber had left or
     /// unsubscribed meanwhile.
     pub(crate) fn withdrawn(&self) -> u64 {
         self.outcome.withdrawn.get()
     }
 
-    /// Whether some subscriber wants to be waited for.
+    /// Whether a subscriber wants backpressure.
     pub(crate) fn wants_backpressure(&mut self) -> bool {
         !self.outcome.slow_subscribers.get_mut().is_empty()
     }
 
-    /// The subscribers that want to be waited for, once each.
+    /// The subscribers that want backpressure, without duplicates.
     pub(crate) fn take_slow_subscribers(&mut self) -> Vec<Subscriber> {
         let mut slow_subscribers = mem::take(self.outcome.slow_subscribers.get_mut());
         slow_subscribers.sort_unstable_by_key(|each| each.id());
@@ -136,9 +136,9 @@ impl Dispatch {
         slow_subscribers
     }
 
-    /// Adds a message that is in the read buffer, if its topic is known already. `buffer` is all of it,
-    /// the ranges count from its beginning.
-    // Out of line, so that the loop over lines that only repeat a topic stays small.
+    /// Adds a message in the read buffer, if its route is cached. `buffer` is the whole read buffer,
+    /// and the ranges are relative to it.
+    // Out of line, so that the loop over lines that repeat a topic stays small.
     #[inline(never)]
     pub(crate) fn add_known(
         &mut self,
@@ -152,7 +152,7 @@ impl Dispatch {
         Some(self.add_to(known, Place::Buffer, topic, bytes, PublishOptions::LINE))
     }
 
-    /// The same for one that is beside the read buffer.
+    /// The same for a message beside the read buffer.
     pub(crate) fn add_known_beside(
         &mut self,
         topic: Range<usize>,
@@ -167,7 +167,7 @@ impl Dispatch {
         Some(self.add_to(known?, Place::Beside, topic, bytes, options))
     }
 
-    /// Adds any message. `topic` and `bytes` are ranges of the place.
+    /// Adds any message. `topic` and `bytes` are ranges in `place`.
     pub(crate) fn add(
         &mut self,
         name: Topic<'_>,
@@ -185,7 +185,7 @@ impl Dispatch {
         self.add_to(known, place, topic, bytes, options)
     }
 
-    /// Adds the message that follows the last one in its place and has the same topic.
+    /// Adds the message that follows the last one in its place, on the same topic.
     #[inline]
     pub(crate) fn repeat(&mut self, end: usize) -> u64 {
         self.repeats += 1;
@@ -198,12 +198,13 @@ impl Dispatch {
         self.batch.copies
     }
 
-    /// Where messages are put that are not in the read buffer in the form in which they must leave.
+    /// The buffer for messages that cannot leave as they are in the read buffer.
     pub(crate) fn beside(&mut self) -> &mut Vec<u8> {
         &mut self.batch.beside
     }
 
-    /// Delivers what was added; returns to how many subscribers. `buffer` is all of the read buffer.
+    /// Delivers the added messages; returns the number of subscribers. `buffer` is the whole read
+    /// buffer.
     pub(crate) fn deliver(&mut self, buffer: &[u8]) -> usize {
         if self.batch.segments.is_empty() {
             self.batch.beside.clear();
@@ -231,8 +232,8 @@ impl Dispatch {
         sends
     }
 
-    /// The same, when nothing else needs the handled part of the read buffer. If a subscriber must wait
-    /// for bytes that make up nearly all of it, the buffer itself is kept for that subscriber.
+    /// The same, when nothing else needs the handled part of the read buffer. If a subscriber must
+    /// queue nearly all of it, the buffer itself is kept instead of a copy.
     pub(crate) fn deliver_last(&mut self, buffer: &mut ReadBuffer) {
         if !self.is_worth_keeping(buffer) {
             let sends = self.deliver(buffer.bytes());
@@ -255,7 +256,8 @@ impl Dispatch {
         self.batch.beside.clear();
     }
 
-    /// Whether the batch is one run of nearly all the read buffer, and not every subscriber can take it now.
+    /// Whether the batch is one run of nearly the whole read buffer, and some subscriber cannot take it
+    /// now.
     fn is_worth_keeping(&self, buffer: &ReadBuffer) -> bool {
         let (Some(first), Some(last)) = (self.batch.segments.first(), self.batch.segments.last())
         else {
@@ -274,7 +276,7 @@ impl Dispatch {
             && merged(&self.batch.segments).len() == 1
     }
 
-    /// What it keeps for gathering from batch to batch, in bytes.
+    /// Bytes of capacity kept for gathering between batches.
     pub(crate) fn scratch(&self) -> usize {
         self.scratch
     }
@@ -289,8 +291,7 @@ impl Dispatch {
         self.scratch = 0;
     }
 
-    /// Forgets all routes, which keep the outboxes of clients that have left. Only between
-    /// batches.
+    /// Clears the cached routes, which keep the outboxes of disconnected clients. Only between batches.
     pub(crate) fn forget(&mut self) {
         debug_assert!(self.batch.segments.is_empty());
         self.abandon();
@@ -306,9 +307,9 @@ impl Dispatch {
         self.outcome.withdrawn.set(withdrawn);
     }
 
-    /// What is remembered of a topic, if it still holds. The message at hand is counted there.
-    // With this inside `add_known`, and that out of the way of those that only repeat a topic, both
-    // take the fewest instructions.
+    /// The cached route of a topic, if it is current. Counts the message there.
+    // Inlined into `add_known`, which is itself out of line: together they take the fewest
+    // instructions.
     #[inline(always)]
     fn known(&mut self, name: &[u8], hash: u64) -> Option<Known> {
         let (place, item) = self.cache.get(name, hash)?;
@@ -320,7 +321,7 @@ impl Dispatch {
         Some(item.known.clone())
     }
 
-    /// Asks the router, and remembers what it says.
+    /// Asks the router for a route and caches it.
     fn look_up(&mut self, name: Topic<'_>, hash: u64) -> Known {
         let mut route = self.router.route(name, hash);
         let mut count = TopicCount::new(mem::take(&mut route.counters));
@@ -343,23 +344,24 @@ impl Dispatch {
         known
     }
 
-    /// Takes out when the batch came and how many of its copies have left at once.
+    /// The arrival time of the batch, and the number of its copies that were sent without queueing;
+    /// resets the number.
     pub(crate) fn take_direct(&self) -> (Moment, u64) {
         (self.now, self.outcome.direct.take())
     }
 
-    /// A batch has come.
+    /// Sets the arrival time of a new batch.
     pub(crate) fn set_now(&mut self, now: Moment) {
         self.now = now;
     }
 
-    /// On how many topics there may be something to hand in.
+    /// Number of topics that may have counts to report.
     pub(crate) fn topics(&self) -> u64 {
         self.cache.len() as u64
     }
 
-    /// Hands in what was published since the last time: to the table of topics, and to the counters of
-    /// the filters that matched.
+    /// Reports the counts since the last time: to the topic statistics, and to the counters of the
+    /// filters that matched.
     #[inline(never)]
     pub(crate) fn hand_in(&mut self) {
         self.count_repeats();
@@ -369,7 +371,7 @@ impl Dispatch {
         }
     }
 
-    /// Counts messages that followed the last one with its topic. Out of line, where it is rare.
+    /// Counts messages on the last topic. Out of line, because it is rare.
     #[inline(never)]
     fn count_repeats(&mut self) {
         let repeats = mem::take(&mut self.repeats);
@@ -385,7 +387,7 @@ impl Dispatch {
         }
         if self.batch.segments.is_empty() {
             // Read before any route of the batch is looked up or found current: a subscription that
-            // ends after that moves it.
+            // ends later increments it.
             self.batch.unsubscribe_epoch = self.router.unsubscribe_epoch();
         }
     }
@@ -420,7 +422,7 @@ impl Dispatch {
         }
     }
 
-    /// One member of each group gets the message, unless it gets a copy anyway.
+    /// Chooses one member of each group. If that client receives a copy already, it receives no second.
     fn add_to_groups(
         &mut self,
         groups: &[Arc<Group>],
@@ -468,7 +470,7 @@ impl Dispatch {
     }
 }
 
-/// Hands in what was counted with one topic.
+/// Reports the counts of one topic.
 fn hand_in(item: &mut Item, audiences: &[Audience], topic_stats: &TopicStats, now: Moment) {
     let count = &mut item.count;
     let messages = mem::take(&mut count.messages);
@@ -481,7 +483,7 @@ fn hand_in(item: &mut Item, audiences: &[Audience], topic_stats: &TopicStats, no
     topic_stats.add(&item.name, messages, copies, now);
 }
 
-/// The number of a subscriber in this dispatch.
+/// The slot of a subscriber.
 fn slot(
     slots: &mut Vec<Slot>,
     slot_of: &mut HashMap<u64, u32, RandomState>,
@@ -531,7 +533,7 @@ mod tests {
             (outbox, sink)
         }
 
-        /// Adds `<topic> <text>;` for each pair; returns the copies made.
+        /// Adds `<topic> <text>;` for each pair; returns the number of copies.
         pub(super) fn add(&mut self, messages: &[(&str, &str)]) -> u64 {
             let mut copies = 0;
             for (topic, text) in messages {
@@ -617,7 +619,7 @@ mod tests {
     }
 
     #[test]
-    fn who_unsubscribes_within_a_batch_gets_nothing_more_of_it() {
+    fn a_client_that_unsubscribes_within_a_batch_gets_nothing_more_of_it() {
         let mut scene = Scene::new();
         let (leaver, leavers) = scene.subscriber(1, &["a", "b"]);
         let (_other, others) = scene.subscriber(2, &["a"]);
@@ -659,7 +661,7 @@ mod tests {
 
     #[test]
     fn what_a_leaving_member_does_not_take_waits_for_the_others_if_all_are_busy() {
-        // Members with nothing waiting were asked first, and the leaver is always such a one.
+        // Members with an empty queue were asked first, and the leaver is always such a one.
         let mut scene = Scene::new();
         let (leaver, leavers) = scene.subscriber(1, &["$share/g/a"]);
         let (busy, _) = outbox(2, 100, 0);

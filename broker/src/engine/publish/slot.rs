@@ -1,4 +1,4 @@
-//! A subscriber of a publisher, what a batch holds for it, and what became of that.
+//! A subscriber of a publisher, its part of the batch, and the result of the delivery.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -8,40 +8,40 @@ use crate::engine::outbox::queue::COPY_BELOW_BYTES;
 use crate::engine::outbox::run::{PublishOptions, Run};
 use crate::engine::routing::subscribers::Subscriber;
 
-/// What became of copies, for the end of the batch.
+/// Counts of the batch's deliveries.
 #[derive(Default)]
 pub(super) struct Outcome {
-    /// Copies whose subscriber had left or unsubscribed when they came.
+    /// Copies whose subscriber had left or unsubscribed before delivery.
     pub(super) withdrawn: Cell<u64>,
-    /// Copies of this batch that left at once.
+    /// Copies of this batch that were sent without queueing.
     pub(super) direct: Cell<u64>,
-    /// Subscribers that want their publishers to wait for them.
+    /// Subscribers that want backpressure.
     pub(super) slow_subscribers: RefCell<Vec<Subscriber>>,
 }
 
-/// A subscriber, and what the batch holds for it.
+/// A subscriber, and its part of the batch.
 pub(super) struct Slot {
     pub(super) outbox: Subscriber,
     pub(super) pieces: Vec<Piece>,
     pub(super) copied: Vec<u8>,
-    /// What `copied` takes, as counted in the scratch of all.
+    /// The capacity of `copied`, as counted in the total of all slots.
     pub(super) counted: usize,
 }
 
 pub(super) enum Piece {
-    /// The next bytes of what was copied; with `share` they are for one member of that group.
+    /// The next bytes of `copied`; with `share` they are for one member of that group.
     Copied {
         bytes: usize,
         messages: u64,
         options: PublishOptions,
         share: Option<Arc<str>>,
     },
-    /// A run of the batch, by its number.
+    /// A run of the batch, by its index.
     Run(usize),
 }
 
 impl Slot {
-    /// Adds a run; returns how many bytes that copied.
+    /// Adds a run; returns the number of bytes copied.
     pub(super) fn add(&mut self, number: usize, run: &Run<'_>) -> usize {
         let len = run.bytes().len();
         if len >= COPY_BELOW_BYTES {
@@ -73,7 +73,7 @@ impl Slot {
 }
 
 impl Outcome {
-    /// Delivers, and notes a subscriber that wants to be waited for. Returns false if it is gone.
+    /// Delivers, and notes a subscriber that wants backpressure. Returns false if it is gone.
     pub(super) fn hand(
         &self,
         outbox: &Subscriber,

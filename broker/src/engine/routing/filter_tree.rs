@@ -1,7 +1,7 @@
-//! Filters with wildcards, as a tree of levels, and which of them match a topic.
+//! Filters with wildcards, as a tree of levels that finds the filters that match a topic.
 //!
-//! The nodes lie in one vector and know each other by number, so no walk recurses: neither a deep
-//! filter nor the end of a large tree needs stack.
+//! Nodes are stored in one vector and refer to each other by index, so no walk recurses: neither a deep
+//! filter nor dropping a large tree needs stack.
 
 use std::collections::HashMap;
 use std::mem;
@@ -14,10 +14,10 @@ use crate::engine::routing::subscribers::{Counters, Group, Subscriber, Subscribe
 
 const ROOT: usize = 0;
 
-/// The filters that are not the name of one topic.
+/// All filters with wildcards.
 pub(crate) struct FilterTree {
     nodes: Vec<Node>,
-    /// Numbers of nodes that are not in the tree at present.
+    /// Indices of unused nodes.
     free: Vec<usize>,
 }
 
@@ -28,7 +28,7 @@ struct Node {
     children: HashMap<Box<str>, usize, RandomState>,
     /// The child for `+`.
     plus: Option<usize>,
-    /// The subscribers of the filter that ends here.
+    /// The subscribers of the filter that ends at this node.
     entry: Subscribers,
 }
 
@@ -52,8 +52,8 @@ impl FilterTree {
         self.nodes[at].entry.insert(subscriber, filter);
     }
 
-    /// Takes a subscriber away from a filter, and with the last one the filter. What is returned is the
-    /// old tree if nothing is left of it, to be dropped when no lock is held.
+    /// Removes a subscriber from a filter, and an unused filter from the tree. If the tree becomes
+    /// empty, returns the old one, to be dropped without a lock.
     pub(crate) fn remove(&mut self, filter: Filter<'_>, id: u64) -> Option<Self> {
         let mut at = ROOT;
         for level in filter.pattern().split('/') {
@@ -76,13 +76,13 @@ impl FilterTree {
             self.free.push(at);
             at = parent;
         }
-        // All nodes are free now, and there may be a million of them: a new tree gives them back.
+        // All nodes are unused now, and there may be a million of them: a new tree releases them.
         self.nodes[ROOT]
             .is_empty()
             .then(|| mem::replace(self, Self::new()))
     }
 
-    /// What is known of a filter.
+    /// The subscribers of a filter.
     pub(crate) fn entry(&self, filter: Filter<'_>) -> Option<&Subscribers> {
         let mut levels = filter.pattern().split('/');
         let at = levels.try_fold(ROOT, |at, level| self.child(at, level))?;
@@ -110,7 +110,7 @@ impl FilterTree {
         let mut open = vec![(ROOT, 0)];
         while let Some((at, depth)) = open.pop() {
             let node = &self.nodes[at];
-            // In the first level a wildcard does not see a topic that begins with `$` [MQTT-4.7.2-1].
+            // In the first level a wildcard does not match a topic that begins with `$` [MQTT-4.7.2-1].
             let wildcards = depth > 0 || !topic.is_hidden();
             // `#` matches the level above it and all below [MQTT-4.7.1-2] (3.1.1) [MQTT-4.7.1-1] (5.0).
             if wildcards && let Some(&hash) = node.children.get("#") {
@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(ids(&tree, "a/x/c"), [1], "what is below stays");
         assert!(tree.remove(parsed("a/b/#"), 1).is_none());
         assert_eq!(ids(&tree, "a/b/x/y"), [0; 0]);
-        // Nodes that are free are taken again before there are more.
+        // Unused nodes are used again before new ones are added.
         for filter in ["a/+/b", "a/b/#"] {
             tree.insert(parsed(filter), &one);
         }

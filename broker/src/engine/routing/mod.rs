@@ -1,4 +1,4 @@
-//! Which subscribers a topic has: subscriptions, filters with wildcards, and remembered routes.
+//! Routing: subscriptions, filters with wildcards, and the route cache of publishers.
 
 pub(crate) mod filter_tree;
 pub(crate) mod route_cache;

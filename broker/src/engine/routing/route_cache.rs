@@ -1,52 +1,53 @@
-//! The routes a publisher has used lately, by topic: a table of small buckets that grows while the
-//! publisher goes round more topics than it has places. With each route stands what was published on
-//! its topic and has not been handed in yet.
+//! A publisher's recent routes by topic: a table of small buckets that grows while the publisher uses
+//! more topics than it has entries. Each route is stored with the counts of its topic that have not
+//! been reported yet.
 
 use std::sync::Arc;
 
 use crate::engine::routing::router::Versions;
 use crate::engine::routing::subscribers::{Counters, Group};
 
-/// Places in a bucket. Their hashes fit into half a cache line.
+/// Entries in a bucket. Their hashes fit into half a cache line.
 const WAYS: usize = 4;
 
 const FIRST_BUCKETS: usize = 4;
 
-/// A publisher that goes round more topics than four times this asks the router for most.
+/// Maximum buckets. A publisher with more than four times as many topics asks the router for most
+/// messages.
 const MOST_BUCKETS: usize = 8 * 1024;
 
-/// What a publisher remembers of a route.
+/// A cached route.
 #[derive(Clone)]
 pub(crate) struct Known {
     pub(crate) versions: Versions,
-    /// The number of the audience.
+    /// The index of the audience.
     pub(crate) audience: u32,
     pub(crate) groups: Option<Arc<[Arc<Group>]>>,
 }
 
 #[derive(Default)]
 pub(crate) struct RouteCache {
-    /// Hashes of the topics at the same place in `items`; zero where there is none.
+    /// Hashes of the topics at the same position in `items`; zero if there is none.
     hashes: Vec<[u64; WAYS]>,
     items: Vec<[Option<Item>; WAYS]>,
     len: usize,
-    /// Items that took another topic's place since the table last grew.
+    /// Number of items that replaced another topic since the table last grew.
     conflicts: usize,
 }
 
-/// A topic that is remembered.
+/// A cached topic.
 pub(crate) struct Item {
     pub(crate) name: Box<str>,
     pub(crate) known: Known,
     pub(crate) count: TopicCount,
 }
 
-/// What was published on a topic and has not been handed in yet.
+/// The counts of a topic that have not been reported yet.
 pub(crate) struct TopicCount {
     pub(crate) messages: u64,
-    /// Copies for members of groups. Besides them each message had one for each of the audience.
+    /// Copies for members of groups. Besides these, each message has one copy for each of the audience.
     pub(crate) shared: u64,
-    /// Of the filters that match.
+    /// The counters of the matching filters.
     pub(crate) counters: Counters,
 }
 
@@ -61,7 +62,7 @@ impl TopicCount {
 }
 
 impl RouteCache {
-    /// What is known of the topic `name` with this hash, which may be out of date, and its place.
+    /// The cached route of topic `name` with this hash, which may be outdated, and its position.
     #[inline]
     pub(crate) fn get(&mut self, name: &[u8], hash: u64) -> Option<(usize, &mut Item)> {
         let bucket = hash as usize & self.hashes.len().wrapping_sub(1);
@@ -76,23 +77,23 @@ impl RouteCache {
         }
     }
 
-    /// The topic in this place, if nothing has been inserted since it was told.
+    /// The topic at this position, if nothing was inserted since the position was returned.
     pub(crate) fn at(&mut self, place: usize) -> Option<&mut Item> {
         self.items.get_mut(place / WAYS)?[place % WAYS].as_mut()
     }
 
-    /// How many topics are known.
+    /// Number of cached topics.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// All that is known.
+    /// All cached topics.
     pub(crate) fn items(&mut self) -> impl Iterator<Item = &mut Item> {
         self.items.iter_mut().flatten().flatten()
     }
 
-    /// Remembers a route. Returns its place, and what had to make room: what was known of the same
-    /// topic, or of another.
+    /// Caches a route. Returns its position, and the item it replaced: of the same topic, or of
+    /// another.
     pub(crate) fn insert(
         &mut self,
         name: &str,

@@ -1,13 +1,13 @@
-//! Which outboxes want which topic: subscribe, unsubscribe, and the way to all of them.
+//! The registry of subscriptions: from topics to the outboxes of subscribers.
 //!
-//! Filters without wildcards are in a sharded map, those with wildcards in a tree. A publisher
-//! remembers the [`Route`] of a topic and asks [`Router::is_current`] before it uses it again:
-//! every change of a subscription raises one version of many, so that a SUBSCRIBE to one topic does
-//! not make publishers to the others ask anew.
+//! Filters without wildcards are in a sharded map, those with wildcards in a tree. A publisher caches
+//! the [`Route`] of a topic and calls [`Router::is_current`] before it uses it again. Each change of a
+//! subscription increments one of many versions, so that a SUBSCRIBE to one topic does not outdate the
+//! routes of others.
 //!
-//! What publishers may rely on is in `docs/internals.md` (Subscriptions). Each lock of the router is
-//! taken alone and let go before the next; the lock of an outbox may be held meanwhile, never the other
-//! way round.
+//! `docs/internals.md` (Subscriptions) lists the guarantees for publishers. Each lock of the router
+//! is taken alone and released before the next. An outbox may be locked meanwhile, never the other way
+//! round.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -23,8 +23,8 @@ use crate::sync::{AtomicU64, Ordering, RwLock};
 
 const SHARDS: usize = 64;
 
-/// How many versions there are. With many more than there are publishers and subscribers at work at
-/// one time, a version is hardly ever raised for another topic's sake.
+/// Number of versions. With many more than there are active publishers and subscribers, a version is
+/// hardly ever incremented for another topic.
 const VERSIONS: usize = 4096;
 
 /// The subscriptions of a broker.
@@ -32,34 +32,35 @@ pub(crate) struct Router {
     hasher: RandomState,
     exact: Box<[RwLock<ExactShard>]>,
     wild: RwLock<FilterTree>,
-    /// Raised after each change of a filter, each by the hash of what its topics begin with: an exact
-    /// filter's is the topic, one with wildcards has its [`stem`].
+    /// Incremented after each change of a filter; the index is the hash of an exact filter's topic, or
+    /// of the [`stem`] of a filter with wildcards.
     versions: Box<[AtomicU64]>,
-    /// Raised after each change of a filter that begins with a wildcard.
+    /// Incremented after each change of a filter that begins with a wildcard.
     wild_version: AtomicU64,
-    /// Unsubscribe epoch of all clients: raised before an UNSUBACK is sent.
+    /// Unsubscribe epoch of all clients, incremented before an UNSUBACK is sent.
     unsubscribe_epoch: AtomicU64,
 }
 
 type ExactShard = HashMap<Box<str>, Subscribers, RandomState>;
 
-/// The subscribers of one topic, as of the moment it was looked up.
+/// The subscribers of one topic at the time of the lookup.
 pub(crate) struct Route {
-    /// One entry a client, sorted by the number of its connection.
+    /// One entry for each client, sorted by the number of its connection.
     pub(crate) subscribers: Arc<[Subscriber]>,
-    /// Each gives every message to one of its members.
+    /// Each group receives every message once, through one of its members.
     pub(crate) groups: Arc<[Arc<Group>]>,
-    /// Of all filters that match; publishers add to them now and then.
+    /// The counters of all matching filters; publishers add to them now and then.
     pub(crate) counters: Counters,
     versions: Versions,
 }
 
-/// When a route was looked up.
+/// The versions at the time of a lookup.
 #[derive(Clone, Copy)]
 pub(crate) struct Versions {
-    /// Of the versions that concern it. They only ever rise, so the sum is the same if they all are.
+    /// The sum of the versions that concern the route. They only rise, so an equal sum means equal
+    /// versions.
     sum: u64,
-    /// Where those of its first level and its first two are.
+    /// The indices of the versions for the topic's first level and for its first two.
     stems: [u16; 2],
 }
 
@@ -78,8 +79,8 @@ impl Router {
         }
     }
 
-    /// From now on `subscriber` gets what `filter` matches: a publisher that asks after this has returned
-    /// finds it.
+    /// Adds `subscriber` to `filter`. A publisher that looks up a matching topic after this has
+    /// returned finds it.
     pub(crate) fn subscribe(&self, filter: Filter<'_>, subscriber: &Subscriber) {
         if filter.is_exact() {
             let pattern = filter.pattern();
@@ -93,26 +94,25 @@ impl Router {
                     shard.insert(pattern.into(), entry);
                 }
             }
-            // Raised after the list has changed, never before: a publisher that reads the new version
-            // (Acquire in `sum`) finds the new list, and one that has looked up the old list has the old
-            // version. Held by the model check who_has_subscribed_gets_all_from_then_on.
+            // Incremented after the list has changed, never before: a publisher that reads the new
+            // version (Acquire in `sum`) finds the new list, and one that has looked up the old list
+            // has the old version. Checked by the model check a_subscriber_gets_all_from_then_on.
             self.version(hash).fetch_add(1, Ordering::Release);
         } else {
             self.wild.write().insert(filter, subscriber);
-            // As above. The lock is let go before: a look-up in between finds the new tree and remembers
+            // As above. The lock is released before: a lookup in between finds the new tree and stores
             // the old version, so it is made once more than needed.
             self.wild_version_of(filter).fetch_add(1, Ordering::Release);
         }
     }
 
-    /// From now on `subscriber` gets nothing for this filter. A publisher that has looked up the route
-    /// before finds both epochs raised, the client's and the router's, when it holds the outbox's lock
-    /// after the UNSUBACK.
+    /// Removes `subscriber` from `filter`. A publisher that has looked up the route before finds both
+    /// epochs incremented, the client's and the router's, when it locks the outbox after the UNSUBACK.
     pub(crate) fn unsubscribe(&self, filter: Filter<'_>, subscriber: &Subscriber) {
         self.forget(filter, subscriber.id());
-        // Both epochs rise after the lists have changed and before the caller answers. Raised earlier, a
-        // publisher could read the new epoch, look up the old list, and find the epoch unchanged when it
-        // delivers after the UNSUBACK [MQTT-3.10.4-2]. Held by the model check
+        // Both epochs are incremented after the lists have changed and before the caller answers. If it
+        // were earlier, a publisher could read the new epoch, look up the old list, and find the epoch
+        // unchanged when it delivers after the UNSUBACK [MQTT-3.10.4-2]. Checked by the model check
         // a_suback_comes_first_and_nothing_follows_an_unsuback.
         subscriber
             .unsubscribe_epoch()
@@ -121,8 +121,8 @@ impl Router {
         self.unsubscribe_epoch.fetch_add(1, Ordering::Release);
     }
 
-    /// The same for a client whose outbox is closed. No epoch rises: under the outbox's lock a publisher
-    /// finds it closed.
+    /// The same for a client whose outbox is closed. No epoch is needed: under the outbox's lock a
+    /// publisher finds it closed.
     pub(crate) fn forget(&self, filter: Filter<'_>, id: u64) {
         if filter.is_exact() {
             let pattern = filter.pattern();
@@ -141,19 +141,19 @@ impl Router {
             self.version(hash).fetch_add(1, Ordering::Release);
         } else {
             let old = self.wild.write().remove(filter, id);
-            // After the tree, as in `subscribe`. An old tree may have a million nodes: it is dropped when
-            // its lock is let go and publishers have been told.
+            // After the tree, as in `subscribe`. An old tree may have a million nodes: it is dropped
+            // when the lock is released and publishers can see the version.
             self.wild_version_of(filter).fetch_add(1, Ordering::Release);
             drop(old);
         }
     }
 
-    /// All subscribers of `topic` now, connected or away [MQTT-4.5.0-1]. `hash` is [`Router::hash`] of its
+    /// All subscribers of `topic`, connected or not [MQTT-4.5.0-1]. `hash` is [`Router::hash`] of its
     /// name.
     pub(crate) fn route(&self, topic: Topic<'_>, hash: u64) -> Route {
-        // Read first: what changes during the look-up makes the route old, not wrong. The tree and the
-        // shard are looked at one after the other, so they may be of different moments; then a version
-        // has been raised meanwhile, and the next publish asks again.
+        // Read first: a change during the lookup makes the route outdated, not wrong. The tree and the
+        // shard are read one after the other, so they may be of different moments; then a version has
+        // been incremented meanwhile, and the next publish asks again.
         let stems = self.stems(topic.as_str());
         let versions = Versions {
             sum: self.sum(hash, stems),
@@ -174,7 +174,7 @@ impl Router {
             Some(entry) if subscribers.is_empty() => entry.shared_plain(),
             _ => {
                 subscribers.extend_from_slice(entry.map_or(&[], Subscribers::plain));
-                // One copy for a client, however many of its filters match.
+                // One copy for each client, however many of its filters match.
                 subscribers.sort_unstable_by_key(|each| each.id());
                 subscribers.dedup_by_key(|each| each.id());
                 subscribers.into()
@@ -188,7 +188,7 @@ impl Router {
         }
     }
 
-    /// How many subscribers a filter has, and how many messages have matched it since it has.
+    /// The number of subscribers of a filter, and of messages that matched since it has any.
     pub(crate) fn figures(&self, filter: Filter<'_>) -> (usize, u64) {
         if filter.is_exact() {
             let pattern = filter.pattern();
@@ -202,20 +202,20 @@ impl Router {
         }
     }
 
-    /// Whether a route with these versions, for a topic with this hash, is still the one.
+    /// Whether a route with these versions, for a topic with this hash, is current.
     #[inline]
     pub(crate) fn is_current(&self, versions: Versions, hash: u64) -> bool {
         self.sum(hash, versions.stems) == versions.sum
     }
 
-    /// Raised before any client is told that a subscription has ended. A publisher reads it, then makes
-    /// sure of its routes; if it finds the same number under the lock of an outbox, nothing that it
-    /// delivers there follows an UNSUBACK.
+    /// The epoch, incremented before any client is told that a subscription has ended. A publisher
+    /// reads it, and then validates its routes; if it finds the same epoch after locking an outbox, no
+    /// message it delivers there follows an UNSUBACK.
     #[inline]
     pub(crate) fn unsubscribe_epoch(&self) -> u64 {
-        // Acquire, for the reading at the beginning of a batch: the look-ups after it must find the lists
-        // from which the filter has gone. The reading under the lock of an outbox sees a raised epoch
-        // anyway, because its UNSUBACK went through the same lock.
+        // Acquire, for the read at the beginning of a batch: the lookups after it must find the lists
+        // without the removed filter. The read under the lock of an outbox sees a raised epoch anyway,
+        // because the UNSUBACK was sent under the same lock.
         self.unsubscribe_epoch.load(Ordering::Acquire)
     }
 
@@ -226,18 +226,18 @@ impl Router {
 
     #[inline]
     fn sum(&self, hash: u64, stems: [u16; 2]) -> u64 {
-        // Acquire pairs with Release in `subscribe` and `forget`: a publisher that sees a version raised
-        // finds the list changed. The four need not be of one moment, because each only rises: if one has risen since,
-        // so has the sum.
+        // Acquire pairs with Release in `subscribe` and `forget`: a publisher that sees an incremented
+        // version finds the changed list. The four need not be of one moment, because each only rises:
+        // if one has risen since, so has the sum.
         let [one, two] = stems.map(|at| self.versions[usize::from(at)].load(Ordering::Acquire));
         let exact = self.version(hash).load(Ordering::Acquire);
         let wild = self.wild_version.load(Ordering::Acquire);
-        // It may wrap: that different versions have one sum would take 2^64 subscriptions in between.
+        // It may wrap: equal sums of different versions would take 2^64 subscriptions in between.
         exact.wrapping_add(wild).wrapping_add(one).wrapping_add(two)
     }
 
-    /// The versions of the filters with wildcards that may match a topic: those whose stem is its first
-    /// level, and those whose stem is its first two.
+    /// The indices of the versions of filters with wildcards that may match a topic: by its first
+    /// level, and by its first two.
     fn stems(&self, topic: &str) -> [u16; 2] {
         let mut ends = memchr_iter(b'/', topic.as_bytes());
         let one = ends.next().unwrap_or(topic.len());
@@ -257,14 +257,14 @@ impl Router {
         &self.versions[hash as usize % VERSIONS]
     }
 
-    /// By bits in the middle of the hash: the map of a shard takes the low and the high ones, which have to
-    /// differ among its topics.
+    /// Selects by middle bits of the hash, because the map of a shard uses the low and the high ones,
+    /// which have to differ among its topics.
     fn shard(&self, hash: u64) -> &RwLock<ExactShard> {
         &self.exact[(hash >> 32) as usize % SHARDS]
     }
 }
 
-/// The levels before the first wildcard, at most two: with them begins every topic that matches.
+/// The levels before the first wildcard, at most two; every matching topic begins with them.
 fn stem(pattern: &str) -> Option<&str> {
     let literal = pattern
         .split('/')
@@ -280,14 +280,14 @@ impl Route {
         self.subscribers.is_empty() && self.groups.is_empty()
     }
 
-    /// Whether `id` is among those that get every message.
+    /// Whether client `id` receives every message.
     pub(crate) fn reaches(&self, id: u64) -> bool {
         self.subscribers
             .binary_search_by_key(&id, |each| each.id())
             .is_ok()
     }
 
-    /// Whether `id` is a member of a group that gets them.
+    /// Whether client `id` receives messages, perhaps as a member of a group.
     pub(crate) fn may_reach(&self, id: u64) -> bool {
         self.groups.iter().any(|group| group.has(id))
     }
@@ -379,7 +379,7 @@ mod tests {
                 for name in concerned {
                     assert!(old.contains(name), "{text}: {name} is not old");
                 }
-                // Topics share a version by chance now and then.
+                // Topics sometimes share a version by chance.
                 assert!(old.len() <= concerned.len() + 2, "{text}: {old:?}");
             }
         }

@@ -1,7 +1,7 @@
-//! The subscribers of one filter: plain ones, and groups that share.
+//! The subscribers of one filter: plain ones, and groups with a shared subscription.
 //!
-//! A group changes by being replaced, so that publishers go on with the one that they have looked up.
-//! Which filters there are is for the router.
+//! A group is immutable: a change replaces it, so that publishers continue with the one they have
+//! looked up. The router stores the filters.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,33 +11,32 @@ use crate::engine::outbox::Outbox;
 use crate::engine::stats::metrics::Counter;
 use crate::sync::{AtomicUsize, Ordering};
 
-/// A client as the router sees it.
+/// A client as seen by the router.
 pub(crate) type Subscriber = Arc<Outbox>;
 
 /// The subscribers of one filter. Lists are sorted by the number of the connection.
 #[derive(Default)]
 pub(crate) struct Subscribers {
     plain: Vec<Subscriber>,
-    /// A copy of `plain` for publishers, made when one asks.
+    /// A copy of `plain` for publishers, made on demand.
     snapshot: OnceLock<Arc<[Subscriber]>>,
-    /// Messages that matched while `plain` had subscribers, made when a publisher first asks.
+    /// Number of messages that matched while `plain` had subscribers; made when a publisher first asks.
     matched: OnceLock<Arc<Counter>>,
     groups: Vec<Arc<Group>>,
 }
 
-/// The members of one shared subscription, of whom each message goes to one. It never changes: a client
-/// that joins or leaves makes a new one.
+/// The members of a shared subscription; each message goes to one of them. Immutable: joining or
+/// leaving makes a new group.
 pub(crate) struct Group {
     /// The whole filter, with its `$share/<name>/`.
     filter: Arc<str>,
     members: Vec<Subscriber>,
     turn: AtomicUsize,
-    /// Messages that matched while the group had members.
+    /// Number of messages that matched while the group had members.
     matched: Arc<Counter>,
 }
 
-/// The counters of the filters that match a topic. Most topics have one at most, which takes no
-/// memory of its own.
+/// The counters of the filters that match a topic. One counter, the usual case, takes no allocation.
 #[derive(Default)]
 pub(crate) struct Counters {
     first: Option<Arc<Counter>>,
@@ -59,7 +58,7 @@ impl Counters {
 }
 
 impl Subscribers {
-    /// Adds a subscriber; one that is there already stays as it is.
+    /// Adds a subscriber, unless it is present.
     pub(crate) fn insert(&mut self, subscriber: &Subscriber, filter: Filter<'_>) {
         match filter.group() {
             None => {
@@ -79,7 +78,7 @@ impl Subscribers {
         }
     }
 
-    /// Takes a subscriber out, if it is there.
+    /// Removes a subscriber, if it is present.
     pub(crate) fn remove(&mut self, id: u64, filter: Filter<'_>) {
         match filter.group() {
             None => {
@@ -114,14 +113,14 @@ impl Subscribers {
         &self.plain
     }
 
-    /// The plain subscribers as a list that can be kept; all publishers get the same one.
+    /// The plain subscribers as a list that all publishers share.
     pub(crate) fn shared_plain(&self) -> Arc<[Subscriber]> {
         self.snapshot
             .get_or_init(|| self.plain.as_slice().into())
             .clone()
     }
 
-    /// Adds the counters of all filters here; publishers count in them what matched.
+    /// Adds the counters of all lists here; publishers count matching messages in them.
     pub(crate) fn collect_counters(&self, counters: &mut Counters) {
         if !self.plain.is_empty() {
             counters.push(self.matched.get_or_init(Arc::default));
@@ -131,7 +130,7 @@ impl Subscribers {
         }
     }
 
-    /// How many subscribers this filter has, and how many messages have matched it.
+    /// The number of subscribers of this filter, and of messages that matched it.
     pub(crate) fn figures(&self, filter: Filter<'_>) -> (usize, u64) {
         match filter.group() {
             None => {
@@ -151,12 +150,12 @@ impl Subscribers {
 }
 
 impl Group {
-    /// What its members have subscribed to.
+    /// The filter that its members have subscribed to.
     pub(crate) fn filter(&self) -> &Arc<str> {
         &self.filter
     }
 
-    /// Whose turn it is: the next member in the round that has nothing waiting, else just the next.
+    /// Chooses the next member in turn whose queue is empty, otherwise the next.
     pub(crate) fn next_member(&self) -> &Subscriber {
         // Relaxed: publishers need different turns, not an order among them.
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
@@ -165,7 +164,7 @@ impl Group {
             .unwrap_or_else(|| &self.members[turn % self.members.len()])
     }
 
-    /// All members, those first that have nothing waiting. For a message whose turn has failed.
+    /// All members, first those with empty queues. For a message that its chosen member did not accept.
     pub(crate) fn members(&self) -> impl Iterator<Item = &Subscriber> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let idle = self.round(turn).filter(|member| !member.seems_blocked());
@@ -235,7 +234,7 @@ mod tests {
         Filter::parse(text).expect("a filter")
     }
 
-    /// A client that takes `room` bytes for now.
+    /// A client whose sink accepts `room` bytes for now.
     fn client(id: u64, room: usize) -> Subscriber {
         outbox(id, 100, room).0
     }

@@ -1,12 +1,10 @@
-//! Who is connected, and the account that each connection keeps of its messages.
+//! The connected clients, and the account of messages that each connection keeps.
 //!
-//! Besides the account a [`ClientRecord`] has what others may ask about a connection: since when it is
-//! there, its name, its session. A session that waits for its client keeps the record of its last
-//! connection.
+//! A [`ClientRecord`] also holds what inquiries show about a connection: its start, its name, its
+//! session. A detached session keeps the record of its last connection.
 //!
-//! A connection's account is written by its own thread alone, at the end of each batch. To add all
-//! of them up at one moment, the batches of all connections are held off for an instant: see
-//! [`Clients::audit`].
+//! A connection's account is written by its own thread alone, at the end of each batch. To add up all
+//! accounts at one moment, the batches of all connections are paused: see [`Clients::audit`].
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -23,26 +21,26 @@ use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::stats::ledger::{Ledger, Totals};
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 
-/// How long an audit waits for batches that are under way.
+/// Maximum time that an audit waits for batches in progress.
 const BATCH_TIME: Duration = Duration::from_secs(2);
 
-/// How long an inquiry waits for batches that are under way to be handed in.
+/// Maximum time that an inquiry waits for the topic statistics of batches in progress.
 const HAND_IN_TIME: Duration = Duration::from_millis(20);
 
-/// How often either looks.
+/// Interval at which both check.
 const POLL_INTERVAL: Duration = Duration::from_micros(50);
 
 /// All clients.
 #[derive(Default)]
 pub(crate) struct Clients {
     table: Mutex<ClientTable>,
-    /// One audit at a time.
+    /// Only one audit runs at a time.
     auditing: Mutex<()>,
-    /// Batches are held off.
+    /// New batches are paused.
     held_off: AtomicBool,
     gate: Mutex<()>,
     opened: Condvar,
-    /// How often somebody has asked for what has been published.
+    /// Number of requests for topic statistics.
     asked: AtomicU64,
 }
 
@@ -50,67 +48,68 @@ pub(crate) struct Clients {
 struct ClientTable {
     /// By the number of the connection.
     connected: HashMap<u64, Arc<ClientRecord>, RandomState>,
-    /// Sessions that wait for their clients, by their number.
+    /// Records of detached sessions, by the number of the session.
     detached: HashMap<u64, Arc<ClientRecord>, RandomState>,
-    /// By which the broker itself publishes. They are in the sums and in no list.
+    /// Records of the broker's own clients: counted in the sums, but in no list.
     internal: Vec<Arc<ClientRecord>>,
-    /// The most that were connected at a time.
+    /// Maximum connections at one time.
     most: usize,
-    /// The accounts of those that have left.
+    /// The sum of the accounts of ended connections and sessions.
     past: Ledger,
 }
 
-/// One connection as others may see it, or the last one of a session that waits for its client.
+/// The public view of a connection, or of the last one of a detached session.
 pub(crate) struct ClientRecord {
     pub(crate) peer: SocketAddr,
     pub(crate) since: Moment,
-    /// The session that the connection began.
+    /// The session that began with the connection.
     own: Arc<Session>,
-    /// The earlier session that it goes on with instead. Set once, so that no reader needs a lock.
+    /// The earlier session that was resumed instead. Set once, so that readers need no lock.
     resumed: OnceLock<Arc<Session>>,
     name: Mutex<Option<Box<str>>>,
-    /// Its own thread's, as of the end of the last batch.
+    /// Written by its own thread at the end of each batch.
     account: Mutex<ConnectionAccount>,
-    /// It handles a batch: its account and others' outboxes may differ for now.
+    /// A batch is in progress: its account and the outboxes of others may differ for now.
     busy: AtomicBool,
     /// The connection has ended.
     is_detached: AtomicBool,
 }
 
-/// What one connection says of itself.
+/// The account of one connection.
 #[derive(Clone, Copy)]
 struct ConnectionAccount {
     totals: Totals,
-    /// When it last sent something.
+    /// When it last sent bytes.
     heard: Moment,
-    /// Up to which time of asking it has handed in what it published.
+    /// The number of requests when it last reported its topic statistics.
     asked: u64,
 }
 
 /// The sum of all accounts.
 pub(crate) struct Audit {
     pub(crate) ledger: Ledger,
-    /// Whether no batch was under way. If one was, the figures may be out by what it holds.
+    /// Whether no batch was in progress. If one was, the figures may differ by its messages.
     pub(crate) is_exact: bool,
 }
 
 impl Clients {
-    /// A connection has begun.
+    /// Adds a new connection.
     pub(crate) fn enter(&self, record: Arc<ClientRecord>) {
         let mut table = self.table.lock();
         table.connected.insert(record.id(), record);
         table.most = table.most.max(table.connected.len());
     }
 
-    /// From now on the broker itself publishes by this one, too.
+    /// Adds a record of the broker itself.
     pub(crate) fn enter_internal(&self, record: Arc<ClientRecord>) {
         self.table.lock().internal.push(record);
     }
 
-    /// A connection goes on with an earlier session, whose last record gives way. The sink has been
-    /// taken out of the outbox of the connection's own session, which therefore changes no more.
+    /// Resumes an earlier session with this connection; removes the record of its last one. The sink
+    /// has been moved out of the outbox of the connection's own session, which therefore changes no
+    /// more.
     pub(crate) fn resume(&self, record: &ClientRecord, session: &Arc<Session>) {
-        // Under one lock, so that no sum is made in which an outbox counts twice or not at all.
+        // Under one lock, so that no sum counts an outbox twice or not at all.
         let mut table = self.table.lock();
         table.past += record.own.ledger();
         let _ = record.resumed.set(session.clone());
@@ -119,7 +118,7 @@ impl Clients {
         }
     }
 
-    /// The connection has ended, and its session waits for its client.
+    /// The connection has ended, and its session is detached.
     pub(crate) fn detach(&self, record: &Arc<ClientRecord>) {
         let mut table = self.table.lock();
         record.is_detached.store(true, Ordering::Relaxed);
@@ -135,7 +134,7 @@ impl Clients {
         table.connected.remove(&record.id());
     }
 
-    /// A session has ended that waited for its client: the outbox is closed.
+    /// A detached session has ended: the outbox is closed.
     pub(crate) fn end_detached(&self, session: &Session) {
         let mut table = self.table.lock();
         if let Some(record) = table.detached.remove(&session.id()) {
@@ -143,41 +142,42 @@ impl Clients {
         }
     }
 
-    /// Adds everything up, at a moment when no batch is under way. For a thread that handles a
-    /// batch itself, only after [`ClientRecord::settle`].
+    /// Adds up all accounts at a moment without batches. A thread that handles a batch must call
+    /// [`ClientRecord::settle`] first.
     pub(crate) fn audit(&self) -> Audit {
         let _alone = self.auditing.lock();
         // SeqCst, here and in `ClientRecord::begin`: each side writes its own flag and then reads the
-        // other's, so at least one of the two must see what the other wrote.
+        // other's, so at least one of the two sees what the other wrote.
         self.held_off.store(true, Ordering::SeqCst);
         let deadline = Instant::now() + BATCH_TIME;
-        // Inside the lock of the audit, and held for the copy only: connections that come or leave need it.
+        // Under the lock of the audit. Locked for the copy only, because connections that begin or end
+        // need it.
         let all: Vec<_> = self.table.lock().all().cloned().collect();
         for record in &all {
-            // SeqCst: as above. Polled, so that a batch need not wake anyone at its end.
+            // SeqCst: as above. Polled, so that a batch need not wake a thread at its end.
             while record.busy.load(Ordering::SeqCst) && Instant::now() < deadline {
                 thread::sleep(POLL_INTERVAL);
             }
         }
-        // Inside the lock of the audit, so that no other one lets batches go on meanwhile.
+        // Under the lock of the audit, so that no other audit resumes the batches meanwhile.
         let table = self.table.lock();
         let mut ledger = table.past;
         let mut is_exact = true;
         for record in table.all() {
-            // SeqCst: a connection that came after the list was made has looked at `held_off` too.
+            // SeqCst: a connection added after the list was copied has read `held_off` too.
             is_exact &= !record.busy.load(Ordering::SeqCst);
             ledger += record.ledger();
         }
         drop(table);
-        // SeqCst: the end of the holding off, in the same order of all.
+        // SeqCst: ends the pause, in the same total order.
         self.held_off.store(false, Ordering::SeqCst);
-        // A batch that saw the flag holds this lock until it waits, so it cannot miss the signal.
+        // A batch that saw the flag keeps this lock until it sleeps, so it cannot miss the signal.
         drop(self.gate.lock());
         self.opened.notify_all();
         Audit { ledger, is_exact }
     }
 
-    /// Adds everything up, while batches go on: each figure is right and of its own moment.
+    /// Adds up all accounts while batches continue: each figure is right at a moment of its own.
     pub(crate) fn ledger(&self) -> Ledger {
         let table = self.table.lock();
         let mut ledger = table.past;
@@ -185,23 +185,23 @@ impl Clients {
         ledger
     }
 
-    /// How many are connected.
+    /// Number of connected clients.
     pub(crate) fn connected(&self) -> usize {
         self.table.lock().connected.len()
     }
 
-    /// How many sessions wait for their clients.
+    /// Number of detached sessions.
     pub(crate) fn detached(&self) -> usize {
         self.table.lock().detached.len()
     }
 
-    /// The most that were connected at a time.
+    /// Maximum connections at one time.
     pub(crate) fn most(&self) -> usize {
         self.table.lock().most
     }
 
-    /// All connections and all sessions that wait for their clients, in the order in which the
-    /// connections came. Each session is there once.
+    /// All connections and all detached sessions, in the order in which the connections began. Each
+    /// session is listed once.
     pub(crate) fn present(&self) -> Vec<Arc<ClientRecord>> {
         let table = self.table.lock();
         let present = table.connected.values().chain(table.detached.values());
@@ -211,7 +211,7 @@ impl Clients {
         present
     }
 
-    /// How many subscriptions there are.
+    /// Number of subscriptions.
     pub(crate) fn subscriptions(&self) -> usize {
         let present = self.present();
         let counts = present
@@ -220,20 +220,20 @@ impl Clients {
         counts.sum()
     }
 
-    /// A number that changes when somebody wants to know what has been published.
+    /// The number of requests for topic statistics.
     #[inline]
     pub(crate) fn asked(&self) -> u64 {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// Asks all connections to hand in what was published, and waits a moment for those that are busy:
-    /// a publisher that has its receipt is settled then. Others have handed in when they paused, or do
-    /// so within a second.
+    /// Requests topic statistics from all connections, and waits a moment for busy ones: so the counts
+    /// of a publisher that has its receipt are complete. Other connections reported when they paused,
+    /// or do so within a second.
     pub(crate) fn ask(&self) {
         let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
         let deadline = Instant::now() + HAND_IN_TIME;
         for record in self.present() {
-            // Acquire: with the end of a batch, what that batch handed in is seen as well.
+            // Acquire pairs with the Release in `settle`: the end of a batch comes after its report.
             while record.busy.load(Ordering::Acquire)
                 && record.account.lock().asked < asked
                 && Instant::now() < deadline
@@ -253,7 +253,7 @@ impl Clients {
 }
 
 impl ClientTable {
-    /// All that have an account.
+    /// All records with an account.
     fn all(&self) -> impl Iterator<Item = &Arc<ClientRecord>> {
         let clients = self.connected.values().chain(self.detached.values());
         clients.chain(&self.internal)
@@ -261,7 +261,7 @@ impl ClientTable {
 }
 
 impl Session {
-    /// What its outbox was handed, and where that is.
+    /// The messages its outbox was given, and where they are.
     fn ledger(&self) -> Ledger {
         let stock = self.outbox().stock();
         Ledger {
@@ -297,12 +297,12 @@ impl ClientRecord {
         self.own.id()
     }
 
-    /// Whether the connection goes on, or its session waits for its client.
+    /// Whether the connection is open; otherwise its session is detached or ended.
     pub(crate) fn is_connected(&self) -> bool {
         !self.is_detached.load(Ordering::Relaxed)
     }
 
-    /// The session that the connection began, whichever it goes on with.
+    /// The session that began with the connection, even if another was resumed.
     pub(crate) fn own_session(&self) -> &Arc<Session> {
         &self.own
     }
@@ -312,20 +312,20 @@ impl ClientRecord {
         self.resumed.get().unwrap_or(&self.own)
     }
 
-    /// The way to the client.
+    /// The outbox of the client.
     pub(crate) fn outbox(&self) -> &Subscriber {
         self.session().outbox()
     }
 
-    /// Sends the client something beside its conversation, as it is, and returns when it has taken enough of
-    /// its answers. For its own thread.
+    /// Sends the client bytes outside its conversation, unchanged, and returns when few enough answers
+    /// are queued. Only for its own thread.
     pub(crate) fn interject(&self, bytes: &[u8]) {
         let outbox = self.outbox();
         outbox.lock().signal(bytes);
         outbox.wait_for_room();
     }
 
-    /// Ends all waiting for the client without a deadline, now and later: the broker stops.
+    /// Ends all waits for the client without a deadline, now and later, because the broker stops.
     pub(crate) fn hurry(&self) {
         // In this order, because the connection may move to another session meanwhile: either it finds
         // its own outbox hurried and takes that along, or it has moved before, and is seen here.
@@ -336,7 +336,7 @@ impl ClientRecord {
         }
     }
 
-    /// What it calls itself.
+    /// The client's name.
     pub(crate) fn name(&self) -> Option<Box<str>> {
         self.name.lock().clone()
     }
@@ -345,28 +345,28 @@ impl ClientRecord {
         *self.name.lock() = Some(name.into());
     }
 
-    /// Begins a batch, as soon as none are held off; goes on with one that has begun. For its own
-    /// thread.
+    /// Begins a batch, as soon as no audit pauses batches; does nothing inside a batch. Only for its
+    /// own thread.
     pub(crate) fn begin(&self, clients: &Clients) {
         if self.busy.load(Ordering::Relaxed) {
             return;
         }
-        // Tried again each time an audit came in between.
+        // Repeated whenever an audit came in between.
         loop {
             // SeqCst: see `Clients::audit`.
             self.busy.store(true, Ordering::SeqCst);
             if !clients.held_off.load(Ordering::SeqCst) {
                 return;
             }
-            // SeqCst, as above: the audit must not see this batch end and then a later one begin unasked.
+            // SeqCst, as above: the audit must not see this batch end and then a later one begin
+            // unasked.
             self.busy.store(false, Ordering::SeqCst);
             clients.wait_until_opened();
         }
     }
 
-    /// Ends a batch: all it has published is delivered, and this is its account from the beginning.
-    /// `heard` is when it last sent something, `asked` what [`Clients::asked`] was when it last handed
-    /// in what it published on each topic.
+    /// Ends a batch whose messages are all delivered, and sets the account. `heard` is when the client
+    /// last sent bytes, `asked` the value of [`Clients::asked`] at the last report of topic statistics.
     pub(crate) fn settle(&self, totals: Totals, heard: Moment, asked: u64) {
         *self.account.lock() = ConnectionAccount {
             totals,
@@ -377,17 +377,17 @@ impl ClientRecord {
         self.busy.store(false, Ordering::Release);
     }
 
-    /// What it has published so far.
+    /// Its counts up to the end of the last batch.
     pub(crate) fn totals(&self) -> Totals {
         self.account.lock().totals
     }
 
-    /// When it last sent something.
+    /// When it last sent bytes.
     pub(crate) fn heard(&self) -> Moment {
         self.account.lock().heard
     }
 
-    /// What it has published, without its outbox.
+    /// Its counts, without its outbox.
     fn account(&self) -> Ledger {
         Ledger {
             account: self.totals(),
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_stays_in_the_sum() {
+    fn the_account_of_an_ended_connection_stays_in_the_sum() {
         let clients = Clients::default();
         let (publisher, reader) = (record(1, 100), record(2, 3));
         clients.enter(publisher.clone());
@@ -508,7 +508,7 @@ mod tests {
         next.hurry();
         for outbox in [first.outbox(), next.own_session().outbox()] {
             outbox.lock().answer(b"x");
-            // Would wait for ever.
+            // Would wait for ever without the hurry.
             outbox.drain(None);
         }
     }

@@ -1,5 +1,5 @@
-//! What a client has in the engine: its subscriptions, what waits for it, its will. A session may last
-//! longer than the connection that began it.
+//! The session of a client: its subscriptions, its queue, its will. A session may outlive the
+//! connection that began it.
 //!
 //! ```text
 //! attached to a connection --the connection ends--> detached, until it expires --> ended
@@ -7,15 +7,15 @@
 //!        +---------- the client comes back ---------------+
 //! ```
 //!
-//! A session that does not outlast connections ends with its own. The outbox holds the queue and a
-//! sink or none; whether a session goes on is decided here alone.
+//! A session that does not outlast connections ends with its own. The outbox holds the queue and, while
+//! connected, a sink; the session alone decides whether it continues.
 
 pub(crate) mod clients;
 #[cfg_attr(
     not(test),
     allow(
         dead_code,
-        reason = "the byte form of a session, for what will keep sessions on disk"
+        reason = "the byte form of a session, for storing sessions on disk later"
     )
 )]
 pub(crate) mod snapshot;
@@ -38,13 +38,13 @@ pub(crate) struct Session {
     /// Its number is that of the connection that began it.
     outbox: Subscriber,
     subscriptions: Arc<Subscriptions>,
-    /// What its client calls itself when it comes back; nothing if it cannot come back.
+    /// The identifier with which its client resumes it; none if it cannot be resumed.
     client_id: OnceLock<Box<str>>,
-    /// Taken after the lock of the store, and before no other.
+    /// Lock order: after the store, before no other.
     terms: Mutex<SessionTerms>,
 }
 
-/// What a session is left with when its connection ends, besides its subscriptions and messages.
+/// The rest of a session's state, besides subscriptions and messages.
 #[derive(Default)]
 struct SessionTerms {
     lifecycle: Lifecycle,
@@ -54,21 +54,21 @@ struct SessionTerms {
     received: HashSet<u16, RandomState>,
 }
 
-/// Where a session is in its life.
+/// The stages of a session's life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Lifecycle {
     /// A connection serves its client.
     #[default]
     Attached,
-    /// It waits for its client.
+    /// It waits for its client to reconnect.
     Detached {
-        /// When it ends; none for never.
+        /// When it expires; none for never.
         until: Option<Instant>,
     },
     Ended,
 }
 
-/// How long a session waits for its client when a connection has ended.
+/// How long a session outlasts its connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Expiry {
     /// Not at all: it ends with its connection.
@@ -78,16 +78,16 @@ pub(crate) enum Expiry {
     Never,
 }
 
-/// A message to be published if the connection ends without a goodbye.
+/// The message to publish if the connection ends without an orderly disconnect.
 pub(crate) struct Will {
-    /// As a PUBLISH without its line end.
+    /// A PUBLISH without its line end.
     pub(crate) line: Vec<u8>,
     pub(crate) qos: u8,
-    /// How long it waits for the client to come back.
+    /// How long it waits for the client to reconnect.
     pub(crate) delay: Duration,
     /// When it is published, once the connection has ended.
     pub(crate) due: Option<Instant>,
-    /// What it takes of the memory, given back when it is dropped.
+    /// Its memory, released when it is dropped.
     pub(crate) _charge: Charge,
 }
 
@@ -101,7 +101,7 @@ impl Session {
         }
     }
 
-    /// The number under which it publishes and is subscribed.
+    /// The number under which it publishes and subscribes.
     pub(crate) fn id(&self) -> u64 {
         self.outbox.id()
     }
@@ -114,7 +114,7 @@ impl Session {
         &self.subscriptions
     }
 
-    /// What its client calls itself when it comes back, if it can.
+    /// The identifier with which its client resumes it, if it can.
     pub(crate) fn client_id(&self) -> Option<&str> {
         self.client_id.get().map(|id| &**id)
     }
@@ -123,7 +123,7 @@ impl Session {
         self.terms.lock().lifecycle
     }
 
-    /// Whether it goes on when its connection ends.
+    /// Whether it outlasts its connection.
     pub(crate) fn outlasts_connection(&self) -> bool {
         self.terms.lock().expiry != Expiry::AtOnce
     }
@@ -132,45 +132,46 @@ impl Session {
         self.terms.lock().expiry = expiry;
     }
 
-    /// Sets what is published if the client is cut off, or that nothing is.
+    /// Sets or removes the will.
     pub(crate) fn set_will(&self, will: Option<Will>) {
         let before = std::mem::replace(&mut self.terms.lock().will, will);
-        // The charge of the one before is given back here, without the lock.
+        // The charge of the earlier will is released here, without the lock.
         drop(before);
     }
 
-    /// Takes the will out, so that it is published once [MQTT-3.1.2-10], if that is to be when the connection
-    /// ends: at once, because it has no delay or the session ends too.
+    /// Takes the will, which is published once [MQTT-3.1.2-10], if it is due when the connection ends:
+    /// it has no delay, or the session ends too.
     pub(crate) fn take_will_at_end(&self) -> Option<Will> {
         let mut terms = self.terms.lock();
         let outlasts = terms.expiry != Expiry::AtOnce;
         terms.will.take_if(|will| !outlasts || will.delay.is_zero())
     }
 
-    /// Identifiers of messages that the client has sent at QoS 2 and not released; its connection keeps
-    /// them while it is there.
+    /// Takes the identifiers of messages that the client has sent at QoS 2 and not released; the
+    /// connection keeps them while it is open.
     pub(crate) fn take_received(&self) -> HashSet<u16, RandomState> {
         std::mem::take(&mut self.terms.lock().received)
     }
 
-    /// Gives them back when the connection ends.
+    /// Stores them again when the connection ends.
     pub(crate) fn set_received(&self, received: HashSet<u16, RandomState>) {
         self.terms.lock().received = received;
     }
 
-    /// Its number and outbox, for another connection that asks this one to leave.
+    /// Whether a connection serves it.
     fn is_attached(&self) -> bool {
         self.lifecycle() == Lifecycle::Attached
     }
 
-    /// A connection serves it from now on: neither does it expire nor is its will due [MQTT-3.1.3-9] of 5.0.
+    /// A connection serves it from now on: it does not expire, and its will is not published
+    /// [MQTT-3.1.3-9] of 5.0.
     fn attach(&self) {
         let mut terms = self.terms.lock();
         terms.lifecycle = Lifecycle::Attached;
         terms.will = None;
     }
 
-    /// Its connection has ended. Returns the moments at which something is due.
+    /// Its connection has ended. Returns the times of its expiry and its will, where they apply.
     fn detach(&self, now: Instant) -> [Option<Instant>; 2] {
         let mut terms = self.terms.lock();
         let until = match terms.expiry {
@@ -190,12 +191,12 @@ impl Session {
         self.terms.lock().lifecycle = Lifecycle::Ended;
     }
 
-    /// Takes the will out of a session that has ended.
+    /// Takes the will of a session that has ended.
     pub(crate) fn take_will(&self) -> Option<Will> {
         self.terms.lock().will.take()
     }
 
-    /// The moments at which something is due for it, if it waits for its client.
+    /// The times of its expiry and its will, if it is detached.
     fn due(&self) -> [Option<Instant>; 2] {
         let terms = self.terms.lock();
         match terms.lifecycle {
@@ -204,7 +205,7 @@ impl Session {
         }
     }
 
-    /// Takes the will out if its time has come [MQTT-3.1.2-8] of 5.0.
+    /// Takes the will if it is due [MQTT-3.1.2-8] of 5.0.
     fn take_due_will(&self, now: Instant) -> Option<Will> {
         let mut terms = self.terms.lock();
         terms

@@ -1,8 +1,9 @@
-//! What of a session outlasts its connections, but for the messages that wait: as a value, and as bytes.
+//! The part of a session that outlasts its connections, without queued messages: as a value, and as
+//! bytes.
 //!
-//! The bytes are JSON, so that a file of them can be read and mended by hand. Times are relative to the
-//! moment of the snapshot, because a clock that only counts up means nothing after a restart. Where
-//! sessions are written to and read from is not for this file to know.
+//! The bytes are JSON, so that a file of them can be read and repaired by hand. Times are relative to
+//! the moment of the snapshot, because the monotonic clock means nothing after a restart. This file
+//! neither reads nor writes storage.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -72,7 +73,7 @@ struct InFlightSnapshot {
 }
 
 impl SessionSnapshot {
-    /// Of a session that has an identifier.
+    /// The snapshot of a session with a client identifier.
     pub(crate) fn of(session: &Session, now: Instant) -> Option<Self> {
         let subscriptions = session.subscriptions().all();
         let mut guard = session.outbox().lock();
@@ -108,15 +109,15 @@ impl SessionSnapshot {
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("its maps have strings for keys")
+        serde_json::to_vec(self).expect("all map keys are strings")
     }
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
     }
 
-    /// Makes a new session what this one was: nothing is connected to it. The caller enters its
-    /// subscriptions into the router.
+    /// Restores the state into a new session without a connection. The caller adds its subscriptions to
+    /// the router.
     pub(crate) fn restore(
         &self,
         session: &Session,
@@ -190,7 +191,7 @@ impl InFlightSnapshot {
             stage: self.stage,
             message: Queued {
                 line: self.line.clone(),
-                // A machine that has just started may not have a moment so long ago.
+                // The monotonic clock of a machine that has just started may not reach back that far.
                 came: now.checked_sub(waited).unwrap_or(now),
                 qos: self.qos,
                 retain: self.retain,

@@ -1,5 +1,5 @@
-//! Sessions by the identifier of their client: given to one connection at a time, found again, and
-//! ended when they have expired.
+//! Sessions by client identifier: each is served by one connection at a time, resumed, and ended when
+//! it expires.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -11,41 +11,41 @@ use foldhash::fast::RandomState;
 use super::{Lifecycle, Session, Will};
 use crate::sync::{Condvar, Mutex};
 
-/// How long a connection that wants a session waits for the one that has it.
+/// Maximum time that a connection waits for the one that has its session.
 const TAKE_OVER_TIME: Duration = Duration::from_secs(3);
 
-/// How many entries of `due` there may be for each session before those out of date are removed.
+/// Entries of `due` for each session above which outdated ones are removed.
 const DUE_PER_SESSION: usize = 4;
 
 /// All sessions whose clients have an identifier.
 #[derive(Default)]
 pub(crate) struct SessionStore {
     table: Mutex<SessionTable>,
-    /// Signalled when a session is detached or ends, when there is something new to wait for, and when
-    /// the broker stops.
+    /// Signalled when a session is detached or ends, when there is a new entry in `due`, and when the
+    /// broker stops.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct SessionTable {
-    /// By the identifier of the client [MQTT-3.1.3-2].
+    /// By client identifier [MQTT-3.1.3-2].
     sessions: HashMap<Box<str>, Arc<Session>, RandomState>,
-    /// When to look at which session. Some entries are out of date: the session says what holds.
+    /// When to check which session. Entries may be outdated; the session decides.
     due: BinaryHeap<Reverse<(Instant, Box<str>)>>,
     closed: bool,
 }
 
-/// What became of a connection that asked for the session of its client.
+/// The result of opening a session.
 pub(crate) enum Opened {
-    /// Its own session begins, perhaps in the place of an earlier one, which ends.
+    /// The connection's own session begins; it may replace an earlier one, which ends.
     New(Option<Arc<Session>>),
-    /// An earlier one goes on.
+    /// An earlier session is resumed.
     Resumed(Arc<Session>),
     /// The connection that has it does not end.
     Busy,
 }
 
-/// What is due for a client that has not come back.
+/// An event that is due for a disconnected client.
 pub(crate) enum Due {
     Will(Will),
     /// The session has expired.
@@ -53,8 +53,8 @@ pub(crate) enum Due {
 }
 
 impl SessionStore {
-    /// Opens the session of a client for a connection. The connection that has it is asked to leave by
-    /// `take_over`, and waited for. A `clean` one is always the connection's `own`.
+    /// Opens the session of a client. If a connection has it, `take_over` asks that one to leave, and
+    /// its end is awaited. A `clean` session is always the connection's `own`.
     pub(crate) fn open(
         &self,
         client_id: &str,
@@ -70,7 +70,7 @@ impl SessionStore {
             match deadline {
                 None => {
                     let session = session.clone();
-                    // `take_over` locks an outbox and may send. Nothing waits for that with the table.
+                    // `take_over` locks an outbox and may send, so the table is unlocked meanwhile.
                     drop(table);
                     take_over(&session);
                     deadline = Some(Instant::now() + TAKE_OVER_TIME);
@@ -86,19 +86,19 @@ impl SessionStore {
         // [MQTT-3.1.2-4] of 3.1.1, [MQTT-3.1.2-5] of 5.0.
         if !clean && let Some(session) = table.sessions.get(client_id) {
             session.attach();
-            // Its last connection may have ended by itself just before it was asked to. Only under the
-            // table's lock is it sure that the next to take over has not asked yet.
+            // Its last connection may have ended by itself just before the takeover. Only under the
+            // table's lock is it certain that the next takeover has not begun.
             session.outbox().reopen();
             return Opened::Resumed(session.clone());
         }
-        // A new one, because the client wants no other [MQTT-3.1.2-6] of 3.1.1, [MQTT-3.1.2-4] of 5.0, or
-        // because it has none [MQTT-3.1.2-4] of 3.1.1, [MQTT-3.1.2-6] of 5.0.
+        // A new session, because the client asks for one [MQTT-3.1.2-6] (3.1.1) [MQTT-3.1.2-4] (5.0),
+        // or because it has none [MQTT-3.1.2-4] (3.1.1) [MQTT-3.1.2-6] (5.0).
         let _ = own.client_id.set(client_id.into());
         let before = table.sessions.insert(client_id.into(), own.clone());
         Opened::New(before.inspect(|before| before.end()))
     }
 
-    /// The connection that has this session has ended, and the session goes on.
+    /// The connection of this session has ended, and the session continues.
     pub(crate) fn detach(&self, session: &Session) {
         let mut table = self.table.lock();
         let moments = session.detach(Instant::now());
@@ -119,7 +119,7 @@ impl SessionStore {
         let mut table = self.table.lock();
         session.end();
         if let Some(client_id) = session.client_id()
-            // Another may have begun in its place.
+            // Another one may have replaced it.
             && let Some(present) = table.sessions.get(client_id)
             && present.id() == session.id()
         {
@@ -129,7 +129,7 @@ impl SessionStore {
         self.changed.notify_all();
     }
 
-    /// Waits until something is due. None when the broker stops.
+    /// Waits until an event is due. None when the broker stops.
     pub(crate) fn next_due(&self) -> Option<Due> {
         let mut table = self.table.lock();
         loop {
@@ -160,7 +160,7 @@ impl SessionStore {
 }
 
 impl SessionTable {
-    /// What is due at the next entry, if anything still is.
+    /// The event of the next entry, unless that is outdated.
     fn take_due(&mut self, now: Instant) -> Option<Due> {
         let Reverse((_, client_id)) = self.due.pop()?;
         let session = self.sessions.get(&client_id)?;
@@ -197,7 +197,7 @@ mod tests {
         Arc::new(Session::new(outbox(id, 100, 100).0))
     }
 
-    fn nobody(_: &Session) {
+    fn no_take_over(_: &Session) {
         panic!("no connection has the session");
     }
 
@@ -211,10 +211,10 @@ mod tests {
         }
     }
 
-    /// A session that waits for its client.
+    /// A detached session.
     fn detached(store: &SessionStore, id: u64, client_id: &str, expiry: Expiry) -> Arc<Session> {
         let session = session(id);
-        let opened = store.open(client_id, &session, false, nobody);
+        let opened = store.open(client_id, &session, false, no_take_over);
         assert!(matches!(opened, Opened::New(None)));
         session.set_expiry(expiry);
         store.detach(&session);
@@ -226,12 +226,12 @@ mod tests {
         let store = SessionStore::default();
         let first = detached(&store, 1, "ann", Expiry::Never);
         assert_eq!(first.lifecycle(), Lifecycle::Detached { until: None });
-        let Opened::Resumed(resumed) = store.open("ann", &session(2), false, nobody) else {
+        let Opened::Resumed(resumed) = store.open("ann", &session(2), false, no_take_over) else {
             panic!("it is there");
         };
         assert_eq!(resumed.id(), 1);
         assert_eq!(resumed.lifecycle(), Lifecycle::Attached);
-        let opened = store.open("bob", &session(3), false, nobody);
+        let opened = store.open("bob", &session(3), false, no_take_over);
         assert!(matches!(opened, Opened::New(None)));
     }
 
@@ -240,16 +240,16 @@ mod tests {
         let store = SessionStore::default();
         let first = detached(&store, 1, "ann", Expiry::Never);
         let next = session(2);
-        let Opened::New(Some(before)) = store.open("ann", &next, true, nobody) else {
+        let Opened::New(Some(before)) = store.open("ann", &next, true, no_take_over) else {
             panic!("it is there");
         };
         assert_eq!(before.id(), 1);
         assert_eq!(first.lifecycle(), Lifecycle::Ended);
         assert_eq!(next.client_id(), Some("ann"));
-        // The end of the earlier one does not end the one in its place.
+        // The end of the earlier one does not end its replacement.
         store.end(&first);
         store.detach(&next);
-        let opened = store.open("ann", &session(3), false, nobody);
+        let opened = store.open("ann", &session(3), false, no_take_over);
         assert!(matches!(opened, Opened::Resumed(each) if each.id() == 2));
     }
 
@@ -257,7 +257,7 @@ mod tests {
     fn the_connection_that_has_a_session_is_asked_to_leave_and_waited_for() {
         let store = SessionStore::default();
         let first = session(1);
-        store.open("ann", &first, false, nobody);
+        store.open("ann", &first, false, no_take_over);
         let opened = thread::scope(|scope| {
             let asked = |asked: &Session| {
                 assert_eq!(asked.id(), 1);
@@ -272,10 +272,10 @@ mod tests {
     fn a_session_that_ends_with_its_connection_is_not_found_again() {
         let store = SessionStore::default();
         let first = session(1);
-        store.open("ann", &first, false, nobody);
+        store.open("ann", &first, false, no_take_over);
         store.end(&first);
         assert_eq!(first.lifecycle(), Lifecycle::Ended);
-        let opened = store.open("ann", &session(2), false, nobody);
+        let opened = store.open("ann", &session(2), false, no_take_over);
         assert!(matches!(opened, Opened::New(None)));
     }
 
@@ -283,7 +283,7 @@ mod tests {
     fn wills_and_ends_become_due_in_their_order() {
         let store = SessionStore::default();
         let session = session(1);
-        store.open("ann", &session, false, nobody);
+        store.open("ann", &session, false, no_take_over);
         session.set_expiry(Expiry::After(Duration::from_millis(20)));
         session.set_will(Some(will(Duration::from_millis(5))));
         assert!(session.take_will_at_end().is_none(), "it has a delay");
@@ -299,13 +299,13 @@ mod tests {
     fn a_client_that_comes_back_in_time_has_no_will_published_and_no_end() {
         let store = SessionStore::default();
         let first = session(1);
-        store.open("ann", &first, false, nobody);
+        store.open("ann", &first, false, no_take_over);
         first.set_expiry(Expiry::After(Duration::from_millis(20)));
         first.set_will(Some(will(Duration::from_millis(10))));
         store.detach(&first);
-        let opened = store.open("ann", &session(2), false, nobody);
+        let opened = store.open("ann", &session(2), false, no_take_over);
         assert!(matches!(opened, Opened::Resumed(_)));
-        // Due after both moments have passed: nothing else was in between.
+        // Due after both times have passed: nothing else happened in between.
         detached(&store, 3, "bob", Expiry::After(Duration::from_millis(40)));
         assert!(matches!(store.next_due(), Some(Due::Expired(each)) if each.id() == 3));
     }
@@ -327,7 +327,7 @@ mod tests {
         let store = SessionStore::default();
         detached(&store, 1, "ann", Expiry::After(Duration::from_secs(60)));
         for id in 2..200 {
-            let opened = store.open("ann", &session(id), false, nobody);
+            let opened = store.open("ann", &session(id), false, no_take_over);
             let Opened::Resumed(session) = opened else {
                 panic!("it is there");
             };

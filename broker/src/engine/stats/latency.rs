@@ -1,13 +1,13 @@
-//! How long copies took from the reading of their message to the writing of their last byte.
+//! Latency of copies: from the read of their message to the write of their last byte.
 //!
-//! Nothing here moves per message. A batch is entered once for all its copies that left at once, a
-//! piece of a queue once for all messages in it, with the age of the first.
+//! Nothing is updated for each message. A batch is recorded once for all copies sent without queueing,
+//! a chunk of a queue once for all its messages, with the age of the first.
 
 use std::time::Duration;
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// The upper bounds of the buckets. What took longer than the last has one more.
+/// Upper bounds of the buckets; one more bucket has the rest.
 pub(crate) const BOUNDS: [Duration; 18] = [
     Duration::from_micros(10),
     Duration::from_micros(25),
@@ -29,27 +29,27 @@ pub(crate) const BOUNDS: [Duration; 18] = [
     Duration::from_secs(60),
 ];
 
-/// Copies by the time that they took.
+/// Number of copies by latency.
 #[derive(Default)]
 pub(crate) struct Latency {
     buckets: [AtomicU64; BOUNDS.len() + 1],
-    /// The time of all, in nanoseconds. It suffices for some centuries of waiting.
+    /// The sum of all latencies, in nanoseconds; overflows only after centuries of waiting.
     total: AtomicU64,
 }
 
-/// What stood there at one moment.
+/// A snapshot of the figures.
 #[derive(Debug)]
 pub(crate) struct Latencies {
-    /// Copies in each bucket, those of shorter times not among them.
+    /// Copies in each bucket, not cumulative.
     pub(crate) buckets: [u64; BOUNDS.len() + 1],
-    /// The time of all, in seconds.
+    /// The sum of all latencies, in seconds.
     pub(crate) total_s: f64,
 }
 
 impl Latency {
-    /// `copies` copies took this long.
+    /// Records `copies` copies with this latency.
     pub(crate) fn note(&self, time: Duration, copies: u64) {
-        // Relaxed: each number is true by itself. A reader may see a bucket before the total.
+        // Relaxed: each number is valid by itself. A reader may see a bucket before the total.
         let bucket = BOUNDS.partition_point(|&bound| bound < time);
         self.buckets[bucket].fetch_add(copies, Ordering::Relaxed);
         let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);

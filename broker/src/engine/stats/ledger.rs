@@ -1,37 +1,37 @@
-//! What became of every message, in figures that must balance.
+//! The ledger: figures of every message and copy, which must balance.
 
 use std::fmt;
 use std::ops::AddAssign;
 
 use crate::engine::stats::tally::Tally;
 
-/// Sums over connections, those that have ended included.
+/// Sums over all connections, including ended ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ledger {
     pub(crate) account: Totals,
-    /// Copies that outboxes were handed.
+    /// Copies given to outboxes.
     pub(crate) taken: u64,
-    /// Copies that stand in outboxes, counted there and now.
+    /// Copies queued in outboxes at this moment.
     pub(crate) waiting: u64,
     pub(crate) tally: Tally,
 }
 
-/// What one connection has done with its own messages.
+/// Counts of one connection's own messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     /// Messages accepted.
     pub(crate) published: u64,
-    /// Those that had a subscriber.
+    /// Messages with a subscriber.
     pub(crate) matched: u64,
-    /// Those that had none.
+    /// Messages without one.
     pub(crate) unmatched: u64,
-    /// Frames answered by an `ERROR`, those of filters one by one.
+    /// Frames answered by an `ERROR`; each filter counts as one.
     pub(crate) refused: u64,
     /// Copies made, one for each subscriber of each message.
     pub(crate) copies: u64,
-    /// Copies whose subscriber had left or unsubscribed before it could be handed them.
+    /// Copies whose subscriber had left or unsubscribed before delivery.
     pub(crate) withdrawn: u64,
-    /// Bytes that came from it.
+    /// Bytes received.
     pub(crate) bytes: u64,
 }
 
@@ -107,7 +107,7 @@ impl fmt::Display for Ledger {
             account.withdrawn,
         )?;
         if !self.is_balanced() {
-            // Between the publishers' side and the outboxes', where copies change hands.
+            // At the boundary between publishers and outboxes.
             write!(f, "; {} taken", self.taken)?;
         }
         Ok(())

@@ -1,11 +1,11 @@
-//! Rate limit for repeated log messages: one line, with how many were left out and their rate.
+//! Rate limit for repeated log messages: one line with the number and rate of those suppressed.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::sync::Mutex;
 
-/// After a warning, others of its kind are counted for this long.
+/// After a warning, others of its kind are suppressed for this long.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// One kind of warning.
@@ -17,7 +17,7 @@ struct Counting {
     suppressed: u64,
 }
 
-/// What was counted instead of said since the last time; shown as words in parentheses.
+/// The number of suppressed warnings since the last one; displays as text in parentheses.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Suppressed {
     count: u64,
@@ -25,7 +25,7 @@ pub(crate) struct Suppressed {
 }
 
 impl LogLimit {
-    /// Whether the warning should be said now. If so, what has been left out before.
+    /// Whether to log the warning now; if so, returns what was suppressed before.
     pub(crate) fn say(&self, now: Instant) -> Option<Suppressed> {
         let mut counting = self.0.lock();
         if let Some(counting) = counting.as_mut()
@@ -69,13 +69,16 @@ mod tests {
 
     #[test]
     fn a_storm_is_one_line_with_a_rate() {
-        let (storm, start) = (LogLimit::default(), Instant::now());
+        let (log_limit, start) = (LogLimit::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
-        assert_eq!(storm.say(at(0)).expect("the first is said").to_string(), "");
+        assert_eq!(
+            log_limit.say(at(0)).expect("the first is said").to_string(),
+            ""
+        );
         for ms in 1..=200 {
-            assert_eq!(storm.say(at(ms)), None);
+            assert_eq!(log_limit.say(at(ms)), None);
         }
-        let said = storm.say(at(20_000)).expect("said again");
+        let said = log_limit.say(at(20_000)).expect("said again");
         assert_eq!(said.to_string(), " (200 more in 20 s, 10.0/s)");
     }
 }

@@ -1,26 +1,26 @@
-//! The counters of a broker. Nothing here moves per message.
+//! The counters of a broker. None is updated for each message.
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// What has happened to connections since the broker began.
+/// Counts of connection events since the broker began.
 #[derive(Default)]
 pub(crate) struct Metrics {
     pub(crate) ended: Counter,
-    /// Turned away because the broker was full.
+    /// Rejected because the broker was full.
     pub(crate) refused: Counter,
-    /// Found not to answer a PING.
+    /// Did not answer a PING.
     pub(crate) stale: Counter,
-    /// How often a client was not read from for a moment because memory was short.
+    /// Number of pauses in reading from a client because memory was short.
     pub(crate) waits: Counter,
-    /// For how many microseconds, together.
+    /// Their total duration in microseconds.
     pub(crate) waited: Counter,
-    /// How often a publisher waited for a slow client that asks for it.
+    /// Number of waits of a publisher for slow clients with `slow=block`.
     pub(crate) blocks: Counter,
-    /// For how many microseconds, together.
+    /// Their total duration in microseconds.
     pub(crate) blocked: Counter,
-    /// Ended by a bug of ours.
+    /// Ended by a bug of the broker.
     pub(crate) panicked: Counter,
-    /// Messages dropped because an outbox was full, as of the ends of connections.
+    /// Messages dropped because an outbox was full; counted when connections end.
     pub(crate) dropped: Counter,
 }
 

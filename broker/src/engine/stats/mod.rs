@@ -1,4 +1,4 @@
-//! Figures: what became of messages, how long they took, and how often a warning is worth a line.
+//! Statistics: the ledger of messages, their latency, topics, and the rate limit of warnings.
 
 pub(crate) mod latency;
 pub(crate) mod ledger;

@@ -1,29 +1,29 @@
-//! What became of the messages of an outbox, in figures.
+//! Counts of an outbox's messages by result.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::AddAssign;
 
-/// What an outbox has seen so far.
+/// The counts of an outbox so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
-    /// Messages handed to the sink, to their last byte.
+    /// Messages sent to the last byte.
     pub(crate) written: u64,
     pub(crate) dropped: Dropped,
-    /// Messages that were still waiting when the outbox was closed.
+    /// Messages still queued when the outbox was closed.
     pub(crate) discarded: u64,
-    /// Bytes of all kinds handed to the sink.
+    /// Bytes of all kinds that were sent.
     pub(crate) bytes: u64,
 }
 
 /// Why a message was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// As much waited for its client as may.
+    /// The limit of the client was reached.
     Full,
-    /// What waits for all clients took nearly all the memory.
+    /// The memory for all clients was nearly exhausted.
     Memory,
-    /// A newer one took its place, as its client has asked.
+    /// A newer message replaced it, by the overflow policy of its client.
     Replaced,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Dropped([u64; Reason::ALL.len()]);
 impl Reason {
     pub(crate) const ALL: [Self; 3] = [Self::Full, Self::Memory, Self::Replaced];
 
-    /// Its name in figures.
+    /// Its name in answers and metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Full => "full",
@@ -49,17 +49,17 @@ impl Dropped {
         self.0[reason as usize] += messages;
     }
 
-    /// For any reason.
+    /// The sum over all reasons.
     pub(crate) fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// Each reason and how many.
+    /// Each reason with its count.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Reason, u64)> {
         Reason::ALL.into_iter().zip(self.0)
     }
 
-    /// The same by the names of the reasons.
+    /// The counts by the names of the reasons.
     pub(crate) fn by_name(&self) -> BTreeMap<&'static str, u64> {
         let named = self.iter();
         named
@@ -68,7 +68,7 @@ impl Dropped {
     }
 }
 
-/// How many, and why if any.
+/// The total, and the reasons if any.
 impl fmt::Display for Dropped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} dropped", self.total())?;

@@ -1,9 +1,8 @@
-//! What has been published on each topic, as publishers hand it in from time to time.
+//! Statistics of each topic, as publishers report them from time to time.
 //!
-//! Nothing here is on a message's way: a publisher counts in its own route cache, and brings what it
-//! has when it pauses, when it forgets a route, when an inquiry asks, and about once a second while it
-//! is busy. The table holds a limited number of topics and of bytes of their names, and those not seen
-//! for longest go first.
+//! No message updates this table: a publisher counts in its own route cache, and reports when it
+//! pauses, when it evicts a route, when an inquiry asks, and about once a second while it is busy. The
+//! table has a limited number of topics and bytes of names, and evicts those not seen for longest.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -15,18 +14,18 @@ use crate::clock::Moment;
 use crate::engine::stats::metrics::Counter;
 use crate::sync::Mutex;
 
-/// How many topics are remembered, in shards that have a lock each.
+/// Maximum topics, in shards with a lock each.
 const MOST_TOPICS: usize = 100_000;
 
-/// How many bytes their names may have together.
+/// Maximum bytes of their names.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 const SHARDS: usize = 64;
 
-/// A rate is that of about this many milliseconds.
+/// Rates cover about this many milliseconds.
 const WINDOW_MS: u64 = 10_000;
 
-/// Topics that have been published to.
+/// Topics that were published to.
 pub(crate) struct TopicStats {
     hasher: RandomState,
     shards: Box<[Mutex<TopicShard>]>,
@@ -36,18 +35,18 @@ pub(crate) struct TopicStats {
 #[derive(Default)]
 struct TopicShard {
     topics: HashMap<Box<str>, Seen, RandomState>,
-    /// Of the names.
+    /// Bytes of the names.
     bytes: usize,
 }
 
-/// What was seen of a topic.
+/// The statistics of a topic.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
     pub(crate) messages: u64,
     pub(crate) copies: u64,
     pub(crate) last: Moment,
     first: Moment,
-    /// When the window at hand began, and the messages in it and in the one before.
+    /// The start of the current window, and the messages in it and in the one before.
     window: Moment,
     recent: [u64; 2],
 }
@@ -63,7 +62,7 @@ impl Default for TopicStats {
 }
 
 impl TopicStats {
-    /// Enters what a publisher has counted.
+    /// Adds the counts of a publisher.
     pub(crate) fn add(&self, topic: &str, messages: u64, copies: u64, now: Moment) {
         let mut shard = self.shard(topic).lock();
         if let Some(seen) = shard.topics.get_mut(topic) {
@@ -99,7 +98,7 @@ impl TopicStats {
         found
     }
 
-    /// How often a topic had to make room for another.
+    /// Number of topics evicted.
     pub(crate) fn forgotten(&self) -> u64 {
         self.forgotten.get()
     }
@@ -110,8 +109,8 @@ impl TopicStats {
 }
 
 impl TopicShard {
-    /// Forgets the topics not seen for longest, a quarter at a time, if there is no room for one more
-    /// name of this length. Returns how many.
+    /// If there is no room for one more name of this length, evicts the topics not seen for longest, a
+    /// quarter at a time. Returns how many.
     fn make_room(&mut self, bytes: usize) -> usize {
         let before = self.topics.len();
         while self.topics.len() >= MOST_TOPICS / SHARDS
@@ -120,7 +119,7 @@ impl TopicShard {
             let mut ages: Vec<Moment> = self.topics.values().map(|seen| seen.last).collect();
             let quarter = ages.len() / 4;
             let (_, &mut oldest, _) = ages.select_nth_unstable(quarter);
-            // Of those seen at the same time as the last to go, some may stay.
+            // Of those last seen at the same time as the last to go, some may stay.
             let mut too_many = quarter + 1;
             self.topics.retain(|_, seen| {
                 let goes = too_many > 0 && seen.last <= oldest;
@@ -153,18 +152,18 @@ impl Seen {
         self.last = self.last.max(now);
     }
 
-    /// Messages a second, over the last ten seconds or so, or since the first if that is less.
+    /// Messages a second, over about the last ten seconds, or since the first if that is less.
     pub(crate) fn rate(&self, now: Moment) -> f64 {
         let (window, [this, before]) = self.recent_at(now);
         let within = now.ms_since(window).min(WINDOW_MS);
-        // Of the window before, the part that still lies within the last ten seconds.
+        // Of the previous window, the part within the last ten seconds.
         let overlap = (WINDOW_MS - within) as f64 / WINDOW_MS as f64;
         let messages = this as f64 + before as f64 * overlap;
         let ms = now.ms_since(self.first).clamp(1000, WINDOW_MS);
         messages * 1000.0 / ms as f64
     }
 
-    /// The window that `now` lies in, and the messages in it and in the one before.
+    /// The start of the window of `now`, and the messages in it and in the one before.
     fn recent_at(&self, now: Moment) -> (Moment, [u64; 2]) {
         let [this, before] = self.recent;
         match now.ms_since(self.window) / WINDOW_MS {
@@ -179,7 +178,7 @@ impl Seen {
 mod tests {
     use super::*;
 
-    /// Moments by their milliseconds since the test began.
+    /// Moments by milliseconds since the test began.
     fn clock() -> impl Fn(u64) -> Moment {
         let start = Moment::now();
         move |ms| start.later(ms)
@@ -261,7 +260,7 @@ mod tests {
         let rate = seen.rate(at(65_000));
         assert!((40.0..=60.0).contains(&rate), "{rate}");
         assert!(seen.rate(at(81_000)) < 1.0);
-        // One that has just begun is not measured by seconds in which it was not there.
+        // The rate of a new topic does not count the seconds before its first message.
         let mut seen = Seen::new(at(0));
         seen.add(300, 0, at(0));
         seen.add(300, 0, at(2000));

@@ -1,4 +1,4 @@
-//! `/api/...`: what the broker can be asked about itself, as JSON.
+//! `/api/...`: answers about the broker as JSON.
 
 use http::StatusCode;
 
@@ -7,7 +7,7 @@ use super::request::{RequestHead, RequestRefusal};
 use super::response::{JSON, Response};
 use crate::admin::{self, BadArgument, MOST_ROWS, ROWS, What};
 
-/// What can be asked, and under which name.
+/// The names of the questions.
 const QUESTIONS: [(&str, What); 7] = [
     ("clients", What::Who),
     ("topics", What::Topics),
@@ -19,6 +19,7 @@ const QUESTIONS: [(&str, What); 7] = [
 ];
 
 impl HttpConversation<'_, '_> {
+    // Out of line: inlined, its locals would lie on the stack of every idle connection.
     #[inline(never)]
     pub(super) fn ask(
         &mut self,

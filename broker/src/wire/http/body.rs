@@ -1,4 +1,4 @@
-//! The body of a request, piece by piece as it comes.
+//! The body of a request, read in pieces.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -12,24 +12,24 @@ use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::wire::end::End;
 use crate::wire::source::{Arrival, Source};
 
-/// So much is read at a time.
+/// Maximum bytes of a piece.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// A body may pause for so long.
+/// Maximum pause in a body.
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// The longest line with the size of a chunk, and the longest trailers.
+/// Maximum bytes of the line with the size of a chunk, and of the trailers.
 const CHUNK_HEAD_BYTES: usize = 1024;
 
-/// What is still to come.
+/// The rest of a body.
 pub(crate) struct RequestBody<'a> {
     site: &'a Site,
-    /// Taken once more has to be waited for: what came with its head is not slow.
+    /// Taken when the client must be waited for: a body that arrived with its head is not slow.
     place: Option<Unfinished<'a>>,
     state: BodyState,
-    /// Whether it may pause for longer.
+    /// Whether longer pauses are allowed.
     pub(crate) may_rest: bool,
-    /// Bytes read so far, beyond those that came with the head.
+    /// Bytes read so far, beyond those that arrived with the head.
     pub(crate) read: usize,
 }
 
@@ -43,10 +43,10 @@ enum BodyState {
     Done,
 }
 
-/// Why there is no more of it.
+/// Why the body ends early.
 #[derive(Debug)]
 pub(crate) enum BodyError {
-    /// The client is to be told this.
+    /// The client must be sent this answer.
     Refused(RequestRefusal),
     End(End),
 }
@@ -67,7 +67,7 @@ impl<'a> RequestBody<'a> {
         }
     }
 
-    /// Where in the block the next piece stands, until more is read; `None` at the end.
+    /// The range of the next piece in the buffer, valid until more is read; `None` at the end.
     pub(crate) fn next(
         &mut self,
         source: &mut impl Source,
@@ -87,7 +87,7 @@ impl<'a> RequestBody<'a> {
         }
     }
 
-    /// Takes what is there already.
+    /// Takes bytes that have arrived already.
     fn step(&mut self, buffer: &mut ReadBuffer) -> Result<Step, BodyError> {
         loop {
             let unread = buffer.unread();
@@ -186,7 +186,7 @@ enum Step {
 fn bad_chunk() -> BodyError {
     refused(
         StatusCode::BAD_REQUEST,
-        "the body is not in chunks as its header says",
+        "the body is not chunked as its header says",
     )
 }
 

@@ -1,8 +1,9 @@
-//! HTTP: requests in, engine calls and responses out, for programs and pages that speak nothing else.
+//! HTTP: requests in, engine calls and responses out, for programs and pages that speak no other
+//! protocol.
 //!
-//! One request after another is read, served and answered. What is published is one message, or
-//! one for each line of the body; a client that subscribes gets a response that does not end. Which pages may
-//! do so is for [`Site`] to say. A connection that began as HTTP is never read as lines.
+//! Requests are read, served and answered one after another. A request publishes its body as one
+//! message, or as one for each line; a subscription has a response without an end. [`Site`] decides
+//! which pages may do so. A connection that began as HTTP is never read as lines.
 
 mod api;
 mod body;
@@ -39,13 +40,13 @@ use response::{Response, TEXT};
 pub(crate) use site::Site;
 pub(crate) use stream::ANSWERS as ENCODER;
 
-/// A head has to be whole in this time.
+/// Maximum time for a complete head.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 
-/// A connection between two requests is kept so long.
+/// Maximum idle time between two requests.
 const IDLE_TIME: Duration = Duration::from_secs(60);
 
-/// What there is, for a client that asks for something else.
+/// The list of paths, for a client that asks for another one.
 const MAP: &str = "there is the page at /, /topics/<topic> to POST to, /topics/<filter> to GET, /ws, /mqtt, \
                    /healthz, /metrics, and /api/clients, topics, filters, why, retained, audit, broker";
 
@@ -53,13 +54,13 @@ const MAP: &str = "there is the page at /, /topics/<topic> to POST to, /topics/<
 pub(crate) struct HttpConversation<'a, 'b> {
     client: &'a mut Client<'b>,
     site: &'a Site,
-    /// The longest line taken, and so the longest message.
+    /// Maximum bytes of a line, and so of a message.
     line_bytes: usize,
-    /// What follows is WebSocket, and this in it.
+    /// The protocol inside WebSocket, once the client has switched.
     switched: Option<Subprotocol>,
 }
 
-/// What happens after a request.
+/// The continuation after a request.
 type Next = ControlFlow<End>;
 
 impl<'a, 'b> HttpConversation<'a, 'b> {
@@ -73,8 +74,8 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
         }
     }
 
-    /// Serves one request after another until the client leaves or has had its last answer, or goes on with
-    /// what is inside a WebSocket. `buffer` holds what has been read already.
+    /// Serves requests until the client leaves, has its final answer, or switches to WebSocket.
+    /// `buffer` contains bytes that were read already.
     pub(crate) fn read_loop(
         &mut self,
         source: &mut impl Source,
@@ -99,7 +100,7 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
         }
     }
 
-    /// Reads up to the end of the next head.
+    /// Reads to the end of the next head.
     fn read_head(
         &mut self,
         source: &mut impl Source,
@@ -108,7 +109,7 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
         let mut deadline = Instant::now() + IDLE_TIME;
         let mut begun = None;
         loop {
-            // Lines may stand before a request, says RFC 9112, 2.2.
+            // RFC 9112 §2.2: empty lines may precede a request.
             while buffer.unread().starts_with(b"\r\n") {
                 buffer.consume(2);
             }
@@ -150,6 +151,7 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
         }
     }
 
+    // Out of line: inlined, its locals would lie on the stack of every idle connection.
     #[inline(never)]
     fn serve(
         &mut self,
@@ -173,7 +175,7 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
         let writes = matches!(head.method, Method::POST | Method::PUT);
         match head.path.strip_prefix("/topics/") {
             Some("") => {
-                let text = "the topic is missing; it stands behind /topics/";
+                let text = "the topic is missing; write /topics/<topic>";
                 self.refuse(
                     Some(head),
                     &RequestRefusal::new(StatusCode::BAD_REQUEST, text),
@@ -205,7 +207,7 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
         }
     }
 
-    /// What can be read and ends.
+    /// Resources that are read and end.
     fn look_up(&mut self, head: &RequestHead) -> Result<Response, RequestRefusal> {
         match head.path.as_str() {
             "/metrics" => {
@@ -223,7 +225,7 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
         }
     }
 
-    /// Answers a request that is served. What is left of its body ends the connection.
+    /// Answers a request. Unread bytes of its body end the connection.
     fn answer(&mut self, head: &RequestHead, mut response: Response) -> Next {
         response.keeps_alive &= head.keeps_alive && !head.has_body();
         self.send(Some(head), response)
@@ -235,7 +237,7 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
         self.send(Some(head), response)
     }
 
-    /// Answers a request that is not served; it is the last one.
+    /// Answers a request that is refused; it is the last one.
     #[inline(never)]
     fn refuse(&mut self, head: Option<&RequestHead>, refused: &RequestRefusal) -> Next {
         self.note_refusal(refused);
@@ -282,7 +284,7 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
         }
     }
 
-    /// Lets a page that is allowed to read the answer read it.
+    /// Allows a permitted page to read the answer.
     fn open_to(&self, head: &RequestHead, headers: &mut HeaderMap) {
         if let Some(origin) = head.headers.get(ORIGIN)
             && origin.to_str().is_ok_and(|origin| self.site.allows(origin))
@@ -293,7 +295,7 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
     }
 }
 
-/// What a browser asks before it lets a page do something: whether that is allowed has been checked.
+/// The answer to a browser's preflight request; the permission was checked before.
 fn options() -> Response {
     Response::new(StatusCode::NO_CONTENT, TEXT, "")
         .with(ALLOW, "GET, HEAD, POST, PUT, OPTIONS")
@@ -323,7 +325,7 @@ mod tests {
     /// A client that sends these pieces and then nothing more.
     struct Silent {
         pieces: VecDeque<Vec<u8>>,
-        /// How long the last of them was waited for.
+        /// The last timeout that was requested.
         patience: Duration,
     }
 
@@ -351,7 +353,7 @@ mod tests {
         fn set_interval(&mut self, _interval: Duration) {}
     }
 
-    /// How long the rest is waited for, how it ends then, and what the client is told.
+    /// The timeout for the rest, the end after it, and the bytes sent to the client.
     fn wait_for_rest(pieces: &[&str]) -> (u64, End, String) {
         let engine = Engine::new(Limits::default()).expect("an engine");
         let (outbox, sink) = outbox(1, 1000, usize::MAX);
@@ -370,7 +372,7 @@ mod tests {
         let ControlFlow::Break(end) = conversation.read_loop(&mut source, &mut buffer) else {
             panic!("it does not switch");
         };
-        // A moment has passed since it was asked to wait so long.
+        // Some time has passed since the request for the timeout.
         let tens = source.patience.as_millis().div_ceil(10_000) as u64;
         (10 * tens, end, said(&sink))
     }
@@ -393,7 +395,7 @@ mod tests {
             let last = said.rsplit_once("HTTP/1.1 ").expect("an answer").1;
             assert!(last.starts_with(status), "{said}");
         }
-        // Nothing has begun, so there is nothing to answer.
+        // No request has begun, so there is nothing to answer.
         let (waited, end, said) = wait_for_rest(&[]);
         assert_eq!((waited, &*said), (60, ""));
         assert!(matches!(end, End::Left), "{end:?}");

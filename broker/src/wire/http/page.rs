@@ -1,7 +1,7 @@
-//! The page: a chat room and a live view of the broker, in the program itself.
+//! The web page of the broker: a chat room and a live view, compiled into the program.
 //!
-//! It loads nothing from anywhere else and runs nothing but its own files; its policy forbids all
-//! else, so that a payload that looks like markup can do nothing even if the page had a bug.
+//! It loads only its own files, and its policy forbids all else, so that a payload that looks like
+//! markup does nothing even if the page has a bug.
 
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue};
@@ -9,7 +9,7 @@ use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue};
 use super::request::RequestHead;
 use super::response::Response;
 
-/// One file of the page.
+/// A file of the page.
 pub(super) struct Part {
     kind: &'static str,
     bytes: &'static [u8],
@@ -38,9 +38,9 @@ pub(super) fn part(path: &str) -> Option<Part> {
 
 pub(super) fn response(part: Part, head: &RequestHead) -> Response {
     let mut response = Response::new(StatusCode::OK, part.kind, part.bytes)
-        // A new broker may have a new page.
+        // A new version of the broker may have a new page.
         .with(CACHE_CONTROL, "no-cache");
-    // Not every browser counts WebSocket among what is the page's own.
+    // Some browsers do not include WebSocket in 'self'.
     let sockets = head
         .host
         .as_ref()

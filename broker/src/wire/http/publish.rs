@@ -15,10 +15,10 @@ use crate::engine::memory::budget::Charge;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::wire::Source;
 
-/// What a line has besides its topic and payload: the verb and two spaces.
+/// Bytes of a line besides its topic and payload: the verb and two spaces.
 const FRAME_BYTES: usize = 10;
 
-/// What is to be published, but for the payload.
+/// A message to publish, without its payload.
 struct Envelope {
     topic: String,
     attributes: Attributes<'static>,
@@ -26,7 +26,7 @@ struct Envelope {
     by_lines: bool,
 }
 
-/// What the publisher is told.
+/// The answer to the publisher.
 #[derive(Serialize)]
 struct Receipt<'a> {
     topic: &'a str,
@@ -35,20 +35,21 @@ struct Receipt<'a> {
     copies: u64,
 }
 
-/// What was published.
+/// Counts of what was published.
 #[derive(Default)]
 struct Count {
     messages: u64,
     copies: u64,
 }
 
-/// Part of a body, and what it takes of the memory.
+/// A part of a body, and its charge to the memory budget.
 struct Gathered {
     bytes: Vec<u8>,
     charge: Charge,
 }
 
 impl HttpConversation<'_, '_> {
+    // Out of line: inlined, its locals would lie on the stack of every idle connection.
     #[inline(never)]
     pub(super) fn publish(
         &mut self,
@@ -71,7 +72,7 @@ impl HttpConversation<'_, '_> {
                     messages: envelope.by_lines.then_some(count.messages),
                     copies: count.copies,
                 };
-                let mut text = serde_json::to_string(&receipt).expect("text and numbers");
+                let mut text = serde_json::to_string(&receipt).expect("text and numbers serialise");
                 text.push('\n');
                 self.conclude(head, Response::new(StatusCode::OK, JSON, text))
             }
@@ -118,7 +119,7 @@ impl HttpConversation<'_, '_> {
         Ok(count)
     }
 
-    /// Publishes whole lines, and the rest behind the last line end if there is any.
+    /// Publishes the complete lines, and bytes after the last line end if there are any.
     fn publish_lines(
         &mut self,
         envelope: &Envelope,
@@ -151,7 +152,7 @@ impl HttpConversation<'_, '_> {
         if len > self.line_bytes {
             return Err(BodyError::Refused(too_long(self.line_bytes)));
         }
-        let topic = Topic::parse(&envelope.topic).expect("it has been parsed before");
+        let topic = Topic::parse(&envelope.topic).expect("it was parsed before");
         self.client.begin();
         let message = Message::of_line(topic, payload, envelope.attributes.clone());
         let copies = self.client.publish(&[], message);
@@ -168,9 +169,9 @@ impl HttpConversation<'_, '_> {
         Ok(())
     }
 
-    /// Delivers what was published.
+    /// Delivers the messages.
     fn finish(&mut self) {
-        // The response is the answer, and follows when the whole body is published.
+        // The response is the answer; it follows when the whole body is published.
         self.client
             .finish_batch(None, Answers::new(&mut Vec::new()));
     }
@@ -186,7 +187,7 @@ impl Envelope {
         let topic = decoded(topic)?;
         let checked = Topic::parse(&topic)
             .map_err(|why| RequestRefusal::new(StatusCode::BAD_REQUEST, why.to_string()))?;
-        // Known from the head, so the client need not send the body.
+        // Checked with the head alone, so that the client need not send the body.
         client.check_topic(checked).map_err(forbidden)?;
         let mut by_lines = false;
         let mut attributes = Attributes::default();

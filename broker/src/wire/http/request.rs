@@ -1,7 +1,7 @@
-//! The head of a request: parsed by the library, checked here.
+//! The head of a request: the library parses it, this file checks it.
 //!
-//! What two readers of the same bytes might understand differently is refused, because that is how
-//! requests are smuggled past a proxy.
+//! Bytes that two readers might understand differently are refused, because that is how requests are
+//! smuggled past a proxy.
 
 use std::fmt;
 
@@ -12,41 +12,41 @@ use http::uri::{Authority, Uri};
 use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 
-/// The longest head taken.
+/// Maximum bytes of a head.
 pub(crate) const HEAD_BYTES: usize = 16 * 1024;
 
-/// The most headers taken.
+/// Maximum headers.
 const HEADERS: usize = 64;
 
 /// A request without its body.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
     pub(crate) method: Method,
-    /// As it came, percent signs and all.
+    /// Undecoded, with percent signs.
     pub(crate) path: String,
     pub(crate) query: Vec<(String, String)>,
     pub(crate) headers: HeaderMap,
-    /// Whom the client wants to talk to.
+    /// The host that the client addresses.
     pub(crate) host: Option<Authority>,
     pub(crate) framing: Framing,
-    /// Whether it knows bodies in chunks.
+    /// Whether the client supports chunked bodies.
     pub(crate) is_current: bool,
     /// Whether another request may follow.
     pub(crate) keeps_alive: bool,
 }
 
-/// How long the body is.
+/// The length of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
     Length(u64),
     Chunked,
 }
 
-/// Why a request is not served, for its client.
+/// Why a request is refused, as an answer to its client.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RequestRefusal {
     pub(crate) status: StatusCode,
-    /// What to do about it.
+    /// Tells the client what to do.
     pub(crate) text: String,
 }
 
@@ -61,7 +61,9 @@ impl RequestRefusal {
     }
 }
 
-/// The head that stands at the beginning, and how long it is; `None` if more bytes are needed.
+/// Parses the head at the beginning of `bytes`, and returns it with its length; `None` if more bytes
+/// are needed.
+// Out of line: inlined, its locals would lie on the stack of every idle connection.
 #[inline(never)]
 pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(RequestHead, usize)>, RequestRefusal> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
@@ -134,12 +136,12 @@ impl RequestHead {
         })
     }
 
-    /// The value of a header as text, if it is text.
+    /// The value of a header, if it is text.
     pub(crate) fn header(&self, name: HeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Whether one of the words of a header is this, in any case.
+    /// Whether a header contains this token, in any case.
     pub(crate) fn has_word(&self, name: HeaderName, word: &str) -> bool {
         has_word(&self.headers, name, word)
     }
@@ -148,13 +150,13 @@ impl RequestHead {
         self.framing != Framing::Length(0)
     }
 
-    /// Whether the client waits for a word before it sends the body.
+    /// Whether the client waits for `100 Continue` before it sends the body.
     pub(crate) fn awaits_word(&self) -> bool {
         self.is_current && self.has_body() && self.has_word(EXPECT, "100-continue")
     }
 }
 
-/// What a part of a path means.
+/// Decodes a part of a path.
 pub(crate) fn decoded(part: &str) -> Result<String, RequestRefusal> {
     let decoded = percent_decode_str(part).decode_utf8();
     let decoded = decoded.map_err(|_| RequestRefusal::bad("the path is not UTF-8"))?;
@@ -222,7 +224,7 @@ fn framing(headers: &HeaderMap, is_current: bool) -> Result<Framing, RequestRefu
             } else {
                 Err(RequestRefusal::new(
                     StatusCode::NOT_IMPLEMENTED,
-                    "of all transfer encodings this broker knows chunked, in HTTP/1.1",
+                    "the only transfer encoding of this broker is chunked, in HTTP/1.1",
                 ))
             }
         }

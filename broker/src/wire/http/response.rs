@@ -13,7 +13,7 @@ pub(crate) const JSON: &str = "application/json";
 const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 const REFERRER_POLICY: HeaderName = HeaderName::from_static("referrer-policy");
 
-/// An answer on its way.
+/// A response to be sent.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: StatusCode,
@@ -38,7 +38,7 @@ impl Response {
         }
     }
 
-    /// What a request that is not served is told.
+    /// The response to a refused request.
     pub(crate) fn refusal(refused: &RequestRefusal) -> Self {
         Self::new(refused.status, TEXT, format!("{}\n", refused.text))
     }
@@ -48,13 +48,13 @@ impl Response {
         self
     }
 
-    /// The last one on its connection.
+    /// Makes it the last one on its connection.
     pub(crate) fn last(mut self) -> Self {
         self.keeps_alive = false;
         self
     }
 
-    /// Its bytes, for this request or for none that was understood.
+    /// Its bytes, for this request or for one that could not be parsed.
     pub(crate) fn encode(&self, head: Option<&RequestHead>) -> Vec<u8> {
         let mut headers = self.headers.clone();
         if self.status != StatusCode::NO_CONTENT {
@@ -71,7 +71,7 @@ impl Response {
     }
 }
 
-/// The status and the headers, and the empty line behind them.
+/// The status line, the headers, and the empty line after them.
 pub(crate) fn encode_head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
     let reason = status.canonical_reason().unwrap_or_default();
     let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();

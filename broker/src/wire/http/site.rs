@@ -1,8 +1,9 @@
-//! What a web page may do: nothing, unless it comes from this broker or is allowed to.
+//! Protection from foreign web pages: a page may use the broker only if it comes from it or is allowed
+//! to.
 //!
-//! A browser tells in `Origin` which page a request is from, and in `Host` whom the page thinks it
-//! talks to. A page that has its own name point at this machine (DNS rebinding) is known by the
-//! second. Programs that are no browsers send no `Origin` and are not held up.
+//! A browser names the page's site in `Origin`, and in `Host` the host that the page addresses. The
+//! second reveals a page that lets its own name point at this machine (DNS rebinding). Programs that
+//! are no browsers send no `Origin` and are not restricted.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -15,21 +16,21 @@ use http::{Method, StatusCode};
 use super::request::{RequestHead, RequestRefusal};
 use crate::engine::limits::SharedLimits;
 
-/// Set by browsers, and by no script.
+/// Set by browsers; scripts cannot set it.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// What all conversations of a broker have in common.
+/// State that all HTTP conversations of a broker share.
 pub(crate) struct Site {
-    /// Names that the broker is known by, in lower case.
+    /// Names by which the broker may be addressed, in lower case.
     names: Vec<String>,
-    /// Pages that may do what the broker's own page may.
+    /// Origins with the permissions of the broker's own page.
     origins: Vec<String>,
     limits: Arc<SharedLimits>,
-    /// Requests that have begun and are not whole.
+    /// Number of incomplete requests.
     unfinished: AtomicUsize,
 }
 
-/// A request that has begun and is not whole.
+/// An incomplete request.
 pub(crate) struct Unfinished<'a>(&'a Site);
 
 impl Site {
@@ -42,7 +43,7 @@ impl Site {
         }
     }
 
-    /// Takes one of the places for requests that are slow to come: a quarter of all connections may.
+    /// Takes one of the places for slow requests: a quarter of all connections may have one.
     pub(crate) fn begin(&self) -> Result<Unfinished<'_>, RequestRefusal> {
         let place = Unfinished(self);
         let before = self.unfinished.fetch_add(1, Ordering::Relaxed);
@@ -51,11 +52,11 @@ impl Site {
         }
         Err(RequestRefusal::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "too many requests have begun and are not whole; try again later",
+            "too many requests are incomplete; try again later",
         ))
     }
 
-    /// Whether this request may be served, as far as the page it comes from is concerned.
+    /// Whether the page from which this request comes may send it.
     pub(crate) fn check(&self, head: &RequestHead) -> Result<(), RequestRefusal> {
         if let Some(host) = &head.host
             && !self.knows(host.host())
@@ -83,7 +84,7 @@ impl Site {
         }
     }
 
-    /// Whether a page of this origin has been allowed to do what the broker's own may.
+    /// Whether pages of this origin have the permissions of the broker's own page.
     pub(crate) fn allows(&self, origin: &str) -> bool {
         let mut origins = self.origins.iter();
         origins.any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
@@ -111,12 +112,12 @@ fn foreign(origin: &str) -> RequestRefusal {
         StatusCode::FORBIDDEN,
         format!(
             "pages of {origin} may not use this broker; to let them, start it with \
-             --allow-origin and what stands in their header Origin"
+             --allow-origin and the value of their header Origin"
         ),
     )
 }
 
-/// Whether the page is from the host that the request goes to.
+/// Whether the page is from the host that the request addresses.
 fn is_own(origin: &str, head: &RequestHead) -> bool {
     let Ok(origin) = origin.parse::<Uri>() else {
         return false;

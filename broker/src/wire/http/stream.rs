@@ -1,7 +1,7 @@
-//! Messages as a response that does not end: the forms they have, and the words of outboxes for each.
+//! Messages as a response without an end: the formats, and an encoder for each.
 //!
-//! Each message is a chunk of its own, so that one byte string serves all streams of a form, and
-//! the length in front tells an outbox where a message ends.
+//! Each message is a chunk of its own, so that one byte string serves all streams of a format, and the
+//! outbox finds the end of a message from the size in front.
 
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,15 +18,15 @@ use crate::engine::outbox::encoder::{Encode, Encoder};
 /// The beginning of a message in JSON.
 const TOPIC: &[u8] = b"{\"topic\":\"";
 
-/// The end of a body in chunks.
+/// The end of a chunked body.
 pub(crate) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// How messages are written.
+/// The formats of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// For `EventSource` of browsers.
+    /// For `EventSource` in browsers.
     Events,
-    /// One JSON object a line.
+    /// One JSON object for each line.
     Json,
     /// The payloads, each with a line end.
     Raw,
@@ -42,7 +42,7 @@ const JSON: Encoder = Encoder {
 };
 const RAW: Encoder = encoder(encode_raw, no_gap);
 
-/// What an outbox that answers requests says by itself: nothing.
+/// The encoder of an outbox that answers requests: it has no notices.
 pub(crate) const ANSWERS: Encoder = Encoder {
     goodbye: b"",
     ..encoder(encode_raw, no_gap)
@@ -86,7 +86,7 @@ impl Form {
         }
     }
 
-    /// What a stream begins with: `last` is the last event the client has had, if it comes back.
+    /// The beginning of a stream; `last` is the last event that a reconnecting client has received.
     pub(crate) fn greeting(self, last: Option<&str>) -> Vec<u8> {
         let mut chunks = Vec::new();
         if self == Self::Events {
@@ -102,7 +102,7 @@ impl Form {
         chunks
     }
 
-    /// What shows that the stream is alive; nothing if that would be a part of a payload.
+    /// The bytes that show that the stream is alive; empty if they would be part of a payload.
     pub(crate) fn heartbeat(self) -> Vec<u8> {
         let mut chunk = Vec::new();
         match self {
@@ -142,7 +142,7 @@ fn first_chunk(chunks: &[u8]) -> usize {
     }
 }
 
-/// Where chunks end.
+/// The ends of the chunks.
 fn ends(chunks: &[u8]) -> impl Iterator<Item = usize> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -152,7 +152,7 @@ fn ends(chunks: &[u8]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Makes a chunk of each message; `write` is also told which one it is.
+/// Makes a chunk of each message; `write` also receives its index.
 fn encode(lines: &[u8], mut write: impl FnMut(&mut Vec<u8>, usize, &StreamMessage<'_>)) -> Vec<u8> {
     let mut chunks = Vec::with_capacity(lines.len() + lines.len() / 2);
     let mut body = Vec::new();
@@ -189,7 +189,7 @@ struct StreamMessage<'a> {
 }
 
 impl StreamMessage<'_> {
-    /// As the client prints it with `-o json`.
+    /// The same format as `client -o json`.
     fn write_json(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&TOPIC[..TOPIC.len() - 1]);
         write(out, &self.topic.as_str());
@@ -224,7 +224,8 @@ impl StreamMessage<'_> {
 }
 
 fn write(out: &mut Vec<u8>, value: &impl serde::Serialize) {
-    serde_json::to_writer(out, value).expect("text becomes JSON, and a vector takes it");
+    serde_json::to_writer(out, value)
+        .expect("text serialises, and writing to a vector does not fail");
 }
 
 fn text(bytes: &[u8]) -> Value {
@@ -234,7 +235,7 @@ fn text(bytes: &[u8]) -> Value {
     }
 }
 
-/// A key that comes more than once has an array of its values.
+/// Adds a value; a repeated key has an array of its values.
 fn add(object: &mut Map<String, Value>, key: &str, value: Value) {
     match object.get_mut(key) {
         None => {
@@ -257,7 +258,7 @@ fn encode_events(lines: &[u8]) -> Vec<u8> {
     })
 }
 
-/// As it is spelt there, with what JSON writes otherwise.
+/// The topic as spelled in the chunk, with JSON's escapes.
 fn topic_in_json(chunk: &[u8]) -> &[u8] {
     let Some(at) = memmem::find(chunk, TOPIC) else {
         return b"";
@@ -269,7 +270,7 @@ fn topic_in_json(chunk: &[u8]) -> &[u8] {
         if rest[end] == b'"' {
             return &rest[..end];
         }
-        // What is escaped here is one byte.
+        // Each escape here is one byte after the backslash.
         end = rest.len().min(end + 2);
     }
     b""
@@ -302,7 +303,7 @@ fn encode_raw(lines: &[u8]) -> Vec<u8> {
     })
 }
 
-/// Payloads leave no room for it.
+/// A raw stream consists of payloads only, so gaps cannot be reported.
 fn no_gap(_count: u64) -> Vec<u8> {
     Vec::new()
 }

@@ -1,5 +1,5 @@
-//! Subscribing by `GET`: a response that goes on until the client leaves, has had enough, or time is
-//! up.
+//! Subscribing by `GET`: the response continues until the client leaves, has the requested number of
+//! messages, or the time has passed.
 
 use std::time::{Duration, Instant};
 
@@ -17,26 +17,28 @@ use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::wire::end::End;
 use crate::wire::source::{Arrival, Source};
 
-/// Set by `EventSource` when it comes back.
+/// Set by `EventSource` when it reconnects.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// A stream that is quiet shows so often that it is alive, and finds out whether its client is.
+/// Interval at which a quiet stream sends a sign of life, which also finds out whether the client is
+/// there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// What a client sends on while it is sent a stream is of no use.
+/// Maximum bytes read at a time from a client with a stream; they are discarded.
 const UNUSED_BYTES: usize = 16 * 1024;
 
-/// What is wanted.
+/// The parameters of a subscription.
 struct Wanted {
     filter: String,
     form: Form,
     count: Option<u64>,
     timeout: Option<Duration>,
-    /// What shall happen to messages while the client is slow.
+    /// The overflow policy while the client is slow.
     slow: Option<Slow>,
 }
 
 impl HttpConversation<'_, '_> {
+    // Out of line: inlined, its locals would lie on the stack of every idle connection.
     #[inline(never)]
     pub(super) fn stream(
         &mut self,
@@ -66,9 +68,9 @@ impl HttpConversation<'_, '_> {
         Next::Break(end)
     }
 
-    /// Subscribes; the head of the response comes before the first message.
+    /// Subscribes; the head of the response precedes the first message.
     fn begin_stream(&mut self, head: &RequestHead, wanted: &Wanted) -> Result<(), RequestRefusal> {
-        let filter = Filter::parse(&wanted.filter).expect("it has been parsed before");
+        let filter = Filter::parse(&wanted.filter).expect("it was parsed before");
         let mut beginning = self.stream_head(head, wanted.form);
         beginning.extend_from_slice(&wanted.form.greeting(head.header(LAST_EVENT_ID)));
         self.client.begin();
@@ -98,7 +100,7 @@ impl HttpConversation<'_, '_> {
         Ok(())
     }
 
-    /// Returns when the stream is over.
+    /// Returns when the stream has ended.
     fn wait_in_stream(
         &self,
         form: Form,
@@ -120,7 +122,7 @@ impl HttpConversation<'_, '_> {
                 }
                 Arrival::Silence => {
                     let bytes = form.heartbeat();
-                    // What waits for a slow client shows it well enough.
+                    // Queued messages show well enough that the stream is alive.
                     if !bytes.is_empty() && !self.client.seems_blocked() {
                         self.client.answer(&bytes);
                     }
@@ -132,7 +134,7 @@ impl HttpConversation<'_, '_> {
         }
     }
 
-    /// Either the client has left, or it has got all it wanted, and the outbox has said so.
+    /// Either the client has left, or it has all it asked for and the outbox has sent its final answer.
     fn ended(&self) -> End {
         match self.client.is_ending() {
             true => End::Answered,
@@ -148,7 +150,7 @@ impl HttpConversation<'_, '_> {
             (TRANSFER_ENCODING, "chunked"),
             (CONNECTION, "close"),
             (HeaderName::from_static("x-content-type-options"), "nosniff"),
-            // A proxy that gathers a response before it passes it on is asked not to.
+            // Asks proxies not to buffer the response.
             (HeaderName::from_static("x-accel-buffering"), "no"),
         ] {
             headers.insert(name, HeaderValue::from_static(value));
@@ -202,7 +204,8 @@ impl Wanted {
         }
         let is_one_topic = Filter::parse(&wanted.filter).is_ok_and(|filter| filter.is_exact());
         if wanted.form == Form::Raw && wanted.slow == Some(Slow::Latest) && !is_one_topic {
-            let text = "payloads tell no topics apart; ask for one topic, or for another format";
+            let text =
+                "raw payloads do not name their topics; ask for one topic, or for another format";
             return Err(bad(text.to_owned()));
         }
         if !head.is_current {
@@ -213,8 +216,7 @@ impl Wanted {
     }
 }
 
-/// A filter from a path: a level `*` stands for `+`, and `**` for `#`, which has a meaning in
-/// addresses.
+/// A filter from a path: a level `*` means `+`, and `**` means `#`, which has another meaning in URLs.
 fn wildcards(path: &str) -> Result<String, RequestRefusal> {
     let levels: Result<Vec<String>, RequestRefusal> = path
         .split('/')

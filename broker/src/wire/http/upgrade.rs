@@ -13,22 +13,22 @@ use super::request::{RequestHead, RequestRefusal};
 use super::response::encode_head;
 use crate::wire::protocols::Subprotocol;
 
-/// The wires inside, as subprotocols; of several that a client can, the first.
+/// The subprotocols; of several that a client offers, the first of this list is chosen.
 const SUBPROTOCOLS: [(&str, Subprotocol); 3] = [
     ("line", Subprotocol::Line),
     ("mqtt", Subprotocol::Mqtt),
     ("mqttv3.1", Subprotocol::Mqtt),
 ];
 
-/// Where most clients of MQTT look for it. Else it is the same.
+/// The path that most MQTT clients use; it offers MQTT only.
 const FOR_MQTT: &str = "/mqtt";
 
-/// Whether a path is one of those for WebSocket.
+/// Whether a path is for WebSocket.
 pub(super) fn is_path(path: &str) -> bool {
     path == "/ws" || path == FOR_MQTT
 }
 
-/// What is spoken inside, and the answer that turns the connection, if it can be.
+/// The inner protocol and the response, if the connection can switch.
 pub(super) fn accept(head: &RequestHead) -> Result<(Subprotocol, Vec<u8>), RequestRefusal> {
     let bad = |text: &str| RequestRefusal::new(StatusCode::BAD_REQUEST, text);
     let asks = head.has_word(UPGRADE, "websocket") && head.has_word(CONNECTION, "upgrade");
@@ -67,7 +67,7 @@ pub(super) fn accept(head: &RequestHead) -> Result<(Subprotocol, Vec<u8>), Reque
     Ok((inside, answer))
 }
 
-/// The subprotocol, if one has to be.
+/// The subprotocol to announce; none if the client offers none, which only `/ws` allows.
 fn choose(head: &RequestHead) -> Result<Option<(&'static str, Subprotocol)>, &'static str> {
     let is_for_mqtt = head.path == FOR_MQTT;
     if !head.headers.contains_key(SEC_WEBSOCKET_PROTOCOL) && !is_for_mqtt {
@@ -78,7 +78,9 @@ fn choose(head: &RequestHead) -> Result<Option<(&'static str, Subprotocol)>, &'s
     });
     match asked {
         None if is_for_mqtt => Err("the subprotocol here is mqtt; the line protocol is at /ws"),
-        None => Err("the subprotocol is line, mqtt or mqttv3.1; who asks for none gets line"),
+        None => {
+            Err("the subprotocol is line, mqtt or mqttv3.1; a client that asks for none gets line")
+        }
         asked => Ok(asked),
     }
 }

@@ -1,10 +1,10 @@
 //! The line protocol: requests in, engine calls and answers out.
 //!
-//! A batch is what one read brought. Its messages are gathered and delivered at its end, and only
-//! then are its answers sent, so that a receipt or a PONG never runs ahead of what it promises.
+//! A batch is what one read returned. Its messages are delivered at its end, and only then are its
+//! answers sent, so that a receipt or a PONG never precedes what it confirms.
 //!
-//! What is rare is kept out of line: with all of it in one frame, the stack of each idle connection
-//! took a page more.
+//! Rare functions are out of line: inlined, their locals would take another page of the stack of every
+//! idle connection (measured).
 
 use std::mem;
 use std::ops::{ControlFlow, Range};
@@ -27,10 +27,10 @@ use crate::wire::source::{Arrival, Source, take_limits};
 
 const PUBLISH: &[u8] = b"PUBLISH ";
 
-/// With more answers than this in hand the batch is ended early.
+/// If more bytes of answers than this have accumulated, the batch is ended early.
 const ANSWER_BYTES: usize = 32 * 1024;
 
-/// What this wire's outboxes say by themselves, and where its messages end.
+/// The encoder of this protocol.
 pub(crate) const ENCODER: Encoder = Encoder {
     wire: "line",
     encode: None,
@@ -45,7 +45,7 @@ pub(crate) const ENCODER: Encoder = Encoder {
     taken_over: b"",
 };
 
-/// What a newcomer hears for whom there is no room.
+/// The line sent to a new connection that is rejected.
 pub(crate) fn busy(why: &str) -> Vec<u8> {
     let mut answer = Vec::new();
     let text = format!("{why}; try again later or ask its operator for a higher limit");
@@ -58,26 +58,26 @@ pub(crate) struct LineConversation<'a, 'b> {
     client: &'a mut Client<'b>,
     line_bytes: usize,
     framer: Framer,
-    /// Answers to be sent after the batch has been delivered.
+    /// Answers to be sent after the batch is delivered.
     answers: Vec<u8>,
     receipts: Receipts,
     silence: Silence,
 }
 
-/// What PUBACK has to tell.
+/// Counts for PUBACK.
 #[derive(Default)]
 struct Receipts {
-    /// PUBLISH frames refused. With those that the account holds they are all.
+    /// PUBLISH frames refused. Together with the accepted ones in the account they are all.
     refused: u64,
     /// PUBLISH frames that a PUBACK has covered.
     covered: u64,
-    /// Copies made of those that none has covered.
+    /// Copies made of those not covered yet.
     copies: u64,
     /// Whether one of those was accepted.
     accepted: bool,
 }
 
-/// Whether the client is there.
+/// Whether the client has answered a PING.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Silence {
     No,
@@ -98,8 +98,8 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         }
     }
 
-    /// Serves the client until it says goodbye, leaves or vanishes. Nothing else it sends can end
-    /// this loop. `buffer` holds what has been read already.
+    /// Serves the client until it says goodbye, leaves or vanishes. Nothing else that it sends ends
+    /// this loop. `buffer` contains bytes that were read already.
     pub(crate) fn read_loop(&mut self, source: &mut impl Source, buffer: &mut ReadBuffer) -> End {
         loop {
             if take_limits(self.client, source) {
@@ -130,9 +130,8 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         }
     }
 
-    /// The client has ended its side and still has subscriptions, as in
-    /// `echo SUBSCRIBE news | ncat ...`: it goes on receiving. If it is gone altogether, a PING
-    /// finds out.
+    /// The client has ended its side and still has subscriptions, as in `echo SUBSCRIBE news | ncat
+    /// ...`: it continues to receive. A PING finds out whether it is gone altogether.
     #[inline(never)]
     fn only_deliver(&mut self, source: &mut impl Source) -> End {
         loop {
@@ -147,7 +146,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         }
     }
 
-    /// Handles all whole lines.
+    /// Handles all complete lines.
     fn handle(&mut self, buffer: &mut ReadBuffer) -> ControlFlow<End> {
         self.client.begin();
         loop {
@@ -181,7 +180,8 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         ControlFlow::Continue(())
     }
 
-    /// There is no memory for more of a line that has begun: it is refused, the conversation goes on.
+    /// There is no memory for more of an incomplete line: the line is refused, the conversation
+    /// continues.
     #[inline(never)]
     fn give_up_line(&mut self, buffer: &mut ReadBuffer) {
         let refused = self.framer.give_up(buffer.unread());
@@ -190,7 +190,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         self.finish_part(&[]);
     }
 
-    /// Ends the batch before its time: all that was asked so far is done and answered.
+    /// Ends the batch early: all requests so far are executed and answered.
     fn finish_part(&mut self, buffer: &[u8]) {
         let receipt = self.last_receipt();
         let answers = Answers {
@@ -200,8 +200,8 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         self.client.finish_part(buffer, answers);
     }
 
-    /// The short way for what nearly every line of a busy publisher is: a PUBLISH without
-    /// attributes whose topic has been looked up before. Returns false for all others.
+    /// The fast path for nearly every line of a busy publisher: a PUBLISH without attributes whose
+    /// route is cached. Returns false for all other lines.
     #[inline]
     fn publish_known(&mut self, buffer: &mut ReadBuffer, start: usize, len: usize) -> bool {
         let bytes = buffer.bytes();
@@ -241,7 +241,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
                 } else if let Some(verb) = self.publish_in_place(bytes, topic, start..end) {
                     let bytes = buffer.bytes_mut();
                     bytes[verb..verb + MESSAGE.len()].copy_from_slice(MESSAGE);
-                    // Of CR LF only an LF travels on.
+                    // Lines in the engine end with LF, so the CR before it is overwritten.
                     bytes[end - 1] = b'\n';
                 } else {
                     self.inquire(bytes, topic, &payload, &attributes);
@@ -282,8 +282,8 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         ControlFlow::Continue(())
     }
 
-    /// Publishes a message that can leave as it is but for its verb; returns where the verb is, or
-    /// `None` if the topic is the broker's own.
+    /// Publishes a message that can leave unchanged except for its verb; returns the position of the
+    /// verb, or `None` if only the broker may publish on the topic.
     fn publish_in_place(
         &mut self,
         bytes: &[u8],
@@ -301,7 +301,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         Some(verb)
     }
 
-    /// Publishes a message that must be written anew, or is retained.
+    /// Publishes a message that must be rewritten, or is retained.
     #[inline(never)]
     fn publish(
         &mut self,
@@ -318,7 +318,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         }
     }
 
-    /// A message for the broker itself.
+    /// A message on a topic of the broker: an inquiry, or refused.
     #[inline(never)]
     fn inquire(
         &mut self,
@@ -358,7 +358,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         self.client.wait_for_room();
     }
 
-    /// Answers a SUBSCRIBE that asks for what is not known.
+    /// Answers a SUBSCRIBE with an unknown overflow policy.
     fn refuse_filters(&mut self, filters: Filters<'_>, why: BadSlow) {
         for (word, _) in filters.iter() {
             self.client.note_refused(1);
@@ -435,7 +435,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         for verb in verbs {
             let text = match verb.help() {
                 Some(text) => text.into(),
-                None => format!("{verb} is what the broker says; docs/protocol.md has it").into(),
+                None => format!("{verb} is sent only by the broker; see docs/protocol.md").into(),
             };
             Reply::Help { text }.encode(&mut self.answers);
         }
@@ -457,7 +457,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         refusal(&mut self.answers, code, Subject::Line, text);
     }
 
-    /// A refused PUBLISH counts; the next PUBACK covers it.
+    /// Counts a refused PUBLISH, which the next PUBACK covers.
     #[inline(never)]
     fn refuse_publish(&mut self, code: Code, text: &str) {
         if self.receipts.accepted {
@@ -474,12 +474,12 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         log::debug!("connection {}: refused, {code}: {text}", self.client.id());
     }
 
-    /// The PUBLISH frames so far, refused ones too.
+    /// The number of PUBLISH frames so far, including refused ones.
     fn published(&self) -> u64 {
         self.client.published() + self.receipts.refused
     }
 
-    /// What a PUBACK would have to say now, if anything; it is said then.
+    /// Takes the counts for a PUBACK, if there is anything to confirm.
     fn take_receipt(&mut self) -> Option<(u64, u64)> {
         let answered = self.published();
         let receipts = &mut self.receipts;
@@ -490,7 +490,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         Some((answered, mem::take(&mut receipts.copies)))
     }
 
-    /// What the outbox has to say of the messages, unless it goes with other answers.
+    /// Takes the counts for a PUBACK that is not sent together with other answers.
     fn last_receipt(&mut self) -> Option<(u64, u64)> {
         if self.answers.is_empty() {
             return self.take_receipt();
@@ -511,8 +511,8 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         self.answers.shrink_to_fit();
     }
 
-    /// The client has been silent for an interval. It is asked once; that it does not answer is
-    /// worth a line, and no more: whether it is dead is for TCP to find out.
+    /// The client has been silent for an interval: sends one PING. A missing answer is logged, and no
+    /// more: TCP finds out whether the client is gone.
     #[inline(never)]
     fn ask(&mut self) {
         match self.silence {
@@ -542,7 +542,7 @@ impl Receipts {
     }
 }
 
-/// The topic of a message, as it is spelt.
+/// The topic of a message as spelled in the line.
 fn topic_of(line: &[u8]) -> &[u8] {
     let verb = match line.first() {
         Some(b'@') => memchr(b' ', line).map_or(0, |at| at + 1),
@@ -553,7 +553,7 @@ fn topic_of(line: &[u8]) -> &[u8] {
     &rest[..end]
 }
 
-/// Why a filter is not subscribed to, in words of this wire.
+/// The error for a filter that was not subscribed to.
 #[inline(never)]
 fn not_subscribed(why: SubscribeError) -> (Code, String) {
     match why {

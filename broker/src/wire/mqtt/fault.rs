@@ -1,18 +1,17 @@
-//! Why a client of MQTT is not listened to any longer: the code that MQTT 5 has for it, and words.
+//! Why an MQTT connection ends: a reason code of MQTT 5, and a text.
 //!
-//! Readers of packets return a [`Fault`]; what becomes of the connection is for the conversation.
+//! Readers of packets return a [`Fault`]; the conversation ends the connection.
 
 use std::borrow::Cow;
 
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 
-/// Why a client is not listened to any longer. It ends the connection [MQTT-4.8.0-1] (3.1.1)
-/// [MQTT-4.13.1-1] (5.0).
+/// Why a connection must end [MQTT-4.8.0-1] (3.1.1) [MQTT-4.13.1-1] (5.0).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
-    /// As MQTT 5 numbers them.
+    /// A reason code of MQTT 5.
     pub(super) code: MqttError,
-    /// What to do about it.
+    /// Tells the client what to do.
     pub(super) why: Cow<'static, str>,
 }
 
@@ -32,36 +31,38 @@ impl Fault {
         Self::new(MqttError::ProtocolError, why)
     }
 
-    /// The code as a byte of MQTT 5.
+    /// The reason code as a byte.
     pub(super) fn byte(&self) -> u8 {
         byte(self.code)
     }
 }
 
-/// Errors of the library that are none of the standard mean that the packet is malformed.
+/// The library's errors without a reason code mean that the packet is malformed.
 fn byte(code: MqttError) -> u8 {
     u8::try_from(code as u16).unwrap_or(MqttError::MalformedPacket as u16 as u8)
 }
 
 pub(super) fn behind_the_end() -> Fault {
-    Fault::malformed("bytes stand behind the end of what a packet holds")
+    Fault::malformed("bytes follow the last field of a packet")
 }
 
-/// What is wrong with an integer in more bytes than it needs.
+/// The fault of an integer with more bytes than it needs.
 pub(super) fn padded() -> Fault {
     Fault::malformed("a variable byte integer has more bytes than it needs")
 }
 
 pub(super) fn too_short() -> Fault {
-    Fault::malformed("a packet ends before what it holds")
+    Fault::malformed("a packet ends before its last field")
 }
 
 pub(super) fn wrong(code: MqttError) -> Fault {
     match code {
-        MqttError::ProtocolError => Fault::protocol("a packet holds what does not belong there"),
+        MqttError::ProtocolError => {
+            Fault::protocol("a packet contains a field that does not belong to it")
+        }
         MqttError::MalformedPacket => Fault::malformed("a packet cannot be read"),
         other => match MqttError::try_from(byte(other)) {
-            Ok(code) => Fault::new(code, "a packet holds what it may not"),
+            Ok(code) => Fault::new(code, "a packet contains a value that is not allowed"),
             Err(_) => Fault::malformed("a packet cannot be read"),
         },
     }

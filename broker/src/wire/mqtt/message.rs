@@ -1,7 +1,7 @@
-//! Messages as MQTT writes them, and as they travel through the engine: lines of the line protocol.
+//! Converts messages between MQTT packets and the engine's lines of the line protocol.
 //!
-//! `docs/mqtt.md` has the mapping. What one wire cannot say at all is left out for it; nothing of a
-//! message that stays among MQTT clients is lost.
+//! `docs/mqtt.md` has the mapping. What one protocol cannot express is left out for its clients; a
+//! message between MQTT clients loses nothing.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -19,20 +19,19 @@ use crate::engine::outbox::run::MESSAGE;
 /// The content type.
 pub(super) const TYPE: &str = "type";
 
-/// The payload is text; a flag.
+/// A flag: the payload is text.
 pub(super) const UTF8: &str = "utf8";
 
-/// A user property whose key is no key of an attribute, or one of those above.
+/// A user property whose key is no valid attribute key, or one of those above.
 pub(super) const USER: &str = "user";
 
 const KNOWN: [&str; 8] = [RETAIN, RETAINED, REPLY, ID, TYPE, TTL, UTF8, USER];
 
-/// The longest string or binary data.
+/// Maximum bytes of a string or binary data.
 const MOST_BYTES: usize = 65_535;
 
-/// A name as it stands on a line: a space is written `\s`, and a backslash that would otherwise be read
-/// together with what follows, `\\`. No letter becomes another, and [`name_meant`] undoes it
-/// [MQTT-4.7.3-4].
+/// A topic name as spelled in a line: a space becomes `\s`, and a backslash that would otherwise form
+/// an escape becomes `\\`. No other character changes, and [`name_meant`] reverses it [MQTT-4.7.3-4].
 pub(super) fn name_on_line(name: &str) -> Cow<'_, str> {
     if memchr2(b' ', b'\\', name.as_bytes()).is_none() {
         return Cow::Borrowed(name);
@@ -49,7 +48,7 @@ pub(super) fn name_on_line(name: &str) -> Cow<'_, str> {
     Cow::Owned(written)
 }
 
-/// The name that is meant by one on a line.
+/// The topic name that a spelling in a line means.
 pub(super) fn name_meant(written: &[u8]) -> Cow<'_, [u8]> {
     if memchr(b'\\', written).is_none() {
         return Cow::Borrowed(written);
@@ -68,7 +67,7 @@ pub(super) fn name_meant(written: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(name)
 }
 
-/// Writes the line of a message without attributes; returns where its topic stands.
+/// Writes the line of a message without attributes; returns the range of its topic.
 pub(super) fn write_line(line: &mut Vec<u8>, topic: &str, payload: &[u8]) -> Range<usize> {
     line.extend_from_slice(MESSAGE);
     let start = line.len();
@@ -86,10 +85,10 @@ pub(super) fn write_line(line: &mut Vec<u8>, topic: &str, payload: &[u8]) -> Ran
 pub(super) fn attributes(properties: &Properties) -> Attributes<'static> {
     let mut attributes = Attributes::default();
     let push = |attributes: &mut Attributes<'_>, key: &str, value: &[u8]| {
-        // Only keys that can stand there come here.
+        // Only valid keys get here.
         let _ = attributes.push(key, value);
     };
-    // In their order, because that of user properties is kept, from the publisher on and in a will
+    // In order, because the order of user properties is kept, from the publisher on and in a will
     // [MQTT-3.3.2-18] [MQTT-3.1.3-10].
     for property in properties {
         match property {
@@ -136,16 +135,16 @@ fn meant_key(key: &str) -> String {
     key.replace("%3D", "=").replace("%25", "%")
 }
 
-/// A message in the engine, taken apart.
+/// A message of the engine, parsed.
 pub(super) struct Parts<'a> {
-    /// As it stands on the line.
+    /// As spelled in the line.
     pub(super) topic: Topic<'a>,
     pub(super) payload: Escaped<'a>,
     pub(super) attributes: Attributes<'a>,
 }
 
 impl<'a> Parts<'a> {
-    /// Of a line, with or without its line end. `None` if it is no message, which does not happen.
+    /// Parses a line, with or without its line end. `None` if it is no message, which does not happen.
     pub(super) fn of(line: &'a [u8]) -> Option<Self> {
         let line = Framer::content(line.strip_suffix(b"\n").unwrap_or(line));
         match Reply::decode(line) {
@@ -163,16 +162,16 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// A message without attributes, as nearly every one is, looked at without a check: lines in the engine
-/// are good.
+/// A message without attributes, as nearly every one is, parsed without checks: lines in the engine are
+/// valid.
 pub(super) struct Plain<'a> {
-    /// As it stands on the line.
+    /// As spelled in the line.
     pub(super) topic: &'a [u8],
     payload: Escaped<'a>,
 }
 
 impl<'a> Plain<'a> {
-    /// Of a line, with or without its line end; `None` if it has attributes.
+    /// Parses a line, with or without its line end; `None` if it has attributes.
     #[inline]
     pub(super) fn of(line: &'a [u8]) -> Option<Self> {
         let rest = line.strip_prefix(MESSAGE)?;
@@ -185,7 +184,7 @@ impl<'a> Plain<'a> {
         Some(Self { topic, payload })
     }
 
-    /// Writes a PUBLISH for a client that gives the topic no alias.
+    /// Writes a PUBLISH without a topic alias.
     #[inline]
     pub(super) fn write(&self, out: &mut Vec<u8>, version: Version, extra: Extra<'_>) {
         let properties = match version {
@@ -197,20 +196,20 @@ impl<'a> Plain<'a> {
     }
 }
 
-/// What one client is told beside the message.
+/// The properties of a message for one client.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Extra<'a> {
     pub(super) dup: bool,
     pub(super) qos: u8,
     pub(super) retain: bool,
-    /// At QoS 1 and 2.
+    /// The packet identifier, at QoS 1 and 2.
     pub(super) id: u16,
     pub(super) identifiers: &'a [u32],
-    /// How many messages before it were dropped.
+    /// Number of messages dropped before it.
     pub(super) gap: u64,
-    /// For how many seconds the message has waited.
+    /// Seconds that the message has waited.
     pub(super) waited: u32,
-    /// The number that stands for the topic, and whether that is new to the client.
+    /// The topic alias, and whether it is new to the client.
     pub(super) alias: Option<(u16, bool)>,
 }
 
@@ -246,12 +245,12 @@ fn write_parts(
     let properties_bytes = properties.map_or(0, |bytes| varint_bytes(bytes.len()) + bytes.len());
     let rest = 2 + topic.len() + id_bytes + properties_bytes + payload.len();
     out.reserve(5 + rest);
-    // DUP is what the session says of this client's copy, never what the publisher's packet said
+    // DUP is decided by the session for this client's copy, never copied from the publisher's packet
     // [MQTT-3.3.1-3]; at QoS 0 it is not set [MQTT-3.3.1-2].
     let first = 0x30 | u8::from(extra.dup) << 3 | extra.qos << 1 | u8::from(extra.retain);
     out.push(first);
     push_varint(out, rest);
-    // The topic is the one that it was published on, so it matches the filter that it is sent for
+    // The topic is the one it was published on, so it matches the filter for which it is sent
     // [MQTT-3.3.2-3]. No topic of the engine is longer than 65,535 bytes.
     out.extend_from_slice(&(topic.len() as u16).to_be_bytes());
     out.extend_from_slice(topic);
@@ -259,7 +258,7 @@ fn write_parts(
         out.extend_from_slice(&extra.id.to_be_bytes());
     }
     if let Some(properties) = properties {
-        // The length is there without properties, too [MQTT-2.2.2-1].
+        // The length is present even without properties [MQTT-2.2.2-1].
         push_varint(out, properties.len());
         out.extend_from_slice(properties);
     }
@@ -288,9 +287,9 @@ fn property_bytes(attributes: &Attributes<'_>, extra: Extra<'_>) -> Vec<u8> {
     written.collect::<Vec<_>>().concat()
 }
 
-/// What is no text, or too long, cannot be said in MQTT and is left out. All else arrives as it was sent:
-/// payload format indicator [MQTT-3.3.2-4], response topic [MQTT-3.3.2-15], correlation data
-/// [MQTT-3.3.2-16], user properties [MQTT-3.3.2-17] in their order [MQTT-3.3.2-18], content type
+/// Text that is not UTF-8, or too long, cannot be expressed in MQTT and is left out. All else arrives
+/// as it was sent: payload format indicator [MQTT-3.3.2-4], response topic [MQTT-3.3.2-15], correlation
+/// data [MQTT-3.3.2-16], user properties [MQTT-3.3.2-17] in their order [MQTT-3.3.2-18], content type
 /// [MQTT-3.3.2-20].
 fn push_attributes(properties: &mut Properties, attributes: &Attributes<'_>, waited: u32) {
     let mut seen = [false; 5];
@@ -340,8 +339,8 @@ fn response_topic(written: &str) -> Option<Property> {
     ResponseTopic::new(name).ok().map(Into::into)
 }
 
-/// PUBLISH packets at QoS 0 without DUP for lines [MQTT-4.3.1-1], the same for all clients of the version
-/// that want no more.
+/// PUBLISH packets at QoS 0 without DUP for lines [MQTT-4.3.1-1], the same for all clients of the
+/// version without special options.
 pub(super) fn encode(lines: &[u8], version: Version) -> Vec<u8> {
     let mut out = Vec::with_capacity(lines.len());
     let is_literal = memchr(b'\\', lines).is_none();
@@ -377,15 +376,17 @@ pub(super) fn encode(lines: &[u8], version: Version) -> Vec<u8> {
     out
 }
 
-/// How messages of one length on one topic begin, which busy publishers send one after another.
+/// The common beginning of messages with one length on one topic, which busy publishers send in
+/// sequence.
 struct Alike<'a> {
     len: usize,
-    /// Up to the payload, as a line.
+    /// The line up to the payload.
     head: &'a [u8],
-    /// The same as a packet, where one has been written.
+    /// The same bytes of a packet, once one has been written.
     written: Range<usize>,
 }
 
+// Out of line: inlined, its locals would lie on the stack of every idle connection.
 #[inline(never)]
 fn encode_attributed(out: &mut Vec<u8>, line: &[u8], version: Version) {
     if let Some(parts) = Parts::of(line) {
@@ -397,7 +398,7 @@ fn encode_attributed(out: &mut Vec<u8>, line: &[u8], version: Version) {
     }
 }
 
-/// How long the first packet is.
+/// The length of the first packet.
 pub(super) fn first_packet(packets: &[u8]) -> usize {
     let (mut rest, mut at) = (0, 1);
     while let Some(&byte) = packets.get(at) {
@@ -410,7 +411,7 @@ pub(super) fn first_packet(packets: &[u8]) -> usize {
     (at + rest).min(packets.len().max(1))
 }
 
-/// How much of these packets are whole ones that fit into `room` bytes.
+/// The number of bytes of whole packets that fit into `room` bytes.
 pub(super) fn fitting_packets(packets: &[u8], room: usize) -> usize {
     let mut end = 0;
     while end < packets.len() {

@@ -1,8 +1,8 @@
 //! MQTT 3.1.1 and 5.0: packets in, engine calls and packets out.
 //!
-//! `packet` and `property` read what clients say, `reply` writes what they are answered, `message`
-//! turns messages into lines of the engine and back, `writer` writes what a session sends its client,
-//! `connect` opens sessions, and `conversation` is one connection. `docs/mqtt.md` is the contract.
+//! `packet` and `property` parse what clients send, `reply` writes the answers, `message` converts
+//! between packets and lines of the engine, `writer` writes the packets of a session, `connect` opens
+//! sessions, and `conversation` serves one connection. `docs/mqtt.md` is the contract.
 
 mod connect;
 mod conversation;
@@ -20,7 +20,7 @@ use crate::engine::outbox::encoder::Encoder;
 pub(crate) use conversation::MqttConversation;
 pub(crate) use version::Version;
 
-/// What outboxes of clients of 3.1.1 say.
+/// The encoder for clients of 3.1.1.
 pub(crate) const ENCODER_3: Encoder = Encoder {
     wire: "mqtt 3.1.1",
     encode: Some(|lines| message::encode(lines, Version::V3)),
@@ -29,7 +29,7 @@ pub(crate) const ENCODER_3: Encoder = Encoder {
     ..ENCODER_5
 };
 
-/// What outboxes of clients of 5.0 say. The goodbye tells that the server shuts down.
+/// The encoder for clients of 5.0. The goodbye says that the server shuts down.
 pub(crate) const ENCODER_5: Encoder = Encoder {
     wire: "mqtt 5.0",
     encode: Some(|lines| message::encode(lines, Version::V5)),
@@ -46,14 +46,14 @@ pub(crate) const ENCODER_5: Encoder = Encoder {
     taken_over: &[0xe0, 2, 0x8e, 0],
 };
 
-/// What outboxes of both versions say.
+/// The encoders of both versions.
 #[derive(Clone, Copy)]
 pub(crate) struct Encoders {
     pub(crate) v3: &'static Encoder,
     pub(crate) v5: &'static Encoder,
 }
 
-/// Where packets leave as they are.
+/// The encoders for packets sent unchanged.
 pub(crate) const ENCODERS: Encoders = Encoders {
     v3: &ENCODER_3,
     v5: &ENCODER_5,

@@ -1,5 +1,5 @@
-//! Properties of MQTT 5 as clients send them: which may stand in which packet, how often, and in
-//! how many bytes.
+//! Parses properties of MQTT 5, and checks in which packets they may be, how often, and with how many
+//! bytes.
 
 use mqtt_protocol_core::mqtt::packet::prelude::PropertyValueAccess;
 use mqtt_protocol_core::mqtt::packet::{Properties, Property, PropertyId};
@@ -8,7 +8,7 @@ use mqtt_protocol_core::mqtt::result_code::MqttError;
 use super::fault::{Fault, too_short};
 use super::field::{check_text, varint};
 
-/// The packet, or the part of one, in which properties stand.
+/// The packet, or part of one, that contains properties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PropertyPlace {
     Connect,
@@ -58,7 +58,8 @@ impl PropertyPlace {
     }
 }
 
-/// Properties with their length before them, and how many bytes they take.
+/// Properties preceded by their length, and the number of bytes.
+// Out of line: inlined, its locals would lie on the stack of every idle connection.
 #[inline(never)]
 pub(super) fn read(bytes: &[u8], place: PropertyPlace) -> Result<(Properties, usize), Fault> {
     let (length, start) = varint(bytes)?;
@@ -69,12 +70,12 @@ pub(super) fn read(bytes: &[u8], place: PropertyPlace) -> Result<(Properties, us
         let (property, used) = Property::parse(rest).map_err(|code| why(rest, code))?;
         let id = property.id();
         if !place.takes(id) {
-            // A property in a packet it does not belong to makes that malformed [MQTT-4.13.1-1].
+            // A property in the wrong packet makes that malformed [MQTT-4.13.1-1].
             return Err(misplaced(place, id));
         }
         let bit = 1 << id.as_u8();
         if seen & bit != 0 && id != PropertyId::UserProperty {
-            return Err(Fault::protocol("a property stands in a packet twice"));
+            return Err(Fault::protocol("a packet contains a property twice"));
         }
         seen |= bit;
         check(&property, &rest[1..])?;
@@ -86,15 +87,15 @@ pub(super) fn read(bytes: &[u8], place: PropertyPlace) -> Result<(Properties, us
 
 fn misplaced(place: PropertyPlace, id: PropertyId) -> Fault {
     if place == PropertyPlace::Publish && id == PropertyId::SubscriptionIdentifier {
-        // Brokers send it in a PUBLISH, clients must not [MQTT-3.3.4-6].
+        // Only brokers may send it in a PUBLISH [MQTT-3.3.4-6].
         return Fault::protocol("a PUBLISH of a client has a subscription identifier");
     }
-    Fault::malformed("a property stands in a packet that it does not belong to")
+    Fault::malformed("a packet contains a property that does not belong to it")
 }
 
-/// Checks what the library does not: U+0000, and integers in more bytes than they need [MQTT-1.5.5-1].
-/// That texts are UTF-8 the library has checked: user properties [MQTT-1.5.7-1], response topics
-/// [MQTT-3.3.2-13] and content types [MQTT-3.3.2-19] among them.
+/// Checks that the library does not make: U+0000, and integers with more bytes than they need
+/// [MQTT-1.5.5-1]. The library has checked that texts are UTF-8, among them user properties
+/// [MQTT-1.5.7-1], response topics [MQTT-3.3.2-13] and content types [MQTT-3.3.2-19].
 fn check(property: &Property, value: &[u8]) -> Result<(), Fault> {
     if let Property::UserProperty(pair) = property {
         check_text(pair.key())?;
@@ -106,7 +107,7 @@ fn check(property: &Property, value: &[u8]) -> Result<(), Fault> {
     property.as_str().map_or(Ok(()), check_text)
 }
 
-/// What is wrong with the first of these properties.
+/// The fault of the first of these properties.
 fn why(rest: &[u8], code: MqttError) -> Fault {
     if rest[0] == PropertyId::TopicAlias.as_u8() && code == MqttError::ProtocolError {
         // [MQTT-3.3.2-8].
@@ -118,12 +119,12 @@ fn why(rest: &[u8], code: MqttError) -> Fault {
         return padded;
     }
     match code {
-        MqttError::ProtocolError => Fault::protocol("a property has a value that it may not have"),
+        MqttError::ProtocolError => Fault::protocol("a property has a value that is not allowed"),
         _ => Fault::malformed("a property cannot be read"),
     }
 }
 
-/// The value of a property that is an integer of any length, if it is there.
+/// The value of an integer property, if it is present.
 pub(super) fn number(properties: &Properties, id: PropertyId) -> Option<u32> {
     let property = properties.iter().find(|property| property.id() == id)?;
     let byte = property.as_u8().map(u32::from);

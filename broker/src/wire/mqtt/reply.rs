@@ -1,5 +1,4 @@
-//! What an MQTT client is answered: packets of `mqtt-protocol-core`, and the few bytes of those that
-//! every message needs one of.
+//! Answers to MQTT clients: packets of `mqtt-protocol-core`, and the few bytes of frequent answers.
 
 use mqtt_protocol_core::mqtt::packet::{
     AssignedClientIdentifier, MaximumPacketSize, Properties, ReasonString, ReceiveMaximum,
@@ -17,24 +16,24 @@ use super::packet::kind;
 /// The answer to each PINGREQ [MQTT-3.12.4-1].
 pub(super) const PINGRESP: [u8; 2] = [0xd0, 0];
 
-/// What an answer of MQTT 5 says in words, where the client wants to hear it and can take it.
+/// Whether and how reason strings may be sent to a client of MQTT 5.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReplyLimits {
-    /// It has not asked to be spared.
+    /// The client has not turned off problem information.
     pub(super) wanted: bool,
-    /// The longest packet that it takes.
+    /// Maximum bytes of a packet for the client.
     pub(super) most: u32,
 }
 
 impl ReplyLimits {
-    /// As long as nothing else is known.
+    /// The limits before CONNECT is known.
     pub(super) const ANY: Self = Self {
         wanted: true,
         most: u32::MAX,
     };
 
-    /// A client that wants no problem information gets reason strings in CONNACK and DISCONNECT alone
-    /// [MQTT-3.1.2-29].
+    /// A client that has turned off problem information receives reason strings only in CONNACK and
+    /// DISCONNECT [MQTT-3.1.2-29].
     fn anyway(self) -> Self {
         Self {
             wanted: true,
@@ -43,11 +42,11 @@ impl ReplyLimits {
     }
 }
 
-/// Longer ones would not help.
+/// Maximum bytes of a reason string; longer ones would not help.
 const REASON_BYTES: usize = 400;
 
 impl ReplyLimits {
-    /// The packet, or nothing if it is longer than the client takes [MQTT-3.1.2-24].
+    /// The packet, or nothing if it is longer than the client accepts [MQTT-3.1.2-24].
     pub(super) fn fitting(self, packet: Vec<u8>) -> Vec<u8> {
         match packet.len() <= self.most as usize {
             true => packet,
@@ -56,9 +55,9 @@ impl ReplyLimits {
     }
 
     fn properties(self, why: &str) -> Option<Properties> {
-        // A reason string must not make a packet longer than the client takes: CONNACK [MQTT-3.2.2-19],
-        // PUBACK [MQTT-3.4.2-2], PUBREC [MQTT-3.5.2-2], DISCONNECT [MQTT-3.14.2-3]. Without the string none
-        // has more than 32 bytes.
+        // A reason string must not make a packet longer than the client accepts: CONNACK
+        // [MQTT-3.2.2-19], PUBACK [MQTT-3.4.2-2], PUBREC [MQTT-3.5.2-2], DISCONNECT [MQTT-3.14.2-3].
+        // Without the string none has more than 32 bytes.
         let fits = why.len() <= REASON_BYTES && why.len() + 32 <= self.most as usize;
         if !self.wanted || !fits || why.is_empty() {
             return None;
@@ -69,13 +68,13 @@ impl ReplyLimits {
     }
 }
 
-/// What a CONNACK tells, most of it only to MQTT 5.
+/// The contents of a CONNACK, most of them for MQTT 5 only.
 #[derive(Clone, Copy)]
 pub(super) struct Welcome<'a> {
     pub(super) session_present: bool,
-    /// The identifier that the broker has chosen.
+    /// The client identifier that the broker has assigned.
     pub(super) assigned: Option<&'a str>,
-    /// The session expiry interval, if it is not what was asked for.
+    /// The session expiry interval, if it differs from the requested one.
     pub(super) expiry: Option<u32>,
     pub(super) receive_maximum: u16,
     pub(super) packet_bytes: u32,
@@ -84,13 +83,13 @@ pub(super) struct Welcome<'a> {
 
 impl Welcome<'_> {
     pub(super) fn encode(&self, version: Version) -> Vec<u8> {
-        // Of the flags only session present may be set [MQTT-3.2.2-1].
+        // Session present is the only flag that may be set [MQTT-3.2.2-1].
         if version == Version::V3 {
             return vec![0x20, 2, u8::from(self.session_present), 0];
         }
-        // No response information [MQTT-3.1.2-28], and no authentication method, because a CONNECT that names
-        // one is refused [MQTT-4.12.0-6]. A client with an empty identifier is told the one that it was given
-        // [MQTT-3.1.3-7]; without a server keep alive its own counts [MQTT-3.2.2-22].
+        // No response information [MQTT-3.1.2-28], and no authentication method, because a CONNECT that
+        // names one is refused [MQTT-4.12.0-6]. A client with an empty identifier is told its assigned
+        // one [MQTT-3.1.3-7]; without a server keep alive the client's own applies [MQTT-3.2.2-22].
         let mut properties = Properties::new();
         properties.extend(
             self.expiry
@@ -123,8 +122,8 @@ impl Welcome<'_> {
     }
 }
 
-/// CONNACK with an error, for a client of 5.0. No session is present then [MQTT-3.2.2-6], and the code is
-/// one that CONNACK has [MQTT-3.2.2-8].
+/// CONNACK with an error, for a client of 5.0. Session present is not set [MQTT-3.2.2-6], and the code
+/// is valid in CONNACK [MQTT-3.2.2-8].
 pub(super) fn refuse_5(fault: &Fault, reply_limits: ReplyLimits) -> Vec<u8> {
     let code = ConnectReasonCode::try_from(fault.byte());
     let code = code.unwrap_or(ConnectReasonCode::UnspecifiedError);
@@ -141,7 +140,7 @@ pub(super) fn refuse_5(fault: &Fault, reply_limits: ReplyLimits) -> Vec<u8> {
     )
 }
 
-/// CONNACK with an error, for a client of 3.1.1. No session is present then [MQTT-3.2.2-4].
+/// CONNACK with an error, for a client of 3.1.1. Session present is not set [MQTT-3.2.2-4].
 pub(super) fn refuse_3(code: ConnectReturnCode) -> Vec<u8> {
     let packet = v3_1_1::Connack::builder()
         .session_present(false)
@@ -153,9 +152,8 @@ pub(super) fn refuse_3(code: ConnectReturnCode) -> Vec<u8> {
     )
 }
 
-/// DISCONNECT, which only a client of 5.0 can be sent. The code is one that DISCONNECT has
-/// [MQTT-3.14.2-1]; of the properties a broker must not send the session expiry interval
-/// [MQTT-3.14.2-2].
+/// DISCONNECT, which only clients of 5.0 can be sent. The code is valid in DISCONNECT [MQTT-3.14.2-1];
+/// a broker must not send the session expiry interval in it [MQTT-3.14.2-2].
 pub(super) fn disconnect(fault: &Fault, reply_limits: ReplyLimits) -> Vec<u8> {
     let code = DisconnectReasonCode::try_from(fault.byte());
     let code = code.unwrap_or(DisconnectReasonCode::UnspecifiedError);
@@ -170,9 +168,9 @@ pub(super) fn disconnect(fault: &Fault, reply_limits: ReplyLimits) -> Vec<u8> {
     packet.map_or_else(|_| plain(), |packet| packet.to_continuous_buffer())
 }
 
-/// PUBACK, PUBREC, PUBREL or PUBCOMP, with the identifier of the PUBLISH that they answer
-/// [MQTT-2.3.1-6] (3.1.1) [MQTT-2.2.1-5] (5.0). `code` is one that the packet has [MQTT-3.4.2-1]
-/// [MQTT-3.5.2-1] [MQTT-3.6.2-1] [MQTT-3.7.2-1]; 3.1.1 has none, so it is zero there.
+/// PUBACK, PUBREC, PUBREL or PUBCOMP, with the identifier of the PUBLISH it answers [MQTT-2.3.1-6]
+/// (3.1.1) [MQTT-2.2.1-5] (5.0). `code` is valid in the packet [MQTT-3.4.2-1] [MQTT-3.5.2-1]
+/// [MQTT-3.6.2-1] [MQTT-3.7.2-1]; 3.1.1 has no codes, so it is zero there.
 pub(super) fn ack(out: &mut Vec<u8>, kind: u8, id: u16, code: u8) {
     // Only PUBREL has a flag [MQTT-3.6.1-1].
     let flags = if kind == kind::PUBREL { 2 } else { 0 };
@@ -184,7 +182,7 @@ pub(super) fn ack(out: &mut Vec<u8>, kind: u8, id: u16, code: u8) {
     }
 }
 
-/// PUBACK or PUBREC that refuses a message, with words for a client of 5.0.
+/// PUBACK or PUBREC that refuses a message, with a reason string for a client of 5.0.
 pub(super) fn refuse_publish(
     out: &mut Vec<u8>,
     kind: u8,
@@ -210,7 +208,7 @@ pub(super) fn refuse_publish(
 
 /// SUBACK, with the identifier of the SUBSCRIBE [MQTT-2.3.1-7] (3.1.1) [MQTT-2.2.1-6] (5.0)
 /// [MQTT-3.8.4-2] and a code for each filter, in their order [MQTT-3.9.3-1]. Codes are those of MQTT 5;
-/// what the version has no code for is its failure [MQTT-3.9.3-2].
+/// for 3.1.1, which lacks most of them, they become its failure code [MQTT-3.9.3-2].
 pub(super) fn suback(out: &mut Vec<u8>, version: Version, id: u16, codes: &[u8]) {
     let refused = SubackReasonCode::UnspecifiedError;
     let packet = match version {
@@ -228,7 +226,7 @@ pub(super) fn suback(out: &mut Vec<u8>, version: Version, id: u16, codes: &[u8])
             v5_0::Suback::builder()
                 .packet_id(id)
                 .reason_codes(codes.iter().map(code).collect())
-                // Without properties their length is zero, and is there [MQTT-2.2.2-1].
+                // The length of the properties is present and zero [MQTT-2.2.2-1].
                 .props(Properties::new())
                 .build()
                 .map(|packet| packet.to_continuous_buffer())
@@ -238,8 +236,8 @@ pub(super) fn suback(out: &mut Vec<u8>, version: Version, id: u16, codes: &[u8])
 }
 
 /// UNSUBACK, with the identifier of the UNSUBSCRIBE [MQTT-2.3.1-7] (3.1.1) [MQTT-2.2.1-6] (5.0) and a
-/// code for each filter, in their order [MQTT-3.11.3-1], of those that UNSUBACK has [MQTT-3.11.3-2].
-/// 3.1.1 has no codes there.
+/// code for each filter, in their order [MQTT-3.11.3-1], each valid in UNSUBACK [MQTT-3.11.3-2]. 3.1.1
+/// has no codes there.
 pub(super) fn unsuback(out: &mut Vec<u8>, version: Version, id: u16, codes: &[u8]) {
     if version == Version::V3 {
         let [high, low] = id.to_be_bytes();

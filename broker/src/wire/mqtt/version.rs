@@ -1,6 +1,7 @@
-//! Which version of MQTT a client speaks. Below all other files of this folder, because each needs it.
+//! The version of MQTT that a client speaks. Imports nothing from this folder, because every other file
+//! needs it.
 
-/// Which MQTT.
+/// A version of MQTT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
     /// 3.1.1.

@@ -10,29 +10,29 @@ use super::packet::kind;
 use super::reply;
 use crate::engine::outbox::delivery::writer::{Details, PacketWriter, Written};
 
-/// What the client of a connection takes, as it says in CONNECT.
+/// The limits that a client states in CONNECT.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClientLimits {
     pub(super) version: Version,
-    /// Messages at QoS 1 and 2 that it takes before it has acknowledged some [MQTT-3.3.4-9].
+    /// Maximum unacknowledged messages at QoS 1 and 2 [MQTT-3.3.4-9].
     pub(super) receive_maximum: u16,
-    /// The longest packet, in bytes; none for any [MQTT-3.1.2-24].
+    /// Maximum bytes of a packet; none for no limit [MQTT-3.1.2-24].
     pub(super) packet_bytes: Option<u32>,
-    /// Topics that it remembers by number [MQTT-3.1.2-26].
+    /// Maximum topic aliases [MQTT-3.1.2-26].
     pub(super) aliases: u16,
 }
 
 /// Writes packets for the client of one connection.
 pub(super) struct ConnectionWriter {
     limits: ClientLimits,
-    /// Topic aliases given so far; they end with the connection [MQTT-3.3.2-7].
+    /// Topic aliases assigned so far; they end with the connection [MQTT-3.3.2-7].
     aliases: HashMap<Box<str>, u16, RandomState>,
     gap_topic: Option<Box<str>>,
 }
 
 impl ConnectionWriter {
     pub(super) fn new(client_id: &str, limits: ClientLimits) -> Self {
-        // MQTT 5 is told of a gap in a property of the next message.
+        // A client of MQTT 5 is told of a gap in a property of the next message.
         let gap_topic = (limits.version == Version::V3)
             .then(|| format!("$SYS/gap/{}", message::name_on_line(client_id)).into());
         Self {
@@ -42,7 +42,7 @@ impl ConnectionWriter {
         }
     }
 
-    /// An alias for the topic, and whether the client has to be told it.
+    /// The alias of a topic, and whether it is new to the client.
     fn alias(&mut self, topic: &str) -> Option<(u16, bool)> {
         if let Some(&alias) = self.aliases.get(topic) {
             return Some((alias, false));
@@ -52,7 +52,7 @@ impl ConnectionWriter {
         if count >= self.limits.aliases {
             return None;
         }
-        // From one to the client's maximum [MQTT-3.3.2-11].
+        // Aliases range from one to the client's maximum [MQTT-3.3.2-11].
         self.aliases.insert(topic.into(), count + 1);
         Some((count + 1, true))
     }
@@ -101,7 +101,7 @@ impl PacketWriter for ConnectionWriter {
         if self.is_too_long(out.len() - start) {
             out.truncate(start);
             if is_new {
-                // The client was not told of it.
+                // The packet was not sent, so the client does not know the alias.
                 self.aliases.remove(parts.topic.as_str());
             }
             return Written::TooLong;

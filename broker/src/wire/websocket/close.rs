@@ -1,7 +1,6 @@
-//! How a tunnel is closed: the codes that a client may send, and the last frame that it gets.
+//! The close of a tunnel: the codes that a client may send, and the final frame it receives.
 //!
-//! Nothing here sends a frame. When it is sent, and how long it is waited for, is for the end of the
-//! conversation to say.
+//! Nothing here sends a frame. `wire/close.rs` decides when it is sent, and how long to wait for it.
 
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::Frame;
@@ -10,15 +9,15 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use super::frame::{CONTROL_BYTES, Violation, rule};
 use crate::wire::end::End;
 
-/// What of a tunnel its last frame depends on.
+/// The state that determines the final frame of a tunnel.
 #[derive(Default)]
 pub(crate) struct TunnelEnd {
     pub(super) reason: Option<CloseReason>,
-    /// The client's side of the connection has ended, so that nothing more can be read.
+    /// The client has ended its side of the connection, so that no more can be read.
     pub(super) has_ended: bool,
 }
 
-/// Why a tunnel ends in a way that is answered.
+/// Why a tunnel ends with a close frame.
 pub(super) enum CloseReason {
     /// The client has sent a close frame, with or without a code.
     Asked(Option<CloseCode>),
@@ -26,13 +25,13 @@ pub(super) enum CloseReason {
 }
 
 impl TunnelEnd {
-    /// Whether the client gets an answer, because it has closed the tunnel or has broken a rule.
+    /// Whether the tunnel is closing, because the client has closed it or has broken a rule.
     pub(crate) fn is_closing(&self) -> bool {
         self.reason.is_some()
     }
 
-    /// The frame that closes the tunnel after a conversation that has ended so; nothing if the client is
-    /// not there to get it.
+    /// The close frame after a conversation with this end; empty if the client is not there to receive
+    /// it.
     pub(crate) fn last_frame(&self, end: &End) -> Vec<u8> {
         let close = |code, reason: &str| {
             let reason = reason.to_owned().into();
@@ -41,7 +40,7 @@ impl TunnelEnd {
         let frame = match (&self.reason, end) {
             (Some(CloseReason::Violated(Violation { code, why })), _) => close(*code, why),
             (_, End::Stopping) => close(CloseCode::Away, "the broker stops"),
-            // RFC 6455 §5.5.1: a close frame is answered by one, as a rule with the same code.
+            // RFC 6455 §5.5.1: a close frame is answered by another one, normally with the same code.
             (Some(CloseReason::Asked(Some(code))), _) => close(*code, ""),
             (Some(CloseReason::Asked(None)), _) => Some(Frame::close(None)),
             (None, End::SaidBye) => close(CloseCode::Normal, ""),
@@ -62,13 +61,13 @@ impl TunnelEnd {
         if let Some(frame) = frame {
             frame
                 .format(&mut bytes)
-                .expect("a vector takes what is written");
+                .expect("writing to a vector does not fail");
         }
         bytes
     }
 }
 
-/// The code in the payload of a close frame, if there is one (RFC 6455 §5.5.1 and §7.4).
+/// The code in the payload of a close frame, if present (RFC 6455 §5.5.1 and §7.4).
 pub(super) fn close_code(payload: &[u8]) -> Result<Option<CloseCode>, Violation> {
     match payload {
         [] => Ok(None),
@@ -89,7 +88,7 @@ pub(super) fn close_code(payload: &[u8]) -> Result<Option<CloseCode>, Violation>
     }
 }
 
-/// As much of a text as fits into a control frame beside a code.
+/// The part of a text that fits into a control frame with a code.
 fn first_bytes(text: &str) -> &str {
     &text[..text.floor_char_boundary(CONTROL_BYTES as usize - 2)]
 }

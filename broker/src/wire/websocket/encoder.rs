@@ -1,8 +1,8 @@
-//! What outboxes of WebSocket clients say: a frame for each message.
+//! The encoders for WebSocket clients: a frame for each message.
 //!
-//! Lines of the engine go in and frames come out, and the other way round an outbox asks here where a frame
-//! ends and which topic it is about. Frames of a server are unmasked (RFC 6455 §5.1), so one byte string
-//! serves all clients. Nothing here reads what a client has sent.
+//! Lines of the engine become frames, and an outbox asks here where a frame ends and which topic it
+//! has. Frames of a server are unmasked (RFC 6455 §5.1), so one byte string serves all clients. Nothing
+//! here parses bytes of a client.
 
 use std::io::Cursor;
 
@@ -15,7 +15,7 @@ use crate::wire::mqtt::{self, Encoders};
 use crate::wire::protocols::Subprotocol;
 
 impl Subprotocol {
-    /// What the outbox says before more is known of the client.
+    /// The encoder until the client's version is known.
     pub(crate) fn encoder(self) -> &'static Encoder {
         match self {
             Self::Line => &ENCODER,
@@ -24,7 +24,7 @@ impl Subprotocol {
     }
 }
 
-/// For the line protocol in a tunnel: a frame for each line, with the line end in it.
+/// For the line protocol in a tunnel: a frame for each line, including the line end.
 pub(super) const ENCODER: Encoder = Encoder {
     wire: "websocket",
     encode: Some(|lines| {
@@ -50,7 +50,7 @@ pub(super) const ENCODER: Encoder = Encoder {
     taken_over: line::ENCODER.taken_over,
 };
 
-/// For MQTT in a tunnel: a frame for each message, and one for what is answered at a time.
+/// For MQTT in a tunnel: a frame for each message, and one for answers sent together.
 pub(crate) const MQTT: Encoders = Encoders {
     v3: &Encoder {
         wire: "mqtt 3.1.1+ws",
@@ -74,7 +74,7 @@ const MQTT_5: Encoder = Encoder {
     ..ENCODER
 };
 
-/// Packets at QoS 0 for lines, a message for each.
+/// PUBLISH packets at QoS 0 for lines, each in a frame.
 fn framed_packets(lines: &[u8], encoder: &Encoder) -> Vec<u8> {
     let packets = encoder.encode.map_or_else(Vec::new, |encode| encode(lines));
     let mut frames = Vec::with_capacity(packets.len() + packets.len() / 16);
@@ -87,7 +87,7 @@ fn framed_packets(lines: &[u8], encoder: &Encoder) -> Vec<u8> {
     frames
 }
 
-/// Bytes as one message; none if there are none.
+/// Bytes as one frame; empty for none.
 fn framed(bytes: &[u8], kind: Data) -> Vec<u8> {
     let mut frame = Vec::with_capacity(bytes.len() + 10);
     if !bytes.is_empty() {
@@ -96,7 +96,7 @@ fn framed(bytes: &[u8], kind: Data) -> Vec<u8> {
     frame
 }
 
-/// Text if that is what it is, as payloads are bytes.
+/// Text if the lines are UTF-8: payloads may be any bytes.
 fn kind_of(lines: &[u8]) -> Data {
     match str::from_utf8(lines) {
         Ok(_) => Data::Text,
@@ -110,7 +110,7 @@ fn push_frame(frames: &mut Vec<u8>, bytes: &[u8], kind: Data) {
         ..FrameHeader::default()
     };
     let written = header.format(bytes.len() as u64, frames);
-    written.expect("a vector takes what is written");
+    written.expect("writing to a vector does not fail");
     frames.extend_from_slice(bytes);
 }
 
@@ -122,7 +122,7 @@ fn first_frame(frames: &[u8]) -> usize {
     }
 }
 
-/// Where frames end.
+/// The ends of the frames.
 fn ends(frames: &[u8]) -> impl Iterator<Item = usize> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -132,7 +132,7 @@ fn ends(frames: &[u8]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The line in the first frame.
+/// The payload of the first frame.
 fn payload(frames: &[u8]) -> &[u8] {
     let mut cursor = Cursor::new(frames);
     match FrameHeader::parse(&mut cursor) {

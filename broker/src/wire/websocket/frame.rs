@@ -1,17 +1,16 @@
-//! Frames of a client (RFC 6455 §5.2): a checked head, and the mask of what follows it.
+//! Frames of a client (RFC 6455 §5.2): parses the head, and removes the mask of the payload.
 //!
-//! What the head of a frame alone can break is refused here; what depends on the frames before it, in
-//! `tunnel`.
+//! Rules about the head of one frame are checked here; rules about the sequence of frames, in `tunnel`.
 
 use std::io::Cursor;
 
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, OpCode};
 
-/// The longest payload of a control frame.
+/// Maximum payload bytes of a control frame.
 pub(super) const CONTROL_BYTES: u64 = 125;
 
-/// A rule that the client has broken, and the code that says so.
+/// A rule that the client has broken, and the close code for it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Violation {
     pub(super) code: CloseCode,
@@ -25,35 +24,35 @@ pub(super) fn rule(why: &'static str) -> Violation {
     }
 }
 
-/// The head of a frame that keeps the rules.
+/// A valid head of a frame.
 pub(super) struct FrameHead {
     pub(super) opcode: OpCode,
     pub(super) is_final: bool,
     pub(super) mask: [u8; 4],
-    /// Bytes of the head itself.
+    /// Bytes of the head.
     pub(super) bytes: usize,
-    /// Bytes behind it.
+    /// Bytes of the payload.
     pub(super) payload: u64,
 }
 
-/// A data frame that has begun.
+/// A data frame whose payload has not been read completely.
 pub(super) struct OpenFrame {
-    /// Bytes that have not been unmasked.
+    /// Payload bytes that have not been unmasked.
     pub(super) left: u64,
     pub(super) is_final: bool,
     mask: [u8; 4],
-    /// How many bytes of the mask have been used since its beginning.
+    /// Number of mask bytes used since the beginning of the frame.
     turn: usize,
 }
 
 impl FrameHead {
-    /// Reads the head that these bytes begin with; `None` if more of them have to come.
+    /// Parses the head at the beginning of the bytes; `None` if more are needed.
     pub(super) fn read(unread: &[u8]) -> Result<Option<Self>, Violation> {
         let mut cursor = Cursor::new(unread);
         // RFC 6455 §5.2: a frame with an unknown opcode fails the connection.
         let parsed =
             FrameHeader::parse(&mut cursor).map_err(|_| rule("a frame has a known opcode"))?;
-        let bytes = usize::try_from(cursor.position()).expect("it is within a buffer");
+        let bytes = usize::try_from(cursor.position()).expect("the position is within the buffer");
         let Some((header, payload)) = parsed else {
             return Ok(None);
         };
@@ -94,7 +93,7 @@ impl OpenFrame {
         }
     }
 
-    /// Unmasks the next bytes of the frame.
+    /// Unmasks the next bytes of the payload.
     pub(super) fn unmask(&mut self, bytes: &mut [u8]) {
         unmask(bytes, self.mask, self.turn);
         self.turn = (self.turn + bytes.len()) % 4;
@@ -102,7 +101,7 @@ impl OpenFrame {
     }
 }
 
-/// Takes the mask off (RFC 6455 §5.3), of which `turn` bytes have been used already.
+/// Removes the mask (RFC 6455 §5.3), of which `turn` bytes have been used already.
 pub(super) fn unmask(bytes: &mut [u8], mut mask: [u8; 4], turn: usize) {
     mask.rotate_left(turn);
     let (fours, rest) = bytes.as_chunks_mut::<4>();

@@ -1,8 +1,8 @@
-//! WebSocket: a tunnel that unwraps what a client sends and hands the bytes to the wire inside.
+//! WebSocket: a tunnel that unwraps a client's frames and passes the bytes to the inner protocol.
 //!
-//! `tunnel` reads what a client sends and `frame` its parts, `encoder` makes the frames that it is sent, and
-//! `close` says how both sides end. None of them meets the router. The layout of frames and the codes are the
-//! library's; the rules of RFC 6455 that a client can break are kept here.
+//! `tunnel` reads a client's bytes and `frame` their parts, `encoder` writes the frames for the client,
+//! and `close` determines the close frame. None of them calls the router. The library defines the
+//! layout of frames and the codes; the rules of RFC 6455 that a client can break are checked here.
 
 mod close;
 mod encoder;

@@ -1,7 +1,8 @@
-//! The tunnel: unwraps the frames that a client sends, and hands the bytes in them to the wire inside.
+//! The tunnel: unwraps the frames of a client, and passes the bytes in them to the inner protocol.
 //!
-//! Frames are unwrapped as they come, so that a long message takes no memory but that of the lines or
-//! packets in it. PING and a close of the client are handled here; what goes out otherwise is not.
+//! Frames are unwrapped as they arrive, so that a long message takes no memory but that of the lines or
+//! packets in it. PING and CLOSE of the client are handled here; frames for the client are written
+//! elsewhere.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use crate::engine::session::clients::ClientRecord;
 use crate::wire::protocols::Subprotocol;
 use crate::wire::source::{Arrival, Source};
 
-/// The most bytes of frames that are read at a time.
+/// Maximum bytes of frames read at a time.
 const RAW_BYTES: usize = 64 * 1024;
 
 /// RFC 6455 §8.1: a text message that is not UTF-8 fails the connection.
@@ -24,34 +25,34 @@ const NOT_UTF_8: Violation = Violation {
     why: "a text message is UTF-8",
 };
 
-/// A client's bytes without their frames.
+/// The payload bytes of a client's frames, as a [`Source`].
 pub(crate) struct Tunnel<'a, S> {
     source: &'a mut S,
-    /// The outbox of its session may change in the middle of a conversation.
+    /// The session, and with it the outbox, may change in the middle of a conversation.
     record: &'a ClientRecord,
     inside: Subprotocol,
-    /// Frames that have come.
+    /// Frames that have arrived.
     raw: &'a mut ReadBuffer,
-    /// The data frame that has begun.
+    /// The incomplete data frame.
     frame: Option<OpenFrame>,
-    /// The message that has begun, which may have several frames.
+    /// The incomplete message, which may have several frames.
     message: Option<OpenMessage>,
-    /// A line end has to follow what has been handed on.
+    /// The bytes passed on must be followed by a line end.
     owes_line_end: bool,
-    /// Why it is over, if it is.
+    /// Why the tunnel ends, if it does.
     end: TunnelEnd,
 }
 
-/// A message that has begun.
+/// An incomplete message.
 struct OpenMessage {
     is_text: bool,
-    /// The first bytes of a character whose rest has not come.
+    /// The first bytes of an incomplete character.
     partial: Vec<u8>,
     ends_line: bool,
 }
 
 impl<'a, S: Source> Tunnel<'a, S> {
-    /// `raw` may hold frames already.
+    /// `raw` may contain frames already.
     pub(crate) fn new(
         source: &'a mut S,
         record: &'a ClientRecord,
@@ -70,7 +71,7 @@ impl<'a, S: Source> Tunnel<'a, S> {
         }
     }
 
-    /// How it has ended, now that the conversation has.
+    /// The state for the close frame, after the end of the conversation.
     pub(crate) fn into_end(self) -> TunnelEnd {
         self.end
     }
@@ -101,7 +102,8 @@ impl<'a, S: Source> Tunnel<'a, S> {
             if self.end.is_closing() {
                 return Arrival::End;
             }
-            // MQTT looks how long no packet has come, whatever else has.
+            // The keep alive of MQTT counts packets only, so the conversation checks its time after
+            // every read.
             if has_read && self.inside == Subprotocol::Mqtt {
                 return Arrival::Bytes;
             }
@@ -120,7 +122,7 @@ impl<'a, S: Source> Tunnel<'a, S> {
         }
     }
 
-    /// Hands on what has come, as far as there is room.
+    /// Passes on the bytes that have arrived, as far as there is room.
     fn unwrap(&mut self, room: &mut Vec<u8>) -> Result<(), Violation> {
         while room.len() < room.capacity() {
             if self.owes_line_end {
@@ -159,7 +161,7 @@ impl<'a, S: Source> Tunnel<'a, S> {
         Ok(())
     }
 
-    /// Begins the next data frame, or handles a control frame. Returns false if more has to come
+    /// Begins the next data frame, or handles a control frame. Returns false if more bytes are needed
     /// first, or if the client has closed the tunnel.
     fn begin_frame(&mut self) -> Result<bool, Violation> {
         let Some(head) = FrameHead::read(self.raw.unread())? else {
@@ -209,7 +211,7 @@ impl<'a, S: Source> Tunnel<'a, S> {
                 let frame = Frame::pong(payload);
                 frame
                     .format(&mut pong)
-                    .expect("a vector takes what is written");
+                    .expect("writing to a vector does not fail");
                 self.record.interject(&pong);
             }
             Control::Pong => {}
@@ -223,7 +225,7 @@ impl<'a, S: Source> Tunnel<'a, S> {
     }
 
     fn end_message(&mut self) -> Result<(), Violation> {
-        let message = self.message.take().expect("it has begun");
+        let message = self.message.take().expect("the message has begun");
         if !message.partial.is_empty() {
             return Err(NOT_UTF_8);
         }
@@ -243,7 +245,8 @@ impl<S: Source> Source for Tunnel<'_, S> {
         })
     }
 
-    /// A tunnel is never half closed: its client closes both sides with one frame (RFC 6455 §5.5.1).
+    /// A tunnel has no half-closed state: the client's close frame closes both directions (RFC 6455
+    /// §5.5.1).
     fn wait_for_end(&mut self) -> Arrival {
         Arrival::End
     }
@@ -254,7 +257,7 @@ impl<S: Source> Source for Tunnel<'_, S> {
 }
 
 impl OpenMessage {
-    /// Whether it can still become UTF-8 with these bytes, if it has to.
+    /// Checks UTF-8, if the message is text; an incomplete last character is valid so far.
     fn check(&mut self, bytes: &[u8]) -> bool {
         if !self.is_text {
             return true;
@@ -291,7 +294,7 @@ mod tests {
     use crate::engine::outbox::tests::outbox;
     use crate::wire::End;
 
-    /// A client that sends these pieces and is gone.
+    /// A client that sends these pieces and disconnects.
     struct Cut(std::vec::IntoIter<Vec<u8>>);
 
     impl Source for Cut {
@@ -317,7 +320,7 @@ mod tests {
         fn set_interval(&mut self, _interval: Duration) {}
     }
 
-    /// A frame as clients send it: first byte, payload.
+    /// A frame of a client, from its first byte and payload.
     fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
         let mut frame = vec![first];
         match payload.len() {
@@ -334,7 +337,7 @@ mod tests {
         frame
     }
 
-    /// What comes through, what is sent back on the way, and the last frame.
+    /// The unwrapped bytes, the answers on the way, and the close frame.
     fn through(inside: Subprotocol, pieces: Vec<Vec<u8>>) -> [Vec<u8>; 3] {
         let memory = Arc::new(Memory::new(1 << 30));
         let (outbox, sink) = outbox(1, 1000, usize::MAX);
@@ -352,8 +355,8 @@ mod tests {
         [came, back, last]
     }
 
-    /// What comes through with the line protocol inside and what is sent back, in one piece and byte by byte; `last` is what the
-    /// last frame begins with.
+    /// Checks the unwrapped bytes and the answers with the line protocol inside, in one piece and byte
+    /// by byte. `last` is the beginning of the close frame.
     #[track_caller]
     fn check(frames: &[Vec<u8>], came: &[u8], back: &[u8], last: &[u8]) {
         let all = frames.concat();
@@ -368,7 +371,8 @@ mod tests {
         }
     }
 
-    /// The same for what breaks a rule: in one piece, as earlier bytes may be handed on or not.
+    /// The same for a broken rule: in one piece only, because byte by byte earlier bytes may be passed
+    /// on.
     #[track_caller]
     fn check_broken(frames: &[Vec<u8>], code: u16) {
         check_closed(&through(Subprotocol::Line, vec![frames.concat()]), code);
@@ -452,7 +456,7 @@ mod tests {
         for first in [0xc1, 0xa1, 0x91, 0x83, 0x87, 0x8b, 0x8f] {
             check_broken(&[masked(first, b"PING")], 1002);
         }
-        // §5.4: what continues nothing, and what begins before the last has ended.
+        // §5.4: a continuation without a beginning, and a beginning before the last message has ended.
         check_broken(&[masked(0x80, b"PING")], 1002);
         check_broken(&[masked(0x01, b"PI"), masked(0x81, b"NG")], 1002);
         // §5.5: control frames in pieces, and long ones.
@@ -477,7 +481,7 @@ mod tests {
         check_broken(&[masked(0x81, one)], 1007);
         check_broken(&[masked(0x01, one), masked(0x80, b"x")], 1007);
         check_broken(&[masked(0x81, b"\xed\xa0\x80")], 1007);
-        // It is known before the message has ended.
+        // The fault is found before the message has ended.
         let mut begun = masked(0x01, b"\xf4\x90");
         begun.extend_from_slice(&[0x80]);
         check_broken(&[begun], 1007);

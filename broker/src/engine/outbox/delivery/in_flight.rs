@@ -1,6 +1,6 @@
-//! Messages at QoS 1 and 2 that have been sent and are not acknowledged to the end.
+//! Messages at QoS 1 and 2 that were sent and whose acknowledgement is not complete.
 //!
-//! What becomes of one depends on its QoS and on what the client says (MQTT 5.0 §4.3):
+//! The effect of an acknowledgement depends on the stage of its message (MQTT 5.0 §4.3):
 //!
 //! | stage          | PUBACK      | PUBREC        | PUBREC, refused | PUBCOMP     | new connection      |
 //! |----------------|-------------|---------------|-----------------|-------------|---------------------|
@@ -8,9 +8,9 @@
 //! | QoS 2 sent     | out of turn | released      | done            | out of turn | sent again, DUP     |
 //! | QoS 2 released | out of turn | release again | release again   | done        | release sent again  |
 //!
-//! Messages and releases are sent again in the order in which they were sent first ([MQTT-4.6.0-6] of
-//! 3.1.1, [MQTT-4.6.0-5] of 5.0). An identifier is taken from the moment a message is sent until its
-//! stage is done. Only this file knows how they are kept, so that later a run of consecutive
+//! Messages and releases are sent again in the order in which they were first sent ([MQTT-4.6.0-6] of
+//! 3.1.1, [MQTT-4.6.0-5] of 5.0). An identifier is in use from the moment a message is sent until its
+//! last stage is done. Only this file knows how entries are stored, so that later a run of consecutive
 //! identifiers can be one entry.
 
 use std::collections::{HashSet, VecDeque};
@@ -21,50 +21,50 @@ use serde::{Deserialize, Serialize};
 
 use super::waiting::Queued;
 
-/// How many messages are in flight to a client at most, even if it would take more.
+/// Maximum messages in flight to one client, even if it would accept more.
 pub(crate) const MAX_IN_FLIGHT: usize = 1024;
 
-/// What a client says of a message that it was sent.
+/// An acknowledgement from the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ack {
-    /// PUBACK: at QoS 1 it has the message, or refuses it.
+    /// PUBACK: the client has received a message at QoS 1, or refuses it.
     Accepted,
-    /// PUBREC: at QoS 2 it has the message, or refuses it.
+    /// PUBREC: the client has received a message at QoS 2, or refuses it.
     Received { refused: bool },
-    /// PUBCOMP: at QoS 2 all is done.
+    /// PUBCOMP: QoS 2 is complete.
     Completed,
 }
 
-/// What an acknowledgement did.
+/// The effect of an acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AckEffect {
     /// The message has arrived, or was refused; its identifier is free.
     Done,
-    /// The message has arrived and is to be released.
+    /// The message has arrived; PUBREL must be sent.
     Release,
-    /// That was known. The release may have been lost, so it is sent once more.
+    /// A repeated PUBREC. The PUBREL may have been lost, so it must be sent again.
     ReleaseAgain,
-    /// The release has arrived; the identifier is free.
+    /// The PUBREL has arrived; the identifier is free.
     Completed,
     /// No message with this identifier is in flight.
     Unknown,
-    /// Another kind of acknowledgement is due.
+    /// The message expects another kind of acknowledgement.
     OutOfTurn,
 }
 
-/// How far a message is.
+/// The stage of a message in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Stage {
     /// Sent at QoS 1.
     AtLeastOnce,
     /// Sent at QoS 2.
     ExactlyOnce,
-    /// Its release has been sent.
+    /// PUBREL has been sent.
     Released,
 }
 
 impl Stage {
-    /// Of a message at QoS 1 or 2 that has just been sent.
+    /// The first stage of a message at QoS 1 or 2.
     pub(crate) fn sent_at(qos: u8) -> Self {
         if qos == 2 {
             Self::ExactlyOnce
@@ -73,11 +73,11 @@ impl Stage {
         }
     }
 
-    /// The table at the head of this file, but for its last column.
+    /// The table at the head of this file, except for its last column.
     fn effect(self, ack: Ack) -> AckEffect {
         match (self, ack) {
-            // At QoS 1 only PUBACK ends it [MQTT-4.3.2-3]. A message that is refused is not sent again
-            // [MQTT-4.4.0-2], nor to another member of its group [MQTT-4.8.2-6].
+            // At QoS 1 only PUBACK completes the message [MQTT-4.3.2-3]. A refused message is not sent
+            // again [MQTT-4.4.0-2], nor to another member of its group [MQTT-4.8.2-6].
             (Self::AtLeastOnce, Ack::Accepted)
             | (Self::ExactlyOnce, Ack::Received { refused: true }) => AckEffect::Done,
             // [MQTT-4.3.3-3].
@@ -97,22 +97,22 @@ impl Stage {
 pub(crate) struct InFlight {
     pub(crate) id: u16,
     pub(crate) stage: Stage,
-    /// Without its line once it is released.
+    /// Its line is empty once it is released.
     pub(crate) message: Queued,
 }
 
-/// All messages in flight to one client, in the order in which they were sent first.
+/// All messages in flight to one client, in the order in which they were first sent.
 #[derive(Debug, Default)]
 pub(crate) struct InFlightWindow {
     entries: VecDeque<InFlight>,
-    /// How many of them, from the front, have been sent on this connection.
+    /// The number of entries, from the front, that were sent on this connection.
     sent: usize,
     ids: HashSet<u16, RandomState>,
     last_id: u16,
 }
 
 impl InFlightWindow {
-    /// How many have been sent on this connection: as many may be acknowledged.
+    /// The number of entries sent on this connection; only these can be acknowledged on it.
     pub(crate) fn sent(&self) -> usize {
         self.sent
     }
@@ -121,32 +121,32 @@ impl InFlightWindow {
         self.entries.len()
     }
 
-    /// How many have not arrived for sure.
+    /// The number of messages that may not have arrived.
     pub(crate) fn unreleased(&self) -> usize {
         let unreleased = self.entries.iter().filter(|each| !each.is_released());
         unreleased.count()
     }
 
-    /// An identifier that no message in flight has [MQTT-2.3.1-4] of 3.1.1, [MQTT-2.2.1-4] [MQTT-4.3.2-1]
-    /// [MQTT-4.3.3-1] of 5.0. It is taken until [`InFlightWindow::free`], or until the message that is
-    /// pushed with it is done.
+    /// Allocates an identifier that no message in flight has [MQTT-2.3.1-4] (3.1.1) [MQTT-2.2.1-4]
+    /// [MQTT-4.3.2-1] [MQTT-4.3.3-1] (5.0). It is in use until [`InFlightWindow::free`], or until the
+    /// message pushed with it is done.
     pub(crate) fn next_id(&mut self) -> u16 {
         loop {
             // Zero is no identifier [MQTT-2.2.1-3].
             self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-            // There are 65,535 of them, and far fewer messages in flight.
+            // There are 65,535 identifiers, and far fewer messages in flight.
             if self.ids.insert(self.last_id) {
                 return self.last_id;
             }
         }
     }
 
-    /// Gives an identifier back whose message is not sent.
+    /// Frees an identifier whose message is not sent.
     pub(crate) fn free(&mut self, id: u16) {
         self.ids.remove(&id);
     }
 
-    /// A message has been sent for the first time.
+    /// Adds a message that has been sent for the first time.
     pub(crate) fn push(&mut self, id: u16, message: Queued) {
         debug_assert_eq!(
             self.sent,
@@ -161,24 +161,24 @@ impl InFlightWindow {
         self.sent += 1;
     }
 
-    /// The next that was in flight when the last connection ended and has not been sent again.
+    /// The next entry that was in flight when the last connection ended and has not been sent again.
     pub(crate) fn next_again(&self) -> Option<&InFlight> {
         self.entries.get(self.sent)
     }
 
-    /// What [`InFlightWindow::next_again`] has shown was sent.
+    /// Marks the entry that [`InFlightWindow::next_again`] returned as sent.
     pub(crate) fn note_sent_again(&mut self) {
         self.sent += 1;
     }
 
-    /// What [`InFlightWindow::next_again`] has shown cannot be sent: takes it out.
+    /// Removes the entry that [`InFlightWindow::next_again`] returned, because it cannot be sent.
     pub(crate) fn discard_again(&mut self) -> Option<Queued> {
         let entry = self.entries.remove(self.sent)?;
         self.ids.remove(&entry.id);
         Some(entry.message)
     }
 
-    /// The client acknowledges a message. Returns what that did, and how many bytes it made free.
+    /// Handles an acknowledgement. Returns its effect, and the number of bytes it freed.
     pub(crate) fn acknowledge(&mut self, id: u16, ack: Ack) -> (AckEffect, usize) {
         let Some(at) = self.position(id) else {
             return (AckEffect::Unknown, 0);
@@ -193,7 +193,7 @@ impl InFlightWindow {
             AckEffect::Done | AckEffect::Completed => self.remove(at),
             AckEffect::Release => {
                 entry.stage = Stage::Released;
-                // The message itself is not sent again [MQTT-4.3.3-6].
+                // After PUBREC the message itself is not sent again [MQTT-4.3.3-6].
                 entry.message.line = Bytes::new();
             }
             AckEffect::ReleaseAgain | AckEffect::Unknown | AckEffect::OutOfTurn => {}
@@ -202,8 +202,8 @@ impl InFlightWindow {
     }
 
     fn position(&self, id: u16) -> Option<usize> {
-        // Only what was sent on this connection can be acknowledged on it. As a rule acknowledgements
-        // come in the order of messages [MQTT-4.6.0-2].
+        // Only entries sent on this connection can be acknowledged on it. Acknowledgements usually
+        // arrive in the order of their messages [MQTT-4.6.0-2].
         let sent = || self.entries.iter().take(self.sent);
         if sent().next().is_some_and(|first| first.id == id) {
             return Some(0);
@@ -225,24 +225,24 @@ impl InFlightWindow {
         }
     }
 
-    /// The connection has ended: all is sent again on the next.
+    /// The connection has ended: all entries are sent again on the next one.
     pub(crate) fn detach(&mut self) {
         self.sent = 0;
     }
 
-    /// Takes all out, with the messages that may not have arrived.
+    /// Removes all entries, and returns the messages that may not have arrived.
     pub(crate) fn take_unreleased(&mut self) -> impl Iterator<Item = Queued> + use<> {
         let all = std::mem::take(self);
         let unreleased = all.entries.into_iter().filter(|each| !each.is_released());
         unreleased.map(|each| each.message)
     }
 
-    /// All of them, in order.
+    /// All entries, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &InFlight> {
         self.entries.iter()
     }
 
-    /// Those of an earlier connection, in order.
+    /// The window of a restored session, with its entries in order.
     pub(crate) fn restored(entries: Vec<InFlight>) -> Self {
         Self {
             ids: entries.iter().map(|entry| entry.id).collect(),

@@ -1,10 +1,10 @@
-//! What a session decides for each message of its client alone: whether it gets it, at which QoS, and
-//! that it is kept until it is acknowledged.
+//! The delivery state of a session: decides for each message whether its client receives it and at
+//! which QoS, and keeps it until it is acknowledged.
 //!
-//! It lies in the session's [`Outbox`](super::Outbox), under that one's lock, is handed each message as
-//! the line that it is, and goes on while no connection is there. What is to be sent it puts into an
-//! [`Outgoing`]; the bytes are made by the connection's [`PacketWriter`]. It sends nothing itself and
-//! waits for nothing. Sessions that want nothing but messages at QoS 0 as everybody gets them have none.
+//! Owned by the session's [`Outbox`](super::Outbox) and protected by its lock; it survives disconnects.
+//! It receives each message as a line and appends what is to be sent to an [`Outgoing`]; the
+//! connection's [`PacketWriter`] makes the bytes. It sends nothing itself and does not block. Outboxes
+//! of other protocols than MQTT have none.
 
 pub(crate) mod in_flight;
 pub(crate) mod outgoing;
@@ -33,28 +33,28 @@ use subscriptions::{Grant, Subscriptions};
 use waiting::{Extras, KeptBytes, Queued, WaitingQueue};
 use writer::{Details, PacketWriter, Written};
 
-/// For how many topics it is remembered what the filters that match grant.
+/// Maximum topics for which the grants of the matching filters are cached.
 const REMEMBERED_TOPICS: usize = 256;
 
-/// What became of a message.
+/// What happened to a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It stands in what goes out.
+    /// It is in the outgoing bytes.
     Sent,
     /// It is kept until it is acknowledged.
     Kept,
-    /// The client does not get it: it was not meant to, or cannot take it.
+    /// The client does not receive it: no filter asks for it, or the client cannot accept it.
     Unwanted,
-    /// As much is kept as may be.
+    /// The limit of kept messages is reached.
     Dropped,
 }
 
 /// One message of a run.
 pub(crate) struct RunLine<'a> {
     pub(crate) run: &'a Run<'a>,
-    /// Which one of the run it is, from zero on.
+    /// Its index in the run, from zero.
     pub(crate) number: usize,
-    /// Where its line stands in the run, with its line end.
+    /// The range of its line in the run, with the line end.
     pub(crate) range: Range<usize>,
     pub(crate) now: Instant,
     pub(crate) memory: &'a Arc<Memory>,
@@ -73,27 +73,27 @@ pub(crate) struct DeliveryState {
     limits: CachedLimits,
     subscriptions: Arc<Subscriptions>,
     remembered: RememberedGrants,
-    /// Of the connection; the last one's while there is none.
+    /// The writer of the connection, or of the last one.
     writer: Box<dyn PacketWriter>,
-    /// There is a connection, and it has been welcomed.
+    /// Whether a connection is attached and welcomed.
     connected: bool,
     in_flight: InFlightWindow,
     waiting: WaitingQueue,
     kept: KeptBytes,
-    /// How many messages were dropped before the next.
+    /// Number of messages dropped before the next.
     gap: u64,
 }
 
-/// What the filters that match a topic grant, by the topic as it stands on lines.
+/// The grants of the filters that match a topic, by the topic as spelled in lines.
 #[derive(Default)]
 struct RememberedGrants {
     grants: HashMap<Box<[u8]>, Grant, RandomState>,
-    /// The version of the subscriptions from which they are.
+    /// The version of the subscriptions for which the cached grants are valid.
     version: u64,
 }
 
 impl DeliveryState {
-    /// Of a session that begins with a connection.
+    /// The delivery state of a session that begins with a connection.
     pub(crate) fn new(
         session: u64,
         limits: CachedLimits,
@@ -115,23 +115,24 @@ impl DeliveryState {
         }
     }
 
-    /// A connection goes on with the session and is written to in this way.
+    /// Attaches a connection and its writer.
     pub(crate) fn attach(&mut self, writer: Box<dyn PacketWriter>) {
         self.writer = writer;
         self.connected = true;
     }
 
-    /// The connection has ended: nothing is sent until there is another. What was in flight stays with this
-    /// session, also what it was sent as a member of a group [MQTT-4.8.2-4].
+    /// Detaches the connection: nothing is sent until the next one. Messages in flight stay with this
+    /// session, also those that it received as a member of a group [MQTT-4.8.2-4].
     pub(crate) fn detach(&mut self) {
         self.connected = false;
         self.in_flight.detach();
     }
 
-    /// The session ends: what is kept is lost, except for what another member of a group may get.
-    /// Returns how much is lost.
+    /// Ends the session: kept messages are lost, except for those that another member of a group may
+    /// receive. Returns the number lost.
     pub(crate) fn end(&mut self, redeliveries: &mut Vec<Redelivery>) -> u64 {
-        // What may have been received at QoS 2 must not be received by another as well [MQTT-4.8.2-5].
+        // A message at QoS 2 that may have arrived must not be sent to another member as well
+        // [MQTT-4.8.2-5].
         let in_flight = self.in_flight.take_unreleased();
         let (lost, in_flight): (Vec<_>, Vec<_>) = in_flight.partition(|message| message.qos == 2);
         let mut lost = lost.len() as u64;
@@ -145,7 +146,7 @@ impl DeliveryState {
         lost
     }
 
-    /// Whether the bytes that all clients of the wire share do for every message now.
+    /// Whether the shared encoding of the protocol is right for every message now.
     pub(crate) fn is_plain(&self) -> bool {
         self.connected
             && self.gap == 0
@@ -153,27 +154,27 @@ impl DeliveryState {
             && self.writer.is_plain()
     }
 
-    /// How many messages it keeps.
+    /// Number of messages kept.
     pub(crate) fn kept(&self) -> u64 {
         (self.in_flight.unreleased() + self.waiting.len()) as u64
     }
 
-    /// Whether something waits for its turn, because the client has too much to acknowledge.
+    /// Whether messages wait, because the client has to acknowledge others first.
     pub(crate) fn holds_back(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// This many messages were dropped before the next.
+    /// Adds messages that were dropped before the next.
     pub(crate) fn note_gap(&mut self, count: u64) {
         self.gap += count;
     }
 
-    /// What is in flight, in order.
+    /// The messages in flight, in order.
     pub(crate) fn in_flight(&self) -> impl Iterator<Item = &InFlight> {
         self.in_flight.iter()
     }
 
-    /// Goes on with what was in flight in an earlier life of the session.
+    /// Restores the messages in flight of a stored session.
     pub(crate) fn restore(&mut self, in_flight: Vec<InFlight>) {
         let unreleased = in_flight.iter().filter(|each| !each.is_released());
         self.kept
@@ -181,7 +182,7 @@ impl DeliveryState {
         self.in_flight = InFlightWindow::restored(in_flight);
     }
 
-    /// The client acknowledges a message.
+    /// Handles an acknowledgement of the client.
     pub(crate) fn acknowledge(&mut self, id: u16, ack: Ack) -> AckEffect {
         let (effect, freed) = self.in_flight.acknowledge(id, ack);
         if freed > 0 {
@@ -190,7 +191,7 @@ impl DeliveryState {
         effect
     }
 
-    /// Takes one message in. What is to be sent now goes to `outgoing`.
+    /// Accepts one message. Bytes to be sent now are appended to `outgoing`.
     pub(crate) fn push(&mut self, message: &RunLine<'_>, outgoing: &mut Outgoing) -> Fate {
         let options = message.run.options();
         let only = message.run.only_filter();
@@ -203,8 +204,8 @@ impl DeliveryState {
         if !grant.any || (own && !grant.local) {
             return Fate::Unwanted;
         }
-        // Set for a new subscription [MQTT-3.3.1-8] of 3.1.1; else only if the subscription wants the flag as
-        // published: [MQTT-3.3.1-9] of 3.1.1, [MQTT-3.3.1-12] [MQTT-3.3.1-13] of 5.0.
+        // Set for a new subscription [MQTT-3.3.1-8] of 3.1.1; otherwise only if the subscription wants
+        // the flag as published: [MQTT-3.3.1-9] of 3.1.1, [MQTT-3.3.1-12] [MQTT-3.3.1-13] of 5.0.
         let retain = head.retained || (options.retain && grant.retain_as_published);
         // [MQTT-3.8.4-6] of 3.1.1, [MQTT-3.8.4-8] of 5.0.
         let qos = options.qos.min(grant.qos);
@@ -214,7 +215,7 @@ impl DeliveryState {
             gap: 0,
             share: message.run.share().cloned(),
         };
-        // Also while the client is away [MQTT-3.1.2-5] of 3.1.1.
+        // Also while the client is disconnected [MQTT-3.1.2-5] of 3.1.1.
         if qos > 0 {
             return self.keep(message, qos, retain, extras);
         }
@@ -224,13 +225,13 @@ impl DeliveryState {
         self.send_now(message, retain, &extras, outgoing)
     }
 
-    /// What the filters that match grant, or only one of them.
+    /// The combined grant of the matching filters, or that of `only`.
     fn grant(&mut self, head: &LineHead<'_>, only: Option<&Arc<str>>) -> Grant {
         if let Some(filter) = only {
             return self.subscriptions.grant_of(filter);
         }
-        // Read before the grant is looked up: a change in between makes it old, and it is looked up
-        // again for the next message.
+        // Read before the grant is computed: if it changes in between, the cached grant is outdated and
+        // is computed again for the next message.
         let version = self.subscriptions.version();
         if self.remembered.version != version {
             self.remembered.grants.clear();
@@ -252,7 +253,7 @@ impl DeliveryState {
         grant
     }
 
-    /// Keeps a message until it is acknowledged, if there is room.
+    /// Keeps a message until it is acknowledged, if the limits allow it.
     fn keep(&mut self, message: &RunLine<'_>, qos: u8, retain: bool, extras: Extras) -> Fate {
         let extras = Extras {
             gap: self.gap,
@@ -302,7 +303,7 @@ impl DeliveryState {
             .writer
             .write(message.line(), &details, outgoing.begin());
         let span = match (written, &extras.share) {
-            // Done with, as if it had been sent [MQTT-3.1.2-25].
+            // Counts as delivered [MQTT-3.1.2-25].
             (Written::TooLong, _) => return Fate::Unwanted,
             (Written::Pinned, None) => Span::Pinned,
             (Written::Yes, None) => Span::Messages(1),
@@ -316,12 +317,12 @@ impl DeliveryState {
         Fate::Sent
     }
 
-    /// Adds of what is kept as much as may be sent now, and not much more than `room` bytes. Returns how
-    /// many messages were given up, because they have waited too long or the client cannot take them; others
-    /// go on [MQTT-3.1.2-25].
+    /// Appends kept messages that may be sent now, up to about `room` bytes. Returns the number of
+    /// messages dropped because they have expired or the client cannot accept them; the others are
+    /// still sent [MQTT-3.1.2-25].
     pub(crate) fn pump(&mut self, now: Instant, room: usize, outgoing: &mut Outgoing) -> u64 {
         let mut given_up = 0;
-        // As many as the client takes, from the first on [MQTT-4.9.0-1].
+        // As many as the client accepts, beginning with the first [MQTT-4.9.0-1].
         let window = self.writer.max_in_flight().min(MAX_IN_FLIGHT);
         let begun = outgoing.begin().len();
         while self.connected && outgoing.begin().len() - begun < room {
@@ -330,8 +331,8 @@ impl DeliveryState {
                 .in_flight
                 .next_again()
                 .is_some_and(InFlight::is_released);
-            // Full until an acknowledgement makes room [MQTT-3.3.4-9] [MQTT-4.9.0-2]. Answers and messages at
-            // QoS 0 do not pass here, so they do not wait for that [MQTT-3.3.4-10] [MQTT-4.9.0-3].
+            // Full until an acknowledgement arrives [MQTT-3.3.4-9] [MQTT-4.9.0-2]. Answers and messages
+            // at QoS 0 do not pass here, so they do not wait for that [MQTT-3.3.4-10] [MQTT-4.9.0-3].
             if !releases && self.in_flight.sent() >= window {
                 break;
             }
@@ -351,9 +352,9 @@ impl DeliveryState {
         given_up
     }
 
-    /// Sends once more what was in flight when the last connection ended [MQTT-4.4.0-1], with DUP
-    /// [MQTT-3.3.1-1]. What was sent once does not expire [MQTT-4.3.3-7]. Returns false if the client cannot
-    /// take it.
+    /// Sends again what was in flight when the last connection ended [MQTT-4.4.0-1], with DUP
+    /// [MQTT-3.3.1-1]. A message that was sent once does not expire [MQTT-4.3.3-7]. Returns false if
+    /// the client cannot accept it.
     fn send_again(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
         let Some(next) = self.in_flight.next_again() else {
             return true;
@@ -373,9 +374,9 @@ impl DeliveryState {
         is_written
     }
 
-    /// Sends a message for the first time: with an identifier, without DUP [MQTT-4.3.2-1] [MQTT-4.3.3-1] of
-    /// 3.1.1, [MQTT-4.3.2-2] [MQTT-4.3.3-2] of 5.0. Returns false if it has waited too long, or the client
-    /// cannot take it.
+    /// Sends a message for the first time: with an identifier, without DUP [MQTT-4.3.2-1]
+    /// [MQTT-4.3.3-1] (3.1.1) [MQTT-4.3.2-2] [MQTT-4.3.3-2] (5.0). Returns false if it has expired, or
+    /// the client cannot accept it.
     fn send_first(&mut self, message: Queued, now: Instant, out: &mut Vec<u8>) -> bool {
         let id = self.in_flight.next_id();
         let is_written = message.is_fresh(now) && self.write(&message, id, false, now, out);
@@ -389,7 +390,7 @@ impl DeliveryState {
         is_written
     }
 
-    /// Writes a kept message. Returns false if the client cannot take it.
+    /// Writes a kept message. Returns false if the client cannot accept it.
     fn write(
         &mut self,
         message: &Queued,
@@ -414,8 +415,8 @@ impl DeliveryState {
         self.writer.write(&message.line, &details, out) != Written::TooLong
     }
 
-    /// Tells a client of a gap that cannot be told with the next message, if it subscribes to that.
-    /// Returns whether anything was written.
+    /// Reports a gap that cannot be reported with the next message, if the client subscribes to the gap
+    /// topic. Returns whether anything was written.
     fn write_gap(&mut self, count: u64, out: &mut Vec<u8>) -> bool {
         let Some(name) = self.writer.gap_topic() else {
             return false;
@@ -429,9 +430,9 @@ impl DeliveryState {
     }
 }
 
-/// What decides about a message, of its line.
+/// The parts of a line that decide on its delivery.
 struct LineHead<'a> {
-    /// As it stands on the line.
+    /// The topic as spelled in the line.
     topic: &'a [u8],
     ttl: Option<Duration>,
     retained: bool,
@@ -439,7 +440,8 @@ struct LineHead<'a> {
 
 impl<'a> LineHead<'a> {
     fn of(line: &'a [u8]) -> Option<Self> {
-        // Nearly every message has no attributes. Lines in the engine are good, so that one needs no check.
+        // Nearly every message has no attributes. Lines in the engine are valid, so this needs no
+        // check.
         if let Some(rest) = line.strip_prefix(MESSAGE) {
             let rest = rest.strip_suffix(b"\n").unwrap_or(rest);
             let end = memchr(b' ', rest).unwrap_or(rest.len());
@@ -476,7 +478,7 @@ mod tests {
 
     const SESSION: u64 = 7;
 
-    /// Writes a message as `<qos>:<id><d if it is a duplicate>:<gap>:<its line>`.
+    /// Writes a message as `<qos>:<id><d if DUP is set>:<gap>:<its line>`.
     struct TestWriter {
         window: usize,
         longest: usize,
@@ -514,7 +516,7 @@ mod tests {
         }
     }
 
-    /// A session, and what its client is sent.
+    /// A session, and the bytes sent to its client.
     struct Bench {
         state: DeliveryState,
         subscriptions: Arc<Subscriptions>,
@@ -577,7 +579,7 @@ mod tests {
             self.pump_at(Instant::now()).0
         }
 
-        /// What is sent, and how many messages were given up.
+        /// Pumps; returns the bytes sent, and the number of messages dropped.
         fn pump_at(&mut self, now: Instant) -> (String, u64) {
             let mut outgoing = Outgoing::of(&Encoder::NONE);
             let given_up = self.state.pump(now, 1000, &mut outgoing);
@@ -695,7 +697,7 @@ mod tests {
         bench.push("MESSAGE a 3\n", 1);
         assert_eq!(bench.pump(), "", "nothing is sent without a connection");
         bench.state.attach(Box::new(writer(2)));
-        // A release needs no room: the client has the message.
+        // A release takes no place in the window: the client has the message.
         assert_eq!(bench.pump(), "release 1\n1:2d:0:MESSAGE a 2\n");
         bench.state.acknowledge(1, Ack::Completed);
         assert_eq!(bench.pump(), "1:3:0:MESSAGE a 3\n");
@@ -813,7 +815,7 @@ mod tests {
         bench.push("MESSAGE b 4\n", 1);
         bench.pump();
         let mut redeliveries = Vec::new();
-        // The first may have been received at QoS 2, the last is for this client alone.
+        // The first may have arrived at QoS 2, and the last is for this client alone.
         assert_eq!(bench.state.end(&mut redeliveries), 2);
         let lines: Vec<_> = redeliveries.iter().map(|each| &each.bytes[..]).collect();
         assert_eq!(lines, [b"MESSAGE a 2\n", b"MESSAGE a 3\n"]);

@@ -1,34 +1,34 @@
-//! What a session's delivery state has made for its client, on its way to the socket or the queue.
+//! The output of a delivery state, on its way to the socket or the queue.
 
 use std::ops::Range;
 
 use crate::engine::outbox::encoder::{Encode, Encoder};
 use crate::engine::outbox::run::Redelivery;
 
-/// Bytes for one client, in order, and what each part of them is.
+/// Bytes for one client, in order, with the kind of each part.
 #[derive(Default)]
 pub(crate) struct Outgoing {
     bytes: Vec<u8>,
-    /// Where each ends.
+    /// The end of each part, and its kind.
     spans: Vec<(usize, Span)>,
-    /// Applied to each part, if the wire wraps what it sends.
+    /// Applied to each part, if the protocol wraps its packets.
     wrap: Option<Encode>,
 }
 
-/// What some of the bytes are.
+/// The kind of a part of the bytes.
 pub(crate) enum Span {
-    /// Messages that the delivery state keeps until they are acknowledged, or no messages.
+    /// Messages that the delivery state keeps until they are acknowledged, or packets without messages.
     Kept,
-    /// This many messages, done with when they have left.
+    /// This many messages, which are done once they are sent.
     Messages(u64),
-    /// One message that later ones depend on: it is not dropped.
+    /// One message that later ones depend on, so it must not be dropped.
     Pinned,
-    /// One message for one member of a group; another gets it if this one does not.
+    /// One message for one member of a group; another receives it if this member does not.
     OneOf(Redelivery),
 }
 
 impl Span {
-    /// How many messages are done with when it has left.
+    /// The number of messages that are done once it is sent.
     pub(crate) fn messages(&self) -> u64 {
         match self {
             Self::Kept => 0,
@@ -39,7 +39,7 @@ impl Span {
 }
 
 impl Outgoing {
-    /// For a client of this wire.
+    /// Empty output for a client with this encoder.
     pub(crate) fn of(encoder: &Encoder) -> Self {
         Self {
             wrap: encoder.answer,
@@ -47,12 +47,12 @@ impl Outgoing {
         }
     }
 
-    /// Where the next bytes go, to be followed by [`Outgoing::end`].
+    /// The buffer to append the next part to; must be followed by [`Outgoing::end`].
     pub(crate) fn begin(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    /// What the bytes since the last end are.
+    /// Ends a part: sets the kind of the bytes since the last end.
     pub(crate) fn end(&mut self, span: Span) {
         if let Some(wrap) = self.wrap {
             let start = self.spans.last().map_or(0, |(end, _)| *end);
@@ -81,7 +81,7 @@ impl Outgoing {
             .map(|(start, (end, span))| (start..*end, span))
     }
 
-    /// How many messages are done with when all has left.
+    /// The number of messages that are done once all is sent.
     pub(crate) fn messages(&self) -> u64 {
         self.spans.iter().map(|(_, span)| span.messages()).sum()
     }

@@ -1,7 +1,7 @@
-//! The filters that a session has subscribed to, each with its options: the only list of them.
+//! The subscriptions of a session, each with its options: the only list of them.
 //!
-//! The session's connection changes it, inquiries read it, and publishers ask it what the filters that
-//! match a message grant. It knows no route: the router has its own index from topics to outboxes.
+//! The session's connection changes it, inquiries read it, and publishers look up the combined grant
+//! for a message. It holds no routes: the router has its own index from topics to outboxes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -13,42 +13,42 @@ use protocol::{Filter, Topic};
 
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
 
-/// How many filters are shown under one lock, so that the session's own thread waits for no more.
+/// Maximum filters visited under one lock, so that the session's own thread waits for no more.
 const FILTERS_PER_LOCK: usize = 4096;
 
-/// The most subscription identifiers that one message is sent with.
+/// Maximum subscription identifiers sent with one message.
 const MAX_IDENTIFIERS: usize = 64;
 
-/// What a client asks for with one filter.
+/// The options of one subscription.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SubscriptionOptions {
-    /// The highest QoS at which its messages are sent.
+    /// The maximum QoS of its messages.
     pub(crate) qos: u8,
-    /// The session's own messages are left out.
+    /// Messages that the session itself published are not delivered.
     pub(crate) no_local: bool,
-    /// The retain flag is passed on as the publisher set it.
+    /// The retain flag is forwarded as the publisher set it.
     pub(crate) retain_as_published: bool,
-    /// Sent with each message that the filter matches.
+    /// The subscription identifier sent with each message that the filter matches.
     pub(crate) identifier: Option<NonZeroU32>,
 }
 
 impl SubscriptionOptions {
-    /// Whether a message has to be made for this session alone.
+    /// Whether messages must be encoded for this session alone.
     fn is_special(self) -> bool {
         self != Self::default()
     }
 }
 
-/// What all filters that match a message grant together.
+/// The combined options of all filters that match a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Grant {
     pub(crate) qos: u8,
     pub(crate) retain_as_published: bool,
-    /// Some filter that matches wants the session's own messages too.
+    /// A matching filter wants the session's own messages too.
     pub(crate) local: bool,
     /// Whether any filter matches.
     pub(crate) any: bool,
-    /// Sorted, each once.
+    /// Sorted, without duplicates.
     pub(crate) identifiers: Option<Arc<[u32]>>,
 }
 
@@ -76,21 +76,22 @@ impl Grant {
 #[derive(Default)]
 pub(crate) struct Subscriptions {
     table: Mutex<FilterTable>,
-    /// How many have special options.
+    /// Number of subscriptions with special options.
     special: AtomicUsize,
-    /// Incremented after each change, for those that remember a grant.
+    /// Incremented after each change; cached grants are valid for one version.
     version: AtomicU64,
 }
 
 #[derive(Default)]
 struct FilterTable {
     filters: BTreeMap<Box<str>, SubscriptionOptions>,
-    /// Those of them that have wildcards and no group, so that a look-up need not pass all others.
+    /// Those with wildcards and without a group, so that a lookup need not visit all others.
     wild: BTreeSet<Box<str>>,
 }
 
 impl Subscriptions {
-    /// Enters a filter, or changes its options if it is there [MQTT-3.8.4-3]. Returns whether it was.
+    /// Adds a subscription, or changes the options of an existing one [MQTT-3.8.4-3]. Returns whether
+    /// it existed.
     pub(crate) fn insert(&self, filter: Filter<'_>, options: SubscriptionOptions) -> bool {
         let mut table = self.table.lock();
         let before = table.filters.insert(filter.as_str().into(), options);
@@ -101,7 +102,7 @@ impl Subscriptions {
         before.is_some()
     }
 
-    /// Takes a filter out, the one with exactly these letters [MQTT-3.10.4-1]. Returns whether it was there.
+    /// Removes the subscription to exactly this filter [MQTT-3.10.4-1]. Returns whether it existed.
     pub(crate) fn remove(&self, filter: &str) -> bool {
         let mut table = self.table.lock();
         let before = table.filters.remove(filter);
@@ -110,7 +111,7 @@ impl Subscriptions {
         before.is_some()
     }
 
-    /// Takes all filters out.
+    /// Removes all subscriptions.
     pub(crate) fn take_all(&self) -> Vec<Box<str>> {
         let mut table = self.table.lock();
         let all = mem::take(&mut *table);
@@ -130,7 +131,7 @@ impl Subscriptions {
             _ => 0,
         };
         // Release, and still under the table's lock: a publisher that reads the new version with
-        // Acquire also sees `special`, and the table that it looks into next is no older.
+        // Acquire also sees `special`, and the table that it locks next is no older.
         self.version.fetch_add(1, Ordering::Release);
     }
 
@@ -142,25 +143,25 @@ impl Subscriptions {
         self.table.lock().filters.len()
     }
 
-    /// A number that changes with every change.
+    /// The version, incremented with every change.
     pub(crate) fn version(&self) -> u64 {
         // Acquire: see `note_change`.
         self.version.load(Ordering::Acquire)
     }
 
-    /// Whether some filter has special options.
+    /// Whether any subscription has special options.
     pub(crate) fn is_special(&self) -> bool {
         self.special.load(Ordering::Relaxed) > 0
     }
 
-    /// What one filter grants, whatever else matches: a copy for its sake alone has its identifier and no
-    /// other [MQTT-3.3.4-5], and a member of a group gets no higher QoS than its own [MQTT-4.8.2-3].
+    /// The grant of one filter alone. A copy delivered for one filter has only its identifier
+    /// [MQTT-3.3.4-5], and a member of a group receives no higher QoS than it asked for [MQTT-4.8.2-3].
     pub(crate) fn grant_of(&self, filter: &str) -> Grant {
         Grant::of(self.table.lock().filters.get(filter).copied())
     }
 
-    /// What all filters grant that match a topic. Groups are left out: a message for one of their
-    /// members names its filter.
+    /// The combined grant of all filters that match a topic, without groups: a message for a member of
+    /// a group names its filter.
     pub(crate) fn grant(&self, topic: Topic<'_>) -> Grant {
         let table = self.table.lock();
         let exact = table.filters.get(topic.as_str());
@@ -179,7 +180,7 @@ impl Subscriptions {
             .collect()
     }
 
-    /// Shows the filters in order until `look` has seen enough. The lock is held for a part of them at a
+    /// Passes the filters to `look` in order until it breaks. The lock is held for a part of them at a
     /// time, so that a list of a million does not stop the session.
     pub(crate) fn look_at_filters(&self, mut look: impl FnMut(&str) -> ControlFlow<()>) {
         let mut last: Option<Box<str>> = None;

@@ -1,6 +1,6 @@
-//! Messages at QoS 1 and 2 that wait for their turn to be sent to one client.
+//! The queue of messages at QoS 1 and 2 that have not been sent to one client yet.
 //!
-//! Only this file knows how they wait, so that later they can be a cursor in a log.
+//! Only this file knows how they are stored, so that later the queue can be a cursor in a log.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,38 +11,38 @@ use bytes::Bytes;
 use crate::engine::memory::budget::Charge;
 use crate::engine::outbox::run::{PublishOptions, Redelivery};
 
-/// What a kept message takes beside its line, as `measure -- kept` finds, and what it takes in addition
-/// if it has extras.
+/// Bytes accounted for a kept message besides its line, as measured by `measure -- kept`, and for its
+/// extras if it has any.
 const QUEUED_BYTES: usize = 80;
 const EXTRAS_BYTES: usize = 64;
 
-/// For how many messages an empty queue keeps room.
+/// Maximum capacity, in messages, that an empty queue keeps.
 const MAX_IDLE_CAPACITY: usize = 4096;
 
-/// How many bytes are charged at a time to the memory of all, where there are as many.
+/// Bytes charged to the shared memory budget at a time, if that much is needed.
 const CHARGE_BYTES: usize = 4096;
 
-/// A message that is kept for one client until it is acknowledged.
+/// A message kept for one client until it is acknowledged.
 #[derive(Clone, Debug)]
 pub(crate) struct Queued {
     pub(crate) line: Bytes,
     pub(crate) came: Instant,
     pub(crate) qos: u8,
     pub(crate) retain: bool,
-    /// In a box, because few messages have any.
+    /// Boxed, because few messages have any.
     pub(crate) extras: Option<Box<Extras>>,
 }
 
-/// What few kept messages have.
+/// Properties that few kept messages have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Extras {
-    /// Of the subscriptions that match.
+    /// The subscription identifiers of the matching filters.
     pub(crate) identifiers: Option<Arc<[u32]>>,
-    /// How long it may wait.
+    /// Maximum time that it may wait.
     pub(crate) ttl: Option<Duration>,
-    /// How many messages were dropped before it.
+    /// Number of messages dropped before it.
     pub(crate) gap: u64,
-    /// The filter of the group for whose sake this client has it.
+    /// The filter of the group for which this client was chosen.
     pub(crate) share: Option<Arc<str>>,
 }
 
@@ -53,7 +53,7 @@ impl Extras {
 }
 
 impl Queued {
-    /// How many bytes it is accounted with.
+    /// The number of bytes accounted for it.
     pub(crate) fn size(&self) -> usize {
         size(&self.line, self.extras.is_some())
     }
@@ -68,7 +68,7 @@ impl Queued {
         identifiers.unwrap_or_default()
     }
 
-    /// Whether it may still be sent [MQTT-3.3.2-5].
+    /// Whether it has not expired [MQTT-3.3.2-5].
     pub(crate) fn is_fresh(&self, now: Instant) -> bool {
         let ttl = self.extras.as_ref().and_then(|extras| extras.ttl);
         ttl.is_none_or(|ttl| now.duration_since(self.came) <= ttl)
@@ -99,13 +99,13 @@ impl Queued {
     }
 }
 
-/// How many bytes a kept line is accounted with.
+/// The number of bytes accounted for a kept line.
 pub(crate) fn size(line: &[u8], has_extras: bool) -> usize {
     line.len() + QUEUED_BYTES + if has_extras { EXTRAS_BYTES } else { 0 }
 }
 
-/// Messages in the order in which they came, which is that in which they are sent [MQTT-4.6.0-5] of 3.1.1,
-/// [MQTT-4.6.0-6] of 5.0.
+/// Messages in the order of arrival, which is the order of sending [MQTT-4.6.0-5] (3.1.1)
+/// [MQTT-4.6.0-6] (5.0).
 #[derive(Debug, Default)]
 pub(crate) struct WaitingQueue(VecDeque<Queued>);
 
@@ -126,24 +126,24 @@ impl WaitingQueue {
         self.0.is_empty()
     }
 
-    /// Gives back the room of what a client missed while it was away: it is not needed again soon.
+    /// Releases capacity that was needed while the client was disconnected.
     pub(crate) fn shrink(&mut self) {
         if self.0.is_empty() && self.0.capacity() > MAX_IDLE_CAPACITY {
             self.0 = VecDeque::new();
         }
     }
 
-    /// Takes all out.
+    /// Removes all messages.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Queued> + use<> {
         std::mem::take(&mut self.0).into_iter()
     }
 }
 
-/// What the kept messages of one client take of the memory of all.
+/// The memory charged for the kept messages of one client.
 pub(crate) struct KeptBytes {
     bytes: usize,
-    /// How many are charged for them. The budget is asked once for many messages, also for some that
-    /// have yet to come.
+    /// Bytes charged for them. The budget is charged for many messages at once, including some that
+    /// have not arrived yet.
     charged: usize,
     charge: Charge,
 }

@@ -1,7 +1,7 @@
-//! A piece of a queue: bytes that wait, and what they are.
+//! A piece of a queue: bytes and what they are.
 //!
-//! Messages that are alike share a chunk as long as they are short. Which chunk stands where, and
-//! which is dropped, is for the queue.
+//! Short messages of the same kind share a chunk. The queue decides on the order of chunks, and which
+//! are dropped.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,42 +17,42 @@ use crate::engine::outbox::run::{Kept, PublishOptions, Run};
 /// A run shorter than this is copied to the end of the queue, a longer one shared.
 pub(crate) const COPY_BELOW_BYTES: usize = 1024;
 
-/// Small runs are collected in pieces of this size.
+/// Capacity of a chunk that collects short runs.
 const COLLECTED_BYTES: usize = 16 * 1024;
 
 pub(super) struct Chunk {
     pub(super) data: Data,
     pub(super) kind: Kind,
-    /// What may happen to messages.
+    /// The overflow policy of its messages.
     pub(super) slow: Slow,
-    /// If they are for one member of a group, the filter of that group.
+    /// The filter of the group, if its messages are for one member of a group.
     pub(super) share: Option<Arc<str>>,
     pub(super) options: PublishOptions,
-    /// The line of the only message here, if it is for one member of a group and `data` holds
-    /// something else.
+    /// The line of its only message, if that is for one member of a group and `data` has another
+    /// format.
     pub(super) line: Option<Bytes>,
-    /// The topic of the only message here, if only the newest of that topic is kept.
+    /// The topic of its only message, if only the newest message of that topic is kept.
     pub(super) latest: Option<Arc<[u8]>>,
-    /// Since when the first of it waits.
+    /// When its first message was queued.
     pub(super) since: Moment,
 }
 
 pub(crate) enum Data {
     Shared(Kept),
-    /// With what its capacity takes of the memory.
+    /// With the memory charged for its capacity.
     Owned(Vec<u8>, Charge),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// How many messages end in this chunk.
+    /// The number of messages that end in this chunk.
     Messages(u64),
-    /// Of messages that the delivery state keeps account of.
+    /// Messages that the delivery state accounts for.
     Kept,
-    /// The notice that this many messages are missing here; it has no bytes if none is.
+    /// The notice that this many messages are missing here; without bytes if the number is zero.
     Gap(u64),
     Answer,
-    /// The newest receipt, which a newer one may replace until it has begun to leave.
+    /// The newest receipt, which a newer one may replace until a part of it has been sent.
     Receipt {
         copies: u64,
     },
@@ -72,7 +72,7 @@ impl Chunk {
         }
     }
 
-    /// Messages of a run.
+    /// A chunk of messages of a run.
     pub(super) fn of_run(data: Data, messages: u64, slow: Slow, run: &Run<'_>) -> Self {
         Self {
             slow,
@@ -83,18 +83,19 @@ impl Chunk {
         }
     }
 
-    /// The notice that `count` messages are missing.
+    /// A notice that `count` messages are missing.
     pub(super) fn gap(count: u64, limits: &QueueLimits) -> Self {
         let notice = match count {
             0 => Vec::new(),
             _ => (limits.encoder.gap)(count),
         };
-        // It is short, and it comes and goes with what is dropped: that is nothing to wait for.
+        // Notices are short, and they come and go with drops: they are not charged to the memory
+        // budget.
         let charge = limits.memory.charge(0);
         Self::plain(Data::Owned(notice, charge), Kind::Gap(count))
     }
 
-    /// Adds messages at the end. Returns false if they are not like those here, or there is no room.
+    /// Appends messages. Returns false if they are of another kind, or the chunk is full.
     pub(super) fn append(
         &mut self,
         bytes: &[u8],
@@ -113,8 +114,8 @@ impl Chunk {
         else {
             return false;
         };
-        // What comes back for another member is published with the options of its chunk; else they are
-        // not needed any more.
+        // A redelivered message keeps the options of its chunk, so in a group these must be equal;
+        // otherwise they do not matter.
         let is_alike = self.slow == slow
             && self.share.as_ref() == share
             && (share.is_none() || self.options == options);
@@ -130,7 +131,7 @@ impl Chunk {
         matches!(self.kind, Kind::Gap(_))
     }
 
-    /// Adds to a notice. Returns false if this is none.
+    /// Adds to a notice. Returns false if the chunk is not one.
     pub(super) fn add_to_gap(&mut self, count: u64, limits: &QueueLimits) -> bool {
         let Kind::Gap(before) = self.kind else {
             return false;
@@ -141,13 +142,13 @@ impl Chunk {
 }
 
 impl Data {
-    /// Bytes that one outbox alone has.
+    /// Bytes that only this outbox has.
     pub(crate) fn own(bytes: Vec<u8>, limits: &QueueLimits) -> Self {
         let charge = limits.memory.charge(bytes.capacity());
         Self::Owned(bytes, charge)
     }
 
-    /// The same, with room for more of them.
+    /// The same, with capacity for more.
     pub(super) fn collected(bytes: &[u8], limits: &QueueLimits) -> Self {
         let capacity = COLLECTED_BYTES.min(limits.room()).max(bytes.len());
         let mut collected = Vec::with_capacity(capacity);
@@ -161,7 +162,7 @@ impl Data {
         if bytes.len() < COPY_BELOW_BYTES {
             Self::own(bytes.to_vec(), limits)
         } else if bytes.len() * 4 >= run.bytes().len() * 3 {
-            // All of the run is kept only for nearly all of it.
+            // The whole run is kept only for nearly all of it.
             Self::Shared(run.keep(part, &limits.memory))
         } else {
             Self::Shared(Kept::copy(bytes, &limits.memory))
@@ -184,7 +185,7 @@ impl Data {
         }
     }
 
-    /// Takes the first `count` bytes off the front.
+    /// Removes the first `count` bytes.
     pub(super) fn split_front(&mut self, count: usize) -> Self {
         match self {
             Self::Shared(kept) => {

@@ -1,24 +1,24 @@
-//! What an outbox remembers of what it dropped: when, and on which topics at least how much.
+//! The recent drops of an outbox: when, and at least how many on which topics.
 //!
-//! It is for operators who ask why a message did not come. The exact number is in the tally. Here only
-//! the beginning of what is dropped is looked at, so that dropping stays cheap.
+//! For operators who ask why a message did not arrive. The exact number is in the tally. Only the
+//! beginning of what is dropped is examined here, so that dropping stays cheap.
 
 use crate::clock::Moment;
 
-/// How many topics are remembered, those with the latest drops.
+/// Maximum topics remembered, those with the latest drops.
 const MOST_TOPICS: usize = 16;
 
-/// How much of what is dropped at a time is looked at.
+/// Maximum bytes examined of each drop.
 const LOOK_BYTES: usize = 64 * 1024;
 const LOOK_MESSAGES: usize = 256;
 
-/// Drops of one outbox.
+/// The drops of one outbox.
 pub(crate) struct DropLog {
     pub(crate) last: Moment,
     topics: Vec<TopicDrops>,
 }
 
-/// What was dropped on a topic.
+/// The drops on a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct TopicDrops {
     topic: Box<[u8]>,
@@ -27,7 +27,7 @@ struct TopicDrops {
 }
 
 impl DropLog {
-    /// None so far; `now` is when the first is going to be noted.
+    /// An empty log; `now` is the time of the first drop, which follows.
     pub(crate) fn new(now: Moment) -> Self {
         Self {
             last: now,
@@ -35,8 +35,8 @@ impl DropLog {
         }
     }
 
-    /// Notes what is dropped. `first` tells how long the first message of some is, `topic_of` on which
-    /// topic it is.
+    /// Notes a drop. `first` returns the length of the first message, `topic_of` the topic of a
+    /// message.
     pub(crate) fn add(
         &mut self,
         messages: &[u8],
@@ -63,7 +63,7 @@ impl DropLog {
         self.count(topic, count);
     }
 
-    /// At least how much was dropped on this topic, and when the last of it.
+    /// The minimum number of drops on this topic, and the time of the last.
     pub(crate) fn on(&self, topic: &str) -> Option<(u64, Moment)> {
         let found = self
             .topics
@@ -102,7 +102,7 @@ impl DropLog {
 mod tests {
     use super::*;
 
-    /// Messages are `<topic>:<text>;`.
+    /// Messages have the form `<topic>:<text>;`.
     fn add(drop_log: &mut DropLog, messages: &str, now: Moment) {
         let first = |messages: &[u8]| {
             let end = messages.iter().position(|&byte| byte == b';');

@@ -1,4 +1,4 @@
-//! How much may wait for a client, and in whose words the queue says what it says itself.
+//! The limits of a queue, and the encoder of its own notices.
 
 use std::sync::Arc;
 
@@ -6,21 +6,21 @@ use crate::engine::memory::budget::Memory;
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::stats::tally::Reason;
 
-/// What a queue may take, and how it words what it says.
+/// The limits of a queue, and its encoder.
 pub(crate) struct QueueLimits {
-    /// How many bytes of messages may wait.
+    /// Maximum bytes of queued messages.
     pub(crate) limit: usize,
     pub(crate) memory: Arc<Memory>,
     pub(crate) encoder: &'static Encoder,
 }
 
 impl QueueLimits {
-    /// How many bytes of messages may wait now.
+    /// Maximum bytes of queued messages at this moment, given the free memory.
     pub(super) fn room(&self) -> usize {
         self.limit.min(self.memory.free())
     }
 
-    /// Why there is no more room.
+    /// Which of the limits applies.
     pub(super) fn reason(&self) -> Reason {
         if self.memory.free() < self.limit {
             Reason::Memory
@@ -29,7 +29,7 @@ impl QueueLimits {
         }
     }
 
-    /// How many messages end in this.
+    /// The number of messages that end in these bytes.
     pub(super) fn count(&self, messages: &[u8]) -> u64 {
         match messages {
             [] => 0,

@@ -1,8 +1,7 @@
-//! What waits for one client: bounded, in order, and each message in it accounted for.
+//! The queue of one client: bounded, in order, with an account of every message.
 //!
-//! When there is no room, messages are dropped as the client has chosen, and reported in their
-//! place. Answers are never dropped. The queue knows no frame: the wire gives it bytes and a
-//! [`Encoder`] for what it says itself.
+//! Without room, messages are dropped by the client's overflow policies, and reported in their place.
+//! Answers are never dropped. The queue knows no format: an [`Encoder`] writes its notices.
 
 mod chunk;
 pub(crate) mod drop_log;
@@ -32,63 +31,63 @@ use crate::engine::stats::tally::Tally;
 pub(crate) use chunk::{COPY_BELOW_BYTES, Data, Kind};
 pub(crate) use limits::QueueLimits;
 
-/// How many stretches one send is given at most.
+/// Maximum slices given to one send.
 pub(crate) const SLICES: usize = 16;
 
-/// What an outbox has been handed, and where it is now.
+/// What an outbox was given, and where it is now.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stock {
-    /// Messages it was handed.
+    /// Messages given to it.
     pub(crate) taken: u64,
-    /// Messages that stand in the queue; of the first, a part may have left.
+    /// Messages in the queue; the first may be partly sent.
     pub(crate) waiting: u64,
-    /// Bytes of them that have not left.
+    /// Bytes of them that have not been sent.
     pub(crate) waiting_bytes: usize,
-    /// When something was dropped last.
+    /// When a message was last dropped.
     pub(crate) dropped_at: Option<Moment>,
     pub(crate) tally: Tally,
 }
 
-/// What waits for one client, in order.
+/// The queue of one client, in order.
 #[derive(Default)]
 pub(crate) struct Queue {
     chunks: VecDeque<Chunk>,
-    /// Chunks that have left, so that a chunk keeps its number while those before it leave.
+    /// Number of chunks removed from the front, so that a chunk keeps its number.
     left: u64,
     /// Bytes of the first chunk that have been sent.
     sent: usize,
-    /// Bytes of messages that wait, without the notices among them.
+    /// Bytes of queued messages, without the notices among them.
     pub(crate) message_bytes: usize,
-    /// Bytes of answers that wait.
+    /// Bytes of queued answers.
     pub(crate) answer_bytes: usize,
-    /// Until the queue is half empty, messages are refused for which that was chosen.
+    /// Messages with the policy `DropNewest` are refused until the queue is half empty.
     refuses_newest: bool,
-    /// So are all, because nothing that waits may be dropped for them.
+    /// All messages are refused until then, because none of the queued ones may be dropped for them.
     refuses_all: bool,
-    /// Dropped behind all that waits, and not yet reported.
+    /// Messages dropped behind all chunks, and not yet reported.
     gap: u64,
-    /// Dropped where the client has come to by now, and to be told with the next message.
+    /// Messages dropped in front of everything now in the queue, to be reported with the next message.
     untold: u64,
     policies: Option<Box<OverflowPolicies>>,
-    /// More than half of what may wait does, and publishers shall wait for it.
+    /// More than half of the limit is queued, and the client wants publishers to wait.
     wants_backpressure: bool,
-    /// Publishers have waited in vain: they do so no more until the client takes something.
+    /// Publishers have waited in vain: they do not wait again until the client takes something.
     is_stuck: bool,
-    /// Where and when something was dropped, if anything was.
+    /// Where and when messages were dropped, if any were.
     drop_log: Option<Box<DropLog>>,
-    /// Of a closed outbox.
+    /// Set when the outbox is closed.
     redeliveries: Vec<Redelivery>,
-    /// How many messages they are.
+    /// The number of messages in them.
     redelivered: u64,
-    /// Messages that the outbox was handed, without redeliveries that have been taken out.
+    /// Messages given to the outbox, without redeliveries that were taken out.
     pub(crate) taken: u64,
     pub(crate) tally: Tally,
 }
 
 impl Queue {
-    /// Queues a run from byte `from` on, or drops what there is no room for. A message that has begun
-    /// to leave is finished, and an empty queue has room for any one message that the memory has
-    /// room for: the limit is never less than the longest.
+    /// Queues a run from byte `from` on, or drops what exceeds the limits. A partly sent message is
+    /// finished, and an empty queue accepts any single message that fits into the free memory: the
+    /// limit is never less than the longest message.
     pub(crate) fn push(&mut self, run: &Run<'_>, from: usize, limits: &QueueLimits) {
         let rest = run.bytes().len() - from;
         let has_room = self.message_bytes + rest <= limits.room();
@@ -97,8 +96,8 @@ impl Queue {
                 0 => 0,
                 _ => (limits.encoder.fitting)(run.bytes(), from),
             };
-            // To count what has left costs too much here. It counts as waiting until all has left,
-            // unless the first message that waits could not be told from it then.
+            // Counting the sent messages costs too much here. They count as waiting until the whole
+            // chunk is sent, unless the first waiting message could not be found then.
             let left = match at {
                 1.. if at == from || run.share().is_some() => {
                     (limits.encoder.count)(&run.bytes()[..at])
@@ -114,7 +113,7 @@ impl Queue {
         }
     }
 
-    /// The first `sent` bytes have left already.
+    /// The first `sent` bytes have been sent already.
     fn skip(&mut self, sent: usize) {
         if sent > 0 {
             debug_assert_eq!(self.chunks.len(), 1, "more than one has begun to leave");
@@ -157,7 +156,7 @@ impl Queue {
         self.push_messages(Chunk::of_run(data, messages, slow, run));
     }
 
-    /// Adds messages to the last chunk. Returns false if they need one of their own.
+    /// Appends messages to the last chunk. Returns false if they need a chunk of their own.
     fn append(
         &mut self,
         bytes: &[u8],
@@ -179,8 +178,8 @@ impl Queue {
         self.chunks.push_back(chunk);
     }
 
-    /// Queues what a delivery state has made, of which `sent` bytes have left. If that is more than there is
-    /// room for, the oldest that may go are dropped.
+    /// Queues the output of a delivery state, of which `sent` bytes have been sent. If that exceeds the
+    /// limits, the oldest messages that may be dropped are.
     pub(crate) fn push_outgoing(&mut self, outgoing: &Outgoing, sent: usize, limits: &QueueLimits) {
         for (range, span) in outgoing.spans() {
             if range.end <= sent {
@@ -222,7 +221,7 @@ impl Queue {
         self.push_messages(chunk);
     }
 
-    /// Gives up what a delivery state has made and cannot be sent.
+    /// Drops the output of a delivery state that cannot be sent.
     pub(crate) fn give_up_outgoing(&mut self, outgoing: &Outgoing) {
         for (_, span) in outgoing.spans() {
             match span {
@@ -236,7 +235,7 @@ impl Queue {
         }
     }
 
-    /// How many dropped messages the next message has to tell of.
+    /// Takes the number of dropped messages that the next message has to report.
     pub(crate) fn take_untold(&mut self) -> u64 {
         mem::take(&mut self.untold)
     }
@@ -245,13 +244,13 @@ impl Queue {
         self.untold > 0
     }
 
-    /// Queues what is no message.
+    /// Queues bytes that are not a message.
     pub(crate) fn push_answer(&mut self, data: Data, kind: Kind) {
         self.note_bytes(kind, data.as_slice().len() as isize);
         self.chunks.push_back(Chunk::plain(data, kind));
     }
 
-    /// `change` bytes more or less wait.
+    /// Changes the number of queued bytes by `change`.
     fn note_bytes(&mut self, kind: Kind, change: isize) {
         let bytes = match kind {
             Kind::Messages(_) | Kind::Kept => &mut self.message_bytes,
@@ -261,7 +260,7 @@ impl Queue {
         *bytes = bytes.saturating_add_signed(change);
     }
 
-    /// What to send next: how many slices, and how many bytes they hold.
+    /// The slices to send next: how many, and their bytes.
     pub(crate) fn front_slices<'a>(
         &'a self,
         slices: &mut [IoSlice<'a>; SLICES],
@@ -284,7 +283,7 @@ impl Queue {
         (count, offered)
     }
 
-    /// Forgets `sent` bytes at the front, which have left now.
+    /// Removes `sent` bytes at the front, which have been sent.
     pub(crate) fn advance(&mut self, mut sent: usize, latency: &Latency) {
         let now = Moment::now();
         self.tally.bytes += sent as u64;
@@ -322,7 +321,7 @@ impl Queue {
         }
     }
 
-    /// Gives up what waits.
+    /// Drops the whole queue.
     pub(crate) fn clear(&mut self, encoder: &Encoder) {
         let mut sent = mem::take(&mut self.sent);
         for chunk in mem::take(&mut self.chunks) {
@@ -336,7 +335,7 @@ impl Queue {
                 }
                 Kind::Kept | Kind::Gap(_) | Kind::Answer | Kind::Receipt { .. } => continue,
             };
-            // Messages of the first chunk that have left as a whole.
+            // Messages of the first chunk that were sent as a whole.
             let gone = match begun {
                 0 => 0,
                 _ => (encoder.fitting)(bytes, begun),
@@ -357,7 +356,7 @@ impl Queue {
         self.untold += mem::take(&mut self.gap);
     }
 
-    /// All of a run that this client does not get.
+    /// Drops a whole run.
     pub(crate) fn give_up_run(&mut self, run: &Run<'_>) {
         let line = || match run.line() {
             Some(line) => line.clone(),
@@ -366,8 +365,7 @@ impl Queue {
         self.give_up(run.share(), run.messages(), run.options(), line);
     }
 
-    /// Messages that this client does not get: they are lost, unless another member of the group
-    /// can get them.
+    /// Drops messages: they are lost, unless another member of the group can receive them.
     fn give_up(
         &mut self,
         share: Option<&Arc<str>>,
@@ -388,19 +386,19 @@ impl Queue {
         }
     }
 
-    /// What a delivery state has given up for others: a message each.
+    /// Adds redeliveries of the delivery state, one message each.
     pub(crate) fn add_redeliveries(&mut self, mut redeliveries: Vec<Redelivery>) {
         self.redelivered += redeliveries.len() as u64;
         self.redeliveries.append(&mut redeliveries);
     }
 
-    /// Takes out what others may get: it is as if it had never been handed over here.
+    /// Takes out the redeliveries; they no longer count as given to this outbox.
     pub(crate) fn take_redeliveries(&mut self) -> Vec<Redelivery> {
         self.taken -= mem::take(&mut self.redelivered);
         mem::take(&mut self.redeliveries)
     }
 
-    /// What it was handed, and where that is.
+    /// What the queue was given, and where it is now.
     pub(crate) fn stock(&self) -> Stock {
         let waiting = self.chunks.iter().map(|chunk| match chunk.kind {
             Kind::Messages(messages) => messages,
@@ -408,7 +406,7 @@ impl Queue {
         });
         Stock {
             taken: self.taken,
-            // Redeliveries wait to be handed to others.
+            // Redeliveries wait for other members.
             waiting: waiting.sum::<u64>() + self.redelivered,
             waiting_bytes: self.message_bytes,
             dropped_at: self.drop_log.as_ref().map(|drop_log| drop_log.last),
@@ -420,20 +418,19 @@ impl Queue {
         self.chunks.is_empty()
     }
 
-    /// At least how many messages on a topic were dropped lately, and when the last.
+    /// The minimum number of recent drops on a topic, and the time of the last.
     pub(crate) fn dropped_on(&self, topic: &str) -> Option<(u64, Moment)> {
         self.drop_log.as_ref()?.on(topic)
     }
 
-    /// All has left: an idle outbox holds nothing.
+    /// The queue is empty: releases its memory.
     pub(crate) fn rest(&mut self) {
         debug_assert_eq!(self.gap, 0, "idle with a gap to tell");
         self.chunks = VecDeque::new();
         self.number_latest();
     }
 
-    /// Chooses what shall happen to messages of a filter while the client is slow, or takes the
-    /// choice back.
+    /// Sets the overflow policy for messages of a filter, or removes it.
     pub(crate) fn choose(
         &mut self,
         filter: Filter<'_>,
@@ -456,17 +453,17 @@ impl Queue {
         Ok(())
     }
 
-    /// The same for all messages, if the client has but one filter.
+    /// Sets the overflow policy for all messages, if the client has only one filter.
     pub(crate) fn choose_for_all(&mut self, slow: Slow) {
         self.policies.get_or_insert_default().choose_for_all(slow);
     }
 
-    /// Whether publishers shall wait, for messages that came since the last call.
+    /// Whether publishers should wait, because of messages that came since the last call.
     pub(crate) fn take_backpressure(&mut self) -> bool {
         mem::take(&mut self.wants_backpressure) && !self.is_stuck
     }
 
-    /// Whether publishers that wait may go on.
+    /// Whether waiting publishers may continue.
     pub(crate) fn is_half_empty(&self, limits: &QueueLimits) -> bool {
         self.is_stuck || self.message_bytes <= limits.room() / 2
     }
@@ -476,7 +473,7 @@ impl Queue {
         self.is_stuck = true;
     }
 
-    /// The topics of which only the newest message is kept, for each that waits and has not begun.
+    /// The topics of queued messages of which only the newest is kept, unless partly sent.
     #[cfg(test)]
     pub(crate) fn latest_topics(&self) -> Vec<Arc<[u8]>> {
         let begun = usize::from(self.sent > 0);
@@ -489,7 +486,7 @@ impl Queue {
         self.chunks[0].data.as_slice()
     }
 
-    /// Below half the limit messages are taken in again, after the notice of those that were not.
+    /// Below half of the limit, messages are accepted again, after the notice of the dropped ones.
     pub(crate) fn end_dropping(&mut self, limits: &QueueLimits) {
         if (self.refuses_newest || self.refuses_all) && self.message_bytes <= limits.room() / 2 {
             (self.refuses_newest, self.refuses_all) = (false, false);
@@ -497,7 +494,7 @@ impl Queue {
         }
     }
 
-    /// Puts in the notice of what was dropped behind all that waits.
+    /// Queues the notice of messages dropped behind all chunks.
     pub(crate) fn report_gap(&mut self, limits: &QueueLimits) {
         let gap = mem::take(&mut self.gap);
         self.add_gap(gap, limits);
@@ -513,7 +510,7 @@ impl Queue {
         }
     }
 
-    /// The last chunk, unless it has begun to leave: then it says what it says.
+    /// The last chunk, unless a part of it has been sent and it cannot be changed any more.
     fn waiting_back(&mut self) -> Option<&mut Chunk> {
         let begun = usize::from(self.sent > 0);
         match self.chunks.len() > begun {
@@ -522,8 +519,8 @@ impl Queue {
         }
     }
 
-    /// Puts a receipt into the place of the one that waits behind everything else. Returns false if
-    /// none does, or a part of it has left.
+    /// Replaces the receipt at the end of the queue. Returns false if there is none, or a part of it
+    /// has been sent.
     pub(crate) fn replace_receipt(
         &mut self,
         answered: u64,

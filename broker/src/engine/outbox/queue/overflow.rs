@@ -1,7 +1,7 @@
-//! What a queue does with messages there is no room for, and with those whose client has chosen.
+//! Overflow: which messages a full queue drops, by the client's overflow policies.
 //!
-//! Whatever is dropped leaves its count in its place: in a notice among the chunks, or in the count
-//! of what was dropped behind all of them.
+//! Dropped messages are counted in their place: in a notice among the chunks, or in the count of drops
+//! behind all of them.
 
 use std::mem;
 use std::ops::Range;
@@ -17,9 +17,10 @@ use crate::engine::outbox::run::Run;
 use crate::engine::stats::tally::Reason;
 
 impl Queue {
-    /// There is not room for all of it, or the client has made choices. What has left as a whole is
-    /// done with. Of a message for one of a group that has begun to leave all is kept, because it may
-    /// have to go to another member.
+    /// Queues a run that does not fit, or whose client has overflow policies. Messages sent as a whole
+    /// are done. A partly sent message for one member of a group is kept in full, because it may have
+    /// to be redelivered to another member.
+    // Out of line: inlined, its locals would lie on the stack of every idle connection.
     #[inline(never)]
     pub(super) fn push_as_chosen(&mut self, run: &Run<'_>, from: usize, limits: &QueueLimits) {
         let bytes = run.bytes();
@@ -55,7 +56,7 @@ impl Queue {
         }
     }
 
-    /// What is to happen to the message that begins there.
+    /// The overflow policy of the message that begins at `at`.
     fn choice(&mut self, run: &Run<'_>, at: usize, limits: &QueueLimits) -> Slow {
         match (&mut self.policies, run.share()) {
             (None, _) => Slow::default(),
@@ -64,7 +65,7 @@ impl Queue {
         }
     }
 
-    /// Queues whole messages, or drops some as was chosen.
+    /// Queues whole messages, or drops some by their policy.
     fn push_as(
         &mut self,
         slow: Slow,
@@ -98,7 +99,8 @@ impl Queue {
         self.wants_backpressure |= slow == Slow::Block && self.message_bytes > limits.room() / 2;
     }
 
-    /// Queues what there is room for and drops the rest, and from now on all for which that was chosen.
+    /// Queues what fits and drops the rest; from now on, messages with the policy `DropNewest` are
+    /// refused.
     fn refuse(&mut self, run: &Run<'_>, part: Range<usize>, messages: u64, limits: &QueueLimits) {
         let bytes = &run.bytes()[part.clone()];
         let room = limits.room().saturating_sub(self.message_bytes);
@@ -119,7 +121,7 @@ impl Queue {
         self.drop_newest(messages - taken, &bytes[fitting..], limits);
     }
 
-    /// Drops the oldest, until half of what may wait does; returns what there is room for then.
+    /// Drops the oldest messages until half of the limit is queued; returns the part that fits then.
     fn make_room(
         &mut self,
         slow: Slow,
@@ -129,11 +131,12 @@ impl Queue {
         limits: &QueueLimits,
     ) -> (Range<usize>, u64) {
         let bytes = &run.bytes()[part.clone()];
-        // Meanwhile there may be more room: others give memory back.
+        // Meanwhile the limit may have risen, because other queues have released memory.
         let excess = (self.message_bytes + bytes.len()).saturating_sub(limits.room() / 2);
         let freed = self.evict(excess, slow, limits);
         let room = limits.room().saturating_sub(self.message_bytes);
-        // Once all that may go is gone, of what comes the oldest goes too.
+        // If all queued messages that may be dropped are gone, the oldest of the new ones are dropped
+        // too.
         let keep = match bytes.len() {
             len if freed >= excess || len <= room / 2 => len,
             _ => room / 2,
@@ -154,8 +157,8 @@ impl Queue {
         (part.start + cut..part.end, messages - dropped)
     }
 
-    /// Drops the oldest messages that may be dropped for others of this kind, at least `wanted` bytes of
-    /// them. Returns how many bytes that were.
+    /// Drops the oldest messages that may be dropped for others with the policy `by`, at least `wanted`
+    /// bytes of them. Returns the number of bytes dropped.
     pub(super) fn evict(&mut self, wanted: usize, by: Slow, limits: &QueueLimits) -> usize {
         self.split_begun(limits);
         let begun = usize::from(self.sent > 0);
@@ -209,7 +212,7 @@ impl Queue {
         freed
     }
 
-    /// Makes a chunk of its own of what is behind the message that has begun to leave.
+    /// Splits the first chunk behind its partly sent message.
     fn split_begun(&mut self, limits: &QueueLimits) {
         if self.sent == 0 {
             return;
@@ -227,7 +230,7 @@ impl Queue {
         if end == bytes.len() {
             return;
         }
-        // Those that have left before the first that is here may be counted with it.
+        // Messages sent before the first one stored here may be counted with it.
         let behind = (limits.encoder.count)(&bytes[end..]);
         let Some(mut rest) = self.chunks.pop_front() else {
             return;
@@ -252,7 +255,7 @@ impl Queue {
         }
     }
 
-    /// Puts a message into the place of the one on its topic that waits. Returns false if none does.
+    /// Replaces the queued message of the same topic. Returns false if there is none.
     fn replace(&mut self, run: &Run<'_>, part: Range<usize>, limits: &QueueLimits) -> bool {
         let topic = (limits.encoder.topic)(&run.bytes()[part.clone()]);
         let number = match &self.policies {
@@ -274,7 +277,7 @@ impl Queue {
         chunk.share = run.share().cloned();
         chunk.line = run.line().cloned();
         self.count_dropped(Reason::Replaced, 1, old.as_slice(), limits);
-        // The notice stands where the old message would have been heard of: before the new one.
+        // The notice takes the place of the old message, before the new one.
         let begun = usize::from(self.sent > 0);
         let before = at.checked_sub(1).filter(|&before| before >= begun);
         let notice = before.and_then(|before| self.chunks.get_mut(before));
@@ -289,10 +292,10 @@ impl Queue {
         true
     }
 
-    /// Queues the only message of its topic, behind a place for a notice.
+    /// Queues the only message of its topic, behind an empty notice.
     fn push_latest(&mut self, run: &Run<'_>, part: Range<usize>, limits: &QueueLimits) {
         let topic: Arc<[u8]> = (limits.encoder.topic)(&run.bytes()[part.clone()]).into();
-        // A message that replaces this one is told of there, without moving all that waits behind it.
+        // The notice counts messages that this one replaces, without moving the chunks behind it.
         if !self.waiting_back().is_some_and(|last| last.is_gap()) {
             self.chunks.push_back(Chunk::gap(0, limits));
         }
@@ -308,7 +311,7 @@ impl Queue {
         });
     }
 
-    /// Finds out anew where the newest message of each topic waits.
+    /// Recomputes the position of the newest message of each topic.
     pub(super) fn number_latest(&mut self) {
         let Some(policies) = &mut self.policies else {
             return;
@@ -322,7 +325,7 @@ impl Queue {
         }
     }
 
-    /// Drops messages behind all that waits.
+    /// Drops messages behind all chunks.
     fn drop_newest(&mut self, messages: u64, bytes: &[u8], limits: &QueueLimits) {
         self.gap += messages;
         self.count_dropped(limits.reason(), messages, bytes, limits);
@@ -340,8 +343,7 @@ impl Queue {
     }
 }
 
-/// Adds to the notice at the end of `kept`, or makes one there. Those that have begun to leave stand
-/// before `begun`.
+/// Adds to the notice at the end of `kept`, or appends one. The chunks before `begun` are partly sent.
 fn merge_gap(kept: &mut Vec<Chunk>, begun: usize, count: u64, limits: &QueueLimits) {
     let last = kept[begun..].last_mut();
     if !last.is_some_and(|last| last.add_to_gap(count, limits)) {
@@ -349,7 +351,7 @@ fn merge_gap(kept: &mut Vec<Chunk>, begun: usize, count: u64, limits: &QueueLimi
     }
 }
 
-/// Whether a message may be dropped for another.
+/// Whether a queued message may be dropped for another.
 fn may_go(waiting: Slow, by: Slow) -> bool {
     match waiting {
         Slow::Latest | Slow::DropOldest => true,
@@ -358,7 +360,7 @@ fn may_go(waiting: Slow, by: Slow) -> bool {
     }
 }
 
-/// The first end of a message at or behind this byte, or the end of all.
+/// The first end of a message at or after this byte, or the end of all.
 fn end_at(messages: &[u8], at: usize, limits: &QueueLimits) -> usize {
     if at == 0 || at == messages.len() {
         return at;
@@ -384,7 +386,7 @@ mod tests {
     use crate::engine::outbox::run::PublishOptions;
     use crate::engine::stats::latency::Latency;
 
-    /// Messages are `<topic><text>;` with a topic of one letter.
+    /// Messages have the form `<topic><text>;` with a topic of one letter.
     const ENCODER: Encoder = Encoder {
         wire: "test",
         encode: None,
@@ -436,7 +438,7 @@ mod tests {
             client
         }
 
-        /// Queues these messages, as one run.
+        /// Queues these messages as one run.
         fn push(&mut self, text: &str) {
             let count = (ENCODER.count)(text.as_bytes());
             self.queue
@@ -490,7 +492,7 @@ mod tests {
         // Of fifteen bytes six may stay.
         client.check_dropped("3 dropped (3 full)");
         assert_eq!(client.take_all(), "<3>a4;a5;");
-        // What does not fit by itself loses its own oldest.
+        // A run that does not fit by itself loses its own oldest messages.
         client.push("a6;a7;a8;a9;a0;");
         assert_eq!(client.take_all(), "<3>a9;a0;");
     }
@@ -516,7 +518,7 @@ mod tests {
         client.push("a7;");
         assert_eq!(client.take_all(), "1;<3>a5;a6;a7;");
         assert_eq!(client.queue.tally.written, 4);
-        // A notice that has begun is no place for more.
+        // A partly sent notice cannot be changed.
         client.push("b1;b2;b3;b4;");
         client.push("b5;");
         assert_eq!(client.take(1), "<");
@@ -545,7 +547,7 @@ mod tests {
         assert_eq!(client.take(3), "a1;");
         client.push("a6;");
         client.check_dropped("2 dropped (2 full)");
-        // Now just half of it waits.
+        // Now exactly half of the limit is queued.
         assert_eq!(client.take(3), "a2;");
         client.push("a7;");
         client.check_dropped("2 dropped (2 full)");
@@ -592,7 +594,7 @@ mod tests {
         client.push("b1;");
         client.check_dropped("1 dropped (1 full)");
         assert_eq!(client.take(3), "a1;");
-        // There is room for it, but then messages and notices would alternate.
+        // It would fit, but then messages and notices would alternate.
         client.push("b2;");
         client.check_dropped("2 dropped (2 full)");
         assert_eq!(client.take(3), "a2;");
@@ -610,7 +612,7 @@ mod tests {
         client.push("a3;");
         client.check_dropped("3 dropped (3 replaced)");
         assert_eq!(client.take(1), "<");
-        // The notice has begun to leave, the message has not.
+        // The notice is partly sent, the message is not.
         client.push("a4;");
         assert_eq!(client.take(3), "2><");
         client.push("a5;");
@@ -719,7 +721,7 @@ mod tests {
                 assert!(bytes.abs_diff(share) <= 4000, "{bytes} of {share}");
             }
             assert!(memory.free().abs_diff(share) <= 2000 * (count + 2));
-            // One message more, and the oldest half of what waits makes room.
+            // One message more drops the oldest half of the queue.
             clients[0].push(&message);
             assert!(clients[0].queue.tally.dropped.total() > 0);
         }

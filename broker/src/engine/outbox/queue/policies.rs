@@ -1,6 +1,6 @@
-//! What a client has chosen to happen to its messages while it is slow, filter by filter.
+//! The overflow policies of a client, filter by filter.
 //!
-//! Only choices that were made are kept here, and they are looked up only while the client is slow.
+//! Only policies that were set are stored here, and they are looked up only while messages are queued.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,24 +8,24 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use protocol::{Filter, Slow, Topic};
 
-/// How many filters with wildcards may come with a choice: each is held against every message that
-/// waits.
+/// Maximum filters with wildcards that have a policy: each is matched against every message to be
+/// queued.
 pub(crate) const MOST_WILD: usize = 16;
 
-/// The choices of one client.
+/// The overflow policies of one client.
 #[derive(Default)]
 pub(crate) struct OverflowPolicies {
     exact: HashMap<Box<str>, Slow, RandomState>,
     wild: Vec<(Box<str>, Slow)>,
-    /// Whatever the topic, before all others.
+    /// Applies to every topic, before all others.
     all: Option<Slow>,
-    /// The answer for the topic that was asked for last.
+    /// The result of the last lookup.
     last: Option<(Box<[u8]>, Slow)>,
-    /// Where the newest message of each topic waits, for topics of which only that is kept.
+    /// The position of the newest queued message of each topic, for topics with the policy `Latest`.
     pub(crate) latest: HashMap<Arc<[u8]>, u64, RandomState>,
 }
 
-/// [`MOST_WILD`] filters with wildcards have a choice already.
+/// [`MOST_WILD`] filters with wildcards have a policy already.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooManyPolicies;
 
@@ -34,7 +34,7 @@ impl OverflowPolicies {
         self.exact.is_empty() && self.wild.is_empty() && self.all.is_none()
     }
 
-    /// Chooses for the messages of a filter.
+    /// Sets the policy for messages of a filter.
     pub(crate) fn choose(&mut self, filter: Filter<'_>, slow: Slow) -> Result<(), TooManyPolicies> {
         self.last = None;
         let text = filter.as_str();
@@ -50,19 +50,19 @@ impl OverflowPolicies {
         Ok(())
     }
 
-    /// Chooses for all messages.
+    /// Sets the policy for all messages.
     pub(crate) fn choose_for_all(&mut self, slow: Slow) {
         self.all = Some(slow);
     }
 
-    /// Takes a choice back.
+    /// Removes the policy of a filter.
     pub(crate) fn forget(&mut self, filter: Filter<'_>) {
         self.last = None;
         self.exact.remove(filter.as_str());
         self.wild.retain(|(each, _)| &**each != filter.as_str());
     }
 
-    /// What is chosen for a message on this topic: of several choices the most careful.
+    /// The policy for a message on this topic; of several, the most careful.
     pub(crate) fn of(&mut self, topic: &[u8]) -> Slow {
         if let Some(slow) = self.all {
             return slow;
@@ -87,7 +87,7 @@ impl OverflowPolicies {
         wild.chain(exact).max()
     }
 
-    /// What is chosen for a message to one member of the group with this filter.
+    /// The policy for a message to a member of the group with this filter.
     pub(crate) fn of_group(&self, filter: &str) -> Slow {
         let chosen = self.all.or_else(|| self.exact.get(filter).copied());
         chosen.unwrap_or_default()

@@ -1,6 +1,6 @@
-//! CONNECT: bytes in, what the client asks for out. Whether it gets that is for `wire/mqtt/connect.rs`.
+//! Parses CONNECT. `wire/mqtt/connect.rs` decides on it.
 //!
-//! The library parses the packet; its flags and the properties of MQTT 5 are checked here before.
+//! The library parses the packet; its flags and the properties of MQTT 5 are checked here first.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use crate::wire::mqtt::fault::{Fault, padded, too_short};
 use crate::wire::mqtt::field::{check_text, data, expect_end, varint};
 use crate::wire::mqtt::property::{self, PropertyPlace, number};
 
-/// What a client asks for with CONNECT.
+/// The contents of a CONNECT.
 pub(in crate::wire::mqtt) struct Connect {
     pub(in crate::wire::mqtt) version: Version,
     pub(in crate::wire::mqtt) client_id: String,
@@ -25,7 +25,7 @@ pub(in crate::wire::mqtt) struct Connect {
     pub(in crate::wire::mqtt) properties: Properties,
 }
 
-/// The will in it.
+/// The will of a CONNECT.
 pub(in crate::wire::mqtt) struct WillPacket {
     pub(in crate::wire::mqtt) topic: String,
     pub(in crate::wire::mqtt) payload: Vec<u8>,
@@ -34,34 +34,35 @@ pub(in crate::wire::mqtt) struct WillPacket {
     pub(in crate::wire::mqtt) properties: Properties,
 }
 
-/// Why a CONNECT cannot be answered like others.
+/// Why a CONNECT is refused.
 pub(in crate::wire::mqtt) enum BadConnect {
-    /// No answer that the client would understand.
+    /// The client would understand no answer.
     NotMqtt,
-    /// A version that this broker does not speak, in a packet that is built like one of this version.
+    /// A version that this broker does not support, in a packet with the layout of the given version.
     Version(Version),
     /// A fault in a packet of this version.
     Fault(Version, Fault),
 }
 
 impl Connect {
-    /// Reads what follows the fixed header.
+    /// Parses the bytes after the fixed header.
     pub(in crate::wire::mqtt) fn read(header: Header, body: &[u8]) -> Result<Self, BadConnect> {
         let level = match body {
             [0, 4, b'M', b'Q', b'T', b'T', level, ..] => *level,
-            // The name that 3.1 had.
+            // The protocol name of 3.1.
             [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', ..] => {
                 return Err(BadConnect::Version(Version::V3));
             }
-            // With another protocol name it is another protocol, in which nothing can be said [MQTT-3.1.2-1].
+            // Another protocol name means another protocol, in which no answer is possible
+            // [MQTT-3.1.2-1].
             _ => return Err(BadConnect::NotMqtt),
         };
         let version = match level {
             4 => Version::V3,
             5 => Version::V5,
             _ => {
-                // The answer has to be in a version that the client reads [MQTT-3.1.2-2]: that of 5.0 if the packet
-                // would be one of 5.0 at its level.
+                // The answer must use a version that the client can read [MQTT-3.1.2-2]: 5.0 if the
+                // packet is valid as one of 5.0.
                 let mut known = body.to_vec();
                 known[6] = 5;
                 let like_5 = v5_0::Connect::parse(&known).is_ok_and(|(_, used)| used == body.len());
@@ -82,42 +83,44 @@ impl Connect {
             return Err(Fault::malformed("the reserved flag of CONNECT is set"));
         }
         let (has_will, will_qos) = (flags & 4 != 0, flags >> 3 & 3);
-        // There is no QoS 3: [MQTT-3.1.2-14] (3.1.1) [MQTT-3.1.2-12] (5.0). Without a will its QoS and
-        // RETAIN are zero: [MQTT-3.1.2-11] and [MQTT-3.1.2-13] of both, [MQTT-3.1.2-15] (3.1.1).
+        // QoS 3 does not exist: [MQTT-3.1.2-14] (3.1.1) [MQTT-3.1.2-12] (5.0). Without a will its QoS
+        // and RETAIN are zero: [MQTT-3.1.2-11] and [MQTT-3.1.2-13] of both, [MQTT-3.1.2-15] (3.1.1).
         if will_qos == 3 || (!has_will && flags & 0x38 != 0) {
             return Err(Fault::malformed(
-                "the flags of CONNECT ask for a QoS of the will that there is not",
+                "the flags of the will in CONNECT are not valid",
             ));
         }
         if version == Version::V5 {
             check_connect_properties(body, has_will)?;
         }
         let wrong = |code| match code {
-            MqttError::ProtocolError => Fault::protocol("a CONNECT holds what it may not"),
-            // The library has codes for a text that is none, which are for those that are not welcome.
-            _ => Fault::malformed("this is no CONNECT packet of its version"),
+            MqttError::ProtocolError => {
+                Fault::protocol("a CONNECT contains a value that is not allowed")
+            }
+            // The library has reason codes for invalid text that mean refused credentials.
+            _ => Fault::malformed("the CONNECT packet is not valid in its version"),
         };
-        // The library wants a user name with a password, in MQTT 5 too.
+        // The library requires a user name with a password, in MQTT 5 too.
         let body = match version {
             Version::V5 if flags & 0xc0 == 0x40 => Cow::Owned(with_user_name(body)?),
             _ => Cow::Borrowed(body),
         };
-        // The library reads the fields in the order of the standard [MQTT-3.1.3-1], each if its flag says
-        // that it is there: the client identifier always [MQTT-3.1.3-3], topic and payload of a will
-        // [MQTT-3.1.2-9], the user name [MQTT-3.1.2-18] [MQTT-3.1.2-19] (3.1.1) [MQTT-3.1.2-16]
+        // The library reads the fields in the order of the standard [MQTT-3.1.3-1], each if its flag
+        // says that it is present: the client identifier always [MQTT-3.1.3-3], topic and payload of a
+        // will [MQTT-3.1.2-9], the user name [MQTT-3.1.2-18] [MQTT-3.1.2-19] (3.1.1) [MQTT-3.1.2-16]
         // [MQTT-3.1.2-17] (5.0), the password [MQTT-3.1.2-20] [MQTT-3.1.2-21] (3.1.1) [MQTT-3.1.2-18]
-        // [MQTT-3.1.2-19] (5.0), which 3.1.1 does not have without a user name [MQTT-3.1.2-22].
+        // [MQTT-3.1.2-19] (5.0), which 3.1.1 does not allow without a user name [MQTT-3.1.2-22].
         let (connect, used) = match version {
             Version::V3 => Self::parse_v3(&body, will_qos),
             Version::V5 => Self::parse_v5(&body, will_qos),
         }
         .map_err(wrong)?;
-        // A field without its flag, or anything else behind the last field, makes a CONNECT that is none
+        // A field without its flag, or other bytes after the last field, make the CONNECT invalid
         // [MQTT-3.1.4-1].
         expect_end(used, &body)?;
-        // The library has checked that these are UTF-8, and leaves U+0000 to us: the client identifier
-        // [MQTT-3.1.3-4], the topic of the will [MQTT-3.1.3-10] (3.1.1) [MQTT-3.1.3-11] (5.0), the user name
-        // [MQTT-3.1.3-11] (3.1.1) [MQTT-3.1.3-12] (5.0).
+        // The library has checked that these are UTF-8, but not for U+0000: the client identifier
+        // [MQTT-3.1.3-4], the topic of the will [MQTT-3.1.3-10] (3.1.1) [MQTT-3.1.3-11] (5.0), the user
+        // name [MQTT-3.1.3-11] (3.1.1) [MQTT-3.1.3-12] (5.0).
         check_text(&connect.client_id)?;
         check_text(connect.user_name.as_deref().unwrap_or_default())?;
         if let Some(will) = &connect.will {
@@ -170,8 +173,8 @@ impl Connect {
         Ok((connect, used))
     }
 
-    /// There are no authentication methods, so a CONNECT that names one is refused [MQTT-4.12.0-1], and so
-    /// is data without a method.
+    /// There are no authentication methods, so a CONNECT that names one is refused [MQTT-4.12.0-1], and
+    /// so is authentication data without a method.
     pub(in crate::wire::mqtt) fn check_authentication(&self) -> Result<(), Fault> {
         let has = |id| self.properties.iter().any(|property| property.id() == id);
         if has(PropertyId::AuthenticationMethod) {
@@ -193,7 +196,7 @@ impl Connect {
     }
 }
 
-/// Where the properties of a CONNECT begin.
+/// The offset of the properties of a CONNECT.
 const CONNECT_PROPERTIES: usize = 10;
 
 fn check_connect_properties(body: &[u8], has_will: bool) -> Result<(), Fault> {
@@ -206,7 +209,7 @@ fn check_connect_properties(body: &[u8], has_will: bool) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The same CONNECT with an empty user name before its password, which stands last.
+/// The same CONNECT with an empty user name before its password, which is the last field.
 fn with_user_name(body: &[u8]) -> Result<Vec<u8>, Fault> {
     let properties = |rest| {
         let (len, size) = varint(rest)?;

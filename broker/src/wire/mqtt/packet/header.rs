@@ -1,25 +1,25 @@
-//! The fixed header: what kind of packet comes, and how long it is. Packets that are longer than this
-//! broker takes end here, before they are read.
+//! The fixed header: the kind and length of a packet. Packets above the maximum length are refused
+//! here, before they are read.
 
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 
 use crate::wire::mqtt::fault::Fault;
 
-/// The longest packet other than a PUBLISH. Its parts are kept one by one, which takes more memory than
-/// they have bytes.
+/// Maximum bytes of a packet other than a PUBLISH. Its parts are stored one by one, which takes more
+/// memory than they have bytes.
 const CONTROL_BYTES: usize = 1024 * 1024;
 
 /// The fixed header of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::wire::mqtt) struct Header {
     pub(in crate::wire::mqtt) first: u8,
-    /// Its own length.
+    /// The length of the header.
     pub(in crate::wire::mqtt) bytes: usize,
-    /// The length of what follows.
+    /// The length of the rest of the packet.
     pub(in crate::wire::mqtt) rest: usize,
 }
 
-/// What the high four bits of a packet say.
+/// The packet types, the high four bits of the first byte.
 pub(in crate::wire::mqtt) mod kind {
     pub(in crate::wire::mqtt) const CONNECT: u8 = 1;
     pub(in crate::wire::mqtt) const PUBLISH: u8 = 3;
@@ -39,17 +39,18 @@ impl Header {
         self.first >> 4
     }
 
-    /// How long the whole packet is.
+    /// The length of the whole packet.
     pub(in crate::wire::mqtt) fn size(self) -> usize {
         self.bytes + self.rest
     }
 
-    /// Whether the length takes more bytes than it needs, which MQTT 5 forbids [MQTT-1.5.5-1].
+    /// Whether the length has more bytes than it needs, which MQTT 5 forbids [MQTT-1.5.5-1].
     pub(in crate::wire::mqtt) fn is_padded(self) -> bool {
         self.bytes > 2 && self.rest >> (7 * (self.bytes - 2)) == 0
     }
 
-    /// Reads it as soon as it is there. Packets of more than `most` bytes are refused.
+    /// Parses the header; `None` if more bytes are needed. Packets of more than `most` bytes are
+    /// refused.
     pub(in crate::wire::mqtt) fn read(bytes: &[u8], most: usize) -> Result<Option<Self>, Fault> {
         let Some((&first, lengths)) = bytes.split_first() else {
             return Ok(None);
@@ -77,10 +78,10 @@ impl Header {
 
     fn check(self, most: usize) -> Result<(), Fault> {
         let flags = self.first & 0x0f;
-        // Only the flags of PUBLISH mean something. All others are fixed, and with different ones a packet is
-        // malformed [MQTT-2.2.2-1] [MQTT-2.2.2-2] (3.1.1) [MQTT-2.1.3-1] (5.0): PUBREL [MQTT-3.6.1-1],
-        // SUBSCRIBE [MQTT-3.8.1-1], UNSUBSCRIBE [MQTT-3.10.1-1], DISCONNECT [MQTT-3.14.1-1], AUTH
-        // [MQTT-3.15.1-1].
+        // Only the flags of PUBLISH have a meaning. All others are fixed, and other values make a
+        // packet malformed [MQTT-2.2.2-1] [MQTT-2.2.2-2] (3.1.1) [MQTT-2.1.3-1] (5.0): PUBREL
+        // [MQTT-3.6.1-1], SUBSCRIBE [MQTT-3.8.1-1], UNSUBSCRIBE [MQTT-3.10.1-1], DISCONNECT
+        // [MQTT-3.14.1-1], AUTH [MQTT-3.15.1-1].
         let as_reserved = match self.kind() {
             kind::PUBLISH => true,
             kind::PUBREL | kind::SUBSCRIBE | kind::UNSUBSCRIBE => flags == 2,
@@ -103,7 +104,7 @@ impl Header {
         if self.kind() != kind::PUBLISH && self.size() > CONTROL_BYTES {
             return Err(Fault::new(
                 MqttError::QuotaExceeded,
-                "a packet that is no PUBLISH has more than a mebibyte; divide it",
+                "a packet other than PUBLISH has more than a mebibyte; divide it",
             ));
         }
         Ok(())

@@ -1,8 +1,8 @@
-//! What an MQTT client says: bytes in, packets out, with no I/O.
+//! Parses the packets of MQTT clients, with no I/O.
 //!
-//! Packets are the types of `mqtt-protocol-core`. What that library leaves to its users is checked
-//! here: reserved bits, bytes behind the end of a packet, U+0000 in strings, excessive lengths.
-//! CONNECT and PUBLISH have files of their own; here are all others.
+//! Packets are the types of `mqtt-protocol-core`. Checks that the library leaves to its users are made
+//! here: reserved bits, bytes after the end of a packet, U+0000 in strings, excessive lengths. CONNECT
+//! and PUBLISH have files of their own; here are all others.
 
 mod connect;
 mod header;
@@ -20,9 +20,9 @@ pub(super) use connect::{BadConnect, Connect, WillPacket};
 pub(super) use header::{Header, kind};
 pub(super) use publish::Publish;
 
-/// What a client says besides CONNECT and PUBLISH.
+/// A packet of a client, other than CONNECT and PUBLISH.
 pub(super) enum Packet {
-    /// PUBACK, PUBREC, PUBREL or PUBCOMP; whether it tells of an error.
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP, and whether it reports an error.
     Ack {
         kind: u8,
         id: u16,
@@ -60,13 +60,13 @@ impl Packet {
             kind::AUTH if version == Version::V5 => {
                 let (_, used) = v5_0::Auth::parse(body).map_err(wrong)?;
                 expect_end(used, body)?;
-                // CONNECT with a method is refused, so no client that is connected named one
-                // [MQTT-4.12.0-7].
+                // A CONNECT with an authentication method is refused, so no connected client has named
+                // one [MQTT-4.12.0-7].
                 Err(Fault::protocol(
                     "an AUTH, although CONNECT named no authentication method",
                 ))
             }
-            0 | kind::AUTH => Err(Fault::malformed("a packet of a kind that there is not")),
+            0 | kind::AUTH => Err(Fault::malformed("the type of a packet is not valid")),
             _ => Err(Fault::protocol("a packet that only brokers send")),
         }
     }
@@ -82,7 +82,7 @@ impl Packet {
                 let (_, used) = property::read(&rest[1..], PropertyPlace::Acknowledgement)?;
                 expect_end(used, &rest[1..])?;
             }
-            // The library knows which reasons there are [MQTT-3.4.2-1] [MQTT-3.5.2-1] [MQTT-3.6.2-1]
+            // The library checks the reason codes [MQTT-3.4.2-1] [MQTT-3.5.2-1] [MQTT-3.6.2-1]
             // [MQTT-3.7.2-1].
             match kind {
                 kind::PUBACK => v5_0::Puback::parse(body).map(|_| ()),
@@ -111,17 +111,19 @@ impl Packet {
         };
         if rest.is_empty() {
             // [MQTT-3.8.3-3] (3.1.1) [MQTT-3.8.3-2] (5.0).
-            return Err(Fault::protocol("a SUBSCRIBE asks for nothing"));
+            return Err(Fault::protocol("a SUBSCRIBE contains no filter"));
         }
         let mut entries = Vec::new();
         while !rest.is_empty() {
             // The filter is UTF-8 [MQTT-3.8.3-1].
             let (_, after) = text(rest)?;
             let options = *after.first().ok_or_else(too_short)?;
-            // There is no QoS 3 and no retain handling 3: [MQTT-3.8.3-5] and §3.8.3.1 of 5.0. The library would
-            // call that malformed, the standard a protocol error.
+            // QoS 3 and retain handling 3 do not exist: [MQTT-3.8.3-5] and §3.8.3.1 of 5.0. The library
+            // would report a malformed packet, the standard asks for a protocol error.
             if version == Version::V5 && (options & 3 == 3 || options & 0x30 == 0x30) {
-                return Err(Fault::protocol("a subscription asks for what there is not"));
+                return Err(Fault::protocol(
+                    "a subscription has a QoS or retain handling of 3",
+                ));
             }
             let (entry, used) = SubEntry::parse(rest).map_err(wrong)?;
             // [MQTT-4.7.3-1].
@@ -159,7 +161,7 @@ impl Packet {
         };
         if rest.is_empty() {
             // [MQTT-3.10.3-2].
-            return Err(Fault::protocol("an UNSUBSCRIBE names nothing"));
+            return Err(Fault::protocol("an UNSUBSCRIBE contains no filter"));
         }
         let mut filters = Vec::new();
         while !rest.is_empty() {

@@ -1,4 +1,4 @@
-//! PUBLISH, read in place: a copy of each message is what this broker is quick without.
+//! Parses PUBLISH in place, because copying each message would slow the broker down.
 
 use mqtt_protocol_core::mqtt::packet::Properties;
 use mqtt_protocol_core::mqtt::result_code::MqttError;
@@ -8,15 +8,15 @@ use crate::wire::mqtt::fault::Fault;
 use crate::wire::mqtt::field::{packet_id, text, varint};
 use crate::wire::mqtt::property::{self, PropertyPlace};
 
-/// The longest properties of a PUBLISH: they are kept one by one, which takes more memory than they
-/// have bytes.
+/// Maximum bytes of the properties of a PUBLISH: they are stored one by one, which takes more memory
+/// than they have bytes.
 const PROPERTY_BYTES: usize = 256 * 1024;
 
-/// A PUBLISH, read in place.
+/// A PUBLISH, parsed in place.
 pub(in crate::wire::mqtt) struct Publish<'a> {
     pub(in crate::wire::mqtt) qos: u8,
     pub(in crate::wire::mqtt) retain: bool,
-    /// Empty if an alias stands for it.
+    /// Empty if an alias is used.
     pub(in crate::wire::mqtt) topic: &'a str,
     /// Zero at QoS 0.
     pub(in crate::wire::mqtt) id: u16,
@@ -35,8 +35,8 @@ impl<'a> Publish<'a> {
         if qos == 3 {
             return Err(Fault::malformed("there is no QoS 3"));
         }
-        // [MQTT-3.3.1-2]. At QoS 1 and 2 DUP says that the client sends it again. That is between it and
-        // this broker: it is not handed on to subscribers [MQTT-3.3.1-3].
+        // [MQTT-3.3.1-2]. At QoS 1 and 2 DUP means that the client sends the message again. It is not
+        // forwarded to subscribers [MQTT-3.3.1-3].
         if qos == 0 && first & 8 != 0 {
             return Err(Fault::malformed("DUP is set on a PUBLISH at QoS 0"));
         }
@@ -70,6 +70,7 @@ fn publish_properties(bytes: &[u8]) -> Result<(Properties, &[u8]), Fault> {
     read_publish_properties(bytes)
 }
 
+// Out of line: inlined, its locals would lie on the stack of every idle connection.
 #[inline(never)]
 fn read_publish_properties(bytes: &[u8]) -> Result<(Properties, &[u8]), Fault> {
     if varint(bytes)?.0 > PROPERTY_BYTES {
