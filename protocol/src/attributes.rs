@@ -27,7 +27,7 @@ pub const LIMIT: &str = "limit";
 /// On PUBLISH: this answer reports a failure; the value is its status.
 pub const ERROR: &str = "error";
 
-/// On SUBSCRIBE: the overflow policy, see [`crate::Slow`].
+/// On SUBSCRIBE: the overflow policy, see [`crate::OverflowPolicy`].
 pub const SLOW: &str = "slow";
 
 /// The attributes of a frame, in order. A key may occur more than once.

@@ -15,7 +15,7 @@ mod frame;
 pub mod limits;
 mod message;
 mod name;
-mod slow;
+mod overflow_policy;
 mod topic;
 mod verb;
 
@@ -29,6 +29,6 @@ pub use filter::{BadFilter, Filter, Filters};
 pub use frame::{Reply, Request, Subject};
 pub use message::MessageLine;
 pub use name::{BadName, Name};
-pub use slow::{BadSlow, Slow};
+pub use overflow_policy::{BadOverflowPolicy, OverflowPolicy};
 pub use topic::{BadTopic, Topic};
 pub use verb::Verb;

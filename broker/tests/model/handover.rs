@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use protocol::{Filter, Slow};
+use protocol::{Filter, OverflowPolicy};
 use shuttle::rand::{self, Rng};
 use shuttle::thread;
 
@@ -30,7 +30,7 @@ const PLENTY: usize = usize::MAX / 2;
 
 /// Uses an outbox like the broker, from its first message to its last; returns the bytes that the
 /// client has received when the queue is empty.
-fn flushed(publishers: Range<char>, memory: usize, chosen: Option<Slow>) -> (Heard, u64) {
+fn flushed(publishers: Range<char>, memory: usize, chosen: Option<OverflowPolicy>) -> (Heard, u64) {
     let flushing = Flushing::new();
     let socket = Socket::new(1, TAKEN_AT_ONCE, &flushing);
     let all = memory;
@@ -104,11 +104,11 @@ pub(crate) fn for_want_of_memory_nothing_is_lost_untold() {
 }
 
 pub(crate) fn whatever_is_chosen_nothing_is_lost_untold() {
-    let chosen = Slow::ALL[rand::thread_rng().gen_range(0..Slow::ALL.len())];
+    let chosen = OverflowPolicy::ALL[rand::thread_rng().gen_range(0..OverflowPolicy::ALL.len())];
     everything_leaves_or_is_told(PLENTY, Some(chosen));
 }
 
-fn everything_leaves_or_is_told(memory: usize, chosen: Option<Slow>) {
+fn everything_leaves_or_is_told(memory: usize, chosen: Option<OverflowPolicy>) {
     let (heard, dropped) = flushed(PUBLISHERS, memory, chosen);
     let written: usize = PUBLISHERS
         .map(|publisher| heard.numbers(publisher).len())

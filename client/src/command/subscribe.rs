@@ -55,7 +55,7 @@ pub(crate) struct Arguments {
     no_retained: bool,
     /// If too slow: drop-oldest, drop-newest, latest, block
     #[arg(long, value_enum, value_name = "CHOICE", hide_possible_values = true)]
-    slow: Option<Slow>,
+    slow: Option<OverflowPolicy>,
     /// End when the connection is lost
     #[arg(long)]
     no_retry: bool,
@@ -73,7 +73,7 @@ enum Output {
 /// The overflow policy of the client's outbox. `docs/protocol.md` explains the values; `--help` has
 /// to fit a screen.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Slow {
+enum OverflowPolicy {
     // Drops the oldest messages.
     DropOldest,
     // Drops new messages.
@@ -84,7 +84,7 @@ enum Slow {
     Block,
 }
 
-impl Slow {
+impl OverflowPolicy {
     fn as_str(self) -> &'static str {
         match self {
             Self::DropOldest => "drop-oldest",

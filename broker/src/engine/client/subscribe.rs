@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use memchr::memmem;
-use protocol::{BadFilter, Filter, MessageLine, Slow, TTL};
+use protocol::{BadFilter, Filter, MessageLine, OverflowPolicy, TTL};
 
 use super::Client;
 use crate::clock::Moment;
@@ -45,7 +45,7 @@ pub(crate) struct Answering<'g, 'o> {
 
 impl Answering<'_, '_> {
     /// Sets the overflow policy for messages of all filters.
-    pub(crate) fn choose_for_all(&mut self, slow: Slow) {
+    pub(crate) fn choose_for_all(&mut self, slow: OverflowPolicy) {
         self.guard.choose_for_all(slow);
     }
 
@@ -82,7 +82,7 @@ impl Client<'_> {
     pub(crate) fn subscribe<'f, W>(
         &mut self,
         filters: impl IntoIterator<Item = (W, Result<Filter<'f>, BadFilter>)>,
-        slow: Option<Slow>,
+        slow: Option<OverflowPolicy>,
         mut answer: impl FnMut(&mut Answering<'_, '_>, W, Result<(), SubscribeError>),
     ) -> u64 {
         let mut filters = filters.into_iter().peekable();
@@ -100,7 +100,7 @@ impl Client<'_> {
     fn subscribe_part<'f, W>(
         &mut self,
         filters: &mut Peekable<impl Iterator<Item = (W, Result<Filter<'f>, BadFilter>)>>,
-        slow: Option<Slow>,
+        slow: Option<OverflowPolicy>,
         answer: &mut impl FnMut(&mut Answering<'_, '_>, W, Result<(), SubscribeError>),
     ) -> u64 {
         let engine = self.engine;
@@ -145,7 +145,7 @@ impl Client<'_> {
         &mut self,
         guard: &mut OutboxGuard<'_>,
         filter: Filter<'_>,
-        slow: Option<Slow>,
+        slow: Option<OverflowPolicy>,
     ) -> Result<(), SubscribeError> {
         let is_known = self.check_room(filter)?;
         guard

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::mem;
 
-use protocol::{Filter, Slow};
+use protocol::{Filter, OverflowPolicy};
 
 use crate::clock::Moment;
 use crate::engine::outbox::delivery::DeliveryState;
@@ -206,13 +206,13 @@ impl OutboxGuard<'_> {
     pub(crate) fn choose(
         &mut self,
         filter: Filter<'_>,
-        slow: Option<Slow>,
+        slow: Option<OverflowPolicy>,
     ) -> Result<(), TooManyPolicies> {
         self.inside.queue.choose(filter, slow)
     }
 
     /// Sets the overflow policy for all messages; their topics need not be known then.
-    pub(crate) fn choose_for_all(&mut self, slow: Slow) {
+    pub(crate) fn choose_for_all(&mut self, slow: OverflowPolicy) {
         self.inside.queue.choose_for_all(slow);
     }
 

@@ -413,7 +413,7 @@ pub(crate) mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use protocol::{Filter, Slow};
+    use protocol::{Filter, OverflowPolicy};
 
     use super::*;
     use crate::engine::limits::{CachedLimits, Limits, SharedLimits};
@@ -543,7 +543,7 @@ pub(crate) mod tests {
         outbox.lock().deliver(&runs.iter().collect::<Vec<_>>());
     }
 
-    fn choose(outbox: &Outbox, filter: &str, slow: Slow) {
+    fn choose(outbox: &Outbox, filter: &str, slow: OverflowPolicy) {
         let filter = Filter::parse(filter).expect("a filter");
         let chosen = outbox.lock().choose(filter, Some(slow));
         assert_eq!(chosen, Ok(()));
@@ -592,7 +592,7 @@ pub(crate) mod tests {
     #[test]
     fn what_is_dropped_is_told_in_its_place() {
         let (outbox, sink) = outbox(1, 80, 0);
-        choose(&outbox, "+", Slow::DropNewest);
+        choose(&outbox, "+", OverflowPolicy::DropNewest);
         let message = |digit: &str| digit.repeat(40);
         let [one, two, three, four] = ["1", "2", "3", "4"].map(message);
         deliver(&outbox, &[&one, &two, &three, &four]);
@@ -609,7 +609,7 @@ pub(crate) mod tests {
     #[test]
     fn a_gap_is_told_when_nothing_follows_it() {
         let (outbox, sink) = outbox(1, 4, 0);
-        choose(&outbox, "+", Slow::DropNewest);
+        choose(&outbox, "+", OverflowPolicy::DropNewest);
         deliver(&outbox, &["1111", "2222"]);
         sink.make_room(&outbox, 100);
         assert_eq!(sink.taken(), "1111<gap 1>");
@@ -618,7 +618,7 @@ pub(crate) mod tests {
     #[test]
     fn an_answer_comes_after_the_gap_it_follows_and_is_never_dropped() {
         let (outbox, sink) = outbox(1, 4, 0);
-        choose(&outbox, "+", Slow::DropNewest);
+        choose(&outbox, "+", OverflowPolicy::DropNewest);
         deliver(&outbox, &["1111", "2222"]);
         outbox.lock().answer(b"PONG");
         deliver(&outbox, &["3333"]);
@@ -638,7 +638,7 @@ pub(crate) mod tests {
     #[test]
     fn of_a_run_as_many_messages_are_taken_as_there_is_room_for() {
         let (outbox, sink) = outbox(1, 9, 2);
-        choose(&outbox, "+", Slow::DropNewest);
+        choose(&outbox, "+", OverflowPolicy::DropNewest);
         let run = Run::borrowed(b"111;222;333;444;", 4);
         outbox.lock().deliver(&[&run]);
         deliver(&outbox, &["555;"]);
@@ -861,7 +861,7 @@ pub(crate) mod tests {
             .collect();
         let message = format!("{};", "x".repeat(COPY_BELOW_BYTES - 1));
         for (outbox, _) in clients.iter().rev() {
-            choose(outbox, "+", Slow::DropNewest);
+            choose(outbox, "+", OverflowPolicy::DropNewest);
             for _ in 0..100 {
                 deliver(outbox, &[&message]);
             }
@@ -970,7 +970,7 @@ pub(crate) mod tests {
     #[test]
     fn only_the_newest_of_each_topic_is_kept_where_that_is_chosen() {
         let (outbox, sink) = outbox(1, 100, 1);
-        choose(&outbox, "+", Slow::Latest);
+        choose(&outbox, "+", OverflowPolicy::Latest);
         deliver(&outbox, &["a1;", "b1;", "a2;", "c1;", "a3;", "b2;"]);
         assert_eq!(sink.taken(), "a");
         sink.make_room(&outbox, 2);
@@ -990,7 +990,7 @@ pub(crate) mod tests {
     #[test]
     fn what_others_chose_to_keep_is_not_dropped_for_a_flood() {
         let (outbox, sink) = outbox(1, 30, 0);
-        choose(&outbox, "k", Slow::Block);
+        choose(&outbox, "k", OverflowPolicy::Block);
         deliver(&outbox, &["k1;", "k2;", "x1;", "k3;", "x2;"]);
         assert!(!outbox.lock().take_backpressure(), "less than half waits");
         for _ in 0..100 {
@@ -1008,7 +1008,7 @@ pub(crate) mod tests {
     #[test]
     fn a_publisher_waits_for_who_blocks_until_half_is_free_or_it_is_in_vain() {
         let (outbox, sink) = outbox(1, 20, 0);
-        choose(&outbox, "k", Slow::Block);
+        choose(&outbox, "k", OverflowPolicy::Block);
         let soon = || Instant::now() + Duration::from_millis(50);
         let late = || Instant::now() + Duration::from_secs(60);
         deliver(&outbox, &["k1;", "k2;", "k3;", "k4;"]);
@@ -1043,8 +1043,8 @@ pub(crate) mod tests {
             let mut has_latest = false;
             for topic in TOPICS {
                 if random.u8(0..3) > 0 {
-                    let slow = Slow::ALL[random.usize(0..Slow::ALL.len())];
-                    has_latest |= slow == Slow::Latest;
+                    let slow = OverflowPolicy::ALL[random.usize(0..OverflowPolicy::ALL.len())];
+                    has_latest |= slow == OverflowPolicy::Latest;
                     choose(&outbox, topic, slow);
                 }
             }

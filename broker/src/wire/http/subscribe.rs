@@ -7,7 +7,7 @@ use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
 use http::{Method, StatusCode};
-use protocol::{Filter, Slow};
+use protocol::{Filter, OverflowPolicy};
 
 use super::request::{RequestHead, RequestRefusal, decoded};
 use super::response::encode_head;
@@ -34,7 +34,7 @@ struct Wanted {
     count: Option<u64>,
     timeout: Option<Duration>,
     /// The overflow policy while the client is slow.
-    slow: Option<Slow>,
+    slow: Option<OverflowPolicy>,
 }
 
 impl HttpConversation<'_, '_> {
@@ -192,7 +192,7 @@ impl Wanted {
                     wanted.timeout = Some(timeout.ok_or_else(why)?);
                 }
                 "slow" => {
-                    let slow = Slow::parse(value.as_bytes());
+                    let slow = OverflowPolicy::parse(value.as_bytes());
                     wanted.slow = Some(slow.map_err(|why| bad(why.to_string()))?);
                 }
                 name => {
@@ -203,7 +203,8 @@ impl Wanted {
             }
         }
         let is_one_topic = Filter::parse(&wanted.filter).is_ok_and(|filter| filter.is_exact());
-        if wanted.form == Form::Raw && wanted.slow == Some(Slow::Latest) && !is_one_topic {
+        if wanted.form == Form::Raw && wanted.slow == Some(OverflowPolicy::Latest) && !is_one_topic
+        {
             let text =
                 "raw payloads do not name their topics; ask for one topic, or for another format";
             return Err(bad(text.to_owned()));

@@ -11,8 +11,8 @@ use std::ops::{ControlFlow, Range};
 
 use memchr::{memchr, memchr_iter, memchr2, memrchr};
 use protocol::{
-    Attributes, BadSlow, Code, DecodeError, Escaped, Filters, Framer, Name, RETAIN, RETAINED,
-    Reply, Request, SLOW, Slow, Step, Subject, Topic, Verb,
+    Attributes, BadOverflowPolicy, Code, DecodeError, Escaped, Filters, Framer, Name,
+    OverflowPolicy, RETAIN, RETAINED, Reply, Request, SLOW, Step, Subject, Topic, Verb,
 };
 
 use crate::admin::request::Unanswered;
@@ -337,7 +337,9 @@ impl<'a, 'b> LineConversation<'a, 'b> {
 
     #[inline(never)]
     fn subscribe(&mut self, filters: Filters<'_>, attributes: &Attributes<'_>) {
-        let chosen = attributes.get(SLOW).map(|value| Slow::parse(&value));
+        let chosen = attributes
+            .get(SLOW)
+            .map(|value| OverflowPolicy::parse(&value));
         let slow = match chosen.transpose() {
             Ok(slow) => slow,
             Err(why) => return self.refuse_filters(filters, why),
@@ -359,7 +361,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
     }
 
     /// Answers a SUBSCRIBE with an unknown overflow policy.
-    fn refuse_filters(&mut self, filters: Filters<'_>, why: BadSlow) {
+    fn refuse_filters(&mut self, filters: Filters<'_>, why: BadOverflowPolicy) {
         for (word, _) in filters.iter() {
             self.client.note_refused(1);
             let (code, subject) = (Code::BadAttribute, Subject::Subscribe(word));

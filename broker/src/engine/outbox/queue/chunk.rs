@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use protocol::Slow;
+use protocol::OverflowPolicy;
 
 use super::limits::QueueLimits;
 use crate::clock::Moment;
@@ -24,7 +24,7 @@ pub(super) struct Chunk {
     pub(super) data: Data,
     pub(super) kind: Kind,
     /// The overflow policy of its messages.
-    pub(super) slow: Slow,
+    pub(super) slow: OverflowPolicy,
     /// The filter of the group, if its messages are for one member of a group.
     pub(super) share: Option<Arc<str>>,
     pub(super) options: PublishOptions,
@@ -63,7 +63,7 @@ impl Chunk {
         Self {
             data,
             kind,
-            slow: Slow::default(),
+            slow: OverflowPolicy::default(),
             share: None,
             options: PublishOptions::LINE,
             line: None,
@@ -73,7 +73,7 @@ impl Chunk {
     }
 
     /// A chunk of messages of a run.
-    pub(super) fn of_run(data: Data, messages: u64, slow: Slow, run: &Run<'_>) -> Self {
+    pub(super) fn of_run(data: Data, messages: u64, slow: OverflowPolicy, run: &Run<'_>) -> Self {
         Self {
             slow,
             share: run.share().cloned(),
@@ -100,7 +100,7 @@ impl Chunk {
         &mut self,
         bytes: &[u8],
         messages: u64,
-        slow: Slow,
+        slow: OverflowPolicy,
         share: Option<&Arc<str>>,
         options: PublishOptions,
     ) -> bool {

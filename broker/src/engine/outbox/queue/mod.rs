@@ -16,7 +16,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use protocol::{Filter, Slow};
+use protocol::{Filter, OverflowPolicy};
 
 use crate::clock::Moment;
 use crate::engine::outbox::delivery::outgoing::{Outgoing, Span};
@@ -129,13 +129,13 @@ impl Queue {
         messages: u64,
         limits: &QueueLimits,
     ) {
-        self.push_part_as(Slow::default(), run, part, messages, limits);
+        self.push_part_as(OverflowPolicy::default(), run, part, messages, limits);
     }
 
     /// Queues a part of a run, in which `messages` messages end.
     fn push_part_as(
         &mut self,
-        slow: Slow,
+        slow: OverflowPolicy,
         run: &Run<'_>,
         part: Range<usize>,
         messages: u64,
@@ -161,7 +161,7 @@ impl Queue {
         &mut self,
         bytes: &[u8],
         messages: u64,
-        slow: Slow,
+        slow: OverflowPolicy,
         share: Option<&Arc<str>>,
         options: PublishOptions,
     ) -> bool {
@@ -192,12 +192,16 @@ impl Queue {
         }
         let room = limits.room();
         if self.message_bytes > room {
-            self.evict(self.message_bytes - room / 2, Slow::default(), limits);
+            self.evict(
+                self.message_bytes - room / 2,
+                OverflowPolicy::default(),
+                limits,
+            );
         }
     }
 
     fn push_span(&mut self, bytes: &[u8], span: &Span, limits: &QueueLimits) {
-        let (slow, options) = (Slow::default(), PublishOptions::LINE);
+        let (slow, options) = (OverflowPolicy::default(), PublishOptions::LINE);
         if let &Span::Messages(more) = span
             && self.append(bytes, more, slow, None, options)
         {
@@ -211,7 +215,7 @@ impl Queue {
         match span {
             Span::Kept => chunk.kind = Kind::Kept,
             Span::Messages(_) => {}
-            Span::Pinned => chunk.slow = Slow::DropNewest,
+            Span::Pinned => chunk.slow = OverflowPolicy::DropNewest,
             Span::OneOf(redelivery) => {
                 chunk.share = Some(redelivery.filter.clone());
                 chunk.line = Some(redelivery.bytes.clone());
@@ -434,7 +438,7 @@ impl Queue {
     pub(crate) fn choose(
         &mut self,
         filter: Filter<'_>,
-        slow: Option<Slow>,
+        slow: Option<OverflowPolicy>,
     ) -> Result<(), TooManyPolicies> {
         match slow {
             Some(slow) => {
@@ -454,7 +458,7 @@ impl Queue {
     }
 
     /// Sets the overflow policy for all messages, if the client has only one filter.
-    pub(crate) fn choose_for_all(&mut self, slow: Slow) {
+    pub(crate) fn choose_for_all(&mut self, slow: OverflowPolicy) {
         self.policies.get_or_insert_default().choose_for_all(slow);
     }
 

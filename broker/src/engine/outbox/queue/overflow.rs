@@ -7,7 +7,7 @@ use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
-use protocol::Slow;
+use protocol::OverflowPolicy;
 
 use super::{Data, Kind, Queue, QueueLimits};
 use crate::clock::Moment;
@@ -44,7 +44,7 @@ impl Queue {
             let (mut end, mut count) = (bytes.len(), messages);
             if self.policies.is_some() {
                 (end, count) = (first(at), 1);
-                while slow != Slow::Latest
+                while slow != OverflowPolicy::Latest
                     && end < bytes.len()
                     && self.choice(run, end, limits) == slow
                 {
@@ -57,9 +57,9 @@ impl Queue {
     }
 
     /// The overflow policy of the message that begins at `at`.
-    fn choice(&mut self, run: &Run<'_>, at: usize, limits: &QueueLimits) -> Slow {
+    fn choice(&mut self, run: &Run<'_>, at: usize, limits: &QueueLimits) -> OverflowPolicy {
         match (&mut self.policies, run.share()) {
-            (None, _) => Slow::default(),
+            (None, _) => OverflowPolicy::default(),
             (Some(policies), Some(filter)) => policies.of_group(filter),
             (Some(policies), None) => policies.of((limits.encoder.topic)(&run.bytes()[at..])),
         }
@@ -68,21 +68,21 @@ impl Queue {
     /// Queues whole messages, or drops some by their policy.
     fn push_as(
         &mut self,
-        slow: Slow,
+        slow: OverflowPolicy,
         run: &Run<'_>,
         part: Range<usize>,
         messages: u64,
         limits: &QueueLimits,
     ) {
-        if slow == Slow::Latest && self.replace(run, part.clone(), limits) {
+        if slow == OverflowPolicy::Latest && self.replace(run, part.clone(), limits) {
             return;
         }
-        if self.refuses_all || (self.refuses_newest && slow == Slow::DropNewest) {
+        if self.refuses_all || (self.refuses_newest && slow == OverflowPolicy::DropNewest) {
             return self.drop_newest(messages, &run.bytes()[part], limits);
         }
         let (part, messages) = if self.message_bytes + part.len() <= limits.room() {
             (part, messages)
-        } else if slow == Slow::DropNewest {
+        } else if slow == OverflowPolicy::DropNewest {
             return self.refuse(run, part, messages, limits);
         } else {
             self.make_room(slow, run, part, messages, limits)
@@ -91,12 +91,13 @@ impl Queue {
             return;
         }
         self.report_gap(limits);
-        if slow == Slow::Latest {
+        if slow == OverflowPolicy::Latest {
             self.push_latest(run, part, limits);
         } else {
             self.push_part_as(slow, run, part, messages, limits);
         }
-        self.wants_backpressure |= slow == Slow::Block && self.message_bytes > limits.room() / 2;
+        self.wants_backpressure |=
+            slow == OverflowPolicy::Block && self.message_bytes > limits.room() / 2;
     }
 
     /// Queues what fits and drops the rest; from now on, messages with the policy `DropNewest` are
@@ -115,7 +116,7 @@ impl Queue {
         if taken > 0 {
             self.report_gap(limits);
             let part = part.start..part.start + fitting;
-            self.push_part_as(Slow::DropNewest, run, part, taken, limits);
+            self.push_part_as(OverflowPolicy::DropNewest, run, part, taken, limits);
         }
         self.refuses_newest = true;
         self.drop_newest(messages - taken, &bytes[fitting..], limits);
@@ -124,7 +125,7 @@ impl Queue {
     /// Drops the oldest messages until half of the limit is queued; returns the part that fits then.
     fn make_room(
         &mut self,
-        slow: Slow,
+        slow: OverflowPolicy,
         run: &Run<'_>,
         part: Range<usize>,
         messages: u64,
@@ -159,7 +160,12 @@ impl Queue {
 
     /// Drops the oldest messages that may be dropped for others with the policy `by`, at least `wanted`
     /// bytes of them. Returns the number of bytes dropped.
-    pub(super) fn evict(&mut self, wanted: usize, by: Slow, limits: &QueueLimits) -> usize {
+    pub(super) fn evict(
+        &mut self,
+        wanted: usize,
+        by: OverflowPolicy,
+        limits: &QueueLimits,
+    ) -> usize {
         self.split_begun(limits);
         let begun = usize::from(self.sent > 0);
         let mut kept: Vec<Chunk> = self.chunks.drain(..begun).collect();
@@ -287,7 +293,7 @@ impl Queue {
         }
         if self.message_bytes > limits.room() {
             let excess = self.message_bytes.saturating_sub(limits.room() / 2);
-            self.evict(excess, Slow::Latest, limits);
+            self.evict(excess, OverflowPolicy::Latest, limits);
         }
         true
     }
@@ -304,7 +310,7 @@ impl Queue {
             policies.latest.insert(topic.clone(), number);
         }
         let data = Data::of_run(run, part, limits);
-        let chunk = Chunk::of_run(data, 1, Slow::Latest, run);
+        let chunk = Chunk::of_run(data, 1, OverflowPolicy::Latest, run);
         self.push_messages(Chunk {
             latest: Some(topic),
             ..chunk
@@ -352,11 +358,11 @@ fn merge_gap(kept: &mut Vec<Chunk>, begun: usize, count: u64, limits: &QueueLimi
 }
 
 /// Whether a queued message may be dropped for another.
-fn may_go(waiting: Slow, by: Slow) -> bool {
+fn may_go(waiting: OverflowPolicy, by: OverflowPolicy) -> bool {
     match waiting {
-        Slow::Latest | Slow::DropOldest => true,
-        Slow::Block => by == Slow::Block,
-        Slow::DropNewest => false,
+        OverflowPolicy::Latest | OverflowPolicy::DropOldest => true,
+        OverflowPolicy::Block => by == OverflowPolicy::Block,
+        OverflowPolicy::DropNewest => false,
     }
 }
 
@@ -428,7 +434,7 @@ mod tests {
             }
         }
 
-        fn choosing(limit: usize, choices: &[(&str, Slow)]) -> Self {
+        fn choosing(limit: usize, choices: &[(&str, OverflowPolicy)]) -> Self {
             let mut client = Self::new(limit);
             for &(filter, slow) in choices {
                 let filter = Filter::parse(filter).expect("a filter");
@@ -540,7 +546,7 @@ mod tests {
 
     #[test]
     fn the_newest_are_dropped_until_half_has_left() {
-        let mut client = Client::choosing(12, &[("a", Slow::DropNewest)]);
+        let mut client = Client::choosing(12, &[("a", OverflowPolicy::DropNewest)]);
         client.push("a1;a2;a3;");
         client.push("a4;a5;");
         client.check_dropped("1 dropped (1 full)");
@@ -556,7 +562,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_takes_no_newest_message_and_tells_of_it_although_none_follows() {
-        let mut client = Client::choosing(12, &[("a", Slow::DropNewest)]);
+        let mut client = Client::choosing(12, &[("a", OverflowPolicy::DropNewest)]);
         client.push("a1;a2;a3;a4;");
         client.push("a5;");
         client.check_dropped("1 dropped (1 full)");
@@ -566,7 +572,7 @@ mod tests {
 
     #[test]
     fn a_notice_behind_what_is_dropped_joins_that_of_what_is_dropped() {
-        let mut client = Client::choosing(12, &[("a", Slow::DropNewest)]);
+        let mut client = Client::choosing(12, &[("a", OverflowPolicy::DropNewest)]);
         client.push("b1;b2;b3;b4;");
         client.push("a1;");
         assert_eq!(client.take(3), "b1;");
@@ -578,7 +584,7 @@ mod tests {
 
     #[test]
     fn other_messages_are_taken_while_the_newest_are_dropped() {
-        let mut client = Client::choosing(12, &[("a", Slow::DropNewest)]);
+        let mut client = Client::choosing(12, &[("a", OverflowPolicy::DropNewest)]);
         client.push("a1;a2;a3;a4;a5;");
         assert_eq!(client.take(3), "a1;");
         client.push("b1;");
@@ -589,7 +595,7 @@ mod tests {
 
     #[test]
     fn if_nothing_may_go_all_are_dropped_until_half_has_left() {
-        let mut client = Client::choosing(12, &[("a", Slow::DropNewest)]);
+        let mut client = Client::choosing(12, &[("a", OverflowPolicy::DropNewest)]);
         client.push("a1;a2;a3;a4;");
         client.push("b1;");
         client.check_dropped("1 dropped (1 full)");
@@ -605,7 +611,10 @@ mod tests {
 
     #[test]
     fn of_each_topic_the_newest_is_kept_and_told_what_it_replaced() {
-        let mut client = Client::choosing(30, &[("a", Slow::Latest), ("b", Slow::Latest)]);
+        let mut client = Client::choosing(
+            30,
+            &[("a", OverflowPolicy::Latest), ("b", OverflowPolicy::Latest)],
+        );
         client.push("a1;b1;c1;");
         client.push("a2;");
         client.push("b2;");
@@ -624,7 +633,7 @@ mod tests {
 
     #[test]
     fn a_newest_message_that_has_begun_to_leave_is_not_replaced() {
-        let mut client = Client::choosing(30, &[("a", Slow::Latest)]);
+        let mut client = Client::choosing(30, &[("a", OverflowPolicy::Latest)]);
         client.push("a1;");
         assert_eq!(client.take(1), "a");
         client.push("a2;");
@@ -634,7 +643,7 @@ mod tests {
 
     #[test]
     fn a_longer_newest_message_makes_room_for_itself() {
-        let mut client = Client::choosing(12, &[("a", Slow::Latest)]);
+        let mut client = Client::choosing(12, &[("a", OverflowPolicy::Latest)]);
         client.push("a1;b1;b2;b3;");
         client.push("a22222;");
         // Of sixteen bytes six may stay, and the oldest is the one that came last.
@@ -644,7 +653,7 @@ mod tests {
 
     #[test]
     fn publishers_wait_when_more_than_half_of_what_may_wait_does() {
-        let mut client = Client::choosing(12, &[("a", Slow::Block)]);
+        let mut client = Client::choosing(12, &[("a", OverflowPolicy::Block)]);
         client.push("a1;a2;");
         assert!(!client.queue.take_backpressure());
         client.push("b1;");
@@ -659,18 +668,34 @@ mod tests {
 
     #[test]
     fn each_choice_gives_way_to_some_and_keeps_its_place_before_others() {
-        let gives_way = |waiting| Slow::ALL.map(|by| may_go(waiting, by));
-        for (by, expected) in Slow::ALL.into_iter().zip(gives_way(Slow::Block)) {
-            assert_eq!(expected, by == Slow::Block, "{by:?}");
+        let gives_way = |waiting| OverflowPolicy::ALL.map(|by| may_go(waiting, by));
+        for (by, expected) in OverflowPolicy::ALL
+            .into_iter()
+            .zip(gives_way(OverflowPolicy::Block))
+        {
+            assert_eq!(expected, by == OverflowPolicy::Block, "{by:?}");
         }
-        assert_eq!(gives_way(Slow::DropOldest), [true; Slow::ALL.len()]);
-        assert_eq!(gives_way(Slow::Latest), [true; Slow::ALL.len()]);
-        assert_eq!(gives_way(Slow::DropNewest), [false; Slow::ALL.len()]);
+        assert_eq!(
+            gives_way(OverflowPolicy::DropOldest),
+            [true; OverflowPolicy::ALL.len()]
+        );
+        assert_eq!(
+            gives_way(OverflowPolicy::Latest),
+            [true; OverflowPolicy::ALL.len()]
+        );
+        assert_eq!(
+            gives_way(OverflowPolicy::DropNewest),
+            [false; OverflowPolicy::ALL.len()]
+        );
     }
 
     #[test]
     fn an_empty_queue_takes_one_message_that_the_memory_has_room_for() {
-        for slow in [Slow::DropOldest, Slow::DropNewest, Slow::Block] {
+        for slow in [
+            OverflowPolicy::DropOldest,
+            OverflowPolicy::DropNewest,
+            OverflowPolicy::Block,
+        ] {
             let memory = Arc::new(Memory::new(100));
             let mut client = Client::in_memory(5, &memory);
             client.queue.choose_for_all(slow);
@@ -755,27 +780,27 @@ mod tests {
         let run = Run::borrowed(b"a1;", 1);
         let chunk = || {
             let data = Data::collected(b"a1;", &limits);
-            Chunk::of_run(data, 1, Slow::Block, &run)
+            Chunk::of_run(data, 1, OverflowPolicy::Block, &run)
         };
         let options = run.options();
-        assert!(chunk().append(b"a2;", 1, Slow::Block, None, options));
-        assert!(!chunk().append(b"a2;", 1, Slow::Latest, None, options));
-        assert!(!chunk().append(b"a2;", 1, Slow::Block, Some(&group), options));
-        assert!(!chunk().append(&[b'x'; 100_000], 1, Slow::Block, None, options));
+        assert!(chunk().append(b"a2;", 1, OverflowPolicy::Block, None, options));
+        assert!(!chunk().append(b"a2;", 1, OverflowPolicy::Latest, None, options));
+        assert!(!chunk().append(b"a2;", 1, OverflowPolicy::Block, Some(&group), options));
+        assert!(!chunk().append(&[b'x'; 100_000], 1, OverflowPolicy::Block, None, options));
         let other = PublishOptions {
             qos: 2,
             retain: false,
         };
-        assert!(chunk().append(b"a2;", 1, Slow::Block, None, other));
+        assert!(chunk().append(b"a2;", 1, OverflowPolicy::Block, None, other));
         let shared = || Chunk {
             share: Some(group.clone()),
             ..chunk()
         };
-        assert!(shared().append(b"a2;", 1, Slow::Block, Some(&group), options));
-        assert!(!shared().append(b"a2;", 1, Slow::Block, Some(&group), other));
-        assert!(!shared().append(b"a2;", 1, Slow::Block, None, options));
+        assert!(shared().append(b"a2;", 1, OverflowPolicy::Block, Some(&group), options));
+        assert!(!shared().append(b"a2;", 1, OverflowPolicy::Block, Some(&group), other));
+        assert!(!shared().append(b"a2;", 1, OverflowPolicy::Block, None, options));
         let mut grown = chunk();
-        grown.append(b"a2;a3;", 2, Slow::Block, None, options);
+        grown.append(b"a2;a3;", 2, OverflowPolicy::Block, None, options);
         assert_eq!(grown.data.as_slice(), b"a1;a2;a3;");
         assert!(grown.kind == Kind::Messages(3));
         for own in [
@@ -793,7 +818,7 @@ mod tests {
             },
         ] {
             let mut own = own;
-            assert!(!own.append(b"a2;", 1, Slow::Block, None, options));
+            assert!(!own.append(b"a2;", 1, OverflowPolicy::Block, None, options));
         }
     }
 }

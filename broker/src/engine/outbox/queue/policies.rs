@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use protocol::{Filter, Slow, Topic};
+use protocol::{Filter, OverflowPolicy, Topic};
 
 /// Maximum filters with wildcards that have a policy: each is matched against every message to be
 /// queued.
@@ -15,12 +15,12 @@ pub(crate) const MOST_WILD: usize = 16;
 /// The overflow policies of one client.
 #[derive(Default)]
 pub(crate) struct OverflowPolicies {
-    exact: HashMap<Box<str>, Slow, RandomState>,
-    wild: Vec<(Box<str>, Slow)>,
+    exact: HashMap<Box<str>, OverflowPolicy, RandomState>,
+    wild: Vec<(Box<str>, OverflowPolicy)>,
     /// Applies to every topic, before all others.
-    all: Option<Slow>,
+    all: Option<OverflowPolicy>,
     /// The result of the last lookup.
-    last: Option<(Box<[u8]>, Slow)>,
+    last: Option<(Box<[u8]>, OverflowPolicy)>,
     /// The position of the newest queued message of each topic, for topics with the policy `Latest`.
     pub(crate) latest: HashMap<Arc<[u8]>, u64, RandomState>,
 }
@@ -35,7 +35,11 @@ impl OverflowPolicies {
     }
 
     /// Sets the policy for messages of a filter.
-    pub(crate) fn choose(&mut self, filter: Filter<'_>, slow: Slow) -> Result<(), TooManyPolicies> {
+    pub(crate) fn choose(
+        &mut self,
+        filter: Filter<'_>,
+        slow: OverflowPolicy,
+    ) -> Result<(), TooManyPolicies> {
         self.last = None;
         let text = filter.as_str();
         if filter.is_exact() || filter.group().is_some() {
@@ -51,7 +55,7 @@ impl OverflowPolicies {
     }
 
     /// Sets the policy for all messages.
-    pub(crate) fn choose_for_all(&mut self, slow: Slow) {
+    pub(crate) fn choose_for_all(&mut self, slow: OverflowPolicy) {
         self.all = Some(slow);
     }
 
@@ -63,7 +67,7 @@ impl OverflowPolicies {
     }
 
     /// The policy for a message on this topic; of several, the most careful.
-    pub(crate) fn of(&mut self, topic: &[u8]) -> Slow {
+    pub(crate) fn of(&mut self, topic: &[u8]) -> OverflowPolicy {
         if let Some(slow) = self.all {
             return slow;
         }
@@ -77,7 +81,7 @@ impl OverflowPolicies {
         slow
     }
 
-    fn look_up(&self, topic: &[u8]) -> Option<Slow> {
+    fn look_up(&self, topic: &[u8]) -> Option<OverflowPolicy> {
         let topic = Topic::parse(topic).ok()?;
         let exact = self.exact.get(topic.as_str()).copied();
         let wild = self.wild.iter().filter_map(|(text, slow)| {
@@ -88,7 +92,7 @@ impl OverflowPolicies {
     }
 
     /// The policy for a message to a member of the group with this filter.
-    pub(crate) fn of_group(&self, filter: &str) -> Slow {
+    pub(crate) fn of_group(&self, filter: &str) -> OverflowPolicy {
         let chosen = self.all.or_else(|| self.exact.get(filter).copied());
         chosen.unwrap_or_default()
     }
@@ -105,35 +109,38 @@ mod tests {
     #[test]
     fn the_most_careful_choice_holds_and_no_choice_is_none() {
         let mut policies = OverflowPolicies::default();
-        assert_eq!(policies.of(b"a/b"), Slow::DropOldest);
+        assert_eq!(policies.of(b"a/b"), OverflowPolicy::DropOldest);
         for (text, slow) in [
-            ("a/#", Slow::Latest),
-            ("a/b", Slow::DropNewest),
-            ("+/c", Slow::Block),
+            ("a/#", OverflowPolicy::Latest),
+            ("a/b", OverflowPolicy::DropNewest),
+            ("+/c", OverflowPolicy::Block),
         ] {
             policies.choose(filter(text), slow).expect("there is room");
         }
-        assert_eq!(policies.of(b"a/x"), Slow::Latest);
-        assert_eq!(policies.of(b"a/b"), Slow::DropNewest);
-        assert_eq!(policies.of(b"a/c"), Slow::Block);
-        assert_eq!(policies.of(b"b"), Slow::DropOldest);
+        assert_eq!(policies.of(b"a/x"), OverflowPolicy::Latest);
+        assert_eq!(policies.of(b"a/b"), OverflowPolicy::DropNewest);
+        assert_eq!(policies.of(b"a/c"), OverflowPolicy::Block);
+        assert_eq!(policies.of(b"b"), OverflowPolicy::DropOldest);
         policies.forget(filter("+/c"));
-        assert_eq!(policies.of(b"a/c"), Slow::Latest);
+        assert_eq!(policies.of(b"a/c"), OverflowPolicy::Latest);
         policies
-            .choose(filter("a/#"), Slow::Block)
+            .choose(filter("a/#"), OverflowPolicy::Block)
             .expect("it takes the place of the old one");
-        assert_eq!(policies.of(b"a/c"), Slow::Block);
+        assert_eq!(policies.of(b"a/c"), OverflowPolicy::Block);
     }
 
     #[test]
     fn a_group_has_the_choice_of_its_own_filter() {
         let mut policies = OverflowPolicies::default();
         policies
-            .choose(filter("$share/g/a/#"), Slow::Latest)
+            .choose(filter("$share/g/a/#"), OverflowPolicy::Latest)
             .expect("there is room");
-        assert_eq!(policies.of_group("$share/g/a/#"), Slow::Latest);
-        assert_eq!(policies.of_group("$share/h/a/#"), Slow::DropOldest);
-        assert_eq!(policies.of(b"a/b"), Slow::DropOldest);
+        assert_eq!(policies.of_group("$share/g/a/#"), OverflowPolicy::Latest);
+        assert_eq!(
+            policies.of_group("$share/h/a/#"),
+            OverflowPolicy::DropOldest
+        );
+        assert_eq!(policies.of(b"a/b"), OverflowPolicy::DropOldest);
     }
 
     #[test]
@@ -142,14 +149,23 @@ mod tests {
         let texts: Vec<String> = (0..=MOST_WILD).map(|n| format!("{n}/+")).collect();
         let (last, others) = texts.split_last().expect("some");
         for text in others {
-            assert_eq!(policies.choose(filter(text), Slow::Latest), Ok(()));
+            assert_eq!(
+                policies.choose(filter(text), OverflowPolicy::Latest),
+                Ok(())
+            );
         }
         assert_eq!(
-            policies.choose(filter(last), Slow::Latest),
+            policies.choose(filter(last), OverflowPolicy::Latest),
             Err(TooManyPolicies)
         );
-        assert_eq!(policies.choose(filter(&texts[0]), Slow::Block), Ok(()));
+        assert_eq!(
+            policies.choose(filter(&texts[0]), OverflowPolicy::Block),
+            Ok(())
+        );
         policies.forget(filter(&texts[0]));
-        assert_eq!(policies.choose(filter(last), Slow::Latest), Ok(()));
+        assert_eq!(
+            policies.choose(filter(last), OverflowPolicy::Latest),
+            Ok(())
+        );
     }
 }

@@ -7,7 +7,7 @@ use std::fmt;
 /// What the broker drops when an outbox is full. In ascending order of safety: a message that matches
 /// several filters follows the greatest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Slow {
+pub enum OverflowPolicy {
     /// While messages are queued, only the newest of each topic is kept.
     Latest,
     /// Queued messages stay, new messages are dropped.
@@ -19,7 +19,7 @@ pub enum Slow {
     Block,
 }
 
-impl Slow {
+impl OverflowPolicy {
     /// All policies, in the order in which an error lists them.
     pub const ALL: [Self; 4] = [
         Self::DropOldest,
@@ -39,13 +39,13 @@ impl Slow {
     }
 
     /// Parses the value of the attribute `slow`.
-    pub fn parse(value: &[u8]) -> Result<Self, BadSlow> {
+    pub fn parse(value: &[u8]) -> Result<Self, BadOverflowPolicy> {
         let asked = |slow: &Self| slow.as_str().as_bytes() == value;
-        Self::ALL.into_iter().find(asked).ok_or(BadSlow)
+        Self::ALL.into_iter().find(asked).ok_or(BadOverflowPolicy)
     }
 }
 
-impl fmt::Display for Slow {
+impl fmt::Display for OverflowPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -53,15 +53,15 @@ impl fmt::Display for Slow {
 
 /// The value of the attribute `slow` is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BadSlow;
+pub struct BadOverflowPolicy;
 
-impl fmt::Display for BadSlow {
+impl fmt::Display for BadOverflowPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("`slow` is one of ")?;
-        for (number, slow) in Slow::ALL.iter().enumerate() {
+        for (number, slow) in OverflowPolicy::ALL.iter().enumerate() {
             let before = match number {
                 0 => "",
-                _ if number + 1 == Slow::ALL.len() => " or ",
+                _ if number + 1 == OverflowPolicy::ALL.len() => " or ",
                 _ => ", ",
             };
             write!(f, "{before}{slow}")?;
@@ -70,7 +70,7 @@ impl fmt::Display for BadSlow {
     }
 }
 
-impl std::error::Error for BadSlow {}
+impl std::error::Error for BadOverflowPolicy {}
 
 #[cfg(test)]
 mod tests {
@@ -78,12 +78,12 @@ mod tests {
 
     #[test]
     fn each_policy_has_a_unique_name() {
-        for slow in Slow::ALL {
-            assert_eq!(Slow::parse(slow.as_str().as_bytes()), Ok(slow));
+        for slow in OverflowPolicy::ALL {
+            assert_eq!(OverflowPolicy::parse(slow.as_str().as_bytes()), Ok(slow));
         }
-        assert_eq!(Slow::parse(b"never"), Err(BadSlow));
+        assert_eq!(OverflowPolicy::parse(b"never"), Err(BadOverflowPolicy));
         assert_eq!(
-            BadSlow.to_string(),
+            BadOverflowPolicy.to_string(),
             "`slow` is one of drop-oldest, drop-newest, latest or block"
         );
     }
