@@ -36,7 +36,9 @@ impl Flusher {
     pub(crate) fn new(latency: Arc<Latency>) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
-        epoll::add(&epoll, &stop, EventData::new_u64(STOP), EventFlags::IN)?;
+        // One event is enough, because `stopped` is set before it; and Miri knows edge-triggered epoll only.
+        let once = EventFlags::IN | EventFlags::ET;
+        epoll::add(&epoll, &stop, EventData::new_u64(STOP), once)?;
         Ok(Self {
             epoll,
             stop,
