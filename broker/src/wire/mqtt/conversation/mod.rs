@@ -381,3 +381,416 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
 fn byte(code: MqttError) -> u8 {
     u8::try_from(code as u16).unwrap_or(MqttError::UnspecifiedError as u16 as u8)
 }
+
+#[cfg(test)]
+pub(super) mod harness {
+    //! MQTT clients of a broker without sockets, for unit tests of this wire.
+    //!
+    //! Packets of a client go in, and what the client is sent comes out as text, such as
+    //! `PUBLISH q1 #1 a hello; PUBACK 7`. Codes are those of the version, in hexadecimal digits.
+
+    use std::cell::Cell;
+    use std::collections::VecDeque;
+    use std::mem;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use protocol::Filter;
+
+    use super::MqttConversation;
+    use crate::engine::Engine;
+    use crate::engine::client::Client;
+    use crate::engine::limits::Limits;
+    use crate::engine::memory::read_buffer::ReadBuffer;
+    use crate::engine::outbox::Outbox;
+    use crate::engine::outbox::tests::{TestSink, outbox};
+    use crate::engine::session::clients::ClientRecord;
+    use crate::wire::end::End;
+    use crate::wire::mqtt::message::{first_packet, push_varint};
+    use crate::wire::mqtt::packet::{Publish, kind};
+    use crate::wire::mqtt::{ENCODERS, Version};
+    use crate::wire::source::{Arrival, Source};
+
+    /// Both versions.
+    pub(in crate::wire::mqtt) const BOTH: [Version; 2] = [Version::V3, Version::V5];
+
+    /// A broker without sockets.
+    pub(in crate::wire::mqtt) struct BrokerInMemory {
+        pub(in crate::wire::mqtt) engine: Engine,
+        /// Of the connection that began last.
+        last_id: Cell<u64>,
+    }
+
+    impl BrokerInMemory {
+        pub(in crate::wire::mqtt) fn new() -> Self {
+            Self::with(Limits::default())
+        }
+
+        pub(in crate::wire::mqtt) fn with(limits: Limits) -> Self {
+            Self {
+                engine: Engine::new(limits).expect("an engine"),
+                last_id: Cell::new(0),
+            }
+        }
+
+        /// A new connection, on which nothing has been sent.
+        pub(in crate::wire::mqtt) fn connection(&self) -> TestConnection<'_> {
+            let (outbox, sink) = self.outbox();
+            let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
+            self.engine.clients.enter(record.clone());
+            TestConnection {
+                client: Client::new(&self.engine, &record),
+                sink,
+            }
+        }
+
+        /// A subscriber that gets each message as a line. It is there until its outbox is dropped.
+        pub(in crate::wire::mqtt) fn subscriber(&self, filter: &str) -> (Arc<Outbox>, TestSink) {
+            let (outbox, sink) = self.outbox();
+            let filter = Filter::parse(filter).expect("a filter");
+            self.engine.router.subscribe(filter, &outbox);
+            (outbox, sink)
+        }
+
+        fn outbox(&self) -> (Arc<Outbox>, TestSink) {
+            self.last_id.set(self.last_id.get() + 1);
+            outbox(self.last_id.get(), 1 << 20, usize::MAX)
+        }
+    }
+
+    /// One connection, as the broker has it.
+    pub(in crate::wire::mqtt) struct TestConnection<'e> {
+        pub(in crate::wire::mqtt) client: Box<Client<'e>>,
+        sink: TestSink,
+    }
+
+    impl<'e> TestConnection<'e> {
+        pub(in crate::wire::mqtt) fn conversation(&mut self) -> TestConversation<'_, 'e> {
+            TestConversation {
+                buffer: ReadBuffer::new(self.client.memory()),
+                conversation: MqttConversation::new(&mut self.client, ENCODERS),
+                sink: self.sink.clone(),
+                is_connected: false,
+                interval: None,
+            }
+        }
+
+        /// The conversation of a client that has connected.
+        pub(in crate::wire::mqtt) fn connected(
+            &mut self,
+            connect: &[u8],
+        ) -> TestConversation<'_, 'e> {
+            let mut conversation = self.conversation();
+            let told = conversation.tell(connect);
+            assert!(told.starts_with("CONNACK "), "{told}");
+            assert!(conversation.is_connected, "{told}");
+            conversation
+        }
+
+        /// The bytes that the client was sent since the last call.
+        pub(in crate::wire::mqtt) fn told(&self) -> Vec<u8> {
+            mem::take(&mut self.sink.0.lock().taken)
+        }
+
+        /// Ends the connection as `net` does.
+        pub(in crate::wire::mqtt) fn close(mut self, end: &End) {
+            self.client.begin();
+            let remains = self.client.end_connection();
+            self.client.redeliver(&remains.redeliveries);
+            if !matches!(end, End::SaidBye) {
+                self.client.publish_will();
+            }
+            self.client.settle();
+            self.client.leave();
+        }
+    }
+
+    /// The conversation on one connection.
+    pub(in crate::wire::mqtt) struct TestConversation<'c, 'e> {
+        pub(super) conversation: MqttConversation<'c, 'e>,
+        pub(super) buffer: ReadBuffer,
+        sink: TestSink,
+        is_connected: bool,
+        /// The silence that was waited for last.
+        pub(super) interval: Option<Duration>,
+    }
+
+    impl TestConversation<'_, '_> {
+        /// The client sends these bytes, which come with one read. Returns what it is sent.
+        pub(in crate::wire::mqtt) fn tell(&mut self, bytes: &[u8]) -> String {
+            let (told, end) = self.tell_all([bytes]);
+            assert!(end.is_none(), "it ends: {end:?}, {told}");
+            told
+        }
+
+        /// The same for bytes that come with several reads. Returns the end if there is one.
+        pub(in crate::wire::mqtt) fn tell_all<'b>(
+            &mut self,
+            pieces: impl IntoIterator<Item = &'b [u8]>,
+        ) -> (String, Option<End>) {
+            let pieces = pieces.into_iter().map(|piece| Ok(piece.to_vec()));
+            let end = self.run(pieces.collect());
+            (self.told(), end)
+        }
+
+        /// Runs until nothing more comes, or to the end.
+        fn run(&mut self, arrivals: VecDeque<Result<Vec<u8>, Arrival>>) -> Option<End> {
+            let mut source = Script {
+                arrivals,
+                is_over: false,
+                interval: None,
+            };
+            let mut end = None;
+            if !self.is_connected {
+                let connected = self
+                    .conversation
+                    .wait_for_connect(&mut source, &mut self.buffer);
+                self.is_connected = connected.is_continue();
+                end = connected.break_value();
+            }
+            if self.is_connected {
+                end = Some(self.conversation.serve(&mut source, &mut self.buffer));
+            }
+            self.interval = source.interval;
+            end.filter(|_| !source.is_over)
+        }
+
+        /// What the client was sent since the last call.
+        pub(in crate::wire::mqtt) fn told(&mut self) -> String {
+            let bytes = mem::take(&mut self.sink.0.lock().taken);
+            described(&bytes, self.conversation.version)
+        }
+
+        /// The conversation is over; what belongs to the session stays there.
+        pub(in crate::wire::mqtt) fn leave(mut self) {
+            self.conversation.leave();
+        }
+    }
+
+    /// What arrives, and then the end of the client's side.
+    struct Script {
+        arrivals: VecDeque<Result<Vec<u8>, Arrival>>,
+        /// All has arrived, and more was waited for.
+        is_over: bool,
+        interval: Option<Duration>,
+    }
+
+    impl Source for Script {
+        fn fill(&mut self, buffer: &mut ReadBuffer, most: usize) -> Arrival {
+            match self.arrivals.pop_front() {
+                Some(Ok(bytes)) => {
+                    let room = buffer.fill(most).expect("there is memory");
+                    room.extend_from_slice(&bytes);
+                    Arrival::Bytes
+                }
+                Some(Err(arrival)) => arrival,
+                None => {
+                    self.is_over = true;
+                    Arrival::End
+                }
+            }
+        }
+
+        fn fill_by(&mut self, buffer: &mut ReadBuffer, most: usize, _: Instant) -> Arrival {
+            self.fill(buffer, most)
+        }
+
+        fn wait_for_end(&mut self) -> Arrival {
+            Arrival::End
+        }
+
+        fn set_interval(&mut self, interval: Duration) {
+            self.interval = Some(interval);
+        }
+    }
+
+    /// Packets of the broker as text.
+    pub(in crate::wire::mqtt) fn described(mut packets: &[u8], version: Version) -> String {
+        let mut all = Vec::new();
+        while !packets.is_empty() {
+            let (packet, rest) = packets.split_at(first_packet(packets));
+            all.push(described_packet(packet, version));
+            packets = rest;
+        }
+        all.join("; ")
+    }
+
+    fn described_packet(packet: &[u8], version: Version) -> String {
+        let first = packet[0];
+        let length = 1 + packet[1..]
+            .iter()
+            .take_while(|&&byte| byte & 0x80 != 0)
+            .count();
+        let body = &packet[1 + length..];
+        let codes = |codes: &[u8]| codes.iter().map(|code| format!(" {code:02x}")).collect();
+        let id = || u16::from_be_bytes([body[0], body[1]]);
+        // Codes follow the properties of 5.0.
+        let after_properties = |at: usize| match version {
+            Version::V3 => &body[at..],
+            Version::V5 => &body[at + 1 + usize::from(body[at])..],
+        };
+        let ack = |name: &str| {
+            let code: String = codes(&body[2..body.len().min(3)]);
+            format!("{name} {}{code}", id())
+        };
+        match first >> 4 {
+            2 => format!("CONNACK {} {:02x}", body[0], body[1]),
+            kind::PUBLISH => described_publish(first, body, version),
+            kind::PUBACK => ack("PUBACK"),
+            kind::PUBREC => ack("PUBREC"),
+            kind::PUBREL => ack("PUBREL"),
+            kind::PUBCOMP => ack("PUBCOMP"),
+            9 => {
+                let codes: String = codes(after_properties(2));
+                format!("SUBACK {}{codes}", id())
+            }
+            11 => {
+                let codes: String = codes(after_properties(2));
+                format!("UNSUBACK {}{codes}", id())
+            }
+            13 => "PINGRESP".to_owned(),
+            kind::DISCONNECT => format!("DISCONNECT {:02x}", body[0]),
+            other => panic!("no broker sends a packet of kind {other}"),
+        }
+    }
+
+    fn described_publish(first: u8, body: &[u8], version: Version) -> String {
+        let publish = Publish::read(first, body, version).expect("a PUBLISH");
+        let mut text = format!("PUBLISH q{}", publish.qos);
+        for (flag, name) in [(8, " dup"), (1, " retain")] {
+            if first & flag != 0 {
+                text.push_str(name);
+            }
+        }
+        if publish.qos > 0 {
+            text.push_str(&format!(" #{}", publish.id));
+        }
+        let payload = publish.payload.escape_ascii();
+        text + &format!(" {} {payload}", publish.topic)
+    }
+
+    /// A packet with this first byte.
+    pub(in crate::wire::mqtt) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+        let mut packet = vec![first];
+        push_varint(&mut packet, body.len());
+        packet.extend(body);
+        packet
+    }
+
+    /// A string with its length before it.
+    pub(in crate::wire::mqtt) fn text(text: &str) -> Vec<u8> {
+        let length = u16::try_from(text.len()).expect("it is short");
+        [&length.to_be_bytes(), text.as_bytes()].concat()
+    }
+
+    /// Properties with their length before them; 3.1.1 has none.
+    fn properties(version: Version, bytes: &[u8]) -> Vec<u8> {
+        match version {
+            Version::V3 => Vec::new(),
+            Version::V5 => {
+                let mut properties = Vec::new();
+                push_varint(&mut properties, bytes.len());
+                properties.extend(bytes);
+                properties
+            }
+        }
+    }
+
+    /// What a CONNECT asks for.
+    #[derive(Clone)]
+    pub(in crate::wire::mqtt) struct Hello {
+        pub(in crate::wire::mqtt) version: Version,
+        pub(in crate::wire::mqtt) client_id: &'static str,
+        pub(in crate::wire::mqtt) clean: bool,
+        pub(in crate::wire::mqtt) keep_alive: u16,
+        pub(in crate::wire::mqtt) properties: &'static [u8],
+        /// A will on this topic.
+        pub(in crate::wire::mqtt) will: Option<&'static str>,
+    }
+
+    impl Hello {
+        /// A session that ends with its connection.
+        pub(in crate::wire::mqtt) fn new(version: Version) -> Self {
+            Self {
+                version,
+                client_id: "ann",
+                clean: true,
+                keep_alive: 0,
+                properties: &[],
+                will: None,
+            }
+        }
+
+        /// A session that outlasts its connection, and may go on with an earlier one.
+        pub(in crate::wire::mqtt) fn lasting(version: Version) -> Self {
+            Self {
+                clean: false,
+                // Session expiry interval: a hundred seconds.
+                properties: &[0x11, 0, 0, 0, 100],
+                ..Self::new(version)
+            }
+        }
+
+        pub(in crate::wire::mqtt) fn encode(&self) -> Vec<u8> {
+            let level = match self.version {
+                Version::V3 => 4,
+                Version::V5 => 5,
+            };
+            let flags = u8::from(self.clean) << 1 | u8::from(self.will.is_some()) << 2;
+            let mut body = text("MQTT");
+            body.extend([level, flags]);
+            body.extend(self.keep_alive.to_be_bytes());
+            body.extend(properties(self.version, self.properties));
+            body.extend(text(self.client_id));
+            if let Some(topic) = self.will {
+                body.extend(properties(self.version, &[]));
+                body.extend(text(topic));
+                body.extend(text("will"));
+            }
+            packet(0x10, &body)
+        }
+    }
+
+    /// A PUBLISH whose first byte has these flags, with properties of 5.0.
+    pub(in crate::wire::mqtt) fn publish_with(
+        version: Version,
+        flags: u8,
+        id: u16,
+        topic: &str,
+        property_bytes: &[u8],
+        payload: &str,
+    ) -> Vec<u8> {
+        let mut body = text(topic);
+        if flags & 6 != 0 {
+            body.extend(id.to_be_bytes());
+        }
+        body.extend(properties(version, property_bytes));
+        body.extend(payload.as_bytes());
+        packet(0x30 | flags, &body)
+    }
+
+    pub(in crate::wire::mqtt) fn publish(
+        version: Version,
+        qos: u8,
+        id: u16,
+        topic: &str,
+        payload: &str,
+    ) -> Vec<u8> {
+        publish_with(version, qos << 1, id, topic, &[], payload)
+    }
+
+    /// A SUBSCRIBE to filters with their options.
+    pub(in crate::wire::mqtt) fn subscribe(
+        version: Version,
+        id: u16,
+        filters: &[(&str, u8)],
+    ) -> Vec<u8> {
+        let mut body = id.to_be_bytes().to_vec();
+        body.extend(properties(version, &[]));
+        for (filter, options) in filters {
+            body.extend(text(filter));
+            body.push(*options);
+        }
+        packet(0x82, &body)
+    }
+}
