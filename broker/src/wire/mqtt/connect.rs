@@ -770,7 +770,7 @@ mod tests {
     #[test]
     fn a_clean_start_ends_the_earlier_session_and_publishes_its_will() {
         let broker = BrokerInMemory::new();
-        let (_bob, messages) = broker.subscriber("gone");
+        let messages = broker.subscriber("gone");
         let delay = WillDelayInterval::new(60).expect("any").into();
         let late = WillPacket {
             properties: vec![delay],

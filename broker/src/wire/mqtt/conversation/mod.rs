@@ -387,7 +387,7 @@ pub(super) mod harness {
     //! MQTT clients of a broker without sockets, for unit tests of this wire.
     //!
     //! Packets of a client go in, and what the client is sent comes out as text, such as
-    //! `PUBLISH q1 #1 a hello; PUBACK 7`. Codes are those of the version, in hexadecimal digits.
+    //! `PUBLISH q1 #1 a hello; PUBACK 7`. Codes are hexadecimal, and `why` says that there is a reason string.
 
     use std::cell::Cell;
     use std::collections::VecDeque;
@@ -402,7 +402,6 @@ pub(super) mod harness {
     use crate::engine::client::Client;
     use crate::engine::limits::Limits;
     use crate::engine::memory::read_buffer::ReadBuffer;
-    use crate::engine::outbox::Outbox;
     use crate::engine::outbox::tests::{TestSink, outbox};
     use crate::engine::session::clients::ClientRecord;
     use crate::wire::end::End;
@@ -435,26 +434,33 @@ pub(super) mod harness {
 
         /// A new connection, on which nothing has been sent.
         pub(in crate::wire::mqtt) fn connection(&self) -> TestConnection<'_> {
-            let (outbox, sink) = self.outbox();
-            let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
-            self.engine.clients.enter(record.clone());
+            let (record, sink) = self.record();
             TestConnection {
                 client: Client::new(&self.engine, &record),
                 sink,
             }
         }
 
-        /// A subscriber that gets each message as a line. It is there until its outbox is dropped.
-        pub(in crate::wire::mqtt) fn subscriber(&self, filter: &str) -> (Arc<Outbox>, TestSink) {
-            let (outbox, sink) = self.outbox();
+        /// A subscriber that gets each message as a line.
+        pub(in crate::wire::mqtt) fn subscriber(&self, filter: &str) -> TestSink {
+            let (record, sink) = self.record();
             let filter = Filter::parse(filter).expect("a filter");
-            self.engine.router.subscribe(filter, &outbox);
-            (outbox, sink)
+            self.engine.router.subscribe(filter, record.outbox());
+            sink
         }
 
-        fn outbox(&self) -> (Arc<Outbox>, TestSink) {
+        fn record(&self) -> (Arc<ClientRecord>, TestSink) {
             self.last_id.set(self.last_id.get() + 1);
-            outbox(self.last_id.get(), 1 << 20, usize::MAX)
+            let (outbox, sink) = outbox(self.last_id.get(), 1 << 20, usize::MAX);
+            let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
+            self.engine.clients.enter(record.clone());
+            (record, sink)
+        }
+
+        /// Every copy of a message must be accounted for.
+        pub(in crate::wire::mqtt) fn check_ledger(&self) {
+            let ledger = self.engine.clients.audit().ledger;
+            assert!(ledger.is_balanced(), "{ledger}");
         }
     }
 
@@ -523,6 +529,12 @@ pub(super) mod harness {
             told
         }
 
+        /// The same for bytes that end the conversation.
+        pub(in crate::wire::mqtt) fn tell_last(&mut self, bytes: &[u8]) -> (String, End) {
+            let (told, end) = self.tell_all([bytes]);
+            (told, end.expect("it ends"))
+        }
+
         /// The same for bytes that come with several reads. Returns the end if there is one.
         pub(in crate::wire::mqtt) fn tell_all<'b>(
             &mut self,
@@ -531,6 +543,11 @@ pub(super) mod harness {
             let pieces = pieces.into_iter().map(|piece| Ok(piece.to_vec()));
             let end = self.run(pieces.collect());
             (self.told(), end)
+        }
+
+        /// Something else arrives than bytes. Returns the end if there is one.
+        pub(super) fn arrive(&mut self, arrival: Arrival) -> Option<End> {
+            self.run([Err(arrival)].into())
         }
 
         /// Runs until nothing more comes, or to the end.
@@ -629,9 +646,14 @@ pub(super) mod harness {
             Version::V3 => &body[at..],
             Version::V5 => &body[at + 1 + usize::from(body[at])..],
         };
+        // The broker sends no other property there.
+        let why = |at: usize| match body.get(at) {
+            None | Some(0) => "",
+            Some(_) => " why",
+        };
         let ack = |name: &str| {
             let code: String = codes(&body[2..body.len().min(3)]);
-            format!("{name} {}{code}", id())
+            format!("{name} {}{code}{}", id(), why(3))
         };
         match first >> 4 {
             2 => format!("CONNACK {} {:02x}", body[0], body[1]),
@@ -649,7 +671,7 @@ pub(super) mod harness {
                 format!("UNSUBACK {}{codes}", id())
             }
             13 => "PINGRESP".to_owned(),
-            kind::DISCONNECT => format!("DISCONNECT {:02x}", body[0]),
+            kind::DISCONNECT => format!("DISCONNECT {:02x}{}", body[0], why(1)),
             other => panic!("no broker sends a packet of kind {other}"),
         }
     }
@@ -792,5 +814,567 @@ pub(super) mod harness {
             body.push(*options);
         }
         packet(0x82, &body)
+    }
+
+    pub(in crate::wire::mqtt) fn unsubscribe(
+        version: Version,
+        id: u16,
+        filters: &[&str],
+    ) -> Vec<u8> {
+        let mut body = id.to_be_bytes().to_vec();
+        body.extend(properties(version, &[]));
+        for filter in filters {
+            body.extend(text(filter));
+        }
+        packet(0xa2, &body)
+    }
+
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP, with a code of 5.0 unless that is zero.
+    pub(in crate::wire::mqtt) fn ack(kind: u8, id: u16, code: u8) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        crate::wire::mqtt::reply::ack(&mut bytes, kind, id, code);
+        bytes
+    }
+
+    pub(in crate::wire::mqtt) const PINGREQ: [u8; 2] = [0xc0, 0];
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::harness::{
+        BOTH, BrokerInMemory, Hello, PINGREQ, TestConversation, ack, packet, publish, publish_with,
+        subscribe, unsubscribe,
+    };
+    use super::*;
+    use crate::engine::limits::Limits;
+    use crate::engine::session::Lifecycle;
+
+    /// DISCONNECT of 5.0 with this code; 3.1.1 is just closed.
+    fn disconnect(version: Version, code: &str) -> String {
+        match version {
+            Version::V3 => String::new(),
+            Version::V5 => format!("DISCONNECT {code} why"),
+        }
+    }
+
+    /// The packet ends the conversation, and the client is told this code of 5.0.
+    #[track_caller]
+    fn assert_ends(packet: &[u8], version: Version, code: &str) {
+        let broker = BrokerInMemory::new();
+        let mut connection = broker.connection();
+        let mut ann = connection.connected(&Hello::new(version).encode());
+        let (told, end) = ann.tell_last(packet);
+        assert!(matches!(end, End::Refused(_)), "{end:?}");
+        assert_eq!(told, disconnect(version, code), "{packet:02x?}");
+    }
+
+    /// Time passes in which the client says nothing.
+    fn pass(conversation: &mut TestConversation<'_, '_>, seconds: u64) {
+        conversation.conversation.heard -= Duration::from_secs(seconds);
+    }
+
+    #[test]
+    fn a_connection_begins_with_connect_or_is_closed_without_a_word() {
+        let broker = BrokerInMemory::new();
+        let ping_first = [&PINGREQ[..], &Hello::new(Version::V5).encode()].concat();
+        for bytes in [
+            &ping_first[..],
+            &packet(0x30, b"\0\x01ahi"),
+            // Longer than any packet.
+            b"\x10\xff\xff\xff\x7f",
+            // Flags that a CONNECT does not have.
+            b"\x11\x00",
+        ] {
+            let mut connection = broker.connection();
+            let (told, end) = connection.conversation().tell_last(bytes);
+            assert!(matches!(end, End::Refused(_)), "{end:?}");
+            assert_eq!(told, "");
+            assert!(!connection.client.is_ending());
+        }
+    }
+
+    #[test]
+    fn a_second_connect_ends_the_connection() {
+        for version in BOTH {
+            assert_ends(&Hello::new(version).encode(), version, "82");
+        }
+    }
+
+    #[test]
+    fn packets_may_come_in_any_pieces() {
+        for version in BOTH {
+            let broker = BrokerInMemory::new();
+            let mut connection = broker.connection();
+            let said = [
+                Hello::new(version).encode(),
+                subscribe(version, 1, &[("a", 0)]),
+                publish(version, 0, 0, "a", "hi"),
+                publish(version, 1, 7, "a", "ho"),
+            ];
+            for size in [1, 3, 1000] {
+                let told = "CONNACK 0 00; SUBACK 1 00; PUBLISH q0 a hi; PUBLISH q0 a ho; PUBACK 7";
+                let said = said.concat();
+                let mut ann = connection.conversation();
+                let (heard, end) = ann.tell_all(said.chunks(size));
+                assert!(end.is_none(), "{end:?}");
+                assert_eq!(heard, told);
+                ann.leave();
+                connection.close(&End::Left);
+                connection = broker.connection();
+            }
+        }
+    }
+
+    #[test]
+    fn what_follows_a_connect_that_is_refused_is_not_handled() {
+        let broker = BrokerInMemory::new();
+        let messages = broker.subscriber("a");
+        let nameless = Hello {
+            client_id: "",
+            clean: false,
+            ..Hello::new(Version::V3)
+        };
+        let said = [nameless.encode(), publish(Version::V3, 0, 0, "a", "hi")].concat();
+        let mut connection = broker.connection();
+        let (told, end) = connection.conversation().tell_last(&said);
+        assert!(matches!(end, End::Refused(_)), "{end:?}");
+        assert_eq!(told, "CONNACK 0 02");
+        assert!(connection.client.is_ending());
+        assert_eq!(messages.taken(), "");
+    }
+
+    #[test]
+    fn a_connect_that_has_begun_is_waited_for_ten_seconds() {
+        let broker = BrokerInMemory::new();
+        let mut connection = broker.connection();
+        let mut ann = connection.conversation();
+        pass(&mut ann, 9);
+        assert_eq!(ann.tell(&[0x10]), "");
+        assert!(ann.interval.expect("a time") <= Duration::from_secs(1));
+        pass(&mut ann, 1);
+        let (told, end) = ann.tell_last(&[]);
+        assert!(matches!(end, End::Refused(_)), "{end:?}");
+        assert_eq!(told, "");
+    }
+
+    #[test]
+    fn a_client_is_closed_after_one_and_a_half_times_its_keep_alive_without_a_packet() {
+        for version in BOTH {
+            let broker = BrokerInMemory::new();
+            let hello = Hello {
+                keep_alive: 10,
+                ..Hello::new(version)
+            };
+            let mut connection = broker.connection();
+            let mut ann = connection.connected(&hello.encode());
+            let interval = ann.interval.expect("a time");
+            assert!(interval > Duration::from_secs(14), "{interval:?}");
+            pass(&mut ann, 14);
+            assert!(ann.arrive(Arrival::Silence).is_none());
+            assert_eq!(ann.tell(&PINGREQ), "PINGRESP");
+            pass(&mut ann, 14);
+            // A packet that is not whole does not count.
+            assert_eq!(ann.tell(&PINGREQ[..1]), "");
+            pass(&mut ann, 1);
+            let end = ann.arrive(Arrival::Silence).expect("it ends");
+            assert!(matches!(end, End::Refused(_)), "{end:?}");
+            assert_eq!(ann.told(), disconnect(version, "8d"));
+        }
+    }
+
+    #[test]
+    fn with_a_keep_alive_of_zero_a_silence_never_ends_the_connection() {
+        let broker = BrokerInMemory::new();
+        let mut connection = broker.connection();
+        let mut ann = connection.connected(&Hello::new(Version::V5).encode());
+        pass(&mut ann, 100_000);
+        assert_eq!(ann.tell(&PINGREQ), "PINGRESP");
+        assert_eq!(ann.interval, Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn answers_come_after_the_messages_of_their_batch_and_in_the_order_of_their_packets() {
+        for version in BOTH {
+            let broker = BrokerInMemory::new();
+            let mut connection = broker.connection();
+            let mut ann = connection.connected(&Hello::new(version).encode());
+            ann.tell(&subscribe(version, 1, &[("a", 0)]));
+            let batch = [
+                publish(version, 1, 1, "a", "1"),
+                PINGREQ.to_vec(),
+                publish(version, 2, 2, "a", "2"),
+                publish(version, 0, 0, "a", "3"),
+            ];
+            assert_eq!(
+                ann.tell(&batch.concat()),
+                "PUBLISH q0 a 1; PUBLISH q0 a 2; PUBLISH q0 a 3; PUBACK 1; PINGRESP; PUBREC 2"
+            );
+            // What came before a SUBSCRIBE or an UNSUBSCRIBE is done before it.
+            let batch = [
+                publish(version, 1, 3, "a", "4"),
+                publish(version, 1, 4, "b", "5"),
+                subscribe(version, 5, &[("b", 0)]),
+                publish(version, 1, 6, "b", "6"),
+                unsubscribe(version, 7, &["a"]),
+                publish(version, 0, 0, "a", "7"),
+            ];
+            let unsuback = match version {
+                Version::V3 => "UNSUBACK 7",
+                Version::V5 => "UNSUBACK 7 00",
+            };
+            let none = if version == Version::V5 { " 10" } else { "" };
+            let told = ann.tell(&batch.concat());
+            assert_eq!(
+                told,
+                format!(
+                    "PUBLISH q0 a 4; PUBACK 3; PUBACK 4{none}; SUBACK 5 00; PUBLISH q0 b 6; \
+                     PUBACK 6; {unsuback}"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn a_batch_with_many_answers_is_ended_early() {
+        let broker = BrokerInMemory::new();
+        let mut connection = broker.connection();
+        let mut ann = connection.connected(&Hello::new(Version::V3).encode());
+        ann.tell(&subscribe(Version::V3, 1, &[("a", 0)]));
+        let enough = ANSWER_BYTES / reply::PINGRESP.len() + 1;
+        let mut batch = PINGREQ.repeat(enough);
+        batch.extend(publish(Version::V3, 0, 0, "a", "hi"));
+        batch.extend(PINGREQ);
+        let told = ann.tell(&batch);
+        let told: Vec<&str> = told.split("; ").collect();
+        assert_eq!(told.len(), enough + 2);
+        assert_eq!(
+            told[enough - 1..],
+            ["PINGRESP", "PUBLISH q0 a hi", "PINGRESP"]
+        );
+    }
+
+    #[test]
+    fn what_came_before_a_fault_is_done_and_answered() {
+        let broker = BrokerInMemory::new();
+        let messages = broker.subscriber("a");
+        let mut connection = broker.connection();
+        let mut ann = connection.connected(&Hello::new(Version::V5).encode());
+        let batch = [publish(Version::V5, 1, 1, "a", "hi"), vec![0xc1, 0]].concat();
+        let (told, _) = ann.tell_last(&batch);
+        assert_eq!(told, "PUBACK 1; DISCONNECT 81 why");
+        assert_eq!(messages.taken(), "MESSAGE a hi\n");
+    }
+
+    #[test]
+    fn a_message_at_qos_1_is_done_with_its_puback() {
+        for version in BOTH {
+            let broker = BrokerInMemory::new();
+            let mut connection = broker.connection();
+            let mut ann = connection.connected(&Hello::new(version).encode());
+            ann.tell(&subscribe(version, 1, &[("a", 1)]));
+            let told = ann.tell(&publish(version, 1, 7, "a", "hi"));
+            assert_eq!(told, "PUBLISH q1 #1 a hi; PUBACK 7");
+            assert_eq!(ann.tell(&ack(kind::PUBACK, 1, 0)), "");
+            // Now it is unknown, which is no error.
+            assert_eq!(ann.tell(&ack(kind::PUBACK, 1, 0)), "");
+        }
+    }
+
+    #[test]
+    fn a_message_at_qos_2_is_released_after_its_pubrec_and_done_with_its_pubcomp() {
+        for version in BOTH {
+            let broker = BrokerInMemory::new();
+            let mut connection = broker.connection();
+            let mut ann = connection.connected(&Hello::new(version).encode());
+            ann.tell(&subscribe(version, 1, &[("a", 2)]));
+            let told = ann.tell(&publish(version, 2, 7, "a", "hi"));
+            assert_eq!(told, "PUBLISH q2 #1 a hi; PUBREC 7");
+            for _ in 0..2 {
+                assert_eq!(ann.tell(&ack(kind::PUBREC, 1, 0)), "PUBREL 1");
+            }
+            assert_eq!(ann.tell(&ack(kind::PUBCOMP, 1, 0)), "");
+            assert_eq!(ann.tell(&ack(kind::PUBCOMP, 1, 0)), "");
+        }
+    }
+
+    #[test]
+    fn a_message_at_qos_2_that_the_client_refuses_is_done() {
+        let broker = BrokerInMemory::new();
+        let mut connection = broker.connection();
+        let mut ann = connection.connected(&Hello::new(Version::V5).encode());
+        ann.tell(&subscribe(Version::V5, 1, &[("a", 2)]));
+        ann.tell(&publish(Version::V5, 2, 7, "a", "hi"));
+        assert_eq!(ann.tell(&ack(kind::PUBREC, 1, 0x97)), "");
+        assert_eq!(ann.tell(&ack(kind::PUBREC, 1, 0)), "PUBREL 1 92");
+    }
+
+    #[test]
+    fn an_acknowledgement_for_an_unknown_identifier_is_no_error() {
+        for (version, code) in [(Version::V3, ""), (Version::V5, " 92")] {
+            let broker = BrokerInMemory::new();
+            let mut connection = broker.connection();
+            let mut ann = connection.connected(&Hello::new(version).encode());
+            assert_eq!(ann.tell(&ack(kind::PUBACK, 9, 0)), "");
+            assert_eq!(ann.tell(&ack(kind::PUBCOMP, 9, 0)), "");
+            let told = ann.tell(&ack(kind::PUBREC, 9, 0));
+            assert_eq!(told, format!("PUBREL 9{code}"));
+            let told = ann.tell(&ack(kind::PUBREL, 9, 0));
+            assert_eq!(told, format!("PUBCOMP 9{code}"));
+        }
+        let broker = BrokerInMemory::new();
+        let mut connection = broker.connection();
+        let mut ann = connection.connected(&Hello::new(Version::V5).encode());
+        // What the client refuses needs no release.
+        assert_eq!(ann.tell(&ack(kind::PUBREC, 9, 0x80)), "");
+    }
+
+    #[test]
+    fn an_acknowledgement_of_another_kind_than_is_due_ends_the_connection() {
+        for (qos, kinds) in [
+            (1, [kind::PUBREC, kind::PUBCOMP]),
+            (2, [kind::PUBACK, kind::PUBCOMP]),
+        ] {
+            for (version, kind) in BOTH.into_iter().zip(kinds) {
+                let broker = BrokerInMemory::new();
+                let mut connection = broker.connection();
+                let mut ann = connection.connected(&Hello::new(version).encode());
+                ann.tell(&subscribe(version, 1, &[("a", qos)]));
+                ann.tell(&publish(version, qos, 7, "a", "hi"));
+                let (told, end) = ann.tell_last(&ack(kind, 1, 0));
+                assert!(matches!(end, End::Refused(_)), "{end:?}");
+                assert_eq!(told, disconnect(version, "82"));
+            }
+        }
+    }
+
+    #[test]
+    fn an_acknowledgement_makes_room_for_the_next_message() {
+        let broker = BrokerInMemory::new();
+        // Receive maximum: one.
+        let hello = Hello {
+            properties: &[0x21, 0, 1],
+            ..Hello::new(Version::V5)
+        };
+        let mut connection = broker.connection();
+        let mut ann = connection.connected(&hello.encode());
+        ann.tell(&subscribe(Version::V5, 1, &[("a", 1)]));
+        let batch = [
+            publish(Version::V5, 1, 7, "a", "1"),
+            publish(Version::V5, 1, 8, "a", "2"),
+        ];
+        let told = ann.tell(&batch.concat());
+        assert_eq!(told, "PUBLISH q1 #1 a 1; PUBACK 7; PUBACK 8");
+        let told = ann.tell(&ack(kind::PUBACK, 1, 0));
+        assert_eq!(told, "PUBLISH q1 #2 a 2");
+    }
+
+    #[test]
+    fn a_goodbye_ends_the_conversation_and_forgets_the_will() {
+        for version in BOTH {
+            let broker = BrokerInMemory::new();
+            let messages = broker.subscriber("#");
+            let hello = Hello {
+                will: Some("gone"),
+                ..Hello::new(version)
+            };
+            let mut connection = broker.connection();
+            let mut ann = connection.connected(&hello.encode());
+            let batch = [
+                publish(version, 1, 1, "a", "last"),
+                packet(0xe0, &[]),
+                PINGREQ.to_vec(),
+            ];
+            let (told, end) = ann.tell_last(&batch.concat());
+            assert!(matches!(end, End::SaidBye), "{end:?}");
+            assert_eq!(told, "PUBACK 1");
+            assert!(connection.client.session().take_will().is_none());
+            connection.close(&end);
+            assert_eq!(messages.taken(), "MESSAGE a last\n");
+            broker.check_ledger();
+        }
+    }
+
+    #[test]
+    fn a_disconnect_with_will_and_any_other_end_leave_the_will() {
+        let broker = BrokerInMemory::new();
+        let messages = broker.subscriber("gone");
+        let hello = Hello {
+            will: Some("gone"),
+            ..Hello::new(Version::V5)
+        };
+        let with_will = packet(0xe0, &[4]);
+        for last in [&with_will[..], &[0xc1, 0]] {
+            let mut connection = broker.connection();
+            let mut ann = connection.connected(&hello.encode());
+            let (_, end) = ann.tell_last(last);
+            assert_eq!(matches!(end, End::Left), last == with_will, "{end:?}");
+            connection.close(&end);
+            assert_eq!(messages.taken(), "MESSAGE gone will\n");
+        }
+    }
+
+    #[test]
+    fn a_disconnect_may_change_how_long_the_session_is_kept() {
+        let seconds = |seconds: u32| {
+            let property = [&[0, 5, 0x11][..], &seconds.to_be_bytes()].concat();
+            packet(0xe0, &property)
+        };
+        let limits = Limits {
+            session_expiry: Duration::from_secs(200),
+            ..Limits::default()
+        };
+        for (asked, kept) in [(0, None), (7, Some(7)), (201, Some(200))] {
+            let broker = BrokerInMemory::with(limits.clone());
+            let mut connection = broker.connection();
+            let mut ann = connection.connected(&Hello::lasting(Version::V5).encode());
+            let (told, end) = ann.tell_last(&seconds(asked));
+            assert_eq!(told, "");
+            assert!(matches!(end, End::SaidBye), "{end:?}");
+            let session = connection.client.record().own_session().clone();
+            connection.close(&end);
+            let left = match session.lifecycle() {
+                Lifecycle::Detached { until: Some(until) } => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    Some(left.as_millis().div_ceil(1000))
+                }
+                Lifecycle::Ended => None,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(left, kept);
+        }
+        // Zero in CONNECT stays zero.
+        let broker = BrokerInMemory::new();
+        let mut connection = broker.connection();
+        let mut ann = connection.connected(&Hello::new(Version::V5).encode());
+        let (told, end) = ann.tell_last(&seconds(7));
+        assert_eq!(told, "DISCONNECT 82 why");
+        assert!(matches!(end, End::Refused(_)), "{end:?}");
+        assert!(!connection.client.session().outlasts_connection());
+        let mut connection = broker.connection();
+        let other = Hello {
+            client_id: "bob",
+            ..Hello::new(Version::V5)
+        };
+        let (told, end) = connection.connected(&other.encode()).tell_last(&seconds(0));
+        assert_eq!((&*told, matches!(end, End::SaidBye)), ("", true));
+    }
+
+    #[test]
+    fn what_is_received_at_qos_2_and_not_released_stays_with_the_session() {
+        for version in BOTH {
+            let broker = BrokerInMemory::new();
+            let messages = broker.subscriber("a");
+            let hello = Hello::lasting(version).encode();
+            for (told, heard) in [("PUBREC 7", "MESSAGE a hi\n"), ("PUBREC 7", "")] {
+                let mut connection = broker.connection();
+                let mut ann = connection.connected(&hello);
+                assert_eq!(ann.tell(&publish(version, 2, 7, "a", "hi")), told);
+                ann.leave();
+                connection.close(&End::Left);
+                assert_eq!(messages.taken(), heard);
+            }
+        }
+    }
+
+    #[test]
+    fn a_packet_is_as_long_as_its_client_was_told_at_most() {
+        for version in BOTH {
+            let limits = Limits {
+                line_bytes: 100,
+                ..Limits::default()
+            };
+            let broker = BrokerInMemory::with(limits.clone());
+            let mut connection = broker.connection();
+            let mut ann = connection.connected(&Hello::new(version).encode());
+            let head = publish(version, 0, 0, "a", "").len();
+            let of = |bytes: usize| publish(version, 0, 0, "a", &"x".repeat(bytes - head));
+            assert_eq!(ann.tell(&of(100)), "");
+            // A lower limit holds for those alone who were not told.
+            broker.engine.replace_limits(Limits {
+                line_bytes: 99,
+                ..limits
+            });
+            let long = if version == Version::V5 { 101 } else { 100 };
+            assert_eq!(ann.tell(&of(long - 1)), "");
+            let (told, end) = ann.tell_last(&of(long));
+            assert!(matches!(end, End::Refused(_)), "{end:?}");
+            assert_eq!(told, disconnect(version, "95"));
+        }
+    }
+
+    #[test]
+    fn a_length_with_more_bytes_than_it_needs_is_malformed_in_5_0() {
+        assert_ends(&[0xc0, 0x80, 0], Version::V5, "81");
+        let broker = BrokerInMemory::new();
+        let mut connection = broker.connection();
+        let mut ann = connection.connected(&Hello::new(Version::V3).encode());
+        assert_eq!(ann.tell(&[0xc0, 0x80, 0]), "PINGRESP");
+    }
+
+    #[test]
+    fn the_conversation_ends_as_what_arrives_says() {
+        for version in BOTH {
+            let broker = BrokerInMemory::new();
+            let ended = |arrival| {
+                let mut connection = broker.connection();
+                let mut ann = connection.connected(&Hello::new(version).encode());
+                let end = ann.arrive(arrival);
+                let told = ann.told();
+                connection.close(&End::SaidBye);
+                (end, told)
+            };
+            let (end, told) = ended(Arrival::Pause);
+            assert_eq!((end.is_none(), &*told), (true, ""));
+            let (end, told) = ended(Arrival::End);
+            assert_eq!((matches!(end, Some(End::Left)), &*told), (true, ""));
+            let (end, told) = ended(Arrival::Stopping);
+            assert_eq!((matches!(end, Some(End::Stopping)), &*told), (true, ""));
+            let reset = io::ErrorKind::ConnectionReset.into();
+            let (end, told) = ended(Arrival::Failed(reset));
+            assert_eq!((matches!(end, Some(End::Left)), &*told), (true, ""));
+            let (end, told) = ended(Arrival::NoMemory);
+            assert!(matches!(end, Some(End::Refused(_))), "{end:?}");
+            assert_eq!(told, disconnect(version, "97"));
+        }
+    }
+
+    #[test]
+    fn a_connection_whose_session_is_taken_over_ends_as_refused() {
+        let broker = BrokerInMemory::new();
+        let mut connection = broker.connection();
+        let hello = Hello::new(Version::V5).encode();
+        let mut ann = connection.connected(&hello);
+        let outbox = ann.conversation.client.session().outbox().clone();
+        outbox.lock().take_over();
+        let end = ann.arrive(Arrival::End).expect("it ends");
+        assert!(matches!(end, End::Refused(_)), "{end:?}");
+        assert_eq!(ann.told(), "DISCONNECT 8e");
+    }
+
+    #[test]
+    fn a_reason_is_told_where_the_client_can_take_it_and_in_disconnect_whether_or_not_it_asks_for_it()
+     {
+        let publish_nowhere = publish(Version::V5, 1, 1, "$SYS/a", "");
+        let malformed = publish_with(Version::V5, 6, 1, "a", &[], "");
+        for (properties, told) in [
+            (&[][..], ["PUBACK 1 87 why", "DISCONNECT 81 why"]),
+            // Request problem information: no.
+            (&[0x17, 0], ["PUBACK 1 87", "DISCONNECT 81 why"]),
+            // Maximum packet size: 40 bytes.
+            (&[0x27, 0, 0, 0, 40], ["PUBACK 1 87", "DISCONNECT 81"]),
+        ] {
+            let broker = BrokerInMemory::new();
+            let hello = Hello {
+                properties,
+                ..Hello::new(Version::V5)
+            };
+            let mut connection = broker.connection();
+            let mut ann = connection.connected(&hello.encode());
+            assert_eq!(ann.tell(&publish_nowhere), told[0]);
+            assert_eq!(ann.tell_last(&malformed).0, told[1]);
+            assert!(connection.client.is_ending());
+        }
     }
 }
