@@ -574,8 +574,13 @@ pub(super) mod harness {
 
         /// What the client was sent since the last call.
         pub(in crate::wire::mqtt) fn told(&mut self) -> String {
-            let bytes = mem::take(&mut self.sink.0.lock().taken);
+            let bytes = self.told_bytes();
             described(&bytes, self.conversation.version)
+        }
+
+        /// The same as it is on the wire.
+        pub(super) fn told_bytes(&mut self) -> Vec<u8> {
+            mem::take(&mut self.sink.0.lock().taken)
         }
 
         /// The conversation is over; what belongs to the session stays there.

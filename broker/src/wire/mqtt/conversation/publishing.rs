@@ -285,3 +285,313 @@ fn checked(name: &str) -> Result<Topic<'_>, PublishRefusal> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::engine::limits::Limits;
+    use crate::wire::end::End;
+    use crate::wire::mqtt::Version;
+    use crate::wire::mqtt::conversation::harness::{
+        BOTH, BrokerInMemory, Hello, ack, publish, publish_with, subscribe,
+    };
+    use crate::wire::mqtt::packet::kind;
+
+    use super::{ALIASES, RECEIVE_MAXIMUM};
+
+    /// What the client of a new connection is told for these packets; an end is told as `END`.
+    fn told(broker: &BrokerInMemory, version: Version, packets: &[Vec<u8>]) -> String {
+        let mut connection = broker.connection();
+        let mut ann = connection.connected(&Hello::new(version).encode());
+        let (told, end) = ann.tell_all([&packets.concat()[..]]);
+        ann.leave();
+        match end {
+            None => {
+                connection.close(&End::SaidBye);
+                told
+            }
+            Some(end) => {
+                connection.close(&end);
+                assert!(matches!(end, End::Refused(_)), "{end:?}");
+                format!("{told} END").trim_start().to_owned()
+            }
+        }
+    }
+
+    fn told_one(broker: &BrokerInMemory, version: Version, packet: Vec<u8>) -> String {
+        told(broker, version, &[packet])
+    }
+
+    #[test]
+    fn a_message_is_acknowledged_as_its_qos_asks_for() {
+        let broker = BrokerInMemory::new();
+        let messages = broker.subscriber("a");
+        for version in BOTH {
+            for (qos, answer) in [(0, ""), (1, "PUBACK 7"), (2, "PUBREC 7")] {
+                let message = publish(version, qos, 7, "a", "hi");
+                assert_eq!(told_one(&broker, version, message), answer);
+                assert_eq!(messages.taken(), "MESSAGE a hi\n");
+            }
+        }
+        broker.check_ledger();
+    }
+
+    #[test]
+    fn a_client_of_5_0_is_told_that_there_is_no_subscriber() {
+        let broker = BrokerInMemory::new();
+        for (version, code) in [(Version::V3, ""), (Version::V5, " 10")] {
+            for (qos, answer) in [(1, "PUBACK 7"), (2, "PUBREC 7")] {
+                // The second way is that of a message with RETAIN.
+                for retain in [0, 1] {
+                    let flags = qos << 1 | retain;
+                    let message = publish_with(version, flags, 7, "a", &[], "hi");
+                    let told = told_one(&broker, version, message);
+                    assert_eq!(told, format!("{answer}{code}"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_at_qos_2_is_published_once_until_it_is_released() {
+        for version in BOTH {
+            let broker = BrokerInMemory::new();
+            let messages = broker.subscriber("a");
+            let mut connection = broker.connection();
+            let mut ann = connection.connected(&Hello::new(version).encode());
+            let message = publish(version, 2, 7, "a", "hi");
+            // DUP.
+            let again = publish_with(version, 0x0c, 7, "a", &[], "hi");
+            assert_eq!(ann.tell(&message), "PUBREC 7");
+            assert_eq!(ann.tell(&again), "PUBREC 7");
+            assert_eq!(messages.taken(), "MESSAGE a hi\n");
+            // Another identifier is another message, also with the same bytes.
+            assert_eq!(ann.tell(&publish(version, 2, 8, "a", "hi")), "PUBREC 8");
+            assert_eq!(messages.taken(), "MESSAGE a hi\n");
+            assert_eq!(ann.tell(&ack(kind::PUBREL, 7, 0)), "PUBCOMP 7");
+            assert_eq!(ann.tell(&message), "PUBREC 7");
+            assert_eq!(messages.taken(), "MESSAGE a hi\n");
+            // At QoS 1 each is a message.
+            for _ in 0..2 {
+                assert_eq!(ann.tell(&publish(version, 1, 7, "a", "ho")), "PUBACK 7");
+                assert_eq!(messages.taken(), "MESSAGE a ho\n");
+            }
+        }
+    }
+
+    #[test]
+    fn a_client_has_up_to_1024_messages_at_qos_2_that_are_not_released() {
+        let broker = BrokerInMemory::new();
+        let _messages = broker.subscriber("a");
+        let mut connection = broker.connection();
+        let mut ann = connection.connected(&Hello::new(Version::V5).encode());
+        let message = |id| publish(Version::V5, 2, id, "a", "");
+        let all: Vec<u8> = (1..=RECEIVE_MAXIMUM).flat_map(message).collect();
+        assert_eq!(ann.tell(&all).matches("PUBREC").count(), 1024);
+        assert_eq!(ann.tell(&message(1024)), "PUBREC 1024", "that is known");
+        // Those at QoS 1 are acknowledged at once.
+        assert_eq!(
+            ann.tell(&publish(Version::V5, 1, 1025, "a", "")),
+            "PUBACK 1025"
+        );
+        assert_eq!(ann.tell(&ack(kind::PUBREL, 9, 0)), "PUBCOMP 9");
+        assert_eq!(ann.tell(&message(1025)), "PUBREC 1025");
+        let (told, end) = ann.tell_last(&message(1026));
+        assert_eq!(told, "DISCONNECT 93 why");
+        assert!(matches!(end, End::Refused(_)), "{end:?}");
+    }
+
+    #[test]
+    fn what_is_no_topic_of_this_broker_is_refused_where_that_can_be_told() {
+        let broker = BrokerInMemory::new();
+        let long = "x".repeat(protocol::limits::TOPIC_BYTES + 1);
+        for topic in ["a\nb", &long] {
+            for (qos, v3, v5) in [
+                (0, "END", "DISCONNECT 90 why END"),
+                (1, "END", "PUBACK 7 90 why"),
+                (2, "END", "PUBREC 7 90 why"),
+            ] {
+                // The second way is that of a message with RETAIN.
+                for retain in [0, 1] {
+                    for (version, expected) in BOTH.into_iter().zip([v3, v5]) {
+                        let flags = qos << 1 | retain;
+                        let message = publish_with(version, flags, 7, topic, &[], "hi");
+                        assert_eq!(told_one(&broker, version, message), expected);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_topic_with_wildcards_or_without_a_name_ends_the_connection() {
+        let broker = BrokerInMemory::new();
+        for (topic, v5) in [
+            ("a/+", "DISCONNECT 90 why END"),
+            ("#", "DISCONNECT 90 why END"),
+            ("", "DISCONNECT 82 why END"),
+        ] {
+            for qos in 0..3 {
+                for (version, expected) in BOTH.into_iter().zip(["END", v5]) {
+                    let message = publish(version, qos, 7, topic, "hi");
+                    assert_eq!(told_one(&broker, version, message), expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_broker_does_not_allow_is_told_in_5_0_and_dropped_in_any_case() {
+        let broker = BrokerInMemory::with(Limits {
+            retained: 0,
+            ..Limits::default()
+        });
+        let messages = broker.subscriber("$SYS/a");
+        let forbidden = |version, qos: u8| publish_with(version, qos << 1, 7, "$SYS/a", &[], "hi");
+        let too_many = |version, qos: u8| publish_with(version, qos << 1 | 1, 7, "a", &[], "hi");
+        for (qos, v3, forbidden_5, too_many_5) in [
+            (0, "", "", ""),
+            (1, "PUBACK 7", "PUBACK 7 87 why", "PUBACK 7 97 why"),
+            (2, "PUBREC 7", "PUBREC 7 87 why", "PUBREC 7 97 why"),
+        ] {
+            for (version, answer) in BOTH.into_iter().zip([v3, forbidden_5]) {
+                let told = told_one(&broker, version, forbidden(version, qos));
+                assert_eq!(told, answer);
+            }
+            for (version, answer) in BOTH.into_iter().zip([v3, too_many_5]) {
+                let told = told_one(&broker, version, too_many(version, qos));
+                assert_eq!(told, answer);
+            }
+        }
+        assert_eq!(messages.taken(), "");
+        // Each of the twelve counts as refused.
+        assert_eq!(broker.engine.clients.audit().ledger.account.refused, 12);
+    }
+
+    #[test]
+    fn a_message_that_is_refused_at_qos_2_leaves_its_identifier_free_in_5_0() {
+        let broker = BrokerInMemory::new();
+        let messages = broker.subscriber("a");
+        for (version, expected, heard) in [
+            (Version::V3, "PUBREC 7; PUBREC 7", ""),
+            (Version::V5, "PUBREC 7 87 why; PUBREC 7", "MESSAGE a hi\n"),
+        ] {
+            let both = [
+                publish(version, 2, 7, "$SYS/a", "hi"),
+                publish(version, 2, 7, "a", "hi"),
+            ];
+            assert_eq!(told(&broker, version, &both), expected);
+            assert_eq!(messages.taken(), heard);
+        }
+    }
+
+    #[test]
+    fn a_question_to_the_broker_is_answered_before_its_acknowledgement() {
+        let broker = BrokerInMemory::new();
+        let answers = broker.subscriber("answers");
+        let response_topic = b"\x08\0\x07answers";
+        let ask = |qos: u8, properties: &[u8]| {
+            let topic = "$SYS/request/broker";
+            publish_with(Version::V5, qos << 1, 7, topic, properties, "")
+        };
+        let told = |packet| told_one(&broker, Version::V5, packet);
+        assert_eq!(told(ask(1, response_topic)), "PUBACK 7");
+        let answer = answers.taken();
+        assert!(answer.starts_with("MESSAGE answers {"), "{answer}");
+        assert_eq!(told(ask(2, response_topic)), "PUBREC 7");
+        assert!(!answers.taken().is_empty());
+        // Without a response topic there is no way to answer.
+        assert_eq!(told(ask(1, &[])), "PUBACK 7 83 why");
+        assert_eq!(told(ask(0, &[])), "");
+        assert_eq!(answers.taken(), "");
+        // In the order of the packets: the client itself gets its answer before the acknowledgement.
+        let mut connection = broker.connection();
+        let mut ann = connection.connected(&Hello::new(Version::V5).encode());
+        ann.tell(&subscribe(Version::V5, 1, &[("answers", 0)]));
+        let told = ann.tell(&ask(1, response_topic));
+        let (answer, puback) = told.rsplit_once("; ").expect("two packets");
+        assert!(answer.starts_with("PUBLISH q0 answers {"), "{answer}");
+        assert_eq!(puback, "PUBACK 7");
+    }
+
+    #[test]
+    fn properties_travel_as_attributes() {
+        let broker = BrokerInMemory::new();
+        let messages = broker.subscriber("a");
+        let content_type = b"\x03\0\x04text";
+        let message = publish_with(Version::V5, 2, 7, "a", content_type, "hi");
+        assert_eq!(told_one(&broker, Version::V5, message), "PUBACK 7");
+        assert_eq!(messages.taken(), "@type=text MESSAGE a hi\n");
+    }
+
+    #[test]
+    fn a_retained_message_is_delivered_before_what_follows_it_and_after_what_came_before() {
+        for version in BOTH {
+            let broker = BrokerInMemory::new();
+            let messages = broker.subscriber("#");
+            let batch = [
+                publish(version, 0, 0, "a", "1"),
+                publish_with(version, 1, 0, "b", &[], "2"),
+                publish(version, 0, 0, "a", "3"),
+            ];
+            assert_eq!(told(&broker, version, &batch), "");
+            let expected = "MESSAGE a 1\nMESSAGE b 2\nMESSAGE a 3\n";
+            assert_eq!(messages.taken(), expected);
+            let again = told_one(&broker, version, subscribe(version, 1, &[("#", 0)]));
+            assert_eq!(again, "SUBACK 1 00; PUBLISH q0 retain b 2");
+        }
+    }
+
+    /// A PUBLISH at QoS 0 with a topic alias.
+    fn aliased(topic: &str, alias: u16, payload: &str) -> Vec<u8> {
+        let [high, low] = alias.to_be_bytes();
+        publish_with(Version::V5, 0, 0, topic, &[0x23, high, low], payload)
+    }
+
+    #[test]
+    fn a_topic_alias_stands_for_the_topic_that_it_came_with_last() {
+        let broker = BrokerInMemory::new();
+        let messages = broker.subscriber("#");
+        let batch = [
+            aliased("a", ALIASES, "1"),
+            aliased("b", 1, "2"),
+            aliased("", ALIASES, "3"),
+            aliased("", 1, "4"),
+            aliased("c", ALIASES, "5"),
+            aliased("", ALIASES, "6"),
+        ];
+        assert_eq!(told(&broker, Version::V5, &batch), "");
+        let expected =
+            "MESSAGE a 1\nMESSAGE b 2\nMESSAGE a 3\nMESSAGE b 4\nMESSAGE c 5\nMESSAGE c 6\n";
+        assert_eq!(messages.taken(), expected);
+        // It ends with the connection.
+        let told = told_one(&broker, Version::V5, aliased("", 1, "7"));
+        assert_eq!(told, "DISCONNECT 82 why END");
+        assert_eq!(messages.taken(), "");
+    }
+
+    #[test]
+    fn a_topic_alias_that_is_out_of_range_or_stands_for_no_topic_ends_the_connection() {
+        let broker = BrokerInMemory::new();
+        for (packet, expected) in [
+            (aliased("a", 0, ""), "DISCONNECT 94 why END"),
+            (aliased("a", ALIASES + 1, ""), "DISCONNECT 94 why END"),
+            (aliased("", 0, ""), "DISCONNECT 94 why END"),
+            (aliased("", 1, ""), "DISCONNECT 82 why END"),
+        ] {
+            assert_eq!(told_one(&broker, Version::V5, packet), expected);
+        }
+        let between = [aliased("a", 3, ""), aliased("", 2, "")];
+        let told = told(&broker, Version::V5, &between);
+        assert_eq!(told, "DISCONNECT 82 why END");
+    }
+
+    #[test]
+    fn a_response_topic_that_is_empty_or_has_wildcards_ends_the_connection() {
+        let broker = BrokerInMemory::new();
+        for response_topic in [&b"\x08\0\0"[..], b"\x08\0\x01#", b"\x08\0\x03a/+"] {
+            let message = publish_with(Version::V5, 2, 7, "a", response_topic, "hi");
+            let told = told_one(&broker, Version::V5, message);
+            assert_eq!(told, "DISCONNECT 82 why END");
+        }
+    }
+}
