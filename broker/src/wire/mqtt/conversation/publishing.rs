@@ -244,14 +244,13 @@ impl MqttConversation<'_, '_> {
             })?;
             return Ok(Cow::Owned(known.to_owned()));
         }
-        // What is no topic here needs no number.
-        if publish.topic.len() <= protocol::limits::TOPIC_BYTES {
-            // There is room for each number up to the maximum [MQTT-3.3.2-12].
-            if self.aliases.len() <= at {
-                self.aliases.resize_with(at + 1, || None);
-            }
-            self.aliases[at] = Some(publish.topic.into());
+        // There is room for each number up to the maximum [MQTT-3.3.2-12].
+        if self.aliases.len() <= at {
+            self.aliases.resize_with(at + 1, || None);
         }
+        // A topic that is too long is no topic here. It is not kept, and the earlier one ends all the same.
+        let is_kept = publish.topic.len() <= protocol::limits::TOPIC_BYTES;
+        self.aliases[at] = is_kept.then(|| publish.topic.into());
         Ok(Cow::Borrowed(publish.topic))
     }
 }
@@ -583,6 +582,19 @@ mod tests {
         let between = [aliased("a", 3, ""), aliased("", 2, "")];
         let told = told(&broker, Version::V5, &between);
         assert_eq!(told, "DISCONNECT 82 why END");
+    }
+
+    #[test]
+    fn a_topic_alias_that_came_with_a_topic_too_long_stands_for_no_topic() {
+        let broker = BrokerInMemory::new();
+        let messages = broker.subscriber("#");
+        let long = "x".repeat(protocol::limits::TOPIC_BYTES + 1);
+        // At QoS 1 the topic is refused and the connection stays.
+        let too_long = publish_with(Version::V5, 2, 7, &long, &[0x23, 0, 1], "2");
+        let batch = [aliased("a", 1, "1"), too_long, aliased("", 1, "3")];
+        let told = told(&broker, Version::V5, &batch);
+        assert_eq!(told, "PUBACK 7 90 why; DISCONNECT 82 why END");
+        assert_eq!(messages.taken(), "MESSAGE a 1\n");
     }
 
     #[test]
