@@ -28,7 +28,7 @@ pub(super) const ALIASES: u16 = 256;
 const CLIENT_ID_BYTES: usize = 1024;
 
 /// An interval that does not end.
-const FOR_EVER: u32 = u32::MAX;
+const NEVER_EXPIRES: u32 = u32::MAX;
 
 /// What the conversation goes on with.
 pub(super) struct Accepted {
@@ -41,13 +41,13 @@ pub(super) struct Accepted {
 }
 
 /// Why there is no conversation, and what the client is told.
-pub(super) struct Turned {
+pub(super) struct Rejected {
     pub(super) why: Fault,
     pub(super) answer: Vec<u8>,
 }
 
-impl Turned {
-    fn away(
+impl Rejected {
+    fn new(
         version: Version,
         reply_limits: ReplyLimits,
         why: Fault,
@@ -62,7 +62,7 @@ impl Turned {
         Self { why, answer }
     }
 
-    pub(super) fn bad(bad: BadConnect) -> Self {
+    pub(super) fn unreadable(bad: BadConnect) -> Self {
         match bad {
             BadConnect::NotMqtt => Self {
                 why: Fault::new(
@@ -77,9 +77,9 @@ impl Turned {
                     "this broker speaks MQTT 3.1.1 and 5.0",
                 );
                 let code = ConnectReturnCode::UnacceptableProtocolVersion;
-                Self::away(version, ReplyLimits::ANY, why, Some(code))
+                Self::new(version, ReplyLimits::ANY, why, Some(code))
             }
-            BadConnect::Fault(version, why) => Self::away(version, ReplyLimits::ANY, why, None),
+            BadConnect::Fault(version, why) => Self::new(version, ReplyLimits::ANY, why, None),
         }
     }
 }
@@ -109,10 +109,10 @@ pub(super) fn accept(
     client: &mut Client<'_>,
     encoders: Encoders,
     connect: &Connect,
-) -> Result<Accepted, Turned> {
+) -> Result<Accepted, Rejected> {
     let version = connect.version;
     let terms = negotiate(connect, client.limits());
-    let away = |(why, code)| Turned::away(version, terms.reply_limits, why, code);
+    let away = |(why, code)| Rejected::new(version, terms.reply_limits, why, code);
     let identity = identify(client, connect).map_err(away)?;
     let welcome = welcome(&identity, &terms, client.limits(), false);
     check_welcome(&welcome.encode(version), &terms).map_err(away)?;
@@ -163,7 +163,7 @@ fn negotiate(connect: &Connect, limits: &Limits) -> Terms {
     let packet_bytes = connect.number(PropertyId::MaximumPacketSize);
     let asked_expiry = match (connect.version, connect.clean) {
         (Version::V3, true) => 0,
-        (Version::V3, false) => FOR_EVER,
+        (Version::V3, false) => NEVER_EXPIRES,
         (Version::V5, _) => connect
             .number(PropertyId::SessionExpiryInterval)
             .unwrap_or(0),
@@ -294,7 +294,7 @@ fn attach(
 
 /// How long a session is kept for a client that asked for this many seconds.
 pub(super) fn granted(asked: u32, limits: &Limits) -> u32 {
-    let most = u32::try_from(limits.session_expiry.as_secs()).unwrap_or(FOR_EVER);
+    let most = u32::try_from(limits.session_expiry.as_secs()).unwrap_or(NEVER_EXPIRES);
     asked.min(most)
 }
 
@@ -302,7 +302,7 @@ pub(super) fn granted(asked: u32, limits: &Limits) -> u32 {
 pub(super) fn expiry(seconds: u32) -> Expiry {
     match seconds {
         0 => Expiry::AtOnce,
-        FOR_EVER => Expiry::Never,
+        NEVER_EXPIRES => Expiry::Never,
         seconds => Expiry::After(Duration::from_secs(seconds.into())),
     }
 }
@@ -387,7 +387,7 @@ mod tests {
     fn try_accept(
         connection: &mut TestConnection<'_>,
         connect: &Connect,
-    ) -> Result<Accepted, Turned> {
+    ) -> Result<Accepted, Rejected> {
         connection.client.begin();
         let accepted = accept(&mut connection.client, ENCODERS, connect);
         connection.client.settle();
@@ -397,7 +397,7 @@ mod tests {
     /// What a client is told that is let in.
     #[track_caller]
     fn accepted(connection: &mut TestConnection<'_>, connect: &Connect) -> Vec<u8> {
-        if let Err(Turned { why, .. }) = try_accept(connection, connect) {
+        if let Err(Rejected { why, .. }) = try_accept(connection, connect) {
             panic!("it is refused: {why:?}");
         }
         connection.told()
@@ -407,7 +407,7 @@ mod tests {
     #[track_caller]
     fn refused(broker: &BrokerInMemory, connect: &Connect) -> Vec<u8> {
         let mut connection = broker.connection();
-        let Err(Turned { answer, .. }) = try_accept(&mut connection, connect) else {
+        let Err(Rejected { answer, .. }) = try_accept(&mut connection, connect) else {
             panic!("it is accepted");
         };
         assert_eq!(connection.told(), b"", "the answer is not sent here");
@@ -557,10 +557,10 @@ mod tests {
             session_expiry: Duration::MAX,
             ..limits
         };
-        assert_eq!(granted(FOR_EVER, &endless), FOR_EVER);
+        assert_eq!(granted(NEVER_EXPIRES, &endless), NEVER_EXPIRES);
         assert_eq!(expiry(0), Expiry::AtOnce);
         assert_eq!(expiry(7), Expiry::After(Duration::from_secs(7)));
-        assert_eq!(expiry(FOR_EVER), Expiry::Never);
+        assert_eq!(expiry(NEVER_EXPIRES), Expiry::Never);
     }
 
     #[test]
@@ -751,7 +751,7 @@ mod tests {
             let broker = BrokerInMemory::new();
             let mut first = broker.connection();
             let mut ann = first.connected(&Hello::lasting(version).encode());
-            ann.tell(&subscribe(version, 1, &[("a", 1)]));
+            ann.send(&subscribe(version, 1, &[("a", 1)]));
             ann.leave();
             first.close(&End::Left);
             let mut publisher = broker.connection();
@@ -760,7 +760,7 @@ mod tests {
                 ..Hello::new(version)
             };
             let mut bob = publisher.connected(&bob.encode());
-            bob.tell(&publish(version, 1, 1, "a", "kept"));
+            bob.send(&publish(version, 1, 1, "a", "kept"));
             let told = accepted(&mut broker.connection(), &lasting(version, "ann"));
             let told = described(&told, version);
             assert_eq!(told, "CONNACK 1 00; PUBLISH q1 #1 a kept");
@@ -830,7 +830,7 @@ mod tests {
                 "CONNACK 0 81",
             ),
         ] {
-            let answer = Turned::bad(bad).answer;
+            let answer = Rejected::unreadable(bad).answer;
             assert_eq!(described(&answer, version), expected);
         }
     }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 
-use super::connect::{self, Accepted, Turned};
+use super::connect::{self, Accepted, Rejected};
 use super::packet::{self, Connect, Fault, Header, Packet, Publish, kind};
 use super::reply::{self, ReplyLimits};
 use super::{Encoders, Version};
@@ -134,7 +134,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
                     Ok(()) => ControlFlow::Continue(()),
                     // The connection is closed [MQTT-3.2.2-5] of 3.1.1, [MQTT-3.2.2-7] of 5.0, and what comes
                     // behind the CONNECT is not handled [MQTT-3.1.4-5] of 3.1.1, [MQTT-3.1.4-6] of 5.0.
-                    Err(Turned { why, answer }) => {
+                    Err(Rejected { why, answer }) => {
                         if !answer.is_empty() {
                             self.client.farewell(&answer);
                         }
@@ -146,8 +146,8 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
         }
     }
 
-    fn connect(&mut self, header: Header, body: &[u8]) -> Result<(), Turned> {
-        let connect = Connect::read(header, body).map_err(Turned::bad)?;
+    fn connect(&mut self, header: Header, body: &[u8]) -> Result<(), Rejected> {
+        let connect = Connect::read(header, body).map_err(Rejected::unreadable)?;
         let Accepted {
             version,
             keep_alive,
@@ -487,7 +487,7 @@ pub(super) mod harness {
             connect: &[u8],
         ) -> TestConversation<'_, 'e> {
             let mut conversation = self.conversation();
-            let told = conversation.tell(connect);
+            let told = conversation.send(connect);
             assert!(told.starts_with("CONNACK "), "{told}");
             assert!(conversation.is_connected, "{told}");
             conversation
@@ -523,20 +523,20 @@ pub(super) mod harness {
 
     impl TestConversation<'_, '_> {
         /// The client sends these bytes, which come with one read. Returns what it is sent.
-        pub(in crate::wire::mqtt) fn tell(&mut self, bytes: &[u8]) -> String {
-            let (told, end) = self.tell_all([bytes]);
+        pub(in crate::wire::mqtt) fn send(&mut self, bytes: &[u8]) -> String {
+            let (told, end) = self.send_all([bytes]);
             assert!(end.is_none(), "it ends: {end:?}, {told}");
             told
         }
 
         /// The same for bytes that end the conversation.
-        pub(in crate::wire::mqtt) fn tell_last(&mut self, bytes: &[u8]) -> (String, End) {
-            let (told, end) = self.tell_all([bytes]);
+        pub(in crate::wire::mqtt) fn send_last(&mut self, bytes: &[u8]) -> (String, End) {
+            let (told, end) = self.send_all([bytes]);
             (told, end.expect("it ends"))
         }
 
         /// The same for bytes that come with several reads. Returns the end if there is one.
-        pub(in crate::wire::mqtt) fn tell_all<'b>(
+        pub(in crate::wire::mqtt) fn send_all<'b>(
             &mut self,
             pieces: impl IntoIterator<Item = &'b [u8]>,
         ) -> (String, Option<End>) {
@@ -870,7 +870,7 @@ mod tests {
         let broker = BrokerInMemory::new();
         let mut connection = broker.connection();
         let mut ann = connection.connected(&Hello::new(version).encode());
-        let (told, end) = ann.tell_last(packet);
+        let (told, end) = ann.send_last(packet);
         assert!(matches!(end, End::Refused(_)), "{end:?}");
         assert_eq!(told, disconnect(version, code), "{packet:02x?}");
     }
@@ -893,7 +893,7 @@ mod tests {
             b"\x11\x00",
         ] {
             let mut connection = broker.connection();
-            let (told, end) = connection.conversation().tell_last(bytes);
+            let (told, end) = connection.conversation().send_last(bytes);
             assert!(matches!(end, End::Refused(_)), "{end:?}");
             assert_eq!(told, "");
             assert!(!connection.client.is_ending());
@@ -922,7 +922,7 @@ mod tests {
                 let told = "CONNACK 0 00; SUBACK 1 00; PUBLISH q0 a hi; PUBLISH q0 a ho; PUBACK 7";
                 let said = said.concat();
                 let mut ann = connection.conversation();
-                let (heard, end) = ann.tell_all(said.chunks(size));
+                let (heard, end) = ann.send_all(said.chunks(size));
                 assert!(end.is_none(), "{end:?}");
                 assert_eq!(heard, told);
                 ann.leave();
@@ -943,7 +943,7 @@ mod tests {
         };
         let said = [nameless.encode(), publish(Version::V3, 0, 0, "a", "hi")].concat();
         let mut connection = broker.connection();
-        let (told, end) = connection.conversation().tell_last(&said);
+        let (told, end) = connection.conversation().send_last(&said);
         assert!(matches!(end, End::Refused(_)), "{end:?}");
         assert_eq!(told, "CONNACK 0 02");
         assert!(connection.client.is_ending());
@@ -956,10 +956,10 @@ mod tests {
         let mut connection = broker.connection();
         let mut ann = connection.conversation();
         pass(&mut ann, 9);
-        assert_eq!(ann.tell(&[0x10]), "");
+        assert_eq!(ann.send(&[0x10]), "");
         assert!(ann.interval.expect("a time") <= Duration::from_secs(1));
         pass(&mut ann, 1);
-        let (told, end) = ann.tell_last(&[]);
+        let (told, end) = ann.send_last(&[]);
         assert!(matches!(end, End::Refused(_)), "{end:?}");
         assert_eq!(told, "");
     }
@@ -978,10 +978,10 @@ mod tests {
             assert!(interval > Duration::from_secs(14), "{interval:?}");
             pass(&mut ann, 14);
             assert!(ann.arrive(Arrival::Silence).is_none());
-            assert_eq!(ann.tell(&PINGREQ), "PINGRESP");
+            assert_eq!(ann.send(&PINGREQ), "PINGRESP");
             pass(&mut ann, 14);
             // A packet that is not whole does not count.
-            assert_eq!(ann.tell(&PINGREQ[..1]), "");
+            assert_eq!(ann.send(&PINGREQ[..1]), "");
             pass(&mut ann, 1);
             let end = ann.arrive(Arrival::Silence).expect("it ends");
             assert!(matches!(end, End::Refused(_)), "{end:?}");
@@ -995,7 +995,7 @@ mod tests {
         let mut connection = broker.connection();
         let mut ann = connection.connected(&Hello::new(Version::V5).encode());
         pass(&mut ann, 100_000);
-        assert_eq!(ann.tell(&PINGREQ), "PINGRESP");
+        assert_eq!(ann.send(&PINGREQ), "PINGRESP");
         assert_eq!(ann.interval, Some(Duration::ZERO));
     }
 
@@ -1005,7 +1005,7 @@ mod tests {
             let broker = BrokerInMemory::new();
             let mut connection = broker.connection();
             let mut ann = connection.connected(&Hello::new(version).encode());
-            ann.tell(&subscribe(version, 1, &[("a", 0)]));
+            ann.send(&subscribe(version, 1, &[("a", 0)]));
             let batch = [
                 publish(version, 1, 1, "a", "1"),
                 PINGREQ.to_vec(),
@@ -1013,7 +1013,7 @@ mod tests {
                 publish(version, 0, 0, "a", "3"),
             ];
             assert_eq!(
-                ann.tell(&batch.concat()),
+                ann.send(&batch.concat()),
                 "PUBLISH q0 a 1; PUBLISH q0 a 2; PUBLISH q0 a 3; PUBACK 1; PINGRESP; PUBREC 2"
             );
             // What came before a SUBSCRIBE or an UNSUBSCRIBE is done before it.
@@ -1030,7 +1030,7 @@ mod tests {
                 Version::V5 => "UNSUBACK 7 00",
             };
             let none = if version == Version::V5 { " 10" } else { "" };
-            let told = ann.tell(&batch.concat());
+            let told = ann.send(&batch.concat());
             assert_eq!(
                 told,
                 format!(
@@ -1046,12 +1046,12 @@ mod tests {
         let broker = BrokerInMemory::new();
         let mut connection = broker.connection();
         let mut ann = connection.connected(&Hello::new(Version::V3).encode());
-        ann.tell(&subscribe(Version::V3, 1, &[("a", 0)]));
+        ann.send(&subscribe(Version::V3, 1, &[("a", 0)]));
         let enough = ANSWER_BYTES / reply::PINGRESP.len() + 1;
         let mut batch = PINGREQ.repeat(enough);
         batch.extend(publish(Version::V3, 0, 0, "a", "hi"));
         batch.extend(PINGREQ);
-        let told = ann.tell(&batch);
+        let told = ann.send(&batch);
         let told: Vec<&str> = told.split("; ").collect();
         assert_eq!(told.len(), enough + 2);
         assert_eq!(
@@ -1067,7 +1067,7 @@ mod tests {
         let mut connection = broker.connection();
         let mut ann = connection.connected(&Hello::new(Version::V5).encode());
         let batch = [publish(Version::V5, 1, 1, "a", "hi"), vec![0xc1, 0]].concat();
-        let (told, _) = ann.tell_last(&batch);
+        let (told, _) = ann.send_last(&batch);
         assert_eq!(told, "PUBACK 1; DISCONNECT 81 why");
         assert_eq!(messages.taken(), "MESSAGE a hi\n");
     }
@@ -1078,12 +1078,12 @@ mod tests {
             let broker = BrokerInMemory::new();
             let mut connection = broker.connection();
             let mut ann = connection.connected(&Hello::new(version).encode());
-            ann.tell(&subscribe(version, 1, &[("a", 1)]));
-            let told = ann.tell(&publish(version, 1, 7, "a", "hi"));
+            ann.send(&subscribe(version, 1, &[("a", 1)]));
+            let told = ann.send(&publish(version, 1, 7, "a", "hi"));
             assert_eq!(told, "PUBLISH q1 #1 a hi; PUBACK 7");
-            assert_eq!(ann.tell(&ack(kind::PUBACK, 1, 0)), "");
+            assert_eq!(ann.send(&ack(kind::PUBACK, 1, 0)), "");
             // Now it is unknown, which is no error.
-            assert_eq!(ann.tell(&ack(kind::PUBACK, 1, 0)), "");
+            assert_eq!(ann.send(&ack(kind::PUBACK, 1, 0)), "");
         }
     }
 
@@ -1093,14 +1093,14 @@ mod tests {
             let broker = BrokerInMemory::new();
             let mut connection = broker.connection();
             let mut ann = connection.connected(&Hello::new(version).encode());
-            ann.tell(&subscribe(version, 1, &[("a", 2)]));
-            let told = ann.tell(&publish(version, 2, 7, "a", "hi"));
+            ann.send(&subscribe(version, 1, &[("a", 2)]));
+            let told = ann.send(&publish(version, 2, 7, "a", "hi"));
             assert_eq!(told, "PUBLISH q2 #1 a hi; PUBREC 7");
             for _ in 0..2 {
-                assert_eq!(ann.tell(&ack(kind::PUBREC, 1, 0)), "PUBREL 1");
+                assert_eq!(ann.send(&ack(kind::PUBREC, 1, 0)), "PUBREL 1");
             }
-            assert_eq!(ann.tell(&ack(kind::PUBCOMP, 1, 0)), "");
-            assert_eq!(ann.tell(&ack(kind::PUBCOMP, 1, 0)), "");
+            assert_eq!(ann.send(&ack(kind::PUBCOMP, 1, 0)), "");
+            assert_eq!(ann.send(&ack(kind::PUBCOMP, 1, 0)), "");
         }
     }
 
@@ -1109,10 +1109,10 @@ mod tests {
         let broker = BrokerInMemory::new();
         let mut connection = broker.connection();
         let mut ann = connection.connected(&Hello::new(Version::V5).encode());
-        ann.tell(&subscribe(Version::V5, 1, &[("a", 2)]));
-        ann.tell(&publish(Version::V5, 2, 7, "a", "hi"));
-        assert_eq!(ann.tell(&ack(kind::PUBREC, 1, 0x97)), "");
-        assert_eq!(ann.tell(&ack(kind::PUBREC, 1, 0)), "PUBREL 1 92");
+        ann.send(&subscribe(Version::V5, 1, &[("a", 2)]));
+        ann.send(&publish(Version::V5, 2, 7, "a", "hi"));
+        assert_eq!(ann.send(&ack(kind::PUBREC, 1, 0x97)), "");
+        assert_eq!(ann.send(&ack(kind::PUBREC, 1, 0)), "PUBREL 1 92");
     }
 
     #[test]
@@ -1121,18 +1121,18 @@ mod tests {
             let broker = BrokerInMemory::new();
             let mut connection = broker.connection();
             let mut ann = connection.connected(&Hello::new(version).encode());
-            assert_eq!(ann.tell(&ack(kind::PUBACK, 9, 0)), "");
-            assert_eq!(ann.tell(&ack(kind::PUBCOMP, 9, 0)), "");
-            let told = ann.tell(&ack(kind::PUBREC, 9, 0));
+            assert_eq!(ann.send(&ack(kind::PUBACK, 9, 0)), "");
+            assert_eq!(ann.send(&ack(kind::PUBCOMP, 9, 0)), "");
+            let told = ann.send(&ack(kind::PUBREC, 9, 0));
             assert_eq!(told, format!("PUBREL 9{code}"));
-            let told = ann.tell(&ack(kind::PUBREL, 9, 0));
+            let told = ann.send(&ack(kind::PUBREL, 9, 0));
             assert_eq!(told, format!("PUBCOMP 9{code}"));
         }
         let broker = BrokerInMemory::new();
         let mut connection = broker.connection();
         let mut ann = connection.connected(&Hello::new(Version::V5).encode());
         // What the client refuses needs no release.
-        assert_eq!(ann.tell(&ack(kind::PUBREC, 9, 0x80)), "");
+        assert_eq!(ann.send(&ack(kind::PUBREC, 9, 0x80)), "");
     }
 
     #[test]
@@ -1145,9 +1145,9 @@ mod tests {
                 let broker = BrokerInMemory::new();
                 let mut connection = broker.connection();
                 let mut ann = connection.connected(&Hello::new(version).encode());
-                ann.tell(&subscribe(version, 1, &[("a", qos)]));
-                ann.tell(&publish(version, qos, 7, "a", "hi"));
-                let (told, end) = ann.tell_last(&ack(kind, 1, 0));
+                ann.send(&subscribe(version, 1, &[("a", qos)]));
+                ann.send(&publish(version, qos, 7, "a", "hi"));
+                let (told, end) = ann.send_last(&ack(kind, 1, 0));
                 assert!(matches!(end, End::Refused(_)), "{end:?}");
                 assert_eq!(told, disconnect(version, "82"));
             }
@@ -1164,14 +1164,14 @@ mod tests {
         };
         let mut connection = broker.connection();
         let mut ann = connection.connected(&hello.encode());
-        ann.tell(&subscribe(Version::V5, 1, &[("a", 1)]));
+        ann.send(&subscribe(Version::V5, 1, &[("a", 1)]));
         let batch = [
             publish(Version::V5, 1, 7, "a", "1"),
             publish(Version::V5, 1, 8, "a", "2"),
         ];
-        let told = ann.tell(&batch.concat());
+        let told = ann.send(&batch.concat());
         assert_eq!(told, "PUBLISH q1 #1 a 1; PUBACK 7; PUBACK 8");
-        let told = ann.tell(&ack(kind::PUBACK, 1, 0));
+        let told = ann.send(&ack(kind::PUBACK, 1, 0));
         assert_eq!(told, "PUBLISH q1 #2 a 2");
     }
 
@@ -1191,7 +1191,7 @@ mod tests {
                 packet(0xe0, &[]),
                 PINGREQ.to_vec(),
             ];
-            let (told, end) = ann.tell_last(&batch.concat());
+            let (told, end) = ann.send_last(&batch.concat());
             assert!(matches!(end, End::SaidBye), "{end:?}");
             assert_eq!(told, "PUBACK 1");
             assert!(connection.client.session().take_will().is_none());
@@ -1213,7 +1213,7 @@ mod tests {
         for last in [&with_will[..], &[0xc1, 0]] {
             let mut connection = broker.connection();
             let mut ann = connection.connected(&hello.encode());
-            let (_, end) = ann.tell_last(last);
+            let (_, end) = ann.send_last(last);
             assert_eq!(matches!(end, End::Left), last == with_will, "{end:?}");
             connection.close(&end);
             assert_eq!(messages.taken(), "MESSAGE gone will\n");
@@ -1234,7 +1234,7 @@ mod tests {
             let broker = BrokerInMemory::with(limits.clone());
             let mut connection = broker.connection();
             let mut ann = connection.connected(&Hello::lasting(Version::V5).encode());
-            let (told, end) = ann.tell_last(&seconds(asked));
+            let (told, end) = ann.send_last(&seconds(asked));
             assert_eq!(told, "");
             assert!(matches!(end, End::SaidBye), "{end:?}");
             let session = connection.client.record().own_session().clone();
@@ -1253,7 +1253,7 @@ mod tests {
         let broker = BrokerInMemory::new();
         let mut connection = broker.connection();
         let mut ann = connection.connected(&Hello::new(Version::V5).encode());
-        let (told, end) = ann.tell_last(&seconds(7));
+        let (told, end) = ann.send_last(&seconds(7));
         assert_eq!(told, "DISCONNECT 82 why");
         assert!(matches!(end, End::Refused(_)), "{end:?}");
         assert!(!connection.client.session().outlasts_connection());
@@ -1262,7 +1262,7 @@ mod tests {
             client_id: "bob",
             ..Hello::new(Version::V5)
         };
-        let (told, end) = connection.connected(&other.encode()).tell_last(&seconds(0));
+        let (told, end) = connection.connected(&other.encode()).send_last(&seconds(0));
         assert_eq!((&*told, matches!(end, End::SaidBye)), ("", true));
     }
 
@@ -1275,7 +1275,7 @@ mod tests {
             for (told, heard) in [("PUBREC 7", "MESSAGE a hi\n"), ("PUBREC 7", "")] {
                 let mut connection = broker.connection();
                 let mut ann = connection.connected(&hello);
-                assert_eq!(ann.tell(&publish(version, 2, 7, "a", "hi")), told);
+                assert_eq!(ann.send(&publish(version, 2, 7, "a", "hi")), told);
                 ann.leave();
                 connection.close(&End::Left);
                 assert_eq!(messages.taken(), heard);
@@ -1295,15 +1295,15 @@ mod tests {
             let mut ann = connection.connected(&Hello::new(version).encode());
             let head = publish(version, 0, 0, "a", "").len();
             let of = |bytes: usize| publish(version, 0, 0, "a", &"x".repeat(bytes - head));
-            assert_eq!(ann.tell(&of(100)), "");
+            assert_eq!(ann.send(&of(100)), "");
             // A lower limit holds for those alone who were not told.
             broker.engine.replace_limits(Limits {
                 line_bytes: 99,
                 ..limits
             });
             let long = if version == Version::V5 { 101 } else { 100 };
-            assert_eq!(ann.tell(&of(long - 1)), "");
-            let (told, end) = ann.tell_last(&of(long));
+            assert_eq!(ann.send(&of(long - 1)), "");
+            let (told, end) = ann.send_last(&of(long));
             assert!(matches!(end, End::Refused(_)), "{end:?}");
             assert_eq!(told, disconnect(version, "95"));
         }
@@ -1315,7 +1315,7 @@ mod tests {
         let broker = BrokerInMemory::new();
         let mut connection = broker.connection();
         let mut ann = connection.connected(&Hello::new(Version::V3).encode());
-        assert_eq!(ann.tell(&[0xc0, 0x80, 0]), "PINGRESP");
+        assert_eq!(ann.send(&[0xc0, 0x80, 0]), "PINGRESP");
     }
 
     #[test]
@@ -1377,8 +1377,8 @@ mod tests {
             };
             let mut connection = broker.connection();
             let mut ann = connection.connected(&hello.encode());
-            assert_eq!(ann.tell(&publish_nowhere), told[0]);
-            assert_eq!(ann.tell_last(&malformed).0, told[1]);
+            assert_eq!(ann.send(&publish_nowhere), told[0]);
+            assert_eq!(ann.send_last(&malformed).0, told[1]);
             assert!(connection.client.is_ending());
         }
     }

@@ -301,7 +301,7 @@ mod tests {
     fn told(broker: &BrokerInMemory, version: Version, packets: &[Vec<u8>]) -> String {
         let mut connection = broker.connection();
         let mut ann = connection.connected(&Hello::new(version).encode());
-        let (told, end) = ann.tell_all([&packets.concat()[..]]);
+        let (told, end) = ann.send_all([&packets.concat()[..]]);
         ann.leave();
         match end {
             None => {
@@ -360,18 +360,18 @@ mod tests {
             let message = publish(version, 2, 7, "a", "hi");
             // DUP.
             let again = publish_with(version, 0x0c, 7, "a", &[], "hi");
-            assert_eq!(ann.tell(&message), "PUBREC 7");
-            assert_eq!(ann.tell(&again), "PUBREC 7");
+            assert_eq!(ann.send(&message), "PUBREC 7");
+            assert_eq!(ann.send(&again), "PUBREC 7");
             assert_eq!(messages.taken(), "MESSAGE a hi\n");
             // Another identifier is another message, also with the same bytes.
-            assert_eq!(ann.tell(&publish(version, 2, 8, "a", "hi")), "PUBREC 8");
+            assert_eq!(ann.send(&publish(version, 2, 8, "a", "hi")), "PUBREC 8");
             assert_eq!(messages.taken(), "MESSAGE a hi\n");
-            assert_eq!(ann.tell(&ack(kind::PUBREL, 7, 0)), "PUBCOMP 7");
-            assert_eq!(ann.tell(&message), "PUBREC 7");
+            assert_eq!(ann.send(&ack(kind::PUBREL, 7, 0)), "PUBCOMP 7");
+            assert_eq!(ann.send(&message), "PUBREC 7");
             assert_eq!(messages.taken(), "MESSAGE a hi\n");
             // At QoS 1 each is a message.
             for _ in 0..2 {
-                assert_eq!(ann.tell(&publish(version, 1, 7, "a", "ho")), "PUBACK 7");
+                assert_eq!(ann.send(&publish(version, 1, 7, "a", "ho")), "PUBACK 7");
                 assert_eq!(messages.taken(), "MESSAGE a ho\n");
             }
         }
@@ -385,16 +385,16 @@ mod tests {
         let mut ann = connection.connected(&Hello::new(Version::V5).encode());
         let message = |id| publish(Version::V5, 2, id, "a", "");
         let all: Vec<u8> = (1..=RECEIVE_MAXIMUM).flat_map(message).collect();
-        assert_eq!(ann.tell(&all).matches("PUBREC").count(), 1024);
-        assert_eq!(ann.tell(&message(1024)), "PUBREC 1024", "that is known");
+        assert_eq!(ann.send(&all).matches("PUBREC").count(), 1024);
+        assert_eq!(ann.send(&message(1024)), "PUBREC 1024", "that is known");
         // Those at QoS 1 are acknowledged at once.
         assert_eq!(
-            ann.tell(&publish(Version::V5, 1, 1025, "a", "")),
+            ann.send(&publish(Version::V5, 1, 1025, "a", "")),
             "PUBACK 1025"
         );
-        assert_eq!(ann.tell(&ack(kind::PUBREL, 9, 0)), "PUBCOMP 9");
-        assert_eq!(ann.tell(&message(1025)), "PUBREC 1025");
-        let (told, end) = ann.tell_last(&message(1026));
+        assert_eq!(ann.send(&ack(kind::PUBREL, 9, 0)), "PUBCOMP 9");
+        assert_eq!(ann.send(&message(1025)), "PUBREC 1025");
+        let (told, end) = ann.send_last(&message(1026));
         assert_eq!(told, "DISCONNECT 93 why");
         assert!(matches!(end, End::Refused(_)), "{end:?}");
     }
@@ -505,8 +505,8 @@ mod tests {
         // In the order of the packets: the client itself gets its answer before the acknowledgement.
         let mut connection = broker.connection();
         let mut ann = connection.connected(&Hello::new(Version::V5).encode());
-        ann.tell(&subscribe(Version::V5, 1, &[("answers", 0)]));
-        let told = ann.tell(&ask(1, response_topic));
+        ann.send(&subscribe(Version::V5, 1, &[("answers", 0)]));
+        let told = ann.send(&ask(1, response_topic));
         let (answer, puback) = told.rsplit_once("; ").expect("two packets");
         assert!(answer.starts_with("PUBLISH q0 answers {"), "{answer}");
         assert_eq!(puback, "PUBACK 7");

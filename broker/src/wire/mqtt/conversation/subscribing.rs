@@ -28,12 +28,12 @@ impl MqttConversation<'_, '_> {
         self.check_answer(entries.len())?;
         let mut codes = Vec::with_capacity(entries.len());
         // Filters whose retained messages are wanted.
-        let mut greeted = Vec::new();
+        let mut with_retained = Vec::new();
         for entry in entries {
             let name = message::name_on_line(entry.topic_filter());
             codes.push(match Filter::parse(&*name) {
                 Err(_) => byte(MqttError::TopicFilterInvalid),
-                Ok(filter) => self.add_filter(filter, identifier, entry, &mut greeted),
+                Ok(filter) => self.add_filter(filter, identifier, entry, &mut with_retained),
             });
         }
         let refused = codes.iter().filter(|&&code| code >= 0x80).count();
@@ -43,7 +43,7 @@ impl MqttConversation<'_, '_> {
         let mut suback = Vec::new();
         reply::suback(&mut suback, self.version, id, &codes);
         self.client.answer(&suback);
-        for name in greeted {
+        for name in with_retained {
             if let Ok(filter) = Filter::parse(&*name) {
                 self.client.send_retained(filter);
             }
@@ -88,7 +88,7 @@ impl MqttConversation<'_, '_> {
         filter: Filter<'_>,
         identifier: Option<u32>,
         entry: &SubEntry,
-        greeted: &mut Vec<Box<str>>,
+        with_retained: &mut Vec<Box<str>>,
     ) -> u8 {
         let options = entry.sub_opts();
         let qos = options.qos() as u8;
@@ -101,7 +101,7 @@ impl MqttConversation<'_, '_> {
         let Ok(known) = self.client.subscribe_with(filter, wanted) else {
             return byte(MqttError::QuotaExceeded);
         };
-        let greets = match options.rh() {
+        let sends_retained = match options.rh() {
             // Also for a filter that was there: [MQTT-3.8.4-3] of 3.1.1, [MQTT-3.3.1-9] [MQTT-3.8.4-4] of 5.0.
             RetainHandling::SendRetained => true,
             // [MQTT-3.3.1-10] of 5.0.
@@ -109,8 +109,8 @@ impl MqttConversation<'_, '_> {
             // [MQTT-3.3.1-11] of 5.0.
             RetainHandling::DoNotSendRetained => false,
         };
-        if greets && filter.group().is_none() {
-            greeted.push(filter.as_str().into());
+        if sends_retained && filter.group().is_none() {
+            with_retained.push(filter.as_str().into());
         }
         qos
     }
@@ -173,7 +173,7 @@ mod tests {
                 (&long, 1),
                 ("$share/g/c", 1),
             ];
-            let told = ann.tell(&subscribe(version, 7, &filters));
+            let told = ann.send(&subscribe(version, 7, &filters));
             let expected = format!("SUBACK 7 00 01 02 {refused} {refused} 01");
             assert_eq!(told, expected);
             ann.leave();
@@ -189,12 +189,12 @@ mod tests {
             let broker = BrokerInMemory::new();
             let mut connection = broker.connection();
             let mut ann = connection.connected(&hello(version));
-            ann.tell(&subscribe(version, 1, &[("a", 1)]));
-            let told = ann.tell(&publish(version, 2, 7, "a", "hi"));
+            ann.send(&subscribe(version, 1, &[("a", 1)]));
+            let told = ann.send(&publish(version, 2, 7, "a", "hi"));
             assert_eq!(told, "PUBLISH q1 #1 a hi; PUBREC 7");
             // A later SUBSCRIBE takes the place of the earlier.
-            assert_eq!(ann.tell(&subscribe(version, 2, &[("a", 0)])), "SUBACK 2 00");
-            let told = ann.tell(&publish(version, 1, 8, "a", "hi"));
+            assert_eq!(ann.send(&subscribe(version, 2, &[("a", 0)])), "SUBACK 2 00");
+            let told = ann.send(&publish(version, 1, 8, "a", "hi"));
             assert_eq!(told, "PUBLISH q0 a hi; PUBACK 8");
         }
     }
@@ -208,7 +208,7 @@ mod tests {
             });
             let mut connection = broker.connection();
             let mut ann = connection.connected(&hello(version));
-            let told = ann.tell(&subscribe(version, 7, &[("a", 0), ("b", 0), ("a", 1)]));
+            let told = ann.send(&subscribe(version, 7, &[("a", 0), ("b", 0), ("a", 1)]));
             assert_eq!(told, format!("SUBACK 7 00 {refused} 01"));
         }
     }
@@ -230,7 +230,7 @@ mod tests {
                 ] {
                     let mut connection = broker.connection();
                     let mut ann = connection.connected(&hello(version));
-                    let (told, end) = ann.tell_all([&packet[..]]);
+                    let (told, end) = ann.send_all([&packet[..]]);
                     let expected = match version {
                         Version::V3 if refused => answer,
                         Version::V3 => "",
@@ -253,7 +253,7 @@ mod tests {
         let mut connection = broker.connection();
         let mut ann = connection.connected(&hello(Version::V5));
         let retained = |topic| publish_with(Version::V5, 3, 7, topic, &[], "kept");
-        ann.tell(&[retained("a"), retained("b"), retained("c/d")].concat());
+        ann.send(&[retained("a"), retained("b"), retained("c/d")].concat());
         for (filters, expected) in [
             // New filters.
             (&[("a", NEVER)][..], "SUBACK 7 00"),
@@ -274,7 +274,7 @@ mod tests {
                  PUBLISH q0 retain c/d kept",
             ),
         ] {
-            let told = ann.tell(&subscribe(Version::V5, 7, filters));
+            let told = ann.send(&subscribe(Version::V5, 7, filters));
             assert_eq!(told, expected, "{filters:?}");
         }
     }
@@ -284,9 +284,9 @@ mod tests {
         let broker = BrokerInMemory::new();
         let mut connection = broker.connection();
         let mut ann = connection.connected(&hello(Version::V3));
-        ann.tell(&publish_with(Version::V3, 1, 0, "a", &[], "kept"));
+        ann.send(&publish_with(Version::V3, 1, 0, "a", &[], "kept"));
         for _ in 0..2 {
-            let told = ann.tell(&subscribe(Version::V3, 7, &[("a", 0)]));
+            let told = ann.send(&subscribe(Version::V3, 7, &[("a", 0)]));
             assert_eq!(told, "SUBACK 7 00; PUBLISH q0 retain a kept");
         }
     }
@@ -301,11 +301,11 @@ mod tests {
             ("plain", 0),
             ("as/published", RETAIN_AS_PUBLISHED),
         ];
-        ann.tell(&subscribe(Version::V5, 1, &filters));
+        ann.send(&subscribe(Version::V5, 1, &filters));
         let retained = |topic| publish_with(Version::V5, 1, 0, topic, &[], "hi");
-        assert_eq!(ann.tell(&publish(Version::V5, 0, 0, "mine", "hi")), "");
-        assert_eq!(ann.tell(&retained("plain")), "PUBLISH q0 plain hi");
-        let told = ann.tell(&retained("as/published"));
+        assert_eq!(ann.send(&publish(Version::V5, 0, 0, "mine", "hi")), "");
+        assert_eq!(ann.send(&retained("plain")), "PUBLISH q0 plain hi");
+        let told = ann.send(&retained("as/published"));
         assert_eq!(told, "PUBLISH q0 retain as/published hi");
         // Another client's message is not the client's own.
         let mut other = broker.connection();
@@ -314,7 +314,7 @@ mod tests {
             ..Hello::new(Version::V5)
         };
         let mut bob = other.connected(&bob.encode());
-        bob.tell(&publish(Version::V5, 0, 0, "mine", "ho"));
+        bob.send(&publish(Version::V5, 0, 0, "mine", "ho"));
         assert_eq!(ann.told(), "PUBLISH q0 mine ho");
     }
 
@@ -324,14 +324,14 @@ mod tests {
         let mut connection = broker.connection();
         let mut ann = connection.connected(&hello(Version::V5));
         let body = [&[0, 1, 2, 0x0b, 5][..], &text("a"), &[0]].concat();
-        assert_eq!(ann.tell(&packet(0x82, &body)), "SUBACK 1 00");
+        assert_eq!(ann.send(&packet(0x82, &body)), "SUBACK 1 00");
         let mut other = broker.connection();
         let bob = Hello {
             client_id: "bob",
             ..Hello::new(Version::V5)
         };
         let mut bob = other.connected(&bob.encode());
-        bob.tell(&publish(Version::V5, 0, 0, "a", "hi"));
+        bob.send(&publish(Version::V5, 0, 0, "a", "hi"));
         let sent = publish_with(Version::V5, 0, 0, "a", &[0x0b, 5], "hi");
         assert_eq!(ann.told_bytes(), sent);
     }
@@ -345,14 +345,14 @@ mod tests {
             let broker = BrokerInMemory::new();
             let mut connection = broker.connection();
             let mut ann = connection.connected(&hello(version));
-            ann.tell(&subscribe(version, 7, &[("a", 0), ("b", 0)]));
-            let told = ann.tell(&unsubscribe(version, 8, &["a", "none", "a\nb", "a"]));
+            ann.send(&subscribe(version, 7, &[("a", 0), ("b", 0)]));
+            let told = ann.send(&unsubscribe(version, 8, &["a", "none", "a\nb", "a"]));
             assert_eq!(told, expected);
             let batch = [
                 publish(version, 0, 0, "a", "hi"),
                 publish(version, 0, 0, "b", "hi"),
             ];
-            assert_eq!(ann.tell(&batch.concat()), "PUBLISH q0 b hi");
+            assert_eq!(ann.send(&batch.concat()), "PUBLISH q0 b hi");
         }
     }
 
@@ -369,7 +369,7 @@ mod tests {
         let names = vec!["a"; 33];
         let mut connection = broker.connection();
         let mut ann = connection.connected(&hello.encode());
-        let told = ann.tell(&subscribe(Version::V5, 7, &most));
+        let told = ann.send(&subscribe(Version::V5, 7, &most));
         assert_eq!(told, format!("SUBACK 7{}", " 00".repeat(32)));
         ann.leave();
         connection.close(&End::Left);
@@ -378,7 +378,7 @@ mod tests {
             unsubscribe(Version::V5, 7, &names),
         ] {
             let mut connection = broker.connection();
-            let (told, end) = connection.connected(&hello.encode()).tell_last(&packet);
+            let (told, end) = connection.connected(&hello.encode()).send_last(&packet);
             assert_eq!(told, "DISCONNECT 95");
             assert!(matches!(end, End::Refused(_)), "{end:?}");
             assert!(!connection.client.has_subscriptions());
