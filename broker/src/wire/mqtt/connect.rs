@@ -1,5 +1,5 @@
-//! CONNECT: the client is identified, its limits and its will are noted, its session is opened and
-//! attached to the connection, and CONNACK says so. Or CONNACK says why not.
+//! CONNECT: identifies the client, notes its limits and its will, opens its session and attaches it to the
+//! connection. CONNACK says so, or why not.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -20,27 +20,27 @@ use crate::engine::session::{Expiry, Will};
 /// Messages at QoS 1 and 2 that a client may have sent before they are acknowledged.
 pub(super) const RECEIVE_MAXIMUM: u16 = 1024;
 
-/// Topics that a client may stand a number for.
+/// The highest topic alias that a client may use.
 pub(super) const ALIASES: u16 = 256;
 
-/// The longest client identifier: it stands in the log. Up to here any UTF-8 is allowed, which is more
-/// than [MQTT-3.1.3-5] asks for.
+/// The longest client identifier, because the log has it. Up to this length any UTF-8 is allowed, which is
+/// more than [MQTT-3.1.3-5] asks for.
 const CLIENT_ID_BYTES: usize = 1024;
 
-/// An interval that does not end.
+/// The session expiry interval of a session that does not expire.
 const NEVER_EXPIRES: u32 = u32::MAX;
 
-/// What the conversation goes on with.
+/// What the conversation needs to know of a CONNECT that is accepted.
 pub(super) struct Accepted {
     pub(super) version: Version,
-    /// Without a packet for this long the client is gone; zero for never.
+    /// The connection is closed after this time without a packet; zero for never.
     pub(super) keep_alive: Duration,
     pub(super) reply_limits: ReplyLimits,
-    /// As the client asked for, before any limit.
+    /// The session expiry interval that the client asked for, before any limit.
     pub(super) expiry: u32,
 }
 
-/// Why there is no conversation, and what the client is told.
+/// Why a CONNECT is rejected, and the answer to it.
 pub(super) struct Rejected {
     pub(super) why: Fault,
     pub(super) answer: Vec<u8>,
@@ -56,7 +56,7 @@ impl Rejected {
         let answer = match (version, code) {
             (Version::V5, _) => reply_limits.fitting(reply::refuse_5(&why, reply_limits)),
             (Version::V3, Some(code)) => reply::refuse_3(code),
-            // 3.1.1 has no code for this: it is just closed.
+            // 3.1.1 has no code for this: the connection is closed without an answer.
             (Version::V3, None) => Vec::new(),
         };
         Self { why, answer }
@@ -84,14 +84,14 @@ impl Rejected {
     }
 }
 
-/// What a client is called.
+/// The identifier of a client.
 struct Identity {
     client_id: String,
-    /// The broker has chosen it, because the client has not.
+    /// The broker has chosen it, because the client gave none.
     is_assigned: bool,
 }
 
-/// What the two sides have agreed on.
+/// What CONNECT asks for, and what of it is granted.
 struct Terms {
     limits: ClientLimits,
     reply_limits: ReplyLimits,
@@ -100,7 +100,7 @@ struct Terms {
     granted_expiry: u32,
 }
 
-/// Why a CONNECT is not accepted; the second is for 3.1.1, which has no more to say.
+/// Why a CONNECT is refused, and the return code of 3.1.1 if it has one for that.
 type Refusal = (Fault, Option<ConnectReturnCode>);
 
 /// Handles CONNECT.
@@ -130,7 +130,7 @@ pub(super) fn accept(
     })
 }
 
-/// Who connects.
+/// The identifier of the client. An authentication method is refused, because this broker has none.
 fn identify(client: &Client<'_>, connect: &Connect) -> Result<Identity, Refusal> {
     connect.check_authentication().map_err(|why| (why, None))?;
     // Answered by code 0x02, then closed [MQTT-3.1.3-9] of 3.1.1.
@@ -158,7 +158,7 @@ fn identify(client: &Client<'_>, connect: &Connect) -> Result<Identity, Refusal>
     }
 }
 
-/// What the client takes, and how long its session lasts.
+/// What the client takes, and how long its session is kept.
 fn negotiate(connect: &Connect, limits: &Limits) -> Terms {
     let packet_bytes = connect.number(PropertyId::MaximumPacketSize);
     let asked_expiry = match (connect.version, connect.clean) {
@@ -205,8 +205,8 @@ fn welcome<'a>(
     }
 }
 
-/// No packet may be longer than the client takes [MQTT-3.1.2-24]. Checked before there is a session, for
-/// afterwards there would be no way to say it.
+/// No packet may be longer than the client takes [MQTT-3.1.2-24]. Checked before the session is opened, because
+/// a refusal must leave an earlier session as it is.
 fn check_welcome(welcome: &[u8], terms: &Terms) -> Result<(), Refusal> {
     if welcome.len() <= terms.reply_limits.most as usize {
         return Ok(());
@@ -215,7 +215,7 @@ fn check_welcome(welcome: &[u8], terms: &Terms) -> Result<(), Refusal> {
     Err((Fault::new(MqttError::PacketTooLarge, why), None))
 }
 
-/// The message that is published if the client is cut off.
+/// The will of the client, if it can be published.
 fn new_will(client: &Client<'_>, will: &WillPacket) -> Result<Will, Refusal> {
     let name = message::name_on_line(&will.topic);
     let invalid = |why: String| (Fault::new(MqttError::TopicNameInvalid, why), None);
@@ -250,7 +250,7 @@ fn new_will(client: &Client<'_>, will: &WillPacket) -> Result<Will, Refusal> {
 }
 
 /// Opens the session of this client, a new one if it is to be `clean` [MQTT-3.1.4-3] of 3.1.1,
-/// [MQTT-3.1.4-4] of 5.0. Returns whether it is an earlier one.
+/// [MQTT-3.1.4-4] of 5.0. Returns whether an earlier session is resumed.
 fn open_session(
     client: &mut Client<'_>,
     identity: &Identity,
@@ -261,7 +261,7 @@ fn open_session(
     let expiry = expiry(terms.granted_expiry);
     let opened = client.open_session(&identity.client_id, clean, expiry, will);
     if opened.is_ok()
-        // Lists of clients name it so, if that can be shown.
+        // Lists of clients show the identifier if it is a valid name.
         && let Ok(name) = Name::parse(identity.client_id.as_bytes())
     {
         client.set_name(name.as_str());
@@ -292,13 +292,13 @@ fn attach(
     client.attach_session(encoders.of(version), Box::new(writer), &welcome);
 }
 
-/// How long a session is kept for a client that asked for this many seconds.
+/// The session expiry interval that is granted to a client that asks for this one, in seconds.
 pub(super) fn granted(asked: u32, limits: &Limits) -> u32 {
     let most = u32::try_from(limits.session_expiry.as_secs()).unwrap_or(NEVER_EXPIRES);
     asked.min(most)
 }
 
-/// The same as the engine has it.
+/// A session expiry interval as the engine has it.
 pub(super) fn expiry(seconds: u32) -> Expiry {
     match seconds {
         0 => Expiry::AtOnce,
@@ -323,7 +323,7 @@ fn note_password(client: &Client<'_>, connect: &Connect) {
     }
 }
 
-/// An identifier that no other client has or can guess.
+/// A client identifier that no other client has or can guess.
 fn unique(connection: u64) -> String {
     let random = RandomState::new().build_hasher().finish();
     format!("dallal-{connection}-{random:016x}")
@@ -394,7 +394,7 @@ mod tests {
         accepted
     }
 
-    /// What a client is told that is let in.
+    /// What an accepted client is told.
     #[track_caller]
     fn accepted(connection: &mut TestConnection<'_>, connect: &Connect) -> Vec<u8> {
         if let Err(Rejected { why, .. }) = try_accept(connection, connect) {
@@ -403,7 +403,7 @@ mod tests {
         connection.told()
     }
 
-    /// The answer to a client that is not let in.
+    /// The answer to a client that is refused.
     #[track_caller]
     fn refused(broker: &BrokerInMemory, connect: &Connect) -> Vec<u8> {
         let mut connection = broker.connection();
@@ -484,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_clients_name_a_client_by_its_identifier_if_that_can_be_shown() {
+    fn lists_of_clients_show_the_client_identifier_if_it_is_a_valid_name() {
         let broker = BrokerInMemory::new();
         for (id, shown) in [("ann", Some("ann")), ("an\nn", None)] {
             let mut connection = broker.connection();
@@ -507,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn that_passwords_are_not_checked_is_noted_once_some_client_has_one() {
+    fn the_first_client_with_a_user_name_or_a_password_is_noted() {
         let broker = BrokerInMemory::new();
         accepted(&mut broker.connection(), &connect(Version::V3, "ann"));
         assert!(broker.connection().client.is_first_with_password());
@@ -606,7 +606,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_the_conversation_goes_by_what_connect_says() {
+    fn keep_alive_packet_size_and_session_expiry_are_taken_from_connect() {
         let broker = BrokerInMemory::new();
         for (keep_alive, ms) in [(0, 0), (1, 1500), (u16::MAX, 98_302_500)] {
             let connect = Connect {
@@ -649,7 +649,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_takes_no_packet_as_long_as_its_connack_is_refused() {
+    fn a_client_whose_maximum_packet_size_is_below_its_connack_is_refused() {
         let broker = BrokerInMemory::new();
         let taking = |bytes| Connect {
             properties: vec![packet_size(bytes), expiry_interval(100)],

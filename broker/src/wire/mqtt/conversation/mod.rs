@@ -1,7 +1,7 @@
-//! One connection of an MQTT client.
+//! One connection of an MQTT client: bytes in, engine calls and answers out.
 //!
-//! A batch is what one read brought. Its messages are delivered at its end, and only then are its
-//! answers sent, so that an acknowledgement never runs ahead of what it promises.
+//! A batch is the packets of one read. Its messages are delivered at its end, and its answers are sent after
+//! that, so that no acknowledgement is sent before its message is delivered. CONNECT is handled by `connect`.
 
 mod publishing;
 mod subscribing;
@@ -24,13 +24,13 @@ use crate::engine::outbox::delivery::in_flight::{Ack, AckEffect};
 use crate::wire::end::End;
 use crate::wire::source::{Arrival, Source};
 
-/// With more answers than this in hand the batch is ended early.
+/// A batch with more bytes of answers than this is ended early.
 const ANSWER_BYTES: usize = 32 * 1024;
 
-/// So long may a CONNECT take that has begun.
+/// The time for a whole CONNECT, from its first byte.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 
-/// The code for a number that no message has.
+/// The reason code of 5.0 for a packet identifier that no message has.
 const IDENTIFIER_NOT_FOUND: u8 = 0x92;
 
 /// One client's conversation.
@@ -39,7 +39,7 @@ pub(crate) struct MqttConversation<'a, 'b> {
     encoders: Encoders,
     version: Version,
     reply_limits: ReplyLimits,
-    /// The maximum packet size that CONNACK has announced, if it has.
+    /// The maximum packet size that CONNACK announced; zero if it announced none.
     announced: usize,
     keep_alive: Duration,
     /// When the last packet came.
@@ -48,11 +48,11 @@ pub(crate) struct MqttConversation<'a, 'b> {
     expiry: u32,
     /// Answers to be sent after the batch has been delivered.
     answers: Vec<u8>,
-    /// Something has been acknowledged, so that more may be sent.
+    /// The client has acknowledged a message in this batch, so that more may be sent.
     acknowledged: bool,
-    /// What the client has sent at QoS 2 and not released.
+    /// Identifiers of messages that the client has sent at QoS 2 and not released.
     received: HashSet<u16, RandomState>,
-    /// Topics by the number that stands for them; they end with the connection [MQTT-3.3.2-7].
+    /// Topics by their aliases, the first of which is one; they end with the connection [MQTT-3.3.2-7].
     aliases: Vec<Option<Box<str>>>,
 }
 
@@ -74,10 +74,10 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
         }
     }
 
-    /// Serves the client until it leaves, breaks a rule whose breach ends the connection, or is
-    /// silent for too long. `buffer` holds what has been read already.
+    /// Serves the client until it leaves, breaks a rule of the standard or is silent for too long. `buffer` holds
+    /// what has been read already.
     pub(crate) fn read_loop(&mut self, source: &mut impl Source, buffer: &mut ReadBuffer) -> End {
-        // Done once for a connection, and only here is a CONNACK sent [MQTT-3.2.0-2].
+        // Once for each connection: CONNACK is sent nowhere else [MQTT-3.2.0-2].
         let end = match self.wait_for_connect(source, buffer) {
             ControlFlow::Continue(()) => self.serve(source, buffer),
             ControlFlow::Break(end) => end,
@@ -132,8 +132,8 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
                 buffer.consume(header.size());
                 return match accepted {
                     Ok(()) => ControlFlow::Continue(()),
-                    // The connection is closed [MQTT-3.2.2-5] of 3.1.1, [MQTT-3.2.2-7] of 5.0, and what comes
-                    // behind the CONNECT is not handled [MQTT-3.1.4-5] of 3.1.1, [MQTT-3.1.4-6] of 5.0.
+                    // The connection is closed [MQTT-3.2.2-5] of 3.1.1, [MQTT-3.2.2-7] of 5.0, and what follows
+                    // the CONNECT is not handled [MQTT-3.1.4-5] of 3.1.1, [MQTT-3.1.4-6] of 5.0.
                     Err(Rejected { why, answer }) => {
                         if !answer.is_empty() {
                             self.client.farewell(&answer);
@@ -164,13 +164,13 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
         Ok(())
     }
 
-    /// The longest packet taken. A limit that is lowered meanwhile does not hold for a client that has
-    /// been told a higher one: it may send packets of that size [MQTT-3.2.2-15].
+    /// The longest packet that is accepted. A client that CONNACK told a higher limit may send packets of that
+    /// size [MQTT-3.2.2-15], also after the limit was lowered.
     fn packet_bytes(&self) -> usize {
         self.client.limits().line_bytes.max(self.announced)
     }
 
-    /// Waits for more bytes, or for the time when there should have been some.
+    /// Waits for more bytes, at most as long as the keep alive allows.
     fn wait(&mut self, source: &mut impl Source, buffer: &mut ReadBuffer) -> ControlFlow<End> {
         if self.keep_alive.is_zero() {
             source.set_interval(Duration::ZERO);
@@ -216,7 +216,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
         self.received.shrink_to_fit();
     }
 
-    /// Handles all whole packets.
+    /// Handles the whole packets in the buffer as one batch.
     fn handle(&mut self, buffer: &mut ReadBuffer) -> Result<ControlFlow<End>, Fault> {
         self.client.refresh_limits();
         self.client.begin();
@@ -259,7 +259,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Ends the batch before its time: all that was asked so far is done and answered.
+    /// Delivers and answers all of the batch so far.
     fn finish_part(&mut self, buffer: &[u8]) {
         let answers = Answers {
             acknowledged: mem::take(&mut self.acknowledged),
@@ -268,7 +268,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
         self.client.finish_part(buffer, answers);
     }
 
-    /// Ends the conversation as the standard says, after what was asked before.
+    /// Ends the conversation for a fault, once the packets before it are answered.
     #[inline(never)]
     fn refuse(&mut self, buffer: &ReadBuffer, fault: Fault) -> End {
         self.finish_part(buffer.bytes());
@@ -285,13 +285,13 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
                 .reply_limits
                 .fitting(reply::disconnect(&fault, self.reply_limits)),
         };
-        // The connection is closed after it [MQTT-3.14.4-2], also if the client cannot take this packet
+        // The connection is closed after it [MQTT-3.14.4-2], also if it is too long for the client
         // [MQTT-4.13.2-1].
         self.client.farewell(&farewell);
         End::Refused(fault.why)
     }
 
-    /// Handles any other packet.
+    /// Handles a packet other than CONNECT and PUBLISH.
     fn answer(&mut self, buffer: &[u8], packet: Packet) -> Result<ControlFlow<End>, Fault> {
         match packet {
             Packet::Ack { kind, id, failed } => self.acked(kind, id, failed)?,
@@ -315,7 +315,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The client has acknowledged something, or releases it.
+    /// Handles PUBACK, PUBREC, PUBREL and PUBCOMP.
     fn acked(&mut self, kind: u8, id: u16, failed: bool) -> Result<(), Fault> {
         let not_found = match self.version {
             Version::V3 => 0,
@@ -356,6 +356,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
         Ok(())
     }
 
+    /// Handles DISCONNECT.
     #[inline(never)]
     fn disconnect(&mut self, with_will: bool, expiry: Option<u32>) -> Result<End, Fault> {
         if let Some(expiry) = expiry {
@@ -386,7 +387,7 @@ fn byte(code: MqttError) -> u8 {
 pub(super) mod harness {
     //! MQTT clients of a broker without sockets, for unit tests of this wire.
     //!
-    //! Packets of a client go in, and what the client is sent comes out as text, such as
+    //! Packets of a client go in, and what the broker answers comes out as text, such as
     //! `PUBLISH q1 #1 a hello; PUBACK 7`. Codes are hexadecimal, and `why` says that there is a reason string.
 
     use std::cell::Cell;
@@ -416,7 +417,7 @@ pub(super) mod harness {
     /// A broker without sockets.
     pub(in crate::wire::mqtt) struct BrokerInMemory {
         pub(in crate::wire::mqtt) engine: Engine,
-        /// Of the connection that began last.
+        /// The number of the newest connection.
         last_id: Cell<u64>,
     }
 
@@ -464,7 +465,7 @@ pub(super) mod harness {
         }
     }
 
-    /// One connection, as the broker has it.
+    /// One connection, from the side of the broker.
     pub(in crate::wire::mqtt) struct TestConnection<'e> {
         pub(in crate::wire::mqtt) client: Box<Client<'e>>,
         sink: TestSink,
@@ -517,7 +518,7 @@ pub(super) mod harness {
         pub(super) buffer: ReadBuffer,
         sink: TestSink,
         is_connected: bool,
-        /// The silence that was waited for last.
+        /// The interval of silence that was set last.
         pub(super) interval: Option<Duration>,
     }
 
@@ -583,13 +584,13 @@ pub(super) mod harness {
             mem::take(&mut self.sink.0.lock().taken)
         }
 
-        /// The conversation is over; what belongs to the session stays there.
+        /// Ends the conversation: what belongs to the session is given back to it.
         pub(in crate::wire::mqtt) fn leave(mut self) {
             self.conversation.leave();
         }
     }
 
-    /// What arrives, and then the end of the client's side.
+    /// Bytes and other arrivals, and then the end of what the client sends.
     struct Script {
         arrivals: VecDeque<Result<Vec<u8>, Arrival>>,
         /// All has arrived, and more was waited for.
@@ -875,13 +876,13 @@ mod tests {
         assert_eq!(told, disconnect(version, code), "{packet:02x?}");
     }
 
-    /// Time passes in which the client says nothing.
+    /// Makes the last packet of the client older.
     fn pass(conversation: &mut TestConversation<'_, '_>, seconds: u64) {
         conversation.conversation.heard -= Duration::from_secs(seconds);
     }
 
     #[test]
-    fn a_connection_begins_with_connect_or_is_closed_without_a_word() {
+    fn a_connection_begins_with_connect_or_is_closed_without_an_answer() {
         let broker = BrokerInMemory::new();
         let ping_first = [&PINGREQ[..], &Hello::new(Version::V5).encode()].concat();
         for bytes in [
@@ -1176,7 +1177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_goodbye_ends_the_conversation_and_forgets_the_will() {
+    fn a_disconnect_ends_the_conversation_and_forgets_the_will() {
         for version in BOTH {
             let broker = BrokerInMemory::new();
             let messages = broker.subscriber("#");
@@ -1296,7 +1297,7 @@ mod tests {
             let head = publish(version, 0, 0, "a", "").len();
             let of = |bytes: usize| publish(version, 0, 0, "a", &"x".repeat(bytes - head));
             assert_eq!(ann.send(&of(100)), "");
-            // A lower limit holds for those alone who were not told.
+            // 3.1.1 does not announce a limit, so the lower one holds at once.
             broker.engine.replace_limits(Limits {
                 line_bytes: 99,
                 ..limits

@@ -1,4 +1,5 @@
-//! What a client publishes: its way into the batch, and how it is answered.
+//! PUBLISH: the topic is found, the message is added to the batch, and the answer that its QoS asks for is
+//! prepared. When the batch is delivered is decided by the conversation.
 
 use std::borrow::Cow;
 
@@ -59,7 +60,7 @@ impl MqttConversation<'_, '_> {
         self.acknowledge(&publish, copies)
     }
 
-    /// The short way for what nearly every message is.
+    /// The short way for a message without properties and RETAIN, as nearly all are.
     #[inline]
     fn publish_simply(
         &mut self,
@@ -105,7 +106,7 @@ impl MqttConversation<'_, '_> {
         })
     }
 
-    /// A message on a topic of the broker's own: a question to it, if there is a way to answer.
+    /// A message on a topic of the broker's own: an inquiry, which has an answer in 5.0 alone.
     #[inline(never)]
     fn inquire(
         &mut self,
@@ -168,17 +169,17 @@ impl MqttConversation<'_, '_> {
                 reply::ack(&mut self.answers, kind, publish.id, code);
             }
             Err(refused) => match (refused, self.version, publish.qos) {
-                // That was put to the broker, which has taken it or said why not.
+                // `publish` turns it into an inquiry before.
                 (PublishRefusal::BrokersOwn, ..) => return Ok(()),
                 (PublishRefusal::Forbidden(fault), ..)
                 | (PublishRefusal::Name(fault), _, 0)
                 | (PublishRefusal::Name(fault), Version::V3, _) => return Err(fault),
                 (PublishRefusal::Policy(fault), _, 0) => {
-                    // There is no way to tell.
+                    // A PUBLISH at QoS 0 has no answer.
                     self.note_refused(&fault);
                     return Ok(());
                 }
-                // There is no code for a refusal, so it is acknowledged all the same [MQTT-3.3.5-2].
+                // 3.1.1 has no code for a refusal, so the message is acknowledged all the same [MQTT-3.3.5-2].
                 (PublishRefusal::Policy(fault), Version::V3, _) => {
                     self.note_refused(&fault);
                     reply::ack(&mut self.answers, kind, publish.id, 0);
@@ -210,7 +211,7 @@ impl MqttConversation<'_, '_> {
         );
     }
 
-    /// The topic of a PUBLISH with properties, for which an alias may stand.
+    /// The topic of a PUBLISH with properties, which may be given by an alias.
     #[inline(never)]
     fn resolve<'p>(&mut self, publish: &Publish<'p>) -> Result<Cow<'p, str>, Fault> {
         // [MQTT-3.3.2-14].
@@ -259,11 +260,11 @@ impl MqttConversation<'_, '_> {
 enum PublishRefusal {
     /// The standard allows no such topic.
     Forbidden(Fault),
-    /// What it is published to is no topic.
+    /// Its topic name is not valid here.
     Name(Fault),
     /// It is not allowed, or there is no room.
     Policy(Fault),
-    /// Only the broker publishes there; but it can be asked.
+    /// Only the broker publishes on its topic. It may be an inquiry.
     BrokersOwn,
 }
 
@@ -273,7 +274,7 @@ impl From<BrokersOwn> for PublishRefusal {
     }
 }
 
-/// A name that can be published to, by what a topic is.
+/// The topic of this name, if the name is valid.
 fn checked(name: &str) -> Result<Topic<'_>, PublishRefusal> {
     Topic::parse(name).map_err(|why| {
         let fault = Fault::new(MqttError::TopicNameInvalid, why.to_string());
@@ -297,7 +298,7 @@ mod tests {
 
     use super::{ALIASES, RECEIVE_MAXIMUM};
 
-    /// What the client of a new connection is told for these packets; an end is told as `END`.
+    /// What a client is sent for these packets on a new connection, and `END` if that ends.
     fn told(broker: &BrokerInMemory, version: Version, packets: &[Vec<u8>]) -> String {
         let mut connection = broker.connection();
         let mut ann = connection.connected(&Hello::new(version).encode());
@@ -484,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_to_the_broker_is_answered_before_its_acknowledgement() {
+    fn an_inquiry_is_answered_before_it_is_acknowledged() {
         let broker = BrokerInMemory::new();
         let answers = broker.subscriber("answers");
         let response_topic = b"\x08\0\x07answers";

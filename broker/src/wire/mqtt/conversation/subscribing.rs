@@ -1,4 +1,5 @@
-//! What a client subscribes to, and no longer.
+//! SUBSCRIBE and UNSUBSCRIBE: the filters are checked, entered or removed, and answered with a code each.
+//! What the filters match is sent by the engine.
 
 use std::num::NonZeroU32;
 
@@ -14,6 +15,7 @@ use crate::wire::mqtt::packet::Fault;
 use crate::wire::mqtt::reply;
 
 impl MqttConversation<'_, '_> {
+    /// Handles SUBSCRIBE.
     #[inline(never)]
     pub(super) fn subscribe(
         &mut self,
@@ -21,13 +23,13 @@ impl MqttConversation<'_, '_> {
         identifier: Option<u32>,
         entries: &[SubEntry],
     ) -> Result<(), Fault> {
-        // A packet that ends the connection does nothing at all.
+        // Before anything is done: a packet that ends the connection has no other effect.
         for entry in entries {
             self.check_filter(entry.topic_filter())?;
         }
         self.check_answer(entries.len())?;
         let mut codes = Vec::with_capacity(entries.len());
-        // Filters whose retained messages are wanted.
+        // Filters whose retained messages are sent after SUBACK.
         let mut with_retained = Vec::new();
         for entry in entries {
             let name = message::name_on_line(entry.topic_filter());
@@ -56,7 +58,7 @@ impl MqttConversation<'_, '_> {
         let forbidden = |why: BadFilter| match why {
             // [MQTT-4.7.1-2] of both versions, [MQTT-4.7.1-3] of 3.1.1, [MQTT-4.7.1-1] of 5.0.
             BadFilter::HashNotLast | BadFilter::WildcardInLevel => true,
-            // [MQTT-4.8.2-1] [MQTT-4.8.2-2]. In 3.1.1 these are filters like others, but not here.
+            // [MQTT-4.8.2-1] [MQTT-4.8.2-2]. In 3.1.1 such a filter is valid, so it is refused by its code.
             BadFilter::Share => self.version == Version::V5 && name.starts_with("$share/"),
             BadFilter::Name(_) => false,
         };
@@ -68,7 +70,7 @@ impl MqttConversation<'_, '_> {
         }
     }
 
-    /// A SUBACK or an UNSUBACK with so many codes must not be longer than the client takes.
+    /// A SUBACK or an UNSUBACK with this many codes must not be longer than the client takes.
     fn check_answer(&self, codes: usize) -> Result<(), Fault> {
         let head = 5 + 2 + 1;
         if head + codes <= self.reply_limits.most as usize {
@@ -81,7 +83,7 @@ impl MqttConversation<'_, '_> {
         ))
     }
 
-    /// Enters a filter. Returns the code of its answer: the QoS that was asked for, whichever it is
+    /// Subscribes to a filter. Returns its code in SUBACK: the QoS that was asked for, whichever it is
     /// [MQTT-3.2.2-10], or a failure [MQTT-3.8.4-7].
     fn add_filter(
         &mut self,
@@ -102,7 +104,8 @@ impl MqttConversation<'_, '_> {
             return byte(MqttError::QuotaExceeded);
         };
         let sends_retained = match options.rh() {
-            // Also for a filter that was there: [MQTT-3.8.4-3] of 3.1.1, [MQTT-3.3.1-9] [MQTT-3.8.4-4] of 5.0.
+            // Also for a filter that the client has already: [MQTT-3.8.4-3] of 3.1.1, [MQTT-3.3.1-9]
+            // [MQTT-3.8.4-4] of 5.0.
             RetainHandling::SendRetained => true,
             // [MQTT-3.3.1-10] of 5.0.
             RetainHandling::SendRetainedIfNotExists => !known,
@@ -115,6 +118,7 @@ impl MqttConversation<'_, '_> {
         qos
     }
 
+    /// Handles UNSUBSCRIBE.
     #[inline(never)]
     pub(super) fn unsubscribe(&mut self, id: u16, filters: &[String]) -> Result<(), Fault> {
         for filter in filters {
@@ -129,7 +133,7 @@ impl MqttConversation<'_, '_> {
                 continue;
             };
             let known = self.client.unsubscribe(filter);
-            // A filter that was not there is answered, too [MQTT-3.10.4-5].
+            // A filter that the client did not have has a code, too [MQTT-3.10.4-5].
             codes.push(if known { 0 } else { 0x11 });
         }
         // One UNSUBACK [MQTT-3.10.4-4] for all filters [MQTT-3.10.4-6].
@@ -218,7 +222,7 @@ mod tests {
         for filter in ["#/a", "a#", "a/b+", "$share//a", "$share/g/", "$share/g+/a"] {
             for version in BOTH {
                 let is_shared = filter.starts_with("$share/");
-                // In 3.1.1 a filter that begins so is one like others, and not served here.
+                // In 3.1.1 such a filter is valid, and refused by its code.
                 let refused = is_shared && version == Version::V3;
                 let broker = BrokerInMemory::new();
                 for (packet, answer) in [
@@ -337,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn unsuback_tells_a_client_of_5_0_which_filters_were_there() {
+    fn unsuback_tells_a_client_of_5_0_which_filters_it_had() {
         for (version, expected) in [
             (Version::V3, "UNSUBACK 8"),
             (Version::V5, "UNSUBACK 8 00 11 8f 11"),
