@@ -874,6 +874,8 @@ mod tests {
         let (told, end) = ann.send_last(packet);
         assert!(matches!(end, End::Refused(_)), "{end:?}");
         assert_eq!(told, disconnect(version, code), "{packet:02x?}");
+        connection.client.settle();
+        assert_eq!(connection.client.record().totals().refused, 1);
     }
 
     /// Makes the last packet of the client older.
@@ -888,6 +890,8 @@ mod tests {
         for bytes in [
             &ping_first[..],
             &packet(0x30, b"\0\x01ahi"),
+            // The first byte says enough.
+            b"\x30",
             // Longer than any packet.
             b"\x10\xff\xff\xff\x7f",
             // Flags that a CONNECT does not have.
@@ -974,7 +978,10 @@ mod tests {
                 ..Hello::new(version)
             };
             let mut connection = broker.connection();
-            let mut ann = connection.connected(&hello.encode());
+            let mut ann = connection.conversation();
+            // The time for CONNECT does not count.
+            pass(&mut ann, 9);
+            assert_eq!(ann.send(&hello.encode()), "CONNACK 0 00");
             let interval = ann.interval.expect("a time");
             assert!(interval > Duration::from_secs(14), "{interval:?}");
             pass(&mut ann, 14);
@@ -1023,8 +1030,9 @@ mod tests {
                 publish(version, 1, 4, "b", "5"),
                 subscribe(version, 5, &[("b", 0)]),
                 publish(version, 1, 6, "b", "6"),
-                unsubscribe(version, 7, &["a"]),
                 publish(version, 0, 0, "a", "7"),
+                unsubscribe(version, 7, &["a"]),
+                publish(version, 0, 0, "a", "8"),
             ];
             let unsuback = match version {
                 Version::V3 => "UNSUBACK 7",
@@ -1036,7 +1044,7 @@ mod tests {
                 told,
                 format!(
                     "PUBLISH q0 a 4; PUBACK 3; PUBACK 4{none}; SUBACK 5 00; PUBLISH q0 b 6; \
-                     PUBACK 6; {unsuback}"
+                     PUBLISH q0 a 7; PUBACK 6; {unsuback}"
                 )
             );
         }
