@@ -109,6 +109,9 @@ fn serve_websocket(
 
 #[inline(never)]
 fn serve_mqtt(client: &mut Client<'_>, source: &mut impl Source, buffer: &mut ReadBuffer) -> End {
+    // Until CONNECT is accepted the version is unknown, and no packet comes before CONNACK [MQTT-3.2.0-1]: the
+    // goodbye of 3.1.1 is empty.
+    client.set_encoder(mqtt::ENCODERS.v3);
     mqtt::MqttConversation::new(client, mqtt::ENCODERS).read_loop(source, buffer)
 }
 
@@ -161,7 +164,73 @@ fn is_packet(first: &[u8]) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::mem;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
     use super::*;
+    use crate::engine::Engine;
+    use crate::engine::limits::Limits;
+    use crate::engine::outbox::tests::outbox;
+    use crate::engine::session::clients::ClientRecord;
+    use crate::wire::close::close;
+
+    /// A client that sends these bytes, and then the broker stops.
+    struct Stopped<'b>(&'b [u8]);
+
+    impl Source for Stopped<'_> {
+        fn fill(&mut self, buffer: &mut ReadBuffer, most: usize) -> Arrival {
+            if self.0.is_empty() {
+                return Arrival::Stopping;
+            }
+            let room = buffer.fill(most).expect("there is memory");
+            room.extend_from_slice(mem::take(&mut self.0));
+            Arrival::Bytes
+        }
+
+        fn fill_by(&mut self, buffer: &mut ReadBuffer, most: usize, _: Instant) -> Arrival {
+            self.fill(buffer, most)
+        }
+
+        fn wait_for_end(&mut self) -> Arrival {
+            Arrival::Stopping
+        }
+
+        fn set_interval(&mut self, _: Duration) {}
+    }
+
+    /// What a client is told that has sent these bytes when the broker stops.
+    fn told_at_stop(bytes: &[u8]) -> String {
+        let engine = Engine::new(Limits::default()).expect("an engine");
+        let (outbox, sink) = outbox(1, 1000, usize::MAX);
+        // As `net` begins a connection.
+        outbox.set_encoder(&line::ENCODER);
+        let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
+        let mut client = Client::new(&engine, &record);
+        let site = Site::new(&[], &[], &engine.limits);
+        let finished = serve(&mut client, &mut Stopped(bytes), &site);
+        let finished = close(&mut client, finished, || Some(Instant::now()));
+        assert!(matches!(finished.end, End::Stopping), "{}", finished.end);
+        let told = mem::take(&mut sink.0.lock().taken);
+        told.escape_ascii().to_string()
+    }
+
+    #[test]
+    fn a_client_is_told_that_the_broker_stops_in_the_protocol_that_it_speaks() {
+        for (bytes, told) in [
+            (&b""[..], "BYE\\n"),
+            (b"PUBL", "BYE\\n"),
+            // No packet comes before CONNACK [MQTT-3.2.0-1].
+            (b"\x10", ""),
+            (b"\x10\x0d\0\x04MQTT\x05\x02", ""),
+            // 3.1.1 has no packet for it.
+            (b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a", " \\x02\\x00\\x00"),
+        ] {
+            assert_eq!(told_at_stop(bytes), told, "{}", bytes.escape_ascii());
+        }
+        let told = told_at_stop(b"\x10\x0e\0\x04MQTT\x05\x02\0\0\0\0\x01a");
+        assert!(told.ends_with("\\xe0\\x02\\x8b\\x00"), "{told}");
+    }
 
     #[test]
     fn the_first_bytes_decide_the_protocol() {

@@ -1,4 +1,5 @@
-//! What a client publishes: its way into the batch, and how it is answered.
+//! PUBLISH: the topic is found, the message is added to the batch, and the answer that its QoS asks for is
+//! prepared. When the batch is delivered is decided by the conversation.
 
 use std::borrow::Cow;
 
@@ -59,7 +60,7 @@ impl MqttConversation<'_, '_> {
         self.acknowledge(&publish, copies)
     }
 
-    /// The short way for what nearly every message is.
+    /// The short way for a message without properties and RETAIN, as nearly all are.
     #[inline]
     fn publish_simply(
         &mut self,
@@ -105,7 +106,7 @@ impl MqttConversation<'_, '_> {
         })
     }
 
-    /// A message on a topic of the broker's own: a question to it, if there is a way to answer.
+    /// A message on a topic of the broker's own: an inquiry, which has an answer in 5.0 alone.
     #[inline(never)]
     fn inquire(
         &mut self,
@@ -168,17 +169,17 @@ impl MqttConversation<'_, '_> {
                 reply::ack(&mut self.answers, kind, publish.id, code);
             }
             Err(refused) => match (refused, self.version, publish.qos) {
-                // That was put to the broker, which has taken it or said why not.
+                // `publish` turns it into an inquiry before.
                 (PublishRefusal::BrokersOwn, ..) => return Ok(()),
                 (PublishRefusal::Forbidden(fault), ..)
                 | (PublishRefusal::Name(fault), _, 0)
                 | (PublishRefusal::Name(fault), Version::V3, _) => return Err(fault),
                 (PublishRefusal::Policy(fault), _, 0) => {
-                    // There is no way to tell.
+                    // A PUBLISH at QoS 0 has no answer.
                     self.note_refused(&fault);
                     return Ok(());
                 }
-                // There is no code for a refusal, so it is acknowledged all the same [MQTT-3.3.5-2].
+                // 3.1.1 has no code for a refusal, so the message is acknowledged all the same [MQTT-3.3.5-2].
                 (PublishRefusal::Policy(fault), Version::V3, _) => {
                     self.note_refused(&fault);
                     reply::ack(&mut self.answers, kind, publish.id, 0);
@@ -210,7 +211,7 @@ impl MqttConversation<'_, '_> {
         );
     }
 
-    /// The topic of a PUBLISH with properties, for which an alias may stand.
+    /// The topic of a PUBLISH with properties, which may be given by an alias.
     #[inline(never)]
     fn resolve<'p>(&mut self, publish: &Publish<'p>) -> Result<Cow<'p, str>, Fault> {
         // [MQTT-3.3.2-14].
@@ -244,14 +245,13 @@ impl MqttConversation<'_, '_> {
             })?;
             return Ok(Cow::Owned(known.to_owned()));
         }
-        // What is no topic here needs no number.
-        if publish.topic.len() <= protocol::limits::TOPIC_BYTES {
-            // There is room for each number up to the maximum [MQTT-3.3.2-12].
-            if self.aliases.len() <= at {
-                self.aliases.resize_with(at + 1, || None);
-            }
-            self.aliases[at] = Some(publish.topic.into());
+        // There is room for each number up to the maximum [MQTT-3.3.2-12].
+        if self.aliases.len() <= at {
+            self.aliases.resize_with(at + 1, || None);
         }
+        // A topic that is too long is no topic here. It is not kept, and the earlier one ends all the same.
+        let is_kept = publish.topic.len() <= protocol::limits::TOPIC_BYTES;
+        self.aliases[at] = is_kept.then(|| publish.topic.into());
         Ok(Cow::Borrowed(publish.topic))
     }
 }
@@ -260,11 +260,11 @@ impl MqttConversation<'_, '_> {
 enum PublishRefusal {
     /// The standard allows no such topic.
     Forbidden(Fault),
-    /// What it is published to is no topic.
+    /// Its topic name is not valid here.
     Name(Fault),
     /// It is not allowed, or there is no room.
     Policy(Fault),
-    /// Only the broker publishes there; but it can be asked.
+    /// Only the broker publishes on its topic. It may be an inquiry.
     BrokersOwn,
 }
 
@@ -274,7 +274,7 @@ impl From<BrokersOwn> for PublishRefusal {
     }
 }
 
-/// A name that can be published to, by what a topic is.
+/// The topic of this name, if the name is valid.
 fn checked(name: &str) -> Result<Topic<'_>, PublishRefusal> {
     Topic::parse(name).map_err(|why| {
         let fault = Fault::new(MqttError::TopicNameInvalid, why.to_string());
@@ -284,4 +284,327 @@ fn checked(name: &str) -> Result<Topic<'_>, PublishRefusal> {
             _ => PublishRefusal::Name(fault),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::engine::limits::Limits;
+    use crate::wire::end::End;
+    use crate::wire::mqtt::Version;
+    use crate::wire::mqtt::conversation::harness::{
+        BOTH, BrokerInMemory, Hello, ack, publish, publish_with, subscribe,
+    };
+    use crate::wire::mqtt::packet::kind;
+
+    use super::{ALIASES, RECEIVE_MAXIMUM};
+
+    /// What a client is sent for these packets on a new connection, and `END` if that ends.
+    fn told(broker: &BrokerInMemory, version: Version, packets: &[Vec<u8>]) -> String {
+        let mut connection = broker.connection();
+        let mut ann = connection.connected(&Hello::new(version).encode());
+        let (told, end) = ann.send_all([&packets.concat()[..]]);
+        ann.leave();
+        match end {
+            None => {
+                connection.close(&End::SaidBye);
+                told
+            }
+            Some(end) => {
+                connection.close(&end);
+                assert!(matches!(end, End::Refused(_)), "{end:?}");
+                format!("{told} END").trim_start().to_owned()
+            }
+        }
+    }
+
+    fn told_one(broker: &BrokerInMemory, version: Version, packet: Vec<u8>) -> String {
+        told(broker, version, &[packet])
+    }
+
+    #[test]
+    fn a_message_is_acknowledged_as_its_qos_asks_for() {
+        let broker = BrokerInMemory::new();
+        let messages = broker.subscriber("a");
+        for version in BOTH {
+            for (qos, answer) in [(0, ""), (1, "PUBACK 7"), (2, "PUBREC 7")] {
+                let message = publish(version, qos, 7, "a", "hi");
+                assert_eq!(told_one(&broker, version, message), answer);
+                assert_eq!(messages.taken(), "MESSAGE a hi\n");
+            }
+        }
+        broker.check_ledger();
+    }
+
+    #[test]
+    fn a_client_of_5_0_is_told_that_there_is_no_subscriber() {
+        let broker = BrokerInMemory::new();
+        for (version, code) in [(Version::V3, ""), (Version::V5, " 10")] {
+            for (qos, answer) in [(1, "PUBACK 7"), (2, "PUBREC 7")] {
+                // The second way is that of a message with RETAIN.
+                for retain in [0, 1] {
+                    let flags = qos << 1 | retain;
+                    let message = publish_with(version, flags, 7, "a", &[], "hi");
+                    let told = told_one(&broker, version, message);
+                    assert_eq!(told, format!("{answer}{code}"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_at_qos_2_is_published_once_until_it_is_released() {
+        for version in BOTH {
+            let broker = BrokerInMemory::new();
+            let messages = broker.subscriber("a");
+            let mut connection = broker.connection();
+            let mut ann = connection.connected(&Hello::new(version).encode());
+            let message = publish(version, 2, 7, "a", "hi");
+            // DUP.
+            let again = publish_with(version, 0x0c, 7, "a", &[], "hi");
+            assert_eq!(ann.send(&message), "PUBREC 7");
+            assert_eq!(ann.send(&again), "PUBREC 7");
+            assert_eq!(messages.taken(), "MESSAGE a hi\n");
+            // Another identifier is another message, also with the same bytes.
+            assert_eq!(ann.send(&publish(version, 2, 8, "a", "hi")), "PUBREC 8");
+            assert_eq!(messages.taken(), "MESSAGE a hi\n");
+            assert_eq!(ann.send(&ack(kind::PUBREL, 7, 0)), "PUBCOMP 7");
+            assert_eq!(ann.send(&message), "PUBREC 7");
+            assert_eq!(messages.taken(), "MESSAGE a hi\n");
+            // At QoS 1 each is a message.
+            for _ in 0..2 {
+                assert_eq!(ann.send(&publish(version, 1, 7, "a", "ho")), "PUBACK 7");
+                assert_eq!(messages.taken(), "MESSAGE a ho\n");
+            }
+        }
+    }
+
+    #[test]
+    fn a_client_has_up_to_1024_messages_at_qos_2_that_are_not_released() {
+        let broker = BrokerInMemory::new();
+        let _messages = broker.subscriber("a");
+        let mut connection = broker.connection();
+        let mut ann = connection.connected(&Hello::new(Version::V5).encode());
+        let message = |id| publish(Version::V5, 2, id, "a", "");
+        let all: Vec<u8> = (1..=RECEIVE_MAXIMUM).flat_map(message).collect();
+        assert_eq!(ann.send(&all).matches("PUBREC").count(), 1024);
+        assert_eq!(ann.send(&message(1024)), "PUBREC 1024", "that is known");
+        // Those at QoS 1 are acknowledged at once.
+        assert_eq!(
+            ann.send(&publish(Version::V5, 1, 1025, "a", "")),
+            "PUBACK 1025"
+        );
+        assert_eq!(ann.send(&ack(kind::PUBREL, 9, 0)), "PUBCOMP 9");
+        assert_eq!(ann.send(&message(1025)), "PUBREC 1025");
+        let (told, end) = ann.send_last(&message(1026));
+        assert_eq!(told, "DISCONNECT 93 why");
+        assert!(matches!(end, End::Refused(_)), "{end:?}");
+    }
+
+    #[test]
+    fn what_is_no_topic_of_this_broker_is_refused_where_that_can_be_told() {
+        let broker = BrokerInMemory::new();
+        let long = "x".repeat(protocol::limits::TOPIC_BYTES + 1);
+        for topic in ["a\nb", &long] {
+            for (qos, v3, v5) in [
+                (0, "END", "DISCONNECT 90 why END"),
+                (1, "END", "PUBACK 7 90 why"),
+                (2, "END", "PUBREC 7 90 why"),
+            ] {
+                // The second way is that of a message with RETAIN.
+                for retain in [0, 1] {
+                    for (version, expected) in BOTH.into_iter().zip([v3, v5]) {
+                        let flags = qos << 1 | retain;
+                        let message = publish_with(version, flags, 7, topic, &[], "hi");
+                        assert_eq!(told_one(&broker, version, message), expected);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_topic_with_wildcards_or_without_a_name_ends_the_connection() {
+        let broker = BrokerInMemory::new();
+        for (topic, v5) in [
+            ("a/+", "DISCONNECT 90 why END"),
+            ("#", "DISCONNECT 90 why END"),
+            ("", "DISCONNECT 82 why END"),
+        ] {
+            for qos in 0..3 {
+                for (version, expected) in BOTH.into_iter().zip(["END", v5]) {
+                    let message = publish(version, qos, 7, topic, "hi");
+                    assert_eq!(told_one(&broker, version, message), expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_broker_does_not_allow_is_told_in_5_0_and_dropped_in_any_case() {
+        let broker = BrokerInMemory::with(Limits {
+            retained: 0,
+            ..Limits::default()
+        });
+        let messages = broker.subscriber("$SYS/a");
+        let forbidden = |version, qos: u8| publish_with(version, qos << 1, 7, "$SYS/a", &[], "hi");
+        let too_many = |version, qos: u8| publish_with(version, qos << 1 | 1, 7, "a", &[], "hi");
+        for (qos, v3, forbidden_5, too_many_5) in [
+            (0, "", "", ""),
+            (1, "PUBACK 7", "PUBACK 7 87 why", "PUBACK 7 97 why"),
+            (2, "PUBREC 7", "PUBREC 7 87 why", "PUBREC 7 97 why"),
+        ] {
+            for (version, answer) in BOTH.into_iter().zip([v3, forbidden_5]) {
+                let told = told_one(&broker, version, forbidden(version, qos));
+                assert_eq!(told, answer);
+            }
+            for (version, answer) in BOTH.into_iter().zip([v3, too_many_5]) {
+                let told = told_one(&broker, version, too_many(version, qos));
+                assert_eq!(told, answer);
+            }
+        }
+        assert_eq!(messages.taken(), "");
+        // Each of the twelve counts as refused.
+        assert_eq!(broker.engine.clients.audit().ledger.account.refused, 12);
+    }
+
+    #[test]
+    fn a_message_that_is_refused_at_qos_2_leaves_its_identifier_free_in_5_0() {
+        let broker = BrokerInMemory::new();
+        let messages = broker.subscriber("a");
+        for (version, expected, heard) in [
+            (Version::V3, "PUBREC 7; PUBREC 7", ""),
+            (Version::V5, "PUBREC 7 87 why; PUBREC 7", "MESSAGE a hi\n"),
+        ] {
+            let both = [
+                publish(version, 2, 7, "$SYS/a", "hi"),
+                publish(version, 2, 7, "a", "hi"),
+            ];
+            assert_eq!(told(&broker, version, &both), expected);
+            assert_eq!(messages.taken(), heard);
+        }
+    }
+
+    #[test]
+    fn an_inquiry_is_answered_before_it_is_acknowledged() {
+        let broker = BrokerInMemory::new();
+        let answers = broker.subscriber("answers");
+        let response_topic = b"\x08\0\x07answers";
+        let ask = |qos: u8, properties: &[u8]| {
+            let topic = "$SYS/request/broker";
+            publish_with(Version::V5, qos << 1, 7, topic, properties, "")
+        };
+        let told = |packet| told_one(&broker, Version::V5, packet);
+        assert_eq!(told(ask(1, response_topic)), "PUBACK 7");
+        let answer = answers.taken();
+        assert!(answer.starts_with("MESSAGE answers {"), "{answer}");
+        assert_eq!(told(ask(2, response_topic)), "PUBREC 7");
+        assert!(!answers.taken().is_empty());
+        // Without a response topic there is no way to answer.
+        assert_eq!(told(ask(1, &[])), "PUBACK 7 83 why");
+        assert_eq!(told(ask(0, &[])), "");
+        assert_eq!(answers.taken(), "");
+        // In the order of the packets: the client itself gets its answer before the acknowledgement.
+        let mut connection = broker.connection();
+        let mut ann = connection.connected(&Hello::new(Version::V5).encode());
+        ann.send(&subscribe(Version::V5, 1, &[("answers", 0)]));
+        let told = ann.send(&ask(1, response_topic));
+        let (answer, puback) = told.rsplit_once("; ").expect("two packets");
+        assert!(answer.starts_with("PUBLISH q0 answers {"), "{answer}");
+        assert_eq!(puback, "PUBACK 7");
+    }
+
+    #[test]
+    fn properties_travel_as_attributes() {
+        let broker = BrokerInMemory::new();
+        let messages = broker.subscriber("a");
+        let content_type = b"\x03\0\x04text";
+        let message = publish_with(Version::V5, 2, 7, "a", content_type, "hi");
+        assert_eq!(told_one(&broker, Version::V5, message), "PUBACK 7");
+        assert_eq!(messages.taken(), "@type=text MESSAGE a hi\n");
+    }
+
+    #[test]
+    fn a_retained_message_is_delivered_before_what_follows_it_and_after_what_came_before() {
+        for version in BOTH {
+            let broker = BrokerInMemory::new();
+            let messages = broker.subscriber("#");
+            let batch = [
+                publish(version, 0, 0, "a", "1"),
+                publish_with(version, 1, 0, "b", &[], "2"),
+                publish(version, 0, 0, "a", "3"),
+            ];
+            assert_eq!(told(&broker, version, &batch), "");
+            let expected = "MESSAGE a 1\nMESSAGE b 2\nMESSAGE a 3\n";
+            assert_eq!(messages.taken(), expected);
+            let again = told_one(&broker, version, subscribe(version, 1, &[("#", 0)]));
+            assert_eq!(again, "SUBACK 1 00; PUBLISH q0 retain b 2");
+        }
+    }
+
+    /// A PUBLISH at QoS 0 with a topic alias.
+    fn aliased(topic: &str, alias: u16, payload: &str) -> Vec<u8> {
+        let [high, low] = alias.to_be_bytes();
+        publish_with(Version::V5, 0, 0, topic, &[0x23, high, low], payload)
+    }
+
+    #[test]
+    fn a_topic_alias_stands_for_the_topic_that_it_came_with_last() {
+        let broker = BrokerInMemory::new();
+        let messages = broker.subscriber("#");
+        let batch = [
+            aliased("a", ALIASES, "1"),
+            aliased("b", 1, "2"),
+            aliased("", ALIASES, "3"),
+            aliased("", 1, "4"),
+            aliased("c", ALIASES, "5"),
+            aliased("", ALIASES, "6"),
+        ];
+        assert_eq!(told(&broker, Version::V5, &batch), "");
+        let expected =
+            "MESSAGE a 1\nMESSAGE b 2\nMESSAGE a 3\nMESSAGE b 4\nMESSAGE c 5\nMESSAGE c 6\n";
+        assert_eq!(messages.taken(), expected);
+        // It ends with the connection.
+        let told = told_one(&broker, Version::V5, aliased("", 1, "7"));
+        assert_eq!(told, "DISCONNECT 82 why END");
+        assert_eq!(messages.taken(), "");
+    }
+
+    #[test]
+    fn a_topic_alias_that_is_out_of_range_or_stands_for_no_topic_ends_the_connection() {
+        let broker = BrokerInMemory::new();
+        for (packet, expected) in [
+            (aliased("a", 0, ""), "DISCONNECT 94 why END"),
+            (aliased("a", ALIASES + 1, ""), "DISCONNECT 94 why END"),
+            (aliased("", 0, ""), "DISCONNECT 94 why END"),
+            (aliased("", 1, ""), "DISCONNECT 82 why END"),
+        ] {
+            assert_eq!(told_one(&broker, Version::V5, packet), expected);
+        }
+        let between = [aliased("a", 3, ""), aliased("", 2, "")];
+        let told = told(&broker, Version::V5, &between);
+        assert_eq!(told, "DISCONNECT 82 why END");
+    }
+
+    #[test]
+    fn a_topic_alias_that_came_with_a_topic_too_long_stands_for_no_topic() {
+        let broker = BrokerInMemory::new();
+        let messages = broker.subscriber("#");
+        let long = "x".repeat(protocol::limits::TOPIC_BYTES + 1);
+        // At QoS 1 the topic is refused and the connection stays.
+        let too_long = publish_with(Version::V5, 2, 7, &long, &[0x23, 0, 1], "2");
+        let batch = [aliased("a", 1, "1"), too_long, aliased("", 1, "3")];
+        let told = told(&broker, Version::V5, &batch);
+        assert_eq!(told, "PUBACK 7 90 why; DISCONNECT 82 why END");
+        assert_eq!(messages.taken(), "MESSAGE a 1\n");
+    }
+
+    #[test]
+    fn a_response_topic_that_is_empty_or_has_wildcards_ends_the_connection() {
+        let broker = BrokerInMemory::new();
+        for response_topic in [&b"\x08\0\0"[..], b"\x08\0\x01#", b"\x08\0\x03a/+"] {
+            let message = publish_with(Version::V5, 2, 7, "a", response_topic, "hi");
+            let told = told_one(&broker, Version::V5, message);
+            assert_eq!(told, "DISCONNECT 82 why END");
+        }
+    }
 }
