@@ -494,6 +494,13 @@ pub(super) mod harness {
             conversation
         }
 
+        /// A whole conversation, in which the client sends these bytes and then ends its side.
+        pub(super) fn converse(&mut self, bytes: &[u8]) -> End {
+            let mut source = Script::new([Ok(bytes.to_vec())].into());
+            let mut buffer = ReadBuffer::new(self.client.memory());
+            MqttConversation::new(&mut self.client, ENCODERS).read_loop(&mut source, &mut buffer)
+        }
+
         /// The bytes that the client was sent since the last call.
         pub(in crate::wire::mqtt) fn told(&self) -> Vec<u8> {
             mem::take(&mut self.sink.0.lock().taken)
@@ -553,11 +560,7 @@ pub(super) mod harness {
 
         /// Runs until nothing more comes, or to the end.
         fn run(&mut self, arrivals: VecDeque<Result<Vec<u8>, Arrival>>) -> Option<End> {
-            let mut source = Script {
-                arrivals,
-                is_over: false,
-                interval: None,
-            };
+            let mut source = Script::new(arrivals);
             let mut end = None;
             if !self.is_connected {
                 let connected = self
@@ -596,6 +599,16 @@ pub(super) mod harness {
         /// All has arrived, and more was waited for.
         is_over: bool,
         interval: Option<Duration>,
+    }
+
+    impl Script {
+        fn new(arrivals: VecDeque<Result<Vec<u8>, Arrival>>) -> Self {
+            Self {
+                arrivals,
+                is_over: false,
+                interval: None,
+            }
+        }
     }
 
     impl Source for Script {
@@ -850,8 +863,8 @@ mod tests {
     use std::io;
 
     use super::harness::{
-        BOTH, BrokerInMemory, Hello, PINGREQ, TestConversation, ack, packet, publish, publish_with,
-        subscribe, unsubscribe,
+        BOTH, BrokerInMemory, Hello, PINGREQ, TestConversation, ack, described, packet, publish,
+        publish_with, subscribe, unsubscribe,
     };
     use super::*;
     use crate::engine::limits::Limits;
@@ -1281,12 +1294,14 @@ mod tests {
             let broker = BrokerInMemory::new();
             let messages = broker.subscriber("a");
             let hello = Hello::lasting(version).encode();
-            for (told, heard) in [("PUBREC 7", "MESSAGE a hi\n"), ("PUBREC 7", "")] {
+            let said = [hello, publish(version, 2, 7, "a", "hi")].concat();
+            for (present, heard) in [(0, "MESSAGE a hi\n"), (1, "")] {
                 let mut connection = broker.connection();
-                let mut ann = connection.connected(&hello);
-                assert_eq!(ann.send(&publish(version, 2, 7, "a", "hi")), told);
-                ann.leave();
-                connection.close(&End::Left);
+                let end = connection.converse(&said);
+                assert!(matches!(end, End::Left), "{end:?}");
+                let told = described(&connection.told(), version);
+                assert_eq!(told, format!("CONNACK {present} 00; PUBREC 7"));
+                connection.close(&end);
                 assert_eq!(messages.taken(), heard);
             }
         }

@@ -514,6 +514,23 @@ mod tests {
     }
 
     #[test]
+    fn what_came_before_an_inquiry_is_delivered_and_answered_before_it() {
+        let broker = BrokerInMemory::new();
+        let mut connection = broker.connection();
+        let mut ann = connection.connected(&Hello::new(Version::V5).encode());
+        ann.send(&subscribe(Version::V5, 1, &[("#", 0)]));
+        let topic = "$SYS/request/audit";
+        let batch = [
+            publish(Version::V5, 1, 7, "a", "hi"),
+            publish_with(Version::V5, 2, 8, topic, b"\x08\0\x07answers", ""),
+        ];
+        let told = ann.send(&batch.concat());
+        let before = r#"PUBLISH q0 a hi; PUBACK 7; PUBLISH q0 answers {\"balanced\":true,"#;
+        assert!(told.starts_with(before), "{told}");
+        assert!(told.ends_with("}; PUBACK 8"), "{told}");
+    }
+
+    #[test]
     fn properties_travel_as_attributes() {
         let broker = BrokerInMemory::new();
         let messages = broker.subscriber("a");
