@@ -10,8 +10,8 @@ use std::fs;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
-use tests::TestBroker;
 use tests::mqtt::{BOTH, Hello, Mqtt, MqttClient, packet};
+use tests::{Asker, TestBroker};
 
 /// A session expiry interval of an hour.
 const AN_HOUR: [u8; 5] = [0x11, 0, 0, 0x0e, 0x10];
@@ -21,6 +21,7 @@ const TAKEN_OVER: u8 = 0x8e;
 
 struct Script<'a> {
     broker: &'a TestBroker,
+    asker: &'a mut Asker,
     version: Mqtt,
     client_id: String,
     client: Option<MqttClient>,
@@ -30,9 +31,10 @@ struct Script<'a> {
 }
 
 impl<'a> Script<'a> {
-    fn new(broker: &'a TestBroker, version: Mqtt, name: &str) -> Self {
+    fn new(broker: &'a TestBroker, asker: &'a mut Asker, version: Mqtt, name: &str) -> Self {
         Self {
             broker,
+            asker,
             version,
             client_id: format!("{name}-{version:?}"),
             client: None,
@@ -48,7 +50,7 @@ impl<'a> Script<'a> {
     fn play(&mut self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
-            ["cut"] => drop(self.client.take()),
+            ["cut"] => self.cut(),
             ["keep"] => self.kept = self.client.take(),
             ["*", "publish", topic, payload, qos] => self.publish(topic, payload, number(qos)),
             [">", "connect", ref how @ ..] => self.connect(how),
@@ -56,6 +58,18 @@ impl<'a> Script<'a> {
             ["<", ref what @ ..] => self.expect(what),
             _ => panic!("what does this line mean?"),
         }
+    }
+
+    /// Ends the connection, and waits until the broker has found out: what others publish next must not
+    /// be sent on it.
+    fn cut(&mut self) {
+        drop(self.client.take());
+        let question = format!("who {}/#", self.client_id);
+        tests::eventually("the connection has ended", || {
+            let who = self.asker.ask(&question);
+            let connections = who["connections"].as_array().expect("a list");
+            connections.iter().all(|row| row["away"] == true)
+        });
     }
 
     /// Publishes by another client, and waits for the last acknowledgement.
@@ -226,7 +240,7 @@ fn code_of(word: &str) -> u8 {
 }
 
 /// Plays one file; returns where it failed.
-fn failures(broker: &TestBroker, path: &Path) -> Vec<String> {
+fn failures(broker: &TestBroker, asker: &mut Asker, path: &Path) -> Vec<String> {
     let name = path.file_stem().expect("a file").to_string_lossy();
     let text = fs::read_to_string(path).expect("a script is text");
     let lines = || {
@@ -241,7 +255,7 @@ fn failures(broker: &TestBroker, path: &Path) -> Vec<String> {
         if only.is_some_and(|only| !only.split(' ').any(|each| each == number)) {
             continue;
         }
-        let mut script = Script::new(broker, version, &name);
+        let mut script = Script::new(broker, asker, version, &name);
         for (at, line) in lines().filter(|(_, line)| !line.starts_with("versions ")) {
             let played = panic::catch_unwind(AssertUnwindSafe(|| script.play(line)));
             if played.is_err() {
@@ -264,9 +278,10 @@ fn every_script_comes_true() {
     // Every QoS with every acknowledgement, and every way to come back.
     assert!(paths.len() > 40, "only {} scripts", paths.len());
     let broker = TestBroker::start();
+    let mut asker = Asker::of(&broker);
     let failures: Vec<String> = paths
         .iter()
-        .flat_map(|path| failures(&broker, path))
+        .flat_map(|path| failures(&broker, &mut asker, path))
         .collect();
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
