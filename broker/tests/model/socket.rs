@@ -181,6 +181,9 @@ impl Flushing {
                 outbox.flush(&Latency::default());
             }
         }
+        // Each of them refers to this one: without this, every schedule would leave its outboxes behind.
+        let known = mem::take(&mut *self.outboxes.lock());
+        drop(known);
     }
 
     fn next(&self) -> Option<u64> {
