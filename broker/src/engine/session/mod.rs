@@ -49,9 +49,10 @@ pub(crate) struct Session {
 struct SessionTerms {
     lifecycle: Lifecycle,
     expiry: Expiry,
-    will: Option<Will>,
+    /// In a box, because most clients have none and idle connections are to be small.
+    will: Option<Box<Will>>,
     /// Identifiers of messages that the client has sent at QoS 2 and not released.
-    received: HashSet<u16, RandomState>,
+    received: Box<[u16]>,
 }
 
 /// The stages of a session's life.
@@ -134,7 +135,7 @@ impl Session {
 
     /// Sets or removes the will.
     pub(crate) fn set_will(&self, will: Option<Will>) {
-        let before = std::mem::replace(&mut self.terms.lock().will, will);
+        let before = std::mem::replace(&mut self.terms.lock().will, will.map(Box::new));
         // The charge of the earlier will is released here, without the lock.
         drop(before);
     }
@@ -144,18 +145,20 @@ impl Session {
     pub(crate) fn take_will_at_end(&self) -> Option<Will> {
         let mut terms = self.terms.lock();
         let outlasts = terms.expiry != Expiry::AtOnce;
-        terms.will.take_if(|will| !outlasts || will.delay.is_zero())
+        let will = terms.will.take_if(|will| !outlasts || will.delay.is_zero());
+        will.map(|will| *will)
     }
 
     /// Takes the identifiers of messages that the client has sent at QoS 2 and not released; the
     /// connection keeps them while it is open.
     pub(crate) fn take_received(&self) -> HashSet<u16, RandomState> {
-        std::mem::take(&mut self.terms.lock().received)
+        let received = std::mem::take(&mut self.terms.lock().received);
+        received.iter().copied().collect()
     }
 
     /// Stores them again when the connection ends.
     pub(crate) fn set_received(&self, received: HashSet<u16, RandomState>) {
-        self.terms.lock().received = received;
+        self.terms.lock().received = received.into_iter().collect();
     }
 
     /// Whether a connection serves it.
@@ -193,7 +196,7 @@ impl Session {
 
     /// Takes the will of a session that has ended.
     pub(crate) fn take_will(&self) -> Option<Will> {
-        self.terms.lock().will.take()
+        self.terms.lock().will.take().map(|will| *will)
     }
 
     /// The times of its expiry and its will, if it is detached.
@@ -211,5 +214,6 @@ impl Session {
         terms
             .will
             .take_if(|will| will.due.is_some_and(|due| due <= now))
+            .map(|will| *will)
     }
 }
