@@ -140,6 +140,7 @@ mod tests {
     use protocol::{Filter, Topic};
 
     use super::*;
+    use crate::engine::routing::router::tests::names;
 
     #[track_caller]
     fn check(topic: &str, pattern: &str, expected: Option<Difference>) {
@@ -204,22 +205,9 @@ mod tests {
         check("$SYS/a", "$SYS/b/a", Some(Difference::Level));
     }
 
-    /// Names of few levels with few letters, so that many are near each other.
-    fn names(levels: &[&str]) -> Vec<String> {
-        let mut names: Vec<String> = levels.iter().map(|&level| level.to_owned()).collect();
-        let mut last = names.clone();
-        for _ in 0..2 {
-            let longer = last
-                .iter()
-                .flat_map(|name| levels.iter().map(move |level| format!("{name}/{level}")));
-            last = longer.collect();
-            names.extend_from_slice(&last);
-        }
-        names
-    }
-
     #[test]
     fn the_cheap_look_leaves_out_nothing_that_is_near() {
+        // Few levels with few letters, so that many are near each other.
         let levels = ["a", "ab", "ba", "A", "", "+", "#"];
         let topics = names(&levels[..5]);
         let patterns = names(&levels);

@@ -6,7 +6,7 @@
 //! ms).
 
 #[cfg(target_env = "gnu")]
-#[allow(
+#[expect(
     unsafe_code,
     reason = "no library of this project gives free memory back; without it a peak stays for good"
 )]

@@ -298,7 +298,7 @@ impl Route {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::engine::outbox::tests::outbox;
 
@@ -456,7 +456,7 @@ mod tests {
     }
 
     /// All names of up to three of these levels.
-    fn names(levels: &[&str]) -> Vec<String> {
+    pub(crate) fn names(levels: &[&str]) -> Vec<String> {
         let mut names: Vec<String> = levels.iter().map(|&level| level.to_owned()).collect();
         let mut last = names.clone();
         for _ in 0..2 {

@@ -11,7 +11,7 @@ use mqtt_protocol_core::mqtt::packet::{
     ContentType, CorrelationData, MessageExpiryInterval, PayloadFormat, PayloadFormatIndicator,
     Properties, Property, ResponseTopic, SubscriptionIdentifier, TopicAlias, UserProperty,
 };
-use protocol::{Attributes, Escaped, Framer, ID, REPLY, RETAIN, RETAINED, Reply, TTL, Topic};
+use protocol::{Attributes, Escaped, ID, MessageLine, REPLY, RETAIN, RETAINED, TTL};
 
 use super::Version;
 use crate::engine::outbox::run::MESSAGE;
@@ -135,33 +135,6 @@ fn meant_key(key: &str) -> String {
     key.replace("%3D", "=").replace("%25", "%")
 }
 
-/// A message of the engine, parsed.
-pub(super) struct Parts<'a> {
-    /// As spelled in the line.
-    pub(super) topic: Topic<'a>,
-    pub(super) payload: Escaped<'a>,
-    pub(super) attributes: Attributes<'a>,
-}
-
-impl<'a> Parts<'a> {
-    /// Parses a line, with or without its line end. `None` if it is no message, which does not happen.
-    pub(super) fn of(line: &'a [u8]) -> Option<Self> {
-        let line = Framer::content(line.strip_suffix(b"\n").unwrap_or(line));
-        match Reply::decode(line) {
-            Ok(Reply::Message {
-                topic,
-                payload,
-                attributes,
-            }) => Some(Self {
-                topic,
-                payload,
-                attributes,
-            }),
-            _ => None,
-        }
-    }
-}
-
 /// A message without attributes, as nearly every one is, parsed without checks: lines in the engine are
 /// valid.
 pub(super) struct Plain<'a> {
@@ -217,18 +190,18 @@ pub(super) struct Extra<'a> {
 pub(super) fn write_publish(
     out: &mut Vec<u8>,
     version: Version,
-    parts: &Parts<'_>,
+    message: &MessageLine<'_>,
     extra: Extra<'_>,
 ) {
-    let name = name_meant(parts.topic.as_str().as_bytes());
+    let name = name_meant(message.topic.as_str().as_bytes());
     let name = match extra.alias {
         Some((_, false)) => &b""[..],
         _ => &name,
     };
-    let payload = parts.payload.unescape();
+    let payload = message.payload.unescape();
     let properties = match version {
         Version::V3 => None,
-        Version::V5 => Some(property_bytes(&parts.attributes, extra)),
+        Version::V5 => Some(property_bytes(&message.attributes, extra)),
     };
     write_parts(out, extra, name, properties.as_deref(), &payload);
 }
@@ -389,12 +362,12 @@ struct Alike<'a> {
 // Out of line: inlined, its locals would lie on the stack of every idle connection.
 #[inline(never)]
 fn encode_attributed(out: &mut Vec<u8>, line: &[u8], version: Version) {
-    if let Some(parts) = Parts::of(line) {
+    if let Some(message) = MessageLine::decode(line) {
         let extra = Extra {
-            retain: parts.attributes.contains(RETAINED),
+            retain: message.attributes.contains(RETAINED),
             ..Extra::default()
         };
-        write_publish(out, version, &parts, extra);
+        write_publish(out, version, &message, extra);
     }
 }
 

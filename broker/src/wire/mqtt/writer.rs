@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
+use protocol::MessageLine;
 
 use super::Version;
-use super::message::{self, Extra, Parts, Plain};
+use super::message::{self, Extra, Plain};
 use super::packet::kind;
 use super::reply;
 use crate::engine::outbox::delivery::writer::{Details, PacketWriter, Written};
@@ -91,18 +92,23 @@ impl PacketWriter for ConnectionWriter {
         {
             return self.write_plain(&plain, details, out);
         }
-        let Some(parts) = Parts::of(line) else {
+        let Some(message_line) = MessageLine::decode(line) else {
             return Written::TooLong;
         };
         let start = out.len();
-        let alias = self.alias(parts.topic.as_str());
-        message::write_publish(out, self.limits.version, &parts, extra(details, alias));
+        let alias = self.alias(message_line.topic.as_str());
+        message::write_publish(
+            out,
+            self.limits.version,
+            &message_line,
+            extra(details, alias),
+        );
         let is_new = alias.is_some_and(|(_, is_new)| is_new);
         if self.is_too_long(out.len() - start) {
             out.truncate(start);
             if is_new {
                 // The packet was not sent, so the client does not know the alias.
-                self.aliases.remove(parts.topic.as_str());
+                self.aliases.remove(message_line.topic.as_str());
             }
             return Written::TooLong;
         }
