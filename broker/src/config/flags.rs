@@ -11,7 +11,7 @@ use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
-use super::{Config, manual};
+use super::Config;
 
 /// A message broker that you can talk to with netcat.
 #[derive(Debug, Parser)]
@@ -175,7 +175,7 @@ impl Config {
 /// Prints the page and ends the process.
 fn print_manual() -> ! {
     let mut page = Vec::new();
-    let written = manual::write_page(&mut page, &Flags::command());
+    let written = man_page::write_page(&mut page, &Flags::command());
     let printed = written.and_then(|()| io::stdout().lock().write_all(&page));
     process::exit(i32::from(printed.is_err()))
 }

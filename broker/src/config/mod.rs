@@ -1,10 +1,9 @@
 //! The configuration of a broker: one [`Config`], checked before use.
 //!
-//! `flags` fills it from arguments and environment, `manual` writes the page about them. Only here do
-//! its limits become one [`Limits`]. Nothing here reads the machine or opens anything.
+//! `flags` fills it from arguments and environment. Only here do its limits become one [`Limits`].
+//! Nothing here reads the machine or opens anything.
 
 mod flags;
-mod manual;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

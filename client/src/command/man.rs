@@ -4,8 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use clap_mangen::Man;
-use clap_mangen::roff::{Roff, roman};
+use man_page::write_page;
 
 use crate::exit::{self, Exit, Failure};
 
@@ -53,65 +52,4 @@ fn write_with_subcommands(folder: &Path, command: &clap::Command) -> io::Result<
     out.flush()?;
     let mut all = command.get_subcommands();
     all.try_for_each(|each| write_with_subcommands(folder, each))
-}
-
-/// Writes one page. The text after the options in `--help` keeps its line breaks, for which
-/// `Man::render_extra_section` has no form: it fills the text and puts it under one heading.
-fn write_page(out: &mut impl Write, command: &clap::Command) -> io::Result<()> {
-    let page = Man::new(command.clone());
-    page.render_title(out)?;
-    page.render_name_section(out)?;
-    page.render_synopsis_section(out)?;
-    page.render_description_section(out)?;
-    page.render_options_section(out)?;
-    if command.has_subcommands() {
-        page.render_subcommands_section(out)?;
-    }
-    write_rest(
-        out,
-        &command
-            .get_after_help()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
-    )
-}
-
-/// A block that begins with `Title:` becomes a section; other blocks become notes.
-fn write_rest(out: &mut impl Write, text: &str) -> io::Result<()> {
-    let mut page = Roff::new();
-    for block in text.split("\n\n").map(str::trim_end) {
-        let (title, lines) = match block.split_once(":\n") {
-            Some((title, lines)) if !title.contains('\n') => (title, lines),
-            _ => ("Notes", block),
-        };
-        if lines.is_empty() {
-            continue;
-        }
-        page.control("SH", [title.to_uppercase().as_str()]);
-        page.control("nf", []);
-        for line in lines.lines() {
-            page.text([roman(line)]);
-        }
-        page.control("fi", []);
-    }
-    page.to_writer(out)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn page(command: clap::Command) -> String {
-        let mut out = Vec::new();
-        write_page(&mut out, &command).expect("room");
-        String::from_utf8(out).expect("text")
-    }
-
-    #[test]
-    fn examples_keep_their_lines() {
-        let command = clap::Command::new("x").after_help("Why\nso?\n\nExamples:\n  x -a\n  x -b\n");
-        let page = page(command);
-        let rest = ".SH NOTES\n.nf\nWhy\nso?\n.fi\n.SH EXAMPLES\n.nf\n  x \\-a\n  x \\-b\n.fi\n";
-        assert!(page.ends_with(rest), "{page}");
-    }
 }

@@ -6,8 +6,9 @@ use tests::source::{Modules, circles};
 use crate::none;
 
 /// Each crate by its name and by the folder of its `lib.rs` or `main.rs`.
-const CRATES: [(&str, &str); 7] = [
+const CRATES: [(&str, &str); 8] = [
     ("protocol", "protocol/src"),
+    ("man-page", "protocol/man-page/src"),
     ("broker", "broker/src"),
     ("client", "client/src"),
     ("tests", "tests/src"),
