@@ -396,3 +396,54 @@ impl OutboxGuard<'_> {
         mem::replace(&mut self.inside.state, OutboxState::Closed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::engine::outbox::tests::{LOUD, TestSink, outbox};
+
+    /// An outbox whose conversation ends after three messages.
+    fn limited(room: usize) -> (Arc<Outbox>, TestSink) {
+        let (outbox, sink) = outbox(1, 100, room);
+        outbox.set_encoder(&LOUD);
+        outbox.lock().set_quota(3);
+        (outbox, sink)
+    }
+
+    #[test]
+    fn a_conversation_with_a_quota_ends_with_the_last_message_of_it() {
+        let (outbox, sink) = limited(100);
+        let [two, three] = [(&b"a\nb\n"[..], 2), (b"c\nd\ne\n", 3)]
+            .map(|(lines, count)| Run::borrowed(lines, count));
+        assert!(outbox.lock().deliver(&[&two]));
+        assert!(!sink.0.lock().has_ended_reading);
+        // One that fits in part, and one that does not fit.
+        assert!(outbox.lock().deliver(&[&three, &two]));
+        assert_eq!(sink.taken(), "A;B;C;<bye>");
+        assert!(sink.0.lock().has_ended_reading);
+        assert!(!outbox.lock().deliver(&[&two]));
+        let tally = outbox.close().tally;
+        assert_eq!((tally.written, tally.discarded), (3, 4));
+    }
+
+    #[test]
+    fn what_is_left_of_a_quota_when_the_connection_breaks_is_discarded() {
+        let (outbox, sink) = limited(100);
+        sink.0.lock().broken = true;
+        let runs = [b"a\n", b"b\n"].map(|line| Run::borrowed(line, 1));
+        assert!(outbox.lock().deliver(&[&runs[0], &runs[1]]));
+        assert_eq!(outbox.close().tally.discarded, 2);
+    }
+
+    #[test]
+    fn an_outbox_has_room_while_nothing_waits() {
+        let (outbox, _) = outbox(1, 100, 1);
+        let run = Run::borrowed(b"a", 1);
+        outbox.lock().deliver(&[&run]);
+        assert!(outbox.lock().has_room());
+        outbox.lock().deliver(&[&run]);
+        assert!(!outbox.lock().has_room());
+    }
+}

@@ -427,7 +427,8 @@ pub(crate) mod tests {
         pub(crate) taken: Vec<u8>,
         room: usize,
         armed: u32,
-        broken: bool,
+        pub(super) broken: bool,
+        pub(super) has_ended_reading: bool,
     }
 
     #[derive(Clone, Default)]
@@ -456,6 +457,10 @@ pub(crate) mod tests {
             self.0.lock().armed += 1;
             Ok(())
         }
+
+        fn end_reading(&self) {
+            self.0.lock().has_ended_reading = true;
+        }
     }
 
     const ENCODER: Encoder = Encoder {
@@ -483,7 +488,7 @@ pub(crate) mod tests {
     };
 
     /// The messages of lines, in capital letters.
-    const LOUD: Encoder = Encoder {
+    pub(super) const LOUD: Encoder = Encoder {
         encode: Some(|lines| {
             let mut loud = lines.to_ascii_uppercase();
             for byte in &mut loud {
@@ -773,6 +778,7 @@ pub(crate) mod tests {
         outbox.lock().take_over();
         assert!(outbox.lock().is_ending());
         assert_eq!(sink.0.lock().taken, b"<taken>");
+        assert!(sink.0.lock().has_ended_reading);
         outbox.reopen();
         assert!(!outbox.lock().is_ending());
     }

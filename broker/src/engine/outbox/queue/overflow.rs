@@ -451,6 +451,11 @@ mod tests {
                 .push(&Run::borrowed(text.as_bytes(), count), 0, &self.limits);
         }
 
+        /// Queues a run whose first bytes have been sent.
+        fn push_rest(&mut self, run: &Run<'_>, from: usize) {
+            self.queue.push(run, from, &self.limits);
+        }
+
         /// Lets the client take this much, and returns it.
         fn take(&mut self, most: usize) -> String {
             let mut taken = Vec::new();
@@ -501,6 +506,28 @@ mod tests {
         // A run that does not fit by itself loses its own oldest messages.
         client.push("a6;a7;a8;a9;a0;");
         assert_eq!(client.take_all(), "<3>a9;a0;");
+    }
+
+    #[test]
+    fn messages_sent_before_the_rest_was_queued_count_with_it_unless_their_end_is_known() {
+        let mut client = Client::new(100);
+        let run = Run::borrowed(b"a1;a2;a3;", 3);
+        // Counting them takes time, so they count with the rest.
+        client.push_rest(&run, 4);
+        assert_eq!(client.queue.tally.written, 0);
+        assert_eq!(client.take_all(), "2;a3;");
+        assert_eq!(client.queue.tally.written, 3);
+        // The rest begins with a message of its own.
+        client.push_rest(&run, 3);
+        assert_eq!(client.queue.tally.written, 4);
+        assert_eq!(client.take_all(), "a2;a3;");
+        assert_eq!(client.queue.tally.written, 6);
+        // What a member of a group has been sent must not go to another one.
+        let group: Arc<str> = "$share/g/a".into();
+        client.push_rest(&run.for_one_of(&group), 4);
+        assert_eq!(client.queue.tally.written, 7);
+        assert_eq!(client.take_all(), "2;a3;");
+        assert_eq!(client.queue.tally.written, 9);
     }
 
     #[test]
