@@ -31,6 +31,7 @@ use std::thread;
 use std::time::Duration;
 
 pub use config::{BadConfig, Config};
+pub use ipnet::IpNet;
 
 use engine::Engine;
 use engine::limits::Limits;
@@ -61,7 +62,7 @@ impl Broker {
         let engine = Arc::new(engine);
         let wanted = config.addresses();
         let site = Site::new(&config.names, &config.allow_origins, &engine.limits);
-        let listener = Listener::bind(&wanted, engine.clone(), site)
+        let listener = Listener::bind(&wanted, engine.clone(), site, config.proxies)
             .map_err(|(address, source)| BindError::Address { address, source })?;
         Ok(Self {
             addresses: listener.local_addrs().map_err(BindError::Machine)?,

@@ -3,10 +3,10 @@
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt};
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
 
 use crate::PATIENCE;
 
@@ -49,14 +49,19 @@ impl TestClient {
     /// A new connection whose kernel keeps only [`SMALL_BUFFER`] for a client that does not read.
     #[track_caller]
     pub fn connect_with_small_buffer(address: SocketAddr) -> Self {
-        let family = if address.is_ipv4() {
-            AddressFamily::INET
-        } else {
-            AddressFamily::INET6
-        };
-        let socket = socket(family, SocketType::STREAM, None).expect("a socket");
+        let socket = socket(family_of(address), SocketType::STREAM, None).expect("a socket");
         // Only before the connection is made does it bound the window that is offered.
         sockopt::set_socket_recv_buffer_size(&socket, SMALL_BUFFER).expect("a buffer size");
+        connect(&socket, &address)
+            .unwrap_or_else(|err| panic!("no connection to {address}: {err}"));
+        Self::over(socket.into())
+    }
+
+    /// A new connection from this address of the machine.
+    #[track_caller]
+    pub fn connect_from(own: IpAddr, address: SocketAddr) -> Self {
+        let socket = socket(family_of(address), SocketType::STREAM, None).expect("a socket");
+        bind(&socket, &SocketAddr::new(own, 0)).expect("an address of this machine");
         connect(&socket, &address)
             .unwrap_or_else(|err| panic!("no connection to {address}: {err}"));
         Self::over(socket.into())
@@ -309,5 +314,12 @@ fn shown(line: &[u8]) -> String {
         format!("{text}... ({} bytes)", line.len())
     } else {
         text
+    }
+}
+
+fn family_of(address: SocketAddr) -> AddressFamily {
+    match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
     }
 }

@@ -1,8 +1,8 @@
 //! What the tests of this folder are written with: a [`TestBroker`] to start, a [`TestClient`] to
 //! talk to it in raw lines, an [`mqtt::MqttClient`] for raw packets, a [`frames::FrameClient`] for raw
-//! frames of WebSocket, a [`Process`] for other programs, such as those in [`foreign`], [`Tmux`] for
-//! those that want a terminal, a [`Dialogue`] or a [`Session`] to play, an [`Asker`] of the broker's
-//! own figures, and a [`Browser`].
+//! frames of WebSocket, a [`NetworkProxy`] between them, a [`Process`] for other programs, such as those
+//! in [`foreign`], [`Tmux`] for those that want a terminal, a [`Dialogue`] or a [`Session`] to play, an
+//! [`Asker`] of the broker's own figures, and a [`Browser`].
 //!
 //! Nothing here knows the protocol beyond `PING`, the fence. A client that waits for something
 //! gives up after [`PATIENCE`] and says what it waited for; nothing sleeps to be on time.
@@ -17,6 +17,7 @@ pub mod foreign;
 pub mod frames;
 mod mosquitto;
 pub mod mqtt;
+mod network_proxy;
 mod process;
 mod programs;
 mod random;
@@ -34,6 +35,7 @@ pub use client::{SMALL_BUFFER, TestClient};
 pub use client_program::{client, client_of};
 pub use dialogue::Dialogue;
 pub use mosquitto::Mosquitto;
+pub use network_proxy::{NetworkProxy, ProxyProgram};
 pub use process::Process;
 pub use programs::{example, installed, program};
 pub use random::Random;

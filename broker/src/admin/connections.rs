@@ -87,7 +87,7 @@ impl ConnectionRow {
         Self {
             id: record.id(),
             name: record.name(),
-            peer: record.peer.to_string(),
+            peer: record.peer().to_string(),
             wire: session.outbox().wire(),
             away: !record.is_connected(),
             connected_s: now.seconds_since(record.since),

@@ -202,7 +202,7 @@ impl Holder {
         Self {
             id: record.id(),
             name: record.name(),
-            peer: record.peer.to_string(),
+            peer: record.peer().to_string(),
             wire: record.outbox().wire(),
             waiting: stock.waiting,
             waiting_bytes: stock.waiting_bytes,

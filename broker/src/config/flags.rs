@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use ipnet::IpNet;
 
 use super::Config;
 
@@ -113,6 +114,15 @@ struct Flags {
         value_delimiter = ','
     )]
     allow_origins: Vec<String>,
+    /// Address or range of a proxy that sends PROXY headers, such as 10.0.0.0/8; repeatable
+    #[arg(
+        long = "proxy",
+        env = "BROKER_PROXY",
+        value_name = "ADDRESS",
+        value_delimiter = ',',
+        value_parser = address_range
+    )]
+    proxies: Vec<IpNet>,
     /// Print the manual page and exit: broker --man | man -l -
     #[arg(long)]
     man: bool,
@@ -149,6 +159,7 @@ impl From<Flags> for Config {
             session_expiry_max: flags.session_expiry_max,
             names: flags.names,
             allow_origins: flags.allow_origins,
+            proxies: flags.proxies,
         }
     }
 }
@@ -186,6 +197,17 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     found
         .next()
         .ok_or_else(|| "the name has no address".to_owned())
+}
+
+/// Parses an address, or a range such as `10.0.0.0/8`.
+fn address_range(text: &str) -> Result<IpNet, String> {
+    let range = text.parse::<IpAddr>().map(IpNet::from);
+    range
+        .or_else(|_| text.parse::<IpNet>())
+        .map(|range| range.trunc())
+        .map_err(|_| {
+            "it is no address, such as 10.0.0.7, and no range, such as 10.0.0.0/8".to_owned()
+        })
 }
 
 /// Parses an address, or resolves a name.

@@ -9,6 +9,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::engine::limits::Limits;
 
 /// The configuration of a broker.
@@ -51,6 +53,9 @@ pub struct Config {
     /// Origins of other sites whose pages may use this broker, as in the header `Origin`, such as
     /// `https://app.example`, or `*` for all.
     pub allow_origins: Vec<String>,
+    /// Addresses of proxies. Each of their connections begins with a PROXY header, which tells the
+    /// address of the client.
+    pub proxies: Vec<IpNet>,
 }
 
 impl Default for Config {
@@ -74,6 +79,7 @@ impl Default for Config {
             session_expiry_max: limits.session_expiry,
             names: Vec::new(),
             allow_origins: Vec::new(),
+            proxies: Vec::new(),
         }
     }
 }

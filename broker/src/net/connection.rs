@@ -33,6 +33,8 @@ pub(crate) struct Connection {
     record: Arc<ClientRecord>,
     shutdown: Arc<ShutdownDeadline>,
     site: Arc<Site>,
+    /// A proxy passes the client on and tells its address.
+    by_proxy: bool,
 }
 
 impl Connection {
@@ -43,6 +45,7 @@ impl Connection {
         engine: &Engine,
         shutdown: Arc<ShutdownDeadline>,
         site: Arc<Site>,
+        by_proxy: bool,
     ) -> Self {
         let socket = Arc::new(Socket::new(socket));
         let sink = SocketSink::new(id, socket.clone(), engine.flusher.clone());
@@ -59,6 +62,7 @@ impl Connection {
             record: Arc::new(ClientRecord::new(Arc::new(outbox), peer)),
             shutdown,
             site,
+            by_proxy,
         }
     }
 
@@ -78,7 +82,7 @@ impl Connection {
     /// Serves the client until the connection ends.
     pub(crate) fn run(&self, engine: &Engine) {
         self.run_with(engine, |client, source| {
-            wire::serve(client, source, &self.site)
+            wire::serve(client, source, &self.site, self.by_proxy)
         });
     }
 
@@ -173,7 +177,7 @@ impl Connection {
              read {read} bytes, {published} published; wrote {} bytes, {} delivered, {}, {} discarded",
             self.id,
             name.unwrap_or_default(),
-            self.record.peer,
+            self.record.peer(),
             began.elapsed().as_secs_f64(),
             tally.bytes,
             tally.written,
@@ -231,7 +235,7 @@ mod tests {
         let client = TcpStream::connect(address).expect("it listens");
         let (socket, peer) = listener.accept().expect("a connection waits");
         let site = Arc::new(Site::new(&[], &[], &engine.limits));
-        let connection = Connection::new(id, socket, peer, engine, Arc::default(), site);
+        let connection = Connection::new(id, socket, peer, engine, Arc::default(), site, false);
         (connection, client)
     }
 

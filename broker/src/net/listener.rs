@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use foldhash::fast::RandomState;
+use ipnet::IpNet;
 use parking_lot::{Condvar, Mutex};
 use rustix::net::{SendFlags, send, sockopt};
 
@@ -59,6 +60,8 @@ pub(crate) struct Listener {
     sockets: Vec<TcpListener>,
     engine: Arc<Engine>,
     site: Arc<Site>,
+    /// Connections from these addresses begin with a PROXY header.
+    proxies: Vec<IpNet>,
     next_id: AtomicU64,
     shutdown: Arc<ShutdownDeadline>,
     connections: Mutex<HashMap<u64, ConnectionHandle, RandomState>>,
@@ -74,6 +77,7 @@ impl Listener {
         addresses: &[SocketAddr],
         engine: Arc<Engine>,
         site: Site,
+        proxies: Vec<IpNet>,
     ) -> Result<Self, (SocketAddr, io::Error)> {
         let bind = |&address: &SocketAddr| {
             let socket = TcpListener::bind(address).and_then(prepared);
@@ -83,6 +87,7 @@ impl Listener {
             sockets: addresses.iter().map(bind).collect::<Result<_, _>>()?,
             engine,
             site: Arc::new(site),
+            proxies,
             next_id: AtomicU64::new(1),
             shutdown: Arc::default(),
             connections: Mutex::default(),
@@ -206,6 +211,7 @@ impl Listener {
             &self.engine,
             self.shutdown.clone(),
             self.site.clone(),
+            self.is_proxy(peer.ip()),
         );
         self.connections.lock().insert(id, connection.handle());
         // Logged by this thread, because the first log line takes a page or two more of a thread's
@@ -227,6 +233,11 @@ impl Listener {
             log::info!("connection {id} from {peer} ends: it is turned away");
             self.turn_away(handle.socket(), &format!("no thread for it ({err})"));
         }
+    }
+
+    fn is_proxy(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.proxies.iter().any(|range| range.contains(&address))
     }
 
     /// No descriptors are left: accepts the next connection with the spare one. Unless others have become

@@ -11,15 +11,22 @@ use crate::wire::close::Finished;
 use crate::wire::end::End;
 use crate::wire::http::{self, Site};
 use crate::wire::protocols::{Protocol, Subprotocol};
+use crate::wire::proxy;
 use crate::wire::source::{Arrival, Source, take_limits};
 use crate::wire::websocket::{self, Tunnel};
 use crate::wire::{line, mqtt};
 
 /// Serves a client in the protocol that it begins to speak, until the conversation has ended. The
-/// caller then calls [`close`](super::close::close).
-pub(crate) fn serve(client: &mut Client<'_>, source: &mut impl Source, site: &Site) -> Finished {
+/// caller then calls [`close`](super::close::close). If a proxy passes the client on, its PROXY header
+/// comes first.
+pub(crate) fn serve(
+    client: &mut Client<'_>,
+    source: &mut impl Source,
+    site: &Site,
+    by_proxy: bool,
+) -> Finished {
     let mut buffer = ReadBuffer::new(client.memory());
-    let mut protocol = match wait_for_protocol(client, source, &mut buffer) {
+    let mut protocol = match begin(client, source, &mut buffer, by_proxy) {
         ControlFlow::Continue(protocol) => protocol,
         // The client has sent nothing. This ends like an incomplete line.
         ControlFlow::Break(end) => return Finished::new(Protocol::Line, end),
@@ -42,6 +49,18 @@ pub(crate) fn serve(client: &mut Client<'_>, source: &mut impl Source, site: &Si
         };
         return Finished::new(protocol, end);
     }
+}
+
+fn begin(
+    client: &mut Client<'_>,
+    source: &mut impl Source,
+    buffer: &mut ReadBuffer,
+    by_proxy: bool,
+) -> ControlFlow<End, Protocol> {
+    if by_proxy && let Some(peer) = proxy::read_header(client, source, buffer)? {
+        client.record().set_peer(peer);
+    }
+    wait_for_protocol(client, source, buffer)
 }
 
 #[inline(never)]
@@ -208,7 +227,7 @@ mod tests {
         let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
         let mut client = Client::new(&engine, &record);
         let site = Site::new(&[], &[], &engine.limits);
-        let finished = serve(&mut client, &mut Stopped(bytes), &site);
+        let finished = serve(&mut client, &mut Stopped(bytes), &site, false);
         let finished = close(&mut client, finished, || Some(Instant::now()));
         assert!(matches!(finished.end, End::Stopping), "{}", finished.end);
         let told = mem::take(&mut sink.0.lock().taken);

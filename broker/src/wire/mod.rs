@@ -11,6 +11,7 @@ pub(crate) mod http;
 pub(crate) mod line;
 pub(crate) mod mqtt;
 pub(crate) mod protocols;
+mod proxy;
 pub(crate) mod source;
 pub(crate) mod websocket;
 

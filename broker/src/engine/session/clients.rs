@@ -60,7 +60,8 @@ struct ClientTable {
 
 /// The public view of a connection, or of the last one of a detached session.
 pub(crate) struct ClientRecord {
-    pub(crate) peer: SocketAddr,
+    /// Behind a proxy, that of the proxy until its header has come.
+    peer: Mutex<SocketAddr>,
     pub(crate) since: Moment,
     /// The session that began with the connection.
     own: Arc<Session>,
@@ -277,7 +278,7 @@ impl ClientRecord {
     pub(crate) fn new(outbox: Subscriber, peer: SocketAddr) -> Self {
         let since = Moment::now();
         Self {
-            peer,
+            peer: Mutex::new(peer),
             since,
             own: Arc::new(Session::new(outbox)),
             resumed: OnceLock::new(),
@@ -295,6 +296,15 @@ impl ClientRecord {
     /// The number of the connection.
     pub(crate) fn id(&self) -> u64 {
         self.own.id()
+    }
+
+    /// The address of the client.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        *self.peer.lock()
+    }
+
+    pub(crate) fn set_peer(&self, peer: SocketAddr) {
+        *self.peer.lock() = peer;
     }
 
     /// Whether the connection is open; otherwise its session is detached or ended.
