@@ -35,6 +35,12 @@ impl Browser {
     /// A browser with a profile of its own.
     #[track_caller]
     pub fn start() -> Self {
+        Self::with_args(&[])
+    }
+
+    /// The same with further arguments.
+    #[track_caller]
+    pub fn with_args(args: &[&str]) -> Self {
         let profile = tempfile::tempdir().expect("a folder");
         let mut command: Command = installed("chromium", "chromium");
         command.args([
@@ -48,6 +54,7 @@ impl Browser {
             "--disable-background-timer-throttling",
             "--disable-renderer-backgrounding",
         ]);
+        command.args(args);
         command.arg(format!("--user-data-dir={}", profile.path().display()));
         let process = Process::start(&mut command);
         process.wait_for_complaint("/devtools/browser/");

@@ -7,7 +7,8 @@ const BODY: &str = "PUBLISH x y\nSUBSCRIBE x\n";
 #[track_caller]
 fn expect_refusal(client: &mut TestClient) {
     let status = client.read_line();
-    let refused = status.starts_with("HTTP/1.1 4") || status.starts_with("HTTP/1.1 505");
+    let refused = ["HTTP/1.1 4", "HTTP/1.1 501", "HTTP/1.1 505"];
+    let refused = refused.iter().any(|begin| status.starts_with(begin));
     assert!(refused, "came {status:?}");
     let text = client.read_to_end();
     for word in ["ERROR", "PUBACK", "SUBACK"] {
@@ -28,6 +29,66 @@ fn what_begins_as_http_is_never_read_as_lines() {
             page.write(request);
             expect_refusal(&mut page);
         }
+    }
+    ann.expect_silence();
+}
+
+#[test]
+fn a_request_with_any_method_is_refused_and_never_read_as_lines() {
+    let broker = TestBroker::start();
+    let port = broker.address().port();
+    let mut ann = broker.connect();
+    ann.send("SUBSCRIBE #").expect("SUBACK #");
+    for (line, known, rebound) in [
+        ("PATCH /topics/a HTTP/1.1", "405", "421"),
+        ("TRACE / HTTP/1.1", "405", "421"),
+        ("PATCH * HTTP/1.1", "405", "421"),
+        ("patch /x HTTP/1.1", "501", "421"),
+        ("get / HTTP/1.1", "501", "421"),
+        ("QUERY /topics/a HTTP/1.1", "501", "421"),
+        ("PROPFIND /x HTTP/1.1", "501", "421"),
+        ("PUBLISH /a HTTP/1.1", "501", "421"),
+        ("SUBSCRIBE /a HTTP/1.0", "501", "421"),
+        ("FOO http://localhost/x HTTP/1.1", "501", "501"),
+        ("FOO http://evil.example/x HTTP/1.1", "421", "421"),
+        ("CONNECT localhost:443 HTTP/1.1", "405", "405"),
+        ("CONNECT evil.example:443 HTTP/1.1", "421", "421"),
+        ("connect localhost:443 HTTP/1.1", "501", "501"),
+        ("PRI * HTTP/2.0", "505", "505"),
+        ("@a=b /x HTTP/1.1", "400", "400"),
+    ] {
+        let names = [("localhost", known), ("evil.example", rebound)];
+        for (name, status) in names {
+            for (end, origin) in [
+                ("\r\n", String::new()),
+                ("\n", format!("Origin: http://{name}:{port}\r\n")),
+            ] {
+                let mut page = broker.connect();
+                let len = BODY.len();
+                // Another host in the target is another site.
+                let origin = if line.contains(':') { "" } else { &origin };
+                page.write(format!(
+                    "{line}{end}Host: {name}:{port}\r\n{origin}Content-Length: {len}\r\n\r\n{BODY}"
+                ));
+                let answer = page.read_to_end();
+                assert!(
+                    answer.starts_with(&format!("HTTP/1.1 {status} ")),
+                    "{line}, {name}: {answer}"
+                );
+                assert!(!answer.contains("PUBACK"), "{line}: {answer}");
+            }
+        }
+    }
+    // Longer than the head of a request may be.
+    let long = "a".repeat(20_000);
+    for line in [
+        format!("PATCH /{long} HTTP/1.1"),
+        format!("PUBLISH /{long} HTTP/1.1"),
+        format!("{long} / HTTP/1.1"),
+    ] {
+        let mut page = broker.connect();
+        page.write(format!("{line}\r\nHost: localhost\r\n\r\n{BODY}"));
+        expect_refusal(&mut page);
     }
     ann.expect_silence();
 }
@@ -59,7 +120,9 @@ fn a_frame_that_begins_like_a_method_is_a_frame() {
         ("GET\n", "ERROR unknown-verb line "),
         ("GETTING here\n", "ERROR unknown-verb line "),
         ("PUTT x\n", "ERROR unknown-verb line "),
-        ("get / HTTP/1.1\n", "ERROR unknown-verb line "),
+        ("get /\n", "ERROR unknown-verb line "),
+        ("PUBLISH log HTTP/1.1\n", "PUBACK 1 0"),
+        ("PUBLISH /a HTTP/1.1 hi\n", "PUBACK 1 0"),
         ("OPTIONSX\n", "ERROR unknown-verb line "),
         ("D\n", "ERROR unknown-verb line "),
         ("@a=1 PING x\n", "PONG x"),

@@ -306,6 +306,58 @@ fn a_page_from_elsewhere_can_neither_publish_nor_read_nor_open_a_socket() {
 }
 
 #[test]
+fn a_page_whose_name_points_at_the_broker_can_do_nothing_with_any_method() {
+    let broker = TestBroker::start();
+    let browser = Browser::with_args(&["--host-resolver-rules=MAP evil.example 127.0.0.1"]);
+    let mut ann = broker.connect();
+    ann.send("SUBSCRIBE #").expect("SUBACK #");
+    let site = format!("http://evil.example:{}", broker.address().port());
+    let mut page = browser.open(&format!("{site}/healthz"));
+    page.wait_for_text("ok");
+    let mut send = |method: &str, path: &str| {
+        let body = match method {
+            "GET" | "HEAD" => "",
+            _ => ", body: '\\nPUBLISH a got you\\nPUBLISH a again\\n'",
+        };
+        page.eval(&format!(
+            "fetch('{path}', {{ method: '{method}'{body} }}).then((answer) => answer.status, (err) => err.name)"
+        ))
+    };
+    for method in [
+        "GET",
+        "HEAD",
+        "POST",
+        "PUT",
+        "OPTIONS",
+        "DELETE",
+        "PATCH",
+        "patch",
+        "QUERY",
+        "PROPFIND",
+        "MKCOL",
+        "PUBLISH",
+        "SUBSCRIBE",
+        "PRI",
+        "FOO",
+        "a-b!c",
+    ] {
+        for path in ["/topics/a", "/", "/a%20b"] {
+            assert_eq!(send(method, path), 421, "{method} {path}");
+        }
+    }
+    // The browser itself forbids these.
+    for method in ["CONNECT", "TRACE", "TRACK"] {
+        assert_eq!(send(method, "/"), "TypeError", "{method}");
+    }
+    let long = "a".repeat(20_000);
+    for (method, path) in [("PATCH", &*format!("/{long}")), (&long, "/")] {
+        let status = send(method, path);
+        assert!(status == 421 || status == 431, "{status}");
+    }
+    ann.expect_silence();
+}
+
+#[test]
 fn all_of_it_comes_from_the_broker_and_is_small() {
     let broker = TestBroker::start();
     let mut total = 0;

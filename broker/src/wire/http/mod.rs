@@ -34,9 +34,10 @@ use crate::wire::protocols::Subprotocol;
 use crate::wire::source::{Arrival, Source, take_limits};
 
 use body::BodyError;
-use request::{HEAD_BYTES, RequestHead, RequestRefusal};
+use request::{RequestHead, RequestRefusal};
 use response::{Response, TEXT};
 
+pub(crate) use request::HEAD_BYTES;
 pub(crate) use site::Site;
 pub(crate) use stream::ANSWERS as ENCODER;
 
@@ -45,6 +46,19 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 
 /// Maximum idle time between two requests.
 const IDLE_TIME: Duration = Duration::from_secs(60);
+
+/// The methods that are known (RFC 9110 §9.3, RFC 5789); any other is not implemented.
+const METHODS: [Method; 9] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::DELETE,
+    Method::CONNECT,
+    Method::OPTIONS,
+    Method::TRACE,
+    Method::PATCH,
+];
 
 /// The list of paths, for a client that asks for another one.
 const MAP: &str = "there is the page at /, /topics/<topic> to POST to, /topics/<filter> to GET, /ws, /mqtt, \
@@ -164,6 +178,9 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
         }
         if let Err(refused) = self.site.check(head) {
             return self.refuse(Some(head), &refused);
+        }
+        if !METHODS.contains(&head.method) {
+            return self.refuse(Some(head), &no_such_method());
         }
         if upgrade::is_path(&head.path) {
             return self.switch(head);
@@ -308,6 +325,13 @@ fn no_method(allowed: &str) -> RequestRefusal {
     RequestRefusal::new(
         StatusCode::METHOD_NOT_ALLOWED,
         format!("this can be asked for with {allowed}"),
+    )
+}
+
+fn no_such_method() -> RequestRefusal {
+    RequestRefusal::new(
+        StatusCode::NOT_IMPLEMENTED,
+        "the methods here are GET, HEAD, POST, PUT and OPTIONS, in capitals",
     )
 }
 

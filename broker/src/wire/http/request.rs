@@ -105,7 +105,9 @@ impl RequestHead {
         let uri: Uri = target
             .parse()
             .map_err(|err| RequestRefusal::bad(format!("the target of the request: {err}")))?;
-        if uri.path().is_empty() {
+        // Its target is a host alone (RFC 9112 §3.2.3).
+        let is_connect = method.as_str().eq_ignore_ascii_case("CONNECT");
+        if uri.path().is_empty() && !is_connect {
             return Err(RequestRefusal::bad(
                 "the target of the request is a path, such as /healthz",
             ));
@@ -331,6 +333,9 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n", 400),
             ("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 505),
             ("GET news HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET h:443 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("@a=b /x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
         ] {
             check_refused(text, status);
         }
