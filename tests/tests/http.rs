@@ -250,7 +250,9 @@ fn a_body_that_is_too_long_is_refused_before_it_has_come() {
     for sent in [
         "POST /topics/a HTTP/1.1\r\nHost: h.localhost\r\nContent-Length: 5000000000\r\n\r\n".to_owned(),
         "POST /topics/a HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2000\r\n\r\n".to_owned(),
-        format!("POST /topics/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n{}", "x".repeat(1200)),
+        "POST /topics/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n401\r\n".to_owned(),
+        "POST /topics/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n400;x=y\r\n".to_owned(),
+        "POST /topics/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n".to_owned(),
         format!("POST /topics/a?lines HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n{}", "x".repeat(1200)),
         format!("POST /topics/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\n{}", "\\".repeat(900)),
     ] {
@@ -327,7 +329,58 @@ fn what_is_wrong_with_a_request_is_said() {
     let deleted = ask(&broker, "DELETE /topics/a HTTP/1.1\r\n\r\n");
     assert_eq!(status(&deleted), 405);
     assert!(deleted.0.contains("\r\nallow: GET"), "{}", deleted.0);
+    for (path, allowed) in [
+        ("/topics/a", "GET, HEAD, POST, PUT, OPTIONS"),
+        ("/metrics", "GET, HEAD, OPTIONS"),
+        ("/healthz", "GET, HEAD"),
+    ] {
+        let answer = ask(&broker, &format!("PATCH {path} HTTP/1.1\r\n\r\n"));
+        assert_eq!(status(&answer), 405, "{path}");
+        let allowed = format!("\r\nallow: {allowed}\r\n");
+        assert!(answer.0.contains(&allowed), "{path}: {}", answer.0);
+    }
     ann.expect_silence();
+}
+
+#[test]
+fn a_body_that_a_proxy_could_read_otherwise_is_refused() {
+    let broker = TestBroker::start();
+    let mut ann = broker.connect();
+    ann.send("SUBSCRIBE #").expect("SUBACK #");
+    for body in [
+        "2;\nxx\r\nhi\r\n0\r\n\r\n",
+        "2\nhi\r\n0\r\n\r\n",
+        "2;a\rb\r\nhi\r\n0\r\n\r\n",
+        "\r\n\r\n",
+        "2\r\nhi\r\n0\r\nX: y\n\n",
+    ] {
+        let chunked = "POST /topics/a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let answer = ask(&broker, &format!("{chunked}{body}"));
+        assert_eq!(status(&answer), 400, "{body:?}");
+        assert!(answer.0.contains("\r\nconnection: close"), "{}", answer.0);
+    }
+    ann.expect_silence();
+}
+
+#[test]
+fn every_answer_has_a_date() {
+    let broker = TestBroker::start();
+    for (request, expected) in [
+        ("GET /healthz HTTP/1.1", 200),
+        ("OPTIONS /topics/a HTTP/1.1", 204),
+        ("GET /none HTTP/1.1", 404),
+        ("FOO / HTTP/1.1", 501),
+        ("GET / HTTP/2.0", 505),
+        ("GET /topics/a?timeout=1ms HTTP/1.1", 200),
+    ] {
+        let answer = ask(&broker, &format!("{request}\r\n\r\n"));
+        assert_eq!(status(&answer), expected, "{request}");
+        let date = answer.0.split("\r\ndate: ").nth(1).expect("a date");
+        // Such as Sun, 06 Nov 1994 08:49:37 GMT (RFC 9110 §5.6.7).
+        let date = date.lines().next().unwrap_or_default();
+        assert_eq!((date.len(), &date[3..5]), (29, ", "), "{date}");
+        assert!(date.ends_with(" GMT"), "{date}");
+    }
 }
 
 #[test]

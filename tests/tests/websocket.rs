@@ -225,6 +225,29 @@ fn what_is_no_handshake_is_told_what_to_do() {
         ("dGhlIHNhbXBsZSBub25jZQ==", "short", "400"),
         ("GET", "POST", "426"),
         ("HTTP/1.1", "HTTP/1.0", "400"),
+        ("HTTP/1.1", "HTTP/1.2", "101"),
+        // RFC 6455 §11.3.1, §11.3.5: once in a request.
+        (
+            "Sec-WebSocket-Key",
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Key",
+            "400",
+        ),
+        (
+            "Sec-WebSocket-Version",
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Version",
+            "400",
+        ),
+        // §4.1: a subprotocol is compared as it is, and empty items mean nothing.
+        (
+            "Upgrade: w",
+            "Sec-WebSocket-Protocol: Line\r\nUpgrade: w",
+            "400",
+        ),
+        (
+            "Upgrade: w",
+            "Sec-WebSocket-Protocol: , line,\r\nUpgrade: w",
+            "101",
+        ),
     ] {
         let mut page = broker.connect();
         page.write(whole.replacen(from, to, usize::from(!from.is_empty())));

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use httparse::Status;
+use memchr::memchr_iter;
 
 use super::request::{Framing, RequestRefusal};
 use super::site::{Site, Unfinished};
@@ -27,6 +28,10 @@ pub(crate) struct RequestBody<'a> {
     /// Taken when the client must be waited for: a body that arrived with its head is not slow.
     place: Option<Unfinished<'a>>,
     state: BodyState,
+    /// Bytes that further chunks may have.
+    room: usize,
+    /// Its maximum bytes.
+    most: usize,
     /// Whether longer pauses are allowed.
     pub(crate) may_rest: bool,
     /// Bytes read so far, beyond those that arrived with the head.
@@ -52,7 +57,8 @@ pub(crate) enum BodyError {
 }
 
 impl<'a> RequestBody<'a> {
-    pub(crate) fn new(framing: Framing, site: &'a Site) -> Self {
+    /// A chunk with which the body has more than `most` bytes is refused before it has arrived.
+    pub(crate) fn new(framing: Framing, most: usize, site: &'a Site) -> Self {
         let state = match framing {
             Framing::Length(0) => BodyState::Done,
             Framing::Length(length) => BodyState::Left(length),
@@ -62,6 +68,8 @@ impl<'a> RequestBody<'a> {
             site,
             place: None,
             state,
+            room: most,
+            most,
             may_rest: false,
             read: 0,
         }
@@ -110,19 +118,22 @@ impl<'a> RequestBody<'a> {
                     buffer.consume(len);
                     return Ok(Step::Piece(start..start + len));
                 }
-                BodyState::ChunkSize => match httparse::parse_chunk_size(unread) {
-                    Ok(Status::Complete((len, size))) => {
-                        buffer.consume(len);
-                        self.state = match size {
-                            0 => BodyState::Trailers,
-                            _ => BodyState::ChunkLeft(size),
-                        };
-                    }
-                    Ok(Status::Partial) if unread.len() < CHUNK_HEAD_BYTES => {
+                BodyState::ChunkSize => {
+                    let Some((len, size)) = chunk_size(unread)? else {
                         return Ok(Step::More);
-                    }
-                    _ => return Err(bad_chunk()),
-                },
+                    };
+                    let room = usize::try_from(size).ok();
+                    let room = room.and_then(|size| self.room.checked_sub(size));
+                    let Some(room) = room else {
+                        return Err(BodyError::Refused(RequestRefusal::too_long(self.most)));
+                    };
+                    self.room = room;
+                    buffer.consume(len);
+                    self.state = match size {
+                        0 => BodyState::Trailers,
+                        _ => BodyState::ChunkLeft(size),
+                    };
+                }
                 BodyState::ChunkEnd => {
                     if unread.len() < 2 {
                         return Ok(Step::More);
@@ -136,7 +147,7 @@ impl<'a> RequestBody<'a> {
                 BodyState::Trailers => {
                     let mut trailers = [httparse::EMPTY_HEADER; 16];
                     match httparse::parse_headers(unread, &mut trailers) {
-                        Ok(Status::Complete((len, _))) => {
+                        Ok(Status::Complete((len, _))) if has_line_ends(&unread[..len]) => {
                             buffer.consume(len);
                             self.state = BodyState::Done;
                         }
@@ -183,6 +194,40 @@ enum Step {
     Done,
 }
 
+/// The length of the line with the size of a chunk, and the size; `None` if more bytes are needed. The
+/// extensions mean nothing here, but their bytes decide where other readers see the end of the line (RFC
+/// 9112 §7.1.1).
+fn chunk_size(unread: &[u8]) -> Result<Option<(usize, u64)>, BodyError> {
+    let end = unread
+        .iter()
+        .take(CHUNK_HEAD_BYTES)
+        .position(|&byte| byte == b'\n');
+    let (line, is_cut) = match end {
+        Some(end) => (&unread[..=end], false),
+        None => (unread, true),
+    };
+    let content = line.strip_suffix(b"\r\n");
+    let content = content.or(is_cut.then(|| line.strip_suffix(b"\r").unwrap_or(line)));
+    let is_good = content.is_some_and(|content| {
+        let first = content.first();
+        first.map_or(is_cut, u8::is_ascii_hexdigit)
+            && content.len() < CHUNK_HEAD_BYTES
+            && !content
+                .iter()
+                .any(|&byte| byte.is_ascii_control() && byte != b'\t')
+    });
+    match httparse::parse_chunk_size(line) {
+        Ok(Status::Complete(size)) if is_good => Ok(Some(size)),
+        Ok(Status::Partial) if is_good => Ok(None),
+        _ => Err(bad_chunk()),
+    }
+}
+
+/// Whether each line ends with CR LF, as all readers of a body understand it.
+fn has_line_ends(lines: &[u8]) -> bool {
+    memchr_iter(b'\n', lines).all(|at| lines[..at].ends_with(b"\r"))
+}
+
 fn bad_chunk() -> BodyError {
     refused(
         StatusCode::BAD_REQUEST,
@@ -192,4 +237,55 @@ fn bad_chunk() -> BodyError {
 
 fn refused(status: StatusCode, text: &str) -> BodyError {
     BodyError::Refused(RequestRefusal::new(status, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_with_the_size_of_a_chunk_has_only_what_all_readers_see_in_it() {
+        for (line, size) in [
+            ("2\r\n", 2),
+            ("1a;x=y;z=\"\t q\"\r\n", 26),
+            ("0\r\n", 0),
+            ("A \t; x\r\n", 10),
+        ] {
+            for end in 0..line.len() {
+                let cut = chunk_size(&line.as_bytes()[..end]);
+                assert!(matches!(cut, Ok(None)), "{line:?} to {end}");
+            }
+            let whole = format!("{line}more\n");
+            let came = chunk_size(whole.as_bytes()).expect("a size");
+            assert_eq!(came, Some((line.len(), size)), "{line:?}");
+        }
+        for line in [
+            "2\n",
+            "2;\nxx\r\n",
+            "2;a\rb\r\n",
+            "2;a\0\r\n",
+            "2;\x7f\r\n",
+            "2;\x1b[",
+            "\r\n",
+            ";x\r\n",
+            " 2\r\n",
+            "g\r\n",
+            "0x2\r\n",
+            "-1\r\n",
+            "2\r\r\n",
+            "11111111111111111\r\n",
+        ] {
+            assert!(chunk_size(line.as_bytes()).is_err(), "{line:?}");
+        }
+        let long = format!("2;{}", "x".repeat(CHUNK_HEAD_BYTES));
+        assert!(chunk_size(long.as_bytes()).is_err());
+        assert!(chunk_size(format!("{long}\r\n").as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_trailer_ends_as_all_readers_see_it() {
+        assert!(has_line_ends(b"A: b\r\nC: d\r\n\r\n"));
+        assert!(!has_line_ends(b"A: b\n\r\n"));
+        assert!(!has_line_ends(b"\n"));
+    }
 }

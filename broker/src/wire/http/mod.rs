@@ -60,6 +60,9 @@ const METHODS: [Method; 9] = [
     Method::PATCH,
 ];
 
+/// The methods of topics, and of the broker as a whole.
+const METHODS_OF_TOPICS: &str = "GET, HEAD, POST, PUT, OPTIONS";
+
 /// The list of paths, for a client that asks for another one.
 const MAP: &str = "there is the page at /, /topics/<topic> to POST to, /topics/<filter> to GET, /ws, /mqtt, \
                    /healthz, /metrics, and /api/clients, topics, filters, why, retained, audit, broker";
@@ -173,8 +176,12 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
         source: &mut impl Source,
         buffer: &mut ReadBuffer,
     ) -> Next {
+        let reads = matches!(head.method, Method::GET | Method::HEAD);
         if head.path == "/healthz" {
-            return self.answer(head, Response::new(StatusCode::OK, TEXT, "ok\n"));
+            return match reads {
+                true => self.answer(head, Response::new(StatusCode::OK, TEXT, "ok\n")),
+                false => self.refuse(Some(head), &RequestRefusal::not_allowed("GET, HEAD")),
+            };
         }
         if let Err(refused) = self.site.check(head) {
             return self.refuse(Some(head), &refused);
@@ -188,7 +195,6 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
         if head.method == Method::OPTIONS {
             return self.answer(head, options());
         }
-        let reads = matches!(head.method, Method::GET | Method::HEAD);
         let writes = matches!(head.method, Method::POST | Method::PUT);
         match head.path.strip_prefix("/topics/") {
             Some("") => {
@@ -200,7 +206,7 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
             }
             Some(topic) if writes => self.publish(head, topic, source, buffer),
             Some(filter) if reads => self.stream(head, filter, source, buffer),
-            Some(_) => self.refuse(Some(head), &no_method("GET, HEAD, POST, PUT, OPTIONS")),
+            Some(_) => self.refuse(Some(head), &RequestRefusal::not_allowed(METHODS_OF_TOPICS)),
             None if reads => {
                 let response = self.look_up(head).unwrap_or_else(|refused| {
                     self.note_refusal(&refused);
@@ -208,7 +214,10 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
                 });
                 self.answer(head, response)
             }
-            None => self.refuse(Some(head), &no_method("GET, HEAD, OPTIONS")),
+            None => self.refuse(
+                Some(head),
+                &RequestRefusal::not_allowed("GET, HEAD, OPTIONS"),
+            ),
         }
     }
 
@@ -272,10 +281,6 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
             self.open_to(head, &mut response.headers);
         }
         match response.status {
-            StatusCode::METHOD_NOT_ALLOWED => {
-                let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, OPTIONS");
-                response.headers.insert(ALLOW, allowed);
-            }
             StatusCode::UPGRADE_REQUIRED => {
                 let websocket = HeaderValue::from_static("websocket");
                 response.headers.insert(UPGRADE, websocket);
@@ -315,17 +320,10 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
 /// The answer to a browser's preflight request; the permission was checked before.
 fn options() -> Response {
     Response::new(StatusCode::NO_CONTENT, TEXT, "")
-        .with(ALLOW, "GET, HEAD, POST, PUT, OPTIONS")
+        .with(ALLOW, METHODS_OF_TOPICS)
         .with(ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PUT")
         .with(ACCESS_CONTROL_ALLOW_HEADERS, "content-type, last-event-id")
         .with(ACCESS_CONTROL_MAX_AGE, "600")
-}
-
-fn no_method(allowed: &str) -> RequestRefusal {
-    RequestRefusal::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        format!("this can be asked for with {allowed}"),
-    )
 }
 
 fn no_such_method() -> RequestRefusal {

@@ -88,7 +88,11 @@ impl HttpConversation<'_, '_> {
         source: &mut impl Source,
         buffer: &mut ReadBuffer,
     ) -> Result<Count, BodyError> {
-        let mut body = RequestBody::new(head.framing, self.site);
+        let most = match envelope.by_lines {
+            true => usize::MAX,
+            false => self.line_bytes,
+        };
+        let mut body = RequestBody::new(head.framing, most, self.site);
         body.may_rest = envelope.by_lines;
         let mut gathered = Gathered {
             bytes: Vec::new(),
@@ -150,7 +154,9 @@ impl HttpConversation<'_, '_> {
         let payload = Escaped::escape(payload);
         let len = payload.as_line().len() + envelope.topic.len() + FRAME_BYTES;
         if len > self.line_bytes {
-            return Err(BodyError::Refused(too_long(self.line_bytes)));
+            return Err(BodyError::Refused(RequestRefusal::too_long(
+                self.line_bytes,
+            )));
         }
         let topic = Topic::parse(&envelope.topic).expect("it was parsed before");
         self.client.begin();
@@ -205,8 +211,8 @@ impl Envelope {
             };
             added.map_err(|why| RequestRefusal::new(StatusCode::BAD_REQUEST, why.to_string()))?;
         }
-        let mut encodings = head.headers.get_all(CONTENT_ENCODING).iter();
-        if encodings.any(|encoding| encoding != "identity") {
+        let mut encodings = head.words(CONTENT_ENCODING);
+        if encodings.any(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
             let text = "a body is published as it is; send it without Content-Encoding";
             return Err(RequestRefusal::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -215,7 +221,7 @@ impl Envelope {
         }
         match head.framing {
             Framing::Length(length) if !by_lines && length > line_bytes as u64 => {
-                Err(too_long(line_bytes))
+                Err(RequestRefusal::too_long(line_bytes))
             }
             _ => Ok(Self {
                 topic,
@@ -246,20 +252,10 @@ fn unknown_parameter(name: &str) -> RequestRefusal {
     )
 }
 
-fn too_long(most: usize) -> RequestRefusal {
-    RequestRefusal::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        format!(
-            "a message with its topic has at most {most} bytes, where line ends and backslashes \
-             count twice; send less, or raise --max-line"
-        ),
-    )
-}
-
 impl Gathered {
     fn push(&mut self, bytes: &[u8], most: usize) -> Result<(), BodyError> {
         if self.bytes.len() + bytes.len() > most {
-            return Err(BodyError::Refused(too_long(most)));
+            return Err(BodyError::Refused(RequestRefusal::too_long(most)));
         }
         let capacity = (self.bytes.len() + bytes.len()).next_power_of_two();
         if capacity > self.bytes.capacity() {

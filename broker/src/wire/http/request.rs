@@ -48,12 +48,35 @@ pub(crate) struct RequestRefusal {
     pub(crate) status: StatusCode,
     /// Tells the client what to do.
     pub(crate) text: String,
+    /// The methods that the resource has, if the request has another.
+    pub(crate) allowed: &'static str,
 }
 
 impl RequestRefusal {
     pub(crate) fn new(status: StatusCode, text: impl Into<String>) -> Self {
-        let text = text.into();
-        Self { status, text }
+        Self {
+            status,
+            text: text.into(),
+            allowed: "",
+        }
+    }
+
+    /// The method is not one of these.
+    pub(crate) fn not_allowed(allowed: &'static str) -> Self {
+        let text = format!("this can be asked for with {allowed}");
+        Self {
+            allowed,
+            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, text)
+        }
+    }
+
+    /// The message is longer than `most`, the maximum bytes of its line.
+    pub(crate) fn too_long(most: usize) -> Self {
+        let text = format!(
+            "a message with its topic has at most {most} bytes, where line ends and backslashes \
+             count twice; send less, or raise --max-line"
+        );
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, text)
     }
 
     fn bad(text: impl Into<String>) -> Self {
@@ -81,15 +104,44 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(RequestHead, usize)>, Reques
                 "a request has at most {HEADERS} headers"
             )));
         }
-        Err(httparse::Error::Version) => {
-            return Err(RequestRefusal::new(
-                StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-                "this broker speaks HTTP/1.1 and HTTP/1.0",
-            ));
-        }
+        Err(httparse::Error::Version) => return parse_other_version(bytes),
         Err(err) => return Err(RequestRefusal::bad(format!("this is not a request: {err}"))),
     };
     Ok(Some((RequestHead::new(&request)?, len)))
+}
+
+/// Parses a head whose third field is not HTTP/1.1 or HTTP/1.0. A later version of HTTP/1 is read as 1.1
+/// (RFC 9110 §2.5).
+fn parse_other_version(bytes: &[u8]) -> Result<Option<(RequestHead, usize)>, RequestRefusal> {
+    let start = bytes.len() - bytes.trim_ascii_start().len();
+    let line = bytes[start..].split(|&byte| byte == b'\n').next();
+    let line = line.unwrap_or_default().trim_ascii_end();
+    let fields: Vec<&[u8]> = line.split(|&byte| byte == b' ').take(4).collect();
+    match *fields {
+        [
+            _,
+            _,
+            [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'],
+        ] => {
+            let mut as_current = bytes.to_vec();
+            as_current[start + line.len() - 1] = b'1';
+            parse(&as_current)
+        }
+        [
+            _,
+            _,
+            [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'],
+        ] => Err(RequestRefusal::new(
+            StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            "this broker speaks HTTP/1.1 and HTTP/1.0",
+        )),
+        [_, _, _, _] => Err(RequestRefusal::bad(
+            "a request is a method, a target and a version; a space in the target is written %20",
+        )),
+        _ => Err(RequestRefusal::bad(
+            "a request ends its first line with HTTP/1.1",
+        )),
+    }
 }
 
 fn too_large(text: String) -> RequestRefusal {
@@ -105,6 +157,15 @@ impl RequestHead {
         let uri: Uri = target
             .parse()
             .map_err(|err| RequestRefusal::bad(format!("the target of the request: {err}")))?;
+        if uri
+            .scheme_str()
+            .is_some_and(|scheme| !matches!(scheme, "http" | "https"))
+        {
+            return Err(RequestRefusal::bad(
+                "the target of the request is a path, or begins with http:// or https://",
+            ));
+        }
+        check_percents(target)?;
         // Its target is a host alone (RFC 9112 §3.2.3).
         let is_connect = method.as_str().eq_ignore_ascii_case("CONNECT");
         if uri.path().is_empty() && !is_connect {
@@ -125,11 +186,16 @@ impl RequestHead {
             headers.append(name, value);
         }
         let is_current = request.version == Some(1);
-        let query = uri.query().unwrap_or_default().as_bytes();
+        let query = uri.query().unwrap_or_default();
+        if percent_decode_str(query).decode_utf8().is_err() {
+            return Err(RequestRefusal::bad("the query is not UTF-8"));
+        }
         Ok(Self {
             method,
             path: uri.path().to_owned(),
-            query: form_urlencoded::parse(query).into_owned().collect(),
+            query: form_urlencoded::parse(query.as_bytes())
+                .into_owned()
+                .collect(),
             host: host(&uri, &headers, is_current)?,
             framing: framing(&headers, is_current)?,
             keeps_alive: is_current && !has_word(&headers, CONNECTION, "close"),
@@ -146,6 +212,11 @@ impl RequestHead {
     /// Whether a header contains this token, in any case.
     pub(crate) fn has_word(&self, name: HeaderName, word: &str) -> bool {
         has_word(&self.headers, name, word)
+    }
+
+    /// The items of a header that is a list.
+    pub(crate) fn words(&self, name: HeaderName) -> impl Iterator<Item = &str> {
+        words(&self.headers, name)
     }
 
     pub(crate) fn has_body(&self) -> bool {
@@ -165,14 +236,31 @@ pub(crate) fn decoded(part: &str) -> Result<String, RequestRefusal> {
     Ok(decoded.into_owned())
 }
 
+/// A `%` that is no escape would be passed on as it is by one reader, and as something else by another.
+fn check_percents(target: &str) -> Result<(), RequestRefusal> {
+    let mut parts = target.split('%');
+    parts.next();
+    for part in parts {
+        if !matches!(part.as_bytes(), [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
+        {
+            return Err(RequestRefusal::bad(
+                "a % in the target of the request is followed by two hexadecimal digits; % itself is %25",
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn has_word(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
-    let mut values = headers.get_all(name).iter();
-    values.any(|value| {
-        let words = value.to_str().unwrap_or_default().split(',');
-        words
-            .map(str::trim)
-            .any(|each| each.eq_ignore_ascii_case(word))
-    })
+    words(headers, name).any(|each| each.eq_ignore_ascii_case(word))
+}
+
+/// The items of a list; empty ones are passed over (RFC 9110 §5.6.1.2).
+fn words(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(name).into_iter();
+    // An item that is not text is still an item, and none that is known.
+    let words = values.flat_map(|value| value.to_str().unwrap_or("?").split(','));
+    words.map(str::trim).filter(|word| !word.is_empty())
 }
 
 fn host(
@@ -187,15 +275,23 @@ fn host(
             "a request of HTTP/1.1 has one header Host",
         ));
     }
-    if let Some(authority) = uri.authority() {
-        return Ok(Some(authority.clone()));
-    }
-    first
-        .map(|value| {
+    let host = match (uri.authority(), first) {
+        (Some(authority), _) => Some(authority.clone()),
+        (None, Some(value)) => Some(
             Authority::try_from(value.as_bytes())
-                .map_err(|_| RequestRefusal::bad("the header Host is no name of a host"))
-        })
-        .transpose()
+                .map_err(|_| RequestRefusal::bad("the header Host is no name of a host"))?,
+        ),
+        (None, None) => None,
+    };
+    let names = first.map(HeaderValue::as_bytes).into_iter();
+    let mut names = names.chain(host.as_ref().map(|host| host.as_str().as_bytes()));
+    // RFC 9110 §4.2.4, §7.2.
+    if names.any(|name| name.contains(&b'@')) {
+        return Err(RequestRefusal::bad(
+            "a host is named without a user: no @ in Host and in the target",
+        ));
+    }
+    Ok(host)
 }
 
 fn framing(headers: &HeaderMap, is_current: bool) -> Result<Framing, RequestRefusal> {
@@ -206,22 +302,22 @@ fn framing(headers: &HeaderMap, is_current: bool) -> Result<Framing, RequestRefu
             "a request has one header Content-Length",
         ));
     }
-    let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
-    match (encodings.next(), length) {
-        (None, None) => Ok(Framing::Length(0)),
-        (None, Some(length)) => length
+    match (headers.contains_key(TRANSFER_ENCODING), length) {
+        (false, None) => Ok(Framing::Length(0)),
+        (false, Some(length)) => length
             .to_str()
             .ok()
             .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
             .and_then(|digits| digits.parse().ok())
             .map(Framing::Length)
             .ok_or_else(|| RequestRefusal::bad("Content-Length is a number of bytes")),
-        (Some(_), Some(_)) => Err(RequestRefusal::bad(
+        (true, Some(_)) => Err(RequestRefusal::bad(
             "Content-Length and Transfer-Encoding contradict each other; send one of them",
         )),
-        (Some(encoding), None) => {
-            let only = encodings.next().is_none() && is_current;
-            if only && encoding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        (true, None) => {
+            let mut codings = words(headers, TRANSFER_ENCODING);
+            let first = codings.next().unwrap_or_default();
+            if first.eq_ignore_ascii_case("chunked") && codings.next().is_none() && is_current {
                 Ok(Framing::Chunked)
             } else {
                 Err(RequestRefusal::new(
@@ -294,6 +390,47 @@ mod tests {
     }
 
     #[test]
+    fn a_later_version_of_http_1_is_read_as_1_1() {
+        for version in ["1.2", "1.9"] {
+            let text = format!("\r\nGET /healthz HTTP/{version}\r\nHost: h\r\n\r\n");
+            for end in 0..text.len() {
+                let part = parse(&text.as_bytes()[..end]).expect("it is a beginning");
+                assert!(part.is_none(), "{:?}", &text[..end]);
+            }
+            let head = head(&text);
+            assert!(head.is_current && head.keeps_alive, "{version}");
+        }
+    }
+
+    #[test]
+    fn empty_items_of_a_list_are_passed_over() {
+        for coding in [
+            "chunked",
+            ", chunked",
+            "Chunked ,, ",
+            "chunked\r\nTransfer-Encoding: ",
+        ] {
+            let text = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: {coding}\r\n\r\n");
+            assert_eq!(head(&text).framing, Framing::Chunked, "{coding}");
+        }
+        let head = head("GET / HTTP/1.1\r\nHost: a\r\nConnection: , close,\r\n\r\n");
+        assert!(!head.keeps_alive);
+        assert!(head.words(CONNECTION).eq(["close"]));
+    }
+
+    #[test]
+    fn an_absolute_target_is_of_http() {
+        for target in ["http://h:1/a", "HTTPS://h:1/a"] {
+            let text = format!("GET {target} HTTP/1.1\r\nHost: other\r\n\r\n");
+            let head = head(&text);
+            assert_eq!(
+                head.host.map(|host| host.to_string()).as_deref(),
+                Some("h:1")
+            );
+        }
+    }
+
+    #[test]
     fn what_could_be_read_in_two_ways_is_refused() {
         for (text, status) in [
             ("GET / HTTP/1.1\r\n\r\n", 400),
@@ -331,7 +468,33 @@ mod tests {
             ("GET /\r\n\r\n", 400),
             ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
             ("GET / HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n", 400),
-            ("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 505),
+            ("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET /a b HTTP/2.0\r\nHost: a\r\n\r\n", 400),
+            ("GET / HTTX/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET / HTTP/0.9\r\nHost: a\r\n\r\n", 505),
+            ("GET / HTTP/1.2\r\n\r\n", 400),
+            ("GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET /a% HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET /?a=%2 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET /?a=%ff HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: user@a\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: user:word@a:1\r\n\r\n", 400),
+            ("GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET http://a/ HTTP/1.1\r\nHost: u@a\r\n\r\n", 400),
+            ("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET ws://a/ws HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: ,\r\n\r\n",
+                501,
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \u{e9}, chunked\r\n\r\n",
+                501,
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n",
+                501,
+            ),
             ("GET news HTTP/1.1\r\nHost: a\r\n\r\n", 400),
             ("GET h:443 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
             ("@a=b /x HTTP/1.1\r\nHost: a\r\n\r\n", 400),

@@ -1,9 +1,11 @@
 //! Answers: a status, some headers, a body.
 
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
 };
 use http::{HeaderMap, Method, StatusCode};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimePrinter;
 
 use super::request::{RequestHead, RequestRefusal};
 
@@ -40,7 +42,11 @@ impl Response {
 
     /// The response to a refused request.
     pub(crate) fn refusal(refused: &RequestRefusal) -> Self {
-        Self::new(refused.status, TEXT, format!("{}\n", refused.text))
+        let response = Self::new(refused.status, TEXT, format!("{}\n", refused.text));
+        match refused.allowed {
+            "" => response,
+            allowed => response.with(ALLOW, allowed),
+        }
     }
 
     pub(crate) fn with(mut self, name: HeaderName, value: &'static str) -> Self {
@@ -71,10 +77,14 @@ impl Response {
     }
 }
 
-/// The status line, the headers, and the empty line after them.
+/// The status line, the headers with the date (RFC 9110 §6.6.1), and the empty line after them.
 pub(crate) fn encode_head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
     let reason = status.canonical_reason().unwrap_or_default();
-    let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
+    let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&Timestamp::now());
+    // It fails for years before 0 only.
+    let date = date.unwrap_or_default();
+    let line = format!("HTTP/1.1 {} {reason}\r\ndate: {date}\r\n", status.as_u16());
+    let mut bytes = line.into_bytes();
     for (name, value) in headers {
         bytes.extend_from_slice(name.as_str().as_bytes());
         bytes.extend_from_slice(b": ");

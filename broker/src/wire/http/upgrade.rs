@@ -36,6 +36,21 @@ pub(super) fn accept(head: &RequestHead) -> Result<(Subprotocol, Vec<u8>), Reque
         let text = "this is for WebSocket; open ws://.../ws, or /mqtt";
         return Err(RequestRefusal::new(StatusCode::UPGRADE_REQUIRED, text));
     }
+    // RFC 6455 §11.3.1, §11.3.5.
+    for (name, text) in [
+        (
+            SEC_WEBSOCKET_KEY,
+            "a WebSocket has one header Sec-WebSocket-Key",
+        ),
+        (
+            SEC_WEBSOCKET_VERSION,
+            "a WebSocket has one header Sec-WebSocket-Version",
+        ),
+    ] {
+        if head.headers.get_all(name).iter().count() > 1 {
+            return Err(bad(text));
+        }
+    }
     if head.header(SEC_WEBSOCKET_VERSION) != Some("13") {
         let text = "the version of WebSocket is 13";
         return Err(RequestRefusal::new(StatusCode::UPGRADE_REQUIRED, text));
@@ -74,7 +89,11 @@ fn choose(head: &RequestHead) -> Result<Option<(&'static str, Subprotocol)>, &'s
         return Ok(None);
     }
     let asked = SUBPROTOCOLS.into_iter().find(|&(name, inside)| {
-        head.has_word(SEC_WEBSOCKET_PROTOCOL, name) && (inside == Subprotocol::Mqtt || !is_for_mqtt)
+        // Compared exactly (RFC 6455 §4.1).
+        let is_offered = head
+            .words(SEC_WEBSOCKET_PROTOCOL)
+            .any(|offered| offered == name);
+        is_offered && (inside == Subprotocol::Mqtt || !is_for_mqtt)
     });
     match asked {
         None if is_for_mqtt => Err("the subprotocol here is mqtt; the line protocol is at /ws"),
