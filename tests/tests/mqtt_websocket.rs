@@ -144,6 +144,23 @@ fn the_subprotocol_says_that_it_is_mqtt() {
         ("/mqtt", None, Err("the subprotocol here is mqtt")),
         ("/mqtt", Some("line"), Err("the line protocol is at /ws")),
         ("/ws", Some("mqttv5"), Err("line, mqtt or mqttv3.1")),
+        ("/", Some("mqtt"), Ok(Some("mqtt"))),
+        ("/", Some("mqttv3.1"), Ok(Some("mqttv3.1"))),
+        ("/mqtt/", Some("mqtt"), Ok(Some("mqtt"))),
+        ("/ws/", Some("mqtt"), Ok(Some("mqtt"))),
+        ("/ws/", None, Ok(None)),
+        (
+            "/",
+            None,
+            Err("the subprotocol here is mqtt, mqttv3.1 or line"),
+        ),
+        (
+            "/",
+            Some("soap"),
+            Err("the subprotocol here is mqtt, mqttv3.1 or line"),
+        ),
+        ("/mqtt/", None, Err("the subprotocol here is mqtt")),
+        ("/ws/", Some("MQTT"), Err("line, mqtt or mqttv3.1")),
     ] {
         let opened = FrameClient::try_open(broker.address(), path, offered);
         match (opened, chosen) {
@@ -157,7 +174,11 @@ fn the_subprotocol_says_that_it_is_mqtt() {
                 };
                 inside.push(client);
             }
-            (Err(answer), Err(_)) => assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}"),
+            (Err(answer), Err(why)) => {
+                assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+                // An operator sees what the page of a browser is not told.
+                broker.wait_for_log(why);
+            }
             (opened, _) => panic!("{path} {offered:?}: {:?}", opened.map(|(_, name)| name)),
         }
     }

@@ -201,6 +201,8 @@ fn a_page_from_elsewhere_is_not_let_in() {
             vec![("Origin", "http://evil.example")],
             Some(421),
         ),
+        // A program may use any name.
+        ("broker.example", vec![], None),
         (
             "localhost",
             vec![("Sec-WebSocket-Protocol", "soap")],
@@ -209,6 +211,44 @@ fn a_page_from_elsewhere_is_not_let_in() {
     ] {
         let refused = Page::try_open(&broker, host, &headers).err();
         assert_eq!(refused, status, "{host} {headers:?}");
+    }
+    broker.wait_for_log("it is refused: 403 Forbidden: pages of http://evil.example may not use");
+    broker.wait_for_log("it is refused: 421 Misdirected Request: this broker is not known as evil");
+}
+
+#[test]
+fn a_handshake_is_never_answered_with_the_page() {
+    let broker = TestBroker::start();
+    for (path, headers, status) in [
+        // A proxy has removed what it does not know.
+        ("/", "", "426"),
+        ("/ws", "Connection: close\r\n", "426"),
+        ("/", "Upgrade: websocket\r\n", "426"),
+        ("/", "Upgrade: websocket\r\nConnection: Upgrade\r\n", "400"),
+        (
+            "/chat",
+            "Upgrade: websocket\r\nConnection: Upgrade\r\n",
+            "404",
+        ),
+        (
+            "/topics/a",
+            "Upgrade: websocket\r\nConnection: Upgrade\r\n",
+            "404",
+        ),
+        (
+            "/metrics",
+            "Upgrade: websocket\r\nConnection: Upgrade\r\n",
+            "404",
+        ),
+    ] {
+        let mut client = broker.connect();
+        client.write(format!(
+            "GET {path} HTTP/1.1\r\nHost: any.example\r\n{headers}Sec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        ));
+        client.expect_prefix(&format!("HTTP/1.1 {status} "));
+        let answer = client.read_to_end();
+        assert!(answer.contains("/ws"), "{path}: {answer}");
     }
 }
 

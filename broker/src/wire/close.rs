@@ -11,7 +11,7 @@ use crate::wire::end::End;
 use crate::wire::protocols::{Protocol, Subprotocol};
 use crate::wire::websocket::TunnelEnd;
 
-/// Maximum time to send an MQTT client that broke a rule its queued answers and the reason.
+/// Maximum time to send a client that is refused its queued answers and the reason.
 const LAST_WORDS: Duration = brief(Duration::from_secs(1));
 
 /// Maximum time to send a close frame behind queued messages.
@@ -112,13 +112,13 @@ impl Closing {
                 ..at_once
             },
             // The client is told which rule it broke, but may refuse to read, hence the short time.
-            (End::Refused(_), Mqtt | WebSocket(MqttInside)) => Self {
+            (End::Refused(_), Http | Mqtt | WebSocket(MqttInside)) => Self {
                 drain: Drain::For(LAST_WORDS),
                 linger: true,
                 ..at_once
             },
             // No queued answer has to arrive, or it was sent at once.
-            (End::Refused(_), Line | Http | WebSocket(LineInside) | Tls)
+            (End::Refused(_), Line | WebSocket(LineInside) | Tls)
             | (End::NotSpoken(_), Line | Http | WebSocket(LineInside) | Mqtt | Tls) => Self {
                 linger: true,
                 ..at_once
@@ -310,7 +310,7 @@ mod tests {
                 End::Refused("".into()),
                 [
                     "linger",
-                    "linger",
+                    "words, linger",
                     "linger",
                     "words, linger",
                     "words, linger",

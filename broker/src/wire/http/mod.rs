@@ -16,6 +16,7 @@ mod stream;
 mod subscribe;
 mod upgrade;
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,9 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 
 /// Maximum idle time between two requests.
 const IDLE_TIME: Duration = Duration::from_secs(60);
+
+/// Maximum characters of a reason in the log, which may quote the client.
+const REASON_CHARS: usize = 300;
 
 /// The methods that are known (RFC 9110 §9.3, RFC 5789); any other is not implemented.
 const METHODS: [Method; 9] = [
@@ -183,13 +187,19 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
                 false => self.refuse(Some(head), &RequestRefusal::not_allowed("GET, HEAD")),
             };
         }
-        if let Err(refused) = self.site.check(head) {
-            return self.refuse(Some(head), &refused);
+        let is_upgrade = upgrade::is_asked(head) || upgrade::is_path(&head.path);
+        if !upgrade::is_of_program(head)
+            && let Err(refused) = self.site.check(head)
+        {
+            return match is_upgrade {
+                true => self.refuse_upgrade(head, &refused),
+                false => self.refuse(Some(head), &refused),
+            };
         }
         if !METHODS.contains(&head.method) {
             return self.refuse(Some(head), &no_such_method());
         }
-        if upgrade::is_path(&head.path) {
+        if is_upgrade {
             return self.switch(head);
         }
         if head.method == Method::OPTIONS {
@@ -229,8 +239,16 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
                 self.switched = Some(inside);
                 ControlFlow::Break(End::Answered)
             }
-            Err(refused) => self.refuse(Some(head), &refused),
+            Err(refused) => self.refuse_upgrade(head, &refused),
         }
+    }
+
+    /// The log has the reason: a page is not told why its WebSocket does not open.
+    #[inline(never)]
+    fn refuse_upgrade(&mut self, head: &RequestHead, refused: &RequestRefusal) -> Next {
+        let _ = self.refuse(Some(head), refused);
+        let reason = refused.to_string().chars().take(REASON_CHARS).collect();
+        ControlFlow::Break(End::Refused(Cow::Owned(reason)))
     }
 
     /// Resources that are read and end.
@@ -245,7 +263,7 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
                 Some(question) => self.ask(head, question),
                 None => Err(RequestRefusal::new(
                     StatusCode::NOT_FOUND,
-                    format!("there is no {path}; {MAP}"),
+                    format!("there is no {path:?}; {MAP}"),
                 )),
             },
         }

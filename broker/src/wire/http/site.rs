@@ -19,6 +19,10 @@ use crate::engine::limits::SharedLimits;
 /// Set by browsers; scripts cannot set it.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
+/// The ends of names that only a local network resolves: RFC 6762 §3 with the services of Kubernetes, the
+/// reservation of `internal` by ICANN, RFC 8375 §3, RFC 6761 §6.3. No page of the Internet has one.
+const LOCAL_NAMES: [&str; 4] = [".local", ".internal", ".home.arpa", ".localhost"];
+
 /// State that all HTTP conversations of a broker share.
 pub(crate) struct Site {
     /// Names by which the broker may be addressed, in lower case.
@@ -93,8 +97,9 @@ impl Site {
     fn knows(&self, host: &str) -> bool {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let host = host.trim_end_matches('.').to_ascii_lowercase();
-        host == "localhost"
-            || host.ends_with(".localhost")
+        // A name without a dot is that of a machine or a container.
+        !host.contains(['.', ':'])
+            || LOCAL_NAMES.iter().any(|end| host.ends_with(end))
             || host.parse::<Ipv4Addr>().is_ok()
             || host.parse::<Ipv6Addr>().is_ok()
             || self.names.contains(&host)
@@ -180,6 +185,34 @@ mod tests {
         }
         check("GET", "Host: BROKER.example:1373", None);
         check("GET", "Host: broker.example.", None);
+        for host in [
+            "broker",
+            "Broker:1373",
+            "broker.local",
+            "broker.home.arpa.",
+            "BROKER.internal:80",
+            "broker.default.svc.cluster.local",
+        ] {
+            check("GET", &format!("Host: {host}"), None);
+            check(
+                "GET",
+                &format!("Host: {host}\r\nOrigin: http://{host}"),
+                None,
+            );
+            check(
+                "GET",
+                &format!("Host: {host}\r\nOrigin: http://evil.example"),
+                Some(403),
+            );
+        }
+        for host in [
+            "local.evil.example",
+            "broker.local.example",
+            "evil.internals",
+            "home.arpa",
+        ] {
+            check("GET", &format!("Host: {host}"), Some(421));
+        }
         check("GET", "Host: evil.example:1373", Some(421));
         check("GET", "Host: localhost.evil.example", Some(421));
         check("GET", "Host: 127.0.0.1.evil.example", Some(421));

@@ -1,9 +1,9 @@
-//! `/ws` and `/mqtt`: a request that turns its connection into a WebSocket.
+//! `/ws`, `/mqtt` and `/`: a request that turns its connection into a WebSocket.
 
 use base64::engine::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{
-    CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    CONNECTION, HeaderMap, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{Method, StatusCode};
@@ -20,20 +20,52 @@ const SUBPROTOCOLS: [(&str, Subprotocol); 3] = [
     ("mqttv3.1", Subprotocol::Mqtt),
 ];
 
+/// The path of the page, which clients use that are given no path; the subprotocol must be named.
+const ROOT: &str = "/";
+
+/// The paths for WebSocket alone. A final slash, which some clients add, means nothing.
+const FOR_ALL: &str = "/ws";
+
 /// The path that most MQTT clients use; it offers MQTT only.
 const FOR_MQTT: &str = "/mqtt";
 
-/// Whether a path is for WebSocket.
+/// Whether a path is for WebSocket alone.
 pub(super) fn is_path(path: &str) -> bool {
-    path == "/ws" || path == FOR_MQTT
+    [FOR_ALL, FOR_MQTT].contains(&without_slash(path))
+}
+
+/// Whether the client wants a WebSocket. A proxy that does not know of it removes all but the key.
+pub(super) fn is_asked(head: &RequestHead) -> bool {
+    head.has_word(UPGRADE, "websocket") || head.headers.contains_key(SEC_WEBSOCKET_KEY)
+}
+
+/// Whether this handshake is from a program: a browser names the site of the page in each (RFC 6455
+/// §10.2), and no page can set the headers of a handshake.
+pub(super) fn is_of_program(head: &RequestHead) -> bool {
+    is_asked(head) && !head.headers.contains_key(ORIGIN)
+}
+
+fn without_slash(path: &str) -> &str {
+    match path {
+        ROOT => path,
+        path => path.strip_suffix('/').unwrap_or(path),
+    }
 }
 
 /// The inner protocol and the response, if the connection can switch.
 pub(super) fn accept(head: &RequestHead) -> Result<(Subprotocol, Vec<u8>), RequestRefusal> {
     let bad = |text: &str| RequestRefusal::new(StatusCode::BAD_REQUEST, text);
+    if !is_path(&head.path) && head.path != ROOT {
+        let text = format!(
+            "there is no WebSocket at {:?}; open ws://.../ws, or /mqtt",
+            head.path
+        );
+        return Err(RequestRefusal::new(StatusCode::NOT_FOUND, text));
+    }
     let asks = head.has_word(UPGRADE, "websocket") && head.has_word(CONNECTION, "upgrade");
     if head.method != Method::GET || !asks {
-        let text = "this is for WebSocket; open ws://.../ws, or /mqtt";
+        let text = "this is for WebSocket; open ws://.../ws, or /mqtt; a proxy in between must pass on \
+                    Upgrade and Connection";
         return Err(RequestRefusal::new(StatusCode::UPGRADE_REQUIRED, text));
     }
     // RFC 6455 §11.3.1, §11.3.5.
@@ -84,8 +116,8 @@ pub(super) fn accept(head: &RequestHead) -> Result<(Subprotocol, Vec<u8>), Reque
 
 /// The subprotocol to announce; none if the client offers none, which only `/ws` allows.
 fn choose(head: &RequestHead) -> Result<Option<(&'static str, Subprotocol)>, &'static str> {
-    let is_for_mqtt = head.path == FOR_MQTT;
-    if !head.headers.contains_key(SEC_WEBSOCKET_PROTOCOL) && !is_for_mqtt {
+    let path = without_slash(&head.path);
+    if path == FOR_ALL && !head.headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
         return Ok(None);
     }
     let asked = SUBPROTOCOLS.into_iter().find(|&(name, inside)| {
@@ -93,13 +125,16 @@ fn choose(head: &RequestHead) -> Result<Option<(&'static str, Subprotocol)>, &'s
         let is_offered = head
             .words(SEC_WEBSOCKET_PROTOCOL)
             .any(|offered| offered == name);
-        is_offered && (inside == Subprotocol::Mqtt || !is_for_mqtt)
+        is_offered && (inside == Subprotocol::Mqtt || path != FOR_MQTT)
     });
-    match asked {
-        None if is_for_mqtt => Err("the subprotocol here is mqtt; the line protocol is at /ws"),
-        None => {
+    match (asked, path) {
+        (Some(asked), _) => Ok(Some(asked)),
+        (None, FOR_MQTT) => Err("the subprotocol here is mqtt; the line protocol is at /ws"),
+        (None, ROOT) => {
+            Err("the subprotocol here is mqtt, mqttv3.1 or line; at /ws none is needed for lines")
+        }
+        (None, _) => {
             Err("the subprotocol is line, mqtt or mqttv3.1; a client that asks for none gets line")
         }
-        asked => Ok(asked),
     }
 }
