@@ -305,6 +305,11 @@ fn what_is_wrong_with_a_request_is_said() {
         ("/topics/a?retian", 400, "retain, lines"),
         ("/topics/a?@Bad=1", 400, "lower-case"),
         ("/elsewhere", 405, "GET"),
+        ("/news/today", 405, "POST to \"/topics/news/today\""),
+        ("/a%20b", 405, "POST to \"/topics/a%20b\""),
+        ("/", 405, "this can be asked for with GET"),
+        ("/metrics", 405, "this can be asked for with GET"),
+        ("/topics", 400, "write /topics/<topic>"),
     ] {
         let answer = post(&broker, path, "x");
         assert_eq!(status(&answer), expected, "{path}");
@@ -318,6 +323,8 @@ fn what_is_wrong_with_a_request_is_said() {
         ("/topics/a?timeout=soon", 400, "30s"),
         ("/topics/a?cuont=1", 400, "count"),
         ("/none", 404, "/topics/<topic>"),
+        ("/news/today", 404, "messages are at \"/topics/news/today\""),
+        ("/topics", 400, "write /topics/<topic>"),
     ] {
         let answer = get(&broker, path);
         assert_eq!(status(&answer), expected, "{path}");
@@ -694,6 +701,8 @@ fn curl_can_publish_and_listen() {
     ));
     assert_eq!(now, "21.5\n");
     assert_eq!(output(&mut curl(&broker, "/healthz")), "ok\n");
+    let told = output(curl(&broker, "/news").args(["-d", "hi"]));
+    assert!(told.contains("POST to \"/topics/news\""), "{told}");
 }
 
 /// Writes a byte to each of them again and again, until the broker has closed all.

@@ -67,6 +67,9 @@ const METHODS: [Method; 9] = [
 /// The methods of topics, and of the broker as a whole.
 const METHODS_OF_TOPICS: &str = "GET, HEAD, POST, PUT, OPTIONS";
 
+/// What precedes a topic or a filter in a path.
+const TOPICS: &str = "/topics/";
+
 /// The list of paths, for a client that asks for another one.
 const MAP: &str = "there is the page at /, /topics/<topic> to POST to, /topics/<filter> to GET, /ws, /mqtt, \
                    /healthz, /metrics, and /api/clients, topics, filters, why, retained, audit, broker";
@@ -206,7 +209,11 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
             return self.answer(head, options());
         }
         let writes = matches!(head.method, Method::POST | Method::PUT);
-        match head.path.strip_prefix("/topics/") {
+        let path = match &*head.path {
+            "/topics" => TOPICS,
+            path => path,
+        };
+        match path.strip_prefix(TOPICS) {
             Some("") => {
                 let text = "the topic is missing; write /topics/<topic>";
                 self.refuse(
@@ -223,6 +230,9 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
                     Response::refusal(&refused)
                 });
                 self.answer(head, response)
+            }
+            None if writes && !has_resource(&head.path) => {
+                self.refuse(Some(head), &not_a_topic(&head.path))
             }
             None => self.refuse(
                 Some(head),
@@ -263,7 +273,12 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
                 Some(question) => self.ask(head, question),
                 None => Err(RequestRefusal::new(
                     StatusCode::NOT_FOUND,
-                    format!("there is no {path:?}; {MAP}"),
+                    match topic_path(path) {
+                        Some(topic) => {
+                            format!("there is no {path:?}; messages are at {topic:?}; {MAP}")
+                        }
+                        None => format!("there is no {path:?}; {MAP}"),
+                    },
                 )),
             },
         }
@@ -342,6 +357,29 @@ fn options() -> Response {
         .with(ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PUT")
         .with(ACCESS_CONTROL_ALLOW_HEADERS, "content-type, last-event-id")
         .with(ACCESS_CONTROL_MAX_AGE, "600")
+}
+
+/// Whether there is something to read at this path.
+fn has_resource(path: &str) -> bool {
+    path == "/metrics" || path.starts_with("/api/") || page::part(path).is_some()
+}
+
+/// The path of the topic that a client may have meant, if it forgot `/topics`.
+fn topic_path(path: &str) -> Option<String> {
+    let topic = path.strip_prefix('/').filter(|topic| !topic.is_empty())?;
+    (!topic.starts_with("api/")).then(|| format!("{TOPICS}{topic}"))
+}
+
+/// A message for a path that is no topic.
+fn not_a_topic(path: &str) -> RequestRefusal {
+    let topic = topic_path(path);
+    let topic = topic.as_deref().unwrap_or("/topics/<topic>");
+    let mut refused = RequestRefusal::not_allowed("GET, HEAD, OPTIONS");
+    refused.text = format!(
+        "nothing can be published at {path:?}; POST to {topic:?}, with /topics before the topic; {}",
+        refused.text
+    );
+    refused
 }
 
 fn no_such_method() -> RequestRefusal {
