@@ -1,6 +1,8 @@
 //! Promises of docs/mqtt.md: both versions, one room with the line protocol.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use serde_json::json;
 use tests::mqtt::{BOTH, Hello, Mqtt, MqttClient, packet, text, user_property};
@@ -147,6 +149,55 @@ fn retained_messages_are_the_same_for_all() {
         client.publish_as(0x31, "lamp", 0, b"on");
         late.expect("MESSAGE lamp on");
     }
+}
+
+#[test]
+fn a_value_that_is_retained_while_a_client_subscribes_comes_once() {
+    // A value that was retained between the subscription and the search for retained messages came live
+    // and then again as a retained message: under load to every third subscriber.
+    let broker = TestBroker::start();
+    let stop = AtomicBool::new(false);
+    let mut twice = Vec::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut publisher = MqttClient::connect(broker.address(), Mqtt::V3, "publisher");
+            for number in 0.. {
+                publisher.publish_as(0x33, "counter", 1, format!("{number}").as_bytes());
+                publisher.packet();
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        for number in 0..300 {
+            let version = BOTH[number % 2];
+            let mut client = MqttClient::connect(broker.address(), version, "subscriber");
+            // Many filters, so that the search for retained messages comes late.
+            let mut body = vec![0, 9];
+            body.extend(&[0][..usize::from(version == Mqtt::V5)]);
+            for other in 0..50 {
+                body.extend(text(&format!("other/{other}/#")));
+                body.push(0);
+            }
+            body.extend(text("counter"));
+            body.push(0);
+            client.send(&packet(0x82, &body));
+            let mut came: Vec<u64> = Vec::new();
+            while came.len() < 4 {
+                let packet = client.packet();
+                if packet[0] >> 4 == 3 {
+                    let payload = client.read_publish(&packet).payload;
+                    let payload = String::from_utf8(payload).expect("a number");
+                    came.push(payload.parse().expect("a number"));
+                }
+            }
+            if !came.is_sorted_by(|a, b| a < b) {
+                twice.push((version, came));
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(twice.is_empty(), "{} of 300: {twice:?}", twice.len());
 }
 
 #[test]

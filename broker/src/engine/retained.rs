@@ -22,7 +22,13 @@ pub(crate) struct Retained {
     bytes: usize,
     max_count: usize,
     max_bytes: usize,
+    /// The number of messages retained so far.
+    newest: u64,
 }
+
+/// A moment in the history of the retained messages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RetainedMark(u64);
 
 /// Why a message could not be retained. `Display` says what to do about it.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,6 +47,8 @@ pub(crate) struct Entry {
     /// The QoS at which it was published.
     pub(crate) qos: u8,
     pub(crate) kept: RetainedInfo,
+    /// Its place among all messages that were retained.
+    number: u64,
 }
 
 /// Facts about a retained message.
@@ -69,7 +77,18 @@ impl Retained {
             bytes: 0,
             max_count,
             max_bytes,
+            newest: 0,
         }
+    }
+
+    /// This moment: messages retained from now on are newer.
+    pub(crate) fn mark(&self) -> RetainedMark {
+        RetainedMark(self.newest)
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.newest += 1;
+        self.newest
     }
 
     /// Sets the limits. Retained messages stay, even if they exceed them.
@@ -98,14 +117,15 @@ impl Retained {
             return Err(Full::Bytes(self.max_bytes));
         }
         self.bytes = bytes;
-        self.messages
-            .insert(name.into(), Entry::new(message, payload, qos));
+        let entry = Entry::new(message, payload, qos, self.next_number());
+        self.messages.insert(name.into(), entry);
         Ok(())
     }
 
     /// The same for a topic under `$SYS/`, without limits.
     pub(crate) fn set_own(&mut self, topic: Topic<'_>, message: &[u8], payload: usize) {
-        let entry = Entry::new(message, payload, PublishOptions::LINE.qos);
+        let qos = PublishOptions::LINE.qos;
+        let entry = Entry::new(message, payload, qos, self.next_number());
         self.own.insert(topic.as_str().into(), entry);
     }
 
@@ -196,7 +216,12 @@ impl Retained {
 }
 
 impl Entry {
-    fn new(message: &[u8], payload: usize, qos: u8) -> Self {
+    /// Whether it was retained after this moment.
+    pub(crate) fn is_newer_than(&self, mark: RetainedMark) -> bool {
+        self.number > mark.0
+    }
+
+    fn new(message: &[u8], payload: usize, qos: u8, number: u64) -> Self {
         Self {
             qos,
             message: Bytes::copy_from_slice(message),
@@ -204,6 +229,7 @@ impl Entry {
                 payload,
                 since: Moment::now(),
             },
+            number,
         }
     }
 }

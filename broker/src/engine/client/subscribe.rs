@@ -17,7 +17,7 @@ use crate::engine::outbox::OutboxGuard;
 use crate::engine::outbox::delivery::subscriptions::SubscriptionOptions;
 use crate::engine::outbox::queue::policies::TooManyPolicies;
 use crate::engine::outbox::run::{PublishOptions, Run};
-use crate::engine::retained::{Entry, Retained};
+use crate::engine::retained::{Entry, Retained, RetainedMark};
 
 /// Maximum filters handled under one lock of the outbox, for which publishers to this client wait.
 const FILTERS_PER_LOCK: usize = 64;
@@ -33,6 +33,14 @@ pub(crate) enum SubscribeError {
     TooManySubscriptions(usize),
     /// The client has the maximum of filters with both wildcards and an overflow policy.
     TooManyPolicies,
+}
+
+/// A subscription made by [`Client::subscribe_with`].
+pub(crate) struct Subscribed {
+    /// Whether the client had it before.
+    pub(crate) is_known: bool,
+    /// When it was made: what is retained later is delivered to it.
+    since: RetainedMark,
 }
 
 /// What a wire may do for one filter of a SUBSCRIBE under the outbox lock: before the retained messages
@@ -173,9 +181,30 @@ impl Client<'_> {
         Ok(is_known)
     }
 
-    /// Subscribes with options, which replace earlier ones. Returns whether the subscription existed.
-    /// For a wire whose messages may precede the answer.
-    pub(crate) fn subscribe_with(
+    /// Subscribes to filters with options, which replace earlier ones, and returns what became of each.
+    /// For a wire whose messages may precede the answer; [`Client::send_retained`] follows the answer.
+    pub(crate) fn subscribe_with<'f>(
+        &mut self,
+        filters: impl IntoIterator<Item = (Result<Filter<'f>, BadFilter>, SubscriptionOptions)>,
+    ) -> Vec<Result<Subscribed, SubscribeError>> {
+        let mut filters = filters.into_iter().peekable();
+        let mut made = Vec::new();
+        while filters.peek().is_some() {
+            // A retained message is published under this lock. So each is either older than all
+            // subscriptions that are made here, or delivered to them.
+            let retained = self.engine.retained.read();
+            let since = retained.mark();
+            for (filter, options) in filters.by_ref().take(FILTERS_PER_LOCK) {
+                let filter = filter.map_err(SubscribeError::BadFilter);
+                let is_known = filter.and_then(|filter| self.enter_with(filter, options));
+                made.push(is_known.map(|is_known| Subscribed { is_known, since }));
+            }
+        }
+        made
+    }
+
+    /// Registers a subscription with its options. Returns whether it existed.
+    fn enter_with(
         &mut self,
         filter: Filter<'_>,
         options: SubscriptionOptions,
@@ -189,12 +218,15 @@ impl Client<'_> {
         Ok(is_known)
     }
 
-    /// Sends the retained messages of a subscribed filter.
-    pub(crate) fn send_retained(&mut self, filter: Filter<'_>) {
+    /// Sends the retained messages of a subscribed filter, except those that were retained after the
+    /// client had subscribed: these have been delivered.
+    pub(crate) fn send_retained(&mut self, filter: Filter<'_>, subscribed: &Subscribed) {
         let engine = self.engine;
         // Lock order: retained messages, then the outbox; see `subscribe_part`.
         let retained = engine.retained.read();
-        let found: Vec<Entry> = retained.matching(filter).cloned().collect();
+        let found = retained.matching(filter);
+        let found = found.filter(|entry| !entry.is_newer_than(subscribed.since));
+        let found: Vec<Entry> = found.cloned().collect();
         if found.is_empty() {
             return;
         }
@@ -384,6 +416,25 @@ mod tests {
         }
         assert_eq!(client.publish_now(message("a", "2")), Ok(1));
         assert_eq!(scene.heard(), "MESSAGE a 2\n");
+    }
+
+    #[test]
+    fn what_is_retained_after_a_subscription_was_made_is_delivered_and_not_sent_again() {
+        let scene = Scene::new(10);
+        let mut client = scene.client(10);
+        publish_all(&mut client, [("a/1", "old"), ("a/2", "old"), ("b", "old")]);
+        let filters = ["a/#", "b", "a/2"].map(|text| Filter::parse(text).expect("a filter"));
+        let options = SubscriptionOptions::default();
+        let made = client.subscribe_with(filters.map(|filter| (Ok(filter), options)));
+        publish_all(&mut client, [("a/2", "new"), ("a/3", "new")]);
+        assert_eq!(scene.heard(), "MESSAGE a/2 new\nMESSAGE a/3 new\n");
+        let mut sent = filters.iter().zip(made).map(|(&filter, subscribed)| {
+            client.send_retained(filter, &subscribed.expect("there is room"));
+            scene.heard()
+        });
+        assert_eq!(sent.next().as_deref(), Some("@retained MESSAGE a/1 old\n"));
+        assert_eq!(sent.next().as_deref(), Some("@retained MESSAGE b old\n"));
+        assert_eq!(sent.next().as_deref(), Some(""));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE: the filters are checked, entered or removed, and answered with a code each.
 //! What the filters match is sent by the engine.
 
+use std::borrow::Cow;
 use std::num::NonZeroU32;
 
 use mqtt_protocol_core::mqtt::packet::{RetainHandling, SubEntry};
@@ -8,6 +9,7 @@ use mqtt_protocol_core::mqtt::result_code::MqttError;
 use protocol::{BadFilter, Filter};
 
 use super::{MqttConversation, byte};
+use crate::engine::client::{SubscribeError, Subscribed};
 use crate::engine::outbox::delivery::subscriptions::SubscriptionOptions;
 use crate::wire::mqtt::Version;
 use crate::wire::mqtt::message;
@@ -28,16 +30,14 @@ impl MqttConversation<'_, '_> {
             self.check_filter(entry.topic_filter())?;
         }
         self.check_answer(entries.len())?;
-        let mut codes = Vec::with_capacity(entries.len());
-        // Filters whose retained messages are sent after SUBACK.
-        let mut with_retained = Vec::new();
-        for entry in entries {
-            let name = message::name_on_line(entry.topic_filter());
-            codes.push(match Filter::parse(&*name) {
-                Err(_) => byte(MqttError::TopicFilterInvalid),
-                Ok(filter) => self.add_filter(filter, identifier, entry, &mut with_retained),
-            });
-        }
+        let names = entries
+            .iter()
+            .map(|entry| message::name_on_line(entry.topic_filter()));
+        let names: Vec<Cow<'_, str>> = names.collect();
+        let filters = || names.iter().map(|name| Filter::parse(&**name));
+        let options = entries.iter().map(|entry| options(entry, identifier));
+        let subscribed = self.client.subscribe_with(filters().zip(options));
+        let codes: Vec<u8> = entries.iter().zip(&subscribed).map(code).collect();
         let refused = codes.iter().filter(|&&code| code >= 0x80).count();
         self.client.note_refused(refused as u64);
         // One SUBACK [MQTT-3.8.4-1] for all filters [MQTT-3.8.4-4] of 3.1.1, [MQTT-3.8.4-5] of 5.0, with a
@@ -45,9 +45,12 @@ impl MqttConversation<'_, '_> {
         let mut suback = Vec::new();
         reply::suback(&mut suback, self.version, id, &codes);
         self.client.answer(&suback);
-        for name in with_retained {
-            if let Ok(filter) = Filter::parse(&*name) {
-                self.client.send_retained(filter);
+        for ((filter, subscribed), entry) in filters().zip(&subscribed).zip(entries) {
+            if let (Ok(filter), Ok(subscribed)) = (filter, subscribed)
+                && filter.group().is_none()
+                && wants_retained(entry, subscribed.is_known)
+            {
+                self.client.send_retained(filter, subscribed);
             }
         }
         Ok(())
@@ -83,41 +86,6 @@ impl MqttConversation<'_, '_> {
         ))
     }
 
-    /// Subscribes to a filter. Returns its code in SUBACK: the QoS that was asked for, whichever it is
-    /// [MQTT-3.2.2-10], or a failure [MQTT-3.8.4-7].
-    fn add_filter(
-        &mut self,
-        filter: Filter<'_>,
-        identifier: Option<u32>,
-        entry: &SubEntry,
-        with_retained: &mut Vec<Box<str>>,
-    ) -> u8 {
-        let options = entry.sub_opts();
-        let qos = options.qos() as u8;
-        let wanted = SubscriptionOptions {
-            qos,
-            no_local: options.nl(),
-            retain_as_published: options.rap(),
-            identifier: identifier.and_then(NonZeroU32::new),
-        };
-        let Ok(known) = self.client.subscribe_with(filter, wanted) else {
-            return byte(MqttError::QuotaExceeded);
-        };
-        let sends_retained = match options.rh() {
-            // Also for a filter that the client has already: [MQTT-3.8.4-3] of 3.1.1, [MQTT-3.3.1-9]
-            // [MQTT-3.8.4-4] of 5.0.
-            RetainHandling::SendRetained => true,
-            // [MQTT-3.3.1-10] of 5.0.
-            RetainHandling::SendRetainedIfNotExists => !known,
-            // [MQTT-3.3.1-11] of 5.0.
-            RetainHandling::DoNotSendRetained => false,
-        };
-        if sends_retained && filter.group().is_none() {
-            with_retained.push(filter.as_str().into());
-        }
-        qos
-    }
-
     /// Handles UNSUBSCRIBE.
     #[inline(never)]
     pub(super) fn unsubscribe(&mut self, id: u16, filters: &[String]) -> Result<(), Fault> {
@@ -139,6 +107,42 @@ impl MqttConversation<'_, '_> {
         // One UNSUBACK [MQTT-3.10.4-4] for all filters [MQTT-3.10.4-6].
         reply::unsuback(&mut self.answers, self.version, id, &codes);
         Ok(())
+    }
+}
+
+/// The options of a subscription.
+fn options(entry: &SubEntry, identifier: Option<u32>) -> SubscriptionOptions {
+    let options = entry.sub_opts();
+    SubscriptionOptions {
+        qos: options.qos() as u8,
+        no_local: options.nl(),
+        retain_as_published: options.rap(),
+        identifier: identifier.and_then(NonZeroU32::new),
+    }
+}
+
+/// The code of a filter in SUBACK: the QoS that was asked for, whichever it is [MQTT-3.2.2-10], or a
+/// failure [MQTT-3.8.4-7].
+fn code((entry, subscribed): (&SubEntry, &Result<Subscribed, SubscribeError>)) -> u8 {
+    match subscribed {
+        Ok(_) => entry.sub_opts().qos() as u8,
+        Err(SubscribeError::BadFilter(_)) => byte(MqttError::TopicFilterInvalid),
+        Err(SubscribeError::TooManySubscriptions(_) | SubscribeError::TooManyPolicies) => {
+            byte(MqttError::QuotaExceeded)
+        }
+    }
+}
+
+/// Whether the retained messages of a filter are sent.
+fn wants_retained(entry: &SubEntry, is_known: bool) -> bool {
+    match entry.sub_opts().rh() {
+        // Also for a filter that the client has already: [MQTT-3.8.4-3] of 3.1.1, [MQTT-3.3.1-9]
+        // [MQTT-3.8.4-4] of 5.0.
+        RetainHandling::SendRetained => true,
+        // [MQTT-3.3.1-10] of 5.0.
+        RetainHandling::SendRetainedIfNotExists => !is_known,
+        // [MQTT-3.3.1-11] of 5.0.
+        RetainHandling::DoNotSendRetained => false,
     }
 }
 
