@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::json;
 use tests::mqtt::{BOTH, Hello, Mqtt, MqttClient, packet, text, user_property};
@@ -868,6 +869,37 @@ fn a_client_that_is_silent_for_too_long_is_closed() {
         };
         let (mut client, _) = MqttClient::enter(broker.address(), version, &hello);
         client.expect_dismissal(0x8d);
+    }
+}
+
+#[test]
+fn a_long_packet_that_keeps_coming_is_waited_for() {
+    // Inside a PUBLISH no PINGREQ can be sent: a camera with a slow line was closed for ever.
+    let broker = TestBroker::start();
+    for version in BOTH {
+        let hello = Hello {
+            keep_alive: 1,
+            ..Hello::new("camera")
+        };
+        let (mut camera, _) = MqttClient::enter(broker.address(), version, &hello);
+        let mut body = [&text("camera/1")[..], &[0, 7]].concat();
+        body.extend(&[0][..usize::from(version == Mqtt::V5)]);
+        body.extend([b'x'; 20_000]);
+        for piece in packet(0x32, &body).chunks(2000) {
+            camera.send(piece);
+            thread::sleep(Duration::from_millis(250));
+        }
+        assert_eq!(
+            camera.packet()[..4],
+            [0x40, if version == Mqtt::V5 { 3 } else { 2 }, 0, 7]
+        );
+        // A byte now and then is no progress.
+        camera.send(&[0x30, 0x7f]);
+        for _ in 0..9 {
+            camera.send(b"x");
+            thread::sleep(Duration::from_millis(200));
+        }
+        camera.expect_dismissal(0x8d);
     }
 }
 

@@ -30,6 +30,10 @@ const ANSWER_BYTES: usize = 32 * 1024;
 /// The time for a whole CONNECT, from its first byte.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 
+/// Bytes of an incomplete packet that count like a packet for the keep alive: a client cannot send
+/// PINGREQ inside a long PUBLISH.
+const PROGRESS_BYTES: usize = 1024;
+
 /// The reason code of 5.0 for a packet identifier that no message has.
 const IDENTIFIER_NOT_FOUND: u8 = 0x92;
 
@@ -42,8 +46,10 @@ pub(crate) struct MqttConversation<'a, 'b> {
     /// The maximum packet size that CONNACK announced; zero if it announced none.
     announced: usize,
     keep_alive: Duration,
-    /// When the last packet came.
+    /// When the last packet came, or [`PROGRESS_BYTES`] of an incomplete one.
     heard: Instant,
+    /// Bytes of the incomplete packet that had come then.
+    begun: usize,
     /// The session expiry interval that the client asked for.
     expiry: u32,
     /// Answers to be sent after the batch has been delivered.
@@ -66,6 +72,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
             announced: 0,
             keep_alive: CONNECT_TIME,
             heard: Instant::now(),
+            begun: 0,
             expiry: 0,
             answers: Vec::new(),
             acknowledged: false,
@@ -178,7 +185,8 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
             let left = self.keep_alive.saturating_sub(self.heard.elapsed());
             // [MQTT-3.1.2-24] of 3.1.1, [MQTT-3.1.2-22] of 5.0.
             if left.is_zero() {
-                let why = "no packet came in one and a half times the keep alive";
+                let why =
+                    "neither a packet nor 1 KiB of one came in one and a half times the keep alive";
                 let fault = Fault::new(MqttError::KeepAliveTimeout, why);
                 return ControlFlow::Break(self.refuse(buffer, fault));
             }
@@ -248,14 +256,18 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
                 self.client.wait_for_room();
             }
         }
-        if buffer.start() != before {
-            self.heard = Instant::now();
-        }
+        let has_packet = buffer.start() != before;
+        let begun = buffer.unread().len();
         let answers = Answers {
             acknowledged: mem::take(&mut self.acknowledged),
             ..Answers::new(&mut self.answers)
         };
         self.client.finish_batch(Some(buffer), answers);
+        // After the batch, whose end may have waited for slow subscribers: that is no silence of this
+        // client.
+        if has_packet || begun >= self.begun + PROGRESS_BYTES {
+            (self.heard, self.begun) = (Instant::now(), begun);
+        }
         Ok(ControlFlow::Continue(()))
     }
 
@@ -1008,6 +1020,49 @@ mod tests {
             assert!(matches!(end, End::Refused(_)), "{end:?}");
             assert_eq!(ann.told(), disconnect(version, "8d"));
         }
+    }
+
+    #[test]
+    fn of_a_long_packet_each_kilobyte_counts_like_a_packet() {
+        let whole = publish(Version::V5, 1, 7, "a", &"x".repeat(3 * PROGRESS_BYTES));
+        let broker = BrokerInMemory::new();
+        let hello = Hello {
+            keep_alive: 10,
+            ..Hello::new(Version::V5)
+        };
+        let mut connection = broker.connection();
+        let mut ann = connection.connected(&hello.encode());
+        // Bytes behind a packet of the same read count from there.
+        let (first, rest) = whole.split_at(100);
+        assert_eq!(ann.send(&[&PINGREQ, first].concat()), "PINGRESP");
+        for piece in rest.chunks(PROGRESS_BYTES) {
+            pass(&mut ann, 14);
+            let (told, end) = ann.send_all([piece]);
+            assert!(end.is_none(), "{end:?}");
+            assert!(told.is_empty() || told == "PUBACK 7 10", "{told}");
+        }
+        // What is less does not.
+        assert_eq!(ann.send(first), "");
+        pass(&mut ann, 14);
+        assert_eq!(ann.send(&rest[..PROGRESS_BYTES - 101]), "");
+        pass(&mut ann, 1);
+        let end = ann.arrive(Arrival::Silence).expect("it ends");
+        assert!(matches!(end, End::Refused(_)), "{end:?}");
+        assert_eq!(ann.told(), disconnect(Version::V5, "8d"));
+    }
+
+    #[test]
+    fn a_connect_gains_no_time_by_its_length() {
+        let broker = BrokerInMemory::new();
+        let mut connection = broker.connection();
+        let mut ann = connection.conversation();
+        let long = packet(0x10, &[b'x'; 3 * PROGRESS_BYTES]);
+        pass(&mut ann, 9);
+        assert_eq!(ann.send(&long[..2 * PROGRESS_BYTES]), "");
+        pass(&mut ann, 1);
+        let (told, end) = ann.send_last(&[]);
+        assert!(matches!(end, End::Refused(_)), "{end:?}");
+        assert_eq!(told, "");
     }
 
     #[test]
