@@ -17,8 +17,10 @@ use crate::engine::outbox::run::PublishOptions;
 /// [MQTT-3.1.2-7].
 pub(crate) struct Retained {
     messages: Messages,
-    /// Those under `$SYS/`, which the broker publishes. They are not counted.
+    /// Those under `$SYS/`. What the broker publishes is not counted.
     own: Messages,
+    /// The number of those under `$SYS/` that clients have published.
+    bridges: usize,
     bytes: usize,
     max_count: usize,
     max_bytes: usize,
@@ -74,6 +76,7 @@ impl Retained {
         Self {
             messages: Messages::new(),
             own: Messages::new(),
+            bridges: 0,
             bytes: 0,
             max_count,
             max_bytes,
@@ -106,9 +109,10 @@ impl Retained {
         qos: u8,
     ) -> Result<(), Full> {
         let name = topic.as_str();
-        let before = self.messages.get(name);
+        let is_own = topic.is_brokers_own();
+        let before = if is_own { &self.own } else { &self.messages }.get(name);
         let before = before.map(|old| size(name, &old.message));
-        if before.is_none() && self.messages.len() >= self.max_count {
+        if before.is_none() && self.count() >= self.max_count {
             return Err(Full::Count(self.max_count));
         }
         let bytes = self.bytes - before.unwrap_or(0) + size(name, message);
@@ -118,15 +122,24 @@ impl Retained {
         }
         self.bytes = bytes;
         let entry = Entry::new(message, payload, qos, self.next_number());
-        self.messages.insert(name.into(), entry);
+        if is_own {
+            self.bridges += usize::from(before.is_none());
+            self.own.insert(name.into(), entry);
+        } else {
+            self.messages.insert(name.into(), entry);
+        }
         Ok(())
     }
 
-    /// The same for a topic under `$SYS/`, without limits.
+    /// The same for a figure of the broker's own, without limits.
     pub(crate) fn set_own(&mut self, topic: Topic<'_>, message: &[u8], payload: usize) {
         let qos = PublishOptions::LINE.qos;
         let entry = Entry::new(message, payload, qos, self.next_number());
         self.own.insert(topic.as_str().into(), entry);
+    }
+
+    fn count(&self) -> usize {
+        self.messages.len() + self.bridges
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -136,7 +149,7 @@ impl Retained {
     /// The number and bytes of the retained messages, with their limits.
     pub(crate) fn size(&self) -> Size {
         Size {
-            count: self.messages.len(),
+            count: self.count(),
             bytes: self.bytes,
             max_count: self.max_count,
             max_bytes: self.max_bytes,
@@ -146,7 +159,14 @@ impl Retained {
     /// Removes the retained message of `topic`, as an empty message asks for [MQTT-3.3.1-10] (3.1.1)
     /// [MQTT-3.3.1-6] (5.0).
     pub(crate) fn clear(&mut self, topic: Topic<'_>) {
-        if let Some(old) = self.messages.remove(topic.as_str()) {
+        let is_own = topic.is_brokers_own();
+        let messages = if is_own {
+            &mut self.own
+        } else {
+            &mut self.messages
+        };
+        if let Some(old) = messages.remove(topic.as_str()) {
+            self.bridges -= usize::from(is_own);
             self.bytes -= size(topic.as_str(), &old.message);
         }
     }
@@ -479,6 +499,27 @@ mod tests {
             }
             assert_eq!(shown, matching(&retained, text), "{text}");
         }
+    }
+
+    #[test]
+    fn what_clients_publish_under_sys_is_counted() {
+        let mut retained = Retained::new(2, 100);
+        let names = ["x", "y", "z"].map(|id| format!("$SYS/broker/connection/{id}/state"));
+        let [x, y, z] = names.each_ref().map(|name| topic(name));
+        retained.set_own(topic("$SYS/broker/uptime"), b"1", 1);
+        retained.set(x, b"1", 1, 1).expect("room");
+        retained.set(x, b"0", 1, 1).expect("room");
+        retained.set(y, b"1", 1, 1).expect("room");
+        assert_eq!(retained.size().count, 2);
+        assert_eq!(retained.set(z, b"1", 1, 1), Err(Full::Count(2)));
+        assert_eq!(
+            matching(&retained, "$SYS/broker/connection/+/state"),
+            ["0", "1"]
+        );
+        retained.clear(x);
+        assert_eq!(retained.size().count, 1);
+        assert_eq!(retained.size().bytes, y.as_str().len() + 1);
+        retained.set(topic("a"), b"1", 1, 1).expect("room");
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl Client<'_> {
     /// Whether the client may publish on this topic. Every message is checked here before its topic
     /// enters the route cache, so topics found there need no check.
     pub(crate) fn check_topic(&self, topic: Topic<'_>) -> Result<(), BrokersOwn> {
-        match topic.is_brokers_own() {
+        match topic.is_brokers_own() && !is_bridge_state(topic) {
             true => Err(BrokersOwn),
             false => Ok(()),
         }
@@ -262,6 +262,14 @@ impl Client<'_> {
             options,
         });
     }
+}
+
+/// Whether a bridge of mosquitto says on this topic whether it is connected. It does so in its will, and
+/// gives up if that is refused.
+fn is_bridge_state(topic: Topic<'_>) -> bool {
+    let name = topic.as_str().strip_prefix("$SYS/broker/connection/");
+    let id = name.and_then(|rest| rest.strip_suffix("/state"));
+    id.is_some_and(|id| !id.is_empty())
 }
 
 /// Whether the line continues with this topic.

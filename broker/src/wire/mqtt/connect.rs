@@ -12,7 +12,7 @@ use protocol::{Attributes, Escaped, Name, RETAIN, Topic};
 use super::packet::{BadConnect, Connect, Fault, WillPacket};
 use super::reply::{self, ReplyLimits, Welcome};
 use super::writer::{ClientLimits, ConnectionWriter};
-use super::{Encoders, Version, message, property};
+use super::{Dialect, Encoders, Version, message, property};
 use crate::engine::client::{Client, NoMemory, SessionBusy};
 use crate::engine::limits::Limits;
 use crate::engine::session::{Expiry, Will};
@@ -33,6 +33,7 @@ const NEVER_EXPIRES: u32 = u32::MAX;
 /// What the conversation needs to know of a CONNECT that is accepted.
 pub(super) struct Accepted {
     pub(super) version: Version,
+    pub(super) dialect: Dialect,
     /// The connection is closed after this time without a packet; zero for never.
     pub(super) keep_alive: Duration,
     pub(super) reply_limits: ReplyLimits,
@@ -74,7 +75,7 @@ impl Rejected {
             BadConnect::Version(version) => {
                 let why = Fault::new(
                     MqttError::UnsupportedProtocolVersion,
-                    "this broker speaks MQTT 3.1.1 and 5.0",
+                    "this broker speaks MQTT 3.1, 3.1.1 and 5.0",
                 );
                 let code = ConnectReturnCode::UnacceptableProtocolVersion;
                 Self::new(version, ReplyLimits::ANY, why, Some(code))
@@ -120,9 +121,12 @@ pub(super) fn accept(
     let will = will.transpose().map_err(away)?;
     note_password(client, connect);
     let is_resumed = open_session(client, &identity, &terms, connect.clean, will).map_err(away)?;
-    attach(client, &identity, &terms, encoders, is_resumed);
+    // In 3.1 that flag of CONNACK is reserved.
+    let session_present = is_resumed && !connect.dialect.is_3_1;
+    attach(client, &identity, &terms, encoders, session_present);
     Ok(Accepted {
         version,
+        dialect: connect.dialect,
         // One and a half times the keep alive [MQTT-3.1.2-24] of 3.1.1, [MQTT-3.1.2-22] of 5.0.
         keep_alive: Duration::from_secs(connect.keep_alive.into()) * 3 / 2,
         reply_limits: terms.reply_limits,
@@ -139,6 +143,9 @@ fn identify(client: &Client<'_>, connect: &Connect) -> Result<Identity, Refusal>
         (why, Some(ConnectReturnCode::IdentifierRejected))
     };
     match (&*connect.client_id, connect.version, connect.clean) {
+        ("", ..) if connect.dialect.is_3_1 => {
+            Err(rejected("MQTT 3.1 needs a client identifier; give one"))
+        }
         // [MQTT-3.1.3-8] of 3.1.1: without an identifier nothing could be found again.
         ("", Version::V3, false) => Err(rejected(
             "a session needs a client identifier; give one, or ask for a clean session",
@@ -282,12 +289,12 @@ fn attach(
     identity: &Identity,
     terms: &Terms,
     encoders: Encoders,
-    is_resumed: bool,
+    session_present: bool,
 ) {
     let version = terms.limits.version;
     // Session present says whether an earlier session goes on: [MQTT-3.2.2-1] [MQTT-3.2.2-2] [MQTT-3.2.2-3]
     // of 3.1.1, [MQTT-3.2.2-2] [MQTT-3.2.2-3] of 5.0.
-    let welcome = welcome(identity, terms, client.limits(), is_resumed).encode(version);
+    let welcome = welcome(identity, terms, client.limits(), session_present).encode(version);
     let writer = ConnectionWriter::new(&identity.client_id, terms.limits);
     client.attach_session(encoders.of(version), Box::new(writer), &welcome);
 }
@@ -347,6 +354,7 @@ mod tests {
     fn connect(version: Version, client_id: &str) -> Connect {
         Connect {
             version,
+            dialect: Dialect::default(),
             client_id: client_id.to_owned(),
             clean: true,
             keep_alive: 0,

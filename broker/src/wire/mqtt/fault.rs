@@ -51,6 +51,10 @@ pub(super) fn padded() -> Fault {
     Fault::malformed("a variable byte integer has more bytes than it needs")
 }
 
+pub(super) fn reserved() -> Fault {
+    Fault::malformed("reserved bits of a fixed header are set")
+}
+
 pub(super) fn too_short() -> Fault {
     Fault::malformed("a packet ends before its last field")
 }

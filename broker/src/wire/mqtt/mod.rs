@@ -1,4 +1,4 @@
-//! MQTT 3.1.1 and 5.0: packets in, engine calls and packets out.
+//! MQTT 3.1, 3.1.1 and 5.0: packets in, engine calls and packets out.
 //!
 //! `packet` and `property` parse what clients send, `reply` writes the answers, `message` converts
 //! between packets and lines of the engine, `writer` writes the packets of a session, `connect` opens
@@ -18,7 +18,7 @@ mod writer;
 use crate::engine::outbox::encoder::Encoder;
 
 pub(crate) use conversation::MqttConversation;
-pub(crate) use version::Version;
+pub(crate) use version::{Dialect, Version};
 
 /// The encoder for clients of 3.1.1.
 pub(crate) const ENCODER_3: Encoder = Encoder {

@@ -17,7 +17,7 @@ use mqtt_protocol_core::mqtt::result_code::MqttError;
 use super::connect::{self, Accepted, Rejected};
 use super::packet::{self, Connect, Fault, Header, Packet, Publish, kind};
 use super::reply::{self, ReplyLimits};
-use super::{Encoders, Version};
+use super::{Dialect, Encoders, Version};
 use crate::engine::client::{Answers, Client};
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::delivery::in_flight::{Ack, AckEffect};
@@ -42,6 +42,7 @@ pub(crate) struct MqttConversation<'a, 'b> {
     client: &'a mut Client<'b>,
     encoders: Encoders,
     version: Version,
+    dialect: Dialect,
     reply_limits: ReplyLimits,
     /// The maximum packet size that CONNACK announced; zero if it announced none.
     announced: usize,
@@ -68,6 +69,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
             client,
             encoders,
             version: Version::V3,
+            dialect: Dialect::default(),
             reply_limits: ReplyLimits::ANY,
             announced: 0,
             keep_alive: CONNECT_TIME,
@@ -157,11 +159,12 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
         let connect = Connect::read(header, body).map_err(Rejected::unreadable)?;
         let Accepted {
             version,
+            dialect,
             keep_alive,
             reply_limits,
             expiry,
         } = connect::accept(self.client, self.encoders, &connect)?;
-        (self.version, self.keep_alive) = (version, keep_alive);
+        (self.version, self.dialect, self.keep_alive) = (version, dialect, keep_alive);
         (self.reply_limits, self.expiry) = (reply_limits, expiry);
         if version == Version::V5 {
             self.announced = self.client.limits().line_bytes;
@@ -239,6 +242,9 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
             buffer.consume(header.size());
             if self.version == Version::V5 && header.is_padded() {
                 return Err(packet::padded());
+            }
+            if header.is_repeated() && !self.dialect.is_3_1 {
+                return Err(packet::reserved());
             }
             let body = &buffer.bytes()[start + header.bytes..start + header.size()];
             if header.kind() == kind::PUBLISH {
@@ -876,7 +882,7 @@ mod tests {
 
     use super::harness::{
         BOTH, BrokerInMemory, Hello, PINGREQ, TestConversation, ack, described, packet, publish,
-        publish_with, subscribe, unsubscribe,
+        publish_with, subscribe, text, unsubscribe,
     };
     use super::*;
     use crate::engine::limits::Limits;
@@ -978,6 +984,128 @@ mod tests {
         assert_eq!(told, "CONNACK 0 02");
         assert!(connection.client.is_ending());
         assert_eq!(messages.taken(), "");
+    }
+
+    /// A CONNECT with these flags and fields.
+    fn connect_as(name: &str, level: u8, flags: u8, fields: &[&str]) -> Vec<u8> {
+        let head = [&text(name)[..], &[level, flags, 0, 0]].concat();
+        let fields = fields.iter().map(|field| text(field));
+        packet(0x10, &[head, fields.collect::<Vec<_>>().concat()].concat())
+    }
+
+    #[test]
+    fn protocol_names_and_levels_of_3_1_and_of_bridges_are_known() {
+        let broker = BrokerInMemory::new();
+        for (name, level, answer) in [
+            ("MQTT", 4, "CONNACK 0 00"),
+            ("MQTT", 0x84, "CONNACK 0 00"),
+            ("MQIsdp", 3, "CONNACK 0 00"),
+            ("MQIsdp", 0x83, "CONNACK 0 00"),
+            ("MQTT", 3, "CONNACK 0 01"),
+            ("MQTT", 0x83, "CONNACK 0 01"),
+            ("MQTT", 0x85, "CONNACK 0 01"),
+            ("MQIsdp", 4, "CONNACK 0 01"),
+            ("MQIsdp", 0x84, "CONNACK 0 01"),
+            ("MQIsdq", 3, ""),
+        ] {
+            let mut connection = broker.connection();
+            let mut conversation = connection.conversation();
+            let (told, _) = conversation.send_all([&connect_as(name, level, 2, &["ann"])[..]]);
+            assert_eq!(told, answer, "{name} {level}");
+            conversation.leave();
+            connection.close(&End::SaidBye);
+        }
+    }
+
+    #[test]
+    fn a_connect_of_3_1_may_lack_what_its_flags_announce() {
+        let broker = BrokerInMemory::new();
+        let (name, password, will) = (0x80, 0x40, 4);
+        for (flags, fields, answer) in [
+            (2 | name, &["ann"][..], "CONNACK 0 00"),
+            (2 | name | password, &["ann"], "CONNACK 0 00"),
+            (2 | name | password, &["ann", "name"], "CONNACK 0 00"),
+            (
+                2 | name | password,
+                &["ann", "name", "word"],
+                "CONNACK 0 00",
+            ),
+            (2 | name | will, &["ann", "a", "gone"], "CONNACK 0 00"),
+            (
+                2 | password | name | will,
+                &["ann", "a", "gone", "n"],
+                "CONNACK 0 00",
+            ),
+            // Flags of a will that is not there, and the one that 3.1.1 reserves.
+            (2 | 0x38 | 1, &["ann"], "CONNACK 0 00"),
+            (2, &[""], "CONNACK 0 02"),
+            (2 | will, &["ann"], ""),
+            (2, &["ann", "name"], ""),
+            (2, &[], ""),
+        ] {
+            let mut connection = broker.connection();
+            let mut conversation = connection.conversation();
+            let (told, _) = conversation.send_all([&connect_as("MQIsdp", 3, flags, fields)[..]]);
+            assert_eq!(told, answer, "{flags:02x} {fields:?}");
+            conversation.leave();
+            connection.close(&End::SaidBye);
+        }
+    }
+
+    #[test]
+    fn a_client_of_3_1_gets_no_code_that_3_1_lacks_and_may_mark_packets_as_sent_again() {
+        let broker = BrokerInMemory::with(Limits {
+            subscriptions: 1,
+            ..Limits::default()
+        });
+        let hello = connect_as("MQIsdp", 3, 0, &["ann"]);
+        let mut first = broker.connection();
+        first.connected(&hello).leave();
+        first.close(&End::SaidBye);
+        // The session is there, and CONNACK does not say so.
+        let mut connection = broker.connection();
+        let mut ann = connection.conversation();
+        assert_eq!(ann.send(&hello), "CONNACK 0 00");
+        let again = |mut packet: Vec<u8>| {
+            packet[0] |= 8;
+            packet
+        };
+        let filters = subscribe(Version::V3, 7, &[("a", 1), ("b", 2)]);
+        assert_eq!(ann.send(&again(filters)), "SUBACK 7 01 02");
+        assert_eq!(ann.send(&again(packet(0x62, &[0, 9]))), "PUBCOMP 9");
+        let told = ann.send(&again(unsubscribe(Version::V3, 8, &["a"])));
+        assert_eq!(told, "UNSUBACK 8");
+        ann.leave();
+        assert_eq!(connection.client.record().totals().refused, 1);
+        connection.close(&End::SaidBye);
+        for version in BOTH {
+            let mut connection = broker.connection();
+            let mut bob = connection.connected(&Hello::new(version).encode());
+            let (told, end) = bob.send_last(&again(packet(0x62, &[0, 9])));
+            assert!(matches!(end, End::Refused(_)), "{end:?}");
+            assert_eq!(told, disconnect(version, "81"));
+            bob.leave();
+            connection.close(&End::SaidBye);
+        }
+    }
+
+    #[test]
+    fn a_bridge_gets_no_messages_of_its_own_and_the_retain_flag_as_published() {
+        for (name, level) in [("MQTT", 0x84), ("MQIsdp", 0x83)] {
+            let broker = BrokerInMemory::new();
+            let mut connection = broker.connection();
+            let mut bridge = connection.connected(&connect_as(name, level, 2, &["bridge"]));
+            let told = bridge.send(&subscribe(Version::V3, 1, &[("a", 0), ("$share/g/b", 0)]));
+            assert_eq!(told, "SUBACK 1 00 00");
+            assert_eq!(bridge.send(&publish(Version::V3, 0, 0, "a", "own")), "");
+            let mut other = broker.connection();
+            let mut other = other.connected(&Hello::new(Version::V3).encode());
+            other.send(&publish_with(Version::V3, 1, 0, "a", &[], "kept"));
+            assert_eq!(bridge.told(), "PUBLISH q0 retain a kept");
+            // A member of a group may be the publisher.
+            let told = bridge.send(&publish(Version::V3, 0, 0, "b", "shared"));
+            assert_eq!(told, "PUBLISH q0 b shared");
+        }
     }
 
     #[test]

@@ -11,10 +11,10 @@ use protocol::{BadFilter, Filter};
 use super::{MqttConversation, byte};
 use crate::engine::client::{SubscribeError, Subscribed};
 use crate::engine::outbox::delivery::subscriptions::SubscriptionOptions;
-use crate::wire::mqtt::Version;
 use crate::wire::mqtt::message;
 use crate::wire::mqtt::packet::Fault;
 use crate::wire::mqtt::reply;
+use crate::wire::mqtt::{Dialect, Version};
 
 impl MqttConversation<'_, '_> {
     /// Handles SUBSCRIBE.
@@ -35,11 +35,19 @@ impl MqttConversation<'_, '_> {
             .map(|entry| message::name_on_line(entry.topic_filter()));
         let names: Vec<Cow<'_, str>> = names.collect();
         let filters = || names.iter().map(|name| Filter::parse(&**name));
-        let options = entries.iter().map(|entry| options(entry, identifier));
+        let dialect = self.dialect;
+        let options = entries
+            .iter()
+            .map(|entry| options(entry, identifier, dialect));
         let subscribed = self.client.subscribe_with(filters().zip(options));
-        let codes: Vec<u8> = entries.iter().zip(&subscribed).map(code).collect();
+        let mut codes: Vec<u8> = entries.iter().zip(&subscribed).map(code).collect();
         let refused = codes.iter().filter(|&&code| code >= 0x80).count();
         self.client.note_refused(refused as u64);
+        if self.dialect.is_3_1 && refused > 0 {
+            // SUBACK of 3.1 has no code for a failure.
+            let asked = entries.iter().map(|entry| entry.sub_opts().qos() as u8);
+            codes = asked.collect();
+        }
         // One SUBACK [MQTT-3.8.4-1] for all filters [MQTT-3.8.4-4] of 3.1.1, [MQTT-3.8.4-5] of 5.0, with a
         // code for each [MQTT-3.8.4-5] of 3.1.1, [MQTT-3.8.4-6] of 5.0.
         let mut suback = Vec::new();
@@ -111,12 +119,14 @@ impl MqttConversation<'_, '_> {
 }
 
 /// The options of a subscription.
-fn options(entry: &SubEntry, identifier: Option<u32>) -> SubscriptionOptions {
+fn options(entry: &SubEntry, identifier: Option<u32>, dialect: Dialect) -> SubscriptionOptions {
     let options = entry.sub_opts();
+    // A message goes to one member of a group, which may be its publisher.
+    let is_shared = entry.topic_filter().starts_with("$share/");
     SubscriptionOptions {
         qos: options.qos() as u8,
-        no_local: options.nl(),
-        retain_as_published: options.rap(),
+        no_local: options.nl() || (dialect.is_bridge && !is_shared),
+        retain_as_published: options.rap() || dialect.is_bridge,
         identifier: identifier.and_then(NonZeroU32::new),
     }
 }

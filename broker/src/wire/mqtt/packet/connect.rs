@@ -8,14 +8,15 @@ use mqtt_protocol_core::mqtt::packet::{Properties, PropertyId, v3_1_1, v5_0};
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 
 use super::header::Header;
-use crate::wire::mqtt::Version;
 use crate::wire::mqtt::fault::{Fault, padded, too_short};
 use crate::wire::mqtt::field::{check_text, data, expect_end, varint};
 use crate::wire::mqtt::property::{self, PropertyPlace, number};
+use crate::wire::mqtt::{Dialect, Version};
 
 /// The contents of a CONNECT.
 pub(in crate::wire::mqtt) struct Connect {
     pub(in crate::wire::mqtt) version: Version,
+    pub(in crate::wire::mqtt) dialect: Dialect,
     pub(in crate::wire::mqtt) client_id: String,
     pub(in crate::wire::mqtt) clean: bool,
     pub(in crate::wire::mqtt) keep_alive: u16,
@@ -49,7 +50,24 @@ impl Connect {
     pub(in crate::wire::mqtt) fn read(header: Header, body: &[u8]) -> Result<Self, BadConnect> {
         let level = match body {
             [0, 4, b'M', b'Q', b'T', b'T', level, ..] => *level,
-            // The protocol name of 3.1.
+            [
+                0,
+                6,
+                b'M',
+                b'Q',
+                b'I',
+                b's',
+                b'd',
+                b'p',
+                level @ (3 | 0x83),
+                ..,
+            ] => {
+                let dialect = Dialect {
+                    is_3_1: true,
+                    is_bridge: *level == 0x83,
+                };
+                return Self::read_v3(&of_3_1(body), dialect);
+            }
             [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', ..] => {
                 return Err(BadConnect::Version(Version::V3));
             }
@@ -57,23 +75,36 @@ impl Connect {
             // [MQTT-3.1.2-1].
             _ => return Err(BadConnect::NotMqtt),
         };
-        let version = match level {
-            4 => Version::V3,
-            5 => Version::V5,
+        match level {
+            4 => return Self::read_v3(body, Dialect::default()),
+            0x84 => {
+                let dialect = Dialect {
+                    is_3_1: false,
+                    is_bridge: true,
+                };
+                return Self::read_v3(&with_level(body, 4), dialect);
+            }
+            5 => {}
             _ => {
                 // The answer must use a version that the client can read [MQTT-3.1.2-2]: 5.0 if the
                 // packet is valid as one of 5.0.
-                let mut known = body.to_vec();
-                known[6] = 5;
+                let known = with_level(body, 5);
                 let like_5 = v5_0::Connect::parse(&known).is_ok_and(|(_, used)| used == body.len());
                 let like = if like_5 { Version::V5 } else { Version::V3 };
                 return Err(BadConnect::Version(like));
             }
-        };
-        if version == Version::V5 && header.is_padded() {
-            return Err(BadConnect::Fault(version, padded()));
         }
-        Self::read_version(body, version).map_err(|fault| BadConnect::Fault(version, fault))
+        let bad = |fault| BadConnect::Fault(Version::V5, fault);
+        if header.is_padded() {
+            return Err(bad(padded()));
+        }
+        Self::read_version(body, Version::V5).map_err(bad)
+    }
+
+    fn read_v3(body: &[u8], dialect: Dialect) -> Result<Self, BadConnect> {
+        let connect = Self::read_version(body, Version::V3);
+        let connect = connect.map_err(|fault| BadConnect::Fault(Version::V3, fault))?;
+        Ok(Self { dialect, ..connect })
     }
 
     fn read_version(body: &[u8], version: Version) -> Result<Self, Fault> {
@@ -140,6 +171,7 @@ impl Connect {
         });
         let connect = Self {
             version: Version::V3,
+            dialect: Dialect::default(),
             client_id: packet.client_id().to_owned(),
             clean: packet.clean_start(),
             keep_alive: packet.keep_alive(),
@@ -162,6 +194,7 @@ impl Connect {
         });
         let connect = Self {
             version: Version::V5,
+            dialect: Dialect::default(),
             client_id: packet.client_id().to_owned(),
             clean: packet.clean_start(),
             keep_alive: packet.keep_alive(),
@@ -196,7 +229,48 @@ impl Connect {
     }
 }
 
-/// The offset of the properties of a CONNECT.
+/// The same CONNECT with another level.
+fn with_level(body: &[u8], level: u8) -> Vec<u8> {
+    let mut body = body.to_vec();
+    body[6] = level;
+    body
+}
+
+/// A CONNECT of 3.1 in the form of 3.1.1. 3.1 has no meaning for bits that 3.1.1 reserves, and lets the
+/// length of the packet decide whether a user name and a password are present, not their flags.
+fn of_3_1(body: &[u8]) -> Vec<u8> {
+    let mut body = [b"\0\x04MQTT\x04", body.get(9..).unwrap_or_default()].concat();
+    let Some(flags) = body.get(7).copied() else {
+        return body;
+    };
+    let mut kept = !1;
+    if flags & 4 == 0 {
+        kept &= !0x38;
+    }
+    // The client identifier, and topic and payload of a will.
+    let before = if flags & 4 == 0 { 1 } else { 3 };
+    if flags & 0x80 != 0 && is_end_after(&body, before) {
+        kept &= !0xc0;
+    } else if flags & 0x40 != 0 && is_end_after(&body, before + 1) {
+        kept &= !0x40;
+    }
+    body[7] &= kept;
+    body
+}
+
+/// Whether a CONNECT of 3.1.1 has this number of fields.
+fn is_end_after(body: &[u8], fields: usize) -> bool {
+    let mut rest = body.get(CONNECT_PROPERTIES..).unwrap_or_default();
+    for _ in 0..fields {
+        match data(rest) {
+            Ok((_, behind)) => rest = behind,
+            Err(_) => return false,
+        }
+    }
+    rest.is_empty()
+}
+
+/// The offset of the properties of a CONNECT, or of its first field in 3.1.1.
 const CONNECT_PROPERTIES: usize = 10;
 
 fn check_connect_properties(body: &[u8], has_will: bool) -> Result<(), Fault> {

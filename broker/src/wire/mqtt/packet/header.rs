@@ -3,11 +3,14 @@
 
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 
-use crate::wire::mqtt::fault::Fault;
+use crate::wire::mqtt::fault::{Fault, reserved};
 
 /// Maximum bytes of a packet other than a PUBLISH. Its parts are stored one by one, which takes more
 /// memory than they have bytes.
 const CONTROL_BYTES: usize = 1024 * 1024;
+
+/// The flag of a packet that may have been sent before.
+const DUP: u8 = 8;
 
 /// The fixed header of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +52,11 @@ impl Header {
         self.bytes > 2 && self.rest >> (7 * (self.bytes - 2)) == 0
     }
 
+    /// Whether a packet other than PUBLISH is marked as sent again, as only MQTT 3.1 allows.
+    pub(in crate::wire::mqtt) fn is_repeated(self) -> bool {
+        self.kind() != kind::PUBLISH && self.first & DUP != 0
+    }
+
     /// Parses the header; `None` if more bytes are needed. Packets of more than `most` bytes are
     /// refused.
     pub(in crate::wire::mqtt) fn read(bytes: &[u8], most: usize) -> Result<Option<Self>, Fault> {
@@ -84,11 +92,11 @@ impl Header {
         // [MQTT-3.14.1-1], AUTH [MQTT-3.15.1-1].
         let as_reserved = match self.kind() {
             kind::PUBLISH => true,
-            kind::PUBREL | kind::SUBSCRIBE | kind::UNSUBSCRIBE => flags == 2,
+            kind::PUBREL | kind::SUBSCRIBE | kind::UNSUBSCRIBE => flags & !DUP == 2,
             _ => flags == 0,
         };
         if !as_reserved {
-            return Err(Fault::malformed("reserved bits of a fixed header are set"));
+            return Err(reserved());
         }
         // A client of 5.0 was told this limit in CONNACK [MQTT-3.2.2-15].
         if self.size() > most {

@@ -15,7 +15,7 @@ use super::fault::{behind_the_end, too_short, wrong};
 use super::field::{expect_end, packet_id, text};
 use super::property::{self, PropertyPlace, number};
 
-pub(super) use super::fault::{Fault, padded};
+pub(super) use super::fault::{Fault, padded, reserved};
 pub(super) use connect::{BadConnect, Connect, WillPacket};
 pub(super) use header::{Header, kind};
 pub(super) use publish::Publish;
