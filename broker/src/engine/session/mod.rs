@@ -11,6 +11,7 @@
 //! connected, a sink; the session alone decides whether it continues.
 
 pub(crate) mod clients;
+pub(crate) mod received;
 #[cfg_attr(
     not(test),
     allow(
@@ -21,17 +22,17 @@ pub(crate) mod clients;
 pub(crate) mod snapshot;
 pub(crate) mod store;
 
-use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::memory::budget::Charge;
 use crate::engine::outbox::delivery::subscriptions::Subscriptions;
 use crate::engine::routing::subscribers::Subscriber;
 use crate::sync::Mutex;
+
+use received::ReceivedIds;
 
 /// One session.
 pub(crate) struct Session {
@@ -52,7 +53,7 @@ struct SessionTerms {
     /// In a box, because most clients have none and idle connections are to be small.
     will: Option<Box<Will>>,
     /// Identifiers of messages that the client has sent at QoS 2 and not released.
-    received: Box<[u16]>,
+    received: ReceivedIds,
 }
 
 /// The stages of a session's life.
@@ -151,14 +152,14 @@ impl Session {
 
     /// Takes the identifiers of messages that the client has sent at QoS 2 and not released; the
     /// connection keeps them while it is open.
-    pub(crate) fn take_received(&self) -> HashSet<u16, RandomState> {
-        let received = std::mem::take(&mut self.terms.lock().received);
-        received.iter().copied().collect()
+    pub(crate) fn take_received(&self) -> ReceivedIds {
+        std::mem::take(&mut self.terms.lock().received)
     }
 
     /// Stores them again when the connection ends.
-    pub(crate) fn set_received(&self, received: HashSet<u16, RandomState>) {
-        self.terms.lock().received = received.into_iter().collect();
+    pub(crate) fn set_received(&self, mut received: ReceivedIds) {
+        received.shrink();
+        self.terms.lock().received = received;
     }
 
     /// Whether a connection serves it.

@@ -104,7 +104,7 @@ impl SessionSnapshot {
                 })
                 .collect(),
             in_flight,
-            received: terms.received.iter().copied().collect(),
+            received: terms.received.iter().collect(),
         })
     }
 

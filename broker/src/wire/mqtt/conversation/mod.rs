@@ -6,12 +6,10 @@
 mod publishing;
 mod subscribing;
 
-use std::collections::HashSet;
 use std::mem;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use foldhash::fast::RandomState;
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 
 use super::connect::{self, Accepted, Rejected};
@@ -21,6 +19,7 @@ use super::{Dialect, Encoders, Version};
 use crate::engine::client::{Answers, Client};
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::delivery::in_flight::{Ack, AckEffect};
+use crate::engine::session::received::ReceivedIds;
 use crate::wire::end::End;
 use crate::wire::source::{Arrival, Source};
 
@@ -58,7 +57,7 @@ pub(crate) struct MqttConversation<'a, 'b> {
     /// The client has acknowledged a message in this batch, so that more may be sent.
     acknowledged: bool,
     /// Identifiers of messages that the client has sent at QoS 2 and not released.
-    received: HashSet<u16, RandomState>,
+    received: ReceivedIds,
     /// Topics by their aliases, the first of which is one; they end with the connection [MQTT-3.3.2-7].
     aliases: Vec<Option<Box<str>>>,
 }
@@ -78,7 +77,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
             expiry: 0,
             answers: Vec::new(),
             acknowledged: false,
-            received: HashSet::default(),
+            received: ReceivedIds::default(),
             aliases: Vec::new(),
         }
     }
@@ -224,7 +223,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
     fn pause(&mut self) {
         self.client.pause();
         self.answers.shrink_to_fit();
-        self.received.shrink_to_fit();
+        self.received.shrink();
     }
 
     /// Handles the whole packets in the buffer as one batch.
@@ -342,7 +341,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
         if kind == kind::PUBREL {
             // Answered [MQTT-4.3.3-2] of 3.1.1, [MQTT-4.3.3-11] of 5.0, also if the message has expired
             // [MQTT-4.3.3-13]. The next PUBLISH with its identifier is a new message [MQTT-4.3.3-12].
-            let code = if self.received.remove(&id) {
+            let code = if self.received.remove(id) {
                 0
             } else {
                 not_found

@@ -35,12 +35,14 @@ impl MqttConversation<'_, '_> {
         }
         if publish.qos == 2 {
             // Not delivered again until it is released [MQTT-4.3.3-2] of 3.1.1, [MQTT-4.3.3-10] of 5.0.
-            if self.received.contains(&publish.id) {
+            if self.received.contains(publish.id) {
                 reply::ack(&mut self.answers, kind::PUBREC, publish.id, 0);
                 return Ok(());
             }
-            // [MQTT-3.3.4-7]. Those at QoS 1 are acknowledged with the batch.
-            if self.received.len() >= usize::from(RECEIVE_MAXIMUM) {
+            // [MQTT-3.3.4-7]. Those at QoS 1 are acknowledged with the batch. A client of 3.1.1 cannot be
+            // told of a limit, so it may use every identifier.
+            let is_limited = self.version == Version::V5;
+            if is_limited && self.received.len() >= usize::from(RECEIVE_MAXIMUM) {
                 return Err(Fault::new(
                     MqttError::ReceiveMaximumExceeded,
                     "more messages at QoS 2 than the receive maximum are not released",
@@ -398,6 +400,35 @@ mod tests {
         let (told, end) = ann.send_last(&message(1026));
         assert_eq!(told, "DISCONNECT 93 why");
         assert!(matches!(end, End::Refused(_)), "{end:?}");
+    }
+
+    #[test]
+    fn a_client_of_3_1_1_may_use_every_identifier_at_qos_2() {
+        let broker = BrokerInMemory::new();
+        let messages = broker.subscriber("a");
+        let mut connection = broker.connection();
+        let hello = Hello {
+            clean: false,
+            ..Hello::new(Version::V3)
+        };
+        let mut ann = connection.connected(&hello.encode());
+        let message = |id| publish(Version::V3, 2, id, "a", "");
+        for ids in (1..=u16::MAX).collect::<Vec<_>>().chunks(5000) {
+            let all: Vec<u8> = ids.iter().copied().flat_map(message).collect();
+            assert_eq!(ann.send(&all).matches("PUBREC").count(), ids.len());
+            assert_eq!(messages.taken().lines().count(), ids.len());
+        }
+        ann.leave();
+        connection.close(&End::SaidBye);
+        // They are known on the next connection too.
+        let mut connection = broker.connection();
+        let mut ann = connection.connected(&hello.encode());
+        let (release, again) = (ack(kind::PUBREL, 7, 0), message(u16::MAX));
+        assert_eq!(ann.send(&again), "PUBREC 65535");
+        assert_eq!(messages.taken(), "");
+        assert_eq!(ann.send(&release), "PUBCOMP 7");
+        assert_eq!(ann.send(&message(7)), "PUBREC 7");
+        assert_eq!(messages.taken(), "MESSAGE a\n");
     }
 
     #[test]
