@@ -153,6 +153,33 @@ fn retained_messages_are_the_same_for_all() {
 }
 
 #[test]
+fn a_payload_format_indicator_arrives_as_it_was_sent() {
+    // 0 was left out, because it means the same as none: [MQTT-3.3.2-4] asks for it unaltered.
+    let broker = TestBroker::start();
+    let mut reader = MqttClient::connect(broker.address(), Mqtt::V5, "reader");
+    reader.subscribe("#", 0);
+    let mut line = broker.subscribe("#");
+    let mut writer = MqttClient::connect(broker.address(), Mqtt::V5, "writer");
+    for (format, attribute) in [(1, "utf8"), (0, "utf8=0")] {
+        let indicator = [1, format];
+        writer.publish_with(0x31, "kept", 0, &indicator, b"x");
+        let mut late = MqttClient::connect(broker.address(), Mqtt::V5, "late");
+        late.subscribe("kept", 0);
+        for came in [reader.message(), late.message()] {
+            assert_eq!(came.properties, indicator);
+        }
+        line.expect(format!("@{attribute} MESSAGE kept x"));
+        line.send(format!("@{attribute} PUBLISH line x"))
+            .expect(format!("@{attribute} MESSAGE line x"));
+        line.expect_prefix("PUBACK ");
+        assert_eq!(reader.message().properties, indicator);
+    }
+    line.send("@utf8=2 PUBLISH line x")
+        .expect("@utf8=2 MESSAGE line x");
+    assert_eq!(reader.message().properties, user_property("utf8", "2"));
+}
+
+#[test]
 fn a_value_that_is_retained_while_a_client_subscribes_comes_once() {
     // A value that was retained between the subscription and the search for retained messages came live
     // and then again as a retained message: under load to every third subscriber.

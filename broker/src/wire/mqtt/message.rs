@@ -19,7 +19,7 @@ use crate::engine::outbox::run::MESSAGE;
 /// The content type.
 pub(super) const TYPE: &str = "type";
 
-/// A flag: the payload is text.
+/// The payload is text, as a flag. With the value 0 its publisher said that it is bytes.
 pub(super) const UTF8: &str = "utf8";
 
 /// A user property whose key is no valid attribute key, or one of those above.
@@ -100,9 +100,12 @@ pub(super) fn attributes(properties: &Properties) -> Attributes<'static> {
             Property::MessageExpiryInterval(seconds) => {
                 push(&mut attributes, TTL, seconds.val().to_string().as_bytes());
             }
-            Property::PayloadFormatIndicator(format) if format.val() == 1 => {
-                let _ = attributes.push_flag(UTF8);
-            }
+            Property::PayloadFormatIndicator(format) => match format.val() {
+                0 => push(&mut attributes, UTF8, b"0"),
+                _ => {
+                    let _ = attributes.push_flag(UTF8);
+                }
+            },
             Property::UserProperty(pair) => {
                 let (key, value) = (pair.key(), pair.val());
                 if is_key(key) && !KNOWN.contains(&key) {
@@ -285,10 +288,12 @@ fn push_attributes(properties: &mut Properties, attributes: &Attributes<'_>, wai
                     let left = ttl.saturating_sub(waited);
                     MessageExpiryInterval::new(left).ok().map(Into::into)
                 }),
-            UTF8 if value.is_empty() && first(4) => {
-                PayloadFormatIndicator::new(PayloadFormat::String)
-                    .ok()
-                    .map(Into::into)
+            UTF8 if matches!(&*value, b"" | b"0") && first(4) => {
+                let format = match value.is_empty() {
+                    true => PayloadFormat::String,
+                    false => PayloadFormat::Binary,
+                };
+                PayloadFormatIndicator::new(format).ok().map(Into::into)
             }
             USER => text
                 .and_then(|text| text.split_once('='))

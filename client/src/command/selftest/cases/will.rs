@@ -184,6 +184,14 @@ fn back_in_time(context: &TestContext<'_>) -> Checked {
 }
 
 fn properties(context: &TestContext<'_>) -> Checked {
+    for format in [1, 0] {
+        properties_with(context, format)?;
+    }
+    Ok(())
+}
+
+/// Checks that a will has its properties, among them this payload format indicator.
+fn properties_with(context: &TestContext<'_>, format: u8) -> Checked {
     let sent = Properties::default()
         .user("z", "1")
         .user("a", "2")
@@ -191,7 +199,7 @@ fn properties(context: &TestContext<'_>) -> Checked {
         .text(PropertyName::ContentType, "text/plain")
         .text(PropertyName::ResponseTopic, "answers")
         .data(PropertyName::CorrelationData, b"\x00\xff")
-        .byte(PropertyName::PayloadFormat, 1);
+        .byte(PropertyName::PayloadFormat, format);
     let (mut watcher, peer) = watched(context, |will| will.properties(sent.clone()))?;
     drop(peer);
     let message = watcher.take("last words")?;
