@@ -1,30 +1,51 @@
 //! The broker as a program: arguments, signals, exit code.
 
+mod logging;
+
+use std::error::Error;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::panic;
 use std::process::ExitCode;
 use std::thread;
+use std::time::Duration;
 
 use broker::{Broker, Config, Handle};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use logging::Logging;
+
+/// Maximum time at the end for the log to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     let config = Config::from_arguments();
-    let logging = env_logger::Env::default().default_filter_or("info");
-    env_logger::Builder::from_env(logging).init();
-    panic::set_hook(Box::new(|bug| log::error!("a bug of the broker: {bug}")));
-    let broker = match Broker::bind(config) {
-        Ok(broker) => broker,
-        Err(why) => return fail(&why),
+    let logging = match Logging::start() {
+        Ok(logging) => logging,
+        Err(why) => {
+            let _ = writeln!(io::stderr(), "broker: no thread for the log: {why}");
+            return ExitCode::FAILURE;
+        }
     };
-    if let Err(why) = obey_signals(broker.handle()) {
-        return fail(&why);
+    panic::set_hook(Box::new(|bug| log::error!("a bug of the broker: {bug}")));
+    let served = serve(config, &logging);
+    if let Err(why) = &served {
+        logging.say(format_args!("broker: {why}"));
     }
-    greet(broker.local_addrs());
+    logging.close(LAST_LINES);
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn serve(config: Config, logging: &Logging) -> Result<(), Box<dyn Error>> {
+    let broker = Broker::bind(config)?;
+    obey_signals(broker.handle())?;
+    greet(logging, broker.local_addrs());
     broker.run();
-    ExitCode::SUCCESS
+    Ok(())
 }
 
 fn obey_signals(handle: Handle) -> io::Result<()> {
@@ -41,7 +62,7 @@ fn obey_signals(handle: Handle) -> io::Result<()> {
 }
 
 /// Prints the addresses, and commands to try.
-fn greet(addresses: &[SocketAddr]) {
+fn greet(logging: &Logging, addresses: &[SocketAddr]) {
     let address = addresses[0];
     let (host, port) = match address.ip() {
         ip if ip.is_unspecified() => ("localhost".to_owned(), address.port()),
@@ -52,7 +73,7 @@ fn greet(addresses: &[SocketAddr]) {
         ip if ip.is_unspecified() => format!("{host}:{port}"),
         _ => address.to_string(),
     };
-    say(format_args!(
+    logging.say(format_args!(
         "dallal {} listens on {address}\n  \
          netcat:  nc {host} {port}   and then type  SUBSCRIBE news  or  PUBLISH news hello\n  \
          client:  cargo run --release --bin client -- subscribe --server {server} news\n  \
@@ -60,19 +81,9 @@ fn greet(addresses: &[SocketAddr]) {
         env!("CARGO_PKG_VERSION"),
     ));
     for address in &addresses[1..] {
-        say(format_args!("  also on {address}"));
+        logging.say(format_args!("  also on {address}"));
     }
     for address in addresses.iter().filter(|each| !each.ip().is_loopback()) {
         log::warn!("anyone who can reach {address} may publish and subscribe");
     }
-}
-
-fn fail(why: &dyn std::fmt::Display) -> ExitCode {
-    say(format_args!("broker: {why}"));
-    ExitCode::FAILURE
-}
-
-/// Ignores errors: a broker whose standard error is closed continues.
-fn say(text: std::fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "{text}");
 }

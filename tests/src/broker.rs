@@ -45,9 +45,19 @@ impl TestBroker {
     /// A broker with these flags. Without `--port` it takes any that is free.
     #[track_caller]
     pub fn with_args(args: &[&str]) -> Self {
+        Self::run(&mut Self::command(args))
+    }
+
+    /// The same, with these levels of the log.
+    #[track_caller]
+    pub fn with_log(args: &[&str], levels: &str) -> Self {
+        Self::run(Self::command(args).env("RUST_LOG", levels))
+    }
+
+    #[track_caller]
+    fn run(command: &mut Command) -> Self {
         allow_many_files();
-        let mut command = Self::command(args);
-        let process = Process::start(&mut command);
+        let process = Process::start(command);
         process.wait_for_complaint("\n");
         let log = process.complaints();
         let first = log.lines().next().unwrap_or_default();
@@ -143,6 +153,18 @@ impl TestBroker {
     /// Sends it a signal and goes on.
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);
+    }
+
+    /// How many connections it has now; none if it is full. The question makes no messages.
+    #[track_caller]
+    pub fn connections(&self) -> Option<usize> {
+        let mut client = self.connect();
+        client.write("GET /api/broker HTTP/1.0\r\nHost: localhost\r\n\r\n");
+        let answer = client.read_to_end();
+        let with_this = answer
+            .split_once("\"connections\":")
+            .and_then(|(_, rest)| rest.split(',').next()?.trim().parse::<usize>().ok());
+        with_this.map(|number| number - 1)
     }
 
     /// What became of all messages, as the broker adds it up now: one line that begins with

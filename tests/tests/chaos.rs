@@ -230,10 +230,7 @@ fn whatever_clients_do_every_message_is_accounted_for() {
         most < 4 * MEMORY_KIB + 128 * 1024,
         "seed {seed}: {most} KiB in use, {MEMORY_KIB} of them allowed for what waits"
     );
-    tests::eventually("all of them have ended", || {
-        let log = broker.log();
-        log.matches(" begins").count() == log.matches(" ends after ").count() + 3
-    });
+    tests::eventually("all of them have ended", || broker.connections() == Some(3));
     let ledger = broker.ledger();
     assert!(ledger.starts_with("balanced"), "seed {seed}: {ledger}");
     assert!(audits > 0, "no audit was exact");
@@ -261,7 +258,8 @@ fn expect(client: &mut TestClient, line: &str) {
 fn two_hundred_clients_cut_off_in_the_middle_of_everything_leave_nothing_behind() {
     const CROWDS: usize = 10;
     const CROWD: usize = 20;
-    let broker = TestBroker::start();
+    // A reset may discard what a client has sent, and then the end of its connection is no event.
+    let broker = TestBroker::with_log(&[], "info,broker::net=debug");
     let mut random = Random::new(number("CHAOS_SEED", 1));
     for _ in 0..CROWDS {
         let crowd: Vec<TcpStream> = (0..CROWD).map(|_| broker.connect().writer()).collect();

@@ -172,7 +172,15 @@ impl Connection {
     #[inline(never)]
     fn log_end(&self, end: &End, began: Instant, read: u64, published: u64, tally: &Tally) {
         let name = self.record.name().map(|name| format!(" ({name:?})"));
-        log::info!(
+        // Load balancers look every second whether the broker is there.
+        let is_probe = read == 0 || self.record.is_health_check();
+        let level = if is_probe && !matches!(end, End::Panicked) {
+            log::Level::Debug
+        } else {
+            log::Level::Info
+        };
+        log::log!(
+            level,
             "connection {}{} from {} ends after {:.3} s: {end}; \
              read {read} bytes, {published} published; wrote {} bytes, {} delivered, {}, {} discarded",
             self.id,

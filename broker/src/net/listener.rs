@@ -216,7 +216,7 @@ impl Listener {
         self.connections.lock().insert(id, connection.handle());
         // Logged by this thread, because the first log line takes a page or two more of a thread's
         // stack for good.
-        log::info!("connection {id} from {peer} begins");
+        log::debug!("connection {id} from {peer} begins");
         let listener = self.clone();
         let builder = thread::Builder::new().stack_size(STACK_BYTES);
         let spawned = builder.spawn(move || {
@@ -230,7 +230,7 @@ impl Listener {
         if let Err(err) = spawned
             && let Some(handle) = self.connections.lock().remove(&id)
         {
-            log::info!("connection {id} from {peer} ends: it is turned away");
+            log::debug!("connection {id} from {peer} ends: it is turned away");
             self.turn_away(handle.socket(), &format!("no thread for it ({err})"));
         }
     }

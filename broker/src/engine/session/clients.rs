@@ -74,6 +74,8 @@ pub(crate) struct ClientRecord {
     busy: AtomicBool,
     /// The connection has ended.
     is_detached: AtomicBool,
+    /// The client has asked for the health of the broker, and for nothing else.
+    is_health_check: AtomicBool,
 }
 
 /// The account of one connection.
@@ -290,6 +292,7 @@ impl ClientRecord {
             }),
             busy: AtomicBool::new(false),
             is_detached: AtomicBool::new(false),
+            is_health_check: AtomicBool::new(false),
         }
     }
 
@@ -353,6 +356,16 @@ impl ClientRecord {
 
     pub(crate) fn set_name(&self, name: &str) {
         *self.name.lock() = Some(name.into());
+    }
+
+    /// Whether the client has asked for the health of the broker, and for nothing else.
+    pub(crate) fn is_health_check(&self) -> bool {
+        self.is_health_check.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_health_check(&self, is_health_check: bool) {
+        self.is_health_check
+            .store(is_health_check, Ordering::Relaxed);
     }
 
     /// Begins a batch, as soon as no audit pauses batches; does nothing inside a batch. Only for its

@@ -82,6 +82,8 @@ pub(crate) struct HttpConversation<'a, 'b> {
     line_bytes: usize,
     /// The protocol inside WebSocket, once the client has switched.
     switched: Option<Subprotocol>,
+    /// Whether every request so far has asked for the health of the broker.
+    only_health: bool,
 }
 
 /// The continuation after a request.
@@ -95,6 +97,7 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
             site,
             line_bytes,
             switched: None,
+            only_health: true,
         }
     }
 
@@ -184,6 +187,8 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
         buffer: &mut ReadBuffer,
     ) -> Next {
         let reads = matches!(head.method, Method::GET | Method::HEAD);
+        self.only_health &= head.path == "/healthz";
+        self.client.record().set_health_check(self.only_health);
         if head.path == "/healthz" {
             return match reads {
                 true => self.answer(head, Response::new(StatusCode::OK, TEXT, "ok\n")),

@@ -417,13 +417,17 @@ impl<'a, 'b> LineConversation<'a, 'b> {
     #[inline(never)]
     fn set_name(&mut self, name: Name<'_>) {
         self.write_receipt();
+        // The first alone, because it may change as often as the client likes.
+        let is_first = self.client.record().name().is_none();
         self.client.set_name(name.as_str());
-        log::info!(
-            "connection {} is called {:?}",
-            self.client.id(),
-            name.as_str()
-        );
-        let name = name.as_str().as_bytes();
+        let level = if is_first {
+            log::Level::Info
+        } else {
+            log::Level::Debug
+        };
+        let (id, name) = (self.client.id(), name.as_str());
+        log::log!(level, "connection {id} is called {name:?}");
+        let name = name.as_bytes();
         Reply::NameAck { name }.encode(&mut self.answers);
     }
 
