@@ -2,10 +2,12 @@
 
 mod logging;
 
+use std::env;
 use std::error::Error;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::panic;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -76,9 +78,10 @@ fn greet(logging: &Logging, addresses: &[SocketAddr]) {
     logging.say(format_args!(
         "dallal {} listens on {address}\n  \
          netcat:  nc {host} {port}   and then type  SUBSCRIBE news  or  PUBLISH news hello\n  \
-         client:  cargo run --release --bin client -- subscribe --server {server} news\n  \
+         client:  {client} subscribe --server {server} news\n  \
          browser: http://{server}/   a chat room, and what goes on",
         env!("CARGO_PKG_VERSION"),
+        client = client_program(env::args_os().next().unwrap_or_default().as_ref()),
     ));
     for address in &addresses[1..] {
         logging.say(format_args!("  also on {address}"));
@@ -86,4 +89,21 @@ fn greet(logging: &Logging, addresses: &[SocketAddr]) {
     for address in addresses.iter().filter(|each| !each.ip().is_loopback()) {
         log::warn!("anyone who can reach {address} may publish and subscribe");
     }
+}
+
+/// How a shell calls the client: as the broker was called, if the client is in the same folder.
+fn client_program(broker: &Path) -> String {
+    let beside = broker.with_file_name("client");
+    let is_beside = broker.parent().is_some_and(|it| it != Path::new("")) && beside.is_file();
+    let client = if is_beside {
+        beside
+    } else {
+        PathBuf::from("client")
+    };
+    let client = client.to_string_lossy();
+    let is_plain = |letter: char| letter.is_alphanumeric() || "-_./+".contains(letter);
+    if client.chars().all(is_plain) {
+        return client.into_owned();
+    }
+    format!("'{}'", client.replace('\'', r"'\''"))
 }

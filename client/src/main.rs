@@ -10,10 +10,12 @@ mod configuration;
 mod duration;
 mod exit;
 mod fullscreen;
+mod hint;
 mod interruption;
 mod keyboard;
 mod lines;
 mod listing;
+mod order;
 mod output;
 mod reconnect;
 mod recording;
@@ -26,14 +28,19 @@ mod visible;
 mod waker;
 mod wire;
 
+use std::env;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::command::Arguments;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let mut words: Vec<_> = env::args_os().collect();
+    if let Some(words) = words.get_mut(1..) {
+        order::put_command_first(words, &Arguments::command());
+    }
+    let arguments = Arguments::parse_from(words);
     let exit = command::run(&arguments).unwrap_or_else(|failure| failure.tell());
     exit.into()
 }

@@ -14,6 +14,7 @@ use client::{Client, Interrupt, Options};
 use crate::configuration::Configuration;
 use crate::duration;
 use crate::exit::{Exit, Failure, Stop};
+use crate::hint;
 use crate::interruption::Interruption;
 
 /// The default port of the line protocol.
@@ -242,6 +243,17 @@ pub(crate) struct ServerFlags {
 pub(crate) struct ServerArguments {
     server: Server,
     wait: Duration,
+    is_typed: bool,
+}
+
+/// What flags, environment and configuration file say together.
+#[derive(Debug)]
+pub(crate) struct Decision {
+    pub(crate) url: Url,
+    /// The timeout of an answer.
+    pub(crate) wait: Duration,
+    /// Whether an option names the server.
+    pub(crate) is_typed: bool,
 }
 
 impl Args for ServerArguments {
@@ -256,13 +268,21 @@ impl Args for ServerArguments {
 
 impl FromArgMatches for ServerArguments {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let (Url { server, mqtt }, wait) = decide(matches)?;
+        let Decision {
+            url: Url { server, mqtt },
+            wait,
+            is_typed,
+        } = decide(matches)?;
         if mqtt.is_some() {
             let why = "this command does not speak MQTT; publish, subscribe, ping, bench and \
                        selftest do\n";
             return Err(clap::Error::raw(ErrorKind::ValueValidation, why));
         }
-        Ok(Self { server, wait })
+        Ok(Self {
+            server,
+            wait,
+            is_typed,
+        })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -271,9 +291,8 @@ impl FromArgMatches for ServerArguments {
     }
 }
 
-/// Combines flags, environment and configuration file to the address of the broker and the timeout
-/// of an answer.
-pub(crate) fn decide(matches: &ArgMatches) -> Result<(Url, Duration), clap::Error> {
+/// Combines flags, environment and configuration file.
+pub(crate) fn decide(matches: &ArgMatches) -> Result<Decision, clap::Error> {
     let flags = ServerFlags::from_arg_matches(matches)?;
     let given = choose(matches, flags.configured.as_deref(), |url| {
         url.parse::<Url>().map(drop)
@@ -281,7 +300,13 @@ pub(crate) fn decide(matches: &ArgMatches) -> Result<(Url, Duration), clap::Erro
     let url = given.map_or(Ok(flags.server), |url| url.parse());
     let mut url: Url = url.expect("it was checked when the file was read");
     url.server = url.server.but_at(flags.host.as_deref(), flags.port);
-    Ok((url, flags.wait))
+    let names = ["server", "configured", "host", "port"];
+    let is_typed = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+    Ok(Decision {
+        url,
+        wait: flags.wait,
+        is_typed: names.into_iter().any(is_typed),
+    })
 }
 
 /// The URL from the configuration file, unless `--server` or the environment has one: a given name
@@ -312,6 +337,13 @@ impl ServerArguments {
     /// How long to wait for each answer.
     pub(crate) fn wait(&self) -> Duration {
         self.wait
+    }
+
+    /// Another command for the same server, to be suggested. The server is named as far as the
+    /// options of this command name it.
+    pub(crate) fn hint(&self, command: &str, words: &[&str]) -> String {
+        let named = ["-s".to_owned(), self.server.to_string()];
+        hint::client(command, if self.is_typed { &named } else { &[] }, words)
     }
 
     /// Connects. `interrupt` ends every wait.

@@ -30,7 +30,7 @@ Examples:
   client publish sensors/attic 21.5       publish one message
   client chat lobby --nick ann            talk to others
 
-`client COMMAND --help` describes a command.
+`client COMMAND --help` describes a command. Options may precede the command.
 ";
 
 /// Publishes to a dallal broker and subscribes to it

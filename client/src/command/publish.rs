@@ -81,7 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Source::Lines(input) => arguments.publish_lines(&mut wire, input)?,
     };
     wire.close();
-    tell(&receipt, &arguments.topic)
+    tell(&receipt, arguments)
 }
 
 impl Arguments {
@@ -178,7 +178,7 @@ impl Arguments {
     }
 }
 
-fn tell(receipt: &Receipt, topic: &str) -> Result<Exit, Failure> {
+fn tell(receipt: &Receipt, arguments: &Arguments) -> Result<Exit, Failure> {
     if let Some(refusal) = &receipt.first_refusal {
         let exit = Exit::of_refusal(refusal);
         let why = match (receipt.refused, receipt.published) {
@@ -197,8 +197,10 @@ fn tell(receipt: &Receipt, topic: &str) -> Result<Exit, Failure> {
     };
     writeln!(io::stdout().lock(), "{text}").map_err(|error| Failure::of_output(&error))?;
     if receipt.copies == 0 {
+        let topic = &arguments.topic;
+        let command = arguments.server.0.hint("subscribe", &[topic]);
         say(format_args!(
-            "client: nobody listens to {topic} right now; to listen, type: client subscribe {topic}"
+            "client: nobody listens to {topic} right now; to listen, type: {command}"
         ));
     }
     Ok(Exit::Done)

@@ -153,9 +153,9 @@ impl Arguments {
         let RequestOutcome { copies, came, .. } = asked;
         let got = match copies {
             0 => {
-                let why = format_args!(
-                    "nobody listens to {topic}; to answer there, type: client reply {topic} TEXT"
-                );
+                let command = self.server.hint("reply", &[topic, "TEXT"]);
+                let why =
+                    format_args!("nobody listens to {topic}; to answer there, type: {command}");
                 return Failure::new(Exit::Unanswered, FAILED, why);
             }
             1 => "1 subscriber".to_owned(),
@@ -165,8 +165,10 @@ impl Arguments {
             0 => "nobody answered".to_owned(),
             came => format!("{came} of {count} answers came and then none"),
         };
-        let why =
-            format_args!("{who} within {wait:?}, though {got} got it; see who, or --wait longer");
+        let list = self.server.hint("who", &[topic]);
+        let why = format_args!(
+            "{who} within {wait:?}, though {got} got it; give --wait a longer time, or type: {list}"
+        );
         Failure::new(Exit::Unanswered, FAILED, why)
     }
 }

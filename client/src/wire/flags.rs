@@ -9,7 +9,7 @@ use client::mqtt::{self, Qos, Settings, Will};
 
 use super::target::Target;
 use crate::duration;
-use crate::server::{self, Login, ServerFlags};
+use crate::server::{self, Decision, Login, ServerFlags};
 use crate::value;
 
 /// Names the rarely used flags, which are hidden so that the help fits a screen. `docs/client.md`
@@ -156,7 +156,11 @@ impl FromArgMatches for LoginArguments {
 
 fn target(matches: &ArgMatches, session: Option<&SessionFlags>) -> Result<Target, clap::Error> {
     let flags = LoginFlags::from_arg_matches(matches)?;
-    let (url, wait) = server::decide(matches)?;
+    let Decision {
+        url,
+        wait,
+        is_typed,
+    } = server::decide(matches)?;
     let version = match (flags.mqtt, &url.mqtt) {
         (Some(VersionFlag::V3), _) => Some(mqtt::Version::V3),
         (Some(VersionFlag::V5), _) | (None, Some(_)) => Some(mqtt::Version::V5),
@@ -175,6 +179,7 @@ fn target(matches: &ArgMatches, session: Option<&SessionFlags>) -> Result<Target
     };
     Ok(Target {
         server: url.server,
+        is_typed,
         wait,
         mqtt,
         qos: session.map_or(Qos::AtLeastOnce, |session| qos(session.qos)),

@@ -6,12 +6,15 @@ use client::mqtt::{self, Qos, Session, Settings};
 use client::{Attributes, Client, Error, Interrupt};
 
 use super::connection::Wire;
+use crate::hint;
 use crate::server::Server;
 
 /// A broker, and the protocol to speak.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) server: Server,
+    /// Whether an option names the server.
+    pub(super) is_typed: bool,
     pub(super) wait: Duration,
     pub(super) mqtt: Option<Settings>,
     pub(super) qos: Qos,
@@ -38,6 +41,25 @@ impl Target {
             settings.clean = false;
         }
         again
+    }
+
+    /// Another command for the same server, to be suggested. The server is named as far as the
+    /// options of this command name it, without a password.
+    pub(crate) fn hint(&self, command: &str, words: &[&str]) -> String {
+        let mut options = Vec::new();
+        if self.is_typed {
+            options.extend(["-s".to_owned(), self.server.to_string()]);
+        }
+        if let Some(settings) = &self.mqtt {
+            let version = match settings.version {
+                mqtt::Version::V3 => "3.1.1",
+                mqtt::Version::V5 => "5",
+            };
+            options.extend(["--mqtt".to_owned(), version.to_owned()]);
+            let user = settings.user.iter().cloned();
+            options.extend(user.flat_map(|user| ["--user".to_owned(), user]));
+        }
+        hint::client(command, &options, words)
     }
 
     pub(crate) fn is_mqtt(&self) -> bool {

@@ -153,7 +153,7 @@ fn the_exit_code_of_why_says_whether_there_are_subscribers() {
     assert_eq!(ended.err, "");
     ended.expect_out(
         "Nobody gets a/b: no filter matches it.\n\
-         To get it, type: client subscribe 'a/b'\n\n\
+         To get it, type: client subscribe a/b\n\n\
          Nothing has been published there, as far as the broker remembers.\n\
          Nothing is retained there.\n",
     );

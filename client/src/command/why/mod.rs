@@ -40,7 +40,11 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     arguments.server.run(|client| {
         let why: Why = client.inquire(&arguments.topic, None)?;
-        listing::print_answer(&why, Explanation(&why), arguments.json)?;
+        let explanation = Explanation {
+            why: &why,
+            advice: arguments.server.hint("subscribe", &[&why.topic]),
+        };
+        listing::print_answer(&why, explanation, arguments.json)?;
         Ok(if has_subscribers(&why) {
             Exit::Done
         } else {
@@ -54,11 +58,15 @@ fn has_subscribers(why: &Why) -> bool {
 }
 
 /// The answer as text for people.
-struct Explanation<'a>(&'a Why);
+struct Explanation<'a> {
+    why: &'a Why,
+    /// The command that subscribes to the topic.
+    advice: String,
+}
 
 impl fmt::Display for Explanation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let why = self.0;
+        let why = self.why;
         let topic = visible::line(&why.topic);
         if has_subscribers(why) {
             writeln!(f, "{topic} goes to these:")?;
@@ -78,7 +86,7 @@ impl fmt::Display for Explanation<'_> {
             near.iter()
                 .try_for_each(|near| write_near(f, near, &why.topic))?;
         } else if !has_subscribers(why) {
-            write_advice(f, &topic)?;
+            write_advice(f, &topic, &self.advice)?;
         }
         f.write_char('\n')?;
         write_history(f, why)
@@ -188,14 +196,14 @@ fn problems(holder: &Holder) -> Vec<String> {
     problems
 }
 
-fn write_advice(f: &mut fmt::Formatter<'_>, topic: &str) -> fmt::Result {
+fn write_advice(f: &mut fmt::Formatter<'_>, topic: &str, advice: &str) -> fmt::Result {
     if topic.starts_with('$') {
         writeln!(
             f,
             "Filters that begin with + or # do not match names that begin with $."
         )?;
     }
-    writeln!(f, "To get it, type: client subscribe '{topic}'")
+    writeln!(f, "To get it, type: {advice}")
 }
 
 fn write_history(f: &mut fmt::Formatter<'_>, why: &Why) -> fmt::Result {
@@ -233,10 +241,12 @@ fn copies(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hint;
 
     fn shown(answer: &str) -> String {
         let why: Why = serde_json::from_str(answer).expect("an answer");
-        Explanation(&why).to_string()
+        let advice = hint::client("subscribe", &[], &[&why.topic]);
+        Explanation { why: &why, advice }.to_string()
     }
 
     const LAMP: &str = r#"{"id":7,"name":"the lamp","peer":"127.0.0.1:40000","wire":"line",
