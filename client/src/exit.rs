@@ -58,7 +58,7 @@ pub(crate) enum Exit {
     Astray = 7,
     /// The code of `timeout(1)`.
     TimedOut = 124,
-    /// The code of a shell for Ctrl-C.
+    /// The code of a shell for Ctrl-C. After another signal the program ends by that signal.
     Interrupted = 130,
 }
 
@@ -120,6 +120,12 @@ impl Failure {
             _ => "",
         };
         Self::new(Exit::of(error), what, format_args!("{error}{advice}"))
+    }
+
+    /// The same failure with more text behind it.
+    pub(crate) fn and(mut self, text: impl Display) -> Self {
+        self.text.push_str(&text.to_string());
+        self
     }
 
     /// Writing to standard output failed. A closed pipe is not a failure.

@@ -1,23 +1,48 @@
 //! Ends a command on a signal, or when the reader of its output is gone.
+//!
+//! After SIGINT the exit code is 130. After SIGTERM, with which services are stopped, and SIGHUP the
+//! program ends by that signal, once it has tidied up.
 
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use client::{Error, Interrupt};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 use crate::exit::{Exit, Failure, Stop};
 
 /// How long a command may take to end after a signal. It may block on a pipe without a reader.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// The signal that came; 0 for none.
+static RECEIVED: AtomicI32 = AtomicI32::new(0);
+
+/// Ends the program by the signal that it has received, if that is one to end by.
+pub(crate) fn end_by_signal() {
+    let signal = RECEIVED.load(Ordering::Relaxed);
+    if [SIGTERM, SIGHUP].contains(&signal) {
+        // It fails only for a signal that cannot be received.
+        let _ = emulate_default_handler(signal);
+    }
+}
+
+/// Whether SIGHUP is ignored, as `nohup` asks for. Watching would end that.
+fn is_hang_up_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = |line: &str| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok();
+    let mask = status.lines().find_map(mask);
+    mask.is_some_and(|mask| mask & 1 << (SIGHUP - 1) != 0)
+}
 
 /// Watches signals and standard output for the whole run.
 #[derive(Clone, Debug)]
@@ -27,7 +52,7 @@ pub(crate) struct Interruption {
 }
 
 impl Interruption {
-    /// Starts to watch for SIGINT and SIGTERM.
+    /// Starts to watch for SIGINT, SIGTERM and SIGHUP.
     pub(crate) fn watch() -> Result<Self, Failure> {
         Self::start().map_err(|error| {
             let why = format_args!("cannot watch for signals ({error})");
@@ -38,13 +63,18 @@ impl Interruption {
     fn start() -> io::Result<Self> {
         let interrupt = Interrupt::new()?;
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        if !is_hang_up_ignored() {
+            signals.add_signal(SIGHUP)?;
+        }
         let raised = interrupt.clone();
         thread::Builder::new()
             .name("signals".to_owned())
             .spawn(move || {
-                if signals.forever().next().is_some() {
+                if let Some(signal) = signals.forever().next() {
+                    RECEIVED.store(signal, Ordering::Relaxed);
                     raised.raise();
                     thread::sleep(GRACE);
+                    end_by_signal();
                     process::exit(Exit::Interrupted as i32);
                 }
             })?;

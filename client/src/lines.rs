@@ -43,24 +43,29 @@ impl Lines {
         }
     }
 
-    /// The next complete line, without its LF.
+    /// The next complete line, without its LF and a CR before that.
     pub(crate) fn next(&mut self) -> io::Result<Option<&[u8]>> {
         let begin = self.start;
         match self.framer.next(&self.bytes[begin..]) {
             Step::Line(len) => {
                 self.start += len + 1;
-                Ok(Some(&self.bytes[begin..begin + len]))
+                Ok(Some(without_cr(&self.bytes[begin..begin + len])))
             }
             Step::More => Ok(None),
             Step::TooLong(_) | Step::Skip(_) => Err(too_large()),
         }
     }
 
-    /// The bytes after the last LF.
+    /// The line after the last LF, if there is one.
     pub(crate) fn rest(&self) -> Option<&[u8]> {
         let rest = &self.bytes[self.start..];
-        (!rest.is_empty()).then_some(rest)
+        (!rest.is_empty()).then_some(without_cr(rest))
     }
+}
+
+/// Lines of other systems end with CR LF.
+fn without_cr(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// Reads an input to its end, as one message.
@@ -100,8 +105,13 @@ mod tests {
     }
 
     #[test]
-    fn a_line_ends_with_lf_alone() {
-        check(&["a\n\n b \nc\r\n"], &["a", "", " b ", "c\r"], None);
+    fn a_line_ends_with_lf_or_with_cr_lf() {
+        check(
+            &["a\n\n b \nc\r", "\n\r\nd\re\r\r\n"],
+            &["a", "", " b ", "c", "", "d\re\r"],
+            None,
+        );
+        check(&["a\n", "b\r"], &["a"], Some("b"));
     }
 
     #[test]

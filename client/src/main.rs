@@ -34,6 +34,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use crate::command::Arguments;
+use crate::exit::Exit;
 
 fn main() -> ExitCode {
     let mut words: Vec<_> = env::args_os().collect();
@@ -42,5 +43,8 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::parse_from(words);
     let exit = command::run(&arguments).unwrap_or_else(|failure| failure.tell());
+    if exit == Exit::Interrupted {
+        interruption::end_by_signal();
+    }
     exit.into()
 }

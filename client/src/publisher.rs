@@ -49,7 +49,7 @@ pub struct Publisher<'c> {
 }
 
 /// The outcome of the messages of a [`Publisher`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Receipt {
     /// Number of messages sent.
     pub published: u64,
@@ -59,6 +59,16 @@ pub struct Receipt {
     pub refused: u64,
     /// The first refusal.
     pub first_refusal: Option<Refusal>,
+}
+
+impl Receipt {
+    /// Adds the outcome of later messages.
+    pub fn add(&mut self, later: Self) {
+        self.published += later.published;
+        self.copies += later.copies;
+        self.refused += later.refused;
+        self.first_refusal = self.first_refusal.take().or(later.first_refusal);
+    }
 }
 
 impl<'c> Publisher<'c> {
@@ -139,15 +149,33 @@ impl<'c> Publisher<'c> {
     }
 
     /// Waits for all receipts and adds them up.
-    pub fn finish(self) -> Result<Receipt, Error> {
-        self.exchange.settle()?;
+    pub fn finish(mut self) -> Result<Receipt, Error> {
+        self.settle()?;
+        Ok(self.receipt())
+    }
+
+    /// Waits for all receipts.
+    pub fn settle(&mut self) -> Result<(), Error> {
+        self.exchange.settle()
+    }
+
+    /// How many messages, counted from the first, have a receipt or a refusal.
+    pub fn answered(&self) -> u64 {
+        let answered = self.exchange.conversation.ledger.answered();
+        answered.saturating_sub(self.published_before)
+    }
+
+    /// What is known so far, also after the connection was lost. Counted as published are the
+    /// [`answered`](Self::answered) messages.
+    pub fn receipt(self) -> Receipt {
+        let published = self.answered();
         let ledger = &mut self.exchange.conversation.ledger;
-        Ok(Receipt {
-            published: ledger.published() - self.published_before,
+        Receipt {
+            published,
             copies: ledger.copies() - self.copies_before,
             refused: ledger.refused() - self.refused_before,
             first_refusal: ledger.take_refusal(),
-        })
+        }
     }
 }
 

@@ -15,11 +15,24 @@ const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Pauses {
     next: Duration,
+    /// Told after the words `connected again`.
+    loss: &'static str,
 }
 
 impl Pauses {
     pub(crate) fn new() -> Self {
-        Self { next: FIRST_PAUSE }
+        Self {
+            next: FIRST_PAUSE,
+            loss: "; messages may have been missed meanwhile",
+        }
+    }
+
+    /// The pauses of a client that only publishes.
+    pub(crate) fn of_publisher() -> Self {
+        Self {
+            next: FIRST_PAUSE,
+            loss: "; going on with the first message without a receipt",
+        }
     }
 
     /// Resets the backoff if the last connection lasted long enough.
@@ -61,7 +74,7 @@ impl Pauses {
             }
             match connect() {
                 Ok(client) => {
-                    tell("connected again; messages may have been missed meanwhile".to_owned());
+                    tell(format!("connected again{}", self.loss));
                     return Ok(Some(client));
                 }
                 Err(error) if is_worth_another_try(&error) => reason = error.to_string(),

@@ -23,11 +23,11 @@ fn path() -> std::ffi::OsString {
     env::join_paths(all).expect("no folder has a colon in its name")
 }
 
-/// A shell that types this and stops what has not ended by itself soon, with exit code 124.
-fn shell(typed: &str, folder: &Path, broker: &str) -> Command {
+/// A shell that types this and stops what has not ended by itself in time, with exit code 124.
+fn shell(typed: &str, folder: &Path, broker: &str, seconds: &str) -> Command {
     let mut shell = Command::new("timeout");
     shell
-        .args(["--kill-after=5", "1", "sh", "-c", typed])
+        .args(["--kill-after=5", seconds, "sh", "-c", typed])
         .current_dir(folder)
         .env("PATH", path())
         .env("HOME", folder)
@@ -69,7 +69,7 @@ fn check_all(commands: Vec<(String, String)>) {
                 let (commands, address) = (&commands, &address);
                 scope.spawn(move || {
                     for (source, typed) in commands.iter().skip(lane).step_by(4) {
-                        let output = shell(typed, folder, address).output();
+                        let output = shell(typed, folder, address, "1").output();
                         check(typed, source, &output.expect("a shell"));
                     }
                 })
@@ -220,12 +220,12 @@ fn greeted(log: &str, label: &str) -> String {
 #[test]
 fn every_command_of_the_greeting_does_what_it_promises() {
     let broker = TestBroker::start();
-    broker.wait_for_log("browser:");
+    broker.wait_for_log("a chat room");
     let log = broker.log();
     let folder = tempfile::tempdir().expect("a folder");
     let run = |typed: &str| {
         // The greeting names the server itself.
-        let mut shell = shell(typed, folder.path(), "127.0.0.1:9");
+        let mut shell = shell(typed, folder.path(), "127.0.0.1:9", "4");
         let output = shell.env("PATH", env::var_os("PATH").unwrap_or_default());
         output.output().expect("a shell")
     };
@@ -248,7 +248,7 @@ fn a_broker_from_the_search_path_names_the_client_there() {
         .args(["-c", "exec broker --port 0"])
         .env("PATH", path());
     let mut broker = Process::start(&mut shell);
-    broker.wait_for_complaint("browser:");
+    broker.wait_for_complaint("a chat room");
     let client = greeted(&broker.complaints(), "client:");
     assert!(
         client.starts_with("client subscribe --server 127.0.0.1:"),
@@ -273,7 +273,7 @@ fn suggested(output: &Output) -> String {
 fn every_command_of_a_message_is_for_the_same_server_and_the_same_topic() {
     let broker = TestBroker::start();
     let folder = tempfile::tempdir().expect("a folder");
-    let start = |typed: &str| Process::start(&mut shell(typed, folder.path(), "127.0.0.1:9"));
+    let start = |typed: &str| Process::start(&mut shell(typed, folder.path(), "127.0.0.1:9", "20"));
     for topic in ["news", "$odd/it's;#1&more"].map(|topic| topic.replace('#', "")) {
         let run = |command: &str, args: &[&str]| {
             let output = client_of(&broker, command, args).output();
@@ -297,7 +297,7 @@ fn every_command_of_a_message_is_for_the_same_server_and_the_same_topic() {
         responder.end();
         let mut silent = broker.subscribe(&topic);
         let unanswered = run("request", &["--wait", "50ms", &topic, "?"]);
-        let listed = shell(&suggested(&unanswered), folder.path(), "127.0.0.1:9").output();
+        let listed = shell(&suggested(&unanswered), folder.path(), "127.0.0.1:9", "20").output();
         let listed = String::from_utf8(listed.expect("a shell").stdout).expect("text");
         assert_eq!(listed.lines().count(), 2, "{listed}");
         silent.send("BYE");

@@ -96,13 +96,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         timeline: Timeline::new(arguments.speed),
         line: 0,
         gaps: 0,
+        answered: 0,
         delays: Delays::default(),
     };
     let began = Instant::now();
     let played = player.play(&mut client, input);
     match played {
         Ok(receipt) => player.tell(&receipt, began.elapsed()),
-        Err(PlayFailure::Connection(error)) => interruption.end(Stop::Connection(error), FAILED),
+        Err(PlayFailure::Connection(error)) => {
+            let before = messages(player.answered);
+            say(format_args!("client: published before: {before}"));
+            interruption.end(Stop::Connection(error), FAILED)
+        }
         Err(PlayFailure::Input(error)) => Err(arguments.cannot_read(&error)),
         Err(PlayFailure::Line(why)) => {
             let (name, line) = (arguments.name(), player.line);
@@ -164,6 +169,8 @@ struct Player<'a> {
     line: u64,
     /// Number of messages missing in the recording.
     gaps: u64,
+    /// Number of messages with a receipt when the connection failed.
+    answered: u64,
     delays: Delays,
 }
 
@@ -171,11 +178,13 @@ impl Player<'_> {
     fn play(&mut self, client: &mut Client, input: File) -> Result<Receipt, PlayFailure> {
         let mut publisher = client.publisher();
         let published = self.publish_all(&mut publisher, input);
-        if let Err(PlayFailure::Connection(error)) = published {
-            return Err(error.into());
-        }
-        let receipt = publisher.finish()?;
-        published.map(|()| receipt)
+        let settled = match published {
+            Err(failure @ PlayFailure::Connection(_)) => Err(failure),
+            other => publisher.settle().map_err(PlayFailure::from).and(other),
+        };
+        let receipt = publisher.receipt();
+        self.answered = receipt.published;
+        settled.map(|()| receipt)
     }
 
     fn publish_all(

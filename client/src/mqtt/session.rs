@@ -114,7 +114,7 @@ impl Session {
             answer_timeout: options.answer_timeout,
             delivered: VecDeque::new(),
             outstanding: HashMap::new(),
-            receipt: empty_receipt(),
+            receipt: Receipt::default(),
             connack: None,
             suback: None,
             pongs: 0,
@@ -228,6 +228,12 @@ impl Session {
     /// Waits for all acknowledgements; after messages with QoS 0, for the answer to a PINGREQ. A
     /// message counts as one copy unless the broker reports that it has no subscribers.
     pub fn finish(&mut self) -> Result<Receipt, Error> {
+        self.settle()?;
+        Ok(self.take_receipt())
+    }
+
+    /// Waits as [`finish`](Self::finish) does.
+    pub fn settle(&mut self) -> Result<(), Error> {
         self.link.send();
         self.wait_for(Some(Verb::Publish), |session| {
             session.outstanding.is_empty()
@@ -235,7 +241,24 @@ impl Session {
         if std::mem::take(&mut self.is_unconfirmed) {
             self.ping()?;
         }
-        Ok(std::mem::replace(&mut self.receipt, empty_receipt()))
+        Ok(())
+    }
+
+    /// How many messages, counted from the first since the last receipt, are acknowledged or need
+    /// no acknowledgement.
+    pub fn answered(&self) -> u64 {
+        let first = self.outstanding.values().min();
+        first.map_or(self.receipt.published, |first| first - 1)
+    }
+
+    /// What is known so far, also after the connection was lost; the next receipt begins with no
+    /// message. Counted as published are the [`answered`](Self::answered) messages.
+    pub fn take_receipt(&mut self) -> Receipt {
+        let published = self.answered();
+        Receipt {
+            published,
+            ..std::mem::take(&mut self.receipt)
+        }
     }
 
     /// Measures the round-trip time to the broker.
@@ -459,7 +482,7 @@ impl Session {
         match packet {
             BrokerPacket::Connack { code, text } => self.connack = Some((code, text)),
             BrokerPacket::Publish(message) => self.delivered.push_back(message),
-            BrokerPacket::Settled { id, code, text } => self.settle(id, code, text),
+            BrokerPacket::Settled { id, code, text } => self.settle_message(id, code, text),
             BrokerPacket::PubRec { id } => {
                 let packet = packets::pubrel(self.version, id);
                 self.queue_built(packet);
@@ -477,7 +500,7 @@ impl Session {
         }
     }
 
-    fn settle(&mut self, id: u16, code: u8, text: Option<String>) {
+    fn settle_message(&mut self, id: u16, code: u8, text: Option<String>) {
         /// The reason code for no matching subscribers.
         const NO_SUBSCRIBERS: u8 = 0x10;
         let Some(number) = self.outstanding.remove(&id) else {
@@ -490,15 +513,6 @@ impl Session {
         } else if code != NO_SUBSCRIBERS {
             self.receipt.copies += 1;
         }
-    }
-}
-
-fn empty_receipt() -> Receipt {
-    Receipt {
-        published: 0,
-        copies: 0,
-        refused: 0,
-        first_refusal: None,
     }
 }
 

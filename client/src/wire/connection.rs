@@ -139,10 +139,26 @@ impl Sender<'_> {
         }
     }
 
-    pub(crate) fn finish(self) -> Result<Receipt, Error> {
+    pub(crate) fn settle(&mut self) -> Result<(), Error> {
         match self {
-            Self::Line(publisher) => publisher.finish(),
-            Self::Mqtt(session, _) => session.finish(),
+            Self::Line(publisher) => publisher.settle(),
+            Self::Mqtt(session, _) => session.settle(),
+        }
+    }
+
+    /// How many messages, counted from the first, have a receipt.
+    pub(crate) fn answered(&self) -> u64 {
+        match self {
+            Self::Line(publisher) => publisher.answered(),
+            Self::Mqtt(session, _) => session.answered(),
+        }
+    }
+
+    /// What is known so far.
+    pub(crate) fn receipt(self) -> Receipt {
+        match self {
+            Self::Line(publisher) => publisher.receipt(),
+            Self::Mqtt(session, _) => session.take_receipt(),
         }
     }
 }

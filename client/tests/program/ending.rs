@@ -1,5 +1,6 @@
 //! How the program ends: codes, signals, closed pipes, and its help.
 
+use std::io::Write;
 use std::net::TcpListener;
 
 use rustix::process::Signal;
@@ -51,7 +52,7 @@ fn a_timeout_holds_while_the_broker_is_away() {
 
 #[test]
 fn an_interrupted_subscriber_prints_what_it_has() {
-    for signal in [Signal::INT, Signal::TERM] {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let broker = ScriptedBroker::start();
         let mut run = Run::start(&broker, "subscribe a");
         let mut peer = broker.accept();
@@ -60,10 +61,27 @@ fn an_interrupted_subscriber_prints_what_it_has() {
         assert_eq!(run.line(), "a: 1");
         run.signal(signal);
         let ended = run.end();
-        assert_eq!(ended.code, Some(130), "{ended:?}");
+        ended.expect_end_by(signal);
         ended.expect_out("a: 2\n");
         assert_eq!(ended.err, "subscribing on a\n");
     }
+}
+
+#[test]
+fn a_hang_up_that_is_ignored_stays_so() {
+    let broker = ScriptedBroker::start();
+    let mut shell = std::process::Command::new("sh");
+    let program = command("subscribe a -C 1");
+    let program = program.get_program().to_string_lossy().into_owned();
+    shell.args(["-c", "trap '' HUP; exec \"$0\" subscribe a -C 1", &program]);
+    shell.env("BROKER_URL", broker.address().to_string());
+    let mut run = Run::spawn(&mut shell);
+    let mut peer = broker.accept();
+    peer.expect("SUBSCRIBE a").say("SUBACK a");
+    assert_eq!(run.said(), "subscribing on a");
+    run.signal(Signal::HUP);
+    peer.say("MESSAGE a 1");
+    run.end().expect(0, "");
 }
 
 #[test]
@@ -86,6 +104,25 @@ fn an_interrupted_publisher_has_failed() {
     run.signal(Signal::INT);
     run.end()
         .expect(130, "your message publishing failed: interrupted");
+}
+
+#[test]
+fn a_player_that_loses_the_broker_says_how_many_messages_have_a_receipt() {
+    let mut recording = tempfile::NamedTempFile::new().expect("a place for files");
+    for offset_us in [0, 0, 60_000_000] {
+        let line = format!("{{\"offset_us\":{offset_us},\"topic\":\"a\",\"payload\":\"\"}}");
+        writeln!(recording, "{line}").expect("room");
+    }
+    let broker = ScriptedBroker::start();
+    let path = recording.path().to_str().expect("a name");
+    let run = Run::start(&broker, &format!("play {path}"));
+    let mut peer = broker.accept();
+    peer.expect("PUBLISH a")
+        .expect("PUBLISH a")
+        .say("PUBACK 2 2");
+    drop(peer);
+    run.end()
+        .expect(3, "client: published before: 2 messages\n");
 }
 
 #[test]

@@ -71,12 +71,80 @@ fn each_line_can_be_a_message_as_soon_as_it_is_there() {
 #[test]
 fn a_broker_that_closes_is_noticed_while_waiting_for_a_line() {
     let broker = ScriptedBroker::start();
-    let mut run = Run::start(&broker, "publish -l news");
+    let mut run = Run::start(&broker, "publish -l news --no-retry");
     run.input(b"one\n");
-    broker.accept().expect("PUBLISH news one");
+    let mut peer = broker.accept();
+    peer.expect("PUBLISH news one").say("PUBACK 1 1");
+    run.input(b"two\n");
+    peer.expect("PUBLISH news two");
+    drop(peer);
     let said = run.said();
     assert!(said.starts_with(FAILED), "{said}");
+    assert!(said.ends_with("; published before: 1 message"), "{said}");
     assert_eq!(run.end().code, Some(3));
+}
+
+#[test]
+fn after_a_lost_connection_it_goes_on_with_the_first_line_without_a_receipt() {
+    let broker = ScriptedBroker::start();
+    let mut run = Run::start(&broker, "publish -l news");
+    run.input(b"one\ntwo\nthree\n");
+    let mut peer = broker.accept();
+    peer.expect("PUBLISH news one").expect("PUBLISH news two");
+    peer.expect("PUBLISH news three").say("PUBACK 1 1");
+    drop(peer);
+    let mut peer = broker.accept();
+    peer.expect("PUBLISH news two").expect("PUBLISH news three");
+    peer.say("PUBACK 2 2");
+    run.input(b"four").end_input();
+    peer.expect("PUBLISH news four").say("PUBACK 3 1");
+    let ended = run.end();
+    ended.expect(0, "lost the broker: ");
+    ended.expect(
+        0,
+        "connected again; going on with the first message without a receipt",
+    );
+    ended.expect_out("your 4 messages published successfully\n");
+}
+
+#[test]
+fn a_repeated_message_survives_a_lost_connection_and_a_single_one_does_not() {
+    let broker = ScriptedBroker::start();
+    let run = Run::start(&broker, "publish news x --repeat 2");
+    broker.accept().expect("PUBLISH news x");
+    let mut peer = broker.accept();
+    peer.expect("PUBLISH news x").expect("PUBLISH news x");
+    peer.say("PUBACK 2 2");
+    run.end()
+        .expect_out("your 2 messages published successfully\n");
+    let run = Run::start(&broker, "publish news x");
+    broker.accept().expect("PUBLISH news x");
+    let ended = run.end();
+    ended.expect(3, FAILED);
+    assert!(!ended.err.contains("published before"), "{ended:?}");
+}
+
+#[test]
+fn empty_input_is_wrong_usage_and_an_empty_message_is_typed() {
+    let broker = ScriptedBroker::start();
+    let ended = Run::start(&broker, "publish -r news").end();
+    let what = "standard input is empty; for an empty message, write ''";
+    ended.expect(2, &format!("{FAILED}{what}"));
+    let run = Run::spawn(command_for(&broker, "publish -r news").arg(""));
+    let mut peer = broker.accept();
+    peer.expect("@retain PUBLISH news").say("PUBACK 1 1");
+    run.end().expect_out(SUCCESS);
+}
+
+#[test]
+fn a_line_may_end_with_cr_lf() {
+    let broker = ScriptedBroker::start();
+    let mut run = Run::start(&broker, "publish --lines news");
+    run.input(b"one\r\n\r\ntwo\r").end_input();
+    let mut peer = broker.accept();
+    peer.expect("PUBLISH news one").expect("PUBLISH news");
+    peer.expect("PUBLISH news two").say("PUBACK 3 3");
+    run.end().expect(0, "");
 }
 
 #[test]

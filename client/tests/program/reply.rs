@@ -163,6 +163,69 @@ fn an_interrupt_ends_it() {
     }
 }
 
+/// Whether any process has this word in its command line.
+fn runs(word: &str) -> bool {
+    let entries = std::fs::read_dir("/proc").expect("processes");
+    let commands =
+        entries.filter_map(|entry| std::fs::read(entry.ok()?.path().join("cmdline")).ok());
+    let mut words = commands.flat_map(|it| {
+        it.split(|&byte| byte == 0)
+            .map(<[u8]>::to_vec)
+            .collect::<Vec<_>>()
+    });
+    words.any(|each| each == word.as_bytes())
+}
+
+#[test]
+fn commands_end_with_it_and_their_requests_are_answered_with_an_error() {
+    for (number, signal) in [(1, Signal::TERM), (2, Signal::INT), (3, Signal::HUP)] {
+        // No other command sleeps for this time.
+        let time = format!("9{number}{}", std::process::id());
+        let command = format!("sleep {time}; echo no");
+        let (run, mut peer, _broker) = start(&["-j", "1", "-x", &command]);
+        peer.say("@reply=a;id=1 MESSAGE jobs")
+            .say("@reply=a;id=2 MESSAGE jobs");
+        while !runs(&time) {
+            std::thread::yield_now();
+        }
+        run.signal(signal);
+        peer.expect("@id=1;error=143 PUBLISH a").say("PUBACK 1 1");
+        peer.expect_end();
+        run.end().expect_end_by(signal);
+        assert!(!runs(&time));
+    }
+}
+
+#[test]
+fn a_command_that_ignores_the_request_to_end_is_killed() {
+    let time = format!("94{}", std::process::id());
+    let command = format!("trap '' TERM; sleep {time}; sleep {time}");
+    let (run, mut peer, _broker) = start(&["-x", &command]);
+    peer.say("@reply=a MESSAGE jobs");
+    while !runs(&time) {
+        std::thread::yield_now();
+    }
+    run.signal(Signal::TERM);
+    peer.expect("@error=137 PUBLISH a").say("PUBACK 1 1");
+    run.end().expect_end_by(Signal::TERM);
+    assert!(!runs(&time));
+}
+
+#[test]
+fn commands_end_also_while_the_broker_is_away() {
+    let time = format!("95{}", std::process::id());
+    let (mut run, mut peer, broker) = start(&["-x", &format!("sleep {time}")]);
+    peer.say("@reply=a MESSAGE jobs");
+    while !runs(&time) {
+        std::thread::yield_now();
+    }
+    drop((peer, broker));
+    while !run.said().contains("trying again") {}
+    run.signal(Signal::TERM);
+    run.end().expect_end_by(Signal::TERM);
+    assert!(!runs(&time));
+}
+
 #[test]
 fn there_is_one_way_to_answer() {
     end("reply jobs").expect(2, "required");

@@ -1,6 +1,7 @@
 //! One run of the program.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -19,6 +20,8 @@ pub(crate) struct Run {
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
+    /// The signal that ended it.
+    pub(crate) signal: Option<i32>,
     pub(crate) out: Vec<u8>,
     pub(crate) err: String,
 }
@@ -126,8 +129,10 @@ impl Closed {
 fn wait(mut child: Child, mut err: BufReader<ChildStderr>) -> Ended {
     let mut text = String::new();
     err.read_to_string(&mut text).expect("text");
+    let status = child.wait().expect("a child");
     Ended {
-        code: child.wait().expect("a child").code(),
+        code: status.code(),
+        signal: status.signal(),
         out: Vec::new(),
         err: text,
     }
@@ -144,6 +149,15 @@ impl Ended {
     pub(crate) fn expect(&self, code: i32, err: &str) {
         assert_eq!(self.code, Some(code), "{self:?}");
         assert!(self.err.contains(err), "{err:?} in {self:?}");
+    }
+
+    /// Checks that it ended as this signal asks for.
+    pub(crate) fn expect_end_by(&self, signal: Signal) {
+        let ended = match signal {
+            Signal::INT => (Some(130), None),
+            signal => (None, Some(signal.as_raw())),
+        };
+        assert_eq!((self.code, self.signal), ended, "{self:?}");
     }
 
     /// Checks the whole standard output.

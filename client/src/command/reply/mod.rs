@@ -59,9 +59,11 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    fn responder(&self) -> Result<Responder, Failure> {
+    fn responder(&self, interrupt: &Interrupt) -> Result<Responder, Failure> {
         match (&self.exec, &self.text) {
-            (Some(command), _) => Responder::with_command(command, self.jobs, self.count),
+            (Some(command), _) => {
+                Responder::with_command(command, self.jobs, self.count, interrupt)
+            }
             (None, Some(text)) => Ok(Responder::with_text(text, self.count)),
             (None, None) => unreachable!("one of the two is required"),
         }
@@ -76,22 +78,37 @@ impl Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let interruption = Interruption::watch()?;
-    let mut responder = arguments.responder()?;
-    let subscribed = arguments.subscribe(interruption.interrupt());
+    let mut responder = arguments.responder(interruption.interrupt())?;
+    // Commands that are ended have answers, for which the connection has to stay usable.
+    let connection_interrupt = match &arguments.exec {
+        Some(_) => Interrupt::new().map_err(|error| Failure::new(Exit::Failed, "client", error))?,
+        None => interruption.interrupt().clone(),
+    };
+    let subscribed = arguments.subscribe(&connection_interrupt);
     let client = match subscribed {
         Ok(client) => client,
         Err(error) => return interruption.end(error.into(), FAILED),
     };
     say(format_args!("replying on {}", arguments.filter));
-    follow(arguments, client, interruption.interrupt(), &mut responder)
+    let interrupts = Interrupts {
+        program: interruption.interrupt(),
+        connection: &connection_interrupt,
+    };
+    follow(arguments, client, &interrupts, &mut responder)
         .or_else(|error| interruption.end(error.into(), "client"))
+}
+
+/// What ends waits.
+struct Interrupts<'a> {
+    program: &'a Interrupt,
+    connection: &'a Interrupt,
 }
 
 /// Answers, and reconnects when the connection is lost.
 fn follow(
     arguments: &Arguments,
     mut client: Client,
-    interrupt: &Interrupt,
+    interrupts: &Interrupts<'_>,
     responder: &mut Responder,
 ) -> Result<Exit, Error> {
     let mut pauses = Pauses::new();
@@ -103,9 +120,9 @@ fn follow(
             Err(error) => return Err(error),
         };
         pauses.connection_held(start.elapsed());
-        let again = || arguments.subscribe(interrupt);
+        let again = || arguments.subscribe(interrupts.connection);
         let tell = |text| say(format_args!("client: {text}"));
-        let connected = pauses.reconnect(&lost, interrupt, None, again, tell)?;
+        let connected = pauses.reconnect(&lost, interrupts.program, None, again, tell)?;
         client = connected.expect("there is no deadline");
     }
 }

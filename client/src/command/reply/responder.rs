@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
-use client::{Client, Delivery, Error, RETAINED};
+use client::{Client, Delivery, Error, Interrupt, RETAINED};
 
 use crate::exit::Failure;
 use crate::stderr::say;
@@ -39,16 +39,16 @@ impl Responder {
         Self::new(AnswerSource::Text(text.as_bytes().to_vec()), count)
     }
 
-    /// Answers `count` requests, or all, with what a command prints; runs up to `jobs` at a time.
+    /// Answers `count` requests, or all, with what a command prints; runs up to `jobs` at a
+    /// time. `interrupt` ends the commands, and then [`Self::serve`].
     pub(super) fn with_command(
         command: &OsStr,
         jobs: u64,
         count: Option<u64>,
+        interrupt: &Interrupt,
     ) -> Result<Self, Failure> {
-        Ok(Self::new(
-            AnswerSource::Command(Workers::spawn(command, jobs)?),
-            count,
-        ))
+        let workers = Workers::spawn(command, jobs, interrupt)?;
+        Ok(Self::new(AnswerSource::Command(workers), count))
     }
 
     fn new(source: AnswerSource, count: Option<u64>) -> Self {
@@ -65,7 +65,11 @@ impl Responder {
             let taken = self.take(client)?;
             let sent = self.send(client)?;
             if self.is_done() {
-                return Ok(());
+                return if self.is_stopping() {
+                    Err(Error::Interrupted)
+                } else {
+                    Ok(())
+                };
             }
             if taken + sent == 0 {
                 self.wait(client)?;
@@ -147,7 +151,14 @@ impl Responder {
             AnswerSource::Text(_) => true,
             AnswerSource::Command(workers) => workers.is_idle(),
         };
-        is_idle && self.left == Some(0)
+        is_idle && (self.left == Some(0) || self.is_stopping())
+    }
+
+    fn is_stopping(&self) -> bool {
+        match &self.source {
+            AnswerSource::Text(_) => false,
+            AnswerSource::Command(workers) => workers.is_stopping(),
+        }
     }
 
     /// Waits until a command ends or, if there is room, a request arrives.

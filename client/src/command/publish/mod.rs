@@ -1,5 +1,8 @@
 //! `client publish`: publishes one message, or one for each line, and reports the result.
 
+mod feed;
+
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -13,10 +16,12 @@ use client::{Attributes, RETAIN, Receipt};
 use crate::duration;
 use crate::exit::{self, Exit, Failure};
 use crate::interruption::Interruption;
-use crate::lines::{self, Lines};
+use crate::lines;
 use crate::stderr::say;
 use crate::value;
-use crate::wire::{MORE_HELP, Sender, Wire, WireArguments};
+use crate::wire::{MORE_HELP, WireArguments};
+
+use feed::{Feed, Input};
 
 const FAILED: &str = "your message publishing failed";
 
@@ -57,14 +62,11 @@ pub(crate) struct Arguments {
     /// Wait for TIME between two messages
     #[arg(long, value_name = "TIME", requires = "repeat", value_parser = duration::parse)]
     delay: Option<Duration>,
+    /// End when the connection is lost
+    #[arg(long)]
+    no_retry: bool,
     #[command(flatten)]
     server: WireArguments,
-}
-
-/// The input to publish.
-enum Source {
-    Message(Vec<u8>),
-    Lines(File),
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
@@ -72,26 +74,30 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let target = &arguments.server.0;
     let checked = target.check(&arguments.attributes());
     checked.map_err(|why| Failure::new(Exit::Usage, FAILED, why))?;
-    let source = arguments.source()?;
-    let mut wire = target
+    let feed = Feed::new(
+        &arguments.topic,
+        arguments.attributes(),
+        arguments.feed_input()?,
+    );
+    let wire = target
         .connect(interruption.interrupt())
         .map_err(|error| Failure::of(&error, FAILED))?;
-    let receipt = match source {
-        Source::Message(message) => arguments.publish_message(&mut wire, &message)?,
-        Source::Lines(input) => arguments.publish_lines(&mut wire, input)?,
-    };
-    wire.close();
+    // One message is its caller's to repeat.
+    let retry = (arguments.lines || arguments.repeat > 1) && !arguments.no_retry;
+    let cannot_read = |error: &_| arguments.cannot_read(error);
+    let receipt = feed.run(wire, target, interruption.interrupt(), retry, cannot_read)?;
     tell(&receipt, arguments)
 }
 
 impl Arguments {
-    fn source(&self) -> Result<Source, Failure> {
+    fn feed_input(&self) -> Result<Input, Failure> {
+        let repeated = |message| Input::repeated(message, self.repeat, self.delay);
         if let Some(message) = &self.message {
-            return Ok(Source::Message(message.as_bytes().to_vec()));
+            return Ok(repeated(message.as_bytes().to_vec()));
         }
         let input = self.input()?;
         if self.lines {
-            return Ok(Source::Lines(input));
+            return Ok(Input::lines(input));
         }
         if self.file.is_none() && input.is_terminal() {
             return Err(Failure::new(
@@ -102,9 +108,13 @@ impl Arguments {
             ));
         }
         let whole = lines::read_whole(input);
-        whole
-            .map(Source::Message)
-            .map_err(|error| self.cannot_read(&error))
+        let whole = whole.map_err(|error| self.cannot_read(&error))?;
+        if whole.is_empty() && self.file.is_none() {
+            // Retained, it would clear the last value, as in a script whose variable is not set.
+            let why = "standard input is empty; for an empty message, write '' behind the topic";
+            return Err(Failure::new(Exit::Usage, FAILED, why));
+        }
+        Ok(repeated(whole))
     }
 
     fn input(&self) -> Result<File, Failure> {
@@ -116,12 +126,15 @@ impl Arguments {
     }
 
     fn cannot_read(&self, error: &io::Error) -> Failure {
-        let name = match &self.file {
+        let why = format_args!("cannot read {} ({error})", self.input_name());
+        Failure::new(Exit::Failed, FAILED, why)
+    }
+
+    fn input_name(&self) -> Cow<'_, str> {
+        match &self.file {
             Some(path) => path.to_string_lossy(),
             None => "standard input".into(),
-        };
-        let why = format_args!("cannot read {name} ({error})");
-        Failure::new(Exit::Failed, FAILED, why)
+        }
     }
 
     fn attributes(&self) -> Attributes<'static> {
@@ -134,47 +147,6 @@ impl Arguments {
             pushed.expect("the key was checked when it was parsed");
         }
         attributes
-    }
-
-    fn publish_message(&self, wire: &mut Wire, message: &[u8]) -> Result<Receipt, Failure> {
-        let attributes = self.attributes();
-        let mut sender = wire.sender();
-        let repeated = (1..=self.repeat).try_for_each(|time| {
-            sender.publish(&self.topic, message, &attributes)?;
-            match self.delay {
-                Some(delay) if time < self.repeat => sender.rest(delay),
-                _ => Ok(()),
-            }
-        });
-        repeated
-            .and_then(|()| sender.finish())
-            .map_err(|error| Failure::of(&error, FAILED))
-    }
-
-    fn publish_lines(&self, wire: &mut Wire, mut input: File) -> Result<Receipt, Failure> {
-        let attributes = self.attributes();
-        let failed = |error| Failure::of(&error, FAILED);
-        let publish = |sender: &mut Sender<'_>, line: &[u8]| {
-            sender
-                .publish(&self.topic, line, &attributes)
-                .map_err(failed)
-        };
-        let cannot_read = |error| self.cannot_read(&error);
-        let mut sender = wire.sender();
-        let mut lines = Lines::new();
-        loop {
-            sender.wait_for_input(&input).map_err(failed)?;
-            if !lines.fill(&mut input).map_err(cannot_read)? {
-                break;
-            }
-            while let Some(line) = lines.next().map_err(cannot_read)? {
-                publish(&mut sender, line)?;
-            }
-        }
-        if let Some(line) = lines.rest() {
-            publish(&mut sender, line)?;
-        }
-        sender.finish().map_err(failed)
     }
 }
 
