@@ -61,7 +61,9 @@ impl Broker {
         let engine = Engine::new(limits(&config, capacity)).map_err(BindError::Machine)?;
         let engine = Arc::new(engine);
         let wanted = config.addresses();
-        let site = Site::new(&config.names, &config.allow_origins, &engine.limits);
+        let names = config.host_names().map_err(BindError::Config)?;
+        let origins = config.origins().map_err(BindError::Config)?;
+        let site = Site::new(&names, &origins, &engine.limits);
         let listener = Listener::bind(&wanted, engine.clone(), site, config.proxies)
             .map_err(|(address, source)| BindError::Address { address, source })?;
         Ok(Self {

@@ -24,6 +24,9 @@ const BURST: u32 = 1000;
 
 const LINE_INTERVAL: Duration = Duration::from_millis(100);
 
+/// What is logged if `RUST_LOG` does not say.
+const USUAL_LEVEL: &str = "info";
+
 /// Interval at which the number of lines that were left out is logged.
 const TELL: Duration = Duration::from_secs(10);
 
@@ -75,9 +78,14 @@ impl Logging {
         let buffer = Arc::<LogBuffer>::default();
         let style = if has_colors() { "always" } else { "never" };
         let environment = env_logger::Env::default()
-            .default_filter_or("info")
+            .default_filter_or(USUAL_LEVEL)
             .default_write_style_or(style);
-        let inner = env_logger::Builder::from_env(environment)
+        let mut builder = env_logger::Builder::from_env(environment);
+        // Empty counts as unset, as with all variables.
+        if std::env::var_os("RUST_LOG").is_some_and(|levels| levels.is_empty()) {
+            builder.parse_filters(USUAL_LEVEL);
+        }
+        let inner = builder
             .target(env_logger::Target::Pipe(Box::new(LineSink(buffer.clone()))))
             .build();
         let writing = buffer.clone();

@@ -22,7 +22,6 @@ use logging::Logging;
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let config = Config::from_arguments();
     let logging = match Logging::start() {
         Ok(logging) => logging,
         Err(why) => {
@@ -31,6 +30,8 @@ fn main() -> ExitCode {
         }
     };
     panic::set_hook(Box::new(|bug| log::error!("a bug of the broker: {bug}")));
+    // Logs which variables it passes over.
+    let config = Config::from_arguments();
     let served = serve(config, &logging);
     if let Err(why) = &served {
         logging.say(format_args!("broker: {why}"));

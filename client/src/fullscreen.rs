@@ -1,6 +1,8 @@
 //! A terminal in full-screen mode, with its keyboard. Dropping it restores the terminal.
 
-use std::io;
+use std::env;
+use std::ffi::OsStr;
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use ratatui::crossterm::event::Event;
@@ -11,6 +13,17 @@ use crate::keyboard::{self, Keyboard};
 pub(crate) struct FullScreen {
     terminal: DefaultTerminal,
     keyboard: Keyboard,
+}
+
+/// Whether standard input and output are a terminal on which a screen can be drawn.
+pub(crate) fn is_available() -> bool {
+    io::stdin().is_terminal()
+        && io::stdout().is_terminal()
+        && can_draw(env::var_os("TERM").as_deref())
+}
+
+fn can_draw(term: Option<&OsStr>) -> bool {
+    term.is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
 impl FullScreen {
@@ -55,5 +68,18 @@ impl Drop for FullScreen {
     fn drop(&mut self) {
         // A terminal that is gone cannot show the error either.
         let _ = ratatui::try_restore();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_without_a_type_or_with_an_empty_one_has_no_screen() {
+        for (term, is_there) in [("xterm", true), ("dumb", false), ("", false)] {
+            assert_eq!(can_draw(Some(OsStr::new(term))), is_there, "{term:?}");
+        }
+        assert!(!can_draw(None));
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! `--help`, `--man`, `--version` and wrong usage are answered here, and end the process.
 
+use std::env;
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::process;
@@ -25,9 +27,8 @@ struct Flags {
     #[arg(long, env = "BROKER_HOST", default_value = "127.0.0.1", value_parser = host)]
     host: IpAddr,
     /// Listen there too, such as 0.0.0.0:1883; may be given several times
-    #[arg(long, env = "BROKER_LISTEN", value_name = "HOST:PORT", value_delimiter = ',',
-          value_parser = address)]
-    listen: Vec<SocketAddr>,
+    #[arg(long, env = "BROKER_LISTEN", value_name = "HOST:PORT", value_parser = addresses)]
+    listen: Vec<List<SocketAddr>>,
     /// Longest line taken
     #[arg(
         long,
@@ -99,34 +100,24 @@ struct Flags {
           value_parser = humantime::parse_duration)]
     session_expiry_max: Duration,
     /// Name that browsers may know it by, besides its addresses; repeatable
-    #[arg(
-        long = "name",
-        env = "BROKER_NAME",
-        value_name = "NAME",
-        value_delimiter = ','
-    )]
-    names: Vec<String>,
+    #[arg(long = "name", env = "BROKER_NAME", value_name = "NAME", value_parser = words)]
+    names: Vec<List<String>>,
     /// Site whose pages may use it, such as https://app.example; repeatable
-    #[arg(
-        long = "allow-origin",
-        env = "BROKER_ALLOW_ORIGIN",
-        value_name = "ORIGIN",
-        value_delimiter = ','
-    )]
-    allow_origins: Vec<String>,
+    #[arg(long = "allow-origin", env = "BROKER_ALLOW_ORIGIN", value_name = "ORIGIN",
+          value_parser = words)]
+    allow_origins: Vec<List<String>>,
     /// Address or range of a proxy that sends PROXY headers, such as 10.0.0.0/8; repeatable
-    #[arg(
-        long = "proxy",
-        env = "BROKER_PROXY",
-        value_name = "ADDRESS",
-        value_delimiter = ',',
-        value_parser = address_range
-    )]
-    proxies: Vec<IpNet>,
+    #[arg(long = "proxy", env = "BROKER_PROXY", value_name = "ADDRESS",
+          value_parser = address_ranges)]
+    proxies: Vec<List<IpNet>>,
     /// Print the manual page and exit: broker --man | man -l -
     #[arg(long)]
     man: bool,
 }
+
+/// A value with commas in it.
+#[derive(Clone, Debug)]
+struct List<T>(Vec<T>);
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -144,7 +135,7 @@ impl From<Flags> for Config {
         Self {
             host: flags.host,
             port: flags.port,
-            listen: flags.listen,
+            listen: flattened(flags.listen),
             max_line: bytes(flags.max_line),
             max_connections: flags.max_connections,
             outbox_bytes: bytes(flags.outbox_bytes),
@@ -157,19 +148,19 @@ impl From<Flags> for Config {
             max_retained_bytes: bytes(flags.max_retained_bytes),
             max_queued: flags.max_queued,
             session_expiry_max: flags.session_expiry_max,
-            names: flags.names,
-            allow_origins: flags.allow_origins,
-            proxies: flags.proxies,
+            names: flattened(flags.names),
+            allow_origins: flattened(flags.allow_origins),
+            proxies: flattened(flags.proxies),
         }
     }
 }
 
 impl Config {
     /// Parses this process's arguments and environment. Wrong usage, `--help`, `--version` and `--man`
-    /// end the process.
+    /// end the process. Variables that are passed over are logged.
     #[must_use]
     pub fn from_arguments() -> Self {
-        let flags = Flags::parse();
+        let flags: Flags = environment::parse(env::args_os(), is_passed_over);
         if flags.man {
             print_manual();
         }
@@ -183,6 +174,24 @@ impl Config {
     }
 }
 
+/// Whether a variable is not meant for this broker. For a service called `broker`, Kubernetes sets
+/// `BROKER_PORT` to a URL in every container, and Docker does for a link, together with a path in
+/// `BROKER_NAME`.
+fn is_passed_over(name: &OsStr, value: &OsStr) -> bool {
+    let value = value.to_string_lossy();
+    let is_url = ["tcp://", "udp://", "sctp://"]
+        .iter()
+        .any(|scheme| value.starts_with(scheme));
+    let is_foreign = is_url || (name == "BROKER_NAME" && value.starts_with('/'));
+    if is_foreign {
+        let name = name.display();
+        log::warn!(
+            "{name}={value:?} is passed over: it is set by an orchestrator for a service called broker"
+        );
+    }
+    is_foreign || value.trim().is_empty()
+}
+
 /// Prints the page and ends the process.
 fn print_manual() -> ! {
     let mut page = Vec::new();
@@ -191,12 +200,49 @@ fn print_manual() -> ! {
     process::exit(i32::from(printed.is_err()))
 }
 
+/// What stands between the commas of a value, without spaces around it and without empty elements.
+fn elements(text: &str) -> Result<Vec<&str>, String> {
+    let elements = text.split(',').map(str::trim);
+    let elements: Vec<&str> = elements.filter(|element| !element.is_empty()).collect();
+    match elements[..] {
+        [] => Err("it is empty".to_owned()),
+        _ => Ok(elements),
+    }
+}
+
+fn words(text: &str) -> Result<List<String>, String> {
+    let elements = elements(text)?;
+    Ok(List(elements.into_iter().map(str::to_owned).collect()))
+}
+
+/// Parses hosts with ports.
+fn addresses(text: &str) -> Result<List<SocketAddr>, String> {
+    parsed(text, address)
+}
+
+/// Parses addresses and ranges of them.
+fn address_ranges(text: &str) -> Result<List<IpNet>, String> {
+    parsed(text, address_range)
+}
+
+fn parsed<T>(text: &str, parse: fn(&str) -> Result<T, String>) -> Result<List<T>, String> {
+    let elements = elements(text)?.into_iter();
+    elements.map(parse).collect::<Result<_, _>>().map(List)
+}
+
+fn flattened<T>(lists: Vec<List<T>>) -> Vec<T> {
+    lists.into_iter().flat_map(|list| list.0).collect()
+}
+
 /// Parses a host with a port.
 fn address(text: &str) -> Result<SocketAddr, String> {
-    let mut found = text.to_socket_addrs().map_err(|err| err.to_string())?;
+    let failed = |why: String| format!("{text}: {why}");
+    let mut found = text
+        .to_socket_addrs()
+        .map_err(|err| failed(err.to_string()))?;
     found
         .next()
-        .ok_or_else(|| "the name has no address".to_owned())
+        .ok_or_else(|| failed("the name has no address".to_owned()))
 }
 
 /// Parses an address, or a range such as `10.0.0.0/8`.
@@ -206,7 +252,7 @@ fn address_range(text: &str) -> Result<IpNet, String> {
         .or_else(|_| text.parse::<IpNet>())
         .map(|range| range.trunc())
         .map_err(|_| {
-            "it is no address, such as 10.0.0.7, and no range, such as 10.0.0.0/8".to_owned()
+            format!("{text} is no address, such as 10.0.0.7, and no range, such as 10.0.0.0/8")
         })
 }
 
@@ -232,6 +278,30 @@ mod tests {
         let flags = Flags::parse_from(["broker", "--max-line", "2KiB", "--memory", "1MiB"]);
         let config = Config::from(flags);
         assert_eq!((config.max_line, config.memory), (2048, Some(1 << 20)));
+    }
+
+    #[test]
+    fn the_elements_of_a_list_are_trimmed_and_empty_ones_left_out() {
+        let flags = [
+            "broker",
+            "--name",
+            " a , b,",
+            "--name=c",
+            "--listen",
+            "[::1]:1, 127.0.0.1:2 ,",
+        ];
+        let config = Config::from(Flags::parse_from(flags));
+        assert_eq!(config.names, ["a", "b", "c"]);
+        let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
+        assert_eq!(listen, ["[::1]:1", "127.0.0.1:2"]);
+        for empty in ["", " ", ",", " , "] {
+            for flag in ["--name", "--allow-origin", "--listen"] {
+                assert!(
+                    Flags::try_parse_from(["broker", flag, empty]).is_err(),
+                    "{flag} {empty:?}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Nothing here reads the machine or opens anything.
 
 mod flags;
+mod origins;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -48,7 +49,8 @@ pub struct Config {
     pub max_queued: usize,
     /// Maximum time that an MQTT session is kept for a disconnected client.
     pub session_expiry_max: Duration,
-    /// Host names by which browsers may address this broker, besides its addresses and `localhost`.
+    /// Host names by which browsers may address this broker, besides its addresses and `localhost`. A
+    /// port is ignored.
     pub names: Vec<String>,
     /// Origins of other sites whose pages may use this broker, as in the header `Origin`, such as
     /// `https://app.example`, or `*` for all.
@@ -100,12 +102,41 @@ impl Config {
             });
         }
         match self.memory {
-            Some(memory) if memory < self.outbox_bytes => Err(BadConfig::MemoryBelowOutbox {
-                memory,
-                outbox_bytes: self.outbox_bytes,
-            }),
-            _ => Ok(()),
+            Some(memory) if memory < self.outbox_bytes => {
+                return Err(BadConfig::MemoryBelowOutbox {
+                    memory,
+                    outbox_bytes: self.outbox_bytes,
+                });
+            }
+            _ => {}
         }
+        self.host_names()?;
+        self.origins()?;
+        Ok(())
+    }
+
+    /// The names, as browsers send them.
+    pub(crate) fn host_names(&self) -> Result<Vec<String>, BadConfig> {
+        let names = self.names.iter();
+        let parsed = names.map(|name| {
+            origins::host_name(name).map_err(|why| BadConfig::Name {
+                name: name.clone(),
+                why,
+            })
+        });
+        parsed.collect()
+    }
+
+    /// The allowed origins, as browsers send them.
+    pub(crate) fn origins(&self) -> Result<Vec<String>, BadConfig> {
+        let origins = self.allow_origins.iter();
+        let parsed = origins.map(|origin| {
+            origins::origin(origin).map_err(|why| BadConfig::Origin {
+                origin: origin.clone(),
+                why,
+            })
+        });
+        parsed.collect()
     }
 
     /// The limits of a broker; the two arguments are what the machine allows.
@@ -133,7 +164,7 @@ impl Config {
 }
 
 /// Why a [`Config`] is invalid. `Display` says what to do about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadConfig {
     /// `max_line` is zero, or more than a gibibyte.
     Line,
@@ -150,6 +181,20 @@ pub enum BadConfig {
         memory: usize,
         /// The larger one.
         outbox_bytes: usize,
+    },
+    /// An element of `names` is no host name that a browser sends.
+    Name {
+        /// The element.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An element of `allow_origins` is no origin that a browser sends.
+    Origin {
+        /// The element.
+        origin: String,
+        /// What is wrong with it.
+        why: String,
     },
 }
 
@@ -173,6 +218,8 @@ impl fmt::Display for BadConfig {
                 "--memory ({memory}) is less than --outbox-bytes ({outbox_bytes}), which is for \
                  one client alone; raise the one or lower the other"
             ),
+            Self::Name { name, why } => write!(f, "--name {name:?}: {why}"),
+            Self::Origin { origin, why } => write!(f, "--allow-origin {origin:?}: {why}"),
         }
     }
 }

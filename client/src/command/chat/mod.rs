@@ -17,13 +17,13 @@ mod session;
 mod topics;
 mod ui;
 
-use std::env;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::time::SystemTime;
 
 use client::Client;
 
 use crate::exit::{self, Exit, Failure, Stop};
+use crate::fullscreen;
 use crate::interruption::Interruption;
 use crate::server::ServerArguments;
 
@@ -112,7 +112,6 @@ impl Arguments {
     }
 
     fn is_plain(&self) -> bool {
-        let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
-        self.plain || !is_terminal || env::var_os("TERM").is_none_or(|term| term == "dumb")
+        self.plain || !fullscreen::is_available()
     }
 }

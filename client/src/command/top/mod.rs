@@ -12,8 +12,7 @@ mod screen;
 mod snapshot;
 mod watch;
 
-use std::env;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use client::{Client, Error, Interrupt};
 
 use crate::duration;
 use crate::exit::{self, Exit, Failure, Stop};
+use crate::fullscreen;
 use crate::interruption::{Interruption, wait_for_any};
 use crate::listing;
 use crate::server::ServerArguments;
@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    if !arguments.once && !is_terminal() {
+    if !arguments.once && !fullscreen::is_available() {
         let why = "this needs a terminal; give --once for one snapshot as text";
         return Err(Failure::new(Exit::Usage, "client", why));
     }
@@ -72,11 +72,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
             }
         })
         .or_else(|stop| interruption.end(stop, "client"))
-}
-
-fn is_terminal() -> bool {
-    let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
-    is_terminal && env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
 impl Arguments {
