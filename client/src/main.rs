@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     if let Some(words) = words.get_mut(1..) {
         order::put_command_first(words, &Arguments::command());
     }
-    let arguments: Arguments = environment::parse(words, |_, _| false);
+    let arguments: Arguments = command_line::parse(words, |_, _| false);
     let exit = command::run(&arguments).unwrap_or_else(|failure| failure.tell());
     if exit == Exit::Interrupted {
         interruption::end_by_signal();

@@ -160,7 +160,7 @@ impl Config {
     /// end the process. Variables that are passed over are logged.
     #[must_use]
     pub fn from_arguments() -> Self {
-        let flags: Flags = environment::parse(env::args_os(), is_passed_over);
+        let flags: Flags = command_line::parse(env::args_os(), is_passed_over);
         if flags.man {
             print_manual();
         }
@@ -195,7 +195,7 @@ fn is_passed_over(name: &OsStr, value: &OsStr) -> bool {
 /// Prints the page and ends the process.
 fn print_manual() -> ! {
     let mut page = Vec::new();
-    let written = man_page::write_page(&mut page, &Flags::command());
+    let written = command_line::write_page(&mut page, &Flags::command());
     let printed = written.and_then(|()| io::stdout().lock().write_all(&page));
     process::exit(i32::from(printed.is_err()))
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use man_page::write_page;
+use command_line::write_page;
 
 use crate::exit::{self, Exit, Failure};
 

@@ -8,7 +8,7 @@ use crate::none;
 /// Each crate by its name and by the folder of its `lib.rs` or `main.rs`.
 const CRATES: [(&str, &str); 8] = [
     ("protocol", "protocol/src"),
-    ("man-page", "protocol/man-page/src"),
+    ("command-line", "protocol/command-line/src"),
     ("broker", "broker/src"),
     ("client", "client/src"),
     ("tests", "tests/src"),

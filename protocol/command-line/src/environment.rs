@@ -1,5 +1,4 @@
-//! Command lines whose flags are environment variables too, of which an empty one counts as unset. Broker
-//! and client share it; it is a crate of its own for the reason that `man-page` is one.
+//! Command lines whose flags are environment variables too, of which an empty one counts as unset.
 //!
 //! Which other values are passed over is the program's to say. Nothing here changes the environment.
 

@@ -1,5 +1,4 @@
-//! The manual page of a command, written from its `--help`. Broker and client share it; it is a crate of
-//! its own because neither of them imports the other, and the protocol knows no command line.
+//! The manual page of a command, written from its `--help`.
 
 use std::io::{self, Write};
 
