@@ -1,7 +1,7 @@
 //! Promises of "PUBLISH" about `@retain`: the last value of a topic.
 
 use protocol::{RETAINED, Reply};
-use tests::{TestBroker, TestClient};
+use tests::{Asker, TestBroker, TestClient, eventually};
 
 /// Subscribes a new client; what it gets between its SUBACK and a fence.
 fn retained_for(broker: &TestBroker, filter: &str) -> Vec<String> {
@@ -105,6 +105,32 @@ fn subscribing_again_sends_the_retained_messages_again() {
         ann.send("SUBSCRIBE lamp").expect("SUBACK lamp");
         ann.expect("@retained MESSAGE lamp on").expect_silence();
     }
+}
+
+#[test]
+fn subscribing_again_while_retained_messages_are_on_their_way_sends_them_once() {
+    const TOPICS: usize = 20_000;
+    let broker = TestBroker::start();
+    let mut ann = broker.connect();
+    let text = "x".repeat(1000);
+    let values: String = (0..TOPICS)
+        .map(|n| format!("@retain PUBLISH sensor/{n} {text}\n"))
+        .collect();
+    ann.write(values);
+    ann.read_until_prefix(&format!("PUBACK {TOPICS} "));
+    let mut greedy = TestClient::connect_with_small_buffer(broker.address());
+    greedy.write(format!("NAME greedy\n{}", "SUBSCRIBE #\n".repeat(300)));
+    let mut asker = Asker::of(&broker);
+    eventually("all 300 are handled", || {
+        let answer = asker.ask("who");
+        let clients = answer["connections"].as_array().expect("a list");
+        let record = clients.iter().find(|client| client["name"] == "greedy");
+        record.is_some_and(|record| {
+            let copies = record["copies"].as_u64().expect("a number");
+            assert!(copies <= 2 * TOPICS as u64, "{copies} copies");
+            copies >= TOPICS as u64 && record["idle_s"].as_f64() > Some(1.0)
+        })
+    });
 }
 
 #[test]

@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, btree_map};
 use std::fmt;
-use std::iter;
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -39,7 +38,20 @@ pub(crate) enum Full {
     Bytes(usize),
 }
 
+/// Maximum names examined, and bytes of messages found, at a time: publishers of retained messages wait
+/// for that long.
+const NAMES_AT_ONCE: usize = 1024;
+const BYTES_AT_ONCE: usize = 64 * 1024;
+
 type Messages = BTreeMap<Box<str>, Entry>;
+
+/// A part of the messages that a filter matches.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) entries: Vec<Entry>,
+    /// The name to continue from, if there may be more.
+    pub(crate) next: Option<String>,
+}
 
 /// A retained message.
 #[derive(Clone, Debug)]
@@ -172,22 +184,19 @@ impl Retained {
     }
 
     /// The messages that `filter` matches, which a new subscription receives [MQTT-3.3.1-6] (3.1.1)
-    /// [MQTT-3.3.1-9] (5.0), in the order of topics. Subtrees that cannot match are skipped, so a
-    /// filter costs as much as a walk through a tree of levels.
-    pub(crate) fn matching(&self, filter: Filter<'_>) -> impl Iterator<Item = &Entry> {
-        let messages = self.seen_by(filter);
-        let mut names = from(messages, first_name(filter));
-        iter::from_fn(move || {
-            loop {
-                let (name, message) = names.next()?;
-                match leap(filter.pattern(), name) {
-                    Leap::Matches => return Some(message),
-                    Leap::Next => {}
-                    Leap::To(target) => names = from(messages, &target),
-                    Leap::End => return None,
-                }
+    /// [MQTT-3.3.1-9] (5.0), in the order of topics: the next of them, from the name `start` on. Those
+    /// retained after `since` are passed over, because they have been delivered. Subtrees that cannot
+    /// match are skipped, so a filter costs as much as a walk through a tree of levels.
+    pub(crate) fn find_from(&self, filter: Filter<'_>, start: &str, since: RetainedMark) -> Found {
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        let next = self.walk(filter, start, NAMES_AT_ONCE, |_, entry| {
+            if !entry.is_newer_than(since) {
+                bytes += entry.message.len();
+                entries.push(entry.clone());
             }
-        })
+            bytes < BYTES_AT_ONCE
+        });
+        Found { entries, next }
     }
 
     /// Facts about the retained message of `topic`.
@@ -206,8 +215,23 @@ impl Retained {
         &self,
         filter: Filter<'_>,
         start: &str,
-        mut most: usize,
+        most: usize,
         mut show: impl FnMut(&str, RetainedInfo),
+    ) -> Option<String> {
+        self.walk(filter, start, most, |name, entry| {
+            show(name, entry.kept);
+            true
+        })
+    }
+
+    /// Visits the messages that `filter` matches, from the name `start` on, until `most` names were
+    /// examined or `visit` returns false. Returns the name to continue from, if there may be more.
+    fn walk(
+        &self,
+        filter: Filter<'_>,
+        start: &str,
+        mut most: usize,
+        mut visit: impl FnMut(&str, &Entry) -> bool,
     ) -> Option<String> {
         let messages = self.seen_by(filter);
         let mut names = from(messages, start.max(first_name(filter)));
@@ -217,7 +241,8 @@ impl Retained {
             }
             most -= 1;
             match leap(filter.pattern(), name) {
-                Leap::Matches => show(name, entry.kept),
+                Leap::Matches if visit(name, entry) => {}
+                Leap::Matches => most = 0,
                 Leap::Next => {}
                 Leap::To(target) => names = from(messages, &target),
                 Leap::End => return None,
@@ -345,11 +370,67 @@ mod tests {
         Topic::parse(name).expect("a topic")
     }
 
+    /// The lines of all messages that match, and the number of pieces in which they were found.
+    fn in_pieces(retained: &Retained, filter: &str) -> (Vec<String>, usize) {
+        let filter = Filter::parse(filter).expect("a filter");
+        let (mut lines, mut pieces, mut next) = (Vec::new(), 0, Some(String::new()));
+        while let Some(start) = next {
+            let found = retained.find_from(filter, &start, retained.mark());
+            let found_now = found.entries.iter().map(|entry| &entry.message);
+            lines.extend(found_now.map(|line| String::from_utf8_lossy(line).into_owned()));
+            (pieces, next) = (pieces + 1, found.next);
+        }
+        (lines, pieces)
+    }
+
     fn matching(retained: &Retained, filter: &str) -> Vec<String> {
-        retained
-            .matching(Filter::parse(filter).expect("a filter"))
-            .map(|message| String::from_utf8_lossy(&message.message).into_owned())
-            .collect()
+        in_pieces(retained, filter).0
+    }
+
+    #[test]
+    fn much_is_found_in_pieces_by_names_and_by_bytes() {
+        let mut retained = Retained::new(10_000, 1 << 30);
+        for n in 0..3000 {
+            let name = format!("a/{n:04}/x");
+            retained
+                .set(topic(&name), name.as_bytes(), 0, 1)
+                .expect("room");
+        }
+        assert_eq!(in_pieces(&retained, "a/1500/x").1, 1);
+        // The last piece finds that there is no more.
+        let (all, pieces) = in_pieces(&retained, "a/#");
+        assert_eq!((all.len(), pieces), (3000, 3));
+        assert!(all.is_sorted());
+        // Nothing matches, and each name is looked at and skipped.
+        let (none, pieces) = in_pieces(&retained, "a/+/y");
+        assert_eq!(none.len(), 0);
+        assert!(pieces >= 3, "{pieces}");
+        for n in 0..10 {
+            let name = format!("b/{n}");
+            let line = vec![b'x'; BYTES_AT_ONCE / 2];
+            retained.set(topic(&name), &line, 0, 1).expect("room");
+        }
+        let (all, pieces) = in_pieces(&retained, "b/#");
+        assert_eq!((all.len(), pieces), (10, 5));
+    }
+
+    #[test]
+    fn what_is_retained_during_a_walk_is_not_part_of_it() {
+        let mut retained = Retained::new(10, 1000);
+        for name in ["a", "b", "c"] {
+            retained.set(topic(name), b"old", 0, 1).expect("room");
+        }
+        let since = retained.mark();
+        retained.set(topic("b"), b"new", 0, 1).expect("room");
+        retained.set(topic("d"), b"new", 0, 1).expect("room");
+        retained.clear(topic("c"));
+        let found = retained.find_from(Filter::parse("#").expect("a filter"), "", since);
+        let lines: Vec<_> = found
+            .entries
+            .iter()
+            .map(|entry| &entry.message[..])
+            .collect();
+        assert_eq!(lines, [b"old"]);
     }
 
     #[test]

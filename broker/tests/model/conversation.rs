@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use protocol::Filter;
+use protocol::{Filter, Topic};
 use shuttle::thread;
 
 use crate::engine::Engine;
@@ -56,12 +56,21 @@ impl Source for Script {
 /// Each client sends its lines on its own thread. Returns the lines that each received, and the engine.
 fn converse<const N: usize>(scripts: [Vec<String>; N]) -> ([Vec<String>; N], Engine) {
     let engine = Engine::new(limits()).expect("an engine");
+    converse_with(engine, 60, scripts)
+}
+
+/// The same with this engine, and sockets that take this much at once.
+fn converse_with<const N: usize>(
+    engine: Engine,
+    most: usize,
+    scripts: [Vec<String>; N],
+) -> ([Vec<String>; N], Engine) {
     let flushing = Flushing::new();
     let mut id = 0;
     let clients = scripts.map(|script| {
         id += 1;
-        let socket = Socket::new(id, 60, &flushing);
-        let outbox = socket.outbox(100_000, &line::ENCODER);
+        let socket = Socket::new(id, most, &flushing);
+        let outbox = socket.outbox(1_000_000, &line::ENCODER);
         let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
         engine.clients.enter(record.clone());
         (script, socket, record)
@@ -145,15 +154,58 @@ pub(crate) fn retained_messages_come_once_and_before_newer_ones() {
     }
     // A client that subscribes later receives the message that the others received last.
     let retained = engine.retained.read();
-    let mut kept = retained.matching(Filter::parse("x").expect("a filter"));
-    let kept = kept
-        .next()
+    let filter = Filter::parse("x").expect("a filter");
+    let found = retained.find_from(filter, "", retained.mark());
+    let kept = found
+        .entries
+        .first()
         .map(|message| String::from_utf8_lossy(&message.message).into_owned());
     assert_eq!(
         payloads.last().cloned(),
         kept.map(|line| payload(&line)),
         "{heard:?}"
     );
+}
+
+/// Each retained message is as long as what one lock is held for, so the walk takes three pieces.
+pub(crate) fn a_long_walk_over_retained_messages_comes_before_newer_ones() {
+    let engine = Engine::new(limits()).expect("an engine");
+    let old = "o".repeat(64 * 1024);
+    for name in ["x", "y", "z"] {
+        let line = format!("@retained MESSAGE {name} {old}\n");
+        let topic = Topic::parse(name).expect("a topic");
+        let mut retained = engine.retained.write();
+        retained.set(topic, line.as_bytes(), 1, 1).expect("room");
+    }
+    let publisher = lines(&[
+        "PUBLISH z 1\nPUBLISH x 2\n",
+        "@retain PUBLISH z 3\n@retain PUBLISH y 4\n",
+        "PUBLISH y 5\n",
+    ]);
+    let subscriber = lines(&["SUBSCRIBE #\n"]);
+    let ([heard, _], _) = converse_with(engine, 100_000, [subscriber, publisher]);
+    assert_eq!(heard[0], "SUBACK #");
+    let of_walk = |line: &&String| line.starts_with('@');
+    let walked: Vec<_> = heard[1..].iter().take_while(of_walk).collect();
+    let newer = &heard[1 + walked.len()..];
+    assert!(walked.is_sorted(), "{walked:.20?}");
+    assert!(newer.iter().all(|line| !of_walk(&line)), "{newer:.20?}");
+    // The newer ones are the last of those published, without a gap.
+    let all = ["z 1", "x 2", "z 3", "y 4", "y 5"].map(|message| format!("MESSAGE {message}"));
+    assert!(all.ends_with(newer), "{newer:.20?}");
+    // A topic has its retained message, or a newer one that was retained meanwhile.
+    for (name, later) in [
+        ("x", "MESSAGE x -"),
+        ("y", "MESSAGE y 4"),
+        ("z", "MESSAGE z 3"),
+    ] {
+        let start = format!("@retained MESSAGE {name} ");
+        let came = walked.iter().any(|line| line.starts_with(&start));
+        assert!(
+            came || newer.contains(&later.to_owned()),
+            "{name}: {newer:.20?}"
+        );
+    }
 }
 
 pub(crate) fn a_receipt_comes_after_what_it_promises() {

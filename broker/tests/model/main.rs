@@ -45,7 +45,7 @@ const DEPTH: usize = 3;
 /// A check, and the number of schedules of each kind.
 type Check = (&'static str, fn(), usize);
 
-const CHECKS: [Check; 19] = [
+const CHECKS: [Check; 20] = [
     (
         "everything_delivered_leaves_in_order_or_is_told_as_a_gap",
         handover::everything_delivered_leaves_in_order_or_is_told_as_a_gap,
@@ -129,6 +129,11 @@ const CHECKS: [Check; 19] = [
     (
         "a_suback_comes_first_and_nothing_follows_an_unsuback",
         conversation::a_suback_comes_first_and_nothing_follows_an_unsuback,
+        300,
+    ),
+    (
+        "a_long_walk_over_retained_messages_comes_before_newer_ones",
+        conversation::a_long_walk_over_retained_messages_comes_before_newer_ones,
         300,
     ),
     (

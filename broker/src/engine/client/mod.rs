@@ -479,14 +479,17 @@ pub(super) mod tests {
     impl Scene {
         /// Allows up to `retained` retained messages.
         pub(super) fn new(retained: usize) -> Self {
-            let limits = Limits {
+            Self::with(Limits {
                 retained,
                 retained_bytes: 1000,
                 max_block: Duration::ZERO,
                 ..Limits::default()
-            };
+            })
+        }
+
+        pub(super) fn with(limits: Limits) -> Self {
             let engine = Engine::new(limits).expect("an engine");
-            let (outbox, sink) = outbox(1, 10_000, usize::MAX);
+            let (outbox, sink) = outbox(1, 1 << 30, usize::MAX);
             let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
             engine.clients.enter(record.clone());
             Self {
@@ -506,6 +509,15 @@ pub(super) mod tests {
             let client = Client::new(&self.engine, &self.record);
             client.begin();
             client
+        }
+
+        /// The client takes nothing, until it reads on.
+        pub(super) fn stop_reading(&self) {
+            self.sink.set_room(0);
+        }
+
+        pub(super) fn read_on(&self) {
+            self.sink.make_room(self.record.outbox(), usize::MAX);
         }
 
         /// The bytes sent to the client since the last call.

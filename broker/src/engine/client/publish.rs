@@ -335,8 +335,10 @@ mod tests {
     /// The lines that a new subscriber to all topics would receive.
     fn kept(scene: &Scene) -> Vec<String> {
         let retained = scene.engine.retained.read();
-        retained
-            .matching(Filter::parse("#").expect("a filter"))
+        let filter = Filter::parse("#").expect("a filter");
+        let found = retained.find_from(filter, "", retained.mark()).entries;
+        found
+            .iter()
             .map(|entry| String::from_utf8_lossy(&entry.message).into_owned())
             .collect()
     }

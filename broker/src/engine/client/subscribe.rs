@@ -17,7 +17,7 @@ use crate::engine::outbox::OutboxGuard;
 use crate::engine::outbox::delivery::subscriptions::SubscriptionOptions;
 use crate::engine::outbox::queue::policies::TooManyPolicies;
 use crate::engine::outbox::run::{PublishOptions, Run};
-use crate::engine::retained::{Entry, Retained, RetainedMark};
+use crate::engine::retained::{Entry, Found, Retained, RetainedMark};
 
 /// Maximum filters handled under one lock of the outbox, for which publishers to this client wait.
 const FILTERS_PER_LOCK: usize = 64;
@@ -39,6 +39,7 @@ pub(crate) enum SubscribeError {
 pub(crate) struct Subscribed {
     /// Whether the client had it before.
     pub(crate) is_known: bool,
+    options: SubscriptionOptions,
     /// When it was made: what is retained later is delivered to it.
     since: RetainedMark,
 }
@@ -74,8 +75,18 @@ impl Answering<'_, '_> {
 struct Asked<'f, W> {
     word: W,
     filter: Result<Filter<'f>, BadFilter>,
-    /// The retained messages that the filter matches.
-    retained: Vec<Entry>,
+    /// The first of the retained messages that the filter matches.
+    retained: Found,
+}
+
+/// A walk over retained messages that is not over.
+struct Walk<'f> {
+    filter: Filter<'f>,
+    options: SubscriptionOptions,
+    /// The name to continue from.
+    next: String,
+    /// When the subscription was made.
+    since: RetainedMark,
 }
 
 impl Client<'_> {
@@ -115,6 +126,7 @@ impl Client<'_> {
         // The first lock. A retained message is published under it, so none arrives between the lookup
         // of retained messages and the registration: it would be missed or delivered twice.
         let retained = engine.retained.read();
+        let since = retained.mark();
         // Looked up before the outbox is locked, because publishers to this client wait for that lock.
         let asked = find(&retained, filters);
         let outbox = self.outbox.clone();
@@ -126,7 +138,7 @@ impl Client<'_> {
             guard: &mut guard,
             answers: Vec::new(),
         };
-        let mut refused = 0;
+        let (mut refused, mut walk) = (0, None);
         for each in asked {
             let filter = each.filter;
             let subscribed = filter
@@ -137,14 +149,77 @@ impl Client<'_> {
             answer(&mut answering, each.word, subscribed);
             if let Ok(filter) = filter
                 && is_served
-                && !each.retained.is_empty()
             {
                 answering.send();
-                self.deliver_retained(answering.guard, filter, &each.retained);
+                let options = SubscriptionOptions::default();
+                walk = self.begin_walk(answering.guard, filter, options, since, each.retained);
             }
         }
         answering.send();
+        drop((guard, retained));
+        if let Some(walk) = walk {
+            self.finish_walk(walk);
+        }
         refused
+    }
+
+    /// Delivers the first of the retained messages of a filter. `guard` locks the client's own outbox. If
+    /// there are more, newer messages wait there until [`Client::finish_walk`] has delivered them all.
+    fn begin_walk<'f>(
+        &mut self,
+        guard: &mut OutboxGuard<'_>,
+        filter: Filter<'f>,
+        options: SubscriptionOptions,
+        since: RetainedMark,
+        found: Found,
+    ) -> Option<Walk<'f>> {
+        if !guard.is_open() || guard.is_walk_under_way(filter.as_str(), options) {
+            return None;
+        }
+        self.deliver_retained(guard, filter, &found.entries);
+        let Some(next) = found.next else {
+            if !filter.is_exact() {
+                guard.note_walk(filter.as_str(), options);
+            }
+            return None;
+        };
+        guard.hold();
+        Some(Walk {
+            filter,
+            options,
+            next,
+            since,
+        })
+    }
+
+    /// Delivers the other retained messages of a filter, in pieces: no lock is held from one to the
+    /// next, so publishers wait for one piece at most. A message retained meanwhile is not among them; it
+    /// is delivered after them. The walk ends early if the client is gone.
+    #[inline(never)]
+    fn finish_walk(&mut self, walk: Walk<'_>) {
+        let Walk {
+            filter,
+            options,
+            next,
+            since,
+        } = walk;
+        let outbox = self.outbox.clone();
+        let mut next = Some(next);
+        while let Some(start) = next {
+            // An audit does not wait for the whole walk.
+            self.settle();
+            self.begin();
+            let found = self.engine.retained.read().find_from(filter, &start, since);
+            let mut guard = outbox.lock();
+            if !guard.is_open() {
+                break;
+            }
+            self.deliver_retained(&mut guard, filter, &found.entries);
+            next = found.next;
+        }
+        let mut guard = outbox.lock();
+        guard.note_walk(filter.as_str(), options);
+        guard.release_held();
     }
 
     /// Registers the subscription; from now on the client receives messages that `filter` matches.
@@ -197,7 +272,11 @@ impl Client<'_> {
             for (filter, options) in filters.by_ref().take(FILTERS_PER_LOCK) {
                 let filter = filter.map_err(SubscribeError::BadFilter);
                 let is_known = filter.and_then(|filter| self.enter_with(filter, options));
-                made.push(is_known.map(|is_known| Subscribed { is_known, since }));
+                made.push(is_known.map(|is_known| Subscribed {
+                    is_known,
+                    options,
+                    since,
+                }));
             }
         }
         made
@@ -221,19 +300,20 @@ impl Client<'_> {
     /// Sends the retained messages of a subscribed filter, except those that were retained after the
     /// client had subscribed: these have been delivered.
     pub(crate) fn send_retained(&mut self, filter: Filter<'_>, subscribed: &Subscribed) {
+        let options = subscribed.options;
+        let since = subscribed.since;
         let engine = self.engine;
         // Lock order: retained messages, then the outbox; see `subscribe_part`.
         let retained = engine.retained.read();
-        let found = retained.matching(filter);
-        let found = found.filter(|entry| !entry.is_newer_than(subscribed.since));
-        let found: Vec<Entry> = found.cloned().collect();
-        if found.is_empty() {
-            return;
-        }
+        let found = retained.find_from(filter, "", since);
         let outbox = self.outbox.clone();
         // Locked under the retained messages, so that a newer message of the same topic follows these.
         let mut guard = outbox.lock();
-        self.deliver_retained(&mut guard, filter, &found);
+        let walk = self.begin_walk(&mut guard, filter, options, since, found);
+        drop((guard, retained));
+        if let Some(walk) = walk {
+            self.finish_walk(walk);
+        }
     }
 
     /// Delivers retained messages to the client in large pieces. `guard` locks its own outbox.
@@ -283,39 +363,41 @@ impl Client<'_> {
         if was_there {
             // Queued messages of this filter stay queued and are still delivered [MQTT-3.10.4-3].
             self.engine.router.unsubscribe(filter, &self.outbox);
+            let mut guard = self.outbox.lock();
             // Removing a policy never fails.
-            let _ = self.outbox.lock().choose(filter, None);
+            let _ = guard.choose(filter, None);
+            guard.forget_walk(filter.as_str());
         }
         was_there
     }
 }
 
-/// Takes the filters for one lock, with the retained messages of each. It stops after a filter with
-/// wildcards that may match retained messages: they may be many.
+/// Takes the filters for one lock, with the first retained messages of each. It stops after a filter
+/// with wildcards that may match retained messages: they may be many.
 fn find<'f, W>(
     retained: &Retained,
     filters: &mut impl Iterator<Item = (W, Result<Filter<'f>, BadFilter>)>,
 ) -> Vec<Asked<'f, W>> {
-    let mut found = Vec::new();
+    let mut asked = Vec::new();
     let mut may_be_much = false;
-    while found.len() < FILTERS_PER_LOCK
+    while asked.len() < FILTERS_PER_LOCK
         && !may_be_much
         && let Some((word, filter)) = filters.next()
     {
-        let mut matching = Vec::new();
+        let mut found = Found::default();
         if let Ok(filter) = filter
             && filter.group().is_none()
         {
-            may_be_much = !filter.is_exact() && !retained.is_empty();
-            matching.extend(retained.matching(filter).cloned());
+            found = retained.find_from(filter, "", retained.mark());
+            may_be_much = found.next.is_some() || (!filter.is_exact() && !retained.is_empty());
         }
-        found.push(Asked {
+        asked.push(Asked {
             word,
             filter,
-            retained: matching,
+            retained: found,
         });
     }
-    found
+    asked
 }
 
 /// The line of a retained message with its remaining time to live; none if it has expired
@@ -349,10 +431,17 @@ fn fresh(entry: &Entry, now: Moment) -> Option<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+    use std::thread;
+
     use protocol::Topic;
 
     use super::*;
     use crate::engine::client::tests::{Scene, message, retained};
+    use crate::engine::limits::Limits;
+    use crate::engine::outbox::tests::outbox;
+    use crate::engine::session::clients::ClientRecord;
+    use crate::sync::{AtomicBool, Ordering};
 
     /// Subscribes like a wire that answers each filter; returns the number refused.
     fn subscribe(client: &mut Client<'_>, filters: &[&str]) -> u64 {
@@ -438,6 +527,94 @@ mod tests {
     }
 
     #[test]
+    fn many_retained_messages_come_in_pieces_and_before_what_is_published_meanwhile() {
+        const MANY: usize = 5000;
+        let scene = Scene::with(Limits {
+            retained: MANY,
+            retained_bytes: 1 << 20,
+            ..Limits::default()
+        });
+        let mut client = scene.client(10);
+        for n in 0..MANY {
+            let name = format!("t/{n:04}");
+            assert!(client.publish_now(retained(&name, "old")).is_ok());
+        }
+        let other = Arc::new(ClientRecord::new(
+            outbox(2, 100, 0).0,
+            ([127, 0, 0, 1], 2).into(),
+        ));
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut publisher = Client::new(&scene.engine, &other);
+                let mut number = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let name = format!("t/{:04}", number % MANY);
+                    number += 997;
+                    let new = message(&name, "new");
+                    assert!(publisher.publish_now(new).is_ok());
+                    assert!(publisher.publish_now(retained(&name, "kept")).is_ok());
+                }
+            });
+            assert_eq!(subscribe(&mut client, &["t/#"]), 0);
+            done.store(true, Ordering::Relaxed);
+        });
+        let heard = scene.heard();
+        let mut lines = heard.lines();
+        assert_eq!(lines.next(), Some("yes t/#"));
+        let walked: Vec<&str> = lines
+            .clone()
+            .take_while(|line| line.starts_with('@'))
+            .collect();
+        let newer: Vec<&str> = lines.skip(walked.len()).collect();
+        assert!(walked.is_sorted() && newer.iter().all(|line| line.starts_with("MESSAGE ")));
+        // What is not among the retained messages was retained meanwhile, and has come as a newer one.
+        let topic = |line: &str| line.split(' ').nth(2).map(str::to_owned);
+        let walked: HashSet<_> = walked.iter().filter_map(|line| topic(line)).collect();
+        let kept = newer.iter().filter(|line| line.ends_with(" kept"));
+        let kept: HashSet<_> = kept
+            .map(|line| line.split(' ').nth(1).map(str::to_owned))
+            .collect();
+        assert!((0..MANY).all(|n| {
+            let name = format!("t/{n:04}");
+            walked.contains(&name) || kept.contains(&Some(name))
+        }));
+    }
+
+    #[test]
+    fn a_second_subscribe_walks_again_once_the_messages_of_the_first_have_left() {
+        let scene = Scene::new(10);
+        let mut client = scene.client(10);
+        publish_all(&mut client, [("a", "1"), ("b", "2")]);
+        let both = "yes #\n@retained MESSAGE a 1\n@retained MESSAGE b 2\n";
+        scene.stop_reading();
+        for _ in 0..3 {
+            assert_eq!(subscribe(&mut client, &["#"]), 0);
+        }
+        scene.read_on();
+        assert_eq!(scene.heard(), format!("{both}yes #\nyes #\n"));
+        assert_eq!(subscribe(&mut client, &["#"]), 0);
+        assert_eq!(scene.heard(), both);
+        // An end of the subscription in between makes the next one another.
+        scene.stop_reading();
+        assert_eq!(subscribe(&mut client, &["#"]), 0);
+        assert!(client.unsubscribe(Filter::parse("#").expect("a filter")));
+        assert_eq!(subscribe(&mut client, &["#"]), 0);
+        scene.read_on();
+        assert_eq!(scene.heard(), both.repeat(2));
+    }
+
+    #[test]
+    fn a_client_that_is_gone_ends_the_walk() {
+        let scene = Scene::new(10);
+        let mut client = scene.client(10);
+        publish_all(&mut client, [("a", "1")]);
+        client.outbox.close();
+        assert_eq!(subscribe(&mut client, &["#"]), 0);
+        assert_eq!(client.account.retained, 0);
+    }
+
+    #[test]
     fn a_member_of_a_group_gets_no_retained_messages() {
         let scene = Scene::new(10);
         let mut client = scene.client(10);
@@ -482,7 +659,8 @@ mod tests {
         let line = b"@k;ttl=10 MESSAGE a 1\n";
         retained.set(topic, line, 1, 1).expect("room");
         let filter = Filter::parse("a").expect("a filter");
-        let entry = retained.matching(filter).next().expect("it is retained");
+        let found = retained.find_from(filter, "", retained.mark());
+        let entry = &found.entries[0];
         let after = |ms| fresh(entry, entry.kept.since.later(ms));
         assert_eq!(after(3500).as_deref(), Some(&b"@k;ttl=7 MESSAGE a 1\n"[..]));
         assert_eq!(after(10_001), None);

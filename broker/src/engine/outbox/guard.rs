@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::mem;
+use std::num::NonZeroU64;
 
 use protocol::{Filter, OverflowPolicy};
 
@@ -86,6 +87,10 @@ impl OutboxGuard<'_> {
             return false;
         }
         self.inside.queue.taken += runs.iter().map(|run| run.messages()).sum::<u64>();
+        if self.inside.is_holding() && !runs.iter().any(|run| run.is_for_filter()) {
+            self.keep_for_later(runs);
+            return true;
+        }
         if self.inside.delivery.is_some() && !self.is_simple() {
             self.deliver_special(runs);
             return true;
@@ -101,7 +106,7 @@ impl OutboxGuard<'_> {
                 let encoded: Vec<&Run<'_>> = encoded.iter().flat_map(|runs| runs.iter()).collect();
                 match self.inside.quota {
                     None => self.take(&encoded),
-                    Some(left) => self.take_at_most(left, &encoded),
+                    Some(left) => self.take_at_most(left.get(), &encoded),
                 }
             }
         }
@@ -146,7 +151,7 @@ impl OutboxGuard<'_> {
     /// Sets the number of messages after which the conversation ends. Only for protocols with an
     /// `encode`.
     pub(crate) fn set_quota(&mut self, messages: u64) {
-        self.inside.quota = Some(messages);
+        self.inside.quota = NonZeroU64::new(messages);
     }
 
     /// Accepts up to `left` messages, then says that these were all.
@@ -168,7 +173,7 @@ impl OutboxGuard<'_> {
                 self.take(&[&Run::borrowed(&bytes[..end], messages)]);
             }
         }
-        self.inside.quota = Some(left);
+        self.inside.quota = NonZeroU64::new(left);
         if left == 0 {
             self.goodbye();
             self.end_reading();
@@ -194,6 +199,7 @@ impl OutboxGuard<'_> {
     pub(crate) fn has_room(&self) -> bool {
         let delivery = self.inside.delivery.as_deref();
         matches!(self.inside.state, OutboxState::Idle(_))
+            && !self.inside.is_holding()
             && !delivery.is_some_and(DeliveryState::holds_back)
     }
 
@@ -304,7 +310,7 @@ impl OutboxGuard<'_> {
     }
 
     /// Sends or queues bytes that are not a message.
-    fn say(&mut self, bytes: &[u8], kind: Kind) {
+    pub(super) fn say(&mut self, bytes: &[u8], kind: Kind) {
         if bytes.is_empty() {
             return;
         }

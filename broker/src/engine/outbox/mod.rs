@@ -8,6 +8,7 @@ pub(crate) mod delivery;
 pub(crate) mod encoder;
 pub(crate) mod flusher;
 mod guard;
+mod hold;
 pub(crate) mod memfd;
 pub(crate) mod queue;
 pub(crate) mod run;
@@ -15,6 +16,7 @@ mod special;
 
 use std::io::{self, IoSlice};
 use std::mem;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,6 +30,8 @@ use crate::engine::outbox::run::{Redelivery, Run};
 use crate::engine::stats::latency::Latency;
 use crate::engine::stats::tally::Tally;
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
+
+use hold::Walks;
 
 pub(crate) use guard::OutboxGuard;
 
@@ -101,8 +105,10 @@ struct Inside {
     blocked_at: Option<Moment>,
     /// Decides on each message, if the session needs it. Such an outbox continues without a sink.
     delivery: Option<Box<DeliveryState>>,
-    /// Number of messages that the client still wants.
-    quota: Option<u64>,
+    /// Number of messages that the client still wants. With none left, the final answer has been sent.
+    quota: Option<NonZeroU64>,
+    /// Walks over retained messages for the client.
+    walks: Option<Box<Walks>>,
 }
 
 enum OutboxState {
@@ -154,6 +160,7 @@ impl Outbox {
                 blocked_at: None,
                 delivery: None,
                 quota: None,
+                walks: None,
             }),
             moved: Condvar::new(),
         }
@@ -182,7 +189,10 @@ impl Outbox {
     /// The connection has ended and its session continues: drops queued bytes that the delivery state
     /// does not keep.
     pub(crate) fn detach(&self) -> Remains {
-        let mut inside = self.inside.lock();
+        let mut guard = self.lock();
+        // If a panic has ended a walk, its session gets what waited for that.
+        guard.release_held();
+        let mut inside = guard.inside;
         inside.detach();
         inside.connection = None;
         (inside.ending, inside.hurried) = (false, false);
@@ -219,6 +229,7 @@ impl Outbox {
         let inside = self.inside.lock();
         let mut stock = inside.queue.stock();
         stock.waiting += inside.delivery.as_ref().map_or(0, |each| each.kept());
+        stock.waiting += inside.held();
         stock
     }
 
@@ -362,6 +373,7 @@ impl Inside {
     fn close(&mut self) {
         self.state = OutboxState::Closed;
         self.queue.clear(self.terms.encoder);
+        self.give_up_held();
         if let Some(mut delivery) = self.delivery.take() {
             let mut redeliveries = Vec::new();
             self.queue.tally.discarded += delivery.end(&mut redeliveries);
@@ -526,8 +538,13 @@ pub(crate) mod tests {
             String::from_utf8(taken).expect("tests send text")
         }
 
+        /// The sink accepts this much from now on.
+        pub(crate) fn set_room(&self, room: usize) {
+            self.0.lock().room = room;
+        }
+
         /// Lets the sink accept more, and makes the call that the outbox has requested.
-        fn make_room(&self, outbox: &Outbox, room: usize) {
+        pub(crate) fn make_room(&self, outbox: &Outbox, room: usize) {
             let armed = {
                 let mut pipe = self.0.lock();
                 pipe.room = room;

@@ -180,6 +180,11 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Whether it is delivered for one filter alone that is no group's, as retained messages are.
+    pub(crate) fn is_for_filter(&self) -> bool {
+        matches!(self.target, Some(RunTarget::Filter(_)))
+    }
+
     /// The filter for which it is delivered alone, if there is one.
     pub(crate) fn only_filter(&self) -> Option<&Arc<str>> {
         match &self.target {
