@@ -8,8 +8,11 @@ use std::fs;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors used for other purposes than connections.
-const OTHER_DESCRIPTORS: u64 = 64;
+use crate::net::newcomers;
+
+/// Descriptors used for other purposes than connections, among them those of connections that are turned
+/// away.
+const OTHER_DESCRIPTORS: u64 = 64 + newcomers::MOST as u64;
 
 /// Memory maps of a thread: its stack and its signal stack, each with a guard page.
 const MAPS_PER_THREAD: u64 = 4;

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -16,16 +16,16 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use foldhash::fast::RandomState;
 use ipnet::IpNet;
 use parking_lot::{Condvar, Mutex};
-use rustix::net::{SendFlags, send, sockopt};
+use rustix::net::sockopt;
 
 use crate::engine::Engine;
 use crate::engine::memory::heap;
 use crate::engine::stats::log_limit::LogLimit;
 use crate::net::connection::{Connection, ConnectionHandle};
+use crate::net::newcomers::{self, Newcomers};
 use crate::net::shutdown::ShutdownDeadline;
 use crate::net::tcp_info;
 use crate::wire::http::Site;
-use crate::wire::line;
 
 /// Bytes of a thread's stack. Little of it is ever used, and untouched pages take no memory.
 const STACK_BYTES: usize = 128 * 1024;
@@ -69,6 +69,7 @@ pub(crate) struct Listener {
     empty: Condvar,
     /// Closed for a moment when no other descriptor is left, to accept a connection and reject it.
     spare: Mutex<Option<File>>,
+    newcomers: Arc<Newcomers>,
     refusals: LogLimit,
 }
 
@@ -89,6 +90,7 @@ impl Listener {
             site: Arc::new(site),
             proxies,
             next_id: AtomicU64::new(1),
+            newcomers: Arc::default(),
             shutdown: Arc::default(),
             connections: Mutex::default(),
             empty: Condvar::new(),
@@ -140,6 +142,7 @@ impl Listener {
 
     /// Makes all connections say goodbye, waits for them to end, and cuts those that do not.
     pub(crate) fn close_all(&self) {
+        self.newcomers.finish();
         let deadline = self.shutdown.deadline().unwrap_or_else(Instant::now);
         let mut connections = self.connections.lock();
         // `wake` and `cut` lock outboxes under this lock. No thread takes this one under an outbox's
@@ -201,7 +204,8 @@ impl Listener {
         let connections = self.connections.lock().len();
         if connections >= self.engine.limits.load().connections {
             let why = format!("{connections} connections are open, the most this broker takes");
-            return self.turn_away(&stream, &why);
+            self.newcomers.turn_away(stream, why.clone());
+            return self.warn_refusal(&why);
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let connection = Connection::new(
@@ -231,7 +235,7 @@ impl Listener {
             && let Some(handle) = self.connections.lock().remove(&id)
         {
             log::debug!("connection {id} from {peer} ends: it is turned away");
-            self.turn_away(handle.socket(), &format!("no thread for it ({err})"));
+            self.turn_away_at_once(handle.socket(), &format!("no thread for it ({err})"));
         }
     }
 
@@ -260,7 +264,7 @@ impl Listener {
         match accepted {
             Ok((stream, peer)) if reserve.is_some() => self.admit(stream, peer),
             Ok((stream, _)) => {
-                self.turn_away(&stream, &err.to_string());
+                self.turn_away_at_once(&stream, &err.to_string());
                 drop(stream);
                 *reserve = spare();
             }
@@ -268,14 +272,9 @@ impl Listener {
         }
     }
 
-    fn turn_away(&self, stream: &TcpStream, why: &str) {
-        // Without blocking: a client whose socket does not take one line is rejected without it.
-        let _ = send(
-            stream,
-            &line::busy(why),
-            SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
-        );
-        let _ = stream.shutdown(Shutdown::Write);
+    /// Where there is no thread or no descriptor for waiting.
+    fn turn_away_at_once(&self, stream: &TcpStream, why: &str) {
+        newcomers::answer_at_once(stream, why);
         self.warn_refusal(&why);
     }
 

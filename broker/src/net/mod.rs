@@ -5,6 +5,7 @@
 pub(crate) mod capacity;
 pub(crate) mod connection;
 pub(crate) mod listener;
+pub(crate) mod newcomers;
 pub(crate) mod shutdown;
 pub(crate) mod socket;
 mod tcp_info;

@@ -153,7 +153,7 @@ const HTTP_METHODS: [&[u8]; 6] = [
 const VERSION: &[u8] = b"HTTP/0.0";
 
 /// The protocol of these first bytes; `None` if more bytes are needed.
-fn detect(first: &[u8]) -> Option<Protocol> {
+pub(super) fn detect(first: &[u8]) -> Option<Protocol> {
     match first {
         [0x10, ..] => return Some(Protocol::Mqtt),
         [0x16, ..] => return Some(Protocol::Tls),

@@ -4,6 +4,7 @@
 //! A wire reads from a [`Source`] and sends everything through the client's outbox; it knows no socket
 //! and starts no thread.
 
+pub(crate) mod busy;
 pub(crate) mod close;
 mod detect;
 pub(crate) mod end;

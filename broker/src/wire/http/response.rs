@@ -2,6 +2,7 @@
 
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
+    RETRY_AFTER,
 };
 use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
@@ -75,6 +76,19 @@ impl Response {
         }
         bytes
     }
+}
+
+/// The response to a request that begins with these bytes, from a broker that is full.
+pub(crate) fn busy(first: &[u8], why: &str) -> Vec<u8> {
+    let text = format!("{why}; try again later or ask its operator for a higher limit\n");
+    let response = Response::new(StatusCode::SERVICE_UNAVAILABLE, TEXT, text)
+        .with(RETRY_AFTER, "1")
+        .last();
+    let mut bytes = response.encode(None);
+    if first.starts_with(b"HEAD ") {
+        bytes.truncate(bytes.len() - response.body.len());
+    }
+    bytes
 }
 
 /// The status line, the headers with the date (RFC 9110 §6.6.1), and the empty line after them.

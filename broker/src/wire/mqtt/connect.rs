@@ -9,7 +9,7 @@ use mqtt_protocol_core::mqtt::packet::PropertyId;
 use mqtt_protocol_core::mqtt::result_code::{ConnectReturnCode, MqttError};
 use protocol::{Attributes, Escaped, Name, RETAIN, Topic};
 
-use super::packet::{BadConnect, Connect, Fault, WillPacket};
+use super::packet::{BadConnect, Connect, Fault, Header, WillPacket, kind};
 use super::reply::{self, ReplyLimits, Welcome};
 use super::writer::{ClientLimits, ConnectionWriter};
 use super::{Dialect, Encoders, Version, message, property};
@@ -132,6 +132,28 @@ pub(super) fn accept(
         reply_limits: terms.reply_limits,
         expiry: terms.asked_expiry,
     })
+}
+
+/// The CONNACK for a client that has sent these first bytes and that a full broker cannot serve: empty if
+/// it would understand none, `None` if more bytes decide on it.
+pub(crate) fn busy(first: &[u8], why: &str) -> Option<Vec<u8>> {
+    let Ok(header) = Header::read(first, usize::MAX) else {
+        return Some(Vec::new());
+    };
+    let header = header?;
+    let body = &first[header.bytes..];
+    match body {
+        _ if header.kind() != kind::CONNECT => Some(Vec::new()),
+        [0, 4, b'M', b'Q', b'T', b'T', 5, ..] => {
+            let why = Fault::new(MqttError::ServerBusy, why.to_owned());
+            Some(reply::refuse_5(&why, ReplyLimits::ANY))
+        }
+        [0, 4, b'M', b'Q', b'T', b'T', _, ..] | [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', ..] => {
+            Some(reply::refuse_3(ConnectReturnCode::ServerUnavailable))
+        }
+        _ if b"\0\x04MQTT".starts_with(body) || b"\0\x06MQIsdp".starts_with(body) => None,
+        _ => Some(Vec::new()),
+    }
 }
 
 /// The identifier of the client. An authentication method is refused, because this broker has none.
