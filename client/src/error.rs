@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::harmless::is_harmless;
 use protocol::{BadFilter, BadName, BadTopic, Code, DecodeError, Subject, Verb};
 
 /// Why a call failed. If [`is_disconnect`](Self::is_disconnect) holds, the connection is gone and a
@@ -203,9 +204,9 @@ impl Refusal {
     }
 }
 
-/// Replaces control characters: text from a peer may be printed on a terminal.
+/// Replaces what is not harmless: text from a peer may be printed on a terminal.
 pub(crate) fn printable(text: &str) -> String {
-    text.replace(char::is_control, "?")
+    text.replace(|letter| !is_harmless(letter), "?")
 }
 
 impl fmt::Display for Refusal {
@@ -229,8 +230,8 @@ mod tests {
 
     #[test]
     fn a_refusal_cannot_command_a_terminal() {
-        let refusal = Refusal::new("x", Subject::Line, "\x1b[2J");
-        assert_eq!(refusal.text, "?[2J");
+        let refusal = Refusal::new("x", Subject::Line, "\x1b[2J\n\u{9b}\u{202e}\u{2028}");
+        assert_eq!(refusal.text, "?[2J????");
     }
 
     #[test]

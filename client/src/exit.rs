@@ -1,7 +1,7 @@
 //! Exit codes and failures, the same for every command.
 
 use std::fmt::Display;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use client::{Error, Refusal};
@@ -150,6 +150,15 @@ impl Failure {
         }
         self.exit
     }
+}
+
+/// Fails if raw bytes of peers would reach a terminal and the user has not said that they may.
+pub(crate) fn check_raw(is_forced: bool, what: &str) -> Result<(), Failure> {
+    if is_forced || !io::stdout().is_terminal() {
+        return Ok(());
+    }
+    let why = "raw bytes can command the terminal; write them to a file, or give --force";
+    Err(Failure::new(Exit::Usage, what, why))
 }
 
 /// Why a command stopped early.

@@ -12,6 +12,7 @@ use memchr::{memchr, memrchr};
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{ClientRequestBuilder, HandshakeError, Message, WebSocket};
 
+use crate::error::printable;
 use crate::options::Options;
 
 /// Maximum size of a message that is sent, unless one line is longer.
@@ -98,7 +99,7 @@ impl Stream {
             }))),
             Err(HandshakeError::Failure(tungstenite::Error::Http(answer))) => {
                 let text = answer.body().as_deref().unwrap_or_default();
-                let text = String::from_utf8_lossy(text).trim_end().to_owned();
+                let text = printable(String::from_utf8_lossy(text).trim_end());
                 let status = answer.status();
                 Err(io::Error::other(format!(
                     "the server answers {status}: {text}"

@@ -1,6 +1,8 @@
 //! Makes text from other clients safe to print: it cannot control the terminal, change the
 //! direction of the text around it, or imitate a line of another client.
 
+use client::is_harmless;
+
 /// Maximum bytes of a message that are shown.
 const MAX_TEXT_BYTES: usize = 16 * 1024;
 
@@ -41,6 +43,14 @@ pub(crate) fn line(text: &str) -> String {
     text.chars().map(visible).collect()
 }
 
+/// Lines for people, as they are but for what is not safe to print.
+pub(crate) fn lines(text: &str) -> String {
+    text.replace(
+        |letter| !(is_harmless(letter) || matches!(letter, '\n' | '\t')),
+        "\u{fffd}",
+    )
+}
+
 /// A name: on one line, without spaces, and cut to the maximum length.
 pub(crate) fn name(name: &str) -> String {
     let visible = |letter: char| match letter {
@@ -56,16 +66,6 @@ pub(crate) fn name(name: &str) -> String {
     shown
 }
 
-fn is_harmless(letter: char) -> bool {
-    !letter.is_control() && !turns_direction(letter) && !matches!(letter, '\u{2028}' | '\u{2029}')
-}
-
-/// Whether a character can change the direction or order of the text after it. Marks without an
-/// effect on others (U+200E, U+200F) and the joiners of Persian are not among these.
-fn turns_direction(letter: char) -> bool {
-    matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,7 +74,8 @@ mod tests {
     fn no_text_can_command_a_terminal() {
         assert_eq!(text("a\x1b[2Jb\x07\u{9b}31m\x7f"), "a�[2Jb��31m�");
         assert_eq!(text("gnp.\u{202e}exe"), "gnp.�exe");
-        assert_eq!(text("a\rb\u{2028}c"), "a�b�c");
+        assert_eq!(text("a\rb\u{2028}c\u{200f}"), "a�b�c�");
+        assert_eq!(lines("a\tb\nc\rd\u{9b}"), "a\tb\nc�d�");
         for letter in (0..=0x9f).filter_map(char::from_u32) {
             let shown = text(&letter.to_string());
             let is_plain = !shown.contains(|shown: char| shown.is_control() && shown != '\n');

@@ -13,6 +13,7 @@ use crate::output::{Arrived, Style};
 use crate::server::ServerArguments;
 use crate::stderr::say;
 use crate::value;
+use crate::visible;
 
 const FAILED: &str = "your request failed";
 
@@ -42,6 +43,9 @@ pub(crate) struct Arguments {
     /// Print the bytes of the answers without line ends
     #[arg(long, conflicts_with = "json")]
     raw: bool,
+    /// Print raw answers at a terminal, too
+    #[arg(long, requires = "raw")]
+    force: bool,
     /// Add an attribute; may be repeated
     #[arg(short = 'H', long = "attribute", value_name = "KEY:VALUE", value_parser = attribute)]
     attributes: Vec<(String, String)>,
@@ -68,6 +72,9 @@ struct RequestOutcome {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    if arguments.raw {
+        exit::check_raw(arguments.force, FAILED)?;
+    }
     let interruption = Interruption::watch()?;
     let message = arguments.message()?;
     let connected = arguments.server.connect(interruption.interrupt());
@@ -129,7 +136,7 @@ impl Arguments {
             asked.came += 1;
             if let Some(error) = answer.error() {
                 asked.failed = true;
-                let error = error.replace(char::is_control, "?");
+                let error = visible::line(&error);
                 say(format_args!("client: the answer is an error: {error}"));
             }
         }

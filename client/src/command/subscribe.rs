@@ -44,6 +44,9 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_enum, value_name = "STYLE", default_value_t = Output::Human)]
     #[arg(hide_possible_values = true)]
     output: Output,
+    /// Print raw payloads at a terminal, too
+    #[arg(long, hide = true)]
+    force: bool,
     /// %t topic, %p payload, %x hex, %l length, %j JSON
     #[arg(short = 'F', long, value_name = "FORMAT", conflicts_with = "output")]
     format: Option<Format>,
@@ -98,6 +101,9 @@ impl OverflowPolicy {
 impl Arguments {
     fn printer(&self) -> io::Result<Printer<'_, File>> {
         let style = match (&self.format, self.output) {
+            (Some(format), _) if io::stdout().is_terminal() => {
+                Style::TerminalFormat(format.clone())
+            }
             (Some(format), _) => Style::Format(format.clone()),
             (None, Output::Human) if io::stdout().is_terminal() => Style::Terminal,
             (None, Output::Human) => Style::Human,
@@ -130,6 +136,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     if arguments.slow.is_some() && arguments.server.0.is_mqtt() {
         let why = "--slow is for the line protocol; MQTT has no such option";
         return Err(Failure::new(Exit::Usage, FAILED, why));
+    }
+    if matches!(arguments.output, Output::Raw) {
+        exit::check_raw(arguments.force, FAILED)?;
     }
     let interruption = Interruption::watch()?;
     interruption.watch_output()?;

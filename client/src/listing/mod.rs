@@ -17,6 +17,7 @@ use ratatui::crossterm::terminal;
 use serde::Serialize;
 
 use crate::exit::{Exit, Stop};
+use crate::output::json;
 use crate::stderr::say;
 use crate::table::{self, Column, Fitted};
 use crate::units::{grouped, plural};
@@ -120,18 +121,9 @@ pub(crate) fn print_answer(
     }
 }
 
-/// Writes one JSON object as a line that is safe to print to a terminal.
+/// Writes one JSON object as a line.
 fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
-    let json = serde_json::to_string(value)?;
-    // JSON does not escape the C1 control characters.
-    for part in json.split_inclusive(char::is_control) {
-        match part.char_indices().next_back() {
-            Some((at, letter)) if letter.is_control() => {
-                write!(out, "{}\\u{:04x}", &part[..at], u32::from(letter))?;
-            }
-            _ => out.write_all(part.as_bytes())?,
-        }
-    }
+    json::to_writer(&mut *out, value)?;
     out.write_all(b"\n")
 }
 

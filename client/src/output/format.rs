@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::str::FromStr;
 
 use super::arrived::Arrived;
-use super::json;
+use super::{human, json};
 
 /// A line of text with placeholders for parts of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +21,18 @@ enum FormatPart {
 }
 
 impl Format {
-    pub(crate) fn write(&self, out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
+    /// With `is_terminal`, what is not harmless in topic and payload is escaped.
+    pub(crate) fn write(
+        &self,
+        out: &mut impl Write,
+        message: &Arrived<'_>,
+        is_terminal: bool,
+    ) -> io::Result<()> {
         for part in &self.0 {
             match part {
                 FormatPart::Text(text) => out.write_all(text.as_bytes())?,
-                FormatPart::Topic => out.write_all(message.topic.as_bytes())?,
-                FormatPart::Payload => out.write_all(message.payload)?,
+                FormatPart::Topic => write_text(out, message.topic.as_bytes(), is_terminal)?,
+                FormatPart::Payload => write_text(out, message.payload, is_terminal)?,
                 FormatPart::Hex => write_hex(out, message.payload)?,
                 FormatPart::Length => write!(out, "{}", message.payload.len())?,
                 FormatPart::Json => json::write(out, message)?,
@@ -61,6 +67,14 @@ impl FromStr for Format {
         }
         push_text(&mut parts, rest);
         Ok(Self(parts))
+    }
+}
+
+fn write_text(out: &mut impl Write, text: &[u8], is_terminal: bool) -> io::Result<()> {
+    if is_terminal {
+        human::write_line_for_terminal(out, text)
+    } else {
+        out.write_all(text)
     }
 }
 

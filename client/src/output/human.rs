@@ -2,22 +2,35 @@
 
 use std::io::{self, Write};
 
+use client::is_harmless;
+
 use super::arrived::Arrived;
 
-/// Writes the bytes unchanged, for a pipe or a file.
+/// For a pipe or a file: the bytes unchanged but for line ends, which are escaped, so that no payload
+/// passes for another message.
 pub(crate) fn write(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
-    out.write_all(message.topic.as_bytes())?;
+    write_escaped(out, message.topic.as_bytes(), ends_line, false)?;
     out.write_all(b": ")?;
-    out.write_all(message.payload)?;
+    write_escaped(out, message.payload, ends_line, false)?;
     out.write_all(b"\n")
 }
 
-/// Escapes control characters, which could control the terminal, and bytes that are not UTF-8.
+/// Escapes what is not harmless, and bytes that are not UTF-8.
 pub(crate) fn write_for_terminal(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
-    write_visible(out, message.topic.as_bytes(), |letter| letter == '\t')?;
+    write_line_for_terminal(out, message.topic.as_bytes())?;
     out.write_all(b": ")?;
-    write_visible(out, message.payload, |letter| letter == '\t')?;
+    write_line_for_terminal(out, message.payload)?;
     out.write_all(b"\n")
+}
+
+/// The same for a text alone, without a line end.
+pub(crate) fn write_line_for_terminal(out: &mut impl Write, text: &[u8]) -> io::Result<()> {
+    write_escaped(
+        out,
+        text,
+        |letter| letter != '\t' && !is_harmless(letter),
+        true,
+    )
 }
 
 /// Writes the payload, and a line end if it has none.
@@ -26,9 +39,14 @@ pub(crate) fn write_text(out: &mut impl Write, payload: &[u8]) -> io::Result<()>
     end_line(out, payload)
 }
 
-/// The same for a terminal, with control characters escaped.
+/// The same for a terminal, with what is not harmless escaped.
 pub(crate) fn write_text_for_terminal(out: &mut impl Write, payload: &[u8]) -> io::Result<()> {
-    write_visible(out, payload, |letter| "\t\n".contains(letter))?;
+    write_escaped(
+        out,
+        payload,
+        |letter| !"\t\n".contains(letter) && !is_harmless(letter),
+        true,
+    )?;
     end_line(out, payload)
 }
 
@@ -39,17 +57,32 @@ fn end_line(out: &mut impl Write, payload: &[u8]) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// Escapes control characters that are not `harmless`.
-fn write_visible(out: &mut impl Write, bytes: &[u8], harmless: fn(char) -> bool) -> io::Result<()> {
+/// Whether a reader may take it for the end of a line, as the mandatory breaks of UAX #14 and the
+/// separators of ASCII.
+fn ends_line(letter: char) -> bool {
+    matches!(letter, '\n'..='\r' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
+/// Escapes characters that are `harmful`, and bytes that are not UTF-8 if `only_text`.
+fn write_escaped(
+    out: &mut impl Write,
+    bytes: &[u8],
+    harmful: fn(char) -> bool,
+    only_text: bool,
+) -> io::Result<()> {
     for chunk in bytes.utf8_chunks() {
         let mut rest = chunk.valid();
-        while let Some(at) = rest.find(|letter: char| letter.is_control() && !harmless(letter)) {
+        while let Some(at) = rest.find(harmful) {
             let (plain, from) = rest.split_at(at);
             let control = from.chars().next().expect("it was found there");
             write!(out, "{plain}{}", control.escape_default())?;
             rest = &from[control.len_utf8()..];
         }
         out.write_all(rest.as_bytes())?;
+        if !only_text {
+            out.write_all(chunk.invalid())?;
+            continue;
+        }
         for byte in chunk.invalid() {
             write!(out, "\\x{byte:02x}")?;
         }
@@ -85,6 +118,32 @@ mod tests {
         check(&Style::Terminal, "\u{9b}2J".as_bytes(), "a/b: \\u{9b}2J\n");
         check(&Style::Terminal, b"caf\xe9", "a/b: caf\\xe9\n");
         check(&Style::Terminal, "سلام".as_bytes(), "a/b: سلام\n");
+    }
+
+    #[test]
+    fn a_payload_cannot_pass_for_another_message() {
+        let lines = "1\nb: 2\r\u{85}\u{2028}3\x0b";
+        let escaped = "a/b: 1\\nb: 2\\r\\u{85}\\u{2028}3\\u{b}\n";
+        check(&Style::Human, lines.as_bytes(), escaped);
+        check(&Style::Terminal, lines.as_bytes(), escaped);
+    }
+
+    #[test]
+    fn no_text_turns_around_at_a_terminal() {
+        let turned = "a\u{202e}b\u{200f}";
+        check(
+            &Style::Terminal,
+            turned.as_bytes(),
+            "a/b: a\\u{202e}b\\u{200f}\n",
+        );
+        check(
+            &Style::TerminalText,
+            turned.as_bytes(),
+            "a\\u{202e}b\\u{200f}\n",
+        );
+        let format = "%t %p".parse().expect("a format");
+        let style = Style::TerminalFormat(format);
+        check(&style, b"\x1b[2J\xff", "a/b \\u{1b}[2J\\xff\n");
     }
 
     #[test]

@@ -9,10 +9,46 @@ use std::io::{self, Write};
 
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
-use client::{Attributes, RETAINED};
-use serde_json::{Map, Value, json};
+use client::{Attributes, RETAINED, is_harmless};
+use serde::Serialize;
+use serde_json::ser::Formatter;
+use serde_json::{Map, Serializer, Value, json};
 
 use super::arrived::Arrived;
+
+/// Writes any value as JSON on one line, without a line end. Characters that are not harmless are
+/// escaped also where JSON would not need it: the line may reach a terminal.
+pub(crate) fn to_writer(out: impl Write, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
+    let mut serializer = Serializer::with_formatter(out, HarmlessFormatter);
+    Ok(value.serialize(&mut serializer)?)
+}
+
+/// The same as a text.
+pub(crate) fn to_text(value: &impl Serialize) -> String {
+    let mut text = Vec::new();
+    to_writer(&mut text, value).expect("a value of JSON fits into memory");
+    String::from_utf8(text).expect("JSON is text")
+}
+
+struct HarmlessFormatter;
+
+impl Formatter for HarmlessFormatter {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(|letter| !is_harmless(letter)) {
+            let (plain, from) = rest.split_at(at);
+            let letter = from.chars().next().expect("it was found there");
+            // None of them needs two units of UTF-16.
+            write!(out, "{plain}\\u{:04x}", u32::from(letter))?;
+            rest = &from[letter.len_utf8()..];
+        }
+        out.write_all(rest.as_bytes())
+    }
+}
 
 /// Without a line end.
 pub(crate) fn write(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
@@ -24,11 +60,11 @@ pub(crate) fn write(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<(
 /// The members without the braces, for an object with further members.
 pub(crate) fn write_members(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
     out.write_all(b"\"topic\":")?;
-    serde_json::to_writer(&mut *out, message.topic)?;
+    to_writer(&mut *out, message.topic)?;
     match str::from_utf8(message.payload) {
         Ok(text) => {
             out.write_all(b",\"payload\":")?;
-            serde_json::to_writer(&mut *out, text)?;
+            to_writer(&mut *out, text)?;
         }
         Err(_) => {
             let payload = Base64Display::new(message.payload, &STANDARD);
@@ -48,7 +84,7 @@ fn write_attributes(out: &mut impl Write, attributes: &Attributes<'_>) -> io::Re
     }
     if !object.is_empty() {
         out.write_all(b",\"attributes\":")?;
-        serde_json::to_writer(&mut *out, &object)?;
+        to_writer(&mut *out, &object)?;
     }
     if attributes.contains(RETAINED) {
         out.write_all(b",\"retained\":true")?;
@@ -94,6 +130,20 @@ mod tests {
     #[test]
     fn a_message_is_an_object_on_one_line() {
         check(b"a\"b\n", &[], r#"{"topic":"t","payload":"a\"b\n"}"#);
+    }
+
+    #[test]
+    fn no_text_can_command_a_terminal_or_end_a_line() {
+        let harmful = "\u{9b}2J\u{7f}\u{85}\u{2028}\u{202e}\u{200f}\u{61c}";
+        check(
+            harmful.as_bytes(),
+            &[("k", Some(harmful.as_bytes()))],
+            r#"{"topic":"t","payload":"\u009b2J\u007f\u0085\u2028\u202e\u200f\u061c","attributes":{"k":"\u009b2J\u007f\u0085\u2028\u202e\u200f\u061c"}}"#,
+        );
+        let key = Map::from_iter([("\u{9b}".to_owned(), json!(1))]);
+        assert_eq!(to_text(&key), r#"{"\u009b":1}"#);
+        let read: Value = serde_json::from_str(&to_text(&json!(harmful))).expect("JSON");
+        assert_eq!(read, json!(harmful));
     }
 
     #[test]

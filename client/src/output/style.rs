@@ -12,13 +12,13 @@ use super::{human, json};
 /// An output style.
 #[derive(Clone, Debug)]
 pub(crate) enum Style {
-    /// `<topic>: <payload>` with the bytes of the payload unchanged.
+    /// `<topic>: <payload>` with the bytes of the payload unchanged but for line ends.
     Human,
-    /// The same for a terminal, with control characters escaped.
+    /// The same for a terminal, with what is not harmless escaped.
     Terminal,
     /// Only the payload, as lines.
     Text,
-    /// The same for a terminal, with control characters escaped.
+    /// The same for a terminal, with what is not harmless escaped.
     TerminalText,
     /// One JSON object per line.
     Json,
@@ -26,6 +26,8 @@ pub(crate) enum Style {
     Raw,
     /// A format of the user, and a line end.
     Format(Format),
+    /// The same for a terminal, with what is not harmless escaped.
+    TerminalFormat(Format),
 }
 
 impl Style {
@@ -40,7 +42,8 @@ impl Style {
                 out.write_all(b"\n")
             }
             Self::Raw => out.write_all(message.payload),
-            Self::Format(format) => format.write(out, message),
+            Self::Format(format) => format.write(out, message, false),
+            Self::TerminalFormat(format) => format.write(out, message, true),
         }
     }
 
@@ -53,7 +56,8 @@ impl Style {
             | Self::Text
             | Self::TerminalText
             | Self::Raw
-            | Self::Format(_) => Ok(false),
+            | Self::Format(_)
+            | Self::TerminalFormat(_) => Ok(false),
         }
     }
 }

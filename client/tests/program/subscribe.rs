@@ -58,7 +58,7 @@ fn a_filter_that_is_not_answered_is_a_failure() {
 #[test]
 fn each_message_follows_its_topic() {
     let lines = ["MESSAGE a x y", "@k=v MESSAGE b/c", "MESSAGE a 1\\n2"];
-    check("--no-retry", &lines, "a: x y\nb/c: \na: 1\n2\n");
+    check("--no-retry", &lines, "a: x y\nb/c: \na: 1\\n2\n");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Behaviour at a terminal.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -50,6 +50,47 @@ fn a_payload_cannot_command_a_terminal() {
     read.expect("a line");
     assert_eq!(line.trim_end(), "a: \\u{1b}[2J");
     assert!(child.wait().expect("a child").success());
+}
+
+#[test]
+fn raw_bytes_reach_a_terminal_only_by_force() {
+    for arguments in ["subscribe a -o raw", "request a x --raw"] {
+        let (_person, program) = terminal();
+        let output = command(arguments).stdout(program).output();
+        let output = output.expect("the program was built");
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("give --force"), "{said}");
+    }
+    let (mut person, program) = terminal();
+    let broker = ScriptedBroker::start();
+    let mut child = command_for(&broker, "subscribe a -C 1 -o raw --force")
+        .stdout(program)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the program was built");
+    let mut peer = broker.accept();
+    peer.expect("SUBSCRIBE a").say("SUBACK a");
+    peer.say("MESSAGE a \x1b[2J");
+    let mut came = [0; 4];
+    person.read_exact(&mut came).expect("four bytes");
+    assert_eq!(&came, b"\x1b[2J");
+    assert!(child.wait().expect("a child").success());
+}
+
+#[test]
+fn no_message_for_the_user_can_command_a_terminal() {
+    let broker = ScriptedBroker::start();
+    let child = command_for(&broker, "reply a -x false -C 1")
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the program was built");
+    let mut peer = broker.accept();
+    peer.expect("SUBSCRIBE a").say("SUBACK a");
+    peer.say("MESSAGE a/\u{9b}2J\u{202e}\u{2028} x");
+    let output = child.wait_with_output().expect("a child");
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert!(said.ends_with("for a request on a/�2J��\n"), "{said}");
 }
 
 /// What remains of two retained messages, and the output, after this answer of the user.

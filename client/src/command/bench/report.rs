@@ -8,6 +8,7 @@ use indicatif::HumanCount;
 use serde_json::{Map, Value, json};
 
 use crate::exit::Failure;
+use crate::output::json;
 use crate::units::plural;
 
 use super::settings::RunSettings;
@@ -172,7 +173,7 @@ impl BenchReport {
     pub(crate) fn print(&self, as_json: bool) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
         let printed = if as_json {
-            writeln!(out, "{}", Value::Object(self.json.clone()))
+            writeln!(out, "{}", json::to_text(&self.json))
         } else {
             writeln!(out, "{}", self.text)
         };

@@ -3,6 +3,7 @@
 use client::{Attributes, ERROR, Error, Escaped, ID, Publisher, REPLY, Topic};
 
 use crate::stderr::say;
+use crate::visible;
 
 /// A request.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ impl Request {
         }
     }
 
-    /// The topic without control characters, to print on a terminal.
+    /// The topic, safe to print.
     pub(super) fn shown_topic(&self) -> String {
         shown(&self.topic)
     }
@@ -63,7 +64,7 @@ impl Request {
 }
 
 fn shown(topic: &str) -> String {
-    topic.replace(char::is_control, "?")
+    visible::line(topic)
 }
 
 /// An answer to publish.

@@ -5,6 +5,9 @@ use std::io::{self, Write};
 
 use serde_json::json;
 
+use crate::output::json;
+use crate::visible;
+
 use super::case::Case;
 
 use super::finding::Finding;
@@ -50,7 +53,7 @@ impl<W: Write> SelftestReport<W> {
                 let row = json!({
                     "mqtt": version.to_string(), "number": number, "sentence": sentence,
                 });
-                writeln!(self.out, "{row}")?;
+                writeln!(self.out, "{}", json::to_text(&row))?;
             } else {
                 writeln!(self.out, "{version:<6}[{number}] {sentence}")?;
             }
@@ -105,10 +108,11 @@ impl<W: Write> SelftestReport<W> {
                 }
                 Err(Finding::Unsupported(what)) => row["why"] = json!(what),
             }
-            return writeln!(self.out, "{row}");
+            return writeln!(self.out, "{}", json::to_text(&row));
         }
         writeln!(self.out, "{verdict:<12}[{number}] {sentence}")?;
         if let Err(finding) = checked {
+            let finding = visible::line(&finding.to_string());
             writeln!(self.out, "{:12}{finding}", "")?;
         }
         self.out.flush()
@@ -130,7 +134,7 @@ impl<W: Write> SelftestReport<W> {
                 "mqtt": version.to_string(), "passed": passed, "failed": failed,
                 "unsupported": unsupported, "cases": all, "statements": statements,
             });
-            return writeln!(self.out, "{row}");
+            return writeln!(self.out, "{}", json::to_text(&row));
         }
         writeln!(
             self.out,
