@@ -552,7 +552,7 @@ impl Client {
         self.exchange.conversation.bye();
         let is_done = |conversation: &Conversation| conversation.ledger.has_left();
         match self.exchange.wait_for(Verb::Bye, is_done) {
-            Err(Error::Closed) => Ok(()),
+            Err(Error::Closed | Error::ClosedUnanswered) => Ok(()),
             other => other,
         }
     }

@@ -24,10 +24,19 @@ pub enum Error {
     Stopping,
     /// The broker closed the connection without BYE.
     Closed,
+    /// The server closed the connection before it had sent anything.
+    ClosedUnanswered,
     /// The connection broke.
     Lost(io::Error),
     /// The broker sent nothing for the given time, not even an answer to PING.
     Silent(Duration),
+    /// The server is something else, as its first bytes say.
+    OtherServer {
+        /// What it is, such as `an HTTP server`.
+        kind: String,
+        /// The protocol that was expected of it.
+        wanted: &'static str,
+    },
     /// The peer does not speak this protocol.
     NotTheProtocol(DecodeError),
     /// The broker refused a frame.
@@ -79,9 +88,11 @@ impl Error {
             | Self::Busy(_)
             | Self::Stopping
             | Self::Closed
+            | Self::ClosedUnanswered
             | Self::Lost(_)
             | Self::Silent(_) => true,
-            Self::NotTheProtocol(_)
+            Self::OtherServer { .. }
+            | Self::NotTheProtocol(_)
             | Self::Refused(_)
             | Self::NoAnswer { .. }
             | Self::NobodyListens
@@ -105,6 +116,13 @@ impl fmt::Display for Error {
             Self::Busy(text) => write!(f, "the broker is full: {text}"),
             Self::Stopping => write!(f, "the broker is stopping"),
             Self::Closed => write!(f, "the broker closed the connection"),
+            Self::ClosedUnanswered => write!(
+                f,
+                "the broker closed the connection without an answer; it may speak another protocol"
+            ),
+            Self::OtherServer { kind, wanted } => {
+                write!(f, "this is {kind}, not a broker that speaks {wanted}")
+            }
             Self::Lost(why) => write!(f, "the connection broke: {}", reason(why)),
             Self::Silent(time) => write!(f, "the broker has been silent for {time:?}"),
             Self::NotTheProtocol(why) => {
@@ -141,6 +159,8 @@ impl std::error::Error for Error {
             Self::Busy(_)
             | Self::Stopping
             | Self::Closed
+            | Self::ClosedUnanswered
+            | Self::OtherServer { .. }
             | Self::Silent(_)
             | Self::NoAnswer { .. }
             | Self::NobodyListens

@@ -71,6 +71,7 @@ impl Exit {
             Error::Interrupted => Self::Interrupted,
             Error::BadTopic(_) | Error::BadFilter(_) | Error::BadName(_) => Self::Usage,
             Error::NobodyListens | Error::NobodyAnswered { .. } => Self::Unanswered,
+            Error::OtherServer { .. } => Self::NoConnection,
             _ if error.is_disconnect() => Self::NoConnection,
             _ => Self::Failed,
         }
@@ -110,12 +111,15 @@ impl Failure {
     pub(crate) fn of(error: &Error, what: &str) -> Self {
         let advice = match error {
             Error::Unreachable { .. } => "; start one with `broker`, or give --server HOST:PORT",
-            Error::NotTheProtocol(_) => "; give the right --server HOST:PORT",
+            Error::NotTheProtocol(_) | Error::OtherServer { .. } => {
+                "; give the right --server HOST:PORT"
+            }
             Error::NoAnswer { .. } => "; try again, or give --wait a longer time",
             Error::NobodyListens => "; start a responder with `client reply`",
             Error::NobodyAnswered { .. } => {
                 "; give --wait a longer time, or list the subscribers with `client who`"
             }
+            Error::ClosedUnanswered => "; a broker of MQTT is named mqtt://HOST:PORT",
             _ if error.is_disconnect() => "; try again when it is ready",
             _ => "",
         };

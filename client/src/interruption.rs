@@ -22,7 +22,7 @@ use signal_hook::low_level::emulate_default_handler;
 use crate::exit::{Exit, Failure, Stop};
 
 /// How long a command may take to end after a signal. It may block on a pipe without a reader.
-const GRACE: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(2);
 
 /// The signal that came; 0 for none.
 static RECEIVED: AtomicI32 = AtomicI32::new(0);

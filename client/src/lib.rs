@@ -35,6 +35,7 @@ mod connection;
 mod conversation;
 mod error;
 mod exchange;
+mod foreign;
 mod harmless;
 mod inbox;
 pub mod inquiry;

@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::net::sockopt;
 
 use crate::error::Error;
+use crate::foreign::Greeting;
 use crate::interrupt::Interrupt;
 use crate::options::Options;
 use crate::poll::poll;
@@ -33,6 +34,7 @@ const KEEPALIVE_QUESTIONS: u32 = 4;
 #[derive(Debug)]
 pub(crate) struct Link {
     stream: Stream,
+    greeting: Greeting,
     unsent: Vec<u8>,
     /// How many bytes of `unsent` have been sent.
     sent: usize,
@@ -69,6 +71,7 @@ impl Link {
         })?;
         Ok(Self {
             stream,
+            greeting: Greeting::new(inside),
             unsent: Vec::new(),
             sent: 0,
             total_sent: 0,
@@ -125,8 +128,18 @@ impl Link {
     pub(crate) fn receive(&mut self) -> Result<Option<&[u8]>, Error> {
         loop {
             match self.stream.read(&mut self.chunk) {
-                Ok(0) => return Err(self.broken.take().map_or(Error::Closed, Error::Lost)),
-                Ok(n) => return Ok(Some(&self.chunk[..n])),
+                Ok(0) => {
+                    let closed = if self.greeting.is_empty() {
+                        Error::ClosedUnanswered
+                    } else {
+                        Error::Closed
+                    };
+                    return Err(self.broken.take().map_or(closed, Error::Lost));
+                }
+                Ok(n) => {
+                    self.greeting.check(&self.chunk[..n])?;
+                    return Ok(Some(&self.chunk[..n]));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(Error::Lost(error)),

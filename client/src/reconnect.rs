@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use client::{Error, Interrupt};
 
+use crate::stderr::say;
+
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -15,23 +17,26 @@ const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Pauses {
     next: Duration,
-    /// Told after the words `connected again`.
-    loss: &'static str,
+    /// Told before the reason of the first pause.
+    lost: &'static str,
+    /// Told when there is a connection again.
+    regained: &'static str,
 }
 
 impl Pauses {
     pub(crate) fn new() -> Self {
         Self {
             next: FIRST_PAUSE,
-            loss: "; messages may have been missed meanwhile",
+            lost: "lost the broker: ",
+            regained: "connected again; messages may have been missed meanwhile",
         }
     }
 
     /// The pauses of a client that only publishes.
     pub(crate) fn of_publisher() -> Self {
         Self {
-            next: FIRST_PAUSE,
-            loss: "; going on with the first message without a receipt",
+            regained: "connected again; going on with the first message without a receipt",
+            ..Self::new()
         }
     }
 
@@ -60,7 +65,7 @@ impl Pauses {
         mut connect: impl FnMut() -> Result<T, Error>,
         mut tell: impl FnMut(String),
     ) -> Result<Option<T>, Error> {
-        let mut reason = format!("lost the broker: {lost}");
+        let mut reason = format!("{}{lost}", self.lost);
         loop {
             let pause = self.next(fastrand::f64());
             let seconds = pause.as_secs_f64();
@@ -74,13 +79,35 @@ impl Pauses {
             }
             match connect() {
                 Ok(client) => {
-                    tell(format!("connected again{}", self.loss));
+                    tell(self.regained.to_owned());
                     return Ok(Some(client));
                 }
                 Err(error) if is_worth_another_try(&error) => reason = error.to_string(),
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+/// Calls `connect` for a first connection; if `waits` and it fails in a way that may pass, until it
+/// succeeds. `None` if the deadline passes first.
+pub(crate) fn first<T>(
+    waits: bool,
+    interrupt: &Interrupt,
+    deadline: Option<Instant>,
+    mut connect: impl FnMut() -> Result<T, Error>,
+) -> Result<Option<T>, Error> {
+    match connect() {
+        Err(error) if waits && is_worth_another_try(&error) => {
+            let mut pauses = Pauses {
+                lost: "",
+                regained: "connected",
+                ..Pauses::new()
+            };
+            let tell = |text| say(format_args!("client: {text}"));
+            pauses.reconnect(&error, interrupt, deadline, connect, tell)
+        }
+        connected => connected.map(Some),
     }
 }
 

@@ -15,6 +15,12 @@ impl ScriptedBroker {
         Self(TcpListener::bind(("127.0.0.1", 0)).expect("a free port"))
     }
 
+    /// The same at an address that is free.
+    #[allow(dead_code, reason = "only tests of the program need it")]
+    pub(crate) fn bind(address: SocketAddr) -> Self {
+        Self(TcpListener::bind(address).expect("a free address"))
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.0.local_addr().expect("it is bound")
     }

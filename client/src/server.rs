@@ -16,6 +16,7 @@ use crate::duration;
 use crate::exit::{Exit, Failure, Stop};
 use crate::hint;
 use crate::interruption::Interruption;
+use crate::reconnect;
 
 /// The default port of the line protocol.
 const DEFAULT_PORT: u16 = 1373;
@@ -38,6 +39,9 @@ impl FromStr for Server {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some((scheme, _)) = text.split_once("://") {
+            check_scheme(scheme, &["dallal", "ws"])?;
+        }
         if let Some(place) = text.strip_prefix("ws://") {
             let (place, path) = match place.find('/') {
                 Some(at) if place.len() > at + 1 => place.split_at(at),
@@ -50,6 +54,29 @@ impl FromStr for Server {
         let place = text.strip_prefix("dallal://").unwrap_or(text);
         Self::parse(place, DEFAULT_PORT)
     }
+}
+
+/// Refuses a scheme that is none of `known`; the error says what to give instead.
+pub(crate) fn check_scheme(scheme: &str, known: &[&str]) -> Result<(), String> {
+    if known.contains(&scheme) {
+        return Ok(());
+    }
+    let instead = match &*scheme.to_ascii_lowercase() {
+        "mqtts" | "wss" | "https" | "rediss" | "ssl" | "tls" | "dallals" | "nats+tls" => {
+            "is for TLS, which this client does not speak; give mqtt://HOST:PORT or ws://HOST:PORT, \
+             and let a proxy or a tunnel add TLS"
+        }
+        "http" => "is for HTTP; give ws://HOST:PORT for lines or MQTT in a WebSocket",
+        "redis" | "nats" => "is another kind of broker, which only `client bench` speaks with",
+        "amqp" | "amqps" | "kafka" | "stomp" | "unix" | "file" => {
+            "is not spoken here; give HOST:PORT, mqtt://HOST:PORT or ws://HOST:PORT"
+        }
+        "tcp" => "does not say which protocol; give HOST:PORT, or mqtt://HOST:PORT for MQTT",
+        lower if known.contains(&lower) => "is written in lower case",
+        "mqtt" => "is for commands that publish, subscribe or ping; this one speaks lines",
+        _ => "is not known; give HOST:PORT, mqtt://HOST:PORT or ws://HOST:PORT",
+    };
+    Err(format!("{scheme}:// {instead}"))
 }
 
 impl Server {
@@ -182,6 +209,9 @@ impl FromStr for Url {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some((scheme, _)) = text.split_once("://") {
+            check_scheme(scheme, &["dallal", "ws", "mqtt"])?;
+        }
         let Some(rest) = text.strip_prefix("mqtt://") else {
             let server = text.parse()?;
             return Ok(Self { server, mqtt: None });
@@ -236,6 +266,9 @@ pub(crate) struct ServerFlags {
     /// Wait at most TIME for each answer
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse_positive)]
     wait: Duration,
+    /// Wait until the broker can be reached
+    #[arg(long, hide = true)]
+    wait_for_broker: bool,
 }
 
 /// The address after flags, environment and configuration file have been combined.
@@ -244,6 +277,7 @@ pub(crate) struct ServerArguments {
     server: Server,
     wait: Duration,
     is_typed: bool,
+    waits_for_broker: bool,
 }
 
 /// What flags, environment and configuration file say together.
@@ -254,6 +288,8 @@ pub(crate) struct Decision {
     pub(crate) wait: Duration,
     /// Whether an option names the server.
     pub(crate) is_typed: bool,
+    /// Whether the first connection waits until the broker can be reached.
+    pub(crate) waits_for_broker: bool,
 }
 
 impl Args for ServerArguments {
@@ -272,6 +308,7 @@ impl FromArgMatches for ServerArguments {
             url: Url { server, mqtt },
             wait,
             is_typed,
+            waits_for_broker,
         } = decide(matches)?;
         if mqtt.is_some() {
             let why = "this command does not speak MQTT; publish, subscribe, ping, bench and \
@@ -282,6 +319,7 @@ impl FromArgMatches for ServerArguments {
             server,
             wait,
             is_typed,
+            waits_for_broker,
         })
     }
 
@@ -305,6 +343,7 @@ pub(crate) fn decide(matches: &ArgMatches) -> Result<Decision, clap::Error> {
     Ok(Decision {
         url,
         wait: flags.wait,
+        waits_for_broker: flags.wait_for_broker,
         is_typed: names.into_iter().any(is_typed),
     })
 }
@@ -352,13 +391,25 @@ impl ServerArguments {
         Client::connect_with(self.server.place(), &options)
     }
 
+    /// Calls `connect` for the first connection, again and again if the user wants to wait for the
+    /// broker.
+    pub(crate) fn first<T>(
+        &self,
+        interrupt: &Interrupt,
+        connect: impl FnMut() -> Result<T, client::Error>,
+    ) -> Result<T, client::Error> {
+        let connected = reconnect::first(self.waits_for_broker, interrupt, None, connect)?;
+        Ok(connected.expect("there is no deadline"))
+    }
+
     /// Connects and runs a command over the connection, until its end or a signal.
     pub(crate) fn run(
         &self,
         command: impl FnOnce(&mut Client) -> Result<Exit, Stop>,
     ) -> Result<Exit, Failure> {
         let interruption = Interruption::watch()?;
-        let connected = self.connect(interruption.interrupt());
+        let interrupt = interruption.interrupt();
+        let connected = self.first(interrupt, || self.connect(interrupt));
         connected
             .map_err(Stop::from)
             .and_then(|mut client| command(&mut client))
@@ -431,6 +482,27 @@ mod tests {
             ("localhost:1373".to_owned(), None)
         );
         assert!("mqtt://".parse::<Url>().is_err());
+    }
+
+    #[test]
+    fn a_scheme_of_others_is_refused_in_words() {
+        for (text, words) in [
+            ("mqtts://a", "TLS"),
+            ("wss://a/ws", "TLS"),
+            ("https://a", "TLS"),
+            ("http://a:1373", "give ws://HOST:PORT"),
+            ("redis://a", "only `client bench`"),
+            ("nats://a:4222", "only `client bench`"),
+            ("tcp://a:1883", "mqtt://HOST:PORT for MQTT"),
+            ("MQTT://a", "lower case"),
+            ("gopher://a", "is not known"),
+        ] {
+            let refused = text.parse::<Url>().expect_err(text);
+            assert!(refused.contains(words), "{text}: {refused}");
+            let (scheme, _) = text.split_once("://").expect("a scheme");
+            assert!(refused.starts_with(&format!("{scheme}:// ")), "{refused}");
+        }
+        assert!("mqtt://a".parse::<Server>().is_err());
     }
 
     #[test]

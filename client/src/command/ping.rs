@@ -38,7 +38,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     interruption.watch_output()?;
     let target = &arguments.server.0;
     let server = target.server.clone();
-    let connected = target.connect(interruption.interrupt());
+    let interrupt = interruption.interrupt();
+    let connected = target.first(interrupt, None, || target.connect(interrupt));
+    let connected = connected.map(|wire| wire.expect("there is no deadline"));
     let mut trips = RoundTrips::default();
     let ended = connected.map_err(Stop::from).and_then(|mut client| {
         let ended = ping(arguments, &server, &mut client, &mut trips);

@@ -86,7 +86,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let input = arguments
         .open()
         .map_err(|error| arguments.cannot_read(&error))?;
-    let connected = arguments.server.connect(interruption.interrupt());
+    let (server, interrupt) = (&arguments.server, interruption.interrupt());
+    let connected = server.first(interrupt, || server.connect(interrupt));
     let mut client = match connected {
         Ok(client) => client,
         Err(error) => return interruption.end(error.into(), FAILED),

@@ -60,7 +60,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let output = arguments
         .open()
         .map_err(|error| arguments.cannot_write(&error))?;
-    let subscribed = arguments.subscribe(interruption.interrupt());
+    let interrupt = interruption.interrupt();
+    let subscribed = arguments
+        .server
+        .first(interrupt, || arguments.subscribe(interrupt));
     let client = match subscribed {
         Ok(client) => client,
         Err(error) => return interruption.end(error.into(), FAILED),

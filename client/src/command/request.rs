@@ -77,7 +77,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     }
     let interruption = Interruption::watch()?;
     let message = arguments.message()?;
-    let connected = arguments.server.connect(interruption.interrupt());
+    let (server, interrupt) = (&arguments.server, interruption.interrupt());
+    let connected = server.first(interrupt, || server.connect(interrupt));
     let asked = connected
         .map_err(Stop::from)
         .and_then(|mut client| arguments.ask(&mut client, &message));

@@ -144,16 +144,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     interruption.watch_output()?;
     let printer = arguments.printer();
     let mut printer = printer.map_err(|error| Failure::of_output(&error))?;
-    let subscribed = arguments.subscribe(&arguments.server.0, interruption.interrupt());
+    let (target, interrupt) = (&arguments.server.0, interruption.interrupt());
+    let timeout = arguments.timeout;
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let subscribed = target.first(interrupt, deadline, || {
+        arguments.subscribe(target, interrupt)
+    });
     let wire = match subscribed {
-        Ok(wire) => wire,
+        Ok(Some(wire)) => wire,
+        Ok(None) => return Ok(Exit::TimedOut),
         Err(error) => return interruption.end(error.into(), FAILED),
     };
     say(format_args!(
         "subscribing on {}",
         arguments.filters.join(", ")
     ));
-    follow(arguments, wire, interruption.interrupt(), &mut printer)
+    follow(arguments, wire, interrupt, deadline, &mut printer)
         .or_else(|stop| interruption.end(stop, "client"))
 }
 
@@ -162,10 +168,9 @@ fn follow(
     arguments: &Arguments,
     mut wire: Wire,
     interrupt: &Interrupt,
+    deadline: Option<Instant>,
     printer: &mut Printer<'_, File>,
 ) -> Result<Exit, Stop> {
-    let timeout = arguments.timeout;
-    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let mut pauses = Pauses::new();
     loop {
         let start = Instant::now();

@@ -15,7 +15,7 @@ use crate::value;
 /// Names the rarely used flags, which are hidden so that the help fits a screen. `docs/client.md`
 /// explains them.
 pub(crate) const MORE_HELP: &str = "\
-More for MQTT, in docs/client.md: --user --password -k --clean --will-topic
+More in docs/client.md: --wait-for-broker --user --password -k --clean --will-*
 ";
 
 /// The value of `--mqtt`.
@@ -160,6 +160,7 @@ fn target(matches: &ArgMatches, session: Option<&SessionFlags>) -> Result<Target
         url,
         wait,
         is_typed,
+        waits_for_broker,
     } = server::decide(matches)?;
     let version = match (flags.mqtt, &url.mqtt) {
         (Some(VersionFlag::V3), _) => Some(mqtt::Version::V3),
@@ -180,6 +181,7 @@ fn target(matches: &ArgMatches, session: Option<&SessionFlags>) -> Result<Target
     Ok(Target {
         server: url.server,
         is_typed,
+        waits_for_broker,
         wait,
         mqtt,
         qos: session.map_or(Qos::AtLeastOnce, |session| qos(session.qos)),

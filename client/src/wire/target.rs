@@ -1,12 +1,13 @@
 //! The broker of a command, and the protocol to speak.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use client::mqtt::{self, Qos, Session, Settings};
 use client::{Attributes, Client, Error, Interrupt};
 
 use super::connection::Wire;
 use crate::hint;
+use crate::reconnect;
 use crate::server::Server;
 
 /// A broker, and the protocol to speak.
@@ -15,6 +16,7 @@ pub(crate) struct Target {
     pub(crate) server: Server,
     /// Whether an option names the server.
     pub(super) is_typed: bool,
+    pub(super) waits_for_broker: bool,
     pub(super) wait: Duration,
     pub(super) mqtt: Option<Settings>,
     pub(super) qos: Qos,
@@ -32,6 +34,17 @@ impl Target {
                 Wire::Mqtt(session.into(), self.qos)
             }
         })
+    }
+
+    /// Calls `connect` for the first connection, again and again if the user wants to wait for the
+    /// broker; `None` if the deadline passes first.
+    pub(crate) fn first<T>(
+        &self,
+        interrupt: &Interrupt,
+        deadline: Option<Instant>,
+        connect: impl FnMut() -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        reconnect::first(self.waits_for_broker, interrupt, deadline, connect)
     }
 
     /// The target for reconnecting: a session that was started clean is resumed.

@@ -1,5 +1,9 @@
 //! How the program finds its broker.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
+
 use crate::run::{Run, command, command_for, end};
 use crate::scripted::ScriptedBroker;
 
@@ -40,4 +44,121 @@ fn an_invalid_server_is_a_usage_error() {
     ] {
         end(arguments).expect(2, "error: invalid value");
     }
+}
+
+/// A server that answers the first bytes, or greets without them, with these.
+fn server(answer: &'static [u8], greets: bool) -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        if !greets {
+            let _ = stream.read(&mut [0; 100]);
+        }
+        stream.write_all(answer).expect("a client");
+        // It goes on listening: the client must not wait for its end.
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    address
+}
+
+#[test]
+fn a_server_that_is_something_else_is_named_at_once() {
+    for (answer, greets, kind) in [
+        (
+            &b"220 mail.example.org ESMTP\r\n"[..],
+            true,
+            "a mail or FTP server",
+        ),
+        (b"INFO {\"server_id\":\"x\"}\r\n", true, "a NATS server"),
+        (b":0\r\n", false, "a Redis server"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", false, "an HTTP server"),
+    ] {
+        for (arguments, wanted) in [
+            ("publish a x", "the line protocol"),
+            ("subscribe a", "the line protocol"),
+            ("who", "the line protocol"),
+            ("publish a x --mqtt 5", "MQTT"),
+            ("subscribe a --mqtt 3.1.1", "MQTT"),
+        ] {
+            let server = server(answer, greets);
+            let ended = end(&format!("{arguments} --wait 60s -s {server}"));
+            let what = format!("this is {kind}, not a broker that speaks {wanted}; give the right");
+            ended.expect(3, &what);
+        }
+    }
+}
+
+#[test]
+fn a_text_in_place_of_connack_is_shown() {
+    let ended = end(&format!(
+        "publish a x --mqtt 5 -s {}",
+        server(b"hello there\r\n", false)
+    ));
+    ended.expect(
+        3,
+        r#"this is a server that begins with "hello there", not a broker"#,
+    );
+}
+
+#[test]
+fn a_server_that_closes_without_a_word_may_be_a_broker_of_mqtt() {
+    let broker = ScriptedBroker::start();
+    let run = Run::start(&broker, "publish a x");
+    drop(broker.accept());
+    run.end().expect(
+        3,
+        "may speak another protocol; a broker of MQTT is named mqtt://HOST:PORT",
+    );
+}
+
+#[test]
+fn schemes_of_others_are_refused_in_words() {
+    for (arguments, why) in [
+        ("publish a x -s mqtts://h", "mqtts:// is for TLS"),
+        ("subscribe a -s wss://h/ws", "wss:// is for TLS"),
+        ("who -s https://h", "https:// is for TLS"),
+        (
+            "publish a x -s redis://h",
+            "redis:// is another kind of broker",
+        ),
+        ("bench -s mqtts://h", "mqtts:// is for TLS"),
+        ("who -s mqtt://h", "this command does not speak MQTT"),
+    ] {
+        end(arguments).expect(2, why);
+    }
+}
+
+#[test]
+fn the_first_connection_can_wait_for_the_broker() {
+    for (arguments, asks, says) in [
+        ("publish a x", "PUBLISH a x", "PUBACK 1 1"),
+        ("subscribe a -W 1s", "SUBSCRIBE a", "SUBACK a"),
+        ("ping -C 1", "PING 1", "PONG 1"),
+        ("record a --duration 1s", "SUBSCRIBE a", "SUBACK a"),
+        ("reply a x -C 1", "SUBSCRIBE a", "SUBACK a"),
+    ] {
+        let place = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let address = place.local_addr().expect("it is bound");
+        drop(place);
+        let mut run = Run::spawn(&mut command(&format!(
+            "{arguments} --wait-for-broker -s {address}"
+        )));
+        let said = run.said();
+        let why = format!("client: no broker at {address} (connection refused); trying again in ");
+        assert!(said.starts_with(&why), "{said}");
+        let broker = ScriptedBroker::bind(address);
+        let mut peer = broker.accept();
+        peer.expect(asks).say(says);
+        if arguments.starts_with("reply") {
+            peer.say("@reply=b MESSAGE a").expect("PUBLISH b x");
+            peer.say("PUBACK 1 1");
+        }
+        let ended = run.end();
+        assert!(matches!(ended.code, Some(0 | 124)), "{ended:?}");
+        assert!(ended.err.contains("client: connected\n"), "{ended:?}");
+    }
+    // A time that was given for the whole is also one for this.
+    let ended = end("subscribe a -W 100ms --wait-for-broker -s 127.0.0.1:9");
+    ended.expect(124, "no broker at 127.0.0.1:9");
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::duration;
-use crate::server::{Login, Server, Url};
+use crate::server::{self, Login, Server, Url};
 use crate::wire::VersionFlag;
 
 use super::wire::{Events, LineProtocol, Mqtt, Nats, Protocol, Redis, Streams, WebSocket};
@@ -81,8 +81,10 @@ impl FromStr for BenchUrl {
             .unwrap_or((Scheme::Line.name(), text));
         let scheme = SCHEMES.into_iter().find(|scheme| scheme.name() == name);
         let scheme = scheme.ok_or_else(|| {
+            let why = server::check_scheme(name, &[]).expect_err("no scheme is known to it");
             format!(
-                "{name:?} is not a protocol of bench; give dallal, ws, http, nats, redis or mqtt"
+                "{name:?} is not a protocol of bench; give dallal, ws, http, nats, redis or mqtt \
+                 ({why})"
             )
         })?;
         let mut login = Login::default();

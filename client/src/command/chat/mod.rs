@@ -68,7 +68,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         interrupt: interruption.interrupt().clone(),
     };
     let room = arguments.room();
-    let joined = connector.join(room.topics(), &room.presence_payload());
+    let joined = connector.server.first(&connector.interrupt, || {
+        connector.join(room.topics(), &room.presence_payload())
+    });
     let client = match joined {
         Ok(client) => client,
         Err(error) => return interruption.end(error.into(), FAILED),

@@ -79,13 +79,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         arguments.attributes(),
         arguments.feed_input()?,
     );
+    let interrupt = interruption.interrupt();
     let wire = target
-        .connect(interruption.interrupt())
-        .map_err(|error| Failure::of(&error, FAILED))?;
+        .first(interrupt, None, || target.connect(interrupt))
+        .map_err(|error| Failure::of(&error, FAILED))?
+        .expect("there is no deadline");
     // One message is its caller's to repeat.
     let retry = (arguments.lines || arguments.repeat > 1) && !arguments.no_retry;
     let cannot_read = |error: &_| arguments.cannot_read(error);
-    let receipt = feed.run(wire, target, interruption.interrupt(), retry, cannot_read)?;
+    let receipt = feed.run(wire, target, interrupt, retry, cannot_read)?;
     tell(&receipt, arguments)
 }
 

@@ -84,7 +84,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Some(_) => Interrupt::new().map_err(|error| Failure::new(Exit::Failed, "client", error))?,
         None => interruption.interrupt().clone(),
     };
-    let subscribed = arguments.subscribe(&connection_interrupt);
+    let subscribed = arguments.server.first(interruption.interrupt(), || {
+        arguments.subscribe(&connection_interrupt)
+    });
     let client = match subscribed {
         Ok(client) => client,
         Err(error) => return interruption.end(error.into(), FAILED),

@@ -30,7 +30,7 @@ const CANNOT_RUN: i32 = 126;
 const SIGNALLED: i32 = 128;
 
 /// How long commands have between SIGTERM and SIGKILL. The program itself ends soon afterwards.
-const COMMAND_GRACE: Duration = Duration::from_millis(700);
+const COMMAND_GRACE: Duration = Duration::from_secs(1);
 
 /// What the threads report.
 #[derive(Debug)]

@@ -76,7 +76,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 
 impl Arguments {
     fn connect(&self, interrupt: &Interrupt) -> Result<Client, Error> {
-        feed::connect(&self.server, interrupt)
+        self.server
+            .first(interrupt, || feed::connect(&self.server, interrupt))
     }
 
     fn watch(&self) -> Watch {
