@@ -58,9 +58,12 @@ impl Broker {
     pub fn bind(config: Config) -> Result<Self, BindError> {
         config.check().map_err(BindError::Config)?;
         let capacity = Capacity::of_machine(config.max_connections);
+        if let Some(shortage) = capacity.shortage() {
+            return Err(BindError::NoConnections(shortage));
+        }
         let engine = Engine::new(limits(&config, capacity)).map_err(BindError::Machine)?;
         let engine = Arc::new(engine);
-        let wanted = config.addresses();
+        let wanted = config.endpoints();
         let names = config.host_names().map_err(BindError::Config)?;
         let origins = config.origins().map_err(BindError::Config)?;
         let site = Site::new(&names, &origins, &engine.limits);
@@ -201,6 +204,8 @@ pub enum BindError {
         /// The error of the system.
         source: io::Error,
     },
+    /// The limits of the system leave no connection; the text names the limit.
+    NoConnections(String),
     /// The system denies a resource that every broker needs.
     Machine(io::Error),
 }
@@ -226,6 +231,7 @@ impl fmt::Display for BindError {
                 ),
                 _ => write!(f, "cannot listen on {address}: {source}"),
             },
+            Self::NoConnections(shortage) => f.write_str(shortage),
             Self::Machine(source) => write!(f, "the system refuses what a broker needs: {source}"),
         }
     }

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use broker::{Broker, Config, Handle};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use logging::Logging;
@@ -52,11 +52,14 @@ fn serve(config: Config, logging: &Logging) -> Result<(), Box<dyn Error>> {
 }
 
 fn obey_signals(handle: Handle) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1])?;
     thread::spawn(move || {
         for signal in &mut signals {
             match signal {
                 SIGUSR1 => handle.log_audit(),
+                SIGHUP => {
+                    log::info!("SIGHUP: there is nothing to reload; SIGTERM stops the broker")
+                }
                 _ => handle.stop(),
             }
         }

@@ -9,7 +9,7 @@ use tests::{Process, TestBroker, TestClient};
 
 #[test]
 fn a_broker_that_is_asked_to_stop_says_bye_to_all_and_exits_with_0() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
         let broker = TestBroker::start();
         let mut clients: Vec<_> = (0..20).map(|_| broker.connect()).collect();
         for client in &mut clients {
@@ -24,6 +24,20 @@ fn a_broker_that_is_asked_to_stop_says_bye_to_all_and_exits_with_0() {
             client.expect("BYE").expect_end();
         }
     }
+}
+
+#[test]
+fn a_terminal_that_is_closed_does_not_stop_it() {
+    let broker = TestBroker::start();
+    let mut ann = broker.subscribe("news");
+    broker.signal(Signal::HUP);
+    broker.wait_for_log("nothing to reload");
+    broker
+        .connect()
+        .send("PUBLISH news hi")
+        .expect("PUBACK 1 1");
+    ann.expect("MESSAGE news hi");
+    assert_eq!(broker.stop().code, Some(0));
 }
 
 #[test]
@@ -131,6 +145,7 @@ fn flags_that_make_no_sense_are_refused() {
         &["--max-line", "1000", "--outbox-bytes", "999"][..],
         &["--ping-interval", "soon"],
         &["--max-connections", "many"],
+        &["--max-connections", "0"],
         &["--no-such-flag"],
     ] {
         let (status, _, err) = Process::start(&mut TestBroker::command(args)).end();

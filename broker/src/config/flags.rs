@@ -23,12 +23,12 @@ struct Flags {
     /// Port to listen on; 0 picks a free one
     #[arg(short, long, env = "BROKER_PORT", default_value = "1373")]
     port: u16,
-    /// Address to listen on; 0.0.0.0 or :: for all
+    /// Address or name to listen on; 0.0.0.0 or :: for all
     #[arg(long, env = "BROKER_HOST", default_value = "127.0.0.1", value_parser = host)]
-    host: IpAddr,
+    host: Host,
     /// Listen there too, such as 0.0.0.0:1883; may be given several times
     #[arg(long, env = "BROKER_LISTEN", value_name = "HOST:PORT", value_parser = addresses)]
-    listen: Vec<List<SocketAddr>>,
+    listen: Vec<List<Vec<SocketAddr>>>,
     /// Longest line taken
     #[arg(
         long,
@@ -115,6 +115,10 @@ struct Flags {
     man: bool,
 }
 
+/// The addresses of a host.
+#[derive(Clone, Debug)]
+struct Host(Vec<IpAddr>);
+
 /// A value with commas in it.
 #[derive(Clone, Debug)]
 struct List<T>(Vec<T>);
@@ -133,7 +137,7 @@ impl From<Flags> for Config {
     fn from(flags: Flags) -> Self {
         let bytes = |size: ByteSize| usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
         Self {
-            host: flags.host,
+            host: flags.host.0,
             port: flags.port,
             listen: flattened(flags.listen),
             max_line: bytes(flags.max_line),
@@ -216,8 +220,10 @@ fn words(text: &str) -> Result<List<String>, String> {
 }
 
 /// Parses hosts with ports.
-fn addresses(text: &str) -> Result<List<SocketAddr>, String> {
-    parsed(text, address)
+fn addresses(text: &str) -> Result<List<Vec<SocketAddr>>, String> {
+    parsed(text, |place| {
+        found_once(place.to_socket_addrs()).map_err(|why| format!("{place}: {why}"))
+    })
 }
 
 /// Parses addresses and ranges of them.
@@ -234,15 +240,20 @@ fn flattened<T>(lists: Vec<List<T>>) -> Vec<T> {
     lists.into_iter().flat_map(|list| list.0).collect()
 }
 
-/// Parses a host with a port.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let failed = |why: String| format!("{text}: {why}");
-    let mut found = text
-        .to_socket_addrs()
-        .map_err(|err| failed(err.to_string()))?;
-    found
-        .next()
-        .ok_or_else(|| failed("the name has no address".to_owned()))
+/// Parses an address, with or without brackets, or resolves a name.
+fn host(text: &str) -> Result<Host, String> {
+    let inside = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    let found = found_once((inside.unwrap_or(text), 0).to_socket_addrs())?;
+    let is_scoped =
+        |address: &SocketAddr| matches!(address, SocketAddr::V6(it) if it.scope_id() > 0);
+    if let Some(scoped) = found.iter().find(|address| is_scoped(address)) {
+        let place = scoped.to_string();
+        let place = place.strip_suffix("0").unwrap_or(&place);
+        return Err(format!(
+            "it holds on one interface only; give --listen '{place}PORT'"
+        ));
+    }
+    Ok(Host(found.iter().map(SocketAddr::ip).collect()))
 }
 
 /// Parses an address, or a range such as `10.0.0.0/8`.
@@ -256,15 +267,26 @@ fn address_range(text: &str) -> Result<IpNet, String> {
         })
 }
 
-/// Parses an address, or resolves a name.
-fn host(text: &str) -> Result<IpAddr, String> {
-    let mut found = (text, 0).to_socket_addrs().map_err(|err| err.to_string())?;
-    let first = found.next().ok_or("the name has no address")?;
-    Ok(first.ip())
+/// Each address of a name once: a name may be found in several sources.
+fn found_once(
+    found: io::Result<impl Iterator<Item = SocketAddr>>,
+) -> Result<Vec<SocketAddr>, String> {
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in found.map_err(|err| err.to_string())? {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    match addresses[..] {
+        [] => Err("the name has no address".to_owned()),
+        _ => Ok(addresses),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     #[test]
@@ -281,6 +303,25 @@ mod tests {
     }
 
     #[test]
+    fn an_address_of_a_name_is_taken_once() {
+        let [one, two] = ["[::1]:1", "127.0.0.1:1"].map(|it| it.parse().expect("an address"));
+        let found = found_once(Ok([one, two, one].into_iter()));
+        assert_eq!(found, Ok(vec![one, two]));
+        assert!(found_once(Ok([].into_iter())).is_err());
+    }
+
+    #[test]
+    fn an_address_of_ipv6_may_have_brackets() {
+        for text in ["::1", "[::1]"] {
+            let config = Config::from(Flags::parse_from(["broker", "--host", text]));
+            assert_eq!(config.host, [Ipv6Addr::LOCALHOST], "{text}");
+        }
+        let scoped = Flags::try_parse_from(["broker", "--host", "fe80::1%1"]);
+        let why = scoped.expect_err("it has a scope").to_string();
+        assert!(why.contains("--listen '[fe80::1%1]:PORT'"), "{why}");
+    }
+
+    #[test]
     fn the_elements_of_a_list_are_trimmed_and_empty_ones_left_out() {
         let flags = [
             "broker",
@@ -292,7 +333,8 @@ mod tests {
         ];
         let config = Config::from(Flags::parse_from(flags));
         assert_eq!(config.names, ["a", "b", "c"]);
-        let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
+        let listen = config.listen.iter().flatten();
+        let listen: Vec<String> = listen.map(ToString::to_string).collect();
         assert_eq!(listen, ["[::1]:1", "127.0.0.1:2"]);
         for empty in ["", " ", ",", " , "] {
             for flag in ["--name", "--allow-origin", "--listen"] {

@@ -17,12 +17,12 @@ use crate::engine::limits::Limits;
 /// The configuration of a broker.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The address to listen on.
-    pub host: IpAddr,
+    /// The addresses to listen on. Of several, those that this machine does not have are left out.
+    pub host: Vec<IpAddr>,
     /// The port to listen on; 0 picks a free one.
     pub port: u16,
-    /// Further addresses to listen on, with the same protocols.
-    pub listen: Vec<SocketAddr>,
+    /// Further endpoints with the same protocols, each the addresses of one host and port.
+    pub listen: Vec<Vec<SocketAddr>>,
     /// Maximum line length, in bytes without the line end.
     pub max_line: usize,
     /// Maximum simultaneous connections; by default what the machine's limits allow.
@@ -64,7 +64,7 @@ impl Default for Config {
     fn default() -> Self {
         let limits = Limits::default();
         Self {
-            host: Ipv4Addr::LOCALHOST.into(),
+            host: vec![Ipv4Addr::LOCALHOST.into()],
             port: 1373,
             listen: Vec::new(),
             max_line: limits.line_bytes,
@@ -92,6 +92,12 @@ const MOST_LINE_BYTES: usize = 1 << 30;
 impl Config {
     /// Checks that the values are valid and fit together.
     pub(crate) fn check(&self) -> Result<(), BadConfig> {
+        if self.host.is_empty() || self.listen.iter().any(Vec::is_empty) {
+            return Err(BadConfig::NoAddress);
+        }
+        if self.max_connections == Some(0) {
+            return Err(BadConfig::NoConnections);
+        }
         if !(1..=MOST_LINE_BYTES).contains(&self.max_line) {
             return Err(BadConfig::Line);
         }
@@ -156,9 +162,10 @@ impl Config {
         }
     }
 
-    /// All addresses to listen on.
-    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        let first = SocketAddr::from((self.host, self.port));
+    /// All endpoints to listen on, each the addresses of one host and port.
+    pub(crate) fn endpoints(&self) -> Vec<Vec<SocketAddr>> {
+        let with_port = |ip: &IpAddr| SocketAddr::from((*ip, self.port));
+        let first = self.host.iter().map(with_port).collect();
         [&[first], &self.listen[..]].concat()
     }
 }
@@ -166,6 +173,10 @@ impl Config {
 /// Why a [`Config`] is invalid. `Display` says what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadConfig {
+    /// `host`, or an element of `listen`, is empty.
+    NoAddress,
+    /// `max_connections` is zero.
+    NoConnections,
     /// `max_line` is zero, or more than a gibibyte.
     Line,
     /// One message could be longer than the queue limit of a client.
@@ -201,6 +212,8 @@ pub enum BadConfig {
 impl fmt::Display for BadConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoAddress => write!(f, "there is no address to listen on"),
+            Self::NoConnections => write!(f, "--max-connections is 1 or more"),
             Self::Line => write!(f, "--max-line is from 1 byte to 1 GiB"),
             Self::OutboxBelowLine {
                 outbox_bytes,

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::fs;
 
+use super::cgroup;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::net::newcomers;
@@ -49,6 +50,21 @@ impl Capacity {
         let maps = read_number("/proc/sys/vm/max_map_count").unwrap_or(USUAL_MAPS);
         let by_maps = maps.saturating_sub(OTHER_MAPS) / MAPS_PER_THREAD;
         Self::least(asked, descriptors, by_maps)
+    }
+
+    /// Why not even one connection fits, and what to do about it; none if one does.
+    pub(crate) fn shortage(&self) -> Option<String> {
+        let needed = match self.bound {
+            Bound::Asked => 1,
+            Bound::Descriptors => OTHER_DESCRIPTORS + 1,
+            Bound::Maps => OTHER_MAPS + MAPS_PER_THREAD,
+        };
+        let bound = self.bound;
+        (self.connections == 0).then(|| {
+            format!(
+                "no connection fits; raise {bound} to {needed} at least, better to some thousands"
+            )
+        })
     }
 
     fn least(asked: Option<usize>, descriptors: u64, by_maps: u64) -> Self {
@@ -104,9 +120,9 @@ pub(crate) fn half_of_memory() -> usize {
         let kib: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
         Some(kib * 1024)
     });
-    // The limit of the container or service; `max` if there is none.
-    let group = read_number("/sys/fs/cgroup/memory.max");
-    let bytes = [machine, group].into_iter().flatten().min();
+    let own = [Resource::As, Resource::Data].map(|resource| getrlimit(resource).current);
+    let limits = [machine, cgroup::memory_limit()].into_iter().chain(own);
+    let bytes = limits.flatten().min();
     usize::try_from(bytes.unwrap_or(USUAL_MEMORY) / 2).unwrap_or(usize::MAX)
 }
 
@@ -132,6 +148,22 @@ mod tests {
             assert_eq!(capacity.connections, connections, "{asked:?}");
             let named = capacity.bound.to_string();
             assert!(named.ends_with(bound), "{asked:?}: {named}");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_leaves_no_connection_is_told_with_what_it_must_be() {
+        for (descriptors, maps, shortage) in [
+            (0, 1000, Some("(ulimit -n) to 65 at least")),
+            (1000, 0, Some("max_map_count) to 4100 at least")),
+            (1, 1, None),
+        ] {
+            let told = Capacity::least(None, descriptors, maps).shortage();
+            assert_eq!(told.is_some(), shortage.is_some(), "{told:?}");
+            assert!(
+                told.unwrap_or_default()
+                    .contains(shortage.unwrap_or_default())
+            );
         }
     }
 

@@ -16,12 +16,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use foldhash::fast::RandomState;
 use ipnet::IpNet;
 use parking_lot::{Condvar, Mutex};
-use rustix::net::sockopt;
 
 use crate::engine::Engine;
 use crate::engine::memory::heap;
 use crate::engine::stats::log_limit::LogLimit;
 use crate::net::connection::{Connection, ConnectionHandle};
+use crate::net::endpoint;
 use crate::net::newcomers::{self, Newcomers};
 use crate::net::shutdown::ShutdownDeadline;
 use crate::net::tcp_info;
@@ -39,21 +39,12 @@ const CUTS: Duration = Duration::from_secs(2);
 /// Pause after an error that is likely to occur again at once.
 const BREATH: Duration = Duration::from_millis(50);
 
-/// Maximum connections that wait to be accepted; the system may allow fewer.
-const BACKLOG: i32 = 4096;
-
 /// Freed bytes after which memory is returned to the system. Fewer are not worth the call, which walks
 /// the whole heap.
 const WORTH_TRIMMING: usize = 16 * 1024 * 1024;
 
 /// Interval at which connections are checked for vanished peers.
 const WATCH: Duration = Duration::from_secs(10);
-
-/// TCP keep-alive: an idle peer has vanished when it has not answered this many probes.
-/// `TCP_USER_TIMEOUT` is unsuitable, because it also ends a connection whose peer only reads nothing.
-const PROBE_AFTER: Duration = Duration::from_secs(30);
-const PROBE_EVERY: Duration = Duration::from_secs(10);
-const PROBES: u32 = 3;
 
 /// The listening sockets and all connections accepted from them.
 pub(crate) struct Listener {
@@ -75,17 +66,18 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) fn bind(
-        addresses: &[SocketAddr],
+        endpoints: &[Vec<SocketAddr>],
         engine: Arc<Engine>,
         site: Site,
         proxies: Vec<IpNet>,
     ) -> Result<Self, (SocketAddr, io::Error)> {
-        let bind = |&address: &SocketAddr| {
-            let socket = TcpListener::bind(address).and_then(prepared);
-            socket.map_err(|err| (address, err))
-        };
+        let sockets = endpoints.iter().map(|addresses| endpoint::bind(addresses));
         Ok(Self {
-            sockets: addresses.iter().map(bind).collect::<Result<_, _>>()?,
+            sockets: sockets
+                .collect::<Result<Vec<_>, _>>()?
+                .into_iter()
+                .flatten()
+                .collect(),
             engine,
             site: Arc::new(site),
             proxies,
@@ -201,6 +193,8 @@ impl Listener {
     }
 
     fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        // A socket for IPv6 accepts clients of IPv4 as well, under addresses such as ::ffff:10.0.0.5.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let connections = self.connections.lock().len();
         if connections >= self.engine.limits.load().connections {
             let why = format!("{connections} connections are open, the most this broker takes");
@@ -300,18 +294,6 @@ impl Drop for Leaving<'_> {
             self.listener.empty.notify_all();
         }
     }
-}
-
-/// Sets the options that accepted sockets inherit, and a backlog larger than usual: a client that finds
-/// the backlog full retries only after a second.
-fn prepared(socket: TcpListener) -> io::Result<TcpListener> {
-    rustix::net::listen(&socket, BACKLOG)?;
-    sockopt::set_tcp_nodelay(&socket, true)?;
-    sockopt::set_socket_keepalive(&socket, true)?;
-    sockopt::set_tcp_keepidle(&socket, PROBE_AFTER)?;
-    sockopt::set_tcp_keepintvl(&socket, PROBE_EVERY)?;
-    sockopt::set_tcp_keepcnt(&socket, PROBES)?;
-    Ok(socket)
 }
 
 fn spare() -> Option<File> {

@@ -3,7 +3,9 @@
 //! `wire` parses the bytes and `engine` handles them: nothing here looks at a byte.
 
 pub(crate) mod capacity;
+mod cgroup;
 pub(crate) mod connection;
+mod endpoint;
 pub(crate) mod listener;
 pub(crate) mod newcomers;
 pub(crate) mod shutdown;
