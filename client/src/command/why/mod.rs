@@ -21,7 +21,7 @@ const MAX_NAMED: usize = 10;
 const EXAMPLES: &str = "\
 Examples:
   client why home/kitchen/temperature   its subscribers, and their filters
-  client why home/kitchn/temperature    without any: filters that nearly match
+  client why home/kitchn/temperature    filters that nearly match it
 ";
 
 #[derive(Debug, clap::Args)]
@@ -93,16 +93,20 @@ impl fmt::Display for Explanation<'_> {
     }
 }
 
-/// The filters that were probably meant to match. If the topic has a subscriber already, filters
-/// that differ in a level are probably meant for other topics.
+/// The filters that were probably meant to match. If a filter names the topic, filters that differ in a
+/// level are probably meant for other topics. A filter with a wildcard, such as that of a logger on `#`,
+/// says nothing about them.
 fn near(why: &Why) -> Vec<&Near> {
+    let is_named = why
+        .matching
+        .iter()
+        .any(|matching| matching.total > 0 && !matching.filter.contains(['+', '#']));
     let is_typo = |near: &Near| match near.difference {
         inquiry::Difference::Case | inquiry::Difference::Letter => true,
         inquiry::Difference::Level | inquiry::Difference::Other => false,
     };
     let near = why.near.iter();
-    near.filter(|near| !has_subscribers(why) || is_typo(near))
-        .collect()
+    near.filter(|near| !is_named || is_typo(near)).collect()
 }
 
 fn write_match(f: &mut fmt::Formatter<'_>, matching: &Matching) -> fmt::Result {
@@ -304,12 +308,12 @@ Nothing is retained there.
     }
 
     #[test]
-    fn with_subscribers_only_likely_mistakes_are_listed() {
+    fn with_a_subscriber_that_names_the_topic_only_likely_mistakes_are_listed() {
         let near = |filter, difference| {
             format!(r#"{{"filter":"{filter}","difference":"{difference}","holders":[],"total":1}}"#)
         };
         let shown = shown(&format!(
-            r##"{{"topic":"a/b","matching":[{{"filter":"#","holders":[],"total":1}}],
+            r##"{{"topic":"a/b","matching":[{{"filter":"a/b","holders":[],"total":1}}],
                 "near":[{},{},{}]}}"##,
             near("A/b", "case"),
             near("a/c", "level"),
@@ -318,7 +322,7 @@ Nothing is retained there.
         let lines: Vec<&str> = shown.lines().collect();
         let expected = [
             "a/b goes to these:",
-            "  #",
+            "  a/b",
             "    and 1 more",
             "",
             "These filters also nearly match:",
@@ -329,6 +333,18 @@ Nothing is retained there.
             "     ^",
         ];
         assert_eq!(lines[..10], expected, "{shown}");
+    }
+
+    #[test]
+    fn a_subscriber_to_everything_hides_no_near_filter() {
+        let shown = shown(
+            r##"{"topic":"a/b","matching":[{"filter":"#","holders":[],"total":1}],
+                "near":[{"filter":"a/c","difference":"level","holders":[],"total":1}]}"##,
+        );
+        assert!(
+            shown.contains("These filters also nearly match:\n  a/c"),
+            "{shown}"
+        );
     }
 
     #[test]
