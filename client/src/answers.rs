@@ -21,9 +21,15 @@ impl<'c> Answers<'c> {
         Self { exchange, copies }
     }
 
-    /// How many subscribers got the request. If none did, there will be no answer.
+    /// How many subscribers got the request. If none did, there will be no answer. Always zero after
+    /// [`Client::quiet`](crate::Client::quiet).
     pub fn copies(&self) -> u64 {
         self.copies
+    }
+
+    /// Whether the number of copies is not known.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.exchange.conversation.ledger.is_quiet()
     }
 
     /// The next answer; `None` if none arrives in time. Without a timeout it waits until an answer

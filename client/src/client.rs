@@ -217,7 +217,7 @@ impl Client {
         timeout: Duration,
     ) -> Result<Message, Error> {
         let mut answers = self.request_with(topic, payload, &Attributes::default())?;
-        if answers.copies() == 0 {
+        if answers.copies() == 0 && !answers.is_quiet() {
             return Err(Error::NobodyListens);
         }
         let answer = answers.next(Some(timeout))?;
@@ -282,7 +282,7 @@ impl Client {
         })?;
         let bad = |why| Error::BadAnswer { what, why };
         // The broker sends the answer before the receipt.
-        if answers.copies() == 0 {
+        if answers.copies() == 0 && !answers.is_quiet() {
             let why = "found no room in this client's outbox; ask for fewer rows";
             return Err(bad(why.to_owned()));
         }
@@ -426,6 +426,27 @@ impl Client {
             .ask(Verb::Name, |conversation| conversation.name(name))
     }
 
+    /// Turns receipts off for the rest of this connection, and waits for the answer: for a program that
+    /// publishes and never reads. Refusals still arrive. From then on a call that waits for receipts waits
+    /// until the broker has handled the messages, and numbers of copies are 0, because they are not known.
+    ///
+    /// ```
+    /// # let broker = broker::Broker::bind(broker::Config { port: 0, ..Default::default() }).unwrap();
+    /// # let address = broker.local_addr();
+    /// # std::thread::spawn(move || broker.run());
+    /// let mut client = client::Client::connect(address)?;
+    /// client.quiet()?;
+    /// assert_eq!(client.publish("news", "handled when this returns")?, 0);
+    /// client.close()?;
+    /// # Ok::<(), client::Error>(())
+    /// ```
+    pub fn quiet(&mut self) -> Result<(), Error> {
+        self.exchange.settle()?;
+        self.exchange.ask(Verb::Quiet, Conversation::quiet)?;
+        self.exchange.conversation.ledger.be_quiet();
+        Ok(())
+    }
+
     /// Waits until the broker has handled everything sent before; returns how long that took.
     ///
     /// ```
@@ -438,10 +459,7 @@ impl Client {
     /// ```
     pub fn ping(&mut self) -> Result<Duration, Error> {
         let start = Instant::now();
-        let number = self.exchange.conversation.ping();
-        self.exchange.wait_for(Verb::Ping, |conversation| {
-            conversation.ledger.is_ponged(number)
-        })?;
+        self.exchange.ping()?;
         Ok(start.elapsed())
     }
 
@@ -616,6 +634,32 @@ mod tests {
                 let refused = client.publish("a", "x");
                 assert!(matches!(refused, Err(Error::Refused(why)) if why.is_denied()));
                 assert_eq!(client.publish("b", "x").expect("a receipt"), 1);
+            },
+        );
+    }
+
+    #[test]
+    fn a_quiet_client_waits_for_a_pong_instead_of_receipts() {
+        check(
+            |peer| {
+                peer.expect("PUBLISH a 1").say("PUBACK 1 3");
+                peer.expect("QUIET").say("QUIETACK");
+                peer.expect("PING 1").say("PONG 1");
+                peer.expect("PUBLISH b 2").expect("PING 2");
+                peer.say("ERROR denied publish:2 no").say("PONG 2");
+                peer.expect("PING 3").say("PONG 3");
+                peer.expect("PUBLISH c 3").expect("PING 4").say("PONG 4");
+            },
+            |client| {
+                client
+                    .publisher()
+                    .publish("a", "1")
+                    .expect("an open connection");
+                client.quiet().expect("an answer");
+                assert_eq!((client.account().answered, client.account().copies), (1, 3));
+                let refused = client.publish("b", "2");
+                assert!(matches!(refused, Err(Error::Refused(why)) if why.is_denied()));
+                assert_eq!(client.publish("c", "3").expect("a pong"), 0);
             },
         );
     }

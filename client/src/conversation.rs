@@ -75,6 +75,11 @@ impl Conversation {
         self.connection.push(&Request::Name { name });
     }
 
+    pub(crate) fn quiet(&mut self) {
+        self.ledger.ask(1);
+        self.connection.push(&Request::Quiet);
+    }
+
     /// Sends a PING and returns its number, for [`Ledger::is_ponged`].
     pub(crate) fn ping(&mut self) -> u64 {
         let number = self.ledger.ping();

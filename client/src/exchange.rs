@@ -168,10 +168,22 @@ impl Exchange {
         refusal.map_or(Ok(()), |refusal| Err(Error::Refused(refusal)))
     }
 
-    /// Waits for the receipts of everything published so far.
+    /// Waits for the receipts of everything published so far; without receipts, until the broker has
+    /// handled it.
     pub(crate) fn settle(&mut self) -> Result<(), Error> {
+        if self.conversation.ledger.is_quiet() {
+            return self.ping();
+        }
         self.wait_for(Verb::Publish, |conversation| {
             conversation.ledger.outstanding() == 0
+        })
+    }
+
+    /// Waits until the broker has handled everything sent before.
+    pub(crate) fn ping(&mut self) -> Result<(), Error> {
+        let number = self.conversation.ping();
+        self.wait_for(Verb::Ping, |conversation| {
+            conversation.ledger.is_ponged(number)
         })
     }
 

@@ -14,9 +14,11 @@ pub(crate) struct Ledger {
     answered: u64,
     copies: u64,
     refused: u64,
-    /// SUBSCRIBE and UNSUBSCRIBE, counted by filters, and WILL and NAME.
+    /// SUBSCRIBE and UNSUBSCRIBE, counted by filters, and WILL, NAME and QUIET.
     asked: u64,
     replied: u64,
+    /// The broker sends no receipts.
+    quiet: bool,
     pings: u64,
     pongs: u64,
     /// The first refusal that has not been taken.
@@ -29,9 +31,23 @@ impl Ledger {
     /// Counts a PUBLISH.
     pub(crate) fn publish(&mut self) {
         self.published += 1;
+        if self.quiet {
+            self.answered = self.published;
+        }
     }
 
-    /// Counts a SUBSCRIBE or UNSUBSCRIBE with `answers` filters, or one WILL or NAME.
+    /// From now on messages have no receipts and count as answered.
+    pub(crate) fn be_quiet(&mut self) {
+        self.quiet = true;
+        self.answered = self.published;
+    }
+
+    /// Whether messages have no receipts.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Counts a SUBSCRIBE or UNSUBSCRIBE with `answers` filters, or one WILL, NAME or QUIET.
     pub(crate) fn ask(&mut self, answers: u64) {
         self.asked += answers;
     }
@@ -57,7 +73,8 @@ impl Ledger {
             Reply::SubAck { .. }
             | Reply::UnsubAck { .. }
             | Reply::WillAck { .. }
-            | Reply::NameAck { .. } => self.replied += 1,
+            | Reply::NameAck { .. }
+            | Reply::QuietAck => self.replied += 1,
             Reply::Pong { token } => self.pongs = self.pongs.max(number(token)),
             Reply::Error {
                 code,
@@ -96,7 +113,7 @@ impl Ledger {
         self.answered
     }
 
-    /// Whether every SUBSCRIBE, UNSUBSCRIBE, WILL and NAME is answered.
+    /// Whether every SUBSCRIBE, UNSUBSCRIBE, WILL, NAME and QUIET is answered.
     pub(crate) fn all_replied(&self) -> bool {
         self.replied >= self.asked
     }

@@ -254,6 +254,7 @@ impl<'a> Request<'a> {
             Some(Verb::Name) => Ok(Self::Name {
                 name: Name::parse(required(Verb::Name, rest)?).map_err(DecodeError::BadName)?,
             }),
+            Some(Verb::Quiet) => Ok(Self::Quiet),
             Some(Verb::Bye) => Ok(Self::Bye),
             Some(
                 Verb::Message
@@ -262,6 +263,7 @@ impl<'a> Request<'a> {
                 | Verb::UnsubAck
                 | Verb::WillAck
                 | Verb::NameAck
+                | Verb::QuietAck
                 | Verb::Error
                 | Verb::Gap,
             )
@@ -307,6 +309,7 @@ impl<'a> Reply<'a> {
             Some(Verb::NameAck) => Ok(Self::NameAck {
                 name: required(Verb::NameAck, rest)?,
             }),
+            Some(Verb::QuietAck) => Ok(Self::QuietAck),
             Some(Verb::Error) => {
                 let (code, rest) = split_word(required(Verb::Error, rest)?);
                 let (subject, text) = split_word(rest.unwrap_or_default());
@@ -329,7 +332,14 @@ impl<'a> Reply<'a> {
                 text: String::from_utf8_lossy(rest.unwrap_or_default()),
             }),
             Some(Verb::Bye) => Ok(Self::Bye),
-            Some(Verb::Publish | Verb::Subscribe | Verb::Unsubscribe | Verb::Will | Verb::Name)
+            Some(
+                Verb::Publish
+                | Verb::Subscribe
+                | Verb::Unsubscribe
+                | Verb::Will
+                | Verb::Name
+                | Verb::Quiet,
+            )
             | None => Err(unknown(word)),
         }
     }
@@ -652,6 +662,7 @@ mod tests {
             },
             b"HELP GAP\n",
         );
+        check(Request::Quiet, b"QUIET\n");
         check(Request::Bye, b"BYE\n");
     }
 
@@ -704,6 +715,7 @@ mod tests {
             },
             b"HELP PING - x\n",
         );
+        check_reply(Reply::QuietAck, b"QUIETACK\n");
         check_reply(Reply::Bye, b"BYE\n");
     }
 

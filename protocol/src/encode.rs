@@ -45,6 +45,7 @@ impl Request<'_> {
                 message(out, Verb::Will, *topic, payload, attributes);
             }
             Self::Name { name } => word(out, Verb::Name, name.as_str().as_bytes()),
+            Self::Quiet => optional(out, Verb::Quiet, b""),
             Self::Bye => optional(out, Verb::Bye, b""),
         }
     }
@@ -68,6 +69,7 @@ impl Reply<'_> {
             Self::UnsubAck { filter } => word(out, Verb::UnsubAck, filter),
             Self::WillAck { topic } => word(out, Verb::WillAck, topic),
             Self::NameAck { name } => word(out, Verb::NameAck, name),
+            Self::QuietAck => optional(out, Verb::QuietAck, b""),
             Self::Error {
                 code,
                 subject,

@@ -66,6 +66,8 @@ pub enum Request<'a> {
         /// The name of the client.
         name: Name<'a>,
     },
+    /// `QUIET`. Answered by [`Reply::QuietAck`]. From then on a PUBLISH has no answer, unless it is refused.
+    Quiet,
     /// `BYE`. Answered by [`Reply::Bye`] after everything queued; then the broker closes the connection.
     Bye,
 }
@@ -109,6 +111,8 @@ pub enum Reply<'a> {
         /// As the client spelt it.
         name: &'a [u8],
     },
+    /// `QUIETACK`. No [`Reply::PubAck`] follows.
+    QuietAck,
     /// `ERROR <code> <subject> <text>`. A frame was refused; the connection stays.
     Error {
         /// For programs: one of [`crate::Code`], or a code of a newer broker.

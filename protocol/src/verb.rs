@@ -23,6 +23,8 @@ pub enum Verb {
     Will,
     /// Sets the name of the client.
     Name,
+    /// Turns PUBACKs off.
+    Quiet,
     /// Ends the connection.
     Bye,
     /// Delivers a message.
@@ -37,6 +39,8 @@ pub enum Verb {
     WillAck,
     /// Answers a NAME.
     NameAck,
+    /// Answers a QUIET.
+    QuietAck,
     /// Refuses a frame.
     Error,
     /// Reports dropped messages.
@@ -45,12 +49,13 @@ pub enum Verb {
 
 impl Verb {
     /// The verbs of clients, in the order in which HELP lists them.
-    pub const OF_CLIENTS: [Self; 9] = [
+    pub const OF_CLIENTS: [Self; 10] = [
         Self::Publish,
         Self::Subscribe,
         Self::Unsubscribe,
         Self::Will,
         Self::Name,
+        Self::Quiet,
         Self::Ping,
         Self::Pong,
         Self::Help,
@@ -58,13 +63,14 @@ impl Verb {
     ];
 
     /// The verbs of the broker.
-    pub const OF_BROKERS: [Self; 12] = [
+    pub const OF_BROKERS: [Self; 13] = [
         Self::Message,
         Self::PubAck,
         Self::SubAck,
         Self::UnsubAck,
         Self::WillAck,
         Self::NameAck,
+        Self::QuietAck,
         Self::Error,
         Self::Gap,
         Self::Ping,
@@ -84,6 +90,7 @@ impl Verb {
             Self::Help => "HELP",
             Self::Will => "WILL",
             Self::Name => "NAME",
+            Self::Quiet => "QUIET",
             Self::Bye => "BYE",
             Self::Message => "MESSAGE",
             Self::PubAck => "PUBACK",
@@ -91,6 +98,7 @@ impl Verb {
             Self::UnsubAck => "UNSUBACK",
             Self::WillAck => "WILLACK",
             Self::NameAck => "NAMEACK",
+            Self::QuietAck => "QUIETACK",
             Self::Error => "ERROR",
             Self::Gap => "GAP",
         }
@@ -128,6 +136,9 @@ impl Verb {
             Self::Name => Some(
                 "NAME <name> - what to call this client in lists and logs; answer: NAMEACK <name>",
             ),
+            Self::Quiet => Some(
+                "QUIET - from now on no PUBACK, for a client that does not read; ERRORs still come; answer: QUIETACK",
+            ),
             Self::Bye => Some("BYE - leave; answer: what still waits for you, then BYE"),
             Self::Message
             | Self::PubAck
@@ -135,6 +146,7 @@ impl Verb {
             | Self::UnsubAck
             | Self::WillAck
             | Self::NameAck
+            | Self::QuietAck
             | Self::Error
             | Self::Gap => None,
         }

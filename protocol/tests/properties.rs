@@ -268,6 +268,7 @@ fn each_request(parts: &Parts, mut check: impl FnMut(Request<'_>)) {
         Request::Help {
             verb: Some(parts.verb),
         },
+        Request::Quiet,
         Request::Bye,
     ] {
         check(request);
@@ -294,6 +295,7 @@ fn each_reply(parts: &Parts, mut check: impl FnMut(Reply<'_>)) {
         Reply::UnsubAck { filter },
         Reply::WillAck { topic: filter },
         Reply::NameAck { name: filter },
+        Reply::QuietAck,
         error(Subject::Publish(answered)),
         error(Subject::Subscribe(filter)),
         error(Subject::Unsubscribe(filter)),

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use tests::{Dialogue, Process, TestBroker, installed};
+use tests::{Asker, Dialogue, Process, TestBroker, installed};
 
 /// The documents with dialogues, and how many each has at least.
 const DOCUMENTS: [(&str, usize); 2] = [("protocol.md", 10), ("chat.md", 1)];
@@ -121,7 +121,9 @@ assert bob.next() == (b"PUBACK", b"1", b"1"), "puback"
 assert ann.next() == (b"MESSAGE", b"news/bytes", every), "message"
 bob.say(b"@a=1;b PUBLISH", b"empty")
 assert ann.next() == (b"MESSAGE", b"empty", b""), "attributes are skipped"
-bob.say(b"nonsense")
+for _ in range(20_000):
+    bob.publish(b"many", b"x" * 100)
+bob.close()
 print("waiting", flush=True)
 assert ann.next() == (b"MESSAGE", b"news/later", b"two words"), "pings are answered"
 ann.say(b"BYE")
@@ -139,4 +141,7 @@ assert ann.next() == (b"BYE",) and ann.next() is None, "the end"
     eve.send("PUBLISH news/later two words");
     let (status, _, complaints) = python.end();
     assert!(status.success(), "{complaints}");
+    // It has closed without a loss, though it read no answer before.
+    let why = Asker::of(&broker).ask("why many");
+    assert_eq!(why["seen"]["messages"], 20_000, "{why}");
 }

@@ -259,7 +259,7 @@ fn a_session_keeps_what_comes_while_its_client_is_away() {
         sleeper.subscribe("a/#", 1);
         sleeper.vanish();
         let mut line = broker.connect();
-        broker.wait_for_log("the client left");
+        broker.wait_for_log("reset by the client");
         for number in 1..=300 {
             line.send(format!("PUBLISH a/b {number}"))
                 .expect(format!("PUBACK {number} 1"));
@@ -309,7 +309,7 @@ fn a_session_holds_no_more_than_it_may_and_tells_what_is_missing() {
         let (mut sleeper, _) = MqttClient::enter(broker.address(), version, &hello);
         sleeper.subscribe("a", 1).subscribe("$SYS/gap/sleeper", 0);
         sleeper.vanish();
-        broker.wait_for_log("the client left");
+        broker.wait_for_log("reset by the client");
         let mut line = broker.connect();
         for number in 1..=15 {
             line.send(format!("PUBLISH a {number}"))
@@ -881,7 +881,7 @@ fn a_group_is_shared_by_all_protocols() {
         client.message();
     }
     client.vanish();
-    broker.wait_for_log("the client left");
+    broker.wait_for_log("reset by the client");
     came += line.read_to_fence().len();
     assert_eq!(came, 10);
 }
@@ -953,7 +953,7 @@ fn the_ledger_tells_what_waits_in_sessions() {
         MqttClient::enter(broker.address(), Mqtt::V5, &Hello::lasting("sleeper"));
     sleeper.subscribe("a", 2);
     sleeper.vanish();
-    broker.wait_for_log("the client left");
+    broker.wait_for_log("reset by the client");
     let mut client = MqttClient::connect(broker.address(), Mqtt::V5, "a");
     client
         .publish_as(0x34, "a", 1, b"x")

@@ -1,6 +1,7 @@
 //! Promises of "why": which clients get the messages of a topic, which nearly would, and why not.
 
 use serde_json::{Value, json};
+use tests::mqtt::{BOTH, MqttClient};
 use tests::{Asker, TestBroker, TestClient, eventually};
 
 /// A client with this name and these subscriptions.
@@ -232,4 +233,39 @@ fn a_bad_topic_is_refused() {
     ann.send("@reply=r PUBLISH $SYS/request/why a/+")
         .expect_error("bad-topic", "publish:2")
         .expect("PUBACK 2 0");
+}
+
+#[test]
+fn what_a_client_published_is_known_when_it_has_left() {
+    let broker = TestBroker::start();
+    let seen =
+        |topic: &str| Asker::of(&broker).ask(&format!("why {topic}"))["seen"]["messages"].clone();
+    for (number, version) in BOTH.into_iter().enumerate() {
+        let topic = format!("mqtt/{number}");
+        let mut publisher = MqttClient::connect(broker.address(), version, "publisher");
+        publisher.publish(&topic, "x");
+        publisher.leave();
+        eventually("it has left", || {
+            broker.log().matches("the client said BYE").count() > number
+        });
+        assert_eq!(seen(&topic), 1, "{topic}");
+    }
+    let mut page = broker.connect();
+    page.write(
+        "POST /topics/http HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx",
+    );
+    page.read_to_end();
+    eventually("it has left", || {
+        broker.log().contains("the last answer was sent")
+    });
+    assert_eq!(seen("http"), 1);
+    // The first batch of a client is counted at once, and later ones are when it pauses.
+    let mut ann = broker.connect();
+    ann.send("PING").expect("PONG");
+    ann.send("PUBLISH line x").expect("PUBACK 1 0");
+    ann.send("BYE").expect("BYE").expect_end();
+    eventually("it has left", || {
+        broker.log().matches("the client said BYE").count() > 2
+    });
+    assert_eq!(seen("line"), 1);
 }

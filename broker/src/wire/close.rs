@@ -135,7 +135,10 @@ impl Closing {
                 ..at_once
             },
             // The client cannot be reached any more.
-            (End::Vanished | End::Failed(_), Line | Http | WebSocket(_) | Mqtt | Tls) => at_once,
+            (
+                End::Reset | End::Vanished | End::Failed(_),
+                Line | Http | WebSocket(_) | Mqtt | Tls,
+            ) => at_once,
             // The queued bytes may be incomplete, so the connection ends as if it had been cut.
             (End::Panicked, Line | Http | WebSocket(_) | Mqtt | Tls) => Self {
                 yields: false,
@@ -167,7 +170,9 @@ pub(crate) fn close(
         if deadline.is_some() && Closing::of(protocol, &end).yields {
             end = End::Stopping;
         }
-        if matches!(end, End::Left) && tunnel.as_ref().is_some_and(TunnelEnd::is_closing) {
+        if matches!(end, End::Left | End::Reset)
+            && tunnel.as_ref().is_some_and(TunnelEnd::is_closing)
+        {
             end = End::Answered;
         }
         let closing = Closing::of(protocol, &end);
@@ -296,7 +301,7 @@ mod tests {
         let both = "drain, linger";
         let all = "goodbye, drain";
         // Line, HTTP, lines in WebSocket, MQTT in WebSocket, MQTT, TLS.
-        let table: [(End, [&str; 6]); 9] = [
+        let table: [(End, [&str; 6]); 10] = [
             (End::Left, [drain, drain, drain, "frame", "-", "-"]),
             (
                 End::SaidBye,
@@ -328,6 +333,7 @@ mod tests {
                     "linger",
                 ],
             ),
+            (End::Reset, ["-"; 6]),
             (End::Vanished, ["-"; 6]),
             (failed(), ["-"; 6]),
             (End::Panicked, ["-"; 6]),

@@ -10,6 +10,9 @@ use crate::wire::protocols::Protocol;
 #[derive(Debug)]
 pub(crate) enum End {
     Left,
+    /// Its system has reset the connection: bytes that were not read yet may be lost, also such that it sent
+    /// before it closed.
+    Reset,
     SaidBye,
     /// It has been sent its final answer.
     Answered,
@@ -26,7 +29,8 @@ pub(crate) enum End {
 impl From<io::Error> for End {
     fn from(err: io::Error) -> Self {
         match err.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Left,
+            io::ErrorKind::ConnectionReset => Self::Reset,
+            io::ErrorKind::BrokenPipe => Self::Left,
             io::ErrorKind::TimedOut => Self::Vanished,
             _ => Self::Failed(err),
         }
@@ -37,6 +41,7 @@ impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Left => write!(f, "the client left"),
+            Self::Reset => write!(f, "reset by the client; what was on its way is lost"),
             Self::SaidBye => write!(f, "the client said BYE"),
             Self::Answered => write!(f, "the last answer was sent"),
             Self::Vanished => write!(f, "the client vanished and answers no probe"),

@@ -94,7 +94,11 @@ fn next_request(decoder: &mut Decoder) -> Result<Option<Vec<u8>>, DecodeError> {
             }
         }
         Request::Name { name } => assert_eq!(Name::parse(name.as_str()), Ok(*name)),
-        Request::Ping { .. } | Request::Pong { .. } | Request::Help { .. } | Request::Bye => {}
+        Request::Ping { .. }
+        | Request::Pong { .. }
+        | Request::Help { .. }
+        | Request::Quiet
+        | Request::Bye => {}
     }
     let mut bytes = Vec::new();
     request.encode(&mut bytes);

@@ -75,6 +75,8 @@ struct Receipts {
     copies: u64,
     /// Whether one of those was accepted.
     accepted: bool,
+    /// The client has asked for no PUBACKs.
+    is_quiet: bool,
 }
 
 /// Whether the client has answered a PING.
@@ -269,6 +271,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
                 attributes,
             }) => self.set_will(topic, payload, attributes),
             Ok(Request::Name { name }) => self.set_name(name),
+            Ok(Request::Quiet) => self.be_quiet(),
             Ok(Request::Help { verb }) => self.help(verb),
             Ok(Request::Bye) => {
                 self.finish_part(bytes);
@@ -431,6 +434,14 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         Reply::NameAck { name }.encode(&mut self.answers);
     }
 
+    /// Its answer comes after the PUBACK for all PUBLISH frames before it.
+    #[inline(never)]
+    fn be_quiet(&mut self) {
+        self.write_receipt();
+        self.receipts.is_quiet = true;
+        Reply::QuietAck.encode(&mut self.answers);
+    }
+
     #[inline(never)]
     fn help(&mut self, verb: Option<Verb>) {
         self.write_receipt();
@@ -489,7 +500,8 @@ impl<'a, 'b> LineConversation<'a, 'b> {
     fn take_receipt(&mut self) -> Option<(u64, u64)> {
         let answered = self.published();
         let receipts = &mut self.receipts;
-        if answered == mem::replace(&mut receipts.covered, answered) {
+        let is_new = answered != mem::replace(&mut receipts.covered, answered);
+        if !is_new || receipts.is_quiet {
             return None;
         }
         receipts.accepted = false;
@@ -521,6 +533,11 @@ impl<'a, 'b> LineConversation<'a, 'b> {
     /// more: TCP finds out whether the client is gone.
     #[inline(never)]
     fn ask(&mut self) {
+        if self.receipts.is_quiet && !self.client.has_subscriptions() {
+            // It may never read, and a PING that it has not read would have its system reset the connection
+            // when it closes.
+            return;
+        }
         match self.silence {
             Silence::No => {
                 self.silence = Silence::Pinged;

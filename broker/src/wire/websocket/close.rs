@@ -50,6 +50,7 @@ impl TunnelEnd {
             (
                 None,
                 End::Left
+                | End::Reset
                 | End::Answered
                 | End::Vanished
                 | End::NotSpoken(_)

@@ -1544,7 +1544,7 @@ mod tests {
             assert_eq!((matches!(end, Some(End::Stopping)), &*told), (true, ""));
             let reset = io::ErrorKind::ConnectionReset.into();
             let (end, told) = ended(Arrival::Failed(reset));
-            assert_eq!((matches!(end, Some(End::Left)), &*told), (true, ""));
+            assert_eq!((matches!(end, Some(End::Reset)), &*told), (true, ""));
             let (end, told) = ended(Arrival::NoMemory);
             assert!(matches!(end, Some(End::Refused(_))), "{end:?}");
             assert_eq!(told, disconnect(version, "97"));
