@@ -23,7 +23,8 @@ fn what_begins_as_http_is_never_read_as_lines() {
     ann.send("SUBSCRIBE #").expect("SUBACK #");
     for method in ["GET", "POST", "PUT", "HEAD", "OPTIONS", "DELETE"] {
         let len = BODY.len();
-        let head = format!("{method} /no HTTP/1.1\r\nHost: x\r\nContent-Length: {len}\r\n\r\n");
+        let head =
+            format!("{method} /no HTTP/1.1\r\nHost: x.example\r\nContent-Length: {len}\r\n\r\n");
         for request in [format!("{head}{BODY}"), format!("{method} {BODY}{head}")] {
             let mut page = broker.connect();
             page.write(request);

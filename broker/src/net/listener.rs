@@ -194,7 +194,10 @@ impl Listener {
 
     fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         // A socket for IPv6 accepts clients of IPv4 as well, under addresses such as ::ffff:10.0.0.5.
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let peer = match peer.ip().to_canonical() {
+            ip @ IpAddr::V4(_) => SocketAddr::new(ip, peer.port()),
+            IpAddr::V6(_) => peer,
+        };
         let connections = self.connections.lock().len();
         if connections >= self.engine.limits.load().connections {
             let why = format!("{connections} connections are open, the most this broker takes");
@@ -234,7 +237,6 @@ impl Listener {
     }
 
     fn is_proxy(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
         self.proxies.iter().any(|range| range.contains(&address))
     }
 

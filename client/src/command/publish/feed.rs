@@ -15,7 +15,8 @@ use crate::stderr::say;
 use crate::units::messages;
 use crate::wire::{Sender, Target, Wire};
 
-use super::FAILED;
+/// The beginning of each sentence about a failure of `publish`.
+pub(super) const FAILED: &str = "your message publishing failed";
 
 /// When messages without a receipt take more than this, it waits for their receipts.
 const UNANSWERED_BYTES: usize = 64 * 1024 * 1024;

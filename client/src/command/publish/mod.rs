@@ -21,9 +21,7 @@ use crate::stderr::say;
 use crate::value;
 use crate::wire::{MORE_HELP, WireArguments};
 
-use feed::{Feed, Input};
-
-const FAILED: &str = "your message publishing failed";
+use feed::{FAILED, Feed, Input};
 
 const EXAMPLES: &str = "\
 Examples:
