@@ -47,7 +47,7 @@ type Messages = BTreeMap<Box<str>, Entry>;
 
 /// A part of the messages that a filter matches.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct RetainedPart {
     pub(crate) entries: Vec<Entry>,
     /// The name to continue from, if there may be more.
     pub(crate) next: Option<String>,
@@ -187,7 +187,12 @@ impl Retained {
     /// [MQTT-3.3.1-9] (5.0), in the order of topics: the next of them, from the name `start` on. Those
     /// retained after `since` are passed over, because they have been delivered. Subtrees that cannot
     /// match are skipped, so a filter costs as much as a walk through a tree of levels.
-    pub(crate) fn find_from(&self, filter: Filter<'_>, start: &str, since: RetainedMark) -> Found {
+    pub(crate) fn find_from(
+        &self,
+        filter: Filter<'_>,
+        start: &str,
+        since: RetainedMark,
+    ) -> RetainedPart {
         let (mut entries, mut bytes) = (Vec::new(), 0);
         let next = self.walk(filter, start, NAMES_AT_ONCE, |_, entry| {
             if !entry.is_newer_than(since) {
@@ -196,7 +201,7 @@ impl Retained {
             }
             bytes < BYTES_AT_ONCE
         });
-        Found { entries, next }
+        RetainedPart { entries, next }
     }
 
     /// Facts about the retained message of `topic`.

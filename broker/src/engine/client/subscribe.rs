@@ -17,7 +17,7 @@ use crate::engine::outbox::OutboxGuard;
 use crate::engine::outbox::delivery::subscriptions::SubscriptionOptions;
 use crate::engine::outbox::queue::policies::TooManyPolicies;
 use crate::engine::outbox::run::{PublishOptions, Run};
-use crate::engine::retained::{Entry, Found, Retained, RetainedMark};
+use crate::engine::retained::{Entry, Retained, RetainedMark, RetainedPart};
 
 /// Maximum filters handled under one lock of the outbox, for which publishers to this client wait.
 const FILTERS_PER_LOCK: usize = 64;
@@ -76,7 +76,7 @@ struct Asked<'f, W> {
     word: W,
     filter: Result<Filter<'f>, BadFilter>,
     /// The first of the retained messages that the filter matches.
-    retained: Found,
+    retained: RetainedPart,
 }
 
 /// A walk over retained messages that is not over.
@@ -171,7 +171,7 @@ impl Client<'_> {
         filter: Filter<'f>,
         options: SubscriptionOptions,
         since: RetainedMark,
-        found: Found,
+        found: RetainedPart,
     ) -> Option<Walk<'f>> {
         if !guard.is_open() || guard.is_walk_under_way(filter.as_str(), options) {
             return None;
@@ -384,7 +384,7 @@ fn find<'f, W>(
         && !may_be_much
         && let Some((word, filter)) = filters.next()
     {
-        let mut found = Found::default();
+        let mut found = RetainedPart::default();
         if let Ok(filter) = filter
             && filter.group().is_none()
         {

@@ -2,97 +2,14 @@
 //! walk is over, and a walk is not repeated while its messages are on their way.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
-use bytes::Bytes;
-
-use crate::engine::memory::budget::Charge;
 use crate::engine::outbox::delivery::subscriptions::SubscriptionOptions;
-use crate::engine::outbox::run::{PublishOptions, Run};
+use crate::engine::outbox::run::Run;
 use crate::engine::stats::tally::Reason;
 
 use super::queue::Kind;
+use super::walks::{Held, HeldRun, MAX_REMEMBERED, PastWalk};
 use super::{Inside, OutboxGuard, OutboxState};
-
-/// Maximum walks that an outbox remembers.
-const MAX_REMEMBERED: usize = 16;
-
-/// The walks over retained messages for one client.
-#[derive(Default)]
-pub(super) struct Walks {
-    /// Set while a walk goes on.
-    held: Option<Held>,
-    /// Walks that are over, and whose messages may not all have left.
-    past: Vec<PastWalk>,
-}
-
-/// Messages that wait for the end of a walk.
-struct Held {
-    runs: VecDeque<HeldRun>,
-    messages: u64,
-    charge: Charge,
-    /// Bytes of the runs; as many are charged.
-    bytes: usize,
-    /// Messages dropped in front of the first run.
-    dropped: u64,
-}
-
-struct HeldRun {
-    lines: Bytes,
-    messages: u64,
-    publisher: u64,
-    options: PublishOptions,
-    share: Option<Arc<str>>,
-}
-
-struct PastWalk {
-    filter: Box<str>,
-    options: SubscriptionOptions,
-    /// The number of messages given to the outbox up to its end.
-    end: u64,
-}
-
-impl HeldRun {
-    fn of(run: &Run<'_>) -> Self {
-        Self {
-            lines: Bytes::copy_from_slice(run.bytes()),
-            messages: run.messages(),
-            publisher: run.publisher(),
-            options: run.options(),
-            share: run.share().cloned(),
-        }
-    }
-
-    fn run(&self) -> Run<'_> {
-        let run = Run::shared(&self.lines, self.messages, self.lines.len());
-        let run = run.by(self.publisher, self.options);
-        match &self.share {
-            Some(filter) => run.for_one_of(filter),
-            None => run,
-        }
-    }
-}
-
-impl Walks {
-    pub(super) fn is_holding(&self) -> bool {
-        self.held.is_some()
-    }
-
-    /// Number of messages held.
-    pub(super) fn held(&self) -> u64 {
-        self.held.as_ref().map_or(0, |held| held.messages)
-    }
-}
-
-impl Held {
-    fn pop(&mut self) -> Option<HeldRun> {
-        let run = self.runs.pop_front()?;
-        self.messages -= run.messages;
-        self.bytes -= run.lines.len();
-        self.charge.resize(self.bytes);
-        Some(run)
-    }
-}
 
 impl Inside {
     pub(super) fn is_holding(&self) -> bool {

@@ -13,6 +13,7 @@ pub(crate) mod memfd;
 pub(crate) mod queue;
 pub(crate) mod run;
 mod special;
+mod walks;
 
 use std::io::{self, IoSlice};
 use std::mem;
@@ -31,7 +32,7 @@ use crate::engine::stats::latency::Latency;
 use crate::engine::stats::tally::Tally;
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 
-use hold::Walks;
+use walks::Walks;
 
 pub(crate) use guard::OutboxGuard;
 
