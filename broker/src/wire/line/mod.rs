@@ -6,7 +6,9 @@
 //! Rare functions are out of line: inlined, their locals would take another page of the stack of every
 //! idle connection (measured).
 
-use std::mem;
+mod receipts;
+mod refusals;
+
 use std::ops::{ControlFlow, Range};
 
 use memchr::{memchr, memchr_iter, memchr2, memrchr};
@@ -16,14 +18,16 @@ use protocol::{
 };
 
 use crate::admin::request::Unanswered;
-use crate::engine::client::{Answers, Client, Message, NoMemory, PublishError, SubscribeError};
+use crate::engine::client::{Answers, Client, Message, NoMemory, PublishError};
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::encoder::Encoder;
-use crate::engine::outbox::queue::policies::MOST_WILD;
 use crate::engine::outbox::run::MESSAGE;
 use crate::engine::outbox::run::PublishOptions;
 use crate::wire::end::End;
 use crate::wire::source::{Arrival, Source, take_limits};
+
+use receipts::Receipts;
+use refusals::{encoded, not_subscribed, refusal};
 
 const PUBLISH: &[u8] = b"PUBLISH ";
 
@@ -62,21 +66,6 @@ pub(crate) struct LineConversation<'a, 'b> {
     answers: Vec<u8>,
     receipts: Receipts,
     silence: Silence,
-}
-
-/// Counts for PUBACK.
-#[derive(Default)]
-struct Receipts {
-    /// PUBLISH frames refused. Together with the accepted ones in the account they are all.
-    refused: u64,
-    /// PUBLISH frames that a PUBACK has covered.
-    covered: u64,
-    /// Copies made of those not covered yet.
-    copies: u64,
-    /// Whether one of those was accepted.
-    accepted: bool,
-    /// The client has asked for no PUBACKs.
-    is_quiet: bool,
 }
 
 /// Whether the client has answered a PING.
@@ -438,7 +427,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
     #[inline(never)]
     fn be_quiet(&mut self) {
         self.write_receipt();
-        self.receipts.is_quiet = true;
+        self.receipts.be_quiet();
         Reply::QuietAck.encode(&mut self.answers);
     }
 
@@ -477,10 +466,10 @@ impl<'a, 'b> LineConversation<'a, 'b> {
     /// Counts a refused PUBLISH, which the next PUBACK covers.
     #[inline(never)]
     fn refuse_publish(&mut self, code: Code, text: &str) {
-        if self.receipts.accepted {
+        if self.receipts.has_accepted() {
             self.write_receipt();
         }
-        self.receipts.refused += 1;
+        self.receipts.refuse();
         self.log_refusal(code, text);
         let subject = Subject::Publish(self.published());
         refusal(&mut self.answers, code, subject, text);
@@ -493,19 +482,14 @@ impl<'a, 'b> LineConversation<'a, 'b> {
 
     /// The number of PUBLISH frames so far, including refused ones.
     fn published(&self) -> u64 {
-        self.client.published() + self.receipts.refused
+        self.client.published() + self.receipts.refused()
     }
 
     /// Takes the counts for a PUBACK, if there is anything to confirm.
     fn take_receipt(&mut self) -> Option<(u64, u64)> {
         let answered = self.published();
-        let receipts = &mut self.receipts;
-        let is_new = answered != mem::replace(&mut receipts.covered, answered);
-        if !is_new || receipts.is_quiet {
-            return None;
-        }
-        receipts.accepted = false;
-        Some((answered, mem::take(&mut receipts.copies)))
+        let copies = self.receipts.take(answered)?;
+        Some((answered, copies))
     }
 
     /// Takes the counts for a PUBACK that is not sent together with other answers.
@@ -533,7 +517,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
     /// more: TCP finds out whether the client is gone.
     #[inline(never)]
     fn ask(&mut self) {
-        if self.receipts.is_quiet && !self.client.has_subscriptions() {
+        if self.receipts.is_quiet() && !self.client.has_subscriptions() {
             // It may never read, and a PING that it has not read would have its system reset the connection
             // when it closes.
             return;
@@ -557,14 +541,6 @@ impl<'a, 'b> LineConversation<'a, 'b> {
     }
 }
 
-impl Receipts {
-    #[inline]
-    fn accept(&mut self, copies: u64) {
-        self.copies += copies;
-        self.accepted = true;
-    }
-}
-
 /// The topic of a message as spelled in the line.
 fn topic_of(line: &[u8]) -> &[u8] {
     let verb = match line.first() {
@@ -574,42 +550,4 @@ fn topic_of(line: &[u8]) -> &[u8] {
     let rest = line[verb..].strip_prefix(MESSAGE).unwrap_or_default();
     let end = memchr2(b' ', b'\n', rest).unwrap_or(rest.len());
     &rest[..end]
-}
-
-/// The error for a filter that was not subscribed to.
-#[inline(never)]
-fn not_subscribed(why: SubscribeError) -> (Code, String) {
-    match why {
-        SubscribeError::BadFilter(why) => (Code::BadFilter, why.to_string()),
-        SubscribeError::TooManyPolicies => {
-            let text = format!(
-                "{MOST_WILD} filters with wildcards of this connection come with `slow` and no \
-                 more can; leave it out or UNSUBSCRIBE from some"
-            );
-            (Code::TooMany, text)
-        }
-        SubscribeError::TooManySubscriptions(subscriptions) => {
-            let text = format!(
-                "this connection has {subscriptions} subscriptions and gets no more; UNSUBSCRIBE \
-                 from some or use a wildcard"
-            );
-            (Code::TooMany, text)
-        }
-    }
-}
-
-#[inline(never)]
-fn refusal(answers: &mut Vec<u8>, code: Code, subject: Subject<'_>, text: &str) {
-    Reply::Error {
-        code: code.as_str().into(),
-        subject,
-        text: text.into(),
-    }
-    .encode(answers);
-}
-
-fn encoded(reply: &Reply<'_>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    reply.encode(&mut bytes);
-    bytes
 }

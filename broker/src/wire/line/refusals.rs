@@ -1,0 +1,44 @@
+//! The answers of the line protocol that say why something was not done.
+
+use protocol::{Code, Reply, Subject};
+
+use crate::engine::client::SubscribeError;
+use crate::engine::outbox::queue::policies::MOST_WILD;
+
+/// The error for a filter that was not subscribed to.
+#[inline(never)]
+pub(super) fn not_subscribed(why: SubscribeError) -> (Code, String) {
+    match why {
+        SubscribeError::BadFilter(why) => (Code::BadFilter, why.to_string()),
+        SubscribeError::TooManyPolicies => {
+            let text = format!(
+                "{MOST_WILD} filters with wildcards of this connection come with `slow` and no \
+                 more can; leave it out or UNSUBSCRIBE from some"
+            );
+            (Code::TooMany, text)
+        }
+        SubscribeError::TooManySubscriptions(subscriptions) => {
+            let text = format!(
+                "this connection has {subscriptions} subscriptions and gets no more; UNSUBSCRIBE \
+                 from some or use a wildcard"
+            );
+            (Code::TooMany, text)
+        }
+    }
+}
+
+#[inline(never)]
+pub(super) fn refusal(answers: &mut Vec<u8>, code: Code, subject: Subject<'_>, text: &str) {
+    Reply::Error {
+        code: code.as_str().into(),
+        subject,
+        text: text.into(),
+    }
+    .encode(answers);
+}
+
+pub(super) fn encoded(reply: &Reply<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    reply.encode(&mut bytes);
+    bytes
+}
