@@ -2,7 +2,8 @@
 //! [`Client::inquire`](crate::Client::inquire).
 //!
 //! `docs/protocol.md`, "Inquiries", describes the wire format. Members that a newer broker adds are
-//! ignored. Times are in seconds before now.
+//! ignored. Times are in seconds before now. A space in a topic or filter is a space, as always in JSON;
+//! [`encode_spaces`](crate::encode_spaces) spells it for a request.
 
 use std::collections::BTreeMap;
 

@@ -66,5 +66,6 @@ pub use publisher::{Publisher, Receipt};
 
 pub use protocol::{
     Attributes, BadAttribute, BadFilter, BadName, BadTopic, Code, DecodeError, ERROR, Escaped,
-    Filter, ID, REPLY, RETAIN, RETAINED, SLOW, Topic, Verb,
+    Filter, ID, REPLY, RETAIN, RETAINED, SLOW, Topic, Verb, decode_spaces, decode_spaces_bytes,
+    encode_spaces, escape_spaces,
 };

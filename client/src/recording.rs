@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use client::{Attributes, BadAttribute, BadTopic, Delivery, RETAINED, Topic};
+use client::{
+    Attributes, BadAttribute, BadTopic, Delivery, REPLY, RETAINED, Topic, decode_spaces,
+    encode_spaces,
+};
 use serde_json::{Map, Value};
 
 use crate::output::{Arrived, json};
@@ -51,6 +54,7 @@ pub(crate) fn write(
         } => {
             let message = Arrived {
                 topic: topic.as_str(),
+                name: decode_spaces(topic.as_str()),
                 payload: &payload.unescape(),
                 attributes,
             };
@@ -124,6 +128,7 @@ fn message(members: &mut Map<String, Value>) -> Result<RecordedEvent, BadLine> {
             should_be: "a text",
         });
     };
+    let topic = encode_spaces(&topic).into_owned();
     Topic::parse(&topic).map_err(BadLine::Topic)?;
     let payload = match (members.remove("payload"), members.remove("payload_base64")) {
         (Some(Value::String(text)), None) => Some(text.into_bytes()),
@@ -178,6 +183,7 @@ fn push_all(attributes: &mut Attributes<'_>, key: &str, value: &Value) -> Result
 fn push(attributes: &mut Attributes<'_>, key: &str, value: &Value) -> Result<(), BadLine> {
     let pushed = match value {
         Value::Bool(true) => attributes.push_flag(key),
+        Value::String(text) if key == REPLY => attributes.push(key, encode_spaces(text).as_bytes()),
         Value::String(text) => attributes.push(key, text.as_bytes()),
         Value::Object(object) => {
             let bytes = object.get("base64").and_then(Value::as_str);

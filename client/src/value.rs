@@ -1,15 +1,17 @@
 //! Topics, filters and attributes on the command line, checked when they are parsed.
 
-use client::{Attributes, BadFilter, BadTopic, Filter, RETAIN, RETAINED, Topic};
+use client::{
+    Attributes, BadFilter, BadTopic, Filter, REPLY, RETAIN, RETAINED, Topic, escape_spaces,
+};
 
-/// Parses a topic.
+/// Parses a topic, and spells it as a line does: a space is `\s`.
 pub(crate) fn topic(text: &str) -> Result<String, BadTopic> {
-    Topic::parse(text).map(|topic| topic.to_string())
+    Topic::parse(&*escape_spaces(text)).map(|topic| topic.to_string())
 }
 
-/// Parses a filter.
+/// Parses a filter, and spells it as a line does.
 pub(crate) fn filter(text: &str) -> Result<String, BadFilter> {
-    Filter::parse(text).map(|filter| filter.to_string())
+    Filter::parse(&*escape_spaces(text)).map(|filter| filter.to_string())
 }
 
 /// Parses `KEY:VALUE`.
@@ -20,12 +22,27 @@ pub(crate) fn attribute(text: &str) -> Result<(String, String), String> {
     }
     let checked = Attributes::default().push(key, value.as_bytes());
     checked.map_err(|bad| bad.to_string())?;
-    Ok((key.to_owned(), value.to_owned()))
+    let value = match key {
+        REPLY => escape_spaces(value).into_owned(),
+        _ => value.to_owned(),
+    };
+    Ok((key.to_owned(), value))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_space_in_a_topic_may_be_written_as_it_is() {
+        for text in ["living room/+", r"living\sroom/+"] {
+            assert_eq!(filter(text).as_deref(), Ok(r"living\sroom/+"));
+        }
+        assert_eq!(topic("living room").as_deref(), Ok(r"living\sroom"));
+        let reply = attribute("reply:my own").expect("an attribute");
+        assert_eq!(reply.1, r"my\sown");
+        assert!(topic("two\tlines").is_err());
+    }
 
     #[test]
     fn an_attribute_is_a_key_and_a_value_with_a_colon_between() {

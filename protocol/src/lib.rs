@@ -16,6 +16,7 @@ pub mod limits;
 mod message;
 mod name;
 mod overflow_policy;
+mod spaces;
 mod topic;
 mod verb;
 
@@ -30,5 +31,6 @@ pub use frame::{Reply, Request, Subject};
 pub use message::MessageLine;
 pub use name::{BadName, Name};
 pub use overflow_policy::{BadOverflowPolicy, OverflowPolicy};
+pub use spaces::{decode_spaces, decode_spaces_bytes, encode_spaces, escape_spaces};
 pub use topic::{BadTopic, Topic};
 pub use verb::Verb;

@@ -10,7 +10,7 @@ use proptest::sample::select;
 use protocol::limits::{LINE_BYTES, TOPIC_BYTES, TOPIC_LEVELS};
 use protocol::{
     Attributes, DecodeError, Decoder, Escaped, Filter, Filters, Framer, Name, Reply, Request, Step,
-    Subject, Topic, Verb,
+    Subject, Topic, Verb, decode_spaces, encode_spaces, escape_spaces,
 };
 
 /// The next frame of a decoder, as text that outlives its buffer.
@@ -315,6 +315,15 @@ fn each_reply(parts: &Parts, mut check: impl FnMut(Reply<'_>)) {
 proptest! {
     // A failure becomes a unit test beside the faulty code, not an entry in a file of seeds.
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_topic_comes_back_from_a_line(name in "[^\0]{0,40}") {
+        let written = encode_spaces(&name);
+        prop_assert!(!written.contains(' '));
+        prop_assert_eq!(decode_spaces(&written), &*name);
+        prop_assert_eq!(escape_spaces(&written), &*written);
+        prop_assert!(!escape_spaces(&name).contains(' '));
+    }
 
     #[test]
     fn the_broker_decodes_the_requests_that_a_client_encodes(parts in parts()) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use protocol::Filter;
+use protocol::{Filter, decode_spaces};
 use serde::Serialize;
 
 use crate::clock::Moment;
@@ -77,7 +77,7 @@ impl ConnectionRow {
         let (stock, blocked_at) = session.outbox().backlog();
         let mut filters = Vec::new();
         session.subscriptions().look_at_filters(|filter| {
-            filters.push(filter.into());
+            filters.push(decode_spaces(filter).into());
             if filters.len() < SHOWN_FILTERS {
                 ControlFlow::Continue(())
             } else {

@@ -3,6 +3,7 @@
 use protocol::Filter;
 use serde::Serialize;
 
+use super::rows::meant;
 use crate::clock::Moment;
 use crate::engine::Engine;
 
@@ -23,6 +24,7 @@ pub(crate) struct RetainedAnswer {
 
 #[derive(Debug, Serialize)]
 pub(super) struct RetainedRow {
+    #[serde(serialize_with = "meant")]
     topic: Box<str>,
     /// Bytes of the payload.
     bytes: usize,

@@ -8,6 +8,7 @@ use foldhash::fast::RandomState;
 use protocol::{Filter, Topic};
 use serde::Serialize;
 
+use super::rows::meant;
 use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::stats::topic_stats::Seen;
@@ -24,6 +25,7 @@ pub(crate) struct TopicsAnswer {
 
 #[derive(Debug, Serialize)]
 pub(super) struct TopicRow {
+    #[serde(serialize_with = "meant")]
     topic: Box<str>,
     messages: u64,
     copies: u64,
@@ -82,6 +84,7 @@ pub(crate) struct FiltersAnswer {
 
 #[derive(Debug, Serialize)]
 pub(super) struct FilterRow {
+    #[serde(serialize_with = "meant")]
     filter: Box<str>,
     subscribers: usize,
     /// Messages that matched since the filter has had subscribers.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use protocol::{Filter, Topic};
 use serde::Serialize;
 
-use super::rows::halve;
+use super::rows::{halve, meant};
 use super::suggestions::{Difference, Target};
 use crate::clock::Moment;
 use crate::engine::Engine;
@@ -20,6 +20,7 @@ const MOST_NEAR: usize = 20;
 /// The answer to `why` for one topic.
 #[derive(Debug, Serialize)]
 pub(crate) struct WhyAnswer {
+    #[serde(serialize_with = "meant")]
     topic: String,
     matching: Vec<Matching>,
     near: Vec<Near>,
@@ -30,6 +31,7 @@ pub(crate) struct WhyAnswer {
 /// A filter that matches.
 #[derive(Debug, Serialize)]
 struct Matching {
+    #[serde(serialize_with = "meant")]
     filter: Box<str>,
     #[serde(flatten)]
     held_by: Holders,
@@ -38,6 +40,7 @@ struct Matching {
 /// A filter that nearly matches.
 #[derive(Debug, Serialize)]
 struct Near {
+    #[serde(serialize_with = "meant")]
     filter: Box<str>,
     difference: Difference,
     #[serde(flatten)]

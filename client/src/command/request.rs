@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 
-use client::{Attributes, Client, ID, Message, REPLY};
+use client::{Attributes, Client, ID, Message, REPLY, decode_spaces};
 
 use crate::exit::{self, Exit, Failure, Stop};
 use crate::interruption::Interruption;
@@ -148,6 +148,7 @@ impl Arguments {
         let mut out = BufWriter::new(io::stdout().lock());
         let arrived = Arrived {
             topic: &answer.topic,
+            name: decode_spaces(&answer.topic),
             payload: &answer.payload,
             attributes: &answer.attributes,
         };

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use clap::Subcommand;
 use client::inquiry::{MAX_LIMIT, Retained};
-use client::{Attributes, Client, RETAIN, Receipt, Woken};
+use client::{Attributes, Client, RETAIN, Receipt, Woken, encode_spaces};
 
 use crate::exit::{self, Exit, Failure, Stop};
 use crate::listing::{self, ListFlags, Listing};
@@ -146,7 +146,7 @@ fn clear(client: &mut Client, found: &Retained) -> Result<Receipt, Stop> {
     attributes.push_flag(RETAIN).expect("it is a key");
     let mut publisher = client.publisher();
     for row in &found.retained {
-        publisher.publish_with(&row.topic, "", &attributes)?;
+        publisher.publish_with(&encode_spaces(&row.topic), "", &attributes)?;
     }
     Ok(publisher.finish()?)
 }

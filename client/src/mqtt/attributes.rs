@@ -4,7 +4,7 @@ use mqtt_protocol_core::mqtt::packet::{
     ContentType, CorrelationData, MessageExpiryInterval, Property, ResponseTopic, UserProperty,
 };
 use mqtt_protocol_core::mqtt::result_code::MqttError;
-use protocol::{Attributes, ID, REPLY, RETAIN, RETAINED};
+use protocol::{Attributes, ID, REPLY, RETAIN, RETAINED, decode_spaces, encode_spaces};
 
 use super::settings::Version;
 
@@ -39,7 +39,7 @@ pub(super) fn properties(attributes: &Attributes<'_>) -> Result<Vec<Property>, S
         let value = value.unwrap_or_default();
         let text = || str::from_utf8(&value).map_err(|_| format!("{key} is not UTF-8"));
         let made = match key {
-            REPLY => ResponseTopic::new(text()?).map(Property::ResponseTopic),
+            REPLY => ResponseTopic::new(&*decode_spaces(text()?)).map(Property::ResponseTopic),
             ID => CorrelationData::new(value.into_owned()).map(Property::CorrelationData),
             TYPE => ContentType::new(text()?).map(Property::ContentType),
             TTL => {
@@ -72,7 +72,7 @@ pub(super) fn attributes(properties: &[Property], retained: bool) -> (Attributes
     }
     for property in properties {
         match property {
-            Property::ResponseTopic(topic) => push(REPLY, topic.val().as_bytes()),
+            Property::ResponseTopic(topic) => push(REPLY, encode_spaces(topic.val()).as_bytes()),
             Property::CorrelationData(data) => push(ID, data.val()),
             Property::ContentType(text) => push(TYPE, text.val().as_bytes()),
             Property::MessageExpiryInterval(seconds) => {
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn attributes_survive_the_conversion_to_properties_and_back() {
         let sent = of(&[
-            ("reply", "answers/1"),
+            ("reply", r"my\sanswers/1"),
             ("id", "7 ;\\"),
             ("type", "text/plain"),
             ("ttl", "90"),

@@ -1,11 +1,16 @@
 //! A received message, of either protocol.
 
+use std::borrow::Cow;
+
 use client::Attributes;
 
 /// A message to print.
 #[derive(Debug)]
 pub(crate) struct Arrived<'a> {
+    /// As it came: spelled as on a line, except from MQTT.
     pub(crate) topic: &'a str,
+    /// The topic itself, where a space is a space.
+    pub(crate) name: Cow<'a, str>,
     pub(crate) payload: &'a [u8],
     pub(crate) attributes: &'a Attributes<'a>,
 }

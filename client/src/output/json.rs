@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
-use client::{Attributes, RETAINED, is_harmless};
+use client::{Attributes, REPLY, RETAINED, decode_spaces_bytes, is_harmless};
 use serde::Serialize;
 use serde_json::ser::Formatter;
 use serde_json::{Map, Serializer, Value, json};
@@ -60,7 +60,7 @@ pub(crate) fn write(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<(
 /// The members without the braces, for an object with further members.
 pub(crate) fn write_members(out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
     out.write_all(b"\"topic\":")?;
-    to_writer(&mut *out, message.topic)?;
+    to_writer(&mut *out, &message.name)?;
     match str::from_utf8(message.payload) {
         Ok(text) => {
             out.write_all(b",\"payload\":")?;
@@ -80,7 +80,12 @@ pub(crate) fn write_members(out: &mut impl Write, message: &Arrived<'_>) -> io::
 fn write_attributes(out: &mut impl Write, attributes: &Attributes<'_>) -> io::Result<()> {
     let mut object = Map::new();
     for (key, value) in attributes.iter().filter(|(key, _)| *key != RETAINED) {
-        add(&mut object, key, value.map_or(json!(true), |it| text(&it)));
+        let value = value.map(|it| match key {
+            // It is a topic as well.
+            REPLY => text(&decode_spaces_bytes(&it)),
+            _ => text(&it),
+        });
+        add(&mut object, key, value.unwrap_or(json!(true)));
     }
     if !object.is_empty() {
         out.write_all(b",\"attributes\":")?;

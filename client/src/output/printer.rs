@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 
-use client::{Delivery, Filter, RETAINED, Topic};
+use client::{Delivery, Filter, RETAINED, Topic, decode_spaces, encode_spaces};
 
 use super::arrived::Arrived;
 use super::style::Style;
@@ -25,7 +25,7 @@ impl Hiding<'_> {
     fn hides(&self, message: &Arrived<'_>) -> bool {
         let hides_topic = |topic| self.topics.iter().any(|filter| filter.matches(topic));
         // A topic of MQTT that is invalid in the line protocol cannot match a filter.
-        Topic::parse(message.topic).is_ok_and(hides_topic)
+        Topic::parse(&*encode_spaces(&message.name)).is_ok_and(hides_topic)
             || (self.retained && message.attributes.contains(RETAINED))
     }
 }
@@ -72,6 +72,7 @@ impl<'a, W: Write> Printer<'a, W> {
                 attributes,
             } => self.print_message(&Arrived {
                 topic: topic.as_str(),
+                name: decode_spaces(topic.as_str()),
                 payload: &payload.unescape(),
                 attributes,
             }),

@@ -72,6 +72,7 @@ pub(super) fn shown(
 ) -> String {
     let message = Arrived {
         topic,
+        name: client::decode_spaces(topic),
         payload,
         attributes,
     };

@@ -1,4 +1,5 @@
-//! A connection of either protocol, and its publisher.
+//! A connection of either protocol, and its publisher. Topics and filters to send are spelled as on
+//! a line for both.
 
 use std::fs::File;
 use std::io;
@@ -7,7 +8,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use client::mqtt::{self, Qos, Session};
-use client::{Attributes, Client, Error, Publisher, Receipt};
+use client::{Attributes, Client, Error, Publisher, Receipt, decode_spaces};
 
 use crate::exit::Stop;
 use crate::output::{Arrived, Printer};
@@ -43,7 +44,13 @@ impl Wire {
     ) -> Result<(), Error> {
         match self {
             Self::Line(client) => client.subscribe_with(filters, attributes),
-            Self::Mqtt(session, qos) => session.subscribe_all(filters, *qos),
+            Self::Mqtt(session, qos) => {
+                let filters = filters
+                    .iter()
+                    .map(|filter| decode_spaces(filter.as_ref()))
+                    .collect::<Vec<_>>();
+                session.subscribe_all(&filters, *qos)
+            }
         }
     }
 
@@ -67,6 +74,7 @@ impl Wire {
                         attributes,
                     } => printer.print_message(&Arrived {
                         topic,
+                        name: topic.into(),
                         payload,
                         attributes,
                     }),
@@ -121,7 +129,9 @@ impl Sender<'_> {
     ) -> Result<(), Error> {
         match self {
             Self::Line(publisher) => publisher.publish_with(topic, payload, attributes),
-            Self::Mqtt(session, qos) => session.publish(topic, payload, attributes, *qos),
+            Self::Mqtt(session, qos) => {
+                session.publish(&decode_spaces(topic), payload, attributes, *qos)
+            }
         }
     }
 

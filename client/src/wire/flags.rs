@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches, ValueEnum};
+use client::decode_spaces;
 use client::mqtt::{self, Qos, Settings, Will};
 
 use super::target::Target;
@@ -218,7 +219,7 @@ fn settings(version: mqtt::Version, login: Login, session: Option<&SessionFlags>
         session_expiry: flags.session_expiry.unwrap_or_default(),
         clean: flags.clean,
         will: flags.will_topic.as_ref().map(|topic| Will {
-            topic: topic.clone(),
+            topic: decode_spaces(topic).into_owned(),
             payload: flags.will_payload.clone().unwrap_or_default().into_bytes(),
             qos: qos(flags.will_qos),
             retain: flags.will_retain,

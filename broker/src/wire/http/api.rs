@@ -1,6 +1,9 @@
 //! `/api/...`: answers about the broker as JSON.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
+use protocol::escape_spaces;
 
 use super::HttpConversation;
 use super::request::{RequestHead, RequestRefusal};
@@ -33,10 +36,10 @@ impl HttpConversation<'_, '_> {
             return Err(RequestRefusal::new(StatusCode::NOT_FOUND, text));
         };
         let wanted = if what == What::Why { "topic" } else { "filter" };
-        let (mut argument, mut limit) = ("", ROWS);
+        let (mut argument, mut limit) = (Cow::Borrowed(""), ROWS);
         for (name, value) in &head.query {
             if name == wanted {
-                argument = value;
+                argument = escape_spaces(value);
             } else if name == "limit" {
                 let number = value.parse().ok();
                 let number = number.filter(|limit| (1..=MOST_ROWS).contains(limit));

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use http::header::CONTENT_ENCODING;
 use memchr::{memchr, memrchr};
-use protocol::{Attributes, BadAttribute, Escaped, RETAIN, Topic};
+use protocol::{Attributes, BadAttribute, Escaped, RETAIN, Topic, decode_spaces, escape_spaces};
 use serde::Serialize;
 
 use super::body::{BodyError, RequestBody};
@@ -68,7 +68,7 @@ impl HttpConversation<'_, '_> {
         match self.publish_body(head, &envelope, source, buffer) {
             Ok(count) => {
                 let receipt = Receipt {
-                    topic: &envelope.topic,
+                    topic: &decode_spaces(&envelope.topic),
                     messages: envelope.by_lines.then_some(count.messages),
                     copies: count.copies,
                 };
@@ -190,7 +190,7 @@ impl Envelope {
         topic: &str,
         line_bytes: usize,
     ) -> Result<Self, RequestRefusal> {
-        let topic = decoded(topic)?;
+        let topic = escape_spaces(&decoded(topic)?).into_owned();
         let checked = Topic::parse(&topic)
             .map_err(|why| RequestRefusal::new(StatusCode::BAD_REQUEST, why.to_string()))?;
         // Checked with the head alone, so that the client need not send the body.

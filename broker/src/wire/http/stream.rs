@@ -10,7 +10,9 @@ use base64::engine::Engine;
 use base64::engine::general_purpose::STANDARD;
 use httparse::Status;
 use memchr::{memchr2, memmem};
-use protocol::{Attributes, Framer, RETAINED, Reply, Topic};
+use protocol::{
+    Attributes, Framer, REPLY, RETAINED, Reply, Topic, decode_spaces, decode_spaces_bytes,
+};
 use serde_json::{Map, Value, json};
 
 use crate::engine::outbox::encoder::{Encode, Encoder};
@@ -192,7 +194,7 @@ impl StreamMessage<'_> {
     /// The same format as `client -o json`.
     fn write_json(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&TOPIC[..TOPIC.len() - 1]);
-        write(out, &self.topic.as_str());
+        write(out, &decode_spaces(self.topic.as_str()));
         match str::from_utf8(self.payload) {
             Ok(text) => {
                 out.extend_from_slice(b",\"payload\":");
@@ -206,11 +208,12 @@ impl StreamMessage<'_> {
         let others = self.attributes.iter().filter(|(key, _)| *key != RETAINED);
         let mut object = Map::new();
         for (key, value) in others {
-            add(
-                &mut object,
-                key,
-                value.map_or(json!(true), |value| text(&value)),
-            );
+            let value = value.map(|value| match key {
+                // It is a topic as well.
+                REPLY => text(&decode_spaces_bytes(&value)),
+                _ => text(&value),
+            });
+            add(&mut object, key, value.unwrap_or(json!(true)));
         }
         if !object.is_empty() {
             out.extend_from_slice(b",\"attributes\":");
@@ -373,6 +376,12 @@ mod tests {
         let lines = br#"MESSAGE a"b\c"} {"topic":"x"}"#;
         let chunk = encode_json(&[&lines[..], b"\n"].concat());
         assert_eq!(topic_in_json(&chunk), br#"a\"b\\c\"}"#);
+        let chunk = encode_json(b"@reply=my\\\\sown MESSAGE a\\sb x\n");
+        let text = String::from_utf8_lossy(&chunk);
+        assert!(
+            text.contains(r#"{"topic":"a b","payload":"x","attributes":{"reply":"my own"}}"#),
+            "{text}"
+        );
     }
 
     #[test]

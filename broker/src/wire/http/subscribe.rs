@@ -7,7 +7,7 @@ use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
 use http::{Method, StatusCode};
-use protocol::{Filter, OverflowPolicy};
+use protocol::{Filter, OverflowPolicy, escape_spaces};
 
 use super::request::{RequestHead, RequestRefusal, decoded};
 use super::response::encode_head;
@@ -227,7 +227,7 @@ fn wildcards(path: &str) -> Result<String, RequestRefusal> {
             level => decoded(level),
         })
         .collect();
-    Ok(levels?.join("/"))
+    Ok(escape_spaces(&levels?.join("/")).into_owned())
 }
 
 #[cfg(test)]
@@ -242,6 +242,8 @@ mod tests {
             ("a/+/b", "a/+/b"),
             ("%2A/a*", "*/a*"),
             ("a%2Fb/%C3%A9", "a/b/é"),
+            ("a%20b/*", r"a\sb/+"),
+            ("a%5Csb", r"a\sb"),
         ] {
             assert_eq!(wildcards(path).as_deref(), Ok(filter));
         }

@@ -246,7 +246,7 @@ fn check_welcome(welcome: &[u8], terms: &Terms) -> Result<(), Refusal> {
 
 /// The will of the client, if it can be published.
 fn new_will(client: &Client<'_>, will: &WillPacket) -> Result<Will, Refusal> {
-    let name = message::name_on_line(&will.topic);
+    let name = protocol::encode_spaces(&will.topic);
     let invalid = |why: String| (Fault::new(MqttError::TopicNameInvalid, why), None);
     if name.is_empty() {
         return Err(invalid("the will has no topic".into()));

@@ -3,15 +3,17 @@
 //! `docs/mqtt.md` has the mapping. What one protocol cannot express is left out for its clients; a
 //! message between MQTT clients loses nothing.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
-use memchr::{memchr, memchr_iter, memchr2};
+use memchr::{memchr, memchr_iter};
 use mqtt_protocol_core::mqtt::packet::{
     ContentType, CorrelationData, MessageExpiryInterval, PayloadFormat, PayloadFormatIndicator,
     Properties, Property, ResponseTopic, SubscriptionIdentifier, TopicAlias, UserProperty,
 };
-use protocol::{Attributes, Escaped, ID, MessageLine, REPLY, RETAIN, RETAINED, TTL};
+use protocol::{
+    Attributes, Escaped, ID, MessageLine, REPLY, RETAIN, RETAINED, TTL, decode_spaces_bytes,
+    encode_spaces,
+};
 
 use super::Version;
 use crate::engine::outbox::run::MESSAGE;
@@ -29,43 +31,6 @@ const KNOWN: [&str; 8] = [RETAIN, RETAINED, REPLY, ID, TYPE, TTL, UTF8, USER];
 
 /// Maximum bytes of a string or binary data.
 const MOST_BYTES: usize = 65_535;
-
-/// A topic name as spelled in a line: a space becomes `\s`, and a backslash that would otherwise form
-/// an escape becomes `\\`. No other character changes, and [`name_meant`] reverses it [MQTT-4.7.3-4].
-pub(super) fn name_on_line(name: &str) -> Cow<'_, str> {
-    if memchr2(b' ', b'\\', name.as_bytes()).is_none() {
-        return Cow::Borrowed(name);
-    }
-    let mut written = String::with_capacity(name.len() + 8);
-    let mut letters = name.chars().peekable();
-    while let Some(letter) = letters.next() {
-        match (letter, letters.peek()) {
-            (' ', _) => written.push_str("\\s"),
-            ('\\', Some('s' | '\\' | ' ')) => written.push_str("\\\\"),
-            _ => written.push(letter),
-        }
-    }
-    Cow::Owned(written)
-}
-
-/// The topic name that a spelling in a line means.
-pub(super) fn name_meant(written: &[u8]) -> Cow<'_, [u8]> {
-    if memchr(b'\\', written).is_none() {
-        return Cow::Borrowed(written);
-    }
-    let mut name = Vec::with_capacity(written.len());
-    let mut rest = written;
-    while let Some((&byte, after)) = rest.split_first() {
-        let (byte, used) = match (byte, after.first()) {
-            (b'\\', Some(b's')) => (b' ', 2),
-            (b'\\', Some(b'\\')) => (b'\\', 2),
-            _ => (byte, 1),
-        };
-        name.push(byte);
-        rest = &rest[used..];
-    }
-    Cow::Owned(name)
-}
 
 /// Writes the line of a message without attributes; returns the range of its topic.
 pub(super) fn write_line(line: &mut Vec<u8>, topic: &str, payload: &[u8]) -> Range<usize> {
@@ -92,9 +57,11 @@ pub(super) fn attributes(properties: &Properties) -> Attributes<'static> {
     // [MQTT-3.3.2-18] [MQTT-3.1.3-10].
     for property in properties {
         match property {
-            Property::ResponseTopic(topic) => {
-                push(&mut attributes, REPLY, name_on_line(topic.val()).as_bytes())
-            }
+            Property::ResponseTopic(topic) => push(
+                &mut attributes,
+                REPLY,
+                encode_spaces(topic.val()).as_bytes(),
+            ),
             Property::CorrelationData(data) => push(&mut attributes, ID, data.val()),
             Property::ContentType(text) => push(&mut attributes, TYPE, text.val().as_bytes()),
             Property::MessageExpiryInterval(seconds) => {
@@ -167,7 +134,7 @@ impl<'a> Plain<'a> {
             Version::V3 => None,
             Version::V5 => Some(&b""[..]),
         };
-        let topic = name_meant(self.topic);
+        let topic = decode_spaces_bytes(self.topic);
         write_parts(out, extra, &topic, properties, &self.payload.unescape());
     }
 }
@@ -196,7 +163,7 @@ pub(super) fn write_publish(
     message: &MessageLine<'_>,
     extra: Extra<'_>,
 ) {
-    let name = name_meant(message.topic.as_str().as_bytes());
+    let name = decode_spaces_bytes(message.topic.as_str().as_bytes());
     let name = match extra.alias {
         Some((_, false)) => &b""[..],
         _ => &name,
@@ -309,7 +276,7 @@ fn push_attributes(properties: &mut Properties, attributes: &Attributes<'_>, wai
 }
 
 fn response_topic(written: &str) -> Option<Property> {
-    let name = name_meant(written.as_bytes());
+    let name = decode_spaces_bytes(written.as_bytes());
     let name = str::from_utf8(&name).ok()?;
     if name.is_empty() || name.contains(['+', '#']) {
         return None;
@@ -441,33 +408,11 @@ mod tests {
 
     fn line(topic: &str, payload: &[u8]) -> Vec<u8> {
         let mut line = Vec::new();
-        write_line(&mut line, &name_on_line(topic), payload);
+        write_line(&mut line, &encode_spaces(topic), payload);
         line
     }
 
-    #[test]
-    fn a_name_is_written_with_backslashes_only_where_it_must_be() {
-        for (name, written) in [
-            ("a b", r"a\sb"),
-            (r"C:\temp", r"C:\temp"),
-            (r"a\s", r"a\\s"),
-            (r"a\\b", r"a\\\b"),
-            ("a\\ b", r"a\\\sb"),
-            (r"a\", r"a\"),
-        ] {
-            assert_eq!(name_on_line(name), written);
-            assert_eq!(&*name_meant(written.as_bytes()), name.as_bytes());
-        }
-    }
-
     proptest! {
-        #[test]
-        fn any_name_comes_back_from_a_line(name in "[^\0]{0,40}") {
-            let written = name_on_line(&name);
-            prop_assert!(!written.contains(' '));
-            prop_assert_eq!(&*name_meant(written.as_bytes()), name.as_bytes());
-        }
-
         #[test]
         fn what_lines_become_is_what_the_library_reads(
             topic in "[a-z /\\\\]{1,20}",

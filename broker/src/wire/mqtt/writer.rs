@@ -35,7 +35,7 @@ impl ConnectionWriter {
     pub(super) fn new(client_id: &str, limits: ClientLimits) -> Self {
         // A client of MQTT 5 is told of a gap in a property of the next message.
         let gap_topic = (limits.version == Version::V3)
-            .then(|| format!("$SYS/gap/{}", message::name_on_line(client_id)).into());
+            .then(|| format!("$SYS/gap/{}", protocol::encode_spaces(client_id)).into());
         Self {
             limits,
             aliases: HashMap::default(),

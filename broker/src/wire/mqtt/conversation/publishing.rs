@@ -49,7 +49,8 @@ impl MqttConversation<'_, '_> {
                 ));
             }
         }
-        let name = message::name_on_line(&topic);
+        // It comes back as it was on the way to other clients of MQTT [MQTT-4.7.3-4].
+        let name = protocol::encode_spaces(&topic);
         let simple = publish.properties.is_empty() && !publish.retain;
         let mut copies = if simple {
             self.publish_simply(&name, publish.payload, publish.qos)
@@ -125,7 +126,7 @@ impl MqttConversation<'_, '_> {
         self.finish_part(buffer);
         let attributes = message::attributes(&publish.properties);
         // The argument is a topic or a filter, if there is one.
-        let argument = str::from_utf8(publish.payload).map(message::name_on_line);
+        let argument = str::from_utf8(publish.payload).map(protocol::encode_spaces);
         let payload = match &argument {
             Ok(name) => Escaped::escape(name.as_bytes()),
             Err(_) => Escaped::escape(publish.payload),

@@ -11,7 +11,6 @@ use protocol::{BadFilter, Filter};
 use super::{MqttConversation, byte};
 use crate::engine::client::{SubscribeError, Subscribed};
 use crate::engine::outbox::delivery::subscriptions::SubscriptionOptions;
-use crate::wire::mqtt::message;
 use crate::wire::mqtt::packet::Fault;
 use crate::wire::mqtt::reply;
 use crate::wire::mqtt::{Dialect, Version};
@@ -32,7 +31,7 @@ impl MqttConversation<'_, '_> {
         self.check_answer(entries.len())?;
         let names = entries
             .iter()
-            .map(|entry| message::name_on_line(entry.topic_filter()));
+            .map(|entry| protocol::encode_spaces(entry.topic_filter()));
         let names: Vec<Cow<'_, str>> = names.collect();
         let filters = || names.iter().map(|name| Filter::parse(&**name));
         let dialect = self.dialect;
@@ -73,7 +72,7 @@ impl MqttConversation<'_, '_> {
             BadFilter::Share => self.version == Version::V5 && name.starts_with("$share/"),
             BadFilter::Name(_) => false,
         };
-        match Filter::parse(&*message::name_on_line(name)) {
+        match Filter::parse(&*protocol::encode_spaces(name)) {
             Err(why) if forbidden(why) => {
                 Err(Fault::new(MqttError::TopicFilterInvalid, why.to_string()))
             }
@@ -103,7 +102,7 @@ impl MqttConversation<'_, '_> {
         self.check_answer(filters.len())?;
         let mut codes = Vec::with_capacity(filters.len());
         for filter in filters {
-            let name = message::name_on_line(filter);
+            let name = protocol::encode_spaces(filter);
             let Ok(filter) = Filter::parse(&*name) else {
                 codes.push(byte(MqttError::TopicFilterInvalid));
                 continue;
