@@ -323,6 +323,42 @@ pub struct Seen {
     pub last_s: f64,
 }
 
+/// `sessions`: the sessions that outlast connections, or those with a subscription that overlaps a filter.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sessions {
+    /// Total number, regardless of the limit.
+    pub total: u64,
+    /// The sessions, ordered by their client identifiers.
+    pub sessions: Vec<ResumableSession>,
+}
+
+impl Answer for Sessions {
+    const WHAT: &'static str = "sessions";
+}
+
+/// One session that outlasts connections.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ResumableSession {
+    /// The identifier with which its client resumes it.
+    pub client_id: String,
+    /// The address of its client, or of the last connection of a client that is away.
+    pub peer: String,
+    /// The protocol of its client.
+    pub wire: String,
+    /// Whether its client is disconnected.
+    pub away: bool,
+    /// Seconds since its client last sent something.
+    pub idle_s: f64,
+    /// Seconds after which it ends if its client stays away; none for never.
+    pub expires_s: Option<f64>,
+    /// Number of its subscriptions.
+    pub subscriptions: u64,
+    /// Messages that wait for its client.
+    pub waiting: u64,
+    /// Bytes of these messages.
+    pub waiting_bytes: u64,
+}
+
 /// `retained`: the retained messages, or those whose topics a filter matches.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Retained {

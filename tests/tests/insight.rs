@@ -1,8 +1,9 @@
-//! `client audit`, `who`, `topics`, `filters`, `why` and `retained`: what a person sees of a broker.
+//! `client audit`, `who`, `sessions`, `topics`, `filters`, `why` and `retained`: what a person sees of a broker.
 
 use std::process::Command;
 use std::thread;
 
+use tests::mqtt::{Hello, Mqtt, MqttClient};
 use tests::{Process, TestBroker, TestClient, Tmux, client, client_of, eventually};
 
 /// Runs a program; its exit code, standard output and standard error.
@@ -105,6 +106,33 @@ fn connected_clients_are_listed_with_what_concerns_them() {
         json.contains("\"name\":\"ann\"") && json.lines().count() == 1,
         "{json}"
     );
+}
+
+#[test]
+fn sessions_are_listed_with_what_waits_for_their_clients() {
+    let broker = TestBroker::start();
+    let (code, out, err) = run(&mut client_of(&broker, "sessions", &[]));
+    assert_eq!((code, &*out), (Some(0), ""), "{err}");
+    assert!(err.contains("there is no session"), "{err}");
+    let hello = Hello::lasting("sensor \u{202e}7");
+    let (mut sensor, _) = MqttClient::enter(broker.address(), Mqtt::V5, &hello);
+    sensor.subscribe("home/#", 1);
+    let out = printed(&broker, "sessions", &["home/door"]);
+    assert!(out.contains("connected") && out.contains("1h"), "{out}");
+    // What turns the direction of a line is not shown.
+    assert!(out.contains("sensor \u{fffd}7"), "{out}");
+    sensor.vanish();
+    broker
+        .connect()
+        .send("PUBLISH home/door open")
+        .expect("PUBACK 1 1");
+    eventually("it is away", || {
+        printed(&broker, "sessions", &["--json"]).contains("\"away\":true")
+    });
+    let json = printed(&broker, "sessions", &["--json"]);
+    assert!(json.contains("\"waiting\":1,"), "{json}");
+    let (_, out, _) = run(&mut client_of(&broker, "sessions", &["cellar"]));
+    assert_eq!(out, "");
 }
 
 #[test]

@@ -337,6 +337,79 @@ fn a_session_holds_no_more_than_it_may_and_tells_what_is_missing() {
 }
 
 #[test]
+fn a_session_that_outlasts_its_connection_needs_a_place() {
+    let flags = ["--max-sessions", "3", "--max-sessions-per-address", "2"];
+    let broker = TestBroker::with_args(&flags);
+    let enter = |version, hello: &Hello| {
+        let mut client = MqttClient::dial(broker.address(), version);
+        let connack = client.send(&hello.encode(version)).packet();
+        // The code follows the length, the last byte of which is less than 128, and the flags.
+        let length = 1 + connack[1..].iter().take_while(|&&byte| byte >= 128).count();
+        connack[length + 2]
+    };
+    assert_eq!(enter(Mqtt::V5, &Hello::lasting("a")), 0);
+    assert_eq!(enter(Mqtt::V3, &Hello::lasting("b")), 0);
+    assert_eq!(enter(Mqtt::V5, &Hello::lasting("c")), 0x97);
+    assert_eq!(enter(Mqtt::V3, &Hello::lasting("c")), 3);
+    // One that is there already, and one that ends with its connection.
+    assert_eq!(enter(Mqtt::V5, &Hello::lasting("b")), 0);
+    assert_eq!(enter(Mqtt::V5, &Hello::new("c")), 0);
+    let mut asker = Asker::of(&broker);
+    tests::eventually("all are away", || {
+        let sessions = asker.ask("sessions");
+        let rows = sessions["sessions"].as_array().expect("rows");
+        let ids: Vec<_> = rows.iter().map(|row| &row["client_id"]).collect();
+        assert_eq!(
+            (json!(ids), &sessions["total"]),
+            (json!(["a", "b"]), &json!(2))
+        );
+        rows.iter().all(|row| row["away"] == true)
+    });
+    // A clean session takes the place of an earlier one and gives it back.
+    assert_eq!(enter(Mqtt::V3, &Hello::new("a")), 0);
+    assert_eq!(enter(Mqtt::V5, &Hello::lasting("c")), 0);
+}
+
+/// Sessions that were left behind would otherwise hold all of the memory for as long as they last.
+#[test]
+fn what_waits_for_the_absent_leaves_memory_to_those_who_are_there() {
+    let limits = [
+        "--memory",
+        "4MiB",
+        "--max-line",
+        "1MiB",
+        "--outbox-bytes",
+        "1MiB",
+    ];
+    let broker = TestBroker::with_args(&limits);
+    for number in 0..10 {
+        let hello = Hello::lasting(&format!("absent-{number}"));
+        let (mut absent, _) = MqttClient::enter(broker.address(), Mqtt::V5, &hello);
+        absent.subscribe("#", 1);
+        absent.vanish();
+    }
+    let mut asker = Asker::of(&broker);
+    tests::eventually("all are away", || {
+        let sessions = asker.ask("sessions");
+        let rows = sessions["sessions"].as_array().expect("rows");
+        rows.len() == 10 && rows.iter().all(|row| row["away"] == true)
+    });
+    let mut line = broker.connect();
+    let text = "x".repeat(1000);
+    for number in 1..=3000 {
+        line.send(format!("PUBLISH news {text}"));
+        line.expect(format!("PUBACK {number} 10"));
+    }
+    let memory = asker.ask("broker")["memory"]["used"].as_u64();
+    let used = memory.expect("a number");
+    assert!((512 * 1024..=1280 * 1024).contains(&used), "{used} bytes");
+    let rows = asker.ask("sessions");
+    let rows = rows["sessions"].as_array().expect("rows");
+    let kept: Vec<_> = rows.iter().map(|row| row["waiting"].as_u64()).collect();
+    assert!(kept.iter().all(|kept| *kept > Some(50)), "{kept:?}");
+}
+
+#[test]
 fn a_slow_reader_is_told_of_its_loss_with_the_next_message() {
     let broker = TestBroker::with_args(&["--max-line", "100KiB", "--outbox-bytes", "100KiB"]);
     let mut slow = MqttClient::connect(broker.address(), Mqtt::V5, "slow");

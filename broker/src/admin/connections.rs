@@ -108,7 +108,7 @@ impl ConnectionRow {
     }
 }
 
-fn has_overlapping(record: &ClientRecord, wanted: Filter<'_>) -> bool {
+pub(super) fn has_overlapping(record: &ClientRecord, wanted: Filter<'_>) -> bool {
     let mut found = false;
     record.session().subscriptions().look_at_filters(|text| {
         let overlaps = Filter::parse(text).is_ok_and(|filter| filter.overlaps(wanted));

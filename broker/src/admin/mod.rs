@@ -11,6 +11,7 @@ pub(crate) mod metrics;
 pub(crate) mod request;
 mod retained;
 mod rows;
+mod sessions;
 mod suggestions;
 pub(crate) mod sys_topics;
 mod topics;
@@ -29,6 +30,7 @@ pub(crate) use connections::ConnectionsAnswer;
 pub(crate) use figures::{AuditAnswer, BrokerAnswer};
 pub(crate) use retained::RetainedAnswer;
 pub(crate) use rows::{MOST_ROWS, ROWS};
+pub(crate) use sessions::SessionsAnswer;
 pub(crate) use topics::{FiltersAnswer, TopicsAnswer};
 pub(crate) use values::values;
 pub(crate) use why::WhyAnswer;
@@ -40,6 +42,8 @@ pub(crate) enum What {
     Audit,
     /// Connections and sessions.
     Who,
+    /// Sessions that outlast connections.
+    Sessions,
     /// Statistics of each topic.
     Topics,
     /// Filters that have subscribers.
@@ -53,9 +57,10 @@ pub(crate) enum What {
 }
 
 impl What {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Audit,
         Self::Who,
+        Self::Sessions,
         Self::Topics,
         Self::Filters,
         Self::Why,
@@ -73,6 +78,7 @@ impl What {
         match self {
             Self::Audit => "audit",
             Self::Who => "who",
+            Self::Sessions => "sessions",
             Self::Topics => "topics",
             Self::Filters => "filters",
             Self::Why => "why",
@@ -88,6 +94,7 @@ impl What {
 pub(crate) enum Answer {
     Audit(AuditAnswer),
     Who(ConnectionsAnswer),
+    Sessions(SessionsAnswer),
     Topics(TopicsAnswer),
     Filters(FiltersAnswer),
     Why(WhyAnswer),
@@ -126,6 +133,7 @@ pub(crate) fn answer(
     Ok(match what {
         What::Audit => Answer::Audit(AuditAnswer::of(engine)),
         What::Who => Answer::Who(ConnectionsAnswer::of(engine, filter, limit)),
+        What::Sessions => Answer::Sessions(SessionsAnswer::of(engine, filter, limit)),
         What::Topics => Answer::Topics(TopicsAnswer::of(engine, filter.unwrap_or(every), limit)),
         What::Filters => Answer::Filters(FiltersAnswer::of(engine, filter, limit)),
         What::Why => Answer::Why(WhyAnswer::of(engine, topic(argument)?, limit)),
@@ -160,6 +168,7 @@ impl Answer {
         match self {
             Self::Audit(_) | Self::Broker(_) => false,
             Self::Who(list) => halve(&mut list.connections),
+            Self::Sessions(list) => halve(&mut list.sessions),
             Self::Topics(list) => halve(&mut list.topics),
             Self::Filters(list) => halve(&mut list.filters),
             Self::Why(why) => why.halve(),

@@ -26,7 +26,7 @@ struct Flags {
     /// Address or name to listen on; 0.0.0.0 or :: for all
     #[arg(long, env = "BROKER_HOST", default_value = "127.0.0.1", value_parser = host)]
     host: Host,
-    /// Listen there too, such as 0.0.0.0:1883; may be given several times
+    /// Listen there too; repeatable
     #[arg(long, env = "BROKER_LISTEN", value_name = "HOST:PORT", value_parser = addresses)]
     listen: Vec<List<Vec<SocketAddr>>>,
     /// Longest line taken
@@ -99,14 +99,26 @@ struct Flags {
     #[arg(long, env = "BROKER_SESSION_EXPIRY_MAX", default_value = "7d", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     session_expiry_max: Duration,
-    /// Name that browsers may know it by, besides its addresses; repeatable
+    /// Most sessions of MQTT [default: 10 for each connection]
+    #[arg(long, env = "BROKER_MAX_SESSIONS", hide_env = true, value_name = "N")]
+    max_sessions: Option<usize>,
+    /// Most of them for one address
+    #[arg(
+        long,
+        env = "BROKER_MAX_SESSIONS_PER_ADDRESS",
+        hide_env = true,
+        default_value = "1000",
+        value_name = "N"
+    )]
+    max_sessions_per_address: usize,
+    /// Name for it that browsers use; repeatable
     #[arg(long = "name", env = "BROKER_NAME", value_name = "NAME", value_parser = words)]
     names: Vec<List<String>>,
-    /// Site whose pages may use it, such as https://app.example; repeatable
+    /// Site that may use it; repeatable
     #[arg(long = "allow-origin", env = "BROKER_ALLOW_ORIGIN", value_name = "ORIGIN",
           value_parser = words)]
     allow_origins: Vec<List<String>>,
-    /// Address or range of a proxy that sends PROXY headers, such as 10.0.0.0/8; repeatable
+    /// Proxy that sends PROXY headers; repeatable
     #[arg(long = "proxy", env = "BROKER_PROXY", value_name = "ADDRESS",
           value_parser = address_ranges)]
     proxies: Vec<List<IpNet>>,
@@ -152,6 +164,8 @@ impl From<Flags> for Config {
             max_retained_bytes: bytes(flags.max_retained_bytes),
             max_queued: flags.max_queued,
             session_expiry_max: flags.session_expiry_max,
+            max_sessions: flags.max_sessions,
+            max_sessions_per_address: flags.max_sessions_per_address,
             names: flattened(flags.names),
             allow_origins: flattened(flags.allow_origins),
             proxies: flattened(flags.proxies),

@@ -49,6 +49,11 @@ pub struct Config {
     pub max_queued: usize,
     /// Maximum time that an MQTT session is kept for a disconnected client.
     pub session_expiry_max: Duration,
+    /// Maximum sessions that outlast their connections, zero for no limit; by default ten for each of
+    /// the maximum connections.
+    pub max_sessions: Option<usize>,
+    /// Maximum of these for one address, or for one /64 of IPv6; zero for no limit.
+    pub max_sessions_per_address: usize,
     /// Host names by which browsers may address this broker, besides its addresses and `localhost`. A
     /// port is ignored.
     pub names: Vec<String>,
@@ -79,6 +84,8 @@ impl Default for Config {
             max_retained_bytes: limits.retained_bytes,
             max_queued: limits.queued,
             session_expiry_max: limits.session_expiry,
+            max_sessions: None,
+            max_sessions_per_address: limits.sessions_per_address,
             names: Vec::new(),
             allow_origins: Vec::new(),
             proxies: Vec::new(),
@@ -88,6 +95,17 @@ impl Default for Config {
 
 /// Maximum of `max_line`: some line lengths are stored in 32 bits.
 const MOST_LINE_BYTES: usize = 1 << 30;
+
+/// Sessions for each connection, unless their number is configured.
+const SESSIONS_PER_CONNECTION: usize = 10;
+
+/// A number for which zero means that there is no limit.
+fn or_unlimited(most: usize) -> usize {
+    match most {
+        0 => usize::MAX,
+        most => most,
+    }
+}
 
 impl Config {
     /// Checks that the values are valid and fit together.
@@ -159,6 +177,11 @@ impl Config {
             retained_bytes: self.max_retained_bytes,
             queued: self.max_queued,
             session_expiry: self.session_expiry_max,
+            sessions: match self.max_sessions {
+                Some(most) => or_unlimited(most),
+                None => connections.saturating_mul(SESSIONS_PER_CONNECTION),
+            },
+            sessions_per_address: or_unlimited(self.max_sessions_per_address),
         }
     }
 
@@ -255,6 +278,8 @@ mod tests {
             max_retained_bytes: 7,
             max_queued: 8,
             session_expiry_max: Duration::from_secs(9),
+            max_sessions: Some(12),
+            max_sessions_per_address: 13,
             ..Config::default()
         };
         let limits = Limits {
@@ -269,8 +294,20 @@ mod tests {
             session_expiry: Duration::from_secs(9),
             connections: 10,
             memory_bytes: 11,
+            sessions: 12,
+            sessions_per_address: 13,
         };
         assert_eq!(config.limits(10, 11), limits);
+        let config = Config {
+            max_sessions: None,
+            max_sessions_per_address: 0,
+            ..config
+        };
+        let limits = config.limits(10, 11);
+        assert_eq!(
+            (limits.sessions, limits.sessions_per_address),
+            (100, usize::MAX)
+        );
     }
 
     #[test]

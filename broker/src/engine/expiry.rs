@@ -1,4 +1,4 @@
-//! The thread that ends expired sessions and publishes delayed wills.
+//! The thread that ends expired sessions, publishes delayed wills, and limits what waits for absent clients.
 
 use crate::engine::Engine;
 use crate::engine::client::Client;
@@ -13,6 +13,7 @@ pub(crate) fn expire_loop(engine: &Engine) {
         match due {
             Due::Will(will) => client.publish_message(&will),
             Due::Expired(session) => client.end_session(&session),
+            Due::Away(session) => client.limit_absent(&session),
         }
         client.settle();
         // Cached routes would keep the outboxes of clients that have disconnected.

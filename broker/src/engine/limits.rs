@@ -35,6 +35,10 @@ pub(crate) struct Limits {
     pub(crate) queued: usize,
     /// Maximum time that an MQTT session is kept for a disconnected client.
     pub(crate) session_expiry: Duration,
+    /// Maximum sessions that outlast their connections, and of these maximum sessions of one address
+    /// block.
+    pub(crate) sessions: usize,
+    pub(crate) sessions_per_address: usize,
 }
 
 impl Default for Limits {
@@ -52,6 +56,8 @@ impl Default for Limits {
             retained_bytes: 256 * 1024 * 1024,
             queued: 100_000,
             session_expiry: Duration::from_secs(7 * 24 * 60 * 60),
+            sessions: usize::MAX,
+            sessions_per_address: 1000,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Topics, subscriptions, sessions and messages live here. The engine names no frame, no packet and no socket.
 
+pub(crate) mod address;
 pub(crate) mod client;
 pub(crate) mod expiry;
 pub(crate) mod limits;

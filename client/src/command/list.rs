@@ -1,8 +1,8 @@
-//! `client who`, `client topics` and `client filters`: the lists that a broker gives, printed.
+//! `client who`, `client sessions`, `client topics` and `client filters`: the lists that a broker gives, printed.
 
 use std::marker::PhantomData;
 
-use client::inquiry::{Filters, Topics, Who};
+use client::inquiry::{Filters, Sessions, Topics, Who};
 
 use crate::exit::{self, Exit, Failure};
 use crate::listing::{self, ListFlags, Listing};
@@ -24,6 +24,15 @@ Examples:
   client who                            all connections, by number
   client who 'home/#' --sort waiting    those that overlap home, the slowest first
   client who --json | jq .name
+";
+}
+
+impl ListCommand for Sessions {
+    const FILTER_HELP: &'static str = "Only sessions that may get messages on this filter or topic";
+    const EXAMPLES: &'static str = "\
+Examples:
+  client sessions                       all, by client identifier
+  client sessions --sort waiting        those for which most waits first
 ";
 }
 

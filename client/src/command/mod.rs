@@ -20,7 +20,7 @@ mod top;
 mod why;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use client::inquiry::{Filters, Topics, Who};
+use client::inquiry::{Filters, Sessions, Topics, Who};
 
 use crate::exit::{self, Exit, Failure};
 
@@ -67,6 +67,8 @@ enum Command {
     Audit(audit::Arguments),
     /// List the connections
     Who(list::Arguments<Who>),
+    /// List the sessions that wait for their clients
+    Sessions(list::Arguments<Sessions>),
     /// Explain who gets the messages of a topic, or why no client does
     Why(why::Arguments),
     /// List the topics
@@ -103,6 +105,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Chat(arguments) => chat::run(arguments),
         Command::Audit(arguments) => audit::run(arguments),
         Command::Who(arguments) => list::run(arguments),
+        Command::Sessions(arguments) => list::run(arguments),
         Command::Why(arguments) => why::run(arguments),
         Command::Topics(arguments) => list::run(arguments),
         Command::Filters(arguments) => list::run(arguments),

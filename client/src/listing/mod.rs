@@ -4,6 +4,7 @@
 
 mod filters;
 mod retained;
+mod sessions;
 mod topics;
 mod who;
 

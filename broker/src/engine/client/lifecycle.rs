@@ -9,6 +9,7 @@ use super::Client;
 use super::publish::Message;
 use crate::clock::Moment;
 use crate::engine::Engine;
+use crate::engine::address::AddressBlock;
 use crate::engine::limits::CachedLimits;
 use crate::engine::outbox::Remains;
 use crate::engine::outbox::delivery::DeliveryState;
@@ -16,7 +17,7 @@ use crate::engine::outbox::delivery::in_flight::{Ack, AckEffect};
 use crate::engine::outbox::delivery::writer::PacketWriter;
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::run::{PublishOptions, Redelivery};
-use crate::engine::session::store::Opened;
+use crate::engine::session::store::{Claim, Opened, TooManySessions};
 use crate::engine::session::{Expiry, Session, Will};
 
 /// Approximate memory of one subscription.
@@ -25,8 +26,12 @@ const SUBSCRIPTION_BYTES: usize = 256;
 /// Maximum messages redelivered to another group member at once.
 const MAX_REDELIVERED: u64 = 64;
 
-/// The connection that has the session did not leave it in time.
-pub(crate) struct SessionBusy;
+/// Why a session cannot be opened.
+pub(crate) enum NoSession {
+    /// The connection that has it did not leave it in time.
+    Busy,
+    TooMany(TooManySessions),
+}
 
 /// The memory budget has no room for the will.
 pub(crate) struct NoMemory;
@@ -42,17 +47,24 @@ impl Client<'_> {
         clean: bool,
         expiry: Expiry,
         will: Option<Will>,
-    ) -> Result<bool, SessionBusy> {
+    ) -> Result<bool, NoSession> {
         // Taking over the session may block: its connection may publish its will or redeliver messages
         // before it leaves. Settle first, so that an audit does not wait for this batch.
         self.settle();
         // Answers sent before, in HTTP and in WebSocket, do not move to the outbox of the session.
         self.outbox.drain(None);
         let store = &self.engine.sessions;
-        let opened = store.open(client_id, self.record.own_session(), clean, take_over);
+        let claim = (expiry != Expiry::AtOnce).then(|| Claim {
+            owner: AddressBlock::of(self.record.peer().ip()),
+            most: self.limits().sessions,
+            most_per_address: self.limits().sessions_per_address,
+        });
+        let own = self.record.own_session();
+        let opened = store.open(client_id, own, clean, claim.as_ref(), take_over);
         self.begin();
         let is_resumed = match opened {
-            Opened::Busy => return Err(SessionBusy),
+            Opened::Busy => return Err(NoSession::Busy),
+            Opened::Full(full) => return Err(NoSession::TooMany(full)),
             Opened::New(before) => {
                 if let Some(before) = before {
                     self.end_session(&before);
@@ -145,6 +157,13 @@ impl Client<'_> {
             self.engine.clients.leave(&self.record);
             self.engine.sessions.end(&self.session);
         }
+    }
+
+    /// The client of this session is away: limits what waits for it to its share.
+    #[inline(never)]
+    pub(crate) fn limit_absent(&mut self, session: &Session) {
+        let redeliveries = session.outbox().lock().limit_absent();
+        self.redeliver(&redeliveries);
     }
 
     /// Ends a session that has expired.

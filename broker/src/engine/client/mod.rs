@@ -32,7 +32,7 @@ use crate::engine::stats::ledger::Totals;
 use crate::engine::stats::log_limit::Suppressed;
 use crate::sync::Ordering;
 
-pub(crate) use lifecycle::{NoMemory, SessionBusy};
+pub(crate) use lifecycle::{NoMemory, NoSession};
 pub(crate) use publish::{BrokersOwn, Message, PublishError};
 pub(crate) use subscribe::{SubscribeError, Subscribed};
 

@@ -19,10 +19,15 @@ const STILL: Duration = Duration::from_millis(100);
 /// Publishers wait when less than the limit divided by this is free.
 const RESERVE: usize = 16;
 
+/// What waits for absent clients takes at most the limit divided by this.
+const ABSENT_SHARE: usize = 4;
+
 /// The limit, and how much of it is taken.
 pub(crate) struct Memory {
     limit: AtomicUsize,
     taken: AtomicUsize,
+    /// How much of that waits for absent clients.
+    absent: AtomicUsize,
     waiting: AtomicUsize,
     /// No memory has been released for [`STILL`], so waiting is useless.
     still: AtomicBool,
@@ -43,6 +48,7 @@ impl Memory {
         Self {
             limit: AtomicUsize::new(limit),
             taken: AtomicUsize::new(0),
+            absent: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             still: AtomicBool::new(false),
             turn: Mutex::new(()),
@@ -68,6 +74,24 @@ impl Memory {
     pub(crate) fn free(&self) -> usize {
         self.limit()
             .saturating_sub(self.taken.load(Ordering::Relaxed))
+    }
+
+    /// How much more may wait for absent clients. Like a queue, what waits for one of them may be as long
+    /// as this, so many of them converge to equal parts of their share.
+    pub(crate) fn free_for_absent(&self) -> usize {
+        let share = self.limit() / ABSENT_SHARE;
+        let absent = self.absent.load(Ordering::Relaxed);
+        share.saturating_sub(absent).min(self.free())
+    }
+
+    /// Bytes that are taken wait for absent clients from now on.
+    pub(crate) fn add_absent(&self, bytes: usize) {
+        self.absent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes back one call of [`Memory::add_absent`].
+    pub(crate) fn remove_absent(&self, bytes: usize) {
+        self.absent.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Takes `bytes`, even if they exceed the limit.
@@ -234,6 +258,21 @@ mod tests {
         assert_eq!(memory.free(), 0);
         drop((one, over));
         assert_eq!(memory.free(), 100);
+    }
+
+    #[test]
+    fn absent_clients_have_a_share_of_their_own() {
+        let memory = Arc::new(Memory::new(400));
+        assert_eq!(memory.free_for_absent(), 100);
+        memory.add_absent(30);
+        assert_eq!(memory.free_for_absent(), 70);
+        let taken = memory.charge(350);
+        assert_eq!(memory.free_for_absent(), 50);
+        memory.add_absent(90);
+        assert_eq!(memory.free_for_absent(), 0);
+        memory.remove_absent(120);
+        drop(taken);
+        assert_eq!(memory.free_for_absent(), 100);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::engine::outbox::delivery::outgoing::Outgoing;
 use crate::engine::outbox::delivery::{Fate, RunLine};
-use crate::engine::outbox::run::Run;
+use crate::engine::outbox::run::{Redelivery, Run};
 use crate::engine::stats::tally::Reason;
 
 use super::guard::Sent;
@@ -77,6 +77,25 @@ impl OutboxGuard<'_> {
     pub(super) fn deliver_special(&mut self, runs: &[&Run<'_>]) {
         let outgoing = self.inside.decide(runs);
         self.send_outgoing(&outgoing);
+    }
+
+    /// Bytes of the messages that are kept until they are acknowledged.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let delivery = self.inside.delivery.as_ref();
+        delivery.map_or(0, |delivery| delivery.kept_bytes())
+    }
+
+    /// Limits what waits for an absent client. Returns what another member of a group may receive instead.
+    pub(crate) fn limit_absent(&mut self) -> Vec<Redelivery> {
+        let Some(delivery) = &mut self.inside.delivery else {
+            return Vec::new();
+        };
+        let (dropped, redeliveries) = delivery.limit_absent();
+        let queue = &mut self.inside.queue;
+        queue.tally.dropped.add(Reason::Memory, dropped);
+        // They no longer count as given to this outbox.
+        queue.taken -= redeliveries.len() as u64;
+        redeliveries
     }
 
     /// Sends kept messages that may be sent now.

@@ -125,6 +125,17 @@ impl Session {
         self.terms.lock().lifecycle
     }
 
+    /// The time after which it ends if its client stays away; none for never.
+    pub(crate) fn expires_after(&self, now: Instant) -> Option<Duration> {
+        let terms = self.terms.lock();
+        match (terms.lifecycle, terms.expiry) {
+            (Lifecycle::Detached { until }, _) => until.map(|until| until.duration_since(now)),
+            (_, Expiry::AtOnce) => Some(Duration::ZERO),
+            (_, Expiry::After(time)) => Some(time),
+            (_, Expiry::Never) => None,
+        }
+    }
+
     /// Whether it outlasts its connection.
     pub(crate) fn outlasts_connection(&self) -> bool {
         self.terms.lock().expiry != Expiry::AtOnce

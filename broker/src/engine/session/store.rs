@@ -2,17 +2,23 @@
 //! it expires.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 
 use super::{Lifecycle, Session, Will};
+use crate::engine::address::{AddressBlock, BlockCounts};
 use crate::sync::{Condvar, Mutex};
 
 /// Maximum time that a connection waits for the one that has its session.
 const TAKE_OVER_TIME: Duration = Duration::from_secs(3);
+
+/// Time after which what waits for an absent client is limited to its share: a client that comes back at
+/// once finds everything.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Entries of `due` for each session above which outdated ones are removed.
 const DUE_PER_SESSION: usize = 4;
@@ -32,6 +38,11 @@ struct SessionTable {
     sessions: HashMap<Box<str>, Arc<Session>, RandomState>,
     /// When to check which session. Entries may be outdated; the session decides.
     due: BinaryHeap<Reverse<(Instant, Box<str>)>>,
+    /// Which sessions are detached, and when [`GRACE`] has passed for them; in order.
+    left: VecDeque<(Instant, Box<str>)>,
+    /// For whom the sessions that outlast connections are counted, by client identifier.
+    owners: HashMap<Box<str>, AddressBlock, RandomState>,
+    counts: BlockCounts,
     closed: bool,
 }
 
@@ -43,6 +54,37 @@ pub(crate) enum Opened {
     Resumed(Arc<Session>),
     /// The connection that has it does not end.
     Busy,
+    /// There are as many sessions as there may be.
+    Full(TooManySessions),
+}
+
+/// A session that is to outlast its connection.
+pub(crate) struct Claim {
+    pub(crate) owner: AddressBlock,
+    /// Maximum sessions in all, and for one owner.
+    pub(crate) most: usize,
+    pub(crate) most_per_address: usize,
+}
+
+/// Why there is no room for a session that outlasts its connection. `Display` says what to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TooManySessions {
+    InAll(usize),
+    OfAddress(usize),
+}
+
+impl fmt::Display for TooManySessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (most, whose) = match self {
+            Self::InAll(most) => (most, ""),
+            Self::OfAddress(most) => (most, " for one address"),
+        };
+        write!(
+            f,
+            "the broker keeps {most} sessions{whose} and no more; connect with a clean session that ends \
+             with its connection, or end one of the others that way"
+        )
+    }
 }
 
 /// An event that is due for a disconnected client.
@@ -50,16 +92,20 @@ pub(crate) enum Due {
     Will(Will),
     /// The session has expired.
     Expired(Arc<Session>),
+    /// The client has been away for [`GRACE`].
+    Away(Arc<Session>),
 }
 
 impl SessionStore {
     /// Opens the session of a client. If a connection has it, `take_over` asks that one to leave, and
-    /// its end is awaited. A `clean` session is always the connection's `own`.
+    /// its end is awaited. A `clean` session is always the connection's `own`. With a `claim` it is to
+    /// outlast its connection, and there may be too many of those.
     pub(crate) fn open(
         &self,
         client_id: &str,
         own: &Arc<Session>,
         clean: bool,
+        claim: Option<&Claim>,
         take_over: impl Fn(&Session),
     ) -> Opened {
         let mut table = self.table.lock();
@@ -83,6 +129,12 @@ impl SessionStore {
                 }
             }
         }
+        // Before anything is done: an earlier session stays as it is if there is no room for this one.
+        if let Some(claim) = claim
+            && let Err(full) = table.claim(client_id, claim)
+        {
+            return Opened::Full(full);
+        }
         // [MQTT-3.1.2-4] of 3.1.1, [MQTT-3.1.2-5] of 5.0.
         if !clean && let Some(session) = table.sessions.get(client_id) {
             session.attach();
@@ -94,6 +146,9 @@ impl SessionStore {
         // A new session, because the client asks for one [MQTT-3.1.2-6] (3.1.1) [MQTT-3.1.2-4] (5.0),
         // or because it has none [MQTT-3.1.2-4] (3.1.1) [MQTT-3.1.2-6] (5.0).
         let _ = own.client_id.set(client_id.into());
+        if claim.is_none() {
+            table.release(client_id);
+        }
         let before = table.sessions.insert(client_id.into(), own.clone());
         Opened::New(before.inspect(|before| before.end()))
     }
@@ -101,8 +156,10 @@ impl SessionStore {
     /// The connection of this session has ended, and the session continues.
     pub(crate) fn detach(&self, session: &Session) {
         let mut table = self.table.lock();
-        let moments = session.detach(Instant::now());
+        let now = Instant::now();
+        let moments = session.detach(now);
         if let Some(client_id) = session.client_id() {
+            table.left.push_back((now + GRACE, client_id.into()));
             for moment in moments.into_iter().flatten() {
                 table.due.push(Reverse((moment, client_id.into())));
             }
@@ -124,6 +181,7 @@ impl SessionStore {
             && present.id() == session.id()
         {
             table.sessions.remove(client_id);
+            table.release(client_id);
         }
         drop(table);
         self.changed.notify_all();
@@ -137,15 +195,17 @@ impl SessionStore {
                 return None;
             }
             let now = Instant::now();
-            match table.due.peek() {
+            let first = table.due.peek().map(|Reverse((moment, _))| *moment);
+            let left = table.left.front().map(|(moment, _)| *moment);
+            match first.into_iter().chain(left).min() {
                 None => self.changed.wait(&mut table),
-                Some(Reverse((moment, _))) if *moment > now => {
-                    let moment = *moment;
+                Some(moment) if moment > now => {
                     self.changed.wait_until(&mut table, moment);
                 }
                 Some(_) => {
-                    if let Some(due) = table.take_due(now) {
-                        return Some(due);
+                    let due = table.take_left(now).or_else(|| table.take_due(now));
+                    if due.is_some() {
+                        return due;
                     }
                 }
             }
@@ -160,8 +220,43 @@ impl SessionStore {
 }
 
 impl SessionTable {
+    /// Counts a session that outlasts its connection, unless it is counted already.
+    fn claim(&mut self, client_id: &str, claim: &Claim) -> Result<(), TooManySessions> {
+        if self.owners.contains_key(client_id) {
+            return Ok(());
+        }
+        if self.counts.total() >= claim.most {
+            return Err(TooManySessions::InAll(claim.most));
+        }
+        if self.counts.of(claim.owner) >= claim.most_per_address {
+            return Err(TooManySessions::OfAddress(claim.most_per_address));
+        }
+        self.owners.insert(client_id.into(), claim.owner);
+        self.counts.add(claim.owner);
+        Ok(())
+    }
+
+    /// The session outlasts its connection no more.
+    fn release(&mut self, client_id: &str) {
+        if let Some(owner) = self.owners.remove(client_id) {
+            self.counts.remove(owner);
+        }
+    }
+
+    /// The next session for which [`GRACE`] has passed, if its client is still away.
+    fn take_left(&mut self, now: Instant) -> Option<Due> {
+        let (_, client_id) = self.left.pop_front_if(|(moment, _)| *moment <= now)?;
+        let session = self.sessions.get(&client_id)?;
+        matches!(session.lifecycle(), Lifecycle::Detached { .. })
+            .then(|| Due::Away(session.clone()))
+    }
+
     /// The event of the next entry, unless that is outdated.
     fn take_due(&mut self, now: Instant) -> Option<Due> {
+        let is_due = self.due.peek().is_some_and(|Reverse((due, _))| *due <= now);
+        if !is_due {
+            return None;
+        }
         let Reverse((_, client_id)) = self.due.pop()?;
         let session = self.sessions.get(&client_id)?;
         let Lifecycle::Detached { until } = session.lifecycle() else {
@@ -170,6 +265,7 @@ impl SessionTable {
         // [MQTT-4.1.0-2] of 5.0.
         if until.is_some_and(|until| until <= now) {
             session.end();
+            self.release(&client_id);
             return self.sessions.remove(&client_id).map(Due::Expired);
         }
         session.take_due_will(now).map(Due::Will)
@@ -214,7 +310,7 @@ mod tests {
     /// A detached session.
     fn detached(store: &SessionStore, id: u64, client_id: &str, expiry: Expiry) -> Arc<Session> {
         let session = session(id);
-        let opened = store.open(client_id, &session, false, no_take_over);
+        let opened = store.open(client_id, &session, false, None, no_take_over);
         assert!(matches!(opened, Opened::New(None)));
         session.set_expiry(expiry);
         store.detach(&session);
@@ -226,12 +322,13 @@ mod tests {
         let store = SessionStore::default();
         let first = detached(&store, 1, "ann", Expiry::Never);
         assert_eq!(first.lifecycle(), Lifecycle::Detached { until: None });
-        let Opened::Resumed(resumed) = store.open("ann", &session(2), false, no_take_over) else {
+        let Opened::Resumed(resumed) = store.open("ann", &session(2), false, None, no_take_over)
+        else {
             panic!("it is there");
         };
         assert_eq!(resumed.id(), 1);
         assert_eq!(resumed.lifecycle(), Lifecycle::Attached);
-        let opened = store.open("bob", &session(3), false, no_take_over);
+        let opened = store.open("bob", &session(3), false, None, no_take_over);
         assert!(matches!(opened, Opened::New(None)));
     }
 
@@ -240,7 +337,7 @@ mod tests {
         let store = SessionStore::default();
         let first = detached(&store, 1, "ann", Expiry::Never);
         let next = session(2);
-        let Opened::New(Some(before)) = store.open("ann", &next, true, no_take_over) else {
+        let Opened::New(Some(before)) = store.open("ann", &next, true, None, no_take_over) else {
             panic!("it is there");
         };
         assert_eq!(before.id(), 1);
@@ -249,7 +346,7 @@ mod tests {
         // The end of the earlier one does not end its replacement.
         store.end(&first);
         store.detach(&next);
-        let opened = store.open("ann", &session(3), false, no_take_over);
+        let opened = store.open("ann", &session(3), false, None, no_take_over);
         assert!(matches!(opened, Opened::Resumed(each) if each.id() == 2));
     }
 
@@ -257,13 +354,13 @@ mod tests {
     fn the_connection_that_has_a_session_is_asked_to_leave_and_waited_for() {
         let store = SessionStore::default();
         let first = session(1);
-        store.open("ann", &first, false, no_take_over);
+        store.open("ann", &first, false, None, no_take_over);
         let opened = thread::scope(|scope| {
             let asked = |asked: &Session| {
                 assert_eq!(asked.id(), 1);
                 scope.spawn(|| store.detach(&first));
             };
-            store.open("ann", &session(2), false, asked)
+            store.open("ann", &session(2), false, None, asked)
         });
         assert!(matches!(opened, Opened::Resumed(each) if each.id() == 1));
     }
@@ -272,10 +369,10 @@ mod tests {
     fn a_session_that_ends_with_its_connection_is_not_found_again() {
         let store = SessionStore::default();
         let first = session(1);
-        store.open("ann", &first, false, no_take_over);
+        store.open("ann", &first, false, None, no_take_over);
         store.end(&first);
         assert_eq!(first.lifecycle(), Lifecycle::Ended);
-        let opened = store.open("ann", &session(2), false, no_take_over);
+        let opened = store.open("ann", &session(2), false, None, no_take_over);
         assert!(matches!(opened, Opened::New(None)));
     }
 
@@ -283,7 +380,7 @@ mod tests {
     fn wills_and_ends_become_due_in_their_order() {
         let store = SessionStore::default();
         let session = session(1);
-        store.open("ann", &session, false, no_take_over);
+        store.open("ann", &session, false, None, no_take_over);
         session.set_expiry(Expiry::After(Duration::from_millis(20)));
         session.set_will(Some(will(Duration::from_millis(5))));
         assert!(session.take_will_at_end().is_none(), "it has a delay");
@@ -299,11 +396,11 @@ mod tests {
     fn a_client_that_comes_back_in_time_has_no_will_published_and_no_end() {
         let store = SessionStore::default();
         let first = session(1);
-        store.open("ann", &first, false, no_take_over);
+        store.open("ann", &first, false, None, no_take_over);
         first.set_expiry(Expiry::After(Duration::from_millis(20)));
         first.set_will(Some(will(Duration::from_millis(10))));
         store.detach(&first);
-        let opened = store.open("ann", &session(2), false, no_take_over);
+        let opened = store.open("ann", &session(2), false, None, no_take_over);
         assert!(matches!(opened, Opened::Resumed(_)));
         // Due after both times have passed: nothing else happened in between.
         detached(&store, 3, "bob", Expiry::After(Duration::from_millis(40)));
@@ -327,7 +424,7 @@ mod tests {
         let store = SessionStore::default();
         detached(&store, 1, "ann", Expiry::After(Duration::from_secs(60)));
         for id in 2..200 {
-            let opened = store.open("ann", &session(id), false, no_take_over);
+            let opened = store.open("ann", &session(id), false, None, no_take_over);
             let Opened::Resumed(session) = opened else {
                 panic!("it is there");
             };
@@ -336,5 +433,69 @@ mod tests {
         }
         let due = store.table.lock().due.len();
         assert!(due <= 64 + DUE_PER_SESSION, "{due} entries");
+    }
+
+    /// Opens a session that outlasts its connection; returns whether there is room for it.
+    fn claim(
+        store: &SessionStore,
+        id: u64,
+        client_id: &str,
+        address: [u8; 4],
+    ) -> Result<Arc<Session>, TooManySessions> {
+        let session = session(id);
+        session.set_expiry(Expiry::Never);
+        let claim = Claim {
+            owner: AddressBlock::of(address.into()),
+            most: 3,
+            most_per_address: 2,
+        };
+        match store.open(client_id, &session, false, Some(&claim), |_| {}) {
+            Opened::New(_) => Ok(session),
+            Opened::Resumed(session) => Ok(session),
+            Opened::Full(full) => Err(full),
+            Opened::Busy => panic!("no connection has it"),
+        }
+    }
+
+    #[test]
+    fn sessions_that_outlast_their_connections_are_limited_in_all_and_for_each_address() {
+        let store = SessionStore::default();
+        let (one, other) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+        let opens = |id, client_id: &str, address| claim(&store, id, client_id, address);
+        let a = opens(1, "a", one).expect("there is room");
+        store.detach(&opens(2, "b", one).expect("there is room"));
+        assert_eq!(
+            opens(3, "c", one).err(),
+            Some(TooManySessions::OfAddress(2))
+        );
+        // Neither what is resumed nor what ends with its connection is another.
+        assert!(opens(4, "b", other).is_ok());
+        let clean = store.open("d", &session(5), true, None, no_take_over);
+        assert!(matches!(clean, Opened::New(None)));
+        let e = opens(6, "e", other).expect("there is room");
+        assert_eq!(opens(7, "f", other).err(), Some(TooManySessions::InAll(3)));
+        // What has ended makes room, however it has.
+        store.end(&a);
+        assert!(opens(8, "c", one).is_ok());
+        assert_eq!(opens(9, "f", other).err(), Some(TooManySessions::InAll(3)));
+        store.detach(&e);
+        let clean = store.open("e", &session(10), true, None, no_take_over);
+        assert!(matches!(clean, Opened::New(Some(_))));
+        assert!(opens(11, "f", other).is_ok());
+    }
+
+    #[test]
+    fn a_session_that_expires_makes_room() {
+        let store = SessionStore::default();
+        let address = [10, 0, 0, 1];
+        for (id, client_id) in [(1, "a"), (2, "b")] {
+            let session = claim(&store, id, client_id, address).expect("room");
+            session.set_expiry(Expiry::After(Duration::from_millis(id)));
+            store.detach(&session);
+        }
+        assert!(claim(&store, 3, "c", address).is_err());
+        let due = store.next_due();
+        assert!(matches!(due, Some(Due::Expired(_))));
+        assert!(claim(&store, 4, "c", address).is_ok());
     }
 }

@@ -11,8 +11,9 @@ use super::response::{JSON, Response};
 use crate::admin::{self, BadArgument, MOST_ROWS, ROWS, What};
 
 /// The names of the questions.
-const QUESTIONS: [(&str, What); 7] = [
+const QUESTIONS: [(&str, What); 8] = [
     ("clients", What::Who),
+    ("sessions", What::Sessions),
     ("topics", What::Topics),
     ("filters", What::Filters),
     ("why", What::Why),

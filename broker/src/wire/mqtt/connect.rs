@@ -13,7 +13,7 @@ use super::packet::{BadConnect, Connect, Fault, Header, WillPacket, kind};
 use super::reply::{self, ReplyLimits, Welcome};
 use super::writer::{ClientLimits, ConnectionWriter};
 use super::{Dialect, Encoders, Version, message, property};
-use crate::engine::client::{Client, NoMemory, SessionBusy};
+use crate::engine::client::{Client, NoMemory, NoSession};
 use crate::engine::limits::Limits;
 use crate::engine::session::{Expiry, Will};
 
@@ -295,11 +295,14 @@ fn open_session(
     {
         client.set_name(name.as_str());
     }
-    opened.map_err(|SessionBusy| {
-        let why = Fault::new(
-            MqttError::ServerUnavailable,
-            "an earlier connection with this client identifier does not end; try again later",
-        );
+    opened.map_err(|refused| {
+        let why = match refused {
+            NoSession::Busy => Fault::new(
+                MqttError::ServerUnavailable,
+                "an earlier connection with this client identifier does not end; try again later",
+            ),
+            NoSession::TooMany(full) => Fault::new(MqttError::QuotaExceeded, full.to_string()),
+        };
         (why, Some(ConnectReturnCode::ServerUnavailable))
     })
 }

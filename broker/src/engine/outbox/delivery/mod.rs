@@ -118,6 +118,7 @@ impl DeliveryState {
     /// Attaches a connection and its writer.
     pub(crate) fn attach(&mut self, writer: Box<dyn PacketWriter>) {
         self.writer = writer;
+        self.kept.set_absent(false);
         self.connected = true;
     }
 
@@ -126,6 +127,30 @@ impl DeliveryState {
     pub(crate) fn detach(&mut self) {
         self.connected = false;
         self.in_flight.detach();
+        self.kept.set_absent(true);
+    }
+
+    /// Drops the newest of the waiting messages until what is kept for the absent client is no more than
+    /// its part of their share. Returns the number dropped, and those that another member of a group may
+    /// receive instead.
+    pub(crate) fn limit_absent(&mut self) -> (u64, Vec<Redelivery>) {
+        let (mut dropped, mut redeliveries) = (0, Vec::new());
+        while !self.connected
+            && self.kept.exceeds_share()
+            && let Some(message) = self.waiting.pop_newest()
+        {
+            self.kept.give_back(message.size());
+            self.gap += message.gap();
+            match message.redelivery() {
+                Some(redelivery) => redeliveries.push(redelivery),
+                None => {
+                    self.gap += 1;
+                    dropped += 1;
+                }
+            }
+        }
+        redeliveries.reverse();
+        (dropped, redeliveries)
     }
 
     /// Ends the session: kept messages are lost, except for those that another member of a group may
@@ -157,6 +182,11 @@ impl DeliveryState {
     /// Number of messages kept.
     pub(crate) fn kept(&self) -> u64 {
         (self.in_flight.unreleased() + self.waiting.len()) as u64
+    }
+
+    /// Their bytes, as accounted for.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.kept.get()
     }
 
     /// Whether messages wait, because the client has to acknowledge others first.
@@ -260,12 +290,17 @@ impl DeliveryState {
             ..extras
         };
         let added = waiting::size(message.line(), extras.is_any());
-        let free = message.memory.free().saturating_add(self.kept.charged());
+        let free = match self.connected {
+            true => message.memory.free().saturating_add(self.kept.charged()),
+            false => message.memory.free_for_absent(),
+        };
         self.limits.refresh();
         let limits = self.limits.get();
         let room = limits.outbox_bytes.min(free);
         let kept = self.waiting.len() + self.in_flight.len();
-        if kept >= limits.queued || (kept > 0 && self.kept.get() + added > room) {
+        // One message always has room, however long it is, but for clients that are there alone.
+        let must_fit = kept > 0 || !self.connected;
+        if kept >= limits.queued || (must_fit && self.kept.get() + added > room) {
             self.gap += 1;
             return Fate::Dropped;
         }

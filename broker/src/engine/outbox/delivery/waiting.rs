@@ -118,6 +118,10 @@ impl WaitingQueue {
         self.0.pop_front()
     }
 
+    pub(crate) fn pop_newest(&mut self) -> Option<Queued> {
+        self.0.pop_back()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
@@ -146,6 +150,8 @@ pub(crate) struct KeptBytes {
     /// have not arrived yet.
     charged: usize,
     charge: Charge,
+    /// They wait for an absent client.
+    is_absent: bool,
 }
 
 impl KeptBytes {
@@ -154,6 +160,7 @@ impl KeptBytes {
             bytes: 0,
             charged: 0,
             charge,
+            is_absent: false,
         }
     }
 
@@ -163,6 +170,21 @@ impl KeptBytes {
 
     pub(crate) fn charged(&self) -> usize {
         self.charged
+    }
+
+    /// Whether the client is absent. What waits for it then counts to the share of those.
+    pub(crate) fn set_absent(&mut self, is_absent: bool) {
+        match (self.is_absent, is_absent) {
+            (false, true) => self.charge.memory().add_absent(self.charged),
+            (true, false) => self.charge.memory().remove_absent(self.charged),
+            _ => {}
+        }
+        self.is_absent = is_absent;
+    }
+
+    /// Whether more is kept for an absent client than its part of their share.
+    pub(crate) fn exceeds_share(&self) -> bool {
+        self.is_absent && self.bytes > self.charge.memory().free_for_absent()
     }
 
     pub(crate) fn add(&mut self, bytes: usize) {
@@ -186,12 +208,21 @@ impl KeptBytes {
     }
 
     fn settle(&mut self) {
+        let was_absent = self.is_absent;
+        self.set_absent(false);
         self.charged = match self.bytes {
             0 => 0,
             few @ ..CHARGE_BYTES => few.next_power_of_two(),
             many => many.next_multiple_of(CHARGE_BYTES),
         };
         self.charge.resize(self.charged);
+        self.set_absent(was_absent);
+    }
+}
+
+impl Drop for KeptBytes {
+    fn drop(&mut self) {
+        self.set_absent(false);
     }
 }
 
@@ -230,6 +261,25 @@ mod tests {
         assert_eq!(message.size(), 13 + QUEUED_BYTES + EXTRAS_BYTES);
         assert_eq!(message.gap(), 1);
         assert!(message.redelivery().is_none());
+    }
+
+    #[test]
+    fn what_waits_for_an_absent_client_counts_to_their_share_until_it_is_back_or_gone() {
+        let memory = Arc::new(Memory::new(4 * 1000));
+        let mut kept = KeptBytes::new(memory.charge(0));
+        kept.add(500);
+        assert_eq!(memory.free_for_absent(), 1000);
+        kept.set_absent(true);
+        assert_eq!(memory.free_for_absent(), 1000 - 512);
+        assert!(kept.exceeds_share());
+        kept.give_back(400);
+        assert_eq!(memory.free_for_absent(), 1000 - 128);
+        assert!(!kept.exceeds_share());
+        kept.set_absent(false);
+        assert_eq!(memory.free_for_absent(), 1000);
+        kept.set_absent(true);
+        drop(kept);
+        assert_eq!((memory.free_for_absent(), memory.free()), (1000, 4000));
     }
 
     #[test]
