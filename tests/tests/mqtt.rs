@@ -153,6 +153,36 @@ fn retained_messages_are_the_same_for_all() {
 }
 
 #[test]
+fn messages_on_a_topic_arrive_in_order_whatever_their_qos() {
+    // Those at QoS 0 came before all others that were read at the same time.
+    let broker = TestBroker::start();
+    for version in BOTH {
+        for granted in [1, 2] {
+            let mut panel = MqttClient::connect(broker.address(), version, "panel");
+            panel.subscribe("lamp", granted);
+            let mut lamp = MqttClient::connect(broker.address(), version, "lamp");
+            let mut sent = Vec::new();
+            for number in 0..300_u16 {
+                let qos = [1, 0, 0, 2, 1, 0][usize::from(number) % 6];
+                let mut body = text("lamp");
+                if qos > 0 {
+                    body.extend((number + 1).to_be_bytes());
+                }
+                body.extend(&[0][..usize::from(version == Mqtt::V5)]);
+                body.extend(format!("{number}").bytes());
+                sent.extend(packet(0x30 | qos << 1, &body));
+            }
+            lamp.send(&sent);
+            for number in 0..300 {
+                let message = panel.message();
+                let payload = String::from_utf8(message.payload).expect("a number");
+                assert_eq!(payload, format!("{number}"), "{version:?} {granted}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_payload_format_indicator_arrives_as_it_was_sent() {
     // 0 was left out, because it means the same as none: [MQTT-3.3.2-4] asks for it unaltered.
     let broker = TestBroker::start();

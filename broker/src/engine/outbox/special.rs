@@ -25,6 +25,7 @@ impl Inside {
             return outgoing;
         };
         let now = Instant::now();
+        let room = self.terms.room().saturating_sub(self.queue.message_bytes);
         delivery.note_gap(self.queue.take_untold());
         for run in runs {
             let mut start = 0;
@@ -36,6 +37,7 @@ impl Inside {
                     range: start..end,
                     now,
                     memory: &self.terms.memory,
+                    room,
                 };
                 match delivery.push(&message, &mut outgoing) {
                     Fate::Sent | Fate::Kept => {}

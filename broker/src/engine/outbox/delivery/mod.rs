@@ -58,6 +58,8 @@ pub(crate) struct RunLine<'a> {
     pub(crate) range: Range<usize>,
     pub(crate) now: Instant,
     pub(crate) memory: &'a Arc<Memory>,
+    /// Maximum bytes of output that may be added to what the client has not taken.
+    pub(crate) room: usize,
 }
 
 impl RunLine<'_> {
@@ -82,6 +84,8 @@ pub(crate) struct DeliveryState {
     kept: KeptBytes,
     /// Number of messages dropped before the next.
     gap: u64,
+    /// Kept messages that were given up, and that [`DeliveryState::pump`] has not reported yet.
+    given_up: u64,
 }
 
 /// The grants of the filters that match a topic, by the topic as spelled in lines.
@@ -112,6 +116,7 @@ impl DeliveryState {
             waiting: WaitingQueue::default(),
             kept: KeptBytes::new(charge),
             gap: 0,
+            given_up: 0,
         }
     }
 
@@ -160,7 +165,7 @@ impl DeliveryState {
         // [MQTT-4.8.2-5].
         let in_flight = self.in_flight.take_unreleased();
         let (lost, in_flight): (Vec<_>, Vec<_>) = in_flight.partition(|message| message.qos == 2);
-        let mut lost = lost.len() as u64;
+        let mut lost = lost.len() as u64 + mem::take(&mut self.given_up);
         for message in in_flight.into_iter().chain(self.waiting.take_all()) {
             match message.redelivery() {
                 Some(redelivery) => redeliveries.push(redelivery),
@@ -175,13 +180,25 @@ impl DeliveryState {
     pub(crate) fn is_plain(&self) -> bool {
         self.connected
             && self.gap == 0
+            && !self.has_earlier()
             && !self.subscriptions.is_special()
             && self.writer.is_plain()
     }
 
     /// Number of messages kept.
     pub(crate) fn kept(&self) -> u64 {
-        (self.in_flight.unreleased() + self.waiting.len()) as u64
+        (self.in_flight.unreleased() + self.waiting.len()) as u64 + self.given_up
+    }
+
+    /// Whether kept messages are to be sent before a new one.
+    fn has_earlier(&self) -> bool {
+        !self.waiting.is_empty() || self.in_flight.next_again().is_some()
+    }
+
+    /// Whether the client has to acknowledge a message before another at QoS 1 or 2 is sent.
+    fn is_window_full(&self) -> bool {
+        // As many as the client accepts, beginning with the first [MQTT-4.9.0-1].
+        self.in_flight.sent() >= self.writer.max_in_flight().min(MAX_IN_FLIGHT)
     }
 
     /// Their bytes, as accounted for.
@@ -251,6 +268,17 @@ impl DeliveryState {
         }
         if !self.connected {
             return Fate::Unwanted;
+        }
+        if self.has_earlier() {
+            // The messages of a topic arrive in the order in which they were published, at whatever QoS.
+            let room = message.room.saturating_sub(outgoing.bytes().len());
+            self.given_up = self.pump(message.now, room, outgoing);
+            // A full window delays only messages that are acknowledged [MQTT-3.3.4-10], so this one
+            // overtakes them. Otherwise room is missing, for which messages at QoS 0 are dropped.
+            if self.has_earlier() && !self.is_window_full() {
+                self.gap += 1;
+                return Fate::Dropped;
+            }
         }
         self.send_now(message, retain, &extras, outgoing)
     }
@@ -356,9 +384,7 @@ impl DeliveryState {
     /// messages dropped because they have expired or the client cannot accept them; the others are
     /// still sent [MQTT-3.1.2-25].
     pub(crate) fn pump(&mut self, now: Instant, room: usize, outgoing: &mut Outgoing) -> u64 {
-        let mut given_up = 0;
-        // As many as the client accepts, beginning with the first [MQTT-4.9.0-1].
-        let window = self.writer.max_in_flight().min(MAX_IN_FLIGHT);
+        let mut given_up = mem::take(&mut self.given_up);
         let begun = outgoing.begin().len();
         while self.connected && outgoing.begin().len() - begun < room {
             // A release takes no place in the window: the client has the message.
@@ -368,7 +394,7 @@ impl DeliveryState {
                 .is_some_and(InFlight::is_released);
             // Full until an acknowledgement arrives [MQTT-3.3.4-9] [MQTT-4.9.0-2]. Answers and messages
             // at QoS 0 do not pass here, so they do not wait for that [MQTT-3.3.4-10] [MQTT-4.9.0-3].
-            if !releases && self.in_flight.sent() >= window {
+            if !releases && self.is_window_full() {
                 break;
             }
             let sent = match self.in_flight.next_again() {
@@ -605,6 +631,7 @@ mod tests {
                 number: 0,
                 now: Instant::now(),
                 memory: &self.memory,
+                room: 1000,
             };
             let fate = self.state.push(&message, &mut outgoing);
             (fate, text(&outgoing))
@@ -717,6 +744,70 @@ mod tests {
         assert_eq!(bench.pump(), "1:3:0:MESSAGE a 3\n");
         assert!(!bench.state.holds_back());
         assert_eq!(bench.state.kept(), 2);
+    }
+
+    #[test]
+    fn a_message_at_qos_0_keeps_its_place_among_others() {
+        let mut bench = Bench::new(10, roomy());
+        bench.subscribe("a", 2);
+        assert_eq!(bench.push("MESSAGE a 1\n", 0).1, "0:0:0:MESSAGE a 1\n");
+        bench.push("MESSAGE a 2\n", 1);
+        bench.push("MESSAGE a 3\n", 2);
+        let (fate, sent) = bench.push("MESSAGE a 4\n", 0);
+        let expected = "1:1:0:MESSAGE a 2\n2:2:0:MESSAGE a 3\n0:0:0:MESSAGE a 4\n";
+        assert_eq!((fate, &*sent), (Fate::Sent, expected));
+        assert_eq!(bench.pump(), "");
+        // What was in flight on an earlier connection is older, too.
+        bench.state.detach();
+        bench.state.attach(Box::new(writer(10)));
+        let (_, sent) = bench.push("MESSAGE a 5\n", 0);
+        let expected = "1:1d:0:MESSAGE a 2\n2:2d:0:MESSAGE a 3\n0:0:0:MESSAGE a 5\n";
+        assert_eq!(sent, expected);
+        // Also when nothing else is kept for this client any more.
+        bench.state.detach();
+        bench.state.attach(Box::new(writer(10)));
+        bench.subscribe("a", 0);
+        assert!(!bench.state.is_plain());
+        bench.pump();
+        assert!(bench.state.is_plain());
+    }
+
+    #[test]
+    fn a_message_at_qos_0_overtakes_those_that_wait_for_an_acknowledgement() {
+        let mut bench = Bench::new(1, roomy());
+        bench.subscribe("a", 1);
+        bench.push("MESSAGE a 1\n", 1);
+        bench.push("MESSAGE a 2\n", 1);
+        let (fate, sent) = bench.push("MESSAGE a 3\n", 0);
+        let expected = "1:1:0:MESSAGE a 1\n0:0:0:MESSAGE a 3\n";
+        assert_eq!((fate, &*sent), (Fate::Sent, expected));
+        assert_eq!(bench.state.kept(), 2);
+    }
+
+    #[test]
+    fn without_room_for_earlier_messages_one_at_qos_0_is_dropped_and_told() {
+        let mut bench = Bench::new(10, roomy());
+        bench.subscribe("a", 1);
+        let long = format!("MESSAGE a {}\n", "x".repeat(600));
+        for _ in 0..3 {
+            bench.push(&long, 1);
+        }
+        let (fate, sent) = bench.push("MESSAGE a 4\n", 0);
+        assert_eq!((fate, sent.matches('x').count()), (Fate::Dropped, 1200));
+        bench.push("MESSAGE a 5\n", 1);
+        assert!(bench.pump().ends_with("x\n1:4:1:MESSAGE a 5\n"));
+    }
+
+    #[test]
+    fn what_is_given_up_on_the_way_is_reported_with_the_rest() {
+        let mut bench = Bench::new(10, roomy());
+        bench.subscribe("a", 1);
+        bench.push("@ttl=0 MESSAGE a old\n", 1);
+        std::thread::sleep(Duration::from_millis(1));
+        assert_eq!(bench.push("MESSAGE a new\n", 0).0, Fate::Sent);
+        assert_eq!(bench.state.kept(), 1);
+        assert_eq!(bench.pump_at(Instant::now()), (String::new(), 1));
+        assert_eq!(bench.state.kept(), 0);
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(crate) struct QueueLimits {
 
 impl QueueLimits {
     /// Maximum bytes of queued messages at this moment, given the free memory.
-    pub(super) fn room(&self) -> usize {
+    pub(in crate::engine::outbox) fn room(&self) -> usize {
         self.limit.min(self.memory.free())
     }
 
