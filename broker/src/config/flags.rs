@@ -95,10 +95,14 @@ struct Flags {
         value_name = "N"
     )]
     max_queued: usize,
-    /// Longest that a session of MQTT waits for its client
+    /// Longest that a session of MQTT waits for its client, or never to keep it
     #[arg(long, env = "BROKER_SESSION_EXPIRY_MAX", default_value = "7d", value_name = "TIME",
-          value_parser = humantime::parse_duration)]
+          value_parser = time_or_never)]
     session_expiry_max: Duration,
+    /// Longest keep alive of MQTT 5
+    #[arg(long, env = "BROKER_MAX_KEEP_ALIVE", hide_env = true, value_name = "TIME",
+          value_parser = humantime::parse_duration)]
+    max_keep_alive: Option<Duration>,
     /// Most sessions of MQTT [default: 10 for each connection]
     #[arg(long, env = "BROKER_MAX_SESSIONS", hide_env = true, value_name = "N")]
     max_sessions: Option<usize>,
@@ -166,6 +170,7 @@ impl From<Flags> for Config {
             session_expiry_max: flags.session_expiry_max,
             max_sessions: flags.max_sessions,
             max_sessions_per_address: flags.max_sessions_per_address,
+            max_keep_alive: flags.max_keep_alive.unwrap_or_default(),
             names: flattened(flags.names),
             allow_origins: flattened(flags.allow_origins),
             proxies: flattened(flags.proxies),
@@ -216,6 +221,15 @@ fn print_manual() -> ! {
     let written = command_line::write_page(&mut page, &Flags::command());
     let printed = written.and_then(|()| io::stdout().lock().write_all(&page));
     process::exit(i32::from(printed.is_err()))
+}
+
+/// Parses a time that may be without end.
+fn time_or_never(text: &str) -> Result<Duration, String> {
+    match text.trim() {
+        "never" => Ok(Duration::MAX),
+        time => humantime::parse_duration(time)
+            .map_err(|err| format!("{err}; a time is such as 30d, or never")),
+    }
 }
 
 /// What stands between the commas of a value, without spaces around it and without empty elements.
@@ -314,6 +328,17 @@ mod tests {
         let flags = Flags::parse_from(["broker", "--max-line", "2KiB", "--memory", "1MiB"]);
         let config = Config::from(flags);
         assert_eq!((config.max_line, config.memory), (2048, Some(1 << 20)));
+    }
+
+    #[test]
+    fn a_session_may_be_kept_for_ever() {
+        let parse = |time| Flags::try_parse_from(["broker", "--session-expiry-max", time]);
+        for (time, seconds) in [("never", u64::MAX), ("1h", 3600), ("0s", 0)] {
+            let config = Config::from(parse(time).expect("a time"));
+            assert_eq!(config.session_expiry_max.as_secs(), seconds);
+        }
+        let why = parse("always").expect_err("no time").to_string();
+        assert!(why.contains("or never"), "{why}");
     }
 
     #[test]

@@ -47,13 +47,15 @@ pub struct Config {
     pub max_retained_bytes: usize,
     /// Maximum messages at QoS 1 and 2 queued for one MQTT client.
     pub max_queued: usize,
-    /// Maximum time that an MQTT session is kept for a disconnected client.
+    /// Maximum time that an MQTT session is kept for a disconnected client; `Duration::MAX` for ever.
     pub session_expiry_max: Duration,
     /// Maximum sessions that outlast their connections, zero for no limit; by default ten for each of
     /// the maximum connections.
     pub max_sessions: Option<usize>,
     /// Maximum of these for one address, or for one /64 of IPv6; zero for no limit.
     pub max_sessions_per_address: usize,
+    /// Maximum keep alive of a client of MQTT 5, in whole seconds; zero for any.
+    pub max_keep_alive: Duration,
     /// Host names by which browsers may address this broker, besides its addresses and `localhost`. A
     /// port is ignored.
     pub names: Vec<String>,
@@ -86,6 +88,7 @@ impl Default for Config {
             session_expiry_max: limits.session_expiry,
             max_sessions: None,
             max_sessions_per_address: limits.sessions_per_address,
+            max_keep_alive: limits.keep_alive,
             names: Vec::new(),
             allow_origins: Vec::new(),
             proxies: Vec::new(),
@@ -182,6 +185,7 @@ impl Config {
                 None => connections.saturating_mul(SESSIONS_PER_CONNECTION),
             },
             sessions_per_address: or_unlimited(self.max_sessions_per_address),
+            keep_alive: self.max_keep_alive,
         }
     }
 
@@ -280,6 +284,7 @@ mod tests {
             session_expiry_max: Duration::from_secs(9),
             max_sessions: Some(12),
             max_sessions_per_address: 13,
+            max_keep_alive: Duration::from_secs(12),
             ..Config::default()
         };
         let limits = Limits {
@@ -292,6 +297,7 @@ mod tests {
             retained_bytes: 7,
             queued: 8,
             session_expiry: Duration::from_secs(9),
+            keep_alive: Duration::from_secs(12),
             connections: 10,
             memory_bytes: 11,
             sessions: 12,

@@ -39,6 +39,8 @@ pub(crate) struct Limits {
     /// block.
     pub(crate) sessions: usize,
     pub(crate) sessions_per_address: usize,
+    /// Maximum keep alive of a client of MQTT 5; zero for any.
+    pub(crate) keep_alive: Duration,
 }
 
 impl Default for Limits {
@@ -58,6 +60,7 @@ impl Default for Limits {
             session_expiry: Duration::from_secs(7 * 24 * 60 * 60),
             sessions: usize::MAX,
             sessions_per_address: 1000,
+            keep_alive: Duration::ZERO,
         }
     }
 }

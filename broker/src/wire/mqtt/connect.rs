@@ -99,6 +99,9 @@ struct Terms {
     /// The session expiry interval that the client asked for, and what it is granted.
     asked_expiry: u32,
     granted_expiry: u32,
+    /// The keep alive that the client asked for, and what it is granted.
+    asked_keep_alive: u16,
+    granted_keep_alive: u16,
 }
 
 /// Why a CONNECT is refused, and the return code of 3.1.1 if it has one for that.
@@ -128,7 +131,7 @@ pub(super) fn accept(
         version,
         dialect: connect.dialect,
         // One and a half times the keep alive [MQTT-3.1.2-24] of 3.1.1, [MQTT-3.1.2-22] of 5.0.
-        keep_alive: Duration::from_secs(connect.keep_alive.into()) * 3 / 2,
+        keep_alive: Duration::from_secs(terms.granted_keep_alive.into()) * 3 / 2,
         reply_limits: terms.reply_limits,
         expiry: terms.asked_expiry,
     })
@@ -211,6 +214,21 @@ fn negotiate(connect: &Connect, limits: &Limits) -> Terms {
         },
         asked_expiry,
         granted_expiry: granted(asked_expiry, limits),
+        asked_keep_alive: connect.keep_alive,
+        granted_keep_alive: granted_keep_alive(connect, limits),
+    }
+}
+
+/// The keep alive of a client in seconds. One of 3.1.1 keeps its own, because it cannot be told another.
+fn granted_keep_alive(connect: &Connect, limits: &Limits) -> u16 {
+    let asked = connect.keep_alive;
+    if connect.version == Version::V3 || limits.keep_alive.is_zero() {
+        return asked;
+    }
+    let most = u16::try_from(limits.keep_alive.as_secs().max(1)).unwrap_or(u16::MAX);
+    match asked {
+        0 => most,
+        asked => asked.min(most),
     }
 }
 
@@ -222,12 +240,14 @@ fn welcome<'a>(
     session_present: bool,
 ) -> Welcome<'a> {
     let is_granted = terms.granted_expiry == terms.asked_expiry;
+    let keeps_its_own = terms.granted_keep_alive == terms.asked_keep_alive;
     Welcome {
         session_present,
         // [MQTT-3.2.2-16]
         assigned: identity.is_assigned.then_some(&identity.client_id),
         // [MQTT-3.2.2-21]: only if it is not what the client asked for.
         expiry: (!is_granted).then_some(terms.granted_expiry),
+        keep_alive: (!keeps_its_own).then_some(terms.granted_keep_alive),
         receive_maximum: RECEIVE_MAXIMUM,
         packet_bytes: u32::try_from(limits.line_bytes).unwrap_or(u32::MAX),
         aliases: ALIASES,

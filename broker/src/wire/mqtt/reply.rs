@@ -2,7 +2,7 @@
 
 use mqtt_protocol_core::mqtt::packet::{
     AssignedClientIdentifier, MaximumPacketSize, Properties, ReasonString, ReceiveMaximum,
-    SessionExpiryInterval, TopicAliasMaximum, v3_1_1, v5_0,
+    ServerKeepAlive, SessionExpiryInterval, TopicAliasMaximum, v3_1_1, v5_0,
 };
 use mqtt_protocol_core::mqtt::result_code::{
     ConnectReasonCode, ConnectReturnCode, DisconnectReasonCode, SubackReasonCode, SubackReturnCode,
@@ -76,6 +76,8 @@ pub(super) struct Welcome<'a> {
     pub(super) assigned: Option<&'a str>,
     /// The session expiry interval, if it differs from the requested one.
     pub(super) expiry: Option<u32>,
+    /// The keep alive, if it differs from the requested one.
+    pub(super) keep_alive: Option<u16>,
     pub(super) receive_maximum: u16,
     pub(super) packet_bytes: u32,
     pub(super) aliases: u16,
@@ -89,11 +91,16 @@ impl Welcome<'_> {
         }
         // No response information [MQTT-3.1.2-28], and no authentication method, because a CONNECT that
         // names one is refused [MQTT-4.12.0-6]. A client with an empty identifier is told its assigned
-        // one [MQTT-3.1.3-7]; without a server keep alive the client's own applies [MQTT-3.2.2-22].
+        // one [MQTT-3.1.3-7]; without a server keep alive the client's own applies [MQTT-3.2.2-22], and
+        // otherwise the client uses that one [MQTT-3.2.2-21].
         let mut properties = Properties::new();
         properties.extend(
             self.expiry
                 .and_then(|seconds| SessionExpiryInterval::new(seconds).ok().map(Into::into)),
+        );
+        properties.extend(
+            self.keep_alive
+                .and_then(|seconds| ServerKeepAlive::new(seconds).ok().map(Into::into)),
         );
         properties.extend(
             ReceiveMaximum::new(self.receive_maximum)

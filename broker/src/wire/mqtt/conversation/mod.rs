@@ -599,6 +599,13 @@ pub(super) mod harness {
             described(&bytes, self.conversation.version)
         }
 
+        /// The client sends these bytes; returns what it is sent, as it is on the wire.
+        pub(super) fn send_for_bytes(&mut self, bytes: &[u8]) -> Vec<u8> {
+            let end = self.run([Ok(bytes.to_vec())].into());
+            assert!(end.is_none(), "it ends: {end:?}");
+            self.told_bytes()
+        }
+
         /// The same as it is on the wire.
         pub(super) fn told_bytes(&mut self) -> Vec<u8> {
             mem::take(&mut self.sink.0.lock().taken)
@@ -1190,6 +1197,43 @@ mod tests {
         let (told, end) = ann.send_last(&[]);
         assert!(matches!(end, End::Refused(_)), "{end:?}");
         assert_eq!(told, "");
+    }
+
+    #[test]
+    fn a_client_of_5_0_is_told_the_longest_keep_alive_and_held_to_it() {
+        for (asked, most, told) in [
+            (0, 10, Some(10)),
+            (11, 10, Some(10)),
+            (10, 10, None),
+            (4, 10, None),
+            (100, 0, None),
+            (0, 100_000, Some(u16::MAX)),
+        ] {
+            for version in BOTH {
+                let broker = BrokerInMemory::with(Limits {
+                    keep_alive: Duration::from_secs(most),
+                    ..Limits::default()
+                });
+                let hello = Hello {
+                    keep_alive: asked,
+                    ..Hello::new(version)
+                };
+                let mut connection = broker.connection();
+                let mut ann = connection.conversation();
+                let connack = ann.send_for_bytes(&hello.encode());
+                let told = told.filter(|_| version == Version::V5);
+                let property = connack.iter().position(|&byte| byte == 0x13);
+                let came =
+                    property.map(|at| u16::from_be_bytes([connack[at + 1], connack[at + 2]]));
+                assert_eq!(came, told, "{version:?} {connack:02x?}");
+                let granted = f64::from(told.unwrap_or(asked));
+                let interval = ann.interval.expect("a time").as_secs_f64();
+                assert!(
+                    (granted * 1.5 - interval).abs() < 1.0,
+                    "{version:?} {interval}"
+                );
+            }
+        }
     }
 
     #[test]
