@@ -153,6 +153,63 @@ fn retained_messages_are_the_same_for_all() {
 }
 
 #[test]
+fn a_member_of_a_group_that_is_away_gets_nothing_while_another_is_connected() {
+    let broker = TestBroker::start();
+    for version in BOTH {
+        let shared = format!("$share/work/jobs/{version:?}");
+        let jobs = &shared["$share/work/".len()..];
+        let (mut away, _) = MqttClient::enter(broker.address(), version, &Hello::lasting("away"));
+        let (mut there, _) = MqttClient::enter(broker.address(), version, &Hello::lasting("there"));
+        away.subscribe(&shared, 1);
+        there.subscribe(&shared, 1);
+        away.leave();
+        let mut source = MqttClient::connect(broker.address(), version, "source");
+        let mut publish = |payload: &str| {
+            source.publish_as(0x32, jobs, 1, payload.as_bytes());
+            assert_eq!(source.packet()[0], 0x40);
+        };
+        for number in 0..10 {
+            publish(&format!("{number}"));
+            assert_eq!(there.message().payload, format!("{number}").as_bytes());
+        }
+        // While both are away, messages wait for either.
+        there.leave();
+        let each = ["10", "11", "12", "13"];
+        each.iter().for_each(|payload| publish(payload));
+        let mut came = Vec::new();
+        for id in ["away", "there"] {
+            let mut hello = Hello::lasting(id);
+            let (mut member, resumed) = MqttClient::enter(broker.address(), version, &hello);
+            assert!(resumed);
+            member.send(&[0xc0, 0]);
+            loop {
+                let packet = member.packet();
+                match packet[0] >> 4 {
+                    3 => {
+                        let message = member.read_publish(&packet);
+                        let [high, low] = message.id.to_be_bytes();
+                        member.send(&[0x40, 2, high, low]);
+                        came.push(message);
+                    }
+                    13 => break,
+                    other => panic!("{other}"),
+                }
+            }
+            member.leave();
+            hello.clean = true;
+            hello.properties.clear();
+            MqttClient::enter(broker.address(), version, &hello)
+                .0
+                .leave();
+        }
+        let fresh = came.iter().filter(|message| message.flags & 8 == 0);
+        let mut fresh: Vec<_> = fresh.map(|message| message.payload.clone()).collect();
+        fresh.sort();
+        assert_eq!(fresh, each.map(|payload| payload.as_bytes()), "{version:?}");
+    }
+}
+
+#[test]
 fn messages_on_a_topic_arrive_in_order_whatever_their_qos() {
     // Those at QoS 0 came before all others that were read at the same time.
     let broker = TestBroker::start();

@@ -15,7 +15,7 @@ use crate::engine::outbox::queue::policies::TooManyPolicies;
 use crate::engine::outbox::queue::{Data, Kind, SLICES};
 use crate::engine::outbox::run::Run;
 use crate::engine::stats::latency::Latency;
-use crate::sync::{MutexGuard, Ordering};
+use crate::sync::MutexGuard;
 
 use super::{Connected, FLUSH_BYTES, Inside, Outbox, OutboxState, Sink, send, send_runs};
 
@@ -60,6 +60,7 @@ impl Outbox {
         if let Some(delivery) = &mut inside.delivery {
             delivery.attach(writer);
         }
+        guard.note_state();
         guard
     }
 
@@ -270,8 +271,7 @@ impl OutboxGuard<'_> {
     }
 
     pub(super) fn note_state(&self) {
-        let blocked = matches!(self.inside.state, OutboxState::Blocked(_));
-        self.outbox.blocked.store(blocked, Ordering::Relaxed);
+        self.outbox.note_state(&self.inside.state);
     }
 
     /// Sends from where the bytes are; queues the rest.

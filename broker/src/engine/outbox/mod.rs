@@ -65,6 +65,8 @@ pub(crate) struct Outbox {
     id: u64,
     /// Whether the queue is not empty; a hint for publishers, written under the lock.
     blocked: AtomicBool,
+    /// Whether it has no connection; likewise.
+    detached: AtomicBool,
     /// Unsubscribe epoch, incremented before UNSUBACK is sent; publishers compare it under the lock.
     unsubscribe_epoch: AtomicU64,
     inside: Mutex<Inside>,
@@ -144,6 +146,7 @@ impl Outbox {
         Self {
             id,
             blocked: AtomicBool::new(false),
+            detached: AtomicBool::new(false),
             unsubscribe_epoch: AtomicU64::new(0),
             inside: Mutex::new(Inside {
                 terms: QueueLimits {
@@ -180,6 +183,19 @@ impl Outbox {
     /// Whether the queue is not empty; may be outdated when it is read.
     pub(crate) fn seems_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed)
+    }
+
+    /// Whether its session waits for a connection; may be outdated when it is read.
+    pub(crate) fn seems_detached(&self) -> bool {
+        self.detached.load(Ordering::Relaxed)
+    }
+
+    /// Updates the hints for publishers. Called under the lock.
+    fn note_state(&self, state: &OutboxState) {
+        let blocked = matches!(state, OutboxState::Blocked(_));
+        self.blocked.store(blocked, Ordering::Relaxed);
+        let detached = matches!(state, OutboxState::Detached);
+        self.detached.store(detached, Ordering::Relaxed);
     }
 
     /// Sets the encoder for everything sent from now on. Only before the client has been sent anything.
@@ -325,7 +341,7 @@ impl Outbox {
     }
 
     fn remains(&self, inside: &mut Inside) -> Remains {
-        self.blocked.store(false, Ordering::Relaxed);
+        self.note_state(&inside.state);
         self.moved.notify_all();
         Remains {
             tally: inside.queue.tally,
@@ -343,7 +359,7 @@ impl Outbox {
         }
         inside.failure.get_or_insert(failure);
         inside.detach();
-        self.blocked.store(false, Ordering::Relaxed);
+        self.note_state(&inside.state);
         self.moved.notify_all();
     }
 

@@ -155,23 +155,30 @@ impl Group {
         &self.filter
     }
 
-    /// Chooses the next member in turn whose queue is empty, otherwise the next.
+    /// Chooses the next member in turn that is connected and whose queue is empty, otherwise the next
+    /// that is connected, otherwise the next.
     pub(crate) fn next_member(&self) -> &Subscriber {
         // Relaxed: publishers need different turns, not an order among them.
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        self.round(turn)
-            .find(|member| !member.seems_blocked())
-            .unwrap_or_else(|| &self.members[turn % self.members.len()])
+        let mut connected = self.round(turn).filter(|member| !member.seems_detached());
+        let mut ready = connected.clone().filter(|member| !member.seems_blocked());
+        let first = ready.next().or_else(|| connected.next());
+        first.unwrap_or_else(|| &self.members[turn % self.members.len()])
     }
 
-    /// All members, first those with empty queues. For a message that its chosen member did not accept.
+    /// All members, first those that are connected and have empty queues, last those that are away. For a message that its chosen member did not accept.
     pub(crate) fn members(&self) -> impl Iterator<Item = &Subscriber> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let idle = self.round(turn).filter(|member| !member.seems_blocked());
-        idle.chain(self.round(turn))
+        // Decided once for each, so that a member that connects meanwhile is not left out.
+        let (connected, away): (Vec<_>, Vec<_>) = self
+            .round(turn)
+            .partition(|member| !member.seems_detached());
+        let ready = connected.iter().filter(|member| !member.seems_blocked());
+        let ready: Vec<_> = ready.copied().collect();
+        ready.into_iter().chain(connected).chain(away)
     }
 
-    fn round(&self, turn: usize) -> impl Iterator<Item = &Subscriber> {
+    fn round(&self, turn: usize) -> impl Iterator<Item = &Subscriber> + Clone {
         let count = self.members.len();
         (0..count).map(move |offset| &self.members[turn.wrapping_add(offset) % count])
     }
