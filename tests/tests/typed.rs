@@ -53,23 +53,23 @@ fn check(typed: &str, source: &str, output: &Output) {
     );
 }
 
-/// Types all commands, some at a time, in a folder with the files that they name.
+/// Types all commands, some at a time, each in a folder with the files that it names.
 fn check_all(commands: Vec<(String, String)>) {
     let broker = TestBroker::start();
-    let folder = tempfile::tempdir().expect("a folder");
-    prepare(folder.path());
     let commands: Vec<_> = commands
         .into_iter()
         .map(|(source, typed)| (source, at_this_broker(&typed, &broker)))
         .collect();
-    let (folder, address) = (folder.path(), broker.address().to_string());
+    let address = broker.address().to_string();
     thread::scope(|scope| {
         let lanes: Vec<_> = (0..4)
             .map(|lane| {
                 let (commands, address) = (&commands, &address);
                 scope.spawn(move || {
                     for (source, typed) in commands.iter().skip(lane).step_by(4) {
-                        let output = shell(typed, folder, address, "1").output();
+                        let folder = tempfile::tempdir().expect("a folder");
+                        prepare(folder.path(), typed);
+                        let output = shell(typed, folder.path(), address, "1").output();
                         check(typed, source, &output.expect("a shell"));
                     }
                 })
@@ -81,7 +81,7 @@ fn check_all(commands: Vec<(String, String)>) {
     });
 }
 
-fn prepare(folder: &Path) {
+fn prepare(folder: &Path, typed: &str) {
     for name in [
         ".config/fish/completions",
         ".config/dallal",
@@ -97,13 +97,14 @@ fn prepare(folder: &Path) {
         ("letter.txt", "a letter\n"),
         ("large.png", "a picture\n"),
         ("app.log", "a line\n"),
-        (
-            "today.jsonl",
-            "{\"offset_us\":0,\"topic\":\"a\",\"payload\":\"1\"}\n",
-        ),
         ("Makefile", "all:\n\techo built\n"),
     ] {
         fs::write(folder.join(name), text).expect("room");
+    }
+    // `record` would ask before it overwrites it.
+    if typed.contains("client play") {
+        let recording = "{\"offset_us\":0,\"topic\":\"a\",\"payload\":\"1\"}\n";
+        fs::write(folder.join("today.jsonl"), recording).expect("room");
     }
 }
 

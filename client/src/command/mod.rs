@@ -50,8 +50,10 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Publish a message, a file, or standard input
+    #[command(visible_alias = "pub")]
     Publish(publish::Arguments),
     /// Print messages as they arrive, until interrupted
+    #[command(visible_alias = "sub")]
     Subscribe(subscribe::Arguments),
     /// Send a request to a topic, and print the answer
     Request(request::Arguments),

@@ -1,7 +1,7 @@
 //! `client record`: writes messages to a file that `client play` can publish again.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -16,8 +16,9 @@ use crate::reconnect::Pauses;
 use crate::recording;
 use crate::server::ServerArguments;
 use crate::stderr::say;
-use crate::units::messages;
+use crate::units::{bytes, messages};
 use crate::value;
+use crate::visible;
 
 const FAILED: &str = "recording failed";
 
@@ -42,6 +43,9 @@ pub(crate) struct Arguments {
     /// Write to FILE instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Overwrite FILE without a question
+    #[arg(long, requires = "output")]
+    force: bool,
     /// End after N messages
     #[arg(short = 'C', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -60,6 +64,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let output = arguments
         .open()
         .map_err(|error| arguments.cannot_write(&error))?;
+    if !arguments.may_overwrite(&output)? {
+        say("nothing was recorded");
+        return Ok(Exit::Done);
+    }
     let interrupt = interruption.interrupt();
     let subscribed = arguments
         .server
@@ -68,6 +76,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Ok(client) => client,
         Err(error) => return interruption.end(error.into(), FAILED),
     };
+    // Not before the broker was found: until then an older recording is worth more.
+    arguments
+        .empty(&output)
+        .map_err(|error| arguments.cannot_write(&error))?;
     let filters = arguments.filters.join(", ");
     say(format_args!("recording {filters}"));
     let mut recorder = Recorder {
@@ -88,8 +100,44 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 impl Arguments {
     fn open(&self) -> io::Result<File> {
         match &self.output {
-            Some(path) => File::create(path),
+            Some(path) => {
+                let mut options = File::options();
+                options.write(true).create(true).truncate(false).open(path)
+            }
             None => io::stdout().as_fd().try_clone_to_owned().map(File::from),
+        }
+    }
+
+    /// Whether the file is new, or empty, or the user wants it to be overwritten.
+    fn may_overwrite(&self, output: &File) -> Result<bool, Failure> {
+        let Some(path) = self.output.as_ref().filter(|_| !self.force) else {
+            return Ok(true);
+        };
+        let file = output
+            .metadata()
+            .map_err(|error| self.cannot_write(&error))?;
+        if !file.is_file() || file.len() == 0 {
+            return Ok(true);
+        }
+        let (path, size) = (path.display(), bytes(file.len()));
+        if !io::stdin().is_terminal() {
+            let why = format_args!("{path} has {size} already; give --force to overwrite it");
+            return Err(Failure::new(Exit::Usage, FAILED, why));
+        }
+        let question = visible::lines(&format!("overwrite {path} ({size})? [y/N] "));
+        let asked = write!(io::stderr().lock(), "{question}");
+        asked.map_err(|error| Failure::new(Exit::Failed, FAILED, error))?;
+        let mut answer = String::new();
+        let read = io::stdin().read_line(&mut answer);
+        read.map_err(|error| Failure::new(Exit::Failed, FAILED, error))?;
+        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    }
+
+    fn empty(&self, output: &File) -> io::Result<()> {
+        match &self.output {
+            // A pipe or a device cannot be cut.
+            Some(_) if output.metadata()?.is_file() => output.set_len(0),
+            _ => Ok(()),
         }
     }
 

@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
     /// Print raw payloads at a terminal, too
     #[arg(long, hide = true)]
     force: bool,
-    /// %t topic, %p payload, %x hex, %l length, %j JSON
+    /// %t topic, %p payload, %j JSON, %r time; see docs
     #[arg(short = 'F', long, value_name = "FORMAT", conflicts_with = "output")]
     format: Option<Format>,
     /// Hide topics that match; may be repeated

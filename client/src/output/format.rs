@@ -1,14 +1,21 @@
-//! A message in a format of the user: text with `%t`, `%p`, `%x`, `%l`, `%j` and `%%`.
+//! A message in a format of the user: text with `%t`, `%p`, `%x`, `%l`, `%j`, `%r`, `%d` and `%%`.
 
 use std::io::{self, Write};
 use std::str::FromStr;
+use std::time::Instant;
+
+use jiff::Zoned;
 
 use super::arrived::Arrived;
 use super::{human, json};
 
 /// A line of text with placeholders for parts of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Format(Vec<FormatPart>);
+pub(crate) struct Format {
+    parts: Vec<FormatPart>,
+    /// When the last message was received.
+    last: Option<Instant>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum FormatPart {
@@ -18,17 +25,23 @@ enum FormatPart {
     Hex,
     Length,
     Json,
+    /// The time of receipt.
+    Received,
+    /// The time since the last message, in seconds.
+    Since,
 }
 
 impl Format {
     /// With `is_terminal`, what is not harmless in topic and payload is escaped.
     pub(crate) fn write(
-        &self,
+        &mut self,
         out: &mut impl Write,
         message: &Arrived<'_>,
         is_terminal: bool,
     ) -> io::Result<()> {
-        for part in &self.0 {
+        let now = Instant::now();
+        let last = self.last.replace(now).unwrap_or(now);
+        for part in &self.parts {
             match part {
                 FormatPart::Text(text) => out.write_all(text.as_bytes())?,
                 FormatPart::Topic => write_text(out, message.topic.as_bytes(), is_terminal)?,
@@ -36,6 +49,10 @@ impl Format {
                 FormatPart::Hex => write_hex(out, message.payload)?,
                 FormatPart::Length => write!(out, "{}", message.payload.len())?,
                 FormatPart::Json => json::write(out, message)?,
+                FormatPart::Received => {
+                    write!(out, "{}", Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%.3f%:z"))?
+                }
+                FormatPart::Since => write!(out, "{:.6}", (now - last).as_secs_f64())?,
             }
         }
         out.write_all(b"\n")
@@ -57,16 +74,20 @@ impl FromStr for Format {
                 Some('x') => parts.push(FormatPart::Hex),
                 Some('l') => parts.push(FormatPart::Length),
                 Some('j') => parts.push(FormatPart::Json),
+                Some('r') => parts.push(FormatPart::Received),
+                Some('d') => parts.push(FormatPart::Since),
                 Some('%') => push_text(&mut parts, "%"),
                 other => {
                     let other = other.map(String::from).unwrap_or_default();
-                    return Err(format!("there is no %{other}; use %t %p %x %l %j or %%"));
+                    return Err(format!(
+                        "there is no %{other}; use %t %p %x %l %j %r %d or %%"
+                    ));
                 }
             }
             rest = letters.as_str();
         }
         push_text(&mut parts, rest);
-        Ok(Self(parts))
+        Ok(Self { parts, last: None })
     }
 }
 
@@ -114,6 +135,33 @@ mod tests {
         check("%j", r#"{"topic":"a/b","payload":"xé\n"}"#);
         check("100%% %t%t", "100% a/ba/b");
         check("", "");
+    }
+
+    #[test]
+    fn the_time_of_receipt_and_since_the_last_message_can_be_shown() {
+        let mut format: Format = "%r %d".parse().expect("a format");
+        let message = Arrived {
+            topic: "a",
+            payload: b"",
+            attributes: &Attributes::default(),
+        };
+        let mut line = || {
+            let mut out = Vec::new();
+            format.write(&mut out, &message, false).expect("room");
+            let line = String::from_utf8(out).expect("text");
+            let (received, since) = line.trim_end().split_once(' ').expect("two parts");
+            let received: jiff::Timestamp = received.parse().expect("a time of RFC 3339");
+            let since: f64 = since.parse().expect("seconds");
+            (received, since)
+        };
+        let before = jiff::Timestamp::now();
+        let (first, since) = line();
+        assert_eq!(since, 0.0, "before it there was none");
+        assert!((first - before).get_seconds().abs() <= 1);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let (second, since) = line();
+        assert!((0.02..10.0).contains(&since), "{since}");
+        assert!(second > first);
     }
 
     #[test]

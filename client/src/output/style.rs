@@ -31,7 +31,7 @@ pub(crate) enum Style {
 }
 
 impl Style {
-    pub(crate) fn write(&self, out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
+    pub(crate) fn write(&mut self, out: &mut impl Write, message: &Arrived<'_>) -> io::Result<()> {
         match self {
             Self::Human => human::write(out, message),
             Self::Terminal => human::write_for_terminal(out, message),
@@ -77,7 +77,7 @@ pub(super) fn shown(
         attributes,
     };
     let mut out = Vec::new();
-    style.write(&mut out, &message).expect("room");
+    style.clone().write(&mut out, &message).expect("room");
     String::from_utf8(out).expect("text")
 }
 

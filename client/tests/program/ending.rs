@@ -126,6 +126,41 @@ fn a_player_that_loses_the_broker_says_how_many_messages_have_a_receipt() {
 }
 
 #[test]
+fn a_recording_is_not_lost_to_another_one() {
+    let file = tempfile::NamedTempFile::new().expect("a place for files");
+    let path = file.path().to_str().expect("a name");
+    let kept = || std::fs::read_to_string(path).expect("a recording");
+    std::fs::write(path, "old").expect("room");
+    let refused = end(&format!("record a -o {path} -s {}", nowhere()));
+    refused.expect(2, "has 3 B already; give --force to overwrite it");
+    assert_eq!(kept(), "old");
+    // Without a broker there is no new recording.
+    let unreachable = end(&format!("record a -o {path} --force -s {}", nowhere()));
+    unreachable.expect(3, "no broker at");
+    assert_eq!(kept(), "old");
+    let broker = ScriptedBroker::start();
+    let run = Run::start(&broker, &format!("record a -C 1 -o {path} --force"));
+    let mut peer = broker.accept();
+    peer.expect("SUBSCRIBE a").say("SUBACK a").say("MESSAGE a");
+    run.end().expect(0, "recorded 1 message");
+    assert!(kept().starts_with("{\"offset_us\":"), "{}", kept());
+}
+
+#[test]
+fn publish_and_subscribe_have_short_names() {
+    let broker = ScriptedBroker::start();
+    let run = Run::start(&broker, "pub a x");
+    broker.accept().expect("PUBLISH a x").say("PUBACK 1 1");
+    run.end().expect(0, "");
+    let run = Run::start(&broker, "sub a -C 1");
+    let mut peer = broker.accept();
+    peer.expect("SUBSCRIBE a")
+        .say("SUBACK a")
+        .say("MESSAGE a 1");
+    run.end().expect_out("a: 1\n");
+}
+
+#[test]
 fn a_reader_that_goes_away_is_a_quiet_end_without_another_message() {
     let broker = ScriptedBroker::start();
     let mut run = Run::start(&broker, "subscribe a");

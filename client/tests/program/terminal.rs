@@ -93,6 +93,41 @@ fn no_message_for_the_user_can_command_a_terminal() {
     assert!(said.ends_with("for a request on a/�2J��\n"), "{said}");
 }
 
+/// What is in a recording of 3 bytes after `record` has asked and this was answered.
+fn asked_whether_to_overwrite(answer: &str) -> String {
+    let (mut person, program) = terminal();
+    let broker = ScriptedBroker::start();
+    let file = tempfile::NamedTempFile::new().expect("a place for files");
+    std::fs::write(file.path(), "old").expect("room");
+    let path = file.path().to_str().expect("a name");
+    person.write_all(answer.as_bytes()).expect("a reader");
+    let mut child = command_for(&broker, &format!("record a -C 1 -o {path}"))
+        .stdin(program)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the program was built");
+    if answer == "y\n" {
+        let mut peer = broker.accept();
+        peer.expect("SUBSCRIBE a")
+            .say("SUBACK a")
+            .say("MESSAGE a 1");
+    }
+    assert!(child.wait().expect("a child").success());
+    let mut said = String::new();
+    let mut stderr = child.stderr.take().expect("it is piped");
+    stderr.read_to_string(&mut said).expect("text");
+    let question = format!("overwrite {path} (3 B)? [y/N] ");
+    assert!(said.starts_with(&question), "{said}");
+    std::fs::read_to_string(path).expect("a recording")
+}
+
+#[test]
+fn a_recording_is_overwritten_only_after_confirmation() {
+    assert_eq!(asked_whether_to_overwrite("\n"), "old");
+    let new = asked_whether_to_overwrite("y\n");
+    assert!(new.starts_with("{\"offset_us\":"), "{new}");
+}
+
 /// What remains of two retained messages, and the output, after this answer of the user.
 fn asked_whether_to_clear(answer: &str) -> (bool, String) {
     let (mut person, program) = terminal();
