@@ -3,7 +3,6 @@
 //! [`Framer`] finds the lines in a buffer of the caller; [`Decoder`] is a buffer with a framer, for
 //! callers that have none. A frame borrows from its line. An incomplete line is not an error.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use memchr::memchr;
@@ -436,10 +435,8 @@ fn number(verb: Verb, digits: &[u8]) -> Result<u64, DecodeError> {
 
 fn unknown(word: &[u8]) -> DecodeError {
     let shown = &word[..word.len().min(SHOWN_WORD_BYTES)];
-    let word = match String::from_utf8_lossy(shown) {
-        Cow::Borrowed(text) => text.escape_default().to_string(),
-        Cow::Owned(text) => text.replace(char::is_control, "?"),
-    };
+    // It is quoted where it is shown, which escapes the rest.
+    let word = String::from_utf8_lossy(shown).replace(char::is_control, "?");
     DecodeError::UnknownVerb { word }
 }
 
@@ -776,6 +773,21 @@ mod tests {
             let word = word.to_owned();
             refuses(line.as_bytes(), DecodeError::UnknownVerb { word });
         }
+        let quoted = DecodeError::UnknownVerb {
+            word: r#""hi""#.to_owned(),
+        };
+        assert_eq!(
+            quoted.to_string(),
+            r#"no verb is called "\"hi\""; try HELP"#
+        );
+        refuses(b"\"hi\" a\n", quoted);
+        let word = "\u{e9}t\u{e9}\u{202e}".to_owned();
+        let turned = DecodeError::UnknownVerb { word };
+        assert_eq!(
+            turned.to_string(),
+            r#"no verb is called "été\u{202e}"; try HELP"#
+        );
+        refuses("été\u{202e} a\n".as_bytes(), turned);
         let word = String::new();
         refuses(b"@retain\n", DecodeError::UnknownVerb { word });
         refuses(

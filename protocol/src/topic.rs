@@ -93,7 +93,11 @@ pub enum BadTopic {
 impl fmt::Display for BadTopic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Empty => write!(f, "the name is empty; put exactly one space before it"),
+            Self::Empty => write!(
+                f,
+                "the name is empty; give one, such as sensors/attic, and in a line put exactly one \
+                 space before it"
+            ),
             Self::TooLong { bytes } => {
                 write!(f, "the name has {bytes} bytes; use at most {TOPIC_BYTES}")
             }

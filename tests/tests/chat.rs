@@ -236,6 +236,21 @@ fn nick_takes_another_name_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_private_message_and_the_list_agree_on_a_client_that_only_has_a_presence() {
+    let broker = TestBroker::start();
+    let mut ann = enter(&broker, "lobby", "ann", &[]);
+    let mut parrot = broker.connect();
+    parrot
+        .send("@retain PUBLISH lobby/$who/parrot here")
+        .expect("PUBACK 1 1");
+    ann.expect("* parrot joined");
+    ann.write("/who\n")
+        .expect("* 2 in lobby: ann (you), parrot");
+    ann.write("/msg parrot psst\n");
+    ann.expect("* parrot is here but takes no private messages; say it to the room");
+}
+
+#[test]
 fn two_of_the_same_name_are_told_and_stay_present() {
     let broker = TestBroker::start();
     let mut ann = enter(&broker, "lobby", "ann", &[]);

@@ -45,6 +45,15 @@ fn what_begins_with_no_verb_of_a_client_is_an_unknown_verb() {
 }
 
 #[test]
+fn a_wrong_verb_is_quoted_once() {
+    let broker = TestBroker::start();
+    let mut ann = broker.connect();
+    ann.send(r#""hi" there"#)
+        .expect(r#"ERROR unknown-verb line no verb is called "\"hi\""; try HELP"#);
+    still_there(ann);
+}
+
+#[test]
 fn a_verb_without_its_argument_misses_it() {
     let broker = TestBroker::start();
     let mut ann = broker.connect();

@@ -103,6 +103,12 @@ fn a_private_message_to_a_name_without_a_client_is_known_to_have_reached_no_clie
     ann.wait_for_text("ghost joined");
     ann.click("#people li:last-child button");
     say(&mut ann, "are you there?");
+    ann.wait_for_text("ghost is here but takes no private messages");
+    netcat
+        .send("@retain PUBLISH lobby/$who/ghost")
+        .expect_prefix("PUBACK 2");
+    ann.wait_for_text("ghost left");
+    say(&mut ann, "and now?");
     ann.wait_for_text("Nobody called ghost is here");
 }
 

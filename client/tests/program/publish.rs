@@ -277,6 +277,14 @@ fn a_wrong_topic_is_refused_before_connecting() {
 }
 
 #[test]
+fn an_empty_topic_is_told_as_what_it_is() {
+    for command in ["publish", "subscribe", "request", "why"] {
+        let ended = Run::spawn(crate::run::command(command).arg("")).end();
+        ended.expect(2, "the name is empty; give one, such as sensors/attic");
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_named() {
     end("publish a -f /nonexistent/file").expect(1, "cannot read /nonexistent/file");
 }

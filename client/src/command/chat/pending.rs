@@ -99,8 +99,14 @@ impl Pending {
         Some(Some(ours.message.line.clone()))
     }
 
-    /// Handles receipts and a refusal; returns the lines to show.
-    pub(crate) fn settle(&mut self, account: &Account, refusal: Option<&Refusal>) -> Vec<ChatLine> {
+    /// Handles receipts and a refusal; returns the lines to show. `is_here` says whether a nick has
+    /// a presence.
+    pub(crate) fn settle(
+        &mut self,
+        account: &Account,
+        refusal: Option<&Refusal>,
+        is_here: impl Fn(&str) -> bool,
+    ) -> Vec<ChatLine> {
         let mut lines = Vec::new();
         while let Some(posted) = self
             .in_flight
@@ -120,6 +126,13 @@ impl Pending {
                     Some(ChatLine::notice(format_args!(
                         "not sent: {}; {text}",
                         line.text()
+                    )))
+                }
+                (None, ChatLine::Private { to, .. })
+                    if account.copies == copies_before && is_here(to) =>
+                {
+                    Some(ChatLine::notice(format_args!(
+                        "{to} is here but takes no private messages; say it to the room"
                     )))
                 }
                 (None, ChatLine::Private { to, .. }) if account.copies == copies_before => {
@@ -218,7 +231,7 @@ mod tests {
         assert_eq!(pending.take_copy(b"a", b"a"), Some(Some(said("a").line)));
         assert_eq!(pending.take_copy(b"a", b"a"), Some(None));
         assert_eq!(pending.unconfirmed().count(), 0);
-        assert_eq!(pending.settle(&account(1, 1, 1), None), []);
+        assert_eq!(pending.settle(&account(1, 1, 1), None, |_| false), []);
         assert!(pending.is_empty());
     }
 
@@ -236,8 +249,11 @@ mod tests {
         let mut pending = Pending::default();
         pending.push(said("a"));
         post(&mut pending, &mut account(0, 0, 0));
-        assert_eq!(pending.settle(&account(1, 0, 0), None), []);
-        assert_eq!(pending.settle(&account(1, 1, 3), None), [said("a").line]);
+        assert_eq!(pending.settle(&account(1, 0, 0), None, |_| false), []);
+        assert_eq!(
+            pending.settle(&account(1, 1, 3), None, |_| false),
+            [said("a").line]
+        );
     }
 
     #[test]
@@ -250,17 +266,25 @@ mod tests {
         assert_eq!(post(&mut pending, &mut now), ["a"]);
         pending.take_copy(b"a", b"a");
         now = account(1, 1, 2);
-        assert_eq!(pending.settle(&now, None), []);
+        assert_eq!(pending.settle(&now, None, |_| false), []);
         assert_eq!(post(&mut pending, &mut now), ["b"]);
         now = account(2, 2, 3);
-        assert_eq!(pending.settle(&now, None), [private("b").line]);
+        assert_eq!(pending.settle(&now, None, |_| false), [private("b").line]);
         assert_eq!(post(&mut pending, &mut now), ["c"]);
         now = account(3, 3, 3);
-        let [ChatLine::Notice(notice)] = &pending.settle(&now, None)[..] else {
+        let [ChatLine::Notice(notice)] = &pending.settle(&now, None, |_| false)[..] else {
             panic!("one notice");
         };
         assert!(notice.starts_with("nobody here is called bob"), "{notice}");
+        pending.push(private("e"));
         assert_eq!(post(&mut pending, &mut now), ["d"]);
+        now = account(4, 4, 4);
+        pending.settle(&now, None, |_| true);
+        assert_eq!(post(&mut pending, &mut now), ["e"]);
+        now = account(5, 5, 4);
+        let lines = pending.settle(&now, None, |nick| nick == "bob");
+        let told = "bob is here but takes no private messages; say it to the room";
+        assert_eq!(lines, [ChatLine::notice(told)]);
     }
 
     #[test]
@@ -273,7 +297,7 @@ mod tests {
             subject: "publish:1".to_owned(),
             text: "send less".to_owned(),
         };
-        let lines = pending.settle(&account(1, 1, 0), Some(&refusal));
+        let lines = pending.settle(&account(1, 1, 0), Some(&refusal), |_| false);
         assert_eq!(lines, [ChatLine::notice("not sent: a; send less")]);
     }
 

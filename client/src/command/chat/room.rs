@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use client::{Delivery, ID, RETAINED};
+use client::{Account, Delivery, ID, RETAINED, Refusal};
 
 use super::line::ChatLine;
 use super::name::ChatName;
@@ -151,6 +151,13 @@ impl Room {
             payload,
             line,
         });
+    }
+
+    /// Handles receipts and a refusal; returns the lines to show.
+    pub(crate) fn settle(&mut self, account: &Account, refusal: Option<&Refusal>) -> Vec<ChatLine> {
+        let present = &self.present;
+        let is_here = |nick: &str| present.contains_key(nick);
+        self.pending.settle(account, refusal, is_here)
     }
 
     /// Handles a delivery; returns its effects in order.

@@ -129,7 +129,7 @@ impl<F: Ui> ChatSession<F> {
         if let ConnectionState::Up { client, .. } = &mut self.connection {
             let refusal = client.take_refusal();
             let account = client.account();
-            for line in self.room.pending.settle(&account, refusal.as_ref()) {
+            for line in self.room.settle(&account, refusal.as_ref()) {
                 self.ui.show(line)?;
             }
         }

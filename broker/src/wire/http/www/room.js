@@ -129,7 +129,9 @@ export class Room {
     for (const receipt of covered) {
       if (!receipt) continue;
       this.settle(receipt.id);
-      if (copies === 0 && covered.length === 1) this.note(words.notHere(receipt.to));
+      if (copies > 0 || covered.length > 1) continue;
+      const { to } = receipt;
+      this.note(this.people.has(to) ? words.takesNoPrivate(to) : words.notHere(to));
     }
   }
 

@@ -20,6 +20,7 @@ export const words = {
   joined: (nick) => `${nick} joined`,
   left: (nick) => `${nick} left`,
   isHere: (nick, room) => `You are ${nick} in ${room}.`,
+  takesNoPrivate: (nick) => `${nick} is here but takes no private messages; write to the room.`,
   notHere: (nick) => `Nobody called ${nick} is here; the message reached nobody.`,
   gap: (count) => `${count} messages are missing here: this page read too slowly.`,
   backAgain: "Back again. What was said meanwhile was not kept.",
