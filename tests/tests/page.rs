@@ -113,6 +113,25 @@ fn a_private_message_to_a_name_without_a_client_is_known_to_have_reached_no_clie
 }
 
 #[test]
+fn the_live_view_counts_no_retained_message_as_traffic() {
+    let (broker, browser) = (TestBroker::start(), Browser::start());
+    let mut netcat = broker.connect();
+    netcat
+        .send("@retain PUBLISH lamp/kitchen on")
+        .expect("PUBACK 1 0");
+    let mut live = watch(&browser, &broker);
+    live.wait_for_text("kitchen");
+    // Two ticks of the view, and a line that would have moved.
+    let ticks = "new Promise((done) => setTimeout(() => done(1), 2500))";
+    live.eval(ticks);
+    let lines = "[...document.querySelectorAll('.topic:not([hidden]) polyline')]\
+                 .map((line) => line.getAttribute('points')).join('')";
+    assert_eq!(live.eval(lines), "");
+    netcat.send("PUBLISH lamp/kitchen off").expect("PUBACK 2 1");
+    live.wait_for_text("/s");
+}
+
+#[test]
 fn what_looks_like_markup_stays_text() {
     let (broker, browser) = (TestBroker::start(), Browser::start());
     let mut ann = enter(&browser, &broker, "lobby", "ann");

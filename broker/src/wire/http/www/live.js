@@ -66,8 +66,8 @@ export class Live {
         // Of each topic the newest is enough for a page that is slow.
         this.wire.send("@slow=latest SUBSCRIBE #");
       },
-      frame: ({ verb, rest }) => {
-        if (verb === "MESSAGE") this.take(...cut(rest));
+      frame: ({ verb, rest, attributes }) => {
+        if (verb === "MESSAGE") this.take(...cut(rest), attributes.retained);
       },
     });
     this.timers = [setInterval(() => this.tick(), 1000), setInterval(() => this.showClients(), 2000)];
@@ -81,7 +81,8 @@ export class Live {
     this.wire = this.hand = null;
   }
 
-  take(topic, payload) {
+  /// A retained message was published before this view was opened: it is a value and no traffic.
+  take(topic, payload, isRetained) {
     let node = this.root;
     let path = "";
     for (const level of topic.split("/")) {
@@ -93,7 +94,7 @@ export class Live {
         this.all.push(child);
       }
       node = child;
-      node.now += 1;
+      if (!isRetained) node.now += 1;
     }
     if (node.value === null) this.count += 1;
     node.value = payload;
