@@ -68,6 +68,13 @@ impl Process {
         String::from_utf8_lossy(&line).into_owned()
     }
 
+    /// Takes lines of its standard output up to one that has `text` in it.
+    #[track_caller]
+    pub fn wait_for_line(&mut self, text: &str) -> &mut Self {
+        while !self.next_line().contains(text) {}
+        self
+    }
+
     /// Takes the next line of its standard output, which has to be this.
     #[track_caller]
     pub fn expect(&mut self, line: &str) -> &mut Self {

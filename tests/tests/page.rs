@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use tests::{Browser, Tab, TestBroker};
+use tests::{Browser, Process, Tab, TestBroker, client_of};
 
 fn address(broker: &TestBroker, path: &str) -> String {
     format!("http://localhost:{}{path}", broker.address().port())
@@ -110,6 +110,69 @@ fn a_private_message_to_a_name_without_a_client_is_known_to_have_reached_no_clie
     ann.wait_for_text("ghost left");
     say(&mut ann, "and now?");
     ann.wait_for_text("Nobody called ghost is here");
+}
+
+#[test]
+fn the_commands_of_the_chat_work_on_the_page() {
+    let (broker, browser) = (TestBroker::start(), Browser::start());
+    let mut ann = enter(&browser, &broker, "lobby", "ann");
+    let mut bob = enter(&browser, &broker, "lobby", "bob");
+    ann.wait_for_text("bob joined");
+    say(&mut ann, "/who");
+    ann.wait_for_text("2 in lobby: ann (you), bob");
+    say(&mut ann, "/msg bob psst");
+    bob.wait_for("document.querySelector('#log .private')?.innerText.includes('psst')");
+    say(&mut ann, "/nick anna");
+    ann.wait_for_text("You are now called anna.");
+    bob.wait_for_text("ann is now called anna");
+    bob.wait_for("document.querySelector('#people').innerText === 'anna\\nbob (you)'");
+    ann.wait_for("document.querySelector('#people').innerText === 'anna (you)\\nbob'");
+    say(&mut bob, "/msg anna still you?");
+    ann.wait_for_text("still you?");
+    say(&mut ann, "//etc is a folder");
+    bob.wait_for("document.querySelector('#log').innerText.includes('\\n/etc is a folder')");
+    say(&mut ann, "/me waves");
+    ann.wait_for_text("There is no /me; there are /who,");
+    say(&mut ann, "/help");
+    ann.wait_for_text("/join ROOM: go to another room");
+    say(&mut ann, "/msg bob");
+    ann.wait_for_text("A part is missing: /msg NICK TEXT");
+    say(&mut ann, "/nick a/b");
+    ann.wait_for_text("without space, /, + and #");
+    say(&mut ann, "/join attic");
+    ann.wait_for_text("You are anna in attic.");
+    bob.wait_for_text("anna left");
+    assert_eq!(
+        bob.eval("document.querySelector('#people-count').innerText"),
+        "1 here"
+    );
+    say(&mut ann, "bye");
+    ann.wait_for("document.activeElement.id === 'nick'");
+    for tab in [&mut ann, &mut bob] {
+        assert_eq!(tab.complaints(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn page_and_client_chat_agree_on_names_and_on_the_count_of_people() {
+    let (broker, browser) = (TestBroker::start(), Browser::start());
+    // The joiner is needed in Persian, and an @ is a letter as any other.
+    for nick in ["@ann", "می‌خواهم"] {
+        let mut chat = Process::start(&mut client_of(&broker, "chat", &["lobby", "--nick", nick]));
+        chat.next_line();
+        let mut ann = enter(&browser, &broker, "lobby", nick);
+        // Both are told, and both are one person.
+        chat.wait_for_line("somebody else here is called");
+        ann.wait_for_text(&format!("Another client here is called {nick} too"));
+        chat.write("/who\n");
+        chat.wait_for_line(&format!("* 1 in lobby: {nick} (you)"));
+        ann.wait_for("document.querySelector('#people-count').innerText === '1 here'");
+        say(&mut ann, "/quit");
+        ann.wait_for("document.activeElement.id === 'nick'");
+        chat.write("/who\n");
+        chat.wait_for_line(&format!("* 1 in lobby: {nick} (you)"));
+        assert!(chat.end().0.success());
+    }
 }
 
 #[test]

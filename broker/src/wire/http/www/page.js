@@ -2,7 +2,7 @@
 
 import { place, words } from "./words.js";
 import { Live } from "./live.js";
-import { Room, isName } from "./room.js";
+import { Room, isNick, isRoom, parseInput } from "./room.js";
 
 const $ = (id) => document.getElementById(id);
 let room = null;
@@ -28,15 +28,31 @@ function show() {
 }
 
 function enter(name, nick) {
-  const wrong = !isName(nick) ? words.nick : !isName(name) ? words.roomName : null;
-  $("entrance-error").textContent = wrong ? words.badName(wrong) : "";
+  const wrong = !isNick(nick) ? words.badName(words.nick) : !isRoom(name) ? words.badName(words.roomName, true) : "";
+  $("entrance-error").textContent = wrong;
   if (wrong) return;
-  history.replaceState(null, "", `/chat?${new URLSearchParams({ room: name, nick })}#room`);
+  showPlace(name, nick);
   document.title = `${name} · dallal`;
   $("entrance").hidden = true;
   $("inside").hidden = false;
   room = new Room(name, nick, showState);
   $("text").focus();
+}
+
+function showPlace(name, nick) {
+  history.replaceState(null, "", `/chat?${new URLSearchParams({ room: name, nick })}#room`);
+}
+
+/// Does what was typed in a room.
+function obey(typed) {
+  if (typed.verb === "quit") return leave();
+  if (typed.verb === "join") {
+    const { nick } = room;
+    room.leave();
+    return enter(typed.name, nick);
+  }
+  room.obey(typed);
+  if (typed.verb === "nick") showPlace(room.room, room.nick);
 }
 
 function leave() {
@@ -58,9 +74,9 @@ $("leave").onclick = leave;
 $("say").onsubmit = (event) => {
   event.preventDefault();
   const text = $("text").value.trim();
-  if (text) room.say(text, room.to);
   $("text").value = "";
   $("text").style.height = "";
+  if (text) obey(parseInput(text));
 };
 $("text").onkeydown = (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {

@@ -8,7 +8,41 @@ const GATHER_MS = 20;
 const $ = (id) => document.getElementById(id);
 const random = () => Math.random().toString(36).slice(2, 10);
 
-export const isName = (name) => /^(?![@$])[^\s/+#\p{C}]{1,32}$/u.test(name);
+// As in `client chat`: one level of a topic, in any script, without characters that end a line, turn
+// the direction of text or command a terminal.
+export const isNick = (name) => /^[^\s/+#\p{Cc}\p{Bidi_Control}\u2028\u2029]{1,32}$/u.test(name);
+export const isRoom = (name) => isNick(name) && !name.startsWith("$");
+
+const VERBS = ["who", "msg", "join", "nick", "help", "quit"];
+
+/// What a typed line asks for, with the commands of `client chat`.
+export function parseInput(line) {
+  if (line.trim() === "bye") return { verb: "quit" };
+  if (!line.startsWith("/")) return { verb: "say", text: line };
+  if (line.startsWith("//")) return { verb: "say", text: line.slice(1) };
+  const [, verb, rest] = line.slice(1).match(/^(\S*)\s*([^]*)$/);
+  if (!VERBS.includes(verb)) return { wrong: words.noCommand(verb) };
+  if (verb === "msg") {
+    const [, nick, text] = rest.match(/^(\S*)\s*([^]*)$/);
+    if (!text) return { wrong: words.incomplete("/msg NICK TEXT") };
+    return isNick(nick) ? { verb, name: nick, text } : { wrong: words.badName(words.nick) };
+  }
+  if (verb === "join" || verb === "nick") {
+    if (!rest) return { wrong: words.incomplete(verb === "join" ? "/join ROOM" : "/nick NAME") };
+    if (verb === "join") return isRoom(rest) ? { verb, name: rest } : { wrong: words.badName(words.roomName, true) };
+    return isNick(rest) ? { verb, name: rest } : { wrong: words.badName(words.nick) };
+  }
+  return rest ? { wrong: words.alone(verb) } : { verb };
+}
+
+/// The id in a presence, which stays the same when the nick changes.
+function idOf(presence) {
+  try {
+    return JSON.parse(presence)?.id ?? null;
+  } catch {
+    return null;
+  }
+}
 
 /// The colour of a name, the same for everybody.
 function hue(name) {
@@ -35,6 +69,7 @@ export class Room {
     Object.assign(this, { room, nick });
     this.id = random();
     this.since = new Date().toISOString();
+    // Each nick with the id of its client, or null.
     this.people = new Map();
     this.pending = new Map();
     this.receipts = [];
@@ -61,6 +96,10 @@ export class Room {
     });
   }
 
+  privateTopic(nick) {
+    return `${this.room}/@${nick}`;
+  }
+
   get presence() {
     return `${this.room}/$who/${this.nick}`;
   }
@@ -72,7 +111,7 @@ export class Room {
     this.answered = 0;
     this.isTold = false;
     this.wire.send(`NAME ${nick}`);
-    this.wire.send(`SUBSCRIBE ${room} ${room}/@${nick} ${room}/$who/+`);
+    this.wire.send(`SUBSCRIBE ${room} ${this.privateTopic(nick)} ${room}/$who/+`);
     this.wire.send(`@retain WILL ${this.presence}`);
     this.appear();
     if (again) this.note(words.backAgain);
@@ -90,8 +129,40 @@ export class Room {
     if (this.wire.send(line)) this.receipts.push(to);
   }
 
+  /// Does what a typed line asks for, if it concerns this room alone.
+  obey({ verb, name, text, wrong }) {
+    if (wrong) this.note(wrong);
+    else if (verb === "say") this.say(text, this.to);
+    else if (verb === "msg") this.say(text, name);
+    else if (verb === "who") this.note(words.whoIsHere(this.names, this.nick, this.room));
+    else if (verb === "help") words.help.forEach((line) => this.note(line));
+    else if (verb === "nick") this.rename(name);
+  }
+
+  rename(nick) {
+    const { nick: old, presence } = this;
+    if (nick === old) return;
+    const isOurs = this.people.get(old) === this.id;
+    const isTaken = this.people.has(nick);
+    this.wire.send(`SUBSCRIBE ${this.privateTopic(nick)}`);
+    this.nick = nick;
+    // The new presence comes before the end of the old one, so that others can follow the change.
+    this.appear();
+    if (isOurs) {
+      this.count(`@retain PUBLISH ${presence}`);
+      this.people.delete(old);
+    }
+    this.wire.send(`@retain WILL ${this.presence}`);
+    this.wire.send(`NAME ${nick}`);
+    this.wire.send(`UNSUBSCRIBE ${this.privateTopic(old)}`);
+    this.note(words.youRenamed(nick));
+    if (isTaken) this.note(words.taken(nick));
+  }
+
   leave() {
-    this.wire.send(`@retain PUBLISH ${this.presence}`);
+    // Another client of this name keeps its presence.
+    const known = this.people.get(this.nick);
+    if (known === undefined || known === this.id) this.wire.send(`@retain PUBLISH ${this.presence}`);
     this.wire.end();
     this.sizes.disconnect();
   }
@@ -105,7 +176,7 @@ export class Room {
 
   publish(id, to, message) {
     const { nick, room } = this;
-    const topic = to ? `${room}/@${to}` : room;
+    const topic = to ? this.privateTopic(to) : room;
     this.count(`@id=${id} PUBLISH ${topic} ${escape(JSON.stringify({ nick, message }))}`, to && { to, id });
   }
 
@@ -163,16 +234,20 @@ export class Room {
 
   takePresence(nick, payload, isRetained) {
     if (payload) {
-      const isNew = !this.people.has(nick);
-      this.people.set(nick, payload);
-      if (nick === this.nick && !this.isTold) {
+      const id = idOf(payload);
+      const known = this.people.get(nick);
+      const old = id && [...this.people].find(([name, other]) => name !== nick && other === id)?.[0];
+      this.people.set(nick, id);
+      if (nick === this.nick) {
+        if (!this.isTold) this.note(words.isHere(nick, this.room));
         this.isTold = true;
-        this.note(words.isHere(nick, this.room));
-      } else if (isNew && !isRetained) {
-        this.note(words.joined(nick));
+        if (id !== this.id && id !== known) this.note(words.taken(nick));
+      } else if (known === undefined && !isRetained) {
+        if (old) this.people.delete(old);
+        this.note(old ? words.renamed(old, nick) : words.joined(nick));
       }
     } else if (nick === this.nick) {
-      // Somebody of the same name has left, and this one is still here.
+      // Another client of this name has left, and this one is still here.
       if (this.people.has(nick)) this.appear();
     } else if (this.people.delete(nick)) {
       this.note(words.left(nick));
@@ -180,9 +255,13 @@ export class Room {
     this.showPeople();
   }
 
+  get names() {
+    return [...this.people.keys()].sort((a, b) => a.localeCompare(b));
+  }
+
   showPeople() {
-    const names = [...this.people.keys()].sort((a, b) => a.localeCompare(b));
-    $("people").replaceChildren(...names.map((name) => {
+    $("people-count").textContent = words.count(this.people.size);
+    $("people").replaceChildren(...this.names.map((name) => {
       const item = document.createElement("li");
       const button = document.createElement("button");
       button.type = "button";
