@@ -154,15 +154,26 @@ fn a_private_message_is_seen_by_one_alone() {
     bob.expect("ann -> bob: psst, a secret").expect("ann: done");
     eve.expect("ann: done");
 
-    let mut nc = netcat(&broker, &["lobby/@carol"]);
-    nc.send(r#"PUBLISH lobby/@bob {"nick":"carol","message":"by hand"}"#);
+    // A client that is subscribed to everything that it may have gets none of them.
+    let mut logger = broker.connect();
+    logger.send("SUBSCRIBE lobby/# #").read_to_fence();
+    logger
+        .send("SUBSCRIBE $private/#")
+        .expect_error("denied", "subscribe:$private/#");
+    let mut nc = netcat(&broker, &["$private/carol/lobby"]);
+    nc.send(r#"PUBLISH $private/bob/lobby {"nick":"carol","message":"by hand"}"#);
     bob.expect("carol -> bob: by hand");
     nc.expect("PUBACK 1 1");
     ann.write("/msg carol now?\n").expect("ann -> carol: now?");
     let heard = message(&mut nc);
     assert_eq!(
         heard,
-        r#"MESSAGE lobby/@carol {"nick":"ann","message":"now?"}"#
+        r#"MESSAGE $private/carol/lobby {"nick":"ann","message":"now?"}"#
+    );
+    let logged = logger.read_to_fence();
+    assert!(
+        !logged.iter().any(|line| line.contains("now?")),
+        "{logged:?}"
     );
 }
 

@@ -314,7 +314,7 @@ fn a_stream_of_http_can_have_the_newest_of_each_topic() {
             assert_eq!(last, (1..=20_000).rev().find(|n| n % topics.len() == at));
         }
     }
-    // Payloads tell no gap, but are those of one topic.
+    // Of payloads that were replaced there is no report: the client asks for the newest alone.
     let mut client = slow_stream(&broker, "latest", "one?format=raw");
     publish(&broker, &["one"], 20_000);
     client.read_until_prefix("20000 ");
@@ -326,6 +326,38 @@ fn a_stream_of_http_can_have_the_newest_of_each_topic() {
     refused.expect("HTTP/1.1 400 Bad Request\r");
     let why = refused.read_to_end();
     assert!(why.contains("one of drop-oldest, drop-newest"), "{why}");
+}
+
+#[test]
+fn a_stream_of_payloads_ends_in_error_where_messages_are_missing() {
+    let broker = broker(&[]);
+    for choice in ["drop-oldest", "drop-newest"] {
+        let mut client = slow_stream(&broker, choice, "news?format=raw");
+        publish(&broker, &["news"], 20_000);
+        // Chunks of one payload each, in order from the first, and then what is no chunk.
+        let mut last = 0;
+        let gap = loop {
+            let size = client.read_line();
+            let size = size.trim_end_matches('\r');
+            if u32::from_str_radix(size, 16).is_err() {
+                break size.to_owned();
+            }
+            let payload = client.read_line();
+            let number = payload
+                .split(' ')
+                .next()
+                .and_then(|digits| digits.parse().ok());
+            assert_eq!(number, Some(last + 1), "{payload}");
+            client.expect("\r");
+            last += 1;
+        };
+        let count = gap.strip_prefix("messages missing here: ");
+        let count: Option<usize> = count.and_then(|digits| digits.parse().ok());
+        assert!(
+            count.is_some_and(|count| count > 0 && last + count <= 20_000),
+            "{gap}"
+        );
+    }
 }
 
 #[test]

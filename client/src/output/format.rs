@@ -142,6 +142,7 @@ mod tests {
         let mut format: Format = "%r %d".parse().expect("a format");
         let message = Arrived {
             topic: "a",
+            name: "a".into(),
             payload: b"",
             attributes: &Attributes::default(),
         };

@@ -34,7 +34,7 @@ use crate::sync::Ordering;
 
 pub(crate) use lifecycle::{NoMemory, NoSession};
 pub(crate) use publish::{BrokersOwn, Message, PublishError};
-pub(crate) use subscribe::{SubscribeError, Subscribed};
+pub(crate) use subscribe::{DENIED_FILTER, SubscribeError, Subscribed};
 
 /// Interval at which a busy client reports its topic statistics, if it has published
 /// [`HAND_IN_MESSAGES`] messages a topic: then the cost for each message is negligible.

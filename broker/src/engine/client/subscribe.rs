@@ -25,10 +25,19 @@ const FILTERS_PER_LOCK: usize = 64;
 /// Maximum bytes of retained messages delivered at once.
 const GATHERED_BYTES: usize = 64 * 1024;
 
+/// Below these levels each topic is for one client. A wildcard would match the topics of all.
+const PRIVATE: [&str; 2] = ["$private", "$reply"];
+
+/// Why a filter below [`PRIVATE`] is refused, and what to do.
+pub(crate) const DENIED_FILTER: &str =
+    "a filter with a wildcard matches nothing at or below $private/ and $reply/; name the topic";
+
 /// Why a subscription was refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SubscribeError {
     BadFilter(BadFilter),
+    /// It has a wildcard at or below the topics that are each for one client; see [`DENIED_FILTER`].
+    Denied,
     /// The client has this number of subscriptions, its maximum.
     TooManySubscriptions(usize),
     /// The client has the maximum of filters with both wildcards and an overflow policy.
@@ -245,8 +254,11 @@ impl Client<'_> {
         Ok(())
     }
 
-    /// Whether the client has this subscription already. If not, checks the limit.
+    /// Whether the client has this subscription already. If not, checks what it may have.
     fn check_room(&self, filter: Filter<'_>) -> Result<bool, SubscribeError> {
+        if is_denied(filter) {
+            return Err(SubscribeError::Denied);
+        }
         let subscriptions = self.session.subscriptions();
         let is_known = subscriptions.contains(filter.as_str());
         let count = subscriptions.len();
@@ -427,6 +439,13 @@ fn fresh(entry: &Entry, now: Moment) -> Option<Bytes> {
     let mut line = Vec::new();
     fresh.encode(&mut line);
     Some(line.into())
+}
+
+/// Whether the filter has a wildcard at or below the topics that are each for one client. A wildcard in
+/// the first level matches none of them.
+fn is_denied(filter: Filter<'_>) -> bool {
+    let first = filter.pattern().split('/').next();
+    !filter.is_exact() && first.is_some_and(|level| PRIVATE.contains(&level))
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use httparse::Status;
 use memchr::{memchr2, memmem};
 use protocol::{
-    Attributes, Framer, REPLY, RETAINED, Reply, Topic, decode_spaces, decode_spaces_bytes,
+    Attributes, Framer, OverflowPolicy, REPLY, RETAINED, Reply, Topic, decode_spaces,
+    decode_spaces_bytes,
 };
 use serde_json::{Map, Value, json};
 
@@ -42,7 +43,10 @@ const JSON: Encoder = Encoder {
     topic: topic_in_json,
     ..encoder(encode_json, gap_json)
 };
-const RAW: Encoder = encoder(encode_raw, no_gap);
+const RAW: Encoder = encoder(encode_raw, end_in_error);
+
+/// For a client that asks for the latest payload alone: it has chosen to miss those before.
+const RAW_LATEST: Encoder = encoder(encode_raw, no_gap);
 
 /// The encoder of an outbox that answers requests: it has no notices.
 pub(crate) const ANSWERS: Encoder = Encoder {
@@ -72,10 +76,12 @@ const fn encoder(encode: Encode, gap: fn(u64) -> Vec<u8>) -> Encoder {
 }
 
 impl Form {
-    pub(crate) fn encoder(self) -> &'static Encoder {
+    /// The encoder for a client with this overflow policy.
+    pub(crate) fn encoder(self, slow: Option<OverflowPolicy>) -> &'static Encoder {
         match self {
             Self::Events => &EVENTS,
             Self::Json => &JSON,
+            Self::Raw if slow == Some(OverflowPolicy::Latest) => &RAW_LATEST,
             Self::Raw => &RAW,
         }
     }
@@ -306,7 +312,12 @@ fn encode_raw(lines: &[u8]) -> Vec<u8> {
     })
 }
 
-/// A raw stream consists of payloads only, so gaps cannot be reported.
+/// A raw stream consists of payloads only, so a gap ends it: this is no size of a chunk (RFC 9112 §7.1), by
+/// which every client of HTTP knows that the stream is not whole, and many show the line.
+fn end_in_error(count: u64) -> Vec<u8> {
+    format!("messages missing here: {count}\r\n").into_bytes()
+}
+
 fn no_gap(_count: u64) -> Vec<u8> {
     Vec::new()
 }
@@ -319,7 +330,7 @@ mod tests {
 
     #[track_caller]
     fn check(form: Form, chunks: &[&str]) {
-        let encoder = form.encoder();
+        let encoder = form.encoder(None);
         let encode = encoder.encode.expect("it has a form of its own");
         let bytes = encode(LINES);
         let mut rest = &bytes[..];
@@ -369,6 +380,15 @@ mod tests {
             ],
         );
         check(Form::Raw, &["hi\nthere\n", "\n", "\n"]);
+    }
+
+    #[test]
+    fn a_gap_in_raw_payloads_is_no_chunk_unless_only_the_latest_are_wanted() {
+        let gap = (Form::Raw.encoder(Some(OverflowPolicy::DropOldest)).gap)(3);
+        assert_eq!(gap, b"messages missing here: 3\r\n");
+        assert!(httparse::parse_chunk_size(&gap).is_err());
+        let gap = (Form::Raw.encoder(Some(OverflowPolicy::Latest)).gap)(3);
+        assert!(gap.is_empty());
     }
 
     #[test]

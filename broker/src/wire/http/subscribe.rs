@@ -13,6 +13,7 @@ use super::request::{RequestHead, RequestRefusal, decoded};
 use super::response::encode_head;
 use super::stream::Form;
 use super::{HttpConversation, Next};
+use crate::engine::client::{DENIED_FILTER, SubscribeError};
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::wire::end::End;
 use crate::wire::source::{Arrival, Source};
@@ -74,12 +75,13 @@ impl HttpConversation<'_, '_> {
         let mut beginning = self.stream_head(head, wanted.form);
         beginning.extend_from_slice(&wanted.form.greeting(head.header(LAST_EVENT_ID)));
         self.client.begin();
-        self.client.set_encoder(wanted.form.encoder());
+        self.client.set_encoder(wanted.form.encoder(wanted.slow));
         let filters = [((), Ok(filter))];
-        let refused = self
-            .client
+        let mut refused = None;
+        self.client
             .subscribe(filters, None, |answering, (), subscribed| {
-                if subscribed.is_err() {
+                if let Err(why) = subscribed {
+                    refused = Some(why);
                     return;
                 }
                 if let Some(slow) = wanted.slow {
@@ -91,13 +93,20 @@ impl HttpConversation<'_, '_> {
                 answering.answers.extend_from_slice(&beginning);
             });
         self.client.settle();
-        if refused > 0 {
-            return Err(RequestRefusal::new(
+        match refused {
+            None => Ok(()),
+            Some(SubscribeError::Denied) => {
+                Err(RequestRefusal::new(StatusCode::FORBIDDEN, DENIED_FILTER))
+            }
+            Some(
+                SubscribeError::BadFilter(_)
+                | SubscribeError::TooManySubscriptions(_)
+                | SubscribeError::TooManyPolicies,
+            ) => Err(RequestRefusal::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "this broker takes no subscriptions; ask its operator for a higher limit",
-            ));
+            )),
         }
-        Ok(())
     }
 
     /// Returns when the stream has ended.

@@ -2,7 +2,7 @@
 
 use protocol::{Code, Reply, Subject};
 
-use crate::engine::client::SubscribeError;
+use crate::engine::client::{DENIED_FILTER, SubscribeError};
 use crate::engine::outbox::queue::policies::MOST_WILD;
 
 /// The error for a filter that was not subscribed to.
@@ -10,6 +10,7 @@ use crate::engine::outbox::queue::policies::MOST_WILD;
 pub(super) fn not_subscribed(why: SubscribeError) -> (Code, String) {
     match why {
         SubscribeError::BadFilter(why) => (Code::BadFilter, why.to_string()),
+        SubscribeError::Denied => (Code::Denied, DENIED_FILTER.to_owned()),
         SubscribeError::TooManyPolicies => {
             let text = format!(
                 "{MOST_WILD} filters with wildcards of this connection come with `slow` and no \

@@ -5,7 +5,7 @@ use super::name::{BadName, ChatName};
 /// The output of `/help`.
 pub(crate) const HELP: &str = "\
 /who            who is here
-/msg NICK TEXT  tell NICK alone
+/msg NICK TEXT  tell NICK alone (though any client may subscribe to that)
 /join ROOM      go elsewhere
 /nick NAME      change your name
 /help           this list

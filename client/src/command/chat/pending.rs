@@ -197,7 +197,7 @@ mod tests {
         };
         OutgoingMessage {
             line,
-            topic: "lobby/@bob".to_owned(),
+            topic: "$private/bob/lobby".to_owned(),
             ..said(id)
         }
     }

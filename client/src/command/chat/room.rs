@@ -340,10 +340,10 @@ pub(crate) mod tests {
         let payload = payload::message("bob", "hi");
         assert_eq!(hear(&mut room, "", "lobby", &payload), ["bob: hi"]);
         assert_eq!(
-            hear(&mut room, "", "lobby/@ann", &payload),
+            hear(&mut room, "", "$private/ann/lobby", &payload),
             ["bob -> ann: hi"]
         );
-        assert_eq!(hear(&mut room, "", "lobby/@eve", &payload), [""; 0]);
+        assert_eq!(hear(&mut room, "", "$private/eve/lobby", &payload), [""; 0]);
         assert_eq!(
             hear(&mut room, "", "lobby", "typed by hand"),
             ["?: typed by hand"]
@@ -474,7 +474,7 @@ pub(crate) mod tests {
         for (topic, payload) in [
             ("lobby", "\x1b[2J\x07"),
             ("lobby", &*payload::message("\x1b]0;x\x07", "\x1b[31m")),
-            ("lobby/@ann", "\u{9b}2J"),
+            ("$private/ann/lobby", "\u{9b}2J"),
             ("lobby/$who/a\u{9b}2J", "here"),
             ("lobby/$who/a\u{9b}2J", ""),
         ] {

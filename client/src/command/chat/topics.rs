@@ -26,9 +26,10 @@ impl RoomTopics {
         self.room.as_str()
     }
 
-    /// The topic of private messages to `nick`.
+    /// The topic of private messages to `nick`. Brokers refuse wildcards below `$private`, but any client
+    /// can subscribe to the exact topic.
     pub(crate) fn private_topic(&self, nick: &ChatName) -> String {
-        format!("{}/@{nick}", self.room)
+        format!("$private/{nick}/{}", self.room)
     }
 
     /// The topic of our presence, a retained message.
@@ -52,16 +53,14 @@ impl RoomTopics {
 
     /// The role of a topic; `None` if it does not belong to this room.
     pub(crate) fn role<'a>(&self, topic: &'a str) -> Option<TopicRole<'a>> {
+        if topic == self.private_topic(&self.nick) {
+            return Some(TopicRole::Private);
+        }
         let within = topic.strip_prefix(self.room.as_str())?;
         if within.is_empty() {
             return Some(TopicRole::Room);
         }
-        let level = within.strip_prefix('/')?;
-        if let Some(nick) = level.strip_prefix("$who/") {
-            return Some(TopicRole::Presence(nick));
-        }
-        let nick = level.strip_prefix('@')?;
-        (nick == self.nick.as_str()).then_some(TopicRole::Private)
+        within.strip_prefix("/$who/").map(TopicRole::Presence)
     }
 }
 
@@ -75,9 +74,12 @@ mod tests {
             room: ChatName::room("lobby").expect("a name"),
             nick: ChatName::nick("ann").expect("a name"),
         };
-        assert_eq!(topics.filters(), ["lobby", "lobby/@ann", "lobby/$who/+"]);
+        assert_eq!(
+            topics.filters(),
+            ["lobby", "$private/ann/lobby", "lobby/$who/+"]
+        );
         assert_eq!(topics.role("lobby"), Some(TopicRole::Room));
-        assert_eq!(topics.role("lobby/@ann"), Some(TopicRole::Private));
+        assert_eq!(topics.role("$private/ann/lobby"), Some(TopicRole::Private));
         assert_eq!(
             topics.role("lobby/$who/bob"),
             Some(TopicRole::Presence("bob"))
@@ -86,7 +88,14 @@ mod tests {
             topics.role(&topics.presence_topic()),
             Some(TopicRole::Presence("ann"))
         );
-        for elsewhere in ["lobby2", "lobb", "lobby/@bob", "lobby/x", "attic/@ann"] {
+        for elsewhere in [
+            "lobby2",
+            "lobb",
+            "lobby/x",
+            "lobby/@ann",
+            "$private/bob/lobby",
+            "$private/ann/attic",
+        ] {
             assert_eq!(topics.role(elsewhere), None, "{elsewhere}");
         }
     }

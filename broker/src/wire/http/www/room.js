@@ -96,12 +96,13 @@ export class Room {
     });
   }
 
-  privateTopic(nick) {
-    return `${this.room}/@${nick}`;
-  }
-
   get presence() {
     return `${this.room}/$who/${this.nick}`;
+  }
+
+  /// The broker refuses wildcards there, so neither the live view nor a logger gets what is private.
+  privateTopic(nick) {
+    return `$private/${nick}/${this.room}`;
   }
 
   enter(again) {

@@ -136,6 +136,7 @@ fn code((entry, subscribed): (&SubEntry, &Result<Subscribed, SubscribeError>)) -
     match subscribed {
         Ok(_) => entry.sub_opts().qos() as u8,
         Err(SubscribeError::BadFilter(_)) => byte(MqttError::TopicFilterInvalid),
+        Err(SubscribeError::Denied) => byte(MqttError::NotAuthorized),
         Err(SubscribeError::TooManySubscriptions(_) | SubscribeError::TooManyPolicies) => {
             byte(MqttError::QuotaExceeded)
         }
