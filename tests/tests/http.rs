@@ -164,6 +164,56 @@ fn a_stream_has_what_is_retained_and_then_what_is_published() {
 }
 
 #[test]
+fn a_stream_of_http_1_0_ends_with_the_connection() {
+    let broker = TestBroker::start();
+    let mut bob = broker.connect();
+    for (query, head, body) in [
+        (
+            "format=json",
+            "x-ndjson",
+            "{\"topic\":\"a\",\"payload\":\"n\\n1\"}\n{\"topic\":\"a\",\"payload\":\"2\"}\n",
+        ),
+        (
+            "format=sse",
+            "event-stream",
+            "-0\ndata: {\"topic\":\"a\",\"payload\":\"n\\n1\"}\n\nid: ",
+        ),
+    ] {
+        let mut old = broker.connect();
+        old.write(format!("GET /topics/a?{query}&count=2 HTTP/1.0\r\n\r\n"));
+        let begun = old.read_until("\r").join("\n");
+        assert!(begun.starts_with("HTTP/1.1 200 OK\r"), "{begun}");
+        assert!(
+            begun.contains(head) && !begun.contains("chunked"),
+            "{begun}"
+        );
+        bob.write("PUBLISH a n\\n1\nPUBLISH a 2\nPUBLISH a 3\n");
+        bob.expect_prefix("PUBACK ");
+        let came = old.read_to_end();
+        assert!(came.contains(body), "{query}: {came}");
+        assert!(
+            !came.contains("\"3\"") && !came.contains("0\r\n"),
+            "{query}: {came}"
+        );
+    }
+    // What is told to a slow client and at the end has no chunks either.
+    let mut old = broker.connect();
+    old.write("GET /topics/a?format=json&timeout=10m HTTP/1.0\r\n\r\n");
+    old.read_until("\r");
+    broker.stop();
+    assert_eq!(old.read_to_end(), "");
+}
+
+#[test]
+fn a_stream_of_raw_payloads_needs_http_1_1() {
+    let broker = TestBroker::start();
+    let mut old = broker.connect();
+    old.write("GET /topics/a?format=raw HTTP/1.0\r\n\r\n");
+    old.expect_prefix("HTTP/1.1 505 ");
+    assert!(old.read_to_end().contains("format=json"));
+}
+
+#[test]
 fn a_count_is_exact_however_the_messages_come() {
     let broker = TestBroker::start();
     let mut bob = broker.connect();

@@ -1,7 +1,8 @@
 //! Messages as a response without an end: the formats, and an encoder for each.
 //!
 //! Each message is a chunk of its own, so that one byte string serves all streams of a format, and the
-//! outbox finds the end of a message from the size in front.
+//! outbox finds the end of a message from the size in front. HTTP/1.0 has no chunks: there the stream ends
+//! with the connection, and a message with the line that ends it.
 
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::engine::Engine;
 use base64::engine::general_purpose::STANDARD;
 use httparse::Status;
-use memchr::{memchr2, memmem};
+use memchr::{memchr, memchr_iter, memchr2, memmem, memrchr};
 use protocol::{
     Attributes, Framer, OverflowPolicy, REPLY, RETAINED, Reply, Topic, decode_spaces,
     decode_spaces_bytes,
@@ -37,16 +38,41 @@ pub(crate) enum Form {
 
 const EVENTS: Encoder = Encoder {
     topic: topic_in_json,
-    ..encoder(encode_events, gap_event)
+    ..encoder(encode_events::<CHUNKED>, gap_event::<CHUNKED>)
 };
 const JSON: Encoder = Encoder {
     topic: topic_in_json,
-    ..encoder(encode_json, gap_json)
+    ..encoder(encode_json::<CHUNKED>, gap_json::<CHUNKED>)
 };
 const RAW: Encoder = encoder(encode_raw, end_in_error);
 
 /// For a client that asks for the latest payload alone: it has chosen to miss those before.
 const RAW_LATEST: Encoder = encoder(encode_raw, no_gap);
+
+/// Without chunks. Neither an event nor a line of JSON has a line end of its own inside.
+const PLAIN_EVENTS: Encoder = Encoder {
+    first: first_event,
+    fitting: |events, room| memmem::rfind(&events[..room], EVENT_END).map_or(0, |at| at + 2),
+    count: |events| memmem::find_iter(events, EVENT_END).count() as u64,
+    topic: topic_in_json,
+    goodbye: b"",
+    ..encoder(encode_events::<PLAIN>, gap_event::<PLAIN>)
+};
+const PLAIN_JSON: Encoder = Encoder {
+    first: |lines| memchr(b'\n', lines).map_or(lines.len(), |at| at + 1),
+    fitting: |lines, room| memrchr(b'\n', &lines[..room]).map_or(0, |at| at + 1),
+    count: |lines| memchr_iter(b'\n', lines).count() as u64,
+    topic: topic_in_json,
+    goodbye: b"",
+    ..encoder(encode_json::<PLAIN>, gap_json::<PLAIN>)
+};
+
+/// Whether messages are chunks.
+const CHUNKED: bool = true;
+const PLAIN: bool = false;
+
+/// The end of an event.
+const EVENT_END: &[u8] = b"\n\n";
 
 /// The encoder of an outbox that answers requests: it has no notices.
 pub(crate) const ANSWERS: Encoder = Encoder {
@@ -76,14 +102,22 @@ const fn encoder(encode: Encode, gap: fn(u64) -> Vec<u8>) -> Encoder {
 }
 
 impl Form {
-    /// The encoder for a client with this overflow policy.
-    pub(crate) fn encoder(self, slow: Option<OverflowPolicy>) -> &'static Encoder {
-        match self {
-            Self::Events => &EVENTS,
-            Self::Json => &JSON,
-            Self::Raw if slow == Some(OverflowPolicy::Latest) => &RAW_LATEST,
-            Self::Raw => &RAW,
-        }
+    /// The encoder for a client with this overflow policy, with messages as chunks or not; `None` if the
+    /// end of a message would be unknown.
+    pub(crate) fn encoder(
+        self,
+        is_chunked: bool,
+        slow: Option<OverflowPolicy>,
+    ) -> Option<&'static Encoder> {
+        Some(match (self, is_chunked) {
+            (Self::Events, CHUNKED) => &EVENTS,
+            (Self::Json, CHUNKED) => &JSON,
+            (Self::Raw, CHUNKED) if slow == Some(OverflowPolicy::Latest) => &RAW_LATEST,
+            (Self::Raw, CHUNKED) => &RAW,
+            (Self::Events, PLAIN) => &PLAIN_EVENTS,
+            (Self::Json, PLAIN) => &PLAIN_JSON,
+            (Self::Raw, PLAIN) => return None,
+        })
     }
 
     pub(crate) fn content_type(self) -> &'static str {
@@ -95,14 +129,15 @@ impl Form {
     }
 
     /// The beginning of a stream; `last` is the last event that a reconnecting client has received.
-    pub(crate) fn greeting(self, last: Option<&str>) -> Vec<u8> {
+    pub(crate) fn greeting(self, is_chunked: bool, last: Option<&str>) -> Vec<u8> {
         let mut chunks = Vec::new();
         if self == Self::Events {
-            push_chunk(&mut chunks, b": subscribed\n\n");
+            push(&mut chunks, is_chunked, b": subscribed\n\n");
             if let Some(last) = last {
                 let data = json!({ "count": null, "since": last });
-                push_chunk(
+                push(
                     &mut chunks,
+                    is_chunked,
                     format!("event: gap\ndata: {data}\n\n").as_bytes(),
                 );
             }
@@ -111,11 +146,11 @@ impl Form {
     }
 
     /// The bytes that show that the stream is alive; empty if they would be part of a payload.
-    pub(crate) fn heartbeat(self) -> Vec<u8> {
+    pub(crate) fn heartbeat(self, is_chunked: bool) -> Vec<u8> {
         let mut chunk = Vec::new();
         match self {
-            Self::Events => push_chunk(&mut chunk, b":\n\n"),
-            Self::Json => push_chunk(&mut chunk, b"\n"),
+            Self::Events => push(&mut chunk, is_chunked, b":\n\n"),
+            Self::Json => push(&mut chunk, is_chunked, b"\n"),
             Self::Raw => {}
         }
         chunk
@@ -135,10 +170,19 @@ impl FromStr for Form {
     }
 }
 
-fn push_chunk(chunks: &mut Vec<u8>, bytes: &[u8]) {
-    chunks.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
-    chunks.extend_from_slice(bytes);
-    chunks.extend_from_slice(b"\r\n");
+/// Adds a message, as a chunk if it is to be one.
+fn push(messages: &mut Vec<u8>, is_chunked: bool, bytes: &[u8]) {
+    if !is_chunked {
+        messages.extend_from_slice(bytes);
+        return;
+    }
+    messages.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
+    messages.extend_from_slice(bytes);
+    messages.extend_from_slice(b"\r\n");
+}
+
+fn first_event(events: &[u8]) -> usize {
+    memmem::find(events, EVENT_END).map_or(events.len(), |at| at + EVENT_END.len())
 }
 
 fn first_chunk(chunks: &[u8]) -> usize {
@@ -160,8 +204,12 @@ fn ends(chunks: &[u8]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Makes a chunk of each message; `write` also receives its index.
-fn encode(lines: &[u8], mut write: impl FnMut(&mut Vec<u8>, usize, &StreamMessage<'_>)) -> Vec<u8> {
+/// Writes each message, as a chunk if it is to be one; `write` also receives its index.
+fn encode(
+    lines: &[u8],
+    is_chunked: bool,
+    mut write: impl FnMut(&mut Vec<u8>, usize, &StreamMessage<'_>),
+) -> Vec<u8> {
     let mut chunks = Vec::with_capacity(lines.len() + lines.len() / 2);
     let mut body = Vec::new();
     for (at, line) in lines.split_inclusive(|&byte| byte == b'\n').enumerate() {
@@ -185,7 +233,7 @@ fn encode(lines: &[u8], mut write: impl FnMut(&mut Vec<u8>, usize, &StreamMessag
                 attributes: &attributes,
             },
         );
-        push_chunk(&mut chunks, &body);
+        push(&mut chunks, is_chunked, &body);
     }
     chunks
 }
@@ -255,12 +303,12 @@ fn add(object: &mut Map<String, Value>, key: &str, value: Value) {
     }
 }
 
-fn encode_events(lines: &[u8]) -> Vec<u8> {
+fn encode_events<const IS_CHUNKED: bool>(lines: &[u8]) -> Vec<u8> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let now = now.as_micros();
-    encode(lines, |event, at, message| {
+    encode(lines, IS_CHUNKED, |event, at, message| {
         event.extend_from_slice(format!("id: {now}-{at}\ndata: ").as_bytes());
         message.write_json(event);
         event.extend_from_slice(b"\n\n");
@@ -285,28 +333,29 @@ fn topic_in_json(chunk: &[u8]) -> &[u8] {
     b""
 }
 
-fn gap_event(count: u64) -> Vec<u8> {
+fn gap_event<const IS_CHUNKED: bool>(count: u64) -> Vec<u8> {
     let mut chunk = Vec::new();
     let event = format!("event: gap\ndata: {{\"count\":{count}}}\n\n");
-    push_chunk(&mut chunk, event.as_bytes());
+    push(&mut chunk, IS_CHUNKED, event.as_bytes());
     chunk
 }
 
-fn encode_json(lines: &[u8]) -> Vec<u8> {
-    encode(lines, |line, _, message| {
+fn encode_json<const IS_CHUNKED: bool>(lines: &[u8]) -> Vec<u8> {
+    encode(lines, IS_CHUNKED, |line, _, message| {
         message.write_json(line);
         line.push(b'\n');
     })
 }
 
-fn gap_json(count: u64) -> Vec<u8> {
+fn gap_json<const IS_CHUNKED: bool>(count: u64) -> Vec<u8> {
     let mut chunk = Vec::new();
-    push_chunk(&mut chunk, format!("{{\"gap\":{count}}}\n").as_bytes());
+    let line = format!("{{\"gap\":{count}}}\n");
+    push(&mut chunk, IS_CHUNKED, line.as_bytes());
     chunk
 }
 
 fn encode_raw(lines: &[u8]) -> Vec<u8> {
-    encode(lines, |body, _, message| {
+    encode(lines, CHUNKED, |body, _, message| {
         body.extend_from_slice(message.payload);
         body.push(b'\n');
     })
@@ -330,7 +379,7 @@ mod tests {
 
     #[track_caller]
     fn check(form: Form, chunks: &[&str]) {
-        let encoder = form.encoder(None);
+        let encoder = form.encoder(CHUNKED, None).expect("an encoder");
         let encode = encoder.encode.expect("it has a form of its own");
         let bytes = encode(LINES);
         let mut rest = &bytes[..];
@@ -384,19 +433,48 @@ mod tests {
 
     #[test]
     fn a_gap_in_raw_payloads_is_no_chunk_unless_only_the_latest_are_wanted() {
-        let gap = (Form::Raw.encoder(Some(OverflowPolicy::DropOldest)).gap)(3);
-        assert_eq!(gap, b"messages missing here: 3\r\n");
-        assert!(httparse::parse_chunk_size(&gap).is_err());
-        let gap = (Form::Raw.encoder(Some(OverflowPolicy::Latest)).gap)(3);
-        assert!(gap.is_empty());
+        let gap = |slow| {
+            let encoder = Form::Raw.encoder(CHUNKED, Some(slow));
+            (encoder.expect("an encoder").gap)(3)
+        };
+        let told = gap(OverflowPolicy::DropOldest);
+        assert_eq!(told, b"messages missing here: 3\r\n");
+        assert!(httparse::parse_chunk_size(&told).is_err());
+        assert!(gap(OverflowPolicy::Latest).is_empty());
+    }
+
+    #[test]
+    fn without_chunks_a_message_ends_with_its_line() {
+        for form in [Form::Events, Form::Json] {
+            let encoder = form.encoder(PLAIN, None).expect("an encoder");
+            let encode = encoder.encode.expect("it has a form of its own");
+            let notices = [form.greeting(PLAIN, Some("1-2")), form.heartbeat(PLAIN)].concat();
+            let bytes = [notices, (encoder.gap)(3), encode(LINES)].concat();
+            let mut ends = Vec::new();
+            while ends.last() != Some(&bytes.len()) {
+                let at = ends.last().copied().unwrap_or(0);
+                ends.push(at + (encoder.first)(&bytes[at..]));
+            }
+            // Of events there are a greeting and a gap at the beginning as well.
+            let expected = if form == Form::Events { 7 } else { 5 };
+            assert_eq!(ends.len(), expected);
+            assert_eq!((encoder.count)(&bytes), expected as u64);
+            for room in 0..=bytes.len() {
+                let fits = ends.iter().rev().find(|&&end| end <= room);
+                assert_eq!((encoder.fitting)(&bytes, room), fits.copied().unwrap_or(0));
+            }
+            assert_eq!((encoder.topic)(&encode(LINES)), b"a");
+            assert!(encoder.goodbye.is_empty());
+        }
+        assert!(Form::Raw.encoder(PLAIN, None).is_none());
     }
 
     #[test]
     fn topics_are_told_apart_as_json_spells_them() {
         let lines = br#"MESSAGE a"b\c"} {"topic":"x"}"#;
-        let chunk = encode_json(&[&lines[..], b"\n"].concat());
+        let chunk = encode_json::<CHUNKED>(&[&lines[..], b"\n"].concat());
         assert_eq!(topic_in_json(&chunk), br#"a\"b\\c\"}"#);
-        let chunk = encode_json(b"@reply=my\\\\sown MESSAGE a\\sb x\n");
+        let chunk = encode_json::<CHUNKED>(b"@reply=my\\\\sown MESSAGE a\\sb x\n");
         let text = String::from_utf8_lossy(&chunk);
         assert!(
             text.contains(r#"{"topic":"a b","payload":"x","attributes":{"reply":"my own"}}"#),
@@ -406,12 +484,12 @@ mod tests {
 
     #[test]
     fn a_client_that_comes_back_is_told_that_it_missed_something() {
-        let greeting = Form::Events.greeting(Some("12-0"));
+        let greeting = Form::Events.greeting(CHUNKED, Some("12-0"));
         let text = String::from_utf8(greeting).expect("text");
         assert!(
             text.contains("event: gap\ndata: {\"count\":null,\"since\":\"12-0\"}\n\n"),
             "{text}"
         );
-        assert!(!String::from_utf8_lossy(&Form::Events.greeting(None)).contains("gap"));
+        assert!(!String::from_utf8_lossy(&Form::Events.greeting(PLAIN, None)).contains("gap"));
     }
 }

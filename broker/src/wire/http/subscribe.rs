@@ -32,6 +32,8 @@ const UNUSED_BYTES: usize = 16 * 1024;
 struct Wanted {
     filter: String,
     form: Form,
+    /// Its messages are chunks, which HTTP/1.0 does not have.
+    is_chunked: bool,
     count: Option<u64>,
     timeout: Option<Duration>,
     /// The overflow policy while the client is slow.
@@ -53,7 +55,7 @@ impl HttpConversation<'_, '_> {
             Err(refused) => return self.refuse(Some(head), &refused),
         };
         if head.method == Method::HEAD {
-            let bytes = self.stream_head(head, wanted.form);
+            let bytes = self.stream_head(head, &wanted);
             self.client.answer(&bytes);
             return Next::Break(End::Answered);
         }
@@ -61,7 +63,7 @@ impl HttpConversation<'_, '_> {
         if let Err(refused) = self.begin_stream(head, &wanted) {
             return self.refuse(Some(head), &refused);
         }
-        let end = self.wait_in_stream(wanted.form, deadline, source, buffer);
+        let end = self.wait_in_stream(&wanted, deadline, source, buffer);
         if matches!(end, End::Answered) {
             self.client.forget_filters();
             self.client.goodbye();
@@ -72,10 +74,13 @@ impl HttpConversation<'_, '_> {
     /// Subscribes; the head of the response precedes the first message.
     fn begin_stream(&mut self, head: &RequestHead, wanted: &Wanted) -> Result<(), RequestRefusal> {
         let filter = Filter::parse(&wanted.filter).expect("it was parsed before");
-        let mut beginning = self.stream_head(head, wanted.form);
-        beginning.extend_from_slice(&wanted.form.greeting(head.header(LAST_EVENT_ID)));
+        let mut beginning = self.stream_head(head, wanted);
+        let last = head.header(LAST_EVENT_ID);
+        beginning.extend_from_slice(&wanted.form.greeting(wanted.is_chunked, last));
         self.client.begin();
-        self.client.set_encoder(wanted.form.encoder(wanted.slow));
+        let encoder = wanted.form.encoder(wanted.is_chunked, wanted.slow);
+        self.client
+            .set_encoder(encoder.expect("it was checked before"));
         let filters = [((), Ok(filter))];
         let mut refused = None;
         self.client
@@ -112,7 +117,7 @@ impl HttpConversation<'_, '_> {
     /// Returns when the stream has ended.
     fn wait_in_stream(
         &self,
-        form: Form,
+        wanted: &Wanted,
         deadline: Option<Instant>,
         source: &mut impl Source,
         buffer: &mut ReadBuffer,
@@ -130,7 +135,7 @@ impl HttpConversation<'_, '_> {
                     return End::Answered;
                 }
                 Arrival::Silence => {
-                    let bytes = form.heartbeat();
+                    let bytes = wanted.form.heartbeat(wanted.is_chunked);
                     // Queued messages show well enough that the stream is alive.
                     if !bytes.is_empty() && !self.client.seems_blocked() {
                         self.client.answer(&bytes);
@@ -151,12 +156,14 @@ impl HttpConversation<'_, '_> {
         }
     }
 
-    fn stream_head(&self, head: &RequestHead, form: Form) -> Vec<u8> {
+    fn stream_head(&self, head: &RequestHead, wanted: &Wanted) -> Vec<u8> {
         let mut headers = HeaderMap::new();
+        if wanted.is_chunked {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         for (name, value) in [
-            (CONTENT_TYPE, form.content_type()),
+            (CONTENT_TYPE, wanted.form.content_type()),
             (CACHE_CONTROL, "no-store"),
-            (TRANSFER_ENCODING, "chunked"),
             (CONNECTION, "close"),
             (HeaderName::from_static("x-content-type-options"), "nosniff"),
             // Asks proxies not to buffer the response.
@@ -177,6 +184,7 @@ impl Wanted {
         let mut wanted = Self {
             filter,
             form: Form::Events,
+            is_chunked: head.is_current,
             count: None,
             timeout: None,
             slow: None,
@@ -218,9 +226,15 @@ impl Wanted {
                 "raw payloads do not name their topics; ask for one topic, or for another format";
             return Err(bad(text.to_owned()));
         }
-        if !head.is_current {
+        if wanted
+            .form
+            .encoder(wanted.is_chunked, wanted.slow)
+            .is_none()
+        {
+            let text = "a stream of raw payloads needs HTTP/1.1, because only a chunk tells where a payload \
+                        ends; ask for format=json or sse, or set the proxy in between to HTTP/1.1";
             let status = StatusCode::HTTP_VERSION_NOT_SUPPORTED;
-            return Err(RequestRefusal::new(status, "a stream needs HTTP/1.1"));
+            return Err(RequestRefusal::new(status, text));
         }
         Ok(wanted)
     }
