@@ -36,7 +36,7 @@ use crate::wire::source::{Arrival, Source, take_limits};
 
 use body::BodyError;
 use request::{RequestHead, RequestRefusal};
-use response::{Response, TEXT};
+use response::{IDLE_TIME, Response, TEXT};
 
 pub(crate) use request::HEAD_BYTES;
 pub(crate) use response::busy;
@@ -45,9 +45,6 @@ pub(crate) use stream::ANSWERS as ENCODER;
 
 /// Maximum time for a complete head.
 const HEAD_TIME: Duration = Duration::from_secs(10);
-
-/// Maximum idle time between two requests.
-const IDLE_TIME: Duration = Duration::from_secs(60);
 
 /// Maximum characters of a reason in the log, which may quote the client.
 const REASON_CHARS: usize = 300;
@@ -457,8 +454,8 @@ mod tests {
             panic!("it does not switch");
         };
         // Some time has passed since the request for the timeout.
-        let tens = source.patience.as_millis().div_ceil(10_000) as u64;
-        (10 * tens, end, said(&sink))
+        let seconds = source.patience.as_millis().div_ceil(1000) as u64;
+        (seconds, end, said(&sink))
     }
 
     fn said(sink: &TestSink) -> String {
@@ -481,12 +478,13 @@ mod tests {
         }
         // No request has begun, so there is nothing to answer.
         let (waited, end, said) = wait_for_rest(&[]);
-        assert_eq!((waited, &*said), (60, ""));
+        assert_eq!((waited, &*said), (75, ""));
         assert!(matches!(end, End::Left), "{end:?}");
         let whole = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
         let (waited, end, said) = wait_for_rest(&[whole]);
-        assert_eq!(waited, 60);
+        assert_eq!(waited, 75);
         assert!(matches!(end, End::Left), "{end:?}");
         assert!(said.ends_with("ok\n"), "{said}");
+        assert!(said.contains("\r\nkeep-alive: timeout=75\r\n"), "{said}");
     }
 }

@@ -1,5 +1,7 @@
 //! Answers: a status, some headers, a body.
 
+use std::time::Duration;
+
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
     RETRY_AFTER,
@@ -10,10 +12,16 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 
 use super::request::{RequestHead, RequestRefusal};
 
+/// Maximum idle time between two requests. Longer than the minute after which proxies close their side:
+/// a request would meet the close if both did so at the same moment.
+pub(crate) const IDLE_TIME: Duration = Duration::from_secs(75);
+
 pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 pub(crate) const JSON: &str = "application/json";
 
 const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
+/// How long the connection is kept (RFC 2068 §19.7.1.1).
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const REFERRER_POLICY: HeaderName = HeaderName::from_static("referrer-policy");
 
 /// A response to be sent.
@@ -67,8 +75,15 @@ impl Response {
         if self.status != StatusCode::NO_CONTENT {
             headers.insert(CONTENT_LENGTH, self.body.len().into());
         }
-        if !self.keeps_alive {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        match self.keeps_alive {
+            true => {
+                let timeout = format!("timeout={}", IDLE_TIME.as_secs());
+                let timeout = HeaderValue::try_from(timeout).expect("it is text");
+                headers.insert(KEEP_ALIVE, timeout);
+            }
+            false => {
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
         }
         let mut bytes = encode_head(self.status, &headers);
         if head.is_none_or(|head| head.method != Method::HEAD) {
