@@ -75,8 +75,9 @@ impl FrameClient {
             return Err(answer);
         }
         let chosen = answer.lines().find_map(|line| {
-            line.strip_prefix("sec-websocket-protocol: ")
-                .map(str::to_owned)
+            let (name, value) = line.split_once(": ")?;
+            let is_it = name.eq_ignore_ascii_case("sec-websocket-protocol");
+            is_it.then(|| value.to_owned())
         });
         Ok((client, chosen))
     }

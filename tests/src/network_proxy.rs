@@ -30,8 +30,8 @@ pub struct NetworkProxy {
 }
 
 impl NetworkProxy {
-    /// Starts one with this configuration, in which port 80 and port 1883 are replaced by free ones, and port
-    /// 1373 by that of the broker.
+    /// Starts one with this configuration, in which port 80 and, if there is one, port 1883 are replaced by free
+    /// ones, and port 1373 by that of the broker.
     #[track_caller]
     pub fn start(program: ProxyProgram, configuration: &str, broker: SocketAddr) -> Self {
         loop {
@@ -62,9 +62,9 @@ impl NetworkProxy {
             .unwrap_or_else(|error| {
                 panic!("{program:?} is needed ({error}); run tests/run --install")
             });
-        let listening = match program {
-            ProxyProgram::Caddy => &[web][..],
-            ProxyProgram::Nginx | ProxyProgram::Haproxy => &[web, stream],
+        let listening = match text.contains(&stream.to_string()) {
+            true => &[web, stream][..],
+            false => &[web],
         };
         let mut has_ended = false;
         eventually("the proxy listens", || {

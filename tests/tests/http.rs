@@ -646,7 +646,7 @@ fn a_page_from_elsewhere_may_do_nothing() {
 }
 
 #[test]
-fn a_name_that_is_not_the_broker_s_gets_nothing_but_its_health() {
+fn a_name_that_is_not_the_broker_s_gets_nothing_but_its_health_and_its_page() {
     let broker = TestBroker::start();
     let port = broker.address().port();
     let mut ann = broker.connect();
@@ -658,7 +658,7 @@ fn a_name_that_is_not_the_broker_s_gets_nothing_but_its_health() {
         "localhost.evil.example",
     ] {
         for path in [
-            "GET /",
+            "POST /",
             "GET /metrics",
             "GET /api/clients",
             "GET /topics/a?count=1&timeout=1s",
@@ -679,6 +679,12 @@ fn a_name_that_is_not_the_broker_s_gets_nothing_but_its_health() {
         let mut client = broker.connect();
         client.write(format!("GET /healthz HTTP/1.1\r\nHost: {rebound}\r\n\r\n"));
         client.expect("HTTP/1.1 200 OK\r");
+        // Nor is there a secret in the page, which a proxy may ask for under another name.
+        for path in ["/", "/chat", "/www/page.js"] {
+            let mut client = broker.connect();
+            client.write(format!("GET {path} HTTP/1.1\r\nHost: {rebound}\r\n\r\n"));
+            client.expect("HTTP/1.1 200 OK\r");
+        }
         // The name in the target is the one that counts, and two of them are one too many.
         let mut client = broker.connect();
         client.write(format!(

@@ -430,7 +430,10 @@ fn a_page_whose_name_points_at_the_broker_can_do_nothing_with_any_method() {
         "a-b!c",
     ] {
         for path in ["/topics/a", "/", "/a%20b"] {
-            assert_eq!(send(method, path), 421, "{method} {path}");
+            // The page itself is for all.
+            let is_page = path == "/" && ["GET", "HEAD"].contains(&method);
+            let status = if is_page { 200 } else { 421 };
+            assert_eq!(send(method, path), status, "{method} {path}");
         }
     }
     // The browser itself forbids these.
@@ -443,6 +446,29 @@ fn a_page_whose_name_points_at_the_broker_can_do_nothing_with_any_method() {
         assert!(status == 421 || status == 431, "{status}");
     }
     ann.expect_silence();
+}
+
+#[test]
+fn a_script_that_could_not_be_loaded_says_so() {
+    let (broker, browser) = (TestBroker::start(), Browser::start());
+    let mut page = browser.open(&address(&broker, "/"));
+    page.wait_for("document.activeElement.id === 'nick'");
+    assert_eq!(
+        page.eval("document.querySelector('#unloaded')"),
+        serde_json::Value::Null
+    );
+    // A proxy that passes on nothing below the page, and one that passes on some of it.
+    let html = include_str!("../../broker/src/wire/http/www/index.html");
+    for lost in ["www/page.js", "www/"] {
+        let html = serde_json::json!(html.replace(lost, "nowhere/page.js"));
+        page.eval(&format!(
+            "document.open(); document.write({html}); document.close()"
+        ));
+        page.wait_for(
+            "getComputedStyle(document.querySelector('#unloaded')).visibility === 'visible'",
+        );
+        page.wait_for_text("could not be loaded");
+    }
 }
 
 #[test]

@@ -194,7 +194,10 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
             };
         }
         let is_upgrade = upgrade::is_asked(head) || upgrade::is_path(&head.path);
+        // The page holds no secret, and tells more than a refusal if a proxy names another host.
+        let is_page = reads && !is_upgrade && page::part(&head.path).is_some();
         if !upgrade::is_of_program(head)
+            && !is_page
             && let Err(refused) = self.site.check(head)
         {
             return match is_upgrade {

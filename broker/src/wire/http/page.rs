@@ -41,10 +41,8 @@ pub(super) fn response(part: Part, head: &RequestHead) -> Response {
         // A new version of the broker may have a new page.
         .with(CACHE_CONTROL, "no-cache");
     // Some browsers do not include WebSocket in 'self'.
-    let sockets = head
-        .host
-        .as_ref()
-        .map_or(String::new(), |host| format!(" ws://{host} wss://{host}"));
+    let sockets = head.host.as_ref().filter(|host| is_plain(host.as_str()));
+    let sockets = sockets.map_or(String::new(), |host| format!(" ws://{host} wss://{host}"));
     let policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
          connect-src 'self'{sockets}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -53,4 +51,37 @@ pub(super) fn response(part: Part, head: &RequestHead) -> Response {
         response.headers.insert(CONTENT_SECURITY_POLICY, policy);
     }
     response
+}
+
+/// Whether a host has only what a policy takes for a host: any client may ask for the page, and name any.
+fn is_plain(host: &str) -> bool {
+    host.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::request::parse;
+    use super::*;
+
+    #[track_caller]
+    fn policy(host: &str) -> String {
+        let text = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let head = parse(text.as_bytes())
+            .expect("a request")
+            .expect("a whole one")
+            .0;
+        let response = response(part("/").expect("the page"), &head);
+        let policy = response.headers.get(CONTENT_SECURITY_POLICY);
+        let policy = policy.and_then(|policy| policy.to_str().ok());
+        policy.expect("a policy").to_owned()
+    }
+
+    #[test]
+    fn a_host_adds_sockets_to_the_policy_and_nothing_else() {
+        assert!(policy("[::1]:1373").contains("'self' ws://[::1]:1373 wss://[::1]:1373;"));
+        for host in ["a;script-src*", "a,b", "a'b"] {
+            assert!(policy(host).contains("connect-src 'self';"), "{host}");
+        }
+    }
 }

@@ -220,7 +220,7 @@ export class Live {
 
   async showClients() {
     try {
-      const { connections } = await ask("/api/clients?limit=200");
+      const { connections } = await ask("api/clients?limit=200");
       $("clients").replaceChildren(...connections.map((client) => {
         const dropped = Object.values(client.dropped).reduce((sum, count) => sum + count, 0);
         const row = document.createElement("tr");
@@ -274,7 +274,7 @@ export class Live {
     event.preventDefault();
     let lines;
     try {
-      lines = explain(await ask(`/api/why?topic=${encodeURIComponent($("why-topic").value)}`));
+      lines = explain(await ask(`api/why?topic=${encodeURIComponent($("why-topic").value)}`));
     } catch (err) {
       lines = [words.failed(err.message)];
     }

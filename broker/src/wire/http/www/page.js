@@ -7,6 +7,7 @@ import { Room, isNick, isRoom, parseInput } from "./room.js";
 const $ = (id) => document.getElementById(id);
 let room = null;
 
+$("unloaded").remove();
 place(document);
 
 const showState = (name, seconds) => {
@@ -40,7 +41,7 @@ function enter(name, nick) {
 }
 
 function showPlace(name, nick) {
-  history.replaceState(null, "", `/chat?${new URLSearchParams({ room: name, nick })}#room`);
+  history.replaceState(null, "", `chat?${new URLSearchParams({ room: name, nick })}#room`);
 }
 
 /// Does what was typed in a room.
@@ -59,7 +60,7 @@ function leave() {
   room?.leave();
   room = null;
   document.title = "dallal";
-  history.replaceState(null, "", "/chat#room");
+  history.replaceState(null, "", "chat#room");
   $("inside").hidden = true;
   $("entrance").hidden = false;
   $("state").textContent = "";

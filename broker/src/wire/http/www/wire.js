@@ -44,8 +44,10 @@ export class Wire {
   connect() {
     if (this.ended) return;
     this.state("connecting");
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(`${scheme}//${location.host}/ws`, "line");
+    // Relative to the page, which may be below a path of a proxy.
+    const address = new URL("ws", location.href);
+    address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+    const socket = new WebSocket(address, "line");
     this.socket = socket;
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
