@@ -20,7 +20,7 @@ use super::Config;
 #[derive(Debug, Parser)]
 #[command(name = "broker", version, after_help = AFTER_HELP, max_term_width = 100)]
 struct Flags {
-    /// Port to listen on; 0 picks a free one
+    /// Port; 0 picks a free one
     #[arg(short, long, env = "BROKER_PORT", default_value = "1373")]
     port: u16,
     /// Address or name to listen on; 0.0.0.0 or :: for all
@@ -40,6 +40,14 @@ struct Flags {
     /// Most connections at a time [default: what the machine bears]
     #[arg(long, env = "BROKER_MAX_CONNECTIONS", value_name = "N")]
     max_connections: Option<usize>,
+    /// Most of them from one other address [default: half of all]
+    #[arg(
+        long,
+        env = "BROKER_MAX_PER_ADDRESS",
+        hide_env = true,
+        value_name = "N"
+    )]
+    max_per_address: Option<usize>,
     /// Most bytes queued for one slow client; then it is sent a GAP
     #[arg(
         long,
@@ -122,7 +130,7 @@ struct Flags {
     #[arg(long = "allow-origin", env = "BROKER_ALLOW_ORIGIN", value_name = "ORIGIN",
           value_parser = words)]
     allow_origins: Vec<List<String>>,
-    /// Proxy that sends PROXY headers; repeatable
+    /// Proxy with PROXY headers; repeatable
     #[arg(long = "proxy", env = "BROKER_PROXY", value_name = "ADDRESS",
           value_parser = address_ranges)]
     proxies: Vec<List<IpNet>>,
@@ -158,6 +166,7 @@ impl From<Flags> for Config {
             listen: flattened(flags.listen),
             max_line: bytes(flags.max_line),
             max_connections: flags.max_connections,
+            max_per_address: flags.max_per_address,
             outbox_bytes: bytes(flags.outbox_bytes),
             memory: flags.memory.map(bytes),
             max_block: flags.max_block,

@@ -27,6 +27,9 @@ pub struct Config {
     pub max_line: usize,
     /// Maximum simultaneous connections; by default what the machine's limits allow.
     pub max_connections: Option<usize>,
+    /// Maximum of these from one address or one /64 of IPv6, except from this machine; zero for no limit,
+    /// by default half of all.
+    pub max_per_address: Option<usize>,
     /// Maximum bytes of messages queued for one client. Not less than `max_line`.
     pub outbox_bytes: usize,
     /// Maximum bytes of queued messages and incomplete lines of all clients together; by default half
@@ -76,6 +79,7 @@ impl Default for Config {
             listen: Vec::new(),
             max_line: limits.line_bytes,
             max_connections: None,
+            max_per_address: None,
             outbox_bytes: limits.outbox_bytes,
             memory: None,
             max_block: limits.max_block,
@@ -171,6 +175,10 @@ impl Config {
         Limits {
             line_bytes: self.max_line,
             connections,
+            per_address: match self.max_per_address {
+                Some(most) => or_unlimited(most),
+                None => connections.div_ceil(2),
+            },
             subscriptions: self.max_subscriptions,
             outbox_bytes: self.outbox_bytes,
             memory_bytes,
@@ -285,6 +293,7 @@ mod tests {
             max_sessions: Some(12),
             max_sessions_per_address: 13,
             max_keep_alive: Duration::from_secs(12),
+            max_per_address: Some(14),
             ..Config::default()
         };
         let limits = Limits {
@@ -302,14 +311,17 @@ mod tests {
             memory_bytes: 11,
             sessions: 12,
             sessions_per_address: 13,
+            per_address: 14,
         };
         assert_eq!(config.limits(10, 11), limits);
         let config = Config {
             max_sessions: None,
             max_sessions_per_address: 0,
+            max_per_address: None,
             ..config
         };
         let limits = config.limits(10, 11);
+        assert_eq!(limits.per_address, 5);
         assert_eq!(
             (limits.sessions, limits.sessions_per_address),
             (100, usize::MAX)

@@ -17,6 +17,8 @@ pub(crate) struct Limits {
     pub(crate) line_bytes: usize,
     /// Maximum simultaneous connections.
     pub(crate) connections: usize,
+    /// Maximum of these from one address block, except from this machine.
+    pub(crate) per_address: usize,
     /// Maximum subscriptions of one client.
     pub(crate) subscriptions: usize,
     /// Maximum bytes of messages queued for one client.
@@ -49,6 +51,7 @@ impl Default for Limits {
         Self {
             line_bytes: protocol::limits::LINE_BYTES,
             connections: usize::MAX,
+            per_address: usize::MAX,
             subscriptions: 250_000,
             outbox_bytes: protocol::limits::LINE_BYTES,
             memory_bytes: usize::MAX,

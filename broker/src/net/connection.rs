@@ -13,15 +13,23 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{RecvFlags, recv};
 
+use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::client::Client;
 use crate::engine::outbox::{Outbox, Remains};
 use crate::engine::session::clients::ClientRecord;
 use crate::engine::stats::tally::Tally;
+use crate::net::places::TakenPlace;
 use crate::net::shutdown::ShutdownDeadline;
 use crate::net::socket::{Socket, SocketSink, SocketSource};
 use crate::wire::http::Site;
 use crate::wire::{self, Closing, End, Finished, Protocol, line};
+
+/// Maximum time for the first whole line, request or CONNECT where places are scarce.
+const FIRST_LINE_TIME: Duration = Duration::from_secs(10);
+
+/// Maximum time for a health check in a place that is kept for those.
+const HEALTH_CHECK_TIME: Duration = Duration::from_secs(2);
 
 /// Maximum time that a client may take to close the connection after the broker has.
 const LINGER: Duration = Duration::from_millis(500);
@@ -31,10 +39,9 @@ pub(crate) struct Connection {
     id: u64,
     socket: Arc<Socket>,
     record: Arc<ClientRecord>,
+    place: TakenPlace,
     shutdown: Arc<ShutdownDeadline>,
     site: Arc<Site>,
-    /// A proxy passes the client on and tells its address.
-    by_proxy: bool,
 }
 
 impl Connection {
@@ -43,9 +50,9 @@ impl Connection {
         socket: TcpStream,
         peer: SocketAddr,
         engine: &Engine,
+        place: TakenPlace,
         shutdown: Arc<ShutdownDeadline>,
         site: Arc<Site>,
-        by_proxy: bool,
     ) -> Self {
         let socket = Arc::new(Socket::new(socket));
         let sink = SocketSink::new(id, socket.clone(), engine.flusher.clone());
@@ -56,13 +63,15 @@ impl Connection {
             &line::ENCODER,
             Box::new(sink),
         );
+        let record = ClientRecord::new(Arc::new(outbox), peer);
+        record.set_for_health(place.is_for_health);
         Self {
             id,
             socket,
-            record: Arc::new(ClientRecord::new(Arc::new(outbox), peer)),
+            record: Arc::new(record),
+            place,
             shutdown,
             site,
-            by_proxy,
         }
     }
 
@@ -76,13 +85,14 @@ impl Connection {
             id: self.id,
             socket: self.socket.clone(),
             record: self.record.clone(),
+            place: self.place,
         }
     }
 
     /// Serves the client until the connection ends.
     pub(crate) fn run(&self, engine: &Engine) {
         self.run_with(engine, |client, source| {
-            wire::serve(client, source, &self.site, self.by_proxy)
+            wire::serve(client, source, &self.site, self.place.by_proxy)
         });
     }
 
@@ -202,9 +212,26 @@ pub(crate) struct ConnectionHandle {
     id: u64,
     socket: Arc<Socket>,
     record: Arc<ClientRecord>,
+    place: TakenPlace,
 }
 
 impl ConnectionHandle {
+    /// Its place, to be given back when it has ended.
+    pub(crate) fn place(&self) -> TakenPlace {
+        self.place
+    }
+
+    /// Whether its client has had its time, in a broker whose places are scarce, and has said nothing. A
+    /// health check in a place that is kept for those must be over by then.
+    pub(crate) fn is_overdue(&self, now: Moment) -> bool {
+        let age = now.since(self.record.since);
+        if self.place.is_for_health {
+            age >= HEALTH_CHECK_TIME
+        } else {
+            age >= FIRST_LINE_TIME && self.socket.is_silent(age)
+        }
+    }
+
     /// Wakes the connection's thread from any wait; [`ShutdownDeadline`] tells it the reason.
     pub(crate) fn wake(&self) {
         self.record.hurry();
@@ -216,8 +243,8 @@ impl ConnectionHandle {
     }
 
     /// Closes it at once with this error. Queued bytes are lost.
-    pub(crate) fn cut(&self, why: io::ErrorKind) {
-        self.record.outbox().fail(self.id, why.into());
+    pub(crate) fn cut(&self, why: io::Error) {
+        self.record.outbox().fail(self.id, why);
         let _ = self.socket.stream.shutdown(Shutdown::Both);
     }
 }
@@ -234,6 +261,7 @@ mod tests {
     use crate::engine::limits::Limits;
     use crate::engine::memory::read_buffer::ReadBuffer;
     use crate::engine::outbox::run::Run;
+    use crate::net::places::Places;
     use crate::wire::line::LineConversation;
     use crate::wire::{Arrival, Source};
 
@@ -244,7 +272,9 @@ mod tests {
         let client = TcpStream::connect(address).expect("it listens");
         let (socket, peer) = listener.accept().expect("a connection waits");
         let site = Arc::new(Site::new(&[], &[], &engine.limits));
-        let connection = Connection::new(id, socket, peer, engine, Arc::default(), site, false);
+        let place = Places::default().take(peer.ip(), false, &Limits::default());
+        let place = place.expect("there is room");
+        let connection = Connection::new(id, socket, peer, engine, place, Arc::default(), site);
         (connection, client)
     }
 
@@ -267,7 +297,7 @@ mod tests {
                 assert_eq!(line, "SUBACK a\n");
                 let hash = engine.router.hash(b"a");
                 assert_eq!(engine.router.route(topic, hash).subscribers.len(), 1);
-                connection.handle().cut(io::ErrorKind::Other);
+                connection.handle().cut(io::ErrorKind::Other.into());
                 let _ = reader.join();
             });
             panic!("a bug");

@@ -17,12 +17,14 @@ use foldhash::fast::RandomState;
 use ipnet::IpNet;
 use parking_lot::{Condvar, Mutex};
 
+use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::memory::heap;
 use crate::engine::stats::log_limit::LogLimit;
 use crate::net::connection::{Connection, ConnectionHandle};
 use crate::net::endpoint;
 use crate::net::newcomers::{self, Newcomers};
+use crate::net::places::Places;
 use crate::net::shutdown::ShutdownDeadline;
 use crate::net::tcp_info;
 use crate::wire::http::Site;
@@ -43,6 +45,9 @@ const BREATH: Duration = Duration::from_millis(50);
 /// the whole heap.
 const WORTH_TRIMMING: usize = 16 * 1024 * 1024;
 
+/// Interval at which places are checked for clients that say nothing.
+const GLANCE: Duration = Duration::from_secs(1);
+
 /// Interval at which connections are checked for vanished peers.
 const WATCH: Duration = Duration::from_secs(10);
 
@@ -56,6 +61,8 @@ pub(crate) struct Listener {
     next_id: AtomicU64,
     shutdown: Arc<ShutdownDeadline>,
     connections: Mutex<HashMap<u64, ConnectionHandle, RandomState>>,
+    /// Lock order: after `connections`.
+    places: Mutex<Places>,
     /// Signalled when the last connection has ended; used with the lock of `connections`.
     empty: Condvar,
     /// Closed for a moment when no other descriptor is left, to accept a connection and reject it.
@@ -85,6 +92,7 @@ impl Listener {
             newcomers: Arc::default(),
             shutdown: Arc::default(),
             connections: Mutex::default(),
+            places: Mutex::default(),
             empty: Condvar::new(),
             spare: Mutex::new(spare()),
             refusals: LogLimit::default(),
@@ -155,7 +163,7 @@ impl Listener {
         );
         connections
             .values()
-            .for_each(|connection| connection.cut(io::ErrorKind::Interrupted));
+            .for_each(|connection| connection.cut(io::ErrorKind::Interrupted.into()));
         let deadline = Instant::now() + CUTS;
         while !connections.is_empty()
             && !self
@@ -165,19 +173,41 @@ impl Listener {
         {}
     }
 
-    /// Ends connections whose peers have vanished while bytes were on the way to them, and returns
-    /// freed memory to the system, until `stopped` is closed.
+    /// Ends connections whose peers have vanished while bytes were on the way to them, or say nothing where
+    /// places are scarce, and returns freed memory to the system, until `stopped` is closed.
     pub(crate) fn watch_loop(&self, stopped: &Receiver<()>) {
-        while stopped.recv_timeout(WATCH) == Err(RecvTimeoutError::Timeout) {
-            let connections: Vec<ConnectionHandle> =
-                self.connections.lock().values().cloned().collect();
-            for connection in connections {
+        let mut watched = Instant::now();
+        while stopped.recv_timeout(GLANCE) == Err(RecvTimeoutError::Timeout) {
+            self.end_silent();
+            if watched.elapsed() < WATCH {
+                continue;
+            }
+            watched = Instant::now();
+            for connection in self.handles() {
                 if tcp_info::has_vanished(connection.socket()) {
-                    connection.cut(io::ErrorKind::TimedOut);
+                    connection.cut(io::ErrorKind::TimedOut.into());
                 }
             }
             if self.engine.memory.take_returned() >= WORTH_TRIMMING {
                 heap::trim();
+            }
+        }
+    }
+
+    fn handles(&self) -> Vec<ConnectionHandle> {
+        self.connections.lock().values().cloned().collect()
+    }
+
+    /// Ends connections that have said nothing in their time, if others may need their places.
+    fn end_silent(&self) {
+        let most = self.engine.limits.load().connections;
+        if !self.places.lock().are_scarce(most) {
+            return;
+        }
+        let now = Moment::now();
+        for connection in self.handles() {
+            if connection.is_overdue(now) {
+                connection.cut(io::Error::other("it said nothing in its time"));
             }
         }
     }
@@ -198,21 +228,25 @@ impl Listener {
             ip @ IpAddr::V4(_) => SocketAddr::new(ip, peer.port()),
             IpAddr::V6(_) => peer,
         };
-        let connections = self.connections.lock().len();
-        if connections >= self.engine.limits.load().connections {
-            let why = format!("{connections} connections are open, the most this broker takes");
-            self.newcomers.turn_away(stream, why.clone());
-            return self.warn_refusal(&why);
-        }
+        let by_proxy = self.is_proxy(peer.ip());
+        let limits = self.engine.limits.load();
+        let taken = self.places.lock().take(peer.ip(), by_proxy, &limits);
+        let place = match taken {
+            Ok(place) => place,
+            Err(why) => {
+                self.newcomers.turn_away(stream, why.to_string());
+                return self.warn_refusal(&why);
+            }
+        };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let connection = Connection::new(
             id,
             stream,
             peer,
             &self.engine,
+            place,
             self.shutdown.clone(),
             self.site.clone(),
-            self.is_proxy(peer.ip()),
         );
         self.connections.lock().insert(id, connection.handle());
         // Logged by this thread, because the first log line takes a page or two more of a thread's
@@ -231,6 +265,7 @@ impl Listener {
         if let Err(err) = spawned
             && let Some(handle) = self.connections.lock().remove(&id)
         {
+            self.places.lock().give_back(place);
             log::debug!("connection {id} from {peer} ends: it is turned away");
             self.turn_away_at_once(handle.socket(), &format!("no thread for it ({err})"));
         }
@@ -291,7 +326,10 @@ struct Leaving<'a> {
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         let mut connections = self.listener.connections.lock();
-        connections.remove(&self.id);
+        if let Some(handle) = connections.remove(&self.id) {
+            // Under the lock of the connections, so that their number and that of the places agree.
+            self.listener.places.lock().give_back(handle.place());
+        }
         if connections.is_empty() {
             self.listener.empty.notify_all();
         }

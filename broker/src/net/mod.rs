@@ -8,6 +8,7 @@ pub(crate) mod connection;
 mod endpoint;
 pub(crate) mod listener;
 pub(crate) mod newcomers;
+mod places;
 pub(crate) mod shutdown;
 pub(crate) mod socket;
 mod tcp_info;

@@ -5,7 +5,7 @@
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
@@ -25,6 +25,9 @@ use crate::wire::{Arrival, Source};
 /// Silence after which a connection releases memory.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Bytes a second at which a first line may come for as long as it takes.
+const FIRST_LINE_RATE: u64 = 4 * 1024;
+
 /// Interval at which a half-closed connection checks for the broker's shutdown.
 const GLANCE: Duration = Duration::from_secs(1);
 
@@ -34,6 +37,10 @@ pub(crate) struct Socket {
     /// The socket is non-blocking, so a read fails instead of waiting. Set by the first `sendfile`,
     /// which, unlike `send`, has no flag for one call.
     never_waits: AtomicBool,
+    /// The first line, request or CONNECT has come.
+    has_spoken: AtomicBool,
+    /// Bytes received until then, as far as they fit.
+    first_bytes: AtomicU32,
 }
 
 impl Socket {
@@ -41,7 +48,16 @@ impl Socket {
         Self {
             stream,
             never_waits: AtomicBool::new(false),
+            has_spoken: AtomicBool::new(false),
+            first_bytes: AtomicU32::new(0),
         }
+    }
+
+    /// Whether the first line, request or CONNECT has not come yet, although there was `time` for it. Bytes
+    /// that keep coming at [`FIRST_LINE_RATE`] are given more time.
+    pub(crate) fn is_silent(&self, time: Duration) -> bool {
+        let bytes = u64::from(self.first_bytes.load(Ordering::Relaxed));
+        !self.has_spoken.load(Ordering::Relaxed) && bytes < FIRST_LINE_RATE * time.as_secs()
     }
 
     /// Makes the socket blocking again.
@@ -155,6 +171,10 @@ impl Source for SocketSource<'_> {
                 Ok((_, 0)) => return self.ended(),
                 Ok((_, len)) => {
                     self.bytes += len as u64;
+                    if !self.socket.has_spoken.load(Ordering::Relaxed) {
+                        let bytes = u32::try_from(self.bytes).unwrap_or(u32::MAX);
+                        self.socket.first_bytes.store(bytes, Ordering::Relaxed);
+                    }
                     self.set_patience(Patience::Short);
                     return Arrival::Bytes;
                 }
@@ -172,6 +192,10 @@ impl Source for SocketSource<'_> {
             }
             Patience::Long => Arrival::Silence,
         }
+    }
+
+    fn note_first_request(&mut self) {
+        self.socket.has_spoken.store(true, Ordering::Relaxed);
     }
 
     fn set_interval(&mut self, interval: Duration) {
@@ -312,6 +336,27 @@ mod tests {
         client.read_exact(&mut came).expect("all that was sent");
         let first = &came[..bytes.len().min(sent)];
         assert!(first == &bytes[..first.len()], "not what was in the file");
+    }
+
+    #[test]
+    fn a_client_is_silent_until_its_first_line_has_come_or_comes_fast_enough() {
+        let (_sink, socket, mut client) = sink();
+        let shutdown = ShutdownDeadline::default();
+        let mut source = SocketSource::new(&socket, &shutdown, Duration::ZERO);
+        let mut buffer = ReadBuffer::new(&Arc::new(Memory::new(usize::MAX)));
+        let time = Duration::from_secs(2);
+        assert!(socket.is_silent(time));
+        client.write_all(&[b'x'; 8191]).expect("it is open");
+        while source.bytes < 8191 {
+            assert!(matches!(source.fill(&mut buffer, 10_000), Arrival::Bytes));
+        }
+        assert!(socket.is_silent(time));
+        client.write_all(b"x").expect("it is open");
+        assert!(matches!(source.fill(&mut buffer, 10_000), Arrival::Bytes));
+        assert!(!socket.is_silent(time));
+        assert!(socket.is_silent(2 * time));
+        source.note_first_request();
+        assert!(!socket.is_silent(2 * time));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use memchr::{memchr, memmem};
 
 use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::ReadBuffer;
+use crate::wire::busy;
 use crate::wire::close::Finished;
 use crate::wire::end::End;
 use crate::wire::http::{self, HEAD_BYTES, Site};
@@ -33,6 +34,11 @@ pub(crate) fn serve(
         // The client has sent nothing. This ends like an incomplete line.
         ControlFlow::Break(end) => return Finished::new(Protocol::Line, end),
     };
+    if client.record().is_for_health() && protocol != Protocol::Http {
+        let why = "as many connections are open as this broker takes";
+        client.answer(&busy::busy_at_last(buffer.unread(), why));
+        return Finished::new(protocol, End::Refused("there is no place for it".into()));
+    }
     loop {
         let end = match protocol {
             Protocol::Line => line::LineConversation::new(client).read_loop(source, &mut buffer),
@@ -77,9 +83,8 @@ fn wait_for_protocol(
             return ControlFlow::Continue(protocol);
         }
         take_limits(client, source);
-        // Up to this length the first bytes may be undecided, even if no line may be as long.
-        let most = client.limits().line_bytes.max(HEAD_BYTES);
-        match source.fill(buffer, most) {
+        // Up to this length the first bytes may be undecided, whatever the length of a line may be.
+        match source.fill(buffer, HEAD_BYTES) {
             Arrival::Bytes | Arrival::Pause | Arrival::Silence => {}
             // The conversation refuses what it has no memory for.
             Arrival::NoMemory => return ControlFlow::Continue(likely(buffer.unread())),

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::ReadBuffer;
 
+/// Maximum bytes of a first line whose verb has not come.
+pub(crate) const FIRST_BYTES: usize = 64 * 1024;
+
 /// Reads the bytes of one client.
 pub(crate) trait Source {
     /// Waits for bytes and appends them to `buffer`. Lines have at most `most` bytes.
@@ -16,6 +19,9 @@ pub(crate) trait Source {
 
     /// The client sends nothing more: waits until the connection is closed altogether.
     fn wait_for_end(&mut self) -> Arrival;
+
+    /// The first whole line, request or CONNECT of the client has come.
+    fn note_first_request(&mut self) {}
 
     /// Sets the silence that is reported; zero for never.
     fn set_interval(&mut self, interval: Duration);

@@ -7,6 +7,7 @@ use protocol::{Attributes, Escaped, Filter, MessageLine, RETAIN, Topic};
 
 use super::Client;
 use super::publish::Message;
+use super::subscribe::subscription_bytes;
 use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::address::AddressBlock;
@@ -19,9 +20,6 @@ use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::run::{PublishOptions, Redelivery};
 use crate::engine::session::store::{Claim, Opened, TooManySessions};
 use crate::engine::session::{Expiry, Session, Will};
-
-/// Approximate memory of one subscription.
-const SUBSCRIPTION_BYTES: usize = 256;
 
 /// Maximum messages redelivered to another group member at once.
 const MAX_REDELIVERED: u64 = 64;
@@ -322,8 +320,8 @@ fn take_over(session: &Session) {
 /// Removes the subscriptions of a closed session from the registry.
 fn forget(engine: &Engine, session: &Session) {
     let filters = session.subscriptions().take_all();
-    let ended = filters.len() * SUBSCRIPTION_BYTES;
-    engine.memory.note_returned(ended);
+    let bytes = filters.iter().map(|filter| subscription_bytes(filter));
+    engine.memory.give_back(bytes.sum());
     for text in filters {
         if let Ok(filter) = Filter::parse(text.as_bytes()) {
             engine.router.forget(filter, session.id());

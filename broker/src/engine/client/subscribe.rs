@@ -32,6 +32,9 @@ const PRIVATE: [&str; 2] = ["$private", "$reply"];
 pub(crate) const DENIED_FILTER: &str =
     "a filter with a wildcard matches nothing at or below $private/ and $reply/; name the topic";
 
+/// Approximate memory of one subscription, besides its filter.
+const SUBSCRIPTION_BYTES: usize = 256;
+
 /// Why a subscription was refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SubscribeError {
@@ -42,6 +45,13 @@ pub(crate) enum SubscribeError {
     TooManySubscriptions(usize),
     /// The client has the maximum of filters with both wildcards and an overflow policy.
     TooManyPolicies,
+    /// The memory budget has no room for it.
+    NoMemory,
+}
+
+/// The memory charged for a subscription to this filter.
+pub(super) fn subscription_bytes(filter: &str) -> usize {
+    SUBSCRIPTION_BYTES + filter.len()
 }
 
 /// A subscription made by [`Client::subscribe_with`].
@@ -239,10 +249,13 @@ impl Client<'_> {
         filter: Filter<'_>,
         slow: Option<OverflowPolicy>,
     ) -> Result<(), SubscribeError> {
-        let is_known = self.check_room(filter)?;
         guard
             .choose(filter, slow)
             .map_err(|TooManyPolicies| SubscribeError::TooManyPolicies)?;
+        let is_known = self.check_room(filter).inspect_err(|_| {
+            // Removing a policy never fails.
+            let _ = guard.choose(filter, None);
+        })?;
         if is_known {
             return Ok(());
         }
@@ -254,7 +267,8 @@ impl Client<'_> {
         Ok(())
     }
 
-    /// Whether the client has this subscription already. If not, checks what it may have.
+    /// Whether the client has this subscription already. If not, checks what it may have and takes the
+    /// memory for it.
     fn check_room(&self, filter: Filter<'_>) -> Result<bool, SubscribeError> {
         if is_denied(filter) {
             return Err(SubscribeError::Denied);
@@ -262,10 +276,16 @@ impl Client<'_> {
         let subscriptions = self.session.subscriptions();
         let is_known = subscriptions.contains(filter.as_str());
         let count = subscriptions.len();
-        if !is_known && count >= self.limits().subscriptions {
+        if is_known {
+            return Ok(true);
+        }
+        if count >= self.limits().subscriptions {
             return Err(SubscribeError::TooManySubscriptions(count));
         }
-        Ok(is_known)
+        if !self.engine.memory.take(subscription_bytes(filter.as_str())) {
+            return Err(SubscribeError::NoMemory);
+        }
+        Ok(false)
     }
 
     /// Subscribes to filters with options, which replace earlier ones, and returns what became of each.
@@ -373,6 +393,9 @@ impl Client<'_> {
     pub(crate) fn unsubscribe(&mut self, filter: Filter<'_>) -> bool {
         let was_there = self.session.subscriptions().remove(filter.as_str());
         if was_there {
+            self.engine
+                .memory
+                .give_back(subscription_bytes(filter.as_str()));
             // Queued messages of this filter stay queued and are still delivered [MQTT-3.10.4-3].
             self.engine.router.unsubscribe(filter, &self.outbox);
             let mut guard = self.outbox.lock();

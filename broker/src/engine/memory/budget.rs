@@ -107,6 +107,21 @@ impl Memory {
         }
     }
 
+    /// Takes `bytes` if that much is free. They are given back by [`Memory::give_back`].
+    pub(crate) fn take(&self, bytes: usize) -> bool {
+        let has_room = self.free() >= bytes;
+        if has_room {
+            // SeqCst as in `Memory::charge`.
+            self.taken.fetch_add(bytes, Ordering::SeqCst);
+        }
+        has_room
+    }
+
+    /// Gives back what was taken by [`Memory::take`].
+    pub(crate) fn give_back(&self, bytes: usize) {
+        self.release(bytes);
+    }
+
     /// Whether publishers should wait.
     pub(crate) fn is_short(&self) -> bool {
         self.free() < self.limit() / RESERVE
@@ -257,6 +272,16 @@ mod tests {
         let over = memory.charge(1000);
         assert_eq!(memory.free(), 0);
         drop((one, over));
+        assert_eq!(memory.free(), 100);
+    }
+
+    #[test]
+    fn what_is_taken_without_a_charge_is_given_back_by_hand() {
+        let memory = Memory::new(100);
+        assert!(memory.take(60));
+        assert!(!memory.take(41));
+        assert_eq!(memory.free(), 40);
+        memory.give_back(60);
         assert_eq!(memory.free(), 100);
     }
 

@@ -76,6 +76,8 @@ pub(crate) struct ClientRecord {
     is_detached: AtomicBool,
     /// The client has asked for the health of the broker, and for nothing else.
     is_health_check: AtomicBool,
+    /// It has a place that is kept for that.
+    is_for_health: AtomicBool,
 }
 
 /// The account of one connection.
@@ -293,6 +295,7 @@ impl ClientRecord {
             busy: AtomicBool::new(false),
             is_detached: AtomicBool::new(false),
             is_health_check: AtomicBool::new(false),
+            is_for_health: AtomicBool::new(false),
         }
     }
 
@@ -366,6 +369,15 @@ impl ClientRecord {
     pub(crate) fn set_health_check(&self, is_health_check: bool) {
         self.is_health_check
             .store(is_health_check, Ordering::Relaxed);
+    }
+
+    /// Whether the client may ask for the health of the broker alone: its place is kept for that.
+    pub(crate) fn is_for_health(&self) -> bool {
+        self.is_for_health.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_for_health(&self, is_for_health: bool) {
+        self.is_for_health.store(is_for_health, Ordering::Relaxed);
     }
 
     /// Begins a batch, as soon as no audit pauses batches; does nothing inside a batch. Only for its

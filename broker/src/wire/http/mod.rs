@@ -109,6 +109,7 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
         loop {
             let next = match self.read_head(source, buffer) {
                 Ok(head) => {
+                    source.note_first_request();
                     if take_limits(self.client, source) {
                         self.line_bytes = self.client.limits().line_bytes;
                     }
@@ -192,6 +193,11 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
                 true => self.answer(head, Response::new(StatusCode::OK, TEXT, "ok\n")),
                 false => self.refuse(Some(head), &RequestRefusal::not_allowed("GET, HEAD")),
             };
+        }
+        if self.client.record().is_for_health() {
+            let text = "as many connections are open as this broker takes; try again later";
+            let full = RequestRefusal::new(StatusCode::SERVICE_UNAVAILABLE, text);
+            return self.refuse(Some(head), &full);
         }
         let is_upgrade = upgrade::is_asked(head) || upgrade::is_path(&head.path);
         // The page holds no secret, and tells more than a refusal if a proxy names another host.

@@ -103,6 +103,10 @@ impl HttpConversation<'_, '_> {
             Some(SubscribeError::Denied) => {
                 Err(RequestRefusal::new(StatusCode::FORBIDDEN, DENIED_FILTER))
             }
+            Some(SubscribeError::NoMemory) => Err(RequestRefusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "there is no memory for another subscription now; try again later",
+            )),
             Some(
                 SubscribeError::BadFilter(_)
                 | SubscribeError::TooManySubscriptions(_)

@@ -8,10 +8,11 @@
 
 mod receipts;
 mod refusals;
+mod words;
 
 use std::ops::{ControlFlow, Range};
 
-use memchr::{memchr, memchr_iter, memchr2, memrchr};
+use memchr::{memchr, memchr_iter, memrchr};
 use protocol::{
     Attributes, BadOverflowPolicy, Code, DecodeError, Escaped, Filters, Framer, Name,
     OverflowPolicy, RETAIN, RETAINED, Reply, Request, SLOW, Step, Subject, Topic, Verb,
@@ -24,7 +25,7 @@ use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::run::MESSAGE;
 use crate::engine::outbox::run::PublishOptions;
 use crate::wire::end::End;
-use crate::wire::source::{Arrival, Source, take_limits};
+use crate::wire::source::{Arrival, FIRST_BYTES, Source, take_limits};
 
 use receipts::Receipts;
 use refusals::{encoded, not_subscribed, refusal};
@@ -44,7 +45,7 @@ pub(crate) const ENCODER: Encoder = Encoder {
     first: |lines| memchr(b'\n', lines).map_or(lines.len(), |at| at + 1),
     fitting: |lines, room| memrchr(b'\n', &lines[..room]).map_or(0, |at| at + 1),
     count: |lines| memchr_iter(b'\n', lines).count() as u64,
-    topic: topic_of,
+    topic: words::topic_of,
     goodbye: b"BYE\n",
     taken_over: b"",
 };
@@ -61,6 +62,8 @@ pub(crate) fn busy(why: &str) -> Vec<u8> {
 pub(crate) struct LineConversation<'a, 'b> {
     client: &'a mut Client<'b>,
     line_bytes: usize,
+    /// Until the first line has come; lines are limited to [`FIRST_BYTES`] until a verb has.
+    is_new: bool,
     framer: Framer,
     /// Answers to be sent after the batch is delivered.
     answers: Vec<u8>,
@@ -78,10 +81,11 @@ enum Silence {
 
 impl<'a, 'b> LineConversation<'a, 'b> {
     pub(crate) fn new(client: &'a mut Client<'b>) -> Self {
-        let line_bytes = client.limits().line_bytes;
+        let line_bytes = client.limits().line_bytes.min(FIRST_BYTES);
         Self {
             client,
             line_bytes,
+            is_new: true,
             framer: Framer::new(line_bytes),
             answers: Vec::new(),
             receipts: Receipts::default(),
@@ -93,12 +97,20 @@ impl<'a, 'b> LineConversation<'a, 'b> {
     /// this loop. `buffer` contains bytes that were read already.
     pub(crate) fn read_loop(&mut self, source: &mut impl Source, buffer: &mut ReadBuffer) -> End {
         loop {
-            if take_limits(self.client, source) {
+            if take_limits(self.client, source) && !self.is_new {
                 self.line_bytes = self.client.limits().line_bytes;
                 self.framer.set_max_line(self.line_bytes);
             }
+            if self.is_new {
+                self.begin(buffer.unread());
+            }
+            let unread = buffer.unread().len();
             if let ControlFlow::Break(end) = self.handle(buffer) {
                 return end;
+            }
+            if self.is_new && buffer.unread().len() < unread {
+                source.note_first_request();
+                self.is_new = self.line_bytes < self.client.limits().line_bytes;
             }
             let before = buffer.unread().len();
             match source.fill(buffer, self.line_bytes) {
@@ -118,6 +130,16 @@ impl<'a, 'b> LineConversation<'a, 'b> {
                 Arrival::Stopping => return End::Stopping,
                 Arrival::Failed(err) => return err.into(),
             }
+        }
+    }
+
+    /// Takes longer lines once a verb has come: a client that says no word of the protocol may not take
+    /// much memory.
+    #[inline(never)]
+    fn begin(&mut self, unread: &[u8]) {
+        if self.line_bytes <= FIRST_BYTES && words::any_verb(unread) {
+            self.line_bytes = self.client.limits().line_bytes;
+            self.framer.set_max_line(self.line_bytes);
         }
     }
 
@@ -539,15 +561,4 @@ impl<'a, 'b> LineConversation<'a, 'b> {
             Silence::Stale => {}
         }
     }
-}
-
-/// The topic of a message as spelled in the line.
-fn topic_of(line: &[u8]) -> &[u8] {
-    let verb = match line.first() {
-        Some(b'@') => memchr(b' ', line).map_or(0, |at| at + 1),
-        _ => 0,
-    };
-    let rest = line[verb..].strip_prefix(MESSAGE).unwrap_or_default();
-    let end = memchr2(b' ', b'\n', rest).unwrap_or(rest.len());
-    &rest[..end]
 }

@@ -11,6 +11,10 @@ pub(super) fn not_subscribed(why: SubscribeError) -> (Code, String) {
     match why {
         SubscribeError::BadFilter(why) => (Code::BadFilter, why.to_string()),
         SubscribeError::Denied => (Code::Denied, DENIED_FILTER.to_owned()),
+        SubscribeError::NoMemory => {
+            let text = "there is no memory for another subscription now; try again later";
+            (Code::TooMany, text.to_owned())
+        }
         SubscribeError::TooManyPolicies => {
             let text = format!(
                 "{MOST_WILD} filters with wildcards of this connection come with `slow` and no \

@@ -138,6 +138,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
                 self.client.begin();
                 let accepted = self.connect(header, &unread[header.bytes..header.size()]);
                 buffer.consume(header.size());
+                source.note_first_request();
                 return match accepted {
                     Ok(()) => ControlFlow::Continue(()),
                     // The connection is closed [MQTT-3.2.2-5] of 3.1.1, [MQTT-3.2.2-7] of 5.0, and what follows

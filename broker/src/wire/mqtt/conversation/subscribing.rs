@@ -137,9 +137,11 @@ fn code((entry, subscribed): (&SubEntry, &Result<Subscribed, SubscribeError>)) -
         Ok(_) => entry.sub_opts().qos() as u8,
         Err(SubscribeError::BadFilter(_)) => byte(MqttError::TopicFilterInvalid),
         Err(SubscribeError::Denied) => byte(MqttError::NotAuthorized),
-        Err(SubscribeError::TooManySubscriptions(_) | SubscribeError::TooManyPolicies) => {
-            byte(MqttError::QuotaExceeded)
-        }
+        Err(
+            SubscribeError::TooManySubscriptions(_)
+            | SubscribeError::TooManyPolicies
+            | SubscribeError::NoMemory,
+        ) => byte(MqttError::QuotaExceeded),
     }
 }
 
