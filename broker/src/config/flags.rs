@@ -241,7 +241,7 @@ fn time_or_never(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// What stands between the commas of a value, without spaces around it and without empty elements.
+/// The elements of a list with commas, without the spaces around them. Empty ones are left out.
 fn elements(text: &str) -> Result<Vec<&str>, String> {
     let elements = text.split(',').map(str::trim);
     let elements: Vec<&str> = elements.filter(|element| !element.is_empty()).collect();
