@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tests::mqtt::{Hello, Mqtt, MqttClient};
 use tests::{Asker, TestBroker, TestClient, eventually};
 
 const OFTEN: [&str; 2] = ["--sys-interval", "20ms"];
@@ -93,9 +94,81 @@ fn the_figures_have_the_names_that_mqtt_brokers_use_and_some_of_their_own() {
         let is_told = ["ledger/", "dropped/"]
             .iter()
             .any(|folder| topic.starts_with(folder))
+            || topic
+                .strip_suffix("/1min")
+                .is_some_and(|load| document.contains(&format!("`{load}/")))
+            || topic.ends_with("/5min")
+            || topic.ends_with("/15min")
             || document.contains(&format!("`{topic}`"));
         assert!(is_told, "docs/operating.md does not tell of {topic}");
     }
+}
+
+#[test]
+fn figures_that_exporters_of_other_brokers_read_are_there() {
+    let broker = TestBroker::with_args(&OFTEN);
+    let (mut lasting, _) =
+        MqttClient::enter(broker.address(), Mqtt::V5, &Hello::lasting("lasting"));
+    lasting.subscribe("a", 1);
+    lasting.subscribe("$share/g/b", 1);
+    lasting.leave();
+    let mut hello = Hello::lasting("short");
+    // A second.
+    hello.properties = vec![0x11, 0, 0, 0, 1];
+    MqttClient::enter(broker.address(), Mqtt::V5, &hello)
+        .0
+        .vanish();
+    let mut mqtt = MqttClient::connect(broker.address(), Mqtt::V3, "mqtt");
+    mqtt.subscribe("x/#", 0);
+    let mut ann = broker.connect();
+    // 12, 13 and 20 bytes, the second of which waits for the client that is away.
+    ann.send("PUBLISH x 1")
+        .send("PUBLISH a 12")
+        .send("@retain PUBLISH c 3");
+    ann.send("BYE").read_to_end();
+    // 7 bytes.
+    mqtt.publish("x/y", "").expect_message(0, "x", "1");
+    mqtt.expect_message(0, "x/y", "");
+    let mut found = BTreeMap::new();
+    eventually("all has been published", || {
+        found = values(&broker);
+        found
+            .get("clients/expired")
+            .is_some_and(|count| count == "1")
+            && found["publish/bytes/received"] == "52"
+    });
+    for (topic, value) in [
+        ("publish/bytes/received", 12 + 13 + 20 + 7),
+        ("shared_subscriptions/count", 1),
+        ("store/messages/count", 2),
+        ("clients/expired", 1),
+    ] {
+        assert_eq!(found[topic], value.to_string(), "{topic}");
+    }
+    let number = |topic: &str| -> f64 { found[topic].parse().expect("a number") };
+    assert_eq!(number("store/messages/count"), number("messages/stored"));
+    let stored = number("store/messages/bytes") - number("retained/bytes");
+    assert!((13.0..200.0).contains(&stored), "{stored}");
+    let sent = number("publish/bytes/sent");
+    assert!(sent >= 13.0 && sent < number("bytes/sent"), "{sent}");
+    for name in ["messages", "publish", "bytes"] {
+        for minutes in [1, 5, 15] {
+            assert!(
+                number(&format!("load/{name}/received/{minutes}min")) > 0.0,
+                "{name}"
+            );
+            assert!(
+                number(&format!("load/{name}/sent/{minutes}min")) > 0.0,
+                "{name}"
+            );
+            assert!(
+                number(&format!("load/connections/{minutes}min")) > 0.0,
+                "{name}"
+            );
+        }
+    }
+    let minute = number("load/messages/received/1min");
+    assert!(minute > number("load/messages/received/15min"), "{found:?}");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 mod connections;
 mod figures;
+pub(crate) mod load;
 pub(crate) mod metrics;
 pub(crate) mod request;
 mod retained;
@@ -32,7 +33,7 @@ pub(crate) use retained::RetainedAnswer;
 pub(crate) use rows::{MOST_ROWS, ROWS};
 pub(crate) use sessions::SessionsAnswer;
 pub(crate) use topics::{FiltersAnswer, TopicsAnswer};
-pub(crate) use values::values;
+pub(crate) use values::{totals, values};
 pub(crate) use why::WhyAnswer;
 
 /// The kinds of questions.

@@ -4,13 +4,14 @@
 //! It publishes as an `engine::Client` without a connection. `values` computes the figures.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use foldhash::fast::RandomState;
 use protocol::{Escaped, Topic};
 
 use crate::admin;
+use crate::admin::load::Load;
 use crate::engine::Engine;
 use crate::engine::client::Client;
 
@@ -24,17 +25,28 @@ pub(crate) fn publish_loop(
 ) {
     let mut client = Client::internal(engine);
     let mut known = HashMap::default();
-    publish_changes(&mut client, &mut known);
+    let (mut load, mut at) = (Load::default(), Instant::now());
+    load.update(&admin::totals(engine), Duration::ZERO);
+    publish_changes(&mut client, &load, &mut known);
     drop(first);
     while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-        publish_changes(&mut client, &mut known);
+        let now = Instant::now();
+        load.update(&admin::totals(engine), now - at);
+        at = now;
+        publish_changes(&mut client, &load, &mut known);
     }
 }
 
-fn publish_changes(client: &mut Client<'_>, known: &mut HashMap<String, String, RandomState>) {
+fn publish_changes(
+    client: &mut Client<'_>,
+    load: &Load,
+    known: &mut HashMap<String, String, RandomState>,
+) {
     client.begin();
     client.note_heard(0);
-    for (name, value) in admin::values(client.engine()) {
+    let load = load.values();
+    let load = load.map(|(name, value)| (format!("$SYS/broker/{name}"), value));
+    for (name, value) in admin::values(client.engine()).into_iter().chain(load) {
         if known.get(&name) == Some(&value) {
             continue;
         }

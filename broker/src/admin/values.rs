@@ -1,7 +1,9 @@
 //! The broker's figures as topics and values, under the names that MQTT brokers use where they have one.
 
+use super::load::Total;
 use crate::clock::Moment;
 use crate::engine::Engine;
+use crate::engine::stats::tally::Tally;
 
 /// Each topic with its current value. The values are not of one moment: only an audit, which pauses all
 /// batches, is consistent.
@@ -25,12 +27,27 @@ pub(crate) fn values(engine: &Engine) -> Vec<(String, String)> {
     count("clients/disconnected", away);
     count("clients/total", connected + away);
     count("clients/maximum", engine.clients.most() as u64);
+    count("clients/expired", engine.metrics.expired.get());
     count("subscriptions/count", subscriptions as u64);
+    count(
+        "shared_subscriptions/count",
+        engine.clients.shared_subscriptions() as u64,
+    );
     count("bytes/received", account.bytes);
     count("bytes/sent", tally.bytes);
     count("messages/received", account.published);
     count("messages/sent", tally.written);
     count("messages/stored", retained.count as u64 + ledger.waiting);
+    count(
+        "store/messages/count",
+        retained.count as u64 + ledger.waiting,
+    );
+    count(
+        "store/messages/bytes",
+        retained.bytes as u64 + ledger.waiting_bytes,
+    );
+    count("publish/bytes/received", account.publish_bytes);
+    count("publish/bytes/sent", publish_bytes_sent(tally));
     count("publish/messages/received", account.published);
     count("publish/messages/sent", tally.written);
     count("publish/messages/dropped", dropped);
@@ -58,6 +75,30 @@ pub(crate) fn values(engine: &Engine) -> Vec<(String, String)> {
         (name, count.to_string())
     });
     named.chain(by_reason).collect()
+}
+
+/// The counts whose averages are published.
+pub(crate) fn totals(engine: &Engine) -> Vec<Total> {
+    let ledger = engine.clients.ledger();
+    let (account, tally) = (ledger.account, ledger.tally);
+    let connections = engine.clients.connected() as u64 + engine.metrics.ended.get();
+    let counts = [
+        ("messages/received", account.published),
+        ("messages/sent", tally.written),
+        ("publish/received", account.published),
+        ("publish/sent", tally.written),
+        ("publish/dropped", tally.dropped.total()),
+        ("bytes/received", account.bytes),
+        ("bytes/sent", tally.bytes),
+        ("connections", connections),
+    ];
+    let totals = counts.map(|(name, count)| Total { name, count });
+    totals.into()
+}
+
+/// Bytes sent that were no answers. Answers that are queued are counted before they are sent.
+fn publish_bytes_sent(tally: Tally) -> u64 {
+    tally.bytes.saturating_sub(tally.answer_bytes)
 }
 
 fn version() -> String {

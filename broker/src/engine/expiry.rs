@@ -12,7 +12,10 @@ pub(crate) fn expire_loop(engine: &Engine) {
         client.begin();
         match due {
             Due::Will(will) => client.publish_message(&will),
-            Due::Expired(session) => client.end_session(&session),
+            Due::Expired(session) => {
+                engine.metrics.expired.add(1);
+                client.end_session(&session);
+            }
             Due::Away(session) => client.limit_absent(&session),
         }
         client.settle();

@@ -80,6 +80,8 @@ struct PublishAccount {
     refused: u64,
     /// Bytes received.
     bytes: u64,
+    /// Those of them with which messages were published.
+    publish_bytes: u64,
 }
 
 /// The last message of the batch, if the next one can be appended to its run.
@@ -272,6 +274,11 @@ impl<'a> Client<'a> {
         self.account.bytes += bytes as u64;
     }
 
+    /// Counts bytes with which messages were published.
+    pub(crate) fn note_publish_bytes(&mut self, bytes: usize) {
+        self.account.publish_bytes += bytes as u64;
+    }
+
     /// The limits of the current batch.
     #[inline]
     pub(crate) fn limits(&self) -> &Limits {
@@ -305,6 +312,7 @@ impl<'a> Client<'a> {
             copies: account.copies + account.retained,
             withdrawn: self.dispatch.withdrawn(),
             bytes: account.bytes,
+            publish_bytes: account.publish_bytes,
         };
         self.record.settle(totals, self.heard, asked);
     }

@@ -314,6 +314,7 @@ impl OutboxGuard<'_> {
         if bytes.is_empty() {
             return;
         }
+        self.inside.queue.tally.answer_bytes += bytes.len() as u64;
         self.send_or_queue(bytes, |inside, sent| {
             // A partly sent receipt cannot be replaced any more, so it counts as an ordinary answer.
             let kind = if sent > 0 { Kind::Answer } else { kind };

@@ -245,7 +245,10 @@ impl Outbox {
     pub(crate) fn stock(&self) -> Stock {
         let inside = self.inside.lock();
         let mut stock = inside.queue.stock();
-        stock.waiting += inside.delivery.as_ref().map_or(0, |each| each.kept());
+        if let Some(delivery) = &inside.delivery {
+            stock.waiting += delivery.kept();
+            stock.kept_bytes = delivery.kept_bytes();
+        }
         stock.waiting += inside.held();
         stock
     }

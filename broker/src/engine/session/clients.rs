@@ -225,6 +225,15 @@ impl Clients {
         counts.sum()
     }
 
+    /// The number of them that are shared.
+    pub(crate) fn shared_subscriptions(&self) -> usize {
+        let present = self.present();
+        let counts = present
+            .iter()
+            .map(|record| record.session().subscriptions().shared_len());
+        counts.sum()
+    }
+
     /// The number of requests for topic statistics.
     #[inline]
     pub(crate) fn asked(&self) -> u64 {
@@ -273,6 +282,7 @@ impl Session {
             account: Totals::default(),
             taken: stock.taken,
             waiting: stock.waiting,
+            waiting_bytes: (stock.waiting_bytes + stock.kept_bytes) as u64,
             tally: stock.tally,
         }
     }

@@ -13,6 +13,8 @@ pub(crate) struct Ledger {
     pub(crate) taken: u64,
     /// Copies queued in outboxes at this moment.
     pub(crate) waiting: u64,
+    /// Bytes of them.
+    pub(crate) waiting_bytes: u64,
     pub(crate) tally: Tally,
 }
 
@@ -33,6 +35,8 @@ pub(crate) struct Totals {
     pub(crate) withdrawn: u64,
     /// Bytes received.
     pub(crate) bytes: u64,
+    /// Those of them with which messages were published, topics and attributes included.
+    pub(crate) publish_bytes: u64,
 }
 
 impl Ledger {
@@ -63,6 +67,7 @@ impl AddAssign for Ledger {
         self.account += other.account;
         self.taken += other.taken;
         self.waiting += other.waiting;
+        self.waiting_bytes += other.waiting_bytes;
         self.tally += other.tally;
     }
 }
@@ -76,6 +81,7 @@ impl AddAssign for Totals {
         self.copies += other.copies;
         self.withdrawn += other.withdrawn;
         self.bytes += other.bytes;
+        self.publish_bytes += other.publish_bytes;
     }
 }
 
@@ -130,9 +136,11 @@ mod tests {
                 copies: 10,
                 withdrawn: 1,
                 bytes: 50,
+                publish_bytes: 40,
             },
             taken: 9,
             waiting: 2,
+            waiting_bytes: 20,
             tally: Tally {
                 written: 4,
                 discarded: 1,

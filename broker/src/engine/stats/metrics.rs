@@ -10,6 +10,8 @@ pub(crate) struct Metrics {
     pub(crate) refused: Counter,
     /// Did not answer a PING.
     pub(crate) stale: Counter,
+    /// Sessions that expired while their clients were away.
+    pub(crate) expired: Counter,
     /// Number of pauses in reading from a client because memory was short.
     pub(crate) waits: Counter,
     /// Their total duration in microseconds.

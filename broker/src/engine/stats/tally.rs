@@ -14,6 +14,8 @@ pub(crate) struct Tally {
     pub(crate) discarded: u64,
     /// Bytes of all kinds that were sent.
     pub(crate) bytes: u64,
+    /// Bytes of answers, sent or queued.
+    pub(crate) answer_bytes: u64,
 }
 
 /// Why a message was dropped.
@@ -92,5 +94,6 @@ impl AddAssign for Tally {
         }
         self.discarded += other.discarded;
         self.bytes += other.bytes;
+        self.answer_bytes += other.answer_bytes;
     }
 }

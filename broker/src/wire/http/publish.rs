@@ -170,6 +170,7 @@ impl HttpConversation<'_, '_> {
                 }
             })
         })?;
+        self.client.note_publish_bytes(len - FRAME_BYTES);
         count.messages += 1;
         count.copies += copies;
         Ok(())

@@ -22,8 +22,7 @@ use crate::admin::request::Unanswered;
 use crate::engine::client::{Answers, Client, Message, NoMemory, PublishError};
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::encoder::Encoder;
-use crate::engine::outbox::run::MESSAGE;
-use crate::engine::outbox::run::PublishOptions;
+use crate::engine::outbox::run::{MESSAGE, PublishOptions};
 use crate::wire::end::End;
 use crate::wire::source::{Arrival, FIRST_BYTES, Source, take_limits};
 
@@ -49,14 +48,6 @@ pub(crate) const ENCODER: Encoder = Encoder {
     goodbye: b"BYE\n",
     taken_over: b"",
 };
-
-/// The line sent to a new connection that is rejected.
-pub(crate) fn busy(why: &str) -> Vec<u8> {
-    let mut answer = Vec::new();
-    let text = format!("{why}; try again later or ask its operator for a higher limit");
-    refusal(&mut answer, Code::Busy, Subject::Line, &text);
-    answer
-}
 
 /// One client's conversation.
 pub(crate) struct LineConversation<'a, 'b> {
@@ -162,21 +153,34 @@ impl<'a, 'b> LineConversation<'a, 'b> {
     /// Handles all complete lines.
     fn handle(&mut self, buffer: &mut ReadBuffer) -> ControlFlow<End> {
         self.client.begin();
+        let (before, mut other_bytes) = (buffer.start(), 0);
         loop {
             match self.framer.next(buffer.unread()) {
                 Step::Line(len) => {
                     let start = buffer.start();
                     buffer.consume(len + 1);
                     if !self.publish_known(buffer, start, len) {
-                        self.answer(buffer, start, len)?;
+                        let published = self.client.published();
+                        let answered = self.answer(buffer, start, len);
+                        if answered.is_break() {
+                            self.client.note_publish_bytes(start - before - other_bytes);
+                            return answered;
+                        }
+                        if self.client.published() == published {
+                            other_bytes += len + 1;
+                        }
                     }
                 }
                 Step::TooLong(len) => {
                     let refused = self.framer.refusal(&buffer.unread()[..len]);
                     buffer.consume(len);
+                    other_bytes += len;
                     self.refuse(&refused);
                 }
-                Step::Skip(len) => buffer.consume(len),
+                Step::Skip(len) => {
+                    buffer.consume(len);
+                    other_bytes += len;
+                }
                 Step::More => break,
             }
             if self.answers.len() > ANSWER_BYTES {
@@ -184,6 +188,8 @@ impl<'a, 'b> LineConversation<'a, 'b> {
                 self.client.wait_for_room();
             }
         }
+        self.client
+            .note_publish_bytes(buffer.start() - before - other_bytes);
         let receipt = self.last_receipt();
         let answers = Answers {
             receipt,

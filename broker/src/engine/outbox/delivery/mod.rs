@@ -190,6 +190,11 @@ impl DeliveryState {
         (self.in_flight.unreleased() + self.waiting.len()) as u64 + self.given_up
     }
 
+    /// Bytes accounted for them.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.kept.get()
+    }
+
     /// Whether kept messages are to be sent before a new one.
     fn has_earlier(&self) -> bool {
         !self.waiting.is_empty() || self.in_flight.next_again().is_some()
@@ -199,11 +204,6 @@ impl DeliveryState {
     fn is_window_full(&self) -> bool {
         // As many as the client accepts, beginning with the first [MQTT-4.9.0-1].
         self.in_flight.sent() >= self.writer.max_in_flight().min(MAX_IN_FLIGHT)
-    }
-
-    /// Their bytes, as accounted for.
-    pub(crate) fn kept_bytes(&self) -> usize {
-        self.kept.get()
     }
 
     /// Whether messages wait, because the client has to acknowledge others first.

@@ -143,6 +143,16 @@ impl Subscriptions {
         self.table.lock().filters.len()
     }
 
+    /// The number of those that are shared.
+    pub(crate) fn shared_len(&self) -> usize {
+        let table = self.table.lock();
+        let from = table
+            .filters
+            .range::<str, _>((Bound::Included("$share/"), Bound::Unbounded));
+        from.take_while(|(filter, _)| filter.starts_with("$share/"))
+            .count()
+    }
+
     /// The version, incremented with every change.
     pub(crate) fn version(&self) -> u64 {
         // Acquire: see `note_change`.
@@ -261,6 +271,9 @@ mod tests {
         subscriptions.insert(filter("$share/g/a/+"), options(1, 0));
         assert!(!subscriptions.grant(topic("a/b")).any);
         assert_eq!(subscriptions.grant_of("$share/g/a/+").qos, 1);
+        subscriptions.insert(filter("$share/g/b"), options(1, 0));
+        subscriptions.insert(filter("$shared/c"), options(1, 0));
+        assert_eq!((subscriptions.len(), subscriptions.shared_len()), (3, 2));
     }
 
     #[test]

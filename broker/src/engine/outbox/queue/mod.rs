@@ -43,6 +43,8 @@ pub(crate) struct Stock {
     pub(crate) waiting: u64,
     /// Bytes of them that have not been sent.
     pub(crate) waiting_bytes: usize,
+    /// Bytes of messages that are kept until they are acknowledged.
+    pub(crate) kept_bytes: usize,
     /// When a message was last dropped.
     pub(crate) dropped_at: Option<Moment>,
     pub(crate) tally: Tally,
@@ -413,6 +415,7 @@ impl Queue {
             // Redeliveries wait for other members.
             waiting: waiting.sum::<u64>() + self.redelivered,
             waiting_bytes: self.message_bytes,
+            kept_bytes: 0,
             dropped_at: self.drop_log.as_ref().map(|drop_log| drop_log.last),
             tally: self.tally,
         }

@@ -232,6 +232,8 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
         self.client.refresh_limits();
         self.client.begin();
         let before = buffer.start();
+        // Bytes of packets other than PUBLISH.
+        let mut other_bytes = 0;
         loop {
             let unread = buffer.unread();
             let header = match Header::read(unread, self.packet_bytes())? {
@@ -251,8 +253,11 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
                 let publish = Publish::read(header.first, body, self.version)?;
                 self.publish(buffer.bytes(), publish)?;
             } else {
+                other_bytes += header.size();
                 let packet = Packet::read(header, body, self.version)?;
                 if let ControlFlow::Break(end) = self.answer(buffer.bytes(), packet)? {
+                    self.client
+                        .note_publish_bytes(buffer.start() - before - other_bytes);
                     self.finish_part(buffer.bytes());
                     return Ok(ControlFlow::Break(end));
                 }
@@ -263,6 +268,8 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
             }
         }
         let has_packet = buffer.start() != before;
+        self.client
+            .note_publish_bytes(buffer.start() - before - other_bytes);
         let begun = buffer.unread().len();
         let answers = Answers {
             acknowledged: mem::take(&mut self.acknowledged),
