@@ -408,6 +408,7 @@ fn a_body_that_a_proxy_could_read_otherwise_is_refused() {
         "2;\nxx\r\nhi\r\n0\r\n\r\n",
         "2\nhi\r\n0\r\n\r\n",
         "2;a\rb\r\nhi\r\n0\r\n\r\n",
+        "2;a=\u{1}\r\nhi\r\n0\r\n\r\n",
         "\r\n\r\n",
         "2\r\nhi\r\n0\r\nX: y\n\n",
     ] {
