@@ -1,5 +1,6 @@
 //! Promises of "Slow subscribers": what is dropped is the subscriber's choice, and told in its place.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tests::{TestBroker, TestClient};
@@ -161,6 +162,33 @@ fn publishers_wait_for_a_client_that_chooses_block() {
     });
     other.read_to_fence();
     client.expect_silence();
+}
+
+#[test]
+fn a_client_that_reads_slowly_holds_publishers_for_a_limited_time_and_is_told_what_it_misses() {
+    let broker = broker(&[]);
+    let mut client = slow(&broker, "block", "news");
+    let done = AtomicBool::new(false);
+    let came = std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            let mut lines = Vec::new();
+            // 200 KB a second: at that rate the publisher would be held for a minute and a half.
+            while !done.load(Ordering::Relaxed) {
+                lines.extend((0..10).map(|_| client.read_line()));
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            lines.extend(client.read_to_fence());
+            lines
+        });
+        let began = Instant::now();
+        publish(&broker, &["news"], 20_000);
+        done.store(true, Ordering::Relaxed);
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(30), "{took:?}");
+        came(reading.join().expect("it reads"))
+    });
+    assert_exact(&came, 20_000);
+    assert!(came.iter().any(|each| matches!(each, Came::Gap(_))));
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! Messages pass through the engine as lines of the line protocol. A wire with another format gives an
 //! [`Encoder`](crate::engine::outbox::encoder::Encoder) that converts them.
 
+mod hold_budget;
 mod lifecycle;
 mod publish;
 mod subscribe;
@@ -31,6 +32,8 @@ use crate::engine::session::clients::ClientRecord;
 use crate::engine::stats::ledger::Totals;
 use crate::engine::stats::log_limit::Suppressed;
 use crate::sync::Ordering;
+
+use hold_budget::HoldBudget;
 
 pub(crate) use lifecycle::{NoMemory, NoSession};
 pub(crate) use publish::{BrokersOwn, Message, PublishError};
@@ -63,6 +66,9 @@ pub(crate) struct Client<'a> {
     handed_in: Option<HandIn>,
     asked: u64,
     limits: CachedLimits,
+    /// How long slow subscribers may still hold the client, once they have. In a box, because most are
+    /// never held.
+    hold_budget: Option<Box<HoldBudget>>,
 }
 
 /// Counts of what this client has published, up to the current batch.
@@ -151,6 +157,7 @@ impl<'a> Client<'a> {
             handed_in: None,
             asked: 0,
             limits: CachedLimits::new(&engine.limits),
+            hold_budget: None,
         })
     }
 
@@ -428,24 +435,39 @@ impl<'a> Client<'a> {
     #[inline(never)]
     fn wait_for_slow(&mut self) {
         let began = Instant::now();
-        let deadline = began + self.limits().max_block;
+        let max_block = self.limits().max_block;
+        let budget = self
+            .hold_budget
+            .get_or_insert_with(|| Box::new(HoldBudget::new(began)));
+        let left = budget.left(began);
+        let deadline = began + max_block.min(left);
         for slow in self.dispatch.take_slow_subscribers() {
             let in_vain = slow.wait_for_half(deadline);
+            if in_vain && left <= max_block {
+                slow.stop_blocking();
+            }
             if in_vain
-                && !self.limits().max_block.is_zero()
+                && !max_block.is_zero()
                 && let Some(more) = self.engine.block_log.say(Instant::now())
             {
                 log::warn!(
-                    "connection {} waited --max-block for connection {}, which still reads too \
-                     slowly and gets a GAP next{more}",
+                    "connection {} waited {} for connection {}, which still reads too slowly and \
+                     gets a GAP next{more}",
                     self.outbox.id(),
+                    match left <= max_block {
+                        true => "half of the time",
+                        false => "--max-block",
+                    },
                     slow.id()
                 );
             }
         }
+        let waited = began.elapsed();
+        if let Some(budget) = &mut self.hold_budget {
+            budget.spend(waited);
+        }
         self.engine.metrics.blocks.add(1);
-        let waited = began.elapsed().as_micros() as u64;
-        self.engine.metrics.blocked.add(waited);
+        self.engine.metrics.blocked.add(waited.as_micros() as u64);
     }
 
     /// If queued messages take nearly all the memory, waits a moment before the next batch.

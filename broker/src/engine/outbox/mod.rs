@@ -330,6 +330,12 @@ impl Outbox {
         in_vain
     }
 
+    /// Publishers have waited for the client as long as they may: until the queue has been empty, it is
+    /// served as if it had chosen `drop-oldest`.
+    pub(crate) fn stop_blocking(&self) {
+        self.inside.lock().queue.stop_blocking();
+    }
+
     /// Ends all waits without a deadline, now and later, because the broker stops.
     pub(crate) fn hurry(&self) {
         self.inside.lock().hurried = true;

@@ -75,6 +75,8 @@ pub(crate) struct Queue {
     wants_backpressure: bool,
     /// Publishers have waited in vain: they do not wait again until the client takes something.
     is_stuck: bool,
+    /// Publishers have waited as long as they may: until the queue has been empty, `Block` is `DropOldest`.
+    is_outrun: bool,
     /// Where and when messages were dropped, if any were.
     drop_log: Option<Box<DropLog>>,
     /// Set when the outbox is closed.
@@ -359,6 +361,7 @@ impl Queue {
         }
         (self.message_bytes, self.answer_bytes) = (0, 0);
         (self.refuses_newest, self.refuses_all) = (false, false);
+        self.is_outrun = false;
         self.untold += mem::take(&mut self.gap);
     }
 
@@ -433,6 +436,7 @@ impl Queue {
     /// The queue is empty: releases its memory.
     pub(crate) fn rest(&mut self) {
         debug_assert_eq!(self.gap, 0, "idle with a gap to tell");
+        self.is_outrun = false;
         self.chunks = VecDeque::new();
         self.number_latest();
     }
@@ -472,7 +476,19 @@ impl Queue {
 
     /// Whether waiting publishers may continue.
     pub(crate) fn is_half_empty(&self, limits: &QueueLimits) -> bool {
-        self.is_stuck || self.message_bytes <= limits.room() / 2
+        self.is_stuck || self.is_outrun || self.message_bytes <= limits.room() / 2
+    }
+
+    /// Until the queue has been empty, messages with the policy `Block` have `DropOldest`, also those that
+    /// are queued.
+    pub(crate) fn stop_blocking(&mut self) {
+        self.is_outrun = !self.chunks.is_empty();
+        self.wants_backpressure = false;
+        for chunk in &mut self.chunks {
+            if chunk.slow == OverflowPolicy::Block {
+                chunk.slow = OverflowPolicy::DropOldest;
+            }
+        }
     }
 
     /// Publishers have waited, and the client has taken nothing.

@@ -58,10 +58,14 @@ impl Queue {
 
     /// The overflow policy of the message that begins at `at`.
     fn choice(&mut self, run: &Run<'_>, at: usize, limits: &QueueLimits) -> OverflowPolicy {
-        match (&mut self.policies, run.share()) {
+        let slow = match (&mut self.policies, run.share()) {
             (None, _) => OverflowPolicy::default(),
             (Some(policies), Some(filter)) => policies.of_group(filter),
             (Some(policies), None) => policies.of((limits.encoder.topic)(&run.bytes()[at..])),
+        };
+        match slow {
+            OverflowPolicy::Block if self.is_outrun => OverflowPolicy::DropOldest,
+            slow => slow,
         }
     }
 
@@ -676,6 +680,31 @@ mod tests {
         // Of sixteen bytes six may stay, and the oldest is the one that came last.
         client.check_dropped("3 dropped (2 full, 1 replaced)");
         assert_eq!(client.take_all(), "<3>b2;b3;");
+    }
+
+    #[test]
+    fn a_client_that_has_been_waited_for_long_enough_is_served_as_drop_oldest_until_it_is_empty() {
+        let mut client = Client::choosing(12, &[("a", OverflowPolicy::Block)]);
+        client.push("a1;a2;a3;");
+        client.queue.stop_blocking();
+        assert!(!client.queue.take_backpressure());
+        assert!(client.queue.is_half_empty(&client.limits));
+        // What another policy leaves behind may take the place of what was queued under `Block`.
+        client.push("b1;b2;");
+        client.check_dropped("3 dropped (3 full)");
+        client.push("a4;a5;");
+        assert!(!client.queue.take_backpressure());
+        let rest = client.take_all();
+        assert!(rest.starts_with('<') && rest.ends_with("a4;a5;"), "{rest}");
+        client.queue.rest();
+        client.push("a6;a7;a8;");
+        assert!(client.queue.take_backpressure());
+        // An empty queue is not outrun.
+        client.take_all();
+        client.queue.rest();
+        client.queue.stop_blocking();
+        client.push("a6;a7;a8;");
+        assert!(client.queue.take_backpressure());
     }
 
     #[test]
