@@ -314,13 +314,15 @@ impl OutboxGuard<'_> {
         if bytes.is_empty() {
             return;
         }
-        self.inside.queue.tally.answer_bytes += bytes.len() as u64;
-        self.send_or_queue(bytes, |inside, sent| {
+        let sent = self.send_or_queue(bytes, |inside, sent| {
             // A partly sent receipt cannot be replaced any more, so it counts as an ordinary answer.
             let kind = if sent > 0 { Kind::Answer } else { kind };
             let rest = Data::own(bytes[sent..].to_vec(), &inside.terms);
             inside.queue.push_answer(rest, kind);
         });
+        if sent != Sent::Lost {
+            self.inside.queue.tally.answer_bytes += bytes.len() as u64;
+        }
     }
 
     /// Sends bytes if nothing waits before them. If not all of them left, `queue` is told how many did, and
