@@ -54,7 +54,8 @@ fn a_line_without_a_verb_is_refused_at_64_kib_and_a_publish_is_not() {
     let broker = TestBroker::start();
     let mut ann = broker.subscribe("news");
     let mut bob = broker.connect();
-    bob.write("x".repeat(70_000));
+    // No request of HTTP begins so.
+    bob.write(format!("@{}", "x".repeat(70_000)));
     bob.expect_error("too-long", "line");
     bob.write("x".repeat(70_000))
         .write("\nPING\n")

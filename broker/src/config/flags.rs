@@ -79,7 +79,7 @@ struct Flags {
         value_name = "N"
     )]
     max_subscriptions: usize,
-    /// Most retained messages
+    /// Most retained
     #[arg(
         long,
         env = "BROKER_MAX_RETAINED",
