@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn a_limit_that_leaves_no_connection_is_told_with_what_it_must_be() {
         for (descriptors, maps, shortage) in [
-            (0, 1000, Some("(ulimit -n) to 65 at least")),
+            (0, 1000, Some("(ulimit -n) to 129 at least")),
             (1000, 0, Some("max_map_count) to 4100 at least")),
             (1, 1, None),
         ] {

@@ -1,11 +1,9 @@
 //! The answer to a client that cannot be served because the broker is full, in the protocol that the
 //! client begins to speak.
 
-use protocol::{Code, Reply, Subject};
-
 use crate::wire::detect::detect;
 use crate::wire::protocols::Protocol;
-use crate::wire::{http, mqtt};
+use crate::wire::{http, line, mqtt};
 
 /// Maximum bytes that the protocol of a client is looked for in.
 pub(crate) const FIRST_BYTES: usize = 256;
@@ -16,7 +14,7 @@ pub(crate) fn busy(first: &[u8], why: &str) -> Option<Vec<u8>> {
     match detect(first)? {
         Protocol::Mqtt => mqtt::busy(first, why),
         Protocol::Http => Some(http::busy(first, why)),
-        Protocol::Line | Protocol::WebSocket(_) => Some(line(why)),
+        Protocol::Line | Protocol::WebSocket(_) => Some(line::busy(why)),
         Protocol::Tls => Some(Vec::new()),
     }
 }
@@ -26,20 +24,8 @@ pub(crate) fn busy_at_last(first: &[u8], why: &str) -> Vec<u8> {
     busy(first, why).unwrap_or_else(|| match detect(first) {
         // Before CONNECT a server of MQTT sends nothing [MQTT-3.2.0-1].
         Some(Protocol::Mqtt) => Vec::new(),
-        _ => line(why),
+        _ => line::busy(why),
     })
-}
-
-fn line(why: &str) -> Vec<u8> {
-    let text = format!("{why}; try again later or ask its operator for a higher limit");
-    let mut answer = Vec::new();
-    Reply::Error {
-        code: Code::Busy.as_str().into(),
-        subject: Subject::Line,
-        text: text.into(),
-    }
-    .encode(&mut answer);
-    answer
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use memchr::{memchr, memmem};
 
 use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::ReadBuffer;
-use crate::wire::busy;
 use crate::wire::close::Finished;
 use crate::wire::end::End;
 use crate::wire::http::{self, HEAD_BYTES, Site};
@@ -36,7 +35,11 @@ pub(crate) fn serve(
     };
     if client.record().is_for_health() && protocol != Protocol::Http {
         let why = "as many connections are open as this broker takes";
-        client.answer(&busy::busy_at_last(buffer.unread(), why));
+        client.answer(&match protocol {
+            Protocol::Mqtt => mqtt::busy(buffer.unread(), why).unwrap_or_default(),
+            Protocol::Tls => Vec::new(),
+            Protocol::Line | Protocol::Http | Protocol::WebSocket(_) => line::busy(why),
+        });
         return Finished::new(protocol, End::Refused("there is no place for it".into()));
     }
     loop {

@@ -29,6 +29,8 @@ use crate::wire::source::{Arrival, FIRST_BYTES, Source, take_limits};
 use receipts::Receipts;
 use refusals::{encoded, not_subscribed, refusal};
 
+pub(crate) use refusals::busy;
+
 const PUBLISH: &[u8] = b"PUBLISH ";
 
 /// If more bytes of answers than this have accumulated, the batch is ended early.

@@ -32,6 +32,14 @@ pub(super) fn not_subscribed(why: SubscribeError) -> (Code, String) {
     }
 }
 
+/// The answer to a client that cannot be served because the broker is full.
+pub(crate) fn busy(why: &str) -> Vec<u8> {
+    let text = format!("{why}; try again later or ask its operator for a higher limit");
+    let mut answer = Vec::new();
+    refusal(&mut answer, Code::Busy, Subject::Line, &text);
+    answer
+}
+
 #[inline(never)]
 pub(super) fn refusal(answers: &mut Vec<u8>, code: Code, subject: Subject<'_>, text: &str) {
     Reply::Error {
