@@ -207,6 +207,8 @@ impl Got {
 fn come_and_go(broker: &TestBroker, each: usize, leaving: Leaving) -> Got {
     const PUBLISHERS: usize = 4;
     const AT_ONCE: usize = 500;
+    // Of more ends, the log leaves some out.
+    const MEMBERS: usize = 900;
     let got = Mutex::new(Got {
         counts: vec![0; PUBLISHERS * each],
         killed: Vec::new(),
@@ -232,7 +234,7 @@ fn come_and_go(broker: &TestBroker, each: usize, leaving: Leaving) -> Got {
             let (broker, left, names, got_now) = (&broker, &left, &names, &got_now);
             scope.spawn(move || {
                 let mut random = Random::new(number + 1);
-                while left.load(Ordering::SeqCst) > 0 {
+                while left.load(Ordering::SeqCst) > 0 && names.load(Ordering::SeqCst) < MEMBERS {
                     let mut member = broker.subscribe("$share/g/jobs");
                     // An address may be another's soon.
                     let name = format!("member {}", names.fetch_add(1, Ordering::SeqCst));

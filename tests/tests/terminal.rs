@@ -192,7 +192,7 @@ fn wrong_usage_exits_with_2() {
     for (command, args) in [
         ("publish", &[][..]),
         ("publish", &["news/+", "hi"]),
-        ("publish", &["two words", "hi"]),
+        ("publish", &["two\twords", "hi"]),
         ("subscribe", &[]),
         ("subscribe", &["a#"]),
         ("subscribe", &["--count", "few", "a"]),

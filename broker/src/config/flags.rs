@@ -20,27 +20,39 @@ use super::Config;
 #[derive(Debug, Parser)]
 #[command(name = "broker", version, after_help = AFTER_HELP, max_term_width = 100)]
 struct Flags {
-    /// Port; 0 picks a free one
-    #[arg(short, long, env = "BROKER_PORT", default_value = "1373")]
+    /// Port to listen on; 0 picks a free one
+    #[arg(
+        short,
+        long,
+        env = "BROKER_PORT",
+        hide_env = true,
+        default_value = "1373"
+    )]
     port: u16,
     /// Address or name to listen on; 0.0.0.0 or :: for all
-    #[arg(long, env = "BROKER_HOST", default_value = "127.0.0.1", value_parser = host)]
+    #[arg(long, env = "BROKER_HOST", hide_env = true, default_value = "127.0.0.1", value_parser = host)]
     host: Host,
-    /// Listen there too; repeatable
-    #[arg(long, env = "BROKER_LISTEN", value_name = "HOST:PORT", value_parser = addresses)]
+    /// Listen there too, such as 0.0.0.0:1883; repeatable
+    #[arg(long, env = "BROKER_LISTEN", hide_env = true, value_name = "HOST:PORT", value_parser = addresses)]
     listen: Vec<List<Vec<SocketAddr>>>,
     /// Longest line taken
     #[arg(
         long,
         env = "BROKER_MAX_LINE",
+        hide_env = true,
         default_value = "64MiB",
         value_name = "BYTES"
     )]
     max_line: ByteSize,
     /// Most connections at a time [default: what the machine bears]
-    #[arg(long, env = "BROKER_MAX_CONNECTIONS", value_name = "N")]
+    #[arg(
+        long,
+        env = "BROKER_MAX_CONNECTIONS",
+        hide_env = true,
+        value_name = "N"
+    )]
     max_connections: Option<usize>,
-    /// Most of them from one other address [default: half of all]
+    /// Most of them from one address of another machine [default: half of all]
     #[arg(
         long,
         env = "BROKER_MAX_PER_ADDRESS",
@@ -52,37 +64,40 @@ struct Flags {
     #[arg(
         long,
         env = "BROKER_OUTBOX_BYTES",
+        hide_env = true,
         default_value = "64MiB",
         value_name = "BYTES"
     )]
     outbox_bytes: ByteSize,
     /// Most bytes that wait for all slow clients [default: half of the machine's]
-    #[arg(long, env = "BROKER_MEMORY", value_name = "BYTES")]
+    #[arg(long, env = "BROKER_MEMORY", hide_env = true, value_name = "BYTES")]
     memory: Option<ByteSize>,
     /// Longest wait of a publisher for subscribers with slow=block; 0s for never
-    #[arg(long, env = "BROKER_MAX_BLOCK", default_value = "1s", value_name = "TIME",
+    #[arg(long, env = "BROKER_MAX_BLOCK", hide_env = true, default_value = "1s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     max_block: Duration,
     /// Silence after which a client is sent a PING; 0s for never
-    #[arg(long, env = "BROKER_PING_INTERVAL", default_value = "30s", value_name = "TIME",
+    #[arg(long, env = "BROKER_PING_INTERVAL", hide_env = true, default_value = "30s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     ping_interval: Duration,
     /// How often changed figures are published under $SYS/broker/; 0s for never
-    #[arg(long, env = "BROKER_SYS_INTERVAL", default_value = "10s", value_name = "TIME",
+    #[arg(long, env = "BROKER_SYS_INTERVAL", hide_env = true, default_value = "10s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     sys_interval: Duration,
     /// Most subscriptions of one connection
     #[arg(
         long,
         env = "BROKER_MAX_SUBSCRIPTIONS",
+        hide_env = true,
         default_value = "250000",
         value_name = "N"
     )]
     max_subscriptions: usize,
-    /// Most retained
+    /// Most retained messages
     #[arg(
         long,
         env = "BROKER_MAX_RETAINED",
+        hide_env = true,
         default_value = "1000000",
         value_name = "N"
     )]
@@ -91,6 +106,7 @@ struct Flags {
     #[arg(
         long,
         env = "BROKER_MAX_RETAINED_BYTES",
+        hide_env = true,
         default_value = "256MiB",
         value_name = "BYTES"
     )]
@@ -99,16 +115,17 @@ struct Flags {
     #[arg(
         long,
         env = "BROKER_MAX_QUEUED",
+        hide_env = true,
         default_value = "100000",
         value_name = "N"
     )]
     max_queued: usize,
     /// Longest that a session of MQTT waits for its client, or never to keep it
-    #[arg(long, env = "BROKER_SESSION_EXPIRY_MAX", default_value = "7d", value_name = "TIME",
+    #[arg(long, env = "BROKER_SESSION_EXPIRY_MAX", hide_env = true, default_value = "7d", value_name = "TIME",
           value_parser = time_or_never)]
     session_expiry_max: Duration,
     /// Longest keep alive of MQTT 5
-    #[arg(long, env = "BROKER_MAX_KEEP_ALIVE", hide_env = true, value_name = "TIME",
+    #[arg(long, env = "BROKER_MAX_KEEP_ALIVE", hide_env = true,  value_name = "TIME",
           value_parser = humantime::parse_duration)]
     max_keep_alive: Option<Duration>,
     /// Most sessions of MQTT [default: 10 for each connection]
@@ -123,15 +140,15 @@ struct Flags {
         value_name = "N"
     )]
     max_sessions_per_address: usize,
-    /// Name for it that browsers use; repeatable
-    #[arg(long = "name", env = "BROKER_NAME", value_name = "NAME", value_parser = words)]
+    /// Name that browsers may know it by, besides its addresses; repeatable
+    #[arg(long = "name", env = "BROKER_NAME", hide_env = true, value_name = "NAME", value_parser = words)]
     names: Vec<List<String>>,
-    /// Site that may use it; repeatable
-    #[arg(long = "allow-origin", env = "BROKER_ALLOW_ORIGIN", value_name = "ORIGIN",
+    /// Site whose pages may use it, such as https://app.example; repeatable
+    #[arg(long = "allow-origin", env = "BROKER_ALLOW_ORIGIN", hide_env = true, value_name = "ORIGIN",
           value_parser = words)]
     allow_origins: Vec<List<String>>,
-    /// Proxy with PROXY headers; repeatable
-    #[arg(long = "proxy", env = "BROKER_PROXY", value_name = "ADDRESS",
+    /// Address or range of a proxy that sends PROXY headers; repeatable
+    #[arg(long = "proxy", env = "BROKER_PROXY", hide_env = true, value_name = "ADDRESS",
           value_parser = address_ranges)]
     proxies: Vec<List<IpNet>>,
     /// Print the manual page and exit: broker --man | man -l -
@@ -148,6 +165,8 @@ struct Host(Vec<IpAddr>);
 struct List<T>(Vec<T>);
 
 const AFTER_HELP: &str = "\
+Each option has a variable, such as BROKER_MAX_LINE for --max-line.
+
 Examples:
   broker                                 serve programs on this machine
   broker --host 0.0.0.0 --port 1373      serve the network (anyone may publish)
@@ -227,7 +246,9 @@ fn is_passed_over(name: &OsStr, value: &OsStr) -> bool {
 /// Prints the page and ends the process.
 fn print_manual() -> ! {
     let mut page = Vec::new();
-    let written = command_line::write_page(&mut page, &Flags::command());
+    // A page has room for the variables, which `--help` leaves out.
+    let command = Flags::command().mut_args(|argument| argument.hide_env(false));
+    let written = command_line::write_page(&mut page, &command);
     let printed = written.and_then(|()| io::stdout().lock().write_all(&page));
     process::exit(i32::from(printed.is_err()))
 }

@@ -321,7 +321,7 @@ fn take_over(session: &Session) {
 fn forget(engine: &Engine, session: &Session) {
     let filters = session.subscriptions().take_all();
     let bytes = filters.iter().map(|filter| subscription_bytes(filter));
-    engine.memory.give_back(bytes.sum());
+    engine.memory.give_back_subscriptions(bytes.sum());
     for text in filters {
         if let Ok(filter) = Filter::parse(text.as_bytes()) {
             engine.router.forget(filter, session.id());

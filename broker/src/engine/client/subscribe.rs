@@ -282,7 +282,11 @@ impl Client<'_> {
         if count >= self.limits().subscriptions {
             return Err(SubscribeError::TooManySubscriptions(count));
         }
-        if !self.engine.memory.take(subscription_bytes(filter.as_str())) {
+        if !self
+            .engine
+            .memory
+            .take_for_subscription(subscription_bytes(filter.as_str()))
+        {
             return Err(SubscribeError::NoMemory);
         }
         Ok(false)
@@ -395,7 +399,7 @@ impl Client<'_> {
         if was_there {
             self.engine
                 .memory
-                .give_back(subscription_bytes(filter.as_str()));
+                .give_back_subscriptions(subscription_bytes(filter.as_str()));
             // Queued messages of this filter stay queued and are still delivered [MQTT-3.10.4-3].
             self.engine.router.unsubscribe(filter, &self.outbox);
             let mut guard = self.outbox.lock();

@@ -22,12 +22,17 @@ const RESERVE: usize = 16;
 /// What waits for absent clients takes at most the limit divided by this.
 const ABSENT_SHARE: usize = 4;
 
+/// Subscriptions take at most the limit divided by this.
+const SUBSCRIPTIONS_SHARE: usize = 2;
+
 /// The limit, and how much of it is taken.
 pub(crate) struct Memory {
     limit: AtomicUsize,
     taken: AtomicUsize,
     /// How much of that waits for absent clients.
     absent: AtomicUsize,
+    /// How much of that is for subscriptions.
+    subscriptions: AtomicUsize,
     waiting: AtomicUsize,
     /// No memory has been released for [`STILL`], so waiting is useless.
     still: AtomicBool,
@@ -49,6 +54,7 @@ impl Memory {
             limit: AtomicUsize::new(limit),
             taken: AtomicUsize::new(0),
             absent: AtomicUsize::new(0),
+            subscriptions: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             still: AtomicBool::new(false),
             turn: Mutex::new(()),
@@ -107,18 +113,24 @@ impl Memory {
         }
     }
 
-    /// Takes `bytes` if that much is free. They are given back by [`Memory::give_back`].
-    pub(crate) fn take(&self, bytes: usize) -> bool {
-        let has_room = self.free() >= bytes;
+    /// Takes `bytes` for a subscription if all of them together stay within their share. Messages that wait
+    /// do not count: a slow client could else keep all others from subscribing.
+    pub(crate) fn take_for_subscription(&self, bytes: usize) -> bool {
+        let share = self.limit() / SUBSCRIPTIONS_SHARE;
+        let before = self.subscriptions.fetch_add(bytes, Ordering::Relaxed);
+        let has_room = before.saturating_add(bytes) <= share;
         if has_room {
             // SeqCst as in `Memory::charge`.
             self.taken.fetch_add(bytes, Ordering::SeqCst);
+        } else {
+            self.subscriptions.fetch_sub(bytes, Ordering::Relaxed);
         }
         has_room
     }
 
-    /// Gives back what was taken by [`Memory::take`].
-    pub(crate) fn give_back(&self, bytes: usize) {
+    /// Gives back what subscriptions have taken.
+    pub(crate) fn give_back_subscriptions(&self, bytes: usize) {
+        self.subscriptions.fetch_sub(bytes, Ordering::Relaxed);
         self.release(bytes);
     }
 
@@ -276,13 +288,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_without_a_charge_is_given_back_by_hand() {
-        let memory = Memory::new(100);
-        assert!(memory.take(60));
-        assert!(!memory.take(41));
-        assert_eq!(memory.free(), 40);
-        memory.give_back(60);
+    fn subscriptions_have_half_of_the_memory_whatever_waits() {
+        let memory = Arc::new(Memory::new(100));
+        assert!(memory.take_for_subscription(40));
+        assert_eq!(memory.free(), 60);
+        let messages = memory.charge(60);
+        assert!(memory.take_for_subscription(10));
+        assert!(!memory.take_for_subscription(1));
+        drop(messages);
+        assert_eq!(memory.free(), 50);
+        memory.give_back_subscriptions(50);
         assert_eq!(memory.free(), 100);
+        assert!(memory.take_for_subscription(50));
     }
 
     #[test]
