@@ -63,7 +63,7 @@ fn for_each_client(input: &[u8], hello: impl Fn(u8) -> Vec<u8>) {
         let mut client = Client::new(&engine, &record);
         let said = [&hello(choice)[..], part].concat();
         let mut source = Pieces(said.chunks(usize::from(choice >> 3) + 1));
-        let finished = wire::serve(&mut client, &mut source, &site, false);
+        let finished = wire::serve(&mut client, &mut source, &site, None);
         let Finished { protocol, end, .. } = wire::close(&mut client, finished, || None);
         client.begin();
         let remains = client.end_connection();

@@ -133,6 +133,61 @@ fn what_a_proxy_sends_without_a_header_is_not_taken() {
     bob.expect_silence();
 }
 
+/// CONNECT of MQTT 3.1.1.
+const CONNECT: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a";
+
+const GET: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+/// A client at this address, behind the proxy, that begins with these bytes.
+#[track_caller]
+fn behind_proxy(broker: &TestBroker, address: &str, first: &[u8]) -> TestClient {
+    let mut client = TestClient::connect_from(PROXY, broker.address());
+    let header = format!("PROXY TCP4 {address} 192.0.2.1 4711 1373\r\n");
+    client.write([header.as_bytes(), first].concat());
+    client
+}
+
+/// Clients of all protocols are told in their own that there is no place.
+#[track_caller]
+fn check_no_place(broker: &TestBroker, address: &str) {
+    let mut line = behind_proxy(broker, address, b"PING\n");
+    line.expect_error("busy", "line");
+    line.expect_closed();
+    let mut http = behind_proxy(broker, address, GET);
+    http.expect("HTTP/1.1 503 Service Unavailable\r");
+    let mut mqtt = behind_proxy(broker, address, CONNECT);
+    assert_eq!(mqtt.read_to_end(), " \u{2}\0\u{3}");
+}
+
+#[test]
+fn the_limit_for_one_address_is_that_of_the_client_behind_the_proxy() {
+    let flags = ["--proxy", "127.0.0.2", "--max-per-address", "2"];
+    let broker = TestBroker::with_args(&flags);
+    let mut first = behind_proxy(&broker, "203.0.113.7", b"PING\n");
+    first.expect("PONG");
+    let mut second = behind_proxy(&broker, "203.0.113.7", b"PING\n");
+    second.expect("PONG");
+    check_no_place(&broker, "203.0.113.7");
+    for number in 0..5 {
+        let mut other = behind_proxy(&broker, &format!("203.0.113.{}", 10 + number), b"PING\n");
+        other.expect("PONG");
+    }
+    first.send("BYE").expect("BYE");
+    eventually("its place is free", || {
+        let mut next = behind_proxy(&broker, "203.0.113.7", b"PING\n");
+        next.read_line() == "PONG"
+    });
+}
+
+#[test]
+fn a_full_broker_says_so_behind_the_header() {
+    let flags = ["--proxy", "127.0.0.2", "--max-connections", "1"];
+    let broker = TestBroker::with_args(&flags);
+    let mut only = behind_proxy(&broker, "203.0.113.7", b"PING\n");
+    only.expect("PONG");
+    check_no_place(&broker, "203.0.113.8");
+}
+
 #[test]
 fn a_header_from_elsewhere_is_a_line() {
     let broker = broker();

@@ -23,7 +23,7 @@ use crate::net::places::TakenPlace;
 use crate::net::shutdown::ShutdownDeadline;
 use crate::net::socket::{Socket, SocketSink, SocketSource};
 use crate::wire::http::Site;
-use crate::wire::{self, Closing, End, Finished, Protocol, line};
+use crate::wire::{self, Admit, Closing, End, Finished, Protocol, line};
 
 /// Maximum time for the first whole line, request or CONNECT where places are scarce.
 const FIRST_LINE_TIME: Duration = Duration::from_secs(10);
@@ -89,10 +89,12 @@ impl Connection {
         }
     }
 
-    /// Serves the client until the connection ends.
-    pub(crate) fn run(&self, engine: &Engine) {
+    /// Serves the client until the connection ends. If a proxy passes the client on, `admit` decides on the
+    /// address that the proxy tells.
+    pub(crate) fn run(&self, engine: &Engine, admit: Admit<'_>) {
+        let behind_proxy = self.place.by_proxy.then_some(admit);
         self.run_with(engine, |client, source| {
-            wire::serve(client, source, &self.site, self.place.by_proxy)
+            wire::serve(client, source, &self.site, behind_proxy)
         });
     }
 
@@ -219,6 +221,10 @@ impl ConnectionHandle {
     /// Its place, to be given back when it has ended.
     pub(crate) fn place(&self) -> TakenPlace {
         self.place
+    }
+
+    pub(crate) fn set_place(&mut self, place: TakenPlace) {
+        self.place = place;
     }
 
     /// Whether its client has had its time, in a broker whose places are scarce, and has said nothing. A

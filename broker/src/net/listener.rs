@@ -234,7 +234,7 @@ impl Listener {
         let place = match taken {
             Ok(place) => place,
             Err(why) => {
-                self.newcomers.turn_away(stream, why.to_string());
+                self.newcomers.turn_away(stream, why.to_string(), by_proxy);
                 return self.warn_refusal(&why);
             }
         };
@@ -259,7 +259,8 @@ impl Listener {
                 listener: &listener,
                 id: connection.id(),
             };
-            connection.run(&listener.engine);
+            let admit = |address| listener.admit_behind_proxy(leaving.id, address);
+            connection.run(&listener.engine, &admit);
             drop(leaving);
         });
         if let Err(err) = spawned
@@ -269,6 +270,25 @@ impl Listener {
             log::debug!("connection {id} from {peer} ends: it is turned away");
             self.turn_away_at_once(handle.socket(), &format!("no thread for it ({err})"));
         }
+    }
+
+    /// The proxy of a connection has told the address of its client, for which the connection counts from
+    /// now on.
+    fn admit_behind_proxy(&self, id: u64, address: IpAddr) -> Result<(), String> {
+        let limits = self.engine.limits.load();
+        let mut connections = self.connections.lock();
+        let Some(handle) = connections.get_mut(&id) else {
+            return Ok(());
+        };
+        // Under the lock of the connections, as at the end of one: the place that is given back then must
+        // be this one.
+        let moved = self.places.lock().move_to(address, handle.place(), &limits);
+        let moved = moved.map_err(|why| {
+            self.warn_refusal(&why);
+            why.to_string()
+        });
+        handle.set_place(moved?);
+        Ok(())
     }
 
     fn is_proxy(&self, address: IpAddr) -> bool {

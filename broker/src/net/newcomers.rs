@@ -44,6 +44,8 @@ struct NewcomerList {
 struct Newcomer {
     stream: TcpStream,
     why: String,
+    /// A PROXY header comes first.
+    by_proxy: bool,
     until: Instant,
     /// What it has sent, until it is answered.
     first: Vec<u8>,
@@ -52,7 +54,7 @@ struct Newcomer {
 
 impl Newcomers {
     /// Tells a connection why there is no room for it, and closes it within a second.
-    pub(crate) fn turn_away(self: &Arc<Self>, stream: TcpStream, why: String) {
+    pub(crate) fn turn_away(self: &Arc<Self>, stream: TcpStream, why: String, by_proxy: bool) {
         let mut list = self.list.lock();
         if list.newcomers.len() >= MOST || !(list.has_thread || self.start()) {
             drop(list);
@@ -62,6 +64,7 @@ impl Newcomers {
         list.newcomers.push(Newcomer {
             stream,
             why,
+            by_proxy,
             until: Instant::now() + STAY,
             first: Vec::new(),
             is_answered: false,
@@ -121,9 +124,13 @@ impl Newcomer {
         if !self.is_answered {
             self.first.extend_from_slice(&room[..came]);
             let is_enough = is_last || self.first.len() >= wire::busy::FIRST_BYTES;
+            let first = match self.by_proxy {
+                true => wire::behind_header(&self.first),
+                false => &self.first,
+            };
             let words = match is_enough {
-                true => Some(wire::busy::busy_at_last(&self.first, &self.why)),
-                false => wire::busy::busy(&self.first, &self.why),
+                true => Some(wire::busy::busy_at_last(first, &self.why)),
+                false => wire::busy::busy(first, &self.why),
             };
             if let Some(words) = words {
                 answer(&self.stream, &words);

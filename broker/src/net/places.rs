@@ -76,6 +76,23 @@ impl Places {
         Ok(place)
     }
 
+    /// A proxy has told the address of its client: the place counts for that from now on.
+    pub(crate) fn move_to(
+        &mut self,
+        address: IpAddr,
+        place: TakenPlace,
+        limits: &Limits,
+    ) -> Result<TakenPlace, NoPlace> {
+        let block = AddressBlock::of(address);
+        let of_address = self.by_address.of(block);
+        if of_address >= limits.per_address && !address.is_loopback() {
+            return Err(NoPlace::OfAddress(of_address));
+        }
+        self.by_address.remove(place.block);
+        self.by_address.add(block);
+        Ok(TakenPlace { block, ..place })
+    }
+
     /// Gives back the place of a connection that has ended.
     pub(crate) fn give_back(&mut self, place: TakenPlace) {
         self.by_address.remove(place.block);
@@ -129,6 +146,23 @@ mod tests {
             for_health += usize::from(place.is_for_health);
         }
         (all, for_health)
+    }
+
+    #[test]
+    fn behind_a_proxy_a_place_counts_for_the_client() {
+        let (mut places, limits) = (Places::default(), limits(100, 2));
+        let proxied: Vec<TakenPlace> = (0..3)
+            .map(|_| places.take(address(1), true, &limits).expect("any number"))
+            .collect();
+        let moved = [0, 1].map(|at| places.move_to(address(7), proxied[at], &limits));
+        let refused = places.move_to(address(7), proxied[2], &limits);
+        assert_eq!(refused, Err(NoPlace::OfAddress(2)));
+        places.give_back(moved[0].expect("there is room"));
+        let third = places.move_to(address(7), proxied[2], &limits);
+        for place in [moved[1], third] {
+            places.give_back(place.expect("there is room"));
+        }
+        assert_eq!(places.by_address.total(), 0);
     }
 
     #[test]

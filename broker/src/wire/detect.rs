@@ -13,35 +13,25 @@ use crate::wire::close::Finished;
 use crate::wire::end::End;
 use crate::wire::http::{self, HEAD_BYTES, Site};
 use crate::wire::protocols::{Protocol, Subprotocol};
-use crate::wire::proxy;
+use crate::wire::proxy::{self, Admit};
 use crate::wire::source::{Arrival, Source, take_limits};
 use crate::wire::websocket::{self, Tunnel};
 use crate::wire::{line, mqtt};
 
 /// Serves a client in the protocol that it begins to speak, until the conversation has ended. The
 /// caller then calls [`close`](super::close::close). If a proxy passes the client on, its PROXY header
-/// comes first.
+/// comes first, and `behind_proxy` decides on the address in it.
 pub(crate) fn serve(
     client: &mut Client<'_>,
     source: &mut impl Source,
     site: &Site,
-    by_proxy: bool,
+    behind_proxy: Option<Admit<'_>>,
 ) -> Finished {
     let mut buffer = ReadBuffer::new(client.memory());
-    let mut protocol = match begin(client, source, &mut buffer, by_proxy) {
+    let mut protocol = match begin(client, source, &mut buffer, behind_proxy) {
         ControlFlow::Continue(protocol) => protocol,
-        // The client has sent nothing. This ends like an incomplete line.
-        ControlFlow::Break(end) => return Finished::new(Protocol::Line, end),
+        ControlFlow::Break(finished) => return finished,
     };
-    if client.record().is_for_health() && protocol != Protocol::Http {
-        let why = "as many connections are open as this broker takes";
-        client.answer(&match protocol {
-            Protocol::Mqtt => mqtt::busy(buffer.unread(), why).unwrap_or_default(),
-            Protocol::Tls => Vec::new(),
-            Protocol::Line | Protocol::Http | Protocol::WebSocket(_) => line::busy(why),
-        });
-        return Finished::new(protocol, End::Refused("there is no place for it".into()));
-    }
     loop {
         let end = match protocol {
             Protocol::Line => line::LineConversation::new(client).read_loop(source, &mut buffer),
@@ -62,16 +52,41 @@ pub(crate) fn serve(
     }
 }
 
+/// Learns the protocol of a client, and turns the client away if there is no place for it.
+#[inline(never)]
 fn begin(
     client: &mut Client<'_>,
     source: &mut impl Source,
     buffer: &mut ReadBuffer,
-    by_proxy: bool,
-) -> ControlFlow<End, Protocol> {
-    if by_proxy && let Some(peer) = proxy::read_header(client, source, buffer)? {
+    behind_proxy: Option<Admit<'_>>,
+) -> ControlFlow<Finished, Protocol> {
+    // A client that has sent nothing ends like one with an incomplete line.
+    let ended = |end| Finished::new(Protocol::Line, end);
+    let mut no_place = None;
+    if let Some(admit) = behind_proxy
+        && let Some(peer) = proxy::read_header(client, source, buffer).map_break(ended)?
+    {
         client.record().set_peer(peer);
+        no_place = admit(peer.ip()).err();
     }
-    wait_for_protocol(client, source, buffer)
+    let protocol = wait_for_protocol(client, source, buffer).map_break(ended)?;
+    if client.record().is_for_health() && protocol != Protocol::Http {
+        no_place = Some("as many connections are open as this broker takes".to_owned());
+    }
+    match no_place {
+        None => ControlFlow::Continue(protocol),
+        Some(why) => ControlFlow::Break(turn_away(client, protocol, buffer.unread(), &why)),
+    }
+}
+
+fn turn_away(client: &Client<'_>, protocol: Protocol, first: &[u8], why: &str) -> Finished {
+    client.answer(&match protocol {
+        Protocol::Mqtt => mqtt::busy(first, why).unwrap_or_default(),
+        Protocol::Http => http::busy(first, why),
+        Protocol::Tls => Vec::new(),
+        Protocol::Line | Protocol::WebSocket(_) => line::busy(why),
+    });
+    Finished::new(protocol, End::Refused("there is no place for it".into()))
 }
 
 #[inline(never)]
@@ -309,7 +324,7 @@ mod tests {
         let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
         let mut client = Client::new(&engine, &record);
         let site = Site::new(&[], &[], &engine.limits);
-        let finished = serve(&mut client, &mut Stopped(bytes), &site, false);
+        let finished = serve(&mut client, &mut Stopped(bytes), &site, None);
         let finished = close(&mut client, finished, || Some(Instant::now()));
         assert!(matches!(finished.end, End::Stopping), "{}", finished.end);
         let told = mem::take(&mut sink.0.lock().taken);

@@ -20,4 +20,5 @@ pub(crate) use close::{Closing, Finished, close};
 pub(crate) use detect::serve;
 pub(crate) use end::End;
 pub(crate) use protocols::Protocol;
+pub(crate) use proxy::{Admit, behind_header};
 pub(crate) use source::{Arrival, Source};

@@ -4,7 +4,7 @@
 //! bytes; returns the address of the client, or the end of the connection. Whether one has to come is
 //! decided by `--proxy` alone, because a client that could choose would forge its address.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,9 @@ use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::wire::end::End;
 use crate::wire::source::{Arrival, Source, take_limits};
+
+/// Decides whether there is a place for a client from this address; if not, says why.
+pub(crate) type Admit<'a> = &'a dyn Fn(IpAddr) -> Result<(), String>;
 
 /// Maximum time until the header is complete. A proxy sends it at once; the specification asks for at
 /// least three seconds, so that a lost packet can be sent again.
@@ -61,6 +64,11 @@ const NO_HEADER: &str = "--proxy names its address, but it did not begin with a 
 const LATE_HEADER: &str =
     "--proxy names its address, but it sent no whole PROXY header within 10 s";
 const NO_MEMORY: &str = "there is no memory for its PROXY header";
+
+/// What follows the header in first bytes of a proxy; nothing until the header is whole.
+pub(crate) fn behind_header(first: &[u8]) -> &[u8] {
+    parse(first).map_or(&[], |(_, len)| &first[len..])
+}
 
 /// The address in a header, and the length of the header.
 fn parse(bytes: &[u8]) -> Result<(Option<SocketAddr>, usize), Error> {
