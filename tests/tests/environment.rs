@@ -1,6 +1,7 @@
 //! Promises about variables of the environment, of broker and client, and about the values of flags that
 //! name a host (`docs/operating.md`, `docs/client.md`).
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use tests::{Process, TestBroker, client};
@@ -22,14 +23,14 @@ fn refused(args: &[&str], variable: Option<(&str, &str)>) -> (Option<i32>, Strin
     (status.code(), err)
 }
 
-/// The names that the help of a program lists.
-fn variables_of(command: &mut Command) -> Vec<String> {
-    let (_, help, _) = Process::start(command.arg("--help")).end();
-    let help = String::from_utf8(help).expect("text");
-    let listed = help.split("[env:").skip(1);
-    listed
-        .filter_map(|rest| Some(rest.split_once('=')?.0.trim().to_owned()))
-        .collect()
+/// The names of the broker's variables in its manual.
+fn variables_of(command: &mut Command) -> BTreeSet<String> {
+    let (_, manual, _) = Process::start(command.arg("--man")).end();
+    let manual = String::from_utf8(manual).expect("text");
+    let words = manual.split(|letter: char| !letter.is_ascii_uppercase() && letter != '_');
+    // A change of font may stand in front, as in \fBBROKER_PORT.
+    let names = words.filter_map(|word| word.find("BROKER_").map(|at| word[at..].to_owned()));
+    names.collect()
 }
 
 #[test]

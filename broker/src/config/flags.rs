@@ -29,7 +29,7 @@ struct Flags {
         default_value = "1373"
     )]
     port: u16,
-    /// Address or name to listen on; 0.0.0.0 or :: for all
+    /// Address or name to listen on, such as 0.0.0.0
     #[arg(long, env = "BROKER_HOST", hide_env = true, default_value = "127.0.0.1", value_parser = host)]
     host: Host,
     /// Listen there too, such as 0.0.0.0:1883; repeatable
@@ -52,7 +52,7 @@ struct Flags {
         value_name = "N"
     )]
     max_connections: Option<usize>,
-    /// Most of them from one address of another machine [default: half of all]
+    /// Most from one other address [default: half of all]
     #[arg(
         long,
         env = "BROKER_MAX_PER_ADDRESS",
@@ -60,7 +60,7 @@ struct Flags {
         value_name = "N"
     )]
     max_per_address: Option<usize>,
-    /// Most bytes queued for one slow client; then it is sent a GAP
+    /// Most bytes queued for one slow client
     #[arg(
         long,
         env = "BROKER_OUTBOX_BYTES",
@@ -140,14 +140,14 @@ struct Flags {
         value_name = "N"
     )]
     max_sessions_per_address: usize,
-    /// Name that browsers may know it by, besides its addresses; repeatable
+    /// Name that browsers may know it by; repeatable
     #[arg(long = "name", env = "BROKER_NAME", hide_env = true, value_name = "NAME", value_parser = words)]
     names: Vec<List<String>>,
-    /// Site whose pages may use it, such as https://app.example; repeatable
+    /// Site whose pages may use it, as https://a.example; repeatable
     #[arg(long = "allow-origin", env = "BROKER_ALLOW_ORIGIN", hide_env = true, value_name = "ORIGIN",
           value_parser = words)]
     allow_origins: Vec<List<String>>,
-    /// Address or range of a proxy that sends PROXY headers; repeatable
+    /// Address or range of a proxy with PROXY headers; repeatable
     #[arg(long = "proxy", env = "BROKER_PROXY", hide_env = true, value_name = "ADDRESS",
           value_parser = address_ranges)]
     proxies: Vec<List<IpNet>>,
