@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::engine::memory::budget::{Charge, Memory};
 
 /// Capacity of an idle buffer.
-const IDLE_BYTES: usize = 1024;
+const IDLE_BYTES: usize = 512;
 
 /// A buffer that was filled grows to the next of these sizes.
 const SIZES: [usize; 2] = [16 * 1024, 64 * 1024];
