@@ -10,6 +10,7 @@ mod receipts;
 mod refusals;
 mod words;
 
+use std::mem;
 use std::ops::{ControlFlow, Range};
 
 use memchr::{memchr, memchr_iter, memrchr};
@@ -57,6 +58,9 @@ pub(crate) struct LineConversation<'a, 'b> {
     line_bytes: usize,
     /// Until the first line has come; lines are limited to [`FIRST_BYTES`] until a verb has.
     is_new: bool,
+    /// Bytes of this batch that publish nothing. What is left are the others, so that the fast path counts
+    /// nothing.
+    other_bytes: usize,
     framer: Framer,
     /// Answers to be sent after the batch is delivered.
     answers: Vec<u8>,
@@ -79,6 +83,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
             client,
             line_bytes,
             is_new: true,
+            other_bytes: 0,
             framer: Framer::new(line_bytes),
             answers: Vec::new(),
             receipts: Receipts::default(),
@@ -155,43 +160,12 @@ impl<'a, 'b> LineConversation<'a, 'b> {
     /// Handles all complete lines.
     fn handle(&mut self, buffer: &mut ReadBuffer) -> ControlFlow<End> {
         self.client.begin();
-        let (before, mut other_bytes) = (buffer.start(), 0);
-        loop {
-            match self.framer.next(buffer.unread()) {
-                Step::Line(len) => {
-                    let start = buffer.start();
-                    buffer.consume(len + 1);
-                    if !self.publish_known(buffer, start, len) {
-                        let published = self.client.published();
-                        let answered = self.answer(buffer, start, len);
-                        if answered.is_break() {
-                            self.client.note_publish_bytes(start - before - other_bytes);
-                            return answered;
-                        }
-                        if self.client.published() == published {
-                            other_bytes += len + 1;
-                        }
-                    }
-                }
-                Step::TooLong(len) => {
-                    let refused = self.framer.refusal(&buffer.unread()[..len]);
-                    buffer.consume(len);
-                    other_bytes += len;
-                    self.refuse(&refused);
-                }
-                Step::Skip(len) => {
-                    buffer.consume(len);
-                    other_bytes += len;
-                }
-                Step::More => break,
-            }
-            if self.answers.len() > ANSWER_BYTES {
-                self.finish_part(buffer.bytes());
-                self.client.wait_for_room();
-            }
-        }
+        let before = buffer.start();
+        let handled = self.handle_lines(buffer);
+        let other_bytes = mem::take(&mut self.other_bytes);
         self.client
             .note_publish_bytes(buffer.start() - before - other_bytes);
+        handled?;
         let receipt = self.last_receipt();
         let answers = Answers {
             receipt,
@@ -199,6 +173,35 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         };
         self.client.finish_batch(Some(buffer), answers);
         ControlFlow::Continue(())
+    }
+
+    fn handle_lines(&mut self, buffer: &mut ReadBuffer) -> ControlFlow<End> {
+        loop {
+            match self.framer.next(buffer.unread()) {
+                Step::Line(len) => {
+                    let start = buffer.start();
+                    buffer.consume(len + 1);
+                    if !self.publish_known(buffer, start, len) {
+                        self.answer_and_count(buffer, start, len)?;
+                    }
+                }
+                Step::TooLong(len) => {
+                    let refused = self.framer.refusal(&buffer.unread()[..len]);
+                    buffer.consume(len);
+                    self.other_bytes += len;
+                    self.refuse(&refused);
+                }
+                Step::Skip(len) => {
+                    buffer.consume(len);
+                    self.other_bytes += len;
+                }
+                Step::More => return ControlFlow::Continue(()),
+            }
+            if self.answers.len() > ANSWER_BYTES {
+                self.finish_part(buffer.bytes());
+                self.client.wait_for_room();
+            }
+        }
     }
 
     /// There is no memory for more of an incomplete line: the line is refused, the conversation
@@ -238,6 +241,23 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         buffer.bytes_mut()[start..start + MESSAGE.len()].copy_from_slice(MESSAGE);
         self.receipts.accept(copies);
         true
+    }
+
+    /// Handles any line, and counts its bytes unless it publishes.
+    // Out of line: inlined, the loop keeps fewer values in registers (measured: 6 instructions a message).
+    #[inline(never)]
+    fn answer_and_count(
+        &mut self,
+        buffer: &mut ReadBuffer,
+        start: usize,
+        len: usize,
+    ) -> ControlFlow<End> {
+        let published = self.client.published();
+        let answered = self.answer(buffer, start, len);
+        if self.client.published() == published {
+            self.other_bytes += len + 1;
+        }
+        answered
     }
 
     /// Handles any line.
