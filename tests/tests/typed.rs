@@ -139,6 +139,14 @@ fn documents() -> Vec<PathBuf> {
     all
 }
 
+/// A line that has cargo start a program, as one that starts the program.
+fn of_program(line: &str) -> String {
+    match line.strip_prefix("cargo run --release --bin ") {
+        Some(rest) => rest.replacen(" -- ", " ", 1),
+        None => line.to_owned(),
+    }
+}
+
 /// Whether it can be typed here: cargo and the scripts of this repository are for its developers.
 fn is_for_users(line: &str) -> bool {
     let first = line.split([' ', '\t']).next().unwrap_or_default();
@@ -167,8 +175,9 @@ fn every_command_of_a_document_is_understood() {
             let lines = lines.unwrap_or_default().lines();
             commands.extend(
                 lines
+                    .map(of_program)
                     .filter(|line| is_for_users(line))
-                    .map(|line| (source.clone(), line.to_owned())),
+                    .map(|line| (source.clone(), line)),
             );
         }
     }
