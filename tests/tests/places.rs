@@ -30,8 +30,9 @@ fn clients_that_say_nothing_lose_their_places_where_these_are_scarce() {
         "{:?}",
         began.elapsed()
     );
-    eventually("the silent ones are gone", || {
-        broker.connections() == Some(2)
+    // Those that came first are gone; below three quarters of all places the others may stay.
+    eventually("places are plenty again", || {
+        broker.connections().is_some_and(|open| open < 30)
     });
     let mut end = [0; 10];
     assert!(matches!(slow.read(&mut end), Ok(0) | Err(_)));
