@@ -12,11 +12,10 @@ pub(crate) struct ScriptedBroker(TcpListener);
 
 impl ScriptedBroker {
     pub(crate) fn start() -> Self {
-        Self(TcpListener::bind(("127.0.0.1", 0)).expect("a free port"))
+        Self::bind(([127, 0, 0, 1], 0).into())
     }
 
     /// The same at an address that is free.
-    #[allow(dead_code, reason = "only tests of the program need it")]
     pub(crate) fn bind(address: SocketAddr) -> Self {
         Self(TcpListener::bind(address).expect("a free address"))
     }

@@ -269,7 +269,7 @@ fn two_of_the_same_name_are_told_and_stay_present() {
     for chat in [&mut ann, &mut second] {
         let told = chat.next_line();
         assert!(
-            told.starts_with("* somebody else here is called ann as well"),
+            told.starts_with("* another client here is called ann as well"),
             "{told}"
         );
     }
@@ -295,7 +295,7 @@ fn a_name_that_is_taken_is_told_when_it_is_taken() {
     ann.write("/nick bob\n").expect("* you are now called bob");
     let told = ann.next_line();
     assert!(
-        told.starts_with("* somebody else here is called bob"),
+        told.starts_with("* another client here is called bob"),
         "{told}"
     );
 }

@@ -3,11 +3,10 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tests::{TestBroker, TestClient};
+use tests::{TestBroker, TestClient, eventually};
 
 /// Lines that one place of the broker logs at once.
 const BURST: usize = 1000;
@@ -95,14 +94,13 @@ fn a_log_that_is_not_read_delays_neither_clients_nor_the_end() {
     let asked = Instant::now();
     let pid = Pid::from_child(&broker.process);
     kill_process(pid, Signal::TERM).expect("it runs");
-    let status = loop {
-        match broker.process.try_wait().expect("it was started") {
-            Some(status) => break status,
-            None => thread::sleep(Duration::from_millis(20)),
-        }
-        assert!(asked.elapsed() < Duration::from_secs(8), "it does not end");
-    };
-    assert_eq!(status.code(), Some(0));
+    let mut status = None;
+    eventually("it ends", || {
+        status = broker.process.try_wait().expect("it was started");
+        status.is_some()
+    });
+    assert!(asked.elapsed() < Duration::from_secs(8), "it ends late");
+    assert_eq!(status.and_then(|status| status.code()), Some(0));
 }
 
 /// A broker of whose log only the first line is read. Dropping it kills it.

@@ -156,8 +156,8 @@ fn retained_messages_are_the_same_for_all() {
 fn a_member_of_a_group_that_is_away_gets_nothing_while_another_is_connected() {
     let broker = TestBroker::start();
     for version in BOTH {
-        let shared = format!("$share/work/jobs/{version:?}");
-        let jobs = &shared["$share/work/".len()..];
+        let shared = format!("$share/printers/jobs/{version:?}");
+        let jobs = &shared["$share/printers/".len()..];
         let (mut away, _) = MqttClient::enter(broker.address(), version, &Hello::lasting("away"));
         let (mut there, _) = MqttClient::enter(broker.address(), version, &Hello::lasting("there"));
         away.subscribe(&shared, 1);

@@ -162,7 +162,7 @@ fn page_and_client_chat_agree_on_names_and_on_the_count_of_people() {
         chat.next_line();
         let mut ann = enter(&browser, &broker, "lobby", nick);
         // Both are told, and both are one person.
-        chat.wait_for_line("somebody else here is called");
+        chat.wait_for_line("another client here is called");
         ann.wait_for_text(&format!("Another client here is called {nick} too"));
         chat.write("/who\n");
         chat.wait_for_line(&format!("* 1 in lobby: {nick} (you)"));

@@ -53,7 +53,7 @@ fn no_subscriber_and_no_answer_are_told_apart_and_exit_with_5() {
     let broker = TestBroker::start();
     let (code, out, err) = run(&mut client_of(&broker, "request", &["time", "?"]));
     assert_eq!((code, &*out), (Some(5), ""), "{err}");
-    assert!(err.contains("nobody listens to time"), "{err}");
+    assert!(err.contains("no client listens to time"), "{err}");
     let mut deaf = broker.connect();
     deaf.send("SUBSCRIBE time").expect("SUBACK time");
     let args = ["--wait", "1s", "time", "?"];

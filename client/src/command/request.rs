@@ -164,7 +164,7 @@ impl Arguments {
             0 => {
                 let command = self.server.hint("reply", &[topic, "TEXT"]);
                 let why =
-                    format_args!("nobody listens to {topic}; to answer there, type: {command}");
+                    format_args!("no client listens to {topic}; to answer there, type: {command}");
                 return Failure::new(Exit::Unanswered, FAILED, why);
             }
             1 => "1 subscriber".to_owned(),

@@ -39,7 +39,7 @@ fn a_hint_says_that_there_are_no_subscribers() {
         .expect("PUBLISH news hello")
         .say("PUBACK 1 0");
     let ended = run.end();
-    ended.expect(0, "nobody listens to news right now");
+    ended.expect(0, "no client listens to news right now");
     ended.expect_out(SUCCESS);
 }
 

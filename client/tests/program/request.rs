@@ -59,7 +59,10 @@ fn without_subscribers_it_fails_at_once() {
         peer.line();
         peer.say("PUBACK 1 0");
     });
-    ended.expect(5, "your request failed: nobody listens to time; to answer");
+    ended.expect(
+        5,
+        "your request failed: no client listens to time; to answer",
+    );
     ended.expect_out("");
 }
 

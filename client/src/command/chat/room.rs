@@ -271,7 +271,7 @@ fn notice(nick: &str, what: &str) -> RoomEvent {
 
 fn taken(nick: &ChatName) -> ChatLine {
     ChatLine::notice(format_args!(
-        "somebody else here is called {nick} as well, and gets your private messages too; \
+        "another client here is called {nick} as well, and gets your private messages too; \
          /nick NAME gives you another name"
     ))
 }
@@ -408,7 +408,7 @@ pub(crate) mod tests {
         let other = presence("ann", "another");
         let said = hear(&mut room, "", "lobby/$who/ann", &other);
         assert!(
-            said[0].contains("somebody else here is called ann"),
+            said[0].contains("another client here is called ann"),
             "{said:?}"
         );
         assert_eq!(hear(&mut room, "", "lobby/$who/ann", &other), [""; 0]);

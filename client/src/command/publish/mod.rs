@@ -172,7 +172,7 @@ fn tell(receipt: &Receipt, arguments: &Arguments) -> Result<Exit, Failure> {
         let topic = &arguments.topic;
         let command = arguments.server.0.hint("subscribe", &[topic]);
         say(format_args!(
-            "client: nobody listens to {topic} right now; to listen, type: {command}"
+            "client: no client listens to {topic} right now; to listen, type: {command}"
         ));
     }
     Ok(Exit::Done)
