@@ -565,3 +565,309 @@ impl Queue {
         true
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::engine::memory::budget::Memory;
+
+    /// Messages have the form `<topic><text>;` with a topic of one letter.
+    const ENCODER: Encoder = Encoder {
+        wire: "test",
+        encode: None,
+        answer: None,
+        gap: |count| format!("<{count}>").into_bytes(),
+        receipt: |_, _| Vec::new(),
+        first: |messages| {
+            let end = messages.iter().position(|&byte| byte == b';');
+            end.map_or(messages.len(), |at| at + 1)
+        },
+        fitting: |messages, room| {
+            let end = messages[..room].iter().rposition(|&byte| byte == b';');
+            end.map_or(0, |at| at + 1)
+        },
+        count: |messages| messages.iter().filter(|&&byte| byte == b';').count() as u64,
+        topic: |message| &message[..1],
+        goodbye: b"",
+        taken_over: b"",
+    };
+
+    pub(super) struct Client {
+        pub(super) queue: Queue,
+        pub(super) limits: QueueLimits,
+    }
+
+    impl Client {
+        pub(super) fn new(limit: usize) -> Self {
+            Self::in_memory(limit, &Arc::new(Memory::new(usize::MAX)))
+        }
+
+        pub(super) fn in_memory(limit: usize, memory: &Arc<Memory>) -> Self {
+            Self {
+                queue: Queue::default(),
+                limits: QueueLimits {
+                    limit,
+                    memory: memory.clone(),
+                    encoder: &ENCODER,
+                },
+            }
+        }
+
+        pub(super) fn choosing(limit: usize, choices: &[(&str, OverflowPolicy)]) -> Self {
+            let mut client = Self::new(limit);
+            for &(filter, slow) in choices {
+                let filter = Filter::parse(filter).expect("a filter");
+                let chosen = client.queue.choose(filter, Some(slow));
+                assert_eq!(chosen, Ok(()));
+            }
+            client
+        }
+
+        /// Queues these messages as one run.
+        pub(super) fn push(&mut self, text: &str) {
+            let count = (ENCODER.count)(text.as_bytes());
+            self.queue
+                .push(&Run::borrowed(text.as_bytes(), count), 0, &self.limits);
+        }
+
+        /// Queues a run whose first bytes have been sent.
+        pub(super) fn push_rest(&mut self, run: &Run<'_>, from: usize) {
+            self.queue.push(run, from, &self.limits);
+        }
+
+        /// Lets the client take this much, and returns it.
+        pub(super) fn take(&mut self, most: usize) -> String {
+            let mut taken = Vec::new();
+            loop {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let room = most - taken.len();
+                let (count, offered) = self.queue.front_slices(&mut slices, room);
+                for slice in &slices[..count] {
+                    taken.extend_from_slice(slice);
+                }
+                self.queue.advance(offered, &Latency::default());
+                self.queue.end_dropping(&self.limits);
+                if self.queue.is_empty() || taken.len() == most {
+                    return String::from_utf8(taken).expect("tests send text");
+                }
+            }
+        }
+
+        pub(super) fn take_all(&mut self) -> String {
+            self.queue.report_gap(&self.limits);
+            self.take(usize::MAX)
+        }
+
+        #[track_caller]
+        pub(super) fn check_dropped(&self, expected: &str) {
+            assert_eq!(self.queue.tally.dropped.to_string(), expected);
+        }
+    }
+
+    /// The next message tells how many are missing before it.
+    const ENCODER_WITHOUT_NOTICES: Encoder = Encoder {
+        gap: |_| Vec::new(),
+        ..ENCODER
+    };
+
+    /// What a delivery state writes: these parts, in this order.
+    fn outgoing(parts: Vec<(&str, Span)>) -> Outgoing {
+        let mut outgoing = Outgoing::of(&ENCODER);
+        for (text, span) in parts {
+            outgoing.begin().extend_from_slice(text.as_bytes());
+            outgoing.end(span);
+        }
+        outgoing
+    }
+
+    fn group() -> Arc<str> {
+        "$share/g/a".into()
+    }
+
+    /// The message of a group, which another member would receive as the line `line`.
+    fn one_of(line: &'static str) -> Span {
+        Span::OneOf(Redelivery {
+            filter: group(),
+            bytes: Bytes::from_static(line.as_bytes()),
+            options: PublishOptions::LINE,
+        })
+    }
+
+    #[track_caller]
+    fn check_redeliveries(queue: &mut Queue, expected: &[&str]) {
+        let found = queue.take_redeliveries();
+        let lines: Vec<_> = found.iter().map(|found| &found.bytes[..]).collect();
+        let expected: Vec<_> = expected.iter().map(|line| line.as_bytes()).collect();
+        assert_eq!(lines, expected);
+        assert!(found.iter().all(|found| found.filter == group()));
+    }
+
+    #[test]
+    fn short_messages_leave_in_one_slice() {
+        let mut client = Client::new(100);
+        client.push("a1;");
+        client.push("a2;");
+        client.queue.push_outgoing(
+            &outgoing(vec![("a3;", Span::Messages(1))]),
+            0,
+            &client.limits,
+        );
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        assert_eq!(client.queue.front_slices(&mut slices, usize::MAX), (1, 9));
+        assert_eq!(client.queue.message_bytes, 9);
+    }
+
+    #[test]
+    fn what_a_delivery_state_wrote_leaves_in_order_and_counts_by_its_kind() {
+        let mut client = Client::new(100);
+        let parts = vec![
+            ("a1;a2;", Span::Messages(2)),
+            ("a3;", Span::Kept),
+            ("a4;", Span::Pinned),
+            ("a5;", one_of("line 5")),
+        ];
+        // The first part has left, and a byte of the second.
+        client
+            .queue
+            .push_outgoing(&outgoing(parts), 7, &client.limits);
+        assert_eq!(client.queue.tally.written, 2);
+        assert_eq!(client.queue.message_bytes, 8);
+        assert_eq!(client.queue.stock().waiting, 2);
+        assert_eq!(client.take_all(), "3;a4;a5;");
+        assert_eq!(client.queue.tally.written, 4);
+        assert_eq!(client.queue.message_bytes, 0);
+    }
+
+    #[test]
+    fn what_a_delivery_state_wrote_may_fill_the_queue_to_the_last_byte() {
+        let mut client = Client::new(12);
+        client.push("a1;a2;");
+        let fits = outgoing(vec![("a3;a4;", Span::Messages(2))]);
+        client.queue.push_outgoing(&fits, 0, &client.limits);
+        client.check_dropped("0 dropped");
+        let exceeds = outgoing(vec![("a5;", Span::Messages(1))]);
+        client.queue.push_outgoing(&exceeds, 0, &client.limits);
+        client.check_dropped("3 dropped (3 full)");
+        assert_eq!(client.take_all(), "<3>a4;a5;");
+    }
+
+    #[test]
+    fn what_a_delivery_state_could_not_send_is_discarded_or_goes_to_another_member() {
+        let mut queue = Queue {
+            taken: 4,
+            ..Queue::default()
+        };
+        queue.give_up_outgoing(&outgoing(vec![
+            ("a1;a2;", Span::Messages(2)),
+            ("a3;", Span::Kept),
+            ("a4;", Span::Pinned),
+            ("a5;", one_of("line 5")),
+        ]));
+        assert_eq!(queue.tally.discarded, 3);
+        assert_eq!(queue.stock().waiting, 1);
+        check_redeliveries(&mut queue, &["line 5"]);
+        assert_eq!((queue.taken, queue.stock().waiting), (3, 0));
+    }
+
+    #[test]
+    fn redeliveries_of_a_delivery_state_do_not_count_as_taken() {
+        let mut queue = Queue {
+            taken: 3,
+            ..Queue::default()
+        };
+        let Span::OneOf(redelivery) = one_of("line 1") else {
+            panic!("not of a group");
+        };
+        queue.add_redeliveries(vec![redelivery]);
+        check_redeliveries(&mut queue, &["line 1"]);
+        assert_eq!(queue.taken, 2);
+    }
+
+    #[test]
+    fn a_run_that_is_dropped_whole_is_discarded_or_goes_to_another_member() {
+        let mut queue = Queue {
+            taken: 5,
+            ..Queue::default()
+        };
+        queue.give_up_run(&Run::borrowed(b"a1;a2;", 2));
+        assert_eq!(queue.tally.discarded, 2);
+        check_redeliveries(&mut queue, &[]);
+        queue.give_up_run(&Run::borrowed(b"a3;", 1).for_one_of(&group()));
+        assert_eq!(queue.tally.discarded, 2);
+        // A part in which no message ends is nothing that another member could receive.
+        queue.give_up_run(&Run::borrowed(b"a4", 0).for_one_of(&group()));
+        check_redeliveries(&mut queue, &["a3;"]);
+        assert_eq!(queue.taken, 4);
+    }
+
+    #[test]
+    fn a_notice_that_has_left_is_told_and_one_without_bytes_is_not() {
+        let mut client = Client::new(12);
+        client.push("a1;a2;a3;a4;");
+        client.push("a5;");
+        assert_eq!(client.take_all(), "<3>a4;a5;");
+        assert!(!client.queue.has_untold());
+
+        client.limits.encoder = &ENCODER_WITHOUT_NOTICES;
+        client.push("a1;a2;a3;a4;");
+        client.push("a5;");
+        assert!(!client.queue.has_untold());
+        assert_eq!(client.take_all(), "a4;a5;");
+        assert!(client.queue.has_untold());
+        assert_eq!(client.queue.take_untold(), 3);
+        assert!(!client.queue.has_untold());
+    }
+
+    #[test]
+    fn a_queue_that_is_dropped_whole_tells_only_what_no_notice_could_tell() {
+        let mut client = Client::new(12);
+        client.push("a1;a2;a3;a4;");
+        client.push("a5;");
+        // Its reader is gone, and with it the place where the messages are missing.
+        client.queue.clear(&ENCODER);
+        assert_eq!(client.queue.take_untold(), 0);
+        assert_eq!(client.queue.tally.discarded, 2);
+
+        client.limits.encoder = &ENCODER_WITHOUT_NOTICES;
+        client.push("a1;a2;a3;a4;");
+        client.push("a5;");
+        client.queue.clear(&ENCODER_WITHOUT_NOTICES);
+        assert_eq!(client.queue.take_untold(), 3);
+        assert_eq!(client.queue.message_bytes, 0);
+    }
+
+    #[test]
+    fn of_a_queue_that_is_dropped_whole_only_messages_that_left_are_written() {
+        let mut client = Client::new(100);
+        client.push("a1;a2;a3;");
+        assert_eq!(client.take(4), "a1;a");
+        client.queue.clear(&ENCODER);
+        let tally = &client.queue.tally;
+        assert_eq!((tally.written, tally.discarded), (1, 2));
+
+        // One message left before these were queued, and counts with them.
+        let mut client = Client::new(100);
+        client.push_rest(&Run::borrowed(b"a1;a2;a3;", 3), 4);
+        client.queue.clear(&ENCODER);
+        let tally = &client.queue.tally;
+        assert_eq!((tally.written, tally.discarded), (0, 3));
+    }
+
+    #[test]
+    fn a_policy_for_all_messages_holds_for_each_topic() {
+        let mut client = Client::new(12);
+        client.queue.choose_for_all(OverflowPolicy::DropNewest);
+        client.push("a1;b1;c1;d1;");
+        client.push("e1;");
+        assert_eq!(client.take_all(), "a1;b1;c1;d1;<1>");
+    }
+
+    #[test]
+    fn a_queue_that_rests_keeps_no_memory() {
+        let mut client = Client::new(100);
+        client.push("a1;");
+        client.take_all();
+        client.queue.rest();
+        assert_eq!(client.queue.chunks.capacity(), 0);
+    }
+}
