@@ -4,8 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::harmless::is_harmless;
-use protocol::{BadFilter, BadName, BadTopic, Code, DecodeError, Subject, Verb};
+use protocol::{BadFilter, BadName, BadTopic, Code, DecodeError, Subject, Verb, is_harmless};
 
 /// Why a call failed. If [`is_disconnect`](Self::is_disconnect) holds, the connection is gone and a
 /// new one may help; otherwise the connection stays usable.

@@ -36,7 +36,6 @@ mod conversation;
 mod error;
 mod exchange;
 mod foreign;
-mod harmless;
 mod inbox;
 pub mod inquiry;
 mod interrupt;
@@ -56,7 +55,6 @@ mod stream;
 pub use answers::Answers;
 pub use client::{Account, Client};
 pub use error::{Error, Refusal};
-pub use harmless::is_harmless;
 pub use interrupt::Interrupt;
 pub use link::Woken;
 pub use message::{Delivery, Message};
@@ -67,5 +65,5 @@ pub use publisher::{Publisher, Receipt};
 pub use protocol::{
     Attributes, BadAttribute, BadFilter, BadName, BadTopic, Code, DecodeError, ERROR, Escaped,
     Filter, ID, REPLY, RETAIN, RETAINED, SLOW, Topic, Verb, decode_spaces, decode_spaces_bytes,
-    encode_spaces, escape_spaces,
+    encode_spaces, escape_spaces, is_harmless,
 };
