@@ -30,20 +30,23 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-pub use config::{BadConfig, Config};
+pub use config::{BadConfig, Config, RoomConfig};
 pub use ipnet::IpNet;
 
 use engine::Engine;
 use engine::limits::Limits;
 use net::capacity::{self, Capacity};
 use net::listener::Listener;
+use wire::Entrance;
 use wire::http::Site;
+use wire::room::Room;
 
 /// A broker that listens and does not accept yet.
 pub struct Broker {
     listener: Arc<Listener>,
     engine: Arc<Engine>,
     addresses: Vec<SocketAddr>,
+    rooms: Vec<(SocketAddr, String)>,
     capacity: Capacity,
     /// Zero for never.
     sys_interval: Duration,
@@ -63,14 +66,21 @@ impl Broker {
         }
         let engine = Engine::new(limits(&config, capacity)).map_err(BindError::Machine)?;
         let engine = Arc::new(engine);
-        let wanted = config.endpoints();
         let names = config.host_names().map_err(BindError::Config)?;
         let origins = config.origins().map_err(BindError::Config)?;
-        let site = Site::new(&names, &origins, &engine.limits);
-        let listener = Listener::bind(&wanted, engine.clone(), site, config.proxies)
+        let site = Arc::new(Site::new(&names, &origins, &engine.limits));
+        let wires = config.endpoints().into_iter();
+        let wires = wires.map(|addresses| (addresses, Entrance::Wires(site.clone())));
+        let rooms = config.rooms.iter().map(|room| {
+            let entrance = Entrance::Room(Arc::new(Room::new(&room.topic)));
+            (room.addresses.clone(), entrance)
+        });
+        let endpoints = wires.chain(rooms).collect();
+        let listener = Listener::bind(endpoints, engine.clone(), config.proxies)
             .map_err(|(address, source)| BindError::Address { address, source })?;
         Ok(Self {
             addresses: listener.local_addrs().map_err(BindError::Machine)?,
+            rooms: listener.room_addrs().map_err(BindError::Machine)?,
             listener: Arc::new(listener),
             engine,
             capacity,
@@ -78,16 +88,22 @@ impl Broker {
         })
     }
 
-    /// The first address on which it listens, with the port that the system chose.
+    /// The first address on which it serves all protocols, with the port that the system chose.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.addresses[0]
     }
 
-    /// All addresses on which it listens.
+    /// All these addresses.
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The addresses of the rooms for raw text, with their topics.
+    #[must_use]
+    pub fn room_addrs(&self) -> &[(SocketAddr, String)] {
+        &self.rooms
     }
 
     /// A handle to stop it from another thread.
@@ -102,6 +118,9 @@ impl Broker {
         let Capacity { connections, bound } = self.capacity;
         for address in &self.addresses {
             log::info!("listening on {address}, at most {connections} connections ({bound})");
+        }
+        for (address, topic) in &self.rooms {
+            log::info!("room for raw text on {address}, with the topic {topic}");
         }
         let flusher = self.engine.flusher.clone();
         let (stop_watching, stopped) = crossbeam_channel::bounded(0);

@@ -5,7 +5,6 @@ mod logging;
 use std::env;
 use std::error::Error;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -46,7 +45,7 @@ fn main() -> ExitCode {
 fn serve(config: Config, logging: &Logging) -> Result<(), Box<dyn Error>> {
     let broker = Broker::bind(config)?;
     obey_signals(broker.handle())?;
-    greet(logging, broker.local_addrs());
+    greet(logging, &broker);
     broker.run();
     Ok(())
 }
@@ -68,7 +67,8 @@ fn obey_signals(handle: Handle) -> io::Result<()> {
 }
 
 /// Prints the addresses, and commands to try.
-fn greet(logging: &Logging, addresses: &[SocketAddr]) {
+fn greet(logging: &Logging, broker: &Broker) {
+    let addresses = broker.local_addrs();
     let address = addresses[0];
     let (host, port) = match address.ip() {
         ip if ip.is_unspecified() => ("localhost".to_owned(), address.port()),
@@ -90,7 +90,17 @@ fn greet(logging: &Logging, addresses: &[SocketAddr]) {
     for address in &addresses[1..] {
         logging.say(format_args!("  also on {address}"));
     }
-    for address in addresses.iter().filter(|each| !each.ip().is_loopback()) {
+    for (address, topic) in broker.room_addrs() {
+        logging.say(format_args!(
+            "  room {topic} on {address}, for raw text over TCP and UDP"
+        ));
+    }
+    let rooms = broker.room_addrs().iter().map(|(address, _)| address);
+    for address in addresses
+        .iter()
+        .chain(rooms)
+        .filter(|each| !each.ip().is_loopback())
+    {
         log::warn!("anyone who can reach {address} may publish and subscribe");
     }
 }

@@ -117,6 +117,19 @@ impl TestBroker {
         self.address
     }
 
+    /// Where its first room for raw text is.
+    #[track_caller]
+    pub fn room_address(&self) -> SocketAddr {
+        self.wait_for_log("listening on ");
+        let log = self.log();
+        let mut rooms = log
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("room "));
+        let room = rooms.next().and_then(|room| room.split([' ', ',']).nth(2));
+        room.and_then(|address| address.parse().ok())
+            .expect("it has a room")
+    }
+
     /// Where it listens besides, as `--listen` asks for.
     #[track_caller]
     pub fn other_addresses(&self) -> Vec<SocketAddr> {

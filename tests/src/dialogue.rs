@@ -3,10 +3,12 @@
 //! A dialogue is a fenced block that begins with the word `dialogue` and the broker's flags.
 //! `A> line` is sent by client A, `A< line` is received by it, `A| closed` is the end of its
 //! connection, `A| hangs up` makes one. A received line may end with `...`, which stands for any text.
+//! Clients whose names begin with `tcp` or `udp` are members of the broker's room for raw text.
 
 use std::collections::BTreeMap;
+use std::net::UdpSocket;
 
-use crate::{TestBroker, TestClient};
+use crate::{PATIENCE, TestBroker, TestClient};
 
 /// One fenced block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,22 +60,15 @@ impl Dialogue {
     pub fn play(&self) {
         let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
         let broker = TestBroker::with_args(&flags);
-        let mut clients: BTreeMap<&str, TestClient> = BTreeMap::new();
+        let mut clients: BTreeMap<&str, Peer> = BTreeMap::new();
         for Step { client, action } in &self.steps {
             let name = client.as_str();
-            let client = clients.entry(name).or_insert_with(|| broker.connect());
+            let client = clients
+                .entry(name)
+                .or_insert_with(|| Peer::connect(name, &broker));
             match action {
-                Action::Send(line) => {
-                    client.send(line);
-                }
-                Action::Receive(line) => match line.strip_suffix("...") {
-                    Some(prefix) => {
-                        client.expect_prefix(prefix);
-                    }
-                    None => {
-                        client.expect(line);
-                    }
-                },
+                Action::Send(line) => client.send(line),
+                Action::Receive(line) => client.expect(line),
                 Action::Closed => {
                     client.expect_end();
                     clients.remove(name);
@@ -84,6 +79,71 @@ impl Dialogue {
             }
         }
         for client in clients.values_mut() {
+            client.expect_silence();
+        }
+    }
+}
+
+/// One client of a dialogue.
+enum Peer {
+    Lines(TestClient),
+    /// A member of a room.
+    Text(TestClient),
+    Datagrams(UdpSocket),
+}
+
+impl Peer {
+    fn connect(name: &str, broker: &TestBroker) -> Self {
+        if name.starts_with("tcp") {
+            return Self::Text(TestClient::connect(broker.room_address()));
+        }
+        if name.starts_with("udp") {
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+            socket.connect(broker.room_address()).expect("an address");
+            socket.set_read_timeout(Some(PATIENCE)).expect("a time");
+            return Self::Datagrams(socket);
+        }
+        Self::Lines(broker.connect())
+    }
+
+    fn send(&mut self, line: &str) {
+        match self {
+            Self::Lines(client) | Self::Text(client) => {
+                client.send(line);
+            }
+            Self::Datagrams(socket) => {
+                socket.send(line.as_bytes()).expect("it is sent");
+            }
+        }
+    }
+
+    fn expect(&mut self, line: &str) {
+        match (self, line.strip_suffix("...")) {
+            (Self::Lines(client) | Self::Text(client), Some(prefix)) => {
+                client.expect_prefix(prefix);
+            }
+            (Self::Lines(client) | Self::Text(client), None) => {
+                client.expect(line);
+            }
+            (Self::Datagrams(socket), _) => {
+                let mut datagram = [0; 2048];
+                let len = socket.recv(&mut datagram).expect("a datagram comes");
+                let came = String::from_utf8_lossy(&datagram[..len]);
+                assert_eq!(came, format!("{line}\n"));
+            }
+        }
+    }
+
+    fn expect_end(&mut self) {
+        match self {
+            Self::Lines(client) | Self::Text(client) => client.expect_end(),
+            Self::Datagrams(_) => panic!("no datagram ends a connection"),
+        }
+    }
+
+    /// Only a client of lines can ask whether there is more.
+    fn expect_silence(&mut self) {
+        if let Self::Lines(client) = self {
             client.expect_silence();
         }
     }

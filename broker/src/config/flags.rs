@@ -13,8 +13,9 @@ use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use ipnet::IpNet;
+use protocol::Topic;
 
-use super::Config;
+use super::{Config, RoomConfig};
 
 /// A message broker that you can talk to with netcat.
 #[derive(Debug, Parser)]
@@ -29,12 +30,28 @@ struct Flags {
         default_value = "1373"
     )]
     port: u16,
-    /// Address or name to listen on, such as 0.0.0.0
+    /// Address or name to listen on
     #[arg(long, env = "BROKER_HOST", hide_env = true, default_value = "127.0.0.1", value_parser = host)]
     host: Host,
     /// Listen there too, such as 0.0.0.0:1883; repeatable
     #[arg(long, env = "BROKER_LISTEN", hide_env = true, value_name = "HOST:PORT", value_parser = addresses)]
     listen: Vec<List<Vec<SocketAddr>>>,
+    /// Room for raw text, TCP and UDP, as 12345=lobby; repeatable
+    #[arg(long = "room", env = "BROKER_ROOM", hide_env = true, value_name = "[HOST:]PORT=TOPIC", value_parser = rooms)]
+    rooms: Vec<List<RoomFlag>>,
+    /// Most members in datagrams of one room
+    #[arg(
+        long,
+        env = "BROKER_ROOM_MEMBERS",
+        hide_env = true,
+        default_value = "1000",
+        value_name = "N"
+    )]
+    room_members: usize,
+    /// Silence after which such a member is forgotten
+    #[arg(long, env = "BROKER_ROOM_IDLE", hide_env = true, default_value = "10m", value_name = "TIME",
+          value_parser = humantime::parse_duration)]
+    room_idle: Duration,
     /// Longest line taken
     #[arg(
         long,
@@ -69,18 +86,18 @@ struct Flags {
         value_name = "BYTES"
     )]
     outbox_bytes: ByteSize,
-    /// Most bytes that wait for all slow clients [default: half of the machine's]
+    /// Most bytes queued for all [default: half of the machine's]
     #[arg(long, env = "BROKER_MEMORY", hide_env = true, value_name = "BYTES")]
     memory: Option<ByteSize>,
-    /// Longest wait of a publisher for subscribers with slow=block; 0s for never
+    /// Longest wait for a client with slow=block; 0s for never
     #[arg(long, env = "BROKER_MAX_BLOCK", hide_env = true, default_value = "1s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     max_block: Duration,
-    /// Silence after which a client is sent a PING; 0s for never
+    /// Silence before a PING is sent; 0s for never
     #[arg(long, env = "BROKER_PING_INTERVAL", hide_env = true, default_value = "30s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     ping_interval: Duration,
-    /// How often changed figures are published under $SYS/broker/; 0s for never
+    /// Interval of $SYS/broker/; 0s for never
     #[arg(long, env = "BROKER_SYS_INTERVAL", hide_env = true, default_value = "10s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     sys_interval: Duration,
@@ -111,7 +128,7 @@ struct Flags {
         value_name = "BYTES"
     )]
     max_retained_bytes: ByteSize,
-    /// Most messages at QoS 1 and 2 that wait for one client of MQTT
+    /// Most at QoS 1 and 2 for one client of MQTT
     #[arg(
         long,
         env = "BROKER_MAX_QUEUED",
@@ -160,6 +177,30 @@ struct Flags {
 #[derive(Clone, Debug)]
 struct Host(Vec<IpAddr>);
 
+/// A room as typed.
+#[derive(Clone, Debug)]
+struct RoomFlag {
+    place: RoomPlace,
+    topic: String,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug)]
+enum RoomPlace {
+    /// On the hosts of `--host`.
+    Port(u16),
+    At(Vec<SocketAddr>),
+}
+
+impl RoomPlace {
+    fn addresses(self, hosts: &[IpAddr]) -> Vec<SocketAddr> {
+        match self {
+            Self::Port(port) => hosts.iter().map(|&host| (host, port).into()).collect(),
+            Self::At(addresses) => addresses,
+        }
+    }
+}
+
 /// A value with commas in it.
 #[derive(Clone, Debug)]
 struct List<T>(Vec<T>);
@@ -179,7 +220,12 @@ Exit: 0 stopped by SIGTERM or SIGINT   1 cannot serve, such as a taken port   2 
 impl From<Flags> for Config {
     fn from(flags: Flags) -> Self {
         let bytes = |size: ByteSize| usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
+        let rooms = flattened(flags.rooms).into_iter().map(|room| RoomConfig {
+            addresses: room.place.addresses(&flags.host.0),
+            topic: room.topic,
+        });
         Self {
+            rooms: rooms.collect(),
             host: flags.host.0,
             port: flags.port,
             listen: flattened(flags.listen),
@@ -199,6 +245,8 @@ impl From<Flags> for Config {
             max_sessions: flags.max_sessions,
             max_sessions_per_address: flags.max_sessions_per_address,
             max_keep_alive: flags.max_keep_alive.unwrap_or_default(),
+            room_members: flags.room_members,
+            room_idle: flags.room_idle,
             names: flattened(flags.names),
             allow_origins: flattened(flags.allow_origins),
             proxies: flattened(flags.proxies),
@@ -282,6 +330,31 @@ fn addresses(text: &str) -> Result<List<Vec<SocketAddr>>, String> {
     parsed(text, |place| {
         found_once(place.to_socket_addrs()).map_err(|why| format!("{place}: {why}"))
     })
+}
+
+/// Parses rooms.
+fn rooms(text: &str) -> Result<List<RoomFlag>, String> {
+    parsed(text, |room| {
+        let (place, topic) = room
+            .split_once('=')
+            .ok_or_else(|| format!("{room} is no room, such as 12345=lobby"))?;
+        Topic::parse(topic).map_err(|why| format!("{room}: {why}"))?;
+        Ok(RoomFlag {
+            place: place_of(place)?,
+            topic: topic.to_owned(),
+        })
+    })
+}
+
+/// Parses `[HOST:]PORT`.
+fn place_of(text: &str) -> Result<RoomPlace, String> {
+    match text.parse() {
+        Ok(port) => Ok(RoomPlace::Port(port)),
+        Err(_) => match found_once(text.to_socket_addrs()) {
+            Ok(addresses) => Ok(RoomPlace::At(addresses)),
+            Err(why) => Err(format!("{text}: {why}")),
+        },
+    }
 }
 
 /// Parses addresses and ranges of them.

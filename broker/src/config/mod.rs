@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use protocol::Topic;
 
 use crate::engine::limits::Limits;
 
@@ -23,6 +24,8 @@ pub struct Config {
     pub port: u16,
     /// Further endpoints with the same protocols, each the addresses of one host and port.
     pub listen: Vec<Vec<SocketAddr>>,
+    /// Rooms for raw text, each on a port of its own.
+    pub rooms: Vec<RoomConfig>,
     /// Maximum line length, in bytes without the line end.
     pub max_line: usize,
     /// Maximum simultaneous connections; by default what the machine's limits allow.
@@ -59,6 +62,10 @@ pub struct Config {
     pub max_sessions_per_address: usize,
     /// Maximum keep alive of a client of MQTT 5, in whole seconds; zero for any.
     pub max_keep_alive: Duration,
+    /// Maximum members that a room has in datagrams.
+    pub room_members: usize,
+    /// Silence after which one of them is told so and forgotten.
+    pub room_idle: Duration,
     /// Host names by which browsers may address this broker, besides its addresses and `localhost`. A
     /// port is ignored.
     pub names: Vec<String>,
@@ -70,6 +77,15 @@ pub struct Config {
     pub proxies: Vec<IpNet>,
 }
 
+/// A room for raw text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomConfig {
+    /// The addresses of one host and port, for TCP and UDP.
+    pub addresses: Vec<SocketAddr>,
+    /// Its topic, where clients may publish.
+    pub topic: String,
+}
+
 impl Default for Config {
     fn default() -> Self {
         let limits = Limits::default();
@@ -77,6 +93,7 @@ impl Default for Config {
             host: vec![Ipv4Addr::LOCALHOST.into()],
             port: 1373,
             listen: Vec::new(),
+            rooms: Vec::new(),
             max_line: limits.line_bytes,
             max_connections: None,
             max_per_address: None,
@@ -93,6 +110,8 @@ impl Default for Config {
             max_sessions: None,
             max_sessions_per_address: limits.sessions_per_address,
             max_keep_alive: limits.keep_alive,
+            room_members: limits.room_members,
+            room_idle: limits.room_idle,
             names: Vec::new(),
             allow_origins: Vec::new(),
             proxies: Vec::new(),
@@ -117,8 +136,22 @@ fn or_unlimited(most: usize) -> usize {
 impl Config {
     /// Checks that the values are valid and fit together.
     pub(crate) fn check(&self) -> Result<(), BadConfig> {
-        if self.host.is_empty() || self.listen.iter().any(Vec::is_empty) {
+        let rooms = self.rooms.iter().map(|room| &room.addresses);
+        if self.host.is_empty() || self.listen.iter().chain(rooms).any(Vec::is_empty) {
             return Err(BadConfig::NoAddress);
+        }
+        for room in &self.rooms {
+            let bad = |why: &dyn fmt::Display| BadConfig::Room {
+                topic: room.topic.clone(),
+                why: why.to_string(),
+            };
+            match Topic::parse(&room.topic) {
+                Err(why) => return Err(bad(&why)),
+                Ok(topic) if topic.is_brokers_own() => {
+                    return Err(bad(&"only the broker itself publishes there"));
+                }
+                Ok(_) => {}
+            }
         }
         if self.max_connections == Some(0) {
             return Err(BadConfig::NoConnections);
@@ -194,6 +227,8 @@ impl Config {
             },
             sessions_per_address: or_unlimited(self.max_sessions_per_address),
             keep_alive: self.max_keep_alive,
+            room_members: self.room_members,
+            room_idle: self.room_idle,
         }
     }
 
@@ -208,7 +243,7 @@ impl Config {
 /// Why a [`Config`] is invalid. `Display` says what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadConfig {
-    /// `host`, or an element of `listen`, is empty.
+    /// `host`, an element of `listen` or the addresses of a room are empty.
     NoAddress,
     /// `max_connections` is zero.
     NoConnections,
@@ -232,6 +267,13 @@ pub enum BadConfig {
     Name {
         /// The element.
         name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The topic of a room is none where its members may publish.
+    Room {
+        /// The topic.
+        topic: String,
         /// What is wrong with it.
         why: String,
     },
@@ -267,6 +309,7 @@ impl fmt::Display for BadConfig {
                  one client alone; raise the one or lower the other"
             ),
             Self::Name { name, why } => write!(f, "--name {name:?}: {why}"),
+            Self::Room { topic, why } => write!(f, "--room with the topic {topic:?}: {why}"),
             Self::Origin { origin, why } => write!(f, "--allow-origin {origin:?}: {why}"),
         }
     }
@@ -293,6 +336,8 @@ mod tests {
             max_sessions: Some(12),
             max_sessions_per_address: 13,
             max_keep_alive: Duration::from_secs(12),
+            room_members: 15,
+            room_idle: Duration::from_secs(16),
             max_per_address: Some(14),
             ..Config::default()
         };
@@ -307,6 +352,8 @@ mod tests {
             queued: 8,
             session_expiry: Duration::from_secs(9),
             keep_alive: Duration::from_secs(12),
+            room_members: 15,
+            room_idle: Duration::from_secs(16),
             connections: 10,
             memory_bytes: 11,
             sessions: 12,

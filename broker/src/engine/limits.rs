@@ -43,6 +43,9 @@ pub(crate) struct Limits {
     pub(crate) sessions_per_address: usize,
     /// Maximum keep alive of a client of MQTT 5; zero for any.
     pub(crate) keep_alive: Duration,
+    /// Maximum members of a room in datagrams, and the silence after which one is forgotten.
+    pub(crate) room_members: usize,
+    pub(crate) room_idle: Duration,
 }
 
 impl Default for Limits {
@@ -64,6 +67,8 @@ impl Default for Limits {
             sessions: usize::MAX,
             sessions_per_address: 1000,
             keep_alive: Duration::ZERO,
+            room_members: 1000,
+            room_idle: Duration::from_secs(10 * 60),
         }
     }
 }

@@ -22,8 +22,7 @@ use crate::engine::stats::tally::Tally;
 use crate::net::places::TakenPlace;
 use crate::net::shutdown::ShutdownDeadline;
 use crate::net::socket::{Socket, SocketSink, SocketSource};
-use crate::wire::http::Site;
-use crate::wire::{self, Admit, Closing, End, Finished, Protocol, line};
+use crate::wire::{self, Admit, Closing, End, Entrance, Finished, Protocol, line};
 
 /// Maximum time for the first whole line, request or CONNECT where places are scarce.
 const FIRST_LINE_TIME: Duration = Duration::from_secs(10);
@@ -41,7 +40,7 @@ pub(crate) struct Connection {
     record: Arc<ClientRecord>,
     place: TakenPlace,
     shutdown: Arc<ShutdownDeadline>,
-    site: Arc<Site>,
+    entrance: Entrance,
 }
 
 impl Connection {
@@ -52,7 +51,7 @@ impl Connection {
         engine: &Engine,
         place: TakenPlace,
         shutdown: Arc<ShutdownDeadline>,
-        site: Arc<Site>,
+        entrance: Entrance,
     ) -> Self {
         let socket = Arc::new(Socket::new(socket));
         let sink = SocketSink::new(id, socket.clone(), engine.flusher.clone());
@@ -71,7 +70,7 @@ impl Connection {
             record: Arc::new(record),
             place,
             shutdown,
-            site,
+            entrance,
         }
     }
 
@@ -94,7 +93,7 @@ impl Connection {
     pub(crate) fn run(&self, engine: &Engine, admit: Admit<'_>) {
         let behind_proxy = self.place.by_proxy.then_some(admit);
         self.run_with(engine, |client, source| {
-            wire::serve(client, source, &self.site, behind_proxy)
+            wire::serve(client, source, &self.entrance, behind_proxy)
         });
     }
 
@@ -268,6 +267,7 @@ mod tests {
     use crate::engine::memory::read_buffer::ReadBuffer;
     use crate::engine::outbox::run::Run;
     use crate::net::places::Places;
+    use crate::wire::http::Site;
     use crate::wire::line::LineConversation;
     use crate::wire::{Arrival, Source};
 
@@ -277,10 +277,10 @@ mod tests {
         let address = listener.local_addr().expect("it is bound");
         let client = TcpStream::connect(address).expect("it listens");
         let (socket, peer) = listener.accept().expect("a connection waits");
-        let site = Arc::new(Site::new(&[], &[], &engine.limits));
+        let entrance = Entrance::Wires(Arc::new(Site::new(&[], &[], &engine.limits)));
         let place = Places::default().take(peer.ip(), false, &Limits::default());
         let place = place.expect("there is room");
-        let connection = Connection::new(id, socket, peer, engine, place, Arc::default(), site);
+        let connection = Connection::new(id, socket, peer, engine, place, Arc::default(), entrance);
         (connection, client)
     }
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -22,12 +22,13 @@ use crate::engine::Engine;
 use crate::engine::memory::heap;
 use crate::engine::stats::log_limit::LogLimit;
 use crate::net::connection::{Connection, ConnectionHandle};
+use crate::net::datagrams::RoomSocket;
 use crate::net::endpoint;
 use crate::net::newcomers::{self, Newcomers};
 use crate::net::places::Places;
 use crate::net::shutdown::ShutdownDeadline;
 use crate::net::tcp_info;
-use crate::wire::http::Site;
+use crate::wire::Entrance;
 
 /// Bytes of a thread's stack. Little of it is ever used, and untouched pages take no memory.
 const STACK_BYTES: usize = 128 * 1024;
@@ -51,11 +52,13 @@ const GLANCE: Duration = Duration::from_secs(1);
 /// Interval at which connections are checked for vanished peers.
 const WATCH: Duration = Duration::from_secs(10);
 
+/// In the error of a socket that does not tell its own address.
+const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 /// The listening sockets and all connections accepted from them.
 pub(crate) struct Listener {
-    sockets: Vec<TcpListener>,
+    doors: Vec<Door>,
     engine: Arc<Engine>,
-    site: Arc<Site>,
     /// Connections from these addresses begin with a PROXY header.
     proxies: Vec<IpNet>,
     next_id: AtomicU64,
@@ -71,22 +74,47 @@ pub(crate) struct Listener {
     refusals: LogLimit,
 }
 
+/// A listening socket, and what it is for.
+struct Door {
+    socket: TcpListener,
+    entrance: Entrance,
+    /// The same port for datagrams, of a room.
+    datagrams: Option<RoomSocket>,
+}
+
+impl Door {
+    fn open(socket: TcpListener, entrance: Entrance) -> Result<Self, (SocketAddr, io::Error)> {
+        let datagrams = match &entrance {
+            Entrance::Wires(_) => None,
+            Entrance::Room(room) => {
+                let address = socket.local_addr().map_err(|err| (UNKNOWN, err))?;
+                Some(RoomSocket::bind(address, room.clone()).map_err(|err| (address, err))?)
+            }
+        };
+        Ok(Self {
+            socket,
+            entrance,
+            datagrams,
+        })
+    }
+}
+
 impl Listener {
+    /// Listens on endpoints, each the addresses of one host and port.
     pub(crate) fn bind(
-        endpoints: &[Vec<SocketAddr>],
+        endpoints: Vec<(Vec<SocketAddr>, Entrance)>,
         engine: Arc<Engine>,
-        site: Site,
         proxies: Vec<IpNet>,
     ) -> Result<Self, (SocketAddr, io::Error)> {
-        let sockets = endpoints.iter().map(|addresses| endpoint::bind(addresses));
+        let mut doors = Vec::new();
+        for (addresses, entrance) in endpoints {
+            for socket in endpoint::bind(&addresses)? {
+                doors.push(Door::open(socket, entrance.clone())?);
+            }
+        }
         Ok(Self {
-            sockets: sockets
-                .collect::<Result<Vec<_>, _>>()?
-                .into_iter()
-                .flatten()
-                .collect(),
+            doors,
             engine,
-            site: Arc::new(site),
             proxies,
             next_id: AtomicU64::new(1),
             newcomers: Arc::default(),
@@ -103,34 +131,49 @@ impl Listener {
         &self.engine
     }
 
-    /// The addresses on which it listens, with the ports that the system chose.
+    /// The addresses on which it serves all protocols, with the ports that the system chose.
     pub(crate) fn local_addrs(&self) -> io::Result<Vec<SocketAddr>> {
-        self.sockets.iter().map(TcpListener::local_addr).collect()
+        let wires = self
+            .doors
+            .iter()
+            .filter(|door| matches!(door.entrance, Entrance::Wires(_)));
+        wires.map(|door| door.socket.local_addr()).collect()
+    }
+
+    /// The addresses of the rooms, with their topics.
+    pub(crate) fn room_addrs(&self) -> io::Result<Vec<(SocketAddr, String)>> {
+        let rooms = self.doors.iter().filter_map(|door| match &door.entrance {
+            Entrance::Wires(_) => None,
+            Entrance::Room(room) => Some((&door.socket, room.topic())),
+        });
+        rooms
+            .map(|(socket, topic)| Ok((socket.local_addr()?, topic.to_owned())))
+            .collect()
     }
 
     /// Accepts on all sockets until the broker stops.
     pub(crate) fn accept(self: &Arc<Self>) {
         thread::scope(|scope| {
-            let (first, others) = self
-                .sockets
-                .split_first()
-                .expect("there is at least one socket");
-            for socket in others {
-                scope.spawn(|| self.accept_loop(socket));
+            let (first, others) = self.doors.split_first().expect("there is at least one");
+            for door in others {
+                scope.spawn(|| self.accept_loop(door));
+            }
+            for datagrams in self.doors.iter().filter_map(|door| door.datagrams.as_ref()) {
+                scope.spawn(|| datagrams.serve(&self.engine, &self.next_id, &self.shutdown));
             }
             self.accept_loop(first);
         });
     }
 
-    fn accept_loop(self: &Arc<Self>, socket: &TcpListener) {
+    fn accept_loop(self: &Arc<Self>, door: &Door) {
         loop {
-            let accepted = socket.accept();
+            let accepted = door.socket.accept();
             if self.shutdown.deadline().is_some() {
                 return;
             }
             match accepted {
-                Ok((stream, peer)) => self.admit(stream, peer),
-                Err(err) if is_out_of_descriptors(&err) => self.turn_away_with_spare(socket, &err),
+                Ok((stream, peer)) => self.admit(stream, peer, &door.entrance),
+                Err(err) if is_out_of_descriptors(&err) => self.turn_away_with_spare(door, &err),
                 Err(err) if is_passing(&err) => {}
                 Err(err) => {
                     self.warn_refusal(&err);
@@ -215,14 +258,20 @@ impl Listener {
     /// Ends [`Listener::accept`], from any thread.
     pub(crate) fn stop(&self) {
         self.shutdown.begin(Instant::now() + GOODBYES);
-        for socket in &self.sockets {
+        for Door {
+            socket, datagrams, ..
+        } in &self.doors
+        {
+            if let Some(datagrams) = datagrams {
+                datagrams.wake();
+            }
             if let Err(err) = rustix::net::shutdown(socket, rustix::net::Shutdown::Read) {
                 log::error!("a listening socket cannot be shut down: {err}");
             }
         }
     }
 
-    fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+    fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, entrance: &Entrance) {
         // A socket for IPv6 accepts clients of IPv4 as well, under addresses such as ::ffff:10.0.0.5.
         let peer = match peer.ip().to_canonical() {
             ip @ IpAddr::V4(_) => SocketAddr::new(ip, peer.port()),
@@ -246,7 +295,7 @@ impl Listener {
             &self.engine,
             place,
             self.shutdown.clone(),
-            self.site.clone(),
+            entrance.clone(),
         );
         self.connections.lock().insert(id, connection.handle());
         // Logged by this thread, because the first log line takes a page or two more of a thread's
@@ -297,7 +346,7 @@ impl Listener {
 
     /// No descriptors are left: accepts the next connection with the spare one. Unless others have become
     /// free by then, the connection is only told that the broker is full.
-    fn turn_away_with_spare(self: &Arc<Self>, socket: &TcpListener, err: &io::Error) {
+    fn turn_away_with_spare(self: &Arc<Self>, door: &Door, err: &io::Error) {
         // Locked until the connection is admitted, so that two accept loops do not use the spare at
         // once. Lock order: this one, then `connections`.
         let mut reserve = self.spare.lock();
@@ -307,13 +356,13 @@ impl Listener {
             thread::sleep(BREATH);
             return;
         }
-        let accepted = socket.accept();
+        let accepted = door.socket.accept();
         *reserve = spare();
         if self.shutdown.deadline().is_some() {
             return;
         }
         match accepted {
-            Ok((stream, peer)) if reserve.is_some() => self.admit(stream, peer),
+            Ok((stream, peer)) if reserve.is_some() => self.admit(stream, peer, &door.entrance),
             Ok((stream, _)) => {
                 self.turn_away_at_once(&stream, &err.to_string());
                 drop(stream);

@@ -5,6 +5,7 @@
 pub(crate) mod capacity;
 mod cgroup;
 pub(crate) mod connection;
+mod datagrams;
 mod endpoint;
 pub(crate) mod listener;
 pub(crate) mod newcomers;

@@ -14,7 +14,7 @@ pub(crate) fn busy(first: &[u8], why: &str) -> Option<Vec<u8>> {
     match detect(first)? {
         Protocol::Mqtt => mqtt::busy(first, why),
         Protocol::Http => Some(http::busy(first, why)),
-        Protocol::Line | Protocol::WebSocket(_) => Some(line::busy(why)),
+        Protocol::Line | Protocol::WebSocket(_) | Protocol::Room => Some(line::busy(why)),
         Protocol::Tls => Some(Vec::new()),
     }
 }

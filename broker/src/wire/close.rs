@@ -69,7 +69,7 @@ pub(crate) enum Drain {
 
 impl Closing {
     pub(crate) const fn of(protocol: Protocol, end: &End) -> Self {
-        use Protocol::{Http, Line, Mqtt, Tls, WebSocket};
+        use Protocol::{Http, Line, Mqtt, Room, Tls, WebSocket};
         use Subprotocol::{Line as LineInside, Mqtt as MqttInside};
 
         let at_once = Self {
@@ -79,12 +79,12 @@ impl Closing {
             // An MQTT conversation stops only where its own loop sees the shutdown: the end decides
             // whether the will is published. A TLS client is told nothing, because it would not
             // understand it.
-            yields: matches!(protocol, Line | Http | WebSocket(_)),
+            yields: matches!(protocol, Line | Http | WebSocket(_) | Room),
         };
         match (end, protocol) {
             // All clients are told, and share one deadline. It may have passed when they have read
             // everything, so there is none to linger for.
-            (End::Stopping, Line | Http | WebSocket(_) | Mqtt | Tls) => Self {
+            (End::Stopping, Line | Http | WebSocket(_) | Mqtt | Tls | Room) => Self {
                 goodbye: true,
                 drain: Drain::UntilDeadline,
                 yields: false,
@@ -92,7 +92,7 @@ impl Closing {
             },
             // `echo PUBLISH a b | nc`: the client has ended its side and still reads. It sends nothing,
             // so no bytes can be unread.
-            (End::Left, Line | Http | WebSocket(LineInside)) => Self {
+            (End::Left, Line | Http | WebSocket(LineInside) | Room) => Self {
                 drain: Drain::UntilStop,
                 ..at_once
             },
@@ -101,7 +101,7 @@ impl Closing {
             (End::Left, Mqtt | Tls) => at_once,
             // The client has asked for the end, or has all it asked for: the last answer must arrive,
             // however slowly the client reads, and whatever it has sent after its request.
-            (End::SaidBye | End::Answered, Line | Http | WebSocket(LineInside)) => Self {
+            (End::SaidBye | End::Answered, Line | Http | WebSocket(LineInside) | Room) => Self {
                 drain: Drain::UntilStop,
                 linger: true,
                 ..at_once
@@ -118,11 +118,13 @@ impl Closing {
                 ..at_once
             },
             // No queued answer has to arrive, or it was sent at once.
-            (End::Refused(_), Line | WebSocket(LineInside) | Tls)
-            | (End::NotSpoken(_), Line | Http | WebSocket(LineInside) | Mqtt | Tls) => Self {
-                linger: true,
-                ..at_once
-            },
+            (End::Refused(_), Line | WebSocket(LineInside) | Tls | Room)
+            | (End::NotSpoken(_), Line | Http | WebSocket(LineInside) | Mqtt | Tls | Room) => {
+                Self {
+                    linger: true,
+                    ..at_once
+                }
+            }
             // The close frame follows queued bytes, and a browser that does not receive it reports an
             // error.
             (End::Left, WebSocket(MqttInside)) => Self {
@@ -137,10 +139,10 @@ impl Closing {
             // The client cannot be reached any more.
             (
                 End::Reset | End::Vanished | End::Failed(_),
-                Line | Http | WebSocket(_) | Mqtt | Tls,
+                Line | Http | WebSocket(_) | Mqtt | Tls | Room,
             ) => at_once,
             // The queued bytes may be incomplete, so the connection ends as if it had been cut.
-            (End::Panicked, Line | Http | WebSocket(_) | Mqtt | Tls) => Self {
+            (End::Panicked, Line | Http | WebSocket(_) | Mqtt | Tls | Room) => Self {
                 yields: false,
                 ..at_once
             },
@@ -208,13 +210,14 @@ mod tests {
     use crate::engine::session::clients::ClientRecord;
     use crate::wire::line;
 
-    const PROTOCOLS: [Protocol; 6] = [
+    const PROTOCOLS: [Protocol; 7] = [
         Protocol::Line,
         Protocol::Http,
         Protocol::WebSocket(Subprotocol::Line),
         Protocol::WebSocket(Subprotocol::Mqtt),
         Protocol::Mqtt,
         Protocol::Tls,
+        Protocol::Room,
     ];
 
     /// A row as text: the goodbye, the wait, and the linger.
@@ -300,16 +303,16 @@ mod tests {
         let drain = "drain";
         let both = "drain, linger";
         let all = "goodbye, drain";
-        // Line, HTTP, lines in WebSocket, MQTT in WebSocket, MQTT, TLS.
-        let table: [(End, [&str; 6]); 10] = [
-            (End::Left, [drain, drain, drain, "frame", "-", "-"]),
+        // Line, HTTP, lines in WebSocket, MQTT in WebSocket, MQTT, TLS, raw text.
+        let table: [(End, [&str; 7]); 10] = [
+            (End::Left, [drain, drain, drain, "frame", "-", "-", drain]),
             (
                 End::SaidBye,
-                [both, both, both, "frame, linger", "linger", "linger"],
+                [both, both, both, "frame, linger", "linger", "linger", both],
             ),
             (
                 End::Answered,
-                [both, both, both, "frame, linger", "linger", "linger"],
+                [both, both, both, "frame, linger", "linger", "linger", both],
             ),
             (
                 End::Refused("".into()),
@@ -319,6 +322,7 @@ mod tests {
                     "linger",
                     "words, linger",
                     "words, linger",
+                    "linger",
                     "linger",
                 ],
             ),
@@ -331,13 +335,14 @@ mod tests {
                     "frame, linger",
                     "linger",
                     "linger",
+                    "linger",
                 ],
             ),
-            (End::Reset, ["-"; 6]),
-            (End::Vanished, ["-"; 6]),
-            (failed(), ["-"; 6]),
-            (End::Panicked, ["-"; 6]),
-            (End::Stopping, [all; 6]),
+            (End::Reset, ["-"; 7]),
+            (End::Vanished, ["-"; 7]),
+            (failed(), ["-"; 7]),
+            (End::Panicked, ["-"; 7]),
+            (End::Stopping, [all; 7]),
         ];
         for (end, rows) in table {
             for (protocol, expected) in PROTOCOLS.into_iter().zip(rows) {

@@ -1,6 +1,6 @@
 //! Conversations: bytes on one side, the engine on the other.
 //!
-//! `detect` detects the protocol of a client and serves it, and `close` lists the steps after its end.
+//! `serve` serves a client in the protocol that `detect` finds, and `close` lists the steps after its end.
 //! A wire reads from a [`Source`] and sends everything through the client's outbox; it knows no socket
 //! and starts no thread.
 
@@ -13,12 +13,14 @@ pub(crate) mod line;
 pub(crate) mod mqtt;
 pub(crate) mod protocols;
 mod proxy;
+pub(crate) mod room;
+mod serve;
 pub(crate) mod source;
 pub(crate) mod websocket;
 
 pub(crate) use close::{Closing, Finished, close};
-pub(crate) use detect::serve;
 pub(crate) use end::End;
 pub(crate) use protocols::Protocol;
 pub(crate) use proxy::{Admit, behind_header};
+pub(crate) use serve::{Entrance, serve};
 pub(crate) use source::{Arrival, Source};

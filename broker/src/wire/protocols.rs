@@ -11,6 +11,8 @@ pub(crate) enum Protocol {
     WebSocket(Subprotocol),
     Mqtt,
     Tls,
+    /// Raw text, on the port of a room.
+    Room,
 }
 
 impl fmt::Display for Protocol {
@@ -22,6 +24,7 @@ impl fmt::Display for Protocol {
             Self::WebSocket(Subprotocol::Mqtt) => "MQTT in WebSocket",
             Self::Mqtt => "MQTT",
             Self::Tls => "TLS",
+            Self::Room => "raw text",
         })
     }
 }

@@ -214,6 +214,11 @@ impl<'a> Client<'a> {
         self.outbox.lock().answer(bytes);
     }
 
+    /// Sends bytes outside a batch, unchanged whatever the encoder does with answers.
+    pub(crate) fn signal(&self, bytes: &[u8]) {
+        self.outbox.lock().signal(bytes);
+    }
+
     /// Sends the final answer; nothing follows it.
     pub(crate) fn farewell(&self, bytes: &[u8]) {
         self.outbox.lock().farewell(bytes);
@@ -380,6 +385,20 @@ impl<'a> Client<'a> {
         if self.engine.memory.is_short() {
             self.wait_for_memory();
         }
+    }
+
+    /// Ends a batch without answers, and waits for neither slow subscribers nor memory: for a thread that
+    /// serves many clients.
+    pub(crate) fn finish_without_waiting(&mut self) {
+        self.last = None;
+        self.dispatch.deliver(&[]);
+        self.dispatch.take_slow_subscribers().clear();
+        self.settle();
+    }
+
+    /// Whether queued messages take nearly all the memory, so that publishers should wait.
+    pub(crate) fn should_wait_for_memory(&self) -> bool {
+        self.engine.memory.is_short()
     }
 
     /// Delivers and answers the batch so far. `buffer` is the whole read buffer.

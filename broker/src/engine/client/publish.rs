@@ -69,6 +69,11 @@ impl Client<'_> {
         }
     }
 
+    /// Whether a message is retained on this topic.
+    pub(crate) fn has_retained(&self, topic: Topic<'_>) -> bool {
+        self.engine.retained.read().find(topic).is_some()
+    }
+
     /// Adds a message to the batch; returns the number of copies. A message to be retained is delivered
     /// at once, after the messages added before it. `buffer` is the whole read buffer.
     // Out of line: inlined, its locals would lie on the stack of every idle connection.

@@ -39,7 +39,7 @@ use request::{RequestHead, RequestRefusal};
 use response::{IDLE_TIME, Response, TEXT};
 
 pub(crate) use request::HEAD_BYTES;
-pub(crate) use response::busy;
+pub(crate) use response::{busy, not_here};
 pub(crate) use site::Site;
 pub(crate) use stream::ANSWERS as ENCODER;
 

@@ -106,6 +106,13 @@ pub(crate) fn busy(first: &[u8], why: &str) -> Vec<u8> {
     bytes
 }
 
+/// The response to a request on a port where HTTP is not served.
+pub(crate) fn not_here(text: &str) -> Vec<u8> {
+    Response::new(StatusCode::BAD_REQUEST, TEXT, format!("{text}\n"))
+        .last()
+        .encode(None)
+}
+
 /// The status line, the headers with the date (RFC 9110 §6.6.1), and the empty line after them.
 pub(crate) fn encode_head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
     let reason = status.canonical_reason().unwrap_or_default();
