@@ -455,4 +455,15 @@ mod tests {
         outbox.lock().deliver(&[&run]);
         assert!(!outbox.lock().has_room());
     }
+
+    #[test]
+    fn a_policy_chosen_for_all_messages_needs_no_topics() {
+        let (outbox, sink) = outbox(1, 2, 0);
+        outbox.lock().choose_for_all(OverflowPolicy::DropNewest);
+        for text in [b"a;", b"b;"] {
+            outbox.lock().deliver(&[&Run::borrowed(text, 1)]);
+        }
+        sink.make_room(&outbox, 100);
+        assert_eq!(sink.taken(), "a;<gap 1>");
+    }
 }

@@ -229,3 +229,29 @@ impl Session {
             .map(|will| *will)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::outbox::tests::outbox;
+
+    #[test]
+    fn a_session_shows_how_long_it_outlasts_its_connection_and_then_how_long_still() {
+        let session = Session::new(outbox(1, 100, 100).0);
+        let now = Instant::now();
+        let (all, part) = (Duration::from_secs(60), Duration::from_secs(20));
+        for (expiry, time) in [
+            (Expiry::AtOnce, Some(Duration::ZERO)),
+            (Expiry::Never, None),
+            (Expiry::After(all), Some(all)),
+        ] {
+            session.set_expiry(expiry);
+            assert_eq!(session.expires_after(now), time);
+        }
+        session.detach(now);
+        assert_eq!(session.expires_after(now + part), Some(all - part));
+        session.set_expiry(Expiry::Never);
+        session.detach(now);
+        assert_eq!(session.expires_after(now + part), None);
+    }
+}
