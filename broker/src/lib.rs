@@ -47,6 +47,7 @@ pub struct Broker {
     engine: Arc<Engine>,
     addresses: Vec<SocketAddr>,
     rooms: Vec<(SocketAddr, String)>,
+    datagrams: Vec<SocketAddr>,
     capacity: Capacity,
     /// Zero for never.
     sys_interval: Duration,
@@ -76,11 +77,13 @@ impl Broker {
             (room.addresses.clone(), entrance)
         });
         let endpoints = wires.chain(rooms).collect();
-        let listener = Listener::bind(endpoints, engine.clone(), config.proxies)
+        let datagrams = config.udp.concat();
+        let listener = Listener::bind(endpoints, &datagrams, engine.clone(), config.proxies)
             .map_err(|(address, source)| BindError::Address { address, source })?;
         Ok(Self {
             addresses: listener.local_addrs().map_err(BindError::Machine)?,
             rooms: listener.room_addrs().map_err(BindError::Machine)?,
+            datagrams: listener.datagram_addrs().map_err(BindError::Machine)?,
             listener: Arc::new(listener),
             engine,
             capacity,
@@ -106,6 +109,12 @@ impl Broker {
         &self.rooms
     }
 
+    /// The addresses for lines in datagrams.
+    #[must_use]
+    pub fn datagram_addrs(&self) -> &[SocketAddr] {
+        &self.datagrams
+    }
+
     /// A handle to stop it from another thread.
     #[must_use]
     pub fn handle(&self) -> Handle {
@@ -121,6 +130,9 @@ impl Broker {
         }
         for (address, topic) in &self.rooms {
             log::info!("room for raw text on {address}, with the topic {topic}");
+        }
+        for address in &self.datagrams {
+            log::info!("lines in datagrams on {address}");
         }
         let flusher = self.engine.flusher.clone();
         let (stop_watching, stopped) = crossbeam_channel::bounded(0);

@@ -95,12 +95,13 @@ fn greet(logging: &Logging, broker: &Broker) {
             "  room {topic} on {address}, for raw text over TCP and UDP"
         ));
     }
+    let datagrams = broker.datagram_addrs();
+    for address in datagrams {
+        logging.say(format_args!("  lines in datagrams on {address}"));
+    }
     let rooms = broker.room_addrs().iter().map(|(address, _)| address);
-    for address in addresses
-        .iter()
-        .chain(rooms)
-        .filter(|each| !each.ip().is_loopback())
-    {
+    let all = addresses.iter().chain(rooms).chain(datagrams);
+    for address in all.filter(|each| !each.ip().is_loopback()) {
         log::warn!("anyone who can reach {address} may publish and subscribe");
     }
 }

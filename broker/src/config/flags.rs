@@ -52,6 +52,9 @@ struct Flags {
     #[arg(long, env = "BROKER_ROOM_IDLE", hide_env = true, default_value = "10m", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     room_idle: Duration,
+    /// Take lines in datagrams there, as 1373; repeatable
+    #[arg(long, env = "BROKER_UDP", hide_env = true, value_name = "[HOST:]PORT", value_parser = places)]
+    udp: Vec<List<ListeningPlace>>,
     /// Longest line taken
     #[arg(
         long,
@@ -180,19 +183,19 @@ struct Host(Vec<IpAddr>);
 /// A room as typed.
 #[derive(Clone, Debug)]
 struct RoomFlag {
-    place: RoomPlace,
+    place: ListeningPlace,
     topic: String,
 }
 
 /// Where to listen.
 #[derive(Clone, Debug)]
-enum RoomPlace {
+enum ListeningPlace {
     /// On the hosts of `--host`.
     Port(u16),
     At(Vec<SocketAddr>),
 }
 
-impl RoomPlace {
+impl ListeningPlace {
     fn addresses(self, hosts: &[IpAddr]) -> Vec<SocketAddr> {
         match self {
             Self::Port(port) => hosts.iter().map(|&host| (host, port).into()).collect(),
@@ -224,8 +227,10 @@ impl From<Flags> for Config {
             addresses: room.place.addresses(&flags.host.0),
             topic: room.topic,
         });
+        let udp = flattened(flags.udp).into_iter();
         Self {
             rooms: rooms.collect(),
+            udp: udp.map(|place| place.addresses(&flags.host.0)).collect(),
             host: flags.host.0,
             port: flags.port,
             listen: flattened(flags.listen),
@@ -346,12 +351,17 @@ fn rooms(text: &str) -> Result<List<RoomFlag>, String> {
     })
 }
 
+/// Parses several `[HOST:]PORT`.
+fn places(text: &str) -> Result<List<ListeningPlace>, String> {
+    parsed(text, place_of)
+}
+
 /// Parses `[HOST:]PORT`.
-fn place_of(text: &str) -> Result<RoomPlace, String> {
+fn place_of(text: &str) -> Result<ListeningPlace, String> {
     match text.parse() {
-        Ok(port) => Ok(RoomPlace::Port(port)),
+        Ok(port) => Ok(ListeningPlace::Port(port)),
         Err(_) => match found_once(text.to_socket_addrs()) {
-            Ok(addresses) => Ok(RoomPlace::At(addresses)),
+            Ok(addresses) => Ok(ListeningPlace::At(addresses)),
             Err(why) => Err(format!("{text}: {why}")),
         },
     }

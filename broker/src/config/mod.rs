@@ -26,6 +26,8 @@ pub struct Config {
     pub listen: Vec<Vec<SocketAddr>>,
     /// Rooms for raw text, each on a port of its own.
     pub rooms: Vec<RoomConfig>,
+    /// Where lines in datagrams are received, each the addresses of one host and port.
+    pub udp: Vec<Vec<SocketAddr>>,
     /// Maximum line length, in bytes without the line end.
     pub max_line: usize,
     /// Maximum simultaneous connections; by default what the machine's limits allow.
@@ -94,6 +96,7 @@ impl Default for Config {
             port: 1373,
             listen: Vec::new(),
             rooms: Vec::new(),
+            udp: Vec::new(),
             max_line: limits.line_bytes,
             max_connections: None,
             max_per_address: None,
@@ -137,7 +140,14 @@ impl Config {
     /// Checks that the values are valid and fit together.
     pub(crate) fn check(&self) -> Result<(), BadConfig> {
         let rooms = self.rooms.iter().map(|room| &room.addresses);
-        if self.host.is_empty() || self.listen.iter().chain(rooms).any(Vec::is_empty) {
+        if self.host.is_empty()
+            || self
+                .listen
+                .iter()
+                .chain(&self.udp)
+                .chain(rooms)
+                .any(Vec::is_empty)
+        {
             return Err(BadConfig::NoAddress);
         }
         for room in &self.rooms {
@@ -243,7 +253,7 @@ impl Config {
 /// Why a [`Config`] is invalid. `Display` says what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadConfig {
-    /// `host`, an element of `listen` or the addresses of a room are empty.
+    /// `host`, an element of `listen` or `udp`, or the addresses of a room are empty.
     NoAddress,
     /// `max_connections` is zero.
     NoConnections,

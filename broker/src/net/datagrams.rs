@@ -5,8 +5,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
-use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,15 +13,15 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recvfrom, sendto};
+use rustix::net::{SendFlags, sendto};
 
 use crate::engine::Engine;
 use crate::engine::client::Client;
 use crate::engine::outbox::{Outbox, Sink};
 use crate::engine::session::clients::ClientRecord;
 use crate::engine::stats::latency::Latency;
+use crate::net::datagram_socket::{DatagramSocket, LONGEST};
 use crate::net::shutdown::ShutdownDeadline;
 use crate::wire::room::datagrams::{Action, DATAGRAM_BYTES, DatagramRoom};
 use crate::wire::room::{self, ASKING, Allowance, NotSaid, RateWindow, Room, Verdict};
@@ -30,9 +29,6 @@ use crate::wire::room::{self, ASKING, Allowance, NotSaid, RateWindow, Room, Verd
 /// Maximum bytes queued for a member, before and after it is proven that its address is its own.
 const UNPROVEN_OUTBOX_BYTES: usize = 8 * 1024;
 const OUTBOX_BYTES: usize = 64 * 1024;
-
-/// Maximum bytes of a datagram: what UDP over IPv4 carries.
-const LONGEST: usize = 65_507;
 
 /// Maximum datagrams handled before members that wait get what they may be sent.
 const AT_ONCE: usize = 64;
@@ -51,26 +47,19 @@ pub(crate) struct RoomSocket {
 
 /// What the thread and the sinks of its members share.
 struct Shared {
-    socket: UdpSocket,
+    socket: DatagramSocket,
     /// What may be sent to all members together whose addresses are not proven. Lock order: after the
     /// allowance of a member, which is locked under its outbox.
     unproven: Mutex<RateWindow>,
     /// Members whose outboxes wait. Locked alone.
     waiting: Mutex<Vec<SocketAddr>>,
-    /// Wakes the thread.
-    wake: OwnedFd,
 }
 
 impl Shared {
-    fn wake(&self) {
-        // It can fail only if the counter is full, and then the thread is awake anyway.
-        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
-    }
-
     /// Sends one datagram. What the system cannot send is lost, as datagrams are, but for want of room in
     /// its buffer it is tried again.
     fn send(&self, datagram: &[u8], to: SocketAddr) -> Result<(), Errno> {
-        match sendto(&self.socket, datagram, SendFlags::DONTWAIT, &to) {
+        match sendto(&self.socket.socket, datagram, SendFlags::DONTWAIT, &to) {
             Err(err @ (Errno::AGAIN | Errno::NOBUFS)) => Err(err),
             _ => Ok(()),
         }
@@ -136,7 +125,7 @@ impl Sink for DatagramSink {
         let is_first = waiting.len() == 1;
         drop(waiting);
         if is_first {
-            self.shared.wake();
+            self.shared.socket.wake();
         }
         Ok(())
     }
@@ -167,10 +156,9 @@ impl RoomSocket {
     /// Receives on this address.
     pub(crate) fn bind(address: SocketAddr, room: Arc<Room>) -> io::Result<Self> {
         let shared = Shared {
-            socket: UdpSocket::bind(address)?,
+            socket: DatagramSocket::bind(address)?,
             unproven: Mutex::new(RateWindow::for_bytes(Instant::now())),
             waiting: Mutex::default(),
-            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -196,7 +184,7 @@ impl RoomSocket {
 
     /// Wakes the thread, because the broker stops.
     pub(crate) fn wake(&self) {
-        self.shared.wake();
+        self.shared.socket.wake();
     }
 }
 
@@ -207,15 +195,10 @@ impl RoomThread<'_, '_> {
         while shutdown.deadline().is_none() {
             self.wait();
             for _ in 0..AT_ONCE {
-                let received =
-                    recvfrom(&self.shared.socket, &mut datagram[..], RecvFlags::DONTWAIT);
-                // An error tells that an earlier datagram did not arrive.
-                let Ok((_, len, Some(from))) = received else {
+                let Some((len, from)) = self.shared.socket.receive(&mut datagram) else {
                     break;
                 };
-                if let Ok(from) = SocketAddr::try_from(from) {
-                    self.take(&datagram[..len], from);
-                }
+                self.take(&datagram[..len], from);
             }
             self.waiting.append(&mut self.shared.waiting.lock());
             if flushed.elapsed() >= FLUSH {
@@ -243,15 +226,7 @@ impl RoomThread<'_, '_> {
             (true, false) => Some(GLANCE),
             (true, true) => None,
         };
-        let time = time.map(|time| Timespec::try_from(time).expect("it is short"));
-        let mut events = [
-            PollFd::new(&self.shared.socket, PollFlags::IN),
-            PollFd::new(&self.shared.wake, PollFlags::IN),
-        ];
-        // After an error, as after an interrupt, it is looked whether there is something to do.
-        let _ = poll(&mut events, time.as_ref());
-        let mut count = [0; 8];
-        let _ = rustix::io::read(&self.shared.wake, &mut count);
+        self.shared.socket.wait(time);
     }
 
     /// Handles one datagram. A panic ends the member that sent it alone.

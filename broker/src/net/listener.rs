@@ -24,6 +24,7 @@ use crate::engine::stats::log_limit::LogLimit;
 use crate::net::connection::{Connection, ConnectionHandle};
 use crate::net::datagrams::RoomSocket;
 use crate::net::endpoint;
+use crate::net::line_datagrams::LineSocket;
 use crate::net::newcomers::{self, Newcomers};
 use crate::net::places::Places;
 use crate::net::shutdown::ShutdownDeadline;
@@ -58,6 +59,8 @@ const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0
 /// The listening sockets and all connections accepted from them.
 pub(crate) struct Listener {
     doors: Vec<Door>,
+    /// For lines in datagrams.
+    datagrams: Vec<LineSocket>,
     engine: Arc<Engine>,
     /// Connections from these addresses begin with a PROXY header.
     proxies: Vec<IpNet>,
@@ -100,9 +103,11 @@ impl Door {
 }
 
 impl Listener {
-    /// Listens on endpoints, each the addresses of one host and port.
+    /// Listens on endpoints, each the addresses of one host and port, and on those for lines in
+    /// datagrams.
     pub(crate) fn bind(
         endpoints: Vec<(Vec<SocketAddr>, Entrance)>,
+        datagrams: &[SocketAddr],
         engine: Arc<Engine>,
         proxies: Vec<IpNet>,
     ) -> Result<Self, (SocketAddr, io::Error)> {
@@ -112,8 +117,10 @@ impl Listener {
                 doors.push(Door::open(socket, entrance.clone())?);
             }
         }
+        let bind = |&address| LineSocket::bind(address).map_err(|err| (address, err));
         Ok(Self {
             doors,
+            datagrams: datagrams.iter().map(bind).collect::<Result<_, _>>()?,
             engine,
             proxies,
             next_id: AtomicU64::new(1),
@@ -140,6 +147,11 @@ impl Listener {
         wires.map(|door| door.socket.local_addr()).collect()
     }
 
+    /// The addresses for lines in datagrams.
+    pub(crate) fn datagram_addrs(&self) -> io::Result<Vec<SocketAddr>> {
+        self.datagrams.iter().map(LineSocket::local_addr).collect()
+    }
+
     /// The addresses of the rooms, with their topics.
     pub(crate) fn room_addrs(&self) -> io::Result<Vec<(SocketAddr, String)>> {
         let rooms = self.doors.iter().filter_map(|door| match &door.entrance {
@@ -160,6 +172,9 @@ impl Listener {
             }
             for datagrams in self.doors.iter().filter_map(|door| door.datagrams.as_ref()) {
                 scope.spawn(|| datagrams.serve(&self.engine, &self.next_id, &self.shutdown));
+            }
+            for datagrams in &self.datagrams {
+                scope.spawn(|| datagrams.serve(&self.engine, &self.shutdown));
             }
             self.accept_loop(first);
         });
@@ -258,6 +273,7 @@ impl Listener {
     /// Ends [`Listener::accept`], from any thread.
     pub(crate) fn stop(&self) {
         self.shutdown.begin(Instant::now() + GOODBYES);
+        self.datagrams.iter().for_each(LineSocket::wake);
         for Door {
             socket, datagrams, ..
         } in &self.doors

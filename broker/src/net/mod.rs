@@ -5,8 +5,10 @@
 pub(crate) mod capacity;
 mod cgroup;
 pub(crate) mod connection;
+mod datagram_socket;
 mod datagrams;
 mod endpoint;
+mod line_datagrams;
 pub(crate) mod listener;
 pub(crate) mod newcomers;
 mod places;

@@ -6,6 +6,7 @@
 //! Rare functions are out of line: inlined, their locals would take another page of the stack of every
 //! idle connection (measured).
 
+mod datagram;
 mod receipts;
 mod refusals;
 mod words;
@@ -30,6 +31,7 @@ use crate::wire::source::{Arrival, FIRST_BYTES, Source, take_limits};
 use receipts::Receipts;
 use refusals::{encoded, not_subscribed, refusal};
 
+pub(crate) use datagram::handle_datagram;
 pub(crate) use refusals::busy;
 
 const PUBLISH: &[u8] = b"PUBLISH ";
