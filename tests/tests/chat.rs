@@ -49,6 +49,11 @@ fn message(client: &mut TestClient) -> String {
     line[at..].to_owned()
 }
 
+/// The payload of a message, with both pairs of keys.
+fn written(nick: &str, text: &str) -> String {
+    format!(r#"{{"nick":"{nick}","message":"{text}","user":"{nick}","say":"{text}"}}"#)
+}
+
 /// A run that cannot come in: its exit code and what it says.
 fn refused(broker: &TestBroker, room: &str, nick: &str) -> (Option<i32>, String) {
     let mut chat = Process::start(&mut command(broker, room, nick));
@@ -73,16 +78,16 @@ fn three_people_and_one_with_netcat_hear_each_other() {
         chat.expect("ann: hello everybody");
     }
     let heard = message(&mut nc);
-    assert_eq!(
-        heard,
-        r#"MESSAGE lobby {"nick":"ann","message":"hello everybody"}"#
-    );
+    let said = written("ann", "hello everybody");
+    assert_eq!(heard, format!("MESSAGE lobby {said}"));
 
     nc.send("PUBLISH lobby typed by hand");
     nc.send(r#"PUBLISH lobby {"mood":"good","message":"as JSON","nick":"nick of nc","x":[1]}"#);
+    nc.send(r#"PUBLISH lobby {"user":"nc","say":"with the other keys"}"#);
     for chat in [&mut ann, &mut bob, &mut eve] {
         chat.expect("?: typed by hand")
-            .expect("nick_of_nc: as JSON");
+            .expect("nick_of_nc: as JSON")
+            .expect("nc: with the other keys");
     }
 
     for chat in [&mut bob, &mut eve] {
@@ -114,8 +119,8 @@ fn the_end_of_input_leaves_when_everything_was_sent() {
         .map(String::as_str)
         .chain(["the last without an end"])
     {
-        let json = format!(r#"{{"nick":"ci","message":"{text}"}}"#);
-        assert_eq!(message(&mut nc), format!("MESSAGE build {json}"));
+        let said = written("ci", text);
+        assert_eq!(message(&mut nc), format!("MESSAGE build {said}"));
     }
     assert_eq!(nc.read_line(), "MESSAGE build/$who/ci");
     nc.expect_silence();
@@ -161,15 +166,26 @@ fn a_private_message_is_seen_by_one_alone() {
         .send("SUBSCRIBE $private/#")
         .expect_error("denied", "subscribe:$private/#");
     let mut nc = netcat(&broker, &["$private/carol/lobby"]);
-    nc.send(r#"PUBLISH $private/bob/lobby {"nick":"carol","message":"by hand"}"#);
-    bob.expect("carol -> bob: by hand");
-    nc.expect("PUBACK 1 1");
+    for (said, text, receipt) in [
+        (
+            r#"{"nick":"carol","message":"by hand"}"#,
+            "by hand",
+            "PUBACK 1 1",
+        ),
+        (
+            r#"{"user":"carol","say":"once more"}"#,
+            "once more",
+            "PUBACK 2 1",
+        ),
+    ] {
+        nc.send(format!("PUBLISH $private/bob/lobby {said}"));
+        bob.expect(&format!("carol -> bob: {text}"));
+        nc.expect(receipt);
+    }
     ann.write("/msg carol now?\n").expect("ann -> carol: now?");
     let heard = message(&mut nc);
-    assert_eq!(
-        heard,
-        r#"MESSAGE $private/carol/lobby {"nick":"ann","message":"now?"}"#
-    );
+    let said = written("ann", "now?");
+    assert_eq!(heard, format!("MESSAGE $private/carol/lobby {said}"));
     let logged = logger.read_to_fence();
     assert!(
         !logged.iter().any(|line| line.contains("now?")),
@@ -489,6 +505,9 @@ fn the_python_of_the_document_chats() {
     ann.write("say «hello»\n").expect("ann: say «hello»");
     ann.expect("parrot: ann said: say «hello»");
     python.expect("ann: say «hello»");
+    let mut nc = broker.connect();
+    nc.send(r#"PUBLISH lobby {"user":"nc","say":"hi"}"#);
+    ann.expect("nc: hi").expect("parrot: nc said: hi");
     python.signal(Signal::KILL);
     ann.expect("* parrot left");
 }

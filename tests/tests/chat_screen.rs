@@ -92,7 +92,7 @@ fn three_terminals_and_netcat_chat() {
     let text = "did you read the letter about the lamp in the attic that came this morning?";
     say(&tmux, "ann", text);
     assert!(nc.read_line().ends_with(&format!(
-        r#" MESSAGE lobby {{"nick":"ann","message":"{text}"}}"#
+        r#" MESSAGE lobby {{"nick":"ann","message":"{text}","user":"ann","say":"{text}"}}"#
     )));
     for name in ["ann", "bob", "eve"] {
         eventually(&format!("{name} has read it"), || {

@@ -32,14 +32,17 @@ fn mosquitto(broker: &TestBroker, name: &str, args: &[&str]) -> Command {
     command
 }
 
-/// The chat of a tutorial: what is typed goes to the room as JSON, what others say is printed.
+/// The chat of a tutorial: what is typed goes to the room as JSON, what others say is printed. The keys of
+/// the nick and the text are given; tutorials differ in them.
 const CHAT: &str = r#"
 import json, sys
 import paho.mqtt.client as mqtt
 room = "chatroom"
+nick, text = sys.argv[3:]
 def on_message(client, userdata, message):
     said = json.loads(message.payload)
-    print(f"{said['nick']}: {said['message']}")
+    if nick in said:
+        print(f"{said[nick]}: {said[text]}")
 client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
 client.on_message = on_message
 client.on_connect = lambda *args: client.subscribe(room)
@@ -47,26 +50,37 @@ client.on_subscribe = lambda *args: print("ready")
 client.connect(sys.argv[1], int(sys.argv[2]))
 client.loop_start()
 for line in sys.stdin:
-    client.publish(room, json.dumps({"nick": "paho", "message": line.strip()}))
+    client.publish(room, json.dumps({nick: "paho", text: line.strip()}))
 client.disconnect()
 "#;
 
 #[test]
-fn the_chat_of_a_tutorial_meets_our_own_in_one_room() {
+fn the_chats_of_tutorials_meet_our_own_in_one_room() {
     let broker = TestBroker::start();
-    let mut paho = Process::start(&mut python(&broker, CHAT));
-    paho.expect("ready");
+    let (host, port) = place(&broker);
+    let chats = [["nick", "message"], ["user", "say"]];
+    let mut pahos = chats.map(|[nick, text]| {
+        let args = [&host, &port, nick, text];
+        Process::start(&mut foreign::python(CHAT, &args))
+    });
+    for paho in &mut pahos {
+        paho.expect("ready");
+    }
     let mut chat = client_of(&broker, "chat", &["chatroom", "--nick", "ann", "--plain"]);
     let mut chat = Process::start(&mut chat);
     while !chat.next_line().starts_with("* you are ann") {}
     chat.write("hello from a terminal\n");
-    paho.expect("ann: hello from a terminal");
-    paho.write("hello from a script\n");
-    while chat.next_line() != "paho: hello from a script" {}
+    for paho in &mut pahos {
+        paho.expect("ann: hello from a terminal");
+    }
+    for paho in &mut pahos {
+        paho.write("hello from a script\n");
+        paho.expect("paho: hello from a script");
+        while chat.next_line() != "paho: hello from a script" {}
+    }
     let mut line = broker.connect();
     line.send(r#"PUBLISH chatroom {"nick":"nc","message":"and from netcat"}"#);
-    paho.expect("paho: hello from a script");
-    paho.expect("nc: and from netcat");
+    pahos[0].expect("nc: and from netcat");
     while chat.next_line() != "nc: and from netcat" {}
 }
 

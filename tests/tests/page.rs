@@ -93,6 +93,44 @@ fn two_tabs_talk_and_a_third_in_another_room_hears_nothing() {
 }
 
 #[test]
+fn the_page_writes_both_pairs_of_keys_and_reads_either() {
+    let (broker, browser) = (TestBroker::start(), Browser::start());
+    let mut ann = enter(&browser, &broker, "lobby", "ann");
+    let mut netcat = broker.connect();
+    netcat
+        .send("SUBSCRIBE lobby $private/bob/lobby")
+        .read_to_fence();
+    for (input, topic) in [("hi", "lobby"), ("/msg bob hi", "$private/bob/lobby")] {
+        say(&mut ann, input);
+        let heard = netcat.read_line();
+        let both = r#"{"nick":"ann","message":"hi","user":"ann","say":"hi"}"#;
+        let said = format!(" MESSAGE {topic} {both}");
+        assert!(heard.ends_with(&said), "{heard}");
+    }
+    for (payload, nick, text) in [
+        (r#"{"nick":"bob","message":"one"}"#, "bob", "one"),
+        (r#"{"user":"eve","say":"two"}"#, "eve", "two"),
+        (
+            r#"{"nick":7,"user":"eve","message":"three","say":"no"}"#,
+            "eve",
+            "three",
+        ),
+        (
+            r#"{"user":"eve","x":"four"}"#,
+            "?",
+            r#"{"user":"eve","x":"four"}"#,
+        ),
+        ("five", "?", "five"),
+    ] {
+        netcat.send(format!("PUBLISH lobby {payload}"));
+        ann.wait_for(&format!(
+            "(row => row.querySelector('.nick')?.innerText === {nick:?}
+                && row.querySelector('p').innerText === {text:?})(document.querySelector('#log').lastChild)"
+        ));
+    }
+}
+
+#[test]
 fn a_private_message_to_a_name_without_a_client_is_known_to_have_reached_no_client() {
     let (broker, browser) = (TestBroker::start(), Browser::start());
     let mut ann = enter(&browser, &broker, "lobby", "ann");

@@ -1,10 +1,17 @@
 //! The payloads of messages and presences, as JSON.
+//!
+//! Chats use one of two pairs of keys for a message: `nick` and `message`, or `user` and `say`. Both
+//! are written, so that a program that knows only one of them reads it, and either is read.
 
 use crate::visible;
 use serde_json::{Map, Value};
 
 /// The nick of a message without one.
 const UNKNOWN_NICK: &str = "?";
+
+/// The keys of a nick, and those of a text, in the order in which they are looked for.
+const NICK_KEYS: [&str; 2] = ["nick", "user"];
+const TEXT_KEYS: [&str; 2] = ["message", "say"];
 
 /// A received message. Its text is safe to print.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +41,12 @@ impl ChatMessage {
 
 fn parse(payload: &[u8]) -> Option<(String, String)> {
     let object = object(payload)?;
-    let text = |key| object.get(key).and_then(Value::as_str).map(str::to_owned);
-    Some((text("nick")?, text("message")?))
+    // A value that is no string is passed over, as if its key were missing.
+    let first = |keys: [&str; 2]| {
+        let texts = keys.iter().filter_map(|key| object.get(*key)?.as_str());
+        texts.map(str::to_owned).next()
+    };
+    Some((first(NICK_KEYS)?, first(TEXT_KEYS)?))
 }
 
 fn object(payload: &[u8]) -> Option<Map<String, Value>> {
@@ -45,13 +56,10 @@ fn object(payload: &[u8]) -> Option<Map<String, Value>> {
     }
 }
 
-/// Formats the payload of a message.
+/// Formats the payload of a message, with both pairs of keys.
 pub(crate) fn message(nick: &str, text: &str) -> String {
-    format!(
-        r#"{{"nick":{},"message":{}}}"#,
-        Value::from(nick),
-        Value::from(text)
-    )
+    let [nick, text] = [nick, text].map(Value::from);
+    format!(r#"{{"nick":{nick},"message":{text},"user":{nick},"say":{text}}}"#)
 }
 
 /// Identifies this run of the program among others with the same nick.
@@ -93,6 +101,27 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_written_with_both_pairs_of_keys() {
+        let both = r#"{"nick":"ann","message":"a \"b\"","user":"ann","say":"a \"b\""}"#;
+        assert_eq!(message("ann", "a \"b\""), both);
+    }
+
+    #[test]
+    fn either_pair_of_keys_is_read() {
+        check(r#"{"user":"ann","say":"hi"}"#, "ann", "hi");
+        check(r#"{"say":"hi","x":[1],"user":"ann"}"#, "ann", "hi");
+        check(r#"{"nick":"ann","say":"hi"}"#, "ann", "hi");
+        check(r#"{"user":"ann","message":"hi"}"#, "ann", "hi");
+        let two = r#"{"say":"no","user":"eve","message":"hi","nick":"ann"}"#;
+        check(two, "ann", "hi");
+        check(
+            r#"{"nick":7,"message":null,"user":"ann","say":"hi"}"#,
+            "ann",
+            "hi",
+        );
+    }
+
+    #[test]
     fn anything_else_is_shown_as_it_is() {
         for payload in [
             "hello there",
@@ -100,7 +129,12 @@ mod tests {
             "[1]",
             "7",
             r#"{"nick":"ann"}"#,
+            r#"{"user":"ann"}"#,
+            r#"{"message":"x"}"#,
+            r#"{"say":"x"}"#,
+            r#"{"nick":"ann","user":"eve"}"#,
             r#"{"nick":1,"message":"x"}"#,
+            r#"{"user":"ann","say":["x"]}"#,
         ] {
             check(payload, "?", payload);
         }

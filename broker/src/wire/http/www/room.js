@@ -44,6 +44,24 @@ function idOf(presence) {
   }
 }
 
+/// The payload of a message. Programs know it by one of two pairs of keys, so both are written.
+function written(nick, message) {
+  return JSON.stringify({ nick, message, user: nick, say: message });
+}
+
+/// Who said what in a payload, by either pair of keys; any other payload is a text without a nick.
+function read(payload) {
+  let said;
+  try {
+    said = JSON.parse(payload);
+  } catch {
+    said = null;
+  }
+  const first = (...keys) => keys.map((key) => said?.[key]).find((value) => typeof value === "string");
+  const [nick, message] = [first("nick", "user"), first("message", "say")];
+  return nick === undefined || message === undefined ? { nick: "?", message: payload } : { nick, message };
+}
+
 /// The colour of a name, the same for everybody.
 function hue(name) {
   let hash = 7;
@@ -178,7 +196,7 @@ export class Room {
   publish(id, to, message) {
     const { nick, room } = this;
     const topic = to ? this.privateTopic(to) : room;
-    this.count(`@id=${id} PUBLISH ${topic} ${escape(JSON.stringify({ nick, message }))}`, to && { to, id });
+    this.count(`@id=${id} PUBLISH ${topic} ${escape(written(nick, message))}`, to && { to, id });
   }
 
   take({ verb, rest, attributes }) {
@@ -212,15 +230,7 @@ export class Room {
     if (topic.startsWith(`${room}/$who/`)) {
       return this.takePresence(topic.slice(room.length + 6), payload, attributes.retained);
     }
-    let said;
-    try {
-      said = JSON.parse(payload);
-    } catch {
-      said = null;
-    }
-    const known = typeof said?.nick === "string" && typeof said?.message === "string";
-    const nick = known ? said.nick : "?";
-    const message = known ? said.message : payload;
+    const { nick, message } = read(payload);
     if (attributes.id && this.settle(attributes.id)) return;
     this.add({ nick, message, to: topic === room ? undefined : this.nick, isOld: attributes.retained });
   }
