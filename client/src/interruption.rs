@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use client::{Error, Interrupt};
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -119,15 +119,18 @@ impl Interruption {
     }
 }
 
-/// Waits until one of `inputs` is readable; returns which of them are.
+/// Waits until one of `inputs` is readable, at most for `timeout`; returns which of them are.
 pub(crate) fn wait_for_any<const N: usize>(
     inputs: [Option<BorrowedFd<'_>>; N],
+    timeout: Option<Duration>,
     interrupt: &Interrupt,
 ) -> Result<[bool; N], Stop> {
     let mut fds = vec![PollFd::new(interrupt, PollFlags::IN)];
     let given = inputs.iter().flatten();
     fds.extend(given.map(|input| PollFd::from_borrowed_fd(*input, PollFlags::IN)));
-    match rustix::event::poll(&mut fds, None) {
+    // A time that the system call cannot represent means no timeout.
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+    match rustix::event::poll(&mut fds, timeout.as_ref()) {
         Ok(_) | Err(Errno::INTR) => {}
         Err(error) => return Err(io::Error::from(error).into()),
     }

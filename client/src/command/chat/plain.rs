@@ -5,8 +5,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::line::ChatLine;
-use super::room::Room;
-use super::ui::Ui;
+use super::ui::{ChatStatus, Ui};
 use crate::lines::Lines;
 
 /// Standard input and standard output.
@@ -41,7 +40,7 @@ impl Ui for Plain {
         writeln!(self.out, "{line}")
     }
 
-    fn refresh(&mut self, _room: &Room, _disconnected: Option<&str>) -> io::Result<()> {
+    fn refresh(&mut self, _status: &ChatStatus<'_>) -> io::Result<()> {
         self.out.flush()
     }
 

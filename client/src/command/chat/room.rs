@@ -9,6 +9,7 @@ use super::name::ChatName;
 use super::payload::{self, ChatMessage, Presence};
 use super::pending::{OutgoingMessage, Pending};
 use super::topics::{RoomTopics, TopicRole};
+use super::ui::ChatStatus;
 use crate::visible;
 
 /// Maximum number of participants that are counted. Messages of others are shown nevertheless.
@@ -82,9 +83,18 @@ impl Room {
         self.present.clear();
     }
 
-    /// Number of known participants.
-    pub(crate) fn people(&self) -> usize {
-        self.present.len()
+    /// What is shown around the lines. `disconnected` is why the connection is lost, if it is.
+    pub(crate) fn status(&self, disconnected: Option<&str>) -> ChatStatus<'_> {
+        let RoomTopics { room, nick } = &self.topics;
+        let title = match disconnected {
+            Some(disconnected) => format!("{room} · {nick} · {disconnected}"),
+            None => format!("{room} · {nick} · {} here", self.present.len()),
+        };
+        ChatStatus {
+            title,
+            hint: format!("say something to {room}, or /help"),
+            pending: self.pending.unconfirmed().collect(),
+        }
     }
 
     /// The notice after joining.
@@ -277,12 +287,12 @@ fn taken(nick: &ChatName) -> ChatLine {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use client::{Attributes, Escaped, Topic};
 
     use super::*;
 
-    pub(crate) fn room() -> Room {
+    fn room() -> Room {
         let topics = topics("lobby", "ann");
         let own_presence = Presence {
             id: "id-of-ann".to_owned(),
@@ -399,7 +409,7 @@ pub(crate) mod tests {
         assert_eq!(hear(&mut room, "", "lobby/$who/bob", ""), [""; 0]);
         assert_eq!(room.who().text(), "3 in lobby: ann (you), eve, rob");
         assert_eq!(hear(&mut room, "", "lobby/$who/eve", ""), ["* eve left"]);
-        assert_eq!(room.people(), 2);
+        assert_eq!(room.present.len(), 2);
     }
 
     #[test]
@@ -434,7 +444,7 @@ pub(crate) mod tests {
             assert_eq!(hear(&mut room, "", "lobby/$who/anna", &new), [""; 0]);
             assert_eq!(hear(&mut room, "", "lobby/$who/ann", ""), [""; 0]);
             assert_eq!(room.who().text(), "1 in lobby: anna (you)");
-            assert_eq!(room.people(), 1);
+            assert_eq!(room.present.len(), 1);
             assert!(room.is_announced());
         }
     }

@@ -67,7 +67,8 @@ impl<F: Ui> ChatSession<F> {
             self.take_deliveries()?;
             self.run_input()?;
             self.post_pending()?;
-            self.ui.refresh(&self.room, self.connection.down_reason())?;
+            let status = self.room.status(self.connection.down_reason());
+            self.ui.refresh(&status)?;
             if self.is_over() {
                 return Ok(self.leave());
             }
@@ -344,7 +345,7 @@ impl<F: Ui> ChatSession<F> {
             }
             ConnectionState::Down { reconnecting, .. } => {
                 let inputs = [Some(reconnecting.as_fd()), input];
-                let [_, has_input] = wait_for_any(inputs, &self.connector.interrupt)?;
+                let [_, has_input] = wait_for_any(inputs, None, &self.connector.interrupt)?;
                 has_input
             }
         };

@@ -4,15 +4,25 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use super::line::ChatLine;
-use super::room::Room;
 
-/// Shows the room and returns input.
+/// What is shown around the lines.
+#[derive(Debug)]
+pub(crate) struct ChatStatus<'a> {
+    /// Where the user is, and with whom.
+    pub(crate) title: String,
+    /// What to do, shown in an empty input.
+    pub(crate) hint: String,
+    /// Messages typed here that are not lines yet.
+    pub(crate) pending: Vec<&'a ChatLine>,
+}
+
+/// Shows the chat and returns input.
 pub(crate) trait Ui {
     /// Shows one more line, at the latest with the next [`refresh`](Self::refresh).
     fn show(&mut self, line: ChatLine) -> io::Result<()>;
 
-    /// Updates the display. `disconnected` is why the connection is lost, if it is.
-    fn refresh(&mut self, room: &Room, disconnected: Option<&str>) -> io::Result<()>;
+    /// Updates the display.
+    fn refresh(&mut self, status: &ChatStatus<'_>) -> io::Result<()>;
 
     /// The descriptor that is readable when there is input; `None` to wait for none. `is_ready`
     /// says whether input could be sent now.

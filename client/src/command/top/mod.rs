@@ -113,7 +113,11 @@ impl Arguments {
                 return Ok(Exit::Done);
             }
             screen.draw(&mut watch)?;
-            wait_for_any([Some(screen.as_fd()), Some(events.as_fd())], interrupt)?;
+            wait_for_any(
+                [Some(screen.as_fd()), Some(events.as_fd())],
+                None,
+                interrupt,
+            )?;
         }
     }
 }

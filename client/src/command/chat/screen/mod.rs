@@ -20,8 +20,7 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line as Row, Span, Text};
 
 use super::line::ChatLine;
-use super::room::Room;
-use super::ui::Ui;
+use super::ui::{ChatStatus, Ui};
 use crate::cells::clipped;
 use crate::colour::Colour;
 use crate::fullscreen::FullScreen;
@@ -104,10 +103,9 @@ impl Ui for ChatScreen {
         Ok(())
     }
 
-    fn refresh(&mut self, room: &Room, disconnected: Option<&str>) -> io::Result<()> {
+    fn refresh(&mut self, status: &ChatStatus<'_>) -> io::Result<()> {
         let pane = &mut self.pane;
-        self.terminal
-            .draw(|frame| pane.draw(frame, room, disconnected))
+        self.terminal.draw(|frame| pane.draw(frame, status))
     }
 
     fn input(&self, _is_ready: bool) -> Option<BorrowedFd<'_>> {
@@ -145,7 +143,7 @@ impl Pane {
         None
     }
 
-    fn draw(&mut self, frame: &mut Frame<'_>, room: &Room, disconnected: Option<&str>) {
+    fn draw(&mut self, frame: &mut Frame<'_>, status: &ChatStatus<'_>) {
         let area = frame.area();
         let prompt = PROMPT.len() as u16;
         let rows = self.editor.rows(area.width.saturating_sub(prompt));
@@ -156,21 +154,21 @@ impl Pane {
             Constraint::Length(rows.min(MAX_INPUT_ROWS)),
         ])
         .areas(area);
-        frame.render_widget(title_row(room, disconnected, title.width), title);
-        self.draw_said(frame, said, room);
+        frame.render_widget(title_row(&status.title, title.width), title);
+        self.draw_said(frame, said, status);
         frame.render_widget(self.rule(rule.width), rule);
         let [prompt, input] =
             Layout::horizontal([Constraint::Length(prompt), Constraint::Fill(1)]).areas(input);
         // A span is clipped if the screen has no row for it; a plain text would panic.
         frame.render_widget(Span::raw(PROMPT), prompt);
-        self.draw_input(frame, input, room);
+        self.draw_input(frame, input, status);
     }
 
-    fn draw_said(&mut self, frame: &mut Frame<'_>, area: Rect, room: &Room) {
+    fn draw_said(&mut self, frame: &mut Frame<'_>, area: Rect, status: &ChatStatus<'_>) {
         let height = usize::from(area.height);
         // A page keeps one row of the page before as context.
         self.page = height.saturating_sub(1).max(1);
-        let pending = room.pending.unconfirmed();
+        let pending = status.pending.iter().copied();
         let rows = self
             .scrollback
             .view(usize::from(area.width), height, pending);
@@ -197,23 +195,16 @@ impl Pane {
         ])
     }
 
-    fn draw_input(&mut self, frame: &mut Frame<'_>, area: Rect, room: &Room) {
-        let topics = room.topics();
-        let hint = format!("say something to {}, or /help", topics.room);
-        let Position { x, y } = self.editor.draw(frame, area, &hint);
+    fn draw_input(&mut self, frame: &mut Frame<'_>, area: Rect, status: &ChatStatus<'_>) {
+        let Position { x, y } = self.editor.draw(frame, area, &status.hint);
         if x < area.width && y < area.height {
             frame.set_cursor_position((area.x + x, area.y + y));
         }
     }
 }
 
-fn title_row(room: &Room, disconnected: Option<&str>, width: u16) -> Row<'static> {
-    let topics = room.topics();
-    let mut title = format!(" {} · {}", topics.room, topics.nick);
-    match disconnected {
-        Some(disconnected) => title.push_str(&format!(" · {disconnected}")),
-        None => title.push_str(&format!(" · {} here", room.people())),
-    }
+fn title_row(title: &str, width: u16) -> Row<'static> {
+    let title = format!(" {title}");
     let shown = clipped(&title, usize::from(width)).to_owned();
     let rest = usize::from(width).saturating_sub(Span::raw(&*shown).width());
     let bar = Style::new().add_modifier(Modifier::REVERSED);
@@ -226,11 +217,14 @@ mod tests {
     use ratatui::backend::TestBackend;
 
     use super::*;
-    use crate::command::chat::room::tests::room;
 
     #[test]
     fn it_is_drawn_on_a_screen_of_any_size() {
-        let room = room();
+        let status = ChatStatus {
+            title: "lobby · ann · 2 here".to_owned(),
+            hint: "say something to lobby".to_owned(),
+            pending: Vec::new(),
+        };
         let mut terminal = Terminal::new(TestBackend::new(80, 24)).expect("a terminal");
         let mut pane = Pane {
             scrollback: Scrollback::new(Palette(Colour { is_wanted: true })),
@@ -245,7 +239,7 @@ mod tests {
                 (0..40).flat_map(|width| (0..8).map(move |height| (width, height)))
             {
                 terminal.backend_mut().resize(width, height);
-                let drawn = terminal.draw(|frame| pane.draw(frame, &room, Some("disconnected")));
+                let drawn = terminal.draw(|frame| pane.draw(frame, &status));
                 drawn.expect("it is drawn");
             }
         }
