@@ -171,7 +171,7 @@ impl std::error::Error for Error {
 }
 
 /// The text of the system error, in lower case and without its number, for use within a sentence.
-fn reason(error: &io::Error) -> String {
+pub fn reason(error: &io::Error) -> String {
     let text = match error.kind() {
         io::ErrorKind::TimedOut => "timed out".to_owned(),
         _ => error.to_string(),

@@ -54,7 +54,7 @@ mod stream;
 
 pub use answers::Answers;
 pub use client::{Account, Client};
-pub use error::{Error, Refusal};
+pub use error::{Error, Refusal, reason};
 pub use interrupt::Interrupt;
 pub use link::Woken;
 pub use message::{Delivery, Message};

@@ -378,6 +378,11 @@ impl ServerArguments {
         self.wait
     }
 
+    /// Whether an option names the server.
+    pub(crate) fn is_typed(&self) -> bool {
+        self.is_typed
+    }
+
     /// Another command for the same server, to be suggested. The server is named as far as the
     /// options of this command name it.
     pub(crate) fn hint(&self, command: &str, words: &[&str]) -> String {

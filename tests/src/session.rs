@@ -1,8 +1,8 @@
 //! The terminal sessions of a document, read and played.
 //!
 //! A session is a fenced block that begins with the word `session`. `A$ command` is typed at
-//! terminal A, `A: line` is what it shows next, on either of its outputs, and `A^C` interrupts what
-//! runs there. A shown line may end with `...`, which stands for any text. A command runs in `sh`,
+//! terminal A, `A> line` is typed into what runs there, `A: line` is what it shows next, on either of
+//! its outputs, and `A^C` interrupts what runs there. A shown line may end with `...`, which stands for any text. A command runs in `sh`,
 //! beside those of other terminals; the next one at the same terminal waits for its end.
 
 use std::collections::BTreeMap;
@@ -30,6 +30,7 @@ struct Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Action {
     Type(String),
+    Input(String),
     Show(String),
     Interrupt,
 }
@@ -70,6 +71,9 @@ impl Session {
                     let started = Process::start(&mut shell(command, folder, &broker));
                     terminals.insert(name, Terminal(started));
                 }
+                (Action::Input(line), Some(running)) => {
+                    running.0.write(format!("{line}\n"));
+                }
                 (Action::Show(line), Some(running)) => match line.strip_suffix("...") {
                     Some(prefix) => {
                         let came = running.0.next_line();
@@ -80,7 +84,7 @@ impl Session {
                     }
                 },
                 (Action::Interrupt, Some(running)) => running.interrupt(),
-                (Action::Show(_) | Action::Interrupt, None) => {
+                (Action::Input(_) | Action::Show(_) | Action::Interrupt, None) => {
                     panic!("nothing was typed at terminal {name}")
                 }
             }
@@ -141,12 +145,13 @@ impl Drop for Terminal {
 
 impl Step {
     fn parse(line: &str, number: usize) -> Self {
-        let cut = line.find(['$', ':', '^']).unwrap_or_default();
+        let cut = line.find(['$', '>', ':', '^']).unwrap_or_default();
         let (terminal, rest) = line.split_at(cut);
         let text = rest.get(1..).unwrap_or_default();
         let text = text.strip_prefix(' ').unwrap_or(text).to_owned();
         let action = match rest.chars().next() {
             Some('$') => Action::Type(text),
+            Some('>') => Action::Input(text),
             Some(':') => Action::Show(text),
             Some('^') if text == "C" => Action::Interrupt,
             _ => panic!("line {number} is no step of a session: {line:?}"),
@@ -168,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_session_is_read_from_its_fenced_block() {
-        let document = "text\n```session\nA$ echo $HOME\nA: /home...\nA^C\n```\nA$ no\n";
+        let document = "text\n```session\nA$ echo $HOME\nA> a: b\nA: /home...\nA^C\n```\nA$ no\n";
         let step = |action| Step {
             terminal: "A".to_owned(),
             action,
@@ -177,6 +182,7 @@ mod tests {
             line: 2,
             steps: vec![
                 step(Action::Type("echo $HOME".to_owned())),
+                step(Action::Input("a: b".to_owned())),
                 step(Action::Show("/home...".to_owned())),
                 step(Action::Interrupt),
             ],

@@ -1,13 +1,27 @@
-//! `docs/client.md` shows nothing that does not happen: its sessions are played.
+//! `docs/client.md` and `docs/chat.md` show nothing that does not happen: their sessions are played.
 
 use std::fs;
+use std::net::UdpSocket;
 
 use tests::{Session, client};
 
-const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/client.md");
+/// The documents with sessions, and how many each has at least.
+const DOCUMENTS: [(&str, usize); 2] = [("client.md", 5), ("chat.md", 1)];
+
+fn read(name: &str) -> String {
+    let path = format!("{}/../docs/{name}", env!("CARGO_MANIFEST_DIR"));
+    fs::read_to_string(path).unwrap_or_else(|err| panic!("docs/{name} cannot be read: {err}"))
+}
 
 fn document() -> String {
-    fs::read_to_string(DOCUMENT).expect("docs/client.md can be read")
+    read("client.md")
+}
+
+/// A document with a port in place of the one of textbooks, which may be taken here.
+fn with_a_free_port(document: &str) -> String {
+    let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("a free port");
+    let port = socket.local_addr().expect("it is bound").port();
+    document.replace("12345", &port.to_string())
 }
 
 #[test]
@@ -15,13 +29,15 @@ fn document() -> String {
     clippy::print_stderr,
     reason = "a failure inside a session has to say which one it is"
 )]
-fn every_session_of_the_document_happens() {
-    let sessions = Session::all_in(&document());
-    assert!(sessions.len() >= 5, "only {} sessions", sessions.len());
-    for session in sessions {
-        eprintln!("docs/client.md:{}", session.line);
-        let folder = tempfile::tempdir().expect("a folder");
-        session.play(folder.path());
+fn every_session_of_the_documents_happens() {
+    for (name, least) in DOCUMENTS {
+        let sessions = Session::all_in(&with_a_free_port(&read(name)));
+        assert!(sessions.len() >= least, "only {} sessions", sessions.len());
+        for session in sessions {
+            eprintln!("docs/{name}:{}", session.line);
+            let folder = tempfile::tempdir().expect("a folder");
+            session.play(folder.path());
+        }
     }
 }
 

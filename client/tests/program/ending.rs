@@ -222,6 +222,7 @@ fn help_fits_a_screen_and_ends_with_examples_and_codes() {
         "reply --help",
         "record --help",
         "play --help",
+        "chat --help",
         "audit --help",
         "who --help",
         "why --help",

@@ -2,7 +2,8 @@
 //! part; `docs/chat.md` describes the wire format.
 //!
 //! `room.rs` has the state without any I/O. `session.rs` connects it with the broker and a
-//! [`Ui`](ui::Ui): the full screen of `screen/`, or the lines of `plain.rs`.
+//! [`Ui`](ui::Ui): the full screen of `screen/`, or the lines of `plain.rs`. `two_person/` is another
+//! chat with the same interfaces, over UDP and without a broker.
 
 mod connect;
 mod input;
@@ -15,6 +16,7 @@ mod room;
 mod screen;
 mod session;
 mod topics;
+mod two_person;
 mod ui;
 
 use std::io;
@@ -35,33 +37,75 @@ use room::Room;
 use screen::ChatScreen;
 use session::ChatSession;
 use topics::RoomTopics;
+use two_person::{TwoPersonChat, UdpEnd, UdpPlace};
 use ui::Ui;
 
 const FAILED: &str = "chatting failed";
+
+/// The nick of a user without a name, in a chat where no other sees it.
+const NAMELESS: &str = "me";
 
 const EXAMPLES: &str = "\
 Examples:
   client chat lobby --nick ann            full screen; /help lists its commands
   echo 'it is done' | client chat lobby --nick build
+  client chat --udp-listen :12345         with one program, over UDP
 ";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
 pub(crate) struct Arguments {
     /// The room: a topic of one level
-    #[arg(value_parser = ChatName::room)]
-    room: ChatName,
+    #[arg(value_parser = ChatName::room, required_unless_present_any = ["udp", "udp_listen"])]
+    room: Option<ChatName>,
     /// Your nick; without it, the user's name
     #[arg(short, long, value_name = "NAME", env = "USER", hide_env_values = true, value_parser = ChatName::nick)]
-    nick: ChatName,
+    #[arg(required_unless_present_any = ["udp", "udp_listen"])]
+    nick: Option<ChatName>,
     /// Read and write lines, as in a pipe
     #[arg(long)]
     plain: bool,
+    /// Chat with a program at HOST:PORT over UDP, no broker
+    #[arg(long, value_name = "PLACE", value_parser = UdpPlace::peer, conflicts_with = "room")]
+    udp: Option<UdpPlace>,
+    /// The same, but wait at [HOST]:PORT for its first text
+    #[arg(long, value_name = "PLACE", value_parser = UdpPlace::listen)]
+    #[arg(conflicts_with_all = ["room", "udp"])]
+    udp_listen: Option<UdpPlace>,
     #[command(flatten)]
     server: ServerArguments,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    match arguments.udp_end() {
+        Some(end) => run_two_person(arguments, &end),
+        None => run_room(arguments),
+    }
+}
+
+fn run_two_person(arguments: &Arguments, end: &UdpEnd) -> Result<Exit, Failure> {
+    if arguments.server.is_typed() {
+        let why = "a chat over UDP has no broker; leave out --server, --configured, --host and \
+                   --port";
+        return Err(Failure::new(Exit::Usage, "client", why));
+    }
+    let interruption = Interruption::watch()?;
+    let nick = arguments.nick.as_ref().map_or(NAMELESS, ChatName::as_str);
+    let chat = TwoPersonChat::open(end, nick)?;
+    let is_plain = arguments.is_plain();
+    let ended = if is_plain {
+        interruption.watch_output()?;
+        chat.run(&interruption, Plain::new())
+    } else {
+        chat.run(&interruption, ChatScreen::open())
+    };
+    match ended {
+        Ok(ending) => two_person::end(ending, is_plain),
+        Err(stop) => interruption.end(stop, "client"),
+    }
+}
+
+fn run_room(arguments: &Arguments) -> Result<Exit, Failure> {
     let interruption = Interruption::watch()?;
     let connector = Connector {
         server: arguments.server.clone(),
@@ -101,10 +145,16 @@ fn run_session(
 }
 
 impl Arguments {
+    fn udp_end(&self) -> Option<UdpEnd> {
+        let begins = self.udp.clone().map(UdpEnd::Begins);
+        begins.or_else(|| self.udp_listen.clone().map(UdpEnd::Listens))
+    }
+
     fn room(&self) -> Room {
+        let given = "clap asks for it, unless the chat is over UDP";
         let topics = RoomTopics {
-            room: self.room.clone(),
-            nick: self.nick.clone(),
+            room: self.room.clone().expect(given),
+            nick: self.nick.clone().expect(given),
         };
         let own_presence = Presence {
             id: format!("{:016x}", fastrand::u64(..)),
