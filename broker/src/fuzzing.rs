@@ -3,6 +3,7 @@
 //!
 //! Whatever they send, nothing may panic, and the ledger must balance.
 
+use std::collections::HashSet;
 use std::io::{self, IoSlice};
 use std::slice::Chunks;
 use std::sync::{Arc, Mutex};
@@ -15,7 +16,9 @@ use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::{Outbox, Sink};
 use crate::engine::session::clients::ClientRecord;
 use crate::wire::http::Site;
-use crate::wire::{self, Arrival, End, Finished, Protocol, Source, line, mqtt};
+use crate::wire::room::Room;
+use crate::wire::room::datagrams::{Action, DatagramRoom};
+use crate::wire::{self, Arrival, End, Entrance, Finished, Protocol, Source, line, mqtt};
 
 /// Maximum bytes of a line or packet.
 const LINE_BYTES: usize = 4096;
@@ -29,20 +32,73 @@ const ROOM_BYTES: usize = 300;
 /// MQTT clients, after their CONNECT. The first byte of an input selects the version, the fields of
 /// CONNECT, whether the client reads, and how its bytes are split.
 pub fn mqtt(input: &[u8]) {
-    for_each_client(input, connect);
+    for_each_client(input, wires, connect);
 }
 
 /// HTTP clients; half of them begin in a WebSocket with lines or MQTT. The first byte selects as above.
 pub fn web(input: &[u8]) {
-    for_each_client(input, upgrade);
+    for_each_client(input, wires, upgrade);
 }
 
-fn for_each_client(input: &[u8], hello: impl Fn(u8) -> Vec<u8>) {
+/// Members of a room over TCP; half of them begin with their nick. The first byte selects as above.
+pub fn room(input: &[u8]) {
+    let room = |_: &Engine| Entrance::Room(Arc::new(Room::new("room")));
+    for_each_client(input, room, |choice| match choice & 1 {
+        0 => Vec::new(),
+        _ => b"ann\n".to_vec(),
+    });
+}
+
+/// Datagrams to a room, and the same as lines. The first byte of each is the address that it comes from and
+/// the time since the one before.
+pub fn datagrams(input: &[u8]) {
+    const MOST: usize = 3;
+    let engine = Engine::new(limits()).expect("an engine");
+    let mut client = Client::internal(&engine);
+    let mut now = Instant::now();
+    let mut room = DatagramRoom::new(MOST, Duration::from_secs(30), now);
+    let mut members = HashSet::new();
+    for part in input.split(|&byte| byte == NEXT) {
+        let Some((&choice, datagram)) = part.split_first() else {
+            continue;
+        };
+        let answer = line::handle_datagram(&mut client, datagram);
+        assert!(answer.len() <= 1024, "{}", answer.len());
+        now += Duration::from_secs(u64::from(choice >> 3));
+        let from = ([127, 0, 0, choice & 7], 1).into();
+        for action in room.handle(datagram, from, now) {
+            match action {
+                Action::Join { .. } => assert!(members.insert(from)),
+                Action::Leave => assert!(members.remove(&from)),
+                Action::Forget(other) => assert!(members.remove(&other)),
+                Action::Say(text) => assert!(!text.is_empty() && members.contains(&from)),
+                Action::Heard { .. } => assert!(members.contains(&from)),
+                Action::Answer(answer) => assert!(answer.len() <= 80 && !members.contains(&from)),
+            }
+        }
+        for idle in room.expire(now) {
+            assert!(members.remove(&idle));
+        }
+        assert!(members.len() <= MOST);
+    }
+    let audit = engine.clients.audit();
+    assert!(audit.ledger.is_balanced(), "{}", audit.ledger);
+}
+
+fn wires(engine: &Engine) -> Entrance {
+    Entrance::Wires(Arc::new(Site::new(&[], &[], &engine.limits)))
+}
+
+fn for_each_client(
+    input: &[u8],
+    entrance: impl Fn(&Engine) -> Entrance,
+    hello: impl Fn(u8) -> Vec<u8>,
+) {
     let Some((&choice, rest)) = input.split_first() else {
         return;
     };
     let engine = Engine::new(limits()).expect("an engine");
-    let site = Site::new(&[], &[], &engine.limits);
+    let entrance = entrance(&engine);
     for (number, part) in rest.split(|&byte| byte == NEXT).enumerate() {
         let id = number as u64 + 1;
         let reads = choice & 4 == 0;
@@ -63,7 +119,7 @@ fn for_each_client(input: &[u8], hello: impl Fn(u8) -> Vec<u8>) {
         let mut client = Client::new(&engine, &record);
         let said = [&hello(choice)[..], part].concat();
         let mut source = Pieces(said.chunks(usize::from(choice >> 3) + 1));
-        let finished = wire::serve(&mut client, &mut source, &site, None);
+        let finished = wire::serve(&mut client, &mut source, &entrance, None);
         let Finished { protocol, end, .. } = wire::close(&mut client, finished, || None);
         client.begin();
         let remains = client.end_connection();

@@ -16,12 +16,12 @@ use rustix::net::{RecvFlags, recv};
 use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::client::Client;
-use crate::engine::outbox::{Outbox, Remains};
+use crate::engine::outbox::{Outbox, Remains, Sink};
 use crate::engine::session::clients::ClientRecord;
 use crate::engine::stats::tally::Tally;
 use crate::net::places::TakenPlace;
 use crate::net::shutdown::ShutdownDeadline;
-use crate::net::socket::{Socket, SocketSink, SocketSource};
+use crate::net::socket::{LineByLine, Socket, SocketSink, SocketSource};
 use crate::wire::{self, Admit, Closing, End, Entrance, Finished, Protocol, line};
 
 /// Maximum time for the first whole line, request or CONNECT where places are scarce.
@@ -55,12 +55,16 @@ impl Connection {
     ) -> Self {
         let socket = Arc::new(Socket::new(socket));
         let sink = SocketSink::new(id, socket.clone(), engine.flusher.clone());
+        let sink: Box<dyn Sink> = match entrance {
+            Entrance::Wires(_) => Box::new(sink),
+            Entrance::Room(_) => Box::new(LineByLine(sink)),
+        };
         let outbox = Outbox::new(
             id,
             engine.limits.load().outbox_bytes,
             engine.memory.clone(),
             &line::ENCODER,
-            Box::new(sink),
+            sink,
         );
         let record = ClientRecord::new(Arc::new(outbox), peer);
         record.set_for_health(place.is_for_health);

@@ -6,10 +6,13 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::net::{RecvFlags, recvfrom};
+use rustix::net::{RecvFlags, recvfrom, sockopt};
 
 /// Maximum bytes of a datagram: what UDP over IPv4 carries.
 pub(crate) const LONGEST: usize = 65_507;
+
+/// Bytes of datagrams that the system keeps while the thread is busy.
+const KEPT_BYTES: usize = 4 * 1024 * 1024;
 
 /// A socket, and what wakes the thread that reads it.
 pub(crate) struct DatagramSocket {
@@ -20,8 +23,11 @@ pub(crate) struct DatagramSocket {
 impl DatagramSocket {
     /// Receives on this address.
     pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = UdpSocket::bind(address)?;
+        // The system may give less; what does not fit is lost.
+        let _ = sockopt::set_socket_recv_buffer_size(&socket, KEPT_BYTES);
         Ok(Self {
-            socket: UdpSocket::bind(address)?,
+            socket,
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         })
     }

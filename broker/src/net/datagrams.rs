@@ -300,7 +300,6 @@ impl RoomThread<'_, '_> {
         if announced {
             member.announce(self.room);
         }
-        log::debug!("{nick:?} joins the room {} from {peer}", self.room.topic());
         self.members.insert(from, member);
     }
 
@@ -384,6 +383,12 @@ impl DatagramMember<'_> {
         self.client.settle_all();
         self.client.leave();
         engine.metrics.dropped.add(remains.tally.dropped.total());
-        log::debug!("{:?} leaves the room {}", self.nick, room.topic());
+        log::debug!(
+            "connection {} ({:?}) from {} leaves the room {}",
+            self.record.id(),
+            self.nick,
+            self.record.peer(),
+            room.topic()
+        );
     }
 }

@@ -91,6 +91,7 @@ impl Door {
             Entrance::Wires(_) => None,
             Entrance::Room(room) => {
                 let address = socket.local_addr().map_err(|err| (UNKNOWN, err))?;
+                room.set_port(address.port());
                 Some(RoomSocket::bind(address, room.clone()).map_err(|err| (address, err))?)
             }
         };

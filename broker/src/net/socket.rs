@@ -294,6 +294,38 @@ impl Sink for SocketSink {
     }
 }
 
+/// A sink that sends each line by itself, so that a program that reads one text at a time finds one.
+pub(crate) struct LineByLine<S>(pub(crate) S);
+
+impl<S: Sink> Sink for LineByLine<S> {
+    fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut sent = 0;
+        let mut lines = slices
+            .iter()
+            .flat_map(|slice| slice.split_inclusive(|&byte| byte == b'\n'));
+        // After a part of a line, as after an error, the rest waits. The next call tells of an error again.
+        loop {
+            let Some(line) = lines.next() else {
+                return Ok(sent);
+            };
+            match self.0.send(&[IoSlice::new(line)]) {
+                Ok(len) if len == line.len() => sent += len,
+                Ok(len) => return Ok(sent + len),
+                Err(err) if sent == 0 => return Err(err),
+                Err(_) => return Ok(sent),
+            }
+        }
+    }
+
+    fn arm(&self) -> io::Result<()> {
+        self.0.arm()
+    }
+
+    fn end_reading(&self) {
+        self.0.end_reading();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -336,6 +368,46 @@ mod tests {
         client.read_exact(&mut came).expect("all that was sent");
         let first = &came[..bytes.len().min(sent)];
         assert!(first == &bytes[..first.len()], "not what was in the file");
+    }
+
+    /// Takes a little less each time.
+    #[derive(Default)]
+    struct Recorder(parking_lot::Mutex<Vec<String>>);
+
+    impl Sink for Recorder {
+        fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            let mut calls = self.0.lock();
+            let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+            let most = 8 - calls.len();
+            let text = String::from_utf8_lossy(&bytes[..bytes.len().min(most)]);
+            calls.push(text.into_owned());
+            match most {
+                5 => Err(io::ErrorKind::WouldBlock.into()),
+                _ => Ok(bytes.len().min(most)),
+            }
+        }
+
+        fn arm(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_line_is_sent_by_itself_until_one_does_not_fit() {
+        let sink = LineByLine(Recorder::default());
+        let sent = |texts: &[&str]| {
+            let slices: Vec<_> = texts
+                .iter()
+                .map(|text| IoSlice::new(text.as_bytes()))
+                .collect();
+            sink.send(&slices).map_err(|err| err.kind())
+        };
+        assert_eq!(sent(&["one\ntwo\n", "three\nfour\n"]), Ok(8 + 6));
+        assert_eq!(*sink.0.0.lock(), ["one\n", "two\n", "three\n", "four\n"]);
+        sink.0.0.lock().truncate(3);
+        assert_eq!(sent(&["four\n"]), Err(io::ErrorKind::WouldBlock));
+        // Now four bytes fit.
+        assert_eq!(sent(&["fourteen\n", "x\n"]), Ok(4));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A room: its topic, and what its members do. Over TCP and in datagrams they do the same.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use foldhash::fast::RandomState;
 use protocol::{Attributes, Escaped, Filter, RETAIN, Topic};
@@ -15,6 +16,8 @@ use super::writer::{ENCODER, RoomWriter};
 /// A room on a port of its own.
 pub(crate) struct Room {
     topic: Box<str>,
+    /// The name under which its members act: they cannot say who they are.
+    identity: OnceLock<Box<str>>,
     /// Members by nick, because several may have the same.
     nicks: Mutex<HashMap<Box<str>, usize, RandomState>>,
 }
@@ -27,6 +30,7 @@ impl Room {
     pub(crate) fn new(topic: &str) -> Self {
         Self {
             topic: topic.into(),
+            identity: OnceLock::new(),
             nicks: Mutex::default(),
         }
     }
@@ -35,10 +39,25 @@ impl Room {
         &self.topic
     }
 
+    /// Sets its port, which its members have in common. Only the first call counts.
+    pub(crate) fn set_port(&self, port: u16) {
+        let _ = self.identity.set(format!("room:{port}").into());
+    }
+
+    /// The name under which its members act.
+    fn identity(&self) -> &str {
+        self.identity.get().map_or("room", |identity| identity)
+    }
+
     /// Lets a client in under a checked nick: from now on it hears the room. Lines for it have at most
     /// `line_bytes`, with their ends. Like all that members do, this is part of a batch.
     pub(crate) fn join(&self, client: &mut Client<'_>, nick: &str, line_bytes: usize) {
         client.set_name(nick);
+        let (id, identity) = (client.id(), self.identity());
+        log::debug!(
+            "connection {id} ({nick:?}) joins the room {} as {identity}",
+            self.topic
+        );
         client.attach_session(&ENCODER, Box::new(RoomWriter { line_bytes }), b"");
         *self.nicks.lock().entry(nick.into()).or_default() += 1;
         if client.has_retained(topic(&self.presence(nick))) {

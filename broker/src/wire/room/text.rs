@@ -114,14 +114,16 @@ fn parse(payload: &[u8]) -> Option<(Option<String>, String)> {
         return None;
     }
     let mut object: Map<String, Value> = serde_json::from_slice(payload).ok()?;
-    let mut text_of = |keys: [&str; 2]| {
-        keys.into_iter().find_map(|key| match object.remove(key) {
-            Some(Value::String(text)) if !text.is_empty() => Some(text),
+    let mut strings = |keys: [&str; 2]| {
+        let values = keys.map(|key| object.remove(key));
+        values.into_iter().filter_map(|value| match value {
+            Some(Value::String(text)) => Some(text),
             _ => None,
         })
     };
-    let nick = text_of(["nick", "user"]);
-    text_of(["message", "say"]).map(|text| (nick, text))
+    let nick = strings(["nick", "user"]).find(|nick| !nick.is_empty());
+    let text = strings(["message", "say"]).next();
+    text.map(|text| (nick, text))
 }
 
 /// A text of one line that commands no terminal.
@@ -217,9 +219,10 @@ mod tests {
             (r#"{"say":"hi","nick":"a"}"#, "a: hi"),
             (r#"{"nick":"a","user":"b","message":"c","say":"d"}"#, "a: c"),
             (
-                r#"{"nick":1,"user":"b","message":"","say":"d","x":[]}"#,
+                r#"{"nick":1,"user":"b","message":null,"say":"d","x":[]}"#,
                 "b: d",
             ),
+            (r#"{"nick":"","message":"hi"}"#, "hi"),
             (r#"{"message":"hi"}"#, "hi"),
             (r#"{"nick":"a"}"#, r#"{"nick":"a"}"#),
             (
