@@ -457,3 +457,14 @@ fn a_burst_of_newcomers_costs_bounded_memory_and_no_member_anything() {
     // Their presence is told for a few only.
     assert!(watcher.read_to_fence().len() < 100);
 }
+
+#[test]
+fn a_newcomer_without_a_place_is_told_so_as_in_a_room() {
+    let broker = TestBroker::with_args(&["--room", "0=lobby", "--max-connections", "1"]);
+    let mut ann = TestClient::connect(broker.room_address());
+    ann.send("hi everyone").expect("* send your nick first");
+    let mut bob = TestClient::connect(broker.room_address());
+    bob.expect_prefix("* 1 connections are open, the most this broker takes")
+        .expect_end();
+    ann.send("ann");
+}

@@ -125,6 +125,9 @@ impl Default for Config {
 /// Maximum of `max_line`: some line lengths are stored in 32 bits.
 const MOST_LINE_BYTES: usize = 1 << 30;
 
+/// Maximum bytes of a nick in a room: 32 characters.
+const LONGEST_NICK: usize = 32 * 4;
+
 /// Sessions for each connection, unless their number is configured.
 const SESSIONS_PER_CONNECTION: usize = 10;
 
@@ -155,7 +158,10 @@ impl Config {
                 topic: room.topic.clone(),
                 why: why.to_string(),
             };
-            match Topic::parse(&room.topic) {
+            // The longest name below it is that of a presence.
+            let presence = format!("{}/$who/{}", room.topic, "x".repeat(LONGEST_NICK));
+            let checked = Topic::parse(&room.topic).and_then(|_| Topic::parse(&presence));
+            match checked {
                 Err(why) => return Err(bad(&why)),
                 Ok(topic) if topic.is_brokers_own() => {
                     return Err(bad(&"only the broker itself publishes there"));
@@ -411,6 +417,28 @@ mod tests {
                 ..Config::default()
             };
             assert_eq!(config.check(), Err(BadConfig::Line));
+        }
+    }
+
+    #[test]
+    fn a_room_has_a_topic_with_space_for_presences() {
+        let why = |topic: &str| {
+            let config = Config {
+                rooms: vec![RoomConfig {
+                    addresses: vec![([127, 0, 0, 1], 1).into()],
+                    topic: topic.to_owned(),
+                }],
+                ..Config::default()
+            };
+            config.check().map_err(|why| why.to_string())
+        };
+        assert_eq!(why("a/b"), Ok(()));
+        let longest = protocol::limits::TOPIC_BYTES - "/$who/".len() - LONGEST_NICK;
+        assert_eq!(why(&"a".repeat(longest)), Ok(()));
+        let deep = "a/".repeat(protocol::limits::TOPIC_LEVELS - 2);
+        for topic in ["", "a/#", "$SYS/a", &"a".repeat(longest + 1), &deep] {
+            let why = why(topic).expect_err("it is none");
+            assert!(why.starts_with("--room with the topic"), "{why}");
         }
     }
 }

@@ -203,20 +203,33 @@ impl RoomThread<'_, '_> {
             self.waiting.append(&mut self.shared.waiting.lock());
             if flushed.elapsed() >= FLUSH {
                 flushed = Instant::now();
-                self.flush();
+                self.guarded(Self::flush);
             }
             if glanced.elapsed() >= GLANCE {
                 glanced = Instant::now();
-                self.glance();
+                self.guarded(Self::glance);
             }
         }
+        self.guarded(Self::say_goodbye);
+        let addresses: Vec<SocketAddr> = self.members.keys().copied().collect();
+        for address in addresses {
+            self.forget(address);
+        }
+    }
+
+    /// A panic ends neither the thread nor the room.
+    fn guarded(&mut self, work: impl FnOnce(&mut Self)) -> bool {
+        let done = panic::catch_unwind(AssertUnwindSafe(|| work(self))).is_ok();
+        if !done {
+            self.engine.metrics.panicked.add(1);
+        }
+        done
+    }
+
+    fn say_goodbye(&mut self) {
         for member in self.members.values() {
             member.client.goodbye();
         }
-        let addresses: Vec<SocketAddr> = self.members.keys().copied().collect();
-        addresses
-            .into_iter()
-            .for_each(|address| self.forget(address));
     }
 
     /// Waits until there is something to do.
@@ -232,13 +245,12 @@ impl RoomThread<'_, '_> {
     /// Handles one datagram. A panic ends the member that sent it alone.
     fn take(&mut self, datagram: &[u8], from: SocketAddr) {
         let now = Instant::now();
-        let handled = panic::catch_unwind(AssertUnwindSafe(|| {
-            for action in self.table.handle(datagram, from, now) {
-                self.act(action, from, datagram.len(), now);
+        let is_handled = self.guarded(|thread| {
+            for action in thread.table.handle(datagram, from, now) {
+                thread.act(action, from, datagram.len(), now);
             }
-        }));
-        if handled.is_err() {
-            self.engine.metrics.panicked.add(1);
+        });
+        if !is_handled {
             self.forget(from);
         }
     }
@@ -307,10 +319,7 @@ impl RoomThread<'_, '_> {
     fn forget(&mut self, address: SocketAddr) {
         self.table.forget(address);
         if let Some(member) = self.members.remove(&address) {
-            let ended = panic::catch_unwind(AssertUnwindSafe(|| member.end(self.room)));
-            if ended.is_err() {
-                self.engine.metrics.panicked.add(1);
-            }
+            self.guarded(|thread| member.end(thread.room));
         }
     }
 

@@ -300,7 +300,9 @@ impl Listener {
         let place = match taken {
             Ok(place) => place,
             Err(why) => {
-                self.newcomers.turn_away(stream, why.to_string(), by_proxy);
+                let in_room = entrance.is_room();
+                self.newcomers
+                    .turn_away(stream, why.to_string(), by_proxy, in_room);
                 return self.warn_refusal(&why);
             }
         };
@@ -334,7 +336,8 @@ impl Listener {
         {
             self.places.lock().give_back(place);
             log::debug!("connection {id} from {peer} ends: it is turned away");
-            self.turn_away_at_once(handle.socket(), &format!("no thread for it ({err})"));
+            let why = format!("no thread for it ({err})");
+            self.turn_away_at_once(handle.socket(), &why, entrance.is_room());
         }
     }
 
@@ -381,7 +384,7 @@ impl Listener {
         match accepted {
             Ok((stream, peer)) if reserve.is_some() => self.admit(stream, peer, &door.entrance),
             Ok((stream, _)) => {
-                self.turn_away_at_once(&stream, &err.to_string());
+                self.turn_away_at_once(&stream, &err.to_string(), door.entrance.is_room());
                 drop(stream);
                 *reserve = spare();
             }
@@ -390,8 +393,8 @@ impl Listener {
     }
 
     /// Where there is no thread or no descriptor for waiting.
-    fn turn_away_at_once(&self, stream: &TcpStream, why: &str) {
-        newcomers::answer_at_once(stream, why);
+    fn turn_away_at_once(&self, stream: &TcpStream, why: &str, in_room: bool) {
+        newcomers::answer_at_once(stream, why, in_room);
         self.warn_refusal(&why);
     }
 

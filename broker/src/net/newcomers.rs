@@ -46,6 +46,8 @@ struct Newcomer {
     why: String,
     /// A PROXY header comes first.
     by_proxy: bool,
+    /// It is on the port of a room.
+    in_room: bool,
     until: Instant,
     /// What it has sent, until it is answered.
     first: Vec<u8>,
@@ -54,17 +56,24 @@ struct Newcomer {
 
 impl Newcomers {
     /// Tells a connection why there is no room for it, and closes it within a second.
-    pub(crate) fn turn_away(self: &Arc<Self>, stream: TcpStream, why: String, by_proxy: bool) {
+    pub(crate) fn turn_away(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        why: String,
+        by_proxy: bool,
+        in_room: bool,
+    ) {
         let mut list = self.list.lock();
         if list.newcomers.len() >= MOST || !(list.has_thread || self.start()) {
             drop(list);
-            return answer_at_once(&stream, &why);
+            return answer_at_once(&stream, &why, in_room);
         }
         list.has_thread = true;
         list.newcomers.push(Newcomer {
             stream,
             why,
             by_proxy,
+            in_room,
             until: Instant::now() + STAY,
             first: Vec::new(),
             is_answered: false,
@@ -101,7 +110,10 @@ impl Newcomers {
 }
 
 /// Tells a connection why there is no room for it, without waiting for what it has to say.
-pub(crate) fn answer_at_once(stream: &TcpStream, why: &str) {
+pub(crate) fn answer_at_once(stream: &TcpStream, why: &str, in_room: bool) {
+    if in_room {
+        return answer(stream, &wire::room::busy(why));
+    }
     let mut room = [0; wire::busy::FIRST_BYTES];
     let came = recv(stream, &mut room[..], RecvFlags::DONTWAIT).map_or(0, |(_, came)| came);
     answer(stream, &wire::busy::busy_at_last(&room[..came], why));
@@ -129,6 +141,7 @@ impl Newcomer {
                 false => &self.first,
             };
             let words = match is_enough {
+                _ if self.in_room => Some(wire::room::busy(&self.why)),
                 true => Some(wire::busy::busy_at_last(first, &self.why)),
                 false => wire::busy::busy(first, &self.why),
             };

@@ -28,6 +28,12 @@ pub(crate) enum Entrance {
     Room(Arc<Room>),
 }
 
+impl Entrance {
+    pub(crate) fn is_room(&self) -> bool {
+        matches!(self, Self::Room(_))
+    }
+}
+
 /// Serves a client until the conversation has ended; where all protocols are served, in the one that it
 /// begins to speak. The caller then calls [`close`](super::close::close). If a proxy passes the client
 /// on, its PROXY header comes first, and `behind_proxy` decides on the address in it.

@@ -19,9 +19,6 @@ use crate::wire::source::{Arrival, Source, take_limits};
 /// How long a text without a line end waits for more.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Maximum bytes that a client may send before its nick.
-const FIRST_BYTES: usize = 64 * 1024;
-
 /// The conversation with one client.
 struct RoomConversation<'a, 'b> {
     room: &'a Room,
@@ -29,8 +26,8 @@ struct RoomConversation<'a, 'b> {
     reader: TextReader,
     /// None until the client has said it.
     nick: Option<Box<str>>,
-    /// What came before the nick.
-    first: Vec<u8>,
+    /// The first bytes, until it is certain that they are no HTTP.
+    first: Option<Vec<u8>>,
     /// Unread bytes that have been looked at.
     seen: usize,
 }
@@ -50,7 +47,7 @@ pub(crate) fn serve(
         client,
         reader: TextReader::default(),
         nick: None,
-        first: Vec::new(),
+        first: Some(Vec::new()),
         seen: 0,
     };
     let end = conversation.read_loop(source, buffer);
@@ -119,22 +116,22 @@ impl RoomConversation<'_, '_> {
 
     /// A page may send anything to any port, so what begins in the form of HTTP says nothing here.
     fn refuse_http(&mut self, new: &[u8]) -> ControlFlow<End> {
-        if self.nick.is_some() {
+        let Some(first) = &mut self.first else {
             return ControlFlow::Continue(());
-        }
-        self.first.extend_from_slice(new);
-        if self.first.len() > FIRST_BYTES {
-            self.tell("this is no nick; connect again, and send your nick first");
-            return ControlFlow::Break(End::Refused("it sent no nick".into()));
-        }
-        match detect(&self.first) {
+        };
+        first.extend_from_slice(new);
+        match detect(first) {
+            None => ControlFlow::Continue(()),
             Some(Protocol::Http) => {
                 self.client.signal(&http::not_here(
                     "this port is a room for raw text; the page and HTTP are on the broker's own port",
                 ));
                 ControlFlow::Break(End::Refused("it speaks HTTP in a room for raw text".into()))
             }
-            _ => ControlFlow::Continue(()),
+            Some(_) => {
+                self.first = None;
+                ControlFlow::Continue(())
+            }
         }
     }
 
@@ -184,7 +181,7 @@ impl RoomConversation<'_, '_> {
                 self.room.join(self.client, nick, usize::MAX);
                 self.room.announce(self.client, nick);
                 self.nick = Some(nick.into());
-                self.first = Vec::new();
+                self.first = None;
             }
             Err(why) => {
                 self.client.note_refused(1);

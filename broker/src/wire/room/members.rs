@@ -26,7 +26,7 @@ pub(crate) struct Room {
 pub(crate) struct NotSaid(pub(crate) String);
 
 impl Room {
-    /// The room with this topic, which must be valid.
+    /// The room with this topic, which must be valid and have room for a presence below it.
     pub(crate) fn new(topic: &str) -> Self {
         Self {
             topic: topic.into(),
@@ -59,8 +59,13 @@ impl Room {
             self.topic
         );
         client.attach_session(&ENCODER, Box::new(RoomWriter { line_bytes }), b"");
-        *self.nicks.lock().entry(nick.into()).or_default() += 1;
-        if client.has_retained(topic(&self.presence(nick))) {
+        let others = {
+            let mut nicks = self.nicks.lock();
+            let count = nicks.entry(nick.into()).or_default();
+            *count += 1;
+            *count - 1
+        };
+        if others > 0 || client.has_retained(topic(&self.presence(nick))) {
             let notice = format!("{nick} is taken; another member here has the same nick");
             client.answer(&text::notice(&notice));
         }
