@@ -9,6 +9,7 @@ pub(crate) mod close;
 mod detect;
 pub(crate) mod end;
 pub(crate) mod http;
+mod json;
 pub(crate) mod line;
 pub(crate) mod mqtt;
 pub(crate) mod protocols;

@@ -5,7 +5,8 @@ use std::fmt::Write;
 
 use protocol::is_harmless;
 use serde::Serialize;
-use serde_json::{Map, Value};
+
+use crate::wire::json;
 
 /// Maximum characters of a nick.
 pub(super) const NICK_CHARS: usize = 32;
@@ -95,7 +96,7 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 
 /// The line in which members hear a message with this payload, without its end.
 pub(super) fn heard(payload: &[u8]) -> String {
-    let chat = parse(payload);
+    let chat = chat(payload);
     let line = match &chat {
         Some((Some(nick), text)) => escaped(&format!("{nick}: {text}")).into_owned(),
         Some((None, text)) => escaped(text).into_owned(),
@@ -109,21 +110,16 @@ pub(super) fn heard(payload: &[u8]) -> String {
 }
 
 /// The nick and the text in the JSON of a chat.
-fn parse(payload: &[u8]) -> Option<(Option<String>, String)> {
+fn chat(payload: &[u8]) -> Option<(Option<String>, String)> {
     if payload.first() != Some(&b'{') {
         return None;
     }
-    let mut object: Map<String, Value> = serde_json::from_slice(payload).ok()?;
-    let mut strings = |keys: [&str; 2]| {
-        let values = keys.map(|key| object.remove(key));
-        values.into_iter().filter_map(|value| match value {
-            Some(Value::String(text)) => Some(text),
-            _ => None,
-        })
-    };
-    let nick = strings(["nick", "user"]).find(|nick| !nick.is_empty());
-    let text = strings(["message", "say"]).next();
-    text.map(|text| (nick, text))
+    let [nick, user, message, say] = json::texts(payload, ["nick", "user", "message", "say"])?;
+    let nick = [nick, user]
+        .into_iter()
+        .flatten()
+        .find(|nick| !nick.is_empty());
+    message.or(say).map(|text| (nick, text))
 }
 
 /// A text of one line that commands no terminal.
@@ -236,6 +232,13 @@ mod tests {
             assert_eq!(heard(payload.as_bytes()), expected, "{payload}");
         }
         assert_eq!(heard(b"a\xffb"), "a\u{fffd}b");
+    }
+
+    #[test]
+    fn a_message_is_heard_whatever_else_is_in_its_json() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let payload = format!(r#"{{"nick":"a","x":{deep},"say":{deep},"message":"hi"}}"#);
+        assert_eq!(heard(payload.as_bytes()), "a: hi");
     }
 
     #[test]
