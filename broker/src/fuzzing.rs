@@ -16,8 +16,9 @@ use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::{Outbox, Sink};
 use crate::engine::session::clients::ClientRecord;
 use crate::wire::http::Site;
-use crate::wire::room::Room;
+use crate::wire::room::Rooms;
 use crate::wire::room::datagrams::{Action, DatagramRoom};
+use crate::wire::talking::WebChat;
 use crate::wire::{self, Arrival, End, Entrance, Finished, Protocol, Source, line, mqtt};
 
 /// Maximum bytes of a line or packet.
@@ -40,9 +41,23 @@ pub fn web(input: &[u8]) {
     for_each_client(input, wires, upgrade);
 }
 
+/// Clients of the web chat, in frames; half of them have logged in. The first byte selects as above.
+pub fn talking(input: &[u8]) {
+    for_each_client(input, wires, |choice| {
+        let mut said = handshake("/talking", "any");
+        if choice & 1 != 0 {
+            let login = br#"{"type":"login","nickname":"ann","room":"lobby"}"#;
+            // Its mask changes nothing.
+            said.extend_from_slice(&[0x81, 0x80 | login.len() as u8, 0, 0, 0, 0]);
+            said.extend_from_slice(login);
+        }
+        said
+    });
+}
+
 /// Members of a room over TCP; half of them begin with their nick. The first byte selects as above.
 pub fn room(input: &[u8]) {
-    let room = |_: &Engine| Entrance::Room(Arc::new(Room::new("room")));
+    let room = |_: &Engine| Entrance::Room(Arc::new(Rooms::default().open("room")));
     for_each_client(input, room, |choice| match choice & 1 {
         0 => Vec::new(),
         _ => b"ann\n".to_vec(),
@@ -86,7 +101,8 @@ pub fn datagrams(input: &[u8]) {
 }
 
 fn wires(engine: &Engine) -> Entrance {
-    Entrance::Wires(Arc::new(Site::new(&[], &[], &engine.limits)))
+    let site = Site::new(&[], &[], &engine.limits);
+    Entrance::wires(site, WebChat::default())
 }
 
 fn for_each_client(
@@ -171,12 +187,16 @@ fn connect(choice: u8) -> Vec<u8> {
 
 /// The request that opens a WebSocket, for half of the clients.
 fn upgrade(choice: u8) -> Vec<u8> {
-    if choice & 1 == 0 {
-        return Vec::new();
+    match choice & 3 {
+        1 => handshake("/ws", "line"),
+        3 => handshake("/ws", "mqtt"),
+        _ => Vec::new(),
     }
-    let inside = if choice & 2 == 0 { "line" } else { "mqtt" };
+}
+
+fn handshake(path: &str, inside: &str) -> Vec<u8> {
     let head = format!(
-        "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
          Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Protocol: {inside}\r\n\
          Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"

@@ -39,7 +39,8 @@ use net::capacity::{self, Capacity};
 use net::listener::Listener;
 use wire::Entrance;
 use wire::http::Site;
-use wire::room::Room;
+use wire::room::Rooms;
+use wire::talking::WebChat;
 
 /// A broker that listens and does not accept yet.
 pub struct Broker {
@@ -69,11 +70,14 @@ impl Broker {
         let engine = Arc::new(engine);
         let names = config.host_names().map_err(BindError::Config)?;
         let origins = config.origins().map_err(BindError::Config)?;
-        let site = Arc::new(Site::new(&names, &origins, &engine.limits));
+        let rooms = Arc::<Rooms>::default();
+        let chat_path = config.chat_path().map_err(BindError::Config)?;
+        let site = Site::new(&names, &origins, &engine.limits).with_chat_path(chat_path);
+        let entrance = Entrance::wires(site, WebChat::new(rooms.clone()));
         let wires = config.endpoints().into_iter();
-        let wires = wires.map(|addresses| (addresses, Entrance::Wires(site.clone())));
+        let wires = wires.map(|addresses| (addresses, entrance.clone()));
         let rooms = config.rooms.iter().map(|room| {
-            let entrance = Entrance::Room(Arc::new(Room::new(&room.topic)));
+            let entrance = Entrance::Room(Arc::new(rooms.open(&room.topic)));
             (room.addresses.clone(), entrance)
         });
         let endpoints = wires.chain(rooms).collect();

@@ -3,11 +3,13 @@
 //! A dialogue is a fenced block that begins with the word `dialogue` and the broker's flags.
 //! `A> line` is sent by client A, `A< line` is received by it, `A| closed` is the end of its
 //! connection, `A| hangs up` makes one. A received line may end with `...`, which stands for any text.
-//! Clients whose names begin with `tcp` or `udp` are members of the broker's room for raw text.
+//! Clients whose names begin with `tcp` or `udp` are members of the broker's room for raw text, those with
+//! `web` clients of the web chat.
 
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
 
+use crate::frames::FrameClient;
 use crate::{PATIENCE, TestBroker, TestClient};
 
 /// One fenced block.
@@ -90,7 +92,12 @@ enum Peer {
     /// A member of a room.
     Text(TestClient),
     Datagrams(UdpSocket),
+    /// A client of the web chat.
+    Objects(FrameClient),
 }
+
+/// The first byte of a frame with a whole text message.
+const TEXT: u8 = 0x81;
 
 impl Peer {
     fn connect(name: &str, broker: &TestBroker) -> Self {
@@ -103,6 +110,9 @@ impl Peer {
             socket.set_read_timeout(Some(PATIENCE)).expect("a time");
             return Self::Datagrams(socket);
         }
+        if name.starts_with("web") {
+            return Self::Objects(FrameClient::open(broker.address(), "/talking", None));
+        }
         Self::Lines(broker.connect())
     }
 
@@ -113,6 +123,9 @@ impl Peer {
             }
             Self::Datagrams(socket) => {
                 socket.send(line.as_bytes()).expect("it is sent");
+            }
+            Self::Objects(client) => {
+                client.send_frame(TEXT, line.as_bytes());
             }
         }
     }
@@ -131,6 +144,9 @@ impl Peer {
                 let came = String::from_utf8_lossy(&datagram[..len]);
                 assert_eq!(came, format!("{line}\n"));
             }
+            (Self::Objects(client), _) => {
+                client.expect(TEXT, line);
+            }
         }
     }
 
@@ -138,6 +154,7 @@ impl Peer {
         match self {
             Self::Lines(client) | Self::Text(client) => client.expect_end(),
             Self::Datagrams(_) => panic!("no datagram ends a connection"),
+            Self::Objects(_) => panic!("a close frame comes before the end of a WebSocket"),
         }
     }
 

@@ -85,6 +85,28 @@ for line in sys.stdin:
 client.disconnect()
 "#;
 
+/// A client of the web chat.
+const WEB_CHAT: &str = r#"
+import json, sys, threading, time
+from websockets.sync.client import connect
+host, port, me = sys.argv[1:]
+socket = connect(f"ws://{host}:{port}/talking")
+def send(**keys):
+    socket.send(json.dumps(keys))
+send(type="login", nickname=me, room="chatroom", connectedAt=time.time())
+# It is in the room when its next message has come back.
+send(type="private", to=me, message="ready")
+print(json.loads(socket.recv())["message"])
+def listen():
+    for text in socket:
+        heard = json.loads(text)
+        print(f"{heard['nickname']}: {heard['message']}")
+threading.Thread(target=listen, daemon=True).start()
+for line in sys.stdin:
+    send(type="room", nickname=me, room="chatroom", message=line.strip())
+socket.close()
+"#;
+
 /// What can say something in the room, and hear.
 enum Member {
     Program(Process),
@@ -186,6 +208,11 @@ fn all_chats_meet_in_one_room_and_each_message_comes_once() {
         ("first", python(MQTT, mqtt, &["first", "nick", "message"])),
         ("second", python(MQTT, mqtt, &["second", "user", "say"])),
         ("netcat", netcat(room, "netcat")),
+        (
+            "tutorial",
+            python(WEB_CHAT, broker.address(), &["tutorial"]),
+        ),
+        ("student", python(WEB_CHAT, broker.address(), &["student"])),
         ("terminal", chat(&broker, "terminal")),
         ("page", page(&browser, &broker, "page")),
     ];

@@ -16,6 +16,7 @@ use ipnet::IpNet;
 use protocol::Topic;
 
 use super::{Config, RoomConfig};
+use crate::wire::http;
 
 /// A message broker that you can talk to with netcat.
 #[derive(Debug, Parser)]
@@ -167,6 +168,15 @@ struct Flags {
     #[arg(long = "allow-origin", env = "BROKER_ALLOW_ORIGIN", hide_env = true, value_name = "ORIGIN",
           value_parser = words)]
     allow_origins: Vec<List<String>>,
+    /// Path of the web chat of tutorials, a WebSocket
+    #[arg(
+        long,
+        env = "BROKER_TALKING",
+        hide_env = true,
+        default_value = http::CHAT_PATH,
+        value_name = "PATH"
+    )]
+    talking: String,
     /// Address or range of a proxy with PROXY headers; repeatable
     #[arg(long = "proxy", env = "BROKER_PROXY", hide_env = true, value_name = "ADDRESS",
           value_parser = address_ranges)]
@@ -254,6 +264,7 @@ impl From<Flags> for Config {
             room_idle: flags.room_idle,
             names: flattened(flags.names),
             allow_origins: flattened(flags.allow_origins),
+            talking: flags.talking,
             proxies: flattened(flags.proxies),
         }
     }

@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use protocol::Topic;
 
 use crate::engine::limits::Limits;
+use crate::wire::http;
 
 /// The configuration of a broker.
 #[derive(Clone, Debug)]
@@ -74,6 +75,8 @@ pub struct Config {
     /// Origins of other sites whose pages may use this broker, as in the header `Origin`, such as
     /// `https://app.example`, or `*` for all.
     pub allow_origins: Vec<String>,
+    /// The path of the web chat, such as `/talking`, where nothing else of the broker is.
+    pub talking: String,
     /// Addresses of proxies. Each of their connections begins with a PROXY header, which tells the
     /// address of the client.
     pub proxies: Vec<IpNet>,
@@ -117,6 +120,7 @@ impl Default for Config {
             room_idle: limits.room_idle,
             names: Vec::new(),
             allow_origins: Vec::new(),
+            talking: http::CHAT_PATH.to_owned(),
             proxies: Vec::new(),
         }
     }
@@ -192,6 +196,7 @@ impl Config {
         }
         self.host_names()?;
         self.origins()?;
+        self.chat_path()?;
         Ok(())
     }
 
@@ -217,6 +222,14 @@ impl Config {
             })
         });
         parsed.collect()
+    }
+
+    /// The path of the web chat, as requests are compared with it.
+    pub(crate) fn chat_path(&self) -> Result<&str, BadConfig> {
+        http::chat_path(&self.talking).map_err(|why| BadConfig::Talking {
+            path: self.talking.clone(),
+            why: why.to_owned(),
+        })
     }
 
     /// The limits of a broker; the two arguments are what the machine allows.
@@ -293,6 +306,13 @@ pub enum BadConfig {
         /// What is wrong with it.
         why: String,
     },
+    /// The web chat cannot be at `talking`.
+    Talking {
+        /// The path.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// An element of `allow_origins` is no origin that a browser sends.
     Origin {
         /// The element.
@@ -326,6 +346,7 @@ impl fmt::Display for BadConfig {
             ),
             Self::Name { name, why } => write!(f, "--name {name:?}: {why}"),
             Self::Room { topic, why } => write!(f, "--room with the topic {topic:?}: {why}"),
+            Self::Talking { path, why } => write!(f, "--talking {path:?}: {why}"),
             Self::Origin { origin, why } => write!(f, "--allow-origin {origin:?}: {why}"),
         }
     }
@@ -389,6 +410,58 @@ mod tests {
             (limits.sessions, limits.sessions_per_address),
             (100, usize::MAX)
         );
+    }
+
+    #[test]
+    fn the_web_chat_is_where_nothing_else_is() {
+        let at = |path: &str| {
+            let config = Config {
+                talking: path.to_owned(),
+                ..Config::default()
+            };
+            let found = config.chat_path().map(str::to_owned);
+            assert_eq!(config.check(), found.clone().map(drop));
+            found.map_err(|why| why.to_string())
+        };
+        for (path, found) in [
+            ("/talking", "/talking"),
+            ("/talking/", "/talking"),
+            ("/a/b.c", "/a/b.c"),
+            ("/apis", "/apis"),
+        ] {
+            assert_eq!(at(path), Ok(found.to_owned()));
+        }
+        for path in ["", "talking", "ws://x/talking", "*"] {
+            let why = format!("--talking {path:?}: a path begins with /, such as /talking");
+            assert_eq!(at(path), Err(why));
+        }
+        for path in ["/a b", "/a?b", "/a#", "/a%20b", "/\u{e9}"] {
+            let why = at(path).expect_err("no path");
+            assert!(why.contains("it has a character besides"), "{why}");
+        }
+        for path in [
+            "/",
+            "//",
+            "/ws",
+            "/ws/",
+            "/mqtt",
+            "/topics",
+            "/topics/a",
+            "/api",
+            "/api/why",
+            "/healthz",
+            "/metrics",
+            "/chat",
+            "/www/page.js",
+            "/www/x",
+            "/favicon.ico",
+        ] {
+            let why = at(path).expect_err("it is taken");
+            assert!(
+                why.contains("something else of the broker"),
+                "{path}: {why}"
+            );
+        }
     }
 
     #[test]

@@ -273,6 +273,7 @@ mod tests {
     use crate::net::places::Places;
     use crate::wire::http::Site;
     use crate::wire::line::LineConversation;
+    use crate::wire::talking::WebChat;
     use crate::wire::{Arrival, Source};
 
     /// A connection, and the client's end of its socket.
@@ -281,7 +282,8 @@ mod tests {
         let address = listener.local_addr().expect("it is bound");
         let client = TcpStream::connect(address).expect("it listens");
         let (socket, peer) = listener.accept().expect("a connection waits");
-        let entrance = Entrance::Wires(Arc::new(Site::new(&[], &[], &engine.limits)));
+        let site = Site::new(&[], &[], &engine.limits);
+        let entrance = Entrance::wires(site, WebChat::default());
         let place = Places::default().take(peer.ip(), false, &Limits::default());
         let place = place.expect("there is room");
         let connection = Connection::new(id, socket, peer, engine, place, Arc::default(), entrance);

@@ -70,7 +70,7 @@ pub(crate) enum Drain {
 impl Closing {
     pub(crate) const fn of(protocol: Protocol, end: &End) -> Self {
         use Protocol::{Http, Line, Mqtt, Room, Tls, WebSocket};
-        use Subprotocol::{Line as LineInside, Mqtt as MqttInside};
+        use Subprotocol::{Line as Lines, Mqtt as MqttInside, Talking as Chat};
 
         let at_once = Self {
             goodbye: false,
@@ -92,7 +92,7 @@ impl Closing {
             },
             // `echo PUBLISH a b | nc`: the client has ended its side and still reads. It sends nothing,
             // so no bytes can be unread.
-            (End::Left, Line | Http | WebSocket(LineInside) | Room) => Self {
+            (End::Left, Line | Http | WebSocket(Lines | Chat) | Room) => Self {
                 drain: Drain::UntilStop,
                 ..at_once
             },
@@ -101,7 +101,7 @@ impl Closing {
             (End::Left, Mqtt | Tls) => at_once,
             // The client has asked for the end, or has all it asked for: the last answer must arrive,
             // however slowly the client reads, and whatever it has sent after its request.
-            (End::SaidBye | End::Answered, Line | Http | WebSocket(LineInside) | Room) => Self {
+            (End::SaidBye | End::Answered, Line | Http | WebSocket(Lines | Chat) | Room) => Self {
                 drain: Drain::UntilStop,
                 linger: true,
                 ..at_once
@@ -118,8 +118,8 @@ impl Closing {
                 ..at_once
             },
             // No queued answer has to arrive, or it was sent at once.
-            (End::Refused(_), Line | WebSocket(LineInside) | Tls | Room)
-            | (End::NotSpoken(_), Line | Http | WebSocket(LineInside) | Mqtt | Tls | Room) => {
+            (End::Refused(_), Line | WebSocket(Lines | Chat) | Tls | Room)
+            | (End::NotSpoken(_), Line | Http | WebSocket(Lines | Chat) | Mqtt | Tls | Room) => {
                 Self {
                     linger: true,
                     ..at_once
@@ -210,10 +210,11 @@ mod tests {
     use crate::engine::session::clients::ClientRecord;
     use crate::wire::line;
 
-    const PROTOCOLS: [Protocol; 7] = [
+    const PROTOCOLS: [Protocol; 8] = [
         Protocol::Line,
         Protocol::Http,
         Protocol::WebSocket(Subprotocol::Line),
+        Protocol::WebSocket(Subprotocol::Talking),
         Protocol::WebSocket(Subprotocol::Mqtt),
         Protocol::Mqtt,
         Protocol::Tls,
@@ -303,22 +304,44 @@ mod tests {
         let drain = "drain";
         let both = "drain, linger";
         let all = "goodbye, drain";
-        // Line, HTTP, lines in WebSocket, MQTT in WebSocket, MQTT, TLS, raw text.
-        let table: [(End, [&str; 7]); 10] = [
-            (End::Left, [drain, drain, drain, "frame", "-", "-", drain]),
+        // Line, HTTP, lines and the web chat in WebSocket, MQTT in WebSocket, MQTT, TLS, raw text.
+        let table: [(End, [&str; 8]); 10] = [
+            (
+                End::Left,
+                [drain, drain, drain, drain, "frame", "-", "-", drain],
+            ),
             (
                 End::SaidBye,
-                [both, both, both, "frame, linger", "linger", "linger", both],
+                [
+                    both,
+                    both,
+                    both,
+                    both,
+                    "frame, linger",
+                    "linger",
+                    "linger",
+                    both,
+                ],
             ),
             (
                 End::Answered,
-                [both, both, both, "frame, linger", "linger", "linger", both],
+                [
+                    both,
+                    both,
+                    both,
+                    both,
+                    "frame, linger",
+                    "linger",
+                    "linger",
+                    both,
+                ],
             ),
             (
                 End::Refused("".into()),
                 [
                     "linger",
                     "words, linger",
+                    "linger",
                     "linger",
                     "words, linger",
                     "words, linger",
@@ -332,17 +355,18 @@ mod tests {
                     "linger",
                     "linger",
                     "linger",
+                    "linger",
                     "frame, linger",
                     "linger",
                     "linger",
                     "linger",
                 ],
             ),
-            (End::Reset, ["-"; 7]),
-            (End::Vanished, ["-"; 7]),
-            (failed(), ["-"; 7]),
-            (End::Panicked, ["-"; 7]),
-            (End::Stopping, [all; 7]),
+            (End::Reset, ["-"; 8]),
+            (End::Vanished, ["-"; 8]),
+            (failed(), ["-"; 8]),
+            (End::Panicked, ["-"; 8]),
+            (End::Stopping, [all; 8]),
         ];
         for (end, rows) in table {
             for (protocol, expected) in PROTOCOLS.into_iter().zip(rows) {

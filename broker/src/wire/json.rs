@@ -15,6 +15,11 @@ pub(crate) fn texts<const N: usize>(json: &[u8], keys: [&str; N]) -> Option<[Opt
     Some(texts)
 }
 
+/// Whether a text is one object of JSON.
+pub(crate) fn is_object(text: &str) -> bool {
+    texts(text.as_bytes(), []).is_some()
+}
+
 /// Reads an object.
 struct WantedTexts<'k, const N: usize>([&'k str; N]);
 
@@ -157,6 +162,7 @@ mod tests {
             check(other, None);
         }
         assert!(texts(b"{\"a\":\"\xff\"}", ["a"]).is_none());
+        assert!(is_object(r#"{"a":[{}]}"#) && !is_object("[]"));
     }
 
     #[test]

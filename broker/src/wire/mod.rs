@@ -5,6 +5,7 @@
 //! and starts no thread.
 
 pub(crate) mod busy;
+mod chat_object;
 pub(crate) mod close;
 mod detect;
 pub(crate) mod end;
@@ -17,6 +18,7 @@ mod proxy;
 pub(crate) mod room;
 mod serve;
 pub(crate) mod source;
+pub(crate) mod talking;
 pub(crate) mod websocket;
 
 pub(crate) use close::{Closing, Finished, close};

@@ -16,6 +16,7 @@ use crate::wire::protocols::{Protocol, Subprotocol};
 use crate::wire::proxy::{self, Admit};
 use crate::wire::room::{self, Room};
 use crate::wire::source::{Arrival, Source, take_limits};
+use crate::wire::talking::{self, WebChat};
 use crate::wire::websocket::{self, Tunnel};
 use crate::wire::{line, mqtt};
 
@@ -23,12 +24,22 @@ use crate::wire::{line, mqtt};
 #[derive(Clone)]
 pub(crate) enum Entrance {
     /// All protocols.
-    Wires(Arc<Site>),
+    Wires(Arc<Wires>),
     /// Raw text.
     Room(Arc<Room>),
 }
 
+/// What the conversations of all protocols share.
+pub(crate) struct Wires {
+    site: Site,
+    chat: WebChat,
+}
+
 impl Entrance {
+    pub(crate) fn wires(site: Site, chat: WebChat) -> Self {
+        Self::Wires(Arc::new(Wires { site, chat }))
+    }
+
     pub(crate) fn is_room(&self) -> bool {
         matches!(self, Self::Room(_))
     }
@@ -44,8 +55,8 @@ pub(crate) fn serve(
     behind_proxy: Option<Admit<'_>>,
 ) -> Finished {
     let mut buffer = ReadBuffer::new(client.memory());
-    let site = match entrance {
-        Entrance::Wires(site) => site,
+    let wires = match entrance {
+        Entrance::Wires(wires) => wires,
         Entrance::Room(room) => return serve_room(client, source, &mut buffer, room, behind_proxy),
     };
     let mut protocol = match begin(client, source, &mut buffer, behind_proxy) {
@@ -55,7 +66,7 @@ pub(crate) fn serve(
     loop {
         let end = match protocol {
             Protocol::Line => line::LineConversation::new(client).read_loop(source, &mut buffer),
-            Protocol::Http => match serve_http(client, source, &mut buffer, site) {
+            Protocol::Http => match serve_http(client, source, &mut buffer, &wires.site) {
                 ControlFlow::Continue(inside) => {
                     protocol = Protocol::WebSocket(inside);
                     continue;
@@ -63,7 +74,7 @@ pub(crate) fn serve(
                 ControlFlow::Break(end) => end,
             },
             Protocol::WebSocket(inside) => {
-                return serve_websocket(client, source, &mut buffer, inside);
+                return serve_websocket(client, source, &mut buffer, inside, &wires.chat);
             }
             Protocol::Mqtt => serve_mqtt(client, source, &mut buffer),
             Protocol::Tls | Protocol::Room => End::NotSpoken(protocol),
@@ -189,12 +200,17 @@ fn serve_websocket(
     source: &mut impl Source,
     raw: &mut ReadBuffer,
     inside: Subprotocol,
+    chat: &WebChat,
 ) -> Finished {
     client.set_encoder(inside.encoder());
     let record = client.record().clone();
     let mut buffer = ReadBuffer::new(client.memory());
     let mut tunnel = Tunnel::new(source, &record, inside, raw);
     let end = match inside {
+        Subprotocol::Talking => {
+            let encoder = inside.encoder();
+            talking::serve(client, &mut tunnel, &mut buffer, encoder, chat)
+        }
         Subprotocol::Line => {
             line::LineConversation::new(client).read_loop(&mut tunnel, &mut buffer)
         }
@@ -262,8 +278,8 @@ mod tests {
         outbox.set_encoder(&line::ENCODER);
         let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
         let mut client = Client::new(&engine, &record);
-        let site = Arc::new(Site::new(&[], &[], &engine.limits));
-        let entrance = Entrance::Wires(site);
+        let site = Site::new(&[], &[], &engine.limits);
+        let entrance = Entrance::wires(site, WebChat::default());
         let finished = serve(&mut client, &mut Stopped(bytes), &entrance, None);
         let finished = close(&mut client, finished, || Some(Instant::now()));
         assert!(matches!(finished.end, End::Stopping), "{}", finished.end);

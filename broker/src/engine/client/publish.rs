@@ -8,7 +8,7 @@ use std::fmt;
 use std::ops::Range;
 
 use memchr::memchr;
-use protocol::{Attributes, Escaped, MessageLine, RETAIN, RETAINED, Topic};
+use protocol::{Attributes, Escaped, Filter, MessageLine, RETAIN, RETAINED, Topic};
 
 use super::{Client, Last};
 use crate::engine::outbox::run::PublishOptions;
@@ -17,6 +17,9 @@ use crate::engine::retained::{Full, Retained};
 
 /// The buffer that a longer message needed is released after it.
 const KEPT_BYTES: usize = 64 * 1024;
+
+/// Maximum retained topics examined under one lock, for which publishers of retained messages wait.
+const NAMES_PER_LOCK: usize = 1024;
 
 /// A message to publish.
 pub(crate) struct Message<'a> {
@@ -72,6 +75,23 @@ impl Client<'_> {
     /// Whether a message is retained on this topic.
     pub(crate) fn has_retained(&self, topic: Topic<'_>) -> bool {
         self.engine.retained.read().find(topic).is_some()
+    }
+
+    /// The topics of the retained messages that a filter matches, at most this many.
+    pub(crate) fn retained_topics(&self, filter: Filter<'_>, most: usize) -> Vec<String> {
+        let (mut found, mut from) = (Vec::new(), String::new());
+        loop {
+            let retained = self.engine.retained.read();
+            let next = retained.look(filter, &from, NAMES_PER_LOCK, |name, _| {
+                if found.len() < most {
+                    found.push(name.to_owned());
+                }
+            });
+            match next {
+                Some(next) if found.len() < most => from = next,
+                _ => return found,
+            }
+        }
     }
 
     /// Adds a message to the batch; returns the number of copies. A message to be retained is delivered

@@ -40,7 +40,7 @@ use response::{IDLE_TIME, Response, TEXT};
 
 pub(crate) use request::HEAD_BYTES;
 pub(crate) use response::{busy, not_here};
-pub(crate) use site::Site;
+pub(crate) use site::{CHAT_PATH, Site};
 pub(crate) use stream::ANSWERS as ENCODER;
 
 /// Maximum time for a complete head.
@@ -199,7 +199,8 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
             let full = RequestRefusal::new(StatusCode::SERVICE_UNAVAILABLE, text);
             return self.refuse(Some(head), &full);
         }
-        let is_upgrade = upgrade::is_asked(head) || upgrade::is_path(&head.path);
+        let chat = self.site.chat_path();
+        let is_upgrade = upgrade::is_asked(head) || upgrade::is_path(&head.path, chat);
         // The page holds no secret, and tells more than a refusal if a proxy names another host.
         let is_page = reads && !is_upgrade && page::part(&head.path).is_some();
         if !upgrade::is_of_program(head)
@@ -255,7 +256,7 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
 
     #[inline(never)]
     fn switch(&mut self, head: &RequestHead) -> Next {
-        match upgrade::accept(head) {
+        match upgrade::accept(head, self.site.chat_path()) {
             Ok((inside, answer)) => {
                 self.client.answer(&answer);
                 self.switched = Some(inside);
@@ -283,15 +284,16 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
             path if let Some(part) = page::part(path) => Ok(page::response(part, head)),
             path => match path.strip_prefix("/api/") {
                 Some(question) => self.ask(head, question),
-                None => Err(RequestRefusal::new(
-                    StatusCode::NOT_FOUND,
-                    match topic_path(path) {
+                None => {
+                    let map = format!("{MAP}; the web chat is at {}", self.site.chat_path());
+                    let text = match topic_path(path) {
                         Some(topic) => {
-                            format!("there is no {path:?}; messages are at {topic:?}; {MAP}")
+                            format!("there is no {path:?}; messages are at {topic:?}; {map}")
                         }
-                        None => format!("there is no {path:?}; {MAP}"),
-                    },
-                )),
+                        None => format!("there is no {path:?}; {map}"),
+                    };
+                    Err(RequestRefusal::new(StatusCode::NOT_FOUND, text))
+                }
             },
         }
     }
@@ -369,6 +371,32 @@ fn options() -> Response {
         .with(ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PUT")
         .with(ACCESS_CONTROL_ALLOW_HEADERS, "content-type, last-event-id")
         .with(ACCESS_CONTROL_MAX_AGE, "600")
+}
+
+/// Checks a path for the web chat, and returns it as requests are compared with it; or says why it cannot
+/// be there.
+pub(crate) fn chat_path(path: &str) -> Result<&str, &'static str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    if !path.starts_with('/') {
+        return Err("a path begins with /, such as /talking");
+    }
+    if !path.bytes().all(is_plain) {
+        return Err("it has a character besides letters and digits of ASCII and - . _ ~ /");
+    }
+    let path = path.trim_end_matches('/');
+    let is_below = |folder: &&str| {
+        let within = path.strip_prefix(*folder);
+        within.is_some_and(|within| within.is_empty() || within.starts_with('/'))
+    };
+    let is_taken = path.is_empty()
+        || path == "/healthz"
+        || upgrade::is_path(path, "")
+        || has_resource(path)
+        || ["/topics", "/api", "/www"].iter().any(is_below);
+    match is_taken {
+        true => Err("something else of the broker is at this path; choose another"),
+        false => Ok(path),
+    }
 }
 
 /// Whether there is something to read at this path.

@@ -32,7 +32,12 @@ pub(crate) struct Site {
     limits: Arc<SharedLimits>,
     /// Number of incomplete requests.
     unfinished: AtomicUsize,
+    /// The path of the web chat.
+    chat_path: Box<str>,
 }
+
+/// Where the web chat is, unless another path is configured.
+pub(crate) const CHAT_PATH: &str = "/talking";
 
 /// An incomplete request.
 pub(crate) struct Unfinished<'a>(&'a Site);
@@ -44,7 +49,20 @@ impl Site {
             origins: origins.to_vec(),
             limits: limits.clone(),
             unfinished: AtomicUsize::new(0),
+            chat_path: CHAT_PATH.into(),
         }
+    }
+
+    /// The same with the web chat at this path, as [`chat_path`](super::chat_path) returns it.
+    pub(crate) fn with_chat_path(self, path: &str) -> Self {
+        Self {
+            chat_path: path.into(),
+            ..self
+        }
+    }
+
+    pub(crate) fn chat_path(&self) -> &str {
+        &self.chat_path
     }
 
     /// Takes one of the places for slow requests: a quarter of all connections may have one.

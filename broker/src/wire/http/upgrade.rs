@@ -1,4 +1,4 @@
-//! `/ws`, `/mqtt` and `/`: a request that turns its connection into a WebSocket.
+//! `/ws`, `/mqtt`, `/` and the path of the web chat: a request that turns its connection into a WebSocket.
 
 use base64::engine::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -29,9 +29,9 @@ const FOR_ALL: &str = "/ws";
 /// The path that most MQTT clients use; it offers MQTT only.
 const FOR_MQTT: &str = "/mqtt";
 
-/// Whether a path is for WebSocket alone.
-pub(super) fn is_path(path: &str) -> bool {
-    [FOR_ALL, FOR_MQTT].contains(&without_slash(path))
+/// Whether a path is for WebSocket alone. `chat` is that of the web chat.
+pub(super) fn is_path(path: &str, chat: &str) -> bool {
+    [FOR_ALL, FOR_MQTT, chat].contains(&without_slash(path))
 }
 
 /// Whether the client wants a WebSocket. A proxy that does not know of it removes all but the key.
@@ -52,20 +52,25 @@ fn without_slash(path: &str) -> &str {
     }
 }
 
-/// The inner protocol and the response, if the connection can switch.
-pub(super) fn accept(head: &RequestHead) -> Result<(Subprotocol, Vec<u8>), RequestRefusal> {
+/// The inner protocol and the response, if the connection can switch. `chat` is the path of the web chat.
+pub(super) fn accept(
+    head: &RequestHead,
+    chat: &str,
+) -> Result<(Subprotocol, Vec<u8>), RequestRefusal> {
     let bad = |text: &str| RequestRefusal::new(StatusCode::BAD_REQUEST, text);
-    if !is_path(&head.path) && head.path != ROOT {
+    if !is_path(&head.path, chat) && head.path != ROOT {
         let text = format!(
-            "there is no WebSocket at {:?}; open ws://.../ws, or /mqtt",
+            "there is no WebSocket at {:?}; open ws://.../ws, or /mqtt, or {chat} for the web chat",
             head.path
         );
         return Err(RequestRefusal::new(StatusCode::NOT_FOUND, text));
     }
     let asks = head.has_word(UPGRADE, "websocket") && head.has_word(CONNECTION, "upgrade");
     if head.method != Method::GET || !asks {
-        let text = "this is for WebSocket; open ws://.../ws, or /mqtt; a proxy in between must pass on \
-                    Upgrade and Connection";
+        let text = format!(
+            "this is for WebSocket; open ws://.../ws, or /mqtt, or {chat} for the web chat; a proxy in between \
+             must pass on Upgrade and Connection"
+        );
         return Err(RequestRefusal::new(StatusCode::UPGRADE_REQUIRED, text));
     }
     // RFC 6455 §11.3.1, §11.3.5.
@@ -103,12 +108,16 @@ pub(super) fn accept(head: &RequestHead) -> Result<(Subprotocol, Vec<u8>), Reque
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()));
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept.expect("Base64 is text"));
-    let inside = match choose(head).map_err(bad)? {
-        None => Subprotocol::Line,
-        Some((name, inside)) => {
-            headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
-            inside
-        }
+    let inside = match without_slash(&head.path) == chat {
+        // Of the subprotocols that a client offers there, none is chosen (RFC 6455 §4.2.2).
+        true => Subprotocol::Talking,
+        false => match choose(head).map_err(bad)? {
+            None => Subprotocol::Line,
+            Some((name, inside)) => {
+                headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
+                inside
+            }
+        },
     };
     let answer = encode_head(StatusCode::SWITCHING_PROTOCOLS, &headers);
     Ok((inside, answer))

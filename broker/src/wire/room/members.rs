@@ -1,7 +1,8 @@
-//! A room: its topic, and what its members do. Over TCP and in datagrams they do the same.
+//! A room: its topic, and what its members do. Over TCP, in datagrams and in the web chat they do the
+//! same.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::RandomState;
 use protocol::{Attributes, Escaped, Filter, RETAIN, Topic};
@@ -13,25 +14,29 @@ use crate::sync::Mutex;
 use super::text;
 use super::writer::{ENCODER, RoomWriter};
 
-/// A room on a port of its own.
+/// A room.
 pub(crate) struct Room {
     topic: Box<str>,
     /// The name under which its members act: they cannot say who they are.
     identity: OnceLock<Box<str>>,
-    /// Members by nick, because several may have the same.
-    nicks: Mutex<HashMap<Box<str>, usize, RandomState>>,
+    nicks: Arc<Nicks>,
 }
+
+/// The nicks of the members of one topic, whichever way they came, with their number, because several
+/// may have the same.
+#[derive(Default)]
+pub(super) struct Nicks(Mutex<HashMap<Box<str>, usize, RandomState>>);
 
 /// Why a text was not said. The member is told so.
 pub(crate) struct NotSaid(pub(crate) String);
 
 impl Room {
     /// The room with this topic, which must be valid and have room for a presence below it.
-    pub(crate) fn new(topic: &str) -> Self {
+    pub(super) fn new(topic: &str, nicks: Arc<Nicks>) -> Self {
         Self {
             topic: topic.into(),
             identity: OnceLock::new(),
-            nicks: Mutex::default(),
+            nicks,
         }
     }
 
@@ -52,34 +57,33 @@ impl Room {
     /// Lets a client in under a checked nick: from now on it hears the room. Lines for it have at most
     /// `line_bytes`, with their ends. Like all that members do, this is part of a batch.
     pub(crate) fn join(&self, client: &mut Client<'_>, nick: &str, line_bytes: usize) {
-        client.set_name(nick);
         let (id, identity) = (client.id(), self.identity());
         log::debug!(
             "connection {id} ({nick:?}) joins the room {} as {identity}",
             self.topic
         );
         client.attach_session(&ENCODER, Box::new(RoomWriter { line_bytes }), b"");
-        let others = {
-            let mut nicks = self.nicks.lock();
-            let count = nicks.entry(nick.into()).or_default();
-            *count += 1;
-            *count - 1
-        };
-        if others > 0 || client.has_retained(topic(&self.presence(nick))) {
+        if self.enter(client, nick) {
             let notice = format!("{nick} is taken; another member here has the same nick");
             client.answer(&text::notice(&notice));
         }
-        let filter = Filter::parse(&*self.topic).expect("a topic is a filter");
         let options = SubscriptionOptions {
             no_local: true,
             ..SubscriptionOptions::default()
         };
-        match client.subscribe_with([(Ok(filter), options)]).pop() {
-            Some(Ok(subscribed)) => client.send_retained(filter, &subscribed),
-            _ => client.answer(&text::notice(
+        if !hear(client, &self.topic, options) {
+            client.answer(&text::notice(
                 "there is no memory for another member; you hear nothing here",
-            )),
+            ));
         }
+    }
+
+    /// Counts a client in under a checked nick; returns whether another member has it. What the client
+    /// hears is for the caller to say.
+    pub(crate) fn enter(&self, client: &Client<'_>, nick: &str) -> bool {
+        client.set_name(nick);
+        let others = self.nicks.add(nick);
+        others > 0 || client.has_retained(topic(&self.presence(nick)))
     }
 
     /// Publishes the presence of a member, so that others find it.
@@ -103,26 +107,14 @@ impl Room {
         nick: &str,
         said: &[u8],
     ) -> Result<(), NotSaid> {
-        let payload = text::said(nick, said);
-        let payload = Escaped::escape(&payload);
-        let most = client.limits().line_bytes;
-        if payload.as_line().len() + self.topic.len() + "PUBLISH  ".len() > most {
-            let why = format!("this text is too long for a broker with lines of {most} bytes");
-            return Err(NotSaid(why));
-        }
-        let message = Message::of_line(topic(&self.topic), payload, Attributes::default());
-        client.publish(&[], message).map(drop).map_err(|_| {
-            let why = "only the broker itself may publish in this room";
-            NotSaid(why.to_owned())
-        })
+        publish(client, &self.topic, &text::said(nick, said)).map(drop)
     }
 
     /// Takes a member out: it hears no more, and its presence ends, unless another member has its nick.
     pub(crate) fn leave(&self, client: &mut Client<'_>, nick: &str, was_announced: bool) {
-        let filter = Filter::parse(&*self.topic).expect("a topic is a filter");
-        client.unsubscribe(filter);
+        client.unsubscribe(filter(&self.topic));
         client.forget_will();
-        if self.forget(nick) && was_announced {
+        if self.nicks.remove(nick) && was_announced {
             let gone = self.presence(nick);
             let gone = topic(&gone);
             let message = Message::of_line(gone, Escaped::default(), attributes_of_presence());
@@ -130,9 +122,23 @@ impl Room {
         }
     }
 
+    fn presence(&self, nick: &str) -> String {
+        format!("{}/$who/{nick}", self.topic)
+    }
+}
+
+impl Nicks {
+    /// Adds a nick; returns the number of others that have it.
+    fn add(&self, nick: &str) -> usize {
+        let mut nicks = self.0.lock();
+        let count = nicks.entry(nick.into()).or_default();
+        *count += 1;
+        *count - 1
+    }
+
     /// Removes a nick; returns whether no other member has it.
-    fn forget(&self, nick: &str) -> bool {
-        let mut nicks = self.nicks.lock();
+    fn remove(&self, nick: &str) -> bool {
+        let mut nicks = self.0.lock();
         match nicks.get_mut(nick) {
             Some(count @ 2..) => {
                 *count -= 1;
@@ -144,9 +150,43 @@ impl Room {
             }
         }
     }
+}
 
-    fn presence(&self, nick: &str) -> String {
-        format!("{}/$who/{nick}", self.topic)
+/// Lets a client hear a topic, which must be valid. Returns whether there was memory for that.
+pub(crate) fn hear(client: &mut Client<'_>, name: &str, options: SubscriptionOptions) -> bool {
+    let filter = filter(name);
+    match client.subscribe_with([(Ok(filter), options)]).pop() {
+        Some(Ok(subscribed)) => {
+            client.send_retained(filter, &subscribed);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Publishes a payload on a valid topic; returns the number of copies.
+pub(crate) fn publish(client: &mut Client<'_>, name: &str, payload: &[u8]) -> Result<u64, NotSaid> {
+    let payload = checked(client, name, payload)?;
+    let message = Message::of_line(topic(name), payload, Attributes::default());
+    client.publish(&[], message).map_err(|_| {
+        let why = "only the broker itself may publish in this room";
+        NotSaid(why.to_owned())
+    })
+}
+
+/// Whether a payload is short enough to be published.
+pub(crate) fn check_length(client: &Client<'_>, name: &str, payload: &[u8]) -> Result<(), NotSaid> {
+    checked(client, name, payload).map(drop)
+}
+
+fn checked<'p>(client: &Client<'_>, name: &str, payload: &'p [u8]) -> Result<Escaped<'p>, NotSaid> {
+    let payload = Escaped::escape(payload);
+    let most = client.limits().line_bytes;
+    match payload.as_line().len() + name.len() + "PUBLISH  ".len() > most {
+        true => Err(NotSaid(format!(
+            "this text is too long for a broker with lines of {most} bytes"
+        ))),
+        false => Ok(payload),
     }
 }
 
@@ -157,6 +197,10 @@ pub(crate) fn busy(why: &str) -> Vec<u8> {
 
 fn topic(name: &str) -> Topic<'_> {
     Topic::parse(name).expect("topics of a room are checked")
+}
+
+fn filter(name: &str) -> Filter<'_> {
+    Filter::parse(name).expect("a topic is a filter")
 }
 
 fn attributes_of_presence() -> Attributes<'static> {

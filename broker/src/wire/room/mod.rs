@@ -8,11 +8,13 @@ mod conversation;
 pub(crate) mod datagrams;
 mod members;
 mod reader;
+mod rooms;
 mod text;
 mod writer;
 
 pub(crate) use allowance::{ASKING, Allowance, RateWindow, Verdict};
 pub(crate) use conversation::serve;
-pub(crate) use members::{NotSaid, Room, busy};
-pub(crate) use text::notice;
+pub(crate) use members::{NotSaid, Room, busy, check_length, hear, publish};
+pub(crate) use rooms::Rooms;
+pub(crate) use text::{chat, nick, notice, said};
 pub(crate) use writer::ENCODER;

@@ -35,7 +35,7 @@ struct Presence<'a> {
 
 /// Why a text is no nick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BadNick {
+pub(crate) enum BadNick {
     /// It is several words, or longer than [`NICK_CHARS`].
     NoWord,
     /// It has a character that the level of a topic or a terminal cannot have.
@@ -55,7 +55,7 @@ impl BadNick {
 }
 
 /// Checks a nick. It is one level of a topic.
-pub(super) fn nick(text: &[u8]) -> Result<&str, BadNick> {
+pub(crate) fn nick(text: &[u8]) -> Result<&str, BadNick> {
     let nick = str::from_utf8(text).map_err(|_| BadNick::BadCharacter)?;
     let nick = nick.trim();
     if nick.is_empty() || nick.contains(char::is_whitespace) || nick.chars().count() > NICK_CHARS {
@@ -71,7 +71,7 @@ pub(super) fn nick(text: &[u8]) -> Result<&str, BadNick> {
 }
 
 /// The payload of what a member says.
-pub(super) fn said(nick: &str, text: &[u8]) -> Vec<u8> {
+pub(crate) fn said(nick: &str, text: &[u8]) -> Vec<u8> {
     let text = &*String::from_utf8_lossy(text);
     json(&Said {
         nick,
@@ -110,7 +110,7 @@ pub(super) fn heard(payload: &[u8]) -> String {
 }
 
 /// The nick and the text in the JSON of a chat.
-fn chat(payload: &[u8]) -> Option<(Option<String>, String)> {
+pub(crate) fn chat(payload: &[u8]) -> Option<(Option<String>, String)> {
     if payload.first() != Some(&b'{') {
         return None;
     }

@@ -10,6 +10,7 @@ use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::engine::outbox::encoder::Encoder;
+use crate::wire::chat_object;
 use crate::wire::line;
 use crate::wire::mqtt::{self, Encoders};
 use crate::wire::protocols::Subprotocol;
@@ -20,6 +21,7 @@ impl Subprotocol {
         match self {
             Self::Line => &ENCODER,
             Self::Mqtt => MQTT.v3,
+            Self::Talking => &TALKING,
         }
     }
 }
@@ -71,6 +73,19 @@ const MQTT_5: Encoder = Encoder {
     receipt: mqtt::ENCODER_5.receipt,
     goodbye: mqtt::ENCODER_5.goodbye,
     taken_over: mqtt::ENCODER_5.taken_over,
+    ..ENCODER
+};
+
+/// For the web chat in a tunnel: a frame for each object. Only its own writer makes objects of messages.
+const TALKING: Encoder = Encoder {
+    wire: "talking",
+    encode: None,
+    answer: Some(|object| framed(object, Data::Text)),
+    gap: |count| framed(&chat_object::missing(count), Data::Text),
+    receipt: |_, _| Vec::new(),
+    topic: |_| b"",
+    goodbye: chat_object::GOODBYE,
+    taken_over: b"",
     ..ENCODER
 };
 
@@ -174,5 +189,20 @@ mod tests {
         assert_eq!((ENCODER.fitting)(&frames, frames.len()), frames.len());
         assert_eq!(frames[frames.len() - 14], 0x82, "it is not text");
         assert_eq!((ENCODER.gap)(3), b"\x81\x06GAP 3\n");
+    }
+
+    #[test]
+    fn objects_of_the_web_chat_are_text_each_in_a_frame() {
+        let encoder = Subprotocol::Talking.encoder();
+        let answer = encoder.answer.expect("it has frames");
+        assert_eq!(answer(b"{}"), b"\x81\x02{}");
+        let gap = (encoder.gap)(3);
+        assert!(
+            gap.starts_with(b"\x81\x44{\"type\":\"missing\",\"count\":3,"),
+            "{}",
+            gap.escape_ascii()
+        );
+        assert_eq!((encoder.count)(&[gap.clone(), answer(b"{}")].concat()), 2);
+        assert_eq!((encoder.first)(&gap), gap.len());
     }
 }

@@ -13,7 +13,7 @@ use super::close::{CloseReason, TunnelEnd, close_code};
 use super::frame::{FrameHead, OpenFrame, Violation, rule, unmask};
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::session::clients::ClientRecord;
-use crate::wire::protocols::Subprotocol;
+use crate::wire::protocols::{BINARY, MESSAGE_END, Subprotocol};
 use crate::wire::source::{Arrival, Source};
 
 /// Maximum bytes of frames read at a time.
@@ -37,8 +37,8 @@ pub(crate) struct Tunnel<'a, S> {
     frame: Option<OpenFrame>,
     /// The incomplete message, which may have several frames.
     message: Option<OpenMessage>,
-    /// The bytes passed on must be followed by a line end.
-    owes_line_end: bool,
+    /// The bytes passed on must be followed by this one, which begins or ends a message.
+    owes: Option<u8>,
     /// Why the tunnel ends, if it does.
     end: TunnelEnd,
 }
@@ -66,7 +66,7 @@ impl<'a, S: Source> Tunnel<'a, S> {
             raw,
             frame: None,
             message: None,
-            owes_line_end: false,
+            owes: None,
             end: TunnelEnd::default(),
         }
     }
@@ -125,9 +125,8 @@ impl<'a, S: Source> Tunnel<'a, S> {
     /// Passes on the bytes that have arrived, as far as there is room.
     fn unwrap(&mut self, room: &mut Vec<u8>) -> Result<(), Violation> {
         while room.len() < room.capacity() {
-            if self.owes_line_end {
-                room.push(b'\n');
-                self.owes_line_end = false;
+            if let Some(end) = self.owes.take() {
+                room.push(end);
             } else if let Some(frame) = &mut self.frame {
                 let unread = self.raw.unread();
                 let len = unread.len().min(room.capacity() - room.len());
@@ -143,6 +142,10 @@ impl<'a, S: Source> Tunnel<'a, S> {
                 if !message.check(&room[start..]) {
                     room.truncate(start);
                     return Err(NOT_UTF_8);
+                }
+                if !message.is_text && self.inside == Subprotocol::Talking {
+                    // [`BINARY`] stands for it.
+                    room.truncate(start);
                 }
                 if let Some(last) = room[start..].last() {
                     message.ends_line = *last == b'\n';
@@ -188,6 +191,9 @@ impl<'a, S: Source> Tunnel<'a, S> {
                     partial: Vec::new(),
                     ends_line: true,
                 });
+                if kind == Data::Binary && self.inside == Subprotocol::Talking {
+                    self.owes = Some(BINARY);
+                }
             }
             // RFC 6455 §5.4: the frames of two messages are not mixed.
             _ => return Err(rule("a message ends before the next one begins")),
@@ -229,7 +235,11 @@ impl<'a, S: Source> Tunnel<'a, S> {
         if !message.partial.is_empty() {
             return Err(NOT_UTF_8);
         }
-        self.owes_line_end = self.inside == Subprotocol::Line && !message.ends_line;
+        self.owes = match self.inside {
+            Subprotocol::Line => (!message.ends_line).then_some(b'\n'),
+            Subprotocol::Mqtt => None,
+            Subprotocol::Talking => Some(MESSAGE_END),
+        };
         Ok(())
     }
 }
@@ -501,5 +511,35 @@ mod tests {
         assert!(back.is_empty() && last.is_empty());
         let text = [masked(0x82, b"x"), masked(0x81, b"x")].concat();
         check_closed(&through(Subprotocol::Mqtt, vec![text]), 1003);
+    }
+
+    #[test]
+    fn messages_of_the_web_chat_have_their_ends_and_binary_ones_no_content() {
+        let frames = [
+            masked(0x81, b"{\n}\n"),
+            masked(0x81, b""),
+            masked(0x02, b"ab\xff"),
+            masked(0x89, b""),
+            masked(0x80, b"\xfe"),
+            masked(0x82, b""),
+            masked(0x01, b"{"),
+            masked(0x80, b"}"),
+        ];
+        let all = frames.concat();
+        let bytes = all.iter().map(|&byte| vec![byte]).collect();
+        for pieces in [vec![all], bytes] {
+            let [came, back, last] = through(Subprotocol::Talking, pieces);
+            let expected = b"{\n}\n\xff\xff\xfe\xff\xfe\xff{}\xff";
+            assert_eq!(
+                came.escape_ascii().to_string(),
+                expected.escape_ascii().to_string()
+            );
+            assert_eq!(back, b"\x8a\0");
+            assert!(last.is_empty());
+        }
+        for text in [&b"\xff"[..], b"\xfe", b"a\xff{}"] {
+            let frame = masked(0x81, text);
+            check_closed(&through(Subprotocol::Talking, vec![frame]), 1007);
+        }
     }
 }

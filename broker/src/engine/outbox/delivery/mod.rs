@@ -360,6 +360,7 @@ impl DeliveryState {
             retain,
             identifiers: extras.identifiers.as_deref().unwrap_or_default(),
             gap,
+            publisher: message.run.publisher(),
             ..Details::default()
         };
         let written = self
@@ -472,6 +473,7 @@ impl DeliveryState {
             identifiers: message.identifiers(),
             gap,
             waited_s: now.duration_since(message.came).as_secs() as u32,
+            publisher: 0,
         };
         self.writer.write(&message.line, &details, out) != Written::TooLong
     }

@@ -40,6 +40,8 @@ pub(crate) struct Details<'a> {
     pub(crate) gap: u64,
     /// Seconds that the message has waited.
     pub(crate) waited_s: u32,
+    /// The session that published it, zero for one that was retained; only of a message at QoS 0.
+    pub(crate) publisher: u64,
 }
 
 /// The result of writing a message.
