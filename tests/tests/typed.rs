@@ -98,6 +98,7 @@ fn prepare(folder: &Path, typed: &str) {
         ("large.png", "a picture\n"),
         ("app.log", "a line\n"),
         ("Makefile", "all:\n\techo built\n"),
+        ("broker.toml", "max-queued = 100\n"),
     ] {
         fs::write(folder.join(name), text).expect("room");
     }

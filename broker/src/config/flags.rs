@@ -3,19 +3,21 @@
 //! `--help`, `--man`, `--version` and wrong usage are answered here, and end the process.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 use std::process;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 use ipnet::IpNet;
 use protocol::Topic;
 
-use super::{Config, RoomConfig};
+use super::file::{self, FileSettings};
+use super::{Config, RoomConfig, print};
 use crate::wire::http;
 
 /// A message broker that you can talk to with netcat.
@@ -181,6 +183,24 @@ struct Flags {
     #[arg(long = "proxy", env = "BROKER_PROXY", hide_env = true, value_name = "ADDRESS",
           value_parser = address_ranges)]
     proxies: Vec<List<IpNet>>,
+    /// Read this file [default: /etc/dallal/broker.toml if it is there]
+    #[arg(
+        short,
+        long,
+        env = "BROKER_CONFIG",
+        hide_env = true,
+        value_name = "FILE"
+    )]
+    config: Option<PathBuf>,
+    /// Check the configuration and exit
+    #[arg(long, conflicts_with_all = ["print_config", "example_config"])]
+    check: bool,
+    /// Print the configuration in force with its sources and exit
+    #[arg(long, conflicts_with = "example_config")]
+    print_config: bool,
+    /// Print a file with all defaults and exit
+    #[arg(long)]
+    example_config: bool,
     /// Print the manual page and exit: broker --man | man -l -
     #[arg(long)]
     man: bool,
@@ -224,8 +244,6 @@ Each option has a variable, such as BROKER_MAX_LINE for --max-line.
 Examples:
   broker                                 serve programs on this machine
   broker --host 0.0.0.0 --port 1373      serve the network (anyone may publish)
-  broker --listen 127.0.0.1:1883         the port of MQTT as well
-  RUST_LOG=debug broker                  log refused lines too
   nc 127.0.0.1 1373                      talk to it; type HELP
 
 Exit: 0 stopped by SIGTERM or SIGINT   1 cannot serve, such as a taken port   2 wrong usage";
@@ -271,22 +289,92 @@ impl From<Flags> for Config {
 }
 
 impl Config {
-    /// Parses this process's arguments and environment. Wrong usage, `--help`, `--version` and `--man`
-    /// end the process. Variables that are passed over are logged.
+    /// Parses this process's arguments and environment, and the file that they name. Wrong usage, mistakes
+    /// in the file, `--help`, `--check` and others that only print end the process. Variables that are
+    /// passed over are logged.
     #[must_use]
     pub fn from_arguments() -> Self {
-        let flags: Flags = command_line::parse(env::args_os(), is_passed_over);
-        if flags.man {
-            print_manual();
+        let command = command_line::command::<Flags>(is_passed_over);
+        let (flags, printed) = parse(command, env::args_os().collect());
+        if let Some(text) = printed {
+            print(text.as_bytes());
         }
+        let is_checked = flags.check;
         let config = Self::from(flags);
         if let Err(why) = config.check() {
             Flags::command()
                 .error(ErrorKind::ValueValidation, why)
                 .exit();
         }
+        if is_checked {
+            print(b"the configuration is valid\n");
+        }
         config
     }
+}
+
+/// The file that is read if it is there and none is named.
+const USUAL_FILE: &str = "/etc/dallal/broker.toml";
+
+/// Parses arguments and environment, and the file that they name, or the usual one. Also returns what they
+/// ask to print, if they do. Wrong usage and mistakes in the file end the process.
+fn parse(command: Command, arguments: Vec<OsString>) -> (Flags, Option<String>) {
+    let matches = command.clone().get_matches_from(&arguments);
+    let flags = flags_of(matches);
+    if flags.example_config {
+        return (flags, Some(print::example(&command)));
+    }
+    if flags.man {
+        print_manual();
+    }
+    let usual = || Path::new(USUAL_FILE).exists().then(|| USUAL_FILE.into());
+    let files = match flags.config.clone().or_else(usual) {
+        None => FileSettings::default(),
+        Some(path) => file::read(&path, &command).unwrap_or_else(|mistakes| {
+            fail(&mistakes);
+        }),
+    };
+    // What the files set is the default of a flag, so that a flag and its variable count more.
+    let with_files = files
+        .settings
+        .iter()
+        .fold(command.clone(), |command, (key, setting)| {
+            let flag = command
+                .get_arguments()
+                .find(|flag| flag.get_long() == Some(key));
+            let id = flag.expect("a key is a flag").get_id().clone();
+            command.mut_arg(id, |flag| flag.default_values(setting.values.clone()))
+        });
+    let matches = with_files.clone().get_matches_from(&arguments);
+    let printed = matches
+        .get_flag("print_config")
+        .then(|| print::in_force(&command, &matches, &files));
+    (flags_of(matches), printed)
+}
+
+fn flags_of(mut matches: ArgMatches) -> Flags {
+    Flags::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
+}
+
+/// Tells the mistakes of a configuration and ends the process.
+fn fail(mistakes: &[String]) -> ! {
+    let mut text = String::new();
+    for mistake in mistakes {
+        text.push_str(mistake);
+        text.push('\n');
+    }
+    // Without standard error, the exit code tells.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+    process::exit(WRONG_USAGE)
+}
+
+/// The exit code of `clap`.
+const WRONG_USAGE: i32 = 2;
+
+/// Prints a text and ends the process.
+fn print(text: &[u8]) -> ! {
+    let printed = io::stdout().lock().write_all(text);
+    process::exit(i32::from(printed.is_err()))
 }
 
 /// Whether a variable is not meant for this broker. For a service called `broker`, Kubernetes sets
@@ -312,9 +400,10 @@ fn print_manual() -> ! {
     let mut page = Vec::new();
     // A page has room for the variables, which `--help` leaves out.
     let command = Flags::command().mut_args(|argument| argument.hide_env(false));
-    let written = command_line::write_page(&mut page, &command);
-    let printed = written.and_then(|()| io::stdout().lock().write_all(&page));
-    process::exit(i32::from(printed.is_err()))
+    match command_line::write_page(&mut page, &command) {
+        Ok(()) => print(&page),
+        Err(_) => process::exit(1),
+    }
 }
 
 /// Parses a time that may be without end.

@@ -1,10 +1,12 @@
 //! The configuration of a broker: one [`Config`], checked before use.
 //!
-//! `flags` fills it from arguments and environment. Only here do its limits become one [`Limits`].
-//! Nothing here reads the machine or opens anything.
+//! `flags` fills it from arguments, environment and `file`. Only here do its limits become one [`Limits`].
+//! Nothing here reads the machine or binds anything.
 
+mod file;
 mod flags;
 mod origins;
+mod print;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

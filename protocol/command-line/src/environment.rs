@@ -12,13 +12,18 @@ use clap::{Arg, Command, Parser};
 /// usage and `--help` end the process.
 pub fn parse<P: Parser>(
     arguments: impl IntoIterator<Item = OsString>,
-    mut is_passed_over: impl FnMut(&OsStr, &OsStr) -> bool,
+    is_passed_over: impl FnMut(&OsStr, &OsStr) -> bool,
 ) -> P {
-    let mut command = without(P::command(), &mut |name, value| {
-        value.is_empty() || is_passed_over(name, value)
-    });
+    let mut command = command::<P>(is_passed_over);
     let mut matches = command.clone().get_matches_from(arguments);
     P::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.format(&mut command).exit())
+}
+
+/// The command line of a program, which knows the variables of the environment that count.
+pub fn command<P: Parser>(mut is_passed_over: impl FnMut(&OsStr, &OsStr) -> bool) -> Command {
+    without(P::command(), &mut |name, value| {
+        value.is_empty() || is_passed_over(name, value)
+    })
 }
 
 /// The command with all its subcommands, whose arguments do not know the variables that are passed over:
@@ -38,7 +43,7 @@ fn without(command: Command, is_passed_over: &mut dyn FnMut(&OsStr, &OsStr) -> b
 mod tests {
     use super::*;
 
-    fn command() -> Command {
+    fn paths() -> Command {
         let argument = Arg::new("path").long("path").env("PATH");
         Command::new("x")
             .subcommand(Command::new("y").arg(argument.clone()))
@@ -54,10 +59,10 @@ mod tests {
 
     #[test]
     fn a_variable_that_is_passed_over_has_no_value_in_any_subcommand() {
-        assert_eq!(has_value(&command()), (true, true));
-        let counted = without(command(), &mut |_, _| false);
+        assert_eq!(has_value(&paths()), (true, true));
+        let counted = without(paths(), &mut |_, _| false);
         assert_eq!(has_value(&counted), (true, true));
-        let passed_over = without(command(), &mut |name, value| {
+        let passed_over = without(paths(), &mut |name, value| {
             name == "PATH" && !value.is_empty()
         });
         assert_eq!(has_value(&passed_over), (false, false));

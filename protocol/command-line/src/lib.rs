@@ -5,5 +5,5 @@
 mod environment;
 mod man_page;
 
-pub use environment::parse;
+pub use environment::{command, parse};
 pub use man_page::write_page;
