@@ -16,6 +16,9 @@ use super::text::{self, BYE};
 /// Maximum bytes of a datagram to a member.
 pub(crate) const DATAGRAM_BYTES: usize = 1024;
 
+/// Maximum members that are not proven. Each costs a little with every message, also a forged one.
+const MOST_UNPROVEN: usize = 100;
+
 /// Members that are not proven and whose presence is published. A burst of forged addresses fills no list.
 const UNPROVEN_ANNOUNCED: usize = 16;
 
@@ -40,7 +43,7 @@ pub(crate) enum Action<'d> {
     Leave,
     /// Its sender is no member, and is told this.
     Answer(Vec<u8>),
-    /// The room is full, and this member, which is not proven, makes room for its sender.
+    /// This member, which is not proven, makes room for its sender.
     Forget(SocketAddr),
 }
 
@@ -132,7 +135,8 @@ impl DatagramRoom {
             Err(why) => return self.answer(why.notice(), from, now),
         };
         let mut actions = Vec::new();
-        if self.members.len() >= self.most_members {
+        let is_full = self.members.len() >= self.most_members;
+        if is_full || self.unproven.len() >= MOST_UNPROVEN {
             let Some((_, first)) = self.unproven.pop_first() else {
                 return self.answer("the room is full; come again later", from, now);
             };
@@ -302,6 +306,20 @@ mod tests {
         assert_eq!(room.handle(b"dora", dora, now), [told(full)]);
         room.handle(b"bye", carl, now);
         assert_eq!(room.handle(b"dora", dora, now), [join("dora")]);
+    }
+
+    #[test]
+    fn a_burst_of_nicks_makes_few_members() {
+        let now = Instant::now();
+        let mut room = DatagramRoom::new(1000, IDLE, now);
+        room.handle(b"ann", address(0), now);
+        room.handle(b"", address(0), now);
+        for number in 1..500 {
+            room.handle(b"x", address(number), now);
+            assert!(room.members.len() <= 1 + MOST_UNPROVEN);
+        }
+        assert!(room.members.contains_key(&address(0)));
+        assert!(room.members.contains_key(&address(499)));
     }
 
     #[test]
