@@ -95,7 +95,7 @@ struct Flags {
     /// Most bytes queued for all [default: half of the machine's]
     #[arg(long, env = "BROKER_MEMORY", hide_env = true, value_name = "BYTES")]
     memory: Option<ByteSize>,
-    /// Longest wait for a client with slow=block; 0s for never
+    /// Longest wait for slow=block; 0s for never
     #[arg(long, env = "BROKER_MAX_BLOCK", hide_env = true, default_value = "1s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     max_block: Duration,
@@ -143,7 +143,7 @@ struct Flags {
         value_name = "N"
     )]
     max_queued: usize,
-    /// Longest that a session of MQTT waits for its client, or never to keep it
+    /// Longest stay of a session of MQTT; never for no limit
     #[arg(long, env = "BROKER_SESSION_EXPIRY_MAX", hide_env = true, default_value = "7d", value_name = "TIME",
           value_parser = time_or_never)]
     session_expiry_max: Duration,
@@ -170,7 +170,7 @@ struct Flags {
     #[arg(long = "allow-origin", env = "BROKER_ALLOW_ORIGIN", hide_env = true, value_name = "ORIGIN",
           value_parser = words)]
     allow_origins: Vec<List<String>>,
-    /// Path of the web chat of tutorials, a WebSocket
+    /// Path of the web chat of tutorials
     #[arg(
         long,
         env = "BROKER_TALKING",
@@ -183,7 +183,7 @@ struct Flags {
     #[arg(long = "proxy", env = "BROKER_PROXY", hide_env = true, value_name = "ADDRESS",
           value_parser = address_ranges)]
     proxies: Vec<List<IpNet>>,
-    /// Read this file [default: /etc/dallal/broker.toml if it is there]
+    /// Read this file [default: /etc/dallal/broker.toml, if there]
     #[arg(
         short,
         long,
