@@ -211,5 +211,8 @@ mod tests {
         let (found, item) = cache.get(b"a", 7).expect("it is known");
         assert_eq!((found, item.known.audience), (place, 2));
         assert!(cache.get(b"b", 7).is_none());
+        let item = cache.at(place).expect("it is there");
+        assert_eq!((&*item.name, item.known.audience), ("a", 2));
+        assert!(cache.at(usize::MAX).is_none());
     }
 }
