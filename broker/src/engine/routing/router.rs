@@ -316,6 +316,16 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn topics_are_spread_over_all_shards() {
+        let router = Router::new();
+        let shards: std::collections::HashSet<_> = (0..2000)
+            .map(|number: u32| router.hash(&number.to_ne_bytes()))
+            .map(|hash| std::ptr::from_ref(router.shard(hash)))
+            .collect();
+        assert_eq!(shards.len(), SHARDS);
+    }
+
+    #[test]
     fn a_client_with_several_matching_filters_stands_there_once() {
         let router = Router::new();
         let (one, two) = (outbox(1, 1, 0).0, outbox(2, 1, 0).0);
