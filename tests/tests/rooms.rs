@@ -65,6 +65,7 @@ fn a_text_without_a_line_end_ends_with_a_pause_until_a_line_end_has_come() {
     let broker = broker();
     let mut bob = member(&broker, "bob");
     let mut raw = TcpStream::connect(broker.room_address()).expect("it listens");
+    // The pauses are what is tested: short ones divide no text, a long one does.
     let mut say = |parts: &[&str]| {
         for part in parts {
             raw.write_all(part.as_bytes()).expect("it is open");

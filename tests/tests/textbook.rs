@@ -42,10 +42,9 @@ for text in sys.stdin:
 
 /// A member over TCP that sends without line ends, and makes a new file for each line that it reads.
 const TCP_SELECTORS: &str = r#"
-import selectors, socket, sys, time
+import selectors, socket, sys
 sock = socket.create_connection((sys.argv[1], int(sys.argv[2])))
 sock.send(sys.argv[3].encode())
-time.sleep(0.2)
 def hear():
     print(sock.makefile().readline(), end="")
 def say():
@@ -201,6 +200,8 @@ fn all_chats_meet_in_one_room_and_each_message_comes_once() {
     let room = broker.room_address();
     let mqtt = broker.other_addresses()[0];
     let browser = Browser::start();
+    // Without line ends, only a pause divides a nick from the first text.
+    let mut presence = broker.subscribe("chatroom/$who/files");
     let mut members = vec![
         ("selects", python(UDP_SELECT, room, &["selects"])),
         ("threads", python(UDP_THREAD, room, &["threads"])),
@@ -216,6 +217,7 @@ fn all_chats_meet_in_one_room_and_each_message_comes_once() {
         ("terminal", chat(&broker, "terminal")),
         ("page", page(&browser, &broker, "page")),
     ];
+    presence.expect_prefix("MESSAGE chatroom/$who/files {");
     for speaker in 0..members.len() {
         let nick = members[speaker].0;
         let text = format!("hello from {nick}");

@@ -6,7 +6,6 @@
 use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -59,6 +58,12 @@ pub(super) fn is_setting(flag: &Arg) -> bool {
     flag.get_action().takes_values() && flag.get_long().is_some() && flag.get_id() != "config"
 }
 
+/// Whether the values of a flag are numbers without a unit.
+pub(super) fn takes_number(flag: &Arg) -> bool {
+    let kind = flag.get_value_parser().type_id();
+    kind == TypeId::of::<u16>() || kind == TypeId::of::<usize>()
+}
+
 struct FileReader<'a> {
     command: &'a Command,
     found: FileSettings,
@@ -98,8 +103,10 @@ impl FileReader<'_> {
             Ok(text) => text,
             Err(why) => {
                 let place = asked_at.map_or(String::new(), |place| format!("{place}: "));
-                let why = unreadable(path, &why);
-                return self.mistakes.push(format!("{place}{why}"));
+                let path = path.display();
+                return self
+                    .mistakes
+                    .push(format!("{place}{path} cannot be read: {why}"));
             }
         };
         self.open.push(path.to_owned());
@@ -201,10 +208,6 @@ impl FileReader<'_> {
     }
 }
 
-fn unreadable(path: &Path, why: &io::Error) -> String {
-    format!("{} cannot be read: {why}", path.display())
-}
-
 /// Why a key is none, with the nearest right one.
 fn unknown(command: &Command, key: &str) -> String {
     let nearest = nearest(command, key);
@@ -242,7 +245,7 @@ fn value_of(
     value: &DeValue<'_>,
 ) -> Result<String, String> {
     let kind = flag.get_value_parser().type_id();
-    let is_number = kind == TypeId::of::<u16>() || kind == TypeId::of::<usize>();
+    let is_number = takes_number(flag);
     let text = match value {
         DeValue::String(text) if !is_number => text.to_string(),
         DeValue::Integer(number) if is_number || kind == TypeId::of::<ByteSize>() => {

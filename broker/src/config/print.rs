@@ -1,13 +1,12 @@
 //! The configuration as a file: what is in force, with the source of each value, and an example with all
 //! defaults.
 
-use std::any::TypeId;
 use std::fmt::Write;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::file::{FileSettings, is_setting};
+use super::file::{FileSettings, is_setting, takes_number};
 
 /// What is in force: each key with its value, and behind it where that comes from. It can be used as a file.
 pub(super) fn in_force(command: &Command, matches: &ArgMatches, files: &FileSettings) -> String {
@@ -42,7 +41,7 @@ pub(super) fn example(command: &Command) -> String {
 # The configuration of the broker: each flag is a key. A flag and a variable of the environment count more.
 # Below stand the defaults.
 
-# Further files; what stands in this one counts more.
+# Files to read first. A key of this file replaces the same key of theirs.
 #include = []
 "
     .to_owned();
@@ -79,9 +78,7 @@ fn unset(flag: &Arg) -> String {
 
 /// The values of a flag in the file.
 fn toml(flag: &Arg, values: &[String]) -> String {
-    let kind = flag.get_value_parser().type_id();
-    let is_number = kind == TypeId::of::<u16>() || kind == TypeId::of::<usize>();
-    let value = |text: &String| match is_number {
+    let value = |text: &String| match takes_number(flag) {
         true => text.clone(),
         // A JSON string is one of TOML as well.
         false => serde_json::to_string(text).expect("texts are valid JSON"),
