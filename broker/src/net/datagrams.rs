@@ -351,12 +351,17 @@ impl DatagramMember<'_> {
     /// It has sent a datagram that is not its first.
     fn hear(&mut self, bytes: usize, latency: &Latency) {
         self.client.begin();
-        self.client.refresh_limits();
+        let has_new_limits = self.client.refresh_limits();
         self.client.note_heard(bytes);
         self.client.settle();
+        let (was_proven, was_held) = {
+            let mut allowance = self.allowance.lock();
+            (allowance.is_proven(), allowance.note_heard())
+        };
         let outbox = self.record.outbox();
-        outbox.set_limit(OUTBOX_BYTES.min(self.client.limits().outbox_bytes));
-        let was_held = self.allowance.lock().note_heard();
+        if has_new_limits || !was_proven {
+            outbox.set_limit(OUTBOX_BYTES.min(self.client.limits().outbox_bytes));
+        }
         if was_held {
             outbox.flush(latency);
         }

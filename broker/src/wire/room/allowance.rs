@@ -121,6 +121,11 @@ impl Allowance {
         }
     }
 
+    /// Whether the address has sent a second datagram.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.is_proven
+    }
+
     /// Whether nothing is sent until the address has sent a datagram.
     pub(crate) fn is_held(&self) -> bool {
         self.is_held
