@@ -26,6 +26,7 @@ mod wire;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub use ipnet::IpNet;
 use engine::Engine;
 use engine::limits::Limits;
 use net::capacity::{self, Capacity};
+use net::door::ListenAddress;
+use net::doors::{BindFailure, Entrances, Provision};
 use net::listener::Listener;
 use wire::Entrance;
 use wire::http::Site;
@@ -45,10 +48,13 @@ use wire::talking::WebChat;
 /// A broker that listens and does not accept yet.
 pub struct Broker {
     listener: Arc<Listener>,
+    /// What is bound, until it is served.
+    provision: Provision,
     engine: Arc<Engine>,
     addresses: Vec<SocketAddr>,
     rooms: Vec<(SocketAddr, String)>,
     datagrams: Vec<SocketAddr>,
+    unix: Vec<PathBuf>,
     capacity: Capacity,
     /// Zero for never.
     sys_interval: Duration,
@@ -73,22 +79,20 @@ impl Broker {
         let rooms = Arc::<Rooms>::default();
         let chat_path = config.chat_path().map_err(BindError::Config)?;
         let site = Site::new(&names, &origins, &engine.limits).with_chat_path(chat_path);
-        let entrance = Entrance::wires(site, WebChat::new(rooms.clone()));
-        let wires = config.endpoints().into_iter();
-        let wires = wires.map(|addresses| (addresses, entrance.clone()));
-        let rooms = config.rooms.iter().map(|room| {
-            let entrance = Entrance::Room(Arc::new(rooms.open(&room.topic)));
-            (room.addresses.clone(), entrance)
-        });
-        let endpoints = wires.chain(rooms).collect();
-        let datagrams = config.udp.concat();
-        let listener = Listener::bind(endpoints, &datagrams, engine.clone(), config.proxies)
-            .map_err(|(address, source)| BindError::Address { address, source })?;
+        let entrances = Entrances {
+            wires: Entrance::wires(site, WebChat::new(rooms.clone())),
+            rooms,
+        };
+        let endpoints = config.endpoints();
+        let listener = Listener::new(engine.clone(), entrances, config.proxies);
+        let provision = listener.provision(&endpoints)?;
         Ok(Self {
-            addresses: listener.local_addrs().map_err(BindError::Machine)?,
-            rooms: listener.room_addrs().map_err(BindError::Machine)?,
-            datagrams: listener.datagram_addrs().map_err(BindError::Machine)?,
+            addresses: provision.network_addresses().map_err(BindError::Machine)?,
+            rooms: provision.room_addresses().map_err(BindError::Machine)?,
+            datagrams: provision.datagram_addresses().map_err(BindError::Machine)?,
+            unix: endpoints.unix.into_iter().map(|it| it.path).collect(),
             listener: Arc::new(listener),
+            provision,
             engine,
             capacity,
             sys_interval: config.sys_interval,
@@ -119,6 +123,12 @@ impl Broker {
         &self.datagrams
     }
 
+    /// The paths of the Unix sockets on which it serves all protocols.
+    #[must_use]
+    pub fn unix_paths(&self) -> &[PathBuf] {
+        &self.unix
+    }
+
     /// A handle to stop it from another thread.
     #[must_use]
     pub fn handle(&self) -> Handle {
@@ -138,6 +148,9 @@ impl Broker {
         for address in &self.datagrams {
             log::info!("lines in datagrams on {address}");
         }
+        for path in &self.unix {
+            log::info!("listening on unix:{}", path.display());
+        }
         let flusher = self.engine.flusher.clone();
         let (stop_watching, stopped) = crossbeam_channel::bounded(0);
         let interval = self.sys_interval;
@@ -154,8 +167,12 @@ impl Broker {
                 });
                 let _ = done.recv();
             }
-            self.listener.accept();
+            match self.listener.open(self.provision) {
+                Ok(()) => self.listener.wait_for_stop(),
+                Err(err) => log::error!("cannot serve: there is no thread for it ({err})"),
+            }
             log::info!("stopping");
+            self.listener.close_doors();
             drop(stop_watching);
             self.listener.close_all();
             self.engine.sessions.close();
@@ -239,10 +256,27 @@ pub enum BindError {
         /// The error of the system.
         source: io::Error,
     },
+    /// The broker cannot listen on the Unix socket.
+    Unix {
+        /// The path of its file.
+        path: PathBuf,
+        /// The error of the system.
+        source: io::Error,
+    },
     /// The limits of the system leave no connection; the text names the limit.
     NoConnections(String),
     /// The system denies a resource that every broker needs.
     Machine(io::Error),
+}
+
+impl From<BindFailure> for BindError {
+    fn from(failure: BindFailure) -> Self {
+        let source = failure.source;
+        match failure.address {
+            ListenAddress::Network(address) => Self::Address { address, source },
+            ListenAddress::Unix(path) => Self::Unix { path, source },
+        }
+    }
 }
 
 impl fmt::Display for BindError {
@@ -266,6 +300,26 @@ impl fmt::Display for BindError {
                 ),
                 _ => write!(f, "cannot listen on {address}: {source}"),
             },
+            Self::Unix { path, source } => {
+                let path = path.display();
+                match source.kind() {
+                    io::ErrorKind::AddrInUse => write!(
+                        f,
+                        "unix:{path} is taken; stop the program that listens there, or choose \
+                         another path with --unix"
+                    ),
+                    io::ErrorKind::NotFound => write!(
+                        f,
+                        "the folder of unix:{path} is not there; make it, or choose another path \
+                         with --unix"
+                    ),
+                    io::ErrorKind::InvalidInput => write!(
+                        f,
+                        "the path of unix:{path} is too long; a socket has room for about 90 bytes"
+                    ),
+                    _ => write!(f, "cannot listen on unix:{path}: {source}"),
+                }
+            }
             Self::NoConnections(shortage) => f.write_str(shortage),
             Self::Machine(source) => write!(f, "the system refuses what a broker needs: {source}"),
         }

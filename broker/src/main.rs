@@ -90,6 +90,9 @@ fn greet(logging: &Logging, broker: &Broker) {
     for address in &addresses[1..] {
         logging.say(format_args!("  also on {address}"));
     }
+    for path in broker.unix_paths() {
+        logging.say(format_args!("  also on unix:{}", path.display()));
+    }
     for (address, topic) in broker.room_addrs() {
         logging.say(format_args!(
             "  room {topic} on {address}, for raw text over TCP and UDP"

@@ -14,6 +14,7 @@ use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 use ipnet::IpNet;
+use nix::unistd::{Group, User};
 use protocol::Topic;
 
 use super::file::{self, FileSettings};
@@ -39,6 +40,16 @@ struct Flags {
     /// Listen there too, such as 0.0.0.0:1883; repeatable
     #[arg(long, env = "BROKER_LISTEN", hide_env = true, value_name = "HOST:PORT", value_parser = addresses)]
     listen: Vec<List<Vec<SocketAddr>>>,
+    /// Listen on this Unix socket too; repeatable
+    #[arg(long, env = "BROKER_UNIX", hide_env = true, value_name = "PATH", value_parser = paths)]
+    unix: Vec<List<PathBuf>>,
+    /// Permissions of its file
+    #[arg(long, env = "BROKER_UNIX_MODE", hide_env = true, hide_short_help = true, default_value = "660", value_name = "OCTAL",
+          value_parser = mode)]
+    unix_mode: u32,
+    /// Owner of its file, as dallal or dallal:staff
+    #[arg(long, env = "BROKER_UNIX_OWNER", hide_env = true, hide_short_help = true, value_name = "USER[:GROUP]", value_parser = owner)]
+    unix_owner: Option<Owner>,
     /// Room for raw text, TCP and UDP, as 12345=lobby; repeatable
     #[arg(long = "room", env = "BROKER_ROOM", hide_env = true, value_name = "[HOST:]PORT=TOPIC", value_parser = rooms)]
     rooms: Vec<List<RoomFlag>>,
@@ -217,6 +228,13 @@ struct RoomFlag {
     topic: String,
 }
 
+/// The numbers of a user and of a group.
+#[derive(Clone, Debug)]
+struct Owner {
+    user: Option<u32>,
+    group: Option<u32>,
+}
+
 /// Where to listen.
 #[derive(Clone, Debug)]
 enum ListeningPlace {
@@ -262,6 +280,11 @@ impl From<Flags> for Config {
             host: flags.host.0,
             port: flags.port,
             listen: flattened(flags.listen),
+            unix: flattened(flags.unix),
+            unix_mode: flags.unix_mode,
+            unix_owner: flags
+                .unix_owner
+                .map_or((None, None), |owner| (owner.user, owner.group)),
             max_line: bytes(flags.max_line),
             max_connections: flags.max_connections,
             max_per_address: flags.max_per_address,
@@ -294,7 +317,7 @@ impl Config {
     /// passed over are logged.
     #[must_use]
     pub fn from_arguments() -> Self {
-        let command = command_line::command::<Flags>(is_passed_over);
+        let command = with_runtime_folder(command_line::command::<Flags>(is_passed_over));
         let (flags, printed) = parse(command, env::args_os().collect());
         if let Some(text) = printed {
             print(text.as_bytes());
@@ -310,6 +333,22 @@ impl Config {
             print(b"the configuration is valid\n");
         }
         config
+    }
+}
+
+/// The socket in the folder that a service manager made for this service, if it did: it is listened on
+/// unless another is chosen.
+const SOCKET_OF_SERVICE: &str = "broker.sock";
+
+/// Adds the socket in the folder of a service, as the default. systemd names the folder in a variable; of
+/// several it is the first.
+fn with_runtime_folder(command: Command) -> Command {
+    let folders = env::var_os("RUNTIME_DIRECTORY").unwrap_or_default();
+    match env::split_paths(&folders).find(|folder| !folder.as_os_str().is_empty()) {
+        None => command,
+        Some(folder) => command.mut_arg("unix", |flag| {
+            flag.default_value(folder.join(SOCKET_OF_SERVICE).into_os_string())
+        }),
     }
 }
 
@@ -428,6 +467,40 @@ fn elements(text: &str) -> Result<Vec<&str>, String> {
 fn words(text: &str) -> Result<List<String>, String> {
     let elements = elements(text)?;
     Ok(List(elements.into_iter().map(str::to_owned).collect()))
+}
+
+fn paths(text: &str) -> Result<List<PathBuf>, String> {
+    let elements = elements(text)?;
+    Ok(List(elements.into_iter().map(PathBuf::from).collect()))
+}
+
+/// Parses permissions of a file.
+fn mode(text: &str) -> Result<u32, String> {
+    u32::from_str_radix(text.trim(), 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777)
+        .ok_or_else(|| "permissions are such as 660, from 000 to 777".to_owned())
+}
+
+/// Parses `USER`, `USER:GROUP` or `:GROUP`; each is a name or a number.
+fn owner(text: &str) -> Result<Owner, String> {
+    let (user, group) = text.trim().split_once(':').unwrap_or((text.trim(), ""));
+    let number = |name: &str, found: Option<u32>, kind: &str| match (name, name.parse()) {
+        ("", _) => Ok(None),
+        (_, Ok(number)) => Ok(Some(number)),
+        _ => found
+            .map(Some)
+            .ok_or_else(|| format!("there is no {kind} {name:?} on this machine")),
+    };
+    let found_user = User::from_name(user).ok().flatten();
+    let found_group = Group::from_name(group).ok().flatten();
+    if user.is_empty() && group.is_empty() {
+        return Err("an owner is such as dallal, dallal:staff or :staff".to_owned());
+    }
+    Ok(Owner {
+        user: number(user, found_user.map(|it| it.uid.as_raw()), "user")?,
+        group: number(group, found_group.map(|it| it.gid.as_raw()), "group")?,
+    })
 }
 
 /// Parses hosts with ports.

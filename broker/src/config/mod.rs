@@ -10,12 +10,15 @@ mod print;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use protocol::Topic;
 
 use crate::engine::limits::Limits;
+use crate::net::doors::Endpoints;
+use crate::net::unix_socket::UnixPlace;
 use crate::wire::http;
 
 /// The configuration of a broker.
@@ -27,6 +30,13 @@ pub struct Config {
     pub port: u16,
     /// Further endpoints with the same protocols, each the addresses of one host and port.
     pub listen: Vec<Vec<SocketAddr>>,
+    /// The paths of Unix sockets with the same protocols.
+    pub unix: Vec<PathBuf>,
+    /// The permissions of their files.
+    pub unix_mode: u32,
+    /// The numbers of the user and the group that own their files, where another than the broker's is
+    /// wanted.
+    pub unix_owner: (Option<u32>, Option<u32>),
     /// Rooms for raw text, each on a port of its own.
     pub rooms: Vec<RoomConfig>,
     /// Where lines in datagrams are received, each the addresses of one host and port.
@@ -100,6 +110,9 @@ impl Default for Config {
             host: vec![Ipv4Addr::LOCALHOST.into()],
             port: 1373,
             listen: Vec::new(),
+            unix: Vec::new(),
+            unix_mode: 0o660,
+            unix_owner: (None, None),
             rooms: Vec::new(),
             udp: Vec::new(),
             max_line: limits.line_bytes,
@@ -263,11 +276,26 @@ impl Config {
         }
     }
 
-    /// All endpoints to listen on, each the addresses of one host and port.
-    pub(crate) fn endpoints(&self) -> Vec<Vec<SocketAddr>> {
+    /// All that is to be listened on.
+    pub(crate) fn endpoints(&self) -> Endpoints {
         let with_port = |ip: &IpAddr| SocketAddr::from((*ip, self.port));
         let first = self.host.iter().map(with_port).collect();
-        [&[first], &self.listen[..]].concat()
+        let rooms = self.rooms.iter();
+        let unix = self.unix.iter();
+        Endpoints {
+            wires: [&[first], &self.listen[..]].concat(),
+            unix: unix
+                .map(|path| UnixPlace {
+                    path: path.clone(),
+                    mode: self.unix_mode,
+                    owner: self.unix_owner,
+                })
+                .collect(),
+            rooms: rooms
+                .map(|room| (room.addresses.clone(), room.topic.clone()))
+                .collect(),
+            datagrams: self.udp.concat(),
+        }
     }
 }
 

@@ -1,9 +1,26 @@
-//! Where a peer comes from, and how much of something each of these has.
+//! Where a peer comes from, and how much of something each of these places has.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+
+/// The other end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    Network(SocketAddr),
+    /// A program of this machine, over a Unix socket.
+    Unix(Arc<UnixPeer>),
+}
+
+/// What the system says about a program at the other end of a Unix socket.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct UnixPeer {
+    /// The name of its user, or the number of one without a name.
+    pub(crate) user: Box<str>,
+}
 
 /// An address of IPv4, or a /64 of IPv6, which is what one customer of a provider has at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,6 +31,31 @@ pub(crate) struct AddressBlock(IpAddr);
 pub(crate) struct BlockCounts {
     counts: HashMap<AddressBlock, usize, RandomState>,
     total: usize,
+}
+
+impl Peer {
+    /// The address to count it for; that of this machine for a program on a Unix socket.
+    pub(crate) fn ip(&self) -> IpAddr {
+        match self {
+            Self::Network(address) => address.ip(),
+            Self::Unix(_) => Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+}
+
+impl<A: Into<SocketAddr>> From<A> for Peer {
+    fn from(address: A) -> Self {
+        Self::Network(address.into())
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(address) => address.fmt(f),
+            Self::Unix(peer) => write!(f, "unix:{}", peer.user),
+        }
+    }
 }
 
 impl AddressBlock {

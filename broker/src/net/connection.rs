@@ -5,16 +5,17 @@
 //! stack of every idle connection.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::{self, Timeout};
-use rustix::net::{RecvFlags, recv};
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 
 use crate::clock::Moment;
 use crate::engine::Engine;
+use crate::engine::address::Peer;
 use crate::engine::client::Client;
 use crate::engine::outbox::{Outbox, Remains, Sink};
 use crate::engine::session::clients::ClientRecord;
@@ -46,8 +47,8 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(
         id: u64,
-        socket: TcpStream,
-        peer: SocketAddr,
+        socket: OwnedFd,
+        peer: Peer,
         engine: &Engine,
         place: TakenPlace,
         shutdown: Arc<ShutdownDeadline>,
@@ -170,7 +171,7 @@ impl Connection {
     /// sends a reset, and the client's system would discard them.
     #[inline(never)]
     fn hang_up(&self, linger: bool) {
-        if self.socket.stream.shutdown(Shutdown::Write).is_err() || !linger {
+        if shutdown(&self.socket.stream, Shutdown::Write).is_err() || !linger {
             return;
         }
         let _ = sockopt::set_socket_timeout(&self.socket.stream, Timeout::Recv, Some(LINGER));
@@ -244,24 +245,24 @@ impl ConnectionHandle {
     /// Wakes the connection's thread from any wait; [`ShutdownDeadline`] tells it the reason.
     pub(crate) fn wake(&self) {
         self.record.hurry();
-        let _ = self.socket.stream.shutdown(Shutdown::Read);
+        let _ = shutdown(&self.socket.stream, Shutdown::Read);
     }
 
-    pub(crate) fn socket(&self) -> &TcpStream {
-        &self.socket.stream
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.stream.as_fd()
     }
 
     /// Closes it at once with this error. Queued bytes are lost.
     pub(crate) fn cut(&self, why: io::Error) {
         self.record.outbox().fail(self.id, why);
-        let _ = self.socket.stream.shutdown(Shutdown::Both);
+        let _ = shutdown(&self.socket.stream, Shutdown::Both);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader, Write};
-    use std::net::TcpListener;
+    use std::net::{Shutdown, TcpListener, TcpStream};
     use std::thread;
 
     use protocol::Topic;
@@ -286,7 +287,15 @@ mod tests {
         let entrance = Entrance::wires(site, WebChat::default());
         let place = Places::default().take(peer.ip(), false, &Limits::default());
         let place = place.expect("there is room");
-        let connection = Connection::new(id, socket, peer, engine, place, Arc::default(), entrance);
+        let connection = Connection::new(
+            id,
+            socket.into(),
+            peer.into(),
+            engine,
+            place,
+            Arc::default(),
+            entrance,
+        );
         (connection, client)
     }
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -16,20 +18,40 @@ const KEPT_BYTES: usize = 4 * 1024 * 1024;
 
 /// A socket, and what wakes the thread that reads it.
 pub(crate) struct DatagramSocket {
-    pub(crate) socket: UdpSocket,
+    /// Shared with the one that takes its place when a reload changes what it is for.
+    pub(crate) socket: Arc<UdpSocket>,
     wake: OwnedFd,
+    is_closed: AtomicBool,
 }
 
 impl DatagramSocket {
     /// Receives on this address.
     pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = UdpSocket::bind(address)?;
+        Self::on(Arc::new(UdpSocket::bind(address)?))
+    }
+
+    /// Receives on a socket that is bound already.
+    pub(crate) fn on(socket: Arc<UdpSocket>) -> io::Result<Self> {
         // The system may give less; what does not fit is lost.
         let _ = sockopt::set_socket_recv_buffer_size(&socket, KEPT_BYTES);
         Ok(Self {
             socket,
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            is_closed: AtomicBool::new(false),
         })
+    }
+
+    /// Tells the thread to end.
+    pub(crate) fn close(&self) {
+        // Release, and before the wake: the woken thread must find it.
+        self.is_closed.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Whether the thread is to end.
+    pub(crate) fn is_closed(&self) -> bool {
+        // Acquire pairs with the Release in `close`.
+        self.is_closed.load(Ordering::Acquire)
     }
 
     /// Ends [`DatagramSocket::wait`], now or when it is called next.

@@ -22,7 +22,6 @@ use crate::engine::outbox::{Outbox, Sink};
 use crate::engine::session::clients::ClientRecord;
 use crate::engine::stats::latency::Latency;
 use crate::net::datagram_socket::{DatagramSocket, LONGEST};
-use crate::net::shutdown::ShutdownDeadline;
 use crate::wire::room::datagrams::{Action, DATAGRAM_BYTES, DatagramRoom};
 use crate::wire::room::{self, ASKING, Allowance, NotSaid, RateWindow, Room, Verdict};
 
@@ -155,8 +154,18 @@ struct RoomThread<'a, 'e> {
 impl RoomSocket {
     /// Receives on this address.
     pub(crate) fn bind(address: SocketAddr, room: Arc<Room>) -> io::Result<Self> {
+        Self::on(DatagramSocket::bind(address)?, room)
+    }
+
+    /// For another room on the same socket.
+    pub(crate) fn for_room(&self, room: Arc<Room>) -> io::Result<Self> {
+        let socket = self.shared.socket.socket.clone();
+        Self::on(DatagramSocket::on(socket)?, room)
+    }
+
+    fn on(socket: DatagramSocket, room: Arc<Room>) -> io::Result<Self> {
         let shared = Shared {
-            socket: DatagramSocket::bind(address)?,
+            socket,
             unproven: Mutex::new(RateWindow::for_bytes(Instant::now())),
             waiting: Mutex::default(),
         };
@@ -166,8 +175,8 @@ impl RoomSocket {
         })
     }
 
-    /// Serves the members until the broker stops. `next_id` numbers connections.
-    pub(crate) fn serve(&self, engine: &Engine, next_id: &AtomicU64, shutdown: &ShutdownDeadline) {
+    /// Serves the members until it is closed. `next_id` numbers connections.
+    pub(crate) fn serve(&self, engine: &Engine, next_id: &AtomicU64) {
         let limits = engine.limits.load();
         let mut thread = RoomThread {
             shared: &self.shared,
@@ -179,20 +188,20 @@ impl RoomSocket {
             waiting: Vec::new(),
         };
         drop(limits);
-        thread.run(shutdown);
+        thread.run();
     }
 
-    /// Wakes the thread, because the broker stops.
-    pub(crate) fn wake(&self) {
-        self.shared.socket.wake();
+    /// Ends the thread that serves it.
+    pub(crate) fn close(&self) {
+        self.shared.socket.close();
     }
 }
 
 impl RoomThread<'_, '_> {
-    fn run(&mut self, shutdown: &ShutdownDeadline) {
+    fn run(&mut self) {
         let mut datagram = vec![0; LONGEST];
         let (mut flushed, mut glanced) = (Instant::now(), Instant::now());
-        while shutdown.deadline().is_none() {
+        while !self.shared.socket.is_closed() {
             self.wait();
             for _ in 0..AT_ONCE {
                 let Some((len, from)) = self.shared.socket.receive(&mut datagram) else {
@@ -297,7 +306,7 @@ impl RoomThread<'_, '_> {
         );
         // A socket for IPv6 receives from IPv4 as well, from addresses such as ::ffff:10.0.0.5.
         let peer = SocketAddr::new(from.ip().to_canonical(), from.port());
-        let record = Arc::new(ClientRecord::new(Arc::new(outbox), peer));
+        let record = Arc::new(ClientRecord::new(Arc::new(outbox), peer.into()));
         self.engine.clients.enter(record.clone());
         let mut member = DatagramMember {
             client: Client::new(self.engine, &record),

@@ -20,16 +20,21 @@ const PROBE_AFTER: Duration = Duration::from_secs(30);
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 const PROBES: u32 = 3;
 
-/// Listens on all addresses. With port 0 they get the same one. Of several addresses, those that the
-/// machine does not have are left out with a warning, such as the one of IPv6 of a name on a machine
-/// without IPv6.
-pub(crate) fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, (SocketAddr, io::Error)> {
+/// Listens on all addresses; returns each socket with its address as given here. With port 0 they get the
+/// same one, or that of `others`: the sockets of this host and port that are there already. Of several
+/// addresses, those that the machine does not have are left out with a warning, such as the one of IPv6 of
+/// a name on a machine without IPv6.
+pub(crate) fn bind(
+    addresses: &[SocketAddr],
+    others: Option<u16>,
+) -> Result<Vec<(SocketAddr, TcpListener)>, (SocketAddr, io::Error)> {
     let mut choices = 1;
     loop {
-        match bind_once(addresses) {
+        match bind_once(addresses, others) {
             Err((address, err))
                 if err.kind() == io::ErrorKind::AddrInUse
                     && address.port() == 0
+                    && others.is_none()
                     && choices < MOST_CHOICES =>
             {
                 choices += 1;
@@ -39,21 +44,27 @@ pub(crate) fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, (Socket
     }
 }
 
-fn bind_once(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, (SocketAddr, io::Error)> {
-    let mut bound: Vec<TcpListener> = Vec::new();
+fn bind_once(
+    addresses: &[SocketAddr],
+    others: Option<u16>,
+) -> Result<Vec<(SocketAddr, TcpListener)>, (SocketAddr, io::Error)> {
+    let mut bound: Vec<(SocketAddr, TcpListener)> = Vec::new();
+    let mut port = others;
     let mut left_out = Vec::new();
     for &wanted in addresses {
         let mut address = wanted;
-        if let Some(first) = bound.first() {
-            address.set_port(first.local_addr().map_err(|err| (wanted, err))?.port());
-        }
+        address.set_port(port.unwrap_or(wanted.port()));
         match TcpListener::bind(address).and_then(prepared) {
-            Ok(socket) => bound.push(socket),
+            Ok(socket) => {
+                let local = socket.local_addr().map_err(|err| (wanted, err))?;
+                port = Some(local.port());
+                bound.push((wanted, socket));
+            }
             Err(err) if is_not_here(&err) => left_out.push((wanted, err)),
             Err(err) => return Err((wanted, err)),
         }
     }
-    if bound.is_empty() {
+    if bound.is_empty() && others.is_none() && !left_out.is_empty() {
         return Err(left_out.swap_remove(0));
     }
     for (address, err) in left_out {
@@ -70,6 +81,8 @@ fn is_not_here(err: &io::Error) -> bool {
 /// Sets the options that accepted sockets inherit, and a backlog larger than usual: a client that finds
 /// the backlog full retries only after a second.
 fn prepared(socket: TcpListener) -> io::Result<TcpListener> {
+    // It is polled, and another process may accept the connection first.
+    socket.set_nonblocking(true)?;
     rustix::net::listen(&socket, BACKLOG)?;
     sockopt::set_tcp_nodelay(&socket, true)?;
     sockopt::set_socket_keepalive(&socket, true)?;
@@ -90,8 +103,9 @@ mod tests {
 
     #[test]
     fn all_addresses_of_a_name_have_one_port() {
-        let sockets = bind(&addresses(&["127.0.0.1:0", "127.0.0.2:0"])).expect("both are here");
-        let bound = sockets.iter().map(TcpListener::local_addr);
+        let sockets =
+            bind(&addresses(&["127.0.0.1:0", "127.0.0.2:0"]), None).expect("both are here");
+        let bound = sockets.iter().map(|(_, socket)| socket.local_addr());
         let bound: Vec<SocketAddr> = bound.collect::<Result<_, _>>().expect("they are bound");
         let ips: Vec<String> = bound.iter().map(|each| each.ip().to_string()).collect();
         assert_eq!(ips, ["127.0.0.1", "127.0.0.2"]);
@@ -100,12 +114,15 @@ mod tests {
 
     #[test]
     fn an_address_that_is_not_here_is_left_out_if_another_is() {
-        let sockets = bind(&addresses(&["203.0.113.77:0", "127.0.0.1:0"])).expect("one is here");
+        let sockets =
+            bind(&addresses(&["203.0.113.77:0", "127.0.0.1:0"]), None).expect("one is here");
         assert_eq!(sockets.len(), 1);
         let (address, err) =
-            bind(&addresses(&["203.0.113.77:0", "203.0.113.78:0"])).expect_err("none is");
+            bind(&addresses(&["203.0.113.77:0", "203.0.113.78:0"]), None).expect_err("none is");
         assert_eq!(address.to_string(), "203.0.113.77:0");
         assert_eq!(err.kind(), io::ErrorKind::AddrNotAvailable);
+        let sockets = bind(&addresses(&["203.0.113.77:0"]), Some(1)).expect("another is there");
+        assert!(sockets.is_empty());
     }
 
     #[test]
@@ -113,7 +130,8 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.2:0").expect("a free port");
         let port = taken.local_addr().expect("it is bound").port();
         let both = [format!("127.0.0.1:{port}"), format!("127.0.0.2:{port}")];
-        let (address, err) = bind(&addresses(&[&both[0], &both[1]])).expect_err("it is taken");
+        let (address, err) =
+            bind(&addresses(&[&both[0], &both[1]]), None).expect_err("it is taken");
         assert_eq!(
             (address.to_string(), err.kind()),
             (both[1].clone(), io::ErrorKind::AddrInUse)

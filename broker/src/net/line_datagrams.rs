@@ -10,42 +10,46 @@ use rustix::net::{SendFlags, sendto};
 use crate::engine::Engine;
 use crate::engine::client::Client;
 use crate::net::datagram_socket::{DatagramSocket, LONGEST};
-use crate::net::shutdown::ShutdownDeadline;
 use crate::wire::line;
 use crate::wire::room::RateWindow;
 
-/// Maximum datagrams handled before it is looked whether the broker stops.
+/// Maximum datagrams handled before it is looked whether it is closed.
 const AT_ONCE: usize = 64;
 
 /// A socket for lines in datagrams.
-pub(crate) struct LineSocket(DatagramSocket);
+pub(crate) struct LineSocket {
+    /// As configured; a reload finds the socket by it.
+    pub(crate) address: SocketAddr,
+    socket: DatagramSocket,
+}
 
 impl LineSocket {
     /// Receives on this address.
     pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
-        DatagramSocket::bind(address).map(Self)
+        let socket = DatagramSocket::bind(address)?;
+        Ok(Self { address, socket })
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.socket.local_addr()
+        self.socket.socket.local_addr()
     }
 
-    /// Wakes the thread, because the broker stops.
-    pub(crate) fn wake(&self) {
-        self.0.wake();
+    /// Ends the thread that serves it.
+    pub(crate) fn close(&self) {
+        self.socket.close();
     }
 
-    /// Handles datagrams until the broker stops.
-    pub(crate) fn serve(&self, engine: &Engine, shutdown: &ShutdownDeadline) {
+    /// Handles datagrams until it is closed.
+    pub(crate) fn serve(&self, engine: &Engine) {
         // All datagrams are those of one client, which is in no list: there is no connection to show.
         let mut client = Client::internal(engine);
         let mut datagram = vec![0; LONGEST];
         // For answers that are longer than what they answer: the address may be forged.
         let mut longer = RateWindow::for_bytes(Instant::now());
-        while shutdown.deadline().is_none() {
-            self.0.wait(None);
+        while !self.socket.is_closed() {
+            self.socket.wait(None);
             for _ in 0..AT_ONCE {
-                let Some((len, from)) = self.0.receive(&mut datagram) else {
+                let Some((len, from)) = self.socket.receive(&mut datagram) else {
                     break;
                 };
                 // Where memory is short a datagram is lost, as datagrams may be.
@@ -64,7 +68,7 @@ impl LineSocket {
                 let may_be_sent =
                     answer.len() <= len || longer.take(answer.len() as u32, Instant::now());
                 if !answer.is_empty() && may_be_sent {
-                    let _ = sendto(&self.0.socket, &answer, SendFlags::DONTWAIT, &from);
+                    let _ = sendto(&self.socket.socket, &answer, SendFlags::DONTWAIT, &from);
                 }
             }
         }

@@ -6,28 +6,31 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::mem;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use foldhash::fast::RandomState;
 use ipnet::IpNet;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::clock::Moment;
 use crate::engine::Engine;
+use crate::engine::address::Peer;
 use crate::engine::memory::heap;
 use crate::engine::stats::log_limit::LogLimit;
 use crate::net::connection::{Connection, ConnectionHandle};
-use crate::net::datagrams::RoomSocket;
-use crate::net::endpoint;
+use crate::net::door::Door;
+use crate::net::doors::{BindFailure, Doors, Endpoints, Entrances, Provision, Serve};
 use crate::net::line_datagrams::LineSocket;
 use crate::net::newcomers::{self, Newcomers};
 use crate::net::places::Places;
-use crate::net::shutdown::ShutdownDeadline;
+use crate::net::shutdown::{ShutdownDeadline, StopRequest};
 use crate::net::tcp_info;
 use crate::wire::Entrance;
 
@@ -53,18 +56,15 @@ const GLANCE: Duration = Duration::from_secs(1);
 /// Interval at which connections are checked for vanished peers.
 const WATCH: Duration = Duration::from_secs(10);
 
-/// In the error of a socket that does not tell its own address.
-const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-
-/// The listening sockets and all connections accepted from them.
+/// The open doors and all connections accepted from them.
 pub(crate) struct Listener {
-    doors: Vec<Door>,
-    /// For lines in datagrams.
-    datagrams: Vec<LineSocket>,
+    doors: Mutex<Doors>,
+    entrances: Entrances,
     engine: Arc<Engine>,
     /// Connections from these addresses begin with a PROXY header.
-    proxies: Vec<IpNet>,
+    proxies: RwLock<Vec<IpNet>>,
     next_id: AtomicU64,
+    stop: StopRequest,
     shutdown: Arc<ShutdownDeadline>,
     connections: Mutex<HashMap<u64, ConnectionHandle, RandomState>>,
     /// Lock order: after `connections`.
@@ -77,117 +77,73 @@ pub(crate) struct Listener {
     refusals: LogLimit,
 }
 
-/// A listening socket, and what it is for.
-struct Door {
-    socket: TcpListener,
-    entrance: Entrance,
-    /// The same port for datagrams, of a room.
-    datagrams: Option<RoomSocket>,
-}
+impl Serve for Arc<Listener> {
+    fn serve_door(&self, door: &Arc<Door>) -> io::Result<Vec<JoinHandle<()>>> {
+        let (listener, accepting) = (self.clone(), door.clone());
+        let mut threads = vec![
+            thread::Builder::new()
+                .name("accept".to_owned())
+                .spawn(move || listener.accept_loop(&accepting))?,
+        ];
+        if door.datagrams.is_some() {
+            let (listener, door) = (self.clone(), door.clone());
+            let thread = thread::Builder::new().name("datagrams".to_owned());
+            threads.push(thread.spawn(move || {
+                if let Some(datagrams) = &door.datagrams {
+                    datagrams.serve(&listener.engine, &listener.next_id);
+                }
+            })?);
+        }
+        Ok(threads)
+    }
 
-impl Door {
-    fn open(socket: TcpListener, entrance: Entrance) -> Result<Self, (SocketAddr, io::Error)> {
-        let datagrams = match &entrance {
-            Entrance::Wires(_) => None,
-            Entrance::Room(room) => {
-                let address = socket.local_addr().map_err(|err| (UNKNOWN, err))?;
-                room.set_port(address.port());
-                Some(RoomSocket::bind(address, room.clone()).map_err(|err| (address, err))?)
-            }
-        };
-        Ok(Self {
-            socket,
-            entrance,
-            datagrams,
-        })
+    fn serve_datagrams(&self, socket: &Arc<LineSocket>) -> io::Result<Vec<JoinHandle<()>>> {
+        let (listener, socket) = (self.clone(), socket.clone());
+        let thread = thread::Builder::new().name("datagrams".to_owned());
+        Ok(vec![thread.spawn(move || socket.serve(&listener.engine))?])
     }
 }
 
 impl Listener {
-    /// Listens on endpoints, each the addresses of one host and port, and on those for lines in
-    /// datagrams.
-    pub(crate) fn bind(
-        endpoints: Vec<(Vec<SocketAddr>, Entrance)>,
-        datagrams: &[SocketAddr],
-        engine: Arc<Engine>,
-        proxies: Vec<IpNet>,
-    ) -> Result<Self, (SocketAddr, io::Error)> {
-        let mut doors = Vec::new();
-        for (addresses, entrance) in endpoints {
-            for socket in endpoint::bind(&addresses)? {
-                doors.push(Door::open(socket, entrance.clone())?);
-            }
-        }
-        let bind = |&address| LineSocket::bind(address).map_err(|err| (address, err));
-        Ok(Self {
-            doors,
-            datagrams: datagrams.iter().map(bind).collect::<Result<_, _>>()?,
+    pub(crate) fn new(engine: Arc<Engine>, entrances: Entrances, proxies: Vec<IpNet>) -> Self {
+        Self {
+            doors: Mutex::default(),
+            entrances,
             engine,
-            proxies,
+            proxies: RwLock::new(proxies),
             next_id: AtomicU64::new(1),
             newcomers: Arc::default(),
+            stop: StopRequest::default(),
             shutdown: Arc::default(),
             connections: Mutex::default(),
             places: Mutex::default(),
             empty: Condvar::new(),
             spare: Mutex::new(spare()),
             refusals: LogLimit::default(),
-        })
+        }
     }
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// The addresses on which it serves all protocols, with the ports that the system chose.
-    pub(crate) fn local_addrs(&self) -> io::Result<Vec<SocketAddr>> {
-        let wires = self
-            .doors
-            .iter()
-            .filter(|door| matches!(door.entrance, Entrance::Wires(_)));
-        wires.map(|door| door.socket.local_addr()).collect()
+    /// Binds what is wanted and not open yet. Clients can connect from then on, and are served after
+    /// [`Listener::open`].
+    pub(crate) fn provision(&self, wanted: &Endpoints) -> Result<Provision, BindFailure> {
+        self.doors.lock().provision(wanted, &self.entrances)
     }
 
-    /// The addresses for lines in datagrams.
-    pub(crate) fn datagram_addrs(&self) -> io::Result<Vec<SocketAddr>> {
-        self.datagrams.iter().map(LineSocket::local_addr).collect()
-    }
-
-    /// The addresses of the rooms, with their topics.
-    pub(crate) fn room_addrs(&self) -> io::Result<Vec<(SocketAddr, String)>> {
-        let rooms = self.doors.iter().filter_map(|door| match &door.entrance {
-            Entrance::Wires(_) => None,
-            Entrance::Room(room) => Some((&door.socket, room.topic())),
-        });
-        rooms
-            .map(|(socket, topic)| Ok((socket.local_addr()?, topic.to_owned())))
-            .collect()
-    }
-
-    /// Accepts on all sockets until the broker stops.
-    pub(crate) fn accept(self: &Arc<Self>) {
-        thread::scope(|scope| {
-            let (first, others) = self.doors.split_first().expect("there is at least one");
-            for door in others {
-                scope.spawn(|| self.accept_loop(door));
-            }
-            for datagrams in self.doors.iter().filter_map(|door| door.datagrams.as_ref()) {
-                scope.spawn(|| datagrams.serve(&self.engine, &self.next_id, &self.shutdown));
-            }
-            for datagrams in &self.datagrams {
-                scope.spawn(|| datagrams.serve(&self.engine, &self.shutdown));
-            }
-            self.accept_loop(first);
-        });
+    /// Serves what is provided, and closes what is not part of it. Connections stay. If the system has no
+    /// thread for it, nothing changes.
+    pub(crate) fn open(self: &Arc<Self>, provision: Provision) -> io::Result<()> {
+        let gone = self.doors.lock().change(provision, self)?;
+        gone.close();
+        Ok(())
     }
 
     fn accept_loop(self: &Arc<Self>, door: &Door) {
-        loop {
-            let accepted = door.socket.accept();
-            if self.shutdown.deadline().is_some() {
-                return;
-            }
-            match accepted {
+        while door.wait() {
+            match door.socket.accept() {
                 Ok((stream, peer)) => self.admit(stream, peer, &door.entrance),
                 Err(err) if is_out_of_descriptors(&err) => self.turn_away_with_spare(door, &err),
                 Err(err) if is_passing(&err) => {}
@@ -197,6 +153,17 @@ impl Listener {
                 }
             }
         }
+    }
+
+    /// Waits until the broker is to stop.
+    pub(crate) fn wait_for_stop(&self) {
+        self.stop.wait();
+    }
+
+    /// Closes all doors, and from then on tells connections that the broker stops.
+    pub(crate) fn close_doors(&self) {
+        self.shutdown.begin(Instant::now() + GOODBYES);
+        mem::take(&mut *self.doors.lock()).close();
     }
 
     /// Makes all connections say goodbye, waits for them to end, and cuts those that do not.
@@ -271,30 +238,13 @@ impl Listener {
         }
     }
 
-    /// Ends [`Listener::accept`], from any thread.
+    /// Ends [`Listener::wait_for_stop`], from any thread.
     pub(crate) fn stop(&self) {
-        self.shutdown.begin(Instant::now() + GOODBYES);
-        self.datagrams.iter().for_each(LineSocket::wake);
-        for Door {
-            socket, datagrams, ..
-        } in &self.doors
-        {
-            if let Some(datagrams) = datagrams {
-                datagrams.wake();
-            }
-            if let Err(err) = rustix::net::shutdown(socket, rustix::net::Shutdown::Read) {
-                log::error!("a listening socket cannot be shut down: {err}");
-            }
-        }
+        self.stop.request(Instant::now());
     }
 
-    fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, entrance: &Entrance) {
-        // A socket for IPv6 accepts clients of IPv4 as well, under addresses such as ::ffff:10.0.0.5.
-        let peer = match peer.ip().to_canonical() {
-            ip @ IpAddr::V4(_) => SocketAddr::new(ip, peer.port()),
-            IpAddr::V6(_) => peer,
-        };
-        let by_proxy = self.is_proxy(peer.ip());
+    fn admit(self: &Arc<Self>, stream: OwnedFd, peer: Peer, entrance: &Entrance) {
+        let by_proxy = self.is_proxy(&peer);
         let limits = self.engine.limits.load();
         let taken = self.places.lock().take(peer.ip(), by_proxy, &limits);
         let place = match taken {
@@ -310,7 +260,7 @@ impl Listener {
         let connection = Connection::new(
             id,
             stream,
-            peer,
+            peer.clone(),
             &self.engine,
             place,
             self.shutdown.clone(),
@@ -360,8 +310,14 @@ impl Listener {
         Ok(())
     }
 
-    fn is_proxy(&self, address: IpAddr) -> bool {
-        self.proxies.iter().any(|range| range.contains(&address))
+    fn is_proxy(&self, peer: &Peer) -> bool {
+        match peer {
+            Peer::Network(address) => {
+                let proxies = self.proxies.read();
+                proxies.iter().any(|range| range.contains(&address.ip()))
+            }
+            Peer::Unix(_) => false,
+        }
     }
 
     /// No descriptors are left: accepts the next connection with the spare one. Unless others have become
@@ -378,9 +334,6 @@ impl Listener {
         }
         let accepted = door.socket.accept();
         *reserve = spare();
-        if self.shutdown.deadline().is_some() {
-            return;
-        }
         match accepted {
             Ok((stream, peer)) if reserve.is_some() => self.admit(stream, peer, &door.entrance),
             Ok((stream, _)) => {
@@ -393,7 +346,7 @@ impl Listener {
     }
 
     /// Where there is no thread or no descriptor for waiting.
-    fn turn_away_at_once(&self, stream: &TcpStream, why: &str, in_room: bool) {
+    fn turn_away_at_once(&self, stream: impl AsFd, why: &str, in_room: bool) {
         newcomers::answer_at_once(stream, why, in_room);
         self.warn_refusal(&why);
     }
@@ -439,7 +392,9 @@ fn is_out_of_descriptors(err: &io::Error) -> bool {
 fn is_passing(err: &io::Error) -> bool {
     matches!(
         err.kind(),
-        io::ErrorKind::ConnectionAborted
+        // Another process with the same socket was faster.
+        io::ErrorKind::WouldBlock
+            | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::Interrupted
             | io::ErrorKind::ConnectionReset
     )

@@ -3,14 +3,14 @@
 //!
 //! One thread looks at all of them, and runs only while there are any.
 
-use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use crate::wire;
 
@@ -42,7 +42,7 @@ struct NewcomerList {
 
 /// A connection that is turned away.
 struct Newcomer {
-    stream: TcpStream,
+    stream: OwnedFd,
     why: String,
     /// A PROXY header comes first.
     by_proxy: bool,
@@ -58,7 +58,7 @@ impl Newcomers {
     /// Tells a connection why there is no room for it, and closes it within a second.
     pub(crate) fn turn_away(
         self: &Arc<Self>,
-        stream: TcpStream,
+        stream: OwnedFd,
         why: String,
         by_proxy: bool,
         in_room: bool,
@@ -110,13 +110,16 @@ impl Newcomers {
 }
 
 /// Tells a connection why there is no room for it, without waiting for what it has to say.
-pub(crate) fn answer_at_once(stream: &TcpStream, why: &str, in_room: bool) {
+pub(crate) fn answer_at_once(stream: impl AsFd, why: &str, in_room: bool) {
     if in_room {
-        return answer(stream, &wire::room::busy(why));
+        return answer(stream.as_fd(), &wire::room::busy(why));
     }
     let mut room = [0; wire::busy::FIRST_BYTES];
-    let came = recv(stream, &mut room[..], RecvFlags::DONTWAIT).map_or(0, |(_, came)| came);
-    answer(stream, &wire::busy::busy_at_last(&room[..came], why));
+    let came = recv(&stream, &mut room[..], RecvFlags::DONTWAIT).map_or(0, |(_, came)| came);
+    answer(
+        stream.as_fd(),
+        &wire::busy::busy_at_last(&room[..came], why),
+    );
 }
 
 impl Newcomer {
@@ -156,9 +159,9 @@ impl Newcomer {
 }
 
 /// Without blocking: a client whose socket does not take a few words does without them.
-fn answer(stream: &TcpStream, words: &[u8]) {
+fn answer(stream: impl AsFd, words: &[u8]) {
     if !words.is_empty() {
-        let _ = send(stream, words, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        let _ = send(&stream, words, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
-    let _ = stream.shutdown(Shutdown::Write);
+    let _ = shutdown(&stream, Shutdown::Write);
 }

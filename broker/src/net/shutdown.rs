@@ -1,7 +1,9 @@
-//! The shutdown of the broker: one value that all its connections read.
+//! The stop of the broker: the request for it, and the deadline that all connections read.
 
 use std::sync::OnceLock;
 use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
 
 /// Whether the broker stops, and when its last connection must have ended.
 #[derive(Default)]
@@ -16,5 +18,33 @@ impl ShutdownDeadline {
     /// When the last connection must have ended; none while the broker runs.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.0.get().copied()
+    }
+}
+
+/// When the broker is to stop, if it is.
+#[derive(Default)]
+pub(crate) struct StopRequest {
+    at: Mutex<Option<Instant>>,
+    changed: Condvar,
+}
+
+impl StopRequest {
+    /// Asks for a stop at this time. Of several requests, the earliest holds.
+    pub(crate) fn request(&self, at: Instant) {
+        let mut requested = self.at.lock();
+        let earliest = requested.map_or(at, |before| before.min(at));
+        *requested = Some(earliest);
+        self.changed.notify_all();
+    }
+
+    /// Waits for a request; returns when the broker is to stop.
+    pub(crate) fn wait(&self) -> Instant {
+        let mut requested = self.at.lock();
+        loop {
+            match *requested {
+                Some(at) => return at,
+                None => self.changed.wait(&mut requested),
+            }
+        }
     }
 }

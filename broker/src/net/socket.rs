@@ -3,7 +3,7 @@
 //! Bytes go into a [`ReadBuffer`] and come from an outbox; this file does not look at them.
 
 use std::io::{self, IoSlice};
-use std::net::{Shutdown, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -13,7 +13,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::sendfile;
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::sockopt::{self, Timeout};
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
+use rustix::net::{
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown,
+};
 
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::Sink;
@@ -33,7 +35,7 @@ const GLANCE: Duration = Duration::from_secs(1);
 
 /// A socket, and whether its reads block.
 pub(crate) struct Socket {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: OwnedFd,
     /// The socket is non-blocking, so a read fails instead of waiting. Set by the first `sendfile`,
     /// which, unlike `send`, has no flag for one call.
     never_waits: AtomicBool,
@@ -44,7 +46,7 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: OwnedFd) -> Self {
         Self {
             stream,
             never_waits: AtomicBool::new(false),
@@ -290,7 +292,7 @@ impl Sink for SocketSink {
 
     fn end_reading(&self) {
         // This fails only if the socket is closed already, and then there is nothing to read.
-        let _ = self.socket.stream.shutdown(Shutdown::Read);
+        let _ = shutdown(&self.socket.stream, Shutdown::Read);
     }
 }
 
@@ -329,7 +331,7 @@ impl<S: Sink> Sink for LineByLine<S> {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use std::net::{Shutdown, TcpListener, TcpStream};
     use std::thread;
 
     use super::*;
@@ -341,7 +343,7 @@ mod tests {
         let address = listener.local_addr().expect("it is bound");
         let client = TcpStream::connect(address).expect("it listens");
         let (stream, _) = listener.accept().expect("a connection waits");
-        let socket = Arc::new(Socket::new(stream));
+        let socket = Arc::new(Socket::new(stream.into()));
         let flusher = Arc::new(Flusher::new(Arc::default()).expect("an epoll"));
         let sink = SocketSink::new(1, socket.clone(), flusher);
         (sink, socket, client)

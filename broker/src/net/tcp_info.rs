@@ -8,8 +8,7 @@
 
 use std::io;
 use std::mem;
-use std::net::TcpStream;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 /// A peer that has not answered for this long, with this many consecutive probes unanswered, has
@@ -26,8 +25,9 @@ const QUESTION: libc::c_int = if cfg!(miri) {
 };
 
 /// Whether the peer of this socket has vanished.
-pub(crate) fn has_vanished(socket: &TcpStream) -> bool {
-    // If the option cannot be read, the connection's own thread will find the error.
+pub(crate) fn has_vanished(socket: impl AsFd) -> bool {
+    // If the option cannot be read, the connection's own thread will find the error. A Unix socket has no
+    // such option, and its peer cannot vanish: the system closes what a program leaves open.
     read(socket).is_ok_and(|info| is_gone(&info))
 }
 
@@ -42,7 +42,7 @@ fn is_gone(info: &libc::tcp_info) -> bool {
     reason = "no library of this project reads TCP_INFO; without it a vanished peer is kept for \
               a quarter of an hour"
 )]
-fn read(socket: &TcpStream) -> io::Result<libc::tcp_info> {
+fn read(socket: impl AsFd) -> io::Result<libc::tcp_info> {
     let mut len = mem::size_of::<libc::tcp_info>() as libc::socklen_t;
     // SAFETY: `tcp_info` consists of integers, for which zeros are valid.
     let mut info: libc::tcp_info = unsafe { mem::zeroed() };
@@ -50,7 +50,7 @@ fn read(socket: &TcpStream) -> io::Result<libc::tcp_info> {
     // `len` bytes, which is the size of `info`, and any bytes are valid integers.
     let done = unsafe {
         libc::getsockopt(
-            socket.as_raw_fd(),
+            socket.as_fd().as_raw_fd(),
             libc::IPPROTO_TCP,
             QUESTION,
             (&raw mut info).cast(),
@@ -66,7 +66,7 @@ fn read(socket: &TcpStream) -> io::Result<libc::tcp_info> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use super::*;
 

@@ -40,6 +40,15 @@ impl Entrance {
         Self::Wires(Arc::new(Wires { site, chat }))
     }
 
+    /// Whether a client finds the same behind both.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Wires(one), Self::Wires(other)) => Arc::ptr_eq(one, other),
+            (Self::Room(one), Self::Room(other)) => one.topic() == other.topic(),
+            (Self::Wires(_), Self::Room(_)) | (Self::Room(_), Self::Wires(_)) => false,
+        }
+    }
+
     pub(crate) fn is_room(&self) -> bool {
         matches!(self, Self::Room(_))
     }
@@ -119,7 +128,7 @@ fn learn_address(
     let Some(peer) = proxy::read_header(client, source, buffer)? else {
         return ControlFlow::Continue(None);
     };
-    client.record().set_peer(peer);
+    client.record().set_peer(peer.into());
     ControlFlow::Continue(admit(peer.ip()).err())
 }
 

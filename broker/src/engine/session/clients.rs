@@ -7,7 +7,6 @@
 //! accounts at one moment, the batches of all connections are paused: see [`Clients::audit`].
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +15,7 @@ use foldhash::fast::RandomState;
 
 use super::Session;
 use crate::clock::Moment;
+use crate::engine::address::Peer;
 use crate::engine::outbox::Outbox;
 use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::stats::ledger::{Ledger, Totals};
@@ -61,7 +61,7 @@ struct ClientTable {
 /// The public view of a connection, or of the last one of a detached session.
 pub(crate) struct ClientRecord {
     /// Behind a proxy, that of the proxy until its header has come.
-    peer: Mutex<SocketAddr>,
+    peer: Mutex<Peer>,
     pub(crate) since: Moment,
     /// The session that began with the connection.
     own: Arc<Session>,
@@ -289,7 +289,7 @@ impl Session {
 }
 
 impl ClientRecord {
-    pub(crate) fn new(outbox: Subscriber, peer: SocketAddr) -> Self {
+    pub(crate) fn new(outbox: Subscriber, peer: Peer) -> Self {
         let since = Moment::now();
         Self {
             peer: Mutex::new(peer),
@@ -314,12 +314,12 @@ impl ClientRecord {
         self.own.id()
     }
 
-    /// The address of the client.
-    pub(crate) fn peer(&self) -> SocketAddr {
-        *self.peer.lock()
+    /// The other end of the connection.
+    pub(crate) fn peer(&self) -> Peer {
+        self.peer.lock().clone()
     }
 
-    pub(crate) fn set_peer(&self, peer: SocketAddr) {
+    pub(crate) fn set_peer(&self, peer: Peer) {
         *self.peer.lock() = peer;
     }
 
