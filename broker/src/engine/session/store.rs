@@ -398,6 +398,34 @@ mod tests {
     }
 
     #[test]
+    fn sessions_can_be_opened_while_the_next_end_is_waited_for() {
+        let store = SessionStore::default();
+        detached(&store, 1, "ann", Expiry::After(Duration::from_secs(3600)));
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| store.next_due());
+            // Long enough that it waits.
+            thread::sleep(Duration::from_millis(50));
+            let opened = store.open("ann", &session(2), false, None, no_take_over);
+            assert!(matches!(opened, Opened::Resumed(_)));
+            store.close();
+            let due = waiting.join().expect("no panic");
+            assert!(due.is_none());
+        });
+    }
+
+    #[test]
+    fn a_client_that_is_away_for_the_time_of_grace_is_told_of_once() {
+        let store = SessionStore::default();
+        detached(&store, 1, "ann", Expiry::Never);
+        let mut table = store.table.lock();
+        let left = Instant::now();
+        assert!(table.take_left(left).is_none(), "it may come back at once");
+        let later = left + GRACE;
+        assert!(matches!(table.take_left(later), Some(Due::Away(each)) if each.id() == 1));
+        assert!(table.take_left(later).is_none());
+    }
+
+    #[test]
     fn a_client_that_comes_back_in_time_has_no_will_published_and_no_end() {
         let store = SessionStore::default();
         let first = session(1);

@@ -749,6 +749,10 @@ mod tests {
             retain: false,
         };
         assert!(chunk().append(b"a2;", 1, OverflowPolicy::Block, None, other));
+        let of_others = Run::borrowed(b"a1;", 1).by(1, other);
+        let data = Data::collected(b"a1;", &limits);
+        let of_others = Chunk::of_run(data, 1, OverflowPolicy::Block, &of_others);
+        assert_eq!(of_others.options, other, "it is redelivered with its own");
         let shared = || Chunk {
             share: Some(group.clone()),
             ..chunk()
