@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-pub use config::{BadConfig, Config, RoomConfig};
+pub use config::{Arguments, BadConfig, Config, LogFormat, LogSettings, RoomConfig};
 pub use ipnet::IpNet;
 
 use engine::Engine;

@@ -21,19 +21,21 @@ use logging::Logging;
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let logging = match Logging::start() {
+    let arguments = Config::from_arguments();
+    let logging = match Logging::start(&arguments.log) {
         Ok(logging) => logging,
         Err(why) => {
-            let _ = writeln!(io::stderr(), "broker: no thread for the log: {why}");
+            let _ = writeln!(io::stderr(), "broker: {why}");
             return ExitCode::FAILURE;
         }
     };
     panic::set_hook(Box::new(|bug| log::error!("a bug of the broker: {bug}")));
-    // Logs which variables it passes over.
-    let config = Config::from_arguments();
-    let served = serve(config, &logging);
+    for warning in arguments.warnings {
+        log::warn!("{warning}");
+    }
+    let served = serve(arguments.config, &logging);
     if let Err(why) = &served {
-        logging.say(format_args!("broker: {why}"));
+        logging.say_failure(format_args!("broker: {why}"));
     }
     logging.close(LAST_LINES);
     match served {
@@ -44,19 +46,20 @@ fn main() -> ExitCode {
 
 fn serve(config: Config, logging: &Logging) -> Result<(), Box<dyn Error>> {
     let broker = Broker::bind(config)?;
-    obey_signals(broker.handle())?;
+    obey_signals(broker.handle(), logging.clone())?;
     greet(logging, &broker);
     broker.run();
     Ok(())
 }
 
-fn obey_signals(handle: Handle) -> io::Result<()> {
+fn obey_signals(handle: Handle, logging: Logging) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1])?;
     thread::spawn(move || {
         for signal in &mut signals {
             match signal {
                 SIGUSR1 => handle.log_audit(),
                 SIGHUP => {
+                    logging.reopen();
                     log::info!("SIGHUP: there is nothing to reload; SIGTERM stops the broker")
                 }
                 _ => handle.stop(),

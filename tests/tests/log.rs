@@ -1,12 +1,17 @@
 //! Promises about the log: no client decides how long it becomes, and the broker never waits for it.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::fs::fstat;
 use rustix::process::{Pid, Signal, kill_process};
-use tests::{TestBroker, TestClient, eventually};
+use serde_json::Value;
+use tests::{Process, TestBroker, TestClient, eventually};
 
 /// Lines that one place of the broker logs at once.
 const BURST: usize = 1000;
@@ -101,6 +106,254 @@ fn a_log_that_is_not_read_delays_neither_clients_nor_the_end() {
     });
     assert!(asked.elapsed() < Duration::from_secs(8), "it ends late");
     assert_eq!(status.and_then(|status| status.code()), Some(0));
+}
+
+#[test]
+fn in_json_each_line_is_an_object_whatever_a_client_is_called() {
+    let mut broker = TestBroker::command(&["--port", "0", "--log-format", "json"]);
+    let mut broker = Process::start(broker.env("RUST_LOG", "debug").env("BROKER_NAME", "/a\"/b"));
+    broker.wait_for_complaint("listens on");
+    let mut ann = TestClient::connect(address_in(&broker.complaints()));
+    ann.write(b"NAME \xff\x1b[2J\nNAME \"}\\\\\xe2\x80\xa8\nNAME {\"a\":\xc2\x9b\r\n");
+    ann.write(
+        (0..2 * BURST)
+            .map(|n| format!("NAME \"{n}\n"))
+            .collect::<String>(),
+    );
+    ann.read_until_prefix(&format!("NAMEACK \"{}", 2 * BURST - 1));
+    broker.signal(Signal::TERM);
+    let (status, _, log) = broker.end();
+    assert!(status.success(), "{log}");
+    let lines = objects(&log);
+    for line in &lines {
+        let keys: Vec<&String> = line.as_object().expect("an object").keys().collect();
+        assert_eq!(keys, ["level", "message", "target", "time"], "{line}");
+        let time = line["time"].as_str().expect("a text");
+        let form: String = time
+            .chars()
+            .map(|it| if it.is_ascii_digit() { '0' } else { it })
+            .collect();
+        assert_eq!(form, "0000-00-00T00:00:00.000Z", "{line}");
+    }
+    for (level, target, text) in [
+        ("info", "broker", "listens on 127.0.0.1:"),
+        ("warn", "broker", "BROKER_NAME=\"/a\\\"/b\" is passed over"),
+        ("info", "broker", "listening on "),
+        ("info", "broker::wire::line", " is called "),
+        (
+            "warn",
+            "broker::logging",
+            " are left out: there were too many",
+        ),
+    ] {
+        let is_it = |line: &&Value| {
+            line["message"]
+                .as_str()
+                .is_some_and(|message| message.contains(text))
+                && line["level"] == level
+                && line["target"] == target
+        };
+        assert!(
+            lines.iter().any(|line| is_it(&line)),
+            "{level} {target} {text}: {log}"
+        );
+    }
+}
+
+#[test]
+fn a_log_that_the_journal_reads_has_no_times() {
+    let first_of_the_log = |stream: &str, args: &[&str]| {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let stat = fstat(&writer).expect("a pipe has a number");
+        let stream = stream.replace('=', &format!("{}:{}", stat.st_dev, stat.st_ino));
+        let mut command = TestBroker::command(&[&["--port", "0"], args].concat());
+        let command = command.stderr(writer).env("JOURNAL_STREAM", stream);
+        let mut process = command.stdin(Stdio::null()).spawn().expect("it starts");
+        let mut lines = BufReader::new(reader).lines().map_while(Result::ok);
+        let line = lines.find(|line| line.contains("listening on "));
+        process.kill().expect("it runs");
+        process.wait().expect("it was started");
+        line.expect("it says where it listens")
+    };
+    let line = first_of_the_log("=", &[]);
+    assert!(line.starts_with("[INFO  broker] "), "{line}");
+    for other in ["", "1:2", "=0", "0="] {
+        let line = first_of_the_log(other, &[]);
+        assert!(
+            line.starts_with("[20") && line.contains("Z INFO  "),
+            "{other}: {line}"
+        );
+    }
+    let line = first_of_the_log("=", &["--log-format", "json"]);
+    assert!(line.contains("\"time\":\"20"), "{line}");
+}
+
+#[test]
+fn a_log_file_is_opened_anew_on_sighup_and_no_line_is_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, old) = (
+        folder.path().join("broker.log"),
+        folder.path().join("broker.log.1"),
+    );
+    fs::write(&file, "a line of before\n").expect("it can be written");
+    let (mut broker, address) = with_log_file(&file);
+    let mut ann = TestClient::connect(address);
+    ann.send("NAME ann").expect("NAMEACK ann");
+    wait_for_text(&file, "is called \"ann\"");
+    assert!(
+        text(&file).starts_with("a line of before\ndallal "),
+        "it is appended to"
+    );
+    fs::rename(&file, &old).expect("it can be moved");
+    broker.signal(Signal::HUP);
+    wait_for_text(&file, "SIGHUP");
+    assert!(text(&file).lines().count() == 1, "{}", text(&file));
+    let mode = file.metadata().expect("it is there").permissions().mode() & 0o777;
+    assert_eq!(mode & !0o640, 0, "{mode:o}");
+    assert_eq!(mode & 0o600, 0o600, "{mode:o}");
+
+    // Where there is no folder any more, the open file goes on.
+    let moved = folder.path().with_extension("moved");
+    fs::rename(folder.path(), &moved).expect("it can be moved");
+    broker.signal(Signal::HUP);
+    let file = moved.join("broker.log");
+    wait_for_text(
+        &file,
+        "WARN  broker::logging] the log goes on in the old file: ",
+    );
+    ann.send("BYE").expect("BYE").expect_end();
+    broker.signal(Signal::TERM);
+    let (status, _, errors) = broker.end();
+    assert!(status.success() && errors.is_empty(), "{errors}");
+    assert!(
+        text(&file).contains("(\"ann\") from 127.0.0.1"),
+        "{}",
+        text(&file)
+    );
+    assert!(text(&file).contains("ledger balanced"), "{}", text(&file));
+    fs::remove_dir_all(moved).expect("it can be removed");
+}
+
+#[test]
+fn a_log_file_that_cannot_be_opened_is_told_with_what_to_do() {
+    for file in ["/nowhere/broker.log", "/tmp"] {
+        let (status, _, errors) = Process::start(&mut TestBroker::command(&[
+            "--port",
+            "0",
+            "--log-file",
+            file,
+        ]))
+        .end();
+        assert_eq!(status.code(), Some(1), "{errors}");
+        assert!(errors.starts_with(&format!("broker: the log file {file} cannot be opened: ")));
+        assert!(errors.ends_with("or give another --log-file\n"), "{errors}");
+    }
+}
+
+#[test]
+fn why_it_does_not_start_stands_in_the_log_file_and_on_standard_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("broker.log");
+    let other = TestBroker::start();
+    let port = other.address().port().to_string();
+    let args = ["--port", &port, "--log-file", file.to_str().expect("UTF-8")];
+    let (status, _, errors) = Process::start(&mut TestBroker::command(&args)).end();
+    assert_eq!(status.code(), Some(1), "{errors}");
+    assert!(errors.starts_with("broker: "), "{errors}");
+    assert!(text(&file).ends_with(&errors), "{}", text(&file));
+}
+
+/// The limit of a file's size stands for a full disk: a write fails, and the one before it is cut short.
+#[test]
+fn lines_that_do_not_fit_on_the_disk_are_counted_and_none_is_cut() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, old) = (
+        folder.path().join("broker.log"),
+        folder.path().join("broker.log.1"),
+    );
+    let args = [
+        "--log-format",
+        "json",
+        "--log-file",
+        file.to_str().expect("UTF-8"),
+    ];
+    let broker = TestBroker::command(&[&["--port", "0"], &args[..]].concat());
+    let mut limited = Command::new("bash");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$@\"", "bash"]);
+    limited
+        .arg(broker.get_program())
+        .args(broker.get_args())
+        .env("RUST_LOG", "debug");
+    let mut broker = Process::start(&mut limited);
+    wait_for_text(&file, "listening on ");
+    let mut ann = TestClient::connect(address_in(&text(&file)));
+    let names = 800;
+    ann.write(
+        (0..names)
+            .map(|n| format!("NAME {n}\n"))
+            .collect::<String>(),
+    );
+    ann.read_until_prefix(&format!("NAMEACK {}", names - 1));
+    broker.wait_for_complaint("cannot be written to ");
+    fs::rename(&file, &old).expect("it can be moved");
+    broker.signal(Signal::HUP);
+    wait_for_text(&file, "SIGHUP");
+    ann.send("BYE").expect("BYE").expect_end();
+    broker.signal(Signal::TERM);
+    let (status, _, errors) = broker.end();
+    assert!(status.success(), "{errors}");
+    assert_eq!(errors.lines().count(), 1, "it is told once: {errors}");
+
+    let is_name = |line: &&Value| {
+        line["message"]
+            .as_str()
+            .is_some_and(|it| it.contains(" is called "))
+    };
+    let written = objects(&text(&old)).iter().filter(is_name).count();
+    assert!((1..names).contains(&written), "{written}");
+    let log = text(&file);
+    let told = format!(
+        "\"{} lines of the log are left out: they could not be written\"",
+        names - written
+    );
+    assert!(log.contains(&told), "{told}: {log}");
+    assert_eq!(objects(&log).iter().filter(is_name).count(), 0, "{log}");
+}
+
+/// A broker that logs to this file, ready, and its address.
+#[track_caller]
+fn with_log_file(file: &Path) -> (Process, SocketAddr) {
+    let path = file.to_str().expect("UTF-8");
+    let args = ["--port", "0", "--log-file", path];
+    let process = Process::start(&mut TestBroker::command(&args));
+    wait_for_text(file, "listening on ");
+    (process, address_in(&text(file)))
+}
+
+/// The address in the broker's greeting.
+#[track_caller]
+fn address_in(log: &str) -> SocketAddr {
+    let (_, rest) = log.split_once(" listens on ").expect("it greets");
+    let end = rest.find(['\n', '\\']).expect("the greeting goes on");
+    rest[..end].parse().expect("an address")
+}
+
+#[track_caller]
+fn objects(log: &str) -> Vec<Value> {
+    let lines = log.lines();
+    let parse = |line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line}"));
+    lines.map(parse).collect()
+}
+
+fn text(file: &Path) -> String {
+    fs::read_to_string(file).unwrap_or_default()
+}
+
+#[track_caller]
+fn wait_for_text(file: &Path, wanted: &str) {
+    eventually(&format!("{} has {wanted:?}", file.display()), || {
+        text(file).contains(wanted)
+    });
 }
 
 /// A broker of whose log only the first line is read. Dropping it kills it.

@@ -18,7 +18,7 @@ use nix::unistd::{Group, User};
 use protocol::Topic;
 
 use super::file::{self, FileSettings};
-use super::{Config, RoomConfig, print};
+use super::{Arguments, Config, LogFormat, LogSettings, RoomConfig, print};
 use crate::wire::http;
 
 /// A message broker that you can talk to with netcat.
@@ -154,7 +154,7 @@ struct Flags {
         value_name = "N"
     )]
     max_queued: usize,
-    /// Longest stay of a session of MQTT; never for no limit
+    /// Longest stay of a session of MQTT, or never
     #[arg(long, env = "BROKER_SESSION_EXPIRY_MAX", hide_env = true, default_value = "7d", value_name = "TIME",
           value_parser = time_or_never)]
     session_expiry_max: Duration,
@@ -194,6 +194,13 @@ struct Flags {
     #[arg(long = "proxy", env = "BROKER_PROXY", hide_env = true, value_name = "ADDRESS",
           value_parser = address_ranges)]
     proxies: Vec<List<IpNet>>,
+    /// Form of the log, text or json
+    #[arg(long, env = "BROKER_LOG_FORMAT", hide_env = true, default_value = "text", value_name = "FORM",
+          value_parser = log_format)]
+    log_format: LogFormat,
+    /// Append the log to this file [default: standard error]
+    #[arg(long, env = "BROKER_LOG_FILE", hide_env = true, value_name = "FILE")]
+    log_file: Option<PathBuf>,
     /// Read this file [default: /etc/dallal/broker.toml, if there]
     #[arg(
         short,
@@ -257,14 +264,11 @@ impl ListeningPlace {
 struct List<T>(Vec<T>);
 
 const AFTER_HELP: &str = "\
-Each option has a variable, such as BROKER_MAX_LINE for --max-line.
-
 Examples:
-  broker                                 serve programs on this machine
-  broker --host 0.0.0.0 --port 1373      serve the network (anyone may publish)
-  nc 127.0.0.1 1373                      talk to it; type HELP
+  broker --host 0.0.0.0      serve the network (anyone may publish)
+  nc 127.0.0.1 1373          talk to it; type HELP
 
-Exit: 0 stopped by SIGTERM or SIGINT   1 cannot serve, such as a taken port   2 wrong usage";
+Exit: 0 stopped by a signal   1 cannot serve   2 wrong usage    Variables: BROKER_PORT for --port";
 
 impl From<Flags> for Config {
     fn from(flags: Flags) -> Self {
@@ -313,16 +317,30 @@ impl From<Flags> for Config {
 
 impl Config {
     /// Parses this process's arguments and environment, and the file that they name. Wrong usage, mistakes
-    /// in the file, `--help`, `--check` and others that only print end the process. Variables that are
-    /// passed over are logged.
+    /// in the file, `--help`, `--check` and others that only print end the process.
     #[must_use]
-    pub fn from_arguments() -> Self {
-        let command = with_runtime_folder(command_line::command::<Flags>(is_passed_over));
+    pub fn from_arguments() -> Arguments {
+        let mut warnings = Vec::new();
+        let command = command_line::command::<Flags>(|name, value| {
+            let is_foreign = is_foreign(name, value);
+            if is_foreign {
+                warnings.push(format!(
+                    "{}={value:?} is passed over: it is set by an orchestrator for a service called broker",
+                    name.display()
+                ));
+            }
+            is_foreign || value.to_string_lossy().trim().is_empty()
+        });
+        let command = with_runtime_folder(command);
         let (flags, printed) = parse(command, env::args_os().collect());
         if let Some(text) = printed {
             print(text.as_bytes());
         }
         let is_checked = flags.check;
+        let log = LogSettings {
+            format: flags.log_format,
+            file: flags.log_file.clone(),
+        };
         let config = Self::from(flags);
         if let Err(why) = config.check() {
             Flags::command()
@@ -332,7 +350,11 @@ impl Config {
         if is_checked {
             print(b"the configuration is valid\n");
         }
-        config
+        Arguments {
+            config,
+            log,
+            warnings,
+        }
     }
 }
 
@@ -419,19 +441,12 @@ fn print(text: &[u8]) -> ! {
 /// Whether a variable is not meant for this broker. For a service called `broker`, Kubernetes sets
 /// `BROKER_PORT` to a URL in every container, and Docker does for a link, together with a path in
 /// `BROKER_NAME`.
-fn is_passed_over(name: &OsStr, value: &OsStr) -> bool {
+fn is_foreign(name: &OsStr, value: &OsStr) -> bool {
     let value = value.to_string_lossy();
     let is_url = ["tcp://", "udp://", "sctp://"]
         .iter()
         .any(|scheme| value.starts_with(scheme));
-    let is_foreign = is_url || (name == "BROKER_NAME" && value.starts_with('/'));
-    if is_foreign {
-        let name = name.display();
-        log::warn!(
-            "{name}={value:?} is passed over: it is set by an orchestrator for a service called broker"
-        );
-    }
-    is_foreign || value.trim().is_empty()
+    is_url || (name == "BROKER_NAME" && value.starts_with('/'))
 }
 
 /// Prints the page and ends the process.
@@ -442,6 +457,15 @@ fn print_manual() -> ! {
     match command_line::write_page(&mut page, &command) {
         Ok(()) => print(&page),
         Err(_) => process::exit(1),
+    }
+}
+
+/// Parses the form of the log.
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("it is text or json".to_owned()),
     }
 }
 

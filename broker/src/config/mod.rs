@@ -1,8 +1,10 @@
 //! The configuration of a broker: one [`Config`], checked before use.
 //!
-//! `flags` fills it from arguments, environment and `file`. Only here do its limits become one [`Limits`].
+//! `flags` fills it from arguments, environment and `file`, together with the [`Arguments`] that are of the
+//! program alone. Only here do its limits become one [`Limits`].
 //! Nothing here reads the machine or binds anything.
 
+mod arguments;
 mod file;
 mod flags;
 mod origins;
@@ -15,6 +17,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use protocol::Topic;
+
+pub use arguments::{Arguments, LogFormat, LogSettings};
 
 use crate::engine::limits::Limits;
 use crate::net::doors::Endpoints;
