@@ -443,7 +443,7 @@ fn every_answer_has_a_date() {
 
 #[test]
 fn the_figures_are_those_of_the_ledger() {
-    let broker = TestBroker::start();
+    let broker = TestBroker::with_args(&["--max-connections", "70", "--memory", "128MiB"]);
     let mut ann = broker.connect();
     ann.send("SUBSCRIBE a").expect("SUBACK a");
     post(&broker, "/topics/a?retain", "x");
@@ -466,6 +466,12 @@ fn the_figures_are_those_of_the_ledger() {
         "dallal_retained_messages 1",
         "dallal_connections{wire=\"line\"} 1",
         "dallal_connections{wire=\"http\"} 1",
+        "dallal_connections_limit 70",
+        "dallal_memory_limit_bytes 134217728",
+        "dallal_publish_waits_total{reason=\"memory\"} 0",
+        "dallal_publish_wait_seconds_total{reason=\"block\"} 0.0",
+        "dallal_sessions_detached 0",
+        "dallal_sessions_expired_total 0",
     ] {
         assert!(
             figures.lines().any(|line| line == figure),

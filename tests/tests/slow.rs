@@ -201,6 +201,20 @@ fn publishers_wait_once_for_a_client_that_reads_nothing_and_no_longer_than_max_b
     assert!(began.elapsed() < Duration::from_secs(60));
     let came = came(client.read_to_fence());
     assert_exact(&came, 20_000);
+    let mut scraper = broker.connect();
+    scraper.write("GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    let figures = scraper.read_to_end();
+    let figure = |name: &str| -> f64 {
+        let mut lines = figures.lines();
+        let value = lines.find_map(|line| line.strip_prefix(&format!("dallal_publish_{name} ")));
+        value.and_then(|value| value.parse().ok()).expect(name)
+    };
+    assert!(figure("waits_total{reason=\"block\"}") >= 1.0, "{figures}");
+    assert!(
+        figure("wait_seconds_total{reason=\"block\"}") >= 0.3,
+        "{figures}"
+    );
+    assert_eq!(figure("waits_total{reason=\"memory\"}"), 0.0);
     let log = broker.stop().log;
     assert!(log.contains("waited --max-block for connection"), "{log}");
 }

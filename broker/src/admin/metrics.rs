@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -36,6 +37,7 @@ pub(crate) fn text(client: &Client<'_>) -> String {
         engine.latency.read(),
     );
     connections(figures, engine);
+    memory(figures, engine);
     process(registry.sub_registry_with_prefix("process"));
     let mut written = String::new();
     text::encode(&mut written, &registry).expect("writing to a string does not fail");
@@ -100,13 +102,32 @@ fn messages(figures: &mut Registry, engine: &Engine) {
     );
     let help = "Bytes of retained messages and their topics";
     gauge(figures, "retained_bytes", help, retained.bytes as u64);
+}
+
+/// The memory for queued messages, and how often publishers wait because of slow subscribers.
+fn memory(figures: &mut Registry, engine: &Engine) {
     let help = "Free part of the memory for slow clients";
-    gauge(
-        figures,
-        "memory_free_bytes",
-        help,
-        engine.memory.free() as u64,
-    );
+    let free = engine.memory.free() as u64;
+    gauge(figures, "memory_free_bytes", help, free);
+    let help = "Memory for slow clients and incomplete lines";
+    let limit = engine.memory.limit() as u64;
+    gauge(figures, "memory_limit_bytes", help, limit);
+    let waits = Family::<Labels, Counter>::default();
+    let seconds = Family::<Labels, Counter<f64, AtomicU64>>::default();
+    let metrics = &engine.metrics;
+    for (reason, count, micros) in [
+        ("memory", &metrics.waits, &metrics.waited),
+        ("block", &metrics.blocks, &metrics.blocked),
+    ] {
+        let labels = [("reason", reason)];
+        waits.get_or_create(&labels).inc_by(count.get());
+        let time = Duration::from_micros(micros.get()).as_secs_f64();
+        seconds.get_or_create(&labels).inc_by(time);
+    }
+    let help = "Waits of publishers for slow subscribers: for memory, or for those that block";
+    figures.register("publish_waits", help, waits);
+    let help = "Time of these waits";
+    figures.register("publish_wait_seconds", help, seconds);
 }
 
 fn connections(figures: &mut Registry, engine: &Engine) {
@@ -133,6 +154,12 @@ fn connections(figures: &mut Registry, engine: &Engine) {
         waiting,
     );
     figures.register("connections", "Connections that are open", open);
+    let limit = engine.limits.load().connections as u64;
+    let help = "Maximum connections at a time";
+    gauge(figures, "connections_limit", help, limit);
+    let help = "Sessions of MQTT whose clients are away";
+    let detached = engine.clients.detached() as u64;
+    gauge(figures, "sessions_detached", help, detached);
     let metrics = &engine.metrics;
     for (name, help, counter) in [
         (
@@ -154,6 +181,11 @@ fn connections(figures: &mut Registry, engine: &Engine) {
             "connections_panicked",
             "Connections ended by a bug of the broker",
             &metrics.panicked,
+        ),
+        (
+            "sessions_expired",
+            "Sessions of MQTT that ended while their clients were away",
+            &metrics.expired,
         ),
     ] {
         count(figures, name, help, counter.get());
