@@ -101,7 +101,7 @@ pub fn datagrams(input: &[u8]) {
 }
 
 fn wires(engine: &Engine) -> Entrance {
-    let site = Site::new(&[], &[], &engine.limits);
+    let site = Site::new(SiteSettings::default(), &engine.limits);
     Entrance::wires(site, WebChat::default())
 }
 

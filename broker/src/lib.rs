@@ -13,6 +13,7 @@
 //! ```
 
 mod admin;
+mod bind_error;
 mod clock;
 mod config;
 mod engine;
@@ -20,28 +21,28 @@ mod engine;
 #[doc(hidden)]
 pub mod fuzzing;
 mod net;
+mod operator;
 mod sync;
 mod wire;
 
-use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
+pub use bind_error::BindError;
 pub use config::{Arguments, BadConfig, Config, LogFormat, LogSettings, RoomConfig};
 pub use ipnet::IpNet;
+pub use operator::Event;
 
 use engine::Engine;
-use engine::limits::Limits;
-use net::capacity::{self, Capacity};
-use net::door::ListenAddress;
-use net::doors::{BindFailure, Entrances, Provision};
+use engine::orders::{Done, Order};
+use net::capacity::Capacity;
+use net::doors::{Entrances, Provision};
 use net::listener::Listener;
+use operator::{ConfigSource, Observer, Operator};
 use wire::Entrance;
-use wire::http::Site;
+use wire::http::{Site, SiteSettings};
 use wire::room::Rooms;
 use wire::talking::WebChat;
 
@@ -56,8 +57,9 @@ pub struct Broker {
     datagrams: Vec<SocketAddr>,
     unix: Vec<PathBuf>,
     capacity: Capacity,
-    /// Zero for never.
-    sys_interval: Duration,
+    config: Config,
+    source: Option<ConfigSource>,
+    observer: Observer,
 }
 
 /// Stops a [`Broker`] from another thread.
@@ -72,19 +74,22 @@ impl Broker {
         if let Some(shortage) = capacity.shortage() {
             return Err(BindError::NoConnections(shortage));
         }
-        let engine = Engine::new(limits(&config, capacity)).map_err(BindError::Machine)?;
+        let limits = operator::limits(&config, capacity);
+        let engine = Engine::new(limits).map_err(BindError::Machine)?;
         let engine = Arc::new(engine);
         let names = config.host_names().map_err(BindError::Config)?;
         let origins = config.origins().map_err(BindError::Config)?;
         let rooms = Arc::<Rooms>::default();
         let chat_path = config.chat_path().map_err(BindError::Config)?;
-        let site = Site::new(&names, &origins, &engine.limits).with_chat_path(chat_path);
+        let settings = SiteSettings::new(&names, &origins, chat_path);
+        let site = Site::new(settings, &engine.limits);
         let entrances = Entrances {
             wires: Entrance::wires(site, WebChat::new(rooms.clone())),
             rooms,
         };
         let endpoints = config.endpoints();
-        let listener = Listener::new(engine.clone(), entrances, config.proxies);
+        let listener = Listener::new(engine.clone(), entrances, config.proxies.clone());
+        listener.set_grace(config.drain);
         let provision = listener.provision(&endpoints)?;
         Ok(Self {
             addresses: provision.network_addresses().map_err(BindError::Machine)?,
@@ -95,7 +100,9 @@ impl Broker {
             provision,
             engine,
             capacity,
-            sys_interval: config.sys_interval,
+            config,
+            source: None,
+            observer: Box::new(|_| {}),
         })
     }
 
@@ -135,9 +142,90 @@ impl Broker {
         Handle(self.listener.clone())
     }
 
+    /// Sets where [`Handle::reload`] and the operator's order get the configuration from. An error is each
+    /// mistake in it.
+    #[must_use]
+    pub fn reload_from(
+        mut self,
+        source: impl Fn() -> Result<Config, Vec<String>> + Send + Sync + 'static,
+    ) -> Self {
+        self.source = Some(Box::new(source));
+        self
+    }
+
+    /// Sets what is told of each [`Event`], such as a service manager.
+    #[must_use]
+    pub fn tell(mut self, observer: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        self.observer = Box::new(observer);
+        self
+    }
+
     /// Serves until it is stopped. Then all clients are told so (BYE on the line protocol) and receive
     /// their queued messages, for at most five seconds.
     pub fn run(self) {
+        self.log_endpoints();
+        let Self {
+            listener,
+            provision,
+            engine,
+            config,
+            source,
+            observer,
+            ..
+        } = self;
+        let flusher = engine.flusher.clone();
+        let (stop_watching, stopped) = crossbeam_channel::bounded(0);
+        let (set_interval, interval) = crossbeam_channel::unbounded();
+        let first_interval = config.sys_interval;
+        let orders = engine.orders.open();
+        let operator = Operator {
+            listener: &listener,
+            engine: &engine,
+            config,
+            source,
+            successor: None,
+            observer: &observer,
+            interval: set_interval,
+        };
+        thread::scope(|scope| {
+            let stopped = &stopped;
+            scope.spawn(|| flusher.run());
+            scope.spawn(|| engine::expiry::expire_loop(&engine));
+            scope.spawn(|| listener.watch_loop(stopped));
+            // The first client that subscribes to the figures must find values.
+            let (first, done) = crossbeam_channel::bounded(0);
+            let publishing = &engine;
+            scope.spawn(move || {
+                admin::sys_topics::publish_loop(
+                    publishing,
+                    first_interval,
+                    &interval,
+                    stopped,
+                    first,
+                )
+            });
+            let _ = done.recv();
+            scope.spawn(move || operator.run(&orders, stopped));
+            match listener.open(provision) {
+                Ok(()) => {
+                    observer(Event::Ready);
+                    listener.serve_until_stop();
+                }
+                Err(err) => log::error!("cannot serve: there is no thread for it ({err})"),
+            }
+            log::info!("stopping");
+            observer(Event::Stopping);
+            listener.close_doors();
+            engine.orders.close();
+            drop(stop_watching);
+            listener.close_all();
+            engine.sessions.close();
+            flusher.stop();
+        });
+        log_end(&engine);
+    }
+
+    fn log_endpoints(&self) {
         let Capacity { connections, bound } = self.capacity;
         for address in &self.addresses {
             log::info!("listening on {address}, at most {connections} connections ({bound})");
@@ -151,56 +239,26 @@ impl Broker {
         for path in &self.unix {
             log::info!("listening on unix:{}", path.display());
         }
-        let flusher = self.engine.flusher.clone();
-        let (stop_watching, stopped) = crossbeam_channel::bounded(0);
-        let interval = self.sys_interval;
-        thread::scope(|scope| {
-            scope.spawn(|| flusher.run());
-            scope.spawn(|| engine::expiry::expire_loop(&self.engine));
-            scope.spawn(|| self.listener.watch_loop(&stopped));
-            if !interval.is_zero() {
-                // The first client that subscribes to the figures must find values.
-                let (first, done) = crossbeam_channel::bounded(0);
-                let (engine, stopped) = (&self.engine, &stopped);
-                scope.spawn(move || {
-                    admin::sys_topics::publish_loop(engine, interval, stopped, first)
-                });
-                let _ = done.recv();
-            }
-            match self.listener.open(self.provision) {
-                Ok(()) => self.listener.wait_for_stop(),
-                Err(err) => log::error!("cannot serve: there is no thread for it ({err})"),
-            }
-            log::info!("stopping");
-            self.listener.close_doors();
-            drop(stop_watching);
-            self.listener.close_all();
-            self.engine.sessions.close();
-            flusher.stop();
-        });
-        log_audit(&self.engine);
-        let metrics = &self.engine.metrics;
-        log::info!(
-            "stopped; {} connections served, {} turned away, {} found stale, {} ended by a bug, \
-             {} messages dropped for slow clients, {} waits for memory of {} ms together, \
-             {} for slow clients that block of {} ms",
-            metrics.ended.get(),
-            metrics.refused.get(),
-            metrics.stale.get(),
-            metrics.panicked.get(),
-            metrics.dropped.get(),
-            metrics.waits.get(),
-            metrics.waited.get() / 1000,
-            metrics.blocks.get(),
-            metrics.blocked.get() / 1000,
-        );
     }
 }
 
-/// The configured limits, with the machine's where none are configured.
-fn limits(config: &Config, capacity: Capacity) -> Limits {
-    let memory = config.memory.unwrap_or_else(capacity::half_of_memory);
-    config.limits(capacity.connections, memory)
+fn log_end(engine: &Engine) {
+    log_audit(engine);
+    let metrics = &engine.metrics;
+    log::info!(
+        "stopped; {} connections served, {} turned away, {} found stale, {} ended by a bug, \
+             {} messages dropped for slow clients, {} waits for memory of {} ms together, \
+             {} for slow clients that block of {} ms",
+        metrics.ended.get(),
+        metrics.refused.get(),
+        metrics.stale.get(),
+        metrics.panicked.get(),
+        metrics.dropped.get(),
+        metrics.waits.get(),
+        metrics.waited.get() / 1000,
+        metrics.blocks.get(),
+        metrics.blocked.get() / 1000,
+    );
 }
 
 fn log_audit(engine: &Engine) {
@@ -225,17 +283,23 @@ impl Handle {
         log_audit(self.0.engine());
     }
 
-    /// Replaces all limits of the running broker by those of `config`, after the checks of
-    /// [`Broker::bind`]. Every connection applies them to its next batch, without reconnecting. What
-    /// already exceeds a lower limit stays until it ends by itself. Only limits change: addresses,
-    /// names, origins and `sys_interval` stay as they were at the start.
-    pub fn replace_limits(&self, config: &Config) -> Result<(), BadConfig> {
-        config.check()?;
-        let capacity = Capacity::of_machine(config.max_connections);
-        let Capacity { connections, bound } = capacity;
-        self.0.engine().replace_limits(limits(config, capacity));
-        log::info!("limits replaced, at most {connections} connections ({bound})");
-        Ok(())
+    /// Reads the configuration from where [`Broker::reload_from`] says and applies all of it, or nothing.
+    /// The error is each mistake. No connection ends. Listeners, rooms, names, origins and proxies come
+    /// and go; limits hold from the next batch of each connection, and what already exceeds a lower one
+    /// stays until it ends by itself.
+    pub fn reload(&self) -> Result<(), Vec<String>> {
+        let done = self.0.engine().orders.give(Order::Reload { is_dry: false });
+        match done {
+            Ok(Done::Reload(report)) if !report.applied => Err(report.errors),
+            Ok(_) => Ok(()),
+            Err(why) => Err(vec![why]),
+        }
+    }
+
+    /// Makes [`Broker::run`] return after the time [`Config::drain`], or as soon as all clients are gone;
+    /// until then newcomers are turned away. Called again, it is [`Handle::stop`].
+    pub fn drain(&self) {
+        self.0.finish();
     }
 
     /// Makes [`Broker::run`] return soon. May be called at any time and more than once.
@@ -243,87 +307,3 @@ impl Handle {
         self.0.stop();
     }
 }
-
-/// Why a broker could not start. `Display` says what to do about it.
-#[derive(Debug)]
-pub enum BindError {
-    /// The configuration is invalid.
-    Config(BadConfig),
-    /// The broker cannot listen on the address.
-    Address {
-        /// The address.
-        address: SocketAddr,
-        /// The error of the system.
-        source: io::Error,
-    },
-    /// The broker cannot listen on the Unix socket.
-    Unix {
-        /// The path of its file.
-        path: PathBuf,
-        /// The error of the system.
-        source: io::Error,
-    },
-    /// The limits of the system leave no connection; the text names the limit.
-    NoConnections(String),
-    /// The system denies a resource that every broker needs.
-    Machine(io::Error),
-}
-
-impl From<BindFailure> for BindError {
-    fn from(failure: BindFailure) -> Self {
-        let source = failure.source;
-        match failure.address {
-            ListenAddress::Network(address) => Self::Address { address, source },
-            ListenAddress::Unix(path) => Self::Unix { path, source },
-        }
-    }
-}
-
-impl fmt::Display for BindError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(why) => why.fmt(f),
-            Self::Address { address, source } => match source.kind() {
-                io::ErrorKind::AddrInUse => write!(
-                    f,
-                    "{address} is taken; stop what listens there, or choose another port with \
-                     --port or --listen (0 picks a free one)"
-                ),
-                io::ErrorKind::AddrNotAvailable => write!(
-                    f,
-                    "{} is no address of this machine; choose another with --host",
-                    address.ip()
-                ),
-                io::ErrorKind::PermissionDenied => write!(
-                    f,
-                    "listening on {address} is not allowed; choose a port above 1023 with --port"
-                ),
-                _ => write!(f, "cannot listen on {address}: {source}"),
-            },
-            Self::Unix { path, source } => {
-                let path = path.display();
-                match source.kind() {
-                    io::ErrorKind::AddrInUse => write!(
-                        f,
-                        "unix:{path} is taken; stop the program that listens there, or choose \
-                         another path with --unix"
-                    ),
-                    io::ErrorKind::NotFound => write!(
-                        f,
-                        "the folder of unix:{path} is not there; make it, or choose another path \
-                         with --unix"
-                    ),
-                    io::ErrorKind::InvalidInput => write!(
-                        f,
-                        "the path of unix:{path} is too long; a socket has room for about 90 bytes"
-                    ),
-                    _ => write!(f, "cannot listen on unix:{path}: {source}"),
-                }
-            }
-            Self::NoConnections(shortage) => f.write_str(shortage),
-            Self::Machine(source) => write!(f, "the system refuses what a broker needs: {source}"),
-        }
-    }
-}
-
-impl std::error::Error for BindError {}

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use broker::{Broker, Config, Handle};
+use broker::{Broker, Config, Handle, LogSettings};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     for warning in arguments.warnings {
         log::warn!("{warning}");
     }
-    let served = serve(arguments.config, &logging);
+    let served = serve(arguments.config, &arguments.log, &logging);
     if let Err(why) = &served {
         logging.say_failure(format_args!("broker: {why}"));
     }
@@ -44,8 +44,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(config: Config, logging: &Logging) -> Result<(), Box<dyn Error>> {
-    let broker = Broker::bind(config)?;
+fn serve(config: Config, log: &LogSettings, logging: &Logging) -> Result<(), Box<dyn Error>> {
+    let log = log.clone();
+    let broker = Broker::bind(config)?.reload_from(move || log.read_again());
     obey_signals(broker.handle(), logging.clone())?;
     greet(logging, &broker);
     broker.run();
@@ -60,8 +61,10 @@ fn obey_signals(handle: Handle, logging: Logging) -> io::Result<()> {
                 SIGUSR1 => handle.log_audit(),
                 SIGHUP => {
                     logging.reopen();
-                    log::info!("SIGHUP: there is nothing to reload; SIGTERM stops the broker")
+                    // The log tells what came of it.
+                    let _ = handle.reload();
                 }
+                SIGTERM => handle.drain(),
                 _ => handle.stop(),
             }
         }

@@ -32,6 +32,8 @@ pub enum Code {
     Denied,
     /// The broker has reached its limit of connections.
     Busy,
+    /// The broker could not do what it was asked for; the text says why.
+    NotDone,
 }
 
 impl Code {
@@ -48,6 +50,7 @@ impl Code {
             Self::TooMany => "too-many",
             Self::Denied => "denied",
             Self::Busy => "busy",
+            Self::NotDone => "not-done",
         }
     }
 }

@@ -1,16 +1,19 @@
 //! A broker is a value: many run in one process, know nothing of each other, and stop when asked.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use broker::{BadConfig, Broker, Config, Handle};
+use broker::{Broker, Config, Handle};
 use tests::TestClient;
 
 struct Running {
     address: SocketAddr,
     handle: Handle,
     thread: JoinHandle<()>,
+    /// What a reload reads.
+    config: Arc<Mutex<Config>>,
 }
 
 impl Running {
@@ -23,8 +26,12 @@ impl Running {
             port: 0,
             ..config.clone()
         };
+        let read = Arc::new(Mutex::new(config.clone()));
+        let source = read.clone();
         let broker = Broker::bind(config).expect("a free port");
+        let broker = broker.reload_from(move || Ok(source.lock().expect("no panic").clone()));
         Self {
+            config: read,
             address: broker.local_addr(),
             handle: broker.handle(),
             thread: thread::spawn(move || {
@@ -35,6 +42,14 @@ impl Running {
 
     fn connect(&self) -> TestClient {
         TestClient::connect(self.address)
+    }
+
+    fn reload(&self, config: &Config) -> Result<(), Vec<String>> {
+        *self.config.lock().expect("no panic") = Config {
+            port: 0,
+            ..config.clone()
+        };
+        self.handle.reload()
     }
 
     fn stop(self) {
@@ -163,7 +178,7 @@ fn limits_that_are_replaced_hold_for_what_an_open_connection_sends_next() {
         max_retained: 2,
         ..small()
     };
-    broker.handle.replace_limits(&larger).expect("they fit");
+    broker.reload(&larger).expect("they fit");
     ann.send("SUBSCRIBE b").expect("SUBACK b");
     ann.send("SUBSCRIBE c")
         .expect_error("too-many", "subscribe:c");
@@ -173,7 +188,7 @@ fn limits_that_are_replaced_hold_for_what_an_open_connection_sends_next() {
     ann.send("@retain PUBLISH kept/2 x").expect("PUBACK 5 0");
 
     // What there is already stays; nothing is added.
-    broker.handle.replace_limits(&small()).expect("they fit");
+    broker.reload(&small()).expect("they fit");
     ann.send("SUBSCRIBE c")
         .expect_error("too-many", "subscribe:c");
     ann.send("PUBLISH b x")
@@ -199,15 +214,15 @@ fn a_line_that_has_begun_is_held_to_the_limits_of_its_end() {
         max_line: 100,
         ..small()
     };
-    broker.handle.replace_limits(&larger).expect("they fit");
+    broker.reload(&larger).expect("they fit");
     ann.write(format!("{}\n", "x".repeat(25)))
         .expect("PUBACK 1 0");
-    broker.handle.replace_limits(&small()).expect("they fit");
+    broker.reload(&small()).expect("they fit");
     // A line that is being skipped stays refused, whatever is allowed meanwhile.
     ann.write(format!("{begun}{begun}"))
         .expect_error("too-long", "publish:2")
         .expect("PUBACK 2 0");
-    broker.handle.replace_limits(&larger).expect("they fit");
+    broker.reload(&larger).expect("they fit");
     ann.write("xxx\nPING 2\n").expect("PONG 2");
     broker.stop();
 }
@@ -223,7 +238,7 @@ fn limits_of_all_connections_together_can_be_replaced() {
         max_connections: Some(3),
         ..small()
     };
-    broker.handle.replace_limits(&larger).expect("they fit");
+    broker.reload(&larger).expect("they fit");
     broker.connect().send("PING").expect("PONG");
     broker.stop();
 }
@@ -240,7 +255,7 @@ fn a_ping_interval_that_is_replaced_holds_from_the_next_line_on() {
         ping_interval: Duration::from_millis(100),
         ..Config::default()
     };
-    broker.handle.replace_limits(&shorter).expect("they fit");
+    broker.reload(&shorter).expect("they fit");
     ann.send("PING").expect("PONG").expect("PING");
     broker.stop();
 }
@@ -254,7 +269,8 @@ fn limits_that_contradict_themselves_are_refused_and_the_old_ones_stay() {
         max_subscriptions: 10,
         ..small()
     };
-    assert_eq!(broker.handle.replace_limits(&wrong), Err(BadConfig::Line));
+    let refused = broker.reload(&wrong).expect_err("a line has a byte");
+    assert_eq!(refused, ["--max-line is from 1 byte to 1 GiB"]);
     ann.send("SUBSCRIBE a").expect("SUBACK a");
     ann.send("SUBSCRIBE b")
         .expect_error("too-many", "subscribe:b");

@@ -206,7 +206,7 @@ fn a_log_file_is_opened_anew_on_sighup_and_no_line_is_lost() {
     );
     fs::rename(&file, &old).expect("it can be moved");
     broker.signal(Signal::HUP);
-    wait_for_text(&file, "SIGHUP");
+    wait_for_text(&file, "reload: applied");
     assert!(text(&file).lines().count() == 1, "{}", text(&file));
     let mode = file.metadata().expect("it is there").permissions().mode() & 0o777;
     assert_eq!(mode & !0o640, 0, "{mode:o}");
@@ -297,7 +297,7 @@ fn lines_that_do_not_fit_on_the_disk_are_counted_and_none_is_cut() {
     broker.wait_for_complaint("cannot be written to ");
     fs::rename(&file, &old).expect("it can be moved");
     broker.signal(Signal::HUP);
-    wait_for_text(&file, "SIGHUP");
+    wait_for_text(&file, "reload: applied");
     ann.send("BYE").expect("BYE").expect_end();
     broker.signal(Signal::TERM);
     let (status, _, errors) = broker.end();

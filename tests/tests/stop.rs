@@ -31,7 +31,7 @@ fn a_terminal_that_is_closed_does_not_stop_it() {
     let broker = TestBroker::start();
     let mut ann = broker.subscribe("news");
     broker.signal(Signal::HUP);
-    broker.wait_for_log("nothing to reload");
+    broker.wait_for_log("reload: applied, changes: 0");
     broker
         .connect()
         .send("PUBLISH news hi")

@@ -38,6 +38,7 @@ pub(crate) fn text(client: &Client<'_>) -> String {
     );
     connections(figures, engine);
     memory(figures, engine);
+    orders(figures, engine);
     process(registry.sub_registry_with_prefix("process"));
     let mut written = String::new();
     text::encode(&mut written, &registry).expect("writing to a string does not fail");
@@ -190,6 +191,23 @@ fn connections(figures: &mut Registry, engine: &Engine) {
     ] {
         count(figures, name, help, counter.get());
     }
+}
+
+fn orders(figures: &mut Registry, engine: &Engine) {
+    let last = engine.orders.last_reload();
+    let has_failed = last.is_some_and(|last| !last.report.applied);
+    gauge(
+        figures,
+        "reload_failed",
+        "1 if the last reload has changed nothing because of a mistake, else 0",
+        u64::from(has_failed),
+    );
+    gauge(
+        figures,
+        "draining",
+        "1 while the broker is about to stop and takes no newcomers, else 0",
+        u64::from(engine.orders.is_draining()),
+    );
 }
 
 impl EncodeMetric for Latencies {

@@ -9,6 +9,7 @@ mod connections;
 mod figures;
 pub(crate) mod load;
 pub(crate) mod metrics;
+pub(crate) mod orders;
 pub(crate) mod request;
 mod retained;
 mod rows;
@@ -16,6 +17,7 @@ mod sessions;
 mod suggestions;
 pub(crate) mod sys_topics;
 mod topics;
+pub(crate) mod unanswered;
 mod values;
 mod why;
 
@@ -25,6 +27,7 @@ use protocol::{BadFilter, BadTopic, Filter, Topic};
 use serde::Serialize;
 
 use crate::engine::client::Client;
+use crate::engine::orders::Done;
 use rows::halve;
 
 pub(crate) use connections::ConnectionsAnswer;
@@ -101,6 +104,8 @@ pub(crate) enum Answer {
     Why(WhyAnswer),
     Retained(RetainedAnswer),
     Broker(BrokerAnswer),
+    /// To an order.
+    Done(Done),
 }
 
 /// Why a question cannot be answered. `Display` says what to do about it.
@@ -167,7 +172,7 @@ impl Answer {
     /// Drops half of the rows; returns false if there are none.
     fn halve(&mut self) -> bool {
         match self {
-            Self::Audit(_) | Self::Broker(_) => false,
+            Self::Audit(_) | Self::Broker(_) | Self::Done(_) => false,
             Self::Who(list) => halve(&mut list.connections),
             Self::Sessions(list) => halve(&mut list.sessions),
             Self::Topics(list) => halve(&mut list.topics),

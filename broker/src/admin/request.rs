@@ -5,7 +5,8 @@ use std::fmt::Write;
 
 use protocol::{Attributes, Code, Escaped, ID, LIMIT, REPLY, Topic};
 
-use crate::admin::{self, BadArgument, MOST_ROWS, ROWS, What};
+use crate::admin::unanswered::Unanswered;
+use crate::admin::{self, Answer, BadArgument, MOST_ROWS, ROWS, What, orders};
 use crate::engine::client::{BrokersOwn, Client, Message, PublishError};
 use crate::engine::outbox::run::PublishOptions;
 
@@ -14,13 +15,6 @@ const REQUEST: &str = "$SYS/request/";
 
 /// Maximum bytes of an answer's line besides its payload, attributes included.
 const FRAME_BYTES: usize = 128;
-
-/// A question that is not answered, as an error for the client.
-pub(crate) struct Unanswered {
-    pub(crate) code: Code,
-    /// Tells the client what to do.
-    pub(crate) text: String,
-}
 
 impl Client<'_> {
     /// Answers a message that was published to a topic under `$SYS/`; returns the number of copies made
@@ -33,7 +27,7 @@ impl Client<'_> {
         attributes: &Attributes<'_>,
         most_bytes: usize,
     ) -> Result<u64, Unanswered> {
-        let what = what(topic)?;
+        let asked = asked(topic)?;
         let reply = attributes.get(REPLY).ok_or_else(|| {
             let text = "an inquiry needs a topic for its answer, @reply=<topic> or the response topic of \
                         MQTT; subscribe to that topic first";
@@ -48,7 +42,14 @@ impl Client<'_> {
         }
         // An audit waits until no batch is in progress; only the answer is missing from this one.
         self.settle_all();
-        let answer = admin::answer(self, what, &payload.unescape(), limit);
+        let answer = match asked {
+            Requested::Question(what) => {
+                admin::answer(self, what, &payload.unescape(), limit).map_err(Unanswered::from)
+            }
+            Requested::Order(word) => {
+                orders::carry_out(self, word, &payload.unescape()).map(Answer::Done)
+            }
+        };
         self.begin();
         let room = most_bytes.saturating_sub(
             FRAME_BYTES + reply.as_str().len() + attributes.get(ID).map_or(0, |id| 2 * id.len()),
@@ -77,21 +78,33 @@ impl Client<'_> {
     }
 }
 
-fn what(topic: Topic<'_>) -> Result<What, Unanswered> {
+/// What a message asks for.
+enum Requested<'a> {
+    Question(What),
+    /// The word of an order.
+    Order(&'a str),
+}
+
+fn asked(topic: Topic<'_>) -> Result<Requested<'_>, Unanswered> {
     let Some(word) = topic.as_str().strip_prefix(REQUEST) else {
         return Err(unanswered(
             Code::Denied,
             "only the broker publishes under $SYS/; it is asked at $SYS/request/<what>",
         ));
     };
-    What::from_word(word).ok_or_else(|| {
-        let mut text = format!("there is no inquiry {word:?}; there is");
-        for what in What::ALL {
-            // Writing to a string does not fail.
-            let _ = write!(text, " {}", what.word());
-        }
-        unanswered(Code::Denied, &text)
-    })
+    if orders::is_order(word) {
+        return Ok(Requested::Order(word));
+    }
+    What::from_word(word)
+        .map(Requested::Question)
+        .ok_or_else(|| {
+            let mut text = format!("there is no inquiry {word:?}; there is");
+            for what in What::ALL {
+                // Writing to a string does not fail.
+                let _ = write!(text, " {}", what.word());
+            }
+            unanswered(Code::Denied, &text)
+        })
 }
 
 fn reply_topic(name: &[u8]) -> Result<Topic<'_>, Unanswered> {

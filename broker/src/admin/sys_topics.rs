@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender, select};
 use foldhash::fast::RandomState;
 use protocol::{Escaped, Topic};
 
@@ -15,11 +15,12 @@ use crate::admin::load::Load;
 use crate::engine::Engine;
 use crate::engine::client::Client;
 
-/// Publishes the changed figures now and at each interval, until `stopped` is closed. Drops `first`
-/// once every figure has a value.
+/// Publishes the changed figures now and at each interval, until `stopped` is closed. An interval of zero
+/// is for never; a new one comes from `intervals`. Drops `first` once every figure has a value.
 pub(crate) fn publish_loop(
     engine: &Engine,
-    interval: Duration,
+    mut interval: Duration,
+    intervals: &Receiver<Duration>,
     stopped: &Receiver<()>,
     first: Sender<()>,
 ) {
@@ -27,9 +28,28 @@ pub(crate) fn publish_loop(
     let mut known = HashMap::default();
     let (mut load, mut at) = (Load::default(), Instant::now());
     load.update(&admin::totals(engine), Duration::ZERO);
-    publish_changes(&mut client, &load, &mut known);
+    if !interval.is_zero() {
+        publish_changes(&mut client, &load, &mut known);
+    }
     drop(first);
-    while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+    loop {
+        let pause = match interval.is_zero() {
+            true => crossbeam_channel::never(),
+            false => crossbeam_channel::after(interval),
+        };
+        select! {
+            recv(pause) -> _ => {}
+            // The figures change with it at once.
+            recv(intervals) -> next => match next {
+                Ok(next) if next.is_zero() => {
+                    interval = next;
+                    continue;
+                }
+                Ok(next) => interval = next,
+                Err(_) => return,
+            },
+            recv(stopped) -> _ => return,
+        }
         let now = Instant::now();
         load.update(&admin::totals(engine), now - at);
         at = now;

@@ -21,6 +21,7 @@ pub(crate) fn values(engine: &Engine) -> Vec<(String, String)> {
     let mut values = vec![
         ("version", version()),
         ("uptime", format!("{uptime} seconds")),
+        ("reload", last_reload(engine)),
     ];
     let mut count = |name, count: u64| values.push((name, count.to_string()));
     count("clients/connected", connected);
@@ -99,6 +100,14 @@ pub(crate) fn totals(engine: &Engine) -> Vec<Total> {
 /// Bytes sent that were no answers. Answers that are queued are counted before they are sent.
 fn publish_bytes_sent(tally: Tally) -> u64 {
     tally.bytes.saturating_sub(tally.answer_bytes)
+}
+
+fn last_reload(engine: &Engine) -> String {
+    let last = engine.orders.last_reload();
+    last.map_or_else(
+        || "none since the start".to_owned(),
+        |last| last.to_string(),
+    )
 }
 
 fn version() -> String {

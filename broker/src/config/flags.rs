@@ -5,7 +5,7 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::time::Duration;
@@ -14,10 +14,12 @@ use bytesize::ByteSize;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 use ipnet::IpNet;
-use nix::unistd::{Group, User};
-use protocol::Topic;
 
 use super::file::{self, FileSettings};
+use super::parsers::{
+    Host, List, ListeningPlace, Owner, RoomFlag, address_ranges, addresses, flattened, host,
+    log_format, mode, owner, paths, places, rooms, time_or_never, words,
+};
 use super::{Arguments, Config, LogFormat, LogSettings, RoomConfig, print};
 use crate::wire::http;
 
@@ -194,6 +196,10 @@ struct Flags {
     #[arg(long = "proxy", env = "BROKER_PROXY", hide_env = true, value_name = "ADDRESS",
           value_parser = address_ranges)]
     proxies: Vec<List<IpNet>>,
+    /// Time to drain before a stop
+    #[arg(long, env = "BROKER_DRAIN", hide_env = true, default_value = "0s", value_name = "TIME",
+          value_parser = humantime::parse_duration)]
+    drain: Duration,
     /// Form of the log, text or json
     #[arg(long, env = "BROKER_LOG_FORMAT", hide_env = true, default_value = "text", value_name = "FORM",
           value_parser = log_format)]
@@ -223,45 +229,6 @@ struct Flags {
     #[arg(long)]
     man: bool,
 }
-
-/// The addresses of a host.
-#[derive(Clone, Debug)]
-struct Host(Vec<IpAddr>);
-
-/// A room as typed.
-#[derive(Clone, Debug)]
-struct RoomFlag {
-    place: ListeningPlace,
-    topic: String,
-}
-
-/// The numbers of a user and of a group.
-#[derive(Clone, Debug)]
-struct Owner {
-    user: Option<u32>,
-    group: Option<u32>,
-}
-
-/// Where to listen.
-#[derive(Clone, Debug)]
-enum ListeningPlace {
-    /// On the hosts of `--host`.
-    Port(u16),
-    At(Vec<SocketAddr>),
-}
-
-impl ListeningPlace {
-    fn addresses(self, hosts: &[IpAddr]) -> Vec<SocketAddr> {
-        match self {
-            Self::Port(port) => hosts.iter().map(|&host| (host, port).into()).collect(),
-            Self::At(addresses) => addresses,
-        }
-    }
-}
-
-/// A value with commas in it.
-#[derive(Clone, Debug)]
-struct List<T>(Vec<T>);
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -310,6 +277,7 @@ impl From<Flags> for Config {
             names: flattened(flags.names),
             allow_origins: flattened(flags.allow_origins),
             talking: flags.talking,
+            drain: flags.drain,
             proxies: flattened(flags.proxies),
         }
     }
@@ -321,26 +289,13 @@ impl Config {
     #[must_use]
     pub fn from_arguments() -> Arguments {
         let mut warnings = Vec::new();
-        let command = command_line::command::<Flags>(|name, value| {
-            let is_foreign = is_foreign(name, value);
-            if is_foreign {
-                warnings.push(format!(
-                    "{}={value:?} is passed over: it is set by an orchestrator for a service called broker",
-                    name.display()
-                ));
-            }
-            is_foreign || value.to_string_lossy().trim().is_empty()
-        });
-        let command = with_runtime_folder(command);
-        let (flags, printed) = parse(command, env::args_os().collect());
+        let (flags, printed) = parse(command(&mut warnings), env::args_os().collect())
+            .unwrap_or_else(|failure| failure.exit());
         if let Some(text) = printed {
             print(text.as_bytes());
         }
         let is_checked = flags.check;
-        let log = LogSettings {
-            format: flags.log_format,
-            file: flags.log_file.clone(),
-        };
+        let log = flags.log();
         let config = Self::from(flags);
         if let Err(why) = config.check() {
             Flags::command()
@@ -354,6 +309,76 @@ impl Config {
             config,
             log,
             warnings,
+        }
+    }
+}
+
+impl LogSettings {
+    /// Parses the arguments again, because the file may have changed, for a process with these settings. An
+    /// error is each mistake.
+    pub fn read_again(&self) -> Result<Config, Vec<String>> {
+        // The log has told at the start which variables are passed over.
+        let command = command(&mut Vec::new());
+        let (flags, _) = parse(command, env::args_os().collect()).map_err(Failure::into_lines)?;
+        let changes = self.changes(&flags.log());
+        match changes.is_empty() {
+            true => Ok(Config::from(flags)),
+            false => Err(changes),
+        }
+    }
+}
+
+impl Flags {
+    fn log(&self) -> LogSettings {
+        LogSettings {
+            format: self.log_format,
+            file: self.log_file.clone(),
+        }
+    }
+}
+
+/// The command without variables that are passed over, about which it warns.
+fn command(warnings: &mut Vec<String>) -> Command {
+    let command = command_line::command::<Flags>(|name, value| {
+        let is_foreign = is_foreign(name, value);
+        if is_foreign {
+            warnings.push(format!(
+                "{}={value:?} is passed over: it is set by an orchestrator for a service called broker",
+                name.display()
+            ));
+        }
+        is_foreign || value.to_string_lossy().trim().is_empty()
+    });
+    with_runtime_folder(command)
+}
+
+/// Why there is no configuration.
+enum Failure {
+    /// Wrong usage, or something that only prints.
+    Usage(clap::Error),
+    /// The mistakes in the file.
+    File(Vec<String>),
+}
+
+impl From<clap::Error> for Failure {
+    fn from(error: clap::Error) -> Self {
+        Self::Usage(error)
+    }
+}
+
+impl Failure {
+    fn into_lines(self) -> Vec<String> {
+        match self {
+            Self::Usage(error) => vec![error.to_string().trim_end().to_owned()],
+            Self::File(mistakes) => mistakes,
+        }
+    }
+
+    /// Tells it and ends the process.
+    fn exit(self) -> ! {
+        match self {
+            Self::Usage(error) => error.exit(),
+            Self::File(mistakes) => fail(&mistakes),
         }
     }
 }
@@ -378,12 +403,12 @@ fn with_runtime_folder(command: Command) -> Command {
 const USUAL_FILE: &str = "/etc/dallal/broker.toml";
 
 /// Parses arguments and environment, and the file that they name, or the usual one. Also returns what they
-/// ask to print, if they do. Wrong usage and mistakes in the file end the process.
-fn parse(command: Command, arguments: Vec<OsString>) -> (Flags, Option<String>) {
-    let matches = command.clone().get_matches_from(&arguments);
-    let flags = flags_of(matches);
+/// ask to print, if they do.
+fn parse(command: Command, arguments: Vec<OsString>) -> Result<(Flags, Option<String>), Failure> {
+    let matches = command.clone().try_get_matches_from(&arguments)?;
+    let flags = flags_of(matches)?;
     if flags.example_config {
-        return (flags, Some(print::example(&command)));
+        return Ok((flags, Some(print::example(&command))));
     }
     if flags.man {
         print_manual();
@@ -391,9 +416,7 @@ fn parse(command: Command, arguments: Vec<OsString>) -> (Flags, Option<String>) 
     let usual = || Path::new(USUAL_FILE).exists().then(|| USUAL_FILE.into());
     let files = match flags.config.clone().or_else(usual) {
         None => FileSettings::default(),
-        Some(path) => file::read(&path, &command).unwrap_or_else(|mistakes| {
-            fail(&mistakes);
-        }),
+        Some(path) => file::read(&path, &command).map_err(Failure::File)?,
     };
     // What the files set is the default of a flag, so that a flag and its variable count more.
     let with_files = files
@@ -406,15 +429,15 @@ fn parse(command: Command, arguments: Vec<OsString>) -> (Flags, Option<String>) 
             let id = flag.expect("a key is a flag").get_id().clone();
             command.mut_arg(id, |flag| flag.default_values(setting.values.clone()))
         });
-    let matches = with_files.clone().get_matches_from(&arguments);
+    let matches = with_files.try_get_matches_from(&arguments)?;
     let printed = matches
         .get_flag("print_config")
         .then(|| print::in_force(&command, &matches, &files));
-    (flags_of(matches), printed)
+    Ok((flags_of(matches)?, printed))
 }
 
-fn flags_of(mut matches: ArgMatches) -> Flags {
-    Flags::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
+fn flags_of(mut matches: ArgMatches) -> Result<Flags, clap::Error> {
+    Flags::from_arg_matches_mut(&mut matches)
 }
 
 /// Tells the mistakes of a configuration and ends the process.
@@ -460,167 +483,6 @@ fn print_manual() -> ! {
     }
 }
 
-/// Parses the form of the log.
-fn log_format(text: &str) -> Result<LogFormat, String> {
-    match text {
-        "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        _ => Err("it is text or json".to_owned()),
-    }
-}
-
-/// Parses a time that may be without end.
-fn time_or_never(text: &str) -> Result<Duration, String> {
-    match text.trim() {
-        "never" => Ok(Duration::MAX),
-        time => humantime::parse_duration(time)
-            .map_err(|err| format!("{err}; a time is such as 30d, or never")),
-    }
-}
-
-/// The elements of a list with commas, without the spaces around them. Empty ones are left out.
-fn elements(text: &str) -> Result<Vec<&str>, String> {
-    let elements = text.split(',').map(str::trim);
-    let elements: Vec<&str> = elements.filter(|element| !element.is_empty()).collect();
-    match elements[..] {
-        [] => Err("it is empty".to_owned()),
-        _ => Ok(elements),
-    }
-}
-
-fn words(text: &str) -> Result<List<String>, String> {
-    let elements = elements(text)?;
-    Ok(List(elements.into_iter().map(str::to_owned).collect()))
-}
-
-fn paths(text: &str) -> Result<List<PathBuf>, String> {
-    let elements = elements(text)?;
-    Ok(List(elements.into_iter().map(PathBuf::from).collect()))
-}
-
-/// Parses permissions of a file.
-fn mode(text: &str) -> Result<u32, String> {
-    u32::from_str_radix(text.trim(), 8)
-        .ok()
-        .filter(|mode| *mode <= 0o777)
-        .ok_or_else(|| "permissions are such as 660, from 000 to 777".to_owned())
-}
-
-/// Parses `USER`, `USER:GROUP` or `:GROUP`; each is a name or a number.
-fn owner(text: &str) -> Result<Owner, String> {
-    let (user, group) = text.trim().split_once(':').unwrap_or((text.trim(), ""));
-    let number = |name: &str, found: Option<u32>, kind: &str| match (name, name.parse()) {
-        ("", _) => Ok(None),
-        (_, Ok(number)) => Ok(Some(number)),
-        _ => found
-            .map(Some)
-            .ok_or_else(|| format!("there is no {kind} {name:?} on this machine")),
-    };
-    let found_user = User::from_name(user).ok().flatten();
-    let found_group = Group::from_name(group).ok().flatten();
-    if user.is_empty() && group.is_empty() {
-        return Err("an owner is such as dallal, dallal:staff or :staff".to_owned());
-    }
-    Ok(Owner {
-        user: number(user, found_user.map(|it| it.uid.as_raw()), "user")?,
-        group: number(group, found_group.map(|it| it.gid.as_raw()), "group")?,
-    })
-}
-
-/// Parses hosts with ports.
-fn addresses(text: &str) -> Result<List<Vec<SocketAddr>>, String> {
-    parsed(text, |place| {
-        found_once(place.to_socket_addrs()).map_err(|why| format!("{place}: {why}"))
-    })
-}
-
-/// Parses rooms.
-fn rooms(text: &str) -> Result<List<RoomFlag>, String> {
-    parsed(text, |room| {
-        let (place, topic) = room
-            .split_once('=')
-            .ok_or_else(|| format!("{room} is no room, such as 12345=lobby"))?;
-        Topic::parse(topic).map_err(|why| format!("{room}: {why}"))?;
-        Ok(RoomFlag {
-            place: place_of(place)?,
-            topic: topic.to_owned(),
-        })
-    })
-}
-
-/// Parses several `[HOST:]PORT`.
-fn places(text: &str) -> Result<List<ListeningPlace>, String> {
-    parsed(text, place_of)
-}
-
-/// Parses `[HOST:]PORT`.
-fn place_of(text: &str) -> Result<ListeningPlace, String> {
-    match text.parse() {
-        Ok(port) => Ok(ListeningPlace::Port(port)),
-        Err(_) => match found_once(text.to_socket_addrs()) {
-            Ok(addresses) => Ok(ListeningPlace::At(addresses)),
-            Err(why) => Err(format!("{text}: {why}")),
-        },
-    }
-}
-
-/// Parses addresses and ranges of them.
-fn address_ranges(text: &str) -> Result<List<IpNet>, String> {
-    parsed(text, address_range)
-}
-
-fn parsed<T>(text: &str, parse: fn(&str) -> Result<T, String>) -> Result<List<T>, String> {
-    let elements = elements(text)?.into_iter();
-    elements.map(parse).collect::<Result<_, _>>().map(List)
-}
-
-fn flattened<T>(lists: Vec<List<T>>) -> Vec<T> {
-    lists.into_iter().flat_map(|list| list.0).collect()
-}
-
-/// Parses an address, with or without brackets, or resolves a name.
-fn host(text: &str) -> Result<Host, String> {
-    let inside = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
-    let found = found_once((inside.unwrap_or(text), 0).to_socket_addrs())?;
-    let is_scoped =
-        |address: &SocketAddr| matches!(address, SocketAddr::V6(it) if it.scope_id() > 0);
-    if let Some(scoped) = found.iter().find(|address| is_scoped(address)) {
-        let place = scoped.to_string();
-        let place = place.strip_suffix("0").unwrap_or(&place);
-        return Err(format!(
-            "it holds on one interface only; give --listen '{place}PORT'"
-        ));
-    }
-    Ok(Host(found.iter().map(SocketAddr::ip).collect()))
-}
-
-/// Parses an address, or a range such as `10.0.0.0/8`.
-fn address_range(text: &str) -> Result<IpNet, String> {
-    let range = text.parse::<IpAddr>().map(IpNet::from);
-    range
-        .or_else(|_| text.parse::<IpNet>())
-        .map(|range| range.trunc())
-        .map_err(|_| {
-            format!("{text} is no address, such as 10.0.0.7, and no range, such as 10.0.0.0/8")
-        })
-}
-
-/// Each address of a name once: a name may be found in several sources.
-fn found_once(
-    found: io::Result<impl Iterator<Item = SocketAddr>>,
-) -> Result<Vec<SocketAddr>, String> {
-    let mut addresses: Vec<SocketAddr> = Vec::new();
-    for address in found.map_err(|err| err.to_string())? {
-        if !addresses.contains(&address) {
-            addresses.push(address);
-        }
-    }
-    match addresses[..] {
-        [] => Err("the name has no address".to_owned()),
-        _ => Ok(addresses),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::Ipv6Addr;
@@ -649,14 +511,6 @@ mod tests {
         }
         let why = parse("always").expect_err("no time").to_string();
         assert!(why.contains("or never"), "{why}");
-    }
-
-    #[test]
-    fn an_address_of_a_name_is_taken_once() {
-        let [one, two] = ["[::1]:1", "127.0.0.1:1"].map(|it| it.parse().expect("an address"));
-        let found = found_once(Ok([one, two, one].into_iter()));
-        assert_eq!(found, Ok(vec![one, two]));
-        assert!(found_once(Ok([].into_iter())).is_err());
     }
 
     #[test]

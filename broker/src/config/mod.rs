@@ -5,9 +5,11 @@
 //! Nothing here reads the machine or binds anything.
 
 mod arguments;
+mod difference;
 mod file;
 mod flags;
 mod origins;
+mod parsers;
 mod print;
 
 use std::fmt;
@@ -18,8 +20,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use protocol::Topic;
 
+pub(crate) use arguments::needs_restart;
 pub use arguments::{Arguments, LogFormat, LogSettings};
 
+use crate::admin::orders::MOST_DRAINING;
 use crate::engine::limits::Limits;
 use crate::net::doors::Endpoints;
 use crate::net::unix_socket::UnixPlace;
@@ -93,6 +97,8 @@ pub struct Config {
     pub allow_origins: Vec<String>,
     /// The path of the web chat, such as `/talking`, where nothing else of the broker is.
     pub talking: String,
+    /// The time in which the broker drains before it stops; zero to stop at once. At most a day.
+    pub drain: Duration,
     /// Addresses of proxies. Each of their connections begins with a PROXY header, which tells the
     /// address of the client.
     pub proxies: Vec<IpNet>,
@@ -140,6 +146,7 @@ impl Default for Config {
             names: Vec::new(),
             allow_origins: Vec::new(),
             talking: http::CHAT_PATH.to_owned(),
+            drain: Duration::ZERO,
             proxies: Vec::new(),
         }
     }
@@ -212,6 +219,9 @@ impl Config {
                 });
             }
             _ => {}
+        }
+        if self.drain > MOST_DRAINING {
+            return Err(BadConfig::Drain);
         }
         self.host_names()?;
         self.origins()?;
@@ -312,6 +322,8 @@ pub enum BadConfig {
     NoConnections,
     /// `max_line` is zero, or more than a gibibyte.
     Line,
+    /// `drain` is more than a day.
+    Drain,
     /// One message could be longer than the queue limit of a client.
     OutboxBelowLine {
         /// The smaller one.
@@ -361,6 +373,7 @@ impl fmt::Display for BadConfig {
         match self {
             Self::NoAddress => write!(f, "there is no address to listen on"),
             Self::NoConnections => write!(f, "--max-connections is 1 or more"),
+            Self::Drain => write!(f, "--drain is at most a day"),
             Self::Line => write!(f, "--max-line is from 1 byte to 1 GiB"),
             Self::OutboxBelowLine {
                 outbox_bytes,

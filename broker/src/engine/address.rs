@@ -20,6 +20,8 @@ pub(crate) enum Peer {
 pub(crate) struct UnixPeer {
     /// The name of its user, or the number of one without a name.
     pub(crate) user: Box<str>,
+    /// It runs as root or as the user of the broker, so it may give orders.
+    pub(crate) is_operator: bool,
 }
 
 /// An address of IPv4, or a /64 of IPv6, which is what one customer of a provider has at least.
@@ -40,6 +42,11 @@ impl Peer {
             Self::Network(address) => address.ip(),
             Self::Unix(_) => Ipv4Addr::LOCALHOST.into(),
         }
+    }
+
+    /// Whether it may give orders to the broker.
+    pub(crate) fn is_operator(&self) -> bool {
+        matches!(self, Self::Unix(peer) if peer.is_operator)
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod client;
 pub(crate) mod expiry;
 pub(crate) mod limits;
 pub(crate) mod memory;
+pub(crate) mod orders;
 pub(crate) mod outbox;
 pub(crate) mod publish;
 pub(crate) mod retained;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use crate::clock::Moment;
 use crate::engine::limits::{Limits, SharedLimits};
 use crate::engine::memory::budget::Memory;
+use crate::engine::orders::Orders;
 use crate::engine::outbox::flusher::Flusher;
 use crate::engine::retained::Retained;
 use crate::engine::routing::router::Router;
@@ -48,6 +50,8 @@ pub(crate) struct Engine {
     /// Sessions that their clients may resume.
     pub(crate) sessions: SessionStore,
     pub(crate) metrics: Metrics,
+    /// Orders of the operator.
+    pub(crate) orders: Orders,
     /// Latency from read to write.
     pub(crate) latency: Arc<Latency>,
     /// Limits inquiries to one at a time: their answers take memory while they are computed.
@@ -75,6 +79,7 @@ impl Engine {
             topic_stats: Arc::default(),
             sessions: SessionStore::default(),
             metrics: Metrics::default(),
+            orders: Orders::default(),
             latency,
             asking: Mutex::default(),
             began: Moment::now(),

@@ -7,7 +7,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::{self, Timeout};
@@ -20,9 +20,10 @@ use crate::engine::client::Client;
 use crate::engine::outbox::{Outbox, Remains, Sink};
 use crate::engine::session::clients::ClientRecord;
 use crate::engine::stats::tally::Tally;
+use crate::net::door::Door;
 use crate::net::places::TakenPlace;
-use crate::net::shutdown::ShutdownDeadline;
-use crate::net::socket::{LineByLine, Socket, SocketSink, SocketSource};
+use crate::net::shutdown::{GOODBYES, ShutdownDeadline};
+use crate::net::socket::{Dismissal, LineByLine, Socket, SocketSink, SocketSource};
 use crate::wire::{self, Admit, Closing, End, Entrance, Finished, Protocol, line};
 
 /// Maximum time for the first whole line, request or CONNECT where places are scarce.
@@ -84,8 +85,9 @@ impl Connection {
     }
 
     /// The handle by which other threads end it.
-    pub(crate) fn handle(&self) -> ConnectionHandle {
+    pub(crate) fn handle(&self, door: Weak<Door>) -> ConnectionHandle {
         ConnectionHandle {
+            door,
             id: self.id,
             socket: self.socket.clone(),
             record: self.record.clone(),
@@ -119,11 +121,21 @@ impl Connection {
         let ping_interval = client.limits().ping_interval;
         let mut source = SocketSource::new(&self.socket, &self.shutdown, ping_interval);
         let finished = panic::catch_unwind(AssertUnwindSafe(|| {
-            let finished = serve(&mut client, &mut source);
-            wire::close(&mut client, finished, || self.shutdown.deadline())
+            let mut finished = serve(&mut client, &mut source);
+            let is_kicked = self.socket.dismissal() == Some(Dismissal::Kicked);
+            if is_kicked && matches!(finished.end, End::Stopping) {
+                finished.end = End::Kicked;
+            }
+            wire::close(&mut client, finished, || self.deadline())
         }));
         let finished = finished.unwrap_or(Finished::new(Protocol::Line, End::Panicked));
         self.part(&mut client, finished, began, source.bytes);
+    }
+
+    /// When the connection must have ended, if the broker ends it.
+    fn deadline(&self) -> Option<Instant> {
+        let dismissal = || self.socket.dismissal().map(|_| Instant::now() + GOODBYES);
+        self.shutdown.deadline().or_else(dismissal)
     }
 
     /// Removes the client from the engine and ends the connection.
@@ -219,9 +231,20 @@ pub(crate) struct ConnectionHandle {
     socket: Arc<Socket>,
     record: Arc<ClientRecord>,
     place: TakenPlace,
+    /// Weak, because the socket of a door that has been closed must not stay open with its connections.
+    door: Weak<Door>,
 }
 
 impl ConnectionHandle {
+    /// The open door through which it came.
+    pub(crate) fn door(&self) -> Option<Arc<Door>> {
+        self.door.upgrade()
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
     /// Its place, to be given back when it has ended.
     pub(crate) fn place(&self) -> TakenPlace {
         self.place
@@ -248,6 +271,17 @@ impl ConnectionHandle {
         let _ = shutdown(&self.socket.stream, Shutdown::Read);
     }
 
+    /// Ends it alone, for this reason, and tells the client so.
+    pub(crate) fn dismiss(&self, why: Dismissal) {
+        self.socket.dismiss(why);
+        self.wake();
+    }
+
+    /// Whether its client connects again elsewhere when it is told that the broker stops.
+    pub(crate) fn moves_when_told(&self) -> bool {
+        self.record.outbox().moves_when_told()
+    }
+
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.stream.as_fd()
     }
@@ -272,7 +306,7 @@ mod tests {
     use crate::engine::memory::read_buffer::ReadBuffer;
     use crate::engine::outbox::run::Run;
     use crate::net::places::Places;
-    use crate::wire::http::Site;
+    use crate::wire::http::{Site, SiteSettings};
     use crate::wire::line::LineConversation;
     use crate::wire::talking::WebChat;
     use crate::wire::{Arrival, Source};
@@ -283,7 +317,7 @@ mod tests {
         let address = listener.local_addr().expect("it is bound");
         let client = TcpStream::connect(address).expect("it listens");
         let (socket, peer) = listener.accept().expect("a connection waits");
-        let site = Site::new(&[], &[], &engine.limits);
+        let site = Site::new(SiteSettings::default(), &engine.limits);
         let entrance = Entrance::wires(site, WebChat::default());
         let place = Places::default().take(peer.ip(), false, &Limits::default());
         let place = place.expect("there is room");
@@ -318,7 +352,9 @@ mod tests {
                 assert_eq!(line, "SUBACK a\n");
                 let hash = engine.router.hash(b"a");
                 assert_eq!(engine.router.route(topic, hash).subscribers.len(), 1);
-                connection.handle().cut(io::ErrorKind::Other.into());
+                connection
+                    .handle(Weak::new())
+                    .cut(io::ErrorKind::Other.into());
                 let _ = reader.join();
             });
             panic!("a bug");

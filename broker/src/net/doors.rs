@@ -30,6 +30,19 @@ pub(crate) struct Endpoints {
     pub(crate) datagrams: Vec<SocketAddr>,
 }
 
+impl Endpoints {
+    /// Where connections are accepted.
+    pub(crate) fn listen_addresses(&self) -> Vec<ListenAddress> {
+        let rooms = self.rooms.iter().map(|(addresses, _)| addresses);
+        let network = self.wires.iter().chain(rooms).flatten();
+        let network = network.map(|address| ListenAddress::Network(*address));
+        let unix = self.unix.iter();
+        network
+            .chain(unix.map(|place| ListenAddress::Unix(place.path.clone())))
+            .collect()
+    }
+}
+
 /// Why a socket is not there.
 #[derive(Debug)]
 pub(crate) struct BindFailure {

@@ -30,15 +30,13 @@ use crate::net::doors::{BindFailure, Doors, Endpoints, Entrances, Provision, Ser
 use crate::net::line_datagrams::LineSocket;
 use crate::net::newcomers::{self, Newcomers};
 use crate::net::places::Places;
-use crate::net::shutdown::{ShutdownDeadline, StopRequest};
+use crate::net::shutdown::{GOODBYES, ShutdownDeadline, StopRequest};
+use crate::net::socket::Dismissal;
 use crate::net::tcp_info;
-use crate::wire::Entrance;
+use crate::wire::http::SiteSettings;
 
 /// Bytes of a thread's stack. Little of it is ever used, and untouched pages take no memory.
 const STACK_BYTES: usize = 128 * 1024;
-
-/// Maximum time for goodbyes when the broker stops.
-const GOODBYES: Duration = Duration::from_secs(5);
 
 /// Maximum time in which the threads of cut connections end.
 const CUTS: Duration = Duration::from_secs(2);
@@ -53,6 +51,9 @@ const WORTH_TRIMMING: usize = 16 * 1024 * 1024;
 /// Interval at which places are checked for clients that say nothing.
 const GLANCE: Duration = Duration::from_secs(1);
 
+/// Interval at which clients are told while the broker drains.
+const TELL: Duration = Duration::from_millis(50);
+
 /// Interval at which connections are checked for vanished peers.
 const WATCH: Duration = Duration::from_secs(10);
 
@@ -65,6 +66,8 @@ pub(crate) struct Listener {
     proxies: RwLock<Vec<IpNet>>,
     next_id: AtomicU64,
     stop: StopRequest,
+    /// The time to drain, unless another is asked for. Locked alone.
+    grace: Mutex<Duration>,
     shutdown: Arc<ShutdownDeadline>,
     connections: Mutex<HashMap<u64, ConnectionHandle, RandomState>>,
     /// Lock order: after `connections`.
@@ -114,6 +117,7 @@ impl Listener {
             next_id: AtomicU64::new(1),
             newcomers: Arc::default(),
             stop: StopRequest::default(),
+            grace: Mutex::default(),
             shutdown: Arc::default(),
             connections: Mutex::default(),
             places: Mutex::default(),
@@ -141,10 +145,33 @@ impl Listener {
         Ok(())
     }
 
-    fn accept_loop(self: &Arc<Self>, door: &Door) {
+    /// The number of connections that came through a door that is not wanted.
+    pub(crate) fn connections_without_door(&self, wanted: &Endpoints) -> usize {
+        let addresses = wanted.listen_addresses();
+        let came_there = |connection: &&ConnectionHandle| {
+            let door = connection.door();
+            door.is_some_and(|door| !addresses.contains(&door.address))
+        };
+        self.connections.lock().values().filter(came_there).count()
+    }
+
+    pub(crate) fn replace_site(&self, settings: SiteSettings) {
+        self.entrances.wires.replace_site(settings);
+    }
+
+    pub(crate) fn replace_proxies(&self, proxies: Vec<IpNet>) {
+        *self.proxies.write() = proxies;
+    }
+
+    /// Sets the time to drain for [`Listener::finish`].
+    pub(crate) fn set_grace(&self, time: Duration) {
+        *self.grace.lock() = time;
+    }
+
+    fn accept_loop(self: &Arc<Self>, door: &Arc<Door>) {
         while door.wait() {
             match door.socket.accept() {
-                Ok((stream, peer)) => self.admit(stream, peer, &door.entrance),
+                Ok((stream, peer)) => self.admit(stream, peer, door),
                 Err(err) if is_out_of_descriptors(&err) => self.turn_away_with_spare(door, &err),
                 Err(err) if is_passing(&err) => {}
                 Err(err) => {
@@ -155,9 +182,65 @@ impl Listener {
         }
     }
 
-    /// Waits until the broker is to stop.
-    pub(crate) fn wait_for_stop(&self) {
-        self.stop.wait();
+    /// Waits until the broker is to stop. If that is announced some time before, the broker drains until
+    /// then: newcomers are turned away, except for health checks, and clients that connect again elsewhere
+    /// are told, evenly over the first half of the time, so that they do not arrive there at once. Returns
+    /// as soon as all are gone.
+    pub(crate) fn serve_until_stop(&self) {
+        let (mut at, begun) = (self.stop.wait(), Instant::now());
+        if at <= begun {
+            return;
+        }
+        self.engine.orders.begin_draining();
+        self.places.lock().drain();
+        let half = at.saturating_duration_since(begun) / 2;
+        let mut to_tell = self.handles();
+        to_tell.retain(ConnectionHandle::moves_when_told);
+        let (all, time) = (to_tell.len(), at.saturating_duration_since(begun));
+        log::info!(
+            "draining: {} connections have {} s to leave, {all} of them are told early",
+            self.connections.lock().len(),
+            time.as_secs_f64().round(),
+        );
+        while Instant::now() < at && !self.connections.lock().is_empty() {
+            let told = begun.elapsed().as_secs_f64() / half.as_secs_f64().max(f64::EPSILON);
+            let left = all - (all as f64 * told.min(1.0)).ceil() as usize;
+            for connection in to_tell.drain(left.min(to_tell.len())..) {
+                connection.dismiss(Dismissal::Draining);
+            }
+            let wait = TELL.min(at.saturating_duration_since(Instant::now()));
+            at = self.stop.wait_for(wait).unwrap_or(at);
+        }
+    }
+
+    /// Asks for a stop after this time, in which the broker drains. Returns the number of connections.
+    pub(crate) fn drain(&self, time: Duration) -> usize {
+        self.stop.request(Instant::now() + time);
+        self.connections.lock().len()
+    }
+
+    /// Begins to drain, or stops at once if that has begun.
+    pub(crate) fn finish(&self) {
+        let time = match self.stop.is_requested() {
+            true => Duration::ZERO,
+            false => *self.grace.lock(),
+        };
+        self.drain(time);
+    }
+
+    /// Ends these connections, as the operator wants. Returns those that are there.
+    pub(crate) fn kick(&self, ids: &[u64]) -> Vec<u64> {
+        // Their threads take this lock at their end, so it is not held while they are woken.
+        let handles: Vec<ConnectionHandle> = {
+            let connections = self.connections.lock();
+            ids.iter()
+                .filter_map(|id| connections.get(id).cloned())
+                .collect()
+        };
+        for connection in &handles {
+            connection.dismiss(Dismissal::Kicked);
+        }
+        handles.iter().map(ConnectionHandle::id).collect()
     }
 
     /// Closes all doors, and from then on tells connections that the broker stops.
@@ -238,12 +321,13 @@ impl Listener {
         }
     }
 
-    /// Ends [`Listener::wait_for_stop`], from any thread.
+    /// Ends [`Listener::serve_until_stop`], from any thread.
     pub(crate) fn stop(&self) {
         self.stop.request(Instant::now());
     }
 
-    fn admit(self: &Arc<Self>, stream: OwnedFd, peer: Peer, entrance: &Entrance) {
+    fn admit(self: &Arc<Self>, stream: OwnedFd, peer: Peer, door: &Arc<Door>) {
+        let entrance = &door.entrance;
         let by_proxy = self.is_proxy(&peer);
         let limits = self.engine.limits.load();
         let taken = self.places.lock().take(peer.ip(), by_proxy, &limits);
@@ -266,7 +350,8 @@ impl Listener {
             self.shutdown.clone(),
             entrance.clone(),
         );
-        self.connections.lock().insert(id, connection.handle());
+        let handle = connection.handle(Arc::downgrade(door));
+        self.connections.lock().insert(id, handle);
         // Logged by this thread, because the first log line takes a page or two more of a thread's
         // stack for good.
         log::debug!("connection {id} from {peer} begins");
@@ -322,7 +407,7 @@ impl Listener {
 
     /// No descriptors are left: accepts the next connection with the spare one. Unless others have become
     /// free by then, the connection is only told that the broker is full.
-    fn turn_away_with_spare(self: &Arc<Self>, door: &Door, err: &io::Error) {
+    fn turn_away_with_spare(self: &Arc<Self>, door: &Arc<Door>, err: &io::Error) {
         // Locked until the connection is admitted, so that two accept loops do not use the spare at
         // once. Lock order: this one, then `connections`.
         let mut reserve = self.spare.lock();
@@ -335,7 +420,7 @@ impl Listener {
         let accepted = door.socket.accept();
         *reserve = spare();
         match accepted {
-            Ok((stream, peer)) if reserve.is_some() => self.admit(stream, peer, &door.entrance),
+            Ok((stream, peer)) if reserve.is_some() => self.admit(stream, peer, door),
             Ok((stream, _)) => {
                 self.turn_away_at_once(&stream, &err.to_string(), door.entrance.is_room());
                 drop(stream);

@@ -22,6 +22,8 @@ pub(crate) struct Places {
     by_address: BlockCounts,
     /// Connections that are let in for a health check alone.
     for_health: usize,
+    /// The broker drains: there are places for health checks only.
+    is_draining: bool,
 }
 
 /// The place of one connection, to be given back.
@@ -39,6 +41,7 @@ pub(crate) struct TakenPlace {
 pub(crate) enum NoPlace {
     InAll(usize),
     OfAddress(usize),
+    Draining,
 }
 
 impl Places {
@@ -54,14 +57,17 @@ impl Places {
         if taken >= most {
             return Err(NoPlace::InAll(taken));
         }
-        let mut is_for_health = false;
+        let mut is_for_health = self.is_draining;
+        if is_for_health && self.for_health >= FOR_HEALTH {
+            return Err(NoPlace::Draining);
+        }
         if !address.to_canonical().is_loopback() {
             let of_address = self.by_address.of(block);
             if of_address >= limits.per_address && !by_proxy {
                 return Err(NoPlace::OfAddress(of_address));
             }
             let kept = if most >= KEEPS_FROM { KEPT } else { 0 };
-            is_for_health = taken >= most - kept;
+            is_for_health |= taken >= most - kept;
             if is_for_health && self.for_health >= FOR_HEALTH {
                 return Err(NoPlace::InAll(taken));
             }
@@ -99,6 +105,11 @@ impl Places {
         self.for_health -= usize::from(place.is_for_health);
     }
 
+    /// From now on there are places for health checks only.
+    pub(crate) fn drain(&mut self) {
+        self.is_draining = true;
+    }
+
     /// Whether three quarters of all places are taken.
     pub(crate) fn are_scarce(&self, most: usize) -> bool {
         self.by_address.total() >= most - most / 4
@@ -114,6 +125,7 @@ impl fmt::Display for NoPlace {
                     "{taken} connections are open, the most this broker takes"
                 )
             }
+            Self::Draining => write!(f, "the broker is about to stop and takes no newcomers"),
             Self::OfAddress(taken) => write!(
                 f,
                 "{taken} connections from this address are open, the most this broker takes from one"
@@ -197,6 +209,18 @@ mod tests {
         // With few places none are kept.
         let few = self::limits(63, usize::MAX);
         assert_eq!(take_all(&mut Places::default(), address(1), &few), (63, 0));
+    }
+
+    #[test]
+    fn a_broker_that_drains_has_places_for_health_checks_only() {
+        let (mut places, limits) = (Places::default(), limits(100, usize::MAX));
+        places.drain();
+        let local = [127, 0, 0, 1].into();
+        assert_eq!(take_all(&mut places, local, &limits), (0, FOR_HEALTH));
+        assert_eq!(
+            places.take(address(1), false, &limits),
+            Err(NoPlace::Draining)
+        );
     }
 
     #[test]

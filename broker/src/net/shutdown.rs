@@ -1,9 +1,12 @@
 //! The stop of the broker: the request for it, and the deadline that all connections read.
 
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+
+/// Maximum time for goodbyes when the broker stops.
+pub(crate) const GOODBYES: Duration = Duration::from_secs(5);
 
 /// Whether the broker stops, and when its last connection must have ended.
 #[derive(Default)]
@@ -21,7 +24,7 @@ impl ShutdownDeadline {
     }
 }
 
-/// When the broker is to stop, if it is.
+/// When the broker is to stop, if it is. Until then it drains: it takes no newcomers.
 #[derive(Default)]
 pub(crate) struct StopRequest {
     at: Mutex<Option<Instant>>,
@@ -35,6 +38,17 @@ impl StopRequest {
         let earliest = requested.map_or(at, |before| before.min(at));
         *requested = Some(earliest);
         self.changed.notify_all();
+    }
+
+    pub(crate) fn is_requested(&self) -> bool {
+        self.at.lock().is_some()
+    }
+
+    /// Waits for at most this time, or for an earlier request; returns when the broker is to stop.
+    pub(crate) fn wait_for(&self, time: Duration) -> Option<Instant> {
+        let mut requested = self.at.lock();
+        self.changed.wait_for(&mut requested, time);
+        *requested
     }
 
     /// Waits for a request; returns when the broker is to stop.

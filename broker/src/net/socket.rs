@@ -5,7 +5,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
@@ -41,8 +41,19 @@ pub(crate) struct Socket {
     never_waits: AtomicBool,
     /// The first line, request or CONNECT has come.
     has_spoken: AtomicBool,
+    /// Whether, and why, the broker ends the connection alone: a [`Dismissal`], or zero.
+    dismissal: AtomicU8,
     /// Bytes received until then, as far as they fit.
     first_bytes: AtomicU32,
+}
+
+/// Why the broker ends one connection, while it goes on serving others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dismissal {
+    /// The broker is going to stop, and the client connects again elsewhere when it is told so.
+    Draining = 1,
+    /// The operator ends the connection.
+    Kicked,
 }
 
 impl Socket {
@@ -51,6 +62,7 @@ impl Socket {
             stream,
             never_waits: AtomicBool::new(false),
             has_spoken: AtomicBool::new(false),
+            dismissal: AtomicU8::new(0),
             first_bytes: AtomicU32::new(0),
         }
     }
@@ -60,6 +72,26 @@ impl Socket {
     pub(crate) fn is_silent(&self, time: Duration) -> bool {
         let bytes = u64::from(self.first_bytes.load(Ordering::Relaxed));
         !self.has_spoken.load(Ordering::Relaxed) && bytes < FIRST_LINE_RATE * time.as_secs()
+    }
+
+    /// Makes the connection's thread end it, which the caller wakes afterwards. The first reason counts.
+    pub(crate) fn dismiss(&self, why: Dismissal) {
+        let (why, unset) = (why as u8, 0);
+        // Release pairs with the Acquire in `dismissal`; with the Acquire of a failed exchange nothing is read.
+        let order = (Ordering::Release, Ordering::Relaxed);
+        let _ = self
+            .dismissal
+            .compare_exchange(unset, why, order.0, order.1);
+    }
+
+    /// Why the broker ends this connection, if it does.
+    pub(crate) fn dismissal(&self) -> Option<Dismissal> {
+        // Acquire pairs with the Release in `dismiss`, which precedes the wake.
+        match self.dismissal.load(Ordering::Acquire) {
+            0 => None,
+            1 => Some(Dismissal::Draining),
+            _ => Some(Dismissal::Kicked),
+        }
     }
 
     /// Makes the socket blocking again.
@@ -152,10 +184,15 @@ impl<'a> SocketSource<'a> {
     }
 
     fn ended(&self) -> Arrival {
-        match self.shutdown.deadline() {
-            Some(_) => Arrival::Stopping,
-            None => Arrival::End,
+        match self.is_to_end() {
+            true => Arrival::Stopping,
+            false => Arrival::End,
         }
+    }
+
+    /// Whether the broker ends the connection.
+    fn is_to_end(&self) -> bool {
+        self.shutdown.deadline().is_some() || self.socket.dismissal().is_some()
     }
 }
 
@@ -226,7 +263,7 @@ impl Source for SocketSource<'_> {
         let interval = self.ping_interval;
         let began = Instant::now();
         while interval.is_zero() || began.elapsed() < interval {
-            if self.shutdown.deadline().is_some() {
+            if self.is_to_end() {
                 return Arrival::Stopping;
             }
             let mut socket = [PollFd::new(&self.socket.stream, PollFlags::empty())];

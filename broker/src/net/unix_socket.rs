@@ -127,7 +127,10 @@ fn peer_of(stream: &UnixStream) -> io::Result<UnixPeer> {
     let uid = getsockopt(stream, PeerCredentials)?.uid();
     let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
     let user = user.map_or_else(|| uid.to_string(), |user| user.name);
-    Ok(UnixPeer { user: user.into() })
+    Ok(UnixPeer {
+        user: user.into(),
+        is_operator: uid == 0 || uid == Uid::effective().as_raw(),
+    })
 }
 
 #[cfg(test)]
@@ -151,6 +154,7 @@ mod tests {
         assert_eq!(mode & 0o7777, 0o640);
         assert!(UnixStream::connect(&place.path).is_ok());
         let (_, peer) = socket.accept().expect("a connection waits");
+        assert!(peer.is_operator());
         let user = User::from_uid(Uid::effective()).expect("users are known");
         let user = user.expect("this one has a name").name;
         assert_eq!(peer.to_string(), format!("unix:{user}"));

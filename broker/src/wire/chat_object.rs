@@ -8,6 +8,10 @@ use serde::Serialize;
 pub(crate) const GOODBYE: &[u8] =
     br#"{"type":"notice","message":"the broker stops; connect again later"}"#;
 
+/// The notice for a client that the operator has put out.
+pub(crate) const KICKED: &[u8] =
+    br#"{"type":"notice","message":"the operator has ended your connection"}"#;
+
 /// A message from elsewhere.
 #[derive(Serialize)]
 struct HeardObject<'a> {
@@ -106,5 +110,6 @@ mod tests {
             r#"{"type":"missing","count":17,"message":"17 messages are missing here"}"#
         );
         assert_eq!(GOODBYE, notice("the broker stops; connect again later"));
+        assert_eq!(KICKED, notice("the operator has ended your connection"));
     }
 }

@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::engine::client::Client;
+use crate::engine::outbox::encoder::Parting;
 use crate::wire::end::End;
 use crate::wire::protocols::{Protocol, Subprotocol};
 use crate::wire::websocket::TunnelEnd;
@@ -46,8 +47,8 @@ impl Finished {
 /// The steps between the end of a conversation and the close of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Closing {
-    /// The client is told that the broker stops.
-    pub(crate) goodbye: bool,
+    /// The client is told this.
+    pub(crate) parting: Option<Parting>,
     pub(crate) drain: Drain,
     /// The socket is read from for a moment, until the client closes it too. Closing with unread bytes
     /// would send a reset, and the client's system would discard the last bytes sent.
@@ -68,28 +69,36 @@ pub(crate) enum Drain {
 }
 
 impl Closing {
+    /// The client is told why, but may refuse to read, hence the short time.
+    const KICKED: Self = Self {
+        parting: Some(Parting::Kicked),
+        drain: Drain::For(LAST_WORDS),
+        linger: true,
+        yields: false,
+    };
+
     pub(crate) const fn of(protocol: Protocol, end: &End) -> Self {
         use Protocol::{Http, Line, Mqtt, Room, Tls, WebSocket};
         use Subprotocol::{Line as Lines, Mqtt as MqttInside, Talking as Chat};
 
         let at_once = Self {
-            goodbye: false,
+            parting: None,
             drain: Drain::No,
             linger: false,
             // An MQTT conversation stops only where its own loop sees the shutdown: the end decides
-            // whether the will is published. A TLS client is told nothing, because it would not
-            // understand it.
+            // whether the will is published. A TLS client would not understand what it is told.
             yields: matches!(protocol, Line | Http | WebSocket(_) | Room),
         };
         match (end, protocol) {
             // All clients are told, and share one deadline. It may have passed when they have read
             // everything, so there is none to linger for.
             (End::Stopping, Line | Http | WebSocket(_) | Mqtt | Tls | Room) => Self {
-                goodbye: true,
+                parting: Some(Parting::Stopping),
                 drain: Drain::UntilDeadline,
                 yields: false,
                 ..at_once
             },
+            (End::Kicked, Line | Http | WebSocket(_) | Mqtt | Tls | Room) => Self::KICKED,
             // `echo PUBLISH a b | nc`: the client has ended its side and still reads. It sends nothing,
             // so no bytes can be unread.
             (End::Left, Line | Http | WebSocket(Lines | Chat) | Room) => Self {
@@ -180,7 +189,8 @@ pub(crate) fn close(
         let closing = Closing::of(protocol, &end);
         // RFC 6455 §5.5.1: no frame follows a close frame, so this is sent last.
         let close_frame = tunnel.take().map(|tunnel| tunnel.last_frame(&end));
-        client.say_last(closing.goodbye && !is_closed, close_frame.as_deref());
+        let parting = closing.parting.filter(|_| !is_closed);
+        client.say_last(parting, close_frame.as_deref());
         is_closed |= close_frame.is_some();
         match closing.drain {
             Drain::No => {}
@@ -223,7 +233,9 @@ mod tests {
 
     /// A row as text: the goodbye, the wait, and the linger.
     fn row(closing: Closing) -> &'static str {
-        match (closing.goodbye, closing.drain, closing.linger) {
+        let is_told = closing.parting == Some(Parting::Stopping);
+        match (is_told, closing.drain, closing.linger) {
+            _ if closing.parting == Some(Parting::Kicked) => "kicked, words, linger",
             (false, Drain::No, false) => "-",
             (false, Drain::No, true) => "linger",
             (false, Drain::UntilStop, false) => "drain",
@@ -305,7 +317,7 @@ mod tests {
         let both = "drain, linger";
         let all = "goodbye, drain";
         // Line, HTTP, lines and the web chat in WebSocket, MQTT in WebSocket, MQTT, TLS, raw text.
-        let table: [(End, [&str; 8]); 10] = [
+        let table: [(End, [&str; 8]); 11] = [
             (
                 End::Left,
                 [drain, drain, drain, drain, "frame", "-", "-", drain],
@@ -367,12 +379,13 @@ mod tests {
             (failed(), ["-"; 8]),
             (End::Panicked, ["-"; 8]),
             (End::Stopping, [all; 8]),
+            (End::Kicked, ["kicked, words, linger"; 8]),
         ];
         for (end, rows) in table {
             for (protocol, expected) in PROTOCOLS.into_iter().zip(rows) {
                 let closing = Closing::of(protocol, &end);
                 assert_eq!(row(closing), expected, "{protocol}: {end}");
-                let is_final = matches!(end, End::Stopping | End::Panicked);
+                let is_final = matches!(end, End::Stopping | End::Kicked | End::Panicked);
                 let keeps = matches!(protocol, Protocol::Mqtt | Protocol::Tls);
                 assert_eq!(closing.yields, !is_final && !keeps, "{protocol}: {end}");
             }

@@ -18,6 +18,8 @@ pub(crate) enum End {
     Answered,
     Vanished,
     Stopping,
+    /// The operator has ended the connection.
+    Kicked,
     /// It speaks a protocol that the broker does not support.
     NotSpoken(Protocol),
     /// Its protocol requires the connection to end here.
@@ -46,6 +48,7 @@ impl fmt::Display for End {
             Self::Answered => write!(f, "the last answer was sent"),
             Self::Vanished => write!(f, "the client vanished and answers no probe"),
             Self::Stopping => write!(f, "the broker stops"),
+            Self::Kicked => write!(f, "the operator has ended it"),
             Self::NotSpoken(protocol) => {
                 write!(f, "it speaks {protocol}, which this broker does not yet")
             }

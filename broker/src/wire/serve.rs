@@ -11,7 +11,7 @@ use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::wire::close::Finished;
 use crate::wire::detect::{detect, likely};
 use crate::wire::end::End;
-use crate::wire::http::{self, HEAD_BYTES, Site};
+use crate::wire::http::{self, HEAD_BYTES, Site, SiteSettings};
 use crate::wire::protocols::{Protocol, Subprotocol};
 use crate::wire::proxy::{self, Admit};
 use crate::wire::room::{self, Room};
@@ -38,6 +38,13 @@ pub(crate) struct Wires {
 impl Entrance {
     pub(crate) fn wires(site: Site, chat: WebChat) -> Self {
         Self::Wires(Arc::new(Wires { site, chat }))
+    }
+
+    /// Replaces what is configured of the site for browsers.
+    pub(crate) fn replace_site(&self, settings: SiteSettings) {
+        if let Self::Wires(wires) = self {
+            wires.site.replace(settings);
+        }
     }
 
     /// Whether a client finds the same behind both.
@@ -92,7 +99,14 @@ pub(crate) fn serve(
     }
 }
 
-const NO_PLACE: &str = "as many connections are open as this broker takes";
+/// Why a client gets no place that has one for health checks only.
+fn no_place(client: &Client<'_>) -> String {
+    let why = match client.is_broker_draining() {
+        true => "the broker is about to stop and takes no newcomers",
+        false => "as many connections are open as this broker takes",
+    };
+    why.to_owned()
+}
 
 /// Learns the protocol of a client, and turns the client away if there is no place for it.
 #[inline(never)]
@@ -107,7 +121,7 @@ fn begin(
     let mut no_place = learn_address(client, source, buffer, behind_proxy).map_break(ended)?;
     let protocol = wait_for_protocol(client, source, buffer).map_break(ended)?;
     if client.record().is_for_health() && protocol != Protocol::Http {
-        no_place = Some(NO_PLACE.to_owned());
+        no_place = Some(self::no_place(client));
     }
     match no_place {
         None => ControlFlow::Continue(protocol),
@@ -146,7 +160,7 @@ fn serve_room(
         ControlFlow::Break(end) => return Finished::new(Protocol::Room, end),
     };
     let for_health = client.record().is_for_health();
-    match no_place.or_else(|| for_health.then(|| NO_PLACE.to_owned())) {
+    match no_place.or_else(|| for_health.then(|| self::no_place(client))) {
         None => room::serve(client, source, buffer, room),
         Some(why) => turn_away(client, Protocol::Room, &[], &why),
     }
@@ -287,7 +301,7 @@ mod tests {
         outbox.set_encoder(&line::ENCODER);
         let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
         let mut client = Client::new(&engine, &record);
-        let site = Site::new(&[], &[], &engine.limits);
+        let site = Site::new(SiteSettings::default(), &engine.limits);
         let entrance = Entrance::wires(site, WebChat::default());
         let finished = serve(&mut client, &mut Stopped(bytes), &entrance, None);
         let finished = close(&mut client, finished, || Some(Instant::now()));

@@ -28,6 +28,8 @@ pub(crate) const ENCODER: Encoder = Encoder {
     count: |messages| ends(messages).count() as u64,
     topic: |message| &message[..memchr::memchr(b':', message).unwrap_or(0)],
     goodbye: b"bye;",
+    kicked: b"",
+    moves_when_told: false,
     taken_over: b"",
 };
 

@@ -22,8 +22,10 @@ use crate::engine::Engine;
 use crate::engine::limits::{CachedLimits, Limits};
 use crate::engine::memory::budget::Memory;
 use crate::engine::memory::read_buffer::ReadBuffer;
+use crate::engine::orders::LastReload;
 use crate::engine::outbox::Outbox;
 use crate::engine::outbox::encoder::Encoder;
+use crate::engine::outbox::encoder::Parting;
 use crate::engine::outbox::run::PublishOptions;
 use crate::engine::publish::Dispatch;
 use crate::engine::routing::subscribers::Subscriber;
@@ -204,6 +206,21 @@ impl<'a> Client<'a> {
         self.record.set_name(name);
     }
 
+    /// Whether the broker is about to stop and takes no newcomers.
+    pub(crate) fn is_broker_draining(&self) -> bool {
+        self.engine.orders.is_draining()
+    }
+
+    /// The last reload of the broker, if there was one.
+    pub(crate) fn last_reload(&self) -> Option<LastReload> {
+        self.engine.orders.last_reload()
+    }
+
+    /// The number of connected clients.
+    pub(crate) fn connected(&self) -> usize {
+        self.engine.clients.connected()
+    }
+
     /// Sets the encoder for everything sent from now on.
     pub(crate) fn set_encoder(&self, encoder: &'static Encoder) {
         self.outbox.set_encoder(encoder);
@@ -226,15 +243,15 @@ impl<'a> Client<'a> {
 
     /// Sends the goodbye of the client's encoder as the final answer.
     pub(crate) fn goodbye(&self) {
-        self.outbox.lock().goodbye();
+        self.outbox.lock().part(Parting::Stopping);
     }
 
-    /// Sends the goodbye of the client's encoder if `goodbye` is set, and then `last` unchanged, under
+    /// Sends what the client's encoder says in this case, if one is given, and then `last` unchanged, under
     /// one lock.
-    pub(crate) fn say_last(&self, goodbye: bool, last: Option<&[u8]>) {
+    pub(crate) fn say_last(&self, why: Option<Parting>, last: Option<&[u8]>) {
         let mut guard = self.outbox.lock();
-        if goodbye {
-            guard.goodbye();
+        if let Some(why) = why {
+            guard.part(why);
         }
         if let Some(last) = last {
             guard.signal(last);

@@ -28,11 +28,32 @@ pub(crate) struct Encoder {
     pub(crate) topic: fn(message: &[u8]) -> &[u8],
     /// The final answer when the broker stops.
     pub(crate) goodbye: &'static [u8],
+    /// The final answer when the operator ends the connection.
+    pub(crate) kicked: &'static [u8],
+    /// `goodbye` tells the client to connect again elsewhere, so that a broker that drains may send it early.
+    pub(crate) moves_when_told: bool,
     /// The final answer when another connection takes the session over.
     pub(crate) taken_over: &'static [u8],
 }
 
+/// Why the broker ends a connection that may still be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parting {
+    /// The broker stops.
+    Stopping,
+    /// The operator ends the connection.
+    Kicked,
+}
+
 impl Encoder {
+    /// The final answer in this case.
+    pub(crate) fn parting(&self, why: Parting) -> &'static [u8] {
+        match why {
+            Parting::Stopping => self.goodbye,
+            Parting::Kicked => self.kicked,
+        }
+    }
+
     /// The encoder of an outbox that has no connection and never had one.
     pub(crate) const NONE: Self = Self {
         wire: "none",
@@ -45,6 +66,8 @@ impl Encoder {
         count: |_| 0,
         topic: |_| b"",
         goodbye: b"",
+        kicked: b"",
+        moves_when_told: false,
         taken_over: b"",
     };
 }

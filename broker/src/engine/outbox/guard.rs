@@ -11,6 +11,7 @@ use crate::engine::outbox::delivery::DeliveryState;
 use crate::engine::outbox::delivery::in_flight::{Ack, AckEffect};
 use crate::engine::outbox::delivery::writer::PacketWriter;
 use crate::engine::outbox::encoder::Encoder;
+use crate::engine::outbox::encoder::Parting;
 use crate::engine::outbox::queue::policies::TooManyPolicies;
 use crate::engine::outbox::queue::{Data, Kind, SLICES};
 use crate::engine::outbox::run::Run;
@@ -176,7 +177,7 @@ impl OutboxGuard<'_> {
         }
         self.inside.quota = NonZeroU64::new(left);
         if left == 0 {
-            self.goodbye();
+            self.part(Parting::Stopping);
             self.end_reading();
         }
     }
@@ -248,10 +249,10 @@ impl OutboxGuard<'_> {
         }
     }
 
-    /// Sends the goodbye for a stopping broker as the final answer.
-    pub(crate) fn goodbye(&mut self) {
-        let goodbye = self.inside.terms.encoder.goodbye;
-        self.farewell(goodbye);
+    /// Sends the final answer of the client's encoder for this case.
+    pub(crate) fn part(&mut self, why: Parting) {
+        let last = self.inside.terms.encoder.parting(why);
+        self.farewell(last);
     }
 
     /// Sends a receipt. It replaces one at the end of the queue, so that receipts do not accumulate for

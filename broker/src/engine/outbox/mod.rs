@@ -283,6 +283,11 @@ impl Outbox {
         self.inside.lock().terms.encoder.wire
     }
 
+    /// Whether its client connects again elsewhere when it is told that the broker stops.
+    pub(crate) fn moves_when_told(&self) -> bool {
+        self.inside.lock().terms.encoder.moves_when_told
+    }
+
     /// Sends from the queue without blocking. The flusher calls it once for each [`Sink::arm`].
     pub(crate) fn flush(&self, latency: &Latency) {
         let mut guard = self.lock();
@@ -520,6 +525,8 @@ pub(crate) mod tests {
         count: |messages| 1.max(messages.iter().filter(|&&byte| byte == b';').count() as u64),
         topic: |message| &message[..1],
         goodbye: b"<bye>",
+        kicked: b"<kicked>",
+        moves_when_told: false,
         taken_over: b"<taken>",
         encode: None,
         answer: None,

@@ -171,6 +171,25 @@ impl SessionStore {
         self.changed.notify_all();
     }
 
+    /// The session of a client, if it has one.
+    pub(crate) fn find(&self, client_id: &str) -> Option<Arc<Session>> {
+        self.table.lock().sessions.get(client_id).cloned()
+    }
+
+    /// Ends the session of a client that is away, so that no connection resumes it; none if there is no
+    /// such session. The caller closes it.
+    pub(crate) fn end_detached(&self, client_id: &str) -> Option<Arc<Session>> {
+        let mut table = self.table.lock();
+        let session = table.sessions.get(client_id)?.clone();
+        if session.is_attached() {
+            return None;
+        }
+        table.sessions.remove(client_id);
+        table.release(client_id);
+        session.end();
+        Some(session)
+    }
+
     /// A session has ended with its connection.
     pub(crate) fn end(&self, session: &Session) {
         let mut table = self.table.lock();
@@ -466,6 +485,18 @@ mod tests {
         }
         let due = store.table.lock().due.len();
         assert!(due <= 64 + DUE_PER_SESSION, "{due} entries");
+    }
+
+    #[test]
+    fn the_session_of_a_client_that_is_away_can_be_ended() {
+        let store = SessionStore::default();
+        let first = claim(&store, 1, "a", [10, 0, 0, 1]).expect("there is room");
+        assert!(store.end_detached("a").is_none(), "a connection has it");
+        store.detach(&first);
+        let ended = store.end_detached("a").expect("its client is away");
+        assert_eq!((ended.id(), ended.lifecycle()), (1, Lifecycle::Ended));
+        assert!(store.find("a").is_none() && store.end_detached("a").is_none());
+        assert_eq!(store.table.lock().counts.total(), 0);
     }
 
     /// Opens a session that outlasts its connection; returns whether there is room for it.

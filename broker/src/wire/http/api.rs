@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 use http::StatusCode;
-use protocol::escape_spaces;
+use protocol::{Code, escape_spaces};
 
 use super::HttpConversation;
 use super::request::{RequestHead, RequestRefusal};
 use super::response::{JSON, Response};
-use crate::admin::{self, BadArgument, MOST_ROWS, ROWS, What};
+use crate::admin::{self, Answer, BadArgument, MOST_ROWS, ROWS, What, orders};
 
 /// The names of the questions.
 const QUESTIONS: [(&str, What); 8] = [
@@ -22,7 +22,50 @@ const QUESTIONS: [(&str, What); 8] = [
     ("broker", What::Broker),
 ];
 
+/// The parameter of each order.
+const ORDERS: [(&str, &str); 5] = [
+    ("reload", "dry"),
+    ("drain", "time"),
+    ("restart", ""),
+    ("kick", "name"),
+    ("end-session", "client"),
+];
+
 impl HttpConversation<'_, '_> {
+    /// Carries out an order.
+    // Out of line: inlined, its locals would lie on the stack of every idle connection.
+    #[inline(never)]
+    pub(super) fn order(
+        &mut self,
+        head: &RequestHead,
+        word: &str,
+    ) -> Result<Response, RequestRefusal> {
+        let wanted = ORDERS.iter().find(|(known, _)| *known == word);
+        let wanted = wanted.map_or("", |(_, wanted)| wanted);
+        let argument = match &head.query[..] {
+            [] => "",
+            // A flag without a value.
+            [(name, _)] if name == wanted && word == "reload" => wanted,
+            [(name, value)] if name == wanted => value,
+            _ => {
+                let text = format!("the parameters of {word} are at most one, {wanted:?}");
+                return Err(RequestRefusal::new(StatusCode::BAD_REQUEST, text));
+            }
+        };
+        self.client.settle_all();
+        let done = orders::carry_out(self.client, word, argument.as_bytes());
+        let done = done.map_err(|refused| {
+            let status = match refused.code {
+                Code::Denied => StatusCode::FORBIDDEN,
+                _ => StatusCode::CONFLICT,
+            };
+            RequestRefusal::new(status, refused.text)
+        })?;
+        let mut json = Answer::Done(done).into_json(|_| true);
+        json.push(b'\n');
+        Ok(Response::new(StatusCode::OK, JSON, json))
+    }
+
     // Out of line: inlined, its locals would lie on the stack of every idle connection.
     #[inline(never)]
     pub(super) fn ask(
@@ -32,6 +75,9 @@ impl HttpConversation<'_, '_> {
     ) -> Result<Response, RequestRefusal> {
         let bad = |text: String| RequestRefusal::new(StatusCode::BAD_REQUEST, text);
         let Some(&(_, what)) = QUESTIONS.iter().find(|(known, _)| *known == name) else {
+            if orders::is_order(name) {
+                return Err(RequestRefusal::not_allowed("POST, PUT"));
+            }
             let names: Vec<&str> = QUESTIONS.iter().map(|(name, _)| *name).collect();
             let text = format!("there is no /api/{name}; there is {}", names.join(", "));
             return Err(RequestRefusal::new(StatusCode::NOT_FOUND, text));

@@ -7,6 +7,7 @@
 
 mod api;
 mod body;
+mod health;
 mod page;
 mod publish;
 mod request;
@@ -27,7 +28,7 @@ use http::header::{
 };
 use http::{HeaderMap, Method, StatusCode};
 
-use crate::admin::metrics;
+use crate::admin::{metrics, orders};
 use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::wire::end::End;
@@ -40,7 +41,7 @@ use response::{IDLE_TIME, Response, TEXT};
 
 pub(crate) use request::HEAD_BYTES;
 pub(crate) use response::{busy, not_here};
-pub(crate) use site::{CHAT_PATH, Site};
+pub(crate) use site::{CHAT_PATH, Site, SiteSettings};
 pub(crate) use stream::ANSWERS as ENCODER;
 
 /// Maximum time for a complete head.
@@ -70,7 +71,7 @@ const TOPICS: &str = "/topics/";
 
 /// The list of paths, for a client that asks for another one.
 const MAP: &str = "there is the page at /, /topics/<topic> to POST to, /topics/<filter> to GET, /ws, /mqtt, \
-                   /healthz, /metrics, and /api/clients, sessions, topics, filters, why, retained, audit, broker";
+                   /healthz, /readyz, /metrics, and /api/clients, sessions, topics, filters, why, retained, audit, broker";
 
 /// One client's conversation.
 pub(crate) struct HttpConversation<'a, 'b> {
@@ -186,21 +187,21 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
         buffer: &mut ReadBuffer,
     ) -> Next {
         let reads = matches!(head.method, Method::GET | Method::HEAD);
-        self.only_health &= head.path == "/healthz";
+        let health = health::check(self.client, head);
+        self.only_health &= health.is_some();
         self.client.record().set_health_check(self.only_health);
-        if head.path == "/healthz" {
+        if let Some(response) = health {
             return match reads {
-                true => self.answer(head, Response::new(StatusCode::OK, TEXT, "ok\n")),
+                true => self.answer(head, response),
                 false => self.refuse(Some(head), &RequestRefusal::not_allowed("GET, HEAD")),
             };
         }
         if self.client.record().is_for_health() {
-            let text = "as many connections are open as this broker takes; try again later";
-            let full = RequestRefusal::new(StatusCode::SERVICE_UNAVAILABLE, text);
-            return self.refuse(Some(head), &full);
+            return self.refuse(Some(head), &health::no_place(self.client));
         }
-        let chat = self.site.chat_path();
-        let is_upgrade = upgrade::is_asked(head) || upgrade::is_path(&head.path, chat);
+        let settings = self.site.settings();
+        let is_upgrade =
+            upgrade::is_asked(head) || upgrade::is_path(&head.path, &settings.chat_path);
         // The page holds no secret, and tells more than a refusal if a proxy names another host.
         let is_page = reads && !is_upgrade && page::part(&head.path).is_some();
         if !upgrade::is_of_program(head)
@@ -222,6 +223,11 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
             return self.answer(head, options());
         }
         let writes = matches!(head.method, Method::POST | Method::PUT);
+        let order = head.path.strip_prefix("/api/");
+        if let Some(order) = order.filter(|word| writes && orders::is_order(word)) {
+            let response = self.order(head, order);
+            return self.answer_or_refuse(head, response);
+        }
         let path = match &*head.path {
             "/topics" => TOPICS,
             path => path,
@@ -238,11 +244,8 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
             Some(filter) if reads => self.stream(head, filter, source, buffer),
             Some(_) => self.refuse(Some(head), &RequestRefusal::not_allowed(METHODS_OF_TOPICS)),
             None if reads => {
-                let response = self.look_up(head).unwrap_or_else(|refused| {
-                    self.note_refusal(&refused);
-                    Response::refusal(&refused)
-                });
-                self.answer(head, response)
+                let response = self.look_up(head);
+                self.answer_or_refuse(head, response)
             }
             None if writes && !has_resource(&head.path) => {
                 self.refuse(Some(head), &not_a_topic(&head.path))
@@ -254,9 +257,22 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
         }
     }
 
+    /// Answers a request; after a refusal the next one is read as well.
+    fn answer_or_refuse(
+        &mut self,
+        head: &RequestHead,
+        response: Result<Response, RequestRefusal>,
+    ) -> Next {
+        let response = response.unwrap_or_else(|refused| {
+            self.note_refusal(&refused);
+            Response::refusal(&refused)
+        });
+        self.answer(head, response)
+    }
+
     #[inline(never)]
     fn switch(&mut self, head: &RequestHead) -> Next {
-        match upgrade::accept(head, self.site.chat_path()) {
+        match upgrade::accept(head, &self.site.settings().chat_path) {
             Ok((inside, answer)) => {
                 self.client.answer(&answer);
                 self.switched = Some(inside);
@@ -285,7 +301,8 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
             path => match path.strip_prefix("/api/") {
                 Some(question) => self.ask(head, question),
                 None => {
-                    let map = format!("{MAP}; the web chat is at {}", self.site.chat_path());
+                    let chat = &self.site.settings().chat_path;
+                    let map = format!("{MAP}; the web chat is at {chat}");
                     let text = match topic_path(path) {
                         Some(topic) => {
                             format!("there is no {path:?}; messages are at {topic:?}; {map}")
@@ -389,7 +406,7 @@ pub(crate) fn chat_path(path: &str) -> Result<&str, &'static str> {
         within.is_some_and(|within| within.is_empty() || within.starts_with('/'))
     };
     let is_taken = path.is_empty()
-        || path == "/healthz"
+        || health::is_path(path)
         || upgrade::is_path(path, "")
         || has_resource(path)
         || ["/topics", "/api", "/www"].iter().any(is_below);
@@ -477,7 +494,7 @@ mod tests {
         let (outbox, sink) = outbox(1, 1000, usize::MAX);
         let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
         let mut client = Client::new(&engine, &record);
-        let site = Site::new(&[], &[], &engine.limits);
+        let site = Site::new(SiteSettings::default(), &engine.limits);
         let mut source = Silent {
             pieces: pieces
                 .iter()

@@ -15,6 +15,7 @@ use http::{Method, StatusCode};
 
 use super::request::{RequestHead, RequestRefusal};
 use crate::engine::limits::SharedLimits;
+use crate::sync::RwLock;
 
 /// Set by browsers; scripts cannot set it.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -25,15 +26,38 @@ const LOCAL_NAMES: [&str; 4] = [".local", ".internal", ".home.arpa", ".localhost
 
 /// State that all HTTP conversations of a broker share.
 pub(crate) struct Site {
+    /// Replaced whole by a reload. Locked for a copy of the pointer, under no other lock.
+    settings: RwLock<Arc<SiteSettings>>,
+    limits: Arc<SharedLimits>,
+    /// Number of incomplete requests.
+    unfinished: AtomicUsize,
+}
+
+/// What is configured of a site.
+pub(crate) struct SiteSettings {
     /// Names by which the broker may be addressed, in lower case.
     names: Vec<String>,
     /// Origins with the permissions of the broker's own page.
     origins: Vec<String>,
-    limits: Arc<SharedLimits>,
-    /// Number of incomplete requests.
-    unfinished: AtomicUsize,
     /// The path of the web chat.
-    chat_path: Box<str>,
+    pub(super) chat_path: Box<str>,
+}
+
+impl SiteSettings {
+    /// `chat_path` is as [`chat_path`](super::chat_path) returns it.
+    pub(crate) fn new(names: &[String], origins: &[String], chat_path: &str) -> Self {
+        Self {
+            names: names.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            origins: origins.to_vec(),
+            chat_path: chat_path.into(),
+        }
+    }
+}
+
+impl Default for SiteSettings {
+    fn default() -> Self {
+        Self::new(&[], &[], CHAT_PATH)
+    }
 }
 
 /// Where the web chat is, unless another path is configured.
@@ -43,26 +67,21 @@ pub(crate) const CHAT_PATH: &str = "/talking";
 pub(crate) struct Unfinished<'a>(&'a Site);
 
 impl Site {
-    pub(crate) fn new(names: &[String], origins: &[String], limits: &Arc<SharedLimits>) -> Self {
+    pub(crate) fn new(settings: SiteSettings, limits: &Arc<SharedLimits>) -> Self {
         Self {
-            names: names.iter().map(|name| name.to_ascii_lowercase()).collect(),
-            origins: origins.to_vec(),
+            settings: RwLock::new(Arc::new(settings)),
             limits: limits.clone(),
             unfinished: AtomicUsize::new(0),
-            chat_path: CHAT_PATH.into(),
         }
     }
 
-    /// The same with the web chat at this path, as [`chat_path`](super::chat_path) returns it.
-    pub(crate) fn with_chat_path(self, path: &str) -> Self {
-        Self {
-            chat_path: path.into(),
-            ..self
-        }
+    /// Replaces the settings for all requests from now on.
+    pub(crate) fn replace(&self, settings: SiteSettings) {
+        *self.settings.write() = Arc::new(settings);
     }
 
-    pub(crate) fn chat_path(&self) -> &str {
-        &self.chat_path
+    pub(super) fn settings(&self) -> Arc<SiteSettings> {
+        self.settings.read().clone()
     }
 
     /// Takes one of the places for slow requests: a quarter of all connections may have one.
@@ -80,8 +99,9 @@ impl Site {
 
     /// Whether the page from which this request comes may send it.
     pub(crate) fn check(&self, head: &RequestHead) -> Result<(), RequestRefusal> {
+        let settings = self.settings();
         if let Some(host) = &head.host
-            && !self.knows(host.host())
+            && !settings.knows(host.host())
         {
             return Err(RequestRefusal::new(
                 StatusCode::MISDIRECTED_REQUEST,
@@ -101,13 +121,19 @@ impl Site {
             };
         };
         match origin.to_str() {
-            Ok(origin) if self.allows(origin) || is_own(origin, head) => Ok(()),
+            Ok(origin) if settings.allows(origin) || is_own(origin, head) => Ok(()),
             origin => Err(foreign(origin.unwrap_or("it"))),
         }
     }
 
     /// Whether pages of this origin have the permissions of the broker's own page.
     pub(crate) fn allows(&self, origin: &str) -> bool {
+        self.settings().allows(origin)
+    }
+}
+
+impl SiteSettings {
+    fn allows(&self, origin: &str) -> bool {
         let mut origins = self.origins.iter();
         origins.any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
     }
@@ -173,7 +199,8 @@ mod tests {
             ..Limits::default()
         };
         let limits = Arc::new(SharedLimits::new(limits));
-        Site::new(&names, &["https://app.example".to_owned()], &limits)
+        let origins = ["https://app.example".to_owned()];
+        Site::new(SiteSettings::new(&names, &origins, CHAT_PATH), &limits)
     }
 
     #[track_caller]

@@ -56,6 +56,7 @@ const PLAIN_EVENTS: Encoder = Encoder {
     count: |events| memmem::find_iter(events, EVENT_END).count() as u64,
     topic: topic_in_json,
     goodbye: b"",
+    kicked: b"",
     ..encoder(encode_events::<PLAIN>, gap_event::<PLAIN>)
 };
 const PLAIN_JSON: Encoder = Encoder {
@@ -64,6 +65,7 @@ const PLAIN_JSON: Encoder = Encoder {
     count: |lines| memchr_iter(b'\n', lines).count() as u64,
     topic: topic_in_json,
     goodbye: b"",
+    kicked: b"",
     ..encoder(encode_json::<PLAIN>, gap_json::<PLAIN>)
 };
 
@@ -77,6 +79,7 @@ const EVENT_END: &[u8] = b"\n\n";
 /// The encoder of an outbox that answers requests: it has no notices.
 pub(crate) const ANSWERS: Encoder = Encoder {
     goodbye: b"",
+    kicked: b"",
     ..encoder(encode_raw, no_gap)
 };
 
@@ -97,6 +100,8 @@ const fn encoder(encode: Encode, gap: fn(u64) -> Vec<u8>) -> Encoder {
         count: |chunks| ends(chunks).count() as u64,
         topic: |_| b"",
         goodbye: LAST_CHUNK,
+        kicked: LAST_CHUNK,
+        moves_when_told: false,
         taken_over: b"",
     }
 }

@@ -20,7 +20,7 @@ use protocol::{
     OverflowPolicy, RETAIN, RETAINED, Reply, Request, SLOW, Step, Subject, Topic, Verb,
 };
 
-use crate::admin::request::Unanswered;
+use crate::admin::unanswered::Unanswered;
 use crate::engine::client::{Answers, Client, Message, NoMemory, PublishError};
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::encoder::Encoder;
@@ -51,6 +51,8 @@ pub(crate) const ENCODER: Encoder = Encoder {
     count: |lines| memchr_iter(b'\n', lines).count() as u64,
     topic: words::topic_of,
     goodbye: b"BYE\n",
+    kicked: b"ERROR denied line the operator has ended this connection\nBYE\n",
+    moves_when_told: false,
     taken_over: b"",
 };
 

@@ -26,6 +26,8 @@ pub(crate) const ENCODER_3: Encoder = Encoder {
     wire: "mqtt 3.1.1",
     encode: Some(|lines| message::encode(lines, Version::V3)),
     goodbye: &[],
+    kicked: &[],
+    moves_when_told: false,
     taken_over: &[],
     ..ENCODER_5
 };
@@ -43,6 +45,9 @@ pub(crate) const ENCODER_5: Encoder = Encoder {
     topic: |_| b"",
     // DISCONNECT, server shutting down [MQTT-4.13.1-1].
     goodbye: &[0xe0, 2, 0x8b, 0],
+    // DISCONNECT, administrative action [MQTT-4.13.1-1].
+    kicked: &[0xe0, 2, 0x98, 0],
+    moves_when_told: true,
     // DISCONNECT, session taken over [MQTT-3.1.4-3].
     taken_over: &[0xe0, 2, 0x8e, 0],
 };

@@ -19,6 +19,8 @@ pub(crate) const ENCODER: Encoder = Encoder {
     count: |lines| memchr_iter(b'\n', lines).count() as u64,
     topic: |_| b"",
     goodbye: b"* the broker stops; come again later\n",
+    kicked: b"* the operator has ended your connection\n",
+    moves_when_told: false,
     taken_over: b"",
 };
 

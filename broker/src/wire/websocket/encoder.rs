@@ -49,6 +49,8 @@ pub(super) const ENCODER: Encoder = Encoder {
     count: |frames| ends(frames).count() as u64,
     topic: |frame| (line::ENCODER.topic)(payload(frame)),
     goodbye: line::ENCODER.goodbye,
+    kicked: line::ENCODER.kicked,
+    moves_when_told: false,
     taken_over: line::ENCODER.taken_over,
 };
 
@@ -58,6 +60,8 @@ pub(crate) const MQTT: Encoders = Encoders {
         wire: "mqtt 3.1.1+ws",
         encode: Some(|lines| framed_packets(lines, &mqtt::ENCODER_3)),
         goodbye: mqtt::ENCODER_3.goodbye,
+        kicked: mqtt::ENCODER_3.kicked,
+        moves_when_told: mqtt::ENCODER_3.moves_when_told,
         taken_over: mqtt::ENCODER_3.taken_over,
         ..MQTT_5
     },
@@ -72,6 +76,8 @@ const MQTT_5: Encoder = Encoder {
     gap: mqtt::ENCODER_5.gap,
     receipt: mqtt::ENCODER_5.receipt,
     goodbye: mqtt::ENCODER_5.goodbye,
+    kicked: mqtt::ENCODER_5.kicked,
+    moves_when_told: mqtt::ENCODER_5.moves_when_told,
     taken_over: mqtt::ENCODER_5.taken_over,
     ..ENCODER
 };
@@ -85,6 +91,7 @@ const TALKING: Encoder = Encoder {
     receipt: |_, _| Vec::new(),
     topic: |_| b"",
     goodbye: chat_object::GOODBYE,
+    kicked: chat_object::KICKED,
     taken_over: b"",
     ..ENCODER
 };

@@ -589,6 +589,8 @@ pub(super) mod tests {
         count: |messages| messages.iter().filter(|&&byte| byte == b';').count() as u64,
         topic: |message| &message[..1],
         goodbye: b"",
+        kicked: b"",
+        moves_when_told: false,
         taken_over: b"",
     };
 

@@ -8,7 +8,7 @@ use mqtt_protocol_core::mqtt::result_code::MqttError;
 use protocol::{BadTopic, Code, Escaped, Topic};
 
 use super::MqttConversation;
-use crate::admin::request::Unanswered;
+use crate::admin::unanswered::Unanswered;
 use crate::engine::client::{BrokersOwn, Message, PublishError};
 use crate::engine::outbox::run::PublishOptions;
 use crate::wire::mqtt::Version;

@@ -1,0 +1,150 @@
+//! The values of a configuration as one would type them, and what is different in another.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use super::Config;
+use crate::engine::orders::Change;
+
+/// The value of a limit that is not set.
+const BY_MACHINE: &str = "what the machine bears";
+
+impl Config {
+    /// Each key whose value differs in `next`. Whom that concerns is left empty.
+    pub(crate) fn changes(&self, next: &Self) -> Vec<Change> {
+        let pairs = self.values().into_iter().zip(next.values());
+        let changed = pairs.filter(|((_, from), (_, to))| from != to);
+        changed
+            .map(|((key, from), (_, to))| Change {
+                key,
+                from,
+                to,
+                concerns: String::new(),
+            })
+            .collect()
+    }
+
+    /// Each key with its value.
+    pub(crate) fn values(&self) -> Vec<(&'static str, String)> {
+        let bytes = |bytes: usize| ByteSize::b(bytes as u64).to_string();
+        let optional = |number: Option<usize>| {
+            number.map_or_else(|| BY_MACHINE.to_owned(), |number| number.to_string())
+        };
+        let owner = match self.unix_owner {
+            (None, None) => "the broker's".to_owned(),
+            (user, group) => {
+                let number = |it: Option<u32>| it.map(|it| it.to_string()).unwrap_or_default();
+                format!("{}:{}", number(user), number(group))
+            }
+        };
+        let rooms = self.rooms.iter().map(|room| {
+            let places = list(room.addresses.iter());
+            format!("{places}={}", room.topic)
+        });
+        vec![
+            ("port", self.port.to_string()),
+            ("host", list(self.host.iter())),
+            ("listen", places(&self.listen)),
+            ("unix", list(self.unix.iter().map(|path| path.display()))),
+            ("unix-mode", format!("{:03o}", self.unix_mode)),
+            ("unix-owner", owner),
+            ("room", list(rooms)),
+            ("room-members", self.room_members.to_string()),
+            ("room-idle", time(self.room_idle)),
+            ("udp", places(&self.udp)),
+            ("max-line", bytes(self.max_line)),
+            ("max-connections", optional(self.max_connections)),
+            (
+                "max-per-address",
+                self.max_per_address
+                    .map_or_else(|| "half of all".to_owned(), |most| most.to_string()),
+            ),
+            ("outbox-bytes", bytes(self.outbox_bytes)),
+            (
+                "memory",
+                self.memory.map_or_else(|| BY_MACHINE.to_owned(), bytes),
+            ),
+            ("max-block", time(self.max_block)),
+            ("ping-interval", time(self.ping_interval)),
+            ("sys-interval", time(self.sys_interval)),
+            ("max-subscriptions", self.max_subscriptions.to_string()),
+            ("max-retained", self.max_retained.to_string()),
+            ("max-retained-bytes", bytes(self.max_retained_bytes)),
+            ("max-queued", self.max_queued.to_string()),
+            (
+                "max-sessions",
+                self.max_sessions.map_or_else(
+                    || "10 for each connection".to_owned(),
+                    |most| most.to_string(),
+                ),
+            ),
+            (
+                "max-sessions-per-address",
+                self.max_sessions_per_address.to_string(),
+            ),
+            ("session-expiry-max", time(self.session_expiry_max)),
+            ("max-keep-alive", time(self.max_keep_alive)),
+            ("proxy", list(self.proxies.iter())),
+            ("name", list(self.names.iter())),
+            ("allow-origin", list(self.allow_origins.iter())),
+            ("talking", self.talking.clone()),
+            ("drain", time(self.drain)),
+        ]
+    }
+}
+
+fn time(time: Duration) -> String {
+    match time {
+        Duration::MAX => "never".to_owned(),
+        time => humantime::format_duration(time).to_string(),
+    }
+}
+
+fn list(values: impl Iterator<Item = impl Display>) -> String {
+    let values: Vec<String> = values.map(|value| value.to_string()).collect();
+    match values.is_empty() {
+        true => "none".to_owned(),
+        false => values.join(", "),
+    }
+}
+
+fn places(places: &[Vec<SocketAddr>]) -> String {
+    list(places.iter().flatten())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_is_told_in_the_units_one_would_type() {
+        let config = Config::default();
+        assert!(config.changes(&config.clone()).is_empty());
+        let next = Config {
+            max_line: 64 * 1024,
+            ping_interval: Duration::from_secs(90),
+            session_expiry_max: Duration::MAX,
+            names: vec!["a".to_owned(), "b".to_owned()],
+            max_connections: Some(7),
+            ..Config::default()
+        };
+        let changes = config.changes(&next);
+        let told = changes.iter().map(|change| {
+            let Change { key, from, to, .. } = change;
+            format!("{key}: {from} -> {to}")
+        });
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            [
+                "max-line: 64.0 MiB -> 64.0 KiB",
+                "max-connections: what the machine bears -> 7",
+                "ping-interval: 30s -> 1m 30s",
+                "session-expiry-max: 7days -> never",
+                "name: none -> a, b",
+            ]
+        );
+    }
+}

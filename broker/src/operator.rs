@@ -1,0 +1,307 @@
+//! The thread that carries out the orders of the operator, and the reload as a transaction.
+//!
+//! A reload reads and checks everything, binds what is new, and only then changes the running broker: it
+//! applies all of the new configuration, or nothing of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, select};
+
+use crate::bind_error::BindError;
+use crate::config::{self, Config};
+use crate::engine::Engine;
+use crate::engine::client::Client;
+use crate::engine::limits::Limits;
+use crate::engine::orders::{Change, Done, GivenOrder, Kicked, Order, ReloadReport};
+use crate::engine::session::Expiry;
+use crate::net::capacity::{self, Capacity};
+use crate::net::doors::Provision;
+use crate::net::listener::Listener;
+use crate::wire::http::SiteSettings;
+
+/// Where a reload gets the configuration from. An error is each mistake in it.
+pub(crate) type ConfigSource = Box<dyn Fn() -> Result<Config, Vec<String>> + Send + Sync>;
+
+/// Starts a process that goes on with the listening sockets, and returns its number when it serves.
+pub(crate) type Successor = Box<dyn Fn(&Listener) -> Result<u32, String> + Send + Sync>;
+
+/// What is told about the state of the broker, for a service manager.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// It serves.
+    Ready,
+    /// It reads its configuration again; [`Event::Reloaded`] follows.
+    Reloading,
+    /// The reload is over; the text says what came of it.
+    Reloaded(String),
+    /// It takes no newcomers and stops soon.
+    Stopping,
+}
+
+/// Told of each event.
+pub(crate) type Observer = Box<dyn Fn(Event) + Send + Sync>;
+
+/// Carries out orders.
+pub(crate) struct Operator<'a> {
+    pub(crate) listener: &'a Arc<Listener>,
+    pub(crate) engine: &'a Engine,
+    /// What is in force.
+    pub(crate) config: Config,
+    pub(crate) source: Option<ConfigSource>,
+    pub(crate) successor: Option<Successor>,
+    pub(crate) observer: &'a Observer,
+    /// Where a new interval of the figures is told.
+    pub(crate) interval: Sender<Duration>,
+}
+
+/// A new configuration of which everything has succeeded that can fail.
+struct Prepared {
+    next: Config,
+    limits: Limits,
+    site: SiteSettings,
+    provision: Provision,
+}
+
+impl Operator<'_> {
+    /// Carries out orders until `stopped` is closed.
+    pub(crate) fn run(mut self, orders: &Receiver<GivenOrder>, stopped: &Receiver<()>) {
+        // Ends sessions, for which the ledger counts the wills as the broker's own.
+        let mut client = Client::internal(self.engine);
+        loop {
+            let GivenOrder { order, answer } = select! {
+                recv(orders) -> given => match given {
+                    Ok(given) => given,
+                    Err(_) => return,
+                },
+                recv(stopped) -> _ => return,
+            };
+            let done = self.carry_out(order, &mut client);
+            // The connection that gave it may be gone.
+            let _ = answer.send(done);
+        }
+    }
+
+    fn carry_out(&mut self, order: Order, client: &mut Client<'_>) -> Result<Done, String> {
+        match order {
+            Order::Reload { is_dry } => Ok(Done::Reload(self.reload(is_dry))),
+            Order::Drain(time) => {
+                let time = time.unwrap_or(self.config.drain);
+                let connections = self.listener.drain(time);
+                let seconds = time.as_secs();
+                Ok(Done::Drain {
+                    connections,
+                    seconds,
+                })
+            }
+            Order::Restart => {
+                let none = || "this broker cannot start another process".to_owned();
+                let successor = self.successor.as_ref().ok_or_else(none)?;
+                let pid = successor(self.listener)?;
+                log::info!("process {pid} goes on with the listening sockets");
+                self.listener.drain(self.config.drain);
+                Ok(Done::Restart { pid })
+            }
+            Order::Kick(name) => self.kick(&name),
+            Order::EndSession(client_id) => self.end_session(&client_id, client),
+        }
+    }
+
+    /// Reads the configuration and applies it, or says why not.
+    fn reload(&mut self, is_dry: bool) -> ReloadReport {
+        if !is_dry {
+            (self.observer)(Event::Reloading);
+        }
+        let mut report = ReloadReport::default();
+        let prepared = self.prepare(&mut report.changes);
+        let applied = match prepared {
+            Ok(prepared) if !is_dry => self.apply(prepared).map_err(|why| vec![why]),
+            prepared => prepared.map(drop),
+        };
+        match applied {
+            Ok(()) => report.applied = !is_dry,
+            Err(errors) => report.errors = errors,
+        }
+        if !is_dry {
+            log_reload(&report);
+            self.engine.orders.note_reload(report.clone());
+            let last = self.engine.orders.last_reload();
+            let text = last.map_or_else(String::new, |last| last.to_string());
+            (self.observer)(Event::Reloaded(format!("reload {text}")));
+        }
+        report
+    }
+
+    /// Does everything that can fail, and changes nothing that is in force.
+    fn prepare(&self, changes: &mut Vec<Change>) -> Result<Prepared, Vec<String>> {
+        let Some(source) = &self.source else {
+            return Err(vec![
+                "this broker has no configuration to read again".to_owned(),
+            ]);
+        };
+        let next = source()?;
+        *changes = self.config.changes(&next);
+        self.explain(&next, changes);
+        let one = |why: &dyn ToString| vec![why.to_string()];
+        next.check().map_err(|why| one(&why))?;
+        let needs_restart = changes.iter().filter(|it| NEED_RESTART.contains(&it.key));
+        let needs_restart: Vec<String> = needs_restart
+            .map(|it| config::needs_restart(it.key, &it.from, &it.to))
+            .collect();
+        if !needs_restart.is_empty() {
+            return Err(needs_restart);
+        }
+        let capacity = Capacity::of_machine(next.max_connections);
+        if let Some(shortage) = capacity.shortage() {
+            return Err(vec![shortage]);
+        }
+        let names = next.host_names().map_err(|why| one(&why))?;
+        let origins = next.origins().map_err(|why| one(&why))?;
+        let chat_path = next.chat_path().map_err(|why| one(&why))?;
+        let site = SiteSettings::new(&names, &origins, chat_path);
+        let provision = self.listener.provision(&next.endpoints());
+        let provision = provision.map_err(|why| one(&BindError::from(why)))?;
+        Ok(Prepared {
+            limits: limits(&next, capacity),
+            site,
+            provision,
+            next,
+        })
+    }
+
+    /// Changes the running broker. The doors come first: only there something can fail, and then they are
+    /// as before.
+    fn apply(&mut self, prepared: Prepared) -> Result<(), String> {
+        let Prepared {
+            next,
+            limits,
+            site,
+            provision,
+        } = prepared;
+        let opened = self.listener.open(provision);
+        opened.map_err(|err| format!("there is no thread for a new listener ({err})"))?;
+        self.engine.replace_limits(limits);
+        self.listener.replace_site(site);
+        self.listener.replace_proxies(next.proxies.clone());
+        self.listener.set_grace(next.drain);
+        if next.sys_interval != self.config.sys_interval {
+            // It ends only when the broker stops.
+            let _ = self.interval.send(next.sys_interval);
+        }
+        self.config = next;
+        Ok(())
+    }
+
+    /// Adds to each change whom it concerns, and from when.
+    fn explain(&self, next: &Config, changes: &mut [Change]) {
+        let connections = self.engine.clients.connected();
+        let staying = match self.listener.connections_without_door(&next.endpoints()) {
+            0 => "newcomers from now on".to_owned(),
+            staying => format!("newcomers from now on; {staying} connections of what closes stay"),
+        };
+        for change in changes {
+            change.concerns = match change.key {
+                "port" | "host" | "listen" | "unix" | "room" | "udp" => staying.clone(),
+                "unix-mode" | "unix-owner" => "the files of Unix sockets".to_owned(),
+                "name" | "allow-origin" | "talking" => {
+                    "requests of pages from now on; those that are connected stay".to_owned()
+                }
+                "proxy" => "connections from now on".to_owned(),
+                "sys-interval" => "subscribers of $SYS/broker/, from now on".to_owned(),
+                "max-connections" | "max-per-address" => {
+                    format!("newcomers from now on; {connections} connections stay")
+                }
+                "drain" => "the next stop".to_owned(),
+                _ => format!("{connections} connections, from their next batch"),
+            };
+        }
+    }
+
+    fn kick(&self, name: &str) -> Result<Done, String> {
+        let number = name.strip_prefix('#').map(str::parse::<u64>);
+        let mut records = self.engine.clients.present();
+        records.retain(|record| {
+            record.is_connected()
+                && match &number {
+                    Some(Ok(id)) => record.id() == *id,
+                    Some(Err(_)) => false,
+                    None => record.name().as_deref() == Some(name),
+                }
+        });
+        let ids: Vec<u64> = records.iter().map(|record| record.id()).collect();
+        let kicked = self.listener.kick(&ids);
+        if kicked.is_empty() {
+            return Err(match records.is_empty() {
+                true => format!("there is no connection {name}; `client who` lists all"),
+                false => {
+                    format!("{name} sends datagrams and has no connection that could be ended")
+                }
+            });
+        }
+        records.retain(|record| kicked.contains(&record.id()));
+        let kicked = records.iter().map(|record| Kicked {
+            id: record.id(),
+            name: record.name().map(String::from),
+            peer: record.peer().to_string(),
+        });
+        Ok(Done::Kick {
+            kicked: kicked.collect(),
+        })
+    }
+
+    fn end_session(&self, client_id: &str, client: &mut Client<'_>) -> Result<Done, String> {
+        let none = || format!("there is no session {client_id:?}; `client sessions` lists all");
+        let session = self.engine.sessions.find(client_id).ok_or_else(none)?;
+        let queued = session.outbox().stock().waiting;
+        if let Some(session) = self.engine.sessions.end_detached(client_id) {
+            client.begin();
+            client.end_session(&session);
+            client.settle();
+            // Cached routes would keep the outboxes of clients that have disconnected.
+            client.pause();
+        } else {
+            // It ends with its connection.
+            session.set_expiry(Expiry::AtOnce);
+            let records = self.engine.clients.present();
+            let of_session = records
+                .iter()
+                .filter(|record| record.session().id() == session.id());
+            let ids: Vec<u64> = of_session.map(|record| record.id()).collect();
+            self.listener.kick(&ids);
+        }
+        Ok(Done::EndSession {
+            ended: client_id.into(),
+            queued,
+        })
+    }
+}
+
+/// The keys that change only with a restart.
+const NEED_RESTART: [&str; 2] = ["unix-mode", "unix-owner"];
+
+/// The limits of a configuration, with the machine's where none are configured.
+pub(crate) fn limits(config: &Config, capacity: Capacity) -> Limits {
+    let memory = config.memory.unwrap_or_else(capacity::half_of_memory);
+    config.limits(capacity.connections, memory)
+}
+
+fn log_reload(report: &ReloadReport) {
+    for error in &report.errors {
+        log::error!("reload: {error}");
+    }
+    for change in &report.changes {
+        let Change {
+            key,
+            from,
+            to,
+            concerns,
+        } = change;
+        let done = if report.applied { "" } else { " not changed:" };
+        log::info!("reload:{done} {key}: {from} -> {to} ({concerns})");
+    }
+    match report.applied {
+        true => log::info!("reload: applied, changes: {}", report.changes.len()),
+        false => log::error!("reload: nothing has changed"),
+    }
+}

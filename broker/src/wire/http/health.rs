@@ -1,0 +1,64 @@
+//! `/healthz` and `/readyz`: whether the broker is alive, and whether it takes clients.
+
+use std::fmt::Write;
+
+use http::StatusCode;
+
+use super::request::{RequestHead, RequestRefusal};
+use super::response::{Response, TEXT};
+use crate::engine::client::Client;
+
+const ALIVE: &str = "/healthz";
+const READY: &str = "/readyz";
+
+/// Maximum errors of a reload that are shown.
+const SHOWN_ERRORS: usize = 20;
+
+/// Whether this is the path of a health check.
+pub(super) fn is_path(path: &str) -> bool {
+    path == ALIVE || path == READY
+}
+
+/// The answer, if the request asks for the health of the broker.
+pub(super) fn check(client: &Client<'_>, head: &RequestHead) -> Option<Response> {
+    match head.path.as_str() {
+        ALIVE => Some(Response::new(StatusCode::OK, TEXT, "ok\n")),
+        READY => {
+            let is_verbose = head.query.iter().any(|(name, _)| name == "verbose");
+            Some(readiness(client, is_verbose))
+        }
+        _ => None,
+    }
+}
+
+/// The refusal of a request that is no health check, on a connection that is let in for those alone.
+pub(super) fn no_place(client: &Client<'_>) -> RequestRefusal {
+    let text = match client.is_broker_draining() {
+        true => "the broker is about to stop; try again later",
+        false => "as many connections are open as this broker takes; try again later",
+    };
+    RequestRefusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
+}
+
+fn readiness(client: &Client<'_>, is_verbose: bool) -> Response {
+    let (status, word) = match client.is_broker_draining() {
+        true => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        false => (StatusCode::OK, "ready"),
+    };
+    let mut text = format!("{word}\n");
+    if is_verbose {
+        let connected = client.connected();
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "connections: {connected}");
+        match client.last_reload() {
+            None => text.push_str("reload: none since the start\n"),
+            Some(last) => {
+                let _ = writeln!(text, "reload: {last}");
+                for error in last.report.errors.iter().take(SHOWN_ERRORS) {
+                    let _ = writeln!(text, "  {error}");
+                }
+            }
+        }
+    }
+    Response::new(status, TEXT, text)
+}
