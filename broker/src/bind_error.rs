@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::config::BadConfig;
-use crate::net::door::ListenAddress;
 use crate::net::doors::BindFailure;
+use crate::net::endpoints::ListenAddress;
 
 /// Why a broker could not start. `Display` says what to do about it.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl fmt::Display for BindError {
                         "the folder of unix:{path} is not there; make it, or choose another path \
                          with --unix"
                     ),
-                    io::ErrorKind::InvalidInput => write!(
+                    io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => write!(
                         f,
                         "the path of unix:{path} is too long; a socket has room for about 90 bytes"
                     ),

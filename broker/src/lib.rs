@@ -22,17 +22,20 @@ mod engine;
 pub mod fuzzing;
 mod net;
 mod operator;
+mod successor;
 mod sync;
 mod wire;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 
 pub use bind_error::BindError;
 pub use config::{Arguments, BadConfig, Config, LogFormat, LogSettings, RoomConfig};
 pub use ipnet::IpNet;
+pub use net::inherited::InheritedSockets;
 pub use operator::Event;
 
 use engine::Engine;
@@ -40,7 +43,7 @@ use engine::orders::{Done, Order};
 use net::capacity::Capacity;
 use net::doors::{Entrances, Provision};
 use net::listener::Listener;
-use operator::{ConfigSource, Observer, Operator};
+use operator::{ConfigSource, Observer, Operator, SuccessorCommand};
 use wire::Entrance;
 use wire::http::{Site, SiteSettings};
 use wire::room::Rooms;
@@ -58,7 +61,10 @@ pub struct Broker {
     unix: Vec<PathBuf>,
     capacity: Capacity,
     config: Config,
+    /// What is left of what other processes have opened.
+    inherited: InheritedSockets,
     source: Option<ConfigSource>,
+    successor: Option<SuccessorCommand>,
     observer: Observer,
 }
 
@@ -69,6 +75,13 @@ pub struct Handle(Arc<Listener>);
 impl Broker {
     /// Binds the addresses. Clients can connect from here on; [`Broker::run`] serves them.
     pub fn bind(config: Config) -> Result<Self, BindError> {
+        Self::bind_with(config, InheritedSockets::default())
+    }
+
+    /// The same, with sockets that another process has opened for this one. A socket at a configured
+    /// address is used for it. Sockets of a service manager at no configured address serve all protocols,
+    /// those of TCP instead of [`Config::host`] and [`Config::port`].
+    pub fn bind_with(config: Config, mut inherited: InheritedSockets) -> Result<Self, BindError> {
         config.check().map_err(BindError::Config)?;
         let capacity = Capacity::of_machine(config.max_connections);
         if let Some(shortage) = capacity.shortage() {
@@ -88,14 +101,18 @@ impl Broker {
             rooms,
         };
         let endpoints = config.endpoints();
-        let listener = Listener::new(engine.clone(), entrances, config.proxies.clone());
+        let activated = inherited.activated(&endpoints);
+        let proxies = config.proxies.clone();
+        let listener = Listener::new(engine.clone(), entrances, proxies, activated);
         listener.set_grace(config.drain);
-        let provision = listener.provision(&endpoints)?;
+        let provision = listener.provision(&endpoints, &mut inherited)?;
         Ok(Self {
             addresses: provision.network_addresses().map_err(BindError::Machine)?,
             rooms: provision.room_addresses().map_err(BindError::Machine)?,
             datagrams: provision.datagram_addresses().map_err(BindError::Machine)?,
-            unix: endpoints.unix.into_iter().map(|it| it.path).collect(),
+            unix: provision.unix_paths(),
+            inherited,
+            successor: None,
             listener: Arc::new(listener),
             provision,
             engine,
@@ -153,6 +170,14 @@ impl Broker {
         self
     }
 
+    /// Sets the command that the operator's order to restart runs. It gets the listening sockets as
+    /// [`InheritedSockets::from_environment`] takes them.
+    #[must_use]
+    pub fn restart_by(mut self, command: impl Fn() -> Command + Send + Sync + 'static) -> Self {
+        self.successor = Some(Box::new(command));
+        self
+    }
+
     /// Sets what is told of each [`Event`], such as a service manager.
     #[must_use]
     pub fn tell(mut self, observer: impl Fn(Event) + Send + Sync + 'static) -> Self {
@@ -169,7 +194,9 @@ impl Broker {
             provision,
             engine,
             config,
+            inherited,
             source,
+            successor,
             observer,
             ..
         } = self;
@@ -183,7 +210,7 @@ impl Broker {
             engine: &engine,
             config,
             source,
-            successor: None,
+            successor,
             observer: &observer,
             interval: set_interval,
         };
@@ -209,6 +236,9 @@ impl Broker {
             match listener.open(provision) {
                 Ok(()) => {
                     observer(Event::Ready);
+                    inherited.tell_predecessor();
+                    // The rest of what the process before had is not wanted any more.
+                    drop(inherited);
                     listener.serve_until_stop();
                 }
                 Err(err) => log::error!("cannot serve: there is no thread for it ({err})"),

@@ -5,13 +5,14 @@ mod logging;
 use std::env;
 use std::error::Error;
 use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
 use std::panic;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Duration;
 
-use broker::{Broker, Config, Handle, LogSettings};
+use broker::{Broker, Config, Handle, InheritedSockets, LogSettings};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
@@ -22,6 +23,8 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let arguments = Config::from_arguments();
+    // Before the thread of the log: this changes the environment.
+    let inherited = InheritedSockets::from_environment();
     let logging = match Logging::start(&arguments.log) {
         Ok(logging) => logging,
         Err(why) => {
@@ -33,7 +36,9 @@ fn main() -> ExitCode {
     for warning in arguments.warnings {
         log::warn!("{warning}");
     }
-    let served = serve(arguments.config, &arguments.log, &logging);
+    let served = inherited
+        .map_err(Into::into)
+        .and_then(|inherited| serve(arguments.config, inherited, &arguments.log, &logging));
     if let Err(why) = &served {
         logging.say_failure(format_args!("broker: {why}"));
     }
@@ -44,9 +49,26 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(config: Config, log: &LogSettings, logging: &Logging) -> Result<(), Box<dyn Error>> {
+fn serve(
+    config: Config,
+    inherited: InheritedSockets,
+    log: &LogSettings,
+    logging: &Logging,
+) -> Result<(), Box<dyn Error>> {
     let log = log.clone();
-    let broker = Broker::bind(config)?.reload_from(move || log.read_again());
+    let program = env::current_exe()?;
+    let broker = Broker::bind_with(config, inherited)?
+        .reload_from(move || log.read_again())
+        .restart_by(move || {
+            // An upgrade has put a new program at the path of this one.
+            let mut command = Command::new(&program);
+            let mut arguments = env::args_os();
+            if let Some(name) = arguments.next() {
+                command.arg0(name);
+            }
+            command.args(arguments);
+            command
+        });
     obey_signals(broker.handle(), logging.clone())?;
     greet(logging, &broker);
     broker.run();

@@ -3,6 +3,7 @@
 //! A reload reads and checks everything, binds what is new, and only then changes the running broker: it
 //! applies all of the new configuration, or nothing of it.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,14 +18,16 @@ use crate::engine::orders::{Change, Done, GivenOrder, Kicked, Order, ReloadRepor
 use crate::engine::session::Expiry;
 use crate::net::capacity::{self, Capacity};
 use crate::net::doors::Provision;
+use crate::net::inherited::InheritedSockets;
 use crate::net::listener::Listener;
+use crate::successor;
 use crate::wire::http::SiteSettings;
 
 /// Where a reload gets the configuration from. An error is each mistake in it.
 pub(crate) type ConfigSource = Box<dyn Fn() -> Result<Config, Vec<String>> + Send + Sync>;
 
-/// Starts a process that goes on with the listening sockets, and returns its number when it serves.
-pub(crate) type Successor = Box<dyn Fn(&Listener) -> Result<u32, String> + Send + Sync>;
+/// The command that starts a process which goes on with the listening sockets.
+pub(crate) type SuccessorCommand = Box<dyn Fn() -> Command + Send + Sync>;
 
 /// What is told about the state of the broker, for a service manager.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub enum Event {
     Reloading,
     /// The reload is over; the text says what came of it.
     Reloaded(String),
+    /// The process with this number goes on with its listening sockets; [`Event::Stopping`] follows.
+    HandedOver(u32),
     /// It takes no newcomers and stops soon.
     Stopping,
 }
@@ -50,7 +55,7 @@ pub(crate) struct Operator<'a> {
     /// What is in force.
     pub(crate) config: Config,
     pub(crate) source: Option<ConfigSource>,
-    pub(crate) successor: Option<Successor>,
+    pub(crate) successor: Option<SuccessorCommand>,
     pub(crate) observer: &'a Observer,
     /// Where a new interval of the figures is told.
     pub(crate) interval: Sender<Duration>,
@@ -97,9 +102,13 @@ impl Operator<'_> {
             }
             Order::Restart => {
                 let none = || "this broker cannot start another process".to_owned();
-                let successor = self.successor.as_ref().ok_or_else(none)?;
-                let pid = successor(self.listener)?;
+                let command = self.successor.as_ref().ok_or_else(none)?;
+                let sockets = self.listener.sockets();
+                let sockets = sockets.map_err(|err| format!("no descriptor is left: {err}"))?;
+                let pid = successor::start(command(), sockets)?;
                 log::info!("process {pid} goes on with the listening sockets");
+                self.listener.hand_over();
+                (self.observer)(Event::HandedOver(pid));
                 self.listener.drain(self.config.drain);
                 Ok(Done::Restart { pid })
             }
@@ -160,7 +169,9 @@ impl Operator<'_> {
         let origins = next.origins().map_err(|why| one(&why))?;
         let chat_path = next.chat_path().map_err(|why| one(&why))?;
         let site = SiteSettings::new(&names, &origins, chat_path);
-        let provision = self.listener.provision(&next.endpoints());
+        let provision = self
+            .listener
+            .provision(&next.endpoints(), &mut InheritedSockets::default());
         let provision = provision.map_err(|why| one(&BindError::from(why)))?;
         Ok(Prepared {
             limits: limits(&next, capacity),

@@ -415,3 +415,77 @@ fn the_time_to_drain_ends_with_goodbyes_and_a_second_signal_cuts_it_short() {
     assert_eq!(ended.code, Some(0));
     ann.expect("BYE").expect_end();
 }
+
+/// The process that serves this connection, by the operator's socket.
+fn process_of(socket: &Path) -> u32 {
+    let socket = std::os::unix::net::UnixStream::connect(socket).expect("it listens");
+    let peer = rustix::net::sockopt::socket_peercred(&socket).expect("a Unix socket has a peer");
+    peer.pid.as_raw_nonzero().get().cast_unsigned()
+}
+
+#[test]
+fn a_restart_refuses_no_connection_and_the_new_process_has_the_sockets() {
+    let broker = Operated::start("udp = [\"127.0.0.1:0\"]\nroom = [\"127.0.0.1:0=lobby\"]\n");
+    let (address, room) = (broker.broker.address(), broker.broker.room_address());
+    let mut old = broker.broker.subscribe("news");
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let connecting: Vec<_> = (0..8)
+        .map(|_| {
+            let stop = stop.clone();
+            std::thread::spawn(move || {
+                let mut served = 0;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let mut client = TestClient::connect(address);
+                    // The old process says BYE to what it has accepted last.
+                    let answer = client.send("PING").read_line();
+                    assert!(["PONG", "BYE"].contains(&&*answer), "{answer}");
+                    served += 1;
+                }
+                served
+            })
+        })
+        .collect();
+    let before = process_of(&broker.socket());
+    let pid = broker.order("restart")["pid"].as_u64().expect("a number");
+    assert_ne!(u64::from(before), pid);
+    old.expect("BYE").expect_end();
+    eventually("the new process serves alone", || {
+        u64::from(process_of(&broker.socket())) == pid
+    });
+    broker.broker.wait_for_log("stopped; ");
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    for thread in connecting {
+        assert!(thread.join().expect("no connection is refused") > 0);
+    }
+    let mut bob = TestClient::connect(room);
+    bob.send("bob");
+    let mut lobby = TestClient::connect(address);
+    lobby.send("SUBSCRIBE lobby").expect("SUBACK lobby");
+    bob.send("hello");
+    assert!(lobby.read_line().contains("hello"));
+    // The new one is restarted as well, and ends in order.
+    let next = broker.order("restart")["pid"].as_u64().expect("a number");
+    eventually("the third serves", || {
+        u64::from(process_of(&broker.socket())) == next
+    });
+    let next = rustix::process::Pid::from_raw(i32::try_from(next).expect("a pid")).expect("one");
+    rustix::process::kill_process(next, rustix::process::Signal::TERM).expect("it runs");
+    eventually("the file of the socket is removed", || {
+        !broker.socket().exists()
+    });
+    assert_eq!(broker.broker.stop().code, Some(0));
+}
+
+#[test]
+fn a_restart_with_a_mistake_in_the_file_changes_nothing() {
+    let broker = Operated::start("");
+    broker.configure("max-lin = 7\n");
+    let (status, text) = post(&broker.socket(), "restart");
+    assert_eq!(status, 409, "{text}");
+    assert!(
+        text.contains("the new process has ended (exit status: 2)"),
+        "{text}"
+    );
+    broker.connect().send("PING").expect("PONG");
+    assert!(broker.socket().exists());
+}

@@ -25,7 +25,7 @@ pub use arguments::{Arguments, LogFormat, LogSettings};
 
 use crate::admin::orders::MOST_DRAINING;
 use crate::engine::limits::Limits;
-use crate::net::doors::Endpoints;
+use crate::net::endpoints::Endpoints;
 use crate::net::unix_socket::UnixPlace;
 use crate::wire::http;
 
@@ -305,6 +305,7 @@ impl Config {
                     owner: self.unix_owner,
                 })
                 .collect(),
+            opened_unix: Vec::new(),
             rooms: rooms
                 .map(|room| (room.addresses.clone(), room.topic.clone()))
                 .collect(),

@@ -5,7 +5,8 @@
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -157,6 +158,11 @@ impl RoomSocket {
         Self::on(DatagramSocket::bind(address)?, room)
     }
 
+    /// Receives on a socket that another process has opened.
+    pub(crate) fn opened(socket: UdpSocket, room: Arc<Room>) -> io::Result<Self> {
+        Self::on(DatagramSocket::on(Arc::new(socket))?, room)
+    }
+
     /// For another room on the same socket.
     pub(crate) fn for_room(&self, room: Arc<Room>) -> io::Result<Self> {
         let socket = self.shared.socket.socket.clone();
@@ -194,6 +200,12 @@ impl RoomSocket {
     /// Ends the thread that serves it.
     pub(crate) fn close(&self) {
         self.shared.socket.close();
+    }
+}
+
+impl AsFd for RoomSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.socket.socket.as_fd()
     }
 }
 

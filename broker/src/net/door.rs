@@ -1,10 +1,8 @@
 //! A listening socket, what it is for, and what stops the thread that accepts on it.
 
-use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,15 +10,9 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 use crate::engine::address::Peer;
 use crate::net::datagrams::RoomSocket;
+use crate::net::endpoints::ListenAddress;
 use crate::net::unix_socket::UnixSocket;
 use crate::wire::Entrance;
-
-/// Where a socket listens, as it is configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ListenAddress {
-    Network(SocketAddr),
-    Unix(PathBuf),
-}
 
 /// A socket on which connections are accepted.
 pub(crate) enum ListeningSocket {
@@ -113,15 +105,6 @@ impl AsFd for ListeningSocket {
         match self {
             Self::Tcp(listener) => listener.as_fd(),
             Self::Unix(socket) => socket.as_fd(),
-        }
-    }
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Network(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }

@@ -4,44 +4,23 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crate::net::datagrams::RoomSocket;
-use crate::net::door::{Door, ListenAddress, ListeningSocket};
-use crate::net::endpoint;
+use crate::net::door::{Door, ListeningSocket};
+use crate::net::endpoints::{Endpoints, ListenAddress};
+use crate::net::inherited::InheritedSockets;
 use crate::net::line_datagrams::LineSocket;
-use crate::net::unix_socket::{UnixPlace, UnixSocket};
+use crate::net::tcp_socket;
+use crate::net::unix_socket::UnixSocket;
 use crate::wire::Entrance;
 use crate::wire::room::Rooms;
 
 /// In the error of a socket that does not tell its own address.
 const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-
-/// All that a broker listens on. Each list of addresses is that of one host and port.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Endpoints {
-    /// For all protocols.
-    pub(crate) wires: Vec<Vec<SocketAddr>>,
-    pub(crate) unix: Vec<UnixPlace>,
-    /// For raw text, with the topics.
-    pub(crate) rooms: Vec<(Vec<SocketAddr>, String)>,
-    /// For lines in datagrams.
-    pub(crate) datagrams: Vec<SocketAddr>,
-}
-
-impl Endpoints {
-    /// Where connections are accepted.
-    pub(crate) fn listen_addresses(&self) -> Vec<ListenAddress> {
-        let rooms = self.rooms.iter().map(|(addresses, _)| addresses);
-        let network = self.wires.iter().chain(rooms).flatten();
-        let network = network.map(|address| ListenAddress::Network(*address));
-        let unix = self.unix.iter();
-        network
-            .chain(unix.map(|place| ListenAddress::Unix(place.path.clone())))
-            .collect()
-    }
-}
 
 /// Why a socket is not there.
 #[derive(Debug)]
@@ -88,24 +67,43 @@ impl Doors {
         &self,
         wanted: &Endpoints,
         entrances: &Entrances,
+        inherited: &mut InheritedSockets,
     ) -> Result<Provision, BindFailure> {
         let mut open: Vec<Arc<Door>> = self.doors.iter().map(|door| door.what.clone()).collect();
         let mut provision = Provision::default();
         for addresses in &wanted.wires {
-            provision.bind(&mut open, addresses, &entrances.wires)?;
+            provision.bind(&mut open, inherited, addresses, &entrances.wires)?;
         }
         for (addresses, topic) in &wanted.rooms {
             let entrance = Entrance::Room(Arc::new(entrances.rooms.open(topic)));
-            provision.bind(&mut open, addresses, &entrance)?;
+            provision.bind(&mut open, inherited, addresses, &entrance)?;
         }
         for place in &wanted.unix {
-            provision.bind_unix(&mut open, place, &entrances.wires)?;
+            provision.bind_unix(&mut open, &place.path, &entrances.wires, || match inherited
+                .take_unix(&place.path)
+            {
+                Some(listener) => UnixSocket::opened(listener, &place.path, false),
+                None => UnixSocket::bind(place),
+            })?;
+        }
+        for path in &wanted.opened_unix {
+            provision.bind_unix(&mut open, path, &entrances.wires, || {
+                let gone = || io::Error::from(io::ErrorKind::NotFound);
+                let listener = inherited.take_unix(path).ok_or_else(gone)?;
+                UnixSocket::opened(listener, path, true)
+            })?;
         }
         let mut open: Vec<_> = self.datagrams.iter().map(|it| it.what.clone()).collect();
         for &address in &wanted.datagrams {
             let socket = match open.iter().position(|socket| socket.address == address) {
                 Some(at) => open.swap_remove(at),
-                None => Arc::new(LineSocket::bind(address).map_err(failed(address))?),
+                None => {
+                    let socket = match inherited.take_udp(address) {
+                        Some(socket) => LineSocket::on(address, socket),
+                        None => LineSocket::bind(address),
+                    };
+                    Arc::new(socket.map_err(failed(address))?)
+                }
             };
             provision.datagrams.push(socket);
         }
@@ -164,6 +162,30 @@ impl Doors {
         Ok(())
     }
 
+    /// Copies of all sockets, for a process that goes on with them.
+    pub(crate) fn sockets(&self) -> io::Result<Vec<OwnedFd>> {
+        let mut sockets = Vec::new();
+        for Served { what: door, .. } in &self.doors {
+            sockets.push(door.socket.as_fd().try_clone_to_owned()?);
+            if let Some(datagrams) = &door.datagrams {
+                sockets.push(datagrams.as_fd().try_clone_to_owned()?);
+            }
+        }
+        for Served { what, .. } in &self.datagrams {
+            sockets.push(what.as_fd().try_clone_to_owned()?);
+        }
+        Ok(sockets)
+    }
+
+    /// Another process goes on with the sockets: the files of Unix sockets stay.
+    pub(crate) fn hand_over(&self) {
+        for Served { what: door, .. } in &self.doors {
+            if let ListeningSocket::Unix(socket) = &*door.socket {
+                socket.hand_over();
+            }
+        }
+    }
+
     /// Ends the threads that serve the doors, and waits for them. Connections stay.
     pub(crate) fn close(self) {
         for door in &self.doors {
@@ -186,6 +208,7 @@ impl Provision {
     fn bind(
         &mut self,
         open: &mut Vec<Arc<Door>>,
+        inherited: &mut InheritedSockets,
         addresses: &[SocketAddr],
         entrance: &Entrance,
     ) -> Result<(), BindFailure> {
@@ -207,7 +230,7 @@ impl Provision {
             };
             self.doors.push(door);
         }
-        let bound = endpoint::bind(&missing, port);
+        let bound = tcp_socket::bind(&missing, port, |address| inherited.take_tcp(address));
         let bound = bound.map_err(|(address, source)| failed(address)(source))?;
         for (address, socket) in bound {
             let socket = Arc::new(ListeningSocket::Tcp(socket));
@@ -217,7 +240,10 @@ impl Provision {
                 Entrance::Wires(_) => None,
                 Entrance::Room(room) => {
                     room.set_port(local.port());
-                    let socket = RoomSocket::bind(local, room.clone());
+                    let socket = match inherited.take_udp(local) {
+                        Some(socket) => RoomSocket::opened(socket, room.clone()),
+                        None => RoomSocket::bind(local, room.clone()),
+                    };
                     Some(socket.map_err(failed(local))?)
                 }
             };
@@ -231,10 +257,11 @@ impl Provision {
     fn bind_unix(
         &mut self,
         open: &mut Vec<Arc<Door>>,
-        place: &UnixPlace,
+        path: &Path,
         entrance: &Entrance,
+        bind: impl FnOnce() -> io::Result<UnixSocket>,
     ) -> Result<(), BindFailure> {
-        let address = ListenAddress::Unix(place.path.clone());
+        let address = ListenAddress::Unix(path.to_owned());
         let failed = |source| BindFailure {
             address: address.clone(),
             source,
@@ -243,7 +270,7 @@ impl Provision {
         let door = match at.map(|at| open.swap_remove(at)) {
             Some(door) => door,
             None => {
-                let socket = UnixSocket::bind(place).map_err(failed)?;
+                let socket = bind().map_err(failed)?;
                 let socket = Arc::new(ListeningSocket::Unix(socket));
                 let door = Door::new(address.clone(), socket, entrance.clone(), None);
                 Arc::new(door.map_err(failed)?)
@@ -269,6 +296,15 @@ impl Provision {
         rooms
             .map(|(address, topic)| Ok((address?, topic.to_owned())))
             .collect()
+    }
+
+    /// The paths of the Unix sockets.
+    pub(crate) fn unix_paths(&self) -> Vec<PathBuf> {
+        let paths = self.doors.iter().filter_map(|door| match &door.address {
+            ListenAddress::Network(_) => None,
+            ListenAddress::Unix(path) => Some(path.clone()),
+        });
+        paths.collect()
     }
 
     /// The addresses for lines in datagrams.

@@ -1,8 +1,10 @@
 //! The socket for lines in datagrams, with the thread that reads it.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::net::{SendFlags, sendto};
@@ -27,6 +29,12 @@ impl LineSocket {
     /// Receives on this address.
     pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = DatagramSocket::bind(address)?;
+        Ok(Self { address, socket })
+    }
+
+    /// For a socket that another process has opened for this address.
+    pub(crate) fn on(address: SocketAddr, socket: UdpSocket) -> io::Result<Self> {
+        let socket = DatagramSocket::on(Arc::new(socket))?;
         Ok(Self { address, socket })
     }
 
@@ -72,5 +80,11 @@ impl LineSocket {
                 }
             }
         }
+    }
+}
+
+impl AsFd for LineSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.socket.as_fd()
     }
 }

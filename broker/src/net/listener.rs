@@ -26,7 +26,9 @@ use crate::engine::memory::heap;
 use crate::engine::stats::log_limit::LogLimit;
 use crate::net::connection::{Connection, ConnectionHandle};
 use crate::net::door::Door;
-use crate::net::doors::{BindFailure, Doors, Endpoints, Entrances, Provision, Serve};
+use crate::net::doors::{BindFailure, Doors, Entrances, Provision, Serve};
+use crate::net::endpoints::Endpoints;
+use crate::net::inherited::{Activated, InheritedSockets};
 use crate::net::line_datagrams::LineSocket;
 use crate::net::newcomers::{self, Newcomers};
 use crate::net::places::Places;
@@ -61,6 +63,8 @@ const WATCH: Duration = Duration::from_secs(10);
 pub(crate) struct Listener {
     doors: Mutex<Doors>,
     entrances: Entrances,
+    /// What a service manager has opened.
+    activated: Activated,
     engine: Arc<Engine>,
     /// Connections from these addresses begin with a PROXY header.
     proxies: RwLock<Vec<IpNet>>,
@@ -108,8 +112,14 @@ impl Serve for Arc<Listener> {
 }
 
 impl Listener {
-    pub(crate) fn new(engine: Arc<Engine>, entrances: Entrances, proxies: Vec<IpNet>) -> Self {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        entrances: Entrances,
+        proxies: Vec<IpNet>,
+        activated: Activated,
+    ) -> Self {
         Self {
+            activated,
             doors: Mutex::default(),
             entrances,
             engine,
@@ -131,10 +141,28 @@ impl Listener {
         &self.engine
     }
 
-    /// Binds what is wanted and not open yet. Clients can connect from then on, and are served after
-    /// [`Listener::open`].
-    pub(crate) fn provision(&self, wanted: &Endpoints) -> Result<Provision, BindFailure> {
-        self.doors.lock().provision(wanted, &self.entrances)
+    /// Binds what is wanted and neither open yet nor inherited. Clients can connect from then on, and are
+    /// served after [`Listener::open`].
+    pub(crate) fn provision(
+        &self,
+        wanted: &Endpoints,
+        inherited: &mut InheritedSockets,
+    ) -> Result<Provision, BindFailure> {
+        let wanted = self.activated.with(wanted);
+        let doors = self.doors.lock();
+        doors.provision(&wanted, &self.entrances, inherited)
+    }
+
+    /// Copies of all sockets, for a process that goes on with them.
+    pub(crate) fn sockets(&self) -> io::Result<Vec<OwnedFd>> {
+        self.doors.lock().sockets()
+    }
+
+    /// Closes all doors, because another process goes on with their sockets.
+    pub(crate) fn hand_over(&self) {
+        let doors = mem::take(&mut *self.doors.lock());
+        doors.hand_over();
+        doors.close();
     }
 
     /// Serves what is provided, and closes what is not part of it. Connections stay. If the system has no
@@ -147,7 +175,7 @@ impl Listener {
 
     /// The number of connections that came through a door that is not wanted.
     pub(crate) fn connections_without_door(&self, wanted: &Endpoints) -> usize {
-        let addresses = wanted.listen_addresses();
+        let addresses = self.activated.with(wanted).listen_addresses();
         let came_there = |connection: &&ConnectionHandle| {
             let door = connection.door();
             door.is_some_and(|door| !addresses.contains(&door.address))

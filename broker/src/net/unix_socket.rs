@@ -7,12 +7,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::{Uid, User};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
+};
 
 use crate::engine::address::{Peer, UnixPeer};
 
@@ -43,29 +45,45 @@ impl UnixSocket {
     /// Listens at this path. The file of a broker that ended without removing it is replaced; any other
     /// file, and a socket on which a program listens, is an error.
     pub(crate) fn bind(place: &UnixPlace) -> io::Result<Self> {
-        check_is_free(&place.path)?;
-        // The file gets its permissions before programs find it, and replaces an abandoned one at once.
-        let mut hidden = place.path.clone().into_os_string();
-        hidden.push(format!(".{}", process::id()));
-        let hidden = PathBuf::from(hidden);
-        let bound = Self::bind_hidden(&hidden, place);
-        if bound.is_err() {
-            let _ = fs::remove_file(&hidden);
+        remove_abandoned(&place.path)?;
+        let address = SocketAddrUnix::new(&place.path)?;
+        let kind = (AddressFamily::UNIX, SocketType::STREAM);
+        let socket = socket_with(kind.0, kind.1, SocketFlags::CLOEXEC, None)?;
+        bind(&socket, &address)?;
+        let listening = Self::listen(socket, place);
+        if listening.is_err() {
+            let _ = fs::remove_file(&place.path);
         }
-        bound
+        listening
     }
 
-    fn bind_hidden(hidden: &Path, place: &UnixPlace) -> io::Result<Self> {
-        let listener = UnixListener::bind(hidden)?;
-        rustix::net::listen(&listener, BACKLOG)?;
-        fs::set_permissions(hidden, Permissions::from_mode(place.mode))?;
+    fn listen(socket: OwnedFd, place: &UnixPlace) -> io::Result<Self> {
+        // No program can connect before `listen`, so the file has its permissions by then.
+        fs::set_permissions(&place.path, Permissions::from_mode(place.mode))?;
         let (user, group) = place.owner;
         if user.is_some() || group.is_some() {
-            chown(hidden, user, group)?;
+            chown(&place.path, user, group)?;
         }
-        let socket = Self::of(listener, place.path.clone(), &fs::metadata(hidden)?)?;
-        fs::rename(hidden, &place.path)?;
+        listen(&socket, BACKLOG)?;
+        let file = fs::symlink_metadata(&place.path)?;
+        Self::of(socket.into(), place.path.clone(), &file)
+    }
+
+    /// A socket that another process has opened at this path. If that one keeps it, its file stays when
+    /// this process ends.
+    pub(crate) fn opened(listener: UnixListener, path: &Path, keeps: bool) -> io::Result<Self> {
+        // Again, because the peers of a socket see the process that did so last.
+        listen(&listener, BACKLOG)?;
+        let socket = Self::of(listener, path.to_owned(), &fs::symlink_metadata(path)?)?;
+        if keeps {
+            socket.hand_over();
+        }
         Ok(socket)
+    }
+
+    /// Another process goes on with the socket: its file stays.
+    pub(crate) fn hand_over(&self) {
+        self.is_handed_over.store(true, Ordering::Relaxed);
     }
 
     fn of(listener: UnixListener, path: PathBuf, file: &Metadata) -> io::Result<Self> {
@@ -106,15 +124,15 @@ impl Drop for UnixSocket {
     }
 }
 
-/// Checks that there is no file at this path, or a socket on which no program listens.
-fn check_is_free(path: &Path) -> io::Result<()> {
+/// Removes a socket at this path on which no program listens. Any other file is an error.
+fn remove_abandoned(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(file) if !file.file_type().is_socket() => Err(io::Error::new(
             io::ErrorKind::AlreadyExists,
             "a file that is no socket is there; choose another path or remove it",
         )),
         Ok(_) => match UnixStream::connect(path) {
-            Err(err) if err.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+            Err(err) if err.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
             Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
             Err(err) => Err(err),
         },
@@ -138,7 +156,7 @@ mod tests {
     use super::*;
 
     fn place(name: &str) -> UnixPlace {
-        let path = std::env::temp_dir().join(format!("dallal-{}-{name}", process::id()));
+        let path = std::env::temp_dir().join(format!("dallal-{}-{name}", std::process::id()));
         UnixPlace {
             path,
             mode: 0o640,

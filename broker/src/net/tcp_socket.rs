@@ -23,14 +23,16 @@ const PROBES: u32 = 3;
 /// Listens on all addresses; returns each socket with its address as given here. With port 0 they get the
 /// same one, or that of `others`: the sockets of this host and port that are there already. Of several
 /// addresses, those that the machine does not have are left out with a warning, such as the one of IPv6 of
-/// a name on a machine without IPv6.
+/// a name on a machine without IPv6. `opened` returns the socket for an address that another process has
+/// opened.
 pub(crate) fn bind(
     addresses: &[SocketAddr],
     others: Option<u16>,
+    mut opened: impl FnMut(SocketAddr) -> Option<TcpListener>,
 ) -> Result<Vec<(SocketAddr, TcpListener)>, (SocketAddr, io::Error)> {
     let mut choices = 1;
     loop {
-        match bind_once(addresses, others) {
+        match bind_once(addresses, others, &mut opened) {
             Err((address, err))
                 if err.kind() == io::ErrorKind::AddrInUse
                     && address.port() == 0
@@ -47,6 +49,7 @@ pub(crate) fn bind(
 fn bind_once(
     addresses: &[SocketAddr],
     others: Option<u16>,
+    opened: &mut impl FnMut(SocketAddr) -> Option<TcpListener>,
 ) -> Result<Vec<(SocketAddr, TcpListener)>, (SocketAddr, io::Error)> {
     let mut bound: Vec<(SocketAddr, TcpListener)> = Vec::new();
     let mut port = others;
@@ -54,7 +57,8 @@ fn bind_once(
     for &wanted in addresses {
         let mut address = wanted;
         address.set_port(port.unwrap_or(wanted.port()));
-        match TcpListener::bind(address).and_then(prepared) {
+        let socket = opened(wanted).map_or_else(|| TcpListener::bind(address), Ok);
+        match socket.and_then(prepared) {
             Ok(socket) => {
                 let local = socket.local_addr().map_err(|err| (wanted, err))?;
                 port = Some(local.port());
@@ -96,6 +100,10 @@ fn prepared(socket: TcpListener) -> io::Result<TcpListener> {
 mod tests {
     use super::*;
 
+    fn none(_: SocketAddr) -> Option<TcpListener> {
+        None
+    }
+
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
         let parsed = texts.iter().map(|text| text.parse());
         parsed.collect::<Result<_, _>>().expect("addresses")
@@ -104,7 +112,7 @@ mod tests {
     #[test]
     fn all_addresses_of_a_name_have_one_port() {
         let sockets =
-            bind(&addresses(&["127.0.0.1:0", "127.0.0.2:0"]), None).expect("both are here");
+            bind(&addresses(&["127.0.0.1:0", "127.0.0.2:0"]), None, none).expect("both are here");
         let bound = sockets.iter().map(|(_, socket)| socket.local_addr());
         let bound: Vec<SocketAddr> = bound.collect::<Result<_, _>>().expect("they are bound");
         let ips: Vec<String> = bound.iter().map(|each| each.ip().to_string()).collect();
@@ -115,13 +123,18 @@ mod tests {
     #[test]
     fn an_address_that_is_not_here_is_left_out_if_another_is() {
         let sockets =
-            bind(&addresses(&["203.0.113.77:0", "127.0.0.1:0"]), None).expect("one is here");
+            bind(&addresses(&["203.0.113.77:0", "127.0.0.1:0"]), None, none).expect("one is here");
         assert_eq!(sockets.len(), 1);
-        let (address, err) =
-            bind(&addresses(&["203.0.113.77:0", "203.0.113.78:0"]), None).expect_err("none is");
+        let (address, err) = bind(
+            &addresses(&["203.0.113.77:0", "203.0.113.78:0"]),
+            None,
+            none,
+        )
+        .expect_err("none is");
         assert_eq!(address.to_string(), "203.0.113.77:0");
         assert_eq!(err.kind(), io::ErrorKind::AddrNotAvailable);
-        let sockets = bind(&addresses(&["203.0.113.77:0"]), Some(1)).expect("another is there");
+        let sockets =
+            bind(&addresses(&["203.0.113.77:0"]), Some(1), none).expect("another is there");
         assert!(sockets.is_empty());
     }
 
@@ -131,7 +144,7 @@ mod tests {
         let port = taken.local_addr().expect("it is bound").port();
         let both = [format!("127.0.0.1:{port}"), format!("127.0.0.2:{port}")];
         let (address, err) =
-            bind(&addresses(&[&both[0], &both[1]]), None).expect_err("it is taken");
+            bind(&addresses(&[&both[0], &both[1]]), None, none).expect_err("it is taken");
         assert_eq!(
             (address.to_string(), err.kind()),
             (both[1].clone(), io::ErrorKind::AddrInUse)
