@@ -154,7 +154,11 @@ impl Operator<'_> {
         self.explain(&next, changes);
         let one = |why: &dyn ToString| vec![why.to_string()];
         next.check().map_err(|why| one(&why))?;
-        let needs_restart = changes.iter().filter(|it| NEED_RESTART.contains(&it.key));
+        // A socket that is there keeps its file as it is.
+        let keeps_unix = self.config.unix.iter().any(|path| next.unix.contains(path));
+        let needs_restart = changes
+            .iter()
+            .filter(|it| keeps_unix && NEED_RESTART.contains(&it.key));
         let needs_restart: Vec<String> = needs_restart
             .map(|it| config::needs_restart(it.key, &it.from, &it.to))
             .collect();
@@ -244,9 +248,9 @@ impl Operator<'_> {
         let kicked = self.listener.kick(&ids);
         if kicked.is_empty() {
             return Err(match records.is_empty() {
-                true => format!("there is no connection {name}; `client who` lists all"),
+                true => format!("there is no connection {name:?}; `client who` lists all"),
                 false => {
-                    format!("{name} sends datagrams and has no connection that could be ended")
+                    format!("{name:?} sends datagrams and has no connection that could be ended")
                 }
             });
         }

@@ -238,7 +238,7 @@ fn connections_and_sessions_are_ended_by_the_operator_and_told_so() {
     ann.send("@name=ann PING").expect_prefix("PONG");
     let (status, text) = post(&broker.socket(), "kick?name=bob");
     assert_eq!(status, 409, "{text}");
-    assert!(text.contains("there is no connection bob"), "{text}");
+    assert!(text.contains("there is no connection \"bob\""), "{text}");
     let who = curl(&[&format!("http://{}/api/clients", broker.broker.address())]).1;
     let who: Value = serde_json::from_str(&who).expect("JSON");
     let rows = who["connections"].as_array().expect("rows");

@@ -116,7 +116,7 @@ impl Doors {
         let mut new = Self::default();
         let started = new.start(&self.doors, &self.datagrams, &to, server);
         if let Err(err) = started {
-            new.close();
+            drop(new.close());
             return Err(err);
         }
         let is_wanted = |door: &Served<Door>| to.doors.iter().any(|it| Arc::ptr_eq(it, &door.what));
@@ -186,20 +186,26 @@ impl Doors {
         }
     }
 
-    /// Ends the threads that serve the doors, and waits for them. Connections stay.
-    pub(crate) fn close(self) {
+    /// Ends the threads that serve the doors, and waits for them. Connections stay. Returns the doors, whose
+    /// sockets are closed when they are dropped.
+    pub(crate) fn close(self) -> Vec<Arc<Door>> {
         for door in &self.doors {
             door.what.close();
         }
         for socket in &self.datagrams {
             socket.what.close();
         }
-        let doors = self.doors.into_iter().flat_map(|door| door.threads);
+        let (doors, threads): (Vec<_>, Vec<_>) = self
+            .doors
+            .into_iter()
+            .map(|door| (door.what, door.threads))
+            .unzip();
         let datagrams = self.datagrams.into_iter().flat_map(|it| it.threads);
-        for thread in doors.chain(datagrams) {
+        for thread in threads.into_iter().flatten().chain(datagrams) {
             // Its panic has been logged.
             let _ = thread.join();
         }
+        doors
     }
 }
 

@@ -162,14 +162,16 @@ impl Listener {
     pub(crate) fn hand_over(&self) {
         let doors = mem::take(&mut *self.doors.lock());
         doors.hand_over();
-        doors.close();
+        drop(doors.close());
     }
 
     /// Serves what is provided, and closes what is not part of it. Connections stay. If the system has no
     /// thread for it, nothing changes.
     pub(crate) fn open(self: &Arc<Self>, provision: Provision) -> io::Result<()> {
         let gone = self.doors.lock().change(provision, self)?;
-        gone.close();
+        for door in gone.close() {
+            self.accept_rest(&door);
+        }
         Ok(())
     }
 
@@ -194,6 +196,18 @@ impl Listener {
     /// Sets the time to drain for [`Listener::finish`].
     pub(crate) fn set_grace(&self, time: Duration) {
         *self.grace.lock() = time;
+    }
+
+    /// Accepts the connections that wait at a door that is closed: their clients have been let in by the
+    /// system, and would find themselves cut off.
+    fn accept_rest(self: &Arc<Self>, door: &Arc<Door>) {
+        // With another one, the socket goes on at another door.
+        while Arc::strong_count(&door.socket) == 1 {
+            match door.socket.accept() {
+                Ok((stream, peer)) => self.admit(stream, peer, door),
+                Err(_) => return,
+            }
+        }
     }
 
     fn accept_loop(self: &Arc<Self>, door: &Arc<Door>) {
@@ -274,7 +288,7 @@ impl Listener {
     /// Closes all doors, and from then on tells connections that the broker stops.
     pub(crate) fn close_doors(&self) {
         self.shutdown.begin(Instant::now() + GOODBYES);
-        mem::take(&mut *self.doors.lock()).close();
+        drop(mem::take(&mut *self.doors.lock()).close());
     }
 
     /// Makes all connections say goodbye, waits for them to end, and cuts those that do not.
