@@ -50,6 +50,7 @@ mod poll;
 mod publisher;
 #[cfg(test)]
 mod scripted;
+mod socket;
 mod stream;
 
 pub use answers::Answers;
@@ -61,6 +62,7 @@ pub use message::{Delivery, Message};
 pub use messages::Messages;
 pub use options::Options;
 pub use publisher::{Publisher, Receipt};
+pub use socket::dial;
 
 pub use protocol::{
     Attributes, BadAttribute, BadFilter, BadName, BadTopic, Code, DecodeError, ERROR, Escaped,

@@ -5,18 +5,20 @@
 
 use std::fmt::Display;
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::sockopt;
+use socket2::Socket;
 
 use crate::error::Error;
 use crate::foreign::Greeting;
 use crate::interrupt::Interrupt;
 use crate::options::Options;
 use crate::poll::poll;
+use crate::socket::dial;
 use crate::stream::{Inside, Stream};
 
 /// Size of one read. A larger buffer showed no gain.
@@ -64,6 +66,7 @@ impl Link {
         options: &Options,
     ) -> Result<Self, Error> {
         let dialed = dial(&server, options.connect_timeout)
+            .and_then(keep_alive)
             .and_then(|socket| Stream::open(socket, &server, inside, options));
         let stream = dialed.map_err(|why| Error::Unreachable {
             server: server.to_string(),
@@ -204,26 +207,11 @@ impl Link {
     }
 }
 
-/// Tries each address of the name.
-fn dial(server: &impl ToSocketAddrs, timeout: Duration) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in server.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, timeout) {
-            Ok(stream) => {
-                set_up(&stream)?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-fn set_up(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
-    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
-    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_QUESTIONS)?;
-    Ok(())
+/// Has the kernel find out that a silent peer is gone.
+fn keep_alive(socket: Socket) -> io::Result<Socket> {
+    sockopt::set_socket_keepalive(&socket, true)?;
+    sockopt::set_tcp_keepidle(&socket, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(&socket, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(&socket, KEEPALIVE_QUESTIONS)?;
+    Ok(socket)
 }

@@ -1,8 +1,6 @@
 //! Addresses of brokers, and the options that name one.
 
 use std::fmt;
-use std::io;
-use std::net::{TcpStream, ToSocketAddrs};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -169,21 +167,6 @@ impl fmt::Display for Server {
             Some(path) => write!(f, "ws://{}{path}", self.place()),
         }
     }
-}
-
-/// Connects to the first address of a `HOST:PORT` that answers within `timeout`.
-pub(crate) fn dial(place: &str, timeout: Duration) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in place.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, timeout) {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
 
 /// The default port of MQTT.

@@ -5,10 +5,11 @@
 
 use std::fmt::Display;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::time::Duration;
 
 use memchr::{memchr, memrchr};
+use socket2::Socket;
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{ClientRequestBuilder, HandshakeError, Message, WebSocket};
 
@@ -37,14 +38,14 @@ impl Inside {
 /// A stream to the broker.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    Socket(TcpStream),
+    Socket(Socket),
     Tunnel(Box<Tunnel>),
 }
 
 /// A WebSocket.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<Socket>,
     inside: Inside,
     /// The last received message, and how many of its bytes have been read.
     message: Vec<u8>,
@@ -58,7 +59,7 @@ pub(crate) struct Tunnel {
 impl Stream {
     /// Wraps a new socket as the options say.
     pub(crate) fn open(
-        socket: TcpStream,
+        socket: Socket,
         server: &impl Display,
         inside: Inside,
         options: &Options,
@@ -75,12 +76,7 @@ impl Stream {
     }
 
     /// Does the WebSocket handshake with this address.
-    fn tunnel(
-        stream: TcpStream,
-        address: &str,
-        inside: Inside,
-        wait: Duration,
-    ) -> io::Result<Self> {
+    fn tunnel(stream: Socket, address: &str, inside: Inside, wait: Duration) -> io::Result<Self> {
         let address = address.parse().map_err(io::Error::other)?;
         let request = ClientRequestBuilder::new(address).with_sub_protocol(inside.subprotocol());
         // The broker limits the length of lines, not the WebSocket.
@@ -112,7 +108,7 @@ impl Stream {
     }
 
     /// The socket, to poll.
-    pub(crate) fn socket(&self) -> &TcpStream {
+    pub(crate) fn socket(&self) -> &Socket {
         match self {
             Self::Socket(socket) => socket,
             Self::Tunnel(tunnel) => tunnel.socket.get_ref(),

@@ -2,14 +2,12 @@
 //! unsolicited answers cannot fill the broker's send buffer.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use client::{Error, Interrupt};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-
-use crate::server;
+use socket2::Socket;
 
 use super::failure::BenchFailure;
 use super::target::BenchTarget;
@@ -78,8 +76,8 @@ impl Dialer {
     }
 }
 
-fn connect(place: &str, wait: Duration) -> io::Result<TcpStream> {
-    let stream = server::dial(place, wait)?;
+fn connect(place: &str, wait: Duration) -> io::Result<Socket> {
+    let stream = client::dial(place, wait)?;
     stream.set_nonblocking(true)?;
     Ok(stream)
 }
@@ -88,7 +86,7 @@ fn connect(place: &str, wait: Duration) -> io::Result<TcpStream> {
 #[derive(Debug)]
 pub(crate) struct BenchLink {
     pub(crate) wire: &'static dyn Protocol,
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Socket,
     /// Received bytes of an incomplete frame.
     pub(crate) held: Vec<u8>,
     acked: u64,

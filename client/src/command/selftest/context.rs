@@ -3,8 +3,6 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use crate::server;
-
 use super::connect_packet::ConnectPacket;
 use super::finding::{Checked, Finding, holds};
 use super::packet::{Connack, Packet, TestMessage};
@@ -90,7 +88,7 @@ impl<'a> TestContext<'a> {
     /// A connection without a CONNECT.
     pub(crate) fn dial(&self) -> Checked<TestClient> {
         let timeout = self.target.timeout;
-        let dialed = server::dial(&self.target.address, timeout)
+        let dialed = client::dial(&self.target.address, timeout)
             .and_then(|stream| TestClient::new(stream, self.version, timeout));
         dialed.map_err(|error| Finding::differs("a connection", error))
     }

@@ -6,8 +6,9 @@
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
+
+use socket2::Socket;
 
 use super::encode::{self, FilterOptions};
 use super::finding::{Checked, Finding, same};
@@ -20,7 +21,7 @@ const CHUNK_BYTES: usize = 16 * 1024;
 /// A client that can violate the protocol.
 #[derive(Debug)]
 pub(crate) struct TestClient {
-    stream: TcpStream,
+    stream: Socket,
     pub(crate) version: MqttVersion,
     timeout: Duration,
     bytes: Vec<u8>,
@@ -39,11 +40,7 @@ pub(crate) enum Received {
 }
 
 impl TestClient {
-    pub(crate) fn new(
-        stream: TcpStream,
-        version: MqttVersion,
-        timeout: Duration,
-    ) -> io::Result<Self> {
+    pub(crate) fn new(stream: Socket, version: MqttVersion, timeout: Duration) -> io::Result<Self> {
         stream.set_write_timeout(Some(timeout))?;
         Ok(Self {
             stream,
