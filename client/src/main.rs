@@ -3,6 +3,7 @@
 //! Data goes to standard output and messages for the user to standard error, so the program works
 //! in a pipe. Each command has a file or folder under `command/`.
 
+mod address;
 mod cells;
 mod colour;
 mod command;

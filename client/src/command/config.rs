@@ -4,9 +4,9 @@ use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::address::Url;
 use crate::configuration::{self, Configuration, EXAMPLE};
 use crate::exit::{self, Exit, Failure};
-use crate::server::Url;
 
 const EXAMPLES: &str = "\
 Flags and the environment (BROKER_URL) win over the file.

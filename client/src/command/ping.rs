@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use client::Error;
 
+use crate::address::Server;
 use crate::duration;
 use crate::exit::{self, Exit, Failure, Stop};
 use crate::interruption::Interruption;
-use crate::server::Server;
 use crate::stderr::say;
 use crate::wire::{LoginArguments, Wire};
 

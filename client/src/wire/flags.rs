@@ -9,8 +9,9 @@ use client::decode_spaces;
 use client::mqtt::{self, Qos, Settings, Will};
 
 use super::target::Target;
+use crate::address::Login;
 use crate::duration;
-use crate::server::{self, Decision, Login, ServerFlags};
+use crate::server::{self, Decision, ServerFlags};
 use crate::value;
 
 /// Names the rarely used flags, which are hidden so that the help fits a screen. `docs/client.md`

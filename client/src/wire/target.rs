@@ -6,9 +6,9 @@ use client::mqtt::{self, Qos, Session, Settings};
 use client::{Attributes, Client, Error, Interrupt};
 
 use super::connection::Wire;
+use crate::address::Server;
 use crate::hint;
 use crate::reconnect;
-use crate::server::Server;
 
 /// A broker, and the protocol to speak.
 #[derive(Clone, Debug)]

@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::address::{self, Login, Server, Url};
 use crate::duration;
-use crate::server::{self, Login, Server, Url};
 use crate::wire::VersionFlag;
 
 use super::wire::{Events, LineProtocol, Mqtt, Nats, Protocol, Redis, Streams, WebSocket};
@@ -81,7 +81,7 @@ impl FromStr for BenchUrl {
             .unwrap_or((Scheme::Line.name(), text));
         let scheme = SCHEMES.into_iter().find(|scheme| scheme.name() == name);
         let scheme = scheme.ok_or_else(|| {
-            let why = server::check_scheme(name, &[]).expect_err("no scheme is known to it");
+            let why = address::check_scheme(name, &[]).expect_err("no scheme is known to it");
             format!(
                 "{name:?} is not a protocol of bench; give dallal, ws, http, nats, redis or mqtt \
                  ({why})"

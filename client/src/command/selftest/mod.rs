@@ -23,9 +23,9 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use crate::address::{Login, Url};
 use crate::duration;
 use crate::exit::{self, Exit, Failure};
-use crate::server::{Login, Url};
 
 use context::TestServer;
 use report::SelftestReport;

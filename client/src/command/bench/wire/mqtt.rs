@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::protocol::{AckCount, Protocol, WireEvent};
-use crate::server::Login;
+use crate::address::Login;
 
 /// The MQTT options of a run.
 #[derive(Clone, Debug, Default)]
