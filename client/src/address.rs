@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use client::{Interrupt, Options};
+use client::{Interrupt, Options, is_harmless};
 
 /// The default port of the line protocol.
 const DEFAULT_PORT: u16 = 1373;
@@ -13,55 +13,100 @@ const DEFAULT_PORT: u16 = 1373;
 const WEB_PORT: u16 = 80;
 const WEB_PATH: &str = "/ws";
 
-/// A host and a port.
+/// The maximum length of the path of a socket (unix(7)), without the zero byte at its end.
+const MAX_PATH_BYTES: usize = 107;
+
+/// Where a broker is, and whether the connection is a WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Server {
-    host: String,
-    port: u16,
-    /// The path, if the connection is a WebSocket.
+    place: Place,
+    /// The path of the WebSocket, if the connection is one.
     path: Option<String>,
 }
 
-/// Parses `HOST`, `HOST:PORT`, `[::1]:PORT`, and each of them after `dallal://` or `ws://`.
+/// Where a broker listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Port {
+        host: String,
+        port: u16,
+    },
+    /// The path of a socket of this machine.
+    Path(String),
+}
+
+/// Parses `HOST`, `HOST:PORT`, `[::1]:PORT`, and each of them after `dallal://` or `ws://`; also
+/// `unix:PATH` and `ws+unix:PATH`.
 impl FromStr for Server {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some((scheme, _)) = text.split_once("://") {
-            check_scheme(scheme, &["dallal", "ws"])?;
+        let Some((scheme, rest)) = split_scheme(text) else {
+            return Self::parse(text, DEFAULT_PORT);
+        };
+        check_scheme(scheme, &["dallal", "ws", "unix", "ws+unix"])?;
+        match scheme {
+            "ws" => {
+                let (place, path) = match rest.find('/') {
+                    Some(at) if rest.len() > at + 1 => rest.split_at(at),
+                    _ => (rest, WEB_PATH),
+                };
+                Ok(Self::parse(place, WEB_PORT)?.in_websocket(path))
+            }
+            "ws+unix" => Ok(Self::at_path(rest)?.in_websocket(WEB_PATH)),
+            "unix" => Self::at_path(rest),
+            _ => Self::parse(rest, DEFAULT_PORT),
         }
-        if let Some(place) = text.strip_prefix("ws://") {
-            let (place, path) = match place.find('/') {
-                Some(at) if place.len() > at + 1 => place.split_at(at),
-                _ => (place, WEB_PATH),
-            };
-            let mut server = Self::parse(place, WEB_PORT)?;
-            server.path = Some(path.to_owned());
-            return Ok(server);
-        }
-        let place = text.strip_prefix("dallal://").unwrap_or(text);
-        Self::parse(place, DEFAULT_PORT)
     }
 }
+
+/// The scheme of an address, and what follows it: `SCHEME://`, or one that ends in `unix` before the
+/// path of a socket.
+pub(crate) fn split_scheme(text: &str) -> Option<(&str, &str)> {
+    let before_path = text
+        .split_once(':')
+        .filter(|(scheme, _)| is_of_path(scheme));
+    before_path.or_else(|| text.split_once("://"))
+}
+
+/// Whether the path of a socket follows this scheme.
+pub(crate) fn is_of_path(scheme: &str) -> bool {
+    let scheme = scheme.to_ascii_lowercase();
+    scheme == "unix" || scheme.ends_with("+unix")
+}
+
+/// What is wrong with the scheme of a protocol that another command speaks.
+const ONLY_BENCH: &str = "is another kind of broker, which only `client bench` speaks with";
+const ONLY_LINES: &str = "is for commands that publish, subscribe or ping; this one speaks lines";
 
 /// Refuses a scheme that is none of `known`; the error says what to give instead.
 pub(crate) fn check_scheme(scheme: &str, known: &[&str]) -> Result<(), String> {
     if known.contains(&scheme) {
         return Ok(());
     }
-    let instead = match &*scheme.to_ascii_lowercase() {
+    let lower = scheme.to_ascii_lowercase();
+    if is_of_path(scheme) {
+        let instead = match &*lower {
+            lower if known.contains(&lower) => "is written in lower case",
+            "mqtt+unix" => ONLY_LINES,
+            "redis+unix" => ONLY_BENCH,
+            _ => "is not known; give unix:PATH, mqtt+unix:PATH or ws+unix:PATH",
+        };
+        return Err(format!("{scheme}: {instead}"));
+    }
+    let instead = match &*lower {
         "mqtts" | "wss" | "https" | "rediss" | "ssl" | "tls" | "dallals" | "nats+tls" => {
             "is for TLS, which this client does not speak; give mqtt://HOST:PORT or ws://HOST:PORT, \
              and let a proxy or a tunnel add TLS"
         }
         "http" => "is for HTTP; give ws://HOST:PORT for lines or MQTT in a WebSocket",
-        "redis" | "nats" => "is another kind of broker, which only `client bench` speaks with",
-        "amqp" | "amqps" | "kafka" | "stomp" | "unix" | "file" => {
+        "redis" | "nats" => ONLY_BENCH,
+        "amqp" | "amqps" | "kafka" | "stomp" | "file" => {
             "is not spoken here; give HOST:PORT, mqtt://HOST:PORT or ws://HOST:PORT"
         }
         "tcp" => "does not say which protocol; give HOST:PORT, or mqtt://HOST:PORT for MQTT",
         lower if known.contains(&lower) => "is written in lower case",
-        "mqtt" => "is for commands that publish, subscribe or ping; this one speaks lines",
+        "mqtt" => ONLY_LINES,
         _ => "is not known; give HOST:PORT, mqtt://HOST:PORT or ws://HOST:PORT",
     };
     Err(format!("{scheme}:// {instead}"))
@@ -74,7 +119,8 @@ impl Server {
         let (host, port) = split(place);
         let is_name = |byte: u8| byte.is_ascii_graphic() && !b"/@[]".contains(&byte);
         if host.is_empty() || !host.bytes().all(is_name) {
-            return Err("give HOST:PORT, such as 127.0.0.1:1373".to_owned());
+            let why = "give HOST:PORT, such as 127.0.0.1:1373, or unix:PATH";
+            return Err(why.to_owned());
         }
         let port = match port {
             Some(digits) => match digits.parse() {
@@ -88,11 +134,34 @@ impl Server {
             None => default_port,
         };
         let host = host.to_owned();
-        Ok(Self {
-            host,
-            port,
-            path: None,
-        })
+        let place = Place::Port { host, port };
+        Ok(Self { place, path: None })
+    }
+
+    /// The broker whose socket is at this path.
+    pub(crate) fn at_path(path: &str) -> Result<Self, String> {
+        if path.is_empty() {
+            return Err(
+                "give the path of a socket, such as unix:/run/dallal/broker.sock".to_owned(),
+            );
+        }
+        if !path.chars().all(is_harmless) {
+            return Err("a path has no control characters; give another one".to_owned());
+        }
+        if path.len() > MAX_PATH_BYTES {
+            return Err(format!(
+                "this path has {} bytes, and that of a socket at most {MAX_PATH_BYTES}; give a \
+                 shorter one, such as one relative to this folder",
+                path.len()
+            ));
+        }
+        let place = Place::Path(path.to_owned());
+        Ok(Self { place, path: None })
+    }
+
+    fn in_websocket(self, path: &str) -> Self {
+        let path = Some(path.to_owned());
+        Self { path, ..self }
     }
 }
 
@@ -115,12 +184,25 @@ fn split(place: &str) -> (&str, Option<&str>) {
 
 impl Server {
     /// This address with another host or port, if given.
-    pub(crate) fn but_at(&self, host: Option<&str>, port: Option<u16>) -> Self {
-        Self {
-            host: host.unwrap_or(&self.host).to_owned(),
-            port: port.unwrap_or(self.port),
-            path: self.path.clone(),
+    pub(crate) fn but_at(&self, host: Option<&str>, port: Option<u16>) -> Result<Self, String> {
+        let mut other = self.clone();
+        match &mut other.place {
+            Place::Path(_) if host.is_some() || port.is_some() => {
+                return Err(format!(
+                    "--host and --port are for HOST:PORT, and the server is {self}; leave them \
+                     out, or give --server HOST:PORT"
+                ));
+            }
+            Place::Path(_) => {}
+            Place::Port {
+                host: old_host,
+                port: old_port,
+            } => {
+                *old_host = host.unwrap_or(old_host).to_owned();
+                *old_port = port.unwrap_or(*old_port);
+            }
         }
+        Ok(other)
     }
 
     /// The path of the WebSocket, if the connection is one.
@@ -139,22 +221,39 @@ impl Server {
         }
     }
 
-    /// `HOST:PORT` for the socket.
+    /// `HOST:PORT` or `unix:PATH`, to connect to.
     pub(crate) fn place(&self) -> String {
-        let Self { host, port, .. } = self;
-        if host.contains(':') {
-            format!("[{host}]:{port}")
-        } else {
-            format!("{host}:{port}")
+        match &self.place {
+            Place::Path(path) => format!("unix:{path}"),
+            Place::Port { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            Place::Port { host, port } => format!("{host}:{port}"),
+        }
+    }
+
+    /// The path of its socket, if it has one.
+    pub(crate) fn socket_path(&self) -> Option<&str> {
+        match &self.place {
+            Place::Path(path) => Some(path),
+            Place::Port { .. } => None,
+        }
+    }
+
+    /// The host and the port as HTTP names them; behind a path there is but one host.
+    pub(crate) fn authority(&self) -> String {
+        match &self.place {
+            Place::Path(_) => "localhost".to_owned(),
+            Place::Port { .. } => self.place(),
         }
     }
 }
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.path {
-            None => f.write_str(&self.place()),
-            Some(path) => write!(f, "ws://{}{path}", self.place()),
+        let place = self.place();
+        match (&self.path, &self.place) {
+            (None, _) => f.write_str(&place),
+            (Some(_), Place::Path(_)) => write!(f, "ws+{place}"),
+            (Some(path), Place::Port { .. }) => write!(f, "ws://{place}{path}"),
         }
     }
 }
@@ -177,23 +276,30 @@ pub(crate) struct Login {
     pub(crate) password: Option<String>,
 }
 
-/// Parses what [`Server`] parses, and `mqtt://[USER[:PASSWORD]@]HOST[:PORT]`.
+/// Parses what [`Server`] parses, and `mqtt://[USER[:PASSWORD]@]HOST[:PORT]` and `mqtt+unix:PATH`.
 impl FromStr for Url {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some((scheme, _)) = text.split_once("://") {
-            check_scheme(scheme, &["dallal", "ws", "mqtt"])?;
+        let scheme = split_scheme(text);
+        if let Some((scheme, _)) = scheme {
+            let known = ["dallal", "ws", "unix", "ws+unix", "mqtt", "mqtt+unix"];
+            check_scheme(scheme, &known)?;
         }
-        let Some(rest) = text.strip_prefix("mqtt://") else {
-            let server = text.parse()?;
-            return Ok(Self { server, mqtt: None });
+        let (login, server) = match scheme {
+            Some(("mqtt+unix", path)) => (Login::default(), Server::at_path(path)?),
+            Some(("mqtt", rest)) => {
+                let (login, place) = match rest.rsplit_once('@') {
+                    Some((login, place)) => (Login::of(login), place),
+                    None => (Login::default(), rest),
+                };
+                (login, Server::parse(place, MQTT_PORT)?)
+            }
+            _ => {
+                let server = text.parse()?;
+                return Ok(Self { server, mqtt: None });
+            }
         };
-        let (login, place) = match rest.rsplit_once('@') {
-            Some((login, place)) => (Login::of(login), place),
-            None => (Login::default(), rest),
-        };
-        let server = Server::parse(place, MQTT_PORT)?;
         let mqtt = Some(login);
         Ok(Self { server, mqtt })
     }
@@ -216,8 +322,8 @@ mod tests {
 
     fn check(text: &str, host: &str, port: u16) {
         let host = host.to_owned();
-        let path = None;
-        assert_eq!(text.parse(), Ok(Server { host, port, path }), "{text}");
+        let place = Place::Port { host, port };
+        assert_eq!(text.parse(), Ok(Server { place, path: None }), "{text}");
     }
 
     #[test]
@@ -248,6 +354,63 @@ mod tests {
         check("::1", "::1", 1373);
         let server: Server = "[::1]:99".parse().expect("a server");
         assert_eq!(server.to_string(), "[::1]:99");
+    }
+
+    #[test]
+    fn a_server_may_be_a_path() {
+        for (text, place, path, is_mqtt) in [
+            (
+                "unix:/run/broker.sock",
+                "unix:/run/broker.sock",
+                None,
+                false,
+            ),
+            ("unix:a b/1373", "unix:a b/1373", None, false),
+            ("unix:///a://b", "unix:///a://b", None, false),
+            ("ws+unix:/a", "unix:/a", Some("/ws"), false),
+            ("mqtt+unix:a@b", "unix:a@b", None, true),
+        ] {
+            let url: Url = text.parse().expect(text);
+            assert_eq!(url.server.place(), place);
+            assert_eq!(url.server.path().as_deref(), path);
+            assert_eq!(url.mqtt.is_some(), is_mqtt, "{text}");
+            if !is_mqtt {
+                assert_eq!(url.server.to_string(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_path_is_told() {
+        let long = format!("unix:{}", "x".repeat(MAX_PATH_BYTES + 1));
+        for (text, words) in [
+            ("unix:", "give the path of a socket, such as unix:/"),
+            ("unix:/a\0", "no control characters"),
+            ("mqtt+unix:a\x1b", "no control characters"),
+            (&*long, "has 108 bytes, and that of a socket at most 107"),
+            ("UNIX:/a", "UNIX: is written in lower case"),
+            (
+                "http+unix:/a",
+                "give unix:PATH, mqtt+unix:PATH or ws+unix:PATH",
+            ),
+            ("redis+unix:/a", "only `client bench`"),
+        ] {
+            let refused = text.parse::<Url>().expect_err(text);
+            assert!(refused.contains(words), "{text}: {refused}");
+        }
+        assert!("mqtt+unix:/a".parse::<Server>().is_err());
+        let longest = format!("unix:{}", "x".repeat(MAX_PATH_BYTES));
+        assert!(longest.parse::<Server>().is_ok());
+    }
+
+    #[test]
+    fn a_path_has_no_host_and_no_port() {
+        let server: Server = "unix:/a".parse().expect("a server");
+        assert_eq!(server.but_at(None, None), Ok(server.clone()));
+        for (host, port) in [(Some("b"), None), (None, Some(9))] {
+            let refused = server.but_at(host, port).expect_err("a path");
+            assert!(refused.contains("the server is unix:/a"), "{refused}");
+        }
     }
 
     #[test]

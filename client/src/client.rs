@@ -65,12 +65,18 @@ impl Account {
 }
 
 impl Client {
-    /// Connects with the default [`Options`].
+    /// Connects with the default [`Options`] to `HOST:PORT`, or to the socket at a path of this
+    /// machine, `unix:PATH`.
+    ///
+    /// ```no_run
+    /// let mut client = client::Client::connect("unix:/run/dallal/broker.sock")?;
+    /// # Ok::<(), client::Error>(())
+    /// ```
     pub fn connect(server: impl ToSocketAddrs + Display) -> Result<Self, Error> {
         Self::connect_with(server, &Options::default())
     }
 
-    /// Connects to the first address of the name that answers.
+    /// Connects to the first address of the name that answers, or to the socket at a path.
     pub fn connect_with(
         server: impl ToSocketAddrs + Display,
         options: &Options,

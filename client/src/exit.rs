@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use client::{Error, Refusal};
 
+use crate::address;
 use crate::stderr::say;
 
 /// The codes as shown by `--help`.
@@ -110,7 +111,7 @@ impl Failure {
     /// What failed, why, and what to do about it.
     pub(crate) fn of(error: &Error, what: &str) -> Self {
         let advice = match error {
-            Error::Unreachable { .. } => "; start one with `broker`, or give --server HOST:PORT",
+            Error::Unreachable { server, why } => unreachable_advice(server, why),
             Error::NotTheProtocol(_) | Error::OtherServer { .. } => {
                 "; give the right --server HOST:PORT"
             }
@@ -156,6 +157,26 @@ impl Failure {
     }
 }
 
+/// What to do about a server that cannot be reached.
+fn unreachable_advice(server: &str, why: &io::Error) -> &'static str {
+    if !address::split_scheme(server).is_some_and(|(scheme, _)| address::is_of_path(scheme)) {
+        return "; start one with `broker`, or give --server HOST:PORT";
+    }
+    match why.kind() {
+        io::ErrorKind::NotFound => {
+            "; start one with `broker --unix PATH`, or give -s unix:PATH of its socket"
+        }
+        io::ErrorKind::ConnectionRefused => {
+            "; the socket is there, and no program listens on it: start one with `broker --unix PATH`"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; the mode and the owner of the socket and of its folders decide who may connect: ask \
+             the operator of the broker"
+        }
+        _ => "; give -s unix:PATH of a broker's socket",
+    }
+}
+
 /// Fails if raw bytes of peers would reach a terminal and the user has not said that they may.
 pub(crate) fn check_raw(is_forced: bool, what: &str) -> Result<(), Failure> {
     if is_forced || !io::stdout().is_terminal() {
@@ -195,6 +216,22 @@ mod tests {
         assert_eq!((failure.exit, &*failure.text), (Exit::Done, ""));
         let failure = Failure::of_output(&io::ErrorKind::StorageFull.into());
         assert_eq!(failure.exit, Exit::Failed);
+    }
+
+    #[test]
+    fn a_path_that_may_not_be_connected_to_has_an_advice_of_its_own() {
+        for server in ["unix:/a", "mqtt+unix:/a"] {
+            let failure = Failure::of(
+                &Error::Unreachable {
+                    server: server.to_owned(),
+                    why: io::ErrorKind::PermissionDenied.into(),
+                },
+                "client",
+            );
+            let text = &failure.text;
+            assert!(text.starts_with("client: no broker at "), "{text}");
+            assert!(text.ends_with(": ask the operator of the broker"), "{text}");
+        }
     }
 
     #[test]

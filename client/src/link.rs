@@ -59,7 +59,7 @@ pub enum Woken {
 }
 
 impl Link {
-    /// Tries each address of the name.
+    /// Tries each address of the name; see [`dial`].
     pub(crate) fn open(
         server: impl ToSocketAddrs + Display,
         inside: Inside,
@@ -207,8 +207,11 @@ impl Link {
     }
 }
 
-/// Has the kernel find out that a silent peer is gone.
+/// Has the kernel find out that a silent peer is gone. One on this machine cannot vanish unnoticed.
 fn keep_alive(socket: Socket) -> io::Result<Socket> {
+    if socket.local_addr()?.is_unix() {
+        return Ok(socket);
+    }
     sockopt::set_socket_keepalive(&socket, true)?;
     sockopt::set_tcp_keepidle(&socket, KEEPALIVE_IDLE)?;
     sockopt::set_tcp_keepintvl(&socket, KEEPALIVE_INTERVAL)?;

@@ -16,7 +16,7 @@ use crate::interrupt::Interrupt;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How long connecting to one address may take.
+    /// How long connecting to one address, or to a path, may take.
     pub connect_timeout: Duration,
     /// How long to wait for an answer while no byte is sent and no other answer arrives.
     pub answer_timeout: Duration,

@@ -1,14 +1,17 @@
 //! A broker for tests that follows a script, line by line.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Socket, Type};
 
 /// Maximum wait of a test.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Listens on a port of its own.
-pub(crate) struct ScriptedBroker(TcpListener);
+/// Listens on a port of its own, or at a path.
+pub(crate) struct ScriptedBroker(Socket);
 
 impl ScriptedBroker {
     pub(crate) fn start() -> Self {
@@ -17,17 +20,35 @@ impl ScriptedBroker {
 
     /// The same at an address that is free.
     pub(crate) fn bind(address: SocketAddr) -> Self {
-        Self(TcpListener::bind(address).expect("a free address"))
+        Self::listen(Domain::for_address(address), &address.into())
     }
 
+    /// The same at a path where nothing is.
+    pub(crate) fn at_path(path: &Path) -> Self {
+        let address = SockAddr::unix(path).expect("a short path");
+        Self::listen(Domain::UNIX, &address)
+    }
+
+    fn listen(domain: Domain, address: &SockAddr) -> Self {
+        let socket = Socket::new(domain, Type::STREAM, None).expect("a socket");
+        socket.set_reuse_address(true).expect("a new socket");
+        socket.bind(address).expect("a free address");
+        socket.listen(128).expect("a bound socket");
+        Self(socket)
+    }
+
+    /// The address of its port.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.0.local_addr().expect("it is bound")
+        let address = self.0.local_addr().expect("it is bound");
+        address.as_socket().expect("it has a port")
     }
 
     /// Accepts the next client.
     pub(crate) fn accept(&self) -> Peer {
-        let (stream, _) = self.0.accept().expect("a client");
-        stream.set_nodelay(true).expect("an open socket");
+        let (stream, peer) = self.0.accept().expect("a client");
+        if !peer.is_unix() {
+            stream.set_tcp_nodelay(true).expect("an open socket");
+        }
         stream
             .set_read_timeout(Some(PATIENCE))
             .expect("an open socket");
@@ -36,7 +57,7 @@ impl ScriptedBroker {
 }
 
 /// The broker's side of a connection. Dropping it closes the connection.
-pub(crate) struct Peer(BufReader<TcpStream>);
+pub(crate) struct Peer(BufReader<Socket>);
 
 impl Peer {
     /// Reads a line of the client, without its end; empty when the client has closed.

@@ -21,7 +21,7 @@ const USUAL: &str = "127.0.0.1:1373";
 /// The options of every command that connects to a broker, as parsed.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ServerFlags {
-    /// The broker's address
+    /// The broker; also unix:PATH
     #[arg(
         short,
         long,
@@ -115,7 +115,9 @@ pub(crate) fn decide(matches: &ArgMatches) -> Result<Decision, clap::Error> {
     })?;
     let url = given.map_or(Ok(flags.server), |url| url.parse());
     let mut url: Url = url.expect("it was checked when the file was read");
-    url.server = url.server.but_at(flags.host.as_deref(), flags.port);
+    let moved = url.server.but_at(flags.host.as_deref(), flags.port);
+    url.server =
+        moved.map_err(|why| clap::Error::raw(ErrorKind::ArgumentConflict, format!("{why}\n")))?;
     let names = ["server", "configured", "host", "port"];
     let is_typed = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
     Ok(Decision {

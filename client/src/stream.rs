@@ -15,6 +15,7 @@ use tungstenite::{ClientRequestBuilder, HandshakeError, Message, WebSocket};
 
 use crate::error::printable;
 use crate::options::Options;
+use crate::socket;
 
 /// Maximum size of a message that is sent, unless one line is longer.
 const MESSAGE_BYTES: usize = 64 * 1024;
@@ -67,7 +68,9 @@ impl Stream {
         let stream = match &options.websocket {
             None => Self::Socket(socket),
             Some(path) => {
-                let address = format!("ws://{server}{path}");
+                let server = server.to_string();
+                let host = socket::path_in(&server).map_or(&*server, |_| "localhost");
+                let address = format!("ws://{host}{path}");
                 Self::tunnel(socket, &address, inside, options.connect_timeout)?
             }
         };

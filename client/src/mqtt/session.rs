@@ -93,7 +93,7 @@ impl std::fmt::Debug for ProtocolState {
 }
 
 impl Session {
-    /// Connects and waits until the broker accepts the connection.
+    /// Connects to `HOST:PORT` or `unix:PATH`, and waits until the broker accepts the connection.
     pub fn connect(
         server: impl ToSocketAddrs + Display,
         settings: &Settings,

@@ -31,6 +31,17 @@ const SCHEMES: [Scheme; 6] = [
 ];
 
 impl Scheme {
+    /// The protocol that is spoken with a socket whose path this stands before.
+    fn before_path(name: &str) -> Option<Self> {
+        if name == "unix" {
+            return Some(Self::Line);
+        }
+        let name = name.strip_suffix("+unix")?;
+        let has_path = |scheme: &Self| !matches!(scheme, Self::Line | Self::Nats);
+        let mut all = SCHEMES.into_iter().filter(has_path);
+        all.find(|scheme| scheme.name() == name)
+    }
+
     /// The text before `://`.
     fn name(self) -> &'static str {
         match self {
@@ -71,14 +82,25 @@ struct BenchUrl {
     login: Login,
 }
 
-/// Parses `HOST:PORT`, for the line protocol, and `SCHEME://HOST:PORT`.
+/// Parses `HOST:PORT`, for the line protocol, `SCHEME://HOST:PORT`, `unix:PATH` and
+/// `SCHEME+unix:PATH`.
 impl FromStr for BenchUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, place) = text
-            .split_once("://")
-            .unwrap_or((Scheme::Line.name(), text));
+        let (name, place) = address::split_scheme(text).unwrap_or((Scheme::Line.name(), text));
+        if let Some(scheme) = Scheme::before_path(name) {
+            // What differs between them is the protocol; the server is that of a WebSocket, or not.
+            let same = match scheme {
+                Scheme::WebSocket => text.to_owned(),
+                _ => format!("unix:{place}"),
+            };
+            return Ok(Self {
+                scheme,
+                server: same.parse()?,
+                login: Login::default(),
+            });
+        }
         let scheme = SCHEMES.into_iter().find(|scheme| scheme.name() == name);
         let scheme = scheme.ok_or_else(|| {
             let why = address::check_scheme(name, &[]).expect_err("no scheme is known to it");
@@ -109,15 +131,22 @@ impl FromStr for BenchUrl {
 
 impl fmt::Display for BenchTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.server.path().unwrap_or_default();
-        write!(f, "{}://{}{path}", self.scheme.name(), self.server.place())
+        let (scheme, place) = (self.scheme, self.server.place());
+        match self.server.socket_path() {
+            Some(_) if scheme == Scheme::Line => f.write_str(&place),
+            Some(_) => write!(f, "{}+{place}", scheme.name()),
+            None => {
+                let path = self.server.path().unwrap_or_default();
+                write!(f, "{}://{place}{path}", scheme.name())
+            }
+        }
     }
 }
 
 /// The address of the broker, and the timeout.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct TargetArguments {
-    /// The broker; also ws://, http://, nats://, redis:// or mqtt://HOST:PORT
+    /// The broker: HOST:PORT or unix:PATH; also ws://, http://, nats://, redis://, mqtt://
     #[arg(
         short,
         long = "server",
@@ -153,11 +182,14 @@ impl TargetArguments {
             server,
             login,
         } = &self.server;
-        let server = server.but_at(self.host.as_deref(), self.port);
+        let server = server.but_at(self.host.as_deref(), self.port)?;
         let scheme = match (scheme, self.mqtt) {
             (Scheme::Line, Some(_)) => Scheme::Mqtt,
             (Scheme::WebSocket | Scheme::Events | Scheme::Nats | Scheme::Redis, Some(_)) => {
-                return Err("--mqtt is for HOST:PORT and mqtt://HOST:PORT".to_owned());
+                return Err(
+                    "--mqtt is for HOST:PORT, mqtt://HOST:PORT, unix:PATH and mqtt+unix:PATH"
+                        .to_owned(),
+                );
             }
             (scheme, _) => *scheme,
         };
@@ -169,9 +201,13 @@ impl TargetArguments {
             Scheme::Nats => &Nats,
             Scheme::Redis => &Redis,
             // Leaked, because there is one target for the whole run of the program.
-            Scheme::WebSocket => Box::leak(Box::new(WebSocket::at(&server.to_string())?)),
+            Scheme::WebSocket => {
+                let path = server.path().unwrap_or_default();
+                let url = format!("ws://{}{path}", server.authority());
+                Box::leak(Box::new(WebSocket::at(&url)?))
+            }
             Scheme::Events => {
-                let host = server.place();
+                let host = server.authority();
                 let streams = Streams { host };
                 Box::leak(Box::new(Events { streams }))
             }
@@ -227,6 +263,11 @@ mod tests {
             ("nats://localhost", "nats://localhost:4222"),
             ("redis://localhost:99", "redis://localhost:99"),
             ("mqtt://[::1]", "mqtt://[::1]:1883"),
+            ("unix:/a", "unix:/a"),
+            ("ws+unix:a", "ws+unix:a"),
+            ("http+unix:/a", "http+unix:/a"),
+            ("redis+unix:/a", "redis+unix:/a"),
+            ("mqtt+unix:/a", "mqtt+unix:/a"),
         ] {
             assert_eq!(shown(text).as_deref(), Ok(expected));
         }
@@ -236,5 +277,9 @@ mod tests {
     fn an_unknown_protocol_is_refused() {
         let refused = shown("amqp://localhost");
         assert!(refused.is_err_and(|why| why.contains("give dallal, ws, http, nats")));
+        for text in ["nats+unix:/a", "dallal+unix:/a", "unix:"] {
+            let refused = shown(text);
+            assert!(refused.is_err_and(|why| why.contains("unix:")), "{text}");
+        }
     }
 }

@@ -42,7 +42,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
 pub(crate) struct Arguments {
-    /// The server: mqtt://[USER:PASSWORD@]HOST[:PORT], or HOST[:PORT]
+    /// The server: mqtt://[USER:PASSWORD@]HOST[:PORT], HOST[:PORT] or unix:PATH
     #[arg(
         short,
         long,
