@@ -11,10 +11,10 @@ use protocol::{Attributes, Filter, Filters, ID, Name, Topic, Verb};
 use crate::answers::Answers;
 use crate::clock;
 use crate::conversation::Conversation;
-use crate::error::{Error, Refusal, printable};
+use crate::error::{Error, Refusal};
 use crate::exchange::Exchange;
 use crate::inbox::Inbox;
-use crate::inquiry::{Answer, LIMIT};
+use crate::inquiry::{Answer, LIMIT, parsed};
 use crate::link::Woken;
 use crate::message::{Delivery, Message};
 use crate::messages::Messages;
@@ -294,8 +294,12 @@ impl Client {
         }
         let answer = answers.next(Some(within))?;
         let answer = answer.ok_or(Error::NobodyAnswered { within })?;
-        serde_json::from_slice(&answer.payload)
-            .map_err(|error| bad(printable(&format!("cannot be read: {error}"))))
+        parsed(what, &answer.payload)
+    }
+
+    /// How long to wait for an answer.
+    pub(crate) fn answer_timeout(&self) -> Duration {
+        self.exchange.answer_timeout
     }
 
     /// Publishes the answer to a request and waits for the receipt; returns how many subscribers

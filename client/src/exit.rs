@@ -44,8 +44,8 @@ Exit codes:
 #[repr(u8)]
 pub(crate) enum Exit {
     Done = 0,
-    /// The broker refused it or did not answer, something failed locally, or `why` found no
-    /// subscriber.
+    /// The broker refused it or did not answer, something failed locally, `why` found no
+    /// subscriber, or `reload` errors.
     Failed = 1,
     /// The code that `clap` uses.
     Usage = 2,

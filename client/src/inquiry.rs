@@ -10,8 +10,10 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The topic prefix of inquiries.
-const TOPIC: &str = "$SYS/request/";
+use crate::error::{Error, printable};
+
+/// The topic prefix of inquiries and orders.
+pub(crate) const TOPIC: &str = "$SYS/request/";
 
 /// The attribute of an inquiry that limits the rows of its answer.
 pub(crate) const LIMIT: &str = "limit";
@@ -28,6 +30,14 @@ pub trait Answer: DeserializeOwned {
     fn topic() -> String {
         format!("{TOPIC}{}", Self::WHAT)
     }
+}
+
+/// The JSON in the broker's answer to `what`.
+pub(crate) fn parsed<T: DeserializeOwned>(what: &'static str, payload: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(payload).map_err(|error| Error::BadAnswer {
+        what,
+        why: printable(&format!("cannot be read: {error}")),
+    })
 }
 
 /// `audit`: the broker's ledger of messages and copies.
@@ -440,7 +450,6 @@ mod tests {
 
     use super::*;
     use crate::Client;
-    use crate::error::Error;
     use crate::scripted::{Peer, ScriptedBroker};
 
     /// One inquiry whose request has to be `expected`, where TOPIC stands for that of the answer,

@@ -2,8 +2,8 @@
 //!
 //! [`Client`] is one connection, used by one thread. It publishes with a receipt for each message
 //! or, as a [`Publisher`], with few receipts for many; it subscribes and returns [`Messages`]; it
-//! sends requests to other clients and returns their [`Answers`]; and it asks the broker about
-//! itself, see [`inquiry`]. It starts no thread and needs no runtime. `docs/protocol.md` has the
+//! sends requests to other clients and returns their [`Answers`]; it asks the broker about itself,
+//! see [`inquiry`], and gives it an operator's orders, see [`orders`]. It starts no thread and needs no runtime. `docs/protocol.md` has the
 //! guarantees behind each call.
 //!
 //! ```
@@ -46,6 +46,7 @@ mod message;
 mod messages;
 pub mod mqtt;
 mod options;
+pub mod orders;
 mod poll;
 mod publisher;
 #[cfg(test)]

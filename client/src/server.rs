@@ -66,6 +66,8 @@ pub(crate) struct Decision {
     pub(crate) wait: Duration,
     /// Whether an option names the server.
     pub(crate) is_typed: bool,
+    /// Whether an option, the environment or the configuration file names the server.
+    is_named: bool,
     /// Whether the first connection waits until the broker can be reached.
     pub(crate) waits_for_broker: bool,
 }
@@ -82,23 +84,7 @@ impl Args for ServerArguments {
 
 impl FromArgMatches for ServerArguments {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let Decision {
-            url: Url { server, mqtt },
-            wait,
-            is_typed,
-            waits_for_broker,
-        } = decide(matches)?;
-        if mqtt.is_some() {
-            let why = "this command does not speak MQTT; publish, subscribe, ping, bench and \
-                       selftest do\n";
-            return Err(clap::Error::raw(ErrorKind::ValueValidation, why));
-        }
-        Ok(Self {
-            server,
-            wait,
-            is_typed,
-            waits_for_broker,
-        })
+        Self::of(decide(matches)?)
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -113,6 +99,7 @@ pub(crate) fn decide(matches: &ArgMatches) -> Result<Decision, clap::Error> {
     let given = choose(matches, flags.configured.as_deref(), |url| {
         url.parse::<Url>().map(drop)
     })?;
+    let is_configured = given.is_some();
     let url = given.map_or(Ok(flags.server), |url| url.parse());
     let mut url: Url = url.expect("it was checked when the file was read");
     let moved = url.server.but_at(flags.host.as_deref(), flags.port);
@@ -120,11 +107,14 @@ pub(crate) fn decide(matches: &ArgMatches) -> Result<Decision, clap::Error> {
         moved.map_err(|why| clap::Error::raw(ErrorKind::ArgumentConflict, format!("{why}\n")))?;
     let names = ["server", "configured", "host", "port"];
     let is_typed = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+    let is_typed = names.into_iter().any(is_typed);
+    let is_usual = matches.value_source("server") == Some(ValueSource::DefaultValue);
     Ok(Decision {
         url,
         wait: flags.wait,
         waits_for_broker: flags.wait_for_broker,
-        is_typed: names.into_iter().any(is_typed),
+        is_typed,
+        is_named: is_typed || is_configured || !is_usual,
     })
 }
 
@@ -148,6 +138,27 @@ fn choose(
 }
 
 impl ServerArguments {
+    fn of(decision: Decision) -> Result<Self, clap::Error> {
+        let Decision {
+            url: Url { server, mqtt },
+            wait,
+            is_typed,
+            waits_for_broker,
+            ..
+        } = decision;
+        if mqtt.is_some() {
+            let why = "this command does not speak MQTT; publish, subscribe, ping, bench and \
+                       selftest do\n";
+            return Err(clap::Error::raw(ErrorKind::ValueValidation, why));
+        }
+        Ok(Self {
+            server,
+            wait,
+            is_typed,
+            waits_for_broker,
+        })
+    }
+
     /// The address of the broker.
     pub(crate) fn server(&self) -> Server {
         self.server.clone()
@@ -199,5 +210,49 @@ impl ServerArguments {
             .map_err(Stop::from)
             .and_then(|mut client| command(&mut client))
             .or_else(|stop| interruption.end(stop, "client"))
+    }
+}
+
+/// Where a broker that runs as a service takes an operator's orders.
+const OPERATORS_SOCKET: &str = "/run/dallal/broker.sock";
+
+/// The same options for an operator's orders. A server that is named nowhere is that of the service,
+/// because no broker takes orders over TCP.
+#[derive(Clone, Debug)]
+pub(crate) struct OperatorArguments(ServerArguments);
+
+impl Args for OperatorArguments {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        ServerArguments::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        ServerArguments::augment_args_for_update(command)
+    }
+}
+
+impl FromArgMatches for OperatorArguments {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut decision = decide(matches)?;
+        if !decision.is_named {
+            let server = Server::at_path(OPERATORS_SOCKET).expect("it is a short path");
+            decision.url = Url { server, mqtt: None };
+        }
+        ServerArguments::of(decision).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl OperatorArguments {
+    /// See [`ServerArguments::run`].
+    pub(crate) fn run(
+        &self,
+        order: impl FnOnce(&mut Client) -> Result<Exit, Stop>,
+    ) -> Result<Exit, Failure> {
+        self.0.run(order)
     }
 }

@@ -40,7 +40,12 @@ fn every_command_has_its_page_in_the_manual() {
         .map(|name| format!("client-{name}.1"))
         .collect();
     // Those that a command has inside it have theirs.
-    let inner = ["client.1", "client-retained-ls.1", "client-retained-rm.1"];
+    let inner = [
+        "client.1",
+        "client-retained-ls.1",
+        "client-retained-rm.1",
+        "client-sessions-rm.1",
+    ];
     expected.extend(inner.map(str::to_owned));
     let written = fs::read_dir(&pages).expect("the folder was made");
     let written: BTreeSet<String> = written

@@ -203,6 +203,7 @@ fn every_example_of_a_help_is_understood() {
         .filter(|page| !page[0].is_empty())
         .collect();
     pages.extend([vec![], vec!["retained", "ls"], vec!["retained", "rm"]]);
+    pages.push(vec!["sessions", "rm"]);
     let mut commands = Vec::new();
     for mut page in pages {
         page.push("--help");

@@ -5,22 +5,27 @@ mod bench;
 mod chat;
 mod completions;
 mod config;
+mod drain;
+mod kick;
 mod list;
 mod man;
 mod ping;
 mod play;
 mod publish;
 mod record;
+mod reload;
 mod reply;
 mod request;
+mod restart;
 mod retained;
 mod selftest;
+mod sessions;
 mod subscribe;
 mod top;
 mod why;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use client::inquiry::{Filters, Sessions, Topics, Who};
+use client::inquiry::{Filters, Topics, Who};
 
 use crate::exit::{self, Exit, Failure};
 
@@ -32,6 +37,14 @@ Examples:
 `client COMMAND --help` describes a command. Options may precede the command.
 ";
 
+/// Without a list of the options that every program has, so that the help fits a screen.
+const TEMPLATE: &str = "\
+{about-with-newline}
+{usage-heading} {usage}
+
+Commands:
+{subcommands}{after-help}";
+
 /// Publishes to a dallal broker and subscribes to it
 #[derive(Debug, Parser)]
 #[command(
@@ -39,6 +52,7 @@ Examples:
     arg_required_else_help = true,
     disable_help_subcommand = true,
     max_term_width = 100,
+    help_template = TEMPLATE,
     after_help = [EXAMPLES, exit::HELP].join("\n"),
 )]
 pub(crate) struct Arguments {
@@ -68,8 +82,8 @@ enum Command {
     Audit(audit::Arguments),
     /// List the connections
     Who(list::Arguments<Who>),
-    /// List the sessions that wait for their clients
-    Sessions(list::Arguments<Sessions>),
+    /// List the sessions that wait for their clients, or end one
+    Sessions(sessions::Arguments),
     /// Explain who gets the messages of a topic, or why no client does
     Why(why::Arguments),
     /// List the topics
@@ -80,6 +94,14 @@ enum Command {
     Top(top::Arguments),
     /// List or clear retained messages
     Retained(retained::Arguments),
+    /// Have the broker read its configuration again
+    Reload(reload::Arguments),
+    /// Have the broker end once its clients have left
+    Drain(drain::Arguments),
+    /// Have another process of the broker take over
+    Restart(restart::Arguments),
+    /// Close the connections of a client
+    Kick(kick::Arguments),
     /// Measure the round trip to the broker
     Ping(ping::Arguments),
     /// Measure throughput and latency, and check for lost messages
@@ -106,12 +128,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Chat(arguments) => chat::run(arguments),
         Command::Audit(arguments) => audit::run(arguments),
         Command::Who(arguments) => list::run(arguments),
-        Command::Sessions(arguments) => list::run(arguments),
+        Command::Sessions(arguments) => sessions::run(arguments),
         Command::Why(arguments) => why::run(arguments),
         Command::Topics(arguments) => list::run(arguments),
         Command::Filters(arguments) => list::run(arguments),
         Command::Top(arguments) => top::run(arguments),
         Command::Retained(arguments) => retained::run(arguments),
+        Command::Reload(arguments) => reload::run(arguments),
+        Command::Drain(arguments) => drain::run(arguments),
+        Command::Restart(arguments) => restart::run(arguments),
+        Command::Kick(arguments) => kick::run(arguments),
         Command::Ping(arguments) => ping::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Selftest(arguments) => selftest::run(arguments),

@@ -163,6 +163,7 @@ fn target(matches: &ArgMatches, session: Option<&SessionFlags>) -> Result<Target
         wait,
         is_typed,
         waits_for_broker,
+        ..
     } = server::decide(matches)?;
     let version = match (flags.mqtt, &url.mqtt) {
         (Some(VersionFlag::V3), _) => Some(mqtt::Version::V3),

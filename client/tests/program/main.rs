@@ -4,6 +4,7 @@ mod bench;
 mod config;
 mod ending;
 mod inquiries;
+mod orders;
 mod ping;
 mod publish;
 mod reply;
