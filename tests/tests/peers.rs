@@ -59,7 +59,8 @@ fn line(case: &str, broker: &str, figures: &str) -> String {
 fn what_it_measures_stands_in_the_document() {
     let out = tempfile::tempdir().expect("a folder");
     let cases = "^(1x1 128 B|1x10 128 B|8x8 .*|window 1|round trips|latency 1x1 1,000/s|idle 1,000|\
-                 MQTT QoS . 8x8 16 B|web: (events 1x1000|idle 1,000 WebSockets))$";
+                 MQTT QoS . 8x8 16 B|web: (events 1x1000|idle 1,000 WebSockets)|\
+                 unix: (TCP|socket) (1x1 128 B|round trips))$";
     let arguments = [
         "--brokers",
         "dallal,relay",
@@ -86,8 +87,12 @@ fn what_it_measures_stands_in_the_document() {
             "| MQTT QoS 1 8x8 16 B | **dallal** | ",
             "| web: events 1x1000 | **dallal** | ",
             "| web: idle 1,000 WebSockets | **dallal** | ",
+            "| unix: TCP 1x1 128 B | **dallal** | ",
+            "| unix: socket 1x1 128 B | **dallal** | ",
+            "| unix: socket round trips | **dallal** | ",
+            "Where Unix sockets are compared, also `unixsocket SOCKET` in `FILE`.",
             "| MQTT QoS 0 8x8 16 B | messages/s: at least 3x rumqttd | not measured | not measured |",
-            " 0 lost, 0 doubled, 0 reordered in 11 runs | yes |",
+            " 0 lost, 0 doubled, 0 reordered in 15 runs | yes |",
             "No rival was measured.",
         ],
     );
@@ -99,7 +104,7 @@ fn what_it_measures_stands_in_the_document() {
         "{document}"
     );
     let results = read(&out, "benchmarks/results.jsonl");
-    assert_eq!(results.lines().count(), 1 + 11 + 5, "{results}");
+    assert_eq!(results.lines().count(), 1 + 15 + 5, "{results}");
     assert!(!results.contains("failed"), "{results}");
     for key in [
         "cpu_ns_per_message",

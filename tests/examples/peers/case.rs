@@ -16,6 +16,8 @@ pub(crate) enum Group {
     Qos1,
     Web,
     WebIdle,
+    Unix,
+    UnixRoundTrips,
 }
 
 /// What is spoken with the brokers of a case.
@@ -31,6 +33,10 @@ pub(crate) enum Wire {
     WebSocket,
     /// Server-sent events to subscribers; publishers speak the line protocol.
     Events,
+    /// The protocol that each is known for, over TCP, with those that have Unix sockets as well.
+    Tcp,
+    /// The same over the Unix socket.
+    Unix,
 }
 
 /// What the figures of a table are shown as multiples of.
@@ -41,6 +47,8 @@ pub(crate) enum Reference {
     Mosquitto,
     /// Our own broker in another case.
     OursIn(&'static str),
+    /// The same broker in the same case over TCP.
+    OverTcp,
 }
 
 /// What `client bench` does, and so what it reports.
@@ -105,7 +113,7 @@ pub(crate) const SINGLE_TOPIC: &str = "1x1 128 B";
 const LINES: &str = "web: lines 1x1000";
 const LINES_IDLE: &str = "web: idle 1,000 lines";
 
-pub(crate) const CASES: [Case; 40] = [
+pub(crate) const CASES: [Case; 48] = [
     case(
         Group::Payload,
         Load::Throughput,
@@ -364,10 +372,74 @@ pub(crate) const CASES: [Case; 40] = [
         "--idle 1000",
     )
     .over(Wire::Events),
+    case(
+        Group::Unix,
+        Load::Throughput,
+        "unix: TCP 1x1 16 B",
+        16,
+        "--size 16",
+    )
+    .over(Wire::Tcp),
+    case(
+        Group::Unix,
+        Load::Throughput,
+        "unix: socket 1x1 16 B",
+        16,
+        "--size 16",
+    )
+    .over(Wire::Unix),
+    case(
+        Group::Unix,
+        Load::Throughput,
+        "unix: TCP 1x1 128 B",
+        128,
+        "--size 128",
+    )
+    .over(Wire::Tcp),
+    case(
+        Group::Unix,
+        Load::Throughput,
+        "unix: socket 1x1 128 B",
+        128,
+        "--size 128",
+    )
+    .over(Wire::Unix),
+    case(
+        Group::Unix,
+        Load::Throughput,
+        "unix: TCP 1x100 128 B",
+        100,
+        "--subs 100",
+    )
+    .over(Wire::Tcp),
+    case(
+        Group::Unix,
+        Load::Throughput,
+        "unix: socket 1x100 128 B",
+        100,
+        "--subs 100",
+    )
+    .over(Wire::Unix),
+    case(
+        Group::UnixRoundTrips,
+        Load::RoundTrips,
+        "unix: TCP round trips",
+        1,
+        "--request",
+    )
+    .over(Wire::Tcp),
+    case(
+        Group::UnixRoundTrips,
+        Load::RoundTrips,
+        "unix: socket round trips",
+        1,
+        "--request",
+    )
+    .over(Wire::Unix),
 ];
 
 impl Group {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Payload,
         Self::FanOut,
         Self::Many,
@@ -379,6 +451,8 @@ impl Group {
         Self::Qos1,
         Self::Web,
         Self::WebIdle,
+        Self::Unix,
+        Self::UnixRoundTrips,
     ];
 
     pub(crate) fn cases(self) -> impl Iterator<Item = &'static Case> {
@@ -397,6 +471,7 @@ impl Group {
             Self::Qos0 | Self::Qos1 => Reference::Mosquitto,
             Self::Web => Reference::OursIn(LINES),
             Self::WebIdle => Reference::OursIn(LINES_IDLE),
+            Self::Unix | Self::UnixRoundTrips => Reference::OverTcp,
         }
     }
 }
@@ -464,6 +539,15 @@ impl Case {
         CASES.iter().find(|case| case.name == name)
     }
 
+    /// The same case over TCP, if this is one that is compared with it.
+    pub(crate) fn over_tcp(&self) -> Option<&'static Self> {
+        let mut same = self
+            .group
+            .cases()
+            .filter(|case| case.arguments == self.arguments);
+        same.find(|case| case.wire == Wire::Tcp)
+    }
+
     /// All that `client bench` is told, but where the broker is.
     pub(crate) fn bench_arguments(&self, lengths: Lengths) -> Vec<String> {
         let times = match self.load {
@@ -520,6 +604,17 @@ mod tests {
     fn all_cases_stand_in_a_group() {
         let grouped = Group::ALL.into_iter().flat_map(Group::cases).count();
         assert_eq!(grouped, CASES.len());
+    }
+
+    #[test]
+    fn each_case_of_unix_sockets_has_one_over_tcp() {
+        for case in CASES.iter().filter(|case| case.wire == Wire::Unix) {
+            let over_tcp = case.over_tcp().map(|case| case.name);
+            let expected = case.name.replace("socket", "TCP");
+            assert_eq!(over_tcp, Some(&*expected));
+        }
+        let other = Case::find(SINGLE_TOPIC).expect("a case");
+        assert!(other.over_tcp().is_none());
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! disk, no client is dropped for what the load makes wait for it, and small messages are not held
 //! back in the kernel.
 
+use std::path::Path;
+
 use crate::case::{Case, Wire};
 
 #[derive(Debug)]
@@ -20,6 +22,16 @@ pub(crate) struct Peer {
     pub(crate) settings: Settings,
     /// Where brokers of MQTT are compared, if that is something else.
     pub(crate) settings_in_mqtt: Option<Settings>,
+    /// What makes it listen at a path as well, where Unix sockets are compared.
+    pub(crate) unix: Option<Unix>,
+}
+
+/// What a program is told besides, to listen at a path; `SOCKET` is filled in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Unix {
+    Arguments(&'static str),
+    /// At the end of `FILE`.
+    Settings(&'static str),
 }
 
 /// The content of `FILE`.
@@ -146,12 +158,15 @@ pub(crate) const PEERS: [Peer; 7] = [
             Wire::Lines,
             Wire::WebSocket,
             Wire::Events,
+            Wire::Tcp,
+            Wire::Unix,
         ],
         role: Role::Ours,
         program: Program::Broker,
         arguments: "--port PORT",
         settings: NONE,
         settings_in_mqtt: None,
+        unix: Some(Unix::Arguments("--unix SOCKET")),
     },
     Peer {
         name: NATS[0],
@@ -163,6 +178,7 @@ pub(crate) const PEERS: [Peer; 7] = [
         arguments: "-c FILE",
         settings: NATS_SETTINGS,
         settings_in_mqtt: None,
+        unix: None,
     },
     Peer {
         name: NATS[1],
@@ -174,17 +190,19 @@ pub(crate) const PEERS: [Peer; 7] = [
         arguments: "-c FILE",
         settings: NATS_SETTINGS,
         settings_in_mqtt: None,
+        unix: None,
     },
     Peer {
         name: REDIS,
         what: "redis-server as Debian packages it",
         scheme: "redis",
-        wires: &[Wire::Own],
+        wires: &[Wire::Own, Wire::Tcp, Wire::Unix],
         role: Role::Rival,
         program: Program::Installed("redis-server"),
         arguments: "FILE",
         settings: REDIS_SETTINGS,
         settings_in_mqtt: None,
+        unix: Some(Unix::Settings("unixsocket SOCKET\n")),
     },
     Peer {
         name: MOSQUITTO,
@@ -196,6 +214,7 @@ pub(crate) const PEERS: [Peer; 7] = [
         arguments: "-c FILE",
         settings: MOSQUITTO_SETTINGS,
         settings_in_mqtt: Some(MOSQUITTO_IN_MQTT),
+        unix: None,
     },
     Peer {
         name: RUMQTTD,
@@ -207,6 +226,7 @@ pub(crate) const PEERS: [Peer; 7] = [
         arguments: "--quiet --config FILE",
         settings: RUMQTTD_SETTINGS,
         settings_in_mqtt: None,
+        unix: None,
     },
     Peer {
         name: RELAY,
@@ -218,6 +238,7 @@ pub(crate) const PEERS: [Peer; 7] = [
         arguments: "PORT",
         settings: NONE,
         settings_in_mqtt: None,
+        unix: None,
     },
 ];
 
@@ -238,19 +259,36 @@ impl Peer {
         }
     }
 
-    /// What `client bench` puts before its address in a case, and is told besides.
-    pub(crate) fn scheme(&self, case: &Case) -> (&'static str, &'static [&'static str]) {
+    /// What it is told besides in a case.
+    pub(crate) fn unix(&self, case: &Case) -> Option<Unix> {
+        matches!(case.wire, Wire::Tcp | Wire::Unix)
+            .then_some(self.unix)
+            .flatten()
+    }
+
+    /// The address for `client bench` in a case, and what it is told besides.
+    pub(crate) fn address(
+        &self,
+        case: &Case,
+        port: u16,
+        socket: &Path,
+    ) -> (String, &'static [&'static str]) {
         let scheme = match case.wire {
-            Wire::Own | Wire::Lines => self.scheme,
+            Wire::Own | Wire::Lines | Wire::Tcp | Wire::Unix => self.scheme,
             Wire::Mqtt => MQTT,
             Wire::WebSocket => "ws",
             Wire::Events => "http",
+        };
+        let address = match (case.wire, self.role) {
+            (Wire::Unix, Role::Ours) => format!("unix:{}", socket.display()),
+            (Wire::Unix, _) => format!("{scheme}+unix:{}", socket.display()),
+            _ => format!("{scheme}://127.0.0.1:{port}"),
         };
         let flags: &[&str] = match scheme {
             MQTT => &["--mqtt", "3.1.1"],
             _ => &[],
         };
-        (scheme, flags)
+        (address, flags)
     }
 
     /// Why a case is nothing for it.
@@ -258,5 +296,37 @@ impl Peer {
         let hands_all_to_all = self.role == Role::Yardstick;
         (hands_all_to_all && case.needs_routing)
             .then_some("it sends each message to all connections, and this case is about routing")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::CASES;
+
+    #[test]
+    fn an_address_is_that_of_the_wire() {
+        let address = |peer: &str, case: &str| {
+            let peer = find(peer).expect("a broker");
+            let case = Case::find(case).expect("a case");
+            peer.address(case, 9, Path::new("/a")).0
+        };
+        assert_eq!(address(OURS, "unix: TCP 1x1 16 B"), "dallal://127.0.0.1:9");
+        assert_eq!(address(OURS, "unix: socket 1x1 16 B"), "unix:/a");
+        assert_eq!(address(REDIS, "unix: socket round trips"), "redis+unix:/a");
+        assert_eq!(address(OURS, "MQTT QoS 0 1x1 16 B"), "mqtt://127.0.0.1:9");
+    }
+
+    #[test]
+    fn those_with_unix_sockets_are_told_where() {
+        for case in CASES.iter().filter(|case| case.wire == Wire::Unix) {
+            let with_socket = PEERS.iter().filter(|peer| peer.takes_part(case));
+            assert!(with_socket.clone().count() > 1);
+            assert!(
+                with_socket
+                    .into_iter()
+                    .all(|peer| peer.unix(case).is_some())
+            );
+        }
     }
 }

@@ -32,7 +32,9 @@ pub(crate) fn file(group: Group) -> Option<&'static str> {
         | Group::Qos0
         | Group::Qos1
         | Group::Web
-        | Group::WebIdle => None,
+        | Group::WebIdle
+        | Group::Unix
+        | Group::UnixRoundTrips => None,
     }
 }
 
@@ -91,7 +93,9 @@ fn plot(group: Group, results: &Results) -> Option<Plot> {
         | Group::Qos0
         | Group::Qos1
         | Group::Web
-        | Group::WebIdle => return None,
+        | Group::WebIdle
+        | Group::Unix
+        | Group::UnixRoundTrips => return None,
     };
     (!plot.lines.is_empty()).then_some(plot)
 }

@@ -275,6 +275,7 @@ impl Results {
             Reference::Nats => self.nats(case.name, figure)?,
             Reference::Mosquitto => self.median(case.name, MOSQUITTO, figure)?,
             Reference::OursIn(other) => self.median(other, OURS, figure)?,
+            Reference::OverTcp => self.median(case.over_tcp()?.name, broker, figure)?,
         };
         ratio(self.median(case.name, broker, figure)?, reference)
     }
@@ -358,5 +359,17 @@ mod tests {
         assert_eq!(of_nats(Figure::Delivered), Some(4.0));
         assert_eq!(of_nats(Figure::Cpu), Some(8.0));
         assert_eq!(ratio(1.0, 0.0), None);
+    }
+
+    #[test]
+    fn a_ratio_of_unix_sockets_is_to_the_same_broker_over_tcp() {
+        let figure = Figure::Delivered;
+        let over_tcp: [(&str, &[f64]); 2] = [("dallal", &[10.0]), ("redis", &[5.0])];
+        let mut results = made_up("unix: TCP 1x1 16 B", figure, &over_tcp);
+        let at_path: [(&str, &[f64]); 2] = [("dallal", &[15.0]), ("redis", &[10.0])];
+        let case = Case::find("unix: socket 1x1 16 B").expect("a case");
+        results.replace(made_up(case.name, figure, &at_path));
+        let ratios = ["dallal", "redis"].map(|broker| results.of_reference(case, broker, figure));
+        assert_eq!(ratios, [Some(1.5), Some(2.0)]);
     }
 }

@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::account::{as_nobody, nobody, runs_as_nobody};
 use crate::case::Case;
-use crate::peer::Peer;
+use crate::peer::{Peer, Unix};
 use crate::programs::Found;
 
 /// Another program may take a free port before the broker does.
@@ -54,7 +56,7 @@ impl Server {
             if !matches!(server.child.try_wait(), Ok(None)) {
                 return Err(format!("ended at once: {}", server.last_words()));
             }
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).is_ok() {
+            if server.takes_connections(case) {
                 return Ok(server);
             }
             thread::sleep(PAUSE);
@@ -69,8 +71,16 @@ impl Server {
         let port = free_port()?;
         // Some know from its name how it is written.
         let settings = path.join("settings.toml");
-        let text = peer.settings(case).text;
-        fs::write(&settings, text.replace("PORT", &port.to_string()))?;
+        let mut text = peer.settings(case).text.to_owned();
+        let mut arguments = peer.arguments.to_owned();
+        match peer.unix(case) {
+            Some(Unix::Settings(more)) => text.push_str(more),
+            Some(Unix::Arguments(more)) => arguments = format!("{arguments} {more}"),
+            None => {}
+        }
+        let socket = socket_in(path).display().to_string();
+        let text = text.replace("PORT", &port.to_string());
+        fs::write(&settings, text.replace("SOCKET", &socket))?;
         if runs_as_nobody(peer) {
             let (user, group) = nobody();
             fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
@@ -78,10 +88,11 @@ impl Server {
         }
         let log = File::create(path.join("log"))?;
         let mut command = Command::new(&found.path);
-        for word in peer.arguments.split(' ') {
+        for word in arguments.split(' ') {
             match word {
                 "FILE" => command.arg(&settings),
                 "PORT" => command.arg(port.to_string()),
+                "SOCKET" => command.arg(&socket),
                 word => command.arg(word),
             };
         }
@@ -108,11 +119,18 @@ impl Server {
 
     /// What tells `client bench` where it is and which protocol to speak.
     pub(crate) fn bench_arguments(&self, case: &Case) -> Vec<String> {
-        let (scheme, flags) = self.peer.scheme(case);
-        let address = format!("{scheme}://127.0.0.1:{}", self.port);
+        let socket = socket_in(self.folder.path());
+        let (address, flags) = self.peer.address(case, self.port, &socket);
         let server = ["--server".to_owned(), address];
         let flags = flags.iter().map(|&flag| flag.to_owned());
         server.into_iter().chain(flags).collect()
+    }
+
+    /// Whether it can be reached in every way that the case has.
+    fn takes_connections(&self, case: &Case) -> bool {
+        let at_path = || UnixStream::connect(socket_in(self.folder.path())).is_ok();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok()
+            && (self.peer.unix(case).is_none() || at_path())
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -134,6 +152,11 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The Unix socket of a broker with this folder.
+fn socket_in(folder: &Path) -> PathBuf {
+    folder.join("socket")
 }
 
 fn free_port() -> io::Result<u16> {

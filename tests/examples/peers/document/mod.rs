@@ -6,7 +6,7 @@ mod text;
 
 use crate::case::{CASES, Lengths};
 use crate::number::plural;
-use crate::peer::{PEERS, Peer, Role, Settings};
+use crate::peer::{PEERS, Peer, Role, Settings, Unix};
 use crate::results::{About, Results};
 use crate::table::Table;
 
@@ -93,6 +93,9 @@ fn settings() -> String {
                 settings,
             ));
         }
+        if let Some(unix) = peer.unix {
+            out.push_str(&call_at_path(unix));
+        }
     }
     out.push_str(LIMITS);
     out
@@ -108,6 +111,15 @@ fn call(peer: &Peer, when: &str, settings: Settings) -> String {
         return format!("\n**{name}**{when} `{arguments}`, all else as it is by default.\n");
     }
     format!("\n**{name}**{when} `{arguments}`, with this in `FILE`. {note}\n\n```\n{text}```\n")
+}
+
+/// What a broker is told besides, where Unix sockets are compared.
+fn call_at_path(unix: Unix) -> String {
+    let (more, place) = match unix {
+        Unix::Arguments(more) => (more, ""),
+        Unix::Settings(more) => (more.trim_end(), " in `FILE`"),
+    };
+    format!("\nWhere Unix sockets are compared, also `{more}`{place}.\n")
 }
 
 /// A time without the digits that calculation leaves behind.

@@ -13,7 +13,7 @@ use super::text::introduction;
 pub(super) fn groups(results: &Results) -> String {
     let mut out = "## Results\n\n\
          Medians over the rounds, with the least and the most in parentheses. `x` behind them is the ratio to N, with \
-         MQTT that to mosquitto, and on the web that to plain lines.\n"
+         MQTT that to mosquitto, on the web that to plain lines, and with Unix sockets that to the same broker over TCP.\n"
         .to_owned();
     for group in Group::ALL {
         let table = group_table(group, results);

@@ -33,6 +33,8 @@ pub(super) const METHOD: &str = "\
   cannot hide that. With 100 subscribers it counts until the last of them has the message.
 - **Memory** is what is resident. Of an idle connection it is the growth of the broker by that many connections, each with
   one subscription to the same topic, divided by their number. What the kernel holds for sockets and threads is not in it.
+- **Unix sockets** are measured beside TCP with the brokers that have them, as ratios, also apart from the rest:
+  `tests/peers --cases unix --brokers dallal,redis`.
 - **Faults**: every message is numbered, and those that are lost, doubled or out of order are counted, over all rounds.
 ";
 
@@ -101,6 +103,15 @@ pub(super) fn introduction(group: Group) -> (&'static str, &'static str) {
         Group::WebIdle => (
             "Idle connections of the web",
             "The same, while nothing is published.",
+        ),
+        Group::Unix => (
+            "Unix sockets",
+            "The brokers that have Unix sockets, each over TCP on the loopback interface and then over a socket in the file \
+             system. Each listens in both ways in all of these runs.",
+        ),
+        Group::UnixRoundTrips => (
+            "Round trips over Unix sockets",
+            "The same for one question at a time.",
         ),
     }
 }
