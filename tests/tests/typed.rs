@@ -55,10 +55,16 @@ fn check(typed: &str, source: &str, output: &Output) {
 
 /// Types all commands, some at a time, each in a folder with the files that it names.
 fn check_all(commands: Vec<(String, String)>) {
-    let broker = TestBroker::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("broker.sock");
+    let socket = socket.to_str().expect("text");
+    let broker = TestBroker::with_args(&["--unix", socket]);
     let commands: Vec<_> = commands
         .into_iter()
-        .map(|(source, typed)| (source, at_this_broker(&typed, &broker)))
+        .map(|(source, typed)| {
+            let typed = typed.replace("/run/dallal/broker.sock", socket);
+            (source, at_this_broker(&typed, &broker))
+        })
         .collect();
     let address = broker.address().to_string();
     thread::scope(|scope| {
