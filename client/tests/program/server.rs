@@ -73,7 +73,13 @@ fn a_server_can_be_a_path() {
 fn what_is_wrong_at_a_path_is_told_with_what_to_do() {
     let (folder, path) = path_of_socket();
     let fails = |server: &str, why: &str| {
-        for command in ["publish a x", "who", "ping --mqtt 5", "bench --count 1"] {
+        for command in [
+            "publish a x",
+            "who",
+            "ping --mqtt 5",
+            "bench --count 1",
+            "selftest",
+        ] {
             let ended = end(&format!("{command} -s {server}"));
             ended.expect(3, "no broker at ");
             ended.expect(3, why);
@@ -238,6 +244,8 @@ fn schemes_of_others_are_refused_in_words() {
         ),
         ("bench -s mqtts://h", "mqtts:// is for TLS"),
         ("who -s mqtt://h", "this command does not speak MQTT"),
+        ("selftest -s ws://h", "speaks MQTT without a WebSocket"),
+        ("selftest -s ws+unix:/a", "speaks MQTT without a WebSocket"),
     ] {
         end(arguments).expect(2, why);
     }

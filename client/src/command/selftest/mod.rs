@@ -23,11 +23,14 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use client::Error;
+
 use crate::address::{Login, Url};
 use crate::duration;
 use crate::exit::{self, Exit, Failure};
 
 use context::TestServer;
+use finding::Finding;
 use report::SelftestReport;
 use version::MqttVersion;
 
@@ -92,6 +95,10 @@ impl Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    if arguments.server.server.path().is_some() {
+        let why = "the selftest speaks MQTT without a WebSocket; give HOST:PORT or unix:PATH";
+        return Err(Failure::new(Exit::Usage, "client", why));
+    }
     let mut report = SelftestReport::new(io::stdout().lock(), arguments.json);
     let failed = |error| Failure::of_output(&error);
     let target = arguments.target();
@@ -104,10 +111,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         if cases.is_empty() {
             continue;
         }
-        let server_properties = run::introduce(&target, version).map_err(|finding| {
-            let why = format_args!("{finding}; give the right --server URL");
-            Failure::new(Exit::NoConnection, "the selftest cannot begin", why)
-        })?;
+        let server_properties =
+            run::introduce(&target, version).map_err(|finding| cannot_begin(&target, &finding))?;
         report.begin(version, &target.address).map_err(failed)?;
         run::all(
             &target,
@@ -129,4 +134,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     } else {
         Exit::Done
     })
+}
+
+/// Why there is nothing to check. A path says more about that than an address.
+fn cannot_begin(target: &TestServer, finding: &Finding) -> Failure {
+    const WHAT: &str = "the selftest cannot begin";
+    let server = target.address.clone();
+    match client::dial(&server, target.timeout) {
+        Err(why) if server.starts_with("unix:") => {
+            Failure::of(&Error::Unreachable { server, why }, WHAT)
+        }
+        _ => {
+            let why = format_args!("{finding}; give the right --server URL");
+            Failure::new(Exit::NoConnection, WHAT, why)
+        }
+    }
 }
