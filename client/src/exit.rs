@@ -170,8 +170,8 @@ fn unreachable_advice(server: &str, why: &io::Error) -> &'static str {
             "; the socket is there, and no program listens on it: start one with `broker --unix PATH`"
         }
         io::ErrorKind::PermissionDenied => {
-            "; the mode and the owner of the socket and of its folders decide who may connect: ask \
-             the operator of the broker"
+            "; the permissions of the socket and of its folders are for other users: ask the \
+             operator of the broker"
         }
         _ => "; give -s unix:PATH of a broker's socket",
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-/// What stands before the path of a socket.
+/// The text before the path of a socket.
 const UNIX: &str = "unix:";
 
 /// A timeout of zero means none to the kernel.

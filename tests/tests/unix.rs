@@ -134,7 +134,7 @@ fn each_wire_is_measured_at_a_path_and_loses_nothing() {
 }
 
 #[test]
-fn a_user_without_permission_is_told_whom_to_ask() {
+fn a_user_without_permission_is_told_to_ask_the_operator() {
     let at = broker_at_path(&["--unix-mode", "000"]);
     // The permissions of files do not bind root, so another user runs a copy of the program, in a
     // folder that it can reach.
@@ -151,7 +151,7 @@ fn a_user_without_permission_is_told_whom_to_ask() {
     }
     let (status, _, err) = Process::start(&mut command).end();
     assert_eq!(status.code(), Some(3), "{err}");
-    let expected = "(permission denied); the mode and the owner of the socket and of its folders \
-                    decide who may connect: ask the operator of the broker\n";
+    let expected = "(permission denied); the permissions of the socket and of its folders are for \
+                    other users: ask the operator of the broker\n";
     assert!(err.ends_with(expected), "{err}");
 }
