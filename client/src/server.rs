@@ -216,6 +216,9 @@ impl ServerArguments {
 /// Where a broker that runs as a service takes an operator's orders.
 const OPERATORS_SOCKET: &str = "/run/dallal/broker.sock";
 
+/// How long an order may take. A process that takes over has a minute to begin to serve.
+const OPERATORS_WAIT: &str = "70s";
+
 /// The same options for an operator's orders. A server that is named nowhere is that of the service,
 /// because no broker takes orders over TCP.
 #[derive(Clone, Debug)]
@@ -223,11 +226,12 @@ pub(crate) struct OperatorArguments(ServerArguments);
 
 impl Args for OperatorArguments {
     fn augment_args(command: clap::Command) -> clap::Command {
-        ServerArguments::augment_args(command)
+        let command = ServerArguments::augment_args(command);
+        command.mut_arg("wait", |wait| wait.default_value(OPERATORS_WAIT))
     }
 
     fn augment_args_for_update(command: clap::Command) -> clap::Command {
-        ServerArguments::augment_args_for_update(command)
+        Self::augment_args(command)
     }
 }
 

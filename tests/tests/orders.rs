@@ -169,6 +169,28 @@ fn a_broker_that_drains_ends_once_its_clients_have_left() {
 }
 
 #[test]
+fn a_restart_tells_which_process_serves_and_why_there_is_none() {
+    let at = Operated::start("");
+    at.configure("max-lin = 1\n");
+    at.client("restart").expect(1, "", "(not-done publish:1)\n");
+    at.configure("");
+    let ended = at.client("restart");
+    let number = ended.out.strip_prefix("process ");
+    let number = number.and_then(|rest| rest.strip_suffix(" serves now\n"));
+    assert!(
+        number.is_some_and(|it| it.parse::<u32>().is_ok()),
+        "{}",
+        ended.out
+    );
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    at.broker.wait_for_log("stopped; ");
+    assert_eq!(at.client("publish news hello").code, Some(0));
+    // What it says goes where the first process wrote to.
+    assert_eq!(at.client("drain 0").code, Some(0));
+    assert_eq!(at.broker.stop().code, Some(0));
+}
+
+#[test]
 fn over_tcp_no_order_is_taken() {
     let broker = TestBroker::start();
     let address = broker.address().to_string();

@@ -149,6 +149,15 @@ fn orders_without_a_server_go_to_the_socket_of_the_service() {
 }
 
 #[test]
+fn an_order_is_waited_for_longer_than_a_new_process_needs() {
+    for order in ["restart", "reload", "sessions rm"] {
+        let help = end(&format!("{order} --help")).out;
+        let help = String::from_utf8(help).expect("text");
+        assert!(help.contains("[default: 70s]"), "{help}");
+    }
+}
+
+#[test]
 fn an_order_needs_its_words() {
     for arguments in [
         "kick",
