@@ -210,10 +210,13 @@ impl Operator<'_> {
 
     /// Adds to each change whom it concerns, and from when.
     fn explain(&self, next: &Config, changes: &mut [Change]) {
-        let connections = self.engine.clients.connected();
+        let all = connections(self.engine.clients.connected());
         let staying = match self.listener.connections_without_door(&next.endpoints()) {
             0 => "newcomers from now on".to_owned(),
-            staying => format!("newcomers from now on; {staying} connections of what closes stay"),
+            staying => {
+                let staying = connections(staying);
+                format!("newcomers from now on; {staying} of what closes stay")
+            }
         };
         for change in changes {
             change.concerns = match change.key {
@@ -225,10 +228,10 @@ impl Operator<'_> {
                 "proxy" => "connections from now on".to_owned(),
                 "sys-interval" => "subscribers of $SYS/broker/, from now on".to_owned(),
                 "max-connections" | "max-per-address" => {
-                    format!("newcomers from now on; {connections} connections stay")
+                    format!("newcomers from now on; {all} stay")
                 }
                 "drain" => "the next stop".to_owned(),
-                _ => format!("{connections} connections, from their next batch"),
+                _ => format!("{all}, from the next batch"),
             };
         }
     }
@@ -299,6 +302,13 @@ const NEED_RESTART: [&str; 2] = ["unix-mode", "unix-owner"];
 pub(crate) fn limits(config: &Config, capacity: Capacity) -> Limits {
     let memory = config.memory.unwrap_or_else(capacity::half_of_memory);
     config.limits(capacity.connections, memory)
+}
+
+fn connections(number: usize) -> String {
+    match number {
+        1 => "1 connection".to_owned(),
+        number => format!("{number} connections"),
+    }
 }
 
 fn log_reload(report: &ReloadReport) {

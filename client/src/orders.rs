@@ -78,7 +78,7 @@ pub struct Change {
     pub from: String,
     /// The value afterwards.
     pub to: String,
-    /// What it concerns and when, such as `12 connections, from their next batch`; may be empty.
+    /// What it concerns and when, such as `12 connections, from the next batch`; may be empty.
     pub concerns: String,
 }
 

@@ -139,7 +139,7 @@ fn a_reload_applies_everything_and_no_connection_ends() {
     let concerns = report["changes"][0]["concerns"].as_str().expect("text");
     assert_eq!(
         concerns,
-        "newcomers from now on; 1 connections of what closes stay"
+        "newcomers from now on; 1 connection of what closes stay"
     );
     // The connection of the listener that is gone stays, under the new limits.
     ann.send("SUBSCRIBE b").expect("SUBACK b");
@@ -410,7 +410,7 @@ fn the_time_to_drain_ends_with_goodbyes_and_a_second_signal_cuts_it_short() {
     let mut ann = broker.connect();
     ann.send("PING").expect("PONG");
     broker.signal(rustix::process::Signal::TERM);
-    broker.wait_for_log("draining: 1 connections have 3600 s");
+    broker.wait_for_log("draining for 3600 s: 1 connected, 0 are told early");
     let ended = broker.stop();
     assert_eq!(ended.code, Some(0));
     ann.expect("BYE").expect_end();

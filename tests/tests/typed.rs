@@ -139,8 +139,10 @@ fn at_this_broker(typed: &str, broker: &TestBroker) -> String {
 }
 
 fn documents() -> Vec<PathBuf> {
-    let docs = fs::read_dir(Path::new(ROOT).join("docs")).expect("documents");
-    let mut all: Vec<_> = docs.map(|entry| entry.expect("a file").path()).collect();
+    let folders = ["docs", "docs/monitoring"].map(|folder| Path::new(ROOT).join(folder));
+    let entries = folders.map(|folder| fs::read_dir(folder).expect("documents"));
+    let entries = entries.into_iter().flatten();
+    let mut all: Vec<_> = entries.map(|entry| entry.expect("a file").path()).collect();
     all.retain(|path| path.extension().is_some_and(|it| it == "md"));
     all.push(Path::new(ROOT).join("README.md"));
     all

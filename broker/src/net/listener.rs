@@ -240,9 +240,9 @@ impl Listener {
         to_tell.retain(ConnectionHandle::moves_when_told);
         let (all, time) = (to_tell.len(), at.saturating_duration_since(begun));
         log::info!(
-            "draining: {} connections have {} s to leave, {all} of them are told early",
-            self.connections.lock().len(),
+            "draining for {} s: {} connected, {all} are told early",
             time.as_secs_f64().round(),
+            self.connections.lock().len(),
         );
         while Instant::now() < at && !self.connections.lock().is_empty() {
             let told = begun.elapsed().as_secs_f64() / half.as_secs_f64().max(f64::EPSILON);

@@ -93,7 +93,7 @@ mod tests {
             key: "max-line".to_owned(),
             from: "1.0 MiB".to_owned(),
             to: "64.0 KiB".to_owned(),
-            concerns: "12 connections, from their next batch".to_owned(),
+            concerns: "12 connections, from the next batch".to_owned(),
         };
         Reload {
             applied,
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn a_change_is_a_line_that_cannot_command_a_terminal() {
         let mut reload = reload(true, 1, 0);
-        let line = "max-line: 1.0 MiB -> 64.0 KiB (12 connections, from their next batch)\n";
+        let line = "max-line: 1.0 MiB -> 64.0 KiB (12 connections, from the next batch)\n";
         assert_eq!(Changes(&reload.changes).to_string(), line);
         reload.changes[0] = Change {
             key: "name".to_owned(),
