@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tests::{Process, TestBroker, TestClient, eventually, installed};
+use tests::{Process, TestBroker, TestClient, eventually, installed, program};
 
 /// A broker with an operator's socket and a configuration file.
 struct Operated {
@@ -488,4 +489,47 @@ fn a_restart_with_a_mistake_in_the_file_changes_nothing() {
     );
     broker.connect().send("PING").expect("PONG");
     assert!(broker.socket().exists());
+}
+
+/// The commands of the section on orders, one a line.
+fn documented_orders() -> Vec<String> {
+    let text = include_str!("../../docs/operating.md");
+    let (_, section) = text
+        .split_once("### Orders of the operator")
+        .expect("it is there");
+    let block = section.split("```").nth(1).expect("a block of commands");
+    let lines = block.lines().skip(1).map(str::to_owned);
+    lines.collect()
+}
+
+#[test]
+fn each_documented_order_succeeds() {
+    let path = program("client").parent().expect("a folder").to_owned();
+    let search = format!(
+        "{}:{}",
+        path.display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let commands = documented_orders();
+    assert_eq!(commands.len(), 7, "{commands:?}");
+    for command in commands {
+        let broker = Operated::start("");
+        let mut ann = broker.connect();
+        ann.send("NAME ann").expect("NAMEACK ann");
+        drop(paho(&broker.broker, "meter-7", "keeps"));
+        let typed = command.replace("/tmp/dallal.sock", broker.socket().to_str().expect("text"));
+        let mut shell = Command::new("sh");
+        let output = shell
+            .args(["-c", &typed])
+            .env("PATH", &search)
+            .env_remove("BROKER_URL");
+        let output = output.output().expect("a shell");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{typed}: {said}");
+        if typed.contains("restart") {
+            broker.broker.wait_for_log("stopped; ");
+            broker.order("drain?time=0s");
+            assert_eq!(broker.broker.stop().code, Some(0));
+        }
+    }
 }
