@@ -1,6 +1,6 @@
 //! The broker as a program: arguments, signals, exit code.
 
-mod logging;
+mod program;
 
 use std::env;
 use std::error::Error;
@@ -16,7 +16,7 @@ use broker::{Broker, Config, Handle, InheritedSockets, LogSettings};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use logging::Logging;
+use program::logging::Logging;
 
 /// Maximum time at the end for the log to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);

@@ -142,7 +142,7 @@ fn in_json_each_line_is_an_object_whatever_a_client_is_called() {
         ("info", "broker::wire::line", " is called "),
         (
             "warn",
-            "broker::logging",
+            "broker::program::logging",
             " are left out: there were too many",
         ),
     ] {
@@ -219,7 +219,7 @@ fn a_log_file_is_opened_anew_on_sighup_and_no_line_is_lost() {
     let file = moved.join("broker.log");
     wait_for_text(
         &file,
-        "WARN  broker::logging] the log goes on in the old file: ",
+        "WARN  broker::program::logging] the log goes on in the old file: ",
     );
     ann.send("BYE").expect("BYE").expect_end();
     broker.signal(Signal::TERM);

@@ -180,7 +180,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub(in crate::logging) fn pipe() -> (PipeReader, Output) {
+    pub(in crate::program::logging) fn pipe() -> (PipeReader, Output) {
         let (reader, writer) = io::pipe().expect("a pipe");
         let file = OwnedFd::from(writer).into();
         (reader, Output::new(file, None))

@@ -1,0 +1,3 @@
+//! What belongs to the process and not to its broker: its log.
+
+pub(crate) mod logging;
