@@ -239,12 +239,11 @@ impl Broker {
                     inherited.tell_predecessor();
                     // The rest of what the process before had is not wanted any more.
                     drop(inherited);
-                    listener.serve_until_stop();
+                    listener.serve_until_stop(|| observer(Event::Stopping));
                 }
                 Err(err) => log::error!("cannot serve: there is no thread for it ({err})"),
             }
             log::info!("stopping");
-            observer(Event::Stopping);
             listener.close_doors();
             engine.orders.close();
             drop(stop_watching);
@@ -311,6 +310,12 @@ impl Handle {
     /// Logs the ledger of all messages so far.
     pub fn log_audit(&self) {
         log_audit(self.0.engine());
+    }
+
+    /// The number of connections now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.0.engine().clients.connected()
     }
 
     /// Reads the configuration from where [`Broker::reload_from`] says and applies all of it, or nothing.

@@ -17,8 +17,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use program::logging::Logging;
+use program::service::Service;
 
-/// Maximum time at the end for the log to be written.
+/// Maximum time at the end for the log to be written, and for a service manager to be told.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
@@ -71,7 +72,13 @@ fn serve(
         });
     obey_signals(broker.handle(), logging.clone())?;
     greet(logging, &broker);
-    broker.run();
+    match Service::start(&broker)? {
+        None => broker.run(),
+        Some(service) => {
+            broker.tell(service.observer()).run();
+            service.end(LAST_LINES);
+        }
+    }
     Ok(())
 }
 

@@ -45,17 +45,18 @@ impl TestBroker {
     /// A broker with these flags. Without `--port` it takes any that is free.
     #[track_caller]
     pub fn with_args(args: &[&str]) -> Self {
-        Self::run(&mut Self::command(args))
+        Self::of(&mut Self::command(args))
     }
 
     /// The same, with these levels of the log.
     #[track_caller]
     pub fn with_log(args: &[&str], levels: &str) -> Self {
-        Self::run(Self::command(args).env("RUST_LOG", levels))
+        Self::of(Self::command(args).env("RUST_LOG", levels))
     }
 
+    /// The same for this command, made by [`TestBroker::command`].
     #[track_caller]
-    fn run(command: &mut Command) -> Self {
+    pub fn of(command: &mut Command) -> Self {
         allow_many_files();
         let process = Process::start(command);
         process.wait_for_complaint("\n");

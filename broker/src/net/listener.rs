@@ -227,9 +227,10 @@ impl Listener {
     /// Waits until the broker is to stop. If that is announced some time before, the broker drains until
     /// then: newcomers are turned away, except for health checks, and clients that connect again elsewhere
     /// are told, evenly over the first half of the time, so that they do not arrive there at once. Returns
-    /// as soon as all are gone.
-    pub(crate) fn serve_until_stop(&self) {
+    /// as soon as all are gone. `stopping` is called before the drain.
+    pub(crate) fn serve_until_stop(&self, stopping: impl FnOnce()) {
         let (mut at, begun) = (self.stop.wait(), Instant::now());
+        stopping();
         if at <= begun {
             return;
         }
