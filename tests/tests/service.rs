@@ -1,4 +1,4 @@
-//! Promises about what a service manager is told.
+//! Promises of `service.md`: what a service manager is told, and that the units are valid and hardened.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -10,6 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
 use tests::{Process, TestBroker, eventually, installed, program};
+
+const UNITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../broker/systemd");
 
 /// Longer than the interval of ten seconds at which the broker tells what has changed.
 const LONG: Duration = Duration::from_secs(20);
@@ -259,6 +261,18 @@ fn without_a_service_manager_nothing_of_this_runs() {
     assert!(!threads(&alone).contains(&"service".to_owned()));
 }
 
+/// Copies of the units that start the program of this workspace.
+fn units() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["dallal.service", "dallal.socket"] {
+        let unit = fs::read_to_string(Path::new(UNITS).join(name)).expect("a unit");
+        let broker = program("broker");
+        let unit = unit.replace("/usr/sbin/dallal-broker", broker.to_str().expect("text"));
+        fs::write(folder.path().join(name), unit).expect("room");
+    }
+    folder
+}
+
 #[track_caller]
 fn succeeds(command: &mut Command) -> String {
     let output = command.output().expect("it runs");
@@ -266,4 +280,34 @@ fn succeeds(command: &mut Command) -> String {
     let said = String::from_utf8_lossy(&said).into_owned();
     assert!(output.status.success(), "{command:?}: {said}");
     said
+}
+
+#[test]
+fn the_units_are_valid() {
+    let folder = units();
+    let mut command = installed("systemd-analyze", "systemd");
+    command.args(["verify", "--man=no"]);
+    for name in ["dallal.service", "dallal.socket"] {
+        command.arg(folder.path().join(name));
+    }
+    assert_eq!(succeeds(&mut command), "");
+}
+
+#[test]
+fn the_service_is_exposed_to_little() {
+    let mut command = installed("systemd-analyze", "systemd");
+    command.args(["security", "--offline=true", "--threshold=12"]);
+    let said = succeeds(command.arg(Path::new(UNITS).join("dallal.service")));
+    assert!(said.contains("CapabilityBoundingSet"), "{said}");
+}
+
+#[test]
+fn the_user_of_the_service_is_made_by_systemd() {
+    let root = tempfile::tempdir().expect("a folder");
+    let mut command = installed("systemd-sysusers", "systemd");
+    command.args(["--dry-run", "--root"]).arg(root.path());
+    let said = succeeds(command.arg(Path::new(UNITS).join("dallal.sysusers")));
+    assert!(said.contains("Creating user 'dallal'"), "{said}");
+    let unit = fs::read_to_string(Path::new(UNITS).join("dallal.service")).expect("a unit");
+    assert!(unit.contains("\nUser=dallal\nGroup=dallal\n"));
 }
