@@ -14,6 +14,13 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// Incomplete on purpose, in a sentence about an option.
 const NOT_WHOLE: [&str; 2] = ["client subscribe -o json", "client COMMAND --help"];
 
+/// The beginnings of commands that cannot be typed here, with the reasons.
+const NOT_HERE: [(&str, &str); 3] = [
+    ("sudo ", "it changes the system"),
+    ("systemctl ", "it asks the system's own service manager"),
+    ("journalctl ", "it reads the system's own journal"),
+];
+
 /// The search path with the programs of this workspace in front.
 fn path() -> std::ffi::OsString {
     let client = program("client");
@@ -158,6 +165,9 @@ fn of_program(line: &str) -> String {
 
 /// Whether it can be typed here: cargo and the scripts of this repository are for its developers.
 fn is_for_users(line: &str) -> bool {
+    if NOT_HERE.iter().any(|(begin, _)| line.starts_with(begin)) {
+        return false;
+    }
     let first = line.split([' ', '\t']).next().unwrap_or_default();
     !(first.is_empty() || first == "cargo" || first == "#" || first.starts_with("tests/"))
 }
@@ -193,6 +203,18 @@ fn every_command_of_a_document_is_understood() {
     let count = commands.len();
     assert!(count > 45, "only {count} commands: {commands:?}");
     check_all(commands);
+}
+
+#[test]
+fn every_command_that_is_not_typed_has_a_reason_and_is_in_a_document() {
+    let texts = documents().into_iter().map(fs::read_to_string);
+    let texts: Vec<String> = texts.map(|text| text.expect("a document")).collect();
+    for (begin, reason) in NOT_HERE {
+        assert!(!reason.is_empty());
+        let is_typed = |line: &str| line.starts_with(begin);
+        let mut lines = texts.iter().flat_map(|text| text.lines());
+        assert!(lines.any(is_typed), "no document has {begin:?}");
+    }
 }
 
 /// What a program prints on standard output.
