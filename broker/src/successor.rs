@@ -1,14 +1,13 @@
 //! A new process that goes on with the listening sockets of this one.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::{self, Command};
 use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
 
-use crate::net::inherited::{PREDECESSOR, SERVES};
+use crate::net::inherited::{PREDECESSOR, PassedSocket, SERVES};
 
 /// Maximum time until the new process serves.
 const READY_TIME: Duration = Duration::from_secs(60);
@@ -21,7 +20,7 @@ const FIRST: i32 = 3;
 
 /// Starts the process with these sockets; returns its number when it serves. The error says why it does
 /// not, and then it is gone.
-pub(crate) fn start(mut command: Command, sockets: Vec<OwnedFd>) -> Result<u32, String> {
+pub(crate) fn start(mut command: Command, sockets: Vec<PassedSocket>) -> Result<u32, String> {
     if process::id() == 1 {
         return Err(
             "the broker is process 1, with which its container ends; start another container"
@@ -31,8 +30,9 @@ pub(crate) fn start(mut command: Command, sockets: Vec<OwnedFd>) -> Result<u32, 
     let failed = |err: io::Error| format!("a new process cannot be started: {err}");
     let (own, theirs) = UnixDatagram::pair().map_err(failed)?;
     own.set_read_timeout(Some(LOOK)).map_err(failed)?;
-    let names = vec!["socket"; sockets.len()];
-    let names = [&names[..], &[PREDECESSOR]].concat().join(":");
+    let (sockets, mut names): (Vec<_>, Vec<_>) = sockets.into_iter().unzip();
+    names.push(PREDECESSOR);
+    let names = names.join(":");
     let passed = sockets.into_iter().chain([theirs.into()]);
     let mappings: Vec<FdMapping> = passed
         .zip(FIRST..)

@@ -77,6 +77,43 @@ fn what_is_passed_at_a_configured_address_is_used_for_it() {
 }
 
 #[test]
+fn what_a_service_manager_keeps_stays_its_own_after_a_restart_by_order() {
+    const WIRES: &str = "127.0.0.79:13731";
+    let folder = tempfile::tempdir().expect("a folder");
+    let [path, configured] = ["activated.sock", "configured.sock"].map(|it| folder.path().join(it));
+    let listen = [
+        WIRES,
+        path.to_str().expect("text"),
+        configured.to_str().expect("text"),
+    ];
+    // With the default host and port, at which nothing is listened on.
+    let mut broker = activated(&listen, &["--unix", listen[2]]);
+    TestClient::connect(at(WIRES)).send("PING").expect("PONG");
+    let restart = || {
+        let mut order = installed("curl", "curl");
+        order.args(["-s", "-XPOST", "--unix-socket", listen[1]]);
+        let answer = order.arg("http://localhost/api/restart").output();
+        let answer = answer.expect("curl runs").stdout;
+        let answer: serde_json::Value = serde_json::from_slice(&answer).expect("JSON");
+        i32::try_from(answer["pid"].as_i64().expect("a number")).expect("a number")
+    };
+    restart();
+    // The second gets from the first what that has got.
+    let last = restart();
+    TestClient::connect(at(WIRES)).send("PING").expect("PONG");
+    for path in &listen[1..] {
+        assert!(UnixStream::connect(path).is_ok());
+    }
+    let last = rustix::process::Pid::from_raw(last).expect("a process");
+    rustix::process::kill_process(last, Signal::TERM).expect("it runs");
+    let (status, _, log) = broker.end();
+    assert!(status.success(), "{log}");
+    for path in [path, configured] {
+        assert!(path.exists(), "it is the service manager's");
+    }
+}
+
+#[test]
 fn a_socket_that_cannot_be_used_is_told() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("datagrams.sock");

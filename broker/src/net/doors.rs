@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use crate::net::datagrams::RoomSocket;
 use crate::net::door::{Door, ListeningSocket};
 use crate::net::endpoints::{Endpoints, ListenAddress};
-use crate::net::inherited::InheritedSockets;
+use crate::net::inherited::{Activated, InheritedSockets, KEPT, OWN, PassedSocket};
 use crate::net::line_datagrams::LineSocket;
 use crate::net::tcp_socket;
 use crate::net::unix_socket::UnixSocket;
@@ -82,7 +82,9 @@ impl Doors {
             provision.bind_unix(&mut open, &place.path, &entrances.wires, || match inherited
                 .take_unix(&place.path)
             {
-                Some(listener) => UnixSocket::opened(listener, &place.path, false),
+                Some(listener) => {
+                    UnixSocket::opened(listener, &place.path, inherited.keeps(&place.path))
+                }
                 None => UnixSocket::bind(place),
             })?;
         }
@@ -162,17 +164,22 @@ impl Doors {
         Ok(())
     }
 
-    /// Copies of all sockets, for a process that goes on with them.
-    pub(crate) fn sockets(&self) -> io::Result<Vec<OwnedFd>> {
+    /// Copies of all sockets, for a process that goes on with them, each with its name.
+    pub(crate) fn sockets(&self, activated: &Activated) -> io::Result<Vec<PassedSocket>> {
         let mut sockets = Vec::new();
         for Served { what: door, .. } in &self.doors {
-            sockets.push(door.socket.as_fd().try_clone_to_owned()?);
+            let is_kept = match &*door.socket {
+                ListeningSocket::Tcp(socket) => activated.has(socket.local_addr()?),
+                ListeningSocket::Unix(socket) => socket.is_kept(),
+            };
+            let name = if is_kept { KEPT } else { OWN };
+            sockets.push((door.socket.as_fd().try_clone_to_owned()?, name));
             if let Some(datagrams) = &door.datagrams {
-                sockets.push(datagrams.as_fd().try_clone_to_owned()?);
+                sockets.push((datagrams.as_fd().try_clone_to_owned()?, OWN));
             }
         }
         for Served { what, .. } in &self.datagrams {
-            sockets.push(what.as_fd().try_clone_to_owned()?);
+            sockets.push((what.as_fd().try_clone_to_owned()?, OWN));
         }
         Ok(sockets)
     }

@@ -4,18 +4,28 @@
 use std::env;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 
 use listenfd::ListenFd;
 
-use crate::net::endpoints::Endpoints;
+use crate::net::endpoints::{Endpoints, ListenAddress};
 
 /// The name of the socket on which the process before waits until this one serves.
 pub(crate) const PREDECESSOR: &str = "predecessor";
 
+/// The name of a socket that a service manager has opened and keeps, for the process after this one.
+pub(crate) const KEPT: &str = "kept";
+
+/// The name of any other.
+pub(crate) const OWN: &str = "own";
+
 /// What is sent there then.
 pub(crate) const SERVES: &[u8] = b"serves";
+
+/// A socket for the process after this one, with its name.
+pub(crate) type PassedSocket = (OwnedFd, &'static str);
 
 /// Sockets that are open already when the process begins.
 #[derive(Default)]
@@ -24,6 +34,8 @@ pub struct InheritedSockets {
     udp: Vec<UdpSocket>,
     unix: Vec<(UnixListener, PathBuf)>,
     predecessor: Option<UnixDatagram>,
+    /// Where a service manager listens, also if they came by the process before.
+    kept: Vec<ListenAddress>,
 }
 
 /// The addresses of sockets of a service manager that no flag names: they take the place of the first
@@ -42,16 +54,25 @@ impl InheritedSockets {
         let names: Vec<&str> = names.split(':').collect();
         let mut passed = ListenFd::from_env();
         let mut sockets = Self::default();
+        let from_predecessor = names.contains(&PREDECESSOR);
         for at in 0..passed.len() {
+            let is_kept = !from_predecessor || names.get(at) == Some(&KEPT);
             if names.get(at) == Some(&PREDECESSOR) {
                 sockets.predecessor = passed.take_unix_datagram(at)?;
             } else if let Ok(Some(socket)) = passed.take_tcp_listener(at) {
+                if is_kept {
+                    let local = socket.local_addr()?;
+                    sockets.kept.push(ListenAddress::Network(local));
+                }
                 sockets.tcp.push(socket);
             } else if let Ok(Some(socket)) = passed.take_udp_socket(at) {
                 sockets.udp.push(socket);
             } else if let Ok(Some(socket)) = passed.take_unix_listener(at) {
                 let path = socket.local_addr()?.as_pathname().map(PathBuf::from);
                 let path = path.ok_or_else(|| unusable(at, "its address is no path"))?;
+                if is_kept {
+                    sockets.kept.push(ListenAddress::Unix(path.clone()));
+                }
                 sockets.unix.push((socket, path));
             } else {
                 return Err(unusable(at, "it is no socket of TCP, UDP or a path"));
@@ -62,21 +83,29 @@ impl InheritedSockets {
 
     /// What a service manager has opened besides what is wanted.
     pub(crate) fn activated(&self, wanted: &Endpoints) -> Activated {
-        if self.predecessor.is_some() {
-            return Activated::default();
-        }
         let addresses = wanted.network_addresses();
-        let is_wanted = |local: &SocketAddr| addresses.iter().any(|it| is_at(*local, *it));
-        let network = self
-            .tcp
-            .iter()
-            .filter_map(|socket| socket.local_addr().ok());
-        let unix = self.unix.iter().map(|(_, path)| path);
-        let is_wanted_path = |path: &Path| wanted.unix.iter().any(|place| place.path == path);
-        Activated {
-            network: network.filter(|local| !is_wanted(local)).collect(),
-            unix: unix.filter(|path| !is_wanted_path(path)).cloned().collect(),
+        let mut activated = Activated::default();
+        for kept in &self.kept {
+            match kept {
+                ListenAddress::Network(local) => {
+                    if !addresses.iter().any(|it| is_at(*local, *it)) {
+                        activated.network.push(*local);
+                    }
+                }
+                ListenAddress::Unix(path) => {
+                    if !wanted.unix.iter().any(|place| place.path == *path) {
+                        activated.unix.push(path.clone());
+                    }
+                }
+            }
         }
+        activated
+    }
+
+    /// Whether a service manager keeps the Unix socket at this path.
+    pub(crate) fn keeps(&self, path: &Path) -> bool {
+        let is_at = |kept: &ListenAddress| matches!(kept, ListenAddress::Unix(it) if it == path);
+        self.kept.iter().any(is_at)
     }
 
     pub(crate) fn take_tcp(&mut self, wanted: SocketAddr) -> Option<TcpListener> {
@@ -106,6 +135,10 @@ impl InheritedSockets {
 }
 
 impl Activated {
+    pub(crate) fn has(&self, local: SocketAddr) -> bool {
+        self.network.contains(&local)
+    }
+
     /// What is to be listened on, with what the service manager has opened.
     pub(crate) fn with(&self, wanted: &Endpoints) -> Endpoints {
         let mut endpoints = wanted.clone();

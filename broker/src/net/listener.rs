@@ -28,7 +28,7 @@ use crate::net::connection::{Connection, ConnectionHandle};
 use crate::net::door::Door;
 use crate::net::doors::{BindFailure, Doors, Entrances, Provision, Serve};
 use crate::net::endpoints::Endpoints;
-use crate::net::inherited::{Activated, InheritedSockets};
+use crate::net::inherited::{Activated, InheritedSockets, PassedSocket};
 use crate::net::line_datagrams::LineSocket;
 use crate::net::newcomers::{self, Newcomers};
 use crate::net::places::Places;
@@ -154,8 +154,8 @@ impl Listener {
     }
 
     /// Copies of all sockets, for a process that goes on with them.
-    pub(crate) fn sockets(&self) -> io::Result<Vec<OwnedFd>> {
-        self.doors.lock().sockets()
+    pub(crate) fn sockets(&self) -> io::Result<Vec<PassedSocket>> {
+        self.doors.lock().sockets(&self.activated)
     }
 
     /// Closes all doors, because another process goes on with their sockets.

@@ -86,6 +86,11 @@ impl UnixSocket {
         self.is_handed_over.store(true, Ordering::Relaxed);
     }
 
+    /// Whether another process keeps the socket.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.is_handed_over.load(Ordering::Relaxed)
+    }
+
     fn of(listener: UnixListener, path: PathBuf, file: &Metadata) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         Ok(Self {
