@@ -42,6 +42,7 @@ use engine::Engine;
 use engine::orders::{Done, Order};
 use net::capacity::Capacity;
 use net::doors::{Entrances, Provision};
+use net::endpoints::ListenAddress;
 use net::listener::Listener;
 use operator::{ConfigSource, Observer, Operator, SuccessorCommand};
 use wire::Entrance;
@@ -316,6 +317,20 @@ impl Handle {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.0.engine().clients.connected()
+    }
+
+    /// Where it serves all protocols now, as [`Broker::local_addrs`] and [`Broker::unix_paths`] say for the
+    /// beginning.
+    #[must_use]
+    pub fn addresses(&self) -> (Vec<SocketAddr>, Vec<PathBuf>) {
+        let (mut network, mut unix) = (Vec::new(), Vec::new());
+        for address in self.0.addresses() {
+            match address {
+                ListenAddress::Network(address) => network.push(address),
+                ListenAddress::Unix(path) => unix.push(path),
+            }
+        }
+        (network, unix)
     }
 
     /// Reads the configuration from where [`Broker::reload_from`] says and applies all of it, or nothing.

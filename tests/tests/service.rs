@@ -153,7 +153,7 @@ fn the_status_follows_the_connections_and_the_watchdog_is_told_twice_within_its_
 
 /// Starts a broker and holds the thread that accepts, as a bug would, until it is told to let go.
 const HOLDER: &str = r#"
-import ctypes, os, subprocess, sys
+import ctypes, os, signal, subprocess, sys
 libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
 END_WITH_PARENT, SEIZE, INTERRUPT, DETACH, ALL_THREADS = 1, 0x4206, 0x4207, 17, 0x40000000
@@ -174,6 +174,8 @@ for line in sys.stdin:
         ptrace(SEIZE, held)
         ptrace(INTERRUPT, held)
         os.waitpid(held, ALL_THREADS)
+    elif line == "reload\n":
+        broker.send_signal(signal.SIGHUP)
     else:
         ptrace(DETACH, held)
     print(line, end="", flush=True)
@@ -185,17 +187,23 @@ fn a_broker_whose_thread_for_newcomers_is_stuck_does_not_tell_the_watchdog() {
     let limit = Duration::from_secs(1);
     let mut command = installed("python3", "python3");
     command.args(["-u", "-c", HOLDER]).arg(program("broker"));
-    command.args(["--port", "0", "--host", "127.0.0.1"]);
+    let config = manager.folder.path().join("broker.toml");
+    fs::write(&config, "host = \"127.0.0.1\"\n").expect("a file");
+    command.args(["--port", "0", "--config"]).arg(&config);
     command.env("NOTIFY_SOCKET", manager.path());
     command.env("WATCHDOG_USEC", limit.as_micros().to_string());
     let mut holder = Process::start(&mut command);
     manager.expect(&["READY=1", "STATUS="]);
     manager.expect(&["WATCHDOG=1"]);
+    // It is asked where it listens now.
+    fs::write(&config, "host = \"127.0.0.2\"\n").expect("a file");
+    holder.write("reload\n").expect("reload");
+    holder.wait_for_complaint("reload: applied, changes: 1");
     holder.write("hold\n").expect("hold");
     // What was told before may wait still.
     let is_silent = (0..5).any(|_| manager.next_within(limit).is_none());
     assert!(is_silent, "the watchdog is told still");
-    holder.wait_for_complaint("watchdog: the broker does not answer itself on 127.0.0.1:");
+    holder.wait_for_complaint("watchdog: the broker does not answer itself on 127.0.0.2:");
     assert_eq!(manager.next_within(limit), None);
     holder.write("let go\n").expect("let go");
     manager.expect(&["WATCHDOG=1"]);

@@ -164,6 +164,17 @@ impl Doors {
         Ok(())
     }
 
+    /// Where all protocols are served, with the ports that the system chose.
+    pub(crate) fn addresses(&self) -> Vec<ListenAddress> {
+        let doors = self.doors.iter().map(|door| &door.what);
+        let doors = doors.filter(|door| !door.entrance.is_room());
+        let addresses = doors.map(|door| match door.socket.network_address() {
+            Some(Ok(local)) => ListenAddress::Network(local),
+            _ => door.address.clone(),
+        });
+        addresses.collect()
+    }
+
     /// Copies of all sockets, for a process that goes on with them, each with its name.
     pub(crate) fn sockets(&self, activated: &Activated) -> io::Result<Vec<PassedSocket>> {
         let mut sockets = Vec::new();

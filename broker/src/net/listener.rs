@@ -27,7 +27,7 @@ use crate::engine::stats::log_limit::LogLimit;
 use crate::net::connection::{Connection, ConnectionHandle};
 use crate::net::door::Door;
 use crate::net::doors::{BindFailure, Doors, Entrances, Provision, Serve};
-use crate::net::endpoints::Endpoints;
+use crate::net::endpoints::{Endpoints, ListenAddress};
 use crate::net::inherited::{Activated, InheritedSockets, PassedSocket};
 use crate::net::line_datagrams::LineSocket;
 use crate::net::newcomers::{self, Newcomers};
@@ -151,6 +151,11 @@ impl Listener {
         let wanted = self.activated.with(wanted);
         let doors = self.doors.lock();
         doors.provision(&wanted, &self.entrances, inherited)
+    }
+
+    /// Where all protocols are served now.
+    pub(crate) fn addresses(&self) -> Vec<ListenAddress> {
+        self.doors.lock().addresses()
     }
 
     /// Copies of all sockets, for a process that goes on with them.

@@ -74,7 +74,6 @@ impl Service {
 
 /// The thread that tells all of it.
 struct Reporter {
-    probe: Probe,
     handle: Handle,
     last_reload: Option<String>,
     is_stopping: bool,
@@ -91,7 +90,6 @@ impl Reporter {
     fn new(broker: &Broker) -> Self {
         let limit = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero());
         Self {
-            probe: Probe::of(broker),
             handle: broker.handle(),
             last_reload: None,
             is_stopping: false,
@@ -99,6 +97,15 @@ impl Reporter {
             next_status: Instant::now() + TELL,
             limit: limit.map(|limit| limit.max(SHORTEST_LIMIT)),
             next_beat: None,
+        }
+    }
+
+    fn probe(&self) -> Probe {
+        let (network, unix) = self.handle.addresses();
+        let unix = unix.into_iter().map(ProbeAddress::Unix);
+        let network = network.into_iter().map(ProbeAddress::Network);
+        Probe {
+            addresses: unix.chain(network).collect(),
         }
     }
 
@@ -175,7 +182,7 @@ impl Reporter {
             self.tell(&[NotifyState::Status(&self.status)]);
         }
         // Only as long as it drains: a stop that hangs after that has to end.
-        if self.is_stopping && self.probe.ask(PATIENCE) == Ok(Health::Answers) {
+        if self.is_stopping && self.probe().ask(PATIENCE) == Ok(Health::Answers) {
             self.tell(&[more_time()]);
         }
     }
@@ -199,7 +206,7 @@ impl Reporter {
     /// Tells the watchdog that the broker answers, if it does. Returns when to do so again: twice within the
     /// limit, and so often that two questions without an answer leave time for a third.
     fn beat(&mut self, limit: Duration) -> Duration {
-        match self.probe.ask(limit / 4) {
+        match self.probe().ask(limit / 4) {
             Ok(_) => {
                 self.tell(&[NotifyState::Watchdog]);
                 limit / 2
@@ -223,7 +230,6 @@ fn more_time() -> NotifyState<'static> {
 }
 
 /// Where the broker is asked whether it answers.
-#[derive(Clone)]
 enum ProbeAddress {
     Unix(PathBuf),
     Network(SocketAddr),
@@ -233,7 +239,7 @@ enum ProbeAddress {
 #[derive(Debug, PartialEq, Eq)]
 enum Health {
     Answers,
-    /// It listens at none of the addresses; a reload or its stop has closed them. One that is stuck keeps them.
+    /// It listens at none of the addresses, because it stops. One that is stuck keeps them.
     Closed,
 }
 
@@ -242,24 +248,11 @@ enum Health {
 /// An answer, also a refusal, proves that its thread for newcomers accepts, that it can start a thread for a
 /// connection, and that this takes a place, enters the list of clients, reads, answers and sends. It proves
 /// nothing about the threads of other clients, whose own peers notice, nor about the flusher.
-#[derive(Clone)]
 struct Probe {
     addresses: Vec<ProbeAddress>,
 }
 
 impl Probe {
-    fn of(broker: &Broker) -> Self {
-        let unix = broker.unix_paths().iter().cloned().map(ProbeAddress::Unix);
-        let network = broker
-            .local_addrs()
-            .iter()
-            .copied()
-            .map(ProbeAddress::Network);
-        Self {
-            addresses: unix.chain(network).collect(),
-        }
-    }
-
     /// Asks at the first place that is open. The error names the place that is silent for `time`.
     fn ask(&self, time: Duration) -> Result<Health, String> {
         for address in &self.addresses {
