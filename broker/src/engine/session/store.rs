@@ -493,6 +493,7 @@ mod tests {
         let first = claim(&store, 1, "a", [10, 0, 0, 1]).expect("there is room");
         assert!(store.end_detached("a").is_none(), "a connection has it");
         store.detach(&first);
+        assert!(store.find("a").is_some_and(|found| found.id() == 1));
         let ended = store.end_detached("a").expect("its client is away");
         assert_eq!((ended.id(), ended.lifecycle()), (1, Lifecycle::Ended));
         assert!(store.find("a").is_none() && store.end_detached("a").is_none());

@@ -584,6 +584,35 @@ mod tests {
     }
 
     #[test]
+    fn a_longer_newest_message_may_fill_the_queue_to_the_last_byte() {
+        let mut client = Client::choosing(12, &[("a", OverflowPolicy::Latest)]);
+        client.push("a1;b1;b2;");
+        client.push("a2222;");
+        client.check_dropped("1 dropped (1 replaced)");
+        assert_eq!(client.queue.message_bytes, 12);
+        assert_eq!(client.take_all(), "<1>a2222;b1;b2;");
+    }
+
+    #[test]
+    fn a_message_that_replaces_another_moves_none_behind_it() {
+        let topics = ["a", "b", "c"].map(|topic| (topic, OverflowPolicy::Latest));
+        let mut client = Client::choosing(30, &topics);
+        let place_of_last = |client: &Client| {
+            let policies = client.queue.policies.as_ref().expect("it has some");
+            policies.latest.get(&b"c"[..]).copied()
+        };
+        client.push("a1;b1;c1;");
+        let place = place_of_last(&client);
+        assert!(place.is_some());
+        // The first in the queue, and one behind another message.
+        for message in ["a2;", "b2;"] {
+            client.push(message);
+            assert_eq!(place_of_last(&client), place, "{message}");
+        }
+        assert_eq!(client.take_all(), "<1>a2;<1>b2;c1;");
+    }
+
+    #[test]
     fn a_client_that_has_been_waited_for_long_enough_is_served_as_drop_oldest_until_it_is_empty() {
         let mut client = Client::choosing(12, &[("a", OverflowPolicy::Block)]);
         client.push("a1;a2;a3;");
@@ -660,6 +689,7 @@ mod tests {
             client.push(&long);
             client.check_dropped("0 dropped");
             assert_eq!(client.take_all(), long);
+            assert!(client.queue.stock().dropped_at.is_none());
             client.push(&format!("a{};", "x".repeat(99)));
             client.check_dropped("1 dropped (1 full)");
             assert_eq!(client.take_all(), "<1>");
@@ -728,6 +758,22 @@ mod tests {
         for (at, end) in ends {
             assert_eq!(end_at(b"a1;a2;", at, &limits), end, "{at}");
         }
+    }
+
+    #[test]
+    fn a_chunk_takes_what_fits_to_the_last_byte() {
+        let limits = Client::new(100).limits;
+        let run = Run::borrowed(b"a1;", 1);
+        let data = Data::collected(b"a1;", &limits);
+        let Data::Owned(collected, _) = &data else {
+            panic!("not its own");
+        };
+        let rest = vec![b'x'; collected.capacity() - collected.len()];
+        let mut chunk = Chunk::of_run(data, 1, OverflowPolicy::Block, &run);
+        let mut append =
+            |bytes: &[u8]| chunk.append(bytes, 1, OverflowPolicy::Block, None, run.options());
+        assert!(append(&rest));
+        assert!(!append(b"x"));
     }
 
     #[test]
