@@ -32,6 +32,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 
+use crossbeam_channel::Receiver;
+
 pub use bind_error::BindError;
 pub use config::{Arguments, BadConfig, Config, LogFormat, LogSettings, RoomConfig};
 pub use ipnet::IpNet;
@@ -39,7 +41,7 @@ pub use net::inherited::InheritedSockets;
 pub use operator::Event;
 
 use engine::Engine;
-use engine::orders::{Done, Order};
+use engine::orders::{Done, GivenOrder, Order};
 use net::capacity::Capacity;
 use net::doors::{Entrances, Provision};
 use net::endpoints::ListenAddress;
@@ -62,6 +64,8 @@ pub struct Broker {
     unix: Vec<PathBuf>,
     capacity: Capacity,
     config: Config,
+    /// Orders that are given before it runs wait here.
+    orders: Receiver<GivenOrder>,
     /// What is left of what other processes have opened.
     inherited: InheritedSockets,
     source: Option<ConfigSource>,
@@ -116,6 +120,7 @@ impl Broker {
             successor: None,
             listener: Arc::new(listener),
             provision,
+            orders: engine.orders.open(),
             engine,
             capacity,
             config,
@@ -196,6 +201,7 @@ impl Broker {
             engine,
             config,
             inherited,
+            orders,
             source,
             successor,
             observer,
@@ -205,7 +211,6 @@ impl Broker {
         let (stop_watching, stopped) = crossbeam_channel::bounded(0);
         let (set_interval, interval) = crossbeam_channel::unbounded();
         let first_interval = config.sys_interval;
-        let orders = engine.orders.open();
         let operator = Operator {
             listener: &listener,
             engine: &engine,
@@ -336,7 +341,7 @@ impl Handle {
     /// Reads the configuration from where [`Broker::reload_from`] says and applies all of it, or nothing.
     /// The error is each mistake. No connection ends. Listeners, rooms, names, origins and proxies come
     /// and go; limits hold from the next batch of each connection, and what already exceeds a lower one
-    /// stays until it ends by itself.
+    /// stays until it ends by itself. Waits until the broker runs.
     pub fn reload(&self) -> Result<(), Vec<String>> {
         let done = self.0.engine().orders.give(Order::Reload { is_dry: false });
         match done {

@@ -1,16 +1,21 @@
 //! A client that asks the broker about itself, and reads the answers as JSON.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use serde_json::Value;
 
 use crate::{TestBroker, TestClient};
 
-/// What its answers come on.
-const REPLY: &str = "$reply/asker";
+/// How many there have been in this process. Each has its answers on a topic of its own: one that has left may
+/// be subscribed for a moment more.
+static ASKERS: AtomicU64 = AtomicU64::new(0);
 
 /// A connection for questions alone.
 #[derive(Debug)]
 pub struct Asker {
     client: TestClient,
+    /// What its answers come on.
+    reply: String,
     asked: u64,
 }
 
@@ -18,11 +23,16 @@ impl Asker {
     /// A new connection that is subscribed to its answers and to nothing else.
     #[track_caller]
     pub fn of(broker: &TestBroker) -> Self {
+        let reply = format!("$reply/asker{}", ASKERS.fetch_add(1, Ordering::Relaxed));
         let mut client = broker.connect();
         client
-            .send(format!("SUBSCRIBE {REPLY}"))
-            .expect(format!("SUBACK {REPLY}"));
-        Self { client, asked: 0 }
+            .send(format!("SUBSCRIBE {reply}"))
+            .expect(format!("SUBACK {reply}"));
+        Self {
+            client,
+            reply,
+            asked: 0,
+        }
     }
 
     /// Asks, as in `who` or `who news/#`, and returns the answer.
@@ -36,12 +46,12 @@ impl Asker {
     #[track_caller]
     pub fn ask_with(&mut self, attributes: &str, question: &str) -> Value {
         self.asked += 1;
-        let number = self.asked;
+        let (number, reply) = (self.asked, &self.reply);
         self.client.send(format!(
-            "@reply={REPLY};id={number}{attributes} PUBLISH $SYS/request/{question}"
+            "@reply={reply};id={number}{attributes} PUBLISH $SYS/request/{question}"
         ));
         let line = self.client.read_line();
-        let start = format!("@id={number} MESSAGE {REPLY} ");
+        let start = format!("@id={number} MESSAGE {reply} ");
         let Some(payload) = line.strip_prefix(&start) else {
             panic!("expected {start}<answer>, came {line:?}");
         };

@@ -459,10 +459,9 @@ fn topics_tell_what_was_published_on_each() {
     assert_eq!(lamps["total"], 2);
     assert_eq!(by(&lamps, "topics", "topic").len(), 1);
     // Topics under $ are found by name only, as always.
-    assert_eq!(
-        eve.ask("topics $reply/#")["topics"][0]["topic"],
-        "$reply/asker"
-    );
+    let replies = eve.ask("topics $reply/#");
+    let topic = replies["topics"][0]["topic"].as_str().expect("a topic");
+    assert!(topic.starts_with("$reply/asker"), "{topic}");
 }
 
 #[test]

@@ -88,7 +88,7 @@ impl fmt::Display for LastReload {
 /// Where orders are given, and what came of the last reload.
 #[derive(Default)]
 pub(crate) struct Orders {
-    /// None while there is no thread that carries them out.
+    /// None before and after the broker.
     given: Mutex<Option<Sender<GivenOrder>>>,
     is_draining: AtomicBool,
     last_reload: Mutex<Option<LastReload>>,
@@ -104,7 +104,7 @@ pub(crate) struct LastReload {
 impl Orders {
     /// Gives an order and waits for its end; the error says why it was not carried out.
     pub(crate) fn give(&self, order: Order) -> Result<Done, String> {
-        let none = || "the broker takes no orders, because it begins or stops".to_owned();
+        let none = || "the broker takes no orders, because it stops".to_owned();
         let given = self.given.lock().clone().ok_or_else(none)?;
         let (answer, answered) = crossbeam_channel::bounded(1);
         given
