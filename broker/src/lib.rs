@@ -13,7 +13,6 @@
 //! ```
 
 mod admin;
-mod bind_error;
 mod clock;
 mod config;
 mod engine;
@@ -22,7 +21,6 @@ mod engine;
 pub mod fuzzing;
 mod net;
 mod operator;
-mod successor;
 mod sync;
 mod wire;
 
@@ -34,11 +32,11 @@ use std::thread;
 
 use crossbeam_channel::Receiver;
 
-pub use bind_error::BindError;
 pub use config::{Arguments, BadConfig, Config, LogFormat, LogSettings, RoomConfig};
 pub use ipnet::IpNet;
 pub use net::inherited::InheritedSockets;
 pub use operator::Event;
+pub use operator::bind_error::BindError;
 
 use engine::Engine;
 use engine::orders::{Done, GivenOrder, Order};

@@ -3,13 +3,15 @@
 //! A reload reads and checks everything, binds what is new, and only then changes the running broker: it
 //! applies all of the new configuration, or nothing of it.
 
+pub(crate) mod bind_error;
+mod successor;
+
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, select};
 
-use crate::bind_error::BindError;
 use crate::config::{self, Config};
 use crate::engine::Engine;
 use crate::engine::client::Client;
@@ -20,8 +22,8 @@ use crate::net::capacity::{self, Capacity};
 use crate::net::doors::Provision;
 use crate::net::inherited::InheritedSockets;
 use crate::net::listener::Listener;
-use crate::successor;
 use crate::wire::http::SiteSettings;
+use bind_error::BindError;
 
 /// Where a reload gets the configuration from. An error is each mistake in it.
 pub(crate) type ConfigSource = Box<dyn Fn() -> Result<Config, Vec<String>> + Send + Sync>;
