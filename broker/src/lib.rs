@@ -19,6 +19,7 @@ mod engine;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod identity;
 mod net;
 mod operator;
 mod sync;

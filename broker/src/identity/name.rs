@@ -1,0 +1,135 @@
+//! Names of identities and of their groups.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The name of an identity or a group: 1 to 64 bytes; letters of ASCII, digits and `-_.@:`, of which the
+/// first is a letter or a digit.
+///
+/// It is one level of a topic without wildcards, so what is made of it cannot match more than it says.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IdentityName(Box<str>);
+
+/// Why a text is no [`IdentityName`] of a user or a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BadIdentityName {
+    /// It is empty.
+    Empty,
+    /// It has more than 64 bytes.
+    TooLong,
+    /// It has this character, which no name has.
+    Letter(char),
+    /// It begins with this character, which is for the inside of a name.
+    First(char),
+    /// It is a word that means others than one user.
+    Reserved(&'static str),
+    /// It begins like the names that the broker gives by itself.
+    Given(&'static str),
+}
+
+/// Maximum bytes of a name.
+const MOST_BYTES: usize = 64;
+
+/// What stands for several identities, or for none.
+const RESERVED: [&str; 3] = ["anonymous", "everyone", "known"];
+
+/// How names begin that come from a socket or a port.
+const GIVEN: [&str; 2] = ["unix:", "room:"];
+
+impl IdentityName {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for IdentityName {
+    type Err = BadIdentityName;
+
+    fn from_str(text: &str) -> Result<Self, BadIdentityName> {
+        let first = text.chars().next().ok_or(BadIdentityName::Empty)?;
+        let is_inside = |letter: char| letter.is_ascii_alphanumeric() || "-_.@:".contains(letter);
+        if let Some(letter) = text.chars().find(|letter| !is_inside(*letter)) {
+            return Err(BadIdentityName::Letter(letter));
+        }
+        if text.len() > MOST_BYTES {
+            return Err(BadIdentityName::TooLong);
+        }
+        // So that both stay free as signs before a name, such as one to leave it out.
+        if !first.is_ascii_alphanumeric() {
+            return Err(BadIdentityName::First(first));
+        }
+        if let Some(word) = RESERVED.iter().find(|word| **word == text) {
+            return Err(BadIdentityName::Reserved(word));
+        }
+        if let Some(start) = GIVEN.iter().find(|start| text.starts_with(**start)) {
+            return Err(BadIdentityName::Given(start));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Display for IdentityName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for BadIdentityName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => write!(f, "a name is not empty"),
+            Self::TooLong => write!(f, "a name has at most {MOST_BYTES} bytes"),
+            Self::Letter(letter) => write!(
+                f,
+                "a name has letters of ASCII, digits and -_.@: only, not {letter:?}"
+            ),
+            Self::First(letter) => {
+                write!(f, "a name begins with a letter or a digit, not {letter:?}")
+            }
+            Self::Reserved(word) => write!(
+                f,
+                "{word} is no name, because it means others than one user"
+            ),
+            Self::Given(start) => write!(
+                f,
+                "the broker itself gives the names that begin with {start}"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for BadIdentityName {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_level_of_a_topic_without_wildcards() {
+        let longest = "x".repeat(64);
+        for name in ["a", "7", "ann@example.org", "meter-7", "a:b_c.d", &longest] {
+            assert_eq!(name.parse::<IdentityName>().expect("a name").as_str(), name);
+        }
+        let too_long = "x".repeat(65);
+        for (text, why) in [
+            ("", BadIdentityName::Empty),
+            (&*too_long, BadIdentityName::TooLong),
+            ("a/b", BadIdentityName::Letter('/')),
+            ("+", BadIdentityName::Letter('+')),
+            ("a#", BadIdentityName::Letter('#')),
+            ("$a", BadIdentityName::Letter('$')),
+            ("a b", BadIdentityName::Letter(' ')),
+            ("a\0", BadIdentityName::Letter('\0')),
+            ("änn", BadIdentityName::Letter('ä')),
+            ("-a", BadIdentityName::First('-')),
+            ("@a", BadIdentityName::First('@')),
+            ("anonymous", BadIdentityName::Reserved("anonymous")),
+            ("unix:root", BadIdentityName::Given("unix:")),
+            ("room:1", BadIdentityName::Given("room:")),
+        ] {
+            assert_eq!(text.parse::<IdentityName>(), Err(why), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Passwords as they are stored: argon2id (RFC 9106) as a string of the PHC form.
+
+use std::fmt;
+use std::str::FromStr;
+
+use argon2::password_hash::PasswordHasher;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Algorithm, Argon2, Params, Version};
+
+use super::secret::Secret;
+
+/// The hash of a password with its salt and its cost: `$argon2id$v=19$m=19456,t=2,p=1$SALT$HASH`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredPassword(Box<str>);
+
+/// Memory of one hash in KiB, passes over it, and lanes, as OWASP's cheat sheet on password storage has
+/// them.
+const MEMORY_KIB: u32 = 19 * 1024;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+
+/// Maximum of what a stored hash may ask for: one that asked for all memory would be a way to stop a broker.
+const MOST_MEMORY_KIB: u32 = 256 * 1024;
+const MOST_PASSES: u32 = 16;
+const MOST_LANES: u32 = 16;
+
+const SALT_BYTES: usize = 16;
+
+/// A password of which there is no usable hash has no other cause than these.
+const WANTED: &str =
+    "a hash is $argon2id$v=19$m=...,t=...,p=...$SALT$HASH; `broker user passwd` writes one";
+
+impl StoredPassword {
+    /// Hashes a password with a new salt, which takes 19 MiB and some 30 ms of processor time.
+    ///
+    /// # Errors
+    ///
+    /// The system gives no random bytes.
+    pub fn of(password: &Secret) -> Result<Self, getrandom::Error> {
+        let mut salt = [0; SALT_BYTES];
+        getrandom::fill(&mut salt)?;
+        let params = Params::new(MEMORY_KIB, PASSES, LANES, None).expect("the cost is in range");
+        let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let hash = hasher.hash_password_with_salt(password.expose(), &salt);
+        let hash: PasswordHash = hash.expect("salt and secret have lengths that argon2 takes");
+        Ok(Self(hash.to_string().into()))
+    }
+
+    /// The text in a users file.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for StoredPassword {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let hash = PasswordHash::new(text).map_err(|_| WANTED.to_owned())?;
+        let is_complete = hash.salt.is_some() && hash.hash.is_some();
+        let is_argon2id = hash.algorithm == Algorithm::Argon2id.ident();
+        if !is_complete || !is_argon2id || hash.version != Some(Version::V0x13.into()) {
+            return Err(WANTED.to_owned());
+        }
+        let cost = Params::try_from(&hash).map_err(|_| WANTED.to_owned())?;
+        let is_bearable = cost.m_cost() <= MOST_MEMORY_KIB
+            && cost.t_cost() <= MOST_PASSES
+            && cost.p_cost() <= MOST_LANES;
+        if !is_bearable {
+            return Err(format!(
+                "a hash costs at most m={MOST_MEMORY_KIB},t={MOST_PASSES},p={MOST_LANES}"
+            ));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Debug for StoredPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoredPassword(***)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use argon2::password_hash::PasswordVerifier;
+
+    use super::*;
+
+    const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$YWJjZGVmZ2hpamtsbW5vcA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+    #[test]
+    fn a_password_is_hashed_with_a_salt_of_its_own() {
+        let secret = Secret::new(b"right".to_vec()).expect("a secret");
+        let stored = StoredPassword::of(&secret).expect("random bytes");
+        let text = stored.as_str();
+        assert!(
+            text.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{text}"
+        );
+        assert_ne!(stored, StoredPassword::of(&secret).expect("random bytes"));
+        let hash = PasswordHash::new(text).expect("a hash");
+        let verify = |password| Argon2::default().verify_password(password, &hash).is_ok();
+        assert!(verify(&b"right"[..]) && !verify(b"wrong"));
+        assert_eq!(text.parse::<StoredPassword>().as_ref(), Ok(&stored));
+        assert!(!format!("{stored:?}").contains('$'));
+    }
+
+    #[test]
+    fn a_hash_of_another_kind_or_of_any_cost_is_refused() {
+        assert!(HASH.parse::<StoredPassword>().is_ok());
+        for (from, to) in [
+            ("argon2id", "argon2i"),
+            ("argon2id", "scrypt"),
+            ("v=19", "v=16"),
+            ("$v=19", ""),
+            ("m=19456", "m=262145"),
+            ("t=2", "t=17"),
+            ("p=1", "p=17"),
+            ("m=19456", "m=1"),
+            ("$AAAA", "$!"),
+            ("$", ""),
+        ] {
+            let text = HASH.replacen(from, to, 1);
+            assert!(text.parse::<StoredPassword>().is_err(), "{text}");
+        }
+        let (without, _) = HASH.rsplit_once('$').expect("parts");
+        assert!(without.parse::<StoredPassword>().is_err());
+    }
+}

@@ -1,0 +1,75 @@
+//! Secrets in memory.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// A secret. No text form shows it, and its memory is overwritten when it is dropped.
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+/// Why bytes are no [`Secret`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadSecret {
+    /// There are none.
+    Empty,
+    /// There are more than 1024.
+    TooLong,
+}
+
+impl Secret {
+    /// Maximum bytes of a secret.
+    pub const MOST_BYTES: usize = 1024;
+
+    /// Takes the bytes over. Those of a refused secret are overwritten, too.
+    pub fn new(bytes: Vec<u8>) -> Result<Self, BadSecret> {
+        let bytes = Zeroizing::new(bytes);
+        match bytes.len() {
+            0 => Err(BadSecret::Empty),
+            length if length > Self::MOST_BYTES => Err(BadSecret::TooLong),
+            _ => Ok(Self(bytes)),
+        }
+    }
+
+    /// The bytes, which must go nowhere but into a hash, or to the user that they belong to.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+impl fmt::Display for BadSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => write!(f, "a secret is not empty"),
+            Self::TooLong => write!(f, "a secret has at most {} bytes", Secret::MOST_BYTES),
+        }
+    }
+}
+
+impl std::error::Error for BadSecret {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        let secret = Secret::new(b"canary".to_vec()).expect("a secret");
+        assert_eq!(format!("{secret:?} {secret:#?}"), "Secret(***) Secret(***)");
+        assert_eq!(secret.expose(), b"canary");
+    }
+
+    #[test]
+    fn a_secret_has_a_byte_and_not_too_many() {
+        assert_eq!(Secret::new(Vec::new()).err(), Some(BadSecret::Empty));
+        assert!(Secret::new(vec![0; Secret::MOST_BYTES]).is_ok());
+        let longer = vec![0; Secret::MOST_BYTES + 1];
+        assert_eq!(Secret::new(longer).err(), Some(BadSecret::TooLong));
+    }
+}
