@@ -33,7 +33,10 @@ use std::thread;
 
 use crossbeam_channel::Receiver;
 
-pub use config::{Arguments, BadConfig, Config, LogFormat, LogSettings, RoomConfig};
+pub use config::{
+    Arguments, BadConfig, Config, LogFormat, LogSettings, RoomConfig, SecretPlace, TokenTool, Tool,
+    UserTool, UsersPlace,
+};
 pub use ipnet::IpNet;
 pub use net::inherited::InheritedSockets;
 pub use operator::Event;

@@ -1,5 +1,6 @@
 //! The broker as a program: arguments, signals, exit code.
 
+mod command;
 mod program;
 
 use std::env;
@@ -12,7 +13,7 @@ use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Duration;
 
-use broker::{Broker, Config, Handle, InheritedSockets, LogSettings};
+use broker::{Broker, Config, Handle, InheritedSockets, LogSettings, Tool};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
@@ -23,6 +24,9 @@ use program::service::Service;
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
+    if let Some(tool) = Tool::from_arguments() {
+        return command::run(tool);
+    }
     let arguments = Config::from_arguments();
     // Before the thread of the log: this changes the environment.
     let inherited = InheritedSockets::from_environment();

@@ -80,7 +80,15 @@ fn every_command_has_its_page_in_the_manual() {
 fn the_broker_prints_its_page() {
     // What is set for brokers elsewhere makes no difference.
     let page = printed(TestBroker::command(&["--man"]).env("BROKER_PORT", "1"));
-    for part in [".TH broker", "\\-\\-max\\-line", ".SH EXAMPLES\n.nf\n"] {
+    for part in [
+        ".TH broker",
+        "\\-\\-max\\-line",
+        ".SH EXAMPLES\n.nf\n",
+        ".SS \"broker user add\"\n",
+        ".SS \"broker token list\"\n",
+        "\\-\\-secret\\-file <FILE>",
+        "BROKER_USERS",
+    ] {
         assert!(page.contains(part), "{part} is missing:\n{page}");
     }
 }

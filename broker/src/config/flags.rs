@@ -20,6 +20,7 @@ use super::parsers::{
     Host, List, ListeningPlace, Owner, RoomFlag, address_ranges, addresses, flattened, host,
     log_format, mode, owner, paths, places, rooms, time_or_never, words,
 };
+use super::tool::ToolLine;
 use super::{Arguments, Config, LogFormat, LogSettings, RoomConfig, print};
 use crate::wire::http;
 
@@ -233,6 +234,7 @@ struct Flags {
 const AFTER_HELP: &str = "\
 Examples:
   broker --host 0.0.0.0      serve the network (anyone may publish)
+  broker user add ann        add a user to a users file; see broker user -h, broker token -h
   nc 127.0.0.1 1373          talk to it; type HELP
 
 Exit: 0 stopped by a signal   1 cannot serve   2 wrong usage    Variables: BROKER_PORT for --port";
@@ -477,7 +479,12 @@ fn print_manual() -> ! {
     let mut page = Vec::new();
     // A page has room for the variables, which `--help` leaves out.
     let command = Flags::command().mut_args(|argument| argument.hide_env(false));
-    match command_line::write_page(&mut page, &command) {
+    let tools = ToolLine::command().mut_subcommands(|tool| {
+        tool.mut_subcommands(|each| each.mut_args(|argument| argument.hide_env(false)))
+    });
+    let written = command_line::write_page(&mut page, &command)
+        .and_then(|()| command_line::write_commands(&mut page, &tools));
+    match written {
         Ok(()) => print(&page),
         Err(_) => process::exit(1),
     }

@@ -11,6 +11,7 @@ mod flags;
 mod origins;
 mod parsers;
 mod print;
+mod tool;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -22,6 +23,7 @@ use protocol::Topic;
 
 pub(crate) use arguments::needs_restart;
 pub use arguments::{Arguments, LogFormat, LogSettings};
+pub use tool::{SecretPlace, TokenTool, Tool, UserTool, UsersPlace};
 
 use crate::admin::orders::MOST_DRAINING;
 use crate::engine::limits::Limits;

@@ -6,4 +6,4 @@ mod environment;
 mod man_page;
 
 pub use environment::{command, parse};
-pub use man_page::write_page;
+pub use man_page::{write_commands, write_page};

@@ -27,6 +27,41 @@ pub fn write_page(out: &mut impl Write, command: &clap::Command) -> io::Result<(
     }
 }
 
+/// Writes the help of each command that `program` has, for the end of the page of a program whose commands
+/// have no pages of their own.
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn write_commands(out: &mut impl Write, program: &clap::Command) -> io::Result<()> {
+    let mut program = program.clone().term_width(COLUMNS);
+    // So that each command knows how it is called.
+    program.build();
+    let mut page = Roff::new();
+    page.control("SH", ["COMMANDS"]);
+    write_each(&mut page, &program);
+    page.to_writer(out)
+}
+
+/// Columns of a page.
+const COLUMNS: usize = 78;
+
+fn write_each(page: &mut Roff, command: &clap::Command) {
+    for each in command.get_subcommands() {
+        if each.has_subcommands() {
+            write_each(page, each);
+            continue;
+        }
+        page.control("SS", [each.get_bin_name().unwrap_or_default()]);
+        page.control("nf", []);
+        let help = each.clone().render_help().to_string();
+        for line in help.trim_end().lines() {
+            page.text([roman(line)]);
+        }
+        page.control("fi", []);
+    }
+}
+
 /// A block that begins with `Title:` becomes a section; other blocks become notes.
 fn write_rest(out: &mut impl Write, text: &str) -> io::Result<()> {
     let mut page = Roff::new();
@@ -64,6 +99,22 @@ mod tests {
         let page = page(&command);
         let rest = ".SH EXAMPLES\n.nf\n  x \\-a\n  x \\-b\n.fi\n.SH NOTES\n.nf\nExit: 0\n.fi\n";
         assert!(page.ends_with(rest), "{page}");
+    }
+
+    #[test]
+    fn commands_are_told_with_their_help() {
+        let inner = clap::Command::new("b")
+            .about("Does it")
+            .disable_help_flag(true);
+        let program = clap::Command::new("x").subcommand(clap::Command::new("a").subcommand(inner));
+        let mut out = Vec::new();
+        write_commands(&mut out, &program.disable_help_subcommand(true)).expect("room");
+        let page = String::from_utf8(out).expect("text");
+        let rest = ".SH COMMANDS\n.SS \"x a b\"\n.nf\nDoes it\n";
+        assert!(
+            page.contains(rest) && page.contains("Usage: x a b"),
+            "{page}"
+        );
     }
 
     #[test]

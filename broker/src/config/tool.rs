@@ -1,0 +1,198 @@
+//! The command lines of the tools: `broker user ...` and `broker token ...`.
+//!
+//! A first word without a hyphen is a command; the flags of a broker are not looked at then.
+
+use std::env;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::identity::{IdentityName, TokenId, TokenNote};
+
+/// What the program does instead of serving.
+#[derive(Debug, Subcommand)]
+pub enum Tool {
+    /// Add users, change, list and remove them
+    #[command(subcommand, after_help = EXITS)]
+    User(UserTool),
+    /// Make tokens for programs and devices, list and remove them
+    #[command(subcommand, after_help = EXITS)]
+    Token(TokenTool),
+}
+
+/// A change of users, or a look at them.
+#[derive(Debug, Subcommand)]
+pub enum UserTool {
+    /// Add a user; the file is made if it is not there
+    #[command(after_help = SECRETS)]
+    Add {
+        /// Letters, digits and -_.@:
+        name: IdentityName,
+        /// Groups that it belongs to, separated by commas
+        #[arg(long, value_name = "GROUPS", value_delimiter = ',')]
+        groups: Vec<IdentityName>,
+        /// A user that has tokens only
+        #[arg(long, conflicts_with = "secret_file")]
+        no_password: bool,
+        /// Where the password comes from.
+        #[command(flatten)]
+        secret: SecretPlace,
+        /// The file.
+        #[command(flatten)]
+        file: UsersPlace,
+    },
+    /// Change the password of a user
+    #[command(after_help = SECRETS)]
+    Passwd {
+        /// The user
+        name: IdentityName,
+        /// Where the password comes from.
+        #[command(flatten)]
+        secret: SecretPlace,
+        /// The file.
+        #[command(flatten)]
+        file: UsersPlace,
+    },
+    /// Remove a user with its tokens
+    Rm {
+        /// The user
+        name: IdentityName,
+        /// The file.
+        #[command(flatten)]
+        file: UsersPlace,
+    },
+    /// List the users: name, groups, password, tokens, state
+    List {
+        /// The file.
+        #[command(flatten)]
+        file: UsersPlace,
+    },
+    /// Keep a user out for now, with its tokens
+    Disable {
+        /// The user
+        name: IdentityName,
+        /// The file.
+        #[command(flatten)]
+        file: UsersPlace,
+    },
+    /// Let a user in again
+    Enable {
+        /// The user
+        name: IdentityName,
+        /// The file.
+        #[command(flatten)]
+        file: UsersPlace,
+    },
+}
+
+/// A change of tokens, or a look at them.
+#[derive(Debug, Subcommand)]
+pub enum TokenTool {
+    /// Make a token and print it, this once
+    Add {
+        /// The user that its holder is
+        owner: IdentityName,
+        /// Time until it ends, as 90d [default: it does not end]
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        expires: Option<Duration>,
+        /// What it is for
+        #[arg(long, value_name = "TEXT")]
+        note: Option<TokenNote>,
+        /// The file.
+        #[command(flatten)]
+        file: UsersPlace,
+    },
+    /// Remove a token
+    Rm {
+        /// The letters between dlt_ and the next _
+        id: TokenId,
+        /// The file.
+        #[command(flatten)]
+        file: UsersPlace,
+    },
+    /// List the tokens: id, owner, end, note
+    List {
+        /// The file.
+        #[command(flatten)]
+        file: UsersPlace,
+    },
+}
+
+/// Where a secret comes from.
+#[derive(Debug, Args)]
+pub struct SecretPlace {
+    /// The first line of this file is the password
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+}
+
+/// Where the users file is.
+#[derive(Debug, Args)]
+pub struct UsersPlace {
+    /// The users file [default: /etc/dallal/users, if there]
+    #[arg(long, env = "BROKER_USERS", hide_env = true, value_name = "FILE")]
+    pub users: Option<PathBuf>,
+}
+
+const SECRETS: &str = "\
+The password is asked for twice at a terminal, without an echo; elsewhere it
+is the first line of standard input. No flag takes it, because all users of a
+machine can see the arguments of a program.";
+
+const EXITS: &str = "\
+Exit: 0 done   1 not done, with the reason   2 wrong usage
+Variables: BROKER_USERS for --users";
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "broker",
+    version,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub(super) struct ToolLine {
+    #[command(subcommand)]
+    tool: Tool,
+}
+
+impl Tool {
+    /// Parses this process's arguments, if they ask for a tool. Wrong usage and `--help` end the process.
+    #[must_use]
+    pub fn from_arguments() -> Option<Self> {
+        let first = env::args_os().nth(1)?;
+        if first.is_empty() || first.as_encoded_bytes().starts_with(b"-") {
+            return None;
+        }
+        let line: ToolLine = command_line::parse(env::args_os(), |_, _| false);
+        Some(line.tool)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold() {
+        ToolLine::command().debug_assert();
+    }
+
+    #[test]
+    fn no_flag_takes_a_secret() {
+        let parse = |words: &[&str]| ToolLine::try_parse_from([&["broker"], words].concat());
+        assert!(parse(&["user", "add", "ann", "--groups", "a,b"]).is_ok());
+        for words in [
+            &["user", "add", "ann", "secret"][..],
+            &["user", "add", "ann", "--password", "secret"],
+            &["user", "passwd", "ann", "--password=secret"],
+            &["user", "add", "a/b"],
+            &["token", "add", "ann", "--expires", "90"],
+            &["token", "add", "ann", "--note", "\u{1b}[2J"],
+        ] {
+            assert!(parse(words).is_err(), "{words:?}");
+        }
+    }
+}
