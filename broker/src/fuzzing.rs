@@ -15,7 +15,8 @@ use crate::engine::limits::Limits;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::{Outbox, Sink};
 use crate::engine::session::clients::ClientRecord;
-use crate::wire::http::Site;
+use crate::identity::UsersDocument;
+use crate::wire::http::{Site, SiteSettings};
 use crate::wire::room::Rooms;
 use crate::wire::room::datagrams::{Action, DatagramRoom};
 use crate::wire::talking::WebChat;
@@ -153,6 +154,29 @@ fn for_each_client(
     let audit = engine.clients.audit();
     assert!(audit.ledger.is_balanced(), "{}", audit.ledger);
 }
+
+/// A users file. What can be taken is kept byte by byte, and a change of a user leaves the others alone.
+pub fn users(input: &[u8]) {
+    let Ok(document) = UsersDocument::parse(input.to_vec()) else {
+        return;
+    };
+    assert_eq!(document.text().as_bytes(), input);
+    for (name, user) in document.users().users.iter().take(MOST_CHANGED) {
+        let mut changed = document.clone();
+        assert!(changed.set_disabled(name, !user.is_disabled));
+        assert_ne!(changed.users(), document.users());
+        assert!(changed.set_disabled(name, user.is_disabled));
+        assert_eq!(changed.users(), document.users());
+        let tokens = changed.remove_user(name).expect("it is there");
+        let mut rest = document.users().clone();
+        rest.users.remove(name);
+        rest.tokens.retain(|id, _| !tokens.contains(id));
+        assert_eq!(changed.users(), &rest);
+    }
+}
+
+/// Users of one file that are changed; each takes as long as all lines do.
+const MOST_CHANGED: usize = 4;
 
 /// Small limits, which short inputs can reach.
 fn limits() -> Limits {
