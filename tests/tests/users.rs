@@ -298,6 +298,17 @@ fn owner_group_mode_and_a_symbolic_link_stay() {
 }
 
 #[test]
+fn a_symbolic_link_to_nothing_is_told_as_such() {
+    let place = Place::new();
+    symlink("nowhere", place.path()).expect("a link");
+    let refused = place.refused(&["user", "add", "ann", "--no-password"], "");
+    assert!(
+        refused.contains("it is a symbolic link to a file that is not there"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn tools_at_the_same_time_lose_no_change_of_each_other() {
     let place = Place::new();
     let names: BTreeSet<String> = (0..24).map(|number| format!("user-{number}")).collect();

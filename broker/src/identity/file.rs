@@ -156,7 +156,12 @@ fn open_or_make(path: &Path, is_made: bool) -> io::Result<(File, bool)> {
             .mode(0o600)
             .open(path);
         match made {
-            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {
+                if fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink()) {
+                    let why = "it is a symbolic link to a file that is not there";
+                    return Err(io::Error::new(io::ErrorKind::NotFound, why));
+                }
+            }
             made => return made.map(|file| (file, true)),
         }
     }
