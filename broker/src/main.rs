@@ -157,10 +157,5 @@ fn client_program(broker: &Path) -> String {
     } else {
         PathBuf::from("client")
     };
-    let client = client.to_string_lossy();
-    let is_plain = |letter: char| letter.is_alphanumeric() || "-_./+".contains(letter);
-    if client.chars().all(is_plain) {
-        return client.into_owned();
-    }
-    format!("'{}'", client.replace('\'', r"'\''"))
+    command_line::shell_word(&client)
 }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use command_line::shell_word;
+
 use super::document::{MOST_FILE_BYTES, UsersDocument};
 
 /// Maximum wait for another program that changes the same file.
@@ -194,7 +196,7 @@ fn read_open(file: &File, path: &Path) -> Result<UsersDocument, Vec<String>> {
             "{shown} has the mode {:o}: others may read or write it, or its group may write it; type: chmod {:o} {}",
             metadata.mode() & 0o777,
             metadata.mode() & 0o777 & !TOO_OPEN & !0o001,
-            for_shell(path),
+            shell_word(path),
         )]);
     }
     let mut bytes = Vec::new();
@@ -209,14 +211,4 @@ fn read_open(file: &File, path: &Path) -> Result<UsersDocument, Vec<String>> {
     }
     let told = |mistake: super::UsersMistake| format!("{shown}:{mistake}");
     UsersDocument::parse(bytes).map_err(|mistakes| mistakes.into_iter().map(told).collect())
-}
-
-/// A path as one types it.
-fn for_shell(path: &Path) -> String {
-    let path = path.to_string_lossy();
-    let is_plain = |letter: char| letter.is_alphanumeric() || "-_./+".contains(letter);
-    if path.chars().all(is_plain) {
-        return path.into_owned();
-    }
-    format!("'{}'", path.replace('\'', r"'\''"))
 }
