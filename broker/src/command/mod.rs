@@ -31,7 +31,7 @@ pub(crate) fn run(tool: Tool) -> ExitCode {
         Err(failures) => {
             for failure in failures {
                 // Without standard error, the exit code tells.
-                let _ = writeln!(io::stderr(), "broker: {failure}");
+                let _ = writeln!(io::stderr(), "{failure}");
             }
             ExitCode::FAILURE
         }

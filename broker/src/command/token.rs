@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::failure::{Failures, one};
 use super::table::table;
-use super::users_file::users_file;
+use super::users_file::{suggestion, users_file};
 
 /// Runs the tool; what it prints.
 pub(super) fn run(tool: TokenTool) -> Result<String, Failures> {
@@ -44,8 +44,9 @@ fn add(
         match document.add_token(&token.id, &stored) {
             true => Ok((token.id, token.text)),
             false => Err(format!(
-                "there is no user {owner} in {}; add it first: broker user add {owner} --no-password",
-                path.display()
+                "there is no user {owner} in {}; add it first: {}",
+                path.display(),
+                suggestion(&format!("user add {owner} --no-password"), path)
             )),
         }
     });
@@ -55,11 +56,15 @@ fn add(
         io::stderr(),
         "token {id} of {owner} is shown this once; keep it like a password:"
     );
-    let printed = io::stdout().write_all(&[text.expose(), b"\n"].concat());
+    let mut out = io::stdout();
+    let printed = out
+        .write_all(text.expose())
+        .and_then(|()| out.write_all(b"\n"));
     match printed {
         Ok(()) => Ok(String::new()),
         Err(why) => Err(one(&format!(
-            "standard output takes nothing: {why}; the token is lost, remove it: broker token rm {id}"
+            "standard output takes nothing: {why}; the token is lost, remove it: {}",
+            suggestion(&format!("token rm {id}"), path)
         ))),
     }
 }
@@ -77,8 +82,9 @@ fn remove(path: &Path, id: &TokenId) -> Result<String, Failures> {
     edit_users(path, false, |document| match document.remove_token(id) {
         true => Ok(format!("token {id} is removed\n")),
         false => Err(format!(
-            "there is no token {id} in {}; broker token list shows all",
-            path.display()
+            "there is no token {id} in {}; to see all: {}",
+            path.display(),
+            suggestion("token list", path)
         )),
     })
 }

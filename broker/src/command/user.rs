@@ -1,5 +1,6 @@
 //! `broker user ...`: users are added, changed, listed and removed.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use broker::identity::{IdentityName, StoredPassword, User, edit_users, read_users};
@@ -8,7 +9,7 @@ use broker::{SecretPlace, UserTool};
 use super::failure::{Failures, one};
 use super::secret::password;
 use super::table::table;
-use super::users_file::users_file;
+use super::users_file::{suggestion, users_file};
 
 /// Runs the tool; what it prints.
 pub(super) fn run(tool: UserTool) -> Result<String, Failures> {
@@ -45,8 +46,9 @@ fn add(
 ) -> Result<String, Failures> {
     let there = || {
         format!(
-            "{name} is in {} already; broker user passwd {name} changes the password",
-            path.display()
+            "{name} is in {} already; to change the password: {}",
+            path.display(),
+            suggestion(&format!("user passwd {name}"), path)
         )
     };
     // Before the question, so that no answer is for nothing.
@@ -105,9 +107,13 @@ fn set_disabled(path: &Path, name: &IdentityName, is_disabled: bool) -> Result<S
 fn list(path: &Path) -> Result<String, Failures> {
     let document = read_users(path)?;
     let users = document.users();
+    let mut tokens: BTreeMap<&IdentityName, usize> = BTreeMap::new();
+    for token in users.tokens.values() {
+        *tokens.entry(&token.owner).or_default() += 1;
+    }
     let row = |(name, user): (&IdentityName, &User)| {
         let groups: Vec<&str> = user.groups.iter().map(IdentityName::as_str).collect();
-        let tokens = users.tokens.values().filter(|token| token.owner == *name);
+        let tokens = tokens.get(name).copied().unwrap_or(0);
         let or_dash = |text: String| {
             if text.is_empty() {
                 "-".to_owned()
@@ -119,7 +125,7 @@ fn list(path: &Path) -> Result<String, Failures> {
             name.to_string(),
             or_dash(groups.join(",")),
             if user.password.is_some() { "yes" } else { "no" }.to_owned(),
-            tokens.count().to_string(),
+            tokens.to_string(),
             if user.is_disabled {
                 "disabled"
             } else {
@@ -140,7 +146,8 @@ fn hashed(name: &IdentityName, place: &SecretPlace) -> Result<StoredPassword, Fa
 
 fn is_not_there(path: &Path, name: &IdentityName) -> String {
     format!(
-        "there is no user {name} in {}; broker user list shows all",
-        path.display()
+        "there is no user {name} in {}; to see all: {}",
+        path.display(),
+        suggestion("user list", path)
     )
 }
