@@ -31,22 +31,37 @@ fn next(client: &mut TestClient, topic: &str) -> String {
     line[start.len()..].to_owned()
 }
 
+/// A broker with three messages, and its figures when they tell of them. Reading figures takes a
+/// subscription, and those that are published meanwhile are messages, too: then another broker is tried.
+fn with_three_messages() -> (TestBroker, BTreeMap<String, String>) {
+    for _ in 0..20 {
+        let broker = TestBroker::with_args(&OFTEN);
+        let mut ann = broker.connect();
+        ann.send("SUBSCRIBE a b/+").read_to_fence();
+        ann.send("PUBLISH a 1").read_to_fence();
+        ann.send("PUBLISH c 2").read_to_fence();
+        ann.send("@retain PUBLISH d 345").read_to_fence();
+        let mut found = BTreeMap::new();
+        let published = |found: &BTreeMap<String, String>| {
+            let count = found.get("ledger/published");
+            count
+                .and_then(|count| count.parse::<u64>().ok())
+                .unwrap_or(0)
+        };
+        eventually("all has been published", || {
+            found = values(&broker);
+            published(&found) >= 3 && found["retained/count"] == "1"
+        });
+        if published(&found) == 3 {
+            return (broker, found);
+        }
+    }
+    panic!("figures were published whenever they were read");
+}
+
 #[test]
 fn the_figures_have_the_names_that_mqtt_brokers_use_and_some_of_their_own() {
-    let broker = TestBroker::with_args(&OFTEN);
-    let mut ann = broker.connect();
-    ann.send("SUBSCRIBE a b/+").read_to_fence();
-    ann.send("PUBLISH a 1").read_to_fence();
-    ann.send("PUBLISH c 2").read_to_fence();
-    ann.send("@retain PUBLISH d 345").read_to_fence();
-    let mut found = BTreeMap::new();
-    eventually("all has been published", || {
-        found = values(&broker);
-        found
-            .get("ledger/published")
-            .is_some_and(|count| count == "3")
-            && found["retained/count"] == "1"
-    });
+    let (_broker, found) = with_three_messages();
     for (topic, value) in [
         ("publish/messages/received", "3"),
         ("messages/received", "3"),
