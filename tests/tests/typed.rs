@@ -42,6 +42,7 @@ fn shell(typed: &str, folder: &Path, broker: &str, seconds: &str) -> Command {
         .env("PROFILE", folder.join("profile.ps1"))
         .env("XDG_CONFIG_HOME", folder.join(".config"))
         .env("BROKER_URL", broker)
+        .env("BROKER_USERS", folder.join("users"))
         .env("BROKER_PORT", "0");
     shell
 }
@@ -70,6 +71,8 @@ fn check_all(commands: Vec<(String, String)>) {
         .into_iter()
         .map(|(source, typed)| {
             let typed = typed.replace("/run/dallal/broker.sock", socket);
+            // The machine's own users are not changed by a test.
+            let typed = typed.replace("/etc/dallal/users", "users");
             (source, at_this_broker(&typed, &broker))
         })
         .collect();
@@ -112,6 +115,7 @@ fn prepare(folder: &Path, typed: &str) {
         ("app.log", "a line\n"),
         ("Makefile", "all:\n\techo built\n"),
         ("broker.toml", "max-queued = 100\n"),
+        ("password.txt", "a password\n"),
     ] {
         fs::write(folder.join(name), text).expect("room");
     }
