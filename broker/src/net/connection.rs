@@ -121,15 +121,21 @@ impl Connection {
         let ping_interval = client.limits().ping_interval;
         let mut source = SocketSource::new(&self.socket, &self.shutdown, ping_interval);
         let finished = panic::catch_unwind(AssertUnwindSafe(|| {
-            let mut finished = serve(&mut client, &mut source);
-            let is_kicked = self.socket.dismissal() == Some(Dismissal::Kicked);
-            if is_kicked && matches!(finished.end, End::Stopping) {
-                finished.end = End::Kicked;
-            }
-            wire::close(&mut client, finished, || self.deadline())
+            let finished = serve(&mut client, &mut source);
+            self.close(&mut client, finished)
         }));
         let finished = finished.unwrap_or(Finished::new(Protocol::Line, End::Panicked));
         self.part(&mut client, finished, began, source.bytes);
+    }
+
+    /// Ends the conversation as its end asks for.
+    #[inline(never)]
+    fn close(&self, client: &mut Client<'_>, mut finished: Finished) -> Finished {
+        let is_kicked = self.socket.dismissal() == Some(Dismissal::Kicked);
+        if is_kicked && matches!(finished.end, End::Stopping) {
+            finished.end = End::Kicked;
+        }
+        wire::close(client, finished, || self.deadline())
     }
 
     /// When the connection must have ended, if the broker ends it.

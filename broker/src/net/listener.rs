@@ -404,6 +404,9 @@ impl Listener {
         // stack for good.
         log::debug!("connection {id} from {peer} begins");
         let listener = self.clone();
+        // In a box: in the closure it would stand on the thread's stack twice, and a few bytes decide whether
+        // each idle connection has touched another page of that.
+        let connection = Box::new(connection);
         let builder = thread::Builder::new().stack_size(STACK_BYTES);
         let spawned = builder.spawn(move || {
             let leaving = Leaving {
