@@ -217,7 +217,7 @@ impl Token {
     }
 }
 
-/// The tokens of a query, without numbers and what stands in brackets.
+/// The tokens of a query, without numbers and ranges in brackets.
 fn tokens(text: &str) -> Vec<Token> {
     let mut tokens = Vec::new();
     let mut rest = text;

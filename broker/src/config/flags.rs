@@ -492,6 +492,7 @@ fn print_manual() -> ! {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::net::Ipv6Addr;
 
     use super::*;
@@ -500,6 +501,21 @@ mod tests {
     fn the_flags_have_the_defaults_of_the_config() {
         let flags = Config::from(Flags::parse_from(["broker"]));
         assert_eq!(format!("{flags:?}"), format!("{:?}", Config::default()));
+    }
+
+    #[test]
+    fn a_reload_tells_of_each_flag() {
+        let command = Flags::command();
+        let flags = command
+            .get_arguments()
+            .filter(|flag| file::is_setting(flag));
+        let flags = flags.filter_map(clap::Arg::get_long);
+        // These are of the program, and told by it.
+        let flags = flags.filter(|flag| !["log-format", "log-file"].contains(flag));
+        let flags: BTreeSet<&str> = flags.collect();
+        let values = Config::default().values();
+        let told: BTreeSet<&str> = values.iter().map(|(key, _)| *key).collect();
+        assert_eq!(told, flags);
     }
 
     #[test]

@@ -4,9 +4,10 @@
 //! other, and because reading a configuration takes more stack than a connection has.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::sync::{AtomicBool, Mutex, Ordering};
@@ -76,8 +77,7 @@ pub(crate) struct GivenOrder {
 
 impl fmt::Display for LastReload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = jiff::Timestamp::try_from(self.at).unwrap_or_default();
-        let report = &self.report;
+        let Self { at, report } = self;
         match report.applied {
             true => write!(f, "applied {at:.0}, changes: {}", report.changes.len()),
             false => write!(f, "failed {at:.0}, errors: {}", report.errors.len()),
@@ -97,7 +97,7 @@ pub(crate) struct Orders {
 /// The last reload that was more than a dry one.
 #[derive(Clone)]
 pub(crate) struct LastReload {
-    pub(crate) at: SystemTime,
+    at: Timestamp,
     pub(crate) report: ReloadReport,
 }
 
@@ -136,9 +136,12 @@ impl Orders {
         self.is_draining.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn note_reload(&self, report: ReloadReport) {
-        let at = SystemTime::now();
-        *self.last_reload.lock() = Some(LastReload { at, report });
+    /// Notes that this has come of a reload now.
+    pub(crate) fn note_reload(&self, report: ReloadReport) -> LastReload {
+        let at = Timestamp::now();
+        let last = LastReload { at, report };
+        *self.last_reload.lock() = Some(last.clone());
+        last
     }
 
     /// The last reload, if there was one.

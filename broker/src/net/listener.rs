@@ -173,7 +173,13 @@ impl Listener {
     /// Serves what is provided, and closes what is not part of it. Connections stay. If the system has no
     /// thread for it, nothing changes.
     pub(crate) fn open(self: &Arc<Self>, provision: Provision) -> io::Result<()> {
-        let gone = self.doors.lock().change(provision, self)?;
+        let mut doors = self.doors.lock();
+        // Under the lock of the doors: those that the stop has closed must not be followed by others.
+        if self.shutdown.deadline().is_some() {
+            return Err(io::Error::other("the broker stops"));
+        }
+        let gone = doors.change(provision, self)?;
+        drop(doors);
         for door in gone.close() {
             self.accept_rest(&door);
         }

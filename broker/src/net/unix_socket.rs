@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::{Uid, User};
+use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
 
 use crate::engine::address::{Peer, UnixPeer};
@@ -37,8 +38,8 @@ pub(crate) struct UnixSocket {
     path: PathBuf,
     /// The device and the inode of the file.
     file: (u64, u64),
-    /// Another process goes on with the socket, so that its file stays.
-    is_handed_over: AtomicBool,
+    /// Another process keeps the socket, so that its file stays.
+    is_kept: AtomicBool,
 }
 
 impl UnixSocket {
@@ -47,8 +48,7 @@ impl UnixSocket {
     pub(crate) fn bind(place: &UnixPlace) -> io::Result<Self> {
         remove_abandoned(&place.path)?;
         let address = SocketAddrUnix::new(&place.path)?;
-        let kind = (AddressFamily::UNIX, SocketType::STREAM);
-        let socket = socket_with(kind.0, kind.1, SocketFlags::CLOEXEC, None)?;
+        let socket = stream_socket(SocketFlags::CLOEXEC)?;
         bind(&socket, &address)?;
         let listening = Self::listen(socket, place);
         if listening.is_err() {
@@ -81,14 +81,14 @@ impl UnixSocket {
         Ok(socket)
     }
 
-    /// Another process goes on with the socket: its file stays.
+    /// Another process keeps the socket from now on: its file stays.
     pub(crate) fn hand_over(&self) {
-        self.is_handed_over.store(true, Ordering::Relaxed);
+        self.is_kept.store(true, Ordering::Relaxed);
     }
 
     /// Whether another process keeps the socket.
     pub(crate) fn is_kept(&self) -> bool {
-        self.is_handed_over.load(Ordering::Relaxed)
+        self.is_kept.load(Ordering::Relaxed)
     }
 
     fn of(listener: UnixListener, path: PathBuf, file: &Metadata) -> io::Result<Self> {
@@ -97,7 +97,7 @@ impl UnixSocket {
             listener,
             path,
             file: (file.dev(), file.ino()),
-            is_handed_over: AtomicBool::new(false),
+            is_kept: AtomicBool::new(false),
         })
     }
 
@@ -117,7 +117,7 @@ impl AsFd for UnixSocket {
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
-        if self.is_handed_over.load(Ordering::Relaxed) {
+        if self.is_kept.load(Ordering::Relaxed) {
             return;
         }
         // Another broker may have made a file of its own there meanwhile.
@@ -136,14 +136,27 @@ fn remove_abandoned(path: &Path) -> io::Result<()> {
             io::ErrorKind::AlreadyExists,
             "a file that is no socket is there; choose another path or remove it",
         )),
-        Ok(_) => match UnixStream::connect(path) {
-            Err(err) if err.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-            Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
-            Err(err) => Err(err),
-        },
+        Ok(_) => {
+            // Without waiting: a program whose queue is full listens as well.
+            let socket = stream_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+            match connect(&socket, &SocketAddrUnix::new(path)?) {
+                Err(Errno::CONNREFUSED) => fs::remove_file(path),
+                Ok(()) | Err(Errno::AGAIN) => Err(io::ErrorKind::AddrInUse.into()),
+                Err(err) => Err(err.into()),
+            }
+        }
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(err) => Err(err),
     }
+}
+
+fn stream_socket(flags: SocketFlags) -> io::Result<OwnedFd> {
+    Ok(socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        flags,
+        None,
+    )?)
 }
 
 fn peer_of(stream: &UnixStream) -> io::Result<UnixPeer> {

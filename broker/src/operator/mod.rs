@@ -6,6 +6,7 @@
 pub(crate) mod bind_error;
 mod successor;
 
+use std::panic::{self, AssertUnwindSafe};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,7 +85,13 @@ impl Operator<'_> {
                 },
                 recv(stopped) -> _ => return,
             };
-            let done = self.carry_out(order, &mut client);
+            // A panic ends this order alone: the others, and the broker, go on.
+            let done = panic::catch_unwind(AssertUnwindSafe(|| self.carry_out(order, &mut client)));
+            let done = done.unwrap_or_else(|_| {
+                self.engine.metrics.panicked.add(1);
+                client = Client::internal(self.engine);
+                Err("a bug of the broker has ended this order; its log says more".to_owned())
+            });
             // The connection that gave it may be gone.
             let _ = answer.send(done);
         }
@@ -136,10 +143,8 @@ impl Operator<'_> {
         }
         if !is_dry {
             log_reload(&report);
-            self.engine.orders.note_reload(report.clone());
-            let last = self.engine.orders.last_reload();
-            let text = last.map_or_else(String::new, |last| last.to_string());
-            (self.observer)(Event::Reloaded(format!("reload {text}")));
+            let last = self.engine.orders.note_reload(report.clone());
+            (self.observer)(Event::Reloaded(format!("reload {last}")));
         }
         report
     }
@@ -151,6 +156,9 @@ impl Operator<'_> {
                 "this broker has no configuration to read again".to_owned(),
             ]);
         };
+        if self.engine.orders.is_draining() {
+            return Err(vec!["the broker is about to stop".to_owned()]);
+        }
         let next = source()?;
         *changes = self.config.changes(&next);
         self.explain(&next, changes);

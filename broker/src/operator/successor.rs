@@ -44,9 +44,10 @@ pub(crate) fn start(mut command: Command, sockets: Vec<PassedSocket>) -> Result<
     command
         .env("LISTEN_FDS", mappings.len().to_string())
         .env("LISTEN_FDNAMES", names)
-        // Both name this process; without them the new one takes what is meant for it.
+        // The first two name this process, and the third other descriptors.
         .env_remove("LISTEN_PID")
-        .env_remove("WATCHDOG_PID");
+        .env_remove("WATCHDOG_PID")
+        .env_remove("LISTEN_FDS_FIRST_FD");
     let mapped = command.fd_mappings(mappings);
     let mut child = mapped
         .map_err(io::Error::other)
