@@ -50,7 +50,7 @@ use net::endpoints::ListenAddress;
 use net::listener::Listener;
 use operator::{ConfigSource, Observer, Operator, SuccessorCommand};
 use wire::Entrance;
-use wire::http::{Site, SiteSettings};
+use wire::http::Site;
 use wire::room::Rooms;
 use wire::talking::WebChat;
 
@@ -90,18 +90,11 @@ impl Broker {
     /// those of TCP instead of [`Config::host`] and [`Config::port`].
     pub fn bind_with(config: Config, mut inherited: InheritedSockets) -> Result<Self, BindError> {
         config.check().map_err(BindError::Config)?;
-        let capacity = Capacity::of_machine(config.max_connections);
-        if let Some(shortage) = capacity.shortage() {
-            return Err(BindError::NoConnections(shortage));
-        }
-        let limits = operator::limits(&config, capacity);
+        let (capacity, limits) = operator::limits(&config)?;
         let engine = Engine::new(limits).map_err(BindError::Machine)?;
         let engine = Arc::new(engine);
-        let names = config.host_names().map_err(BindError::Config)?;
-        let origins = config.origins().map_err(BindError::Config)?;
         let rooms = Arc::<Rooms>::default();
-        let chat_path = config.chat_path().map_err(BindError::Config)?;
-        let settings = SiteSettings::new(&names, &origins, chat_path);
+        let settings = config.site_settings().map_err(BindError::Config)?;
         let site = Site::new(settings, &engine.limits);
         let entrances = Entrances {
             wires: Entrance::wires(site, WebChat::new(rooms.clone())),

@@ -9,18 +9,32 @@ use crate::admin::unanswered::Unanswered;
 use crate::engine::client::Client;
 use crate::engine::orders::{Done, Order};
 
-/// The words, each with what its argument is.
-const WORDS: [(&str, &str); 5] = [
-    ("reload", "nothing, or dry"),
-    ("drain", "a time such as 30s, or nothing"),
-    ("restart", "nothing"),
-    ("kick", "a name, or # and the number of a connection"),
-    ("end-session", "the identifier of a client of MQTT"),
+/// The words, each with the name of its argument as a parameter, and with what that is.
+const WORDS: [(&str, &str, &str); 5] = [
+    ("reload", "dry", "nothing, or dry"),
+    ("drain", "time", "a time such as 30s, or nothing"),
+    ("restart", "", "nothing"),
+    (
+        "kick",
+        "name",
+        "a name, or # and the number of a connection",
+    ),
+    (
+        "end-session",
+        "client",
+        "the identifier of a client of MQTT",
+    ),
 ];
 
 /// Whether this is the word of an order.
 pub(crate) fn is_order(word: &str) -> bool {
-    WORDS.iter().any(|(known, _)| *known == word)
+    parameter(word).is_some()
+}
+
+/// The name of an order's argument where arguments have names; empty if it has none.
+pub(crate) fn parameter(word: &str) -> Option<&'static str> {
+    let found = WORDS.iter().find(|(known, ..)| *known == word);
+    found.map(|(_, parameter, _)| *parameter)
 }
 
 /// Carries out an order of this client. Must be called outside a batch, because it waits.
@@ -41,8 +55,8 @@ pub(crate) fn carry_out(
         return Err(refused(Code::Denied, text));
     }
     let order = parse(word, argument).ok_or_else(|| {
-        let wanted = WORDS.iter().find(|(known, _)| *known == word);
-        let wanted = wanted.map_or("", |(_, wanted)| wanted);
+        let wanted = WORDS.iter().find(|(known, ..)| *known == word);
+        let wanted = wanted.map_or("", |(.., wanted)| wanted);
         let text = format!("the argument of {word} is {wanted}");
         refused(Code::NotDone, text)
     })?;
@@ -107,6 +121,6 @@ mod tests {
             assert_eq!(parse(word, argument.as_bytes()), order, "{word} {argument}");
         }
         assert_eq!(parse("kick", b"\xff"), None);
-        assert!(WORDS.iter().all(|(word, _)| is_order(word)));
+        assert!(WORDS.iter().all(|(word, ..)| is_order(word)));
     }
 }

@@ -29,7 +29,7 @@ use crate::admin::orders::MOST_DRAINING;
 use crate::engine::limits::Limits;
 use crate::net::endpoints::Endpoints;
 use crate::net::unix_socket::UnixPlace;
-use crate::wire::http;
+use crate::wire::http::{self, SiteSettings};
 
 /// The configuration of a broker.
 #[derive(Clone, Debug)]
@@ -225,14 +225,18 @@ impl Config {
         if self.drain > MOST_DRAINING {
             return Err(BadConfig::Drain);
         }
-        self.host_names()?;
-        self.origins()?;
-        self.chat_path()?;
+        self.site_settings()?;
         Ok(())
     }
 
+    /// What is configured for browsers.
+    pub(crate) fn site_settings(&self) -> Result<SiteSettings, BadConfig> {
+        let (names, origins) = (self.host_names()?, self.origins()?);
+        Ok(SiteSettings::new(&names, &origins, self.chat_path()?))
+    }
+
     /// The names, as browsers send them.
-    pub(crate) fn host_names(&self) -> Result<Vec<String>, BadConfig> {
+    fn host_names(&self) -> Result<Vec<String>, BadConfig> {
         let names = self.names.iter();
         let parsed = names.map(|name| {
             origins::host_name(name).map_err(|why| BadConfig::Name {
@@ -244,7 +248,7 @@ impl Config {
     }
 
     /// The allowed origins, as browsers send them.
-    pub(crate) fn origins(&self) -> Result<Vec<String>, BadConfig> {
+    fn origins(&self) -> Result<Vec<String>, BadConfig> {
         let origins = self.allow_origins.iter();
         let parsed = origins.map(|origin| {
             origins::origin(origin).map_err(|why| BadConfig::Origin {
@@ -256,7 +260,7 @@ impl Config {
     }
 
     /// The path of the web chat, as requests are compared with it.
-    pub(crate) fn chat_path(&self) -> Result<&str, BadConfig> {
+    fn chat_path(&self) -> Result<&str, BadConfig> {
         http::chat_path(&self.talking).map_err(|why| BadConfig::Talking {
             path: self.talking.clone(),
             why: why.to_owned(),

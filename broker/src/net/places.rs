@@ -122,13 +122,14 @@ impl fmt::Display for NoPlace {
             Self::InAll(taken) => {
                 write!(
                     f,
-                    "{taken} connections are open, the most this broker takes"
+                    "{taken} connections are open, the most this broker takes (--max-connections)"
                 )
             }
             Self::Draining => write!(f, "the broker is about to stop and takes no newcomers"),
             Self::OfAddress(taken) => write!(
                 f,
-                "{taken} connections from this address are open, the most this broker takes from one"
+                "{taken} connections from this address are open, the most this broker takes from one \
+                 (--max-per-address)"
             ),
         }
     }

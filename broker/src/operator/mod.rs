@@ -175,20 +175,14 @@ impl Operator<'_> {
         if !needs_restart.is_empty() {
             return Err(needs_restart);
         }
-        let capacity = Capacity::of_machine(next.max_connections);
-        if let Some(shortage) = capacity.shortage() {
-            return Err(vec![shortage]);
-        }
-        let names = next.host_names().map_err(|why| one(&why))?;
-        let origins = next.origins().map_err(|why| one(&why))?;
-        let chat_path = next.chat_path().map_err(|why| one(&why))?;
-        let site = SiteSettings::new(&names, &origins, chat_path);
+        let (_, limits) = limits(&next).map_err(|why| one(&why))?;
+        let site = next.site_settings().map_err(|why| one(&why))?;
         let provision = self
             .listener
             .provision(&next.endpoints(), &mut InheritedSockets::default());
         let provision = provision.map_err(|why| one(&BindError::from(why)))?;
         Ok(Prepared {
-            limits: limits(&next, capacity),
+            limits,
             site,
             provision,
             next,
@@ -308,10 +302,15 @@ impl Operator<'_> {
 /// The keys that change only with a restart.
 const NEED_RESTART: [&str; 2] = ["unix-mode", "unix-owner"];
 
-/// The limits of a configuration, with the machine's where none are configured.
-pub(crate) fn limits(config: &Config, capacity: Capacity) -> Limits {
+/// The limits of a configuration, with the machine's where none are configured, and what bounds the number
+/// of connections.
+pub(crate) fn limits(config: &Config) -> Result<(Capacity, Limits), BindError> {
+    let capacity = Capacity::of_machine(config.max_connections);
+    if let Some(shortage) = capacity.shortage() {
+        return Err(BindError::NoConnections(shortage));
+    }
     let memory = config.memory.unwrap_or_else(capacity::half_of_memory);
-    config.limits(capacity.connections, memory)
+    Ok((capacity, config.limits(capacity.connections, memory)))
 }
 
 fn connections(number: usize) -> String {

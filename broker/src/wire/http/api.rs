@@ -22,15 +22,6 @@ const QUESTIONS: [(&str, What); 8] = [
     ("broker", What::Broker),
 ];
 
-/// The parameter of each order.
-const ORDERS: [(&str, &str); 5] = [
-    ("reload", "dry"),
-    ("drain", "time"),
-    ("restart", ""),
-    ("kick", "name"),
-    ("end-session", "client"),
-];
-
 impl HttpConversation<'_, '_> {
     /// Carries out an order.
     // Out of line: inlined, its locals would lie on the stack of every idle connection.
@@ -40,15 +31,17 @@ impl HttpConversation<'_, '_> {
         head: &RequestHead,
         word: &str,
     ) -> Result<Response, RequestRefusal> {
-        let wanted = ORDERS.iter().find(|(known, _)| *known == word);
-        let wanted = wanted.map_or("", |(_, wanted)| wanted);
+        let wanted = orders::parameter(word).unwrap_or_default();
         let argument = match &head.query[..] {
             [] => "",
             // A flag without a value.
             [(name, _)] if name == wanted && word == "reload" => wanted,
             [(name, value)] if name == wanted => value,
             _ => {
-                let text = format!("the parameters of {word} are at most one, {wanted:?}");
+                let text = match wanted {
+                    "" => format!("{word} has no parameter"),
+                    _ => format!("{word} has one parameter, {wanted}"),
+                };
                 return Err(RequestRefusal::new(StatusCode::BAD_REQUEST, text));
             }
         };

@@ -54,7 +54,10 @@ fn readiness(client: &Client<'_>, is_verbose: bool) -> Response {
             None => text.push_str("reload: none since the start\n"),
             Some(last) => {
                 let _ = writeln!(text, "reload: {last}");
-                for error in last.report.errors.iter().take(SHOWN_ERRORS) {
+                // They quote the file and its name, which others have no need to know.
+                let is_local = client.record().peer().ip().is_loopback();
+                let shown = if is_local { SHOWN_ERRORS } else { 0 };
+                for error in last.report.errors.iter().take(shown) {
                     let _ = writeln!(text, "  {error}");
                 }
             }

@@ -206,7 +206,7 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
         let is_page = reads && !is_upgrade && page::part(&head.path).is_some();
         if !upgrade::is_of_program(head)
             && !is_page
-            && let Err(refused) = self.site.check(head)
+            && let Err(refused) = settings.check(head)
         {
             return match is_upgrade {
                 true => self.refuse_upgrade(head, &refused),

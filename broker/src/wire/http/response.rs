@@ -95,7 +95,7 @@ impl Response {
 
 /// The response to a request that begins with these bytes, from a broker that is full.
 pub(crate) fn busy(first: &[u8], why: &str) -> Vec<u8> {
-    let text = format!("{why}; try again later or ask its operator for a higher limit\n");
+    let text = format!("{why}; try again later\n");
     let response = Response::new(StatusCode::SERVICE_UNAVAILABLE, TEXT, text)
         .with(RETRY_AFTER, "1")
         .last();

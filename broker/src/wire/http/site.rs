@@ -97,11 +97,17 @@ impl Site {
         ))
     }
 
+    /// Whether pages of this origin have the permissions of the broker's own page.
+    pub(crate) fn allows(&self, origin: &str) -> bool {
+        self.settings().allows(origin)
+    }
+}
+
+impl SiteSettings {
     /// Whether the page from which this request comes may send it.
-    pub(crate) fn check(&self, head: &RequestHead) -> Result<(), RequestRefusal> {
-        let settings = self.settings();
+    pub(super) fn check(&self, head: &RequestHead) -> Result<(), RequestRefusal> {
         if let Some(host) = &head.host
-            && !settings.knows(host.host())
+            && !self.knows(host.host())
         {
             return Err(RequestRefusal::new(
                 StatusCode::MISDIRECTED_REQUEST,
@@ -121,18 +127,11 @@ impl Site {
             };
         };
         match origin.to_str() {
-            Ok(origin) if settings.allows(origin) || is_own(origin, head) => Ok(()),
+            Ok(origin) if self.allows(origin) || is_own(origin, head) => Ok(()),
             origin => Err(foreign(origin.unwrap_or("it"))),
         }
     }
 
-    /// Whether pages of this origin have the permissions of the broker's own page.
-    pub(crate) fn allows(&self, origin: &str) -> bool {
-        self.settings().allows(origin)
-    }
-}
-
-impl SiteSettings {
     fn allows(&self, origin: &str) -> bool {
         let mut origins = self.origins.iter();
         origins.any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
@@ -209,7 +208,7 @@ mod tests {
         let (head, _) = parse(text.as_bytes())
             .expect("a request")
             .expect("a whole one");
-        let refused = site().check(&head).err();
+        let refused = site().settings().check(&head).err();
         assert_eq!(
             refused.map(|refused| refused.status.as_u16()),
             status,

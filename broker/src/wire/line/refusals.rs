@@ -34,7 +34,7 @@ pub(super) fn not_subscribed(why: SubscribeError) -> (Code, String) {
 
 /// The answer to a client that cannot be served because the broker is full.
 pub(crate) fn busy(why: &str) -> Vec<u8> {
-    let text = format!("{why}; try again later or ask its operator for a higher limit");
+    let text = format!("{why}; try again later");
     let mut answer = Vec::new();
     refusal(&mut answer, Code::Busy, Subject::Line, &text);
     answer
