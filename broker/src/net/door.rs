@@ -91,11 +91,11 @@ impl ListeningSocket {
         }
     }
 
-    /// Its address in the network, with the port that the system chose.
-    pub(crate) fn network_address(&self) -> Option<io::Result<SocketAddr>> {
+    /// Its address in the network, if it has one, with the port that the system chose.
+    pub(crate) fn network_address(&self) -> io::Result<Option<SocketAddr>> {
         match self {
-            Self::Tcp(listener) => Some(listener.local_addr()),
-            Self::Unix(_) => None,
+            Self::Tcp(listener) => listener.local_addr().map(Some),
+            Self::Unix(_) => Ok(None),
         }
     }
 }

@@ -3,7 +3,8 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::mem;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,10 +18,7 @@ use crate::net::line_datagrams::LineSocket;
 use crate::net::tcp_socket;
 use crate::net::unix_socket::UnixSocket;
 use crate::wire::Entrance;
-use crate::wire::room::Rooms;
-
-/// In the error of a socket that does not tell its own address.
-const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+use crate::wire::room::{Room, Rooms};
 
 /// Why a socket is not there.
 #[derive(Debug)]
@@ -33,6 +31,34 @@ pub(crate) struct BindFailure {
 struct Served<T> {
     what: Arc<T>,
     threads: Vec<JoinHandle<()>>,
+}
+
+impl<T> Served<T> {
+    /// Starts the threads of what is wanted and not open. After an error, `started` has those that run.
+    fn start(
+        started: &mut Vec<Self>,
+        wanted: &[Arc<T>],
+        open: &[Self],
+        serve: impl Fn(&Arc<T>) -> io::Result<Vec<JoinHandle<()>>>,
+    ) -> io::Result<()> {
+        for what in wanted {
+            if !open.iter().any(|served| Arc::ptr_eq(&served.what, what)) {
+                let threads = serve(what)?;
+                let what = what.clone();
+                started.push(Self { what, threads });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out what is not wanted, and adds what has been started.
+    fn replace(open: &mut Vec<Self>, wanted: &[Arc<T>], started: &mut Vec<Self>) -> Vec<Self> {
+        let is_wanted = |served: &Self| wanted.iter().any(|it| Arc::ptr_eq(it, &served.what));
+        let (kept, gone) = mem::take(open).into_iter().partition(is_wanted);
+        *open = kept;
+        open.append(started);
+        gone
+    }
 }
 
 /// The open doors, and the sockets for lines in datagrams.
@@ -116,52 +142,23 @@ impl Doors {
     /// that. If a thread does not start, nothing has changed.
     pub(crate) fn change(&mut self, to: Provision, server: &impl Serve) -> io::Result<Self> {
         let mut new = Self::default();
-        let started = new.start(&self.doors, &self.datagrams, &to, server);
+        let started = Served::start(&mut new.doors, &to.doors, &self.doors, |door| {
+            server.serve_door(door)
+        })
+        .and_then(|()| {
+            let open = &self.datagrams;
+            Served::start(&mut new.datagrams, &to.datagrams, open, |socket| {
+                server.serve_datagrams(socket)
+            })
+        });
         if let Err(err) = started {
             drop(new.close());
             return Err(err);
         }
-        let is_wanted = |door: &Served<Door>| to.doors.iter().any(|it| Arc::ptr_eq(it, &door.what));
-        let (kept, gone) = std::mem::take(&mut self.doors)
-            .into_iter()
-            .partition(is_wanted);
-        let is_wanted = |socket: &Served<LineSocket>| {
-            to.datagrams.iter().any(|it| Arc::ptr_eq(it, &socket.what))
-        };
-        let datagrams = std::mem::take(&mut self.datagrams);
-        let (kept_datagrams, gone_datagrams) = datagrams.into_iter().partition(is_wanted);
-        self.doors = kept;
-        self.doors.append(&mut new.doors);
-        self.datagrams = kept_datagrams;
-        self.datagrams.append(&mut new.datagrams);
         Ok(Self {
-            doors: gone,
-            datagrams: gone_datagrams,
+            doors: Served::replace(&mut self.doors, &to.doors, &mut new.doors),
+            datagrams: Served::replace(&mut self.datagrams, &to.datagrams, &mut new.datagrams),
         })
-    }
-
-    fn start(
-        &mut self,
-        doors: &[Served<Door>],
-        datagrams: &[Served<LineSocket>],
-        wanted: &Provision,
-        server: &impl Serve,
-    ) -> io::Result<()> {
-        for door in &wanted.doors {
-            if !doors.iter().any(|it| Arc::ptr_eq(&it.what, door)) {
-                let threads = server.serve_door(door)?;
-                let what = door.clone();
-                self.doors.push(Served { what, threads });
-            }
-        }
-        for socket in &wanted.datagrams {
-            if !datagrams.iter().any(|it| Arc::ptr_eq(&it.what, socket)) {
-                let threads = server.serve_datagrams(socket)?;
-                let what = socket.clone();
-                self.datagrams.push(Served { what, threads });
-            }
-        }
-        Ok(())
     }
 
     /// Where all protocols are served, with the ports that the system chose.
@@ -169,7 +166,7 @@ impl Doors {
         let doors = self.doors.iter().map(|door| &door.what);
         let doors = doors.filter(|door| !door.entrance.is_room());
         let addresses = doors.map(|door| match door.socket.network_address() {
-            Some(Ok(local)) => ListenAddress::Network(local),
+            Ok(Some(local)) => ListenAddress::Network(local),
             _ => door.address.clone(),
         });
         addresses.collect()
@@ -245,32 +242,27 @@ impl Provision {
                 continue;
             };
             let door = open.swap_remove(at);
-            if let Some(Ok(local)) = door.socket.network_address() {
-                port = Some(local.port());
-            }
+            let local = door.socket.network_address().map_err(failed(address))?;
+            port = local.map(|local| local.port());
             let door = match door.entrance.is_same(entrance) {
                 true => door,
-                false => with_entrance(&door, entrance).map_err(failed(address))?,
+                false => {
+                    let local = local.unwrap_or(address);
+                    with_entrance(&door, local, entrance).map_err(failed(address))?
+                }
             };
             self.doors.push(door);
         }
         let bound = tcp_socket::bind(&missing, port, |address| inherited.take_tcp(address));
         let bound = bound.map_err(|(address, source)| failed(address)(source))?;
         for (address, socket) in bound {
+            let local = socket.local_addr().map_err(failed(address))?;
             let socket = Arc::new(ListeningSocket::Tcp(socket));
-            let local = socket.network_address().transpose();
-            let local = local.map_err(failed(address))?.unwrap_or(UNKNOWN);
-            let datagrams = match entrance {
-                Entrance::Wires(_) => None,
-                Entrance::Room(room) => {
-                    room.set_port(local.port());
-                    let socket = match inherited.take_udp(local) {
-                        Some(socket) => RoomSocket::opened(socket, room.clone()),
-                        None => RoomSocket::bind(local, room.clone()),
-                    };
-                    Some(socket.map_err(failed(local))?)
-                }
-            };
+            let datagrams = for_room(entrance, local, |room| match inherited.take_udp(local) {
+                Some(socket) => RoomSocket::opened(socket, room),
+                None => RoomSocket::bind(local, room),
+            });
+            let datagrams = datagrams.map_err(failed(local))?;
             let wanted = ListenAddress::Network(address);
             let door = Door::new(wanted, socket, entrance.clone(), datagrams);
             self.doors.push(Arc::new(door.map_err(failed(address))?));
@@ -307,7 +299,7 @@ impl Provision {
     /// The addresses on which all protocols are served, with the ports that the system chose.
     pub(crate) fn network_addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let wires = self.doors.iter().filter(|door| !door.entrance.is_room());
-        let addresses = wires.filter_map(|door| door.socket.network_address());
+        let addresses = wires.filter_map(|door| door.socket.network_address().transpose());
         addresses.collect()
     }
 
@@ -315,11 +307,13 @@ impl Provision {
     pub(crate) fn room_addresses(&self) -> io::Result<Vec<(SocketAddr, String)>> {
         let rooms = self.doors.iter().filter_map(|door| match &door.entrance {
             Entrance::Wires(_) => None,
-            Entrance::Room(room) => Some((door.socket.network_address()?, room.topic())),
+            Entrance::Room(room) => Some((&door.socket, room.topic())),
         });
-        rooms
-            .map(|(address, topic)| Ok((address?, topic.to_owned())))
-            .collect()
+        let addresses = rooms.filter_map(|(socket, topic)| {
+            let address = socket.network_address().transpose()?;
+            Some(address.map(|address| (address, topic.to_owned())))
+        });
+        addresses.collect()
     }
 
     /// The paths of the Unix sockets.
@@ -337,25 +331,27 @@ impl Provision {
     }
 }
 
-/// A door with the sockets of another, for something else.
-fn with_entrance(door: &Door, entrance: &Entrance) -> io::Result<Arc<Door>> {
-    let local = door
-        .socket
-        .network_address()
-        .transpose()?
-        .unwrap_or(UNKNOWN);
-    let datagrams = match entrance {
-        Entrance::Wires(_) => None,
-        Entrance::Room(room) => {
-            room.set_port(local.port());
-            Some(match &door.datagrams {
-                Some(datagrams) => datagrams.for_room(room.clone())?,
-                None => RoomSocket::bind(local, room.clone())?,
-            })
-        }
-    };
+/// A door with the sockets of another at this address, for something else.
+fn with_entrance(door: &Door, local: SocketAddr, entrance: &Entrance) -> io::Result<Arc<Door>> {
+    let datagrams = for_room(entrance, local, |room| match &door.datagrams {
+        Some(datagrams) => datagrams.for_room(room),
+        None => RoomSocket::bind(local, room),
+    })?;
     let address = door.address.clone();
     Door::new(address, door.socket.clone(), entrance.clone(), datagrams).map(Arc::new)
+}
+
+/// What `open` opens for datagrams at this address, if it leads to a room.
+fn for_room(
+    entrance: &Entrance,
+    local: SocketAddr,
+    open: impl FnOnce(Arc<Room>) -> io::Result<RoomSocket>,
+) -> io::Result<Option<RoomSocket>> {
+    let Entrance::Room(room) = entrance else {
+        return Ok(None);
+    };
+    room.set_port(local.port());
+    open(room.clone()).map(Some)
 }
 
 fn failed(address: SocketAddr) -> impl Fn(io::Error) -> BindFailure {
