@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use command_line::shell_word;
+use rustix::fs::OFlags;
 
 use super::document::{MOST_FILE_BYTES, UsersDocument};
 
@@ -25,15 +26,7 @@ const TOO_OPEN: u32 = 0o026;
 /// Why it cannot be taken, with what to do; or each mistake in it as `FILE:LINE:COLUMN: TEXT`.
 pub fn read_users(path: &Path) -> Result<UsersDocument, Vec<String>> {
     let cannot = |why: io::Error| vec![format!("{} cannot be read: {why}", path.display())];
-    // A pipe would wait for its other end.
-    let mut options = OpenOptions::new();
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = options
-        .read(true)
-        .custom_flags(nonblocking)
-        .open(path)
-        .map_err(cannot)?;
-    read_open(&file, path)
+    read_open(&open(path).map_err(cannot)?, path)
 }
 
 /// Changes a users file: no other program changes it at the same time, and it is replaced as a whole or not
@@ -140,14 +133,17 @@ impl LockedFile {
     }
 }
 
+/// Opens a file to read it.
+fn open(path: &Path) -> io::Result<File> {
+    // A pipe would wait for its other end.
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(nonblocking).open(path)
+}
+
 fn open_or_make(path: &Path, is_made: bool) -> io::Result<(File, bool)> {
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     loop {
-        let opened = OpenOptions::new()
-            .read(true)
-            .custom_flags(nonblocking)
-            .open(path);
-        match opened {
+        match open(path) {
             Err(why) if is_made && why.kind() == io::ErrorKind::NotFound => {}
             opened => return opened.map(|file| (file, false)),
         }

@@ -80,7 +80,7 @@ impl fmt::Display for BindError {
                     ),
                     io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => write!(
                         f,
-                        "the path of unix:{path} is too long; a socket has room for about 90 bytes"
+                        "the path of unix:{path} is too long; it has at most 107 bytes"
                     ),
                     _ => write!(f, "cannot listen on unix:{path}: {source}"),
                 }
