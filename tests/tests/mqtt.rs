@@ -249,7 +249,9 @@ fn a_payload_format_indicator_arrives_as_it_was_sent() {
     let mut writer = MqttClient::connect(broker.address(), Mqtt::V5, "writer");
     for (format, attribute) in [(1, "utf8"), (0, "utf8=0")] {
         let indicator = [1, format];
-        writer.publish_with(0x31, "kept", 0, &indicator, b"x");
+        // With an acknowledgement: the value must be retained before the next client comes.
+        writer.publish_with(0x33, "kept", 1, &indicator, b"x");
+        writer.packet();
         let mut late = MqttClient::connect(broker.address(), Mqtt::V5, "late");
         late.subscribe("kept", 0);
         for came in [reader.message(), late.message()] {
