@@ -92,6 +92,12 @@ impl UsersDocument {
         &self.users
     }
 
+    /// What it says, without the text.
+    #[must_use]
+    pub fn into_users(self) -> Users {
+        self.users
+    }
+
     /// Its text.
     #[must_use]
     pub fn text(&self) -> &str {

@@ -1,16 +1,23 @@
-//! Users and tokens: their names, their secrets, and the file that has them.
+//! Users and tokens: their names, their secrets, and the file that has them; and the [`Verifier`], which says
+//! which user a client is.
 //!
-//! Nothing here asks at a terminal, listens or starts a thread. What is read from a file is checked as a
-//! whole, and what is written keeps all that it does not concern.
+//! Nothing here asks at a terminal or listens. What is read from a file is checked as a whole, and what is
+//! written keeps all that it does not concern. Only a verifier has threads.
 
 mod document;
+mod failures;
 mod file;
+mod hashing;
 mod mistake;
 mod name;
 mod password;
+mod recent;
+mod remembered;
 mod secret;
 mod token;
 mod users;
+mod verifier;
+mod watched;
 mod words;
 
 pub use document::UsersDocument;
@@ -21,3 +28,4 @@ pub use password::StoredPassword;
 pub use secret::{BadSecret, Secret};
 pub use token::{BadTokenId, NewToken, TokenDigest, TokenId, TokenNote};
 pub use users::{Token, User, Users};
+pub use verifier::{AuthRefusal, ClientIdentity, Credential, IdentityKind, Verifier};

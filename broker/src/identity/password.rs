@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use argon2::password_hash::PasswordHasher;
 use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 
 use super::secret::Secret;
@@ -26,6 +26,9 @@ const MOST_LANES: u32 = 16;
 
 const SALT_BYTES: usize = 16;
 
+/// Of the same cost as those that are made here.
+const OF_NO_USER: &str = "$argon2id$v=19$m=19456,t=2,p=1$ZGFsbGFsLW5vLXVzZXI$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
 /// A password of which there is no usable hash has no other cause than these.
 const WANTED: &str =
     "a hash is $argon2id$v=19$m=...,t=...,p=...$SALT$HASH; `broker user passwd` writes one";
@@ -44,6 +47,20 @@ impl StoredPassword {
         let hash = hasher.hash_password_with_salt(password.expose(), &salt);
         let hash: PasswordHash = hash.expect("salt and secret have lengths that argon2 takes");
         Ok(Self(hash.to_string().into()))
+    }
+
+    /// Stands for the password of a user that is not there, so that the answer takes as long. No password is
+    /// known that matches it.
+    pub(super) fn of_no_user() -> Self {
+        Self(OF_NO_USER.into())
+    }
+
+    /// Whether the password is right; takes as long as hashing it.
+    pub(super) fn matches(&self, password: &Secret) -> bool {
+        let hash = PasswordHash::new(&self.0).expect("it was parsed");
+        Argon2::default()
+            .verify_password(password.expose(), &hash)
+            .is_ok()
     }
 
     /// The text in a users file.
@@ -84,8 +101,6 @@ impl fmt::Debug for StoredPassword {
 
 #[cfg(test)]
 mod tests {
-    use argon2::password_hash::PasswordVerifier;
-
     use super::*;
 
     const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$YWJjZGVmZ2hpamtsbW5vcA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -100,9 +115,12 @@ mod tests {
             "{text}"
         );
         assert_ne!(stored, StoredPassword::of(&secret).expect("random bytes"));
-        let hash = PasswordHash::new(text).expect("a hash");
-        let verify = |password| Argon2::default().verify_password(password, &hash).is_ok();
-        assert!(verify(&b"right"[..]) && !verify(b"wrong"));
+        let wrong = Secret::new(b"wrong".to_vec()).expect("a secret");
+        assert!(stored.matches(&secret) && !stored.matches(&wrong));
+        let of_no_user = StoredPassword::of_no_user();
+        assert!(!of_no_user.matches(&secret) && of_no_user.as_str().parse() == Ok(of_no_user));
+        let cost = |text: &str| text.split('$').nth(3).map(str::to_owned);
+        assert_eq!(cost(text), cost(OF_NO_USER));
         assert_eq!(text.parse::<StoredPassword>().as_ref(), Ok(&stored));
         assert!(!format!("{stored:?}").contains('$'));
     }

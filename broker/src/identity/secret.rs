@@ -30,6 +30,11 @@ impl Secret {
         }
     }
 
+    /// Another one with the same bytes, for another thread.
+    pub(super) fn copy(&self) -> Self {
+        Self(self.0.clone())
+    }
+
     /// The bytes, which must go nowhere but into a hash, or to the user that they belong to.
     #[must_use]
     pub fn expose(&self) -> &[u8] {

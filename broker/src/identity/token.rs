@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ctutils::CtEq;
 use protocol::is_harmless;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -83,6 +84,33 @@ impl NewToken {
             });
         }
         Err("nearly all ids of tokens are taken; remove some (broker token rm ID)".to_owned())
+    }
+}
+
+/// A token as its user says it.
+pub(super) struct SaidToken {
+    pub(super) id: TokenId,
+    bits: Zeroizing<[u8; SECRET_BYTES]>,
+}
+
+impl SaidToken {
+    /// The token, if the secret has its form.
+    pub(super) fn parse(secret: &Secret) -> Option<Self> {
+        let text = str::from_utf8(secret.expose()).ok()?;
+        let (id, letters) = text.strip_prefix("dlt_")?.split_once('_')?;
+        let mut bits = Zeroizing::new([0; SECRET_BYTES]);
+        let count = URL_SAFE_NO_PAD.decode_slice(letters, &mut *bits).ok()?;
+        let id = id.parse().ok()?;
+        (count == SECRET_BYTES).then_some(Self { id, bits })
+    }
+
+    /// Compares in the same time for all digests. Without one it compares with another.
+    pub(super) fn is_of(&self, digest: Option<&TokenDigest>) -> bool {
+        let other = TokenDigest([0; 32]);
+        let is_equal = TokenDigest::of(&self.bits)
+            .0
+            .ct_eq(&digest.unwrap_or(&other).0);
+        is_equal.to_bool() && digest.is_some()
     }
 }
 
@@ -210,6 +238,28 @@ mod tests {
         let other = NewToken::make(|_| false).expect("random bytes");
         assert_ne!(other.digest, token.digest);
         assert!(!format!("{token:?}").contains(letters));
+    }
+
+    #[test]
+    fn a_said_token_is_compared_with_the_digest() {
+        let (token, other) = (NewToken::make(|_| false), NewToken::make(|_| false));
+        let (token, other) = (token.expect("random bytes"), other.expect("random bytes"));
+        let said = SaidToken::parse(&token.text).expect("the form");
+        assert_eq!(said.id, token.id);
+        assert!(said.is_of(Some(&token.digest)));
+        assert!(!said.is_of(Some(&other.digest)) && !said.is_of(None));
+        let text = str::from_utf8(token.text.expose()).expect("text");
+        for text in [
+            &text[1..],
+            &text[..text.len() - 1],
+            &format!("{text}A"),
+            "dlt__",
+            "dlt_a_",
+            "dlt_a",
+        ] {
+            let secret = Secret::new(text.into()).expect("a secret");
+            assert!(SaidToken::parse(&secret).is_none(), "{text}");
+        }
     }
 
     #[test]

@@ -1,0 +1,479 @@
+//! Which user a client is: a name with a password, or a token, becomes an [`ClientIdentity`] or a [`AuthRefusal`].
+//!
+//! The asking thread waits: for a hash, and after wrong answers. Passwords are compared on a few
+//! threads of the verifier, tokens at once. What is not here: what an identity may do, and how each wire tells
+//! a refusal.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use jiff::Timestamp;
+
+use super::failures::FailureCounts;
+use super::hashing::HashThreads;
+use super::name::IdentityName;
+use super::password::StoredPassword;
+use super::remembered::RememberedPasswords;
+use super::secret::Secret;
+use super::token::SaidToken;
+use super::users::User;
+use super::watched::{Look, WatchedUsers};
+use crate::engine::address::AddressBlock;
+use crate::sync::Mutex;
+
+/// What a client shows for its identity.
+#[derive(Clone, Copy, Debug)]
+pub struct Credential<'a> {
+    /// The name; empty if there is none, as for a token alone.
+    pub user: &'a str,
+    /// A password or a token.
+    pub secret: &'a Secret,
+}
+
+/// The user that a client is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientIdentity {
+    /// The user.
+    pub name: IdentityName,
+    /// The groups of the user at the time when it was asked.
+    pub groups: BTreeSet<IdentityName>,
+    /// How the client showed it.
+    pub kind: IdentityKind,
+}
+
+/// How a client showed its identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IdentityKind {
+    /// By a password.
+    Password,
+    /// By a token, which ends at this time, if it does.
+    Token {
+        /// Its end.
+        expires: Option<Timestamp>,
+    },
+}
+
+/// Why a credential is refused. `Display` is the text for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthRefusal {
+    /// Name, password or token is wrong; which of them is not told.
+    Wrong,
+    /// The user is kept out for now. Told only with the right secret.
+    Disabled,
+    /// The token has ended. Told only with the right one.
+    Expired,
+    /// Too many passwords wait to be compared, or this one has waited too long.
+    TooMany,
+    /// The broker stops.
+    Stopping,
+}
+
+/// Says which user a client is. Dropping it ends its threads.
+pub struct Verifier {
+    watched: Arc<WatchedUsers>,
+    remembered: Arc<RememberedPasswords>,
+    threads: HashThreads,
+    failures: Mutex<FailureCounts>,
+    of_no_user: StoredPassword,
+    /// Taken to stop.
+    running: Mutex<Option<Sender<()>>>,
+    stopped: Receiver<()>,
+    watching: Option<JoinHandle<()>>,
+}
+
+/// Interval at which the file is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Maximum wait of a client for the comparison of its password.
+const MOST_WAIT: Duration = Duration::from_secs(30);
+
+impl Verifier {
+    /// Reads the users file and starts the threads.
+    ///
+    /// # Errors
+    ///
+    /// Each mistake in the file, or why it cannot be read, or why there is no thread.
+    pub fn start(path: &Path) -> Result<Self, Vec<String>> {
+        let watched = Arc::new(WatchedUsers::read(path)?);
+        let no_random =
+            |why: getrandom::Error| vec![format!("the system gives no random bytes: {why}")];
+        let remembered = Arc::new(RememberedPasswords::new().map_err(no_random)?);
+        let no_thread = |why: std::io::Error| vec![format!("there is no thread for users: {why}")];
+        let threads = HashThreads::start(&remembered).map_err(no_thread)?;
+        let (running, stopped) = bounded(0);
+        let looking = (watched.clone(), stopped.clone());
+        let watching = thread::Builder::new()
+            .name("users".to_owned())
+            .spawn(move || watch_loop(&looking.0, &looking.1))
+            .map_err(no_thread)?;
+        Ok(Self {
+            watched,
+            remembered,
+            threads,
+            failures: Mutex::new(FailureCounts::new()),
+            of_no_user: StoredPassword::of_no_user(),
+            running: Mutex::new(Some(running)),
+            stopped,
+            watching: Some(watching),
+        })
+    }
+
+    /// Checks a credential, while this thread waits: for the delay that wrong answers have earned its address
+    /// and its user there, at most 30 s, and for the hash of its password, at most 30 s.
+    ///
+    /// # Errors
+    ///
+    /// Why not. Only [`AuthRefusal::Wrong`] counts as a failure.
+    pub fn verify(
+        &self,
+        credential: Credential<'_>,
+        address: IpAddr,
+    ) -> Result<ClientIdentity, AuthRefusal> {
+        let block = AddressBlock::of(address);
+        let token = SaidToken::parse(credential.secret);
+        let user = self.user_of(credential.user, token.as_ref());
+        let delay = self
+            .failures
+            .lock()
+            .delay(block, user.as_ref(), Instant::now());
+        // Before the comparison, so that a guesser takes no place in the line meanwhile.
+        if self.stopped.recv_timeout(delay) == Err(RecvTimeoutError::Disconnected) {
+            return Err(AuthRefusal::Stopping);
+        }
+        let verified = match &token {
+            Some(token) => self.verify_token(credential.user, token),
+            None => self.verify_password(user.as_ref(), credential.secret),
+        };
+        let mut failures = self.failures.lock();
+        match &verified {
+            Ok(identity) => failures.succeeded(block, &identity.name, Instant::now()),
+            Err(AuthRefusal::Wrong) => failures.failed(block, user.as_ref(), Instant::now()),
+            Err(_) => {}
+        }
+        verified
+    }
+
+    /// Makes all that wait in [`Verifier::verify`] for an end of their delay return soon, with
+    /// [`AuthRefusal::Stopping`].
+    pub fn stop(&self) {
+        *self.running.lock() = None;
+    }
+
+    /// The user whose failures count: a name that could be one, or the owner of a token.
+    fn user_of(&self, said: &str, token: Option<&SaidToken>) -> Option<IdentityName> {
+        let users = self.watched.users();
+        let owner = token
+            .and_then(|token| users.tokens.get(&token.id))
+            .map(|token| token.owner.clone());
+        owner.or_else(|| said.parse().ok())
+    }
+
+    fn verify_password(
+        &self,
+        name: Option<&IdentityName>,
+        password: &Secret,
+    ) -> Result<ClientIdentity, AuthRefusal> {
+        let users = self.watched.users();
+        let found = name.and_then(|name| users.users.get_key_value(name));
+        let stored = found
+            .and_then(|(name, user)| user.password.as_ref().map(|stored| (name, user, stored)));
+        let fingerprint =
+            stored.map(|(name, _, stored)| self.remembered.fingerprint(name, stored, password));
+        if !fingerprint.is_some_and(|it| self.remembered.is_right(&it, Instant::now())) {
+            let compared = stored.map_or(&self.of_no_user, |(_, _, stored)| stored);
+            let deadline = Instant::now() + MOST_WAIT;
+            let is_right = self
+                .threads
+                .compare(password, compared, fingerprint, deadline);
+            if !is_right.map_err(|_| AuthRefusal::TooMany)? {
+                return Err(AuthRefusal::Wrong);
+            }
+        }
+        let (name, user, _) = stored.ok_or(AuthRefusal::Wrong)?;
+        identity(name, user, IdentityKind::Password)
+    }
+
+    fn verify_token(&self, said: &str, token: &SaidToken) -> Result<ClientIdentity, AuthRefusal> {
+        let users = self.watched.users();
+        let found = users.tokens.get(&token.id);
+        if !token.is_of(found.map(|found| &found.digest)) {
+            return Err(AuthRefusal::Wrong);
+        }
+        let found = found.ok_or(AuthRefusal::Wrong)?;
+        if !said.is_empty() && said != found.owner.as_str() {
+            return Err(AuthRefusal::Wrong);
+        }
+        if found.expires.is_some_and(|end| end <= Timestamp::now()) {
+            return Err(AuthRefusal::Expired);
+        }
+        let owner = users.users.get(&found.owner).ok_or(AuthRefusal::Wrong)?;
+        identity(
+            &found.owner,
+            owner,
+            IdentityKind::Token {
+                expires: found.expires,
+            },
+        )
+    }
+}
+
+fn identity(
+    name: &IdentityName,
+    user: &User,
+    kind: IdentityKind,
+) -> Result<ClientIdentity, AuthRefusal> {
+    if user.is_disabled {
+        return Err(AuthRefusal::Disabled);
+    }
+    Ok(ClientIdentity {
+        name: name.clone(),
+        groups: user.groups.clone(),
+        kind,
+    })
+}
+
+impl Drop for Verifier {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(watching) = self.watching.take() {
+            // A panic has been told by its hook.
+            let _ = watching.join();
+        }
+    }
+}
+
+fn watch_loop(watched: &WatchedUsers, stopped: &Receiver<()>) {
+    while stopped.recv_timeout(LOOK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+        let path = watched.path().display();
+        match watched.look() {
+            Look::Same => {}
+            Look::Changed { users, tokens } => {
+                log::info!("{path}: {users} users and {tokens} tokens are in force")
+            }
+            Look::Wrong(mistakes) => {
+                log::error!("the users stay as they were: {}", mistakes.join("; "));
+            }
+        }
+    }
+}
+
+impl fmt::Display for AuthRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Wrong => "the name or the password is wrong",
+            Self::Disabled => "this user is disabled; ask the operator",
+            Self::Expired => "this token has ended; ask for a new one",
+            Self::TooMany => "too many passwords wait to be checked; try again in a few seconds",
+            Self::Stopping => "the broker stops",
+        })
+    }
+}
+
+impl std::error::Error for AuthRefusal {}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::net::Ipv4Addr;
+    use std::os::unix::fs::PermissionsExt;
+
+    use tempfile::TempDir;
+
+    use super::super::file::edit_users;
+    use super::super::token::NewToken;
+    use super::super::users::Token;
+    use super::*;
+
+    fn secret(text: &str) -> Secret {
+        Secret::new(text.into()).expect("a secret")
+    }
+
+    fn name(text: &str) -> IdentityName {
+        text.parse().expect("a name")
+    }
+
+    /// A file with ann and her password, meter-7 with tokens alone, and bob, who is disabled.
+    struct Household {
+        folder: TempDir,
+        verifier: Verifier,
+        lasting: Secret,
+        ended: Secret,
+    }
+
+    impl Household {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("users");
+            let hash = StoredPassword::of(&secret("right")).expect("random bytes");
+            let hash = hash.as_str();
+            let text = format!(
+                "user ann groups=admin hash={hash}\nuser meter-7\nuser bob hash={hash} disabled\n"
+            );
+            fs::write(&path, text).expect("room");
+            fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("it is ours");
+            let token = |expires| {
+                edit_users(&path, false, |document| {
+                    let made = NewToken::make(|_| false)?;
+                    let stored = Token {
+                        owner: name("meter-7"),
+                        digest: made.digest,
+                        expires,
+                        note: None,
+                    };
+                    assert!(document.add_token(&made.id, &stored));
+                    Ok(made.text)
+                })
+                .expect("it is added")
+            };
+            let (lasting, ended) = (token(None), token(Some(Timestamp::UNIX_EPOCH)));
+            let verifier = Verifier::start(&path).expect("it starts");
+            Self {
+                folder,
+                verifier,
+                lasting,
+                ended,
+            }
+        }
+
+        fn verify(
+            &self,
+            user: &str,
+            secret: &Secret,
+            address: u8,
+        ) -> Result<ClientIdentity, AuthRefusal> {
+            let address = Ipv4Addr::new(10, 0, 0, address);
+            self.verifier
+                .verify(Credential { user, secret }, address.into())
+        }
+    }
+
+    #[test]
+    fn a_password_makes_an_identity_and_all_that_is_wrong_gets_one_answer() {
+        let household = Household::new();
+        let verify = |user, text, address| household.verify(user, &secret(text), address);
+        let ann = verify("ann", "right", 1).expect("it is right");
+        assert_eq!((ann.name, ann.kind), (name("ann"), IdentityKind::Password));
+        assert_eq!(ann.groups, BTreeSet::from([name("admin")]));
+        for (at, (user, text)) in [
+            ("ann", "wrong"),
+            ("eve", "right"),
+            ("", "right"),
+            ("a b", "right"),
+            ("meter-7", "right"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let address = 2 + u8::try_from(at).expect("few");
+            assert_eq!(
+                verify(user, text, address),
+                Err(AuthRefusal::Wrong),
+                "{user}"
+            );
+        }
+        assert_eq!(verify("bob", "right", 1), Err(AuthRefusal::Disabled));
+        assert_eq!(verify("bob", "wrong", 1), Err(AuthRefusal::Wrong));
+        assert!(verify("ann", "right", 1).is_ok());
+    }
+
+    #[test]
+    fn a_token_stands_for_its_owner_until_it_ends() {
+        let household = Household::new();
+        for user in ["", "meter-7"] {
+            let meter = household
+                .verify(user, &household.lasting, 1)
+                .expect("it is right");
+            assert_eq!(
+                (meter.name, meter.kind),
+                (name("meter-7"), IdentityKind::Token { expires: None })
+            );
+        }
+        assert_eq!(
+            household.verify("ann", &household.lasting, 2),
+            Err(AuthRefusal::Wrong)
+        );
+        assert_eq!(
+            household.verify("", &household.ended, 3),
+            Err(AuthRefusal::Expired)
+        );
+        let text = str::from_utf8(household.lasting.expose()).expect("text");
+        let (start, _) = text.rsplit_once('_').expect("parts");
+        let other = secret(&format!("{start}_{}", "A".repeat(43)));
+        assert_eq!(household.verify("", &other, 4), Err(AuthRefusal::Wrong));
+    }
+
+    #[test]
+    fn a_password_that_was_right_costs_no_hash_until_the_line_of_its_user_changes() {
+        let household = Household::new();
+        let right = secret("right");
+        assert!(household.verify("ann", &right, 1).is_ok());
+        let begin = Instant::now();
+        for _ in 0..100 {
+            assert!(household.verify("ann", &right, 1).is_ok());
+        }
+        assert!(
+            begin.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            begin.elapsed()
+        );
+        let path = household.folder.path().join("users");
+        let other = StoredPassword::of(&secret("other")).expect("random bytes");
+        edit_users(&path, false, |document| {
+            Ok(document.set_password(&name("ann"), &other))
+        })
+        .expect("it is changed");
+        assert!(matches!(
+            household.verifier.watched.look(),
+            Look::Changed { .. }
+        ));
+        assert_eq!(household.verify("ann", &right, 1), Err(AuthRefusal::Wrong));
+        assert!(household.verify("ann", &secret("other"), 1).is_ok());
+        edit_users(&path, false, |document| {
+            Ok(document.set_disabled(&name("ann"), true))
+        })
+        .expect("it is changed");
+        assert!(matches!(
+            household.verifier.watched.look(),
+            Look::Changed { .. }
+        ));
+        assert_eq!(
+            household.verify("ann", &secret("other"), 1),
+            Err(AuthRefusal::Disabled)
+        );
+    }
+
+    #[test]
+    fn answers_after_three_failures_wait_and_a_stop_wakes_those_that_wait() {
+        let household = Household::new();
+        let wrong = household.lasting.copy();
+        for _ in 0..3 {
+            assert_eq!(household.verify("ann", &wrong, 1), Err(AuthRefusal::Wrong));
+        }
+        let begin = Instant::now();
+        assert_eq!(household.verify("ann", &wrong, 1), Err(AuthRefusal::Wrong));
+        assert!(
+            begin.elapsed() >= Duration::from_secs(1),
+            "{:?}",
+            begin.elapsed()
+        );
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                for _ in 0..8 {
+                    let refused = household.verify("ann", &wrong, 1).expect_err("it is wrong");
+                    if refused == AuthRefusal::Stopping {
+                        return true;
+                    }
+                }
+                false
+            });
+            household.verifier.stop();
+            assert!(waiting.join().expect("no panic"), "it was not woken");
+        });
+    }
+}
