@@ -9,13 +9,13 @@ use std::slice::Chunks;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::auth::identity::UsersDocument;
 use crate::engine::Engine;
 use crate::engine::client::Client;
 use crate::engine::limits::Limits;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::{Outbox, Sink};
 use crate::engine::session::clients::ClientRecord;
-use crate::identity::UsersDocument;
 use crate::wire::http::{Site, SiteSettings};
 use crate::wire::room::Rooms;
 use crate::wire::room::datagrams::{Action, DatagramRoom};

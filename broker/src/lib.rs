@@ -13,13 +13,13 @@
 //! ```
 
 mod admin;
+pub mod auth;
 mod clock;
 mod config;
 mod engine;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
-pub mod identity;
 mod net;
 mod operator;
 mod sync;

@@ -13,6 +13,8 @@
 
 #[path = "../../src/admin/mod.rs"]
 mod admin;
+#[path = "../../src/auth/mod.rs"]
+pub mod auth;
 #[path = "../../src/clock.rs"]
 mod clock;
 #[path = "../../src/engine/mod.rs"]

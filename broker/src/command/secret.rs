@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 
 use broker::SecretPlace;
-use broker::identity::{IdentityName, Secret};
+use broker::auth::identity::{IdentityName, Secret};
 use zeroize::Zeroizing;
 
 use super::failure::{Failures, one};

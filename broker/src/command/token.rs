@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use broker::TokenTool;
-use broker::identity::{IdentityName, NewToken, Token, TokenId, TokenNote, edit_users, read_users};
+use broker::auth::identity::{
+    IdentityName, NewToken, Token, TokenId, TokenNote, edit_users, read_users,
+};
 use jiff::{SignedDuration, Timestamp};
 
 use super::failure::{Failures, one};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use broker::identity::{IdentityName, StoredPassword, User, edit_users, read_users};
+use broker::auth::identity::{IdentityName, StoredPassword, User, edit_users, read_users};
 use broker::{SecretPlace, UserTool};
 
 use super::failure::{Failures, one};

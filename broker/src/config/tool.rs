@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::identity::{IdentityName, TokenId, TokenNote};
+use crate::auth::identity::{IdentityName, TokenId, TokenNote};
 
 /// What the program does instead of serving.
 #[derive(Debug, Subcommand)]

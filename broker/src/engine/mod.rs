@@ -2,13 +2,13 @@
 //!
 //! Topics, subscriptions, sessions and messages live here. The engine names no frame, no packet and no socket.
 
-pub(crate) mod address;
 pub(crate) mod client;
 pub(crate) mod expiry;
 pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod orders;
 pub(crate) mod outbox;
+pub(crate) mod peer;
 pub(crate) mod publish;
 pub(crate) mod retained;
 pub(crate) mod routing;

@@ -15,9 +15,9 @@ use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 
 use crate::clock::Moment;
 use crate::engine::Engine;
-use crate::engine::address::Peer;
 use crate::engine::client::Client;
 use crate::engine::outbox::{Outbox, Remains, Sink};
+use crate::engine::peer::Peer;
 use crate::engine::session::clients::ClientRecord;
 use crate::engine::stats::tally::Tally;
 use crate::net::door::Door;

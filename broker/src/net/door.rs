@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
-use crate::engine::address::Peer;
+use crate::engine::peer::Peer;
 use crate::net::datagrams::RoomSocket;
 use crate::net::endpoints::ListenAddress;
 use crate::net::unix_socket::UnixSocket;

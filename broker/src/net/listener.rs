@@ -21,8 +21,8 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::clock::Moment;
 use crate::engine::Engine;
-use crate::engine::address::Peer;
 use crate::engine::memory::heap;
+use crate::engine::peer::Peer;
 use crate::engine::stats::log_limit::LogLimit;
 use crate::net::connection::{Connection, ConnectionHandle};
 use crate::net::door::Door;

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::engine::address::{AddressBlock, BlockCounts};
+use crate::auth::address::{AddressBlock, BlockCounts};
 use crate::engine::limits::Limits;
 
 /// With this many places or more, some are kept.

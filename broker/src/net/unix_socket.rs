@@ -17,7 +17,7 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
 
-use crate::engine::address::{Peer, UnixPeer};
+use crate::engine::peer::{Peer, UnixPeer};
 
 /// Maximum connections that wait to be accepted; the system may allow fewer.
 const BACKLOG: i32 = 4096;

@@ -17,6 +17,8 @@
 
 #[path = "../../src/admin/mod.rs"]
 mod admin;
+#[path = "../../src/auth/mod.rs"]
+pub mod auth;
 #[path = "../../src/clock.rs"]
 mod clock;
 #[path = "../../src/engine/mod.rs"]

@@ -15,8 +15,8 @@ use foldhash::fast::RandomState;
 
 use super::Session;
 use crate::clock::Moment;
-use crate::engine::address::Peer;
 use crate::engine::outbox::Outbox;
+use crate::engine::peer::Peer;
 use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::stats::ledger::{Ledger, Totals};
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 
 use super::{Lifecycle, Session, Will};
-use crate::engine::address::{AddressBlock, BlockCounts};
+use crate::auth::address::{AddressBlock, BlockCounts};
 use crate::sync::{Condvar, Mutex};
 
 /// Maximum time that a connection waits for the one that has its session.

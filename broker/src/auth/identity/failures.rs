@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::name::IdentityName;
 use super::recent::RecentMap;
-use crate::engine::address::AddressBlock;
+use crate::auth::address::AddressBlock;
 
 /// What is known of addresses, and of users at them.
 pub(super) struct FailureCounts {

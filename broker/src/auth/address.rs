@@ -1,28 +1,9 @@
-//! Where a peer comes from, and how much of something each of these places has.
+//! Addresses as limits count them, and how much of something each has.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv6Addr};
 
 use foldhash::fast::RandomState;
-
-/// The other end of a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Peer {
-    Network(SocketAddr),
-    /// A program of this machine, over a Unix socket.
-    Unix(Arc<UnixPeer>),
-}
-
-/// What the system says about a program at the other end of a Unix socket.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct UnixPeer {
-    /// The name of its user, or the number of one without a name.
-    pub(crate) user: Box<str>,
-    /// It runs as root or as the user of the broker, so it may give orders.
-    pub(crate) is_operator: bool,
-}
 
 /// An address of IPv4, or a /64 of IPv6, which is what one customer of a provider has at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,36 +14,6 @@ pub(crate) struct AddressBlock(IpAddr);
 pub(crate) struct BlockCounts {
     counts: HashMap<AddressBlock, usize, RandomState>,
     total: usize,
-}
-
-impl Peer {
-    /// The address to count it for; that of this machine for a program on a Unix socket.
-    pub(crate) fn ip(&self) -> IpAddr {
-        match self {
-            Self::Network(address) => address.ip(),
-            Self::Unix(_) => Ipv4Addr::LOCALHOST.into(),
-        }
-    }
-
-    /// Whether it may give orders to the broker.
-    pub(crate) fn is_operator(&self) -> bool {
-        matches!(self, Self::Unix(peer) if peer.is_operator)
-    }
-}
-
-impl<A: Into<SocketAddr>> From<A> for Peer {
-    fn from(address: A) -> Self {
-        Self::Network(address.into())
-    }
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Network(address) => address.fmt(f),
-            Self::Unix(peer) => write!(f, "unix:{}", peer.user),
-        }
-    }
 }
 
 impl AddressBlock {

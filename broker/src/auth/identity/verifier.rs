@@ -24,7 +24,7 @@ use super::secret::Secret;
 use super::token::SaidToken;
 use super::users::User;
 use super::watched::{Look, WatchedUsers};
-use crate::engine::address::AddressBlock;
+use crate::auth::address::AddressBlock;
 use crate::sync::Mutex;
 
 /// What a client shows for its identity.
