@@ -31,7 +31,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 
 pub use config::{
     Arguments, BadConfig, Config, LogFormat, LogSettings, RoomConfig, SecretPlace, TokenTool, Tool,
@@ -48,6 +48,7 @@ use net::capacity::Capacity;
 use net::doors::{Entrances, Provision};
 use net::endpoints::ListenAddress;
 use net::listener::Listener;
+use operator::identities;
 use operator::{ConfigSource, Observer, Operator, SuccessorCommand};
 use wire::Entrance;
 use wire::http::Site;
@@ -73,6 +74,9 @@ pub struct Broker {
     source: Option<ConfigSource>,
     successor: Option<SuccessorCommand>,
     observer: Observer,
+    /// Where other users are told, and where that is heard.
+    users_changed: Sender<()>,
+    changed: Receiver<()>,
 }
 
 /// Stops a [`Broker`] from another thread.
@@ -106,6 +110,12 @@ impl Broker {
         let listener = Listener::new(engine.clone(), entrances, proxies, activated);
         listener.set_grace(config.drain);
         let provision = listener.provision(&endpoints, &mut inherited)?;
+        // Those that a service manager has opened are in no configuration.
+        let addresses = provision.network_addresses().map_err(BindError::Machine)?;
+        config.check_reach(addresses).map_err(BindError::Config)?;
+        let (users_changed, changed) = crossbeam_channel::bounded(1);
+        let verifier = operator::verifier(&config, users_changed.clone());
+        *engine.verifier.write() = verifier.map_err(BindError::Users)?;
         Ok(Self {
             addresses: provision.network_addresses().map_err(BindError::Machine)?,
             rooms: provision.room_addresses().map_err(BindError::Machine)?,
@@ -121,6 +131,8 @@ impl Broker {
             config,
             source: None,
             observer: Box::new(|_| {}),
+            users_changed,
+            changed,
         })
     }
 
@@ -152,6 +164,12 @@ impl Broker {
     #[must_use]
     pub fn unix_paths(&self) -> &[PathBuf] {
         &self.unix
+    }
+
+    /// Whether clients have to say who they are.
+    #[must_use]
+    pub fn has_users(&self) -> bool {
+        self.config.users.is_some()
     }
 
     /// A handle to stop it from another thread.
@@ -200,6 +218,8 @@ impl Broker {
             source,
             successor,
             observer,
+            users_changed,
+            changed,
             ..
         } = self;
         let flusher = engine.flusher.clone();
@@ -214,12 +234,14 @@ impl Broker {
             successor,
             observer: &observer,
             interval: set_interval,
+            users_changed,
         };
         thread::scope(|scope| {
             let stopped = &stopped;
             scope.spawn(|| flusher.run());
             scope.spawn(|| engine::expiry::expire_loop(&engine));
             scope.spawn(|| listener.watch_loop(stopped));
+            scope.spawn(|| identities::watch_loop(&engine, &listener, &changed, stopped));
             // The first client that subscribes to the figures must find values.
             let (first, done) = crossbeam_channel::bounded(0);
             let publishing = &engine;
@@ -248,6 +270,9 @@ impl Broker {
             listener.close_doors();
             engine.orders.close();
             drop(stop_watching);
+            if let Some(verifier) = &*engine.verifier.read() {
+                verifier.stop();
+            }
             listener.close_all();
             engine.sessions.close();
             flusher.stop();

@@ -4,7 +4,7 @@ mod command;
 mod program;
 
 use std::env;
-use std::error::Error;
+use std::fmt;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::panic;
@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Duration;
 
-use broker::{Broker, Config, Handle, InheritedSockets, LogSettings, Tool};
+use broker::{BindError, Broker, Config, Handle, InheritedSockets, LogSettings, Tool};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
@@ -22,6 +22,36 @@ use program::service::Service;
 
 /// Maximum time at the end for the log to be written, and for a service manager to be told.
 const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Why there is no broker.
+enum StartFailure {
+    Bind(BindError),
+    System(io::Error),
+}
+
+impl From<BindError> for StartFailure {
+    fn from(why: BindError) -> Self {
+        Self::Bind(why)
+    }
+}
+
+impl From<io::Error> for StartFailure {
+    fn from(why: io::Error) -> Self {
+        Self::System(why)
+    }
+}
+
+impl fmt::Display for StartFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(why) => why.fmt(f),
+            Self::System(why) => why.fmt(f),
+        }
+    }
+}
+
+/// The exit code for flags and files that are wrong.
+const WRONG_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     if let Some(tool) = Tool::from_arguments() {
@@ -42,7 +72,7 @@ fn main() -> ExitCode {
         log::warn!("{warning}");
     }
     let served = inherited
-        .map_err(Into::into)
+        .map_err(StartFailure::from)
         .and_then(|inherited| serve(arguments.config, inherited, &arguments.log, &logging));
     if let Err(why) = &served {
         logging.say_failure(format_args!("broker: {why}"));
@@ -50,6 +80,7 @@ fn main() -> ExitCode {
     logging.close(LAST_LINES);
     match served {
         Ok(()) => ExitCode::SUCCESS,
+        Err(StartFailure::Bind(why)) if why.is_wrong_usage() => ExitCode::from(WRONG_USAGE),
         Err(_) => ExitCode::FAILURE,
     }
 }
@@ -59,7 +90,7 @@ fn serve(
     inherited: InheritedSockets,
     log: &LogSettings,
     logging: &Logging,
-) -> Result<(), Box<dyn Error>> {
+) -> Result<(), StartFailure> {
     let log = log.clone();
     let program = env::current_exe()?;
     let broker = Broker::bind_with(config, inherited)?
@@ -118,10 +149,14 @@ fn greet(logging: &Logging, broker: &Broker) {
         ip if ip.is_unspecified() => format!("{host}:{port}"),
         _ => address.to_string(),
     };
+    let (auth, user) = match broker.has_users() {
+        true => ("AUTH <user> <password>  and then  ", " --user <user>"),
+        false => ("", ""),
+    };
     logging.say(format_args!(
         "dallal {} listens on {address}\n  \
-         netcat:  nc {host} {port}   and then type  SUBSCRIBE news  or  PUBLISH news hello\n  \
-         client:  {client} subscribe --server {server} news\n  \
+         netcat:  nc {host} {port}   and then type  {auth}SUBSCRIBE news  or  PUBLISH news hello\n  \
+         client:  {client} subscribe{user} --server {server} news\n  \
          browser: http://{server}/   a chat room, and what goes on",
         env!("CARGO_PKG_VERSION"),
         client = client_program(env::args_os().next().unwrap_or_default().as_ref()),
@@ -144,7 +179,13 @@ fn greet(logging: &Logging, broker: &Broker) {
     let rooms = broker.room_addrs().iter().map(|(address, _)| address);
     let all = addresses.iter().chain(rooms).chain(datagrams);
     for address in all.filter(|each| !each.ip().is_loopback()) {
-        log::warn!("anyone who can reach {address} may publish and subscribe");
+        match broker.has_users() {
+            true => log::warn!(
+                "names, passwords and messages on the way to {address} can be read by others, because there \
+                 is no TLS"
+            ),
+            false => log::warn!("anyone who can reach {address} may publish and subscribe"),
+        }
     }
 }
 

@@ -74,6 +74,7 @@ impl Ledger {
             | Reply::UnsubAck { .. }
             | Reply::WillAck { .. }
             | Reply::NameAck { .. }
+            | Reply::AuthAck { .. }
             | Reply::QuietAck => self.replied += 1,
             Reply::Pong { token } => self.pongs = self.pongs.max(number(token)),
             Reply::Error {

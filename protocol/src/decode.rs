@@ -11,7 +11,7 @@ use crate::attributes::Attributes;
 use crate::error::DecodeError;
 use crate::escape::Escaped;
 use crate::filter::Filters;
-use crate::frame::{Reply, Request, Subject};
+use crate::frame::{Credential, Reply, Request, Subject};
 use crate::name::Name;
 use crate::topic::Topic;
 use crate::verb::Verb;
@@ -253,6 +253,9 @@ impl<'a> Request<'a> {
             Some(Verb::Name) => Ok(Self::Name {
                 name: Name::parse(required(Verb::Name, rest)?).map_err(DecodeError::BadName)?,
             }),
+            Some(Verb::Auth) => Ok(Self::Auth {
+                credential: rest.filter(|rest| !rest.is_empty()).map(credential),
+            }),
             Some(Verb::Quiet) => Ok(Self::Quiet),
             Some(Verb::Bye) => Ok(Self::Bye),
             Some(
@@ -262,6 +265,7 @@ impl<'a> Request<'a> {
                 | Verb::UnsubAck
                 | Verb::WillAck
                 | Verb::NameAck
+                | Verb::AuthAck
                 | Verb::QuietAck
                 | Verb::Error
                 | Verb::Gap,
@@ -308,6 +312,9 @@ impl<'a> Reply<'a> {
             Some(Verb::NameAck) => Ok(Self::NameAck {
                 name: required(Verb::NameAck, rest)?,
             }),
+            Some(Verb::AuthAck) => Ok(Self::AuthAck {
+                name: required(Verb::AuthAck, rest)?,
+            }),
             Some(Verb::QuietAck) => Ok(Self::QuietAck),
             Some(Verb::Error) => {
                 let (code, rest) = split_word(required(Verb::Error, rest)?);
@@ -337,6 +344,7 @@ impl<'a> Reply<'a> {
                 | Verb::Unsubscribe
                 | Verb::Will
                 | Verb::Name
+                | Verb::Auth
                 | Verb::Quiet,
             )
             | None => Err(unknown(word)),
@@ -424,6 +432,18 @@ fn topic_and_payload(
     let (topic, payload) = split_word(required(verb, rest)?);
     let topic = Topic::parse(topic).map_err(|why| DecodeError::BadTopic { verb, why })?;
     Ok((topic, Escaped::from_line(payload.unwrap_or_default())))
+}
+
+/// A user and a secret, or a secret alone.
+fn credential(rest: &[u8]) -> Credential<'_> {
+    let (user, secret) = match split_word(rest) {
+        (user, Some(secret)) => (Some(user), secret),
+        (token, None) => (None, token),
+    };
+    Credential {
+        user,
+        secret: Escaped::from_line(secret),
+    }
 }
 
 fn number(verb: Verb, digits: &[u8]) -> Result<u64, DecodeError> {
@@ -659,8 +679,32 @@ mod tests {
             },
             b"HELP GAP\n",
         );
+        check(Request::Auth { credential: None }, b"AUTH\n");
+        check(auth(None, b"dlt_k3f9_x"), b"AUTH dlt_k3f9_x\n");
+        check(auth(Some(b"ann"), b" a\nb "), b"AUTH ann  a\\nb \n");
+        check(auth(Some(b"ann"), b""), b"AUTH ann \n");
         check(Request::Quiet, b"QUIET\n");
         check(Request::Bye, b"BYE\n");
+    }
+
+    fn auth<'a>(user: Option<&'a [u8]>, secret: &'a [u8]) -> Request<'a> {
+        Request::Auth {
+            credential: Some(Credential {
+                user,
+                secret: Escaped::escape(secret),
+            }),
+        }
+    }
+
+    #[test]
+    fn a_secret_is_in_no_output_for_debugging() {
+        for (line, shown) in [
+            (&b"AUTH ann hunter2"[..], "Credential(\"ann\" ***)"),
+            (b"AUTH hunter2", "Credential(***)"),
+        ] {
+            let text = format!("{:?}", Request::decode(line));
+            assert!(text.contains(shown) && !text.contains("hunter2"), "{text}");
+        }
     }
 
     #[test]
@@ -712,6 +756,7 @@ mod tests {
             },
             b"HELP PING - x\n",
         );
+        check_reply(Reply::AuthAck { name: b"ann" }, b"AUTHACK ann\n");
         check_reply(Reply::QuietAck, b"QUIETACK\n");
         check_reply(Reply::Bye, b"BYE\n");
     }

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::attributes::Attributes;
 use crate::escape::Escaped;
-use crate::frame::{Reply, Request, Subject};
+use crate::frame::{Credential, Reply, Request, Subject};
 use crate::limits::ECHO_BYTES;
 use crate::message::MessageLine;
 use crate::topic::Topic;
@@ -45,6 +45,10 @@ impl Request<'_> {
                 message(out, Verb::Will, *topic, payload, attributes);
             }
             Self::Name { name } => word(out, Verb::Name, name.as_str().as_bytes()),
+            Self::Auth { credential: None } => optional(out, Verb::Auth, b""),
+            Self::Auth {
+                credential: Some(Credential { user, secret }),
+            } => auth(out, *user, secret),
             Self::Quiet => optional(out, Verb::Quiet, b""),
             Self::Bye => optional(out, Verb::Bye, b""),
         }
@@ -69,6 +73,7 @@ impl Reply<'_> {
             Self::UnsubAck { filter } => word(out, Verb::UnsubAck, filter),
             Self::WillAck { topic } => word(out, Verb::WillAck, topic),
             Self::NameAck { name } => word(out, Verb::NameAck, name),
+            Self::AuthAck { name } => word(out, Verb::AuthAck, name),
             Self::QuietAck => optional(out, Verb::QuietAck, b""),
             Self::Error {
                 code,
@@ -149,6 +154,17 @@ fn before(out: &mut Vec<u8>, attributes: &Attributes<'_>) {
         out.extend_from_slice(attributes.as_word());
         out.push(b' ');
     }
+}
+
+fn auth(out: &mut Vec<u8>, user: Option<&[u8]>, secret: &Escaped<'_>) {
+    out.extend_from_slice(Verb::Auth.as_str().as_bytes());
+    if let Some(user) = user {
+        out.push(b' ');
+        out.extend_from_slice(user);
+    }
+    out.push(b' ');
+    secret.encode(out);
+    out.push(b'\n');
 }
 
 fn word(out: &mut Vec<u8>, verb: Verb, argument: &[u8]) {

@@ -28,6 +28,8 @@ pub enum Code {
     TooLong,
     /// A limit on subscriptions, retained messages or memory is reached.
     TooMany,
+    /// The client has to say who it is first, or what it has said is wrong or has ended.
+    Auth,
     /// The client may not do this.
     Denied,
     /// The broker has reached its limit of connections.
@@ -48,6 +50,7 @@ impl Code {
             Self::MissingArgument => "missing-argument",
             Self::TooLong => "too-long",
             Self::TooMany => "too-many",
+            Self::Auth => "auth",
             Self::Denied => "denied",
             Self::Busy => "busy",
             Self::NotDone => "not-done",

@@ -4,6 +4,7 @@
 //! types know no bytes of the wire.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use crate::attributes::Attributes;
 use crate::escape::Escaped;
@@ -66,10 +67,34 @@ pub enum Request<'a> {
         /// The name of the client.
         name: Name<'a>,
     },
+    /// `AUTH[[ <user>] <secret>]`. Answered by [`Reply::AuthAck`].
+    Auth {
+        /// What the client shows; `None` asks only who it is.
+        credential: Option<Credential<'a>>,
+    },
     /// `QUIET`. Answered by [`Reply::QuietAck`]. From then on a PUBLISH has no answer, unless it is refused.
     Quiet,
     /// `BYE`. Answered by [`Reply::Bye`] after everything queued; then the broker closes the connection.
     Bye,
+}
+
+/// What a client shows for its identity.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credential<'a> {
+    /// The name of a user, without a space; `None` for a token alone.
+    pub user: Option<&'a [u8]>,
+    /// Its password, or a token. Without a user it has no space.
+    pub secret: Escaped<'a>,
+}
+
+/// Leaves the secret out.
+impl fmt::Debug for Credential<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.user {
+            Some(user) => write!(f, "Credential({:?} ***)", String::from_utf8_lossy(user)),
+            None => write!(f, "Credential(***)"),
+        }
+    }
 }
 
 /// A frame from the broker.
@@ -109,6 +134,11 @@ pub enum Reply<'a> {
     /// `NAMEACK <name>`.
     NameAck {
         /// As the client spelt it.
+        name: &'a [u8],
+    },
+    /// `AUTHACK <name>`.
+    AuthAck {
+        /// The name of the identity that the client has.
         name: &'a [u8],
     },
     /// `QUIETACK`. No [`Reply::PubAck`] follows.

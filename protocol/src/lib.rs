@@ -28,7 +28,7 @@ pub use decode::{Decoder, Framer, Step};
 pub use error::{Code, DecodeError};
 pub use escape::Escaped;
 pub use filter::{BadFilter, Filter, Filters};
-pub use frame::{Reply, Request, Subject};
+pub use frame::{Credential, Reply, Request, Subject};
 pub use harmless::is_harmless;
 pub use message::MessageLine;
 pub use name::{BadName, Name};

@@ -23,6 +23,8 @@ pub enum Verb {
     Will,
     /// Sets the name of the client.
     Name,
+    /// Says which user the client is, or asks who it is.
+    Auth,
     /// Turns PUBACKs off.
     Quiet,
     /// Ends the connection.
@@ -39,6 +41,8 @@ pub enum Verb {
     WillAck,
     /// Answers a NAME.
     NameAck,
+    /// Answers an AUTH.
+    AuthAck,
     /// Answers a QUIET.
     QuietAck,
     /// Refuses a frame.
@@ -49,12 +53,13 @@ pub enum Verb {
 
 impl Verb {
     /// The verbs of clients, in the order in which HELP lists them.
-    pub const OF_CLIENTS: [Self; 10] = [
+    pub const OF_CLIENTS: [Self; 11] = [
         Self::Publish,
         Self::Subscribe,
         Self::Unsubscribe,
         Self::Will,
         Self::Name,
+        Self::Auth,
         Self::Quiet,
         Self::Ping,
         Self::Pong,
@@ -63,13 +68,14 @@ impl Verb {
     ];
 
     /// The verbs of the broker.
-    pub const OF_BROKERS: [Self; 13] = [
+    pub const OF_BROKERS: [Self; 14] = [
         Self::Message,
         Self::PubAck,
         Self::SubAck,
         Self::UnsubAck,
         Self::WillAck,
         Self::NameAck,
+        Self::AuthAck,
         Self::QuietAck,
         Self::Error,
         Self::Gap,
@@ -90,6 +96,7 @@ impl Verb {
             Self::Help => "HELP",
             Self::Will => "WILL",
             Self::Name => "NAME",
+            Self::Auth => "AUTH",
             Self::Quiet => "QUIET",
             Self::Bye => "BYE",
             Self::Message => "MESSAGE",
@@ -98,6 +105,7 @@ impl Verb {
             Self::UnsubAck => "UNSUBACK",
             Self::WillAck => "WILLACK",
             Self::NameAck => "NAMEACK",
+            Self::AuthAck => "AUTHACK",
             Self::QuietAck => "QUIETACK",
             Self::Error => "ERROR",
             Self::Gap => "GAP",
@@ -136,6 +144,9 @@ impl Verb {
             Self::Name => Some(
                 "NAME <name> - what to call this client in lists and logs; answer: NAMEACK <name>",
             ),
+            Self::Auth => Some(
+                "AUTH[[ <user>] <secret>] - say who you are, by a password or a token; alone, ask; answer: AUTHACK <name>",
+            ),
             Self::Quiet => Some(
                 "QUIET - from now on no PUBACK, for a client that does not read; ERRORs still come; answer: QUIETACK",
             ),
@@ -146,6 +157,7 @@ impl Verb {
             | Self::UnsubAck
             | Self::WillAck
             | Self::NameAck
+            | Self::AuthAck
             | Self::QuietAck
             | Self::Error
             | Self::Gap => None,

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use protocol::limits::{LINE_BYTES, TOPIC_BYTES, TOPIC_LEVELS};
 use protocol::{
-    Attributes, DecodeError, Decoder, Escaped, Filter, Filters, Framer, Name, Reply, Request, Step,
-    Subject, Topic, Verb, decode_spaces, encode_spaces, escape_spaces,
+    Attributes, Credential, DecodeError, Decoder, Escaped, Filter, Filters, Framer, Name, Reply,
+    Request, Step, Subject, Topic, Verb, decode_spaces, encode_spaces, escape_spaces,
 };
 
 /// The next frame of a decoder, as text that outlives its buffer.
@@ -268,6 +268,13 @@ fn each_request(parts: &Parts, mut check: impl FnMut(Request<'_>)) {
         Request::Help {
             verb: Some(parts.verb),
         },
+        Request::Auth { credential: None },
+        Request::Auth {
+            credential: Some(Credential {
+                user: Some(&parts.words[0]),
+                secret: Escaped::escape(&parts.payload),
+            }),
+        },
         Request::Quiet,
         Request::Bye,
     ] {
@@ -295,6 +302,7 @@ fn each_reply(parts: &Parts, mut check: impl FnMut(Reply<'_>)) {
         Reply::UnsubAck { filter },
         Reply::WillAck { topic: filter },
         Reply::NameAck { name: filter },
+        Reply::AuthAck { name: filter },
         Reply::QuietAck,
         error(Subject::Publish(answered)),
         error(Subject::Subscribe(filter)),

@@ -23,8 +23,13 @@ impl Asker {
     /// A new connection that is subscribed to its answers and to nothing else.
     #[track_caller]
     pub fn of(broker: &TestBroker) -> Self {
+        Self::with(broker.connect())
+    }
+
+    /// The same on a connection that has said who it is.
+    #[track_caller]
+    pub fn with(mut client: TestClient) -> Self {
         let reply = format!("$reply/asker{}", ASKERS.fetch_add(1, Ordering::Relaxed));
-        let mut client = broker.connect();
         client
             .send(format!("SUBSCRIBE {reply}"))
             .expect(format!("SUBACK {reply}"));

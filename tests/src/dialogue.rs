@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::net::UdpSocket;
 
 use crate::frames::FrameClient;
-use crate::{PATIENCE, TestBroker, TestClient};
+use crate::{PATIENCE, TestBroker, TestClient, UsersFile};
 
 /// One fenced block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +60,13 @@ impl Dialogue {
 
     /// Plays it against a broker of its own. Fails if anything else is received.
     pub fn play(&self) {
-        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
+        let has_users = self.flags.iter().any(|flag| flag == USERS);
+        let users = has_users.then(|| UsersFile::of(&[("ann", "right"), ("bob", "right")]));
+        let flags = self.flags.iter().map(|flag| match (&users, flag.as_str()) {
+            (Some(users), USERS) => users.path(),
+            (_, flag) => flag,
+        });
+        let flags: Vec<&str> = flags.collect();
         let broker = TestBroker::with_args(&flags);
         let mut clients: BTreeMap<&str, Peer> = BTreeMap::new();
         for Step { client, action } in &self.steps {
@@ -85,6 +91,9 @@ impl Dialogue {
         }
     }
 }
+
+/// What stands among the flags of a dialogue for a users file.
+const USERS: &str = "USERS";
 
 /// One client of a dialogue.
 enum Peer {

@@ -1,8 +1,8 @@
 //! What the tests of this folder are written with: a [`TestBroker`] to start, a [`TestClient`] to
 //! talk to it in raw lines, an [`mqtt::MqttClient`] for raw packets, a [`frames::FrameClient`] for raw
 //! frames of WebSocket, a [`NetworkProxy`] between them, a [`Process`] for other programs, such as those
-//! in [`foreign`], [`Tmux`] for those that want a terminal, a [`Dialogue`] or a [`Session`] to play, an
-//! [`Asker`] of the broker's own figures, and a [`Browser`].
+//! in [`foreign`], [`Tmux`] for those that want a terminal, a [`Dialogue`] or a [`Session`] to play, a
+//! [`UsersFile`] for it, an [`Asker`] of the broker's own figures, and a [`Browser`].
 //!
 //! Nothing here knows the protocol beyond `PING`, the fence. A client that waits for something
 //! gives up after [`PATIENCE`] and says what it waited for; nothing sleeps to be on time.
@@ -24,6 +24,7 @@ mod random;
 mod session;
 pub mod source;
 mod tmux;
+mod users_file;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -41,6 +42,7 @@ pub use programs::{example, installed, program};
 pub use random::Random;
 pub use session::Session;
 pub use tmux::Tmux;
+pub use users_file::UsersFile;
 
 /// How long anything may take before a test fails. Nothing that works comes near it.
 pub const PATIENCE: Duration = Duration::from_secs(10);

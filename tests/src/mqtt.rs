@@ -57,6 +57,10 @@ pub struct Hello {
     pub properties: Vec<u8>,
     /// Topic and payload of a will at QoS 0.
     pub will: Option<(String, String)>,
+    /// The user name.
+    pub user: Option<String>,
+    /// The password.
+    pub password: Option<String>,
 }
 
 impl Hello {
@@ -68,6 +72,8 @@ impl Hello {
             keep_alive: 0,
             properties: Vec::new(),
             will: None,
+            user: None,
+            password: None,
         }
     }
 
@@ -83,7 +89,10 @@ impl Hello {
 
     /// The packet.
     pub fn encode(&self, version: Mqtt) -> Vec<u8> {
-        let flags = u8::from(self.clean) << 1 | u8::from(self.will.is_some()) << 2;
+        let flags = u8::from(self.clean) << 1
+            | u8::from(self.will.is_some()) << 2
+            | u8::from(self.password.is_some()) << 6
+            | u8::from(self.user.is_some()) << 7;
         let mut body = text("MQTT");
         body.extend([version as u8, flags]);
         body.extend(self.keep_alive.to_be_bytes());
@@ -97,6 +106,9 @@ impl Hello {
             }
             body.extend(text(topic));
             body.extend(text(payload));
+        }
+        for field in [&self.user, &self.password].into_iter().flatten() {
+            body.extend(text(field));
         }
         packet(0x10, &body)
     }

@@ -33,7 +33,10 @@ fn passed_sockets_take_the_place_of_host_and_port_and_the_files_of_others_stay()
     let path = folder.path().join("activated.sock");
     let text = path.to_str().expect("text");
     // The default address is not listened on, where another broker may be.
-    let mut broker = activated(&[FIRST, text], &["--room", &format!("{SECOND}=lobby")]);
+    let mut broker = activated(
+        &[FIRST, text],
+        &["--open", "--room", &format!("{SECOND}=lobby")],
+    );
     let mut ann = TestClient::connect(at(FIRST));
     ann.send("SUBSCRIBE lobby").expect("SUBACK lobby");
     let mut bob = TestClient::connect(at(SECOND));
@@ -62,6 +65,7 @@ fn what_is_passed_at_a_configured_address_is_used_for_it() {
         "127.0.0.78",
         "--port",
         "13732",
+        "--open",
         "--room",
         &format!("{ROOM}=lobby"),
     ];

@@ -218,10 +218,15 @@ fn flags_variables_file_help_manual_and_document_have_one_source() {
     assert!(keys.len() > 20, "{keys:?}");
     for key in keys {
         let variable = format!("BROKER_{}", key.to_uppercase().replace('-', "_"));
-        assert!(help.contains(&format!("--{key} <")), "--help: {key}");
+        // The value of a flag that is true or false may be left out.
+        let has_flag = [format!("--{key} <"), format!("--{key}[=<")]
+            .iter()
+            .any(|it| help.contains(it));
+        assert!(has_flag, "--help: {key}");
         assert!(manual.contains(&variable), "the manual: {variable}");
         let row = document.lines().find(|line| {
-            line.starts_with('|') && line.contains(&format!("--{key} ")) && line.contains(&variable)
+            let is_row = line.contains(&format!("--{key} ")) || line.contains(&format!("--{key}`"));
+            line.starts_with('|') && is_row && line.contains(&variable)
         });
         assert!(
             row.is_some(),

@@ -6,7 +6,7 @@ use std::time::Instant;
 use tests::{PATIENCE, TestBroker};
 
 fn broker() -> TestBroker {
-    TestBroker::with_args(&["--udp", "0"])
+    TestBroker::with_args(&["--open", "--udp", "0"])
 }
 
 fn socket(broker: &TestBroker) -> UdpSocket {

@@ -8,7 +8,7 @@ use tests::{Asker, Process, TestBroker, TestClient, installed, program};
 
 #[test]
 fn a_client_of_ipv4_is_shown_as_such_on_a_socket_for_both() {
-    let broker = TestBroker::with_args(&["--listen", "[::]:0"]);
+    let broker = TestBroker::with_args(&["--open", "--listen", "[::]:0"]);
     let port = broker.other_addresses()[0].port();
     let mut client = TestClient::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     client.send("PING").expect("PONG");

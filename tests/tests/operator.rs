@@ -99,13 +99,13 @@ fn orders_are_taken_over_a_unix_socket_only() {
 
 #[test]
 fn a_reload_applies_everything_and_no_connection_ends() {
-    let broker = Operated::start("max-subscriptions = 1\nlisten = [\"127.0.0.2:0\"]\n");
+    let broker = Operated::start("open = true\nmax-subscriptions = 1\nlisten = [\"127.0.0.2:0\"]\n");
     let other = broker.broker.other_addresses()[0];
     let mut ann = TestClient::connect(other);
     ann.send("SUBSCRIBE a").expect("SUBACK a");
     ann.send("SUBSCRIBE b")
         .expect_error("too-many", "subscribe:b");
-    broker.configure("max-subscriptions = 2\nroom = [\"127.0.0.1:0=lobby\"]\nname = [\"b.example\"]\nsys-interval = \"1h\"\n");
+    broker.configure("open = true\nmax-subscriptions = 2\nroom = [\"127.0.0.1:0=lobby\"]\nname = [\"b.example\"]\nsys-interval = \"1h\"\n");
     let dry = broker.order("reload?dry");
     assert_eq!(dry["applied"], false);
     ann.send("SUBSCRIBE b")
@@ -211,7 +211,7 @@ fn a_reload_with_mistakes_tells_all_of_them_and_changes_nothing() {
 
 #[test]
 fn a_port_changes_what_it_is_for_and_nothing_is_refused_meanwhile() {
-    let broker = Operated::start("room = [\"127.0.0.1:0=lobby\"]\n");
+    let broker = Operated::start("open = true\nroom = [\"127.0.0.1:0=lobby\"]\n");
     let room = broker.broker.room_address();
     let mut ann = TestClient::connect(room);
     ann.send("ann");
@@ -219,7 +219,7 @@ fn a_port_changes_what_it_is_for_and_nothing_is_refused_meanwhile() {
         let rows = curl(&[&format!("http://{}/api/clients", broker.broker.address())]).1;
         rows.contains("\"room\"")
     });
-    broker.configure("room = [\"127.0.0.1:0=kitchen\"]\n");
+    broker.configure("open = true\nroom = [\"127.0.0.1:0=kitchen\"]\n");
     assert_eq!(broker.order("reload")["applied"], true);
     let mut bob = TestClient::connect(room);
     bob.send("bob").send("hello kitchen");
@@ -255,7 +255,7 @@ fn connections_and_sessions_are_ended_by_the_operator_and_told_so() {
 /// Publishes on many connections at once and counts what arrives.
 #[test]
 fn a_reload_that_fails_at_its_seventh_change_loses_no_message_of_two_hundred_connections() {
-    let broker = Operated::start("");
+    let broker = Operated::start("open = true\n");
     let address = broker.broker.address();
     let mut subscriber = broker.broker.subscribe("load/#");
     let publishers: Vec<_> = (0..200)
@@ -271,7 +271,7 @@ fn a_reload_that_fails_at_its_seventh_change_loses_no_message_of_two_hundred_con
         .collect();
     // Six that would succeed, and a listener on a port that is taken.
     broker.configure(&format!(
-        "max-subscriptions = 1\nmax-line = \"20B\"\noutbox-bytes = \"1KiB\"\nroom = [\"127.0.0.1:0=lobby\"]\n\
+        "open = true\nmax-subscriptions = 1\nmax-line = \"20B\"\noutbox-bytes = \"1KiB\"\nroom = [\"127.0.0.1:0=lobby\"]\n\
          name = [\"b.example\"]\nsys-interval = \"1s\"\nlisten = [\"127.0.0.1:{}\"]\n",
         address.port()
     ));
@@ -426,7 +426,8 @@ fn process_of(socket: &Path) -> u32 {
 
 #[test]
 fn a_restart_refuses_no_connection_and_the_new_process_has_the_sockets() {
-    let broker = Operated::start("udp = [\"127.0.0.1:0\"]\nroom = [\"127.0.0.1:0=lobby\"]\n");
+    let broker =
+        Operated::start("open = true\nudp = [\"127.0.0.1:0\"]\nroom = [\"127.0.0.1:0=lobby\"]\n");
     let (address, room) = (broker.broker.address(), broker.broker.room_address());
     let mut old = broker.broker.subscribe("news");
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));

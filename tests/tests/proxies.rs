@@ -21,7 +21,7 @@ fn version_2(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
 }
 
 fn broker() -> TestBroker {
-    TestBroker::with_args(&["--proxy", "127.0.0.2"])
+    TestBroker::with_args(&["--open", "--proxy", "127.0.0.2"])
 }
 
 /// The addresses of all connections but that of the asker, which is the last.
@@ -161,7 +161,7 @@ fn check_no_place(broker: &TestBroker, address: &str) {
 
 #[test]
 fn the_limit_for_one_address_is_that_of_the_client_behind_the_proxy() {
-    let flags = ["--proxy", "127.0.0.2", "--max-per-address", "2"];
+    let flags = ["--open", "--proxy", "127.0.0.2", "--max-per-address", "2"];
     let broker = TestBroker::with_args(&flags);
     let mut first = behind_proxy(&broker, "203.0.113.7", b"PING\n");
     first.expect("PONG");
@@ -181,7 +181,7 @@ fn the_limit_for_one_address_is_that_of_the_client_behind_the_proxy() {
 
 #[test]
 fn a_full_broker_says_so_behind_the_header() {
-    let flags = ["--proxy", "127.0.0.2", "--max-connections", "1"];
+    let flags = ["--open", "--proxy", "127.0.0.2", "--max-connections", "1"];
     let broker = TestBroker::with_args(&flags);
     let mut only = behind_proxy(&broker, "203.0.113.7", b"PING\n");
     only.expect("PONG");
@@ -200,7 +200,7 @@ fn a_header_from_elsewhere_is_a_line() {
 #[test]
 fn a_proxy_is_named_by_an_address_or_a_range() {
     for named in ["127.0.0.0/30", "10.0.0.1,127.0.0.2", "127.0.0.3/30"] {
-        let broker = TestBroker::with_args(&["--proxy", named]);
+        let broker = TestBroker::with_args(&["--open", "--proxy", named]);
         let mut ann = TestClient::connect_from(PROXY, broker.address());
         ann.write("PROXY UNKNOWN\r\nPING\n");
         ann.expect("PONG");
@@ -229,7 +229,7 @@ fn shown(language: &str) -> String {
 }
 
 /// The flags that the document gives the broker.
-const FLAGS: [&str; 4] = ["--name", "chat.example", "--proxy", "127.0.0.2"];
+const FLAGS: [&str; 5] = ["--open", "--name", "chat.example", "--proxy", "127.0.0.2"];
 
 /// A page, a request, a stream and a WebSocket through the proxy, under the name of the site.
 #[track_caller]

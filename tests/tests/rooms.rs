@@ -11,7 +11,7 @@ use tests::{PATIENCE, TestBroker, TestClient, eventually};
 const PAUSE: Duration = Duration::from_millis(200);
 
 fn broker() -> TestBroker {
-    TestBroker::with_args(&["--room", "0=lobby"])
+    TestBroker::with_args(&["--open", "--room", "0=lobby"])
 }
 
 /// A member over TCP that has said its nick.
@@ -175,6 +175,7 @@ fn a_text_that_is_too_long_is_refused_in_words() {
 #[test]
 fn a_slow_member_is_told_how_many_messages_it_missed() {
     let broker = TestBroker::with_args(&[
+        "--open",
         "--room",
         "0=lobby",
         "--max-line",
@@ -313,7 +314,7 @@ fn an_unknown_address_is_asked_for_its_nick_and_seldom() {
 
 #[test]
 fn a_silent_member_is_told_and_forgotten() {
-    let broker = TestBroker::with_args(&["--room", "0=lobby", "--room-idle", "1s"]);
+    let broker = TestBroker::with_args(&["--open", "--room", "0=lobby", "--room-idle", "1s"]);
     let bob = datagram_member(&broker, "bob");
     let notice = hear(&bob);
     assert!(
@@ -326,7 +327,7 @@ fn a_silent_member_is_told_and_forgotten() {
 
 #[test]
 fn a_room_has_no_more_members_in_datagrams_than_it_may() {
-    let broker = TestBroker::with_args(&["--room", "0=lobby", "--room-members", "2"]);
+    let broker = TestBroker::with_args(&["--open", "--room", "0=lobby", "--room-members", "2"]);
     let members = [
         datagram_member(&broker, "ann"),
         datagram_member(&broker, "bob"),
@@ -429,7 +430,7 @@ fn a_member_that_says_nothing_is_sent_a_mebibyte_and_asked_once_to_say_something
 
 #[test]
 fn a_burst_of_newcomers_costs_bounded_memory_and_no_member_anything() {
-    let broker = TestBroker::with_args(&["--room", "0=lobby"]);
+    let broker = TestBroker::with_args(&["--open", "--room", "0=lobby"]);
     let (bob, carl) = (
         datagram_member(&broker, "bob"),
         datagram_member(&broker, "carl"),
@@ -465,7 +466,7 @@ fn a_burst_of_newcomers_costs_bounded_memory_and_no_member_anything() {
 
 #[test]
 fn a_newcomer_without_a_place_is_told_so_as_in_a_room() {
-    let broker = TestBroker::with_args(&["--room", "0=lobby", "--max-connections", "1"]);
+    let broker = TestBroker::with_args(&["--open", "--room", "0=lobby", "--max-connections", "1"]);
     let mut ann = TestClient::connect(broker.room_address());
     ann.send("hi everyone").expect("* send your nick first");
     let mut bob = TestClient::connect(broker.room_address());

@@ -112,7 +112,7 @@ fn raw_member(broker: &TestBroker, nick: &str) -> TestClient {
 
 #[test]
 fn all_chats_of_a_room_hear_each_other_once() {
-    let broker = TestBroker::with_args(&["--room", "0=lobby"]);
+    let broker = TestBroker::with_args(&["--open", "--room", "0=lobby"]);
     let mut lines = broker.subscribe("lobby");
     // It gets neither the objects nor anything twice.
     let mut all = broker.subscribe("#");
@@ -342,7 +342,7 @@ fn long_objects_go_through_and_those_over_a_limit_are_refused_in_words() {
 
 #[test]
 fn private_messages_reach_a_nick_in_whatever_room_and_no_other() {
-    let broker = TestBroker::with_args(&["--room", "0=lobby"]);
+    let broker = TestBroker::with_args(&["--open", "--room", "0=lobby"]);
     let mut all = broker.subscribe("#");
     let mut objects = broker.subscribe("$talking/#");
     let mut ann = member(&broker, "ann", "lobby");
@@ -397,7 +397,7 @@ fn private_messages_reach_a_nick_in_whatever_room_and_no_other() {
 
 #[test]
 fn members_are_in_the_lists_of_others_until_they_are_gone() {
-    let broker = TestBroker::with_args(&["--room", "0=lobby"]);
+    let broker = TestBroker::with_args(&["--open", "--room", "0=lobby"]);
     let mut lobby = broker.subscribe("lobby/$who/+");
     let mut attic = broker.subscribe("attic/$who/+");
     let mut ann = member(&broker, "ann", "lobby");
@@ -437,7 +437,7 @@ fn members_are_in_the_lists_of_others_until_they_are_gone() {
 
 #[test]
 fn a_nick_that_is_taken_is_a_notice_and_stays_while_a_member_has_it() {
-    let broker = TestBroker::with_args(&["--room", "0=lobby"]);
+    let broker = TestBroker::with_args(&["--open", "--room", "0=lobby"]);
     let mut raw = raw_member(&broker, "ann");
     let mut lines = broker.subscribe("lobby/$who/+");
     lines.expect_prefix("@retained MESSAGE lobby/$who/ann {");

@@ -196,7 +196,8 @@ fn heard_on_the_page(nick: &str, text: &str) -> String {
 
 #[test]
 fn all_chats_meet_in_one_room_and_each_message_comes_once() {
-    let broker = TestBroker::with_args(&["--room", "0=chatroom", "--listen", "127.0.0.1:0"]);
+    let broker =
+        TestBroker::with_args(&["--open", "--room", "0=chatroom", "--listen", "127.0.0.1:0"]);
     let room = broker.room_address();
     let mqtt = broker.other_addresses()[0];
     let browser = Browser::start();

@@ -27,6 +27,9 @@ pub(super) struct ConnectionRow {
     id: u64,
     name: Option<Box<str>>,
     peer: String,
+    identity: String,
+    /// How the client showed its identity.
+    kind: &'static str,
     wire: &'static str,
     /// The session is detached: it waits for its client to reconnect.
     away: bool,
@@ -74,6 +77,7 @@ impl ConnectionRow {
     fn of(record: &Arc<ClientRecord>, now: Moment) -> Self {
         let totals = record.totals();
         let session = record.session();
+        let identity = record.identity();
         let (stock, blocked_at) = session.outbox().backlog();
         let mut filters = Vec::new();
         session.subscriptions().look_at_filters(|filter| {
@@ -88,6 +92,8 @@ impl ConnectionRow {
             id: record.id(),
             name: record.name(),
             peer: record.peer().to_string(),
+            identity: identity.name.to_string(),
+            kind: identity.kind(),
             wire: session.outbox().wire(),
             away: !record.is_connected(),
             connected_s: now.seconds_since(record.since),

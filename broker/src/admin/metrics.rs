@@ -174,6 +174,16 @@ fn connections(figures: &mut Registry, engine: &Engine) {
             &metrics.refused,
         ),
         (
+            "auth_ok",
+            "Clients that said who they are, and were right",
+            &metrics.auth_ok,
+        ),
+        (
+            "auth_failed",
+            "Clients that said who they are, and were not believed",
+            &metrics.auth_failed,
+        ),
+        (
             "connections_stale",
             "Connections found not to answer a PING",
             &metrics.stale,

@@ -21,6 +21,8 @@ pub(crate) struct SessionsAnswer {
 #[derive(Debug, Serialize)]
 pub(super) struct SessionRow {
     client_id: String,
+    /// The identity that it belongs to.
+    identity: String,
     /// The address of its client, or of the last connection of a client that is away.
     peer: String,
     wire: &'static str,
@@ -43,7 +45,7 @@ impl SessionsAnswer {
             record.session().outlasts_connection()
                 && filter.is_none_or(|filter| has_overlapping(record, filter))
         });
-        let of = |record: &ClientRecord| record.session().client_id().map(str::to_owned);
+        let of = |record: &ClientRecord| record.session().key().cloned();
         present.sort_by_cached_key(|record| of(record));
         let rows = present.iter().take(limit);
         Self {
@@ -62,6 +64,7 @@ impl SessionRow {
         let kept_bytes = session.outbox().lock().kept_bytes();
         Self {
             client_id: session.client_id().unwrap_or_default().to_owned(),
+            identity: record.identity().name.to_string(),
             peer: record.peer().to_string(),
             wire: session.outbox().wire(),
             away: !record.is_connected(),

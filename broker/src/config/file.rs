@@ -58,6 +58,11 @@ pub(super) fn is_setting(flag: &Arg) -> bool {
     flag.get_action().takes_values() && flag.get_long().is_some() && flag.get_id() != "config"
 }
 
+/// Whether a flag is true or false.
+pub(super) fn takes_bool(flag: &Arg) -> bool {
+    flag.get_value_parser().type_id() == TypeId::of::<bool>()
+}
+
 /// Whether the values of a flag are numbers without a unit.
 pub(super) fn takes_number(flag: &Arg) -> bool {
     let kind = flag.get_value_parser().type_id();
@@ -245,9 +250,10 @@ fn value_of(
     value: &DeValue<'_>,
 ) -> Result<String, String> {
     let kind = flag.get_value_parser().type_id();
-    let is_number = takes_number(flag);
+    let (is_number, is_bool) = (takes_number(flag), takes_bool(flag));
     let text = match value {
-        DeValue::String(text) if !is_number => text.to_string(),
+        DeValue::Boolean(value) if is_bool => value.to_string(),
+        DeValue::String(text) if !is_number && !is_bool => text.to_string(),
         DeValue::Integer(number) if is_number || kind == TypeId::of::<ByteSize>() => {
             let value = i64::from_str_radix(number.as_str(), number.radix());
             value.map_or_else(|_| number.as_str().to_owned(), |value| value.to_string())
@@ -259,7 +265,9 @@ fn value_of(
             ));
         }
         other => {
-            let wanted = if is_number {
+            let wanted = if is_bool {
+                "true or false without quotes"
+            } else if is_number {
                 "a whole number without quotes"
             } else {
                 "a text in quotes"

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::error::ErrorKind;
-use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 use ipnet::IpNet;
 
 use super::file::{self, FileSettings};
@@ -22,6 +22,7 @@ use super::parsers::{
 };
 use super::tool::ToolLine;
 use super::{Arguments, Config, LogFormat, LogSettings, RoomConfig, print};
+use crate::auth::identity::read_users;
 use crate::wire::http;
 
 /// A message broker that you can talk to with netcat.
@@ -61,17 +62,25 @@ struct Flags {
         long,
         env = "BROKER_ROOM_MEMBERS",
         hide_env = true,
+        hide_short_help = true,
         default_value = "1000",
         value_name = "N"
     )]
     room_members: usize,
     /// Silence after which such a member is forgotten
-    #[arg(long, env = "BROKER_ROOM_IDLE", hide_env = true, default_value = "10m", value_name = "TIME",
+    #[arg(long, env = "BROKER_ROOM_IDLE", hide_env = true, hide_short_help = true, default_value = "10m", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     room_idle: Duration,
     /// Take lines in datagrams there, as 1373; repeatable
     #[arg(long, env = "BROKER_UDP", hide_env = true, value_name = "[HOST:]PORT", value_parser = places)]
     udp: Vec<List<ListeningPlace>>,
+    /// Clients have to say who they are: the users in this file
+    #[arg(long, env = "BROKER_USERS", hide_env = true, value_name = "FILE")]
+    users: Option<PathBuf>,
+    /// Any client that can reach it may do everything
+    #[arg(long, action = ArgAction::Set, env = "BROKER_OPEN", hide_env = true, hide_possible_values = true, default_value = "false", hide_default_value = true,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    open: bool,
     /// Longest line taken
     #[arg(
         long,
@@ -233,9 +242,9 @@ struct Flags {
 
 const AFTER_HELP: &str = "\
 Examples:
-  broker --host 0.0.0.0      serve the network (anyone may publish)
-  broker user add ann        add a user to a users file; see broker user -h, broker token -h
-  nc 127.0.0.1 1373          talk to it; type HELP
+  broker user add ann --users U      add a user to the file U; see broker user -h, broker token -h
+  broker --host 0.0.0.0 --users U    serve the network
+  nc 127.0.0.1 1373                  talk to it; type HELP
 
 Exit: 0 stopped by a signal   1 cannot serve   2 wrong usage    Variables: BROKER_PORT for --port";
 
@@ -276,6 +285,8 @@ impl From<Flags> for Config {
             max_keep_alive: flags.max_keep_alive.unwrap_or_default(),
             room_members: flags.room_members,
             room_idle: flags.room_idle,
+            users: flags.users,
+            open: flags.open,
             names: flattened(flags.names),
             allow_origins: flattened(flags.allow_origins),
             talking: flags.talking,
@@ -305,6 +316,11 @@ impl Config {
                 .exit();
         }
         if is_checked {
+            if let Some(users) = &config.users
+                && let Err(mistakes) = read_users(users)
+            {
+                fail(&mistakes);
+            }
             print(b"the configuration is valid\n");
         }
         Arguments {

@@ -91,6 +91,11 @@ pub struct Config {
     pub room_members: usize,
     /// Silence after which one of them is told so and forgotten.
     pub room_idle: Duration,
+    /// The file of the users that clients have to be; without one, no client has to say who it is.
+    pub users: Option<PathBuf>,
+    /// Any client that can reach the broker may do everything: it may listen where others can reach it
+    /// without knowing any users.
+    pub open: bool,
     /// Host names by which browsers may address this broker, besides its addresses and `localhost`. A
     /// port is ignored.
     pub names: Vec<String>,
@@ -145,6 +150,8 @@ impl Default for Config {
             max_keep_alive: limits.keep_alive,
             room_members: limits.room_members,
             room_idle: limits.room_idle,
+            users: None,
+            open: false,
             names: Vec::new(),
             allow_origins: Vec::new(),
             talking: http::CHAT_PATH.to_owned(),
@@ -226,7 +233,39 @@ impl Config {
             return Err(BadConfig::Drain);
         }
         self.site_settings()?;
-        Ok(())
+        self.check_reach(self.endpoints().wires.concat())
+    }
+
+    /// Checks that each client has to say who it is, or that the operator has said that it does not, where
+    /// others can reach the broker: at one of these addresses, or by what passes on clients of anyone.
+    pub(crate) fn check_reach(
+        &self,
+        addresses: impl IntoIterator<Item = SocketAddr>,
+    ) -> Result<(), BadConfig> {
+        if self.users.is_some() {
+            return match self.open {
+                true => Err(BadConfig::OpenWithUsers),
+                false => Ok(()),
+            };
+        }
+        let mut addresses = addresses.into_iter();
+        let rooms = self.rooms.iter();
+        let room = rooms.map(|room| format!("the room {}", room.topic)).next();
+        let datagrams = self.udp.iter().flatten();
+        let datagrams = datagrams
+            .map(|address| format!("{address}, for lines in datagrams,"))
+            .next();
+        let proxy = self.proxies.first();
+        let reached = addresses
+            .find(|address| !address.ip().to_canonical().is_loopback())
+            .map(|address| address.to_string())
+            .or(room)
+            .or(datagrams)
+            .or_else(|| proxy.map(|proxy| format!("what the proxy {proxy} passes on")));
+        match reached {
+            Some(reached) if !self.open => Err(BadConfig::Unprotected(reached)),
+            _ => Ok(()),
+        }
     }
 
     /// What is configured for browsers.
@@ -331,6 +370,10 @@ pub enum BadConfig {
     Line,
     /// `drain` is more than a day.
     Drain,
+    /// Others can reach this, and no client has to say who it is.
+    Unprotected(String),
+    /// There are `users`, and the broker is to be `open`.
+    OpenWithUsers,
     /// One message could be longer than the queue limit of a client.
     OutboxBelowLine {
         /// The smaller one.
@@ -381,6 +424,17 @@ impl fmt::Display for BadConfig {
             Self::NoAddress => write!(f, "there is no address to listen on"),
             Self::NoConnections => write!(f, "--max-connections is 1 or more"),
             Self::Drain => write!(f, "--drain is at most a day"),
+            Self::Unprotected(reached) => write!(
+                f,
+                "{reached} can be reached by others, and no client has to say who it is. Add a user \
+                 (broker user add ann --users FILE) and start with --users FILE, or say --open if any \
+                 client may do everything"
+            ),
+            Self::OpenWithUsers => write!(
+                f,
+                "--open says that any client may do everything, and --users that clients have to say who \
+                 they are; leave one of them out"
+            ),
             Self::Line => write!(f, "--max-line is from 1 byte to 1 GiB"),
             Self::OutboxBelowLine {
                 outbox_bytes,
@@ -464,6 +518,94 @@ mod tests {
             (limits.sessions, limits.sessions_per_address),
             (100, usize::MAX)
         );
+    }
+
+    /// What the check of a configuration says about who can reach the broker.
+    #[track_caller]
+    fn check_reach(config: &Config, refused: Option<&str>) {
+        let why = config.check().err().map(|why| why.to_string());
+        let is_so = match (&why, refused) {
+            (Some(why), Some(refused)) => why.contains(refused),
+            (why, refused) => why.is_none() && refused.is_none(),
+        };
+        assert!(is_so, "{why:?}, not {refused:?}");
+    }
+
+    #[test]
+    fn where_others_can_reach_it_clients_have_to_say_who_they_are_or_it_is_open() {
+        let at = |address: &str| vec![address.parse().expect("an address")];
+        let mut reachable = Vec::new();
+        for host in ["0.0.0.0", "10.0.0.5", "::", "::ffff:10.0.0.5"] {
+            let host = vec![host.parse().expect("an address")];
+            let config = Config {
+                host,
+                ..Config::default()
+            };
+            reachable.push((config, "can be reached by others"));
+        }
+        for (config, refused) in [
+            (
+                Config {
+                    listen: vec![at("127.0.0.1:1"), at("192.168.0.1:1883")],
+                    ..Config::default()
+                },
+                "192.168.0.1:1883 can be",
+            ),
+            (
+                Config {
+                    rooms: vec![RoomConfig {
+                        addresses: at("127.0.0.1:1"),
+                        topic: "lobby".to_owned(),
+                    }],
+                    ..Config::default()
+                },
+                "the room lobby can be",
+            ),
+            (
+                Config {
+                    udp: vec![at("127.0.0.1:1")],
+                    ..Config::default()
+                },
+                "127.0.0.1:1, for lines in datagrams, can be",
+            ),
+            (
+                Config {
+                    proxies: vec!["127.0.0.1/32".parse().expect("a range")],
+                    ..Config::default()
+                },
+                "what the proxy 127.0.0.1/32 passes on can be",
+            ),
+        ] {
+            reachable.push((config, refused));
+        }
+        for (config, refused) in reachable {
+            check_reach(&config, Some(refused));
+            let open = Config {
+                open: true,
+                ..config.clone()
+            };
+            check_reach(&open, None);
+            let with_users = Config {
+                users: Some("users".into()),
+                ..config
+            };
+            check_reach(&with_users, None);
+            let both = Config {
+                open: true,
+                ..with_users
+            };
+            check_reach(&both, Some("leave one of them out"));
+        }
+        for host in ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"] {
+            let host = vec![host.parse().expect("an address")];
+            let unix = vec!["/run/broker.sock".into()];
+            let config = Config {
+                host,
+                unix,
+                ..Config::default()
+            };
+            check_reach(&config, None);
+        }
     }
 
     #[test]
@@ -555,6 +697,7 @@ mod tests {
                     addresses: vec![([127, 0, 0, 1], 1).into()],
                     topic: topic.to_owned(),
                 }],
+                open: true,
                 ..Config::default()
             };
             config.check().map_err(|why| why.to_string())

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::file::{FileSettings, is_setting, takes_number};
+use super::file::{FileSettings, is_setting, takes_bool, takes_number};
 
 /// What is in force: each key with its value, and behind it where that comes from. It can be used as a file.
 pub(super) fn in_force(command: &Command, matches: &ArgMatches, files: &FileSettings) -> String {
@@ -78,7 +78,7 @@ fn unset(flag: &Arg) -> String {
 
 /// The values of a flag in the file.
 fn toml(flag: &Arg, values: &[String]) -> String {
-    let value = |text: &String| match takes_number(flag) {
+    let value = |text: &String| match takes_number(flag) || takes_bool(flag) {
         true => text.clone(),
         // A JSON string is one of TOML as well.
         false => serde_json::to_string(text).expect("texts are valid JSON"),

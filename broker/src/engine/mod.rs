@@ -18,6 +18,7 @@ pub(crate) mod stats;
 use std::io;
 use std::sync::Arc;
 
+use crate::auth::identity::Verifier;
 use crate::clock::Moment;
 use crate::engine::limits::{Limits, SharedLimits};
 use crate::engine::memory::budget::Memory;
@@ -63,6 +64,8 @@ pub(crate) struct Engine {
     pub(crate) memory_log: LogLimit,
     /// Log limit: publishers wait for slow subscribers.
     pub(crate) block_log: LogLimit,
+    /// Says which user a client is; none if the broker knows no users. Locked for a copy, under no other lock.
+    pub(crate) verifier: RwLock<Option<Arc<Verifier>>>,
     /// The log already says that passwords are not checked.
     pub(crate) passwords_noted: AtomicBool,
 }
@@ -86,6 +89,7 @@ impl Engine {
             stale_log: LogLimit::default(),
             memory_log: LogLimit::default(),
             block_log: LogLimit::default(),
+            verifier: RwLock::new(None),
             passwords_noted: AtomicBool::new(false),
             limits: Arc::new(SharedLimits::new(limits)),
             replacing: Mutex::default(),

@@ -17,6 +17,7 @@ pub(crate) enum Peer {
 pub(crate) struct UnixPeer {
     /// The name of its user, or the number of one without a name.
     pub(crate) user: Box<str>,
+    pub(crate) user_number: u32,
     /// It runs as root or as the user of the broker, so it may give orders.
     pub(crate) is_operator: bool,
 }

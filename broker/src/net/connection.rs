@@ -131,9 +131,12 @@ impl Connection {
     /// Ends the conversation as its end asks for.
     #[inline(never)]
     fn close(&self, client: &mut Client<'_>, mut finished: Finished) -> Finished {
-        let is_kicked = self.socket.dismissal() == Some(Dismissal::Kicked);
-        if is_kicked && matches!(finished.end, End::Stopping) {
-            finished.end = End::Kicked;
+        if matches!(finished.end, End::Stopping) {
+            match self.socket.dismissal() {
+                Some(Dismissal::Kicked) => finished.end = End::Kicked,
+                Some(Dismissal::AuthEnded) => finished.end = End::AuthEnded,
+                Some(Dismissal::Draining) | None => {}
+            }
         }
         wire::close(client, finished, || self.deadline())
     }

@@ -282,8 +282,8 @@ impl Listener {
         self.drain(time);
     }
 
-    /// Ends these connections, as the operator wants. Returns those that are there.
-    pub(crate) fn kick(&self, ids: &[u64]) -> Vec<u64> {
+    /// Ends these connections for this reason. Returns those that are there.
+    pub(crate) fn dismiss(&self, ids: &[u64], why: Dismissal) -> Vec<u64> {
         // Their threads take this lock at their end, so it is not held while they are woken.
         let handles: Vec<ConnectionHandle> = {
             let connections = self.connections.lock();
@@ -292,7 +292,7 @@ impl Listener {
                 .collect()
         };
         for connection in &handles {
-            connection.dismiss(Dismissal::Kicked);
+            connection.dismiss(why);
         }
         handles.iter().map(ConnectionHandle::id).collect()
     }

@@ -54,6 +54,8 @@ pub(crate) enum Dismissal {
     Draining = 1,
     /// The operator ends the connection.
     Kicked,
+    /// The client's user or token is gone, is disabled, or has ended.
+    AuthEnded,
 }
 
 impl Socket {
@@ -90,7 +92,8 @@ impl Socket {
         match self.dismissal.load(Ordering::Acquire) {
             0 => None,
             1 => Some(Dismissal::Draining),
-            _ => Some(Dismissal::Kicked),
+            2 => Some(Dismissal::Kicked),
+            _ => Some(Dismissal::AuthEnded),
         }
     }
 

@@ -165,6 +165,7 @@ fn peer_of(stream: &UnixStream) -> io::Result<UnixPeer> {
     let user = user.map_or_else(|| uid.to_string(), |user| user.name);
     Ok(UnixPeer {
         user: user.into(),
+        user_number: uid,
         is_operator: uid == 0 || uid == Uid::effective().as_raw(),
     })
 }

@@ -28,10 +28,20 @@ pub enum BindError {
         /// The error of the system.
         source: io::Error,
     },
+    /// The users file cannot be read, or has these mistakes.
+    Users(Vec<String>),
     /// The limits of the system leave no connection; the text names the limit.
     NoConnections(String),
     /// The system denies a resource that every broker needs.
     Machine(io::Error),
+}
+
+impl BindError {
+    /// Whether another configuration is needed, and no other machine.
+    #[must_use]
+    pub fn is_wrong_usage(&self) -> bool {
+        matches!(self, Self::Config(_) | Self::Users(_))
+    }
 }
 
 impl From<BindFailure> for BindError {
@@ -85,6 +95,7 @@ impl fmt::Display for BindError {
                     _ => write!(f, "cannot listen on unix:{path}: {source}"),
                 }
             }
+            Self::Users(mistakes) => f.write_str(&mistakes.join("\n")),
             Self::NoConnections(shortage) => f.write_str(shortage),
             Self::Machine(source) => write!(f, "the system refuses what a broker needs: {source}"),
         }

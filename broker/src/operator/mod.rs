@@ -4,8 +4,10 @@
 //! applies all of the new configuration, or nothing of it.
 
 pub(crate) mod bind_error;
+pub(crate) mod identities;
 mod successor;
 
+use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::Command;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, select};
 
+use crate::auth::identity::{Users, Verifier};
 use crate::config::{self, Config};
 use crate::engine::Engine;
 use crate::engine::client::Client;
@@ -23,6 +26,7 @@ use crate::net::capacity::{self, Capacity};
 use crate::net::doors::Provision;
 use crate::net::inherited::InheritedSockets;
 use crate::net::listener::Listener;
+use crate::net::socket::Dismissal;
 use crate::wire::http::SiteSettings;
 use bind_error::BindError;
 
@@ -62,6 +66,8 @@ pub(crate) struct Operator<'a> {
     pub(crate) observer: &'a Observer,
     /// Where a new interval of the figures is told.
     pub(crate) interval: Sender<Duration>,
+    /// Where other users are told.
+    pub(crate) users_changed: Sender<()>,
 }
 
 /// A new configuration of which everything has succeeded that can fail.
@@ -70,6 +76,36 @@ struct Prepared {
     limits: Limits,
     site: SiteSettings,
     provision: Provision,
+    users: PreparedUsers,
+}
+
+/// The users of a new configuration.
+enum PreparedUsers {
+    /// Those of another file, or of none.
+    Another(Option<Arc<Verifier>>),
+    /// Those of the same file, as it is now.
+    Same(Option<(Arc<Verifier>, Users)>),
+}
+
+/// Reads the users of a configuration and starts to watch them. An error is each mistake in their file.
+pub(crate) fn verifier(
+    config: &Config,
+    changed: Sender<()>,
+) -> Result<Option<Arc<Verifier>>, Vec<String>> {
+    let Some(path) = &config.users else {
+        return Ok(None);
+    };
+    let verifier = Verifier::start(path, move || {
+        // One that waits already tells enough.
+        let _ = changed.try_send(());
+    })?;
+    if verifier.is_empty() {
+        log::warn!(
+            "{0} has no user, so no client is let in; add one: broker user add ann --users {0}",
+            path.display()
+        );
+    }
+    Ok(Some(Arc::new(verifier)))
 }
 
 impl Operator<'_> {
@@ -181,10 +217,15 @@ impl Operator<'_> {
             .listener
             .provision(&next.endpoints(), &mut InheritedSockets::default());
         let provision = provision.map_err(|why| one(&BindError::from(why)))?;
+        let addresses = provision.network_addresses();
+        next.check_reach(addresses.map_err(|why| one(&why))?)
+            .map_err(|why| one(&why))?;
+        let users = self.prepare_users(&next, changes)?;
         Ok(Prepared {
             limits,
             site,
             provision,
+            users,
             next,
         })
     }
@@ -197,9 +238,11 @@ impl Operator<'_> {
             limits,
             site,
             provision,
+            users,
         } = prepared;
         let opened = self.listener.open(provision);
         opened.map_err(|err| format!("there is no thread for a new listener ({err})"))?;
+        self.apply_users(users);
         self.engine.replace_limits(limits);
         self.listener.replace_site(site);
         self.listener.replace_proxies(next.proxies.clone());
@@ -210,6 +253,49 @@ impl Operator<'_> {
         }
         self.config = next;
         Ok(())
+    }
+
+    /// Reads the users file, or starts to watch another. Adds what is different in it.
+    fn prepare_users(
+        &self,
+        next: &Config,
+        changes: &mut Vec<Change>,
+    ) -> Result<PreparedUsers, Vec<String>> {
+        if next.users != self.config.users {
+            let verifier = verifier(next, self.users_changed.clone())?;
+            return Ok(PreparedUsers::Another(verifier));
+        }
+        let Some(verifier) = self.engine.verifier.read().clone() else {
+            return Ok(PreparedUsers::Same(None));
+        };
+        let users = verifier.read_again()?;
+        let before = verifier.users();
+        if users != *before {
+            changes.push(Change {
+                key: "users",
+                from: before.to_string(),
+                to: users.to_string(),
+                concerns: "newcomers from now on, and connections of users that are gone"
+                    .to_owned(),
+            });
+        }
+        Ok(PreparedUsers::Same(Some((verifier, users))))
+    }
+
+    fn apply_users(&self, users: PreparedUsers) {
+        match users {
+            PreparedUsers::Same(None) => return,
+            PreparedUsers::Same(Some((verifier, users))) => verifier.replace(users),
+            PreparedUsers::Another(verifier) => {
+                let before = mem::replace(&mut *self.engine.verifier.write(), verifier);
+                // Its threads end when the last client that asks it has its answer.
+                if let Some(before) = before {
+                    before.stop();
+                }
+            }
+        }
+        // One that waits already tells enough.
+        let _ = self.users_changed.try_send(());
     }
 
     /// Adds to each change whom it concerns, and from when.
@@ -230,6 +316,7 @@ impl Operator<'_> {
                     "requests of pages from now on; those that are connected stay".to_owned()
                 }
                 "proxy" => "connections from now on".to_owned(),
+                "users" | "open" => format!("newcomers from now on, and {all}"),
                 "sys-interval" => "subscribers of $SYS/broker/, from now on".to_owned(),
                 "max-connections" | "max-per-address" => {
                     format!("newcomers from now on; {all} stay")
@@ -252,7 +339,7 @@ impl Operator<'_> {
                 }
         });
         let ids: Vec<u64> = records.iter().map(|record| record.id()).collect();
-        let kicked = self.listener.kick(&ids);
+        let kicked = self.listener.dismiss(&ids, Dismissal::Kicked);
         if kicked.is_empty() {
             return Err(match records.is_empty() {
                 true => format!("there is no connection {name:?}; `client who` lists all"),
@@ -273,12 +360,28 @@ impl Operator<'_> {
     }
 
     fn end_session(&self, client_id: &str, client: &mut Client<'_>) -> Result<Done, String> {
-        let none = || format!("there is no session {client_id:?}; `client sessions` lists all");
-        let session = self.engine.sessions.find(client_id).ok_or_else(none)?;
+        let sessions = &self.engine.sessions;
+        let found = sessions.find(|key| key.is_meant_by(client_id));
+        let session = match &found[..] {
+            [only] => only,
+            [] => {
+                return Err(format!(
+                    "there is no session {client_id:?}; `client sessions` lists all"
+                ));
+            }
+            several => {
+                let keys = several.iter().filter_map(|session| session.key());
+                let keys: Vec<String> = keys.map(|key| format!("{:?}", key.to_string())).collect();
+                return Err(format!(
+                    "more than one identity has a session {client_id:?}; name one of them: {}",
+                    keys.join(", ")
+                ));
+            }
+        };
         let queued = session.outbox().stock().waiting;
-        if let Some(session) = self.engine.sessions.end_detached(client_id) {
+        if sessions.end_detached(session) {
             client.begin();
-            client.end_session(&session);
+            client.end_session(session);
             client.settle();
             // Cached routes would keep the outboxes of clients that have disconnected.
             client.pause();
@@ -290,7 +393,7 @@ impl Operator<'_> {
                 .iter()
                 .filter(|record| record.session().id() == session.id());
             let ids: Vec<u64> = of_session.map(|record| record.id()).collect();
-            self.listener.kick(&ids);
+            self.listener.dismiss(&ids, Dismissal::Kicked);
         }
         Ok(Done::EndSession {
             ended: client_id.into(),

@@ -12,6 +12,14 @@ pub(crate) const GOODBYE: &[u8] =
 pub(crate) const KICKED: &[u8] =
     br#"{"type":"notice","message":"the operator has ended your connection"}"#;
 
+/// The notice for a client whose identity is none any more.
+pub(crate) const AUTH_ENDED: &[u8] =
+    br#"{"type":"notice","message":"your user or your token has ended; log in again"}"#;
+
+/// The notice for a client whose identity ends soon.
+pub(crate) const AUTH_ENDS_SOON: &[u8] =
+    br#"{"type":"notice","message":"your token ends in less than a minute; log in again"}"#;
+
 /// A message from elsewhere.
 #[derive(Serialize)]
 struct HeardObject<'a> {
@@ -111,5 +119,17 @@ mod tests {
         );
         assert_eq!(GOODBYE, notice("the broker stops; connect again later"));
         assert_eq!(KICKED, notice("the operator has ended your connection"));
+        for (text, object) in [
+            (
+                "your user or your token has ended; log in again",
+                AUTH_ENDED,
+            ),
+            (
+                "your token ends in less than a minute; log in again",
+                AUTH_ENDS_SOON,
+            ),
+        ] {
+            assert_eq!(object, notice(text));
+        }
     }
 }

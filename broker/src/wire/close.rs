@@ -69,13 +69,26 @@ pub(crate) enum Drain {
 }
 
 impl Closing {
-    /// The client is told why, but may refuse to read, hence the short time.
-    const KICKED: Self = Self {
-        parting: Some(Parting::Kicked),
-        drain: Drain::For(LAST_WORDS),
-        linger: true,
+    const CUT: Self = Self {
+        parting: None,
+        drain: Drain::No,
+        linger: false,
         yields: false,
     };
+
+    /// The client is told why, but may refuse to read, hence the short time.
+    const fn put_out(end: &End) -> Self {
+        let parting = match end {
+            End::AuthEnded => Parting::AuthEnded,
+            _ => Parting::Kicked,
+        };
+        Self {
+            parting: Some(parting),
+            drain: Drain::For(LAST_WORDS),
+            linger: true,
+            yields: false,
+        }
+    }
 
     pub(crate) const fn of(protocol: Protocol, end: &End) -> Self {
         use Protocol::{Http, Line, Mqtt, Room, Tls, WebSocket};
@@ -98,7 +111,9 @@ impl Closing {
                 yields: false,
                 ..at_once
             },
-            (End::Kicked, Line | Http | WebSocket(_) | Mqtt | Tls | Room) => Self::KICKED,
+            (End::Kicked | End::AuthEnded, Line | Http | WebSocket(_) | Mqtt | Tls | Room) => {
+                Self::put_out(end)
+            }
             // `echo PUBLISH a b | nc`: the client has ended its side and still reads. It sends nothing,
             // so no bytes can be unread.
             (End::Left, Line | Http | WebSocket(Lines | Chat) | Room) => Self {
@@ -151,10 +166,7 @@ impl Closing {
                 Line | Http | WebSocket(_) | Mqtt | Tls | Room,
             ) => at_once,
             // The queued bytes may be incomplete, so the connection ends as if it had been cut.
-            (End::Panicked, Line | Http | WebSocket(_) | Mqtt | Tls | Room) => Self {
-                yields: false,
-                ..at_once
-            },
+            (End::Panicked, Line | Http | WebSocket(_) | Mqtt | Tls | Room) => Self::CUT,
         }
     }
 }
@@ -236,6 +248,7 @@ mod tests {
         let is_told = closing.parting == Some(Parting::Stopping);
         match (is_told, closing.drain, closing.linger) {
             _ if closing.parting == Some(Parting::Kicked) => "kicked, words, linger",
+            _ if closing.parting == Some(Parting::AuthEnded) => "ended, words, linger",
             (false, Drain::No, false) => "-",
             (false, Drain::No, true) => "linger",
             (false, Drain::UntilStop, false) => "drain",
@@ -317,7 +330,7 @@ mod tests {
         let both = "drain, linger";
         let all = "goodbye, drain";
         // Line, HTTP, lines and the web chat in WebSocket, MQTT in WebSocket, MQTT, TLS, raw text.
-        let table: [(End, [&str; 8]); 11] = [
+        let table: [(End, [&str; 8]); 12] = [
             (
                 End::Left,
                 [drain, drain, drain, drain, "frame", "-", "-", drain],
@@ -380,12 +393,16 @@ mod tests {
             (End::Panicked, ["-"; 8]),
             (End::Stopping, [all; 8]),
             (End::Kicked, ["kicked, words, linger"; 8]),
+            (End::AuthEnded, ["ended, words, linger"; 8]),
         ];
         for (end, rows) in table {
             for (protocol, expected) in PROTOCOLS.into_iter().zip(rows) {
                 let closing = Closing::of(protocol, &end);
                 assert_eq!(row(closing), expected, "{protocol}: {end}");
-                let is_final = matches!(end, End::Stopping | End::Kicked | End::Panicked);
+                let is_final = matches!(
+                    end,
+                    End::Stopping | End::Kicked | End::AuthEnded | End::Panicked
+                );
                 let keeps = matches!(protocol, Protocol::Mqtt | Protocol::Tls);
                 assert_eq!(closing.yields, !is_final && !keeps, "{protocol}: {end}");
             }

@@ -20,6 +20,8 @@ pub(crate) enum End {
     Stopping,
     /// The operator has ended the connection.
     Kicked,
+    /// The client's user or token is gone, is disabled, or has ended.
+    AuthEnded,
     /// It speaks a protocol that the broker does not support.
     NotSpoken(Protocol),
     /// Its protocol requires the connection to end here.
@@ -49,6 +51,7 @@ impl fmt::Display for End {
             Self::Vanished => write!(f, "the client vanished and answers no probe"),
             Self::Stopping => write!(f, "the broker stops"),
             Self::Kicked => write!(f, "the operator has ended it"),
+            Self::AuthEnded => write!(f, "its user or its token has ended"),
             Self::NotSpoken(protocol) => {
                 write!(f, "it speaks {protocol}, which this broker does not yet")
             }

@@ -29,6 +29,8 @@ pub(crate) const ENCODER: Encoder = Encoder {
     topic: |message| &message[..memchr::memchr(b':', message).unwrap_or(0)],
     goodbye: b"bye;",
     kicked: b"",
+    auth_ended: b"",
+    auth_ends_soon: b"",
     moves_when_told: false,
     taken_over: b"",
 };

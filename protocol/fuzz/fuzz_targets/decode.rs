@@ -93,10 +93,14 @@ fn next_request(decoder: &mut Decoder) -> Result<Option<Vec<u8>>, DecodeError> {
                 let _ = filter.map(check_filter);
             }
         }
+        Request::Auth {
+            credential: Some(credential),
+        } => check_payload(&credential.secret),
         Request::Name { name } => assert_eq!(Name::parse(name.as_str()), Ok(*name)),
         Request::Ping { .. }
         | Request::Pong { .. }
         | Request::Help { .. }
+        | Request::Auth { credential: None }
         | Request::Quiet
         | Request::Bye => {}
     }

@@ -4,6 +4,7 @@
 //! Nothing here asks at a terminal or listens. What is read from a file is checked as a whole, and what is
 //! written keeps all that it does not concern. Only a verifier has threads.
 
+mod client;
 mod document;
 mod failures;
 mod file;
@@ -20,6 +21,7 @@ mod verifier;
 mod watched;
 mod words;
 
+pub use client::{ClientIdentity, IdentityKind};
 pub use document::UsersDocument;
 pub use file::{edit_users, read_users};
 pub use mistake::UsersMistake;
@@ -28,4 +30,4 @@ pub use password::StoredPassword;
 pub use secret::{BadSecret, Secret};
 pub use token::{BadTokenId, NewToken, TokenDigest, TokenId, TokenNote};
 pub use users::{Token, User, Users};
-pub use verifier::{AuthRefusal, ClientIdentity, Credential, IdentityKind, Verifier};
+pub use verifier::{AuthRefusal, Credential, Verifier};

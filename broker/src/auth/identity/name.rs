@@ -3,11 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// The name of an identity or a group: 1 to 64 bytes; letters of ASCII, digits and `-_.@:`, of which the
 /// first is a letter or a digit.
 ///
 /// It is one level of a topic without wildcards, so what is made of it cannot match more than it says.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Box<str>")]
 pub struct IdentityName(Box<str>);
 
 /// Why a text is no [`IdentityName`] of a user or a group.
@@ -34,9 +37,41 @@ const MOST_BYTES: usize = 64;
 const RESERVED: [&str; 3] = ["anonymous", "everyone", "known"];
 
 /// How names begin that come from a socket or a port.
-const GIVEN: [&str; 2] = ["unix:", "room:"];
+const GIVEN: [&str; 2] = [UNIX, ROOM];
+const UNIX: &str = "unix:";
+const ROOM: &str = "room:";
 
 impl IdentityName {
+    /// That of all clients that have shown none.
+    pub(super) fn anonymous() -> Self {
+        Self("anonymous".into())
+    }
+
+    /// The group whose members may do what the operator may.
+    pub(super) fn admin() -> Self {
+        Self("admin".into())
+    }
+
+    /// That of a user of this machine, by its number if its name has letters that no name here has.
+    pub(super) fn of_unix_user(user: &str, number: u32) -> Self {
+        let is_name = user.parse::<Self>().is_ok() && UNIX.len() + user.len() <= MOST_BYTES;
+        Self(match is_name {
+            true => format!("{UNIX}{user}").into(),
+            false => format!("{UNIX}{number}").into(),
+        })
+    }
+
+    /// That of the members of a room for raw text.
+    pub(super) fn of_room(port: u16) -> Self {
+        Self(format!("{ROOM}{port}").into())
+    }
+
+    /// Whether the broker gives it by itself, so that no user can have it.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        self.0.parse::<Self>().is_err()
+    }
+
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -48,18 +83,7 @@ impl FromStr for IdentityName {
     type Err = BadIdentityName;
 
     fn from_str(text: &str) -> Result<Self, BadIdentityName> {
-        let first = text.chars().next().ok_or(BadIdentityName::Empty)?;
-        let is_inside = |letter: char| letter.is_ascii_alphanumeric() || "-_.@:".contains(letter);
-        if let Some(letter) = text.chars().find(|letter| !is_inside(*letter)) {
-            return Err(BadIdentityName::Letter(letter));
-        }
-        if text.len() > MOST_BYTES {
-            return Err(BadIdentityName::TooLong);
-        }
-        // So that both stay free as signs before a name, such as one to leave it out.
-        if !first.is_ascii_alphanumeric() {
-            return Err(BadIdentityName::First(first));
-        }
+        check_form(text)?;
         if let Some(word) = RESERVED.iter().find(|word| **word == text) {
             return Err(BadIdentityName::Reserved(word));
         }
@@ -68,6 +92,31 @@ impl FromStr for IdentityName {
         }
         Ok(Self(text.into()))
     }
+}
+
+/// Takes those that the broker gives, too: for what it has written itself.
+impl TryFrom<Box<str>> for IdentityName {
+    type Error = BadIdentityName;
+
+    fn try_from(text: Box<str>) -> Result<Self, BadIdentityName> {
+        check_form(&text).map(|()| Self(text))
+    }
+}
+
+fn check_form(text: &str) -> Result<(), BadIdentityName> {
+    let first = text.chars().next().ok_or(BadIdentityName::Empty)?;
+    let is_inside = |letter: char| letter.is_ascii_alphanumeric() || "-_.@:".contains(letter);
+    if let Some(letter) = text.chars().find(|letter| !is_inside(*letter)) {
+        return Err(BadIdentityName::Letter(letter));
+    }
+    if text.len() > MOST_BYTES {
+        return Err(BadIdentityName::TooLong);
+    }
+    // So that both stay free as signs before a name, such as one to leave it out.
+    if !first.is_ascii_alphanumeric() {
+        return Err(BadIdentityName::First(first));
+    }
+    Ok(())
 }
 
 impl fmt::Display for IdentityName {

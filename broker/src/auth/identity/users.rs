@@ -1,6 +1,7 @@
 //! What a users file says: users and tokens as values, and the line for each.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use jiff::Timestamp;
 
@@ -42,6 +43,13 @@ pub struct Token {
     pub note: Option<TokenNote>,
 }
 
+impl fmt::Display for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (users, tokens) = (self.users.len(), self.tokens.len());
+        write!(f, "{users} users and {tokens} tokens")
+    }
+}
+
 impl User {
     /// The line of a users file for this user.
     pub(super) fn line(&self, name: &IdentityName) -> String {
@@ -61,6 +69,11 @@ impl User {
 }
 
 impl Token {
+    /// Whether its time is over.
+    pub(super) fn has_ended(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|end| end <= now)
+    }
+
     /// The line of a users file for this token.
     pub(super) fn line(&self, id: &TokenId) -> String {
         let mut line = format!("token {id} owner={} sha256={}", self.owner, self.digest);

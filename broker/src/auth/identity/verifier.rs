@@ -1,10 +1,9 @@
-//! Which user a client is: a name with a password, or a token, becomes an [`ClientIdentity`] or a [`AuthRefusal`].
+//! Which user a client is: a name with a password, or a token, becomes a [`ClientIdentity`] or an [`AuthRefusal`].
 //!
 //! The asking thread waits: for a hash, and after wrong answers. Passwords are compared on a few
 //! threads of the verifier, tokens at once. What is not here: what an identity may do, and how each wire tells
 //! a refusal.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
@@ -15,6 +14,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use jiff::Timestamp;
 
+use super::client::{ClientIdentity, IdentityKind};
 use super::failures::FailureCounts;
 use super::hashing::HashThreads;
 use super::name::IdentityName;
@@ -22,7 +22,7 @@ use super::password::StoredPassword;
 use super::remembered::RememberedPasswords;
 use super::secret::Secret;
 use super::token::SaidToken;
-use super::users::User;
+use super::users::{User, Users};
 use super::watched::{Look, WatchedUsers};
 use crate::auth::address::AddressBlock;
 use crate::sync::Mutex;
@@ -34,29 +34,6 @@ pub struct Credential<'a> {
     pub user: &'a str,
     /// A password or a token.
     pub secret: &'a Secret,
-}
-
-/// The user that a client is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientIdentity {
-    /// The user.
-    pub name: IdentityName,
-    /// The groups of the user at the time when it was asked.
-    pub groups: BTreeSet<IdentityName>,
-    /// How the client showed it.
-    pub kind: IdentityKind,
-}
-
-/// How a client showed its identity.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum IdentityKind {
-    /// By a password.
-    Password,
-    /// By a token, which ends at this time, if it does.
-    Token {
-        /// Its end.
-        expires: Option<Timestamp>,
-    },
 }
 
 /// Why a credential is refused. `Display` is the text for it.
@@ -94,12 +71,12 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 const MOST_WAIT: Duration = Duration::from_secs(30);
 
 impl Verifier {
-    /// Reads the users file and starts the threads.
+    /// Reads the users file and starts the threads. `changed` is called after other users are in force.
     ///
     /// # Errors
     ///
     /// Each mistake in the file, or why it cannot be read, or why there is no thread.
-    pub fn start(path: &Path) -> Result<Self, Vec<String>> {
+    pub fn start(path: &Path, changed: impl Fn() + Send + 'static) -> Result<Self, Vec<String>> {
         let watched = Arc::new(WatchedUsers::read(path)?);
         let no_random =
             |why: getrandom::Error| vec![format!("the system gives no random bytes: {why}")];
@@ -110,7 +87,7 @@ impl Verifier {
         let looking = (watched.clone(), stopped.clone());
         let watching = thread::Builder::new()
             .name("users".to_owned())
-            .spawn(move || watch_loop(&looking.0, &looking.1))
+            .spawn(move || watch_loop(&looking.0, &looking.1, changed))
             .map_err(no_thread)?;
         Ok(Self {
             watched,
@@ -159,6 +136,68 @@ impl Verifier {
         verified
     }
 
+    /// The identity as the users file has it now, with the groups of today; none if the user or the token is
+    /// gone, is disabled, or has ended.
+    #[must_use]
+    pub fn renewed(&self, identity: &ClientIdentity) -> Option<ClientIdentity> {
+        let users = self.watched.users();
+        let user = users.users.get(&identity.name)?;
+        let kind = match &identity.kind {
+            IdentityKind::Password => IdentityKind::Password,
+            IdentityKind::Token { id, .. } => {
+                let token = users.tokens.get(id)?;
+                if token.owner != identity.name || token.has_ended(Timestamp::now()) {
+                    return None;
+                }
+                IdentityKind::Token {
+                    id: id.clone(),
+                    expires: token.expires,
+                }
+            }
+            IdentityKind::Anonymous | IdentityKind::Peer | IdentityKind::Room => return None,
+        };
+        identity_of(&identity.name, user, kind).ok()
+    }
+
+    /// The users of the file as it is now, not yet in force.
+    ///
+    /// # Errors
+    ///
+    /// Each mistake in the file, or why it cannot be read.
+    pub fn read_again(&self) -> Result<Users, Vec<String>> {
+        self.watched.read_again()
+    }
+
+    /// Puts the users of a file in force.
+    pub fn replace(&self, users: Users) {
+        self.watched.replace(users);
+    }
+
+    /// Those in force.
+    #[must_use]
+    pub fn users(&self) -> Arc<Users> {
+        self.watched.users()
+    }
+
+    /// Whether there are no users.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.watched.users().users.is_empty()
+    }
+
+    /// Whether there is a user with this name, disabled or not.
+    #[must_use]
+    pub fn has_user(&self, name: &IdentityName) -> bool {
+        self.watched.users().users.contains_key(name)
+    }
+
+    /// Whether there is one, and it is not disabled.
+    #[must_use]
+    pub fn has_enabled_user(&self, name: &IdentityName) -> bool {
+        let users = self.watched.users();
+        users.users.get(name).is_some_and(|user| !user.is_disabled)
+    }
+
     /// Makes all that wait in [`Verifier::verify`] for an end of their delay return soon, with
     /// [`AuthRefusal::Stopping`].
     pub fn stop(&self) {
@@ -196,7 +235,7 @@ impl Verifier {
             }
         }
         let (name, user, _) = stored.ok_or(AuthRefusal::Wrong)?;
-        identity(name, user, IdentityKind::Password)
+        identity_of(name, user, IdentityKind::Password)
     }
 
     fn verify_token(&self, said: &str, token: &SaidToken) -> Result<ClientIdentity, AuthRefusal> {
@@ -209,21 +248,22 @@ impl Verifier {
         if !said.is_empty() && said != found.owner.as_str() {
             return Err(AuthRefusal::Wrong);
         }
-        if found.expires.is_some_and(|end| end <= Timestamp::now()) {
+        if found.has_ended(Timestamp::now()) {
             return Err(AuthRefusal::Expired);
         }
         let owner = users.users.get(&found.owner).ok_or(AuthRefusal::Wrong)?;
-        identity(
+        identity_of(
             &found.owner,
             owner,
             IdentityKind::Token {
+                id: token.id.clone(),
                 expires: found.expires,
             },
         )
     }
 }
 
-fn identity(
+fn identity_of(
     name: &IdentityName,
     user: &User,
     kind: IdentityKind,
@@ -248,13 +288,14 @@ impl Drop for Verifier {
     }
 }
 
-fn watch_loop(watched: &WatchedUsers, stopped: &Receiver<()>) {
+fn watch_loop(watched: &WatchedUsers, stopped: &Receiver<()>, changed: impl Fn()) {
     while stopped.recv_timeout(LOOK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
         let path = watched.path().display();
         match watched.look() {
             Look::Same => {}
             Look::Changed { users, tokens } => {
-                log::info!("{path}: {users} users and {tokens} tokens are in force")
+                log::info!("{path}: {users} users and {tokens} tokens are in force");
+                changed();
             }
             Look::Wrong(mistakes) => {
                 log::error!("the users stay as they were: {}", mistakes.join("; "));
@@ -279,6 +320,7 @@ impl std::error::Error for AuthRefusal {}
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::fs::{self, Permissions};
     use std::net::Ipv4Addr;
     use std::os::unix::fs::PermissionsExt;
@@ -332,7 +374,7 @@ mod tests {
                 .expect("it is added")
             };
             let (lasting, ended) = (token(None), token(Some(Timestamp::UNIX_EPOCH)));
-            let verifier = Verifier::start(&path).expect("it starts");
+            let verifier = Verifier::start(&path, || {}).expect("it starts");
             Self {
                 folder,
                 verifier,
@@ -390,8 +432,11 @@ mod tests {
                 .verify(user, &household.lasting, 1)
                 .expect("it is right");
             assert_eq!(
-                (meter.name, meter.kind),
-                (name("meter-7"), IdentityKind::Token { expires: None })
+                (
+                    meter.name,
+                    matches!(meter.kind, IdentityKind::Token { expires: None, .. })
+                ),
+                (name("meter-7"), true)
             );
         }
         assert_eq!(

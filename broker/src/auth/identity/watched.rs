@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::document::UsersDocument;
 use super::file::read_users;
 use super::users::Users;
 use crate::sync::{Mutex, RwLock};
@@ -68,6 +69,21 @@ impl WatchedUsers {
                 mistakes: Vec::new(),
             }),
         })
+    }
+
+    /// Reads the file for a reload, without putting the users in force.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read_users`].
+    pub(super) fn read_again(&self) -> Result<Users, Vec<String>> {
+        read_users(&self.path).map(UsersDocument::into_users)
+    }
+
+    /// Puts others in force.
+    pub(super) fn replace(&self, users: Users) {
+        // The next look compares the file with them, and finds the same.
+        *self.users.write() = Arc::new(users);
     }
 
     /// Those in force.

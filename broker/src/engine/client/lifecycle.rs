@@ -1,6 +1,7 @@
 //! A client's session: how it is opened, taken over and ended, the will, and the messages left over
 //! when a connection ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::{Attributes, Escaped, Filter, MessageLine, RETAIN, Topic};
@@ -18,6 +19,7 @@ use crate::engine::outbox::delivery::in_flight::{Ack, AckEffect};
 use crate::engine::outbox::delivery::writer::PacketWriter;
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::run::{PublishOptions, Redelivery};
+use crate::engine::session::key::SessionKey;
 use crate::engine::session::store::{Claim, Opened, TooManySessions};
 use crate::engine::session::{Expiry, Session, Will};
 
@@ -53,12 +55,16 @@ impl Client<'_> {
         self.outbox.drain(None);
         let store = &self.engine.sessions;
         let claim = (expiry != Expiry::AtOnce).then(|| Claim {
-            owner: AddressBlock::of(self.record.peer().ip()),
+            address: AddressBlock::of(self.record.peer().ip()),
             most: self.limits().sessions,
             most_per_address: self.limits().sessions_per_address,
         });
         let own = self.record.own_session();
-        let opened = store.open(client_id, own, clean, claim.as_ref(), take_over);
+        let key = Arc::new(SessionKey {
+            owner: self.record.identity().name.clone(),
+            client_id: client_id.into(),
+        });
+        let opened = store.open(&key, own, clean, claim.as_ref(), take_over);
         self.begin();
         let is_resumed = match opened {
             Opened::Busy => return Err(NoSession::Busy),

@@ -9,6 +9,7 @@
 //! [`Encoder`](crate::engine::outbox::encoder::Encoder) that converts them.
 
 mod hold_budget;
+mod identity;
 mod lifecycle;
 mod publish;
 mod subscribe;
@@ -37,6 +38,7 @@ use crate::sync::Ordering;
 
 use hold_budget::HoldBudget;
 
+pub(crate) use identity::NotAuthenticated;
 pub(crate) use lifecycle::{NoMemory, NoSession};
 pub(crate) use publish::{BrokersOwn, Message, PublishError};
 pub(crate) use subscribe::{DENIED_FILTER, SubscribeError, Subscribed};

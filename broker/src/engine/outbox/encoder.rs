@@ -30,6 +30,10 @@ pub(crate) struct Encoder {
     pub(crate) goodbye: &'static [u8],
     /// The final answer when the operator ends the connection.
     pub(crate) kicked: &'static [u8],
+    /// The final answer when the client's identity is none any more.
+    pub(crate) auth_ended: &'static [u8],
+    /// The notice that the client's identity ends soon; empty if the protocol has no words for it.
+    pub(crate) auth_ends_soon: &'static [u8],
     /// `goodbye` tells the client to connect again elsewhere, so that a broker that drains may send it early.
     pub(crate) moves_when_told: bool,
     /// The final answer when another connection takes the session over.
@@ -43,6 +47,8 @@ pub(crate) enum Parting {
     Stopping,
     /// The operator ends the connection.
     Kicked,
+    /// The client's user or token is gone, is disabled, or has ended.
+    AuthEnded,
 }
 
 impl Encoder {
@@ -51,6 +57,7 @@ impl Encoder {
         match why {
             Parting::Stopping => self.goodbye,
             Parting::Kicked => self.kicked,
+            Parting::AuthEnded => self.auth_ended,
         }
     }
 
@@ -67,6 +74,8 @@ impl Encoder {
         topic: |_| b"",
         goodbye: b"",
         kicked: b"",
+        auth_ended: b"",
+        auth_ends_soon: b"",
         moves_when_told: false,
         taken_over: b"",
     };

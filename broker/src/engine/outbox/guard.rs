@@ -255,6 +255,14 @@ impl OutboxGuard<'_> {
         self.farewell(last);
     }
 
+    /// Tells the client that its identity ends soon, if its protocol has words for that.
+    pub(crate) fn say_auth_ends_soon(&mut self) {
+        let notice = self.inside.terms.encoder.auth_ends_soon;
+        if !notice.is_empty() {
+            self.answer(notice);
+        }
+    }
+
     /// Sends a receipt. It replaces one at the end of the queue, so that receipts do not accumulate for
     /// a publisher that does not read them.
     pub(crate) fn receipt(&mut self, answered: u64, copies: u64) {

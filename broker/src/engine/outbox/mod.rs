@@ -526,6 +526,8 @@ pub(crate) mod tests {
         topic: |message| &message[..1],
         goodbye: b"<bye>",
         kicked: b"<kicked>",
+        auth_ended: b"<auth ended>",
+        auth_ends_soon: b"<auth ends soon>",
         moves_when_told: false,
         taken_over: b"<taken>",
         encode: None,

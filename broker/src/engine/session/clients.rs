@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 
 use super::Session;
+use crate::auth::identity::ClientIdentity;
 use crate::clock::Moment;
 use crate::engine::outbox::Outbox;
 use crate::engine::peer::Peer;
@@ -68,6 +69,8 @@ pub(crate) struct ClientRecord {
     /// The earlier session that was resumed instead. Set once, so that readers need no lock.
     resumed: OnceLock<Arc<Session>>,
     name: Mutex<Option<Box<str>>>,
+    /// None while it has the identity that its socket gives.
+    identity: Mutex<Option<Arc<ClientIdentity>>>,
     /// Written by its own thread at the end of each batch.
     account: Mutex<ConnectionAccount>,
     /// A batch is in progress: its account and the outboxes of others may differ for now.
@@ -297,6 +300,7 @@ impl ClientRecord {
             own: Arc::new(Session::new(outbox)),
             resumed: OnceLock::new(),
             name: Mutex::new(None),
+            identity: Mutex::new(None),
             account: Mutex::new(ConnectionAccount {
                 totals: Totals::default(),
                 heard: since,
@@ -369,6 +373,34 @@ impl ClientRecord {
 
     pub(crate) fn set_name(&self, name: &str) {
         *self.name.lock() = Some(name.into());
+    }
+
+    /// The identity of the client.
+    pub(crate) fn identity(&self) -> Arc<ClientIdentity> {
+        let shown = self.identity.lock().clone();
+        shown.unwrap_or_else(|| Arc::new(self.identity_of_socket()))
+    }
+
+    /// Sets it; none for the one that its socket gives.
+    pub(crate) fn set_identity(&self, identity: Option<Arc<ClientIdentity>>) {
+        *self.identity.lock() = identity;
+    }
+
+    /// Replaces an identity by what it has become, unless the client has another by now.
+    pub(crate) fn renew_identity(&self, old: &Arc<ClientIdentity>, renewed: ClientIdentity) {
+        let mut identity = self.identity.lock();
+        if identity.as_ref().is_some_and(|it| Arc::ptr_eq(it, old)) {
+            *identity = Some(Arc::new(renewed));
+        }
+    }
+
+    fn identity_of_socket(&self) -> ClientIdentity {
+        match &*self.peer.lock() {
+            Peer::Network(_) => ClientIdentity::anonymous(),
+            Peer::Unix(peer) => {
+                ClientIdentity::of_unix_peer(&peer.user, peer.user_number, peer.is_operator)
+            }
+        }
     }
 
     /// Whether the client has asked for the health of the broker, and for nothing else.

@@ -11,6 +11,7 @@
 //! connected, a sink; the session alone decides whether it continues.
 
 pub(crate) mod clients;
+pub(crate) mod key;
 pub(crate) mod received;
 #[cfg_attr(
     not(test),
@@ -32,6 +33,7 @@ use crate::engine::outbox::delivery::subscriptions::Subscriptions;
 use crate::engine::routing::subscribers::Subscriber;
 use crate::sync::Mutex;
 
+use key::SessionKey;
 use received::ReceivedIds;
 
 /// One session.
@@ -39,8 +41,8 @@ pub(crate) struct Session {
     /// Its number is that of the connection that began it.
     outbox: Subscriber,
     subscriptions: Arc<Subscriptions>,
-    /// The identifier with which its client resumes it; none if it cannot be resumed.
-    client_id: OnceLock<Box<str>>,
+    /// What its client resumes it by; none if it cannot be resumed.
+    key: OnceLock<Arc<SessionKey>>,
     /// Lock order: after the store, before no other.
     terms: Mutex<SessionTerms>,
 }
@@ -98,7 +100,7 @@ impl Session {
         Self {
             outbox,
             subscriptions: Arc::default(),
-            client_id: OnceLock::new(),
+            key: OnceLock::new(),
             terms: Mutex::default(),
         }
     }
@@ -118,7 +120,12 @@ impl Session {
 
     /// The identifier with which its client resumes it, if it can.
     pub(crate) fn client_id(&self) -> Option<&str> {
-        self.client_id.get().map(|id| &**id)
+        self.key.get().map(|key| &*key.client_id)
+    }
+
+    /// What it is found by, if its client can resume it.
+    pub(crate) fn key(&self) -> Option<&Arc<SessionKey>> {
+        self.key.get()
     }
 
     pub(crate) fn lifecycle(&self) -> Lifecycle {

@@ -17,6 +17,7 @@ use protocol::Filter;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::key::SessionKey;
 use super::{Expiry, Session, Will};
 use crate::engine::limits::CachedLimits;
 use crate::engine::memory::budget::Memory;
@@ -30,7 +31,7 @@ use crate::engine::outbox::encoder::Encoder;
 /// A session without its queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SessionSnapshot {
-    client_id: String,
+    key: SessionKey,
     expiry: Expiry,
     will: Option<WillSnapshot>,
     subscriptions: Vec<SubscriptionSnapshot>,
@@ -86,7 +87,7 @@ impl SessionSnapshot {
         drop(guard);
         let terms = session.terms.lock();
         Some(Self {
-            client_id: session.client_id()?.to_owned(),
+            key: (**session.key()?).clone(),
             expiry: terms.expiry,
             will: terms.will.as_ref().map(|will| WillSnapshot {
                 line: Bytes::copy_from_slice(&will.line),
@@ -125,7 +126,7 @@ impl SessionSnapshot {
         memory: &Arc<Memory>,
         now: Instant,
     ) {
-        let _ = session.client_id.set(self.client_id.clone().into());
+        let _ = session.key.set(Arc::new(self.key.clone()));
         for each in &self.subscriptions {
             if let Ok(filter) = Filter::parse(each.filter.as_bytes()) {
                 let options = SubscriptionOptions {
@@ -220,6 +221,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::auth::identity::IdentityName;
     use crate::engine::limits::{Limits, SharedLimits};
     use crate::engine::outbox::Outbox;
 
@@ -277,7 +279,10 @@ mod tests {
             received in btree_set(1..=u16::MAX, 0..5),
         ) -> SessionSnapshot {
             SessionSnapshot {
-                client_id,
+                key: SessionKey {
+                    owner: IdentityName::try_from(Box::from("unix:ann")).expect("a name"),
+                    client_id: client_id.into(),
+                },
                 expiry,
                 will: will.map(|(line, qos, delay_ms)| WillSnapshot {
                     line: line.into(),

@@ -1,4 +1,4 @@
-//! Sessions by client identifier: each is served by one connection at a time, resumed, and ended when
+//! Sessions by owner and client identifier: each is served by one connection at a time, resumed, and ended when
 //! it expires.
 
 use std::cmp::Reverse;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 
+use super::key::SessionKey;
 use super::{Lifecycle, Session, Will};
 use crate::auth::address::{AddressBlock, BlockCounts};
 use crate::sync::{Condvar, Mutex};
@@ -34,14 +35,13 @@ pub(crate) struct SessionStore {
 
 #[derive(Default)]
 struct SessionTable {
-    /// By client identifier [MQTT-3.1.3-2].
-    sessions: HashMap<Box<str>, Arc<Session>, RandomState>,
+    sessions: HashMap<Arc<SessionKey>, Arc<Session>, RandomState>,
     /// When to check which session. Entries may be outdated; the session decides.
-    due: BinaryHeap<Reverse<(Instant, Box<str>)>>,
+    due: BinaryHeap<Reverse<(Instant, Arc<SessionKey>)>>,
     /// Which sessions are detached, and when [`GRACE`] has passed for them; in order.
-    left: VecDeque<(Instant, Box<str>)>,
-    /// For whom the sessions that outlast connections are counted, by client identifier.
-    owners: HashMap<Box<str>, AddressBlock, RandomState>,
+    left: VecDeque<(Instant, Arc<SessionKey>)>,
+    /// The address for which each session that outlasts connections is counted.
+    claimed: HashMap<Arc<SessionKey>, AddressBlock, RandomState>,
     counts: BlockCounts,
     closed: bool,
 }
@@ -60,8 +60,8 @@ pub(crate) enum Opened {
 
 /// A session that is to outlast its connection.
 pub(crate) struct Claim {
-    pub(crate) owner: AddressBlock,
-    /// Maximum sessions in all, and for one owner.
+    pub(crate) address: AddressBlock,
+    /// Maximum sessions in all, and for one address.
     pub(crate) most: usize,
     pub(crate) most_per_address: usize,
 }
@@ -102,7 +102,7 @@ impl SessionStore {
     /// outlast its connection, and there may be too many of those.
     pub(crate) fn open(
         &self,
-        client_id: &str,
+        key: &Arc<SessionKey>,
         own: &Arc<Session>,
         clean: bool,
         claim: Option<&Claim>,
@@ -110,7 +110,7 @@ impl SessionStore {
     ) -> Opened {
         let mut table = self.table.lock();
         let mut deadline = None;
-        while let Some(session) = table.sessions.get(client_id)
+        while let Some(session) = table.sessions.get(key)
             && session.is_attached()
         {
             match deadline {
@@ -131,12 +131,12 @@ impl SessionStore {
         }
         // Before anything is done: an earlier session stays as it is if there is no room for this one.
         if let Some(claim) = claim
-            && let Err(full) = table.claim(client_id, claim)
+            && let Err(full) = table.claim(key, claim)
         {
             return Opened::Full(full);
         }
         // [MQTT-3.1.2-4] of 3.1.1, [MQTT-3.1.2-5] of 5.0.
-        if !clean && let Some(session) = table.sessions.get(client_id) {
+        if !clean && let Some(session) = table.sessions.get(key) {
             session.attach();
             // Its last connection may have ended by itself just before the takeover. Only under the
             // table's lock is it certain that the next takeover has not begun.
@@ -145,11 +145,11 @@ impl SessionStore {
         }
         // A new session, because the client asks for one [MQTT-3.1.2-6] (3.1.1) [MQTT-3.1.2-4] (5.0),
         // or because it has none [MQTT-3.1.2-4] (3.1.1) [MQTT-3.1.2-6] (5.0).
-        let _ = own.client_id.set(client_id.into());
+        let _ = own.key.set(key.clone());
         if claim.is_none() {
-            table.release(client_id);
+            table.release(key);
         }
-        let before = table.sessions.insert(client_id.into(), own.clone());
+        let before = table.sessions.insert(key.clone(), own.clone());
         Opened::New(before.inspect(|before| before.end()))
     }
 
@@ -158,10 +158,10 @@ impl SessionStore {
         let mut table = self.table.lock();
         let now = Instant::now();
         let moments = session.detach(now);
-        if let Some(client_id) = session.client_id() {
-            table.left.push_back((now + GRACE, client_id.into()));
+        if let Some(key) = session.key() {
+            table.left.push_back((now + GRACE, key.clone()));
             for moment in moments.into_iter().flatten() {
-                table.due.push(Reverse((moment, client_id.into())));
+                table.due.push(Reverse((moment, key.clone())));
             }
         }
         if table.due.len() > 64 + DUE_PER_SESSION * table.sessions.len() {
@@ -171,36 +171,37 @@ impl SessionStore {
         self.changed.notify_all();
     }
 
-    /// The session of a client, if it has one.
-    pub(crate) fn find(&self, client_id: &str) -> Option<Arc<Session>> {
-        self.table.lock().sessions.get(client_id).cloned()
+    /// All sessions for which this holds.
+    pub(crate) fn find(&self, is_wanted: impl Fn(&SessionKey) -> bool) -> Vec<Arc<Session>> {
+        let table = self.table.lock();
+        let found = table.sessions.iter().filter(|(key, _)| is_wanted(key));
+        found.map(|(_, session)| session.clone()).collect()
     }
 
-    /// Ends the session of a client that is away, so that no connection resumes it; none if there is no
-    /// such session. The caller closes it.
-    pub(crate) fn end_detached(&self, client_id: &str) -> Option<Arc<Session>> {
+    /// Ends a session whose client is away, so that no connection resumes it. Returns whether it was; the
+    /// caller closes it.
+    pub(crate) fn end_detached(&self, session: &Session) -> bool {
         let mut table = self.table.lock();
-        let session = table.sessions.get(client_id)?.clone();
-        if session.is_attached() {
-            return None;
+        let is_away = matches!(session.lifecycle(), Lifecycle::Detached { .. });
+        if let Some(key) = session.key().filter(|_| is_away) {
+            table.sessions.remove(key);
+            table.release(key);
+            session.end();
         }
-        table.sessions.remove(client_id);
-        table.release(client_id);
-        session.end();
-        Some(session)
+        is_away
     }
 
     /// A session has ended with its connection.
     pub(crate) fn end(&self, session: &Session) {
         let mut table = self.table.lock();
         session.end();
-        if let Some(client_id) = session.client_id()
+        if let Some(key) = session.key()
             // Another one may have replaced it.
-            && let Some(present) = table.sessions.get(client_id)
+            && let Some(present) = table.sessions.get(key)
             && present.id() == session.id()
         {
-            table.sessions.remove(client_id);
-            table.release(client_id);
+            table.sessions.remove(key);
+            table.release(key);
         }
         drop(table);
         self.changed.notify_all();
@@ -240,32 +241,32 @@ impl SessionStore {
 
 impl SessionTable {
     /// Counts a session that outlasts its connection, unless it is counted already.
-    fn claim(&mut self, client_id: &str, claim: &Claim) -> Result<(), TooManySessions> {
-        if self.owners.contains_key(client_id) {
+    fn claim(&mut self, key: &Arc<SessionKey>, claim: &Claim) -> Result<(), TooManySessions> {
+        if self.claimed.contains_key(key) {
             return Ok(());
         }
         if self.counts.total() >= claim.most {
             return Err(TooManySessions::InAll(claim.most));
         }
-        if self.counts.of(claim.owner) >= claim.most_per_address {
+        if self.counts.of(claim.address) >= claim.most_per_address {
             return Err(TooManySessions::OfAddress(claim.most_per_address));
         }
-        self.owners.insert(client_id.into(), claim.owner);
-        self.counts.add(claim.owner);
+        self.claimed.insert(key.clone(), claim.address);
+        self.counts.add(claim.address);
         Ok(())
     }
 
     /// The session outlasts its connection no more.
-    fn release(&mut self, client_id: &str) {
-        if let Some(owner) = self.owners.remove(client_id) {
-            self.counts.remove(owner);
+    fn release(&mut self, key: &SessionKey) {
+        if let Some(address) = self.claimed.remove(key) {
+            self.counts.remove(address);
         }
     }
 
     /// The next session for which [`GRACE`] has passed, if its client is still away.
     fn take_left(&mut self, now: Instant) -> Option<Due> {
-        let (_, client_id) = self.left.pop_front_if(|(moment, _)| *moment <= now)?;
-        let session = self.sessions.get(&client_id)?;
+        let (_, key) = self.left.pop_front_if(|(moment, _)| *moment <= now)?;
+        let session = self.sessions.get(&key)?;
         matches!(session.lifecycle(), Lifecycle::Detached { .. })
             .then(|| Due::Away(session.clone()))
     }
@@ -276,24 +277,24 @@ impl SessionTable {
         if !is_due {
             return None;
         }
-        let Reverse((_, client_id)) = self.due.pop()?;
-        let session = self.sessions.get(&client_id)?;
+        let Reverse((_, key)) = self.due.pop()?;
+        let session = self.sessions.get(&key)?;
         let Lifecycle::Detached { until } = session.lifecycle() else {
             return None;
         };
         // [MQTT-4.1.0-2] of 5.0.
         if until.is_some_and(|until| until <= now) {
             session.end();
-            self.release(&client_id);
-            return self.sessions.remove(&client_id).map(Due::Expired);
+            self.release(&key);
+            return self.sessions.remove(&key).map(Due::Expired);
         }
         session.take_due_will(now).map(Due::Will)
     }
 
     fn drop_outdated(&mut self) {
-        let moments = self.sessions.iter().flat_map(|(client_id, session)| {
+        let moments = self.sessions.iter().flat_map(|(key, session)| {
             let moments = session.due().into_iter().flatten();
-            moments.map(|moment| Reverse((moment, client_id.clone())))
+            moments.map(|moment| Reverse((moment, key.clone())))
         });
         self.due = moments.collect();
     }
@@ -307,6 +308,13 @@ mod tests {
     use crate::engine::memory::budget::Memory;
     use crate::engine::outbox::tests::outbox;
     use crate::engine::session::Expiry;
+
+    fn key(client_id: &str) -> Arc<SessionKey> {
+        Arc::new(SessionKey {
+            owner: "meters".parse().expect("a name"),
+            client_id: client_id.into(),
+        })
+    }
 
     fn session(id: u64) -> Arc<Session> {
         Arc::new(Session::new(outbox(id, 100, 100).0))
@@ -329,7 +337,7 @@ mod tests {
     /// A detached session.
     fn detached(store: &SessionStore, id: u64, client_id: &str, expiry: Expiry) -> Arc<Session> {
         let session = session(id);
-        let opened = store.open(client_id, &session, false, None, no_take_over);
+        let opened = store.open(&key(client_id), &session, false, None, no_take_over);
         assert!(matches!(opened, Opened::New(None)));
         session.set_expiry(expiry);
         store.detach(&session);
@@ -341,14 +349,37 @@ mod tests {
         let store = SessionStore::default();
         let first = detached(&store, 1, "ann", Expiry::Never);
         assert_eq!(first.lifecycle(), Lifecycle::Detached { until: None });
-        let Opened::Resumed(resumed) = store.open("ann", &session(2), false, None, no_take_over)
+        let Opened::Resumed(resumed) =
+            store.open(&key("ann"), &session(2), false, None, no_take_over)
         else {
             panic!("it is there");
         };
         assert_eq!(resumed.id(), 1);
         assert_eq!(resumed.lifecycle(), Lifecycle::Attached);
-        let opened = store.open("bob", &session(3), false, None, no_take_over);
+        let opened = store.open(&key("bob"), &session(3), false, None, no_take_over);
         assert!(matches!(opened, Opened::New(None)));
+    }
+
+    #[test]
+    fn a_session_belongs_to_one_identity_from_birth_to_end() {
+        let store = SessionStore::default();
+        let first = detached(&store, 1, "ann", Expiry::Never);
+        let of_thief = Arc::new(SessionKey {
+            owner: "thief".parse().expect("a name"),
+            ..(*key("ann")).clone()
+        });
+        for clean in [false, true] {
+            let opened = store.open(&of_thief, &session(2), clean, None, no_take_over);
+            let Opened::New(before) = opened else {
+                panic!("it is of another identity");
+            };
+            assert!(before.is_none_or(|before| before.id() != 1));
+            assert_eq!(first.lifecycle(), Lifecycle::Detached { until: None });
+            let thiefs = store.find(|key| *key == *of_thief);
+            store.detach(&thiefs[0]);
+        }
+        let opened = store.open(&key("ann"), &session(3), false, None, no_take_over);
+        assert!(matches!(opened, Opened::Resumed(each) if each.id() == 1));
     }
 
     #[test]
@@ -356,7 +387,8 @@ mod tests {
         let store = SessionStore::default();
         let first = detached(&store, 1, "ann", Expiry::Never);
         let next = session(2);
-        let Opened::New(Some(before)) = store.open("ann", &next, true, None, no_take_over) else {
+        let Opened::New(Some(before)) = store.open(&key("ann"), &next, true, None, no_take_over)
+        else {
             panic!("it is there");
         };
         assert_eq!(before.id(), 1);
@@ -365,7 +397,7 @@ mod tests {
         // The end of the earlier one does not end its replacement.
         store.end(&first);
         store.detach(&next);
-        let opened = store.open("ann", &session(3), false, None, no_take_over);
+        let opened = store.open(&key("ann"), &session(3), false, None, no_take_over);
         assert!(matches!(opened, Opened::Resumed(each) if each.id() == 2));
     }
 
@@ -373,13 +405,13 @@ mod tests {
     fn the_connection_that_has_a_session_is_asked_to_leave_and_waited_for() {
         let store = SessionStore::default();
         let first = session(1);
-        store.open("ann", &first, false, None, no_take_over);
+        store.open(&key("ann"), &first, false, None, no_take_over);
         let opened = thread::scope(|scope| {
             let asked = |asked: &Session| {
                 assert_eq!(asked.id(), 1);
                 scope.spawn(|| store.detach(&first));
             };
-            store.open("ann", &session(2), false, None, asked)
+            store.open(&key("ann"), &session(2), false, None, asked)
         });
         assert!(matches!(opened, Opened::Resumed(each) if each.id() == 1));
     }
@@ -388,10 +420,10 @@ mod tests {
     fn a_session_that_ends_with_its_connection_is_not_found_again() {
         let store = SessionStore::default();
         let first = session(1);
-        store.open("ann", &first, false, None, no_take_over);
+        store.open(&key("ann"), &first, false, None, no_take_over);
         store.end(&first);
         assert_eq!(first.lifecycle(), Lifecycle::Ended);
-        let opened = store.open("ann", &session(2), false, None, no_take_over);
+        let opened = store.open(&key("ann"), &session(2), false, None, no_take_over);
         assert!(matches!(opened, Opened::New(None)));
     }
 
@@ -399,14 +431,14 @@ mod tests {
     fn wills_and_ends_become_due_in_their_order() {
         let store = SessionStore::default();
         let [session, other] = [1, 2].map(session);
-        store.open("ann", &session, false, None, no_take_over);
+        store.open(&key("ann"), &session, false, None, no_take_over);
         // However long this thread is kept waiting, the session is there when its will is due.
         session.set_expiry(Expiry::After(Duration::from_secs(3600)));
         session.set_will(Some(will(Duration::from_millis(5))));
         assert!(session.take_will_at_end().is_none(), "it has a delay");
         store.detach(&session);
         assert!(matches!(store.next_due(), Some(Due::Will(_))));
-        let opened = store.open("ann", &other, false, None, no_take_over);
+        let opened = store.open(&key("ann"), &other, false, None, no_take_over);
         assert!(matches!(opened, Opened::Resumed(_)));
         session.set_expiry(Expiry::After(Duration::from_millis(5)));
         store.detach(&session);
@@ -424,7 +456,7 @@ mod tests {
             let waiting = scope.spawn(|| store.next_due());
             // Long enough that it waits.
             thread::sleep(Duration::from_millis(50));
-            let opened = store.open("ann", &session(2), false, None, no_take_over);
+            let opened = store.open(&key("ann"), &session(2), false, None, no_take_over);
             assert!(matches!(opened, Opened::Resumed(_)));
             store.close();
             let due = waiting.join().expect("no panic");
@@ -448,11 +480,11 @@ mod tests {
     fn a_client_that_comes_back_in_time_has_no_will_published_and_no_end() {
         let store = SessionStore::default();
         let first = session(1);
-        store.open("ann", &first, false, None, no_take_over);
+        store.open(&key("ann"), &first, false, None, no_take_over);
         first.set_expiry(Expiry::After(Duration::from_millis(20)));
         first.set_will(Some(will(Duration::from_millis(10))));
         store.detach(&first);
-        let opened = store.open("ann", &session(2), false, None, no_take_over);
+        let opened = store.open(&key("ann"), &session(2), false, None, no_take_over);
         assert!(matches!(opened, Opened::Resumed(_)));
         // Due after both times have passed: nothing else happened in between.
         detached(&store, 3, "bob", Expiry::After(Duration::from_millis(40)));
@@ -476,7 +508,7 @@ mod tests {
         let store = SessionStore::default();
         detached(&store, 1, "ann", Expiry::After(Duration::from_secs(60)));
         for id in 2..200 {
-            let opened = store.open("ann", &session(id), false, None, no_take_over);
+            let opened = store.open(&key("ann"), &session(id), false, None, no_take_over);
             let Opened::Resumed(session) = opened else {
                 panic!("it is there");
             };
@@ -491,12 +523,15 @@ mod tests {
     fn the_session_of_a_client_that_is_away_can_be_ended() {
         let store = SessionStore::default();
         let first = claim(&store, 1, "a", [10, 0, 0, 1]).expect("there is room");
-        assert!(store.end_detached("a").is_none(), "a connection has it");
+        assert!(!store.end_detached(&first), "a connection has it");
         store.detach(&first);
-        assert!(store.find("a").is_some_and(|found| found.id() == 1));
-        let ended = store.end_detached("a").expect("its client is away");
-        assert_eq!((ended.id(), ended.lifecycle()), (1, Lifecycle::Ended));
-        assert!(store.find("a").is_none() && store.end_detached("a").is_none());
+        let find = |name| store.find(|key| key.is_meant_by(name));
+        for name in ["a", "meters/a"] {
+            assert_eq!(find(name).len(), 1, "{name}");
+        }
+        assert!(store.end_detached(&first), "its client is away");
+        assert_eq!(first.lifecycle(), Lifecycle::Ended);
+        assert!(find("a").is_empty() && !store.end_detached(&first));
         assert_eq!(store.table.lock().counts.total(), 0);
     }
 
@@ -510,11 +545,11 @@ mod tests {
         let session = session(id);
         session.set_expiry(Expiry::Never);
         let claim = Claim {
-            owner: AddressBlock::of(address.into()),
+            address: AddressBlock::of(address.into()),
             most: 3,
             most_per_address: 2,
         };
-        match store.open(client_id, &session, false, Some(&claim), |_| {}) {
+        match store.open(&key(client_id), &session, false, Some(&claim), |_| {}) {
             Opened::New(_) => Ok(session),
             Opened::Resumed(session) => Ok(session),
             Opened::Full(full) => Err(full),
@@ -535,7 +570,7 @@ mod tests {
         );
         // Neither what is resumed nor what ends with its connection is another.
         assert!(opens(4, "b", other).is_ok());
-        let clean = store.open("d", &session(5), true, None, no_take_over);
+        let clean = store.open(&key("d"), &session(5), true, None, no_take_over);
         assert!(matches!(clean, Opened::New(None)));
         let e = opens(6, "e", other).expect("there is room");
         assert_eq!(opens(7, "f", other).err(), Some(TooManySessions::InAll(3)));
@@ -544,7 +579,7 @@ mod tests {
         assert!(opens(8, "c", one).is_ok());
         assert_eq!(opens(9, "f", other).err(), Some(TooManySessions::InAll(3)));
         store.detach(&e);
-        let clean = store.open("e", &session(10), true, None, no_take_over);
+        let clean = store.open(&key("e"), &session(10), true, None, no_take_over);
         assert!(matches!(clean, Opened::New(Some(_))));
         assert!(opens(11, "f", other).is_ok());
     }

@@ -8,6 +8,10 @@ pub(crate) struct Metrics {
     pub(crate) ended: Counter,
     /// Rejected because the broker was full.
     pub(crate) refused: Counter,
+    /// Clients that said who they are, and were right.
+    pub(crate) auth_ok: Counter,
+    /// Clients that were not believed who they are.
+    pub(crate) auth_failed: Counter,
     /// Did not answer a PING.
     pub(crate) stale: Counter,
     /// Sessions that expired while their clients were away.

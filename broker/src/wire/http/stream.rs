@@ -57,6 +57,7 @@ const PLAIN_EVENTS: Encoder = Encoder {
     topic: topic_in_json,
     goodbye: b"",
     kicked: b"",
+    auth_ended: b"",
     ..encoder(encode_events::<PLAIN>, gap_event::<PLAIN>)
 };
 const PLAIN_JSON: Encoder = Encoder {
@@ -66,6 +67,7 @@ const PLAIN_JSON: Encoder = Encoder {
     topic: topic_in_json,
     goodbye: b"",
     kicked: b"",
+    auth_ended: b"",
     ..encoder(encode_json::<PLAIN>, gap_json::<PLAIN>)
 };
 
@@ -80,6 +82,7 @@ const EVENT_END: &[u8] = b"\n\n";
 pub(crate) const ANSWERS: Encoder = Encoder {
     goodbye: b"",
     kicked: b"",
+    auth_ended: b"",
     ..encoder(encode_raw, no_gap)
 };
 
@@ -101,6 +104,8 @@ const fn encoder(encode: Encode, gap: fn(u64) -> Vec<u8>) -> Encoder {
         topic: |_| b"",
         goodbye: LAST_CHUNK,
         kicked: LAST_CHUNK,
+        auth_ended: LAST_CHUNK,
+        auth_ends_soon: b"",
         moves_when_told: false,
         taken_over: b"",
     }

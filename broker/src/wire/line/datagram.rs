@@ -69,6 +69,12 @@ impl DatagramConversation {
             }
             Ok(Request::Ping { token }) => self.say(&Reply::Pong { token }),
             Ok(Request::Pong { .. }) => {}
+            // A datagram has no connection that could be of one identity, and anyone can send one.
+            Ok(Request::Auth { .. }) => {
+                let text =
+                    "what a datagram holds is anonymous; connect over TCP to say who you are";
+                self.refuse(client, Code::Auth, Subject::Line, text);
+            }
             Ok(_) => {
                 let text = "a datagram holds PUBLISH and PING; connect over TCP for anything else";
                 self.refuse(client, Code::Denied, Subject::Line, text);
@@ -197,6 +203,12 @@ mod tests {
             b"SUBSCRIBE a",
             "ERROR denied line a datagram holds PUBLISH and PING...",
         );
+        for auth in [&b"AUTH"[..], b"AUTH ann hunter2"] {
+            check(
+                auth,
+                "ERROR auth line what a datagram holds is anonymous...",
+            );
+        }
         check(b"hello", "ERROR unknown-verb line ...");
         check(b"\xff\0", "ERROR unknown-verb line ...");
         check(

@@ -9,6 +9,8 @@
 mod datagram;
 mod receipts;
 mod refusals;
+mod settings;
+mod subscribing;
 mod words;
 
 use std::mem;
@@ -16,20 +18,20 @@ use std::ops::{ControlFlow, Range};
 
 use memchr::{memchr, memchr_iter, memrchr};
 use protocol::{
-    Attributes, BadOverflowPolicy, Code, DecodeError, Escaped, Filters, Framer, Name,
-    OverflowPolicy, RETAIN, RETAINED, Reply, Request, SLOW, Step, Subject, Topic, Verb,
+    Attributes, Code, DecodeError, Escaped, Framer, RETAIN, RETAINED, Reply, Request, Step,
+    Subject, Topic,
 };
 
 use crate::admin::unanswered::Unanswered;
-use crate::engine::client::{Answers, Client, Message, NoMemory, PublishError};
+use crate::engine::client::{Answers, Client, Message, PublishError};
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::encoder::Encoder;
-use crate::engine::outbox::run::{MESSAGE, PublishOptions};
+use crate::engine::outbox::run::MESSAGE;
 use crate::wire::end::End;
 use crate::wire::source::{Arrival, FIRST_BYTES, Source, take_limits};
 
 use receipts::Receipts;
-use refusals::{encoded, not_subscribed, refusal};
+use refusals::{encoded, refusal};
 
 pub(crate) use datagram::handle_datagram;
 pub(crate) use refusals::busy;
@@ -52,6 +54,8 @@ pub(crate) const ENCODER: Encoder = Encoder {
     topic: words::topic_of,
     goodbye: b"BYE\n",
     kicked: b"ERROR denied line the operator has ended this connection\nBYE\n",
+    auth_ended: b"ERROR auth line your user or your token has ended; connect again and say AUTH with a new one\nBYE\n",
+    auth_ends_soon: b"ERROR auth line your token ends in less than a minute; say AUTH with a new one\n",
     moves_when_told: false,
     taken_over: b"",
 };
@@ -314,6 +318,12 @@ impl<'a, 'b> LineConversation<'a, 'b> {
                 attributes,
             }) => self.set_will(topic, payload, attributes),
             Ok(Request::Name { name }) => self.set_name(name),
+            Ok(Request::Auth { credential }) => {
+                self.finish_part(bytes);
+                self.authenticate(credential.as_ref());
+                // No copy of the secret stays behind.
+                buffer.bytes_mut()[start..start + len].fill(b' ');
+            }
             Ok(Request::Quiet) => self.be_quiet(),
             Ok(Request::Help { verb }) => self.help(verb),
             Ok(Request::Bye) => {
@@ -378,126 +388,6 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         match self.client.inquire(topic, payload, attributes, most_bytes) {
             Ok(copies) => self.receipts.accept(copies),
             Err(Unanswered { code, text }) => self.refuse_publish(code, &text),
-        }
-    }
-
-    #[inline(never)]
-    fn subscribe(&mut self, filters: Filters<'_>, attributes: &Attributes<'_>) {
-        let chosen = attributes
-            .get(SLOW)
-            .map(|value| OverflowPolicy::parse(&value));
-        let slow = match chosen.transpose() {
-            Ok(slow) => slow,
-            Err(why) => return self.refuse_filters(filters, why),
-        };
-        let refused = self
-            .client
-            .subscribe(filters.iter(), slow, |answering, word, subscribed| {
-                let answers = &mut answering.answers;
-                match subscribed {
-                    Ok(()) => Reply::SubAck { filter: word }.encode(answers),
-                    Err(why) => {
-                        let (code, text) = not_subscribed(why);
-                        refusal(answers, code, Subject::Subscribe(word), &text);
-                    }
-                }
-            });
-        self.client.note_refused(refused);
-        self.client.wait_for_room();
-    }
-
-    /// Answers a SUBSCRIBE with an unknown overflow policy.
-    fn refuse_filters(&mut self, filters: Filters<'_>, why: BadOverflowPolicy) {
-        for (word, _) in filters.iter() {
-            self.client.note_refused(1);
-            let (code, subject) = (Code::BadAttribute, Subject::Subscribe(word));
-            refusal(&mut self.answers, code, subject, &why.to_string());
-        }
-    }
-
-    #[inline(never)]
-    fn unsubscribe(&mut self, filters: Filters<'_>) {
-        for (word, filter) in filters.iter() {
-            match filter {
-                Ok(filter) => {
-                    self.client.unsubscribe(filter);
-                    Reply::UnsubAck { filter: word }.encode(&mut self.answers);
-                }
-                Err(why) => {
-                    self.client.note_refused(1);
-                    refusal(
-                        &mut self.answers,
-                        Code::BadFilter,
-                        Subject::Unsubscribe(word),
-                        &why.to_string(),
-                    );
-                }
-            }
-            if self.answers.len() > ANSWER_BYTES {
-                self.finish_part(&[]);
-                self.client.wait_for_room();
-            }
-        }
-    }
-
-    #[inline(never)]
-    fn set_will(&mut self, topic: Topic<'_>, payload: Escaped<'_>, attributes: Attributes<'_>) {
-        self.write_receipt();
-        if let Err(brokers_own) = self.client.check_topic(topic) {
-            return self.refuse_line(Code::Denied, &brokers_own.to_string());
-        }
-        let name = topic.as_str();
-        if let Err(NoMemory) =
-            self.client
-                .set_will(topic, payload, attributes, PublishOptions::LINE.qos)
-        {
-            return self.refuse_line(
-                Code::TooMany,
-                "there is no memory for this will now; send it again later, or a shorter one",
-            );
-        }
-        let topic = name.as_bytes();
-        Reply::WillAck { topic }.encode(&mut self.answers);
-    }
-
-    #[inline(never)]
-    fn set_name(&mut self, name: Name<'_>) {
-        self.write_receipt();
-        // The first alone, because it may change as often as the client likes.
-        let is_first = self.client.record().name().is_none();
-        self.client.set_name(name.as_str());
-        let level = if is_first {
-            log::Level::Info
-        } else {
-            log::Level::Debug
-        };
-        let (id, name) = (self.client.id(), name.as_str());
-        log::log!(level, "connection {id} is called {name:?}");
-        let name = name.as_bytes();
-        Reply::NameAck { name }.encode(&mut self.answers);
-    }
-
-    /// Its answer comes after the PUBACK for all PUBLISH frames before it.
-    #[inline(never)]
-    fn be_quiet(&mut self) {
-        self.write_receipt();
-        self.receipts.be_quiet();
-        Reply::QuietAck.encode(&mut self.answers);
-    }
-
-    #[inline(never)]
-    fn help(&mut self, verb: Option<Verb>) {
-        self.write_receipt();
-        let verbs = match &verb {
-            Some(verb) => std::slice::from_ref(verb),
-            None => &Verb::OF_CLIENTS[..],
-        };
-        for verb in verbs {
-            let text = match verb.help() {
-                Some(text) => text.into(),
-                None => format!("{verb} is sent only by the broker; see docs/protocol.md").into(),
-            };
-            Reply::Help { text }.encode(&mut self.answers);
         }
     }
 

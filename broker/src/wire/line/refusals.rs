@@ -2,7 +2,8 @@
 
 use protocol::{Code, Reply, Subject};
 
-use crate::engine::client::{DENIED_FILTER, SubscribeError};
+use crate::auth::identity::AuthRefusal;
+use crate::engine::client::{DENIED_FILTER, NotAuthenticated, SubscribeError};
 use crate::engine::outbox::queue::policies::MOST_WILD;
 
 /// The error for a filter that was not subscribed to.
@@ -29,6 +30,15 @@ pub(super) fn not_subscribed(why: SubscribeError) -> (Code, String) {
             );
             (Code::TooMany, text)
         }
+    }
+}
+
+/// The code for a client that has not become who it says.
+pub(super) fn not_authenticated(why: &NotAuthenticated) -> Code {
+    match why {
+        NotAuthenticated::Refused(AuthRefusal::TooMany) => Code::TooMany,
+        NotAuthenticated::Refused(_) | NotAuthenticated::NotChecked => Code::Auth,
+        NotAuthenticated::Other(_) => Code::Denied,
     }
 }
 

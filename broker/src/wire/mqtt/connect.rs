@@ -13,7 +13,8 @@ use super::packet::{BadConnect, Connect, Fault, Header, WillPacket, kind};
 use super::reply::{self, ReplyLimits, Welcome};
 use super::writer::{ClientLimits, ConnectionWriter};
 use super::{Dialect, Encoders, Version, message, property};
-use crate::engine::client::{Client, NoMemory, NoSession};
+use crate::auth::identity::AuthRefusal;
+use crate::engine::client::{Client, NoMemory, NoSession, NotAuthenticated};
 use crate::engine::limits::Limits;
 use crate::engine::session::{Expiry, Will};
 
@@ -118,11 +119,11 @@ pub(super) fn accept(
     let terms = negotiate(connect, client.limits());
     let away = |(why, code)| Rejected::new(version, terms.reply_limits, why, code);
     let identity = identify(client, connect).map_err(away)?;
+    authenticate(client, connect).map_err(away)?;
     let welcome = welcome(&identity, &terms, client.limits(), false);
     check_welcome(&welcome.encode(version), &terms).map_err(away)?;
     let will = connect.will.as_ref().map(|will| new_will(client, will));
     let will = will.transpose().map_err(away)?;
-    note_password(client, connect);
     let is_resumed = open_session(client, &identity, &terms, connect.clean, will).map_err(away)?;
     // In 3.1 that flag of CONNACK is reserved.
     let session_present = is_resumed && !connect.dialect.is_3_1;
@@ -365,11 +366,52 @@ fn short(connect: &Connect, id: PropertyId) -> Option<u16> {
         .and_then(|number| u16::try_from(number).ok())
 }
 
+/// Makes the client the user that it says [MQTT-3.1.4-2] of 5.0. In a broker without users it may say anything.
+#[inline(never)]
+fn authenticate(client: &mut Client<'_>, connect: &Connect) -> Result<(), Refusal> {
+    let (user, password) = (connect.user_name.as_deref(), connect.password.as_ref());
+    let shows_any = user.is_some() || password.is_some();
+    if shows_any && !client.has_users() {
+        note_password(client);
+        return Ok(());
+    }
+    if shows_any {
+        let user = user.unwrap_or_default().as_bytes();
+        let password = password.and_then(|password| password.as_ref().ok());
+        client.authenticate(user, password).map_err(refused)?;
+    }
+    if client.is_shut_out() {
+        let why = "this broker lets in only clients that say who they are; give a user name and a password";
+        let why = Fault::new(MqttError::NotAuthorized, why);
+        return Err((why, Some(ConnectReturnCode::NotAuthorized)));
+    }
+    Ok(())
+}
+
+/// Why a client is not let in that has shown a credential.
+fn refused(why: NotAuthenticated) -> Refusal {
+    let (code, code_3) = match &why {
+        NotAuthenticated::Refused(AuthRefusal::TooMany | AuthRefusal::Stopping) => {
+            (MqttError::ServerBusy, ConnectReturnCode::ServerUnavailable)
+        }
+        NotAuthenticated::Refused(
+            AuthRefusal::Wrong | AuthRefusal::Disabled | AuthRefusal::Expired,
+        )
+        | NotAuthenticated::NotChecked => (
+            MqttError::BadUserNameOrPassword,
+            ConnectReturnCode::BadUserNameOrPassword,
+        ),
+        NotAuthenticated::Other(_) => (MqttError::NotAuthorized, ConnectReturnCode::NotAuthorized),
+    };
+    (Fault::new(code, why.to_string()), Some(code_3))
+}
+
 /// Says once that passwords are not checked.
-fn note_password(client: &Client<'_>, connect: &Connect) {
-    if (connect.user_name.is_some() || connect.has_password) && client.is_first_with_password() {
+fn note_password(client: &Client<'_>) {
+    if client.is_first_with_password() {
         log::warn!(
-            "connection {} comes with a user name: this broker checks none yet, anyone is let in",
+            "connection {} comes with a user name or a password, which this broker checks only if it knows \
+             users: broker user add ann --users FILE, and start it with --users FILE",
             client.id()
         );
     }
@@ -390,6 +432,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::auth::identity::Secret;
     use crate::wire::end::End;
     use crate::wire::mqtt::ENCODERS;
     use crate::wire::mqtt::conversation::harness::{
@@ -404,7 +447,7 @@ mod tests {
             clean: true,
             keep_alive: 0,
             user_name: None,
-            has_password: false,
+            password: None,
             will: None,
             properties: Vec::new(),
         }
@@ -564,11 +607,12 @@ mod tests {
         let broker = BrokerInMemory::new();
         accepted(&mut broker.connection(), &connect(Version::V3, "ann"));
         assert!(broker.connection().client.is_first_with_password());
-        for (user_name, has_password) in [(Some("ann".to_owned()), false), (None, true)] {
+        let password = Some(Secret::new(b"word".to_vec()));
+        for (user_name, password) in [(Some("ann".to_owned()), None), (None, password)] {
             let broker = BrokerInMemory::new();
             let with_password = Connect {
                 user_name,
-                has_password,
+                password,
                 ..connect(Version::V5, "ann")
             };
             accepted(&mut broker.connection(), &with_password);

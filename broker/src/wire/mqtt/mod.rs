@@ -27,6 +27,7 @@ pub(crate) const ENCODER_3: Encoder = Encoder {
     encode: Some(|lines| message::encode(lines, Version::V3)),
     goodbye: &[],
     kicked: &[],
+    auth_ended: &[],
     moves_when_told: false,
     taken_over: &[],
     ..ENCODER_5
@@ -47,6 +48,9 @@ pub(crate) const ENCODER_5: Encoder = Encoder {
     goodbye: &[0xe0, 2, 0x8b, 0],
     // DISCONNECT, administrative action [MQTT-4.13.1-1].
     kicked: &[0xe0, 2, 0x98, 0],
+    // DISCONNECT, not authorized [MQTT-4.13.1-1].
+    auth_ended: &[0xe0, 2, 0x87, 0],
+    auth_ends_soon: &[],
     moves_when_told: true,
     // DISCONNECT, session taken over [MQTT-3.1.4-3].
     taken_over: &[0xe0, 2, 0x8e, 0],

@@ -20,6 +20,8 @@ pub(crate) const ENCODER: Encoder = Encoder {
     topic: |_| b"",
     goodbye: b"* the broker stops; come again later\n",
     kicked: b"* the operator has ended your connection\n",
+    auth_ended: b"",
+    auth_ends_soon: b"",
     moves_when_told: false,
     taken_over: b"",
 };

@@ -40,6 +40,7 @@ impl TunnelEnd {
         let frame = match (&self.reason, end) {
             (Some(CloseReason::Violated(Violation { code, why })), _) => close(*code, why),
             (_, End::Stopping) => close(CloseCode::Away, "the broker stops"),
+            (_, End::AuthEnded) => close(CloseCode::Policy, "your user or your token has ended"),
             (_, End::Kicked) => close(CloseCode::Policy, "the operator has ended this connection"),
             // RFC 6455 §5.5.1: a close frame is answered by another one, normally with the same code.
             (Some(CloseReason::Asked(Some(code))), _) => close(*code, ""),

@@ -50,6 +50,8 @@ pub(super) const ENCODER: Encoder = Encoder {
     topic: |frame| (line::ENCODER.topic)(payload(frame)),
     goodbye: line::ENCODER.goodbye,
     kicked: line::ENCODER.kicked,
+    auth_ended: line::ENCODER.auth_ended,
+    auth_ends_soon: line::ENCODER.auth_ends_soon,
     moves_when_told: false,
     taken_over: line::ENCODER.taken_over,
 };
@@ -61,6 +63,7 @@ pub(crate) const MQTT: Encoders = Encoders {
         encode: Some(|lines| framed_packets(lines, &mqtt::ENCODER_3)),
         goodbye: mqtt::ENCODER_3.goodbye,
         kicked: mqtt::ENCODER_3.kicked,
+        auth_ended: mqtt::ENCODER_3.auth_ended,
         moves_when_told: mqtt::ENCODER_3.moves_when_told,
         taken_over: mqtt::ENCODER_3.taken_over,
         ..MQTT_5
@@ -77,6 +80,8 @@ const MQTT_5: Encoder = Encoder {
     receipt: mqtt::ENCODER_5.receipt,
     goodbye: mqtt::ENCODER_5.goodbye,
     kicked: mqtt::ENCODER_5.kicked,
+    auth_ended: mqtt::ENCODER_5.auth_ended,
+    auth_ends_soon: mqtt::ENCODER_5.auth_ends_soon,
     moves_when_told: mqtt::ENCODER_5.moves_when_told,
     taken_over: mqtt::ENCODER_5.taken_over,
     ..ENCODER
@@ -92,6 +97,8 @@ const TALKING: Encoder = Encoder {
     topic: |_| b"",
     goodbye: chat_object::GOODBYE,
     kicked: chat_object::KICKED,
+    auth_ended: chat_object::AUTH_ENDED,
+    auth_ends_soon: chat_object::AUTH_ENDS_SOON,
     taken_over: b"",
     ..ENCODER
 };

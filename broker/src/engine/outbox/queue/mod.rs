@@ -590,6 +590,8 @@ pub(super) mod tests {
         topic: |message| &message[..1],
         goodbye: b"",
         kicked: b"",
+        auth_ended: b"",
+        auth_ends_soon: b"",
         moves_when_told: false,
         taken_over: b"",
     };

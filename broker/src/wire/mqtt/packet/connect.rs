@@ -8,6 +8,7 @@ use mqtt_protocol_core::mqtt::packet::{Properties, PropertyId, v3_1_1, v5_0};
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 
 use super::header::Header;
+use crate::auth::identity::{BadSecret, Secret};
 use crate::wire::mqtt::fault::{Fault, padded, too_short};
 use crate::wire::mqtt::field::{check_text, data, expect_end, varint};
 use crate::wire::mqtt::property::{self, PropertyPlace, number};
@@ -21,7 +22,8 @@ pub(in crate::wire::mqtt) struct Connect {
     pub(in crate::wire::mqtt) clean: bool,
     pub(in crate::wire::mqtt) keep_alive: u16,
     pub(in crate::wire::mqtt) user_name: Option<String>,
-    pub(in crate::wire::mqtt) has_password: bool,
+    /// As it came; none if the client gives none.
+    pub(in crate::wire::mqtt) password: Option<Result<Secret, BadSecret>>,
     pub(in crate::wire::mqtt) will: Option<WillPacket>,
     pub(in crate::wire::mqtt) properties: Properties,
 }
@@ -176,7 +178,7 @@ impl Connect {
             clean: packet.clean_start(),
             keep_alive: packet.keep_alive(),
             user_name: packet.user_name().map(str::to_owned),
-            has_password: packet.password_flag(),
+            password: packet.password().map(|bytes| Secret::new(bytes.to_vec())),
             will,
             properties: Properties::new(),
         };
@@ -199,7 +201,7 @@ impl Connect {
             clean: packet.clean_start(),
             keep_alive: packet.keep_alive(),
             user_name: packet.user_name().map(str::to_owned),
-            has_password: packet.password_flag(),
+            password: packet.password().map(|bytes| Secret::new(bytes.to_vec())),
             will,
             properties: packet.props().clone(),
         };

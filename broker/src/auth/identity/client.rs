@@ -1,0 +1,134 @@
+//! The identity of a client: a user, a program behind a Unix socket, a room, or none.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::name::IdentityName;
+use super::token::TokenId;
+
+/// Which identity a client has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientIdentity {
+    /// Its name.
+    pub name: IdentityName,
+    /// Its groups, at the time when it was asked.
+    pub groups: BTreeSet<IdentityName>,
+    /// How the client showed it.
+    pub kind: IdentityKind,
+}
+
+/// How a client showed its identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IdentityKind {
+    /// Not at all.
+    Anonymous,
+    /// By its Unix socket: the system says of which user its program is.
+    Peer,
+    /// By the port of a room for raw text.
+    Room,
+    /// By a password.
+    Password,
+    /// By a token.
+    Token {
+        /// The public part of the token.
+        id: TokenId,
+        /// When it ends, if it does.
+        expires: Option<Timestamp>,
+    },
+}
+
+impl ClientIdentity {
+    /// That of a client that has shown none.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self::given(IdentityName::anonymous(), IdentityKind::Anonymous)
+    }
+
+    /// That of a program of this user behind a Unix socket; the operator is in the group `admin`.
+    #[must_use]
+    pub fn of_unix_peer(user: &str, number: u32, is_operator: bool) -> Self {
+        let mut identity =
+            Self::given(IdentityName::of_unix_user(user, number), IdentityKind::Peer);
+        if is_operator {
+            identity.groups.insert(IdentityName::admin());
+        }
+        identity
+    }
+
+    /// That of the members of the room on this port.
+    #[must_use]
+    pub fn of_room(port: u16) -> Self {
+        Self::given(IdentityName::of_room(port), IdentityKind::Room)
+    }
+
+    fn given(name: IdentityName, kind: IdentityKind) -> Self {
+        Self {
+            name,
+            groups: BTreeSet::new(),
+            kind,
+        }
+    }
+
+    /// Whether the client has shown a credential for it. An identity that only its socket or its port gives is
+    /// replaced by the first that it shows.
+    #[must_use]
+    pub fn is_shown(&self) -> bool {
+        match self.kind {
+            IdentityKind::Anonymous | IdentityKind::Peer | IdentityKind::Room => false,
+            IdentityKind::Password | IdentityKind::Token { .. } => true,
+        }
+    }
+
+    /// When it ends, if it does.
+    #[must_use]
+    pub fn expires(&self) -> Option<Timestamp> {
+        match self.kind {
+            IdentityKind::Token { expires, .. } => expires,
+            IdentityKind::Anonymous
+            | IdentityKind::Peer
+            | IdentityKind::Room
+            | IdentityKind::Password => None,
+        }
+    }
+
+    /// The word for its kind.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self.kind {
+            IdentityKind::Anonymous => "none",
+            IdentityKind::Peer => "peer",
+            IdentityKind::Room => "room",
+            IdentityKind::Password => "password",
+            IdentityKind::Token { .. } => "token",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_socket_or_a_port_gives_is_an_identity_that_no_user_can_have() {
+        let peer = |user| ClientIdentity::of_unix_peer(user, 1000, false);
+        for (identity, name, kind) in [
+            (ClientIdentity::anonymous(), "anonymous", "none"),
+            (peer("ann"), "unix:ann", "peer"),
+            // No name of an identity has these letters.
+            (peer("DOMAIN\\ann"), "unix:1000", "peer"),
+            (peer("a/#"), "unix:1000", "peer"),
+            (peer(&"x".repeat(60)), "unix:1000", "peer"),
+            (ClientIdentity::of_room(12345), "room:12345", "room"),
+        ] {
+            assert_eq!((identity.name.as_str(), identity.kind()), (name, kind));
+            assert!(name.parse::<IdentityName>().is_err(), "{name}");
+            assert!(identity.groups.is_empty() && !identity.is_shown());
+        }
+        let root = ClientIdentity::of_unix_peer("root", 0, true);
+        assert_eq!(
+            root.groups,
+            BTreeSet::from(["admin".parse().expect("a name")])
+        );
+    }
+}

@@ -1,0 +1,100 @@
+//! Who a client is: what it shows is checked while its thread waits.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Client;
+use crate::auth::identity::{
+    AuthRefusal, ClientIdentity, Credential, IdentityKind, IdentityName, Secret,
+};
+
+/// Why a client has not become who it says. `Display` says what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NotAuthenticated {
+    Refused(AuthRefusal),
+    /// This broker knows no users.
+    NotChecked,
+    /// The client is this one already, and its session and its subscriptions are.
+    Other(IdentityName),
+}
+
+impl Client<'_> {
+    pub(crate) fn identity(&self) -> Arc<ClientIdentity> {
+        self.record.identity()
+    }
+
+    /// Whether clients can say who they are.
+    pub(crate) fn has_users(&self) -> bool {
+        self.engine.verifier.read().is_some()
+    }
+
+    /// Whether it may do nothing before it says who it is.
+    pub(crate) fn is_shut_out(&self) -> bool {
+        self.has_users() && self.identity().kind == IdentityKind::Anonymous
+    }
+
+    /// Checks what the client shows; `secret` is none if it was empty or too long. Waits for a comparison and after wrong answers, so
+    /// all messages of the batch must be delivered.
+    // Out of line: inlined, its locals would lie on the stack of every idle connection.
+    #[inline(never)]
+    pub(crate) fn verify(
+        &mut self,
+        user: &[u8],
+        secret: Option<&Secret>,
+    ) -> Result<Arc<ClientIdentity>, NotAuthenticated> {
+        let verifier = self.engine.verifier.read().clone();
+        let verifier = verifier.ok_or(NotAuthenticated::NotChecked)?;
+        let wrong = NotAuthenticated::Refused(AuthRefusal::Wrong);
+        let secret = secret.ok_or_else(|| wrong.clone())?;
+        let user = str::from_utf8(user).map_err(|_| wrong)?;
+        // An audit waits for the end of all batches, and must not wait for this.
+        self.settle();
+        let address = self.record.peer().ip();
+        let verified = verifier.verify(Credential { user, secret }, address);
+        self.begin();
+        let metrics = &self.engine.metrics;
+        match &verified {
+            Ok(_) => metrics.auth_ok.add(1),
+            Err(_) => metrics.auth_failed.add(1),
+        }
+        verified.map(Arc::new).map_err(NotAuthenticated::Refused)
+    }
+
+    /// Makes the client who it says, for the rest of its connection.
+    #[inline(never)]
+    pub(crate) fn authenticate(
+        &mut self,
+        user: &[u8],
+        secret: Option<&Secret>,
+    ) -> Result<(), NotAuthenticated> {
+        let identity = self.verify(user, secret)?;
+        let current = self.identity();
+        if current.is_shown() && current.name != identity.name {
+            return Err(NotAuthenticated::Other(current.name.clone()));
+        }
+        self.record.set_identity(Some(identity));
+        Ok(())
+    }
+
+    /// Makes the client this one, or with none the one that its socket gives, for the request that follows.
+    #[allow(dead_code, reason = "the next commit uses it")]
+    pub(crate) fn assume(&self, identity: Option<Arc<ClientIdentity>>) {
+        self.record.set_identity(identity);
+    }
+}
+
+impl fmt::Display for NotAuthenticated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(why) => why.fmt(f),
+            Self::NotChecked => f.write_str(
+                "this broker knows no users; the operator adds one (broker user add ann --users FILE) \
+                 and starts the broker with --users FILE",
+            ),
+            Self::Other(name) => write!(
+                f,
+                "this connection belongs to {name}; connect again to be another"
+            ),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! WILL, NAME, AUTH, QUIET and HELP: what a client says about itself, and asks about the protocol.
+
+use protocol::{Attributes, Code, Credential, Escaped, Name, Reply, Topic, Verb};
+
+use super::LineConversation;
+use super::refusals::not_authenticated;
+use crate::auth::identity::Secret;
+use crate::engine::client::NoMemory;
+use crate::engine::outbox::run::PublishOptions;
+
+impl LineConversation<'_, '_> {
+    #[inline(never)]
+    pub(super) fn set_will(
+        &mut self,
+        topic: Topic<'_>,
+        payload: Escaped<'_>,
+        attributes: Attributes<'_>,
+    ) {
+        self.write_receipt();
+        if let Err(brokers_own) = self.client.check_topic(topic) {
+            return self.refuse_line(Code::Denied, &brokers_own.to_string());
+        }
+        let name = topic.as_str();
+        if let Err(NoMemory) =
+            self.client
+                .set_will(topic, payload, attributes, PublishOptions::LINE.qos)
+        {
+            return self.refuse_line(
+                Code::TooMany,
+                "there is no memory for this will now; send it again later, or a shorter one",
+            );
+        }
+        let topic = name.as_bytes();
+        Reply::WillAck { topic }.encode(&mut self.answers);
+    }
+
+    #[inline(never)]
+    pub(super) fn set_name(&mut self, name: Name<'_>) {
+        self.write_receipt();
+        // The first alone, because it may change as often as the client likes.
+        let is_first = self.client.record().name().is_none();
+        self.client.set_name(name.as_str());
+        let level = if is_first {
+            log::Level::Info
+        } else {
+            log::Level::Debug
+        };
+        let (id, name) = (self.client.id(), name.as_str());
+        log::log!(level, "connection {id} is called {name:?}");
+        let name = name.as_bytes();
+        Reply::NameAck { name }.encode(&mut self.answers);
+    }
+
+    /// Tells the client who it is, once that is known.
+    #[inline(never)]
+    pub(super) fn authenticate(&mut self, credential: Option<&Credential<'_>>) {
+        if let Some(Credential { user, secret }) = credential {
+            let secret = Secret::new(secret.unescape().into_owned()).ok();
+            let user = user.unwrap_or_default();
+            let authenticated = self.client.authenticate(user, secret.as_ref());
+            if let Err(why) = authenticated {
+                return self.refuse_line(not_authenticated(&why), &why.to_string());
+            }
+        }
+        let identity = self.client.identity();
+        let name = identity.name.as_str().as_bytes();
+        Reply::AuthAck { name }.encode(&mut self.answers);
+    }
+
+    /// Its answer comes after the PUBACK for all PUBLISH frames before it.
+    #[inline(never)]
+    pub(super) fn be_quiet(&mut self) {
+        self.write_receipt();
+        self.receipts.be_quiet();
+        Reply::QuietAck.encode(&mut self.answers);
+    }
+
+    #[inline(never)]
+    pub(super) fn help(&mut self, verb: Option<Verb>) {
+        self.write_receipt();
+        let verbs = match &verb {
+            Some(verb) => std::slice::from_ref(verb),
+            None => &Verb::OF_CLIENTS[..],
+        };
+        for verb in verbs {
+            let text = match verb.help() {
+                Some(text) => text.into(),
+                None => format!("{verb} is sent only by the broker; see docs/protocol.md").into(),
+            };
+            Reply::Help { text }.encode(&mut self.answers);
+        }
+    }
+}
