@@ -76,6 +76,27 @@ impl<'a> Filter<'a> {
         names.next().is_none()
     }
 
+    /// Whether every topic that matches this filter matches the other one as well. Groups are ignored.
+    pub fn lies_within(self, other: Filter<'_>) -> bool {
+        if self.pattern.starts_with('$') && other.pattern.starts_with(['+', '#']) {
+            return false;
+        }
+        // Every topic has a level, so these are the two ways to write one filter.
+        if (self.pattern, other.pattern) == ("#", "+/#") {
+            return true;
+        }
+        let (mut ours, mut theirs) = (self.pattern.split('/'), other.pattern.split('/'));
+        loop {
+            match (ours.next(), theirs.next()) {
+                (_, Some("#")) | (None, None) => return true,
+                (Some("#"), _) => return false,
+                (Some(_), Some("+")) => {}
+                (Some(one), Some(two)) if one == two => {}
+                _ => return false,
+            }
+        }
+    }
+
     /// Whether some topic matches both. Groups are ignored.
     pub fn overlaps(self, other: Filter<'_>) -> bool {
         let hidden = |filter: &Filter<'_>| filter.pattern.starts_with('$');
@@ -228,6 +249,72 @@ mod tests {
                 assert_eq!(ours.overlaps(theirs), expected, "{one} {two}");
             }
         }
+    }
+
+    /// Filters of up to three levels, and topics of up to four, which is one more and has one more name.
+    fn filters_and_topics() -> (Vec<String>, Vec<String>) {
+        let mut filters: Vec<String> = Vec::new();
+        let mut topics: Vec<String> = Vec::new();
+        let mut longer = vec![String::new()];
+        for _ in 0..4 {
+            let begun = std::mem::take(&mut longer);
+            for (start, name) in begun.iter().flat_map(|start| {
+                let names = ["a", "b", "c", "", "$x", "+", "#"];
+                names.map(|name| (start, name))
+            }) {
+                let is_first = begun.len() == 1;
+                let text = if is_first {
+                    name.to_owned()
+                } else {
+                    format!("{start}/{name}")
+                };
+                let levels = text.matches('/').count() + 1;
+                if !text.contains(['+', '#']) && Topic::parse(&text).is_ok() {
+                    topics.push(text.clone());
+                }
+                // `/#` counts the topic without a name as its parent, which is none.
+                let is_one = levels <= 3 && !text.contains('c') && text != "/#";
+                if is_one && Filter::parse(&text).is_ok() {
+                    filters.push(text.clone());
+                }
+                longer.push(text);
+            }
+            // What has a `#` is at its end.
+            longer.retain(|text| !text.contains('#'));
+        }
+        (filters, topics)
+    }
+
+    #[test]
+    fn what_two_filters_have_in_common_is_what_their_topics_have() {
+        let (filters, topics) = filters_and_topics();
+        let matched = |filter: &String| -> Vec<bool> {
+            let filter = Filter::parse(filter).expect("a filter");
+            let topics = topics.iter().map(|topic| Topic::parse(topic));
+            topics
+                .map(|topic| filter.matches(topic.expect("a topic")))
+                .collect()
+        };
+        let matched: Vec<Vec<bool>> = filters.iter().map(matched).collect();
+        assert!(filters.len() > 100 && topics.len() > 500);
+        for (one, ours) in filters.iter().zip(&matched) {
+            for (two, theirs) in filters.iter().zip(&matched) {
+                let (one, two) = (Filter::parse(one), Filter::parse(two));
+                let (one, two) = (one.expect("a filter"), two.expect("a filter"));
+                let mut both = ours.iter().zip(theirs);
+                let overlaps = both.clone().any(|(ours, theirs)| *ours && *theirs);
+                assert_eq!(one.overlaps(two), overlaps, "{one} {two}");
+                let is_within = both.all(|(ours, theirs)| !ours || *theirs);
+                assert_eq!(one.lies_within(two), is_within, "{one} {two}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_group_changes_nothing_about_what_filters_have_in_common() {
+        let shared = Filter::parse("$share/g/a/+").expect("a filter");
+        let plain = Filter::parse("a/#").expect("a filter");
+        assert!(shared.overlaps(plain) && shared.lies_within(plain) && !plain.lies_within(shared));
     }
 
     #[test]
