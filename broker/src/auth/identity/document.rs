@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::str::FromStr;
 
-use super::mistake::{MOST_MISTAKES, UsersMistake, unknown};
+use super::mistake::{BYTE_ORDER_MARK, FileMistake, decode, lines, placed, unknown};
 use super::name::IdentityName;
 use super::password::StoredPassword;
 use super::token::{TokenId, TokenNote};
@@ -31,59 +31,33 @@ pub struct UsersDocument {
 /// Maximum bytes of a users file, more than a hundred thousand users have.
 pub(super) const MOST_FILE_BYTES: usize = 64 << 20;
 
-const BYTE_ORDER_MARK: char = '\u{feff}';
-
 impl UsersDocument {
     /// Parses a file.
     ///
     /// # Errors
     ///
     /// The mistakes in it, in the order of their places.
-    pub fn parse(bytes: Vec<u8>) -> Result<Self, Vec<UsersMistake>> {
-        let text = String::from_utf8(bytes).map_err(|why| {
-            let valid = why.utf8_error().valid_up_to();
-            let before = String::from_utf8_lossy(&why.as_bytes()[..valid]).into_owned();
-            vec![mistake_at(
-                &before,
-                before.len(),
-                "the file is not UTF-8 from here on".to_owned(),
-            )]
-        })?;
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, Vec<FileMistake>> {
+        let text = decode(bytes).map_err(|mistake| vec![mistake])?;
         let mut reader = DocumentReader {
             document: Self::default(),
             owners: Vec::new(),
             mistakes: Vec::new(),
         };
-        let mut start = if text.starts_with(BYTE_ORDER_MARK) {
-            BYTE_ORDER_MARK.len_utf8()
-        } else {
-            0
-        };
-        for line in text[start..].split('\n') {
-            let end = start + line.len();
-            let line = line.strip_suffix('\r').unwrap_or(line);
+        for (start, line) in lines(&text) {
             reader.read_line(line, start);
-            start = end + 1;
         }
         reader.check_owners();
         let DocumentReader {
             mut document,
-            mut mistakes,
+            mistakes,
             ..
         } = reader;
         if mistakes.is_empty() {
             document.text = text;
             return Ok(document);
         }
-        mistakes.sort_by_key(|(at, _)| *at);
-        let more = mistakes.len().saturating_sub(MOST_MISTAKES);
-        mistakes.truncate(MOST_MISTAKES);
-        if more > 0
-            && let Some((_, last)) = mistakes.last_mut()
-        {
-            last.push_str(&format!(" (and {more} more mistakes)"));
-        }
-        Err(places(&text, mistakes))
+        Err(placed(&text, mistakes))
     }
 
     /// What it says.
@@ -459,37 +433,6 @@ impl DocumentReader {
     }
 }
 
-/// The lines and columns of mistakes that are in the order of their places.
-fn places(text: &str, mistakes: Vec<(usize, String)>) -> Vec<UsersMistake> {
-    let (mut line, mut start) = (1, 0);
-    let placed = mistakes.into_iter().map(|(at, why)| {
-        let before = &text[start..at];
-        line += before.matches('\n').count();
-        start += before.rfind('\n').map_or(0, |end| end + 1);
-        UsersMistake {
-            line,
-            ..mistake_at(&text[start..], at - start, why)
-        }
-    });
-    placed.collect()
-}
-
-/// A mistake in a text at a byte.
-fn mistake_at(text: &str, at: usize, why: String) -> UsersMistake {
-    let before = &text[..at];
-    let start = before.rfind('\n').map_or(0, |end| end + 1);
-    let column = before[start..]
-        .trim_start_matches(BYTE_ORDER_MARK)
-        .chars()
-        .count()
-        + 1;
-    UsersMistake {
-        line: before.matches('\n').count() + 1,
-        column,
-        text: why,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -500,6 +443,7 @@ mod tests {
 
     use protocol::is_harmless;
 
+    use super::super::mistake::MOST_MISTAKES;
     use super::super::token::TokenDigest;
     use super::*;
 

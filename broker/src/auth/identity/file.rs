@@ -205,6 +205,6 @@ fn read_open(file: &File, path: &Path) -> Result<UsersDocument, Vec<String>> {
             "{shown} has more than {MOST_FILE_BYTES} bytes, the most for a users file"
         )]);
     }
-    let told = |mistake: super::UsersMistake| format!("{shown}:{mistake}");
+    let told = |mistake: super::FileMistake| format!("{shown}:{mistake}");
     UsersDocument::parse(bytes).map_err(|mistakes| mistakes.into_iter().map(told).collect())
 }

@@ -24,7 +24,7 @@ mod words;
 pub use client::{ClientIdentity, IdentityKind};
 pub use document::UsersDocument;
 pub use file::{edit_users, read_users};
-pub use mistake::UsersMistake;
+pub use mistake::FileMistake;
 pub use name::{BadIdentityName, IdentityName};
 pub use password::StoredPassword;
 pub use secret::{BadSecret, Secret};
