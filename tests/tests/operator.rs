@@ -99,7 +99,8 @@ fn orders_are_taken_over_a_unix_socket_only() {
 
 #[test]
 fn a_reload_applies_everything_and_no_connection_ends() {
-    let broker = Operated::start("open = true\nmax-subscriptions = 1\nlisten = [\"127.0.0.2:0\"]\n");
+    let broker =
+        Operated::start("open = true\nmax-subscriptions = 1\nlisten = [\"127.0.0.2:0\"]\n");
     let other = broker.broker.other_addresses()[0];
     let mut ann = TestClient::connect(other);
     ann.send("SUBSCRIBE a").expect("SUBACK a");

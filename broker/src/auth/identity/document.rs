@@ -29,7 +29,7 @@ pub struct UsersDocument {
 }
 
 /// Maximum bytes of a users file, more than a hundred thousand users have.
-pub(super) const MOST_FILE_BYTES: usize = 64 << 20;
+pub(in crate::auth) const MOST_FILE_BYTES: usize = 64 << 20;
 
 impl UsersDocument {
     /// Parses a file.

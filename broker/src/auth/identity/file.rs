@@ -134,7 +134,7 @@ impl LockedFile {
 }
 
 /// Opens a file to read it.
-fn open(path: &Path) -> io::Result<File> {
+pub(in crate::auth) fn open(path: &Path) -> io::Result<File> {
     // A pipe would wait for its other end.
     let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
     let mut options = OpenOptions::new();

@@ -32,7 +32,7 @@ impl fmt::Display for FileMistake {
 
 /// Why a word is none of the right ones, with the one that may have been meant. A strange word is not shown:
 /// it may be a secret in the wrong place.
-pub(super) fn unknown(kind: &str, word: &str, right: &[&str]) -> String {
+pub(in crate::auth) fn unknown(kind: &str, word: &str, right: &[&str]) -> String {
     let likeness = |right: &str| strsim::normalized_damerau_levenshtein(word, right);
     let nearest = right
         .iter()
@@ -47,7 +47,7 @@ pub(super) fn unknown(kind: &str, word: &str, right: &[&str]) -> String {
 }
 
 /// The text of a file.
-pub(super) fn decode(bytes: Vec<u8>) -> Result<String, FileMistake> {
+pub(in crate::auth) fn decode(bytes: Vec<u8>) -> Result<String, FileMistake> {
     String::from_utf8(bytes).map_err(|why| {
         let valid = why.utf8_error().valid_up_to();
         let before = String::from_utf8_lossy(&why.as_bytes()[..valid]).into_owned();
@@ -57,7 +57,7 @@ pub(super) fn decode(bytes: Vec<u8>) -> Result<String, FileMistake> {
 }
 
 /// The lines of a text, each with its place in bytes, without a byte order mark and line ends.
-pub(super) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(in crate::auth) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut start = if text.starts_with(BYTE_ORDER_MARK) {
         BYTE_ORDER_MARK.len_utf8()
     } else {
@@ -71,7 +71,7 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 /// Mistakes, told by their places in bytes, in the order of these.
-pub(super) fn placed(text: &str, mut mistakes: Vec<(usize, String)>) -> Vec<FileMistake> {
+pub(in crate::auth) fn placed(text: &str, mut mistakes: Vec<(usize, String)>) -> Vec<FileMistake> {
     mistakes.sort_by_key(|(at, _)| *at);
     let more = mistakes.len().saturating_sub(MOST_MISTAKES);
     mistakes.truncate(MOST_MISTAKES);

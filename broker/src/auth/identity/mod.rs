@@ -5,11 +5,11 @@
 //! written keeps all that it does not concern. Only a verifier has threads.
 
 mod client;
-mod document;
+pub(super) mod document;
 mod failures;
-mod file;
+pub(super) mod file;
 mod hashing;
-mod mistake;
+pub(super) mod mistake;
 mod name;
 mod password;
 mod recent;
@@ -19,7 +19,7 @@ mod token;
 mod users;
 mod verifier;
 mod watched;
-mod words;
+pub(super) mod words;
 
 pub use client::{ClientIdentity, IdentityKind};
 pub use document::UsersDocument;

@@ -7,13 +7,13 @@ use std::ops::Range;
 
 /// A word with its place in the line, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Word<'a> {
-    pub(super) text: &'a str,
-    pub(super) span: Range<usize>,
+pub(in crate::auth) struct Word<'a> {
+    pub(in crate::auth) text: &'a str,
+    pub(in crate::auth) span: Range<usize>,
 }
 
 /// The words of a line before its comment. An error is where a quote begins that does not end.
-pub(super) fn words(line: &str) -> Result<Vec<Word<'_>>, usize> {
+pub(in crate::auth) fn words(line: &str) -> Result<Vec<Word<'_>>, usize> {
     let is_space = |letter: char| matches!(letter, ' ' | '\t');
     let mut words = Vec::new();
     let mut at = 0;
@@ -63,7 +63,7 @@ pub(super) fn quote(text: &str) -> String {
 }
 
 /// The text of a value: as it is, or what is between its quotes.
-pub(super) fn unquote(value: &str) -> Option<String> {
+pub(in crate::auth) fn unquote(value: &str) -> Option<String> {
     let Some(inner) = value.strip_prefix('"') else {
         return (!value.contains('"')).then(|| value.to_owned());
     };

@@ -1,0 +1,74 @@
+//! Why a client may not do something, in words.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use protocol::is_harmless;
+
+use super::rule::AccessRule;
+
+/// A refusal: by a rule that denies, by a token that allows less, or because no rule allows it.
+#[derive(Clone, Debug)]
+pub struct Denial {
+    /// As in `ann may not publish to home`.
+    pub(super) action: &'static str,
+    pub(super) rule: Option<Arc<AccessRule>>,
+    pub(super) is_by_token: bool,
+    /// Filters that would be granted.
+    pub(super) alternatives: Vec<String>,
+}
+
+/// Maximum filters that a refusal names.
+pub(super) const MOST_ALTERNATIVES: usize = 3;
+
+impl Denial {
+    /// The rule that denies; without one no rule allows it.
+    #[must_use]
+    pub fn rule(&self) -> Option<&AccessRule> {
+        self.rule.as_deref()
+    }
+
+    /// Filters that would be granted, at most three.
+    #[must_use]
+    pub fn alternatives(&self) -> &[String] {
+        &self.alternatives
+    }
+
+    /// It in words, without characters that could harm a terminal: `ann may not publish to secret/key
+    /// (home.access:6: deny ...)`. `object` is what was asked for; empty for a right without one.
+    #[must_use]
+    pub fn text(&self, identity: &str, object: &str) -> String {
+        let mut text = format!("{} may not {}", shown(identity), self.action);
+        if !object.is_empty() {
+            let _ = write!(text, " {}", shown(object));
+        }
+        match &self.rule {
+            Some(rule) => {
+                let _ = write!(text, " ({rule}");
+            }
+            None if self.is_by_token => text.push_str(" (the token does not allow it"),
+            None => text.push_str(" (no rule allows it"),
+        }
+        if !self.alternatives.is_empty() {
+            let _ = write!(
+                text,
+                "; you may subscribe to {}",
+                self.alternatives.join(", ")
+            );
+        }
+        text.push(')');
+        text
+    }
+}
+
+/// A text from elsewhere, without what could harm a terminal.
+pub(super) fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match is_harmless(letter) {
+            true => shown.push(letter),
+            false => shown.extend(letter.escape_unicode()),
+        }
+    }
+    shown
+}

@@ -1,0 +1,148 @@
+//! What a client gains and loses by another table.
+
+use std::collections::BTreeSet;
+
+use super::effect::Effect;
+use super::permissions::Permissions;
+use super::right::AccessRight;
+
+/// Rules for one client, with placeholders filled in: `+ allow publish home/#` is new, `- deny publish secret/#` is
+/// gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessDifference {
+    /// What allows more.
+    pub gains: Vec<String>,
+    /// What allows less.
+    pub loses: Vec<String>,
+}
+
+/// One right for one filter or name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct SingleRule {
+    right: String,
+    object: String,
+    /// Whether it says which names a client may use, where it may use any without.
+    is_binding: bool,
+}
+
+impl Permissions {
+    /// The difference to the permissions of the same client by another table.
+    #[must_use]
+    pub fn difference(&self, next: &Self) -> AccessDifference {
+        let mut difference = AccessDifference::default();
+        for effect in [Effect::Allow, Effect::Deny] {
+            let (old, new) = (self.single_rules(effect), next.single_rules(effect));
+            let is_bound = |rules: &BTreeSet<SingleRule>, rule: &SingleRule| {
+                rules
+                    .iter()
+                    .any(|other| other.is_binding && other.right == rule.right)
+            };
+            for rule in new.difference(&old) {
+                let is_first = rule.is_binding && !is_bound(&old, rule);
+                let list = match (effect == Effect::Allow) && !is_first {
+                    true => &mut difference.gains,
+                    false => &mut difference.loses,
+                };
+                list.push(rule.line('+', effect));
+            }
+            for rule in old.difference(&new) {
+                let is_last = rule.is_binding && !is_bound(&new, rule);
+                let list = match (effect == Effect::Allow) && !is_last {
+                    true => &mut difference.loses,
+                    false => &mut difference.gains,
+                };
+                list.push(rule.line('-', effect));
+            }
+        }
+        difference
+    }
+
+    fn single_rules(&self, effect: Effect) -> BTreeSet<SingleRule> {
+        let values = self.values();
+        let mut single = BTreeSet::new();
+        for rule in self.counting_rules().filter(|rule| rule.effect == effect) {
+            let filters = rule
+                .filters
+                .iter()
+                .flat_map(|filter| filter.filled_in(&values));
+            let filters: Vec<String> = filters.collect();
+            let names: Vec<String> = rule
+                .names
+                .iter()
+                .flat_map(|name| name.filled_in(&values))
+                .collect();
+            for right in &rule.rights {
+                let objects = match right {
+                    AccessRight::All if filters.is_empty() => vec![String::new()],
+                    right if right.takes_names() => names.clone(),
+                    right if right.takes_filters() => filters.clone(),
+                    _ => vec![String::new()],
+                };
+                single.extend(objects.into_iter().map(|object| SingleRule {
+                    right: right.to_string(),
+                    object,
+                    is_binding: effect == Effect::Allow && right.takes_names(),
+                }));
+            }
+        }
+        single
+    }
+}
+
+impl SingleRule {
+    fn line(&self, sign: char, effect: Effect) -> String {
+        let effect = match effect {
+            Effect::Allow => "allow",
+            Effect::Deny => "deny",
+        };
+        let line = format!("{sign} {effect} {} {}", self.right, self.object);
+        line.trim_end().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::examples::{client, table};
+    use super::*;
+
+    #[test]
+    fn a_difference_is_what_one_client_gains_and_loses() {
+        let old = table(
+            "allow @family publish home/#\nallow known subscribe u/%u\ndeny ann publish home/x\nallow ann nick ann\n",
+        );
+        let new = table(
+            "allow ann subscribe u/ann # the same\nallow @family publish home/a\ndeny ann publish home/y\n",
+        );
+        let ann = |table| client(table, "ann", &["family"]);
+        let difference = ann(&old).difference(&ann(&new));
+        assert_eq!(
+            difference.gains,
+            [
+                "+ allow publish home/a",
+                "- allow nick ann",
+                "- deny publish home/x"
+            ]
+        );
+        assert_eq!(
+            difference.loses,
+            ["- allow publish home/#", "+ deny publish home/y"]
+        );
+        let back = ann(&new).difference(&ann(&old));
+        assert_eq!(
+            back.gains,
+            ["+ allow publish home/#", "- deny publish home/y"]
+        );
+        assert_eq!(
+            back.loses,
+            [
+                "+ allow nick ann",
+                "- allow publish home/a",
+                "+ deny publish home/x"
+            ]
+        );
+        assert_eq!(
+            ann(&old).difference(&ann(&old)),
+            AccessDifference::default()
+        );
+    }
+}
