@@ -115,7 +115,15 @@ impl Broker {
         config.check_reach(addresses).map_err(BindError::Config)?;
         let (users_changed, changed) = crossbeam_channel::bounded(1);
         let verifier = operator::verifier(&config, users_changed.clone());
-        *engine.verifier.write() = verifier.map_err(BindError::Users)?;
+        let verifier = verifier.map_err(BindError::Users)?;
+        let users = verifier.as_ref().map(|verifier| verifier.users());
+        *engine.verifier.write() = verifier;
+        let access = operator::access_table(&config, users.as_deref());
+        let (access, warnings) = access.map_err(BindError::Users)?;
+        for warning in warnings {
+            log::warn!("{warning}");
+        }
+        engine.access.replace(Arc::new(access));
         Ok(Self {
             addresses: provision.network_addresses().map_err(BindError::Machine)?,
             rooms: provision.room_addresses().map_err(BindError::Machine)?,

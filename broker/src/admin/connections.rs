@@ -7,6 +7,7 @@ use std::sync::Arc;
 use protocol::{Filter, decode_spaces};
 use serde::Serialize;
 
+use super::sight::Sight;
 use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::session::clients::ClientRecord;
@@ -55,9 +56,15 @@ pub(super) struct ConnectionRow {
 
 impl ConnectionsAnswer {
     /// All records, or those with a subscription that overlaps `filter`: some topic matches both.
-    pub(super) fn of(engine: &Engine, filter: Option<Filter<'_>>, limit: usize) -> Self {
+    pub(super) fn of(
+        engine: &Engine,
+        filter: Option<Filter<'_>>,
+        limit: usize,
+        sight: &Sight<'_>,
+    ) -> Self {
         engine.clients.ask();
         let mut present = engine.clients.present();
+        present.retain(|record| sight.record(record));
         if let Some(filter) = filter {
             present.retain(|record| has_overlapping(record, filter));
         }

@@ -38,6 +38,7 @@ pub(crate) fn text(client: &Client<'_>) -> String {
     );
     connections(figures, engine);
     memory(figures, engine);
+    denials(figures, engine);
     orders(figures, engine);
     process(registry.sub_registry_with_prefix("process"));
     let mut written = String::new();
@@ -201,6 +202,19 @@ fn connections(figures: &mut Registry, engine: &Engine) {
     ] {
         count(figures, name, help, counter.get());
     }
+}
+
+fn denials(figures: &mut Registry, engine: &Engine) {
+    let denied = Family::<Labels, Counter>::default();
+    for (right, count) in engine.denials.counts() {
+        let labels = [("right", right)];
+        denied.get_or_create(&labels).inc_by(count);
+    }
+    figures.register(
+        "denied",
+        "What clients asked for and may not do, by right",
+        denied,
+    );
 }
 
 fn orders(figures: &mut Registry, engine: &Engine) {

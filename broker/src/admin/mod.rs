@@ -14,11 +14,13 @@ pub(crate) mod request;
 mod retained;
 mod rows;
 mod sessions;
+mod sight;
 mod suggestions;
 pub(crate) mod sys_topics;
 mod topics;
 pub(crate) mod unanswered;
 mod values;
+mod what;
 mod why;
 
 use std::fmt;
@@ -26,9 +28,10 @@ use std::fmt;
 use protocol::{BadFilter, BadTopic, Filter, Topic};
 use serde::Serialize;
 
-use crate::engine::client::Client;
+use crate::engine::client::{Client, Denied};
 use crate::engine::orders::Done;
 use rows::halve;
+use sight::Sight;
 
 pub(crate) use connections::ConnectionsAnswer;
 pub(crate) use figures::{AuditAnswer, BrokerAnswer};
@@ -37,60 +40,8 @@ pub(crate) use rows::{MOST_ROWS, ROWS};
 pub(crate) use sessions::SessionsAnswer;
 pub(crate) use topics::{FiltersAnswer, TopicsAnswer};
 pub(crate) use values::{totals, values};
+pub(crate) use what::What;
 pub(crate) use why::WhyAnswer;
-
-/// The kinds of questions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum What {
-    /// The ledger of all messages.
-    Audit,
-    /// Connections and sessions.
-    Who,
-    /// Sessions that outlast connections.
-    Sessions,
-    /// Statistics of each topic.
-    Topics,
-    /// Filters that have subscribers.
-    Filters,
-    /// Which subscriptions match a topic, and why others do not.
-    Why,
-    /// Retained messages.
-    Retained,
-    /// An overview of the broker.
-    Broker,
-}
-
-impl What {
-    pub(crate) const ALL: [Self; 8] = [
-        Self::Audit,
-        Self::Who,
-        Self::Sessions,
-        Self::Topics,
-        Self::Filters,
-        Self::Why,
-        Self::Retained,
-        Self::Broker,
-    ];
-
-    /// Parses the word of a question.
-    pub(crate) fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|what| what.word() == word)
-    }
-
-    /// The word of this question.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Audit => "audit",
-            Self::Who => "who",
-            Self::Sessions => "sessions",
-            Self::Topics => "topics",
-            Self::Filters => "filters",
-            Self::Why => "why",
-            Self::Retained => "retained",
-            Self::Broker => "broker",
-        }
-    }
-}
 
 /// The answer to a question.
 #[derive(Debug, Serialize)]
@@ -115,6 +66,8 @@ pub(crate) enum BadArgument {
     Topic(BadTopic),
     /// The question needs a topic and has none.
     NoTopic,
+    /// The client may not ask this.
+    Denied(Denied),
 }
 
 /// Computes the answer. `argument` is empty for none. A thread that handles a batch must call
@@ -132,20 +85,29 @@ pub(crate) fn answer(
         _ => Some(Filter::parse(argument)?),
     };
     let every = Filter::parse("#")?;
+    let sight = &Sight::of(client, what).map_err(BadArgument::Denied)?;
     // An inquiry may look at every filter of every client, so two at a time would take two processors
     // from publishers. This lock is taken before all others, and no publisher takes it.
     let engine = client.engine();
     let _one_at_a_time = engine.asking.lock();
     Ok(match what {
         What::Audit => Answer::Audit(AuditAnswer::of(engine)),
-        What::Who => Answer::Who(ConnectionsAnswer::of(engine, filter, limit)),
-        What::Sessions => Answer::Sessions(SessionsAnswer::of(engine, filter, limit)),
-        What::Topics => Answer::Topics(TopicsAnswer::of(engine, filter.unwrap_or(every), limit)),
-        What::Filters => Answer::Filters(FiltersAnswer::of(engine, filter, limit)),
-        What::Why => Answer::Why(WhyAnswer::of(engine, topic(argument)?, limit)),
-        What::Retained => {
-            Answer::Retained(RetainedAnswer::of(engine, filter.unwrap_or(every), limit))
-        }
+        What::Who => Answer::Who(ConnectionsAnswer::of(engine, filter, limit, sight)),
+        What::Sessions => Answer::Sessions(SessionsAnswer::of(engine, filter, limit, sight)),
+        What::Topics => Answer::Topics(TopicsAnswer::of(
+            engine,
+            filter.unwrap_or(every),
+            limit,
+            sight,
+        )),
+        What::Filters => Answer::Filters(FiltersAnswer::of(engine, filter, limit, sight)),
+        What::Why => Answer::Why(WhyAnswer::of(engine, topic(argument)?, limit, sight)),
+        What::Retained => Answer::Retained(RetainedAnswer::of(
+            engine,
+            filter.unwrap_or(every),
+            limit,
+            sight,
+        )),
         What::Broker => Answer::Broker(BrokerAnswer::of(engine)),
     })
 }
@@ -194,6 +156,7 @@ impl fmt::Display for BadArgument {
         match self {
             Self::Filter(why) => why.fmt(f),
             Self::Topic(why) => why.fmt(f),
+            Self::Denied(denied) => denied.fmt(f),
             Self::NoTopic => write!(f, "the topic is missing; write it behind one space"),
         }
     }

@@ -48,11 +48,14 @@ pub(crate) fn carry_out(
     let refused = |code, text: String| Unanswered { code, text };
     let peer = client.record().peer();
     if !peer.is_operator() {
-        let text = format!(
-            "{word} is for the operator: root or the user of the broker, over a Unix socket that \
-             --unix names; this connection is from {peer}"
-        );
-        return Err(refused(Code::Denied, text));
+        client.check_orders().map_err(|denied| {
+            let code = if denied.needs_auth { Code::Auth } else { Code::Denied };
+            let text = format!(
+                "{word} is for the operator: root or the user of the broker, over a Unix socket that --unix \
+                 names, or a user with the right admin: {denied}; this connection is from {peer}"
+            );
+            refused(code, text)
+        })?;
     }
     let order = parse(word, argument).ok_or_else(|| {
         let wanted = WORDS.iter().find(|(known, ..)| *known == word);
@@ -60,7 +63,8 @@ pub(crate) fn carry_out(
         let text = format!("the argument of {word} is {wanted}");
         refused(Code::NotDone, text)
     })?;
-    log::info!("order of {peer}: {order:?}");
+    let name = &client.identity().name;
+    log::info!("order of {name}, from {peer}: {order:?}");
     client
         .engine()
         .orders

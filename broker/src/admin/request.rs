@@ -7,7 +7,7 @@ use protocol::{Attributes, Code, Escaped, ID, LIMIT, REPLY, Topic};
 
 use crate::admin::unanswered::Unanswered;
 use crate::admin::{self, Answer, BadArgument, MOST_ROWS, ROWS, What, orders};
-use crate::engine::client::{BrokersOwn, Client, Message, PublishError};
+use crate::engine::client::{Client, Denied, Message, PublishError};
 use crate::engine::outbox::run::PublishOptions;
 
 /// Prefix of the topics that questions are published to; the word of the question follows.
@@ -34,7 +34,7 @@ impl Client<'_> {
             unanswered(Code::MissingArgument, text)
         })?;
         let reply = reply_topic(&reply)?;
-        self.check_topic(reply).map_err(|BrokersOwn| no_reply())?;
+        self.check_topic(reply).map_err(not_answered)?;
         let limit = limit(attributes)?;
         let mut given_back = Attributes::default();
         if let Some(id) = attributes.get(ID) {
@@ -71,10 +71,7 @@ impl Client<'_> {
             attributes: given_back,
             options: PublishOptions::LINE,
         };
-        self.publish_now(message).map_err(|refused| match refused {
-            PublishError::BrokersOwn => no_reply(),
-            PublishError::Full(full) => unanswered(Code::TooMany, &full.to_string()),
-        })
+        self.publish_now(message).map_err(not_answered)
     }
 }
 
@@ -118,6 +115,25 @@ fn no_reply() -> Unanswered {
     )
 }
 
+/// Why an answer cannot be published.
+fn not_answered(refused: PublishError) -> Unanswered {
+    match refused {
+        PublishError::BrokersOwn => no_reply(),
+        PublishError::Denied(denied) => denied.into(),
+        PublishError::Full(full) => unanswered(Code::TooMany, &full.to_string()),
+    }
+}
+
+impl From<Denied> for Unanswered {
+    fn from(denied: Denied) -> Self {
+        let code = match denied.needs_auth {
+            true => Code::Auth,
+            false => Code::Denied,
+        };
+        unanswered(code, &denied.to_string())
+    }
+}
+
 fn limit(attributes: &Attributes<'_>) -> Result<usize, Unanswered> {
     let Some(digits) = attributes.get(LIMIT) else {
         return Ok(ROWS);
@@ -141,7 +157,8 @@ fn unanswered(code: Code, text: &str) -> Unanswered {
 
 impl From<BadArgument> for Unanswered {
     fn from(why: BadArgument) -> Self {
-        let code = match why {
+        let code = match &why {
+            BadArgument::Denied(denied) => return denied.clone().into(),
             BadArgument::Filter(_) => Code::BadFilter,
             BadArgument::Topic(_) => Code::BadTopic,
             BadArgument::NoTopic => Code::MissingArgument,

@@ -4,6 +4,7 @@ use protocol::Filter;
 use serde::Serialize;
 
 use super::rows::meant;
+use super::sight::Sight;
 use crate::clock::Moment;
 use crate::engine::Engine;
 
@@ -32,7 +33,7 @@ pub(super) struct RetainedRow {
 }
 
 impl RetainedAnswer {
-    pub(super) fn of(engine: &Engine, filter: Filter<'_>, limit: usize) -> Self {
+    pub(super) fn of(engine: &Engine, filter: Filter<'_>, limit: usize, sight: &Sight<'_>) -> Self {
         let now = Moment::now();
         let size = engine.retained.read().size();
         let (mut total, mut rows) = (0, Vec::new());
@@ -40,6 +41,9 @@ impl RetainedAnswer {
         loop {
             let retained = engine.retained.read();
             let next = retained.look(filter, &from, AT_A_TIME, |topic, kept| {
+                if !sight.topic(topic) {
+                    return;
+                }
                 total += 1;
                 if rows.len() < limit {
                     rows.push(RetainedRow {

@@ -6,6 +6,7 @@ use protocol::Filter;
 use serde::Serialize;
 
 use super::connections::has_overlapping;
+use super::sight::Sight;
 use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::session::clients::ClientRecord;
@@ -38,11 +39,17 @@ pub(super) struct SessionRow {
 
 impl SessionsAnswer {
     /// All of them, or those with a subscription that overlaps `filter`: some topic matches both.
-    pub(super) fn of(engine: &Engine, filter: Option<Filter<'_>>, limit: usize) -> Self {
+    pub(super) fn of(
+        engine: &Engine,
+        filter: Option<Filter<'_>>,
+        limit: usize,
+        sight: &Sight<'_>,
+    ) -> Self {
         let (moment, now) = (Moment::now(), Instant::now());
         let mut present = engine.clients.present();
         present.retain(|record| {
             record.session().outlasts_connection()
+                && sight.record(record)
                 && filter.is_none_or(|filter| has_overlapping(record, filter))
         });
         let of = |record: &ClientRecord| record.session().key().cloned();

@@ -9,6 +9,7 @@ use protocol::{Filter, Topic};
 use serde::Serialize;
 
 use super::rows::meant;
+use super::sight::Sight;
 use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::stats::topic_stats::Seen;
@@ -38,9 +39,10 @@ pub(super) struct TopicRow {
 }
 
 impl TopicsAnswer {
-    pub(super) fn of(engine: &Engine, filter: Filter<'_>, limit: usize) -> Self {
+    pub(super) fn of(engine: &Engine, filter: Filter<'_>, limit: usize, sight: &Sight<'_>) -> Self {
         engine.clients.ask();
-        let seen = engine.topic_stats.matching(filter);
+        let mut seen = engine.topic_stats.matching(filter);
+        seen.retain(|(name, _)| sight.topic(name));
         let now = Moment::now();
         Self {
             total: seen.len(),
@@ -93,7 +95,12 @@ pub(super) struct FilterRow {
 
 impl FiltersAnswer {
     /// All filters, or those that overlap `wanted`: some topic matches both.
-    pub(super) fn of(engine: &Engine, wanted: Option<Filter<'_>>, limit: usize) -> Self {
+    pub(super) fn of(
+        engine: &Engine,
+        wanted: Option<Filter<'_>>,
+        limit: usize,
+        sight: &Sight<'_>,
+    ) -> Self {
         engine.clients.ask();
         let hasher = RandomState::default();
         // Hashes instead of texts: for a million filters that is a million numbers, and `limit` texts.
@@ -104,7 +111,7 @@ impl FiltersAnswer {
                 let overlaps = wanted.is_none_or(|wanted| {
                     Filter::parse(text).is_ok_and(|filter| filter.overlaps(wanted))
                 });
-                if overlaps && known.insert(hasher.hash_one(text)) {
+                if overlaps && sight.filter(text) && known.insert(hasher.hash_one(text)) {
                     let is_full = first.len() >= limit;
                     if !is_full || first.last().is_some_and(|last| text < &**last) {
                         first.insert(text.into());

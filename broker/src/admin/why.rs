@@ -4,15 +4,18 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use protocol::{Filter, Topic};
 use serde::Serialize;
 
 use super::rows::{halve, meant};
+use super::sight::Sight;
 use super::suggestions::{Difference, Target};
 use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::session::clients::ClientRecord;
+use crate::engine::stats::denials::DenialRow;
 
 /// Maximum nearly matching filters shown.
 const MOST_NEAR: usize = 20;
@@ -24,6 +27,8 @@ pub(crate) struct WhyAnswer {
     topic: String,
     matching: Vec<Matching>,
     near: Vec<Near>,
+    /// What clients were denied here lately, the last first.
+    denied: Vec<DenialRow>,
     retained: Option<RetainedHere>,
     seen: Option<SeenHere>,
 }
@@ -58,6 +63,9 @@ struct Holders {
 #[derive(Debug, Serialize)]
 struct Holder {
     id: u64,
+    identity: String,
+    /// Whether the rules let messages of this topic through to it.
+    may_see: bool,
     name: Option<Box<str>>,
     peer: String,
     wire: &'static str,
@@ -90,6 +98,15 @@ struct SeenHere {
     last_s: f64,
 }
 
+/// Whether a denial of this right is about a topic.
+fn concerns(right: &str, object: &str, topic: Topic<'_>) -> bool {
+    match right {
+        "publish" | "retain" | "will" => object == topic.as_str(),
+        "subscribe" => Filter::parse(object).is_ok_and(|filter| filter.matches(topic)),
+        _ => false,
+    }
+}
+
 /// The clients found to have a filter.
 #[derive(Default)]
 struct Found {
@@ -100,9 +117,10 @@ struct Found {
 impl WhyAnswer {
     /// Visits every filter of every client once. Shows at most `limit` clients of matching filters,
     /// `limit` clients of nearly matching ones, and `limit` matching filters.
-    pub(super) fn of(engine: &Engine, topic: Topic<'_>, limit: usize) -> Self {
+    pub(super) fn of(engine: &Engine, topic: Topic<'_>, limit: usize, sight: &Sight<'_>) -> Self {
         engine.clients.ask();
         let name = topic.as_str();
+        let is_visible = sight.topic(name);
         let target = Target::new(name);
         let mut matching: BTreeMap<Box<str>, Found> = BTreeMap::new();
         let mut near: BTreeMap<(Difference, Box<str>), Found> = BTreeMap::new();
@@ -112,6 +130,9 @@ impl WhyAnswer {
                 let Ok(filter) = Filter::parse(text) else {
                     return ControlFlow::Continue(());
                 };
+                if !sight.filter(text) {
+                    return ControlFlow::Continue(());
+                }
                 if filter.matches(topic) {
                     let found = matching.entry(text.into()).or_default();
                     found.add(&record, &mut told, limit);
@@ -133,15 +154,19 @@ impl WhyAnswer {
             });
         }
         let now = Moment::now();
-        let retained = engine.retained.read().find(topic);
-        let seen = engine.topic_stats.find(name);
+        let retained = engine.retained.read().find(topic).filter(|_| is_visible);
+        let seen = engine.topic_stats.find(name).filter(|_| is_visible);
+        let mut denied = engine.denials.rows(Instant::now(), |right, object| {
+            is_visible && concerns(right, object, topic)
+        });
+        denied.truncate(limit);
         Self {
             topic: name.to_owned(),
             matching: matching
                 .into_iter()
                 .map(|(filter, found)| Matching {
                     filter,
-                    held_by: found.holders(name, now),
+                    held_by: found.holders(engine, name, now),
                 })
                 .collect(),
             near: near
@@ -149,9 +174,10 @@ impl WhyAnswer {
                 .map(|((difference, filter), found)| Near {
                     filter,
                     difference,
-                    held_by: found.holders(name, now),
+                    held_by: found.holders(engine, name, now),
                 })
                 .collect(),
+            denied,
             retained: retained.map(|kept| RetainedHere {
                 bytes: kept.payload,
                 age_s: now.seconds_since(kept.since),
@@ -186,11 +212,11 @@ impl Found {
         }
     }
 
-    fn holders(self, topic: &str, now: Moment) -> Holders {
+    fn holders(self, engine: &Engine, topic: &str, now: Moment) -> Holders {
         let holders = self.records.iter();
         Holders {
             holders: holders
-                .map(|record| Holder::of(record, topic, now))
+                .map(|record| Holder::of(engine, record, topic, now))
                 .collect(),
             total: self.total,
         }
@@ -198,12 +224,18 @@ impl Found {
 }
 
 impl Holder {
-    fn of(record: &ClientRecord, topic: &str, now: Moment) -> Self {
+    fn of(engine: &Engine, record: &ClientRecord, topic: &str, now: Moment) -> Self {
+        let identity = record.identity();
+        let permissions = engine
+            .access
+            .permissions(&identity, record.session().client_id());
         let (stock, blocked_at) = record.outbox().backlog();
         let has_dropped_since = |since| stock.dropped_at.is_some_and(|at| at >= since);
         let here = record.outbox().dropped_on(topic);
         Self {
             id: record.id(),
+            identity: identity.name.to_string(),
+            may_see: Topic::parse(topic).is_ok_and(|topic| permissions.may_see(topic)),
             name: record.name(),
             peer: record.peer().to_string(),
             wire: record.outbox().wire(),

@@ -88,6 +88,10 @@ impl Config {
             ("session-expiry-max", time(self.session_expiry_max)),
             ("max-keep-alive", time(self.max_keep_alive)),
             ("users", list(self.users.iter().map(|path| path.display()))),
+            (
+                "access",
+                list(self.access.iter().map(|path| path.display())),
+            ),
             ("open", self.open.to_string()),
             ("proxy", list(self.proxies.iter())),
             ("name", list(self.names.iter())),

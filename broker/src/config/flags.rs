@@ -22,6 +22,7 @@ use super::parsers::{
 };
 use super::tool::ToolLine;
 use super::{Arguments, Config, LogFormat, LogSettings, RoomConfig, print};
+use crate::auth::access::AccessTable;
 use crate::auth::identity::read_users;
 use crate::wire::http;
 
@@ -77,6 +78,9 @@ struct Flags {
     /// Clients have to say who they are: the users in this file
     #[arg(long, env = "BROKER_USERS", hide_env = true, value_name = "FILE")]
     users: Option<PathBuf>,
+    /// Who may do what: the rules in this file
+    #[arg(long, env = "BROKER_ACCESS", hide_env = true, value_name = "FILE")]
+    access: Option<PathBuf>,
     /// Any client that can reach it may do everything
     #[arg(long, action = ArgAction::Set, env = "BROKER_OPEN", hide_env = true, hide_possible_values = true, default_value = "false", hide_default_value = true,
           num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
@@ -198,6 +202,7 @@ struct Flags {
         long,
         env = "BROKER_TALKING",
         hide_env = true,
+        hide_short_help = true,
         default_value = http::CHAT_PATH,
         value_name = "PATH"
     )]
@@ -286,6 +291,7 @@ impl From<Flags> for Config {
             room_members: flags.room_members,
             room_idle: flags.room_idle,
             users: flags.users,
+            access: flags.access,
             open: flags.open,
             names: flattened(flags.names),
             allow_origins: flattened(flags.allow_origins),
@@ -316,11 +322,7 @@ impl Config {
                 .exit();
         }
         if is_checked {
-            if let Some(users) = &config.users
-                && let Err(mistakes) = read_users(users)
-            {
-                fail(&mistakes);
-            }
+            check_files(&config).unwrap_or_else(|mistakes| fail(&mistakes));
             print(b"the configuration is valid\n");
         }
         Arguments {
@@ -328,6 +330,27 @@ impl Config {
             log,
             warnings,
         }
+    }
+}
+
+/// Reads the files of users and of rules, for their mistakes.
+fn check_files(config: &Config) -> Result<(), Vec<String>> {
+    let users = config.users.as_deref().map(read_users).transpose();
+    let groups = users
+        .as_ref()
+        .ok()
+        .and_then(Option::as_ref)
+        .map(|document| {
+            let users = document.users().users.values();
+            users.flat_map(|user| user.groups.iter().cloned()).collect()
+        });
+    let access = config.access.as_deref();
+    let access = access.map(|path| AccessTable::read(path, groups.as_ref()));
+    let mut mistakes = users.err().unwrap_or_default();
+    mistakes.extend(access.and_then(Result::err).unwrap_or_default());
+    match mistakes.is_empty() {
+        true => Ok(()),
+        false => Err(mistakes),
     }
 }
 

@@ -93,6 +93,9 @@ pub struct Config {
     pub room_idle: Duration,
     /// The file of the users that clients have to be; without one, no client has to say who it is.
     pub users: Option<PathBuf>,
+    /// The file of the rules who may do what; without one, users may do everything but give orders and slow down or
+    /// inquire about others.
+    pub access: Option<PathBuf>,
     /// Any client that can reach the broker may do everything: it may listen where others can reach it
     /// without knowing any users.
     pub open: bool,
@@ -151,6 +154,7 @@ impl Default for Config {
             room_members: limits.room_members,
             room_idle: limits.room_idle,
             users: None,
+            access: None,
             open: false,
             names: Vec::new(),
             allow_origins: Vec::new(),
@@ -242,11 +246,11 @@ impl Config {
         &self,
         addresses: impl IntoIterator<Item = SocketAddr>,
     ) -> Result<(), BadConfig> {
+        if self.open && (self.users.is_some() || self.access.is_some()) {
+            return Err(BadConfig::OpenWithRules);
+        }
         if self.users.is_some() {
-            return match self.open {
-                true => Err(BadConfig::OpenWithUsers),
-                false => Ok(()),
-            };
+            return Ok(());
         }
         let mut addresses = addresses.into_iter();
         let rooms = self.rooms.iter();
@@ -372,8 +376,8 @@ pub enum BadConfig {
     Drain,
     /// Others can reach this, and no client has to say who it is.
     Unprotected(String),
-    /// There are `users`, and the broker is to be `open`.
-    OpenWithUsers,
+    /// There are `users` or rules, and the broker is to be `open`.
+    OpenWithRules,
     /// One message could be longer than the queue limit of a client.
     OutboxBelowLine {
         /// The smaller one.
@@ -430,10 +434,10 @@ impl fmt::Display for BadConfig {
                  (broker user add ann --users FILE) and start with --users FILE, or say --open if any \
                  client may do everything"
             ),
-            Self::OpenWithUsers => write!(
+            Self::OpenWithRules => write!(
                 f,
-                "--open says that any client may do everything, and --users that clients have to say who \
-                 they are; leave one of them out"
+                "--open says that any client may do everything, and --users and --access say that not all may; \
+                 leave one of them out"
             ),
             Self::Line => write!(f, "--max-line is from 1 byte to 1 GiB"),
             Self::OutboxBelowLine {

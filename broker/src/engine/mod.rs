@@ -2,6 +2,7 @@
 //!
 //! Topics, subscriptions, sessions and messages live here. The engine names no frame, no packet and no socket.
 
+pub(crate) mod access;
 pub(crate) mod client;
 pub(crate) mod expiry;
 pub(crate) mod limits;
@@ -18,8 +19,10 @@ pub(crate) mod stats;
 use std::io;
 use std::sync::Arc;
 
-use crate::auth::identity::Verifier;
+use crate::auth::access::AccessTable;
+use crate::auth::identity::{ClientIdentity, Verifier};
 use crate::clock::Moment;
+use crate::engine::access::SharedAccess;
 use crate::engine::limits::{Limits, SharedLimits};
 use crate::engine::memory::budget::Memory;
 use crate::engine::orders::Orders;
@@ -28,6 +31,7 @@ use crate::engine::retained::Retained;
 use crate::engine::routing::router::Router;
 use crate::engine::session::clients::Clients;
 use crate::engine::session::store::SessionStore;
+use crate::engine::stats::denials::Denials;
 use crate::engine::stats::latency::Latency;
 use crate::engine::stats::log_limit::LogLimit;
 use crate::engine::stats::metrics::Metrics;
@@ -66,6 +70,10 @@ pub(crate) struct Engine {
     pub(crate) block_log: LogLimit,
     /// Says which user a client is; none if the broker knows no users. Locked for a copy, under no other lock.
     pub(crate) verifier: RwLock<Option<Arc<Verifier>>>,
+    /// What clients may do.
+    pub(crate) access: SharedAccess,
+    /// What they were denied.
+    pub(crate) denials: Denials,
     /// The log already says that passwords are not checked.
     pub(crate) passwords_noted: AtomicBool,
 }
@@ -90,10 +98,25 @@ impl Engine {
             memory_log: LogLimit::default(),
             block_log: LogLimit::default(),
             verifier: RwLock::new(None),
+            access: SharedAccess::new(AccessTable::open()),
+            denials: Denials::default(),
             passwords_noted: AtomicBool::new(false),
             limits: Arc::new(SharedLimits::new(limits)),
             replacing: Mutex::default(),
         })
+    }
+
+    /// The identity with the groups that its user has now; none if the user is gone or disabled.
+    pub(crate) fn holder_now(&self, identity: &Arc<ClientIdentity>) -> Option<Arc<ClientIdentity>> {
+        let verifier = self.verifier.read().clone();
+        let Some(verifier) = verifier.filter(|_| identity.is_shown()) else {
+            return Some(identity.clone());
+        };
+        let groups = verifier.groups_of(&identity.name)?;
+        Some(Arc::new(ClientIdentity {
+            groups,
+            ..(**identity).clone()
+        }))
     }
 
     /// Replaces all limits at once. Connections apply them at their next batch. What already exceeds a

@@ -328,6 +328,10 @@ impl RoomThread<'_, '_> {
             is_announced: false,
         };
         member.client.begin();
+        if let Err(NotSaid(why)) = self.room.check(&mut member.client, nick) {
+            member.client.note_refused(1);
+            member.client.answer(&room::notice(&why));
+        }
         self.room.join(&mut member.client, nick, DATAGRAM_BYTES);
         member.client.finish_without_waiting();
         if announced {

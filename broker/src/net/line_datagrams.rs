@@ -50,7 +50,7 @@ impl LineSocket {
     /// Handles datagrams until it is closed.
     pub(crate) fn serve(&self, engine: &Engine) {
         // All datagrams are those of one client, which is in no list: there is no connection to show.
-        let mut client = Client::internal(engine);
+        let mut client = Client::unlisted(engine);
         let mut datagram = vec![0; LONGEST];
         // For answers that are longer than what they answer: the address may be forged.
         let mut longer = RateWindow::for_bytes(Instant::now());
@@ -70,7 +70,7 @@ impl LineSocket {
                 }));
                 let Ok(answer) = handled else {
                     engine.metrics.panicked.add(1);
-                    client = Client::internal(engine);
+                    client = Client::unlisted(engine);
                     continue;
                 };
                 let may_be_sent =

@@ -4,16 +4,15 @@
 //! because what is in them is lost for ever and a users file that is being written may lack users for a moment.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, select};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::auth::identity::{ClientIdentity, IdentityName, Verifier};
+use super::rights;
+use crate::auth::identity::{IdentityName, Verifier};
 use crate::engine::Engine;
 use crate::engine::client::Client;
-use crate::engine::session::clients::ClientRecord;
 use crate::net::listener::Listener;
 use crate::net::socket::Dismissal;
 
@@ -48,6 +47,35 @@ pub(crate) fn watch_loop(
     }
 }
 
+/// Gives each client the identity that its user has now, and ends the connections of those that have none any more.
+/// The rules count for what has changed when this returns.
+pub(crate) fn renew(engine: &Engine, listener: &Listener) {
+    let Some(verifier) = engine.verifier.read().clone() else {
+        return;
+    };
+    let (mut ended, mut has_changed) = (Vec::new(), false);
+    for record in engine.clients.present() {
+        let identity = record.identity();
+        if !identity.is_shown() {
+            continue;
+        }
+        match verifier.renewed(&identity) {
+            Some(renewed) if renewed == *identity => {}
+            Some(renewed) => {
+                record.renew_identity(&identity, renewed);
+                has_changed = true;
+            }
+            None if record.is_connected() => ended.push(record.id()),
+            None => {}
+        }
+    }
+    listener.dismiss(&ended, Dismissal::AuthEnded);
+    if has_changed {
+        engine.access.note_change();
+        rights::enforce(engine, listener);
+    }
+}
+
 /// What was seen at the last look.
 #[derive(Default)]
 struct IdentityWatch {
@@ -65,52 +93,26 @@ impl IdentityWatch {
         verifier: &Verifier,
         client: &mut Client<'_>,
     ) {
-        let present = engine.clients.present();
-        let connected = present.iter().filter(|record| record.is_connected());
-        let mut ended = Vec::new();
-        for record in connected {
-            let identity = record.identity();
-            if !identity.is_shown() {
-                continue;
-            }
-            match verifier.renewed(&identity) {
-                None => {
-                    // What the client wanted to be said, it may say no more.
-                    if !verifier.has_enabled_user(&identity.name) {
-                        record.session().set_will(None);
-                    }
-                    ended.push(record.id());
-                }
-                Some(renewed) => self.renew(record, &identity, renewed),
-            }
-        }
-        self.told.retain(|id| {
-            let is_there = |record: &Arc<ClientRecord>| record.id() == *id;
-            present.iter().any(is_there)
-        });
-        listener.dismiss(&ended, Dismissal::AuthEnded);
+        self.tell_of_ends(engine, verifier);
+        renew(engine, listener);
         self.end_sessions(engine, verifier, client);
     }
 
-    fn renew(
-        &mut self,
-        record: &ClientRecord,
-        identity: &Arc<ClientIdentity>,
-        renewed: ClientIdentity,
-    ) {
-        match renewed.expires() {
-            Some(end) if end - NOTICE <= Timestamp::now() => {
-                if self.told.insert(record.id()) {
+    /// Tells clients whose tokens end soon, each once.
+    fn tell_of_ends(&mut self, engine: &Engine, verifier: &Verifier) {
+        let mut ending = HashSet::new();
+        for record in engine.clients.present() {
+            let identity = record.identity();
+            let renewed = verifier.renewed(&identity);
+            let end = renewed.and_then(|renewed| renewed.expires());
+            if end.is_some_and(|end| end - NOTICE <= Timestamp::now()) {
+                if record.is_connected() && !self.told.contains(&record.id()) {
                     record.outbox().lock().say_auth_ends_soon();
                 }
-            }
-            _ => {
-                self.told.remove(&record.id());
+                ending.insert(record.id());
             }
         }
-        if renewed != **identity {
-            record.renew_identity(identity, renewed);
-        }
+        self.told = ending;
     }
 
     /// Ends the sessions of users that have been gone for long enough.
@@ -127,7 +129,6 @@ impl IdentityWatch {
             let since = *self.gone.entry(key.owner.clone()).or_insert(now);
             if now.duration_since(since) >= GONE && engine.sessions.end_detached(&session) {
                 log::info!("the session {:?} ends: its user is gone", key.to_string());
-                session.set_will(None);
                 client.begin();
                 client.end_session(&session);
                 client.settle();

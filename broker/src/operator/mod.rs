@@ -5,6 +5,7 @@
 
 pub(crate) mod bind_error;
 pub(crate) mod identities;
+mod rights;
 mod successor;
 
 use std::mem;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, select};
 
+use crate::auth::access::AccessTable;
 use crate::auth::identity::{Users, Verifier};
 use crate::config::{self, Config};
 use crate::engine::Engine;
@@ -77,6 +79,9 @@ struct Prepared {
     site: SiteSettings,
     provision: Provision,
     users: PreparedUsers,
+    access: Arc<AccessTable>,
+    /// About the rules.
+    warnings: Vec<String>,
 }
 
 /// The users of a new configuration.
@@ -84,7 +89,32 @@ enum PreparedUsers {
     /// Those of another file, or of none.
     Another(Option<Arc<Verifier>>),
     /// Those of the same file, as it is now.
-    Same(Option<(Arc<Verifier>, Users)>),
+    Same(Option<(Arc<Verifier>, Arc<Users>)>),
+}
+
+impl PreparedUsers {
+    fn users(&self) -> Option<Arc<Users>> {
+        match self {
+            Self::Another(verifier) => verifier.as_ref().map(|verifier| verifier.users()),
+            Self::Same(same) => same.as_ref().map(|(_, users)| users.clone()),
+        }
+    }
+}
+
+/// The rules of a configuration, with warnings. An error is each mistake in their files.
+pub(crate) fn access_table(
+    config: &Config,
+    users: Option<&Users>,
+) -> Result<(AccessTable, Vec<String>), Vec<String>> {
+    match &config.access {
+        Some(path) => {
+            let users = users.into_iter().flat_map(|users| users.users.values());
+            let groups = users.flat_map(|user| user.groups.iter().cloned()).collect();
+            AccessTable::read(path, Some(&groups))
+        }
+        None if config.users.is_some() => Ok((AccessTable::known(), Vec::new())),
+        None => Ok((AccessTable::open(), Vec::new())),
+    }
 }
 
 /// Reads the users of a configuration and starts to watch them. An error is each mistake in their file.
@@ -221,11 +251,20 @@ impl Operator<'_> {
         next.check_reach(addresses.map_err(|why| one(&why))?)
             .map_err(|why| one(&why))?;
         let users = self.prepare_users(&next, changes)?;
+        let (access, warnings) = access_table(&next, users.users().as_deref())?;
+        let access = Arc::new(access);
+        changes.extend(rights::changes(
+            self.engine,
+            &access,
+            users.users().as_deref(),
+        ));
         Ok(Prepared {
             limits,
             site,
             provision,
             users,
+            access,
+            warnings,
             next,
         })
     }
@@ -239,10 +278,18 @@ impl Operator<'_> {
             site,
             provision,
             users,
+            access,
+            warnings,
         } = prepared;
         let opened = self.listener.open(provision);
         opened.map_err(|err| format!("there is no thread for a new listener ({err})"))?;
+        for warning in warnings {
+            log::warn!("{warning}");
+        }
         self.apply_users(users);
+        self.engine.access.replace(access);
+        identities::renew(self.engine, self.listener);
+        rights::enforce(self.engine, self.listener);
         self.engine.replace_limits(limits);
         self.listener.replace_site(site);
         self.listener.replace_proxies(next.proxies.clone());
@@ -279,7 +326,7 @@ impl Operator<'_> {
                     .to_owned(),
             });
         }
-        Ok(PreparedUsers::Same(Some((verifier, users))))
+        Ok(PreparedUsers::Same(Some((verifier, Arc::new(users)))))
     }
 
     fn apply_users(&self, users: PreparedUsers) {
@@ -309,6 +356,9 @@ impl Operator<'_> {
             }
         };
         for change in changes {
+            if !change.concerns.is_empty() {
+                continue;
+            }
             change.concerns = match change.key {
                 "port" | "host" | "listen" | "unix" | "room" | "udp" => staying.clone(),
                 "unix-mode" | "unix-owner" => "the files of Unix sockets".to_owned(),
@@ -316,7 +366,7 @@ impl Operator<'_> {
                     "requests of pages from now on; those that are connected stay".to_owned()
                 }
                 "proxy" => "connections from now on".to_owned(),
-                "users" | "open" => format!("newcomers from now on, and {all}"),
+                "users" | "open" | "access" => format!("newcomers from now on, and {all}"),
                 "sys-interval" => "subscribers of $SYS/broker/, from now on".to_owned(),
                 "max-connections" | "max-per-address" => {
                     format!("newcomers from now on; {all} stay")

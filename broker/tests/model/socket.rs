@@ -30,6 +30,7 @@ pub(crate) const ENCODER: Encoder = Encoder {
     goodbye: b"bye;",
     kicked: b"",
     auth_ended: b"",
+    withdrawn: None,
     auth_ends_soon: b"",
     moves_when_told: false,
     taken_over: b"",

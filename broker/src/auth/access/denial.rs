@@ -61,6 +61,36 @@ impl Denial {
     }
 }
 
+impl Denial {
+    /// It in words for the client, which is told the place of a rule and not what the rule says of others. One that
+    /// has to say who it is first is told no reason.
+    #[must_use]
+    pub fn text_for_client(&self, identity: &str, object: &str, needs_auth: bool) -> String {
+        let mut text = format!("{} may not {}", shown(identity), self.action);
+        if !object.is_empty() {
+            let _ = write!(text, " {}", shown(object));
+        }
+        if !needs_auth {
+            match &self.rule {
+                Some(rule) => {
+                    let (file, line) = rule.place();
+                    let _ = write!(text, " ({file}:{line})");
+                }
+                None if self.is_by_token => text.push_str(" (the token does not allow it)"),
+                None => text.push_str(" (no rule allows it)"),
+            }
+        }
+        if !self.alternatives.is_empty() {
+            let _ = write!(
+                text,
+                "; you may subscribe to {}",
+                self.alternatives.join(", ")
+            );
+        }
+        text
+    }
+}
+
 /// A text from elsewhere, without what could harm a terminal.
 pub(super) fn shown(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());

@@ -134,6 +134,36 @@ impl Permissions {
         found.map(|rule| &*rule.rule)
     }
 
+    /// Whether it may do something at all.
+    #[must_use]
+    pub fn may_anything(&self) -> bool {
+        self.0.is_allowed_any
+    }
+
+    /// Whether it may publish to each topic, retained too, so that none need be asked for.
+    #[must_use]
+    pub fn publishes_anywhere(&self) -> bool {
+        let has_all = |effect, kind| {
+            let mut who = self.0.who.iter();
+            who.any(|who| {
+                let root = self.0.table.root(*who, effect, kind);
+                let rules = root.map(|root| self.0.table.tree().everywhere(root));
+                let rules = rules.unwrap_or_default();
+                let mut rules = rules.iter().map(|rule| self.0.table.rule(*rule));
+                rules.any(|rule| self.0.is_meant(rule))
+            })
+        };
+        let has_some = |effect, kind| {
+            let mut who = self.0.who.iter();
+            who.any(|who| self.0.table.root(*who, effect, kind).is_some())
+        };
+        let kinds = [RightKind::Publish, RightKind::Retain];
+        self.0.token.is_none()
+            && kinds
+                .iter()
+                .all(|kind| has_all(Effect::Allow, *kind) && !has_some(Effect::Deny, *kind))
+    }
+
     /// Whether it may publish to a topic. Topics of inquiries and orders are allowed here, because rights of
     /// their own rule them.
     ///

@@ -62,6 +62,18 @@ impl ClientIdentity {
         Self::given(IdentityName::of_room(port), IdentityKind::Room)
     }
 
+    /// That of an owner of which only the name was stored. The groups are those that its user has when they count.
+    #[must_use]
+    pub fn restored(name: IdentityName) -> Self {
+        let kind = match name.as_str() {
+            "anonymous" => IdentityKind::Anonymous,
+            given if given.starts_with("unix:") => IdentityKind::Peer,
+            given if given.starts_with("room:") => IdentityKind::Room,
+            _ => IdentityKind::Password,
+        };
+        Self::given(name, kind)
+    }
+
     fn given(name: IdentityName, kind: IdentityKind) -> Self {
         Self {
             name,
@@ -112,19 +124,29 @@ mod tests {
     #[test]
     fn what_a_socket_or_a_port_gives_is_an_identity_that_no_user_can_have() {
         let peer = |user| ClientIdentity::of_unix_peer(user, 1000, false);
+        let too_long = "x".repeat(60);
         for (identity, name, kind) in [
             (ClientIdentity::anonymous(), "anonymous", "none"),
             (peer("ann"), "unix:ann", "peer"),
             // No name of an identity has these letters.
             (peer("DOMAIN\\ann"), "unix:1000", "peer"),
             (peer("a/#"), "unix:1000", "peer"),
-            (peer(&"x".repeat(60)), "unix:1000", "peer"),
+            (peer(&too_long), "unix:1000", "peer"),
             (ClientIdentity::of_room(12345), "room:12345", "room"),
         ] {
             assert_eq!((identity.name.as_str(), identity.kind()), (name, kind));
             assert!(name.parse::<IdentityName>().is_err(), "{name}");
             assert!(identity.groups.is_empty() && !identity.is_shown());
         }
+        for identity in [
+            ClientIdentity::anonymous(),
+            peer("ann"),
+            ClientIdentity::of_room(1),
+        ] {
+            assert_eq!(ClientIdentity::restored(identity.name.clone()), identity);
+        }
+        let ann = "ann".parse().expect("a name");
+        assert!(ClientIdentity::restored(ann).is_shown());
         let root = ClientIdentity::of_unix_peer("root", 0, true);
         assert_eq!(
             root.groups,

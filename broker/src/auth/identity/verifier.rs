@@ -4,6 +4,7 @@
 //! threads of the verifier, tokens at once. What is not here: what an identity may do, and how each wire tells
 //! a refusal.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
@@ -169,7 +170,7 @@ impl Verifier {
     }
 
     /// Puts the users of a file in force.
-    pub fn replace(&self, users: Users) {
+    pub fn replace(&self, users: Arc<Users>) {
         self.watched.replace(users);
     }
 
@@ -191,11 +192,12 @@ impl Verifier {
         self.watched.users().users.contains_key(name)
     }
 
-    /// Whether there is one, and it is not disabled.
+    /// The groups of a user; none if there is none, or it is disabled.
     #[must_use]
-    pub fn has_enabled_user(&self, name: &IdentityName) -> bool {
+    pub fn groups_of(&self, name: &IdentityName) -> Option<BTreeSet<IdentityName>> {
         let users = self.watched.users();
-        users.users.get(name).is_some_and(|user| !user.is_disabled)
+        let user = users.users.get(name).filter(|user| !user.is_disabled)?;
+        Some(user.groups.clone())
     }
 
     /// Makes all that wait in [`Verifier::verify`] for an end of their delay return soon, with
@@ -320,7 +322,6 @@ impl std::error::Error for AuthRefusal {}
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::fs::{self, Permissions};
     use std::net::Ipv4Addr;
     use std::os::unix::fs::PermissionsExt;

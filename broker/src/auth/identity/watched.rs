@@ -81,9 +81,9 @@ impl WatchedUsers {
     }
 
     /// Puts others in force.
-    pub(super) fn replace(&self, users: Users) {
+    pub(super) fn replace(&self, users: Arc<Users>) {
         // The next look compares the file with them, and finds the same.
-        *self.users.write() = Arc::new(users);
+        *self.users.write() = users;
     }
 
     /// Those in force.

@@ -4,9 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Client;
-use crate::auth::identity::{
-    AuthRefusal, ClientIdentity, Credential, IdentityKind, IdentityName, Secret,
-};
+use crate::auth::identity::{AuthRefusal, ClientIdentity, Credential, IdentityName, Secret};
 
 /// Why a client has not become who it says. `Display` says what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,11 +24,6 @@ impl Client<'_> {
     /// Whether clients can say who they are.
     pub(crate) fn has_users(&self) -> bool {
         self.engine.verifier.read().is_some()
-    }
-
-    /// Whether it may do nothing before it says who it is.
-    pub(crate) fn is_shut_out(&self) -> bool {
-        self.has_users() && self.identity().kind == IdentityKind::Anonymous
     }
 
     /// Checks what the client shows; `secret` is none if it was empty or too long. Waits for a comparison and after wrong answers, so
@@ -73,13 +66,21 @@ impl Client<'_> {
             return Err(NotAuthenticated::Other(current.name.clone()));
         }
         self.record.set_identity(Some(identity));
+        self.renew_rights();
         Ok(())
     }
 
     /// Makes the client this one, or with none the one that its socket gives, for the request that follows.
     #[allow(dead_code, reason = "the next commit uses it")]
-    pub(crate) fn assume(&self, identity: Option<Arc<ClientIdentity>>) {
+    pub(crate) fn assume(&mut self, identity: Option<Arc<ClientIdentity>>) {
         self.record.set_identity(identity);
+        self.renew_rights();
+    }
+
+    /// Takes the identifier of a client of MQTT, which rules may be about, before it has a session.
+    pub(crate) fn note_client_id(&mut self, client_id: &str) {
+        self.client_id = Some(client_id.into());
+        self.renew_rights();
     }
 }
 

@@ -21,7 +21,7 @@ use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::run::{PublishOptions, Redelivery};
 use crate::engine::session::key::SessionKey;
 use crate::engine::session::store::{Claim, Opened, TooManySessions};
-use crate::engine::session::{Expiry, Session, Will};
+use crate::engine::session::{Expiry, Session, Will, WillOwner};
 
 /// Maximum messages redelivered to another group member at once.
 const MAX_REDELIVERED: u64 = 64;
@@ -216,6 +216,14 @@ impl Client<'_> {
         Ok(Will {
             line,
             qos,
+            owner: WillOwner {
+                identity: self.identity(),
+                client_id: self
+                    .session
+                    .client_id()
+                    .map(Into::into)
+                    .or_else(|| self.client_id.clone()),
+            },
             delay,
             due: None,
             _charge,
@@ -258,13 +266,17 @@ impl Client<'_> {
                 qos: will.qos,
                 retain: line.attributes.contains(RETAIN),
             };
+            if !self.may_publish_will(will, line.topic, options.retain) {
+                self.account.refused += 1;
+                return;
+            }
             let message = Message {
                 topic: line.topic,
                 payload: line.payload,
                 attributes: line.attributes,
                 options,
             };
-            if self.publish_now(message).is_err() {
+            if self.publish_allowed_now(message).is_err() {
                 self.account.refused += 1;
             }
         }
@@ -331,6 +343,7 @@ fn forget(engine: &Engine, session: &Session) {
     for text in filters {
         if let Ok(filter) = Filter::parse(text.as_bytes()) {
             engine.router.forget(filter, session.id());
+            engine.router.sieves().set(filter, session.id(), None);
         }
     }
 }

@@ -8,10 +8,12 @@
 //! Messages pass through the engine as lines of the line protocol. A wire with another format gives an
 //! [`Encoder`](crate::engine::outbox::encoder::Encoder) that converts them.
 
+mod checks;
 mod hold_budget;
 mod identity;
 mod lifecycle;
 mod publish;
+mod rights;
 mod subscribe;
 
 use std::ops::Range;
@@ -37,11 +39,13 @@ use crate::engine::stats::log_limit::Suppressed;
 use crate::sync::Ordering;
 
 use hold_budget::HoldBudget;
+use rights::Rights;
 
 pub(crate) use identity::NotAuthenticated;
 pub(crate) use lifecycle::{NoMemory, NoSession};
 pub(crate) use publish::{BrokersOwn, Message, PublishError};
-pub(crate) use subscribe::{DENIED_FILTER, SubscribeError, Subscribed};
+pub(crate) use rights::Denied;
+pub(crate) use subscribe::{DENIED_FILTER, SubscribeError, Subscribed, unsubscribe};
 
 /// Interval at which a busy client reports its topic statistics, if it has published
 /// [`HAND_IN_MESSAGES`] messages a topic: then the cost for each message is negligible.
@@ -70,6 +74,9 @@ pub(crate) struct Client<'a> {
     handed_in: Option<HandIn>,
     asked: u64,
     limits: CachedLimits,
+    rights: Rights,
+    /// The identifier of a client of MQTT that has no session yet.
+    client_id: Option<Box<str>>,
     /// How long slow subscribers may still hold the client, once they have. In a box, because most are
     /// never held.
     hold_budget: Option<Box<HoldBudget>>,
@@ -148,6 +155,12 @@ impl<'a> Client<'a> {
     // Out of line: inlined, its locals would lie on the stack of every idle connection.
     #[inline(never)]
     pub(crate) fn new(engine: &'a Engine, record: &Arc<ClientRecord>) -> Box<Self> {
+        // Before the permissions: if the rules change in between, the first batch asks again.
+        let version = engine.access.version();
+        let permissions = match record.shown_identity() {
+            Some(identity) => engine.access.permissions(&identity, None),
+            None => engine.access.anonymous(),
+        };
         Box::new(Self {
             engine,
             record: record.clone(),
@@ -161,12 +174,23 @@ impl<'a> Client<'a> {
             handed_in: None,
             asked: 0,
             limits: CachedLimits::new(&engine.limits),
+            rights: Rights::of(version, permissions),
+            client_id: None,
             hold_budget: None,
         })
     }
 
-    /// A client for the broker's own messages: counted in the sums, but in no list of clients.
+    /// A client for the broker's own messages: counted in the sums, but in no list of clients. It may do
+    /// everything.
     pub(crate) fn internal(engine: &'a Engine) -> Box<Self> {
+        let mut client = Self::unlisted(engine);
+        client.rights = Rights::of_broker();
+        client
+    }
+
+    /// A client for what comes without a connection, with the rights of clients that have shown no identity. In no
+    /// list of clients.
+    pub(crate) fn unlisted(engine: &'a Engine) -> Box<Self> {
         let unspecified = ([0, 0, 0, 0], 0).into();
         let outbox = Arc::new(Outbox::unconnected(engine.memory.clone()));
         let record = Arc::new(ClientRecord::new(outbox, unspecified));
@@ -316,9 +340,10 @@ impl<'a> Client<'a> {
         self.limits.get()
     }
 
-    /// Loads the limits for the next batch; returns whether they have changed.
+    /// Loads the limits and the rules for the next batch; returns whether the limits have changed.
     #[inline]
     pub(crate) fn refresh_limits(&mut self) -> bool {
+        self.refresh_rights();
         self.limits.refresh()
     }
 

@@ -10,7 +10,7 @@ use std::ops::Range;
 use memchr::memchr;
 use protocol::{Attributes, Escaped, Filter, MessageLine, RETAIN, RETAINED, Topic};
 
-use super::{Client, Last};
+use super::{Client, Denied, Last};
 use crate::engine::outbox::run::PublishOptions;
 use crate::engine::publish::{Added, Place};
 use crate::engine::retained::{Full, Retained};
@@ -38,6 +38,7 @@ pub(crate) struct BrokersOwn;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum PublishError {
     BrokersOwn,
+    Denied(Denied),
     /// The retained messages have reached a limit.
     Full(Full),
 }
@@ -65,7 +66,22 @@ impl<'a> Message<'a> {
 impl Client<'_> {
     /// Whether the client may publish on this topic. Every message is checked here before its topic
     /// enters the route cache, so topics found there need no check.
-    pub(crate) fn check_topic(&self, topic: Topic<'_>) -> Result<(), BrokersOwn> {
+    pub(crate) fn check_topic(&self, topic: Topic<'_>) -> Result<(), PublishError> {
+        self.check_own(topic)?;
+        self.check_publish(topic, false)
+    }
+
+    /// Whether the client may have a will for this topic.
+    pub(crate) fn check_will_topic(
+        &self,
+        topic: Topic<'_>,
+        retain: bool,
+    ) -> Result<(), PublishError> {
+        self.check_own(topic)?;
+        Ok(self.check_will(topic, retain)?)
+    }
+
+    fn check_own(&self, topic: Topic<'_>) -> Result<(), BrokersOwn> {
         match topic.is_brokers_own() && !is_bridge_state(topic) {
             true => Err(BrokersOwn),
             false => Ok(()),
@@ -103,7 +119,13 @@ impl Client<'_> {
         buffer: &[u8],
         message: Message<'_>,
     ) -> Result<u64, PublishError> {
-        self.check_topic(message.topic)?;
+        self.check_own(message.topic)?;
+        self.check_publish(message.topic, message.options.retain)?;
+        Ok(self.publish_allowed(buffer, message)?)
+    }
+
+    /// The same for a message that the client may publish.
+    fn publish_allowed(&mut self, buffer: &[u8], message: Message<'_>) -> Result<u64, Full> {
         self.last = None;
         let line = MessageLine {
             topic: message.topic,
@@ -113,7 +135,7 @@ impl Client<'_> {
         // A message without the flag never changes a retained one [MQTT-3.3.1-12] (3.1.1)
         // [MQTT-3.3.1-8] (5.0).
         if message.options.retain {
-            return Ok(self.publish_retained(buffer, line, message.options)?);
+            return self.publish_retained(buffer, line, message.options);
         }
         Ok(self.add(&line, message.options))
     }
@@ -121,8 +143,15 @@ impl Client<'_> {
     /// Publishes and delivers one message between batches, or at the end of one.
     #[inline(never)]
     pub(crate) fn publish_now(&mut self, message: Message<'_>) -> Result<u64, PublishError> {
+        self.check_own(message.topic)?;
+        self.check_publish(message.topic, message.options.retain)?;
+        Ok(self.publish_allowed_now(message)?)
+    }
+
+    /// The same for a message that the client may publish.
+    pub(super) fn publish_allowed_now(&mut self, message: Message<'_>) -> Result<u64, Full> {
         let is_long = message.payload.as_line().len() > KEPT_BYTES;
-        let published = self.publish(&[], message);
+        let published = self.publish_allowed(&[], message);
         self.dispatch.deliver(&[]);
         if is_long {
             self.dispatch.forget();
@@ -166,7 +195,7 @@ impl Client<'_> {
         topic: Topic<'_>,
         range: Range<usize>,
         line: Range<usize>,
-    ) -> Result<u64, BrokersOwn> {
+    ) -> Result<u64, PublishError> {
         self.check_topic(topic)?;
         let (options, end) = (PublishOptions::LINE, line.end);
         let added = self
@@ -181,7 +210,7 @@ impl Client<'_> {
     /// and returns the range of the topic; `topic` is called for the checked topic if its route is not
     /// cached.
     #[inline]
-    pub(crate) fn publish_beside<'t, E: From<BrokersOwn>>(
+    pub(crate) fn publish_beside<'t, E: From<PublishError>>(
         &mut self,
         options: PublishOptions,
         write: impl FnOnce(&mut Vec<u8>) -> Range<usize>,
@@ -219,6 +248,22 @@ impl Client<'_> {
         self.note_last(added, range, end, options);
         self.account.accept(added.copies);
         Ok(added.copies)
+    }
+
+    /// Adds a notice of the broker on a topic of its own, if a client is subscribed to that.
+    #[inline(never)]
+    pub(crate) fn notify(&mut self, topic: Topic<'_>, text: &str) {
+        let hash = self.engine.router.hash(topic.as_str().as_bytes());
+        if self.engine.router.route(topic, hash).is_empty() {
+            return;
+        }
+        self.last = None;
+        let line = MessageLine {
+            topic,
+            payload: Escaped::escape(text.as_bytes()),
+            attributes: Attributes::default(),
+        };
+        self.add(&line, PublishOptions::LINE);
     }
 
     /// Publishes and retains a value of the broker itself. Without subscribers it is not counted as a
@@ -325,6 +370,12 @@ fn retained_line(line: &mut MessageLine<'_>) -> Vec<u8> {
     kept
 }
 
+impl From<Denied> for PublishError {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
+}
+
 impl From<BrokersOwn> for PublishError {
     fn from(BrokersOwn: BrokersOwn) -> Self {
         Self::BrokersOwn
@@ -373,7 +424,7 @@ mod tests {
     }
 
     /// Publishes as a wire with a format of its own does; such a wire knows topics by their names.
-    fn beside(client: &mut Client<'_>, name: &str, payload: &str) -> Result<u64, BrokersOwn> {
+    fn beside(client: &mut Client<'_>, name: &str, payload: &str) -> Result<u64, PublishError> {
         let write = |line: &mut Vec<u8>| {
             let start = line.len() + MESSAGE.len();
             line.extend_from_slice(format!("MESSAGE {name} {payload}\n").as_bytes());
@@ -448,8 +499,8 @@ mod tests {
         }
         assert_eq!(client.publish_now(message("$SYS/a", "1")), refused);
         let in_place = client.publish_in_place(topic("$SYS/a"), 8..14, 0..17);
-        assert_eq!(in_place, Err(BrokersOwn));
-        assert_eq!(beside(&mut client, "$SYS/a", "1"), Err(BrokersOwn));
+        assert_eq!(in_place, refused);
+        assert_eq!(beside(&mut client, "$SYS/a", "1"), refused);
         assert!(client.dispatch.beside().is_empty());
         assert_eq!(
             client.publish_known(b"MESSAGE $SYS/a 1\n", 0..17, b"$SYS/a 1"),

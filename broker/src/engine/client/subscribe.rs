@@ -11,13 +11,16 @@ use bytes::Bytes;
 use memchr::memmem;
 use protocol::{BadFilter, Filter, MessageLine, OverflowPolicy, TTL};
 
-use super::Client;
+use super::{Client, Denied};
+use crate::auth::access::Sieve;
 use crate::clock::Moment;
+use crate::engine::Engine;
 use crate::engine::outbox::OutboxGuard;
 use crate::engine::outbox::delivery::subscriptions::SubscriptionOptions;
 use crate::engine::outbox::queue::policies::TooManyPolicies;
 use crate::engine::outbox::run::{PublishOptions, Run};
 use crate::engine::retained::{Entry, Retained, RetainedMark, RetainedPart};
+use crate::engine::session::Session;
 
 /// Maximum filters handled under one lock of the outbox, for which publishers to this client wait.
 const FILTERS_PER_LOCK: usize = 64;
@@ -40,7 +43,9 @@ const SUBSCRIPTION_BYTES: usize = 256;
 pub(crate) enum SubscribeError {
     BadFilter(BadFilter),
     /// It has a wildcard at or below the topics that are each for one client; see [`DENIED_FILTER`].
-    Denied,
+    Private,
+    /// The client may not subscribe to it.
+    Denied(Denied),
     /// The client has this number of subscriptions, its maximum.
     TooManySubscriptions(usize),
     /// The client has the maximum of filters with both wildcards and an overflow policy.
@@ -88,6 +93,13 @@ impl Answering<'_, '_> {
             self.answers.clear();
         }
     }
+}
+
+/// A filter that the client may subscribe to.
+struct CheckedFilter {
+    is_known: bool,
+    /// What of it the client may see; none for all.
+    sieve: Option<Sieve>,
 }
 
 /// One filter of a SUBSCRIBE, with the value that its wire attached.
@@ -252,11 +264,12 @@ impl Client<'_> {
         guard
             .choose(filter, slow)
             .map_err(|TooManyPolicies| SubscribeError::TooManyPolicies)?;
-        let is_known = self.check_room(filter).inspect_err(|_| {
+        let checked = self.check_filter_and_room(filter, slow).inspect_err(|_| {
             // Removing a policy never fails.
             let _ = guard.choose(filter, None);
         })?;
-        if is_known {
+        self.set_sieve(filter, checked.sieve);
+        if checked.is_known {
             return Ok(());
         }
         self.session
@@ -267,12 +280,27 @@ impl Client<'_> {
         Ok(())
     }
 
-    /// Whether the client has this subscription already. If not, checks what it may have and takes the
-    /// memory for it.
-    fn check_room(&self, filter: Filter<'_>) -> Result<bool, SubscribeError> {
-        if is_denied(filter) {
-            return Err(SubscribeError::Denied);
+    /// Checks whether the client may have this subscription, and takes the memory for a new one.
+    fn check_filter_and_room(
+        &self,
+        filter: Filter<'_>,
+        slow: Option<OverflowPolicy>,
+    ) -> Result<CheckedFilter, SubscribeError> {
+        let sieve = self
+            .check_filter(filter)
+            .map_err(|denied| match is_private(filter) {
+                true => SubscribeError::Private,
+                false => SubscribeError::Denied(denied),
+            })?;
+        if slow == Some(OverflowPolicy::Block) {
+            self.check_block().map_err(SubscribeError::Denied)?;
         }
+        let is_known = self.check_room(filter)?;
+        Ok(CheckedFilter { is_known, sieve })
+    }
+
+    /// Whether the client has this subscription already. If not, checks the limits and takes the memory for it.
+    fn check_room(&self, filter: Filter<'_>) -> Result<bool, SubscribeError> {
         let subscriptions = self.session.subscriptions();
         let is_known = subscriptions.contains(filter.as_str());
         let count = subscriptions.len();
@@ -324,7 +352,8 @@ impl Client<'_> {
         filter: Filter<'_>,
         options: SubscriptionOptions,
     ) -> Result<bool, SubscribeError> {
-        let is_known = self.check_room(filter)?;
+        let CheckedFilter { is_known, sieve } = self.check_filter_and_room(filter, None)?;
+        self.set_sieve(filter, sieve);
         // Options before the route: a message that arrives by the new route must find them.
         self.session.subscriptions().insert(filter, options);
         if !is_known {
@@ -371,7 +400,11 @@ impl Client<'_> {
         };
         let (mut gathered, mut waiting, mut qos) = (Vec::new(), 0, 0);
         let now = Moment::now();
+        let is_sieved = self.engine.router.sieves().has_any();
         for entry in messages {
+            if is_sieved && !self.may_see_entry(entry) {
+                continue;
+            }
             let Some(line) = fresh(entry, now) else {
                 continue;
             };
@@ -393,22 +426,38 @@ impl Client<'_> {
         self.account.retained += deliver(Run::borrowed(&gathered, waiting), qos);
     }
 
+    /// Whether the client may see a retained message of a filter that it has subscribed to.
+    fn may_see_entry(&self, entry: &Entry) -> bool {
+        let line = MessageLine::decode(&entry.message);
+        line.is_none_or(|line| self.may_see(line.topic))
+    }
+
     /// Unsubscribes. Returns whether the subscription existed.
     pub(crate) fn unsubscribe(&mut self, filter: Filter<'_>) -> bool {
-        let was_there = self.session.subscriptions().remove(filter.as_str());
-        if was_there {
-            self.engine
-                .memory
-                .give_back_subscriptions(subscription_bytes(filter.as_str()));
-            // Queued messages of this filter stay queued and are still delivered [MQTT-3.10.4-3].
-            self.engine.router.unsubscribe(filter, &self.outbox);
-            let mut guard = self.outbox.lock();
-            // Removing a policy never fails.
-            let _ = guard.choose(filter, None);
-            guard.forget_walk(filter.as_str());
-        }
-        was_there
+        unsubscribe(self.engine, &self.session, filter)
     }
+
+    fn set_sieve(&self, filter: Filter<'_>, sieve: Option<Sieve>) {
+        let sieves = self.engine.router.sieves();
+        sieves.set(filter, self.session.id(), sieve);
+    }
+}
+
+/// Ends a subscription of a session. Returns whether it existed.
+pub(crate) fn unsubscribe(engine: &Engine, session: &Session, filter: Filter<'_>) -> bool {
+    let was_there = session.subscriptions().remove(filter.as_str());
+    if was_there {
+        let bytes = subscription_bytes(filter.as_str());
+        engine.memory.give_back_subscriptions(bytes);
+        // Queued messages of this filter stay queued and are still delivered [MQTT-3.10.4-3].
+        engine.router.unsubscribe(filter, session.outbox());
+        engine.router.sieves().set(filter, session.id(), None);
+        let mut guard = session.outbox().lock();
+        // Removing a policy never fails.
+        let _ = guard.choose(filter, None);
+        guard.forget_walk(filter.as_str());
+    }
+    was_there
 }
 
 /// Takes the filters for one lock, with the first retained messages of each. It stops after a filter
@@ -470,7 +519,7 @@ fn fresh(entry: &Entry, now: Moment) -> Option<Bytes> {
 
 /// Whether the filter has a wildcard at or below the topics that are each for one client. A wildcard in
 /// the first level matches none of them.
-fn is_denied(filter: Filter<'_>) -> bool {
+fn is_private(filter: Filter<'_>) -> bool {
     let first = filter.pattern().split('/').next();
     !filter.is_exact() && first.is_some_and(|level| PRIVATE.contains(&level))
 }

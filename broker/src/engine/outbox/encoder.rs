@@ -32,6 +32,9 @@ pub(crate) struct Encoder {
     pub(crate) kicked: &'static [u8],
     /// The final answer when the client's identity is none any more.
     pub(crate) auth_ended: &'static [u8],
+    /// Converts the line that a subscription has been taken from the client; none if the protocol has no words for
+    /// that.
+    pub(crate) withdrawn: Option<Encode>,
     /// The notice that the client's identity ends soon; empty if the protocol has no words for it.
     pub(crate) auth_ends_soon: &'static [u8],
     /// `goodbye` tells the client to connect again elsewhere, so that a broker that drains may send it early.
@@ -75,6 +78,7 @@ impl Encoder {
         goodbye: b"",
         kicked: b"",
         auth_ended: b"",
+        withdrawn: None,
         auth_ends_soon: b"",
         moves_when_told: false,
         taken_over: b"",

@@ -263,6 +263,16 @@ impl OutboxGuard<'_> {
         }
     }
 
+    /// Tells the client by this line that a subscription has been taken from it. Returns false if its protocol has
+    /// no words for that.
+    pub(crate) fn say_withdrawn(&mut self, line: &[u8]) -> bool {
+        let Some(encode) = self.inside.terms.encoder.withdrawn else {
+            return false;
+        };
+        self.answer(&encode(line));
+        true
+    }
+
     /// Sends a receipt. It replaces one at the end of the queue, so that receipts do not accumulate for
     /// a publisher that does not read them.
     pub(crate) fn receipt(&mut self, answered: u64, copies: u64) {

@@ -527,6 +527,7 @@ pub(crate) mod tests {
         goodbye: b"<bye>",
         kicked: b"<kicked>",
         auth_ended: b"<auth ended>",
+        withdrawn: Some(<[u8]>::to_vec),
         auth_ends_soon: b"<auth ends soon>",
         moves_when_told: false,
         taken_over: b"<taken>",

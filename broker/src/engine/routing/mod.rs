@@ -3,4 +3,5 @@
 pub(crate) mod filter_tree;
 pub(crate) mod route_cache;
 pub(crate) mod router;
+pub(crate) mod sieves;
 pub(crate) mod subscribers;

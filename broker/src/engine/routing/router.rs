@@ -18,6 +18,7 @@ use memchr::memchr_iter;
 use protocol::{Filter, Topic};
 
 use crate::engine::routing::filter_tree::FilterTree;
+use crate::engine::routing::sieves::Sieves;
 use crate::engine::routing::subscribers::{Counters, Group, Subscriber, Subscribers};
 use crate::sync::{AtomicU64, Ordering, RwLock};
 
@@ -37,6 +38,8 @@ pub(crate) struct Router {
     versions: Box<[AtomicU64]>,
     /// Incremented after each change of a filter that begins with a wildcard.
     wild_version: AtomicU64,
+    /// What subscribers may not see.
+    sieves: Sieves,
     /// Unsubscribe epoch of all clients, incremented before an UNSUBACK is sent.
     unsubscribe_epoch: AtomicU64,
 }
@@ -74,6 +77,7 @@ impl Router {
             wild: RwLock::new(FilterTree::new()),
             versions: (0..VERSIONS).map(|_| AtomicU64::new(0)).collect(),
             wild_version: AtomicU64::new(0),
+            sieves: Sieves::default(),
             unsubscribe_epoch: AtomicU64::new(0),
             hasher,
         }
@@ -104,6 +108,19 @@ impl Router {
             // the old version, so it is made once more than needed.
             self.wild_version_of(filter).fetch_add(1, Ordering::Release);
         }
+    }
+
+    /// The sieves of subscriptions. One is set before its subscriber is added; after others,
+    /// [`Router::outdate_all`] follows.
+    pub(crate) fn sieves(&self) -> &Sieves {
+        &self.sieves
+    }
+
+    /// Makes all routes outdated.
+    pub(crate) fn outdate_all(&self) {
+        // Release pairs with the Acquire in `sum`: after what has changed.
+        self.wild_version.fetch_add(1, Ordering::Release);
+        self.unsubscribe_epoch.fetch_add(1, Ordering::Release);
     }
 
     /// Removes `subscriber` from `filter`. A publisher that has looked up the route before finds both
@@ -169,6 +186,10 @@ impl Router {
         if let Some(entry) = entry {
             groups.extend_from_slice(entry.groups());
             entry.collect_counters(&mut counters);
+        }
+        // Those of exact filters are granted or denied as a whole.
+        if self.sieves.has_any() {
+            self.sieves.apply(topic, &mut subscribers, &mut groups);
         }
         let subscribers = match entry {
             Some(entry) if subscribers.is_empty() => entry.shared_plain(),

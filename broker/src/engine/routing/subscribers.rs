@@ -198,6 +198,21 @@ impl Group {
         (!smaller.members.is_empty()).then_some(smaller)
     }
 
+    /// The group without those members; none if no member is one of them, and then none if no member is left.
+    pub(crate) fn without_all(
+        &self,
+        is_one: impl Fn(&Subscriber) -> bool,
+    ) -> Option<Option<Arc<Self>>> {
+        if !self.members.iter().any(&is_one) {
+            return None;
+        }
+        let smaller = self.changed(|members| {
+            members.retain(|member| !is_one(member));
+            true
+        });
+        Some((!smaller.members.is_empty()).then_some(smaller))
+    }
+
     fn changed(&self, change: impl FnOnce(&mut Vec<Subscriber>) -> bool) -> Arc<Self> {
         let mut members = self.members.clone();
         change(&mut members);

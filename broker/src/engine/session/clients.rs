@@ -153,6 +153,26 @@ impl Clients {
     /// Adds up all accounts at a moment without batches. A thread that handles a batch must call
     /// [`ClientRecord::settle`] first.
     pub(crate) fn audit(&self) -> Audit {
+        self.between_batches(|table| {
+            let mut ledger = table.past;
+            let mut is_exact = true;
+            for record in table.all() {
+                // SeqCst: a connection added after the list was copied has read `held_off` too.
+                is_exact &= !record.busy.load(Ordering::SeqCst);
+                ledger += record.ledger();
+            }
+            Audit { ledger, is_exact }
+        })
+    }
+
+    /// Returns when all batches that are in progress now have ended, after at most [`BATCH_TIME`]. A thread that
+    /// handles a batch must call [`ClientRecord::settle`] first.
+    pub(crate) fn wait_for_batches(&self) {
+        self.between_batches(|_| ());
+    }
+
+    /// Calls `look` at a moment without batches, or after [`BATCH_TIME`].
+    fn between_batches<T>(&self, look: impl FnOnce(&ClientTable) -> T) -> T {
         let _alone = self.auditing.lock();
         // SeqCst, here and in `ClientRecord::begin`: each side writes its own flag and then reads the
         // other's, so at least one of the two sees what the other wrote.
@@ -169,20 +189,14 @@ impl Clients {
         }
         // Under the lock of the audit, so that no other audit resumes the batches meanwhile.
         let table = self.table.lock();
-        let mut ledger = table.past;
-        let mut is_exact = true;
-        for record in table.all() {
-            // SeqCst: a connection added after the list was copied has read `held_off` too.
-            is_exact &= !record.busy.load(Ordering::SeqCst);
-            ledger += record.ledger();
-        }
+        let seen = look(&table);
         drop(table);
         // SeqCst: ends the pause, in the same total order.
         self.held_off.store(false, Ordering::SeqCst);
         // A batch that saw the flag keeps this lock until it sleeps, so it cannot miss the signal.
         drop(self.gate.lock());
         self.opened.notify_all();
-        Audit { ledger, is_exact }
+        seen
     }
 
     /// Adds up all accounts while batches continue: each figure is right at a moment of its own.
@@ -379,6 +393,13 @@ impl ClientRecord {
     pub(crate) fn identity(&self) -> Arc<ClientIdentity> {
         let shown = self.identity.lock().clone();
         shown.unwrap_or_else(|| Arc::new(self.identity_of_socket()))
+    }
+
+    /// The identity, unless it is the one of all clients that have shown none.
+    pub(crate) fn shown_identity(&self) -> Option<Arc<ClientIdentity>> {
+        let shown = self.identity.lock().clone();
+        let has_peer = || matches!(&*self.peer.lock(), Peer::Unix(_));
+        shown.or_else(|| has_peer().then(|| Arc::new(self.identity_of_socket())))
     }
 
     /// Sets it; none for the one that its socket gives.

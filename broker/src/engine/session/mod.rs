@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::auth::identity::ClientIdentity;
 use crate::engine::memory::budget::Charge;
 use crate::engine::outbox::delivery::subscriptions::Subscriptions;
 use crate::engine::routing::subscribers::Subscriber;
@@ -87,12 +88,21 @@ pub(crate) struct Will {
     /// A PUBLISH without its line end.
     pub(crate) line: Vec<u8>,
     pub(crate) qos: u8,
+    /// Whose it is, for the rules at the time when it is published.
+    pub(crate) owner: WillOwner,
     /// How long it waits for the client to reconnect.
     pub(crate) delay: Duration,
     /// When it is published, once the connection has ended.
     pub(crate) due: Option<Instant>,
     /// Its memory, released when it is dropped.
     pub(crate) _charge: Charge,
+}
+
+/// Whose a will is.
+#[derive(Clone)]
+pub(crate) struct WillOwner {
+    pub(crate) identity: Arc<ClientIdentity>,
+    pub(crate) client_id: Option<Box<str>>,
 }
 
 impl Session {

@@ -18,7 +18,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::key::SessionKey;
-use super::{Expiry, Session, Will};
+use super::{Expiry, Session, Will, WillOwner};
+use crate::auth::identity::ClientIdentity;
 use crate::engine::limits::CachedLimits;
 use crate::engine::memory::budget::Memory;
 use crate::engine::outbox::delivery::DeliveryState;
@@ -153,6 +154,10 @@ impl SessionSnapshot {
         session.set_will(self.will.as_ref().map(|will| Will {
             line: will.line.to_vec(),
             qos: will.qos,
+            owner: WillOwner {
+                identity: Arc::new(ClientIdentity::restored(self.key.owner.clone())),
+                client_id: Some(self.key.client_id.clone()),
+            },
             delay: Duration::from_millis(will.delay_ms),
             due: None,
             _charge: memory.charge(will.line.len()),

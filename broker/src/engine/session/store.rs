@@ -305,9 +305,11 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::auth::identity::ClientIdentity;
     use crate::engine::memory::budget::Memory;
     use crate::engine::outbox::tests::outbox;
     use crate::engine::session::Expiry;
+    use crate::engine::session::WillOwner;
 
     fn key(client_id: &str) -> Arc<SessionKey> {
         Arc::new(SessionKey {
@@ -328,6 +330,10 @@ mod tests {
         Will {
             line: b"PUBLISH a gone".to_vec(),
             qos: 0,
+            owner: WillOwner {
+                identity: Arc::new(ClientIdentity::anonymous()),
+                client_id: None,
+            },
             delay,
             due: None,
             _charge: Arc::new(Memory::new(100)).charge(0),

@@ -1,5 +1,6 @@
 //! Statistics: the ledger of messages, their latency, topics, and the rate limit of warnings.
 
+pub(crate) mod denials;
 pub(crate) mod latency;
 pub(crate) mod ledger;
 pub(crate) mod log_limit;

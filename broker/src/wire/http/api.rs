@@ -94,6 +94,7 @@ impl HttpConversation<'_, '_> {
         let answer = admin::answer(self.client, what, argument.as_bytes(), limit);
         let answer = answer.map_err(|why| match why {
             BadArgument::NoTopic => bad("the topic is missing; write ?topic=<topic>".to_owned()),
+            BadArgument::Denied(denied) => RequestRefusal::denied(&denied),
             BadArgument::Filter(_) | BadArgument::Topic(_) => bad(why.to_string()),
         })?;
         let free = self.client.memory().free().min(self.line_bytes);

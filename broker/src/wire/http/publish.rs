@@ -162,14 +162,7 @@ impl HttpConversation<'_, '_> {
         self.client.begin();
         let message = Message::of_line(topic, payload, envelope.attributes.clone());
         let copies = self.client.publish(&[], message);
-        let copies = copies.map_err(|refused| {
-            BodyError::Refused(match refused {
-                PublishError::BrokersOwn => forbidden(BrokersOwn),
-                PublishError::Full(full) => {
-                    RequestRefusal::new(StatusCode::INSUFFICIENT_STORAGE, full.to_string())
-                }
-            })
-        })?;
+        let copies = copies.map_err(|refused| BodyError::Refused(not_published(&refused)))?;
         self.client.note_publish_bytes(len - FRAME_BYTES);
         count.messages += 1;
         count.copies += copies;
@@ -195,7 +188,8 @@ impl Envelope {
         let checked = Topic::parse(&topic)
             .map_err(|why| RequestRefusal::new(StatusCode::BAD_REQUEST, why.to_string()))?;
         // Checked with the head alone, so that the client need not send the body.
-        client.check_topic(checked).map_err(forbidden)?;
+        let asked = client.check_topic(checked);
+        asked.map_err(|refused| not_published(&refused))?;
         let mut by_lines = false;
         let mut attributes = Attributes::default();
         for (name, value) in &head.query {
@@ -240,8 +234,16 @@ fn add(attributes: &mut Attributes<'static>, key: &str, value: &str) -> Result<(
     }
 }
 
-fn forbidden(brokers_own: BrokersOwn) -> RequestRefusal {
-    RequestRefusal::new(StatusCode::FORBIDDEN, brokers_own.to_string())
+fn not_published(refused: &PublishError) -> RequestRefusal {
+    match refused {
+        PublishError::BrokersOwn => {
+            RequestRefusal::new(StatusCode::FORBIDDEN, BrokersOwn.to_string())
+        }
+        PublishError::Denied(denied) => RequestRefusal::denied(denied),
+        PublishError::Full(full) => {
+            RequestRefusal::new(StatusCode::INSUFFICIENT_STORAGE, full.to_string())
+        }
+    }
 }
 
 fn unknown_parameter(name: &str) -> RequestRefusal {

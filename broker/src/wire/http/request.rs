@@ -12,6 +12,8 @@ use http::uri::{Authority, Uri};
 use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 
+use crate::engine::client::Denied;
+
 /// Maximum bytes of a head.
 pub(crate) const HEAD_BYTES: usize = 16 * 1024;
 
@@ -59,6 +61,15 @@ impl RequestRefusal {
             text: text.into(),
             allowed: "",
         }
+    }
+
+    /// The client may not do this, or has to say who it is first.
+    pub(super) fn denied(denied: &Denied) -> Self {
+        let status = match denied.needs_auth {
+            true => StatusCode::UNAUTHORIZED,
+            false => StatusCode::FORBIDDEN,
+        };
+        Self::new(status, denied.to_string())
     }
 
     /// The method is not one of these.

@@ -105,6 +105,7 @@ const fn encoder(encode: Encode, gap: fn(u64) -> Vec<u8>) -> Encoder {
         goodbye: LAST_CHUNK,
         kicked: LAST_CHUNK,
         auth_ended: LAST_CHUNK,
+        withdrawn: None,
         auth_ends_soon: b"",
         moves_when_told: false,
         taken_over: b"",

@@ -100,9 +100,10 @@ impl HttpConversation<'_, '_> {
         self.client.settle();
         match refused {
             None => Ok(()),
-            Some(SubscribeError::Denied) => {
+            Some(SubscribeError::Private) => {
                 Err(RequestRefusal::new(StatusCode::FORBIDDEN, DENIED_FILTER))
             }
+            Some(SubscribeError::Denied(denied)) => Err(RequestRefusal::denied(&denied)),
             Some(SubscribeError::NoMemory) => Err(RequestRefusal::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "there is no memory for another subscription now; try again later",

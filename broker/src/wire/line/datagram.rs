@@ -113,6 +113,10 @@ impl DatagramConversation {
                 let text = "only the broker itself publishes there; connect over TCP to ask it";
                 (Code::Denied, text.to_owned())
             }
+            PublishError::Denied(denied) => {
+                let text = format!("{denied}: a datagram cannot say who sent it; connect over TCP");
+                (Code::Denied, text)
+            }
             PublishError::Full(full) => (Code::TooMany, full.to_string()),
         })?;
         if asks {

@@ -23,7 +23,7 @@ use protocol::{
 };
 
 use crate::admin::unanswered::Unanswered;
-use crate::engine::client::{Answers, Client, Message, PublishError};
+use crate::engine::client::{Answers, Client, Denied, Message, PublishError};
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::run::MESSAGE;
@@ -31,7 +31,7 @@ use crate::wire::end::End;
 use crate::wire::source::{Arrival, FIRST_BYTES, Source, take_limits};
 
 use receipts::Receipts;
-use refusals::{encoded, refusal};
+use refusals::{denial, encoded, refusal};
 
 pub(crate) use datagram::handle_datagram;
 pub(crate) use refusals::busy;
@@ -55,6 +55,7 @@ pub(crate) const ENCODER: Encoder = Encoder {
     goodbye: b"BYE\n",
     kicked: b"ERROR denied line the operator has ended this connection\nBYE\n",
     auth_ended: b"ERROR auth line your user or your token has ended; connect again and say AUTH with a new one\nBYE\n",
+    withdrawn: Some(<[u8]>::to_vec),
     auth_ends_soon: b"ERROR auth line your token ends in less than a minute; say AUTH with a new one\n",
     moves_when_told: false,
     taken_over: b"",
@@ -287,13 +288,19 @@ impl<'a, 'b> LineConversation<'a, 'b> {
                     || payload.as_line().ends_with(b"\r");
                 if must_be_written_anew {
                     self.publish(bytes, topic, payload, attributes);
-                } else if let Some(verb) = self.publish_in_place(bytes, topic, start..end) {
-                    let bytes = buffer.bytes_mut();
-                    bytes[verb..verb + MESSAGE.len()].copy_from_slice(MESSAGE);
-                    // Lines in the engine end with LF, so the CR before it is overwritten.
-                    bytes[end - 1] = b'\n';
-                } else {
-                    self.inquire(bytes, topic, &payload, &attributes);
+                    return ControlFlow::Continue(());
+                }
+                match self.publish_in_place(bytes, topic, start..end) {
+                    Ok(verb) => {
+                        let bytes = buffer.bytes_mut();
+                        bytes[verb..verb + MESSAGE.len()].copy_from_slice(MESSAGE);
+                        // Lines in the engine end with LF, so the CR before it is overwritten.
+                        bytes[end - 1] = b'\n';
+                    }
+                    Err(PublishError::Denied(denied)) => self.refuse_denied(&denied),
+                    Err(PublishError::BrokersOwn | PublishError::Full(_)) => {
+                        self.inquire(bytes, topic, &payload, &attributes);
+                    }
                 }
             }
             Ok(Request::Subscribe {
@@ -339,22 +346,22 @@ impl<'a, 'b> LineConversation<'a, 'b> {
     }
 
     /// Publishes a message that can leave unchanged except for its verb; returns the position of the
-    /// verb, or `None` if only the broker may publish on the topic.
+    /// verb, or why it is not published.
     fn publish_in_place(
         &mut self,
         bytes: &[u8],
         topic: Topic<'_>,
         line: Range<usize>,
-    ) -> Option<usize> {
+    ) -> Result<usize, PublishError> {
         let verb = match bytes[line.start] {
             b'@' => line.start + memchr(b' ', &bytes[line.clone()]).map_or(0, |at| at + 1),
             _ => line.start,
         };
         let start = verb + PUBLISH.len();
         let range = start..start + topic.as_str().len();
-        let copies = self.client.publish_in_place(topic, range, line).ok()?;
+        let copies = self.client.publish_in_place(topic, range, line)?;
         self.receipts.accept(copies);
-        Some(verb)
+        Ok(verb)
     }
 
     /// Publishes a message that must be rewritten, or is retained.
@@ -370,6 +377,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         match self.client.publish(buffer, message) {
             Ok(copies) => self.receipts.accept(copies),
             Err(PublishError::BrokersOwn) => self.inquire(buffer, topic, &payload, &attributes),
+            Err(PublishError::Denied(denied)) => self.refuse_denied(&denied),
             Err(PublishError::Full(full)) => self.refuse_publish(Code::TooMany, &full.to_string()),
         }
     }
@@ -405,6 +413,13 @@ impl<'a, 'b> LineConversation<'a, 'b> {
     fn refuse_line(&mut self, code: Code, text: &str) {
         self.log_refusal(code, text);
         refusal(&mut self.answers, code, Subject::Line, text);
+    }
+
+    /// Refuses a PUBLISH that the client may not say.
+    #[inline(never)]
+    fn refuse_denied(&mut self, denied: &Denied) {
+        let (code, text) = denial(denied);
+        self.refuse_publish(code, &text);
     }
 
     /// Counts a refused PUBLISH, which the next PUBACK covers.

@@ -3,7 +3,7 @@
 use protocol::{Code, Reply, Subject};
 
 use crate::auth::identity::AuthRefusal;
-use crate::engine::client::{DENIED_FILTER, NotAuthenticated, SubscribeError};
+use crate::engine::client::{DENIED_FILTER, Denied, NotAuthenticated, SubscribeError};
 use crate::engine::outbox::queue::policies::MOST_WILD;
 
 /// The error for a filter that was not subscribed to.
@@ -11,7 +11,8 @@ use crate::engine::outbox::queue::policies::MOST_WILD;
 pub(super) fn not_subscribed(why: SubscribeError) -> (Code, String) {
     match why {
         SubscribeError::BadFilter(why) => (Code::BadFilter, why.to_string()),
-        SubscribeError::Denied => (Code::Denied, DENIED_FILTER.to_owned()),
+        SubscribeError::Private => (Code::Denied, DENIED_FILTER.to_owned()),
+        SubscribeError::Denied(denied) => denial(&denied),
         SubscribeError::NoMemory => {
             let text = "there is no memory for another subscription now; try again later";
             (Code::TooMany, text.to_owned())
@@ -30,6 +31,18 @@ pub(super) fn not_subscribed(why: SubscribeError) -> (Code, String) {
             );
             (Code::TooMany, text)
         }
+    }
+}
+
+/// The error for what a client may not do.
+#[inline(never)]
+pub(super) fn denial(denied: &Denied) -> (Code, String) {
+    match denied.needs_auth {
+        true => (
+            Code::Auth,
+            format!("{denied}; say AUTH <user> <password> first"),
+        ),
+        false => (Code::Denied, denied.to_string()),
     }
 }
 

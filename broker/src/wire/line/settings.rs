@@ -1,11 +1,11 @@
 //! WILL, NAME, AUTH, QUIET and HELP: what a client says about itself, and asks about the protocol.
 
-use protocol::{Attributes, Code, Credential, Escaped, Name, Reply, Topic, Verb};
+use protocol::{Attributes, Code, Credential, Escaped, Name, RETAIN, Reply, Topic, Verb};
 
 use super::LineConversation;
-use super::refusals::not_authenticated;
+use super::refusals::{denial, not_authenticated};
 use crate::auth::identity::Secret;
-use crate::engine::client::NoMemory;
+use crate::engine::client::{BrokersOwn, NoMemory, PublishError};
 use crate::engine::outbox::run::PublishOptions;
 
 impl LineConversation<'_, '_> {
@@ -17,8 +17,16 @@ impl LineConversation<'_, '_> {
         attributes: Attributes<'_>,
     ) {
         self.write_receipt();
-        if let Err(brokers_own) = self.client.check_topic(topic) {
-            return self.refuse_line(Code::Denied, &brokers_own.to_string());
+        let retain = attributes.contains(RETAIN);
+        match self.client.check_will_topic(topic, retain) {
+            Ok(()) | Err(PublishError::Full(_)) => {}
+            Err(PublishError::BrokersOwn) => {
+                return self.refuse_line(Code::Denied, &BrokersOwn.to_string());
+            }
+            Err(PublishError::Denied(denied)) => {
+                let (code, text) = denial(&denied);
+                return self.refuse_line(code, &format!("the will: {text}"));
+            }
         }
         let name = topic.as_str();
         if let Err(NoMemory) =
@@ -37,6 +45,10 @@ impl LineConversation<'_, '_> {
     #[inline(never)]
     pub(super) fn set_name(&mut self, name: Name<'_>) {
         self.write_receipt();
+        if let Err(denied) = self.client.check_nick(name.as_str()) {
+            let (code, text) = denial(&denied);
+            return self.refuse_line(code, &text);
+        }
         // The first alone, because it may change as often as the client likes.
         let is_first = self.client.record().name().is_none();
         self.client.set_name(name.as_str());

@@ -14,7 +14,9 @@ use super::reply::{self, ReplyLimits, Welcome};
 use super::writer::{ClientLimits, ConnectionWriter};
 use super::{Dialect, Encoders, Version, message, property};
 use crate::auth::identity::AuthRefusal;
-use crate::engine::client::{Client, NoMemory, NoSession, NotAuthenticated};
+use crate::engine::client::{
+    BrokersOwn, Client, NoMemory, NoSession, NotAuthenticated, PublishError,
+};
 use crate::engine::limits::Limits;
 use crate::engine::session::{Expiry, Will};
 
@@ -120,6 +122,10 @@ pub(super) fn accept(
     let away = |(why, code)| Rejected::new(version, terms.reply_limits, why, code);
     let identity = identify(client, connect).map_err(away)?;
     authenticate(client, connect).map_err(away)?;
+    client.note_client_id(&identity.client_id);
+    client
+        .check_client_id(&identity.client_id)
+        .map_err(|denied| away(not_allowed(&denied.to_string())))?;
     let welcome = welcome(&identity, &terms, client.limits(), false);
     check_welcome(&welcome.encode(version), &terms).map_err(away)?;
     let will = connect.will.as_ref().map(|will| new_will(client, will));
@@ -273,10 +279,9 @@ fn new_will(client: &Client<'_>, will: &WillPacket) -> Result<Will, Refusal> {
         return Err(invalid("the will has no topic".into()));
     }
     let topic = Topic::parse(&*name).map_err(|why| invalid(why.to_string()))?;
-    client.check_topic(topic).map_err(|brokers_own| {
-        let why = Fault::new(MqttError::NotAuthorized, brokers_own.to_string());
-        (why, Some(ConnectReturnCode::NotAuthorized))
-    })?;
+    client
+        .check_will_topic(topic, will.retain)
+        .map_err(|refused| not_allowed(&format!("the will: {}", refused_will(&refused))))?;
     let mut attributes: Attributes<'_> = message::attributes(&will.properties);
     // Retained only if the client wants that: [MQTT-3.1.2-16] [MQTT-3.1.2-17] of 3.1.1, [MQTT-3.1.2-14]
     // [MQTT-3.1.2-15] of 5.0.
@@ -297,6 +302,19 @@ fn new_will(client: &Client<'_>, will: &WillPacket) -> Result<Will, Refusal> {
             );
             (why, Some(ConnectReturnCode::ServerUnavailable))
         })
+}
+
+fn refused_will(refused: &PublishError) -> String {
+    match refused {
+        PublishError::BrokersOwn => BrokersOwn.to_string(),
+        PublishError::Denied(denied) => denied.to_string(),
+        PublishError::Full(full) => full.to_string(),
+    }
+}
+
+fn not_allowed(why: &str) -> Refusal {
+    let why = Fault::new(MqttError::NotAuthorized, why.to_owned());
+    (why, Some(ConnectReturnCode::NotAuthorized))
 }
 
 /// Opens the session of this client, a new one if it is to be `clean` [MQTT-3.1.4-3] of 3.1.1,

@@ -50,6 +50,7 @@ pub(crate) const ENCODER_5: Encoder = Encoder {
     kicked: &[0xe0, 2, 0x98, 0],
     // DISCONNECT, not authorized [MQTT-4.13.1-1].
     auth_ended: &[0xe0, 2, 0x87, 0],
+    withdrawn: None,
     auth_ends_soon: &[],
     moves_when_told: true,
     // DISCONNECT, session taken over [MQTT-3.1.4-3].

@@ -178,6 +178,10 @@ impl RoomConversation<'_, '_> {
     fn take_nick(&mut self, said: &[u8]) {
         match text::nick(said) {
             Ok(nick) => {
+                if let Err(NotSaid(why)) = self.room.check(self.client, nick) {
+                    self.client.note_refused(1);
+                    return self.tell(&why);
+                }
                 self.room.join(self.client, nick, usize::MAX);
                 self.room.announce(self.client, nick);
                 self.nick = Some(nick.into());

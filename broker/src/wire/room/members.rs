@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 use foldhash::fast::RandomState;
 use protocol::{Attributes, Escaped, Filter, RETAIN, Topic};
 
-use crate::engine::client::{Client, Message};
+use crate::auth::identity::ClientIdentity;
+use crate::engine::client::{Client, Message, PublishError, SubscribeError};
 use crate::engine::outbox::delivery::subscriptions::SubscriptionOptions;
 use crate::sync::Mutex;
 
@@ -17,8 +18,8 @@ use super::writer::{ENCODER, RoomWriter};
 /// A room.
 pub(crate) struct Room {
     topic: Box<str>,
-    /// The name under which its members act: they cannot say who they are.
-    identity: OnceLock<Box<str>>,
+    /// As which its members act: they cannot say who they are.
+    identity: OnceLock<Arc<ClientIdentity>>,
     nicks: Arc<Nicks>,
 }
 
@@ -46,21 +47,25 @@ impl Room {
 
     /// Sets its port, which its members have in common. Only the first call counts.
     pub(crate) fn set_port(&self, port: u16) {
-        let _ = self.identity.set(format!("room:{port}").into());
+        let _ = self.identity.set(Arc::new(ClientIdentity::of_room(port)));
     }
 
-    /// The name under which its members act.
-    fn identity(&self) -> &str {
-        self.identity.get().map_or("room", |identity| identity)
+    /// Makes a client act as all members do, and checks whether it may have this nick.
+    pub(crate) fn check(&self, client: &mut Client<'_>, nick: &str) -> Result<(), NotSaid> {
+        client.assume(self.identity.get().cloned());
+        client
+            .check_nick(nick)
+            .map_err(|denied| NotSaid(denied.to_string()))
     }
 
     /// Lets a client in under a checked nick: from now on it hears the room. Lines for it have at most
     /// `line_bytes`, with their ends. Like all that members do, this is part of a batch.
     pub(crate) fn join(&self, client: &mut Client<'_>, nick: &str, line_bytes: usize) {
-        let (id, identity) = (client.id(), self.identity());
+        let (id, identity) = (client.id(), client.identity());
         log::debug!(
-            "connection {id} ({nick:?}) joins the room {} as {identity}",
-            self.topic
+            "connection {id} ({nick:?}) joins the room {} as {}",
+            self.topic,
+            identity.name
         );
         client.attach_session(&ENCODER, Box::new(RoomWriter { line_bytes }), b"");
         if self.enter(client, nick) {
@@ -71,10 +76,9 @@ impl Room {
             no_local: true,
             ..SubscriptionOptions::default()
         };
-        if !hear(client, &self.topic, options) {
-            client.answer(&text::notice(
-                "there is no memory for another member; you hear nothing here",
-            ));
+        if let Err(NotSaid(why)) = hear(client, &self.topic, options) {
+            let notice = format!("{why}; you hear nothing here");
+            client.answer(&text::notice(&notice));
         }
     }
 
@@ -152,15 +156,20 @@ impl Nicks {
     }
 }
 
-/// Lets a client hear a topic, which must be valid. Returns whether there was memory for that.
-pub(crate) fn hear(client: &mut Client<'_>, name: &str, options: SubscriptionOptions) -> bool {
+/// Lets a client hear a topic, which must be valid.
+pub(crate) fn hear(
+    client: &mut Client<'_>,
+    name: &str,
+    options: SubscriptionOptions,
+) -> Result<(), NotSaid> {
     let filter = filter(name);
     match client.subscribe_with([(Ok(filter), options)]).pop() {
         Some(Ok(subscribed)) => {
             client.send_retained(filter, &subscribed);
-            true
+            Ok(())
         }
-        _ => false,
+        Some(Err(SubscribeError::Denied(denied))) => Err(NotSaid(denied.to_string())),
+        _ => Err(NotSaid("there is no memory for another member".to_owned())),
     }
 }
 
@@ -168,9 +177,14 @@ pub(crate) fn hear(client: &mut Client<'_>, name: &str, options: SubscriptionOpt
 pub(crate) fn publish(client: &mut Client<'_>, name: &str, payload: &[u8]) -> Result<u64, NotSaid> {
     let payload = checked(client, name, payload)?;
     let message = Message::of_line(topic(name), payload, Attributes::default());
-    client.publish(&[], message).map_err(|_| {
-        let why = "only the broker itself may publish in this room";
-        NotSaid(why.to_owned())
+    client.publish(&[], message).map_err(|refused| {
+        NotSaid(match refused {
+            PublishError::BrokersOwn => {
+                "only the broker itself may publish in this room".to_owned()
+            }
+            PublishError::Denied(denied) => denied.to_string(),
+            PublishError::Full(full) => full.to_string(),
+        })
     })
 }
 

@@ -21,6 +21,7 @@ pub(crate) const ENCODER: Encoder = Encoder {
     goodbye: b"* the broker stops; come again later\n",
     kicked: b"* the operator has ended your connection\n",
     auth_ended: b"",
+    withdrawn: None,
     auth_ends_soon: b"",
     moves_when_told: false,
     taken_over: b"",

@@ -159,6 +159,8 @@ impl ChatConversation<'_, '_> {
         if name.starts_with('$') {
             return Err(BAD_ROOM.to_owned());
         }
+        let asked = self.client.check_nick(nick);
+        asked.map_err(|denied| denied.to_string())?;
         let is_there = |login: &ChatLogin| &*login.nick == nick && login.room.topic() == name;
         if self.login.as_ref().is_some_and(is_there) {
             return Ok(());
@@ -174,8 +176,9 @@ impl ChatConversation<'_, '_> {
         let options = SubscriptionOptions::default();
         let own = own_topics(nick, name);
         let mut all = own.iter().map(String::as_str).chain([name]);
-        if !all.all(|topic| room::hear(self.client, topic, options)) {
-            self.refuse("there is no memory for another member; you do not hear all of the room");
+        let heard = all.try_for_each(|topic| room::hear(self.client, topic, options));
+        if let Err(NotSaid(why)) = heard {
+            self.refuse(&format!("{why}; you do not hear all of the room"));
         }
         room.announce(self.client, nick);
         self.login = Some(ChatLogin {

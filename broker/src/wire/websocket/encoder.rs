@@ -51,6 +51,7 @@ pub(super) const ENCODER: Encoder = Encoder {
     goodbye: line::ENCODER.goodbye,
     kicked: line::ENCODER.kicked,
     auth_ended: line::ENCODER.auth_ended,
+    withdrawn: line::ENCODER.withdrawn,
     auth_ends_soon: line::ENCODER.auth_ends_soon,
     moves_when_told: false,
     taken_over: line::ENCODER.taken_over,
@@ -81,6 +82,7 @@ const MQTT_5: Encoder = Encoder {
     goodbye: mqtt::ENCODER_5.goodbye,
     kicked: mqtt::ENCODER_5.kicked,
     auth_ended: mqtt::ENCODER_5.auth_ended,
+    withdrawn: None,
     auth_ends_soon: mqtt::ENCODER_5.auth_ends_soon,
     moves_when_told: mqtt::ENCODER_5.moves_when_told,
     taken_over: mqtt::ENCODER_5.taken_over,
@@ -98,6 +100,7 @@ const TALKING: Encoder = Encoder {
     goodbye: chat_object::GOODBYE,
     kicked: chat_object::KICKED,
     auth_ended: chat_object::AUTH_ENDED,
+    withdrawn: None,
     auth_ends_soon: chat_object::AUTH_ENDS_SOON,
     taken_over: b"",
     ..ENCODER

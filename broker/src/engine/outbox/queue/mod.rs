@@ -591,6 +591,7 @@ pub(super) mod tests {
         goodbye: b"",
         kicked: b"",
         auth_ended: b"",
+        withdrawn: None,
         auth_ends_soon: b"",
         moves_when_told: false,
         taken_over: b"",

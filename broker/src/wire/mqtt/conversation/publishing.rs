@@ -101,12 +101,17 @@ impl MqttConversation<'_, '_> {
                 },
             },
         );
-        published.map_err(|refused| match refused {
-            PublishError::BrokersOwn => PublishRefusal::BrokersOwn,
-            PublishError::Full(full) => {
-                PublishRefusal::Policy(Fault::new(MqttError::QuotaExceeded, full.to_string()))
-            }
-        })
+        Ok(published?)
+    }
+
+    /// Tells a client on a topic of its own what it may not publish, where no packet has words for it.
+    #[inline(never)]
+    fn tell_denied(&mut self, why: &str) {
+        let client_id = self.client.session().client_id().unwrap_or_default();
+        let name = format!("$SYS/denied/{}", protocol::encode_spaces(client_id));
+        if let Ok(topic) = Topic::parse(&name) {
+            self.client.notify(topic, why);
+        }
     }
 
     /// A message on a topic of the broker's own: an inquiry, which has an answer in 5.0 alone.
@@ -172,6 +177,21 @@ impl MqttConversation<'_, '_> {
                 reply::ack(&mut self.answers, kind, publish.id, code);
             }
             Err(refused) => match (refused, self.version, publish.qos) {
+                (PublishRefusal::Denied(why), version, qos) => {
+                    let fault = Fault::new(MqttError::NotAuthorized, why);
+                    self.note_refused(&fault);
+                    if version == Version::V5 && qos > 0 {
+                        let answers = &mut self.answers;
+                        reply::refuse_publish(answers, kind, publish.id, &fault, self.reply_limits);
+                        return Ok(());
+                    }
+                    self.tell_denied(&fault.why);
+                    if qos == 0 {
+                        return Ok(());
+                    }
+                    // 3.1.1 has no code for a refusal, so the message is acknowledged all the same [MQTT-3.3.5-2].
+                    reply::ack(&mut self.answers, kind, publish.id, 0);
+                }
                 // `publish` turns it into an inquiry before.
                 (PublishRefusal::BrokersOwn, ..) => return Ok(()),
                 (PublishRefusal::Forbidden(fault), ..)
@@ -265,15 +285,23 @@ enum PublishRefusal {
     Forbidden(Fault),
     /// Its topic name is not valid here.
     Name(Fault),
-    /// It is not allowed, or there is no room.
+    /// The client may not do it.
+    Denied(String),
+    /// It is not allowed here, or there is no room.
     Policy(Fault),
     /// Only the broker publishes on its topic. It may be an inquiry.
     BrokersOwn,
 }
 
-impl From<BrokersOwn> for PublishRefusal {
-    fn from(BrokersOwn: BrokersOwn) -> Self {
-        Self::BrokersOwn
+impl From<PublishError> for PublishRefusal {
+    fn from(refused: PublishError) -> Self {
+        match refused {
+            PublishError::BrokersOwn => Self::BrokersOwn,
+            PublishError::Denied(denied) => Self::Denied(denied.to_string()),
+            PublishError::Full(full) => {
+                Self::Policy(Fault::new(MqttError::QuotaExceeded, full.to_string()))
+            }
+        }
     }
 }
 

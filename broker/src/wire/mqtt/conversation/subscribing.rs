@@ -136,7 +136,7 @@ fn code((entry, subscribed): (&SubEntry, &Result<Subscribed, SubscribeError>)) -
     match subscribed {
         Ok(_) => entry.sub_opts().qos() as u8,
         Err(SubscribeError::BadFilter(_)) => byte(MqttError::TopicFilterInvalid),
-        Err(SubscribeError::Denied) => byte(MqttError::NotAuthorized),
+        Err(SubscribeError::Private | SubscribeError::Denied(_)) => byte(MqttError::NotAuthorized),
         Err(
             SubscribeError::TooManySubscriptions(_)
             | SubscribeError::TooManyPolicies

@@ -1,0 +1,52 @@
+//! What a client may do, by the rules in force at the beginning of its batch.
+
+use std::fmt;
+
+use crate::auth::access::Permissions;
+use crate::auth::identity::IdentityKind;
+
+/// What a client may do.
+pub(super) struct Rights {
+    /// The version of the rules that it was asked for.
+    pub(super) version: u64,
+    /// None for the broker's own clients, which may do everything.
+    pub(super) permissions: Option<Permissions>,
+    /// Whether it is a member of a room, who may do what no rule denies in the topic of the room and is nowhere else.
+    pub(super) is_in_room: bool,
+    /// Whether it may publish on each topic, so that no topic need be looked up.
+    pub(super) publishes_anywhere: bool,
+}
+
+/// A client may not do something. `Display` says why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Denied {
+    pub(super) text: Box<str>,
+    /// Whether it has to say who it is first.
+    pub(crate) needs_auth: bool,
+}
+
+impl Rights {
+    pub(super) fn of(version: u64, permissions: Permissions) -> Self {
+        Self {
+            version,
+            is_in_room: permissions.identity().kind == IdentityKind::Room,
+            publishes_anywhere: permissions.publishes_anywhere(),
+            permissions: Some(permissions),
+        }
+    }
+
+    pub(super) fn of_broker() -> Self {
+        Self {
+            version: 0,
+            permissions: None,
+            is_in_room: false,
+            publishes_anywhere: true,
+        }
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}

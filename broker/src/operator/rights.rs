@@ -1,0 +1,225 @@
+//! Puts rules in force: which subscriptions end, whom a change concerns, and that nothing goes on by the old rules.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use protocol::{Code, Filter, Reply, Subject};
+
+use crate::auth::access::{AccessTable, Denial, Sieve, Subject as Asking, SubscriptionDecision};
+use crate::auth::identity::{ClientIdentity, IdentityName, Users};
+use crate::engine::Engine;
+use crate::engine::client::unsubscribe;
+use crate::engine::orders::Change;
+use crate::engine::session::clients::ClientRecord;
+use crate::net::listener::Listener;
+use crate::net::socket::Dismissal;
+
+/// Maximum identities that a report names, and subscriptions of them.
+const MOST_NAMED: usize = 20;
+
+/// A subscription that ends.
+struct LostSubscription {
+    connection: u64,
+    filter: Box<str>,
+}
+
+/// What the rules leave of a subscription.
+enum Restriction {
+    /// Topics are left out.
+    Sieve(Sieve),
+    /// It ends.
+    Denied(Denial),
+}
+
+/// Puts the current rules in force. From the return on nothing is done or delivered by others: but for what was in an
+/// outbox before.
+pub(crate) fn enforce(engine: &Engine, listener: &Listener) {
+    // From here on each batch begins with the current rules; when this returns, none goes on with others, so no
+    // subscription is made by them any more.
+    engine.clients.wait_for_batches();
+    let table = engine.access.table();
+    let mut dismissed = Vec::new();
+    for record in engine.clients.present() {
+        let identity = record.identity();
+        let session = record.session();
+        for (filter, restriction) in restrictions(&table, &record, &identity) {
+            let Ok(parsed) = Filter::parse(&*filter) else {
+                continue;
+            };
+            match restriction {
+                None => engine.router.sieves().set(parsed, session.id(), None),
+                Some(Restriction::Sieve(sieve)) => {
+                    engine
+                        .router
+                        .sieves()
+                        .set(parsed, session.id(), Some(sieve));
+                }
+                Some(Restriction::Denied(denial)) => {
+                    let name = identity.name.as_str();
+                    log::info!(
+                        "connection {}: a subscription ends: {}",
+                        record.id(),
+                        denial.text(name, &filter)
+                    );
+                    unsubscribe(engine, session, parsed);
+                    let text = denial.text_for_client(name, &filter, false);
+                    let told = Reply::Error {
+                        code: Code::Denied.as_str().into(),
+                        subject: Subject::Subscribe(filter.as_bytes()),
+                        text: text.into(),
+                    };
+                    let mut line = Vec::new();
+                    told.encode(&mut line);
+                    if record.is_connected() && !session.outbox().lock().say_withdrawn(&line) {
+                        dismissed.push(record.id());
+                    }
+                }
+            }
+        }
+    }
+    // Publishers have routes from before.
+    engine.router.outdate_all();
+    engine.clients.wait_for_batches();
+    dismissed.dedup();
+    listener.dismiss(&dismissed, Dismissal::Kicked);
+}
+
+/// What the rules say of each filter of a session.
+fn restrictions(
+    table: &Arc<AccessTable>,
+    record: &ClientRecord,
+    identity: &Arc<ClientIdentity>,
+) -> Vec<(Box<str>, Option<Restriction>)> {
+    let session = record.session();
+    let mut filters: Vec<Box<str>> = Vec::new();
+    session.subscriptions().look_at_filters(|filter| {
+        filters.push(filter.into());
+        ControlFlow::Continue(())
+    });
+    if filters.is_empty() {
+        return Vec::new();
+    }
+    let permissions = table.permissions(Asking {
+        identity,
+        client_id: session.client_id(),
+    });
+    let decided = filters.into_iter().filter_map(|filter| {
+        let parsed = Filter::parse(&*filter).ok()?;
+        let restriction = match permissions.subscription(parsed) {
+            SubscriptionDecision::Granted => None,
+            SubscriptionDecision::Sieved(sieve) => Some(Restriction::Sieve(sieve)),
+            SubscriptionDecision::Denied(denial) => Some(Restriction::Denied(denial)),
+        };
+        Some((filter, restriction))
+    });
+    decided.collect()
+}
+
+/// What other rules and users change for the clients that are there.
+pub(crate) fn changes(
+    engine: &Engine,
+    next: &Arc<AccessTable>,
+    users: Option<&Users>,
+) -> Vec<Change> {
+    let table = engine.access.table();
+    let mut lost: BTreeMap<IdentityName, Vec<LostSubscription>> = BTreeMap::new();
+    let mut present: BTreeMap<IdentityName, (Arc<ClientIdentity>, Arc<ClientIdentity>, usize)> =
+        BTreeMap::new();
+    for record in engine.clients.present() {
+        let identity = record.identity();
+        let renewed = renewed(&identity, users);
+        let ended = restrictions(next, &record, &renewed).into_iter();
+        let ended = ended.filter_map(|(filter, by)| {
+            by.filter(|by| matches!(by, Restriction::Denied(_)))?;
+            let connection = record.id();
+            Some(LostSubscription { connection, filter })
+        });
+        let ended: Vec<LostSubscription> = ended.collect();
+        if !ended.is_empty() {
+            lost.entry(identity.name.clone()).or_default().extend(ended);
+        }
+        let entry = present
+            .entry(identity.name.clone())
+            .or_insert((identity, renewed, 0));
+        entry.2 += 1;
+    }
+    let mut changes = Vec::new();
+    let mut more = 0;
+    for (name, (identity, renewed, connections)) in present {
+        let of = |table: &Arc<AccessTable>, identity| {
+            table.permissions(Asking {
+                identity,
+                client_id: None,
+            })
+        };
+        let difference = of(&table, &identity).difference(&of(next, &renewed));
+        let lost = lost.remove(&name).unwrap_or_default();
+        if difference.gains.is_empty() && difference.loses.is_empty() && lost.is_empty() {
+            continue;
+        }
+        if changes.len() == MOST_NAMED {
+            more += 1;
+            continue;
+        }
+        changes.push(Change {
+            key: "access",
+            from: format!("{name} loses {}", listed(&difference.loses)),
+            to: format!("{name} gains {}", listed(&difference.gains)),
+            concerns: concerned(connections, &lost),
+        });
+    }
+    if let (Some(last), 1..) = (changes.last_mut(), more) {
+        last.concerns
+            .push_str(&format!("; and {more} identities more"));
+    }
+    changes
+}
+
+/// The identity as other users would have it.
+fn renewed(identity: &Arc<ClientIdentity>, users: Option<&Users>) -> Arc<ClientIdentity> {
+    let user = users.filter(|_| identity.is_shown());
+    match user.and_then(|users| users.users.get(&identity.name)) {
+        Some(user) if user.groups != identity.groups => Arc::new(ClientIdentity {
+            groups: user.groups.clone(),
+            ..(**identity).clone()
+        }),
+        _ => identity.clone(),
+    }
+}
+
+fn listed(rules: &[String]) -> String {
+    match rules {
+        [] => "nothing".to_owned(),
+        rules => {
+            let more = rules.len().saturating_sub(MOST_NAMED);
+            let named = rules[..rules.len() - more].join(", ");
+            match more {
+                0 => named,
+                more => format!("{named} and {more} more"),
+            }
+        }
+    }
+}
+
+fn concerned(connections: usize, lost: &[LostSubscription]) -> String {
+    let connections = match connections {
+        1 => "1 connection".to_owned(),
+        number => format!("{number} connections"),
+    };
+    if lost.is_empty() {
+        return format!("{connections}, from the next batch");
+    }
+    let filters = lost
+        .iter()
+        .map(|each| format!("{} of connection {}", each.filter, each.connection));
+    let filters: Vec<String> = filters.collect();
+    let number = match lost.len() {
+        1 => "1 subscription".to_owned(),
+        number => format!("{number} subscriptions"),
+    };
+    format!(
+        "{connections}, from the next batch; {number} end: {}",
+        listed(&filters)
+    )
+}
