@@ -650,6 +650,8 @@ mod tests {
             "/api",
             "/api/why",
             "/healthz",
+            "/login",
+            "/logout/",
             "/metrics",
             "/chat",
             "/www/page.js",

@@ -7,6 +7,7 @@
 pub(crate) mod busy;
 mod chat_object;
 pub(crate) mod close;
+mod credential;
 mod detect;
 pub(crate) mod end;
 pub(crate) mod http;

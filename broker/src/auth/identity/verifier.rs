@@ -180,6 +180,13 @@ impl Verifier {
         self.watched.users()
     }
 
+    /// The hash of a user's password, which is another one after each change of it.
+    #[must_use]
+    pub fn stored_password(&self, name: &IdentityName) -> Option<StoredPassword> {
+        let users = self.watched.users();
+        users.users.get(name)?.password.clone()
+    }
+
     /// Whether there are no users.
     #[must_use]
     pub fn is_empty(&self) -> bool {

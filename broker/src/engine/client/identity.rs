@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Client;
-use crate::auth::identity::{AuthRefusal, ClientIdentity, Credential, IdentityName, Secret};
+use crate::auth::identity::{
+    AuthRefusal, ClientIdentity, Credential, IdentityKind, IdentityName, Secret, StoredPassword,
+};
 
 /// Why a client has not become who it says. `Display` says what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,11 +72,24 @@ impl Client<'_> {
         Ok(())
     }
 
+    /// An identity as it is now; none if its user or its token is gone, is disabled, or has ended.
+    pub(crate) fn renewed(&self, identity: &ClientIdentity) -> Option<ClientIdentity> {
+        let verifier = self.engine.verifier.read().clone();
+        verifier.and_then(|verifier| verifier.renewed(identity))
+    }
+
+    /// The hash of the password that shows this identity, if one does; another one after each change of it.
+    pub(crate) fn stored_password(&self, identity: &ClientIdentity) -> Option<StoredPassword> {
+        let verifier = self.engine.verifier.read().clone();
+        let verifier = verifier.filter(|_| identity.kind == IdentityKind::Password);
+        verifier.and_then(|verifier| verifier.stored_password(&identity.name))
+    }
+
     /// Makes the client this one, or with none the one that its socket gives, for the request that follows.
-    #[allow(dead_code, reason = "the next commit uses it")]
     pub(crate) fn assume(&mut self, identity: Option<Arc<ClientIdentity>>) {
-        self.record.set_identity(identity);
-        self.renew_rights();
+        if self.record.set_identity(identity) {
+            self.renew_rights();
+        }
     }
 
     /// Takes the identifier of a client of MQTT, which rules may be about, before it has a session.

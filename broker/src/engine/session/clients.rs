@@ -402,9 +402,11 @@ impl ClientRecord {
         shown.or_else(|| has_peer().then(|| Arc::new(self.identity_of_socket())))
     }
 
-    /// Sets it; none for the one that its socket gives.
-    pub(crate) fn set_identity(&self, identity: Option<Arc<ClientIdentity>>) {
-        *self.identity.lock() = identity;
+    /// Sets it; none for the one that its socket gives. Returns false if it was that before.
+    pub(crate) fn set_identity(&self, identity: Option<Arc<ClientIdentity>>) -> bool {
+        let is_none = identity.is_none();
+        let before = std::mem::replace(&mut *self.identity.lock(), identity);
+        !(is_none && before.is_none())
     }
 
     /// Replaces an identity by what it has become, unless the client has another by now.

@@ -6,8 +6,12 @@
 //! which pages may do so. A connection that began as HTTP is never read as lines.
 
 mod api;
+mod authorization;
 mod body;
 mod health;
+mod identity;
+mod login;
+mod logins;
 mod page;
 mod publish;
 mod request;
@@ -24,7 +28,7 @@ use std::time::{Duration, Instant};
 use http::header::{
     ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ALLOW, HeaderValue, ORIGIN, RETRY_AFTER,
-    SEC_WEBSOCKET_VERSION, UPGRADE, VARY,
+    SEC_WEBSOCKET_VERSION, UPGRADE, VARY, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, Method, StatusCode};
 
@@ -36,6 +40,7 @@ use crate::wire::protocols::Subprotocol;
 use crate::wire::source::{Arrival, Source, take_limits};
 
 use body::BodyError;
+use logins::{LOGIN, LOGOUT};
 use request::{RequestHead, RequestRefusal};
 use response::{IDLE_TIME, Response, TEXT};
 
@@ -70,7 +75,7 @@ const METHODS_OF_TOPICS: &str = "GET, HEAD, POST, PUT, OPTIONS";
 const TOPICS: &str = "/topics/";
 
 /// The list of paths, for a client that asks for another one.
-const MAP: &str = "there is the page at /, /topics/<topic> to POST to, /topics/<filter> to GET, /ws, /mqtt, \
+const MAP: &str = "there is the page at /, /topics/<topic> to POST to, /topics/<filter> to GET, /ws, /mqtt, /login, \
                    /healthz, /readyz, /metrics, and /api/clients, sessions, topics, filters, why, retained, audit, broker";
 
 /// One client's conversation.
@@ -120,7 +125,8 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
                 Err(BodyError::End(end)) => ControlFlow::Break(end),
             };
             match (next, self.switched) {
-                (ControlFlow::Continue(()), _) => {}
+                // A proxy may send the next request for another client.
+                (ControlFlow::Continue(()), _) => self.client.assume(None),
                 (ControlFlow::Break(_), Some(inside)) => return ControlFlow::Continue(inside),
                 (ControlFlow::Break(end), None) => return ControlFlow::Break(end),
             }
@@ -203,9 +209,9 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
         let is_upgrade =
             upgrade::is_asked(head) || upgrade::is_path(&head.path, &settings.chat_path);
         // The page holds no secret, and tells more than a refusal if a proxy names another host.
-        let is_page = reads && !is_upgrade && page::part(&head.path).is_some();
+        let part = page::part(&head.path).filter(|_| reads && !is_upgrade);
         if !upgrade::is_of_program(head)
-            && !is_page
+            && part.is_none()
             && let Err(refused) = settings.check(head)
         {
             return match is_upgrade {
@@ -217,10 +223,38 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
             return self.refuse(Some(head), &no_such_method());
         }
         if is_upgrade {
-            return self.switch(head);
+            return self.switch(head, &settings);
         }
-        if head.method == Method::OPTIONS {
-            return self.answer(head, options());
+        match (part, &*head.path, &head.method) {
+            (Some(part), ..) => self.answer(head, page::response(part, head)),
+            (None, _, &Method::OPTIONS) => self.answer(head, options()),
+            (None, LOGIN, &Method::POST) => self.log_in(head, &settings, source, buffer),
+            (None, LOGOUT, &Method::POST) => self.log_out(head, &settings),
+            (None, LOGOUT, _) => self.refuse(Some(head), &RequestRefusal::not_allowed("POST")),
+            (None, ..) => match self.identify(head, &settings) {
+                Ok(()) => self.serve_identified(head, source, buffer),
+                Err(refused) => self.answer_or_refuse(head, Err(refused)),
+            },
+        }
+    }
+
+    /// Serves a request whose identity is known.
+    #[inline(never)]
+    fn serve_identified(
+        &mut self,
+        head: &RequestHead,
+        source: &mut impl Source,
+        buffer: &mut ReadBuffer,
+    ) -> Next {
+        let reads = matches!(head.method, Method::GET | Method::HEAD);
+        if head.path == LOGIN {
+            return match reads {
+                true => self.answer(head, self.who()),
+                false => self.refuse(Some(head), &RequestRefusal::not_allowed("GET, HEAD, POST")),
+            };
+        }
+        if let Err(refused) = self.check_identified() {
+            return self.answer_or_refuse(head, Err(refused));
         }
         let writes = matches!(head.method, Method::POST | Method::PUT);
         let order = head.path.strip_prefix("/api/");
@@ -271,8 +305,15 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
     }
 
     #[inline(never)]
-    fn switch(&mut self, head: &RequestHead) -> Next {
-        match upgrade::accept(head, &self.site.settings().chat_path) {
+    fn switch(&mut self, head: &RequestHead, settings: &SiteSettings) -> Next {
+        let accepted = self.identify(head, settings);
+        let accepted = accepted.and_then(|()| upgrade::accept(head, &settings.chat_path));
+        let accepted = accepted.and_then(|accepted| match accepted.0 {
+            // Inside it a client can still say who it is.
+            Subprotocol::Line | Subprotocol::Mqtt => Ok(accepted),
+            Subprotocol::Talking => self.check_identified().map(|()| accepted),
+        });
+        match accepted {
             Ok((inside, answer)) => {
                 self.client.answer(&answer);
                 self.switched = Some(inside);
@@ -297,7 +338,6 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
                 let text = metrics::text(self.client);
                 Ok(Response::new(StatusCode::OK, metrics::CONTENT_TYPE, text))
             }
-            path if let Some(part) = page::part(path) => Ok(page::response(part, head)),
             path => match path.strip_prefix("/api/") {
                 Some(question) => self.ask(head, question),
                 None => {
@@ -359,6 +399,11 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
                 let seconds = HeaderValue::from_static("1");
                 response.headers.insert(RETRY_AFTER, seconds);
             }
+            StatusCode::UNAUTHORIZED => {
+                for challenge in authorization::challenges(head, &response) {
+                    response.headers.append(WWW_AUTHENTICATE, challenge);
+                }
+            }
             _ => {}
         }
         self.client.answer(&response.encode(head));
@@ -386,7 +431,10 @@ fn options() -> Response {
     Response::new(StatusCode::NO_CONTENT, TEXT, "")
         .with(ALLOW, METHODS_OF_TOPICS)
         .with(ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PUT")
-        .with(ACCESS_CONTROL_ALLOW_HEADERS, "content-type, last-event-id")
+        .with(
+            ACCESS_CONTROL_ALLOW_HEADERS,
+            "authorization, content-type, last-event-id",
+        )
         .with(ACCESS_CONTROL_MAX_AGE, "600")
 }
 
@@ -407,6 +455,7 @@ pub(crate) fn chat_path(path: &str) -> Result<&str, &'static str> {
     };
     let is_taken = path.is_empty()
         || health::is_path(path)
+        || [LOGIN, LOGOUT].contains(&path)
         || upgrade::is_path(path, "")
         || has_resource(path)
         || ["/topics", "/api", "/www"].iter().any(is_below);

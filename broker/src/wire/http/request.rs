@@ -6,7 +6,8 @@
 use std::fmt;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName,
+    HeaderValue, SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING,
 };
 use http::uri::{Authority, Uri};
 use http::{Method, StatusCode};
@@ -19,6 +20,9 @@ pub(crate) const HEAD_BYTES: usize = 16 * 1024;
 
 /// Maximum headers.
 const HEADERS: usize = 64;
+
+/// The headers that may have a secret.
+const SECRETS: [HeaderName; 3] = [AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL];
 
 /// A request without its body.
 #[derive(Debug)]
@@ -52,6 +56,8 @@ pub(crate) struct RequestRefusal {
     pub(crate) text: String,
     /// The methods that the resource has, if the request has another.
     pub(crate) allowed: &'static str,
+    /// The value of `Set-Cookie`, if the browser is to change its cookie.
+    pub(crate) cookie: Option<HeaderValue>,
 }
 
 impl RequestRefusal {
@@ -60,6 +66,7 @@ impl RequestRefusal {
             status,
             text: text.into(),
             allowed: "",
+            cookie: None,
         }
     }
 
@@ -70,6 +77,11 @@ impl RequestRefusal {
             false => StatusCode::FORBIDDEN,
         };
         Self::new(status, denied.to_string())
+    }
+
+    /// The client has to say who it is, or what it said is wrong.
+    pub(crate) fn unauthorized(text: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, text)
     }
 
     /// The method is not one of these.
@@ -90,7 +102,8 @@ impl RequestRefusal {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, text)
     }
 
-    fn bad(text: impl Into<String>) -> Self {
+    /// The request is not as it has to be.
+    pub(crate) fn bad(text: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, text)
     }
 }
@@ -188,12 +201,14 @@ impl RequestHead {
         for header in &*request.headers {
             let name = HeaderName::from_bytes(header.name.as_bytes());
             let value = HeaderValue::from_bytes(header.value);
-            let (Ok(name), Ok(value)) = (name, value) else {
+            let (Ok(name), Ok(mut value)) = (name, value) else {
                 return Err(RequestRefusal::bad(format!(
                     "the header {} is no header",
                     header.name
                 )));
             };
+            // So that no text form shows it.
+            value.set_sensitive(SECRETS.contains(&name));
             headers.append(name, value);
         }
         let is_current = request.version == Some(1);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
-    RETRY_AFTER,
+    RETRY_AFTER, SET_COOKIE,
 };
 use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
@@ -51,7 +51,10 @@ impl Response {
 
     /// The response to a refused request.
     pub(crate) fn refusal(refused: &RequestRefusal) -> Self {
-        let response = Self::new(refused.status, TEXT, format!("{}\n", refused.text));
+        let mut response = Self::new(refused.status, TEXT, format!("{}\n", refused.text));
+        if let Some(cookie) = &refused.cookie {
+            response.headers.insert(SET_COOKIE, cookie.clone());
+        }
         match refused.allowed {
             "" => response,
             allowed => response.with(ALLOW, allowed),

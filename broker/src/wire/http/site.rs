@@ -9,10 +9,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http::header::{HeaderName, ORIGIN};
+use http::header::{HeaderName, HeaderValue, ORIGIN};
 use http::uri::{Authority, Uri};
 use http::{Method, StatusCode};
 
+use super::logins::Logins;
 use super::request::{RequestHead, RequestRefusal};
 use crate::engine::limits::SharedLimits;
 use crate::sync::RwLock;
@@ -31,6 +32,7 @@ pub(crate) struct Site {
     limits: Arc<SharedLimits>,
     /// Number of incomplete requests.
     unfinished: AtomicUsize,
+    pub(super) logins: Logins,
 }
 
 /// What is configured of a site.
@@ -72,6 +74,7 @@ impl Site {
             settings: RwLock::new(Arc::new(settings)),
             limits: limits.clone(),
             unfinished: AtomicUsize::new(0),
+            logins: Logins::default(),
         }
     }
 
@@ -129,6 +132,24 @@ impl SiteSettings {
         match origin.to_str() {
             Ok(origin) if self.allows(origin) || is_own(origin, head) => Ok(()),
             origin => Err(foreign(origin.unwrap_or("it"))),
+        }
+    }
+
+    /// Whether the page from which this request comes acts for the user of its browser: the broker's own, and
+    /// those of sites that are named. Letting in all sites names none.
+    pub(super) fn acts_for_user(&self, head: &RequestHead) -> bool {
+        match head.headers.get(ORIGIN).map(HeaderValue::to_str) {
+            Some(Ok(origin)) => {
+                let mut named = self.origins.iter();
+                is_own(origin, head) || named.any(|named| named.eq_ignore_ascii_case(origin))
+            }
+            Some(Err(_)) => false,
+            // A browser names the site to hosts with TLS and this machine alone, and the origin with all that
+            // is no GET or HEAD.
+            None => match head.headers.get(SEC_FETCH_SITE) {
+                Some(site) => site == "same-origin" || site == "none",
+                None => true,
+            },
         }
     }
 
@@ -284,6 +305,34 @@ mod tests {
         let cross = "Host: localhost\r\nSec-Fetch-Site: cross-site";
         check("POST", cross, Some(403));
         check("GET", cross, None);
+    }
+
+    #[test]
+    fn a_cookie_counts_for_the_own_page_and_for_sites_that_are_named() {
+        let all = ["*".to_owned(), "https://app.example".to_owned()];
+        let settings = SiteSettings::new(&[], &all, CHAT_PATH);
+        for (headers, acts) in [
+            ("", true),
+            ("Origin: http://localhost:1373", true),
+            ("Origin: https://app.example", true),
+            ("Sec-Fetch-Site: same-origin", true),
+            ("Sec-Fetch-Site: none", true),
+            // Letting in all sites names none.
+            ("Origin: http://localhost:8000", false),
+            ("Origin: null", false),
+            ("Origin: \u{e4}", false),
+            ("Sec-Fetch-Site: same-site", false),
+            ("Sec-Fetch-Site: cross-site", false),
+            (
+                "Origin: http://localhost:8000\r\nSec-Fetch-Site: none",
+                false,
+            ),
+        ] {
+            let text = format!("GET / HTTP/1.1\r\nHost: localhost:1373\r\n{headers}\r\n\r\n");
+            let head = parse(text.replace("\r\n\r\n\r\n", "\r\n\r\n").as_bytes());
+            let (head, _) = head.expect("a request").expect("a whole one");
+            assert_eq!(settings.acts_for_user(&head), acts, "{headers}");
+        }
     }
 
     #[test]

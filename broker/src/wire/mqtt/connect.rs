@@ -19,6 +19,7 @@ use crate::engine::client::{
 };
 use crate::engine::limits::Limits;
 use crate::engine::session::{Expiry, Will};
+use crate::wire::credential::note_unchecked;
 
 /// Messages at QoS 1 and 2 that a client may have sent before they are acknowledged.
 pub(super) const RECEIVE_MAXIMUM: u16 = 1024;
@@ -390,7 +391,7 @@ fn authenticate(client: &mut Client<'_>, connect: &Connect) -> Result<(), Refusa
     let (user, password) = (connect.user_name.as_deref(), connect.password.as_ref());
     let shows_any = user.is_some() || password.is_some();
     if shows_any && !client.has_users() {
-        note_password(client);
+        note_unchecked(client);
         return Ok(());
     }
     if shows_any {
@@ -422,17 +423,6 @@ fn refused(why: NotAuthenticated) -> Refusal {
         NotAuthenticated::Other(_) => (MqttError::NotAuthorized, ConnectReturnCode::NotAuthorized),
     };
     (Fault::new(code, why.to_string()), Some(code_3))
-}
-
-/// Says once that passwords are not checked.
-fn note_password(client: &Client<'_>) {
-    if client.is_first_with_password() {
-        log::warn!(
-            "connection {} comes with a user name or a password, which this broker checks only if it knows \
-             users: broker user add ann --users FILE, and start it with --users FILE",
-            client.id()
-        );
-    }
 }
 
 /// A client identifier that no other client has or can guess.
