@@ -518,6 +518,7 @@ fn all_of_it_comes_from_the_broker_and_is_small() {
         ("/chat", "text/html"),
         ("/www/style.css", "text/css"),
         ("/www/page.js", "text/javascript"),
+        ("/www/login.js", "text/javascript"),
         ("/www/room.js", "text/javascript"),
         ("/www/live.js", "text/javascript"),
         ("/www/wire.js", "text/javascript"),

@@ -1,4 +1,4 @@
-//! Promises of `docs/security.md` on HTTP and WebSocket: who a request is from, and what a browser
+//! Promises of `docs/security.md` on HTTP, the page and WebSocket: who a request is from, and what a browser
 //! keeps of a login.
 
 use std::fs;
@@ -12,7 +12,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use tempfile::TempDir;
 use tests::frames::FrameClient;
 use tests::mqtt::{Hello, Mqtt};
-use tests::{PATIENCE, Process, TestBroker, eventually, foreign, installed, program};
+use tests::{Browser, PATIENCE, Process, Tab, TestBroker, eventually, foreign, installed, program};
 
 /// A password that must be nowhere but in the request that shows it.
 const CANARY: &str = "canary-7c2e";
@@ -330,6 +330,7 @@ fn a_client_that_shows_nothing_gets_the_page_and_health_and_nothing_else() {
         "GET /",
         "GET /chat?token=x",
         "HEAD /www/page.js",
+        "GET /www/login.js",
         "GET /login",
     ] {
         assert_eq!(ask(&broker, line, "", "").status, 200, "{line}");
@@ -876,4 +877,159 @@ fn no_log_and_no_answer_has_a_secret() {
         }
     }
     assert!(log.contains("401"), "the log has the refusals");
+}
+
+/// The page of a broker at one of its names.
+fn page(broker: &TestBroker, host: &str, path: &str) -> String {
+    format!("http://{host}:{}{path}", broker.address().port())
+}
+
+/// What is true when the page asks who its user is.
+const ASKS: &str = "document.activeElement.id === 'login-user' && ['room', 'live', 'views', 'account'] \
+                    .every((id) => document.getElementById(id).hidden)";
+
+#[track_caller]
+fn fill_in(tab: &mut Tab, user: &str, secret: &str) {
+    tab.wait_for(ASKS);
+    tab.eval("document.querySelector('#login-user').value = ''");
+    tab.type_into("#login-user", user);
+    tab.type_into("#login-secret", secret);
+    tab.press("Enter");
+}
+
+#[test]
+fn a_user_logs_in_at_the_page_sees_messages_and_logs_out() {
+    let users = Users::new();
+    let browser = Browser::with_args(&["--host-resolver-rules=MAP broker.local 127.0.0.1"]);
+    // To the second, a browser does not say for what it asks, nor for which site.
+    for host in ["localhost", "broker.local"] {
+        let broker = users.broker(&[]);
+        let mut live = browser.open(&page(&broker, host, "/#live"));
+        fill_in(&mut live, "ann", "wrong");
+        live.wait_for_text("You are not logged in: the name or the password is wrong");
+        assert_eq!(
+            live.eval("document.querySelector('#login-secret').value"),
+            ""
+        );
+        live.eval("document.querySelector('#login-user').focus()");
+        fill_in(&mut live, "ann", CANARY);
+        live.wait_for("document.querySelector('#account').innerText.startsWith('ann')");
+        live.wait_for("document.querySelector('#clients').innerText.includes('live view')");
+        let mut bob = broker.connect();
+        bob.send("AUTH bob wört: \"b\"").expect("AUTHACK bob");
+        bob.send("PUBLISH news hello").expect("PUBACK 1 1");
+        live.wait_for_text("hello");
+        // No script can read the cookie, and the password is nowhere.
+        assert_eq!(live.eval("document.cookie"), "");
+        let fields = "[...document.querySelectorAll('input')].map(({ value }) => value).join()";
+        let whole = format!("document.documentElement.outerHTML + {fields}");
+        assert!(!live.eval(&whole).to_string().contains(CANARY));
+        assert_eq!(
+            live.eval("document.querySelector('#login-secret').type"),
+            "password"
+        );
+        // Another tab is logged in, and both are out together.
+        let mut room = browser.open(&page(&broker, host, "/chat?room=lobby&nick=ann"));
+        room.wait_for_text("You are ann in lobby.");
+        assert_eq!(
+            room.eval("fetch('metrics').then(({ status }) => status)"),
+            200
+        );
+        let opened = "new Promise((done) => { const events = new EventSource('topics/a'); \
+                      events.onopen = () => { done('opened'); events.close(); }; })";
+        assert_eq!(room.eval(opened), "opened");
+        live.click("#log-out");
+        for tab in [&mut room, &mut live] {
+            tab.wait_for(ASKS);
+            // No answer opens a dialog, which nothing here would close.
+            let asked = "fetch('metrics', { headers: { 'X-Requested-With': 'fetch' } }) \
+                         .then(({ status, headers }) => status + headers.get('www-authenticate'))";
+            assert_eq!(tab.eval(asked), "401Bearer");
+        }
+        eventually("no socket is left of them", || {
+            let clients = ask(&broker, "GET /api/clients", &ann(), "").body;
+            !clients.contains("websocket")
+        });
+    }
+}
+
+#[test]
+fn the_page_asks_again_when_its_user_or_its_login_is_gone() {
+    let users = Users::new();
+    let (mut broker, browser) = (users.broker(&[]), Browser::start());
+    let mut room = browser.open(&page(&broker, "localhost", "/chat?room=lobby&nick=bob"));
+    fill_in(&mut room, "bob", "wört: \"b\"");
+    room.wait_for_text("You are bob in lobby.");
+    users.run(&["user", "rm", "bob"], "");
+    room.wait_for(ASKS);
+    fill_in(&mut room, "", &users.token);
+    room.wait_for("document.querySelector('#account').innerText.startsWith('meter-7')");
+    room.wait_for_text("You are bob in lobby.");
+    let port = broker.address().port().to_string();
+    broker.stop();
+    broker = users.broker(&["--port", &port]);
+    room.wait_for(ASKS);
+    assert_eq!(who(&broker, &users.bearer()).as_deref(), Ok(METER));
+}
+
+#[test]
+fn a_page_of_another_site_cannot_use_the_cookie_with_any_method() {
+    let users = Users::new();
+    let browser = Browser::start();
+    let elsewhere = TestBroker::start();
+    for allowed in [&[][..], &["--allow-origin", "*"]] {
+        let broker = TestBroker::of(users.command(allowed).env("RUST_LOG", "debug"));
+        let mut all = broker.connect();
+        all.send(format!("AUTH ann {CANARY}")).expect("AUTHACK ann");
+        all.send("SUBSCRIBE #").expect("SUBACK #");
+        let mut own = browser.open(&page(&broker, "localhost", "/"));
+        fill_in(&mut own, "ann", CANARY);
+        own.wait_for("document.querySelector('#account').innerText.startsWith('ann')");
+        // A page at another port of this host gets the cookie sent, as it is of the same site.
+        let mut foreign = browser.open(&page(&elsewhere, "localhost", "/healthz"));
+        foreign.wait_for_text("ok");
+        let mut count = 0;
+        for (method, path) in [
+            ("GET", "/metrics"),
+            ("HEAD", "/metrics"),
+            ("GET", "/topics/a"),
+            ("POST", "/topics/a"),
+            ("PUT", "/topics/a?retain"),
+            ("PATCH", "/topics/a"),
+            ("DELETE", "/topics/a"),
+            ("POST", "/logout"),
+        ] {
+            let url = page(&broker, "localhost", path);
+            for mode in ["cors", "no-cors"] {
+                let read = foreign.eval(&format!(
+                    "fetch('{url}', {{ method: '{method}', mode: '{mode}', credentials: 'include' }}) \
+                     .then((answer) => answer.text()).then((text) => text, () => '')"
+                ));
+                assert_eq!(read, "", "{method} {path} {mode}");
+                count += 1;
+            }
+        }
+        assert!(count > 0);
+        let socket = format!("ws://localhost:{}/ws", broker.address().port());
+        let name = foreign.eval(&format!(
+            "new Promise((done) => {{ const socket = new WebSocket('{socket}'); \
+             socket.onopen = () => socket.send('AUTH'); socket.onerror = () => done('refused'); \
+             socket.onmessage = ({{ data }}) => done(data.trim()); }})"
+        ));
+        let expected = if allowed.is_empty() {
+            "refused"
+        } else {
+            "AUTHACK anonymous"
+        };
+        assert_eq!(name, expected);
+        // Each was refused: for its site, or because the cookie does not count.
+        let log = broker.log();
+        let refused = log.matches("refused, 401 ").count() + log.matches("refused, 403 ").count();
+        assert!(refused >= 8, "{log}");
+        all.expect_silence();
+        assert_eq!(
+            own.eval("fetch('login').then((answer) => answer.json()).then(({ name }) => name)"),
+            "ann"
+        );
+    }
 }

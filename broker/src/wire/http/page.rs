@@ -26,6 +26,7 @@ pub(super) fn part(path: &str) -> Option<Part> {
         "/" | "/chat" => (HTML, include_bytes!("www/index.html")),
         "/www/style.css" => (CSS, include_bytes!("www/style.css")),
         "/www/page.js" => (SCRIPT, include_bytes!("www/page.js")),
+        "/www/login.js" => (SCRIPT, include_bytes!("www/login.js")),
         "/www/room.js" => (SCRIPT, include_bytes!("www/room.js")),
         "/www/live.js" => (SCRIPT, include_bytes!("www/live.js")),
         "/www/wire.js" => (SCRIPT, include_bytes!("www/wire.js")),

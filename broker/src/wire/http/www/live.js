@@ -1,6 +1,7 @@
 // What goes on at the broker now: topics, connections, and frames sent by hand.
 
 import { words } from "./words.js";
+import { get } from "./login.js";
 import { Wire, cut, unescape, escape } from "./wire.js";
 
 const ROW_PX = 30;
@@ -220,7 +221,7 @@ export class Live {
 
   async showClients() {
     try {
-      const { connections } = await ask("api/clients?limit=200");
+      const { connections } = await get("api/clients?limit=200");
       $("clients").replaceChildren(...connections.map((client) => {
         const dropped = Object.values(client.dropped).reduce((sum, count) => sum + count, 0);
         const row = document.createElement("tr");
@@ -274,7 +275,7 @@ export class Live {
     event.preventDefault();
     let lines;
     try {
-      lines = explain(await ask(`api/why?topic=${encodeURIComponent($("why-topic").value)}`));
+      lines = explain(await get(`api/why?topic=${encodeURIComponent($("why-topic").value)}`));
     } catch (err) {
       lines = [words.failed(err.message)];
     }
@@ -284,12 +285,6 @@ export class Live {
       return item;
     }));
   }
-}
-
-async function ask(path) {
-  const answer = await fetch(path);
-  if (!answer.ok) throw new Error((await answer.text()).trim());
-  return answer.json();
 }
 
 function cell(text) {

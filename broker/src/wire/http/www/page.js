@@ -1,7 +1,8 @@
-// The page: which of its two views is shown, and the way into a room.
+// The page: which of its two views is shown or the form to log in, and the way into a room.
 
 import { place, words } from "./words.js";
 import { Live } from "./live.js";
+import { Login } from "./login.js";
 import { Room, isNick, isRoom, parseInput } from "./room.js";
 
 const $ = (id) => document.getElementById(id);
@@ -14,11 +15,32 @@ const showState = (name, seconds) => {
   const state = $("state");
   state.className = name;
   state.textContent = name === "lost" ? words.lost(seconds) : words[name];
+  // A browser does not say why a WebSocket is refused.
+  if (name === "lost") askLogin();
 };
 
 const live = new Live(showState);
+const login = new Login(() => location.reload());
+
+async function askLogin() {
+  const isNeeded = await login.ask();
+  if (isNeeded) showLogin();
+  return isNeeded;
+}
+
+function showLogin() {
+  if (!$("login").hidden) return;
+  room?.leave();
+  room = null;
+  live.stop();
+  for (const id of ["room", "live", "views"]) $(id).hidden = true;
+  $("state").textContent = "";
+  $("login").hidden = false;
+  $("login-user").focus();
+}
 
 function show() {
+  if (!$("login").hidden) return;
   const isLive = location.hash === "#live";
   $("live").hidden = !isLive;
   $("room").hidden = isLive;
@@ -90,6 +112,7 @@ $("text").oninput = ({ target }) => {
   target.style.height = `${Math.min(target.scrollHeight, 160)}px`;
 };
 addEventListener("hashchange", show);
+addEventListener("unauthorized", askLogin);
 addEventListener("pagehide", () => {
   room?.leave();
   live.stop();
@@ -97,9 +120,14 @@ addEventListener("pagehide", () => {
 // A page that the browser had put aside and shows again is where it was.
 addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 
-const asked = new URLSearchParams(location.search);
-if (asked.get("room")) $("room-name").value = asked.get("room");
-if (asked.get("nick")) $("nick").value = asked.get("nick");
-show();
-if (asked.get("room") && asked.get("nick")) enter(asked.get("room"), asked.get("nick"));
-else if (location.hash !== "#live") $("nick").focus();
+async function begin() {
+  const asked = new URLSearchParams(location.search);
+  if (asked.get("room")) $("room-name").value = asked.get("room");
+  if (asked.get("nick")) $("nick").value = asked.get("nick");
+  if (await askLogin()) return;
+  show();
+  if (asked.get("room") && asked.get("nick")) enter(asked.get("room"), asked.get("nick"));
+  else if (location.hash !== "#live") $("nick").focus();
+}
+
+begin();

@@ -1,5 +1,7 @@
 // A connection that speaks the line protocol over WebSocket, and comes back when it is lost.
 
+import { demandLogin } from "./login.js";
+
 const FIRST_PAUSE_MS = 300;
 const LONGEST_PAUSE_MS = 8000;
 
@@ -70,6 +72,7 @@ export class Wire {
 
   take(line) {
     const parsed = parse(line);
+    if (parsed.verb === "ERROR" && parsed.rest.startsWith("auth ")) demandLogin();
     if (parsed.verb === "PING") this.send(`PONG ${parsed.rest}`.trimEnd());
     this.handlers.frame?.(parsed, line);
   }
