@@ -335,6 +335,8 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
     fn look_up(&mut self, head: &RequestHead) -> Result<Response, RequestRefusal> {
         match head.path.as_str() {
             "/metrics" => {
+                let asked = self.client.check_inquiry("broker");
+                asked.map_err(|denied| RequestRefusal::denied(&denied))?;
                 let text = metrics::text(self.client);
                 Ok(Response::new(StatusCode::OK, metrics::CONTENT_TYPE, text))
             }
