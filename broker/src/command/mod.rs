@@ -1,7 +1,8 @@
-//! What the program does instead of serving: `broker user ...` and `broker token ...`.
+//! What the program does instead of serving: `broker user ...`, `broker token ...` and `broker access ...`.
 //!
-//! A tool reads or changes a users file and ends. It starts no broker and none of its threads.
+//! A tool reads or changes a file and ends. It starts no broker and none of its threads.
 
+mod access;
 mod failure;
 mod secret;
 mod table;
@@ -14,26 +15,33 @@ use std::process::ExitCode;
 
 use broker::Tool;
 
-use failure::one;
+use failure::{Failures, one};
 
 /// Runs a tool and tells what came of it.
 pub(crate) fn run(tool: Tool) -> ExitCode {
-    let done = match tool {
-        Tool::User(tool) => user::run(tool),
-        Tool::Token(tool) => token::run(tool),
-    };
-    let printed = done.and_then(|text| {
-        let printed = io::stdout().write_all(text.as_bytes());
-        printed.map_err(|why| one(&format!("standard output takes nothing: {why}")))
-    });
-    match printed {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failures) => {
-            for failure in failures {
-                // Without standard error, the exit code tells.
-                let _ = writeln!(io::stderr(), "{failure}");
-            }
-            ExitCode::FAILURE
+    let done = |text| (text, ExitCode::SUCCESS);
+    match tool {
+        Tool::User(tool) => tell(user::run(tool).map(done), ExitCode::FAILURE),
+        Tool::Token(tool) => tell(token::run(tool).map(done), ExitCode::FAILURE),
+        Tool::Access(tool) => {
+            let failed = access::exit_of_failure(&tool);
+            tell(access::run(tool), failed)
         }
     }
+}
+
+/// Prints the text of what is done, which ends with its code, or the failures, which end with the other.
+fn tell(done: Result<(String, ExitCode), Failures>, failed: ExitCode) -> ExitCode {
+    let printed = done.and_then(|(text, code)| {
+        let printed = io::stdout().write_all(text.as_bytes());
+        printed.map_err(|why| one(&format!("standard output takes nothing: {why}")))?;
+        Ok(code)
+    });
+    printed.unwrap_or_else(|failures| {
+        for failure in failures {
+            // Without standard error, the exit code tells.
+            let _ = writeln!(io::stderr(), "{failure}");
+        }
+        failed
+    })
 }

@@ -1,4 +1,4 @@
-//! The command lines of the tools: `broker user ...` and `broker token ...`.
+//! The command lines of the tools: `broker user ...`, `broker token ...` and `broker access ...`.
 //!
 //! A first word without a hyphen is a command; the flags of a broker are not looked at then.
 
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::auth::access::AskedRight;
 use crate::auth::identity::{IdentityName, TokenId, TokenNote};
 
 /// What the program does instead of serving.
@@ -19,6 +20,43 @@ pub enum Tool {
     /// Make tokens for programs and devices, list and remove them
     #[command(subcommand, after_help = EXITS)]
     Token(TokenTool),
+    /// Check an access file, and ask what a client may do by it
+    #[command(subcommand)]
+    Access(AccessTool),
+}
+
+/// A look at access files.
+#[derive(Debug, Subcommand)]
+pub enum AccessTool {
+    /// Check a file with those that it includes, and tell all mistakes
+    #[command(after_help = EXITS)]
+    Check {
+        /// The access file
+        access_file: PathBuf,
+        /// Whose groups may be in it.
+        #[command(flatten)]
+        file: UsersPlace,
+    },
+    /// Say whether a client may do something, and which rule decides
+    #[command(after_help = ANSWERS)]
+    May {
+        /// The identity: a user, anonymous, unix:USER or room:PORT
+        who: String,
+        /// As in a rule: publish, subscribe, inquire:who ...
+        #[arg(value_parser = asked_right)]
+        right: String,
+        /// The topic, the filter or the name, if the right has one
+        topic: Option<String>,
+        /// The access file [default: the rules of a broker without one]
+        #[arg(long, value_name = "FILE")]
+        access: Option<PathBuf>,
+        /// Its client identifier
+        #[arg(long, value_name = "ID")]
+        client: Option<String>,
+        /// Where its groups are.
+        #[command(flatten)]
+        file: UsersPlace,
+    },
 }
 
 /// A change of users, or a look at them.
@@ -144,6 +182,15 @@ const EXITS: &str = "\
 Exit: 0 done   1 not done, with the reason   2 wrong usage
 Variables: BROKER_USERS for --users";
 
+const ANSWERS: &str = "\
+Exit: 0 allowed, if only in part   1 not allowed   2 the question cannot be answered
+Variables: BROKER_USERS for --users";
+
+/// Takes what a client can ask for.
+fn asked_right(word: &str) -> Result<String, String> {
+    AskedRight::parse(word).map(|_| word.to_owned())
+}
+
 #[derive(Debug, Parser)]
 #[command(
     name = "broker",
@@ -191,6 +238,8 @@ mod tests {
             &["user", "add", "a/b"],
             &["token", "add", "ann", "--expires", "90"],
             &["token", "add", "ann", "--note", "\u{1b}[2J"],
+            &["access", "may", "ann", "pubish", "a"],
+            &["access", "check"],
         ] {
             assert!(parse(words).is_err(), "{words:?}");
         }

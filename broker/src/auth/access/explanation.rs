@@ -167,6 +167,7 @@ impl Permissions {
                 .flat_map(|filter| filter.filled_in(&values));
             let common = filters.map(|filter| common_levels(&filter, object)).max();
             let common = match right.has_topics() {
+                true if rule.is_everywhere() => usize::MAX,
                 true => common.unwrap_or(0),
                 false => 1,
             };
@@ -233,7 +234,7 @@ mod tests {
                 "publish",
                 "other",
                 false,
-                "no rule allows it".to_owned(),
+                "no rule allows it; nearest: home.access:7: allow @admin all".to_owned(),
             ),
             (
                 &ann,

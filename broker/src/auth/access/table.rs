@@ -118,6 +118,12 @@ impl AccessTable {
         [("open", OPEN), ("users", KNOWN_USERS)]
     }
 
+    /// How many rules it has.
+    #[must_use]
+    pub fn rule_count(&self) -> usize {
+        self.rules.len()
+    }
+
     fn built_in(name: &str, text: &str) -> Self {
         Self::parse(name, text).expect("a test parses it")
     }

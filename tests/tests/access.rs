@@ -1,0 +1,298 @@
+//! Promises of `access.md`: the files beside it are right and mean what they say, and the tools that check and ask.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tests::program;
+use tests::source::workspace;
+
+fn example(name: &str) -> PathBuf {
+    workspace()
+        .join("docs/access")
+        .join(format!("{name}.access"))
+}
+
+/// Runs a tool; its exit code, output and errors.
+fn run(words: &[&str], files: &[(&str, &Path)]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(program("broker"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BROKER_")) {
+        command.env_remove(name);
+    }
+    command.arg("access").args(words);
+    for (flag, path) in files {
+        command.arg(flag).arg(path);
+    }
+    let output = command.output().expect("it runs");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+/// A users file in a folder of its own.
+fn users(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("users");
+    fs::write(&path, text).expect("room");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it is ours");
+    (folder, path)
+}
+
+const USERS: &str = "\
+user ann\nuser bob\nuser carl\nuser mia\nuser eve groups=muted\nuser guest\nuser tablet\nuser meter-1\nuser door\n\
+user olga groups=operators\nuser ana groups=analysts\nuser planner\nuser shop\nuser press-1.plant.example\nuser root groups=admin\n";
+
+/// File, who, right, topic, and what is expected: yes, no, or in part.
+const QUESTIONS: [(&str, &str, &str, &str, &str); 44] = [
+    (
+        "household",
+        "ann",
+        "publish",
+        "home/kitchen/light/set",
+        "yes",
+    ),
+    ("household", "ann", "subscribe", "home/#", "yes"),
+    ("household", "ann", "subscribe", "#", "no"),
+    ("household", "bob", "inquire:why", "", "yes"),
+    ("household", "bob", "inquire:who", "", "no"),
+    (
+        "household",
+        "meter-1",
+        "retain",
+        "home/meter-1/temperature",
+        "yes",
+    ),
+    ("household", "meter-1", "will", "home/meter-1/online", "yes"),
+    ("household", "meter-1", "publish", "home/door/lock", "no"),
+    ("household", "meter-1", "client", "meter-1-attic", "yes"),
+    ("household", "meter-1", "client", "door", "no"),
+    (
+        "household",
+        "door",
+        "publish",
+        "home/door/lock/state",
+        "yes",
+    ),
+    (
+        "household",
+        "guest",
+        "publish",
+        "home/light/hall/set",
+        "yes",
+    ),
+    ("household", "guest", "subscribe", "home/light/#", "yes"),
+    (
+        "household",
+        "guest",
+        "subscribe",
+        "home/meter-1/temperature",
+        "no",
+    ),
+    ("household", "tablet", "subscribe", "#", "in part"),
+    ("household", "tablet", "subscribe", "home/door/lock/#", "no"),
+    ("household", "ann", "nick", "bob", "no"),
+    ("household", "anonymous", "subscribe", "home/light/#", "no"),
+    ("household", "root", "admin", "", "yes"),
+    ("household", "ann", "admin", "", "no"),
+    (
+        "company",
+        "press-1.plant.example",
+        "publish",
+        "plant/press-1.plant.example/measure/force",
+        "yes",
+    ),
+    (
+        "company",
+        "press-1.plant.example",
+        "publish",
+        "plant/press-2.plant.example/measure/force",
+        "no",
+    ),
+    (
+        "company",
+        "press-1.plant.example",
+        "subscribe",
+        "plant/press-1.plant.example/command/#",
+        "yes",
+    ),
+    (
+        "company",
+        "olga",
+        "publish",
+        "plant/press-1.plant.example/command/stop",
+        "yes",
+    ),
+    (
+        "company",
+        "planner",
+        "publish",
+        "plant/press-1.plant.example/command/order",
+        "yes",
+    ),
+    (
+        "company",
+        "planner",
+        "publish",
+        "plant/press-1.plant.example/command/stop",
+        "no",
+    ),
+    ("company", "planner", "share:planners", "orders/#", "yes"),
+    ("company", "planner", "subscribe", "orders/#", "no"),
+    ("company", "shop", "publish", "orders/new", "yes"),
+    ("company", "ana", "subscribe", "plant/#", "in part"),
+    ("company", "ana", "history", "plant/+/measure/#", "in part"),
+    (
+        "company",
+        "ana",
+        "subscribe",
+        "plant/press-1.plant.example/measure/staff/#",
+        "no",
+    ),
+    ("company", "olga", "inquire:who", "", "yes"),
+    ("public-chat", "anonymous", "subscribe", "lobby", "yes"),
+    ("public-chat", "anonymous", "publish", "lobby", "no"),
+    ("public-chat", "carl", "publish", "lobby", "yes"),
+    ("public-chat", "carl", "subscribe", "board", "no"),
+    ("public-chat", "ann", "subscribe", "board", "yes"),
+    (
+        "public-chat",
+        "carl",
+        "subscribe",
+        "$private/ann/lobby",
+        "no",
+    ),
+    (
+        "public-chat",
+        "ann",
+        "subscribe",
+        "$private/ann/lobby",
+        "yes",
+    ),
+    ("public-chat", "carl", "retain", "lobby/$who/carl", "yes"),
+    ("public-chat", "carl", "retain", "lobby/$who/ann", "no"),
+    ("public-chat", "eve", "publish", "$private/ann/lobby", "no"),
+    ("public-chat", "mia", "retain", "announcements", "yes"),
+];
+
+#[test]
+fn the_files_of_the_document_are_right() {
+    let folder = fs::read_dir(workspace().join("docs/access")).expect("a folder");
+    let (_folder, users) = users(USERS);
+    let mut count = 0;
+    for entry in folder {
+        let path = entry.expect("an entry").path();
+        let (code, out, err) = run(&["check"], &[("--users", &users), ("--", &path)]);
+        assert_eq!((code, &*err), (Some(0), ""), "{out}");
+        let asked = QUESTIONS.iter().any(|question| example(question.0) == path);
+        assert!(asked, "{} is asked nothing", path.display());
+        count += 1;
+    }
+    assert_eq!(count, 3);
+}
+
+#[test]
+fn the_files_of_the_document_mean_what_they_say() {
+    let (_folder, users) = users(USERS);
+    for (file, who, right, topic, expected) in QUESTIONS {
+        let words: Vec<&str> = ["may", who, right]
+            .into_iter()
+            .chain((!topic.is_empty()).then_some(topic))
+            .collect();
+        let path = example(file);
+        let (code, out, err) = run(&words, &[("--access", &path), ("--users", &users)]);
+        let is_partly = out.contains(", but for what is denied") || out.contains(", narrowed to");
+        let told = match (code, is_partly) {
+            (Some(0), false) => "yes",
+            (Some(0), true) => "in part",
+            (Some(1), _) => "no",
+            _ => "nothing",
+        };
+        assert_eq!(told, expected, "{file} {words:?}: {out}{err}");
+        let names_rule =
+            out.contains(&format!("{file}.access:")) || out.starts_with("no rule allows it");
+        assert!(names_rule, "{out}");
+    }
+}
+
+#[test]
+fn the_rules_without_a_file_are_in_the_document() {
+    let document = fs::read_to_string(workspace().join("docs/access.md")).expect("a document");
+    for (name, text) in broker::auth::access::AccessTable::built_in_texts() {
+        assert!(document.contains(text), "{name}");
+    }
+}
+
+#[test]
+fn mistakes_and_questions_without_an_answer_have_codes_of_their_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("home.access");
+    fs::write(
+        &path,
+        "allow @famly publish home/#\nallw ann\nallow ann publish a#\n",
+    )
+    .expect("room");
+    let (code, out, err) = run(&["check"], &[("--", &path)]);
+    let place = path.display();
+    let told = format!(
+        "{place}:2:1: there is no line \"allw\"; `allow` is one\n\
+         {place}:3:19: + and # must stand alone in their level, as in a/+/b or a/#\n"
+    );
+    assert_eq!((code, &*out, &*err), (Some(1), "", &*told));
+    assert_eq!(
+        run(&["may", "ann", "publish", "a"], &[("--access", &path)]).0,
+        Some(2)
+    );
+    fs::write(&path, "allow @famly publish home/#\n").expect("room");
+    let warned = format!("warning: {place}:1:7: no file here says who is in the group famly\n");
+    let ok = format!("{place}: it is right; rules: 1\n");
+    assert_eq!(run(&["check"], &[("--", &path)]), (Some(0), ok, warned));
+    let (_folder, users) = users("user ann groups=family\n");
+    let (code, _, err) = run(&["check"], &[("--users", &users), ("--", &path)]);
+    assert!(code == Some(1) && err.contains("`family` is one"), "{err}");
+    for words in [
+        &["may", "ann", "pubish", "a"][..],
+        &["may", "ann", "publish", "a/#"],
+        &["may", "ann", "publish"],
+        &["may", "a/b", "publish", "a"],
+        &["may", "carl", "publish", "a"],
+    ] {
+        let (code, out, err) = run(words, &[("--users", &users)]);
+        assert!(
+            code == Some(2) && out.is_empty() && !err.is_empty(),
+            "{words:?}: {code:?} {out}{err}"
+        );
+    }
+    for (words, code, text) in [
+        (
+            &["may", "ann", "publish", "a"][..],
+            0,
+            "allowed by users:1: allow known all\n",
+        ),
+        (
+            &["may", "anonymous", "publish", "a"],
+            1,
+            "no rule allows it; nearest: users:1: allow known all\n",
+        ),
+        (
+            &["may", "unix:root", "admin"],
+            0,
+            "allowed by users:3: allow @admin admin\n",
+        ),
+    ] {
+        let told = run(words, &[("--users", &users)]);
+        assert_eq!(
+            told,
+            (Some(code), text.to_owned(), String::new()),
+            "{words:?}"
+        );
+    }
+    let (code, out, _) = run(&["may", "anonymous", "publish", "a"], &[]);
+    assert_eq!(
+        (code, &*out),
+        (Some(0), "allowed by open:1: allow everyone all\n")
+    );
+}
