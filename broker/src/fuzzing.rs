@@ -9,7 +9,10 @@ use std::slice::Chunks;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::auth::identity::UsersDocument;
+use protocol::{Filter, Topic};
+
+use crate::auth::access::{AccessTable, Subject, SubscriptionDecision};
+use crate::auth::identity::{ClientIdentity, UsersDocument};
 use crate::engine::Engine;
 use crate::engine::client::Client;
 use crate::engine::limits::Limits;
@@ -174,6 +177,77 @@ pub fn users(input: &[u8]) {
         assert_eq!(changed.users(), &rest);
     }
 }
+
+/// An access file. What may be done by it is the same with its lines in the opposite order, and a filter that is
+/// granted has no topic that may not be seen.
+pub fn access(input: &[u8]) {
+    let Ok(text) = str::from_utf8(input) else {
+        return;
+    };
+    let text = text.trim_start_matches('\u{feff}');
+    let Ok(table) = AccessTable::parse("f", text) else {
+        return;
+    };
+    let opposite: Vec<&str> = text.split('\n').rev().collect();
+    let opposite = AccessTable::parse("f", &opposite.join("\n")).expect("the order means nothing");
+    let [ours, theirs] = [table, opposite].map(|table| {
+        let identity = Arc::new(ClientIdentity::of_unix_peer("ann", 1, true));
+        Arc::new(table).permissions(Subject {
+            identity: &identity,
+            client_id: Some("c1"),
+        })
+    });
+    for topic in ASKED_TOPICS {
+        let topic = Topic::parse(topic).expect("a topic");
+        assert_eq!(
+            ours.may_retain(topic).is_ok(),
+            theirs.may_retain(topic).is_ok()
+        );
+        assert_eq!(ours.may_see(topic), theirs.may_see(topic));
+    }
+    for text in ASKED_FILTERS {
+        let filter = Filter::parse(text).expect("a filter");
+        let decisions = (ours.subscription(filter), theirs.subscription(filter));
+        match decisions {
+            (SubscriptionDecision::Granted, SubscriptionDecision::Granted) => {
+                let matched = ASKED_TOPICS
+                    .iter()
+                    .map(|topic| Topic::parse(*topic).expect("a topic"));
+                for topic in matched.filter(|topic| filter.matches(*topic)) {
+                    assert!(filter.group().is_some() || ours.may_see(topic));
+                }
+            }
+            (SubscriptionDecision::Sieved(_), SubscriptionDecision::Sieved(_)) => {}
+            (SubscriptionDecision::Denied(one), SubscriptionDecision::Denied(other)) => {
+                assert_eq!(one.rule().is_some(), other.rule().is_some());
+                assert!(one.text("ann", text).chars().all(protocol::is_harmless));
+            }
+            different => panic!("{text}: {different:?}"),
+        }
+    }
+}
+
+/// What a client asks by the rules of a file.
+const ASKED_TOPICS: [&str; 8] = [
+    "a",
+    "a/b",
+    "home/unix:ann/c1",
+    "$reply/x",
+    "$private/a",
+    "$SYS/gap/c1",
+    "$SYS/gap/c2",
+    "$SYS/broker/a",
+];
+const ASKED_FILTERS: [&str; 8] = [
+    "#",
+    "+",
+    "a/#",
+    "+/b",
+    "home/+/c1",
+    "$SYS/#",
+    "$reply/+",
+    "$share/g/#",
+];
 
 /// Users of one file that are changed; each takes as long as all lines do.
 const MOST_CHANGED: usize = 4;
