@@ -4,24 +4,37 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use client::{Interrupt, Options, is_harmless};
+use client::{Interrupt, Options, Tls, is_harmless};
 
 /// The default port of the line protocol.
 const DEFAULT_PORT: u16 = 1373;
 
-/// The default port and path of a WebSocket.
+/// The default ports, without TLS and with it, and the default path of a WebSocket.
 const WEB_PORT: u16 = 80;
+pub(crate) const SECURE_WEB_PORT: u16 = 443;
 const WEB_PATH: &str = "/ws";
 
 /// The maximum length of the path of a socket (unix(7)), without the zero byte at its end.
 const MAX_PATH_BYTES: usize = 107;
 
-/// Where a broker is, and whether the connection is a WebSocket.
+/// Where a broker is, whether the connection is a WebSocket, and what the address says about TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Server {
     place: Place,
+    security: Security,
     /// The path of the WebSocket, if the connection is one.
     path: Option<String>,
+}
+
+/// What an address says about TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Security {
+    /// It has no scheme.
+    Unsaid,
+    Plain,
+    Tls,
+    /// It is the path of a socket of this machine, which no other machine can read.
+    Path,
 }
 
 /// Where a broker listens.
@@ -35,8 +48,8 @@ enum Place {
     Path(String),
 }
 
-/// Parses `HOST`, `HOST:PORT`, `[::1]:PORT`, and each of them after `dallal://` or `ws://`; also
-/// `unix:PATH` and `ws+unix:PATH`.
+/// Parses `HOST`, `HOST:PORT`, `[::1]:PORT`, and each of them after `dallal://`, `tls://`, `ws://` or
+/// `wss://`; also `unix:PATH` and `ws+unix:PATH`.
 impl FromStr for Server {
     type Err = String;
 
@@ -44,18 +57,23 @@ impl FromStr for Server {
         let Some((scheme, rest)) = split_scheme(text) else {
             return Self::parse(text, DEFAULT_PORT);
         };
-        check_scheme(scheme, &["dallal", "ws", "unix", "ws+unix"])?;
+        check_scheme(scheme, &["dallal", "tls", "ws", "wss", "unix", "ws+unix"])?;
         match scheme {
-            "ws" => {
+            "ws" | "wss" => {
                 let (place, path) = match rest.find('/') {
                     Some(at) if rest.len() > at + 1 => rest.split_at(at),
                     _ => (rest, WEB_PATH),
                 };
-                Ok(Self::parse(place, WEB_PORT)?.in_websocket(path))
+                let server = match scheme {
+                    "ws" => Self::parse(place, WEB_PORT)?.with(Security::Plain),
+                    _ => Self::parse(place, SECURE_WEB_PORT)?.with(Security::Tls),
+                };
+                Ok(server.in_websocket(path))
             }
             "ws+unix" => Ok(Self::at_path(rest)?.in_websocket(WEB_PATH)),
             "unix" => Self::at_path(rest),
-            _ => Self::parse(rest, DEFAULT_PORT),
+            "tls" => Ok(Self::parse(rest, DEFAULT_PORT)?.with(Security::Tls)),
+            _ => Ok(Self::parse(rest, DEFAULT_PORT)?.with(Security::Plain)),
         }
     }
 }
@@ -95,18 +113,18 @@ pub(crate) fn check_scheme(scheme: &str, known: &[&str]) -> Result<(), String> {
         return Err(format!("{scheme}: {instead}"));
     }
     let instead = match &*lower {
-        "mqtts" | "wss" | "https" | "rediss" | "ssl" | "tls" | "dallals" | "nats+tls" => {
-            "is for TLS, which this client does not speak; give mqtt://HOST:PORT or ws://HOST:PORT, \
-             and let a proxy or a tunnel add TLS"
+        "ssl" | "dallals" => {
+            "is not known; give tls://HOST:PORT, mqtts://HOST:PORT or wss://HOST:PORT"
         }
         "http" => "is for HTTP; give ws://HOST:PORT for lines or MQTT in a WebSocket",
-        "redis" | "nats" => ONLY_BENCH,
+        "https" => "is for HTTP; give wss://HOST:PORT for lines or MQTT in a WebSocket",
+        "redis" | "nats" | "rediss" | "nats+tls" => ONLY_BENCH,
         "amqp" | "amqps" | "kafka" | "stomp" | "file" => {
             "is not spoken here; give HOST:PORT, mqtt://HOST:PORT or ws://HOST:PORT"
         }
         "tcp" => "does not say which protocol; give HOST:PORT, or mqtt://HOST:PORT for MQTT",
         lower if known.contains(&lower) => "is written in lower case",
-        "mqtt" => ONLY_LINES,
+        "mqtt" | "mqtts" => ONLY_LINES,
         _ => "is not known; give HOST:PORT, mqtt://HOST:PORT or ws://HOST:PORT",
     };
     Err(format!("{scheme}:// {instead}"))
@@ -134,8 +152,11 @@ impl Server {
             None => default_port,
         };
         let host = host.to_owned();
-        let place = Place::Port { host, port };
-        Ok(Self { place, path: None })
+        Ok(Self {
+            place: Place::Port { host, port },
+            security: Security::Unsaid,
+            path: None,
+        })
     }
 
     /// The broker whose socket is at this path.
@@ -155,8 +176,21 @@ impl Server {
                 path.len()
             ));
         }
-        let place = Place::Path(path.to_owned());
-        Ok(Self { place, path: None })
+        Ok(Self {
+            place: Place::Path(path.to_owned()),
+            security: Security::Path,
+            path: None,
+        })
+    }
+
+    /// The same address, which says this about TLS.
+    pub(crate) fn with(self, security: Security) -> Self {
+        Self { security, ..self }
+    }
+
+    /// What the address says about TLS.
+    pub(crate) fn security(&self) -> Security {
+        self.security
     }
 
     fn in_websocket(self, path: &str) -> Self {
@@ -210,13 +244,20 @@ impl Server {
         self.path.clone()
     }
 
-    /// The options of a connection to it: `wait` bounds each wait, and `interrupt` ends them all.
-    pub(crate) fn options(&self, wait: Duration, interrupt: &Interrupt) -> Options {
+    /// The options of a connection to it: `wait` bounds each wait, `interrupt` ends them all, and `tls`
+    /// protects it.
+    pub(crate) fn options(
+        &self,
+        wait: Duration,
+        interrupt: &Interrupt,
+        tls: Option<&Tls>,
+    ) -> Options {
         Options {
             connect_timeout: wait,
             answer_timeout: wait,
             interrupt: Some(interrupt.clone()),
             websocket: self.path(),
+            tls: tls.cloned(),
             ..Options::default()
         }
     }
@@ -250,16 +291,19 @@ impl Server {
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = self.place();
-        match (&self.path, &self.place) {
+        match (&self.path, self.security) {
+            (None, Security::Tls) => write!(f, "tls://{place}"),
             (None, _) => f.write_str(&place),
-            (Some(_), Place::Path(_)) => write!(f, "ws+{place}"),
-            (Some(path), Place::Port { .. }) => write!(f, "ws://{place}{path}"),
+            (Some(_), Security::Path) => write!(f, "ws+{place}"),
+            (Some(path), Security::Tls) => write!(f, "wss://{place}{path}"),
+            (Some(path), _) => write!(f, "ws://{place}{path}"),
         }
     }
 }
 
-/// The default port of MQTT.
+/// The default ports of MQTT, without TLS and with it.
 const MQTT_PORT: u16 = 1883;
+const SECURE_MQTT_PORT: u16 = 8883;
 
 /// The value of `--server`: an address, and whether to speak MQTT.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -276,24 +320,39 @@ pub(crate) struct Login {
     pub(crate) password: Option<String>,
 }
 
-/// Parses what [`Server`] parses, and `mqtt://[USER[:PASSWORD]@]HOST[:PORT]` and `mqtt+unix:PATH`.
+/// Parses what [`Server`] parses, and `mqtt://[USER[:PASSWORD]@]HOST[:PORT]`, `mqtts://...` and
+/// `mqtt+unix:PATH`.
 impl FromStr for Url {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let scheme = split_scheme(text);
         if let Some((scheme, _)) = scheme {
-            let known = ["dallal", "ws", "unix", "ws+unix", "mqtt", "mqtt+unix"];
+            let known = [
+                "dallal",
+                "tls",
+                "ws",
+                "wss",
+                "unix",
+                "ws+unix",
+                "mqtt",
+                "mqtts",
+                "mqtt+unix",
+            ];
             check_scheme(scheme, &known)?;
         }
         let (login, server) = match scheme {
             Some(("mqtt+unix", path)) => (Login::default(), Server::at_path(path)?),
-            Some(("mqtt", rest)) => {
+            Some((scheme @ ("mqtt" | "mqtts"), rest)) => {
                 let (login, place) = match rest.rsplit_once('@') {
                     Some((login, place)) => (Login::of(login), place),
                     None => (Login::default(), rest),
                 };
-                (login, Server::parse(place, MQTT_PORT)?)
+                let server = match scheme {
+                    "mqtt" => Server::parse(place, MQTT_PORT)?.with(Security::Plain),
+                    _ => Server::parse(place, SECURE_MQTT_PORT)?.with(Security::Tls),
+                };
+                (login, server)
             }
             _ => {
                 let server = text.parse()?;
@@ -321,9 +380,10 @@ mod tests {
     use super::*;
 
     fn check(text: &str, host: &str, port: u16) {
+        let server: Server = text.parse().expect(text);
         let host = host.to_owned();
-        let place = Place::Port { host, port };
-        assert_eq!(text.parse(), Ok(Server { place, path: None }), "{text}");
+        assert_eq!(server.place, Place::Port { host, port }, "{text}");
+        assert_eq!(server.path, None, "{text}");
     }
 
     #[test]
@@ -441,11 +501,32 @@ mod tests {
     }
 
     #[test]
+    fn a_scheme_says_whether_there_is_tls() {
+        for (text, shown, security) in [
+            ("a", "a:1373", Security::Unsaid),
+            ("dallal://a", "a:1373", Security::Plain),
+            ("tls://a", "tls://a:1373", Security::Tls),
+            ("ws://a", "ws://a:80/ws", Security::Plain),
+            ("wss://a", "wss://a:443/ws", Security::Tls),
+            ("wss://a:1/x", "wss://a:1/x", Security::Tls),
+            ("mqtt://a", "a:1883", Security::Plain),
+            ("mqtts://ann@a", "tls://a:8883", Security::Tls),
+            ("unix:/a", "unix:/a", Security::Path),
+            ("ws+unix:/a", "ws+unix:/a", Security::Path),
+        ] {
+            let url: Url = text.parse().expect(text);
+            assert_eq!(url.server.to_string(), shown);
+            assert_eq!(url.server.security(), security, "{text}");
+            assert_eq!(url.mqtt.is_some(), text.starts_with("mqtt"), "{text}");
+        }
+    }
+
+    #[test]
     fn a_scheme_of_others_is_refused_in_words() {
         for (text, words) in [
-            ("mqtts://a", "TLS"),
-            ("wss://a/ws", "TLS"),
-            ("https://a", "TLS"),
+            ("https://a", "give wss://HOST:PORT"),
+            ("ssl://a", "give tls://HOST:PORT"),
+            ("rediss://a", "only `client bench`"),
             ("http://a:1373", "give ws://HOST:PORT"),
             ("redis://a", "only `client bench`"),
             ("nats://a:4222", "only `client bench`"),

@@ -1,4 +1,4 @@
-//! The configuration file: names for servers, and the default server.
+//! The configuration file: names for servers, what belongs to each of them, and the default server.
 //!
 //! It is read only if a command needs it: a mistake in it does not affect a command line that names
 //! its server.
@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::tls_flags::TlsSettings;
+
 /// An example of the file.
 pub(crate) const EXAMPLE: &str = "\
 default = \"home\"
@@ -22,15 +24,24 @@ default = \"home\"
 url = \"localhost\"
 
 [servers.work]
-url = \"dallal://broker.example.org:1373\"
+url = \"tls://broker.example.org:1373\"
+ca = \"work-ca.pem\"
 ";
 
 /// The contents of the file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Configuration {
-    /// URLs by name. Whether a URL is valid depends on the command.
-    pub(crate) servers: BTreeMap<String, String>,
+    /// The servers by name.
+    pub(crate) servers: BTreeMap<String, ConfiguredServer>,
     pub(crate) default: Option<String>,
+}
+
+/// What the file says of a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ConfiguredServer {
+    /// Whether a URL is valid depends on the command.
+    pub(crate) url: String,
+    pub(crate) tls: TlsSettings,
 }
 
 /// The file as deserialized, before it is checked.
@@ -43,9 +54,16 @@ struct RawFile {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct RawServer {
     url: Spanned<String>,
+    #[serde(default)]
+    tls: bool,
+    ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+    fingerprint: Option<Spanned<String>>,
+    server_name: Option<String>,
 }
 
 /// Why the configuration, or one server in it, cannot be used.
@@ -137,7 +155,8 @@ impl Configuration {
                 return Err(ConfigurationError::Unreadable { path, why });
             }
         };
-        Self::parse(&text, check)
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::parse(&text, folder, check)
             .map(Some)
             .map_err(|mistake| ConfigurationError::Mistake {
                 path: path.to_owned(),
@@ -145,7 +164,12 @@ impl Configuration {
             })
     }
 
-    fn parse(text: &str, check: impl Fn(&str) -> Result<(), String>) -> Result<Self, Mistake> {
+    /// Files that the text names are looked for in `folder`, unless their paths are absolute.
+    fn parse(
+        text: &str,
+        folder: &Path,
+        check: impl Fn(&str) -> Result<(), String>,
+    ) -> Result<Self, Mistake> {
         let mistake = |span: Option<Range<usize>>, why: String| {
             let at = span.map_or(0, |span| span.start.min(text.len()));
             let line = 1 + text.as_bytes()[..at]
@@ -164,26 +188,30 @@ impl Configuration {
             let why = format!("there is no [servers.{}]", default.get_ref());
             return Err(mistake(Some(default.span()), why));
         }
-        for RawServer { url } in raw.servers.values() {
+        let mut servers = BTreeMap::new();
+        for (name, server) in raw.servers {
+            let url = &server.url;
             if let Err(why) = check(url.get_ref()) {
                 let why = format!("{:?} is not a server: {why}", url.get_ref());
                 return Err(mistake(Some(url.span()), why));
             }
+            let checked = server.checked(folder);
+            servers.insert(
+                name,
+                checked.map_err(|(span, why)| mistake(Some(span), why))?,
+            );
         }
-        let servers = raw.servers.into_iter();
         Ok(Self {
-            servers: servers
-                .map(|(name, server)| (name, server.url.into_inner()))
-                .collect(),
+            servers,
             default: raw.default.map(Spanned::into_inner),
         })
     }
 
-    /// The URL of the server with this name.
+    /// The server with this name.
     pub(crate) fn find(
         name: &str,
         check: impl Fn(&str) -> Result<(), String>,
-    ) -> Result<String, ConfigurationError> {
+    ) -> Result<ConfiguredServer, ConfigurationError> {
         let path = path()?;
         let mut servers = Self::read(&path, check)?.map_or_else(BTreeMap::new, |it| it.servers);
         servers
@@ -195,16 +223,45 @@ impl Configuration {
             })
     }
 
-    /// The URL of the default server, if the file has one.
+    /// The default server, if the file has one.
     pub(crate) fn find_default(
         check: impl Fn(&str) -> Result<(), String>,
-    ) -> Result<Option<String>, ConfigurationError> {
+    ) -> Result<Option<ConfiguredServer>, ConfigurationError> {
         // Without a folder for the file there is no default.
         let Ok(path) = path() else {
             return Ok(None);
         };
         let found = Self::read(&path, check)?;
         Ok(found.and_then(|mut it| it.servers.remove(&it.default?)))
+    }
+}
+
+impl RawServer {
+    /// The error has the place of the mistake.
+    fn checked(self, folder: &Path) -> Result<ConfiguredServer, (Range<usize>, String)> {
+        let path = |path: Option<PathBuf>| path.map(|path| folder.join(path));
+        let fingerprint = self.fingerprint.map(|text| {
+            let parsed = text.get_ref().parse();
+            parsed.map_err(|why: String| (text.span(), format!("a fingerprint: {why}")))
+        });
+        Ok(ConfiguredServer {
+            url: self.url.into_inner(),
+            tls: TlsSettings {
+                is_on: self.tls,
+                ca: path(self.ca),
+                cert: path(self.cert),
+                key: path(self.key),
+                fingerprint: fingerprint.transpose()?,
+                server_name: self.server_name,
+            },
+        })
+    }
+}
+
+impl ConfiguredServer {
+    /// The names of the keys that are given beside the URL.
+    pub(crate) fn keys(&self) -> Vec<&'static str> {
+        self.tls.keys()
     }
 }
 
@@ -220,7 +277,7 @@ mod tests {
     }
 
     fn parsed(text: &str) -> Result<Configuration, Mistake> {
-        Configuration::parse(text, check)
+        Configuration::parse(text, Path::new("/home/ann"), check)
     }
 
     #[test]
@@ -241,7 +298,7 @@ mod tests {
             (
                 "[servers.a]\nulr = \"x\"\n",
                 2,
-                "unknown field `ulr`, expected `url`",
+                "unknown field `ulr`, expected one of `url`",
             ),
             ("x = 1\n", 1, "unknown field `x`"),
             (
@@ -252,6 +309,11 @@ mod tests {
             ("[servers.a]\n", 1, "missing field `url`"),
             ("\n[servers.a]\nurl = 1\n", 3, "expected a string"),
             ("[servers.a\n", 1, ""),
+            (
+                "[servers.a]\nurl = \"x\"\nfingerprint = \"AB\"\n",
+                3,
+                "a fingerprint: give the 64 hexadecimal digits",
+            ),
         ] {
             let mistake = parsed(text).expect_err(text);
             assert_eq!(mistake.line, line, "{text}: {mistake:?}");
@@ -261,5 +323,16 @@ mod tests {
                 "{mistake:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_file_that_belongs_to_a_server_is_looked_for_beside_the_configuration() {
+        let text =
+            "[servers.a]\nurl = \"a\"\nca = \"ca.pem\"\ncert = \"/c.pem\"\nserver-name = \"b\"\n";
+        let server = parsed(text).expect("no mistake").servers.remove("a");
+        let server = server.expect("it is there");
+        assert_eq!(server.keys(), ["ca", "cert", "server-name"]);
+        assert_eq!(server.tls.ca, Some("/home/ann/ca.pem".into()));
+        assert_eq!(server.tls.cert, Some("/c.pem".into()));
     }
 }

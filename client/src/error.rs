@@ -4,7 +4,13 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use protocol::{BadFilter, BadName, BadTopic, Code, DecodeError, Subject, Verb, is_harmless};
+use protocol::{BadFilter, BadName, BadTopic, Code, DecodeError, Subject, Verb};
+
+use crate::printable::{printable, reason};
+use crate::tls::TlsError;
+
+/// What a server is whose first bytes are of TLS.
+pub(crate) const TLS_SERVER: &str = "a server of TLS";
 
 /// Why a call failed. If [`is_disconnect`](Self::is_disconnect) holds, the connection is gone and a
 /// new one may help; otherwise the connection stays usable.
@@ -17,6 +23,8 @@ pub enum Error {
         /// The error of the last attempt.
         why: io::Error,
     },
+    /// The server is not spoken to over TLS.
+    Tls(TlsError),
     /// The broker has no room for this connection; its own text.
     Busy(String),
     /// The broker sent BYE first: it is stopping.
@@ -80,6 +88,28 @@ pub enum Error {
 }
 
 impl Error {
+    /// Connecting to a server failed.
+    pub(crate) fn unreachable(server: String, why: io::Error) -> Self {
+        match why.downcast::<TlsError>() {
+            Ok(why) => Self::Tls(why),
+            Err(why) => Self::Unreachable { server, why },
+        }
+    }
+
+    /// Why a [`Transport`](crate::Transport) has failed: the connection broke, or the server ended TLS
+    /// with a reason.
+    pub fn lost(why: io::Error) -> Self {
+        match why.downcast::<TlsError>() {
+            Ok(why) => Self::Tls(why),
+            Err(why) => Self::Lost(why),
+        }
+    }
+
+    /// Whether the server spoke TLS, and this client did not.
+    pub fn is_for_want_of_tls(&self) -> bool {
+        matches!(self, Self::OtherServer { kind, .. } if kind == TLS_SERVER)
+    }
+
     /// Whether the connection is gone, so that a new one may help.
     pub fn is_disconnect(&self) -> bool {
         match self {
@@ -90,7 +120,8 @@ impl Error {
             | Self::ClosedUnanswered
             | Self::Lost(_)
             | Self::Silent(_) => true,
-            Self::OtherServer { .. }
+            Self::Tls(_)
+            | Self::OtherServer { .. }
             | Self::NotTheProtocol(_)
             | Self::Refused(_)
             | Self::NoAnswer { .. }
@@ -112,6 +143,7 @@ impl fmt::Display for Error {
             Self::Unreachable { server, why } => {
                 write!(f, "no broker at {server} ({})", reason(why))
             }
+            Self::Tls(why) => why.fmt(f),
             Self::Busy(text) => write!(f, "the broker is full: {text}"),
             Self::Stopping => write!(f, "the broker is stopping"),
             Self::Closed => write!(f, "the broker closed the connection"),
@@ -150,6 +182,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unreachable { why, .. } | Self::Lost(why) => Some(why),
+            Self::Tls(why) => Some(why),
             Self::NotTheProtocol(why) => Some(why),
             Self::BadTopic(why) => Some(why),
             Self::BadFilter(why) => Some(why),
@@ -167,20 +200,6 @@ impl std::error::Error for Error {
             | Self::BadAnswer { .. }
             | Self::Interrupted => None,
         }
-    }
-}
-
-/// The text of the system error, in lower case and without its number, for use within a sentence.
-pub fn reason(error: &io::Error) -> String {
-    let text = match error.kind() {
-        io::ErrorKind::TimedOut => "timed out".to_owned(),
-        _ => error.to_string(),
-    };
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut letters = text.chars();
-    match letters.next() {
-        Some(first) => first.to_lowercase().chain(letters).collect(),
-        None => String::new(),
     }
 }
 
@@ -223,11 +242,6 @@ impl Refusal {
     }
 }
 
-/// Replaces what is not harmless: text from a peer may be printed on a terminal.
-pub(crate) fn printable(text: &str) -> String {
-    text.replace(|letter| !is_harmless(letter), "?")
-}
-
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({} {})", self.text, self.code, self.subject)
@@ -251,11 +265,5 @@ mod tests {
     fn a_refusal_cannot_command_a_terminal() {
         let refusal = Refusal::new("x", Subject::Line, "\x1b[2J\n\u{9b}\u{202e}\u{2028}");
         assert_eq!(refusal.text, "?[2J????");
-    }
-
-    #[test]
-    fn a_reason_of_the_system_fits_into_a_sentence() {
-        let refused = io::Error::from_raw_os_error(rustix::io::Errno::CONNREFUSED.raw_os_error());
-        assert_eq!(reason(&refused), "connection refused");
     }
 }

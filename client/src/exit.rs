@@ -1,10 +1,12 @@
 //! Exit codes and failures, the same for every command.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use client::{Error, Refusal};
+use client::TlsFailure::Untrusted;
+use client::{Distrust, Error, Refusal, TlsError, TlsFailure};
 
 use crate::address;
 use crate::stderr::say;
@@ -72,7 +74,7 @@ impl Exit {
             Error::Interrupted => Self::Interrupted,
             Error::BadTopic(_) | Error::BadFilter(_) | Error::BadName(_) => Self::Usage,
             Error::NobodyListens | Error::NobodyAnswered { .. } => Self::Unanswered,
-            Error::OtherServer { .. } => Self::NoConnection,
+            Error::OtherServer { .. } | Error::Tls(_) => Self::NoConnection,
             _ if error.is_disconnect() => Self::NoConnection,
             _ => Self::Failed,
         }
@@ -111,6 +113,10 @@ impl Failure {
     /// What failed, why, and what to do about it.
     pub(crate) fn of(error: &Error, what: &str) -> Self {
         let advice = match error {
+            Error::Tls(why) => return Self::of_tls(why, what),
+            _ if error.is_for_want_of_tls() => {
+                "; give --tls, or tls://HOST:PORT, mqtts:// or wss://"
+            }
             Error::Unreachable { server, why } => unreachable_advice(server, why),
             Error::NotTheProtocol(_) | Error::OtherServer { .. } => {
                 "; give the right --server HOST:PORT"
@@ -125,6 +131,11 @@ impl Failure {
             _ => "",
         };
         Self::new(Exit::of(error), what, format_args!("{error}{advice}"))
+    }
+
+    fn of_tls(error: &TlsError, what: &str) -> Self {
+        let advice = tls_advice(&error.failure);
+        Self::new(Exit::NoConnection, what, format_args!("{error}; {advice}"))
     }
 
     /// The same failure with more text behind it.
@@ -175,6 +186,34 @@ fn unreachable_advice(server: &str, why: &io::Error) -> &'static str {
         }
         _ => "; give -s unix:PATH of a broker's socket",
     }
+}
+
+/// What to do about a server that is not spoken to over TLS.
+fn tls_advice(failure: &TlsFailure) -> Cow<'static, str> {
+    let Untrusted { why, shown } = failure else {
+        return match failure {
+            TlsFailure::NotTls => {
+                "give --port of one that does, or leave out TLS: dallal://HOST:PORT"
+            }
+            TlsFailure::NoCertificate => "give --cert FILE and --key FILE",
+            TlsFailure::Refused(_) => "give --cert FILE of one that it takes",
+            TlsFailure::UnknownName => "give --server-name NAME",
+            _ => "ask its operator what it speaks",
+        }
+        .into();
+    };
+    let pin = format!("--fingerprint SHA256 of what it shows, if that is its own: {shown}");
+    match why {
+        Distrust::UnknownIssuer => format!("give --ca FILE, or {pin}"),
+        Distrust::OtherNames(_) => format!("give --server-name NAME of these, or {pin}"),
+        Distrust::OtherFingerprint => {
+            format!("it shows {shown}; ask its operator whether the certificate is a new one")
+        }
+        Distrust::NotYetValid(_) => format!("set the clock of this machine, or give {pin}"),
+        Distrust::Expired(_) => format!("have its operator renew it, or give {pin}"),
+        _ => format!("give {pin}"),
+    }
+    .into()
 }
 
 /// Fails if raw bytes of peers would reach a terminal and the user has not said that they may.

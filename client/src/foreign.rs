@@ -1,7 +1,8 @@
 //! Recognises servers that are something else by the first bytes that they send, so that the user
 //! need not wait for an answer that cannot come.
 
-use crate::error::{Error, printable};
+use crate::error::{Error, TLS_SERVER};
+use crate::printable::printable;
 use crate::stream::Inside;
 
 /// How many bytes are enough to recognise any of them.
@@ -104,7 +105,7 @@ fn kind(first: &[u8]) -> Option<&'static str> {
             "a mail or FTP server"
         }
         [b'<', ..] => "an HTTP server",
-        [0x15 | 0x16, 0x03, ..] => "a server of TLS",
+        [0x15 | 0x16, 0x03, ..] => TLS_SERVER,
         [0x20, 0x02..=0x7f, 0 | 1, ..] => "an MQTT broker",
         [0xff, ..] => "a telnet server",
         [_, _, 0, 0, 0x0a, ..] => "a MySQL server",

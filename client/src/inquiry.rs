@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, printable};
+use crate::error::Error;
+use crate::printable::printable;
 
 /// The topic prefix of inquiries and orders.
 pub(crate) const TOPIC: &str = "$SYS/request/";

@@ -48,22 +48,28 @@ pub mod mqtt;
 mod options;
 pub mod orders;
 mod poll;
+mod printable;
 mod publisher;
 #[cfg(test)]
 mod scripted;
 mod socket;
 mod stream;
+mod tls;
+mod transport;
 
 pub use answers::Answers;
 pub use client::{Account, Client};
-pub use error::{Error, Refusal, reason};
+pub use error::{Error, Refusal};
 pub use interrupt::Interrupt;
 pub use link::Woken;
 pub use message::{Delivery, Message};
 pub use messages::Messages;
 pub use options::Options;
+pub use printable::reason;
 pub use publisher::{Publisher, Receipt};
 pub use socket::dial;
+pub use tls::{Distrust, Fingerprint, Tls, TlsError, TlsFailure, TlsOptions, TlsSetupError};
+pub use transport::Transport;
 
 pub use protocol::{
     Attributes, BadAttribute, BadFilter, BadName, BadTopic, Code, DecodeError, ERROR, Escaped,

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::sockopt;
-use socket2::Socket;
 
 use crate::error::Error;
 use crate::foreign::Greeting;
@@ -20,6 +19,7 @@ use crate::options::Options;
 use crate::poll::poll;
 use crate::socket::dial;
 use crate::stream::{Inside, Stream};
+use crate::transport::Transport;
 
 /// Size of one read. A larger buffer showed no gain.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -65,13 +65,15 @@ impl Link {
         inside: Inside,
         options: &Options,
     ) -> Result<Self, Error> {
-        let dialed = dial(&server, options.connect_timeout)
-            .and_then(keep_alive)
-            .and_then(|socket| Stream::open(socket, &server, inside, options));
-        let stream = dialed.map_err(|why| Error::Unreachable {
-            server: server.to_string(),
-            why,
-        })?;
+        let alpn = match &options.websocket {
+            Some(_) => "http/1.1",
+            None => inside.alpn(),
+        };
+        let tls = options.tls.as_ref().map(|tls| tls.with_alpn(alpn));
+        let transport = dial(&server, options.connect_timeout, tls.as_ref())?;
+        let stream = keep_alive(&transport)
+            .and_then(|()| Stream::open(transport, &server, inside, options))
+            .map_err(|why| Error::unreachable(server.to_string(), why))?;
         Ok(Self {
             stream,
             greeting: Greeting::new(inside),
@@ -137,7 +139,7 @@ impl Link {
                     } else {
                         Error::Closed
                     };
-                    return Err(self.broken.take().map_or(closed, Error::Lost));
+                    return Err(self.broken.take().map_or(closed, Error::lost));
                 }
                 Ok(n) => {
                     self.greeting.check(&self.chunk[..n])?;
@@ -145,7 +147,7 @@ impl Link {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::Lost(error)),
+                Err(error) => return Err(Error::lost(error)),
             }
         }
     }
@@ -163,12 +165,12 @@ impl Link {
         }
         let mut wanted = PollFlags::IN;
         wanted.set(PollFlags::OUT, self.unsent() > 0);
-        let mut fds = vec![PollFd::new(self.stream.socket(), wanted)];
+        let mut fds = vec![PollFd::new(self.stream.transport(), wanted)];
         fds.extend(input.map(|input| PollFd::from_borrowed_fd(input, PollFlags::IN)));
         if let Some(interrupt) = &self.interrupt {
             fds.push(PollFd::new(interrupt, PollFlags::IN));
         }
-        poll(&mut fds, until).map_err(Error::Lost)?;
+        poll(&mut fds, until).map_err(Error::lost)?;
         let is_ready = |at: usize| !fds[at].revents().is_empty();
         Ok(if input.is_some() && is_ready(1) {
             Woken::Input
@@ -208,13 +210,14 @@ impl Link {
 }
 
 /// Has the kernel find out that a silent peer is gone. One on this machine cannot vanish unnoticed.
-fn keep_alive(socket: Socket) -> io::Result<Socket> {
+fn keep_alive(transport: &Transport) -> io::Result<()> {
+    let socket = transport.socket();
     if socket.local_addr()?.is_unix() {
-        return Ok(socket);
+        return Ok(());
     }
-    sockopt::set_socket_keepalive(&socket, true)?;
-    sockopt::set_tcp_keepidle(&socket, KEEPALIVE_IDLE)?;
-    sockopt::set_tcp_keepintvl(&socket, KEEPALIVE_INTERVAL)?;
-    sockopt::set_tcp_keepcnt(&socket, KEEPALIVE_QUESTIONS)?;
-    Ok(socket)
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(socket, KEEPALIVE_QUESTIONS)?;
+    Ok(())
 }

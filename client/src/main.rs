@@ -23,6 +23,7 @@ mod recording;
 mod server;
 mod stderr;
 mod table;
+mod tls_flags;
 mod units;
 mod value;
 mod visible;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::interrupt::Interrupt;
+use crate::tls::Tls;
 
 /// Timeouts and other options of a connection.
 ///
@@ -24,6 +25,8 @@ pub struct Options {
     pub silence: Duration,
     /// If set, the line protocol, or MQTT, runs inside a WebSocket at this path, such as `/ws`.
     pub websocket: Option<String>,
+    /// If set, everything runs inside of TLS, but over a path.
+    pub tls: Option<Tls>,
     /// Ends every wait of this client once another thread raises it.
     pub interrupt: Option<Interrupt>,
 }
@@ -35,6 +38,7 @@ impl Default for Options {
             answer_timeout: Duration::from_secs(10),
             silence: Duration::from_secs(30),
             websocket: None,
+            tls: None,
             interrupt: None,
         }
     }

@@ -5,15 +5,16 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches};
-use client::{Client, Interrupt};
+use client::{Client, Interrupt, Tls};
 
-use crate::address::{Server, Url};
-use crate::configuration::Configuration;
+use crate::address::{Security, Server, Url};
+use crate::configuration::{Configuration, ConfiguredServer};
 use crate::duration;
 use crate::exit::{Exit, Failure, Stop};
 use crate::hint;
 use crate::interruption::Interruption;
 use crate::reconnect;
+use crate::tls_flags::TlsArguments;
 
 /// The default address.
 const USUAL: &str = "127.0.0.1:1373";
@@ -47,14 +48,18 @@ pub(crate) struct ServerFlags {
     /// Wait until the broker can be reached
     #[arg(long, hide = true)]
     wait_for_broker: bool,
+    #[command(flatten)]
+    tls: TlsArguments,
 }
 
 /// The address after flags, environment and configuration file have been combined.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerArguments {
     server: Server,
+    tls: Option<Tls>,
     wait: Duration,
-    is_typed: bool,
+    /// The options that name the server, if some are typed.
+    typed: Option<Vec<String>>,
     waits_for_broker: bool,
 }
 
@@ -62,10 +67,12 @@ pub(crate) struct ServerArguments {
 #[derive(Debug)]
 pub(crate) struct Decision {
     pub(crate) url: Url,
+    /// What protects the connections.
+    pub(crate) tls: Option<Tls>,
     /// The timeout of an answer.
     pub(crate) wait: Duration,
-    /// Whether an option names the server.
-    pub(crate) is_typed: bool,
+    /// The options that name the server, as they are to be typed for another command, if some are typed.
+    pub(crate) typed: Option<Vec<String>>,
     /// Whether an option, the environment or the configuration file names the server.
     is_named: bool,
     /// Whether the first connection waits until the broker can be reached.
@@ -99,32 +106,47 @@ pub(crate) fn decide(matches: &ArgMatches) -> Result<Decision, clap::Error> {
     let given = choose(matches, flags.configured.as_deref(), |url| {
         url.parse::<Url>().map(drop)
     })?;
-    let is_configured = given.is_some();
-    let url = given.map_or(Ok(flags.server), |url| url.parse());
-    let mut url: Url = url.expect("it was checked when the file was read");
+    let conflict = |why: String| clap::Error::raw(ErrorKind::ArgumentConflict, format!("{why}\n"));
+    let mut url: Url = match &given {
+        None => flags.server,
+        Some(given) => {
+            let url = given.url.parse();
+            url.expect("it was checked when the file was read")
+        }
+    };
     let moved = url.server.but_at(flags.host.as_deref(), flags.port);
-    url.server =
-        moved.map_err(|why| clap::Error::raw(ErrorKind::ArgumentConflict, format!("{why}\n")))?;
+    url.server = moved.map_err(conflict)?;
     let names = ["server", "configured", "host", "port"];
     let is_typed = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
     let is_typed = names.into_iter().any(is_typed);
     let is_usual = matches.value_source("server") == Some(ValueSource::DefaultValue);
+    let is_named = is_typed || given.is_some() || !is_usual;
+    let configured = given.as_ref().map(|given| &given.tls);
+    let tls = flags.tls.tls(&url.server, configured).map_err(conflict)?;
+    if tls.is_some() {
+        url.server = url.server.with(Security::Tls);
+    }
+    let typed = is_typed.then(|| {
+        let server = ["-s".to_owned(), url.server.to_string()];
+        server.into_iter().chain(flags.tls.typed_words()).collect()
+    });
     Ok(Decision {
         url,
+        tls,
         wait: flags.wait,
         waits_for_broker: flags.wait_for_broker,
-        is_typed,
-        is_named: is_typed || is_configured || !is_usual,
+        typed,
+        is_named,
     })
 }
 
-/// The URL from the configuration file, unless `--server` or the environment has one: a given name
+/// The server of the configuration file, unless `--server` or the environment has one: a given name
 /// wins over the environment, and the environment over the file's default.
 fn choose(
     matches: &ArgMatches,
     configured: Option<&str>,
     check: impl Fn(&str) -> Result<(), String>,
-) -> Result<Option<String>, clap::Error> {
+) -> Result<Option<ConfiguredServer>, clap::Error> {
     let chosen = match (configured, matches.value_source("server")) {
         (Some(_), Some(ValueSource::CommandLine)) => {
             let why = "--server and --configured each name a server; give one of them\n";
@@ -141,8 +163,9 @@ impl ServerArguments {
     fn of(decision: Decision) -> Result<Self, clap::Error> {
         let Decision {
             url: Url { server, mqtt },
+            tls,
             wait,
-            is_typed,
+            typed,
             waits_for_broker,
             ..
         } = decision;
@@ -153,8 +176,9 @@ impl ServerArguments {
         }
         Ok(Self {
             server,
+            tls,
             wait,
-            is_typed,
+            typed,
             waits_for_broker,
         })
     }
@@ -171,19 +195,18 @@ impl ServerArguments {
 
     /// Whether an option names the server.
     pub(crate) fn is_typed(&self) -> bool {
-        self.is_typed
+        self.typed.is_some()
     }
 
     /// Another command for the same server, to be suggested. The server is named as far as the
     /// options of this command name it.
     pub(crate) fn hint(&self, command: &str, words: &[&str]) -> String {
-        let named = ["-s".to_owned(), self.server.to_string()];
-        hint::client(command, if self.is_typed { &named } else { &[] }, words)
+        hint::client(command, self.typed.as_deref().unwrap_or_default(), words)
     }
 
     /// Connects. `interrupt` ends every wait.
     pub(crate) fn connect(&self, interrupt: &Interrupt) -> Result<Client, client::Error> {
-        let options = self.server.options(self.wait, interrupt);
+        let options = self.server.options(self.wait, interrupt, self.tls.as_ref());
         Client::connect_with(self.server.place(), &options)
     }
 
@@ -241,6 +264,7 @@ impl FromArgMatches for OperatorArguments {
         if !decision.is_named {
             let server = Server::at_path(OPERATORS_SOCKET).expect("it is a short path");
             decision.url = Url { server, mqtt: None };
+            decision.tls = None;
         }
         ServerArguments::of(decision).map(Self)
     }

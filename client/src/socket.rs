@@ -1,6 +1,6 @@
-//! How the address of a server becomes a connected socket.
+//! How the address of a server becomes a connection.
 //!
-//! An address is `HOST:PORT`, or `unix:` and the path of a socket in the file system.
+//! An address is `HOST:PORT`, or `unix:` and the path of a socket in the file system, which has no TLS.
 
 use std::fmt::Display;
 use std::fs;
@@ -12,6 +12,11 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use crate::clock;
+use crate::error::Error;
+use crate::tls::{Tls, TlsStream};
+use crate::transport::Transport;
+
 /// The text before the path of a socket.
 const UNIX: &str = "unix:";
 
@@ -19,14 +24,28 @@ const UNIX: &str = "unix:";
 const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
 
 /// Connects to `unix:PATH`, or to the first address of a `HOST:PORT` that answers, each within
-/// `timeout`. Small writes are not held back.
+/// `timeout`, and does the handshake of `tls` within as much time. Small writes are not held back.
 ///
 /// This is for programs that speak a protocol of their own, such as a load generator;
 /// [`Client`](crate::Client) connects by itself.
-pub fn dial(server: impl ToSocketAddrs + Display, timeout: Duration) -> io::Result<Socket> {
-    if let Some(path) = path_in(&server.to_string()) {
-        return connect_to_path(path, timeout);
-    }
+pub fn dial(
+    server: impl ToSocketAddrs + Display,
+    timeout: Duration,
+    tls: Option<&Tls>,
+) -> Result<Transport, Error> {
+    let name = server.to_string();
+    let opened = match (path_in(&name), tls) {
+        (Some(path), _) => connect_to_path(path, timeout).map(Transport::plain),
+        (None, None) => connect_to_any(server, timeout).map(Transport::plain),
+        (None, Some(tls)) => connect_to_any(server, timeout).and_then(|socket| {
+            let deadline = clock::after(timeout);
+            TlsStream::open(socket, &name, tls, deadline).map(Transport::tls)
+        }),
+    };
+    opened.map_err(|why| Error::unreachable(name, why))
+}
+
+fn connect_to_any(server: impl ToSocketAddrs, timeout: Duration) -> io::Result<Socket> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in server.to_socket_addrs()? {
         match connect(address, timeout) {
@@ -93,8 +112,11 @@ mod tests {
 
     const WAIT: Duration = Duration::from_millis(50);
 
-    fn dialed(path: &Path) -> io::Result<Socket> {
-        dial(format!("unix:{}", path.display()), WAIT)
+    fn dialed(path: &Path) -> io::Result<Transport> {
+        match dial(format!("unix:{}", path.display()), WAIT, None) {
+            Err(Error::Unreachable { why, .. }) => Err(why),
+            dialed => Ok(dialed.expect("it is no other error")),
+        }
     }
 
     #[test]

@@ -1,21 +1,20 @@
-//! The byte stream of a connection: a socket, or a WebSocket on a socket.
+//! The byte stream of a connection: its transport, or a WebSocket on that.
 //!
 //! Both are non-blocking. A WebSocket carries the line protocol, in messages of whole lines, or
 //! MQTT, in messages with arbitrary boundaries.
 
 use std::fmt::Display;
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
 use std::time::Duration;
 
 use memchr::{memchr, memrchr};
-use socket2::Socket;
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{ClientRequestBuilder, HandshakeError, Message, WebSocket};
 
-use crate::error::printable;
 use crate::options::Options;
+use crate::printable::printable;
 use crate::socket;
+use crate::transport::Transport;
 
 /// Maximum size of a message that is sent, unless one line is longer.
 const MESSAGE_BYTES: usize = 64 * 1024;
@@ -34,19 +33,27 @@ impl Inside {
             Self::Mqtt => "mqtt",
         }
     }
+
+    /// Its name for ALPN, without a WebSocket.
+    pub(crate) fn alpn(self) -> &'static str {
+        match self {
+            Self::Line => "dallal",
+            Self::Mqtt => "mqtt",
+        }
+    }
 }
 
 /// A stream to the broker.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    Socket(Socket),
+    Direct(Transport),
     Tunnel(Box<Tunnel>),
 }
 
 /// A WebSocket.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
-    socket: WebSocket<Socket>,
+    socket: WebSocket<Transport>,
     inside: Inside,
     /// The last received message, and how many of its bytes have been read.
     message: Vec<u8>,
@@ -58,28 +65,33 @@ pub(crate) struct Tunnel {
 }
 
 impl Stream {
-    /// Wraps a new socket as the options say.
+    /// Wraps a new connection as the options say.
     pub(crate) fn open(
-        socket: Socket,
+        transport: Transport,
         server: &impl Display,
         inside: Inside,
         options: &Options,
     ) -> io::Result<Self> {
         let stream = match &options.websocket {
-            None => Self::Socket(socket),
+            None => Self::Direct(transport),
             Some(path) => {
                 let server = server.to_string();
                 let host = socket::path_in(&server).map_or(&*server, |_| "localhost");
                 let address = format!("ws://{host}{path}");
-                Self::tunnel(socket, &address, inside, options.connect_timeout)?
+                Self::tunnel(transport, &address, inside, options.connect_timeout)?
             }
         };
-        stream.socket().set_nonblocking(true)?;
+        stream.transport().set_nonblocking(true)?;
         Ok(stream)
     }
 
     /// Does the WebSocket handshake with this address.
-    fn tunnel(stream: Socket, address: &str, inside: Inside, wait: Duration) -> io::Result<Self> {
+    fn tunnel(
+        stream: Transport,
+        address: &str,
+        inside: Inside,
+        wait: Duration,
+    ) -> io::Result<Self> {
         let address = address.parse().map_err(io::Error::other)?;
         let request = ClientRequestBuilder::new(address).with_sub_protocol(inside.subprotocol());
         // The broker limits the length of lines, not the WebSocket.
@@ -110,10 +122,10 @@ impl Stream {
         }
     }
 
-    /// The socket, to poll.
-    pub(crate) fn socket(&self) -> &Socket {
+    /// What carries it, to poll.
+    pub(crate) fn transport(&self) -> &Transport {
         match self {
-            Self::Socket(socket) => socket,
+            Self::Direct(transport) => transport,
             Self::Tunnel(tunnel) => tunnel.socket.get_ref(),
         }
     }
@@ -121,7 +133,7 @@ impl Stream {
     /// Whether there may be data to read that a poll of the socket does not report.
     pub(crate) fn may_hold(&self) -> bool {
         match self {
-            Self::Socket(_) => false,
+            Self::Direct(transport) => transport.may_hold(),
             Self::Tunnel(tunnel) => tunnel.may_hold,
         }
     }
@@ -129,7 +141,7 @@ impl Stream {
     /// Whether written bytes have not been sent yet.
     pub(crate) fn is_flushing(&self) -> bool {
         match self {
-            Self::Socket(_) => false,
+            Self::Direct(transport) => transport.is_flushing(),
             Self::Tunnel(tunnel) => tunnel.is_flushing,
         }
     }
@@ -137,7 +149,7 @@ impl Stream {
     /// Closes the sending side.
     pub(crate) fn end(&mut self) -> io::Result<()> {
         match self {
-            Self::Socket(socket) => socket.shutdown(Shutdown::Write),
+            Self::Direct(transport) => transport.end(),
             Self::Tunnel(tunnel) => {
                 // Fails if the peer has closed already.
                 let _ = tunnel.socket.close(None);
@@ -150,7 +162,7 @@ impl Stream {
 impl Read for Stream {
     fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Socket(socket) => socket.read(chunk),
+            Self::Direct(transport) => transport.read(chunk),
             Self::Tunnel(tunnel) => tunnel.read(chunk),
         }
     }
@@ -159,14 +171,14 @@ impl Read for Stream {
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Socket(socket) => socket.write(bytes),
+            Self::Direct(transport) => transport.write(bytes),
             Self::Tunnel(tunnel) => tunnel.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Socket(socket) => socket.flush(),
+            Self::Direct(transport) => transport.flush(),
             Self::Tunnel(tunnel) => tunnel.flush(),
         }
     }

@@ -1,5 +1,6 @@
 //! How the tests call the program `client`.
 
+use std::env;
 use std::process::Command;
 
 use crate::{TestBroker, program};
@@ -15,7 +16,9 @@ pub fn client_of(broker: &TestBroker, command: &str, args: &[&str]) -> Command {
 /// The same for no broker.
 pub fn client(args: &[&str]) -> Command {
     let mut client = Command::new(program("client"));
-    client.env_remove("BROKER_URL");
+    for (name, _) in env::vars().filter(|(name, _)| name.starts_with("BROKER_")) {
+        client.env_remove(name);
+    }
     // A folder that is not there has no configuration file in it.
     client.env("XDG_CONFIG_HOME", "/nonexistent").args(args);
     client

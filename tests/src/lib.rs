@@ -1,13 +1,14 @@
 //! What the tests of this folder are written with: a [`TestBroker`] to start, a [`TestClient`] to
 //! talk to it in raw lines, an [`mqtt::MqttClient`] for raw packets, a [`frames::FrameClient`] for raw
-//! frames of WebSocket, a [`NetworkProxy`] between them, a [`Process`] for other programs, such as those
-//! in [`foreign`], [`Tmux`] for those that want a terminal, a [`Dialogue`] or a [`Session`] to play, a
-//! [`UsersFile`] for it, an [`Asker`] of the broker's own figures, and a [`Browser`].
+//! frames of WebSocket, a [`NetworkProxy`] or a [`TlsFront`] between them, a [`Process`] for other
+//! programs, such as those in [`foreign`], [`Tmux`] for those that want a terminal, a [`Dialogue`] or a
+//! [`Session`] to play, a [`UsersFile`] for it, an [`Asker`] of the broker's own figures, and a [`Browser`].
 //!
 //! Nothing here knows the protocol beyond `PING`, the fence. A client that waits for something
 //! gives up after [`PATIENCE`] and says what it waited for; nothing sleeps to be on time.
 
 mod asker;
+mod authority;
 mod broker;
 mod browser;
 mod client;
@@ -23,6 +24,7 @@ mod programs;
 mod random;
 mod session;
 pub mod source;
+mod tls_front;
 mod tmux;
 mod users_file;
 
@@ -30,6 +32,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use asker::Asker;
+pub use authority::{Authority, CertificateFiles};
 pub use broker::{Ended, TestBroker};
 pub use browser::{Browser, Tab};
 pub use client::{SMALL_BUFFER, TestClient};
@@ -41,6 +44,7 @@ pub use process::Process;
 pub use programs::{example, installed, program};
 pub use random::Random;
 pub use session::Session;
+pub use tls_front::{TlsFront, TlsManners};
 pub use tmux::Tmux;
 pub use users_file::UsersFile;
 

@@ -54,7 +54,7 @@ fn the_configuration_file_of_the_document_is_understood() {
     let out = out.expect("the client starts");
     let out = String::from_utf8(out.stdout).expect("text");
     assert!(
-        out.contains("\n  home   localhost   (default)\n  work   dallal://"),
+        out.contains("\n  home   localhost   (default)\n  work   tls://"),
         "{out}"
     );
     // The program shows this file as an example.

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::thread;
 
 use rustix::process::Signal;
-use tests::{Process, TestBroker, client, client_of, program};
+use tests::{Authority, Process, TestBroker, client, client_of, program};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -118,6 +118,17 @@ fn prepare(folder: &Path, typed: &str) {
         ("password.txt", "a password\n"),
     ] {
         fs::write(folder.join(name), text).expect("room");
+    }
+    if typed.contains(".pem") {
+        let authority = Authority::called("home");
+        let meter = authority.sign(&["meter-7"], 2999);
+        for (from, name) in [
+            (authority.file().into(), "ca.pem"),
+            (meter.certificate, "meter-7.pem"),
+            (meter.key, "meter-7-key.pem"),
+        ] {
+            fs::copy(from, folder.join(name)).expect("room");
+        }
     }
     // `record` would ask before it overwrites it.
     if typed.contains("client play") {

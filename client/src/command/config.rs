@@ -51,10 +51,15 @@ impl fmt::Display for ConfigurationText<'_> {
                 }
                 let width = servers.keys().map(|name| name.chars().count()).max();
                 let width = width.unwrap_or_default();
-                for (name, url) in servers {
+                for (name, server) in servers {
+                    let url = &server.url;
+                    let keys = match &server.keys()[..] {
+                        [] => String::new(),
+                        keys => format!("   with {}", keys.join(", ")),
+                    };
                     let is_default = default.as_ref() == Some(name);
                     let mark = if is_default { "   (default)" } else { "" };
-                    writeln!(f, "  {name:width$}   {url}{mark}")?;
+                    writeln!(f, "  {name:width$}   {url}{keys}{mark}")?;
                 }
                 writeln!(f, "\nAn example of such a file:")?;
             }
@@ -69,7 +74,11 @@ impl fmt::Display for ConfigurationText<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
+    use crate::configuration::ConfiguredServer;
+    use crate::tls_flags::TlsSettings;
 
     fn shown(configuration: Option<Configuration>) -> String {
         let path = Path::new("/home/ann/client.toml");
@@ -83,14 +92,24 @@ mod tests {
 
     #[test]
     fn a_file_is_shown_with_its_default() {
-        let servers = [("home", "localhost"), ("office", "10.0.0.1:99")];
+        let server = |url: &str, ca: Option<PathBuf>| ConfiguredServer {
+            url: url.to_owned(),
+            tls: TlsSettings {
+                ca,
+                ..TlsSettings::default()
+            },
+        };
+        let servers = [
+            ("home", server("localhost", Some("/a".into()))),
+            ("office", server("10.0.0.1:99", None)),
+        ];
         let shown = shown(Some(Configuration {
             servers: servers
-                .map(|(name, url)| (name.to_owned(), url.to_owned()))
+                .map(|(name, server)| (name.to_owned(), server))
                 .into(),
             default: Some("office".to_owned()),
         }));
-        let said = "/home/ann/client.toml says:\n\n  home     localhost\n  \
+        let said = "/home/ann/client.toml says:\n\n  home     localhost   with ca\n  \
                     office   10.0.0.1:99   (default)\n\nAn example of such a file:\n\n  \
                     default = \"home\"\n";
         assert!(shown.starts_with(said), "{shown}");
@@ -101,6 +120,6 @@ mod tests {
         let shown = shown(None);
         let said = "There is no /home/ann/client.toml yet. It could say:\n\n  default";
         assert!(shown.starts_with(said), "{shown}");
-        assert!(shown.ends_with("example.org:1373\"\n"), "{shown}");
+        assert!(shown.ends_with("ca = \"work-ca.pem\"\n"), "{shown}");
     }
 }

@@ -20,9 +20,10 @@ use super::settings::{Qos, Settings, Version};
 use super::timers::Timers;
 use super::{attributes, reason};
 use crate::clock;
-use crate::error::{Error, Refusal, printable};
+use crate::error::{Error, Refusal};
 use crate::link::{Link, Woken};
 use crate::options::Options;
+use crate::printable::printable;
 use crate::publisher::Receipt;
 use crate::stream::Inside;
 

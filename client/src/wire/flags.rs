@@ -17,7 +17,7 @@ use crate::value;
 /// Names the rarely used flags, which are hidden so that the help fits a screen. `docs/client.md`
 /// explains them.
 pub(crate) const MORE_HELP: &str = "\
-More in docs/client.md: --wait-for-broker --user --password -k --clean --will-*
+More in docs/client.md: --wait-for-broker --tls --user -k --clean --will-*
 ";
 
 /// The value of `--mqtt`.
@@ -160,8 +160,9 @@ fn target(matches: &ArgMatches, session: Option<&SessionFlags>) -> Result<Target
     let flags = LoginFlags::from_arg_matches(matches)?;
     let Decision {
         url,
+        tls,
         wait,
-        is_typed,
+        typed,
         waits_for_broker,
         ..
     } = server::decide(matches)?;
@@ -183,7 +184,8 @@ fn target(matches: &ArgMatches, session: Option<&SessionFlags>) -> Result<Target
     };
     Ok(Target {
         server: url.server,
-        is_typed,
+        tls,
+        typed,
         waits_for_broker,
         wait,
         mqtt,

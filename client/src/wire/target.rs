@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use client::mqtt::{self, Qos, Session, Settings};
-use client::{Attributes, Client, Error, Interrupt};
+use client::{Attributes, Client, Error, Interrupt, Tls};
 
 use super::connection::Wire;
 use crate::address::Server;
@@ -14,8 +14,9 @@ use crate::reconnect;
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) server: Server,
-    /// Whether an option names the server.
-    pub(super) is_typed: bool,
+    pub(super) tls: Option<Tls>,
+    /// The options that name the server, if some are typed.
+    pub(super) typed: Option<Vec<String>>,
     pub(super) waits_for_broker: bool,
     pub(super) wait: Duration,
     pub(super) mqtt: Option<Settings>,
@@ -25,7 +26,7 @@ pub(crate) struct Target {
 impl Target {
     /// Connects. `interrupt` ends every wait.
     pub(crate) fn connect(&self, interrupt: &Interrupt) -> Result<Wire, Error> {
-        let options = self.server.options(self.wait, interrupt);
+        let options = self.server.options(self.wait, interrupt, self.tls.as_ref());
         let place = self.server.place();
         Ok(match &self.mqtt {
             None => Wire::Line(Client::connect_with(place, &options)?.into()),
@@ -59,10 +60,7 @@ impl Target {
     /// Another command for the same server, to be suggested. The server is named as far as the
     /// options of this command name it, without a password.
     pub(crate) fn hint(&self, command: &str, words: &[&str]) -> String {
-        let mut options = Vec::new();
-        if self.is_typed {
-            options.extend(["-s".to_owned(), self.server.to_string()]);
-        }
+        let mut options = self.typed.clone().unwrap_or_default();
         if let Some(settings) = &self.mqtt {
             let version = match settings.version {
                 mqtt::Version::V3 => "3.1.1",

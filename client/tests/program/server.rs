@@ -235,16 +235,16 @@ fn a_server_that_closes_without_a_word_may_be_a_broker_of_mqtt() {
 #[test]
 fn schemes_of_others_are_refused_in_words() {
     for (arguments, why) in [
-        ("publish a x -s mqtts://h", "mqtts:// is for TLS"),
-        ("subscribe a -s wss://h/ws", "wss:// is for TLS"),
-        ("who -s https://h", "https:// is for TLS"),
+        ("publish a x -s ssl://h", "ssl:// is not known; give tls://"),
+        ("who -s https://h", "https:// is for HTTP; give wss://"),
         (
             "publish a x -s redis://h",
             "redis:// is another kind of broker",
         ),
-        ("bench -s mqtts://h", "mqtts:// is for TLS"),
         ("who -s mqtt://h", "this command does not speak MQTT"),
+        ("who -s mqtts://h", "this command does not speak MQTT"),
         ("selftest -s ws://h", "speaks MQTT without a WebSocket"),
+        ("selftest -s wss://h", "speaks MQTT without a WebSocket"),
         ("selftest -s ws+unix:/a", "speaks MQTT without a WebSocket"),
     ] {
         end(arguments).expect(2, why);

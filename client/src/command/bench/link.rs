@@ -4,10 +4,9 @@
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
-use client::{Error, Interrupt};
+use client::{Error, Interrupt, Transport};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use socket2::Socket;
 
 use super::failure::BenchFailure;
 use super::target::BenchTarget;
@@ -52,9 +51,24 @@ impl Dialer {
         acked: bool,
     ) -> Result<BenchLink, BenchFailure> {
         let place = self.target.server.place();
-        let stream = connect(&place, self.wait).map_err(|why| {
-            let server = self.target.to_string();
-            BenchFailure::Connection(Error::Unreachable { server, why })
+        let tls = self.target.tls.as_ref();
+        let tls = tls.map(|tls| {
+            wire.alpn()
+                .map_or_else(|| tls.clone(), |it| tls.with_alpn(it))
+        });
+        let stream = client::dial(&place, self.wait, tls.as_ref());
+        let stream = stream.and_then(|stream| match stream.set_nonblocking(true) {
+            Ok(()) => Ok(stream),
+            Err(why) => Err(Error::Lost(why)),
+        });
+        let stream = stream.map_err(|error| {
+            BenchFailure::Connection(match error {
+                Error::Unreachable { why, .. } => Error::Unreachable {
+                    server: self.target.to_string(),
+                    why,
+                },
+                other => other,
+            })
         })?;
         let mut link = BenchLink {
             wire,
@@ -76,17 +90,11 @@ impl Dialer {
     }
 }
 
-fn connect(place: &str, wait: Duration) -> io::Result<Socket> {
-    let stream = client::dial(place, wait)?;
-    stream.set_nonblocking(true)?;
-    Ok(stream)
-}
-
 /// A connection.
 #[derive(Debug)]
 pub(crate) struct BenchLink {
     pub(crate) wire: &'static dyn Protocol,
-    pub(crate) stream: Socket,
+    pub(crate) stream: Transport,
     /// Received bytes of an incomplete frame.
     pub(crate) held: Vec<u8>,
     acked: u64,
@@ -138,8 +146,8 @@ impl BenchLink {
     /// Sends all bytes, and reads meanwhile. Fails if nothing can be sent for the timeout.
     pub(crate) fn send(&mut self, mut bytes: &[u8]) -> Result<(), BenchFailure> {
         let mut stuck_since = None;
-        while !bytes.is_empty() {
-            match self.stream.write(bytes) {
+        while !bytes.is_empty() || self.stream.is_flushing() {
+            match self.send_some(bytes) {
                 Ok(sent) => {
                     bytes = &bytes[sent..];
                     stuck_since = None;
@@ -152,7 +160,7 @@ impl BenchLink {
                     self.wait(PollFlags::IN | PollFlags::OUT, TICK)?;
                     self.receive(|_, _| {})?;
                 }
-                Err(error) => return Err(BenchFailure::Connection(Error::Lost(error))),
+                Err(error) => return Err(BenchFailure::Connection(Error::lost(error))),
             }
         }
         Ok(())
@@ -162,8 +170,8 @@ impl BenchLink {
     /// buffer.
     pub(crate) fn send_alone(&mut self, mut bytes: &[u8]) -> Result<(), BenchFailure> {
         let begin = Instant::now();
-        while !bytes.is_empty() {
-            match self.stream.write(bytes) {
+        while !bytes.is_empty() || self.stream.is_flushing() {
+            match self.send_some(bytes) {
                 Ok(sent) => bytes = &bytes[sent..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -172,10 +180,18 @@ impl BenchLink {
                     }
                     self.wait(PollFlags::OUT, TICK)?;
                 }
-                Err(error) => return Err(BenchFailure::Connection(Error::Lost(error))),
+                Err(error) => return Err(BenchFailure::Connection(Error::lost(error))),
             }
         }
         Ok(())
+    }
+
+    /// Sends the first of these bytes, or what TLS has kept of earlier ones.
+    fn send_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match bytes {
+            [] => self.stream.flush().map(|()| 0),
+            bytes => self.stream.write(bytes),
+        }
     }
 
     /// Receives without waiting; returns whether any bytes had arrived. Messages are passed to
@@ -220,7 +236,7 @@ impl BenchLink {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(all),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(BenchFailure::Connection(Error::Lost(error))),
+                Err(error) => return Err(BenchFailure::Connection(Error::lost(error))),
             }
         }
         if all == 0 {
@@ -250,6 +266,9 @@ impl BenchLink {
 
     /// Waits until the socket is ready or the time is over. Fails if the run is interrupted.
     pub(crate) fn wait(&self, wanted: PollFlags, time: Duration) -> Result<(), BenchFailure> {
+        if wanted.contains(PollFlags::IN) && self.stream.may_hold() {
+            return Ok(());
+        }
         let mut fds = [
             PollFd::new(&self.stream, wanted),
             PollFd::new(&self.interrupt, PollFlags::IN),

@@ -90,8 +90,20 @@ impl<'a> SubscriberReader<'a> {
         Ok(self.tallies)
     }
 
-    /// Reads once from one subscriber.
+    /// Reads once from one subscriber, or until there is no more to read that the poll does not report.
     fn read(
+        &mut self,
+        subscriber: usize,
+        on_message: &mut impl FnMut(Arrival<'_>),
+    ) -> Result<(), BenchFailure> {
+        self.read_once(subscriber, on_message)?;
+        while self.links[subscriber].stream.may_hold() {
+            self.read_once(subscriber, on_message)?;
+        }
+        Ok(())
+    }
+
+    fn read_once(
         &mut self,
         subscriber: usize,
         on_message: &mut impl FnMut(Arrival<'_>),
@@ -107,7 +119,7 @@ impl<'a> SubscriberReader<'a> {
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            Err(error) => return Err(BenchFailure::Connection(Error::Lost(error))),
+            Err(error) => return Err(BenchFailure::Connection(Error::lost(error))),
         };
         let now_ns = self.flow.now_ns();
         self.take(subscriber, held + read, now_ns, on_message)?;

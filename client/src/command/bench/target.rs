@@ -4,8 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::address::{self, Login, Server, Url};
+use client::Tls;
+
+use crate::address::{self, Login, SECURE_WEB_PORT, Security, Server, Url};
 use crate::duration;
+use crate::tls_flags::TlsArguments;
 use crate::wire::VersionFlag;
 
 use super::wire::{Events, LineProtocol, Mqtt, Nats, Protocol, Redis, Streams, WebSocket};
@@ -42,6 +45,18 @@ impl Scheme {
         all.find(|scheme| scheme.name() == name)
     }
 
+    /// The text before `://`, if the connections are protected by TLS from their beginning.
+    fn secure_name(self) -> &'static str {
+        match self {
+            Self::Line => "tls",
+            Self::WebSocket => "wss",
+            Self::Events => "https",
+            Self::Nats => "nats+tls",
+            Self::Redis => "rediss",
+            Self::Mqtt => "mqtts",
+        }
+    }
+
     /// The text before `://`.
     fn name(self) -> &'static str {
         match self {
@@ -72,6 +87,7 @@ pub(crate) struct BenchTarget {
     scheme: Scheme,
     pub(crate) wire: &'static dyn Protocol,
     pub(crate) server: Server,
+    pub(crate) tls: Option<Tls>,
 }
 
 /// The value of `--server`.
@@ -101,12 +117,13 @@ impl FromStr for BenchUrl {
                 login: Login::default(),
             });
         }
-        let scheme = SCHEMES.into_iter().find(|scheme| scheme.name() == name);
+        let called = |scheme: &Scheme| scheme.name() == name || scheme.secure_name() == name;
+        let scheme = SCHEMES.into_iter().find(called);
         let scheme = scheme.ok_or_else(|| {
             let why = address::check_scheme(name, &[]).expect_err("no scheme is known to it");
             format!(
-                "{name:?} is not a protocol of bench; give dallal, ws, http, nats, redis or mqtt \
-                 ({why})"
+                "{name:?} is not a protocol of bench; give dallal, ws, http, nats, redis or mqtt, or tls, \
+                 wss, https, nats+tls, rediss or mqtts ({why})"
             )
         })?;
         let mut login = Login::default();
@@ -117,13 +134,22 @@ impl FromStr for BenchUrl {
                 server
             }
             Scheme::WebSocket => text.parse()?,
+            Scheme::Events if name == scheme.secure_name() => {
+                Server::parse(place, SECURE_WEB_PORT)?
+            }
             Scheme::Line | Scheme::Events | Scheme::Nats | Scheme::Redis => {
                 Server::parse(place, scheme.port())?
             }
         };
+        let has_scheme = address::split_scheme(text).is_some();
+        let security = match name {
+            name if name == scheme.secure_name() => Security::Tls,
+            _ if has_scheme => Security::Plain,
+            _ => Security::Unsaid,
+        };
         Ok(Self {
             scheme,
-            server,
+            server: server.with(security),
             login,
         })
     }
@@ -137,7 +163,11 @@ impl fmt::Display for BenchTarget {
             Some(_) => write!(f, "{}+{place}", scheme.name()),
             None => {
                 let path = self.server.path().unwrap_or_default();
-                write!(f, "{}://{place}{path}", scheme.name())
+                let name = match self.tls {
+                    Some(_) => scheme.secure_name(),
+                    None => scheme.name(),
+                };
+                write!(f, "{name}://{place}{path}")
             }
         }
     }
@@ -146,7 +176,7 @@ impl fmt::Display for BenchTarget {
 /// The address of the broker, and the timeout.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct TargetArguments {
-    /// The broker: HOST:PORT or unix:PATH; also ws://, http://, nats://, redis://, mqtt://
+    /// The broker: HOST:PORT or unix:PATH; also tls, ws, http, nats, redis, mqtt://
     #[arg(
         short,
         long = "server",
@@ -172,6 +202,8 @@ pub(crate) struct TargetArguments {
     /// Wait at most TIME for the broker
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse_positive)]
     pub(crate) wait: Duration,
+    #[command(flatten)]
+    tls: TlsArguments,
 }
 
 impl TargetArguments {
@@ -183,6 +215,7 @@ impl TargetArguments {
             login,
         } = &self.server;
         let server = server.but_at(self.host.as_deref(), self.port)?;
+        let tls = self.tls.tls(&server, None)?;
         let scheme = match (scheme, self.mqtt) {
             (Scheme::Line, Some(_)) => Scheme::Mqtt,
             (Scheme::WebSocket | Scheme::Events | Scheme::Nats | Scheme::Redis, Some(_)) => {
@@ -217,6 +250,7 @@ impl TargetArguments {
             scheme,
             wire,
             server,
+            tls,
         })
     }
 
@@ -249,6 +283,7 @@ mod tests {
             mqtt: None,
             qos: None,
             wait: Duration::ZERO,
+            tls: TlsArguments::default(),
         };
         Ok(arguments.target(None)?.to_string())
     }
@@ -268,6 +303,12 @@ mod tests {
             ("http+unix:/a", "http+unix:/a"),
             ("redis+unix:/a", "redis+unix:/a"),
             ("mqtt+unix:/a", "mqtt+unix:/a"),
+            ("tls://localhost", "tls://localhost:1373"),
+            ("wss://localhost", "wss://localhost:443/ws"),
+            ("https://localhost", "https://localhost:443"),
+            ("nats+tls://localhost", "nats+tls://localhost:4222"),
+            ("rediss://localhost", "rediss://localhost:6379"),
+            ("mqtts://localhost", "mqtts://localhost:8883"),
         ] {
             assert_eq!(shown(text).as_deref(), Ok(expected));
         }

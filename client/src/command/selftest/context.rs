@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use client::{Error, Tls, Transport};
+
 use super::connect_packet::ConnectPacket;
 use super::finding::{Checked, Finding, holds};
 use super::packet::{Connack, Packet, TestMessage};
@@ -18,6 +20,14 @@ pub(crate) struct TestServer {
     pub(crate) password: Option<String>,
     /// How long to wait for a packet.
     pub(crate) timeout: Duration,
+    pub(crate) tls: Option<Tls>,
+}
+
+impl TestServer {
+    /// A connection to it.
+    pub(crate) fn dial(&self, timeout: Duration) -> Result<Transport, Error> {
+        client::dial(&self.address, timeout, self.tls.as_ref())
+    }
 }
 
 /// The context of one case.
@@ -88,9 +98,10 @@ impl<'a> TestContext<'a> {
     /// A connection without a CONNECT.
     pub(crate) fn dial(&self) -> Checked<TestClient> {
         let timeout = self.target.timeout;
-        let dialed = client::dial(&self.target.address, timeout)
-            .and_then(|stream| TestClient::new(stream, self.version, timeout));
-        dialed.map_err(|error| Finding::differs("a connection", error))
+        let dialed = self.target.dial(timeout);
+        let dialed = dialed.map_err(|error| Finding::differs("a connection", error))?;
+        TestClient::new(dialed, self.version, timeout)
+            .map_err(|error| Finding::differs("a connection", error))
     }
 
     /// A connection on which this CONNECT was sent.

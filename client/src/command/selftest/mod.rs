@@ -28,6 +28,7 @@ use client::Error;
 use crate::address::{Login, Url};
 use crate::duration;
 use crate::exit::{self, Exit, Failure};
+use crate::tls_flags::TlsArguments;
 
 use context::TestServer;
 use finding::Finding;
@@ -45,7 +46,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = [EXAMPLES, exit::HELP].join("\n"))]
 pub(crate) struct Arguments {
-    /// The server: mqtt://[USER:PASSWORD@]HOST[:PORT], HOST[:PORT] or unix:PATH
+    /// The server: mqtt[s]://[USER:PASSWORD@]HOST[:PORT], HOST[:PORT] or unix:PATH
     #[arg(
         short,
         long,
@@ -73,6 +74,8 @@ pub(crate) struct Arguments {
     /// Wait at most TIME for each packet
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration::parse_positive)]
     wait: Duration,
+    #[command(flatten)]
+    tls: TlsArguments,
 }
 
 impl Arguments {
@@ -83,14 +86,18 @@ impl Arguments {
         }
     }
 
-    fn target(&self) -> TestServer {
+    fn target(&self) -> Result<TestServer, Failure> {
+        let server = &self.server.server;
+        let tls = self.tls.tls(server, None);
+        let tls = tls.map_err(|why| Failure::new(Exit::Usage, "client", why))?;
         let Login { user, password } = self.server.mqtt.clone().unwrap_or_default();
-        TestServer {
-            address: self.server.server.to_string(),
+        Ok(TestServer {
+            address: server.place(),
             user,
             password,
             timeout: self.wait,
-        }
+            tls: tls.map(|tls| tls.with_alpn("mqtt")),
+        })
     }
 }
 
@@ -101,7 +108,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     }
     let mut report = SelftestReport::new(io::stdout().lock(), arguments.json);
     let failed = |error| Failure::of_output(&error);
-    let target = arguments.target();
+    let target = arguments.target()?;
     for version in arguments.versions() {
         let cases = cases::chosen(version, &arguments.only);
         if arguments.list {
@@ -139,11 +146,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 /// Why there is nothing to check. A path says more about that than an address.
 fn cannot_begin(target: &TestServer, finding: &Finding) -> Failure {
     const WHAT: &str = "the selftest cannot begin";
-    let server = target.address.clone();
-    match client::dial(&server, target.timeout) {
-        Err(why) if server.starts_with("unix:") => {
-            Failure::of(&Error::Unreachable { server, why }, WHAT)
-        }
+    match target.dial(target.timeout) {
+        Err(why @ Error::Tls(_)) => Failure::of(&why, WHAT),
+        Err(why) if target.address.starts_with("unix:") => Failure::of(&why, WHAT),
         _ => {
             let why = format_args!("{finding}; give the right --server URL");
             Failure::new(Exit::NoConnection, WHAT, why)

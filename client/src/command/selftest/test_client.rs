@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
-use socket2::Socket;
+use client::Transport;
 
 use super::encode::{self, FilterOptions};
 use super::finding::{Checked, Finding, same};
@@ -21,7 +21,7 @@ const CHUNK_BYTES: usize = 16 * 1024;
 /// A client that can violate the protocol.
 #[derive(Debug)]
 pub(crate) struct TestClient {
-    stream: Socket,
+    stream: Transport,
     pub(crate) version: MqttVersion,
     timeout: Duration,
     bytes: Vec<u8>,
@@ -40,7 +40,11 @@ pub(crate) enum Received {
 }
 
 impl TestClient {
-    pub(crate) fn new(stream: Socket, version: MqttVersion, timeout: Duration) -> io::Result<Self> {
+    pub(crate) fn new(
+        stream: Transport,
+        version: MqttVersion,
+        timeout: Duration,
+    ) -> io::Result<Self> {
         stream.set_write_timeout(Some(timeout))?;
         Ok(Self {
             stream,
@@ -328,7 +332,7 @@ impl TestClient {
     /// Sends DISCONNECT, and waits until the server closes the connection.
     pub(crate) fn leave(mut self) -> Checked {
         self.send(&encode::packet(0xe0, &[]));
-        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+        let _ = self.stream.end();
         while !matches!(self.receive()?, Received::Closed | Received::Nothing) {}
         Ok(())
     }

@@ -27,6 +27,10 @@ const BEFORE_PAYLOAD: &[u8] = b"\",\"payload\":\"";
 const MAX_SIZE_BYTES: usize = 32;
 
 impl Protocol for Events {
+    fn alpn(&self) -> Option<&'static str> {
+        LineProtocol.alpn()
+    }
+
     fn of_subscribers(&self) -> Option<&dyn Protocol> {
         Some(&self.streams)
     }
@@ -57,6 +61,10 @@ impl Protocol for Events {
 }
 
 impl Protocol for Streams {
+    fn alpn(&self) -> Option<&'static str> {
+        Some("http/1.1")
+    }
+
     fn subscribers_may_publish(&self) -> bool {
         false
     }

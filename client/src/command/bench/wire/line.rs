@@ -9,6 +9,10 @@ use super::text::{first_line, number, refused};
 pub(crate) struct LineProtocol;
 
 impl Protocol for LineProtocol {
+    fn alpn(&self) -> Option<&'static str> {
+        Some("dallal")
+    }
+
     fn connect(&self, _client: &str, _acked: bool, out: &mut Vec<u8>) {
         self.ping(out);
     }

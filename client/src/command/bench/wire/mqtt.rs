@@ -47,6 +47,10 @@ const FAILURE: u8 = 0x80;
 const MAX_LENGTH_BYTES: usize = 4;
 
 impl Protocol for Mqtt {
+    fn alpn(&self) -> Option<&'static str> {
+        Some("mqtt")
+    }
+
     fn connect(&self, client: &str, _acked: bool, out: &mut Vec<u8>) {
         let mut body = Vec::new();
         put_text("MQTT", &mut body);

@@ -13,6 +13,11 @@ pub(crate) trait Protocol: Debug + Sync {
         '/'
     }
 
+    /// Its name in the handshake of TLS (ALPN), if it has one.
+    fn alpn(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Whether a connection with subscriptions can publish too.
     fn subscribers_may_publish(&self) -> bool {
         true

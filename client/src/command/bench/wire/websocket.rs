@@ -36,6 +36,10 @@ impl WebSocket {
 }
 
 impl Protocol for WebSocket {
+    fn alpn(&self) -> Option<&'static str> {
+        Some("http/1.1")
+    }
+
     fn connect(&self, _client: &str, _acked: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.handshake);
     }
