@@ -26,12 +26,13 @@ mod sync;
 mod wire;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender};
+use jiff::Timestamp;
 
 pub use config::{
     AccessTool, Arguments, BadConfig, Config, LogFormat, LogSettings, RoomConfig, SecretPlace,
@@ -39,6 +40,7 @@ pub use config::{
 };
 pub use ipnet::IpNet;
 pub use net::inherited::InheritedSockets;
+pub use net::tls::settings::{TlsConfig, TlsMode, TlsVersion};
 pub use operator::Event;
 pub use operator::bind_error::BindError;
 
@@ -66,6 +68,8 @@ pub struct Broker {
     datagrams: Vec<SocketAddr>,
     unix: Vec<PathBuf>,
     capacity: Capacity,
+    /// The file of the certificate that ends first, and when.
+    certificate: Option<(Box<Path>, Timestamp)>,
     config: Config,
     /// Orders that are given before it runs wait here.
     orders: Receiver<GivenOrder>,
@@ -98,7 +102,10 @@ impl Broker {
         let engine = Engine::new(limits).map_err(BindError::Machine)?;
         let engine = Arc::new(engine);
         let rooms = Arc::<Rooms>::default();
-        let settings = config.site_settings().map_err(BindError::Config)?;
+        let tls = config.tls_material().map_err(BindError::Tls)?;
+        let certified = tls.as_ref().map_or(&[][..], |tls| &tls.names);
+        let settings = config.site_settings(certified);
+        let settings = settings.map_err(BindError::Config)?;
         let site = Site::new(settings, &engine.limits);
         let entrances = Entrances {
             wires: Entrance::wires(site, WebChat::new(rooms.clone())),
@@ -109,6 +116,8 @@ impl Broker {
         let proxies = config.proxies.clone();
         let listener = Listener::new(engine.clone(), entrances, proxies, activated);
         listener.set_grace(config.drain);
+        let replaced = listener.tls().replace(tls.as_ref(), config.tls.mode);
+        replaced.map_err(BindError::Machine)?;
         let provision = listener.provision(&endpoints, &mut inherited)?;
         // Those that a service manager has opened are in no configuration.
         let addresses = provision.network_addresses().map_err(BindError::Machine)?;
@@ -136,6 +145,7 @@ impl Broker {
             orders: engine.orders.open(),
             engine,
             capacity,
+            certificate: tls.map(|tls| tls.ends),
             config,
             source: None,
             observer: Box::new(|_| {}),
@@ -284,6 +294,7 @@ impl Broker {
             listener.close_all();
             engine.sessions.close();
             flusher.stop();
+            listener.tls().stop();
         });
         log_end(&engine);
     }
@@ -292,6 +303,10 @@ impl Broker {
         let Capacity { connections, bound } = self.capacity;
         for address in &self.addresses {
             log::info!("listening on {address}, at most {connections} connections ({bound})");
+        }
+        if let Some((file, end)) = &self.certificate {
+            let file = file.display();
+            log::info!("TLS with the certificate in {file}, which ends on {end}");
         }
         for (address, topic) in &self.rooms {
             log::info!("room for raw text on {address}, with the topic {topic}");

@@ -62,7 +62,7 @@ max-block = true
 include = 7
 check = true
 
-[tls]
+[web]
 "#;
     let told = mistakes(&[("broker.toml", file)]);
     let expected = [
@@ -76,7 +76,7 @@ check = true
         "9:13: `max-block` is a text in quotes, not true or false",
         "10:11: `include` is the name of a file",
         "11:1: there is no key `check`",
-        "13:2: there is no key `tls`",
+        "13:2: there is no key `web`",
     ];
     assert_eq!(told.len(), expected.len(), "{told:#?}");
     for (told, expected) in told.iter().zip(expected) {

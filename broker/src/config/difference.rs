@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -11,6 +12,9 @@ use crate::engine::orders::Change;
 
 /// The value of a limit that is not set.
 const BY_MACHINE: &str = "what the machine bears";
+
+/// The mode of TLS that is not set.
+const BY_CERTIFICATE: &str = "required beyond loopback once there is a certificate";
 
 impl Config {
     /// Each key whose value differs in `next`. Whom that concerns is left empty.
@@ -98,6 +102,15 @@ impl Config {
             ("allow-origin", list(self.allow_origins.iter())),
             ("talking", self.talking.clone()),
             ("drain", time(self.drain)),
+            ("tls-cert", files(&self.tls.certs)),
+            ("tls-key", files(&self.tls.keys)),
+            (
+                "tls",
+                self.tls
+                    .mode
+                    .map_or_else(|| BY_CERTIFICATE.to_owned(), |mode| mode.to_string()),
+            ),
+            ("tls-min", self.tls.min.to_string()),
         ]
     }
 }
@@ -115,6 +128,10 @@ fn list(values: impl Iterator<Item = impl Display>) -> String {
         true => "none".to_owned(),
         false => values.join(", "),
     }
+}
+
+fn files(paths: &[PathBuf]) -> String {
+    list(paths.iter().map(|path| path.display()))
 }
 
 fn places(places: &[Vec<SocketAddr>]) -> String {

@@ -24,6 +24,7 @@ use super::tool::ToolLine;
 use super::{Arguments, Config, LogFormat, LogSettings, RoomConfig, print};
 use crate::auth::access::AccessTable;
 use crate::auth::identity::read_users;
+use crate::net::tls::settings::{TlsConfig, TlsMode, TlsVersion};
 use crate::wire::http;
 
 /// A message broker that you can talk to with netcat.
@@ -211,6 +212,31 @@ struct Flags {
     #[arg(long = "proxy", env = "BROKER_PROXY", hide_env = true, value_name = "ADDRESS",
           value_parser = address_ranges)]
     proxies: Vec<List<IpNet>>,
+    /// Certificate in PEM, for TLS on all ports; repeatable
+    #[arg(long = "tls-cert", env = "BROKER_TLS_CERT", hide_env = true, hide_short_help = true, value_name = "FILE", value_parser = paths)]
+    tls_certs: Vec<List<PathBuf>>,
+    /// Its key, in the same order
+    #[arg(long = "tls-key", env = "BROKER_TLS_KEY", hide_env = true, hide_short_help = true, value_name = "FILE", value_parser = paths)]
+    tls_keys: Vec<List<PathBuf>>,
+    /// Whether TLS is off, offered or required [default: required beyond loopback once there is a certificate]
+    #[arg(
+        long,
+        env = "BROKER_TLS",
+        hide_env = true,
+        hide_short_help = true,
+        value_name = "MODE"
+    )]
+    tls: Option<TlsMode>,
+    /// Lowest version of TLS, 1.2 or 1.3
+    #[arg(
+        long,
+        env = "BROKER_TLS_MIN",
+        hide_env = true,
+        hide_short_help = true,
+        default_value = "1.2",
+        value_name = "VERSION"
+    )]
+    tls_min: TlsVersion,
     /// Time to drain before a stop
     #[arg(long, env = "BROKER_DRAIN", hide_env = true, default_value = "0s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
@@ -298,6 +324,12 @@ impl From<Flags> for Config {
             talking: flags.talking,
             drain: flags.drain,
             proxies: flattened(flags.proxies),
+            tls: TlsConfig {
+                certs: flattened(flags.tls_certs),
+                keys: flattened(flags.tls_keys),
+                mode: flags.tls,
+                min: flags.tls_min,
+            },
         }
     }
 }
@@ -320,6 +352,9 @@ impl Config {
             Flags::command()
                 .error(ErrorKind::ValueValidation, why)
                 .exit();
+        }
+        if let Err(mistakes) = config.tls_material() {
+            fail(&mistakes);
         }
         if is_checked {
             check_files(&config).unwrap_or_else(|mistakes| fail(&mistakes));

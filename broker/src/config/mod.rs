@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 use protocol::Topic;
 
 pub(crate) use arguments::needs_restart;
@@ -28,6 +29,8 @@ pub use tool::{AccessTool, SecretPlace, TokenTool, Tool, UserTool, UsersPlace};
 use crate::admin::orders::MOST_DRAINING;
 use crate::engine::limits::Limits;
 use crate::net::endpoints::Endpoints;
+use crate::net::tls::material::TlsMaterial;
+use crate::net::tls::settings::TlsConfig;
 use crate::net::unix_socket::UnixPlace;
 use crate::wire::http::{self, SiteSettings};
 
@@ -112,6 +115,8 @@ pub struct Config {
     /// Addresses of proxies. Each of their connections begins with a PROXY header, which tells the
     /// address of the client.
     pub proxies: Vec<IpNet>,
+    /// TLS, on the same ports.
+    pub tls: TlsConfig,
 }
 
 /// A room for raw text.
@@ -161,6 +166,7 @@ impl Default for Config {
             talking: http::CHAT_PATH.to_owned(),
             drain: Duration::ZERO,
             proxies: Vec::new(),
+            tls: TlsConfig::default(),
         }
     }
 }
@@ -236,7 +242,8 @@ impl Config {
         if self.drain > MOST_DRAINING {
             return Err(BadConfig::Drain);
         }
-        self.site_settings()?;
+        self.tls.check().map_err(BadConfig::Tls)?;
+        self.site_settings(&[])?;
         self.check_reach(self.endpoints().wires.concat())
     }
 
@@ -272,9 +279,22 @@ impl Config {
         }
     }
 
-    /// What is configured for browsers.
-    pub(crate) fn site_settings(&self) -> Result<SiteSettings, BadConfig> {
-        let (names, origins) = (self.host_names()?, self.origins()?);
+    /// Reads the files of TLS, if there is a certificate. The error is each mistake in them.
+    pub(crate) fn tls_material(&self) -> Result<Option<TlsMaterial>, Vec<String>> {
+        let is_on = self.tls.is_on();
+        let read = is_on.then(|| TlsMaterial::read(&self.tls, Timestamp::now()));
+        read.transpose()
+    }
+
+    /// What is configured for browsers. The broker also has the names that are in its certificates.
+    pub(crate) fn site_settings(
+        &self,
+        in_certificates: &[String],
+    ) -> Result<SiteSettings, BadConfig> {
+        let (mut names, origins) = (self.host_names()?, self.origins()?);
+        let certified = in_certificates.iter();
+        // One with a `*` is no name that a browser sends.
+        names.extend(certified.filter_map(|name| origins::host_name(name).ok()));
         Ok(SiteSettings::new(&names, &origins, self.chat_path()?))
     }
 
@@ -413,6 +433,8 @@ pub enum BadConfig {
         /// What is wrong with it.
         why: String,
     },
+    /// What is configured of TLS does not fit together.
+    Tls(String),
     /// An element of `allow_origins` is no origin that a browser sends.
     Origin {
         /// The element.
@@ -439,6 +461,7 @@ impl fmt::Display for BadConfig {
                 "--open says that any client may do everything, and --users and --access say that not all may; \
                  leave one of them out"
             ),
+            Self::Tls(why) => f.write_str(why),
             Self::Line => write!(f, "--max-line is from 1 byte to 1 GiB"),
             Self::OutboxBelowLine {
                 outbox_bytes,

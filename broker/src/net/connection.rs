@@ -24,6 +24,7 @@ use crate::net::door::Door;
 use crate::net::places::TakenPlace;
 use crate::net::shutdown::{GOODBYES, ShutdownDeadline};
 use crate::net::socket::{Dismissal, LineByLine, Socket, SocketSink, SocketSource};
+use crate::net::tls::server::TlsServer;
 use crate::wire::{self, Admit, Closing, End, Entrance, Finished, Protocol, line};
 
 /// Maximum time for the first whole line, request or CONNECT where places are scarce.
@@ -34,6 +35,14 @@ const HEALTH_CHECK_TIME: Duration = Duration::from_secs(2);
 
 /// Maximum time that a client may take to close the connection after the broker has.
 const LINGER: Duration = Duration::from_millis(500);
+
+/// How a connection has been let in.
+pub(crate) struct Admitted {
+    pub(crate) place: TakenPlace,
+    pub(crate) entrance: Entrance,
+    /// The client must use TLS.
+    pub(crate) requires_tls: bool,
+}
 
 /// One connection.
 pub(crate) struct Connection {
@@ -51,11 +60,16 @@ impl Connection {
         socket: OwnedFd,
         peer: Peer,
         engine: &Engine,
-        place: TakenPlace,
+        admitted: Admitted,
         shutdown: Arc<ShutdownDeadline>,
-        entrance: Entrance,
+        tls: Arc<TlsServer>,
     ) -> Self {
-        let socket = Arc::new(Socket::new(socket));
+        let Admitted {
+            place,
+            entrance,
+            requires_tls,
+        } = admitted;
+        let socket = Arc::new(Socket::new(socket, tls, requires_tls));
         let sink = SocketSink::new(id, socket.clone(), engine.flusher.clone());
         let sink: Box<dyn Sink> = match entrance {
             Entrance::Wires(_) => Box::new(sink),
@@ -174,6 +188,10 @@ impl Connection {
         client.settle_all();
         client.leave();
         engine.flusher.unregister(self.id);
+        // After a bug the records may be incomplete, so the client must not take them for all there was.
+        if !matches!(end, End::Panicked) {
+            self.socket.close_tls();
+        }
         self.hang_up(Closing::of(protocol, &end).linger);
 
         let end = match (end, failure) {
@@ -185,7 +203,13 @@ impl Connection {
         if matches!(end, End::Panicked) {
             engine.metrics.panicked.add(1);
         }
-        self.log_end(&end, began, read, client.published(), &tally);
+        let is_failed_handshake = protocol == Protocol::Tls && matches!(end, End::Refused(_));
+        let level = match is_failed_handshake {
+            // These have lines of their own, which are limited.
+            true => log::Level::Debug,
+            false => log::Level::Info,
+        };
+        self.log_end(&end, level, began, read, client.published(), &tally);
     }
 
     /// Shuts the connection down so that the last bytes arrive: closing a socket with unread bytes
@@ -208,14 +232,22 @@ impl Connection {
     }
 
     #[inline(never)]
-    fn log_end(&self, end: &End, began: Instant, read: u64, published: u64, tally: &Tally) {
+    fn log_end(
+        &self,
+        end: &End,
+        level: log::Level,
+        began: Instant,
+        read: u64,
+        published: u64,
+        tally: &Tally,
+    ) {
         let name = self.record.name().map(|name| format!(" ({name:?})"));
         // Load balancers look every second whether the broker is there.
         let is_probe = read == 0 || self.record.is_health_check();
         let level = if is_probe && !matches!(end, End::Panicked) {
             log::Level::Debug
         } else {
-            log::Level::Info
+            level
         };
         log::log!(
             level,
@@ -335,9 +367,13 @@ mod tests {
             socket.into(),
             peer.into(),
             engine,
-            place,
+            Admitted {
+                place,
+                entrance,
+                requires_tls: false,
+            },
             Arc::default(),
-            entrance,
+            Arc::default(),
         );
         (connection, client)
     }

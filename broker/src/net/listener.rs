@@ -24,7 +24,7 @@ use crate::engine::Engine;
 use crate::engine::memory::heap;
 use crate::engine::peer::Peer;
 use crate::engine::stats::log_limit::LogLimit;
-use crate::net::connection::{Connection, ConnectionHandle};
+use crate::net::connection::{Admitted, Connection, ConnectionHandle};
 use crate::net::door::Door;
 use crate::net::doors::{BindFailure, Doors, Entrances, Provision, Serve};
 use crate::net::endpoints::{Endpoints, ListenAddress};
@@ -35,6 +35,7 @@ use crate::net::places::Places;
 use crate::net::shutdown::{GOODBYES, ShutdownDeadline, StopRequest};
 use crate::net::socket::Dismissal;
 use crate::net::tcp_info;
+use crate::net::tls::server::TlsServer;
 use crate::wire::http::SiteSettings;
 
 /// Bytes of a thread's stack. Little of it is ever used, and untouched pages take no memory.
@@ -82,6 +83,7 @@ pub(crate) struct Listener {
     spare: Mutex<Option<File>>,
     newcomers: Arc<Newcomers>,
     refusals: LogLimit,
+    tls: Arc<TlsServer>,
 }
 
 impl Serve for Arc<Listener> {
@@ -134,6 +136,7 @@ impl Listener {
             empty: Condvar::new(),
             spare: Mutex::new(spare()),
             refusals: LogLimit::default(),
+            tls: Arc::default(),
         }
     }
 
@@ -196,6 +199,10 @@ impl Listener {
         self.connections.lock().values().filter(came_there).count()
     }
 
+    pub(crate) fn tls(&self) -> &TlsServer {
+        &self.tls
+    }
+
     pub(crate) fn replace_site(&self, settings: SiteSettings) {
         self.entrances.wires.replace_site(settings);
     }
@@ -221,8 +228,22 @@ impl Listener {
         }
     }
 
+    /// Whether clients must use TLS at this door.
+    fn requires_tls(&self, door: &Door) -> bool {
+        match door.address {
+            ListenAddress::Network(address) => self.tls.is_required(address.ip().is_loopback()),
+            ListenAddress::Unix(_) => false,
+        }
+    }
+
     fn accept_loop(self: &Arc<Self>, door: &Arc<Door>) {
         while door.wait() {
+            // Handshakes that do not go on must not take all places: who comes now waits at the door.
+            let most = (self.engine.limits.load().connections / 2).max(1);
+            if matches!(door.address, ListenAddress::Network(_)) && self.tls.is_crowded(most) {
+                thread::sleep(BREATH);
+                continue;
+            }
             match door.socket.accept() {
                 Ok((stream, peer)) => self.admit(stream, peer, door),
                 Err(err) if is_out_of_descriptors(&err) => self.turn_away_with_spare(door, &err),
@@ -400,9 +421,13 @@ impl Listener {
             stream,
             peer.clone(),
             &self.engine,
-            place,
+            Admitted {
+                place,
+                entrance: entrance.clone(),
+                requires_tls: self.requires_tls(door),
+            },
             self.shutdown.clone(),
-            entrance.clone(),
+            self.tls.clone(),
         );
         let handle = connection.handle(Arc::downgrade(door));
         self.connections.lock().insert(id, handle);

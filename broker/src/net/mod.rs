@@ -19,4 +19,5 @@ pub(crate) mod shutdown;
 pub(crate) mod socket;
 mod tcp_info;
 mod tcp_socket;
+pub(crate) mod tls;
 pub(crate) mod unix_socket;

@@ -3,9 +3,11 @@
 //! Bytes go into a [`ReadBuffer`] and come from an outbox; this file does not look at them.
 
 use std::io::{self, IoSlice};
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::mem;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
@@ -17,12 +19,19 @@ use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown,
 };
 
+use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::Sink;
 use crate::engine::outbox::flusher::Flusher;
 use crate::engine::outbox::memfd::MemFd;
 use crate::net::shutdown::ShutdownDeadline;
-use crate::wire::{Arrival, Source};
+use crate::net::tls::server::{HandshakePeer, NoHandshake, TlsServer};
+use crate::net::tls::stream::{TlsRead, TlsStream};
+use crate::wire::source::{Security, SendForm};
+use crate::wire::{Arrival, End, Protocol, Source};
+
+/// Maximum bytes of TLS read at a time.
+const RAW_BYTES: usize = 64 * 1024;
 
 /// Silence after which a connection releases memory.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -45,6 +54,11 @@ pub(crate) struct Socket {
     dismissal: AtomicU8,
     /// Bytes received until then, as far as they fit.
     first_bytes: AtomicU32,
+    tls: Arc<TlsServer>,
+    /// The client must use TLS.
+    requires_tls: bool,
+    /// TLS, once the client has begun it.
+    secured: OnceLock<Box<TlsStream>>,
 }
 
 /// Why the broker ends one connection, while it goes on serving others.
@@ -59,8 +73,11 @@ pub(crate) enum Dismissal {
 }
 
 impl Socket {
-    pub(crate) fn new(stream: OwnedFd) -> Self {
+    pub(crate) fn new(stream: OwnedFd, tls: Arc<TlsServer>, requires_tls: bool) -> Self {
         Self {
+            tls,
+            requires_tls,
+            secured: OnceLock::new(),
             stream,
             never_waits: AtomicBool::new(false),
             has_spoken: AtomicBool::new(false),
@@ -105,6 +122,14 @@ impl Socket {
         self.never_waits.store(false, Ordering::Release);
     }
 
+    /// Says in TLS that nothing more follows, if the connection has that.
+    #[inline(never)]
+    pub(crate) fn close_tls(&self) {
+        if let Some(secured) = self.secured.get() {
+            secured.close(&self.stream);
+        }
+    }
+
     fn never_wait(&self) -> io::Result<()> {
         // Acquire pairs with the Release in `wait_again`. Sends happen one at a time under the outbox's
         // lock, so if this is `true`, an earlier send has made the call below.
@@ -119,7 +144,7 @@ impl Socket {
 
 /// The reading side of a socket.
 pub(crate) struct SocketSource<'a> {
-    socket: &'a Socket,
+    socket: &'a Arc<Socket>,
     shutdown: &'a ShutdownDeadline,
     /// The silence that is reported; zero for never.
     ping_interval: Duration,
@@ -139,7 +164,7 @@ enum Patience {
 
 impl<'a> SocketSource<'a> {
     pub(crate) fn new(
-        socket: &'a Socket,
+        socket: &'a Arc<Socket>,
         shutdown: &'a ShutdownDeadline,
         ping_interval: Duration,
     ) -> Self {
@@ -199,8 +224,9 @@ impl<'a> SocketSource<'a> {
     }
 }
 
-impl Source for SocketSource<'_> {
-    fn fill(&mut self, buffer: &mut ReadBuffer, most: usize) -> Arrival {
+impl SocketSource<'_> {
+    /// Reads what comes from the socket, as it is.
+    fn fill_raw(&mut self, buffer: &mut ReadBuffer, most: usize) -> Arrival {
         let Some(room) = buffer.fill(most) else {
             return Arrival::NoMemory;
         };
@@ -236,6 +262,142 @@ impl Source for SocketSource<'_> {
         }
     }
 
+    /// The same, at most until `deadline`.
+    fn fill_raw_by(&mut self, buffer: &mut ReadBuffer, most: usize, deadline: Instant) -> Arrival {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let time = Timespec::try_from(left).expect("a deadline fits into a Timespec");
+            let mut socket = [PollFd::new(&self.socket.stream, PollFlags::IN)];
+            match poll(&mut socket, Some(&time)) {
+                Ok(0) => return Arrival::Silence,
+                Ok(_) => return self.fill_raw(buffer, most),
+                Err(Errno::INTR) => {}
+                Err(err) => return Arrival::Failed(err.into()),
+            }
+        }
+    }
+
+    /// Reads what comes inside TLS.
+    // Out of line, as all of TLS: inlined, its locals would lie on the stack of every idle connection.
+    #[inline(never)]
+    fn fill_secured(
+        &mut self,
+        secured: &TlsStream,
+        buffer: &mut ReadBuffer,
+        most: usize,
+        deadline: Option<Instant>,
+    ) -> Arrival {
+        let mut raw = secured.raw.lock();
+        loop {
+            let Some(room) = buffer.fill(most) else {
+                return Arrival::NoMemory;
+            };
+            let (opened, has_to_say) = secured.open(&mut raw, room);
+            if has_to_say {
+                // Under the lock of `raw`, which no other thread takes.
+                secured.speak();
+            }
+            match opened {
+                Ok(TlsRead::Bytes) => return Arrival::Bytes,
+                Ok(TlsRead::Closed) => return self.ended(),
+                Ok(TlsRead::More) => {}
+                Err(err) => return Arrival::Failed(err),
+            }
+            let arrival = match deadline {
+                None => self.fill_raw(&mut raw, RAW_BYTES),
+                Some(deadline) => self.fill_raw_by(&mut raw, RAW_BYTES, deadline),
+            };
+            match arrival {
+                Arrival::Bytes => {}
+                // The end of the connection is not signed, so anything between could have cut it.
+                Arrival::End if !secured.has_ended_reading() => {
+                    let why = "the client did not say in TLS that it was done";
+                    return Arrival::Failed(io::Error::new(io::ErrorKind::UnexpectedEof, why));
+                }
+                Arrival::Pause => {
+                    buffer.shrink();
+                    return Arrival::Pause;
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+impl SocketSource<'_> {
+    #[inline(never)]
+    fn begin_tls_with(
+        &mut self,
+        client: &Client<'_>,
+        buffer: &mut ReadBuffer,
+        framing: SendForm,
+    ) -> ControlFlow<End> {
+        if self.socket.secured.get().is_some() {
+            return ControlFlow::Break(End::Refused("it begins TLS inside of TLS".into()));
+        }
+        let (engine, record) = (client.engine(), client.record());
+        let mut raw = mem::replace(buffer, ReadBuffer::new(client.memory()));
+        let newcomer = HandshakePeer {
+            socket: self.socket.stream.as_fd(),
+            raw: &mut raw,
+            peer: record.peer(),
+            metrics: &engine.metrics,
+            most: (client.limits().connections / 2).max(1),
+        };
+        let accepted = self.socket.tls.accept(newcomer, || self.is_to_end());
+        let connection = match accepted {
+            Ok(connection) => connection,
+            Err(NoHandshake::Off) => return ControlFlow::Break(End::NotSpoken(Protocol::Tls)),
+            Err(NoHandshake::Left) if self.is_to_end() => {
+                return ControlFlow::Break(End::Stopping);
+            }
+            Err(NoHandshake::Left) => return ControlFlow::Break(End::Left),
+            Err(NoHandshake::Failed(why)) => return ControlFlow::Break(End::Refused(why.into())),
+        };
+        let stream = Box::new(TlsStream::new(connection, raw, record));
+        let _ = self.socket.secured.set(stream);
+        let socket = self.socket.clone();
+        let sink = TlsSink(SocketSink::new(record.id(), socket, engine.flusher.clone()));
+        let sink: Box<dyn Sink> = match framing {
+            SendForm::Stream => Box::new(sink),
+            SendForm::Lines => Box::new(LineByLine(sink)),
+        };
+        record.outbox().lock().replace_sink(sink);
+        ControlFlow::Continue(())
+    }
+}
+
+impl Source for SocketSource<'_> {
+    fn fill(&mut self, buffer: &mut ReadBuffer, most: usize) -> Arrival {
+        match self.socket.secured.get() {
+            None => self.fill_raw(buffer, most),
+            Some(secured) => self.fill_secured(secured, buffer, most, None),
+        }
+    }
+
+    fn security(&self) -> Security {
+        match self.socket.secured.get() {
+            Some(secured) => Security::Tls(secured.agreed()),
+            None if self.socket.requires_tls => Security::Missing,
+            None => Security::Plain,
+        }
+    }
+
+    fn begin_tls(
+        &mut self,
+        client: &Client<'_>,
+        buffer: &mut ReadBuffer,
+        framing: SendForm,
+    ) -> ControlFlow<End> {
+        self.begin_tls_with(client, buffer, framing)
+    }
+
+    fn refuse_tls(&mut self) {
+        if let Some(secured) = self.socket.secured.get() {
+            secured.refuse(&self.socket.stream);
+        }
+    }
+
     fn note_first_request(&mut self) {
         self.socket.has_spoken.store(true, Ordering::Relaxed);
     }
@@ -249,16 +411,9 @@ impl Source for SocketSource<'_> {
     }
 
     fn fill_by(&mut self, buffer: &mut ReadBuffer, most: usize, deadline: Instant) -> Arrival {
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let time = Timespec::try_from(left).expect("a deadline fits into a Timespec");
-            let mut socket = [PollFd::new(&self.socket.stream, PollFlags::IN)];
-            match poll(&mut socket, Some(&time)) {
-                Ok(0) => return Arrival::Silence,
-                Ok(_) => return self.fill(buffer, most),
-                Err(Errno::INTR) => {}
-                Err(err) => return Arrival::Failed(err.into()),
-            }
+        match self.socket.secured.get() {
+            None => self.fill_raw_by(buffer, most, deadline),
+            Some(secured) => self.fill_secured(secured, buffer, most, Some(deadline)),
         }
     }
 
@@ -336,6 +491,43 @@ impl Sink for SocketSink {
     }
 }
 
+/// The writing side of a socket with TLS.
+struct TlsSink(SocketSink);
+
+impl TlsSink {
+    fn stream(&self) -> io::Result<&TlsStream> {
+        let secured = self.0.socket.secured.get();
+        secured
+            .map(|secured| &**secured)
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl Sink for TlsSink {
+    fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.stream()?.send(&self.0.socket.stream, slices)
+    }
+
+    fn ahead(&self) -> usize {
+        self.stream().map_or(0, TlsStream::ahead)
+    }
+
+    fn finish(&self) -> io::Result<bool> {
+        self.stream()?.finish(&self.0.socket.stream)
+    }
+
+    fn arm(&self) -> io::Result<()> {
+        self.0.arm()
+    }
+
+    fn end_reading(&self) {
+        if let Ok(stream) = self.stream() {
+            stream.end_reading();
+        }
+        self.0.end_reading();
+    }
+}
+
 /// A sink that sends each line by itself, so that a program that reads one text at a time finds one.
 pub(crate) struct LineByLine<S>(pub(crate) S);
 
@@ -357,6 +549,14 @@ impl<S: Sink> Sink for LineByLine<S> {
                 Err(_) => return Ok(sent),
             }
         }
+    }
+
+    fn ahead(&self) -> usize {
+        self.0.ahead()
+    }
+
+    fn finish(&self) -> io::Result<bool> {
+        self.0.finish()
     }
 
     fn arm(&self) -> io::Result<()> {
@@ -383,7 +583,7 @@ mod tests {
         let address = listener.local_addr().expect("it is bound");
         let client = TcpStream::connect(address).expect("it listens");
         let (stream, _) = listener.accept().expect("a connection waits");
-        let socket = Arc::new(Socket::new(stream.into()));
+        let socket = Arc::new(Socket::new(stream.into(), Arc::default(), false));
         let flusher = Arc::new(Flusher::new(Arc::default()).expect("an epoll"));
         let sink = SocketSink::new(1, socket.clone(), flusher);
         (sink, socket, client)

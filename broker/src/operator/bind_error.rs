@@ -30,6 +30,8 @@ pub enum BindError {
     },
     /// The users file cannot be read, or has these mistakes.
     Users(Vec<String>),
+    /// A certificate or a key cannot be used: each mistake, with its file.
+    Tls(Vec<String>),
     /// The limits of the system leave no connection; the text names the limit.
     NoConnections(String),
     /// The system denies a resource that every broker needs.
@@ -96,6 +98,7 @@ impl fmt::Display for BindError {
                 }
             }
             Self::Users(mistakes) => f.write_str(&mistakes.join("\n")),
+            Self::Tls(mistakes) => f.write_str(&mistakes.join("\n")),
             Self::NoConnections(shortage) => f.write_str(shortage),
             Self::Machine(source) => write!(f, "the system refuses what a broker needs: {source}"),
         }

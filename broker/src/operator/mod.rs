@@ -29,6 +29,7 @@ use crate::net::doors::Provision;
 use crate::net::inherited::InheritedSockets;
 use crate::net::listener::Listener;
 use crate::net::socket::Dismissal;
+use crate::net::tls::material::TlsMaterial;
 use crate::wire::http::SiteSettings;
 use bind_error::BindError;
 
@@ -77,6 +78,7 @@ struct Prepared {
     next: Config,
     limits: Limits,
     site: SiteSettings,
+    tls: Option<TlsMaterial>,
     provision: Provision,
     users: PreparedUsers,
     access: Arc<AccessTable>,
@@ -242,7 +244,9 @@ impl Operator<'_> {
             return Err(needs_restart);
         }
         let (_, limits) = limits(&next).map_err(|why| one(&why))?;
-        let site = next.site_settings().map_err(|why| one(&why))?;
+        let tls = next.tls_material()?;
+        let certified = tls.as_ref().map_or(&[][..], |tls| &tls.names);
+        let site = next.site_settings(certified).map_err(|why| one(&why))?;
         let provision = self
             .listener
             .provision(&next.endpoints(), &mut InheritedSockets::default());
@@ -261,6 +265,7 @@ impl Operator<'_> {
         Ok(Prepared {
             limits,
             site,
+            tls,
             provision,
             users,
             access,
@@ -276,11 +281,14 @@ impl Operator<'_> {
             next,
             limits,
             site,
+            tls,
             provision,
             users,
             access,
             warnings,
         } = prepared;
+        let replaced = self.listener.tls().replace(tls.as_ref(), next.tls.mode);
+        replaced.map_err(|err| format!("there is no thread for handshakes ({err})"))?;
         let opened = self.listener.open(provision);
         opened.map_err(|err| format!("there is no thread for a new listener ({err})"))?;
         for warning in warnings {
@@ -367,6 +375,9 @@ impl Operator<'_> {
                 }
                 "proxy" => "connections from now on".to_owned(),
                 "users" | "open" | "access" => format!("newcomers from now on, and {all}"),
+                "tls-cert" | "tls-key" | "tls" | "tls-min" => {
+                    "connections from now on; those that are there stay".to_owned()
+                }
                 "sys-interval" => "subscribers of $SYS/broker/, from now on".to_owned(),
                 "max-connections" | "max-per-address" => {
                     format!("newcomers from now on; {all} stay")

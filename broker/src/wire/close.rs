@@ -105,13 +105,13 @@ impl Closing {
         match (end, protocol) {
             // All clients are told, and share one deadline. It may have passed when they have read
             // everything, so there is none to linger for.
-            (End::Stopping, Line | Http | WebSocket(_) | Mqtt | Tls | Room) => Self {
+            (End::Stopping, Line | Http | WebSocket(_) | Mqtt | Room) => Self {
                 parting: Some(Parting::Stopping),
                 drain: Drain::UntilDeadline,
                 yields: false,
                 ..at_once
             },
-            (End::Kicked | End::AuthEnded, Line | Http | WebSocket(_) | Mqtt | Tls | Room) => {
+            (End::Kicked | End::AuthEnded, Line | Http | WebSocket(_) | Mqtt | Room) => {
                 Self::put_out(end)
             }
             // `echo PUBLISH a b | nc`: the client has ended its side and still reads. It sends nothing,
@@ -120,9 +120,11 @@ impl Closing {
                 drain: Drain::UntilStop,
                 ..at_once
             },
-            // MQTT has no half-closed connections: a client that ends its side is gone, and its queued
-            // messages stay with its session.
-            (End::Left, Mqtt | Tls) => at_once,
+            // MQTT has no half-closed connections: a client that ends its side is gone, and its queued messages
+            // stay with its session. Within a handshake nothing may be said.
+            (End::Left, Mqtt | Tls) | (End::Stopping | End::Kicked | End::AuthEnded, Tls) => {
+                at_once
+            }
             // The client has asked for the end, or has all it asked for: the last answer must arrive,
             // however slowly the client reads, and whatever it has sent after its request.
             (End::SaidBye | End::Answered, Line | Http | WebSocket(Lines | Chat) | Room) => Self {
@@ -329,6 +331,8 @@ mod tests {
         let drain = "drain";
         let both = "drain, linger";
         let all = "goodbye, drain";
+        let kicked = "kicked, words, linger";
+        let ended = "ended, words, linger";
         // Line, HTTP, lines and the web chat in WebSocket, MQTT in WebSocket, MQTT, TLS, raw text.
         let table: [(End, [&str; 8]); 12] = [
             (
@@ -391,9 +395,15 @@ mod tests {
             (End::Vanished, ["-"; 8]),
             (failed(), ["-"; 8]),
             (End::Panicked, ["-"; 8]),
-            (End::Stopping, [all; 8]),
-            (End::Kicked, ["kicked, words, linger"; 8]),
-            (End::AuthEnded, ["ended, words, linger"; 8]),
+            (End::Stopping, [all, all, all, all, all, all, "-", all]),
+            (
+                End::Kicked,
+                [kicked, kicked, kicked, kicked, kicked, kicked, "-", kicked],
+            ),
+            (
+                End::AuthEnded,
+                [ended, ended, ended, ended, ended, ended, "-", ended],
+            ),
         ];
         for (end, rows) in table {
             for (protocol, expected) in PROTOCOLS.into_iter().zip(rows) {

@@ -52,6 +52,9 @@ impl fmt::Display for End {
             Self::Stopping => write!(f, "the broker stops"),
             Self::Kicked => write!(f, "the operator has ended it"),
             Self::AuthEnded => write!(f, "its user or its token has ended"),
+            Self::NotSpoken(Protocol::Tls) => {
+                write!(f, "it begins TLS, and this broker has no certificate")
+            }
             Self::NotSpoken(protocol) => {
                 write!(f, "it speaks {protocol}, which this broker does not yet")
             }

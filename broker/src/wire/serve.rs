@@ -15,7 +15,7 @@ use crate::wire::http::{self, HEAD_BYTES, Site, SiteSettings};
 use crate::wire::protocols::{Protocol, Subprotocol};
 use crate::wire::proxy::{self, Admit};
 use crate::wire::room::{self, Room};
-use crate::wire::source::{Arrival, Source, take_limits};
+use crate::wire::source::{Agreed, Arrival, Security, SendForm, Source, take_limits};
 use crate::wire::talking::{self, WebChat};
 use crate::wire::websocket::{self, Tunnel};
 use crate::wire::{line, mqtt};
@@ -119,7 +119,10 @@ fn begin(
     // A client that has sent nothing ends like one with an incomplete line.
     let ended = |end| Finished::new(Protocol::Line, end);
     let mut no_place = learn_address(client, source, buffer, behind_proxy).map_break(ended)?;
-    let protocol = wait_for_protocol(client, source, buffer).map_break(ended)?;
+    let mut protocol = wait_for_protocol(client, source, buffer).map_break(ended)?;
+    if protocol == Protocol::Tls && no_place.is_none() {
+        protocol = begin_tls(client, source, buffer)?;
+    }
     if client.record().is_for_health() && protocol != Protocol::Http {
         no_place = Some(self::no_place(client));
     }
@@ -159,10 +162,76 @@ fn serve_room(
         ControlFlow::Continue(no_place) => no_place,
         ControlFlow::Break(end) => return Finished::new(Protocol::Room, end),
     };
+    if no_place.is_none()
+        && let ControlFlow::Break(end) = secure_room(client, source, buffer)
+    {
+        return Finished::new(Protocol::Room, end);
+    }
     let for_health = client.record().is_for_health();
     match no_place.or_else(|| for_health.then(|| self::no_place(client))) {
         None => room::serve(client, source, buffer, room),
         Some(why) => turn_away(client, Protocol::Room, &[], &why),
+    }
+}
+
+/// Begins TLS and learns the protocol inside.
+#[inline(never)]
+fn begin_tls(
+    client: &mut Client<'_>,
+    source: &mut impl Source,
+    buffer: &mut ReadBuffer,
+) -> ControlFlow<Finished, Protocol> {
+    let failed = |end| Finished::new(Protocol::Tls, end);
+    source
+        .begin_tls(client, buffer, SendForm::Stream)
+        .map_break(failed)?;
+    let inside = wait_for_protocol(client, source, buffer);
+    let inside = inside.map_break(|end| Finished::new(Protocol::Line, end))?;
+    let agreed = match source.security() {
+        Security::Tls(Some(Agreed::Mqtt)) => Some(Protocol::Mqtt),
+        Security::Tls(Some(Agreed::Http)) => Some(Protocol::Http),
+        Security::Tls(Some(Agreed::Line)) => Some(Protocol::Line),
+        Security::Tls(None) | Security::Plain | Security::Missing => None,
+    };
+    if inside == Protocol::Tls {
+        return ControlFlow::Break(Finished::new(
+            Protocol::Line,
+            End::Refused("it begins TLS inside of TLS".into()),
+        ));
+    }
+    match agreed {
+        Some(agreed) if agreed != inside => {
+            source.refuse_tls();
+            let why = format!("it speaks {inside} and has agreed on {agreed} (ALPN)");
+            ControlFlow::Break(Finished::new(Protocol::Line, End::Refused(why.into())))
+        }
+        _ => ControlFlow::Continue(inside),
+    }
+}
+
+/// Waits for the first byte of a member of a room, and begins TLS if that does. Nothing is said there before.
+fn secure_room(
+    client: &mut Client<'_>,
+    source: &mut impl Source,
+    buffer: &mut ReadBuffer,
+) -> ControlFlow<End> {
+    client.set_encoder(&room::ENCODER);
+    while buffer.unread().is_empty() {
+        take_limits(client, source);
+        match source.fill(buffer, HEAD_BYTES) {
+            Arrival::Bytes | Arrival::Pause | Arrival::Silence => {}
+            Arrival::NoMemory => break,
+            Arrival::End => return ControlFlow::Break(End::Left),
+            Arrival::Stopping => return ControlFlow::Break(End::Stopping),
+            Arrival::Failed(err) => return ControlFlow::Break(err.into()),
+        }
+    }
+    match detect(buffer.unread()) {
+        Some(Protocol::Tls) => source.begin_tls(client, buffer, SendForm::Lines),
+        _ => {
+            client.note_heard(buffer.unread().len());
+            ControlFlow::Continue(())
+        }
     }
 }
 

@@ -181,30 +181,60 @@ fn lock(file: &File, deadline: Instant) -> io::Result<()> {
 
 /// Reads what is open. `path` is what the user calls it.
 fn read_open(file: &File, path: &Path) -> Result<UsersDocument, Vec<String>> {
+    let bytes = read_secrets(file, path, "a users file", MOST_FILE_BYTES);
+    let bytes = bytes.map_err(|why| vec![why])?;
+    let told = |mistake: super::FileMistake| format!("{}:{mistake}", path.display());
+    UsersDocument::parse(bytes).map_err(|mistakes| mistakes.into_iter().map(told).collect())
+}
+
+/// Reads a file of at most `most` bytes, which others may read. `kind` is what it should be.
+///
+/// # Errors
+///
+/// Why it cannot be taken, with its path and what to do.
+pub(crate) fn read_file(path: &Path, kind: &str, most: usize) -> Result<Vec<u8>, String> {
+    read_bytes(&open_named(path)?, path, kind, most)
+}
+
+/// The same for a file with secrets, which others must not read.
+pub(crate) fn read_secret_file(path: &Path, kind: &str, most: usize) -> Result<Vec<u8>, String> {
+    read_secrets(&open_named(path)?, path, kind, most)
+}
+
+fn open_named(path: &Path) -> Result<File, String> {
+    open(path).map_err(|why| format!("{} cannot be read: {why}", path.display()))
+}
+
+fn read_secrets(file: &File, path: &Path, kind: &str, most: usize) -> Result<Vec<u8>, String> {
     let shown = path.display();
-    let cannot = |why: io::Error| vec![format!("{shown} cannot be read: {why}")];
-    let metadata = file.metadata().map_err(cannot)?;
-    if !metadata.is_file() {
-        return Err(vec![format!("{shown} is no file; name a users file")]);
-    }
-    if metadata.mode() & TOO_OPEN != 0 {
-        return Err(vec![format!(
+    let metadata = file
+        .metadata()
+        .map_err(|why| format!("{shown} cannot be read: {why}"))?;
+    if metadata.is_file() && metadata.mode() & TOO_OPEN != 0 {
+        return Err(format!(
             "{shown} has the mode {:o}: others may read or write it, or its group may write it; type: chmod {:o} {}",
             metadata.mode() & 0o777,
             metadata.mode() & 0o777 & !TOO_OPEN & !0o001,
             shell_word(path),
-        )]);
+        ));
+    }
+    read_bytes(file, path, kind, most)
+}
+
+fn read_bytes(file: &File, path: &Path, kind: &str, most: usize) -> Result<Vec<u8>, String> {
+    let shown = path.display();
+    let cannot = |why: io::Error| format!("{shown} cannot be read: {why}");
+    if !file.metadata().map_err(cannot)?.is_file() {
+        return Err(format!("{shown} is no file; name {kind}"));
     }
     let mut bytes = Vec::new();
-    let most = MOST_FILE_BYTES as u64;
-    file.take(most + 1)
+    file.take(most as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(cannot)?;
-    if bytes.len() > MOST_FILE_BYTES {
-        return Err(vec![format!(
-            "{shown} has more than {MOST_FILE_BYTES} bytes, the most for a users file"
-        )]);
+    match bytes.len() > most {
+        true => Err(format!(
+            "{shown} has more than {most} bytes, the most for {kind}"
+        )),
+        false => Ok(bytes),
     }
-    let told = |mistake: super::FileMistake| format!("{shown}:{mistake}");
-    UsersDocument::parse(bytes).map_err(|mistakes| mistakes.into_iter().map(told).collect())
 }

@@ -24,6 +24,7 @@ pub(super) mod words;
 pub use client::{ClientIdentity, IdentityKind};
 pub use document::UsersDocument;
 pub use file::{edit_users, read_users};
+pub(crate) use file::{read_file, read_secret_file};
 pub use mistake::FileMistake;
 pub use name::{BadIdentityName, IdentityName};
 pub use password::StoredPassword;

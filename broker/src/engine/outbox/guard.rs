@@ -18,7 +18,7 @@ use crate::engine::outbox::run::Run;
 use crate::engine::stats::latency::Latency;
 use crate::sync::MutexGuard;
 
-use super::{Connected, FLUSH_BYTES, Inside, Outbox, OutboxState, Sink, send, send_runs};
+use super::{Connected, FLUSH_BYTES, Inside, Outbox, OutboxState, Sink, finish, send, send_runs};
 
 /// An outbox under its lock.
 pub(crate) struct OutboxGuard<'a> {
@@ -312,6 +312,9 @@ impl OutboxGuard<'_> {
                 let from = sent.min(run.bytes().len());
                 sent -= from;
                 if from < run.bytes().len() {
+                    if !left {
+                        self.inside.queue.set_ahead(sink.ahead());
+                    }
                     left = true;
                     self.inside.enqueue(run, from);
                 } else {
@@ -358,6 +361,7 @@ impl OutboxGuard<'_> {
                     if sent == bytes.len() {
                         (OutboxState::Idle(sink), Sent::All)
                     } else {
+                        self.inside.queue.set_ahead(sink.ahead());
                         queue(&mut self.inside, sent);
                         (self.block(sink), Sent::Queued)
                     }
@@ -391,17 +395,45 @@ impl OutboxGuard<'_> {
             match send(|| sink.send(&slices[..count])) {
                 Ok(sent) => {
                     self.inside.queue.advance(sent, latency);
+                    self.inside.queue.set_ahead(sink.ahead());
                     self.inside.end_dropping();
                     if sent < offered {
                         return self.arm(sink);
                     }
-                    budget -= sent;
+                    // What was ready before may be more than is offered now.
+                    budget = budget.saturating_sub(sent);
                 }
                 Err(failure) => return self.fail(failure),
             }
         }
         self.inside.queue.rest();
-        OutboxState::Idle(sink)
+        match finish(&*sink) {
+            Ok(true) => OutboxState::Idle(sink),
+            Ok(false) => self.arm(sink),
+            Err(failure) => self.fail(failure),
+        }
+    }
+
+    /// Sends what the sink has of its own, unless the flusher is going to.
+    #[inline(never)]
+    pub(crate) fn finish_sink(&mut self) {
+        self.inside.state = match self.take_state() {
+            OutboxState::Idle(sink) => match finish(&*sink) {
+                Ok(true) => OutboxState::Idle(sink),
+                Ok(false) => self.block(sink),
+                Err(failure) => self.fail(failure),
+            },
+            other => other,
+        };
+        self.note_state();
+    }
+
+    /// Sends through another sink of the same connection from now on. Only while nothing has been sent.
+    #[inline(never)]
+    pub(crate) fn replace_sink(&mut self, sink: Box<dyn Sink>) {
+        if let OutboxState::Idle(_) = self.inside.state {
+            self.inside.state = OutboxState::Idle(sink);
+        }
     }
 
     /// The queue is no longer empty: arms the sink.

@@ -4,6 +4,8 @@
 //! [`Sink`] at once; what the sink does not accept is queued, and the flusher sends it later. The
 //! outbox knows no socket.
 
+#[cfg(test)]
+mod ahead;
 pub(crate) mod delivery;
 pub(crate) mod encoder;
 pub(crate) mod flusher;
@@ -44,12 +46,24 @@ const ANSWER_BYTES: usize = 64 * 1024;
 
 /// The destination of an outbox's bytes.
 pub(crate) trait Sink: Send + Sync {
-    /// Sends what can be sent without blocking; `WouldBlock` if that is nothing.
+    /// Sends what can be sent without blocking; `WouldBlock` if that is nothing. What is not accepted is
+    /// offered again.
     fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 
     /// Sends bytes that `memfd` also holds, for a sink that can send them from there.
     fn send_memfd(&self, _memfd: &MemFd, bytes: &[u8]) -> io::Result<usize> {
         self.send(&[IoSlice::new(bytes)])
+    }
+
+    /// Bytes after those that were accepted last which the sink has made ready, such as by encrypting them.
+    /// They are offered again first, unchanged.
+    fn ahead(&self) -> usize {
+        0
+    }
+
+    /// Sends what the sink has of its own, without blocking. Returns whether all of it has left.
+    fn finish(&self) -> io::Result<bool> {
+        Ok(true)
     }
 
     /// Requests one call of [`Outbox::flush`] when the sink accepts bytes again. Called under the
@@ -117,7 +131,7 @@ struct Inside {
 enum OutboxState {
     /// The queue is empty.
     Idle(Box<dyn Sink>),
-    /// The queue is not empty, and the sink is armed exactly once.
+    /// The queue is not empty, or the sink has something of its own, and the sink is armed exactly once.
     Blocked(Box<dyn Sink>),
     /// There is no connection. The delivery state, if there is one, keeps messages for the next.
     Detached,
@@ -451,6 +465,16 @@ fn send(once: impl Fn() -> io::Result<usize>) -> io::Result<usize> {
     }
 }
 
+/// Calls [`Sink::finish`] again after an interrupt.
+fn finish(sink: &dyn Sink) -> io::Result<bool> {
+    loop {
+        match sink.finish() {
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use std::sync::Arc;
@@ -506,7 +530,7 @@ pub(crate) mod tests {
         }
     }
 
-    const ENCODER: Encoder = Encoder {
+    pub(super) const ENCODER: Encoder = Encoder {
         wire: "test",
         gap: |count| format!("<gap {count}>").into_bytes(),
         receipt: |answered, copies| format!("<{answered}:{copies}>").into_bytes(),

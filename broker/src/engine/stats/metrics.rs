@@ -28,6 +28,18 @@ pub(crate) struct Metrics {
     pub(crate) panicked: Counter,
     /// Messages dropped because an outbox was full; counted when connections end.
     pub(crate) dropped: Counter,
+    pub(crate) tls_handshakes: HandshakeCounts,
+}
+
+/// Handshakes of TLS by what came of them.
+#[derive(Default)]
+pub(crate) struct HandshakeCounts {
+    pub(crate) ok: Counter,
+    /// A rule or one of the two sides has ended them.
+    pub(crate) failed: Counter,
+    pub(crate) too_long: Counter,
+    /// The client has left meanwhile.
+    pub(crate) left: Counter,
 }
 
 #[derive(Default)]

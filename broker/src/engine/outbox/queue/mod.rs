@@ -58,6 +58,8 @@ pub(crate) struct Queue {
     left: u64,
     /// Bytes of the first chunk that have been sent.
     sent: usize,
+    /// Bytes after these that the sink has made ready. The chunks with them are neither changed nor dropped.
+    ahead: usize,
     /// Bytes of queued messages, without the notices among them.
     pub(crate) message_bytes: usize,
     /// Bytes of queued answers.
@@ -93,6 +95,9 @@ impl Queue {
     /// finished, and an empty queue accepts any single message that fits into the free memory: the
     /// limit is never less than the longest message.
     pub(crate) fn push(&mut self, run: &Run<'_>, from: usize, limits: &QueueLimits) {
+        if self.ahead > 0 && self.is_short_of_ahead() {
+            return self.push_ahead(run, from, limits);
+        }
         let rest = run.bytes().len() - from;
         let has_room = self.message_bytes + rest <= limits.room();
         if has_room && self.policies.is_none() && !self.refuses_newest && !self.refuses_all {
@@ -115,6 +120,33 @@ impl Queue {
         } else {
             self.push_as_chosen(run, from, limits);
         }
+    }
+
+    /// Sets the number of bytes, after those that have been sent, that must leave as they are.
+    #[inline]
+    pub(crate) fn set_ahead(&mut self, bytes: usize) {
+        self.ahead = bytes;
+    }
+
+    /// The number of chunks that have begun to leave, or that the sink has made ready.
+    #[inline]
+    fn begun(&self) -> usize {
+        match self.ahead {
+            0 => usize::from(self.sent > 0),
+            _ => self.begun_ahead(),
+        }
+    }
+
+    // Out of line: inlined, its locals would lie on the stack of every publisher.
+    #[inline(never)]
+    fn begun_ahead(&self) -> usize {
+        let mut left = self.sent + self.ahead;
+        let reached = self.chunks.iter().take_while(|chunk| {
+            let is_reached = left > 0;
+            left = left.saturating_sub(chunk.data.as_slice().len());
+            is_reached
+        });
+        reached.count()
     }
 
     /// The first `sent` bytes have been sent already.
@@ -332,6 +364,7 @@ impl Queue {
     /// Drops the whole queue.
     pub(crate) fn clear(&mut self, encoder: &Encoder) {
         let mut sent = mem::take(&mut self.sent);
+        self.ahead = 0;
         for chunk in mem::take(&mut self.chunks) {
             let begun = mem::take(&mut sent);
             let bytes = chunk.data.as_slice();
@@ -499,8 +532,7 @@ impl Queue {
     /// The topics of queued messages of which only the newest is kept, unless partly sent.
     #[cfg(test)]
     pub(crate) fn latest_topics(&self) -> Vec<Arc<[u8]>> {
-        let begun = usize::from(self.sent > 0);
-        let waiting = self.chunks.iter().skip(begun);
+        let waiting = self.chunks.iter().skip(self.begun());
         waiting.filter_map(|chunk| chunk.latest.clone()).collect()
     }
 
@@ -535,8 +567,7 @@ impl Queue {
 
     /// The last chunk, unless a part of it has been sent and it cannot be changed any more.
     fn waiting_back(&mut self) -> Option<&mut Chunk> {
-        let begun = usize::from(self.sent > 0);
-        match self.chunks.len() > begun {
+        match self.chunks.len() > self.begun() {
             true => self.chunks.back_mut(),
             false => None,
         }

@@ -39,6 +39,58 @@ impl Queue {
             self.push_part(run, begun..at, 1, limits);
             self.skip(from - begun);
         }
+        self.push_messages_from(run, at, messages, limits);
+    }
+
+    /// Whether the queue has fewer bytes than the sink has made ready.
+    pub(super) fn is_short_of_ahead(&self) -> bool {
+        self.missing_ahead() > 0
+    }
+
+    /// Bytes that the sink has made ready and that are not queued yet.
+    fn missing_ahead(&self) -> usize {
+        let mut missing = self.sent + self.ahead;
+        for chunk in &self.chunks {
+            missing = missing.saturating_sub(chunk.data.as_slice().len());
+            if missing == 0 {
+                break;
+            }
+        }
+        missing
+    }
+
+    /// Queues a run whose first bytes the sink has made ready. Whatever the limits are, the messages with
+    /// these are kept.
+    #[inline(never)]
+    pub(super) fn push_ahead(&mut self, run: &Run<'_>, from: usize, limits: &QueueLimits) {
+        let bytes = run.bytes();
+        let start = match from {
+            0 => 0,
+            _ => (limits.encoder.fitting)(bytes, from),
+        };
+        let left = limits.count(&bytes[..start]);
+        let ready = self.missing_ahead().min(bytes.len() - from);
+        let end = end_at(bytes, from + ready, limits);
+        let messages = match end == bytes.len() {
+            true => run.messages() - left,
+            false => limits.count(&bytes[start..end]),
+        };
+        self.tally.written += left;
+        self.push_part(run, start..end, messages, limits);
+        self.skip(from - start);
+        self.push_messages_from(run, end, run.messages() - left - messages, limits);
+    }
+
+    /// Queues the messages from byte `at` on, or drops some by the policies.
+    fn push_messages_from(
+        &mut self,
+        run: &Run<'_>,
+        mut at: usize,
+        mut messages: u64,
+        limits: &QueueLimits,
+    ) {
+        let bytes = run.bytes();
+        let first = |at: usize| at + (limits.encoder.first)(&bytes[at..]);
         while at < bytes.len() {
             let slow = self.choice(run, at, limits);
             let (mut end, mut count) = (bytes.len(), messages);
@@ -171,7 +223,7 @@ impl Queue {
         limits: &QueueLimits,
     ) -> usize {
         self.split_begun(limits);
-        let begun = usize::from(self.sent > 0);
+        let begun = self.begun();
         let mut kept: Vec<Chunk> = self.chunks.drain(..begun).collect();
         let mut freed = 0;
         while freed < wanted
@@ -222,27 +274,29 @@ impl Queue {
         freed
     }
 
-    /// Splits the first chunk behind its partly sent message.
+    /// Splits the last chunk that has begun to leave behind the message that has.
     fn split_begun(&mut self, limits: &QueueLimits) {
-        if self.sent == 0 {
+        let Some(at) = self.begun().checked_sub(1) else {
             return;
-        }
-        let Some(&Chunk {
+        };
+        let before = self.chunks.range(..at);
+        let before: usize = before.map(|chunk| chunk.data.as_slice().len()).sum();
+        let Chunk {
             kind: Kind::Messages(messages),
             ref data,
             ..
-        }) = self.chunks.front()
+        } = self.chunks[at]
         else {
             return;
         };
         let bytes = data.as_slice();
-        let end = end_at(bytes, self.sent, limits);
+        let end = end_at(bytes, self.sent + self.ahead - before, limits);
         if end == bytes.len() {
             return;
         }
         // Messages sent before the first one stored here may be counted with it.
         let behind = (limits.encoder.count)(&bytes[end..]);
-        let Some(mut rest) = self.chunks.pop_front() else {
+        let Some(mut rest) = self.chunks.remove(at) else {
             return;
         };
         let first = Chunk {
@@ -256,12 +310,12 @@ impl Queue {
             since: rest.since,
         };
         rest.kind = Kind::Messages(behind);
-        self.chunks.push_front(rest);
-        if end == self.sent {
+        self.chunks.insert(at, rest);
+        if at == 0 && end == self.sent {
             self.tally.written += messages - behind;
             self.sent = 0;
         } else {
-            self.chunks.push_front(first);
+            self.chunks.insert(at, first);
         }
     }
 
@@ -276,7 +330,8 @@ impl Queue {
             return false;
         };
         let at = number.wrapping_sub(self.left) as usize;
-        if at >= self.chunks.len() || (at == 0 && self.sent > 0) {
+        let begun = self.begun();
+        if at >= self.chunks.len() || at < begun {
             return false;
         }
         let data = Data::of_run(run, part, limits);
@@ -288,7 +343,6 @@ impl Queue {
         chunk.line = run.line().cloned();
         self.count_dropped(Reason::Replaced, 1, old.as_slice(), limits);
         // The notice takes the place of the old message, before the new one.
-        let begun = usize::from(self.sent > 0);
         let before = at.checked_sub(1).filter(|&before| before >= begun);
         let notice = before.and_then(|before| self.chunks.get_mut(before));
         if !notice.is_some_and(|notice| notice.add_to_gap(1, limits)) {

@@ -1,0 +1,179 @@
+//! The files of TLS: read as a whole, checked, and made into what a handshake needs.
+//!
+//! Everything that is wrong is told at once, each mistake with the file that has it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ServerConfig;
+use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+use rustls::{Error, SupportedProtocolVersion};
+use zeroize::Zeroizing;
+
+use super::certificate::{host_names, valid_time};
+use super::chosen::CertificatesByName;
+use super::provider;
+use super::settings::{TlsConfig, TlsVersion};
+use crate::auth::identity::{read_file, read_secret_file};
+
+/// Maximum bytes of a file with a certificate and its chain, or with a key.
+const MOST_BYTES: usize = 1 << 20;
+
+/// The protocols that a client may agree on (ALPN, RFC 7301), the preferred first. The last is for lines.
+pub(crate) const MQTT: &[u8] = b"mqtt";
+pub(crate) const HTTP: &[u8] = b"http/1.1";
+pub(crate) const LINES: &[u8] = b"dallal";
+
+/// What the files have.
+pub(crate) struct TlsMaterial {
+    /// What each handshake begins with.
+    pub(crate) server: Arc<ServerConfig>,
+    /// The names of hosts in the certificates.
+    pub(crate) names: Vec<String>,
+    /// The certificate that ends first, and when.
+    pub(crate) ends: (Box<Path>, Timestamp),
+}
+
+/// A certificate with its key.
+struct Pair {
+    certified: CertifiedKey,
+    names: Vec<String>,
+    end: Timestamp,
+}
+
+impl TlsMaterial {
+    /// Reads all files at once. The error is each mistake, with its file and what to do.
+    pub(crate) fn read(config: &TlsConfig, now: Timestamp) -> Result<Self, Vec<String>> {
+        let (mut mistakes, mut pairs) = (Vec::new(), Vec::new());
+        let mut ends: Option<(Box<Path>, Timestamp)> = None;
+        let mut names = Vec::new();
+        for (cert, key) in config.certs.iter().zip(&config.keys) {
+            match read_pair(cert, key, now) {
+                Ok(pair) => {
+                    if ends.as_ref().is_none_or(|(_, end)| pair.end < *end) {
+                        ends = Some((cert.as_path().into(), pair.end));
+                    }
+                    names.extend(pair.names);
+                    pairs.push(Arc::new(pair.certified));
+                }
+                Err(why) => mistakes.extend(why),
+            }
+        }
+        let Some(ends) = ends.filter(|_| mistakes.is_empty()) else {
+            return Err(mistakes);
+        };
+        let server = server_config(config, pairs)
+            .map_err(|why| vec![format!("TLS cannot be set up: {why}")])?;
+        Ok(Self {
+            server: Arc::new(server),
+            names,
+            ends,
+        })
+    }
+}
+
+fn server_config(config: &TlsConfig, pairs: Vec<Arc<CertifiedKey>>) -> Result<ServerConfig, Error> {
+    let versions: &[&SupportedProtocolVersion] = match config.min {
+        TlsVersion::V1_2 => &[&TLS13, &TLS12],
+        TlsVersion::V1_3 => &[&TLS13],
+    };
+    let mut server = ServerConfig::builder_with_provider(provider::provider())
+        .with_protocol_versions(versions)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(CertificatesByName(pairs)));
+    server.ignore_client_order = true;
+    server.ticketer = provider::ticketer()?;
+    server.alpn_protocols = [MQTT, HTTP, LINES].map(<[u8]>::to_vec).to_vec();
+    Ok(server)
+}
+
+fn read_pair(cert: &Path, key: &Path, now: Timestamp) -> Result<Pair, Vec<String>> {
+    let chain = read_chain(cert, now);
+    let private = read_key(key);
+    let ((chain, end), private) = match (chain, private) {
+        (Ok(chain), Ok(private)) => (chain, private),
+        (chain, private) => {
+            let mistakes = chain.err().into_iter().chain(private.err());
+            return Err(mistakes.collect());
+        }
+    };
+    let told = |why: String| vec![format!("{}: {why}", cert.display())];
+    let names = host_names(&chain[0]).map_err(told)?;
+    let certified = provider::certified_key(chain, private).map_err(|why| {
+        vec![match why {
+            Error::InconsistentKeys(_) => format!(
+                "{} does not fit {}: it is the key of another certificate",
+                key.display(),
+                cert.display()
+            ),
+            why => format!("{} cannot be used: {why}", key.display()),
+        }]
+    })?;
+    Ok(Pair {
+        certified,
+        names,
+        end,
+    })
+}
+
+/// The certificates of a file, of which the first is that of the server, and when the first of them ends.
+fn read_chain(
+    path: &Path,
+    now: Timestamp,
+) -> Result<(Vec<CertificateDer<'static>>, Timestamp), String> {
+    let chain = read_certificates(path, "a file with a certificate")?;
+    let shown = path.display();
+    let mut end = Timestamp::MAX;
+    for (number, certificate) in chain.iter().enumerate() {
+        let valid = valid_time(certificate).and_then(|time| time.check(now).map(|()| time));
+        let valid = valid.map_err(|why| match number {
+            0 => format!("{shown}: {why}"),
+            number => format!("{shown}: of certificate {} in it, {why}", number + 1),
+        })?;
+        end = end.min(valid.end);
+    }
+    Ok((chain, end))
+}
+
+/// The certificates of a file, at least one.
+fn read_certificates(path: &Path, kind: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let bytes = read_file(path, kind, MOST_BYTES)?;
+    let chain: Result<Vec<_>, PemError> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let shown = path.display();
+    let chain = chain.map_err(|why| format!("{shown} is no PEM: {}", in_words(&why)))?;
+    match chain.is_empty() {
+        true => Err(format!(
+            "{shown} has no certificate; a file in PEM has lines with BEGIN CERTIFICATE"
+        )),
+        false => Ok(chain),
+    }
+}
+
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let bytes = Zeroizing::new(read_secret_file(path, "a file with a key", MOST_BYTES)?);
+    let shown = path.display();
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|why| match why {
+        PemError::NoItemsFound if memchr::memmem::find(&bytes, b"ENCRYPTED").is_some() => format!(
+            "the key in {shown} is encrypted, and there is no one to type its password; openssl pkey -in FILE -out OTHER writes it without one"
+        ),
+        PemError::NoItemsFound => format!(
+            "{shown} has no key; a file in PEM has lines with BEGIN PRIVATE KEY"
+        ),
+        why => format!("{shown} is no PEM: {}", in_words(&why)),
+    })
+}
+
+/// What is wrong with a file in PEM. The library shows bytes of it, which may be those of a key.
+fn in_words(why: &PemError) -> &'static str {
+    match why {
+        PemError::MissingSectionEnd { .. } => "a section has no END line",
+        PemError::IllegalSectionStart { .. } => "a BEGIN line is not whole",
+        PemError::Base64Decode(_) => "the text of a section is not base64",
+        PemError::NoItemsFound => "nothing of the kind is in it",
+        _ => "it cannot be read",
+    }
+}

@@ -1,0 +1,15 @@
+//! TLS: what is configured and what its files have; handshakes; and the records of a connection.
+//!
+//! Sockets are read and written here without waiting, but for handshakes, which wait on the thread of their
+//! connection. What is said inside is not looked at.
+
+mod certificate;
+mod chosen;
+mod failure;
+mod failure_log;
+pub(crate) mod material;
+mod provider;
+pub(crate) mod server;
+pub(crate) mod settings;
+pub(crate) mod stream;
+mod threads;

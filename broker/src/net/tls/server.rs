@@ -1,0 +1,283 @@
+//! The broker's side of handshakes: what is in force, the limits of handshakes under way, and their figures.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustls::ServerConnection;
+use rustls::server::ServerConfig;
+
+use super::failure::HandshakeFailure;
+use super::failure_log::FailureLog;
+use super::material::TlsMaterial;
+use super::settings::TlsMode;
+use super::threads::HandshakeThreads;
+use crate::auth::address::AddressBlock;
+use crate::engine::memory::read_buffer::ReadBuffer;
+use crate::engine::peer::Peer;
+use crate::engine::stats::metrics::Metrics;
+
+/// Maximum time for a whole handshake.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
+/// Maximum bytes read at a time. A whole flight of a client rarely has more.
+const READ_BYTES: usize = 16 * 1024;
+
+/// TLS of the broker, for all its connections.
+#[derive(Default)]
+pub(crate) struct TlsServer {
+    in_force: RwLock<InForce>,
+    under_way: Mutex<usize>,
+    /// Signalled when a handshake has ended.
+    ended: Condvar,
+    failures: FailureLog,
+}
+
+#[derive(Clone, Default)]
+struct InForce {
+    /// None without a certificate.
+    server: Option<Arc<ServerConfig>>,
+    mode: Option<TlsMode>,
+    /// Started with the first certificate.
+    threads: Option<Arc<HandshakeThreads>>,
+}
+
+/// What a handshake needs of its connection.
+pub(crate) struct HandshakePeer<'a> {
+    pub(crate) socket: BorrowedFd<'a>,
+    /// Has the first bytes, and in the end those behind the handshake.
+    pub(crate) raw: &'a mut ReadBuffer,
+    pub(crate) peer: Peer,
+    pub(crate) metrics: &'a Metrics,
+    /// Maximum handshakes under way.
+    pub(crate) most: usize,
+}
+
+/// How a handshake has ended, if no connection came of it.
+pub(crate) enum NoHandshake {
+    /// There is no certificate.
+    Off,
+    /// The client has left, or the broker ends the connection.
+    Left,
+    /// It has failed, and that is told.
+    Failed(String),
+}
+
+impl TlsServer {
+    /// Puts other certificates and another mode in force for the handshakes that begin from now on. An error
+    /// changes nothing: the system has no thread.
+    pub(crate) fn replace(
+        &self,
+        material: Option<&TlsMaterial>,
+        mode: Option<TlsMode>,
+    ) -> io::Result<()> {
+        let mut in_force = self.in_force.write();
+        if material.is_some() && in_force.threads.is_none() {
+            in_force.threads = Some(Arc::new(HandshakeThreads::start()?));
+        }
+        in_force.server = material.map(|material| material.server.clone());
+        in_force.mode = mode;
+        Ok(())
+    }
+
+    /// Whether clients must use TLS at a door that is on a loopback address or not.
+    pub(crate) fn is_required(&self, on_loopback: bool) -> bool {
+        let in_force = self.in_force.read();
+        in_force.server.is_some()
+            && match in_force.mode {
+                Some(mode) => mode == TlsMode::Required,
+                None => !on_loopback,
+            }
+    }
+
+    /// Whether as many handshakes are under way as may be.
+    pub(crate) fn is_crowded(&self, most: usize) -> bool {
+        *self.under_way.lock() >= most
+    }
+
+    /// Ends the threads; handshakes that need them end.
+    pub(crate) fn stop(&self) {
+        let threads = self.in_force.read().threads.clone();
+        if let Some(threads) = threads {
+            threads.stop();
+        }
+    }
+
+    /// Carries out the handshake of a client, within ten seconds. `is_to_end` says whether the broker ends the
+    /// connection.
+    pub(crate) fn accept(
+        &self,
+        mut newcomer: HandshakePeer<'_>,
+        is_to_end: impl Fn() -> bool,
+    ) -> Result<ServerConnection, NoHandshake> {
+        let InForce {
+            server: Some(server),
+            threads: Some(threads),
+            ..
+        } = self.in_force.read().clone()
+        else {
+            return Err(NoHandshake::Off);
+        };
+        let deadline = Instant::now() + HANDSHAKE_TIME;
+        let mut handshake = Handshake {
+            server,
+            threads: &threads,
+            deadline,
+            asked_for: None,
+        };
+        let place = self.take_place(newcomer.most, deadline);
+        let done = match place {
+            Some(_) => handshake.run(&mut newcomer),
+            None => Err(HandshakeFailure::TooLong),
+        };
+        drop(place);
+        let counts = &newcomer.metrics.tls_handshakes;
+        let failure = match done {
+            Ok(connection) => {
+                counts.ok.add(1);
+                return Ok(*connection);
+            }
+            Err(_) if is_to_end() => return Err(NoHandshake::Left),
+            Err(failure) => failure,
+        };
+        match &failure {
+            HandshakeFailure::Tls(_) | HandshakeFailure::Ended => counts.failed.add(1),
+            HandshakeFailure::TooLong => counts.too_long.add(1),
+            HandshakeFailure::Left | HandshakeFailure::Io(_) => counts.left.add(1),
+        }
+        let address = AddressBlock::of(newcomer.peer.ip());
+        if let Some(suppressed) = self.failures.say(address, Instant::now()) {
+            let asked_for = handshake.asked_for;
+            let asked_for = asked_for.map(|name| format!(", which asks for {name:?},"));
+            log::info!(
+                "TLS with {}{} fails: {failure}{suppressed}",
+                newcomer.peer,
+                asked_for.unwrap_or_default()
+            );
+        }
+        Err(NoHandshake::Failed(failure.to_string()))
+    }
+
+    /// Waits until a handshake may begin.
+    fn take_place(&self, most: usize, deadline: Instant) -> Option<HandshakePlace<'_>> {
+        let mut under_way = self.under_way.lock();
+        while *under_way >= most {
+            if self.ended.wait_until(&mut under_way, deadline).timed_out() {
+                return None;
+            }
+        }
+        *under_way += 1;
+        Some(HandshakePlace(self))
+    }
+}
+
+/// A handshake that counts, until it is dropped.
+struct HandshakePlace<'a>(&'a TlsServer);
+
+impl Drop for HandshakePlace<'_> {
+    fn drop(&mut self) {
+        *self.0.under_way.lock() -= 1;
+        self.0.ended.notify_one();
+    }
+}
+
+struct Handshake<'a> {
+    server: Arc<ServerConfig>,
+    threads: &'a HandshakeThreads,
+    deadline: Instant,
+    /// The name that the client asks for (SNI).
+    asked_for: Option<String>,
+}
+
+impl Handshake<'_> {
+    /// Reads, has computed and writes in turns. In a box, because the connection goes to other threads.
+    fn run(
+        &mut self,
+        newcomer: &mut HandshakePeer<'_>,
+    ) -> Result<Box<ServerConnection>, HandshakeFailure> {
+        let connection = ServerConnection::new(self.server.clone());
+        let mut connection = Box::new(connection.map_err(HandshakeFailure::Tls)?);
+        loop {
+            while !newcomer.raw.unread().is_empty() {
+                let fed = connection.read_tls(&mut newcomer.raw.unread());
+                newcomer.raw.consume(fed.map_err(HandshakeFailure::Io)?);
+                let processed = self.threads.process(connection, self.deadline);
+                let processed = processed.ok_or_else(|| self.without_result());
+                let result;
+                (connection, result) = processed?;
+                self.asked_for = connection.server_name().map(str::to_owned);
+                // Alerts leave as well.
+                let written = self.write(newcomer.socket, &mut connection);
+                result.map_err(HandshakeFailure::Tls)?;
+                written?;
+                if !connection.is_handshaking() {
+                    return Ok(connection);
+                }
+            }
+            self.read(newcomer)?;
+        }
+    }
+
+    fn without_result(&self) -> HandshakeFailure {
+        match Instant::now() >= self.deadline {
+            true => HandshakeFailure::TooLong,
+            false => HandshakeFailure::Ended,
+        }
+    }
+
+    fn read(&self, newcomer: &mut HandshakePeer<'_>) -> Result<(), HandshakeFailure> {
+        let no_memory = || HandshakeFailure::Io(io::ErrorKind::OutOfMemory.into());
+        loop {
+            self.wait_for(newcomer.socket, PollFlags::IN)?;
+            let room = newcomer.raw.fill(READ_BYTES).ok_or_else(no_memory)?;
+            match recv(newcomer.socket, spare_capacity(room), RecvFlags::DONTWAIT) {
+                Ok((_, 0)) => return Err(HandshakeFailure::Left),
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(err) => return Err(HandshakeFailure::Io(err.into())),
+            }
+        }
+    }
+
+    fn write(
+        &self,
+        socket: BorrowedFd<'_>,
+        connection: &mut ServerConnection,
+    ) -> Result<(), HandshakeFailure> {
+        let mut records = Vec::new();
+        while connection.wants_write() {
+            let written = connection.write_tls(&mut records);
+            written.map_err(HandshakeFailure::Io)?;
+        }
+        let mut left = &records[..];
+        while !left.is_empty() {
+            match send(socket, left, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(sent) => left = &left[sent..],
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.wait_for(socket, PollFlags::OUT)?,
+                Err(err) => return Err(HandshakeFailure::Io(err.into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the socket can be read or written.
+    fn wait_for(&self, socket: impl AsFd, what: PollFlags) -> Result<(), HandshakeFailure> {
+        loop {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let time = Timespec::try_from(left).expect("ten seconds fit into a Timespec");
+            match poll(&mut [PollFd::new(&socket, what)], Some(&time)) {
+                Ok(0) => return Err(HandshakeFailure::TooLong),
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(err) => return Err(HandshakeFailure::Io(err.into())),
+            }
+        }
+    }
+}

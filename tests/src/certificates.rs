@@ -1,0 +1,196 @@
+//! Certificates for tests: an authority, and what it signs.
+
+use std::fs;
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevokedCertParams, SanType, SerialNumber,
+};
+use tempfile::TempDir;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// An authority, and a folder for the files of what it signs.
+pub struct Authority {
+    folder: TempDir,
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+/// What a certificate is to be.
+pub struct Wanted<'a> {
+    /// The name of its subject.
+    pub common_name: &'a str,
+    /// Names and addresses of a host.
+    pub hosts: &'a [&'a str],
+    /// Addresses of resources.
+    pub uris: &'a [&'a str],
+    /// It is for a client, not for a server.
+    pub for_client: bool,
+    /// Days from now to its beginning and its end.
+    pub days: (i64, i64),
+    /// Its number.
+    pub serial: u64,
+}
+
+impl Default for Wanted<'_> {
+    fn default() -> Self {
+        Self {
+            common_name: "a test",
+            hosts: &[],
+            uris: &[],
+            for_client: false,
+            days: (-1, 30),
+            serial: 7,
+        }
+    }
+}
+
+impl Wanted<'_> {
+    /// A certificate of this machine.
+    pub const HERE: Wanted<'static> = Wanted {
+        common_name: "localhost",
+        hosts: &["localhost", "127.0.0.1"],
+        uris: &[],
+        for_client: false,
+        days: (-1, 30),
+        serial: 7,
+    };
+}
+
+/// The files of a certificate and its key.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// The certificate.
+    pub cert: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+}
+
+impl Files {
+    /// The flags of a broker that has them.
+    pub fn flags(&self) -> [&str; 4] {
+        let [cert, key] = [&self.cert, &self.key].map(|path| path.to_str().expect("text"));
+        ["--tls-cert", cert, "--tls-key", key]
+    }
+
+    /// Puts others in their place, each at once.
+    pub fn replace_by(&self, other: &Self) {
+        for (from, to) in [(&other.cert, &self.cert), (&other.key, &self.key)] {
+            let beside = to.with_extension("new");
+            fs::copy(from, &beside).expect("a copy");
+            fs::rename(&beside, to).expect("it is replaced");
+        }
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Authority {
+    /// A new one.
+    pub fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "tests");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().expect("a key");
+        let pem = params.self_signed(&key).expect("a certificate").pem();
+        let authority = Self {
+            folder: tempfile::tempdir().expect("a folder"),
+            issuer: Issuer::new(params, key),
+            pem,
+        };
+        fs::write(authority.path("ca.pem"), &authority.pem).expect("a file");
+        authority
+    }
+
+    /// A file in its folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The file with its own certificate.
+    pub fn pem(&self) -> PathBuf {
+        self.path("ca.pem")
+    }
+
+    /// Signs a certificate, into files with this name.
+    pub fn sign(&self, name: &str, wanted: &Wanted<'_>) -> Files {
+        let mut params = CertificateParams::default();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, wanted.common_name);
+        params.subject_alt_names = wanted.hosts.iter().map(|host| host_name(host)).collect();
+        let uris = wanted.uris.iter();
+        let uris = uris.map(|uri| SanType::URI((*uri).try_into().expect("an address")));
+        params.subject_alt_names.extend(uris);
+        params.extended_key_usages = vec![match wanted.for_client {
+            true => ExtendedKeyUsagePurpose::ClientAuth,
+            false => ExtendedKeyUsagePurpose::ServerAuth,
+        }];
+        params.not_before = in_days(wanted.days.0).into();
+        params.not_after = in_days(wanted.days.1).into();
+        params.serial_number = Some(SerialNumber::from(wanted.serial));
+        let key = KeyPair::generate().expect("a key");
+        let signed = params.signed_by(&key, &self.issuer);
+        let files = Files {
+            cert: self.path(&format!("{name}.pem")),
+            key: self.path(&format!("{name}-key.pem")),
+        };
+        fs::write(&files.cert, signed.expect("a certificate").pem()).expect("a file");
+        write_key(&files.key, &key.serialize_pem());
+        files
+    }
+
+    /// Writes a list of the numbers that it has revoked.
+    pub fn revoke(&self, name: &str, serials: &[u64]) -> PathBuf {
+        let revoked = serials.iter().map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: in_days(-1).into(),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: in_days(-1).into(),
+            next_update: in_days(30).into(),
+            crl_number: SerialNumber::from(1u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = params.signed_by(&self.issuer).expect("a list");
+        let path = self.path(name);
+        fs::write(&path, list.pem().expect("text")).expect("a file");
+        path
+    }
+}
+
+/// Writes a key that only its owner may read.
+pub fn write_key(path: &Path, pem: &str) {
+    fs::write(path, pem).expect("a file");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("it is ours");
+}
+
+fn host_name(host: &str) -> SanType {
+    match host.parse::<IpAddr>() {
+        Ok(address) => SanType::IpAddress(address),
+        Err(_) => SanType::DnsName(host.try_into().expect("a name")),
+    }
+}
+
+fn in_days(days: i64) -> SystemTime {
+    let time = DAY * u32::try_from(days.unsigned_abs()).expect("few days");
+    match days < 0 {
+        true => SystemTime::now() - time,
+        false => SystemTime::now() + time,
+    }
+}
