@@ -192,7 +192,8 @@ impl Permissions {
 
     /// A rule that narrows a filter instead of refusing it.
     fn narrowing(&self, asked: &AskedFilter<'_>) -> Option<RuleId> {
-        if asked.right != AskedRight::Subscribe {
+        // A search for what is not there would look at all rules of the client.
+        if asked.right != AskedRight::Subscribe || !self.table().has_narrowing() {
             return None;
         }
         let mut found = None;

@@ -27,6 +27,8 @@ pub struct AccessTable {
     allowing: Vec<Vec<RuleId>>,
     /// The groups that files say for a name.
     groups_of: BTreeMap<Box<str>, Box<[Box<str>]>>,
+    /// Whether any rule narrows filters.
+    has_narrowing: bool,
 }
 
 /// A rule, and whom it is about.
@@ -176,6 +178,7 @@ impl AccessTable {
             groups_of: groups_of
                 .map(|(name, groups)| (name, groups.into()))
                 .collect(),
+            has_narrowing: parts.rules.iter().any(AccessRule::narrows),
         };
         let figures = FilterPattern::parse(FIGURES.1).expect("it is a filter");
         for rule in parts.rules {
@@ -257,6 +260,10 @@ impl AccessTable {
     /// The groups that the files say for a name.
     pub(super) fn groups_of(&self, name: &str) -> &[Box<str>] {
         self.groups_of.get(name).map_or(&[], AsRef::as_ref)
+    }
+
+    pub(super) fn has_narrowing(&self) -> bool {
+        self.has_narrowing
     }
 
     pub(super) fn tree(&self) -> &RuleTree {
