@@ -33,10 +33,13 @@ impl Config {
 
     /// Each key with its value.
     pub(crate) fn values(&self) -> Vec<(&'static str, String)> {
-        let bytes = |bytes: usize| ByteSize::b(bytes as u64).to_string();
-        let optional = |number: Option<usize>| {
-            number.map_or_else(|| BY_MACHINE.to_owned(), |number| number.to_string())
-        };
+        let mut values = self.values_of_endpoints();
+        values.extend(self.values_of_limits());
+        values.extend(self.values_of_access());
+        values
+    }
+
+    fn values_of_endpoints(&self) -> Vec<(&'static str, String)> {
         let owner = match self.unix_owner {
             (None, None) => "the broker's".to_owned(),
             (user, group) => {
@@ -59,6 +62,15 @@ impl Config {
             ("room-members", self.room_members.to_string()),
             ("room-idle", time(self.room_idle)),
             ("udp", places(&self.udp)),
+        ]
+    }
+
+    fn values_of_limits(&self) -> Vec<(&'static str, String)> {
+        let bytes = |bytes: usize| ByteSize::b(bytes as u64).to_string();
+        let optional = |number: Option<usize>| {
+            number.map_or_else(|| BY_MACHINE.to_owned(), |number| number.to_string())
+        };
+        vec![
             ("max-line", bytes(self.max_line)),
             ("max-connections", optional(self.max_connections)),
             (
@@ -91,6 +103,11 @@ impl Config {
             ),
             ("session-expiry-max", time(self.session_expiry_max)),
             ("max-keep-alive", time(self.max_keep_alive)),
+        ]
+    }
+
+    fn values_of_access(&self) -> Vec<(&'static str, String)> {
+        vec![
             ("users", list(self.users.iter().map(|path| path.display()))),
             (
                 "access",

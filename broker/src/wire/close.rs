@@ -102,6 +102,10 @@ impl Closing {
             // whether the will is published. A TLS client would not understand what it is told.
             yields: matches!(protocol, Line | Http | WebSocket(_) | Room),
         };
+        let lingering = Self {
+            linger: true,
+            ..at_once
+        };
         match (end, protocol) {
             // All clients are told, and share one deadline. It may have passed when they have read
             // everything, so there is none to linger for.
@@ -122,7 +126,7 @@ impl Closing {
             },
             // MQTT has no half-closed connections: a client that ends its side is gone, and its queued messages
             // stay with its session. Within a handshake nothing may be said.
-            (End::Left, Mqtt | Tls) | (End::Stopping | End::Kicked | End::AuthEnded, Tls) => {
+            (End::Left, Mqtt) | (End::Left | End::Stopping | End::Kicked | End::AuthEnded, Tls) => {
                 at_once
             }
             // The client has asked for the end, or has all it asked for: the last answer must arrive,
@@ -133,10 +137,7 @@ impl Closing {
                 ..at_once
             },
             // DISCONNECT is the last packet of both sides and has no answer [MQTT-3.14.4-1].
-            (End::SaidBye | End::Answered, Mqtt | Tls) => Self {
-                linger: true,
-                ..at_once
-            },
+            (End::SaidBye | End::Answered, Mqtt | Tls) => lingering,
             // The client is told which rule it broke, but may refuse to read, hence the short time.
             (End::Refused(_), Http | Mqtt | WebSocket(MqttInside)) => Self {
                 drain: Drain::For(LAST_WORDS),
@@ -146,10 +147,7 @@ impl Closing {
             // No queued answer has to arrive, or it was sent at once.
             (End::Refused(_), Line | WebSocket(Lines | Chat) | Tls | Room)
             | (End::NotSpoken(_), Line | Http | WebSocket(Lines | Chat) | Mqtt | Tls | Room) => {
-                Self {
-                    linger: true,
-                    ..at_once
-                }
+                lingering
             }
             // The close frame follows queued bytes, and a browser that does not receive it reports an
             // error.

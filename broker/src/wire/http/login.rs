@@ -34,7 +34,7 @@ struct SaidLogin {
 
 /// The answer to the question who one is.
 #[derive(Serialize)]
-struct Who<'a> {
+struct LoginState<'a> {
     name: &'a str,
     kind: &'static str,
     needs_login: bool,
@@ -81,7 +81,7 @@ impl HttpConversation<'_, '_> {
     /// Says who the client is.
     pub(super) fn who(&self) -> Response {
         let identity = self.client.identity();
-        let who = Who {
+        let who = LoginState {
             name: identity.name.as_str(),
             kind: identity.kind(),
             needs_login: self.client.is_shut_out(),
