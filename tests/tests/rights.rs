@@ -1,0 +1,567 @@
+//! Promises of `access.md` and `security.md` about what clients may do: one table on every wire, and reloads of it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use tempfile::TempDir;
+use tests::frames::FrameClient;
+use tests::mqtt::{Hello, Mqtt, MqttClient};
+use tests::{Asker, TestBroker, TestClient, UsersFile, client, eventually, installed};
+
+/// The rules of most tests.
+const RULES: &str = "\
+group family ann
+group dash dora
+allow everyone subscribe public/#
+allow @family publish subscribe retain home/#
+allow bob publish subscribe retain home/%u/#
+allow bob subscribe home/+/status
+allow @dash subscribe:narrow home/#
+allow @dash publish retain board
+allow @family share:workers jobs/#
+allow @family publish jobs/#
+deny everyone publish subscribe home/secret/#
+allow @family inquire:why
+";
+
+/// A broker with users, rules that can be replaced, and a socket for orders.
+struct Ruled {
+    broker: TestBroker,
+    _users: UsersFile,
+    folder: TempDir,
+}
+
+impl Ruled {
+    fn start() -> Self {
+        let users = UsersFile::of(&[("ann", "pw"), ("bob", "pw"), ("dora", "pw")]);
+        let folder = tempfile::tempdir().expect("a folder");
+        let rules = folder.path().join("rules.access");
+        let socket = folder.path().join("broker.sock");
+        fs::write(&rules, RULES).expect("room");
+        let broker = TestBroker::with_args(&[
+            "--users",
+            users.path(),
+            "--access",
+            rules.to_str().expect("text"),
+            "--unix",
+            socket.to_str().expect("text"),
+        ]);
+        Self {
+            broker,
+            _users: users,
+            folder,
+        }
+    }
+
+    /// Replaces the rules and has them put in force.
+    #[track_caller]
+    fn reload(&self, rules: &str) -> String {
+        self.order(rules, &["reload"], true)
+    }
+
+    /// Replaces the rules and gives an order to reload.
+    #[track_caller]
+    fn order(&self, rules: &str, words: &[&str], succeeds: bool) -> String {
+        fs::write(self.folder.path().join("rules.access"), rules).expect("room");
+        let socket = format!("unix:{}", self.folder.path().join("broker.sock").display());
+        let mut order = client(&["-s", &socket]);
+        let output = order.args(words).output().expect("the client is built");
+        let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.success(), succeeds, "{told}");
+        told
+    }
+
+    /// A client of lines that is this user, or anonymous.
+    #[track_caller]
+    fn line(&self, user: Option<&str>) -> TestClient {
+        let mut client = self.broker.connect();
+        if let Some(user) = user {
+            client
+                .send(format!("AUTH {user} pw"))
+                .expect(format!("AUTHACK {user}"));
+        }
+        client
+    }
+
+    /// A client of MQTT, if it is let in.
+    fn mqtt(&self, version: Mqtt, user: Option<&str>, id: &str) -> Option<MqttClient> {
+        let hello = hello(user, id);
+        let mut client = MqttClient::dial(self.broker.address(), version);
+        client.send(&hello.encode(version));
+        (client.packet()[3] == 0).then_some(client)
+    }
+
+    /// What curl prints: the body, and the status in the last line.
+    fn curl(&self, user: Option<&str>, words: &[&str], path: &str) -> (String, u16) {
+        let mut curl = installed("curl", "curl");
+        curl.args(["-s", "-w", "\n%{http_code}"]).args(words);
+        if let Some(user) = user {
+            curl.args(["-u", &format!("{user}:pw")]);
+        }
+        let url = format!("http://{}{path}", self.broker.address());
+        let output = curl.arg(url).output().expect("curl runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (body, status) = text.rsplit_once('\n').expect("a status");
+        (body.to_owned(), status.parse().expect("a number"))
+    }
+}
+
+fn hello(user: Option<&str>, id: &str) -> Hello {
+    Hello {
+        user: user.map(str::to_owned),
+        password: user.map(|_| "pw".to_owned()),
+        ..Hello::new(id)
+    }
+}
+
+/// What is asked for in a row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Publish,
+    Retain,
+    Subscribe,
+    Will,
+}
+
+/// The table: who asks for what on which topic, and whether that is allowed.
+const TABLE: [(Option<&str>, Asked, &str, bool); 30] = [
+    (None, Asked::Publish, "public/a", false),
+    (None, Asked::Publish, "home/a", false),
+    (None, Asked::Subscribe, "public/a", true),
+    (None, Asked::Subscribe, "public/#", true),
+    (None, Asked::Subscribe, "#", false),
+    (None, Asked::Subscribe, "home/a", false),
+    (None, Asked::Will, "home/a", false),
+    (Some("ann"), Asked::Publish, "home/a", true),
+    (Some("ann"), Asked::Publish, "home/secret/a", false),
+    (Some("ann"), Asked::Publish, "other", false),
+    (Some("ann"), Asked::Retain, "home/b", true),
+    (Some("ann"), Asked::Retain, "jobs/1", false),
+    (Some("ann"), Asked::Publish, "jobs/1", true),
+    (Some("ann"), Asked::Subscribe, "home/a", true),
+    (Some("ann"), Asked::Subscribe, "home/#", true),
+    (Some("ann"), Asked::Subscribe, "home/secret/#", false),
+    (Some("ann"), Asked::Subscribe, "home/secret/a", false),
+    (Some("ann"), Asked::Subscribe, "#", false),
+    (Some("ann"), Asked::Subscribe, "jobs/#", false),
+    (Some("ann"), Asked::Subscribe, "$share/workers/jobs/#", true),
+    (Some("ann"), Asked::Subscribe, "$share/others/jobs/#", false),
+    (Some("ann"), Asked::Will, "home/gone", true),
+    (Some("ann"), Asked::Will, "home/secret/gone", false),
+    (Some("bob"), Asked::Publish, "home/bob/a", true),
+    (Some("bob"), Asked::Publish, "home/ann/a", false),
+    (Some("bob"), Asked::Subscribe, "home/+/status", true),
+    (Some("bob"), Asked::Subscribe, "home/#", false),
+    (Some("dora"), Asked::Subscribe, "#", true),
+    (Some("dora"), Asked::Publish, "board", true),
+    (Some("dora"), Asked::Publish, "home/a", false),
+];
+
+/// What a client of lines is told.
+fn on_lines(client: &mut TestClient, asked: Asked, topic: &str) -> bool {
+    let (line, allowed) = match asked {
+        Asked::Publish => (format!("PUBLISH {topic} 1"), "PUBACK ".to_owned()),
+        Asked::Retain => (format!("@retain PUBLISH {topic} 1"), "PUBACK ".to_owned()),
+        Asked::Subscribe => (format!("SUBSCRIBE {topic}"), format!("SUBACK {topic}")),
+        Asked::Will => (format!("WILL {topic} 1"), format!("WILLACK {topic}")),
+    };
+    client.send(line);
+    let answer = client.read_line();
+    let is_allowed = answer.starts_with(&allowed);
+    let code = answer.split(' ').nth(1).unwrap_or_default();
+    assert!(is_allowed || ["denied", "auth"].contains(&code), "{answer}");
+    if !is_allowed && matches!(asked, Asked::Publish | Asked::Retain) {
+        client.expect_prefix("PUBACK ");
+    }
+    is_allowed
+}
+
+fn on_websocket(ruled: &Ruled, user: Option<&str>, asked: Asked, topic: &str) -> bool {
+    let mut socket = FrameClient::open(ruled.broker.address(), "/ws", Some("line"));
+    let mut ask = |line: &str| {
+        socket.send_frame(0x81, line.as_bytes());
+        String::from_utf8(socket.next_frame().1).expect("text")
+    };
+    if let Some(user) = user {
+        assert_eq!(ask(&format!("AUTH {user} pw")), format!("AUTHACK {user}\n"));
+    }
+    let answer = ask(&match asked {
+        Asked::Publish => format!("PUBLISH {topic} 1"),
+        Asked::Retain => format!("@retain PUBLISH {topic} 1"),
+        Asked::Subscribe => format!("SUBSCRIBE {topic}"),
+        Asked::Will => format!("WILL {topic} 1"),
+    });
+    !answer.starts_with("ERROR ")
+}
+
+fn on_mqtt(ruled: &Ruled, version: Mqtt, user: Option<&str>, asked: Asked, topic: &str) -> bool {
+    if asked == Asked::Will {
+        let hello = Hello {
+            will: Some((topic.to_owned(), "1".to_owned())),
+            ..hello(user, "willing")
+        };
+        let mut client = MqttClient::dial(ruled.broker.address(), version);
+        client.send(&hello.encode(version));
+        let code = client.packet()[3];
+        let denied = if version == Mqtt::V5 { 0x87 } else { 5 };
+        assert!([0, denied].contains(&code), "{code:02x}");
+        if code == 0 {
+            client.leave();
+        }
+        return code == 0;
+    }
+    let mut client = ruled.mqtt(version, user, "table").expect("it is let in");
+    match asked {
+        Asked::Subscribe => {
+            let code = client.ask_to_subscribe(topic, 0, &[]);
+            let denied = if version == Mqtt::V5 { 0x87 } else { 0x80 };
+            assert!([0, denied].contains(&code), "{code:02x}");
+            code == 0
+        }
+        Asked::Publish | Asked::Retain => {
+            let first = if asked == Asked::Retain { 0x33 } else { 0x32 };
+            let id = "$SYS/denied/table".to_owned();
+            if version == Mqtt::V3 {
+                assert_eq!(client.ask_to_subscribe(&id, 0, &[]), 0);
+            }
+            client.publish_as(first, topic, 7, b"1");
+            if version == Mqtt::V5 {
+                let puback = client.packet();
+                return puback.get(4).is_none_or(|code| *code < 0x80);
+            }
+            // Acknowledged all the same; the reason comes on a topic of its own, before the answer to a PINGREQ.
+            let mut is_allowed = true;
+            client.send(&[0xc0, 0]);
+            loop {
+                let packet = client.packet();
+                match packet[0] >> 4 {
+                    3 => is_allowed &= client.read_publish(&packet).topic != id,
+                    4 => {}
+                    _ => break,
+                }
+            }
+            is_allowed
+        }
+        Asked::Will => unreachable!("it is asked above"),
+    }
+}
+
+fn on_http(ruled: &Ruled, user: Option<&str>, asked: Asked, topic: &str) -> Option<bool> {
+    let path = format!("/topics/{}", topic.replace('#', "%23"));
+    let status = match asked {
+        Asked::Publish => ruled.curl(user, &["-d", "1"], &path).1,
+        Asked::Retain => ruled.curl(user, &["-d", "1"], &format!("{path}?retain")).1,
+        Asked::Subscribe => {
+            // A stream has no end, so curl gives up.
+            let words = ["-m", "0.3", "-H", "Accept: text/event-stream"];
+            ruled.curl(user, &words, &path).1
+        }
+        Asked::Will => return None,
+    };
+    let denied = if user.is_none() { 401 } else { 403 };
+    assert!([200, denied].contains(&status), "{status} {topic}");
+    Some(status == 200)
+}
+
+#[test]
+fn one_table_holds_on_every_wire() {
+    let ruled = Ruled::start();
+    for (user, asked, topic, allowed) in TABLE {
+        let row = format!("{user:?} {asked:?} {topic}");
+        let mut line = ruled.line(user);
+        assert_eq!(on_lines(&mut line, asked, topic), allowed, "lines: {row}");
+        assert_eq!(
+            on_websocket(&ruled, user, asked, topic),
+            allowed,
+            "WebSocket: {row}"
+        );
+        for version in [Mqtt::V3, Mqtt::V5] {
+            let told = on_mqtt(&ruled, version, user, asked, topic);
+            assert_eq!(told, allowed, "{version:?}: {row}");
+        }
+        if let Some(told) = on_http(&ruled, user, asked, topic) {
+            assert_eq!(told, allowed, "HTTP: {row}");
+        }
+    }
+}
+
+/// Invariant: a denial changes nothing.
+#[test]
+fn a_denial_changes_nothing_and_counts_as_refused() {
+    let ruled = Ruled::start();
+    let mut ann = ruled.line(Some("ann"));
+    ann.send("SUBSCRIBE home/#").expect("SUBACK home/#");
+    let mut bob = ruled.line(Some("bob"));
+    bob.send("@retain PUBLISH home/ann/x 1")
+        .expect_error("denied", "publish:1");
+    bob.expect("PUBACK 1 0");
+    bob.send("SUBSCRIBE home/#")
+        .expect_error("denied", "subscribe:home/#");
+    ann.send("PUBLISH home/a 1").expect("MESSAGE home/a 1");
+    ann.expect("PUBACK 1 1");
+    bob.expect_silence();
+    // Nothing was retained.
+    let mut late = ruled.line(Some("ann"));
+    late.send("SUBSCRIBE home/#").expect("SUBACK home/#");
+    late.expect_silence();
+    let (metrics, _) = ruled.curl(Some("ann"), &[], "/metrics");
+    assert!(
+        metrics.is_empty() || metrics.contains("may not"),
+        "{metrics}"
+    );
+    assert!(
+        ruled.broker.ledger().contains(" 2 refused"),
+        "{}",
+        ruled.broker.ledger()
+    );
+}
+
+/// Invariant: no message reaches a subscriber that may not see its topic, by any way.
+#[test]
+fn what_a_client_may_not_see_is_left_out_of_what_it_gets() {
+    let ruled = Ruled::start();
+    let mut ann = ruled.line(Some("ann"));
+    let mut dora = ruled.line(Some("dora"));
+    ann.send("@retain PUBLISH home/kept 1").expect("PUBACK 1 0");
+    // The rules deny a part of the first filter, and all but a part of the second.
+    ann.send("SUBSCRIBE home/#").expect("SUBACK home/#");
+    ann.expect("@retained MESSAGE home/kept 1");
+    dora.send("SUBSCRIBE #").expect("SUBACK #");
+    dora.expect("@retained MESSAGE home/kept 1");
+    let open = ruled.line(Some("ann"));
+    drop(open);
+    dora.send("PUBLISH board 1").expect("PUBACK 1 0");
+    // With other rules messages come there; what dora has subscribed to is sieved still.
+    ruled.reload(
+        &RULES
+            .replace("deny everyone publish", "deny everyone -bob publish")
+            .replace(
+                "allow bob publish subscribe retain home/%u/#",
+                "allow bob publish subscribe retain home/#",
+            ),
+    );
+    let mut bob = ruled.line(Some("bob"));
+    bob.send("@retain PUBLISH home/secret/x 1")
+        .expect("PUBACK 1 0");
+    bob.send("PUBLISH home/secret/x 2").expect("PUBACK 2 0");
+    bob.send("PUBLISH home/y 3").expect("PUBACK 3 2");
+    ann.expect("MESSAGE home/y 3");
+    dora.expect("MESSAGE home/y 3");
+    let mut late = ruled.line(Some("dora"));
+    late.send("SUBSCRIBE home/#").expect("SUBACK home/#");
+    late.expect("@retained MESSAGE home/kept 1");
+    late.expect_silence();
+    // Neither is it in an answer.
+    let mut asker = Asker::with(ruled.line(Some("ann")));
+    let why = asker.ask("why home/secret/x");
+    assert!(why["retained"].is_null() && why["seen"].is_null(), "{why}");
+}
+
+/// Invariant: after a reload nothing is done or delivered by the rules before.
+#[test]
+fn nothing_is_delivered_by_rules_that_were_replaced() {
+    let ruled = Ruled::start();
+    let address = ruled.broker.address();
+    let mut ann = ruled.line(Some("ann"));
+    ann.send("SUBSCRIBE home/#").expect("SUBACK home/#");
+    let (mut meter, _) = MqttClient::enter(address, Mqtt::V5, &hello(Some("ann"), "m5"));
+    meter.subscribe("home/#", 0);
+    let (mut old, _) = MqttClient::enter(address, Mqtt::V3, &hello(Some("ann"), "m3"));
+    old.subscribe("home/#", 0);
+    let mut curl = installed("curl", "curl");
+    curl.args(["-sN", "-u", "ann:pw"])
+        .arg(format!("http://{address}/topics/home/%23"))
+        .stdout(Stdio::piped());
+    let mut stream = curl.spawn().expect("curl runs");
+    let mut events = BufReader::new(stream.stdout.take().expect("a pipe"));
+    let mut bob = ruled.line(Some("bob"));
+    eventually("all four are subscribed", || {
+        bob.send("PUBLISH home/bob/x 1");
+        let answer = bob.read_line();
+        answer.ends_with(" 4")
+    });
+    let told = ruled.order(RULES, &["reload", "--dry"], true);
+    assert!(!told.contains("ann loses"), "{told}");
+    let fewer = RULES.replace(
+        "allow @family publish subscribe retain home/#",
+        "allow @family publish subscribe retain home/ann/#",
+    );
+    let told = ruled.order(&fewer, &["reload", "--dry"], true);
+    assert!(
+        told.contains("ann loses") && told.contains("home/#"),
+        "{told}"
+    );
+    // A dry one changes nothing.
+    bob.send("PUBLISH home/bob/x 2");
+    assert!(bob.read_line().ends_with(" 4"));
+    ruled.reload(&fewer);
+    bob.send("PUBLISH home/bob/x 3");
+    assert!(bob.read_line().ends_with(" 0"));
+    ann.read_until_prefix("ERROR denied subscribe:home/# ann may not subscribe to home/#");
+    ann.expect_silence();
+    meter_is_sent_away(&mut meter, 0x98);
+    meter_is_sent_away(&mut old, 0);
+    let mut last = String::new();
+    while events.read_line(&mut last).expect("text") > 0 {}
+    assert!(!last.contains('3'), "{last}");
+    let _ = stream.wait();
+    ann.send("PUBLISH home/a 1")
+        .expect_error("denied", "publish:1");
+    ann.expect("PUBACK 1 0");
+    // The rules come back, and nobody has to connect again for them.
+    ruled.reload(RULES);
+    ann.send("PUBLISH home/a 1").expect("PUBACK 2 0");
+}
+
+/// The connection ends, with this code if it is one of MQTT 5.
+#[track_caller]
+fn meter_is_sent_away(client: &mut MqttClient, code: u8) {
+    loop {
+        match client.read_packet() {
+            Ok(packet) if packet[0] >> 4 == 3 => {
+                assert_ne!(client.read_publish(&packet).payload, b"3");
+            }
+            Ok(packet) => assert_eq!((packet[0], packet[2]), (0xe0, code), "{packet:02x?}"),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Invariant: failed reading of rules never opens anything.
+#[test]
+fn rules_with_a_mistake_stay_what_they_were() {
+    let ruled = Ruled::start();
+    let told = ruled.order("allow everyone publsh #\n", &["reload"], false);
+    assert!(told.contains("rules.access:1:16"), "{told}");
+    let mut ann = ruled.line(Some("ann"));
+    ann.send("PUBLISH other 1")
+        .expect_error("denied", "publish:1");
+    ann.expect("PUBACK 1 0");
+    ann.send("PUBLISH home/a 1").expect("PUBACK 2 0");
+    let wrong = ruled.folder.path().join("wrong.access");
+    fs::write(&wrong, "allow\n").expect("room");
+    let mut broker = TestBroker::command(&["--access", wrong.to_str().expect("text")]);
+    let output = broker.output().expect("it is built");
+    assert_eq!(output.status.code(), Some(2));
+}
+
+/// Invariant: a failed credential never leads to service as another, or as anonymous, in CONNECT and HTTP.
+#[test]
+fn a_failed_credential_is_not_served_as_anonymous() {
+    let ruled = Ruled::start();
+    let words = ["-u", "ann:wrong", "-m", "0.3"];
+    let (_, status) = ruled.curl(None, &words, "/topics/public/a");
+    assert_eq!(status, 401);
+    let hello = Hello {
+        password: Some("wrong".to_owned()),
+        ..hello(Some("ann"), "meter")
+    };
+    for (version, code) in [(Mqtt::V3, 4), (Mqtt::V5, 0x86)] {
+        let mut client = MqttClient::dial(ruled.broker.address(), version);
+        client.send(&hello.encode(version));
+        assert_eq!(client.packet()[3], code);
+    }
+}
+
+#[test]
+fn a_will_needs_its_right_when_it_is_published() {
+    let ruled = Ruled::start();
+    let mut dora = ruled.line(Some("dora"));
+    dora.send("SUBSCRIBE #").expect("SUBACK #");
+    let (address, will) = (
+        ruled.broker.address(),
+        Some(("home/gone".to_owned(), "1".to_owned())),
+    );
+    let connect = || {
+        let hello = Hello {
+            will: will.clone(),
+            ..hello(Some("ann"), "willing")
+        };
+        MqttClient::enter(address, Mqtt::V5, &hello).0
+    };
+    connect().vanish();
+    dora.expect("MESSAGE home/gone 1");
+    let client = connect();
+    ruled.reload(&RULES.replace("allow @family publish subscribe", "allow @family subscribe"));
+    client.vanish();
+    ruled.broker.wait_for_log("connection");
+    eventually("it is gone", || {
+        ruled.broker.connections().is_none_or(|it| it <= 1)
+    });
+    dora.expect_silence();
+}
+
+#[test]
+fn orders_over_the_network_need_the_right_admin() {
+    let ruled = Ruled::start();
+    let (text, status) = ruled.curl(Some("ann"), &["-X", "POST"], "/api/reload?dry");
+    assert_eq!(status, 403, "{text}");
+    ruled.reload(&format!("{RULES}allow ann admin\n"));
+    let (text, status) = ruled.curl(Some("ann"), &["-X", "POST"], "/api/reload?dry");
+    assert_eq!(status, 200, "{text}");
+}
+
+#[test]
+fn a_room_acts_in_its_topic_unless_a_rule_denies_it() {
+    let users = UsersFile::of(&[("ann", "pw")]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = folder.path().join("rules.access");
+    for (text, is_heard) in [
+        ("allow ann subscribe lobby\n", true),
+        (
+            "allow ann subscribe lobby\ndeny everyone -ann publish lobby\n",
+            false,
+        ),
+    ] {
+        fs::write(&rules, text).expect("room");
+        let rules = rules.to_str().expect("text");
+        let flags = [
+            "--users",
+            users.path(),
+            "--access",
+            rules,
+            "--room",
+            "0=lobby",
+        ];
+        let broker = TestBroker::with_args(&flags);
+        let mut ann = broker.connect();
+        ann.send("AUTH ann pw").expect("AUTHACK ann");
+        ann.send("SUBSCRIBE lobby").expect("SUBACK lobby");
+        let mut member = TestClient::connect(broker.room_address());
+        member.send("carl").send("hello");
+        match is_heard {
+            true => {
+                ann.expect_prefix("MESSAGE lobby {\"nick\":\"carl\"");
+            }
+            false => {
+                member.expect_prefix("* room:");
+                ann.expect_silence();
+            }
+        }
+    }
+}
+
+#[test]
+fn the_first_denial_of_a_kind_is_in_the_log_with_its_rule() {
+    let ruled = Ruled::start();
+    let mut ann = ruled.line(Some("ann"));
+    for number in 1..=3 {
+        ann.send(format!("PUBLISH home/secret/{number} 1"));
+        // The client is told where the rule is, and not what it says of others.
+        ann.expect(format!(
+            "ERROR denied publish:{number} ann may not publish to home/secret/{number} (rules.access:11)"
+        ));
+        ann.expect(format!("PUBACK {number} 0"));
+    }
+    let text = "ann may not publish to home/secret/1 (rules.access:11: deny everyone publish subscribe home/secret/#)";
+    ruled.broker.wait_for_log(text);
+    assert_eq!(ruled.broker.log().matches("ann may not publish").count(), 1);
+    let mut asker = Asker::with(ruled.line(Some("ann")));
+    let why = asker.ask("why home/secret/3");
+    assert_eq!(
+        why["denied"],
+        serde_json::json!([]),
+        "what it may not see: {why}"
+    );
+}
