@@ -151,19 +151,17 @@ fn a_token_that_ends_ends_its_connection_and_one_that_was_renewed_does_not() {
     let broker = broker_of(&users);
     let [mut ended, mut renewed] = [(); 2].map(|()| {
         let mut client = broker.connect();
-        client.send(&format!("AUTH {first}")).expect("AUTHACK ann");
+        client.send(format!("AUTH {first}")).expect("AUTHACK ann");
         client.expect_prefix("ERROR auth line your token ends in less than a minute");
         client
     });
-    renewed
-        .send(&format!("AUTH {second}"))
-        .expect("AUTHACK ann");
+    renewed.send(format!("AUTH {second}")).expect("AUTHACK ann");
     ended.expect_prefix("ERROR auth line your user or your token has ended");
     ended.expect("BYE");
     ended.expect_end();
     renewed.send("PING").expect("PONG");
     renewed
-        .send(&format!("AUTH {first}"))
+        .send(format!("AUTH {first}"))
         .expect("ERROR auth line this token has ended; ask for a new one");
 }
 
