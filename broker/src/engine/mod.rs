@@ -4,6 +4,7 @@
 
 pub(crate) mod access;
 pub(crate) mod client;
+pub(crate) mod enforcement;
 pub(crate) mod expiry;
 pub(crate) mod limits;
 pub(crate) mod memory;

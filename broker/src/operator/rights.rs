@@ -1,17 +1,15 @@
-//! Puts rules in force: which subscriptions end, whom a change concerns, and that nothing goes on by the old rules.
+//! Other rules: whom they concern, and what clients are told whose subscriptions end.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use protocol::{Code, Filter, Reply, Subject};
+use protocol::{Code, Reply, Subject};
 
-use crate::auth::access::{AccessTable, Denial, Sieve, Subject as Asking, SubscriptionDecision};
+use crate::auth::access::{AccessTable, Subject as Asking};
 use crate::auth::identity::{ClientIdentity, IdentityName, Users};
 use crate::engine::Engine;
-use crate::engine::client::unsubscribe;
+use crate::engine::enforcement::{self, Restriction, Withdrawn, restrictions};
 use crate::engine::orders::Change;
-use crate::engine::session::clients::ClientRecord;
 use crate::net::listener::Listener;
 use crate::net::socket::Dismissal;
 
@@ -24,96 +22,36 @@ struct LostSubscription {
     filter: Box<str>,
 }
 
-/// What the rules leave of a subscription.
-enum Restriction {
-    /// Topics are left out.
-    Sieve(Sieve),
-    /// It ends.
-    Denied(Denial),
-}
-
-/// Puts the current rules in force. From the return on nothing is done or delivered by others: but for what was in an
-/// outbox before.
+/// Puts the current rules in force, as [`enforcement::enforce`] says, and tells the clients whose subscriptions end. One
+/// whose protocol has no words for that is sent away, so that it sees what it gets when it comes back.
 pub(crate) fn enforce(engine: &Engine, listener: &Listener) {
-    // From here on each batch begins with the current rules; when this returns, none goes on with others, so no
-    // subscription is made by them any more.
-    engine.clients.wait_for_batches();
-    let table = engine.access.table();
     let mut dismissed = Vec::new();
-    for record in engine.clients.present() {
-        let identity = record.identity();
-        let session = record.session();
-        for (filter, restriction) in restrictions(&table, &record, &identity) {
-            let Ok(parsed) = Filter::parse(&*filter) else {
-                continue;
-            };
-            match restriction {
-                None => engine.router.sieves().set(parsed, session.id(), None),
-                Some(Restriction::Sieve(sieve)) => {
-                    engine
-                        .router
-                        .sieves()
-                        .set(parsed, session.id(), Some(sieve));
-                }
-                Some(Restriction::Denied(denial)) => {
-                    let name = identity.name.as_str();
-                    log::info!(
-                        "connection {}: a subscription ends: {}",
-                        record.id(),
-                        denial.text(name, &filter)
-                    );
-                    unsubscribe(engine, session, parsed);
-                    let text = denial.text_for_client(name, &filter, false);
-                    let told = Reply::Error {
-                        code: Code::Denied.as_str().into(),
-                        subject: Subject::Subscribe(filter.as_bytes()),
-                        text: text.into(),
-                    };
-                    let mut line = Vec::new();
-                    told.encode(&mut line);
-                    if record.is_connected() && !session.outbox().lock().say_withdrawn(&line) {
-                        dismissed.push(record.id());
-                    }
-                }
-            }
+    enforcement::enforce(engine, |withdrawn| {
+        let Withdrawn {
+            record,
+            identity,
+            filter,
+            denial,
+        } = withdrawn;
+        let name = identity.name.as_str();
+        log::info!(
+            "connection {}: a subscription ends: {}",
+            record.id(),
+            denial.text(name, filter)
+        );
+        let told = Reply::Error {
+            code: Code::Denied.as_str().into(),
+            subject: Subject::Subscribe(filter.as_bytes()),
+            text: denial.text_for_client(name, filter, false).into(),
+        };
+        let mut line = Vec::new();
+        told.encode(&mut line);
+        if record.is_connected() && !record.outbox().lock().say_withdrawn(&line) {
+            dismissed.push(record.id());
         }
-    }
-    // Publishers have routes from before.
-    engine.router.outdate_all();
-    engine.clients.wait_for_batches();
+    });
     dismissed.dedup();
     listener.dismiss(&dismissed, Dismissal::Kicked);
-}
-
-/// What the rules say of each filter of a session.
-fn restrictions(
-    table: &Arc<AccessTable>,
-    record: &ClientRecord,
-    identity: &Arc<ClientIdentity>,
-) -> Vec<(Box<str>, Option<Restriction>)> {
-    let session = record.session();
-    let mut filters: Vec<Box<str>> = Vec::new();
-    session.subscriptions().look_at_filters(|filter| {
-        filters.push(filter.into());
-        ControlFlow::Continue(())
-    });
-    if filters.is_empty() {
-        return Vec::new();
-    }
-    let permissions = table.permissions(Asking {
-        identity,
-        client_id: session.client_id(),
-    });
-    let decided = filters.into_iter().filter_map(|filter| {
-        let parsed = Filter::parse(&*filter).ok()?;
-        let restriction = match permissions.subscription(parsed) {
-            SubscriptionDecision::Granted => None,
-            SubscriptionDecision::Sieved(sieve) => Some(Restriction::Sieve(sieve)),
-            SubscriptionDecision::Denied(denial) => Some(Restriction::Denied(denial)),
-        };
-        Some((filter, restriction))
-    });
-    decided.collect()
 }
 
 /// What other rules and users change for the clients that are there.

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use protocol::{Filter, Topic};
 use shuttle::thread;
 
+use crate::auth::access::AccessTable;
 use crate::engine::Engine;
 use crate::engine::client::Client;
+use crate::engine::enforcement::enforce;
 use crate::engine::limits::Limits;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::session::clients::ClientRecord;
@@ -102,6 +104,86 @@ fn converse_with<const N: usize>(
     );
     let heard = clients.map(|(_, socket, _)| socket.text().lines().map(str::to_owned).collect());
     (heard, engine)
+}
+
+/// Rules that take `x` from its subscribers, and a part of `#`. Publishers lose `y`.
+const FEWER: &str = "\
+allow everyone all
+deny everyone subscribe x
+deny everyone publish y
+";
+
+/// While clients subscribe and publish, other rules are put in force. What comes after that is by these rules alone.
+pub(crate) fn nothing_goes_on_by_rules_that_were_replaced() {
+    let engine = Engine::new(limits()).expect("an engine");
+    let flushing = Flushing::new();
+    let subscriber = lines(&[
+        "SUBSCRIBE # x\n",
+        "SUBSCRIBE x z\n",
+        "PING\n",
+        "SUBSCRIBE x\n",
+    ]);
+    let publisher = lines(&[
+        "PUBLISH x 1\nPUBLISH z 1\n",
+        "@retain PUBLISH x 2\nPUBLISH y 2\n",
+        "PUBLISH x 3\n",
+        "PUBLISH z 4\nPUBLISH x 4\nPUBLISH y 4\n",
+    ]);
+    let mut id = 0;
+    let clients = [subscriber, publisher].map(|script| {
+        id += 1;
+        let socket = Socket::new(id, 1000, &flushing);
+        let outbox = socket.outbox(1_000_000, &line::ENCODER);
+        let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
+        engine.clients.enter(record.clone());
+        (script, socket, record)
+    });
+    thread::scope(|scope| {
+        scope.spawn(|| flushing.run());
+        let speaking: Vec<_> = clients
+            .iter()
+            .map(|(script, _, record)| {
+                let mut source = Script(script.clone().into_iter());
+                let engine = &engine;
+                scope.spawn(move || {
+                    let mut client = Client::new(engine, record);
+                    let mut conversation = LineConversation::new(&mut client);
+                    conversation.read_loop(&mut source, &mut ReadBuffer::new(&engine.memory));
+                })
+            })
+            .collect();
+        let table = AccessTable::parse("fewer", FEWER).expect("rules");
+        engine.access.replace(Arc::new(table));
+        enforce(&engine, |_| {});
+        for (_, _, record) in &clients {
+            record.outbox().lock().answer(b"ENFORCED\n");
+        }
+        for client in speaking {
+            client.join().expect("it speaks");
+        }
+        flushing.end();
+    });
+    let [subscribed, published] =
+        clients.map(|(_, socket, _)| socket.text().lines().map(str::to_owned).collect::<Vec<_>>());
+    let after = |heard: &[String]| heard[place(heard, "ENFORCED")..].to_vec();
+    let late = after(&subscribed);
+    let by_old_rules = |line: &String| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let is_message =
+            words.contains(&"MESSAGE") && (words.contains(&"x") || words.contains(&"y"));
+        is_message || line == "SUBACK x"
+    };
+    assert!(!late.iter().any(by_old_rules), "{subscribed:?}");
+    // Those that lost nothing have lost no message either.
+    let all = subscribed.iter().filter(|line| line.contains("MESSAGE z"));
+    assert!(all.count() <= 2, "{subscribed:?}");
+    // A publisher is told of each of its messages, by the rules of the moment.
+    let refused = published
+        .iter()
+        .filter(|line| line.contains("may not publish to y"));
+    assert!(refused.count() <= 2, "{published:?}");
+    let audit = engine.clients.audit();
+    assert!(audit.ledger.is_balanced(), "{}", audit.ledger);
 }
 
 fn lines(reads: &[&str]) -> Vec<String> {

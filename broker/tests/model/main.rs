@@ -47,7 +47,7 @@ const DEPTH: usize = 3;
 /// A check, and the number of schedules of each kind.
 type Check = (&'static str, fn(), usize);
 
-const CHECKS: [Check; 20] = [
+const CHECKS: [Check; 21] = [
     (
         "everything_delivered_leaves_in_order_or_is_told_as_a_gap",
         handover::everything_delivered_leaves_in_order_or_is_told_as_a_gap,
@@ -146,6 +146,11 @@ const CHECKS: [Check; 20] = [
     (
         "a_receipt_comes_after_what_it_promises",
         conversation::a_receipt_comes_after_what_it_promises,
+        300,
+    ),
+    (
+        "nothing_goes_on_by_rules_that_were_replaced",
+        conversation::nothing_goes_on_by_rules_that_were_replaced,
         300,
     ),
 ];

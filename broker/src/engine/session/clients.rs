@@ -8,7 +8,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
@@ -20,7 +19,7 @@ use crate::engine::outbox::Outbox;
 use crate::engine::peer::Peer;
 use crate::engine::routing::subscribers::Subscriber;
 use crate::engine::stats::ledger::{Ledger, Totals};
-use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering, sleep};
 
 /// Maximum time that an audit waits for batches in progress.
 const BATCH_TIME: Duration = Duration::from_secs(2);
@@ -184,7 +183,7 @@ impl Clients {
         for record in &all {
             // SeqCst: as above. Polled, so that a batch need not wake a thread at its end.
             while record.busy.load(Ordering::SeqCst) && Instant::now() < deadline {
-                thread::sleep(POLL_INTERVAL);
+                sleep(POLL_INTERVAL);
             }
         }
         // Under the lock of the audit, so that no other audit resumes the batches meanwhile.
@@ -269,7 +268,7 @@ impl Clients {
                 && record.account.lock().asked < asked
                 && Instant::now() < deadline
             {
-                thread::sleep(POLL_INTERVAL);
+                sleep(POLL_INTERVAL);
             }
         }
     }
@@ -504,6 +503,8 @@ impl ClientRecord {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
     use crate::engine::outbox::run::Run;
     use crate::engine::outbox::tests::outbox;
