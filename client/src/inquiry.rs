@@ -119,6 +119,12 @@ pub struct Connection {
     pub id: u64,
     /// The name that its client has set.
     pub name: Option<String>,
+    /// Who its client is; none from a broker that knows no identities.
+    #[serde(default)]
+    pub identity: Option<String>,
+    /// How the client has shown that, such as `password`.
+    #[serde(default)]
+    pub kind: Option<String>,
     /// The address of the peer.
     pub peer: String,
     /// The protocol it speaks.
@@ -352,6 +358,9 @@ impl Answer for Sessions {
 pub struct ResumableSession {
     /// The identifier with which its client resumes it.
     pub client_id: String,
+    /// The identity that it belongs to; none from a broker that knows no identities.
+    #[serde(default)]
+    pub identity: Option<String>,
     /// The address of its client, or of the last connection of a client that is away.
     pub peer: String,
     /// The protocol of its client.

@@ -29,6 +29,13 @@ const COLUMNS: &[Column<ResumableSession>] = &[
         order: |one, other| one.client_id.cmp(&other.client_id),
     },
     Column {
+        head: "identity",
+        kind: Kind::Text,
+        rank: 20,
+        cell: |row| row.identity.clone().unwrap_or_default(),
+        order: |one, other| one.identity.cmp(&other.identity),
+    },
+    Column {
         head: "client",
         kind: Kind::Whole,
         rank: 1,

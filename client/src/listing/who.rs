@@ -39,6 +39,20 @@ const COLUMNS: &[Column<Connection>] = &[
         },
     },
     Column {
+        head: "identity",
+        kind: Kind::Text,
+        rank: 16,
+        cell: |row| row.identity.clone().unwrap_or_default(),
+        order: |one, other| one.identity.cmp(&other.identity),
+    },
+    Column {
+        head: "kind",
+        kind: Kind::Text,
+        rank: 17,
+        cell: |row| row.kind.clone().unwrap_or_default(),
+        order: |one, other| one.kind.cmp(&other.kind),
+    },
+    Column {
         head: "peer",
         kind: Kind::Whole,
         rank: 5,
@@ -216,5 +230,22 @@ mod tests {
             "{:?}",
             at(250)
         );
+    }
+
+    #[test]
+    fn the_identity_of_a_client_is_in_a_wide_list() {
+        let row = Connection {
+            identity: Some("ann".to_owned()),
+            kind: Some("token".to_owned()),
+            ..Connection::default()
+        };
+        let fitted = fit(COLUMNS, &[row], 250);
+        assert!(
+            fitted.rows[0].contains(" ann       token "),
+            "{}",
+            fitted.rows[0]
+        );
+        let of_older_broker = fit(COLUMNS, &[Connection::default()], 250);
+        assert!(!of_older_broker.head.contains("identity"));
     }
 }
