@@ -1,10 +1,16 @@
 //! Addresses of brokers, as they are typed.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::marker::PhantomData;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use client::{Interrupt, Options, Tls, is_harmless};
+use clap::builder::{StringValueParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{Arg, Command};
+use client::{Credential, Interrupt, Options, Secret, Tls, is_harmless};
 
 /// The default port of the line protocol.
 const DEFAULT_PORT: u16 = 1373;
@@ -271,6 +277,17 @@ impl Server {
         }
     }
 
+    /// Whether what is sent to it stays on this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        match &self.place {
+            Place::Path(_) => true,
+            Place::Port { host, .. } => {
+                let address = host.parse::<IpAddr>();
+                host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+            }
+        }
+    }
+
     /// The path of its socket, if it has one.
     pub(crate) fn socket_path(&self) -> Option<&str> {
         match &self.place {
@@ -301,6 +318,51 @@ impl fmt::Display for Server {
     }
 }
 
+/// Parses the value of `--server`. An error shows it without its password.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UrlParser<T>(PhantomData<T>);
+
+impl<T> UrlParser<T> {
+    pub(crate) fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T: FromStr<Err = String> + Clone + Send + Sync + 'static> TypedValueParser for UrlParser<T> {
+    type Value = T;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<T, clap::Error> {
+        if let Some(text) = value.to_str()
+            && let shown = without_password(text)
+            && shown != text
+        {
+            return text.parse().map_err(|why: String| {
+                let flag = argument.map(Arg::to_string).unwrap_or_default();
+                let text = format!("invalid value '{shown}' for '{flag}': {why}\n");
+                clap::Error::raw(ErrorKind::ValueValidation, text).with_cmd(command)
+            });
+        }
+        let parser = StringValueParser::new().try_map(|text: String| text.parse());
+        parser.parse_ref(command, argument, value)
+    }
+}
+
+/// A URL as it may be shown.
+pub(crate) fn without_password(url: &str) -> String {
+    let shown = || {
+        let (scheme, rest) = url.split_once("://")?;
+        let (login, place) = rest.rsplit_once('@')?;
+        let (user, _) = login.split_once(':')?;
+        Some(format!("{scheme}://{user}:***@{place}"))
+    };
+    shown().unwrap_or_else(|| url.to_owned())
+}
+
 /// The default ports of MQTT, without TLS and with it.
 const MQTT_PORT: u16 = 1883;
 const SECURE_MQTT_PORT: u16 = 8883;
@@ -317,7 +379,7 @@ pub(crate) struct Url {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Login {
     pub(crate) user: Option<String>,
-    pub(crate) password: Option<String>,
+    pub(crate) password: Option<Secret>,
 }
 
 /// Parses what [`Server`] parses, and `mqtt://[USER[:PASSWORD]@]HOST[:PORT]`, `mqtts://...` and
@@ -365,9 +427,18 @@ impl FromStr for Url {
 }
 
 impl Login {
+    /// What the line protocol shows; `None` without a secret.
+    pub(crate) fn credential(&self) -> Option<Credential> {
+        let secret = self.password.clone()?;
+        Some(match &self.user {
+            Some(user) => Credential::password(user, secret),
+            None => Credential::token(secret),
+        })
+    }
+
     fn of(text: &str) -> Self {
         let (user, password) = match text.split_once(':') {
-            Some((user, password)) => (user, Some(password.to_owned())),
+            Some((user, password)) => (user, Some(password.into())),
             None => (text, None),
         };
         let user = Some(user.to_owned());
@@ -477,7 +548,7 @@ mod tests {
     fn a_url_of_mqtt_may_contain_a_login() {
         let login = |user: Option<&str>, password: Option<&str>| Login {
             user: user.map(str::to_owned),
-            password: password.map(str::to_owned),
+            password: password.map(Secret::from),
         };
         for (text, place, expected) in [
             ("mqtt://localhost", "localhost:1883", login(None, None)),
@@ -498,6 +569,33 @@ mod tests {
             ("localhost:1373".to_owned(), None)
         );
         assert!("mqtt://".parse::<Url>().is_err());
+    }
+
+    #[test]
+    fn only_what_stays_on_this_machine_is_local() {
+        for (text, is_local) in [
+            ("localhost", true),
+            ("127.3.2.1", true),
+            ("[::1]:99", true),
+            ("unix:/a", true),
+            ("10.0.0.1", false),
+            ("broker.lan", false),
+            ("localhost.example.org", false),
+        ] {
+            let server: Server = text.parse().expect(text);
+            assert_eq!(server.is_local(), is_local, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_shown_without_its_password() {
+        for (url, shown) in [
+            ("mqtt://ann:a:b@c@d", "mqtt://ann:***@d"),
+            ("mqtt://ann@d:1", "mqtt://ann@d:1"),
+            ("localhost:1", "localhost:1"),
+        ] {
+            assert_eq!(without_password(url), shown);
+        }
     }
 
     #[test]

@@ -6,14 +6,19 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fmt;
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::ops::Range;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use client::Secret;
+use command_line::shell_word;
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::address;
+use crate::credentials::{CredentialSettings, SecretSource};
 use crate::tls_flags::TlsSettings;
 
 /// An example of the file.
@@ -42,6 +47,7 @@ pub(crate) struct ConfiguredServer {
     /// Whether a URL is valid depends on the command.
     pub(crate) url: String,
     pub(crate) tls: TlsSettings,
+    pub(crate) credential: CredentialSettings,
 }
 
 /// The file as deserialized, before it is checked.
@@ -64,6 +70,11 @@ struct RawServer {
     key: Option<PathBuf>,
     fingerprint: Option<Spanned<String>>,
     server_name: Option<String>,
+    user: Option<String>,
+    password: Option<Spanned<String>>,
+    password_file: Option<Spanned<PathBuf>>,
+    token: Option<Spanned<String>>,
+    token_file: Option<Spanned<PathBuf>>,
 }
 
 /// Why the configuration, or one server in it, cannot be used.
@@ -138,8 +149,8 @@ impl Configuration {
         path: &Path,
         check: impl Fn(&str) -> Result<(), String>,
     ) -> Result<Option<Self>, ConfigurationError> {
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
+        let (text, is_private) = match read(path) {
+            Ok(read) => read,
             // A file in the place of a folder on the path means that the file does not exist
             // either.
             Err(why)
@@ -156,7 +167,12 @@ impl Configuration {
             }
         };
         let folder = path.parent().unwrap_or(Path::new(""));
-        Self::parse(&text, folder, check)
+        let place = FilePlace {
+            path,
+            folder,
+            is_private,
+        };
+        Self::parse(&text, place, check)
             .map(Some)
             .map_err(|mistake| ConfigurationError::Mistake {
                 path: path.to_owned(),
@@ -164,10 +180,9 @@ impl Configuration {
             })
     }
 
-    /// Files that the text names are looked for in `folder`, unless their paths are absolute.
     fn parse(
         text: &str,
-        folder: &Path,
+        place: FilePlace<'_>,
         check: impl Fn(&str) -> Result<(), String>,
     ) -> Result<Self, Mistake> {
         let mistake = |span: Option<Range<usize>>, why: String| {
@@ -192,10 +207,13 @@ impl Configuration {
         for (name, server) in raw.servers {
             let url = &server.url;
             if let Err(why) = check(url.get_ref()) {
-                let why = format!("{:?} is not a server: {why}", url.get_ref());
+                let why = {
+                    let shown = address::without_password(url.get_ref());
+                    format!("{shown:?} is not a server: {why}")
+                };
                 return Err(mistake(Some(url.span()), why));
             }
-            let checked = server.checked(folder);
+            let checked = server.checked(place);
             servers.insert(
                 name,
                 checked.map_err(|(span, why)| mistake(Some(span), why))?,
@@ -236,10 +254,33 @@ impl Configuration {
     }
 }
 
+/// The text of the file, and whether its owner alone may read and write it.
+fn read(path: &Path) -> io::Result<(String, bool)> {
+    let mut file = File::open(path)?;
+    let is_private = file.metadata()?.permissions().mode().trailing_zeros() >= 6;
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok((text, is_private))
+}
+
+/// The file that is read.
+#[derive(Clone, Copy, Debug)]
+struct FilePlace<'a> {
+    path: &'a Path,
+    /// Files that it names are looked for here, unless their paths are absolute.
+    folder: &'a Path,
+    /// Whether its owner alone may read and write it.
+    is_private: bool,
+}
+
 impl RawServer {
     /// The error has the place of the mistake.
-    fn checked(self, folder: &Path) -> Result<ConfiguredServer, (Range<usize>, String)> {
-        let path = |path: Option<PathBuf>| path.map(|path| folder.join(path));
+    fn checked(self, place: FilePlace<'_>) -> Result<ConfiguredServer, (Range<usize>, String)> {
+        let path = |path: Option<PathBuf>| path.map(|path| place.folder.join(path));
+        let credential = CredentialSettings {
+            secret: self.secret(place)?,
+            user: self.user,
+        };
         let fingerprint = self.fingerprint.map(|text| {
             let parsed = text.get_ref().parse();
             parsed.map_err(|why: String| (text.span(), format!("a fingerprint: {why}")))
@@ -254,14 +295,47 @@ impl RawServer {
                 fingerprint: fingerprint.transpose()?,
                 server_name: self.server_name,
             },
+            credential,
         })
+    }
+
+    fn secret(&self, place: FilePlace<'_>) -> Result<Option<SecretSource>, (Range<usize>, String)> {
+        let in_file = |secret: &Option<Spanned<String>>, of: fn(Secret) -> SecretSource| {
+            let secret = secret.as_ref()?;
+            Some((secret.span(), true, of(secret.get_ref().as_str().into())))
+        };
+        let beside = |path: &Option<Spanned<PathBuf>>, of: fn(PathBuf) -> SecretSource| {
+            let path = path.as_ref()?;
+            Some((path.span(), false, of(place.folder.join(path.get_ref()))))
+        };
+        let mut given = [
+            in_file(&self.password, SecretSource::Password),
+            beside(&self.password_file, SecretSource::PasswordFile),
+            in_file(&self.token, SecretSource::Token),
+            beside(&self.token_file, SecretSource::TokenFile),
+        ]
+        .into_iter()
+        .flatten();
+        let Some((span, is_secret, source)) = given.next() else {
+            return Ok(None);
+        };
+        if let Some((other, ..)) = given.next() {
+            let why = "a server has one secret, a password or a token, here or in a file";
+            return Err((other, why.to_owned()));
+        }
+        if is_secret && !place.is_private {
+            let path = shell_word(place.path);
+            let why = format!("other users may read this secret; type: chmod 600 {path}");
+            return Err((span, why));
+        }
+        Ok(Some(source))
     }
 }
 
 impl ConfiguredServer {
     /// The names of the keys that are given beside the URL.
     pub(crate) fn keys(&self) -> Vec<&'static str> {
-        self.tls.keys()
+        [self.tls.keys(), self.credential.keys()].concat()
     }
 }
 
@@ -277,7 +351,16 @@ mod tests {
     }
 
     fn parsed(text: &str) -> Result<Configuration, Mistake> {
-        Configuration::parse(text, Path::new("/home/ann"), check)
+        parsed_with(text, false)
+    }
+
+    fn parsed_with(text: &str, is_private: bool) -> Result<Configuration, Mistake> {
+        let place = FilePlace {
+            path: Path::new("/home/ann/my client.toml"),
+            folder: Path::new("/home/ann"),
+            is_private,
+        };
+        Configuration::parse(text, place, check)
     }
 
     #[test]
@@ -334,5 +417,25 @@ mod tests {
         assert_eq!(server.keys(), ["ca", "cert", "server-name"]);
         assert_eq!(server.tls.ca, Some("/home/ann/ca.pem".into()));
         assert_eq!(server.tls.cert, Some("/c.pem".into()));
+    }
+
+    #[test]
+    fn a_secret_is_taken_only_from_a_file_that_others_cannot_read() {
+        let text = "[servers.a]\nurl = \"a\"\nuser = \"ann\"\npassword = \"hunter2\"\n";
+        let mistake = parsed(text).expect_err("others may read it");
+        assert_eq!(mistake.line, 4);
+        let advice = "type: chmod 600 '/home/ann/my client.toml'";
+        assert!(mistake.why.ends_with(advice), "{mistake:?}");
+        let mut servers = parsed_with(text, true).expect("a private file").servers;
+        let server = servers.remove("a").expect("it is there");
+        assert_eq!(server.keys(), ["user", "password"]);
+        assert!(!format!("{server:?}").contains("hunter2"));
+        let both = format!("{text}token-file = \"t\"\n");
+        let mistake = parsed_with(&both, true).expect_err("two secrets");
+        assert_eq!(mistake.line, 5);
+        let beside = "[servers.a]\nurl = \"a\"\ntoken-file = \"t\"\n";
+        let server = parsed(beside).expect("no secret").servers.remove("a");
+        let secret = server.expect("it is there").credential.secret;
+        assert_eq!(secret, Some(SecretSource::TokenFile("/home/ann/t".into())));
     }
 }

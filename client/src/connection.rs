@@ -8,6 +8,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use protocol::{Decoder, Request};
+use zeroize::Zeroize;
 
 use crate::error::Error;
 use crate::link::{Link, Woken};
@@ -42,6 +43,11 @@ impl LineConnection {
     /// Appends a frame to the send buffer.
     pub(crate) fn push(&mut self, frame: &Request<'_>) {
         frame.encode(self.link.outgoing());
+    }
+
+    /// Overwrites what was sent. Nothing may wait to be sent.
+    pub(crate) fn wipe_sent(&mut self) {
+        self.link.outgoing().zeroize();
     }
 
     /// Number of bytes in the send buffer.

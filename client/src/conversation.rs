@@ -6,7 +6,9 @@ use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
-use protocol::{Attributes, DecodeError, Decoder, Escaped, Filters, Name, Reply, Request, Topic};
+use protocol::{
+    Attributes, Credential, DecodeError, Decoder, Escaped, Filters, Name, Reply, Request, Topic,
+};
 
 use crate::connection::LineConnection;
 use crate::error::Error;
@@ -73,6 +75,17 @@ impl Conversation {
     pub(crate) fn name(&mut self, name: Name<'_>) {
         self.ledger.ask(1);
         self.connection.push(&Request::Name { name });
+    }
+
+    pub(crate) fn auth(&mut self, credential: Credential<'_>) {
+        self.ledger.ask(1);
+        let credential = Some(credential);
+        self.connection.push(&Request::Auth { credential });
+    }
+
+    /// Overwrites what was sent. Nothing may wait to be sent.
+    pub(crate) fn wipe_sent(&mut self) {
+        self.connection.wipe_sent();
     }
 
     pub(crate) fn quiet(&mut self) {

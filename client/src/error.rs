@@ -236,6 +236,11 @@ impl Refusal {
         self.code == Code::Denied.as_str()
     }
 
+    /// Whether the broker wants to know first who this client is, or what it has shown is wrong or over.
+    pub fn is_auth(&self) -> bool {
+        self.code == Code::Auth.as_str()
+    }
+
     /// Whether the broker has no room for this connection.
     pub(crate) fn is_busy(&self) -> bool {
         self.code == Code::Busy.as_str()

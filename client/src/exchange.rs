@@ -10,12 +10,13 @@ use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use protocol::Verb;
+use protocol::{Code, Subject, Verb};
 
 use crate::backlog::{self, Backlog};
 use crate::clock;
 use crate::conversation::Conversation;
-use crate::error::Error;
+use crate::credential::Credential;
+use crate::error::{Error, Refusal};
 use crate::inbox::Inbox;
 use crate::link::Woken;
 use crate::message::{Delivery, Message};
@@ -40,13 +41,34 @@ impl Exchange {
         server: impl ToSocketAddrs + Display,
         options: &Options,
     ) -> Result<Self, Error> {
-        Ok(Self {
+        let mut exchange = Self {
             conversation: Conversation::open(server, options)?,
             backlog: Backlog::default(),
             inbox: None,
             answer_timeout: options.answer_timeout,
             missed: 0,
             ended: None,
+        };
+        if let Some(credential) = &options.credential {
+            exchange.authenticate(credential)?;
+        }
+        Ok(exchange)
+    }
+
+    /// Says who this client is, and waits for the answer.
+    fn authenticate(&mut self, credential: &Credential) -> Result<(), Error> {
+        let credential = credential.on_line().map_err(|why| {
+            let code = Code::Auth.as_str();
+            Error::Refused(Refusal::new(code, Subject::Line, why))
+        })?;
+        let answered = self.ask(Verb::Auth, |conversation| conversation.auth(credential));
+        self.conversation.wipe_sent();
+        answered.map_err(|error| match error {
+            // Others wait for their passwords to be compared, which passes.
+            Error::Refused(refusal) if refusal.code == Code::TooMany.as_str() => {
+                Error::Busy(refusal.text)
+            }
+            other => other,
         })
     }
 

@@ -15,31 +15,32 @@ use crate::stderr::say;
 pub(crate) const HELP: &str = "\
 Exit codes:
   0 done   1 refused or failed   2 wrong usage   3 no connection   4 not allowed
-  124 timed out   130 interrupted";
+  6 not authenticated   124 timed out   130 interrupted";
 
 /// The codes of `bench`, which has one of its own.
 pub(crate) const BENCH_HELP: &str = "\
 Exit codes:
   0 done   1 refused or failed   2 wrong usage   3 no connection
-  7 messages were lost, doubled or reordered     130 interrupted";
+  6 not authenticated   7 lost, doubled or reordered   130 interrupted";
 
 /// The codes of `audit`.
 pub(crate) const AUDIT_HELP: &str = "\
 Exit codes:
   0 the ledger balances   1 refused or failed   2 wrong usage   3 no connection
-  4 not allowed   7 the ledger does not balance   130 interrupted";
+  4 not allowed   6 not authenticated   7 the ledger does not balance
+  130 interrupted";
 
 /// The codes of `request`.
 pub(crate) const REQUEST_HELP: &str = "\
 Exit codes:
   0 done   1 failed, or the answer is an error   2 wrong usage   3 no connection
-  4 not allowed   5 no answer   130 interrupted";
+  4 not allowed   5 no answer   6 not authenticated   130 interrupted";
 
 /// The codes of `why`.
 pub(crate) const WHY_HELP: &str = "\
 Exit codes:
   0 it has a subscriber   1 none, or it failed   2 wrong usage   3 no connection
-  4 not allowed   130 interrupted";
+  4 not allowed   6 not authenticated   130 interrupted";
 
 /// The exit code of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub(crate) enum Exit {
     Denied = 4,
     /// A request got no answer.
     Unanswered = 5,
+    /// The broker does not know who this client is, or what it has shown is wrong or over.
+    Unauthenticated = 6,
     /// `bench` found messages lost, doubled or reordered, or `audit` a ledger that does not balance.
     Astray = 7,
     /// The code of `timeout(1)`.
@@ -83,6 +86,8 @@ impl Exit {
     pub(crate) fn of_refusal(refusal: &Refusal) -> Self {
         if refusal.is_denied() {
             Self::Denied
+        } else if refusal.is_auth() {
+            Self::Unauthenticated
         } else {
             Self::Failed
         }
@@ -283,6 +288,7 @@ mod tests {
             })
         };
         assert_eq!(Exit::of(&refusal("denied")), Exit::Denied);
+        assert_eq!(Exit::of(&refusal("auth")), Exit::Unauthenticated);
         assert_eq!(Exit::of(&refusal("too-long")), Exit::Failed);
         assert_eq!(Exit::of(&Error::Closed), Exit::NoConnection);
         assert_eq!(Exit::of(&Error::NobodyListens), Exit::Unanswered);

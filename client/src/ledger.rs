@@ -14,7 +14,7 @@ pub(crate) struct Ledger {
     answered: u64,
     copies: u64,
     refused: u64,
-    /// SUBSCRIBE and UNSUBSCRIBE, counted by filters, and WILL, NAME and QUIET.
+    /// SUBSCRIBE and UNSUBSCRIBE, counted by filters, and WILL, NAME, AUTH and QUIET.
     asked: u64,
     replied: u64,
     /// The broker sends no receipts.
@@ -25,6 +25,8 @@ pub(crate) struct Ledger {
     refusal: Option<Refusal>,
     leaving: bool,
     left: bool,
+    /// The broker has answered what the client has shown.
+    is_known: bool,
 }
 
 impl Ledger {
@@ -47,7 +49,7 @@ impl Ledger {
         self.quiet
     }
 
-    /// Counts a SUBSCRIBE or UNSUBSCRIBE with `answers` filters, or one WILL, NAME or QUIET.
+    /// Counts a SUBSCRIBE or UNSUBSCRIBE with `answers` filters, or one WILL, NAME, AUTH or QUIET.
     pub(crate) fn ask(&mut self, answers: u64) {
         self.asked += answers;
     }
@@ -74,8 +76,11 @@ impl Ledger {
             | Reply::UnsubAck { .. }
             | Reply::WillAck { .. }
             | Reply::NameAck { .. }
-            | Reply::AuthAck { .. }
             | Reply::QuietAck => self.replied += 1,
+            Reply::AuthAck { .. } => {
+                self.replied += 1;
+                self.is_known = true;
+            }
             Reply::Pong { token } => self.pongs = self.pongs.max(number(token)),
             Reply::Error {
                 code,
@@ -95,6 +100,8 @@ impl Ledger {
     fn refuse(&mut self, subject: Subject<'_>, refusal: Refusal) -> Result<(), Error> {
         match subject {
             Subject::Line if refusal.is_busy() => return Err(Error::Busy(refusal.text)),
+            // It says that what the client has shown is over soon, or now, and answers no frame.
+            Subject::Line if refusal.is_auth() && self.is_known => return Ok(()),
             Subject::Publish(_) => self.refused += 1,
             Subject::Subscribe(_) | Subject::Unsubscribe(_) => self.replied += 1,
             // The broker refused the whole line, so each of its filters is answered.
@@ -114,7 +121,7 @@ impl Ledger {
         self.answered
     }
 
-    /// Whether every SUBSCRIBE, UNSUBSCRIBE, WILL, NAME and QUIET is answered.
+    /// Whether every SUBSCRIBE, UNSUBSCRIBE, WILL, NAME, AUTH and QUIET is answered.
     pub(crate) fn all_replied(&self) -> bool {
         self.replied >= self.asked
     }

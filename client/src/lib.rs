@@ -33,6 +33,7 @@ mod client;
 mod clock;
 mod connection;
 mod conversation;
+mod credential;
 mod error;
 mod exchange;
 mod foreign;
@@ -59,6 +60,7 @@ mod transport;
 
 pub use answers::Answers;
 pub use client::{Account, Client};
+pub use credential::{Credential, Secret};
 pub use error::{Error, Refusal};
 pub use interrupt::Interrupt;
 pub use link::Woken;

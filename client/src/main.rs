@@ -8,6 +8,7 @@ mod cells;
 mod colour;
 mod command;
 mod configuration;
+mod credentials;
 mod duration;
 mod exit;
 mod fullscreen;

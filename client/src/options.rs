@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::credential::Credential;
 use crate::interrupt::Interrupt;
 use crate::tls::Tls;
 
@@ -27,6 +28,9 @@ pub struct Options {
     pub websocket: Option<String>,
     /// If set, everything runs inside of TLS, but over a path.
     pub tls: Option<Tls>,
+    /// If set, the client says who it is before anything else, each time it connects. This is for the
+    /// line protocol; MQTT has [`Settings`](crate::mqtt::Settings).
+    pub credential: Option<Credential>,
     /// Ends every wait of this client once another thread raises it.
     pub interrupt: Option<Interrupt>,
 }
@@ -39,6 +43,7 @@ impl Default for Options {
             silence: Duration::from_secs(30),
             websocket: None,
             tls: None,
+            credential: None,
             interrupt: None,
         }
     }

@@ -5,10 +5,11 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches};
-use client::{Client, Interrupt, Tls};
+use client::{Client, Credential, Interrupt, Options, Tls};
 
-use crate::address::{Security, Server, Url};
+use crate::address::{Login, Security, Server, Url, UrlParser};
 use crate::configuration::{Configuration, ConfiguredServer};
+use crate::credentials::CredentialArguments;
 use crate::duration;
 use crate::exit::{Exit, Failure, Stop};
 use crate::hint;
@@ -30,7 +31,8 @@ pub(crate) struct ServerFlags {
         env = "BROKER_URL",
         hide_env_values = true,
         default_value = USUAL,
-        hide_default_value = true
+        hide_default_value = true,
+        value_parser = UrlParser::<Url>::new()
     )]
     server: Url,
     /// Use this server of the configuration file
@@ -50,6 +52,8 @@ pub(crate) struct ServerFlags {
     wait_for_broker: bool,
     #[command(flatten)]
     tls: TlsArguments,
+    #[command(flatten)]
+    credential: CredentialArguments,
 }
 
 /// The address after flags, environment and configuration file have been combined.
@@ -57,6 +61,7 @@ pub(crate) struct ServerFlags {
 pub(crate) struct ServerArguments {
     server: Server,
     tls: Option<Tls>,
+    credential: Option<Credential>,
     wait: Duration,
     /// The options that name the server, if some are typed.
     typed: Option<Vec<String>>,
@@ -69,6 +74,8 @@ pub(crate) struct Decision {
     pub(crate) url: Url,
     /// What protects the connections.
     pub(crate) tls: Option<Tls>,
+    /// Who the client says it is.
+    pub(crate) login: Login,
     /// The timeout of an answer.
     pub(crate) wait: Duration,
     /// The options that name the server, as they are to be typed for another command, if some are typed.
@@ -91,7 +98,7 @@ impl Args for ServerArguments {
 
 impl FromArgMatches for ServerArguments {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Self::of(decide(matches)?)
+        Self::of(decide(matches, |_| false)?)
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -101,7 +108,12 @@ impl FromArgMatches for ServerArguments {
 }
 
 /// Combines flags, environment and configuration file.
-pub(crate) fn decide(matches: &ArgMatches) -> Result<Decision, clap::Error> {
+///
+/// `is_mqtt` says of a URL whether MQTT is spoken.
+pub(crate) fn decide(
+    matches: &ArgMatches,
+    is_mqtt: impl FnOnce(&Url) -> bool,
+) -> Result<Decision, clap::Error> {
     let flags = ServerFlags::from_arg_matches(matches)?;
     let given = choose(matches, flags.configured.as_deref(), |url| {
         url.parse::<Url>().map(drop)
@@ -126,13 +138,24 @@ pub(crate) fn decide(matches: &ArgMatches) -> Result<Decision, clap::Error> {
     if tls.is_some() {
         url.server = url.server.with(Security::Tls);
     }
+    let login = flags.credential.login(
+        &url.server,
+        tls.is_some(),
+        url.mqtt.as_ref(),
+        given.as_ref().map(|given| &given.credential),
+        is_mqtt(&url),
+    );
+    let login = login.map_err(conflict)?;
     let typed = is_typed.then(|| {
         let server = ["-s".to_owned(), url.server.to_string()];
-        server.into_iter().chain(flags.tls.typed_words()).collect()
+        let tls = flags.tls.typed_words();
+        let words = server.into_iter().chain(tls);
+        words.chain(flags.credential.typed_words()).collect()
     });
     Ok(Decision {
         url,
         tls,
+        login,
         wait: flags.wait,
         waits_for_broker: flags.wait_for_broker,
         typed,
@@ -164,6 +187,7 @@ impl ServerArguments {
         let Decision {
             url: Url { server, mqtt },
             tls,
+            login,
             wait,
             typed,
             waits_for_broker,
@@ -177,6 +201,7 @@ impl ServerArguments {
         Ok(Self {
             server,
             tls,
+            credential: login.credential(),
             wait,
             typed,
             waits_for_broker,
@@ -206,7 +231,10 @@ impl ServerArguments {
 
     /// Connects. `interrupt` ends every wait.
     pub(crate) fn connect(&self, interrupt: &Interrupt) -> Result<Client, client::Error> {
-        let options = self.server.options(self.wait, interrupt, self.tls.as_ref());
+        let options = Options {
+            credential: self.credential.clone(),
+            ..self.server.options(self.wait, interrupt, self.tls.as_ref())
+        };
         Client::connect_with(self.server.place(), &options)
     }
 
@@ -260,7 +288,7 @@ impl Args for OperatorArguments {
 
 impl FromArgMatches for OperatorArguments {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut decision = decide(matches)?;
+        let mut decision = decide(matches, |_| false)?;
         if !decision.is_named {
             let server = Server::at_path(OPERATORS_SOCKET).expect("it is a short path");
             decision.url = Url { server, mqtt: None };

@@ -224,13 +224,13 @@ fn exit_codes_are_those_of_the_line_protocol() {
     for version in VERSIONS {
         let words = ["publish", "--user", "ann", "--password", "guess", "a", "x"];
         let (code, err) = ends(&mut program(&mosquitto, version, &words));
-        assert_eq!(code, Some(4), "{err}");
+        assert_eq!(code, Some(6), "{err}");
         assert!(
             err.contains("not allowed") || err.contains("wrong"),
             "{err}"
         );
         let (code, err) = ends(&mut program(&mosquitto, version, &["ping", "-C", "1"]));
-        assert_eq!(code, Some(4), "{err}");
+        assert_eq!(code, Some(6), "{err}");
     }
     let (code, err) = ends(&mut program(
         &mosquitto,

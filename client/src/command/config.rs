@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::address::Url;
+use crate::address::{self, Url};
 use crate::configuration::{self, Configuration, EXAMPLE};
 use crate::exit::{self, Exit, Failure};
 
@@ -52,7 +52,7 @@ impl fmt::Display for ConfigurationText<'_> {
                 let width = servers.keys().map(|name| name.chars().count()).max();
                 let width = width.unwrap_or_default();
                 for (name, server) in servers {
-                    let url = &server.url;
+                    let url = address::without_password(&server.url);
                     let keys = match &server.keys()[..] {
                         [] => String::new(),
                         keys => format!("   with {}", keys.join(", ")),
@@ -98,6 +98,7 @@ mod tests {
                 ca,
                 ..TlsSettings::default()
             },
+            ..ConfiguredServer::default()
         };
         let servers = [
             ("home", server("localhost", Some("/a".into()))),

@@ -73,7 +73,7 @@ pub(super) fn connect(settings: &Settings) -> Result<Packet, MqttError> {
                 packet = packet.user_name(&**user)?;
             }
             if let Some(password) = &settings.password {
-                packet = packet.password(password.clone().into_bytes())?;
+                packet = packet.password(password.as_bytes().to_vec())?;
             }
             packet.build()?.into()
         }
@@ -91,7 +91,7 @@ pub(super) fn connect(settings: &Settings) -> Result<Packet, MqttError> {
                 packet = packet.user_name(&**user)?;
             }
             if let Some(password) = &settings.password {
-                packet = packet.password(password.clone().into_bytes())?;
+                packet = packet.password(password.as_bytes().to_vec())?;
             }
             let seconds = settings.session_expiry_seconds();
             if seconds > 0 {

@@ -54,7 +54,21 @@ pub(super) fn of_connack_3(code: u8) -> u8 {
 
 /// Whether the code means that this client is not authorized.
 pub(super) fn is_denied(code: u8) -> bool {
-    matches!(code, 0x86 | 0x87 | 0x8a | 0x8c)
+    matches!(code, 0x87 | 0x8a)
+}
+
+/// The text for such a code.
+pub(super) fn words_of_auth(code: u8) -> &'static str {
+    match code {
+        0x87 => "the broker does not let this client in, as who it is or says it is",
+        code => words(code),
+    }
+}
+
+/// Whether the end of a connection with this code means that the broker does not know who this client is.
+/// Many servers say 0x87 (in 3.1.1: 5) to a wrong password.
+pub(super) fn is_auth(code: u8) -> bool {
+    matches!(code, 0x86 | 0x87 | 0x8c)
 }
 
 /// Whether a later attempt may succeed.

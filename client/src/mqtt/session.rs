@@ -13,7 +13,7 @@ use mqtt_protocol_core::mqtt::connection::{Connection, Event, role};
 use mqtt_protocol_core::mqtt::packet::Packet;
 use mqtt_protocol_core::mqtt::result_code::MqttError;
 use mqtt_protocol_core::mqtt::{self as core};
-use protocol::{Attributes, RETAIN, Verb};
+use protocol::{Attributes, Code, RETAIN, Verb};
 
 use super::packets::{self, BrokerPacket, PublishPacket};
 use super::settings::{Qos, Settings, Version};
@@ -36,6 +36,9 @@ const SMALL_WINDOW: usize = 20;
 
 /// How many bytes are buffered before they are sent.
 const BATCH_BYTES: usize = 64 * 1024;
+
+/// What a refusal of CONNECT, and DISCONNECT, are about.
+const CONNECTION: &str = "connection";
 
 /// How long to wait for the broker to close after DISCONNECT.
 const PARTING: Duration = Duration::from_secs(1);
@@ -518,9 +521,14 @@ impl Session {
 }
 
 fn refusal(code: u8, text: Option<String>, subject: String) -> Refusal {
-    let text = text.unwrap_or_else(|| reason::words(code).to_owned());
+    let is_auth = subject == CONNECTION && reason::is_auth(code);
+    let text = text.unwrap_or_else(|| match is_auth {
+        true => reason::words_of_auth(code).to_owned(),
+        false => reason::words(code).to_owned(),
+    });
     let word = match code {
-        code if reason::is_denied(code) => "denied".to_owned(),
+        _ if is_auth => Code::Auth.to_string(),
+        code if reason::is_denied(code) => Code::Denied.to_string(),
         code => format!("0x{code:02x}"),
     };
     Refusal {
@@ -538,7 +546,7 @@ fn end_error(code: u8, text: Option<String>) -> Error {
         code if reason::is_passing(code) => {
             Error::Busy(printable(text.as_deref().unwrap_or(reason::words(code))))
         }
-        code => Error::Refused(refusal(code, text, "connection".to_owned())),
+        code => Error::Refused(refusal(code, text, CONNECTION.to_owned())),
     }
 }
 

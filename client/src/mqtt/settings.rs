@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use mqtt_protocol_core::mqtt::packet;
 
+use crate::credential::Secret;
+
 /// A version of the standard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Version {
@@ -58,8 +60,8 @@ pub struct Settings {
     pub id: String,
     /// The user name.
     pub user: Option<String>,
-    /// The password.
-    pub password: Option<String>,
+    /// The password, or a token.
+    pub password: Option<Secret>,
     /// The keep alive: after this time without a packet the broker may close the connection.
     /// Rounded up to seconds.
     pub keep_alive: Duration,

@@ -9,7 +9,7 @@ use client::decode_spaces;
 use client::mqtt::{self, Qos, Settings, Will};
 
 use super::target::Target;
-use crate::address::Login;
+use crate::address::{Login, Url};
 use crate::duration;
 use crate::server::{self, Decision, ServerFlags};
 use crate::value;
@@ -29,18 +29,12 @@ pub(crate) enum VersionFlag {
     V5,
 }
 
-/// Protocol version and login.
+/// The protocol.
 #[derive(Clone, Debug, clap::Args)]
-struct LoginFlags {
+struct ProtocolFlags {
     /// Speak MQTT 5 or 3.1.1; mqtt://HOST is 5
     #[arg(long, value_enum, value_name = "VERSION", hide_possible_values = true)]
     mqtt: Option<VersionFlag>,
-    /// The user name
-    #[arg(long, env = "BROKER_USER", hide = true)]
-    user: Option<String>,
-    /// The password
-    #[arg(long, env = "BROKER_PASSWORD", hide = true)]
-    password: Option<String>,
 }
 
 /// Options of the session.
@@ -91,9 +85,7 @@ struct SessionFlags {
 }
 
 /// Flags without a meaning in the line protocol.
-const ONLY_MQTT: [&str; 11] = [
-    "user",
-    "password",
+const ONLY_MQTT: [&str; 9] = [
     "qos",
     "id",
     "keep_alive",
@@ -137,7 +129,7 @@ impl FromArgMatches for WireArguments {
 
 impl Args for LoginArguments {
     fn augment_args(command: clap::Command) -> clap::Command {
-        LoginFlags::augment_args(ServerFlags::augment_args(command))
+        ProtocolFlags::augment_args(ServerFlags::augment_args(command))
     }
 
     fn augment_args_for_update(command: clap::Command) -> clap::Command {
@@ -157,54 +149,40 @@ impl FromArgMatches for LoginArguments {
 }
 
 fn target(matches: &ArgMatches, session: Option<&SessionFlags>) -> Result<Target, clap::Error> {
-    let flags = LoginFlags::from_arg_matches(matches)?;
+    let flags = ProtocolFlags::from_arg_matches(matches)?;
+    let speaks_mqtt = |url: &Url| flags.mqtt.is_some() || url.mqtt.is_some();
     let Decision {
         url,
         tls,
+        login,
         wait,
         typed,
         waits_for_broker,
         ..
-    } = server::decide(matches)?;
+    } = server::decide(matches, speaks_mqtt)?;
     let version = match (flags.mqtt, &url.mqtt) {
         (Some(VersionFlag::V3), _) => Some(mqtt::Version::V3),
         (Some(VersionFlag::V5), _) | (None, Some(_)) => Some(mqtt::Version::V5),
         (None, None) => None,
     };
+    let credential = login.credential();
     let mqtt = match version {
         None => {
             refuse_mqtt_flags(matches)?;
             None
         }
-        Some(version) => {
-            let in_url = url.mqtt.unwrap_or_default();
-            let login = login(matches, &flags, in_url);
-            Some(settings(version, login, session))
-        }
+        Some(version) => Some(settings(version, login, session)),
     };
     Ok(Target {
         server: url.server,
         tls,
+        credential,
         typed,
         waits_for_broker,
         wait,
         mqtt,
         qos: session.map_or(Qos::AtLeastOnce, |session| qos(session.qos)),
     })
-}
-
-/// The command line wins over the URL, and the URL over the environment.
-fn login(matches: &ArgMatches, flags: &LoginFlags, in_url: Login) -> Login {
-    let choose = |name: &str, flag: &Option<String>, in_url: Option<String>| match matches
-        .value_source(name)
-    {
-        Some(ValueSource::CommandLine) => flag.clone(),
-        _ => in_url.or_else(|| flag.clone()),
-    };
-    Login {
-        user: choose("user", &flags.user, in_url.user),
-        password: choose("password", &flags.password, in_url.password),
-    }
 }
 
 fn settings(version: mqtt::Version, login: Login, session: Option<&SessionFlags>) -> Settings {
@@ -295,7 +273,7 @@ mod tests {
     fn the_command_line_wins_over_the_url() {
         let settings = settings_of("-s mqtt://ann:one@a --password two");
         assert_eq!(settings.user.as_deref(), Some("ann"));
-        assert_eq!(settings.password.as_deref(), Some("two"));
+        assert_eq!(settings.password, Some("two".into()));
     }
 
     #[test]
@@ -324,7 +302,7 @@ mod tests {
 
     #[test]
     fn flags_of_mqtt_mean_nothing_elsewhere() {
-        for flags in ["-q 1", "--clean", "--will-topic a", "--user ann", "-k 5"] {
+        for flags in ["-q 1", "--clean", "--will-topic a", "-k 5"] {
             let refused = parsed(flags).expect_err(flags);
             assert!(refused.contains("is for MQTT"), "{refused}");
         }

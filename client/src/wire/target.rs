@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use client::mqtt::{self, Qos, Session, Settings};
-use client::{Attributes, Client, Error, Interrupt, Tls};
+use client::{Attributes, Client, Credential, Error, Interrupt, Options, Tls};
 
 use super::connection::Wire;
 use crate::address::Server;
@@ -15,6 +15,7 @@ use crate::reconnect;
 pub(crate) struct Target {
     pub(crate) server: Server,
     pub(super) tls: Option<Tls>,
+    pub(super) credential: Option<Credential>,
     /// The options that name the server, if some are typed.
     pub(super) typed: Option<Vec<String>>,
     pub(super) waits_for_broker: bool,
@@ -26,7 +27,10 @@ pub(crate) struct Target {
 impl Target {
     /// Connects. `interrupt` ends every wait.
     pub(crate) fn connect(&self, interrupt: &Interrupt) -> Result<Wire, Error> {
-        let options = self.server.options(self.wait, interrupt, self.tls.as_ref());
+        let options = Options {
+            credential: self.credential.clone(),
+            ..self.server.options(self.wait, interrupt, self.tls.as_ref())
+        };
         let place = self.server.place();
         Ok(match &self.mqtt {
             None => Wire::Line(Client::connect_with(place, &options)?.into()),
@@ -67,8 +71,11 @@ impl Target {
                 mqtt::Version::V5 => "5",
             };
             options.extend(["--mqtt".to_owned(), version.to_owned()]);
-            let user = settings.user.iter().cloned();
-            options.extend(user.flat_map(|user| ["--user".to_owned(), user]));
+            // It may be named in the URL, which is shown without a login.
+            let user = settings.user.iter().filter(|user| !user.is_empty());
+            if !options.iter().any(|word| word == "--user") {
+                options.extend(user.flat_map(|user| ["--user".to_owned(), user.clone()]));
+            }
         }
         hint::client(command, &options, words)
     }

@@ -1,5 +1,6 @@
 //! One run of the program.
 
+use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
@@ -29,7 +30,10 @@ pub(crate) struct Ended {
 /// The program with these arguments, separated by spaces, and without variables of the environment.
 pub(crate) fn command(arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
-    command.env_remove("BROKER_URL").args(arguments.split(' '));
+    for (name, _) in env::vars().filter(|(name, _)| name.starts_with("BROKER_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments.split(' '));
     // A folder that does not exist has no configuration file.
     command.env("XDG_CONFIG_HOME", "/nonexistent");
     command

@@ -284,3 +284,123 @@ fn the_first_connection_can_wait_for_the_broker() {
     let ended = end("subscribe a -W 100ms --wait-for-broker -s 127.0.0.1:9");
     ended.expect(124, "no broker at 127.0.0.1:9");
 }
+
+#[test]
+fn a_client_says_who_it_is_before_anything_else() {
+    for (arguments, asks, says) in [
+        ("publish a x", "PUBLISH a x", "PUBACK 1 1"),
+        ("subscribe a -W 100ms", "SUBSCRIBE a", "SUBACK a"),
+        ("ping -C 1", "PING 1", "PONG 1"),
+    ] {
+        let broker = ScriptedBroker::start();
+        let mut command = command_for(&broker, arguments);
+        command.env("BROKER_USER", "ann");
+        let run = Run::spawn(command.env("BROKER_PASSWORD", "a \\b"));
+        let mut peer = broker.accept();
+        peer.expect("AUTH ann a \\\\b").say("AUTHACK ann");
+        // What is over soon is told, and answers no frame.
+        peer.say("ERROR auth line the token is over in 30 s");
+        peer.expect(asks).say(says);
+        let ended = run.end();
+        let code = if arguments.starts_with("subscribe") {
+            124
+        } else {
+            0
+        };
+        ended.expect(code, "");
+    }
+}
+
+#[test]
+fn a_client_that_is_refused_ends_with_the_text_of_the_broker() {
+    let told = "ERROR auth line the name or the password is wrong";
+    let full = "ERROR too-many line come back in 5 s";
+    for (says, code, why) in [
+        (told, 6, "the name or the password is wrong (auth line)"),
+        (full, 3, "the broker is full: come back in 5 s"),
+        ("ERROR denied line no", 4, "no (denied line)"),
+        ("ERROR unknown-verb line no AUTH", 1, "no AUTH"),
+    ] {
+        let broker = ScriptedBroker::start();
+        let mut command = command_for(&broker, "who");
+        let run = Run::spawn(command.env("BROKER_TOKEN", "dlt_a_4711"));
+        broker
+            .accept()
+            .expect("AUTH dlt_a_4711")
+            .say(says)
+            .expect_end();
+        let ended = run.end();
+        ended.expect(code, why);
+        assert!(!ended.err.contains("4711"), "{ended:?}");
+    }
+    for (arguments, asks, says) in [
+        (
+            "publish a x",
+            "PUBLISH a x",
+            "ERROR auth publish:1 say AUTH first",
+        ),
+        (
+            "subscribe a",
+            "SUBSCRIBE a",
+            "ERROR auth subscribe:a say AUTH first",
+        ),
+    ] {
+        let broker = ScriptedBroker::start();
+        let run = Run::start(&broker, arguments);
+        let mut peer = broker.accept();
+        peer.expect(asks).say(says).say("PUBACK 1 0");
+        run.end().expect(6, "say AUTH first");
+        let broker = ScriptedBroker::start();
+        let run = Run::start(&broker, arguments);
+        let mut peer = broker.accept();
+        peer.expect(asks)
+            .say(&says.replace("auth", "denied"))
+            .say("PUBACK 1 0");
+        run.end().expect(4, "say AUTH first");
+    }
+}
+
+#[test]
+fn a_client_that_is_refused_on_coming_back_does_not_try_for_ever() {
+    let broker = ScriptedBroker::start();
+    let mut command = command_for(&broker, "subscribe a");
+    let run = Run::spawn(command.env("BROKER_TOKEN", "dlt_a_b"));
+    let mut peer = broker.accept();
+    peer.expect("AUTH dlt_a_b").say("AUTHACK ann");
+    peer.expect("SUBSCRIBE a").say("SUBACK a");
+    peer.say("ERROR auth line the token is over").say("BYE");
+    drop(peer);
+    let mut again = broker.accept();
+    again
+        .expect("AUTH dlt_a_b")
+        .say("ERROR auth line the token is over");
+    run.end().expect(6, "the token is over");
+}
+
+#[test]
+fn a_user_that_a_line_cannot_say_is_refused_here() {
+    let broker = ScriptedBroker::start();
+    let mut command = command_for(&broker, "who");
+    command
+        .env("BROKER_PASSWORD", "x")
+        .env("BROKER_USER", "a b");
+    Run::spawn(&mut command)
+        .end()
+        .expect(6, "a user name has no spaces");
+}
+
+#[test]
+fn no_error_shows_the_password_of_a_url() {
+    for arguments in [
+        "who -s mqtt://ann:4711@a/b",
+        "publish a x -s mqtt://ann:4711@[",
+        "bench -s mqtt://ann:4711@a:0",
+        "selftest -s mqtts://ann:4711@a:b",
+        "who -s mqtt://ann:4711@a",
+    ] {
+        let ended = end(arguments);
+        ended.expect(2, "");
+        assert!(!ended.err.contains("4711"), "{ended:?}");
+    }
+    end("who -s mqtt://ann:4711@a/b").expect(2, "invalid value 'mqtt://ann:***@a/b' for '--server");
+}

@@ -17,6 +17,8 @@ pub(crate) enum BenchFailure {
     Silent(Duration),
     /// The broker refused a request; its own text.
     Refused(String),
+    /// The broker does not know who this client is; its own text.
+    Unauthenticated(String),
     /// A message arrived that this run did not publish.
     Unexpected,
     /// The local system refused a resource.
@@ -33,7 +35,9 @@ impl fmt::Display for BenchFailure {
                 f,
                 "no progress of the broker for {time:?}; give --wait a longer time"
             ),
-            Self::Refused(text) => write!(f, "the broker said: {text}"),
+            Self::Refused(text) | Self::Unauthenticated(text) => {
+                write!(f, "the broker said: {text}")
+            }
             Self::Unexpected => write!(
                 f,
                 "a message came that was not published here; is this the right protocol?"
@@ -52,6 +56,7 @@ impl From<BenchFailure> for Failure {
             | BenchFailure::Refused(_)
             | BenchFailure::Unexpected
             | BenchFailure::Resources(_) => Exit::Failed,
+            BenchFailure::Unauthenticated(_) => Exit::Unauthenticated,
             BenchFailure::Interrupted => Exit::Interrupted,
         };
         Self::new(exit, "client", failure)

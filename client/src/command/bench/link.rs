@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use client::{Error, Interrupt, Transport};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+use zeroize::Zeroizing;
 
 use super::failure::BenchFailure;
 use super::target::BenchTarget;
@@ -82,8 +83,17 @@ impl Dialer {
         let mut connect = Vec::new();
         let client = format!("bench-{}-{name}", std::process::id());
         link.wire.connect(&client, acked, &mut connect);
-        if !connect.is_empty() {
-            link.ask(&connect, 1)?;
+        let mut authenticate = Zeroizing::new(Vec::new());
+        if let Some(credential) = &self.target.credential {
+            let encoded = wire.authenticate(credential, &mut authenticate);
+            encoded.map_err(|why| BenchFailure::Unauthenticated(why.to_owned()))?;
+        }
+        let steps = match wire.connects_first() {
+            true => [&connect, &*authenticate],
+            false => [&*authenticate, &connect],
+        };
+        for step in steps.into_iter().filter(|step| !step.is_empty()) {
+            link.ask(step, 1)?;
         }
         link.acked = 0;
         Ok(link)
@@ -254,6 +264,7 @@ impl BenchLink {
             WireEvent::Ack(AckCount::Total(count)) => self.acked = count,
             WireEvent::Confirm => self.confirmed += 1,
             WireEvent::Refused(text) => return Err(BenchFailure::Refused(text)),
+            WireEvent::Unauthenticated(text) => return Err(BenchFailure::Unauthenticated(text)),
             WireEvent::Ping { token } => {
                 let mut answer = Vec::new();
                 self.wire.pong(&frame[token], &mut answer);

@@ -4,9 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use client::Tls;
+use client::{Credential, Tls};
 
-use crate::address::{self, Login, SECURE_WEB_PORT, Security, Server, Url};
+use crate::address::{self, Login, SECURE_WEB_PORT, Security, Server, Url, UrlParser};
+use crate::credentials::CredentialArguments;
 use crate::duration;
 use crate::tls_flags::TlsArguments;
 use crate::wire::VersionFlag;
@@ -88,6 +89,8 @@ pub(crate) struct BenchTarget {
     pub(crate) wire: &'static dyn Protocol,
     pub(crate) server: Server,
     pub(crate) tls: Option<Tls>,
+    /// What the line protocol shows.
+    pub(crate) credential: Option<Credential>,
 }
 
 /// The value of `--server`.
@@ -95,7 +98,8 @@ pub(crate) struct BenchTarget {
 struct BenchUrl {
     scheme: Scheme,
     server: Server,
-    login: Login,
+    /// `None` if it has no place for one.
+    login: Option<Login>,
 }
 
 /// Parses `HOST:PORT`, for the line protocol, `SCHEME://HOST:PORT`, `unix:PATH` and
@@ -114,7 +118,7 @@ impl FromStr for BenchUrl {
             return Ok(Self {
                 scheme,
                 server: same.parse()?,
-                login: Login::default(),
+                login: None,
             });
         }
         let called = |scheme: &Scheme| scheme.name() == name || scheme.secure_name() == name;
@@ -126,11 +130,11 @@ impl FromStr for BenchUrl {
                  wss, https, nats+tls, rediss or mqtts ({why})"
             )
         })?;
-        let mut login = Login::default();
+        let mut login = None;
         let server = match scheme {
             Scheme::Mqtt => {
                 let Url { server, mqtt } = text.parse()?;
-                login = mqtt.unwrap_or_default();
+                login = mqtt;
                 server
             }
             Scheme::WebSocket => text.parse()?,
@@ -184,7 +188,8 @@ pub(crate) struct TargetArguments {
         env = "BROKER_URL",
         hide_env_values = true,
         default_value = "127.0.0.1:1373",
-        hide_default_value = true
+        hide_default_value = true,
+        value_parser = UrlParser::<BenchUrl>::new()
     )]
     server: BenchUrl,
     /// Another host than that of --server
@@ -204,6 +209,8 @@ pub(crate) struct TargetArguments {
     pub(crate) wait: Duration,
     #[command(flatten)]
     tls: TlsArguments,
+    #[command(flatten)]
+    credential: CredentialArguments,
 }
 
 impl TargetArguments {
@@ -229,6 +236,13 @@ impl TargetArguments {
         if scheme != Scheme::Mqtt && self.qos.is_some() {
             return Err("--qos is for MQTT; give --mqtt, or mqtt://HOST:PORT".to_owned());
         }
+        let login = self.credential.login(
+            &server,
+            tls.is_some(),
+            login.as_ref(),
+            None,
+            scheme == Scheme::Mqtt,
+        )?;
         let wire: &'static dyn Protocol = match scheme {
             Scheme::Line => &LineProtocol,
             Scheme::Nats => &Nats,
@@ -241,16 +255,18 @@ impl TargetArguments {
             }
             Scheme::Events => {
                 let host = server.authority();
-                let streams = Streams { host };
+                let credential = login.credential();
+                let streams = Streams { host, credential };
                 Box::leak(Box::new(Events { streams }))
             }
-            Scheme::Mqtt => Box::leak(Box::new(self.mqtt(window, login)?)),
+            Scheme::Mqtt => Box::leak(Box::new(self.mqtt(window, &login)?)),
         };
         Ok(BenchTarget {
             scheme,
             wire,
             server,
             tls,
+            credential: login.credential(),
         })
     }
 
@@ -284,6 +300,7 @@ mod tests {
             qos: None,
             wait: Duration::ZERO,
             tls: TlsArguments::default(),
+            credential: CredentialArguments::default(),
         };
         Ok(arguments.target(None)?.to_string())
     }

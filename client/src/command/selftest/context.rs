@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use client::{Error, Tls, Transport};
+use client::mqtt::{self, Session, Settings};
+use client::{Error, Options, Secret, Tls, Transport};
 
 use super::connect_packet::ConnectPacket;
 use super::finding::{Checked, Finding, holds};
@@ -17,7 +18,7 @@ use super::version::MqttVersion;
 pub(crate) struct TestServer {
     pub(crate) address: String,
     pub(crate) user: Option<String>,
-    pub(crate) password: Option<String>,
+    pub(crate) password: Option<Secret>,
     /// How long to wait for a packet.
     pub(crate) timeout: Duration,
     pub(crate) tls: Option<Tls>,
@@ -27,6 +28,26 @@ impl TestServer {
     /// A connection to it.
     pub(crate) fn dial(&self, timeout: Duration) -> Result<Transport, Error> {
         client::dial(&self.address, timeout, self.tls.as_ref())
+    }
+
+    /// A connection as the client library makes it, whose error says why the server refuses it.
+    pub(crate) fn introduce(&self, version: MqttVersion) -> Result<(), Error> {
+        let settings = Settings {
+            version: match version {
+                MqttVersion::V3 => mqtt::Version::V3,
+                MqttVersion::V5 => mqtt::Version::V5,
+            },
+            user: self.user.clone(),
+            password: self.password.clone(),
+            ..Settings::default()
+        };
+        let options = Options {
+            connect_timeout: self.timeout,
+            answer_timeout: self.timeout,
+            tls: self.tls.clone(),
+            ..Options::default()
+        };
+        Session::connect(&*self.address, &settings, &options).map(Session::close)
     }
 }
 
@@ -83,9 +104,10 @@ impl<'a> TestContext<'a> {
     /// A CONNECT that every server accepts.
     pub(crate) fn connect_packet(&self, name: &str) -> ConnectPacket {
         let mut connect = ConnectPacket::new(self.version, &self.id(name));
-        let bytes = |text: &Option<String>| text.as_ref().map(|text| text.as_bytes().to_owned());
-        connect.user = bytes(&self.target.user);
-        connect.password = bytes(&self.target.password);
+        let target = self.target;
+        connect.user = target.user.as_ref().map(|user| user.as_bytes().to_vec());
+        let password = target.password.as_ref();
+        connect.password = password.map(|password| password.as_bytes().to_vec());
         connect
     }
 

@@ -25,7 +25,8 @@ use std::time::Duration;
 
 use client::Error;
 
-use crate::address::{Login, Url};
+use crate::address::{Login, Url, UrlParser};
+use crate::credentials::CredentialArguments;
 use crate::duration;
 use crate::exit::{self, Exit, Failure};
 use crate::tls_flags::TlsArguments;
@@ -53,7 +54,8 @@ pub(crate) struct Arguments {
         value_name = "URL",
         env = "BROKER_URL",
         hide_env_values = true,
-        default_value = "127.0.0.1:1373"
+        default_value = "127.0.0.1:1373",
+        value_parser = UrlParser::<Url>::new()
     )]
     server: Url,
     /// Check only this version, 3.1.1 or 5
@@ -76,6 +78,8 @@ pub(crate) struct Arguments {
     wait: Duration,
     #[command(flatten)]
     tls: TlsArguments,
+    #[command(flatten)]
+    credential: CredentialArguments,
 }
 
 impl Arguments {
@@ -90,7 +94,11 @@ impl Arguments {
         let server = &self.server.server;
         let tls = self.tls.tls(server, None);
         let tls = tls.map_err(|why| Failure::new(Exit::Usage, "client", why))?;
-        let Login { user, password } = self.server.mqtt.clone().unwrap_or_default();
+        let login =
+            self.credential
+                .login(server, tls.is_some(), self.server.mqtt.as_ref(), None, true);
+        let Login { user, password } =
+            login.map_err(|why| Failure::new(Exit::Usage, "client", why))?;
         Ok(TestServer {
             address: server.place(),
             user,
@@ -118,8 +126,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         if cases.is_empty() {
             continue;
         }
-        let server_properties =
-            run::introduce(&target, version).map_err(|finding| cannot_begin(&target, &finding))?;
+        let server_properties = run::introduce(&target, version)
+            .map_err(|finding| cannot_begin(&target, version, &finding))?;
         report.begin(version, &target.address).map_err(failed)?;
         run::all(
             &target,
@@ -144,8 +152,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 }
 
 /// Why there is nothing to check. A path says more about that than an address.
-fn cannot_begin(target: &TestServer, finding: &Finding) -> Failure {
+fn cannot_begin(target: &TestServer, version: MqttVersion, finding: &Finding) -> Failure {
     const WHAT: &str = "the selftest cannot begin";
+    if let Err(Error::Refused(refusal)) = target.introduce(version)
+        && refusal.is_auth()
+    {
+        return Failure::of(&Error::Refused(refusal), WHAT);
+    }
     match target.dial(target.timeout) {
         Err(why @ Error::Tls(_)) => Failure::of(&why, WHAT),
         Err(why) if target.address.starts_with("unix:") => Failure::of(&why, WHAT),

@@ -2,9 +2,14 @@
 
 use std::ops::Range;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use client::Credential;
+use zeroize::Zeroizing;
+
 use super::line::LineProtocol;
 use super::protocol::{Protocol, WireEvent};
-use super::text::{first_line, head, refused};
+use super::text::{first_line, head, refused, unauthenticated};
 
 /// The protocol of publishers.
 #[derive(Debug)]
@@ -17,6 +22,8 @@ pub(crate) struct Events {
 pub(crate) struct Streams {
     /// The value of the `Host` header.
     pub(crate) host: String,
+    /// What the `Authorization` header shows.
+    pub(crate) credential: Option<Credential>,
 }
 
 /// The bytes around the topic and the payload of a message.
@@ -37,6 +44,10 @@ impl Protocol for Events {
 
     fn connect(&self, client: &str, acked: bool, out: &mut Vec<u8>) {
         LineProtocol.connect(client, acked, out);
+    }
+
+    fn authenticate(&self, credential: &Credential, out: &mut Vec<u8>) -> Result<(), &'static str> {
+        LineProtocol.authenticate(credential, out)
     }
 
     fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize {
@@ -79,11 +90,16 @@ impl Protocol for Streams {
     fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize {
         let topics = &topics[these];
         for topic in topics {
-            let Self { host } = self;
+            let host = &self.host;
             let request = format!(
-                "GET /topics/{topic} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n\r\n"
+                "GET /topics/{topic} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n"
             );
             out.extend_from_slice(request.as_bytes());
+            if let Some(credential) = &self.credential {
+                let authorization = authorization(credential);
+                out.extend_from_slice(authorization.as_bytes());
+            }
+            out.extend_from_slice(b"\r\n");
         }
         topics.len()
     }
@@ -103,6 +119,7 @@ impl Protocol for Streams {
             let (head, len) = head(bytes)?;
             let event = match head.split(|&byte| byte == b' ').nth(1) {
                 Some(b"200") => WireEvent::Confirm,
+                Some(b"401") => unauthenticated(head),
                 _ => refused(head),
             };
             return Some((event, len));
@@ -124,6 +141,20 @@ impl Protocol for Streams {
         };
         Some((event, start))
     }
+}
+
+/// A user with its password is `Basic` (RFC 7617), a token `Bearer` (RFC 6750).
+fn authorization(credential: &Credential) -> Zeroizing<String> {
+    let secret = credential.secret().as_bytes();
+    let value = match credential.user() {
+        Some(user) => {
+            let pair = Zeroizing::new([user.as_bytes(), b":", secret].concat());
+            format!("Basic {}", BASE64_STANDARD.encode(&*pair))
+        }
+        None => format!("Bearer {}", String::from_utf8_lossy(secret)),
+    };
+    let value = Zeroizing::new(value.replace(char::is_control, ""));
+    Zeroizing::new(format!("Authorization: {}\r\n", *value))
 }
 
 /// The event in a chunk whose text begins at `start`. Comments and gaps are ignored.
@@ -151,6 +182,7 @@ mod tests {
     fn streams() -> Streams {
         Streams {
             host: "localhost:1373".to_owned(),
+            credential: None,
         }
     }
 
@@ -172,6 +204,36 @@ mod tests {
         let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
         check(&streams(), head, &WireEvent::Confirm);
         check(&streams(), &chunk(": subscribed\n\n"), &WireEvent::Other);
+    }
+
+    #[test]
+    fn a_subscriber_says_who_it_is() {
+        for (credential, header) in [
+            (
+                Credential::password("ann", "a b"),
+                "\r\nAuthorization: Basic YW5uOmEgYg==\r\n\r\n",
+            ),
+            (
+                Credential::token("dlt_a_b"),
+                "\r\nAuthorization: Bearer dlt_a_b\r\n\r\n",
+            ),
+        ] {
+            let streams = Streams {
+                credential: Some(credential),
+                ..streams()
+            };
+            let mut out = Vec::new();
+            streams.subscribe(&["a".to_owned()], 0..1, &mut out);
+            let request = String::from_utf8(out).expect("text");
+            assert!(request.ends_with(header), "{request}");
+        }
+        let text = "HTTP/1.1 401 Unauthorized".to_owned();
+        let head = format!("{text}\r\n\r\n");
+        check(
+            &streams(),
+            head.as_bytes(),
+            &WireEvent::Unauthenticated(text),
+        );
     }
 
     #[test]

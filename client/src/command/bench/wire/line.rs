@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
+use client::Credential;
+
 use super::protocol::{AckCount, Protocol, WireEvent};
-use super::text::{first_line, number, refused};
+use super::text::{first_line, number, refused, unauthenticated};
 
 #[derive(Debug)]
 pub(crate) struct LineProtocol;
@@ -15,6 +17,10 @@ impl Protocol for LineProtocol {
 
     fn connect(&self, _client: &str, _acked: bool, out: &mut Vec<u8>) {
         self.ping(out);
+    }
+
+    fn authenticate(&self, credential: &Credential, out: &mut Vec<u8>) -> Result<(), &'static str> {
+        credential.write_line(out)
     }
 
     fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize {
@@ -73,7 +79,8 @@ impl Protocol for LineProtocol {
                     None => refused(line),
                 }
             }
-            b"SUBACK" | b"PONG" => WireEvent::Confirm,
+            b"SUBACK" | b"PONG" | b"AUTHACK" => WireEvent::Confirm,
+            b"ERROR" if line[rest..].starts_with(b"auth ") => unauthenticated(line),
             b"PING" => WireEvent::Ping {
                 token: rest..line.len(),
             },
@@ -113,6 +120,18 @@ mod tests {
             let refusal = WireEvent::Refused(text.to_owned());
             check(&LineProtocol, format!("{text}\n").as_bytes(), &refusal);
         }
+    }
+
+    #[test]
+    fn a_client_says_who_it_is_and_may_be_refused() {
+        let ann = Credential::password("ann", "a b");
+        let out = written(|out| LineProtocol.authenticate(&ann, out).expect("a name"));
+        assert_eq!(out, b"AUTH ann a b\n");
+        check(&LineProtocol, b"AUTHACK ann\n", &WireEvent::Confirm);
+        let text = "ERROR auth line say AUTH first".to_owned();
+        let line = format!("{text}\n");
+        let refusal = WireEvent::Unauthenticated(text);
+        check(&LineProtocol, line.as_bytes(), &refusal);
     }
 
     #[test]

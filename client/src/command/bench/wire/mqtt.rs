@@ -67,8 +67,11 @@ impl Protocol for Mqtt {
         body.extend_from_slice(&KEEP_ALIVE.to_be_bytes());
         self.put_no_properties(&mut body);
         put_text(client, &mut body);
-        for text in [user, password].into_iter().flatten() {
-            put_text(text, &mut body);
+        if let Some(user) = user {
+            put_text(user, &mut body);
+        }
+        if let Some(password) = password {
+            put_bytes(password.as_bytes(), &mut body);
         }
         out.push(CONNECT);
         put_length(body.len(), out);
@@ -215,9 +218,20 @@ impl Mqtt {
         None
     }
 
+    /// Whether a CONNACK with this code says that the broker does not know who the client is.
+    fn is_auth(&self, code: u8) -> bool {
+        match self.is_v5 {
+            true => matches!(code, 0x86 | 0x87 | 0x8c),
+            false => matches!(code, 4 | 5),
+        }
+    }
+
     fn connack(&self, body: &[u8]) -> WireEvent {
         match body.get(1) {
             Some(0) => {}
+            Some(&code) if self.is_auth(code) => {
+                return WireEvent::Unauthenticated(format!("CONNACK with code 0x{code:02x}"));
+            }
             Some(&code) => return refused("CONNACK", code),
             None => return refused("CONNACK", 0),
         }
@@ -302,8 +316,12 @@ fn put_length(mut length: usize, out: &mut Vec<u8>) {
 }
 
 fn put_text(text: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(&(text.len() as u16).to_be_bytes());
-    out.extend_from_slice(text.as_bytes());
+    put_bytes(text.as_bytes(), out);
+}
+
+fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&(bytes.len() as u16).to_be_bytes());
+    out.extend_from_slice(bytes);
 }
 
 #[cfg(test)]
@@ -347,9 +365,16 @@ mod tests {
         check(&V3, &[SUBACK, 3, 0, 1, 0], &WireEvent::Confirm);
         check(&V3, &[PINGRESP, 0], &WireEvent::Confirm);
         check(&V3, &[PUBACK, 2, 0, 1], &WireEvent::Ack(AckCount::One));
-        for refusal in [&[CONNACK, 2, 0, 5][..], &[SUBACK, 3, 0, 1, 0x80]] {
+        for refusal in [&[CONNACK, 2, 0, 3][..], &[SUBACK, 3, 0, 1, 0x80]] {
             let event = V3.scan(refusal).map(|(event, _)| event);
             assert!(matches!(event, Some(WireEvent::Refused(_))), "{event:?}");
+        }
+        for code in [4, 5] {
+            let event = V3.scan(&[CONNACK, 2, 0, code]).map(|(event, _)| event);
+            assert!(
+                matches!(event, Some(WireEvent::Unauthenticated(_))),
+                "{event:?}"
+            );
         }
     }
 

@@ -6,6 +6,8 @@
 use std::fmt::Debug;
 use std::ops::Range;
 
+use client::Credential;
+
 /// One protocol.
 pub(crate) trait Protocol: Debug + Sync {
     /// The separator of topic levels.
@@ -36,6 +38,21 @@ pub(crate) trait Protocol: Debug + Sync {
     /// Encodes the handshake; answered by one [`WireEvent::Confirm`] unless it is empty. `acked`
     /// asks for acknowledgements, in protocols where that is an option of the connection.
     fn connect(&self, client: &str, acked: bool, out: &mut Vec<u8>);
+
+    /// Encodes what says who the client is, unless it is a part of another request; answered by one
+    /// [`WireEvent::Confirm`]. The error says why there is no such request.
+    fn authenticate(
+        &self,
+        _credential: &Credential,
+        _out: &mut Vec<u8>,
+    ) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    /// Whether [`Self::connect`] comes before it.
+    fn connects_first(&self) -> bool {
+        false
+    }
 
     /// Subscribes to `these` of all topics of a connection; returns how many [`WireEvent::Confirm`]
     /// will follow.
@@ -86,6 +103,8 @@ pub(crate) enum WireEvent {
     Ping { token: Range<usize> },
     /// The broker refuses a request, with its own text, or speaks another protocol.
     Refused(String),
+    /// The same, because the broker does not know who the client is.
+    Unauthenticated(String),
     /// An event to ignore.
     Other,
 }
@@ -102,7 +121,11 @@ impl WireEvent {
             Self::Ping { token } => Self::Ping {
                 token: moved(token),
             },
-            Self::Ack(_) | Self::Confirm | Self::Refused(_) | Self::Other => self,
+            Self::Ack(_)
+            | Self::Confirm
+            | Self::Refused(_)
+            | Self::Unauthenticated(_)
+            | Self::Other => self,
         }
     }
 }

@@ -21,6 +21,11 @@ pub(super) fn number(digits: &[u8]) -> Option<usize> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
+/// A refusal with this text, because the broker does not know who the client is.
+pub(super) fn unauthenticated(text: &[u8]) -> WireEvent {
+    WireEvent::Unauthenticated(String::from_utf8_lossy(text).replace(char::is_control, "?"))
+}
+
 /// A refusal with this text.
 pub(super) fn refused(text: &[u8]) -> WireEvent {
     WireEvent::Refused(String::from_utf8_lossy(text).replace(char::is_control, "?"))

@@ -3,6 +3,7 @@
 use std::io::Cursor;
 use std::ops::Range;
 
+use client::Credential;
 use tungstenite::ClientRequestBuilder;
 use tungstenite::error::UrlError;
 use tungstenite::handshake::client::generate_request;
@@ -42,6 +43,18 @@ impl Protocol for WebSocket {
 
     fn connect(&self, _client: &str, _acked: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.handshake);
+    }
+
+    fn authenticate(&self, credential: &Credential, out: &mut Vec<u8>) -> Result<(), &'static str> {
+        let mut line = Vec::new();
+        LineProtocol.authenticate(credential, &mut line)?;
+        frame(out, |out| out.extend_from_slice(&line));
+        Ok(())
+    }
+
+    /// The handshake.
+    fn connects_first(&self) -> bool {
+        true
     }
 
     fn subscribe(&self, topics: &[String], these: Range<usize>, out: &mut Vec<u8>) -> usize {
