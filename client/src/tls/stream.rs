@@ -302,16 +302,31 @@ mod tests {
 
     #[test]
     fn what_came_with_the_end_is_read_before_it_and_no_poll_waits_for_it() {
-        for piece in [1, 1000, 16 * 1024, 64 * 1024] {
+        for (piece, record) in [
+            (1, 100),
+            (1, 9000),
+            (1000, 9000),
+            (16 * 1024, 9000),
+            (1 << 20, 9000),
+        ] {
             let bytes: Vec<u8> = (0..50_000_u32).map(|number| number as u8).collect();
             let expected = bytes.clone();
+            let (sent, all_is_there) = mpsc::channel();
             let (mut stream, server) = stream(move |mut server| {
-                server.write_all(&bytes).expect("a client");
+                server.flush().expect("a handshake");
+                let mut records = Vec::new();
+                for part in bytes.chunks(record) {
+                    server.conn.writer().write_all(part).expect("room");
+                    server.conn.write_tls(&mut records).expect("room");
+                }
                 server.conn.send_close_notify();
-                server.flush().expect("a client");
+                server.conn.write_tls(&mut records).expect("room");
+                server.sock.write_all(&records).expect("a client");
+                sent.send(()).expect("a test");
                 // The socket stays open until the client has left.
                 let _ = server.read(&mut [0]);
             });
+            all_is_there.recv().expect("a server");
             let read = read_to_end(&mut stream, piece).expect("an end");
             assert!(
                 read == expected,
