@@ -98,8 +98,13 @@ impl Default for Authority {
 impl Authority {
     /// A new one.
     pub fn new() -> Self {
+        Self::called("tests")
+    }
+
+    /// A new one with this name.
+    pub fn called(name: &str) -> Self {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "tests");
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().expect("a key");
@@ -125,28 +130,26 @@ impl Authority {
 
     /// Signs a certificate, into files with this name.
     pub fn sign(&self, name: &str, wanted: &Wanted<'_>) -> Files {
-        let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, wanted.common_name);
-        params.subject_alt_names = wanted.hosts.iter().map(|host| host_name(host)).collect();
-        let uris = wanted.uris.iter();
-        let uris = uris.map(|uri| SanType::URI((*uri).try_into().expect("an address")));
-        params.subject_alt_names.extend(uris);
-        params.extended_key_usages = vec![match wanted.for_client {
-            true => ExtendedKeyUsagePurpose::ClientAuth,
-            false => ExtendedKeyUsagePurpose::ServerAuth,
-        }];
-        params.not_before = in_days(wanted.days.0).into();
-        params.not_after = in_days(wanted.days.1).into();
-        params.serial_number = Some(SerialNumber::from(wanted.serial));
         let key = KeyPair::generate().expect("a key");
-        let signed = params.signed_by(&key, &self.issuer);
+        let signed = request(wanted).signed_by(&key, &self.issuer);
+        self.write(name, &signed.expect("a certificate").pem(), &key)
+    }
+
+    /// Has a certificate signed by itself, as an authority is, into files with this name.
+    pub fn have_signed_by_itself(&self, name: &str, wanted: &Wanted<'_>) -> Files {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = request(wanted);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let signed = params.self_signed(&key);
+        self.write(name, &signed.expect("a certificate").pem(), &key)
+    }
+
+    fn write(&self, name: &str, cert: &str, key: &KeyPair) -> Files {
         let files = Files {
             cert: self.path(&format!("{name}.pem")),
             key: self.path(&format!("{name}-key.pem")),
         };
-        fs::write(&files.cert, signed.expect("a certificate").pem()).expect("a file");
+        fs::write(&files.cert, cert).expect("a file");
         write_key(&files.key, &key.serialize_pem());
         files
     }
@@ -172,6 +175,25 @@ impl Authority {
         fs::write(&path, list.pem().expect("text")).expect("a file");
         path
     }
+}
+
+fn request(wanted: &Wanted<'_>) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, wanted.common_name);
+    params.subject_alt_names = wanted.hosts.iter().map(|host| host_name(host)).collect();
+    let uris = wanted.uris.iter();
+    let uris = uris.map(|uri| SanType::URI((*uri).try_into().expect("an address")));
+    params.subject_alt_names.extend(uris);
+    params.extended_key_usages = vec![match wanted.for_client {
+        true => ExtendedKeyUsagePurpose::ClientAuth,
+        false => ExtendedKeyUsagePurpose::ServerAuth,
+    }];
+    params.not_before = in_days(wanted.days.0).into();
+    params.not_after = in_days(wanted.days.1).into();
+    params.serial_number = Some(SerialNumber::from(wanted.serial));
+    params
 }
 
 /// Writes a key that only its owner may read.

@@ -8,7 +8,6 @@
 //! gives up after [`PATIENCE`] and says what it waited for; nothing sleeps to be on time.
 
 mod asker;
-mod authority;
 mod broker;
 mod browser;
 pub mod certificates;
@@ -34,7 +33,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use asker::Asker;
-pub use authority::{Authority, CertificateFiles};
 pub use broker::{Ended, TestBroker};
 pub use browser::{Browser, Tab};
 pub use client::{SMALL_BUFFER, TestClient};

@@ -7,10 +7,12 @@ use std::thread;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{RootCertStore, ServerConfig, ServerConnection};
 
-use crate::authority::{Authority, CertificateFiles};
+use crate::certificates::{Authority, Files};
 
 /// How a server of TLS behaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,7 +42,7 @@ impl TlsFront {
     /// Passes on to `broker`, and shows this certificate. Clients have to show one of `clients`.
     pub fn start(
         broker: SocketAddr,
-        certificate: &CertificateFiles,
+        certificate: &Files,
         clients: Option<&Authority>,
         manners: TlsManners,
     ) -> Self {
@@ -83,7 +85,7 @@ impl TlsFront {
     }
 }
 
-fn config(certificate: &CertificateFiles, clients: Option<&Authority>) -> ServerConfig {
+fn config(certificate: &Files, clients: Option<&Authority>) -> ServerConfig {
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -91,14 +93,18 @@ fn config(certificate: &CertificateFiles, clients: Option<&Authority>) -> Server
     let builder = match clients {
         None => builder.with_no_client_auth(),
         Some(authority) => {
-            let roots = Arc::new(authority.roots());
+            let mut roots = RootCertStore::empty();
+            let own = CertificateDer::from_pem_file(authority.pem()).expect("a certificate");
+            roots.add(own).expect("a certificate");
+            let roots = Arc::new(roots);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
             builder.with_client_cert_verifier(verifier.expect("an authority"))
         }
     };
-    let (certificate, key) = certificate.read();
+    let own = CertificateDer::from_pem_file(&certificate.cert).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(&certificate.key).expect("a key");
     let mut config = builder
-        .with_single_cert(vec![certificate], key)
+        .with_single_cert(vec![own], key)
         .expect("a key that fits");
     config.session_storage = Arc::new(NoServerSessionStorage {});
     let known = ["dallal", "mqtt", "http/1.1"];

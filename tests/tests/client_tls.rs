@@ -3,10 +3,33 @@
 use std::fs;
 use std::process::Command;
 
-use tests::{Authority, Process, TestBroker, TlsFront, TlsManners, client};
+use tests::certificates::{Authority, Files, Wanted};
+use tests::{Process, TestBroker, TlsFront, TlsManners, client};
 
-/// The names that the certificate of a server is for.
-const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
+/// A certificate that a client shows.
+const METER: Wanted<'_> = Wanted {
+    common_name: "meter-7",
+    for_client: true,
+    ..Wanted::HERE
+};
+
+fn with_hosts<'a>(hosts: &'a [&'a str]) -> Wanted<'a> {
+    Wanted {
+        hosts,
+        ..Wanted::HERE
+    }
+}
+
+/// The file of the certificate of an authority.
+fn file(authority: &Authority) -> String {
+    authority.pem().display().to_string()
+}
+
+/// The flags of a client that shows this certificate.
+fn shown(files: &Files) -> [&str; 4] {
+    let [cert, key] = [&files.cert, &files.key].map(|path| path.to_str().expect("text"));
+    ["--cert", cert, "--key", key]
+}
 
 /// A broker behind TLS, and the authority that has signed its certificate.
 struct Protected {
@@ -22,7 +45,7 @@ impl Protected {
 
     fn with(manners: TlsManners) -> Self {
         let authority = Authority::called("first");
-        let certificate = authority.sign(&NAMES, 2999);
+        let certificate = authority.sign("broker", &Wanted::HERE);
         let broker = TestBroker::start();
         let front = TlsFront::start(broker.address(), &certificate, None, manners);
         Self {
@@ -36,7 +59,7 @@ impl Protected {
     fn client(&self, scheme: &str, words: &[&str]) -> Command {
         let server = format!("{scheme}{}", self.front.address());
         let mut client = client(words);
-        client.args(["--server", &server, "--ca", &self.authority.file()]);
+        client.args(["--server", &server, "--ca", &file(&self.authority)]);
         client
     }
 }
@@ -120,7 +143,7 @@ fn a_load_of_each_protocol_arrives_whole() {
 #[test]
 fn variables_and_the_configuration_file_say_the_same_as_flags() {
     let protected = Protected::start();
-    let (address, ca) = (protected.front.address(), protected.authority.file());
+    let (address, ca) = (protected.front.address(), file(&protected.authority));
     let plain = protected.broker.address().to_string();
     let variables = |variables: &[(&str, &str)], words: &[&str]| {
         let mut client = client(words);
@@ -174,11 +197,11 @@ fn a_certificate_of_an_unknown_authority_is_told_with_what_to_type() {
     let [_, shown] = ["other", "first"].map(|name| {
         let other = Authority::called(name);
         let mut publish = client(&["publish", "a", "b", "-s", &server]);
-        let (_, err) = ended(publish.args(["--ca", &other.file()]), 3);
+        let (_, err) = ended(publish.args(["--ca", &file(&other)]), 3);
         assert!(err.contains(&told), "{err}");
         // A client that would wait for a broker does not try again.
         let mut subscribe = client(&["subscribe", "a", "-s", &server, "--wait-for-broker"]);
-        let (_, again) = ended(subscribe.args(["--ca", &other.file()]), 3);
+        let (_, again) = ended(subscribe.args(["--ca", &file(&other)]), 3);
         assert!(!again.contains("trying again"), "{again}");
         let (_, shown) = err.trim_end().rsplit_once(": ").expect("a fingerprint");
         shown.to_owned()
@@ -199,17 +222,23 @@ fn names_dates_and_issuers_of_a_certificate_are_looked_at() {
     let authority = Authority::called("first");
     for (certificate, told, advice) in [
         (
-            authority.sign(&["broker.lan"], 2999),
+            authority.sign("other", &with_hosts(&["broker.lan"])),
             "is for broker.lan; give",
             "--server-name",
         ),
         (
-            authority.sign(&NAMES, 2021),
-            "has expired on 2021-12-31T00:00:00Z",
+            authority.sign(
+                "expired",
+                &Wanted {
+                    days: (-30, -1),
+                    ..Wanted::HERE
+                },
+            ),
+            "has expired on 20",
             "renew",
         ),
         (
-            authority.self_signed(&NAMES),
+            authority.have_signed_by_itself("self", &Wanted::HERE),
             "is signed by itself",
             "--fingerprint",
         ),
@@ -217,7 +246,7 @@ fn names_dates_and_issuers_of_a_certificate_are_looked_at() {
         let broker = TestBroker::start();
         let front = TlsFront::start(broker.address(), &certificate, None, TlsManners::default());
         let server = format!("tls://{}", front.address());
-        let words = ["who", "-s", &server, "--ca", &authority.file()];
+        let words = ["who", "-s", &server, "--ca", &file(&authority)];
         let (_, err) = ended(&mut client(&words), 3);
         assert!(err.contains(told) && err.contains(advice), "{err}");
         if told.contains("broker.lan") {
@@ -230,25 +259,25 @@ fn names_dates_and_issuers_of_a_certificate_are_looked_at() {
 fn a_client_shows_its_certificate_where_it_is_asked_for() {
     let authority = Authority::called("first");
     let broker = TestBroker::start();
-    let certificate = authority.sign(&NAMES, 2999);
+    let certificate = authority.sign("broker", &Wanted::HERE);
     let manners = TlsManners::default();
     let front = TlsFront::start(broker.address(), &certificate, Some(&authority), manners);
     let server = format!("tls://{}", front.address());
     for words in [&["who"][..], &["publish", "a", "b"], &["subscribe", "a"]] {
         let mut command = client(words);
-        command.args(["-s", &server, "--ca", &authority.file()]);
+        command.args(["-s", &server, "--ca", &file(&authority)]);
         let (_, err) = ended(&mut command, 3);
         assert!(
             err.contains("asks for a certificate of this client; give --cert"),
             "{err}"
         );
     }
-    let own = authority.sign(&["meter-7"], 2999);
-    let words = ["who", "-s", &server, "--ca", &authority.file()];
-    ended(client(&words).args(own.flags()), 0);
+    let own = authority.sign("meter-7", &METER);
+    let words = ["who", "-s", &server, "--ca", &file(&authority)];
+    ended(client(&words).args(shown(&own)), 0);
     let others = Authority::called("first");
     let (_, err) = ended(
-        client(&words).args(others.sign(&["meter-7"], 2999).flags()),
+        client(&words).args(shown(&others.sign("meter-7", &METER))),
         3,
     );
     assert!(
@@ -261,7 +290,7 @@ fn a_client_shows_its_certificate_where_it_is_asked_for() {
 fn a_server_with_tls_and_one_without_are_told_apart() {
     let protected = Protected::start();
     let plain = format!("tls://{}", protected.broker.address());
-    let ca = protected.authority.file();
+    let ca = file(&protected.authority);
     let (_, err) = ended(&mut client(&["who", "-s", &plain, "--ca", &ca]), 3);
     assert!(err.contains("TLS"), "{err}");
     let secure = protected.front.address().to_string();
@@ -275,10 +304,10 @@ fn a_server_with_tls_and_one_without_are_told_apart() {
 #[test]
 fn mistakes_with_files_and_flags_are_wrong_usage() {
     let authority = Authority::called("first");
-    let certificate = authority.sign(&NAMES, 2999);
-    let path = certificate.certificate.display().to_string();
+    let certificate = authority.sign("broker", &Wanted::HERE);
+    let path = certificate.cert.display().to_string();
     let key = certificate.key.display().to_string();
-    let other = authority.sign(&["other"], 2999);
+    let other = authority.sign("other", &Wanted::HERE);
     let other_key = other.key.display().to_string();
     for (flags, told) in [
         (&["--key", &*key][..], "give --cert FILE, too"),
@@ -350,4 +379,42 @@ fn a_subscriber_comes_back_after_an_end_with_and_without_a_word_of_tls() {
         ann.send("PUBLISH a 2").expect("PUBACK 2 1");
         listener.expect("a: 2");
     }
+}
+
+#[test]
+fn the_broker_itself_speaks_tls_with_each_of_them() {
+    let authority = Authority::new();
+    let files = authority.sign("broker", &Wanted::HERE);
+    let broker = TestBroker::with_args(&files.flags());
+    let to = |scheme: &str, words: &[&str]| {
+        let server = format!("{scheme}localhost:{}", broker.address().port());
+        let mut client = client(words);
+        client.args(["-s", &server, "--ca", &file(&authority)]);
+        client
+    };
+    for (scheme, flags) in [
+        ("tls://", &[][..]),
+        ("", &["--tls"]),
+        ("mqtts://", &[]),
+        ("tls://", &["--mqtt", "3.1.1"]),
+        ("wss://", &[]),
+        ("wss://", &["--mqtt", "5"]),
+    ] {
+        let mut subscribe = to(scheme, &["subscribe", "news", "-C", "1"]);
+        let mut listener = Process::start(subscribe.args(flags));
+        listener.wait_for_complaint("subscribing on");
+        ended(to(scheme, &["publish", "news", "hello"]).args(flags), 0);
+        listener.expect("news: hello");
+        assert!(listener.end().0.success(), "{scheme} {flags:?}");
+    }
+    for scheme in ["tls://", "mqtts://", "wss://", "https://"] {
+        let words = ["bench", "--count", "5000", "--subs", "3"];
+        ended(&mut to(scheme, &words), 0);
+    }
+    ended(
+        &mut to("tls://", &["bench", "--count", "200", "--request"]),
+        0,
+    );
+    ended(&mut to("tls://", &["bench", "--idle", "20"]), 0);
+    ended(&mut to("mqtts://", &["selftest", "--mqtt", "5"]), 0);
 }

@@ -7,7 +7,8 @@ use std::process::{Command, Output};
 use std::thread;
 
 use rustix::process::Signal;
-use tests::{Authority, Process, TestBroker, client, client_of, program};
+use tests::certificates::{Authority, Wanted};
+use tests::{Process, TestBroker, client, client_of, program};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -120,11 +121,11 @@ fn prepare(folder: &Path, typed: &str) {
         fs::write(folder.join(name), text).expect("room");
     }
     if typed.contains(".pem") {
-        let authority = Authority::called("home");
-        let meter = authority.sign(&["meter-7"], 2999);
+        let authority = Authority::new();
+        let meter = authority.sign("meter-7", &Wanted::default());
         for (from, name) in [
-            (authority.file().into(), "ca.pem"),
-            (meter.certificate, "meter-7.pem"),
+            (authority.pem(), "ca.pem"),
+            (meter.cert, "meter-7.pem"),
             (meter.key, "meter-7-key.pem"),
         ] {
             fs::copy(from, folder.join(name)).expect("room");
