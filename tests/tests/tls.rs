@@ -7,7 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tests::certificates::{Authority, Wanted};
-use tests::{PATIENCE, Process, TestBroker, TlsClient, TlsOffer, eventually, foreign, installed};
+use tests::{
+    PATIENCE, Process, TestBroker, TestClient, TlsClient, TlsOffer, eventually, foreign, installed,
+};
 
 /// A broker with a certificate, and its authority.
 fn broker_with(flags: &[&str]) -> (TestBroker, Authority) {
@@ -377,4 +379,62 @@ fn a_slow_reader_loses_only_what_is_told_and_what_was_encrypted_arrives() {
     let (came, dropped) = reader.join().expect("no panic");
     assert_eq!(came + dropped, count);
     assert!(dropped > 0, "it was not slow");
+}
+
+#[test]
+fn where_tls_is_required_each_client_without_it_is_told_so_in_its_own_protocol() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("broker.sock");
+    let path = socket.to_str().expect("text");
+    let (broker, ca) = broker_with(&["--tls", "required", "--room", "0=lobby", "--unix", path]);
+    let text = "this port speaks TLS only";
+    let answer = |sent: &[u8]| {
+        let mut client = broker.connect();
+        client.write(sent).read_to_end()
+    };
+    for line in [&b"PUBLISH a b\n"[..], b"HELP\n", b"\n"] {
+        assert_eq!(answer(line), format!("ERROR auth line {text}\n"));
+    }
+    let told = answer(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(
+        told.starts_with("HTTP/1.1 400 ") && told.ends_with(&format!("{text}\n")),
+        "{told}"
+    );
+    let connect_3 = b"\x10\x0c\0\x04MQTT\x04\x02\0\0\0\0";
+    let connect_5 = b"\x10\x0d\0\x04MQTT\x05\x02\0\0\0\0\0";
+    let mut mqtt = TcpStream::connect(broker.address()).expect("it listens");
+    // Also if the version comes later.
+    for part in [&connect_3[..4], &connect_3[4..]] {
+        mqtt.write_all(part).expect("the socket is open");
+        thread::sleep(Duration::from_millis(50));
+    }
+    let mut connack = Vec::new();
+    mqtt.read_to_end(&mut connack).expect("it is closed");
+    assert_eq!(connack, b"\x20\x02\0\x05");
+    assert!(answer(connect_5).contains(text));
+    let mut room = TestClient::connect(broker.room_address());
+    assert_eq!(room.send("ann").read_to_end(), format!("* {text}\n"));
+    connect(&broker, &ca).send("PING").expect("PONG");
+    let mut unix = std::os::unix::net::UnixStream::connect(&socket).expect("it listens");
+    unix.write_all(b"BYE\n").expect("the socket is open");
+    let mut told = String::new();
+    unix.read_to_string(&mut told).expect("it is closed");
+    assert_eq!(told, "BYE\n");
+}
+
+#[test]
+fn beyond_loopback_a_certificate_makes_tls_required_unless_it_is_only_offered() {
+    let refused = "ERROR auth line this port speaks TLS only";
+    for (flags, here, there) in [
+        (&[][..], "PONG", refused),
+        (&["--tls", "offered"], "PONG", "PONG"),
+        (&["--tls", "required"], refused, refused),
+    ] {
+        let (broker, _) = broker_with(&[&["--listen", "0.0.0.0:0"], flags].concat());
+        let other = broker.other_addresses()[0].port();
+        for (port, told) in [(broker.address().port(), here), (other, there)] {
+            let mut client = TestClient::connect(([127, 0, 0, 1], port).into());
+            assert_eq!(client.send("PING").read_line(), told, "{flags:?}");
+        }
+    }
 }

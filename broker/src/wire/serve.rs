@@ -5,6 +5,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::engine::client::Client;
 use crate::engine::memory::read_buffer::ReadBuffer;
@@ -122,6 +123,8 @@ fn begin(
     let mut protocol = wait_for_protocol(client, source, buffer).map_break(ended)?;
     if protocol == Protocol::Tls && no_place.is_none() {
         protocol = begin_tls(client, source, buffer)?;
+    } else if source.security() == Security::Missing && no_place.is_none() {
+        return ControlFlow::Break(refuse_plain(client, source, buffer, protocol));
     }
     if client.record().is_for_health() && protocol != Protocol::Http {
         no_place = Some(self::no_place(client));
@@ -172,6 +175,47 @@ fn serve_room(
         None => room::serve(client, source, buffer, room),
         Some(why) => turn_away(client, Protocol::Room, &[], &why),
     }
+}
+
+/// What a client is told that must use TLS and does not.
+const TLS_ONLY: &str = "this port speaks TLS only";
+
+/// Maximum time for the bytes by which such a client can be answered.
+const ANSWERABLE_TIME: Duration = Duration::from_secs(10);
+
+/// Tells a client in its own protocol that it must use TLS.
+#[inline(never)]
+fn refuse_plain(
+    client: &mut Client<'_>,
+    source: &mut impl Source,
+    buffer: &mut ReadBuffer,
+    protocol: Protocol,
+) -> Finished {
+    let deadline = Instant::now() + ANSWERABLE_TIME;
+    let answer = loop {
+        let answer = match protocol {
+            Protocol::Mqtt => mqtt::not_secured(buffer.unread(), TLS_ONLY),
+            Protocol::Http => Some(http::not_here(TLS_ONLY)),
+            Protocol::Tls => Some(Vec::new()),
+            Protocol::Line | Protocol::WebSocket(_) => Some(line::not_secured(TLS_ONLY)),
+            Protocol::Room => Some(room::notice(TLS_ONLY)),
+        };
+        match answer {
+            Some(answer) => break answer,
+            // A CONNECT whose version has not come.
+            None => match source.fill_by(buffer, HEAD_BYTES, deadline) {
+                Arrival::Bytes | Arrival::Pause => {}
+                Arrival::Silence if Instant::now() < deadline => {}
+                Arrival::Silence
+                | Arrival::NoMemory
+                | Arrival::End
+                | Arrival::Stopping
+                | Arrival::Failed(_) => break Vec::new(),
+            },
+        }
+    };
+    client.signal(&answer);
+    Finished::new(protocol, End::Refused("it must use TLS".into()))
 }
 
 /// Begins TLS and learns the protocol inside.
@@ -228,6 +272,9 @@ fn secure_room(
     }
     match detect(buffer.unread()) {
         Some(Protocol::Tls) => source.begin_tls(client, buffer, SendForm::Lines),
+        _ if source.security() == Security::Missing => {
+            ControlFlow::Break(refuse_plain(client, source, buffer, Protocol::Room).end)
+        }
         _ => {
             client.note_heard(buffer.unread().len());
             ControlFlow::Continue(())
@@ -329,7 +376,6 @@ fn serve_mqtt(client: &mut Client<'_>, source: &mut impl Source, buffer: &mut Re
 mod tests {
     use std::mem;
     use std::sync::Arc;
-    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::engine::Engine;

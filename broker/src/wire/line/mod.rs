@@ -34,7 +34,7 @@ use receipts::Receipts;
 use refusals::{denial, encoded, refusal};
 
 pub(crate) use datagram::handle_datagram;
-pub(crate) use refusals::busy;
+pub(crate) use refusals::{busy, not_secured};
 
 const PUBLISH: &[u8] = b"PUBLISH ";
 

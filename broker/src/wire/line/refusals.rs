@@ -63,6 +63,15 @@ pub(crate) fn busy(why: &str) -> Vec<u8> {
     answer
 }
 
+/// The answer to a client that must use TLS and does not.
+pub(crate) fn not_secured(why: &str) -> Vec<u8> {
+    encoded(&Reply::Error {
+        code: "auth".into(),
+        subject: Subject::Line,
+        text: why.into(),
+    })
+}
+
 #[inline(never)]
 pub(super) fn refusal(answers: &mut Vec<u8>, code: Code, subject: Subject<'_>, text: &str) {
     Reply::Error {

@@ -148,6 +148,17 @@ pub(super) fn accept(
 /// The CONNACK for a client that has sent these first bytes and that a full broker cannot serve: empty if
 /// it would understand none, `None` if more bytes decide on it.
 pub(crate) fn busy(first: &[u8], why: &str) -> Option<Vec<u8>> {
+    let codes = (MqttError::ServerBusy, ConnectReturnCode::ServerUnavailable);
+    refuse_first(first, codes, why)
+}
+
+/// The same for a client that must use TLS and does not.
+pub(crate) fn not_secured(first: &[u8], why: &str) -> Option<Vec<u8>> {
+    let codes = (MqttError::NotAuthorized, ConnectReturnCode::NotAuthorized);
+    refuse_first(first, codes, why)
+}
+
+fn refuse_first(first: &[u8], codes: (MqttError, ConnectReturnCode), why: &str) -> Option<Vec<u8>> {
     let Ok(header) = Header::read(first, usize::MAX) else {
         return Some(Vec::new());
     };
@@ -156,11 +167,11 @@ pub(crate) fn busy(first: &[u8], why: &str) -> Option<Vec<u8>> {
     match body {
         _ if header.kind() != kind::CONNECT => Some(Vec::new()),
         [0, 4, b'M', b'Q', b'T', b'T', 5, ..] => {
-            let why = Fault::new(MqttError::ServerBusy, why.to_owned());
+            let why = Fault::new(codes.0, why.to_owned());
             Some(reply::refuse_5(&why, ReplyLimits::ANY))
         }
         [0, 4, b'M', b'Q', b'T', b'T', _, ..] | [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', ..] => {
-            Some(reply::refuse_3(ConnectReturnCode::ServerUnavailable))
+            Some(reply::refuse_3(codes.1))
         }
         _ if b"\0\x04MQTT".starts_with(body) || b"\0\x06MQIsdp".starts_with(body) => None,
         _ => Some(Vec::new()),

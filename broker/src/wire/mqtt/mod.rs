@@ -17,7 +17,7 @@ mod writer;
 
 use crate::engine::outbox::encoder::Encoder;
 
-pub(crate) use connect::busy;
+pub(crate) use connect::{busy, not_secured};
 pub(crate) use conversation::MqttConversation;
 pub(crate) use version::{Dialect, Version};
 
