@@ -26,13 +26,12 @@ mod sync;
 mod wire;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender};
-use jiff::Timestamp;
 
 pub use config::{
     AccessTool, Arguments, BadConfig, Config, LogFormat, LogSettings, RoomConfig, SecretPlace,
@@ -50,6 +49,8 @@ use net::capacity::Capacity;
 use net::doors::{Entrances, Provision};
 use net::endpoints::ListenAddress;
 use net::listener::Listener;
+use net::tls::watched::WatchedTls;
+use operator::certificates::Certificates;
 use operator::identities;
 use operator::{ConfigSource, Observer, Operator, SuccessorCommand};
 use wire::Entrance;
@@ -68,8 +69,7 @@ pub struct Broker {
     datagrams: Vec<SocketAddr>,
     unix: Vec<PathBuf>,
     capacity: Capacity,
-    /// The file of the certificate that ends first, and when.
-    certificate: Option<(Box<Path>, Timestamp)>,
+    certificates: Certificates,
     config: Config,
     /// Orders that are given before it runs wait here.
     orders: Receiver<GivenOrder>,
@@ -102,6 +102,7 @@ impl Broker {
         let engine = Engine::new(limits).map_err(BindError::Machine)?;
         let engine = Arc::new(engine);
         let rooms = Arc::<Rooms>::default();
+        let watched = WatchedTls::new(&config.tls);
         let tls = config.tls_material().map_err(BindError::Tls)?;
         let certified = tls.as_ref().map_or(&[][..], |tls| &tls.names);
         let settings = config.site_settings(certified);
@@ -145,7 +146,7 @@ impl Broker {
             orders: engine.orders.open(),
             engine,
             capacity,
-            certificate: tls.map(|tls| tls.ends),
+            certificates: Certificates::new(watched, tls.as_ref()),
             config,
             source: None,
             observer: Box::new(|_| {}),
@@ -238,6 +239,7 @@ impl Broker {
             observer,
             users_changed,
             changed,
+            certificates,
             ..
         } = self;
         let flusher = engine.flusher.clone();
@@ -253,6 +255,7 @@ impl Broker {
             observer: &observer,
             interval: set_interval,
             users_changed,
+            certificates,
         };
         thread::scope(|scope| {
             let stopped = &stopped;
@@ -304,7 +307,7 @@ impl Broker {
         for address in &self.addresses {
             log::info!("listening on {address}, at most {connections} connections ({bound})");
         }
-        if let Some((file, end)) = &self.certificate {
+        if let Some((file, end)) = self.certificates.ends() {
             let file = file.display();
             log::info!("TLS with the certificate in {file}, which ends on {end}");
         }

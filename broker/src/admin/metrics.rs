@@ -40,6 +40,7 @@ pub(crate) fn text(client: &Client<'_>) -> String {
     memory(figures, engine);
     denials(figures, engine);
     orders(figures, engine);
+    tls(figures, engine);
     process(registry.sub_registry_with_prefix("process"));
     let mut written = String::new();
     text::encode(&mut written, &registry).expect("writing to a string does not fail");
@@ -232,6 +233,38 @@ fn orders(figures: &mut Registry, engine: &Engine) {
         "1 while the broker is about to stop and takes no newcomers, else 0",
         u64::from(engine.orders.is_draining()),
     );
+}
+
+fn tls(figures: &mut Registry, engine: &Engine) {
+    let metrics = &engine.metrics;
+    let handshakes = Family::<Labels, Counter>::default();
+    let counts = &metrics.tls_handshakes;
+    for (result, counter) in [
+        ("ok", &counts.ok),
+        ("failed", &counts.failed),
+        ("too_long", &counts.too_long),
+        ("left", &counts.left),
+    ] {
+        let labels = [("result", result)];
+        handshakes.get_or_create(&labels).inc_by(counter.get());
+    }
+    let help = "Handshakes of TLS by what came of them";
+    figures.register("tls_handshakes", help, handshakes);
+    count(
+        figures,
+        "tls_reload_failed",
+        "Changes of certificates, keys and lists that could not be taken",
+        metrics.tls_reload_failed.get(),
+    );
+    let expires = metrics.tls_expires.get();
+    if expires > 0 {
+        gauge(
+            figures,
+            "tls_expires_timestamp_seconds",
+            "When the first certificate of the broker ends, in seconds since 1970",
+            expires,
+        );
+    }
 }
 
 impl EncodeMetric for Latencies {

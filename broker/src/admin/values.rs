@@ -1,5 +1,7 @@
 //! The broker's figures as topics and values, under the names that MQTT brokers use where they have one.
 
+use jiff::Timestamp;
+
 use super::load::Total;
 use crate::clock::Moment;
 use crate::engine::Engine;
@@ -23,6 +25,9 @@ pub(crate) fn values(engine: &Engine) -> Vec<(String, String)> {
         ("uptime", format!("{uptime} seconds")),
         ("reload", last_reload(engine)),
     ];
+    if let Some(end) = tls_end(engine) {
+        values.push(("tls/expires", end));
+    }
     let mut count = |name, count: u64| values.push((name, count.to_string()));
     count("clients/connected", connected);
     count("clients/disconnected", away);
@@ -76,6 +81,13 @@ pub(crate) fn values(engine: &Engine) -> Vec<(String, String)> {
         (name, count.to_string())
     });
     named.chain(by_reason).collect()
+}
+
+/// When the first certificate of the broker ends, if it has one.
+fn tls_end(engine: &Engine) -> Option<String> {
+    let seconds = i64::try_from(engine.metrics.tls_expires.get()).ok()?;
+    let end = Timestamp::from_second(seconds).ok()?;
+    (seconds > 0).then(|| end.to_string())
 }
 
 /// The counts whose averages are published.

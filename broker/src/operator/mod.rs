@@ -4,6 +4,7 @@
 //! applies all of the new configuration, or nothing of it.
 
 pub(crate) mod bind_error;
+pub(crate) mod certificates;
 pub(crate) mod identities;
 mod rights;
 mod successor;
@@ -30,8 +31,10 @@ use crate::net::inherited::InheritedSockets;
 use crate::net::listener::Listener;
 use crate::net::socket::Dismissal;
 use crate::net::tls::material::TlsMaterial;
+use crate::net::tls::watched::WatchedTls;
 use crate::wire::http::SiteSettings;
 use bind_error::BindError;
+use certificates::Certificates;
 
 /// Where a reload gets the configuration from. An error is each mistake in it.
 pub(crate) type ConfigSource = Box<dyn Fn() -> Result<Config, Vec<String>> + Send + Sync>;
@@ -71,6 +74,7 @@ pub(crate) struct Operator<'a> {
     pub(crate) interval: Sender<Duration>,
     /// Where other users are told.
     pub(crate) users_changed: Sender<()>,
+    pub(crate) certificates: Certificates,
 }
 
 /// A new configuration of which everything has succeeded that can fail.
@@ -79,6 +83,7 @@ struct Prepared {
     limits: Limits,
     site: SiteSettings,
     tls: Option<TlsMaterial>,
+    certificates: Certificates,
     provision: Provision,
     users: PreparedUsers,
     access: Arc<AccessTable>,
@@ -145,8 +150,14 @@ impl Operator<'_> {
     pub(crate) fn run(mut self, orders: &Receiver<GivenOrder>, stopped: &Receiver<()>) {
         // Ends sessions, for which the ledger counts the wills as the broker's own.
         let mut client = Client::internal(self.engine);
+        let looks = crossbeam_channel::tick(certificates::LOOK_INTERVAL);
+        self.look_at_certificates();
         loop {
             let GivenOrder { order, answer } = select! {
+                recv(looks) -> _ => {
+                    self.look_at_certificates();
+                    continue;
+                }
                 recv(orders) -> given => match given {
                     Ok(given) => given,
                     Err(_) => return,
@@ -162,6 +173,17 @@ impl Operator<'_> {
             });
             // The connection that gave it may be gone.
             let _ = answer.send(done);
+        }
+    }
+
+    /// A panic ends this look alone.
+    fn look_at_certificates(&mut self) {
+        let look = || {
+            self.certificates
+                .look(&self.config, self.listener, &self.engine.metrics);
+        };
+        if panic::catch_unwind(AssertUnwindSafe(look)).is_err() {
+            self.engine.metrics.panicked.add(1);
         }
     }
 
@@ -244,7 +266,9 @@ impl Operator<'_> {
             return Err(needs_restart);
         }
         let (_, limits) = limits(&next).map_err(|why| one(&why))?;
+        let watched = WatchedTls::new(&next.tls);
         let tls = next.tls_material()?;
+        let certificates = Certificates::new(watched, tls.as_ref());
         let certified = tls.as_ref().map_or(&[][..], |tls| &tls.names);
         let site = next.site_settings(certified).map_err(|why| one(&why))?;
         let provision = self
@@ -266,6 +290,7 @@ impl Operator<'_> {
             limits,
             site,
             tls,
+            certificates,
             provision,
             users,
             access,
@@ -282,6 +307,7 @@ impl Operator<'_> {
             limits,
             site,
             tls,
+            certificates,
             provision,
             users,
             access,
@@ -307,6 +333,8 @@ impl Operator<'_> {
             let _ = self.interval.send(next.sys_interval);
         }
         self.config = next;
+        self.certificates = certificates;
+        self.look_at_certificates();
         Ok(())
     }
 

@@ -130,6 +130,10 @@ impl AtomicU64 {
         self.known().load(ordering)
     }
 
+    pub(crate) fn store(&self, value: u64, ordering: Ordering) {
+        self.known().store(value, ordering);
+    }
+
     pub(crate) fn fetch_add(&self, value: u64, ordering: Ordering) -> u64 {
         self.known().fetch_add(value, ordering)
     }

@@ -1,13 +1,11 @@
 //! A users file that is looked at again while the broker runs.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use super::document::UsersDocument;
 use super::file::read_users;
+use super::file_state::FileState;
 use super::users::Users;
 use crate::sync::{Mutex, RwLock};
 
@@ -25,15 +23,6 @@ struct LastLook {
     mistakes: Vec<String>,
 }
 
-/// What tells one state of a file from another. A rename or a symbolic link that changes gives another inode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FileState {
-    /// Device, inode, size, and the time of the last change of content, owner or permissions, in seconds and
-    /// nanoseconds.
-    There(u64, u64, u64, i64, i64),
-    Missing,
-}
-
 /// What came of a look.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Look {
@@ -47,9 +36,6 @@ pub(super) enum Look {
     Wrong(Vec<String>),
 }
 
-/// Age of a change from which on another one has another time, also on file systems with coarse clocks.
-const SETTLED: Duration = Duration::from_secs(2);
-
 impl WatchedUsers {
     /// Reads the file for the first time.
     ///
@@ -58,7 +44,7 @@ impl WatchedUsers {
     /// Those of [`read_users`].
     pub(super) fn read(path: &Path) -> Result<Self, Vec<String>> {
         // Before it is read: a change in between is seen at the next look.
-        let (state, is_settled) = see(path);
+        let (state, is_settled) = FileState::see(path);
         let users = read_users(path)?.into_users();
         Ok(Self {
             path: path.to_owned(),
@@ -98,7 +84,7 @@ impl WatchedUsers {
     /// Looks whether the file has changed, and reads it then. All of it counts, or nothing.
     pub(super) fn look(&self) -> Look {
         let mut last = self.last.lock();
-        let (state, is_settled) = see(&self.path);
+        let (state, is_settled) = FileState::see(&self.path);
         let is_same = state == last.state;
         if is_same && last.is_settled {
             return Look::Same;
@@ -125,26 +111,9 @@ impl WatchedUsers {
     }
 }
 
-/// The state of a file, and whether it has not changed so lately that the next change may look the same.
-fn see(path: &Path) -> (FileState, bool) {
-    let Ok(metadata) = fs::metadata(path) else {
-        return (FileState::Missing, true);
-    };
-    let (device, inode, size) = (metadata.dev(), metadata.ino(), metadata.size());
-    let state = FileState::There(device, inode, size, metadata.ctime(), metadata.ctime_nsec());
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let changed = u64::try_from(metadata.ctime()).map(Duration::from_secs);
-    let age = now
-        .ok()
-        .zip(changed.ok())
-        .and_then(|(now, changed)| now.checked_sub(changed));
-    // A time in the future is compared as it is.
-    (state, age.is_none_or(|age| age >= SETTLED))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs::Permissions;
+    use std::fs::{self, Permissions};
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
@@ -223,7 +192,7 @@ mod tests {
         assert!(!watched.last.lock().is_settled, "it was just written");
         write(&path, "user bob\n");
         // As with a clock that is too coarse for the two.
-        let (state, _) = see(&path);
+        let (state, _) = FileState::see(&path);
         for (is_settled, expected) in [
             (true, Look::Same),
             (

@@ -29,6 +29,10 @@ pub(crate) struct Metrics {
     /// Messages dropped because an outbox was full; counted when connections end.
     pub(crate) dropped: Counter,
     pub(crate) tls_handshakes: HandshakeCounts,
+    /// Changed files of TLS that could not be taken.
+    pub(crate) tls_reload_failed: Counter,
+    /// When the first certificate ends, in seconds since 1970; zero without one.
+    pub(crate) tls_expires: Level,
 }
 
 /// Handshakes of TLS by what came of them.
@@ -40,6 +44,20 @@ pub(crate) struct HandshakeCounts {
     pub(crate) too_long: Counter,
     /// The client has left meanwhile.
     pub(crate) left: Counter,
+}
+
+/// A figure that rises and falls.
+#[derive(Default)]
+pub(crate) struct Level(AtomicU64);
+
+impl Level {
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 #[derive(Default)]

@@ -12,6 +12,7 @@ use rustls::server::ServerConfig;
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{Error, SupportedProtocolVersion};
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::certificate::{host_names, valid_time};
@@ -36,6 +37,8 @@ pub(crate) struct TlsMaterial {
     pub(crate) names: Vec<String>,
     /// The certificate that ends first, and when.
     pub(crate) ends: (Box<Path>, Timestamp),
+    /// Differs where the files do, or what is configured of them.
+    pub(super) digest: [u8; 32],
 }
 
 /// A certificate with its key.
@@ -66,14 +69,29 @@ impl TlsMaterial {
         let Some(ends) = ends.filter(|_| mistakes.is_empty()) else {
             return Err(mistakes);
         };
+        let digest = digest(config)?;
         let server = server_config(config, pairs)
             .map_err(|why| vec![format!("TLS cannot be set up: {why}")])?;
         Ok(Self {
             server: Arc::new(server),
             names,
             ends,
+            digest,
         })
     }
+}
+
+/// The digest of all files, with what else decides on handshakes.
+fn digest(config: &TlsConfig) -> Result<[u8; 32], Vec<String>> {
+    let mut digest = Sha256::new();
+    digest.update(format!("{config:?}"));
+    for path in config.files() {
+        let bytes =
+            Zeroizing::new(read_file(&path, "a file in PEM", MOST_BYTES).map_err(|why| vec![why])?);
+        digest.update(bytes.len().to_ne_bytes());
+        digest.update(&*bytes);
+    }
+    Ok(digest.finalize().into())
 }
 
 fn server_config(config: &TlsConfig, pairs: Vec<Arc<CertifiedKey>>) -> Result<ServerConfig, Error> {

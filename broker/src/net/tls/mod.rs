@@ -13,3 +13,4 @@ pub(crate) mod server;
 pub(crate) mod settings;
 pub(crate) mod stream;
 mod threads;
+pub(crate) mod watched;

@@ -44,6 +44,7 @@ struct InForce {
     /// None without a certificate.
     server: Option<Arc<ServerConfig>>,
     mode: Option<TlsMode>,
+    digest: [u8; 32],
     /// Started with the first certificate.
     threads: Option<Arc<HandshakeThreads>>,
 }
@@ -70,20 +71,26 @@ pub(crate) enum NoHandshake {
 }
 
 impl TlsServer {
-    /// Puts other certificates and another mode in force for the handshakes that begin from now on. An error
-    /// changes nothing: the system has no thread.
+    /// Puts other certificates and another mode in force for the handshakes that begin from now on. With other
+    /// files the tickets of clients that were here before are good no more. Returns whether they are others. An
+    /// error changes nothing: the system has no thread.
     pub(crate) fn replace(
         &self,
         material: Option<&TlsMaterial>,
         mode: Option<TlsMode>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let mut in_force = self.in_force.write();
         if material.is_some() && in_force.threads.is_none() {
             in_force.threads = Some(Arc::new(HandshakeThreads::start()?));
         }
-        in_force.server = material.map(|material| material.server.clone());
         in_force.mode = mode;
-        Ok(())
+        let digest = material.map_or([0; 32], |material| material.digest);
+        if digest == in_force.digest {
+            return Ok(false);
+        }
+        in_force.digest = digest;
+        in_force.server = material.map(|material| material.server.clone());
+        Ok(true)
     }
 
     /// Whether clients must use TLS at a door that is on a loopback address or not.

@@ -45,6 +45,11 @@ impl TlsConfig {
         !self.certs.is_empty() && self.mode != Some(TlsMode::Off)
     }
 
+    /// All files that are read.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        self.certs.iter().chain(&self.keys).cloned().collect()
+    }
+
     /// What does not fit together, and what to do about it.
     pub(crate) fn check(&self) -> Result<(), String> {
         let (certs, keys) = (self.certs.len(), self.keys.len());
