@@ -34,8 +34,8 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender};
 
 pub use config::{
-    AccessTool, Arguments, BadConfig, Config, LogFormat, LogSettings, RoomConfig, SecretPlace,
-    TokenTool, Tool, UserTool, UsersPlace,
+    AccessTool, Arguments, BadConfig, CertTool, Config, LogFormat, LogSettings, RoomConfig,
+    SecretPlace, TokenTool, Tool, UserTool, UsersPlace,
 };
 pub use ipnet::IpNet;
 pub use net::inherited::InheritedSockets;

@@ -1,8 +1,9 @@
-//! What the program does instead of serving: `broker user ...`, `broker token ...` and `broker access ...`.
+//! What the program does instead of serving: `broker user ...`, `broker token ...`, `broker access ...` and `broker cert ...`.
 //!
-//! A tool reads or changes a file and ends. It starts no broker and none of its threads.
+//! A tool reads or changes a file, or makes a certificate, and ends. It starts no broker and none of its threads.
 
 mod access;
+mod cert;
 mod failure;
 mod secret;
 mod table;
@@ -23,6 +24,7 @@ pub(crate) fn run(tool: Tool) -> ExitCode {
     match tool {
         Tool::User(tool) => tell(user::run(tool).map(done), ExitCode::FAILURE),
         Tool::Token(tool) => tell(token::run(tool).map(done), ExitCode::FAILURE),
+        Tool::Cert(tool) => tell(cert::run(&tool).map(done), ExitCode::FAILURE),
         Tool::Access(tool) => {
             let failed = access::exit_of_failure(&tool);
             tell(access::run(tool), failed)

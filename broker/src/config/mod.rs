@@ -24,7 +24,7 @@ use protocol::Topic;
 
 pub(crate) use arguments::needs_restart;
 pub use arguments::{Arguments, LogFormat, LogSettings};
-pub use tool::{AccessTool, SecretPlace, TokenTool, Tool, UserTool, UsersPlace};
+pub use tool::{AccessTool, CertTool, SecretPlace, TokenTool, Tool, UserTool, UsersPlace};
 
 use crate::admin::orders::MOST_DRAINING;
 use crate::engine::limits::Limits;

@@ -1,4 +1,4 @@
-//! The command lines of the tools: `broker user ...`, `broker token ...` and `broker access ...`.
+//! The command lines of the tools: `broker user ...`, `broker token ...`, `broker access ...` and `broker cert ...`.
 //!
 //! A first word without a hyphen is a command; the flags of a broker are not looked at then.
 
@@ -23,6 +23,9 @@ pub enum Tool {
     /// Check an access file, and ask what a client may do by it
     #[command(subcommand)]
     Access(AccessTool),
+    /// Make certificates for TLS, with an authority of one's own
+    #[command(after_help = CERTIFICATES)]
+    Cert(CertTool),
 }
 
 /// A look at access files.
@@ -57,6 +60,26 @@ pub enum AccessTool {
         #[command(flatten)]
         file: UsersPlace,
     },
+}
+
+/// A certificate to make.
+#[derive(Debug, Args)]
+pub struct CertTool {
+    /// Names and addresses of the broker, separated by commas
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        conflicts_with = "client",
+        required_unless_present = "client"
+    )]
+    pub names: Vec<String>,
+    /// The client that it is for
+    #[arg(long, value_name = "NAME")]
+    pub client: Option<IdentityName>,
+    /// Folder of the authority and of what it signs
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub out: PathBuf,
 }
 
 /// A change of users, or a look at them.
@@ -177,6 +200,13 @@ const SECRETS: &str = "\
 The password is asked for twice at a terminal, without an echo; elsewhere it
 is the first line of standard input. No flag takes it, because all users of a
 machine can see the arguments of a program.";
+
+const CERTIFICATES: &str = "\
+Makes ca.pem and ca-key.pem in the folder if they are not there, and signs
+server.pem with server-key.pem, or client-NAME.pem with client-NAME-key.pem;
+good for 825 days. Run it again to renew them: the broker takes what is new.
+
+Exit: 0 done   1 not done, with the reason   2 wrong usage";
 
 const EXITS: &str = "\
 Exit: 0 done   1 not done, with the reason   2 wrong usage
