@@ -145,6 +145,11 @@ impl CredentialArguments {
 }
 
 impl CredentialArguments {
+    /// From now on only the options of this command say something.
+    pub(crate) fn forget_variables(&mut self) {
+        self.variables = CredentialSettings::default();
+    }
+
     /// The options of this command that are to be typed for the same user.
     pub(crate) fn typed_words(&self) -> Vec<String> {
         let user = self.typed.user.clone().map(|user| ("--user", user));

@@ -80,8 +80,6 @@ pub(crate) struct Decision {
     pub(crate) wait: Duration,
     /// The options that name the server, as they are to be typed for another command, if some are typed.
     pub(crate) typed: Option<Vec<String>>,
-    /// Whether an option, the environment or the configuration file names the server.
-    is_named: bool,
     /// Whether the first connection waits until the broker can be reached.
     pub(crate) waits_for_broker: bool,
 }
@@ -98,7 +96,7 @@ impl Args for ServerArguments {
 
 impl FromArgMatches for ServerArguments {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Self::of(decide(matches, |_| false)?)
+        Self::of(decide(matches, None, |_| false)?)
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -109,12 +107,14 @@ impl FromArgMatches for ServerArguments {
 
 /// Combines flags, environment and configuration file.
 ///
-/// `is_mqtt` says of a URL whether MQTT is spoken.
+/// A server that is named nowhere is `unnamed`, if there is such a one. `is_mqtt` says of a URL whether
+/// MQTT is spoken.
 pub(crate) fn decide(
     matches: &ArgMatches,
+    unnamed: Option<Server>,
     is_mqtt: impl FnOnce(&Url) -> bool,
 ) -> Result<Decision, clap::Error> {
-    let flags = ServerFlags::from_arg_matches(matches)?;
+    let mut flags = ServerFlags::from_arg_matches(matches)?;
     let given = choose(matches, flags.configured.as_deref(), |url| {
         url.parse::<Url>().map(drop)
     })?;
@@ -132,7 +132,15 @@ pub(crate) fn decide(
     let is_typed = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
     let is_typed = names.into_iter().any(is_typed);
     let is_usual = matches.value_source("server") == Some(ValueSource::DefaultValue);
-    let is_named = is_typed || given.is_some() || !is_usual;
+    if let Some(server) = unnamed
+        && is_usual
+        && !is_typed
+        && given.is_none()
+    {
+        url = Url { server, mqtt: None };
+        // Over a socket the system says who the user is. What variables say is meant for other brokers.
+        flags.credential.forget_variables();
+    }
     let configured = given.as_ref().map(|given| &given.tls);
     let tls = flags.tls.tls(&url.server, configured).map_err(conflict)?;
     if tls.is_some() {
@@ -159,7 +167,6 @@ pub(crate) fn decide(
         wait: flags.wait,
         waits_for_broker: flags.wait_for_broker,
         typed,
-        is_named,
     })
 }
 
@@ -288,12 +295,8 @@ impl Args for OperatorArguments {
 
 impl FromArgMatches for OperatorArguments {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut decision = decide(matches, |_| false)?;
-        if !decision.is_named {
-            let server = Server::at_path(OPERATORS_SOCKET).expect("it is a short path");
-            decision.url = Url { server, mqtt: None };
-            decision.tls = None;
-        }
+        let server = Server::at_path(OPERATORS_SOCKET).expect("it is a short path");
+        let decision = decide(matches, Some(server), |_| false)?;
         ServerArguments::of(decision).map(Self)
     }
 

@@ -60,7 +60,7 @@ pub(super) fn is_denied(code: u8) -> bool {
 /// The text for such a code.
 pub(super) fn words_of_auth(code: u8) -> &'static str {
     match code {
-        0x87 => "the broker does not let this client in, as who it is or says it is",
+        0x87 => "the user name or the password is wrong, or this client is not allowed to connect",
         code => words(code),
     }
 }

@@ -159,7 +159,7 @@ fn target(matches: &ArgMatches, session: Option<&SessionFlags>) -> Result<Target
         typed,
         waits_for_broker,
         ..
-    } = server::decide(matches, speaks_mqtt)?;
+    } = server::decide(matches, None, speaks_mqtt)?;
     let version = match (flags.mqtt, &url.mqtt) {
         (Some(VersionFlag::V3), _) => Some(mqtt::Version::V3),
         (Some(VersionFlag::V5), _) | (None, Some(_)) => Some(mqtt::Version::V5),

@@ -136,6 +136,11 @@ fn orders_without_a_server_go_to_the_socket_of_the_service() {
     Run::spawn(&mut named)
         .end()
         .expect(3, "no broker at 127.0.0.1:9 (");
+    // Who the user is for other brokers does not count at this socket, where the system says it.
+    let mut of_user = command("reload --dry");
+    of_user.env("BROKER_USER", "ann").env("BROKER_CA", "/none");
+    let told = "no broker at unix:/run/dallal/broker.sock (";
+    Run::spawn(&mut of_user).end().expect(3, told);
     // The file of the client names a server, too.
     let folder = tempfile::tempdir().expect("a folder");
     fs::create_dir(folder.path().join("dallal")).expect("room");
