@@ -139,7 +139,7 @@ fn in_json_each_line_is_an_object_whatever_a_client_is_called() {
         ("info", "broker", "listens on 127.0.0.1:"),
         ("warn", "broker", "BROKER_NAME=\"/a\\\"/b\" is passed over"),
         ("info", "broker", "listening on "),
-        ("info", "broker::wire::line", " is called "),
+        ("info", "broker::wire::line::settings", " is called "),
         (
             "warn",
             "broker::program::logging",

@@ -229,7 +229,7 @@ fn shown(language: &str) -> String {
 }
 
 /// The flags that the document gives the broker.
-const FLAGS: [&str; 5] = ["--open", "--name", "chat.example", "--proxy", "127.0.0.2"];
+const FLAGS: [&str; 5] = ["--name", "chat.example", "--open", "--proxy", "127.0.0.2"];
 
 /// A page, a request, a stream and a WebSocket through the proxy, under the name of the site.
 #[track_caller]

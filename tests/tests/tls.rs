@@ -98,7 +98,7 @@ fn all_protocols_meet_inside_of_tls_and_outside() {
 
 #[test]
 fn a_room_is_inside_of_tls_as_well() {
-    let (broker, ca) = broker_with(&["--room", "0=lobby"]);
+    let (broker, ca) = broker_with(&["--open", "--room", "0=lobby"]);
     let mut news = broker.subscribe("lobby");
     let mut ann = TlsOffer::new(&ca.pem()).connect(broker.room_address());
     ann.write(b"ann\n");

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::thread;
@@ -43,8 +44,11 @@ fn shell(typed: &str, folder: &Path, broker: &str, seconds: &str) -> Command {
         .env("PROFILE", folder.join("profile.ps1"))
         .env("XDG_CONFIG_HOME", folder.join(".config"))
         .env("BROKER_URL", broker)
-        .env("BROKER_USERS", folder.join("users"))
         .env("BROKER_PORT", "0");
+    // A broker that is open to all has no users.
+    if !typed.contains("--open") {
+        shell.env("BROKER_USERS", folder.join("users"));
+    }
     shell
 }
 
@@ -117,9 +121,12 @@ fn prepare(folder: &Path, typed: &str) {
         ("Makefile", "all:\n\techo built\n"),
         ("broker.toml", "max-queued = 100\n"),
         ("password.txt", "a password\n"),
+        ("users", "# none yet\n"),
     ] {
         fs::write(folder.join(name), text).expect("room");
     }
+    let private = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(folder.join("users"), private).expect("it is ours");
     if typed.contains(".pem") {
         let authority = Authority::new();
         let meter = authority.sign("meter-7", &Wanted::default());
