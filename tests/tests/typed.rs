@@ -78,6 +78,7 @@ fn check_all(commands: Vec<(String, String)>) {
             let typed = typed.replace("/run/dallal/broker.sock", socket);
             // The machine's own users are not changed by a test.
             let typed = typed.replace("/etc/dallal/users", "users");
+            let typed = typed.replace("/etc/dallal/tls/", "");
             (source, at_this_broker(&typed, &broker))
         })
         .collect();
@@ -121,7 +122,8 @@ fn prepare(folder: &Path, typed: &str) {
         ("Makefile", "all:\n\techo built\n"),
         ("broker.toml", "max-queued = 100\n"),
         ("password.txt", "a password\n"),
-        ("users", "# none yet\n"),
+        ("users", "user ann\nuser meter-1\n"),
+        ("home.access", "allow everyone publish subscribe home/#\n"),
     ] {
         fs::write(folder.join(name), text).expect("room");
     }
@@ -130,10 +132,13 @@ fn prepare(folder: &Path, typed: &str) {
     if typed.contains(".pem") {
         let authority = Authority::new();
         let meter = authority.sign("meter-7", &Wanted::default());
+        let server = authority.sign("server", &Wanted::default());
         for (from, name) in [
             (authority.pem(), "ca.pem"),
             (meter.cert, "meter-7.pem"),
             (meter.key, "meter-7-key.pem"),
+            (server.cert, "server.pem"),
+            (server.key, "server-key.pem"),
         ] {
             fs::copy(from, folder.join(name)).expect("room");
         }
