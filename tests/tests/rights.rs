@@ -488,6 +488,19 @@ fn a_will_needs_its_right_when_it_is_published() {
 }
 
 #[test]
+fn to_slow_down_publishers_is_a_right_of_its_own() {
+    let ruled = Ruled::start();
+    let mut ann = ruled.line(Some("ann"));
+    let block = "@slow=block SUBSCRIBE home/a";
+    ann.send(block).expect_error("denied", "subscribe:home/a");
+    let path = "/topics/home/a?slow=block";
+    assert_eq!(ruled.curl(Some("ann"), &["-m", "0.3"], path).1, 403);
+    ruled.reload(&format!("{RULES}allow ann block\n"));
+    ann.send(block).expect("SUBACK home/a");
+    assert_eq!(ruled.curl(Some("ann"), &["-m", "0.3"], path).1, 200);
+}
+
+#[test]
 fn orders_over_the_network_need_the_right_admin() {
     let ruled = Ruled::start();
     let (text, status) = ruled.curl(Some("ann"), &["-X", "POST"], "/api/reload?dry");

@@ -86,7 +86,7 @@ impl Client<'_> {
     }
 
     /// Whether publishers may have to wait for it.
-    pub(super) fn check_block(&self) -> Result<(), Denied> {
+    pub(crate) fn check_block(&self) -> Result<(), Denied> {
         let asked = self.permissions().map(Permissions::may_block);
         self.decided("block", "", asked.unwrap_or(Ok(())))
     }

@@ -74,6 +74,10 @@ impl HttpConversation<'_, '_> {
     /// Subscribes; the head of the response precedes the first message.
     fn begin_stream(&mut self, head: &RequestHead, wanted: &Wanted) -> Result<(), RequestRefusal> {
         let filter = Filter::parse(&wanted.filter).expect("it was parsed before");
+        if wanted.slow == Some(OverflowPolicy::Block) {
+            let asked = self.client.check_block();
+            asked.map_err(|denied| RequestRefusal::denied(&denied))?;
+        }
         let mut beginning = self.stream_head(head, wanted);
         let last = head.header(LAST_EVENT_ID);
         beginning.extend_from_slice(&wanted.form.greeting(wanted.is_chunked, last));
