@@ -39,7 +39,7 @@ pub use config::{
 };
 pub use ipnet::IpNet;
 pub use net::inherited::InheritedSockets;
-pub use net::tls::settings::{TlsConfig, TlsMode, TlsVersion};
+pub use net::tls::settings::{ClientCertMode, ClientNameSource, TlsConfig, TlsMode, TlsVersion};
 pub use operator::Event;
 pub use operator::bind_error::BindError;
 
@@ -117,7 +117,7 @@ impl Broker {
         let proxies = config.proxies.clone();
         let listener = Listener::new(engine.clone(), entrances, proxies, activated);
         listener.set_grace(config.drain);
-        let replaced = listener.tls().replace(tls.as_ref(), config.tls.mode);
+        let replaced = listener.replace_tls(tls.as_ref(), &config.tls);
         replaced.map_err(BindError::Machine)?;
         let provision = listener.provision(&endpoints, &mut inherited)?;
         // Those that a service manager has opened are in no configuration.
@@ -297,7 +297,7 @@ impl Broker {
             listener.close_all();
             engine.sessions.close();
             flusher.stop();
-            listener.tls().stop();
+            listener.stop_tls();
         });
         log_end(&engine);
     }

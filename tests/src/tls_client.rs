@@ -110,6 +110,13 @@ impl TlsClient {
         self.write(format!("{line}\n").as_bytes())
     }
 
+    /// The same; an error is what the broker says.
+    pub fn try_send(&mut self, line: &str) -> io::Result<()> {
+        let stream = self.0.get_mut();
+        stream.write_all(format!("{line}\n").as_bytes())?;
+        stream.flush()
+    }
+
     /// Sends bytes as they are.
     #[track_caller]
     pub fn write(&mut self, bytes: &[u8]) -> &mut Self {

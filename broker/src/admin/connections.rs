@@ -32,6 +32,12 @@ pub(super) struct ConnectionRow {
     /// How the client showed its identity.
     kind: &'static str,
     wire: &'static str,
+    /// Version and suite, with TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsShown>,
+    /// The name in the certificate of the client, if it has shown one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<Box<str>>,
     /// The session is detached: it waits for its client to reconnect.
     away: bool,
     connected_s: f64,
@@ -52,6 +58,12 @@ pub(super) struct ConnectionRow {
     bytes: u64,
     dropped: BTreeMap<&'static str, u64>,
     dropped_last_s: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct TlsShown {
+    version: &'static str,
+    suite: &'static str,
 }
 
 impl ConnectionsAnswer {
@@ -102,6 +114,13 @@ impl ConnectionRow {
             identity: identity.name.to_string(),
             kind: identity.kind(),
             wire: session.outbox().wire(),
+            tls: record.security().map(|security| TlsShown {
+                version: security.version,
+                suite: security.suite,
+            }),
+            certificate: record
+                .security()
+                .and_then(|security| security.certificate.clone()),
             away: !record.is_connected(),
             connected_s: now.seconds_since(record.since),
             idle_s: now.seconds_since(record.heard()),

@@ -36,6 +36,7 @@ impl Config {
         let mut values = self.values_of_endpoints();
         values.extend(self.values_of_limits());
         values.extend(self.values_of_access());
+        values.extend(self.tls_values());
         values
     }
 
@@ -119,6 +120,11 @@ impl Config {
             ("allow-origin", list(self.allow_origins.iter())),
             ("talking", self.talking.clone()),
             ("drain", time(self.drain)),
+        ]
+    }
+
+    fn tls_values(&self) -> Vec<(&'static str, String)> {
+        vec![
             ("tls-cert", files(&self.tls.certs)),
             ("tls-key", files(&self.tls.keys)),
             (
@@ -128,6 +134,22 @@ impl Config {
                     .map_or_else(|| BY_CERTIFICATE.to_owned(), |mode| mode.to_string()),
             ),
             ("tls-min", self.tls.min.to_string()),
+            (
+                "client-ca",
+                list(self.tls.client_ca.iter().map(|path| path.display())),
+            ),
+            (
+                "client-crl",
+                list(self.tls.client_crl.iter().map(|path| path.display())),
+            ),
+            (
+                "client-cert",
+                self.tls.client_cert.map_or_else(
+                    || "asked with client-ca".to_owned(),
+                    |mode| mode.to_string(),
+                ),
+            ),
+            ("client-name", list(self.tls.client_names.iter())),
         ]
     }
 }

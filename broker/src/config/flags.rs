@@ -24,7 +24,7 @@ use super::tool::ToolLine;
 use super::{Arguments, Config, LogFormat, LogSettings, RoomConfig, print};
 use crate::auth::access::AccessTable;
 use crate::auth::identity::read_users;
-use crate::net::tls::settings::{TlsConfig, TlsMode, TlsVersion};
+use crate::net::tls::settings::{ClientCertMode, ClientNameSource, TlsConfig, TlsMode, TlsVersion};
 use crate::wire::http;
 
 /// A message broker that you can talk to with netcat.
@@ -237,6 +237,44 @@ struct Flags {
         value_name = "VERSION"
     )]
     tls_min: TlsVersion,
+    /// Authorities of certificates that clients show
+    #[arg(
+        long,
+        env = "BROKER_CLIENT_CA",
+        hide_env = true,
+        hide_short_help = true,
+        value_name = "FILE"
+    )]
+    client_ca: Option<PathBuf>,
+    /// Certificates that these have revoked
+    #[arg(
+        long,
+        env = "BROKER_CLIENT_CRL",
+        hide_env = true,
+        hide_short_help = true,
+        value_name = "FILE"
+    )]
+    client_crl: Option<PathBuf>,
+    /// Whether clients show one: off, asked or required [default: asked with --client-ca]
+    #[arg(
+        long,
+        env = "BROKER_CLIENT_CERT",
+        hide_env = true,
+        hide_short_help = true,
+        value_name = "MODE"
+    )]
+    client_cert: Option<ClientCertMode>,
+    /// Where their names are in them, in this order
+    #[arg(
+        long,
+        env = "BROKER_CLIENT_NAME",
+        hide_env = true,
+        hide_short_help = true,
+        value_delimiter = ',',
+        default_value = "san-uri,san-dns,cn",
+        value_name = "PLACES"
+    )]
+    client_name: Vec<ClientNameSource>,
     /// Time to drain before a stop
     #[arg(long, env = "BROKER_DRAIN", hide_env = true, default_value = "0s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
@@ -329,6 +367,10 @@ impl From<Flags> for Config {
                 keys: flattened(flags.tls_keys),
                 mode: flags.tls,
                 min: flags.tls_min,
+                client_ca: flags.client_ca,
+                client_crl: flags.client_crl,
+                client_cert: flags.client_cert,
+                client_names: flags.client_name,
             },
         }
     }

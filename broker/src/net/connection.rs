@@ -24,6 +24,7 @@ use crate::net::door::Door;
 use crate::net::places::TakenPlace;
 use crate::net::shutdown::{GOODBYES, ShutdownDeadline};
 use crate::net::socket::{Dismissal, LineByLine, Socket, SocketSink, SocketSource};
+use crate::net::tls::clients::RevokedCertificates;
 use crate::net::tls::server::TlsServer;
 use crate::wire::{self, Admit, Closing, End, Entrance, Finished, Protocol, line};
 
@@ -196,6 +197,10 @@ impl Connection {
 
         let end = match (end, failure) {
             (End::Left, Some(err)) => err.into(),
+            // In TLS an end that the broker has made looks like one that nothing has announced.
+            (End::Failed(seen), Some(err)) if seen.kind() == io::ErrorKind::UnexpectedEof => {
+                err.into()
+            }
             (end, _) => end,
         };
         engine.metrics.ended.add(1);
@@ -321,6 +326,12 @@ impl ConnectionHandle {
     /// Whether its client connects again elsewhere when it is told that the broker stops.
     pub(crate) fn moves_when_told(&self) -> bool {
         self.record.outbox().moves_when_told()
+    }
+
+    /// Whether its client has shown a certificate that is revoked.
+    pub(crate) fn is_revoked(&self, revoked: &RevokedCertificates) -> bool {
+        let shown = self.socket.certificate();
+        shown.is_some_and(|shown| revoked.has(shown))
     }
 
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {

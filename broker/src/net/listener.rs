@@ -35,7 +35,9 @@ use crate::net::places::Places;
 use crate::net::shutdown::{GOODBYES, ShutdownDeadline, StopRequest};
 use crate::net::socket::Dismissal;
 use crate::net::tcp_info;
+use crate::net::tls::material::TlsMaterial;
 use crate::net::tls::server::TlsServer;
+use crate::net::tls::settings::TlsConfig;
 use crate::wire::http::SiteSettings;
 
 /// Bytes of a thread's stack. Little of it is ever used, and untouched pages take no memory.
@@ -199,8 +201,27 @@ impl Listener {
         self.connections.lock().values().filter(came_there).count()
     }
 
-    pub(crate) fn tls(&self) -> &TlsServer {
-        &self.tls
+    /// Ends the threads of handshakes.
+    pub(crate) fn stop_tls(&self) {
+        self.tls.stop();
+    }
+
+    /// Puts other certificates in force, as [`TlsServer::replace`], and ends connections whose clients have shown
+    /// one that is revoked now. All others go on.
+    pub(crate) fn replace_tls(
+        &self,
+        material: Option<&TlsMaterial>,
+        config: &TlsConfig,
+    ) -> io::Result<bool> {
+        let is_other = self.tls.replace(material, config)?;
+        if let Some(material) = material.filter(|_| is_other) {
+            for connection in self.handles() {
+                if connection.is_revoked(&material.revoked) {
+                    connection.cut(io::Error::other("its certificate is revoked"));
+                }
+            }
+        }
+        Ok(is_other)
     }
 
     pub(crate) fn replace_site(&self, settings: SiteSettings) {

@@ -25,7 +25,8 @@ use crate::engine::outbox::Sink;
 use crate::engine::outbox::flusher::Flusher;
 use crate::engine::outbox::memfd::MemFd;
 use crate::net::shutdown::ShutdownDeadline;
-use crate::net::tls::server::{HandshakePeer, NoHandshake, TlsServer};
+use crate::net::tls::certificate_name::CertificateName;
+use crate::net::tls::server::{AcceptedClient, HandshakePeer, NoHandshake, TlsServer};
 use crate::net::tls::stream::{TlsRead, TlsStream};
 use crate::wire::source::{Security, SendForm};
 use crate::wire::{Arrival, End, Protocol, Source};
@@ -120,6 +121,11 @@ impl Socket {
         let _ = ioctl_fionbio(&self.stream, false);
         // Release: a thread that reads `false` finds a blocking socket.
         self.never_waits.store(false, Ordering::Release);
+    }
+
+    /// What the client has shown of itself in TLS, if it has.
+    pub(crate) fn certificate(&self) -> Option<&CertificateName> {
+        self.secured.get()?.certificate.as_ref()
     }
 
     /// Says in TLS that nothing more follows, if the connection has that.
@@ -345,8 +351,12 @@ impl SocketSource<'_> {
             most: (client.limits().connections / 2).max(1),
         };
         let accepted = self.socket.tls.accept(newcomer, || self.is_to_end());
-        let connection = match accepted {
-            Ok(connection) => connection,
+        let AcceptedClient {
+            connection,
+            security,
+            certificate,
+        } = match accepted {
+            Ok(accepted) => accepted,
             Err(NoHandshake::Off) => return ControlFlow::Break(End::NotSpoken(Protocol::Tls)),
             Err(NoHandshake::Left) if self.is_to_end() => {
                 return ControlFlow::Break(End::Stopping);
@@ -354,7 +364,7 @@ impl SocketSource<'_> {
             Err(NoHandshake::Left) => return ControlFlow::Break(End::Left),
             Err(NoHandshake::Failed(why)) => return ControlFlow::Break(End::Refused(why.into())),
         };
-        let stream = Box::new(TlsStream::new(connection, raw, record));
+        let stream = Box::new(TlsStream::new(connection, raw, certificate, record));
         let _ = self.socket.secured.set(stream);
         let socket = self.socket.clone();
         let sink = TlsSink(SocketSink::new(record.id(), socket, engine.flusher.clone()));
@@ -362,6 +372,7 @@ impl SocketSource<'_> {
             SendForm::Stream => Box::new(sink),
             SendForm::Lines => Box::new(LineByLine(sink)),
         };
+        record.set_security(security);
         record.outbox().lock().replace_sink(sink);
         ControlFlow::Continue(())
     }

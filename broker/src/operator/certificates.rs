@@ -107,7 +107,7 @@ fn take(
     };
     let site = config.site_settings(&material.names);
     let site = site.map_err(|why| one(&why))?;
-    let replaced = listener.tls().replace(Some(&material), config.tls.mode);
+    let replaced = listener.replace_tls(Some(&material), &config.tls);
     let is_other = replaced.map_err(|why| one(&why))?;
     if is_other {
         listener.replace_site(site);

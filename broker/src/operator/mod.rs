@@ -313,7 +313,7 @@ impl Operator<'_> {
             access,
             warnings,
         } = prepared;
-        let replaced = self.listener.tls().replace(tls.as_ref(), next.tls.mode);
+        let replaced = self.listener.replace_tls(tls.as_ref(), &next.tls);
         replaced.map_err(|err| format!("there is no thread for handshakes ({err})"))?;
         let opened = self.listener.open(provision);
         opened.map_err(|err| format!("there is no thread for a new listener ({err})"))?;
@@ -403,7 +403,8 @@ impl Operator<'_> {
                 }
                 "proxy" => "connections from now on".to_owned(),
                 "users" | "open" | "access" => format!("newcomers from now on, and {all}"),
-                "tls-cert" | "tls-key" | "tls" | "tls-min" => {
+                "tls-cert" | "tls-key" | "tls" | "tls-min" | "client-ca" | "client-crl"
+                | "client-cert" | "client-name" => {
                     "connections from now on; those that are there stay".to_owned()
                 }
                 "sys-interval" => "subscribers of $SYS/broker/, from now on".to_owned(),

@@ -80,6 +80,19 @@ pub(crate) struct ClientRecord {
     is_health_check: AtomicBool,
     /// It has a place that is kept for that.
     is_for_health: AtomicBool,
+    /// Set once, by connections with TLS alone.
+    security: OnceLock<Box<ConnectionSecurity>>,
+}
+
+/// What TLS says of a connection.
+#[derive(Debug)]
+pub(crate) struct ConnectionSecurity {
+    /// As `1.3`.
+    pub(crate) version: &'static str,
+    /// The cipher suite, as IANA calls it.
+    pub(crate) suite: &'static str,
+    /// The name in the certificate of the client, if it has shown one.
+    pub(crate) certificate: Option<Box<str>>,
 }
 
 /// The account of one connection.
@@ -323,7 +336,18 @@ impl ClientRecord {
             is_detached: AtomicBool::new(false),
             is_health_check: AtomicBool::new(false),
             is_for_health: AtomicBool::new(false),
+            security: OnceLock::new(),
         }
+    }
+
+    /// What TLS says of the connection, if it has that.
+    pub(crate) fn security(&self) -> Option<&ConnectionSecurity> {
+        self.security.get().map(|security| &**security)
+    }
+
+    /// The handshake of TLS is done.
+    pub(crate) fn set_security(&self, security: ConnectionSecurity) {
+        let _ = self.security.set(Box::new(security));
     }
 
     /// The number of the connection.

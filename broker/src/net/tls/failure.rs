@@ -76,6 +76,7 @@ fn of_certificate(why: &CertificateError) -> String {
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "its certificate is not for clients".to_owned()
         }
+        CertificateError::Other(why) => format!("its certificate is refused: {}", why.0),
         why => format!("its certificate is refused: {why}"),
     }
 }

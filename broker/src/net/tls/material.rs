@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rustls::pki_types::pem::{Error as PemError, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::ServerConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ServerConfig, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{Error, SupportedProtocolVersion};
@@ -17,12 +17,11 @@ use zeroize::Zeroizing;
 
 use super::certificate::{host_names, valid_time};
 use super::chosen::CertificatesByName;
+use super::clients::{ClientCheck, RevokedCertificates, read_check};
+use super::pem::{MOST_BYTES, read_certificates, read_key};
 use super::provider;
 use super::settings::{TlsConfig, TlsVersion};
-use crate::auth::identity::{read_file, read_secret_file};
-
-/// Maximum bytes of a file with a certificate and its chain, or with a key.
-const MOST_BYTES: usize = 1 << 20;
+use crate::auth::identity::read_file;
 
 /// The protocols that a client may agree on (ALPN, RFC 7301), the preferred first. The last is for lines.
 pub(crate) const MQTT: &[u8] = b"mqtt";
@@ -37,6 +36,8 @@ pub(crate) struct TlsMaterial {
     pub(crate) names: Vec<String>,
     /// The certificate that ends first, and when.
     pub(crate) ends: (Box<Path>, Timestamp),
+    /// Certificates of clients that are good no more.
+    pub(crate) revoked: Arc<RevokedCertificates>,
     /// Differs where the files do, or what is configured of them.
     pub(super) digest: [u8; 32],
 }
@@ -70,12 +71,18 @@ impl TlsMaterial {
             return Err(mistakes);
         };
         let digest = digest(config)?;
-        let server = server_config(config, pairs)
+        let no_check = || ClientCheck {
+            verifier: WebPkiClientVerifier::no_client_auth(),
+            revoked: RevokedCertificates::default(),
+        };
+        let ClientCheck { verifier, revoked } = read_check(config)?.unwrap_or_else(no_check);
+        let server = server_config(config, pairs, verifier)
             .map_err(|why| vec![format!("TLS cannot be set up: {why}")])?;
         Ok(Self {
             server: Arc::new(server),
             names,
             ends,
+            revoked: Arc::new(revoked),
             digest,
         })
     }
@@ -94,14 +101,18 @@ fn digest(config: &TlsConfig) -> Result<[u8; 32], Vec<String>> {
     Ok(digest.finalize().into())
 }
 
-fn server_config(config: &TlsConfig, pairs: Vec<Arc<CertifiedKey>>) -> Result<ServerConfig, Error> {
+fn server_config(
+    config: &TlsConfig,
+    pairs: Vec<Arc<CertifiedKey>>,
+    clients: Arc<dyn ClientCertVerifier>,
+) -> Result<ServerConfig, Error> {
     let versions: &[&SupportedProtocolVersion] = match config.min {
         TlsVersion::V1_2 => &[&TLS13, &TLS12],
         TlsVersion::V1_3 => &[&TLS13],
     };
     let mut server = ServerConfig::builder_with_provider(provider::provider())
         .with_protocol_versions(versions)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::new(CertificatesByName(pairs)));
     server.ignore_client_order = true;
     server.ticketer = provider::ticketer()?;
@@ -155,43 +166,4 @@ fn read_chain(
         end = end.min(valid.end);
     }
     Ok((chain, end))
-}
-
-/// The certificates of a file, at least one.
-fn read_certificates(path: &Path, kind: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let bytes = read_file(path, kind, MOST_BYTES)?;
-    let chain: Result<Vec<_>, PemError> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let shown = path.display();
-    let chain = chain.map_err(|why| format!("{shown} is no PEM: {}", in_words(&why)))?;
-    match chain.is_empty() {
-        true => Err(format!(
-            "{shown} has no certificate; a file in PEM has lines with BEGIN CERTIFICATE"
-        )),
-        false => Ok(chain),
-    }
-}
-
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    let bytes = Zeroizing::new(read_secret_file(path, "a file with a key", MOST_BYTES)?);
-    let shown = path.display();
-    PrivateKeyDer::from_pem_slice(&bytes).map_err(|why| match why {
-        PemError::NoItemsFound if memchr::memmem::find(&bytes, b"ENCRYPTED").is_some() => format!(
-            "the key in {shown} is encrypted, and there is no one to type its password; openssl pkey -in FILE -out OTHER writes it without one"
-        ),
-        PemError::NoItemsFound => format!(
-            "{shown} has no key; a file in PEM has lines with BEGIN PRIVATE KEY"
-        ),
-        why => format!("{shown} is no PEM: {}", in_words(&why)),
-    })
-}
-
-/// What is wrong with a file in PEM. The library shows bytes of it, which may be those of a key.
-fn in_words(why: &PemError) -> &'static str {
-    match why {
-        PemError::MissingSectionEnd { .. } => "a section has no END line",
-        PemError::IllegalSectionStart { .. } => "a BEGIN line is not whole",
-        PemError::Base64Decode(_) => "the text of a section is not base64",
-        PemError::NoItemsFound => "nothing of the kind is in it",
-        _ => "it cannot be read",
-    }
 }

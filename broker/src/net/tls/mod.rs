@@ -4,10 +4,13 @@
 //! connection. What is said inside is not looked at.
 
 mod certificate;
+pub(crate) mod certificate_name;
 mod chosen;
+pub(crate) mod clients;
 mod failure;
 mod failure_log;
 pub(crate) mod material;
+mod pem;
 mod provider;
 pub(crate) mod server;
 pub(crate) mod settings;

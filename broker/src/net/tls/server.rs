@@ -10,17 +10,21 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use rustls::ServerConnection;
+use rustls::pki_types::CertificateDer;
 use rustls::server::ServerConfig;
+use rustls::{ProtocolVersion, ServerConnection};
 
+use super::certificate_name::CertificateName;
+use super::clients::name_of;
 use super::failure::HandshakeFailure;
 use super::failure_log::FailureLog;
 use super::material::TlsMaterial;
-use super::settings::TlsMode;
+use super::settings::{ClientNameSource, TlsConfig, TlsMode};
 use super::threads::HandshakeThreads;
 use crate::auth::address::AddressBlock;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::peer::Peer;
+use crate::engine::session::clients::ConnectionSecurity;
 use crate::engine::stats::metrics::Metrics;
 
 /// Maximum time for a whole handshake.
@@ -39,14 +43,35 @@ pub(crate) struct TlsServer {
     failures: FailureLog,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct InForce {
     /// None without a certificate.
     server: Option<Arc<ServerConfig>>,
     mode: Option<TlsMode>,
     digest: [u8; 32],
+    /// Where names are in the certificates of clients.
+    name_sources: Arc<[ClientNameSource]>,
     /// Started with the first certificate.
     threads: Option<Arc<HandshakeThreads>>,
+}
+
+impl Default for InForce {
+    fn default() -> Self {
+        Self {
+            server: None,
+            mode: None,
+            digest: [0; 32],
+            name_sources: Arc::new([]),
+            threads: None,
+        }
+    }
+}
+
+/// A client with which a handshake has come to its end.
+pub(crate) struct AcceptedClient {
+    pub(crate) connection: ServerConnection,
+    pub(crate) security: ConnectionSecurity,
+    pub(crate) certificate: Option<CertificateName>,
 }
 
 /// What a handshake needs of its connection.
@@ -77,18 +102,19 @@ impl TlsServer {
     pub(crate) fn replace(
         &self,
         material: Option<&TlsMaterial>,
-        mode: Option<TlsMode>,
+        config: &TlsConfig,
     ) -> io::Result<bool> {
         let mut in_force = self.in_force.write();
         if material.is_some() && in_force.threads.is_none() {
             in_force.threads = Some(Arc::new(HandshakeThreads::start()?));
         }
-        in_force.mode = mode;
+        in_force.mode = config.mode;
         let digest = material.map_or([0; 32], |material| material.digest);
         if digest == in_force.digest {
             return Ok(false);
         }
         in_force.digest = digest;
+        in_force.name_sources = config.client_names.clone().into();
         in_force.server = material.map(|material| material.server.clone());
         Ok(true)
     }
@@ -122,10 +148,11 @@ impl TlsServer {
         &self,
         mut newcomer: HandshakePeer<'_>,
         is_to_end: impl Fn() -> bool,
-    ) -> Result<ServerConnection, NoHandshake> {
+    ) -> Result<AcceptedClient, NoHandshake> {
         let InForce {
             server: Some(server),
             threads: Some(threads),
+            name_sources,
             ..
         } = self.in_force.read().clone()
         else {
@@ -148,7 +175,15 @@ impl TlsServer {
         let failure = match done {
             Ok(connection) => {
                 counts.ok.add(1);
-                return Ok(*connection);
+                let shown = connection.peer_certificates();
+                let shown = shown.and_then(<[CertificateDer<'_>]>::first);
+                // The handshake fails without a name, so there is one.
+                let certificate = shown.and_then(|shown| name_of(shown, &name_sources).ok());
+                return Ok(AcceptedClient {
+                    security: security(&connection, certificate.as_ref()),
+                    connection: *connection,
+                    certificate,
+                });
             }
             Err(_) if is_to_end() => return Err(NoHandshake::Left),
             Err(failure) => failure,
@@ -181,6 +216,22 @@ impl TlsServer {
         }
         *under_way += 1;
         Some(HandshakePlace(self))
+    }
+}
+
+/// What others may know of a connection with TLS.
+fn security(
+    connection: &ServerConnection,
+    certificate: Option<&CertificateName>,
+) -> ConnectionSecurity {
+    let suite = connection.negotiated_cipher_suite();
+    ConnectionSecurity {
+        version: match connection.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => "1.2",
+            _ => "1.3",
+        },
+        suite: suite.and_then(|it| it.suite().as_str()).unwrap_or_default(),
+        certificate: certificate.map(|it| it.name.as_str().into()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The configuration of TLS.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsConfig {
     /// Files with certificates in PEM, each with its chain. The first is for clients that ask for none of
     /// their names. Without one there is no TLS.
@@ -16,6 +16,56 @@ pub struct TlsConfig {
     pub mode: Option<TlsMode>,
     /// The lowest version.
     pub min: TlsVersion,
+    /// A file with the authorities whose certificates clients may show.
+    pub client_ca: Option<PathBuf>,
+    /// A file with lists of certificates that these have revoked.
+    pub client_crl: Option<PathBuf>,
+    /// Whether clients show one; by default they are asked for one if there is an authority.
+    pub client_cert: Option<ClientCertMode>,
+    /// Where the name of a client is looked for in its certificate, in this order.
+    pub client_names: Vec<ClientNameSource>,
+}
+
+impl Default for TlsConfig {
+    fn default() -> Self {
+        Self {
+            certs: Vec::new(),
+            keys: Vec::new(),
+            mode: None,
+            min: TlsVersion::default(),
+            client_ca: None,
+            client_crl: None,
+            client_cert: None,
+            client_names: ClientNameSource::ALL.to_vec(),
+        }
+    }
+}
+
+/// Whether clients show certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertMode {
+    /// They are not asked for one.
+    Off,
+    /// They may.
+    Asked,
+    /// They must.
+    Required,
+}
+
+/// Where the name of a client is in its certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientNameSource {
+    /// An address `dallal:NAME` among the alternative names.
+    Uri,
+    /// The first name of a host among them.
+    Dns,
+    /// The common name of the subject.
+    CommonName,
+}
+
+impl ClientNameSource {
+    /// All of them, in the usual order.
+    pub const ALL: [Self; 3] = [Self::Uri, Self::Dns, Self::CommonName];
 }
 
 /// Whether clients use TLS.
@@ -47,7 +97,15 @@ impl TlsConfig {
 
     /// All files that are read.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
-        self.certs.iter().chain(&self.keys).cloned().collect()
+        let pairs = self.certs.iter().chain(&self.keys);
+        let of_clients = self.client_ca.iter().chain(&self.client_crl);
+        let of_clients = of_clients.filter(|_| self.asks_clients());
+        pairs.chain(of_clients).cloned().collect()
+    }
+
+    /// Whether clients are asked for certificates.
+    pub(crate) fn asks_clients(&self) -> bool {
+        self.client_ca.is_some() && self.client_cert != Some(ClientCertMode::Off)
     }
 
     /// What does not fit together, and what to do about it.
@@ -57,6 +115,19 @@ impl TlsConfig {
             return Err(format!(
                 "--tls-cert and --tls-key come in pairs; there are {certs} and {keys}"
             ));
+        }
+        if self.client_ca.is_some() && certs == 0 {
+            return Err(
+                "--client-ca needs a certificate of the broker: --tls-cert FILE --tls-key FILE"
+                    .to_owned(),
+            );
+        }
+        let is_wanted = matches!(
+            self.client_cert,
+            Some(ClientCertMode::Asked | ClientCertMode::Required)
+        );
+        if self.client_ca.is_none() && (is_wanted || self.client_crl.is_some()) {
+            return Err("certificates of clients need an authority: --client-ca FILE".to_owned());
         }
         match self.mode {
             Some(mode @ (TlsMode::Offered | TlsMode::Required)) if certs == 0 => Err(format!(
@@ -86,6 +157,52 @@ impl FromStr for TlsMode {
             "offered" => Ok(Self::Offered),
             "required" => Ok(Self::Required),
             _ => Err("it is off, offered or required"),
+        }
+    }
+}
+
+impl fmt::Display for ClientCertMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::Asked => "asked",
+            Self::Required => "required",
+        })
+    }
+}
+
+impl FromStr for ClientCertMode {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "off" => Ok(Self::Off),
+            "asked" => Ok(Self::Asked),
+            "required" => Ok(Self::Required),
+            _ => Err("it is off, asked or required"),
+        }
+    }
+}
+
+impl fmt::Display for ClientNameSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Uri => "san-uri",
+            Self::Dns => "san-dns",
+            Self::CommonName => "cn",
+        })
+    }
+}
+
+impl FromStr for ClientNameSource {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.trim() {
+            "san-uri" => Ok(Self::Uri),
+            "san-dns" => Ok(Self::Dns),
+            "cn" => Ok(Self::CommonName),
+            _ => Err("it is san-uri, san-dns, cn, or several of them"),
         }
     }
 }

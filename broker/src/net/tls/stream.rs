@@ -19,6 +19,7 @@ use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::session::clients::ClientRecord;
 use crate::wire::source::Agreed;
 
+use super::certificate_name::CertificateName;
 use super::material::{HTTP, LINES, MQTT};
 
 /// Maximum plaintext that is encrypted before the socket has taken all that came before.
@@ -44,6 +45,8 @@ pub(crate) struct TlsStream {
     pub(crate) raw: Mutex<ReadBuffer>,
     /// The broker itself has ended the reading side of the socket.
     has_ended_reading: AtomicBool,
+    /// What the client has shown.
+    pub(crate) certificate: Option<CertificateName>,
     /// Its outbox sends what TLS has to say. Weak, because the sink of that outbox has the socket, and with
     /// it this.
     record: Weak<ClientRecord>,
@@ -80,6 +83,7 @@ impl TlsStream {
     pub(crate) fn new(
         mut connection: ServerConnection,
         raw: ReadBuffer,
+        certificate: Option<CertificateName>,
         record: &Arc<ClientRecord>,
     ) -> Self {
         // What is encrypted in advance is limited here.
@@ -93,6 +97,7 @@ impl TlsStream {
             }),
             raw: Mutex::new(raw),
             has_ended_reading: AtomicBool::new(false),
+            certificate,
             record: Arc::downgrade(record),
         }
     }
