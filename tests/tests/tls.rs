@@ -386,7 +386,9 @@ fn where_tls_is_required_each_client_without_it_is_told_so_in_its_own_protocol()
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("broker.sock");
     let path = socket.to_str().expect("text");
-    let (broker, ca) = broker_with(&["--tls", "required", "--room", "0=lobby", "--unix", path]);
+    let (broker, ca) = broker_with(&[
+        "--open", "--tls", "required", "--room", "0=lobby", "--unix", path,
+    ]);
     let text = "this port speaks TLS only";
     let answer = |sent: &[u8]| {
         let mut client = broker.connect();
@@ -430,7 +432,7 @@ fn beyond_loopback_a_certificate_makes_tls_required_unless_it_is_only_offered() 
         (&["--tls", "offered"], "PONG", "PONG"),
         (&["--tls", "required"], refused, refused),
     ] {
-        let (broker, _) = broker_with(&[&["--listen", "0.0.0.0:0"], flags].concat());
+        let (broker, _) = broker_with(&[&["--open", "--listen", "0.0.0.0:0"], flags].concat());
         let other = broker.other_addresses()[0].port();
         for (port, told) in [(broker.address().port(), here), (other, there)] {
             let mut client = TestClient::connect(([127, 0, 0, 1], port).into());

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 
 use tests::certificates::{Authority, Files, Wanted};
-use tests::{TestBroker, TestClient, TlsClient, TlsOffer, eventually};
+use tests::{TestBroker, TestClient, TlsClient, TlsOffer, UsersFile, eventually};
 
 /// A broker that asks for certificates, the authority of its own, and that of clients.
 struct Scene {
@@ -251,4 +251,36 @@ fn a_client_of_an_authority_that_is_gone_does_not_come_back_by_its_ticket() {
     living.send("PING").expect("PONG");
     let own = other.sign("bob", &named("bob", &[], &[]));
     try_once(&scene.offer(Some(&own)), &scene.broker).expect("it is of the new one");
+}
+
+#[test]
+fn a_certificate_is_an_identity_with_the_rights_and_the_groups_of_its_name() {
+    let users = UsersFile::of(&[("ann", "right")]);
+    let rules = tempfile::tempdir().expect("a folder");
+    let path = rules.path().join("rules.access");
+    let text =
+        "group meters meter-7\nallow @meters publish home/%u/#\nallow ann subscribe home/#\n";
+    fs::write(&path, text).expect("room");
+    let path = path.to_str().expect("text");
+    let scene = Scene::new(&["--users", users.path(), "--access", path]);
+    let mut meter = scene.connect(&named("x", &[], &["dallal:meter-7"]));
+    meter.send("AUTH").expect("AUTHACK meter-7");
+    meter.send("PUBLISH home/meter-7/t 1").expect("PUBACK 1 0");
+    meter.send("PUBLISH home/ann/t 1");
+    meter
+        .expect("ERROR denied publish:2 meter-7 may not publish to home/ann/t (no rule allows it)");
+    meter.expect("PUBACK 2 0");
+    // It is shown, so no other may take its place.
+    meter.send("AUTH ann right");
+    meter.expect(
+        "ERROR denied line this connection belongs to meter-7; connect again to be another",
+    );
+    let mut ann = scene.connect(&named("x", &[], &["dallal:ann"]));
+    ann.send("SUBSCRIBE home/#").expect("SUBACK home/#");
+    // A user that is disabled is kept out with its certificate as well.
+    users.run(&["user", "disable", "ann"], "");
+    ann.expect("ERROR auth line your user or your token has ended; connect again and say AUTH with a new one");
+    ann.expect("BYE");
+    let mut ann = scene.connect(&named("x", &[], &["dallal:ann"]));
+    ann.send("AUTH").expect("AUTHACK anonymous");
 }

@@ -22,8 +22,6 @@ use super::parsers::{
 };
 use super::tool::ToolLine;
 use super::{Arguments, Config, LogFormat, LogSettings, RoomConfig, print};
-use crate::auth::access::AccessTable;
-use crate::auth::identity::read_users;
 use crate::net::tls::settings::{ClientCertMode, ClientNameSource, TlsConfig, TlsMode, TlsVersion};
 use crate::wire::http;
 
@@ -399,7 +397,9 @@ impl Config {
             fail(&mistakes);
         }
         if is_checked {
-            check_files(&config).unwrap_or_else(|mistakes| fail(&mistakes));
+            config
+                .check_files()
+                .unwrap_or_else(|mistakes| fail(&mistakes));
             print(b"the configuration is valid\n");
         }
         Arguments {
@@ -407,27 +407,6 @@ impl Config {
             log,
             warnings,
         }
-    }
-}
-
-/// Reads the files of users and of rules, for their mistakes.
-fn check_files(config: &Config) -> Result<(), Vec<String>> {
-    let users = config.users.as_deref().map(read_users).transpose();
-    let groups = users
-        .as_ref()
-        .ok()
-        .and_then(Option::as_ref)
-        .map(|document| {
-            let users = document.users().users.values();
-            users.flat_map(|user| user.groups.iter().cloned()).collect()
-        });
-    let access = config.access.as_deref();
-    let access = access.map(|path| AccessTable::read(path, groups.as_ref()));
-    let mut mistakes = users.err().unwrap_or_default();
-    mistakes.extend(access.and_then(Result::err).unwrap_or_default());
-    match mistakes.is_empty() {
-        true => Ok(()),
-        false => Err(mistakes),
     }
 }
 

@@ -5,6 +5,7 @@
 //! Nothing here reads the machine or binds anything.
 
 mod arguments;
+mod check;
 mod difference;
 mod file;
 mod flags;
@@ -256,7 +257,7 @@ impl Config {
         if self.open && (self.users.is_some() || self.access.is_some()) {
             return Err(BadConfig::OpenWithRules);
         }
-        if self.users.is_some() {
+        if self.users.is_some() || self.tls.client_ca.is_some() {
             return Ok(());
         }
         let mut addresses = addresses.into_iter();
@@ -284,6 +285,14 @@ impl Config {
         let is_on = self.tls.is_on();
         let read = is_on.then(|| TlsMaterial::read(&self.tls, Timestamp::now()));
         read.transpose()
+    }
+
+    /// Whether clients without an identity may do nothing, unless rules say otherwise: there are users, or others
+    /// can reach the broker and show certificates.
+    pub(crate) fn asks_for_identities(&self) -> bool {
+        let mut addresses = self.endpoints().wires.concat().into_iter();
+        let is_reachable = addresses.any(|address| !address.ip().to_canonical().is_loopback());
+        self.users.is_some() || (self.tls.client_ca.is_some() && is_reachable)
     }
 
     /// What is configured for browsers. The broker also has the names that are in its certificates.

@@ -21,7 +21,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::auth::access::AccessTable;
-use crate::auth::identity::{ClientIdentity, Verifier};
+use crate::auth::identity::{ClientIdentity, IdentityKind, Verifier};
 use crate::clock::Moment;
 use crate::engine::access::SharedAccess;
 use crate::engine::limits::{Limits, SharedLimits};
@@ -113,6 +113,9 @@ impl Engine {
         let Some(verifier) = verifier.filter(|_| identity.is_shown()) else {
             return Some(identity.clone());
         };
+        if identity.kind == IdentityKind::Certificate && !verifier.has_user(&identity.name) {
+            return Some(identity.clone());
+        }
         let groups = verifier.groups_of(&identity.name)?;
         Some(Arc::new(ClientIdentity {
             groups,

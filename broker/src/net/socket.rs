@@ -334,14 +334,14 @@ impl SocketSource<'_> {
     #[inline(never)]
     fn begin_tls_with(
         &mut self,
-        client: &Client<'_>,
+        client: &mut Client<'_>,
         buffer: &mut ReadBuffer,
         framing: SendForm,
     ) -> ControlFlow<End> {
         if self.socket.secured.get().is_some() {
             return ControlFlow::Break(End::Refused("it begins TLS inside of TLS".into()));
         }
-        let (engine, record) = (client.engine(), client.record());
+        let (engine, record) = (client.engine(), client.record().clone());
         let mut raw = mem::replace(buffer, ReadBuffer::new(client.memory()));
         let newcomer = HandshakePeer {
             socket: self.socket.stream.as_fd(),
@@ -364,7 +364,7 @@ impl SocketSource<'_> {
             Err(NoHandshake::Left) => return ControlFlow::Break(End::Left),
             Err(NoHandshake::Failed(why)) => return ControlFlow::Break(End::Refused(why.into())),
         };
-        let stream = Box::new(TlsStream::new(connection, raw, certificate, record));
+        let stream = Box::new(TlsStream::new(connection, raw, certificate, &record));
         let _ = self.socket.secured.set(stream);
         let socket = self.socket.clone();
         let sink = TlsSink(SocketSink::new(record.id(), socket, engine.flusher.clone()));
@@ -372,7 +372,7 @@ impl SocketSource<'_> {
             SendForm::Stream => Box::new(sink),
             SendForm::Lines => Box::new(LineByLine(sink)),
         };
-        record.set_security(security);
+        client.take_security(security);
         record.outbox().lock().replace_sink(sink);
         ControlFlow::Continue(())
     }
@@ -396,7 +396,7 @@ impl Source for SocketSource<'_> {
 
     fn begin_tls(
         &mut self,
-        client: &Client<'_>,
+        client: &mut Client<'_>,
         buffer: &mut ReadBuffer,
         framing: SendForm,
     ) -> ControlFlow<End> {

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, select};
 use jiff::{SignedDuration, Timestamp};
 
 use super::rights;
-use crate::auth::identity::{IdentityName, Verifier};
+use crate::auth::identity::{IdentityKind, IdentityName, Verifier};
 use crate::engine::Engine;
 use crate::engine::client::Client;
 use crate::net::listener::Listener;
@@ -117,7 +117,14 @@ impl IdentityWatch {
 
     /// Ends the sessions of users that have been gone for long enough.
     fn end_sessions(&mut self, engine: &Engine, verifier: &Verifier, client: &mut Client<'_>) {
-        let is_gone = |owner: &IdentityName| !owner.is_given() && !verifier.has_user(owner);
+        // The holder of a certificate need be no user.
+        let present = engine.clients.present();
+        let certified = present.iter().map(|record| record.identity());
+        let certified = certified.filter(|it| it.kind == IdentityKind::Certificate);
+        let certified: HashSet<IdentityName> = certified.map(|it| it.name.clone()).collect();
+        let is_gone = |owner: &IdentityName| {
+            !owner.is_given() && !verifier.has_user(owner) && !certified.contains(owner)
+        };
         let orphans = engine.sessions.find(|key| is_gone(&key.owner));
         let now = Instant::now();
         self.gone.retain(|owner, _| is_gone(owner));

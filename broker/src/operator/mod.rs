@@ -119,7 +119,7 @@ pub(crate) fn access_table(
             let groups = users.flat_map(|user| user.groups.iter().cloned()).collect();
             AccessTable::read(path, Some(&groups))
         }
-        None if config.users.is_some() => Ok((AccessTable::known(), Vec::new())),
+        None if config.asks_for_identities() => Ok((AccessTable::known(), Vec::new())),
         None => Ok((AccessTable::open(), Vec::new())),
     }
 }

@@ -32,7 +32,7 @@ pub(crate) trait Source {
     /// read, and sent by the outbox, inside TLS.
     fn begin_tls(
         &mut self,
-        _client: &Client<'_>,
+        _client: &mut Client<'_>,
         _buffer: &mut ReadBuffer,
         _framing: SendForm,
     ) -> ControlFlow<End> {

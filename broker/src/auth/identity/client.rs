@@ -27,6 +27,8 @@ pub enum IdentityKind {
     Peer,
     /// By the port of a room for raw text.
     Room,
+    /// By a certificate, of which a trusted authority has signed the name.
+    Certificate,
     /// By a password.
     Password,
     /// By a token.
@@ -54,6 +56,12 @@ impl ClientIdentity {
             identity.groups.insert(IdentityName::admin());
         }
         identity
+    }
+
+    /// That of the holder of a certificate.
+    #[must_use]
+    pub fn of_certificate(name: IdentityName) -> Self {
+        Self::given(name, IdentityKind::Certificate)
     }
 
     /// That of the members of the room on this port.
@@ -88,7 +96,7 @@ impl ClientIdentity {
     pub fn is_shown(&self) -> bool {
         match self.kind {
             IdentityKind::Anonymous | IdentityKind::Peer | IdentityKind::Room => false,
-            IdentityKind::Password | IdentityKind::Token { .. } => true,
+            IdentityKind::Certificate | IdentityKind::Password | IdentityKind::Token { .. } => true,
         }
     }
 
@@ -100,6 +108,7 @@ impl ClientIdentity {
             IdentityKind::Anonymous
             | IdentityKind::Peer
             | IdentityKind::Room
+            | IdentityKind::Certificate
             | IdentityKind::Password => None,
         }
     }
@@ -111,6 +120,7 @@ impl ClientIdentity {
             IdentityKind::Anonymous => "none",
             IdentityKind::Peer => "peer",
             IdentityKind::Room => "room",
+            IdentityKind::Certificate => "certificate",
             IdentityKind::Password => "password",
             IdentityKind::Token { .. } => "token",
         }

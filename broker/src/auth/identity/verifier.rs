@@ -142,8 +142,13 @@ impl Verifier {
     #[must_use]
     pub fn renewed(&self, identity: &ClientIdentity) -> Option<ClientIdentity> {
         let users = self.watched.users();
+        // The holder of a certificate need be no user; one that is has the groups of the user, and may be disabled.
+        if identity.kind == IdentityKind::Certificate && !users.users.contains_key(&identity.name) {
+            return Some(identity.clone());
+        }
         let user = users.users.get(&identity.name)?;
         let kind = match &identity.kind {
+            IdentityKind::Certificate => IdentityKind::Certificate,
             IdentityKind::Password => IdentityKind::Password,
             IdentityKind::Token { id, .. } => {
                 let token = users.tokens.get(id)?;

@@ -7,6 +7,7 @@ use super::Client;
 use crate::auth::identity::{
     AuthRefusal, ClientIdentity, Credential, IdentityKind, IdentityName, Secret, StoredPassword,
 };
+use crate::engine::session::clients::ConnectionSecurity;
 
 /// Why a client has not become who it says. `Display` says what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +91,24 @@ impl Client<'_> {
         if self.record.set_identity(identity) {
             self.renew_rights();
         }
+    }
+
+    /// Takes over what TLS says of the connection, with the identity of the client's certificate.
+    #[inline(never)]
+    pub(crate) fn take_security(&mut self, mut security: ConnectionSecurity) {
+        let name = security.certificate.as_deref();
+        let name = name.and_then(|name| name.parse().ok());
+        security.identity = name.map(|name| {
+            let identity = ClientIdentity::of_certificate(name);
+            let verifier = self.engine.verifier.read().clone();
+            let renewed = match verifier {
+                Some(verifier) => verifier.renewed(&identity),
+                None => Some(identity),
+            };
+            Arc::new(renewed.unwrap_or_else(ClientIdentity::anonymous))
+        });
+        self.record.set_security(security);
+        self.renew_rights();
     }
 
     /// Takes the identifier of a client of MQTT, which rules may be about, before it has a session.

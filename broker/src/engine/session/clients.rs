@@ -93,6 +93,8 @@ pub(crate) struct ConnectionSecurity {
     pub(crate) suite: &'static str,
     /// The name in the certificate of the client, if it has shown one.
     pub(crate) certificate: Option<Box<str>>,
+    /// The identity that it gives; that of clients without one if its user is disabled.
+    pub(crate) identity: Option<Arc<ClientIdentity>>,
 }
 
 /// The account of one connection.
@@ -414,13 +416,14 @@ impl ClientRecord {
 
     /// The identity of the client.
     pub(crate) fn identity(&self) -> Arc<ClientIdentity> {
-        let shown = self.identity.lock().clone();
-        shown.unwrap_or_else(|| Arc::new(self.identity_of_socket()))
+        self.shown_identity()
+            .unwrap_or_else(|| Arc::new(self.identity_of_socket()))
     }
 
     /// The identity, unless it is the one of all clients that have shown none.
     pub(crate) fn shown_identity(&self) -> Option<Arc<ClientIdentity>> {
         let shown = self.identity.lock().clone();
+        let shown = shown.or_else(|| self.security()?.identity.clone());
         let has_peer = || matches!(&*self.peer.lock(), Peer::Unix(_));
         shown.or_else(|| has_peer().then(|| Arc::new(self.identity_of_socket())))
     }
@@ -434,8 +437,12 @@ impl ClientRecord {
 
     /// Replaces an identity by what it has become, unless the client has another by now.
     pub(crate) fn renew_identity(&self, old: &Arc<ClientIdentity>, renewed: ClientIdentity) {
+        let of_certificate = self
+            .security()
+            .and_then(|security| security.identity.as_ref());
         let mut identity = self.identity.lock();
-        if identity.as_ref().is_some_and(|it| Arc::ptr_eq(it, old)) {
+        let is_old = identity.as_ref().or(of_certificate);
+        if is_old.is_some_and(|it| Arc::ptr_eq(it, old)) {
             *identity = Some(Arc::new(renewed));
         }
     }

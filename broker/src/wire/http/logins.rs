@@ -186,9 +186,9 @@ fn cookie_name(client: &Client<'_>) -> &'static str {
     }
 }
 
-/// Whether the connection is encrypted. This broker has plain connections only.
-fn is_tls(_client: &Client<'_>) -> bool {
-    false
+/// Whether the connection is encrypted.
+fn is_tls(client: &Client<'_>) -> bool {
+    client.record().security().is_some()
 }
 
 fn remove_stalest(logins: &mut LoginsByKey, is_meant: impl Fn(&Login) -> bool) {

@@ -403,9 +403,7 @@ fn authenticate(client: &mut Client<'_>, connect: &Connect) -> Result<(), Refusa
     let shows_any = user.is_some() || password.is_some();
     if shows_any && !client.has_users() {
         note_unchecked(client);
-        return Ok(());
-    }
-    if shows_any {
+    } else if shows_any {
         let user = user.unwrap_or_default().as_bytes();
         let password = password.and_then(|password| password.as_ref().ok());
         client.authenticate(user, password).map_err(refused)?;

@@ -1,0 +1,28 @@
+//! The files that a configuration names, read for their mistakes alone.
+
+use super::Config;
+use crate::auth::access::AccessTable;
+use crate::auth::identity::read_users;
+
+impl Config {
+    /// Reads the files of users and of rules. An error is each mistake in them.
+    pub(super) fn check_files(&self) -> Result<(), Vec<String>> {
+        let users = self.users.as_deref().map(read_users).transpose();
+        let groups = users
+            .as_ref()
+            .ok()
+            .and_then(Option::as_ref)
+            .map(|document| {
+                let users = document.users().users.values();
+                users.flat_map(|user| user.groups.iter().cloned()).collect()
+            });
+        let access = self.access.as_deref();
+        let access = access.map(|path| AccessTable::read(path, groups.as_ref()));
+        let mut mistakes = users.err().unwrap_or_default();
+        mistakes.extend(access.and_then(Result::err).unwrap_or_default());
+        match mistakes.is_empty() {
+            true => Ok(()),
+            false => Err(mistakes),
+        }
+    }
+}
