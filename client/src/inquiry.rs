@@ -119,12 +119,12 @@ pub struct Connection {
     pub id: u64,
     /// The name that its client has set.
     pub name: Option<String>,
-    /// Who its client is; none from a broker that knows no identities.
+    /// The identity that it acts under; empty if the broker does not say.
     #[serde(default)]
-    pub identity: Option<String>,
-    /// How the client has shown that, such as `password`.
+    pub identity: String,
+    /// How its client has shown the identity, such as `password`.
     #[serde(default)]
-    pub kind: Option<String>,
+    pub kind: String,
     /// The address of the peer.
     pub peer: String,
     /// The protocol it speaks.
@@ -241,10 +241,61 @@ pub struct Why {
     pub retained: Option<Kept>,
     /// What was published on it; `None` if the broker remembers nothing.
     pub seen: Option<Seen>,
+    /// What clients were denied here lately, the last first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub denied: Vec<Denial>,
+    /// What the identity that was asked about may do; the rest of the answer is what it may see.
+    #[serde(default, rename = "as", skip_serializing_if = "Option::is_none")]
+    pub asked_as: Option<AsIdentity>,
 }
 
 impl Answer for Why {
     const WHAT: &'static str = "why";
+}
+
+/// What an identity may do with a topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsIdentity {
+    /// The identity.
+    pub identity: String,
+    /// Whether it may publish to the topic.
+    pub publish: May,
+    /// Whether it may subscribe to the topic.
+    pub subscribe: May,
+    /// Whether it may ask `why`. If not, it may see nothing of the answer.
+    pub why: May,
+}
+
+/// Denials of one kind.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Denial {
+    /// The identity that was denied it.
+    pub identity: String,
+    /// The right that was asked for.
+    pub right: String,
+    /// The topic or filter that was asked for last.
+    pub object: String,
+    /// The rule that denies it; `None` if no rule allows it.
+    pub rule: Option<String>,
+    /// How often it was denied.
+    pub count: u64,
+    /// Seconds since the last time.
+    pub seconds_ago: f64,
+}
+
+/// `may`: whether an identity may do something. The argument is `WHO RIGHT OBJECT`, such as
+/// `ann publish home/door`; some rights have no object. Others than one's own identity need the
+/// right `inquire:why`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct May {
+    /// Whether it is allowed, if only in part.
+    pub allowed: bool,
+    /// The rule that decides, such as `allowed by home.access:4: allow ...`.
+    pub text: String,
+}
+
+impl Answer for May {
+    const WHAT: &'static str = "may";
 }
 
 /// A filter that matches the topic.
@@ -291,6 +342,12 @@ pub enum Difference {
 pub struct Holder {
     /// The number of the connection.
     pub id: u64,
+    /// The identity that it acts under; empty if the broker does not say.
+    #[serde(default)]
+    pub identity: String,
+    /// Whether the rules let messages of the topic through to it; `None` if the broker does not say.
+    #[serde(default)]
+    pub may_see: Option<bool>,
     /// The name that its client has set.
     pub name: Option<String>,
     /// The address of the peer.
@@ -358,9 +415,9 @@ impl Answer for Sessions {
 pub struct ResumableSession {
     /// The identifier with which its client resumes it.
     pub client_id: String,
-    /// The identity that it belongs to; none from a broker that knows no identities.
+    /// The identity that it belongs to; empty if the broker does not say.
     #[serde(default)]
-    pub identity: Option<String>,
+    pub identity: String,
     /// The address of its client, or of the last connection of a client that is away.
     pub peer: String,
     /// The protocol of its client.

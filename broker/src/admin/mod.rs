@@ -5,9 +5,11 @@
 //! that publishers need are held for one connection or one part of a list at a time, lists are bounded,
 //! and one inquiry runs at a time. The wires parse the question and encode the answer.
 
+mod bad_argument;
 mod connections;
 mod figures;
 pub(crate) mod load;
+mod may;
 pub(crate) mod metrics;
 pub(crate) mod orders;
 pub(crate) mod request;
@@ -23,18 +25,18 @@ mod values;
 mod what;
 mod why;
 
-use std::fmt;
-
-use protocol::{BadFilter, BadTopic, Filter, Topic};
+use protocol::Filter;
 use serde::Serialize;
 
-use crate::engine::client::{Client, Denied};
+use crate::engine::client::Client;
 use crate::engine::orders::Done;
 use rows::halve;
 use sight::Sight;
 
+pub(crate) use bad_argument::BadArgument;
 pub(crate) use connections::ConnectionsAnswer;
 pub(crate) use figures::{AuditAnswer, BrokerAnswer};
+pub(crate) use may::MayAnswer;
 pub(crate) use retained::RetainedAnswer;
 pub(crate) use rows::{MOST_ROWS, ROWS};
 pub(crate) use sessions::SessionsAnswer;
@@ -53,21 +55,11 @@ pub(crate) enum Answer {
     Topics(TopicsAnswer),
     Filters(FiltersAnswer),
     Why(WhyAnswer),
+    May(MayAnswer),
     Retained(RetainedAnswer),
     Broker(BrokerAnswer),
     /// To an order.
     Done(Done),
-}
-
-/// Why a question cannot be answered. `Display` says what to do about it.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum BadArgument {
-    Filter(BadFilter),
-    Topic(BadTopic),
-    /// The question needs a topic and has none.
-    NoTopic,
-    /// The client may not ask this.
-    Denied(Denied),
 }
 
 /// Computes the answer. `argument` is empty for none. A thread that handles a batch must call
@@ -81,7 +73,7 @@ pub(crate) fn answer(
 ) -> Result<Answer, BadArgument> {
     let filter = match argument {
         [] => None,
-        _ if matches!(what, What::Audit | What::Why | What::Broker) => None,
+        _ if matches!(what, What::Audit | What::Why | What::May | What::Broker) => None,
         _ => Some(Filter::parse(argument)?),
     };
     let every = Filter::parse("#")?;
@@ -101,7 +93,8 @@ pub(crate) fn answer(
             sight,
         )),
         What::Filters => Answer::Filters(FiltersAnswer::of(engine, filter, limit, sight)),
-        What::Why => Answer::Why(WhyAnswer::of(engine, topic(argument)?, limit, sight)),
+        What::Why => Answer::Why(WhyAnswer::asked(client, argument, limit, sight)?),
+        What::May => Answer::May(MayAnswer::of(client, argument)?),
         What::Retained => Answer::Retained(RetainedAnswer::of(
             engine,
             filter.unwrap_or(every),
@@ -110,13 +103,6 @@ pub(crate) fn answer(
         )),
         What::Broker => Answer::Broker(BrokerAnswer::of(engine)),
     })
-}
-
-fn topic(argument: &[u8]) -> Result<Topic<'_>, BadArgument> {
-    match argument {
-        [] => Err(BadArgument::NoTopic),
-        _ => Topic::parse(argument).map_err(BadArgument::Topic),
-    }
 }
 
 impl Answer {
@@ -134,30 +120,13 @@ impl Answer {
     /// Drops half of the rows; returns false if there are none.
     fn halve(&mut self) -> bool {
         match self {
-            Self::Audit(_) | Self::Broker(_) | Self::Done(_) => false,
+            Self::Audit(_) | Self::May(_) | Self::Broker(_) | Self::Done(_) => false,
             Self::Who(list) => halve(&mut list.connections),
             Self::Sessions(list) => halve(&mut list.sessions),
             Self::Topics(list) => halve(&mut list.topics),
             Self::Filters(list) => halve(&mut list.filters),
             Self::Why(why) => why.halve(),
             Self::Retained(list) => halve(&mut list.retained),
-        }
-    }
-}
-
-impl From<BadFilter> for BadArgument {
-    fn from(why: BadFilter) -> Self {
-        Self::Filter(why)
-    }
-}
-
-impl fmt::Display for BadArgument {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Filter(why) => why.fmt(f),
-            Self::Topic(why) => why.fmt(f),
-            Self::Denied(denied) => denied.fmt(f),
-            Self::NoTopic => write!(f, "the topic is missing; write it behind one space"),
         }
     }
 }

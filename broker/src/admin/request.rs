@@ -161,7 +161,8 @@ impl From<BadArgument> for Unanswered {
             BadArgument::Denied(denied) => return denied.clone().into(),
             BadArgument::Filter(_) => Code::BadFilter,
             BadArgument::Topic(_) => Code::BadTopic,
-            BadArgument::NoTopic => Code::MissingArgument,
+            BadArgument::NoTopic | BadArgument::Missing(_) => Code::MissingArgument,
+            BadArgument::Question(_) => Code::NotDone,
         };
         unanswered(code, &why.to_string())
     }

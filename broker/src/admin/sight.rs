@@ -15,6 +15,10 @@ pub(super) struct Sight<'c> {
     permissions: Option<&'c Permissions>,
     /// Only the connections and sessions of this identity.
     own: Option<IdentityName>,
+    /// Only what these allow, too: of another identity, whose view the client asks for.
+    other: Option<Permissions>,
+    /// Nothing about topics.
+    is_blind: bool,
 }
 
 impl<'c> Sight<'c> {
@@ -28,13 +32,33 @@ impl<'c> Sight<'c> {
             if !is_allowed && client.is_shut_out() {
                 client.check_inquiry("who")?;
             }
-            return Ok(Self { permissions, own });
+            return Ok(Self {
+                permissions,
+                own,
+                other: None,
+                is_blind: false,
+            });
         }
-        client.check_inquiry(what.word())?;
+        // About others `may` asks for the right itself.
+        if what != What::May {
+            client.check_inquiry(what.word())?;
+        }
         Ok(Self {
             permissions,
             own: None,
+            other: None,
+            is_blind: false,
         })
+    }
+
+    /// What both it and another identity may see of topics; nothing if that one may not ask.
+    pub(super) fn shared_with(&self, other: Permissions, may_ask: bool) -> Self {
+        Self {
+            permissions: self.permissions,
+            own: self.own.clone(),
+            other: Some(other),
+            is_blind: !may_ask,
+        }
     }
 
     pub(super) fn record(&self, record: &ClientRecord) -> bool {
@@ -43,15 +67,22 @@ impl<'c> Sight<'c> {
     }
 
     pub(super) fn topic(&self, name: &str) -> bool {
-        self.permissions.is_none_or(|permissions| {
-            Topic::parse(name).is_ok_and(|topic| permissions.may_see(topic))
-        })
+        let mut all = self.all();
+        !self.is_blind
+            && all
+                .all(|permissions| Topic::parse(name).is_ok_and(|topic| permissions.may_see(topic)))
     }
 
     pub(super) fn filter(&self, text: &str) -> bool {
-        self.permissions.is_none_or(|permissions| {
-            let decision = Filter::parse(text).map(|filter| permissions.subscription(filter));
-            decision.is_ok_and(|it| !matches!(it, SubscriptionDecision::Denied(_)))
-        })
+        let mut all = self.all();
+        !self.is_blind
+            && all.all(|permissions| {
+                let decision = Filter::parse(text).map(|filter| permissions.subscription(filter));
+                decision.is_ok_and(|it| !matches!(it, SubscriptionDecision::Denied(_)))
+            })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Permissions> {
+        self.permissions.into_iter().chain(&self.other)
     }
 }

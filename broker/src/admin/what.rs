@@ -15,6 +15,8 @@ pub(crate) enum What {
     Filters,
     /// Which subscriptions match a topic, and why others do not.
     Why,
+    /// Which rule lets an identity do something, or not.
+    May,
     /// Retained messages.
     Retained,
     /// An overview of the broker.
@@ -22,13 +24,14 @@ pub(crate) enum What {
 }
 
 impl What {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Audit,
         Self::Who,
         Self::Sessions,
         Self::Topics,
         Self::Filters,
         Self::Why,
+        Self::May,
         Self::Retained,
         Self::Broker,
     ];
@@ -47,6 +50,7 @@ impl What {
             Self::Topics => "topics",
             Self::Filters => "filters",
             Self::Why => "why",
+            Self::May => "may",
             Self::Retained => "retained",
             Self::Broker => "broker",
         }

@@ -9,11 +9,15 @@ use std::time::Instant;
 use protocol::{Filter, Topic};
 use serde::Serialize;
 
+use super::bad_argument::BadArgument;
+use super::may::{self, MayAnswer};
 use super::rows::{halve, meant};
 use super::sight::Sight;
 use super::suggestions::{Difference, Target};
+use crate::auth::access::AskedRight;
 use crate::clock::Moment;
 use crate::engine::Engine;
+use crate::engine::client::Client;
 use crate::engine::session::clients::ClientRecord;
 use crate::engine::stats::denials::DenialRow;
 
@@ -31,6 +35,19 @@ pub(crate) struct WhyAnswer {
     denied: Vec<DenialRow>,
     retained: Option<RetainedHere>,
     seen: Option<SeenHere>,
+    /// What the rules say of the identity that was asked about. The rest of the answer is what it may see.
+    #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
+    asked_as: Option<AsIdentity>,
+}
+
+/// What an identity may do with a topic.
+#[derive(Debug, Serialize)]
+struct AsIdentity {
+    identity: String,
+    publish: MayAnswer,
+    subscribe: MayAnswer,
+    /// Whether it may ask why.
+    why: MayAnswer,
 }
 
 /// A filter that matches.
@@ -115,9 +132,45 @@ struct Found {
 }
 
 impl WhyAnswer {
+    /// Answers `TOPIC`, or `TOPIC WHO` as another identity would be answered.
+    pub(super) fn asked(
+        client: &Client<'_>,
+        argument: &[u8],
+        limit: usize,
+        sight: &Sight<'_>,
+    ) -> Result<Self, BadArgument> {
+        let engine = client.engine();
+        let space = memchr::memchr(b' ', argument);
+        let (name, who) = match space {
+            Some(at) => (&argument[..at], Some(&argument[at + 1..])),
+            None => (argument, None),
+        };
+        let topic = match name {
+            [] => return Err(BadArgument::NoTopic),
+            _ => Topic::parse(name).map_err(BadArgument::Topic)?,
+        };
+        let Some(who) = who else {
+            return Ok(Self::of(engine, topic, limit, sight));
+        };
+        let who = String::from_utf8_lossy(who);
+        let permissions = may::permissions_of(client, &who)?;
+        let may = |right| MayAnswer::explained(&permissions, right, topic.as_str());
+        let asked_as = AsIdentity {
+            publish: may(AskedRight::Publish)?,
+            subscribe: may(AskedRight::Subscribe)?,
+            why: may(AskedRight::Inquire("why"))?,
+            identity: who.into_owned(),
+        };
+        let sight = sight.shared_with(permissions.clone(), asked_as.why.allowed);
+        Ok(Self {
+            asked_as: Some(asked_as),
+            ..Self::of(engine, topic, limit, &sight)
+        })
+    }
+
     /// Visits every filter of every client once. Shows at most `limit` clients of matching filters,
     /// `limit` clients of nearly matching ones, and `limit` matching filters.
-    pub(super) fn of(engine: &Engine, topic: Topic<'_>, limit: usize, sight: &Sight<'_>) -> Self {
+    fn of(engine: &Engine, topic: Topic<'_>, limit: usize, sight: &Sight<'_>) -> Self {
         engine.clients.ask();
         let name = topic.as_str();
         let is_visible = sight.topic(name);
@@ -187,6 +240,7 @@ impl WhyAnswer {
                 copies: seen.copies,
                 last_s: now.seconds_since(seen.last),
             }),
+            asked_as: None,
         }
     }
 

@@ -9,6 +9,7 @@ mod drain;
 mod kick;
 mod list;
 mod man;
+mod may;
 mod ping;
 mod play;
 mod publish;
@@ -86,6 +87,8 @@ enum Command {
     Sessions(sessions::Arguments),
     /// Explain who gets the messages of a topic, or why no client does
     Why(why::Arguments),
+    /// Say whether an identity may do something, and by which rule
+    May(may::Arguments),
     /// List the topics
     Topics(list::Arguments<Topics>),
     /// List the filters
@@ -130,6 +133,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Command::Who(arguments) => list::run(arguments),
         Command::Sessions(arguments) => sessions::run(arguments),
         Command::Why(arguments) => why::run(arguments),
+        Command::May(arguments) => may::run(arguments),
         Command::Topics(arguments) => list::run(arguments),
         Command::Filters(arguments) => list::run(arguments),
         Command::Top(arguments) => top::run(arguments),

@@ -143,6 +143,14 @@ fn tell_the_rest(shown: u64, total: u64, noun: &str, note: Option<String>) {
     }
 }
 
+/// The cell for an identity: empty for a client that has shown none.
+fn identity(name: &str) -> &str {
+    match name {
+        "anonymous" => "",
+        name => name,
+    }
+}
+
 /// The width of a line on standard output, in cells.
 pub(crate) fn width() -> usize {
     let size = io::stdout().is_terminal().then(terminal::size);

@@ -31,14 +31,14 @@ const COLUMNS: &[Column<ResumableSession>] = &[
     Column {
         head: "identity",
         kind: Kind::Text,
-        rank: 20,
-        cell: |row| row.identity.clone().unwrap_or_default(),
+        rank: 1,
+        cell: |row| super::identity(&row.identity).to_owned(),
         order: |one, other| one.identity.cmp(&other.identity),
     },
     Column {
         head: "client",
         kind: Kind::Whole,
-        rank: 1,
+        rank: 2,
         cell: |row| state(row).to_owned(),
         // Absent clients come first.
         order: |one, other| other.away.cmp(&one.away),
@@ -46,28 +46,28 @@ const COLUMNS: &[Column<ResumableSession>] = &[
     Column {
         head: "peer",
         kind: Kind::Whole,
-        rank: 6,
+        rank: 7,
         cell: |row| row.peer.clone(),
         order: |one, other| one.peer.cmp(&other.peer),
     },
     Column {
         head: "wire",
         kind: Kind::Whole,
-        rank: 8,
+        rank: 9,
         cell: |row| row.wire.clone(),
         order: |one, other| one.wire.cmp(&other.wire),
     },
     Column {
         head: "idle",
         kind: Kind::Number,
-        rank: 4,
+        rank: 5,
         cell: |row| time(row.idle_s),
         order: |one, other| descending(&one.idle_s, &other.idle_s),
     },
     Column {
         head: "expires",
         kind: Kind::Number,
-        rank: 5,
+        rank: 6,
         cell: |row| row.expires_s.map_or("-".to_owned(), time),
         // Those that never expire come last.
         order: |one, other| {
@@ -78,21 +78,21 @@ const COLUMNS: &[Column<ResumableSession>] = &[
     Column {
         head: "filters",
         kind: Kind::Number,
-        rank: 7,
+        rank: 8,
         cell: |row| count(row.subscriptions),
         order: |one, other| descending(&one.subscriptions, &other.subscriptions),
     },
     Column {
         head: "waiting",
         kind: Kind::Number,
-        rank: 2,
+        rank: 3,
         cell: |row| count(row.waiting),
         order: |one, other| descending(&one.waiting, &other.waiting),
     },
     Column {
         head: "size",
         kind: Kind::Number,
-        rank: 3,
+        rank: 4,
         cell: |row| bytes(row.waiting_bytes),
         order: |one, other| descending(&one.waiting_bytes, &other.waiting_bytes),
     },

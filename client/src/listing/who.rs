@@ -41,112 +41,115 @@ const COLUMNS: &[Column<Connection>] = &[
     Column {
         head: "identity",
         kind: Kind::Text,
-        rank: 16,
-        cell: |row| row.identity.clone().unwrap_or_default(),
+        rank: 2,
+        cell: |row| super::identity(&row.identity).to_owned(),
         order: |one, other| one.identity.cmp(&other.identity),
     },
     Column {
         head: "kind",
-        kind: Kind::Text,
+        kind: Kind::Whole,
         rank: 17,
-        cell: |row| row.kind.clone().unwrap_or_default(),
+        cell: |row| match &*row.kind {
+            "none" => String::new(),
+            kind => kind.to_owned(),
+        },
         order: |one, other| one.kind.cmp(&other.kind),
     },
     Column {
         head: "peer",
         kind: Kind::Whole,
-        rank: 5,
+        rank: 6,
         cell: |row| peer(row).to_owned(),
         order: |one, other| peer(one).cmp(peer(other)),
     },
     Column {
         head: "wire",
         kind: Kind::Whole,
-        rank: 11,
+        rank: 12,
         cell: |row| row.wire.clone(),
         order: |one, other| one.wire.cmp(&other.wire),
     },
     Column {
         head: "since",
         kind: Kind::Number,
-        rank: 10,
+        rank: 11,
         cell: |row| time(row.connected_s),
         order: |one, other| descending(&one.connected_s, &other.connected_s),
     },
     Column {
         head: "idle",
         kind: Kind::Number,
-        rank: 7,
+        rank: 8,
         cell: |row| time(row.idle_s),
         order: |one, other| descending(&one.idle_s, &other.idle_s),
     },
     Column {
         head: "filters",
         kind: Kind::Number,
-        rank: 8,
+        rank: 9,
         cell: |row| count(row.subscriptions),
         order: |one, other| descending(&one.subscriptions, &other.subscriptions),
     },
     Column {
         head: "published",
         kind: Kind::Number,
-        rank: 6,
+        rank: 7,
         cell: |row| count(row.published),
         order: |one, other| descending(&one.published, &other.published),
     },
     Column {
         head: "written",
         kind: Kind::Number,
-        rank: 4,
+        rank: 5,
         cell: |row| count(row.written),
         order: |one, other| descending(&one.written, &other.written),
     },
     Column {
         head: "waiting",
         kind: Kind::Number,
-        rank: 3,
+        rank: 4,
         cell: |row| count(row.waiting),
         order: |one, other| descending(&one.waiting, &other.waiting),
     },
     Column {
         head: "lag",
         kind: Kind::Number,
-        rank: 9,
+        rank: 10,
         cell: |row| row.lag_s.map_or("-".to_owned(), time),
         order: |one, other| descending(&one.lag_s, &other.lag_s),
     },
     Column {
         head: "dropped",
         kind: Kind::Number,
-        rank: 2,
+        rank: 3,
         cell: |row| count(row.total_dropped()),
         order: |one, other| descending(&one.total_dropped(), &other.total_dropped()),
     },
     Column {
         head: "last-drop",
         kind: Kind::Number,
-        rank: 13,
+        rank: 14,
         cell: |row| row.dropped_last_s.map_or("-".to_owned(), time),
         order: |one, other| latest(one.dropped_last_s, other.dropped_last_s),
     },
     Column {
         head: "bytes",
         kind: Kind::Number,
-        rank: 12,
+        rank: 13,
         cell: |row| bytes(row.bytes),
         order: |one, other| descending(&one.bytes, &other.bytes),
     },
     Column {
         head: "refused",
         kind: Kind::Number,
-        rank: 14,
+        rank: 15,
         cell: |row| count(row.refused),
         order: |one, other| descending(&one.refused, &other.refused),
     },
     Column {
         head: "subscribed",
         kind: Kind::Text,
-        rank: 15,
+        rank: 16,
         cell: subscribed,
         order: |one, other| one.filters.cmp(&other.filters),
     },
@@ -173,6 +176,34 @@ fn subscribed(row: &Connection) -> String {
 mod tests {
     use super::*;
     use crate::table::fit;
+
+    #[test]
+    fn identities_have_a_column_if_a_client_has_shown_one() {
+        let row = |identity: &str, kind: &str| Connection {
+            identity: identity.to_owned(),
+            kind: kind.to_owned(),
+            ..Connection::default()
+        };
+        let anonymous = row("anonymous", "none");
+        let fitted = fit(COLUMNS, std::slice::from_ref(&anonymous), 250);
+        assert!(!fitted.columns.contains(&"identity"), "{}", fitted.head);
+        let fitted = fit(COLUMNS, &[anonymous, row("ann", "token")], 250);
+        assert!(
+            fitted.head.starts_with("id  name  identity  kind   "),
+            "{}",
+            fitted.head
+        );
+        assert!(
+            fitted.rows[0].starts_with(" 0  -                      "),
+            "{}",
+            fitted.rows[0]
+        );
+        assert!(
+            fitted.rows[1].starts_with(" 0  -     ann       token  "),
+            "{}",
+            fitted.rows[1]
+        );
+    }
 
     #[test]
     fn a_session_without_a_connection_has_no_peer() {
@@ -235,8 +266,8 @@ mod tests {
     #[test]
     fn the_identity_of_a_client_is_in_a_wide_list() {
         let row = Connection {
-            identity: Some("ann".to_owned()),
-            kind: Some("token".to_owned()),
+            identity: "ann".to_owned(),
+            kind: "token".to_owned(),
             ..Connection::default()
         };
         let fitted = fit(COLUMNS, &[row], 250);

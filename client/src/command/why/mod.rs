@@ -4,8 +4,9 @@ mod difference;
 
 use std::fmt::{self, Write};
 
-use client::inquiry::{self, Holder, Matching, Near, Why};
+use client::inquiry::{self, AsIdentity, Denial, Holder, Matching, Near, Why};
 
+use crate::command::may;
 use crate::exit::{self, Exit, Failure};
 use crate::listing;
 use crate::server::ServerArguments;
@@ -22,6 +23,7 @@ const EXAMPLES: &str = "\
 Examples:
   client why home/kitchen/temperature   its subscribers, and their filters
   client why home/kitchn/temperature    filters that nearly match it
+  client why home/door --as ann         what ann may do there, and may see of this
 ";
 
 #[derive(Debug, clap::Args)]
@@ -30,6 +32,9 @@ pub(crate) struct Arguments {
     /// The topic to explain
     #[arg(value_parser = value::topic)]
     topic: String,
+    /// Tell what WHO may do with it, and only what WHO may see
+    #[arg(long = "as", value_name = "WHO", value_parser = may::word)]
+    asked_as: Option<String>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -39,16 +44,19 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     arguments.server.run(|client| {
-        let why: Why = client.inquire(&arguments.topic, None)?;
+        let why: Why = match &arguments.asked_as {
+            Some(who) => client.inquire(&format!("{} {who}", arguments.topic), None)?,
+            None => client.inquire(&arguments.topic, None)?,
+        };
         let explanation = Explanation {
             why: &why,
             advice: arguments.server.hint("subscribe", &[&why.topic]),
         };
         listing::print_answer(&why, explanation, arguments.json)?;
-        Ok(if has_subscribers(&why) {
-            Exit::Done
-        } else {
-            Exit::Failed
+        Ok(match &why.asked_as {
+            Some(asked_as) if !asked_as.why.allowed => Exit::Denied,
+            _ if has_subscribers(&why) => Exit::Done,
+            _ => Exit::Failed,
         })
     })
 }
@@ -68,10 +76,20 @@ impl fmt::Display for Explanation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let why = self.why;
         let topic = visible::line(&why.topic);
+        if let Some(asked_as) = &why.asked_as {
+            write_rights(f, asked_as, &topic)?;
+            if !asked_as.why.allowed {
+                return Ok(());
+            }
+            f.write_char('\n')?;
+        }
         if has_subscribers(why) {
             writeln!(f, "{topic} goes to these:")?;
             let matching = why.matching.iter().filter(|matching| matching.total > 0);
             matching.into_iter().try_for_each(|it| write_match(f, it))?;
+        } else if let Some(asked_as) = &why.asked_as {
+            let who = visible::line(&asked_as.identity);
+            writeln!(f, "{who} may see no filter that matches {topic}.")?;
         } else {
             writeln!(f, "Nobody gets {topic}: no filter matches it.")?;
         }
@@ -88,8 +106,53 @@ impl fmt::Display for Explanation<'_> {
         } else if !has_subscribers(why) {
             write_advice(f, &topic, &self.advice)?;
         }
+        write_denied(f, &why.denied)?;
         f.write_char('\n')?;
         write_history(f, why)
+    }
+}
+
+/// What an identity may do, and whether it may see the rest of the answer.
+fn write_rights(f: &mut fmt::Formatter<'_>, asked: &AsIdentity, topic: &str) -> fmt::Result {
+    let who = visible::line(&asked.identity);
+    for (right, may) in [
+        (format!("publish to {topic}"), &asked.publish),
+        (format!("subscribe to {topic}"), &asked.subscribe),
+        ("ask why".to_owned(), &asked.why),
+    ] {
+        let verb = match may.allowed {
+            true => "may",
+            false => "may not",
+        };
+        writeln!(f, "{who} {verb} {right}: {}", visible::line(&may.text))?;
+    }
+    Ok(())
+}
+
+/// What clients were denied lately.
+fn write_denied(f: &mut fmt::Formatter<'_>, denied: &[Denial]) -> fmt::Result {
+    if denied.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "\nThis was denied lately:")?;
+    for denial in denied.iter().take(MAX_NAMED) {
+        let Denial {
+            identity,
+            right,
+            object,
+            ..
+        } = denial;
+        let rule = denial.rule.as_deref().unwrap_or("no rule allows it");
+        let told = format!(
+            "{identity}: {right} {object}, {}, the last {} ago ({rule})",
+            plural(denial.count, "time"),
+            time(denial.seconds_ago),
+        );
+        writeln!(f, "  {}", visible::line(&told))?;
+    }
+    match denied.len().saturating_sub(MAX_NAMED) {
+        0 => Ok(()),
+        more => writeln!(f, "  and {} more", grouped(more as u64)),
     }
 }
 
@@ -160,7 +223,7 @@ fn write_holders(f: &mut fmt::Formatter<'_>, holders: &[Holder], total: u64) -> 
     }
 }
 
-/// `#7 the lamp (127.0.0.1:40000)`.
+/// `#7 the lamp (127.0.0.1:40000)`, or `#7 the lamp (ann, 127.0.0.1:40000)` for one that has said who it is.
 fn label(holder: &Holder) -> String {
     let Holder { id, peer, wire, .. } = holder;
     let name = holder.name.as_deref().map(|name| format!(" {name}"));
@@ -169,12 +232,19 @@ fn label(holder: &Holder) -> String {
         "line" => String::new(),
         other => format!(", {other}"),
     };
-    visible::line(&format!("#{id}{name} ({peer}{wire})"))
+    let identity = match &*holder.identity {
+        "" | "anonymous" => String::new(),
+        identity => format!("{identity}, "),
+    };
+    visible::line(&format!("#{id}{name} ({identity}{peer}{wire})"))
 }
 
 /// Why a subscriber of the filter misses messages.
 fn problems(holder: &Holder) -> Vec<String> {
     let mut problems = Vec::new();
+    if holder.may_see == Some(false) {
+        problems.push("the rules let no message of this topic through to it".to_owned());
+    }
     let stock = format!(
         "{}, {} of {}",
         plural(holder.waiting, "message"),
@@ -357,6 +427,47 @@ Nothing is retained there.
         let lines: Vec<&str> = shown.lines().collect();
         assert_eq!(lines[2], "    #8 (127.0.0.1:40001, mqtt)", "{shown}");
         assert_eq!(lines[14], "    and 11 more", "{shown}");
+    }
+
+    #[test]
+    fn holders_have_their_identity_and_denials_are_listed() {
+        let guest = r#"{"id":9,"identity":"guest","may_see":false,"name":null,"peer":"10.0.0.9:40000","wire":"line",
+            "waiting":0,"waiting_bytes":0,"limit_bytes":1024,"is_full":false,"dropped":0,"dropped_here":null}"#;
+        let denied = r#"{"identity":"bob","right":"publish","object":"a/b","rule":"x:6: deny","count":3,"seconds_ago":2.5},
+            {"identity":"eve\u001b","right":"subscribe","object":"a/+","rule":null,"count":1,"seconds_ago":7}"#;
+        let shown = shown(&format!(
+            r##"{{"topic":"a/b","matching":[{{"filter":"#","holders":[{guest}],"total":1}}],"near":[],"denied":[{denied}]}}"##
+        ));
+        let lines: Vec<&str> = shown.lines().collect();
+        let expected = [
+            "a/b goes to these:",
+            "  #",
+            "    #9 (guest, 10.0.0.9:40000)",
+            "      the rules let no message of this topic through to it",
+            "",
+            "This was denied lately:",
+            "  bob: publish a/b, 3 times, the last 2s ago (x:6: deny)",
+            "  eve\u{fffd}: subscribe a/+, 1 time, the last 7s ago (no rule allows it)",
+        ];
+        assert_eq!(lines[..8], expected, "{shown}");
+    }
+
+    #[test]
+    fn as_another_the_rights_come_first_and_then_what_it_may_see() {
+        let may = |allowed| format!(r#"{{"allowed":{allowed},"text":"x:1"}}"#);
+        let asked = |why| {
+            let (yes, no, why) = (may(true), may(false), may(why));
+            format!(
+                r##"{{"topic":"a","matching":[{{"filter":"#","holders":[],"total":1}}],"near":[],
+                "as":{{"identity":"ann","publish":{yes},"subscribe":{no},"why":{why}}}}}"##
+            )
+        };
+        let rights = "ann may publish to a: x:1\nann may not subscribe to a: x:1\n";
+        let all = shown(&asked(true));
+        let expected = format!("{rights}ann may ask why: x:1\n\na goes to these:\n");
+        assert!(all.starts_with(&expected), "{all}");
+        let none = shown(&asked(false));
+        assert_eq!(none, format!("{rights}ann may not ask why: x:1\n"));
     }
 
     #[test]
