@@ -126,7 +126,9 @@ impl Broker {
         let (users_changed, changed) = crossbeam_channel::bounded(1);
         let verifier = operator::verifier(&config, users_changed.clone());
         let verifier = verifier.map_err(BindError::Users)?;
-        let users = verifier.as_ref().map(|verifier| verifier.users());
+        let users = verifier
+            .as_ref()
+            .and_then(|verifier| verifier.in_force().users);
         *engine.verifier.write() = verifier;
         let access = operator::access_table(&config, users.as_deref());
         let (access, warnings) = access.map_err(BindError::Users)?;
@@ -188,7 +190,7 @@ impl Broker {
     /// Whether clients have to say who they are.
     #[must_use]
     pub fn has_users(&self) -> bool {
-        self.config.users.is_some()
+        self.config.has_verifier()
     }
 
     /// A handle to stop it from another thread.
@@ -304,6 +306,11 @@ impl Broker {
 
     fn log_endpoints(&self) {
         let Capacity { connections, bound } = self.capacity;
+        if self.config.jwt_keys.is_some() && self.config.jwt_audience.is_none() {
+            log::warn!(
+                "without --jwt-audience the broker takes JWTs that were issued for any other service, too; name its own"
+            );
+        }
         for address in &self.addresses {
             log::info!("listening on {address}, at most {connections} connections ({bound})");
         }

@@ -2,7 +2,8 @@
 //! talk to it in raw lines, an [`mqtt::MqttClient`] for raw packets, a [`frames::FrameClient`] for raw
 //! frames of WebSocket, a [`NetworkProxy`] or a [`TlsFront`] between them, a [`Process`] for other
 //! programs, such as those in [`foreign`], [`Tmux`] for those that want a terminal, a [`Dialogue`] or a
-//! [`Session`] to play, a [`UsersFile`] for it, an [`Asker`] of the broker's own figures, and a [`Browser`].
+//! [`Session`] to play, a [`UsersFile`] for it, a
+//! [`JwtIssuer`], an [`Asker`] of the broker's own figures, and a [`Browser`].
 //!
 //! Nothing here knows the protocol beyond `PING`, the fence. A client that waits for something
 //! gives up after [`PATIENCE`] and says what it waited for; nothing sleeps to be on time.
@@ -16,6 +17,7 @@ mod client_program;
 mod dialogue;
 pub mod foreign;
 pub mod frames;
+mod jwt_issuer;
 mod mosquitto;
 pub mod mqtt;
 mod network_proxy;
@@ -38,6 +40,7 @@ pub use browser::{Browser, Tab};
 pub use client::{SMALL_BUFFER, TestClient};
 pub use client_program::{client, client_of};
 pub use dialogue::Dialogue;
+pub use jwt_issuer::{Alg, JwtIssuer, in_seconds};
 pub use mosquitto::Mosquitto;
 pub use network_proxy::{NetworkProxy, ProxyProgram};
 pub use process::Process;

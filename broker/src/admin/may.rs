@@ -75,11 +75,14 @@ fn identity_of(
     name: IdentityName,
 ) -> Result<Arc<ClientIdentity>, BadArgument> {
     let engine = client.engine();
-    if name.is_given() {
-        // Only its socket says in which groups it is.
+    let of_one_present = || {
         let present = engine.clients.present().into_iter();
         let mut identities = present.map(|record| record.identity());
-        return Ok(match identities.find(|it| it.name == name) {
+        identities.find(|it| it.name == name)
+    };
+    if name.is_given() {
+        // Only its socket says in which groups it is.
+        return Ok(match of_one_present() {
             Some(identity) => identity,
             None if name.as_str() == ROOT => {
                 Arc::new(ClientIdentity::of_unix_peer("root", 0, true))
@@ -87,19 +90,24 @@ fn identity_of(
             None => Arc::new(ClientIdentity::restored(name)),
         });
     }
+    let restored = ClientIdentity::restored(name.clone());
     let verifier = engine.verifier.read().clone();
     let Some(verifier) = verifier else {
-        return Ok(Arc::new(ClientIdentity::restored(name)));
+        return Ok(Arc::new(restored));
     };
-    let Some(groups) = verifier.groups_of(&name) else {
-        let why = match verifier.has_user(&name) {
-            true => format!("{name} is disabled, so it is not let in"),
-            false => format!("there is no user {name}; to see all: broker user list"),
-        };
-        return Err(BadArgument::Question(why));
+    let Some(groups) = verifier.groups_of(&restored) else {
+        if verifier.has_user(&name) {
+            let why = format!("{name} is disabled, so it is not let in");
+            return Err(BadArgument::Question(why));
+        }
+        // Only its JWT or its certificate says what it may do.
+        return of_one_present().ok_or_else(|| {
+            let why = format!(
+                "there is no user {name}, and no client is connected under this name; to see all users: \
+                 broker user list"
+            );
+            BadArgument::Question(why)
+        });
     };
-    Ok(Arc::new(ClientIdentity {
-        groups,
-        ..ClientIdentity::restored(name)
-    }))
+    Ok(Arc::new(ClientIdentity { groups, ..restored }))
 }

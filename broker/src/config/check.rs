@@ -2,10 +2,10 @@
 
 use super::Config;
 use crate::auth::access::AccessTable;
-use crate::auth::identity::read_users;
+use crate::auth::identity::{read_jwt_keys, read_users};
 
 impl Config {
-    /// Reads the files of users and of rules. An error is each mistake in them.
+    /// Reads the files of users, of keys and of rules. An error is each mistake in them.
     pub(super) fn check_files(&self) -> Result<(), Vec<String>> {
         let users = self.users.as_deref().map(read_users).transpose();
         let groups = users
@@ -16,9 +16,13 @@ impl Config {
                 let users = document.users().users.values();
                 users.flat_map(|user| user.groups.iter().cloned()).collect()
             });
+        let keys = self.jwt_keys.as_deref().map(read_jwt_keys).transpose();
+        // Any group may come with a JWT.
+        let groups = groups.filter(|_| self.jwt_keys.is_none());
         let access = self.access.as_deref();
         let access = access.map(|path| AccessTable::read(path, groups.as_ref()));
         let mut mistakes = users.err().unwrap_or_default();
+        mistakes.extend(keys.err().unwrap_or_default());
         mistakes.extend(access.and_then(Result::err).unwrap_or_default());
         match mistakes.is_empty() {
             true => Ok(()),

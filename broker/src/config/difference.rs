@@ -111,6 +111,12 @@ impl Config {
         vec![
             ("users", list(self.users.iter().map(|path| path.display()))),
             (
+                "jwt-keys",
+                list(self.jwt_keys.iter().map(|path| path.display())),
+            ),
+            ("jwt-issuer", list(self.jwt_issuer.iter())),
+            ("jwt-audience", list(self.jwt_audience.iter())),
+            (
                 "access",
                 list(self.access.iter().map(|path| path.display())),
             ),

@@ -77,6 +77,33 @@ struct Flags {
     /// Clients have to say who they are: the users in this file
     #[arg(long, env = "BROKER_USERS", hide_env = true, value_name = "FILE")]
     users: Option<PathBuf>,
+    /// Clients may say who they are by JWTs that keys in this file (JWKS) have signed
+    #[arg(
+        long,
+        env = "BROKER_JWT_KEYS",
+        hide_env = true,
+        hide_short_help = true,
+        value_name = "FILE"
+    )]
+    jwt_keys: Option<PathBuf>,
+    /// What iss of a JWT has to be
+    #[arg(
+        long,
+        env = "BROKER_JWT_ISSUER",
+        hide_env = true,
+        hide_short_help = true,
+        value_name = "TEXT"
+    )]
+    jwt_issuer: Option<String>,
+    /// What has to be in aud of a JWT
+    #[arg(
+        long,
+        env = "BROKER_JWT_AUDIENCE",
+        hide_env = true,
+        hide_short_help = true,
+        value_name = "TEXT"
+    )]
+    jwt_audience: Option<String>,
     /// Who may do what: the rules in this file
     #[arg(long, env = "BROKER_ACCESS", hide_env = true, value_name = "FILE")]
     access: Option<PathBuf>,
@@ -353,6 +380,9 @@ impl From<Flags> for Config {
             room_members: flags.room_members,
             room_idle: flags.room_idle,
             users: flags.users,
+            jwt_keys: flags.jwt_keys,
+            jwt_issuer: flags.jwt_issuer,
+            jwt_audience: flags.jwt_audience,
             access: flags.access,
             open: flags.open,
             names: flattened(flags.names),

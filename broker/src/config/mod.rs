@@ -28,6 +28,8 @@ pub use arguments::{Arguments, LogFormat, LogSettings};
 pub use tool::{AccessTool, CertTool, SecretPlace, TokenTool, Tool, UserTool, UsersPlace};
 
 use crate::admin::orders::MOST_DRAINING;
+use crate::auth::access::AccessTable;
+use crate::auth::identity::{JwtSettings, VerifierSettings};
 use crate::engine::limits::Limits;
 use crate::net::endpoints::Endpoints;
 use crate::net::tls::material::TlsMaterial;
@@ -97,6 +99,12 @@ pub struct Config {
     pub room_idle: Duration,
     /// The file of the users that clients have to be; without one, no client has to say who it is.
     pub users: Option<PathBuf>,
+    /// The file of the keys that sign the JWTs by which clients may say who they are.
+    pub jwt_keys: Option<PathBuf>,
+    /// What `iss` of a JWT has to be, if it has to be something.
+    pub jwt_issuer: Option<String>,
+    /// What has to be among `aud` of a JWT, if something has to be.
+    pub jwt_audience: Option<String>,
     /// The file of the rules who may do what; without one, users may do everything but give orders and slow down or
     /// inquire about others.
     pub access: Option<PathBuf>,
@@ -160,6 +168,9 @@ impl Default for Config {
             room_members: limits.room_members,
             room_idle: limits.room_idle,
             users: None,
+            jwt_keys: None,
+            jwt_issuer: None,
+            jwt_audience: None,
             access: None,
             open: false,
             names: Vec::new(),
@@ -243,6 +254,10 @@ impl Config {
         if self.drain > MOST_DRAINING {
             return Err(BadConfig::Drain);
         }
+        let names_tokens = self.jwt_issuer.is_some() || self.jwt_audience.is_some();
+        if names_tokens && self.jwt_keys.is_none() {
+            return Err(BadConfig::JwtWithoutKeys);
+        }
         self.tls.check().map_err(BadConfig::Tls)?;
         self.site_settings(&[])?;
         self.check_reach(self.endpoints().wires.concat())
@@ -254,10 +269,10 @@ impl Config {
         &self,
         addresses: impl IntoIterator<Item = SocketAddr>,
     ) -> Result<(), BadConfig> {
-        if self.open && (self.users.is_some() || self.access.is_some()) {
+        if self.open && (self.has_verifier() || self.access.is_some()) {
             return Err(BadConfig::OpenWithRules);
         }
-        if self.users.is_some() || self.tls.client_ca.is_some() {
+        if self.has_verifier() || self.tls.client_ca.is_some() {
             return Ok(());
         }
         let mut addresses = addresses.into_iter();
@@ -280,6 +295,23 @@ impl Config {
         }
     }
 
+    /// Whether there are users, or keys of JWTs, by which a client can say who it is.
+    pub(crate) fn has_verifier(&self) -> bool {
+        self.users.is_some() || self.jwt_keys.is_some()
+    }
+
+    /// By what clients can say who they are.
+    pub(crate) fn verifier_settings(&self) -> VerifierSettings {
+        let jwt = self.jwt_keys.as_ref().map(|keys| JwtSettings {
+            keys: keys.clone(),
+            issuer: self.jwt_issuer.clone(),
+            audience: self.jwt_audience.clone(),
+            check_rights: |rights| AccessTable::of_token(rights.iter()).map(drop),
+        });
+        let users = self.users.clone();
+        VerifierSettings { users, jwt }
+    }
+
     /// Reads the files of TLS, if there is a certificate. The error is each mistake in them.
     pub(crate) fn tls_material(&self) -> Result<Option<TlsMaterial>, Vec<String>> {
         let is_on = self.tls.is_on();
@@ -287,12 +319,12 @@ impl Config {
         read.transpose()
     }
 
-    /// Whether clients without an identity may do nothing, unless rules say otherwise: there are users, or others
-    /// can reach the broker and show certificates.
+    /// Whether clients without an identity may do nothing, unless rules say otherwise: there are users or keys of
+    /// JWTs, or others can reach the broker and show certificates.
     pub(crate) fn asks_for_identities(&self) -> bool {
         let mut addresses = self.endpoints().wires.concat().into_iter();
         let is_reachable = addresses.any(|address| !address.ip().to_canonical().is_loopback());
-        self.users.is_some() || (self.tls.client_ca.is_some() && is_reachable)
+        self.has_verifier() || (self.tls.client_ca.is_some() && is_reachable)
     }
 
     /// What is configured for browsers. The broker also has the names that are in its certificates.
@@ -405,8 +437,10 @@ pub enum BadConfig {
     Drain,
     /// Others can reach this, and no client has to say who it is.
     Unprotected(String),
-    /// There are `users` or rules, and the broker is to be `open`.
+    /// There are `users`, `jwt_keys` or rules, and the broker is to be `open`.
     OpenWithRules,
+    /// There is `jwt_issuer` or `jwt_audience` and no `jwt_keys`.
+    JwtWithoutKeys,
     /// One message could be longer than the queue limit of a client.
     OutboxBelowLine {
         /// The smaller one.
@@ -467,8 +501,13 @@ impl fmt::Display for BadConfig {
             ),
             Self::OpenWithRules => write!(
                 f,
-                "--open says that any client may do everything, and --users and --access say that not all may; \
+                "--open says that any client may do everything, and --users, --jwt-keys and --access say that not all may; \
                  leave one of them out"
+            ),
+            Self::JwtWithoutKeys => write!(
+                f,
+                "--jwt-issuer and --jwt-audience say which JWTs count, but there is no file of keys to check any; \
+                 name it by --jwt-keys FILE"
             ),
             Self::Tls(why) => f.write_str(why),
             Self::Line => write!(f, "--max-line is from 1 byte to 1 GiB"),

@@ -21,7 +21,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::auth::access::AccessTable;
-use crate::auth::identity::{ClientIdentity, IdentityKind, Verifier};
+use crate::auth::identity::{ClientIdentity, Verifier};
 use crate::clock::Moment;
 use crate::engine::access::SharedAccess;
 use crate::engine::limits::{Limits, SharedLimits};
@@ -69,7 +69,9 @@ pub(crate) struct Engine {
     pub(crate) memory_log: LogLimit,
     /// Log limit: publishers wait for slow subscribers.
     pub(crate) block_log: LogLimit,
-    /// Says which user a client is; none if the broker knows no users. Locked for a copy, under no other lock.
+    /// Log limit: a JWT is refused.
+    pub(crate) jwt_log: LogLimit,
+    /// Says which identity a client has; none if the broker knows no users and no keys of JWTs. Locked for a copy, under no other lock.
     pub(crate) verifier: RwLock<Option<Arc<Verifier>>>,
     /// What clients may do.
     pub(crate) access: SharedAccess,
@@ -98,6 +100,7 @@ impl Engine {
             stale_log: LogLimit::default(),
             memory_log: LogLimit::default(),
             block_log: LogLimit::default(),
+            jwt_log: LogLimit::default(),
             verifier: RwLock::new(None),
             access: SharedAccess::new(AccessTable::open()),
             denials: Denials::default(),
@@ -113,10 +116,7 @@ impl Engine {
         let Some(verifier) = verifier.filter(|_| identity.is_shown()) else {
             return Some(identity.clone());
         };
-        if identity.kind == IdentityKind::Certificate && !verifier.has_user(&identity.name) {
-            return Some(identity.clone());
-        }
-        let groups = verifier.groups_of(&identity.name)?;
+        let groups = verifier.groups_of(identity)?;
         Some(Arc::new(ClientIdentity {
             groups,
             ..(**identity).clone()

@@ -1,4 +1,5 @@
-//! Ends what lives under an identity that has ended: users that are gone or disabled, tokens that are gone or over.
+//! Ends what lives under an identity that has ended: users that are gone or disabled, tokens that are gone or over,
+//! JWTs that are over or whose keys are gone.
 //!
 //! Connections are ended within [`LOOK_INTERVAL`]; they can come back at once. Sessions stay a minute longer,
 //! because what is in them is lost for ever and a users file that is being written may lack users for a moment.
@@ -123,7 +124,7 @@ impl IdentityWatch {
         let certified = certified.filter(|it| it.kind == IdentityKind::Certificate);
         let certified: HashSet<IdentityName> = certified.map(|it| it.name.clone()).collect();
         let is_gone = |owner: &IdentityName| {
-            !owner.is_given() && !verifier.has_user(owner) && !certified.contains(owner)
+            !owner.is_given() && !verifier.may_come(owner) && !certified.contains(owner)
         };
         let orphans = engine.sessions.find(|key| is_gone(&key.owner));
         let now = Instant::now();

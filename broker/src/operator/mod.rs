@@ -9,6 +9,7 @@ pub(crate) mod identities;
 mod rights;
 mod successor;
 
+use std::collections::BTreeSet;
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::Command;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, select};
 
 use crate::auth::access::AccessTable;
-use crate::auth::identity::{Users, Verifier};
+use crate::auth::identity::{IdentityFiles, Users, Verifier};
 use crate::config::{self, Config};
 use crate::engine::Engine;
 use crate::engine::client::Client;
@@ -85,25 +86,25 @@ struct Prepared {
     tls: Option<TlsMaterial>,
     certificates: Certificates,
     provision: Provision,
-    users: PreparedUsers,
+    identities: PreparedIdentities,
     access: Arc<AccessTable>,
     /// About the rules.
     warnings: Vec<String>,
 }
 
-/// The users of a new configuration.
-enum PreparedUsers {
-    /// Those of another file, or of none.
+/// The users of a new configuration, and the keys of JWTs.
+enum PreparedIdentities {
+    /// Those of other files, or of none.
     Another(Option<Arc<Verifier>>),
-    /// Those of the same file, as it is now.
-    Same(Option<(Arc<Verifier>, Arc<Users>)>),
+    /// Those of the same files, as they are now.
+    Same(Option<(Arc<Verifier>, IdentityFiles)>),
 }
 
-impl PreparedUsers {
+impl PreparedIdentities {
     fn users(&self) -> Option<Arc<Users>> {
         match self {
-            Self::Another(verifier) => verifier.as_ref().map(|verifier| verifier.users()),
-            Self::Same(same) => same.as_ref().map(|(_, users)| users.clone()),
+            Self::Another(verifier) => verifier.as_ref()?.in_force().users,
+            Self::Same(same) => same.as_ref()?.1.users.clone(),
         }
     }
 }
@@ -116,33 +117,45 @@ pub(crate) fn access_table(
     match &config.access {
         Some(path) => {
             let users = users.into_iter().flat_map(|users| users.users.values());
-            let groups = users.flat_map(|user| user.groups.iter().cloned()).collect();
-            AccessTable::read(path, Some(&groups))
+            let groups: BTreeSet<_> = users.flat_map(|user| user.groups.iter().cloned()).collect();
+            // Any group may come with a JWT.
+            let groups = config.jwt_keys.is_none().then_some(&groups);
+            AccessTable::read(path, groups)
         }
         None if config.asks_for_identities() => Ok((AccessTable::known(), Vec::new())),
         None => Ok((AccessTable::open(), Vec::new())),
     }
 }
 
-/// Reads the users of a configuration and starts to watch them. An error is each mistake in their file.
+/// Reads the users of a configuration, and the keys of JWTs, and starts to watch them. An error is each mistake in
+/// their files.
 pub(crate) fn verifier(
     config: &Config,
     changed: Sender<()>,
 ) -> Result<Option<Arc<Verifier>>, Vec<String>> {
-    let Some(path) = &config.users else {
+    if !config.has_verifier() {
         return Ok(None);
-    };
-    let verifier = Verifier::start(path, move || {
+    }
+    let verifier = Verifier::start(config.verifier_settings(), move || {
         // One that waits already tells enough.
         let _ = changed.try_send(());
     })?;
-    if verifier.is_empty() {
+    warn_of_identities(config, &verifier.in_force());
+    Ok(Some(Arc::new(verifier)))
+}
+
+/// Tells what is likely not meant.
+fn warn_of_identities(config: &Config, files: &IdentityFiles) {
+    let users = files.users.as_ref().zip(config.users.as_ref());
+    if let Some((users, path)) = users
+        && users.users.is_empty()
+        && config.jwt_keys.is_none()
+    {
         log::warn!(
             "{0} has no user, so no client is let in; add one: broker user add ann --users {0}",
             path.display()
         );
     }
-    Ok(Some(Arc::new(verifier)))
 }
 
 impl Operator<'_> {
@@ -278,21 +291,18 @@ impl Operator<'_> {
         let addresses = provision.network_addresses();
         next.check_reach(addresses.map_err(|why| one(&why))?)
             .map_err(|why| one(&why))?;
-        let users = self.prepare_users(&next, changes)?;
-        let (access, warnings) = access_table(&next, users.users().as_deref())?;
+        let identities = self.prepare_identities(&next, changes)?;
+        let users = identities.users();
+        let (access, warnings) = access_table(&next, users.as_deref())?;
         let access = Arc::new(access);
-        changes.extend(rights::changes(
-            self.engine,
-            &access,
-            users.users().as_deref(),
-        ));
+        changes.extend(rights::changes(self.engine, &access, users.as_deref()));
         Ok(Prepared {
             limits,
             site,
             tls,
             certificates,
             provision,
-            users,
+            identities,
             access,
             warnings,
             next,
@@ -309,7 +319,7 @@ impl Operator<'_> {
             tls,
             certificates,
             provision,
-            users,
+            identities,
             access,
             warnings,
         } = prepared;
@@ -320,7 +330,7 @@ impl Operator<'_> {
         for warning in warnings {
             log::warn!("{warning}");
         }
-        self.apply_users(users);
+        self.apply_identities(identities);
         self.engine.access.replace(access);
         identities::renew(self.engine, self.listener);
         rights::enforce(self.engine, self.listener);
@@ -338,22 +348,33 @@ impl Operator<'_> {
         Ok(())
     }
 
-    /// Reads the users file, or starts to watch another. Adds what is different in it.
-    fn prepare_users(
+    /// Reads the users and the keys of JWTs, or starts to watch others. Adds what is different in them.
+    fn prepare_identities(
         &self,
         next: &Config,
         changes: &mut Vec<Change>,
-    ) -> Result<PreparedUsers, Vec<String>> {
-        if next.users != self.config.users {
+    ) -> Result<PreparedIdentities, Vec<String>> {
+        let sources = |config: &Config| {
+            let Config {
+                users,
+                jwt_keys,
+                jwt_issuer,
+                jwt_audience,
+                ..
+            } = config.clone();
+            (users, jwt_keys, jwt_issuer, jwt_audience)
+        };
+        if sources(next) != sources(&self.config) {
             let verifier = verifier(next, self.users_changed.clone())?;
-            return Ok(PreparedUsers::Another(verifier));
+            return Ok(PreparedIdentities::Another(verifier));
         }
         let Some(verifier) = self.engine.verifier.read().clone() else {
-            return Ok(PreparedUsers::Same(None));
+            return Ok(PreparedIdentities::Same(None));
         };
-        let users = verifier.read_again()?;
-        let before = verifier.users();
-        if users != *before {
+        let (before, files) = (verifier.in_force(), verifier.read_again()?);
+        if let Some((before, users)) = before.users.as_ref().zip(files.users.as_ref())
+            && before != users
+        {
             changes.push(Change {
                 key: "users",
                 from: before.to_string(),
@@ -362,14 +383,26 @@ impl Operator<'_> {
                     .to_owned(),
             });
         }
-        Ok(PreparedUsers::Same(Some((verifier, Arc::new(users)))))
+        if let Some((before, keys)) = before.jwt_keys.as_ref().zip(files.jwt_keys.as_ref())
+            && before != keys
+        {
+            changes.push(Change {
+                key: "jwt-keys",
+                from: before.to_string(),
+                to: keys.to_string(),
+                concerns:
+                    "newcomers from now on, and connections whose JWT a key has signed that is gone"
+                        .to_owned(),
+            });
+        }
+        Ok(PreparedIdentities::Same(Some((verifier, files))))
     }
 
-    fn apply_users(&self, users: PreparedUsers) {
-        match users {
-            PreparedUsers::Same(None) => return,
-            PreparedUsers::Same(Some((verifier, users))) => verifier.replace(users),
-            PreparedUsers::Another(verifier) => {
+    fn apply_identities(&self, identities: PreparedIdentities) {
+        match identities {
+            PreparedIdentities::Same(None) => return,
+            PreparedIdentities::Same(Some((verifier, files))) => verifier.replace(files),
+            PreparedIdentities::Another(verifier) => {
                 let before = mem::replace(&mut *self.engine.verifier.write(), verifier);
                 // Its threads end when the last client that asks it has its answer.
                 if let Some(before) = before {
@@ -402,7 +435,9 @@ impl Operator<'_> {
                     "requests of pages from now on; those that are connected stay".to_owned()
                 }
                 "proxy" => "connections from now on".to_owned(),
-                "users" | "open" | "access" => format!("newcomers from now on, and {all}"),
+                "users" | "jwt-keys" | "jwt-issuer" | "jwt-audience" | "open" | "access" => {
+                    format!("newcomers from now on, and {all}")
+                }
                 "tls-cert" | "tls-key" | "tls" | "tls-min" | "client-ca" | "client-crl"
                 | "client-cert" | "client-name" => {
                     "connections from now on; those that are there stay".to_owned()

@@ -1,9 +1,11 @@
 //! The identity of a client: a user, a program behind a Unix socket, a room, or none.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::jwt::JwtGrant;
 use super::name::IdentityName;
 use super::token::TokenId;
 
@@ -38,6 +40,8 @@ pub enum IdentityKind {
         /// When it ends, if it does.
         expires: Option<Timestamp>,
     },
+    /// By a token of an authorization server.
+    Jwt(Arc<JwtGrant>),
 }
 
 impl ClientIdentity {
@@ -96,15 +100,19 @@ impl ClientIdentity {
     pub fn is_shown(&self) -> bool {
         match self.kind {
             IdentityKind::Anonymous | IdentityKind::Peer | IdentityKind::Room => false,
-            IdentityKind::Certificate | IdentityKind::Password | IdentityKind::Token { .. } => true,
+            IdentityKind::Certificate
+            | IdentityKind::Password
+            | IdentityKind::Token { .. }
+            | IdentityKind::Jwt(_) => true,
         }
     }
 
     /// When it ends, if it does.
     #[must_use]
     pub fn expires(&self) -> Option<Timestamp> {
-        match self.kind {
-            IdentityKind::Token { expires, .. } => expires,
+        match &self.kind {
+            IdentityKind::Token { expires, .. } => *expires,
+            IdentityKind::Jwt(grant) => Some(grant.expires()),
             IdentityKind::Anonymous
             | IdentityKind::Peer
             | IdentityKind::Room
@@ -123,6 +131,7 @@ impl ClientIdentity {
             IdentityKind::Certificate => "certificate",
             IdentityKind::Password => "password",
             IdentityKind::Token { .. } => "token",
+            IdentityKind::Jwt(_) => "jwt",
         }
     }
 }

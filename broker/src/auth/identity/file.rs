@@ -19,6 +19,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Bits of a mode with which others may read or write a file, or its group may write it.
 const TOO_OPEN: u32 = 0o026;
 
+/// Bits of a mode with which others or its group may write a file.
+const TOO_WRITABLE: u32 = 0o022;
+
 /// Reads a users file.
 ///
 /// # Errors
@@ -206,22 +209,43 @@ fn open_named(path: &Path) -> Result<File, String> {
 }
 
 fn read_secrets(file: &File, path: &Path, kind: &str, most: usize) -> Result<Vec<u8>, String> {
+    check_private(file, path)?;
+    read_bytes(file, path, kind, most)
+}
+
+/// Checks that others can neither read nor write a file, and its group cannot write it.
+pub(in crate::auth) fn check_private(file: &File, path: &Path) -> Result<(), String> {
+    let why = "others may read or write it, or its group may write it";
+    check_mode(file, path, TOO_OPEN, why)
+}
+
+/// Checks that neither others nor its group can write a file.
+pub(in crate::auth) fn check_unwritable(file: &File, path: &Path) -> Result<(), String> {
+    check_mode(file, path, TOO_WRITABLE, "others or its group may write it")
+}
+
+fn check_mode(file: &File, path: &Path, too_open: u32, why: &str) -> Result<(), String> {
     let shown = path.display();
     let metadata = file
         .metadata()
         .map_err(|why| format!("{shown} cannot be read: {why}"))?;
-    if metadata.is_file() && metadata.mode() & TOO_OPEN != 0 {
-        return Err(format!(
-            "{shown} has the mode {:o}: others may read or write it, or its group may write it; type: chmod {:o} {}",
-            metadata.mode() & 0o777,
-            metadata.mode() & 0o777 & !TOO_OPEN & !0o001,
-            shell_word(path),
-        ));
+    if !metadata.is_file() || metadata.mode() & too_open == 0 {
+        return Ok(());
     }
-    read_bytes(file, path, kind, most)
+    Err(format!(
+        "{shown} has the mode {:o}: {why}; type: chmod {:o} {}",
+        metadata.mode() & 0o777,
+        metadata.mode() & 0o777 & !too_open & !0o001,
+        shell_word(path),
+    ))
 }
 
-fn read_bytes(file: &File, path: &Path, kind: &str, most: usize) -> Result<Vec<u8>, String> {
+pub(in crate::auth) fn read_bytes(
+    file: &File,
+    path: &Path,
+    kind: &str,
+    most: usize,
+) -> Result<Vec<u8>, String> {
     let shown = path.display();
     let cannot = |why: io::Error| format!("{shown} cannot be read: {why}");
     if !file.metadata().map_err(cannot)?.is_file() {

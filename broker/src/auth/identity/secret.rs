@@ -12,7 +12,7 @@ pub struct Secret(Zeroizing<Vec<u8>>);
 pub enum BadSecret {
     /// There are none.
     Empty,
-    /// There are more than 1024.
+    /// There are too many: more than 1024, or of a JWT more than 8192.
     TooLong,
 }
 
@@ -30,6 +30,22 @@ impl Secret {
         }
     }
 
+    /// Maximum bytes of a JWT.
+    pub const MOST_JWT_BYTES: usize = 8192;
+
+    /// The same for what a client shows, which may be longer if it has the form of a JWT.
+    pub fn shown(bytes: Vec<u8>) -> Result<Self, BadSecret> {
+        if is_jwt(&bytes) && bytes.len() <= Self::MOST_JWT_BYTES {
+            return Ok(Self(Zeroizing::new(bytes)));
+        }
+        Self::new(bytes)
+    }
+
+    /// Whether it has the form of a JWT.
+    pub(super) fn is_jwt(&self) -> bool {
+        is_jwt(&self.0)
+    }
+
     /// Another one with the same bytes, for another thread.
     pub(super) fn copy(&self) -> Self {
         Self(self.0.clone())
@@ -40,6 +56,11 @@ impl Secret {
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// The first letters of an object in base64url, and parts (RFC 7515 §7.1).
+fn is_jwt(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"eyJ") && bytes.contains(&b'.')
 }
 
 impl fmt::Debug for Secret {
@@ -76,5 +97,22 @@ mod tests {
         assert!(Secret::new(vec![0; Secret::MOST_BYTES]).is_ok());
         let longer = vec![0; Secret::MOST_BYTES + 1];
         assert_eq!(Secret::new(longer).err(), Some(BadSecret::TooLong));
+    }
+
+    #[test]
+    fn only_what_has_the_form_of_a_jwt_may_be_longer_than_a_password() {
+        let padded = |start: &str, length| format!("{start:x<length$}").into_bytes();
+        for (start, length, is_taken) in [
+            ("eyJhIjox.", Secret::MOST_JWT_BYTES, true),
+            ("eyJhIjox.", Secret::MOST_JWT_BYTES + 1, false),
+            ("eyJhIjox", Secret::MOST_BYTES + 1, false),
+            ("dlt_a.", Secret::MOST_BYTES + 1, false),
+            ("a.b", Secret::MOST_BYTES, true),
+        ] {
+            let shown = Secret::shown(padded(start, length));
+            assert_eq!(shown.is_ok(), is_taken, "{start} {length}");
+        }
+        assert!(Secret::new(padded("eyJhIjox.", Secret::MOST_BYTES + 1)).is_err());
+        assert_eq!(Secret::shown(Vec::new()).err(), Some(BadSecret::Empty));
     }
 }

@@ -1,4 +1,5 @@
-//! Which user a client is: a name with a password, or a token, becomes a [`ClientIdentity`] or an [`AuthRefusal`].
+//! Which identity a client has: a name with a password, a token, or a JWT becomes a [`ClientIdentity`] or an
+//! [`AuthRefusal`].
 //!
 //! The asking thread waits: for a hash, and after wrong answers. Passwords are compared on a few
 //! threads of the verifier, tokens at once. What is not here: what an identity may do, and how each wire tells
@@ -7,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -16,15 +17,18 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use jiff::Timestamp;
 
 use super::client::{ClientIdentity, IdentityKind};
+use super::document::UsersDocument;
 use super::failures::FailureCounts;
+use super::file::read_users;
 use super::hashing::HashThreads;
+use super::jwt::{JwtKeys, JwtRefusal, JwtSettings, JwtVerifier, Refused, ShownJwt};
 use super::name::IdentityName;
 use super::password::StoredPassword;
 use super::remembered::RememberedPasswords;
 use super::secret::Secret;
 use super::token::SaidToken;
 use super::users::{User, Users};
-use super::watched::{Look, WatchedUsers};
+use super::watched::{Look, WatchedFile};
 use crate::auth::address::AddressBlock;
 use crate::sync::Mutex;
 
@@ -33,15 +37,17 @@ use crate::sync::Mutex;
 pub struct Credential<'a> {
     /// The name; empty if there is none, as for a token alone.
     pub user: &'a str,
-    /// A password or a token.
+    /// A password, a token or a JWT.
     pub secret: &'a Secret,
 }
 
 /// Why a credential is refused. `Display` is the text for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthRefusal {
     /// Name, password or token is wrong; which of them is not told.
     Wrong,
+    /// The JWT is wrong. The client is not told why; the operator may be.
+    WrongJwt(JwtRefusal),
     /// The user is kept out for now. Told only with the right secret.
     Disabled,
     /// The token has ended. Told only with the right one.
@@ -52,9 +58,27 @@ pub enum AuthRefusal {
     Stopping,
 }
 
-/// Says which user a client is. Dropping it ends its threads.
+/// What clients may show.
+#[derive(Clone, Debug, Default)]
+pub struct VerifierSettings {
+    /// The users file; without one, there are no users.
+    pub users: Option<PathBuf>,
+    /// Which JWTs count; without these, none does.
+    pub jwt: Option<JwtSettings>,
+}
+
+/// What the files of a [`Verifier`] say; none for those that it does not have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct IdentityFiles {
+    /// Users and tokens.
+    pub users: Option<Arc<Users>>,
+    /// The keys of JWTs.
+    pub jwt_keys: Option<Arc<JwtKeys>>,
+}
+
+/// Says which identity a client has. Dropping it ends its threads.
 pub struct Verifier {
-    watched: Arc<WatchedUsers>,
+    sources: Arc<Sources>,
     remembered: Arc<RememberedPasswords>,
     threads: HashThreads,
     failures: Mutex<FailureCounts>,
@@ -65,33 +89,42 @@ pub struct Verifier {
     watching: Option<JoinHandle<()>>,
 }
 
-/// Interval at which the file is looked at.
+/// What credentials are compared with.
+struct Sources {
+    users: Option<WatchedFile<Users>>,
+    jwt: Option<JwtVerifier>,
+}
+
+/// Interval at which the files are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Maximum wait of a client for the comparison of its password.
 const MOST_WAIT: Duration = Duration::from_secs(30);
 
 impl Verifier {
-    /// Reads the users file and starts the threads. `changed` is called after other users are in force.
+    /// Reads the files and starts the threads. `changed` is called after other users or keys are in force.
     ///
     /// # Errors
     ///
-    /// Each mistake in the file, or why it cannot be read, or why there is no thread.
-    pub fn start(path: &Path, changed: impl Fn() + Send + 'static) -> Result<Self, Vec<String>> {
-        let watched = Arc::new(WatchedUsers::read(path)?);
+    /// Each mistake in the files, or why they cannot be read, or why there is no thread.
+    pub fn start(
+        settings: VerifierSettings,
+        changed: impl Fn() + Send + 'static,
+    ) -> Result<Self, Vec<String>> {
+        let sources = Arc::new(Sources::read(settings)?);
         let no_random =
             |why: getrandom::Error| vec![format!("the system gives no random bytes: {why}")];
         let remembered = Arc::new(RememberedPasswords::new().map_err(no_random)?);
         let no_thread = |why: std::io::Error| vec![format!("there is no thread for users: {why}")];
         let threads = HashThreads::start(&remembered).map_err(no_thread)?;
         let (running, stopped) = bounded(0);
-        let looking = (watched.clone(), stopped.clone());
+        let looking = (sources.clone(), stopped.clone());
         let watching = thread::Builder::new()
             .name("users".to_owned())
             .spawn(move || watch_loop(&looking.0, &looking.1, changed))
             .map_err(no_thread)?;
         Ok(Self {
-            watched,
+            sources,
             remembered,
             threads,
             failures: Mutex::new(FailureCounts::new()),
@@ -107,7 +140,7 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// Why not. Only [`AuthRefusal::Wrong`] counts as a failure.
+    /// Why not. Only [`AuthRefusal::Wrong`] and [`AuthRefusal::WrongJwt`] count as failures.
     pub fn verify(
         &self,
         credential: Credential<'_>,
@@ -124,24 +157,39 @@ impl Verifier {
         if self.stopped.recv_timeout(delay) == Err(RecvTimeoutError::Disconnected) {
             return Err(AuthRefusal::Stopping);
         }
-        let verified = match &token {
-            Some(token) => self.verify_token(credential.user, token),
-            None => self.verify_password(user.as_ref(), credential.secret),
+        let jwt = self.sources.jwt.as_ref();
+        let jwt = jwt.filter(|_| token.is_none() && credential.secret.is_jwt());
+        let verified = match (&token, jwt) {
+            (Some(token), _) => self.verify_token(credential.user, token),
+            (None, Some(jwt)) => self.verify_jwt(jwt, credential),
+            (None, None) => self.verify_password(user.as_ref(), credential.secret),
         };
         let mut failures = self.failures.lock();
         match &verified {
             Ok(identity) => failures.succeeded(block, &identity.name, Instant::now()),
-            Err(AuthRefusal::Wrong) => failures.failed(block, user.as_ref(), Instant::now()),
+            Err(AuthRefusal::Wrong | AuthRefusal::WrongJwt(_)) => {
+                failures.failed(block, user.as_ref(), Instant::now())
+            }
             Err(_) => {}
         }
         verified
     }
 
-    /// The identity as the users file has it now, with the groups of today; none if the user or the token is
-    /// gone, is disabled, or has ended.
+    /// The identity as the files have it now, with the groups of today; none if the user, the token or the key of
+    /// a JWT is gone, is disabled, or has ended.
     #[must_use]
     pub fn renewed(&self, identity: &ClientIdentity) -> Option<ClientIdentity> {
-        let users = self.watched.users();
+        if let IdentityKind::Jwt(grant) = &identity.kind {
+            let is_over = grant.expires() <= Timestamp::now();
+            let groups = self.groups_of(identity).filter(|_| !is_over)?;
+            let kind = identity.kind.clone();
+            return Some(ClientIdentity {
+                name: identity.name.clone(),
+                groups,
+                kind,
+            });
+        }
+        let users = self.users();
         // The holder of a certificate need be no user; one that is has the groups of the user, and may be disabled.
         if identity.kind == IdentityKind::Certificate && !users.users.contains_key(&identity.name) {
             return Some(identity.clone());
@@ -160,56 +208,103 @@ impl Verifier {
                     expires: token.expires,
                 }
             }
-            IdentityKind::Anonymous | IdentityKind::Peer | IdentityKind::Room => return None,
+            IdentityKind::Anonymous
+            | IdentityKind::Peer
+            | IdentityKind::Room
+            | IdentityKind::Jwt(_) => return None,
         };
         identity_of(&identity.name, user, kind).ok()
     }
 
-    /// The users of the file as it is now, not yet in force.
+    /// What the files say now, not yet in force.
     ///
     /// # Errors
     ///
-    /// Each mistake in the file, or why it cannot be read.
-    pub fn read_again(&self) -> Result<Users, Vec<String>> {
-        self.watched.read_again()
+    /// Each mistake in them, or why they cannot be read.
+    pub fn read_again(&self) -> Result<IdentityFiles, Vec<String>> {
+        let Sources { users, jwt } = &*self.sources;
+        let users = users.as_ref().map(WatchedFile::read_again).transpose();
+        let keys = jwt.as_ref().map(|jwt| jwt.keys.read_again()).transpose();
+        match (users, keys) {
+            (Ok(users), Ok(keys)) => Ok(IdentityFiles {
+                users: users.map(Arc::new),
+                jwt_keys: keys.map(Arc::new),
+            }),
+            (users, keys) => {
+                let mut mistakes = users.err().unwrap_or_default();
+                mistakes.extend(keys.err().unwrap_or_default());
+                Err(mistakes)
+            }
+        }
     }
 
-    /// Puts the users of a file in force.
-    pub fn replace(&self, users: Arc<Users>) {
-        self.watched.replace(users);
+    /// Puts what files say in force.
+    pub fn replace(&self, files: IdentityFiles) {
+        if let (Some(watched), Some(users)) = (&self.sources.users, files.users) {
+            watched.replace(users);
+        }
+        if let (Some(jwt), Some(keys)) = (&self.sources.jwt, files.jwt_keys) {
+            jwt.keys.replace(keys);
+        }
     }
 
-    /// Those in force.
+    /// What is in force.
     #[must_use]
-    pub fn users(&self) -> Arc<Users> {
-        self.watched.users()
+    pub fn in_force(&self) -> IdentityFiles {
+        let Sources { users, jwt } = &*self.sources;
+        IdentityFiles {
+            users: users.as_ref().map(WatchedFile::in_force),
+            jwt_keys: jwt.as_ref().map(|jwt| jwt.keys.in_force()),
+        }
+    }
+
+    /// Whether JWTs count.
+    #[must_use]
+    pub fn takes_jwt(&self) -> bool {
+        self.sources.jwt.is_some()
+    }
+
+    fn users(&self) -> Arc<Users> {
+        let users = self.sources.users.as_ref();
+        users.map_or_else(Arc::default, WatchedFile::in_force)
     }
 
     /// The hash of a user's password, which is another one after each change of it.
     #[must_use]
     pub fn stored_password(&self, name: &IdentityName) -> Option<StoredPassword> {
-        let users = self.watched.users();
-        users.users.get(name)?.password.clone()
+        self.users().users.get(name)?.password.clone()
     }
 
-    /// Whether there are no users.
+    /// Whether a client may come with this name: that of a user, disabled or not, or with JWTs any.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.watched.users().users.is_empty()
+    pub fn may_come(&self, name: &IdentityName) -> bool {
+        self.takes_jwt() || self.has_user(name)
     }
 
-    /// Whether there is a user with this name, disabled or not.
+    /// Whether there is a user of this name, disabled or not.
     #[must_use]
     pub fn has_user(&self, name: &IdentityName) -> bool {
-        self.watched.users().users.contains_key(name)
+        self.users().users.contains_key(name)
     }
 
-    /// The groups of a user; none if there is none, or it is disabled.
+    /// The groups of the holder of an identity, also of a token that is over; none if the user or the key of its
+    /// JWT is gone, or the user is disabled.
     #[must_use]
-    pub fn groups_of(&self, name: &IdentityName) -> Option<BTreeSet<IdentityName>> {
-        let users = self.watched.users();
-        let user = users.users.get(name).filter(|user| !user.is_disabled)?;
-        Some(user.groups.clone())
+    pub fn groups_of(&self, identity: &ClientIdentity) -> Option<BTreeSet<IdentityName>> {
+        let users = self.users();
+        let user = users.users.get(&identity.name);
+        if user.is_some_and(|user| user.is_disabled) {
+            return None;
+        }
+        match &identity.kind {
+            IdentityKind::Jwt(grant) => {
+                let jwt = self.sources.jwt.as_ref()?;
+                jwt.honours(grant).then(|| identity.groups.clone())
+            }
+            // Its holder need be no user.
+            IdentityKind::Certificate if user.is_none() => Some(identity.groups.clone()),
+            _ => user.map(|user| user.groups.clone()),
+        }
     }
 
     /// Makes all that wait in [`Verifier::verify`] for an end of their delay return soon, with
@@ -220,7 +315,7 @@ impl Verifier {
 
     /// The user whose failures count: a name that could be one, or the owner of a token.
     fn user_of(&self, said: &str, token: Option<&SaidToken>) -> Option<IdentityName> {
-        let users = self.watched.users();
+        let users = self.users();
         let owner = token
             .and_then(|token| users.tokens.get(&token.id))
             .map(|token| token.owner.clone());
@@ -232,7 +327,11 @@ impl Verifier {
         name: Option<&IdentityName>,
         password: &Secret,
     ) -> Result<ClientIdentity, AuthRefusal> {
-        let users = self.watched.users();
+        // Without users no name is right, so there is none to hide.
+        if self.sources.users.is_none() || password.expose().len() > Secret::MOST_BYTES {
+            return Err(AuthRefusal::Wrong);
+        }
+        let users = self.users();
         let found = name.and_then(|name| users.users.get_key_value(name));
         let stored = found
             .and_then(|(name, user)| user.password.as_ref().map(|stored| (name, user, stored)));
@@ -252,8 +351,33 @@ impl Verifier {
         identity_of(name, user, IdentityKind::Password)
     }
 
+    fn verify_jwt(
+        &self,
+        jwt: &JwtVerifier,
+        credential: Credential<'_>,
+    ) -> Result<ClientIdentity, AuthRefusal> {
+        let token = credential.secret.expose();
+        let shown = jwt.verify(credential.user, token, Timestamp::now());
+        let ShownJwt {
+            name,
+            groups,
+            grant,
+        } = shown.map_err(|refused| match refused {
+            Refused::Wrong(why) => AuthRefusal::WrongJwt(why),
+            Refused::Expired => AuthRefusal::Expired,
+        })?;
+        match self.users().users.get(&name) {
+            Some(user) if user.is_disabled => Err(AuthRefusal::Disabled),
+            _ => Ok(ClientIdentity {
+                name,
+                groups,
+                kind: IdentityKind::Jwt(Arc::new(grant)),
+            }),
+        }
+    }
+
     fn verify_token(&self, said: &str, token: &SaidToken) -> Result<ClientIdentity, AuthRefusal> {
-        let users = self.watched.users();
+        let users = self.users();
         let found = users.tokens.get(&token.id);
         if !token.is_of(found.map(|found| &found.digest)) {
             return Err(AuthRefusal::Wrong);
@@ -274,6 +398,54 @@ impl Verifier {
                 expires: found.expires,
             },
         )
+    }
+}
+
+impl Sources {
+    fn read(settings: VerifierSettings) -> Result<Self, Vec<String>> {
+        let users = settings.users.map(|path| {
+            WatchedFile::read(&path, |path| {
+                read_users(path).map(UsersDocument::into_users)
+            })
+        });
+        let jwt = settings.jwt.map(JwtVerifier::start);
+        let (users, jwt) = (users.transpose(), jwt.transpose());
+        match (users, jwt) {
+            (Ok(users), Ok(jwt)) => Ok(Self { users, jwt }),
+            (users, jwt) => {
+                let mut mistakes = users.err().unwrap_or_default();
+                mistakes.extend(jwt.err().unwrap_or_default());
+                Err(mistakes)
+            }
+        }
+    }
+
+    /// Looks at the files. Returns whether something else is in force.
+    fn look(&self) -> bool {
+        let users = self
+            .users
+            .as_ref()
+            .is_some_and(|users| told(users, "users"));
+        let keys = self
+            .jwt
+            .as_ref()
+            .is_some_and(|jwt| told(&jwt.keys, "keys of JWT"));
+        users || keys
+    }
+}
+
+/// Looks at a file, and tells what came of it. Returns whether something else is in force.
+fn told<T: PartialEq + fmt::Display>(watched: &WatchedFile<T>, what: &str) -> bool {
+    match watched.look() {
+        Look::Same => false,
+        Look::Changed(next) => {
+            log::info!("{}: {next} are in force", watched.path().display());
+            true
+        }
+        Look::Wrong(mistakes) => {
+            log::error!("the {what} stay as they were: {}", mistakes.join("; "));
+            false
+        }
     }
 }
 
@@ -302,18 +474,10 @@ impl Drop for Verifier {
     }
 }
 
-fn watch_loop(watched: &WatchedUsers, stopped: &Receiver<()>, changed: impl Fn()) {
+fn watch_loop(sources: &Sources, stopped: &Receiver<()>, changed: impl Fn()) {
     while stopped.recv_timeout(LOOK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-        let path = watched.path().display();
-        match watched.look() {
-            Look::Same => {}
-            Look::Changed { users, tokens } => {
-                log::info!("{path}: {users} users and {tokens} tokens are in force");
-                changed();
-            }
-            Look::Wrong(mistakes) => {
-                log::error!("the users stay as they were: {}", mistakes.join("; "));
-            }
+        if sources.look() {
+            changed();
         }
     }
 }
@@ -322,6 +486,7 @@ impl fmt::Display for AuthRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Wrong => "the name or the password is wrong",
+            Self::WrongJwt(_) => "this JWT is not taken; the operator finds the reason in the log",
             Self::Disabled => "this user is disabled; ask the operator",
             Self::Expired => "this token has ended; ask for a new one",
             Self::TooMany => "too many passwords wait to be checked; try again in a few seconds",
@@ -341,6 +506,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::super::file::edit_users;
+    use super::super::jwt::examples;
     use super::super::token::NewToken;
     use super::super::users::Token;
     use super::*;
@@ -387,7 +553,11 @@ mod tests {
                 .expect("it is added")
             };
             let (lasting, ended) = (token(None), token(Some(Timestamp::UNIX_EPOCH)));
-            let verifier = Verifier::start(&path, || {}).expect("it starts");
+            let settings = VerifierSettings {
+                users: Some(path),
+                jwt: None,
+            };
+            let verifier = Verifier::start(settings, || {}).expect("it starts");
             Self {
                 folder,
                 verifier,
@@ -486,20 +656,14 @@ mod tests {
             Ok(document.set_password(&name("ann"), &other))
         })
         .expect("it is changed");
-        assert!(matches!(
-            household.verifier.watched.look(),
-            Look::Changed { .. }
-        ));
+        assert!(household.verifier.sources.look());
         assert_eq!(household.verify("ann", &right, 1), Err(AuthRefusal::Wrong));
         assert!(household.verify("ann", &secret("other"), 1).is_ok());
         edit_users(&path, false, |document| {
             Ok(document.set_disabled(&name("ann"), true))
         })
         .expect("it is changed");
-        assert!(matches!(
-            household.verifier.watched.look(),
-            Look::Changed { .. }
-        ));
+        assert!(household.verifier.sources.look());
         assert_eq!(
             household.verify("ann", &secret("other"), 1),
             Err(AuthRefusal::Disabled)
@@ -533,5 +697,97 @@ mod tests {
             household.verifier.stop();
             assert!(waiting.join().expect("no panic"), "it was not woken");
         });
+    }
+
+    /// A verifier with a users file and the secret key of tokens.
+    fn with_keys(household: &Household) -> Verifier {
+        let path = household.folder.path().join("keys");
+        fs::write(&path, examples::set(&[&examples::secret_key()])).expect("room");
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("it is ours");
+        let settings = VerifierSettings {
+            users: Some(household.folder.path().join("users")),
+            jwt: Some(JwtSettings {
+                keys: path,
+                issuer: None,
+                audience: None,
+                check_rights: |_| Ok(()),
+            }),
+        };
+        Verifier::start(settings, || {}).expect("it starts")
+    }
+
+    #[test]
+    fn a_broker_with_users_and_keys_takes_passwords_tokens_and_jwts_each_by_its_form() {
+        let household = Household::new();
+        let both = with_keys(&household);
+        let verify = |verifier: &Verifier, user, secret: &Secret, address| {
+            let address = Ipv4Addr::new(10, 0, 0, address);
+            verifier.verify(Credential { user, secret }, address.into())
+        };
+        let jwt = |claims: &str| secret(&examples::signed(claims));
+        let of_ann = jwt(r#"{"sub":"ann","exp":4102444800}"#);
+        assert!(verify(&both, "ann", &secret("right"), 1).is_ok());
+        assert!(verify(&both, "", &household.lasting, 1).is_ok());
+        let ann = verify(&both, "", &of_ann, 1).expect("it is right");
+        // The groups are those of the token, not those of the users file.
+        assert_eq!((ann.kind(), ann.groups.len()), ("jwt", 0));
+        assert_eq!(both.renewed(&ann), Some(ann.clone()));
+        assert!(both.may_come(&name("eve")) && !household.verifier.may_come(&name("eve")));
+        assert!(matches!(
+            verify(&both, "bob", &of_ann, 2),
+            Err(AuthRefusal::WrongJwt(_))
+        ));
+        let of_bob = jwt(r#"{"sub":"bob","exp":4102444800}"#);
+        assert_eq!(verify(&both, "", &of_bob, 3), Err(AuthRefusal::Disabled));
+        let over = jwt(r#"{"sub":"ann","exp":1}"#);
+        assert_eq!(verify(&both, "", &over, 4), Err(AuthRefusal::Expired));
+        // Without keys it is a password, and none that counts.
+        assert_eq!(
+            verify(&household.verifier, "ann", &of_ann, 5),
+            Err(AuthRefusal::Wrong)
+        );
+        assert_eq!(household.verifier.renewed(&ann), None);
+        let bob = ClientIdentity {
+            name: name("bob"),
+            ..ann
+        };
+        assert_eq!(both.renewed(&bob), None);
+    }
+
+    #[test]
+    fn a_jwt_lives_as_long_as_its_key_is_in_the_file() {
+        let household = Household::new();
+        let both = with_keys(&household);
+        let jwt = secret(&examples::signed(
+            r#"{"sub":"eve","exp":4102444800,"groups":["a"]}"#,
+        ));
+        let shown = Credential {
+            user: "",
+            secret: &jwt,
+        };
+        let eve = both
+            .verify(shown, Ipv4Addr::LOCALHOST.into())
+            .expect("it is right");
+        assert_eq!(both.groups_of(&eve), Some(BTreeSet::from([name("a")])));
+        let path = household.folder.path().join("keys");
+        fs::write(&path, "{").expect("room");
+        assert!(!both.sources.look() && both.read_again().is_err());
+        assert_eq!(
+            both.renewed(&eve),
+            Some(eve.clone()),
+            "a mistake leaves the old keys"
+        );
+        fs::write(&path, examples::set(&[])).expect("room");
+        assert!(both.sources.look());
+        assert_eq!((both.renewed(&eve), both.groups_of(&eve)), (None, None));
+        let before = IdentityFiles {
+            users: None,
+            ..both.in_force()
+        };
+        fs::write(&path, examples::set(&[&examples::secret_key()])).expect("room");
+        let read = both.read_again().expect("it is right");
+        assert_ne!(read.jwt_keys, before.jwt_keys);
+        both.replace(read);
+        assert_eq!(both.renewed(&eve), Some(eve));
     }
 }

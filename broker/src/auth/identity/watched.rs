@@ -1,20 +1,21 @@
-//! A users file that is looked at again while the broker runs.
+//! A file that is looked at again while the broker runs: the users, or the keys of tokens.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::document::UsersDocument;
-use super::file::read_users;
 use super::file_state::FileState;
-use super::users::Users;
 use crate::sync::{Mutex, RwLock};
 
-/// The users of a file, as of the last time when it was right.
-pub(super) struct WatchedUsers {
+/// What a file says, as of the last time when it was right.
+pub(super) struct WatchedFile<T> {
     path: PathBuf,
-    users: RwLock<Arc<Users>>,
+    reader: Reader<T>,
+    in_force: RwLock<Arc<T>>,
     last: Mutex<LastLook>,
 }
+
+/// Reads the file as a whole, or says each mistake in it.
+pub(super) type Reader<T> = fn(&Path) -> Result<T, Vec<String>>;
 
 struct LastLook {
     state: FileState,
@@ -25,30 +26,27 @@ struct LastLook {
 
 /// What came of a look.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum Look<T> {
     Same,
-    /// Other users are in force.
-    Changed {
-        users: usize,
-        tokens: usize,
-    },
-    /// The old ones stay. Told once for each state of the file.
+    /// This is in force now.
+    Changed(Arc<T>),
+    /// The old stays. Told once for each state of the file.
     Wrong(Vec<String>),
 }
 
-impl WatchedUsers {
+impl<T: PartialEq> WatchedFile<T> {
     /// Reads the file for the first time.
     ///
     /// # Errors
     ///
-    /// Those of [`read_users`].
-    pub(super) fn read(path: &Path) -> Result<Self, Vec<String>> {
+    /// Those of the reader.
+    pub(super) fn read(path: &Path, reader: Reader<T>) -> Result<Self, Vec<String>> {
         // Before it is read: a change in between is seen at the next look.
         let (state, is_settled) = FileState::see(path);
-        let users = read_users(path)?.into_users();
         Ok(Self {
+            in_force: RwLock::new(Arc::new(reader(path)?)),
             path: path.to_owned(),
-            users: RwLock::new(Arc::new(users)),
+            reader,
             last: Mutex::new(LastLook {
                 state,
                 is_settled,
@@ -57,24 +55,24 @@ impl WatchedUsers {
         })
     }
 
-    /// Reads the file for a reload, without putting the users in force.
+    /// Reads the file for a reload, without putting it in force.
     ///
     /// # Errors
     ///
-    /// Those of [`read_users`].
-    pub(super) fn read_again(&self) -> Result<Users, Vec<String>> {
-        read_users(&self.path).map(UsersDocument::into_users)
+    /// Those of the reader.
+    pub(super) fn read_again(&self) -> Result<T, Vec<String>> {
+        (self.reader)(&self.path)
     }
 
-    /// Puts others in force.
-    pub(super) fn replace(&self, users: Arc<Users>) {
-        // The next look compares the file with them, and finds the same.
-        *self.users.write() = users;
+    /// Puts another value in force.
+    pub(super) fn replace(&self, value: Arc<T>) {
+        // The next look compares the file with it, and finds the same.
+        *self.in_force.write() = value;
     }
 
-    /// Those in force.
-    pub(super) fn users(&self) -> Arc<Users> {
-        self.users.read().clone()
+    /// What is in force.
+    pub(super) fn in_force(&self) -> Arc<T> {
+        self.in_force.read().clone()
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -82,7 +80,7 @@ impl WatchedUsers {
     }
 
     /// Looks whether the file has changed, and reads it then. All of it counts, or nothing.
-    pub(super) fn look(&self) -> Look {
+    pub(super) fn look(&self) -> Look<T> {
         let mut last = self.last.lock();
         let (state, is_settled) = FileState::see(&self.path);
         let is_same = state == last.state;
@@ -90,8 +88,8 @@ impl WatchedUsers {
             return Look::Same;
         }
         (last.state, last.is_settled) = (state, is_settled);
-        let next = match read_users(&self.path) {
-            Ok(document) => document.into_users(),
+        let next = match (self.reader)(&self.path) {
+            Ok(next) => next,
             Err(mistakes) if is_same && mistakes == last.mistakes => return Look::Same,
             Err(mistakes) => {
                 last.mistakes.clone_from(&mistakes);
@@ -99,15 +97,14 @@ impl WatchedUsers {
             }
         };
         last.mistakes.clear();
-        let (users, tokens) = (next.users.len(), next.tokens.len());
-        // Within the lock of the last look, so that of two looks the older does not win. The users are never
+        // Within the lock of the last look, so that of two looks the older does not win. What is in force is never
         // locked first.
-        let mut in_force = self.users.write();
+        let mut in_force = self.in_force.write();
         if **in_force == next {
             return Look::Same;
         }
         *in_force = Arc::new(next);
-        Look::Changed { users, tokens }
+        Look::Changed(in_force.clone())
     }
 }
 
@@ -116,16 +113,31 @@ mod tests {
     use std::fs::{self, Permissions};
     use std::os::unix::fs::{PermissionsExt, symlink};
 
+    use super::super::file::read_users;
+    use super::super::{Users, UsersDocument};
     use super::*;
+
+    fn watch(path: &Path) -> WatchedFile<Users> {
+        let read = |path: &Path| read_users(path).map(UsersDocument::into_users);
+        WatchedFile::read(path, read).expect("it is right")
+    }
+
+    #[track_caller]
+    fn assert_changed(look: &Look<Users>) {
+        assert!(
+            matches!(look, Look::Changed(users) if users.users.len() == 1),
+            "{look:?}"
+        );
+    }
 
     fn write(path: &Path, text: &str) {
         fs::write(path, text).expect("room");
         fs::set_permissions(path, Permissions::from_mode(0o600)).expect("it is ours");
     }
 
-    fn names(watched: &WatchedUsers) -> Vec<String> {
+    fn names(watched: &WatchedFile<Users>) -> Vec<String> {
         watched
-            .users()
+            .in_force()
             .users
             .keys()
             .map(ToString::to_string)
@@ -137,17 +149,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("users");
         write(&path, "user ann\n");
-        let watched = WatchedUsers::read(&path).expect("it is right");
+        let watched = watch(&path);
         assert_eq!(watched.look(), Look::Same);
         // Of the same length, at once and in place.
         write(&path, "user bob\n");
-        assert_eq!(
-            watched.look(),
-            Look::Changed {
-                users: 1,
-                tokens: 0
-            }
-        );
+        assert_changed(&watched.look());
         write(&path, "user carl\nuser %\n");
         assert!(matches!(watched.look(), Look::Wrong(mistakes) if mistakes.len() == 1));
         assert_eq!(
@@ -157,13 +163,7 @@ mod tests {
         write(&path, "user carl\nusr x\nuser %\n");
         assert!(matches!(watched.look(), Look::Wrong(mistakes) if mistakes.len() == 2));
         write(&path, "user carl\n");
-        assert_eq!(
-            watched.look(),
-            Look::Changed {
-                users: 1,
-                tokens: 0
-            }
-        );
+        assert_changed(&watched.look());
         fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("it is ours");
         assert!(matches!(watched.look(), Look::Wrong(why) if why[0].contains("chmod 640")));
         fs::remove_file(&path).expect("it is there");
@@ -174,13 +174,7 @@ mod tests {
         );
         write(&folder.path().join("other"), "user dora\n");
         symlink("other", &path).expect("a link");
-        assert_eq!(
-            watched.look(),
-            Look::Changed {
-                users: 1,
-                tokens: 0
-            }
-        );
+        assert_changed(&watched.look());
     }
 
     #[test]
@@ -188,28 +182,22 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("users");
         write(&path, "user ann\n");
-        let watched = WatchedUsers::read(&path).expect("it is right");
+        let watched = watch(&path);
         assert!(!watched.last.lock().is_settled, "it was just written");
         write(&path, "user bob\n");
         // As with a clock that is too coarse for the two.
         let (state, _) = FileState::see(&path);
-        for (is_settled, expected) in [
-            (true, Look::Same),
-            (
-                false,
-                Look::Changed {
-                    users: 1,
-                    tokens: 0,
-                },
-            ),
-        ] {
+        for is_settled in [true, false] {
             let mistakes = Vec::new();
             *watched.last.lock() = LastLook {
                 state,
                 is_settled,
                 mistakes,
             };
-            assert_eq!(watched.look(), expected);
+            match is_settled {
+                true => assert_eq!(watched.look(), Look::Same),
+                false => assert_changed(&watched.look()),
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Client;
 use crate::auth::identity::{
@@ -51,9 +52,25 @@ impl Client<'_> {
         let metrics = &self.engine.metrics;
         match &verified {
             Ok(_) => metrics.auth_ok.add(1),
-            Err(_) => metrics.auth_failed.add(1),
+            Err(why) => {
+                metrics.auth_failed.add(1);
+                self.note_refused_jwt(why);
+            }
         }
         verified.map(Arc::new).map_err(NotAuthenticated::Refused)
+    }
+
+    /// Tells the operator why a JWT is refused, which its client is not told.
+    fn note_refused_jwt(&self, refused: &AuthRefusal) {
+        if let AuthRefusal::WrongJwt(why) = refused
+            && let Some(before) = self.engine.jwt_log.say(Instant::now())
+        {
+            let peer = self.record.peer();
+            log::info!(
+                "connection {} from {peer}: a JWT is refused: {why}{before}",
+                self.id()
+            );
+        }
     }
 
     /// Makes the client who it says, for the rest of its connection.

@@ -72,7 +72,7 @@ impl ShownCredential {
             let pair = STANDARD.decode(rest).map(Zeroizing::new).ok();
             let split = pair.and_then(|pair| {
                 let colon = memchr(b':', &pair)?;
-                let secret = Secret::new(pair[colon + 1..].to_vec()).ok();
+                let secret = Secret::shown(pair[colon + 1..].to_vec()).ok();
                 let user = Zeroizing::new(pair[..colon].to_vec());
                 Some(Self { user, secret })
             });
@@ -96,7 +96,7 @@ impl ShownCredential {
     fn of_token(token: Vec<u8>) -> Self {
         Self {
             user: Zeroizing::default(),
-            secret: Secret::new(token).ok(),
+            secret: Secret::shown(token).ok(),
         }
     }
 }
@@ -149,7 +149,10 @@ pub(super) fn refusal(why: NotAuthenticated) -> RequestRefusal {
             RequestRefusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
         }
         NotAuthenticated::Refused(
-            AuthRefusal::Wrong | AuthRefusal::Disabled | AuthRefusal::Expired,
+            AuthRefusal::Wrong
+            | AuthRefusal::WrongJwt(_)
+            | AuthRefusal::Disabled
+            | AuthRefusal::Expired,
         )
         | NotAuthenticated::NotChecked
         | NotAuthenticated::Other(_) => RequestRefusal::unauthorized(text),

@@ -96,7 +96,7 @@ impl HttpConversation<'_, '_> {
         head: &RequestHead,
         said: SaidLogin,
     ) -> Result<Response, RequestRefusal> {
-        let secret = Secret::new(said.secret.into_bytes()).ok();
+        let secret = Secret::shown(said.secret.into_bytes()).ok();
         if !self.client.has_users() {
             note_unchecked(self.client);
             return Ok(self.who());

@@ -67,7 +67,7 @@ impl LineConversation<'_, '_> {
     #[inline(never)]
     pub(super) fn authenticate(&mut self, credential: Option<&Credential<'_>>) {
         if let Some(Credential { user, secret }) = credential {
-            let secret = Secret::new(secret.unescape().into_owned()).ok();
+            let secret = Secret::shown(secret.unescape().into_owned()).ok();
             let user = user.unwrap_or_default();
             let authenticated = self.client.authenticate(user, secret.as_ref());
             if let Err(why) = authenticated {

@@ -423,7 +423,10 @@ fn refused(why: NotAuthenticated) -> Refusal {
             (MqttError::ServerBusy, ConnectReturnCode::ServerUnavailable)
         }
         NotAuthenticated::Refused(
-            AuthRefusal::Wrong | AuthRefusal::Disabled | AuthRefusal::Expired,
+            AuthRefusal::Wrong
+            | AuthRefusal::WrongJwt(_)
+            | AuthRefusal::Disabled
+            | AuthRefusal::Expired,
         )
         | NotAuthenticated::NotChecked => (
             MqttError::BadUserNameOrPassword,

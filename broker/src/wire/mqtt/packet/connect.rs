@@ -178,7 +178,7 @@ impl Connect {
             clean: packet.clean_start(),
             keep_alive: packet.keep_alive(),
             user_name: packet.user_name().map(str::to_owned),
-            password: packet.password().map(|bytes| Secret::new(bytes.to_vec())),
+            password: packet.password().map(|bytes| Secret::shown(bytes.to_vec())),
             will,
             properties: Properties::new(),
         };
@@ -201,7 +201,7 @@ impl Connect {
             clean: packet.clean_start(),
             keep_alive: packet.keep_alive(),
             user_name: packet.user_name().map(str::to_owned),
-            password: packet.password().map(|bytes| Secret::new(bytes.to_vec())),
+            password: packet.password().map(|bytes| Secret::shown(bytes.to_vec())),
             will,
             properties: packet.props().clone(),
         };
