@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustix::process::Signal;
 use serde_json::json;
 use tests::frames::FrameClient;
-use tests::mqtt::{BOTH, Hello, Mqtt, MqttClient};
+use tests::mqtt::{BOTH, Hello, Mqtt, MqttClient, packet, text};
 use tests::{
     Alg, Asker, JwtIssuer, PATIENCE, TestBroker, TestClient, UsersFile, eventually, in_seconds,
     program,
@@ -378,4 +378,124 @@ fn a_broker_with_keys_alone_asks_clients_and_one_with_users_takes_both() {
             None => assert!(output.status.success(), "{flags:?}: {complaints}"),
         }
     }
+}
+
+/// The properties of CONNECT and AUTH that name a method and show this.
+fn by_method(method: &str, data: Option<&str>) -> Vec<u8> {
+    let mut properties = [&[0x15][..], &text(method)].concat();
+    if let Some(data) = data {
+        properties.push(0x16);
+        properties.extend(text(data));
+    }
+    properties
+}
+
+fn hello_by_method(method: &str, data: Option<&str>) -> Hello {
+    Hello {
+        properties: by_method(method, data),
+        ..Hello::new("meter")
+    }
+}
+
+/// An AUTH with this code and these properties.
+fn auth_packet(code: u8, properties: &[u8]) -> Vec<u8> {
+    let length = packet(code, properties);
+    packet(0xf0, &length)
+}
+
+/// What the broker answers when a token was renewed.
+const RENEWED: [u8; 10] = [0xf0, 8, 0, 6, 0x15, 0, 3, b'J', b'W', b'T'];
+
+#[test]
+fn a_client_of_mqtt_5_shows_its_jwt_by_the_method_jwt_and_renews_it() {
+    let issuer = JwtIssuer::new();
+    let broker = broker_of(&issuer);
+    let short = issuer.token(Alg::Es256, &json!({"sub": "ann", "exp": in_seconds(4)}));
+    let mut clients = ["one", "two"].map(|id| {
+        let mut client = MqttClient::dial(broker.address(), Mqtt::V5);
+        let hello = Hello {
+            id: id.to_owned(),
+            ..hello_by_method("JWT", Some(&short))
+        };
+        client.send(&hello.encode(Mqtt::V5));
+        let connack = client.packet();
+        assert_eq!((connack[0], connack[3]), (0x20, 0), "{connack:02x?}");
+        // It names the method.
+        assert!(
+            connack.ends_with(&[0x15, 0, 3, b'J', b'W', b'T']),
+            "{connack:02x?}"
+        );
+        client
+    });
+    let [ended, renewed] = &mut clients;
+    let longer = issuer.token_of(Alg::EdDsa, "ann");
+    // The answers of a batch keep their order.
+    renewed.send(
+        &[
+            auth_packet(0x19, &by_method("JWT", Some(&longer))),
+            vec![0xc0, 0],
+        ]
+        .concat(),
+    );
+    renewed.expect(&RENEWED).expect(&[0xd0, 0]);
+    ended.expect_dismissal(0x87);
+    renewed
+        .subscribe("a", 0)
+        .publish("a", "x")
+        .expect_message(0, "a", "x");
+    for (code, properties, expected) in [
+        (
+            0x19,
+            by_method("JWT", Some(&issuer.token_of(Alg::EdDsa, "bob"))),
+            0x87,
+        ),
+        (0x19, by_method("JWT", Some(&short)), 0x87),
+        (0x19, by_method("JWT", None), 0x87),
+        (0x19, by_method("SCRAM", Some(&longer)), 0x82),
+        (0x18, by_method("JWT", Some(&longer)), 0x82),
+        (0, by_method("JWT", Some(&longer)), 0x82),
+    ] {
+        let mut client = MqttClient::dial(broker.address(), Mqtt::V5);
+        client.send(&hello_by_method("JWT", Some(&longer)).encode(Mqtt::V5));
+        assert_eq!(client.packet()[3], 0);
+        client.send(&auth_packet(code, &properties));
+        client.expect_dismissal(expected);
+    }
+    // A password has no method, so it cannot be renewed.
+    let (mut client, _) = MqttClient::enter(broker.address(), Mqtt::V5, &hello(None, &longer));
+    client.send(&auth_packet(0x19, &by_method("JWT", Some(&longer))));
+    client.expect_dismissal(0x82);
+}
+
+#[test]
+fn other_methods_other_data_and_two_credentials_are_refused() {
+    let issuer = JwtIssuer::new();
+    let users = UsersFile::of(&[("ann", "right")]);
+    let broker = TestBroker::with_args(&["--jwt-keys", &issuer.path(), "--users", users.path()]);
+    let token = issuer.token_of(Alg::Es256, "ann");
+    let user = |hello: Hello, user: &str| Hello {
+        user: Some(user.to_owned()),
+        ..hello
+    };
+    let shown = || hello_by_method("JWT", Some(&token));
+    for (hello, code) in [
+        (shown(), 0),
+        (user(shown(), "ann"), 0),
+        (user(shown(), "bob"), 0x86),
+        (user(hello_by_method("JWT", Some("right")), "ann"), 0x86),
+        (hello_by_method("JWT", None), 0x86),
+        (hello_by_method("jwt", Some(&token)), 0x8c),
+        (hello_by_method("SCRAM-SHA-256", Some("x")), 0x8c),
+        (
+            Hello {
+                password: Some("right".to_owned()),
+                ..user(shown(), "ann")
+            },
+            0x86,
+        ),
+    ] {
+        assert_eq!(connect(&broker, Mqtt::V5, &hello), code, "{hello:?}");
+    }
+    let plain = TestBroker::with_args(&["--users", users.path()]);
+    assert_eq!(connect(&plain, Mqtt::V5, &shown()), 0x8c);
 }

@@ -42,7 +42,7 @@ impl Secret {
     }
 
     /// Whether it has the form of a JWT.
-    pub(super) fn is_jwt(&self) -> bool {
+    pub(crate) fn is_jwt(&self) -> bool {
         is_jwt(&self.0)
     }
 

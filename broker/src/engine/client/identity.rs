@@ -30,6 +30,14 @@ impl Client<'_> {
         self.engine.verifier.read().is_some()
     }
 
+    /// Whether it can say who it is with a JWT.
+    pub(crate) fn takes_jwt(&self) -> bool {
+        let verifier = self.engine.verifier.read();
+        verifier
+            .as_ref()
+            .is_some_and(|verifier| verifier.takes_jwt())
+    }
+
     /// Checks what the client shows; `secret` is none if it was empty or too long. Waits for a comparison and after wrong answers, so
     /// all messages of the batch must be delivered.
     // Out of line: inlined, its locals would lie on the stack of every idle connection.

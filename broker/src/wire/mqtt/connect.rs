@@ -9,6 +9,7 @@ use mqtt_protocol_core::mqtt::packet::PropertyId;
 use mqtt_protocol_core::mqtt::result_code::{ConnectReturnCode, MqttError};
 use protocol::{Attributes, Escaped, Name, RETAIN, Topic};
 
+use super::authentication::{Authentication, METHOD};
 use super::packet::{BadConnect, Connect, Fault, Header, WillPacket, kind};
 use super::reply::{self, ReplyLimits, Welcome};
 use super::writer::{ClientLimits, ConnectionWriter};
@@ -38,6 +39,8 @@ const NEVER_EXPIRES: u32 = u32::MAX;
 pub(super) struct Accepted {
     pub(super) version: Version,
     pub(super) dialect: Dialect,
+    /// It has named the authentication method, and may renew its token.
+    pub(super) by_method: bool,
     /// The connection is closed after this time without a packet; zero for never.
     pub(super) keep_alive: Duration,
     pub(super) reply_limits: ReplyLimits,
@@ -98,6 +101,8 @@ struct Identity {
 
 /// What CONNECT asks for, and what of it is granted.
 struct Terms {
+    /// The client has named the authentication method.
+    by_method: bool,
     limits: ClientLimits,
     reply_limits: ReplyLimits,
     /// The session expiry interval that the client asked for, and what it is granted.
@@ -119,10 +124,13 @@ pub(super) fn accept(
     connect: &Connect,
 ) -> Result<Accepted, Rejected> {
     let version = connect.version;
-    let terms = negotiate(connect, client.limits());
-    let away = |(why, code)| Rejected::new(version, terms.reply_limits, why, code);
+    let mut terms = negotiate(connect, client.limits());
+    let reply_limits = terms.reply_limits;
+    let away = |(why, code)| Rejected::new(version, reply_limits, why, code);
+    let shown = by_method(client, connect).map_err(away)?;
+    terms.by_method = shown.is_some();
     let identity = identify(client, connect).map_err(away)?;
-    authenticate(client, connect).map_err(away)?;
+    authenticate(client, connect, shown.as_ref()).map_err(away)?;
     client.note_client_id(&identity.client_id);
     client
         .check_client_id(&identity.client_id)
@@ -138,6 +146,7 @@ pub(super) fn accept(
     Ok(Accepted {
         version,
         dialect: connect.dialect,
+        by_method: terms.by_method,
         // One and a half times the keep alive [MQTT-3.1.2-24] of 3.1.1, [MQTT-3.1.2-22] of 5.0.
         keep_alive: Duration::from_secs(terms.granted_keep_alive.into()) * 3 / 2,
         reply_limits: terms.reply_limits,
@@ -178,9 +187,8 @@ fn refuse_first(first: &[u8], codes: (MqttError, ConnectReturnCode), why: &str) 
     }
 }
 
-/// The identifier of the client. An authentication method is refused, because this broker has none.
+/// The identifier of the client.
 fn identify(client: &Client<'_>, connect: &Connect) -> Result<Identity, Refusal> {
-    connect.check_authentication().map_err(|why| (why, None))?;
     // Answered by code 0x02, then closed [MQTT-3.1.3-9] of 3.1.1.
     let rejected = |why: &'static str| {
         let why = Fault::new(MqttError::ClientIdentifierNotValid, why);
@@ -220,6 +228,7 @@ fn negotiate(connect: &Connect, limits: &Limits) -> Terms {
             .unwrap_or(0),
     };
     Terms {
+        by_method: false,
         limits: ClientLimits {
             version: connect.version,
             receive_maximum: short(connect, PropertyId::ReceiveMaximum).unwrap_or(u16::MAX),
@@ -262,6 +271,7 @@ fn welcome<'a>(
     let keeps_its_own = terms.granted_keep_alive == terms.asked_keep_alive;
     Welcome {
         session_present,
+        method: terms.by_method.then_some(METHOD),
         // [MQTT-3.2.2-16]
         assigned: identity.is_assigned.then_some(&identity.client_id),
         // [MQTT-3.2.2-21]: only if it is not what the client asked for.
@@ -396,11 +406,36 @@ fn short(connect: &Connect, id: PropertyId) -> Option<u16> {
         .and_then(|number| u16::try_from(number).ok())
 }
 
+/// What the client shows by an authentication method.
+fn by_method(client: &Client<'_>, connect: &Connect) -> Result<Option<Authentication>, Refusal> {
+    let refused = |why| (why, None);
+    let shown = Authentication::of(&connect.properties).map_err(refused)?;
+    if let Some(shown) = &shown {
+        shown.check_method(client.takes_jwt()).map_err(refused)?;
+        if connect.password.is_some() {
+            let why = "a password and an authentication method are two credentials; show one";
+            return Err((Fault::new(MqttError::BadUserNameOrPassword, why), None));
+        }
+    }
+    Ok(shown)
+}
+
 /// Makes the client the user that it says [MQTT-3.1.4-2] of 5.0. In a broker without users it may say anything.
 #[inline(never)]
-fn authenticate(client: &mut Client<'_>, connect: &Connect) -> Result<(), Refusal> {
+fn authenticate(
+    client: &mut Client<'_>,
+    connect: &Connect,
+    shown: Option<&Authentication>,
+) -> Result<(), Refusal> {
+    if let Some(shown) = shown {
+        let user = connect.user_name.as_deref().unwrap_or_default();
+        let token = shown.token.as_ref();
+        client
+            .authenticate(user.as_bytes(), token)
+            .map_err(refused)?;
+    }
     let (user, password) = (connect.user_name.as_deref(), connect.password.as_ref());
-    let shows_any = user.is_some() || password.is_some();
+    let shows_any = shown.is_none() && (user.is_some() || password.is_some());
     if shows_any && !client.has_users() {
         note_unchecked(client);
     } else if shows_any {

@@ -4,6 +4,7 @@
 //! between packets and lines of the engine, `writer` writes the packets of a session, `connect` opens
 //! sessions, and `conversation` serves one connection. `docs/mqtt.md` is the contract.
 
+mod authentication;
 mod connect;
 mod conversation;
 mod fault;

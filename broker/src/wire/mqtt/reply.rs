@@ -1,8 +1,8 @@
 //! Answers to MQTT clients: packets of `mqtt-protocol-core`, and the few bytes of frequent answers.
 
 use mqtt_protocol_core::mqtt::packet::{
-    AssignedClientIdentifier, MaximumPacketSize, Properties, ReasonString, ReceiveMaximum,
-    ServerKeepAlive, SessionExpiryInterval, TopicAliasMaximum, v3_1_1, v5_0,
+    AssignedClientIdentifier, AuthenticationMethod, MaximumPacketSize, Properties, ReasonString,
+    ReceiveMaximum, ServerKeepAlive, SessionExpiryInterval, TopicAliasMaximum, v3_1_1, v5_0,
 };
 use mqtt_protocol_core::mqtt::result_code::{
     ConnectReasonCode, ConnectReturnCode, DisconnectReasonCode, SubackReasonCode, SubackReturnCode,
@@ -72,6 +72,8 @@ impl ReplyLimits {
 #[derive(Clone, Copy)]
 pub(super) struct Welcome<'a> {
     pub(super) session_present: bool,
+    /// The authentication method of CONNECT.
+    pub(super) method: Option<&'a str>,
     /// The client identifier that the broker has assigned.
     pub(super) assigned: Option<&'a str>,
     /// The session expiry interval, if it differs from the requested one.
@@ -89,8 +91,8 @@ impl Welcome<'_> {
         if version == Version::V3 {
             return vec![0x20, 2, u8::from(self.session_present), 0];
         }
-        // No response information [MQTT-3.1.2-28], and no authentication method, because a CONNECT that
-        // names one is refused [MQTT-4.12.0-6]. A client with an empty identifier is told its assigned
+        // No response information [MQTT-3.1.2-28]. The authentication method is that of CONNECT
+        // [MQTT-4.12.0-5], and there is none if that has none [MQTT-4.12.0-6]. A client with an empty identifier is told its assigned
         // one [MQTT-3.1.3-7]; without a server keep alive the client's own applies [MQTT-3.2.2-22], and
         // otherwise the client uses that one [MQTT-3.2.2-21].
         let mut properties = Properties::new();
@@ -116,6 +118,10 @@ impl Welcome<'_> {
         properties.extend(
             self.assigned
                 .and_then(|id| AssignedClientIdentifier::new(id).ok().map(Into::into)),
+        );
+        properties.extend(
+            self.method
+                .and_then(|method| AuthenticationMethod::new(method).ok().map(Into::into)),
         );
         let packet = v5_0::Connack::builder()
             .session_present(self.session_present)

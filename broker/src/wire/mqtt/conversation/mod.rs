@@ -10,8 +10,9 @@ use std::mem;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use mqtt_protocol_core::mqtt::result_code::MqttError;
+use mqtt_protocol_core::mqtt::result_code::{AuthReasonCode, MqttError};
 
+use super::authentication::{self, Authentication};
 use super::connect::{self, Accepted, Rejected};
 use super::packet::{self, Connect, Fault, Header, Packet, Publish, kind};
 use super::reply::{self, ReplyLimits};
@@ -42,6 +43,8 @@ pub(crate) struct MqttConversation<'a, 'b> {
     encoders: Encoders,
     version: Version,
     dialect: Dialect,
+    /// CONNECT has named the authentication method.
+    by_method: bool,
     reply_limits: ReplyLimits,
     /// The maximum packet size that CONNACK announced; zero if it announced none.
     announced: usize,
@@ -69,6 +72,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
             encoders,
             version: Version::V3,
             dialect: Dialect::default(),
+            by_method: false,
             reply_limits: ReplyLimits::ANY,
             announced: 0,
             keep_alive: CONNECT_TIME,
@@ -160,12 +164,14 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
         let Accepted {
             version,
             dialect,
+            by_method,
             keep_alive,
             reply_limits,
             expiry,
         } = connect::accept(self.client, self.encoders, &connect)?;
         (self.version, self.dialect, self.keep_alive) = (version, dialect, keep_alive);
         (self.reply_limits, self.expiry) = (reply_limits, expiry);
+        self.by_method = by_method;
         if version == Version::V5 {
             self.announced = self.client.limits().line_bytes;
         }
@@ -332,6 +338,10 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
                 self.finish_part(buffer);
                 self.unsubscribe(id, &filters)?;
             }
+            Packet::Auth { reason, shown } => {
+                self.finish_part(buffer);
+                self.renew_token(reason, shown.as_ref())?;
+            }
             Packet::Ping => self.answers.extend(reply::PINGRESP),
             Packet::Disconnect { with_will, expiry } => {
                 return self.disconnect(with_will, expiry).map(ControlFlow::Break);
@@ -378,6 +388,24 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
             reply::ack(&mut self.answers, kind::PUBREL, id, code);
         }
         self.acknowledged = true;
+        Ok(())
+    }
+
+    /// Handles AUTH.
+    fn renew_token(
+        &mut self,
+        reason: AuthReasonCode,
+        shown: Option<&Authentication>,
+    ) -> Result<(), Fault> {
+        if !self.by_method {
+            // [MQTT-4.12.0-7].
+            return Err(Fault::protocol(
+                "an AUTH, although CONNECT named no authentication method",
+            ));
+        }
+        authentication::renew(self.client, reason, shown)?;
+        let renewed = self.reply_limits.fitting(authentication::RENEWED.to_vec());
+        self.answers.extend(renewed);
         Ok(())
     }
 

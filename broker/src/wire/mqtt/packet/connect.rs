@@ -208,24 +208,6 @@ impl Connect {
         Ok((connect, used))
     }
 
-    /// There are no authentication methods, so a CONNECT that names one is refused [MQTT-4.12.0-1], and
-    /// so is authentication data without a method.
-    pub(in crate::wire::mqtt) fn check_authentication(&self) -> Result<(), Fault> {
-        let has = |id| self.properties.iter().any(|property| property.id() == id);
-        if has(PropertyId::AuthenticationMethod) {
-            return Err(Fault::new(
-                MqttError::BadAuthenticationMethod,
-                "this broker has no authentication methods; connect without one",
-            ));
-        }
-        if has(PropertyId::AuthenticationData) {
-            return Err(Fault::protocol(
-                "authentication data needs an authentication method",
-            ));
-        }
-        Ok(())
-    }
-
     pub(in crate::wire::mqtt) fn number(&self, id: PropertyId) -> Option<u32> {
         number(&self.properties, id)
     }

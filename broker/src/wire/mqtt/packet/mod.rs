@@ -10,7 +10,10 @@ mod publish;
 
 use mqtt_protocol_core::mqtt::packet::{Properties, Property, PropertyId, SubEntry, v5_0};
 
+use mqtt_protocol_core::mqtt::result_code::AuthReasonCode;
+
 use super::Version;
+use super::authentication::Authentication;
 use super::fault::{behind_the_end, too_short, wrong};
 use super::field::{expect_end, packet_id, text};
 use super::property::{self, PropertyPlace, number};
@@ -38,6 +41,10 @@ pub(super) enum Packet {
         filters: Vec<String>,
     },
     Ping,
+    Auth {
+        reason: AuthReasonCode,
+        shown: Option<Authentication>,
+    },
     Disconnect {
         with_will: bool,
         expiry: Option<u32>,
@@ -57,15 +64,7 @@ impl Packet {
             kind::DISCONNECT => Self::read_disconnect(body, version),
             // [MQTT-3.1.0-2].
             kind::CONNECT => Err(Fault::protocol("a second CONNECT")),
-            kind::AUTH if version == Version::V5 => {
-                let (_, used) = v5_0::Auth::parse(body).map_err(wrong)?;
-                expect_end(used, body)?;
-                // A CONNECT with an authentication method is refused, so no connected client has named
-                // one [MQTT-4.12.0-7].
-                Err(Fault::protocol(
-                    "an AUTH, although CONNECT named no authentication method",
-                ))
-            }
+            kind::AUTH if version == Version::V5 => Self::read_auth(body),
             0 | kind::AUTH => Err(Fault::malformed("the type of a packet is not valid")),
             _ => Err(Fault::protocol("a packet that only brokers send")),
         }
@@ -174,6 +173,17 @@ impl Packet {
             rest = after;
         }
         Ok(Self::Unsubscribe { id, filters })
+    }
+
+    fn read_auth(body: &[u8]) -> Result<Self, Fault> {
+        let (packet, used) = v5_0::Auth::parse(body).map_err(wrong)?;
+        expect_end(used, body)?;
+        let shown = packet.props().as_ref().map(Authentication::of);
+        Ok(Self::Auth {
+            // Without a code it is success (5.0 §3.15.2.1).
+            reason: packet.reason_code().unwrap_or(AuthReasonCode::Success),
+            shown: shown.transpose()?.flatten(),
+        })
     }
 
     fn read_disconnect(body: &[u8], version: Version) -> Result<Self, Fault> {
