@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use protocol::{Filter, Topic};
 
 use crate::auth::access::{AccessTable, Subject, SubscriptionDecision};
-use crate::auth::identity::{ClientIdentity, UsersDocument};
+use crate::auth::identity::jwt::shows;
+use crate::auth::identity::{ClientIdentity, JwtKeys, UsersDocument};
 use crate::engine::Engine;
 use crate::engine::client::Client;
 use crate::engine::limits::Limits;
@@ -177,6 +178,25 @@ pub fn users(input: &[u8]) {
         assert_eq!(changed.users(), &rest);
     }
 }
+
+/// The first line is a set of keys, the second a token, the rest the claims of another one. No key here has signed a
+/// token by chance, and none of the three panics.
+pub fn jwt(input: &[u8]) {
+    let mut parts = input.splitn(3, |byte| *byte == b'\n');
+    let [keys, token, claims] = [(); 3].map(|()| parts.next().unwrap_or_default());
+    let Ok(keys) = JwtKeys::parse(keys).or_else(|_| JwtKeys::parse(KEYS)) else {
+        return;
+    };
+    let (name, has_form) = shows(token, claims, &keys);
+    assert!(name.is_none_or(|name| !name.contains(['/', '+', '#', '$'])));
+    // Claims without a name or an end never have the form of claims.
+    let has_words = |word: &[u8]| claims.windows(word.len()).any(|it| it == word);
+    assert!(!has_form || claims.contains(&b'\\') || (has_words(b"sub") && has_words(b"exp")));
+}
+
+/// A key whose secret is not in any corpus.
+const KEYS: &[u8] =
+    br#"{"keys":[{"kty":"oct","kid":"k","k":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"}]}"#;
 
 /// An access file. What may be done by it is the same with its lines in the opposite order, and a filter that is
 /// granted has no topic that may not be seen.

@@ -18,4 +18,6 @@ pub use token::JwtRefusal;
 pub use verifier::JwtSettings;
 
 pub(super) use token::Refused;
+#[cfg(fuzzing)]
+pub(crate) use token::shows;
 pub(super) use verifier::{JwtVerifier, ShownJwt};

@@ -65,6 +65,19 @@ pub(super) fn check(
     })
 }
 
+/// The name that a token shows by these keys, and whether it would by the claims alone.
+#[cfg(fuzzing)]
+pub(crate) fn shows(text: &[u8], claims: &[u8], keys: &JwtKeys) -> (Option<String>, bool) {
+    let now = Timestamp::UNIX_EPOCH;
+    let name = check(text, keys, now).ok();
+    let name = name.map(|token| token.claims.name.to_string());
+    let claims = json::object(claims);
+    (
+        name,
+        claims.is_ok_and(|claims| Claims::parse(&claims, now).is_ok()),
+    )
+}
+
 fn object(part: &str) -> Result<Map<String, Value>, String> {
     let decoded = URL_SAFE_NO_PAD.decode(part);
     let decoded = decoded.map_err(|_| "it is not base64url without padding".to_owned())?;
