@@ -139,6 +139,7 @@ fn prepare(folder: &Path, typed: &str) {
             (meter.key, "meter-7-key.pem"),
             (server.cert, "server.pem"),
             (server.key, "server-key.pem"),
+            (authority.revoke("revoked.pem", &[99]), "crl.pem"),
         ] {
             fs::copy(from, folder.join(name)).expect("room");
         }
