@@ -103,6 +103,15 @@ fn check_all(commands: Vec<(String, String)>) {
     });
 }
 
+/// The file `company.toml`, as docs/security.md shows it.
+fn company() -> &'static str {
+    let document = include_str!("../../docs/security.md");
+    let (_, rest) = document
+        .split_once("# company.toml\n")
+        .expect("it is there");
+    rest.split_once("```").expect("it ends").0
+}
+
 fn prepare(folder: &Path, typed: &str) {
     for name in [
         ".config/fish/completions",
@@ -124,12 +133,18 @@ fn prepare(folder: &Path, typed: &str) {
         ("password.txt", "a password\n"),
         ("users", "user ann\nuser meter-1\n"),
         ("home.access", "allow everyone publish subscribe home/#\n"),
+        (
+            "company.access",
+            "allow everyone publish subscribe home/#\n",
+        ),
+        ("company.toml", company()),
+        ("keys.json", "{\"keys\": []}\n"),
     ] {
         fs::write(folder.join(name), text).expect("room");
     }
     let private = fs::Permissions::from_mode(0o600);
     fs::set_permissions(folder.join("users"), private).expect("it is ours");
-    if typed.contains(".pem") {
+    if typed.contains(".pem") || typed.contains("company.toml") {
         let authority = Authority::new();
         let meter = authority.sign("meter-7", &Wanted::default());
         let server = authority.sign("server", &Wanted::default());

@@ -15,6 +15,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 use ipnet::IpNet;
 
+use super::failure::{Failure, fail};
 use super::file::{self, FileSettings};
 use super::parsers::{
     Host, List, ListeningPlace, Owner, RoomFlag, address_ranges, addresses, flattened, host,
@@ -479,37 +480,6 @@ fn command(warnings: &mut Vec<String>) -> Command {
     with_runtime_folder(command)
 }
 
-/// Why there is no configuration.
-enum Failure {
-    /// Wrong usage, or something that only prints.
-    Usage(clap::Error),
-    /// The mistakes in the file.
-    File(Vec<String>),
-}
-
-impl From<clap::Error> for Failure {
-    fn from(error: clap::Error) -> Self {
-        Self::Usage(error)
-    }
-}
-
-impl Failure {
-    fn into_lines(self) -> Vec<String> {
-        match self {
-            Self::Usage(error) => vec![error.to_string().trim_end().to_owned()],
-            Self::File(mistakes) => mistakes,
-        }
-    }
-
-    /// Tells it and ends the process.
-    fn exit(self) -> ! {
-        match self {
-            Self::Usage(error) => error.exit(),
-            Self::File(mistakes) => fail(&mistakes),
-        }
-    }
-}
-
 /// The socket in the folder that a service manager made for this service, if it did: it is listened on
 /// unless another is chosen.
 const SOCKET_OF_SERVICE: &str = "broker.sock";
@@ -566,21 +536,6 @@ fn parse(command: Command, arguments: Vec<OsString>) -> Result<(Flags, Option<St
 fn flags_of(mut matches: ArgMatches) -> Result<Flags, clap::Error> {
     Flags::from_arg_matches_mut(&mut matches)
 }
-
-/// Tells the mistakes of a configuration and ends the process.
-fn fail(mistakes: &[String]) -> ! {
-    let mut text = String::new();
-    for mistake in mistakes {
-        text.push_str(mistake);
-        text.push('\n');
-    }
-    // Without standard error, the exit code tells.
-    let _ = io::stderr().lock().write_all(text.as_bytes());
-    process::exit(WRONG_USAGE)
-}
-
-/// The exit code of `clap`.
-const WRONG_USAGE: i32 = 2;
 
 /// Prints a text and ends the process.
 fn print(text: &[u8]) -> ! {

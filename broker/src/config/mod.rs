@@ -7,6 +7,7 @@
 mod arguments;
 mod check;
 mod difference;
+mod failure;
 mod file;
 mod flags;
 mod origins;

@@ -8,11 +8,11 @@ use crate::auth::identity::FileState;
 /// The files, as they were at the last look.
 #[derive(Default)]
 pub(crate) struct WatchedTls {
-    files: Vec<WatchedFile>,
+    files: Vec<WatchedPath>,
     mistakes: Vec<String>,
 }
 
-struct WatchedFile {
+struct WatchedPath {
     path: PathBuf,
     state: FileState,
     /// Whether another change would have given another state.
@@ -28,7 +28,7 @@ impl WatchedTls {
         };
         let files = paths.into_iter().map(|path| {
             let (state, is_settled) = FileState::see(&path);
-            WatchedFile {
+            WatchedPath {
                 path,
                 state,
                 is_settled,
