@@ -290,7 +290,7 @@ mod tests {
         let (filters, topics) = filters_and_topics();
         let matched = |filter: &String| -> Vec<bool> {
             let filter = Filter::parse(filter).expect("a filter");
-            let topics = topics.iter().map(|topic| Topic::parse(topic));
+            let topics = topics.iter().map(Topic::parse);
             topics
                 .map(|topic| filter.matches(topic.expect("a topic")))
                 .collect()
