@@ -130,7 +130,7 @@ fn user_and_password_may_be_in_the_url() {
         Process::start(&mut client(&args)).end().0.code()
     };
     assert_eq!(run(&server), Some(0));
-    assert_eq!(run(&server.replace("secret", "guess")), Some(3));
+    assert_eq!(run(&server.replace("secret", "guess")), Some(6));
 }
 
 #[test]
@@ -433,7 +433,7 @@ fn the_document_lists_the_statements_that_are_checked_and_the_tests_of_others() 
         }
     }
     let mut tests = String::new();
-    for name in ["mqtt", "mqtt_websocket"] {
+    for name in ["mqtt", "mqtt_websocket", "jwt"] {
         let path = format!("{folder}/tests/{name}.rs");
         tests += &std::fs::read_to_string(path).expect("it is there");
     }

@@ -34,7 +34,6 @@ const EXAMPLES: &str = "\
 Examples:
   client subscribe 'sensors/#'            print what is published below sensors
   client publish sensors/attic 21.5       publish one message
-  client chat lobby --nick ann            talk to others
 `client COMMAND --help` describes a command. Options may precede the command.
 ";
 
