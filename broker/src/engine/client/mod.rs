@@ -340,16 +340,21 @@ impl<'a> Client<'a> {
         self.limits.get()
     }
 
-    /// Loads the limits and the rules for the next batch; returns whether the limits have changed.
+    /// Loads the limits for the next batch, and the rules for what is decided before it; returns whether the
+    /// limits have changed.
     #[inline]
     pub(crate) fn refresh_limits(&mut self) -> bool {
         self.refresh_rights();
         self.limits.refresh()
     }
 
-    /// Begins a batch: see [`ClientRecord::begin`].
-    pub(crate) fn begin(&self) {
-        self.record.begin(&self.engine.clients);
+    /// Begins a batch with the rules in force: see [`ClientRecord::begin`].
+    pub(crate) fn begin(&mut self) {
+        // The rules after the beginning: who replaces them waits for batches, so one that began before and has
+        // read the old ones is waited for, and a later one reads the new ones.
+        if self.record.begin(&self.engine.clients) {
+            self.refresh_rights();
+        }
     }
 
     /// Ends the batch, whose messages are all delivered: publishes its counts in the record.
@@ -599,7 +604,7 @@ pub(super) mod tests {
                 ..(*self.engine.limits.load()).clone()
             };
             self.engine.replace_limits(limits);
-            let client = Client::new(&self.engine, &self.record);
+            let mut client = Client::new(&self.engine, &self.record);
             client.begin();
             client
         }

@@ -475,18 +475,18 @@ impl ClientRecord {
         self.is_for_health.store(is_for_health, Ordering::Relaxed);
     }
 
-    /// Begins a batch, as soon as no audit pauses batches; does nothing inside a batch. Only for its
-    /// own thread.
-    pub(crate) fn begin(&self, clients: &Clients) {
+    /// Begins a batch, as soon as no audit pauses batches. Returns false inside a batch, and does nothing
+    /// then. Only for its own thread.
+    pub(crate) fn begin(&self, clients: &Clients) -> bool {
         if self.busy.load(Ordering::Relaxed) {
-            return;
+            return false;
         }
         // Repeated whenever an audit came in between.
         loop {
             // SeqCst: see `Clients::audit`.
             self.busy.store(true, Ordering::SeqCst);
             if !clients.held_off.load(Ordering::SeqCst) {
-                return;
+                return true;
             }
             // SeqCst, as above: the audit must not see this batch end and then a later one begin
             // unasked.
