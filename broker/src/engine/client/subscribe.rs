@@ -225,7 +225,8 @@ impl Client<'_> {
 
     /// Delivers the other retained messages of a filter, in pieces: no lock is held from one to the
     /// next, so publishers wait for one piece at most. A message retained meanwhile is not among them; it
-    /// is delivered after them. The walk ends early if the client is gone.
+    /// is delivered after them. The walk ends early if the client is gone, or other rules have taken the
+    /// subscription.
     #[inline(never)]
     fn finish_walk(&mut self, walk: Walk<'_>) {
         let Walk {
@@ -242,8 +243,10 @@ impl Client<'_> {
             self.begin();
             let found = self.engine.retained.read().find_from(filter, &start, since);
             let mut guard = outbox.lock();
-            if !guard.is_open() {
-                break;
+            let is_subscribed = self.session.subscriptions().contains(filter.as_str());
+            if !guard.is_open() || !is_subscribed {
+                guard.release_held();
+                return;
             }
             self.deliver_retained(&mut guard, filter, &found.entries);
             next = found.next;
