@@ -34,19 +34,25 @@ struct Ruled {
 
 impl Ruled {
     fn start() -> Self {
+        Self::start_with(RULES, &[])
+    }
+
+    /// With these rules, and these flags besides.
+    fn start_with(text: &str, flags: &[&str]) -> Self {
         let users = UsersFile::of(&[("ann", "pw"), ("bob", "pw"), ("dora", "pw")]);
         let folder = tempfile::tempdir().expect("a folder");
         let rules = folder.path().join("rules.access");
         let socket = folder.path().join("broker.sock");
-        fs::write(&rules, RULES).expect("room");
-        let broker = TestBroker::with_args(&[
+        fs::write(&rules, text).expect("room");
+        let needed = [
             "--users",
             users.path(),
             "--access",
             rules.to_str().expect("text"),
             "--unix",
             socket.to_str().expect("text"),
-        ]);
+        ];
+        let broker = TestBroker::with_args(&[&needed, flags].concat());
         Self {
             broker,
             _users: users,
@@ -404,9 +410,33 @@ fn nothing_is_delivered_by_rules_that_were_replaced() {
     ann.send("PUBLISH home/a 1")
         .expect_error("denied", "publish:1");
     ann.expect("PUBACK 1 0");
-    // The rules come back, and nobody has to connect again for them.
+    // The rules come back, and no client has to connect again for them.
     ruled.reload(RULES);
     ann.send("PUBLISH home/a 1").expect("PUBACK 2 0");
+}
+
+#[test]
+fn members_of_a_room_stay_over_a_reload_and_the_next_text_is_under_its_rules() {
+    let rules = format!("{RULES}allow ann publish subscribe lobby lobby/#\nallow known nick %u\n");
+    let ruled = Ruled::start_with(&rules, &["--room", "0=lobby"]);
+    let mut ann = ruled.line(Some("ann"));
+    ann.send("SUBSCRIBE lobby/#").expect("SUBACK lobby/#");
+    let room = ruled.broker.room_address();
+    let [mut carl, mut dan] = ["carl", "dan"].map(|nick| {
+        let mut member = TestClient::connect(room);
+        member.send(nick);
+        ann.read_until_prefix(&format!("MESSAGE lobby/$who/{nick} {{"));
+        member
+    });
+    // Another rule, which is not about the room.
+    ruled.reload(&format!("{rules}allow bob publish other\n"));
+    ann.send("PUBLISH lobby hi");
+    carl.read_until("hi");
+    dan.read_until("hi");
+    dan.vanish();
+    ann.read_until("MESSAGE lobby/$who/dan");
+    ruled.reload(&format!("{rules}deny everyone -ann publish lobby\n"));
+    carl.send("hello").expect_prefix("* room:");
 }
 
 /// The connection ends, with this code if it is one of MQTT 5.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use broker::auth::access::{AccessTable, AskedRight, Subject};
-use broker::auth::identity::{ClientIdentity, IdentityKind, IdentityName, Users, read_users};
+use broker::auth::identity::{ClientIdentity, IdentityName, Users, read_users};
 use broker::{AccessTool, UsersPlace};
 
 use super::failure::{Failures, one};
@@ -106,9 +106,8 @@ fn identity(who: &IdentityName, users: Option<&Users>) -> Result<ClientIdentity,
     }
     let groups = user.flatten().map(|user| user.groups.clone());
     Ok(ClientIdentity {
-        name: who.clone(),
         groups: groups.unwrap_or_default(),
-        kind: IdentityKind::Password,
+        ..ClientIdentity::restored(who.clone())
     })
 }
 

@@ -115,6 +115,9 @@ impl Permissions {
                 None if right == AskedRight::Client || right == AskedRight::Nick => {
                     "allowed: no rule says which names this client may use".to_owned()
                 }
+                None if self.is_in_room() => {
+                    "allowed: members of a room may do in its topic what no rule denies".to_owned()
+                }
                 None => "allowed: all that may do something may do this".to_owned(),
             };
             return Explanation {

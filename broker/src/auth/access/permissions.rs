@@ -12,7 +12,7 @@ use super::right::{AskedRight, RightKind};
 use super::rule::AccessRule;
 use super::table::{AccessTable, TableRule, WhoId};
 use super::tree::{Relation, RuleId, SearchedFilter};
-use crate::auth::identity::ClientIdentity;
+use crate::auth::identity::{ClientIdentity, IdentityKind};
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
@@ -346,7 +346,7 @@ impl Permissions {
         match (find(Effect::Deny), find(Effect::Allow)) {
             (Some(denying), _) => RuleVerdict::Denied(Some(denying)),
             (None, Some(allowing)) => RuleVerdict::Allowed(Some(allowing)),
-            (None, None) if is_bound() => RuleVerdict::Denied(None),
+            (None, None) if !self.is_in_room() && is_bound() => RuleVerdict::Denied(None),
             (None, None) => RuleVerdict::Allowed(None),
         }
     }
@@ -478,8 +478,11 @@ impl Permissions {
         OWN.iter().any(|own| pattern.starts_with(own)) && !self.is_own(pattern)
     }
 
-    /// Whether all that have some right have this one as well.
+    /// Whether it is allowed without a rule: what all may that have some right, and all in a room.
     pub(super) fn is_given(&self, asked: &AskedFilter<'_>) -> bool {
+        if self.is_in_room() {
+            return true;
+        }
         let is_reply = asked.pattern.starts_with(REPLY) && asked.is_exact;
         let is_given = match asked.right {
             AskedRight::Publish => is_reply,
@@ -487,6 +490,11 @@ impl Permissions {
             _ => false,
         };
         is_given && self.0.is_allowed_any
+    }
+
+    /// Whether it is a member of a room, who may do what no rule denies in the topic of the room and is nowhere else.
+    pub(super) fn is_in_room(&self) -> bool {
+        self.0.identity.kind == IdentityKind::Room
     }
 
     /// Whether a topic is for what the broker tells this client.

@@ -148,16 +148,11 @@ impl Permissions {
             self.find(Effect::Deny, asked, Relation::Overlapping)
                 .is_some()
         };
-        if let Some(rule) = self.find(Effect::Allow, asked, Relation::Around) {
+        let allowing = self.find(Effect::Allow, asked, Relation::Around);
+        if allowing.is_some() || self.is_given(asked) {
             return Reach::Within {
-                rule: Some(rule),
+                rule: allowing,
                 is_whole: !is_touched() && !self.has_own_of_others(asked, filter),
-            };
-        }
-        if self.is_given(asked) {
-            return Reach::Within {
-                rule: None,
-                is_whole: true,
             };
         }
         match self.find(Effect::Allow, asked, Relation::Overlapping) {

@@ -126,12 +126,7 @@ impl Client<'_> {
         object: &str,
         asked: Result<(), Denial>,
     ) -> Result<(), Denied> {
-        match asked {
-            Err(denial) if !self.rights.is_in_room || denial.rule().is_some() => {
-                Err(self.denied(right, object, &denial))
-            }
-            Ok(()) | Err(_) => Ok(()),
-        }
+        asked.map_err(|denial| self.denied(right, object, &denial))
     }
 
     /// Notes a denial, and tells it.

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use crate::auth::access::Permissions;
-use crate::auth::identity::IdentityKind;
 
 /// What a client may do.
 pub(super) struct Rights {
@@ -11,8 +10,6 @@ pub(super) struct Rights {
     pub(super) version: u64,
     /// None for the broker's own clients, which may do everything.
     pub(super) permissions: Option<Permissions>,
-    /// Whether it is a member of a room, who may do what no rule denies in the topic of the room and is nowhere else.
-    pub(super) is_in_room: bool,
     /// Whether it may publish on each topic, so that no topic need be looked up.
     pub(super) publishes_anywhere: bool,
 }
@@ -29,7 +26,6 @@ impl Rights {
     pub(super) fn of(version: u64, permissions: Permissions) -> Self {
         Self {
             version,
-            is_in_room: permissions.identity().kind == IdentityKind::Room,
             publishes_anywhere: permissions.publishes_anywhere(),
             permissions: Some(permissions),
         }
@@ -39,7 +35,6 @@ impl Rights {
         Self {
             version: 0,
             permissions: None,
-            is_in_room: false,
             publishes_anywhere: true,
         }
     }
