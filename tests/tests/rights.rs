@@ -4,10 +4,14 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::frames::FrameClient;
 use tests::mqtt::{Hello, Mqtt, MqttClient};
-use tests::{Asker, TestBroker, TestClient, UsersFile, client, eventually, installed};
+use tests::{
+    Alg, Asker, JwtIssuer, TestBroker, TestClient, UsersFile, client, eventually, in_seconds,
+    installed,
+};
 
 /// The rules of most tests.
 const RULES: &str = "\
@@ -413,6 +417,69 @@ fn nothing_is_delivered_by_rules_that_were_replaced() {
     // The rules come back, and no client has to connect again for them.
     ruled.reload(RULES);
     ann.send("PUBLISH home/a 1").expect("PUBACK 2 0");
+}
+
+/// What a token leaves of the rights holds for subscriptions that were made before: by other rules, with another
+/// token, or by the client whose session is resumed.
+#[test]
+fn a_token_narrows_subscriptions_that_were_made_before() {
+    let issuer = JwtIssuer::new();
+    let rules = "allow everyone publish #\nallow known subscribe:narrow #\n";
+    let ruled = Ruled::start_with(rules, &["--jwt-keys", &issuer.path()]);
+    let token = |claim: Value| {
+        let claims = json!({"sub": "m1", "exp": in_seconds(600), "dallal": claim});
+        issuer.token(Alg::Es256, &claims)
+    };
+    let (wide, narrow) = (
+        token(json!({"subscribe": ["#"]})),
+        token(json!({"subscribe": ["a/#"]})),
+    );
+    let mut publisher = ruled.line(None);
+    let mut published = 0;
+    let mut copies = |topic: &str| {
+        published += 1;
+        publisher.send(format!("PUBLISH {topic} x"));
+        let answer = publisher.read_line();
+        let copies = answer.strip_prefix(&format!("PUBACK {published} "));
+        copies.unwrap_or_else(|| panic!("{answer}")).to_owned()
+    };
+    // A part of what it asks for, also after a reload.
+    let mut client = ruled.line(None);
+    client.send(format!("AUTH {narrow}")).expect("AUTHACK m1");
+    client.send("SUBSCRIBE #").expect("SUBACK #");
+    assert_eq!((copies("b/x"), copies("a/x")), ("0".into(), "1".into()));
+    client.expect("MESSAGE a/x x");
+    ruled.reload(&format!("{rules}allow everyone publish $x/#\n"));
+    assert_eq!((copies("b/x"), copies("a/x")), ("0".into(), "1".into()));
+    client.expect("MESSAGE a/x x").expect_silence();
+    drop(client);
+    // Another token of the same client.
+    let mut client = ruled.line(None);
+    client.send(format!("AUTH {wide}")).expect("AUTHACK m1");
+    client.send("SUBSCRIBE b/#").expect("SUBACK b/#");
+    client.send(format!("AUTH {narrow}"));
+    client
+        .expect_error("denied", "subscribe:b/#")
+        .expect("AUTHACK m1");
+    assert_eq!(copies("b/x"), "0");
+    client.expect_silence();
+    // A session that was made with it.
+    let enter = |token: &str| {
+        let hello = Hello {
+            user: Some("m1".to_owned()),
+            password: Some(token.to_owned()),
+            ..Hello::lasting("m1")
+        };
+        MqttClient::enter(ruled.broker.address(), Mqtt::V5, &hello)
+    };
+    let (mut meter, _) = enter(&wide);
+    meter.subscribe("b/#", 1);
+    meter.vanish();
+    assert_eq!(copies("b/x"), "1");
+    let (mut meter, was_there) = enter(&narrow);
+    assert!(was_there);
+    meter.expect_silence();
+    assert_eq!(copies("b/x"), "0");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::auth::access::{AccessTable, Permissions, Subject};
-use crate::auth::identity::{ClaimedRights, ClientIdentity, IdentityKind};
+use crate::auth::identity::{ClaimedRights, ClientIdentity};
 use crate::sync::{AtomicU64, Ordering, RwLock};
 
 /// The rules of all clients. Each keeps what concerns it, and compares the version at the beginning of a batch.
@@ -63,28 +63,28 @@ impl SharedAccess {
         {
             return current.anonymous.clone();
         }
-        let subject = Subject {
-            identity,
-            client_id,
-        };
-        let permissions = current.table.permissions(subject);
-        match &identity.kind {
-            IdentityKind::Jwt(grant) => match grant.rights() {
-                Some(rights) => permissions.narrowed_by(&narrowing(rights)),
-                None => permissions,
-            },
-            IdentityKind::Anonymous
-            | IdentityKind::Peer
-            | IdentityKind::Room
-            | IdentityKind::Certificate
-            | IdentityKind::Password
-            | IdentityKind::Token { .. } => permissions,
-        }
+        permissions_by(&current.table, identity, client_id)
     }
 
     /// What a client may do that has shown no identity.
     pub(crate) fn anonymous(&self) -> Permissions {
         self.current.read().anonymous.clone()
+    }
+}
+
+/// What a client may do by the rules of a table, as far as its token leaves it.
+pub(crate) fn permissions_by(
+    table: &Arc<AccessTable>,
+    identity: &Arc<ClientIdentity>,
+    client_id: Option<&str>,
+) -> Permissions {
+    let permissions = table.permissions(Subject {
+        identity,
+        client_id,
+    });
+    match identity.claimed_rights() {
+        Some(rights) => permissions.narrowed_by(&narrowing(rights)),
+        None => permissions,
     }
 }
 

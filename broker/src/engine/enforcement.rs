@@ -2,14 +2,15 @@
 //! before.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use protocol::Filter;
 
-use crate::auth::access::{AccessTable, Denial, Sieve, Subject, SubscriptionDecision};
+use crate::auth::access::{Denial, Permissions, Sieve, SubscriptionDecision};
 use crate::auth::identity::ClientIdentity;
 use crate::engine::Engine;
+use crate::engine::access::permissions_by;
 use crate::engine::client::unsubscribe;
+use crate::engine::session::Session;
 use crate::engine::session::clients::ClientRecord;
 
 /// What the rules leave of a subscription.
@@ -39,49 +40,54 @@ pub(crate) fn enforce(engine: &Engine, mut tell: impl FnMut(Withdrawn<'_>)) {
     for record in engine.clients.present() {
         let identity = record.identity();
         let session = record.session();
-        for (filter, restriction) in restrictions(&table, &record, &identity) {
-            let Ok(parsed) = Filter::parse(&*filter) else {
-                continue;
-            };
-            let sieves = engine.router.sieves();
-            match restriction {
-                None => sieves.set(parsed, session.id(), None),
-                Some(Restriction::Sieve(sieve)) => sieves.set(parsed, session.id(), Some(sieve)),
-                Some(Restriction::Denied(denial)) => {
-                    unsubscribe(engine, session, parsed);
-                    tell(Withdrawn {
-                        record: &record,
-                        identity: &identity,
-                        filter: &filter,
-                        denial: &denial,
-                    });
-                }
-            }
-        }
+        let permissions = permissions_by(&table, &identity, session.client_id());
+        restrict(engine, session, &permissions, |filter, denial| {
+            tell(Withdrawn {
+                record: &record,
+                identity: &identity,
+                filter,
+                denial,
+            });
+        });
     }
     // Publishers have routes from before. A batch that goes on delivers by them.
     engine.router.outdate_all();
     engine.clients.wait_for_batches();
 }
 
-/// What these rules leave of each subscription of a session; none for all.
+/// Narrows or ends the subscriptions of a session; `tell` is called for each that has ended. Routes from before are
+/// outdated by the caller.
+pub(crate) fn restrict(
+    engine: &Engine,
+    session: &Session,
+    permissions: &Permissions,
+    mut tell: impl FnMut(&str, &Denial),
+) {
+    let sieves = engine.router.sieves();
+    for (filter, restriction) in restrictions(permissions, session) {
+        let Ok(parsed) = Filter::parse(&*filter) else {
+            continue;
+        };
+        match restriction {
+            None => sieves.set(parsed, session.id(), None),
+            Some(Restriction::Sieve(sieve)) => sieves.set(parsed, session.id(), Some(sieve)),
+            Some(Restriction::Denied(denial)) => {
+                unsubscribe(engine, session, parsed);
+                tell(&filter, &denial);
+            }
+        }
+    }
+}
+
+/// What these permissions leave of each subscription of a session; none for all.
 pub(crate) fn restrictions(
-    table: &Arc<AccessTable>,
-    record: &ClientRecord,
-    identity: &Arc<ClientIdentity>,
+    permissions: &Permissions,
+    session: &Session,
 ) -> Vec<(Box<str>, Option<Restriction>)> {
-    let session = record.session();
     let mut filters: Vec<Box<str>> = Vec::new();
     session.subscriptions().look_at_filters(|filter| {
         filters.push(filter.into());
         ControlFlow::Continue(())
-    });
-    if filters.is_empty() {
-        return Vec::new();
-    }
-    let permissions = table.permissions(Subject {
-        identity,
-        client_id: session.client_id(),
     });
     let decided = filters.into_iter().filter_map(|filter| {
         let parsed = Filter::parse(&*filter).ok()?;

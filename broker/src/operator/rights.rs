@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use protocol::{Code, Reply, Subject};
 
-use crate::auth::access::{AccessTable, Subject as Asking};
+use crate::auth::access::AccessTable;
 use crate::auth::identity::{ClientIdentity, IdentityName, Users};
 use crate::engine::Engine;
+use crate::engine::access::permissions_by;
 use crate::engine::enforcement::{self, Restriction, Withdrawn, restrictions};
 use crate::engine::orders::Change;
 use crate::net::listener::Listener;
@@ -67,7 +68,9 @@ pub(crate) fn changes(
     for record in engine.clients.present() {
         let identity = record.identity();
         let renewed = renewed(&identity, users);
-        let ended = restrictions(next, &record, &renewed).into_iter();
+        let session = record.session();
+        let permissions = permissions_by(next, &renewed, session.client_id());
+        let ended = restrictions(&permissions, session).into_iter();
         let ended = ended.filter_map(|(filter, by)| {
             by.filter(|by| matches!(by, Restriction::Denied(_)))?;
             let connection = record.id();
@@ -85,13 +88,8 @@ pub(crate) fn changes(
     let mut changes = Vec::new();
     let mut more = 0;
     for (name, (identity, renewed, connections)) in present {
-        let of = |table: &Arc<AccessTable>, identity| {
-            table.permissions(Asking {
-                identity,
-                client_id: None,
-            })
-        };
-        let difference = of(&table, &identity).difference(&of(next, &renewed));
+        let before = permissions_by(&table, &identity, None);
+        let difference = before.difference(&permissions_by(next, &renewed, None));
         let lost = lost.remove(&name).unwrap_or_default();
         if difference.gains.is_empty() && difference.loses.is_empty() && lost.is_empty() {
             continue;

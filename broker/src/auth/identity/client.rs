@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::jwt::JwtGrant;
+use super::jwt::{ClaimedRights, JwtGrant};
 use super::name::IdentityName;
 use super::token::TokenId;
 
@@ -105,6 +105,28 @@ impl ClientIdentity {
             | IdentityKind::Token { .. }
             | IdentityKind::Jwt(_) => true,
         }
+    }
+
+    /// What its token leaves of its rights, if that is not all.
+    #[must_use]
+    pub fn claimed_rights(&self) -> Option<&ClaimedRights> {
+        match &self.kind {
+            IdentityKind::Jwt(grant) => grant.rights(),
+            IdentityKind::Anonymous
+            | IdentityKind::Peer
+            | IdentityKind::Room
+            | IdentityKind::Certificate
+            | IdentityKind::Password
+            | IdentityKind::Token { .. } => None,
+        }
+    }
+
+    /// Whether it may do by any rules what another one may.
+    #[must_use]
+    pub fn has_rights_of(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.groups == other.groups
+            && self.claimed_rights() == other.claimed_rights()
     }
 
     /// When it ends, if it does.

@@ -8,6 +8,7 @@ use super::Client;
 use super::publish::PublishError;
 use super::rights::{Denied, Rights};
 use crate::auth::access::{Denial, Permissions, Sieve, SubscriptionDecision};
+use crate::engine::enforcement::restrict;
 use crate::engine::session::Will;
 
 impl Client<'_> {
@@ -150,6 +151,21 @@ impl Client<'_> {
                 .into(),
             needs_auth,
         }
+    }
+
+    /// Narrows or ends the subscriptions of the session, because the client has another identity than the one for
+    /// which they were made. Returns those that have ended, and why.
+    // Out of line: it is rare.
+    #[inline(never)]
+    pub(super) fn restrict_session(&self) -> Vec<(Box<str>, Denied)> {
+        let mut ended = Vec::new();
+        if let Some(permissions) = self.permissions().filter(|_| self.has_subscriptions()) {
+            restrict(self.engine, &self.session, permissions, |filter, denial| {
+                ended.push((filter.into(), self.denied("subscribe", filter, denial)));
+            });
+            self.engine.router.outdate_all();
+        }
+        ended
     }
 
     /// Whether a will may be published now, by the rules for the identity that it belongs to.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Client;
+use super::{Client, Denied};
 use crate::auth::identity::{
     AuthRefusal, ClientIdentity, Credential, IdentityKind, IdentityName, Secret, StoredPassword,
 };
@@ -81,21 +81,26 @@ impl Client<'_> {
         }
     }
 
-    /// Makes the client who it says, for the rest of its connection.
+    /// Makes the client who it says, for the rest of its connection. Returns the subscriptions that have ended,
+    /// because it has fewer rights now, and why.
     #[inline(never)]
     pub(crate) fn authenticate(
         &mut self,
         user: &[u8],
         secret: Option<&Secret>,
-    ) -> Result<(), NotAuthenticated> {
+    ) -> Result<Vec<(Box<str>, Denied)>, NotAuthenticated> {
         let identity = self.verify(user, secret)?;
         let current = self.identity();
         if current.is_shown() && current.name != identity.name {
             return Err(NotAuthenticated::Other(current.name.clone()));
         }
+        let has_other_rights = !identity.has_rights_of(&current);
         self.record.set_identity(Some(identity));
         self.renew_rights();
-        Ok(())
+        Ok(match has_other_rights {
+            true => self.restrict_session(),
+            false => Vec::new(),
+        })
     }
 
     /// An identity as it is now; none if its user or its token is gone, is disabled, or has ended.

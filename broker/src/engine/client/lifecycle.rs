@@ -77,6 +77,7 @@ impl Client<'_> {
             }
             Opened::Resumed(session) => {
                 self.session = session;
+                self.restrict_resumed();
                 true
             }
         };
@@ -85,6 +86,16 @@ impl Client<'_> {
         // removed, in 3.1.1 [MQTT-3.1.2-12].
         self.session.set_will(will);
         Ok(is_resumed)
+    }
+
+    /// The session was made by a client that may have had other rights: with another token, or with the groups of
+    /// that time.
+    fn restrict_resumed(&self) {
+        let last = self.engine.clients.last_of(&self.session);
+        let identity = self.identity();
+        if last.is_none_or(|last| !identity.has_rights_of(&last.identity())) {
+            self.restrict_session();
+        }
     }
 
     /// Attaches the connection to the opened session and sends CONNACK under the same lock, so that

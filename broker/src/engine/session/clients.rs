@@ -140,6 +140,11 @@ impl Clients {
         }
     }
 
+    /// The record of the last connection of a detached session.
+    pub(crate) fn last_of(&self, session: &Session) -> Option<Arc<ClientRecord>> {
+        self.table.lock().detached.get(&session.id()).cloned()
+    }
+
     /// The connection has ended, and its session is detached.
     pub(crate) fn detach(&self, record: &Arc<ClientRecord>) {
         let mut table = self.table.lock();

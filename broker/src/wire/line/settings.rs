@@ -1,9 +1,9 @@
 //! WILL, NAME, AUTH, QUIET and HELP: what a client says about itself, and asks about the protocol.
 
-use protocol::{Attributes, Code, Credential, Escaped, Name, RETAIN, Reply, Topic, Verb};
+use protocol::{Attributes, Code, Credential, Escaped, Name, RETAIN, Reply, Subject, Topic, Verb};
 
 use super::LineConversation;
-use super::refusals::{denial, not_authenticated};
+use super::refusals::{denial, not_authenticated, refusal};
 use crate::auth::identity::Secret;
 use crate::engine::client::{BrokersOwn, NoMemory, PublishError};
 use crate::engine::outbox::run::PublishOptions;
@@ -69,9 +69,14 @@ impl LineConversation<'_, '_> {
         if let Some(Credential { user, secret }) = credential {
             let secret = Secret::shown(secret.unescape().into_owned()).ok();
             let user = user.unwrap_or_default();
-            let authenticated = self.client.authenticate(user, secret.as_ref());
-            if let Err(why) = authenticated {
-                return self.refuse_line(not_authenticated(&why), &why.to_string());
+            let ended = match self.client.authenticate(user, secret.as_ref()) {
+                Ok(ended) => ended,
+                Err(why) => return self.refuse_line(not_authenticated(&why), &why.to_string()),
+            };
+            for (filter, denied) in ended {
+                let subject = Subject::Subscribe(filter.as_bytes());
+                let text = denied.to_string();
+                refusal(&mut self.answers, Code::Denied, subject, &text);
             }
         }
         let identity = self.client.identity();

@@ -71,7 +71,7 @@ pub(super) fn renew(
         )
     })?;
     let renewed = client.authenticate(b"", shown.token.as_ref());
-    renewed.map_err(|why| {
+    let ended = renewed.map_err(|why| {
         // DISCONNECT has no code for a wrong credential.
         let code = match why {
             NotAuthenticated::Refused(AuthRefusal::TooMany | AuthRefusal::Stopping) => {
@@ -87,6 +87,13 @@ pub(super) fn renew(
             | NotAuthenticated::Other(_) => MqttError::NotAuthorized,
         };
         Fault::new(code, why.to_string())
+    })?;
+    // As after other rules: the client comes back and sees by its SUBACK what it may.
+    ended.first().map_or(Ok(()), |(_, denied)| {
+        Err(Fault::new(
+            MqttError::AdministrativeAction,
+            denied.to_string(),
+        ))
     })
 }
 
