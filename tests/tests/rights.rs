@@ -7,7 +7,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::frames::FrameClient;
-use tests::mqtt::{Hello, Mqtt, MqttClient};
+use tests::mqtt::{BOTH, Hello, Mqtt, MqttClient};
 use tests::{
     Alg, Asker, JwtIssuer, TestBroker, TestClient, UsersFile, client, eventually, in_seconds,
     installed,
@@ -417,6 +417,52 @@ fn nothing_is_delivered_by_rules_that_were_replaced() {
     // The rules come back, and no client has to connect again for them.
     ruled.reload(RULES);
     ann.send("PUBLISH home/a 1").expect("PUBACK 2 0");
+}
+
+/// What waits in a session, and what was sent and not acknowledged, is not sent by other rules.
+#[test]
+fn what_waits_for_an_absent_client_needs_its_right_when_the_client_comes_back() {
+    let ruled = Ruled::start();
+    let fewer = RULES.replace(
+        "allow @family publish subscribe retain home/#",
+        "allow @family inquire:audit\nallow @family publish subscribe retain home/ann/#",
+    );
+    for (version, id) in BOTH.into_iter().zip(["one", "two"]) {
+        ruled.reload(RULES);
+        let enter = || {
+            let hello = Hello {
+                properties: Hello::lasting(id).properties,
+                clean: false,
+                ..hello(Some("ann"), id)
+            };
+            MqttClient::enter(ruled.broker.address(), version, &hello)
+        };
+        let (mut meter, _) = enter();
+        meter.subscribe("home/#", 1);
+        let mut bob = ruled.line(Some("bob"));
+        bob.send("PUBLISH home/bob/x 1").expect("PUBACK 1 1");
+        meter.expect_message(2, "home/bob/x", "1");
+        meter.vanish();
+        bob.send("PUBLISH home/bob/x 2").expect("PUBACK 2 1");
+        let mut ann = ruled.line(Some("ann"));
+        ann.send("PUBLISH home/ann/x 3").expect("PUBACK 1 1");
+        eventually("the client is absent", || {
+            let answer = Asker::with(ruled.line(Some("ann"))).ask("sessions");
+            let sessions = answer["sessions"].as_array().cloned();
+            sessions.is_some_and(|rows| {
+                rows.iter()
+                    .any(|row| row["client_id"] == id && row["away"] == true)
+            })
+        });
+        ruled.reload(&fewer);
+        let (mut meter, was_there) = enter();
+        assert!(was_there);
+        let came = meter.message();
+        assert_eq!((&*came.topic, &*came.payload), ("home/ann/x", &b"3"[..]));
+        meter.expect_silence();
+    }
+    let audit = Asker::with(ruled.line(Some("ann"))).ask("audit");
+    assert_eq!(audit["balanced"], true, "{audit}");
 }
 
 /// What a token leaves of the rights holds for subscriptions that were made before: by other rules, with another

@@ -203,6 +203,12 @@ impl Permissions {
         self.sees(AskedRight::Subscribe, topic)
     }
 
+    /// The same for a member of this group.
+    #[must_use]
+    pub fn may_see_shared(&self, group: &str, topic: Topic<'_>) -> bool {
+        self.sees(AskedRight::Share(group), topic)
+    }
+
     /// Whether it may subscribe so that publishers wait for it.
     ///
     /// # Errors

@@ -168,6 +168,16 @@ impl Client<'_> {
         ended
     }
 
+    /// Whether the client may be sent a message that waits in its session: of this topic, for it alone or as a
+    /// member of the group of a filter.
+    pub(super) fn may_receive(&self, topic: Topic<'_>, shared: Option<&str>) -> bool {
+        let group = shared.and_then(|filter| Filter::parse(filter).ok()?.group());
+        self.permissions().is_none_or(|it| match group {
+            Some(group) => it.may_see_shared(group, topic),
+            None => it.may_see(topic),
+        })
+    }
+
     /// Whether a will may be published now, by the rules for the identity that it belongs to.
     pub(super) fn may_publish_will(&self, will: &Will, topic: Topic<'_>, retain: bool) -> bool {
         let Some(identity) = self.engine.holder_now(&will.owner.identity) else {

@@ -1,9 +1,11 @@
 //! A client's session: how it is opened, taken over and ended, the will, and the messages left over
 //! when a connection ends.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use protocol::{Attributes, Escaped, Filter, MessageLine, RETAIN, Topic};
 
 use super::Client;
@@ -13,12 +15,12 @@ use crate::auth::address::AddressBlock;
 use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::limits::CachedLimits;
-use crate::engine::outbox::Remains;
 use crate::engine::outbox::delivery::DeliveryState;
 use crate::engine::outbox::delivery::in_flight::{Ack, AckEffect};
 use crate::engine::outbox::delivery::writer::PacketWriter;
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::run::{PublishOptions, Redelivery};
+use crate::engine::outbox::{OutboxGuard, Remains};
 use crate::engine::session::key::SessionKey;
 use crate::engine::session::store::{Claim, Opened, TooManySessions};
 use crate::engine::session::{Expiry, Session, Will, WillOwner};
@@ -137,6 +139,11 @@ impl Client<'_> {
             // The connection has failed meanwhile; its thread will notice.
             None => outbox.lock(),
         };
+        // What waits came by the rules of that time, and for the rights that the client had then.
+        let withheld = match is_own {
+            true => Vec::new(),
+            false => self.withhold(&mut guard),
+        };
         guard.answer(welcome);
         if guard.is_ending() {
             // Another connection has requested the session before this one was welcomed. CONNACK is
@@ -145,6 +152,21 @@ impl Client<'_> {
             guard.take_over();
         }
         guard.pump();
+        drop(guard);
+        self.redeliver(&withheld);
+    }
+
+    /// Gives up what waits in the session and what the client may not see now. `guard` locks its outbox.
+    fn withhold(&self, guard: &mut OutboxGuard<'_>) -> Vec<Redelivery> {
+        // Many messages have few topics.
+        let mut known: HashMap<(Box<[u8]>, Option<Box<str>>), bool, RandomState> =
+            HashMap::default();
+        guard.withhold(|topic, shared| {
+            let key = (topic.into(), shared.map(Into::into));
+            *known.entry(key).or_insert_with(|| {
+                Topic::parse(topic).is_ok_and(|topic| self.may_receive(topic, shared))
+            })
+        })
     }
 
     /// Ends the connection. The session ends with it, and not before [MQTT-4.1.0-2] (3.1.1), unless it

@@ -100,6 +100,22 @@ impl OutboxGuard<'_> {
         redeliveries
     }
 
+    /// Gives up the kept messages that the client may not receive: see [`DeliveryState::withhold`].
+    ///
+    /// [`DeliveryState::withhold`]: crate::engine::outbox::delivery::DeliveryState::withhold
+    pub(crate) fn withhold(
+        &mut self,
+        may_receive: impl FnMut(&[u8], Option<&str>) -> bool,
+    ) -> Vec<Redelivery> {
+        let Some(delivery) = &mut self.inside.delivery else {
+            return Vec::new();
+        };
+        let redeliveries = delivery.withhold(may_receive);
+        // As in `limit_absent`.
+        self.inside.queue.taken -= redeliveries.len() as u64;
+        redeliveries
+    }
+
     /// Sends kept messages that may be sent now.
     pub(crate) fn pump(&mut self) {
         let mut outgoing = Outgoing::of(self.inside.terms.encoder);

@@ -230,6 +230,23 @@ impl InFlightWindow {
         self.sent = 0;
     }
 
+    /// Removes the messages that may not have arrived and of which this does not hold. Only before an entry is sent
+    /// again.
+    pub(crate) fn take_unless(&mut self, mut holds: impl FnMut(&Queued) -> bool) -> Vec<Queued> {
+        debug_assert_eq!(self.sent, 0, "entries were sent on this connection");
+        let all = std::mem::take(&mut self.entries).into_iter();
+        let (kept, taken): (Vec<_>, Vec<_>) =
+            all.partition(|each| each.is_released() || holds(&each.message));
+        self.entries = kept.into();
+        let taken = taken.into_iter();
+        taken
+            .map(|entry| {
+                self.ids.remove(&entry.id);
+                entry.message
+            })
+            .collect()
+    }
+
     /// Removes all entries, and returns the messages that may not have arrived.
     pub(crate) fn take_unreleased(&mut self) -> impl Iterator<Item = Queued> + use<> {
         let all = std::mem::take(self);

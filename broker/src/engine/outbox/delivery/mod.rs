@@ -161,19 +161,32 @@ impl DeliveryState {
     /// Ends the session: kept messages are lost, except for those that another member of a group may
     /// receive. Returns the number lost.
     pub(crate) fn end(&mut self, redeliveries: &mut Vec<Redelivery>) -> u64 {
-        // A message at QoS 2 that may have arrived must not be sent to another member as well
-        // [MQTT-4.8.2-5].
         let in_flight = self.in_flight.take_unreleased();
-        let (lost, in_flight): (Vec<_>, Vec<_>) = in_flight.partition(|message| message.qos == 2);
-        let mut lost = lost.len() as u64 + mem::take(&mut self.given_up);
-        for message in in_flight.into_iter().chain(self.waiting.take_all()) {
-            match message.redelivery() {
-                Some(redelivery) => redeliveries.push(redelivery),
-                None => lost += 1,
-            }
-        }
+        let lost = give_up(in_flight, self.waiting.take_all(), redeliveries);
         self.kept.give_all_back();
-        lost
+        lost + mem::take(&mut self.given_up)
+    }
+
+    /// Gives up the kept messages that the client may not receive; `may_receive` is asked with the topic, and the
+    /// filter of the group if it is for one member of that. Only between two connections. Returns those that
+    /// another member may receive instead.
+    pub(crate) fn withhold(
+        &mut self,
+        mut may_receive: impl FnMut(&[u8], Option<&str>) -> bool,
+    ) -> Vec<Redelivery> {
+        let mut holds = |message: &Queued| {
+            let shared = message.extras.as_ref().and_then(|it| it.share.as_deref());
+            LineHead::of(&message.line).is_some_and(|head| may_receive(head.topic, shared))
+        };
+        let in_flight = self.in_flight.take_unless(&mut holds);
+        let waiting = self.waiting.take_unless(&mut holds);
+        self.gap += waiting.iter().map(Queued::gap).sum::<u64>();
+        let sizes = in_flight.iter().chain(&waiting).map(Queued::size);
+        self.kept.give_back(sizes.sum());
+        let mut redeliveries = Vec::new();
+        // They are counted when the next are sent.
+        self.given_up += give_up(in_flight, waiting, &mut redeliveries);
+        redeliveries
     }
 
     /// Whether the shared encoding of the protocol is right for every message now.
@@ -491,6 +504,30 @@ impl DeliveryState {
             self.writer.write(line.as_bytes(), &details, out) != Written::TooLong
         })
     }
+}
+
+/// Gives up messages that were in flight, and messages that were not: those that another member of a group may
+/// receive are added to `redeliveries`. Returns the number of the others, which are lost.
+fn give_up(
+    in_flight: impl IntoIterator<Item = Queued>,
+    waiting: impl IntoIterator<Item = Queued>,
+    redeliveries: &mut Vec<Redelivery>,
+) -> u64 {
+    let mut lost = 0;
+    // A message at QoS 2 that may have arrived must not be sent to another member as well [MQTT-4.8.2-5].
+    let in_flight = in_flight.into_iter().filter(|message| {
+        let is_lost = message.qos == 2;
+        lost += u64::from(is_lost);
+        !is_lost
+    });
+    let messages: Vec<Queued> = in_flight.chain(waiting).collect();
+    for message in messages {
+        match message.redelivery() {
+            Some(redelivery) => redeliveries.push(redelivery),
+            None => lost += 1,
+        }
+    }
+    lost
 }
 
 /// The parts of a line that decide on its delivery.

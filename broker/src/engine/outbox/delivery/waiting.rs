@@ -137,6 +137,13 @@ impl WaitingQueue {
         }
     }
 
+    /// Removes the messages of which this does not hold.
+    pub(crate) fn take_unless(&mut self, holds: impl FnMut(&Queued) -> bool) -> Vec<Queued> {
+        let (kept, taken): (Vec<_>, Vec<_>) = self.take_all().partition(holds);
+        self.0 = kept.into();
+        taken
+    }
+
     /// Removes all messages.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Queued> + use<> {
         std::mem::take(&mut self.0).into_iter()
