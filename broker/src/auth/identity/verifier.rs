@@ -191,8 +191,9 @@ impl Verifier {
         }
         let users = self.users();
         // The holder of a certificate need be no user; one that is has the groups of the user, and may be disabled.
+        // Those that it had as a user have gone with it.
         if identity.kind == IdentityKind::Certificate && !users.users.contains_key(&identity.name) {
-            return Some(identity.clone());
+            return Some(ClientIdentity::of_certificate(identity.name.clone()));
         }
         let user = users.users.get(&identity.name)?;
         let kind = match &identity.kind {
@@ -302,7 +303,7 @@ impl Verifier {
                 jwt.honours(grant).then(|| identity.groups.clone())
             }
             // Its holder need be no user.
-            IdentityKind::Certificate if user.is_none() => Some(identity.groups.clone()),
+            IdentityKind::Certificate if user.is_none() => Some(BTreeSet::new()),
             _ => user.map(|user| user.groups.clone()),
         }
     }
@@ -697,6 +698,26 @@ mod tests {
             household.verifier.stop();
             assert!(waiting.join().expect("no panic"), "it was not woken");
         });
+    }
+
+    #[test]
+    fn the_holder_of_a_certificate_has_the_groups_of_its_user_as_long_as_there_is_one() {
+        let household = Household::new();
+        let verifier = &household.verifier;
+        let alone = ClientIdentity::of_certificate(name("ann"));
+        let ann = verifier.renewed(&alone).expect("it is a user");
+        assert_eq!(ann.groups, BTreeSet::from([name("admin")]));
+        assert_eq!(verifier.groups_of(&ann).as_ref(), Some(&ann.groups));
+        let of_bob = ClientIdentity::of_certificate(name("bob"));
+        assert_eq!(verifier.renewed(&of_bob), None);
+        let path = household.folder.path().join("users");
+        edit_users(&path, false, |document| {
+            Ok(document.remove_user(&name("ann")))
+        })
+        .expect("it is changed");
+        assert!(verifier.sources.look());
+        assert_eq!(verifier.groups_of(&ann), Some(BTreeSet::new()));
+        assert_eq!(verifier.renewed(&ann), Some(alone));
     }
 
     /// A verifier with a users file and the secret key of tokens.
