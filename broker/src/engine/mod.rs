@@ -21,7 +21,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::auth::access::AccessTable;
-use crate::auth::identity::{ClientIdentity, Verifier};
+use crate::auth::identity::{ClientIdentity, IdentityKind, Verifier};
 use crate::clock::Moment;
 use crate::engine::access::SharedAccess;
 use crate::engine::limits::{Limits, SharedLimits};
@@ -108,6 +108,17 @@ impl Engine {
             limits: Arc::new(SharedLimits::new(limits)),
             replacing: Mutex::default(),
         })
+    }
+
+    /// An identity that was shown, as the files have it now; none if its user, its token or its key is gone, is
+    /// disabled, or has ended.
+    pub(crate) fn renewed(&self, identity: &ClientIdentity) -> Option<ClientIdentity> {
+        match &*self.verifier.read() {
+            Some(verifier) => verifier.renewed(identity),
+            // Without users, a certificate gives its name alone.
+            None => (identity.kind == IdentityKind::Certificate)
+                .then(|| ClientIdentity::of_certificate(identity.name.clone())),
+        }
     }
 
     /// The identity with the groups that its user has now; none if the user is gone or disabled.

@@ -51,16 +51,13 @@ pub(crate) fn watch_loop(
 /// Gives each client the identity that its user has now, and ends the connections of those that have none any more.
 /// The rules count for what has changed when this returns.
 pub(crate) fn renew(engine: &Engine, listener: &Listener) {
-    let Some(verifier) = engine.verifier.read().clone() else {
-        return;
-    };
     let (mut ended, mut has_changed) = (Vec::new(), false);
     for record in engine.clients.present() {
-        let identity = record.identity();
-        if !identity.is_shown() {
+        let shown = record.shown_identity();
+        let Some(identity) = shown.filter(|identity| identity.is_shown()) else {
             continue;
-        }
-        match verifier.renewed(&identity) {
+        };
+        match engine.renewed(&identity) {
             Some(renewed) if renewed == *identity => {}
             Some(renewed) => {
                 record.renew_identity(&identity, renewed);

@@ -9,6 +9,7 @@ use crate::auth::identity::{
     AuthRefusal, ClientIdentity, Credential, IdentityKind, IdentityName, Secret, StoredPassword,
 };
 use crate::engine::session::clients::ConnectionSecurity;
+use crate::sync::Mutex;
 
 /// Why a client has not become who it says. `Display` says what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,12 +104,6 @@ impl Client<'_> {
         })
     }
 
-    /// An identity as it is now; none if its user or its token is gone, is disabled, or has ended.
-    pub(crate) fn renewed(&self, identity: &ClientIdentity) -> Option<ClientIdentity> {
-        let verifier = self.engine.verifier.read().clone();
-        verifier.and_then(|verifier| verifier.renewed(identity))
-    }
-
     /// The hash of the password that shows this identity, if one does; another one after each change of it.
     pub(crate) fn stored_password(&self, identity: &ClientIdentity) -> Option<StoredPassword> {
         let verifier = self.engine.verifier.read().clone();
@@ -128,15 +123,11 @@ impl Client<'_> {
     pub(crate) fn take_security(&mut self, mut security: ConnectionSecurity) {
         let name = security.certificate.as_deref();
         let name = name.and_then(|name| name.parse().ok());
-        security.identity = name.map(|name| {
-            let identity = ClientIdentity::of_certificate(name);
-            let verifier = self.engine.verifier.read().clone();
-            let renewed = match verifier {
-                Some(verifier) => verifier.renewed(&identity),
-                None => Some(identity),
-            };
+        let identity = name.map(|name| {
+            let renewed = self.engine.renewed(&ClientIdentity::of_certificate(name));
             Arc::new(renewed.unwrap_or_else(ClientIdentity::anonymous))
         });
+        security.identity = Mutex::new(identity);
         self.record.set_security(security);
         self.renew_rights();
     }

@@ -85,7 +85,6 @@ pub(crate) struct ClientRecord {
 }
 
 /// What TLS says of a connection.
-#[derive(Debug)]
 pub(crate) struct ConnectionSecurity {
     /// As `1.3`.
     pub(crate) version: &'static str,
@@ -94,7 +93,7 @@ pub(crate) struct ConnectionSecurity {
     /// The name in the certificate of the client, if it has shown one.
     pub(crate) certificate: Option<Box<str>>,
     /// The identity that it gives; that of clients without one if its user is disabled.
-    pub(crate) identity: Option<Arc<ClientIdentity>>,
+    pub(crate) identity: Mutex<Option<Arc<ClientIdentity>>>,
 }
 
 /// The account of one connection.
@@ -428,7 +427,7 @@ impl ClientRecord {
     /// The identity, unless it is the one of all clients that have shown none.
     pub(crate) fn shown_identity(&self) -> Option<Arc<ClientIdentity>> {
         let shown = self.identity.lock().clone();
-        let shown = shown.or_else(|| self.security()?.identity.clone());
+        let shown = shown.or_else(|| self.security()?.identity.lock().clone());
         let has_peer = || matches!(&*self.peer.lock(), Peer::Unix(_));
         shown.or_else(|| has_peer().then(|| Arc::new(self.identity_of_socket())))
     }
@@ -442,13 +441,14 @@ impl ClientRecord {
 
     /// Replaces an identity by what it has become, unless the client has another by now.
     pub(crate) fn renew_identity(&self, old: &Arc<ClientIdentity>, renewed: ClientIdentity) {
-        let of_certificate = self
-            .security()
-            .and_then(|security| security.identity.as_ref());
-        let mut identity = self.identity.lock();
-        let is_old = identity.as_ref().or(of_certificate);
-        if is_old.is_some_and(|it| Arc::ptr_eq(it, old)) {
-            *identity = Some(Arc::new(renewed));
+        let renewed = Arc::new(renewed);
+        // That of the certificate where it lies, because a client falls back to it after each request of HTTP.
+        let of_certificate = self.security().map(|security| &security.identity);
+        for place in [&self.identity].into_iter().chain(of_certificate) {
+            let mut identity = place.lock();
+            if identity.as_ref().is_some_and(|it| Arc::ptr_eq(it, old)) {
+                *identity = Some(renewed.clone());
+            }
         }
     }
 
@@ -685,5 +685,30 @@ mod tests {
             }
         });
         assert_eq!(clients.audit().ledger.tally.written, 2 * BATCHES);
+    }
+
+    #[test]
+    fn what_becomes_of_the_identity_of_a_certificate_stays_when_another_was_assumed_meanwhile() {
+        let name = || "meter".parse().expect("a name");
+        let shown = Arc::new(ClientIdentity::of_certificate(name()));
+        let record = record(1, 100);
+        record.set_security(ConnectionSecurity {
+            version: "1.3",
+            suite: "",
+            certificate: Some("meter".into()),
+            identity: Mutex::new(Some(shown.clone())),
+        });
+        assert!(Arc::ptr_eq(&record.identity(), &shown));
+        let mut renewed = ClientIdentity::of_certificate(name());
+        renewed.groups.insert("admin".parse().expect("a name"));
+        record.renew_identity(&shown, renewed.clone());
+        assert_eq!(*record.identity(), renewed);
+        let other = Arc::new(ClientIdentity::restored("ann".parse().expect("a name")));
+        assert!(record.set_identity(Some(other.clone())));
+        // It is another by now.
+        record.renew_identity(&shown, ClientIdentity::of_certificate(name()));
+        assert!(Arc::ptr_eq(&record.identity(), &other));
+        assert!(record.set_identity(None));
+        assert_eq!(*record.identity(), renewed);
     }
 }

@@ -232,7 +232,7 @@ fn security(
         },
         suite: suite.and_then(|it| it.suite().as_str()).unwrap_or_default(),
         certificate: certificate.map(|it| it.name.as_str().into()),
-        identity: None,
+        identity: Default::default(),
     }
 }
 
