@@ -122,7 +122,7 @@ impl Broker {
         let provision = listener.provision(&endpoints, &mut inherited)?;
         // Those that a service manager has opened are in no configuration.
         let addresses = provision.network_addresses().map_err(BindError::Machine)?;
-        config.check_reach(addresses).map_err(BindError::Config)?;
+        config.check_reach(&addresses).map_err(BindError::Config)?;
         let (users_changed, changed) = crossbeam_channel::bounded(1);
         let verifier = operator::verifier(&config, users_changed.clone());
         let verifier = verifier.map_err(BindError::Users)?;
@@ -130,14 +130,14 @@ impl Broker {
             .as_ref()
             .and_then(|verifier| verifier.in_force().users);
         *engine.verifier.write() = verifier;
-        let access = operator::access_table(&config, users.as_deref());
+        let access = operator::access_table(&config, &addresses, users.as_deref());
         let (access, warnings) = access.map_err(BindError::Users)?;
         for warning in warnings {
             log::warn!("{warning}");
         }
         engine.access.replace(Arc::new(access));
         Ok(Self {
-            addresses: provision.network_addresses().map_err(BindError::Machine)?,
+            addresses,
             rooms: provision.room_addresses().map_err(BindError::Machine)?,
             datagrams: provision.datagram_addresses().map_err(BindError::Machine)?,
             unix: provision.unix_paths(),

@@ -261,39 +261,40 @@ impl Config {
         }
         self.tls.check().map_err(BadConfig::Tls)?;
         self.site_settings(&[])?;
-        self.check_reach(self.endpoints().wires.concat())
+        self.check_reach(&self.endpoints().wires.concat())
     }
 
     /// Checks that each client has to say who it is, or that the operator has said that it does not, where
-    /// others can reach the broker: at one of these addresses, or by what passes on clients of anyone.
-    pub(crate) fn check_reach(
-        &self,
-        addresses: impl IntoIterator<Item = SocketAddr>,
-    ) -> Result<(), BadConfig> {
+    /// others can reach the broker. These are the addresses on which it serves all protocols.
+    pub(crate) fn check_reach(&self, addresses: &[SocketAddr]) -> Result<(), BadConfig> {
         if self.open && (self.has_verifier() || self.access.is_some()) {
             return Err(BadConfig::OpenWithRules);
         }
-        if self.has_verifier() || self.tls.client_ca.is_some() {
-            return Ok(());
-        }
-        let mut addresses = addresses.into_iter();
-        let rooms = self.rooms.iter();
-        let room = rooms.map(|room| format!("the room {}", room.topic)).next();
-        let datagrams = self.udp.iter().flatten();
-        let datagrams = datagrams
-            .map(|address| format!("{address}, for lines in datagrams,"))
-            .next();
-        let proxy = self.proxies.first();
-        let reached = addresses
-            .find(|address| !address.ip().to_canonical().is_loopback())
-            .map(|address| address.to_string())
-            .or(room)
-            .or(datagrams)
-            .or_else(|| proxy.map(|proxy| format!("what the proxy {proxy} passes on")));
-        match reached {
-            Some(reached) if !self.open => Err(BadConfig::Unprotected(reached)),
+        let asks = self.has_verifier() || self.tls.client_ca.is_some();
+        match self.reached(addresses) {
+            Some(reached) if !asks && !self.open => Err(BadConfig::Unprotected(reached)),
             _ => Ok(()),
         }
+    }
+
+    /// What others can reach, if they can: one of these addresses, or what passes on clients of anyone.
+    fn reached(&self, addresses: &[SocketAddr]) -> Option<String> {
+        let mut addresses = addresses.iter();
+        let network = addresses.find(|address| !address.ip().to_canonical().is_loopback());
+        let room = || Some(format!("the room {}", self.rooms.first()?.topic));
+        let datagrams = || self.udp.iter().flatten().next();
+        let datagrams = || Some(format!("{}, for lines in datagrams,", datagrams()?));
+        let proxy = || {
+            Some(format!(
+                "what the proxy {} passes on",
+                self.proxies.first()?
+            ))
+        };
+        network
+            .map(ToString::to_string)
+            .or_else(room)
+            .or_else(datagrams)
+            .or_else(proxy)
     }
 
     /// Whether there are users, or keys of JWTs, by which a client can say who it is.
@@ -321,11 +322,11 @@ impl Config {
     }
 
     /// Whether clients without an identity may do nothing, unless rules say otherwise: there are users or keys of
-    /// JWTs, or others can reach the broker and show certificates.
-    pub(crate) fn asks_for_identities(&self) -> bool {
-        let mut addresses = self.endpoints().wires.concat().into_iter();
-        let is_reachable = addresses.any(|address| !address.ip().to_canonical().is_loopback());
-        self.has_verifier() || (self.tls.client_ca.is_some() && is_reachable)
+    /// JWTs, or others can reach the broker and show certificates, and it is not open. These are the addresses on
+    /// which it serves all protocols.
+    pub(crate) fn asks_for_identities(&self, addresses: &[SocketAddr]) -> bool {
+        let by_certificate = self.tls.client_ca.is_some() && !self.open;
+        self.has_verifier() || (by_certificate && self.reached(addresses).is_some())
     }
 
     /// What is configured for browsers. The broker also has the names that are in its certificates.
@@ -682,6 +683,23 @@ mod tests {
             };
             check_reach(&config, None);
         }
+    }
+
+    #[test]
+    fn where_others_can_reach_it_and_show_certificates_those_without_one_may_do_nothing() {
+        let here: [SocketAddr; 1] = [([127, 0, 0, 1], 1).into()];
+        let there: [SocketAddr; 1] = [([10, 0, 0, 5], 1).into()];
+        let mut config = Config::default();
+        assert!(!config.asks_for_identities(&there));
+        config.tls.client_ca = Some("ca.pem".into());
+        assert!(!config.asks_for_identities(&here));
+        // A service manager may have opened it, so it is not configured.
+        assert!(config.asks_for_identities(&there));
+        assert!(config.check_reach(&there).is_ok());
+        config.udp = vec![here.to_vec()];
+        assert!(config.asks_for_identities(&here));
+        config.open = true;
+        assert!(!config.asks_for_identities(&there));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod successor;
 
 use std::collections::BTreeSet;
 use std::mem;
+use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::Command;
 use std::sync::Arc;
@@ -109,9 +110,11 @@ impl PreparedIdentities {
     }
 }
 
-/// The rules of a configuration, with warnings. An error is each mistake in their files.
+/// The rules of a configuration that serves all protocols on these addresses, with warnings. An error is each
+/// mistake in their files.
 pub(crate) fn access_table(
     config: &Config,
+    addresses: &[SocketAddr],
     users: Option<&Users>,
 ) -> Result<(AccessTable, Vec<String>), Vec<String>> {
     match &config.access {
@@ -122,7 +125,7 @@ pub(crate) fn access_table(
             let groups = config.jwt_keys.is_none().then_some(&groups);
             AccessTable::read(path, groups)
         }
-        None if config.asks_for_identities() => Ok((AccessTable::known(), Vec::new())),
+        None if config.asks_for_identities(addresses) => Ok((AccessTable::known(), Vec::new())),
         None => Ok((AccessTable::open(), Vec::new())),
     }
 }
@@ -289,11 +292,11 @@ impl Operator<'_> {
             .provision(&next.endpoints(), &mut InheritedSockets::default());
         let provision = provision.map_err(|why| one(&BindError::from(why)))?;
         let addresses = provision.network_addresses();
-        next.check_reach(addresses.map_err(|why| one(&why))?)
-            .map_err(|why| one(&why))?;
+        let addresses = addresses.map_err(|why| one(&why))?;
+        next.check_reach(&addresses).map_err(|why| one(&why))?;
         let identities = self.prepare_identities(&next, changes)?;
         let users = identities.users();
-        let (access, warnings) = access_table(&next, users.as_deref())?;
+        let (access, warnings) = access_table(&next, &addresses, users.as_deref())?;
         let access = Arc::new(access);
         changes.extend(rights::changes(self.engine, &access, users.as_deref()));
         Ok(Prepared {
