@@ -516,7 +516,14 @@ impl TlsSink {
 
 impl Sink for TlsSink {
     fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.stream()?.send(&self.0.socket.stream, slices)
+        let sent = self.stream()?.send(&self.0.socket.stream, slices);
+        let has_failed = |err: &io::Error| err.kind() != io::ErrorKind::WouldBlock;
+        if sent.as_ref().is_err_and(has_failed) {
+            // The connection's thread learns of a failed send from the socket, and keys that are used up leave
+            // that as it was.
+            self.end_reading();
+        }
+        sent
     }
 
     fn ahead(&self) -> usize {

@@ -114,7 +114,13 @@ impl TlsStream {
                 Err(_) if left > 0 => return Ok(left),
                 Err(err) => return Err(err),
             }
-            if state.waits() || !state.encrypt(offered, left)? {
+            let has_more = !state.waits()
+                && match state.encrypt(offered, left) {
+                    Err(err) if left == 0 => return Err(err),
+                    // The next call tells of the error again, with nothing left before it.
+                    encrypted => encrypted.unwrap_or(false),
+                };
+            if !has_more {
                 return match left {
                     0 => Err(io::ErrorKind::WouldBlock.into()),
                     left => Ok(left),
@@ -238,15 +244,21 @@ impl TlsState {
             if count == 0 {
                 break;
             }
+            // What TLS itself has to say, such as that it does not renegotiate, is no part of this record.
+            self.collect();
             let before = self.records.len();
             let plaintext = self.connection.writer().write_vectored(&slices[..count])?;
             self.collect();
             if self.records.get(before).is_none_or(|kind| *kind == ALERT) {
                 // After very many records the library closes a connection of TLS 1.2, which cannot change its
                 // keys, and loses what it is given.
-                return Err(io::Error::other(
-                    "the keys of this TLS connection are used up",
-                ));
+                return match at > from {
+                    // What came before leaves first.
+                    true => Ok(true),
+                    false => Err(io::Error::other(
+                        "the keys of this TLS connection are used up",
+                    )),
+                };
             }
             self.ends.push(RecordEnd {
                 end: self.records.len(),
