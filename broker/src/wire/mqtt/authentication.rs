@@ -2,7 +2,7 @@
 
 use mqtt_protocol_core::mqtt::packet::prelude::PropertyValueAccess;
 use mqtt_protocol_core::mqtt::packet::{Properties, PropertyId};
-use mqtt_protocol_core::mqtt::result_code::{AuthReasonCode, MqttError};
+use mqtt_protocol_core::mqtt::result_code::{AuthReasonCode, ConnectReturnCode, MqttError};
 
 use super::fault::Fault;
 use crate::auth::identity::{AuthRefusal, Secret};
@@ -72,19 +72,10 @@ pub(super) fn renew(
     })?;
     let renewed = client.authenticate(b"", shown.token.as_ref());
     let ended = renewed.map_err(|why| {
-        // DISCONNECT has no code for a wrong credential.
-        let code = match why {
-            NotAuthenticated::Refused(AuthRefusal::TooMany | AuthRefusal::Stopping) => {
-                MqttError::ServerBusy
-            }
-            NotAuthenticated::Refused(
-                AuthRefusal::Wrong
-                | AuthRefusal::WrongJwt(_)
-                | AuthRefusal::Disabled
-                | AuthRefusal::Expired,
-            )
-            | NotAuthenticated::NotChecked
-            | NotAuthenticated::Other(_) => MqttError::NotAuthorized,
+        let code = match refusal_codes(&why).0 {
+            // DISCONNECT has no code for a wrong credential.
+            MqttError::BadUserNameOrPassword => MqttError::NotAuthorized,
+            code => code,
         };
         Fault::new(code, why.to_string())
     })?;
@@ -95,6 +86,26 @@ pub(super) fn renew(
             denied.to_string(),
         ))
     })
+}
+
+/// The codes of CONNACK, of 5.0 and of 3.1.1, for a credential that is refused.
+pub(super) fn refusal_codes(why: &NotAuthenticated) -> (MqttError, ConnectReturnCode) {
+    match why {
+        NotAuthenticated::Refused(AuthRefusal::TooMany | AuthRefusal::Stopping) => {
+            (MqttError::ServerBusy, ConnectReturnCode::ServerUnavailable)
+        }
+        NotAuthenticated::Refused(
+            AuthRefusal::Wrong
+            | AuthRefusal::WrongJwt(_)
+            | AuthRefusal::Disabled
+            | AuthRefusal::Expired,
+        )
+        | NotAuthenticated::NotChecked => (
+            MqttError::BadUserNameOrPassword,
+            ConnectReturnCode::BadUserNameOrPassword,
+        ),
+        NotAuthenticated::Other(_) => (MqttError::NotAuthorized, ConnectReturnCode::NotAuthorized),
+    }
 }
 
 #[cfg(test)]

@@ -9,18 +9,16 @@ use mqtt_protocol_core::mqtt::packet::PropertyId;
 use mqtt_protocol_core::mqtt::result_code::{ConnectReturnCode, MqttError};
 use protocol::{Attributes, Escaped, Name, RETAIN, Topic};
 
-use super::authentication::{Authentication, METHOD};
+use super::authentication::METHOD;
+use super::credential::{authenticate, by_method};
+use super::fault::{Refusal, not_allowed};
 use super::packet::{BadConnect, Connect, Fault, Header, WillPacket, kind};
 use super::reply::{self, ReplyLimits, Welcome};
 use super::writer::{ClientLimits, ConnectionWriter};
 use super::{Dialect, Encoders, Version, message, property};
-use crate::auth::identity::AuthRefusal;
-use crate::engine::client::{
-    BrokersOwn, Client, NoMemory, NoSession, NotAuthenticated, PublishError,
-};
+use crate::engine::client::{BrokersOwn, Client, NoMemory, NoSession, PublishError};
 use crate::engine::limits::Limits;
 use crate::engine::session::{Expiry, Will};
-use crate::wire::credential::note_unchecked;
 
 /// Messages at QoS 1 and 2 that a client may have sent before they are acknowledged.
 pub(super) const RECEIVE_MAXIMUM: u16 = 1024;
@@ -113,9 +111,6 @@ struct Terms {
     granted_keep_alive: u16,
 }
 
-/// Why a CONNECT is refused, and the return code of 3.1.1 if it has one for that.
-type Refusal = (Fault, Option<ConnectReturnCode>);
-
 /// Handles CONNECT.
 #[inline(never)]
 pub(super) fn accept(
@@ -134,7 +129,7 @@ pub(super) fn accept(
     client.note_client_id(&identity.client_id);
     client
         .check_client_id(&identity.client_id)
-        .map_err(|denied| away(not_allowed(&denied.to_string())))?;
+        .map_err(|denied| away(not_allowed(denied.to_string())))?;
     let welcome = welcome(&identity, &terms, client.limits(), false);
     check_welcome(&welcome.encode(version), &terms).map_err(away)?;
     let will = connect.will.as_ref().map(|will| new_will(client, will));
@@ -303,7 +298,7 @@ fn new_will(client: &Client<'_>, will: &WillPacket) -> Result<Will, Refusal> {
     let topic = Topic::parse(&*name).map_err(|why| invalid(why.to_string()))?;
     client
         .check_will_topic(topic, will.retain)
-        .map_err(|refused| not_allowed(&format!("the will: {}", refused_will(&refused))))?;
+        .map_err(|refused| not_allowed(format!("the will: {}", refused_will(&refused))))?;
     let mut attributes: Attributes<'_> = message::attributes(&will.properties);
     // Retained only if the client wants that: [MQTT-3.1.2-16] [MQTT-3.1.2-17] of 3.1.1, [MQTT-3.1.2-14]
     // [MQTT-3.1.2-15] of 5.0.
@@ -332,11 +327,6 @@ fn refused_will(refused: &PublishError) -> String {
         PublishError::Denied(denied) => denied.to_string(),
         PublishError::Full(full) => full.to_string(),
     }
-}
-
-fn not_allowed(why: &str) -> Refusal {
-    let why = Fault::new(MqttError::NotAuthorized, why.to_owned());
-    (why, Some(ConnectReturnCode::NotAuthorized))
 }
 
 /// Opens the session of this client, a new one if it is to be `clean` [MQTT-3.1.4-3] of 3.1.1,
@@ -404,72 +394,6 @@ fn short(connect: &Connect, id: PropertyId) -> Option<u16> {
     connect
         .number(id)
         .and_then(|number| u16::try_from(number).ok())
-}
-
-/// What the client shows by an authentication method.
-fn by_method(client: &Client<'_>, connect: &Connect) -> Result<Option<Authentication>, Refusal> {
-    let refused = |why| (why, None);
-    let shown = Authentication::of(&connect.properties).map_err(refused)?;
-    if let Some(shown) = &shown {
-        shown.check_method(client.takes_jwt()).map_err(refused)?;
-        if connect.password.is_some() {
-            let why = "a password and an authentication method are two credentials; show one";
-            return Err((Fault::new(MqttError::BadUserNameOrPassword, why), None));
-        }
-    }
-    Ok(shown)
-}
-
-/// Makes the client the user that it says [MQTT-3.1.4-2] of 5.0. In a broker without users it may say anything.
-#[inline(never)]
-fn authenticate(
-    client: &mut Client<'_>,
-    connect: &Connect,
-    shown: Option<&Authentication>,
-) -> Result<(), Refusal> {
-    if let Some(shown) = shown {
-        let user = connect.user_name.as_deref().unwrap_or_default();
-        let token = shown.token.as_ref();
-        client
-            .authenticate(user.as_bytes(), token)
-            .map_err(refused)?;
-    }
-    let (user, password) = (connect.user_name.as_deref(), connect.password.as_ref());
-    let shows_any = shown.is_none() && (user.is_some() || password.is_some());
-    if shows_any && !client.has_users() {
-        note_unchecked(client);
-    } else if shows_any {
-        let user = user.unwrap_or_default().as_bytes();
-        let password = password.and_then(|password| password.as_ref().ok());
-        client.authenticate(user, password).map_err(refused)?;
-    }
-    if client.is_shut_out() {
-        let why = "this broker lets in only clients that say who they are; give a user name and a password";
-        let why = Fault::new(MqttError::NotAuthorized, why);
-        return Err((why, Some(ConnectReturnCode::NotAuthorized)));
-    }
-    Ok(())
-}
-
-/// Why a client is not let in that has shown a credential.
-fn refused(why: NotAuthenticated) -> Refusal {
-    let (code, code_3) = match &why {
-        NotAuthenticated::Refused(AuthRefusal::TooMany | AuthRefusal::Stopping) => {
-            (MqttError::ServerBusy, ConnectReturnCode::ServerUnavailable)
-        }
-        NotAuthenticated::Refused(
-            AuthRefusal::Wrong
-            | AuthRefusal::WrongJwt(_)
-            | AuthRefusal::Disabled
-            | AuthRefusal::Expired,
-        )
-        | NotAuthenticated::NotChecked => (
-            MqttError::BadUserNameOrPassword,
-            ConnectReturnCode::BadUserNameOrPassword,
-        ),
-        NotAuthenticated::Other(_) => (MqttError::NotAuthorized, ConnectReturnCode::NotAuthorized),
-    };
-    (Fault::new(code, why.to_string()), Some(code_3))
 }
 
 /// A client identifier that no other client has or can guess.

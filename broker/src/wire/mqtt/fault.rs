@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use mqtt_protocol_core::mqtt::result_code::MqttError;
+use mqtt_protocol_core::mqtt::result_code::{ConnectReturnCode, MqttError};
 
 /// Why a connection must end [MQTT-4.8.0-1] (3.1.1) [MQTT-4.13.1-1] (5.0).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,9 @@ pub(crate) struct Fault {
     /// Tells the client what to do.
     pub(super) why: Cow<'static, str>,
 }
+
+/// Why a CONNECT is refused, and the return code of 3.1.1 if it has one for that.
+pub(super) type Refusal = (Fault, Option<ConnectReturnCode>);
 
 impl Fault {
     pub(super) fn new(code: MqttError, why: impl Into<Cow<'static, str>>) -> Self {
@@ -40,6 +43,12 @@ impl Fault {
 /// The library's errors without a reason code mean that the packet is malformed.
 fn byte(code: MqttError) -> u8 {
     u8::try_from(code as u16).unwrap_or(MqttError::MalformedPacket as u16 as u8)
+}
+
+/// The refusal of a CONNECT that asks for what its client may not do.
+pub(super) fn not_allowed(why: impl Into<Cow<'static, str>>) -> Refusal {
+    let why = Fault::new(MqttError::NotAuthorized, why);
+    (why, Some(ConnectReturnCode::NotAuthorized))
 }
 
 pub(super) fn behind_the_end() -> Fault {

@@ -7,6 +7,7 @@
 mod authentication;
 mod connect;
 mod conversation;
+mod credential;
 mod fault;
 mod field;
 mod message;
