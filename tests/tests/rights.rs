@@ -414,7 +414,7 @@ fn nothing_is_delivered_by_rules_that_were_replaced() {
     ann.send("PUBLISH home/a 1")
         .expect_error("denied", "publish:1");
     ann.expect("PUBACK 1 0");
-    // The rules come back, and no client has to connect again for them.
+    // With the rules the right is back on the same connection.
     ruled.reload(RULES);
     ann.send("PUBLISH home/a 1").expect("PUBACK 2 0");
 }
@@ -651,6 +651,28 @@ fn orders_over_the_network_need_the_right_admin() {
     ruled.reload(&format!("{RULES}allow ann admin\n"));
     let (text, status) = ruled.curl(Some("ann"), &["-X", "POST"], "/api/reload?dry");
     assert_eq!(status, 200, "{text}");
+}
+
+/// A client of MQTT was refused if all its rules had its client identifier, as the client that says nothing is.
+#[test]
+fn a_client_is_shut_out_only_if_no_rule_allows_it_something() {
+    let ruled = Ruled::start();
+    ruled.reload("allow ann publish dev/%c/#\n");
+    for version in [Mqtt::V3, Mqtt::V5] {
+        for (user, is_in) in [(Some("ann"), true), (Some("bob"), false), (None, false)] {
+            let client = ruled.mqtt(version, user, "m1");
+            assert_eq!(client.is_some(), is_in, "{version:?} {user:?}");
+        }
+    }
+    // A client that is known is not told to say who it is.
+    for (user, status) in [(Some("bob"), 403), (None, 401)] {
+        let (text, given) = ruled.curl(user, &[], "/metrics");
+        assert_eq!(given, status, "{text}");
+        assert_eq!(
+            text.contains("no rule of this broker allows bob"),
+            user.is_some()
+        );
+    }
 }
 
 #[test]

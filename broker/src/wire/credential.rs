@@ -2,6 +2,30 @@
 
 use crate::engine::client::Client;
 
+/// Why a client may do nothing at all.
+pub(crate) enum ShutOut {
+    /// It has not said who it is.
+    NotShown,
+    /// No rule allows its identity something; with a text for it.
+    NoRights(String),
+}
+
+impl ShutOut {
+    pub(crate) fn of(client: &Client<'_>) -> Option<Self> {
+        if !client.is_shut_out() {
+            return None;
+        }
+        let identity = client.identity();
+        Some(match identity.is_shown() {
+            false => Self::NotShown,
+            true => Self::NoRights(format!(
+                "no rule of this broker allows {} anything; ask the operator",
+                identity.name
+            )),
+        })
+    }
+}
+
 /// Says once that a broker without users does not check what clients show.
 pub(crate) fn note_unchecked(client: &Client<'_>) {
     if client.is_first_with_password() {

@@ -3,12 +3,14 @@
 
 use std::time::Instant;
 
+use http::StatusCode;
+
 use super::HttpConversation;
 use super::authorization::{ShownCredential, check_query, refusal, shows_any};
 use super::logins::{LoginKey, login_ended};
 use super::request::{RequestHead, RequestRefusal};
 use super::site::SiteSettings;
-use crate::wire::credential::note_unchecked;
+use crate::wire::credential::{ShutOut, note_unchecked};
 
 impl HttpConversation<'_, '_> {
     /// Makes the client, until the next request, the user that this one is of. A credential or a login that
@@ -49,14 +51,15 @@ impl HttpConversation<'_, '_> {
         Ok(())
     }
 
-    /// Refuses a client that may do nothing before it says who it is.
+    /// Refuses a client that may do nothing.
     pub(super) fn check_identified(&self) -> Result<(), RequestRefusal> {
-        match self.client.is_shut_out() {
-            false => Ok(()),
-            true => Err(RequestRefusal::unauthorized(
+        match ShutOut::of(self.client) {
+            None => Ok(()),
+            Some(ShutOut::NotShown) => Err(RequestRefusal::unauthorized(
                 "this broker serves only clients that say who they are; send a header Authorization with a \
                  user and a password (Basic) or a token (Bearer), or log in at /login",
             )),
+            Some(ShutOut::NoRights(why)) => Err(RequestRefusal::new(StatusCode::FORBIDDEN, why)),
         }
     }
 }

@@ -125,8 +125,9 @@ pub(super) fn accept(
     let shown = by_method(client, connect).map_err(away)?;
     terms.by_method = shown.is_some();
     let identity = identify(client, connect).map_err(away)?;
-    authenticate(client, connect, shown.as_ref()).map_err(away)?;
+    // First, because rules with %c allow nothing without it.
     client.note_client_id(&identity.client_id);
+    authenticate(client, connect, shown.as_ref()).map_err(away)?;
     client
         .check_client_id(&identity.client_id)
         .map_err(|denied| away(not_allowed(denied.to_string())))?;

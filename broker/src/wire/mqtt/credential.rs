@@ -6,7 +6,7 @@ use super::authentication::{Authentication, refusal_codes};
 use super::fault::{Fault, Refusal, not_allowed};
 use super::packet::Connect;
 use crate::engine::client::Client;
-use crate::wire::credential::note_unchecked;
+use crate::wire::credential::{ShutOut, note_unchecked};
 
 /// What the client shows by an authentication method.
 pub(super) fn by_method(
@@ -47,10 +47,11 @@ pub(super) fn authenticate(
     } else if user.is_some() || password.is_some() {
         note_unchecked(client);
     }
-    if client.is_shut_out() {
-        return Err(not_allowed(
+    match ShutOut::of(client) {
+        None => Ok(()),
+        Some(ShutOut::NotShown) => Err(not_allowed(
             "this broker lets in only clients that say who they are; give a user name and a password",
-        ));
+        )),
+        Some(ShutOut::NoRights(why)) => Err(not_allowed(why)),
     }
-    Ok(())
 }
