@@ -63,8 +63,10 @@ pub(crate) struct ServerArguments {
     tls: Option<Tls>,
     credential: Option<Credential>,
     wait: Duration,
-    /// The options that name the server, if some are typed.
-    typed: Option<Vec<String>>,
+    /// Whether an option names the server.
+    is_typed: bool,
+    /// The options of this command that another one needs for the same server and the same user.
+    typed: Vec<String>,
     waits_for_broker: bool,
 }
 
@@ -78,8 +80,10 @@ pub(crate) struct Decision {
     pub(crate) login: Login,
     /// The timeout of an answer.
     pub(crate) wait: Duration,
-    /// The options that name the server, as they are to be typed for another command, if some are typed.
-    pub(crate) typed: Option<Vec<String>>,
+    /// Whether an option names the server.
+    pub(crate) is_typed: bool,
+    /// The options of this command that another one needs for the same server and the same user.
+    pub(crate) typed: Vec<String>,
     /// Whether the first connection waits until the broker can be reached.
     pub(crate) waits_for_broker: bool,
 }
@@ -120,7 +124,7 @@ pub(crate) fn decide(
     })?;
     let conflict = |why: String| clap::Error::raw(ErrorKind::ArgumentConflict, format!("{why}\n"));
     let mut url: Url = match &given {
-        None => flags.server,
+        None => flags.server.clone(),
         Some(given) => {
             let url = given.url.parse();
             url.expect("it was checked when the file was read")
@@ -154,20 +158,42 @@ pub(crate) fn decide(
         is_mqtt(&url),
     );
     let login = login.map_err(conflict)?;
-    let typed = is_typed.then(|| {
-        let server = ["-s".to_owned(), url.server.to_string()];
-        let tls = flags.tls.typed_words();
-        let words = server.into_iter().chain(tls);
-        words.chain(flags.credential.typed_words()).collect()
-    });
+    let is_in_address = is_typed && given.is_none();
+    let typed = [
+        match given {
+            // The file says more of a server than its address.
+            Some(_) => flags.typed_words(),
+            None if is_typed => vec!["-s".to_owned(), url.server.to_string()],
+            None => Vec::new(),
+        },
+        flags.tls.typed_words(is_in_address),
+        flags.credential.typed_words(),
+    ];
     Ok(Decision {
         url,
         tls,
         login,
         wait: flags.wait,
         waits_for_broker: flags.wait_for_broker,
-        typed,
+        is_typed,
+        typed: typed.concat(),
     })
+}
+
+impl ServerFlags {
+    /// The typed options that choose a server of the configuration file, or change its address.
+    fn typed_words(&self) -> Vec<String> {
+        let port = self.port.map(|port| port.to_string());
+        [
+            ("-c", &self.configured),
+            ("--host", &self.host),
+            ("-p", &port),
+        ]
+        .into_iter()
+        .filter_map(|(flag, value)| Some([flag.to_owned(), value.clone()?]))
+        .flatten()
+        .collect()
+    }
 }
 
 /// The server of the configuration file, unless `--server` or the environment has one: a given name
@@ -196,9 +222,9 @@ impl ServerArguments {
             tls,
             login,
             wait,
+            is_typed,
             typed,
             waits_for_broker,
-            ..
         } = decision;
         if mqtt.is_some() {
             let why = "this command does not speak MQTT; publish, subscribe, ping, bench and \
@@ -210,6 +236,7 @@ impl ServerArguments {
             tls,
             credential: login.credential(),
             wait,
+            is_typed,
             typed,
             waits_for_broker,
         })
@@ -227,13 +254,13 @@ impl ServerArguments {
 
     /// Whether an option names the server.
     pub(crate) fn is_typed(&self) -> bool {
-        self.typed.is_some()
+        self.is_typed
     }
 
-    /// Another command for the same server, to be suggested. The server is named as far as the
-    /// options of this command name it.
+    /// Another command for the same server and the same user, to be suggested. Both are named as far as
+    /// the options of this command name them.
     pub(crate) fn hint(&self, command: &str, words: &[&str]) -> String {
-        hint::client(command, self.typed.as_deref().unwrap_or_default(), words)
+        hint::client(command, &self.typed, words)
     }
 
     /// Connects. `interrupt` ends every wait.

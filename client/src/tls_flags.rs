@@ -180,11 +180,12 @@ impl TlsArguments {
         Ok(Some(tls))
     }
 
-    /// The options of this command that are to be typed for the same server.
-    pub(crate) fn typed_words(&self) -> Vec<String> {
+    /// The options of this command that are to be typed for the same server. `is_in_address` says that
+    /// its address asks for TLS already.
+    pub(crate) fn typed_words(&self, is_in_address: bool) -> Vec<String> {
         let path = |path: &Option<PathBuf>| Some(path.as_ref()?.display().to_string());
         let typed = &self.typed;
-        [
+        let words = [
             ("--ca", path(&typed.ca)),
             ("--cert", path(&typed.cert)),
             ("--key", path(&typed.key)),
@@ -193,7 +194,8 @@ impl TlsArguments {
         ]
         .into_iter()
         .filter_map(|(flag, value)| Some([flag.to_owned(), value?]))
-        .flatten()
-        .collect()
+        .flatten();
+        let on = (typed.is_on && !is_in_address).then(|| "--tls".to_owned());
+        on.into_iter().chain(words).collect()
     }
 }

@@ -16,8 +16,8 @@ pub(crate) struct Target {
     pub(crate) server: Server,
     pub(super) tls: Option<Tls>,
     pub(super) credential: Option<Credential>,
-    /// The options that name the server, if some are typed.
-    pub(super) typed: Option<Vec<String>>,
+    /// The options of this command that another one needs for the same server and the same user.
+    pub(super) typed: Vec<String>,
     pub(super) waits_for_broker: bool,
     pub(super) wait: Duration,
     pub(super) mqtt: Option<Settings>,
@@ -61,10 +61,10 @@ impl Target {
         again
     }
 
-    /// Another command for the same server, to be suggested. The server is named as far as the
-    /// options of this command name it, without a password.
+    /// Another command for the same server and the same user, to be suggested. Both are named as far as
+    /// the options of this command name them, without a password.
     pub(crate) fn hint(&self, command: &str, words: &[&str]) -> String {
-        let mut options = self.typed.clone().unwrap_or_default();
+        let mut options = self.typed.clone();
         if let Some(settings) = &self.mqtt {
             let version = match settings.version {
                 mqtt::Version::V3 => "3.1.1",

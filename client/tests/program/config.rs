@@ -89,6 +89,27 @@ fn flags_and_environment_win_over_the_file() {
 }
 
 #[test]
+fn a_suggested_command_has_the_name_of_the_server() {
+    let broker = ScriptedBroker::start();
+    let folder = folder(&servers("here", &broker));
+    let port = broker.address().port();
+    for (typed, server) in [
+        ("-c here".to_owned(), "-c here ".to_owned()),
+        (String::new(), String::new()),
+        (
+            format!("-c elsewhere --host localhost -p {port}"),
+            format!("-c elsewhere --host localhost -p {port} "),
+        ),
+    ] {
+        let arguments = format!("{typed} publish a x");
+        let run = Run::spawn(&mut with(&folder, arguments.trim_start()));
+        broker.accept().expect("PUBLISH a x").say("PUBACK 1 0");
+        run.end()
+            .expect(0, &format!("type: client subscribe {server}a\n"));
+    }
+}
+
+#[test]
 fn a_mistake_in_the_file_is_told_with_its_line() {
     for arguments in ["ping -C 1", "ping -c a", "config"] {
         let ended = end_with("[servers.a]\nulr = \"x\"\n", arguments);

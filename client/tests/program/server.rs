@@ -125,6 +125,21 @@ fn a_suggested_command_has_the_path_of_this_one() {
 }
 
 #[test]
+fn a_suggested_command_is_for_the_same_user_wherever_the_server_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let token = folder.path().join("token");
+    fs::write(&token, "dlt_k3f9_x\n").expect("room");
+    let broker = ScriptedBroker::start();
+    let user = format!("--user ann --token-file {}", token.display());
+    let run = Run::start(&broker, &format!("publish a x {user}"));
+    let mut accepted = broker.accept();
+    accepted.expect("AUTH ann dlt_k3f9_x").say("AUTHACK ann");
+    accepted.expect("PUBLISH a x").say("PUBACK 1 0");
+    let command = format!("type: client subscribe {user} a\n");
+    run.end().expect(0, &command);
+}
+
+#[test]
 fn a_broker_that_comes_back_at_its_path_is_found_again() {
     let (_folder, path) = path_of_socket();
     let broker = ScriptedBroker::at_path(&path);
