@@ -46,7 +46,7 @@ Exit codes:
 pub(crate) const MAY_HELP: &str = "\
 Exit codes:
   0 allowed   1 the question has no answer, or it failed   2 wrong usage
-  3 no connection   4 not allowed   130 interrupted";
+  3 no connection   4 not allowed   6 not authenticated   130 interrupted";
 
 /// The exit code of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
