@@ -145,6 +145,11 @@ impl CredentialArguments {
 }
 
 impl CredentialArguments {
+    /// Whether an option says who the client is.
+    pub(crate) fn is_typed(&self) -> bool {
+        self.typed != CredentialSettings::default()
+    }
+
     /// From now on only the options of this command say something.
     pub(crate) fn forget_variables(&mut self) {
         self.variables = CredentialSettings::default();

@@ -362,6 +362,8 @@ fn an_impossible_measurement_is_wrong_usage() {
         ("bench --hold 1s", "--idle"),
         ("bench --spread --pubs 2", "a topic for each publisher"),
         ("bench -s amqp://x", "not a protocol of bench"),
+        ("bench -s redis://x --user ann", "leave out --user"),
+        ("bench -s nats+tls://x --token-file t", "leave out --user"),
     ] {
         crate::run::end(arguments).expect(2, why);
     }

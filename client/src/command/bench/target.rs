@@ -236,13 +236,22 @@ impl TargetArguments {
         if scheme != Scheme::Mqtt && self.qos.is_some() {
             return Err("--qos is for MQTT; give --mqtt, or mqtt://HOST:PORT".to_owned());
         }
-        let login = self.credential.login(
-            &server,
-            tls.is_some(),
-            login.as_ref(),
-            None,
-            scheme == Scheme::Mqtt,
-        )?;
+        let login = match scheme {
+            Scheme::Nats | Scheme::Redis if self.credential.is_typed() => {
+                return Err(
+                    "bench logs in to no server of NATS or Redis; leave out --user and the secret"
+                        .to_owned(),
+                );
+            }
+            // What variables say is for brokers of the other protocols.
+            Scheme::Nats | Scheme::Redis => Login::default(),
+            Scheme::Line | Scheme::WebSocket | Scheme::Events | Scheme::Mqtt => {
+                let is_mqtt = scheme == Scheme::Mqtt;
+                let in_url = login.as_ref();
+                self.credential
+                    .login(&server, tls.is_some(), in_url, None, is_mqtt)?
+            }
+        };
         let wire: &'static dyn Protocol = match scheme {
             Scheme::Line => &LineProtocol,
             Scheme::Nats => &Nats,

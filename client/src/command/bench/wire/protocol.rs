@@ -39,8 +39,9 @@ pub(crate) trait Protocol: Debug + Sync {
     /// asks for acknowledgements, in protocols where that is an option of the connection.
     fn connect(&self, client: &str, acked: bool, out: &mut Vec<u8>);
 
-    /// Encodes what says who the client is, unless it is a part of another request; answered by one
-    /// [`WireEvent::Confirm`]. The error says why there is no such request.
+    /// Encodes what says who the client is, unless it is a part of another request, or bench logs in to no
+    /// server of this protocol; answered by one [`WireEvent::Confirm`]. The error says why there is no such
+    /// request.
     fn authenticate(
         &self,
         _credential: &Credential,
