@@ -207,10 +207,8 @@ impl Configuration {
         for (name, server) in raw.servers {
             let url = &server.url;
             if let Err(why) = check(url.get_ref()) {
-                let why = {
-                    let shown = address::without_password(url.get_ref());
-                    format!("{shown:?} is not a server: {why}")
-                };
+                let shown = address::without_password(url.get_ref());
+                let why = format!("{shown:?} is not a server: {why}");
                 return Err(mistake(Some(url.span()), why));
             }
             let checked = server.checked(place);

@@ -143,8 +143,8 @@ fn tell_the_rest(shown: u64, total: u64, noun: &str, note: Option<String>) {
     }
 }
 
-/// The cell for an identity: empty for a client that has shown none.
-fn identity(name: &str) -> &str {
+/// An identity as it is shown: empty for a client that has shown none.
+pub(crate) fn identity(name: &str) -> &str {
     match name {
         "anonymous" => "",
         name => name,

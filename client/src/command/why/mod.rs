@@ -232,8 +232,8 @@ fn label(holder: &Holder) -> String {
         "line" => String::new(),
         other => format!(", {other}"),
     };
-    let identity = match &*holder.identity {
-        "" | "anonymous" => String::new(),
+    let identity = match listing::identity(&holder.identity) {
+        "" => String::new(),
         identity => format!("{identity}, "),
     };
     visible::line(&format!("#{id}{name} ({identity}{peer}{wire})"))

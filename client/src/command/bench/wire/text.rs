@@ -23,10 +23,14 @@ pub(super) fn number(digits: &[u8]) -> Option<usize> {
 
 /// A refusal with this text, because the broker does not know who the client is.
 pub(super) fn unauthenticated(text: &[u8]) -> WireEvent {
-    WireEvent::Unauthenticated(String::from_utf8_lossy(text).replace(char::is_control, "?"))
+    WireEvent::Unauthenticated(printable(text))
 }
 
 /// A refusal with this text.
 pub(super) fn refused(text: &[u8]) -> WireEvent {
-    WireEvent::Refused(String::from_utf8_lossy(text).replace(char::is_control, "?"))
+    WireEvent::Refused(printable(text))
+}
+
+fn printable(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).replace(char::is_control, "?")
 }
