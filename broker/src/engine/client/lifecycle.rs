@@ -159,8 +159,8 @@ impl Client<'_> {
     /// Gives up what waits in the session and what the client may not see now. `guard` locks its outbox.
     fn withhold(&self, guard: &mut OutboxGuard<'_>) -> Vec<Redelivery> {
         // Many messages have few topics.
-        let mut known: HashMap<(Box<[u8]>, Option<Box<str>>), bool, RandomState> =
-            HashMap::default();
+        type TopicAndGroup = (Box<[u8]>, Option<Box<str>>);
+        let mut known: HashMap<TopicAndGroup, bool, RandomState> = HashMap::default();
         guard.withhold(|topic, shared| {
             let key = (topic.into(), shared.map(Into::into));
             *known.entry(key).or_insert_with(|| {
