@@ -1,6 +1,5 @@
 //! `broker access ...`: access files are checked, and asked what a client may do.
 
-use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -122,13 +121,7 @@ fn users(place: UsersPlace) -> Result<Option<Users>, Failures> {
 }
 
 fn read(path: &Path, users: Option<&Users>) -> Result<AccessTable, Failures> {
-    let groups: Option<BTreeSet<IdentityName>> = users.map(|users| {
-        users
-            .users
-            .values()
-            .flat_map(|user| user.groups.clone())
-            .collect()
-    });
+    let groups = users.map(Users::groups);
     let (table, warnings) = AccessTable::read(path, groups.as_ref())?;
     for warning in warnings {
         // The answer is right without it.

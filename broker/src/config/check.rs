@@ -8,17 +8,10 @@ impl Config {
     /// Reads the files of users, of keys and of rules. An error is each mistake in them.
     pub(super) fn check_files(&self) -> Result<(), Vec<String>> {
         let users = self.users.as_deref().map(read_users).transpose();
-        let groups = users
-            .as_ref()
-            .ok()
-            .and_then(Option::as_ref)
-            .map(|document| {
-                let users = document.users().users.values();
-                users.flat_map(|user| user.groups.iter().cloned()).collect()
-            });
         let keys = self.jwt_keys.as_deref().map(read_jwt_keys).transpose();
         // Any group may come with a JWT.
-        let groups = groups.filter(|_| self.jwt_keys.is_none());
+        let known = users.as_ref().ok().filter(|_| self.jwt_keys.is_none());
+        let groups = known.and_then(|users| Some(users.as_ref()?.users().groups()));
         let access = self.access.as_deref();
         let access = access.map(|path| AccessTable::read(path, groups.as_ref()));
         let mut mistakes = users.err().unwrap_or_default();

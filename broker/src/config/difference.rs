@@ -109,17 +109,11 @@ impl Config {
 
     fn values_of_access(&self) -> Vec<(&'static str, String)> {
         vec![
-            ("users", list(self.users.iter().map(|path| path.display()))),
-            (
-                "jwt-keys",
-                list(self.jwt_keys.iter().map(|path| path.display())),
-            ),
+            ("users", files(self.users.as_slice())),
+            ("jwt-keys", files(self.jwt_keys.as_slice())),
             ("jwt-issuer", list(self.jwt_issuer.iter())),
             ("jwt-audience", list(self.jwt_audience.iter())),
-            (
-                "access",
-                list(self.access.iter().map(|path| path.display())),
-            ),
+            ("access", files(self.access.as_slice())),
             ("open", self.open.to_string()),
             ("proxy", list(self.proxies.iter())),
             ("name", list(self.names.iter())),
@@ -140,14 +134,8 @@ impl Config {
                     .map_or_else(|| BY_CERTIFICATE.to_owned(), |mode| mode.to_string()),
             ),
             ("tls-min", self.tls.min.to_string()),
-            (
-                "client-ca",
-                list(self.tls.client_ca.iter().map(|path| path.display())),
-            ),
-            (
-                "client-crl",
-                list(self.tls.client_crl.iter().map(|path| path.display())),
-            ),
+            ("client-ca", files(self.tls.client_ca.as_slice())),
+            ("client-crl", files(self.tls.client_crl.as_slice())),
             (
                 "client-cert",
                 self.tls.client_cert.map_or_else(

@@ -5,6 +5,7 @@
 //! because what is in them is lost for ever and a users file that is being written may lack users for a moment.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, select};
@@ -14,6 +15,7 @@ use super::rights;
 use crate::auth::identity::{IdentityKind, IdentityName, Verifier};
 use crate::engine::Engine;
 use crate::engine::client::Client;
+use crate::engine::session::clients::ClientRecord;
 use crate::net::listener::Listener;
 use crate::net::socket::Dismissal;
 
@@ -91,19 +93,20 @@ impl IdentityWatch {
         verifier: &Verifier,
         client: &mut Client<'_>,
     ) {
-        self.tell_of_ends(engine, verifier);
         renew(engine, listener);
-        self.end_sessions(engine, verifier, client);
+        let present = engine.clients.present();
+        self.tell_of_ends(&present);
+        self.end_sessions(&present, engine, verifier, client);
     }
 
     /// Tells clients whose tokens end soon, each once.
-    fn tell_of_ends(&mut self, engine: &Engine, verifier: &Verifier) {
+    fn tell_of_ends(&mut self, present: &[Arc<ClientRecord>]) {
+        let now = Timestamp::now();
         let mut ending = HashSet::new();
-        for record in engine.clients.present() {
-            let identity = record.identity();
-            let renewed = verifier.renewed(&identity);
-            let end = renewed.and_then(|renewed| renewed.expires());
-            if end.is_some_and(|end| end - NOTICE <= Timestamp::now()) {
+        for record in present {
+            let end = record.shown_identity().and_then(|it| it.expires());
+            // One that is over is told so by its end.
+            if end.is_some_and(|end| now < end && end - NOTICE <= now) {
                 if record.is_connected() && !self.told.contains(&record.id()) {
                     record.outbox().lock().say_auth_ends_soon();
                 }
@@ -114,28 +117,33 @@ impl IdentityWatch {
     }
 
     /// Ends the sessions of users that have been gone for long enough.
-    fn end_sessions(&mut self, engine: &Engine, verifier: &Verifier, client: &mut Client<'_>) {
+    fn end_sessions(
+        &mut self,
+        present: &[Arc<ClientRecord>],
+        engine: &Engine,
+        verifier: &Verifier,
+        client: &mut Client<'_>,
+    ) {
         // The holder of a certificate need be no user.
-        let present = engine.clients.present();
-        let certified = present.iter().map(|record| record.identity());
+        let certified = present.iter().filter_map(|record| record.shown_identity());
         let certified = certified.filter(|it| it.kind == IdentityKind::Certificate);
         let certified: HashSet<IdentityName> = certified.map(|it| it.name.clone()).collect();
         let is_gone = |owner: &IdentityName| {
             !owner.is_given() && !verifier.may_come(owner) && !certified.contains(owner)
         };
-        let orphans = engine.sessions.find(|key| is_gone(&key.owner));
         let now = Instant::now();
         self.gone.retain(|owner, _| is_gone(owner));
         let mut has_ended = false;
-        for session in orphans {
-            let Some(key) = session.key() else {
+        for record in present {
+            let session = record.session();
+            let Some(key) = session.key().filter(|key| is_gone(&key.owner)) else {
                 continue;
             };
             let since = *self.gone.entry(key.owner.clone()).or_insert(now);
-            if now.duration_since(since) >= GONE && engine.sessions.end_detached(&session) {
+            if now.duration_since(since) >= GONE && engine.sessions.end_detached(session) {
                 log::info!("the session {:?} ends: its user is gone", key.to_string());
                 client.begin();
-                client.end_session(&session);
+                client.end_session(session);
                 client.settle();
                 has_ended = true;
             }

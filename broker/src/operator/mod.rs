@@ -9,7 +9,6 @@ pub(crate) mod identities;
 mod rights;
 mod successor;
 
-use std::collections::BTreeSet;
 use std::mem;
 use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
@@ -119,8 +118,7 @@ pub(crate) fn access_table(
 ) -> Result<(AccessTable, Vec<String>), Vec<String>> {
     match &config.access {
         Some(path) => {
-            let users = users.into_iter().flat_map(|users| users.users.values());
-            let groups: BTreeSet<_> = users.flat_map(|user| user.groups.iter().cloned()).collect();
+            let groups = users.map(Users::groups).unwrap_or_default();
             // Any group may come with a JWT.
             let groups = config.jwt_keys.is_none().then_some(&groups);
             AccessTable::read(path, groups)

@@ -26,7 +26,7 @@ struct UserAtAddress {
     was_right: Option<Instant>,
 }
 
-/// FailureCount that cost no time.
+/// The number of failures from which on answers wait.
 const FREE: u32 = 3;
 const MOST_DELAY: Duration = Duration::from_secs(30);
 /// Quiet after which failures are forgotten.

@@ -43,6 +43,15 @@ pub struct Token {
     pub note: Option<TokenNote>,
 }
 
+impl Users {
+    /// All groups in which there is a user.
+    #[must_use]
+    pub fn groups(&self) -> BTreeSet<IdentityName> {
+        let groups = self.users.values().flat_map(|user| &user.groups);
+        groups.cloned().collect()
+    }
+}
+
 impl fmt::Display for Users {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (users, tokens) = (self.users.len(), self.tokens.len());

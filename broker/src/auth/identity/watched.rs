@@ -66,7 +66,8 @@ impl<T: PartialEq> WatchedFile<T> {
 
     /// Puts another value in force.
     pub(super) fn replace(&self, value: Arc<T>) {
-        // The next look compares the file with it, and finds the same.
+        // A look may have read a newer state of the file meanwhile: the next one reads it again.
+        self.last.lock().is_settled = false;
         *self.in_force.write() = value;
     }
 
@@ -175,6 +176,23 @@ mod tests {
         write(&folder.path().join("other"), "user dora\n");
         symlink("other", &path).expect("a link");
         assert_changed(&watched.look());
+    }
+
+    #[test]
+    fn what_a_reload_has_read_gives_way_to_a_newer_state_of_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("users");
+        write(&path, "user ann\n");
+        let watched = watch(&path);
+        let read = watched.read_again().expect("it is right");
+        write(&path, "user bob\n");
+        assert_changed(&watched.look());
+        // Time passes.
+        watched.last.lock().is_settled = true;
+        watched.replace(Arc::new(read));
+        assert_eq!(names(&watched), ["ann"]);
+        assert_changed(&watched.look());
+        assert_eq!(names(&watched), ["bob"]);
     }
 
     #[test]
