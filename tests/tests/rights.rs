@@ -7,7 +7,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::frames::FrameClient;
-use tests::mqtt::{BOTH, Hello, Mqtt, MqttClient};
+use tests::mqtt::{self, BOTH, Hello, Mqtt, MqttClient};
 use tests::{
     Alg, Asker, JwtIssuer, TestBroker, TestClient, UsersFile, client, eventually, in_seconds,
     installed,
@@ -646,8 +646,14 @@ fn to_slow_down_publishers_is_a_right_of_its_own() {
 #[test]
 fn orders_over_the_network_need_the_right_admin() {
     let ruled = Ruled::start();
-    let (text, status) = ruled.curl(Some("ann"), &["-X", "POST"], "/api/reload?dry");
-    assert_eq!(status, 403, "{text}");
+    for (user, denied) in [(Some("ann"), 403), (None, 401)] {
+        let (text, status) = ruled.curl(user, &["-X", "POST"], "/api/reload?dry");
+        assert_eq!(status, denied, "{text}");
+        let mut client = ruled.mqtt(Mqtt::V5, user, "m1").expect("it is let in");
+        let reply = [&[8][..], &mqtt::text("$reply/1")].concat();
+        client.publish_with(0x32, "$SYS/request/reload", 7, &reply, b"dry");
+        assert_eq!(client.packet()[4], 0x87);
+    }
     ruled.reload(&format!("{RULES}allow ann admin\n"));
     let (text, status) = ruled.curl(Some("ann"), &["-X", "POST"], "/api/reload?dry");
     assert_eq!(status, 200, "{text}");

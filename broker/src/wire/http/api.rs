@@ -53,6 +53,7 @@ impl HttpConversation<'_, '_> {
         let done = orders::carry_out(self.client, word, argument.as_bytes());
         let done = done.map_err(|refused| {
             let status = match refused.code {
+                Code::Auth => StatusCode::UNAUTHORIZED,
                 Code::Denied => StatusCode::FORBIDDEN,
                 _ => StatusCode::CONFLICT,
             };

@@ -146,7 +146,7 @@ impl MqttConversation<'_, '_> {
             .inquire(topic, &payload, &attributes, most_bytes);
         answered.map_err(|Unanswered { code, text }| {
             let code = match code {
-                Code::Denied => MqttError::NotAuthorized,
+                Code::Auth | Code::Denied => MqttError::NotAuthorized,
                 Code::TooMany => MqttError::QuotaExceeded,
                 _ => MqttError::ImplementationSpecificError,
             };
