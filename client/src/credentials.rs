@@ -214,7 +214,7 @@ impl CredentialSettings {
                 user: user.or_else(|| is_mqtt.then(String::new)),
                 password: Some(token),
             }),
-            (None, Some(_)) if !is_mqtt => Err(
+            (None, Some(_)) => Err(
                 "a password belongs to a user; give --user NAME, or a token with --token-file FILE"
                     .to_owned(),
             ),
@@ -234,7 +234,7 @@ impl CredentialSettings {
                     reason(&why)
                 )),
             },
-            (user, password) => Ok(Login { user, password }),
+            (user @ Some(_), password) => Ok(Login { user, password }),
         }
     }
 }
@@ -342,8 +342,10 @@ mod tests {
                 .contains("--password-file")
         );
         assert_eq!(without(true).expect("a name").password, None);
-        let nameless = settings(None, password("x")).read(false, no_terminal);
-        assert!(nameless.expect_err("no user").contains("--user NAME"));
+        for is_mqtt in [false, true] {
+            let nameless = settings(None, password("x")).read(is_mqtt, no_terminal);
+            assert!(nameless.expect_err("no user").contains("--user NAME"));
+        }
     }
 
     #[test]

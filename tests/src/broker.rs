@@ -78,16 +78,21 @@ impl TestBroker {
 
     /// How the program is called with these flags.
     pub fn command(args: &[&str]) -> Command {
-        let mut command = Command::new(program("broker"));
+        let mut command = Self::bare(&[]);
         if !args.contains(&"--port") {
             command.args(["--port", "0"]);
         }
         command.args(["--host", "127.0.0.1"]).args(args);
-        // What the tester has set for brokers elsewhere does not count here.
+        command
+    }
+
+    /// The program with these words, such as `user add ann`, and with none of the tester's own settings.
+    pub fn bare(words: &[&str]) -> Command {
+        let mut command = Command::new(program("broker"));
         for (name, _) in env::vars().filter(|(name, _)| name.starts_with("BROKER_")) {
             command.env_remove(name);
         }
-        command.env_remove("RUST_LOG");
+        command.env_remove("RUST_LOG").args(words);
         command
     }
 

@@ -5,6 +5,23 @@ use std::process::Command;
 
 use crate::{TestBroker, program};
 
+/// What each command of `client` is called with that ends by itself, with exit code 0 if `time` has a responder.
+pub const COMMANDS: [&[&str]; 13] = [
+    &["publish", "a", "hello"],
+    &["who"],
+    &["sessions"],
+    &["topics"],
+    &["filters"],
+    &["audit"],
+    &["retained", "ls"],
+    &["why", "time"],
+    &["ping", "-C", "1"],
+    &["top", "--once"],
+    &["request", "time", ""],
+    &["chat", "lobby", "--nick", "ann", "--plain"],
+    &["record", "a", "--duration", "100ms"],
+];
+
 /// How `client` is called for a broker: with none of the tester's own settings.
 pub fn client_of(broker: &TestBroker, command: &str, args: &[&str]) -> Command {
     let server = broker.address().to_string();

@@ -160,6 +160,23 @@ impl Drop for Process {
     }
 }
 
+/// Runs a command to its end, which has to be this exit code; its output and its complaint.
+#[track_caller]
+pub fn ended(command: &mut Command, code: i32) -> (String, String) {
+    let (status, out, err) = Process::start(command).end();
+    let out = String::from_utf8_lossy(&out).into_owned();
+    assert_eq!(status.code(), Some(code), "{command:?}: {out}{err}");
+    (out, err)
+}
+
+/// Runs a command with its own standard input to its end; its exit code, output and errors.
+pub fn outcome(command: &mut Command) -> (Option<i32>, String, String) {
+    let output = command.output().expect("it runs");
+    let [out, err] =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).expect("text"));
+    (output.status.code(), out, err)
+}
+
 /// Reads a stream to its end on a thread of its own, so that the program never waits for us.
 #[derive(Clone, Debug)]
 struct Collector(Arc<(Mutex<Collected>, Condvar)>);

@@ -1,11 +1,11 @@
 //! A users file with users that a test knows.
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use tempfile::TempDir;
 
-use crate::program;
+use crate::TestBroker;
 
 /// A users file in a folder of its own.
 #[derive(Debug)]
@@ -39,8 +39,7 @@ impl UsersFile {
     /// Runs a tool of the broker on it, such as `user disable ann`; returns what it prints.
     #[track_caller]
     pub fn run(&self, words: &[&str], secret: &str) -> String {
-        let mut tool = Command::new(program("broker"))
-            .args(words)
+        let mut tool = TestBroker::bare(words)
             .args(["--users", &self.path])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

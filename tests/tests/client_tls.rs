@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use tests::certificates::{Authority, Files, Wanted};
-use tests::{Process, TestBroker, TlsFront, TlsManners, client};
+use tests::{COMMANDS, Process, TestBroker, TlsFront, TlsManners, client, ended};
 
 /// A certificate that a client shows.
 const METER: Wanted<'_> = Wanted {
@@ -64,15 +64,6 @@ impl Protected {
     }
 }
 
-/// Runs a command to its end, which is this exit code; returns its output and its complaint.
-#[track_caller]
-fn ended(command: &mut Command, code: i32) -> (String, String) {
-    let (status, out, err) = Process::start(command).end();
-    let out = String::from_utf8_lossy(&out).into_owned();
-    assert_eq!(status.code(), Some(code), "{command:?}: {out}{err}");
-    (out, err)
-}
-
 #[test]
 fn each_scheme_of_tls_publishes_and_subscribes_and_offers_what_it_speaks() {
     let protected = Protected::start();
@@ -100,18 +91,7 @@ fn every_command_speaks_tls() {
     let protected = Protected::start();
     let listener = Process::start(&mut protected.client("tls://", &["reply", "time", "now"]));
     listener.wait_for_complaint("replying on");
-    for words in [
-        &["who"][..],
-        &["topics"],
-        &["filters"],
-        &["audit"],
-        &["retained", "ls"],
-        &["why", "time"],
-        &["ping", "-C", "1"],
-        &["top", "--once"],
-        &["request", "time", ""],
-        &["chat", "lobby", "--nick", "ann", "--plain"],
-    ] {
+    for words in COMMANDS {
         ended(&mut protected.client("tls://", words), 0);
     }
     let words = ["selftest", "--only", "3.1.2", "--mqtt", "5"];

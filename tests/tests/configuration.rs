@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
-use tests::{TestBroker, program};
+use tests::TestBroker;
 
 /// Runs the broker with these arguments, in a folder with these files.
 fn run(files: &[(&str, &str)], args: &[&str]) -> Output {
     let folder = tempfile::tempdir().expect("a folder");
     write_all(folder.path(), files);
-    command(args)
+    TestBroker::bare(args)
         .current_dir(folder.path())
         .output()
         .expect("it runs")
@@ -21,16 +21,6 @@ fn write_all(folder: &Path, files: &[(&str, &str)]) {
     for (name, text) in files {
         fs::write(folder.join(name), text).expect("a file");
     }
-}
-
-/// Without the variables that the tester has set for brokers elsewhere.
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(program("broker"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BROKER_")) {
-        command.env_remove(name);
-    }
-    command.args(args);
-    command
 }
 
 #[track_caller]
@@ -141,7 +131,7 @@ fn a_flag_counts_more_than_its_variable_and_that_more_than_the_file() {
     let file = "max-queued = 1\nmax-retained = 1\nroom-members = 1\nlisten = \"127.0.0.1:0\"";
     let folder = tempfile::tempdir().expect("a folder");
     write_all(folder.path(), &[("broker.toml", file)]);
-    let mut broker = command(&[
+    let mut broker = TestBroker::bare(&[
         "--config",
         "broker.toml",
         "--print-config",

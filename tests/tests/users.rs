@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
-use tests::{Process, Tmux, eventually, program};
+use tests::{Process, TestBroker, Tmux, eventually, outcome};
 
 /// A secret that must be nowhere but in a hash.
 const CANARY: &str = "canary-5d1f";
@@ -58,7 +58,7 @@ impl Place {
 
     /// The broker program with these words and this file.
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = plain(words);
+        let mut command = TestBroker::bare(words);
         command.arg("--users").arg(self.path());
         command
     }
@@ -88,28 +88,12 @@ impl Place {
     }
 }
 
-/// Without the variables that the tester has set for brokers elsewhere.
-fn plain(words: &[&str]) -> Command {
-    let mut command = Command::new(program("broker"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BROKER_")) {
-        command.env_remove(name);
-    }
-    command.args(words);
-    command
-}
-
 /// Its input is a file, because not every tool reads it.
 fn run(command: &mut Command, input: &str) -> (Option<i32>, String, String) {
     let mut file = tempfile::tempfile().expect("a file");
     file.write_all(input.as_bytes()).expect("room");
     file.rewind().expect("it is a file");
-    let output = command.stdin(file).output().expect("it runs");
-    let text = |bytes| String::from_utf8(bytes).expect("text");
-    (
-        output.status.code(),
-        text(output.stdout),
-        text(output.stderr),
-    )
+    outcome(command.stdin(file))
 }
 
 /// Does what a message says one should type.
@@ -266,7 +250,7 @@ fn a_file_that_others_may_read_is_refused_until_what_is_told_is_typed() {
         place.done(&["user", "list"], "");
     }
     let folder = tempfile::tempdir().expect("a folder");
-    let mut command = plain(&["user", "list", "--users"]);
+    let mut command = TestBroker::bare(&["user", "list", "--users"]);
     let (code, _, err) = run(command.arg(folder.path()), "");
     assert!(code == Some(1) && err.contains("is no file"), "{err}");
 }
@@ -476,7 +460,7 @@ fn wrong_usage_is_told_with_what_would_be_right() {
         (&["token", "add", "ann", "--expires", "never"], "--expires"),
         (&["--port", "0", "user", "list"], "user"),
     ] {
-        let (code, _, err) = run(&mut plain(words), "");
+        let (code, _, err) = run(&mut TestBroker::bare(words), "");
         assert_eq!(code, Some(2), "{words:?} {err}");
         assert!(err.contains(told), "{words:?} {err}");
     }
@@ -496,20 +480,23 @@ fn wrong_usage_is_told_with_what_would_be_right() {
 #[test]
 fn the_file_is_named_by_a_variable_and_a_wrong_one_for_the_broker_does_not_matter() {
     let place = Place::with("user ann\n");
-    let mut command = plain(&["user", "list"]);
+    let mut command = TestBroker::bare(&["user", "list"]);
     command
         .env("BROKER_USERS", place.path())
         .env("BROKER_PORT", "none");
     let (code, out, err) = run(&mut command, "");
     assert!(code == Some(0) && out.contains("\nann "), "{err}");
     let nowhere = place.folder.path().join("nowhere");
-    let (code, _, err) = run(plain(&["user", "list", "--users"]).arg(&nowhere), "");
+    let (code, _, err) = run(
+        TestBroker::bare(&["user", "list", "--users"]).arg(&nowhere),
+        "",
+    );
     assert!(
         code == Some(1) && err.contains("nowhere cannot be read: "),
         "{err}"
     );
     if !Path::new("/etc/dallal/users").exists() {
-        let (code, _, err) = run(&mut plain(&["user", "list"]), "");
+        let (code, _, err) = run(&mut TestBroker::bare(&["user", "list"]), "");
         assert!(
             code == Some(1) && err.contains("name a users file with --users FILE"),
             "{err}"
