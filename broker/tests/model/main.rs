@@ -180,5 +180,7 @@ fn explore(check: fn(), iterations: usize) {
 fn run(scheduler: impl Scheduler + 'static, check: fn()) {
     let mut config = Config::new();
     config.silence_warnings = true;
+    // Frames of code that is not optimized are large.
+    config.stack_size = 256 * 1024;
     Runner::new(scheduler, config).run(check);
 }

@@ -6,9 +6,9 @@ use protocol::{Filter, Topic};
 
 use super::Client;
 use super::publish::PublishError;
+use super::restriction::restrict;
 use super::rights::{Denied, Rights};
 use crate::auth::access::{Denial, Permissions, Sieve, SubscriptionDecision};
-use crate::engine::enforcement::restrict;
 use crate::engine::session::Will;
 
 impl Client<'_> {

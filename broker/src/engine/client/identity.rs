@@ -111,6 +111,11 @@ impl Client<'_> {
         verifier.and_then(|verifier| verifier.stored_password(&identity.name))
     }
 
+    /// What has become of an identity that was shown before; none if it counts no more.
+    pub(crate) fn renewed(&self, identity: &ClientIdentity) -> Option<ClientIdentity> {
+        self.engine.renewed(identity)
+    }
+
     /// Makes the client this one, or with none the one that its socket gives, for the request that follows.
     pub(crate) fn assume(&mut self, identity: Option<Arc<ClientIdentity>>) {
         if self.record.set_identity(identity) {

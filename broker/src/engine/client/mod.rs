@@ -13,6 +13,7 @@ mod hold_budget;
 mod identity;
 mod lifecycle;
 mod publish;
+mod restriction;
 mod rights;
 mod subscribe;
 
@@ -44,8 +45,9 @@ use rights::Rights;
 pub(crate) use identity::NotAuthenticated;
 pub(crate) use lifecycle::{NoMemory, NoSession};
 pub(crate) use publish::{BrokersOwn, Message, PublishError};
+pub(crate) use restriction::{Restriction, restrict, restrictions};
 pub(crate) use rights::Denied;
-pub(crate) use subscribe::{DENIED_FILTER, SubscribeError, Subscribed, unsubscribe};
+pub(crate) use subscribe::{DENIED_FILTER, SubscribeError, Subscribed};
 
 /// Interval at which a busy client reports its topic statistics, if it has published
 /// [`HAND_IN_MESSAGES`] messages a topic: then the cost for each message is negligible.

@@ -39,7 +39,7 @@ impl HttpConversation<'_, '_> {
             let login = self.site.logins.used(&key, Instant::now());
             let renewed = login.and_then(|login| {
                 let password = self.client.stored_password(&login.identity);
-                let renewed = self.client.engine().renewed(&login.identity);
+                let renewed = self.client.renewed(&login.identity);
                 renewed.filter(|_| password == login.password)
             });
             let renewed = renewed.ok_or_else(|| {
