@@ -62,6 +62,12 @@ impl ClientIdentity {
         identity
     }
 
+    /// Whether it is the operator, behind a Unix socket.
+    #[must_use]
+    pub fn is_operator(&self) -> bool {
+        self.kind == IdentityKind::Peer && self.groups.contains(&IdentityName::admin())
+    }
+
     /// That of the holder of a certificate.
     #[must_use]
     pub fn of_certificate(name: IdentityName) -> Self {
