@@ -34,6 +34,8 @@ pub struct Wanted<'a> {
     pub for_client: bool,
     /// Days from now to its beginning and its end.
     pub days: (i64, i64),
+    /// The time from now to its end, where that is no day.
+    pub lasts: Option<Duration>,
     /// Its number.
     pub serial: u64,
 }
@@ -46,6 +48,7 @@ impl Default for Wanted<'_> {
             uris: &[],
             for_client: false,
             days: (-1, 30),
+            lasts: None,
             serial: 7,
         }
     }
@@ -59,6 +62,7 @@ impl Wanted<'_> {
         uris: &[],
         for_client: false,
         days: (-1, 30),
+        lasts: None,
         serial: 7,
     };
 }
@@ -194,7 +198,8 @@ fn request(wanted: &Wanted<'_>) -> CertificateParams {
         false => ExtendedKeyUsagePurpose::ServerAuth,
     }];
     params.not_before = in_days(wanted.days.0).into();
-    params.not_after = in_days(wanted.days.1).into();
+    let end = wanted.lasts.map(|time| SystemTime::now() + time);
+    params.not_after = end.unwrap_or_else(|| in_days(wanted.days.1)).into();
     params.serial_number = Some(SerialNumber::from(wanted.serial));
     params
 }

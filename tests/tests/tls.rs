@@ -1,7 +1,8 @@
 //! Promises of `tls.md`: every protocol inside of TLS, on the same port, and how TLS ends.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +22,26 @@ fn broker_with(flags: &[&str]) -> (TestBroker, Authority) {
 
 fn connect(broker: &TestBroker, ca: &Authority) -> TlsClient {
     TlsOffer::new(&ca.pem()).connect(broker.address())
+}
+
+/// Waits until the broker has read all that this client has sent, as the system's table of sockets tells.
+fn wait_until_read(client: &TcpStream) {
+    let port = |address: io::Result<SocketAddr>| {
+        let address = address.expect("it is connected");
+        format!(":{:04X}", address.port())
+    };
+    let (here, there) = (port(client.local_addr()), port(client.peer_addr()));
+    eventually("the broker has read", || {
+        let table = fs::read_to_string("/proc/net/tcp").expect("a table");
+        let has_none = |from: &str, to: &str| {
+            table.lines().any(|socket| {
+                let fields: Vec<&str> = socket.split_whitespace().collect();
+                matches!(fields[..], [_, local, remote, _, "00000000:00000000", ..]
+                    if local.ends_with(from) && remote.ends_with(to))
+            })
+        };
+        has_none(&here, &there) && has_none(&there, &here)
+    });
 }
 
 const PYTHON: &str = r#"
@@ -407,10 +428,10 @@ fn where_tls_is_required_each_client_without_it_is_told_so_in_its_own_protocol()
     let connect_5 = b"\x10\x0d\0\x04MQTT\x05\x02\0\0\0\0\0";
     let mut mqtt = TcpStream::connect(broker.address()).expect("it listens");
     // Also if the version comes later.
-    for part in [&connect_3[..4], &connect_3[4..]] {
-        mqtt.write_all(part).expect("the socket is open");
-        thread::sleep(Duration::from_millis(50));
-    }
+    let (before, version) = connect_3.split_at(4);
+    mqtt.write_all(before).expect("the socket is open");
+    wait_until_read(&mqtt);
+    mqtt.write_all(version).expect("the socket is open");
     let mut connack = Vec::new();
     mqtt.read_to_end(&mut connack).expect("it is closed");
     assert_eq!(connack, b"\x20\x02\0\x05");

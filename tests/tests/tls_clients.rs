@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::time::Duration;
 
 use tests::certificates::{Authority, Files, Wanted};
 use tests::{TestBroker, TestClient, TlsClient, TlsOffer, UsersFile, eventually};
@@ -251,6 +252,33 @@ fn a_client_of_an_authority_that_is_gone_does_not_come_back_by_its_ticket() {
     living.send("PING").expect("PONG");
     let own = other.sign("bob", &named("bob", &[], &[]));
     try_once(&scene.offer(Some(&own)), &scene.broker).expect("it is of the new one");
+}
+
+#[test]
+fn a_client_whose_certificate_has_expired_does_not_come_back_by_its_ticket() {
+    let scene = Scene::new(&["--client-cert", "required"]);
+    let lasts = Some(Duration::from_secs(3));
+    let wanted = Wanted {
+        lasts,
+        ..named("ann", &[], &[])
+    };
+    let offer = scene.offer(Some(&scene.clients.sign("ann", &wanted)));
+    let mut living = try_once(&offer, &scene.broker).expect("it is let in");
+    // Each of these brings a ticket for the next.
+    eventually("its time is over", || {
+        match try_once(&offer, &scene.broker) {
+            Ok(mut client) => {
+                let kind = client.tls().handshake_kind();
+                assert_eq!(kind, Some(rustls::HandshakeKind::Resumed));
+                false
+            }
+            Err(_) => true,
+        }
+    });
+    scene
+        .broker
+        .wait_for_log("fails: its certificate has expired on 20");
+    living.send("PING").expect("PONG");
 }
 
 #[test]

@@ -24,7 +24,6 @@ use crate::net::door::Door;
 use crate::net::places::TakenPlace;
 use crate::net::shutdown::{GOODBYES, ShutdownDeadline};
 use crate::net::socket::{Dismissal, LineByLine, Socket, SocketSink, SocketSource};
-use crate::net::tls::clients::RevokedCertificates;
 use crate::net::tls::server::TlsServer;
 use crate::wire::{self, Admit, Closing, End, Entrance, Finished, Protocol, line};
 
@@ -329,9 +328,8 @@ impl ConnectionHandle {
     }
 
     /// Whether its client has shown a certificate that is revoked.
-    pub(crate) fn is_revoked(&self, revoked: &RevokedCertificates) -> bool {
-        let shown = self.socket.certificate();
-        shown.is_some_and(|shown| revoked.has(shown))
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.socket.is_revoked()
     }
 
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {

@@ -33,7 +33,7 @@ use crate::net::line_datagrams::LineSocket;
 use crate::net::newcomers::{self, Newcomers};
 use crate::net::places::Places;
 use crate::net::shutdown::{GOODBYES, ShutdownDeadline, StopRequest};
-use crate::net::socket::Dismissal;
+use crate::net::socket::{self, Dismissal};
 use crate::net::tcp_info;
 use crate::net::tls::material::TlsMaterial;
 use crate::net::tls::server::TlsServer;
@@ -214,10 +214,10 @@ impl Listener {
         config: &TlsConfig,
     ) -> io::Result<bool> {
         let is_other = self.tls.replace(material, config)?;
-        if let Some(material) = material.filter(|_| is_other) {
+        if is_other {
             for connection in self.handles() {
-                if connection.is_revoked(&material.revoked) {
-                    connection.cut(io::Error::other("its certificate is revoked"));
+                if connection.is_revoked() {
+                    connection.cut(socket::revoked());
                 }
             }
         }

@@ -25,7 +25,6 @@ use crate::engine::outbox::Sink;
 use crate::engine::outbox::flusher::Flusher;
 use crate::engine::outbox::memfd::MemFd;
 use crate::net::shutdown::ShutdownDeadline;
-use crate::net::tls::certificate_name::CertificateName;
 use crate::net::tls::server::{AcceptedClient, HandshakePeer, NoHandshake, TlsServer};
 use crate::net::tls::stream::{TlsRead, TlsStream};
 use crate::wire::source::{Security, SendForm};
@@ -123,9 +122,11 @@ impl Socket {
         self.never_waits.store(false, Ordering::Release);
     }
 
-    /// What the client has shown of itself in TLS, if it has.
-    pub(crate) fn certificate(&self) -> Option<&CertificateName> {
-        self.secured.get()?.certificate.as_ref()
+    /// Whether the client has shown a certificate that is revoked now.
+    pub(crate) fn is_revoked(&self) -> bool {
+        let secured = self.secured.get();
+        let shown = secured.and_then(|secured| secured.certificate.as_ref());
+        shown.is_some_and(|shown| self.tls.has_revoked(shown))
     }
 
     /// Says in TLS that nothing more follows, if the connection has that.
@@ -146,6 +147,11 @@ impl Socket {
         }
         Ok(())
     }
+}
+
+/// Why a connection ends whose client has shown a certificate that is revoked.
+pub(crate) fn revoked() -> io::Error {
+    io::Error::other("its certificate is revoked")
 }
 
 /// The reading side of a socket.
@@ -338,9 +344,6 @@ impl SocketSource<'_> {
         buffer: &mut ReadBuffer,
         framing: SendForm,
     ) -> ControlFlow<End> {
-        if self.socket.secured.get().is_some() {
-            return ControlFlow::Break(End::Refused("it begins TLS inside of TLS".into()));
-        }
         let (engine, record) = (client.engine(), client.record().clone());
         let mut raw = mem::replace(buffer, ReadBuffer::new(client.memory()));
         let newcomer = HandshakePeer {
@@ -358,14 +361,16 @@ impl SocketSource<'_> {
         } = match accepted {
             Ok(accepted) => accepted,
             Err(NoHandshake::Off) => return ControlFlow::Break(End::NotSpoken(Protocol::Tls)),
-            Err(NoHandshake::Left) if self.is_to_end() => {
-                return ControlFlow::Break(End::Stopping);
-            }
-            Err(NoHandshake::Left) => return ControlFlow::Break(End::Left),
+            Err(NoHandshake::Stopping) => return ControlFlow::Break(End::Stopping),
             Err(NoHandshake::Failed(why)) => return ControlFlow::Break(End::Refused(why.into())),
         };
         let stream = Box::new(TlsStream::new(connection, raw, certificate, &record));
         let _ = self.socket.secured.set(stream);
+        // Set before it is asked for: a list that comes now is either seen here, or finds this certificate when
+        // it ends the living connections (`Listener::replace_tls`).
+        if self.socket.is_revoked() {
+            return ControlFlow::Break(End::Failed(revoked()));
+        }
         let socket = self.socket.clone();
         let sink = TlsSink(SocketSink::new(record.id(), socket, engine.flusher.clone()));
         let sink: Box<dyn Sink> = match framing {

@@ -16,7 +16,7 @@ use crate::wire::http::{self, HEAD_BYTES, Site, SiteSettings};
 use crate::wire::protocols::{Protocol, Subprotocol};
 use crate::wire::proxy::{self, Admit};
 use crate::wire::room::{self, Room};
-use crate::wire::source::{Agreed, Arrival, Security, SendForm, Source, take_limits};
+use crate::wire::source::{Arrival, Security, SendForm, Source, take_limits};
 use crate::wire::talking::{self, WebChat};
 use crate::wire::websocket::{self, Tunnel};
 use crate::wire::{line, mqtt};
@@ -166,9 +166,9 @@ fn serve_room(
         ControlFlow::Break(end) => return Finished::new(Protocol::Room, end),
     };
     if no_place.is_none()
-        && let ControlFlow::Break(end) = secure_room(client, source, buffer)
+        && let ControlFlow::Break(finished) = secure_room(client, source, buffer)
     {
-        return Finished::new(Protocol::Room, end);
+        return finished;
     }
     let for_health = client.record().is_for_health();
     match no_place.or_else(|| for_health.then(|| self::no_place(client))) {
@@ -229,14 +229,18 @@ fn begin_tls(
     source
         .begin_tls(client, buffer, SendForm::Stream)
         .map_break(failed)?;
+    let agreed = match source.security() {
+        Security::Tls(agreed) => agreed,
+        Security::Plain | Security::Missing => None,
+    };
+    // If the connection ends before the first byte, the client is told so in what it has agreed on.
+    if agreed == Some(Protocol::Mqtt) {
+        client.set_encoder(mqtt::ENCODERS.v3);
+    } else if agreed == Some(Protocol::Http) {
+        client.set_encoder(&http::ENCODER);
+    }
     let inside = wait_for_protocol(client, source, buffer);
     let inside = inside.map_break(|end| Finished::new(Protocol::Line, end))?;
-    let agreed = match source.security() {
-        Security::Tls(Some(Agreed::Mqtt)) => Some(Protocol::Mqtt),
-        Security::Tls(Some(Agreed::Http)) => Some(Protocol::Http),
-        Security::Tls(Some(Agreed::Line)) => Some(Protocol::Line),
-        Security::Tls(None) | Security::Plain | Security::Missing => None,
-    };
     if inside == Protocol::Tls {
         return ControlFlow::Break(Finished::new(
             Protocol::Line,
@@ -258,22 +262,26 @@ fn secure_room(
     client: &mut Client<'_>,
     source: &mut impl Source,
     buffer: &mut ReadBuffer,
-) -> ControlFlow<End> {
+) -> ControlFlow<Finished> {
+    let ended = |end| ControlFlow::Break(Finished::new(Protocol::Room, end));
     client.set_encoder(&room::ENCODER);
     while buffer.unread().is_empty() {
         take_limits(client, source);
         match source.fill(buffer, HEAD_BYTES) {
             Arrival::Bytes | Arrival::Pause | Arrival::Silence => {}
             Arrival::NoMemory => break,
-            Arrival::End => return ControlFlow::Break(End::Left),
-            Arrival::Stopping => return ControlFlow::Break(End::Stopping),
-            Arrival::Failed(err) => return ControlFlow::Break(err.into()),
+            Arrival::End => return ended(End::Left),
+            Arrival::Stopping => return ended(End::Stopping),
+            Arrival::Failed(err) => return ended(err.into()),
         }
     }
     match detect(buffer.unread()) {
-        Some(Protocol::Tls) => source.begin_tls(client, buffer, SendForm::Lines),
+        // In a handshake nothing can be said as text, also not that the broker stops.
+        Some(Protocol::Tls) => source
+            .begin_tls(client, buffer, SendForm::Lines)
+            .map_break(|end| Finished::new(Protocol::Tls, end)),
         _ if source.security() == Security::Missing => {
-            ControlFlow::Break(refuse_plain(client, source, buffer, Protocol::Room).end)
+            ControlFlow::Break(refuse_plain(client, source, buffer, Protocol::Room))
         }
         _ => {
             client.note_heard(buffer.unread().len());

@@ -55,18 +55,9 @@ pub(crate) enum Security {
     Plain,
     /// There is none, and the client must use it.
     Missing,
-    /// There is, with the protocol inside that was agreed on, if one was.
-    Tls(Option<Agreed>),
-}
-
-/// A protocol inside of TLS that client and broker have agreed on (ALPN, RFC 7301): no other may follow, so that
-/// nothing meant for a server of one protocol is taken by that of another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Agreed {
-    Mqtt,
-    /// HTTP, with WebSocket inside.
-    Http,
-    Line,
+    /// There is, with the protocol inside that was agreed on, if one was (ALPN, RFC 7301). No other may follow, so
+    /// that nothing meant for a server of one protocol is taken by that of another.
+    Tls(Option<Protocol>),
 }
 
 /// How the bytes for a client are cut.

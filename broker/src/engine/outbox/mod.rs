@@ -236,17 +236,20 @@ impl Outbox {
         (inside.ending, inside.hurried) = (false, false);
     }
 
-    /// Closes this outbox and returns its connection, for another outbox.
+    /// Closes this outbox and returns its connection, for another outbox. After [`Outbox::drain`].
     pub(crate) fn take_connection(&self) -> Option<Connected> {
         let mut inside = self.inside.lock();
         let connection = inside.connection.take()?;
         match mem::replace(&mut inside.state, OutboxState::Closed) {
-            OutboxState::Idle(sink) | OutboxState::Blocked(sink) => Some(Connected {
+            OutboxState::Idle(sink) => Some(Connected {
                 connection,
                 sink,
                 hurried: inside.hurried,
             }),
-            OutboxState::Detached | OutboxState::Closed => None,
+            // The broker ends the connection, so that the drain was cut short. The rest of what is queued must not
+            // be missing in front of what the other outbox sends, which would also take for its own what TLS
+            // has encrypted of it.
+            OutboxState::Blocked(_) | OutboxState::Detached | OutboxState::Closed => None,
         }
     }
 
@@ -804,6 +807,15 @@ pub(crate) mod tests {
         deliver(&session, &["b;"]);
         assert_eq!(sink.0.lock().taken, b"a;");
         assert!(session.close().failure.is_some());
+    }
+
+    #[test]
+    fn a_connection_with_something_queued_moves_to_no_other_outbox() {
+        let (next, sink) = outbox(2, 100, 1);
+        next.lock().answer(b"ab");
+        assert!(next.take_connection().is_none());
+        sink.make_room(&next, 100);
+        assert_eq!(sink.taken(), "a");
     }
 
     /// Writes everything unchanged.

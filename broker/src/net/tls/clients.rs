@@ -1,12 +1,10 @@
 //! Certificates of clients: whether they are taken, and the name in them.
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
@@ -20,10 +18,10 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
 use super::certificate_name::{CertificateName, IssuerDigest};
-use super::pem::{MOST_BYTES, in_words, read_certificates};
+use super::pem::PemFiles;
 use super::provider;
 use super::settings::{ClientCertMode, ClientNameSource, TlsConfig};
-use crate::auth::identity::{IdentityName, read_file};
+use crate::auth::identity::IdentityName;
 
 /// How a name is written as an address of a resource.
 const NAME_SCHEME: &str = "dallal:";
@@ -57,7 +55,10 @@ pub(super) struct ClientCheck {
 }
 
 /// Reads what checks the certificates of clients. None if they are asked for none.
-pub(super) fn read_check(config: &TlsConfig) -> Result<Option<ClientCheck>, Vec<String>> {
+pub(super) fn read_check(
+    config: &TlsConfig,
+    files: &mut PemFiles,
+) -> Result<Option<ClientCheck>, Vec<String>> {
     let Some(ca) = config
         .client_ca
         .as_deref()
@@ -67,7 +68,8 @@ pub(super) fn read_check(config: &TlsConfig) -> Result<Option<ClientCheck>, Vec<
     };
     let told = |why: String| vec![why];
     let mut roots = RootCertStore::empty();
-    for authority in read_certificates(ca, "a file with an authority").map_err(told)? {
+    let authorities = files.certificates(ca, "a file with an authority");
+    for authority in authorities.map_err(told)? {
         let added = roots.add(authority);
         added.map_err(|why| told(format!("{} has no authority: {why}", ca.display())))?;
     }
@@ -77,7 +79,7 @@ pub(super) fn read_check(config: &TlsConfig) -> Result<Option<ClientCheck>, Vec<
     let mut builder = match &config.client_crl {
         None => builder,
         Some(path) => {
-            let lists = read_lists(path).map_err(told)?;
+            let lists = files.revocation_lists(path).map_err(told)?;
             for list in &lists {
                 let parsed = OwnedCertRevocationList::from_der(list).map_err(|why| {
                     told(format!(
@@ -102,19 +104,6 @@ pub(super) fn read_check(config: &TlsConfig) -> Result<Option<ClientCheck>, Vec<
         sources: config.client_names.clone(),
     });
     Ok(Some(ClientCheck { verifier, revoked }))
-}
-
-fn read_lists(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
-    let bytes = read_file(path, "a file with revoked certificates", MOST_BYTES)?;
-    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
-    let shown = path.display();
-    let lists = lists.map_err(|why| format!("{shown} is no PEM: {}", in_words(&why)))?;
-    match lists.is_empty() {
-        true => Err(format!(
-            "{shown} has no list; a file in PEM has lines with BEGIN X509 CRL"
-        )),
-        false => Ok(lists),
-    }
 }
 
 /// The name in a certificate that has been checked, by the first source that it has.

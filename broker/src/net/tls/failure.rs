@@ -10,6 +10,8 @@ use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 pub(super) enum HandshakeFailure {
     /// A rule of TLS, or one of its peers, has ended it.
     Tls(Error),
+    /// The client comes back by a ticket, and its certificate is not valid any more; why.
+    Expired(String),
     /// It has taken too long.
     TooLong,
     /// The client has left.
@@ -24,6 +26,7 @@ impl fmt::Display for HandshakeFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tls(why) => f.write_str(&in_words(why)),
+            Self::Expired(why) => f.write_str(why),
             Self::TooLong => write!(f, "it was not done within 10 s"),
             Self::Left => write!(f, "the client has left"),
             Self::Io(why) => write!(f, "the connection failed: {why}"),

@@ -12,16 +12,13 @@ use rustls::server::{ServerConfig, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{Error, SupportedProtocolVersion};
-use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
 
 use super::certificate::{host_names, valid_time};
 use super::chosen::CertificatesByName;
 use super::clients::{ClientCheck, RevokedCertificates, read_check};
-use super::pem::{MOST_BYTES, read_certificates, read_key};
+use super::pem::PemFiles;
 use super::provider;
 use super::settings::{TlsConfig, TlsVersion};
-use crate::auth::identity::read_file;
 
 /// The protocols that a client may agree on (ALPN, RFC 7301), the preferred first. The last is for lines.
 pub(crate) const MQTT: &[u8] = b"mqtt";
@@ -52,11 +49,12 @@ struct Pair {
 impl TlsMaterial {
     /// Reads all files at once. The error is each mistake, with its file and what to do.
     pub(crate) fn read(config: &TlsConfig, now: Timestamp) -> Result<Self, Vec<String>> {
+        let mut files = PemFiles::new(config);
         let (mut mistakes, mut pairs) = (Vec::new(), Vec::new());
         let mut ends: Option<(Box<Path>, Timestamp)> = None;
         let mut names = Vec::new();
         for (cert, key) in config.certs.iter().zip(&config.keys) {
-            match read_pair(cert, key, now) {
+            match read_pair(&mut files, (cert, key), now) {
                 Ok(pair) => {
                     if ends.as_ref().is_none_or(|(_, end)| pair.end < *end) {
                         ends = Some((cert.as_path().into(), pair.end));
@@ -70,12 +68,12 @@ impl TlsMaterial {
         let Some(ends) = ends.filter(|_| mistakes.is_empty()) else {
             return Err(mistakes);
         };
-        let digest = digest(config)?;
         let no_check = || ClientCheck {
             verifier: WebPkiClientVerifier::no_client_auth(),
             revoked: RevokedCertificates::default(),
         };
-        let ClientCheck { verifier, revoked } = read_check(config)?.unwrap_or_else(no_check);
+        let ClientCheck { verifier, revoked } =
+            read_check(config, &mut files)?.unwrap_or_else(no_check);
         let server = server_config(config, pairs, verifier)
             .map_err(|why| vec![format!("TLS cannot be set up: {why}")])?;
         Ok(Self {
@@ -83,22 +81,9 @@ impl TlsMaterial {
             names,
             ends,
             revoked: Arc::new(revoked),
-            digest,
+            digest: files.digest(),
         })
     }
-}
-
-/// The digest of all files, with what else decides on handshakes.
-fn digest(config: &TlsConfig) -> Result<[u8; 32], Vec<String>> {
-    let mut digest = Sha256::new();
-    digest.update(format!("{config:?}"));
-    for path in config.files() {
-        let bytes =
-            Zeroizing::new(read_file(&path, "a file in PEM", MOST_BYTES).map_err(|why| vec![why])?);
-        digest.update(bytes.len().to_ne_bytes());
-        digest.update(&*bytes);
-    }
-    Ok(digest.finalize().into())
 }
 
 fn server_config(
@@ -120,9 +105,13 @@ fn server_config(
     Ok(server)
 }
 
-fn read_pair(cert: &Path, key: &Path, now: Timestamp) -> Result<Pair, Vec<String>> {
-    let chain = read_chain(cert, now);
-    let private = read_key(key);
+fn read_pair(
+    files: &mut PemFiles,
+    (cert, key): (&Path, &Path),
+    now: Timestamp,
+) -> Result<Pair, Vec<String>> {
+    let chain = read_chain(files, cert, now);
+    let private = files.key(key);
     let ((chain, end), private) = match (chain, private) {
         (Ok(chain), Ok(private)) => (chain, private),
         (chain, private) => {
@@ -151,10 +140,11 @@ fn read_pair(cert: &Path, key: &Path, now: Timestamp) -> Result<Pair, Vec<String
 
 /// The certificates of a file, of which the first is that of the server, and when the first of them ends.
 fn read_chain(
+    files: &mut PemFiles,
     path: &Path,
     now: Timestamp,
 ) -> Result<(Vec<CertificateDer<'static>>, Timestamp), String> {
-    let chain = read_certificates(path, "a file with a certificate")?;
+    let chain = files.certificates(path, "a file with a certificate")?;
     let shown = path.display();
     let mut end = Timestamp::MAX;
     for (number, certificate) in chain.iter().enumerate() {

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use parking_lot::{Condvar, Mutex, RwLock};
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -12,10 +13,11 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustls::pki_types::CertificateDer;
 use rustls::server::ServerConfig;
-use rustls::{ProtocolVersion, ServerConnection};
+use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 
+use super::certificate::valid_time;
 use super::certificate_name::CertificateName;
-use super::clients::name_of;
+use super::clients::{RevokedCertificates, name_of};
 use super::failure::HandshakeFailure;
 use super::failure_log::FailureLog;
 use super::material::TlsMaterial;
@@ -51,6 +53,8 @@ struct InForce {
     digest: [u8; 32],
     /// Where names are in the certificates of clients.
     name_sources: Arc<[ClientNameSource]>,
+    /// Which of these are good no more.
+    revoked: Arc<RevokedCertificates>,
     /// Started with the first certificate.
     threads: Option<Arc<HandshakeThreads>>,
 }
@@ -62,6 +66,7 @@ impl Default for InForce {
             mode: None,
             digest: [0; 32],
             name_sources: Arc::new([]),
+            revoked: Arc::default(),
             threads: None,
         }
     }
@@ -89,8 +94,8 @@ pub(crate) struct HandshakePeer<'a> {
 pub(crate) enum NoHandshake {
     /// There is no certificate.
     Off,
-    /// The client has left, or the broker ends the connection.
-    Left,
+    /// The broker ends the connection.
+    Stopping,
     /// It has failed, and that is told.
     Failed(String),
 }
@@ -116,6 +121,7 @@ impl TlsServer {
         in_force.digest = digest;
         in_force.name_sources = config.client_names.clone().into();
         in_force.server = material.map(|material| material.server.clone());
+        in_force.revoked = material.map_or_else(Arc::default, |it| it.revoked.clone());
         Ok(true)
     }
 
@@ -127,6 +133,11 @@ impl TlsServer {
                 Some(mode) => mode == TlsMode::Required,
                 None => !on_loopback,
             }
+    }
+
+    /// Whether this certificate is revoked by the list in force, which may be newer than that of its handshake.
+    pub(crate) fn has_revoked(&self, shown: &CertificateName) -> bool {
+        self.in_force.read().revoked.has(shown)
     }
 
     /// Whether as many handshakes are under way as may be.
@@ -172,7 +183,7 @@ impl TlsServer {
         };
         drop(place);
         let counts = &newcomer.metrics.tls_handshakes;
-        let failure = match done {
+        let failure = match done.and_then(check_time) {
             Ok(connection) => {
                 counts.ok.add(1);
                 let shown = connection.peer_certificates();
@@ -185,11 +196,13 @@ impl TlsServer {
                     certificate,
                 });
             }
-            Err(_) if is_to_end() => return Err(NoHandshake::Left),
+            Err(_) if is_to_end() => return Err(NoHandshake::Stopping),
             Err(failure) => failure,
         };
         match &failure {
-            HandshakeFailure::Tls(_) | HandshakeFailure::Ended => counts.failed.add(1),
+            HandshakeFailure::Tls(_) | HandshakeFailure::Expired(_) | HandshakeFailure::Ended => {
+                counts.failed.add(1)
+            }
             HandshakeFailure::TooLong => counts.too_long.add(1),
             HandshakeFailure::Left | HandshakeFailure::Io(_) => counts.left.add(1),
         }
@@ -217,6 +230,20 @@ impl TlsServer {
         *under_way += 1;
         Some(HandshakePlace(self))
     }
+}
+
+/// A ticket lets a client in without another look at its certificate, and brings a new ticket: checks that the
+/// certificate has not expired since.
+fn check_time(
+    connection: Box<ServerConnection>,
+) -> Result<Box<ServerConnection>, HandshakeFailure> {
+    if connection.handshake_kind() == Some(HandshakeKind::Resumed)
+        && let Some([shown, ..]) = connection.peer_certificates()
+    {
+        let checked = valid_time(shown).and_then(|time| time.check(Timestamp::now()));
+        checked.map_err(HandshakeFailure::Expired)?;
+    }
+    Ok(connection)
 }
 
 /// What others may know of a connection with TLS.

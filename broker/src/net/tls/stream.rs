@@ -17,7 +17,7 @@ use rustls::ServerConnection;
 
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::session::clients::ClientRecord;
-use crate::wire::source::Agreed;
+use crate::wire::Protocol;
 
 use super::certificate_name::CertificateName;
 use super::material::{HTTP, LINES, MQTT};
@@ -39,9 +39,10 @@ const FORBIDDEN_RECORD: [u8; 6] = [20, 3, 3, 0, 1, 1];
 
 /// TLS on one connection.
 pub(crate) struct TlsStream {
-    /// Locked alone, or under an outbox's lock: a publisher sends while the connection's thread reads.
+    /// Lock order: `raw`, then the outbox's, then this one. Nothing waits under it: a publisher takes it with the
+    /// outbox's lock to send, while the connection's thread takes it alone to decrypt what it has read.
     state: Mutex<TlsState>,
-    /// What has come from the socket. Locked by the connection's thread alone, before `state`.
+    /// What has come from the socket. Locked by the connection's thread alone, which also waits for bytes under it.
     pub(crate) raw: Mutex<ReadBuffer>,
     /// The broker itself has ended the reading side of the socket.
     has_ended_reading: AtomicBool,
@@ -61,7 +62,6 @@ struct TlsState {
     ends: Vec<RecordEnd>,
 }
 
-#[derive(Clone, Copy)]
 struct RecordEnd {
     end: usize,
     plaintext: usize,
@@ -134,26 +134,24 @@ impl TlsStream {
         self.state.lock().ends.iter().map(|it| it.plaintext).sum()
     }
 
-    /// Sends what TLS itself has to say. Returns whether nothing waits any more.
+    /// Sends what TLS itself has to say. Returns whether nothing waits any more. Only while the outbox has nothing
+    /// queued.
     pub(crate) fn finish(&self, socket: impl AsFd) -> io::Result<bool> {
         let mut state = self.state.lock();
+        debug_assert!(state.ends.is_empty(), "it has left, and is not told of");
         state.collect();
         state.flush(socket)?;
         Ok(!state.waits())
     }
 
     /// The protocol inside that client and broker have agreed on, if they have (ALPN).
-    pub(crate) fn agreed(&self) -> Option<Agreed> {
-        let state = self.state.lock();
-        state
-            .connection
-            .alpn_protocol()
-            .and_then(|name| match name {
-                MQTT => Some(Agreed::Mqtt),
-                HTTP => Some(Agreed::Http),
-                LINES => Some(Agreed::Line),
-                _ => None,
-            })
+    pub(crate) fn agreed(&self) -> Option<Protocol> {
+        match self.state.lock().connection.alpn_protocol()? {
+            MQTT => Some(Protocol::Mqtt),
+            HTTP => Some(Protocol::Http),
+            LINES => Some(Protocol::Line),
+            _ => None,
+        }
     }
 
     /// Lets the outbox send what TLS itself has to say, in order with all that it sends.
@@ -163,9 +161,15 @@ impl TlsStream {
         }
     }
 
-    /// Says that nothing more follows, as far as there is room for it (RFC 8446 §6.1).
+    /// Says that nothing more follows, if there is room for it (RFC 8446 §6.1). After the outbox has been closed
+    /// or detached.
     pub(crate) fn close(&self, socket: impl AsFd) {
         let mut state = self.state.lock();
+        if !state.ends.is_empty() {
+            // The outbox has given up what these records hold: an announced end would pass a part for the
+            // whole, and a message for one of a group may be on its way to another member.
+            return;
+        }
         state.connection.send_close_notify();
         state.collect();
         // A client that has left does not miss it.
@@ -224,14 +228,14 @@ impl TlsState {
                 Err(err) => return Err(err.into()),
             }
         }
-        let has_left = |record: &&RecordEnd| record.end <= self.taken;
-        let left: Vec<RecordEnd> = self.ends.iter().take_while(has_left).copied().collect();
-        self.ends.drain(..left.len());
+        let left = self.ends.partition_point(|record| record.end <= self.taken);
+        let plaintext = self.ends.drain(..left).map(|record| record.plaintext);
+        let plaintext = plaintext.sum();
         if !self.waits() {
             // Not kept: an idle connection has no records.
             (self.records, self.taken) = (Vec::new(), 0);
         }
-        Ok(left.iter().map(|record| record.plaintext).sum())
+        Ok(plaintext)
     }
 
     /// Encrypts what follows the first `from` of the offered bytes; only when no record waits. Returns
@@ -345,4 +349,166 @@ fn part<'a>(
         }
     }
     count
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    use rustls::crypto::ring::{self, cipher_suite};
+    use rustls::crypto::{CipherSuiteCommon, CryptoProvider};
+    use rustls::pki_types::{PrivateKeyDer, ServerName};
+    use rustls::version::TLS12;
+    use rustls::{
+        ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedCipherSuite,
+        Tls12CipherSuite,
+    };
+
+    use super::*;
+    use crate::engine::memory::budget::Memory;
+    use crate::engine::outbox::tests::outbox;
+
+    /// A suite of TLS 1.2 whose keys are good for this number of records.
+    fn suite(records: u64) -> SupportedCipherSuite {
+        let suite = cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;
+        let SupportedCipherSuite::Tls12(suite) = suite else {
+            panic!("it is of TLS 1.2");
+        };
+        SupportedCipherSuite::Tls12(Box::leak(Box::new(Tls12CipherSuite {
+            common: CipherSuiteCommon {
+                suite: suite.common.suite,
+                hash_provider: suite.common.hash_provider,
+                confidentiality_limit: records,
+            },
+            prf_provider: suite.prf_provider,
+            kx: suite.kx,
+            sign: suite.sign,
+            aead_alg: suite.aead_alg,
+        })))
+    }
+
+    /// Both ends of a connection after its handshake, each with its socket.
+    struct Pair {
+        server: (TlsStream, UnixStream),
+        client: (ClientConnection, UnixStream),
+    }
+
+    impl Pair {
+        fn new(records: u64) -> Self {
+            let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+            let own = own.expect("a certificate");
+            let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).expect("a key");
+            let provider = Arc::new(CryptoProvider {
+                cipher_suites: vec![suite(records)],
+                ..ring::default_provider()
+            });
+            let server = ServerConfig::builder_with_provider(provider.clone())
+                .with_protocol_versions(&[&TLS12])
+                .expect("suites")
+                .with_no_client_auth()
+                .with_single_cert(vec![own.cert.der().clone()], key);
+            let server = ServerConnection::new(Arc::new(server.expect("they fit")));
+            let mut server = server.expect("a configuration");
+            let mut roots = RootCertStore::empty();
+            roots.add(own.cert.der().clone()).expect("a certificate");
+            let client = ClientConfig::builder_with_provider(provider)
+                .with_protocol_versions(&[&TLS12])
+                .expect("suites")
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+            let name = ServerName::try_from("localhost").expect("a name");
+            let client = ClientConnection::new(Arc::new(client), name);
+            let mut client = client.expect("a configuration");
+            while client.is_handshaking() || server.is_handshaking() {
+                let (mut there, mut back) = (Vec::new(), Vec::new());
+                client.write_tls(&mut there).expect("memory");
+                server.read_tls(&mut &there[..]).expect("memory");
+                server.process_new_packets().expect("a handshake");
+                server.write_tls(&mut back).expect("memory");
+                client.read_tls(&mut &back[..]).expect("memory");
+                client.process_new_packets().expect("a handshake");
+            }
+            let raw = ReadBuffer::new(&Arc::new(Memory::new(usize::MAX)));
+            let (outbox, _) = outbox(1, 100, 0);
+            let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
+            let (here, there) = UnixStream::pair().expect("sockets");
+            Self {
+                server: (TlsStream::new(server, raw, None, &record), here),
+                client: (client, there),
+            }
+        }
+
+        fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+            let (stream, socket) = &self.server;
+            stream.send(socket, &[IoSlice::new(bytes)])
+        }
+
+        /// What the client reads to the end, and whether the end is announced.
+        fn end(self) -> (Vec<u8>, bool) {
+            drop(self.server);
+            let (mut tls, mut socket) = self.client;
+            let mut all = Vec::new();
+            while tls.read_tls(&mut socket).expect("the socket is open") > 0 {
+                tls.process_new_packets().expect("records");
+                let _ = tls.reader().read_to_end(&mut all);
+            }
+            let end = tls.reader().read_to_end(&mut all);
+            (all, end.is_ok())
+        }
+    }
+
+    #[test]
+    fn keys_that_are_used_up_are_told_after_all_that_left_before() {
+        let pair = Pair::new(10);
+        let mut sent = 0;
+        let error = loop {
+            match pair.send(b"abc") {
+                Ok(len) => sent += len,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::Other);
+        assert!(pair.send(b"abc").is_err(), "it is told again");
+        let (came, _) = pair.end();
+        assert_eq!(came, b"abc".repeat(sent / 3));
+        // Four records at once, of which the keys are good for two; they were used once in the handshake.
+        let pair = Pair::new(3);
+        let sent = pair.send(&[b'x'; 4 * RECORD_BYTES]);
+        assert_eq!(sent.ok(), Some(2 * RECORD_BYTES));
+        assert!(pair.send(b"abc").is_err());
+    }
+
+    #[test]
+    fn what_tls_says_itself_is_not_taken_for_the_record_behind_it() {
+        let pair = Pair::new(100);
+        // Of the same type as the alert that renegotiation is refused with.
+        pair.server.0.state.lock().connection.send_close_notify();
+        assert_eq!(pair.send(b"abc").ok(), Some(3));
+    }
+
+    #[test]
+    fn an_end_is_announced_only_if_all_that_was_encrypted_has_left() {
+        let pair = Pair::new(100_000);
+        assert_eq!(pair.send(b"abc").ok(), Some(3));
+        pair.server.0.close(&pair.server.1);
+        assert_eq!(pair.end(), (b"abc".to_vec(), true));
+        let mut pair = Pair::new(100_000);
+        let mut sent = 0;
+        while let Ok(len) = pair.send(&[b'x'; RECORD_BYTES]) {
+            sent += len;
+        }
+        assert!(pair.server.0.ahead() > 0);
+        let mut early = Vec::new();
+        while early.len() < sent / 2 {
+            let (tls, socket) = &mut pair.client;
+            tls.read_tls(socket).expect("the socket is open");
+            tls.process_new_packets().expect("records");
+            let _ = tls.reader().read_to_end(&mut early);
+        }
+        // There is room for the rest and more by now.
+        pair.server.0.close(&pair.server.1);
+        let (came, is_announced) = pair.end();
+        assert_eq!((early.len() + came.len(), is_announced), (sent, false));
+    }
 }
