@@ -143,6 +143,17 @@ impl Permissions {
     /// Whether it may publish to each topic, retained too, so that none need be asked for.
     #[must_use]
     pub fn publishes_anywhere(&self) -> bool {
+        self.is_unbounded(&[RightKind::Publish, RightKind::Retain])
+    }
+
+    /// Whether it may subscribe to all of each filter that does not begin with `$`, so that none need be asked for.
+    #[must_use]
+    pub fn subscribes_anywhere(&self) -> bool {
+        self.is_unbounded(&[RightKind::Subscribe])
+    }
+
+    /// Whether rules about all topics allow it these rights, and no rule takes a part away.
+    fn is_unbounded(&self, kinds: &[RightKind]) -> bool {
         let has_all = |effect, kind| {
             let mut who = self.0.who.iter();
             who.any(|who| {
@@ -157,7 +168,6 @@ impl Permissions {
             let mut who = self.0.who.iter();
             who.any(|who| self.0.table.root(*who, effect, kind).is_some())
         };
-        let kinds = [RightKind::Publish, RightKind::Retain];
         self.0.token.is_none()
             && kinds
                 .iter()
@@ -628,6 +638,28 @@ mod tests {
         publishes(&client(&table, "ann", &["family"]), "$gateway/x", false);
         let anonymous = client(&table, "anonymous", &[]);
         assert!(anonymous.may_see(topic("public/a")) && !anonymous.may_see(topic("home/a")));
+    }
+
+    #[test]
+    fn a_client_that_may_do_all_need_not_be_looked_up_unless_a_rule_takes_a_part_away() {
+        let unbounded = |text: &str, name: &str| {
+            let permissions = client(&table(text), name, &[]);
+            (
+                permissions.subscribes_anywhere(),
+                permissions.publishes_anywhere(),
+            )
+        };
+        for (text, expected) in [
+            ("allow everyone all\n", (true, true)),
+            ("allow everyone all\ndeny carl all\n", (true, true)),
+            ("allow everyone -ann all\n", (false, false)),
+            ("allow everyone subscribe #\n", (false, false)),
+            ("allow everyone subscribe:narrow #\n", (false, false)),
+            ("allow everyone all\ndeny ann subscribe a\n", (false, true)),
+            ("allow everyone all\ndeny known retain a\n", (true, false)),
+        ] {
+            assert_eq!(unbounded(text, "ann"), expected, "{text}");
+        }
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub(super) struct Rights {
     pub(super) permissions: Option<Permissions>,
     /// Whether it may publish on each topic, so that no topic need be looked up.
     pub(super) publishes_anywhere: bool,
+    /// Whether it may subscribe to each filter that does not begin with `$`.
+    pub(super) subscribes_anywhere: bool,
 }
 
 /// A client may not do something. `Display` says why.
@@ -27,6 +29,7 @@ impl Rights {
         Self {
             version,
             publishes_anywhere: permissions.publishes_anywhere(),
+            subscribes_anywhere: permissions.subscribes_anywhere(),
             permissions: Some(permissions),
         }
     }
@@ -36,6 +39,7 @@ impl Rights {
             version: 0,
             permissions: None,
             publishes_anywhere: true,
+            subscribes_anywhere: true,
         }
     }
 }

@@ -95,19 +95,19 @@ impl Answering<'_, '_> {
     }
 }
 
-/// A filter that the client may subscribe to.
-struct CheckedFilter {
-    is_known: bool,
-    /// What of it the client may see; none for all.
-    sieve: Option<Sieve>,
-}
-
 /// One filter of a SUBSCRIBE, with the value that its wire attached.
 struct Asked<'f, W> {
     word: W,
-    filter: Result<Filter<'f>, BadFilter>,
+    filter: Result<PermittedFilter<'f>, SubscribeError>,
     /// The first of the retained messages that the filter matches.
     retained: RetainedPart,
+}
+
+/// A filter that the rules let the client subscribe to.
+struct PermittedFilter<'f> {
+    filter: Filter<'f>,
+    /// What of it the client may see; none for all.
+    sieve: Option<Sieve>,
 }
 
 /// A walk over retained messages that is not over.
@@ -158,8 +158,28 @@ impl Client<'_> {
         // of retained messages and the registration: it would be missed or delivered twice.
         let retained = engine.retained.read();
         let since = retained.mark();
-        // Looked up before the outbox is locked, because publishers to this client wait for that lock.
-        let asked = find(&retained, filters);
+        // Looked up and checked before the outbox is locked, because publishers to this client wait for that lock.
+        let asked = self.look_up(&retained, filters, slow);
+        let (refused, walk) = self.register(asked, slow, since, answer);
+        drop(retained);
+        if let Some(walk) = walk {
+            self.finish_walk(walk);
+        }
+        refused
+    }
+
+    /// Registers what the rules permit, and answers. Returns the number refused, and what is retained and was not
+    /// delivered. The caller holds the lock of the retained messages.
+    // Out of line, as is `look_up`: each is deep, and in one frame they would need another page of the stack of
+    // every client that subscribes.
+    #[inline(never)]
+    fn register<'f, W>(
+        &mut self,
+        asked: Vec<Asked<'f, W>>,
+        slow: Option<OverflowPolicy>,
+        since: RetainedMark,
+        answer: &mut impl FnMut(&mut Answering<'_, '_>, W, Result<(), SubscribeError>),
+    ) -> (u64, Option<Walk<'f>>) {
         let outbox = self.outbox.clone();
         // The second lock. Registration happens under it, and a publisher that finds the new
         // subscription cannot deliver before it is released: so the answer precedes the first message,
@@ -171,31 +191,30 @@ impl Client<'_> {
         };
         let (mut refused, mut walk) = (0, None);
         for each in asked {
-            let filter = each.filter;
-            let subscribed = filter
-                .map_err(SubscribeError::BadFilter)
-                .and_then(|filter| self.enter(answering.guard, filter, slow));
-            let is_served = subscribed.is_ok();
-            refused += u64::from(!is_served);
-            answer(&mut answering, each.word, subscribed);
-            if let Ok(filter) = filter
-                && is_served
-            {
-                answering.send();
-                let options = SubscriptionOptions::default();
-                walk = self.begin_walk(answering.guard, filter, options, since, each.retained);
+            let entered = each
+                .filter
+                .and_then(|permitted| self.enter(answering.guard, permitted, slow));
+            match entered {
+                Ok(filter) => {
+                    answer(&mut answering, each.word, Ok(()));
+                    answering.send();
+                    let options = SubscriptionOptions::default();
+                    walk = self.begin_walk(answering.guard, filter, options, since, each.retained);
+                }
+                Err(why) => {
+                    refused += 1;
+                    answer(&mut answering, each.word, Err(why));
+                }
             }
         }
         answering.send();
-        drop((guard, retained));
-        if let Some(walk) = walk {
-            self.finish_walk(walk);
-        }
-        refused
+        (refused, walk)
     }
 
     /// Delivers the first of the retained messages of a filter. `guard` locks the client's own outbox. If
     /// there are more, newer messages wait there until [`Client::finish_walk`] has delivered them all.
+    // Out of line, see `register`.
+    #[inline(never)]
     fn begin_walk<'f>(
         &mut self,
         guard: &mut OutboxGuard<'_>,
@@ -207,7 +226,9 @@ impl Client<'_> {
         if !guard.is_open() || guard.is_walk_under_way(filter.as_str(), options) {
             return None;
         }
-        self.deliver_retained(guard, filter, &found.entries);
+        if !found.entries.is_empty() {
+            self.deliver_retained(guard, filter, &found.entries);
+        }
         let Some(next) = found.next else {
             if !filter.is_exact() {
                 guard.note_walk(filter.as_str(), options);
@@ -256,39 +277,73 @@ impl Client<'_> {
         guard.release_held();
     }
 
-    /// Registers the subscription; from now on the client receives messages that `filter` matches.
+    /// Takes the filters for one lock, checks them, and looks for the first retained messages of each. It stops after
+    /// a filter with wildcards that may match retained messages: they may be many.
+    #[inline(never)]
+    fn look_up<'f, W>(
+        &self,
+        retained: &Retained,
+        filters: &mut impl Iterator<Item = (W, Result<Filter<'f>, BadFilter>)>,
+        slow: Option<OverflowPolicy>,
+    ) -> Vec<Asked<'f, W>> {
+        let mut asked = Vec::new();
+        let mut may_be_much = false;
+        while asked.len() < FILTERS_PER_LOCK
+            && !may_be_much
+            && let Some((word, filter)) = filters.next()
+        {
+            let filter = filter.map_err(SubscribeError::BadFilter);
+            let filter = filter.and_then(|filter| self.permit(filter, slow));
+            let mut found = RetainedPart::default();
+            if let Ok(PermittedFilter { filter, .. }) = filter
+                && filter.group().is_none()
+            {
+                found = retained.find_from(filter, "", retained.mark());
+                may_be_much = found.next.is_some() || (!filter.is_exact() && !retained.is_empty());
+            }
+            asked.push(Asked {
+                word,
+                filter,
+                retained: found,
+            });
+        }
+        asked
+    }
+
+    /// Registers the subscription; from now on the client receives messages that the filter matches.
     /// `guard` locks the client's own outbox, which stores the overflow policy of this filter.
-    fn enter(
+    fn enter<'f>(
         &mut self,
         guard: &mut OutboxGuard<'_>,
-        filter: Filter<'_>,
+        permitted: PermittedFilter<'f>,
         slow: Option<OverflowPolicy>,
-    ) -> Result<(), SubscribeError> {
+    ) -> Result<Filter<'f>, SubscribeError> {
+        let PermittedFilter { filter, sieve } = permitted;
         guard
             .choose(filter, slow)
             .map_err(|TooManyPolicies| SubscribeError::TooManyPolicies)?;
-        let checked = self.check_filter_and_room(filter, slow).inspect_err(|_| {
+        let is_known = self.check_room(filter).inspect_err(|_| {
             // Removing a policy never fails.
             let _ = guard.choose(filter, None);
         })?;
-        self.set_sieve(filter, checked.sieve);
-        if checked.is_known {
-            return Ok(());
+        self.set_sieve(filter, sieve);
+        if is_known {
+            return Ok(filter);
         }
         self.session
             .subscriptions()
             .insert(filter, SubscriptionOptions::default());
         // The third lock, of the registry, inside the other two.
         self.engine.router.subscribe(filter, &self.outbox);
-        Ok(())
+        Ok(filter)
     }
 
-    /// Checks whether the client may have this subscription, and takes the memory for a new one.
-    fn check_filter_and_room(
+    /// Checks whether the rules let the client have this subscription.
+    fn permit<'f>(
         &self,
-        filter: Filter<'_>,
+        filter: Filter<'f>,
         slow: Option<OverflowPolicy>,
-    ) -> Result<CheckedFilter, SubscribeError> {
+    ) -> Result<PermittedFilter<'f>, SubscribeError> {
         let sieve = self
             .check_filter(filter)
             .map_err(|denied| match is_private(filter) {
@@ -298,8 +353,7 @@ impl Client<'_> {
         if slow == Some(OverflowPolicy::Block) {
             self.check_block().map_err(SubscribeError::Denied)?;
         }
-        let is_known = self.check_room(filter)?;
-        Ok(CheckedFilter { is_known, sieve })
+        Ok(PermittedFilter { filter, sieve })
     }
 
     /// Whether the client has this subscription already. If not, checks the limits and takes the memory for it.
@@ -355,7 +409,8 @@ impl Client<'_> {
         filter: Filter<'_>,
         options: SubscriptionOptions,
     ) -> Result<bool, SubscribeError> {
-        let CheckedFilter { is_known, sieve } = self.check_filter_and_room(filter, None)?;
+        let PermittedFilter { sieve, .. } = self.permit(filter, None)?;
+        let is_known = self.check_room(filter)?;
         self.set_sieve(filter, sieve);
         // Options before the route: a message that arrives by the new route must find them.
         self.session.subscriptions().insert(filter, options);
@@ -461,34 +516,6 @@ pub(crate) fn unsubscribe(engine: &Engine, session: &Session, filter: Filter<'_>
         guard.forget_walk(filter.as_str());
     }
     was_there
-}
-
-/// Takes the filters for one lock, with the first retained messages of each. It stops after a filter
-/// with wildcards that may match retained messages: they may be many.
-fn find<'f, W>(
-    retained: &Retained,
-    filters: &mut impl Iterator<Item = (W, Result<Filter<'f>, BadFilter>)>,
-) -> Vec<Asked<'f, W>> {
-    let mut asked = Vec::new();
-    let mut may_be_much = false;
-    while asked.len() < FILTERS_PER_LOCK
-        && !may_be_much
-        && let Some((word, filter)) = filters.next()
-    {
-        let mut found = RetainedPart::default();
-        if let Ok(filter) = filter
-            && filter.group().is_none()
-        {
-            found = retained.find_from(filter, "", retained.mark());
-            may_be_much = found.next.is_some() || (!filter.is_exact() && !retained.is_empty());
-        }
-        asked.push(Asked {
-            word,
-            filter,
-            retained: found,
-        });
-    }
-    asked
 }
 
 /// The line of a retained message with its remaining time to live; none if it has expired
@@ -736,10 +763,12 @@ mod tests {
     fn a_lock_is_held_for_a_few_filters_and_for_one_whose_retained_messages_may_be_many() {
         let mut retained = Retained::new(10, 1000);
         let texts: Vec<String> = (0..100).map(|n| format!("{n}")).collect();
+        let scene = Scene::new(10);
+        let client = scene.client(10);
         let held_for = |retained: &Retained, first: &str| {
             let texts = [first].into_iter().chain(texts.iter().map(String::as_str));
             let mut filters = texts.map(|text| ((), Filter::parse(text)));
-            find(retained, &mut filters).len()
+            client.look_up(retained, &mut filters, None).len()
         };
         assert_eq!(held_for(&retained, "a"), FILTERS_PER_LOCK);
         assert_eq!(held_for(&retained, "+"), FILTERS_PER_LOCK);

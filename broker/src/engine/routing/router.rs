@@ -90,14 +90,8 @@ impl Router {
             let pattern = filter.pattern();
             let hash = self.hash(pattern.as_bytes());
             let mut shard = self.shard(hash).write();
-            match shard.get_mut(pattern) {
-                Some(entry) => entry.insert(subscriber, filter),
-                None => {
-                    let mut entry = Subscribers::default();
-                    entry.insert(subscriber, filter);
-                    shard.insert(pattern.into(), entry);
-                }
-            }
+            let entry = shard.entry(pattern.into()).or_default();
+            entry.insert(subscriber, filter);
             // Incremented after the list has changed, never before: a publisher that reads the new
             // version (Acquire in `sum`) finds the new list, and one that has looked up the old list
             // has the old version. Checked by the model check a_subscriber_gets_all_from_then_on.

@@ -66,15 +66,21 @@ impl Subscribers {
                     self.snapshot.take();
                 }
             }
-            Some(_) => match self.position(filter) {
-                Some(at) => self.groups[at] = self.groups[at].with(subscriber),
-                None => self.groups.push(Arc::new(Group {
-                    filter: filter.as_str().into(),
-                    members: vec![subscriber.clone()],
-                    turn: AtomicUsize::new(0),
-                    matched: Arc::default(),
-                })),
-            },
+            Some(_) => self.join_group(subscriber, filter),
+        }
+    }
+
+    // Out of line: its locals would lie on the stack of every client that subscribes.
+    #[inline(never)]
+    fn join_group(&mut self, subscriber: &Subscriber, filter: Filter<'_>) {
+        match self.position(filter) {
+            Some(at) => self.groups[at] = self.groups[at].with(subscriber),
+            None => self.groups.push(Arc::new(Group {
+                filter: filter.as_str().into(),
+                members: vec![subscriber.clone()],
+                turn: AtomicUsize::new(0),
+                matched: Arc::default(),
+            })),
         }
     }
 
