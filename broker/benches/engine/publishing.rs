@@ -7,6 +7,7 @@ use protocol::Filter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::auth::access::AccessTable;
 use crate::client::idle;
 use crate::engine::Engine;
 use crate::engine::client::Client;
@@ -30,6 +31,12 @@ const WORKLOADS: [(&str, usize, usize); 5] = [
     ("ten-topics-128", 10, 128),
     ("ten-thousand-topics-16", 10_000, 16),
 ];
+
+/// After the name of a workload: the publisher may publish by a rule, and a rule takes other topics away.
+const BY_RULES: &str = "-by-rules";
+
+const RULES: &str =
+    "allow everyone publish subscribe sensors/#\ndeny everyone publish sensors/secret/#\n";
 
 /// The same lines over and over, as many at a time as fit into the buffer.
 struct Rounds<'a> {
@@ -81,6 +88,10 @@ struct Scene {
 
 impl Scene {
     fn new(name: &str) -> Self {
+        let (name, rules) = match name.strip_suffix(BY_RULES) {
+            Some(name) => (name, Some(RULES)),
+            None => (name, None),
+        };
         let found = WORKLOADS.iter().find(|(each, _, _)| *each == name);
         let &(_, topics, payload) = found.expect("the name of a workload");
         let scene = Self {
@@ -94,6 +105,10 @@ impl Scene {
                 })
                 .collect(),
         };
+        if let Some(rules) = rules {
+            let table = AccessTable::parse("rules", rules).expect("they are right");
+            scene.engine.access.replace(Arc::new(table));
+        }
         for number in 0..topics {
             let text = format!("sensors/{number}");
             let filter = Filter::parse(&text).expect("a filter");
