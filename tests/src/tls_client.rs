@@ -5,6 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
@@ -51,6 +52,13 @@ impl TlsOffer {
             }
         };
         config.alpn_protocols = inside.iter().map(|it| it.as_bytes().to_vec()).collect();
+        Self(Arc::new(config))
+    }
+
+    /// The same, but each handshake is a whole one.
+    pub fn without_tickets(&self) -> Self {
+        let mut config = ClientConfig::clone(&self.0);
+        config.resumption = Resumption::disabled();
         Self(Arc::new(config))
     }
 

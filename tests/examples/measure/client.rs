@@ -47,6 +47,12 @@ impl Client {
         })
     }
 
+    /// Says who it is.
+    pub(crate) fn log_in(&mut self, user: &str, password: &str) -> io::Result<()> {
+        self.write(format!("AUTH {user} {password}\n").as_bytes())?;
+        self.expect(format!("AUTHACK {user}").as_bytes())
+    }
+
     /// Subscribes to some filters and takes the answers.
     pub(crate) fn subscribe(&mut self, filters: &[String]) -> io::Result<()> {
         self.write(format!("SUBSCRIBE {}\n", filters.join(" ")).as_bytes())?;

@@ -15,7 +15,9 @@ mod flood;
 mod idle;
 mod kept;
 mod latency;
+mod logins;
 mod one_of;
+mod reconnects;
 mod registry;
 mod retained;
 mod rounds;
@@ -36,6 +38,8 @@ const USAGE: &str = "usage: measure WHAT
   stall SECONDS        one subscriber that does not read, and a publisher at full speed
   fairness             a quiet pair, alone and beside a publisher at full speed
   one-of SUBSCRIBERS   one that stalls, trickles or vanishes, and what the others notice
+  reconnects CLIENTS   clients with TLS that all come back at once
+  logins CLIENTS       clients with passwords after a restart, and what a pair notices of them
   registry             a million subscriptions, and clients that come and go
   retained             a million retained messages; prints a part of docs/benchmarks.md
   kept                 messages that are kept for MQTT clients who are away
@@ -70,6 +74,8 @@ fn measure(arguments: &[&str]) -> Result<Option<io::Result<bool>>, ParseIntError
         ["stall", seconds] => stall::measure(Duration::from_secs(seconds.parse()?)),
         ["fairness"] => fairness::measure(),
         ["one-of", subscribers] => one_of::measure(subscribers.parse()?),
+        ["reconnects", clients] => reconnects::measure(clients.parse()?),
+        ["logins", clients] => logins::measure(clients.parse()?),
         ["registry"] => registry::measure(),
         ["retained"] => retained::measure(),
         ["kept"] => kept::measure(),

@@ -23,6 +23,7 @@ Examples:
   tests/peers --cases MQTT --rounds 5                  brokers of MQTT
   tests/peers --cases web --brokers dallal             HTTP and WebSocket
   tests/peers --cases unix --brokers dallal,redis      Unix sockets beside TCP
+  tests/peers --cases TLS --brokers dallal,nats,mosquitto
   tests/peers --from docs/benchmarks/results.jsonl     the document again, without measuring
 
 Exit codes:

@@ -50,8 +50,9 @@ const fn bar(case: &'static str, figure: Figure, than: Than, factor: f64) -> Bar
 }
 
 const MAX_BYTES_PER_CONNECTION: f64 = 14_000.0;
+const MAX_BYTES_PER_TLS_CONNECTION: f64 = 21_000.0;
 
-const BARS: [Bar; 34] = [
+const BARS: [Bar; 41] = [
     bar("1x1 16 B", Figure::Delivered, Than::Nats, 8.0),
     bar("1x1 128 B", Figure::Delivered, Than::Nats, 5.0),
     bar("1x1 1 KiB", Figure::Delivered, Than::Nats, 2.5),
@@ -121,6 +122,18 @@ const BARS: [Bar; 34] = [
     bar("idle 9,000", Figure::Connected, Than::Nats, 1.0),
     bar("1x1 16 B", Figure::Cpu, Than::Nats, 0.2),
     bar("1x1 128 B", Figure::Cpu, Than::Nats, 0.2),
+    bar("TLS 1x1 128 B", Figure::Delivered, Than::Nats, 3.0),
+    bar("TLS 1x1 128 B", Figure::Delivered, Than::Mosquitto, 3.0),
+    bar("TLS 1x100 128 B", Figure::Delivered, Than::Nats, 1.0),
+    bar("TLS 1x100 128 B", Figure::Delivered, Than::Mosquitto, 1.0),
+    bar("TLS 1x1000 128 B", Figure::Delivered, Than::Nats, 1.0),
+    bar("TLS 1x1000 128 B", Figure::Delivered, Than::Mosquitto, 1.0),
+    bar(
+        "TLS idle 1,000",
+        Figure::PerConnection,
+        Than::Itself,
+        MAX_BYTES_PER_TLS_CONNECTION,
+    ),
 ];
 
 /// The same for every case of a group.

@@ -18,6 +18,9 @@ pub(crate) enum Group {
     WebIdle,
     Unix,
     UnixRoundTrips,
+    Tls,
+    TlsReceipts,
+    TlsIdle,
 }
 
 /// What is spoken with the brokers of a case.
@@ -37,6 +40,8 @@ pub(crate) enum Wire {
     Tcp,
     /// The same over the Unix socket.
     Unix,
+    /// The protocol that each is known for, inside of TLS.
+    Tls,
 }
 
 /// What the figures of a table are shown as multiples of.
@@ -113,7 +118,7 @@ pub(crate) const SINGLE_TOPIC: &str = "1x1 128 B";
 const LINES: &str = "web: lines 1x1000";
 const LINES_IDLE: &str = "web: idle 1,000 lines";
 
-pub(crate) const CASES: [Case; 48] = [
+pub(crate) const CASES: [Case; 54] = [
     case(
         Group::Payload,
         Load::Throughput,
@@ -436,10 +441,58 @@ pub(crate) const CASES: [Case; 48] = [
         "--request",
     )
     .over(Wire::Unix),
+    case(
+        Group::Tls,
+        Load::Throughput,
+        "TLS 1x1 128 B",
+        1,
+        "--size 128",
+    )
+    .over(Wire::Tls),
+    case(
+        Group::Tls,
+        Load::Throughput,
+        "TLS 1x100 128 B",
+        100,
+        "--subs 100",
+    )
+    .over(Wire::Tls),
+    case(
+        Group::Tls,
+        Load::Throughput,
+        "TLS 1x1000 128 B",
+        1000,
+        "--subs 1000",
+    )
+    .over(Wire::Tls),
+    case(
+        Group::TlsReceipts,
+        Load::Receipts,
+        "TLS 1x100 window 1",
+        100,
+        "--subs 100 --window 1",
+    )
+    .over(Wire::Tls),
+    case(
+        Group::TlsReceipts,
+        Load::Receipts,
+        "TLS 1x1000 window 1",
+        1000,
+        "--subs 1000 --window 1",
+    )
+    .over(Wire::Tls),
+    case(
+        Group::TlsIdle,
+        Load::Idle,
+        "TLS idle 1,000",
+        1000,
+        "--idle 1000",
+    )
+    .over(Wire::Tls),
 ];
 
 impl Group {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Payload,
         Self::FanOut,
         Self::Many,
@@ -453,6 +506,9 @@ impl Group {
         Self::WebIdle,
         Self::Unix,
         Self::UnixRoundTrips,
+        Self::Tls,
+        Self::TlsReceipts,
+        Self::TlsIdle,
     ];
 
     pub(crate) fn cases(self) -> impl Iterator<Item = &'static Case> {
@@ -467,7 +523,10 @@ impl Group {
             | Self::Receipts
             | Self::RoundTrips
             | Self::Latency
-            | Self::Idle => Reference::Nats,
+            | Self::Idle
+            | Self::Tls
+            | Self::TlsReceipts
+            | Self::TlsIdle => Reference::Nats,
             Self::Qos0 | Self::Qos1 => Reference::Mosquitto,
             Self::Web => Reference::OursIn(LINES),
             Self::WebIdle => Reference::OursIn(LINES_IDLE),

@@ -23,12 +23,14 @@ pub(crate) struct Peer {
     /// Where brokers of MQTT are compared, if that is something else.
     pub(crate) settings_in_mqtt: Option<Settings>,
     /// What makes it listen at a path as well, where Unix sockets are compared.
-    pub(crate) unix: Option<Unix>,
+    pub(crate) unix: Option<Besides>,
+    /// What makes it speak TLS, where that is compared.
+    pub(crate) tls: Option<Besides>,
 }
 
-/// What a program is told besides, to listen at a path; `SOCKET` is filled in.
+/// What a program is told besides; `SOCKET`, `CERT` and `KEY` are filled in.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Unix {
+pub(crate) enum Besides {
     Arguments(&'static str),
     /// At the end of `FILE`.
     Settings(&'static str),
@@ -80,6 +82,15 @@ max_connections: 64K
 ",
     note: "`max_pending` lets so much wait for a subscriber before it is cut off.",
 };
+
+/// Without `handshake_first` it says something before the handshake.
+const NATS_TLS: &str = "\
+tls {
+  cert_file: \"CERT\"
+  key_file: \"KEY\"
+  handshake_first: true
+}
+";
 
 const REDIS_SETTINGS: Settings = Settings {
     text: "\
@@ -160,25 +171,28 @@ pub(crate) const PEERS: [Peer; 7] = [
             Wire::Events,
             Wire::Tcp,
             Wire::Unix,
+            Wire::Tls,
         ],
         role: Role::Ours,
         program: Program::Broker,
         arguments: "--port PORT",
         settings: NONE,
         settings_in_mqtt: None,
-        unix: Some(Unix::Arguments("--unix SOCKET")),
+        unix: Some(Besides::Arguments("--unix SOCKET")),
+        tls: Some(Besides::Arguments("--tls-cert CERT --tls-key KEY")),
     },
     Peer {
         name: NATS[0],
         what: "nats-server from PyPI",
         scheme: "nats",
-        wires: &[Wire::Own],
+        wires: &[Wire::Own, Wire::Tls],
         role: Role::Rival,
         program: Program::Named,
         arguments: "-c FILE",
         settings: NATS_SETTINGS,
         settings_in_mqtt: None,
         unix: None,
+        tls: Some(Besides::Settings(NATS_TLS)),
     },
     Peer {
         name: NATS[1],
@@ -191,6 +205,7 @@ pub(crate) const PEERS: [Peer; 7] = [
         settings: NATS_SETTINGS,
         settings_in_mqtt: None,
         unix: None,
+        tls: None,
     },
     Peer {
         name: REDIS,
@@ -202,19 +217,21 @@ pub(crate) const PEERS: [Peer; 7] = [
         arguments: "FILE",
         settings: REDIS_SETTINGS,
         settings_in_mqtt: None,
-        unix: Some(Unix::Settings("unixsocket SOCKET\n")),
+        unix: Some(Besides::Settings("unixsocket SOCKET\n")),
+        tls: None,
     },
     Peer {
         name: MOSQUITTO,
         what: "mosquitto as Debian packages it, MQTT 3.1.1",
         scheme: MQTT,
-        wires: &[Wire::Own, Wire::Mqtt],
+        wires: &[Wire::Own, Wire::Mqtt, Wire::Tls],
         role: Role::Rival,
         program: Program::Installed("mosquitto"),
         arguments: "-c FILE",
         settings: MOSQUITTO_SETTINGS,
         settings_in_mqtt: Some(MOSQUITTO_IN_MQTT),
         unix: None,
+        tls: Some(Besides::Settings("certfile CERT\nkeyfile KEY\n")),
     },
     Peer {
         name: RUMQTTD,
@@ -227,6 +244,7 @@ pub(crate) const PEERS: [Peer; 7] = [
         settings: RUMQTTD_SETTINGS,
         settings_in_mqtt: None,
         unix: None,
+        tls: None,
     },
     Peer {
         name: RELAY,
@@ -239,6 +257,7 @@ pub(crate) const PEERS: [Peer; 7] = [
         settings: NONE,
         settings_in_mqtt: None,
         unix: None,
+        tls: None,
     },
 ];
 
@@ -260,10 +279,12 @@ impl Peer {
     }
 
     /// What it is told besides in a case.
-    pub(crate) fn unix(&self, case: &Case) -> Option<Unix> {
-        matches!(case.wire, Wire::Tcp | Wire::Unix)
-            .then_some(self.unix)
-            .flatten()
+    pub(crate) fn besides(&self, case: &Case) -> Option<Besides> {
+        match case.wire {
+            Wire::Tcp | Wire::Unix => self.unix,
+            Wire::Tls => self.tls,
+            Wire::Own | Wire::Mqtt | Wire::Lines | Wire::WebSocket | Wire::Events => None,
+        }
     }
 
     /// The address for `client bench` in a case, and what it is told besides.
@@ -278,6 +299,11 @@ impl Peer {
             Wire::Mqtt => MQTT,
             Wire::WebSocket => "ws",
             Wire::Events => "http",
+            Wire::Tls => match self.scheme {
+                "nats" => "nats+tls",
+                MQTT => "mqtts",
+                _ => "tls",
+            },
         };
         let address = match (case.wire, self.role) {
             (Wire::Unix, Role::Ours) => format!("unix:{}", socket.display()),
@@ -285,7 +311,7 @@ impl Peer {
             _ => format!("{scheme}://127.0.0.1:{port}"),
         };
         let flags: &[&str] = match scheme {
-            MQTT => &["--mqtt", "3.1.1"],
+            MQTT | "mqtts" => &["--mqtt", "3.1.1"],
             _ => &[],
         };
         (address, flags)
@@ -315,18 +341,18 @@ mod tests {
         assert_eq!(address(OURS, "unix: socket 1x1 16 B"), "unix:/a");
         assert_eq!(address(REDIS, "unix: socket round trips"), "redis+unix:/a");
         assert_eq!(address(OURS, "MQTT QoS 0 1x1 16 B"), "mqtt://127.0.0.1:9");
+        assert_eq!(address(OURS, "TLS 1x1 128 B"), "tls://127.0.0.1:9");
+        assert_eq!(address(NATS[0], "TLS 1x1 128 B"), "nats+tls://127.0.0.1:9");
+        assert_eq!(address(MOSQUITTO, "TLS 1x1 128 B"), "mqtts://127.0.0.1:9");
     }
 
     #[test]
-    fn those_with_unix_sockets_are_told_where() {
-        for case in CASES.iter().filter(|case| case.wire == Wire::Unix) {
-            let with_socket = PEERS.iter().filter(|peer| peer.takes_part(case));
-            assert!(with_socket.clone().count() > 1);
-            assert!(
-                with_socket
-                    .into_iter()
-                    .all(|peer| peer.unix(case).is_some())
-            );
+    fn those_with_unix_sockets_or_tls_are_told_of_it() {
+        let is_one = |case: &&Case| matches!(case.wire, Wire::Unix | Wire::Tls);
+        for case in CASES.iter().filter(is_one) {
+            let mut told = PEERS.iter().filter(|peer| peer.takes_part(case));
+            assert!(told.clone().count() > 1);
+            assert!(told.all(|peer| peer.besides(case).is_some()));
         }
     }
 }

@@ -34,7 +34,10 @@ pub(crate) fn file(group: Group) -> Option<&'static str> {
         | Group::Web
         | Group::WebIdle
         | Group::Unix
-        | Group::UnixRoundTrips => None,
+        | Group::UnixRoundTrips
+        | Group::Tls
+        | Group::TlsReceipts
+        | Group::TlsIdle => None,
     }
 }
 
@@ -95,7 +98,10 @@ fn plot(group: Group, results: &Results) -> Option<Plot> {
         | Group::Web
         | Group::WebIdle
         | Group::Unix
-        | Group::UnixRoundTrips => return None,
+        | Group::UnixRoundTrips
+        | Group::Tls
+        | Group::TlsReceipts
+        | Group::TlsIdle => return None,
     };
     (!plot.lines.is_empty()).then_some(plot)
 }

@@ -12,10 +12,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tests::certificates::{Authority, Wanted};
 
 use crate::account::{as_nobody, nobody, runs_as_nobody};
-use crate::case::Case;
-use crate::peer::{Peer, Unix};
+use crate::case::{Case, Wire};
+use crate::peer::{Besides, Peer};
 use crate::programs::Found;
 
 /// Another program may take a free port before the broker does.
@@ -28,12 +29,13 @@ const PAUSE: Duration = Duration::from_millis(10);
 const SHOWN_CHARACTERS: usize = 300;
 
 /// A broker that takes connections. Dropping it kills it and waits for its end.
-#[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
     peer: &'static Peer,
     port: u16,
     folder: TempDir,
+    /// That of its certificate, if it speaks TLS.
+    authority: Option<Authority>,
 }
 
 impl Server {
@@ -73,27 +75,47 @@ impl Server {
         let settings = path.join("settings.toml");
         let mut text = peer.settings(case).text.to_owned();
         let mut arguments = peer.arguments.to_owned();
-        match peer.unix(case) {
-            Some(Unix::Settings(more)) => text.push_str(more),
-            Some(Unix::Arguments(more)) => arguments = format!("{arguments} {more}"),
+        match peer.besides(case) {
+            Some(Besides::Settings(more)) => text.push_str(more),
+            Some(Besides::Arguments(more)) => arguments = format!("{arguments} {more}"),
             None => {}
         }
-        let socket = socket_in(path).display().to_string();
-        let text = text.replace("PORT", &port.to_string());
-        fs::write(&settings, text.replace("SOCKET", &socket))?;
+        let port_text = port.to_string();
+        let [socket, cert, key] = ["socket", "cert.pem", "key.pem"].map(|name| path.join(name));
+        let authority = (case.wire == Wire::Tls).then(Authority::new);
+        if let Some(authority) = &authority {
+            let files = authority.sign("broker", &Wanted::HERE);
+            fs::copy(files.cert, &cert)?;
+            fs::copy(files.key, &key)?;
+        }
+        let [at, cert_at, key_at] = [&socket, &cert, &key].map(|path| path.display().to_string());
+        let words = [
+            ("PORT", &*port_text),
+            ("SOCKET", &at),
+            ("CERT", &cert_at),
+            ("KEY", &key_at),
+        ];
+        let text = words
+            .iter()
+            .fold(text, |text, (word, value)| text.replace(word, value));
+        fs::write(&settings, text)?;
         if runs_as_nobody(peer) {
             let (user, group) = nobody();
             fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
-            chown(path, Some(user), Some(group))?;
+            let own = [path, &*cert, &*key]
+                .into_iter()
+                .filter(|path| path.exists());
+            for path in own {
+                chown(path, Some(user), Some(group))?;
+            }
         }
         let log = File::create(path.join("log"))?;
         let mut command = Command::new(&found.path);
         for word in arguments.split(' ') {
-            match word {
-                "FILE" => command.arg(&settings),
-                "PORT" => command.arg(port.to_string()),
-                "SOCKET" => command.arg(&socket),
-                word => command.arg(word),
+            match words.iter().find(|(name, _)| *name == word) {
+                Some((_, value)) => command.arg(value),
+                None if word == "FILE" => command.arg(&settings),
+                None => command.arg(word),
             };
         }
         as_nobody(&mut command, peer);
@@ -114,6 +136,7 @@ impl Server {
             peer,
             port,
             folder,
+            authority,
         })
     }
 
@@ -123,14 +146,18 @@ impl Server {
         let (address, flags) = self.peer.address(case, self.port, &socket);
         let server = ["--server".to_owned(), address];
         let flags = flags.iter().map(|&flag| flag.to_owned());
-        server.into_iter().chain(flags).collect()
+        let ca = self.authority.iter().flat_map(|authority| {
+            let ca = authority.path("ca.pem").display().to_string();
+            ["--ca".to_owned(), ca]
+        });
+        server.into_iter().chain(flags).chain(ca).collect()
     }
 
     /// Whether it can be reached in every way that the case has.
     fn takes_connections(&self, case: &Case) -> bool {
         let at_path = || UnixStream::connect(socket_in(self.folder.path())).is_ok();
         TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok()
-            && (self.peer.unix(case).is_none() || at_path())
+            && (!matches!(case.wire, Wire::Tcp | Wire::Unix) || at_path())
     }
 
     pub(crate) fn pid(&self) -> u32 {

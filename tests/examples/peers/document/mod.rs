@@ -6,7 +6,7 @@ mod text;
 
 use crate::case::{CASES, Lengths};
 use crate::number::plural;
-use crate::peer::{PEERS, Peer, Role, Settings, Unix};
+use crate::peer::{Besides, PEERS, Peer, Role, Settings};
 use crate::results::{About, Results};
 use crate::table::Table;
 
@@ -93,8 +93,8 @@ fn settings() -> String {
                 settings,
             ));
         }
-        if let Some(unix) = peer.unix {
-            out.push_str(&call_at_path(unix));
+        for (what, besides) in [("Unix sockets are", peer.unix), ("TLS is", peer.tls)] {
+            out.push_str(&besides.map_or_else(String::new, |it| call_besides(what, it)));
         }
     }
     out.push_str(LIMITS);
@@ -113,13 +113,16 @@ fn call(peer: &Peer, when: &str, settings: Settings) -> String {
     format!("\n**{name}**{when} `{arguments}`, with this in `FILE`. {note}\n\n```\n{text}```\n")
 }
 
-/// What a broker is told besides, where Unix sockets are compared.
-fn call_at_path(unix: Unix) -> String {
-    let (more, place) = match unix {
-        Unix::Arguments(more) => (more, ""),
-        Unix::Settings(more) => (more.trim_end(), " in `FILE`"),
+/// What a broker is told besides, where something is compared.
+fn call_besides(what: &str, besides: Besides) -> String {
+    let (more, place) = match besides {
+        Besides::Arguments(more) => (more, ""),
+        Besides::Settings(more) => (more.trim_end(), " in `FILE`"),
     };
-    format!("\nWhere Unix sockets are compared, also `{more}`{place}.\n")
+    match more.contains('\n') {
+        true => format!("\nWhere {what} compared, also this{place}.\n\n```\n{more}\n```\n"),
+        false => format!("\nWhere {what} compared, also `{more}`{place}.\n"),
+    }
 }
 
 /// A time without the digits that calculation leaves behind.

@@ -35,6 +35,8 @@ pub(super) const METHOD: &str = "\
   one subscription to the same topic, divided by their number. What the kernel holds for sockets and threads is not in it.
 - **Unix sockets** are measured beside TCP with the brokers that have them, as ratios, also apart from the rest:
   `tests/peers --cases unix --brokers dallal,redis`.
+- **TLS** is compared with the brokers that speak it from the first byte on, each with its own choice of version and suite:
+  `tests/peers --cases TLS --brokers dallal,nats,mosquitto`. The load decrypts for all subscribers on the same processors.
 - **Faults**: every message is numbered, and those that are lost, doubled or out of order are counted, over all rounds.
 ";
 
@@ -112,6 +114,19 @@ pub(super) fn introduction(group: Group) -> (&'static str, &'static str) {
         Group::UnixRoundTrips => (
             "Round trips over Unix sockets",
             "The same for one question at a time.",
+        ),
+        Group::Tls => (
+            "TLS",
+            "The protocol that each is known for, inside of TLS, with a certificate of P-256. Each subscriber has keys of its own, so a \
+             broker encrypts each message for each of them.",
+        ),
+        Group::TlsReceipts => (
+            "What a publisher waits for with TLS",
+            "One message at a time to all of these subscribers: how long it takes until the publisher has its receipt.",
+        ),
+        Group::TlsIdle => (
+            "Idle connections with TLS",
+            "The same as without TLS: they connect, subscribe and wait, and one message at a time goes to all of them.",
         ),
     }
 }

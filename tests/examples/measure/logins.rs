@@ -1,0 +1,205 @@
+//! How soon many clients with passwords are in after a restart, while a pair that is in already goes on.
+
+use std::fs;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use tests::{Random, TestBroker, UsersFile};
+
+use crate::client::{Client, ask_for_the_end};
+use crate::latency::{Latencies, Summary, publish_in_time};
+use crate::stdout::say;
+use crate::threads::joined;
+
+const PER_SECOND: u32 = 1000;
+const PAYLOAD_BYTES: usize = 64;
+const ROUND: Duration = Duration::from_secs(5);
+
+/// A client that is told to come back waits so long at first, and twice as long each time, as clients of MQTT do.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// The pair as it is without logins, then with them all at once, and at last once more, when the passwords are known.
+pub(crate) fn measure(clients: usize) -> io::Result<bool> {
+    let users = users(clients)?;
+    let broker = TestBroker::with_args(&["--users", users.path()]);
+    let alone = beside(&broker, || {
+        thread::sleep(ROUND);
+        Ok(())
+    })?;
+    say(format_args!(
+        "a pair at {PER_SECOND} messages/s, alone:      {alone}"
+    ));
+    for what in ["after a restart", "once more     "] {
+        let mut took = Duration::ZERO;
+        let pair = beside(&broker, || {
+            let began = Instant::now();
+            let fleet = Fleet::log_in(&broker, clients)?;
+            took = began.elapsed();
+            drop(fleet);
+            Ok(())
+        })?;
+        say(format_args!(
+            "{clients} clients with passwords, {what}: all in after {:.1} s; the pair: {pair}, p99 {:.2} times that alone",
+            took.as_secs_f64(),
+            pair.p99.as_secs_f64() / alone.p99.as_secs_f64()
+        ));
+    }
+    Ok(true)
+}
+
+/// Users with names of their own. They have one hash, because to compute it for each would take as long as to check it.
+fn users(count: usize) -> io::Result<UsersFile> {
+    let users = UsersFile::of(&[("u0", "pw"), ("pair", "pw")]);
+    let text = fs::read_to_string(users.path())?;
+    let first = text.lines().find(|line| line.starts_with("user u0 "));
+    let first = first.ok_or_else(|| io::Error::other("there is no line of a user"))?;
+    let others = (1..count).map(|number| first.replacen("u0", &format!("u{number}"), 1) + "\n");
+    fs::write(users.path(), text.clone() + &others.collect::<String>())?;
+    Ok(users)
+}
+
+/// The latencies of a pair during something.
+fn beside(broker: &TestBroker, what: impl FnOnce() -> io::Result<()>) -> io::Result<Summary> {
+    let clock = Instant::now();
+    let mut subscriber = Client::connect(broker)?;
+    subscriber.log_in("pair", "pw")?;
+    subscriber.subscribe(&["pair".to_owned()])?;
+    let end = subscriber.writer()?;
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut latencies = Latencies::default();
+            subscriber.read_to_end(|line| latencies.note(line, "pair", clock, Instant::now()))?;
+            Ok(latencies)
+        });
+        let publishing = scope.spawn(|| {
+            // Set at the end of what is measured; one round is published at least.
+            while !done.load(Ordering::Relaxed) {
+                let mut publisher = Client::connect(broker)?;
+                publisher.log_in("pair", "pw")?;
+                publish_in_time(
+                    &mut publisher,
+                    "pair",
+                    PAYLOAD_BYTES,
+                    PER_SECOND,
+                    ROUND,
+                    clock,
+                )?;
+            }
+            Ok(())
+        });
+        let measured = what();
+        done.store(true, Ordering::Relaxed);
+        joined(publishing)?;
+        ask_for_the_end(&end)?;
+        let latencies = joined(reader)?;
+        measured?;
+        Ok(latencies.summary())
+    })
+}
+
+/// Clients that log in, all at once, read by one thread: a thread for each would measure the machine's scheduler.
+struct Fleet {
+    epoll: OwnedFd,
+    members: Vec<Member>,
+}
+
+struct Member {
+    stream: TcpStream,
+    answer: Vec<u8>,
+    pause: Duration,
+    /// When it tries again.
+    next: Option<Instant>,
+}
+
+impl Fleet {
+    fn log_in(broker: &TestBroker, count: usize) -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let members = (0..count).map(|number| {
+            let mut stream = TcpStream::connect(broker.address())?;
+            stream.write_all(&credential(number))?;
+            stream.set_nonblocking(true)?;
+            epoll::add(
+                &epoll,
+                &stream,
+                EventData::new_u64(number as u64),
+                EventFlags::IN,
+            )?;
+            Ok(Member {
+                stream,
+                answer: Vec::new(),
+                pause: FIRST_PAUSE,
+                next: None,
+            })
+        });
+        let members = members.collect::<io::Result<_>>()?;
+        let mut fleet = Self { epoll, members };
+        fleet.run()?;
+        Ok(fleet)
+    }
+
+    /// Until all are in.
+    fn run(&mut self) -> io::Result<()> {
+        let tick = Timespec::try_from(Duration::from_millis(20)).map_err(io::Error::other)?;
+        let mut random = Random::new(1);
+        let mut events: Vec<Event> = Vec::with_capacity(256);
+        let mut left = self.members.len();
+        while left > 0 {
+            events.clear();
+            epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&tick))?;
+            for event in &events {
+                let member = &mut self.members[event.data.u64() as usize];
+                left -= usize::from(member.read(&mut random)?);
+            }
+            let now = Instant::now();
+            for (number, member) in self.members.iter_mut().enumerate() {
+                if member.next.is_some_and(|next| next <= now) {
+                    member.next = None;
+                    member.stream.write_all(&credential(number))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Member {
+    /// Reads what is there. Returns whether it is in from now on.
+    fn read(&mut self, random: &mut Random) -> io::Result<bool> {
+        let mut bytes = [0; 512];
+        match self.stream.read(&mut bytes) {
+            Ok(0) => return Err(io::Error::other("the broker has closed a connection")),
+            Ok(came) => self.answer.extend_from_slice(&bytes[..came]),
+            Err(err) if err.kind() == ErrorKind::WouldBlock => return Ok(false),
+            Err(err) => return Err(err),
+        }
+        while let Some(end) = self.answer.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = self.answer.drain(..=end).collect();
+            if line.starts_with(b"AUTHACK ") {
+                return Ok(true);
+            }
+            if line.starts_with(b"ERROR too-many ") {
+                // Spread, so that they do not come back together.
+                let spread = random.below(1000) as u32;
+                self.next = Some(Instant::now() + self.pause / 2 + self.pause * spread / 1000);
+                self.pause = LONGEST_PAUSE.min(2 * self.pause);
+            } else if line != b"PING\n" {
+                let line = String::from_utf8_lossy(&line).into_owned();
+                return Err(io::Error::other(format!("unexpected: {line:?}")));
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn credential(number: usize) -> Vec<u8> {
+    format!("AUTH u{number} pw\n").into_bytes()
+}
