@@ -44,6 +44,7 @@ pub use operator::Event;
 pub use operator::bind_error::BindError;
 
 use engine::Engine;
+use engine::event_client::OrderGiver;
 use engine::orders::{Done, GivenOrder, Order};
 use net::capacity::Capacity;
 use net::doors::{Entrances, Provision};
@@ -52,6 +53,7 @@ use net::listener::Listener;
 use net::tls::watched::WatchedTls;
 use operator::certificates::Certificates;
 use operator::identities;
+use operator::security_log::{self, SecurityLog};
 use operator::{ConfigSource, Observer, Operator, SuccessorCommand};
 use wire::Entrance;
 use wire::http::Site;
@@ -71,6 +73,7 @@ pub struct Broker {
     capacity: Capacity,
     certificates: Certificates,
     config: Config,
+    security_log: SecurityLog,
     /// Orders that are given before it runs wait here.
     orders: Receiver<GivenOrder>,
     /// What is left of what other processes have opened.
@@ -98,9 +101,13 @@ impl Broker {
     /// those of TCP instead of [`Config::host`] and [`Config::port`].
     pub fn bind_with(config: Config, mut inherited: InheritedSockets) -> Result<Self, BindError> {
         config.check().map_err(BindError::Config)?;
+        let security_file = security_log::open(config.security_log.as_deref());
+        let security_file = security_file.map_err(BindError::SecurityLog)?;
         let (capacity, limits) = operator::limits(&config)?;
         let engine = Engine::new(limits).map_err(BindError::Machine)?;
         let engine = Arc::new(engine);
+        let security_log = SecurityLog::default();
+        security_log.replace(security_file, &engine.security);
         let rooms = Arc::<Rooms>::default();
         let watched = WatchedTls::new(&config.tls);
         let tls = config.tls_material().map_err(BindError::Tls)?;
@@ -150,6 +157,7 @@ impl Broker {
             capacity,
             certificates: Certificates::new(watched, tls.as_ref()),
             config,
+            security_log,
             source: None,
             observer: Box::new(|_| {}),
             users_changed,
@@ -242,6 +250,7 @@ impl Broker {
             users_changed,
             changed,
             certificates,
+            security_log,
             ..
         } = self;
         let flusher = engine.flusher.clone();
@@ -258,10 +267,12 @@ impl Broker {
             interval: set_interval,
             users_changed,
             certificates,
+            security_log: &security_log,
         };
         thread::scope(|scope| {
             let stopped = &stopped;
             scope.spawn(|| flusher.run());
+            scope.spawn(|| security_log.run(&engine.security));
             scope.spawn(|| engine::expiry::expire_loop(&engine));
             scope.spawn(|| listener.watch_loop(stopped));
             scope.spawn(|| identities::watch_loop(&engine, &listener, &changed, stopped));
@@ -298,6 +309,7 @@ impl Broker {
             }
             listener.close_all();
             engine.sessions.close();
+            engine.security.close();
             flusher.stop();
             listener.stop_tls();
         });
@@ -396,12 +408,21 @@ impl Handle {
     /// and go; limits hold from the next batch of each connection, and what already exceeds a lower one
     /// stays until it ends by itself. Waits until the broker runs.
     pub fn reload(&self) -> Result<(), Vec<String>> {
-        let done = self.0.engine().orders.give(Order::Reload { is_dry: false });
+        let done = self
+            .0
+            .engine()
+            .orders
+            .give(Order::Reload { is_dry: false }, OrderGiver::PROCESS);
         match done {
             Ok(Done::Reload(report)) if !report.applied => Err(report.errors),
             Ok(_) => Ok(()),
             Err(why) => Err(vec![why]),
         }
+    }
+
+    /// Has the security log opened anew, as after its file was moved. Does not wait.
+    pub fn reopen_security_log(&self) {
+        self.0.engine().security.reopen();
     }
 
     /// Makes [`Broker::run`] return after the time [`Config::drain`], or as soon as all clients are gone;

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use broker::{BindError, Broker, Config, Handle, InheritedSockets, LogSettings, Tool};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use program::logging::Logging;
@@ -118,17 +118,20 @@ fn serve(
 }
 
 fn obey_signals(handle: Handle, logging: Logging) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGXFSZ])?;
     thread::spawn(move || {
         for signal in &mut signals {
             match signal {
                 SIGUSR1 => handle.log_audit(),
                 SIGHUP => {
                     logging.reopen();
+                    handle.reopen_security_log();
                     // The log tells what came of it.
                     let _ = handle.reload();
                 }
                 SIGTERM => handle.drain(),
+                // The limit of a file's size: the write that reached it fails, instead of the process.
+                SIGXFSZ => {}
                 _ => handle.stop(),
             }
         }

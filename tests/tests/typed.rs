@@ -9,7 +9,7 @@ use std::thread;
 
 use rustix::process::Signal;
 use tests::certificates::{Authority, Wanted};
-use tests::{Process, TestBroker, client, client_of, program};
+use tests::{Process, TestBroker, client, client_of, installed, program};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -68,6 +68,7 @@ fn check(typed: &str, source: &str, output: &Output) {
 
 /// Types all commands, some at a time, each in a folder with the files that it names.
 fn check_all(commands: Vec<(String, String)>) {
+    installed("jq", "jq");
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("broker.sock");
     let socket = socket.to_str().expect("text");
@@ -139,6 +140,7 @@ fn prepare(folder: &Path, typed: &str) {
         ),
         ("company.toml", company()),
         ("keys.json", "{\"keys\": []}\n"),
+        ("security.log", "{\"event\":\"auth_failed\",\"count\":1}\n"),
     ] {
         fs::write(folder.join(name), text).expect("room");
     }

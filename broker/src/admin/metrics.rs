@@ -39,6 +39,7 @@ pub(crate) fn text(client: &Client<'_>) -> String {
     connections(figures, engine);
     memory(figures, engine);
     denials(figures, engine);
+    security_log(figures, engine);
     orders(figures, engine);
     tls(figures, engine);
     process(registry.sub_registry_with_prefix("process"));
@@ -216,6 +217,15 @@ fn denials(figures: &mut Registry, engine: &Engine) {
         "What clients asked for and may not do, by right",
         denied,
     );
+}
+
+fn security_log(figures: &mut Registry, engine: &Engine) {
+    let help = "Events written to the security log";
+    let written = engine.security.written.get();
+    count(figures, "security_events_written", help, written);
+    let help = "Events for which the security log had no room";
+    let lost = engine.security.lost.get();
+    count(figures, "security_events_lost", help, lost);
 }
 
 fn orders(figures: &mut Registry, engine: &Engine) {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use protocol::Code;
 
 use crate::admin::unanswered::Unanswered;
-use crate::engine::client::Client;
+use crate::engine::client::{Client, event_client};
+use crate::engine::event_client::OrderGiver;
 use crate::engine::orders::{Done, Order};
 
 /// The words, each with the name of its argument as a parameter, and with what that is.
@@ -68,7 +69,7 @@ pub(crate) fn carry_out(
     client
         .engine()
         .orders
-        .give(order)
+        .give(order, OrderGiver::client(event_client(client.record())))
         .map_err(|why| refused(Code::NotDone, why))
 }
 

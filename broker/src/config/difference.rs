@@ -120,6 +120,7 @@ impl Config {
             ("allow-origin", list(self.allow_origins.iter())),
             ("talking", self.talking.clone()),
             ("drain", time(self.drain)),
+            ("security-log", files(self.security_log.as_slice())),
         ]
     }
 

@@ -312,6 +312,15 @@ struct Flags {
     /// Append the log to this file [default: standard error]
     #[arg(long, env = "BROKER_LOG_FILE", hide_env = true, value_name = "FILE")]
     log_file: Option<PathBuf>,
+    /// Append events of security to this file, as JSON
+    #[arg(
+        long,
+        env = "BROKER_SECURITY_LOG",
+        hide_env = true,
+        hide_short_help = true,
+        value_name = "FILE"
+    )]
+    security_log: Option<PathBuf>,
     /// Read this file [default: /etc/dallal/broker.toml, if there]
     #[arg(
         short,
@@ -401,6 +410,7 @@ impl From<Flags> for Config {
                 client_cert: flags.client_cert,
                 client_names: flags.client_name,
             },
+            security_log: flags.security_log,
         }
     }
 }

@@ -127,6 +127,8 @@ pub struct Config {
     pub proxies: Vec<IpNet>,
     /// TLS, on the same ports.
     pub tls: TlsConfig,
+    /// The file to which events of security are appended, if they are.
+    pub security_log: Option<PathBuf>,
 }
 
 /// A room for raw text.
@@ -180,6 +182,7 @@ impl Default for Config {
             drain: Duration::ZERO,
             proxies: Vec::new(),
             tls: TlsConfig::default(),
+            security_log: None,
         }
     }
 }

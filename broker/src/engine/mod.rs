@@ -5,6 +5,7 @@
 pub(crate) mod access;
 pub(crate) mod client;
 pub(crate) mod enforcement;
+pub(crate) mod event_client;
 pub(crate) mod expiry;
 pub(crate) mod limits;
 pub(crate) mod memory;
@@ -14,6 +15,7 @@ pub(crate) mod peer;
 pub(crate) mod publish;
 pub(crate) mod retained;
 pub(crate) mod routing;
+pub(crate) mod security_events;
 pub(crate) mod session;
 pub(crate) mod stats;
 
@@ -30,6 +32,7 @@ use crate::engine::orders::Orders;
 use crate::engine::outbox::flusher::Flusher;
 use crate::engine::retained::Retained;
 use crate::engine::routing::router::Router;
+use crate::engine::security_events::SecurityEvents;
 use crate::engine::session::clients::Clients;
 use crate::engine::session::store::SessionStore;
 use crate::engine::stats::denials::Denials;
@@ -77,6 +80,8 @@ pub(crate) struct Engine {
     pub(crate) access: SharedAccess,
     /// What they were denied.
     pub(crate) denials: Denials,
+    /// What the security log is told.
+    pub(crate) security: SecurityEvents,
     /// The log already says that passwords are not checked.
     pub(crate) passwords_noted: AtomicBool,
 }
@@ -104,6 +109,7 @@ impl Engine {
             verifier: RwLock::new(None),
             access: SharedAccess::new(AccessTable::open()),
             denials: Denials::default(),
+            security: SecurityEvents::default(),
             passwords_noted: AtomicBool::new(false),
             limits: Arc::new(SharedLimits::new(limits)),
             replacing: Mutex::default(),

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::engine::event_client::OrderGiver;
 use crate::sync::{AtomicBool, Mutex, Ordering};
 
 /// Maximum orders that wait. Those who give more wait longer.
@@ -62,7 +63,7 @@ pub(crate) struct Change {
 }
 
 /// A connection that the operator has ended.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Kicked {
     pub(crate) id: u64,
     pub(crate) name: Option<String>,
@@ -72,6 +73,7 @@ pub(crate) struct Kicked {
 /// An order on its way to the thread.
 pub(crate) struct GivenOrder {
     pub(crate) order: Order,
+    pub(crate) giver: OrderGiver,
     pub(crate) answer: Sender<Result<Done, String>>,
 }
 
@@ -103,12 +105,16 @@ pub(crate) struct LastReload {
 
 impl Orders {
     /// Gives an order and waits for its end; the error says why it was not carried out.
-    pub(crate) fn give(&self, order: Order) -> Result<Done, String> {
+    pub(crate) fn give(&self, order: Order, giver: OrderGiver) -> Result<Done, String> {
         let none = || "the broker takes no orders, because it stops".to_owned();
         let given = self.given.lock().clone().ok_or_else(none)?;
         let (answer, answered) = crossbeam_channel::bounded(1);
         given
-            .send(GivenOrder { order, answer })
+            .send(GivenOrder {
+                order,
+                giver,
+                answer,
+            })
             .map_err(|_| none())?;
         drop(given);
         // Without an answer the thread has ended.

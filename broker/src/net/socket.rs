@@ -363,6 +363,10 @@ impl SocketSource<'_> {
             Err(NoHandshake::Off) => return ControlFlow::Break(End::NotSpoken(Protocol::Tls)),
             Err(NoHandshake::Stopping) => return ControlFlow::Break(End::Stopping),
             Err(NoHandshake::Failed(why)) => return ControlFlow::Break(End::Refused(why.into())),
+            Err(NoHandshake::BadCertificate(why)) => {
+                client.note_handshake_refused(&why);
+                return ControlFlow::Break(End::Refused(why.into()));
+            }
         };
         let stream = Box::new(TlsStream::new(connection, raw, certificate, &record));
         let _ = self.socket.secured.set(stream);

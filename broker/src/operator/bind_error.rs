@@ -32,6 +32,8 @@ pub enum BindError {
     Users(Vec<String>),
     /// A certificate or a key cannot be used: each mistake, with its file.
     Tls(Vec<String>),
+    /// The security log cannot be opened; the text says what to do.
+    SecurityLog(String),
     /// The limits of the system leave no connection; the text names the limit.
     NoConnections(String),
     /// The system denies a resource that every broker needs.
@@ -99,6 +101,7 @@ impl fmt::Display for BindError {
             }
             Self::Users(mistakes) => f.write_str(&mistakes.join("\n")),
             Self::Tls(mistakes) => f.write_str(&mistakes.join("\n")),
+            Self::SecurityLog(why) => f.write_str(why),
             Self::NoConnections(shortage) => f.write_str(shortage),
             Self::Machine(source) => write!(f, "the system refuses what a broker needs: {source}"),
         }

@@ -6,6 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::config::Config;
+use crate::engine::Engine;
+use crate::engine::event_client::clipped;
+use crate::engine::security_events::SecurityEvent;
 use crate::engine::stats::metrics::Metrics;
 use crate::net::listener::Listener;
 use crate::net::tls::material::TlsMaterial;
@@ -45,7 +48,8 @@ impl Certificates {
     }
 
     /// Takes the files if they have changed, all of them or none, and announces their end.
-    pub(super) fn look(&mut self, config: &Config, listener: &Listener, metrics: &Metrics) {
+    pub(super) fn look(&mut self, config: &Config, listener: &Listener, engine: &Engine) {
+        let metrics = &engine.metrics;
         if self.watched.have_changed() {
             match take(config, listener) {
                 Ok(None) => {
@@ -58,11 +62,15 @@ impl Certificates {
                         ends.0.display(),
                         ends.1
                     );
+                    note_changed(engine, &ends);
                     (self.ends, self.warned) = (Some(ends), None);
                 }
                 Err(mistakes) => {
                     if self.watched.note_mistakes(&mistakes) {
                         metrics.tls_reload_failed.add(1);
+                        engine.security.note(|| SecurityEvent::CertificatesRefused {
+                            errors: mistakes.iter().map(|why| clipped(why)).collect(),
+                        });
                         for mistake in mistakes {
                             log::error!("TLS: {mistake}; what was in force stays so");
                         }
@@ -94,6 +102,14 @@ impl Certificates {
             _ => log::warn!("TLS: the certificate in {path} ends on {end}; renew it"),
         }
     }
+}
+
+/// Tells the security log that others are in force.
+pub(super) fn note_changed(engine: &Engine, (file, ends): &(Box<Path>, Timestamp)) {
+    engine.security.note(|| SecurityEvent::CertificatesChanged {
+        file: clipped(&file.to_string_lossy()),
+        ends: ends.to_string(),
+    });
 }
 
 /// Reads the files and puts them in force. Returns which certificate ends first, if they are others.

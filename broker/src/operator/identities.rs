@@ -5,6 +5,7 @@
 //! because what is in them is lost for ever and a users file that is being written may lack users for a moment.
 
 use std::collections::{HashMap, HashSet};
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,11 @@ use crossbeam_channel::{Receiver, select};
 use jiff::{SignedDuration, Timestamp};
 
 use super::rights;
-use crate::auth::identity::{IdentityKind, IdentityName, Verifier};
+use crate::auth::identity::{IdentityFiles, IdentityKind, IdentityName, JwtKeys, Verifier};
 use crate::engine::Engine;
-use crate::engine::client::Client;
+use crate::engine::client::{Client, event_client};
+use crate::engine::event_client::clipped;
+use crate::engine::security_events::SecurityEvent;
 use crate::engine::session::clients::ClientRecord;
 use crate::net::listener::Listener;
 use crate::net::socket::Dismissal;
@@ -24,6 +27,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Time before the end of a token at which its client is told.
 const NOTICE: SignedDuration = SignedDuration::from_secs(30);
+
+/// Maximum changes of users and tokens that an event lists.
+const MOST_CHANGES: usize = 100;
 
 /// Time after which the sessions of a user that is gone end.
 const GONE: Duration = Duration::from_secs(60);
@@ -36,13 +42,17 @@ pub(crate) fn watch_loop(
     stopped: &Receiver<()>,
 ) {
     let mut client = Client::internal(engine);
-    let mut watch = IdentityWatch::default();
+    let mut watch = IdentityWatch {
+        seen: in_force(engine),
+        ..IdentityWatch::default()
+    };
     loop {
         select! {
             recv(changed) -> _ => {}
             recv(stopped) -> _ => return,
             default(LOOK_INTERVAL) => {}
         }
+        watch.note_changes(engine);
         let verifier = engine.verifier.read().clone();
         if let Some(verifier) = verifier {
             watch.look(engine, listener, &verifier, &mut client);
@@ -65,7 +75,12 @@ pub(crate) fn renew(engine: &Engine, listener: &Listener) {
                 record.renew_identity(&identity, renewed);
                 has_changed = true;
             }
-            None if record.is_connected() => ended.push(record.id()),
+            None if record.is_connected() => {
+                let client = || event_client(&record);
+                let event = || SecurityEvent::AuthEnded { client: client() };
+                engine.security.note(event);
+                ended.push(record.id());
+            }
             None => {}
         }
     }
@@ -83,9 +98,47 @@ struct IdentityWatch {
     told: HashSet<u64>,
     /// Owners of sessions that are no users, since when.
     gone: HashMap<IdentityName, Instant>,
+    /// The users and the keys that were in force.
+    seen: IdentityFiles,
+}
+
+fn in_force(engine: &Engine) -> IdentityFiles {
+    let verifier = engine.verifier.read().clone();
+    verifier.map_or_else(IdentityFiles::default, |verifier| verifier.in_force())
 }
 
 impl IdentityWatch {
+    /// Tells the security log what has changed in the files.
+    fn note_changes(&mut self, engine: &Engine) {
+        let now = in_force(engine);
+        let before = mem::replace(&mut self.seen, now.clone());
+        let is_same = match (&before.users, &now.users) {
+            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+            (before, now) => before.is_none() && now.is_none(),
+        };
+        if !is_same {
+            let before_users = before.users.unwrap_or_default();
+            let mut changes = before_users.changes(&now.users.unwrap_or_default());
+            let total = changes.len();
+            changes.truncate(MOST_CHANGES);
+            if total > 0 {
+                engine
+                    .security
+                    .note(|| SecurityEvent::UsersChanged { changes, total });
+            }
+        }
+        if before.jwt_keys != now.jwt_keys {
+            let text = |keys: Option<Arc<JwtKeys>>| match keys {
+                None => "none".to_owned(),
+                Some(keys) => clipped(&keys.to_string()),
+            };
+            engine.security.note(|| SecurityEvent::KeysChanged {
+                from: text(before.jwt_keys),
+                to: text(now.jwt_keys),
+            });
+        }
+    }
+
     fn look(
         &mut self,
         engine: &Engine,

@@ -6,7 +6,9 @@
 pub(crate) mod bind_error;
 pub(crate) mod certificates;
 pub(crate) mod identities;
+mod order_events;
 mod rights;
+pub(crate) mod security_log;
 mod successor;
 
 use std::mem;
@@ -36,6 +38,7 @@ use crate::net::tls::watched::WatchedTls;
 use crate::wire::http::SiteSettings;
 use bind_error::BindError;
 use certificates::Certificates;
+use security_log::{SecurityFile, SecurityLog};
 
 /// Where a reload gets the configuration from. An error is each mistake in it.
 pub(crate) type ConfigSource = Box<dyn Fn() -> Result<Config, Vec<String>> + Send + Sync>;
@@ -76,6 +79,7 @@ pub(crate) struct Operator<'a> {
     /// Where other users are told.
     pub(crate) users_changed: Sender<()>,
     pub(crate) certificates: Certificates,
+    pub(crate) security_log: &'a SecurityLog,
 }
 
 /// A new configuration of which everything has succeeded that can fail.
@@ -90,6 +94,8 @@ struct Prepared {
     access: Arc<AccessTable>,
     /// About the rules.
     warnings: Vec<String>,
+    /// Another security log, if it is another; then it is this one, or none.
+    security_file: Option<Option<SecurityFile>>,
 }
 
 /// The users of a new configuration, and the keys of JWTs.
@@ -167,7 +173,11 @@ impl Operator<'_> {
         let looks = crossbeam_channel::tick(certificates::LOOK_INTERVAL);
         self.look_at_certificates();
         loop {
-            let GivenOrder { order, answer } = select! {
+            let GivenOrder {
+                order,
+                giver,
+                answer,
+            } = select! {
                 recv(looks) -> _ => {
                     self.look_at_certificates();
                     continue;
@@ -178,6 +188,7 @@ impl Operator<'_> {
                 },
                 recv(stopped) -> _ => return,
             };
+            let is_question = order_events::is_question(&order);
             // A panic ends this order alone: the others, and the broker, go on.
             let done = panic::catch_unwind(AssertUnwindSafe(|| self.carry_out(order, &mut client)));
             let done = done.unwrap_or_else(|_| {
@@ -185,6 +196,9 @@ impl Operator<'_> {
                 client = Client::internal(self.engine);
                 Err("a bug of the broker has ended this order; its log says more".to_owned())
             });
+            if let Some(done) = done.as_ref().ok().filter(|_| !is_question) {
+                order_events::note_order(self.engine, giver, done);
+            }
             // The connection that gave it may be gone.
             let _ = answer.send(done);
         }
@@ -194,7 +208,7 @@ impl Operator<'_> {
     fn look_at_certificates(&mut self) {
         let look = || {
             self.certificates
-                .look(&self.config, self.listener, &self.engine.metrics);
+                .look(&self.config, self.listener, self.engine);
         };
         if panic::catch_unwind(AssertUnwindSafe(look)).is_err() {
             self.engine.metrics.panicked.add(1);
@@ -296,6 +310,9 @@ impl Operator<'_> {
         let users = identities.users();
         let (access, warnings) = access_table(&next, &addresses, users.as_deref())?;
         let access = Arc::new(access);
+        let is_other_log = next.security_log != self.config.security_log;
+        let security_file = is_other_log.then(|| security_log::open(next.security_log.as_deref()));
+        let security_file = security_file.transpose().map_err(|why| vec![why])?;
         changes.extend(rights::changes(self.engine, &access, users.as_deref()));
         Ok(Prepared {
             limits,
@@ -306,6 +323,7 @@ impl Operator<'_> {
             identities,
             access,
             warnings,
+            security_file,
             next,
         })
     }
@@ -323,9 +341,11 @@ impl Operator<'_> {
             identities,
             access,
             warnings,
+            security_file,
         } = prepared;
         let replaced = self.listener.replace_tls(tls.as_ref(), &next.tls);
-        replaced.map_err(|err| format!("there is no thread for handshakes ({err})"))?;
+        let is_other_tls =
+            replaced.map_err(|err| format!("there is no thread for handshakes ({err})"))?;
         let opened = self.listener.open(provision);
         opened.map_err(|err| format!("there is no thread for a new listener ({err})"))?;
         for warning in warnings {
@@ -343,8 +363,16 @@ impl Operator<'_> {
             // It ends only when the broker stops.
             let _ = self.interval.send(next.sys_interval);
         }
+        let events = &self.engine.security;
+        match security_file {
+            Some(file) => self.security_log.replace(file, events),
+            None => events.reopen(),
+        }
         self.config = next;
         self.certificates = certificates;
+        if let Some(ends) = self.certificates.ends().filter(|_| is_other_tls) {
+            certificates::note_changed(self.engine, ends);
+        }
         self.look_at_certificates();
         Ok(())
     }
@@ -448,6 +476,7 @@ impl Operator<'_> {
                     format!("newcomers from now on; {all} stay")
                 }
                 "drain" => "the next stop".to_owned(),
+                "security-log" => "events from now on".to_owned(),
                 _ => format!("{all}, from the next batch"),
             };
         }

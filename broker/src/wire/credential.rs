@@ -17,7 +17,10 @@ impl ShutOut {
         }
         let identity = client.identity();
         Some(match identity.is_shown() {
-            false => Self::NotShown,
+            false => {
+                client.note_not_shown();
+                Self::NotShown
+            }
             true => Self::NoRights(format!(
                 "no rule of this broker allows {} anything; ask the operator",
                 identity.name

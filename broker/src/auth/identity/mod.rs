@@ -34,5 +34,5 @@ pub use name::{BadIdentityName, IdentityName};
 pub use password::StoredPassword;
 pub use secret::{BadSecret, Secret};
 pub use token::{BadTokenId, NewToken, TokenDigest, TokenId, TokenNote};
-pub use users::{Token, User, Users};
+pub use users::{Token, User, Users, UsersChange};
 pub use verifier::{AuthRefusal, Credential, IdentityFiles, Verifier, VerifierSettings};

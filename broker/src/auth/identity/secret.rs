@@ -46,6 +46,15 @@ impl Secret {
         is_jwt(&self.0)
     }
 
+    /// What it looks like: a token, a JWT or a password.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.0.as_slice() {
+            token if token.starts_with(b"dlt_") => "token",
+            jwt if is_jwt(jwt) => "jwt",
+            _ => "password",
+        }
+    }
+
     /// Another one with the same bytes, for another thread.
     pub(super) fn copy(&self) -> Self {
         Self(self.0.clone())

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::name::IdentityName;
 use super::password::StoredPassword;
@@ -43,7 +44,53 @@ pub struct Token {
     pub note: Option<TokenNote>,
 }
 
+/// What is different about one user or token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UsersChange {
+    /// `user` or `token`.
+    pub what: &'static str,
+    /// The name of the user, or the public part of the token.
+    pub name: String,
+    /// The owner of a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// `added`, `removed`, `password`, `groups`, `disabled`, `enabled`, or of a token `changed`.
+    pub change: &'static str,
+}
+
 impl Users {
+    /// What is different in others, in the order of the names.
+    #[must_use]
+    pub fn changes(&self, next: &Self) -> Vec<UsersChange> {
+        let mut changes = Vec::new();
+        let names: BTreeSet<&IdentityName> = self.users.keys().chain(next.users.keys()).collect();
+        for name in names {
+            let changed = User::changes(self.users.get(name), next.users.get(name));
+            changes.extend(changed.into_iter().map(|change| UsersChange {
+                what: "user",
+                name: name.to_string(),
+                owner: None,
+                change,
+            }));
+        }
+        let ids: BTreeSet<&TokenId> = self.tokens.keys().chain(next.tokens.keys()).collect();
+        for id in ids {
+            let (token, change) = match (self.tokens.get(id), next.tokens.get(id)) {
+                (None, Some(token)) => (token, "added"),
+                (Some(token), None) => (token, "removed"),
+                (Some(before), Some(token)) if before != token => (token, "changed"),
+                _ => continue,
+            };
+            changes.push(UsersChange {
+                what: "token",
+                name: id.to_string(),
+                owner: Some(token.owner.to_string()),
+                change,
+            });
+        }
+        changes
+    }
+
     /// All groups in which there is a user.
     #[must_use]
     pub fn groups(&self) -> BTreeSet<IdentityName> {
@@ -60,6 +107,27 @@ impl fmt::Display for Users {
 }
 
 impl User {
+    fn changes(before: Option<&Self>, next: Option<&Self>) -> Vec<&'static str> {
+        let (before, next) = match (before, next) {
+            (Some(before), Some(next)) => (before, next),
+            (None, Some(_)) => return vec!["added"],
+            (Some(_), None) => return vec!["removed"],
+            (None, None) => return Vec::new(),
+        };
+        let able = match next.is_disabled {
+            true => "disabled",
+            false => "enabled",
+        };
+        [
+            (before.password != next.password, "password"),
+            (before.groups != next.groups, "groups"),
+            (before.is_disabled != next.is_disabled, able),
+        ]
+        .into_iter()
+        .filter_map(|(is_other, change)| is_other.then_some(change))
+        .collect()
+    }
+
     /// The line of a users file for this user.
     pub(super) fn line(&self, name: &IdentityName) -> String {
         let mut line = format!("user {name}");
@@ -93,5 +161,46 @@ impl Token {
             line.push_str(&format!(" note={}", quote(note.as_str())));
         }
         line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::UsersDocument;
+
+    #[test]
+    fn what_is_different_about_users_and_tokens_is_told_without_secrets() {
+        let users = |text: &str| {
+            let document = UsersDocument::parse(text.into());
+            document.expect("it is right").into_users()
+        };
+        let digest = "0".repeat(64);
+        let before = users(&format!(
+            "user ann groups=a\nuser bob\nuser carl disabled\ntoken t1 owner=bob sha256={digest}\n"
+        ));
+        let next = users(&format!(
+            "user ann groups=a,b disabled\nuser bob\nuser dora\ntoken t1 owner=bob sha256={digest} \
+             note=\"x\"\ntoken t2 owner=dora sha256={digest}\n"
+        ));
+        let changes = before.changes(&next);
+        let told: Vec<String> = changes
+            .iter()
+            .map(|it| {
+                let owner = it.owner.as_deref().unwrap_or_default();
+                format!("{} {} {owner} {}", it.what, it.name, it.change)
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "user ann  groups",
+                "user ann  disabled",
+                "user carl  removed",
+                "user dora  added",
+                "token t1 bob changed",
+                "token t2 dora added",
+            ]
+        );
+        assert!(next.changes(&next).is_empty());
     }
 }

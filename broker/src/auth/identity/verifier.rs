@@ -288,6 +288,14 @@ impl Verifier {
         self.users().users.contains_key(name)
     }
 
+    /// The user that a client says it is, by a name or by the public part of a token, if there is such a user.
+    #[must_use]
+    pub fn user_shown(&self, said: &str, secret: Option<&Secret>) -> Option<IdentityName> {
+        let token = secret.and_then(SaidToken::parse);
+        let user = self.user_of(said, token.as_ref());
+        user.filter(|user| self.has_user(user))
+    }
+
     /// The groups of the holder of an identity, also of a token that is over; none if the user or the key of its
     /// JWT is gone, or the user is disabled.
     #[must_use]

@@ -154,6 +154,7 @@ impl Client<'_> {
                 denial.text(identity.name.as_str(), object)
             );
         }
+        self.note_denied(right, object, denial);
         let needs_auth = !identity.is_shown() && self.has_users();
         Denied {
             text: denial

@@ -48,6 +48,16 @@ impl Client<'_> {
         user: &[u8],
         secret: Option<&Secret>,
     ) -> Result<Arc<ClientIdentity>, NotAuthenticated> {
+        let verified = self.compare(user, secret);
+        self.note_verified(user, secret, &verified);
+        verified
+    }
+
+    fn compare(
+        &mut self,
+        user: &[u8],
+        secret: Option<&Secret>,
+    ) -> Result<Arc<ClientIdentity>, NotAuthenticated> {
         let verifier = self.engine.verifier.read().clone();
         let verifier = verifier.ok_or(NotAuthenticated::NotChecked)?;
         let wrong = NotAuthenticated::Refused(AuthRefusal::Wrong);
@@ -90,11 +100,17 @@ impl Client<'_> {
         user: &[u8],
         secret: Option<&Secret>,
     ) -> Result<Vec<(Box<str>, Denied)>, NotAuthenticated> {
-        let identity = self.verify(user, secret)?;
+        let verified = self.compare(user, secret);
         let current = self.identity();
-        if current.is_shown() && current.name != identity.name {
-            return Err(NotAuthenticated::Other(current.name.clone()));
-        }
+        let verified = verified.and_then(|identity| {
+            let is_other = current.is_shown() && current.name != identity.name;
+            match is_other {
+                true => Err(NotAuthenticated::Other(current.name.clone())),
+                false => Ok(identity),
+            }
+        });
+        self.note_verified(user, secret, &verified);
+        let identity = verified?;
         let has_other_rights = !identity.has_rights_of(&current);
         self.record.set_identity(Some(identity));
         self.renew_rights();
@@ -133,8 +149,12 @@ impl Client<'_> {
             Arc::new(renewed.unwrap_or_else(ClientIdentity::anonymous))
         });
         security.identity = Mutex::new(identity);
+        let name = security.certificate.clone();
         self.record.set_security(security);
         self.renew_rights();
+        if let Some(name) = name {
+            self.note_certificate(&name);
+        }
     }
 
     /// Takes the identifier of a client of MQTT, which rules may be about, before it has a session.

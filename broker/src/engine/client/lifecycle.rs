@@ -66,7 +66,10 @@ impl Client<'_> {
             owner: self.record.identity().name.clone(),
             client_id: client_id.into(),
         });
-        let opened = store.open(&key, own, clean, claim.as_ref(), take_over);
+        let opened = store.open(&key, own, clean, claim.as_ref(), |session| {
+            self.note_takeover(&key, session);
+            take_over(session);
+        });
         self.begin();
         let is_resumed = match opened {
             Opened::Busy => return Err(NoSession::Busy),

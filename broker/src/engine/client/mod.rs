@@ -15,6 +15,7 @@ mod lifecycle;
 mod publish;
 mod restriction;
 mod rights;
+mod security;
 mod subscribe;
 
 use std::ops::Range;
@@ -47,6 +48,7 @@ pub(crate) use lifecycle::{NoMemory, NoSession};
 pub(crate) use publish::{BrokersOwn, Message, PublishError};
 pub(crate) use restriction::{Restriction, restrict, restrictions};
 pub(crate) use rights::Denied;
+pub(crate) use security::event_client;
 pub(crate) use subscribe::{DENIED_FILTER, SubscribeError, Subscribed};
 
 /// Interval at which a busy client reports its topic statistics, if it has published

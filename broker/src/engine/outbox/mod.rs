@@ -300,6 +300,11 @@ impl Outbox {
         self.inside.lock().terms.encoder.wire
     }
 
+    /// The number of the connection it sends through, if it has one.
+    pub(crate) fn connection(&self) -> Option<u64> {
+        self.inside.lock().connection
+    }
+
     /// Whether its client connects again elsewhere when it is told that the broker stops.
     pub(crate) fn moves_when_told(&self) -> bool {
         self.inside.lock().terms.encoder.moves_when_told

@@ -139,6 +139,11 @@ impl Clients {
         }
     }
 
+    /// A connection that is open.
+    pub(crate) fn connection(&self, id: u64) -> Option<Arc<ClientRecord>> {
+        self.table.lock().connected.get(&id).cloned()
+    }
+
     /// The record of the last connection of a detached session.
     pub(crate) fn last_of(&self, session: &Session) -> Option<Arc<ClientRecord>> {
         self.table.lock().detached.get(&session.id()).cloned()

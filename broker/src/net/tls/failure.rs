@@ -22,6 +22,19 @@ pub(super) enum HandshakeFailure {
     Ended,
 }
 
+impl HandshakeFailure {
+    /// Whether the certificate of the client is refused, or missing.
+    pub(super) fn is_of_certificate(&self) -> bool {
+        let Self::Tls(why) = self else {
+            return false;
+        };
+        matches!(
+            why,
+            Error::InvalidCertificate(_) | Error::NoCertificatesPresented
+        )
+    }
+}
+
 impl fmt::Display for HandshakeFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -98,6 +98,8 @@ pub(crate) enum NoHandshake {
     Stopping,
     /// It has failed, and that is told.
     Failed(String),
+    /// It has failed, because the certificate of the client is refused or missing; that is told.
+    BadCertificate(String),
 }
 
 impl TlsServer {
@@ -216,7 +218,11 @@ impl TlsServer {
                 asked_for.unwrap_or_default()
             );
         }
-        Err(NoHandshake::Failed(failure.to_string()))
+        let why = failure.to_string();
+        Err(match failure.is_of_certificate() {
+            true => NoHandshake::BadCertificate(why),
+            false => NoHandshake::Failed(why),
+        })
     }
 
     /// Waits until a handshake may begin.
