@@ -355,10 +355,13 @@ impl<T: FromStr<Err = String> + Clone + Send + Sync + 'static> TypedValueParser 
 /// A URL as it may be shown.
 pub(crate) fn without_password(url: &str) -> String {
     let shown = || {
-        let (scheme, rest) = url.split_once("://")?;
+        let (scheme, rest) = match url.split_once("://") {
+            Some((scheme, rest)) => (format!("{scheme}://"), rest),
+            None => (String::new(), url),
+        };
         let (login, place) = rest.rsplit_once('@')?;
         let (user, _) = login.split_once(':')?;
-        Some(format!("{scheme}://{user}:***@{place}"))
+        Some(format!("{scheme}{user}:***@{place}"))
     };
     shown().unwrap_or_else(|| url.to_owned())
 }
@@ -593,6 +596,7 @@ mod tests {
             ("mqtt://ann:a:b@c@d", "mqtt://ann:***@d"),
             ("mqtt://ann@d:1", "mqtt://ann@d:1"),
             ("localhost:1", "localhost:1"),
+            ("ann:a@localhost:1", "ann:***@localhost:1"),
         ] {
             assert_eq!(without_password(url), shown);
         }

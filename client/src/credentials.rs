@@ -229,8 +229,10 @@ impl CredentialSettings {
                     password: None,
                 }),
                 Err(why) => Err(format!(
-                    "there is no terminal to ask at for the password of {user} ({}); give \
+                    "there is no terminal to ask at for the password of {} ({}); give \
                      --password-file FILE, or BROKER_PASSWORD",
+                    // One may have typed the password behind it, as in a URL.
+                    user.split(':').next().unwrap_or_default(),
                     reason(&why)
                 )),
             },

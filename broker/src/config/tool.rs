@@ -3,10 +3,12 @@
 //! A first word without a hyphen is a command; the flags of a broker are not looked at then.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, Command, FromArgMatches, Parser, Subcommand};
 
 use crate::auth::access::AskedRight;
 use crate::auth::identity::{IdentityName, TokenId, TokenNote};
@@ -241,9 +243,32 @@ impl Tool {
         if first.is_empty() || first.as_encoded_bytes().starts_with(b"-") {
             return None;
         }
-        let line: ToolLine = command_line::parse(env::args_os(), |_, _| false);
-        Some(line.tool)
+        let command = command_line::command::<ToolLine>(|_, _| false);
+        match parse(command, env::args_os()) {
+            Ok(line) => Some(line.tool),
+            Err(error) => error.exit(),
+        }
     }
+}
+
+/// Parses the arguments. The error does not show an argument too many: it may be a secret in the wrong place.
+fn parse(
+    mut command: Command,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<ToolLine, clap::Error> {
+    let parsed = command
+        .try_get_matches_from_mut(arguments)
+        .and_then(|mut matches| ToolLine::from_arg_matches_mut(&mut matches));
+    parsed.map_err(|mut error| {
+        if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
+            && error.kind() == ErrorKind::UnknownArgument
+            && !word.starts_with('-')
+        {
+            let hidden = ContextValue::String("***".to_owned());
+            error.insert(ContextKind::InvalidArg, hidden);
+        }
+        error.format(&mut command)
+    })
 }
 
 #[cfg(test)]
