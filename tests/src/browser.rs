@@ -124,6 +124,20 @@ impl Browser {
 }
 
 impl Tab {
+    /// What is true when the broker's page asks who its user is.
+    pub const ASKS_WHO: &str = "document.activeElement.id === 'login-user' && ['room', 'live', 'views', 'account'] \
+                                .every((id) => document.getElementById(id).hidden)";
+
+    /// Fills in the login of the broker's page when it asks, and sends it.
+    #[track_caller]
+    pub fn log_in(&mut self, user: &str, secret: &str) {
+        self.wait_for(Self::ASKS_WHO);
+        self.eval("document.querySelector('#login-user').value = ''");
+        self.type_into("#login-user", user);
+        self.type_into("#login-secret", secret);
+        self.press("Enter");
+    }
+
     /// The value of an expression in the page.
     #[track_caller]
     pub fn eval(&mut self, expression: &str) -> Value {

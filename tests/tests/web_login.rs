@@ -885,19 +885,6 @@ fn page(broker: &TestBroker, host: &str, path: &str) -> String {
     format!("http://{host}:{}{path}", broker.address().port())
 }
 
-/// What is true when the page asks who its user is.
-const ASKS: &str = "document.activeElement.id === 'login-user' && ['room', 'live', 'views', 'account'] \
-                    .every((id) => document.getElementById(id).hidden)";
-
-#[track_caller]
-fn fill_in(tab: &mut Tab, user: &str, secret: &str) {
-    tab.wait_for(ASKS);
-    tab.eval("document.querySelector('#login-user').value = ''");
-    tab.type_into("#login-user", user);
-    tab.type_into("#login-secret", secret);
-    tab.press("Enter");
-}
-
 #[test]
 fn a_user_logs_in_at_the_page_sees_messages_and_logs_out() {
     let users = Users::new();
@@ -906,14 +893,14 @@ fn a_user_logs_in_at_the_page_sees_messages_and_logs_out() {
     for host in ["localhost", "broker.local"] {
         let broker = users.broker(&[]);
         let mut live = browser.open(&page(&broker, host, "/#live"));
-        fill_in(&mut live, "ann", "wrong");
+        live.log_in("ann", "wrong");
         live.wait_for_text("You are not logged in: the name or the password is wrong");
         assert_eq!(
             live.eval("document.querySelector('#login-secret').value"),
             ""
         );
         live.eval("document.querySelector('#login-user').focus()");
-        fill_in(&mut live, "ann", CANARY);
+        live.log_in("ann", CANARY);
         live.wait_for("document.querySelector('#account').innerText.startsWith('ann')");
         live.wait_for("document.querySelector('#clients').innerText.includes('live view')");
         let mut bob = broker.connect();
@@ -941,7 +928,7 @@ fn a_user_logs_in_at_the_page_sees_messages_and_logs_out() {
         assert_eq!(room.eval(opened), "opened");
         live.click("#log-out");
         for tab in [&mut room, &mut live] {
-            tab.wait_for(ASKS);
+            tab.wait_for(Tab::ASKS_WHO);
             // No answer opens a dialog, which nothing here would close.
             let asked = "fetch('metrics', { headers: { 'X-Requested-With': 'fetch' } }) \
                          .then(({ status, headers }) => status + headers.get('www-authenticate'))";
@@ -959,17 +946,17 @@ fn the_page_asks_again_when_its_user_or_its_login_is_gone() {
     let users = Users::new();
     let (mut broker, browser) = (users.broker(&[]), Browser::start());
     let mut room = browser.open(&page(&broker, "localhost", "/chat?room=lobby&nick=bob"));
-    fill_in(&mut room, "bob", "wört: \"b\"");
+    room.log_in("bob", "wört: \"b\"");
     room.wait_for_text("You are bob in lobby.");
     users.run(&["user", "rm", "bob"], "");
-    room.wait_for(ASKS);
-    fill_in(&mut room, "", &users.token);
+    room.wait_for(Tab::ASKS_WHO);
+    room.log_in("", &users.token);
     room.wait_for("document.querySelector('#account').innerText.startsWith('meter-7')");
     room.wait_for_text("You are bob in lobby.");
     let port = broker.address().port().to_string();
     broker.stop();
     broker = users.broker(&["--port", &port]);
-    room.wait_for(ASKS);
+    room.wait_for(Tab::ASKS_WHO);
     assert_eq!(who(&broker, &users.bearer()).as_deref(), Ok(METER));
 }
 
@@ -984,7 +971,7 @@ fn a_page_of_another_site_cannot_use_the_cookie_with_any_method() {
         all.send(format!("AUTH ann {CANARY}")).expect("AUTHACK ann");
         all.send("SUBSCRIBE #").expect("SUBACK #");
         let mut own = browser.open(&page(&broker, "localhost", "/"));
-        fill_in(&mut own, "ann", CANARY);
+        own.log_in("ann", CANARY);
         own.wait_for("document.querySelector('#account').innerText.startsWith('ann')");
         // A page at another port of this host gets the cookie sent, as it is of the same site.
         let mut foreign = browser.open(&page(&elsewhere, "localhost", "/healthz"));
