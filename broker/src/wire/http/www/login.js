@@ -36,7 +36,7 @@ export class Login {
     try {
       const answer = await fetch("login", { headers: { "X-Requested-With": "fetch" } });
       const { name, kind, needs_login: needsLogin } = answer.status === 401 ? { needs_login: true } : await answer.json();
-      const isUser = kind === "password" || kind === "token";
+      const isUser = ["password", "token", "jwt"].includes(kind);
       $("account").hidden = !isUser;
       $("account-name").textContent = isUser ? name : "";
       $("enter-hint").textContent = isUser ? words.enterHintOfUsers : words.enterHint;
