@@ -1,6 +1,7 @@
 //! Programs and libraries that others wrote, in the versions that `tests/versions` pins: where `tests/run`
 //! has put them, below the folder that cargo builds into.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -20,6 +21,17 @@ pub fn node(script: &str, args: &[&str]) -> Command {
     let mut command = installed("node", "nodejs");
     command.args(["-e", script, "--"]).args(args);
     command.env("NODE_PATH", foreign("node/node_modules"));
+    command
+}
+
+/// A client of mosquitto, such as `mosquitto_sub`, for a broker at this port of this machine.
+#[track_caller]
+pub fn mosquitto(program: &str, address: SocketAddr) -> Command {
+    installed(program, "mosquitto-clients");
+    // It would keep what it has to say until there is more of it.
+    let mut command = Command::new("stdbuf");
+    command.args(["-oL", program, "-h", "localhost", "-p"]);
+    command.arg(address.port().to_string());
     command
 }
 

@@ -355,21 +355,10 @@ fn paho_and_mqtt_js_show_a_jwt_by_its_method_and_another_one_on_the_living_conne
 #[test]
 fn mosquitto_s_clients_show_each_credential() {
     let scene = Scene::start();
-    let (port, ca) = (scene.port(), scene.ca());
+    let ca = scene.ca();
     let mosquitto = |program, version, shown: &Shown, args: &[&str]| {
-        installed(program, "mosquitto-clients");
-        // It would keep what it has to say until there is more of it.
-        let mut command = Command::new("stdbuf");
-        command.args([
-            "-oL",
-            program,
-            "-h",
-            "localhost",
-            "-p",
-            &port,
-            "--cafile",
-            &ca,
-        ]);
+        let mut command = foreign::mosquitto(program, scene.broker.address());
+        command.args(["--cafile", &ca]);
         command.args(["-V", version, "-q", "1"]).args(args);
         if !shown.user.is_empty() {
             command.args(["-u", shown.user]);

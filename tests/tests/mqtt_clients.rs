@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use tests::{Process, TestBroker, client_of, foreign, installed};
+use tests::{Process, TestBroker, client_of, foreign};
 
 /// A Python script with paho-mqtt, which is given host and port.
 fn python(broker: &TestBroker, script: &str) -> Command {
@@ -22,13 +22,8 @@ fn place(broker: &TestBroker) -> (String, String) {
 }
 
 fn mosquitto(broker: &TestBroker, name: &str, args: &[&str]) -> Command {
-    let address = broker.address();
-    installed(name, "mosquitto-clients");
-    // It would keep what it has to say until there is more of it.
-    let mut command = Command::new("stdbuf");
-    command.args(["-oL", name]);
-    command.args(["-h", &address.ip().to_string()]);
-    command.args(["-p", &address.port().to_string()]).args(args);
+    let mut command = foreign::mosquitto(name, broker.address());
+    command.args(args);
     command
 }
 

@@ -89,17 +89,8 @@ fn all_protocols_meet_inside_of_tls_and_outside() {
     assert!(curl.status().expect("it runs").success());
     both("from-curl");
     for version in ["311", "5"] {
-        let mut mosquitto = installed("mosquitto_pub", "mosquitto-clients");
-        mosquitto.args([
-            "-h",
-            "localhost",
-            "-p",
-            &port,
-            "--cafile",
-            pem,
-            "-V",
-            version,
-        ]);
+        let mut mosquitto = foreign::mosquitto("mosquitto_pub", broker.address());
+        mosquitto.args(["--cafile", pem, "-V", version]);
         let published = mosquitto
             .args(["-t", "news", "-m", "from-mosquitto", "-q", "2"])
             .status();
