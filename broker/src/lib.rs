@@ -201,6 +201,18 @@ impl Broker {
         self.config.has_verifier()
     }
 
+    /// Whether clients may use TLS.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.config.tls.is_on()
+    }
+
+    /// Whether clients must use TLS at this address.
+    #[must_use]
+    pub fn requires_tls(&self, address: SocketAddr) -> bool {
+        self.config.tls.is_required(address.ip().is_loopback())
+    }
+
     /// A handle to stop it from another thread.
     #[must_use]
     pub fn handle(&self) -> Handle {

@@ -156,11 +156,19 @@ fn greet(logging: &Logging, broker: &Broker) {
         true => ("AUTH <user> <password>  and then  ", " --user <user>"),
         false => ("", ""),
     };
+    let (netcat, tls, http) = match broker.requires_tls(address) {
+        true => (
+            format!("openssl: openssl s_client -quiet -connect {server}"),
+            "tls://",
+            "https",
+        ),
+        false => (format!("netcat:  nc {host} {port}"), "", "http"),
+    };
     logging.say(format_args!(
         "dallal {} listens on {address}\n  \
-         netcat:  nc {host} {port}   and then type  {auth}SUBSCRIBE news  or  PUBLISH news hello\n  \
-         client:  {client} subscribe{user} --server {server} news\n  \
-         browser: http://{server}/   a chat room, and what goes on",
+         {netcat}   and then type  {auth}SUBSCRIBE news  or  PUBLISH news hello\n  \
+         client:  {client} subscribe{user} --server {tls}{server} news\n  \
+         browser: {http}://{server}/   a chat room, and what goes on",
         env!("CARGO_PKG_VERSION"),
         client = client_program(env::args_os().next().unwrap_or_default().as_ref()),
     ));
@@ -175,19 +183,29 @@ fn greet(logging: &Logging, broker: &Broker) {
             "  room {topic} on {address}, for raw text over TCP and UDP"
         ));
     }
-    let datagrams = broker.datagram_addrs();
-    for address in datagrams {
+    for address in broker.datagram_addrs() {
         logging.say(format_args!("  lines in datagrams on {address}"));
     }
+    warn_of_others(broker);
+}
+
+/// Says for each address that others can reach what they can do there.
+fn warn_of_others(broker: &Broker) {
+    // A room has datagrams as well.
     let rooms = broker.room_addrs().iter().map(|(address, _)| address);
-    let all = addresses.iter().chain(rooms).chain(datagrams);
-    for address in all.filter(|each| !each.ip().is_loopback()) {
-        match broker.has_users() {
-            true => log::warn!(
+    let datagrams = rooms.chain(broker.datagram_addrs());
+    let addresses = broker.local_addrs().iter().map(|it| (it, broker.has_tls()));
+    for (address, has_tls) in addresses.chain(datagrams.map(|it| (it, false))) {
+        if address.ip().is_loopback() {
+            continue;
+        }
+        match (broker.has_users(), has_tls) {
+            (true, true) => {}
+            (true, false) => log::warn!(
                 "names, passwords and messages on the way to {address} can be read by others, because there \
                  is no TLS"
             ),
-            false => log::warn!("anyone who can reach {address} may publish and subscribe"),
+            (false, _) => log::warn!("anyone who can reach {address} may publish and subscribe"),
         }
     }
 }

@@ -130,11 +130,7 @@ impl TlsServer {
     /// Whether clients must use TLS at a door that is on a loopback address or not.
     pub(crate) fn is_required(&self, on_loopback: bool) -> bool {
         let in_force = self.in_force.read();
-        in_force.server.is_some()
-            && match in_force.mode {
-                Some(mode) => mode == TlsMode::Required,
-                None => !on_loopback,
-            }
+        in_force.server.is_some() && TlsMode::is_required(in_force.mode, on_loopback)
     }
 
     /// Whether this certificate is revoked by the list in force, which may be newer than that of its handshake.

@@ -108,6 +108,11 @@ impl TlsConfig {
         self.client_ca.is_some() && self.client_cert != Some(ClientCertMode::Off)
     }
 
+    /// Whether clients must use TLS at an address that is on loopback or not.
+    pub(crate) fn is_required(&self, on_loopback: bool) -> bool {
+        self.is_on() && TlsMode::is_required(self.mode, on_loopback)
+    }
+
     /// What does not fit together, and what to do about it.
     pub(crate) fn check(&self) -> Result<(), String> {
         let (certs, keys) = (self.certs.len(), self.keys.len());
@@ -134,6 +139,16 @@ impl TlsConfig {
                 "--tls {mode} needs a certificate: --tls-cert FILE --tls-key FILE"
             )),
             _ => Ok(()),
+        }
+    }
+}
+
+impl TlsMode {
+    /// Whether clients must use TLS, where there is a certificate.
+    pub(crate) fn is_required(mode: Option<Self>, on_loopback: bool) -> bool {
+        match mode {
+            Some(mode) => mode == Self::Required,
+            None => !on_loopback,
         }
     }
 }
