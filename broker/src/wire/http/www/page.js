@@ -33,10 +33,16 @@ function showLogin() {
   room?.leave();
   room = null;
   live.stop();
-  for (const id of ["room", "live", "views"]) $(id).hidden = true;
+  for (const id of ["room", "live", "views", "log-in"]) $(id).hidden = true;
   $("state").textContent = "";
   $("login").hidden = false;
   $("login-user").focus();
+}
+
+/// Where one that is not logged in may do something, the broker refuses the rest: it is the user who chooses.
+async function offerLogin() {
+  const isNeeded = await askLogin();
+  $("log-in").hidden = isNeeded !== false || !$("account").hidden;
 }
 
 function show() {
@@ -112,7 +118,8 @@ $("text").oninput = ({ target }) => {
   target.style.height = `${Math.min(target.scrollHeight, 160)}px`;
 };
 addEventListener("hashchange", show);
-addEventListener("unauthorized", askLogin);
+addEventListener("unauthorized", offerLogin);
+$("log-in").onclick = showLogin;
 addEventListener("pagehide", () => {
   room?.leave();
   live.stop();

@@ -12,7 +12,7 @@ export const words = {
   secret: "Password, or a token",
   logIn: "Log in",
   logOut: "Log out",
-  loginHint: "This broker serves only users that its operator has added. A token needs no user.",
+  loginHint: "This broker serves only users that its operator has added. A token or a JWT needs no user.",
   loginFailed: (why) => `You are not logged in: ${why}`,
   enterHintOfUsers: "All users can be in it that know the name of the room. A private message is read by all clients that subscribe to its topic, so it is no secret.",
   enterHint: "No account is needed: a client that knows the name of a room can be in it. A private message is read by all clients that subscribe to its topic, so it is no secret.",
