@@ -17,11 +17,16 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const NOT_WHOLE: [&str; 2] = ["client subscribe -o json", "client COMMAND --help"];
 
 /// The beginnings of commands that cannot be typed here, with the reasons.
-const NOT_HERE: [(&str, &str); 3] = [
+const NOT_HERE: [(&str, &str); 6] = [
     ("sudo ", "it changes the system"),
     ("systemctl ", "it asks the system's own service manager"),
     ("journalctl ", "it reads the system's own journal"),
+    ("broker --config household.toml", PLAYED),
+    ("broker --config company.toml", PLAYED),
+    ("broker --config public-chat.toml", PLAYED),
 ];
+
+const PLAYED: &str = "the test of this example plays it with its files";
 
 /// The search path with the programs of this workspace in front.
 fn path() -> std::ffi::OsString {
@@ -104,15 +109,6 @@ fn check_all(commands: Vec<(String, String)>) {
     });
 }
 
-/// The file `company.toml`, as docs/security.md shows it.
-fn company() -> &'static str {
-    let document = include_str!("../../docs/security.md");
-    let (_, rest) = document
-        .split_once("# company.toml\n")
-        .expect("it is there");
-    rest.split_once("```").expect("it ends").0
-}
-
 fn prepare(folder: &Path, typed: &str) {
     for name in [
         ".config/fish/completions",
@@ -134,11 +130,6 @@ fn prepare(folder: &Path, typed: &str) {
         ("password.txt", "a password\n"),
         ("users", "user ann\nuser meter-1\n"),
         ("home.access", "allow everyone publish subscribe home/#\n"),
-        (
-            "company.access",
-            "allow everyone publish subscribe home/#\n",
-        ),
-        ("company.toml", company()),
         ("keys.json", "{\"keys\": []}\n"),
         ("security.log", "{\"event\":\"auth_failed\",\"count\":1}\n"),
     ] {
@@ -146,7 +137,7 @@ fn prepare(folder: &Path, typed: &str) {
     }
     let private = fs::Permissions::from_mode(0o600);
     fs::set_permissions(folder.join("users"), private).expect("it is ours");
-    if typed.contains(".pem") || typed.contains("company.toml") {
+    if typed.contains(".pem") {
         let authority = Authority::new();
         let meter = authority.sign("meter-7", &Wanted::default());
         let server = authority.sign("server", &Wanted::default());
