@@ -4,6 +4,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use tests::mqtt::{BOTH, Hello, Mqtt, MqttClient};
 use tests::{Asker, TestBroker, TestClient, UsersFile, eventually, program};
 
@@ -212,6 +214,55 @@ fn guesses_wait_longer_and_longer_and_delay_no_other_client() {
         "{:?}",
         began.elapsed()
     );
+}
+
+/// Otherwise the time of an answer would tell which names are those of users.
+#[test]
+fn a_name_that_is_no_user_costs_the_hash_of_a_wrong_password_on_each_wire() {
+    let users = users();
+    let broker = broker_of(&users);
+    ann(&broker);
+    let hashes = || {
+        let mut client = broker.connect();
+        client.write(
+            "GET /metrics HTTP/1.0\r\nHost: localhost\r\nAuthorization: Basic YW5uOnJpZ2h0\r\n\r\n",
+        );
+        let figures = client.read_to_end();
+        let count = figures.split_once("\ndallal_password_hashes_total ");
+        let count = count.and_then(|(_, rest)| rest.lines().next()?.parse::<u64>().ok());
+        count.unwrap_or_else(|| panic!("{figures}"))
+    };
+    let before = hashes();
+    // From an address of its own each, because each failure makes those after it wait.
+    for (at, user) in ["bob", "eve", "a b"].into_iter().enumerate() {
+        let connect = |last: u8| {
+            let own = [127, 0, 2 + at as u8, last].into();
+            TestClient::connect_from(own, broker.address())
+        };
+        let computed = hashes();
+        if user != "a b" {
+            connect(1)
+                .send(format!("AUTH {user} wrong"))
+                .expect("ERROR auth line the name or the password is wrong");
+            assert_eq!(hashes(), computed + 1, "{user} on lines");
+        }
+        let computed = hashes();
+        let hello = Hello {
+            user: Some(user.to_owned()),
+            password: Some("wrong".to_owned()),
+            ..Hello::new("meter")
+        };
+        let answer = connect(2).write(hello.encode(Mqtt::V3)).read_to_end();
+        assert_eq!(answer.as_bytes(), [0x20, 2, 0, 4]);
+        assert_eq!(hashes(), computed + 1, "{user} in MQTT");
+        let basic = STANDARD.encode(format!("{user}:wrong"));
+        let request = format!(
+            "GET /login HTTP/1.0\r\nHost: localhost\r\nAuthorization: Basic {basic}\r\n\r\n"
+        );
+        connect(3).write(request).expect_prefix("HTTP/1.1 401 ");
+        assert_eq!(hashes(), computed + 2, "{user} over HTTP");
+    }
+    assert_eq!(hashes(), before + 8);
 }
 
 #[test]

@@ -204,6 +204,10 @@ fn connections(figures: &mut Registry, engine: &Engine) {
     ] {
         count(figures, name, help, counter.get());
     }
+    let verifier = engine.verifier.read().clone();
+    let hashes = verifier.map_or(0, |verifier| verifier.hashes_computed());
+    let help = "Hashes of passwords that were computed, also for users that are not there";
+    count(figures, "password_hashes", help, hashes);
 }
 
 fn denials(figures: &mut Registry, engine: &Engine) {

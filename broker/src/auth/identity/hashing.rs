@@ -11,11 +11,14 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use super::password::StoredPassword;
 use super::remembered::{Fingerprint, RememberedPasswords};
 use super::secret::Secret;
+use crate::sync::{AtomicU64, Ordering};
 
 /// The threads. They end when this is dropped.
 pub(super) struct HashThreads {
     line: Option<Sender<Question>>,
     threads: Vec<JoinHandle<()>>,
+    /// How many hashes they have computed.
+    computed: Arc<AtomicU64>,
 }
 
 /// A password to compare.
@@ -49,16 +52,24 @@ impl HashThreads {
 
     fn start_with(count: usize, remembered: &Arc<RememberedPasswords>) -> io::Result<Self> {
         let (line, questions) = bounded(MOST_WAITING);
+        let computed: Arc<AtomicU64> = Arc::default();
         let start = |_| {
             let (questions, remembered) = (questions.clone(), remembered.clone());
+            let computed = computed.clone();
             let thread = thread::Builder::new().name("passwords".to_owned());
-            thread.spawn(move || compare_loop(&questions, &remembered))
+            thread.spawn(move || compare_loop(&questions, &remembered, &computed))
         };
         let threads = (0..count).map(start).collect::<io::Result<_>>()?;
         Ok(Self {
             line: Some(line),
             threads,
+            computed,
         })
+    }
+
+    /// How many hashes have been computed.
+    pub(super) fn computed(&self) -> u64 {
+        self.computed.load(Ordering::Relaxed)
     }
 
     /// Compares a password, while this thread waits.
@@ -100,15 +111,21 @@ impl Drop for HashThreads {
     }
 }
 
-fn compare_loop(questions: &Receiver<Question>, remembered: &RememberedPasswords) {
+fn compare_loop(
+    questions: &Receiver<Question>,
+    remembered: &RememberedPasswords,
+    computed: &AtomicU64,
+) {
     for question in questions {
         if Instant::now() >= question.deadline {
             continue;
         }
         let fingerprint = question.fingerprint;
         // Many clients with one password may have come at once; the first of them was enough.
-        let is_right = fingerprint.is_some_and(|it| remembered.is_right(&it, Instant::now()))
-            || question.stored.matches(&question.password);
+        let is_right = fingerprint.is_some_and(|it| remembered.is_right(&it, Instant::now())) || {
+            computed.fetch_add(1, Ordering::Relaxed);
+            question.stored.matches(&question.password)
+        };
         if let Some(fingerprint) = fingerprint.filter(|_| is_right) {
             remembered.remember(fingerprint, Instant::now());
         }
@@ -135,6 +152,7 @@ mod tests {
         let threads = HashThreads {
             line: Some(line),
             threads: Vec::new(),
+            computed: Arc::default(),
         };
         let late = Instant::now();
         for _ in 0..MOST_WAITING {

@@ -259,6 +259,12 @@ impl Verifier {
         }
     }
 
+    /// How many hashes of passwords have been computed, also for users that are not there.
+    #[must_use]
+    pub fn hashes_computed(&self) -> u64 {
+        self.threads.computed()
+    }
+
     /// Whether JWTs count.
     #[must_use]
     pub fn takes_jwt(&self) -> bool {
@@ -614,6 +620,36 @@ mod tests {
         assert_eq!(verify("bob", "right", 1), Err(AuthRefusal::Disabled));
         assert_eq!(verify("bob", "wrong", 1), Err(AuthRefusal::Wrong));
         assert!(verify("ann", "right", 1).is_ok());
+    }
+
+    #[test]
+    fn a_wrong_password_costs_the_same_hash_and_the_same_wait_whether_the_user_is_there_or_not() {
+        let household = Household::new();
+        let verifier = &household.verifier;
+        let users = ["ann", "bob", "meter-7", "eve", "a b", ""];
+        let told = users.into_iter().zip(1..).map(|(user, address)| {
+            let block = AddressBlock::of(Ipv4Addr::new(10, 0, 0, address).into());
+            let steps = (0..3).map(|_| {
+                let before = verifier.hashes_computed();
+                let answer = household.verify(user, &secret("wrong"), address);
+                let (named, now) = (user.parse().ok(), Instant::now());
+                let delay = verifier.failures.lock().delay(block, named.as_ref(), now);
+                let hashes = verifier.hashes_computed() - before;
+                (answer.map(|_| ()), hashes, delay.as_secs())
+            });
+            steps.collect::<Vec<_>>()
+        });
+        let wrong = |delay| (Err(AuthRefusal::Wrong), 1, delay);
+        for (user, told) in users.into_iter().zip(told) {
+            assert_eq!(told, [wrong(0), wrong(0), wrong(1)], "{user:?}");
+        }
+        // What is remembered costs none.
+        let hashes = [1, 0].map(|_| {
+            let before = verifier.hashes_computed();
+            assert!(household.verify("ann", &secret("right"), 9).is_ok());
+            verifier.hashes_computed() - before
+        });
+        assert_eq!(hashes, [1, 0]);
     }
 
     #[test]
