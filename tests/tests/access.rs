@@ -208,3 +208,52 @@ fn mistakes_and_questions_without_an_answer_have_codes_of_their_own() {
         (Some(0), "allowed by open:1: allow everyone all\n")
     );
 }
+
+#[test]
+fn a_tool_lists_the_limits_of_a_client_with_their_lines() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("home.access");
+    let text = "limit  everyone  connections 20   # all\n\
+                limit @family -bob connections 5 line 64KiB\n\
+                limit address attempts 10/min\n\
+                allow everyone all\n";
+    fs::write(&path, text).expect("room");
+    let (_folder, users) = users("user ann groups=family\nuser bob groups=family\n");
+    let of_address = "address: attempts 10/min by home.access:3: limit address attempts 10/min\n";
+    let family = "limit @family -bob connections 5 line 64KiB";
+    let of_ann = format!(
+        "connections 5 by home.access:2: {family}\nline 64KiB by home.access:2: {family}\n"
+    );
+    let of_bob = "connections 20 by home.access:1: limit everyone connections 20\n".to_owned();
+    for (who, limits) in [("ann", &of_ann), ("bob", &of_bob), ("anonymous", &of_bob)] {
+        let (code, out, err) = run(
+            &["limits", who],
+            &[("--access", &path), ("--users", &users)],
+        );
+        assert_eq!(
+            (code, out, &*err),
+            (Some(0), format!("{limits}{of_address}"), ""),
+            "{who}"
+        );
+    }
+    let (code, out, err) = run(&["check"], &[("--users", &users), ("--", &path)]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(
+        out.ends_with("it is right; rules: 1; lines with limits: 3\n"),
+        "{out}"
+    );
+    fs::write(&path, "limit ann bytes 5\nallow ann all\n").expect("room");
+    let (code, out, err) = run(
+        &["limits", "ann"],
+        &[("--access", &path), ("--users", &users)],
+    );
+    let place = path.display();
+    let told = format!("{place}:1:17: this is no value of bytes; one is as in bytes 1MiB/s\n");
+    assert_eq!((code, &*out, err), (Some(1), "", told));
+    fs::write(&path, "allow ann all\n").expect("room");
+    let (_, out, _) = run(
+        &["limits", "ann"],
+        &[("--access", &path), ("--users", &users)],
+    );
+    assert_eq!(out, "no line limits ann\n");
+}

@@ -29,7 +29,7 @@ const ROOT: &str = "unix:root";
 /// The exit code if the tool fails.
 pub(super) fn exit_of_failure(tool: &AccessTool) -> ExitCode {
     match tool {
-        AccessTool::Check { .. } => ExitCode::FAILURE,
+        AccessTool::Check { .. } | AccessTool::Limits { .. } => ExitCode::FAILURE,
         AccessTool::May { .. } => ExitCode::from(UNANSWERED),
     }
 }
@@ -40,12 +40,24 @@ pub(super) fn run(tool: AccessTool) -> Result<(String, ExitCode), Failures> {
         AccessTool::Check { access_file, file } => {
             let users = users(file)?;
             let table = read(&access_file, users.as_ref())?;
+            let limits = match table.limit_count() {
+                0 => String::new(),
+                lines => format!("; lines with limits: {lines}"),
+            };
             let text = format!(
-                "{}: it is right; rules: {}\n",
+                "{}: it is right; rules: {}{limits}\n",
                 access_file.display(),
                 table.rule_count()
             );
             Ok((text, ExitCode::SUCCESS))
+        }
+        AccessTool::Limits { who, access, file } => {
+            let who = IdentityName::try_from(who.into_boxed_str());
+            let who = who.map_err(|why| one(&why.to_string()))?;
+            let users = users(file)?;
+            let table = read(&access, users.as_ref())?;
+            let identity = identity(&who, users.as_ref())?;
+            Ok((limits(&table, &identity), ExitCode::SUCCESS))
         }
         AccessTool::May {
             who,
@@ -64,6 +76,23 @@ pub(super) fn run(tool: AccessTool) -> Result<(String, ExitCode), Failures> {
             };
             may(&question, access, users(file)?)
         }
+    }
+}
+
+/// The limits of a client, and those of each address, a line each.
+fn limits(table: &AccessTable, identity: &ClientIdentity) -> String {
+    let of_identity = table.limits_of(identity);
+    let of_identity = of_identity.iter().flat_map(|limits| limits.iter());
+    let of_addresses = table.address_limits();
+    let of_addresses = [&of_addresses.connections, &of_addresses.attempts];
+    let of_identity = of_identity.map(|limit| format!("{} by {}\n", limit.words(), limit.line()));
+    let of_addresses = of_addresses.into_iter().flatten();
+    let of_addresses =
+        of_addresses.map(|limit| format!("address: {} by {}\n", limit.words(), limit.line()));
+    let told: String = of_identity.chain(of_addresses).collect();
+    match &*told {
+        "" => format!("no line limits {}\n", identity.name),
+        _ => told,
     }
 }
 

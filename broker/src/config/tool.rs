@@ -22,7 +22,7 @@ pub enum Tool {
     /// Make tokens for programs and devices, list and remove them
     #[command(subcommand, after_help = EXITS)]
     Token(TokenTool),
-    /// Check an access file, and ask what a client may do by it
+    /// Check an access file, and ask what a client may do and have by it
     #[command(subcommand)]
     Access(AccessTool),
     /// Make certificates for TLS, with an authority of one's own
@@ -58,6 +58,18 @@ pub enum AccessTool {
         /// Its client identifier
         #[arg(long, value_name = "ID")]
         client: Option<String>,
+        /// Where its groups are.
+        #[command(flatten)]
+        file: UsersPlace,
+    },
+    /// List the limits of a client, and which line each is from
+    #[command(after_help = EXITS)]
+    Limits {
+        /// The identity: a user, anonymous, unix:USER or room:PORT
+        who: String,
+        /// The access file
+        #[arg(long, value_name = "FILE")]
+        access: PathBuf,
         /// Where its groups are.
         #[command(flatten)]
         file: UsersPlace,

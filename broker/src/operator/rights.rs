@@ -90,7 +90,9 @@ pub(crate) fn changes(
     let mut more = 0;
     for (name, (identity, renewed, connections)) in present {
         let before = permissions_by(&table, &identity, None);
-        let difference = before.difference(&permissions_by(next, &renewed, None));
+        let mut difference = before.difference(&permissions_by(next, &renewed, None));
+        let limits = [table.limits_of(&identity), next.limits_of(&renewed)];
+        difference.add_limits(limits[0].as_deref(), limits[1].as_deref());
         let lost = lost.remove(&name).unwrap_or_default();
         if difference.gains.is_empty() && difference.loses.is_empty() && lost.is_empty() {
             continue;

@@ -1,8 +1,10 @@
 //! What a client gains and loses by another table.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use super::effect::Effect;
+use super::limit::{IdentityLimits, LimitKind};
 use super::permissions::Permissions;
 use super::right::AccessRight;
 
@@ -89,6 +91,24 @@ impl Permissions {
     }
 }
 
+impl AccessDifference {
+    /// Adds what changes of limits; a kind without one has no end.
+    pub fn add_limits(&mut self, old: Option<&IdentityLimits>, next: Option<&IdentityLimits>) {
+        for kind in LimitKind::OF_IDENTITIES {
+            let of = |limits: Option<&IdentityLimits>| limits.and_then(|it| it.get(kind)).cloned();
+            let (old, next) = (of(old), of(next));
+            let most = [&old, &next].map(|limit| limit.as_ref().map_or(u64::MAX, |it| it.most));
+            let list = match most[0].cmp(&most[1]) {
+                Ordering::Less => &mut self.gains,
+                Ordering::Greater => &mut self.loses,
+                Ordering::Equal => continue,
+            };
+            list.extend(old.map(|limit| format!("- limit {}", limit.words())));
+            list.extend(next.map(|limit| format!("+ limit {}", limit.words())));
+        }
+    }
+}
+
 impl SingleRule {
     fn line(&self, sign: char, effect: Effect) -> String {
         let effect = match effect {
@@ -144,5 +164,36 @@ mod tests {
             ann(&old).difference(&ann(&old)),
             AccessDifference::default()
         );
+    }
+
+    #[test]
+    fn a_higher_limit_is_a_gain_and_a_first_one_a_loss() {
+        let limits = |text: &str| {
+            let table = table(text);
+            table.limits_of(ann_of(&table).identity())
+        };
+        let old = limits("limit known connections 2 publish 50/s line 1KiB\n");
+        let next = limits("limit ann connections 3 publish 5/s retained 0 line 1KiB\n");
+        let mut difference = AccessDifference::default();
+        difference.add_limits(old.as_deref(), next.as_deref());
+        assert_eq!(
+            difference.gains,
+            ["- limit connections 2", "+ limit connections 3"]
+        );
+        assert_eq!(
+            difference.loses,
+            [
+                "+ limit retained 0",
+                "- limit publish 50/s",
+                "+ limit publish 5/s"
+            ]
+        );
+        let mut none = AccessDifference::default();
+        none.add_limits(old.as_deref(), None);
+        assert_eq!((none.gains.len(), none.loses.len()), (3, 0));
+    }
+
+    fn ann_of(table: &std::sync::Arc<super::super::AccessTable>) -> Permissions {
+        client(table, "ann", &[])
     }
 }

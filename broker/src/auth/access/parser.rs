@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::effect::Effect;
+use super::limit::LimitLine;
 use super::pattern::{FilterPattern, NamePattern, Placeholder};
 use super::right::{AccessRight, meant_right, right_follows};
 use super::rule::{AccessRule, Who};
@@ -17,6 +18,7 @@ use protocol::{escape_spaces, is_harmless};
 pub(super) struct ParsedAccess {
     pub(super) rules: Vec<AccessRule>,
     pub(super) groups: Vec<ParsedGroup>,
+    pub(super) limits: Vec<Arc<LimitLine>>,
     /// Files to include.
     pub(super) includes: Vec<(String, usize)>,
     /// Groups that rules name.
@@ -32,7 +34,7 @@ pub(super) struct ParsedGroup {
     pub(super) at: usize,
 }
 
-const LINES: [&str; 4] = ["allow", "deny", "group", "include"];
+const LINES: [&str; 5] = ["allow", "deny", "group", "limit", "include"];
 
 /// How names begin that the broker gives by itself.
 const GIVEN: [&str; 2] = ["unix:", "room:"];
@@ -51,23 +53,27 @@ pub(super) fn parse_access(text: &str, file: &Arc<str>) -> ParsedAccess {
     parser.parsed
 }
 
-struct AccessParser<'f> {
-    file: &'f Arc<str>,
-    parsed: ParsedAccess,
+pub(super) struct AccessParser<'f> {
+    pub(super) file: &'f Arc<str>,
+    pub(super) parsed: ParsedAccess,
 }
 
 /// A word as it is meant, and its place in the file.
 #[derive(Clone, Debug)]
-struct Placed {
-    text: String,
-    at: usize,
+pub(super) struct PlacedWord {
+    pub(super) text: String,
+    pub(super) at: usize,
     /// Whether it is in quotes, and so no right.
-    is_quoted: bool,
+    pub(super) is_quoted: bool,
 }
 
 impl AccessParser<'_> {
-    fn mistake(&mut self, at: usize, why: impl Into<String>) {
+    pub(super) fn mistake(&mut self, at: usize, why: impl Into<String>) {
         self.parsed.mistakes.push((at, why.into()));
+    }
+
+    pub(super) fn mistake_count(&self) -> usize {
+        self.parsed.mistakes.len()
     }
 
     fn read_line(&mut self, line: &str, start: usize, number: usize) {
@@ -82,21 +88,22 @@ impl AccessParser<'_> {
             "allow" => self.read_rule(Effect::Allow, &placed, line, start, number),
             "deny" => self.read_rule(Effect::Deny, &placed, line, start, number),
             "group" => self.read_group(&placed, end),
+            "limit" => self.read_limit(&placed, told_text(line, end - start), number, end),
             "include" => self.read_include(&placed, end),
             other => self.mistake(first.at, unknown("line", other, &LINES)),
         }
     }
 
     /// The words of a line, and where they end. A bare `#` behind rights that need a filter is one.
-    fn placed_words(&mut self, line: &str, start: usize) -> Option<(Vec<Placed>, usize)> {
+    fn placed_words(&mut self, line: &str, start: usize) -> Option<(Vec<PlacedWord>, usize)> {
         let mut placed = self.words_from(line, start, 0)?;
-        let end = |placed: &[Placed]| placed.last().map_or(0, |word| word.end(line, start));
+        let end = |placed: &[PlacedWord]| placed.last().map_or(0, |word| word.end(line, start));
         let behind = end(&placed);
         let rest = line[behind..].trim_start_matches([' ', '\t']);
         let is_bare = rest == "#" || rest.starts_with("# ") || rest.starts_with("#\t");
         if is_bare && awaits_filter(&placed) {
             let at = line.len() - rest.len();
-            placed.push(Placed {
+            placed.push(PlacedWord {
                 text: "#".to_owned(),
                 at: start + at,
                 is_quoted: false,
@@ -114,7 +121,7 @@ impl AccessParser<'_> {
         Some((placed, end))
     }
 
-    fn words_from(&mut self, line: &str, start: usize, from: usize) -> Option<Vec<Placed>> {
+    fn words_from(&mut self, line: &str, start: usize, from: usize) -> Option<Vec<PlacedWord>> {
         let found = match words(&line[from..]) {
             Ok(found) => found,
             Err(at) => {
@@ -129,7 +136,7 @@ impl AccessParser<'_> {
                 self.mistake(at, "a word is in quotes as a whole, with \\\" and \\\\ for a quote and a backslash");
                 return None;
             };
-            placed.push(Placed {
+            placed.push(PlacedWord {
                 is_quoted: text.starts_with('"'),
                 text: meant,
                 at,
@@ -138,7 +145,7 @@ impl AccessParser<'_> {
         Some(placed)
     }
 
-    fn read_group(&mut self, placed: &[Placed], end: usize) {
+    fn read_group(&mut self, placed: &[PlacedWord], end: usize) {
         let Some((first, members)) = placed.split_first() else {
             return self.mistake(end, "the name of the group follows here, then its members");
         };
@@ -171,7 +178,7 @@ impl AccessParser<'_> {
         }
     }
 
-    fn read_include(&mut self, placed: &[Placed], end: usize) {
+    fn read_include(&mut self, placed: &[PlacedWord], end: usize) {
         match placed {
             [] => self.mistake(
                 end,
@@ -188,14 +195,14 @@ impl AccessParser<'_> {
     fn read_rule(
         &mut self,
         effect: Effect,
-        placed: &[Placed],
+        placed: &[PlacedWord],
         line: &str,
         start: usize,
         number: usize,
     ) {
         let before = self.parsed.mistakes.len();
         let end = start + placed.last().map_or(0, |word| word.end(line, start));
-        let is_right = |word: &Placed| !word.is_quoted && AccessRight::is_meant(&word.text);
+        let is_right = |word: &PlacedWord| !word.is_quoted && AccessRight::is_meant(&word.text);
         let Some(first) = placed.iter().position(is_right) else {
             return self.no_right(placed, start + line.trim_end().len().max(1));
         };
@@ -208,18 +215,11 @@ impl AccessParser<'_> {
         if self.parsed.mistakes.len() > before {
             return;
         }
-        let mut text = line[..line.len().min(end - start)].trim_start();
-        text = text.trim_end();
-        let words: Vec<&str> = text
-            .split([' ', '\t'])
-            .filter(|it| !it.is_empty())
-            .collect();
-        let harmless = |letter: char| if is_harmless(letter) { letter } else { '?' };
         self.parsed.rules.push(AccessRule {
             effect,
             file: self.file.clone(),
             line: number,
-            text: words.join(" ").chars().map(harmless).collect(),
+            text: told_text(line, end - start),
             who: who.into(),
             except: except.into(),
             rights: rights.into(),
@@ -229,7 +229,7 @@ impl AccessParser<'_> {
     }
 
     /// Tells which word should be a right, if one is like it.
-    fn no_right(&mut self, placed: &[Placed], end: usize) {
+    fn no_right(&mut self, placed: &[PlacedWord], end: usize) {
         let bare = placed.iter().filter(|word| !word.is_quoted);
         let meant = bare.map(|word| (word.at, meant_right(&word.text)));
         match meant.into_iter().find_map(|(at, why)| Some((at, why?))) {
@@ -241,7 +241,7 @@ impl AccessParser<'_> {
         }
     }
 
-    fn read_who(&mut self, words: &[Placed], end: usize) -> (Vec<Who>, Vec<Who>) {
+    pub(super) fn read_who(&mut self, words: &[PlacedWord], end: usize) -> (Vec<Who>, Vec<Who>) {
         let (mut who, mut except) = (Vec::new(), Vec::new());
         for word in words {
             let (text, list) = match word.text.strip_prefix('-') {
@@ -264,13 +264,13 @@ impl AccessParser<'_> {
             }
         }
         if words.iter().all(|word| word.text.starts_with('-')) {
-            let why = "a rule begins with names, @groups, anonymous, known or everyone; those to leave out, as -ann, follow them";
+            let why = "a line begins with names, @groups, anonymous, known or everyone; those to leave out, as -ann, follow them";
             self.mistake(words.first().map_or(end, |word| word.at), why);
         }
         (who, except)
     }
 
-    fn read_rights(&mut self, effect: Effect, words: &[Placed]) -> Vec<AccessRight> {
+    fn read_rights(&mut self, effect: Effect, words: &[PlacedWord]) -> Vec<AccessRight> {
         let mut rights = Vec::new();
         for word in words {
             match AccessRight::parse(&word.text) {
@@ -293,7 +293,7 @@ impl AccessParser<'_> {
     fn read_places(
         &mut self,
         rights: &[AccessRight],
-        words: &[Placed],
+        words: &[PlacedWord],
         end: usize,
     ) -> (Vec<FilterPattern>, Vec<NamePattern>) {
         let needs_filters = rights.iter().any(AccessRight::needs_filters);
@@ -347,7 +347,7 @@ impl AccessParser<'_> {
 
     fn read_each<T: PartialEq>(
         &mut self,
-        words: &[Placed],
+        words: &[PlacedWord],
         parse: impl Fn(&str) -> Result<T, (usize, String)>,
     ) -> Vec<T> {
         let mut parsed = Vec::new();
@@ -366,7 +366,12 @@ impl AccessParser<'_> {
     }
 }
 
-impl Placed {
+impl PlacedWord {
+    /// Whether it is this word, and not in quotes.
+    pub(super) fn is(&self, word: &str) -> bool {
+        !self.is_quoted && self.text == word
+    }
+
     /// Where it ends in its line.
     fn end(&self, line: &str, start: usize) -> usize {
         let from = self.at - start;
@@ -390,8 +395,16 @@ impl Placed {
     }
 }
 
+/// A line up to the end of its last word, as it is told: with one space between words, and harmless.
+fn told_text(line: &str, end: usize) -> Box<str> {
+    let words = line[..line.len().min(end)].split([' ', '\t']);
+    let words: Vec<&str> = words.filter(|it| !it.is_empty()).collect();
+    let harmless = |letter: char| if is_harmless(letter) { letter } else { '?' };
+    words.join(" ").chars().map(harmless).collect()
+}
+
 /// Whether a filter has to follow these words.
-fn awaits_filter(placed: &[Placed]) -> bool {
+fn awaits_filter(placed: &[PlacedWord]) -> bool {
     let is_rule =
         matches!(placed.first(), Some(word) if word.text == "allow" || word.text == "deny");
     let last = placed.last().filter(|word| !word.is_quoted);
@@ -456,7 +469,7 @@ mod tests {
             ),
             (
                 "allow publish a",
-                "f:1:7: a rule begins with names, @groups, anonymous, known or everyone; those to leave out, as -ann, follow them",
+                "f:1:7: a line begins with names, @groups, anonymous, known or everyone; those to leave out, as -ann, follow them",
             ),
             (
                 "allow a/b publish c",

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use command_line::shell_word;
 
+use super::limit::LimitLine;
 use super::parser::{ParsedAccess, ParsedGroup, parse_access};
 use super::rule::AccessRule;
 use crate::auth::identity::IdentityName;
@@ -20,6 +21,7 @@ use crate::auth::identity::mistake::{decode, placed, unknown};
 #[derive(Debug, Default)]
 pub(super) struct AccessParts {
     pub(super) rules: Vec<AccessRule>,
+    pub(super) limits: Vec<Arc<LimitLine>>,
     /// The groups of each name.
     pub(super) groups_of: BTreeMap<Box<str>, Vec<Box<str>>>,
     pub(super) warnings: Vec<String>,
@@ -165,6 +167,7 @@ fn merge(
         mistakes.extend(shown(parsed.mistakes));
         parts.warnings.extend(shown(warned));
         parts.rules.extend(parsed.rules);
+        parts.limits.extend(parsed.limits);
     }
     if !mistakes.is_empty() {
         return Err(mistakes);
@@ -360,7 +363,7 @@ mod tests {
             "access.d/a.access:1:10: a right follows here: publish, retain, subscribe, share, will, history, block, inquire, admin, client, nick, all",
             "access.d/b.access:1:7: g is a group already; put all of its members in one line",
             "access.d/b.access:2:7: there is no group nobody-here; a line `group nobody-here` makes one, also if tokens bring its members",
-            "access.d/c.access:1:1: a line is one of: allow, deny, group, include",
+            "access.d/c.access:1:1: a line is one of: allow, deny, group, limit, include",
         ];
         assert_eq!(told, expected);
     }

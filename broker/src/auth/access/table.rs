@@ -7,12 +7,13 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::effect::Effect;
+use super::limit::{AddressLimits, IdentityLimits, LimitLine, LimitSubject, Nearness, TableLimit};
 use super::pattern::{FilterPattern, Placeholder};
 use super::reader::{AccessParts, read_files, read_text};
 use super::right::{AccessRight, RightKind};
 use super::rule::{AccessRule, Who};
 use super::tree::{NodeId, RuleId, RuleTree};
-use crate::auth::identity::IdentityName;
+use crate::auth::identity::{ClientIdentity, IdentityName};
 
 /// What the access files say. It never changes.
 #[derive(Debug)]
@@ -25,6 +26,11 @@ pub struct AccessTable {
     groups: HashMap<Box<str>, WhoId, RandomState>,
     /// The rules that allow something, by whom they are about.
     allowing: Vec<Vec<RuleId>>,
+    limits: Vec<TableLimit<WhoId>>,
+    /// Those of [`Self::limits`] that are about someone.
+    limiting: HashMap<WhoId, Vec<usize>, RandomState>,
+    address_limits: AddressLimits,
+    limit_count: usize,
     /// The groups that files say for a name.
     groups_of: BTreeMap<Box<str>, Box<[Box<str>]>>,
     /// Whether any rule narrows filters.
@@ -175,6 +181,10 @@ impl AccessTable {
             names: HashMap::default(),
             groups: HashMap::default(),
             allowing: vec![Vec::new(); 3],
+            limits: Vec::new(),
+            limiting: HashMap::default(),
+            address_limits: AddressLimits::default(),
+            limit_count: parts.limits.len(),
             groups_of: groups_of
                 .map(|(name, groups)| (name, groups.into()))
                 .collect(),
@@ -184,7 +194,27 @@ impl AccessTable {
         for rule in parts.rules {
             table.add(rule, &figures);
         }
+        for line in parts.limits {
+            table.add_limit(line);
+        }
         table
+    }
+
+    fn add_limit(&mut self, line: Arc<LimitLine>) {
+        let (who, except) = match &line.subject {
+            LimitSubject::Address => return self.address_limits.add(&line),
+            LimitSubject::Identities { who, except } => (who, except),
+        };
+        let near = |table: &mut Self, who: &Who| (table.who_id(who), Nearness::of(who));
+        let who: Box<[_]> = who.iter().map(|who| near(self, who)).collect();
+        let except = except.iter().map(|who| self.who_id(who)).collect();
+        for (one, _) in &who {
+            self.limiting
+                .entry(*one)
+                .or_default()
+                .push(self.limits.len());
+        }
+        self.limits.push(TableLimit { line, who, except });
     }
 
     fn add(&mut self, rule: AccessRule, figures: &FilterPattern) {
@@ -255,6 +285,30 @@ impl AccessTable {
         ids.sort_unstable();
         ids.dedup();
         ids.into()
+    }
+
+    /// The limits of an identity, if there are any.
+    #[must_use]
+    pub fn limits_of(&self, identity: &ClientIdentity) -> Option<Arc<IdentityLimits>> {
+        if self.limits.is_empty() {
+            return None;
+        }
+        let ids = self.who_ids(identity.name.as_str(), &identity.groups);
+        let about = ids.iter().filter_map(|id| self.limiting.get(id)).flatten();
+        let lines = about.map(|line| &self.limits[*line]);
+        IdentityLimits::of(lines, &ids).map(Arc::new)
+    }
+
+    /// The limits of each address.
+    #[must_use]
+    pub fn address_limits(&self) -> &AddressLimits {
+        &self.address_limits
+    }
+
+    /// How many lines have limits.
+    #[must_use]
+    pub fn limit_count(&self) -> usize {
+        self.limit_count
     }
 
     /// The groups that the files say for a name.
