@@ -160,6 +160,9 @@ pub struct Connection {
     pub dropped: BTreeMap<String, u64>,
     /// Seconds since the last of them was dropped.
     pub dropped_last_s: Option<f64>,
+    /// Seconds for which its client was not read from, for the rate of its identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttled_s: Option<f64>,
 }
 
 impl Connection {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use protocol::{Filter, decode_spaces};
 use serde::Serialize;
@@ -58,6 +59,9 @@ pub(super) struct ConnectionRow {
     bytes: u64,
     dropped: BTreeMap<&'static str, u64>,
     dropped_last_s: Option<f64>,
+    /// How long the client was not read from for the rate of its identity, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    throttled_s: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -86,14 +90,14 @@ impl ConnectionsAnswer {
             connections: present
                 .iter()
                 .take(limit)
-                .map(|record| ConnectionRow::of(record, now))
+                .map(|record| ConnectionRow::of(engine, record, now))
                 .collect(),
         }
     }
 }
 
 impl ConnectionRow {
-    fn of(record: &Arc<ClientRecord>, now: Moment) -> Self {
+    fn of(engine: &Engine, record: &Arc<ClientRecord>, now: Moment) -> Self {
         let totals = record.totals();
         let session = record.session();
         let identity = record.identity();
@@ -136,6 +140,10 @@ impl ConnectionRow {
             bytes: stock.tally.bytes,
             dropped: stock.tally.dropped.by_name(),
             dropped_last_s: stock.dropped_at.map(|at| now.seconds_since(at)),
+            throttled_s: engine
+                .usages
+                .rested(record.id(), Instant::now())
+                .map(|time| time.as_secs_f64()),
         }
     }
 }

@@ -40,6 +40,7 @@ pub(crate) fn text(client: &Client<'_>) -> String {
     memory(figures, engine);
     denials(figures, engine);
     security_log(figures, engine);
+    limits(figures, engine);
     orders(figures, engine);
     tls(figures, engine);
     process(registry.sub_registry_with_prefix("process"));
@@ -230,6 +231,30 @@ fn security_log(figures: &mut Registry, engine: &Engine) {
     let help = "Events for which the security log had no room";
     let lost = engine.security.lost.get();
     count(figures, "security_events_lost", help, lost);
+}
+
+/// What identities and addresses asked for beyond their limits, and how long clients rested for their rates.
+fn limits(figures: &mut Registry, engine: &Engine) {
+    let limited = Family::<Labels, Counter>::default();
+    let metrics = &engine.metrics;
+    for (limit, count) in metrics.limited.iter() {
+        limited.get_or_create(&[("limit", limit)]).inc_by(count);
+    }
+    let help = "What clients asked for beyond the limits of access files, by limit";
+    figures.register("limited", help, limited);
+    let seconds = Counter::<f64, AtomicU64>::default();
+    seconds.inc_by(Duration::from_micros(metrics.throttled.get()).as_secs_f64());
+    figures.register(
+        "throttled_seconds",
+        "Time for which clients were not read from for the rates of access files",
+        seconds,
+    );
+    gauge(
+        figures,
+        "throttled_clients",
+        "Clients that are not read from now for the rates of access files",
+        engine.usages.resting() as u64,
+    );
 }
 
 fn orders(figures: &mut Registry, engine: &Engine) {

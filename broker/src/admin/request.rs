@@ -121,6 +121,7 @@ fn not_answered(refused: PublishError) -> Unanswered {
         PublishError::BrokersOwn => no_reply(),
         PublishError::Denied(denied) => denied.into(),
         PublishError::Full(full) => unanswered(Code::TooMany, &full.to_string()),
+        PublishError::OverLimit(over) => unanswered(Code::TooMany, &over.to_string()),
     }
 }
 

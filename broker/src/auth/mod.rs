@@ -3,3 +3,4 @@
 pub mod access;
 pub(crate) mod address;
 pub mod identity;
+pub(crate) mod rate;

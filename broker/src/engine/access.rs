@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::auth::access::{AccessTable, Permissions, Subject};
+use crate::auth::access::{AccessTable, IdentityLimits, Permissions, Subject};
 use crate::auth::identity::{ClaimedRights, ClientIdentity};
 use crate::sync::{AtomicU64, Ordering, RwLock};
 
@@ -17,6 +17,7 @@ struct CurrentAccess {
     table: Arc<AccessTable>,
     /// Those of clients that have shown no identity. One value, because they may be many.
     anonymous: Permissions,
+    anonymous_limits: Option<Arc<IdentityLimits>>,
 }
 
 impl SharedAccess {
@@ -66,10 +67,17 @@ impl SharedAccess {
         permissions_by(&current.table, identity, client_id)
     }
 
-    /// What a client may do that has shown no identity.
-    pub(crate) fn anonymous(&self) -> Permissions {
-        self.current.read().anonymous.clone()
+    /// What a client may do that has shown no identity, and how much it may have.
+    pub(crate) fn anonymous(&self) -> (Permissions, Option<Arc<IdentityLimits>>) {
+        let current = self.current.read();
+        (current.anonymous.clone(), current.anonymous_limits.clone())
     }
+
+    /// How much an identity may have, if that is limited.
+    pub(crate) fn limits_of(&self, identity: &ClientIdentity) -> Option<Arc<IdentityLimits>> {
+        self.current.read().table.limits_of(identity)
+    }
+
 }
 
 /// What a client may do by the rules of a table, as far as its token leaves it.
@@ -102,7 +110,12 @@ impl CurrentAccess {
             identity: &identity,
             client_id: None,
         });
-        Self { table, anonymous }
+        let anonymous_limits = table.limits_of(&identity);
+        Self {
+            table,
+            anonymous,
+            anonymous_limits,
+        }
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) mod routing;
 pub(crate) mod security_events;
 pub(crate) mod session;
 pub(crate) mod stats;
+pub(crate) mod usage;
 
 use std::io;
 use std::sync::Arc;
@@ -40,6 +41,7 @@ use crate::engine::stats::latency::Latency;
 use crate::engine::stats::log_limit::LogLimit;
 use crate::engine::stats::metrics::Metrics;
 use crate::engine::stats::topic_stats::TopicStats;
+use crate::engine::usage::Usages;
 use crate::sync::{AtomicBool, Mutex, RwLock};
 
 /// Everything that connections share.
@@ -74,6 +76,10 @@ pub(crate) struct Engine {
     pub(crate) block_log: LogLimit,
     /// Log limit: a JWT is refused.
     pub(crate) jwt_log: LogLimit,
+    /// Log limit: an identity has as much as it may have.
+    pub(crate) limit_log: LogLimit,
+    /// What each identity has.
+    pub(crate) usages: Usages,
     /// Says which identity a client has; none if the broker knows no users and no keys of JWTs. Locked for a copy, under no other lock.
     pub(crate) verifier: RwLock<Option<Arc<Verifier>>>,
     /// What clients may do.
@@ -106,6 +112,8 @@ impl Engine {
             memory_log: LogLimit::default(),
             block_log: LogLimit::default(),
             jwt_log: LogLimit::default(),
+            limit_log: LogLimit::default(),
+            usages: Usages::default(),
             verifier: RwLock::new(None),
             access: SharedAccess::new(AccessTable::open()),
             denials: Denials::default(),

@@ -5,12 +5,14 @@
 use std::collections::{BTreeMap, btree_map};
 use std::fmt;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::{Filter, Topic};
 
 use crate::clock::Moment;
 use crate::engine::outbox::run::PublishOptions;
+use crate::engine::usage::{Reached, SizedMost, Usage};
 
 /// Retained messages as lines, by topic. They belong to no session and outlive that of their publisher
 /// [MQTT-3.1.2-7].
@@ -36,6 +38,14 @@ pub(crate) struct RetainedMark(u64);
 pub(crate) enum Full {
     Count(usize),
     Bytes(usize),
+    /// The identity for which it would be retained has as many as it may have.
+    OfOwner(Reached),
+}
+
+/// The identity for which a message is retained, and how much of that it may have.
+pub(crate) struct RetainedOwner {
+    pub(crate) usage: Arc<Usage>,
+    pub(crate) most: SizedMost,
 }
 
 /// Maximum names examined, and bytes of messages found, at a time: publishers of retained messages wait
@@ -43,7 +53,13 @@ pub(crate) enum Full {
 const NAMES_AT_ONCE: usize = 1024;
 const BYTES_AT_ONCE: usize = 64 * 1024;
 
-type Messages = BTreeMap<Box<str>, Entry>;
+type Messages = BTreeMap<Box<str>, KeptEntry>;
+
+/// A retained message, and for whom it counts.
+struct KeptEntry {
+    entry: Entry,
+    owner: Option<Arc<Usage>>,
+}
 
 /// A part of the messages that a filter matches.
 #[derive(Debug, Default)]
@@ -112,18 +128,19 @@ impl Retained {
     }
 
     /// Sets the retained message of `topic` to `message`, which has `payload` payload bytes. It
-    /// replaces an earlier one [MQTT-3.3.1-5], at QoS 0 as well [MQTT-3.3.1-7].
-    pub(crate) fn set(
+    /// replaces an earlier one [MQTT-3.3.1-5], at QoS 0 as well [MQTT-3.3.1-7]. From then on it counts for `owner`.
+    pub(crate) fn set_for(
         &mut self,
         topic: Topic<'_>,
         message: &[u8],
         payload: usize,
         qos: u8,
+        owner: Option<&RetainedOwner>,
     ) -> Result<(), Full> {
         let name = topic.as_str();
         let is_own = topic.is_brokers_own();
-        let before = if is_own { &self.own } else { &self.messages }.get(name);
-        let before = before.map(|old| size(name, &old.message));
+        let kept = if is_own { &self.own } else { &self.messages }.get(name);
+        let before = kept.map(|old| size(name, &old.entry.message));
         if before.is_none() && self.count() >= self.max_count {
             return Err(Full::Count(self.max_count));
         }
@@ -132,13 +149,25 @@ impl Retained {
         if bytes > self.max_bytes.max(self.bytes) {
             return Err(Full::Bytes(self.max_bytes));
         }
+        if let Some(owner) = owner {
+            owner
+                .check(kept, size(name, message), before)
+                .map_err(Full::OfOwner)?;
+            owner.usage.retained.add(1, size(name, message));
+        }
         self.bytes = bytes;
-        let entry = Entry::new(message, payload, qos, self.next_number());
-        if is_own {
+        let kept = KeptEntry {
+            entry: Entry::new(message, payload, qos, self.next_number()),
+            owner: owner.map(|owner| owner.usage.clone()),
+        };
+        let replaced = if is_own {
             self.bridges += usize::from(before.is_none());
-            self.own.insert(name.into(), entry);
+            self.own.insert(name.into(), kept)
         } else {
-            self.messages.insert(name.into(), entry);
+            self.messages.insert(name.into(), kept)
+        };
+        if let Some(replaced) = replaced {
+            replaced.release(name);
         }
         Ok(())
     }
@@ -146,8 +175,13 @@ impl Retained {
     /// The same for a figure of the broker's own, without limits.
     pub(crate) fn set_own(&mut self, topic: Topic<'_>, message: &[u8], payload: usize) {
         let qos = PublishOptions::LINE.qos;
-        let entry = Entry::new(message, payload, qos, self.next_number());
-        self.own.insert(topic.as_str().into(), entry);
+        let kept = KeptEntry {
+            entry: Entry::new(message, payload, qos, self.next_number()),
+            owner: None,
+        };
+        if let Some(replaced) = self.own.insert(topic.as_str().into(), kept) {
+            replaced.release(topic.as_str());
+        }
     }
 
     fn count(&self) -> usize {
@@ -179,7 +213,8 @@ impl Retained {
         };
         if let Some(old) = messages.remove(topic.as_str()) {
             self.bridges -= usize::from(is_own);
-            self.bytes -= size(topic.as_str(), &old.message);
+            self.bytes -= size(topic.as_str(), &old.entry.message);
+            old.release(topic.as_str());
         }
     }
 
@@ -211,7 +246,7 @@ impl Retained {
         } else {
             &self.messages
         };
-        messages.get(topic.as_str()).map(|entry| entry.kept)
+        messages.get(topic.as_str()).map(|kept| kept.entry.kept)
     }
 
     /// Visits the messages that `filter` matches, from the name `start` on, until `most` names were
@@ -240,7 +275,7 @@ impl Retained {
     ) -> Option<String> {
         let messages = self.seen_by(filter);
         let mut names = from(messages, start.max(first_name(filter)));
-        while let Some((name, entry)) = names.next() {
+        while let Some((name, KeptEntry { entry, .. })) = names.next() {
             if most == 0 {
                 return Some(name.to_string());
             }
@@ -265,6 +300,20 @@ impl Retained {
     }
 }
 
+#[cfg(test)]
+impl Retained {
+    /// The same for a message that is no one's.
+    pub(crate) fn set(
+        &mut self,
+        topic: Topic<'_>,
+        message: &[u8],
+        payload: usize,
+        qos: u8,
+    ) -> Result<(), Full> {
+        self.set_for(topic, message, payload, qos, None)
+    }
+}
+
 impl Entry {
     /// Whether it was retained after this moment.
     pub(crate) fn is_newer_than(&self, mark: RetainedMark) -> bool {
@@ -284,7 +333,42 @@ impl Entry {
     }
 }
 
-fn from<'a>(messages: &'a Messages, name: &str) -> btree_map::Range<'a, Box<str>, Entry> {
+impl KeptEntry {
+    /// The message is retained no more.
+    fn release(&self, name: &str) {
+        if let Some(owner) = &self.owner {
+            owner.retained.remove(1, size(name, &self.entry.message));
+        }
+    }
+}
+
+impl RetainedOwner {
+    /// Whether it may have another message of this many bytes, in the place of one with `before` bytes.
+    fn check(
+        &self,
+        kept: Option<&KeptEntry>,
+        bytes: usize,
+        before: Option<usize>,
+    ) -> Result<(), Reached> {
+        let has = &self.usage.retained;
+        let is_own = |owner: &Arc<Usage>| Arc::ptr_eq(owner, &self.usage);
+        let replaces_own = kept
+            .and_then(|kept| kept.owner.as_ref())
+            .is_some_and(is_own);
+        if !replaces_own && has.count() >= self.most.count {
+            return Err(Reached::Count);
+        }
+        let given_back = before.filter(|_| replaces_own).unwrap_or(0);
+        let next = has.bytes() - given_back + bytes;
+        // Above a limit that was lowered, a message may still be replaced by one that is not longer.
+        match next > self.most.bytes.max(has.bytes()) {
+            true => Err(Reached::Bytes),
+            false => Ok(()),
+        }
+    }
+}
+
+fn from<'a>(messages: &'a Messages, name: &str) -> btree_map::Range<'a, Box<str>, KeptEntry> {
     let bounds = (Bound::Included(name), Bound::Unbounded);
     messages.range::<str, _>(bounds)
 }
@@ -363,6 +447,9 @@ impl fmt::Display for Full {
                 f,
                 "the broker retains {most} bytes and no more; clear a message with an empty payload"
             ),
+            Self::OfOwner(_) => f.write_str(
+                "its publisher has as many retained messages as it may have; clear one with an empty payload",
+            ),
         }
     }
 }
@@ -370,6 +457,7 @@ impl fmt::Display for Full {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::usage::Usages;
 
     fn topic(name: &str) -> Topic<'_> {
         Topic::parse(name).expect("a topic")
@@ -390,6 +478,54 @@ mod tests {
 
     fn matching(retained: &Retained, filter: &str) -> Vec<String> {
         in_pieces(retained, filter).0
+    }
+
+    #[test]
+    fn a_message_counts_for_the_identity_that_published_it_last() {
+        let usages = Usages::default();
+        let [ann, bob] = ["ann", "bob"].map(|name| usages.of(&name.parse().expect("a name")));
+        let most = SizedMost {
+            count: 2,
+            bytes: 20,
+        };
+        let owner = |usage: &Arc<Usage>| RetainedOwner {
+            usage: usage.clone(),
+            most,
+        };
+        let (of_ann, of_bob) = (owner(&ann), owner(&bob));
+        let mut retained = Retained::new(10, 1000);
+        let mut set = |name, bytes: usize, owner| {
+            let line = vec![b'x'; bytes];
+            let set = retained.set_for(topic(name), &line, 0, 0, owner);
+            set.map_err(|full| matches!(full, Full::OfOwner(Reached::Bytes)))
+        };
+        let has = |usage: &Usage| (usage.retained.count(), usage.retained.bytes());
+        assert_eq!(set("a", 9, Some(&of_ann)), Ok(()));
+        assert_eq!(set("b", 10, Some(&of_ann)), Err(true));
+        assert_eq!(set("b", 9, Some(&of_ann)), Ok(()));
+        assert_eq!(set("c", 1, Some(&of_ann)), Err(false));
+        assert_eq!(has(&ann), (2, 20));
+        // In the place of one of its own.
+        assert_eq!(set("a", 10, Some(&of_ann)), Err(true));
+        assert_eq!(set("a", 8, Some(&of_ann)), Ok(()));
+        assert_eq!(has(&ann), (2, 19));
+        assert_eq!(set("a", 5, Some(&of_bob)), Ok(()));
+        assert_eq!(set("b", 5, None), Ok(()));
+        assert_eq!((has(&ann), has(&bob)), ((0, 0), (1, 6)));
+        retained.clear(topic("a"));
+        retained.clear(topic("a"));
+        assert_eq!(has(&bob), (0, 0));
+        // Above a limit that was lowered, a message may still be replaced by one that is not longer.
+        ann.retained.add(0, 30);
+        let mut set = |bytes: usize| {
+            let line = vec![b'x'; bytes];
+            retained.set_for(topic("a"), &line, 0, 0, Some(&of_ann))
+        };
+        assert!(set(1).is_err());
+        ann.retained.remove(0, 30);
+        assert!(set(10).is_ok());
+        ann.retained.add(0, 30);
+        assert!(set(11).is_err() && set(10).is_ok());
     }
 
     #[test]

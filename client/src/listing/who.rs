@@ -133,6 +133,13 @@ const COLUMNS: &[Column<Connection>] = &[
         order: |one, other| latest(one.dropped_last_s, other.dropped_last_s),
     },
     Column {
+        head: "throttled",
+        kind: Kind::Number,
+        rank: 18,
+        cell: |row| row.throttled_s.map_or(String::new(), time),
+        order: |one, other| descending(&one.throttled_s, &other.throttled_s),
+    },
+    Column {
         head: "bytes",
         kind: Kind::Number,
         rank: 13,
@@ -205,6 +212,19 @@ mod tests {
             "{}",
             fitted.rows[1]
         );
+    }
+
+    #[test]
+    fn the_time_in_rests_has_a_column_if_a_client_has_rested() {
+        let resting = Connection {
+            throttled_s: Some(12.5),
+            ..Connection::default()
+        };
+        let fitted = fit(COLUMNS, &[Connection::default(), resting], 250);
+        assert!(fitted.head.contains("throttled"), "{}", fitted.head);
+        assert!(fitted.rows[1].contains("12.5 s"), "{}", fitted.rows[1]);
+        let fitted = fit(COLUMNS, &[Connection::default()], 250);
+        assert!(!fitted.head.contains("throttled"), "{}", fitted.head);
     }
 
     #[test]

@@ -36,8 +36,10 @@ impl Client<'_> {
         // Read first: if the rules change in between, the next batch asks again.
         let version = access.version();
         let client_id = self.session.client_id().or(self.client_id.as_deref());
-        let permissions = access.permissions(&self.record.identity(), client_id);
-        self.rights = Rights::of(version, permissions);
+        let identity = self.record.identity();
+        let permissions = access.permissions(&identity, client_id);
+        self.rights = Rights::of(version, permissions, access.limits_of(&identity));
+        self.note_rates();
         // Topics in the route cache need no check, so none may stay there.
         self.last = None;
         self.dispatch.deliver(&[]);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Client, Denied};
+use super::{Client, Denied, OverLimit};
 use crate::auth::identity::{
     AuthRefusal, ClientIdentity, Credential, IdentityKind, IdentityName, Secret, StoredPassword,
 };
@@ -19,6 +19,8 @@ pub(crate) enum NotAuthenticated {
     NotChecked,
     /// The client is this one already, and its session and its subscriptions are.
     Other(IdentityName),
+    /// That identity has as many connections as it may have.
+    OverLimit(OverLimit),
 }
 
 impl Client<'_> {
@@ -112,8 +114,12 @@ impl Client<'_> {
         self.note_verified(user, secret, &verified);
         let identity = verified?;
         let has_other_rights = !identity.has_rights_of(&current);
+        let limits = self.engine.access.limits_of(&identity);
+        let share = self.take_share(&identity, limits.as_deref());
+        let share = share.map_err(NotAuthenticated::OverLimit)?;
         self.record.set_identity(Some(identity));
         self.renew_rights();
+        self.set_share(share);
         Ok(match has_other_rights {
             true => self.restrict_session(),
             false => Vec::new(),
@@ -134,6 +140,9 @@ impl Client<'_> {
 
     /// Makes the client this one, or with none the one that its socket gives, for the request that follows.
     pub(crate) fn assume(&mut self, identity: Option<Arc<ClientIdentity>>) {
+        if identity.is_none() {
+            self.depart();
+        }
         if self.record.set_identity(identity) {
             self.renew_rights();
         }
@@ -176,6 +185,7 @@ impl fmt::Display for NotAuthenticated {
                 f,
                 "this connection belongs to {name}; connect again to be another"
             ),
+            Self::OverLimit(over) => over.fmt(f),
         }
     }
 }

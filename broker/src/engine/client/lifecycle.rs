@@ -9,14 +9,17 @@ use foldhash::fast::RandomState;
 use protocol::{Attributes, Escaped, Filter, MessageLine, RETAIN, Topic};
 
 use super::Client;
+use super::OverLimit;
 use super::publish::Message;
-use super::subscribe::subscription_bytes;
+use super::usage::most;
+use crate::auth::access::LimitKind;
 use crate::auth::address::AddressBlock;
 use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::limits::CachedLimits;
 use crate::engine::outbox::delivery::DeliveryState;
 use crate::engine::outbox::delivery::in_flight::{Ack, AckEffect};
+use crate::engine::outbox::delivery::subscriptions::subscription_bytes;
 use crate::engine::outbox::delivery::writer::PacketWriter;
 use crate::engine::outbox::encoder::Encoder;
 use crate::engine::outbox::run::{PublishOptions, Redelivery};
@@ -33,6 +36,8 @@ pub(crate) enum NoSession {
     /// The connection that has it did not leave it in time.
     Busy,
     TooMany(TooManySessions),
+    /// Its identity has as many as it may have.
+    OverLimit(OverLimit),
 }
 
 /// The memory budget has no room for the will.
@@ -56,10 +61,13 @@ impl Client<'_> {
         // Answers sent before, in HTTP and in WebSocket, do not move to the outbox of the session.
         self.outbox.drain(None);
         let store = &self.engine.sessions;
+        // Those of this moment: others may be in force when the store has decided.
+        let limits = self.rights.limits.clone();
         let claim = (expiry != Expiry::AtOnce).then(|| Claim {
             address: AddressBlock::of(self.record.peer().ip()),
             most: self.limits().sessions,
             most_per_address: self.limits().sessions_per_address,
+            most_per_owner: most(limits.as_deref(), LimitKind::Sessions),
         });
         let own = self.record.own_session();
         let key = Arc::new(SessionKey {
@@ -73,6 +81,10 @@ impl Client<'_> {
         self.begin();
         let is_resumed = match opened {
             Opened::Busy => return Err(NoSession::Busy),
+            Opened::Full(TooManySessions::OfOwner(has)) => {
+                let over = self.over_sessions(has, limits.as_deref());
+                return Err(NoSession::OverLimit(over));
+            }
             Opened::Full(full) => return Err(NoSession::TooMany(full)),
             Opened::New(before) => {
                 if let Some(before) = before {
@@ -189,6 +201,9 @@ impl Client<'_> {
     /// on another connection can take it.
     #[inline(never)]
     pub(crate) fn leave(&mut self) {
+        // Before the session: the connection that waits for that takes the place of this one.
+        self.depart();
+        self.engine.usages.forget_rests(self.id());
         if self.session.outlasts_connection() {
             // First the list of clients: the next connection replaces this record there.
             self.engine.clients.detach(&self.record);
@@ -312,7 +327,8 @@ impl Client<'_> {
                 attributes: line.attributes,
                 options,
             };
-            if self.publish_allowed_now(message).is_err() {
+            let owner = Some(&*will.owner.identity);
+            if self.publish_allowed_now(message, owner).is_err() {
                 self.account.refused += 1;
             }
         }

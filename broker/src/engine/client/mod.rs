@@ -12,11 +12,14 @@ mod checks;
 mod hold_budget;
 mod identity;
 mod lifecycle;
+mod over_limit;
+mod paid_traffic;
 mod publish;
 mod restriction;
 mod rights;
 mod security;
 mod subscribe;
+mod usage;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -38,13 +41,16 @@ use crate::engine::session::Session;
 use crate::engine::session::clients::ClientRecord;
 use crate::engine::stats::ledger::Totals;
 use crate::engine::stats::log_limit::Suppressed;
+use crate::engine::usage::ConnectionShare;
 use crate::sync::Ordering;
 
 use hold_budget::HoldBudget;
+use paid_traffic::PaidTraffic;
 use rights::Rights;
 
 pub(crate) use identity::NotAuthenticated;
 pub(crate) use lifecycle::{NoMemory, NoSession};
+pub(crate) use over_limit::OverLimit;
 pub(crate) use publish::{BrokersOwn, Message, PublishError};
 pub(crate) use restriction::{Restriction, restrict, restrictions};
 pub(crate) use rights::Denied;
@@ -84,6 +90,10 @@ pub(crate) struct Client<'a> {
     /// How long slow subscribers may still hold the client, once they have. In a box, because most are
     /// never held.
     hold_budget: Option<Box<HoldBudget>>,
+    /// The place of the connection among those of its identity; none until that is known.
+    share: Option<ConnectionShare>,
+    /// Only with a rate.
+    paid: Option<Box<PaidTraffic>>,
 }
 
 /// Counts of what this client has published, up to the current batch.
@@ -161,8 +171,11 @@ impl<'a> Client<'a> {
     pub(crate) fn new(engine: &'a Engine, record: &Arc<ClientRecord>) -> Box<Self> {
         // Before the permissions: if the rules change in between, the first batch asks again.
         let version = engine.access.version();
-        let permissions = match record.shown_identity() {
-            Some(identity) => engine.access.permissions(&identity, None),
+        let (permissions, limits) = match record.shown_identity() {
+            Some(identity) => (
+                engine.access.permissions(&identity, None),
+                engine.access.limits_of(&identity),
+            ),
             None => engine.access.anonymous(),
         };
         Box::new(Self {
@@ -178,9 +191,11 @@ impl<'a> Client<'a> {
             handed_in: None,
             asked: 0,
             limits: CachedLimits::new(&engine.limits),
-            rights: Rights::of(version, permissions),
+            rights: Rights::of(version, permissions, limits),
             client_id: None,
             hold_budget: None,
+            share: None,
+            paid: None,
         })
     }
 
@@ -437,6 +452,9 @@ impl<'a> Client<'a> {
         }
         if self.engine.memory.is_short() {
             self.wait_for_memory();
+        }
+        if self.rights.is_rated {
+            self.pay();
         }
     }
 

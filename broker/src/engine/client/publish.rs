@@ -10,10 +10,11 @@ use std::ops::Range;
 use memchr::memchr;
 use protocol::{Attributes, Escaped, Filter, MessageLine, RETAIN, RETAINED, Topic};
 
-use super::{Client, Denied, Last};
+use super::{Client, Denied, Last, OverLimit};
+use crate::auth::identity::ClientIdentity;
 use crate::engine::outbox::run::PublishOptions;
 use crate::engine::publish::{Added, Place};
-use crate::engine::retained::{Full, Retained};
+use crate::engine::retained::{Full, Retained, RetainedOwner};
 
 /// The buffer that a longer message needed is released after it.
 const KEPT_BYTES: usize = 64 * 1024;
@@ -41,6 +42,8 @@ pub(crate) enum PublishError {
     Denied(Denied),
     /// The retained messages have reached a limit.
     Full(Full),
+    /// The identity of the client has as many retained messages as it may have.
+    OverLimit(OverLimit),
 }
 
 impl<'a> Message<'a> {
@@ -121,11 +124,16 @@ impl Client<'_> {
     ) -> Result<u64, PublishError> {
         self.check_own(message.topic)?;
         self.check_publish(message.topic, message.options.retain)?;
-        Ok(self.publish_allowed(buffer, message)?)
+        self.publish_allowed(buffer, message, None)
     }
 
-    /// The same for a message that the client may publish.
-    fn publish_allowed(&mut self, buffer: &[u8], message: Message<'_>) -> Result<u64, Full> {
+    /// The same for a message that the client may publish, or that was the will of another.
+    fn publish_allowed(
+        &mut self,
+        buffer: &[u8],
+        message: Message<'_>,
+        will_of: Option<&ClientIdentity>,
+    ) -> Result<u64, PublishError> {
         self.last = None;
         let line = MessageLine {
             topic: message.topic,
@@ -135,7 +143,7 @@ impl Client<'_> {
         // A message without the flag never changes a retained one [MQTT-3.3.1-12] (3.1.1)
         // [MQTT-3.3.1-8] (5.0).
         if message.options.retain {
-            return self.publish_retained(buffer, line, message.options);
+            return self.publish_retained(buffer, line, message.options, will_of);
         }
         Ok(self.add(&line, message.options))
     }
@@ -145,13 +153,17 @@ impl Client<'_> {
     pub(crate) fn publish_now(&mut self, message: Message<'_>) -> Result<u64, PublishError> {
         self.check_own(message.topic)?;
         self.check_publish(message.topic, message.options.retain)?;
-        Ok(self.publish_allowed_now(message)?)
+        self.publish_allowed_now(message, None)
     }
 
-    /// The same for a message that the client may publish.
-    pub(super) fn publish_allowed_now(&mut self, message: Message<'_>) -> Result<u64, Full> {
+    /// The same for a message that the client may publish, or that was the will of another.
+    pub(super) fn publish_allowed_now(
+        &mut self,
+        message: Message<'_>,
+        will_of: Option<&ClientIdentity>,
+    ) -> Result<u64, PublishError> {
         let is_long = message.payload.as_line().len() > KEPT_BYTES;
-        let published = self.publish_allowed(&[], message);
+        let published = self.publish_allowed(&[], message, will_of);
         self.dispatch.deliver(&[]);
         if is_long {
             self.dispatch.forget();
@@ -292,14 +304,20 @@ impl Client<'_> {
         buffer: &[u8],
         mut line: MessageLine<'_>,
         options: PublishOptions,
-    ) -> Result<u64, Full> {
+        will_of: Option<&ClientIdentity>,
+    ) -> Result<u64, PublishError> {
+        let whose = self.retained_for(will_of);
         // Before the lock is taken, for which other publishers and subscribers wait.
         self.dispatch.deliver(buffer);
         // Lock order: retained messages, then the subscribers' outboxes. Locked until the message is
         // delivered, so that a client that subscribes meanwhile receives it exactly once: as the
         // retained message or by delivery.
         let mut retained = self.engine.retained.write();
-        retain(&mut retained, &mut line, options.qos)?;
+        let owner = whose.as_ref().map(|whose| &whose.owner);
+        if let Err(full) = retain(&mut retained, &mut line, options.qos, owner) {
+            drop(retained);
+            return Err(self.not_retained(full, whose.as_ref()));
+        }
         let copies = self.add(&line, options);
         self.dispatch.deliver(buffer);
         Ok(copies)
@@ -348,7 +366,12 @@ fn is_topic(rest: &[u8], topic: &[u8]) -> bool {
     rest.starts_with(topic) && matches!(rest.get(topic.len()), None | Some(b' '))
 }
 
-fn retain(retained: &mut Retained, line: &mut MessageLine<'_>, qos: u8) -> Result<(), Full> {
+fn retain(
+    retained: &mut Retained,
+    line: &mut MessageLine<'_>,
+    qos: u8,
+    owner: Option<&RetainedOwner>,
+) -> Result<(), Full> {
     // An empty message is not retained [MQTT-3.3.1-11] (3.1.1) [MQTT-3.3.1-7] (5.0), but the caller
     // delivers it like any other [MQTT-3.3.1-10] (3.1.1).
     if line.payload.is_empty() {
@@ -356,7 +379,7 @@ fn retain(retained: &mut Retained, line: &mut MessageLine<'_>, qos: u8) -> Resul
         return Ok(());
     }
     let kept = retained_line(line);
-    retained.set(line.topic, &kept, line.payload.unescape().len(), qos)
+    retained.set_for(line.topic, &kept, line.payload.unescape().len(), qos, owner)
 }
 
 /// The line to retain, with the `retained` flag. `line` has no such flag, neither before nor after.
@@ -379,12 +402,6 @@ impl From<Denied> for PublishError {
 impl From<BrokersOwn> for PublishError {
     fn from(BrokersOwn: BrokersOwn) -> Self {
         Self::BrokersOwn
-    }
-}
-
-impl From<Full> for PublishError {
-    fn from(full: Full) -> Self {
-        Self::Full(full)
     }
 }
 

@@ -1,8 +1,9 @@
 //! What a client may do, by the rules in force at the beginning of its batch.
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::auth::access::Permissions;
+use crate::auth::access::{IdentityLimits, LimitKind, Permissions};
 
 /// What a client may do.
 pub(super) struct Rights {
@@ -14,6 +15,10 @@ pub(super) struct Rights {
     pub(super) publishes_anywhere: bool,
     /// Whether it may subscribe to each filter that does not begin with `$`.
     pub(super) subscribes_anywhere: bool,
+    /// Whether its identity has a rate.
+    pub(super) is_rated: bool,
+    /// How much its identity may have, if that is limited.
+    pub(super) limits: Option<Arc<IdentityLimits>>,
 }
 
 /// A client may not do something. `Display` says why.
@@ -25,9 +30,20 @@ pub(crate) struct Denied {
 }
 
 impl Rights {
-    pub(super) fn of(version: u64, permissions: Permissions) -> Self {
+    pub(super) fn of(
+        version: u64,
+        permissions: Permissions,
+        limits: Option<Arc<IdentityLimits>>,
+    ) -> Self {
+        let has = |kind| {
+            limits
+                .as_ref()
+                .is_some_and(|limits| limits.get(kind).is_some())
+        };
         Self {
             version,
+            is_rated: has(LimitKind::Publish) || has(LimitKind::Bytes),
+            limits,
             publishes_anywhere: permissions.publishes_anywhere(),
             subscribes_anywhere: permissions.subscribes_anywhere(),
             permissions: Some(permissions),
@@ -40,6 +56,8 @@ impl Rights {
             permissions: None,
             publishes_anywhere: true,
             subscribes_anywhere: true,
+            is_rated: false,
+            limits: None,
         }
     }
 }

@@ -11,12 +11,12 @@ use bytes::Bytes;
 use memchr::memmem;
 use protocol::{BadFilter, Filter, MessageLine, OverflowPolicy, TTL};
 
-use super::{Client, Denied};
+use super::{Client, Denied, OverLimit};
 use crate::auth::access::Sieve;
 use crate::clock::Moment;
 use crate::engine::Engine;
 use crate::engine::outbox::OutboxGuard;
-use crate::engine::outbox::delivery::subscriptions::SubscriptionOptions;
+use crate::engine::outbox::delivery::subscriptions::{SubscriptionOptions, subscription_bytes};
 use crate::engine::outbox::queue::policies::TooManyPolicies;
 use crate::engine::outbox::run::{PublishOptions, Run};
 use crate::engine::retained::{Entry, Retained, RetainedMark, RetainedPart};
@@ -35,9 +35,6 @@ const PRIVATE: [&str; 2] = ["$private", "$reply"];
 pub(crate) const DENIED_FILTER: &str =
     "a filter with a wildcard matches nothing at or below $private/ and $reply/; name the topic";
 
-/// Approximate memory of one subscription, besides its filter.
-const SUBSCRIPTION_BYTES: usize = 256;
-
 /// Why a subscription was refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SubscribeError {
@@ -50,13 +47,10 @@ pub(crate) enum SubscribeError {
     TooManySubscriptions(usize),
     /// The client has the maximum of filters with both wildcards and an overflow policy.
     TooManyPolicies,
+    /// Its identity has as many as it may have.
+    OverLimit(OverLimit),
     /// The memory budget has no room for it.
     NoMemory,
-}
-
-/// The memory charged for a subscription to this filter.
-pub(super) fn subscription_bytes(filter: &str) -> usize {
-    SUBSCRIPTION_BYTES + filter.len()
 }
 
 /// A subscription made by [`Client::subscribe_with`].
@@ -374,6 +368,7 @@ impl Client<'_> {
         {
             return Err(SubscribeError::NoMemory);
         }
+        self.count_subscription(filter)?;
         Ok(false)
     }
 

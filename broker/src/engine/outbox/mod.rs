@@ -332,6 +332,11 @@ impl Outbox {
         }
     }
 
+    /// Returns at `deadline`, or when the client is gone or the broker ends its connection.
+    pub(crate) fn rest_until(&self, deadline: Instant) {
+        self.wait(Some(deadline), |inside| inside.hurried);
+    }
+
     /// Returns when the queue is empty, the client is gone, or at `deadline`. Without a deadline it
     /// also returns when the broker stops.
     pub(crate) fn drain(&self, deadline: Option<Instant>) {

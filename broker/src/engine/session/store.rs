@@ -2,6 +2,7 @@
 //! it expires.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use foldhash::fast::RandomState;
 use super::key::SessionKey;
 use super::{Lifecycle, Session, Will};
 use crate::auth::address::{AddressBlock, BlockCounts};
+use crate::auth::identity::IdentityName;
 use crate::sync::{Condvar, Mutex};
 
 /// Maximum time that a connection waits for the one that has its session.
@@ -43,6 +45,8 @@ struct SessionTable {
     /// The address for which each session that outlasts connections is counted.
     claimed: HashMap<Arc<SessionKey>, AddressBlock, RandomState>,
     counts: BlockCounts,
+    /// The number of these sessions of each owner.
+    of_owners: HashMap<IdentityName, usize, RandomState>,
     closed: bool,
 }
 
@@ -64,6 +68,8 @@ pub(crate) struct Claim {
     /// Maximum sessions in all, and for one address.
     pub(crate) most: usize,
     pub(crate) most_per_address: usize,
+    /// Maximum sessions of its owner.
+    pub(crate) most_per_owner: usize,
 }
 
 /// Why there is no room for a session that outlasts its connection. `Display` says what to do about it.
@@ -71,6 +77,7 @@ pub(crate) struct Claim {
 pub(crate) enum TooManySessions {
     InAll(usize),
     OfAddress(usize),
+    OfOwner(usize),
 }
 
 impl fmt::Display for TooManySessions {
@@ -78,6 +85,7 @@ impl fmt::Display for TooManySessions {
         let (most, whose) = match self {
             Self::InAll(most) => (most, ""),
             Self::OfAddress(most) => (most, " for one address"),
+            Self::OfOwner(most) => (most, " for one identity"),
         };
         write!(
             f,
@@ -171,6 +179,15 @@ impl SessionStore {
         self.changed.notify_all();
     }
 
+    /// Whether a connection has this session.
+    pub(crate) fn is_attached(&self, key: &SessionKey) -> bool {
+        let table = self.table.lock();
+        table
+            .sessions
+            .get(key)
+            .is_some_and(|session| session.is_attached())
+    }
+
     /// All sessions for which this holds.
     pub(crate) fn find(&self, is_wanted: impl Fn(&SessionKey) -> bool) -> Vec<Arc<Session>> {
         let table = self.table.lock();
@@ -251,8 +268,13 @@ impl SessionTable {
         if self.counts.of(claim.address) >= claim.most_per_address {
             return Err(TooManySessions::OfAddress(claim.most_per_address));
         }
+        let of_owner = self.of_owners.get(&key.owner).copied().unwrap_or(0);
+        if of_owner >= claim.most_per_owner {
+            return Err(TooManySessions::OfOwner(of_owner));
+        }
         self.claimed.insert(key.clone(), claim.address);
         self.counts.add(claim.address);
+        *self.of_owners.entry(key.owner.clone()).or_default() += 1;
         Ok(())
     }
 
@@ -260,6 +282,12 @@ impl SessionTable {
     fn release(&mut self, key: &SessionKey) {
         if let Some(address) = self.claimed.remove(key) {
             self.counts.remove(address);
+            if let Entry::Occupied(mut of_owner) = self.of_owners.entry(key.owner.clone()) {
+                *of_owner.get_mut() -= 1;
+                if *of_owner.get() == 0 {
+                    of_owner.remove();
+                }
+            }
         }
     }
 
@@ -554,6 +582,7 @@ mod tests {
             address: AddressBlock::of(address.into()),
             most: 3,
             most_per_address: 2,
+            most_per_owner: usize::MAX,
         };
         match store.open(&key(client_id), &session, false, Some(&claim), |_| {}) {
             Opened::New(_) => Ok(session),
@@ -588,6 +617,50 @@ mod tests {
         let clean = store.open(&key("e"), &session(10), true, None, no_take_over);
         assert!(matches!(clean, Opened::New(Some(_))));
         assert!(opens(11, "f", other).is_ok());
+    }
+
+    #[test]
+    fn sessions_are_counted_for_their_owner_until_they_end() {
+        let store = SessionStore::default();
+        let open = |id, owner: &str, client_id: &str, most_per_owner| {
+            let session = session(id);
+            session.set_expiry(Expiry::Never);
+            let key = Arc::new(SessionKey {
+                owner: owner.parse().expect("a name"),
+                client_id: client_id.into(),
+            });
+            let claim = Claim {
+                address: AddressBlock::of([10, 0, 0, 1].into()),
+                most: 100,
+                most_per_address: 100,
+                most_per_owner,
+            };
+            match store.open(&key, &session, false, Some(&claim), |_| {}) {
+                Opened::New(_) => Ok(session),
+                Opened::Resumed(session) => Ok(session),
+                Opened::Full(full) => Err(full),
+                Opened::Busy => panic!("no connection has it"),
+            }
+        };
+        let a = open(1, "ann", "a", 2).expect("there is room");
+        store.detach(&open(2, "ann", "b", 2).expect("there is room"));
+        assert_eq!(
+            open(3, "ann", "c", 2).err(),
+            Some(TooManySessions::OfOwner(2))
+        );
+        // A lower limit ends none, and what is there goes on.
+        assert_eq!(
+            open(3, "ann", "c", 0).err(),
+            Some(TooManySessions::OfOwner(2))
+        );
+        store.detach(&open(4, "ann", "b", 0).expect("it is there"));
+        assert!(open(5, "bob", "a", 1).is_ok());
+        store.end(&a);
+        store.end(&a);
+        assert!(open(6, "ann", "c", 2).is_ok());
+        let key = store.find(|key| key.is_meant_by("ann/b"));
+        assert!(store.end_detached(&key[0]));
+        assert_eq!(store.table.lock().of_owners.values().sum::<usize>(), 2);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The counters of a broker. None is updated for each message.
 
+use crate::auth::access::LimitKind;
 use crate::sync::{AtomicU64, Ordering};
 
 /// Counts of connection events since the broker began.
@@ -28,6 +29,10 @@ pub(crate) struct Metrics {
     pub(crate) panicked: Counter,
     /// Messages dropped because an outbox was full; counted when connections end.
     pub(crate) dropped: Counter,
+    /// What identities and addresses asked for beyond their limits.
+    pub(crate) limited: LimitCounts,
+    /// Total time in microseconds in which clients were not read from for the rates of their identities.
+    pub(crate) throttled: Counter,
     pub(crate) tls_handshakes: HandshakeCounts,
     /// Changed files of TLS that could not be taken.
     pub(crate) tls_reload_failed: Counter,
@@ -44,6 +49,36 @@ pub(crate) struct HandshakeCounts {
     pub(crate) too_long: Counter,
     /// The client has left meanwhile.
     pub(crate) left: Counter,
+}
+
+/// Refusals by what was limited.
+#[derive(Default)]
+pub(crate) struct LimitCounts([Counter; REFUSING.len()]);
+
+/// Limits beyond which something is refused.
+const REFUSING: [LimitKind; 8] = [
+    LimitKind::Connections,
+    LimitKind::Sessions,
+    LimitKind::Subscriptions,
+    LimitKind::SubscriptionBytes,
+    LimitKind::Retained,
+    LimitKind::RetainedBytes,
+    LimitKind::Line,
+    LimitKind::Attempts,
+];
+
+impl LimitCounts {
+    pub(crate) fn add(&self, kind: LimitKind) {
+        if let Some(at) = REFUSING.iter().position(|known| *known == kind) {
+            self.0[at].add(1);
+        }
+    }
+
+    /// Each word for a limit, with its count.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = REFUSING.iter().zip(&self.0);
+        counts.map(|(kind, count)| (kind.as_str(), count.get()))
+    }
 }
 
 /// A figure that rises and falls.

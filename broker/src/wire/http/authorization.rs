@@ -148,6 +148,7 @@ pub(super) fn refusal(why: NotAuthenticated) -> RequestRefusal {
         NotAuthenticated::Refused(AuthRefusal::TooMany | AuthRefusal::Stopping) => {
             RequestRefusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
         }
+        NotAuthenticated::OverLimit(over) => RequestRefusal::over_limit(&over),
         NotAuthenticated::Refused(
             AuthRefusal::Wrong
             | AuthRefusal::WrongJwt(_)

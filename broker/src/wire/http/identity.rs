@@ -51,6 +51,14 @@ impl HttpConversation<'_, '_> {
         Ok(())
     }
 
+    /// Counts the request as a connection of its client, for as long as it lasts.
+    pub(super) fn enter(&mut self) -> Result<(), RequestRefusal> {
+        let entered = self.client.count_connection();
+        entered.map_err(|over| RequestRefusal::over_limit(&over))?;
+        self.line_bytes = self.client.line_bytes();
+        Ok(())
+    }
+
     /// Refuses a client that may do nothing.
     pub(super) fn check_identified(&self) -> Result<(), RequestRefusal> {
         match ShutOut::of(self.client) {

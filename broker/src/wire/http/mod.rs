@@ -95,7 +95,7 @@ type Next = ControlFlow<End>;
 
 impl<'a, 'b> HttpConversation<'a, 'b> {
     pub(crate) fn new(client: &'a mut Client<'b>, site: &'a Site) -> Self {
-        let line_bytes = client.limits().line_bytes;
+        let line_bytes = client.line_bytes();
         Self {
             client,
             site,
@@ -116,9 +116,7 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
             let next = match self.read_head(source, buffer) {
                 Ok(head) => {
                     source.note_first_request();
-                    if take_limits(self.client, source) {
-                        self.line_bytes = self.client.limits().line_bytes;
-                    }
+                    take_limits(self.client, source);
                     self.serve(&head, source, buffer)
                 }
                 Err(BodyError::Refused(refused)) => self.refuse(None, &refused),
@@ -231,7 +229,7 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
             (None, LOGIN, &Method::POST) => self.log_in(head, &settings, source, buffer),
             (None, LOGOUT, &Method::POST) => self.log_out(head, &settings),
             (None, LOGOUT, _) => self.refuse(Some(head), &RequestRefusal::not_allowed("POST")),
-            (None, ..) => match self.identify(head, &settings) {
+            (None, ..) => match self.identify(head, &settings).and_then(|()| self.enter()) {
                 Ok(()) => self.serve_identified(head, source, buffer),
                 Err(refused) => self.answer_or_refuse(head, Err(refused)),
             },
@@ -311,7 +309,10 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
         let accepted = accepted.and_then(|accepted| match accepted.0 {
             // Inside it a client can still say who it is.
             Subprotocol::Line | Subprotocol::Mqtt => Ok(accepted),
-            Subprotocol::Talking => self.check_identified().map(|()| accepted),
+            Subprotocol::Talking => {
+                self.check_identified()?;
+                self.enter().map(|()| accepted)
+            }
         });
         match accepted {
             Ok((inside, answer)) => {
@@ -378,6 +379,9 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
 
     fn note_refusal(&mut self, refused: &RequestRefusal) {
         self.client.note_refused(1);
+        if refused.status == StatusCode::PAYLOAD_TOO_LARGE {
+            self.client.note_too_long();
+        }
         self.client.settle();
         log::debug!("connection {}: refused, {refused}", self.client.id());
     }
@@ -408,6 +412,9 @@ impl<'a, 'b> HttpConversation<'a, 'b> {
             }
             _ => {}
         }
+        // Before the answer: a client that has it may begin its next request on another connection.
+        self.client.pay();
+        self.client.depart();
         self.client.answer(&response.encode(head));
         if response.keeps_alive {
             self.client.wait_between_batches();

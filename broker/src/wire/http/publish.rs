@@ -243,6 +243,7 @@ fn not_published(refused: &PublishError) -> RequestRefusal {
         PublishError::Full(full) => {
             RequestRefusal::new(StatusCode::INSUFFICIENT_STORAGE, full.to_string())
         }
+        PublishError::OverLimit(over) => RequestRefusal::over_limit(over),
     }
 }
 

@@ -13,7 +13,7 @@ use http::uri::{Authority, Uri};
 use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 
-use crate::engine::client::Denied;
+use crate::engine::client::{Denied, OverLimit};
 
 /// Maximum bytes of a head.
 pub(crate) const HEAD_BYTES: usize = 16 * 1024;
@@ -77,6 +77,11 @@ impl RequestRefusal {
             false => StatusCode::FORBIDDEN,
         };
         Self::new(status, denied.to_string())
+    }
+
+    /// The identity of the client has as much as it may have.
+    pub(super) fn over_limit(over: &OverLimit) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, over.to_string())
     }
 
     /// The client has to say who it is, or what it said is wrong.

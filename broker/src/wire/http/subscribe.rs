@@ -108,6 +108,7 @@ impl HttpConversation<'_, '_> {
                 Err(RequestRefusal::new(StatusCode::FORBIDDEN, DENIED_FILTER))
             }
             Some(SubscribeError::Denied(denied)) => Err(RequestRefusal::denied(&denied)),
+            Some(SubscribeError::OverLimit(over)) => Err(RequestRefusal::over_limit(&over)),
             Some(SubscribeError::NoMemory) => Err(RequestRefusal::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "there is no memory for another subscription now; try again later",

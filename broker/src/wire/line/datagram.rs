@@ -50,7 +50,7 @@ pub(crate) fn handle_datagram(client: &mut Client<'_>, datagram: &[u8]) -> Vec<u
 
 impl DatagramConversation {
     fn take(&mut self, client: &mut Client<'_>, line: &[u8]) {
-        let most = client.limits().line_bytes;
+        let most = client.line_bytes();
         if line.len() > most {
             let text = format!("a line has at most {most} bytes here");
             return self.refuse(client, Code::TooLong, Subject::Line, &text);
@@ -118,6 +118,7 @@ impl DatagramConversation {
                 (Code::Denied, text)
             }
             PublishError::Full(full) => (Code::TooMany, full.to_string()),
+            PublishError::OverLimit(over) => (Code::TooMany, over.to_string()),
         })?;
         if asks {
             self.answered += 1;

@@ -87,7 +87,7 @@ enum Silence {
 
 impl<'a, 'b> LineConversation<'a, 'b> {
     pub(crate) fn new(client: &'a mut Client<'b>) -> Self {
-        let line_bytes = client.limits().line_bytes.min(FIRST_BYTES);
+        let line_bytes = client.line_bytes().min(FIRST_BYTES);
         Self {
             client,
             line_bytes,
@@ -104,11 +104,10 @@ impl<'a, 'b> LineConversation<'a, 'b> {
     /// this loop. `buffer` contains bytes that were read already.
     pub(crate) fn read_loop(&mut self, source: &mut impl Source, buffer: &mut ReadBuffer) -> End {
         loop {
-            if take_limits(self.client, source) && !self.is_new {
-                self.line_bytes = self.client.limits().line_bytes;
-                self.framer.set_max_line(self.line_bytes);
-            }
-            if self.is_new {
+            take_limits(self.client, source);
+            if !self.is_new {
+                self.take_line_bytes();
+            } else {
                 self.begin(buffer.unread());
             }
             let unread = buffer.unread().len();
@@ -117,7 +116,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
             }
             if self.is_new && buffer.unread().len() < unread {
                 source.note_first_request();
-                self.is_new = self.line_bytes < self.client.limits().line_bytes;
+                self.is_new = self.line_bytes < self.client.line_bytes();
             }
             let before = buffer.unread().len();
             match source.fill(buffer, self.line_bytes) {
@@ -145,8 +144,16 @@ impl<'a, 'b> LineConversation<'a, 'b> {
     #[inline(never)]
     fn begin(&mut self, unread: &[u8]) {
         if self.line_bytes <= FIRST_BYTES && words::any_verb(unread) {
-            self.line_bytes = self.client.limits().line_bytes;
-            self.framer.set_max_line(self.line_bytes);
+            self.take_line_bytes();
+        }
+    }
+
+    /// Takes lines as long as the client may send them now.
+    fn take_line_bytes(&mut self) {
+        let line_bytes = self.client.line_bytes();
+        if self.line_bytes != line_bytes {
+            self.line_bytes = line_bytes;
+            self.framer.set_max_line(line_bytes);
         }
     }
 
@@ -198,6 +205,7 @@ impl<'a, 'b> LineConversation<'a, 'b> {
                     let refused = self.framer.refusal(&buffer.unread()[..len]);
                     buffer.consume(len);
                     self.other_bytes += len;
+                    self.client.note_too_long();
                     self.refuse(&refused);
                 }
                 Step::Skip(len) => {
@@ -261,12 +269,25 @@ impl<'a, 'b> LineConversation<'a, 'b> {
         start: usize,
         len: usize,
     ) -> ControlFlow<End> {
+        if !self.client.is_counted() {
+            self.count_unless_named(&buffer.bytes()[start..start + len])?;
+        }
         let published = self.client.published();
         let answered = self.answer(buffer, start, len);
         if self.client.published() == published {
             self.other_bytes += len + 1;
         }
         answered
+    }
+
+    /// Counts a client that begins with anything but saying who it is.
+    #[inline(never)]
+    fn count_unless_named(&mut self, line: &[u8]) -> ControlFlow<End> {
+        let line = Framer::content(line);
+        match line.is_empty() || words::is_auth(line) {
+            true => ControlFlow::Continue(()),
+            false => self.enter(),
+        }
     }
 
     /// Handles any line.
@@ -298,7 +319,11 @@ impl<'a, 'b> LineConversation<'a, 'b> {
                         bytes[end - 1] = b'\n';
                     }
                     Err(PublishError::Denied(denied)) => self.refuse_denied(&denied),
-                    Err(PublishError::BrokersOwn | PublishError::Full(_)) => {
+                    Err(
+                        PublishError::BrokersOwn
+                        | PublishError::Full(_)
+                        | PublishError::OverLimit(_),
+                    ) => {
                         self.inquire(bytes, topic, &payload, &attributes);
                     }
                 }
@@ -327,9 +352,10 @@ impl<'a, 'b> LineConversation<'a, 'b> {
             Ok(Request::Name { name }) => self.set_name(name),
             Ok(Request::Auth { credential }) => {
                 self.finish_part(bytes);
-                self.authenticate(credential.as_ref());
+                let known = self.authenticate(credential.as_ref());
                 // No copy of the secret stays behind.
                 buffer.bytes_mut()[start..start + len].fill(b' ');
+                return known;
             }
             Ok(Request::Quiet) => self.be_quiet(),
             Ok(Request::Help { verb }) => self.help(verb),
@@ -379,6 +405,9 @@ impl<'a, 'b> LineConversation<'a, 'b> {
             Err(PublishError::BrokersOwn) => self.inquire(buffer, topic, &payload, &attributes),
             Err(PublishError::Denied(denied)) => self.refuse_denied(&denied),
             Err(PublishError::Full(full)) => self.refuse_publish(Code::TooMany, &full.to_string()),
+            Err(PublishError::OverLimit(over)) => {
+                self.refuse_publish(Code::TooMany, &over.to_string())
+            }
         }
     }
 

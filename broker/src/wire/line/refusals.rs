@@ -13,6 +13,7 @@ pub(super) fn not_subscribed(why: SubscribeError) -> (Code, String) {
         SubscribeError::BadFilter(why) => (Code::BadFilter, why.to_string()),
         SubscribeError::Private => (Code::Denied, DENIED_FILTER.to_owned()),
         SubscribeError::Denied(denied) => denial(&denied),
+        SubscribeError::OverLimit(over) => (Code::TooMany, over.to_string()),
         SubscribeError::NoMemory => {
             let text = "there is no memory for another subscription now; try again later";
             (Code::TooMany, text.to_owned())
@@ -49,7 +50,9 @@ pub(super) fn denial(denied: &Denied) -> (Code, String) {
 /// The code for a client that has not become who it says.
 pub(super) fn not_authenticated(why: &NotAuthenticated) -> Code {
     match why {
-        NotAuthenticated::Refused(AuthRefusal::TooMany) => Code::TooMany,
+        NotAuthenticated::Refused(AuthRefusal::TooMany) | NotAuthenticated::OverLimit(_) => {
+            Code::TooMany
+        }
         NotAuthenticated::Refused(_) | NotAuthenticated::NotChecked => Code::Auth,
         NotAuthenticated::Other(_) => Code::Denied,
     }

@@ -1,5 +1,7 @@
 //! WILL, NAME, AUTH, QUIET and HELP: what a client says about itself, and asks about the protocol.
 
+use std::ops::ControlFlow;
+
 use protocol::{Attributes, Code, Credential, Escaped, Name, RETAIN, Reply, Subject, Topic, Verb};
 
 use super::LineConversation;
@@ -7,6 +9,7 @@ use super::refusals::{denial, not_authenticated, refusal};
 use crate::auth::identity::Secret;
 use crate::engine::client::{BrokersOwn, NoMemory, PublishError};
 use crate::engine::outbox::run::PublishOptions;
+use crate::wire::end::End;
 
 impl LineConversation<'_, '_> {
     #[inline(never)]
@@ -19,7 +22,7 @@ impl LineConversation<'_, '_> {
         self.write_receipt();
         let retain = attributes.contains(RETAIN);
         match self.client.check_will_topic(topic, retain) {
-            Ok(()) | Err(PublishError::Full(_)) => {}
+            Ok(()) | Err(PublishError::Full(_) | PublishError::OverLimit(_)) => {}
             Err(PublishError::BrokersOwn) => {
                 return self.refuse_line(Code::Denied, &BrokersOwn.to_string());
             }
@@ -63,15 +66,19 @@ impl LineConversation<'_, '_> {
         Reply::NameAck { name }.encode(&mut self.answers);
     }
 
-    /// Tells the client who it is, once that is known.
+    /// Tells the client who it is, once that is known. One that is not who it says goes on as who it was, if there is
+    /// a place for that.
     #[inline(never)]
-    pub(super) fn authenticate(&mut self, credential: Option<&Credential<'_>>) {
+    pub(super) fn authenticate(&mut self, credential: Option<&Credential<'_>>) -> ControlFlow<End> {
         if let Some(Credential { user, secret }) = credential {
             let secret = Secret::shown(secret.unescape().into_owned()).ok();
             let user = user.unwrap_or_default();
             let ended = match self.client.authenticate(user, secret.as_ref()) {
                 Ok(ended) => ended,
-                Err(why) => return self.refuse_line(not_authenticated(&why), &why.to_string()),
+                Err(why) => {
+                    self.refuse_line(not_authenticated(&why), &why.to_string());
+                    return self.enter();
+                }
             };
             for (filter, denied) in ended {
                 let subject = Subject::Subscribe(filter.as_bytes());
@@ -82,6 +89,24 @@ impl LineConversation<'_, '_> {
         let identity = self.client.identity();
         let name = identity.name.as_str().as_bytes();
         Reply::AuthAck { name }.encode(&mut self.answers);
+        self.take_line_bytes();
+        self.enter()
+    }
+
+    /// Counts the connection for the client that it is of, before anything is done for it.
+    #[inline(never)]
+    pub(super) fn enter(&mut self) -> ControlFlow<End> {
+        if self.client.is_counted() {
+            return ControlFlow::Continue(());
+        }
+        self.client.count_connection().map_or_else(
+            |over| {
+                self.refuse_line(Code::TooMany, &over.to_string());
+                self.finish_part(&[]);
+                ControlFlow::Break(End::Refused(over.to_string().into()))
+            },
+            ControlFlow::Continue,
+        )
     }
 
     /// Its answer comes after the PUBACK for all PUBLISH frames before it.

@@ -23,6 +23,17 @@ fn verb_of(line: &[u8]) -> Option<Verb> {
     Verb::parse(&rest[..end])
 }
 
+/// Whether a whole line says who its client is.
+pub(super) fn is_auth(line: &[u8]) -> bool {
+    let verb = match line.first() {
+        Some(b'@') => memchr(b' ', line).map_or(line.len(), |at| at + 1),
+        _ => 0,
+    };
+    let rest = &line[verb..];
+    let end = memchr(b' ', rest).unwrap_or(rest.len());
+    Verb::parse(&rest[..end]) == Some(Verb::Auth)
+}
+
 /// The topic of a message as spelled in the line.
 pub(super) fn topic_of(line: &[u8]) -> &[u8] {
     let verb = match line.first() {
@@ -37,6 +48,22 @@ pub(super) fn topic_of(line: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_that_says_who_its_client_is_is_known_by_its_verb() {
+        for (line, expected) in [
+            (&b"AUTH"[..], true),
+            (b"AUTH ann x", true),
+            (b"auth ann x", true),
+            (b"@k=v AUTH ann x", true),
+            (b"@k=v", false),
+            (b"AUTHOR x", false),
+            (b"PUBLISH AUTH x", false),
+            (b"", false),
+        ] {
+            assert_eq!(is_auth(line), expected, "{}", line.escape_ascii());
+        }
+    }
 
     #[test]
     fn a_verb_has_come_with_the_byte_behind_it() {

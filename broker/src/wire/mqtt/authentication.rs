@@ -105,6 +105,10 @@ pub(super) fn refusal_codes(why: &NotAuthenticated) -> (MqttError, ConnectReturn
             ConnectReturnCode::BadUserNameOrPassword,
         ),
         NotAuthenticated::Other(_) => (MqttError::NotAuthorized, ConnectReturnCode::NotAuthorized),
+        NotAuthenticated::OverLimit(_) => (
+            MqttError::QuotaExceeded,
+            ConnectReturnCode::ServerUnavailable,
+        ),
     }
 }
 

@@ -16,7 +16,7 @@ use super::packet::{BadConnect, Connect, Fault, Header, WillPacket, kind};
 use super::reply::{self, ReplyLimits, Welcome};
 use super::writer::{ClientLimits, ConnectionWriter};
 use super::{Dialect, Encoders, Version, message, property};
-use crate::engine::client::{BrokersOwn, Client, NoMemory, NoSession, PublishError};
+use crate::engine::client::{BrokersOwn, Client, NoMemory, NoSession, OverLimit, PublishError};
 use crate::engine::limits::Limits;
 use crate::engine::session::{Expiry, Will};
 
@@ -131,7 +131,10 @@ pub(super) fn accept(
     client
         .check_client_id(&identity.client_id)
         .map_err(|denied| away(not_allowed(denied.to_string())))?;
-    let welcome = welcome(&identity, &terms, client.limits(), false);
+    client
+        .count_connection()
+        .map_err(|over| away(over_limit(&over)))?;
+    let welcome = welcome(&identity, &terms, client.line_bytes(), false);
     check_welcome(&welcome.encode(version), &terms).map_err(away)?;
     let will = connect.will.as_ref().map(|will| new_will(client, will));
     let will = will.transpose().map_err(away)?;
@@ -260,7 +263,7 @@ fn granted_keep_alive(connect: &Connect, limits: &Limits) -> u16 {
 fn welcome<'a>(
     identity: &'a Identity,
     terms: &Terms,
-    limits: &Limits,
+    packet_bytes: usize,
     session_present: bool,
 ) -> Welcome<'a> {
     let is_granted = terms.granted_expiry == terms.asked_expiry;
@@ -274,7 +277,7 @@ fn welcome<'a>(
         expiry: (!is_granted).then_some(terms.granted_expiry),
         keep_alive: (!keeps_its_own).then_some(terms.granted_keep_alive),
         receive_maximum: RECEIVE_MAXIMUM,
-        packet_bytes: u32::try_from(limits.line_bytes).unwrap_or(u32::MAX),
+        packet_bytes: u32::try_from(packet_bytes).unwrap_or(u32::MAX),
         aliases: ALIASES,
     }
 }
@@ -327,7 +330,14 @@ fn refused_will(refused: &PublishError) -> String {
         PublishError::BrokersOwn => BrokersOwn.to_string(),
         PublishError::Denied(denied) => denied.to_string(),
         PublishError::Full(full) => full.to_string(),
+        PublishError::OverLimit(over) => over.to_string(),
     }
+}
+
+/// The refusal of a client whose identity has as much as it may have.
+fn over_limit(over: &OverLimit) -> Refusal {
+    let why = Fault::new(MqttError::QuotaExceeded, over.to_string());
+    (why, Some(ConnectReturnCode::ServerUnavailable))
 }
 
 /// Opens the session of this client, a new one if it is to be `clean` [MQTT-3.1.4-3] of 3.1.1,
@@ -354,6 +364,7 @@ fn open_session(
                 "an earlier connection with this client identifier does not end; try again later",
             ),
             NoSession::TooMany(full) => Fault::new(MqttError::QuotaExceeded, full.to_string()),
+            NoSession::OverLimit(over) => return over_limit(&over),
         };
         (why, Some(ConnectReturnCode::ServerUnavailable))
     })
@@ -371,7 +382,8 @@ fn attach(
     let version = terms.limits.version;
     // Session present says whether an earlier session goes on: [MQTT-3.2.2-1] [MQTT-3.2.2-2] [MQTT-3.2.2-3]
     // of 3.1.1, [MQTT-3.2.2-2] [MQTT-3.2.2-3] of 5.0.
-    let welcome = welcome(identity, terms, client.limits(), session_present).encode(version);
+    let packet_bytes = client.line_bytes();
+    let welcome = welcome(identity, terms, packet_bytes, session_present).encode(version);
     let writer = ConnectionWriter::new(&identity.client_id, terms.limits);
     client.attach_session(encoders.of(version), Box::new(writer), &welcome);
 }
@@ -627,7 +639,7 @@ mod tests {
                 client_id: "ann".to_owned(),
                 is_assigned: false,
             };
-            let welcome = welcome(&identity, &terms, &limits, false);
+            let welcome = welcome(&identity, &terms, limits.line_bytes, false);
             assert_eq!(welcome.expiry, told);
         }
         let endless = Limits {

@@ -54,6 +54,9 @@ impl Room {
     pub(crate) fn check(&self, client: &mut Client<'_>, nick: &str) -> Result<(), NotSaid> {
         client.assume(self.identity.get().cloned());
         client
+            .count_connection()
+            .map_err(|over| NotSaid(over.to_string()))?;
+        client
             .check_nick(nick)
             .map_err(|denied| NotSaid(denied.to_string()))
     }
@@ -169,6 +172,7 @@ pub(crate) fn hear(
             Ok(())
         }
         Some(Err(SubscribeError::Denied(denied))) => Err(NotSaid(denied.to_string())),
+        Some(Err(SubscribeError::OverLimit(over))) => Err(NotSaid(over.to_string())),
         _ => Err(NotSaid("there is no memory for another member".to_owned())),
     }
 }
@@ -184,6 +188,7 @@ pub(crate) fn publish(client: &mut Client<'_>, name: &str, payload: &[u8]) -> Re
             }
             PublishError::Denied(denied) => denied.to_string(),
             PublishError::Full(full) => full.to_string(),
+            PublishError::OverLimit(over) => over.to_string(),
         })
     })
 }
@@ -195,7 +200,7 @@ pub(crate) fn check_length(client: &Client<'_>, name: &str, payload: &[u8]) -> R
 
 fn checked<'p>(client: &Client<'_>, name: &str, payload: &'p [u8]) -> Result<Escaped<'p>, NotSaid> {
     let payload = Escaped::escape(payload);
-    let most = client.limits().line_bytes;
+    let most = client.line_bytes();
     match payload.as_line().len() + name.len() + "PUBLISH  ".len() > most {
         true => Err(NotSaid(format!(
             "this text is too long for a broker with lines of {most} bytes"

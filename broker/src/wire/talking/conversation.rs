@@ -76,7 +76,7 @@ impl ChatConversation<'_, '_> {
     fn read_loop(&mut self, source: &mut impl Source, buffer: &mut ReadBuffer) -> End {
         loop {
             take_limits(self.client, source);
-            let most = OBJECT_BYTES.min(self.client.limits().line_bytes);
+            let most = OBJECT_BYTES.min(self.client.line_bytes());
             self.handle(buffer, most);
             let seen = buffer.unread().len();
             // Longer than the longest object with its end, so that one that is too long is seen.

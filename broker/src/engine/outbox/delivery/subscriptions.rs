@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use protocol::{Filter, Topic};
 
+use crate::engine::usage::{Reached, SizedMost, Usage};
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
 
 /// Maximum filters visited under one lock, so that the session's own thread waits for no more.
@@ -18,6 +19,14 @@ const FILTERS_PER_LOCK: usize = 4096;
 
 /// Maximum subscription identifiers sent with one message.
 const MAX_IDENTIFIERS: usize = 64;
+
+/// Approximate memory of one subscription, besides its filter.
+const SUBSCRIPTION_BYTES: usize = 256;
+
+/// The memory charged for a subscription to this filter.
+pub(crate) fn subscription_bytes(filter: &str) -> usize {
+    SUBSCRIPTION_BYTES + filter.len()
+}
 
 /// The options of one subscription.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,9 +96,33 @@ struct FilterTable {
     filters: BTreeMap<Box<str>, SubscriptionOptions>,
     /// Those with wildcards and without a group, so that a lookup need not visit all others.
     wild: BTreeSet<Box<str>>,
+    /// For which identity they count, if for one.
+    owner: Option<Arc<Usage>>,
 }
 
 impl Subscriptions {
+    /// Counts all of them for another identity from now on, whatever that may have.
+    pub(crate) fn set_owner(&self, owner: &Arc<Usage>) {
+        let mut table = self.table.lock();
+        // Under the lock, so that one that ends meanwhile on another thread is taken back from the right one.
+        let before = table.owner.replace(owner.clone());
+        if table.filters.is_empty() || before.as_ref().is_some_and(|it| Arc::ptr_eq(it, owner)) {
+            return;
+        }
+        let bytes = table.bytes();
+        owner.subscriptions.add(table.filters.len(), bytes);
+        if let Some(before) = before {
+            before.subscriptions.remove(table.filters.len(), bytes);
+        }
+    }
+
+    /// Counts one more of this many bytes for the identity, before it is added.
+    pub(crate) fn count_one(&self, bytes: usize, most: SizedMost) -> Result<(), Reached> {
+        let table = self.table.lock();
+        let owner = table.owner.as_ref();
+        owner.map_or(Ok(()), |owner| owner.subscriptions.take(bytes, most))
+    }
+
     /// Adds a subscription, or changes the options of an existing one [MQTT-3.8.4-3]. Returns whether
     /// it existed.
     pub(crate) fn insert(&self, filter: Filter<'_>, options: SubscriptionOptions) -> bool {
@@ -107,6 +140,9 @@ impl Subscriptions {
         let mut table = self.table.lock();
         let before = table.filters.remove(filter);
         table.wild.remove(filter);
+        if let (Some(_), Some(owner)) = (before, &table.owner) {
+            owner.subscriptions.remove(1, subscription_bytes(filter));
+        }
         self.note_change(before, None);
         before.is_some()
     }
@@ -114,12 +150,17 @@ impl Subscriptions {
     /// Removes all subscriptions.
     pub(crate) fn take_all(&self) -> Vec<Box<str>> {
         let mut table = self.table.lock();
-        let all = mem::take(&mut *table);
+        let bytes = table.bytes();
+        let filters = mem::take(&mut table.filters);
+        table.wild.clear();
+        if let Some(owner) = &table.owner {
+            owner.subscriptions.remove(filters.len(), bytes);
+        }
         // Under the lock, as in `note_change`.
         self.special.store(0, Ordering::Relaxed);
         self.version.fetch_add(1, Ordering::Release);
         drop(table);
-        all.filters.into_keys().collect()
+        filters.into_keys().collect()
     }
 
     fn note_change(&self, before: Option<SubscriptionOptions>, after: Option<SubscriptionOptions>) {
@@ -213,6 +254,15 @@ impl Subscriptions {
     }
 }
 
+impl FilterTable {
+    fn bytes(&self) -> usize {
+        self.filters
+            .keys()
+            .map(|filter| subscription_bytes(filter))
+            .sum()
+    }
+}
+
 fn is_wild(filter: Filter<'_>) -> bool {
     !filter.is_exact() && filter.group().is_none()
 }
@@ -220,6 +270,7 @@ fn is_wild(filter: Filter<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::usage::Usages;
 
     fn options(qos: u8, identifier: u32) -> SubscriptionOptions {
         SubscriptionOptions {
@@ -250,6 +301,39 @@ mod tests {
         assert_eq!(subscriptions.grant_of("a/b").qos, 0);
         assert_eq!(subscriptions.grant(topic("d")), Grant::default());
         assert_eq!(subscriptions.grant_of("d"), Grant::default());
+    }
+
+    #[test]
+    fn subscriptions_count_for_one_identity_at_a_time_and_each_once() {
+        let usages = Usages::default();
+        let [ann, bob] = ["ann", "bob"].map(|name| usages.of(&name.parse().expect("a name")));
+        let has = |usage: &Usage| (usage.subscriptions.count(), usage.subscriptions.bytes());
+        let subscriptions = Subscriptions::default();
+        let most = SizedMost {
+            count: 2,
+            bytes: 1000,
+        };
+        let make = |text: &'static str| {
+            subscriptions.count_one(subscription_bytes(text), most)?;
+            subscriptions.insert(filter(text), options(0, 0));
+            Ok(())
+        };
+        // Those of no one are not limited.
+        for text in ["a", "b/c", "d"] {
+            assert_eq!(make(text), Ok(()));
+        }
+        subscriptions.set_owner(&ann);
+        subscriptions.set_owner(&ann);
+        assert_eq!(has(&ann), (3, 3 * 256 + 5));
+        assert_eq!(make("e"), Err(Reached::Count));
+        assert!(
+            subscriptions.remove("d") && !subscriptions.remove("d") && subscriptions.remove("a")
+        );
+        assert_eq!(make("e"), Ok(()));
+        subscriptions.set_owner(&bob);
+        assert_eq!((has(&ann), has(&bob)), ((0, 0), (2, 2 * 256 + 4)));
+        subscriptions.take_all();
+        assert_eq!(has(&bob), (0, 0));
     }
 
     #[test]

@@ -173,7 +173,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
         (self.reply_limits, self.expiry) = (reply_limits, expiry);
         self.by_method = by_method;
         if version == Version::V5 {
-            self.announced = self.client.limits().line_bytes;
+            self.announced = self.client.line_bytes();
         }
         self.heard = Instant::now();
         self.received = self.client.session().take_received();
@@ -183,7 +183,7 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
     /// The longest packet that is accepted. A client that CONNACK told a higher limit may send packets of that
     /// size [MQTT-3.2.2-15], also after the limit was lowered.
     fn packet_bytes(&self) -> usize {
-        self.client.limits().line_bytes.max(self.announced)
+        self.client.line_bytes().max(self.announced)
     }
 
     /// Waits for more bytes, at most as long as the keep alive allows.
@@ -282,9 +282,9 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
             ..Answers::new(&mut self.answers)
         };
         self.client.finish_batch(Some(buffer), answers);
-        // After the batch, whose end may have waited for slow subscribers: that is no silence of this
-        // client.
-        if has_packet || begun >= self.begun + PROGRESS_BYTES {
+        // After the batch, whose end may have waited for slow subscribers, or rested for the client's rate: that is no
+        // silence of this client.
+        if self.client.has_rested() || has_packet || begun >= self.begun + PROGRESS_BYTES {
             (self.heard, self.begun) = (Instant::now(), begun);
         }
         Ok(ControlFlow::Continue(()))
@@ -304,6 +304,9 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
     fn refuse(&mut self, buffer: &ReadBuffer, fault: Fault) -> End {
         self.finish_part(buffer.bytes());
         self.client.note_refused(1);
+        if fault.code == MqttError::PacketTooLarge {
+            self.client.note_too_long();
+        }
         log::debug!(
             "connection {}: refused, {:?}: {}",
             self.client.id(),

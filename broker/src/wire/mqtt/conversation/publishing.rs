@@ -138,8 +138,7 @@ impl MqttConversation<'_, '_> {
         };
         let most_bytes = self
             .client
-            .limits()
-            .line_bytes
+            .line_bytes()
             .min(self.reply_limits.most as usize);
         let answered = self
             .client
@@ -300,6 +299,9 @@ impl From<PublishError> for PublishRefusal {
             PublishError::Denied(denied) => Self::Denied(denied.to_string()),
             PublishError::Full(full) => {
                 Self::Policy(Fault::new(MqttError::QuotaExceeded, full.to_string()))
+            }
+            PublishError::OverLimit(over) => {
+                Self::Policy(Fault::new(MqttError::QuotaExceeded, over.to_string()))
             }
         }
     }

@@ -139,6 +139,7 @@ fn code((entry, subscribed): (&SubEntry, &Result<Subscribed, SubscribeError>)) -
         Err(SubscribeError::Private | SubscribeError::Denied(_)) => byte(MqttError::NotAuthorized),
         Err(
             SubscribeError::TooManySubscriptions(_)
+            | SubscribeError::OverLimit(_)
             | SubscribeError::TooManyPolicies
             | SubscribeError::NoMemory,
         ) => byte(MqttError::QuotaExceeded),
