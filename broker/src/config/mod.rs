@@ -196,6 +196,9 @@ const LONGEST_NICK: usize = 32 * 4;
 /// Sessions for each connection, unless their number is configured.
 const SESSIONS_PER_CONNECTION: usize = 10;
 
+/// Maximum sessions, unless another number is asked for.
+const MOST_SESSIONS_UNASKED: usize = 1_000_000;
+
 /// A number for which zero means that there is no limit.
 fn or_unlimited(most: usize) -> usize {
     match most {
@@ -396,7 +399,9 @@ impl Config {
             session_expiry: self.session_expiry_max,
             sessions: match self.max_sessions {
                 Some(most) => or_unlimited(most),
-                None => connections.saturating_mul(SESSIONS_PER_CONNECTION),
+                None => connections
+                    .saturating_mul(SESSIONS_PER_CONNECTION)
+                    .min(MOST_SESSIONS_UNASKED),
             },
             sessions_per_address: or_unlimited(self.max_sessions_per_address),
             keep_alive: self.max_keep_alive,
@@ -598,6 +603,7 @@ mod tests {
             (limits.sessions, limits.sessions_per_address),
             (100, usize::MAX)
         );
+        assert_eq!(config.limits(200_000, 11).sessions, 1_000_000);
     }
 
     /// What the check of a configuration says about who can reach the broker.
