@@ -2,6 +2,7 @@
 //! the words of each, and nothing that is there ends.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -21,6 +22,10 @@ const RIGHTS: &str = "allow everyone all\nallow everyone admin\n";
 
 impl Limited {
     fn start(limits: &str) -> Self {
+        Self::start_with(limits, &[])
+    }
+
+    fn start_with(limits: &str, flags: &[&str]) -> Self {
         let users = UsersFile::of(&[("ann", "pw"), ("bob", "pw")]);
         let folder = tempfile::tempdir().expect("a folder");
         let rules = folder.path().join("home.access");
@@ -36,7 +41,7 @@ impl Limited {
             "--unix",
             &socket,
         ];
-        let broker = TestBroker::with_args(&needed);
+        let broker = TestBroker::with_args(&[&needed, flags].concat());
         Self {
             broker,
             _users: users,
@@ -601,4 +606,51 @@ fn a_rest_is_no_silence_and_ends_at_once_when_the_connection_is_to_end() {
         "{:?}",
         begin.elapsed()
     );
+}
+
+#[test]
+fn an_address_has_as_many_connections_as_it_may() {
+    let proxy = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+    let limited = Limited::start_with("limit address connections 2", &["--proxy", "127.0.0.2"]);
+    let come = |from: &str| {
+        let mut client = TestClient::connect_from(proxy, limited.broker.address());
+        client.write(format!("PROXY TCP4 {from} 192.0.2.1 4711 1373\r\nPING\n"));
+        client
+    };
+    let mut both = [come("203.0.113.7"), come("203.0.113.7")];
+    for client in &mut both {
+        client.expect("PONG");
+    }
+    come("203.0.113.7").expect(
+        "ERROR busy line 2 connections from this address are open of at most 2 (home.access:1); try again later",
+    );
+    come("203.0.113.8").expect("PONG");
+    limited.reload("limit address connections 3");
+    come("203.0.113.7").expect("PONG");
+    assert_eq!(
+        limited.figure("dallal_limited_total{limit=\"connections\"}"),
+        1.0
+    );
+}
+
+#[test]
+fn an_address_fails_as_often_as_it_may() {
+    let limited = Limited::start("limit address attempts 2/min");
+    let mut ann = limited.line("ann");
+    let mut guesser = limited.broker.connect();
+    for _ in 0..2 {
+        guesser.send("AUTH bob wrong").expect_error("auth", "line");
+    }
+    for secret in ["wrong", "pw"] {
+        guesser.send(format!("AUTH bob {secret}")).expect(
+            "ERROR too-many line too many credentials from this address were wrong; try again in some minutes",
+        );
+    }
+    for version in BOTH {
+        limited.refused(version, Hello::new("m"), "bob");
+    }
+    assert_eq!(limited.curl("bob", &["-d", "1"], "/topics/a").0, 429);
+    // A user that was right from there is asked still.
+    ann.send("AUTH ann pw").expect("AUTHACK ann");
+    assert_eq!(limited.curl("ann", &["-d", "1"], "/topics/a").0, 200);
 }

@@ -27,6 +27,11 @@ impl Rate {
         Self { amount, time }
     }
 
+    pub(crate) fn in_a_minute(amount: u64) -> Self {
+        let time = Duration::from_secs(60);
+        Self { amount, time }
+    }
+
     /// The time in which this much comes.
     fn time_of(self, amount: u64) -> Duration {
         let nanos = u128::from(amount) * self.time.as_nanos() / u128::from(self.amount.max(1));
@@ -40,6 +45,11 @@ impl TokenBucket {
         let full_at = now + self.missing(now) + rate.time_of(amount);
         self.full_at = Some(full_at);
         (full_at - now).saturating_sub(rate.time)
+    }
+
+    /// Whether there is one.
+    pub(crate) fn has_one(&self, rate: Rate, now: Instant) -> bool {
+        self.missing(now) + rate.time_of(1) <= rate.time
     }
 
     /// Whether nothing is missing.
@@ -98,5 +108,21 @@ mod tests {
             bucket.take(u64::MAX, slow, now + ms(3020)),
             MOST_TIME - SECOND
         );
+    }
+
+    #[test]
+    fn a_bucket_for_a_minute_has_as_many_and_then_one_in_each_part_of_it() {
+        let (mut bucket, now) = (TokenBucket::default(), Instant::now());
+        let rate = Rate::in_a_minute(10);
+        for _ in 0..10 {
+            assert!(bucket.has_one(rate, now));
+            bucket.take(1, rate, now);
+        }
+        assert!(!bucket.has_one(rate, now));
+        assert!(!bucket.has_one(rate, now + 5 * SECOND));
+        assert!(bucket.has_one(rate, now + 6 * SECOND));
+        bucket.take(1, rate, now + 6 * SECOND);
+        assert!(!bucket.has_one(rate, now + 6 * SECOND));
+        assert!(bucket.is_full(now + 67 * SECOND));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::auth::access::{AccessTable, IdentityLimits, Permissions, Subject};
+use crate::auth::access::{AccessTable, IdentityLimits, Limit, Permissions, Subject};
 use crate::auth::identity::{ClaimedRights, ClientIdentity};
 use crate::sync::{AtomicU64, Ordering, RwLock};
 
@@ -78,6 +78,20 @@ impl SharedAccess {
         self.current.read().table.limits_of(identity)
     }
 
+    /// Maximum connections of an address.
+    pub(crate) fn address_connections(&self) -> Option<Limit> {
+        self.current
+            .read()
+            .table
+            .address_limits()
+            .connections
+            .clone()
+    }
+
+    /// Maximum credentials of an address in a minute that are wrong.
+    pub(crate) fn address_attempts(&self) -> Option<Limit> {
+        self.current.read().table.address_limits().attempts.clone()
+    }
 }
 
 /// What a client may do by the rules of a table, as far as its token leaves it.

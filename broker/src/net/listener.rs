@@ -31,7 +31,7 @@ use crate::net::endpoints::{Endpoints, ListenAddress};
 use crate::net::inherited::{Activated, InheritedSockets, PassedSocket};
 use crate::net::line_datagrams::LineSocket;
 use crate::net::newcomers::{self, Newcomers};
-use crate::net::places::Places;
+use crate::net::places::{PlaceLimits, Places};
 use crate::net::shutdown::{GOODBYES, ShutdownDeadline, StopRequest};
 use crate::net::socket::{self, Dismissal};
 use crate::net::tcp_info;
@@ -425,15 +425,14 @@ impl Listener {
     fn admit(self: &Arc<Self>, stream: OwnedFd, peer: Peer, door: &Arc<Door>) {
         let entrance = &door.entrance;
         let by_proxy = self.is_proxy(&peer);
-        let limits = self.engine.limits.load();
-        let taken = self.places.lock().take(peer.ip(), by_proxy, &limits);
+        let limits = PlaceLimits::of(&self.engine);
+        let taken = self.places.lock().take(peer.ip(), by_proxy, &limits.limits);
         let place = match taken {
             Ok(place) => place,
             Err(why) => {
-                let in_room = entrance.is_room();
-                self.newcomers
-                    .turn_away(stream, why.to_string(), by_proxy, in_room);
-                return self.warn_refusal(&why);
+                let (why, in_room) = (limits.refusal(why, &self.engine), entrance.is_room());
+                self.warn_refusal(&why);
+                return self.newcomers.turn_away(stream, why, by_proxy, in_room);
             }
         };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
@@ -482,17 +481,21 @@ impl Listener {
     /// The proxy of a connection has told the address of its client, for which the connection counts from
     /// now on.
     fn admit_behind_proxy(&self, id: u64, address: IpAddr) -> Result<(), String> {
-        let limits = self.engine.limits.load();
+        let limits = PlaceLimits::of(&self.engine);
         let mut connections = self.connections.lock();
         let Some(handle) = connections.get_mut(&id) else {
             return Ok(());
         };
         // Under the lock of the connections, as at the end of one: the place that is given back then must
         // be this one.
-        let moved = self.places.lock().move_to(address, handle.place(), &limits);
+        let moved = self
+            .places
+            .lock()
+            .move_to(address, handle.place(), &limits.limits);
         let moved = moved.map_err(|why| {
+            let why = limits.refusal(why, &self.engine);
             self.warn_refusal(&why);
-            why.to_string()
+            why
         });
         handle.set_place(moved?);
         Ok(())

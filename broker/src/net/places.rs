@@ -3,8 +3,11 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use crate::auth::access::Limit;
 use crate::auth::address::{AddressBlock, BlockCounts};
+use crate::engine::Engine;
 use crate::engine::limits::Limits;
 
 /// With this many places or more, some are kept.
@@ -42,6 +45,43 @@ pub(crate) enum NoPlace {
     InAll(usize),
     OfAddress(usize),
     Draining,
+}
+
+/// The limits for places: those of the flags, and of addresses a lower one of the access file.
+pub(crate) struct PlaceLimits {
+    pub(crate) limits: Arc<Limits>,
+    of_address: Option<Limit>,
+}
+
+impl PlaceLimits {
+    pub(crate) fn of(engine: &Engine) -> Self {
+        let limits = engine.limits.load();
+        let of_address = engine.access.address_connections();
+        let most = |limit: &Limit| usize::try_from(limit.most).unwrap_or(usize::MAX);
+        let of_address = of_address.filter(|limit| most(limit) < limits.per_address);
+        let limits = match &of_address {
+            None => limits,
+            Some(limit) => Arc::new(Limits {
+                per_address: most(limit),
+                ..(*limits).clone()
+            }),
+        };
+        Self { limits, of_address }
+    }
+
+    /// Why a newcomer gets no place, for it and for the log.
+    pub(crate) fn refusal(&self, why: NoPlace, engine: &Engine) -> String {
+        match (why, &self.of_address) {
+            (NoPlace::OfAddress(taken), Some(limit)) => {
+                engine.metrics.limited.add(limit.kind);
+                let (most, place) = (limit.most, limit.place());
+                format!(
+                    "{taken} connections from this address are open of at most {most} ({place})"
+                )
+            }
+            _ => why.to_string(),
+        }
+    }
 }
 
 impl Places {

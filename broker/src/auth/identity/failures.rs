@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 use super::name::IdentityName;
 use super::recent::RecentMap;
 use crate::auth::address::AddressBlock;
+use crate::auth::rate::{Rate, TokenBucket};
 
 /// What is known of addresses, and of users at them.
 pub(super) struct FailureCounts {
     blocks: RecentMap<AddressBlock, FailureCount>,
     users: RecentMap<(AddressBlock, IdentityName), UserAtAddress>,
+    /// The failures of addresses, where these are limited.
+    attempts: RecentMap<AddressBlock, TokenBucket>,
 }
 
 #[derive(Clone, Copy)]
@@ -41,6 +44,7 @@ impl FailureCounts {
         Self {
             blocks: RecentMap::new(MOST_ENTRIES),
             users: RecentMap::new(MOST_ENTRIES),
+            attempts: RecentMap::new(MOST_ENTRIES),
         }
     }
 
@@ -55,13 +59,32 @@ impl FailureCounts {
     ) -> Duration {
         let known = user.and_then(|user| self.users.get(&(block, user.clone())));
         let own = known.and_then(|known| known.failures);
-        let is_known = known
-            .and_then(|known| known.was_right)
-            .is_some_and(|at| now.saturating_duration_since(at) < KNOWN_FOR);
+        let is_known = known.is_some_and(|known| known.was_right_lately(now));
         let of_block = self.blocks.get(&block).copied().filter(|_| !is_known);
         let delay =
             |failures: Option<FailureCount>| failures.map_or(Duration::ZERO, |it| it.delay(now));
         delay(own).max(delay(of_block))
+    }
+
+    /// Whether the address has failed as often as it may. A user that was right from there is asked all the same.
+    pub(super) fn is_exhausted(
+        &self,
+        block: AddressBlock,
+        user: Option<&IdentityName>,
+        rate: Rate,
+        now: Instant,
+    ) -> bool {
+        let known = user.and_then(|user| self.users.get(&(block, user.clone())));
+        let is_known = known.is_some_and(|known| known.was_right_lately(now));
+        let bucket = self.attempts.get(&block);
+        !is_known && bucket.is_some_and(|bucket| !bucket.has_one(rate, now))
+    }
+
+    /// Counts a failure where these are limited.
+    pub(super) fn note_attempt(&mut self, block: AddressBlock, rate: Rate, now: Instant) {
+        let mut bucket = self.attempts.get(&block).copied().unwrap_or_default();
+        bucket.take(1, rate, now);
+        self.attempts.insert(block, bucket);
     }
 
     pub(super) fn failed(
@@ -94,6 +117,13 @@ impl FailureCounts {
             was_right: Some(now),
         };
         self.users.insert((block, user.clone()), right);
+    }
+}
+
+impl UserAtAddress {
+    fn was_right_lately(&self, now: Instant) -> bool {
+        let since = self.was_right.map(|at| now.saturating_duration_since(at));
+        since.is_some_and(|time| time < KNOWN_FOR)
     }
 }
 
@@ -187,12 +217,31 @@ mod tests {
     }
 
     #[test]
+    fn an_address_fails_as_often_as_it_may_and_a_user_that_was_right_from_there_is_asked_still() {
+        let mut counts = FailureCounts::new();
+        let (ann, now, rate) = (name("ann"), Instant::now(), Rate::in_a_minute(2));
+        counts.succeeded(block(1), &ann, now);
+        for _ in 0..2 {
+            assert!(!counts.is_exhausted(block(1), Some(&name("eve")), rate, now));
+            counts.note_attempt(block(1), rate, now);
+        }
+        assert!(counts.is_exhausted(block(1), Some(&name("eve")), rate, now));
+        assert!(counts.is_exhausted(block(1), None, rate, now));
+        assert!(!counts.is_exhausted(block(1), Some(&ann), rate, now));
+        assert!(!counts.is_exhausted(block(2), None, rate, now));
+        let later = now + Duration::from_secs(30);
+        assert!(!counts.is_exhausted(block(1), None, rate, later));
+    }
+
+    #[test]
     fn the_tables_are_bounded() {
         let mut counts = FailureCounts::new();
         let now = Instant::now();
         for number in 0..3 * u32::try_from(MOST_ENTRIES).expect("small") {
             counts.failed(block(number), Some(&name("ann")), now);
+            counts.note_attempt(block(number), Rate::in_a_minute(2), now);
         }
         assert!(counts.blocks.len() <= MOST_ENTRIES && counts.users.len() <= MOST_ENTRIES);
+        assert!(counts.attempts.len() <= MOST_ENTRIES);
     }
 }

@@ -30,6 +30,7 @@ use super::token::SaidToken;
 use super::users::{User, Users};
 use super::watched::{Look, WatchedFile};
 use crate::auth::address::AddressBlock;
+use crate::auth::rate::Rate;
 use crate::sync::Mutex;
 
 /// What a client shows for its identity.
@@ -54,6 +55,8 @@ pub enum AuthRefusal {
     Expired,
     /// Too many passwords wait to be compared, or this one has waited too long.
     TooMany,
+    /// The address has shown as many wrong credentials as it may.
+    TooManyAttempts,
     /// The broker stops.
     Stopping,
 }
@@ -146,9 +149,34 @@ impl Verifier {
         credential: Credential<'_>,
         address: IpAddr,
     ) -> Result<ClientIdentity, AuthRefusal> {
+        self.verify_limited(credential, address, None)
+    }
+
+    /// The same, where an address may fail no more than `attempts` times in a minute.
+    ///
+    /// # Errors
+    ///
+    /// As there; and [`AuthRefusal::TooManyAttempts`], without a look at the credential.
+    pub fn verify_limited(
+        &self,
+        credential: Credential<'_>,
+        address: IpAddr,
+        attempts: Option<u64>,
+    ) -> Result<ClientIdentity, AuthRefusal> {
         let block = AddressBlock::of(address);
         let token = SaidToken::parse(credential.secret);
         let user = self.user_of(credential.user, token.as_ref());
+        let attempts = attempts.map(Rate::in_a_minute);
+        let is_exhausted = || {
+            let is_so = |rate| {
+                let failures = self.failures.lock();
+                failures.is_exhausted(block, user.as_ref(), rate, Instant::now())
+            };
+            attempts.is_some_and(is_so)
+        };
+        if is_exhausted() {
+            return Err(AuthRefusal::TooManyAttempts);
+        }
         let delay = self
             .failures
             .lock()
@@ -156,6 +184,10 @@ impl Verifier {
         // Before the comparison, so that a guesser takes no place in the line meanwhile.
         if self.stopped.recv_timeout(delay) == Err(RecvTimeoutError::Disconnected) {
             return Err(AuthRefusal::Stopping);
+        }
+        // Others of this address may have failed meanwhile.
+        if is_exhausted() {
+            return Err(AuthRefusal::TooManyAttempts);
         }
         let jwt = self.sources.jwt.as_ref();
         let jwt = jwt.filter(|_| token.is_none() && credential.secret.is_jwt());
@@ -168,7 +200,10 @@ impl Verifier {
         match &verified {
             Ok(identity) => failures.succeeded(block, &identity.name, Instant::now()),
             Err(AuthRefusal::Wrong | AuthRefusal::WrongJwt(_)) => {
-                failures.failed(block, user.as_ref(), Instant::now())
+                failures.failed(block, user.as_ref(), Instant::now());
+                if let Some(rate) = attempts {
+                    failures.note_attempt(block, rate, Instant::now());
+                }
             }
             Err(_) => {}
         }
@@ -504,6 +539,9 @@ impl fmt::Display for AuthRefusal {
             Self::WrongJwt(_) => "this JWT is not taken; the operator finds the reason in the log",
             Self::Disabled => "this user is disabled; ask the operator",
             Self::Expired => "this token has ended; ask for a new one",
+            Self::TooManyAttempts => {
+                "too many credentials from this address were wrong; try again in some minutes"
+            }
             Self::TooMany => "too many passwords wait to be checked; try again in a few seconds",
             Self::Stopping => "the broker stops",
         })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Client, Denied, OverLimit};
+use crate::auth::access::LimitKind;
 use crate::auth::identity::{
     AuthRefusal, ClientIdentity, Credential, IdentityKind, IdentityName, Secret, StoredPassword,
 };
@@ -68,11 +69,14 @@ impl Client<'_> {
         // An audit waits for the end of all batches, and must not wait for this.
         self.settle();
         let address = self.record.peer().ip();
-        let verified = verifier.verify(Credential { user, secret }, address);
+        let attempts = self.engine.access.address_attempts();
+        let attempts = attempts.map(|limit| limit.most);
+        let verified = verifier.verify_limited(Credential { user, secret }, address, attempts);
         self.begin();
         let metrics = &self.engine.metrics;
         match &verified {
             Ok(_) => metrics.auth_ok.add(1),
+            Err(AuthRefusal::TooManyAttempts) => metrics.limited.add(LimitKind::Attempts),
             Err(why) => {
                 metrics.auth_failed.add(1);
                 self.note_refused_jwt(why);

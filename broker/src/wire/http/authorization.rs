@@ -149,6 +149,9 @@ pub(super) fn refusal(why: NotAuthenticated) -> RequestRefusal {
             RequestRefusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
         }
         NotAuthenticated::OverLimit(over) => RequestRefusal::over_limit(&over),
+        NotAuthenticated::Refused(AuthRefusal::TooManyAttempts) => {
+            RequestRefusal::new(StatusCode::TOO_MANY_REQUESTS, text)
+        }
         NotAuthenticated::Refused(
             AuthRefusal::Wrong
             | AuthRefusal::WrongJwt(_)

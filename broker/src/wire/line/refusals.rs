@@ -50,9 +50,8 @@ pub(super) fn denial(denied: &Denied) -> (Code, String) {
 /// The code for a client that has not become who it says.
 pub(super) fn not_authenticated(why: &NotAuthenticated) -> Code {
     match why {
-        NotAuthenticated::Refused(AuthRefusal::TooMany) | NotAuthenticated::OverLimit(_) => {
-            Code::TooMany
-        }
+        NotAuthenticated::Refused(AuthRefusal::TooMany | AuthRefusal::TooManyAttempts)
+        | NotAuthenticated::OverLimit(_) => Code::TooMany,
         NotAuthenticated::Refused(_) | NotAuthenticated::NotChecked => Code::Auth,
         NotAuthenticated::Other(_) => Code::Denied,
     }

@@ -105,7 +105,8 @@ pub(super) fn refusal_codes(why: &NotAuthenticated) -> (MqttError, ConnectReturn
             ConnectReturnCode::BadUserNameOrPassword,
         ),
         NotAuthenticated::Other(_) => (MqttError::NotAuthorized, ConnectReturnCode::NotAuthorized),
-        NotAuthenticated::OverLimit(_) => (
+        NotAuthenticated::OverLimit(_)
+        | NotAuthenticated::Refused(AuthRefusal::TooManyAttempts) => (
             MqttError::QuotaExceeded,
             ConnectReturnCode::ServerUnavailable,
         ),
