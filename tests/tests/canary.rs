@@ -37,6 +37,7 @@ struct Secrets(Vec<(String, String)>);
 
 impl Secrets {
     fn add(&mut self, what: &str, secret: &str) {
+        assert!(secret.len() > 12, "{what} could be anywhere: {secret}");
         let escaped = secret.replace(' ', "\\s");
         for (form, text) in [
             ("", secret.to_owned()),
@@ -179,7 +180,7 @@ impl Scene {
         scene.secrets.add("a wrong password", WRONG);
         for (what, token) in [("the token", &token), ("a wrong token", &scene.other_token)] {
             // Its public part may be shown.
-            let letters = token.rsplit_once('_').expect("a token").1;
+            let letters = token.splitn(3, '_').nth(2).expect("a token");
             scene.secrets.add(what, letters);
         }
         for (what, jwt) in [("the JWT", &scene.jwt), ("a wrong JWT", &scene.other_jwt)] {
