@@ -312,6 +312,28 @@ fn the_first_denial_of_a_kind_is_in_the_security_log_and_then_their_number() {
 }
 
 #[test]
+fn a_right_credential_of_an_identity_that_has_too_much_is_a_failure_with_the_limit() {
+    let (events, users) = (Events::new(), users());
+    let access = events.folder.path().join("home.access");
+    fs::write(&access, "allow known publish #\nlimit ann connections 1\n").expect("room");
+    let rules = access.to_str().expect("text");
+    let broker = events.broker(&["--users", users.path(), "--access", rules]);
+    let mut ann = broker.connect();
+    ann.send("AUTH ann right").expect("AUTHACK ann");
+    let mut more = broker.connect();
+    more.send("AUTH ann right").expect_prefix("ERROR ");
+    let failed = &events.wait("auth_failed", 1)[0];
+    check(
+        failed,
+        &json!({"identity": "ann", "kind": "password", "wire": "line"}),
+    );
+    let reason = failed["reason"].as_str().expect("text");
+    assert!(reason.contains("connections"), "{reason}");
+    broker.stop();
+    assert_eq!(of(&events.all(), "auth_ok").len(), 1);
+}
+
+#[test]
 fn a_session_that_another_connection_takes_over_is_in_the_security_log() {
     let (events, users) = (Events::new(), users());
     let broker = events.broker(&["--users", users.path()]);

@@ -22,7 +22,7 @@ pub(crate) struct EventClient {
     pub(crate) wire: Option<&'static str>,
 }
 
-/// Who has given an order.
+/// The giver of an order.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct OrderGiver {
     /// `client`, or `process` for a signal and for the program that has the broker.

@@ -115,12 +115,14 @@ impl Client<'_> {
                 false => Ok(identity),
             }
         });
-        self.note_verified(user, secret, &verified);
+        let verified = verified.inspect_err(|why| self.note_auth_failed(user, secret, why));
         let identity = verified?;
         let has_other_rights = !identity.has_rights_of(&current);
         let limits = self.engine.access.limits_of(&identity);
         let share = self.take_share(&identity, limits.as_deref());
-        let share = share.map_err(NotAuthenticated::OverLimit)?;
+        let share = share.map_err(NotAuthenticated::OverLimit);
+        let share = share.inspect_err(|why| self.note_auth_failed(user, secret, why))?;
+        self.note_auth_ok(&identity);
         self.record.set_identity(Some(identity));
         self.renew_rights();
         self.set_share(share);

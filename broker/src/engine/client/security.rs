@@ -64,7 +64,8 @@ impl Client<'_> {
         }
     }
 
-    fn note_auth_ok(&self, identity: &ClientIdentity) {
+    #[inline(never)]
+    pub(super) fn note_auth_ok(&self, identity: &ClientIdentity) {
         if !self.engine.security.is_on() {
             return;
         }
@@ -80,7 +81,13 @@ impl Client<'_> {
             .note_repeated(kind, Instant::now(), || SecurityEvent::AuthOk { client });
     }
 
-    fn note_auth_failed(&self, user: &[u8], secret: Option<&Secret>, why: &NotAuthenticated) {
+    #[inline(never)]
+    pub(super) fn note_auth_failed(
+        &self,
+        user: &[u8],
+        secret: Option<&Secret>,
+        why: &NotAuthenticated,
+    ) {
         if !self.engine.security.is_on() {
             return;
         }
