@@ -431,6 +431,33 @@ fn a_line_is_as_long_as_its_client_may_send() {
 }
 
 #[test]
+fn a_client_without_a_name_says_who_it_is_at_any_length() {
+    let limited = Limited::start("limit anonymous line 128");
+    let long = "x".repeat(300);
+    let mut client = limited.broker.connect();
+    client
+        .send(format!("AUTH bob {long}\nPUBLISH a {long}"))
+        .expect_error("auth", "line")
+        .expect_error("too-long", "publish:1");
+    client.expect("PUBACK 1 0");
+    client.send("AUTH bob pw").expect("AUTHACK bob");
+    client
+        .send(format!("PUBLISH a {long}"))
+        .expect("PUBACK 2 0");
+    let mut other = limited.broker.connect();
+    other
+        .send(format!("PUBLISH a {long}"))
+        .expect_error("too-long", "publish:1");
+    for version in BOTH {
+        let client = limited.mqtt(version, Hello::new(&long), "bob");
+        client.leave();
+        let mut client = MqttClient::connect(limited.broker.address(), version, "m");
+        client.publish("a", &long);
+        client.expect_dismissal(0x95);
+    }
+}
+
+#[test]
 fn a_lower_limit_ends_nothing_and_a_later_one_finds_what_is_there() {
     let limited = Limited::start("");
     let mut present: Vec<TestClient> = (0..3).map(|_| limited.line("ann")).collect();

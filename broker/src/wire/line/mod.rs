@@ -87,7 +87,8 @@ enum Silence {
 
 impl<'a, 'b> LineConversation<'a, 'b> {
     pub(crate) fn new(client: &'a mut Client<'b>) -> Self {
-        let line_bytes = client.line_bytes().min(FIRST_BYTES);
+        // Those of a client without a name count once it begins with something else than saying who it is.
+        let line_bytes = client.limits().line_bytes.min(FIRST_BYTES);
         Self {
             client,
             line_bytes,
@@ -143,7 +144,8 @@ impl<'a, 'b> LineConversation<'a, 'b> {
     /// much memory.
     #[inline(never)]
     fn begin(&mut self, unread: &[u8]) {
-        if self.line_bytes <= FIRST_BYTES && words::any_verb(unread) {
+        let is_unnamed = words::any_verb(unread) && !words::begin_with_auth(unread);
+        if self.line_bytes <= FIRST_BYTES && is_unnamed {
             self.take_line_bytes();
         }
     }

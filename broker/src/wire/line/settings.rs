@@ -99,14 +99,13 @@ impl LineConversation<'_, '_> {
         if self.client.is_counted() {
             return ControlFlow::Continue(());
         }
-        self.client.count_connection().map_or_else(
-            |over| {
-                self.refuse_line(Code::TooMany, &over.to_string());
-                self.finish_part(&[]);
-                ControlFlow::Break(End::Refused(over.to_string().into()))
-            },
-            ControlFlow::Continue,
-        )
+        if let Err(over) = self.client.count_connection() {
+            self.refuse_line(Code::TooMany, &over.to_string());
+            self.finish_part(&[]);
+            return ControlFlow::Break(End::Refused(over.to_string().into()));
+        }
+        self.take_line_bytes();
+        ControlFlow::Continue(())
     }
 
     /// Its answer comes after the PUBACK for all PUBLISH frames before it.

@@ -23,6 +23,13 @@ fn verb_of(line: &[u8]) -> Option<Verb> {
     Verb::parse(&rest[..end])
 }
 
+/// Whether the first of these lines says who its client is; the last may be incomplete.
+pub(super) fn begin_with_auth(lines: &[u8]) -> bool {
+    let mut lines = lines.split_inclusive(|&byte| byte == b'\n');
+    let first = lines.find(|line| !matches!(line, [b'\n'] | [b'\r', b'\n']));
+    first.and_then(verb_of) == Some(Verb::Auth)
+}
+
 /// Whether a whole line says who its client is.
 pub(super) fn is_auth(line: &[u8]) -> bool {
     let verb = match line.first() {
@@ -62,6 +69,19 @@ mod tests {
             (b"", false),
         ] {
             assert_eq!(is_auth(line), expected, "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_first_line_with_a_word_says_who_its_client_is_or_another_does() {
+        for (lines, expected) in [
+            (&b"AUTH "[..], true),
+            (b"AUTH", false),
+            (b"\r\n\nAUTH ann x\nPING\n", true),
+            (b"PING\nAUTH ann x\n", false),
+            (b"", false),
+        ] {
+            assert_eq!(begin_with_auth(lines), expected, "{}", lines.escape_ascii());
         }
     }
 

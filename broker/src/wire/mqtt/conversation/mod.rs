@@ -183,7 +183,12 @@ impl<'a, 'b> MqttConversation<'a, 'b> {
     /// The longest packet that is accepted. A client that CONNACK told a higher limit may send packets of that
     /// size [MQTT-3.2.2-15], also after the limit was lowered.
     fn packet_bytes(&self) -> usize {
-        self.client.line_bytes().max(self.announced)
+        let most = match self.client.is_counted() {
+            true => self.client.line_bytes(),
+            // Before CONNECT it is not known who sends it.
+            false => self.client.limits().line_bytes,
+        };
+        most.max(self.announced)
     }
 
     /// Waits for more bytes, at most as long as the keep alive allows.
