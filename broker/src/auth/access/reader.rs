@@ -346,10 +346,7 @@ mod tests {
                 "include access.d/*.access\ninclude none.access\ninclude a*b\ninclude empty/*.access\nallw x\n",
             ),
             ("access.d/a.access", "allow ann\ngroup g a\n"),
-            (
-                "access.d/b.access",
-                "group g b\nallow @nobody-here publish x",
-            ),
+            ("access.d/b.access", "group g b\nallow @strangers publish x"),
             ("access.d/c.access", "\u{feff}é\u{0}\n"),
         ]);
         fs::write(folder.0.path().join("access.d/d.access"), b"a\n\xff").expect("room");
@@ -362,7 +359,7 @@ mod tests {
             "main.access:5:1: there is no line \"allw\"; `allow` is one",
             "access.d/a.access:1:10: a right follows here: publish, retain, subscribe, share, will, history, block, inquire, admin, client, nick, all",
             "access.d/b.access:1:7: g is a group already; put all of its members in one line",
-            "access.d/b.access:2:7: there is no group nobody-here; a line `group nobody-here` makes one, also if tokens bring its members",
+            "access.d/b.access:2:7: there is no group strangers; a line `group strangers` makes one, also if tokens bring its members",
             "access.d/c.access:1:1: a line is one of: allow, deny, group, limit, include",
         ];
         assert_eq!(told, expected);
