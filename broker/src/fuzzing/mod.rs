@@ -3,6 +3,9 @@
 //!
 //! Whatever they send, nothing may panic, and the ledger must balance.
 
+mod credentials;
+mod tls;
+
 use std::collections::HashSet;
 use std::io::{self, IoSlice};
 use std::slice::Chunks;
@@ -26,6 +29,9 @@ use crate::wire::room::datagrams::{Action, DatagramRoom};
 use crate::wire::talking::WebChat;
 use crate::wire::{self, Arrival, End, Entrance, Finished, Protocol, Source, line, mqtt};
 
+pub use credentials::CredentialScene;
+pub use tls::{TlsScene, certificate};
+
 /// Maximum bytes of a line or packet.
 const LINE_BYTES: usize = 4096;
 
@@ -38,17 +44,21 @@ const ROOM_BYTES: usize = 300;
 /// MQTT clients, after their CONNECT. The first byte of an input selects the version, the fields of
 /// CONNECT, whether the client reads, and how its bytes are split.
 pub fn mqtt(input: &[u8]) {
-    for_each_client(input, wires, connect);
+    for_each_client(input, wires, |choice, part| {
+        [&connect(choice), part].concat()
+    });
 }
 
 /// HTTP clients; half of them begin in a WebSocket with lines or MQTT. The first byte selects as above.
 pub fn web(input: &[u8]) {
-    for_each_client(input, wires, upgrade);
+    for_each_client(input, wires, |choice, part| {
+        [&upgrade(choice), part].concat()
+    });
 }
 
 /// Clients of the web chat, in frames; half of them have logged in. The first byte selects as above.
 pub fn talking(input: &[u8]) {
-    for_each_client(input, wires, |choice| {
+    for_each_client(input, wires, |choice, part| {
         let mut said = handshake("/talking", "any");
         if choice & 1 != 0 {
             let login = br#"{"type":"login","nickname":"ann","room":"lobby"}"#;
@@ -56,6 +66,7 @@ pub fn talking(input: &[u8]) {
             said.extend_from_slice(&[0x81, 0x80 | login.len() as u8, 0, 0, 0, 0]);
             said.extend_from_slice(login);
         }
+        said.extend_from_slice(part);
         said
     });
 }
@@ -63,9 +74,9 @@ pub fn talking(input: &[u8]) {
 /// Members of a room over TCP; half of them begin with their nick. The first byte selects as above.
 pub fn room(input: &[u8]) {
     let room = |_: &Engine| Entrance::Room(Arc::new(Rooms::default().open("room")));
-    for_each_client(input, room, |choice| match choice & 1 {
-        0 => Vec::new(),
-        _ => b"ann\n".to_vec(),
+    for_each_client(input, room, |choice, part| match choice & 1 {
+        0 => part.to_vec(),
+        _ => [b"ann\n", part].concat(),
     });
 }
 
@@ -110,10 +121,21 @@ fn wires(engine: &Engine) -> Entrance {
     Entrance::wires(site, WebChat::default())
 }
 
+/// Plays clients that say what `said` makes of the first byte and of their part of the input.
 fn for_each_client(
     input: &[u8],
     entrance: impl Fn(&Engine) -> Entrance,
-    hello: impl Fn(u8) -> Vec<u8>,
+    said: impl Fn(u8, &[u8]) -> Vec<u8>,
+) {
+    for_each_client_until(input, entrance, said, |_, _| {});
+}
+
+/// The same; `ended` looks at each client before it has left.
+fn for_each_client_until(
+    input: &[u8],
+    entrance: impl Fn(&Engine) -> Entrance,
+    said: impl Fn(u8, &[u8]) -> Vec<u8>,
+    ended: impl Fn(&ClientRecord, &[u8]),
 ) {
     let Some((&choice, rest)) = input.split_first() else {
         return;
@@ -123,10 +145,7 @@ fn for_each_client(
     for (number, part) in rest.split(|&byte| byte == NEXT).enumerate() {
         let id = number as u64 + 1;
         let reads = choice & 4 == 0;
-        let taken = Taken {
-            bytes: Arc::default(),
-            room: if reads { usize::MAX } else { ROOM_BYTES },
-        };
+        let taken = Taken::new(if reads { usize::MAX } else { ROOM_BYTES });
         let memory = engine.memory.clone();
         let sink = Box::new(taken.clone());
         let outbox = Outbox::new(id, LINE_BYTES, memory, &line::ENCODER, sink);
@@ -138,9 +157,10 @@ fn for_each_client(
         ));
         engine.clients.enter(record.clone());
         let mut client = Client::new(&engine, &record);
-        let said = [&hello(choice)[..], part].concat();
+        let said = said(choice, part);
         let mut source = Pieces(said.chunks(usize::from(choice >> 3) + 1));
         let finished = wire::serve(&mut client, &mut source, &entrance, None);
+        ended(&record, part);
         let Finished { protocol, end, .. } = wire::close(&mut client, finished, || None);
         client.begin();
         let remains = client.end_connection();
@@ -312,6 +332,7 @@ fn upgrade(choice: u8) -> Vec<u8> {
     }
 }
 
+/// The request that opens a WebSocket at this path.
 fn handshake(path: &str, inside: &str) -> Vec<u8> {
     let head = format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
@@ -327,6 +348,15 @@ fn handshake(path: &str, inside: &str) -> Vec<u8> {
 struct Taken {
     bytes: Arc<Mutex<Vec<u8>>>,
     room: usize,
+}
+
+impl Taken {
+    fn new(room: usize) -> Self {
+        Self {
+            bytes: Arc::default(),
+            room,
+        }
+    }
 }
 
 impl Sink for Taken {

@@ -16,7 +16,7 @@ const FLOORS: [&str; 35] = [
     "main.rs",
     "command",
     "program",
-    "fuzzing.rs",
+    "fuzzing",
     "lib.rs",
     "operator",
     "config",

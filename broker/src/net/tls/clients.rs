@@ -107,7 +107,7 @@ pub(super) fn read_check(
 }
 
 /// The name in a certificate that has been checked, by the first source that it has.
-pub(super) fn name_of(
+pub(crate) fn name_of(
     certificate: &CertificateDer<'_>,
     sources: &[ClientNameSource],
 ) -> Result<CertificateName, String> {
