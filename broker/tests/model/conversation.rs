@@ -7,10 +7,8 @@ use std::time::{Duration, Instant};
 use protocol::{Filter, Topic};
 use shuttle::thread;
 
-use crate::auth::access::AccessTable;
 use crate::engine::Engine;
 use crate::engine::client::Client;
-use crate::engine::enforcement::enforce;
 use crate::engine::limits::Limits;
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::session::clients::ClientRecord;
@@ -18,7 +16,7 @@ use crate::socket::{Flushing, Socket};
 use crate::wire::line::{self, LineConversation};
 use crate::wire::{Arrival, Source};
 
-fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     Limits {
         line_bytes: 1000,
         subscriptions: 10,
@@ -27,17 +25,28 @@ fn limits() -> Limits {
 }
 
 /// A client that sends its pieces, one in each read, and then waits for the end.
-struct Script(std::vec::IntoIter<String>);
+pub(crate) struct Script(std::vec::IntoIter<Vec<u8>>);
+
+impl Script {
+    pub(crate) fn new(pieces: Vec<Vec<u8>>) -> Self {
+        Self(pieces.into_iter())
+    }
+
+    pub(crate) fn of_lines(reads: &[String]) -> Self {
+        let pieces = reads.iter().map(|lines| lines.clone().into_bytes());
+        Self::new(pieces.collect())
+    }
+}
 
 impl Source for Script {
     fn fill(&mut self, buffer: &mut ReadBuffer, most: usize) -> Arrival {
         thread::yield_now();
         match self.0.next() {
-            Some(lines) => {
+            Some(bytes) => {
                 buffer
                     .fill(most)
                     .expect("there is memory")
-                    .extend_from_slice(lines.as_bytes());
+                    .extend_from_slice(&bytes);
                 Arrival::Bytes
             }
             None => Arrival::Stopping,
@@ -58,23 +67,21 @@ impl Source for Script {
 /// Each client sends its lines on its own thread. Returns the lines that each received, and the engine.
 fn converse<const N: usize>(scripts: [Vec<String>; N]) -> ([Vec<String>; N], Engine) {
     let engine = Engine::new(limits()).expect("an engine");
-    converse_with(engine, 60, scripts)
+    converse_with(engine, 60, scripts, |_, _| {})
 }
 
-/// The same with this engine, and sockets that take this much at once.
-fn converse_with<const N: usize>(
+/// The same with this engine, and sockets that take this much at once; `meanwhile` is called while they speak.
+pub(crate) fn converse_with<const N: usize>(
     engine: Engine,
     most: usize,
     scripts: [Vec<String>; N],
+    meanwhile: impl FnOnce(&Engine, [&ClientRecord; N]),
 ) -> ([Vec<String>; N], Engine) {
     let flushing = Flushing::new();
     let mut id = 0;
     let clients = scripts.map(|script| {
         id += 1;
-        let socket = Socket::new(id, most, &flushing);
-        let outbox = socket.outbox(1_000_000, &line::ENCODER);
-        let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
-        engine.clients.enter(record.clone());
+        let (socket, record) = connect(&engine, &flushing, id, most);
         (script, socket, record)
     });
     thread::scope(|scope| {
@@ -82,7 +89,7 @@ fn converse_with<const N: usize>(
         let speaking: Vec<_> = clients
             .iter()
             .map(|(script, _, record)| {
-                let mut source = Script(script.clone().into_iter());
+                let mut source = Script::of_lines(script);
                 let engine = &engine;
                 scope.spawn(move || {
                     let mut client = Client::new(engine, record);
@@ -91,6 +98,7 @@ fn converse_with<const N: usize>(
                 })
             })
             .collect();
+        meanwhile(&engine, clients.each_ref().map(|(_, _, record)| &**record));
         for client in speaking {
             client.join().expect("it speaks");
         }
@@ -106,92 +114,26 @@ fn converse_with<const N: usize>(
     (heard, engine)
 }
 
-/// Rules that take `x` from its subscribers, and a part of `#`. Publishers lose `y`.
-const FEWER: &str = "\
-allow everyone all
-deny everyone subscribe x
-deny everyone publish y
-";
-
-/// While clients subscribe and publish, other rules are put in force. What comes after that is by these rules alone.
-pub(crate) fn nothing_goes_on_by_rules_that_were_replaced() {
-    let engine = Engine::new(limits()).expect("an engine");
-    let flushing = Flushing::new();
-    let subscriber = lines(&[
-        "SUBSCRIBE # x\n",
-        "SUBSCRIBE x z\n",
-        "PING\n",
-        "SUBSCRIBE x\n",
-    ]);
-    let publisher = lines(&[
-        "PUBLISH x 1\nPUBLISH z 1\n",
-        "@retain PUBLISH x 2\nPUBLISH y 2\n",
-        "PUBLISH x 3\n",
-        "PUBLISH z 4\nPUBLISH x 4\nPUBLISH y 4\n",
-    ]);
-    let mut id = 0;
-    let clients = [subscriber, publisher].map(|script| {
-        id += 1;
-        let socket = Socket::new(id, 1000, &flushing);
-        let outbox = socket.outbox(1_000_000, &line::ENCODER);
-        let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
-        engine.clients.enter(record.clone());
-        (script, socket, record)
-    });
-    thread::scope(|scope| {
-        scope.spawn(|| flushing.run());
-        let speaking: Vec<_> = clients
-            .iter()
-            .map(|(script, _, record)| {
-                let mut source = Script(script.clone().into_iter());
-                let engine = &engine;
-                scope.spawn(move || {
-                    let mut client = Client::new(engine, record);
-                    let mut conversation = LineConversation::new(&mut client);
-                    conversation.read_loop(&mut source, &mut ReadBuffer::new(&engine.memory));
-                })
-            })
-            .collect();
-        let table = AccessTable::parse("fewer", FEWER).expect("rules");
-        engine.access.replace(Arc::new(table));
-        enforce(&engine, |_| {});
-        for (_, _, record) in &clients {
-            record.outbox().lock().answer(b"ENFORCED\n");
-        }
-        for client in speaking {
-            client.join().expect("it speaks");
-        }
-        flushing.end();
-    });
-    let [subscribed, published] =
-        clients.map(|(_, socket, _)| socket.text().lines().map(str::to_owned).collect::<Vec<_>>());
-    let after = |heard: &[String]| heard[place(heard, "ENFORCED")..].to_vec();
-    let late = after(&subscribed);
-    let by_old_rules = |line: &String| {
-        let words: Vec<&str> = line.split(' ').collect();
-        let is_message =
-            words.contains(&"MESSAGE") && (words.contains(&"x") || words.contains(&"y"));
-        is_message || line == "SUBACK x"
-    };
-    assert!(!late.iter().any(by_old_rules), "{subscribed:?}");
-    // Those that lost nothing have lost no message either.
-    let all = subscribed.iter().filter(|line| line.contains("MESSAGE z"));
-    assert!(all.count() <= 2, "{subscribed:?}");
-    // A publisher is told of each of its messages, by the rules of the moment.
-    let refused = published
-        .iter()
-        .filter(|line| line.contains("may not publish to y"));
-    assert!(refused.count() <= 2, "{published:?}");
-    let audit = engine.clients.audit();
-    assert!(audit.ledger.is_balanced(), "{}", audit.ledger);
+/// A new connection whose socket takes this much at once.
+pub(crate) fn connect(
+    engine: &Engine,
+    flushing: &Arc<Flushing>,
+    id: u64,
+    most: usize,
+) -> (Socket, Arc<ClientRecord>) {
+    let socket = Socket::new(id, most, flushing);
+    let outbox = socket.outbox(1_000_000, &line::ENCODER);
+    let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
+    engine.clients.enter(record.clone());
+    (socket, record)
 }
 
-fn lines(reads: &[&str]) -> Vec<String> {
+pub(crate) fn lines(reads: &[&str]) -> Vec<String> {
     reads.iter().map(|lines| (*lines).to_owned()).collect()
 }
 
 /// The index of this line.
-fn place(heard: &[String], line: &str) -> usize {
+pub(crate) fn place(heard: &[String], line: &str) -> usize {
     let found = heard.iter().position(|each| each == line);
     found.unwrap_or_else(|| panic!("no {line} in {heard:?}"))
 }
@@ -265,7 +207,7 @@ pub(crate) fn a_long_walk_over_retained_messages_comes_before_newer_ones() {
         "PUBLISH y 5\n",
     ]);
     let subscriber = lines(&["SUBSCRIBE #\n"]);
-    let ([heard, _], _) = converse_with(engine, 100_000, [subscriber, publisher]);
+    let ([heard, _], _) = converse_with(engine, 100_000, [subscriber, publisher], |_, _| {});
     assert_eq!(heard[0], "SUBACK #");
     let of_walk = |line: &&String| line.starts_with('@');
     let walked: Vec<_> = heard[1..].iter().take_while(of_walk).collect();

@@ -30,6 +30,7 @@ mod conversation;
 mod ending;
 mod handover;
 mod memory;
+mod reload;
 mod socket;
 mod subscription;
 mod sync;
@@ -44,10 +45,13 @@ use shuttle::{Config, Runner};
 /// Number of thread changes at chosen places that a bug may need to be found.
 const DEPTH: usize = 3;
 
+/// Bytes of the stack of each thread: conversations of MQTT need more than the checker gives.
+const STACK_BYTES: usize = 512 * 1024;
+
 /// A check, and the number of schedules of each kind.
 type Check = (&'static str, fn(), usize);
 
-const CHECKS: [Check; 21] = [
+const CHECKS: [Check; 25] = [
     (
         "everything_delivered_leaves_in_order_or_is_told_as_a_gap",
         handover::everything_delivered_leaves_in_order_or_is_told_as_a_gap,
@@ -150,8 +154,28 @@ const CHECKS: [Check; 21] = [
     ),
     (
         "nothing_goes_on_by_rules_that_were_replaced",
-        conversation::nothing_goes_on_by_rules_that_were_replaced,
+        reload::nothing_goes_on_by_rules_that_were_replaced,
         300,
+    ),
+    (
+        "no_message_under_way_is_delivered_by_rules_that_were_replaced",
+        reload::no_message_under_way_is_delivered_by_rules_that_were_replaced,
+        1000,
+    ),
+    (
+        "no_subscription_is_made_by_rules_that_were_replaced",
+        reload::no_subscription_is_made_by_rules_that_were_replaced,
+        1000,
+    ),
+    (
+        "a_walk_over_retained_messages_ends_at_other_rules",
+        reload::a_walk_over_retained_messages_ends_at_other_rules,
+        200,
+    ),
+    (
+        "a_session_that_is_taken_over_loses_what_other_rules_take",
+        reload::a_session_that_is_taken_over_loses_what_other_rules_take,
+        200,
     ),
 ];
 
@@ -180,7 +204,6 @@ fn explore(check: fn(), iterations: usize) {
 fn run(scheduler: impl Scheduler + 'static, check: fn()) {
     let mut config = Config::new();
     config.silence_warnings = true;
-    // Frames of code that is not optimized are large.
-    config.stack_size = 256 * 1024;
+    config.stack_size = STACK_BYTES;
     Runner::new(scheduler, config).run(check);
 }

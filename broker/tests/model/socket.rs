@@ -99,8 +99,13 @@ impl Socket {
     }
 
     /// All bytes that were sent.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.0.lock().taken.clone()
+    }
+
+    /// The same as text.
     pub(crate) fn text(&self) -> String {
-        String::from_utf8(self.0.lock().taken.clone()).expect("all that is sent is text")
+        String::from_utf8(self.bytes()).expect("all that is sent is text")
     }
 
     pub(crate) fn heard(&self) -> Heard {
