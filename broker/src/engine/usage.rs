@@ -185,8 +185,8 @@ impl SizedCount {
 
     /// Takes back what was counted.
     pub(crate) fn remove(&self, count: usize, bytes: usize) {
-        self.count.fetch_sub(count, Ordering::Relaxed);
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        take_back(&self.count, count);
+        take_back(&self.bytes, bytes);
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -204,6 +204,13 @@ fn take(count: &AtomicUsize, more: usize, most: usize) -> bool {
     // Relaxed, as all counts here: each is looked at alone.
     let taken = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     taken.is_ok()
+}
+
+/// Takes from a count, which never goes below zero: a subscription that other rules end while its client asks for it
+/// again is not counted again, and would else leave its identity without room for ever.
+fn take_back(count: &AtomicUsize, less: usize) {
+    let next = |now: usize| Some(now.saturating_sub(less));
+    let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
 }
 
 impl ConnectionShare {
@@ -271,6 +278,8 @@ mod tests {
         assert_eq!(count.take(40, most), Ok(()));
         assert_eq!(count.take(0, most), Err(Reached::Count));
         count.remove(2, 100);
+        assert_eq!((count.count(), count.bytes()), (0, 0));
+        count.remove(1, 1);
         assert_eq!((count.count(), count.bytes()), (0, 0));
     }
 
