@@ -547,6 +547,11 @@ fn a_client_over_its_rate_is_not_read_from_and_nothing_is_lost() {
             client.send("PING").read_until("PONG");
         }
     }
+    // Those before may have come with the messages, so that they were answered before the rest.
+    for client in [&mut ann, &mut other] {
+        client.send("PING").expect("PONG");
+    }
+    let enough = Duration::from_millis(2900);
     assert!(begin.elapsed() >= enough, "{:?}", begin.elapsed());
 }
 
