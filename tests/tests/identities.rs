@@ -148,8 +148,9 @@ fn what_lives_of_a_user_that_is_disabled_ends_and_its_will_is_not_published() {
 #[test]
 fn a_token_that_ends_ends_its_connection_and_one_that_was_renewed_does_not() {
     let users = users();
+    // Its end is told at a look, of which there is one every two seconds.
     let [first, second] =
-        ["3s", "1h"].map(|time| users.run(&["token", "add", "ann", "--expires", time], ""));
+        ["6s", "1h"].map(|time| users.run(&["token", "add", "ann", "--expires", time], ""));
     let broker = broker_of(&users);
     let [mut ended, mut renewed] = [(); 2].map(|()| {
         let mut client = broker.connect();

@@ -229,7 +229,7 @@ fn groups_give_rights_and_the_claim_leaves_a_part_of_them_on_each_wire() {
 fn a_jwt_that_ends_ends_what_lives_by_it_and_a_new_one_goes_on() {
     let issuer = JwtIssuer::new();
     let broker = broker_of(&issuer);
-    let short = issuer.token(Alg::EdDsa, &json!({"sub": "ann", "exp": in_seconds(4)}));
+    let short = issuer.token(Alg::EdDsa, &json!({"sub": "ann", "exp": in_seconds(6)}));
     let [mut ended, mut renewed] = [(); 2].map(|()| {
         let mut client = auth(&broker, &short);
         client.expect("AUTHACK ann");
@@ -410,7 +410,7 @@ const RENEWED: [u8; 10] = [0xf0, 8, 0, 6, 0x15, 0, 3, b'J', b'W', b'T'];
 fn a_client_of_mqtt_5_shows_its_jwt_by_the_method_jwt_and_renews_it() {
     let issuer = JwtIssuer::new();
     let broker = broker_of(&issuer);
-    let short = issuer.token(Alg::Es256, &json!({"sub": "ann", "exp": in_seconds(4)}));
+    let short = issuer.token(Alg::Es256, &json!({"sub": "ann", "exp": in_seconds(6)}));
     let mut clients = ["one", "two"].map(|id| {
         let mut client = MqttClient::dial(broker.address(), Mqtt::V5);
         let hello = Hello {
