@@ -210,6 +210,7 @@ fn take(count: &AtomicUsize, more: usize, most: usize) -> bool {
 /// again is not counted again, and would else leave its identity without room for ever.
 fn take_back(count: &AtomicUsize, less: usize) {
     let next = |now: usize| Some(now.saturating_sub(less));
+    // Repeated if others change it meanwhile; a plain subtraction could wrap. Relaxed, as above.
     let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
 }
 

@@ -222,7 +222,7 @@ mod tests {
         };
         let fitted = fit(COLUMNS, &[Connection::default(), resting], 250);
         assert!(fitted.head.contains("throttled"), "{}", fitted.head);
-        assert!(fitted.rows[1].contains("12.5 s"), "{}", fitted.rows[1]);
+        assert!(fitted.rows[1].contains(" 12s "), "{}", fitted.rows[1]);
         let fitted = fit(COLUMNS, &[Connection::default()], 250);
         assert!(!fitted.head.contains("throttled"), "{}", fitted.head);
     }
