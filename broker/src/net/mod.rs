@@ -17,6 +17,7 @@ pub(crate) mod newcomers;
 mod places;
 pub(crate) mod shutdown;
 pub(crate) mod socket;
+pub(crate) mod stack;
 mod tcp_info;
 mod tcp_socket;
 pub(crate) mod tls;

@@ -25,6 +25,7 @@ use crate::engine::outbox::Sink;
 use crate::engine::outbox::flusher::Flusher;
 use crate::engine::outbox::memfd::MemFd;
 use crate::net::shutdown::ShutdownDeadline;
+use crate::net::stack;
 use crate::net::tls::server::{AcceptedClient, HandshakePeer, NoHandshake, TlsServer};
 use crate::net::tls::stream::{TlsRead, TlsStream};
 use crate::wire::source::{Security, SendForm};
@@ -267,6 +268,7 @@ impl SocketSource<'_> {
         match self.patience {
             Patience::Short => {
                 buffer.shrink();
+                stack::release_unused();
                 self.set_patience(Patience::Long);
                 Arrival::Pause
             }

@@ -32,8 +32,8 @@ use crate::engine::stats::metrics::Metrics;
 /// Maximum time for a whole handshake.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
-/// Maximum bytes read at a time. A whole flight of a client rarely has more.
-const READ_BYTES: usize = 16 * 1024;
+/// Maximum bytes read at a time. A flight of a client without a certificate has fewer.
+const READ_BYTES: usize = 2 * 1024;
 
 /// TLS of the broker, for all its connections.
 #[derive(Default)]
