@@ -81,9 +81,11 @@ fn run(arguments: &Arguments) -> Result<Results, Trouble> {
     }
     let document = out.join("benchmarks.md");
     let mut page = document::write(&results);
-    // Measured by itself and not each time; without it the page is whole too.
-    if let Ok(retained) = fs::read_to_string(folder.join("retained.md")) {
-        page = format!("{page}\n{retained}");
+    // Measured by themselves and not each time; without them the page is whole too.
+    for part in ["retained.md", "logins.md"] {
+        if let Ok(text) = fs::read_to_string(folder.join(part)) {
+            page = format!("{page}\n{text}");
+        }
     }
     write(&document, &page)?;
     say(&format!("{} is written", document.display()));
