@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
-use crate::process::Process;
+use crate::process::{Process, outcome};
 use crate::{TestClient, program};
 
 /// A running broker. Dropping it kills it, and fails the test if one of its threads panicked or
@@ -84,6 +84,22 @@ impl TestBroker {
         }
         command.args(["--host", "127.0.0.1"]).args(args);
         command
+    }
+
+    /// Has these flags checked: they are right, or refused with a complaint that has these words.
+    #[track_caller]
+    pub fn check(flags: &[&str], refused: Option<&str>) {
+        let words = [&["--port", "0", "--check"], flags].concat();
+        let (code, _, complaints) = outcome(&mut Self::bare(&words));
+        assert_eq!(
+            code,
+            Some(refused.map_or(0, |_| 2)),
+            "{flags:?}: {complaints}"
+        );
+        assert!(
+            complaints.contains(refused.unwrap_or_default()),
+            "{flags:?}: {complaints}"
+        );
     }
 
     /// The program with these words, such as `user add ann`, and with none of the tester's own settings.

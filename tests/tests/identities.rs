@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tests::mqtt::{BOTH, Hello, Mqtt, MqttClient};
-use tests::{Asker, TestBroker, TestClient, UsersFile, eventually, program};
+use tests::{Asker, TestBroker, TestClient, UsersFile, eventually};
 
 fn users() -> UsersFile {
     UsersFile::of(&[("ann", "right"), ("bob", "other")])
@@ -307,16 +307,6 @@ fn a_broker_that_others_can_reach_starts_only_with_users_or_open() {
         (&["--host", "0.0.0.0", "--open"], None),
         (&["--host", "0.0.0.0", "--users", users.path()], None),
     ] {
-        let mut command = std::process::Command::new(program("broker"));
-        command.args(["--port", "0", "--check"]).args(flags);
-        let output = command.output().expect("it is built");
-        let complaints = String::from_utf8_lossy(&output.stderr);
-        match refused {
-            Some(refused) => {
-                assert!(complaints.contains(refused), "{flags:?}: {complaints}");
-                assert_eq!(output.status.code(), Some(2));
-            }
-            None => assert!(output.status.success(), "{flags:?}: {complaints}"),
-        }
+        TestBroker::check(flags, refused);
     }
 }

@@ -12,7 +12,6 @@ use tests::frames::FrameClient;
 use tests::mqtt::{BOTH, Hello, Mqtt, MqttClient, packet, text};
 use tests::{
     Alg, Asker, JwtIssuer, PATIENCE, TestBroker, TestClient, UsersFile, eventually, in_seconds,
-    program,
 };
 
 /// What a client is told of a JWT that does not count.
@@ -366,17 +365,7 @@ fn a_broker_with_keys_alone_asks_clients_and_one_with_users_takes_both() {
         ),
         (&["--jwt-keys", users.path()], Some("no JSON Web Key Set")),
     ] {
-        let mut command = std::process::Command::new(program("broker"));
-        command.args(["--port", "0", "--check"]).args(flags);
-        let output = command.output().expect("it is built");
-        let complaints = String::from_utf8_lossy(&output.stderr);
-        match refused {
-            Some(refused) => {
-                assert!(complaints.contains(refused), "{flags:?}: {complaints}");
-                assert_eq!(output.status.code(), Some(2));
-            }
-            None => assert!(output.status.success(), "{flags:?}: {complaints}"),
-        }
+        TestBroker::check(flags, refused);
     }
 }
 
