@@ -163,6 +163,8 @@ pub(crate) struct SocketSource<'a> {
     ping_interval: Duration,
     /// How long the next read waits before it returns.
     patience: Patience,
+    /// The stack that the handshake and the first request needed has been given back.
+    has_paused: bool,
     /// Bytes read so far.
     pub(crate) bytes: u64,
 }
@@ -186,6 +188,7 @@ impl<'a> SocketSource<'a> {
             shutdown,
             ping_interval,
             patience: Patience::Long,
+            has_paused: false,
             bytes: 0,
         };
         source.set_patience(Patience::Short);
@@ -268,11 +271,19 @@ impl SocketSource<'_> {
         match self.patience {
             Patience::Short => {
                 buffer.shrink();
-                stack::release_unused();
+                if !mem::replace(&mut self.has_paused, true) {
+                    stack::release_unused();
+                }
                 self.set_patience(Patience::Long);
                 Arrival::Pause
             }
-            Patience::Long => Arrival::Silence,
+            Patience::Long => {
+                // Not at each pause: a client that says something every few seconds would pay for it each time, and so
+                // would the other processors, which are interrupted. Measured with 10,000 of them: the p99 of others
+                // 1 to 3 ms, because thousands of pauses end within one tick of the system's timer.
+                stack::release_unused();
+                Arrival::Silence
+            }
         }
     }
 

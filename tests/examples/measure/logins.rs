@@ -1,5 +1,8 @@
 //! How soon many clients with passwords are in after a restart, while a pair that is in already goes on.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -115,8 +118,13 @@ struct Member {
     stream: TcpStream,
     answer: Vec<u8>,
     pause: Duration,
-    /// When it tries again.
-    next: Option<Instant>,
+}
+
+/// How far a member has come.
+enum Login {
+    Waits,
+    In,
+    ComesBack(Duration),
 }
 
 impl Fleet {
@@ -136,7 +144,6 @@ impl Fleet {
                 stream,
                 answer: Vec::new(),
                 pause: FIRST_PAUSE,
-                next: None,
             })
         });
         let members = members.collect::<io::Result<_>>()?;
@@ -147,23 +154,34 @@ impl Fleet {
 
     /// Until all are in.
     fn run(&mut self) -> io::Result<()> {
-        let tick = Timespec::try_from(Duration::from_millis(20)).map_err(io::Error::other)?;
         let mut random = Random::new(1);
         let mut events: Vec<Event> = Vec::with_capacity(256);
+        // The members that come back, the next first.
+        let mut waiting: BinaryHeap<Reverse<(Instant, usize)>> = BinaryHeap::new();
         let mut left = self.members.len();
         while left > 0 {
+            // To the millisecond: members that come back in bunches would be a load that a fleet is not.
+            let now = Instant::now();
+            let next = waiting.peek().map_or(LONGEST_PAUSE, |next| {
+                next.0.0.saturating_duration_since(now)
+            });
+            let next = Timespec::try_from(next).map_err(io::Error::other)?;
             events.clear();
-            epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&tick))?;
+            epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&next))?;
             for event in &events {
-                let member = &mut self.members[event.data.u64() as usize];
-                left -= usize::from(member.read(&mut random)?);
+                let number = event.data.u64() as usize;
+                match self.members[number].read(&mut random)? {
+                    Login::Waits => {}
+                    Login::In => left -= 1,
+                    Login::ComesBack(pause) => {
+                        waiting.push(Reverse((Instant::now() + pause, number)));
+                    }
+                }
             }
             let now = Instant::now();
-            for (number, member) in self.members.iter_mut().enumerate() {
-                if member.next.is_some_and(|next| next <= now) {
-                    member.next = None;
-                    member.stream.write_all(&credential(number))?;
-                }
+            while let Some(next) = waiting.peek_mut().filter(|next| next.0.0 <= now) {
+                let Reverse((_, number)) = PeekMut::pop(next);
+                self.members[number].stream.write_all(&credential(number))?;
             }
         }
         Ok(())
@@ -171,31 +189,32 @@ impl Fleet {
 }
 
 impl Member {
-    /// Reads what is there. Returns whether it is in from now on.
-    fn read(&mut self, random: &mut Random) -> io::Result<bool> {
+    /// Reads what is there.
+    fn read(&mut self, random: &mut Random) -> io::Result<Login> {
         let mut bytes = [0; 512];
         match self.stream.read(&mut bytes) {
             Ok(0) => return Err(io::Error::other("the broker has closed a connection")),
             Ok(came) => self.answer.extend_from_slice(&bytes[..came]),
-            Err(err) if err.kind() == ErrorKind::WouldBlock => return Ok(false),
+            Err(err) if err.kind() == ErrorKind::WouldBlock => return Ok(Login::Waits),
             Err(err) => return Err(err),
         }
         while let Some(end) = self.answer.iter().position(|&byte| byte == b'\n') {
             let line: Vec<u8> = self.answer.drain(..=end).collect();
             if line.starts_with(b"AUTHACK ") {
-                return Ok(true);
+                return Ok(Login::In);
             }
             if line.starts_with(b"ERROR too-many ") {
                 // Spread, so that they do not come back together.
                 let spread = random.below(1000) as u32;
-                self.next = Some(Instant::now() + self.pause / 2 + self.pause * spread / 1000);
+                let pause = self.pause / 2 + self.pause * spread / 1000;
                 self.pause = LONGEST_PAUSE.min(2 * self.pause);
+                return Ok(Login::ComesBack(pause));
             } else if line != b"PING\n" {
                 let line = String::from_utf8_lossy(&line).into_owned();
                 return Err(io::Error::other(format!("unexpected: {line:?}")));
             }
         }
-        Ok(false)
+        Ok(Login::Waits)
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use super::password::StoredPassword;
+use super::password::{HashMemory, StoredPassword};
 use super::remembered::{Fingerprint, RememberedPasswords};
 use super::secret::Secret;
 use crate::sync::{AtomicU64, Ordering};
@@ -116,7 +116,14 @@ fn compare_loop(
     remembered: &RememberedPasswords,
     computed: &AtomicU64,
 ) {
-    for question in questions {
+    let mut memory = HashMemory::default();
+    loop {
+        let question = questions.try_recv().or_else(|_| {
+            memory.release();
+            questions.recv()
+        });
+        // It fails when the broker stops.
+        let Ok(question) = question else { return };
         if Instant::now() >= question.deadline {
             continue;
         }
@@ -124,7 +131,7 @@ fn compare_loop(
         // Many clients with one password may have come at once; the first of them was enough.
         let is_right = fingerprint.is_some_and(|it| remembered.is_right(&it, Instant::now())) || {
             computed.fetch_add(1, Ordering::Relaxed);
-            question.stored.matches(&question.password)
+            question.stored.matches(&question.password, &mut memory)
         };
         if let Some(fingerprint) = fingerprint.filter(|_| is_right) {
             remembered.remember(fingerprint, Instant::now());
