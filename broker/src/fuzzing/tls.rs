@@ -259,11 +259,10 @@ impl TlsScene {
             Box::new(sink),
         );
         let record = Arc::new(ClientRecord::new(outbox.into(), ([127, 0, 0, 1], 1).into()));
-        let mut raw = ReadBuffer::new(&engine.memory);
         let accepted = self.server.accept(
             HandshakePeer {
                 socket: socket.as_fd(),
-                raw: &mut raw,
+                raw: ReadBuffer::new(&engine.memory),
                 peer: record.peer(),
                 metrics: &engine.metrics,
                 most: 1,
@@ -273,7 +272,12 @@ impl TlsScene {
         let accepted = accepted.ok()?;
         let name = accepted.certificate.as_ref().map(|it| it.name.as_str());
         assert_eq!(name, plan.has_certificate.then_some("press"));
-        let stream = TlsStream::new(accepted.connection, raw, accepted.certificate, &record);
+        let stream = TlsStream::new(
+            accepted.connection,
+            accepted.raw,
+            accepted.certificate,
+            &record,
+        );
         let mut raw = stream.raw.lock();
         let (mut taken, mut back) = (Vec::new(), 0);
         let is_closed = loop {

@@ -358,10 +358,9 @@ impl SocketSource<'_> {
         framing: SendForm,
     ) -> ControlFlow<End> {
         let (engine, record) = (client.engine(), client.record().clone());
-        let mut raw = mem::replace(buffer, ReadBuffer::new(client.memory()));
         let newcomer = HandshakePeer {
             socket: self.socket.stream.as_fd(),
-            raw: &mut raw,
+            raw: mem::replace(buffer, ReadBuffer::new(client.memory())),
             peer: record.peer(),
             metrics: &engine.metrics,
             most: (client.limits().connections / 2).max(1),
@@ -369,6 +368,7 @@ impl SocketSource<'_> {
         let accepted = self.socket.tls.accept(newcomer, || self.is_to_end());
         let AcceptedClient {
             connection,
+            raw,
             security,
             certificate,
         } = match accepted {

@@ -9,6 +9,7 @@ mod chosen;
 pub(crate) mod clients;
 mod failure;
 mod failure_log;
+mod handshake;
 pub(crate) mod material;
 mod pem;
 mod provider;

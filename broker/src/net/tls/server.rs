@@ -1,7 +1,7 @@
 //! The broker's side of handshakes: what is in force, the limits of handshakes under way, and their figures.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use super::certificate_name::CertificateName;
 use super::clients::{RevokedCertificates, name_of};
 use super::failure::HandshakeFailure;
 use super::failure_log::FailureLog;
+use super::handshake::Handshake;
 use super::material::TlsMaterial;
 use super::settings::{ClientNameSource, TlsConfig, TlsMode};
 use super::threads::HandshakeThreads;
@@ -75,6 +76,8 @@ impl Default for InForce {
 /// A client with which a handshake has come to its end.
 pub(crate) struct AcceptedClient {
     pub(crate) connection: ServerConnection,
+    /// What came behind the handshake.
+    pub(crate) raw: ReadBuffer,
     pub(crate) security: ConnectionSecurity,
     pub(crate) certificate: Option<CertificateName>,
 }
@@ -82,8 +85,8 @@ pub(crate) struct AcceptedClient {
 /// What a handshake needs of its connection.
 pub(crate) struct HandshakePeer<'a> {
     pub(crate) socket: BorrowedFd<'a>,
-    /// Has the first bytes, and in the end those behind the handshake.
-    pub(crate) raw: &'a mut ReadBuffer,
+    /// Has the first bytes.
+    pub(crate) raw: ReadBuffer,
     pub(crate) peer: Peer,
     pub(crate) metrics: &'a Metrics,
     /// Maximum handshakes under way.
@@ -155,7 +158,7 @@ impl TlsServer {
     /// connection.
     pub(crate) fn accept(
         &self,
-        mut newcomer: HandshakePeer<'_>,
+        newcomer: HandshakePeer<'_>,
         is_to_end: impl Fn() -> bool,
     ) -> Result<AcceptedClient, NoHandshake> {
         let InForce {
@@ -167,30 +170,40 @@ impl TlsServer {
         else {
             return Err(NoHandshake::Off);
         };
-        let deadline = Instant::now() + HANDSHAKE_TIME;
-        let mut handshake = Handshake {
-            server,
+        let HandshakePeer {
+            socket,
+            raw,
+            peer,
+            metrics,
+            most,
+        } = newcomer;
+        let mut turns = HandshakeTurns {
+            socket,
             threads: &threads,
-            deadline,
+            deadline: Instant::now() + HANDSHAKE_TIME,
             asked_for: None,
         };
-        let place = self.take_place(newcomer.most, deadline);
+        let place = self.take_place(most, turns.deadline);
         let done = match place {
-            Some(_) => handshake.run(&mut newcomer),
+            Some(_) => turns.run(server, raw),
             None => Err(HandshakeFailure::TooLong),
         };
         drop(place);
-        let counts = &newcomer.metrics.tls_handshakes;
+        let counts = &metrics.tls_handshakes;
         let failure = match done.and_then(check_time) {
-            Ok(connection) => {
+            Ok(handshake) => {
                 counts.ok.add(1);
+                let Handshake {
+                    connection, raw, ..
+                } = *handshake;
                 let shown = connection.peer_certificates();
                 let shown = shown.and_then(<[CertificateDer<'_>]>::first);
                 // The handshake fails without a name, so there is one.
                 let certificate = shown.and_then(|shown| name_of(shown, &name_sources).ok());
                 return Ok(AcceptedClient {
                     security: security(&connection, certificate.as_ref()),
-                    connection: *connection,
+                    connection,
+                    raw,
                     certificate,
                 });
             }
@@ -204,13 +217,13 @@ impl TlsServer {
             HandshakeFailure::TooLong => counts.too_long.add(1),
             HandshakeFailure::Left | HandshakeFailure::Io(_) => counts.left.add(1),
         }
-        let address = AddressBlock::of(newcomer.peer.ip());
+        let address = AddressBlock::of(peer.ip());
         if let Some(suppressed) = self.failures.say(address, Instant::now()) {
-            let asked_for = handshake.asked_for;
-            let asked_for = asked_for.map(|name| format!(", which asks for {name:?},"));
+            let asked_for = turns
+                .asked_for
+                .map(|name| format!(", which asks for {name:?},"));
             log::info!(
-                "TLS with {}{} fails: {failure}{suppressed}",
-                newcomer.peer,
+                "TLS with {peer}{} fails: {failure}{suppressed}",
                 asked_for.unwrap_or_default()
             );
         }
@@ -236,16 +249,15 @@ impl TlsServer {
 
 /// A ticket lets a client in without another look at its certificate, and brings a new ticket: checks that the
 /// certificate has not expired since.
-fn check_time(
-    connection: Box<ServerConnection>,
-) -> Result<Box<ServerConnection>, HandshakeFailure> {
+fn check_time(handshake: Box<Handshake>) -> Result<Box<Handshake>, HandshakeFailure> {
+    let connection = &handshake.connection;
     if connection.handshake_kind() == Some(HandshakeKind::Resumed)
         && let Some([shown, ..]) = connection.peer_certificates()
     {
         let checked = valid_time(shown).and_then(|time| time.check(Timestamp::now()));
         checked.map_err(HandshakeFailure::Expired)?;
     }
-    Ok(connection)
+    Ok(handshake)
 }
 
 /// What others may know of a connection with TLS.
@@ -275,40 +287,41 @@ impl Drop for HandshakePlace<'_> {
     }
 }
 
-struct Handshake<'a> {
-    server: Arc<ServerConfig>,
+/// The turns of a handshake on the thread of its connection, which waits for the client and for the threads.
+struct HandshakeTurns<'a> {
+    socket: BorrowedFd<'a>,
     threads: &'a HandshakeThreads,
     deadline: Instant,
     /// The name that the client asks for (SNI).
     asked_for: Option<String>,
 }
 
-impl Handshake<'_> {
-    /// Reads, has computed and writes in turns. In a box, because the connection goes to other threads.
+impl HandshakeTurns<'_> {
+    /// Reads, has a step made and writes in turns.
     fn run(
         &mut self,
-        newcomer: &mut HandshakePeer<'_>,
-    ) -> Result<Box<ServerConnection>, HandshakeFailure> {
-        let connection = ServerConnection::new(self.server.clone());
-        let mut connection = Box::new(connection.map_err(HandshakeFailure::Tls)?);
+        server: Arc<ServerConfig>,
+        raw: ReadBuffer,
+    ) -> Result<Box<Handshake>, HandshakeFailure> {
+        let connection = ServerConnection::new(server).map_err(HandshakeFailure::Tls)?;
+        let mut handshake = Handshake::new(connection, raw);
+        let made = Arc::default();
         loop {
-            while !newcomer.raw.unread().is_empty() {
-                let fed = connection.read_tls(&mut newcomer.raw.unread());
-                newcomer.raw.consume(fed.map_err(HandshakeFailure::Io)?);
-                let processed = self.threads.process(connection, self.deadline);
-                let processed = processed.ok_or_else(|| self.without_result());
-                let result;
-                (connection, result) = processed?;
-                self.asked_for = connection.server_name().map(str::to_owned);
-                // Alerts leave as well.
-                let written = self.write(newcomer.socket, &mut connection);
-                result.map_err(HandshakeFailure::Tls)?;
-                written?;
-                if !connection.is_handshaking() {
-                    return Ok(connection);
-                }
+            if handshake.raw.unread().is_empty() {
+                self.read(&mut handshake.raw)?;
             }
-            self.read(newcomer)?;
+            let step = self.threads.step(handshake, &made, self.deadline);
+            handshake = step.ok_or_else(|| self.without_result())?;
+            if handshake.asked_for.is_some() {
+                self.asked_for = handshake.asked_for.take();
+            }
+            // Alerts leave as well.
+            let written = self.write(&handshake.records);
+            handshake.failure.take().map_or(Ok(()), Err)?;
+            written?;
+            if !handshake.connection.is_handshaking() {
+                return Ok(handshake);
+            }
         }
     }
 
@@ -319,12 +332,12 @@ impl Handshake<'_> {
         }
     }
 
-    fn read(&self, newcomer: &mut HandshakePeer<'_>) -> Result<(), HandshakeFailure> {
+    fn read(&self, raw: &mut ReadBuffer) -> Result<(), HandshakeFailure> {
         let no_memory = || HandshakeFailure::Io(io::ErrorKind::OutOfMemory.into());
         loop {
-            self.wait_for(newcomer.socket, PollFlags::IN)?;
-            let room = newcomer.raw.fill(READ_BYTES).ok_or_else(no_memory)?;
-            match recv(newcomer.socket, spare_capacity(room), RecvFlags::DONTWAIT) {
+            self.wait_for(PollFlags::IN)?;
+            let room = raw.fill(READ_BYTES).ok_or_else(no_memory)?;
+            match recv(self.socket, spare_capacity(room), RecvFlags::DONTWAIT) {
                 Ok((_, 0)) => return Err(HandshakeFailure::Left),
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR | Errno::AGAIN) => {}
@@ -333,22 +346,13 @@ impl Handshake<'_> {
         }
     }
 
-    fn write(
-        &self,
-        socket: BorrowedFd<'_>,
-        connection: &mut ServerConnection,
-    ) -> Result<(), HandshakeFailure> {
-        let mut records = Vec::new();
-        while connection.wants_write() {
-            let written = connection.write_tls(&mut records);
-            written.map_err(HandshakeFailure::Io)?;
-        }
-        let mut left = &records[..];
-        while !left.is_empty() {
-            match send(socket, left, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-                Ok(sent) => left = &left[sent..],
+    fn write(&self, mut records: &[u8]) -> Result<(), HandshakeFailure> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        while !records.is_empty() {
+            match send(self.socket, records, flags) {
+                Ok(sent) => records = &records[sent..],
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => self.wait_for(socket, PollFlags::OUT)?,
+                Err(Errno::AGAIN) => self.wait_for(PollFlags::OUT)?,
                 Err(err) => return Err(HandshakeFailure::Io(err.into())),
             }
         }
@@ -356,11 +360,11 @@ impl Handshake<'_> {
     }
 
     /// Waits until the socket can be read or written.
-    fn wait_for(&self, socket: impl AsFd, what: PollFlags) -> Result<(), HandshakeFailure> {
+    fn wait_for(&self, what: PollFlags) -> Result<(), HandshakeFailure> {
         loop {
             let left = self.deadline.saturating_duration_since(Instant::now());
             let time = Timespec::try_from(left).expect("ten seconds fit into a Timespec");
-            match poll(&mut [PollFd::new(&socket, what)], Some(&time)) {
+            match poll(&mut [PollFd::new(&self.socket, what)], Some(&time)) {
                 Ok(0) => return Err(HandshakeFailure::TooLong),
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}

@@ -1,14 +1,17 @@
 //! The threads on which handshakes are computed. On a connection's own thread the arithmetic would leave
-//! touched stack behind, for as long as the connection lives.
+//! touched stack behind, and what the library frees would stay with the thread's allocator, both for as long as
+//! the connection lives. So all that the library reads, computes and says happens here.
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::{self, Arc, Condvar, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
-use rustls::{Error, ServerConnection};
+
+use super::handshake::Handshake;
 
 /// Bytes of the stack of each thread.
 const STACK_BYTES: usize = 256 * 1024;
@@ -25,12 +28,18 @@ struct Running {
 }
 
 struct Job {
-    connection: Box<ServerConnection>,
-    done: Sender<Processed>,
+    handshake: Box<Handshake>,
+    made: Arc<MadeStep>,
 }
 
-/// A connection that has looked at what has come, and what it has found.
-pub(super) type Processed = (Box<ServerConnection>, Result<(), Error>);
+/// Where a handshake is found again after a step. Of the standard library, and one for all steps: what waits by a
+/// channel or by `parking_lot` takes some hundred bytes, which its thread would keep.
+#[derive(Default)]
+pub(super) struct MadeStep {
+    /// The handshake, or none if it is lost.
+    handshake: sync::Mutex<Option<Option<Box<Handshake>>>>,
+    changed: Condvar,
+}
 
 impl HandshakeThreads {
     /// Starts as many threads as there are processors.
@@ -50,18 +59,22 @@ impl HandshakeThreads {
         })
     }
 
-    /// Lets the connection look at what has come, while this thread waits. `None` at the deadline, after a
-    /// panic, and when the broker stops; the connection is lost then.
-    pub(super) fn process(
+    /// Has the next step of a handshake made, while this thread waits. `None` at the deadline, after a panic, and
+    /// when the broker stops; the handshake is lost then. `made` is for this handshake alone.
+    pub(super) fn step(
         &self,
-        connection: Box<ServerConnection>,
+        handshake: Box<Handshake>,
+        made: &Arc<MadeStep>,
         deadline: Instant,
-    ) -> Option<Processed> {
-        let (done, result) = bounded(1);
+    ) -> Option<Box<Handshake>> {
         let jobs = self.running.lock().as_ref()?.jobs.clone();
-        jobs.send(Job { connection, done }).ok()?;
+        let job = Job {
+            handshake,
+            made: made.clone(),
+        };
+        jobs.send(job).ok()?;
         drop(jobs);
-        result.recv_deadline(deadline).ok()
+        made.wait(deadline)
     }
 
     /// Ends the threads when the queue is empty, and waits for that.
@@ -77,20 +90,42 @@ impl HandshakeThreads {
     }
 }
 
+impl MadeStep {
+    fn put(&self, made: Option<Box<Handshake>>) {
+        let mut handshake = self
+            .handshake
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *handshake = Some(made);
+        self.changed.notify_one();
+    }
+
+    fn wait(&self, deadline: Instant) -> Option<Box<Handshake>> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let handshake = self
+            .handshake
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .changed
+            .wait_timeout_while(handshake, left, |made| made.is_none());
+        let (mut handshake, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        handshake.take()?
+    }
+}
+
 impl Job {
     fn work(self) {
         let Self {
-            mut connection,
-            done,
+            mut handshake,
+            made,
         } = self;
-        let processed = panic::catch_unwind(AssertUnwindSafe(move || {
-            let result = connection.process_new_packets().map(drop);
-            (connection, result)
+        let handshake = panic::catch_unwind(AssertUnwindSafe(move || {
+            handshake.step();
+            handshake
         }));
-        if let Ok(processed) = processed {
-            // The one that waits may have given up.
-            let _ = done.send(processed);
-        }
+        // The one that waits may have given up; the last of the two frees it.
+        made.put(handshake.ok());
     }
 }
 
