@@ -24,10 +24,11 @@ use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::outbox::Outbox;
 use crate::engine::session::clients::ClientRecord;
 use crate::net::tls::clients::name_of;
+use crate::net::tls::connection::TlsRead;
 use crate::net::tls::material::TlsMaterial;
 use crate::net::tls::server::{HandshakePeer, TlsServer};
 use crate::net::tls::settings::{ClientNameSource, TlsConfig};
-use crate::net::tls::stream::{TlsRead, TlsStream};
+use crate::net::tls::stream::TlsStream;
 use crate::wire::line;
 
 /// The bytes of a certificate, behind one that selects where its name is looked for. The first place that has a name
@@ -259,10 +260,11 @@ impl TlsScene {
             Box::new(sink),
         );
         let record = Arc::new(ClientRecord::new(outbox.into(), ([127, 0, 0, 1], 1).into()));
+        let mut raw = ReadBuffer::new(&engine.memory);
         let accepted = self.server.accept(
             HandshakePeer {
                 socket: socket.as_fd(),
-                raw: ReadBuffer::new(&engine.memory),
+                raw: &mut raw,
                 peer: record.peer(),
                 metrics: &engine.metrics,
                 most: 1,
@@ -272,12 +274,7 @@ impl TlsScene {
         let accepted = accepted.ok()?;
         let name = accepted.certificate.as_ref().map(|it| it.name.as_str());
         assert_eq!(name, plan.has_certificate.then_some("press"));
-        let stream = TlsStream::new(
-            accepted.connection,
-            accepted.raw,
-            accepted.certificate,
-            &record,
-        );
+        let stream = TlsStream::new(accepted.connection, raw, accepted.certificate, &record);
         let mut raw = stream.raw.lock();
         let (mut taken, mut back) = (Vec::new(), 0);
         let is_closed = loop {

@@ -26,8 +26,9 @@ use crate::engine::outbox::flusher::Flusher;
 use crate::engine::outbox::memfd::MemFd;
 use crate::net::shutdown::ShutdownDeadline;
 use crate::net::stack;
+use crate::net::tls::connection::TlsRead;
 use crate::net::tls::server::{AcceptedClient, HandshakePeer, NoHandshake, TlsServer};
-use crate::net::tls::stream::{TlsRead, TlsStream};
+use crate::net::tls::stream::TlsStream;
 use crate::wire::source::{Security, SendForm};
 use crate::wire::{Arrival, End, Protocol, Source};
 
@@ -358,9 +359,10 @@ impl SocketSource<'_> {
         framing: SendForm,
     ) -> ControlFlow<End> {
         let (engine, record) = (client.engine(), client.record().clone());
+        let mut raw = mem::replace(buffer, ReadBuffer::new(client.memory()));
         let newcomer = HandshakePeer {
             socket: self.socket.stream.as_fd(),
-            raw: mem::replace(buffer, ReadBuffer::new(client.memory())),
+            raw: &mut raw,
             peer: record.peer(),
             metrics: &engine.metrics,
             most: (client.limits().connections / 2).max(1),
@@ -368,7 +370,6 @@ impl SocketSource<'_> {
         let accepted = self.socket.tls.accept(newcomer, || self.is_to_end());
         let AcceptedClient {
             connection,
-            raw,
             security,
             certificate,
         } = match accepted {

@@ -7,6 +7,7 @@ mod certificate;
 pub(crate) mod certificate_name;
 mod chosen;
 pub(crate) mod clients;
+pub(crate) mod connection;
 mod failure;
 mod failure_log;
 mod handshake;

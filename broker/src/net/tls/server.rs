@@ -13,14 +13,15 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustls::pki_types::CertificateDer;
 use rustls::server::ServerConfig;
-use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
+use rustls::{CommonState, HandshakeKind, ProtocolVersion};
 
 use super::certificate::valid_time;
 use super::certificate_name::CertificateName;
 use super::clients::{RevokedCertificates, name_of};
+use super::connection::TlsConnection;
 use super::failure::HandshakeFailure;
 use super::failure_log::FailureLog;
-use super::handshake::Handshake;
+use super::handshake::{Handshake, READ_BYTES};
 use super::material::TlsMaterial;
 use super::settings::{ClientNameSource, TlsConfig, TlsMode};
 use super::threads::HandshakeThreads;
@@ -32,9 +33,6 @@ use crate::engine::stats::metrics::Metrics;
 
 /// Maximum time for a whole handshake.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-
-/// Maximum bytes read at a time. A flight of a client without a certificate has fewer.
-const READ_BYTES: usize = 2 * 1024;
 
 /// TLS of the broker, for all its connections.
 #[derive(Default)]
@@ -75,9 +73,7 @@ impl Default for InForce {
 
 /// A client with which a handshake has come to its end.
 pub(crate) struct AcceptedClient {
-    pub(crate) connection: ServerConnection,
-    /// What came behind the handshake.
-    pub(crate) raw: ReadBuffer,
+    pub(crate) connection: TlsConnection,
     pub(crate) security: ConnectionSecurity,
     pub(crate) certificate: Option<CertificateName>,
 }
@@ -85,8 +81,8 @@ pub(crate) struct AcceptedClient {
 /// What a handshake needs of its connection.
 pub(crate) struct HandshakePeer<'a> {
     pub(crate) socket: BorrowedFd<'a>,
-    /// Has the first bytes.
-    pub(crate) raw: ReadBuffer,
+    /// Has the first bytes, and in the end those behind the handshake.
+    pub(crate) raw: &'a mut ReadBuffer,
     pub(crate) peer: Peer,
     pub(crate) metrics: &'a Metrics,
     /// Maximum handshakes under way.
@@ -193,17 +189,15 @@ impl TlsServer {
         let failure = match done.and_then(check_time) {
             Ok(handshake) => {
                 counts.ok.add(1);
-                let Handshake {
-                    connection, raw, ..
-                } = *handshake;
-                let shown = connection.peer_certificates();
+                let connection = handshake.connection;
+                let common = connection.common();
+                let shown = common.peer_certificates();
                 let shown = shown.and_then(<[CertificateDer<'_>]>::first);
                 // The handshake fails without a name, so there is one.
                 let certificate = shown.and_then(|shown| name_of(shown, &name_sources).ok());
                 return Ok(AcceptedClient {
-                    security: security(&connection, certificate.as_ref()),
+                    security: security(common, certificate.as_ref()),
                     connection,
-                    raw,
                     certificate,
                 });
             }
@@ -250,7 +244,7 @@ impl TlsServer {
 /// A ticket lets a client in without another look at its certificate, and brings a new ticket: checks that the
 /// certificate has not expired since.
 fn check_time(handshake: Box<Handshake>) -> Result<Box<Handshake>, HandshakeFailure> {
-    let connection = &handshake.connection;
+    let connection = handshake.connection.common();
     if connection.handshake_kind() == Some(HandshakeKind::Resumed)
         && let Some([shown, ..]) = connection.peer_certificates()
     {
@@ -261,10 +255,7 @@ fn check_time(handshake: Box<Handshake>) -> Result<Box<Handshake>, HandshakeFail
 }
 
 /// What others may know of a connection with TLS.
-fn security(
-    connection: &ServerConnection,
-    certificate: Option<&CertificateName>,
-) -> ConnectionSecurity {
+fn security(connection: &CommonState, certificate: Option<&CertificateName>) -> ConnectionSecurity {
     let suite = connection.negotiated_cipher_suite();
     ConnectionSecurity {
         version: match connection.protocol_version() {
@@ -301,15 +292,12 @@ impl HandshakeTurns<'_> {
     fn run(
         &mut self,
         server: Arc<ServerConfig>,
-        raw: ReadBuffer,
+        raw: &mut ReadBuffer,
     ) -> Result<Box<Handshake>, HandshakeFailure> {
-        let connection = ServerConnection::new(server).map_err(HandshakeFailure::Tls)?;
-        let mut handshake = Handshake::new(connection, raw);
+        let handshake = Handshake::new(server, raw.unread());
+        let mut handshake = handshake.map_err(HandshakeFailure::Tls)?;
         let made = Arc::default();
         loop {
-            if handshake.raw.unread().is_empty() {
-                self.read(&mut handshake.raw)?;
-            }
             let step = self.threads.step(handshake, &made, self.deadline);
             handshake = step.ok_or_else(|| self.without_result())?;
             if handshake.asked_for.is_some() {
@@ -317,11 +305,13 @@ impl HandshakeTurns<'_> {
             }
             // Alerts leave as well.
             let written = self.write(&handshake.records);
-            handshake.failure.take().map_or(Ok(()), Err)?;
-            written?;
-            if !handshake.connection.is_handshaking() {
-                return Ok(handshake);
+            let failure = handshake.failure.take().map(HandshakeFailure::Tls);
+            failure.map_or(written, Err)?;
+            if !handshake.connection.common().is_handshaking() {
+                let is_room = put_back(&handshake.incoming, raw);
+                return is_room.then_some(handshake).ok_or_else(no_memory);
             }
+            self.read(&mut handshake.incoming)?;
         }
     }
 
@@ -332,12 +322,11 @@ impl HandshakeTurns<'_> {
         }
     }
 
-    fn read(&self, raw: &mut ReadBuffer) -> Result<(), HandshakeFailure> {
-        let no_memory = || HandshakeFailure::Io(io::ErrorKind::OutOfMemory.into());
+    fn read(&self, incoming: &mut Vec<u8>) -> Result<(), HandshakeFailure> {
+        incoming.reserve(READ_BYTES);
         loop {
             self.wait_for(PollFlags::IN)?;
-            let room = raw.fill(READ_BYTES).ok_or_else(no_memory)?;
-            match recv(self.socket, spare_capacity(room), RecvFlags::DONTWAIT) {
+            match recv(self.socket, spare_capacity(incoming), RecvFlags::DONTWAIT) {
                 Ok((_, 0)) => return Err(HandshakeFailure::Left),
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR | Errno::AGAIN) => {}
@@ -371,5 +360,50 @@ impl HandshakeTurns<'_> {
                 Err(err) => return Err(HandshakeFailure::Io(err.into())),
             }
         }
+    }
+}
+
+/// Has `raw` contain these bytes alone. Returns whether there is memory for them.
+fn put_back(mut bytes: &[u8], raw: &mut ReadBuffer) -> bool {
+    raw.consume(raw.unread().len());
+    // Else what was full would grow.
+    raw.shrink();
+    let most = bytes.len();
+    while !bytes.is_empty() {
+        let Some(room) = raw.fill(most) else {
+            return false;
+        };
+        let len = bytes.len().min(room.capacity() - room.len());
+        room.extend_from_slice(&bytes[..len]);
+        bytes = &bytes[len..];
+    }
+    true
+}
+
+fn no_memory() -> HandshakeFailure {
+    HandshakeFailure::Io(io::ErrorKind::OutOfMemory.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::memory::budget::Memory;
+
+    #[test]
+    fn what_came_behind_a_handshake_is_put_back_whole_and_in_place_of_what_was_there() {
+        let memory = Arc::new(Memory::new(1 << 20));
+        for len in [0, 1, 512, 513, 64 * 1024, 64 * 1024 + 1, 200_000] {
+            let mut raw = ReadBuffer::new(&memory);
+            let room = raw.fill(512).expect("there is memory");
+            room.extend_from_slice(&[b'x'; 512]);
+            let bytes: Vec<u8> = (0..len)
+                .map(|number: usize| number.to_le_bytes()[0])
+                .collect();
+            assert!(put_back(&bytes, &mut raw));
+            assert!(raw.unread() == bytes, "{len}");
+        }
+        let mut raw = ReadBuffer::new(&Arc::new(Memory::new(1000)));
+        assert!(put_back(&[0; 512], &mut raw) && raw.size() == 512);
+        assert!(!put_back(&[0; 2000], &mut raw));
     }
 }

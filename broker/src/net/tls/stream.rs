@@ -5,7 +5,7 @@
 //! encrypted in advance, and what the outbox drops, replaces or counts it finds as it is without TLS. Nothing
 //! here waits.
 
-use std::io::{self, BufRead, IoSlice, Write};
+use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -13,13 +13,13 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
-use rustls::ServerConnection;
 
 use crate::engine::memory::read_buffer::ReadBuffer;
 use crate::engine::session::clients::ClientRecord;
 use crate::wire::Protocol;
 
 use super::certificate_name::CertificateName;
+use super::connection::{TlsConnection, TlsRead};
 use super::material::{HTTP, LINES, MQTT};
 
 /// Maximum plaintext that is encrypted before the socket has taken all that came before.
@@ -30,12 +30,6 @@ const RECORD_BYTES: usize = 16 * 1024;
 
 /// Maximum slices that one record is made from.
 const SLICES: usize = 16;
-
-/// The first byte of a record with an alert, where it is not encrypted: in TLS 1.2.
-const ALERT: u8 = 21;
-
-/// A record of another type than application data, which is never allowed after a handshake.
-const FORBIDDEN_RECORD: [u8; 6] = [20, 3, 3, 0, 1, 1];
 
 /// TLS on one connection.
 pub(crate) struct TlsStream {
@@ -54,7 +48,7 @@ pub(crate) struct TlsStream {
 }
 
 struct TlsState {
-    connection: ServerConnection,
+    connection: TlsConnection,
     /// Records, of which the socket has taken the first `taken` bytes.
     records: Vec<u8>,
     taken: usize,
@@ -67,27 +61,14 @@ struct RecordEnd {
     plaintext: usize,
 }
 
-/// What a look at the bytes of the client has found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TlsRead {
-    /// Plaintext, which the buffer has now.
-    Bytes,
-    /// A part of a record: more bytes are needed.
-    More,
-    /// The client has said that it sends nothing more.
-    Closed,
-}
-
 impl TlsStream {
     /// `raw` may have bytes that came behind the handshake.
     pub(crate) fn new(
-        mut connection: ServerConnection,
+        connection: TlsConnection,
         raw: ReadBuffer,
         certificate: Option<CertificateName>,
         record: &Arc<ClientRecord>,
     ) -> Self {
-        // What is encrypted in advance is limited here.
-        connection.set_buffer_limit(None);
         Self {
             state: Mutex::new(TlsState {
                 connection,
@@ -139,14 +120,13 @@ impl TlsStream {
     pub(crate) fn finish(&self, socket: impl AsFd) -> io::Result<bool> {
         let mut state = self.state.lock();
         debug_assert!(state.ends.is_empty(), "it has left, and is not told of");
-        state.collect();
         state.flush(socket)?;
         Ok(!state.waits())
     }
 
     /// The protocol inside that client and broker have agreed on, if they have (ALPN).
     pub(crate) fn agreed(&self) -> Option<Protocol> {
-        match self.state.lock().connection.alpn_protocol()? {
+        match self.state.lock().connection.common().alpn_protocol()? {
             MQTT => Some(Protocol::Mqtt),
             HTTP => Some(Protocol::Http),
             LINES => Some(Protocol::Line),
@@ -170,8 +150,12 @@ impl TlsStream {
             // whole, and a message for one of a group may be on its way to another member.
             return;
         }
-        state.connection.send_close_notify();
-        state.collect();
+        let TlsState {
+            connection,
+            records,
+            ..
+        } = &mut *state;
+        connection.close(records);
         // A client that has left does not miss it.
         let _ = state.flush(socket);
     }
@@ -179,11 +163,12 @@ impl TlsStream {
     /// Ends TLS with an alert, because the client does what it may not.
     pub(crate) fn refuse(&self, socket: impl AsFd) {
         let mut state = self.state.lock();
-        // The library sends no alert on demand. This record makes it say `unexpected_message`, which is
-        // what the client is to be told.
-        let _ = state.connection.read_tls(&mut &FORBIDDEN_RECORD[..]);
-        let _ = state.connection.process_new_packets();
-        state.collect();
+        let TlsState {
+            connection,
+            records,
+            ..
+        } = &mut *state;
+        connection.refuse(records);
         let _ = state.flush(socket);
     }
 
@@ -195,8 +180,17 @@ impl TlsStream {
         plaintext: &mut Vec<u8>,
     ) -> (io::Result<TlsRead>, bool) {
         let mut state = self.state.lock();
-        let opened = state.open(raw, plaintext);
-        (opened, state.connection.wants_write())
+        let TlsState {
+            connection,
+            records,
+            ..
+        } = &mut *state;
+        let (before, start) = (records.len(), raw.start());
+        let incoming = &mut raw.bytes_mut()[start..];
+        let (consumed, opened) = connection.process(incoming, plaintext, records);
+        raw.consume(consumed);
+        let opened = opened.map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why));
+        (opened, records.len() > before)
     }
 
     /// The broker itself ends the reading side: its end does not come from the client.
@@ -248,22 +242,13 @@ impl TlsState {
             if count == 0 {
                 break;
             }
-            // What TLS itself has to say, such as that it does not renegotiate, is no part of this record.
-            self.collect();
-            let before = self.records.len();
-            let plaintext = self.connection.writer().write_vectored(&slices[..count])?;
-            self.collect();
-            if self.records.get(before).is_none_or(|kind| *kind == ALERT) {
-                // After very many records the library closes a connection of TLS 1.2, which cannot change its
-                // keys, and loses what it is given.
-                return match at > from {
-                    // What came before leaves first.
-                    true => Ok(true),
-                    false => Err(io::Error::other(
-                        "the keys of this TLS connection are used up",
-                    )),
-                };
+            match self.connection.encrypt(&slices[..count], &mut self.records) {
+                Ok(()) => {}
+                // What came before leaves first.
+                Err(_) if at > from => return Ok(true),
+                Err(err) => return Err(err),
             }
+            let plaintext = slices[..count].iter().map(|slice| slice.len()).sum();
             self.ends.push(RecordEnd {
                 end: self.records.len(),
                 plaintext,
@@ -271,57 +256,6 @@ impl TlsState {
             at += plaintext;
         }
         Ok(at > from)
-    }
-
-    /// Adds what the library has written to the records.
-    fn collect(&mut self) {
-        while self.connection.wants_write() {
-            // Writing to memory does not fail.
-            let _ = self.connection.write_tls(&mut self.records);
-        }
-    }
-
-    fn open(&mut self, raw: &mut ReadBuffer, plaintext: &mut Vec<u8>) -> io::Result<TlsRead> {
-        let before = plaintext.len();
-        loop {
-            let is_closed = self.take_plaintext(plaintext);
-            if plaintext.len() == plaintext.capacity() {
-                return Ok(TlsRead::Bytes);
-            }
-            if is_closed || raw.unread().is_empty() {
-                return Ok(match (plaintext.len() > before, is_closed) {
-                    (true, _) => TlsRead::Bytes,
-                    (false, true) => TlsRead::Closed,
-                    (false, false) => TlsRead::More,
-                });
-            }
-            let fed = self.connection.read_tls(&mut raw.unread())?;
-            raw.consume(fed);
-            self.connection
-                .process_new_packets()
-                .map_err(|err| io::Error::new(io::ErrorKind::InvalidData, err))?;
-        }
-    }
-
-    /// Moves plaintext as far as there is room for it. Returns whether the client has closed, and nothing is
-    /// left.
-    fn take_plaintext(&mut self, plaintext: &mut Vec<u8>) -> bool {
-        let mut reader = self.connection.reader();
-        loop {
-            let room = plaintext.capacity() - plaintext.len();
-            let Ok(came) = reader.fill_buf() else {
-                return false;
-            };
-            if came.is_empty() {
-                return true;
-            }
-            if room == 0 {
-                return false;
-            }
-            let len = came.len().min(room);
-            plaintext.extend_from_slice(&came[..len]);
-            reader.consume(len);
-        }
     }
 }
 
@@ -356,18 +290,14 @@ mod tests {
     use std::io::Read;
     use std::os::unix::net::UnixStream;
 
-    use rustls::crypto::ring::{self, cipher_suite};
-    use rustls::crypto::{CipherSuiteCommon, CryptoProvider};
-    use rustls::pki_types::{PrivateKeyDer, ServerName};
-    use rustls::version::TLS12;
-    use rustls::{
-        ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedCipherSuite,
-        Tls12CipherSuite,
-    };
+    use rustls::crypto::CipherSuiteCommon;
+    use rustls::crypto::ring::cipher_suite;
+    use rustls::{ClientConnection, SupportedCipherSuite, Tls12CipherSuite};
 
     use super::*;
     use crate::engine::memory::budget::Memory;
     use crate::engine::outbox::tests::outbox;
+    use crate::net::tls::connection::tests::connected;
 
     /// A suite of TLS 1.2 whose keys are good for this number of records.
     fn suite(records: u64) -> SupportedCipherSuite {
@@ -396,39 +326,7 @@ mod tests {
 
     impl Pair {
         fn new(records: u64) -> Self {
-            let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
-            let own = own.expect("a certificate");
-            let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).expect("a key");
-            let provider = Arc::new(CryptoProvider {
-                cipher_suites: vec![suite(records)],
-                ..ring::default_provider()
-            });
-            let server = ServerConfig::builder_with_provider(provider.clone())
-                .with_protocol_versions(&[&TLS12])
-                .expect("suites")
-                .with_no_client_auth()
-                .with_single_cert(vec![own.cert.der().clone()], key);
-            let server = ServerConnection::new(Arc::new(server.expect("they fit")));
-            let mut server = server.expect("a configuration");
-            let mut roots = RootCertStore::empty();
-            roots.add(own.cert.der().clone()).expect("a certificate");
-            let client = ClientConfig::builder_with_provider(provider)
-                .with_protocol_versions(&[&TLS12])
-                .expect("suites")
-                .with_root_certificates(roots)
-                .with_no_client_auth();
-            let name = ServerName::try_from("localhost").expect("a name");
-            let client = ClientConnection::new(Arc::new(client), name);
-            let mut client = client.expect("a configuration");
-            while client.is_handshaking() || server.is_handshaking() {
-                let (mut there, mut back) = (Vec::new(), Vec::new());
-                client.write_tls(&mut there).expect("memory");
-                server.read_tls(&mut &there[..]).expect("memory");
-                server.process_new_packets().expect("a handshake");
-                server.write_tls(&mut back).expect("memory");
-                client.read_tls(&mut &back[..]).expect("memory");
-                client.process_new_packets().expect("a handshake");
-            }
+            let (client, server) = connected(suite(records));
             let raw = ReadBuffer::new(&Arc::new(Memory::new(usize::MAX)));
             let (outbox, _) = outbox(1, 100, 0);
             let record = Arc::new(ClientRecord::new(outbox, ([127, 0, 0, 1], 1).into()));
@@ -482,8 +380,15 @@ mod tests {
     #[test]
     fn what_tls_says_itself_is_not_taken_for_the_record_behind_it() {
         let pair = Pair::new(100);
-        // Of the same type as the alert that renegotiation is refused with.
-        pair.server.0.state.lock().connection.send_close_notify();
+        let mut state = pair.server.0.state.lock();
+        let TlsState {
+            connection,
+            records,
+            ..
+        } = &mut *state;
+        // An alert, as the one that renegotiation is refused with.
+        connection.close(records);
+        drop(state);
         assert_eq!(pair.send(b"abc").ok(), Some(3));
     }
 
