@@ -35,6 +35,7 @@ use stdout::say;
 
 const USAGE: &str = "usage: measure WHAT
   idle CONNECTIONS     memory of connections that do nothing, and a broadcast to all of them
+  idle-tls CONNECTIONS the same with TLS
   stall SECONDS        one subscriber that does not read, and a publisher at full speed
   fairness             a quiet pair, alone and beside a publisher at full speed
   one-of SUBSCRIBERS   one that stalls, trickles or vanishes, and what the others notice
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
 fn measure(arguments: &[&str]) -> Result<Option<io::Result<bool>>, ParseIntError> {
     Ok(Some(match *arguments {
         ["idle", connections] => idle::measure(connections.parse()?),
+        ["idle-tls", connections] => idle::measure_tls(connections.parse()?),
         ["stall", seconds] => stall::measure(Duration::from_secs(seconds.parse()?)),
         ["fairness"] => fairness::measure(),
         ["one-of", subscribers] => one_of::measure(subscribers.parse()?),
