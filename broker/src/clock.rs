@@ -31,6 +31,12 @@ impl Moment {
         self.ms_since(earlier) as f64 / 1000.0
     }
 
+    /// The moment `ms` milliseconds earlier, or the earliest that the system knows.
+    pub(crate) fn earlier(self, ms: u64) -> Self {
+        let earlier = self.0.checked_sub(Duration::from_millis(ms));
+        Self(earlier.unwrap_or(self.0))
+    }
+
     /// The moment `ms` milliseconds later.
     pub(crate) fn later(self, ms: u64) -> Self {
         Self(self.0 + Duration::from_millis(ms))
@@ -47,6 +53,7 @@ mod tests {
         let after = before.later(1500);
         assert_eq!(after.ms_since(before), 1500);
         assert_eq!(before.ms_since(after), 0);
+        assert_eq!(after.earlier(1500), before);
         assert!((after.seconds_since(before) - 1.5).abs() < 1e-9);
         assert!(Moment::now() >= before);
     }

@@ -22,6 +22,7 @@ mod engine;
 pub mod fuzzing;
 mod net;
 mod operator;
+mod storage;
 mod sync;
 mod wire;
 
@@ -55,6 +56,7 @@ use operator::certificates::Certificates;
 use operator::identities;
 use operator::security_log::{self, SecurityLog};
 use operator::{ConfigSource, Observer, Operator, SuccessorCommand};
+use storage::store::StoreFound;
 use wire::Entrance;
 use wire::http::Site;
 use wire::room::Rooms;
@@ -74,6 +76,8 @@ pub struct Broker {
     certificates: Certificates,
     config: Config,
     security_log: SecurityLog,
+    /// What the store had.
+    found: Option<StoreFound>,
     /// Orders that are given before it runs wait here.
     orders: Receiver<GivenOrder>,
     /// What is left of what other processes have opened.
@@ -143,7 +147,10 @@ impl Broker {
             log::warn!("{warning}");
         }
         engine.access.replace(Arc::new(access));
+        // When nothing else can fail: a process before this one is told to end for it.
+        let found = operator::store::open(&engine, &config, &inherited)?;
         Ok(Self {
+            found,
             addresses,
             rooms: provision.room_addresses().map_err(BindError::Machine)?,
             datagrams: provision.datagram_addresses().map_err(BindError::Machine)?,
@@ -269,6 +276,8 @@ impl Broker {
         let (stop_watching, stopped) = crossbeam_channel::bounded(0);
         let (set_interval, interval) = crossbeam_channel::unbounded();
         let first_interval = config.sys_interval;
+        let sync_interval = config.sync_interval;
+        let (stop_store, store_stopped) = crossbeam_channel::bounded(0);
         let operator = Operator {
             listener: &listener,
             engine: &engine,
@@ -285,6 +294,9 @@ impl Broker {
             let stopped = &stopped;
             scope.spawn(|| flusher.run());
             scope.spawn(|| security_log.run(&engine.security));
+            if let Some(store) = engine.store.get() {
+                scope.spawn(|| store.run(sync_interval, &*engine, &store_stopped));
+            }
             scope.spawn(|| engine::expiry::expire_loop(&engine));
             scope.spawn(|| listener.watch_loop(stopped));
             scope.spawn(|| identities::watch_loop(&engine, &listener, &changed, stopped));
@@ -312,18 +324,7 @@ impl Broker {
                 }
                 Err(err) => log::error!("cannot serve: there is no thread for it ({err})"),
             }
-            log::info!("stopping");
-            listener.close_doors();
-            engine.orders.close();
-            drop(stop_watching);
-            if let Some(verifier) = &*engine.verifier.read() {
-                verifier.stop();
-            }
-            listener.close_all();
-            engine.sessions.close();
-            engine.security.close();
-            flusher.stop();
-            listener.stop_tls();
+            stop(&listener, &engine, stop_watching, stop_store);
         });
         log_end(&engine);
     }
@@ -351,7 +352,26 @@ impl Broker {
         for path in &self.unix {
             log::info!("listening on unix:{}", path.display());
         }
+        operator::store::log_found(&self.engine, &self.config, self.found.as_ref());
     }
+}
+
+/// Ends all connections, and then the threads beside them.
+fn stop(listener: &Listener, engine: &Engine, watching: Sender<()>, store: Sender<()>) {
+    log::info!("stopping");
+    listener.close_doors();
+    engine.orders.close();
+    drop(watching);
+    if let Some(verifier) = &*engine.verifier.read() {
+        verifier.stop();
+    }
+    listener.close_all();
+    engine.sessions.close();
+    engine.security.close();
+    // The wills of the connections that ended are kept by now.
+    drop(store);
+    engine.flusher.stop();
+    listener.stop_tls();
 }
 
 fn log_end(engine: &Engine) {

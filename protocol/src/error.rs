@@ -34,6 +34,10 @@ pub enum Code {
     Denied,
     /// The broker has reached its limit of connections.
     Busy,
+    /// The disk of the broker is full: what would be kept is refused.
+    NoRoom,
+    /// The disk of the broker has failed: what would be kept is refused.
+    StoreFailed,
     /// The broker could not do what it was asked for; the text says why.
     NotDone,
 }
@@ -53,6 +57,8 @@ impl Code {
             Self::Auth => "auth",
             Self::Denied => "denied",
             Self::Busy => "busy",
+            Self::NoRoom => "no-room",
+            Self::StoreFailed => "store-failed",
             Self::NotDone => "not-done",
         }
     }

@@ -19,6 +19,8 @@ pub mod auth;
 mod clock;
 #[path = "../../src/engine/mod.rs"]
 mod engine;
+#[path = "../../src/storage/mod.rs"]
+mod storage;
 #[path = "../../src/sync.rs"]
 mod sync;
 #[path = "../../src/wire/mod.rs"]

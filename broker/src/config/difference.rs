@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::Config;
+use super::arguments::needs_restart;
 use crate::engine::orders::Change;
 
 /// The value of a limit that is not set.
@@ -15,6 +16,23 @@ const BY_MACHINE: &str = "what the machine bears";
 
 /// The mode of TLS that is not set.
 const BY_CERTIFICATE: &str = "required beyond loopback once there is a certificate";
+
+/// The keys of Unix sockets that change only with a restart.
+const UNIX_NEED_RESTART: [&str; 2] = ["unix-mode", "unix-owner"];
+
+/// The other keys that change only with a restart.
+const NEED_RESTART: [&str; 2] = ["data", "sync-interval"];
+
+/// The changes that a reload cannot make, each as a mistake; those of Unix sockets if it `keeps_unix`.
+pub(crate) fn need_restart(changes: &[Change], keeps_unix: bool) -> Vec<String> {
+    let need_restart = changes.iter().filter(|it| {
+        let is_of_unix = keeps_unix && UNIX_NEED_RESTART.contains(&it.key);
+        is_of_unix || NEED_RESTART.contains(&it.key)
+    });
+    need_restart
+        .map(|it| needs_restart(it.key, &it.from, &it.to))
+        .collect()
+}
 
 impl Config {
     /// Each key whose value differs in `next`. Whom that concerns is left empty.
@@ -121,6 +139,8 @@ impl Config {
             ("talking", self.talking.clone()),
             ("drain", time(self.drain)),
             ("security-log", files(self.security_log.as_slice())),
+            ("data", files(self.data.as_slice())),
+            ("sync-interval", time(self.sync_interval)),
         ]
     }
 

@@ -312,6 +312,20 @@ struct Flags {
     /// Append the log to this file [default: standard error]
     #[arg(long, env = "BROKER_LOG_FILE", hide_env = true, value_name = "FILE")]
     log_file: Option<PathBuf>,
+    /// Keep retained messages in this folder, so that they outlive the broker
+    #[arg(long, env = "BROKER_DATA", hide_env = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// How often what is kept is made durable
+    #[arg(
+        long,
+        env = "BROKER_SYNC_INTERVAL",
+        hide_env = true,
+        hide_short_help = true,
+        default_value = "100ms",
+        value_name = "TIME",
+        value_parser = humantime::parse_duration
+    )]
+    sync_interval: Duration,
     /// Append events of security to this file, as JSON
     #[arg(
         long,
@@ -411,6 +425,8 @@ impl From<Flags> for Config {
                 client_names: flags.client_name,
             },
             security_log: flags.security_log,
+            data: flags.data,
+            sync_interval: flags.sync_interval,
         }
     }
 }

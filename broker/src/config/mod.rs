@@ -24,8 +24,8 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use protocol::Topic;
 
-pub(crate) use arguments::needs_restart;
 pub use arguments::{Arguments, LogFormat, LogSettings};
+pub(crate) use difference::need_restart;
 pub use tool::{AccessTool, CertTool, SecretPlace, TokenTool, Tool, UserTool, UsersPlace};
 
 use crate::admin::orders::MOST_DRAINING;
@@ -129,6 +129,10 @@ pub struct Config {
     pub tls: TlsConfig,
     /// The file to which events of security are appended, if they are.
     pub security_log: Option<PathBuf>,
+    /// The folder of what outlives the process, if anything does.
+    pub data: Option<PathBuf>,
+    /// How often that is made durable.
+    pub sync_interval: Duration,
 }
 
 /// A room for raw text.
@@ -183,6 +187,8 @@ impl Default for Config {
             proxies: Vec::new(),
             tls: TlsConfig::default(),
             security_log: None,
+            data: None,
+            sync_interval: Duration::from_millis(100),
         }
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod client;
 pub(crate) mod enforcement;
 pub(crate) mod event_client;
 pub(crate) mod expiry;
+pub(crate) mod kept_state;
 pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod orders;
@@ -21,7 +22,7 @@ pub(crate) mod stats;
 pub(crate) mod usage;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::auth::access::AccessTable;
 use crate::auth::identity::{ClientIdentity, IdentityKind, Verifier};
@@ -42,6 +43,7 @@ use crate::engine::stats::log_limit::LogLimit;
 use crate::engine::stats::metrics::Metrics;
 use crate::engine::stats::topic_stats::TopicStats;
 use crate::engine::usage::Usages;
+use crate::storage::store::Store;
 use crate::sync::{AtomicBool, Mutex, RwLock};
 
 /// Everything that connections share.
@@ -52,6 +54,8 @@ pub(crate) struct Engine {
     pub(crate) router: Arc<Router>,
     /// Lock order: before any outbox, never after.
     pub(crate) retained: RwLock<Retained>,
+    /// What outlives this process, if anything does.
+    pub(crate) store: OnceLock<Store>,
     pub(crate) flusher: Arc<Flusher>,
     /// The budget for queued messages and incomplete lines.
     pub(crate) memory: Arc<Memory>,
@@ -98,6 +102,7 @@ impl Engine {
         Ok(Self {
             router: Arc::new(Router::new()),
             retained: RwLock::new(Retained::new(limits.retained, limits.retained_bytes)),
+            store: OnceLock::new(),
             flusher: Arc::new(Flusher::new(latency.clone())?),
             memory: Arc::new(Memory::new(limits.memory_bytes)),
             clients: Clients::default(),

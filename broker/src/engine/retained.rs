@@ -137,6 +137,19 @@ impl Retained {
         qos: u8,
         owner: Option<&RetainedOwner>,
     ) -> Result<(), Full> {
+        self.check(topic, message.len(), owner)?;
+        let owner = owner.map(|owner| owner.usage.clone());
+        self.put(topic, message, RetainedInfo::new(payload), qos, owner);
+        Ok(())
+    }
+
+    /// Whether a message of this many bytes may be retained now.
+    pub(crate) fn check(
+        &self,
+        topic: Topic<'_>,
+        message: usize,
+        owner: Option<&RetainedOwner>,
+    ) -> Result<(), Full> {
         let name = topic.as_str();
         let is_own = topic.is_brokers_own();
         let kept = if is_own { &self.own } else { &self.messages }.get(name);
@@ -144,39 +157,81 @@ impl Retained {
         if before.is_none() && self.count() >= self.max_count {
             return Err(Full::Count(self.max_count));
         }
-        let bytes = self.bytes - before.unwrap_or(0) + size(name, message);
+        let size = name.len() + message;
+        let bytes = self.bytes - before.unwrap_or(0) + size;
         // Above a limit that was lowered, a message may still be replaced by one that is not longer.
         if bytes > self.max_bytes.max(self.bytes) {
             return Err(Full::Bytes(self.max_bytes));
         }
-        if let Some(owner) = owner {
-            owner
-                .check(kept, size(name, message), before)
-                .map_err(Full::OfOwner)?;
-            owner.usage.retained.add(1, size(name, message));
+        match owner {
+            Some(owner) => owner.check(kept, size, before).map_err(Full::OfOwner),
+            None => Ok(()),
         }
-        self.bytes = bytes;
+    }
+
+    /// Retains a message, whatever there may be. It counts for `owner`.
+    pub(crate) fn put(
+        &mut self,
+        topic: Topic<'_>,
+        message: &[u8],
+        kept: RetainedInfo,
+        qos: u8,
+        owner: Option<Arc<Usage>>,
+    ) {
+        let name = topic.as_str();
+        let size = size(name, message);
+        if let Some(owner) = &owner {
+            owner.retained.add(1, size);
+        }
+        self.bytes += size;
         let kept = KeptEntry {
-            entry: Entry::new(message, payload, qos, self.next_number()),
-            owner: owner.map(|owner| owner.usage.clone()),
+            entry: Entry {
+                message: Bytes::copy_from_slice(message),
+                qos,
+                kept,
+                number: self.next_number(),
+            },
+            owner,
         };
+        let is_own = topic.is_brokers_own();
         let replaced = if is_own {
-            self.bridges += usize::from(before.is_none());
             self.own.insert(name.into(), kept)
         } else {
             self.messages.insert(name.into(), kept)
         };
-        if let Some(replaced) = replaced {
-            replaced.release(name);
+        match replaced {
+            Some(replaced) => {
+                self.bytes -= self::size(name, &replaced.entry.message);
+                replaced.release(name);
+            }
+            None => self.bridges += usize::from(is_own),
         }
-        Ok(())
+    }
+
+    /// The next messages from the name `start` on, with the identity for which each counts; not those under `$SYS/`.
+    /// Returns the name to continue from, if there may be more.
+    pub(crate) fn part_from(
+        &self,
+        start: &str,
+        mut show: impl FnMut(&Entry, Option<&Arc<Usage>>),
+    ) -> Option<String> {
+        let mut names = from(&self.messages, start);
+        for (_, kept) in names.by_ref().take(NAMES_AT_ONCE) {
+            show(&kept.entry, kept.owner.as_ref());
+        }
+        names.next().map(|(name, _)| name.to_string())
     }
 
     /// The same for a figure of the broker's own, without limits.
     pub(crate) fn set_own(&mut self, topic: Topic<'_>, message: &[u8], payload: usize) {
         let qos = PublishOptions::LINE.qos;
         let kept = KeptEntry {
-            entry: Entry::new(message, payload, qos, self.next_number()),
+            entry: Entry {
+                message: Bytes::copy_from_slice(message),
+                qos,
+                kept: RetainedInfo::new(payload),
+                number: self.next_number(),
+            },
             owner: None,
         };
         if let Some(replaced) = self.own.insert(topic.as_str().into(), kept) {
@@ -319,17 +374,13 @@ impl Entry {
     pub(crate) fn is_newer_than(&self, mark: RetainedMark) -> bool {
         self.number > mark.0
     }
+}
 
-    fn new(message: &[u8], payload: usize, qos: u8, number: u64) -> Self {
-        Self {
-            qos,
-            message: Bytes::copy_from_slice(message),
-            kept: RetainedInfo {
-                payload,
-                since: Moment::now(),
-            },
-            number,
-        }
+impl RetainedInfo {
+    /// Of a message that is retained now.
+    pub(crate) fn new(payload: usize) -> Self {
+        let since = Moment::now();
+        Self { payload, since }
     }
 }
 

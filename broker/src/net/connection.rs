@@ -21,9 +21,10 @@ use crate::engine::peer::Peer;
 use crate::engine::session::clients::ClientRecord;
 use crate::engine::stats::tally::Tally;
 use crate::net::door::Door;
+use crate::net::line_by_line::LineByLine;
 use crate::net::places::TakenPlace;
 use crate::net::shutdown::{GOODBYES, ShutdownDeadline};
-use crate::net::socket::{Dismissal, LineByLine, Socket, SocketSink, SocketSource};
+use crate::net::socket::{Dismissal, Socket, SocketSink, SocketSource};
 use crate::net::tls::server::TlsServer;
 use crate::wire::{self, Admit, Closing, End, Entrance, Finished, Protocol, line};
 

@@ -125,6 +125,11 @@ impl InheritedSockets {
         Some(self.unix.swap_remove(found).0)
     }
 
+    /// Whether this process takes the place of another.
+    pub(crate) fn has_predecessor(&self) -> bool {
+        self.predecessor.is_some()
+    }
+
     /// Tells the process before that this one serves.
     pub(crate) fn tell_predecessor(&self) {
         if let Some(predecessor) = &self.predecessor {

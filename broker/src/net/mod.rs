@@ -11,6 +11,7 @@ mod door;
 pub(crate) mod doors;
 pub(crate) mod endpoints;
 pub(crate) mod inherited;
+mod line_by_line;
 mod line_datagrams;
 pub(crate) mod listener;
 pub(crate) mod newcomers;

@@ -34,6 +34,13 @@ pub enum BindError {
     Tls(Vec<String>),
     /// The security log cannot be opened; the text says what to do.
     SecurityLog(String),
+    /// The store in this folder cannot be opened; the text says what to do.
+    Store {
+        /// The folder.
+        folder: PathBuf,
+        /// What to do.
+        why: String,
+    },
     /// The limits of the system leave no connection; the text names the limit.
     NoConnections(String),
     /// The system denies a resource that every broker needs.
@@ -102,6 +109,7 @@ impl fmt::Display for BindError {
             Self::Users(mistakes) => f.write_str(&mistakes.join("\n")),
             Self::Tls(mistakes) => f.write_str(&mistakes.join("\n")),
             Self::SecurityLog(why) => f.write_str(why),
+            Self::Store { folder, why } => write!(f, "the store {}: {why}", folder.display()),
             Self::NoConnections(shortage) => f.write_str(shortage),
             Self::Machine(source) => write!(f, "the system refuses what a broker needs: {source}"),
         }

@@ -9,6 +9,7 @@ pub(crate) mod identities;
 mod order_events;
 mod rights;
 pub(crate) mod security_log;
+pub(crate) mod store;
 mod successor;
 
 use std::mem;
@@ -284,12 +285,7 @@ impl Operator<'_> {
         next.check().map_err(|why| one(&why))?;
         // A socket that is there keeps its file as it is.
         let keeps_unix = self.config.unix.iter().any(|path| next.unix.contains(path));
-        let needs_restart = changes
-            .iter()
-            .filter(|it| keeps_unix && NEED_RESTART.contains(&it.key));
-        let needs_restart: Vec<String> = needs_restart
-            .map(|it| config::needs_restart(it.key, &it.from, &it.to))
-            .collect();
+        let needs_restart = config::need_restart(changes, keeps_unix);
         if !needs_restart.is_empty() {
             return Err(needs_restart);
         }
@@ -556,9 +552,6 @@ impl Operator<'_> {
         })
     }
 }
-
-/// The keys that change only with a restart.
-const NEED_RESTART: [&str; 2] = ["unix-mode", "unix-owner"];
 
 /// The limits of a configuration, with the machine's where none are configured, and what bounds the number
 /// of connections.

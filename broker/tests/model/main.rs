@@ -23,6 +23,8 @@ pub mod auth;
 mod clock;
 #[path = "../../src/engine/mod.rs"]
 mod engine;
+#[path = "../../src/storage/mod.rs"]
+mod storage;
 #[path = "../../src/wire/mod.rs"]
 mod wire;
 

@@ -14,7 +14,11 @@ use super::{Client, Denied, Last, OverLimit};
 use crate::auth::identity::ClientIdentity;
 use crate::engine::outbox::run::PublishOptions;
 use crate::engine::publish::{Added, Place};
-use crate::engine::retained::{Full, Retained, RetainedOwner};
+use crate::engine::retained::{Full, Retained, RetainedInfo, RetainedOwner};
+use crate::storage::NotKept;
+use crate::storage::record::{Record, RetainedRecord};
+use crate::storage::{now_ms, store::Store};
+use crate::sync::MutexGuard;
 
 /// The buffer that a longer message needed is released after it.
 const KEPT_BYTES: usize = 64 * 1024;
@@ -44,6 +48,8 @@ pub(crate) enum PublishError {
     Full(Full),
     /// The identity of the client has as many retained messages as it may have.
     OverLimit(OverLimit),
+    /// It would be retained, and the store cannot keep it.
+    NotKept(NotKept),
 }
 
 impl<'a> Message<'a> {
@@ -307,20 +313,76 @@ impl Client<'_> {
         will_of: Option<&ClientIdentity>,
     ) -> Result<u64, PublishError> {
         let whose = self.retained_for(will_of);
-        // Before the lock is taken, for which other publishers and subscribers wait.
+        let owner = whose.as_ref().map(|whose| &whose.owner);
+        // Before the locks are taken, for which other publishers and subscribers wait.
         self.dispatch.deliver(buffer);
+        let kept = RetainedLine::of(&mut line, options.qos);
+        let engine = self.engine;
+        // What the broker itself publishes, and bridges say of themselves, ends with it.
+        let store = engine.store.get().filter(|_| !line.topic.is_brokers_own());
+        // Lock order: the turn of the topic, the end of the log, which is released again, then the retained messages.
+        // The disk is written to under the turn alone, so that a slow one is waited for by publishers of retained
+        // messages and by no other client.
+        let turn = match store {
+            Some(store) => match self.keep(store, line.topic, kept.as_ref(), owner) {
+                Ok(turn) => Some(turn),
+                Err(KeepError::Full(full)) => return Err(self.not_retained(full, whose.as_ref())),
+                Err(KeepError::NotKept(why)) => return Err(PublishError::NotKept(why)),
+            },
+            None => None,
+        };
         // Lock order: retained messages, then the subscribers' outboxes. Locked until the message is
         // delivered, so that a client that subscribes meanwhile receives it exactly once: as the
         // retained message or by delivery.
-        let mut retained = self.engine.retained.write();
-        let owner = whose.as_ref().map(|whose| &whose.owner);
-        if let Err(full) = retain(&mut retained, &mut line, options.qos, owner) {
-            drop(retained);
-            return Err(self.not_retained(full, whose.as_ref()));
+        let mut retained = engine.retained.write();
+        match &kept {
+            None => retained.clear(line.topic),
+            // Checked before it was kept: it cannot be refused now.
+            Some(kept) if turn.is_some() => kept.put(&mut retained, line.topic, owner),
+            Some(kept) => {
+                if let Err(full) = kept.set(&mut retained, line.topic, owner) {
+                    drop(retained);
+                    return Err(self.not_retained(full, whose.as_ref()));
+                }
+            }
         }
         let copies = self.add(&line, options);
         self.dispatch.deliver(buffer);
         Ok(copies)
+    }
+
+    /// Keeps in the store that a message is retained, or none any more. Returns the turn of the topic, to be held
+    /// until that is so.
+    fn keep<'s>(
+        &self,
+        store: &'s Store,
+        topic: Topic<'_>,
+        kept: Option<&RetainedLine>,
+        owner: Option<&RetainedOwner>,
+    ) -> Result<MutexGuard<'s, ()>, KeepError> {
+        let name = topic.as_str();
+        let turn = store.turn(name);
+        let retained = self.engine.retained.read();
+        let record = match kept {
+            // Nothing to keep: the log would grow with each.
+            None if retained.find(topic).is_none() => return Ok(turn),
+            None => Record::Cleared {
+                topic: name.as_bytes(),
+            },
+            Some(kept) => {
+                // Others may be retained until this one is, so that limits are exceeded by as many as publish at once.
+                retained.check(topic, kept.line.len(), owner)?;
+                Record::Retained(RetainedRecord {
+                    line: &kept.line,
+                    qos: kept.qos,
+                    since_ms: now_ms(),
+                    owner: owner.map_or(&[], |owner| owner.usage.name.as_str().as_bytes()),
+                })
+            }
+        };
+        drop(retained);
+        store.keep(&record)?;
+        Ok(turn)
     }
 
     /// Adds a message whose line has not been written yet.
@@ -366,20 +428,44 @@ fn is_topic(rest: &[u8], topic: &[u8]) -> bool {
     rest.starts_with(topic) && matches!(rest.get(topic.len()), None | Some(b' '))
 }
 
-fn retain(
-    retained: &mut Retained,
-    line: &mut MessageLine<'_>,
+/// A message as it is retained.
+struct RetainedLine {
+    line: Vec<u8>,
+    /// Bytes of the payload.
+    payload: usize,
     qos: u8,
-    owner: Option<&RetainedOwner>,
-) -> Result<(), Full> {
-    // An empty message is not retained [MQTT-3.3.1-11] (3.1.1) [MQTT-3.3.1-7] (5.0), but the caller
-    // delivers it like any other [MQTT-3.3.1-10] (3.1.1).
-    if line.payload.is_empty() {
-        retained.clear(line.topic);
-        return Ok(());
+}
+
+enum KeepError {
+    Full(Full),
+    NotKept(NotKept),
+}
+
+impl RetainedLine {
+    /// None for an empty message, which is not retained [MQTT-3.3.1-11] (3.1.1) [MQTT-3.3.1-7] (5.0), but delivered
+    /// like any other [MQTT-3.3.1-10] (3.1.1).
+    fn of(line: &mut MessageLine<'_>, qos: u8) -> Option<Self> {
+        (!line.payload.is_empty()).then(|| Self {
+            line: retained_line(line),
+            payload: line.payload.unescape().len(),
+            qos,
+        })
     }
-    let kept = retained_line(line);
-    retained.set_for(line.topic, &kept, line.payload.unescape().len(), qos, owner)
+
+    fn set(
+        &self,
+        retained: &mut Retained,
+        topic: Topic<'_>,
+        owner: Option<&RetainedOwner>,
+    ) -> Result<(), Full> {
+        retained.set_for(topic, &self.line, self.payload, self.qos, owner)
+    }
+
+    fn put(&self, retained: &mut Retained, topic: Topic<'_>, owner: Option<&RetainedOwner>) {
+        let owner = owner.map(|owner| owner.usage.clone());
+        let kept = RetainedInfo::new(self.payload);
+        retained.put(topic, &self.line, kept, self.qos, owner);
+    }
 }
 
 /// The line to retain, with the `retained` flag. `line` has no such flag, neither before nor after.
@@ -391,6 +477,18 @@ fn retained_line(line: &mut MessageLine<'_>) -> Vec<u8> {
     line.encode(&mut kept);
     line.attributes = line.attributes.without(&[RETAINED]);
     kept
+}
+
+impl From<Full> for KeepError {
+    fn from(full: Full) -> Self {
+        Self::Full(full)
+    }
+}
+
+impl From<NotKept> for KeepError {
+    fn from(why: NotKept) -> Self {
+        Self::NotKept(why)
+    }
 }
 
 impl From<Denied> for PublishError {

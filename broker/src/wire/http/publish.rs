@@ -13,6 +13,7 @@ use super::{HttpConversation, Next};
 use crate::engine::client::{Answers, BrokersOwn, Client, Message, PublishError};
 use crate::engine::memory::budget::Charge;
 use crate::engine::memory::read_buffer::ReadBuffer;
+use crate::storage::NotKept;
 use crate::wire::Source;
 
 /// Bytes of a line besides its topic and payload: the verb and two spaces.
@@ -244,6 +245,13 @@ fn not_published(refused: &PublishError) -> RequestRefusal {
             RequestRefusal::new(StatusCode::INSUFFICIENT_STORAGE, full.to_string())
         }
         PublishError::OverLimit(over) => RequestRefusal::over_limit(over),
+        PublishError::NotKept(why) => RequestRefusal::new(
+            match why {
+                NotKept::NoRoom => StatusCode::INSUFFICIENT_STORAGE,
+                NotKept::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+            },
+            why.to_string(),
+        ),
     }
 }
 

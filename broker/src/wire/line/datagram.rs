@@ -3,7 +3,7 @@
 use memchr::memchr;
 use protocol::{Attributes, Code, Escaped, Framer, Reply, Request, Subject, Topic};
 
-use super::refusals::refusal;
+use super::refusals::{not_kept, refusal};
 use crate::engine::client::{Client, Message, PublishError};
 
 /// Maximum bytes of an answer. What would be longer is left out.
@@ -119,6 +119,7 @@ impl DatagramConversation {
             }
             PublishError::Full(full) => (Code::TooMany, full.to_string()),
             PublishError::OverLimit(over) => (Code::TooMany, over.to_string()),
+            PublishError::NotKept(why) => (not_kept(why), why.to_string()),
         })?;
         if asks {
             self.answered += 1;

@@ -31,7 +31,7 @@ use crate::wire::end::End;
 use crate::wire::source::{Arrival, FIRST_BYTES, Source, take_limits};
 
 use receipts::Receipts;
-use refusals::{denial, encoded, refusal};
+use refusals::{denial, encoded, not_kept, refusal};
 
 pub(crate) use datagram::handle_datagram;
 pub(crate) use refusals::{busy, not_secured};
@@ -324,7 +324,8 @@ impl<'a, 'b> LineConversation<'a, 'b> {
                     Err(
                         PublishError::BrokersOwn
                         | PublishError::Full(_)
-                        | PublishError::OverLimit(_),
+                        | PublishError::OverLimit(_)
+                        | PublishError::NotKept(_),
                     ) => {
                         self.inquire(bytes, topic, &payload, &attributes);
                     }
@@ -409,6 +410,9 @@ impl<'a, 'b> LineConversation<'a, 'b> {
             Err(PublishError::Full(full)) => self.refuse_publish(Code::TooMany, &full.to_string()),
             Err(PublishError::OverLimit(over)) => {
                 self.refuse_publish(Code::TooMany, &over.to_string())
+            }
+            Err(PublishError::NotKept(why)) => {
+                self.refuse_publish(not_kept(why), &why.to_string());
             }
         }
     }

@@ -5,6 +5,7 @@ use protocol::{Code, Reply, Subject};
 use crate::auth::identity::AuthRefusal;
 use crate::engine::client::{DENIED_FILTER, Denied, NotAuthenticated, SubscribeError};
 use crate::engine::outbox::queue::policies::MOST_WILD;
+use crate::storage::NotKept;
 
 /// The error for a filter that was not subscribed to.
 #[inline(never)]
@@ -44,6 +45,14 @@ pub(super) fn denial(denied: &Denied) -> (Code, String) {
             format!("{denied}; say AUTH <user> <password> first"),
         ),
         false => (Code::Denied, denied.to_string()),
+    }
+}
+
+/// The code for what the store cannot keep.
+pub(super) fn not_kept(why: NotKept) -> Code {
+    match why {
+        NotKept::NoRoom => Code::NoRoom,
+        NotKept::Failed => Code::StoreFailed,
     }
 }
 

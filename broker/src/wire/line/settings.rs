@@ -22,7 +22,9 @@ impl LineConversation<'_, '_> {
         self.write_receipt();
         let retain = attributes.contains(RETAIN);
         match self.client.check_will_topic(topic, retain) {
-            Ok(()) | Err(PublishError::Full(_) | PublishError::OverLimit(_)) => {}
+            Ok(())
+            | Err(PublishError::Full(_) | PublishError::OverLimit(_) | PublishError::NotKept(_)) => {
+            }
             Err(PublishError::BrokersOwn) => {
                 return self.refuse_line(Code::Denied, &BrokersOwn.to_string());
             }

@@ -331,6 +331,7 @@ fn refused_will(refused: &PublishError) -> String {
         PublishError::Denied(denied) => denied.to_string(),
         PublishError::Full(full) => full.to_string(),
         PublishError::OverLimit(over) => over.to_string(),
+        PublishError::NotKept(why) => why.to_string(),
     }
 }
 

@@ -11,6 +11,7 @@ use super::MqttConversation;
 use crate::admin::unanswered::Unanswered;
 use crate::engine::client::{BrokersOwn, Message, PublishError};
 use crate::engine::outbox::run::PublishOptions;
+use crate::storage::NotKept;
 use crate::wire::mqtt::Version;
 use crate::wire::mqtt::connect::{ALIASES, RECEIVE_MAXIMUM};
 use crate::wire::mqtt::message;
@@ -196,7 +197,10 @@ impl MqttConversation<'_, '_> {
                 (PublishRefusal::Forbidden(fault), ..)
                 | (PublishRefusal::Name(fault), _, 0)
                 | (PublishRefusal::Name(fault), Version::V3, _) => return Err(fault),
-                (PublishRefusal::Policy(fault), _, 0) => {
+                // An acknowledged message may be forgotten by its client, so in 3.1.1, which has no code for a refusal, the
+                // connection ends.
+                (PublishRefusal::NotKept(fault), Version::V3, 1..) => return Err(fault),
+                (PublishRefusal::Policy(fault) | PublishRefusal::NotKept(fault), _, 0) => {
                     // A PUBLISH at QoS 0 has no answer.
                     self.note_refused(&fault);
                     return Ok(());
@@ -206,7 +210,13 @@ impl MqttConversation<'_, '_> {
                     self.note_refused(&fault);
                     reply::ack(&mut self.answers, kind, publish.id, 0);
                 }
-                (PublishRefusal::Name(fault) | PublishRefusal::Policy(fault), Version::V5, _) => {
+                (
+                    PublishRefusal::Name(fault)
+                    | PublishRefusal::Policy(fault)
+                    | PublishRefusal::NotKept(fault),
+                    Version::V5,
+                    _,
+                ) => {
                     self.note_refused(&fault);
                     let answers = &mut self.answers;
                     reply::refuse_publish(answers, kind, publish.id, &fault, self.reply_limits);
@@ -288,6 +298,8 @@ enum PublishRefusal {
     Denied(String),
     /// It is not allowed here, or there is no room.
     Policy(Fault),
+    /// The broker cannot keep it.
+    NotKept(Fault),
     /// Only the broker publishes on its topic. It may be an inquiry.
     BrokersOwn,
 }
@@ -302,6 +314,13 @@ impl From<PublishError> for PublishRefusal {
             }
             PublishError::OverLimit(over) => {
                 Self::Policy(Fault::new(MqttError::QuotaExceeded, over.to_string()))
+            }
+            PublishError::NotKept(why) => {
+                let code = match why {
+                    NotKept::NoRoom => MqttError::QuotaExceeded,
+                    NotKept::Failed => MqttError::ImplementationSpecificError,
+                };
+                Self::NotKept(Fault::new(code, why.to_string()))
             }
         }
     }

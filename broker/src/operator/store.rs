@@ -1,0 +1,80 @@
+//! The store of the configuration: opened at the start, and what was found there told in the log.
+
+use std::path::Path;
+
+use bytesize::ByteSize;
+
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::net::inherited::InheritedSockets;
+use crate::operator::bind_error::BindError;
+use crate::storage::store::{StoreFound, Waiting};
+
+/// Opens the store, if one is configured. A process that takes the place of another waits until that has left it,
+/// while its clients wait to be accepted.
+pub(crate) fn open(
+    engine: &Engine,
+    config: &Config,
+    inherited: &InheritedSockets,
+) -> Result<Option<StoreFound>, BindError> {
+    let Some(folder) = &config.data else {
+        return Ok(None);
+    };
+    let tell = || {
+        log::info!(
+            "store {}: waiting for the broker that has it",
+            folder.display()
+        );
+        inherited.tell_predecessor();
+    };
+    let waiting = match inherited.has_predecessor() {
+        true => Waiting::ForPredecessor(&tell),
+        false => Waiting::No,
+    };
+    let found = engine.open_store(folder, waiting);
+    found.map(Some).map_err(|why| BindError::Store {
+        folder: folder.clone(),
+        why: why.to_string(),
+    })
+}
+
+/// Says in the log what there is, and what was found wrong.
+pub(crate) fn log_found(engine: &Engine, config: &Config, found: Option<&StoreFound>) {
+    let (Some(folder), Some(found)) = (&config.data, found) else {
+        return;
+    };
+    log_wrong(folder, found);
+    let interval = humantime::format_duration(config.sync_interval);
+    let retained = engine.retained.read().size().count;
+    log::info!(
+        "store {}: {retained} retained messages, {}; acknowledges at os, synced every {interval}",
+        folder.display(),
+        ByteSize(found.recovered.bytes),
+    );
+}
+
+fn log_wrong(folder: &Path, found: &StoreFound) {
+    let folder = folder.display();
+    let recovered = &found.recovered;
+    if found.bad_snapshots > 0 {
+        log::warn!(
+            "store {folder}: {} snapshots are damaged; the state comes from the one before and the log",
+            found.bad_snapshots
+        );
+    }
+    if recovered.lost > 0 {
+        log::warn!(
+            "store {folder}: {} changes are lost, because the log is damaged; all others are there",
+            recovered.lost
+        );
+    }
+    if recovered.cut_bytes > 0 {
+        log::info!(
+            "store {folder}: the log ends {} earlier than its files, with what was never durable",
+            ByteSize(recovered.cut_bytes)
+        );
+    }
+    for name in &recovered.kept_aside {
+        log::info!("store {folder}: the bytes as they were found are kept in {name}");
+    }
+}

@@ -1,0 +1,88 @@
+//! What the store needs of a disk, so that tests can put one in its place that records each step, fails on
+//! purpose, or loses what no sync has covered.
+
+#[cfg(test)]
+pub(crate) mod memory;
+pub(crate) mod system;
+
+use std::io::{self, IoSlice};
+
+/// The folder of one store. Names are relative to it, such as `log/7.log`.
+pub(crate) trait Disk: Send + Sync {
+    /// Makes a folder, if it is not there.
+    fn make_folder(&self, name: &str) -> io::Result<()>;
+
+    /// The names of the files in a folder, without it, in any order.
+    fn names(&self, folder: &str) -> io::Result<Vec<String>>;
+
+    /// Opens a file that is there.
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Makes an empty file. What had this name before is gone.
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Gives a file another name. What had that name before is gone.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes durable which files are in a folder; the empty name is the folder of the store.
+    fn sync_folder(&self, folder: &str) -> io::Result<()>;
+}
+
+/// An open file.
+pub(crate) trait DiskFile: Send + Sync {
+    fn len(&self) -> io::Result<u64>;
+
+    /// Reads some bytes; none at the end.
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize>;
+
+    /// Writes some bytes.
+    fn write_at(&self, slices: &[IoSlice<'_>], at: u64) -> io::Result<usize>;
+
+    /// Takes room for the file to become this long. It reads as zeros.
+    fn reserve(&self, len: u64) -> io::Result<()>;
+
+    /// Cuts off what lies behind.
+    fn truncate(&self, len: u64) -> io::Result<()>;
+
+    /// Makes durable what was written, and the length.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// Writes all bytes of some slices.
+pub(crate) fn write_all(file: &dyn DiskFile, slices: &[&[u8]], mut at: u64) -> io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = slices.iter().map(|slice| IoSlice::new(slice)).collect();
+    let mut left = &mut slices[..];
+    // Without the empty ones, so that zero means that nothing can be written.
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        match file.write_at(left, at) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                at += written as u64;
+                IoSlice::advance_slices(&mut left, written);
+            }
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(())
+}
+
+/// The whole file.
+pub(crate) fn read_all(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
+    let len = usize::try_from(file.len()?).map_err(io::Error::other)?;
+    let mut bytes = vec![0; len];
+    let mut at = 0;
+    while at < len {
+        match file.read_at(&mut bytes[at..], at as u64) {
+            Ok(0) => break,
+            Ok(read) => at += read,
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(err) => return Err(err),
+        }
+    }
+    bytes.truncate(at);
+    Ok(bytes)
+}

@@ -1,0 +1,223 @@
+//! Frames: what the files of a store consist of. A header of 48 bytes with two checksums, then a body.
+//!
+//! `docs/storage.md` draws the bytes. Nothing here knows a file.
+
+use crc32c::{crc32c, crc32c_append};
+
+/// Bytes of a header.
+pub(crate) const HEADER_BYTES: usize = 48;
+
+/// Bodies are padded with zeros, so that frames begin at multiples of this.
+pub(crate) const ALIGNMENT: usize = 8;
+
+/// The version of the format that this program writes, and the newest that it reads.
+const VERSION: u16 = 1;
+
+const MAGIC: [u8; 4] = *b"dllF";
+
+/// What the body of a frame has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FrameKind {
+    /// Changes of state, or in a snapshot the state itself: see `record`.
+    State,
+    /// Nothing: how far the segment is durable, or the end of a snapshot.
+    Mark,
+}
+
+/// What a header says of its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FrameHeader {
+    pub(crate) kind: FrameKind,
+    /// The number of entries in the body, each of which has a sequence number.
+    pub(crate) count: u32,
+    /// The sequence number of the first.
+    pub(crate) first: u64,
+    /// Milliseconds since 1970, never less than in the frame before.
+    pub(crate) time_ms: u64,
+    /// The generation of the store that wrote it.
+    pub(crate) generation: u32,
+    /// Up to this offset the segment was durable when the frame was written.
+    pub(crate) synced_to: u32,
+    /// Bytes of the body.
+    pub(crate) length: u32,
+    body_checksum: u32,
+}
+
+impl FrameHeader {
+    /// A header for this body, whose length is set.
+    pub(crate) fn of(mut self, body: &[&[u8]]) -> Self {
+        let length: usize = body.iter().map(|part| part.len()).sum();
+        self.length = u32::try_from(length).expect("a body is shorter than 4 GiB");
+        self.body_checksum = body
+            .iter()
+            .fold(0, |checksum, part| crc32c_append(checksum, part));
+        self
+    }
+
+    /// A header without a body.
+    pub(crate) fn new(kind: FrameKind, first: u64, count: u32) -> Self {
+        Self {
+            kind,
+            count,
+            first,
+            time_ms: 0,
+            generation: 0,
+            synced_to: 0,
+            length: 0,
+            body_checksum: 0,
+        }
+    }
+
+    pub(crate) fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        let kind = match self.kind {
+            FrameKind::State => 2,
+            FrameKind::Mark => 4,
+        };
+        bytes[0..4].copy_from_slice(&MAGIC);
+        bytes[4] = kind;
+        bytes[6..8].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.length.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.count.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.first.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.time_ms.to_le_bytes());
+        bytes[32..36].copy_from_slice(&self.generation.to_le_bytes());
+        bytes[36..40].copy_from_slice(&self.synced_to.to_le_bytes());
+        bytes[40..44].copy_from_slice(&self.body_checksum.to_le_bytes());
+        let checksum = masked(crc32c(&bytes[..44]));
+        bytes[44..48].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    /// The header at the beginning of these bytes, if there is a sound one.
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
+        let word = |at: usize| u32::from_le_bytes(*bytes[at..].first_chunk().expect("in a header"));
+        let long = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().expect("in a header"));
+        let is_known = bytes[..4] == MAGIC && bytes[6..8] == VERSION.to_le_bytes();
+        if !is_known || word(44) != masked(crc32c(&bytes[..44])) {
+            return None;
+        }
+        let kind = match bytes[4] {
+            2 => FrameKind::State,
+            4 => FrameKind::Mark,
+            _ => return None,
+        };
+        Some(Self {
+            kind,
+            length: word(8),
+            count: word(12),
+            first: long(16),
+            time_ms: long(24),
+            generation: word(32),
+            synced_to: word(36),
+            body_checksum: word(40),
+        })
+    }
+
+    /// Bytes of the whole frame in its file.
+    pub(crate) fn frame_bytes(&self) -> usize {
+        HEADER_BYTES + padded(self.length as usize)
+    }
+
+    /// The sequence number behind its entries.
+    pub(crate) fn end(&self) -> u64 {
+        self.first + u64::from(self.count)
+    }
+}
+
+/// A frame that is sound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogFrame<'a> {
+    pub(crate) header: FrameHeader,
+    pub(crate) body: &'a [u8],
+}
+
+impl<'a> LogFrame<'a> {
+    /// The frame at the beginning of these bytes, if it is whole and both checksums are right.
+    pub(crate) fn at(bytes: &'a [u8]) -> Option<Self> {
+        let header = FrameHeader::decode(bytes)?;
+        let body = bytes.get(HEADER_BYTES..)?.get(..header.length as usize)?;
+        (crc32c(body) == header.body_checksum).then_some(Self { header, body })
+    }
+
+    /// The first sound frame at or behind an offset, and where it begins.
+    pub(crate) fn find(bytes: &'a [u8], from: usize) -> Option<(usize, Self)> {
+        let starts = (from.next_multiple_of(ALIGNMENT)..bytes.len()).step_by(ALIGNMENT);
+        starts
+            .filter(|&at| bytes[at..].starts_with(&MAGIC))
+            .find_map(|at| Some((at, Self::at(&bytes[at..])?)))
+    }
+}
+
+/// The bytes that a body of this length takes.
+pub(crate) fn padded(length: usize) -> usize {
+    length.next_multiple_of(ALIGNMENT)
+}
+
+/// A checksum of zeros is not zero, so that zeros are never a header.
+fn masked(checksum: u32) -> u32 {
+    checksum.rotate_right(15).wrapping_add(0xa282_ead8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(first: u64, body: &[u8]) -> Vec<u8> {
+        let header = FrameHeader::new(FrameKind::State, first, 1).of(&[body]);
+        let mut bytes = header.encode().to_vec();
+        bytes.extend_from_slice(body);
+        bytes.resize(header.frame_bytes(), 0);
+        bytes
+    }
+
+    #[test]
+    fn a_frame_is_read_as_it_was_written() {
+        let header = FrameHeader {
+            time_ms: 5,
+            generation: 6,
+            synced_to: 7,
+            ..FrameHeader::new(FrameKind::State, u64::MAX - 8, 3)
+        };
+        let header = header.of(&[b"ab", b"", b"c"]);
+        let mut bytes = header.encode().to_vec();
+        bytes.extend_from_slice(b"abc");
+        let frame = LogFrame::at(&bytes).expect("a frame");
+        assert_eq!((frame.header, frame.body), (header, &b"abc"[..]));
+        assert_eq!((header.frame_bytes(), header.end()), (56, u64::MAX - 5));
+        assert_eq!(
+            frame.header.of(&[b"abc"]),
+            header,
+            "parts and whole have one checksum"
+        );
+    }
+
+    #[test]
+    fn no_bit_can_change_without_notice() {
+        let bytes = frame(9, b"some bytes");
+        let sound = HEADER_BYTES + b"some bytes".len();
+        for bit in 0..sound * 8 {
+            let mut changed = bytes.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            // Byte 5 and the version are under the checksum as well.
+            assert_eq!(LogFrame::at(&changed), None, "bit {bit}");
+        }
+        for len in 0..sound {
+            assert_eq!(LogFrame::at(&bytes[..len]), None, "{len} bytes");
+        }
+        assert_eq!(LogFrame::at(&[0; 100]), None);
+    }
+
+    #[test]
+    fn frames_are_found_behind_anything() {
+        let mut bytes = vec![7; 24];
+        bytes.extend_from_slice(&MAGIC);
+        bytes.resize(40, 0);
+        bytes.extend(frame(3, b"x"));
+        let (at, found) = LogFrame::find(&bytes, 1).expect("a frame");
+        assert_eq!((at, found.header.first), (40, 3));
+        assert!(LogFrame::find(&bytes, 41).is_none());
+        assert!(LogFrame::find(&bytes, 1000).is_none());
+    }
+}

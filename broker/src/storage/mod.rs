@@ -1,0 +1,18 @@
+//! What outlives the process: one append-only log of frames, and snapshots of the state that it leads to.
+//!
+//! The engine appends [`record::Record`]s before anything is delivered, and gets them back at the start. Nothing here
+//! knows a topic, a client or a wire. `docs/storage.md` draws the files and states what survives.
+
+#[cfg(test)]
+mod crash;
+pub(crate) mod disk;
+mod format;
+mod frame;
+mod log;
+pub(crate) mod record;
+mod recovery;
+mod snapshot;
+pub(crate) mod store;
+
+pub(crate) use self::log::{NotKept, now_ms};
+pub(crate) use snapshot::SnapshotWriter;

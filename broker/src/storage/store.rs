@@ -1,0 +1,367 @@
+//! The store of a broker: the folder of `--data`, with the log and the snapshots of what the broker keeps.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::mem;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
+
+use super::disk::Disk;
+use super::disk::system::SystemDisk;
+use super::format::{Format, FormatError};
+use super::frame::FrameKind;
+use super::log::{self, Log, NotKept};
+use super::record::{Record, records};
+use super::recovery::{self, Recovered};
+use super::snapshot::{self, SnapshotWriter};
+
+/// Bytes of a segment.
+const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// The sequence number of the first entry of a store.
+const FIRST: u64 = 1;
+
+/// Topics are spread over this many turns.
+const TURNS: usize = 64;
+
+/// Segments that a start reads, beyond which a snapshot is made: each start leaves one more.
+const MOST_SEGMENTS: usize = 8;
+
+/// Syncs in quicker succession would leave no time for anything else.
+const LEAST_INTERVAL: Duration = Duration::from_millis(1);
+
+/// How often it is tried again to make a snapshot, or the next segment, after that has failed.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// What the broker keeps on its disk. One process has it at a time.
+pub(crate) struct Store {
+    disk: Arc<dyn Disk>,
+    log: Log,
+    format: Mutex<Format>,
+    segment_bytes: u64,
+    /// One for the topics with the same hash: see [`Store::turn`].
+    turns: [Mutex<()>; TURNS],
+    hasher: RandomState,
+    /// When a snapshot is due.
+    snapshot_due: Mutex<SnapshotDue>,
+    /// How often a sync has failed.
+    failed_syncs: AtomicU64,
+    _lock: Option<OwnedFd>,
+}
+
+/// The bytes that have to be appended since the start for the next snapshot.
+struct SnapshotDue {
+    at: u64,
+}
+
+/// What a start has found.
+#[derive(Debug, Default)]
+pub(crate) struct StoreFound {
+    pub(crate) recovered: Recovered,
+    /// Snapshots that were not sound.
+    pub(crate) bad_snapshots: usize,
+}
+
+/// Why a store is not opened. Its content is never a reason, but for a newer format.
+#[derive(Debug)]
+pub(crate) enum StoreError {
+    /// Another process has it.
+    Locked,
+    /// A newer broker has written it.
+    Newer(String),
+    Io(io::Error),
+}
+
+/// What to do if another process has the store.
+pub(crate) enum Waiting<'a> {
+    /// It does not start.
+    No,
+    /// That is the process before this one: it is told that it may end, and waited for.
+    ForPredecessor(&'a dyn Fn()),
+}
+
+/// Where the state for a snapshot comes from.
+pub(crate) trait SnapshotSource {
+    /// Writes all that is kept now, as records. Publishers go on meanwhile.
+    fn write(&self, snapshot: &mut SnapshotWriter);
+}
+
+impl Store {
+    /// Opens the store in a folder, which is made if it is not there. `apply` gets all records in their order.
+    pub(crate) fn open(
+        folder: &Path,
+        waiting: Waiting<'_>,
+        apply: &mut dyn FnMut(&Record<'_>),
+    ) -> Result<(Self, StoreFound), StoreError> {
+        let disk = SystemDisk::open(folder)?;
+        let lock = match (disk.lock()?, waiting) {
+            (Some(lock), _) => lock,
+            (None, Waiting::No) => return Err(StoreError::Locked),
+            (None, Waiting::ForPredecessor(tell)) => {
+                tell();
+                disk.wait_for_lock()?
+            }
+        };
+        Self::open_on(Arc::new(disk), Some(lock), SEGMENT_BYTES, apply)
+    }
+
+    pub(super) fn open_on(
+        disk: Arc<dyn Disk>,
+        lock: Option<OwnedFd>,
+        segment_bytes: u64,
+        apply: &mut dyn FnMut(&Record<'_>),
+    ) -> Result<(Self, StoreFound), StoreError> {
+        let format = Format::read(&*disk)?;
+        for folder in [log::FOLDER, snapshot::FOLDER, recovery::DAMAGED] {
+            disk.make_folder(folder)?;
+        }
+        let mut found = StoreFound::default();
+        let from = read_snapshot(&*disk, &mut found, apply)?;
+        let kept_aside = mem::take(&mut found.recovered.kept_aside);
+        found.recovered = recovery::recover(&*disk, from.unwrap_or(FIRST), &mut |frame| {
+            if frame.header.kind == FrameKind::State {
+                records(frame.body).for_each(|record| apply(&record));
+            }
+        })?;
+        found.recovered.kept_aside.extend(kept_aside);
+        let recovered = &found.recovered;
+        let before = format.as_ref().map_or(0, |it| it.generation);
+        let is_intact = recovered.lost == 0 && recovered.cut_bytes == 0;
+        let generation = match &format {
+            Some(format) if format.is_clean && is_intact => before.max(recovered.generation),
+            // Numbers that did not survive are given again. The generation tells them apart.
+            _ => before.max(recovered.generation) + 1,
+        };
+        let id = format.map_or_else(Format::new_id, |format| Ok(format.id))?;
+        let format = Format {
+            id,
+            generation,
+            is_clean: false,
+        };
+        format.write(&*disk)?;
+        let (next, time_ms) = (recovered.next, recovered.time_ms);
+        let log = Log::begin(disk.clone(), segment_bytes, generation, next, time_ms)?;
+        let store = Self {
+            disk,
+            log,
+            format: Mutex::new(format),
+            segment_bytes,
+            turns: std::array::from_fn(|_| Mutex::new(())),
+            hasher: RandomState::new(),
+            snapshot_due: Mutex::new(SnapshotDue {
+                at: match found.recovered.segments > MOST_SEGMENTS {
+                    true => 0,
+                    false => segment_bytes.saturating_sub(found.recovered.bytes),
+                },
+            }),
+            failed_syncs: AtomicU64::new(0),
+            _lock: lock,
+        };
+        Ok((store, found))
+    }
+
+    /// Waits until no other thread changes what is kept for this topic. Held while a change is kept and then carried
+    /// out, so that both come in the same order, without one lock for all topics that is held while the disk writes.
+    pub(crate) fn turn(&self, topic: &str) -> MutexGuard<'_, ()> {
+        let hash = self.hasher.hash_one(topic) as usize;
+        self.turns[hash % TURNS].lock()
+    }
+
+    /// Keeps a change, which survives the end of this process from then on. An error has changed nothing.
+    pub(crate) fn keep(&self, record: &Record<'_>) -> Result<u64, NotKept> {
+        let mut body = Vec::new();
+        record.encode(&mut body);
+        self.log.append(FrameKind::State, 1, &[&body])
+    }
+
+    /// Syncs at each interval until `stopped` is closed, and makes snapshots from `source`. Then everything is
+    /// durable.
+    pub(crate) fn run(
+        &self,
+        interval: Duration,
+        source: &dyn SnapshotSource,
+        stopped: &Receiver<()>,
+    ) {
+        let mut synced = self.log.appended();
+        let mut is_told = false;
+        // Starts in quick succession must not leave a file each.
+        if let Err(err) = self.make_snapshot_if_due(source) {
+            ::log::error!("the store: no snapshot: {err}");
+        }
+        let interval = interval.max(LEAST_INTERVAL);
+        while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+            let appended = self.log.appended();
+            let done = match appended == synced {
+                // Nothing has come for an interval.
+                true => self.log.mark().map_err(io::Error::other),
+                false => self.log.sync().map(drop),
+            };
+            let done = done
+                .and_then(|()| self.log.prepare())
+                .and_then(|()| self.make_snapshot_if_due(source));
+            synced = appended;
+            match done {
+                Ok(()) => is_told = false,
+                Err(err) => {
+                    if !is_told {
+                        ::log::error!("the store: {err}");
+                    }
+                    is_told = true;
+                    self.failed_syncs.fetch_add(1, Ordering::Relaxed);
+                    if stopped.recv_timeout(TRY_AGAIN) != Err(RecvTimeoutError::Timeout) {
+                        break;
+                    }
+                }
+            }
+        }
+        if let Err(err) = self.close() {
+            ::log::error!("the store: {err}; the next start takes it for that after a crash");
+        }
+    }
+
+    /// Makes everything durable, and notes that.
+    pub(super) fn close(&self) -> io::Result<()> {
+        self.log.mark().map_err(io::Error::other)?;
+        self.log.end()?;
+        let mut format = self.format.lock();
+        format.is_clean = true;
+        format.write(&*self.disk)
+    }
+
+    /// Makes a snapshot if the log behind the last one is long: a segment, and twice what the snapshot takes.
+    pub(super) fn make_snapshot_if_due(&self, source: &dyn SnapshotSource) -> io::Result<()> {
+        // Its lock is taken again for the snapshot.
+        let due = self.snapshot_due.lock().at;
+        match self.log.appended() >= due {
+            true => self.make_snapshot(source),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn make_snapshot(&self, source: &dyn SnapshotSource) -> io::Result<()> {
+        let appended = self.log.appended();
+        let first = self.log.next();
+        let mut snapshot = SnapshotWriter::begin(self.disk.clone(), first)?;
+        source.write(&mut snapshot);
+        let bytes = snapshot.bytes();
+        // What the snapshot says may be newer than its number. After a crash nothing may be known that the log
+        // does not have.
+        self.log.sync()?;
+        snapshot.finish()?;
+        self.snapshot_due.lock().at = appended + self.segment_bytes.max(2 * bytes);
+        self.remove_old()
+    }
+
+    /// Removes what is older than the last but one snapshot, which is there in case the last one is damaged.
+    fn remove_old(&self) -> io::Result<()> {
+        let snapshots = snapshot::list(&*self.disk)?;
+        let Some(&[kept, _]) = snapshots.last_chunk() else {
+            return Ok(());
+        };
+        let mut segments: Vec<u64> = self
+            .disk
+            .names(log::FOLDER)?
+            .iter()
+            .filter_map(|name| log::segment_first(name))
+            .collect();
+        segments.sort_unstable();
+        for pair in segments.windows(2).filter(|pair| pair[1] <= kept) {
+            self.disk.remove(&log::segment_name(pair[0]))?;
+        }
+        for &old in snapshots.iter().filter(|&&first| first < kept) {
+            self.disk.remove(&snapshot::name(old))?;
+        }
+        Ok(())
+    }
+}
+
+/// Applies the newest snapshot that is sound; returns its sequence number.
+fn read_snapshot(
+    disk: &dyn Disk,
+    found: &mut StoreFound,
+    apply: &mut dyn FnMut(&Record<'_>),
+) -> io::Result<Option<u64>> {
+    snapshot::remove_unfinished(disk)?;
+    for &first in snapshot::list(disk)?.iter().rev() {
+        if snapshot::read(disk, first, apply)? {
+            return Ok(Some(first));
+        }
+        found.bad_snapshots += 1;
+        let to = format!("{}/{first:020}-{}.snap", recovery::DAMAGED, log::now_ms());
+        disk.rename(&snapshot::name(first), &to)?;
+        found.recovered.kept_aside.push(to);
+    }
+    Ok(None)
+}
+
+impl From<io::Error> for StoreError {
+    fn from(err: io::Error) -> Self {
+        Self::Io(err)
+    }
+}
+
+impl From<FormatError> for StoreError {
+    fn from(err: FormatError) -> Self {
+        match err {
+            FormatError::Newer(version) => Self::Newer(version),
+            FormatError::Io(err) => Self::Io(err),
+        }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Locked => f.write_str(
+                "another broker has it; stop that one, or give this one another folder with --data",
+            ),
+            Self::Newer(version) => write!(
+                f,
+                "a newer broker has written it, in format {version:?}; start that one, or give this one another folder \
+                 with --data"
+            ),
+            Self::Io(err) => err.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for NotKept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoRoom => {
+                "the disk of the broker is full; nothing was published, try again later"
+            }
+            Self::Failed => {
+                "the disk of the broker has failed; nothing was published, tell its operator"
+            }
+        })
+    }
+}
+
+impl std::error::Error for NotKept {}
+
+#[cfg(test)]
+impl Store {
+    pub(super) fn generation(&self) -> u32 {
+        self.format.lock().generation
+    }
+
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.log.sync().map(drop)
+    }
+
+    pub(super) fn mark(&self) -> Result<(), NotKept> {
+        self.log.mark()
+    }
+
+    pub(super) fn prepare(&self) -> io::Result<()> {
+        self.log.prepare()
+    }
+}

@@ -1,0 +1,286 @@
+//! Promises of `docs/storage.md`: what outlives the broker.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tests::mqtt::{Mqtt, MqttClient};
+use tests::{Random, TestBroker, eventually, program};
+
+/// A broker that keeps what it has in this folder.
+fn broker(data: &Path) -> TestBroker {
+    TestBroker::with_args(&["--data", data.to_str().expect("a path of text")])
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+/// The retained messages, by topic.
+fn retained(broker: &TestBroker) -> BTreeMap<String, String> {
+    let mut client = broker.subscribe("#");
+    let lines = client.read_to_fence();
+    let values = lines.iter().map(|line| {
+        let message = line
+            .strip_prefix("@retained MESSAGE ")
+            .expect("a retained message");
+        let (topic, value) = message.split_once(' ').expect("a value");
+        (topic.to_owned(), value.to_owned())
+    });
+    values.collect()
+}
+
+fn retain(broker: &TestBroker, topic: &str, value: &str) {
+    let mut client = broker.connect();
+    client.send(format!("@retain PUBLISH {topic} {value}").trim_end());
+    client.expect_prefix("PUBACK ");
+}
+
+fn killed(broker: TestBroker) {
+    assert_eq!(broker.stop_by(Signal::KILL).code, None);
+}
+
+#[test]
+fn retained_messages_outlive_a_stop_and_a_kill() {
+    let folder = folder();
+    let first = broker(folder.path());
+    retain(&first, "lamp", "on");
+    retain(&first, "door", "open");
+    retain(&first, "gone", "x");
+    retain(&first, "gone", "");
+    let expected = BTreeMap::from([("door", "open"), ("lamp", "on")]);
+    let expected: BTreeMap<_, _> = expected
+        .iter()
+        .map(|it| (it.0.to_string(), it.1.to_string()))
+        .collect();
+    assert_eq!(first.stop().code, Some(0));
+    let second = broker(folder.path());
+    assert_eq!(retained(&second), expected);
+    retain(&second, "lamp", "off");
+    killed(second);
+    let third = broker(folder.path());
+    assert_eq!(retained(&third)["lamp"], "off");
+    third.wait_for_log("2 retained messages");
+}
+
+/// Without the flag nothing is written, and the next broker knows nothing.
+#[test]
+fn without_a_folder_nothing_outlives_the_broker() {
+    let broker = TestBroker::start();
+    retain(&broker, "lamp", "on");
+    broker.stop();
+    assert!(retained(&TestBroker::start()).is_empty());
+}
+
+#[test]
+fn a_folder_has_one_broker_at_a_time_and_others_see_none_of_it() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    let _first = broker(&data);
+    let mode = fs::metadata(&data)
+        .expect("it made the folder")
+        .permissions();
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777,
+        0o700
+    );
+    let mut second = TestBroker::command(&["--data", data.to_str().expect("text")]);
+    let ended = second.output().expect("it runs");
+    let text = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{text}");
+    assert!(text.contains("another broker has it"), "{text}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_told() {
+    let folder = folder();
+    let missing = folder.path().join("a/b");
+    let mut command = TestBroker::command(&["--data", missing.to_str().expect("text")]);
+    let ended = command.output().expect("it runs");
+    let text = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{text}");
+    assert!(text.contains("a/b: No such file or directory"), "{text}");
+}
+
+/// An MQTT message keeps its QoS, and a will is kept like any message.
+#[test]
+fn messages_of_all_wires_are_kept_with_their_quality_of_service() {
+    let folder = folder();
+    let first = broker(folder.path());
+    let mut client = MqttClient::connect(first.address(), Mqtt::V5, "a");
+    client.publish_as(0x33, "one", 7, b"1");
+    client.packet();
+    client.leave();
+    let mut http = first.connect();
+    http.write("POST /topics/two?retain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nConnection: close\r\n\r\n2");
+    assert!(http.read_to_end().starts_with("HTTP/1.1 200"));
+    killed(first);
+    let second = broker(folder.path());
+    let mut client = MqttClient::connect(second.address(), Mqtt::V3, "b");
+    client.subscribe("#", 1);
+    let first = client.message();
+    assert_eq!((first.topic.as_str(), first.flags & 0x07), ("one", 0x03));
+    assert_eq!(client.message().topic, "two");
+}
+
+/// Values of some topics, published as fast as they are acknowledged.
+struct Publisher {
+    stream: TcpStream,
+    lines: BufReader<TcpStream>,
+}
+
+/// Messages that are on their way at a time.
+const WINDOW: usize = 32;
+const TOPICS: usize = 8;
+
+impl Publisher {
+    fn connect(broker: &TestBroker) -> Self {
+        let stream = TcpStream::connect(broker.address()).expect("it listens");
+        let lines = BufReader::new(stream.try_clone().expect("a descriptor"));
+        Self { stream, lines }
+    }
+
+    /// Publishes until the broker is gone. Returns how many numbers from `first` on were acknowledged, and how many
+    /// were sent. A number that is a multiple of 10 clears its topic.
+    fn run(mut self, first: usize) -> (usize, usize) {
+        let (mut sent, mut acknowledged) = (0, 0);
+        loop {
+            while sent < acknowledged + WINDOW {
+                let number = first + sent;
+                let value = if number.is_multiple_of(10) {
+                    String::new()
+                } else {
+                    format!(" {number}")
+                };
+                let line = format!("@retain PUBLISH t{}{value}\n", number % TOPICS);
+                if self.stream.write_all(line.as_bytes()).is_err() {
+                    return (acknowledged, sent);
+                }
+                sent += 1;
+            }
+            let mut line = String::new();
+            match self.lines.read_line(&mut line) {
+                Ok(len) if len > 0 && line.ends_with('\n') => {}
+                _ => return (acknowledged, sent),
+            }
+            let count = line
+                .strip_prefix("PUBACK ")
+                .and_then(|rest| rest.split(' ').next());
+            acknowledged = count.and_then(|it| it.parse().ok()).expect("a receipt");
+        }
+    }
+}
+
+/// Fifty kills under load: each topic has the value that was acknowledged last, or one that was sent after it.
+#[test]
+fn a_broker_that_is_killed_loses_nothing_acknowledged() {
+    let folder = folder();
+    let mut random = Random::new(17);
+    let mut next = 1;
+    let mut before: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut all_acknowledged = 0;
+    for life in 0..50 {
+        let broker = broker(folder.path());
+        let publisher = Publisher::connect(&broker);
+        let running = thread::spawn(move || publisher.run(next));
+        thread::sleep(Duration::from_millis(5 + random.below(40) as u64));
+        killed(broker);
+        let (acknowledged, sent) = running.join().expect("no panic");
+        all_acknowledged += acknowledged;
+        let broker = self::broker(folder.path());
+        let found = retained(&broker);
+        for topic in 0..TOPICS {
+            let of_topic =
+                |range: std::ops::Range<usize>| range.filter(move |it| it % TOPICS == topic);
+            // What the topic may have: the last acknowledged, or what was sent after that.
+            let last = of_topic(next..next + acknowledged).next_back();
+            let last = last.or_else(|| before.get(&topic).copied());
+            let mut may_have: Vec<usize> = of_topic(next + acknowledged..next + sent).collect();
+            may_have.extend(last);
+            let value = found
+                .get(&format!("t{topic}"))
+                .map(|it| it.parse::<usize>().expect("a number"));
+            let is_right = match value {
+                Some(value) => may_have.contains(&value),
+                None => last.is_none() || may_have.iter().any(|it| it.is_multiple_of(10)),
+            };
+            assert!(
+                is_right,
+                "life {life}: t{topic} has {value:?}, and may have {may_have:?}"
+            );
+            match value {
+                Some(value) => before.insert(topic, value),
+                None => before.remove(&topic),
+            };
+        }
+        next += sent;
+        killed(broker);
+    }
+    assert!(all_acknowledged > 100, "{all_acknowledged} is no load");
+}
+
+/// Each start leaves a file; snapshots take their place. The last two are kept, with the log behind the older one.
+#[test]
+fn many_starts_leave_few_files() {
+    let folder = folder();
+    let count = |within: &str| fs::read_dir(folder.path().join(within)).map_or(0, Iterator::count);
+    for number in 0..40 {
+        let broker = broker(folder.path());
+        retain(&broker, "starts", &number.to_string());
+        killed(broker);
+    }
+    let last = broker(folder.path());
+    eventually("old files are gone", || {
+        count("state") <= 2 && count("log") < 30
+    });
+    assert_eq!(retained(&last)["starts"], "39");
+}
+
+/// A disk that is full: what would be kept is refused and told, everything else goes on, and it recovers by itself.
+#[test]
+fn a_full_disk_refuses_what_would_be_kept_and_recovers_by_itself() {
+    let folder = folder();
+    let place = folder.path().join("disk");
+    fs::create_dir(&place).expect("a folder");
+    // In namespaces of its own, so that the file system goes with the broker.
+    let script = "mount -t tmpfs -o size=66m,mode=700 disk \"$0\" && head -c 1000000 /dev/zero >\"$0/other\" && shift 0 && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
+    command.arg(&place).arg(program("broker"));
+    command.args(["--port", "0", "--host", "127.0.0.1", "--data"]);
+    command.arg(place.join("data"));
+    let broker = TestBroker::of(&mut command);
+    let mut client = broker.connect();
+    let mut number = 0;
+    let value = "x".repeat(60_000);
+    let refused = loop {
+        number += 1;
+        client.send(format!("@retain PUBLISH t/{number} {value}"));
+        let answer = client.read_line();
+        if !answer.starts_with("PUBACK ") {
+            break answer;
+        }
+        assert!(number < 2000, "the disk is never full");
+    };
+    let told = format!(
+        "ERROR no-room publish:{number} the disk of the broker is full; nothing was published, try again later"
+    );
+    assert_eq!(refused, told);
+    client.send("PUBLISH t/1 y");
+    client.expect_prefix("PUBACK ");
+    let mut http = broker.connect();
+    http.write(format!("POST /topics/t/0?retain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\nConnection: close\r\n\r\n{value}"));
+    assert!(http.read_to_end().starts_with("HTTP/1.1 507"));
+    let mut mqtt = MqttClient::connect(broker.address(), Mqtt::V3, "old");
+    mqtt.publish_as(0x33, "t/0", 7, value.as_bytes());
+    mqtt.expect_closed();
+    // What has been retained is cleared, and the room of it comes back with snapshots.
+    assert_eq!(retained(&broker).len(), number - 1);
+}
