@@ -500,6 +500,8 @@ impl Client {
     /// Passes everything that has arrived to `each`, without waiting and without copying, until
     /// `each` breaks. Returns how many deliveries; if none, [`wait`](Self::wait) for more.
     ///
+    /// [`Error::Refused`] if the broker has ended a subscription; the others go on.
+    ///
     /// This is the fast path for millions of messages per second; [`messages`](Self::messages) is
     /// the convenient one.
     ///

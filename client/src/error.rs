@@ -27,6 +27,8 @@ pub enum Error {
     Tls(TlsError),
     /// The broker has no room for this connection; its own text.
     Busy(String),
+    /// The broker ended this connection and may take another one; why.
+    Ended(String),
     /// The broker sent BYE first: it is stopping.
     Stopping,
     /// The broker closed the connection without BYE.
@@ -115,6 +117,7 @@ impl Error {
         match self {
             Self::Unreachable { .. }
             | Self::Busy(_)
+            | Self::Ended(_)
             | Self::Stopping
             | Self::Closed
             | Self::ClosedUnanswered
@@ -145,6 +148,7 @@ impl fmt::Display for Error {
             }
             Self::Tls(why) => why.fmt(f),
             Self::Busy(text) => write!(f, "the broker is full: {text}"),
+            Self::Ended(why) => f.write_str(why),
             Self::Stopping => write!(f, "the broker is stopping"),
             Self::Closed => write!(f, "the broker closed the connection"),
             Self::ClosedUnanswered => write!(
@@ -189,6 +193,7 @@ impl std::error::Error for Error {
             Self::BadName(why) => Some(why),
             Self::Refused(refusal) | Self::NotInquirable { refusal, .. } => Some(refusal),
             Self::Busy(_)
+            | Self::Ended(_)
             | Self::Stopping
             | Self::Closed
             | Self::ClosedUnanswered

@@ -101,6 +101,12 @@ impl Exchange {
             let _ = self.conversation.sort(&mut each)?;
         }
         self.conversation.send();
+        // After what came before it. It may have come while this client waited for an answer.
+        if taken == 0
+            && let Some(withdrawn) = self.conversation.ledger.take_withdrawn()
+        {
+            return Err(Error::Refused(withdrawn));
+        }
         Ok(taken)
     }
 

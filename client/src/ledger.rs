@@ -23,6 +23,8 @@ pub(crate) struct Ledger {
     pongs: u64,
     /// The first refusal that has not been taken.
     refusal: Option<Refusal>,
+    /// Why a subscription has ended that had been granted, if it has not been taken.
+    withdrawn: Option<Refusal>,
     leaving: bool,
     left: bool,
     /// The broker has answered what the client has shown.
@@ -103,6 +105,11 @@ impl Ledger {
             // It says that what the client has shown is over soon, or now, and answers no frame.
             Subject::Line if refusal.is_auth() && self.is_known => return Ok(()),
             Subject::Publish(_) => self.refused += 1,
+            // It answers no SUBSCRIBE: other rules are in force.
+            Subject::Subscribe(_) if self.all_replied() => {
+                self.withdrawn.get_or_insert(refusal);
+                return Ok(());
+            }
             Subject::Subscribe(_) | Subject::Unsubscribe(_) => self.replied += 1,
             // The broker refused the whole line, so each of its filters is answered.
             Subject::Line => self.replied = self.asked,
@@ -161,6 +168,11 @@ impl Ledger {
         self.refusal.take()
     }
 
+    /// Why the broker has ended a subscription, if it has since this was last called.
+    pub(crate) fn take_withdrawn(&mut self) -> Option<Refusal> {
+        self.withdrawn.take()
+    }
+
     /// Whether the refusal is about a line, not about a message or a filter.
     pub(crate) fn is_line_refused(&self) -> bool {
         self.refusal
@@ -201,6 +213,19 @@ mod tests {
         ledger.publish();
         told(&mut ledger, "PUBACK 9 0").expect("a receipt");
         assert_eq!(ledger.outstanding(), 0);
+    }
+
+    #[test]
+    fn a_refused_filter_that_no_subscribe_waits_for_is_a_subscription_that_has_ended() {
+        let mut ledger = Ledger::default();
+        ledger.ask(1);
+        told(&mut ledger, "ERROR denied subscribe:a no").expect("an answer");
+        assert!(ledger.all_replied() && ledger.take_withdrawn().is_none());
+        assert!(ledger.take_refusal().is_some());
+        told(&mut ledger, "ERROR denied subscribe:b no more").expect("news");
+        ledger.ask(1);
+        assert!(!ledger.all_replied() && ledger.take_refusal().is_none());
+        assert_eq!(ledger.take_withdrawn().expect("it has").text, "no more");
     }
 
     #[test]

@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use tests::frames::FrameClient;
 use tests::mqtt::{self, BOTH, Hello, Mqtt, MqttClient};
 use tests::{
-    Alg, Asker, JwtIssuer, TestBroker, TestClient, UsersFile, client, eventually, in_seconds,
-    installed,
+    Alg, Asker, JwtIssuer, Process, TestBroker, TestClient, UsersFile, client, eventually,
+    in_seconds, installed,
 };
 
 /// The rules of most tests.
@@ -417,6 +417,30 @@ fn nothing_is_delivered_by_rules_that_were_replaced() {
     // With the rules the right is back on the same connection.
     ruled.reload(RULES);
     ann.send("PUBLISH home/a 1").expect("PUBACK 2 0");
+}
+
+/// A reload once ended the subscription of `client subscribe` over lines in silence: the broker said so, and the program
+/// went on as if no message came.
+#[test]
+fn a_terminal_client_tells_that_a_reload_has_ended_its_subscription() {
+    let ruled = Ruled::start();
+    let secret = ruled.folder.path().join("secret");
+    fs::write(&secret, "pw\n").expect("room");
+    let subscribers = ["", "ws://", "mqtt://"].map(|scheme| {
+        let server = format!("{scheme}{}", ruled.broker.address());
+        let mut subscriber = client(&["subscribe", "home/#", "--user", "ann", "--server", &server]);
+        subscriber.arg("--password-file").arg(&secret);
+        let subscriber = Process::start(&mut subscriber);
+        subscriber.wait_for_complaint("subscribing on home/#");
+        subscriber
+    });
+    ruled.reload(&RULES.replace("allow @family publish subscribe retain home/#", ""));
+    for mut subscriber in subscribers {
+        let (status, _, complaint) = subscriber.end();
+        assert_eq!(status.code(), Some(4), "{complaint}");
+        assert!(complaint.contains("denied subscribe:home/#"), "{complaint}");
+        assert!(!complaint.contains("is full"), "{complaint}");
+    }
 }
 
 /// What waits in a session, and what was sent and not acknowledged, is not sent by other rules.

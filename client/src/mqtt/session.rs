@@ -498,7 +498,12 @@ impl Session {
             BrokerPacket::Suback { codes } => self.suback = Some(codes),
             BrokerPacket::Pingresp => self.pongs += 1,
             BrokerPacket::Disconnect { code, text } => {
-                self.ended.get_or_insert(end_error(code, text));
+                let ended = match end_error(code, text) {
+                    // Not all of these codes say that the broker is full.
+                    Error::Busy(why) => Error::Ended(why),
+                    other => other,
+                };
+                self.ended.get_or_insert(ended);
             }
             BrokerPacket::Other => {}
         }
