@@ -26,6 +26,8 @@ pub struct Authority {
 pub struct Wanted<'a> {
     /// The name of its subject.
     pub common_name: &'a str,
+    /// A second one.
+    pub other_common_name: Option<&'a str>,
     /// Names and addresses of a host.
     pub hosts: &'a [&'a str],
     /// Addresses of resources.
@@ -44,6 +46,7 @@ impl Default for Wanted<'_> {
     fn default() -> Self {
         Self {
             common_name: "a test",
+            other_common_name: None,
             hosts: &[],
             uris: &[],
             for_client: false,
@@ -58,6 +61,7 @@ impl Wanted<'_> {
     /// A certificate of this machine.
     pub const HERE: Wanted<'static> = Wanted {
         common_name: "localhost",
+        other_common_name: None,
         hosts: &["localhost", "127.0.0.1"],
         uris: &[],
         for_client: false,
@@ -189,6 +193,11 @@ fn request(wanted: &Wanted<'_>) -> CertificateParams {
     params
         .distinguished_name
         .push(DnType::CommonName, wanted.common_name);
+    if let Some(other) = wanted.other_common_name {
+        // The library keeps one value for each type, and takes the number of this one for another type.
+        let also_common_name = DnType::CustomDnType(vec![2, 5, 4, 3]);
+        params.distinguished_name.push(also_common_name, other);
+    }
     params.subject_alt_names = wanted.hosts.iter().map(|host| host_name(host)).collect();
     let uris = wanted.uris.iter();
     let uris = uris.map(|uri| SanType::URI((*uri).try_into().expect("an address")));

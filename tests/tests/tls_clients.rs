@@ -124,6 +124,13 @@ fn a_certificate_without_a_name_that_can_be_one_is_refused_with_the_reason() {
             named("x", &[], &["dallal:a", "dallal:b"]),
             "it has two names",
         ),
+        (
+            Wanted {
+                other_common_name: Some("bob"),
+                ..named("ann", &[], &[])
+            },
+            "it has two names",
+        ),
         (named("x", &["*.lan"], &[]), "its name \"*.lan\" is none"),
         (
             named("x", &[], &["dallal:unix:root"]),

@@ -14,6 +14,7 @@ use rustls::{
 use webpki::{CertRevocationList, EndEntityCert, OwnedCertRevocationList};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
+use x509_cert::der::oid::ObjectIdentifier;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
@@ -25,6 +26,11 @@ use crate::auth::identity::IdentityName;
 
 /// How a name is written as an address of a resource.
 const NAME_SCHEME: &str = "dallal:";
+
+/// The attribute of a subject that is its common name (X.520, `id-at-commonName`).
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+
+const TWO_NAMES: &str = "it has two names";
 
 /// Takes the certificates of the authorities that are configured, if there is a name in them.
 #[derive(Debug)]
@@ -144,7 +150,7 @@ fn only(mut names: impl Iterator<Item = String>) -> Result<Option<String>, Strin
     let first = names.next();
     match names.next() {
         None => Ok(first),
-        Some(_) => Err("it has two names".to_owned()),
+        Some(_) => Err(TWO_NAMES.to_owned()),
     }
 }
 
@@ -166,7 +172,13 @@ fn common_name(certificate: &CertificateDer<'_>) -> Result<Option<String>, Strin
     let parsed = Certificate::from_der(certificate);
     let parsed = parsed.map_err(|why| format!("it cannot be read: {why}"))?;
     let subject = parsed.tbs_certificate().subject();
-    // An error is of several, or of a text that is none.
+    let mut common = subject
+        .iter()
+        .filter(|attribute| attribute.oid == COMMON_NAME);
+    if common.nth(1).is_some() {
+        return Err(TWO_NAMES.to_owned());
+    }
+    // An error is of a text that is none.
     let name = subject.common_name();
     let name = name.map_err(|why| format!("its common name cannot be read: {why}"))?;
     Ok(name.map(|name| name.value().into_owned()))
