@@ -130,20 +130,24 @@ fn a_key_that_others_may_read_is_refused_with_what_to_type() {
 fn a_key_with_a_password_is_told_as_such() {
     let ca = Authority::new();
     let files = ca.sign("a", &Wanted::HERE);
-    let mut openssl = Command::new("openssl");
-    openssl.args(["pkey", "-aes256", "-passout", "pass:x", "-in"]);
     let encrypted = ca.path("encrypted.pem");
-    openssl.arg(&files.key).arg("-out").arg(&encrypted);
-    assert!(openssl.status().expect("it runs").success());
-    fs::set_permissions(&encrypted, fs::Permissions::from_mode(0o600)).expect("it is ours");
-    let told = mistake(&Files {
-        key: encrypted,
-        ..files
-    });
-    assert!(
-        told.contains("is encrypted") && told.contains("openssl pkey"),
-        "{told}"
-    );
+    // PKCS #8, and the form of RFC 1421.
+    for form in [&[][..], &["-traditional"]] {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["pkey", "-aes256", "-passout", "pass:x"]);
+        openssl.args(form).arg("-in").arg(&files.key);
+        let openssl = openssl.arg("-out").arg(&encrypted).status();
+        assert!(openssl.expect("it runs").success());
+        fs::set_permissions(&encrypted, fs::Permissions::from_mode(0o600)).expect("it is ours");
+        let told = mistake(&Files {
+            key: encrypted.clone(),
+            ..files.clone()
+        });
+        assert!(
+            told.contains("is encrypted") && told.contains("openssl pkey"),
+            "{told}"
+        );
+    }
 }
 
 #[test]

@@ -81,6 +81,8 @@ fn of_certificate(why: &CertificateError) -> String {
                 Err(_) => "its certificate has expired".to_owned(),
             }
         }
+        // One that begins after its end.
+        CertificateError::Expired => "its certificate has expired".to_owned(),
         CertificateError::NotValidYetContext { .. } | CertificateError::NotValidYet => {
             "its certificate is not valid yet".to_owned()
         }

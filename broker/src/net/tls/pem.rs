@@ -63,7 +63,8 @@ impl PemFiles {
         self.note(&bytes);
         let shown = path.display();
         PrivateKeyDer::from_pem_slice(&bytes).map_err(|why| match why {
-            PemError::NoItemsFound if memchr::memmem::find(&bytes, b"ENCRYPTED").is_some() => format!(
+            // Of RFC 1421, a heading is no base64; of PKCS #8, no item is a key.
+            _ if memchr::memmem::find(&bytes, b"ENCRYPTED").is_some() => format!(
                 "the key in {shown} is encrypted, and there is no one to type its password; openssl pkey -in FILE -out OTHER writes it without one"
             ),
             PemError::NoItemsFound => format!(
