@@ -54,6 +54,11 @@ fn an_authority_signs_for_brokers_and_clients_and_openssl_takes_it_at_its_strict
         said.contains("client-meter-7.pem") && said.contains("are for meter-7"),
         "{said}"
     );
+    assert!(!said.contains("new authority"), "{said}");
+    // In a mistyped folder the certificate is of an authority that no broker trusts.
+    let said = made(&place.path().join("nwe"), &["--client", "meter-7"]);
+    assert!(said.contains("ca.pem is a new authority"), "{said}");
+    assert!(said.contains("keep it away from others"), "{said}");
     assert_eq!(
         verified(&folder, "sslserver", "server.pem"),
         "server.pem: OK\n"

@@ -59,8 +59,7 @@ fn for_server(folder: &Path, names: &[String]) -> Result<String, String> {
     Ok(format!(
         "{} and {} are for {}, until {}\n  \
          broker --host 0.0.0.0 --tls-cert {} --tls-key {}\n  \
-         client --ca {}\n\
-         {} can sign for any name: keep it away from others\n",
+         client --ca {}\n{}",
         cert.display(),
         key.display(),
         names.join(", "),
@@ -68,8 +67,17 @@ fn for_server(folder: &Path, names: &[String]) -> Result<String, String> {
         shell_word(&cert),
         shell_word(&key),
         shell_word(&ca),
-        folder.join("ca-key.pem").display(),
+        warning(folder),
     ))
+}
+
+/// What to heed about the key of the authority.
+fn warning(folder: &Path) -> String {
+    let key = folder.join("ca-key.pem");
+    format!(
+        "{} can sign for any name: keep it away from others\n",
+        key.display()
+    )
 }
 
 fn for_client(folder: &Path, name: &IdentityName) -> Result<String, String> {
@@ -78,17 +86,29 @@ fn for_client(folder: &Path, name: &IdentityName) -> Result<String, String> {
     let uri = uri.map_err(|why| format!("{name} is no name for a certificate: {why}"))?;
     params.subject_alt_names.push(SanType::URI(uri));
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let ca = folder.join("ca.pem");
+    let is_first = !ca.exists();
     let issuer = authority(folder)?;
     let [cert, key] = sign(folder, &format!("client-{name}"), params, &issuer)?;
-    Ok(format!(
+    let mut told = format!(
         "{} and {} are for {name}, until {}\n  client --ca {} --cert {} --key {}\n",
         cert.display(),
         key.display(),
         end(),
-        shell_word(&folder.join("ca.pem")),
+        shell_word(&ca),
         shell_word(&cert),
         shell_word(&key),
-    ))
+    );
+    // Perhaps a mistyped folder: a broker that runs does not trust it.
+    if is_first {
+        told += &format!(
+            "{} is a new authority; a broker that trusts it has --client-ca {}\n{}",
+            ca.display(),
+            shell_word(&ca),
+            warning(folder)
+        );
+    }
+    Ok(told)
 }
 
 /// The authority of a folder, which is made if it is not there.
