@@ -349,6 +349,62 @@ fn a_security_file_that_cannot_be_read_changes_nothing_at_a_reload() {
     });
 }
 
+/// A mistake in a certificate once hid those in the files of users and rules.
+#[test]
+fn the_mistakes_in_all_security_files_are_told_at_once() {
+    let files = SecurityFiles::new();
+    let config = files.folder.path().join("broker.toml");
+    let socket = text(&files.folder.path().join("broker.sock"));
+    let keys = files.flags();
+    let lines = keys
+        .iter()
+        .map(|(flag, path)| format!("{flag} = {path:?}\n"));
+    fs::write(&config, lines.collect::<String>()).expect("room");
+    let words = ["--unix", &socket, "--config", &text(&config)];
+    let _broker = TestBroker::with_args(&words);
+    let broken = [
+        "users",
+        "access",
+        "jwt-keys",
+        "tls-cert",
+        "client-ca",
+        "client-crl",
+    ];
+    let broken = keys.iter().filter(|(flag, _)| broken.contains(flag));
+    let paths: Vec<&String> = broken.map(|(_, path)| path).collect();
+    assert_eq!(paths.len(), 6);
+    for path in &paths {
+        fs::write(path, "nonsense\n").expect("room");
+    }
+    let (_, reloaded) = ended(&mut client(&["reload", "-s", &format!("unix:{socket}")]), 1);
+    let start = ["--config", &text(&config)];
+    let (code, _, started) = outcome(&mut TestBroker::command(&start));
+    assert_eq!(code, Some(2), "{started}");
+    let check = [&start[..], &["--check"]].concat();
+    let (code, _, checked) = outcome(&mut TestBroker::command(&check));
+    assert_eq!(code, Some(2), "{checked}");
+    for (told, when) in [(reloaded, "reload"), (started, "start"), (checked, "check")] {
+        for path in &paths {
+            assert!(told.contains(*path), "{path} at a {when}: {told}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_mistake_and_perhaps_not_meant_is_told_by_a_check() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = folder.path().join("empty.access");
+    fs::write(&rules, "").expect("room");
+    let check = ["--access", &text(&rules), "--check"];
+    let (code, out, err) = outcome(&mut TestBroker::command(&check));
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("the configuration is valid"), "{out}");
+    assert!(
+        err.starts_with("warning: ") && err.contains("has no rule"),
+        "{err}"
+    );
+}
+
 #[test]
 fn a_change_of_users_and_certificates_ends_only_the_connections_that_it_names() {
     let files = SecurityFiles::new();

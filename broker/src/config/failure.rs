@@ -37,14 +37,24 @@ impl Failure {
 
 /// Tells the mistakes of a configuration and ends the process.
 pub(super) fn fail(mistakes: &[String]) -> ! {
+    write_lines("", mistakes);
+    process::exit(WRONG_USAGE)
+}
+
+/// Prints what is no mistake, and perhaps not meant either.
+pub(super) fn warn(warnings: &[String]) {
+    write_lines("warning: ", warnings);
+}
+
+fn write_lines(head: &str, lines: &[String]) {
     let mut text = String::new();
-    for mistake in mistakes {
-        text.push_str(mistake);
+    for line in lines {
+        text.push_str(head);
+        text.push_str(line);
         text.push('\n');
     }
     // Without standard error, the exit code tells.
     let _ = io::stderr().lock().write_all(text.as_bytes());
-    process::exit(WRONG_USAGE)
 }
 
 /// The exit code of `clap`.

@@ -15,7 +15,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
 use ipnet::IpNet;
 
-use super::failure::{Failure, fail};
+use super::failure::{Failure, fail, warn};
 use super::file::{self, FileSettings};
 use super::parsers::{
     Host, List, ListeningPlace, Owner, RoomFlag, address_ranges, addresses, flattened, host,
@@ -450,13 +450,12 @@ impl Config {
                 .error(ErrorKind::ValueValidation, why)
                 .exit();
         }
-        if let Err(mistakes) = config.tls_material() {
-            fail(&mistakes);
-        }
+        // All mistakes at once, also where a start would end with the first file that it cannot take.
+        let doubtful = config.check_files();
+        let doubtful = doubtful.unwrap_or_else(|mistakes| fail(&mistakes));
         if is_checked {
-            config
-                .check_files()
-                .unwrap_or_else(|mistakes| fail(&mistakes));
+            warnings.extend(doubtful);
+            warn(&warnings);
             print(b"the configuration is valid\n");
         }
         Arguments {

@@ -291,7 +291,8 @@ impl Operator<'_> {
         }
         let (_, limits) = limits(&next).map_err(|why| one(&why))?;
         let watched = WatchedTls::new(&next.tls);
-        let tls = next.tls_material()?;
+        let all = |mistakes| next.mistakes_with(mistakes);
+        let tls = next.tls_material().map_err(all)?;
         let certificates = Certificates::new(watched, tls.as_ref());
         let certified = tls.as_ref().map_or(&[][..], |tls| &tls.names);
         let site = next.site_settings(certified).map_err(|why| one(&why))?;
@@ -302,7 +303,7 @@ impl Operator<'_> {
         let addresses = provision.network_addresses();
         let addresses = addresses.map_err(|why| one(&why))?;
         next.check_reach(&addresses).map_err(|why| one(&why))?;
-        let identities = self.prepare_identities(&next, changes)?;
+        let identities = self.prepare_identities(&next, changes).map_err(all)?;
         let users = identities.users();
         let (access, warnings) = access_table(&next, &addresses, users.as_deref())?;
         let access = Arc::new(access);

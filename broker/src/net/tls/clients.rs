@@ -1,10 +1,11 @@
 //! Certificates of clients: whether they are taken, and the name in them.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
@@ -72,44 +73,59 @@ pub(super) fn read_check(
     else {
         return Ok(None);
     };
-    let told = |why: String| vec![why];
-    let mut roots = RootCertStore::empty();
-    let authorities = files.certificates(ca, "a file with an authority");
-    for authority in authorities.map_err(told)? {
-        let added = roots.add(authority);
-        added.map_err(|why| told(format!("{} has no authority: {why}", ca.display())))?;
-    }
-    let builder =
+    let roots = read_roots(ca, files);
+    let lists = config.client_crl.as_deref();
+    let lists = lists.map(|path| read_lists(path, files)).transpose();
+    let (roots, lists) = match (roots, lists) {
+        (Ok(roots), Ok(lists)) => (roots, lists),
+        (roots, lists) => return Err(roots.err().into_iter().chain(lists.err()).collect()),
+    };
+    let mut builder =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider::provider());
     let mut revoked = RevokedCertificates::default();
-    let mut builder = match &config.client_crl {
-        None => builder,
-        Some(path) => {
-            let lists = files.revocation_lists(path).map_err(told)?;
-            for list in &lists {
-                let parsed = OwnedCertRevocationList::from_der(list).map_err(|why| {
-                    told(format!(
-                        "{} has a list that cannot be read: {why}",
-                        path.display()
-                    ))
-                })?;
-                let parsed = CertRevocationList::from(parsed);
-                revoked.0.push((IssuerDigest::of(parsed.issuer()), parsed));
-            }
-            builder.with_crls(lists).only_check_end_entity_revocation()
-        }
-    };
+    if let Some((lists, parsed)) = lists {
+        revoked = parsed;
+        builder = builder.with_crls(lists).only_check_end_entity_revocation();
+    }
     if config.client_cert != Some(ClientCertMode::Required) {
         builder = builder.allow_unauthenticated();
     }
     let authorities = builder.build();
     let authorities =
-        authorities.map_err(|why| told(format!("{} cannot be used: {why}", ca.display())))?;
+        authorities.map_err(|why| vec![format!("{} cannot be used: {why}", ca.display())])?;
     let verifier = Arc::new(NamedClients {
         authorities,
         sources: config.client_names.clone(),
     });
     Ok(Some(ClientCheck { verifier, revoked }))
+}
+
+fn read_roots(ca: &Path, files: &mut PemFiles) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for authority in files.certificates(ca, "a file with an authority")? {
+        let added = roots.add(authority);
+        added.map_err(|why| format!("{} has no authority: {why}", ca.display()))?;
+    }
+    Ok(roots)
+}
+
+/// The lists of a file, for the library and for living connections.
+type RevocationLists = (
+    Vec<CertificateRevocationListDer<'static>>,
+    RevokedCertificates,
+);
+
+fn read_lists(path: &Path, files: &mut PemFiles) -> Result<RevocationLists, String> {
+    let lists = files.revocation_lists(path)?;
+    let mut revoked = RevokedCertificates::default();
+    for list in &lists {
+        let parsed = OwnedCertRevocationList::from_der(list);
+        let parsed = parsed
+            .map_err(|why| format!("{} has a list that cannot be read: {why}", path.display()))?;
+        let parsed = CertRevocationList::from(parsed);
+        revoked.0.push((IssuerDigest::of(parsed.issuer()), parsed));
+    }
+    Ok((lists, revoked))
 }
 
 /// The name in a certificate that has been checked, by the first source that it has.

@@ -65,15 +65,16 @@ impl TlsMaterial {
                 Err(why) => mistakes.extend(why),
             }
         }
-        let Some(ends) = ends.filter(|_| mistakes.is_empty()) else {
+        let check = read_check(config, &mut files);
+        let check = check.map_err(|why| mistakes.extend(why));
+        let (Ok(check), Some(ends), true) = (check, ends, mistakes.is_empty()) else {
             return Err(mistakes);
         };
         let no_check = || ClientCheck {
             verifier: WebPkiClientVerifier::no_client_auth(),
             revoked: RevokedCertificates::default(),
         };
-        let ClientCheck { verifier, revoked } =
-            read_check(config, &mut files)?.unwrap_or_else(no_check);
+        let ClientCheck { verifier, revoked } = check.unwrap_or_else(no_check);
         let server = server_config(config, pairs, verifier)
             .map_err(|why| vec![format!("TLS cannot be set up: {why}")])?;
         Ok(Self {
