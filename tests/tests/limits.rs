@@ -1,24 +1,27 @@
 //! Promises of `access.md` about limits: what each identity may have is counted over all wires, what is beyond is refused in
 //! the words of each, and nothing that is there ends.
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tempfile::TempDir;
 use tests::mqtt::{BOTH, Hello, Mqtt, MqttClient, packet};
-use tests::{Asker, TestBroker, TestClient, UsersFile, client, eventually, installed};
+use tests::{Asker, RuledBroker, TestClient, eventually};
 
 /// A broker with users who may do everything within limits.
-struct Limited {
-    broker: TestBroker,
-    _users: UsersFile,
-    folder: TempDir,
-}
+struct Limited(RuledBroker);
 
 const RIGHTS: &str = "allow everyone all\nallow everyone admin\n";
+
+impl Deref for Limited {
+    type Target = RuledBroker;
+
+    fn deref(&self) -> &RuledBroker {
+        &self.0
+    }
+}
 
 impl Limited {
     fn start(limits: &str) -> Self {
@@ -26,58 +29,26 @@ impl Limited {
     }
 
     fn start_with(limits: &str, flags: &[&str]) -> Self {
-        let users = UsersFile::of(&[("ann", "pw"), ("bob", "pw")]);
-        let folder = tempfile::tempdir().expect("a folder");
-        let rules = folder.path().join("home.access");
-        let socket = folder.path().join("broker.sock");
-        fs::write(&rules, format!("{limits}\n{RIGHTS}")).expect("room");
-        let path = |path: &std::path::Path| path.to_str().expect("text").to_owned();
-        let (rules, socket) = (path(&rules), path(&socket));
-        let needed = [
-            "--users",
-            users.path(),
-            "--access",
-            &rules,
-            "--unix",
-            &socket,
-        ];
-        let broker = TestBroker::with_args(&[&needed, flags].concat());
-        Self {
-            broker,
-            _users: users,
-            folder,
-        }
+        let rules = format!("{limits}\n{RIGHTS}");
+        Self(RuledBroker::start(&["ann", "bob"], &rules, flags))
     }
 
     /// Has other limits put in force.
     #[track_caller]
     fn reload(&self, limits: &str) {
-        let rules = self.folder.path().join("home.access");
-        fs::write(rules, format!("{limits}\n{RIGHTS}")).expect("room");
-        self.order(&["reload"]);
+        self.0.reload(&format!("{limits}\n{RIGHTS}"));
     }
 
     /// Gives an order over the socket; what is told.
     #[track_caller]
     fn order(&self, words: &[&str]) -> String {
-        let socket = format!("unix:{}", self.folder.path().join("broker.sock").display());
-        let output = client(&["-s", &socket])
-            .args(words)
-            .output()
-            .expect("it is built");
-        let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        assert!(output.status.success(), "{told}");
-        told
+        self.0.order(words, true)
     }
 
     /// A client of lines that is this user.
     #[track_caller]
     fn line(&self, user: &str) -> TestClient {
-        let mut client = self.broker.connect();
-        client
-            .send(format!("AUTH {user} pw"))
-            .expect(format!("AUTHACK {user}"));
-        client
+        self.0.line(Some(user))
     }
 
     /// The code by which a CONNECT is answered, all of the answer, and the client.
@@ -120,15 +91,8 @@ impl Limited {
 
     /// Status and body of a request.
     fn curl(&self, user: &str, words: &[&str], path: &str) -> (u16, String) {
-        let mut curl = installed("curl", "curl");
-        curl.args(["-s", "-w", "\n%{http_code}", "-u", &format!("{user}:pw")])
-            .args(words);
-        let output = curl
-            .arg(format!("http://{}{path}", self.broker.address()))
-            .output();
-        let text = String::from_utf8_lossy(&output.expect("curl runs").stdout).into_owned();
-        let (body, status) = text.rsplit_once('\n').expect("a status");
-        (status.parse().expect("a number"), body.to_owned())
+        let (body, status) = self.0.curl(Some(user), words, path);
+        (status, body)
     }
 
     /// A figure of `/metrics`.

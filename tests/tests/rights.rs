@@ -2,15 +2,15 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::ops::Deref;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tests::frames::FrameClient;
 use tests::mqtt::{self, BOTH, Hello, Mqtt, MqttClient};
 use tests::{
-    Alg, Asker, JwtIssuer, Process, TestBroker, TestClient, UsersFile, client, eventually,
-    in_seconds, installed,
+    Alg, Asker, JwtIssuer, Process, RuledBroker, TestBroker, TestClient, UsersFile, client,
+    eventually, in_seconds, installed,
 };
 
 /// The rules of most tests.
@@ -29,11 +29,15 @@ deny everyone publish subscribe home/secret/#
 allow @family inquire:why
 ";
 
-/// A broker with users, rules that can be replaced, and a socket for orders.
-struct Ruled {
-    broker: TestBroker,
-    _users: UsersFile,
-    folder: TempDir,
+/// A broker with [`RULES`] or others.
+struct Ruled(RuledBroker);
+
+impl Deref for Ruled {
+    type Target = RuledBroker;
+
+    fn deref(&self) -> &RuledBroker {
+        &self.0
+    }
 }
 
 impl Ruled {
@@ -42,56 +46,15 @@ impl Ruled {
     }
 
     /// With these rules, and these flags besides.
-    fn start_with(text: &str, flags: &[&str]) -> Self {
-        let users = UsersFile::of(&[("ann", "pw"), ("bob", "pw"), ("dora", "pw")]);
-        let folder = tempfile::tempdir().expect("a folder");
-        let rules = folder.path().join("rules.access");
-        let socket = folder.path().join("broker.sock");
-        fs::write(&rules, text).expect("room");
-        let needed = [
-            "--users",
-            users.path(),
-            "--access",
-            rules.to_str().expect("text"),
-            "--unix",
-            socket.to_str().expect("text"),
-        ];
-        let broker = TestBroker::with_args(&[&needed, flags].concat());
-        Self {
-            broker,
-            _users: users,
-            folder,
-        }
+    fn start_with(rules: &str, flags: &[&str]) -> Self {
+        Self(RuledBroker::start(&["ann", "bob", "dora"], rules, flags))
     }
 
-    /// Replaces the rules and has them put in force.
-    #[track_caller]
-    fn reload(&self, rules: &str) -> String {
-        self.order(rules, &["reload"], true)
-    }
-
-    /// Replaces the rules and gives an order to reload.
+    /// Replaces the rules and gives an order; what is told.
     #[track_caller]
     fn order(&self, rules: &str, words: &[&str], succeeds: bool) -> String {
-        fs::write(self.folder.path().join("rules.access"), rules).expect("room");
-        let socket = format!("unix:{}", self.folder.path().join("broker.sock").display());
-        let mut order = client(&["-s", &socket]);
-        let output = order.args(words).output().expect("the client is built");
-        let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        assert_eq!(output.status.success(), succeeds, "{told}");
-        told
-    }
-
-    /// A client of lines that is this user, or anonymous.
-    #[track_caller]
-    fn line(&self, user: Option<&str>) -> TestClient {
-        let mut client = self.broker.connect();
-        if let Some(user) = user {
-            client
-                .send(format!("AUTH {user} pw"))
-                .expect(format!("AUTHACK {user}"));
-        }
-        client
+        self.write(rules);
+        self.0.order(words, succeeds)
     }
 
     /// A client of MQTT, if it is let in.
@@ -100,20 +63,6 @@ impl Ruled {
         let mut client = MqttClient::dial(self.broker.address(), version);
         client.send(&hello.encode(version));
         (client.packet()[3] == 0).then_some(client)
-    }
-
-    /// What curl prints: the body, and the status in the last line.
-    fn curl(&self, user: Option<&str>, words: &[&str], path: &str) -> (String, u16) {
-        let mut curl = installed("curl", "curl");
-        curl.args(["-s", "-w", "\n%{http_code}"]).args(words);
-        if let Some(user) = user {
-            curl.args(["-u", &format!("{user}:pw")]);
-        }
-        let url = format!("http://{}{path}", self.broker.address());
-        let output = curl.arg(url).output().expect("curl runs");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let (body, status) = text.rsplit_once('\n').expect("a status");
-        (body.to_owned(), status.parse().expect("a number"))
     }
 }
 
@@ -424,7 +373,7 @@ fn nothing_is_delivered_by_rules_that_were_replaced() {
 #[test]
 fn a_terminal_client_tells_that_a_reload_has_ended_its_subscription() {
     let ruled = Ruled::start();
-    let secret = ruled.folder.path().join("secret");
+    let secret = ruled.path("secret");
     fs::write(&secret, "pw\n").expect("room");
     let subscribers = ["", "ws://", "mqtt://"].map(|scheme| {
         let server = format!("{scheme}{}", ruled.broker.address());
@@ -595,13 +544,13 @@ fn meter_is_sent_away(client: &mut MqttClient, code: u8) {
 fn rules_with_a_mistake_stay_what_they_were() {
     let ruled = Ruled::start();
     let told = ruled.order("allow everyone publsh #\n", &["reload"], false);
-    assert!(told.contains("rules.access:1:16"), "{told}");
+    assert!(told.contains("home.access:1:16"), "{told}");
     let mut ann = ruled.line(Some("ann"));
     ann.send("PUBLISH other 1")
         .expect_error("denied", "publish:1");
     ann.expect("PUBACK 1 0");
     ann.send("PUBLISH home/a 1").expect("PUBACK 2 0");
-    let wrong = ruled.folder.path().join("wrong.access");
+    let wrong = ruled.path("wrong.access");
     fs::write(&wrong, "allow\n").expect("room");
     let mut broker = TestBroker::command(&["--access", wrong.to_str().expect("text")]);
     let output = broker.output().expect("it is built");
@@ -754,11 +703,11 @@ fn the_first_denial_of_a_kind_is_in_the_log_with_its_rule() {
         ann.send(format!("PUBLISH home/secret/{number} 1"));
         // The client is told where the rule is, and not what it says of others.
         ann.expect(format!(
-            "ERROR denied publish:{number} ann may not publish to home/secret/{number} (rules.access:11)"
+            "ERROR denied publish:{number} ann may not publish to home/secret/{number} (home.access:11)"
         ));
         ann.expect(format!("PUBACK {number} 0"));
     }
-    let text = "ann may not publish to home/secret/1 (rules.access:11: deny everyone publish subscribe home/secret/#)";
+    let text = "ann may not publish to home/secret/1 (home.access:11: deny everyone publish subscribe home/secret/#)";
     ruled.broker.wait_for_log(text);
     assert_eq!(ruled.broker.log().matches("ann may not publish").count(), 1);
     let mut asker = Asker::with(ruled.line(Some("ann")));
