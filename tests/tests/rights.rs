@@ -368,6 +368,22 @@ fn nothing_is_delivered_by_rules_that_were_replaced() {
     ann.send("PUBLISH home/a 1").expect("PUBACK 2 0");
 }
 
+/// A reload once said that nothing had changed where the rules were other ones for clients that were not connected.
+#[test]
+fn a_reload_tells_other_rules_also_if_no_client_that_they_are_about_is_connected() {
+    let ruled = Ruled::start();
+    let more = format!("{RULES}allow bob publish board\n");
+    let line = "the rules lose nothing -> the rules gain allow bob publish board";
+    for words in [&["reload", "--dry"][..], &["reload"]] {
+        let told = ruled.order(&more, words, true);
+        assert!(told.contains(line), "{told}");
+    }
+    // The order of lines means nothing.
+    let lines: Vec<&str> = more.lines().rev().collect();
+    let told = ruled.reload(&lines.join("\n"));
+    assert!(told.contains("is the one in force"), "{told}");
+}
+
 /// A reload once ended the subscription of `client subscribe` over lines in silence: the broker said so, and the program
 /// went on as if no message came.
 #[test]

@@ -56,7 +56,7 @@ pub(crate) fn enforce(engine: &Engine, listener: &Listener) {
     listener.dismiss(&dismissed, Dismissal::Kicked);
 }
 
-/// What other rules and users change for the clients that are there.
+/// What is different in the rules, and what they and other users change for the clients that are there.
 pub(crate) fn changes(
     engine: &Engine,
     next: &Arc<AccessTable>,
@@ -111,6 +111,17 @@ pub(crate) fn changes(
     if let (Some(last), 1..) = (changes.last_mut(), more) {
         last.concerns
             .push_str(&format!("; and {more} identities more"));
+    }
+    let lines = table.line_difference(next);
+    if !lines.is_empty() {
+        // First, because it is also about those that are not there.
+        let of_lines = Change {
+            key: "access",
+            from: format!("the rules lose {}", listed(&lines.removed)),
+            to: format!("the rules gain {}", listed(&lines.added)),
+            concerns: "also clients that are not connected".to_owned(),
+        };
+        changes.insert(0, of_lines);
     }
     changes
 }

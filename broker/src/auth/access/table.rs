@@ -312,6 +312,17 @@ impl AccessTable {
     }
 
     /// The groups that the files say for a name.
+    /// Lines with limits of identities, without their places.
+    pub(super) fn limit_texts(&self) -> impl Iterator<Item = &str> {
+        self.limits.iter().map(|limit| &*limit.line.text)
+    }
+
+    /// Each group that files name, with each of its members.
+    pub(super) fn members(&self) -> impl Iterator<Item = (&str, &str)> {
+        let of_names = self.groups_of.iter();
+        of_names.flat_map(|(name, groups)| groups.iter().map(move |group| (&**group, &**name)))
+    }
+
     pub(super) fn groups_of(&self, name: &str) -> &[Box<str>] {
         self.groups_of.get(name).map_or(&[], AsRef::as_ref)
     }
