@@ -551,6 +551,30 @@ fn bytes_have_a_rate_whatever_they_say() {
 }
 
 #[test]
+fn a_higher_rate_ends_the_rests_that_a_lower_one_began() {
+    let limited = Limited::start("limit ann publish 1/s");
+    let mut ann = limited.line("ann");
+    // A debt of minutes.
+    ann.write("PUBLISH r x\n".repeat(300));
+    eventually("it rests", || {
+        limited.figure("dallal_throttled_clients") == 1.0
+    });
+    let begin = Instant::now();
+    // Another reload, or a lower rate, is no reason.
+    limited.reload("limit ann publish 1/s\nlimit bob sessions 7");
+    limited.reload("limit ann publish 1000/s");
+    ann.send("PING done").read_until("PONG done");
+    assert!(
+        begin.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        begin.elapsed()
+    );
+    eventually("it rests no longer", || {
+        limited.figure("dallal_throttled_clients") == 0.0
+    });
+}
+
+#[test]
 fn a_rest_is_no_silence_and_ends_at_once_when_the_connection_is_to_end() {
     let limited = Limited::start("limit ann publish 10/s");
     for version in BOTH {

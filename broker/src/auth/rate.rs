@@ -47,6 +47,11 @@ impl TokenBucket {
         (full_at - now).saturating_sub(rate.time)
     }
 
+    /// Leaves it empty at most: what was taken beyond need not be waited for.
+    pub(crate) fn forgive(&mut self, rate: Rate, now: Instant) {
+        self.full_at = Some(now + self.missing(now).min(rate.time));
+    }
+
     /// Whether there is one.
     pub(crate) fn has_one(&self, rate: Rate, now: Instant) -> bool {
         self.missing(now) + rate.time_of(1) <= rate.time
@@ -108,6 +113,20 @@ mod tests {
             bucket.take(u64::MAX, slow, now + ms(3020)),
             MOST_TIME - SECOND
         );
+    }
+
+    #[test]
+    fn what_is_forgiven_is_not_waited_for_and_leaves_nothing_to_take() {
+        let (mut bucket, now) = (TokenBucket::default(), Instant::now());
+        let rate = Rate::in_a_second(50);
+        assert_eq!(bucket.take(550, rate, now), 10 * SECOND);
+        bucket.forgive(rate, now);
+        assert_eq!(bucket.take(50, rate, now), SECOND);
+        // A bucket in which there is something keeps that.
+        let (mut bucket, half) = (TokenBucket::default(), 25);
+        bucket.take(half, rate, now);
+        bucket.forgive(rate, now);
+        assert_eq!(bucket.take(half, rate, now), Duration::ZERO);
     }
 
     #[test]

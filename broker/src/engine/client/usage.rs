@@ -18,6 +18,9 @@ use crate::engine::session::key::SessionKey;
 use crate::engine::usage::{ConnectionShare, Reached, SizedMost};
 use crate::sync::Mutex;
 
+/// How often a connection that rests looks for another rate.
+const RATE_LOOK: Duration = Duration::from_secs(1);
+
 /// The identity for which a message is retained.
 pub(super) struct RetainedFor {
     pub(super) owner: RetainedOwner,
@@ -240,11 +243,50 @@ impl Client<'_> {
     fn rest(&self, now: Instant, time: Duration) {
         let id = self.id();
         self.engine.usages.begin_rest(id, now);
-        self.outbox.rest_until(now + time);
+        let end = now + time;
+        let mut seen = self.rights.version;
+        loop {
+            let next_look = end.min(Instant::now() + RATE_LOOK);
+            self.outbox.rest_until(next_look);
+            let is_over = next_look == end || Instant::now() < next_look;
+            // Read before the limits, so that what changes meanwhile is seen by the next look.
+            let version = self.engine.access.version();
+            if is_over || (version != seen && self.is_forgiven()) {
+                break;
+            }
+            seen = version;
+        }
         let end = Instant::now();
         self.engine.usages.end_rest(id, end);
         let rested = end.saturating_duration_since(now).as_micros();
         self.engine.metrics.throttled.add(rested as u64);
+    }
+
+    /// Whether other rules give the identity a higher rate, or none. What it has taken by the one before is then not
+    /// waited for any longer, by none of its connections.
+    fn is_forgiven(&self) -> bool {
+        let (Some(before), Some(share)) = (&self.rights.limits, &self.share) else {
+            return true;
+        };
+        let next = self.engine.access.limits_of(&self.identity());
+        let next = next.as_deref();
+        let usage = share.usage();
+        let mut is_forgiven = false;
+        for (kind, bucket) in [
+            (LimitKind::Publish, &usage.publish),
+            (LimitKind::Bytes, &usage.bytes),
+        ] {
+            let Some(before) = before.get(kind) else {
+                continue;
+            };
+            let most = next.and_then(|it| it.get(kind)).map(|limit| limit.most);
+            if most.is_none_or(|most| most > before.most) {
+                let rate = Rate::in_a_second(before.most);
+                bucket.lock().forgive(rate, Instant::now());
+                is_forgiven = true;
+            }
+        }
+        is_forgiven
     }
 
     /// Whether the client has not been read from since this was asked last, for the sake of its rate.
