@@ -65,7 +65,13 @@ pub(crate) fn carry_out(
         refused(Code::NotDone, text)
     })?;
     let name = &client.identity().name;
-    log::info!("order of {name}, from {peer}: {order:?}");
+    match argument {
+        [] => log::info!("order of {name}, from {peer}: {word}"),
+        argument => {
+            let argument = String::from_utf8_lossy(argument);
+            log::info!("order of {name}, from {peer}: {word} {argument:?}");
+        }
+    }
     client
         .engine()
         .orders
