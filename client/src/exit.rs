@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use client::TlsFailure::Untrusted;
-use client::{Distrust, Error, Refusal, TlsError, TlsFailure};
+use client::{Distrust, Error, Refusal, TlsError, TlsFailure, Verb};
 
 use crate::address;
 use crate::stderr::say;
@@ -131,6 +131,9 @@ impl Failure {
             Error::Unreachable { server, why } => unreachable_advice(server, why),
             Error::NotTheProtocol(_) | Error::OtherServer { .. } => {
                 "; give the right --server HOST:PORT"
+            }
+            Error::NoAnswer { to: Verb::Auth, .. } => {
+                "; after wrong ones from this address a broker answers later: give --wait a longer time, as 40s"
             }
             Error::NoAnswer { .. } => "; try again, or give --wait a longer time",
             Error::NobodyListens => "; start a responder with `client reply`",
@@ -282,6 +285,16 @@ mod tests {
             assert!(text.starts_with("client: no broker at "), "{text}");
             assert!(text.ends_with(": ask the operator of the broker"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_late_answer_to_a_password_is_told_as_such() {
+        let advice = |to| {
+            let after = std::time::Duration::from_secs(10);
+            Failure::of(&Error::NoAnswer { to, after }, "client").text
+        };
+        assert!(advice(Verb::Auth).contains("answers later: give --wait"));
+        assert!(advice(Verb::Ping).ends_with("; try again, or give --wait a longer time"));
     }
 
     #[test]
