@@ -42,6 +42,9 @@ pub(in crate::auth) fn unknown(kind: &str, word: &str, right: &[&str]) -> String
         Some((likeness, nearest)) if likeness >= LIKENESS && word.len() <= MOST_SHOWN => {
             format!("there is no {kind} {word:?}; `{nearest}` is one")
         }
+        _ if kind.starts_with(['a', 'e', 'i', 'o', 'u']) => {
+            format!("an {kind} is one of: {}", right.join(", "))
+        }
         _ => format!("a {kind} is one of: {}", right.join(", ")),
     }
 }
