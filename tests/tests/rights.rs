@@ -372,12 +372,22 @@ fn nothing_is_delivered_by_rules_that_were_replaced() {
 #[test]
 fn a_reload_tells_other_rules_also_if_no_client_that_they_are_about_is_connected() {
     let ruled = Ruled::start();
-    let more = format!("{RULES}allow bob publish board\n");
-    let line = "the rules lose nothing -> the rules gain allow bob publish board";
+    let more = format!("{RULES}allow bob publish board\nallow @admin inquire:broker\n");
+    let line = "the rules lose nothing -> \
+                the rules gain allow @admin inquire:broker, allow bob publish board (";
     for words in [&["reload", "--dry"][..], &["reload"]] {
         let told = ruled.order(&more, words, true);
         assert!(told.contains(line), "{told}");
     }
+    let words = [
+        "--unix-socket",
+        &ruled.path("broker.sock").display().to_string(),
+    ];
+    let (figures, _) = ruled.curl(None, &words, "/metrics");
+    let number = figures
+        .lines()
+        .find_map(|line| line.strip_prefix("dallal_access_number "));
+    assert!(number.is_some_and(|number| number != "0"), "{figures}");
     // The order of lines means nothing.
     let lines: Vec<&str> = more.lines().rev().collect();
     let told = ruled.reload(&lines.join("\n"));

@@ -222,6 +222,12 @@ fn denials(figures: &mut Registry, engine: &Engine) {
         "What clients asked for and may not do, by right",
         denied,
     );
+    gauge(
+        figures,
+        "access_number",
+        "Changes of the rules in force, and of what is known about identities, since the start",
+        engine.access.version(),
+    );
 }
 
 fn security_log(figures: &mut Registry, engine: &Engine) {
