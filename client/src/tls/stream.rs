@@ -143,7 +143,11 @@ impl TlsStream {
                 Ok(n) => filled += n,
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                     // An end without a word of TLS shows at the next read.
-                    return if filled > 0 { Ok(filled) } else { Err(error) };
+                    return if filled > 0 {
+                        Ok(filled)
+                    } else {
+                        Err(in_own_words(error))
+                    };
                 }
                 Err(_) if filled > 0 && self.socket.buffer().is_empty() => return Ok(filled),
                 Err(_) => match self.take_in() {
@@ -168,6 +172,17 @@ impl TlsStream {
 
 /// What a user is told of a server that closes instead of an answer to the first word of TLS.
 const CLOSED_IN_HANDSHAKE: &str = "closed in the handshake of TLS; it may not speak TLS";
+
+/// What a user is told of an end that TLS has not announced: anything in between could have made it.
+const UNANNOUNCED: &str = "it ended without an announcement in TLS (close_notify)";
+
+/// The library names an address of its manual there.
+fn in_own_words(error: io::Error) -> io::Error {
+    match error.kind() {
+        kind @ io::ErrorKind::UnexpectedEof => io::Error::new(kind, UNANNOUNCED),
+        _ => error,
+    }
+}
 
 /// Whether a later attempt may succeed.
 fn is_passing(error: &io::Error) -> bool {
@@ -349,6 +364,7 @@ mod tests {
         assert_eq!(stream.read(&mut chunk).expect("bytes"), 4);
         let error = stream.read(&mut chunk).expect_err("an end");
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(error.to_string(), UNANNOUNCED);
         server.join().expect("no panic");
     }
 
