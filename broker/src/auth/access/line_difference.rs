@@ -1,4 +1,4 @@
-//! What is different in the files of two tables, whomever it is about.
+//! What is different in the lines of two tables, also where it is about no client that is connected.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
