@@ -288,15 +288,11 @@ impl fmt::Display for LimitLine {
 
 #[cfg(test)]
 mod tests {
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-    use proptest::sample::select;
-
     use super::super::examples::{any_name, table};
     use super::*;
     use crate::auth::identity::{ClientIdentity, IdentityKind};
 
-    fn identity(name: &str, groups: &[&str]) -> ClientIdentity {
+    pub(super) fn identity(name: &str, groups: &[&str]) -> ClientIdentity {
         ClientIdentity {
             name: any_name(name),
             groups: groups.iter().map(|group| any_name(group)).collect(),
@@ -381,6 +377,17 @@ mod tests {
             assert_eq!(limits.get(LimitKind::Line).expect("it").words(), told);
         }
     }
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::super::examples::table;
+    use super::tests::identity;
+    use super::*;
 
     proptest! {
         /// Compared with a naive evaluation: the words of a line from the nearest to the farthest.

@@ -437,20 +437,15 @@ impl DocumentReader {
 mod tests {
     use std::collections::BTreeSet;
 
-    use jiff::Timestamp;
-    use proptest::collection::{btree_map, btree_set, vec};
-    use proptest::prelude::*;
-
     use protocol::is_harmless;
 
     use super::super::mistake::MOST_MISTAKES;
-    use super::super::token::TokenDigest;
     use super::*;
 
-    const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$YWJjZGVmZ2hpamtsbW5vcA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-    const OTHER: &str = "$argon2id$v=19$m=19456,t=2,p=1$YWJjZGVmZ2hpamtsbW5vcA$BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    pub(super) const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$YWJjZGVmZ2hpamtsbW5vcA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    pub(super) const OTHER: &str = "$argon2id$v=19$m=19456,t=2,p=1$YWJjZGVmZ2hpamtsbW5vcA$BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-    fn document(text: &str) -> UsersDocument {
+    pub(super) fn document(text: &str) -> UsersDocument {
         UsersDocument::parse(text.as_bytes().to_vec())
             .unwrap_or_else(|why| panic!("{text}: {why:?}"))
     }
@@ -625,6 +620,19 @@ mod tests {
         assert_eq!(document.text(), rest);
         assert!(!document.set_disabled(&name("carl"), true));
     }
+}
+
+#[cfg(test)]
+mod properties {
+    //! Random users files: what is written is read again, and a change is one of its own lines alone.
+
+    use jiff::Timestamp;
+    use proptest::collection::{btree_map, btree_set, vec};
+    use proptest::prelude::*;
+
+    use super::super::token::TokenDigest;
+    use super::tests::{HASH, OTHER, document};
+    use super::*;
 
     fn any_name() -> impl Strategy<Value = IdentityName> {
         "[a-zA-Z0-9][a-zA-Z0-9_.@:-]{0,8}".prop_filter_map("reserved", |text| text.parse().ok())
@@ -684,7 +692,7 @@ mod tests {
         fn what_is_written_is_read_again(users in any_users()) {
             let document = written(&users);
             prop_assert_eq!(document.users(), &users);
-            let again = self::document(document.text());
+            let again = super::tests::document(document.text());
             prop_assert_eq!(again.users(), &users);
         }
 

@@ -85,8 +85,6 @@ pub(in crate::auth) fn unquote(value: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn texts(line: &str) -> Vec<&str> {
@@ -120,6 +118,13 @@ mod tests {
             assert_eq!(unquote(value).as_deref(), text, "{value}");
         }
     }
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
 
     proptest! {
         #[test]
