@@ -43,10 +43,11 @@ pub(super) struct NamePattern {
     is_open: bool,
 }
 
-/// The values of a subject. What is `None` is filled in nowhere.
+/// The values of a subject.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PlaceholderValues<'a> {
-    pub(super) user: Option<&'a str>,
+    pub(super) user: &'a str,
+    /// `None` is filled in nowhere.
     pub(super) client: Option<&'a str>,
     pub(super) groups: &'a BTreeSet<IdentityName>,
     /// Those that a file says.
@@ -63,7 +64,7 @@ impl<'a> PlaceholderValues<'a> {
     /// The values of a placeholder. A group that is chosen already stays the same in all of a filter.
     pub(super) fn of(&self, placeholder: Placeholder, chosen: Option<&'a str>) -> Vec<&'a str> {
         match (placeholder, chosen) {
-            (Placeholder::User, _) => self.user.into_iter().collect(),
+            (Placeholder::User, _) => vec![self.user],
             (Placeholder::Client, _) => self.client.into_iter().collect(),
             (Placeholder::Group, Some(chosen)) => vec![chosen],
             (Placeholder::Group, None) => self.groups().collect(),

@@ -99,7 +99,6 @@ impl Permissions {
         let mut narrowing = PermissionsOfSubject {
             table: token.clone(),
             who: token.who_ids(subject.identity.name.as_str(), &subject.identity.groups),
-            is_allowed_any: false,
             ..subject.copied()
         };
         narrowing.is_allowed_any = narrowing.is_allowed_any();
@@ -536,7 +535,6 @@ impl Denial {
     /// The same, because of a token.
     pub(super) fn by_token(self) -> Self {
         Self {
-            rule: None,
             is_by_token: true,
             ..self
         }
@@ -566,10 +564,9 @@ impl PermissionsOfSubject {
         !rule.except.iter().any(|who| self.who.contains(who))
     }
 
-    /// Whether each placeholder of a rule has a value.
+    /// Whether each placeholder of a rule has a value, which the client identifier alone may have not.
     fn has_values(&self, rule: &TableRule) -> bool {
-        let has_user = !rule.uses_user || self.values().user.is_some();
-        has_user && (!rule.uses_client || self.client.is_some())
+        !rule.uses_client || self.client.is_some()
     }
 
     fn is_allowed_any(&self) -> bool {
@@ -587,7 +584,7 @@ impl PermissionsOfSubject {
     fn values(&self) -> PlaceholderValues<'_> {
         let name = self.identity.name.as_str();
         PlaceholderValues {
-            user: Some(name).filter(|name| !name.contains(['/', '+', '#', '$', ' '])),
+            user: name,
             client: self.client.as_deref(),
             groups: &self.identity.groups,
             more_groups: self.table.groups_of(name),

@@ -43,7 +43,6 @@ pub(super) struct TableRule {
     pub(super) rule: Arc<AccessRule>,
     pub(super) who: Box<[WhoId]>,
     pub(super) except: Box<[WhoId]>,
-    pub(super) uses_user: bool,
     pub(super) uses_client: bool,
 }
 
@@ -245,7 +244,6 @@ impl AccessTable {
         self.rules.push(TableRule {
             who,
             except,
-            uses_user: rule.uses(Placeholder::User),
             uses_client: rule.uses(Placeholder::Client),
             rule: Arc::new(rule),
         });
