@@ -1,8 +1,8 @@
 //! Access files on the disk: a file with those that it includes, read as one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io::{self, Read};
+use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::parser::{ParsedAccess, ParsedGroup, parse_access};
 use super::rule::AccessRule;
 use crate::auth::identity::IdentityName;
 use crate::auth::identity::document::MOST_FILE_BYTES;
-use crate::auth::identity::file::open;
+use crate::auth::identity::file::{open, read_bytes};
 use crate::auth::identity::mistake::{decode, placed, unknown};
 
 /// Rules and groups of all files together.
@@ -225,7 +225,9 @@ fn canonical(path: &Path) -> PathBuf {
 
 fn read_source(path: &Path) -> Result<AccessSource, String> {
     let shown = path.display().to_string();
-    let bytes = read_bytes(path, &shown)?;
+    let file = open(path).map_err(|why| format!("{shown} cannot be read: {why}"))?;
+    check_mode(&file, path)?;
+    let bytes = read_bytes(&file, path, "an access file", MOST_FILE_BYTES)?;
     let text = decode(bytes).map_err(|mistake| format!("{shown}:{mistake}"))?;
     let name = path.file_name().map_or(path.as_os_str(), |name| name);
     let parsed = parse_access(&text, &Arc::from(&*name.to_string_lossy()));
@@ -236,30 +238,19 @@ fn read_source(path: &Path) -> Result<AccessSource, String> {
     })
 }
 
-fn read_bytes(path: &Path, shown: &str) -> Result<Vec<u8>, String> {
-    let cannot = |why: io::Error| format!("{shown} cannot be read: {why}");
-    let file = open(path).map_err(cannot)?;
-    let metadata = file.metadata().map_err(cannot)?;
-    if !metadata.is_file() {
-        return Err(format!("{shown} is no file; name an access file"));
-    }
-    if metadata.mode() & WRITTEN_BY_OTHERS != 0 {
+/// Checks that not all users of the machine may write a file.
+fn check_mode(file: &File, path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    let metadata = file
+        .metadata()
+        .map_err(|why| format!("{shown} cannot be read: {why}"))?;
+    if metadata.is_file() && metadata.mode() & WRITTEN_BY_OTHERS != 0 {
         return Err(format!(
             "{shown} may be written by all users of this machine; type: chmod o-w {}",
             shell_word(path),
         ));
     }
-    let mut bytes = Vec::new();
-    let most = MOST_FILE_BYTES as u64;
-    file.take(most + 1)
-        .read_to_end(&mut bytes)
-        .map_err(cannot)?;
-    if bytes.len() > MOST_FILE_BYTES {
-        return Err(format!(
-            "{shown} has more than {MOST_FILE_BYTES} bytes, the most for access files"
-        ));
-    }
-    Ok(bytes)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -403,5 +394,12 @@ mod tests {
         assert!(folder.mistakes("a.access", None)[0].contains("type: chmod o-w "));
         assert!(folder.mistakes("", None)[0].contains("is no file; name an access file"));
         assert!(folder.mistakes("other", None)[0].contains("cannot be read"));
+    }
+
+    #[test]
+    fn a_folder_that_all_may_write_is_told_to_be_no_file() {
+        let folder = Folder::new(&[]);
+        fs::set_permissions(folder.0.path(), FileMode::from_mode(0o777)).expect("it is ours");
+        assert!(folder.mistakes("", None)[0].contains("is no file; name an access file"));
     }
 }
