@@ -105,10 +105,7 @@ impl LockedFile {
 
     /// Puts a file with this text in the place of the old one.
     fn replace(&self, text: &str) -> io::Result<()> {
-        let folder = match self.path.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
+        let folder = folder_of(&self.path);
         let mut beside = tempfile::Builder::new()
             .prefix(".users-")
             .tempfile_in(folder)?;
@@ -134,6 +131,12 @@ impl LockedFile {
         // The name is on the disk when the folder is.
         File::open(folder)?.sync_all()
     }
+}
+
+/// The folder that a file is in, as a path that can be opened.
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    folder.unwrap_or(Path::new("."))
 }
 
 /// Opens a file to read it.
@@ -260,5 +263,188 @@ pub(in crate::auth) fn read_bytes(
             "{shown} has more than {most} bytes, the most for {kind}"
         )),
         false => Ok(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn folder() -> TempDir {
+        tempfile::tempdir().expect("a folder")
+    }
+
+    fn write(path: &Path, text: &str, mode: u32) {
+        fs::write(path, text).expect("room");
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).expect("it is there").mode() & 0o7777
+    }
+
+    fn add(document: &mut UsersDocument) -> Result<(), String> {
+        let name = "ann".parse().expect("a name");
+        assert!(document.add_user(&name, &super::super::User::default()));
+        Ok(())
+    }
+
+    fn fail(document: &mut UsersDocument) -> Result<(), String> {
+        add(document)?;
+        Err("no".to_owned())
+    }
+
+    fn texts(folder: &TempDir) -> Vec<(String, String)> {
+        let entries = fs::read_dir(folder.path()).expect("a folder");
+        let texts = entries.map(|entry| {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().expect("a name").to_string_lossy();
+            (
+                name.into_owned(),
+                fs::read_to_string(&path).expect("a text"),
+            )
+        });
+        texts.collect()
+    }
+
+    #[test]
+    fn a_file_is_changed_with_the_mode_that_it_has_or_stays_as_it_is() {
+        let folder = folder();
+        let path = folder.path().join("users");
+        write(&path, "user bob\n", 0o640);
+        let inode = || fs::metadata(&path).expect("it is there").ino();
+        let before = inode();
+        assert_eq!(edit_users(&path, true, |_| Ok(7)), Ok(7));
+        assert_eq!(edit_users(&path, true, fail), Err(vec!["no".to_owned()]));
+        assert_eq!(inode(), before, "nothing was written");
+        assert_eq!(edit_users(&path, false, add), Ok(()));
+        let text = "user bob\nuser ann\n".to_owned();
+        assert_eq!(texts(&folder), [("users".to_owned(), text)]);
+        assert_eq!(mode(&path), 0o640);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_made_for_its_owner_alone_if_it_shall_be() {
+        let folder = folder();
+        let path = folder.path().join("users");
+        let why = edit_users(&path, false, add).expect_err("it is not there");
+        assert!(
+            why[0].contains("cannot be changed: No such file"),
+            "{why:?}"
+        );
+        assert_eq!(edit_users(&path, true, fail), Err(vec!["no".to_owned()]));
+        let inside = edit_users(&folder.path().join("none/users"), true, add);
+        assert!(inside.is_err(), "there is no such folder");
+        assert_eq!(texts(&folder), []);
+        symlink("elsewhere", &path).expect("a link");
+        let why = edit_users(&path, true, add).expect_err("it leads nowhere");
+        assert!(why[0].contains("a symbolic link to a file that"), "{why:?}");
+        fs::remove_file(&path).expect("it is there");
+        assert_eq!(edit_users(&path, true, |_| Ok(())), Ok(()));
+        assert_eq!((mode(&path), texts(&folder).len()), (0o600, 1));
+    }
+
+    /// Opens a file for a change while its lock is held, does something meanwhile, and gives the lock back.
+    fn opened_after(path: &Path, is_made: bool, meanwhile: impl Fn()) -> LockedFile {
+        let held = File::open(path).expect("it is there");
+        held.lock().expect("no other has it");
+        let file = fs::canonicalize(path).expect("it is there");
+        let count = || {
+            let open = fs::read_dir("/proc/self/fd").expect("Linux").flatten();
+            let open = open.filter_map(|it| fs::read_link(it.path()).ok());
+            open.filter(|it| *it == file).count()
+        };
+        thread::scope(|scope| {
+            let opening = scope.spawn(|| LockedFile::open(path, is_made).expect("it is opened"));
+            while count() < 2 {
+                assert!(!opening.is_finished(), "it has not waited");
+                thread::yield_now();
+            }
+            meanwhile();
+            drop(held);
+            opening.join().expect("no panic")
+        })
+    }
+
+    #[test]
+    fn what_another_program_has_put_there_meanwhile_is_what_is_changed() {
+        let folder = folder();
+        let (path, other) = (folder.path().join("users"), folder.path().join("other"));
+        write(&path, "user bob\n", 0o600);
+        write(&other, "user carl\n", 0o600);
+        let locked = opened_after(&path, false, || {
+            fs::rename(&other, &path).expect("it is there");
+        });
+        let there = fs::metadata(&path).expect("it is there");
+        let opened = locked.file.metadata().expect("it is open");
+        assert_eq!((opened.ino(), locked.is_new), (there.ino(), false));
+        drop(locked);
+        let locked = opened_after(&path, true, || {
+            fs::remove_file(&path).expect("it is there");
+        });
+        assert!(locked.is_new && path.exists());
+    }
+
+    #[test]
+    fn the_lock_of_another_program_is_waited_for_no_longer_than_until_the_deadline() {
+        let folder = folder();
+        let path = folder.path().join("users");
+        write(&path, "", 0o600);
+        let (one, other) = (open(&path).expect("a file"), open(&path).expect("a file"));
+        let past = Instant::now() - Duration::from_millis(1);
+        assert!(lock(&one, past).is_ok(), "it is free");
+        let why = lock(&other, past).expect_err("it is held");
+        assert_eq!(why.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn a_file_with_secrets_is_read_only_if_others_cannot_and_any_file_up_to_its_size() {
+        let folder = folder();
+        let path = folder.path().join("file");
+        for (mode, is_taken) in [
+            (0o600, true),
+            (0o640, true),
+            (0o710, true),
+            (0o604, false),
+            (0o602, false),
+            (0o620, false),
+        ] {
+            write(&path, "text", mode);
+            let read = read_secret_file(&path, "a thing", 4);
+            assert_eq!(read.is_ok(), is_taken, "{mode:o}: {read:?}");
+            assert_eq!(read_file(&path, "a thing", 4), Ok(b"text".to_vec()));
+            match read {
+                Ok(bytes) => assert_eq!(bytes, b"text"),
+                Err(why) => assert!(why.contains("type: chmod 600 "), "{why}"),
+            }
+            let file = open(&path).expect("a file");
+            let is_writable = mode & 0o022 != 0;
+            assert_eq!(check_unwritable(&file, &path).is_err(), is_writable);
+        }
+        let why = read_file(&path, "a thing", 3).expect_err("it has four bytes");
+        assert!(
+            why.ends_with("more than 3 bytes, the most for a thing"),
+            "{why}"
+        );
+        // A folder is told to be one, whatever its mode is.
+        for mode in [0o700, 0o777] {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).expect("ours");
+            let why = read_secret_file(folder.path(), "a thing", 4).expect_err("a folder");
+            assert!(why.ends_with("is no file; name a thing"), "{why}");
+        }
+        let missing = folder.path().join("none");
+        let why = read_file(&missing, "a thing", 4).expect_err("it is not there");
+        assert!(why.contains("cannot be read"), "{why}");
+    }
+
+    #[test]
+    fn the_folder_of_a_name_alone_is_this_one() {
+        for (path, folder) in [("users", "."), ("a/users", "a"), ("/users", "/")] {
+            assert_eq!(folder_of(Path::new(path)), Path::new(folder));
+        }
     }
 }
