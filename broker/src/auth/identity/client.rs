@@ -200,4 +200,33 @@ mod tests {
             BTreeSet::from(["admin".parse().expect("a name")])
         );
     }
+
+    #[test]
+    fn only_the_operator_behind_a_unix_socket_gives_orders_without_a_rule() {
+        let admin = IdentityName::admin();
+        let password = ClientIdentity {
+            groups: BTreeSet::from([admin]),
+            ..ClientIdentity::restored("ann".parse().expect("a name"))
+        };
+        for (identity, is_operator) in [
+            (ClientIdentity::of_unix_peer("ann", 1, true), true),
+            (ClientIdentity::of_unix_peer("ann", 1, false), false),
+            (password, false),
+        ] {
+            assert_eq!(identity.is_operator(), is_operator, "{identity:?}");
+        }
+    }
+
+    #[test]
+    fn another_name_or_other_groups_are_other_rights_and_another_credential_is_not() {
+        let name = |text: &str| text.parse::<IdentityName>().expect("a name");
+        let ann = ClientIdentity::restored(name("ann"));
+        let other = ClientIdentity::restored(name("bob"));
+        let grouped = ClientIdentity {
+            groups: BTreeSet::from([name("g")]),
+            ..ann.clone()
+        };
+        assert!(ann.has_rights_of(&ClientIdentity::of_certificate(name("ann"))));
+        assert!(!ann.has_rights_of(&other) && !ann.has_rights_of(&grouped));
+    }
 }

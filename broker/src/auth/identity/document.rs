@@ -569,6 +569,15 @@ mod tests {
     }
 
     #[test]
+    fn the_first_line_of_a_file_has_none_before_it() {
+        for start in ["", "\u{feff}"] {
+            let mut document = document(start);
+            assert!(document.add_user(&name("ann"), &User::default()));
+            assert_eq!(document.text(), format!("{start}user ann\n"));
+        }
+    }
+
+    #[test]
     fn a_change_touches_one_line_alone() {
         let start = format!("# a\r\nuser disabled  hash={HASH}  groups=x # end\r\nuser bob");
         let mut document = document(&start);

@@ -245,4 +245,27 @@ mod tests {
         assert!(counts.blocks.len() <= MOST_ENTRIES && counts.users.len() <= MOST_ENTRIES);
         assert!(counts.attempts.len() <= MOST_ENTRIES);
     }
+
+    #[test]
+    fn what_is_older_than_its_time_counts_no_more() {
+        let mut counts = FailureCounts::new();
+        let (ann, bob, now) = (name("ann"), name("bob"), Instant::now());
+        counts.succeeded(block(1), &ann, now);
+        for _ in 0..5 {
+            counts.failed(block(2), None, now);
+            counts.failed(block(1), Some(&bob), now + KNOWN_FOR);
+        }
+        // After a quiet time it is the first failure again.
+        counts.failed(block(2), None, now + FORGET_AFTER);
+        assert_eq!(
+            counts.delay(block(2), None, now + FORGET_AFTER).as_secs(),
+            0
+        );
+        let before = now + KNOWN_FOR - Duration::from_nanos(1);
+        let seconds = [before, now + KNOWN_FOR].map(|now| {
+            let delay = counts.delay(block(1), Some(&ann), now);
+            delay.as_secs()
+        });
+        assert_eq!(seconds, [0, 4]);
+    }
 }

@@ -191,4 +191,13 @@ mod tests {
             assert_eq!(remembered.is_right(&fingerprint, Instant::now()), is_right);
         }
     }
+
+    #[test]
+    fn the_threads_end_before_what_they_belong_to_does() {
+        let remembered = Arc::new(RememberedPasswords::new().expect("random bytes"));
+        let threads = HashThreads::start_with(2, &remembered).expect("threads");
+        assert_eq!(Arc::strong_count(&remembered), 3);
+        drop(threads);
+        assert_eq!(Arc::strong_count(&remembered), 1);
+    }
 }

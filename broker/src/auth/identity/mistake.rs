@@ -129,5 +129,8 @@ mod tests {
             let told = unknown("word", word, &words);
             assert!(told.ends_with(advice), "{told}");
         }
+        // Near, and too long to be anything but a secret.
+        let told = unknown("word", "subscription-bites", &["subscription-bytes"]);
+        assert_eq!(told, "a word is one of: subscription-bytes");
     }
 }

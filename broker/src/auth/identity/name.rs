@@ -181,4 +181,17 @@ mod tests {
             assert_eq!(text.parse::<IdentityName>(), Err(why), "{text:?}");
         }
     }
+
+    #[test]
+    fn a_name_that_no_user_can_have_is_one_that_the_broker_gives() {
+        let user: IdentityName = "ann".parse().expect("a name");
+        assert!(!user.is_given());
+        for given in [
+            IdentityName::anonymous(),
+            IdentityName::of_room(7),
+            IdentityName::of_unix_user("ann", 1),
+        ] {
+            assert!(given.is_given(), "{given}");
+        }
+    }
 }

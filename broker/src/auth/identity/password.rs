@@ -154,6 +154,7 @@ mod tests {
             assert!(stored.matches(&secret, &mut memory) && !stored.matches(&wrong, &mut memory));
         }
         memory.release();
+        assert!(memory.0.is_empty(), "it is the system's again");
         assert!(stored.matches(&secret, &mut memory));
         let of_no_user = StoredPassword::of_no_user();
         assert!(!of_no_user.matches(&secret, &mut memory));

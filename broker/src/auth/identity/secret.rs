@@ -124,4 +124,22 @@ mod tests {
         assert!(Secret::new(padded("eyJhIjox.", Secret::MOST_BYTES + 1)).is_err());
         assert_eq!(Secret::shown(Vec::new()).err(), Some(BadSecret::Empty));
     }
+
+    #[test]
+    fn a_secret_is_told_by_its_form_alone() {
+        for (text, kind) in [
+            ("dlt_k3f9_AAAA", "token"),
+            ("eyJhIjox.b.c", "jwt"),
+            ("eyJhIjox", "password"),
+            ("a.b.c", "password"),
+            ("dlt", "password"),
+        ] {
+            let secret = Secret::new(text.into()).expect("a secret");
+            assert_eq!(
+                (secret.kind(), secret.is_jwt()),
+                (kind, kind == "jwt"),
+                "{text}"
+            );
+        }
+    }
 }

@@ -289,4 +289,16 @@ mod tests {
             assert_eq!(text.parse::<TokenId>(), Err(BadTokenId), "{text}");
         }
     }
+
+    #[test]
+    fn a_note_has_at_most_256_bytes_and_none_that_acts_on_a_terminal() {
+        let longest = "x".repeat(256);
+        assert_eq!(
+            longest.parse::<TokenNote>().expect("a note").as_str(),
+            longest
+        );
+        for text in [&*"x".repeat(257), "\u{1b}[2J", "a\nb", "\u{202e}"] {
+            assert!(text.parse::<TokenNote>().is_err(), "{text:?}");
+        }
+    }
 }

@@ -176,7 +176,8 @@ mod tests {
         };
         let digest = "0".repeat(64);
         let before = users(&format!(
-            "user ann groups=a\nuser bob\nuser carl disabled\ntoken t1 owner=bob sha256={digest}\n"
+            "user ann groups=a\nuser bob\nuser carl disabled\ntoken t0 owner=bob sha256={digest}\n\
+             token t1 owner=bob sha256={digest}\n"
         ));
         let next = users(&format!(
             "user ann groups=a,b disabled\nuser bob\nuser dora\ntoken t1 owner=bob sha256={digest} \
@@ -197,6 +198,7 @@ mod tests {
                 "user ann  disabled",
                 "user carl  removed",
                 "user dora  added",
+                "token t0 bob removed",
                 "token t1 bob changed",
                 "token t2 dora added",
             ]

@@ -124,7 +124,7 @@ impl Verifier {
         let looking = (sources.clone(), stopped.clone());
         let watching = thread::Builder::new()
             .name("users".to_owned())
-            .spawn(move || watch_loop(&looking.0, &looking.1, changed))
+            .spawn(move || watch_loop(&looking.0, &looking.1, LOOK_INTERVAL, changed))
             .map_err(no_thread)?;
         Ok(Self {
             sources,
@@ -524,8 +524,8 @@ impl Drop for Verifier {
     }
 }
 
-fn watch_loop(sources: &Sources, stopped: &Receiver<()>, changed: impl Fn()) {
-    while stopped.recv_timeout(LOOK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+fn watch_loop(sources: &Sources, stopped: &Receiver<()>, interval: Duration, changed: impl Fn()) {
+    while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
         if sources.look() {
             changed();
         }
@@ -892,5 +892,147 @@ mod tests {
         assert_ne!(read.jwt_keys, before.jwt_keys);
         both.replace(read);
         assert_eq!(both.renewed(&eve), Some(eve));
+    }
+
+    impl Household {
+        fn change<T>(&self, change: impl FnOnce(&mut UsersDocument) -> T) -> T {
+            let path = self.folder.path().join("users");
+            let changed = edit_users(&path, false, |document| Ok(change(document)));
+            assert!(self.verifier.sources.look());
+            changed.expect("it is changed")
+        }
+    }
+
+    #[test]
+    fn an_identity_is_renewed_while_its_user_and_its_token_are_as_they_were() {
+        let household = Household::new();
+        let verifier = &household.verifier;
+        let ann = household.verify("ann", &secret("right"), 1).expect("right");
+        let meter = household.verify("", &household.lasting, 1).expect("right");
+        for identity in [&ann, &meter] {
+            assert_eq!(verifier.renewed(identity).as_ref(), Some(identity));
+        }
+        let IdentityKind::Token { id, .. } = &meter.kind else {
+            panic!("it is a token");
+        };
+        let of_ann = ClientIdentity {
+            name: name("ann"),
+            ..meter.clone()
+        };
+        assert_eq!(verifier.renewed(&of_ann), None, "the token is not ann's");
+        household.change(|document| {
+            let ended = Token {
+                expires: Some(Timestamp::UNIX_EPOCH),
+                ..document.users().tokens[id].clone()
+            };
+            assert!(document.remove_token(id) && document.add_token(id, &ended));
+            assert!(document.remove_user(&name("ann")).is_some());
+        });
+        assert_eq!(
+            (verifier.renewed(&ann), verifier.renewed(&meter)),
+            (None, None)
+        );
+        for given in [ClientIdentity::anonymous(), ClientIdentity::of_room(1)] {
+            assert_eq!(verifier.renewed(&given), None, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_client_says_is_a_user_only_if_there_is_one() {
+        let household = Household::new();
+        let verifier = &household.verifier;
+        let shown = |said, secret| verifier.user_shown(said, secret);
+        assert_eq!(shown("bob", None), Some(name("bob")));
+        assert_eq!((shown("eve", None), shown("", None)), (None, None));
+        let token = Some(&household.lasting);
+        assert_eq!(shown("", token), Some(name("meter-7")));
+        assert!(verifier.has_user(&name("bob")) && !verifier.has_user(&name("eve")));
+        let stored = |user| verifier.stored_password(&name(user));
+        assert!(stored("meter-7").is_none() && stored("eve").is_none());
+        let before = stored("ann").expect("she has one");
+        let other = StoredPassword::of(&secret("other")).expect("random bytes");
+        assert!(household.change(|document| document.set_password(&name("ann"), &other)));
+        assert!(before != other && stored("ann") == Some(other));
+    }
+
+    #[test]
+    fn what_is_longer_than_a_password_is_none_and_costs_no_hash() {
+        let household = Household::new();
+        let padded = |length| Secret::shown(format!("{:x<length$}", "eyJ.").into()).expect("a JWT");
+        let longest = padded(Secret::MOST_BYTES);
+        let stored = StoredPassword::of(&longest).expect("random bytes");
+        assert!(household.change(|document| document.set_password(&name("ann"), &stored)));
+        assert!(household.verify("ann", &longest, 1).is_ok());
+        let before = household.verifier.hashes_computed();
+        let longer = padded(Secret::MOST_BYTES + 1);
+        assert_eq!(household.verify("ann", &longer, 2), Err(AuthRefusal::Wrong));
+        assert_eq!(household.verifier.hashes_computed(), before);
+    }
+
+    #[test]
+    fn changed_files_are_seen_until_the_broker_stops() {
+        let household = Household::new();
+        let sources = &household.verifier.sources;
+        let path = household.folder.path().join("users");
+        let changed = edit_users(&path, false, |document| {
+            Ok(document.remove_user(&name("ann")))
+        });
+        assert!(changed.is_ok());
+        let (running, stopped) = bounded(0);
+        let (changed, is_changed) = bounded(1);
+        let seen = thread::scope(|scope| {
+            scope.spawn(|| {
+                watch_loop(sources, &stopped, Duration::from_millis(1), || {
+                    let _ = changed.try_send(());
+                });
+            });
+            let seen = is_changed.recv_timeout(Duration::from_secs(10));
+            drop(running);
+            seen
+        });
+        assert!(seen.is_ok() && !household.verifier.has_user(&name("ann")));
+    }
+
+    #[test]
+    fn the_thread_that_looks_at_files_ends_before_the_verifier_does() {
+        /// Takes its time to end.
+        struct Slow(Sender<()>);
+        impl Drop for Slow {
+            fn drop(&mut self) {
+                thread::sleep(Duration::from_millis(50));
+                let _ = self.0.try_send(());
+            }
+        }
+        let (ended, is_ended) = bounded(1);
+        let slow = Slow(ended);
+        let changed = move || {
+            let _ = &slow;
+        };
+        let verifier = Verifier::start(VerifierSettings::default(), changed).expect("it starts");
+        assert!(is_ended.try_recv().is_err());
+        drop(verifier);
+        assert!(is_ended.try_recv().is_ok());
+    }
+
+    #[test]
+    fn a_jwt_says_when_its_identity_ends_and_what_it_leaves_of_its_rights() {
+        let household = Household::new();
+        let both = with_keys(&household);
+        let shown = |claims: &str| {
+            let jwt = secret(&examples::signed(claims));
+            let shown = Credential {
+                user: "",
+                secret: &jwt,
+            };
+            let identity = both.verify(shown, Ipv4Addr::LOCALHOST.into());
+            identity.expect("it is right")
+        };
+        let whole = shown(r#"{"sub":"ann","exp":4102444800}"#);
+        let less = shown(r#"{"sub":"ann","exp":4102444801,"dallal":{"publish":["a/#"]}}"#);
+        let rights = less.claimed_rights().map(|rights| rights.iter().collect());
+        assert_eq!(rights, Some(vec![("publish", vec!["a/#"])]));
+        assert!(whole.claimed_rights().is_none() && !whole.has_rights_of(&less));
+        let ends = [&whole, &less].map(|it| it.expires().map(Timestamp::as_second));
+        assert_eq!(ends, [Some(4_102_444_800), Some(4_102_444_801)]);
     }
 }

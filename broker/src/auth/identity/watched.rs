@@ -161,6 +161,11 @@ mod tests {
             (watched.look(), names(&watched)),
             (Look::Same, vec!["bob".to_owned()])
         );
+        // The same mistake in another file.
+        let other = folder.path().join("other");
+        write(&other, "user carl\nuser %\n");
+        fs::rename(&other, &path).expect("it is there");
+        assert!(matches!(watched.look(), Look::Wrong(mistakes) if mistakes.len() == 1));
         write(&path, "user carl\nusr x\nuser %\n");
         assert!(matches!(watched.look(), Look::Wrong(mistakes) if mistakes.len() == 2));
         write(&path, "user carl\n");

@@ -370,6 +370,8 @@ mod tests {
             assert!(mistakes(text).contains("no JSON Web Key Set"), "{text}");
         }
         assert!(mistakes(&set(&["7"; 65])).contains("too many"));
+        let most = JwtKeys::parse(set(&[EC; 64]).as_bytes()).expect("it is right");
+        assert!(most.len() == 64 && !most.is_empty());
         assert_eq!(mistakes(&set(&["7", "8"])).lines().count(), 2);
     }
 
