@@ -102,3 +102,67 @@ pub(super) fn shown(text: &str) -> String {
     }
     shown
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::AccessTable;
+    use super::super::examples::{HOUSE, client, filter, table, topic};
+    use super::super::subscription::SubscriptionDecision;
+
+    #[test]
+    fn a_client_is_told_the_place_of_a_rule_and_before_it_has_said_its_name_not_even_that() {
+        let table = table(HOUSE);
+        let ann = client(&table, "ann", &["family"]);
+        let token = AccessTable::of_token([("publish", vec!["a"])]).expect("right");
+        let narrowed = ann.narrowed_by(&Arc::new(token));
+        let publish = |who: &super::super::Permissions, text| {
+            who.may_publish(topic(text)).expect_err("denied")
+        };
+        let SubscriptionDecision::Denied(all) = ann.subscription(filter("#")) else {
+            panic!("it is denied");
+        };
+        for (denial, object, told, reason, more) in [
+            (
+                publish(&ann, "secret/a"),
+                "secret/a",
+                "ann may not publish to secret/a",
+                " (home.access:6)",
+                "",
+            ),
+            (
+                publish(&ann, "x"),
+                "x",
+                "ann may not publish to x",
+                " (no rule allows it)",
+                "",
+            ),
+            (
+                publish(&narrowed, "home/a"),
+                "home/a",
+                "ann may not publish to home/a",
+                " (the token does not allow it)",
+                "",
+            ),
+            (
+                ann.may_block().expect_err("denied"),
+                "",
+                "ann may not subscribe with slow=block",
+                " (no rule allows it)",
+                "",
+            ),
+            (
+                all,
+                "#",
+                "ann may not subscribe to #",
+                " (no rule allows it)",
+                "; you may subscribe to public/#, home/#",
+            ),
+        ] {
+            let text = |needs_auth| denial.text_for_client("ann", object, needs_auth);
+            assert_eq!(text(false), format!("{told}{reason}{more}"));
+            assert_eq!(text(true), format!("{told}{more}"));
+        }
+    }
+}

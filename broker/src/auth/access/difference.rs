@@ -196,4 +196,32 @@ mod tests {
     fn ann_of(table: &std::sync::Arc<super::super::AccessTable>) -> Permissions {
         client(table, "ann", &[])
     }
+
+    #[test]
+    fn each_right_of_a_rule_is_told_with_what_it_is_about() {
+        let old = table("allow ann publish a\nallow ann client c*\n");
+        let new = table(
+            "allow ann all\nallow ann all b/#\nallow ann block inquire:who\nallow ann client c*\n\
+             allow ann nick %u\ndeny ann nick x y*\nallow bob publish z\nallow ann publish admin c/%c\n",
+        );
+        let difference = client(&old, "ann", &[]).difference(&client(&new, "ann", &[]));
+        assert_eq!(
+            difference.gains,
+            [
+                "+ allow all",
+                "+ allow all b/#",
+                "+ allow block",
+                "+ allow inquire:who"
+            ]
+        );
+        assert_eq!(
+            difference.loses,
+            [
+                "+ allow nick ann",
+                "- allow publish a",
+                "+ deny nick x",
+                "+ deny nick y*"
+            ]
+        );
+    }
 }

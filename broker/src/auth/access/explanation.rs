@@ -336,4 +336,68 @@ mod tests {
             assert!(AskedRight::parse(wrong).is_err(), "{wrong}");
         }
     }
+
+    #[test]
+    fn each_right_is_explained_by_rules_about_it_alone() {
+        let table = table(
+            "allow ann publish a/#\ndeny ann retain a/b\nallow ann will w\nallow bob block\n\
+             allow dora publish x/q\nallow carl publish x/+/z/end\nallow everyone subscribe s/#\n",
+        );
+        let ann = client(&table, "ann", &[]);
+        let token = super::super::AccessTable::of_token([("publish", vec!["a/x"])]);
+        let narrowed = ann.narrowed_by(&token.expect("right").into());
+        let identity = crate::auth::identity::ClientIdentity::of_room(7).into();
+        let member = table.permissions(super::super::Subject {
+            identity: &identity,
+            client_id: None,
+        });
+        let [bob, eve] = ["bob", "eve"].map(|name| client(&table, name, &[]));
+        for (who, right, object, expected) in [
+            (
+                &ann,
+                "retain",
+                "a/b",
+                "denied by home.access:2: deny ann retain a/b",
+            ),
+            (&ann, "retain", "a/c", "no rule allows it"),
+            (
+                &ann,
+                "will",
+                "w",
+                "allowed by home.access:3: allow ann will w",
+            ),
+            (
+                &bob,
+                "block",
+                "",
+                "allowed by home.access:4: allow bob block",
+            ),
+            (&bob, "admin", "", "no rule allows it"),
+            (
+                &eve,
+                "publish",
+                "x/y/z",
+                "no rule allows it; nearest: home.access:6: allow carl publish x/+/z/end",
+            ),
+            (&eve, "publish", "s/a", "no rule allows it"),
+            (
+                &eve,
+                "subscribe",
+                "s/a",
+                "allowed by home.access:7: allow everyone subscribe s/#",
+            ),
+            (&narrowed, "publish", "a/y", "the token does not allow it"),
+            (
+                &member,
+                "publish",
+                "any",
+                "allowed: members of a room may do in its topic what no rule denies",
+            ),
+        ] {
+            let asked = AskedRight::parse(right).expect("a right");
+            let told = who.explain(asked, object).expect("an object");
+            assert_eq!(told.text, expected, "{right} {object}");
+            assert_eq!(told.is_allowed, expected.starts_with("allowed"));
+        }
+    }
 }

@@ -363,18 +363,23 @@ mod tests {
 
     #[test]
     fn sizes_are_told_as_they_can_be_read() {
-        for (text, told) in [
-            ("1MiB", "line 1MiB"),
-            ("1536KiB", "line 1536KiB"),
-            ("1kB", "line 1000B"),
-            ("200", "line 200B"),
-        ] {
-            let table = table(&format!("limit ann line {text}\n"));
+        let read = |text: &str| {
+            let table = table(&format!("limit ann {text}\n"));
             let limits = table.limits_of(&identity("ann", &[])).expect("some");
-            assert_eq!(limits.get(LimitKind::Line).expect("it").words(), told);
-            let again = super::super::examples::table(&format!("limit ann {told}\n"));
-            let limits = again.limits_of(&identity("ann", &[])).expect("some");
-            assert_eq!(limits.get(LimitKind::Line).expect("it").words(), told);
+            let words: Vec<String> = limits.iter().map(Limit::words).collect();
+            words.join(" ")
+        };
+        for (text, told) in [
+            ("line 1MiB", "line 1MiB"),
+            ("line 1536KiB", "line 1536KiB"),
+            ("line 1kB", "line 1000B"),
+            ("line 200", "line 200B"),
+            ("retained-bytes 0", "retained-bytes 0B"),
+            ("bytes 1024KiB/s", "bytes 1MiB/s"),
+            ("retained 1024", "retained 1024"),
+        ] {
+            assert_eq!(read(text), told);
+            assert_eq!(read(told), told);
         }
     }
 }

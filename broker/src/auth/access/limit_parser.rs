@@ -281,6 +281,8 @@ mod tests {
         for right in [
             "limit \"address\" \"line\" line 1KiB",
             "limit ann 5 connections 2",
+            "limit conection bob connections 2",
+            "limit \"conections\" 5 connections 2",
             "limit @admin -ann sessions 0",
         ] {
             assert!(AccessTable::parse("f", right).is_ok(), "{right}");

@@ -504,6 +504,10 @@ mod tests {
                 "f:1:21: a placeholder is %u, %c or %g; write %% for a %",
             ),
             (
+                "allow ann publish \"a/%x\"",
+                "f:1:19: a placeholder is %u, %c or %g; write %% for a %",
+            ),
+            (
                 "allow ann publish a/%u%c",
                 "f:1:23: a level has one placeholder",
             ),
@@ -598,6 +602,7 @@ mod tests {
             ("allow ann all #", "$x", "denied"),
             ("allow ann all #all", "$x", "granted"),
             ("allow ann subscribe \"a b\"", r"a\sb", "granted"),
+            ("allow ann subscribe nik", "nik", "granted"),
             (
                 "allow \"publish\" ann subscribe \"subscribe\" a",
                 "subscribe",
@@ -614,6 +619,47 @@ mod tests {
                 decided == "granted",
                 "{rule}"
             );
+        }
+    }
+
+    #[test]
+    fn a_rule_is_told_up_to_its_last_word() {
+        for (line, told) in [
+            ("  deny ann\tpublish   a # c", "deny ann publish a"),
+            (
+                r#"deny ann publish "a" b # "c""#,
+                r#"deny ann publish "a" b"#,
+            ),
+            (
+                r#"deny ann publish "a\"b" "a" # "c""#,
+                r#"deny ann publish "a\"b" "a""#,
+            ),
+            (
+                r#"deny ann publish a "b\"c" # d"#,
+                r#"deny ann publish a "b\"c""#,
+            ),
+        ] {
+            let table = AccessTable::parse("f", line).unwrap_or_else(|why| panic!("{why:?}"));
+            let ann = client(&Arc::new(table), "ann", &[]);
+            let topic = super::super::examples::topic("a");
+            let denial = ann.may_publish(topic).expect_err("it is denied");
+            assert_eq!(denial.rule().map(AccessRule::text), Some(told));
+        }
+    }
+
+    #[test]
+    fn a_rule_is_about_all_about_those_with_a_name_or_about_those_without() {
+        for (who, names) in [
+            ("everyone", &["ann", "anonymous"][..]),
+            ("known", &["ann"]),
+            ("anonymous", &["anonymous"]),
+        ] {
+            let table = AccessTable::parse("f", &format!("allow {who} publish a"));
+            let table = Arc::new(table.unwrap_or_else(|why| panic!("{why:?}")));
+            for name in ["ann", "anonymous"] {
+                let is_allowed = client(&table, name, &[]).may_anything();
+                assert_eq!(is_allowed, names.contains(&name), "{who} {name}");
+            }
         }
     }
 }

@@ -686,6 +686,46 @@ mod tests {
             assert_eq!(rule.place(), ("home.access", 1), "{id}");
         }
         assert!(client(&table, "ann", &[]).rule_without_value().is_none());
+        // One that is about others is no matter.
+        let table = self::table(
+            "allow ann publish a\nallow bob publish c/%c\nallow everyone -ann publish c/%c\n",
+        );
+        let strange = with_id(&table, "ann", &[], Some("+"));
+        assert!(strange.rule_without_value().is_none());
+    }
+
+    #[test]
+    fn members_of_a_room_may_do_what_no_rule_denies() {
+        let table = table(
+            "allow ann publish a\nallow everyone nick ann\ndeny room:7 publish b\ndeny everyone nick x*\n",
+        );
+        let identity = Arc::new(ClientIdentity::of_room(7));
+        let member = table.permissions(Subject {
+            identity: &identity,
+            client_id: None,
+        });
+        publishes(&member, "any", true);
+        publishes(&member, "b", false);
+        assert_eq!(subscribed(&member, "any"), "granted");
+        assert!(member.may_use_nick("bob").is_ok() && member.may_use_nick("xavier").is_err());
+        let other = client(&table, "bob", &[]);
+        publishes(&other, "any", false);
+        assert!(other.may_use_nick("bob").is_err());
+    }
+
+    #[test]
+    fn what_a_group_shares_is_seen_by_its_members_alone() {
+        let table = table("allow ann share:workers jobs/#\n");
+        let ann = client(&table, "ann", &[]);
+        for (group, text, is_seen) in [
+            ("workers", "jobs/a", true),
+            ("workers", "other", false),
+            ("night", "jobs/a", false),
+        ] {
+            let seen = ann.may_see_shared(group, topic(text));
+            assert_eq!(seen, is_seen, "{group} {text}");
+        }
+        assert!(!ann.may_see(topic("jobs/a")));
     }
 
     #[test]
@@ -711,6 +751,46 @@ mod tests {
                 .may_use_nick("administrator")
                 .is_err()
         );
+    }
+
+    #[test]
+    fn one_that_some_rule_allows_something_may_do_something() {
+        let table = table(
+            "allow bob publish a\nallow everyone -ann publish b\nallow known publish c/%c\n\
+             deny ann publish d\n",
+        );
+        for (name, client_id, may) in [
+            ("bob", None, true),
+            ("ann", None, false),
+            ("ann", Some("+"), false),
+            ("ann", Some("c1"), true),
+            ("anonymous", None, true),
+        ] {
+            let permissions = with_id(&table, name, &[], client_id);
+            assert_eq!(permissions.may_anything(), may, "{name} {client_id:?}");
+        }
+        let nothing = self::table("deny everyone publish d\n");
+        for is_operator in [true, false] {
+            let identity = Arc::new(ClientIdentity::of_unix_peer("root", 0, is_operator));
+            let subject = Subject {
+                identity: &identity,
+                client_id: None,
+            };
+            assert_eq!(nothing.permissions(subject).may_anything(), is_operator);
+        }
+    }
+
+    #[test]
+    fn all_with_filters_is_all_that_has_topics_there() {
+        let table = table("allow ann all b/#\nallow bob inquire\nallow carl inquire:who\n");
+        let ann = client(&table, "ann", &[]);
+        publishes(&ann, "b/a", true);
+        publishes(&ann, "a", false);
+        assert!(ann.may_block().is_err() && ann.may_inquire("who").is_err());
+        let [bob, carl] = ["bob", "carl"].map(|name| client(&table, name, &[]));
+        assert!(bob.may_inquire("who").is_ok() && bob.may_inquire("topics").is_ok());
+        assert_eq!(subscribed(&bob, "$SYS/broker/#"), "granted");
+        assert!(subscribed(&carl, "$SYS/broker/#").contains("no rule"));
     }
 
     #[test]
@@ -778,6 +858,8 @@ mod tests {
                 "{filter}"
             );
         }
+        // To publish is not to see.
+        publishes(&ann, "$SYS/gap/c2", true);
         let SubscriptionDecision::Sieved(sieve) = ann.subscription(filter("$SYS/#")) else {
             panic!("it is sieved");
         };
@@ -834,11 +916,17 @@ mod tests {
         assert!(ann.may_inquire("who").is_err() && !ann.may_see(topic("home/1/y")));
         let bob = client(&table, "bob", &[]).narrowed_by(&token);
         assert_eq!(subscribed(&bob, "home/#"), "sieved");
+        assert!(subscribed(&bob, "home/a").contains("the token does not allow it"));
+        let asking = AccessTable::of_token([("inquire:who", vec![])]).expect("right");
+        let asking = client(&table, "ann", &[]).narrowed_by(&Arc::new(asking));
+        assert!(asking.may_inquire("who").is_ok() && asking.may_block().is_err());
         let twice = ann.narrowed_by(&Arc::new(
             AccessTable::of_token([("publish", vec!["home/a/b"])]).expect("right"),
         ));
         publishes(&twice, "home/a/b", true);
         publishes(&twice, "home/a/c", false);
+        let nothing = AccessTable::of_token([]).expect("right");
+        publishes(&ann.narrowed_by(&Arc::new(nothing)), "home/a/b", false);
         assert!(
             AccessTable::of_token([("pubish", vec!["a"])])
                 .expect_err("no right")

@@ -402,4 +402,30 @@ mod tests {
         fs::set_permissions(folder.0.path(), FileMode::from_mode(0o777)).expect("it is ours");
         assert!(folder.mistakes("", None)[0].contains("is no file; name an access file"));
     }
+
+    #[test]
+    fn files_that_are_read_as_one_are_at_most_a_thousand() {
+        let folder = Folder::new(&[("main.access", "include d/*.access\n")]);
+        fs::create_dir(folder.0.path().join("d")).expect("a folder");
+        let path = |number: usize| folder.0.path().join(format!("d/{number}.access"));
+        // With that which includes them they are one too many.
+        for number in 0..MOST_FILES {
+            fs::write(path(number), "").expect("room");
+        }
+        let told = folder.mistakes("main.access", None);
+        assert!(told[0].starts_with("main.access:1:9: access files are at most 1000,"));
+        fs::remove_file(path(0)).expect("it is there");
+        assert!(folder.read("main.access", None).is_ok());
+    }
+
+    #[test]
+    fn a_group_is_in_one_line_and_the_administrators_are_as_well() {
+        for text in ["group g a\ngroup g b\n", "group admin a\ngroup admin b\n"] {
+            let told = AccessTable::parse("f", text).expect_err("it is there twice");
+            assert!(
+                told[0].starts_with("f:2:7: ") && told.len() == 1,
+                "{told:?}"
+            );
+        }
+    }
 }

@@ -311,3 +311,20 @@ pub(super) fn meant_right(word: &str) -> Option<String> {
 pub(super) fn right_follows() -> String {
     format!("a right follows here: {}", RIGHTS.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_behind_a_colon_is_told_of_rights_alone() {
+        for (word, told) in [
+            ("publish:x", "nothing follows publish;"),
+            ("fly:x", "a right is one of: publish, retain,"),
+            ("fly", "a right is one of: publish, retain,"),
+        ] {
+            let why = AskedRight::parse(word).expect_err("it is no right");
+            assert!(why.starts_with(told), "{word}: {why}");
+        }
+    }
+}

@@ -359,6 +359,56 @@ mod tests {
         let bob = client(&table, "bob", &[]);
         assert!(subscribed(&bob, "$share/workers/jobs/a").contains("no rule"));
     }
+
+    #[test]
+    fn a_sieve_lets_through_what_its_own_right_allows() {
+        let table = table(
+            "allow ann share:workers history #\ndeny ann share history secret/#\n\
+             allow bob subscribe:narrow share a/#\nallow carl subscribe a/b\n",
+        );
+        let ann = client(&table, "ann", &[]);
+        let shared = ann.subscription(filter("$share/workers/#"));
+        for decision in [shared, ann.may_read_history(filter("#"))] {
+            let SubscriptionDecision::Sieved(sieve) = decision else {
+                panic!("it is sieved: {decision:?}");
+            };
+            assert!(sieve.lets_through(topic("a")) && !sieve.lets_through(topic("secret/a")));
+        }
+        assert!(subscribed(&ann, "a").contains("no rule"));
+        // To see what is published is not to see what was.
+        let history = client(&table, "carl", &[]).may_read_history(filter("a/b"));
+        assert!(matches!(history, SubscriptionDecision::Denied(_)));
+        // A rule narrows what is subscribed to alone, and not what is shared.
+        let bob = client(&table, "bob", &[]);
+        assert_eq!(subscribed(&bob, "#"), "sieved");
+        assert!(subscribed(&bob, "$share/g/#").contains("no rule"));
+    }
+
+    #[test]
+    fn a_leading_wildcard_is_all_topics_and_another_one_is_a_level() {
+        let table = table("allow ann subscribe +/#\nallow bob subscribe a/+/#\n");
+        assert_eq!(subscribed(&client(&table, "ann", &[]), "#"), "granted");
+        let bob = client(&table, "bob", &[]);
+        assert_eq!(subscribed(&bob, "a/+/#"), "granted");
+        assert!(subscribed(&bob, "a/#").contains("no rule"));
+    }
+
+    #[test]
+    fn a_refusal_names_filters_that_overlap_of_the_first_rules_that_do() {
+        let table = table("allow ann subscribe a/x b\nallow ann subscribe a/x a/y\n");
+        let refused =
+            "X may not subscribe to a/# (no rule allows it; you may subscribe to a/x, a/y)";
+        assert_eq!(subscribed(&client(&table, "ann", &[]), "a/#"), refused);
+        for (count, is_named) in [(MOST_LOOKED_AT - 1, true), (MOST_LOOKED_AT, false)] {
+            let rules = (0..count).map(|number| format!("allow ann subscribe a/{number}\n"));
+            let rules: String = rules.collect();
+            let text = format!("{rules}allow ann subscribe b\ndeny ann subscribe a/#\n");
+            let ann = client(&self::table(&text), "ann", &[]);
+            let told = subscribed(&ann, "#");
+            assert_eq!(told.contains("may subscribe to b"), is_named, "{told}");
+            assert!(!told.contains("a/"), "{told}");
+        }
+    }
 }
 
 #[cfg(test)]
