@@ -213,6 +213,7 @@ struct Flags {
         long,
         env = "BROKER_MAX_SESSIONS_PER_ADDRESS",
         hide_env = true,
+        hide_short_help = true,
         default_value = "1000",
         value_name = "N"
     )]
@@ -312,7 +313,7 @@ struct Flags {
     /// Append the log to this file [default: standard error]
     #[arg(long, env = "BROKER_LOG_FILE", hide_env = true, value_name = "FILE")]
     log_file: Option<PathBuf>,
-    /// Keep retained messages in this folder, so that they outlive the broker
+    /// Keep retained messages in this folder
     #[arg(long, env = "BROKER_DATA", hide_env = true, value_name = "DIR")]
     data: Option<PathBuf>,
     /// How often what is kept is made durable
