@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tests::mqtt::{Mqtt, MqttClient};
-use tests::{Random, TestBroker, eventually, program};
+use tests::{Random, TestBroker, program};
 
 /// A broker that keeps what it has in this folder.
 fn broker(data: &Path) -> TestBroker {
@@ -224,23 +224,6 @@ fn a_broker_that_is_killed_loses_nothing_acknowledged() {
         killed(broker);
     }
     assert!(all_acknowledged > 100, "{all_acknowledged} is no load");
-}
-
-/// Each start leaves a file; snapshots take their place. The last two are kept, with the log behind the older one.
-#[test]
-fn many_starts_leave_few_files() {
-    let folder = folder();
-    let count = |within: &str| fs::read_dir(folder.path().join(within)).map_or(0, Iterator::count);
-    for number in 0..40 {
-        let broker = broker(folder.path());
-        retain(&broker, "starts", &number.to_string());
-        killed(broker);
-    }
-    let last = broker(folder.path());
-    eventually("old files are gone", || {
-        count("state") <= 2 && count("log") < 30
-    });
-    assert_eq!(retained(&last)["starts"], "39");
 }
 
 /// A disk that is full: what would be kept is refused and told, everything else goes on, and it recovers by itself.
