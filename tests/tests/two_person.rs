@@ -579,6 +579,8 @@ fn on_a_screen_what_comes_never_mixes_with_what_is_typed() {
     let (_, from) = receive(&peer);
     shows("ann", "ann: hello");
     tmux.write("ann", "half of a sent");
+    // Keys and datagrams come by ways of their own.
+    shows("ann", "> half of a sent");
     for n in 0..20 {
         peer.send_to(format!("line {n}").as_bytes(), from)
             .expect("a receiver");
