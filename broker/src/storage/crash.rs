@@ -5,6 +5,11 @@ use std::io;
 use std::panic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+use parking_lot::Mutex;
 
 use super::disk::memory::MemoryDisk;
 use super::log::NotKept;
@@ -335,6 +340,38 @@ fn snapshots_keep_the_log_short() {
     assert!(names.len() < 12, "{names:?}");
     let (_, _, state) = open(&scene.disk.killed()).expect("it opens");
     assert_eq!(&state, scene.state());
+}
+
+/// Invariant 1, for a change that is in the log while it is not carried out yet.
+#[test]
+fn a_snapshot_waits_for_changes_that_are_kept_and_not_carried_out() {
+    struct Shared(Mutex<Topics>);
+    impl SnapshotSource for Shared {
+        fn write(&self, snapshot: &mut SnapshotWriter) {
+            self.0.lock().write(snapshot);
+        }
+    }
+    let scene = Scene::new();
+    let shared = Shared(Mutex::default());
+    let record = retained(1, b"kept");
+    thread::scope(|scope| {
+        let turn = scene.store.turn("1");
+        scene.store.keep(&record).expect("kept");
+        let (done, is_done) = bounded(1);
+        let (scene, shared) = (&scene, &shared);
+        scope.spawn(move || {
+            let made = scene.store.make_snapshot(shared);
+            done.send(made.is_ok()).expect("it is waited for");
+        });
+        // A snapshot that did not wait would be done by then.
+        let early = is_done.recv_timeout(Duration::from_millis(100));
+        assert!(early.is_err(), "the snapshot does not wait");
+        apply(&mut shared.0.lock(), &record);
+        drop(turn);
+        assert_eq!(is_done.recv(), Ok(true));
+    });
+    let (_, _, state) = open(&scene.disk.killed()).expect("it opens");
+    assert_eq!(state, *shared.0.lock());
 }
 
 /// Invariant 3.

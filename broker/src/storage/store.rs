@@ -49,16 +49,9 @@ pub(crate) struct Store {
     /// One for the topics with the same hash: see [`Store::turn`].
     turns: [Mutex<()>; TURNS],
     hasher: RandomState,
-    /// When a snapshot is due.
-    snapshot_due: Mutex<SnapshotDue>,
-    /// How often a sync has failed.
-    failed_syncs: AtomicU64,
+    /// The bytes that have to be appended since the start for the next snapshot.
+    snapshot_at: AtomicU64,
     _lock: Option<OwnedFd>,
-}
-
-/// The bytes that have to be appended since the start for the next snapshot.
-struct SnapshotDue {
-    at: u64,
 }
 
 /// What a start has found.
@@ -155,20 +148,17 @@ impl Store {
             segment_bytes,
             turns: std::array::from_fn(|_| Mutex::new(())),
             hasher: RandomState::new(),
-            snapshot_due: Mutex::new(SnapshotDue {
-                at: match found.recovered.segments > MOST_SEGMENTS {
-                    true => 0,
-                    false => segment_bytes.saturating_sub(found.recovered.bytes),
-                },
+            snapshot_at: AtomicU64::new(match found.recovered.segments > MOST_SEGMENTS {
+                true => 0,
+                false => segment_bytes.saturating_sub(found.recovered.bytes),
             }),
-            failed_syncs: AtomicU64::new(0),
             _lock: lock,
         };
         Ok((store, found))
     }
 
-    /// Waits until no other thread changes what is kept for this topic. Held while a change is kept and then carried
-    /// out, so that both come in the same order, without one lock for all topics that is held while the disk writes.
+    /// Waits until no other thread changes what is kept for this topic. Held while a change is kept and until it is
+    /// carried out, so that a snapshot does not come between, and that both come in the same order, without one lock for all topics that is held while the disk writes.
     pub(crate) fn turn(&self, topic: &str) -> MutexGuard<'_, ()> {
         let hash = self.hasher.hash_one(topic) as usize;
         self.turns[hash % TURNS].lock()
@@ -214,7 +204,6 @@ impl Store {
                         ::log::error!("the store: {err}");
                     }
                     is_told = true;
-                    self.failed_syncs.fetch_add(1, Ordering::Relaxed);
                     if stopped.recv_timeout(TRY_AGAIN) != Err(RecvTimeoutError::Timeout) {
                         break;
                     }
@@ -237,17 +226,29 @@ impl Store {
 
     /// Makes a snapshot if the log behind the last one is long: a segment, and twice what the snapshot takes.
     pub(super) fn make_snapshot_if_due(&self, source: &dyn SnapshotSource) -> io::Result<()> {
-        // Its lock is taken again for the snapshot.
-        let due = self.snapshot_due.lock().at;
-        match self.log.appended() >= due {
+        match self.log.appended() >= self.snapshot_at.load(Ordering::Relaxed) {
             true => self.make_snapshot(source),
             false => Ok(()),
         }
     }
 
     pub(super) fn make_snapshot(&self, source: &dyn SnapshotSource) -> io::Result<()> {
+        if let Err(err) = self.write_snapshot(source) {
+            // On a full disk its part would take the room that is left.
+            let _ = snapshot::remove_unfinished(&*self.disk);
+            return Err(err);
+        }
+        self.remove_old()
+    }
+
+    fn write_snapshot(&self, source: &dyn SnapshotSource) -> io::Result<()> {
         let appended = self.log.appended();
         let first = self.log.next();
+        // A change with a lower number may be in the log and not carried out yet: its thread has its turn until it is.
+        // A start would find it neither in the snapshot nor in the log behind that.
+        for turn in &self.turns {
+            drop(turn.lock());
+        }
         let mut snapshot = SnapshotWriter::begin(self.disk.clone(), first)?;
         source.write(&mut snapshot);
         let bytes = snapshot.bytes();
@@ -255,8 +256,9 @@ impl Store {
         // does not have.
         self.log.sync()?;
         snapshot.finish()?;
-        self.snapshot_due.lock().at = appended + self.segment_bytes.max(2 * bytes);
-        self.remove_old()
+        let next = appended + self.segment_bytes.max(2 * bytes);
+        self.snapshot_at.store(next, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Removes what is older than the last but one snapshot, which is there in case the last one is damaged.
