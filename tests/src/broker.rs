@@ -185,6 +185,11 @@ impl TestBroker {
             .expect("the status has a line VmRSS")
     }
 
+    /// Its number as a process.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Sends it a signal and goes on.
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);

@@ -345,14 +345,14 @@ fn snapshots_keep_the_log_short() {
 /// Invariant 1, for a change that is in the log while it is not carried out yet.
 #[test]
 fn a_snapshot_waits_for_changes_that_are_kept_and_not_carried_out() {
-    struct Shared(Mutex<Topics>);
-    impl SnapshotSource for Shared {
+    struct ChangingTopics(Mutex<Topics>);
+    impl SnapshotSource for ChangingTopics {
         fn write(&self, snapshot: &mut SnapshotWriter) {
             self.0.lock().write(snapshot);
         }
     }
     let scene = Scene::new();
-    let shared = Shared(Mutex::default());
+    let shared = ChangingTopics(Mutex::default());
     let record = retained(1, b"kept");
     thread::scope(|scope| {
         let turn = scene.store.turn("1");
