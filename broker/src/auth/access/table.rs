@@ -309,7 +309,6 @@ impl AccessTable {
         self.limit_count
     }
 
-    /// The groups that the files say for a name.
     /// Lines with limits of identities, without their places.
     pub(super) fn limit_texts(&self) -> impl Iterator<Item = &str> {
         self.limits.iter().map(|limit| &*limit.line.text)
@@ -321,6 +320,7 @@ impl AccessTable {
         of_names.flat_map(|(name, groups)| groups.iter().map(move |group| (&**group, &**name)))
     }
 
+    /// The groups that the files say for a name.
     pub(super) fn groups_of(&self, name: &str) -> &[Box<str>] {
         self.groups_of.get(name).map_or(&[], AsRef::as_ref)
     }
